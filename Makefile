@@ -1,0 +1,132 @@
+# Needs Go, gcc (for -race), git, bash and make. Tools are built by go install
+# into .tmp/bin at the versions below; nothing else is installed.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+GOLANGCI_LINT_VERSION := v2.15.0
+
+BIN  := $(CURDIR)/.tmp/bin
+LINT := $(BIN)/golangci-lint
+LINT_STAMP := $(BIN)/.golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+FUZZTIME ?= 30s
+BENCH    ?= .
+COUNT    ?= 6
+ROW      ?=
+
+# Nested modules that hold Go files; a module that only pins tools has none.
+NESTED = $(shell find . -mindepth 2 -name go.mod -not -path './.tmp/*' | sort | \
+	while read -r mod; do d=$${mod%/go.mod}; [[ -z $$(find "$$d" -name '*.go' -print -quit) ]] || echo "$$d"; done)
+
+# $(call step,name,command) runs a command between two lines that say so.
+define step
+	@SECONDS=0; echo "==> $(1)"; \
+	{ $(2); } || { echo "==> $(1): FAILED after $${SECONDS}s" >&2; exit 1; }; \
+	echo "==> $(1): ok, $${SECONDS}s"
+endef
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ test
+
+.PHONY: check
+check: fmt-check tidy vet lint ## format, go.mod, vet, lint and the short tests: before each commit
+	$(call step,short tests,go test -short -shuffle=on -timeout 5m ./...)
+
+.PHONY: test
+test: fmt-check tidy vet lint unit race nested quickstart ## everything CI runs
+	@echo "==> all passed"
+
+.PHONY: unit
+unit: ## all tests of the module
+	$(call step,tests,go test -shuffle=on -timeout 10m ./...)
+
+.PHONY: race
+race: ## all tests under the race detector
+	$(call step,race detector,go test -race -shuffle=on -timeout 15m ./...)
+
+.PHONY: nested
+nested: ## the tests of the nested modules
+	@for d in $(NESTED); do $(MAKE) nested-one MODULE=$$d; done
+
+.PHONY: nested-one
+nested-one:
+	$(call step,tests of $(MODULE),cd $(MODULE) && go vet ./... && go test -timeout 20m ./...)
+
+.PHONY: quickstart
+quickstart: ## run the example of the README
+	$(call step,examples/quickstart,go run ./examples/quickstart)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (30s), one after the other
+	@targets=$$(grep -rEo --include='*_test.go' --exclude-dir=.tmp '^func Fuzz[A-Z][A-Za-z0-9_]*' . | sort || true); \
+	total=$$(wc -l <<<"$$targets"); n=0; failed=(); \
+	[[ -n "$$targets" ]] || { echo "no fuzz target found" >&2; exit 1; }; \
+	while IFS=: read -r file func; do \
+		n=$$((n + 1)); name=$${func#func }; dir=$${file%/*}; \
+		echo "==> fuzz $$n/$$total: $$dir $$name for $(FUZZTIME)"; \
+		(cd "$$dir" && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .) </dev/null || failed+=("$$dir $$name"); \
+	done <<<"$$targets"; \
+	[[ $${#failed[@]} -eq 0 ]] || { printf 'fuzz failed: %s\n' "$${failed[@]}" >&2; exit 1; }
+
+##@ measure
+
+.PHONY: bench
+bench: ## benchmarks of the module, BENCH=pattern COUNT=6, also to bench/new.txt
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee bench/new.txt
+
+.PHONY: bench-peers
+bench-peers: $(BIN)/benchpeers ## link against gRPC-Go, rpcx and raw quic-go; ROW='unary/64B/c64' picks rows
+	@$(BIN)/benchpeers -out bench -row '$(ROW)'
+
+.PHONY: bench-allocs
+bench-allocs: $(BIN)/benchpeers ## allocations per call against gRPC-Go
+	@$(BIN)/benchpeers -allocs
+
+.PHONY: $(BIN)/benchpeers
+$(BIN)/benchpeers:
+	@cd bench && go build -o $@ .
+
+##@ code
+
+.PHONY: fmt
+fmt: $(LINT_STAMP) ## format every file (gofumpt, gci)
+	@$(LINT) fmt ./...
+
+.PHONY: fmt-check
+fmt-check: $(LINT_STAMP)
+	$(call step,format,$(LINT) fmt --diff ./...)
+
+.PHONY: vet
+vet:
+	$(call step,vet,go vet ./...)
+
+.PHONY: lint
+lint: $(LINT_STAMP) ## golangci-lint on every module
+	@for d in . $(NESTED); do $(MAKE) lint-one MODULE=$$d; done
+
+.PHONY: lint-one
+lint-one:
+	$(call step,lint of $(MODULE),cd $(MODULE) && $(LINT) run --config $(CURDIR)/.golangci.yml ./...)
+
+.PHONY: tidy
+tidy: ## fail when a go.mod is not tidy
+	@for d in . $(NESTED); do $(MAKE) tidy-one MODULE=$$d; done
+
+.PHONY: tidy-one
+tidy-one:
+	$(call step,go.mod of $(MODULE),cd $(MODULE) && go mod tidy -diff)
+
+$(LINT_STAMP):
+	$(call step,build golangci-lint $(GOLANGCI_LINT_VERSION) (minutes$(comma) once),\
+		mkdir -p $(BIN) && rm -f $(BIN)/.golangci-lint-* && \
+		GOFLAGS= GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION) && \
+		touch $@)
+
+comma := ,

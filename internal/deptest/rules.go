@@ -1,0 +1,140 @@
+package deptest
+
+// Third parties with one door each.
+const (
+	quicTree   = "github.com/quic-go/quic-go/..."
+	otelTree   = "go.opentelemetry.io/..."
+	consulTree = "github.com/hashicorp/..."
+	yamlTree   = "go.yaml.in/yaml/..."
+)
+
+// Rules is the import table of docs/design.md:
+//
+//	examples, cmd, integration → linktest → protocol/* → link →
+//	discovery, security, topology, tracing, codec, internal/*
+func Rules() []Rule {
+	rules := []Rule{
+		{
+			Reason: "only internal/transport and linktest know QUIC",
+			From:   []string{"./..."},
+			Except: []string{"./internal/transport/...", "./linktest/..."},
+			Never:  []string{quicTree},
+			Tests:  true,
+		},
+		{
+			Reason: "only tracing knows OpenTelemetry",
+			From:   []string{"./..."},
+			Except: []string{"./tracing/..."},
+			Never:  []string{otelTree},
+		},
+		{
+			Reason: "only discovery/consul talks to Consul",
+			From:   []string{"./..."},
+			Except: []string{"./discovery/consul/...", "./integration/..."},
+			Never:  []string{consulTree},
+			Tests:  true,
+		},
+		{
+			Reason: "the wire format is bytes and values: standard library only",
+			From:   []string{"./internal/wire/..."},
+			Only:   []string{"std", "./internal/wire/..."},
+		},
+		{
+			Reason: "topology is pure rules: standard library and YAML only",
+			From:   []string{"./topology/..."},
+			Only:   []string{"std", yamlTree, "./topology/..."},
+			Deep:   true,
+		},
+		{
+			Reason: "internal/transport receives a *tls.Config and addresses, it knows no identity and no registry",
+			From:   []string{"./internal/transport/..."},
+			Never:  []string{"./security/...", "./discovery/...", "./topology/...", "."},
+			Deep:   true,
+		},
+		{
+			Reason: "what link is built of does not know link",
+			From:   foundationPatterns(),
+			Never:  []string{".", "./protocol/...", "./linktest/...", "./cmd/...", "./examples/..."},
+			Deep:   true,
+		},
+		{
+			Reason: "tracing is functions on strings and carriers; link calls them",
+			From:   []string{"./tracing/..."},
+			Never:  []string{"./discovery/...", "./security/...", "./topology/...", "./internal/transport/..."},
+		},
+		{
+			Reason: "discovery, identity, routing and codecs do not need a network protocol",
+			From:   []string{"./discovery/...", "./security/...", "./topology/...", "./codec/...", "./tracing/...", "./internal/wire/..."},
+			Never:  []string{quicTree, "./internal/transport/..."},
+			Deep:   true,
+		},
+		{
+			Reason: "link does not know the patterns built on it",
+			From:   []string{"."},
+			Never:  []string{"./protocol/...", "./linktest/...", "./cmd/...", "./examples/..."},
+			Deep:   true,
+		},
+		{
+			Reason: "a pattern uses only what a user's own pattern could use: link's public packages and the standard library",
+			From:   []string{"./protocol/..."},
+			Only: []string{
+				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...",
+			},
+		},
+		{
+			Reason: "linktest is for tests",
+			From:   []string{"./..."},
+			Except: []string{"./linktest/...", "./examples/...", "./integration/..."},
+			Never:  []string{"./linktest/..."},
+		},
+		{
+			Reason: "commands and examples are ends, not libraries",
+			From:   []string{"./..."},
+			Except: []string{"./cmd/...", "./examples/...", "./integration/..."},
+			Never:  []string{"./cmd/...", "./examples/..."},
+		},
+		{
+			Reason: "use the testing package and go-cmp",
+			From:   []string{"./..."},
+			Never:  []string{"github.com/stretchr/testify/..."},
+			Tests:  true,
+		},
+		{
+			Reason: "use math/rand/v2, or crypto/rand for secrets",
+			From:   []string{"./..."},
+			Never:  []string{"math/rand"},
+			Tests:  true,
+		},
+		{
+			Reason: "deptest is for go test",
+			From:   []string{"./..."},
+			Never:  []string{"./internal/deptest/..."},
+			Tests:  true,
+		},
+	}
+	return append(rules, patternsApart()...)
+}
+
+// foundationPatterns are the packages below link.
+func foundationPatterns() []string {
+	return []string{
+		"./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./codec/...", "./internal/...",
+	}
+}
+
+// patternsApart forbids each pattern to import the others.
+func patternsApart() []Rule {
+	patterns := []string{"./protocol/reqrep/...", "./protocol/pubsub/...", "./protocol/pipeline/..."}
+	var rules []Rule
+	for i, one := range patterns {
+		others := make([]string, 0, len(patterns))
+		others = append(append(others, patterns[:i]...), patterns[i+1:]...)
+		rules = append(rules, Rule{
+			Reason: "patterns never import each other",
+			From:   []string{one},
+			Never:  others,
+			Tests:  true,
+		})
+	}
+	return rules
+}
