@@ -1,0 +1,101 @@
+package codec
+
+import (
+	"bytes"
+	"reflect"
+	"sync"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// CBOR returns the CBOR codec with the default [Limits]. Build it once and
+// share it: every codec has its own buffer pool.
+func CBOR() Codec {
+	c, err := NewCBOR(Limits{})
+	if err != nil {
+		panic(err) //nolint:forbidigo // unreachable: the defaults are valid, TestCBORDefaults holds them there
+	}
+	return c
+}
+
+// NewCBOR returns a CBOR codec that decodes within limits. The error wraps
+// [ErrLimits] and names the field that is out of range.
+func NewCBOR(limits Limits) (Codec, error) {
+	limits = limits.withDefaults()
+	if err := limits.validate(); err != nil {
+		return nil, err
+	}
+	enc, err := encodeOptions().UserBufferEncMode()
+	if err != nil {
+		return nil, &Error{Codec: nameCBOR, Op: "configure", Err: err}
+	}
+	dec, err := decodeOptions(limits).DecMode()
+	if err != nil {
+		return nil, &Error{Codec: nameCBOR, Op: "configure", Err: err}
+	}
+	return &cborCodec{enc: enc, dec: dec}, nil
+}
+
+const nameCBOR = "cbor"
+
+type cborCodec struct {
+	enc cbor.UserBufferEncMode
+	dec cbor.DecMode
+	// buffers holds empty *bytes.Buffer headers: the storage is always the
+	// caller's, so the pool retains no memory of large messages.
+	buffers sync.Pool
+}
+
+func (*cborCodec) Name() string { return nameCBOR }
+func (*cborCodec) ID() uint8    { return IDCBOR }
+
+func (c *cborCodec) Append(dst []byte, v any) ([]byte, error) {
+	buf, ok := c.buffers.Get().(*bytes.Buffer)
+	if !ok {
+		buf = new(bytes.Buffer)
+	}
+	*buf = *bytes.NewBuffer(dst)
+	err := c.enc.MarshalToBuffer(v, buf)
+	out := buf.Bytes()
+	*buf = bytes.Buffer{}
+	c.buffers.Put(buf)
+	if err != nil {
+		return dst, &Error{Codec: nameCBOR, Op: opEncode, Type: reflect.TypeOf(v), Err: err}
+	}
+	return out, nil
+}
+
+func (c *cborCodec) Decode(data []byte, v any) error {
+	if err := c.dec.Unmarshal(data, v); err != nil {
+		return &Error{Codec: nameCBOR, Op: opDecode, Type: reflect.TypeOf(v), Err: err}
+	}
+	return nil
+}
+
+// encodeOptions are RFC 8949 core deterministic encoding, without tags, since
+// decodeOptions refuses them: what cannot be read must not be written.
+func encodeOptions() cbor.EncOptions {
+	opts := cbor.CoreDetEncOptions()
+	opts.Time = cbor.TimeRFC3339Nano
+	opts.TimeTag = cbor.EncTagNone
+	opts.TagsMd = cbor.TagsForbidden
+	opts.BigIntConvert = cbor.BigIntConvertReject
+	opts.TextMarshaler = cbor.TextMarshalerTextString
+	return opts
+}
+
+func decodeOptions(limits Limits) cbor.DecOptions {
+	return cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		MaxNestedLevels:   limits.MaxNesting,
+		MaxArrayElements:  limits.MaxArray,
+		MaxMapPairs:       limits.MaxPairs,
+		IndefLength:       cbor.IndefLengthForbidden,
+		IntDec:            cbor.IntDecConvertSignedOrFail, // else large negatives turn into big.Int, which does not encode
+		TagsMd:            cbor.TagsForbidden,
+		UTF8:              cbor.UTF8RejectInvalid,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+		TextUnmarshaler:   cbor.TextUnmarshalerTextString,
+		DefaultMapType:    reflect.TypeFor[map[string]any](),
+	}
+}
