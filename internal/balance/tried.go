@@ -1,0 +1,35 @@
+package balance
+
+import "slices"
+
+// MaxTried is how many endpoints one call avoids.
+const MaxTried = 8
+
+// Tried is the set of endpoints a call was sent to, for the next attempt to avoid.
+// Keep it on the stack of the call. The zero value is empty. It belongs to one
+// goroutine. It knows instances, not snapshots: what was tried stays tried when
+// the table is updated between two attempts.
+type Tried[T any] struct {
+	loads [MaxTried]*load
+	n     int
+	next  int
+}
+
+// Add adds e. Beyond [MaxTried] it replaces the one added first.
+func (t *Tried[T]) Add(e *Endpoint[T]) {
+	if slices.Contains(t.loads[:t.n], e.load) {
+		return
+	}
+	t.loads[t.next] = e.load
+	t.next = (t.next + 1) % MaxTried
+	t.n = min(t.n+1, MaxTried)
+}
+
+// Has reports whether e, or another endpoint of the same instance, was added.
+func (t *Tried[T]) Has(e *Endpoint[T]) bool { return slices.Contains(t.loads[:t.n], e.load) }
+
+// Len is the number of endpoints added, at most [MaxTried].
+func (t *Tried[T]) Len() int { return t.n }
+
+// Reset empties the set.
+func (t *Tried[T]) Reset() { *t = Tried[T]{} }
