@@ -1,0 +1,72 @@
+package tracing
+
+import (
+	"strconv"
+
+	"go.opentelemetry.io/otel/attribute"
+)
+
+// SchemaURL names the version of the OpenTelemetry semantic conventions that the
+// names in this file follow. This file is the only one that holds such names.
+const SchemaURL = "https://opentelemetry.io/schemas/1.43.0"
+
+// OtherMethod is the method name of calls to methods that are not registered.
+const OtherMethod = "_OTHER"
+
+// The instrumentation scope of every span.
+const scopeName = "github.com/linkmesh/link/tracing"
+
+// Attributes and events of the conventions.
+const (
+	keySystem      = attribute.Key("rpc.system.name")
+	keyMethod      = attribute.Key("rpc.method")
+	keyStatusCode  = attribute.Key("rpc.response.status_code")
+	keyErrorType   = attribute.Key("error.type")
+	keyPeerService = attribute.Key("service.peer.name")
+)
+
+// Names of link's own, for which the conventions have none.
+const (
+	systemName   = "link"
+	eventAttempt = "rpc.attempt"
+	keyAttempt   = attribute.Key("link.attempt.number")
+	keyInstance  = attribute.Key("link.peer.instance")
+)
+
+func system() attribute.KeyValue { return keySystem.String(systemName) }
+
+// Status codes with gRPC's numbers.
+const (
+	codeOK               = 0
+	codeUnknown          = 2
+	codeDeadlineExceeded = 4
+	codeUnimplemented    = 12
+	codeInternal         = 13
+	codeUnavailable      = 14
+	codeDataLoss         = 15
+	codeHighest          = 16
+)
+
+// codeName is the code as the conventions write it for gRPC.
+func codeName(code uint32) string {
+	names := [codeHighest + 1]string{
+		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", //nolint:misspell // gRPC's spelling
+		"NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED",
+		"FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+		"INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+	}
+	if code <= codeHighest {
+		return names[code]
+	}
+	return strconv.FormatUint(uint64(code), 10)
+}
+
+// isServerError reports whether a server span with code is an error. A code that
+// is not known is treated as Unknown is.
+func isServerError(code uint32) bool {
+	switch code {
+	case codeUnknown, codeDeadlineExceeded, codeUnimplemented, codeInternal, codeUnavailable, codeDataLoss:
+		return true
+	}
+	return code > codeHighest
+}
