@@ -1,0 +1,149 @@
+package wire
+
+// GoAway says that the sender drains. It may come twice: first with LastStream
+// at [MaxVarint], so that peers choose another node, then with the last stream
+// that the sender takes.
+type GoAway struct {
+	LastStream uint64 // key 1: the last stream ID of the peer's that is served
+	Grace      uint64 // key 2: milliseconds until what still runs is canceled
+	Reason     string // key 3: text for people
+}
+
+// AppendGoAway appends a whole GOAWAY frame.
+func AppendGoAway(b []byte, g *GoAway) []byte {
+	b, body := BeginFrame(b, KindGoAway, 0)
+	b = appendHead(b, majorMap, 3)
+	b = appendUint(append(b, 1), g.LastStream)
+	b = appendUint(append(b, 2), g.Grace)
+	b = appendText(append(b, 3), g.Reason)
+	putVarint4(b[body-4:], uint64(len(b)-body))
+	return b
+}
+
+// ParseGoAway parses the body of a GOAWAY frame. The result owns its memory.
+func ParseGoAway(body []byte) (g GoAway, err error) {
+	r := reader{b: body, what: "GOAWAY"}
+	r.within(MaxControl)
+	r.fields(func(key uint64) bool {
+		switch key {
+		case 1:
+			g.LastStream = r.uint62()
+		case 2:
+			g.Grace = r.uint()
+		case 3:
+			g.Reason = string(r.text(MaxText))
+		default:
+			return false
+		}
+		return true
+	})
+	if err := r.end(); err != nil {
+		return GoAway{}, err
+	}
+	return g, nil
+}
+
+// Health says whether the sender takes new work. It is pushed on change.
+type Health struct {
+	State State // key 1
+}
+
+// AppendHealth appends a whole HEALTH frame.
+func AppendHealth(b []byte, h *Health) []byte {
+	b, body := BeginFrame(b, KindHealth, 0)
+	b = appendUint(append(appendHead(b, majorMap, 1), 1), uint64(h.State))
+	putVarint4(b[body-4:], uint64(len(b)-body))
+	return b
+}
+
+// ParseHealth parses the body of a HEALTH frame.
+func ParseHealth(body []byte) (h Health, err error) {
+	r := reader{b: body, what: "HEALTH"}
+	r.within(MaxControl)
+	r.fields(func(key uint64) bool {
+		if key == 1 {
+			h.State = State(r.uint())
+		}
+		return key == 1
+	})
+	if err := r.end(); err != nil {
+		return Health{}, err
+	}
+	return h, nil
+}
+
+// RouteInfo is an entry of a route table.
+type RouteInfo struct {
+	Kind  uint64 // kind of the route: method, topic, stage, …
+	Name  string
+	Level uint64 // idempotency level of a method
+}
+
+// Routes announces routes of the sender by number. Numbers are given once per
+// connection and never change; a later frame adds to the table.
+type Routes struct {
+	First  uint64      // key 1: number of the first route of this frame; the others follow it
+	Routes []RouteInfo // key 2
+}
+
+// AppendRoutes appends a whole ROUTES frame.
+func AppendRoutes(b []byte, t *Routes) []byte {
+	b, body := BeginFrame(b, KindRoutes, 0)
+	b = appendHead(b, majorMap, 2)
+	b = appendUint(append(b, 1), t.First)
+	b = appendHead(append(b, 2), majorArray, uint64(len(t.Routes)))
+	for _, e := range t.Routes {
+		b = appendUint(appendText(appendUint(appendHead(b, majorArray, 3), e.Kind), e.Name), e.Level)
+	}
+	putVarint4(b[body-4:], uint64(len(b)-body))
+	return b
+}
+
+// ParseRoutes parses the body of a ROUTES frame. The result owns its memory.
+func ParseRoutes(body []byte) (t Routes, err error) {
+	r := reader{b: body, what: "ROUTES"}
+	r.within(MaxControl)
+	r.fields(func(key uint64) bool {
+		switch key {
+		case 1:
+			t.First = r.uint62()
+		case 2:
+			t.Routes = make([]RouteInfo, 0, r.array(MaxRoutes))
+			for range cap(t.Routes) {
+				if r.array(3) != 3 {
+					r.fail("route is not a triple")
+				}
+				info := RouteInfo{Kind: r.uint(), Name: string(r.text(MaxName)), Level: r.uint()}
+				if info.Name == "" {
+					r.fail("empty route")
+				}
+				t.Routes = append(t.Routes, info)
+			}
+		default:
+			return false
+		}
+		return true
+	})
+	if err := r.end(); err != nil {
+		return Routes{}, err
+	}
+	return t, nil
+}
+
+// AppendPing appends a whole PING or PONG frame. A PONG repeats the token of
+// the PING that it answers.
+func AppendPing(b []byte, kind Kind, token uint64) []byte {
+	b, body := BeginFrame(b, kind, 0)
+	b = AppendVarint(b, token)
+	putVarint4(b[body-4:], uint64(len(b)-body))
+	return b
+}
+
+// ParsePing parses the body of a PING or PONG frame.
+func ParsePing(body []byte) (token uint64, err error) {
+	token, n, err := ParseVarint(body)
+	if err != nil || n != len(body) {
+		return 0, &SyntaxError{What: "PING", Reason: "not one varint"}
+	}
+	return token, nil
+}

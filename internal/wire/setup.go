@@ -1,0 +1,106 @@
+package wire
+
+// State says whether a node takes new work.
+type State uint64
+
+// The states of a node.
+const (
+	StateServing  State = 0
+	StateDraining State = 1
+)
+
+// Class says what a connection is for, so that bulk never delays calls.
+type Class uint64
+
+// The classes of connections.
+const (
+	ClassCalls Class = 0 // unary calls and CONTROL
+	ClassBulk  Class = 1 // large messages, subscriptions, tasks
+)
+
+// Setup is the first frame of each CONTROL stream. A connection is up when both
+// sides have received the other's.
+type Setup struct {
+	Version     uint64   // key 1: 1
+	Instance    string   // key 2: ID of the instance, "" for a client that serves nothing
+	Epoch       uint64   // key 3: random number of this process start
+	Tags        []string // key 4: tags of the instance
+	MaxMessage  uint64   // key 5: largest message the sender accepts, in bytes
+	MaxHeader   uint64   // key 6: largest HEADERS body the sender accepts
+	Codecs      []uint64 // key 7: codecs the sender reads
+	State       State    // key 8: serving or draining
+	Class       Class    // key 9: set by the dialer
+	RouteDigest []byte   // key 10: SHA-256 over the route table, empty if there is none
+}
+
+// AppendSetup appends a whole SETUP frame.
+func AppendSetup(b []byte, s *Setup) []byte {
+	b, body := BeginFrame(b, KindSetup, FlagCritical)
+	b = appendHead(b, majorMap, 10)
+	b = appendUint(append(b, 1), s.Version)
+	b = appendText(append(b, 2), s.Instance)
+	b = appendUint(append(b, 3), s.Epoch)
+	b = appendHead(append(b, 4), majorArray, uint64(len(s.Tags)))
+	for _, tag := range s.Tags {
+		b = appendText(b, tag)
+	}
+	b = appendUint(append(b, 5), s.MaxMessage)
+	b = appendUint(append(b, 6), s.MaxHeader)
+	b = appendHead(append(b, 7), majorArray, uint64(len(s.Codecs)))
+	for _, c := range s.Codecs {
+		b = appendUint(b, c)
+	}
+	b = appendUint(append(b, 8), uint64(s.State))
+	b = appendUint(append(b, 9), uint64(s.Class))
+	b = appendBytes(append(b, 10), s.RouteDigest)
+	putVarint4(b[body-4:], uint64(len(b)-body))
+	return b
+}
+
+// ParseSetup parses the body of a SETUP frame. The result owns its memory.
+func ParseSetup(body []byte) (s Setup, err error) {
+	if len(body) > MaxControl {
+		return s, &LimitError{What: "SETUP body", Limit: MaxControl, Got: uint64(len(body))}
+	}
+	r := reader{b: body, what: "SETUP"}
+	r.fields(func(key uint64) bool {
+		switch key {
+		case 1:
+			s.Version = r.uint()
+		case 2:
+			s.Instance = string(r.text(MaxName))
+		case 3:
+			s.Epoch = r.uint()
+		case 4:
+			s.Tags = make([]string, 0, r.array(MaxTags))
+			for range cap(s.Tags) {
+				s.Tags = append(s.Tags, string(r.text(MaxTag)))
+			}
+		case 5:
+			s.MaxMessage = r.uint()
+		case 6:
+			s.MaxHeader = r.uint()
+		case 7:
+			s.Codecs = make([]uint64, 0, r.array(MaxCodecs))
+			for range cap(s.Codecs) {
+				s.Codecs = append(s.Codecs, r.uint())
+			}
+		case 8:
+			s.State = State(r.uint())
+		case 9:
+			s.Class = Class(r.uint())
+		case 10:
+			s.RouteDigest = append([]byte(nil), r.bytes(MaxKeyBytes)...)
+		default:
+			return false
+		}
+		return true
+	})
+	if r.err == nil && (s.Version == 0 || s.MaxMessage == 0) {
+		r.fail("version or largest message missing")
+	}
+	if err := r.end(); err != nil {
+		return Setup{}, err
+	}
+	return s, nil
+}
