@@ -1,0 +1,243 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// Reply is the answer to a unary call. Message aliases a buffer of the call:
+// [Reply.Release] must be called once it is no longer needed, and not before.
+type Reply struct {
+	Message []byte // nil if the reply holds none
+	Status  wire.Status
+
+	lease *lease
+	clean bool
+}
+
+// Release gives back what the reply holds.
+func (r *Reply) Release() {
+	l := r.lease
+	if l == nil {
+		return
+	}
+	r.lease, r.Message = nil, nil
+	l.fr.release()
+	if r.clean {
+		l.session.leases.put(l)
+	}
+}
+
+const (
+	// oneWrite is the most that is queued without waiting for the transport: it
+	// fits a packet beside its headers.
+	oneWrite = 1200
+	// inlineBody is the largest body that is copied behind the headers rather
+	// than written by itself.
+	inlineBody = 8 << 10
+	// LeasedMessage is the largest request that rides a leased stream.
+	LeasedMessage = 64 << 10
+)
+
+// Call sends one unary call and waits for its reply. data is a whole DATA
+// frame. The call ends at deadline at the latest. Headers and data are not kept.
+//
+// An error of type [*Error] says whether a handler may have seen the call.
+func (s *Session) Call(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
+	s.active.Add(1)
+	defer s.release()
+	if s.isDraining() {
+		return Reply{}, &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
+	}
+	if len(data) > LeasedMessage {
+		return s.callOnce(ctx, deadline, h, data)
+	}
+	l, err := s.leases.get(ctx, deadline)
+	if err != nil {
+		return Reply{}, err
+	}
+	return l.call(ctx, deadline, h, data, wire.StreamCalls)
+}
+
+// callOnce sends a large call on a stream of its own.
+func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
+	open, cancel := context.WithDeadline(ctx, deadline)
+	stream, err := s.conn.OpenStreamSync(open)
+	cancel()
+	if err != nil {
+		if ctx.Err() != nil || open.Err() == context.DeadlineExceeded { //nolint:errorlint // Err returns the sentinel itself
+			return Reply{}, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: context.Cause(open)}
+		}
+		return Reply{}, s.streamError(err, true)
+	}
+	return s.newLease(stream).call(ctx, deadline, h, data, wire.StreamCall)
+}
+
+func (l *lease) call(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType) (Reply, error) {
+	now := time.Now()
+	left := deadline.Sub(now)
+	h.Timeout = uint64(max(left.Microseconds(), 0))
+
+	var unwatch func() bool
+	if ctx.Done() != nil {
+		unwatch = context.AfterFunc(ctx, l.abort)
+	}
+	timed := false
+	if d, ok := ctx.Deadline(); !ok || deadline.Before(d) {
+		timed = true
+		l.arm(left)
+	}
+
+	reply, failed := l.exchange(h, data, kind)
+
+	untouched := unwatch == nil || unwatch()
+	if timed && !l.timer.Stop() {
+		untouched = false
+	}
+	if failed == nil {
+		now = time.Now()
+		l.session.touch(now)
+		l.freed = now
+		reply.clean = reply.clean && untouched && kind == wire.StreamCalls
+		if !reply.clean {
+			l.discard(wire.CodeNone)
+		}
+		return reply, nil
+	}
+	l.discard(wire.CodeCanceled)
+	l.fr.release()
+	return Reply{}, l.failure(ctx, failed)
+}
+
+// discard ends a stream that is not reused.
+func (l *lease) discard(code wire.Code) {
+	l.stream.CancelRead(quic.StreamErrorCode(code))
+	if code == wire.CodeNone {
+		_ = l.stream.Close() // fails only if the stream ended already
+		return
+	}
+	l.stream.CancelWrite(quic.StreamErrorCode(code))
+}
+
+// failure says what ended the call: us, or what the transport reports.
+func (l *lease) failure(ctx context.Context, failed *callFailure) error {
+	s := l.session
+	switch l.ending.Load() {
+	case endCanceled:
+		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: context.Cause(ctx)}
+	case endDeadline:
+		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: context.DeadlineExceeded}
+	}
+	return s.streamError(failed.err, failed.unsent)
+}
+
+// callFailure is an error of an exchange with the word on whether the request
+// left.
+type callFailure struct {
+	err    error
+	unsent bool
+}
+
+// exchange writes the request and reads the reply.
+func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType) (Reply, *callFailure) {
+	l.out = l.out[:0]
+	if l.fresh {
+		l.out = wire.AppendVarint(l.out, uint64(kind))
+	}
+	l.out = wire.AppendHeaders(l.out, h)
+	rest := data
+	if len(data) <= inlineBody {
+		l.out, rest = append(l.out, data...), nil
+	}
+	if err := writeAll(l.stream, l.out); err != nil {
+		return Reply{}, &callFailure{err, true}
+	}
+	l.fresh = false
+	if rest != nil {
+		if _, err := l.stream.Write(rest); err != nil {
+			// The message is not whole, so no handler can have seen it, but its
+			// refusal may be there to be read.
+			if reply, rerr := l.read(); rerr == nil {
+				reply.clean = false
+				return reply, nil
+			}
+			return Reply{}, &callFailure{err, true}
+		}
+	}
+	if kind == wire.StreamCall {
+		_ = l.stream.Close() // fails only if the stream was reset, which read reports
+	}
+	reply, err := l.read()
+	if err != nil {
+		return Reply{}, &callFailure{err, false}
+	}
+	return reply, nil
+}
+
+// writeAll writes b without blocking if it is small and there is room for it.
+func writeAll(stream *quic.Stream, b []byte) error {
+	if len(b) <= oneWrite {
+		err := stream.TryWriteAll(b)
+		if !errors.Is(err, quic.ErrWouldBlock) {
+			return err
+		}
+	}
+	_, err := stream.Write(b)
+	return err
+}
+
+// read reads [DATA] STATUS.
+func (l *lease) read() (Reply, error) {
+	reply := Reply{lease: l}
+	limit := uint64(l.session.endpoint.limits.MaxMessage)
+	for {
+		h, err := l.fr.next()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = net0Err
+			}
+			return Reply{}, err
+		}
+		switch h.Kind { //nolint:exhaustive // the rest is unknown in a reply
+		case wire.KindData:
+			if h.Length > limit {
+				return Reply{}, &Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, Err: &wire.LimitError{What: "reply", Limit: limit, Got: h.Length}}
+			}
+			if reply.Message != nil || h.Flags&(wire.FlagCompressed|wire.FlagMore) != 0 {
+				return Reply{}, l.session.protocolError("second DATA or unknown flags in a reply")
+			}
+			body, err := l.fr.body(h.Length)
+			if err != nil {
+				return Reply{}, err
+			}
+			reply.Message = l.fr.keep(body, wire.KindStatus)
+		case wire.KindStatus:
+			if h.Length > wire.MaxHeader {
+				return Reply{}, &wire.LimitError{What: "STATUS", Limit: wire.MaxHeader, Got: h.Length}
+			}
+			if h.Length > 0 {
+				body, err := l.fr.small(h.Length)
+				if err != nil {
+					return Reply{}, err
+				}
+				if reply.Status, err = wire.ParseStatus(body); err != nil {
+					return Reply{}, err
+				}
+			}
+			reply.clean = h.Flags&wire.FlagLast == 0
+			return reply, nil
+		default:
+			if h.Flags&wire.FlagCritical != 0 {
+				return Reply{}, l.session.protocolError("unknown critical frame in a reply")
+			}
+			if err := l.fr.skip(h.Length); err != nil {
+				return Reply{}, err
+			}
+		}
+	}
+}

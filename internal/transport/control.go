@@ -1,0 +1,203 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// controlWriter writes our CONTROL stream. It never blocks: a peer that does
+// not read its CONTROL stream is disconnected.
+type controlWriter struct {
+	mu     sync.Mutex // guards stream's writes
+	stream *quic.SendStream
+	broken func()
+}
+
+// send writes the frame that appendFrame appends.
+func (c *controlWriter) send(appendFrame func([]byte) []byte) {
+	b := appendFrame(nil)
+	c.mu.Lock()
+	if c.stream == nil { // SETUP will say it
+		c.mu.Unlock()
+		return
+	}
+	err := c.stream.TryWriteAll(b)
+	c.mu.Unlock()
+	if errors.Is(err, quic.ErrWouldBlock) {
+		c.broken()
+	}
+}
+
+// open opens our CONTROL stream and sends SETUP and ROUTES.
+func (s *Session) open(setup *wire.Setup, routes []wire.RouteInfo) error {
+	stream, err := s.conn.OpenUniStream()
+	if err != nil {
+		return err
+	}
+	stream.SetPriority(0, false)
+	b := wire.AppendSetup(wire.AppendVarint(nil, uint64(wire.StreamControl)), setup)
+	first := uint64(0)
+	for len(routes) > 0 {
+		n := min(len(routes), 128)
+		b = wire.AppendRoutes(b, &wire.Routes{First: first, Routes: routes[:n]})
+		routes, first = routes[n:], first+uint64(n)
+	}
+	s.control.mu.Lock()
+	defer s.control.mu.Unlock()
+	s.control.stream = stream
+	s.control.broken = func() { s.close(wire.CodeLimit, "CONTROL is not read") }
+	return stream.TryWriteAll(b)
+}
+
+// announceRoutes tells the peer of routes that were added after SETUP.
+func (s *Session) announceRoutes(first uint64, routes []wire.RouteInfo) {
+	s.control.send(func(b []byte) []byte { return wire.AppendRoutes(b, &wire.Routes{First: first, Routes: routes}) })
+}
+
+// acceptUni takes the peer's unidirectional streams: one CONTROL, any number of
+// types that we do not know.
+func (s *Session) acceptUni(ctx context.Context) {
+	var hasControl bool
+	for {
+		stream, err := s.conn.AcceptUniStream(ctx)
+		if err != nil {
+			return
+		}
+		fr := newFrameReader(stream, &s.endpoint.limits, nil, true)
+		kind, err := fr.streamType()
+		switch {
+		case err != nil:
+			s.close(wire.CodeProtocol, "a unidirectional stream has no type")
+			return
+		case kind != wire.StreamControl:
+			stream.CancelRead(quic.StreamErrorCode(wire.CodeIgnored))
+			stream.ReleaseStreamCredit()
+		case hasControl:
+			s.close(wire.CodeProtocol, "second CONTROL stream")
+			return
+		default:
+			hasControl = true
+			s.group.Go(func(context.Context) { s.readControl(&fr) })
+		}
+	}
+}
+
+// streamType reads the varint that a stream starts with.
+func (f *frameReader) streamType() (wire.StreamType, error) {
+	if f.guard {
+		f.guarded = true
+		if err := f.src.SetReadDeadline(time.Now().Add(f.limits.FirstHeader)); err != nil {
+			return 0, err
+		}
+	}
+	for {
+		v, n, err := wire.ParseVarint(f.buf[f.r:f.w])
+		if err == nil {
+			f.r += n
+			return wire.StreamType(v), nil
+		}
+		if err := f.fill(); err != nil {
+			return 0, unexpected(err)
+		}
+	}
+}
+
+// readControl reads the peer's CONTROL stream to its end, which ends the
+// connection.
+func (s *Session) readControl(fr *frameReader) {
+	err := s.readControlFrames(fr)
+	if s.ended() {
+		return
+	}
+	reason := "CONTROL stream ended"
+	if err != nil && !errors.Is(err, io.EOF) {
+		reason = err.Error()
+	}
+	s.endpoint.log.Warn("link: closing connection: "+reason, "peer", s.remoteAddr)
+	s.close(wire.CodeProtocol, reason)
+}
+
+func (s *Session) readControlFrames(fr *frameReader) error {
+	for first := true; ; first = false {
+		h, err := fr.header()
+		if err != nil {
+			return err
+		}
+		if h.Length > wire.MaxControl {
+			return &wire.LimitError{What: "control frame", Limit: wire.MaxControl, Got: h.Length}
+		}
+		if first != (h.Kind == wire.KindSetup) {
+			return &wire.SyntaxError{What: "CONTROL", Reason: "SETUP is not the first frame and the only one"}
+		}
+		body, err := fr.body(h.Length)
+		if err != nil {
+			return err
+		}
+		if err := s.handleControl(h, body); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
+	switch h.Kind { //nolint:exhaustive // the other kinds are unknown on CONTROL
+	case wire.KindSetup:
+		setup, err := wire.ParseSetup(body)
+		if err != nil {
+			return err
+		}
+		s.remote = setup
+		if setup.State == wire.StateDraining {
+			s.drained()
+		}
+		close(s.setup)
+	case wire.KindRoutes:
+		routes, err := wire.ParseRoutes(body)
+		if err != nil {
+			return err
+		}
+		s.routes.add(&routes)
+	case wire.KindHealth:
+		health, err := wire.ParseHealth(body)
+		if err != nil {
+			return err
+		}
+		if health.State == wire.StateDraining {
+			s.drained()
+		}
+	case wire.KindGoAway:
+		if _, err := wire.ParseGoAway(body); err != nil {
+			return err
+		}
+		s.drained()
+	case wire.KindPing:
+		token, err := wire.ParsePing(body)
+		if err != nil {
+			return err
+		}
+		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPong, token) })
+	case wire.KindPong:
+		s.pinged.Store(0)
+		s.heard.Store(time.Now().UnixNano())
+	default:
+		if h.Flags&wire.FlagCritical != 0 {
+			return &wire.SyntaxError{What: "CONTROL", Reason: "unknown critical frame"}
+		}
+	}
+	return nil
+}
+
+// drained notes that the peer takes no new calls.
+func (s *Session) drained() {
+	s.drainOnce.Do(func() {
+		close(s.draining)
+		s.active.Add(1) // so that release closes a session without calls
+		s.release()
+	})
+}

@@ -1,0 +1,116 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// quicConfig is what both sides share. The sum of the credit that streams are
+// granted stays below 3/4 of the connection's window, see [Stream.Grant].
+func (e *Endpoint) quicConfig() *quic.Config {
+	return &quic.Config{
+		HandshakeIdleTimeout:             e.limits.DialTimeout,
+		MaxIdleTimeout:                   idleTimeout,
+		InitialStreamReceiveWindow:       512 << 10,
+		MaxStreamReceiveWindow:           6 << 20,
+		InitialConnectionReceiveWindow:   1 << 20,
+		MaxConnectionReceiveWindow:       connWindow,
+		MaxIncomingUniStreams:            16,
+		RequireStreamCreditRelease:       true,
+		EnableStreamResetPartialDelivery: true,
+	}
+}
+
+// connWindow is the most that a peer may have in flight to us on one
+// connection.
+const connWindow = 32 << 20
+
+func (e *Endpoint) serverConfig() *quic.Config {
+	c := e.quicConfig()
+	c.MaxIncomingStreams = int64(e.limits.StreamsPerConnection)
+	return c
+}
+
+func (e *Endpoint) clientConfig() *quic.Config {
+	c := e.quicConfig()
+	c.MaxIncomingStreams = -1 // the side that dials is the side that calls
+	c.KeepAlivePeriod = keepAlive
+	return c
+}
+
+// resolve turns "host:port" into an address. Only names that are not addresses
+// reach the resolver.
+func resolve(ctx context.Context, addr string) (*net.UDPAddr, error) {
+	if ap, err := netip.ParseAddrPort(addr); err == nil {
+		return net.UDPAddrFromAddrPort(ap), nil
+	}
+	host, service, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "udp", service)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(ips[0].Unmap(), uint16(port))), nil
+}
+
+// dial connects to addr and returns when the peer's SETUP is there.
+func (e *Endpoint) dial(ctx context.Context, addr string, class wire.Class, conf *tls.Config) (*Session, error) {
+	udp, err := resolve(ctx, addr)
+	if err != nil {
+		return nil, &Error{Reason: ReasonUnreachable, Peer: addr, NotProcessed: true, Err: err}
+	}
+	conn, err := e.quic.Dial(ctx, udp, conf, e.clientConfig())
+	if err != nil {
+		return nil, dialError(addr, e.cfg.Protocol, err)
+	}
+	s := e.newSession(conn, true, class)
+	if _, s.peer, err = e.cfg.Identify(conn.ConnectionState().TLS); err != nil {
+		s.close(wire.CodeInternal, "identity")
+		return nil, &Error{Reason: ReasonIdentity, Peer: addr, NotProcessed: true, Err: err}
+	}
+	if !e.add(s) {
+		s.close(wire.CodeGoingAway, "closed")
+		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
+	}
+	if !e.group.Go(func(context.Context) { s.finish() }) {
+		s.close(wire.CodeGoingAway, "closed")
+		s.finish()
+		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
+	}
+	setup, routes := e.cfg.Setup()
+	setup.Class = class
+	if err := s.open(&setup, routes); err != nil {
+		s.close(wire.CodeInternal, "no CONTROL stream")
+		return nil, dialError(addr, e.cfg.Protocol, err)
+	}
+	s.group.Go(s.acceptUni)
+	select {
+	case <-s.setup:
+		if s.remote.Version != 1 {
+			s.close(wire.CodeIncompatible, "this node speaks version 1 of SETUP")
+			return nil, &Error{Reason: ReasonIncompatible, Peer: addr, NotProcessed: true, Detail: "unknown version of SETUP"}
+		}
+		s.touch(time.Now())
+		return s, nil
+	case <-conn.Context().Done():
+		return nil, dialError(addr, e.cfg.Protocol, context.Cause(conn.Context()))
+	case <-ctx.Done():
+		s.close(wire.CodeCanceled, "no SETUP in time")
+		return nil, dialError(addr, e.cfg.Protocol, errors.Join(errNoSetup, context.Cause(ctx)))
+	}
+}
+
+var errNoSetup = errors.New("the peer sent no SETUP")

@@ -1,0 +1,110 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// ErrDraining is the cause with which handlers are canceled that still run when
+// the grace of a drain is over.
+var ErrDraining = errors.New("node is draining")
+
+const (
+	goAwayDelay = 100 * time.Millisecond // between the two GOAWAYs, if no RTT is longer
+	cancelDelay = 100 * time.Millisecond // for canceled handlers to answer
+	lingerTime  = time.Second            // for peers to leave by themselves
+)
+
+// Drain takes the node out without losing a call: it tells peers to go
+// elsewhere, then refuses new calls, then waits for those that run, at most
+// until ctx ends; what still runs then is canceled with [ErrDraining]. It does
+// not close connections. Only the first call acts; others wait for ctx.
+//
+// The error is ctx's if handlers had to be canceled.
+func (e *Endpoint) Drain(ctx context.Context) error {
+	e.drainOnce.Do(func() {
+		e.draining.Store(true)
+		close(e.drainDone)
+	})
+	grace := time.Duration(0)
+	if d, ok := ctx.Deadline(); ok {
+		grace = time.Until(d)
+	}
+	wait := goAwayDelay
+	sessions := e.acceptedSessions()
+	for _, s := range sessions {
+		s.announceDrain(grace, wire.MaxVarint)
+		wait = max(wait, min(s.RTT(), time.Second))
+	}
+	if len(sessions) > 0 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+	e.refusing.Store(true)
+	for _, s := range e.acceptedSessions() {
+		s.announceDrain(grace, 0)
+	}
+	for e.active.Load() > 0 {
+		select {
+		case <-e.idle:
+		case <-ctx.Done():
+			e.cancelRun(ErrDraining)
+			select {
+			case <-e.idle:
+			case <-time.After(cancelDelay):
+			}
+			return context.Cause(ctx)
+		}
+	}
+	e.linger(ctx)
+	return nil
+}
+
+// linger waits for peers to leave, which they do once their calls are answered:
+// a CONNECTION_CLOSE would overtake replies that are still queued.
+func (e *Endpoint) linger(ctx context.Context) {
+	t := time.NewTimer(lingerTime)
+	defer t.Stop()
+	for len(e.acceptedSessions()) > 0 {
+		select {
+		case <-e.gone:
+		case <-t.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (e *Endpoint) acceptedSessions() []*Session {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]*Session, 0, e.accepted)
+	for s := range e.sessions {
+		if !s.dialed {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// announceDrain tells the peer that this node takes no new calls.
+func (s *Session) announceDrain(grace time.Duration, last uint64) {
+	s.control.send(func(b []byte) []byte {
+		b = wire.AppendHealth(b, &wire.Health{State: wire.StateDraining})
+		return wire.AppendGoAway(b, &wire.GoAway{LastStream: last, Grace: uint64(grace.Milliseconds()), Reason: ErrDraining.Error()})
+	})
+}
+
+// AnnounceRoutes tells all peers of routes that were added after they
+// connected.
+func (e *Endpoint) AnnounceRoutes(first uint64, routes []wire.RouteInfo) {
+	for _, s := range e.acceptedSessions() {
+		s.announceRoutes(first, routes)
+	}
+}

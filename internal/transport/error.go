@@ -1,0 +1,173 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// Reason is a closed set of reasons why something failed, for code to act on.
+type Reason uint8
+
+// The reasons.
+const (
+	ReasonUnreachable  Reason = iota // no connection: nobody answered, or the address is wrong
+	ReasonIncompatible               // the peer speaks no version of ours
+	ReasonRejected                   // the peer did not accept our certificate
+	ReasonIdentity                   // the peer's certificate is not the one expected
+	ReasonRefused                    // the peer or the connection took no call, no handler saw it
+	ReasonOverloaded                 // as refused, because a limit is reached
+	ReasonDraining                   // the peer drains and takes no new call
+	ReasonReset                      // the peer reset the stream
+	ReasonLost                       // the connection ended
+	ReasonProtocol                   // bytes that link/1 does not allow
+	ReasonLimit                      // a size, rate or credit was exceeded
+	ReasonCanceled                   // the caller's context ended
+	ReasonClosed                     // this endpoint closed
+)
+
+// String returns the reason in words.
+func (r Reason) String() string {
+	return [...]string{
+		"unreachable", "incompatible protocol", "rejected by peer", "wrong identity", "refused", "overloaded", "draining",
+		"reset by peer", "connection lost", "protocol violation", "limit exceeded", "canceled", "closed",
+	}[r]
+}
+
+// Error is what every failing operation of this package returns.
+type Error struct {
+	Reason Reason
+	Peer   string // address of the peer, "" if there is none yet
+	Detail string // what happened, in words; may be ""
+	Code   wire.Code
+	// NotProcessed reports that no handler saw the call, so that it is safe to
+	// send it elsewhere whatever it does.
+	NotProcessed bool
+	Err          error // the cause, may be nil
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	text := e.Reason.String()
+	if e.Peer != "" {
+		text = e.Peer + ": " + text
+	}
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+const (
+	alertCertificateFirst = 42 // bad_certificate, RFC 8446 section 6
+	alertCertificateLast  = 51 // decrypt_error; 42 to 46, 48, 49 and 51 all judge the certificate
+	alertNoProtocol       = 120
+	alertCertRequired     = 116
+)
+
+// dialError turns the error of a handshake into ours.
+func dialError(peer, protocol string, err error) *Error {
+	e := &Error{Reason: ReasonUnreachable, Peer: peer, NotProcessed: true, Err: err}
+	if own := (*Error)(nil); errors.As(err, &own) {
+		return own
+	}
+	var app *quic.ApplicationError
+	if errors.As(err, &app) && app.Remote {
+		e.Code, e.Err = wire.Code(app.ErrorCode), nil
+		e.Detail = app.ErrorMessage
+		switch e.Code { //nolint:exhaustive // the other codes say no more than that the peer refused
+		case wire.CodeIncompatible:
+			e.Reason = ReasonIncompatible
+			e.Detail = fmt.Sprintf("this node speaks %s, the peer says: %s", protocol, app.ErrorMessage)
+		case wire.CodeOverloaded:
+			e.Reason = ReasonOverloaded
+		default:
+			e.Reason = ReasonRefused
+		}
+		return e
+	}
+	var tp *quic.TransportError
+	if !errors.As(err, &tp) {
+		if errors.Is(err, context.Canceled) {
+			e.Reason = ReasonCanceled
+		}
+		return e
+	}
+	switch alert := uint64(tp.ErrorCode) - 0x100; {
+	case tp.ErrorCode == quic.ConnectionRefused:
+		e.Reason = ReasonOverloaded
+		e.Detail = "the peer takes no more handshakes now"
+	case !tp.ErrorCode.IsCryptoError():
+	case alert == alertNoProtocol:
+		e.Reason = ReasonIncompatible
+		e.Detail = fmt.Sprintf("this node speaks %s, the peer speaks another protocol", protocol)
+	case tp.Remote && (alert >= alertCertificateFirst && alert <= alertCertificateLast || alert == alertCertRequired):
+		e.Reason = ReasonRejected
+		e.Detail = "the peer did not accept this node's certificate: " + tls.AlertError(alert).Error()
+	case !tp.Remote:
+		e.Reason = ReasonIdentity
+	}
+	return e
+}
+
+// lost describes the end of a connection under a running operation.
+func (s *Session) lost(err error, notProcessed bool) *Error {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, net0Err) {
+		err = context.Cause(s.conn.Context())
+	}
+	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Err: err}
+	var app *quic.ApplicationError
+	if errors.As(err, &app) {
+		e.Code = wire.Code(app.ErrorCode)
+		if !app.Remote && e.Code == wire.CodeGoingAway {
+			e.Reason = ReasonClosed
+		}
+	}
+	return e
+}
+
+var net0Err = errors.New("stream ended before its STATUS") //nolint:gochecknoglobals,errname // a sentinel of this file
+
+// streamError turns the error of a read or write on a stream into ours.
+func (s *Session) streamError(err error, notProcessed bool) *Error {
+	if own := (*Error)(nil); errors.As(err, &own) {
+		return own
+	}
+	var se *quic.StreamError
+	if errors.As(err, &se) && se.Remote {
+		code := wire.Code(se.ErrorCode)
+		e := &Error{Reason: ReasonReset, Peer: s.remoteAddr, Code: code, NotProcessed: notProcessed || code.NotProcessed(), Detail: code.String()}
+		switch code { //nolint:exhaustive // the rest is a plain reset
+		case wire.CodeRefused:
+			e.Reason = ReasonRefused
+		case wire.CodeGoingAway:
+			e.Reason = ReasonDraining
+		case wire.CodeOverloaded:
+			e.Reason = ReasonOverloaded
+		case wire.CodeLimit:
+			e.Reason = ReasonLimit
+		case wire.CodeProtocol:
+			e.Reason = ReasonProtocol
+		}
+		return e
+	}
+	if syntax, limit := (*wire.SyntaxError)(nil), (*wire.LimitError)(nil); errors.As(err, &syntax) || errors.As(err, &limit) {
+		return &Error{Reason: ReasonProtocol, Peer: s.remoteAddr, NotProcessed: notProcessed, Err: err}
+	}
+	return s.lost(err, notProcessed)
+}
+
+func (s *Session) protocolError(detail string) *Error {
+	return &Error{Reason: ReasonProtocol, Peer: s.remoteAddr, Detail: detail}
+}

@@ -1,0 +1,253 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// source of frames: the receive side of a QUIC stream.
+type byteStream interface {
+	Read([]byte) (int, error)
+	SetReadDeadline(time.Time) error
+}
+
+// readBuffer is what a parked reader holds: one packet's worth of a request.
+const readBuffer = 2 << 10
+
+// frameReader reads frames from one stream. Bodies that fit its buffer are
+// views of it, larger ones take a pooled buffer; both are valid until the next
+// call of header.
+type frameReader struct {
+	src    byteStream
+	limits *Limits
+	bodies *budget // nil: bodies are not counted
+
+	buf        []byte
+	r, w       int
+	guard      bool // a partial frame must arrive in time
+	guarded    bool // a read deadline is set
+	started    time.Time
+	large      []byte
+	largeTaken int
+}
+
+func newFrameReader(src byteStream, limits *Limits, bodies *budget, guard bool) frameReader {
+	return frameReader{src: src, limits: limits, bodies: bodies, guard: guard}
+}
+
+// release gives back the buffer of the last large body.
+func (f *frameReader) release() {
+	if f.large != nil {
+		if f.bodies != nil {
+			f.bodies.give(f.largeTaken)
+		}
+		PutBuffer(f.large)
+		f.large = nil
+	}
+}
+
+// fill reads more bytes. It moves what is left to the front only when there is
+// no room behind it.
+func (f *frameReader) fill() error {
+	if f.buf == nil {
+		f.buf = make([]byte, readBuffer)
+	}
+	if f.r == f.w {
+		f.r, f.w = 0, 0
+	} else if f.w == len(f.buf) {
+		if f.r == 0 {
+			return &wire.LimitError{What: "frame header", Limit: readBuffer, Got: readBuffer + 1}
+		}
+		f.w = copy(f.buf, f.buf[f.r:f.w])
+		f.r = 0
+	}
+	n, err := f.src.Read(f.buf[f.w:])
+	f.w += n
+	if n > 0 {
+		return nil // an error comes again at the next read
+	}
+	return err
+}
+
+// partial sets the deadline for the rest of a frame that has begun.
+func (f *frameReader) partial() error {
+	if !f.guard || f.guarded {
+		return nil
+	}
+	f.guarded, f.started = true, time.Now()
+	return f.src.SetReadDeadline(f.started.Add(f.limits.FirstHeader))
+}
+
+func (f *frameReader) whole() error {
+	if !f.guarded {
+		return nil
+	}
+	f.guarded = false
+	return f.src.SetReadDeadline(time.Time{})
+}
+
+// header returns the header of the next frame. The error is io.EOF if the
+// stream ended between two frames.
+func (f *frameReader) header() (wire.FrameHeader, error) {
+	f.release()
+	return f.next()
+}
+
+// next is header without giving back the last large body.
+func (f *frameReader) next() (wire.FrameHeader, error) {
+	for {
+		h, n, err := wire.ParseFrameHeader(f.buf[f.r:f.w])
+		if err == nil {
+			f.r += n
+			return h, nil
+		}
+		if f.r < f.w {
+			if err := f.partial(); err != nil {
+				return wire.FrameHeader{}, err
+			}
+		}
+		if err := f.fill(); err != nil {
+			if errors.Is(err, io.EOF) && f.r < f.w {
+				err = io.ErrUnexpectedEOF
+			}
+			return wire.FrameHeader{}, err
+		}
+	}
+}
+
+// buffered reports whether the buffer holds all of the next frame and it is of
+// the given kind, so that reading it moves nothing.
+func (f *frameReader) buffered(kind wire.Kind) bool {
+	h, n, err := wire.ParseFrameHeader(f.buf[f.r:f.w])
+	return err == nil && h.Kind == kind && uint64(f.w-f.r-n) >= h.Length
+}
+
+// body returns the n bytes after the header.
+func (f *frameReader) body(n uint64) ([]byte, error) {
+	if n > uint64(len(f.buf)) {
+		return f.largeBody(int(n))
+	}
+	for uint64(f.w-f.r) < n {
+		if uint64(len(f.buf)-f.r) < n {
+			f.w = copy(f.buf, f.buf[f.r:f.w])
+			f.r = 0
+		}
+		if err := f.partial(); err != nil {
+			return nil, err
+		}
+		if err := f.fill(); err != nil {
+			return nil, unexpected(err)
+		}
+	}
+	b := f.buf[f.r : f.r+int(n) : f.r+int(n)]
+	f.r += int(n)
+	return b, f.whole()
+}
+
+var errBudget = errors.New("messages in flight exceed Limits.InFlightBytes")
+
+const firstChunk = 64 << 10
+
+// largeBody reads a body that does not fit the buffer. It grows with what has
+// arrived, so that a length costs nothing until its bytes are there.
+func (f *frameReader) largeBody(n int) ([]byte, error) {
+	if err := f.grow(min(n, firstChunk)); err != nil {
+		return nil, err
+	}
+	f.large = append(f.large, f.buf[f.r:f.w]...)
+	f.r, f.w = 0, 0
+	start := time.Now()
+	for len(f.large) < n {
+		if len(f.large) == cap(f.large) {
+			if err := f.grow(min(n, 4*cap(f.large))); err != nil {
+				return nil, err
+			}
+		}
+		if f.guard {
+			f.guarded = true
+			due := max(f.limits.BodyGrace, time.Duration(len(f.large)+1)*time.Second/time.Duration(f.limits.BodyRate))
+			if err := f.src.SetReadDeadline(start.Add(due)); err != nil {
+				return nil, err
+			}
+		}
+		m, err := f.src.Read(f.large[len(f.large):min(n, cap(f.large))])
+		f.large = f.large[:len(f.large)+m]
+		if err != nil && len(f.large) < n {
+			return nil, unexpected(err)
+		}
+	}
+	return f.large, f.whole()
+}
+
+// grow gives the large body room for n bytes, if the endpoint has room for them.
+func (f *frameReader) grow(n int) error {
+	if f.large == nil {
+		f.largeTaken = 0
+	}
+	if f.bodies != nil && !f.bodies.take(n-f.largeTaken) {
+		return &Error{Reason: ReasonOverloaded, NotProcessed: true, Err: errBudget}
+	}
+	f.largeTaken = n
+	old := f.large
+	f.large = append(GetBuffer(n), old...)
+	if old != nil {
+		PutBuffer(old)
+	}
+	return nil
+}
+
+// keep makes body, the last that was read, survive reading the next frame
+// without header: it is copied unless it is a buffer of its own or the next
+// frame is a whole one of the given kind in the buffer.
+func (f *frameReader) keep(body []byte, next wire.Kind) []byte {
+	if f.large != nil || f.buffered(next) {
+		return body
+	}
+	f.large, f.largeTaken = append(GetBuffer(len(body)), body...), 0
+	return f.large
+}
+
+// small returns the n bytes after a header without touching a body that was
+// kept.
+func (f *frameReader) small(n uint64) ([]byte, error) {
+	if n <= uint64(len(f.buf)) {
+		return f.body(n)
+	}
+	b := make([]byte, n)
+	have := copy(b, f.buf[f.r:f.w])
+	f.r, f.w = 0, 0
+	for have < len(b) {
+		m, err := f.src.Read(b[have:])
+		if have += m; err != nil && have < len(b) {
+			return nil, unexpected(err)
+		}
+	}
+	return b, f.whole()
+}
+
+// skip passes over the n bytes after a header.
+func (f *frameReader) skip(n uint64) error {
+	for {
+		have := min(uint64(f.w-f.r), n)
+		f.r += int(have)
+		if n -= have; n == 0 {
+			return f.whole()
+		}
+		if err := f.partial(); err != nil {
+			return err
+		}
+		if err := f.fill(); err != nil {
+			return unexpected(err)
+		}
+	}
+}
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,205 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// lease is a call stream that carries one unary call at a time. It is reused
+// after a clean end and thrown away after any other.
+type lease struct {
+	session *Session
+	stream  *quic.Stream
+	fr      frameReader
+	out     []byte // frames of the request, reused
+	fresh   bool   // the stream type was not written yet
+	freed   time.Time
+
+	timer  *time.Timer // ends the call at its deadline; reused
+	abort  func()      // what a canceled context runs
+	ending atomic.Uint32
+}
+
+// How a call was ended from our side.
+const (
+	endNone uint32 = iota
+	endCanceled
+	endDeadline
+)
+
+func (s *Session) newLease(stream *quic.Stream) *lease {
+	l := &lease{session: s, stream: stream, fresh: true}
+	l.fr = newFrameReader(stream, &s.endpoint.limits, nil, false)
+	l.abort = func() { l.stop(endCanceled, wire.CodeCanceled) }
+	return l
+}
+
+// stop resets the stream; the reader of the reply wakes up.
+func (l *lease) stop(why uint32, code wire.Code) {
+	if l.ending.CompareAndSwap(endNone, why) {
+		l.stream.CancelRead(quic.StreamErrorCode(code))
+		l.stream.CancelWrite(quic.StreamErrorCode(code))
+	}
+}
+
+// arm ends the call at deadline, if the context does not do so itself.
+func (l *lease) arm(left time.Duration) {
+	if l.timer == nil {
+		l.timer = time.AfterFunc(left, func() { l.stop(endDeadline, wire.CodeDeadline) })
+		return
+	}
+	l.timer.Reset(left)
+}
+
+// leasePool keeps the idle leases of a session, the last used first, and hands
+// streams to those who wait for one.
+type leasePool struct {
+	session *Session
+
+	mu      sync.Mutex // guards the fields below
+	idle    []*lease   // oldest first
+	waiters []chan *lease
+	opening bool // a goroutine waits for a stream on behalf of the waiters
+}
+
+var errWaiters = errors.New("too many calls wait for a stream on one connection; see Limits.Waiters")
+
+// get returns a lease. It waits for one if the peer allows no further stream.
+func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error) {
+	s := p.session
+	p.mu.Lock()
+	if n := len(p.idle); n > 0 {
+		l := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		return l, nil
+	}
+	waiting := len(p.waiters)
+	p.mu.Unlock()
+	if waiting == 0 {
+		stream, err := s.conn.OpenStream()
+		if err == nil {
+			return s.newLease(stream), nil
+		}
+		if !errors.As(err, new(quic.StreamLimitReachedError)) {
+			return nil, s.streamError(err, true)
+		}
+	}
+	return p.wait(ctx, deadline)
+}
+
+func (p *leasePool) wait(ctx context.Context, deadline time.Time) (*lease, error) {
+	s := p.session
+	p.mu.Lock()
+	if len(p.waiters) >= s.endpoint.limits.Waiters {
+		p.mu.Unlock()
+		return nil, &Error{Reason: ReasonOverloaded, Peer: s.remoteAddr, NotProcessed: true, Err: errWaiters}
+	}
+	w := make(chan *lease, 1)
+	p.waiters = append(p.waiters, w)
+	if !p.opening {
+		p.opening = s.group.Go(p.open)
+	}
+	p.mu.Unlock()
+
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	var err error
+	select {
+	case l := <-w:
+		return l, nil
+	case <-ctx.Done():
+		err = &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: context.Cause(ctx)}
+	case <-timer.C:
+		err = &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: context.DeadlineExceeded}
+	case <-s.Done():
+		err = s.lost(nil, true)
+	}
+	p.mu.Lock()
+	for i, other := range p.waiters {
+		if other == w {
+			p.waiters = append(p.waiters[:i], p.waiters[i+1:]...)
+			break
+		}
+	}
+	p.mu.Unlock()
+	select {
+	case l := <-w: // it came in the same moment
+		p.put(l)
+	default:
+	}
+	return nil, err
+}
+
+// open waits for streams as long as there are waiters.
+func (p *leasePool) open(ctx context.Context) {
+	for {
+		p.mu.Lock()
+		if len(p.waiters) == 0 {
+			p.opening = false
+			p.mu.Unlock()
+			return
+		}
+		p.mu.Unlock()
+		stream, err := p.session.conn.OpenStreamSync(ctx)
+		if err != nil {
+			p.mu.Lock()
+			p.opening = false
+			p.mu.Unlock()
+			return // the connection ended; waiters see that too
+		}
+		p.put(p.session.newLease(stream))
+	}
+}
+
+// put takes back a lease after a clean end.
+func (p *leasePool) put(l *lease) {
+	p.mu.Lock()
+	if len(p.waiters) > 0 {
+		w := p.waiters[0]
+		p.waiters = p.waiters[1:]
+		p.mu.Unlock()
+		w <- l // has room for one, and only one is sent
+		return
+	}
+	if len(p.idle) < p.session.endpoint.limits.IdleLeases {
+		p.idle = append(p.idle, l)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	l.retire()
+}
+
+// expire closes leases that were idle since before.
+func (p *leasePool) expire(before time.Time) {
+	p.mu.Lock()
+	n := 0
+	for n < len(p.idle) && p.idle[n].freed.Before(before) {
+		n++
+	}
+	old := p.idle[:n:n]
+	p.idle = append([]*lease(nil), p.idle[n:]...)
+	p.mu.Unlock()
+	for _, l := range old {
+		l.retire()
+	}
+}
+
+// retire ends a stream that carries no call.
+func (l *lease) retire() {
+	if l.fresh { // the peer does not know the stream yet; give its number back
+		l.stream.CancelWrite(quic.StreamErrorCode(wire.CodeNone))
+		l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+		return
+	}
+	_ = l.stream.Close() // fails only if the stream ended already
+	l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+}

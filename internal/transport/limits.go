@@ -1,0 +1,74 @@
+package transport
+
+import "time"
+
+// Limits bounds what one endpoint accepts and holds. The zero value of each
+// field means its default. The numbers come from docs/design.md, section
+// Limits.
+type Limits struct {
+	MaxMessage           int           // bytes of one message, both ways; default 4 MiB
+	StreamsPerConnection int           // streams that a peer may have open at once; default 1024
+	CallsPerIdentity     int           // calls and streams that one identity may have running here; default 4096
+	CallsPerProcess      int           // calls and streams that may run here in all; default 20000
+	ConnsPerIdentity     int           // connections that one identity may hold; default 1024
+	ConnsPerProcess      int           // connections that peers may hold in all; default 10000
+	InFlightBytes        int64         // bytes of messages being received, over all connections; default 256 MiB
+	MaxCallTime          time.Duration // cap on the deadline of an incoming unary call; default 60 s
+	FirstHeader          time.Duration // until a new stream has sent its whole HEADERS; default 5 s
+	BodyRate             int           // bytes per second that a body must keep up after BodyGrace; default 16 KiB/s
+	BodyGrace            time.Duration // before BodyRate counts; default 10 s
+	SetupTimeout         time.Duration // from the handshake to the peer's SETUP; default 5 s
+	DialTimeout          time.Duration // of one dial, handshake and SETUP; default 5 s
+	IdleLeases           int           // idle call streams kept per connection; default 256
+	LeaseIdle            time.Duration // before an idle call stream is closed; default 30 s
+	Waiters              int           // calls that may wait for a stream on one connection; default 4096
+	SessionIdle          time.Duration // before an unused connection is closed; default 5 min
+	PingAfter            time.Duration // silence under load before a peer is probed; default 2 s
+	PingTimeout          time.Duration // for the answer to a probe; default 3 s
+	Handshakes           int           // handshakes under way at once; default 1024
+	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 16
+	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128
+	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
+	PendingFrames        int           // uncredited frames of a stream waiting for Recv; default 1024
+	PendingBytes         int           // bytes of these; default 256 KiB
+}
+
+func or[T int | int64 | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	or(&l.MaxMessage, 4<<20)
+	or(&l.StreamsPerConnection, 1024)
+	or(&l.CallsPerIdentity, 4096)
+	or(&l.CallsPerProcess, 20_000)
+	or(&l.ConnsPerIdentity, 1024)
+	or(&l.ConnsPerProcess, 10_000)
+	or(&l.InFlightBytes, 256<<20)
+	or(&l.MaxCallTime, time.Minute)
+	or(&l.FirstHeader, 5*time.Second)
+	or(&l.BodyRate, 16<<10)
+	or(&l.BodyGrace, 10*time.Second)
+	or(&l.SetupTimeout, 5*time.Second)
+	or(&l.DialTimeout, 5*time.Second)
+	or(&l.IdleLeases, 256)
+	or(&l.LeaseIdle, 30*time.Second)
+	or(&l.Waiters, 4096)
+	or(&l.SessionIdle, 5*time.Minute)
+	or(&l.PingAfter, 2*time.Second)
+	or(&l.PingTimeout, 3*time.Second)
+	or(&l.Handshakes, 1024)
+	or(&l.HandshakesPerSource, 16)
+	or(&l.RetryAbove, 128)
+	or(&l.RetryRate, 200)
+	or(&l.PendingFrames, 1024)
+	or(&l.PendingBytes, 256<<10)
+	return l
+}
+
+const (
+	keepAlive   = 10 * time.Second // sent by the dialing side only
+	idleTimeout = 30 * time.Second
+)

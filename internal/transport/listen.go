@@ -1,0 +1,122 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// Listen begins to accept connections. It returns at once.
+func (e *Endpoint) Listen() error {
+	// ALPN is checked here and not by NextProtos alone, so that a node with
+	// another version of link hears, over a verified connection, which versions
+	// this one speaks. Anything else gets no_application_protocol.
+	base := e.cfg.ServerTLS(e.cfg.Protocol)
+	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		return e.cfg.ServerTLS(e.chooseProtocol(hello.SupportedProtos)), nil
+	}
+	l, err := e.quic.Listen(base, e.serverConfig())
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", e.Addr(), err)
+	}
+	e.listener.Store(l)
+	if !e.group.Go(func(ctx context.Context) { e.accept(ctx, l) }) {
+		return &Error{Reason: ReasonClosed, Err: ErrClosed}
+	}
+	return nil
+}
+
+func (e *Endpoint) chooseProtocol(offered []string) string {
+	other := e.cfg.Protocol
+	for _, p := range offered {
+		if p == e.cfg.Protocol {
+			return p
+		}
+		if strings.HasPrefix(p, "link/") {
+			other = p
+		}
+	}
+	return other
+}
+
+// accept does nothing but hand over: quic-go refuses connections while its
+// short queue is full.
+func (e *Endpoint) accept(ctx context.Context, l *quic.Listener) {
+	for {
+		conn, err := l.Accept(ctx)
+		if err != nil {
+			return
+		}
+		handshakeDone(conn.Context())
+		if !e.group.Go(func(context.Context) { e.serve(conn) }) {
+			_ = conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeGoingAway), "node closed") // has no error to return
+		}
+	}
+}
+
+// serve runs an accepted connection to its end.
+func (e *Endpoint) serve(conn *quic.Conn) {
+	refuse := func(code wire.Code, reason string) {
+		e.log.Warn("link: refusing connection: "+reason, "peer", conn.RemoteAddr().String())
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(code), reason) // has no error to return
+	}
+	state := conn.ConnectionState().TLS
+	if p := state.NegotiatedProtocol; p != e.cfg.Protocol {
+		refuse(wire.CodeIncompatible, fmt.Sprintf("it speaks %s, this node speaks %s", p, e.cfg.Protocol))
+		return
+	}
+	key, peer, err := e.cfg.Identify(state)
+	if err != nil {
+		refuse(wire.CodeUnauthenticated, "no identity: "+err.Error())
+		return
+	}
+	s := e.newSession(conn, false, wire.ClassCalls)
+	s.peer = peer
+	if !e.admitSession(s, key) {
+		s.group.Stop(ErrClosed)
+		refuse(wire.CodeOverloaded, "too many connections; see Limits.ConnsPerIdentity and ConnsPerProcess")
+		return
+	}
+	defer s.finish()
+	setup, routes := e.cfg.Setup()
+	if e.draining.Load() {
+		setup.State = wire.StateDraining
+	}
+	if err := s.open(&setup, routes); err != nil {
+		s.close(wire.CodeInternal, "no CONTROL stream")
+		return
+	}
+	if e.draining.Load() { // it began after Setup was asked
+		s.announceDrain(0, wire.MaxVarint)
+	}
+	s.group.Go(s.acceptUni)
+	timeout := time.NewTimer(e.limits.SetupTimeout)
+	defer timeout.Stop()
+	select {
+	case <-s.setup:
+		s.class = s.remote.Class
+		s.acceptCalls()
+	case <-timeout.C:
+		s.close(wire.CodeProtocol, "no SETUP in time")
+	case <-conn.Context().Done():
+	}
+}
+
+// acceptCalls takes the peer's streams until the connection ends.
+func (s *Session) acceptCalls() {
+	ctx := s.conn.Context()
+	for {
+		stream, err := s.conn.AcceptStream(ctx)
+		if err != nil {
+			return
+		}
+		if !s.group.Go(func(context.Context) { s.serveStream(stream) }) {
+			return
+		}
+	}
+}

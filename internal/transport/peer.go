@@ -1,0 +1,188 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+type peerKey struct{ identity, addr string }
+
+// Peer is a place to reach one identity at one address. It keeps a connection
+// of each class, dials it when it is needed and backs off when it cannot.
+type Peer struct {
+	endpoint *Endpoint
+	key      peerKey
+	tls      func() *tls.Config
+	refs     int // guarded by endpoint.mu
+	slots    [2]slot
+}
+
+type slot struct {
+	session atomic.Pointer[Session]
+
+	mu       sync.Mutex // guards the fields below
+	dialing  *dialing
+	failures int
+	until    time.Time // no dial before
+	last     error     // of the dial before until
+}
+
+type dialing struct {
+	done    chan struct{}
+	session *Session
+	err     error
+}
+
+// Peer returns the peer with this identity and address; equal arguments give
+// the same value. conf is asked for each dial. [Peer.Release] gives it back.
+func (e *Endpoint) Peer(identity, addr string, conf func() *tls.Config) *Peer {
+	key := peerKey{identity, addr}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.peers[key]
+	if p == nil {
+		p = &Peer{endpoint: e, key: key, tls: conf}
+		e.peers[key] = p
+	}
+	p.refs++
+	return p
+}
+
+// Release gives the peer back. Its connections end when they are idle.
+func (p *Peer) Release() {
+	e := p.endpoint
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p.refs--; p.refs == 0 {
+		delete(e.peers, p.key)
+	}
+}
+
+// Live returns the session of class if there is one that takes calls, without
+// dialing.
+func (p *Peer) Live(class wire.Class) *Session {
+	if s := p.slots[class].session.Load(); s != nil && s.usable() {
+		return s
+	}
+	return nil
+}
+
+// Probe asks live connections for a sign of life, because a registry says that
+// the instance is gone. A connection that does not answer ends.
+func (p *Peer) Probe() {
+	for class := range p.slots {
+		if s := p.slots[class].session.Load(); s != nil && !s.ended() {
+			s.probe(time.Now())
+		}
+	}
+}
+
+// Session returns the connection of class, dialing it if there is none. One
+// dial serves all callers that wait; it goes on when they give up, for
+// Limits.DialTimeout at most. After a failed dial, callers get its error at
+// once until a jittered, growing time has passed. Every error says
+// NotProcessed.
+func (p *Peer) Session(ctx context.Context, class wire.Class) (*Session, error) {
+	slot := &p.slots[class]
+	if s := slot.session.Load(); s != nil && s.usable() {
+		return s, nil
+	}
+	d, err := p.start(slot, class)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-d.done:
+		return d.session, d.err
+	case <-ctx.Done():
+		return nil, &Error{Reason: ReasonCanceled, Peer: p.key.addr, NotProcessed: true, Detail: "while connecting", Err: context.Cause(ctx)}
+	}
+}
+
+// start returns the dial under way, or begins one.
+func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
+	slot.mu.Lock()
+	defer slot.mu.Unlock()
+	if slot.dialing != nil {
+		return slot.dialing, nil
+	}
+	if s := slot.session.Load(); s != nil && !s.ended() {
+		if s.usable() {
+			d := &dialing{done: make(chan struct{}), session: s}
+			close(d.done)
+			return d, nil
+		}
+		return nil, &Error{Reason: ReasonDraining, Peer: p.key.addr, NotProcessed: true}
+	}
+	if time.Now().Before(slot.until) {
+		return nil, slot.last
+	}
+	d := &dialing{done: make(chan struct{})}
+	if !p.endpoint.group.Go(func(ctx context.Context) { p.run(ctx, slot, class, d) }) {
+		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
+	}
+	slot.dialing = d
+	return d, nil
+}
+
+// run dials and tells everybody who waits.
+func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing) {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, errDialTimeout)
+	defer cancel()
+	d.session, d.err = p.dialPatiently(ctx, class)
+	slot.mu.Lock()
+	if slot.dialing = nil; d.err == nil {
+		slot.failures, slot.last, slot.until = 0, nil, time.Time{}
+		slot.session.Store(d.session)
+	} else {
+		slot.last, slot.until = d.err, time.Now().Add(backoff(slot.failures, backoffBase, backoffMax))
+		slot.failures++
+	}
+	slot.mu.Unlock()
+	close(d.done)
+}
+
+var errDialTimeout = errors.New("no answer in time")
+
+// Backoff between dials, as gRPC's connection backoff has it, but fully
+// jittered and from a shorter first delay.
+const (
+	backoffBase = 100 * time.Millisecond
+	backoffMax  = 30 * time.Second
+)
+
+// backoff returns a random time up to base·1.6^n, and at least half of it.
+func backoff(n int, base, most time.Duration) time.Duration {
+	d := float64(base)
+	for range min(n, 64) {
+		d *= 1.6
+	}
+	d = min(d, float64(most))
+	return time.Duration(d/2 + rand.Float64()*d/2) //nolint:gosec // jitter is no secret
+}
+
+// dialPatiently tries again while the peer says that it has too many handshakes
+// under way: many nodes that start at once must all get in.
+func (p *Peer) dialPatiently(ctx context.Context, class wire.Class) (*Session, error) {
+	for try := 0; ; try++ {
+		s, err := p.endpoint.dial(ctx, p.key.addr, class, p.tls())
+		var te *Error
+		if err == nil || !errors.As(err, &te) || te.Reason != ReasonOverloaded {
+			return s, err
+		}
+		t := time.NewTimer(backoff(try, 20*time.Millisecond, time.Second))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, err
+		}
+	}
+}

@@ -1,0 +1,270 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// Handler serves what peers open. Its methods are called on many goroutines at
+// once.
+type Handler interface {
+	// Find looks up the route of a call before its message is read.
+	Find(h *wire.HeadersView) Route
+	// ServeCall handles one unary call on the goroutine that reads its stream.
+	ServeCall(c *Call)
+	// ServeStream handles one stream of a pattern. The stream ends when it
+	// returns.
+	ServeStream(s *Stream)
+}
+
+// Route is what a [Handler] knows of a route.
+type Route struct {
+	Value      any          // for the handler
+	Stream     bool         // ServeStream rather than ServeCall
+	MaxMessage int          // largest message; 0 is Limits.MaxMessage
+	Refuse     *wire.Status // not nil: the call ends with it and no handler sees it
+}
+
+// Call is one incoming unary call. It is valid until ServeCall returns.
+type Call struct {
+	Session  *Session
+	Route    any              // Route.Value
+	Headers  wire.HeadersView // aliases a buffer
+	Message  []byte           // aliases a buffer
+	Deadline time.Time
+	// Reply is an empty buffer; ServeCall appends DATA, if any, and STATUS.
+	// The status frame must carry [Call.StatusFlags].
+	Reply []byte
+
+	stream *quic.Stream
+	fr     frameReader
+	scope  []byte
+	single bool // the stream carries no further call
+}
+
+// Canceled returns a context that ends when the caller is gone.
+func (c *Call) Canceled() context.Context { return c.stream.Context() }
+
+// Handlers returns the context that ends, with a cause, when the endpoint
+// cancels what still runs.
+func (s *Session) Handlers() context.Context { return s.endpoint.handlers }
+
+// StatusFlags returns the flags for the STATUS frame of the reply.
+func (c *Call) StatusFlags() wire.Flags {
+	if c.single {
+		return wire.FlagLast
+	}
+	return 0
+}
+
+// serveStream runs one stream of the peer's to its end, then lets the peer open
+// another in its place.
+func (s *Session) serveStream(stream *quic.Stream) {
+	defer stream.ReleaseStreamCredit()
+	c := &Call{Session: s, stream: stream}
+	c.fr = newFrameReader(stream, &s.endpoint.limits, &s.endpoint.bodies, true)
+	defer c.fr.release()
+	kind, err := c.fr.streamType()
+	if err != nil {
+		s.endStream(stream, err)
+		return
+	}
+	switch kind { //nolint:exhaustive // the other types are not bidirectional or not known
+	case wire.StreamCalls:
+		for first := true; ; first = false {
+			again, err := c.serve(first)
+			if err != nil {
+				s.endStream(stream, err)
+				return
+			}
+			if !again {
+				break
+			}
+		}
+	case wire.StreamCall:
+		c.single = true
+		if _, err := c.serve(true); err != nil {
+			s.endStream(stream, err)
+			return
+		}
+	default:
+		stream.CancelRead(quic.StreamErrorCode(wire.CodeIgnored))
+		stream.CancelWrite(quic.StreamErrorCode(wire.CodeIgnored))
+		return
+	}
+	_ = stream.Close() // fails only if the peer is gone
+	stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+}
+
+// endStream resets a stream after an error of the peer's or of the connection.
+func (s *Session) endStream(stream *quic.Stream, err error) {
+	code := wire.CodeProtocol
+	var own *Error
+	var limit *wire.LimitError
+	var reset *quic.StreamError
+	switch {
+	case errors.Is(err, io.EOF):
+		_ = stream.Close() // the peer ended the stream between two calls
+		return
+	case errors.As(err, &own) && own.Reason == ReasonOverloaded:
+		code = wire.CodeOverloaded
+	case errors.As(err, &limit), isTimeout(err):
+		code = wire.CodeLimit
+	case errors.As(err, &reset):
+		code = wire.CodeCanceled
+	}
+	stream.SetReliableBoundary() // a STATUS that was written still arrives
+	stream.CancelWrite(quic.StreamErrorCode(code))
+	stream.CancelRead(quic.StreamErrorCode(code))
+	if code != wire.CodeCanceled && !s.ended() {
+		s.endpoint.log.Debug("link: stream reset", "peer", s.remoteAddr, "code", code.String(), "error", err)
+	}
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// readHeaders reads the HEADERS frame that opens a call.
+func (c *Call) readHeaders(first bool) error {
+	for {
+		h, err := c.fr.header()
+		if err != nil {
+			return err
+		}
+		if h.Kind != wire.KindHeaders {
+			if h.Flags&wire.FlagCritical != 0 || first {
+				return c.Session.protocolError("a call does not start with HEADERS")
+			}
+			if h.Length > wire.MaxControl {
+				return &wire.LimitError{What: "unknown frame", Limit: wire.MaxControl, Got: h.Length}
+			}
+			if err := c.fr.skip(h.Length); err != nil {
+				return err
+			}
+			continue
+		}
+		if h.Length > wire.MaxHeader {
+			return &wire.LimitError{What: "HEADERS", Limit: wire.MaxHeader, Got: h.Length}
+		}
+		body, err := c.fr.body(h.Length)
+		if err != nil {
+			return err
+		}
+		if !c.fr.buffered(wire.KindData) { // reading on would overwrite them
+			c.scope = append(c.scope[:0], body...)
+			body = c.scope
+		}
+		c.Headers, err = wire.ParseHeaders(body)
+		return err
+	}
+}
+
+// serve handles one call and reports whether the stream may carry another.
+func (c *Call) serve(first bool) (again bool, err error) {
+	s, e := c.Session, c.Session.endpoint
+	if err := c.readHeaders(first); err != nil {
+		return false, err
+	}
+	now := time.Now()
+	route := e.cfg.Handler.Find(&c.Headers)
+	if route.Stream {
+		return false, c.serveStream(route, now)
+	}
+	refusal, err := c.readMessage(&route)
+	if err != nil {
+		return false, err
+	}
+	timeout := min(time.Duration(min(c.Headers.Timeout, uint64(time.Hour/time.Microsecond)))*time.Microsecond, e.limits.MaxCallTime)
+	c.Deadline = now.Add(timeout)
+	c.Route = route.Value
+	c.Reply = c.Reply[:0]
+
+	e.begin()
+	running := s.active.Add(1)
+	of := s.identity.active.Add(1)
+	if refusal == nil {
+		refusal = s.overload(running, of)
+	}
+	if refusal != nil {
+		c.Reply = wire.AppendStatus(c.Reply, refusal, c.StatusFlags())
+	} else {
+		e.cfg.Handler.ServeCall(c)
+	}
+	s.identity.active.Add(-1)
+	s.active.Add(-1)
+	err = c.write()
+	e.end() // after the reply is queued, so that a drain does not close before it
+	s.used.Store(now.UnixNano())
+	if cap(c.Reply) > LeasedMessage {
+		PutBuffer(c.Reply)
+		c.Reply = nil
+	}
+	c.fr.release()
+	return !c.single && err == nil, err
+}
+
+// readMessage reads the DATA of the call. A message that is too large ends the
+// stream behind its STATUS, because its bytes are not read.
+func (c *Call) readMessage(route *Route) (*wire.Status, error) {
+	limit := uint64(route.MaxMessage)
+	if limit == 0 {
+		limit = uint64(c.Session.endpoint.limits.MaxMessage)
+	}
+	for {
+		h, err := c.fr.next()
+		if err != nil {
+			return nil, unexpected(err)
+		}
+		switch {
+		case h.Kind == wire.KindData && h.Flags&(wire.FlagCompressed|wire.FlagMore) != 0:
+			return nil, c.Session.protocolError("compressed or fragmented DATA")
+		case h.Kind == wire.KindData && h.Length > limit:
+			c.single = true
+			return tooLarge(h.Length, limit), nil
+		case h.Kind == wire.KindData && route.Refuse != nil && h.Length > LeasedMessage:
+			c.single = true
+			return route.Refuse, nil
+		case h.Kind == wire.KindData:
+			c.Message, err = c.fr.body(h.Length)
+			return route.Refuse, err
+		case h.Flags&wire.FlagCritical != 0:
+			return nil, c.Session.protocolError("unknown critical frame in a call")
+		case h.Length > wire.MaxControl:
+			return nil, &wire.LimitError{What: "unknown frame", Limit: wire.MaxControl, Got: h.Length}
+		default:
+			if err := c.fr.skip(h.Length); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// writeGrace is how long a reply may take to be queued when the deadline of its
+// call is over or near: a peer that does not read must not hold a handler.
+const writeGrace = time.Second
+
+// write sends the reply.
+func (c *Call) write() error {
+	if len(c.Reply) <= oneWrite {
+		err := c.stream.TryWriteAll(c.Reply)
+		if !errors.Is(err, quic.ErrWouldBlock) {
+			return err
+		}
+	}
+	until := c.Deadline
+	if least := time.Now().Add(writeGrace); until.Before(least) {
+		until = least
+	}
+	if err := c.stream.SetWriteDeadline(until); err != nil {
+		return err
+	}
+	_, err := c.stream.Write(c.Reply)
+	return err
+}

@@ -1,0 +1,199 @@
+package transport
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// Session is a connection on which both sides have received the other's SETUP.
+type Session struct {
+	endpoint   *Endpoint
+	conn       *quic.Conn
+	dialed     bool
+	class      wire.Class
+	remoteAddr string
+	peer       any
+	identity   *identity // set on accepted sessions
+	group      *lifecycle.Group
+	remote     wire.Setup
+	routes     routeTable // of the peer
+
+	setup     chan struct{} // closed when remote is set
+	draining  chan struct{} // closed when the peer drains
+	drainOnce sync.Once
+	control   controlWriter
+	leases    leasePool
+
+	active   atomic.Int64 // calls and streams in flight
+	used     atomic.Int64 // UnixNano of the last use
+	heard    atomic.Int64 // UnixNano when the peer last answered anything
+	pinged   atomic.Int64 // UnixNano of a PING without its PONG, or 0
+	refuseAt atomic.Int64 // accepted sessions: streams with this ID or above are refused; 0 is none
+}
+
+func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *Session {
+	s := &Session{
+		endpoint: e, conn: conn, dialed: dialed, class: class,
+		remoteAddr: conn.RemoteAddr().String(),
+		group:      lifecycle.New(conn.Context()),
+		setup:      make(chan struct{}),
+		draining:   make(chan struct{}),
+	}
+	s.leases.session = s
+	s.touch(time.Now())
+	return s
+}
+
+// Peer returns what Config.Identify returned for the other side.
+func (s *Session) Peer() any { return s.peer }
+
+// Remote returns what the other side announced.
+func (s *Session) Remote() *wire.Setup { return &s.remote }
+
+// RemoteAddr returns the address of the other side.
+func (s *Session) RemoteAddr() string { return s.remoteAddr }
+
+// Draining returns a channel that is closed when the other side drains.
+func (s *Session) Draining() <-chan struct{} { return s.draining }
+
+// Done returns a channel that is closed when the connection ends.
+func (s *Session) Done() <-chan struct{} { return s.conn.Context().Done() }
+
+// RTT returns the smoothed round-trip time of the connection.
+func (s *Session) RTT() time.Duration { return s.conn.ConnectionStats().SmoothedRTT }
+
+// Route returns the number of the peer's route, if the peer announced it.
+func (s *Session) Route(kind uint64, name string) (id uint64, ok bool) {
+	return s.routes.lookup(kind, name)
+}
+
+// touch notes that the peer is alive and in use.
+func (s *Session) touch(now time.Time) {
+	n := now.UnixNano()
+	s.used.Store(n)
+	s.heard.Store(n)
+}
+
+func (s *Session) isDraining() bool {
+	select {
+	case <-s.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Session) ended() bool { return s.conn.Context().Err() != nil }
+
+// usable reports whether new calls may start.
+func (s *Session) usable() bool { return !s.ended() && !s.isDraining() }
+
+// release ends a call or stream that was counted in active. The last one on a
+// session whose peer drains closes it, so that the peer need not wait.
+func (s *Session) release() {
+	if s.active.Add(-1) == 0 && s.dialed && s.isDraining() {
+		s.close(wire.CodeNone, "peer drains")
+	}
+}
+
+// close ends the connection and waits for nothing.
+func (s *Session) close(code wire.Code, reason string) {
+	_ = s.conn.CloseWithError(quic.ApplicationErrorCode(code), reason) // it has no error to return
+	s.group.Stop(ErrClosed)
+}
+
+// add registers a session with the endpoint. It reports false if the endpoint
+// is closed.
+func (e *Endpoint) add(s *Session) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.sessions[s] = struct{}{}
+	return true
+}
+
+// finish waits for the session's goroutines after its connection ended and
+// forgets it. The goroutine that owns the session calls it.
+func (s *Session) finish() {
+	<-s.conn.Context().Done()
+	s.group.Stop(context.Cause(s.conn.Context()))
+	s.group.Wait()
+	e := s.endpoint
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sessions, s)
+	if s.identity != nil {
+		e.accepted--
+		if e.accepted == 0 && e.refusing.Load() {
+			select {
+			case e.gone <- struct{}{}:
+			default:
+			}
+		}
+		if s.identity.conns--; s.identity.conns == 0 && s.identity.active.Load() == 0 {
+			delete(e.identities, s.identity.key)
+		}
+	}
+}
+
+// janitor closes what is unused and probes peers that are silent under load.
+func (e *Endpoint) janitor(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var sessions []*Session
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			sessions = sessions[:0]
+			e.mu.Lock()
+			for s := range e.sessions {
+				if s.dialed {
+					sessions = append(sessions, s)
+				}
+			}
+			e.mu.Unlock()
+			for _, s := range sessions {
+				s.tend(now)
+			}
+		}
+	}
+}
+
+// tend looks after one dialed session, once a second.
+func (s *Session) tend(now time.Time) {
+	limits := &s.endpoint.limits
+	s.leases.expire(now.Add(-limits.LeaseIdle))
+	busy := s.active.Load() > 0
+	if pinged := s.pinged.Load(); pinged != 0 {
+		if now.UnixNano()-pinged > int64(limits.PingTimeout) {
+			s.close(wire.CodeGoingAway, "peer does not answer")
+		}
+		return
+	}
+	switch {
+	case busy && now.UnixNano()-s.heard.Load() > int64(limits.PingAfter):
+		s.probe(now)
+	case !busy && s.isDraining():
+		s.close(wire.CodeNone, "peer drains")
+	case !busy && now.UnixNano()-s.used.Load() > int64(limits.SessionIdle):
+		s.close(wire.CodeIdle, "unused")
+	}
+}
+
+// probe asks the peer for a sign of life; tend closes the connection if none
+// comes in Limits.PingTimeout.
+func (s *Session) probe(now time.Time) {
+	if s.pinged.CompareAndSwap(0, now.UnixNano()) {
+		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPing, uint64(now.UnixNano())&wire.MaxVarint) })
+	}
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package transport
+
+import "syscall"
+
+// inspectSocket knows nothing here; quic-go uses GSO on Linux only.
+func inspectSocket(syscall.RawConn) socketFacts { return socketFacts{gso: true} }

@@ -1,0 +1,420 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// Stream carries the frames of one pattern both ways. Frames with
+// [wire.FlagCredited] use credit that their receiver granted. One goroutine at
+// a time may send and one may receive; Grant may be called by any.
+type Stream struct {
+	Session *Session
+	Route   any              // accepted streams: Route.Value
+	Headers wire.HeadersView // accepted streams: of the opener; owned by the stream
+
+	stream     *quic.Stream
+	fr         frameReader
+	maxMessage int
+
+	writeMu sync.Mutex // guards out and the order of frames
+	out     []byte
+
+	mu       sync.Mutex // guards the fields below
+	credit   wire.Credit
+	credited chan struct{} // closed and replaced when credit arrives
+	granted  wire.Credit   // what the peer may still send
+	queue    []Frame
+	pending  int           // bytes of uncredited frames in queue
+	plain    int           // uncredited frames in queue
+	arrived  chan struct{} // holds a token when queue or end changed
+	status   *wire.Status  // of the peer, once it arrived
+	end      error         // why there are no more frames; io.EOF after a clean end
+	onEnd    func()
+}
+
+// Frame is one frame of a pattern. Its receiver owns Body.
+type Frame struct {
+	Kind  wire.Kind
+	Flags wire.Flags
+	Body  []byte
+}
+
+func (s *Session) newStream(stream *quic.Stream) *Stream {
+	return &Stream{
+		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
+		credited: make(chan struct{}), arrived: make(chan struct{}, 1),
+	}
+}
+
+// maxGrant is how much credit a stream may have given out: all streams of a
+// connection together must not fill its window, so one gets a small part.
+const maxGrant = connWindow / 4 * 3 / 4
+
+var errGrant = fmt.Errorf("credit of a stream is limited to %d bytes", maxGrant)
+
+// Open opens a stream of its own for h. It waits for the peer to allow one, at
+// most until ctx ends. The stream outlives ctx.
+func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
+	if h.Credit.Bytes > maxGrant {
+		return nil, &Error{Reason: ReasonLimit, NotProcessed: true, Err: errGrant}
+	}
+	s.active.Add(1)
+	st, err := s.openStream(ctx, h)
+	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.release() }) {
+		err = s.lost(nil, false)
+	}
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	return st, nil
+}
+
+func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, error) {
+	if s.isDraining() {
+		return nil, &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
+	}
+	quicStream, err := s.conn.OpenStreamSync(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Err: context.Cause(ctx)}
+		}
+		return nil, s.streamError(err, true)
+	}
+	st := s.newStream(quicStream)
+	st.granted = h.Credit
+	st.fr = newFrameReader(quicStream, &s.endpoint.limits, &s.endpoint.bodies, true)
+	b := wire.AppendHeaders(wire.AppendVarint(nil, uint64(wire.StreamCall)), h)
+	if err := writeAll(quicStream, b); err != nil {
+		return nil, s.streamError(err, true)
+	}
+	return st, nil
+}
+
+// serveStream runs the handler of an accepted stream.
+func (c *Call) serveStream(route Route, now time.Time) error {
+	s, e := c.Session, c.Session.endpoint
+	st := s.newStream(c.stream)
+	st.Route, st.fr = route.Value, c.fr
+	c.fr = frameReader{} // it belongs to the stream now
+	if route.MaxMessage > 0 {
+		st.maxMessage = route.MaxMessage
+	}
+	st.Headers = c.Headers.Clone()
+	st.credit = st.Headers.Credit
+
+	e.begin()
+	defer e.end()
+	running := s.active.Add(1)
+	defer s.active.Add(-1)
+	of := s.identity.active.Add(1)
+	defer s.identity.active.Add(-1)
+	s.used.Store(now.UnixNano())
+	refusal := route.Refuse
+	if refusal == nil {
+		refusal = s.overload(running, of)
+	}
+	if refusal != nil {
+		st.finish(refusal)
+		return nil
+	}
+	var reading sync.WaitGroup
+	reading.Add(1)
+	if !s.group.Go(func(context.Context) { defer reading.Done(); st.read() }) {
+		return s.lost(nil, true)
+	}
+	e.cfg.Handler.ServeStream(st)
+	c.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	reading.Wait()
+	return nil
+}
+
+// read moves frames from the transport to the queue until the stream ends. It
+// never waits for the application: what the peer may send is bounded by the
+// credit it was granted and by Limits.PendingFrames and PendingBytes.
+func (st *Stream) read() {
+	err := st.readFrames()
+	st.fr.release()
+	switch {
+	case err == nil: // the STATUS was the last frame
+		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	case !errors.Is(err, io.EOF):
+		st.Session.endStream(st.stream, err)
+	}
+	st.mu.Lock()
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
+		st.end = io.EOF
+	default:
+		st.end = st.Session.streamError(err, false)
+	}
+	close(st.credited)
+	onEnd := st.onEnd
+	st.mu.Unlock()
+	st.wake()
+	if onEnd != nil {
+		onEnd()
+	}
+}
+
+func (st *Stream) wake() {
+	select {
+	case st.arrived <- struct{}{}:
+	default:
+	}
+}
+
+func (st *Stream) readFrames() error {
+	for {
+		h, err := st.fr.header()
+		if err != nil {
+			return err
+		}
+		if h.Length > uint64(st.maxMessage) {
+			return &wire.LimitError{What: "frame", Limit: uint64(st.maxMessage), Got: h.Length}
+		}
+		body, err := st.fr.body(h.Length)
+		if err != nil {
+			return err
+		}
+		switch {
+		case h.Kind == wire.KindCredit:
+			credit, err := wire.ParseCredit(body)
+			if err != nil {
+				return err
+			}
+			st.addCredit(credit)
+		case h.Kind == wire.KindStatus:
+			status, err := wire.ParseStatus(body)
+			if err != nil {
+				return err
+			}
+			st.mu.Lock()
+			st.status = &status
+			st.mu.Unlock()
+			return nil
+		case h.Kind == wire.KindData || h.Kind >= wire.KindPattern && h.Kind <= wire.KindPatternMax:
+			if err := st.enqueue(Frame{Kind: h.Kind, Flags: h.Flags, Body: append([]byte(nil), body...)}); err != nil {
+				return err
+			}
+		case h.Flags&wire.FlagCritical != 0:
+			return st.Session.protocolError("unknown critical frame on a stream")
+		}
+	}
+}
+
+func (st *Stream) enqueue(f Frame) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	size := uint64(len(f.Body))
+	if f.Flags&wire.FlagCredited != 0 {
+		if st.granted.Messages < 1 || st.granted.Bytes < size {
+			return &wire.LimitError{What: "credited frame", Limit: st.granted.Bytes, Got: size}
+		}
+		st.granted.Messages--
+		st.granted.Bytes -= size
+	} else {
+		l := &st.Session.endpoint.limits
+		if st.plain++; st.plain > l.PendingFrames {
+			return &wire.LimitError{What: "frames without credit (Limits.PendingFrames)", Limit: uint64(l.PendingFrames), Got: uint64(st.plain)}
+		}
+		if st.pending += len(f.Body); st.pending > max(l.PendingBytes, len(f.Body)) {
+			return &wire.LimitError{What: "bytes without credit (Limits.PendingBytes)", Limit: uint64(l.PendingBytes), Got: uint64(st.pending)}
+		}
+	}
+	st.queue = append(st.queue, f)
+	st.wake()
+	return nil
+}
+
+func (st *Stream) addCredit(c wire.Credit) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.credit.Messages += min(c.Messages, wire.MaxVarint-st.credit.Messages)
+	st.credit.Bytes += min(c.Bytes, wire.MaxVarint-st.credit.Bytes)
+	close(st.credited)
+	st.credited = make(chan struct{})
+}
+
+// Recv returns the next frame. It waits for one until ctx ends. The error is
+// io.EOF after the peer's clean end.
+func (st *Stream) Recv(ctx context.Context) (Frame, error) {
+	for {
+		st.mu.Lock()
+		if len(st.queue) > 0 {
+			f := st.queue[0]
+			st.queue[0] = Frame{}
+			if st.queue = st.queue[1:]; len(st.queue) == 0 {
+				st.queue = nil
+			}
+			if f.Flags&wire.FlagCredited == 0 {
+				st.plain--
+				st.pending -= len(f.Body)
+			}
+			st.mu.Unlock()
+			return f, nil
+		}
+		end := st.end
+		st.mu.Unlock()
+		if end != nil {
+			st.wake() // for the next call
+			return Frame{}, end
+		}
+		select {
+		case <-st.arrived:
+		case <-ctx.Done():
+			return Frame{}, &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: context.Cause(ctx)}
+		}
+	}
+}
+
+// Status returns the peer's STATUS, or nil if none has arrived.
+func (st *Stream) Status() *wire.Status {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.status
+}
+
+// Grant lets the peer send more credited frames. It does not block.
+func (st *Stream) Grant(c wire.Credit) error {
+	st.mu.Lock()
+	if st.granted.Bytes+c.Bytes > maxGrant {
+		st.mu.Unlock()
+		return &Error{Reason: ReasonLimit, Peer: st.Session.remoteAddr, Err: errGrant}
+	}
+	st.granted.Messages += c.Messages
+	st.granted.Bytes += c.Bytes
+	st.mu.Unlock()
+	return st.write(context.Background(), func(b []byte) []byte { return wire.AppendCredit(b, c) })
+}
+
+// Send sends one frame. With [wire.FlagCredited] it first waits for credit. It
+// blocks until the transport has taken the frame or ctx ended; a frame that was
+// cut short by ctx ends the stream. body is not kept.
+func (st *Stream) Send(ctx context.Context, f Frame) error {
+	if f.Flags&wire.FlagCredited != 0 {
+		if err := st.takeCredit(ctx, uint64(len(f.Body))); err != nil {
+			return err
+		}
+	}
+	return st.write(ctx, func(b []byte) []byte {
+		b = wire.AppendFrameHeader(b, wire.FrameHeader{Kind: f.Kind, Flags: f.Flags, Length: uint64(len(f.Body))})
+		return append(b, f.Body...)
+	})
+}
+
+func (st *Stream) takeCredit(ctx context.Context, size uint64) error {
+	for {
+		st.mu.Lock()
+		if st.credit.Messages >= 1 && st.credit.Bytes >= size {
+			st.credit.Messages--
+			st.credit.Bytes -= size
+			st.mu.Unlock()
+			return nil
+		}
+		more, end := st.credited, st.end
+		st.mu.Unlock()
+		if end != nil {
+			if errors.Is(end, io.EOF) {
+				end = &Error{Reason: ReasonReset, Peer: st.Session.remoteAddr, Detail: "the peer ended the stream"}
+			}
+			return end
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Detail: "while waiting for credit", Err: context.Cause(ctx)}
+		}
+	}
+}
+
+// Credit returns what may be sent without waiting.
+func (st *Stream) Credit() wire.Credit {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.credit
+}
+
+// write sends the frames that appendFrames appends.
+func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) error {
+	st.writeMu.Lock()
+	defer st.writeMu.Unlock()
+	st.out = appendFrames(st.out[:0])
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) })
+		defer stop()
+	}
+	if err := writeAll(st.stream, st.out); err != nil {
+		if ctx.Err() != nil {
+			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: context.Cause(ctx)}
+		}
+		return st.Session.streamError(err, false)
+	}
+	if cap(st.out) > LeasedMessage {
+		st.out = nil
+	}
+	return nil
+}
+
+// CloseSend ends our side cleanly: the peer's Recv returns io.EOF.
+func (st *Stream) CloseSend() error {
+	st.writeMu.Lock()
+	defer st.writeMu.Unlock()
+	return st.stream.Close()
+}
+
+// Finish ends an accepted stream with a status. What the peer still sends is
+// discarded.
+func (st *Stream) finish(status *wire.Status) {
+	_ = st.write(context.Background(), func(b []byte) []byte { return wire.AppendStatus(b, status, wire.FlagLast) }) // the peer is gone then
+	_ = st.CloseSend()                                                                                               // as above
+	st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+}
+
+// Finish ends an accepted stream with a status; ServeStream calls it before it
+// returns. It waits for the peer to take the status for a second at most.
+func (st *Stream) Finish(status *wire.Status) {
+	_ = st.stream.SetWriteDeadline(time.Now().Add(writeGrace)) // has no error to return
+	st.finish(status)
+}
+
+// Cancel resets both directions at once.
+func (st *Stream) Cancel(code wire.Code) {
+	st.stream.SetReliableBoundary()
+	st.stream.CancelRead(quic.StreamErrorCode(code))
+	st.stream.CancelWrite(quic.StreamErrorCode(code))
+}
+
+// Canceled returns a context that ends when the peer stops reading or the
+// connection ends.
+func (st *Stream) Canceled() context.Context { return st.stream.Context() }
+
+// Draining returns a channel that is closed when either side drains.
+func (st *Stream) Draining() <-chan struct{} {
+	if st.Session.dialed {
+		return st.Session.draining
+	}
+	return st.Session.endpoint.drainDone
+}
+
+// OnEnd runs f once the peer's side has ended, at once if it has. It is called
+// at most once per stream.
+func (st *Stream) OnEnd(f func()) {
+	st.mu.Lock()
+	if st.end == nil {
+		st.onEnd = f
+		f = nil
+	}
+	st.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}

@@ -1,0 +1,191 @@
+// Package transport carries link/1 over QUIC. It is the only importer of
+// quic-go.
+//
+// # Overview
+//
+// An [Endpoint] owns one UDP socket and one quic.Transport, which dials and
+// listens. A [Session] is a connection whose CONTROL streams have exchanged
+// SETUP. The dialing side opens streams: unary calls ride leased streams
+// ([Session.Call]), everything else a stream of its own ([Session.Open]). The
+// accepting side hands them to a [Handler].
+//
+// # Guarantees
+//
+//   - A dial succeeds only after the peer's SETUP, so after it accepted our
+//     certificate.
+//   - An error says whether a handler may have seen the call, see
+//     [Error.NotProcessed].
+//   - A STATUS is written before any reset, and nothing written before it is
+//     lost to the reset.
+//   - Every queue, buffer and wait is bounded by [Limits].
+//
+// # Concurrency
+//
+// Endpoint, Peer and Session are safe for concurrent use. A [Stream] has one
+// sender and one receiver at a time.
+package transport
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/quic-go/quic-go"
+)
+
+// Config is what an [Endpoint] is made of.
+type Config struct {
+	// Conn is the socket; the endpoint owns and closes it.
+	Conn net.PacketConn
+	// ServerTLS returns the configuration for accepting connections that speak
+	// protocol. It is called per handshake. Nil if the endpoint never listens.
+	ServerTLS func(protocol string) *tls.Config
+	// Identify returns who the peer of a verified handshake is: a key that is
+	// equal for equal identities, and a value that [Session.Peer] returns.
+	Identify func(tls.ConnectionState) (key string, peer any, err error)
+	// Setup returns what this side announces in SETUP and ROUTES. It is called
+	// per connection.
+	Setup func() (wire.Setup, []wire.RouteInfo)
+	// Handler serves incoming calls and streams.
+	Handler Handler
+	// Limits bounds everything; zero fields take their defaults.
+	Limits Limits
+	// Logger must not be nil.
+	Logger *slog.Logger
+	// Protocol overrides the ALPN identifier; tests only.
+	Protocol string
+}
+
+// Endpoint is one socket with everything that runs on it.
+type Endpoint struct {
+	cfg    Config
+	limits Limits
+	log    *slog.Logger
+	quic   *quic.Transport
+	group  *lifecycle.Group
+	gate   *gate
+	bodies budget
+
+	listener  atomic.Pointer[quic.Listener]
+	draining  atomic.Bool // announced: peers should go elsewhere, but calls are still taken
+	refusing  atomic.Bool // calls are refused
+	drainDone chan struct{}
+	drainOnce sync.Once
+	active    atomic.Int64    // calls and streams that handlers run
+	idle      chan struct{}   // holds a token when active fell to 0 while refusing
+	gone      chan struct{}   // holds a token when accepted fell to 0 while refusing
+	handlers  context.Context //nolint:containedctx // ends with a cause when what still runs is canceled
+	cancelRun context.CancelCauseFunc
+
+	mu         sync.Mutex // guards the fields below
+	sessions   map[*Session]struct{}
+	identities map[string]*identity
+	peers      map[peerKey]*Peer
+	accepted   int // sessions that a peer dialed
+	closed     bool
+}
+
+// New returns an endpoint on cfg.Conn. It dials at once; it accepts after
+// [Endpoint.Listen].
+func New(cfg Config) (*Endpoint, error) {
+	if cfg.Protocol == "" {
+		cfg.Protocol = wire.Protocol
+	}
+	var key quic.StatelessResetKey
+	if _, err := rand.Read(key[:]); err != nil {
+		return nil, err
+	}
+	e := &Endpoint{
+		cfg: cfg, limits: cfg.Limits.withDefaults(), log: cfg.Logger,
+		group:      lifecycle.New(context.Background()),
+		drainDone:  make(chan struct{}),
+		idle:       make(chan struct{}, 1),
+		gone:       make(chan struct{}, 1),
+		sessions:   make(map[*Session]struct{}),
+		identities: make(map[string]*identity),
+		peers:      make(map[peerKey]*Peer),
+	}
+	e.handlers, e.cancelRun = context.WithCancelCause(context.Background())
+	e.bodies.limit = e.limits.InFlightBytes
+	e.gate = newGate(e.limits)
+	e.quic = &quic.Transport{
+		Conn:                             cfg.Conn,
+		StatelessResetKey:                &key,
+		MaxTokenAge:                      time.Hour,
+		VerifySourceAddress:              e.gate.mustValidate,
+		ConnContext:                      e.gate.admit,
+		DisableVersionNegotiationPackets: false,
+	}
+	checkSocket(cfg.Conn, e.log)
+	e.group.Go(e.janitor)
+	return e, nil
+}
+
+// Addr returns the local address of the socket.
+func (e *Endpoint) Addr() net.Addr { return e.cfg.Conn.LocalAddr() }
+
+// Draining returns a channel that is closed when the endpoint begins to drain.
+func (e *Endpoint) Draining() <-chan struct{} { return e.drainDone }
+
+// Active returns how many incoming calls and streams are being handled.
+func (e *Endpoint) Active() int { return int(e.active.Load()) }
+
+// ErrClosed is the cause of everything that ends because the endpoint closed.
+var ErrClosed = errors.New("endpoint closed")
+
+// Close ends all connections with a CONNECTION_CLOSE, then the socket, and
+// waits for every goroutine. Handlers that still run see their context
+// canceled. It is idempotent.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		e.group.Wait()
+		return nil
+	}
+	e.closed = true
+	sessions := make([]*Session, 0, len(e.sessions))
+	for s := range e.sessions {
+		sessions = append(sessions, s)
+	}
+	e.mu.Unlock()
+
+	e.cancelRun(ErrClosed)
+	if l := e.listener.Load(); l != nil {
+		_ = l.Close() // only fails when closed already
+	}
+	for _, s := range sessions {
+		s.close(wire.CodeGoingAway, "node closed")
+	}
+	e.group.Stop(ErrClosed)
+	e.group.Wait()
+	err := e.quic.Close()
+	return errors.Join(err, ignoreClosed(e.cfg.Conn.Close()))
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// begin counts a call that is about to be handled; end must follow.
+func (e *Endpoint) begin() { e.active.Add(1) }
+
+func (e *Endpoint) end() {
+	if e.active.Add(-1) == 0 && e.refusing.Load() {
+		select {
+		case e.idle <- struct{}{}:
+		default:
+		}
+	}
+}
