@@ -1,0 +1,423 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/tracing"
+)
+
+// outgoing is one unary call on its way through the attempts.
+type outgoing struct {
+	Operation
+
+	config   callConfig
+	service  *service
+	deadline time.Time
+	headers  wire.Headers
+	data     []byte // the DATA frame
+	size     int    // of the message in it
+	span     tracing.ClientSpan
+	attempts int
+	tried    balance.Tried[*instance]
+	last     error // of the attempt before
+}
+
+type outgoingKey struct{}
+
+// Call makes one unary call: it encodes in, sends it to an instance of the
+// route's service, and decodes the reply into out, a pointer. It blocks until
+// then, at most until ctx ends or, if ctx has no deadline, for
+// Config.CallTimeout.
+//
+// Errors: those that the handler returns, with Remote set; Unavailable if no
+// instance can be reached or one was lost during the call; DeadlineExceeded and
+// Canceled, with the cause of ctx; Unimplemented if the service has no such
+// route; ResourceExhausted if a message is larger than either side allows.
+func (n *Node) Call(ctx context.Context, r Route, in, out any, opts ...CallOption) error {
+	o := &outgoing{}
+	o.Route, o.Client, o.Request, o.Response = r, true, in, out
+	for _, opt := range opts {
+		opt.applyCall(&o.config)
+	}
+	o.Metadata = o.config.metadata
+	var err error
+	if len(n.cfg.Client) == 0 {
+		err = n.call(ctx, o)
+	} else {
+		err = n.invoke(context.WithValue(ctx, outgoingKey{}, o), &o.Operation)
+	}
+	if err != nil {
+		return failed("call "+r.String(), err)
+	}
+	return nil
+}
+
+// callTerminal is the innermost handler of the client's middleware.
+func (n *Node) callTerminal(ctx context.Context, op *Operation) error {
+	o, ok := ctx.Value(outgoingKey{}).(*outgoing)
+	if !ok {
+		return Errorf(Internal, "client middleware called next with a context that is not derived from its own")
+	}
+	return n.call(ctx, o)
+}
+
+func (n *Node) call(ctx context.Context, o *outgoing) error {
+	if err := n.prepare(ctx, o); err != nil {
+		return err
+	}
+	ctx, o.span = n.cfg.Tracer.StartClient(ctx, o.Route.String())
+	if carrier := n.cfg.Tracer.Inject(ctx, nil); len(carrier) > 0 {
+		o.headers.Trace = tracePairs(carrier)
+	}
+	if o.config.key != "" {
+		o.headers.Idempotency = []byte(o.config.key)
+	}
+	o.headers.Metadata = o.Metadata.pairs
+	o.headers.Codec = uint64(n.cfg.Codec.ID())
+
+	err := o.encode(n)
+	if err == nil {
+		err = o.run(ctx)
+	}
+	transport.PutBuffer(o.data)
+	o.span.End(uint32(CodeOf(err)), err)
+	return err
+}
+
+// prepare checks the call and finds its service.
+func (n *Node) prepare(ctx context.Context, o *outgoing) error {
+	var err error
+	if o.service, err = n.service(o.Route.Service); err != nil {
+		return err
+	}
+	if o.Route.Name == "" || len(o.Route.Name) > wire.MaxName {
+		return o.Route.Validate()
+	}
+	if len(o.Metadata.pairs) > 0 {
+		if err := o.Metadata.validate(); err != nil {
+			return err
+		}
+	}
+	if len(o.config.key) > wire.MaxKeyBytes {
+		return Errorf(InvalidArgument, "idempotency key of %d bytes, want at most %d", len(o.config.key), wire.MaxKeyBytes)
+	}
+	var ok bool
+	if o.deadline, ok = ctx.Deadline(); !ok {
+		o.deadline = time.Now().Add(n.cfg.CallTimeout)
+	}
+	if err := ctx.Err(); err != nil {
+		return Errorf(CodeOf(err), "before the call: %w", context.Cause(ctx))
+	}
+	select {
+	case <-o.service.known:
+		return nil
+	default:
+		return o.service.wait(ctx)
+	}
+}
+
+func tracePairs(c tracing.Carrier) []wire.Pair {
+	out := make([]wire.Pair, 0, len(c))
+	for _, p := range c {
+		out = append(out, wire.Pair{Key: p.Key, Value: p.Value})
+	}
+	slices.SortFunc(out, wire.ComparePairs)
+	return out
+}
+
+// encode writes the DATA frame once for all attempts.
+func (o *outgoing) encode(n *Node) error {
+	b, body := wire.BeginFrame(transport.GetBuffer(1), wire.KindData, wire.FlagCritical)
+	b, err := n.cfg.Codec.Append(b, o.Request)
+	o.data = b
+	if err != nil {
+		return Errorf(InvalidArgument, "encoding the request: %w", err)
+	}
+	o.size = len(b) - body
+	if limit := n.cfg.Limits.maxMessage(); o.size > limit {
+		return Errorf(ResourceExhausted, "request of %d bytes exceeds this node's Config.Limits.MaxMessage of %d bytes", o.size, limit)
+	}
+	if err := wire.EndFrame(b, body); err != nil {
+		return Errorf(ResourceExhausted, "%w", err)
+	}
+	return nil
+}
+
+// run makes attempts until one settles the call.
+func (o *outgoing) run(ctx context.Context) error {
+	s := o.service
+	s.budget.calls.Add(1)
+	for range maxPicks {
+		e, ok := s.table.Pick(nowNano(), &o.tried)
+		if !ok {
+			break
+		}
+		in := e.Value()
+		if nowNano() < in.ejected.Load() {
+			o.skip(e, Errorf(Unavailable, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime))
+			continue
+		}
+		session, err := in.peer.Session(ctx, o.class())
+		if err != nil {
+			if err := o.unreached(ctx, e, err); err != nil {
+				return err
+			}
+			continue
+		}
+		settled, err := o.attempt(ctx, e, session)
+		if settled {
+			return err
+		}
+		o.last = err
+	}
+	return o.nobody()
+}
+
+// maxPicks bounds how many instances one call tries, those included that never
+// saw it.
+const maxPicks = 32
+
+func (o *outgoing) class() wire.Class {
+	if o.size > transport.LeasedMessage {
+		return wire.ClassBulk
+	}
+	return wire.ClassCalls
+}
+
+func (o *outgoing) skip(e *balance.Endpoint[*instance], err error) {
+	o.tried.Add(e)
+	o.last = err
+}
+
+// nobody is the error when every instance was tried or there is none.
+func (o *outgoing) nobody() error {
+	if o.last == nil {
+		return o.service.none()
+	}
+	err := failed("", o.last)
+	err.Attempt = o.attempts
+	return err
+}
+
+// unreached deals with an instance to which there is no connection: nothing was
+// sent, so another is tried. It returns an error if the call is over.
+func (o *outgoing) unreached(ctx context.Context, e *balance.Endpoint[*instance], err error) error {
+	in := e.Value()
+	var te *transport.Error
+	if errors.As(err, &te) {
+		switch te.Reason { //nolint:exhaustive // the others are the way of networks
+		case transport.ReasonIdentity:
+			in.ejected.Store(time.Now().Add(ejectTime).UnixNano())
+			o.service.node.cfg.Logger.Warn("link: instance presents a wrong identity, not tried for a while",
+				"service", o.service.name, "instance", in.ID, "addr", in.Addr, "error", err, "for", ejectTime)
+		case transport.ReasonCanceled:
+			if ctx.Err() != nil {
+				return fromTransport(te, in)
+			}
+		case transport.ReasonClosed:
+			return errNodeClosed
+		}
+	}
+	o.skip(e, fromTransport(err, in))
+	return nil
+}
+
+// attempt sends the call to one instance. It reports whether the call is
+// settled, by a reply or by an error that another attempt must not follow.
+func (o *outgoing) attempt(ctx context.Context, e *balance.Endpoint[*instance], session *transport.Session) (settled bool, err error) {
+	in := e.Value()
+	if limit := session.Remote().MaxMessage; uint64(o.size) > limit {
+		return true, Errorf(ResourceExhausted, "request of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of %s", o.size, limit, in.ID)
+	}
+	o.attempts++
+	o.headers.Attempt = uint64(o.attempts - 1)
+	o.setRoute(session)
+	o.span.Attempt(o.attempts, in.ID)
+	e.Begin()
+	start := time.Now()
+	reply, err := session.Call(ctx, o.deadline, &o.headers, o.data)
+	now := time.Now()
+	if err != nil {
+		return o.broken(ctx, e, err, start, now)
+	}
+	defer reply.Release()
+	code := Code(reply.Status.Code)
+	o.record(session, &reply)
+	if code == 0 {
+		e.End(start.UnixNano(), now.UnixNano(), false)
+		return true, o.decode(session, &reply)
+	}
+	e.End(start.UnixNano(), now.UnixNano(), overloaded(code))
+	err = fromStatus(&reply.Status, peerOf(session).String())
+	o.tried.Add(e)
+	if reply.Status.Refused {
+		return false, err
+	}
+	if code != Unavailable || !o.again(ctx, time.Duration(reply.Status.RetryAfter)*time.Millisecond) {
+		failure := failed("", err)
+		failure.Attempt = o.attempts
+		return true, failure
+	}
+	return false, err
+}
+
+// overloaded reports whether a code says that the instance should get less work.
+func overloaded(c Code) bool {
+	return c == Unavailable || c == ResourceExhausted || c == Internal || c == DataLoss || c == DeadlineExceeded
+}
+
+func (o *outgoing) setRoute(session *transport.Session) {
+	if id, ok := session.Route(uint64(o.Route.Kind), o.Route.Name); ok {
+		o.headers.Route, o.headers.RouteID = "", id
+		return
+	}
+	o.headers.Route, o.headers.RouteKind = o.Route.Name, uint64(o.Route.Kind)
+}
+
+// broken deals with an attempt that got no reply.
+func (o *outgoing) broken(ctx context.Context, e *balance.Endpoint[*instance], err error, start, now time.Time) (settled bool, _ error) {
+	var te *transport.Error
+	if !errors.As(err, &te) {
+		e.Abandon()
+		return true, err
+	}
+	if te.Reason == transport.ReasonCanceled {
+		if errors.Is(te.Err, context.DeadlineExceeded) {
+			e.End(start.UnixNano(), now.UnixNano(), true)
+		} else {
+			e.Abandon()
+		}
+	} else {
+		e.End(start.UnixNano(), now.UnixNano(), !te.NotProcessed)
+	}
+	mapped := fromTransport(te, e.Value())
+	mapped.Attempt = o.attempts
+	switch {
+	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit, te.Reason == transport.ReasonProtocol:
+		return true, mapped
+	case te.NotProcessed:
+		o.tried.Add(e)
+		return false, mapped
+	}
+	o.tried.Add(e)
+	return !o.again(ctx, 0), mapped
+}
+
+// again reports whether a call that may have run is sent once more, after a
+// pause.
+func (o *outgoing) again(ctx context.Context, pause time.Duration) bool {
+	if o.Route.Level == Unsafe && o.config.key == "" || o.attempts >= maxAttempts {
+		return false
+	}
+	if time.Until(o.deadline) <= pause || !o.service.budget.take(time.Now()) {
+		return false
+	}
+	if pause > 0 {
+		t := time.NewTimer(pause)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return retryPause(ctx, o.attempts+1, o.deadline)
+}
+
+// record fills in what the options asked for.
+func (o *outgoing) record(session *transport.Session, reply *transport.Reply) {
+	if o.config.answered != nil {
+		*o.config.answered = peerOf(session)
+	}
+	if len(o.service.node.cfg.Client) > 0 {
+		o.Peer = peerOf(session)
+	}
+	if o.config.reply != nil {
+		o.config.reply.pairs = reply.Status.Metadata
+	}
+}
+
+func (o *outgoing) decode(session *transport.Session, reply *transport.Reply) error {
+	if o.Response == nil {
+		return nil
+	}
+	if reply.Message == nil {
+		return &Error{Code: Internal, Peer: peerOf(session).String(), Message: "the reply holds no message"}
+	}
+	if err := o.service.node.cfg.Codec.Decode(reply.Message, o.Response); err != nil {
+		return &Error{Code: Internal, Peer: peerOf(session).String(), Message: fmt.Sprintf("decoding the reply into %T: %v", o.Response, err), Cause: err}
+	}
+	return nil
+}
+
+// fromTransport gives a transport error its code.
+func fromTransport(err error, in *instance) *Error {
+	out := &Error{Code: Unavailable, Message: err.Error(), Peer: in.ID + " at " + in.Addr, Cause: err}
+	var te *transport.Error
+	if !errors.As(err, &te) {
+		return out
+	}
+	out.Message = te.Reason.String()
+	if te.Detail != "" {
+		out.Message += ": " + te.Detail
+	}
+	if te.Err != nil {
+		out.Message += ": " + te.Err.Error()
+	}
+	switch te.Reason { //nolint:exhaustive // the rest is Unavailable
+	case transport.ReasonCanceled:
+		if out.Code = CodeOf(te.Err); out.Code == Unknown {
+			out.Code = Canceled
+		}
+	case transport.ReasonRejected, transport.ReasonIdentity:
+		out.Code = Unauthenticated
+	case transport.ReasonIncompatible:
+		out.Code = FailedPrecondition
+	case transport.ReasonProtocol:
+		out.Code = Internal
+	case transport.ReasonLimit, transport.ReasonOverloaded:
+		out.Code = ResourceExhausted
+	}
+	return out
+}
+
+// fromStatus is the error that a peer sent.
+func fromStatus(s *wire.Status, peer string) *Error {
+	e := &Error{
+		Code: normal(Code(min(s.Code, uint64(Unauthenticated)+1))), Peer: peer, Message: s.Message, Remote: true, ID: s.ErrorID,
+		RetryAfter: time.Duration(min(s.RetryAfter, 1<<40)) * time.Millisecond,
+	}
+	for _, d := range s.Details {
+		e.Details = append(e.Details, Detail(d))
+	}
+	return e
+}
+
+// Instances returns the instances of a service that the node knows, sorted by
+// ID, watching the service from then on. It waits for the registry's first
+// word until ctx ends. The result must not be modified.
+func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance, error) {
+	s, err := n.service(name)
+	if err == nil {
+		err = s.wait(ctx)
+	}
+	if err != nil {
+		return nil, failed("instances of "+name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]discovery.Instance, 0, len(s.instances))
+	for _, in := range s.instances {
+		out = append(out, in.Instance)
+	}
+	slices.SortFunc(out, func(a, b discovery.Instance) int { return compareStrings(a.ID, b.ID) })
+	return out, nil
+}

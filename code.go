@@ -1,0 +1,47 @@
+package link
+
+import "strconv"
+
+// Code says what kind of failure an error is. The codes, their numbers and
+// meanings are gRPC's. There is no code for success; the zero Code stands for
+// [Unknown].
+//
+// A Code is an error, so that errors.Is(err, link.NotFound) works on both sides
+// of the wire and a handler may return a bare code.
+type Code uint32
+
+// The codes.
+const (
+	Canceled           Code = 1  // the caller gave up
+	Unknown            Code = 2  // an error without a better code
+	InvalidArgument    Code = 3  // the request is wrong whatever the state of the system
+	DeadlineExceeded   Code = 4  // out of time; the call may have run
+	NotFound           Code = 5  // what was asked for does not exist
+	AlreadyExists      Code = 6  // what was to be made exists
+	PermissionDenied   Code = 7  // the caller is known and may not
+	ResourceExhausted  Code = 8  // a quota or limit is used up
+	FailedPrecondition Code = 9  // the system is not in the state that the call needs
+	Aborted            Code = 10 // a conflict; try again from a higher level
+	OutOfRange         Code = 11 // past the end
+	Unimplemented      Code = 12 // the service has no such route
+	Internal           Code = 13 // an invariant is broken
+	Unavailable        Code = 14 // cannot be served now; trying again may help
+	DataLoss           Code = 15 // data is lost or damaged
+	Unauthenticated    Code = 16 // the caller is not known
+)
+
+// String returns the code in words, "not found".
+func (c Code) String() string {
+	names := [...]string{
+		"unknown", "canceled", "unknown", "invalid argument", "deadline exceeded", "not found", "already exists",
+		"permission denied", "resource exhausted", "failed precondition", "aborted", "out of range", "unimplemented",
+		"internal", "unavailable", "data loss", "unauthenticated",
+	}
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return "code " + strconv.FormatUint(uint64(c), 10)
+}
+
+// Error implements error.
+func (c Code) Error() string { return c.String() }

@@ -1,0 +1,175 @@
+package link
+
+import (
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/tracing"
+)
+
+// Config is what a [Node] is made of. The zero value works: a client in the
+// development tier that finds services on this machine.
+type Config struct {
+	// Service is the name the node serves under, and its identity. Empty means a
+	// pure client, whose identity is the service "client".
+	Service string
+	// Namespace separates meshes that share a registry. Empty means "default".
+	Namespace string
+	// Tags say what this instance is: "v2", "zone=eu-1a". At most 64 of 128 bytes.
+	Tags []string
+	// Addr is the UDP address to listen on and to dial from. Empty means
+	// "127.0.0.1:0" in the development tier and ":0" in the others.
+	Addr string
+	// Advertise is the "host:port" that others dial. Empty means the address the
+	// node listens on, or, if that is unspecified, the first global address of
+	// this machine.
+	Advertise string
+	// Socket is the socket to use in place of Addr; the node owns and closes it.
+	Socket net.PacketConn
+	// Registry finds instances and announces this one. Nil means LINK_PEERS, if it
+	// is set, else the local registry of this machine. The node closes a registry
+	// that it made itself.
+	Registry discovery.Registry
+	// Identity proves who this node is. Nil means LINK_CLUSTER_SECRET, if it is
+	// set, else the development tier; see security.FromEnvironment. The node
+	// closes a source that it made itself.
+	Identity security.Source
+	// Codec encodes messages. Nil means codec.CBOR().
+	Codec codec.Codec
+	// Tracer makes spans. Nil means the global OpenTelemetry provider.
+	Tracer *tracing.Tracer
+	// Client and Server wrap every operation, the first outermost.
+	Client, Server []Middleware
+	// CallTimeout is the deadline of calls whose context has none. Zero means 10 s.
+	CallTimeout time.Duration
+	// DrainTimeout is how long Run waits for running calls when its context ends.
+	// Zero means 30 s.
+	DrainTimeout time.Duration
+	// Limits bounds everything else.
+	Limits Limits
+	// Logger takes what has no caller to return to. Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+const (
+	defaultCallTimeout  = 10 * time.Second
+	defaultDrainTimeout = 30 * time.Second
+	clientService       = "client"
+)
+
+// resolved returns cfg with defaults in place of zero values, except for what
+// needs I/O or the environment.
+func (cfg Config) resolved() (Config, error) {
+	if cfg.Service != "" {
+		if err := validName("Config.Service", cfg.Service); err != nil {
+			return cfg, err
+		}
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = security.DefaultNamespace
+	}
+	if err := validName("Config.Namespace", cfg.Namespace); err != nil {
+		return cfg, err
+	}
+	if cfg.CallTimeout < 0 || cfg.DrainTimeout < 0 {
+		return cfg, Errorf(InvalidArgument, "Config.CallTimeout is %v and Config.DrainTimeout %v, want 0 for the default or more", cfg.CallTimeout, cfg.DrainTimeout)
+	}
+	if err := cfg.Limits.validate(); err != nil {
+		return cfg, err
+	}
+	if cfg.Advertise != "" {
+		if _, port, err := net.SplitHostPort(cfg.Advertise); err != nil || port == "" {
+			return cfg, Errorf(InvalidArgument, "Config.Advertise is %q, want host:port", cfg.Advertise)
+		}
+	}
+	probe := discovery.Instance{ID: "x", Service: "x", Addr: "127.0.0.1:1", Tags: cfg.Tags}
+	if err := probe.Validate(); err != nil {
+		return cfg, Errorf(InvalidArgument, "Config.Tags: %w", err)
+	}
+	cfg.Tags = slices.Clone(cfg.Tags)
+	if cfg.Codec == nil {
+		cfg.Codec = codec.CBOR()
+	}
+	if cfg.Tracer == nil {
+		cfg.Tracer = tracing.New(tracing.Config{})
+	}
+	if cfg.CallTimeout == 0 {
+		cfg.CallTimeout = defaultCallTimeout
+	}
+	if cfg.DrainTimeout == 0 {
+		cfg.DrainTimeout = defaultDrainTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return cfg, nil
+}
+
+// identityName is the service in the node's identity.
+func (cfg *Config) identityName() string {
+	if cfg.Service == "" {
+		return clientService
+	}
+	return cfg.Service
+}
+
+// bindAddr is the address to listen on.
+func (cfg *Config) bindAddr(tier security.Tier) (string, error) {
+	if tier != security.TierDev {
+		if cfg.Addr == "" {
+			return ":0", nil
+		}
+		return cfg.Addr, nil
+	}
+	if cfg.Addr == "" {
+		return "127.0.0.1:0", nil
+	}
+	host, _, err := net.SplitHostPort(cfg.Addr)
+	if err != nil {
+		return "", Errorf(InvalidArgument, "Config.Addr is %q, want host:port: %w", cfg.Addr, err)
+	}
+	if !loopback(host) {
+		return "", Errorf(FailedPrecondition, "Config.Addr is %q, but the development tier stays on loopback; set LINK_CLUSTER_SECRET or Config.Identity to leave this machine", cfg.Addr)
+	}
+	return cfg.Addr, nil
+}
+
+func loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// advertised is the address that others dial when the socket is at local.
+func (cfg *Config) advertised(local net.Addr) (string, error) {
+	if cfg.Advertise != "" {
+		return cfg.Advertise, nil
+	}
+	host, port, err := net.SplitHostPort(local.String())
+	if err != nil {
+		return "", Errorf(Internal, "the socket's address %q is no host:port: %w", local, err)
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
+		return local.String(), nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", Errorf(Unavailable, "finding an address to announce: %w; set Config.Advertise", err)
+	}
+	best := "127.0.0.1"
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			best = n.IP.String()
+			break
+		}
+	}
+	return net.JoinHostPort(best, port), nil
+}

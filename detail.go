@@ -1,0 +1,68 @@
+package link
+
+import (
+	"errors"
+	"reflect"
+
+	"github.com/linkmesh/link/codec"
+)
+
+// Detail is a typed part of an [Error]. It crosses the wire as CBOR under the
+// name of its type.
+type Detail struct {
+	Type string // the type's package and name, "shop.QuotaExceeded"
+	Data []byte // its CBOR
+}
+
+// WithDetails returns err, which must hold an [*Error] or a [Code], with
+// details that the peer can read by [DetailOf] and, if their types implement
+// error, by errors.As. An error says which detail has no CBOR encoding.
+func WithDetails(err error, details ...any) error {
+	e := failed("", err)
+	for _, d := range details {
+		data, cerr := codec.CBOR().Append(nil, d)
+		if cerr != nil {
+			return errors.Join(err, cerr)
+		}
+		e.Details = append(e.Details, Detail{Type: detailName(reflect.TypeOf(d)), Data: data})
+	}
+	return e
+}
+
+// DetailOf returns the first detail of type T in err.
+func DetailOf[T any](err error) (T, bool) {
+	var v T
+	var e *Error
+	ok := errors.As(err, &e) && e.detail(reflect.TypeFor[T](), &v)
+	return v, ok
+}
+
+// As lets errors.As find a detail whose type implements error.
+func (e *Error) As(target any) bool {
+	if len(e.Details) == 0 {
+		return false
+	}
+	return e.detail(reflect.TypeOf(target).Elem(), target)
+}
+
+// detail decodes the detail of type t into target, which points to a t. Of a
+// pointer type it is the pointed-to type that travels.
+func (e *Error) detail(t reflect.Type, target any) bool {
+	name := detailName(t)
+	for _, d := range e.Details {
+		if d.Type == name {
+			return codec.CBOR().Decode(d.Data, target) == nil
+		}
+	}
+	return false
+}
+
+func detailName(t reflect.Type) string {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == nil {
+		return "nil"
+	}
+	return t.String()
+}

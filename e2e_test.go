@@ -1,0 +1,77 @@
+package link_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/protocol/reqrep"
+	"github.com/linkmesh/link/security"
+)
+
+type orderQuery struct{ ID string }
+
+type order struct {
+	ID    string
+	Cents int64
+}
+
+var getOrder = reqrep.NewMethod[orderQuery, order]("orders", "get", reqrep.ReadOnly)
+
+// TestCallOverLoopback is the small test on real sockets: two nodes of one
+// process over UDP.
+func TestCallOverLoopback(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	registry, err := static.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := link.New(link.Config{Service: "orders", Tags: []string{"v2"}, Addr: "127.0.0.1:0", Registry: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reqrep.Handle(server, getOrder, func(_ context.Context, q orderQuery) (order, error) {
+		if q.ID == "" {
+			return order{}, link.Errorf(link.InvalidArgument, "no order ID")
+		}
+		return order{ID: q.ID, Cents: 4200}, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- server.Run(ctx) }()
+	select {
+	case <-server.Ready():
+	case err := <-served:
+		t.Fatal(err)
+	}
+
+	client, err := link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var who link.Peer
+	got, err := reqrep.Call(t.Context(), client, getOrder, orderQuery{ID: "o-1"}, link.Answered(&who))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (order{ID: "o-1", Cents: 4200}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	t.Logf("%+v", who)
+	if _, err := reqrep.Call(t.Context(), client, getOrder, orderQuery{}); !errors.Is(err, link.InvalidArgument) {
+		t.Errorf("call without an ID: %v, want invalid argument", err)
+	} else {
+		t.Log(err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	_, err = reqrep.Call(t.Context(), client, getOrder, orderQuery{ID: "o-1"})
+	t.Log(err)
+	if err := client.Close(); err != nil {
+		t.Error(err)
+	}
+}

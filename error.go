@@ -1,0 +1,120 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Error is the error of every operation of link and its patterns.
+//
+//   - errors.Is(err, link.NotFound) tests the code.
+//   - errors.Is(err, context.DeadlineExceeded) and context.Canceled hold for the
+//     two codes of the same meaning.
+//   - errors.As(err, &detail) finds a detail whose type implements error;
+//     [DetailOf] finds any.
+type Error struct {
+	Code    Code
+	Op      string // what was tried, "call orders/get"; "" if there is nothing to add
+	Peer    string // who answered or was tried, "orders-01k… at 10.0.0.5:7443"; "" if nobody
+	Attempt int    // attempts that were made; 0 and 1 are not shown
+	Message string // for people
+	Remote  bool   // the peer decided this, not this side
+	ID      string // of the peer's log entry with the cause of an error that has no code
+	// RetryAfter is how long the peer asks to wait before another try; 0 says
+	// nothing.
+	RetryAfter time.Duration
+	Details    []Detail
+	Cause      error // on this side only; not sent
+}
+
+// Error implements error: what was tried, the code, what happened, with whom.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Op != "" {
+		b.WriteString(e.Op + ": ")
+	}
+	b.WriteString(e.Code.String())
+	if e.Message != "" && e.Message != e.Code.String() {
+		b.WriteString(": " + e.Message)
+	}
+	if e.ID != "" {
+		b.WriteString(" (error ID " + e.ID + ")")
+	}
+	if e.Peer != "" {
+		b.WriteString(" [" + e.Peer + "]")
+	}
+	if e.Attempt > 1 {
+		fmt.Fprintf(&b, " after %d attempts", e.Attempt)
+	}
+	return b.String()
+}
+
+// SpanDescription implements tracing.Describer: the message alone, which was
+// written to be shown.
+func (e *Error) SpanDescription() string { return e.Message }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Is reports whether target is the code of e, or the context error that means
+// the same.
+func (e *Error) Is(target error) bool {
+	if c, ok := target.(Code); ok { //nolint:errorlint // Is compares one link of the chain
+		return c == e.Code
+	}
+	return e.Code == DeadlineExceeded && target == context.DeadlineExceeded || //nolint:errorlint // as above
+		e.Code == Canceled && target == context.Canceled //nolint:errorlint // as above
+}
+
+// Errorf returns an error with a code and a message that the peer may read.
+// Like fmt.Errorf it takes %w, whose error becomes the Cause and stays on this
+// side.
+func Errorf(code Code, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: normal(code), Message: err.Error(), Cause: errors.Unwrap(err)}
+}
+
+func normal(c Code) Code {
+	if c == 0 || c > Unauthenticated {
+		return Unknown
+	}
+	return c
+}
+
+// CodeOf returns the code of err: that of the [*Error] or Code in its chain,
+// the code of a context error, and otherwise [Unknown]. CodeOf(nil) is 0.
+func CodeOf(err error) Code {
+	var e *Error
+	var c Code
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return normal(e.Code)
+	case errors.As(err, &c):
+		return normal(c)
+	case errors.Is(err, context.DeadlineExceeded):
+		return DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	default:
+		return Unknown
+	}
+}
+
+// failed returns err as an *Error with the operation, for the public functions
+// of this package.
+func failed(op string, err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		out := *e
+		if out.Op == "" {
+			out.Op = op
+		}
+		return &out
+	}
+	return &Error{Code: CodeOf(err), Op: op, Message: err.Error(), Cause: err}
+}

@@ -1,0 +1,320 @@
+package link
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/tracing"
+)
+
+// CallHandler serves a unary route. New returns a pointer for a request to be
+// decoded into; Serve gets it and returns what is sent back. Serve is called on
+// many goroutines at once.
+type CallHandler struct {
+	New   func() any
+	Serve func(ctx context.Context, request any) (response any, err error)
+}
+
+// StreamHandler serves a stream. The stream ends when it returns: with the
+// error's code, or cleanly. Its context ends when the caller is gone or the
+// node cancels its handlers.
+type StreamHandler func(ctx context.Context, s *Stream) error
+
+// handler is what the node knows of one route it serves.
+type handler struct {
+	route   Route
+	id      uint64
+	config  handleConfig
+	call    CallHandler
+	stream  StreamHandler
+	wrapped Handler // server middleware around either; nil if there is none
+}
+
+// routeTable holds the routes the node serves. Readers take no lock.
+type routeTable struct {
+	mu    sync.Mutex // one writer at a time
+	table atomic.Pointer[routes]
+}
+
+type routes struct {
+	byID   []*handler
+	byName map[routeKey]*handler
+}
+
+type routeKey struct {
+	kind Kind
+	name string
+}
+
+// HandleCall serves a unary route. It panics if the route is not one of this
+// node's service, is handled already, or an option is out of range: mistakes of
+// the program, as with http.ServeMux. It may be called while the node runs.
+func (n *Node) HandleCall(r Route, h CallHandler, opts ...HandleOption) {
+	n.register(&handler{route: r, call: h}, opts)
+}
+
+// Handle serves a route with a stream of its own framing. It panics as
+// [Node.HandleCall] does.
+func (n *Node) Handle(r Route, h StreamHandler, opts ...HandleOption) {
+	n.register(&handler{route: r, stream: h}, opts)
+}
+
+func (n *Node) register(h *handler, opts []HandleOption) {
+	for _, opt := range opts {
+		opt.applyHandle(&h.config)
+	}
+	if err := n.check(h); err != nil {
+		panic(failed("link.Handle", err)) //nolint:forbidigo // a programmer error at set-up
+	}
+	if len(n.cfg.Server) > 0 {
+		h.wrapped = chain(n.cfg.Server, serverTerminal)
+	}
+	n.routes.mu.Lock()
+	defer n.routes.mu.Unlock()
+	next := &routes{byName: make(map[routeKey]*handler)}
+	if t := n.routes.table.Load(); t != nil {
+		next.byID = append(next.byID, t.byID...)
+		next.byName = maps.Clone(t.byName)
+	}
+	key := routeKey{h.route.Kind, h.route.Name}
+	if next.byName[key] != nil {
+		panic(failed("link.Handle", Errorf(AlreadyExists, "%s %s has a handler already", h.route.Kind, h.route))) //nolint:forbidigo // as above
+	}
+	h.id = uint64(len(next.byID))
+	next.byID = append(next.byID, h)
+	next.byName[key] = h
+	n.routes.table.Store(next)
+	if e := n.endpoint.Load(); e != nil {
+		e.AnnounceRoutes(h.id, []wire.RouteInfo{h.info()})
+	}
+}
+
+func (n *Node) check(h *handler) error {
+	if err := h.route.Validate(); err != nil {
+		return err
+	}
+	if h.route.Service != n.cfg.Service {
+		return Errorf(InvalidArgument, "route %s belongs to service %q, this node serves %q", h.route, h.route.Service, n.cfg.Service)
+	}
+	if m := h.config.maxMessage; m < 0 || m > maxMessageCap {
+		return Errorf(InvalidArgument, "MaxMessage of %s is %d, want 1 to %d", h.route, m, maxMessageCap)
+	}
+	return nil
+}
+
+func (h *handler) info() wire.RouteInfo {
+	return wire.RouteInfo{Kind: uint64(h.route.Kind), Name: h.route.Name, Level: uint64(h.route.Level)}
+}
+
+func (t *routeTable) infos() []wire.RouteInfo {
+	r := t.table.Load()
+	if r == nil {
+		return nil
+	}
+	out := make([]wire.RouteInfo, 0, len(r.byID))
+	for _, h := range r.byID {
+		out = append(out, h.info())
+	}
+	return out
+}
+
+func routesDigest(infos []wire.RouteInfo) []byte {
+	if len(infos) == 0 {
+		return nil
+	}
+	sum := sha256.Sum256(wire.AppendRoutes(nil, &wire.Routes{Routes: infos}))
+	return sum[:]
+}
+
+// dispatcher is the node as the transport's handler.
+type dispatcher Node
+
+// Find implements transport.Handler.
+func (d *dispatcher) Find(h *wire.HeadersView) transport.Route {
+	t := d.routes.table.Load()
+	var found *handler
+	if t != nil && h.Route != nil {
+		found = t.byName[routeKey{Kind(h.RouteKind), string(h.Route)}] // no copy: it is a map index
+	} else if t != nil && h.RouteID < uint64(len(t.byID)) {
+		found = t.byID[h.RouteID]
+	}
+	if found == nil {
+		return transport.Route{Refuse: d.unimplemented(h)}
+	}
+	route := transport.Route{Value: found, Stream: found.stream != nil, MaxMessage: found.config.maxMessage}
+	if h.Codec != uint64(d.cfg.Codec.ID()) && found.stream == nil {
+		route.Refuse = &wire.Status{
+			Code:    uint64(Unimplemented),
+			Message: fmt.Sprintf("codec %d is not spoken here, this node speaks %s (%d)", h.Codec, d.cfg.Codec.Name(), d.cfg.Codec.ID()),
+		}
+	}
+	return route
+}
+
+func (d *dispatcher) unimplemented(h *wire.HeadersView) *wire.Status {
+	what := fmt.Sprintf("route number %d", h.RouteID)
+	if h.Route != nil {
+		what = fmt.Sprintf("%s %s/%s", Kind(min(h.RouteKind, 255)), d.cfg.Service, h.Route)
+	}
+	return &wire.Status{Code: uint64(Unimplemented), Message: what + " is not served by " + d.instance}
+}
+
+// ServeCall implements transport.Handler.
+func (d *dispatcher) ServeCall(c *transport.Call) {
+	n := (*Node)(d)
+	h, _ := c.Route.(*handler) // Find returns nothing else
+	ctx := &callContext{
+		callInfo: callInfo{session: c.Session, route: h.route, attempt: int(c.Headers.Attempt), key: string(c.Headers.Idempotency)},
+		deadline: c.Deadline, caller: c.Canceled(), node: c.Session.Handlers(),
+	}
+	ctx.metadata.pairs = c.Headers.Metadata.AppendTo(nil)
+	response, err := n.serve(ctx, h, c)
+	ctx.finish()
+	if err == nil {
+		b, body := wire.BeginFrame(c.Reply, wire.KindData, wire.FlagCritical)
+		if c.Reply, err = n.cfg.Codec.Append(b, response); err != nil {
+			err = Errorf(Internal, "encoding the response: %w", err)
+		} else if size, limit := len(c.Reply)-body, replyLimit(n, c.Session); size > limit {
+			err = Errorf(ResourceExhausted, "response of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of the two sides", size, limit)
+		} else {
+			err = wire.EndFrame(c.Reply, body)
+		}
+		if err != nil {
+			c.Reply = c.Reply[:0]
+		}
+	}
+	status := n.status(h.route, err)
+	status.Metadata = ctx.reply.pairs
+	c.Reply = wire.AppendStatus(c.Reply, &status, c.StatusFlags())
+}
+
+func replyLimit(n *Node, s *transport.Session) int {
+	return int(min(uint64(n.cfg.Limits.maxMessage()), s.Remote().MaxMessage))
+}
+
+// serve decodes the request and runs the handler in its middleware.
+func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, n.panicked(h.route, p)
+		}
+	}()
+	if !time.Now().Before(c.Deadline) {
+		return nil, Errorf(DeadlineExceeded, "the call arrived after its deadline")
+	}
+	request := h.call.New()
+	if err := n.cfg.Codec.Decode(c.Message, request); err != nil {
+		return nil, Errorf(InvalidArgument, "decoding the request into %T: %v", request, err)
+	}
+	var use context.Context = ctx
+	var span tracing.ServerSpan
+	if c.Headers.Trace.Len() > 0 || n.cfg.Tracer.Enabled() {
+		use, span = n.cfg.Tracer.StartServer(ctx, h.route.String(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service())
+		defer func() { span.End(uint32(CodeOf(err)), err) }()
+	}
+	if h.wrapped == nil {
+		return h.call.Serve(use, request)
+	}
+	op := &Operation{Route: h.route, Peer: peerOf(c.Session), Metadata: ctx.metadata, Request: request}
+	err = h.wrapped(context.WithValue(use, servingKey{}, h), op)
+	return op.Response, err
+}
+
+type servingKey struct{}
+
+// serverTerminal is the innermost handler of the server's middleware.
+func serverTerminal(ctx context.Context, op *Operation) error {
+	h, ok := ctx.Value(servingKey{}).(*handler)
+	if !ok {
+		return Errorf(Internal, "server middleware called next with a context that is not derived from its own")
+	}
+	if h.stream != nil {
+		return h.stream(ctx, op.Stream)
+	}
+	response, err := h.call.Serve(ctx, op.Request)
+	op.Response = response
+	return err
+}
+
+func carrierOf(v wire.PairsView) tracing.Carrier {
+	if v.Len() == 0 {
+		return nil
+	}
+	out := make(tracing.Carrier, 0, v.Len())
+	for k, value := range v.All() {
+		out = append(out, tracing.Pair{Key: string(k), Value: string(value)})
+	}
+	return out
+}
+
+// panicError is what a handler's panic becomes; its text stays on this side.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
+
+func (n *Node) panicked(r Route, value any) error { return &panicError{value, debug.Stack()} }
+
+// status turns a handler's error into what the caller gets. An error without a
+// code keeps its text here and sends an ID that finds it in the log.
+func (n *Node) status(r Route, err error) wire.Status {
+	if err == nil {
+		return wire.Status{}
+	}
+	var e *Error
+	var code Code
+	switch {
+	case errors.As(err, &e):
+		s := wire.Status{Code: uint64(normal(e.Code)), Message: clip(e.Message), RetryAfter: uint64(max(e.RetryAfter.Milliseconds(), 0)), ErrorID: e.ID}
+		size := len(s.Message)
+		for _, d := range e.Details {
+			if size += len(d.Type) + len(d.Data) + 8; len(s.Details) == wire.MaxDetails || size > maxStatus || len(d.Type) > wire.MaxName {
+				n.cfg.Logger.Warn("link: error details are too large, leaving some out", "route", r.String(), "limit", maxStatus)
+				break
+			}
+			s.Details = append(s.Details, wire.Detail(d))
+		}
+		return s
+	case errors.As(err, &code):
+		return wire.Status{Code: uint64(normal(code)), Message: normal(code).String()}
+	case errors.Is(err, context.DeadlineExceeded):
+		return wire.Status{Code: uint64(DeadlineExceeded), Message: ErrDeadline.Error()}
+	case errors.Is(err, context.Canceled):
+		return wire.Status{Code: uint64(Canceled), Message: "the handler was canceled"}
+	}
+	id := errorID()
+	n.cfg.Logger.Error("link: handler failed", "route", r.String(), "error_id", id, "error", err)
+	return wire.Status{Code: uint64(Internal), Message: "the handler failed", ErrorID: id}
+}
+
+// maxStatus is how much of a STATUS message and details may fill; the rest of
+// wire.MaxHeader is for reply metadata.
+const maxStatus = 7 << 10
+
+func clip(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) > wire.MaxText {
+		s = strings.ToValidUTF8(s[:wire.MaxText], "")
+	}
+	return s
+}
+
+func errorID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,64 @@
+package link
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/linkmesh/link/internal/transport"
+)
+
+// Limits bounds what a node accepts and holds. The zero value of each field
+// means its default; docs/design.md gives the reasons. Errors name the field
+// whose limit was reached.
+type Limits struct {
+	MaxMessage           int           // bytes of one message, both ways; default 4 MiB, at most 64 MiB
+	StreamsPerConnection int           // streams that a peer may have open at once; default 1024
+	CallsPerIdentity     int           // calls and streams that one identity may have running here; default 4096
+	CallsPerProcess      int           // calls and streams that may run here in all; default 20000
+	ConnsPerIdentity     int           // connections that one identity may hold; default 1024
+	ConnsPerProcess      int           // connections that peers may hold in all; default 10000
+	InFlightBytes        int64         // bytes of large messages being received, over all connections; default 256 MiB
+	MaxCallTime          time.Duration // cap on the deadline of an incoming unary call; default 60 s
+	FirstHeader          time.Duration // until a new stream has sent its whole HEADERS; default 5 s
+	BodyRate             int           // bytes per second that a message must keep up after BodyGrace; default 16 KiB/s
+	BodyGrace            time.Duration // before BodyRate counts; default 10 s
+	SetupTimeout         time.Duration // from the handshake to the peer's SETUP; default 5 s
+	DialTimeout          time.Duration // of one dial, handshake and SETUP; default 5 s
+	IdleLeases           int           // idle call streams kept per connection; default 256
+	LeaseIdle            time.Duration // before an idle call stream is closed; default 30 s
+	Waiters              int           // calls that may wait for a stream on one connection; default 4096
+	SessionIdle          time.Duration // before an unused connection is closed; default 5 min
+	PingAfter            time.Duration // silence under load before a peer is probed; default 2 s
+	PingTimeout          time.Duration // for the answer to a probe; default 3 s
+	Handshakes           int           // handshakes under way at once; default 1024
+	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 16
+	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128
+	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
+	PendingFrames        int           // frames without credit that wait for Recv on one stream; default 1024
+	PendingBytes         int           // bytes of these; default 256 KiB
+}
+
+// maxMessageCap is the largest value of Limits.MaxMessage.
+const maxMessageCap = 64 << 20
+
+func (l Limits) validate() error {
+	v := reflect.ValueOf(l)
+	for i := range v.NumField() {
+		if v.Field(i).Int() < 0 {
+			return Errorf(InvalidArgument, "Config.Limits.%s is %v, want 0 for the default or more", v.Type().Field(i).Name, v.Field(i).Interface())
+		}
+	}
+	if l.MaxMessage > maxMessageCap {
+		return Errorf(InvalidArgument, "Config.Limits.MaxMessage is %d, want at most %d", l.MaxMessage, maxMessageCap)
+	}
+	return nil
+}
+
+func (l Limits) transport() transport.Limits { return transport.Limits(l) }
+
+func (l Limits) maxMessage() int {
+	if l.MaxMessage == 0 {
+		return 4 << 20
+	}
+	return l.MaxMessage
+}

@@ -1,0 +1,409 @@
+// Package link connects the services of a system to a mesh: they find each
+// other by name, prove who they are, and call each other over QUIC, with no
+// proxy and no broker between them.
+//
+// # Overview
+//
+// A [Node] is one process's side of the mesh: one identity, one UDP socket. A
+// node with handlers runs ([Node.Run]): it announces itself, serves, and drains
+// when its context ends. A node that never runs is a client.
+//
+// Programs speak through a pattern, such as protocol/reqrep, which adds types to
+// the two things a node can do: one unary call ([Node.Call],
+// [Node.HandleCall]) and one stream of frames ([Node.Open], [Node.Handle]).
+// Patterns use nothing else, so others can be built beside them.
+//
+// # Usage
+//
+//	node, err := link.New(link.Config{Service: "orders", Tags: []string{"v2"}})
+//	if err != nil {
+//		return err
+//	}
+//	reqrep.Handle(node, GetOrder, getOrder)
+//	return node.Run(ctx)
+//
+// # Guarantees
+//
+//   - Every connection is TLS 1.3 with both sides proven; no option turns that
+//     off. The identity expected is the service that was asked for.
+//   - A call ends by its deadline, 10 s if the context has none, with a reply or
+//     an [*Error].
+//   - A call that a handler may have seen is not sent again, unless its route is
+//     [Idempotent] or [ReadOnly] or the call has an [IdempotencyKey].
+//   - A node that drains fails no call: it refuses new ones, which go elsewhere,
+//     and finishes those that run.
+//
+// # Concurrency
+//
+// A Node is safe for concurrent use. A [Stream] has one sender and one receiver
+// at a time.
+//
+// # Errors
+//
+// Every operation returns an [*Error]; test it with errors.Is and a [Code].
+//
+// # Testing
+//
+// Package linktest has a mesh in memory: real nodes on a simulated network.
+package link
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/local"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/security"
+)
+
+// Node is one process's side of the mesh. [New] makes it.
+type Node struct {
+	cfg      Config
+	identity security.Source
+	registry discovery.Registry
+	owned    []io.Closer // what New made for itself
+	instance string
+	epoch    uint64
+	group    *lifecycle.Group
+	invoke   Handler // client middleware around one unary call
+	opener   Handler // client middleware around opening a stream
+
+	routes   routeTable
+	services serviceTable
+
+	mu       sync.Mutex // guards the fields below
+	state    state
+	endpoint atomic.Pointer[transport.Endpoint] // written under mu
+	announce discovery.Registration
+	addr     string
+
+	ready    chan struct{} // closed when the node serves
+	closed   chan struct{} // closed when the node is closed for good
+	shutdown chan struct{} // closed when Shutdown begins
+}
+
+type state uint8
+
+const (
+	stateNew state = iota
+	stateRunning
+	stateDraining
+	stateClosed
+)
+
+// New returns a node made of cfg. It reads the environment and the files of the
+// identity, but opens no socket and starts nothing that needs Close, other than
+// what cfg leaves to defaults.
+//
+// Errors: InvalidArgument names the field and value; FailedPrecondition if the
+// tier is not allowed here.
+func New(cfg Config) (*Node, error) {
+	cfg, err := cfg.resolved()
+	if err != nil {
+		return nil, failed("link.New", err)
+	}
+	n := &Node{
+		cfg: cfg, identity: cfg.Identity, registry: cfg.Registry,
+		group:    lifecycle.New(context.Background()),
+		ready:    make(chan struct{}),
+		closed:   make(chan struct{}),
+		shutdown: make(chan struct{}),
+	}
+	n.invoke = chain(cfg.Client, n.callTerminal)
+	n.opener = chain(cfg.Client, n.openTerminal)
+	n.instance = discovery.NewInstanceID(cfg.identityName())
+	var epoch [8]byte
+	if _, err := rand.Read(epoch[:]); err != nil {
+		return nil, failed("link.New", err)
+	}
+	n.epoch = binary.BigEndian.Uint64(epoch[:])
+	if n.identity == nil {
+		if n.identity, err = security.FromEnvironment(cfg.identityName(), cfg.Namespace); err != nil {
+			return nil, &Error{Code: FailedPrecondition, Op: "link.New", Message: err.Error(), Cause: err}
+		}
+		n.owned = append(n.owned, n.identity)
+	}
+	if n.registry == nil {
+		if err := n.defaultRegistry(); err != nil {
+			_ = n.identity.Close() // the error above is the one that counts
+			return nil, failed("link.New", err)
+		}
+	}
+	if _, err := n.cfg.bindAddr(n.identity.Tier()); err != nil {
+		_ = n.closeOwned() // as above
+		return nil, failed("link.New", err)
+	}
+	return n, nil
+}
+
+// defaultRegistry makes the registry that the environment asks for.
+func (n *Node) defaultRegistry() error {
+	if peers := os.Getenv("LINK_PEERS"); peers != "" {
+		instances, err := static.Parse(peers)
+		if err != nil {
+			return Errorf(InvalidArgument, "LINK_PEERS: %w", err)
+		}
+		r, err := static.New(instances...)
+		if err != nil {
+			return Errorf(InvalidArgument, "LINK_PEERS: %w", err)
+		}
+		n.registry = r
+		n.own(r)
+		return nil
+	}
+	r, err := local.New(local.Config{TrustDomain: n.identity.ID().TrustDomain(), Logger: n.cfg.Logger})
+	if err != nil {
+		return Errorf(FailedPrecondition, "local registry: %w", err)
+	}
+	n.registry = r
+	n.own(r)
+	return nil
+}
+
+func (n *Node) own(v any) {
+	if c, ok := v.(io.Closer); ok {
+		n.owned = append(n.owned, c)
+	}
+}
+
+func (n *Node) closeOwned() error {
+	var errs []error
+	for i := len(n.owned) - 1; i >= 0; i-- {
+		errs = append(errs, n.owned[i].Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Instance returns the ID of this node, unique per process start.
+func (n *Node) Instance() string { return n.instance }
+
+// Identity returns the identity that the node proves to its peers.
+func (n *Node) Identity() security.ID { return n.identity.ID() }
+
+// Addr returns the address that the node announces, or "" before it runs.
+func (n *Node) Addr() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.addr
+}
+
+// Ready returns a channel that is closed when the node is announced and serves.
+// It is never closed if the node never runs.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// socket returns the endpoint, opening the socket at first use.
+func (n *Node) socket() (*transport.Endpoint, error) {
+	if e := n.endpoint.Load(); e != nil {
+		return e, nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.socketLocked()
+}
+
+var errNodeClosed = &Error{Code: Unavailable, Message: "the node is closed"} //nolint:errname,gochecknoglobals // constant
+
+func (n *Node) socketLocked() (*transport.Endpoint, error) {
+	if n.state == stateClosed {
+		return nil, errNodeClosed
+	}
+	if e := n.endpoint.Load(); e != nil {
+		return e, nil
+	}
+	tier := n.identity.Tier()
+	conn := n.cfg.Socket
+	if conn == nil {
+		bind, err := n.cfg.bindAddr(tier)
+		if err != nil {
+			return nil, err
+		}
+		var lc net.ListenConfig
+		if conn, err = lc.ListenPacket(context.Background(), "udp", bind); err != nil {
+			return nil, Errorf(Unavailable, "opening the UDP socket on %s: %w", bind, err)
+		}
+	}
+	e, err := transport.New(transport.Config{
+		Conn:      conn,
+		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(n.identity, protocol) },
+		Identify:  identify,
+		Setup:     n.setup,
+		Handler:   (*dispatcher)(n),
+		Limits:    n.cfg.Limits.transport(),
+		Logger:    n.cfg.Logger,
+	})
+	if err != nil {
+		return nil, Errorf(Unavailable, "starting QUIC: %w", errors.Join(err, conn.Close()))
+	}
+	n.endpoint.Store(e)
+	n.cfg.Logger.Info("link: node", "service", n.cfg.identityName(), "instance", n.instance, "tier", tier.String(),
+		"trust_domain", n.identity.ID().TrustDomain(), "bind", e.Addr().String())
+	return e, nil
+}
+
+// setup is what the node announces on each connection.
+func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
+	routes := n.routes.infos()
+	s := wire.Setup{
+		Version: 1, Instance: n.instance, Epoch: n.epoch, Tags: n.cfg.Tags,
+		MaxMessage: uint64(n.cfg.Limits.maxMessage()), MaxHeader: wire.MaxHeader,
+		Codecs: []uint64{uint64(n.cfg.Codec.ID())}, RouteDigest: routesDigest(routes),
+	}
+	return s, routes
+}
+
+// Run announces the node and serves until ctx ends or the node is shut down or
+// closed. When ctx ends it withdraws, drains for Config.DrainTimeout at most, and
+// closes the node. It blocks; [Node.Ready] tells when the node serves. A node
+// runs once.
+//
+// The error is nil after a clean drain. Errors: Unavailable if the address
+// cannot be used or the registry does not take the node; FailedPrecondition if
+// the node has no Service or ran before; DeadlineExceeded if handlers had to be
+// canceled when the drain ended.
+func (n *Node) Run(ctx context.Context) error {
+	if err := n.start(ctx); err != nil {
+		return failed("run", errors.Join(err, n.Close()))
+	}
+	close(n.ready)
+	select {
+	case <-n.closed:
+		return nil
+	case <-n.shutdown:
+		<-n.closed
+		return nil
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.DrainTimeout)
+	defer cancel()
+	if err := n.Shutdown(drain); err != nil {
+		return failed("run", err)
+	}
+	return nil
+}
+
+// start listens, then announces the node, so that nobody is sent to an address
+// where nothing listens yet.
+func (n *Node) start(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cfg.Service == "" {
+		return Errorf(FailedPrecondition, "Config.Service is empty: a node without a service cannot be found, so it cannot run")
+	}
+	if n.state != stateNew {
+		return Errorf(FailedPrecondition, "the node ran already or is closed")
+	}
+	e, err := n.socketLocked()
+	if err != nil {
+		return err
+	}
+	if err := e.Listen(); err != nil {
+		return Errorf(Unavailable, "%w", err)
+	}
+	if n.addr, err = n.cfg.advertised(e.Addr()); err != nil {
+		return err
+	}
+	n.announce, err = n.registry.Register(ctx, n.describe(discovery.Serving))
+	if err != nil {
+		return Errorf(Unavailable, "announcing %s in %s: %w", n.cfg.Service, describeRegistry(n.registry), err)
+	}
+	n.state = stateRunning
+	return nil
+}
+
+// describe is the node as the registry shows it.
+func (n *Node) describe(status discovery.Status) discovery.Instance {
+	return discovery.Instance{
+		ID: n.instance, Service: n.cfg.Service, Namespace: n.cfg.Namespace,
+		Addr: n.addr, Tags: n.cfg.Tags, Status: status,
+	}
+}
+
+func describeRegistry(r discovery.Registry) string {
+	if d, ok := r.(discovery.Describer); ok {
+		return d.Describe()
+	}
+	return fmt.Sprintf("registry %T", r)
+}
+
+// Shutdown takes the node out of the mesh without failing a call: it withdraws
+// it from the registry, tells peers to go elsewhere, refuses new calls, waits
+// for those that run, and closes the node. When ctx ends first, what still runs
+// is canceled with [ErrDraining] and the error is ctx's. Shutdown of a closed
+// node does nothing.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.mu.Lock()
+	if n.state == stateClosed || n.state == stateDraining {
+		n.mu.Unlock()
+		select {
+		case <-n.closed:
+			return nil
+		case <-ctx.Done():
+			return failed("shutdown", ctx.Err())
+		}
+	}
+	ran := n.state == stateRunning
+	n.state = stateDraining
+	announce, e := n.announce, n.endpoint.Load()
+	close(n.shutdown)
+	n.mu.Unlock()
+
+	var errs []error
+	if ran {
+		if err := announce.Update(ctx, n.describe(discovery.Draining)); err != nil && ctx.Err() == nil {
+			n.cfg.Logger.Warn("link: the registry did not take the word that this node drains", "error", err)
+		}
+		if err := e.Drain(ctx); err != nil {
+			errs = append(errs, Errorf(DeadlineExceeded, "handlers still ran when the drain ended: %w", err))
+		}
+	}
+	if err := errors.Join(append(errs, n.Close())...); err != nil {
+		return failed("shutdown", err)
+	}
+	return nil
+}
+
+// Close ends the node at once: it withdraws from the registry, cancels what
+// runs, closes all connections and waits for every goroutine. Calls under way
+// fail with Unavailable. It is idempotent.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	if n.state == stateClosed {
+		n.mu.Unlock()
+		<-n.closed
+		return nil
+	}
+	n.state = stateClosed
+	announce, e := n.announce, n.endpoint.Load()
+	n.mu.Unlock()
+
+	var errs []error
+	if announce != nil {
+		errs = append(errs, announce.Close())
+	}
+	n.group.Stop(errNodeClosed)
+	if e != nil {
+		errs = append(errs, e.Close())
+	} else if n.cfg.Socket != nil {
+		errs = append(errs, n.cfg.Socket.Close())
+	}
+	n.group.Wait()
+	errs = append(errs, n.closeOwned())
+	close(n.closed)
+	if err := errors.Join(errs...); err != nil {
+		return failed("close", err)
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package link
+
+import (
+	"context"
+	"slices"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// Metadata is a set of text pairs that travels beside a message. At most 64
+// pairs and 8 KiB of keys and values; keys that start with "link-" are
+// reserved. The zero value is empty.
+type Metadata struct {
+	pairs []wire.Pair // by wire.ComparePairs
+}
+
+// Get returns the value of key, or "".
+func (m Metadata) Get(key string) string {
+	if i, ok := m.find(key); ok {
+		return m.pairs[i].Value
+	}
+	return ""
+}
+
+// Len returns the number of pairs.
+func (m Metadata) Len() int { return len(m.pairs) }
+
+// All ranges over the pairs in a fixed order.
+func (m Metadata) All() func(yield func(key, value string) bool) {
+	return func(yield func(key, value string) bool) {
+		for _, p := range m.pairs {
+			if !yield(p.Key, p.Value) {
+				return
+			}
+		}
+	}
+}
+
+func (m Metadata) find(key string) (int, bool) {
+	return slices.BinarySearchFunc(m.pairs, key, func(p wire.Pair, k string) int {
+		return wire.ComparePairs(p, wire.Pair{Key: k})
+	})
+}
+
+// set replaces or adds a pair.
+func (m *Metadata) set(key, value string) {
+	i, ok := m.find(key)
+	if ok {
+		m.pairs[i].Value = value
+		return
+	}
+	m.pairs = slices.Insert(m.pairs, i, wire.Pair{Key: key, Value: value})
+}
+
+func (m *Metadata) validate() error {
+	for _, p := range m.pairs {
+		if p.Key == "" || len(p.Key) >= 5 && p.Key[:5] == "link-" {
+			return Errorf(InvalidArgument, "metadata key %q is empty or reserved", p.Key)
+		}
+	}
+	if err := wire.CheckPairs("metadata", m.pairs, wire.MaxPairs, wire.MaxPairBytes); err != nil {
+		return Errorf(InvalidArgument, "%w", err)
+	}
+	return nil
+}
+
+// MetadataOf returns the metadata that the caller sent, in the context of a
+// handler; elsewhere it is empty.
+func MetadataOf(ctx context.Context) Metadata {
+	if info := infoOf(ctx); info != nil {
+		return info.metadata
+	}
+	return Metadata{}
+}
+
+// SetReplyMeta adds a pair to what the reply of the call that ctx belongs to
+// carries, beside its message or its error. It must be called before the
+// handler returns, by one goroutine at a time. Outside a handler it does
+// nothing and reports false.
+func SetReplyMeta(ctx context.Context, key, value string) bool {
+	info := infoOf(ctx)
+	if info == nil {
+		return false
+	}
+	info.reply.set(key, value)
+	return true
+}

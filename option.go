@@ -1,0 +1,74 @@
+package link
+
+// CallOption changes one call or one stream that is opened.
+type CallOption interface{ applyCall(c *callConfig) }
+
+// HandleOption changes one handler.
+type HandleOption interface{ applyHandle(h *handleConfig) }
+
+// callConfig is what the options of a call say.
+type callConfig struct {
+	metadata Metadata
+	key      string
+	answered *Peer
+	reply    *Metadata
+	messages uint64
+	bytes    uint64
+}
+
+// handleConfig is what the options of a handler say.
+type handleConfig struct {
+	maxMessage int
+}
+
+type metaOption struct{ key, value string }
+
+func (o metaOption) applyCall(c *callConfig) { c.metadata.set(o.key, o.value) }
+
+// Meta sends a pair of metadata with the call. Of two with the same key the
+// last counts. The handler reads it with [MetadataOf].
+func Meta(key, value string) CallOption { return metaOption{key, value} }
+
+type keyOption string
+
+func (o keyOption) applyCall(c *callConfig) { c.key = string(o) }
+
+// IdempotencyKey names the operation that the call stands for, in at most 255
+// bytes. It lets a call of an [Unsafe] method that may have run be sent again:
+// the handler must then use [IdempotencyKeyOf] to do the operation once.
+func IdempotencyKey(key string) CallOption { return keyOption(key) }
+
+type answeredOption struct{ peer *Peer }
+
+func (o answeredOption) applyCall(c *callConfig) { c.answered = o.peer }
+
+// Answered stores in p who answered the call, be it with a reply or an error.
+// p is left alone if nobody did.
+func Answered(p *Peer) CallOption { return answeredOption{p} }
+
+type replyMetaOption struct{ metadata *Metadata }
+
+func (o replyMetaOption) applyCall(c *callConfig) { c.reply = o.metadata }
+
+// ReplyMeta stores in m the metadata that the handler set with [SetReplyMeta].
+// m is left alone if nobody answered.
+func ReplyMeta(m *Metadata) CallOption { return replyMetaOption{m} }
+
+type creditOption struct{ messages, bytes int }
+
+func (o creditOption) applyCall(c *callConfig) {
+	c.messages, c.bytes = uint64(max(o.messages, 0)), uint64(max(o.bytes, 0))
+}
+
+// Credit lets the peer of a stream that [Node.Open] opens send so many credited
+// frames and bytes at once, without waiting for [Stream.Grant]. It has no
+// effect on unary calls.
+func Credit(messages, bytes int) CallOption { return creditOption{messages, bytes} }
+
+type maxMessageOption int
+
+func (o maxMessageOption) applyHandle(h *handleConfig) { h.maxMessage = int(o) }
+
+// MaxMessage overrides Limits.MaxMessage for what a handler receives: bytes of
+// one message, from 1 to 64 MiB.
+func MaxMessage(bytes int) HandleOption { return maxMessageOption(bytes) }

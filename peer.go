@@ -1,0 +1,77 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/security"
+)
+
+// Peer is the other side of a call or stream.
+type Peer struct {
+	// Identity is proven by the peer's certificate. In the tiers without a CA it
+	// proves membership only; see package security.
+	Identity security.ID
+	// Instance and Tags are what the peer says of itself in its SETUP. They are
+	// as true as the peer is honest. Tags must not be modified.
+	Instance string
+	Tags     []string
+	Addr     string // address of the peer's socket
+	// TLS describes the connection, for logs: "TLS 1.3", "X25519MLKEM768".
+	TLS         string
+	KeyExchange string
+}
+
+// Service returns the service of the peer's identity.
+func (p Peer) Service() string { return p.Identity.Service() }
+
+// String returns "orders-01k… at 10.0.0.5:7443".
+func (p Peer) String() string {
+	name := p.Instance
+	if name == "" {
+		name = p.Service()
+	}
+	if name == "" || p.Addr == "" {
+		return name + p.Addr
+	}
+	return name + " at " + p.Addr
+}
+
+// Caller returns who called, in the context of a handler; elsewhere the zero
+// Peer.
+func Caller(ctx context.Context) Peer {
+	if info := infoOf(ctx); info != nil {
+		return peerOf(info.session)
+	}
+	return Peer{}
+}
+
+// verified is what a session keeps of its handshake.
+type verified struct {
+	peer        security.Peer
+	tls         string
+	keyExchange string
+}
+
+// identify reads the peer of a verified handshake for the transport.
+func identify(state tls.ConnectionState) (string, any, error) {
+	peer, err := security.PeerFromState(state)
+	if err != nil {
+		return "", nil, err
+	}
+	return peer.ID.String(), &verified{peer: peer, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}, nil
+}
+
+func verifiedOf(s *transport.Session) *verified {
+	v, _ := s.Peer().(*verified) // identify returns nothing else
+	return v
+}
+
+func peerOf(s *transport.Session) Peer {
+	v, remote := verifiedOf(s), s.Remote()
+	return Peer{
+		Identity: v.peer.ID, Instance: remote.Instance, Tags: remote.Tags, Addr: s.RemoteAddr(),
+		TLS: v.tls, KeyExchange: v.keyExchange,
+	}
+}

@@ -1,0 +1,72 @@
+package link
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// How calls that may run twice are sent again. The numbers are those that
+// Finagle and Linkerd share for budgets, and gRPC's (A6) shape for backoff, with
+// full jitter.
+const (
+	maxAttempts    = 3
+	retryBase      = 25 * time.Millisecond
+	retryMax       = time.Second
+	retryShare     = 0.2 // tokens that a call earns; a retry costs one
+	retryPerSecond = 10  // tokens that time earns
+	retryBurst     = 100 // tokens kept: what 10 s earn
+)
+
+// retryBudget bounds how many calls to one service are sent again, so that
+// retries never multiply an outage.
+type retryBudget struct {
+	calls atomic.Int64 // made since the last take
+
+	mu     sync.Mutex // guards the fields below
+	tokens float64
+	at     time.Time
+}
+
+func (b *retryBudget) refillLocked(now time.Time) {
+	if b.at.IsZero() {
+		b.tokens = retryPerSecond
+	} else {
+		b.tokens += now.Sub(b.at).Seconds() * retryPerSecond
+	}
+	b.tokens = min(b.tokens, retryBurst)
+	b.at = now
+}
+
+// take reports whether a retry is allowed.
+func (b *retryBudget) take(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refillLocked(now)
+	b.tokens = min(b.tokens+float64(b.calls.Swap(0))*retryShare, retryBurst)
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+// retryPause waits before attempt n, counted from 2. It reports false if ctx or
+// the deadline would end first.
+func retryPause(ctx context.Context, n int, deadline time.Time) bool {
+	d := min(retryBase<<(n-2), retryMax)
+	d = time.Duration(rand.Float64() * float64(d)) //nolint:gosec // jitter is no secret
+	if time.Until(deadline) <= d {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

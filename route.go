@@ -1,0 +1,100 @@
+package link
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// Kind says which pattern a route belongs to. Routes of different kinds may
+// share a name.
+type Kind uint8
+
+// The kinds of routes.
+const (
+	Method  Kind = 0 // request/response
+	Topic   Kind = 1 // publish/subscribe
+	Stage   Kind = 2 // pipeline
+	Channel Kind = 3 // anything built on Open and Handle
+)
+
+// String returns the kind in words.
+func (k Kind) String() string {
+	switch k {
+	case Method:
+		return "method"
+	case Topic:
+		return "topic"
+	case Stage:
+		return "stage"
+	case Channel:
+		return "channel"
+	default:
+		return fmt.Sprintf("kind %d", uint8(k))
+	}
+}
+
+// Level says what it means to run a method twice. It decides whether a call
+// that may have run is sent again.
+type Level uint8
+
+// The levels, from the most careful.
+const (
+	Unsafe     Level = 0 // running twice does harm: never sent again once it may have run
+	Idempotent Level = 1 // running twice leaves the same state as running once
+	ReadOnly   Level = 2 // changes nothing
+)
+
+// String returns the level in words.
+func (l Level) String() string {
+	switch l {
+	case Unsafe:
+		return "unsafe"
+	case Idempotent:
+		return "idempotent"
+	case ReadOnly:
+		return "read-only"
+	default:
+		return fmt.Sprintf("level %d", uint8(l))
+	}
+}
+
+// Route names something a service offers. The service owns its routes and the
+// other side dials it. Routes are comparable values; declare each once and let
+// both sides import it.
+type Route struct {
+	Service string // the service that owns the route
+	Name    string // the name within the service, 1 to 255 bytes of letters, digits and . _ - / : *
+	Kind    Kind
+	Level   Level // of a method
+}
+
+// String returns "service/name".
+func (r Route) String() string { return r.Service + "/" + r.Name }
+
+// Validate returns an error that names the field and value that are wrong.
+func (r Route) Validate() error {
+	if err := validName("Route.Service", r.Service); err != nil {
+		return err
+	}
+	if err := validName("Route.Name", r.Name); err != nil {
+		return err
+	}
+	if r.Kind > Channel {
+		return Errorf(InvalidArgument, "Route.Kind of %s is %d, want a Kind of package link", r, r.Kind)
+	}
+	if r.Level > ReadOnly {
+		return Errorf(InvalidArgument, "Route.Level of %s is %d, want a Level of package link", r, r.Level)
+	}
+	return nil
+}
+
+const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:*"
+
+func validName(field, name string) error {
+	if name == "" || len(name) > wire.MaxName || strings.Trim(name, nameBytes) != "" {
+		return Errorf(InvalidArgument, "%s is %q, want 1 to %d bytes of letters, digits and . _ - / : *", field, name, wire.MaxName)
+	}
+	return nil
+}

@@ -1,0 +1,277 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// FrameKind numbers the frames of a pattern, from 0x40 to 0x7f. What a kind
+// means is the pattern's to say.
+type FrameKind uint8
+
+// The range of frame kinds that patterns may use.
+const (
+	FirstFrameKind FrameKind = FrameKind(wire.KindPattern)
+	LastFrameKind  FrameKind = FrameKind(wire.KindPatternMax)
+)
+
+// Frame is one frame of a stream.
+type Frame struct {
+	Kind FrameKind
+	// Credited frames use credit that their receiver granted; see [Stream.Grant].
+	// Others do not wait, but only so many may be on their way:
+	// Limits.PendingFrames.
+	Credited bool
+	Body     []byte // the receiver owns it
+}
+
+// Stream is a two-way stream of frames between a caller and a handler. One
+// goroutine at a time may send and one may receive; the other methods may be
+// called by any.
+type Stream struct {
+	ctx    context.Context //nolint:containedctx // a stream is a call; it ends the stream
+	cancel context.CancelCauseFunc
+	raw    *transport.Stream
+	route  Route
+	client bool
+	stop   func() bool
+}
+
+// Open opens a stream to an instance of the route's service. The stream lives
+// until the handler returns, [Stream.Close], or the end of ctx, which resets
+// it. Options: Meta, Credit, Answered.
+//
+// Errors: as [Node.Call]. A refusal by the handler arrives at Recv.
+func (n *Node) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, error) {
+	o := &outgoing{}
+	o.Route, o.Client = r, true
+	for _, opt := range opts {
+		opt.applyCall(&o.config)
+	}
+	o.Metadata = o.config.metadata
+	if err := n.opener(context.WithValue(ctx, outgoingKey{}, o), &o.Operation); err != nil {
+		return nil, failed("open "+r.String(), err)
+	}
+	return o.Stream, nil
+}
+
+// openTerminal is the innermost handler of the client's middleware for streams.
+func (n *Node) openTerminal(ctx context.Context, op *Operation) error {
+	o, ok := ctx.Value(outgoingKey{}).(*outgoing)
+	if !ok {
+		return Errorf(Internal, "client middleware called next with a context that is not derived from its own")
+	}
+	if err := n.prepare(ctx, o); err != nil {
+		return err
+	}
+	if carrier := n.cfg.Tracer.Inject(ctx, nil); len(carrier) > 0 {
+		o.headers.Trace = tracePairs(carrier)
+	}
+	o.headers.Metadata = o.Metadata.pairs
+	o.headers.Codec = uint64(n.cfg.Codec.ID())
+	o.headers.Credit = wire.Credit{Messages: o.config.messages, Bytes: o.config.bytes}
+	if d, ok := ctx.Deadline(); ok {
+		o.headers.Timeout = uint64(max(timeLeft(d).Microseconds(), 1))
+	} else {
+		o.headers.Timeout = wire.MaxVarint
+	}
+	for range maxPicks {
+		e, ok := o.service.table.Pick(nowNano(), &o.tried)
+		if !ok {
+			break
+		}
+		in := e.Value()
+		if nowNano() < in.ejected.Load() {
+			o.skip(e, Errorf(Unavailable, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime))
+			continue
+		}
+		session, err := in.peer.Session(ctx, wire.ClassBulk)
+		if err == nil {
+			err = o.openOn(ctx, e, session)
+		}
+		if err == nil {
+			return nil
+		}
+		var te *transport.Error
+		if errors.As(err, &te) && !te.NotProcessed {
+			return fromTransport(err, in)
+		}
+		if err := o.unreached(ctx, e, err); err != nil {
+			return err
+		}
+	}
+	return o.nobody()
+}
+
+func (o *outgoing) openOn(ctx context.Context, e *balance.Endpoint[*instance], session *transport.Session) error {
+	o.setRoute(session)
+	raw, err := session.Open(ctx, &o.headers)
+	if err != nil {
+		return err
+	}
+	e.Begin()
+	sctx, cancel := context.WithCancelCause(ctx)
+	st := &Stream{ctx: sctx, cancel: cancel, raw: raw, route: o.Route, client: true}
+	st.stop = context.AfterFunc(sctx, func() { raw.Cancel(wire.CodeCanceled) })
+	raw.OnEnd(func() {
+		e.Abandon()
+		st.stop()
+		cancel(ErrFinished)
+	})
+	o.Stream = st
+	o.Peer = peerOf(session)
+	if o.config.answered != nil {
+		*o.config.answered = o.Peer
+	}
+	return nil
+}
+
+// ServeStream implements transport.Handler.
+func (d *dispatcher) ServeStream(raw *transport.Stream) {
+	n := (*Node)(d)
+	h, _ := raw.Route.(*handler) // Find returns nothing else
+	info := &callInfo{session: raw.Session, route: h.route, attempt: int(raw.Headers.Attempt), key: string(raw.Headers.Idempotency)}
+	info.metadata.pairs = raw.Headers.Metadata.AppendTo(nil)
+	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), infoKey{}, info))
+	defer cancel(ErrFinished)
+	defer context.AfterFunc(raw.Canceled(), func() { cancel(ErrCallerGone) })()
+	node := raw.Session.Handlers()
+	defer context.AfterFunc(node, func() { cancel(nodeCause(node)) })()
+
+	st := &Stream{ctx: ctx, cancel: cancel, raw: raw, route: h.route}
+	err := n.serveStream(ctx, h, st)
+	status := n.status(h.route, err)
+	status.Metadata = info.reply.pairs
+	raw.Finish(&status)
+}
+
+func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = n.panicked(h.route, p)
+		}
+	}()
+	ctx, span := n.cfg.Tracer.StartServer(ctx, h.route.String(), carrierOf(st.raw.Headers.Trace), verifiedOf(st.raw.Session).peer.ID.Service())
+	defer func() { span.End(uint32(CodeOf(err)), err) }()
+	st.ctx = ctx
+	if h.wrapped == nil {
+		return h.stream(ctx, st)
+	}
+	op := &Operation{Route: h.route, Peer: peerOf(st.raw.Session), Metadata: infoOf(ctx).metadata, Stream: st}
+	return h.wrapped(context.WithValue(ctx, servingKey{}, h), op)
+}
+
+// Peer returns the other side.
+func (s *Stream) Peer() Peer { return peerOf(s.raw.Session) }
+
+// Context returns the context of the stream: it ends with the stream.
+func (s *Stream) Context() context.Context { return s.ctx }
+
+// Draining returns a channel that is closed when the serving node drains: a
+// handler should come to an end, a caller should open a stream elsewhere.
+func (s *Stream) Draining() <-chan struct{} { return s.raw.Draining() }
+
+func (s *Stream) error(what string, err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	var te *transport.Error
+	if errors.As(err, &te) {
+		if te.Reason == transport.ReasonCanceled && s.ctx.Err() != nil {
+			return &Error{Code: CodeOf(s.ctx.Err()), Op: what + " " + s.route.String(), Message: context.Cause(s.ctx).Error(), Peer: s.Peer().String(), Cause: context.Cause(s.ctx)}
+		}
+		e := fromTransport(te, &instance{})
+		e.Op, e.Peer = what+" "+s.route.String(), s.Peer().String()
+		return e
+	}
+	return failed(what+" "+s.route.String(), err)
+}
+
+// Send sends one frame. A credited one waits for credit. It blocks until the
+// transport has taken the frame. Body is not kept.
+//
+// Errors: InvalidArgument if Kind is out of range; ResourceExhausted if the body
+// is larger than the peer takes; what the handler returned, if it did;
+// Unavailable if the stream is lost; Canceled and DeadlineExceeded.
+func (s *Stream) Send(f Frame) error {
+	if f.Kind < FirstFrameKind || f.Kind > LastFrameKind {
+		return Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", uint8(f.Kind), uint8(FirstFrameKind), uint8(LastFrameKind))
+	}
+	if limit := s.raw.Session.Remote().MaxMessage; uint64(len(f.Body)) > limit {
+		return Errorf(ResourceExhausted, "frame of %d bytes exceeds the peer's Config.Limits.MaxMessage of %d bytes", len(f.Body), limit)
+	}
+	var flags wire.Flags
+	if f.Credited {
+		flags = wire.FlagCredited
+	}
+	err := s.raw.Send(s.ctx, transport.Frame{Kind: wire.Kind(f.Kind), Flags: flags, Body: f.Body})
+	if err == nil {
+		return nil
+	}
+	if status := s.raw.Status(); status != nil && status.Code != 0 {
+		return fromStatus(status, s.Peer().String())
+	}
+	return s.error("send on", err)
+}
+
+// Recv returns the next frame, waiting for it. The error is io.EOF when the
+// peer has ended its side cleanly; for a caller, that the handler returned nil.
+//
+// Errors: what the handler returned; Unavailable if the stream is lost;
+// Canceled and DeadlineExceeded.
+func (s *Stream) Recv() (Frame, error) {
+	f, err := s.raw.Recv(context.WithoutCancel(s.ctx))
+	if err == nil {
+		return Frame{Kind: FrameKind(f.Kind), Credited: f.Flags&wire.FlagCredited != 0, Body: f.Body}, nil
+	}
+	if status := s.raw.Status(); s.client && errors.Is(err, io.EOF) {
+		switch {
+		case status == nil:
+			return Frame{}, &Error{Code: Unavailable, Op: "receive on " + s.route.String(), Message: "the stream ended before its status", Peer: s.Peer().String()}
+		case status.Code != 0:
+			return Frame{}, fromStatus(status, s.Peer().String())
+		}
+	}
+	return Frame{}, s.error("receive on", err)
+}
+
+// Grant lets the peer send so many more credited frames and bytes of them. It
+// does not block. ResourceExhausted if more bytes are granted than one stream
+// may hold.
+func (s *Stream) Grant(messages, bytes int) error {
+	if messages < 0 || bytes < 0 {
+		return Errorf(InvalidArgument, "credit of %d frames and %d bytes, want 0 or more", messages, bytes)
+	}
+	if err := s.raw.Grant(wire.Credit{Messages: uint64(messages), Bytes: uint64(bytes)}); err != nil {
+		return s.error("grant on", err)
+	}
+	return nil
+}
+
+// Credit returns how many frames and bytes may be sent without waiting.
+func (s *Stream) Credit() (messages, bytes uint64) {
+	c := s.raw.Credit()
+	return c.Messages, c.Bytes
+}
+
+// CloseSend ends our side cleanly: the peer's Recv returns io.EOF after the
+// frames before it. A handler ends its side by returning.
+func (s *Stream) CloseSend() error {
+	if err := s.raw.CloseSend(); err != nil {
+		return s.error("close", err)
+	}
+	return nil
+}
+
+// Close ends a caller's stream at once; what is under way is lost. Closing a
+// stream that has ended does nothing.
+func (s *Stream) Close() {
+	if s.client {
+		s.cancel(ErrFinished)
+	}
+}
