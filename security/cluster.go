@@ -1,0 +1,40 @@
+package security
+
+// ClusterTrustDomain is the trust domain of TierClusterSecret.
+const ClusterTrustDomain = "cluster.link"
+
+// clusterLabel is the HKDF info of cluster roots. Changing it cuts every mesh in two.
+const clusterLabel = "link/v1/root"
+
+// NewClusterSource returns a source of TierClusterSecret for a service; an empty namespace means DefaultNamespace.
+//
+// The secret is at least MinSecretBytes random bytes in base64, base64url or hexadecimal, as NewSecret makes them.
+// They must be random: whoever can reach a node sees the derived public key and could try passphrases offline.
+//
+// To replace a secret with no interruption, give "new,old" to every node in turn and then "new". A node with both
+// trusts both, and nodes that have either one trust it.
+//
+// Errors match ErrBadSecret or ErrBadID and never show the secret.
+func NewClusterSource(secret, service, namespace string) (Source, error) {
+	secrets, err := parseSecrets(secret)
+	if err != nil {
+		return nil, err
+	}
+	return newSource(TierClusterSecret, clusterLabel, ClusterTrustDomain, service, namespace, secrets)
+}
+
+// newSource returns a derived source as the interface, so that an error comes with a nil Source.
+func newSource(tier Tier, label, trustDomain, service, namespace string, secrets [][]byte) (Source, error) {
+	if namespace == "" {
+		namespace = DefaultNamespace
+	}
+	id, err := NewID(trustDomain, namespace, service)
+	if err != nil {
+		return nil, err
+	}
+	source, err := newDerivedSource(tier, label, id, secrets)
+	if err != nil {
+		return nil, err
+	}
+	return source, nil
+}

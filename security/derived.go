@@ -1,0 +1,139 @@
+package security
+
+import (
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// renewJitter spreads renewals over half a leaf's lifetime ± 10 %, so that nodes started together do not renew together.
+const renewJitter = 0.1
+
+// A derivedSource issues its own leaves from roots derived from secrets.
+type derivedSource struct {
+	id     ID
+	tier   Tier
+	bundle *Bundle
+	signer *authority
+	chain  [][]byte // what goes behind the leaf
+
+	current atomic.Pointer[lease]
+	closed  atomic.Bool
+	mu      sync.Mutex // held while renewing, so that it happens once
+}
+
+// A lease is one leaf and the time it is used.
+type lease struct {
+	svid    *SVID
+	renewAt time.Time
+	changed chan struct{} // closed when the next lease is in place
+}
+
+// newDerivedSource returns a source of the first secret that also trusts the others.
+func newDerivedSource(tier Tier, label string, id ID, secrets [][]byte) (*derivedSource, error) {
+	s := &derivedSource{id: id, tier: tier}
+	roots := make([]*x509.Certificate, 0, len(secrets))
+	for _, secret := range secrets {
+		a, err := newAuthority(secret, label, id.TrustDomain())
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, a.root)
+		if s.signer == nil {
+			s.signer = a
+			continue
+		}
+		cross, err := a.crossSign(s.signer)
+		if err != nil {
+			return nil, err
+		}
+		s.chain = append(s.chain, cross)
+	}
+	bundle, err := NewBundle(id.TrustDomain(), roots...)
+	if err != nil {
+		return nil, err
+	}
+	s.bundle = bundle
+	first, err := s.newLease(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	s.current.Store(first)
+	return s, nil
+}
+
+func (s *derivedSource) newLease(now time.Time) (*lease, error) {
+	svid, err := s.signer.issue(s.id, now, s.chain)
+	if err != nil {
+		return nil, err
+	}
+	// The leaf's dates have no monotonic reading, so neither has renewAt, and comparing with it goes by the wall
+	// clock: the monotonic clock stands still while a machine sleeps.
+	leaf := svid.Certificate.Leaf
+	half := leaf.NotAfter.Sub(now.Round(0)) / 2
+	jitter := time.Duration(float64(half) * renewJitter * (2*rand.Float64() - 1)) //nolint:gosec // spreads load, hides nothing
+	return &lease{svid: svid, renewAt: leaf.NotAfter.Add(jitter - half), changed: make(chan struct{})}, nil
+}
+
+// usable is false when the leaf is due for renewal, or when the clock was set back to before its time.
+func (l *lease) usable(now time.Time) bool {
+	return now.Before(l.renewAt) && !now.Before(l.svid.Certificate.Leaf.NotBefore)
+}
+
+func (s *derivedSource) ID() ID     { return s.id }
+func (s *derivedSource) Tier() Tier { return s.tier }
+
+func (s *derivedSource) SVID() (*SVID, error) {
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	if l := s.current.Load(); l.usable(time.Now()) {
+		return l.svid, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, now := s.current.Load(), time.Now()
+	if old.usable(now) { // another call renewed it meanwhile
+		return old.svid, nil
+	}
+	renewed, err := s.newLease(now)
+	if err != nil {
+		return nil, err
+	}
+	s.current.Store(renewed)
+	close(old.changed)
+	return renewed.svid, nil
+}
+
+func (s *derivedSource) Bundle(trustDomain string) (*Bundle, error) {
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	if trustDomain != s.bundle.trustDomain {
+		return nil, fmt.Errorf("%w %s: this node (tier %s) knows only %s",
+			ErrUnknownTrustDomain, quote(trustDomain), s.tier, s.bundle.trustDomain)
+	}
+	return s.bundle, nil
+}
+
+func (s *derivedSource) Changed() <-chan struct{} { return s.current.Load().changed }
+
+func (s *derivedSource) Close() error {
+	s.closed.Store(true)
+	return nil
+}
+
+// String is tier and identity, without the keys.
+func (s *derivedSource) String() string {
+	return "Source(" + s.tier.String() + " " + s.id.String() + ")"
+}
+
+// Format prints String for every verb, so that no verb shows a key.
+func (s *derivedSource) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, s.String()) }
+
+// LogValue is tier and identity, without the keys.
+func (s *derivedSource) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -1,0 +1,32 @@
+package security
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// DevTrustDomain is the trust domain of TierDev.
+const DevTrustDomain = "dev.link"
+
+// devLabel is the HKDF info of dev roots. It differs from clusterLabel so that a dev secret pasted into
+// LINK_CLUSTER_SECRET, or the reverse, gives an unrelated root.
+const devLabel = "link/v1/dev-root"
+
+// NewDevSource returns a source of TierDev for a service; an empty namespace means DefaultNamespace.
+//
+// The secret behind it is in the file link/dev.secret of os.UserConfigDir, made on first use. Processes that start
+// together agree on one. The file and its folder must belong to the user and be closed to everyone else
+// (modes 0600 and 0700); otherwise the error is a [*DevSecretError] that says how to mend it.
+func NewDevSource(service, namespace string) (Source, error) {
+	config, err := os.UserConfigDir()
+	if err != nil {
+		return nil, fmt.Errorf("security: no place for the dev secret: %w: "+
+			"set HOME or XDG_CONFIG_HOME to a folder of this user, or set LINK_CLUSTER_SECRET", err)
+	}
+	secret, err := devSecret(filepath.Join(config, "link"))
+	if err != nil {
+		return nil, err
+	}
+	return newSource(TierDev, devLabel, DevTrustDomain, service, namespace, [][]byte{secret})
+}

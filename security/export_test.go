@@ -1,0 +1,30 @@
+package security
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+)
+
+// Verify runs the verifier of a handshake on a state made by hand.
+func Verify(src Source, role Role, expected ID, state tls.ConnectionState) error {
+	v := &verifier{source: src, role: role, expected: expected, protocol: Protocol}
+	return v.verify(state)
+}
+
+// DeriveCluster returns the root that a cluster secret leads to.
+func DeriveCluster(secret []byte) (*x509.Certificate, error) {
+	a, err := newAuthority(secret, clusterLabel, ClusterTrustDomain)
+	if err != nil {
+		return nil, err
+	}
+	return a.root, nil
+}
+
+// DeriveWithDevLabel returns the root of a trust domain that a secret leads to under the label of the dev tier.
+func DeriveWithDevLabel(secret []byte, trustDomain string) (*x509.Certificate, error) {
+	a, err := newAuthority(secret, devLabel, trustDomain)
+	if err != nil {
+		return nil, err
+	}
+	return a.root, nil
+}

@@ -1,0 +1,167 @@
+package security
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	// MaxTrustDomainBytes is the longest trust domain (SPIFFE ID specification, section 2.3).
+	MaxTrustDomainBytes = 255
+	// MaxIDBytes is the longest SPIFFE ID as a URI (SPIFFE ID specification, section 2.3).
+	MaxIDBytes = 2048
+
+	maxLabelBytes = 63 // of one dot-separated part of a trust domain (RFC 1035, section 2.3.4)
+
+	idScheme    = "spiffe://"
+	idNamespace = "/ns/"
+	idService   = "/svc/"
+)
+
+// ErrBadID is matched by the errors of NewID and ParseID.
+var ErrBadID = errors.New("security: invalid SPIFFE ID")
+
+// An ID is the identity of a service: spiffe://<trust domain>/ns/<namespace>/svc/<service>.
+//
+// A trust domain is made of lower-case letters, digits, dots and hyphens, shaped like a DNS name. Namespace and
+// service are made of ASCII letters, digits, dots, hyphens and underscores and begin with a letter or a digit; they
+// are case-sensitive, as in SPIFFE.
+//
+// IDs are values: they can be compared with == and used as map keys, and two are equal exactly when their URIs are
+// equal byte for byte. The zero ID is invalid and belongs to nobody.
+type ID struct {
+	uri                  string
+	domainEnd, namespEnd uint16 // where trust domain and namespace end in uri
+}
+
+// NewID returns the ID of a service. Its errors match ErrBadID and name the part that is wrong.
+func NewID(trustDomain, namespace, service string) (ID, error) {
+	if problem := checkTrustDomain(trustDomain); problem != "" {
+		return ID{}, fmt.Errorf("%w: trust domain %s %s", ErrBadID, quote(trustDomain), problem)
+	}
+	if problem := checkSegment(namespace); problem != "" {
+		return ID{}, fmt.Errorf("%w: namespace %s %s", ErrBadID, quote(namespace), problem)
+	}
+	if problem := checkSegment(service); problem != "" {
+		return ID{}, fmt.Errorf("%w: service %s %s", ErrBadID, quote(service), problem)
+	}
+	uri := idScheme + trustDomain + idNamespace + namespace + idService + service
+	if len(uri) > MaxIDBytes {
+		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", ErrBadID, len(uri), MaxIDBytes)
+	}
+	domainEnd := len(idScheme) + len(trustDomain)
+	return ID{
+		uri:       uri,
+		domainEnd: uint16(domainEnd),
+		namespEnd: uint16(domainEnd + len(idNamespace) + len(namespace)),
+	}, nil
+}
+
+// ParseID reads an ID from its URI. It takes exactly what String writes: no upper-case scheme or trust domain, no
+// percent encoding, port, user, query, fragment or trailing slash. Its errors match ErrBadID.
+func ParseID(uri string) (ID, error) {
+	if len(uri) > MaxIDBytes {
+		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", ErrBadID, len(uri), MaxIDBytes)
+	}
+	rest, ok := strings.CutPrefix(uri, idScheme)
+	if !ok {
+		return ID{}, fmt.Errorf("%w: %s does not begin with %s", ErrBadID, quote(uri), idScheme)
+	}
+	trustDomain, path, _ := strings.Cut(rest, "/")
+	parts := strings.Split(path, "/")
+	if len(parts) != 4 || parts[0] != "ns" || parts[2] != "svc" {
+		return ID{}, fmt.Errorf("%w: %s is not spiffe://<trust domain>/ns/<namespace>/svc/<service>", ErrBadID, quote(uri))
+	}
+	return NewID(trustDomain, parts[1], parts[3])
+}
+
+// String is the URI; empty for the zero ID.
+func (id ID) String() string { return id.uri }
+
+// TrustDomain is the name of the trust domain; empty for the zero ID.
+func (id ID) TrustDomain() string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.uri[len(idScheme):id.domainEnd]
+}
+
+// Namespace is the namespace of the service; empty for the zero ID.
+func (id ID) Namespace() string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.uri[int(id.domainEnd)+len(idNamespace) : id.namespEnd]
+}
+
+// Service is the name of the service; empty for the zero ID.
+func (id ID) Service() string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.uri[int(id.namespEnd)+len(idService):]
+}
+
+// IsZero reports whether id is the zero ID.
+func (id ID) IsZero() bool { return id.uri == "" }
+
+// MarshalText is the URI, for logs and JSON.
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.uri), nil }
+
+// checkTrustDomain says what is wrong with a trust domain, or nothing.
+func checkTrustDomain(td string) string {
+	if td == "" {
+		return "is empty"
+	}
+	if len(td) > MaxTrustDomainBytes {
+		return fmt.Sprintf("is longer than %d bytes", MaxTrustDomainBytes)
+	}
+	for label := range strings.SplitSeq(td, ".") {
+		switch {
+		case label == "":
+			return "has an empty part between dots"
+		case len(label) > maxLabelBytes:
+			return fmt.Sprintf("has a part longer than %d bytes", maxLabelBytes)
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return "has a part that begins or ends with a hyphen"
+		}
+		for i := range len(label) {
+			if c := label[i]; !isLowerOrDigit(c) && c != '-' {
+				return "may hold only a-z, 0-9, dot and hyphen"
+			}
+		}
+	}
+	return ""
+}
+
+// checkSegment says what is wrong with a namespace or service, or nothing.
+func checkSegment(s string) string {
+	if s == "" {
+		return "is empty"
+	}
+	if len(s) > MaxIDBytes {
+		return fmt.Sprintf("is longer than %d bytes", MaxIDBytes)
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case isLowerOrDigit(c), 'A' <= c && c <= 'Z':
+		case c != '.' && c != '-' && c != '_':
+			return "may hold only letters, digits, dot, hyphen and underscore"
+		case i == 0:
+			return "must begin with a letter or a digit"
+		}
+	}
+	return ""
+}
+
+func isLowerOrDigit(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
+
+// quote makes text of unknown origin safe and short enough for an error.
+func quote(s string) string {
+	const limit = 128
+	if len(s) > limit {
+		return fmt.Sprintf("%q...", s[:limit])
+	}
+	return fmt.Sprintf("%q", s)
+}

@@ -1,0 +1,44 @@
+package security
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"time"
+)
+
+// A Peer is who is on the other side of a verified connection. It does not change while the connection lives.
+type Peer struct {
+	// ID is the peer's proven identity.
+	ID ID
+	// NotAfter is when its leaf ends. A connection must not outlive it.
+	NotAfter time.Time
+	// SPKI is the SHA-256 of the public key in the leaf (its SubjectPublicKeyInfo in DER).
+	// Unlike a fingerprint of the certificate it cannot be changed by whoever forwards the certificate.
+	SPKI [sha256.Size]byte
+	// Serial is the leaf's serial number in lower-case hexadecimal. It is unique per issuer.
+	Serial string
+}
+
+// PeerFromState reads the peer from a connection made with a configuration of this package, after its handshake.
+// It proves nothing by itself: the handshake did. Before the end of the handshake it fails with ErrHandshake,
+// without a certificate with ErrNoCertificate, and with ErrBadCertificate for a leaf no handshake would have accepted.
+func PeerFromState(state tls.ConnectionState) (Peer, error) {
+	if !state.HandshakeComplete {
+		return Peer{}, fmt.Errorf("%w: it is not complete", ErrHandshake)
+	}
+	if len(state.PeerCertificates) == 0 {
+		return Peer{}, ErrNoCertificate
+	}
+	leaf := state.PeerCertificates[0]
+	id, problem := checkLeaf(leaf)
+	if problem != nil {
+		return Peer{}, problem
+	}
+	return Peer{
+		ID:       id,
+		NotAfter: leaf.NotAfter,
+		SPKI:     sha256.Sum256(leaf.RawSubjectPublicKeyInfo),
+		Serial:   leaf.SerialNumber.Text(16),
+	}, nil
+}

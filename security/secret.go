@@ -1,0 +1,87 @@
+package security
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	// MinSecretBytes is the least a cluster secret may decode to.
+	MinSecretBytes = 32
+	// MaxSecretBytes is the most text a cluster secret may have, old and new together.
+	MaxSecretBytes = 4096
+
+	// maxSecrets is how many secrets a rotation involves: the new one and the old one.
+	maxSecrets = 2
+	// minDistinctBytes refuses placeholders such as 64 zeros. 32 random bytes have 30 distinct values on average, and
+	// fewer than 8 once in more than 10^40 secrets.
+	minDistinctBytes = 8
+)
+
+// ErrBadSecret is matched by the errors about a cluster secret. Their text never shows the secret.
+var ErrBadSecret = errors.New("security: invalid cluster secret")
+
+// NewSecret returns a fresh cluster secret: 32 bytes from crypto/rand in base64url, without padding.
+func NewSecret() string {
+	secret := make([]byte, MinSecretBytes)
+	_, _ = rand.Read(secret) // never fails: crypto/rand ends the process instead
+	return base64.RawURLEncoding.EncodeToString(secret)
+}
+
+// parseSecrets reads "secret" or "new,old".
+func parseSecrets(text string) ([][]byte, error) {
+	const fix = `use the output of "link secret new"`
+	if len(text) > MaxSecretBytes {
+		return nil, fmt.Errorf("%w: %d bytes of text, at most %d allowed: %s", ErrBadSecret, len(text), MaxSecretBytes, fix)
+	}
+	parts := strings.Split(text, ",")
+	if len(parts) > maxSecrets {
+		return nil, fmt.Errorf("%w: %d secrets, at most %d allowed (new,old)", ErrBadSecret, len(parts), maxSecrets)
+	}
+	secrets := make([][]byte, 0, len(parts))
+	for i, part := range parts {
+		secret, err := parseSecret(strings.TrimSpace(part))
+		if err != nil {
+			return nil, fmt.Errorf("%w: secret %d of %d %w: %s", ErrBadSecret, i+1, len(parts), err, fix)
+		}
+		secrets = append(secrets, secret)
+	}
+	if len(secrets) == maxSecrets && string(secrets[0]) == string(secrets[1]) {
+		return nil, fmt.Errorf("%w: the new and the old secret are the same: remove one", ErrBadSecret)
+	}
+	return secrets, nil
+}
+
+// parseSecret reads one secret. Text of hexadecimal digits only is hexadecimal; everything else is base64 in either
+// alphabet, with or without padding. Every node must come to the same bytes, so there is no guessing beyond that.
+func parseSecret(text string) ([]byte, error) {
+	if text == "" {
+		return nil, errors.New("is empty")
+	}
+	secret, err := hex.DecodeString(text)
+	if err != nil {
+		if strings.ContainsAny(text, "\r\n") { // the decoder would skip them
+			return nil, errors.New("has a line break inside")
+		}
+		text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
+		secret, err = base64.RawStdEncoding.Strict().DecodeString(text)
+	}
+	if err != nil {
+		return nil, errors.New("is neither base64 nor hexadecimal") // the decoder's error would show a part of it
+	}
+	if len(secret) < MinSecretBytes {
+		return nil, fmt.Errorf("has %d bytes, at least %d are needed", len(secret), MinSecretBytes)
+	}
+	distinct := make(map[byte]struct{}, len(secret))
+	for _, b := range secret {
+		distinct[b] = struct{}{}
+	}
+	if len(distinct) < minDistinctBytes {
+		return nil, errors.New("is not random: it repeats a few bytes")
+	}
+	return secret, nil
+}

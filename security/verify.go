@@ -1,0 +1,155 @@
+package security
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// MaxChainCertificates is the most certificates a peer may show.
+	MaxChainCertificates = 5
+	// MaxChainBytes is the most DER a peer may show, all its certificates together.
+	MaxChainBytes = 16 << 10
+)
+
+// A verifier checks the peer of one handshake. Every check must pass; whatever it does not understand it refuses.
+type verifier struct {
+	source   Source
+	role     Role
+	expected ID // RoleClient: the only acceptable peer. The zero ID accepts nobody.
+	protocol string
+}
+
+// verify is a tls.Config.VerifyConnection. That hook, unlike VerifyPeerCertificate, runs on every connection.
+func (v *verifier) verify(state tls.ConnectionState) error {
+	if err := v.check(state); err != nil {
+		err.Role = v.role
+		err.Expected = v.expected
+		return err
+	}
+	return nil
+}
+
+func (v *verifier) check(state tls.ConnectionState) *VerifyError {
+	if err := v.checkConnection(&state); err != nil {
+		return err
+	}
+	certs := state.PeerCertificates
+	if err := checkSize(certs); err != nil {
+		return err
+	}
+	leaf := certs[0]
+	id, err := checkLeaf(leaf)
+	if err != nil {
+		return err
+	}
+	for i, cert := range certs {
+		if problem := weak(cert); problem != "" {
+			return &VerifyError{Reason: ReasonWeak, Got: id, Detail: fmt.Sprintf("certificate %d: %s", i, problem)}
+		}
+	}
+	if err := v.checkChain(id, certs); err != nil {
+		return err
+	}
+	if v.role != RoleServer && id != v.expected {
+		return &VerifyError{Reason: ReasonWrongIdentity, Got: id}
+	}
+	return nil
+}
+
+// checkConnection checks what was negotiated.
+func (v *verifier) checkConnection(state *tls.ConnectionState) *VerifyError {
+	switch {
+	case state.Version != tls.VersionTLS13:
+		return &VerifyError{Reason: ReasonVersion, Detail: "negotiated " + tls.VersionName(state.Version) + ", want TLS 1.3"}
+	case state.NegotiatedProtocol != v.protocol:
+		return &VerifyError{
+			Reason: ReasonProtocol,
+			Detail: fmt.Sprintf("negotiated %s, want %s", quote(state.NegotiatedProtocol), quote(v.protocol)),
+		}
+	case state.DidResume:
+		return &VerifyError{Reason: ReasonResumed}
+	}
+	return nil
+}
+
+// checkSize bounds the work of everything after it.
+func checkSize(certs []*x509.Certificate) *VerifyError {
+	if len(certs) == 0 {
+		return &VerifyError{Reason: ReasonNoCertificate}
+	}
+	if len(certs) > MaxChainCertificates {
+		return &VerifyError{
+			Reason: ReasonChainTooLong,
+			Detail: fmt.Sprintf("%d certificates, at most %d allowed", len(certs), MaxChainCertificates),
+		}
+	}
+	size := 0
+	for _, cert := range certs {
+		size += len(cert.Raw)
+	}
+	if size > MaxChainBytes {
+		return &VerifyError{
+			Reason: ReasonChainTooLarge,
+			Detail: fmt.Sprintf("%d bytes of certificates, at most %d allowed", size, MaxChainBytes),
+		}
+	}
+	return nil
+}
+
+// checkChain checks that certs lead to a root of the leaf's own trust domain and of no other: a union of pools would
+// let one domain's authority name services of another.
+func (v *verifier) checkChain(id ID, certs []*x509.Certificate) *VerifyError {
+	bundle, err := v.source.Bundle(id.TrustDomain())
+	switch {
+	case errors.Is(err, ErrUnknownTrustDomain):
+		return &VerifyError{Reason: ReasonTrustDomain, Got: id, Err: err}
+	case err != nil:
+		return &VerifyError{Reason: ReasonBundle, Got: id, Err: err}
+	case bundle == nil || bundle.trustDomain != id.TrustDomain():
+		return &VerifyError{Reason: ReasonBundle, Got: id, Detail: "the source gave the bundle of another trust domain"}
+	}
+
+	intermediates := x509.NewCertPool()
+	for _, cert := range certs[1:] {
+		intermediates.AddCert(cert)
+	}
+	usage := x509.ExtKeyUsageServerAuth
+	if v.role == RoleServer {
+		usage = x509.ExtKeyUsageClientAuth
+	}
+	now := time.Now()
+	_, err = certs[0].Verify(x509.VerifyOptions{
+		Roots:         bundle.pool,
+		Intermediates: intermediates,
+		KeyUsages:     []x509.ExtKeyUsage{usage},
+		CurrentTime:   now,
+	})
+	if err != nil {
+		return &VerifyError{Reason: chainReason(err, now), Got: id, Err: err}
+	}
+	return nil
+}
+
+// chainReason sorts the errors of x509.Certificate.Verify.
+func chainReason(err error, now time.Time) Reason {
+	var invalid x509.CertificateInvalidError
+	if !errors.As(err, &invalid) {
+		return ReasonUntrusted
+	}
+	switch reason := invalid.Reason; {
+	case reason == x509.Expired && now.Before(invalid.Cert.NotBefore):
+		return ReasonNotYetValid
+	case reason == x509.Expired:
+		return ReasonExpired
+	case reason == x509.CANotAuthorizedForThisName:
+		return ReasonNameConstraint
+	case reason == x509.IncompatibleUsage:
+		return ReasonUsage
+	default:
+		return ReasonUntrusted
+	}
+}
