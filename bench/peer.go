@@ -36,6 +36,7 @@ type caller interface {
 // peers is every system, in the order in which runs are interleaved.
 func peers() []peer {
 	return []peer{
+		linkPeer{},
 		grpcPeer{},
 		quicPeer{},
 		rpcxPeer{},
