@@ -1,0 +1,136 @@
+// Package discoverytest is the contract of discovery.Registry as tests.
+//
+// # Overview
+//
+// [Run] holds a registry to everything package discovery promises. A back end calls it from one
+// test of its own.
+//
+// # Usage
+//
+//	func TestContract(t *testing.T) {
+//		discoverytest.Run(t, func(t *testing.T) discovery.Registry {
+//			registry, err := mine.New(…)
+//			if err != nil {
+//				t.Fatal(err)
+//			}
+//			return registry
+//		})
+//	}
+//
+// # Guarantees
+//
+// Each subtest opens a registry of its own and closes it if it is an io.Closer. Services, IDs and
+// namespaces are new each time, so the store behind the registry may hold other things. The kit
+// waits for events, never for time to pass without one; so a correct registry passes at any speed
+// within the limit of [Within].
+//
+// # Concurrency
+//
+// Subtests run one after the other, as one of them counts goroutines.
+//
+// # Errors
+//
+// A broken promise fails the subtest that is named after it.
+//
+// # Testing
+//
+// With [InBubble] each subtest runs in a testing/synctest bubble; that is for registries that
+// live in memory.
+package discoverytest
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// defaultWithin is generous, as it is spent by failures only.
+const defaultWithin = 20 * time.Second
+
+// Option changes how Run works.
+type Option interface{ apply(k *kit) }
+
+type option func(*kit)
+
+func (o option) apply(k *kit) { o(k) }
+
+// InBubble runs each subtest in a testing/synctest bubble, on virtual time.
+func InBubble() Option { return option(func(k *kit) { k.bubble = true }) }
+
+// Within sets how long an expected event may take. The default is 20 s.
+func Within(d time.Duration) Option { return option(func(k *kit) { k.within = d }) }
+
+// Shared adds the subtests for registries that meet in one store outside of them, such as two
+// agents of one cluster or two processes with one directory: open returns two handles of it.
+func Shared(open func(t *testing.T) (a, b discovery.Registry)) Option {
+	return option(func(k *kit) { k.open2 = open })
+}
+
+// Run holds the registries that open returns to the contract. open is called once per subtest.
+func Run(t *testing.T, open func(t *testing.T) discovery.Registry, options ...Option) {
+	t.Helper()
+	k := &kit{open: open, within: defaultWithin}
+	for _, o := range options {
+		o.apply(k)
+	}
+	cases := []testcase{
+		{"a registered instance is seen", seen},
+		{"two instances are seen", seenTogether},
+		{"an instance arrives normalized and complete", arrivesWhole},
+		{"an update is seen under the same ID", updateSeen},
+		{"a draining instance stays with its status", drainSeen},
+		{"a closed registration is gone", closedGone},
+		{"an ID is free again after close", idFreeAgain},
+		{"closing a registration twice is harmless", closeTwice},
+		{"an update after close is refused", updateAfterClose},
+		{"the end of Register's context withdraws nothing", registerContextEnds},
+
+		{"a watch that came first sees what comes", watchFirst},
+		{"an unknown service yields an empty snapshot", unknownEmpty},
+		{"a slow receiver sees the newest and delays nobody", slowReceiver},
+		{"ending a watch closes its channel", cancelCloses},
+		{"a thousand ended watches leave nothing behind", cancelLeaksNothing},
+		{"namespaces are apart", namespacesApart},
+		{"services are apart", servicesApart},
+		{"snapshots are sorted", sorted},
+		{"delivered snapshots never change", immutable},
+		{"the registry keeps its own copy", ownCopy},
+
+		{"a duplicate ID is refused", duplicateRefused},
+		{"of many with one ID one wins", duplicateRace},
+		{"an invalid instance is refused by field", invalidRefused},
+		{"an invalid update is refused and changes nothing", invalidUpdateRefused},
+		{"an invalid query is refused", invalidQueryRefused},
+		{"an ended context is refused", endedContextRefused},
+
+		{"concurrent register, update and close settle", concurrentUse},
+		{"concurrent use of one registration settles", concurrentRegistration},
+		{"a closed registry withdraws, ends and refuses", registryCloses},
+		{"a describer says where it looks", describes},
+	}
+	if k.open2 != nil {
+		cases = append(cases,
+			testcase{"shared: each handle sees the other's instances", sharedSeen},
+			testcase{"shared: an update is seen by the other handle", sharedUpdate},
+			testcase{"shared: a late handle sees what was there", sharedLate},
+			testcase{"shared: a duplicate ID is refused across handles", sharedDuplicate},
+			testcase{"shared: closing one handle leaves the other's instances", sharedClose},
+		)
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if k.bubble {
+				synctest.Test(t, func(t *testing.T) { c.test(t, k) })
+				return
+			}
+			c.test(t, k)
+		})
+	}
+}
+
+type testcase struct {
+	name string
+	test func(t *testing.T, k *kit)
+}

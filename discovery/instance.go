@@ -1,0 +1,127 @@
+package discovery
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// DefaultNamespace is the namespace of an Instance or Query that names none.
+	DefaultNamespace = "default"
+
+	// DefaultWeight is the weight of an Instance that names none. Consul's passing services
+	// carry the same by link's convention, so that shares mix.
+	DefaultWeight = 100
+)
+
+// Status says whether an instance wants new work.
+type Status uint8
+
+const (
+	// Serving takes new work. It is the zero value.
+	Serving Status = iota
+
+	// Draining finishes what it has and takes nothing new. A draining instance is still in the
+	// snapshots, so that connections to it are not mistaken for dead ones.
+	Draining
+)
+
+// String returns "serving", "draining" or "invalid".
+func (s Status) String() string {
+	switch s {
+	case Serving:
+		return "serving"
+	case Draining:
+		return "draining"
+	default:
+		return "invalid"
+	}
+}
+
+// Instance is one running node of a service as a registry knows it.
+//
+// Instances that came out of a registry are shared and must not be modified; an instance handed
+// to a registry is copied and stays the caller's.
+type Instance struct {
+	// ID is unique per process start; see NewInstanceID. 1 to MaxID bytes of [A-Za-z0-9._-],
+	// beginning and ending with a letter or digit.
+	ID string
+
+	// Service is the name the node serves under. 1 to MaxName bytes, same characters as ID.
+	Service string
+
+	// Namespace parts services of the same name. "" is DefaultNamespace.
+	Namespace string
+
+	// Addr is the "host:port" to dial: an IP address or a host name, and a port from 1 to 65535.
+	Addr string
+
+	// Tags are short selectors such as "v2" or "zone=eu-1a". A set: order and repeats mean
+	// nothing. At most MaxTags of 1 to MaxTag bytes each, printable, without spaces.
+	Tags []string
+
+	// Meta holds facts for machines. At most MaxMeta pairs; keys are 1 to MaxMetaKey bytes of
+	// [A-Za-z0-9_-], values at most MaxMetaValue printable bytes.
+	Meta map[string]string
+
+	// Weight is the share of work relative to the other instances of the service, 1 to MaxWeight.
+	// 0 is DefaultWeight. To take no work at all, be Draining.
+	Weight int
+
+	// Status says whether the instance wants new work.
+	Status Status
+
+	// Started is when the process started, to the millisecond. Zero is unknown.
+	Started time.Time
+}
+
+// Normalized returns a deep copy of in with its defaults filled in: Namespace and Weight are set,
+// Tags are sorted and without repeats, empty Tags and Meta are nil, Started is in UTC and cut to
+// milliseconds. Registries deliver instances in this form.
+func (in Instance) Normalized() Instance {
+	if in.Namespace == "" {
+		in.Namespace = DefaultNamespace
+	}
+	if in.Weight == 0 {
+		in.Weight = DefaultWeight
+	}
+	if len(in.Tags) == 0 {
+		in.Tags = nil
+	} else {
+		in.Tags = slices.Compact(slices.Sorted(slices.Values(in.Tags)))
+	}
+	if len(in.Meta) == 0 {
+		in.Meta = nil
+	} else {
+		in.Meta = maps.Clone(in.Meta)
+	}
+	if !in.Started.IsZero() {
+		// Truncate counts from year 1, so UnixMilli is the cut that survives a round trip.
+		in.Started = time.UnixMilli(in.Started.UnixMilli()).UTC()
+	}
+	return in
+}
+
+// Query returns the query that selects in, with defaults filled in.
+func (in Instance) Query() Query {
+	return Query{Service: in.Service, Namespace: in.Namespace}.Normalized()
+}
+
+// Equal reports whether in and other say the same, field by field. It does not fill in defaults:
+// compare normalized instances.
+func (in Instance) Equal(other Instance) bool {
+	return in.ID == other.ID &&
+		in.Service == other.Service &&
+		in.Namespace == other.Namespace &&
+		in.Addr == other.Addr &&
+		in.Weight == other.Weight &&
+		in.Status == other.Status &&
+		in.Started.Equal(other.Started) &&
+		slices.Equal(in.Tags, other.Tags) &&
+		maps.Equal(in.Meta, other.Meta)
+}
+
+// CompareID orders instances by ID, as snapshots are.
+func CompareID(a, b Instance) int { return strings.Compare(a.ID, b.ID) }

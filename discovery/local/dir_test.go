@@ -1,0 +1,210 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package local
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// refusal is what both calls say about the registry's directory.
+func refusal(t *testing.T, cfg Config) error {
+	t.Helper()
+	r, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	_, registerErr := r.Register(t.Context(), instance("orders-1"))
+	_, watchErr := r.Watch(t.Context(), discovery.Query{Service: "orders"})
+	if (registerErr == nil) != (watchErr == nil) {
+		t.Errorf("Register says %v, Watch says %v", registerErr, watchErr)
+	}
+	return watchErr
+}
+
+func TestAnUnsafeDirectoryIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		make func(t *testing.T, path string) string // returns the Dir to use
+		says string
+	}{
+		"readable by others": {func(t *testing.T, path string) string {
+			t.Helper()
+			return path + mkdir(t, path, 0o755)
+		}, "has mode 0755, want 0700"},
+		"writable by the group": {func(t *testing.T, path string) string {
+			t.Helper()
+			return path + mkdir(t, path, 0o720)
+		}, "run: chmod 0700 "},
+		"a symbolic link": {func(t *testing.T, path string) string {
+			t.Helper()
+			mkdir(t, path, 0o700)
+			link := path + "-link"
+			if err := os.Symlink(path, link); err != nil {
+				t.Fatal(err)
+			}
+			return link
+		}, "is a symbolic link"},
+		"a file": {func(t *testing.T, path string) string {
+			t.Helper()
+			writeFile(t, path, nil, 0o600)
+			return path
+		}, "is not a directory"},
+		"of another user": {foreign, "belongs to user"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := c.make(t, newDir(t))
+			err := refusal(t, Config{Dir: dir})
+			if !errors.Is(err, ErrUnsafeDir) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), dir) {
+				t.Errorf("error %v, want ErrUnsafeDir with %q and %q", err, c.says, dir)
+			}
+		})
+	}
+}
+
+func mkdir(t *testing.T, path string, mode fs.FileMode) string {
+	t.Helper()
+	if err := errors.Join(os.Mkdir(path, 0o700), os.Chmod(path, mode)); err != nil {
+		t.Fatal(err)
+	}
+	return ""
+}
+
+// foreign returns a directory that belongs to somebody else: the root directory, or for root
+// itself one given away.
+func foreign(t *testing.T, path string) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return "/"
+	}
+	mkdir(t, path, 0o700)
+	if err := os.Chown(path, 4242, -1); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDirectoriesAreMadePrivate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b", "mesh")
+	r, _ := newRegistry(t, dir)
+	register(t, r, instance("orders-1"))
+	for _, path := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
+		info, err := os.Lstat(path)
+		if err != nil || info.Mode() != fs.ModeDir|0o700 {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+	info, err := os.Lstat(filepath.Join(dir, "orders-1.cbor"))
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestDefaultDirectory(t *testing.T) {
+	uid := strconv.Itoa(os.Geteuid())
+	runtimeDir, tmp := t.TempDir(), t.TempDir()
+	if err := os.Chmod(runtimeDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", tmp)
+	const hash = "bfabc37432958b06" // of example.org, SHA-256 cut to 8 bytes
+	cfg := Config{TrustDomain: "example.org"}
+
+	t.Run("below the runtime directory", func(t *testing.T) {
+		t.Setenv("XDG_RUNTIME_DIR", runtimeDir)
+		describes(t, cfg, filepath.Join(runtimeDir, "link", hash))
+		if err := refusal(t, cfg); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("apart for each trust domain", func(t *testing.T) {
+		t.Setenv("XDG_RUNTIME_DIR", runtimeDir)
+		a, _ := newDirectory(Config{TrustDomain: "a"})
+		b, _ := newDirectory(Config{TrustDomain: "b"})
+		if a.path == b.path {
+			t.Errorf("both in %s", a.path)
+		}
+	})
+	t.Run("without a runtime directory", func(t *testing.T) {
+		t.Setenv("XDG_RUNTIME_DIR", "")
+		describes(t, cfg, filepath.Join(tmp, "link-"+uid, hash))
+		if err := refusal(t, cfg); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("with a runtime directory that does not exist", func(t *testing.T) {
+		t.Setenv("XDG_RUNTIME_DIR", filepath.Join(runtimeDir, "gone"))
+		describes(t, cfg, filepath.Join(tmp, "link-"+uid, hash))
+	})
+	t.Run("with a relative runtime directory", func(t *testing.T) {
+		t.Setenv("XDG_RUNTIME_DIR", "run")
+		if _, err := New(cfg); !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), `"run"`) {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("with a runtime directory that others can write", func(t *testing.T) {
+		loose := t.TempDir()
+		if err := os.Chmod(loose, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("XDG_RUNTIME_DIR", loose)
+		if err := refusal(t, cfg); !errors.Is(err, ErrUnsafeDir) || !strings.Contains(err.Error(), "0777") {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("planted by somebody else", func(t *testing.T) {
+		t.Setenv("XDG_RUNTIME_DIR", "")
+		planted := t.TempDir()
+		t.Setenv("TMPDIR", planted)
+		mkdir(t, filepath.Join(planted, "link-"+uid), 0o777)
+		if err := refusal(t, cfg); !errors.Is(err, ErrUnsafeDir) || !strings.Contains(err.Error(), "link-"+uid) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func describes(t *testing.T, cfg Config, want string) {
+	t.Helper()
+	r, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Describe(); got != "local registry "+want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestConfigNamesTheWrongValue(t *testing.T) {
+	for _, poll := range []string{"-1s", "1us", "61s"} {
+		d := mustDuration(t, poll)
+		if _, err := New(Config{Dir: "x", Poll: d}); !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), d.String()) {
+			t.Errorf("%s: error %v", poll, err)
+		}
+	}
+}
+
+func TestAListingIsBounded(t *testing.T) {
+	dir := newDir(t)
+	mkdir(t, dir, 0o700)
+	for i := range MaxFiles + 1 {
+		f, err := os.Create(filepath.Join(dir, "litter-"+strconv.Itoa(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+	}
+	r, log := newRegistry(t, dir)
+	untilIDs(t, watch(t, r))
+	list, more, err := r.dir.list()
+	if len(list) != MaxFiles || !more || err != nil {
+		t.Errorf("%d names, more %t, %v; want %d and more", len(list), more, err, MaxFiles)
+	}
+	eventually(t, "a log line", func() bool { return log.lines("too full") == 1 })
+}

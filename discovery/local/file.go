@@ -1,0 +1,150 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// filePerm is the only mode an instance file may have.
+const filePerm = 0o600
+
+// errUnfit says that a file is not one this package would have written.
+var errUnfit = errors.New("not a file of this registry")
+
+// fileVersion tells versions of a file apart without reading it.
+type fileVersion struct {
+	ino          uint64
+	size         int64
+	mtime, ctime unix.Timespec
+}
+
+func versionOf(st *unix.Stat_t) fileVersion {
+	return fileVersion{ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
+}
+
+// handle is an instance file opened by a reader.
+type handle struct {
+	file    *os.File
+	path    string
+	version fileVersion
+}
+
+// openFile opens path without following links or waiting for a writer, as anything may lie
+// there. For a thing that is not a regular file of ours with the right mode and a sensible size
+// the error is errUnfit, beside the version of that thing.
+func openFile(path string) (*handle, fileVersion, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	})
+	var st unix.Stat_t
+	if err != nil {
+		// The error for a link differs between systems, and other kinds cannot be opened at all.
+		if statErr := unix.Lstat(path, &st); statErr != nil {
+			return nil, fileVersion{}, fmt.Errorf("%s: %w", path, statErr)
+		}
+		if reason := unfit(&st); reason != "" {
+			return nil, versionOf(&st), fmt.Errorf("%w: %s", errUnfit, reason)
+		}
+		return nil, versionOf(&st), fmt.Errorf("%s: %w", path, err)
+	}
+	file := os.NewFile(uintptr(fd), path)
+	if err := unix.Fstat(fd, &st); err != nil {
+		_ = file.Close()
+		return nil, fileVersion{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if reason := unfit(&st); reason != "" {
+		_ = file.Close()
+		return nil, versionOf(&st), fmt.Errorf("%w: %s", errUnfit, reason)
+	}
+	return &handle{file: file, path: path, version: versionOf(&st)}, versionOf(&st), nil
+}
+
+func unfit(st *unix.Stat_t) string {
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
+		return "is a symbolic link"
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return "is not a regular file"
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Sprintf("belongs to user %d", st.Uid)
+	case st.Mode&0o7777 != filePerm:
+		return fmt.Sprintf("has mode %#o, want %#o", st.Mode&0o7777, filePerm)
+	case st.Size > MaxFile:
+		return fmt.Sprintf("has %d bytes, want at most %d", st.Size, MaxFile)
+	default:
+		return ""
+	}
+}
+
+// read returns the contents, which may have grown since the file was opened.
+func (h *handle) read() ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(h.file, MaxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+func (h *handle) close() { _ = h.file.Close() }
+
+// abandoned says whether no live process holds the file. Readers ask with a shared lock, so that
+// they do not take each other for the holder.
+func (h *handle) abandoned() bool { return lock(h.file, unix.LOCK_SH) == nil }
+
+// current says whether the path still leads to this file. Once that is so while the file is
+// locked exclusively, it stays so: whoever removes or replaces a file holds its lock.
+func (h *handle) current() bool { return leadsTo(h.path, h.version.ino) }
+
+// reap removes the file of a dead process, unless somebody else is about to.
+func (h *handle) reap() {
+	if lock(h.file, unix.LOCK_EX) == nil && h.current() {
+		_ = os.Remove(h.path)
+	}
+}
+
+// leadsTo says whether path is the file with this inode. All files are in one directory and so
+// on one device.
+func leadsTo(path string, ino uint64) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil && st.Ino == ino
+}
+
+// inode returns the inode of an open file, or 0.
+func inode(f *os.File) uint64 {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// lock takes a flock of kind how without waiting.
+func lock(f *os.File, how int) error {
+	_, err := retry(func() (struct{}, error) {
+		return struct{}{}, unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+	})
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", filepath.Base(f.Name()), err)
+	}
+	return nil
+}
+
+// retry repeats a system call that a signal interrupted.
+func retry[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return v, err
+		}
+	}
+}
+
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

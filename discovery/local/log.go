@@ -1,0 +1,39 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package local
+
+import (
+	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Rate of log lines about files: whoever can write files must not be able to flood the log.
+const (
+	logEvery = time.Second
+	logBurst = 20
+)
+
+// limitedLog drops lines beyond a rate and says how many. It belongs to one goroutine.
+type limitedLog struct {
+	logger  *slog.Logger
+	limit   *rate.Limiter
+	dropped int
+}
+
+func newLimitedLog(logger *slog.Logger) *limitedLog {
+	return &limitedLog{logger: logger, limit: rate.NewLimiter(rate.Every(logEvery), logBurst)}
+}
+
+func (l *limitedLog) warn(msg string, args ...any) {
+	if !l.limit.Allow() {
+		l.dropped++
+		return
+	}
+	if l.dropped > 0 {
+		args = append(args, "lines_dropped", l.dropped)
+		l.dropped = 0
+	}
+	l.logger.Warn(msg, args...)
+}

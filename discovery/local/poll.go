@@ -1,0 +1,77 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package local
+
+import (
+	"context"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// poller is the one goroutine of a Registry: it reads the directory for the watches and keeps the
+// files of the registrations in place.
+type poller struct {
+	registry *Registry
+	scanner  *scanner
+	failure  string // why the last scan failed, "" if it did not
+}
+
+func (p *poller) run(ctx context.Context) {
+	ticker := time.NewTicker(p.registry.every)
+	defer ticker.Stop()
+	for {
+		tick := ticker.C
+		if !p.round(ctx) {
+			tick = nil // nothing to do until somebody asks
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		case <-p.registry.poke:
+		}
+	}
+}
+
+// round reports whether there is anything to come back for.
+func (p *poller) round(ctx context.Context) bool {
+	mine := p.registry.open()
+	for _, g := range mine {
+		if err := g.repair(ctx); err != nil && ctx.Err() == nil {
+			p.scanner.log.warn("local registry: own file is gone and cannot be written again", "id", g.id, "reason", err)
+		}
+	}
+	queries, waiting := p.registry.feed.Queries()
+	if len(queries) > 0 {
+		p.refresh(queries, waiting)
+	}
+	return len(mine)+len(queries) > 0
+}
+
+func (p *poller) refresh(queries []discovery.Query, waiting bool) {
+	watched := make(map[discovery.Query]bool, len(queries))
+	for _, q := range queries {
+		watched[q] = true
+	}
+	changed, err := p.scanner.scan(watched)
+	if err != nil {
+		if text := err.Error(); text != p.failure {
+			p.failure = text
+			p.registry.log.Error("local registry: cannot be read, the last known instances stay in use",
+				"path", p.registry.dir.path, "reason", err)
+		}
+		p.registry.feed.Stale()
+		return
+	}
+	if p.failure != "" {
+		p.failure, changed = "", true
+		p.registry.log.Info("local registry: can be read again", "path", p.registry.dir.path)
+	}
+	if !changed && !waiting {
+		return
+	}
+	for _, q := range queries {
+		p.registry.feed.Publish(q, p.scanner.instances(q))
+	}
+}

@@ -1,0 +1,129 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// registration is one instance file that this process holds.
+type registration struct {
+	registry *Registry
+	id       string
+	name     string // of the file
+	query    discovery.Query
+
+	// turn holds a token while nobody is at work on the file; whoever takes it owns the fields
+	// below. A channel, because Update must give up when its context ends.
+	turn   chan struct{}
+	file   *os.File // locked
+	data   []byte   // what the file holds
+	lost   bool     // the name was found in other hands, and that was reported
+	closed bool
+}
+
+// newRegistration returns a registration whose turn the caller has.
+func newRegistration(r *Registry, in discovery.Instance, data []byte) *registration {
+	return &registration{
+		registry: r,
+		id:       in.ID,
+		name:     in.ID + suffix,
+		query:    in.Query(),
+		turn:     make(chan struct{}, 1),
+		data:     data,
+	}
+}
+
+func (g *registration) release() { g.turn <- struct{}{} }
+
+func (g *registration) Update(ctx context.Context, in discovery.Instance) error {
+	if err := g.update(ctx, in); err != nil {
+		return fmt.Errorf("local: update %s: %w", g.id, err)
+	}
+	g.registry.wake()
+	return nil
+}
+
+func (g *registration) update(ctx context.Context, in discovery.Instance) error {
+	if err := in.Validate(); err != nil {
+		return err
+	}
+	in = in.Normalized()
+	if err := discovery.CheckUpdate(g.id, g.query, in); err != nil {
+		return err
+	}
+	data, err := g.registry.coder.encode(in)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-g.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer g.release()
+	if g.closed {
+		return discovery.ErrClosed
+	}
+	file, err := g.registry.dir.replace(ctx, g.name, g.file, data)
+	if err != nil {
+		return err
+	}
+	g.adopt(file)
+	g.data = data
+	return nil
+}
+
+// adopt lets go of the old file, to which no path leads any more.
+func (g *registration) adopt(file *os.File) {
+	_ = g.file.Close()
+	g.file, g.lost = file, false
+}
+
+// repair writes the file again if somebody has removed it. It does not wait for its turn, as
+// whoever has it puts the file in order.
+func (g *registration) repair(ctx context.Context) error {
+	select {
+	case <-g.turn:
+	default:
+		return nil
+	}
+	defer g.release()
+	if g.closed || leadsTo(g.registry.dir.file(g.name), inode(g.file)) {
+		return nil
+	}
+	file, err := g.registry.dir.publish(ctx, g.name, g.data)
+	if errors.Is(err, discovery.ErrDuplicateID) && g.lost {
+		return nil
+	}
+	if err != nil {
+		g.lost = errors.Is(err, discovery.ErrDuplicateID)
+		return err
+	}
+	g.adopt(file)
+	return nil
+}
+
+func (g *registration) Close() error {
+	<-g.turn
+	defer g.release()
+	if g.closed {
+		return nil
+	}
+	g.closed = true
+	err := g.registry.dir.withdraw(g.name, g.file)
+	g.registry.forget(g)
+	g.registry.wake()
+	if err != nil {
+		return fmt.Errorf("local: %w", err)
+	}
+	return nil
+}

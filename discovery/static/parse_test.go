@@ -1,0 +1,143 @@
+package static_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
+)
+
+func TestParse(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want []string // namespace/service@addr
+	}{
+		{"", nil},
+		{" ;; \n ", nil},
+		{"orders=10.0.0.5:7443", []string{"default/orders@10.0.0.5:7443"}},
+		{
+			"orders=10.0.0.5:7443,10.0.0.6:7443;users=users.internal:7443",
+			[]string{"default/orders@10.0.0.5:7443", "default/orders@10.0.0.6:7443", "default/users@users.internal:7443"},
+		},
+		{
+			" orders = 10.0.0.5:7443 , [2001:db8::1]:7443 ;\r\n shop/orders = localhost:1 ;",
+			[]string{"default/orders@10.0.0.5:7443", "default/orders@[2001:db8::1]:7443", "shop/orders@localhost:1"},
+		},
+	} {
+		got, err := static.Parse(c.text)
+		if err != nil {
+			t.Errorf("%q: %v", c.text, err)
+			continue
+		}
+		var have []string
+		for _, in := range got {
+			have = append(have, in.Query().String()+"@"+in.Addr)
+		}
+		if strings.Join(have, " ") != strings.Join(c.want, " ") {
+			t.Errorf("%q:\ngot  %q\nwant %q", c.text, have, c.want)
+		}
+		if _, err := static.New(got...); err != nil {
+			t.Errorf("%q: New: %v", c.text, err)
+		}
+	}
+}
+
+func TestParseNamesTheWrongPiece(t *testing.T) {
+	for _, c := range []struct{ text, piece string }{
+		{"orders", `"orders": want service=host:port`},
+		{"users=10.0.0.1:1;orders:10.0.0.5:7443", `"orders:10.0.0.5:7443"`},
+		{"=10.0.0.5:7443", "Service"},
+		{"or ders=10.0.0.5:7443", `"or ders"`},
+		{"/orders=10.0.0.5:7443", "empty namespace"},
+		{"a/b/c=10.0.0.5:7443", `"b/c"`},
+		{"orders=", "address 1 is empty"},
+		{"orders=10.0.0.5:7443,", "address 2 is empty"},
+		{"orders=10.0.0.5", `"10.0.0.5"`},
+		{"orders=10.0.0.5:0", `"10.0.0.5:0"`},
+		{"orders=10.0.0.5:+7", `"10.0.0.5:+7"`},
+		{"orders=:7443", `":7443"`},
+		{"orders=0.0.0.0:7443", `"0.0.0.0:7443"`},
+		{"orders=2001:db8::1:7443", `"2001:db8::1:7443"`},
+		{"orders=10.0.0.5:7443, 10.0.0.5:7443", "listed twice"},
+		{"orders=10.0.0.5:7443;orders=10.0.0.6:7443", "default/orders is listed before"},
+		{"orders=10.0.0.5:7443;default/orders=10.0.0.6:7443", "default/orders is listed before"},
+		{"orders=10.0.0.5:7443=x", `"10.0.0.5:7443=x"`},
+		{"orders=" + strings.Repeat("x,", discovery.MaxInstances) + "x", "2001 addresses"},
+		{strings.Repeat(" ", static.MaxText+1), "1048577 bytes"},
+	} {
+		got, err := static.Parse(c.text)
+		if !errors.Is(err, static.ErrSyntax) || !strings.Contains(err.Error(), c.piece) || got != nil {
+			t.Errorf("%.60q: got %v and error %v, want ErrSyntax with %s", c.text, got, err, c.piece)
+		}
+		if err != nil && len(err.Error()) > 500 {
+			t.Errorf("%.60q: the error has %d bytes", c.text, len(err.Error()))
+		}
+	}
+}
+
+func TestStableIDsAreStableAndDistinct(t *testing.T) {
+	first, err := static.Parse("orders=a:1,a:2,a_1:1,[::1]:1;shop/orders=a:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := static.Parse("shop/orders=a:1;orders=[::1]:1,a:2,a:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	idOf := make(map[string]string)
+	seen := make(map[string]bool)
+	for _, in := range first {
+		if seen[in.ID] {
+			t.Errorf("ID %s twice", in.ID)
+		}
+		seen[in.ID] = true
+		idOf[in.Query().String()+in.Addr] = in.ID
+	}
+	for _, in := range again {
+		if idOf[in.Query().String()+in.Addr] != in.ID {
+			t.Errorf("%s at %s has another ID the second time: %s", in.Query(), in.Addr, in.ID)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		"", "orders=10.0.0.5:7443,10.0.0.6:7443;users=u:1", "shop/orders=[::1]:1\n", "a=b:1,;", "=;=", "a=\x00:1", "é=é:1",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		instances, err := static.Parse(text)
+		if err != nil {
+			if !errors.Is(err, static.ErrSyntax) {
+				t.Fatalf("error %v is no ErrSyntax", err)
+			}
+			return
+		}
+		// Whatever Parse accepts makes a registry, and writing it out again means the same.
+		if _, err := static.New(instances...); err != nil {
+			t.Fatalf("New refuses what Parse accepts: %v", err)
+		}
+		var b strings.Builder
+		last := ""
+		for _, in := range instances {
+			if q := in.Query().String(); q != last {
+				b.WriteString(";" + q + "=" + in.Addr)
+				last = q
+			} else {
+				b.WriteString("," + in.Addr)
+			}
+		}
+		again, err := static.Parse(b.String())
+		if err != nil || len(again) != len(instances) {
+			t.Fatalf("%q written as %q: %d instances, %v", text, b.String(), len(again), err)
+		}
+		for i := range again {
+			if !again[i].Equal(instances[i]) {
+				t.Fatalf("instance %d: %+v, was %+v", i, again[i], instances[i])
+			}
+		}
+	})
+}

@@ -1,0 +1,175 @@
+// Package static is a discovery registry that holds a list given by hand.
+//
+// # Overview
+//
+// [New] takes the instances, [Registry.Set] replaces them while watchers follow, and [Parse]
+// reads them from the text of the LINK_PEERS variable. Instances may also be registered: they
+// are visible to the watchers of the same Registry value and to nobody else, which makes a
+// Registry the way to join nodes within one process, in tests above all.
+//
+// # Usage
+//
+//	peers, err := static.Parse(os.Getenv("LINK_PEERS"))
+//	registry, err := static.New(peers...)
+//
+// # Guarantees
+//
+// Watchers see a change before the call that made it returns. Nothing is stale, and nothing is
+// checked: an address in the list that nobody answers stays in the list.
+//
+// # Concurrency
+//
+// All methods are safe for concurrent use. A Registry starts no goroutine that outlives the end
+// of a watch's context.
+//
+// # Errors
+//
+// [ErrSyntax] from Parse, and those of package discovery.
+//
+// # Testing
+//
+// The registry works inside a testing/synctest bubble.
+package static
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/internal/feed"
+)
+
+// Registry implements discovery.Registry, discovery.Describer and io.Closer in memory.
+type Registry struct {
+	feed *feed.Feed
+
+	mu     sync.Mutex // guards the fields below; taken before the feed's own
+	closed bool
+	listed map[string]discovery.Instance // by ID, from New and Set
+	joined map[string]discovery.Instance // by ID, from Register
+}
+
+// New returns a registry that lists instances. An instance with an empty ID gets one made from its
+// namespace, service and address, the same each time. The error is that of Set.
+func New(instances ...discovery.Instance) (*Registry, error) {
+	r := &Registry{
+		feed:   feed.New("static"),
+		joined: make(map[string]discovery.Instance),
+	}
+	if err := r.Set(instances...); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Set replaces all instances that New and Set have listed; registered ones stay. It copies what
+// it is given. On an error nothing changes: ErrInvalidInstance, ErrDuplicateID, ErrLimit beyond
+// discovery.MaxInstances of one service, ErrClosed.
+func (r *Registry) Set(instances ...discovery.Instance) error {
+	listed := make(map[string]discovery.Instance, len(instances))
+	for i, in := range instances {
+		if in.ID == "" {
+			in.ID = stableID(in)
+		}
+		if err := in.Validate(); err != nil {
+			return fmt.Errorf("static: instance %d: %w", i, err)
+		}
+		in = in.Normalized()
+		if other, ok := listed[in.ID]; ok {
+			return fmt.Errorf("static: instance %d at %s: %w: %s at %s; give each its own ID",
+				i, in.Addr, discovery.ErrDuplicateID, in.ID, other.Addr)
+		}
+		listed[in.ID] = in
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return fmt.Errorf("static: set: %w", discovery.ErrClosed)
+	}
+	counts := make(map[discovery.Query]int)
+	for id := range listed {
+		if _, ok := r.joined[id]; ok {
+			return fmt.Errorf("static: set: %w: %s", discovery.ErrDuplicateID, id)
+		}
+	}
+	for _, set := range []map[string]discovery.Instance{listed, r.joined} {
+		for _, in := range set {
+			q := in.Query()
+			if counts[q]++; counts[q] > discovery.MaxInstances {
+				return fmt.Errorf("static: set: %w: more than %d instances of %s",
+					discovery.ErrLimit, discovery.MaxInstances, q)
+			}
+		}
+	}
+	r.listed = listed
+	r.publishAllLocked()
+	return nil
+}
+
+// Watch implements discovery.Registry. It never blocks.
+func (r *Registry) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
+	q = q.Normalized()
+	// The lock keeps a change from falling between the two calls.
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ch, err := r.feed.Watch(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("static: %w", err)
+	}
+	r.publishLocked(q)
+	return ch, nil
+}
+
+// Describe implements discovery.Describer.
+func (r *Registry) Describe() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return fmt.Sprintf("static registry (%d listed, %d registered)", len(r.listed), len(r.joined))
+}
+
+// Close withdraws everything and closes the channels of all watches. It is idempotent and never
+// fails.
+func (r *Registry) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.listed = nil
+	clear(r.joined)
+	r.mu.Unlock()
+	r.feed.Close()
+	return nil
+}
+
+// publishLocked tells the watchers of q its state.
+func (r *Registry) publishLocked(q discovery.Query) {
+	r.feed.Publish(q, r.selectLocked(q))
+}
+
+func (r *Registry) publishAllLocked() {
+	groups := make(map[discovery.Query][]discovery.Instance)
+	for _, set := range []map[string]discovery.Instance{r.listed, r.joined} {
+		for _, in := range set {
+			groups[in.Query()] = append(groups[in.Query()], in)
+		}
+	}
+	queries, _ := r.feed.Queries()
+	for _, q := range queries {
+		slices.SortFunc(groups[q], discovery.CompareID)
+		r.feed.Publish(q, groups[q])
+	}
+}
+
+func (r *Registry) selectLocked(q discovery.Query) []discovery.Instance {
+	var found []discovery.Instance
+	for _, set := range []map[string]discovery.Instance{r.listed, r.joined} {
+		for _, in := range set {
+			if in.Query() == q {
+				found = append(found, in)
+			}
+		}
+	}
+	slices.SortFunc(found, discovery.CompareID)
+	return found
+}
