@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
@@ -20,10 +21,12 @@ type outgoing struct {
 
 	config   callConfig
 	service  *service
+	now      time.Time // last reading of the clock
 	deadline time.Time
 	headers  wire.Headers
-	data     []byte // the DATA frame
-	size     int    // of the message in it
+	data     []byte       // the DATA frame
+	inline   [4]wire.Pair // room for metadata
+	size     int          // of the message in it
 	span     tracing.ClientSpan
 	attempts int
 	tried    balance.Tried[*instance]
@@ -42,22 +45,55 @@ type outgoingKey struct{}
 // Canceled, with the cause of ctx; Unimplemented if the service has no such
 // route; ResourceExhausted if a message is larger than either side allows.
 func (n *Node) Call(ctx context.Context, r Route, in, out any, opts ...CallOption) error {
-	o := &outgoing{}
-	o.Route, o.Client, o.Request, o.Response = r, true, in, out
-	for _, opt := range opts {
-		opt.applyCall(&o.config)
-	}
-	o.Metadata = o.config.metadata
 	var err error
 	if len(n.cfg.Client) == 0 {
+		o, _ := outgoings.Get().(*outgoing) // New makes nothing else
+		o.init(r, in, out, opts)
 		err = n.call(ctx, o)
-	} else {
+		o.recycle()
+	} else { // middleware may keep the operation
+		o := &outgoing{}
+		o.init(r, in, out, opts)
 		err = n.invoke(context.WithValue(ctx, outgoingKey{}, o), &o.Operation)
+		o.giveBack()
 	}
 	if err != nil {
 		return failed("call "+r.String(), err)
 	}
 	return nil
+}
+
+// outgoings recycles calls: a call is large and short. It is a cache without
+// meaning for behavior, hence global.
+var outgoings = sync.Pool{New: func() any { return new(outgoing) }} //nolint:gochecknoglobals // see above
+
+func (o *outgoing) init(r Route, in, out any, opts []CallOption) {
+	o.Route, o.Client, o.Request, o.Response = r, true, in, out
+	o.config.metadata.pairs = o.inline[:0]
+	for _, opt := range opts {
+		opt.applyCall(&o.config)
+	}
+	o.Metadata = o.config.metadata
+}
+
+// keepData is the largest message buffer that a recycled call keeps.
+const keepData = 16 << 10
+
+// recycle puts the call back into the pool with its buffer, and nothing else.
+func (o *outgoing) recycle() {
+	data := o.data
+	if cap(data) > keepData {
+		transport.PutBuffer(data)
+		data = nil
+	}
+	*o = outgoing{data: data[:0]}
+	outgoings.Put(o)
+}
+
+// giveBack gives the buffer back.
+func (o *outgoing) giveBack() {
+	transport.PutBuffer(o.data)
+	o.data = nil
 }
 
 // callTerminal is the innermost handler of the client's middleware.
@@ -73,7 +109,9 @@ func (n *Node) call(ctx context.Context, o *outgoing) error {
 	if err := n.prepare(ctx, o); err != nil {
 		return err
 	}
-	ctx, o.span = n.cfg.Tracer.StartClient(ctx, o.Route.String())
+	if n.cfg.Tracer.Enabled() {
+		ctx, o.span = n.cfg.Tracer.StartClient(ctx, o.Route.String())
+	}
 	if carrier := n.cfg.Tracer.Inject(ctx, nil); len(carrier) > 0 {
 		o.headers.Trace = tracePairs(carrier)
 	}
@@ -87,7 +125,6 @@ func (n *Node) call(ctx context.Context, o *outgoing) error {
 	if err == nil {
 		err = o.run(ctx)
 	}
-	transport.PutBuffer(o.data)
 	o.span.End(uint32(CodeOf(err)), err)
 	return err
 }
@@ -110,8 +147,9 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 		return Errorf(InvalidArgument, "idempotency key of %d bytes, want at most %d", len(o.config.key), wire.MaxKeyBytes)
 	}
 	var ok bool
+	o.now = time.Now()
 	if o.deadline, ok = ctx.Deadline(); !ok {
-		o.deadline = time.Now().Add(n.cfg.CallTimeout)
+		o.deadline = o.now.Add(n.cfg.CallTimeout)
 	}
 	if err := ctx.Err(); err != nil {
 		return Errorf(CodeOf(err), "before the call: %w", context.Cause(ctx))
@@ -120,7 +158,9 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	case <-o.service.known:
 		return nil
 	default:
-		return o.service.wait(ctx)
+		err := o.service.wait(ctx)
+		o.now = time.Now()
+		return err
 	}
 }
 
@@ -135,7 +175,11 @@ func tracePairs(c tracing.Carrier) []wire.Pair {
 
 // encode writes the DATA frame once for all attempts.
 func (o *outgoing) encode(n *Node) error {
-	b, body := wire.BeginFrame(transport.GetBuffer(1), wire.KindData, wire.FlagCritical)
+	b := o.data
+	if b == nil {
+		b = transport.GetBuffer(1)
+	}
+	b, body := wire.BeginFrame(b, wire.KindData, wire.FlagCritical)
 	b, err := n.cfg.Codec.Append(b, o.Request)
 	o.data = b
 	if err != nil {
@@ -156,27 +200,32 @@ func (o *outgoing) run(ctx context.Context) error {
 	s := o.service
 	s.budget.calls.Add(1)
 	for range maxPicks {
-		e, ok := s.table.Pick(nowNano(), &o.tried)
+		e, ok := s.table.Pick(o.now.UnixNano(), &o.tried)
 		if !ok {
 			break
 		}
 		in := e.Value()
-		if nowNano() < in.ejected.Load() {
+		if until := in.ejected.Load(); until != 0 && o.now.UnixNano() < until {
 			o.skip(e, Errorf(Unavailable, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime))
 			continue
 		}
-		session, err := in.peer.Session(ctx, o.class())
-		if err != nil {
-			if err := o.unreached(ctx, e, err); err != nil {
-				return err
+		session := in.peer.Live(o.class())
+		if session == nil {
+			var err error
+			session, err = in.peer.Session(ctx, o.class())
+			o.now = time.Now()
+			if err != nil {
+				if err := o.unreached(ctx, e, err); err != nil {
+					return err
+				}
+				continue
 			}
-			continue
 		}
 		settled, err := o.attempt(ctx, e, session)
 		if settled {
 			return err
 		}
-		o.last = err
+		o.last, o.now = err, time.Now()
 	}
 	return o.nobody()
 }
@@ -194,7 +243,7 @@ func (o *outgoing) class() wire.Class {
 
 func (o *outgoing) skip(e *balance.Endpoint[*instance], err error) {
 	o.tried.Add(e)
-	o.last = err
+	o.last, o.now = err, time.Now()
 }
 
 // nobody is the error when every instance was tried or there is none.
@@ -242,20 +291,21 @@ func (o *outgoing) attempt(ctx context.Context, e *balance.Endpoint[*instance], 
 	o.setRoute(session)
 	o.span.Attempt(o.attempts, in.ID)
 	e.Begin()
-	start := time.Now()
-	reply, err := session.Call(ctx, o.deadline, &o.headers, o.data)
-	now := time.Now()
+	start := o.now
+	reply, err := session.Call(ctx, start, o.deadline, &o.headers, o.data)
 	if err != nil {
-		return o.broken(ctx, e, err, start, now)
+		o.now = time.Now()
+		return o.broken(ctx, e, err, start, o.now)
 	}
+	o.now = reply.At
 	defer reply.Release()
 	code := Code(reply.Status.Code)
 	o.record(session, &reply)
 	if code == 0 {
-		e.End(start.UnixNano(), now.UnixNano(), false)
+		e.End(start.UnixNano(), o.now.UnixNano(), false)
 		return true, o.decode(session, &reply)
 	}
-	e.End(start.UnixNano(), now.UnixNano(), overloaded(code))
+	e.End(start.UnixNano(), o.now.UnixNano(), overloaded(code))
 	err = fromStatus(&reply.Status, peerOf(session).String())
 	o.tried.Add(e)
 	if reply.Status.Refused {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // The causes with which the context of a handler ends, by context.Cause.
@@ -20,12 +21,31 @@ var (
 // callInfo is what the functions of this package read from the context of a
 // handler.
 type callInfo struct {
-	session  *transport.Session
-	route    Route
+	session *transport.Session
+	handler *handler
+	headers *wire.HeadersView // nil once the handler has returned; its buffer is used again
+
+	mu       sync.Mutex // guards the fields below, headers and the embedding context
 	metadata Metadata
 	reply    Metadata
-	attempt  int
-	key      string
+}
+
+// readMetadata copies the caller's metadata out of the buffer it came in, when
+// somebody asks for it.
+func (i *callInfo) readMetadata() Metadata {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.headers != nil && i.metadata.pairs == nil {
+		i.metadata.pairs = i.headers.Metadata.AppendTo(nil)
+	}
+	return i.metadata
+}
+
+// release lets go of the buffer that the headers are in.
+func (i *callInfo) release() {
+	i.mu.Lock()
+	i.headers = nil
+	i.mu.Unlock()
 }
 
 type infoKey struct{}
@@ -39,18 +59,25 @@ func infoOf(ctx context.Context) *callInfo {
 // elsewhere the zero Route.
 func RouteOf(ctx context.Context) Route {
 	if info := infoOf(ctx); info != nil {
-		return info.route
+		return info.handler.route
 	}
 	return Route{}
 }
 
 // IdempotencyKeyOf returns the key that the caller gave with [IdempotencyKey],
-// in the context of a handler; elsewhere and if it gave none, "".
+// in the context of a handler and before that returns; elsewhere and if it gave
+// none, "".
 func IdempotencyKeyOf(ctx context.Context) string {
-	if info := infoOf(ctx); info != nil {
-		return info.key
+	info := infoOf(ctx)
+	if info == nil {
+		return ""
 	}
-	return ""
+	info.mu.Lock()
+	defer info.mu.Unlock()
+	if info.headers == nil {
+		return ""
+	}
+	return string(info.headers.Idempotency)
 }
 
 // callContext is the context of one incoming unary call. Most handlers never
@@ -60,14 +87,17 @@ type callContext struct {
 
 	deadline time.Time
 	caller   context.Context //nolint:containedctx // ends when the caller is gone; this type is a context
-	node     context.Context //nolint:containedctx // ends when the node cancels its handlers
-
-	mu       sync.Mutex      // guards the fields below
-	inner    context.Context //nolint:containedctx // made when it is asked for
-	cancel   context.CancelCauseFunc
-	stop     [2]func() bool
-	release  context.CancelFunc
 	finished bool
+	watch    *callWatch // made when it is asked for
+}
+
+// callWatch is the part of a callContext that does the work.
+type callWatch struct {
+	context.Context //nolint:containedctx // as above
+
+	cancel  context.CancelCauseFunc
+	release context.CancelFunc
+	stop    [2]func() bool
 }
 
 // Deadline implements context.Context.
@@ -92,13 +122,13 @@ func (c *callContext) Done() <-chan struct{} { return c.started().Done() }
 // Err implements context.Context.
 func (c *callContext) Err() error {
 	c.mu.Lock()
-	inner, finished := c.inner, c.finished
+	watch, finished := c.watch, c.finished
 	c.mu.Unlock()
-	if inner != nil {
-		return inner.Err()
+	if watch != nil {
+		return watch.Err()
 	}
 	switch {
-	case finished, c.caller.Err() != nil, c.node.Err() != nil:
+	case finished, c.caller.Err() != nil, c.session.Handlers().Err() != nil:
 		return context.Canceled
 	case !time.Now().Before(c.deadline):
 		return context.DeadlineExceeded
@@ -110,20 +140,21 @@ func (c *callContext) Err() error {
 func (c *callContext) started() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.inner != nil {
-		return c.inner
+	if c.watch != nil {
+		return c.watch
 	}
 	timed, release := context.WithDeadlineCause(context.Background(), c.deadline, ErrDeadline)
 	inner, cancel := context.WithCancelCause(timed)
-	c.inner, c.cancel, c.release = inner, cancel, release
+	c.watch = &callWatch{Context: inner, cancel: cancel, release: release}
 	if c.finished {
 		cancel(ErrFinished)
 		release()
-		return inner
+		return c.watch
 	}
-	c.stop[0] = context.AfterFunc(c.caller, func() { cancel(ErrCallerGone) })
-	c.stop[1] = context.AfterFunc(c.node, func() { cancel(nodeCause(c.node)) })
-	return inner
+	node := c.session.Handlers()
+	c.watch.stop[0] = context.AfterFunc(c.caller, func() { cancel(ErrCallerGone) })
+	c.watch.stop[1] = context.AfterFunc(node, func() { cancel(nodeCause(node)) })
+	return c.watch
 }
 
 // finish ends the context when the handler has returned.
@@ -131,11 +162,12 @@ func (c *callContext) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.finished = true
-	if c.inner != nil {
-		c.stop[0]()
-		c.stop[1]()
-		c.cancel(ErrFinished)
-		c.release()
+	c.headers = nil
+	if w := c.watch; w != nil {
+		w.stop[0]()
+		w.stop[1]()
+		w.cancel(ErrFinished)
+		w.release()
 	}
 }
 

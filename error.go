@@ -87,11 +87,12 @@ func normal(c Code) Code {
 // CodeOf returns the code of err: that of the [*Error] or Code in its chain,
 // the code of a context error, and otherwise [Unknown]. CodeOf(nil) is 0.
 func CodeOf(err error) Code {
+	if err == nil {
+		return 0
+	}
 	var e *Error
 	var c Code
 	switch {
-	case err == nil:
-		return 0
 	case errors.As(err, &e):
 		return normal(e.Code)
 	case errors.As(err, &c):

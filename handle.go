@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
@@ -176,10 +175,9 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 	n := (*Node)(d)
 	h, _ := c.Route.(*handler) // Find returns nothing else
 	ctx := &callContext{
-		callInfo: callInfo{session: c.Session, route: h.route, attempt: int(c.Headers.Attempt), key: string(c.Headers.Idempotency)},
-		deadline: c.Deadline, caller: c.Canceled(), node: c.Session.Handlers(),
+		callInfo: callInfo{session: c.Session, handler: h, headers: &c.Headers},
+		deadline: c.Deadline, caller: c.Canceled(),
 	}
-	ctx.metadata.pairs = c.Headers.Metadata.AppendTo(nil)
 	response, err := n.serve(ctx, h, c)
 	ctx.finish()
 	if err == nil {
@@ -194,6 +192,10 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 		if err != nil {
 			c.Reply = c.Reply[:0]
 		}
+	}
+	if err == nil && ctx.reply.pairs == nil {
+		c.Reply = wire.AppendOK(c.Reply, c.StatusFlags())
+		return
 	}
 	status := n.status(h.route, err)
 	status.Metadata = ctx.reply.pairs
@@ -211,7 +213,7 @@ func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response 
 			response, err = nil, n.panicked(h.route, p)
 		}
 	}()
-	if !time.Now().Before(c.Deadline) {
+	if c.Headers.Timeout == 0 {
 		return nil, Errorf(DeadlineExceeded, "the call arrived after its deadline")
 	}
 	request := h.call.New()
@@ -227,7 +229,7 @@ func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response 
 	if h.wrapped == nil {
 		return h.call.Serve(use, request)
 	}
-	op := &Operation{Route: h.route, Peer: peerOf(c.Session), Metadata: ctx.metadata, Request: request}
+	op := &Operation{Route: h.route, Peer: peerOf(c.Session), Metadata: ctx.readMetadata(), Request: request}
 	err = h.wrapped(context.WithValue(use, servingKey{}, h), op)
 	return op.Response, err
 }

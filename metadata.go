@@ -49,7 +49,9 @@ func (m *Metadata) set(key, value string) {
 		m.pairs[i].Value = value
 		return
 	}
-	m.pairs = slices.Insert(m.pairs, i, wire.Pair{Key: key, Value: value})
+	m.pairs = append(m.pairs, wire.Pair{})
+	copy(m.pairs[i+1:], m.pairs[i:])
+	m.pairs[i] = wire.Pair{Key: key, Value: value}
 }
 
 func (m *Metadata) validate() error {
@@ -65,10 +67,11 @@ func (m *Metadata) validate() error {
 }
 
 // MetadataOf returns the metadata that the caller sent, in the context of a
-// handler; elsewhere it is empty.
+// handler; elsewhere it is empty. It is to be called before the handler
+// returns; what it returned stays valid.
 func MetadataOf(ctx context.Context) Metadata {
 	if info := infoOf(ctx); info != nil {
-		return info.metadata
+		return info.readMetadata()
 	}
 	return Metadata{}
 }

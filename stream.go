@@ -135,8 +135,7 @@ func (o *outgoing) openOn(ctx context.Context, e *balance.Endpoint[*instance], s
 func (d *dispatcher) ServeStream(raw *transport.Stream) {
 	n := (*Node)(d)
 	h, _ := raw.Route.(*handler) // Find returns nothing else
-	info := &callInfo{session: raw.Session, route: h.route, attempt: int(raw.Headers.Attempt), key: string(raw.Headers.Idempotency)}
-	info.metadata.pairs = raw.Headers.Metadata.AppendTo(nil)
+	info := &callInfo{session: raw.Session, handler: h, headers: &raw.Headers}
 	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), infoKey{}, info))
 	defer cancel(ErrFinished)
 	defer context.AfterFunc(raw.Canceled(), func() { cancel(ErrCallerGone) })()
@@ -162,7 +161,7 @@ func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err err
 	if h.wrapped == nil {
 		return h.stream(ctx, st)
 	}
-	op := &Operation{Route: h.route, Peer: peerOf(st.raw.Session), Metadata: infoOf(ctx).metadata, Stream: st}
+	op := &Operation{Route: h.route, Peer: peerOf(st.raw.Session), Metadata: infoOf(ctx).readMetadata(), Stream: st}
 	return h.wrapped(context.WithValue(ctx, servingKey{}, h), op)
 }
 

@@ -15,6 +15,7 @@ import (
 type Reply struct {
 	Message []byte // nil if the reply holds none
 	Status  wire.Status
+	At      time.Time // when the reply was complete
 
 	lease *lease
 	clean bool
@@ -45,27 +46,27 @@ const (
 )
 
 // Call sends one unary call and waits for its reply. data is a whole DATA
-// frame. The call ends at deadline at the latest. Headers and data are not kept.
+// frame. The call starts now and ends at deadline at the latest. Headers and data are not kept.
 //
 // An error of type [*Error] says whether a handler may have seen the call.
-func (s *Session) Call(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
+func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
 	s.active.Add(1)
 	defer s.release()
 	if s.isDraining() {
 		return Reply{}, &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
 	}
 	if len(data) > LeasedMessage {
-		return s.callOnce(ctx, deadline, h, data)
+		return s.callOnce(ctx, now, deadline, h, data)
 	}
 	l, err := s.leases.get(ctx, deadline)
 	if err != nil {
 		return Reply{}, err
 	}
-	return l.call(ctx, deadline, h, data, wire.StreamCalls)
+	return l.call(ctx, now, deadline, h, data, wire.StreamCalls)
 }
 
 // callOnce sends a large call on a stream of its own.
-func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
+func (s *Session) callOnce(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
 	open, cancel := context.WithDeadline(ctx, deadline)
 	stream, err := s.conn.OpenStreamSync(open)
 	cancel()
@@ -75,34 +76,18 @@ func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Head
 		}
 		return Reply{}, s.streamError(err, true)
 	}
-	return s.newLease(stream).call(ctx, deadline, h, data, wire.StreamCall)
+	return s.newLease(stream).call(ctx, now, deadline, h, data, wire.StreamCall)
 }
 
-func (l *lease) call(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType) (Reply, error) {
-	now := time.Now()
-	left := deadline.Sub(now)
-	h.Timeout = uint64(max(left.Microseconds(), 0))
-
-	var unwatch func() bool
-	if ctx.Done() != nil {
-		unwatch = context.AfterFunc(ctx, l.abort)
-	}
-	timed := false
-	if d, ok := ctx.Deadline(); !ok || deadline.Before(d) {
-		timed = true
-		l.arm(left)
-	}
-
+func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType) (Reply, error) {
+	h.Timeout = uint64(max(deadline.Sub(now).Microseconds(), 0))
+	l.begin(ctx, now, deadline)
 	reply, failed := l.exchange(h, data, kind)
-
-	untouched := unwatch == nil || unwatch()
-	if timed && !l.timer.Stop() {
-		untouched = false
-	}
+	untouched := l.finish()
 	if failed == nil {
-		now = time.Now()
-		l.session.touch(now)
-		l.freed = now
+		reply.At = time.Now()
+		l.session.touch(reply.At)
+		l.freed = reply.At
 		reply.clean = reply.clean && untouched && kind == wire.StreamCalls
 		if !reply.clean {
 			l.discard(wire.CodeNone)
@@ -116,6 +101,7 @@ func (l *lease) call(ctx context.Context, deadline time.Time, h *wire.Headers, d
 
 // discard ends a stream that is not reused.
 func (l *lease) discard(code wire.Code) {
+	l.session.leases.remove(l)
 	l.stream.CancelRead(quic.StreamErrorCode(code))
 	if code == wire.CodeNone {
 		_ = l.stream.Close() // fails only if the stream ended already
@@ -131,6 +117,9 @@ func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 	case endCanceled:
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: context.Cause(ctx)}
 	case endDeadline:
+		if err := context.Cause(ctx); err != nil { // both came at once
+			return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: err}
+		}
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: context.DeadlineExceeded}
 	}
 	return s.streamError(failed.err, failed.unsent)
@@ -149,7 +138,11 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType) (Re
 	if l.fresh {
 		l.out = wire.AppendVarint(l.out, uint64(kind))
 	}
+	start := len(l.out)
 	l.out = wire.AppendHeaders(l.out, h)
+	if n := len(l.out) - start; n > wire.MaxHeader {
+		return Reply{}, &callFailure{&Error{Reason: ReasonLimit, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}, true}
+	}
 	rest := data
 	if len(data) <= inlineBody {
 		l.out, rest = append(l.out, data...), nil

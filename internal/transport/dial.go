@@ -108,7 +108,7 @@ func (e *Endpoint) dial(ctx context.Context, addr string, class wire.Class, conf
 	case <-conn.Context().Done():
 		return nil, dialError(addr, e.cfg.Protocol, context.Cause(conn.Context()))
 	case <-ctx.Done():
-		s.close(wire.CodeCanceled, "no SETUP in time")
+		s.close(wire.CodeProtocol, "no SETUP in time")
 		return nil, dialError(addr, e.cfg.Protocol, errors.Join(errNoSetup, context.Cause(ctx)))
 	}
 }

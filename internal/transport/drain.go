@@ -47,7 +47,7 @@ func (e *Endpoint) Drain(ctx context.Context) error {
 	}
 	e.refusing.Store(true)
 	for _, s := range e.acceptedSessions() {
-		s.announceDrain(grace, 0)
+		s.announceDrain(grace, uint64(s.lastID.Load()))
 	}
 	for e.active.Load() > 0 {
 		select {

@@ -21,10 +21,24 @@ type lease struct {
 	fresh   bool   // the stream type was not written yet
 	freed   time.Time
 
-	timer  *time.Timer // ends the call at its deadline; reused
-	abort  func()      // what a canceled context runs
-	ending atomic.Uint32
+	phase  atomic.Uint32 // phaseIdle, phaseYoung or phaseWatched; written under mu
+	ending atomic.Uint32 // endNone, endCanceled or endDeadline
+
+	mu       sync.Mutex      // guards the fields below
+	ctx      context.Context //nolint:containedctx // of the call under way
+	deadline time.Time
+	born     uint64 // tick of the watcher when the call began
+	unwatch  func() bool
+	timer    *time.Timer // ends the call at its deadline; reused
+	timed    bool
 }
+
+// The phases of a lease.
+const (
+	phaseIdle    uint32 = iota
+	phaseYoung          // a call is under way that nobody watches yet
+	phaseWatched        // a call is under way; its context and deadline are watched
+)
 
 // How a call was ended from our side.
 const (
@@ -36,7 +50,7 @@ const (
 func (s *Session) newLease(stream *quic.Stream) *lease {
 	l := &lease{session: s, stream: stream, fresh: true}
 	l.fr = newFrameReader(stream, &s.endpoint.limits, nil, false)
-	l.abort = func() { l.stop(endCanceled, wire.CodeCanceled) }
+	s.leases.add(l)
 	return l
 }
 
@@ -48,8 +62,69 @@ func (l *lease) stop(why uint32, code wire.Code) {
 	}
 }
 
-// arm ends the call at deadline, if the context does not do so itself.
-func (l *lease) arm(left time.Duration) {
+// begin puts a call on the lease.
+func (l *lease) begin(ctx context.Context, now, deadline time.Time) {
+	w := &l.session.endpoint.watcher
+	l.mu.Lock()
+	l.ctx, l.deadline, l.born = ctx, deadline, w.now.Load()
+	near := deadline.Sub(now) < watchNow
+	if near {
+		l.watchLocked()
+	} else {
+		l.phase.Store(phaseYoung)
+	}
+	l.mu.Unlock()
+	if !near && w.parked.Load() {
+		w.rouse()
+	}
+}
+
+// finish takes the call off the lease. It reports whether nobody has touched
+// the stream.
+func (l *lease) finish() bool {
+	l.mu.Lock()
+	untouched := true
+	if l.phase.Load() == phaseWatched {
+		untouched = l.unwatch == nil || l.unwatch()
+		if l.timed && !l.timer.Stop() {
+			untouched = false
+		}
+		l.unwatch = nil
+	}
+	l.ctx = nil
+	l.phase.Store(phaseIdle)
+	l.mu.Unlock()
+	return untouched
+}
+
+// watchOld watches the call if it has lasted for a tick. It reports whether it
+// is too young.
+func (l *lease) watchOld(now uint64) bool {
+	if l.phase.Load() != phaseYoung {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase.Load() != phaseYoung {
+		return false
+	}
+	if now < l.born+2 {
+		return true
+	}
+	l.watchLocked()
+	return false
+}
+
+func (l *lease) watchLocked() {
+	l.phase.Store(phaseWatched)
+	if l.ctx.Done() != nil {
+		l.unwatch = context.AfterFunc(l.ctx, func() { l.stop(endCanceled, wire.CodeCanceled) })
+	}
+	d, ok := l.ctx.Deadline()
+	if l.timed = !ok || l.deadline.Before(d); !l.timed {
+		return
+	}
+	left := time.Until(l.deadline)
 	if l.timer == nil {
 		l.timer = time.AfterFunc(left, func() { l.stop(endDeadline, wire.CodeDeadline) })
 		return
@@ -63,12 +138,42 @@ type leasePool struct {
 	session *Session
 
 	mu      sync.Mutex // guards the fields below
-	idle    []*lease   // oldest first
+	all     map[*lease]struct{}
+	idle    []*lease // oldest first
 	waiters []chan *lease
-	opening bool // a goroutine waits for a stream on behalf of the waiters
+	opening bool     // a goroutine waits for a stream on behalf of the waiters
+	scan    []*lease // what busy returned; the watcher's alone
 }
 
 var errWaiters = errors.New("too many calls wait for a stream on one connection; see Limits.Waiters")
+
+func (p *leasePool) add(l *lease) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all == nil {
+		p.all = make(map[*lease]struct{})
+	}
+	p.all[l] = struct{}{}
+}
+
+func (p *leasePool) remove(l *lease) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.all, l)
+}
+
+// busy returns the leases that carry a call that nobody watches yet.
+func (p *leasePool) busy() []*lease {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.scan = p.scan[:0]
+	for l := range p.all {
+		if l.phase.Load() == phaseYoung {
+			p.scan = append(p.scan, l)
+		}
+	}
+	return p.scan
+}
 
 // get returns a lease. It waits for one if the peer allows no further stream.
 func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error) {
@@ -185,6 +290,10 @@ func (p *leasePool) expire(before time.Time) {
 	for n < len(p.idle) && p.idle[n].freed.Before(before) {
 		n++
 	}
+	if n == 0 {
+		p.mu.Unlock()
+		return
+	}
 	old := p.idle[:n:n]
 	p.idle = append([]*lease(nil), p.idle[n:]...)
 	p.mu.Unlock()
@@ -195,6 +304,7 @@ func (p *leasePool) expire(before time.Time) {
 
 // retire ends a stream that carries no call.
 func (l *lease) retire() {
+	l.session.leases.remove(l)
 	if l.fresh { // the peer does not know the stream yet; give its number back
 		l.stream.CancelWrite(quic.StreamErrorCode(wire.CodeNone))
 		l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))

@@ -115,6 +115,7 @@ func (s *Session) acceptCalls() {
 		if err != nil {
 			return
 		}
+		s.lastID.Store(int64(stream.StreamID()))
 		if !s.group.Go(func(context.Context) { s.serveStream(stream) }) {
 			return
 		}

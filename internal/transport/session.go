@@ -30,11 +30,11 @@ type Session struct {
 	control   controlWriter
 	leases    leasePool
 
-	active   atomic.Int64 // calls and streams in flight
-	used     atomic.Int64 // UnixNano of the last use
-	heard    atomic.Int64 // UnixNano when the peer last answered anything
-	pinged   atomic.Int64 // UnixNano of a PING without its PONG, or 0
-	refuseAt atomic.Int64 // accepted sessions: streams with this ID or above are refused; 0 is none
+	active atomic.Int64 // calls and streams in flight
+	used   atomic.Int64 // UnixNano of the last use
+	heard  atomic.Int64 // UnixNano when the peer last answered anything
+	pinged atomic.Int64 // UnixNano of a PING without its PONG, or 0
+	lastID atomic.Int64 // accepted sessions: the last stream that was taken
 }
 
 func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *Session {

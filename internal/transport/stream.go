@@ -93,6 +93,9 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	st.granted = h.Credit
 	st.fr = newFrameReader(quicStream, &s.endpoint.limits, &s.endpoint.bodies, true)
 	b := wire.AppendHeaders(wire.AppendVarint(nil, uint64(wire.StreamCall)), h)
+	if len(b) > wire.MaxHeader {
+		return nil, &Error{Reason: ReasonLimit, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(len(b))}}
+	}
 	if err := writeAll(quicStream, b); err != nil {
 		return nil, s.streamError(err, true)
 	}
@@ -177,6 +180,9 @@ func (st *Stream) readFrames() error {
 		h, err := st.fr.header()
 		if err != nil {
 			return err
+		}
+		if h.Flags&(wire.FlagCompressed|wire.FlagMore) != 0 {
+			return st.Session.protocolError("compressed or fragmented frame")
 		}
 		if h.Length > uint64(st.maxMessage) {
 			return &wire.LimitError{What: "frame", Limit: uint64(st.maxMessage), Got: h.Length}

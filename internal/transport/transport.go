@@ -66,13 +66,14 @@ type Config struct {
 
 // Endpoint is one socket with everything that runs on it.
 type Endpoint struct {
-	cfg    Config
-	limits Limits
-	log    *slog.Logger
-	quic   *quic.Transport
-	group  *lifecycle.Group
-	gate   *gate
-	bodies budget
+	cfg     Config
+	limits  Limits
+	log     *slog.Logger
+	quic    *quic.Transport
+	group   *lifecycle.Group
+	gate    *gate
+	bodies  budget
+	watcher watcher
 
 	listener  atomic.Pointer[quic.Listener]
 	draining  atomic.Bool // announced: peers should go elsewhere, but calls are still taken
@@ -125,6 +126,8 @@ func New(cfg Config) (*Endpoint, error) {
 		DisableVersionNegotiationPackets: false,
 	}
 	checkSocket(cfg.Conn, e.log)
+	e.watcher.wake = make(chan struct{}, 1)
+	e.group.Go(e.watch)
 	e.group.Go(e.janitor)
 	return e, nil
 }

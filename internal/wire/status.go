@@ -17,6 +17,11 @@ type Detail struct {
 	Data []byte // CBOR
 }
 
+// AppendOK appends the STATUS frame of a call that went well.
+func AppendOK(b []byte, flags Flags) []byte {
+	return append(b, byte(KindStatus), byte(flags|FlagCritical), 0x80, 0, 0, 0)
+}
+
 // AppendStatus appends a whole STATUS frame. A plain OK is an empty body. The
 // only flag that callers add is [FlagLast].
 func AppendStatus(b []byte, s *Status, flags Flags) []byte {
