@@ -176,8 +176,9 @@ func tracePairs(c tracing.Carrier) []wire.Pair {
 // encode writes the DATA frame once for all attempts.
 func (o *outgoing) encode(n *Node) error {
 	b := o.data
-	if b == nil {
-		b = transport.GetBuffer(1)
+	if hint := int(o.service.sizes.Load()); cap(b) < hint {
+		transport.PutBuffer(b)
+		b = transport.GetBuffer(hint)
 	}
 	b, body := wire.BeginFrame(b, wire.KindData, wire.FlagCritical)
 	b, err := n.cfg.Codec.Append(b, o.Request)
@@ -186,6 +187,7 @@ func (o *outgoing) encode(n *Node) error {
 		return Errorf(InvalidArgument, "encoding the request: %w", err)
 	}
 	o.size = len(b) - body
+	o.service.sizes.note(len(b))
 	if limit := n.cfg.Limits.maxMessage(); o.size > limit {
 		return Errorf(ResourceExhausted, "request of %d bytes exceeds this node's Config.Limits.MaxMessage of %d bytes", o.size, limit)
 	}
@@ -198,7 +200,7 @@ func (o *outgoing) encode(n *Node) error {
 // run makes attempts until one settles the call.
 func (o *outgoing) run(ctx context.Context) error {
 	s := o.service
-	s.budget.calls.Add(1)
+	s.budget.earn()
 	for range maxPicks {
 		e, ok := s.table.Pick(o.now.UnixNano(), &o.tried)
 		if !ok {

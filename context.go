@@ -152,6 +152,12 @@ func (c *callContext) started() context.Context {
 		return c.watch
 	}
 	node := c.session.Handlers()
+	switch { // at once, because Err may have said so already
+	case c.caller.Err() != nil:
+		cancel(ErrCallerGone)
+	case node.Err() != nil:
+		cancel(nodeCause(node))
+	}
 	c.watch.stop[0] = context.AfterFunc(c.caller, func() { cancel(ErrCallerGone) })
 	c.watch.stop[1] = context.AfterFunc(node, func() { cancel(nodeCause(node)) })
 	return c.watch

@@ -38,7 +38,8 @@ type handler struct {
 	config  handleConfig
 	call    CallHandler
 	stream  StreamHandler
-	wrapped Handler // server middleware around either; nil if there is none
+	sizes   sizeHint // of responses
+	wrapped Handler  // server middleware around either; nil if there is none
 }
 
 // routeTable holds the routes the node serves. Readers take no lock.
@@ -129,6 +130,16 @@ func (t *routeTable) infos() []wire.RouteInfo {
 	return out
 }
 
+// maxMessage is the largest message that any handler takes, at least limit.
+func (t *routeTable) maxMessage(limit int) int {
+	if r := t.table.Load(); r != nil {
+		for _, h := range r.byID {
+			limit = max(limit, h.config.maxMessage)
+		}
+	}
+	return limit
+}
+
 func routesDigest(infos []wire.RouteInfo) []byte {
 	if len(infos) == 0 {
 		return nil
@@ -181,15 +192,7 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 	response, err := n.serve(ctx, h, c)
 	ctx.finish()
 	if err == nil {
-		b, body := wire.BeginFrame(c.Reply, wire.KindData, wire.FlagCritical)
-		if c.Reply, err = n.cfg.Codec.Append(b, response); err != nil {
-			err = Errorf(Internal, "encoding the response: %w", err)
-		} else if size, limit := len(c.Reply)-body, replyLimit(n, c.Session); size > limit {
-			err = Errorf(ResourceExhausted, "response of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of the two sides", size, limit)
-		} else {
-			err = wire.EndFrame(c.Reply, body)
-		}
-		if err != nil {
+		if err = n.encode(c, h, response); err != nil {
 			c.Reply = c.Reply[:0]
 		}
 	}
@@ -197,9 +200,30 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 		c.Reply = wire.AppendOK(c.Reply, c.StatusFlags())
 		return
 	}
-	status := n.status(h.route, err)
+	status := n.statusOn(c.Session, h.route, err)
 	status.Metadata = ctx.reply.pairs
 	c.Reply = wire.AppendStatus(c.Reply, &status, c.StatusFlags())
+}
+
+// encode appends the DATA frame of the response to the reply.
+func (n *Node) encode(c *transport.Call, h *handler, response any) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // how a type encodes itself is the user's code too
+			err = n.panicked(h.route, p)
+		}
+	}()
+	if hint := int(h.sizes.Load()); cap(c.Reply) < hint {
+		c.Reply = transport.GetBuffer(hint)
+	}
+	b, body := wire.BeginFrame(c.Reply, wire.KindData, wire.FlagCritical)
+	if c.Reply, err = n.cfg.Codec.Append(b, response); err != nil {
+		return Errorf(Internal, "encoding the response: %w", err)
+	}
+	if size, limit := len(c.Reply)-body, replyLimit(n, c.Session); size > limit {
+		return Errorf(ResourceExhausted, "response of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of the two sides", size, limit)
+	}
+	h.sizes.note(len(c.Reply))
+	return wire.EndFrame(c.Reply, body)
 }
 
 func replyLimit(n *Node, s *transport.Session) int {
@@ -271,6 +295,15 @@ func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.valu
 
 func (n *Node) panicked(r Route, value any) error { return &panicError{value, debug.Stack()} }
 
+// statusOn is status, except that what failed because this node canceled its
+// handlers is Unavailable: the caller canceled nothing, and others may serve it.
+func (n *Node) statusOn(s *transport.Session, r Route, err error) wire.Status {
+	if err != nil && s.Handlers().Err() != nil && (CodeOf(err) == Canceled || errors.Is(err, ErrDraining)) {
+		return wire.Status{Code: uint64(Unavailable), Message: "the node ended while the handler ran"}
+	}
+	return n.status(r, err)
+}
+
 // status turns a handler's error into what the caller gets. An error without a
 // code keeps its text here and sends an ID that finds it in the log.
 func (n *Node) status(r Route, err error) wire.Status {
@@ -293,9 +326,9 @@ func (n *Node) status(r Route, err error) wire.Status {
 		return s
 	case errors.As(err, &code):
 		return wire.Status{Code: uint64(normal(code)), Message: normal(code).String()}
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrDeadline):
 		return wire.Status{Code: uint64(DeadlineExceeded), Message: ErrDeadline.Error()}
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrCallerGone):
 		return wire.Status{Code: uint64(Canceled), Message: "the handler was canceled"}
 	}
 	id := errorID()

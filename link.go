@@ -110,6 +110,8 @@ const (
 //
 // Errors: InvalidArgument names the field and value; FailedPrecondition if the
 // tier is not allowed here.
+//
+//nolint:contextcheck,nolintlint // for callers: a node outlives the context of its maker; Close ends it
 func New(cfg Config) (*Node, error) {
 	cfg, err := cfg.resolved()
 	if err != nil {
@@ -258,7 +260,7 @@ func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 	routes := n.routes.infos()
 	s := wire.Setup{
 		Version: 1, Instance: n.instance, Epoch: n.epoch, Tags: n.cfg.Tags,
-		MaxMessage: uint64(n.cfg.Limits.maxMessage()), MaxHeader: wire.MaxHeader,
+		MaxMessage: uint64(n.routes.maxMessage(n.cfg.Limits.maxMessage())), MaxHeader: wire.MaxHeader,
 		Codecs: []uint64{uint64(n.cfg.Codec.ID())}, RouteDigest: routesDigest(routes),
 	}
 	return s, routes

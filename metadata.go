@@ -78,13 +78,18 @@ func MetadataOf(ctx context.Context) Metadata {
 
 // SetReplyMeta adds a pair to what the reply of the call that ctx belongs to
 // carries, beside its message or its error. It must be called before the
-// handler returns, by one goroutine at a time. Outside a handler it does
-// nothing and reports false.
+// handler returns, by one goroutine at a time. Outside a handler, and if the
+// pair breaks a rule of [Metadata], it does nothing and reports false.
 func SetReplyMeta(ctx context.Context, key, value string) bool {
 	info := infoOf(ctx)
 	if info == nil {
 		return false
 	}
-	info.reply.set(key, value)
+	next := Metadata{slices.Clone(info.reply.pairs)}
+	next.set(key, value)
+	if next.validate() != nil {
+		return false
+	}
+	info.reply = next
 	return true
 }

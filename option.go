@@ -70,5 +70,6 @@ type maxMessageOption int
 func (o maxMessageOption) applyHandle(h *handleConfig) { h.maxMessage = int(o) }
 
 // MaxMessage overrides Limits.MaxMessage for what a handler receives: bytes of
-// one message, from 1 to 64 MiB.
+// one message, from 1 to 64 MiB. A larger limit than that of the node holds for
+// callers that connect after the handler was registered.
 func MaxMessage(bytes int) HandleOption { return maxMessageOption(bytes) }

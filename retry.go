@@ -40,6 +40,16 @@ func (b *retryBudget) refillLocked(now time.Time) {
 	b.at = now
 }
 
+// earn counts a call: one in earnEvery, drawn at random, counts for all, so that
+// calls rarely meet on the counter.
+func (b *retryBudget) earn() {
+	if rand.Uint32()%earnEvery == 0 { //nolint:gosec // a sample is no secret
+		b.calls.Add(earnEvery)
+	}
+}
+
+const earnEvery = 16
+
 // take reports whether a retry is allowed.
 func (b *retryBudget) take(now time.Time) bool {
 	b.mu.Lock()

@@ -40,6 +40,7 @@ type service struct {
 	identity security.ID
 	table    balance.Table[*instance]
 	budget   retryBudget
+	sizes    sizeHint // of requests
 	known    chan struct{} // closed after the first snapshot
 	source   string
 
@@ -54,6 +55,17 @@ type instance struct {
 	peer    *transport.Peer
 	ejected atomic.Int64 // UnixNano until which it is not tried
 	missing time.Time    // since when the registry does not show it
+}
+
+// sizeHint remembers how large a buffer the messages of one kind take, so that
+// encoding a large one does not grow its buffer step by step.
+type sizeHint struct{ atomic.Int64 }
+
+// note takes in a size. It writes only when the size is of another magnitude.
+func (h *sizeHint) note(size int) {
+	if last := h.Load(); int64(size) > last || int64(size)*4 < last {
+		h.Store(int64(size) + int64(size)/8)
+	}
 }
 
 // service returns the service called name, beginning to watch it at first use.

@@ -144,7 +144,7 @@ func (d *dispatcher) ServeStream(raw *transport.Stream) {
 
 	st := &Stream{ctx: ctx, cancel: cancel, raw: raw, route: h.route}
 	err := n.serveStream(ctx, h, st)
-	status := n.status(h.route, err)
+	status := n.statusOn(raw.Session, h.route, err)
 	status.Metadata = info.reply.pairs
 	raw.Finish(&status)
 }

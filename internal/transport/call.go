@@ -152,7 +152,11 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType) (Re
 	}
 	l.fresh = false
 	if rest != nil {
-		if _, err := l.stream.Write(rest); err != nil {
+		write := func() error { return l.session.writeBulk(l.stream, rest) }
+		if len(rest) <= LeasedMessage {
+			write = func() error { return writeAll(l.stream, rest) }
+		}
+		if err := write(); err != nil {
 			// The message is not whole, so no handler can have seen it, but its
 			// refusal may be there to be read.
 			if reply, rerr := l.read(); rerr == nil {

@@ -151,8 +151,8 @@ var errBudget = errors.New("messages in flight exceed Limits.InFlightBytes")
 
 const firstChunk = 64 << 10
 
-// largeBody reads a body that does not fit the buffer. It grows with what has
-// arrived, so that a length costs nothing until its bytes are there.
+// largeBody reads a body that does not fit the buffer. Room for all of it is
+// made when the first 64 KiB have arrived: a length alone costs no more.
 func (f *frameReader) largeBody(n int) ([]byte, error) {
 	if err := f.grow(min(n, firstChunk)); err != nil {
 		return nil, err
@@ -162,7 +162,7 @@ func (f *frameReader) largeBody(n int) ([]byte, error) {
 	start := time.Now()
 	for len(f.large) < n {
 		if len(f.large) == cap(f.large) {
-			if err := f.grow(min(n, 4*cap(f.large))); err != nil {
+			if err := f.grow(n); err != nil {
 				return nil, err
 			}
 		}

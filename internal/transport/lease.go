@@ -193,7 +193,7 @@ func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error)
 		if err == nil {
 			return s.newLease(stream), nil
 		}
-		if !errors.As(err, new(quic.StreamLimitReachedError)) {
+		if !errors.As(err, new(*quic.StreamLimitReachedError)) {
 			return nil, s.streamError(err, true)
 		}
 	}

@@ -201,7 +201,7 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	s.active.Add(-1)
 	err = c.write()
 	e.end() // after the reply is queued, so that a drain does not close before it
-	s.used.Store(now.UnixNano())
+	s.touch(now)
 	if cap(c.Reply) > LeasedMessage {
 		PutBuffer(c.Reply)
 		c.Reply = nil
@@ -264,6 +264,9 @@ func (c *Call) write() error {
 	}
 	if err := c.stream.SetWriteDeadline(until); err != nil {
 		return err
+	}
+	if len(c.Reply) > LeasedMessage {
+		return c.Session.writeBulk(c.stream, c.Reply)
 	}
 	_, err := c.stream.Write(c.Reply)
 	return err

@@ -29,6 +29,7 @@ type Session struct {
 	drainOnce sync.Once
 	control   controlWriter
 	leases    leasePool
+	bulk      chan struct{} // holds a token per large message being written
 
 	active atomic.Int64 // calls and streams in flight
 	used   atomic.Int64 // UnixNano of the last use
@@ -44,10 +45,29 @@ func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *S
 		group:      lifecycle.New(conn.Context()),
 		setup:      make(chan struct{}),
 		draining:   make(chan struct{}),
+		bulk:       make(chan struct{}, bulkWrites),
 	}
 	s.leases.session = s
 	s.touch(time.Now())
 	return s
+}
+
+// bulkWrites is how many large messages are written to one connection at once;
+// others wait their turn. A connection sends no faster with more, but each one
+// holds buffers on both sides until its last byte is there.
+const bulkWrites = 4
+
+// writeBulk writes a large message when it is its turn, which it waits for until
+// the stream ends.
+func (s *Session) writeBulk(stream *quic.Stream, b []byte) error {
+	select {
+	case s.bulk <- struct{}{}:
+	case <-stream.Context().Done():
+		return context.Cause(stream.Context())
+	}
+	_, err := stream.Write(b)
+	<-s.bulk
+	return err
 }
 
 // Peer returns what Config.Identify returned for the other side.
@@ -73,12 +93,17 @@ func (s *Session) Route(kind uint64, name string) (id uint64, ok bool) {
 	return s.routes.lookup(kind, name)
 }
 
-// touch notes that the peer is alive and in use.
+// touch notes that the peer is alive and in use. The janitor looks at seconds,
+// so most calls only read what others wrote.
 func (s *Session) touch(now time.Time) {
 	n := now.UnixNano()
-	s.used.Store(n)
-	s.heard.Store(n)
+	if n-s.heard.Load() > int64(touchEvery) {
+		s.used.Store(n)
+		s.heard.Store(n)
+	}
 }
+
+const touchEvery = 10 * time.Millisecond
 
 func (s *Session) isDraining() bool {
 	select {
