@@ -29,6 +29,7 @@ type outgoing struct {
 	size     int          // of the message in it
 	span     tracing.ClientSpan
 	attempts int
+	redials  int // times a connection ended before the call left
 	tried    balance.Tried[*instance]
 	last     error // of the attempt before
 }
@@ -232,6 +233,10 @@ func (o *outgoing) run(ctx context.Context) error {
 	return o.nobody()
 }
 
+// maxRedials is how often one call tries an instance again whose connection
+// ended, of idleness or age, in the moment before the call left.
+const maxRedials = 2
+
 // maxPicks bounds how many instances one call tries, those included that never
 // saw it.
 const maxPicks = 32
@@ -355,6 +360,9 @@ func (o *outgoing) broken(ctx context.Context, e *balance.Endpoint[*instance], e
 	switch {
 	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit, te.Reason == transport.ReasonProtocol:
 		return true, mapped
+	case te.NotProcessed && te.Reason == transport.ReasonLost && o.redials < maxRedials:
+		o.redials++ // the connection ended before the call left; the instance may be well
+		return false, mapped
 	case te.NotProcessed:
 		o.tried.Add(e)
 		return false, mapped

@@ -66,16 +66,12 @@ const (
 // resolved returns cfg with defaults in place of zero values, except for what
 // needs I/O or the environment.
 func (cfg Config) resolved() (Config, error) {
-	if cfg.Service != "" {
-		if err := validName("Config.Service", cfg.Service); err != nil {
-			return cfg, err
-		}
-	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = security.DefaultNamespace
 	}
-	if err := validName("Config.Namespace", cfg.Namespace); err != nil {
-		return cfg, err
+	shown := discovery.Instance{ID: "x", Service: cfg.identityName(), Namespace: cfg.Namespace, Addr: "127.0.0.1:1", Tags: cfg.Tags}
+	if err := shown.Validate(); err != nil {
+		return cfg, Errorf(InvalidArgument, "Config: %w", err)
 	}
 	if cfg.CallTimeout < 0 || cfg.DrainTimeout < 0 {
 		return cfg, Errorf(InvalidArgument, "Config.CallTimeout is %v and Config.DrainTimeout %v, want 0 for the default or more", cfg.CallTimeout, cfg.DrainTimeout)
@@ -87,10 +83,6 @@ func (cfg Config) resolved() (Config, error) {
 		if _, port, err := net.SplitHostPort(cfg.Advertise); err != nil || port == "" {
 			return cfg, Errorf(InvalidArgument, "Config.Advertise is %q, want host:port", cfg.Advertise)
 		}
-	}
-	probe := discovery.Instance{ID: "x", Service: "x", Addr: "127.0.0.1:1", Tags: cfg.Tags}
-	if err := probe.Validate(); err != nil {
-		return cfg, Errorf(InvalidArgument, "Config.Tags: %w", err)
 	}
 	cfg.Tags = slices.Clone(cfg.Tags)
 	if cfg.Codec == nil {

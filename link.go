@@ -240,7 +240,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 	e, err := transport.New(transport.Config{
 		Conn:      conn,
 		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(n.identity, protocol) },
-		Identify:  identify,
+		Identify:  n.identify,
 		Setup:     n.setup,
 		Handler:   (*dispatcher)(n),
 		Limits:    n.cfg.Limits.transport(),

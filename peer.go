@@ -55,12 +55,21 @@ type verified struct {
 }
 
 // identify reads the peer of a verified handshake for the transport.
-func identify(state tls.ConnectionState) (string, any, error) {
+func (n *Node) identify(state tls.ConnectionState) (transport.Identity, error) {
 	peer, err := security.PeerFromState(state)
 	if err != nil {
-		return "", nil, err
+		return transport.Identity{}, err
 	}
-	return peer.ID.String(), &verified{peer: peer, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}, nil
+	own, err := n.identity.SVID()
+	if err != nil {
+		return transport.Identity{}, err
+	}
+	expires := peer.NotAfter
+	if leaf := own.Certificate.Leaf; leaf != nil && leaf.NotAfter.Before(expires) {
+		expires = leaf.NotAfter
+	}
+	v := &verified{peer: peer, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}
+	return transport.Identity{Key: peer.ID.String(), Peer: v, Expires: expires}, nil
 }
 
 func verifiedOf(s *transport.Session) *verified {

@@ -40,7 +40,7 @@ type service struct {
 	identity security.ID
 	table    balance.Table[*instance]
 	budget   retryBudget
-	sizes    sizeHint // of requests
+	sizes    sizeHint      // of requests
 	known    chan struct{} // closed after the first snapshot
 	source   string
 
@@ -79,8 +79,9 @@ func (n *Node) service(name string) (*service, error) {
 }
 
 func (n *Node) addService(name string) (*service, error) {
-	if err := validName("Route.Service", name); err != nil {
-		return nil, err
+	query := discovery.Query{Service: name, Namespace: n.cfg.Namespace}
+	if err := query.Validate(); err != nil {
+		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	n.services.mu.Lock()
 	defer n.services.mu.Unlock()
@@ -101,7 +102,7 @@ func (n *Node) addService(name string) (*service, error) {
 	}
 	s := &service{node: n, name: name, identity: id, known: make(chan struct{}), instances: make(map[string]*instance)}
 	ctx := n.group.Context()
-	snapshots, err := n.registry.Watch(ctx, discovery.Query{Service: name, Namespace: n.cfg.Namespace})
+	snapshots, err := n.registry.Watch(ctx, query)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, errNodeClosed

@@ -77,10 +77,12 @@ func (e *Endpoint) dial(ctx context.Context, addr string, class wire.Class, conf
 		return nil, dialError(addr, e.cfg.Protocol, err)
 	}
 	s := e.newSession(conn, true, class)
-	if _, s.peer, err = e.cfg.Identify(conn.ConnectionState().TLS); err != nil {
+	who, err := e.cfg.Identify(conn.ConnectionState().TLS)
+	if err != nil {
 		s.close(wire.CodeInternal, "identity")
 		return nil, &Error{Reason: ReasonIdentity, Peer: addr, NotProcessed: true, Err: err}
 	}
+	s.identify(who, time.Now())
 	if !e.add(s) {
 		s.close(wire.CodeGoingAway, "closed")
 		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}

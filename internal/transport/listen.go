@@ -70,14 +70,14 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 		refuse(wire.CodeIncompatible, fmt.Sprintf("it speaks %s, this node speaks %s", p, e.cfg.Protocol))
 		return
 	}
-	key, peer, err := e.cfg.Identify(state)
+	who, err := e.cfg.Identify(state)
 	if err != nil {
 		refuse(wire.CodeUnauthenticated, "no identity: "+err.Error())
 		return
 	}
 	s := e.newSession(conn, false, wire.ClassCalls)
-	s.peer = peer
-	if !e.admitSession(s, key) {
+	s.identify(who, time.Now())
+	if !e.admitSession(s, who.Key) {
 		s.group.Stop(ErrClosed)
 		refuse(wire.CodeOverloaded, "too many connections; see Limits.ConnsPerIdentity and ConnsPerProcess")
 		return

@@ -113,7 +113,7 @@ func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
 	if slot.dialing != nil {
 		return slot.dialing, nil
 	}
-	if s := slot.session.Load(); s != nil && !s.ended() {
+	if s := slot.session.Load(); s != nil && !s.ended() && !s.retired.Load() {
 		if s.usable() {
 			d := &dialing{done: make(chan struct{}), session: s}
 			close(d.done)

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ type Session struct {
 	remoteAddr string
 	peer       any
 	identity   *identity // set on accepted sessions
+	expires    time.Time // when a certificate expires; zero is never
+	retireAt   time.Time // when a dialed session makes way for another; zero is never
 	group      *lifecycle.Group
 	remote     wire.Setup
 	routes     routeTable // of the peer
@@ -27,6 +30,7 @@ type Session struct {
 	setup     chan struct{} // closed when remote is set
 	draining  chan struct{} // closed when the peer drains
 	drainOnce sync.Once
+	retired   atomic.Bool // dialed: another session takes the new calls
 	control   controlWriter
 	leases    leasePool
 	bulk      chan struct{} // holds a token per large message being written
@@ -117,13 +121,36 @@ func (s *Session) isDraining() bool {
 func (s *Session) ended() bool { return s.conn.Context().Err() != nil }
 
 // usable reports whether new calls may start.
-func (s *Session) usable() bool { return !s.ended() && !s.isDraining() }
+func (s *Session) usable() bool { return !s.ended() && !s.isDraining() && !s.retired.Load() }
+
+// expireGrace is how long calls may go on over an accepted connection when a
+// certificate has expired. The dialing side has retired it long before.
+const expireGrace = 30 * time.Second
+
+// identify notes who the peer is. A connection never outlives a certificate:
+// the side that dialed moves to a new one when at most a tenth of the time is
+// left, spread so that a fleet does not do so at once.
+func (s *Session) identify(who Identity, now time.Time) {
+	s.peer, s.expires = who.Peer, who.Expires
+	if left := who.Expires.Sub(now); !who.Expires.IsZero() {
+		s.retireAt = now.Add(left - time.Duration(rand.Float64()*float64(left)/10)) //nolint:gosec // jitter is no secret
+	}
+}
+
+// retire lets new calls go to a new connection; this one ends with its last
+// call.
+func (s *Session) retire() {
+	if s.retired.CompareAndSwap(false, true) {
+		s.active.Add(1) // so that release closes a session without calls
+		s.release()
+	}
+}
 
 // release ends a call or stream that was counted in active. The last one on a
 // session whose peer drains closes it, so that the peer need not wait.
 func (s *Session) release() {
-	if s.active.Add(-1) == 0 && s.dialed && s.isDraining() {
-		s.close(wire.CodeNone, "peer drains")
+	if s.active.Add(-1) == 0 && s.dialed && (s.isDraining() || s.retired.Load()) {
+		s.close(wire.CodeNone, "no longer used")
 	}
 }
 
@@ -182,13 +209,16 @@ func (e *Endpoint) janitor(ctx context.Context) {
 			sessions = sessions[:0]
 			e.mu.Lock()
 			for s := range e.sessions {
-				if s.dialed {
-					sessions = append(sessions, s)
-				}
+				sessions = append(sessions, s)
 			}
 			e.mu.Unlock()
 			for _, s := range sessions {
-				s.tend(now)
+				switch {
+				case s.dialed:
+					s.tend(now)
+				case !s.expires.IsZero() && now.After(s.expires.Add(expireGrace)):
+					s.close(wire.CodeUnauthenticated, "a certificate has expired")
+				}
 			}
 		}
 	}
@@ -198,6 +228,12 @@ func (e *Endpoint) janitor(ctx context.Context) {
 func (s *Session) tend(now time.Time) {
 	limits := &s.endpoint.limits
 	s.leases.expire(now.Add(-limits.LeaseIdle))
+	if !s.retireAt.IsZero() && now.After(s.retireAt) {
+		s.retire()
+	}
+	if !s.expires.IsZero() && now.After(s.expires.Add(expireGrace)) {
+		s.close(wire.CodeUnauthenticated, "a certificate has expired")
+	}
 	busy := s.active.Load() > 0
 	if pinged := s.pinged.Load(); pinged != 0 {
 		if now.UnixNano()-pinged > int64(limits.PingTimeout) {

@@ -48,9 +48,8 @@ type Config struct {
 	// ServerTLS returns the configuration for accepting connections that speak
 	// protocol. It is called per handshake. Nil if the endpoint never listens.
 	ServerTLS func(protocol string) *tls.Config
-	// Identify returns who the peer of a verified handshake is: a key that is
-	// equal for equal identities, and a value that [Session.Peer] returns.
-	Identify func(tls.ConnectionState) (key string, peer any, err error)
+	// Identify returns who the peer of a verified handshake is.
+	Identify func(tls.ConnectionState) (Identity, error)
 	// Setup returns what this side announces in SETUP and ROUTES. It is called
 	// per connection.
 	Setup func() (wire.Setup, []wire.RouteInfo)
@@ -62,6 +61,13 @@ type Config struct {
 	Logger *slog.Logger
 	// Protocol overrides the ALPN identifier; tests only.
 	Protocol string
+}
+
+// Identity is the result of a verified handshake.
+type Identity struct {
+	Key     string    // equal for equal identities
+	Peer    any       // what [Session.Peer] returns
+	Expires time.Time // when the first of the two certificates expires; zero is never
 }
 
 // Endpoint is one socket with everything that runs on it.

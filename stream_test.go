@@ -1,0 +1,511 @@
+package link_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+)
+
+// The toy pattern: a counter that subscribers follow. It uses what any pattern
+// built outside of this module could use.
+var counterRoute = link.Route{Service: "counter", Name: "numbers", Kind: link.Channel}
+
+const (
+	frameNumber link.FrameKind = 0x40 // counter to subscriber, credited: 8 bytes
+	frameText   link.FrameKind = 0x41 // either way: anything
+)
+
+// count returns a handler that sends the numbers 1 to n and notes how many it
+// could send.
+func count(n int, sent *atomic.Int32) link.StreamHandler {
+	return func(_ context.Context, s *link.Stream) error {
+		for i := range n {
+			if err := s.Send(link.Frame{Kind: frameNumber, Credited: true, Body: binary.BigEndian.AppendUint64(nil, uint64(i+1))}); err != nil {
+				return err
+			}
+			sent.Add(1)
+		}
+		return nil
+	}
+}
+
+// serveStream starts a counter and returns it with a client.
+func serveStream(mesh *linktest.Mesh, cfg link.Config, h link.StreamHandler, opts ...link.HandleOption) (srv, client *link.Node) {
+	cfg.Service = counterRoute.Service
+	srv = mesh.Node(cfg)
+	srv.Handle(counterRoute, h, opts...)
+	mesh.Start(srv)
+	return srv, mesh.Node(link.Config{Service: "subscriber"})
+}
+
+// open opens a stream that ends with the test.
+func open(t *testing.T, client *link.Node, opts ...link.CallOption) *link.Stream {
+	t.Helper()
+	s, err := client.Open(t.Context(), counterRoute, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestPatternFromOutside(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		var sent atomic.Int32
+		_, client := serveStream(mesh, link.Config{}, count(1000, &sent))
+		s := open(t, client, link.Credit(10, 10*8))
+		for want := uint64(1); ; want++ {
+			f, err := s.Recv()
+			if errors.Is(err, io.EOF) {
+				if want != 1001 {
+					t.Errorf("the stream ended before number %d", want)
+				}
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := binary.BigEndian.Uint64(f.Body); got != want || f.Kind != frameNumber || !f.Credited {
+				t.Fatalf("got number %d of kind %d, want %d", got, f.Kind, want)
+			}
+			if want%5 == 0 {
+				if err := s.Grant(5, 5*8); err != nil && want < 990 {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+			t.Errorf("after the end: %v, want io.EOF again", err)
+		}
+	}, linktest.Delay(time.Millisecond))
+}
+
+func TestCreditHoldsTheSender(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		var sent atomic.Int32
+		_, client := serveStream(mesh, link.Config{}, count(100, &sent))
+		s := open(t, client, link.Credit(3, 1000))
+		for _, tt := range []struct {
+			messages, bytes int
+			want            int32
+		}{
+			{0, 0, 3},
+			{2, 0, 5},
+			{0, 1000, 5},
+			{1000, 0, (1000 + 1000) / 8},
+		} {
+			if err := s.Grant(tt.messages, tt.bytes); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got := min(tt.want, 100); sent.Load() != got {
+				t.Errorf("after Grant(%d, %d) %d are sent, want %d", tt.messages, tt.bytes, sent.Load(), got)
+			}
+		}
+	})
+}
+
+func TestGrantsAreChecked(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		_, client := serveStream(mesh, link.Config{}, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
+		s := open(t, client)
+		if err := s.Grant(-1, 0); !errors.Is(err, link.InvalidArgument) {
+			t.Errorf("negative credit: %v", err)
+		}
+		if err := s.Grant(1, 1<<30); !errors.Is(err, link.ResourceExhausted) {
+			t.Errorf("credit for 1 GiB: %v, want resource exhausted", err)
+		}
+		if _, err := client.Open(t.Context(), counterRoute, link.Credit(1, 1<<30)); !errors.Is(err, link.ResourceExhausted) {
+			t.Errorf("opening with credit for 1 GiB: %v, want resource exhausted", err)
+		}
+		if messages, size := s.Credit(); messages != 0 || size != 0 {
+			t.Errorf("the handler granted nothing, but credit is %d, %d", messages, size)
+		}
+		for _, kind := range []link.FrameKind{0, 1, 2, 0x3f, 0x80} {
+			if err := s.Send(link.Frame{Kind: kind}); !errors.Is(err, link.InvalidArgument) {
+				t.Errorf("a frame of kind %#x: %v, want invalid argument", uint8(kind), err)
+			}
+		}
+	})
+}
+
+// TestFloodWithoutCreditIsCut sends to a handler that does not receive.
+func TestFloodWithoutCreditIsCut(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		limits link.Limits
+		size   int
+	}{
+		{"frames", link.Limits{PendingFrames: 100}, 1},
+		{"bytes", link.Limits{PendingBytes: 10_000}, 1000},
+		{"defaults", link.Limits{}, 100},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+				ended := make(chan error, 1)
+				_, client := serveStream(mesh, link.Config{Limits: tt.limits}, func(ctx context.Context, s *link.Stream) error {
+					<-ctx.Done()
+					frames := 0
+					for {
+						if _, err := s.Recv(); err != nil {
+							if frames > 1024 {
+								t.Errorf("%d frames waited", frames)
+							}
+							ended <- err
+							return err
+						}
+						frames++
+					}
+				})
+				s := open(t, client)
+				var err error
+				for range 5000 {
+					if err = s.Send(link.Frame{Kind: frameText, Body: make([]byte, tt.size)}); err != nil {
+						break
+					}
+					sleep(time.Microsecond)
+				}
+				if err == nil {
+					t.Fatal("5000 frames without credit were taken")
+				}
+				if _, rerr := s.Recv(); !errors.Is(err, link.ResourceExhausted) && !errors.Is(rerr, link.ResourceExhausted) {
+					t.Errorf("the flood ended with %v, then %v, want resource exhausted", err, rerr)
+				}
+				if err := <-ended; !errors.Is(err, link.ResourceExhausted) && !errors.Is(err, link.Internal) {
+					t.Errorf("the handler got %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestBothSidesSendAndEnd(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+			for {
+				f, err := s.Recv()
+				if errors.Is(err, io.EOF) {
+					return s.Send(link.Frame{Kind: frameText, Body: []byte("bye")})
+				}
+				if err != nil {
+					return err
+				}
+				if err := s.Send(link.Frame{Kind: f.Kind, Body: bytes.ToUpper(f.Body)}); err != nil {
+					return err
+				}
+			}
+		})
+		var who link.Peer
+		s := open(t, client, link.Answered(&who))
+		if who.Service() != "counter" || s.Peer().Instance != who.Instance {
+			t.Errorf("opened to %v, the stream's peer is %v", who, s.Peer())
+		}
+		var got []string
+		for _, text := range []string{"a", "b", ""} {
+			if err := s.Send(link.Frame{Kind: frameText, Body: []byte(text)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			f, err := s.Recv()
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					t.Errorf("the stream ended with %v", err)
+				}
+				break
+			}
+			got = append(got, string(f.Body))
+		}
+		if diff := cmp.Diff([]string{"A", "B", "", "bye"}, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if s.Context().Err() == nil {
+			t.Error("the context of a stream that ended has not")
+		}
+	})
+}
+
+func TestErrorOfTheHandlerEndsTheStream(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func() error
+		code link.Code
+		text string
+	}{
+		{"with a code", func() error { return link.Errorf(link.OutOfRange, "past the end") }, link.OutOfRange, "past the end"},
+		{"without", func() error { return errors.New("hunter2") }, link.Internal, "the handler failed"},
+		{"panic", func() error { panic("hunter2") }, link.Internal, "the handler failed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+				_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+					for range 3 {
+						if err := s.Send(link.Frame{Kind: frameText}); err != nil {
+							t.Error(err)
+						}
+					}
+					return tt.end()
+				})
+				for range 2 { // the node lives on
+					s := open(t, client)
+					for range 3 {
+						if _, err := s.Recv(); err != nil {
+							t.Fatalf("before the end: %v", err)
+						}
+					}
+					for range 2 {
+						_, err := s.Recv()
+						var e *link.Error
+						if !errors.As(err, &e) || e.Code != tt.code || !e.Remote || e.Message != tt.text || !strings.Contains(err.Error(), "counter/numbers") {
+							t.Errorf("Recv: %v, want %v with %q that names the route", err, tt.code, tt.text)
+						}
+					}
+					if err := s.Send(link.Frame{Kind: frameText}); err != nil && !errors.Is(err, tt.code) {
+						t.Errorf("Send after the end: %v", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestCallerEndsTheStream(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(s *link.Stream, cancel context.CancelFunc)
+		want link.Code
+	}{
+		{"by its context", func(_ *link.Stream, cancel context.CancelFunc) { cancel() }, link.Canceled},
+		{"by Close", func(s *link.Stream, _ context.CancelFunc) { s.Close(); s.Close() }, link.Canceled},
+		{"by its deadline", func(*link.Stream, context.CancelFunc) {}, link.DeadlineExceeded},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+				ended := make(chan error, 2)
+				_, client := serveStream(mesh, link.Config{}, func(ctx context.Context, s *link.Stream) error {
+					_, err := s.Recv()
+					ended <- err
+					<-ctx.Done()
+					ended <- context.Cause(ctx)
+					return err
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				s, err := client.Open(ctx, counterRoute)
+				if err != nil {
+					t.Fatal(err)
+				}
+				received := make(chan error, 1)
+				go func() { _, err := s.Recv(); received <- err }()
+				sleep(time.Second)
+				tt.end(s, cancel)
+				if err := <-received; !errors.Is(err, tt.want) {
+					t.Errorf("Recv of the caller: %v, want %v", err, tt.want)
+				}
+				if err := s.Send(link.Frame{Kind: frameText}); err == nil {
+					t.Error("Send after the end works")
+				}
+				if err := <-ended; err == nil || errors.Is(err, io.EOF) {
+					t.Errorf("Recv of the handler: %v, want an error", err)
+				}
+				if cause := <-ended; !errors.Is(cause, link.ErrCallerGone) {
+					t.Errorf("the handler's context ended with %v, want ErrCallerGone", cause)
+				}
+			})
+		})
+	}
+}
+
+func TestSenderIsFreedFromWaiting(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		ended := make(chan error, 1)
+		_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+			err := s.Send(link.Frame{Kind: frameNumber, Credited: true})
+			ended <- err
+			return err
+		})
+		s := open(t, client)
+		sleep(time.Hour)
+		s.Close()
+		if err := <-ended; !errors.Is(err, link.Canceled) {
+			t.Errorf("a Send that waits for credit: %v, want canceled", err)
+		}
+	})
+}
+
+func TestLargeFrames(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+			if err := s.Grant(10, 8<<20); err != nil {
+				return err
+			}
+			for {
+				f, err := s.Recv()
+				if err != nil {
+					return nil //nolint:nilerr // the caller is done
+				}
+				if err := s.Send(f); err != nil {
+					return err
+				}
+			}
+		})
+		s := open(t, client, link.Credit(10, 8<<20))
+		for _, size := range []int{0, 1200, 64 << 10, 1 << 20, 4 << 20} {
+			body := bytes.Repeat([]byte{1, 2, 3, 5, 7}, size/5+1)[:size]
+			if err := s.Send(link.Frame{Kind: frameText, Credited: true, Body: body}); err != nil {
+				t.Fatalf("%d bytes: %v", size, err)
+			}
+			f, err := s.Recv()
+			if err != nil || !bytes.Equal(f.Body, body) {
+				t.Fatalf("%d bytes: %v, got %d bytes", size, err, len(f.Body))
+			}
+		}
+		err := s.Send(link.Frame{Kind: frameText, Body: make([]byte, 4<<20+1)})
+		if !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "4194305") || !strings.Contains(err.Error(), "4194304") {
+			t.Errorf("a frame beyond the limit: %v, want resource exhausted with both numbers", err)
+		}
+	}, linktest.Delay(time.Millisecond))
+}
+
+func TestStreamThatCannotBeOpened(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		_, client := serveStream(mesh, link.Config{}, func(context.Context, *link.Stream) error { return nil })
+		nobody := link.Route{Service: "nobody", Name: "x", Kind: link.Channel}
+		if _, err := client.Open(t.Context(), nobody); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), `"nobody"`) {
+			t.Errorf("unknown service: %v, want unavailable", err)
+		}
+		if _, err := client.Open(t.Context(), counterRoute, link.Meta("link-x", "")); !errors.Is(err, link.InvalidArgument) {
+			t.Errorf("reserved metadata: %v, want invalid argument", err)
+		}
+		missing := counterRoute
+		missing.Name = "letters"
+		s, err := client.Open(t.Context(), missing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Recv(); !errors.Is(err, link.Unimplemented) || !strings.Contains(err.Error(), "letters") {
+			t.Errorf("unknown route: %v, want unimplemented", err)
+		}
+	})
+}
+
+func TestStreamKnowsItsCall(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		var order []string
+		note := func(name string) link.Middleware {
+			return func(next link.Handler) link.Handler {
+				return func(ctx context.Context, op *link.Operation) error {
+					order = append(order, name)
+					if op.Client == (op.Stream != nil) || op.Route != counterRoute {
+						t.Errorf("%s sees %+v", name, op)
+					}
+					return next(ctx, op)
+				}
+			}
+		}
+		srv, _ := serveStream(mesh, link.Config{Server: []link.Middleware{note("s1"), note("s2")}}, func(ctx context.Context, s *link.Stream) error {
+			order = append(order, "handler")
+			if link.RouteOf(ctx) != counterRoute || link.MetadataOf(ctx).Get("tenant") != "acme" || link.Caller(ctx).Service() != "client" || s.Context() == nil {
+				t.Errorf("the handler sees %v, %v, %v", link.RouteOf(ctx), link.MetadataOf(ctx), link.Caller(ctx))
+			}
+			return nil
+		})
+		client := mesh.Node(link.Config{Client: []link.Middleware{note("c1"), note("c2")}})
+		s := open(t, client, link.Meta("tenant", "acme"))
+		if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+		if s.Peer().Instance != srv.Instance() {
+			t.Errorf("the peer is %v", s.Peer())
+		}
+		if diff := cmp.Diff([]string{"c1", "c2", "s1", "s2", "handler"}, order); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestStreamLearnsOfADrain(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		srv, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+			<-s.Draining()
+			return s.Send(link.Frame{Kind: frameText, Body: []byte("last")})
+		})
+		s := open(t, client)
+		begin := time.Now()
+		go mesh.Stop(srv)
+		<-s.Draining()
+		if f, err := s.Recv(); err != nil || string(f.Body) != "last" {
+			t.Errorf("got %q, %v", f.Body, err)
+		}
+		if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+			t.Errorf("got %v, want io.EOF", err)
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("the stream ended after %v", took)
+		}
+	})
+}
+
+// TestDrainEndsAStreamThatStays ends the grace while the handler waits in Recv or
+// Send, which it may do for ever.
+func TestDrainEndsAStreamThatStays(t *testing.T) {
+	for name, wait := range map[string]func(s *link.Stream) error{
+		"in Recv": func(s *link.Stream) error { _, err := s.Recv(); return err },
+		"in Send": func(s *link.Stream) error { return s.Send(link.Frame{Kind: frameNumber, Credited: true}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+				ended := make(chan error, 1)
+				srv, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+					err := wait(s)
+					ended <- err
+					return err
+				})
+				s := open(t, client)
+				grace, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				if err := srv.Shutdown(grace); !errors.Is(err, link.DeadlineExceeded) {
+					t.Errorf("Shutdown: %v, want deadline exceeded", err)
+				}
+				if err := <-ended; !errors.Is(err, link.ErrDraining) {
+					t.Errorf("the handler's wait ended with %v, want ErrDraining as its cause", err)
+				}
+				if _, err := s.Recv(); !errors.Is(err, link.Unavailable) {
+					t.Errorf("the caller got %v, want unavailable", err)
+				}
+			})
+		})
+	}
+}
+
+func TestStreamToAKilledNodeEnds(t *testing.T) {
+	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		srv, client := serveStream(mesh, link.Config{}, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return ctx.Err() })
+		s := open(t, client)
+		sleep(time.Minute) // idle streams stay
+		if err := s.Context().Err(); err != nil {
+			t.Fatalf("the stream ended while it was idle: %v", context.Cause(s.Context()))
+		}
+		mesh.Kill(srv)
+		begin := time.Now()
+		_, err := s.Recv()
+		if took := time.Since(begin); !errors.Is(err, link.Unavailable) || took > 8*time.Second {
+			t.Errorf("Recv: %v after %v, want unavailable within some seconds", err, took)
+		}
+	})
+}
