@@ -3,6 +3,7 @@ package link_test
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -85,3 +86,55 @@ func BenchmarkCall64B64(b *testing.B)  { benchmarkCall(b, 64, 64) }
 func BenchmarkCall64B256(b *testing.B) { benchmarkCall(b, 64, 256) }
 func BenchmarkCall1MiB1(b *testing.B)  { benchmarkCall(b, 1<<20, 1) }
 func BenchmarkCall1MiB16(b *testing.B) { benchmarkCall(b, 1<<20, 16) }
+
+// BenchmarkIdleConnection measures what an idle connection holds: many client
+// nodes, each connected to one server by a call, at rest. Both ends live in this
+// process; B/conn is the sum of the two.
+func BenchmarkIdleConnection(b *testing.B) {
+	const clients = 200
+	b.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	registry, err := static.New()
+	if err != nil {
+		b.Fatal(err)
+	}
+	logger := slog.New(slog.DiscardHandler)
+	server, err := link.New(link.Config{Service: "echo", Addr: "127.0.0.1:0", Registry: registry, Logger: logger})
+	if err != nil {
+		b.Fatal(err)
+	}
+	reqrep.Handle(server, echo, func(_ context.Context, m echoMessage) (echoMessage, error) { return m, nil })
+	served := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { served <- server.Run(ctx) }()
+	<-server.Ready()
+	defer func() {
+		cancel()
+		<-served
+	}()
+	for b.Loop() {
+		nodes := make([]*link.Node, clients)
+		before := inUse()
+		for i := range nodes {
+			if nodes[i], err = link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", Logger: logger}); err != nil {
+				b.Fatal(err)
+			}
+			echoOnce(b, nodes[i], echoMessage{[]byte("hello")})
+		}
+		after := inUse()
+		b.ReportMetric(float64(after-before)/clients, "B/conn")
+		for _, n := range nodes {
+			if err := n.Close(); err != nil {
+				b.Error(err)
+			}
+		}
+	}
+}
+
+// inUse returns the bytes of live objects and of goroutine stacks.
+func inUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}

@@ -208,8 +208,8 @@ func (o *outgoing) run(ctx context.Context) error {
 			break
 		}
 		in := e.Value()
-		if until := in.ejected.Load(); until != 0 && o.now.UnixNano() < until {
-			o.skip(e, Errorf(Unavailable, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime))
+		if err := in.shunned(o.now.UnixNano()); err != nil {
+			o.skip(e, err)
 			continue
 		}
 		session := in.peer.Live(o.class())
@@ -274,6 +274,8 @@ func (o *outgoing) unreached(ctx context.Context, e *balance.Endpoint[*instance]
 			in.ejected.Store(time.Now().Add(ejectTime).UnixNano())
 			o.service.node.cfg.Logger.Warn("link: instance presents a wrong identity, not tried for a while",
 				"service", o.service.name, "instance", in.ID, "addr", in.Addr, "error", err, "for", ejectTime)
+		case transport.ReasonDraining:
+			in.left()
 		case transport.ReasonCanceled:
 			if ctx.Err() != nil {
 				return fromTransport(te, in)
@@ -354,6 +356,9 @@ func (o *outgoing) broken(ctx context.Context, e *balance.Endpoint[*instance], e
 		}
 	} else {
 		e.End(start.UnixNano(), now.UnixNano(), !te.NotProcessed)
+	}
+	if te.Reason == transport.ReasonDraining {
+		e.Value().left()
 	}
 	mapped := fromTransport(te, e.Value())
 	mapped.Attempt = o.attempts

@@ -1,6 +1,8 @@
 package link_test
 
 import (
+	"fmt"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,7 +12,18 @@ import (
 	"github.com/linkmesh/link/linktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain checks for leaked goroutines. The binary also serves as the other
+// process of a test.
+func TestMain(m *testing.M) {
+	if os.Getenv(tracedChild) != "" {
+		if err := serveTraced(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // inMesh runs f on a mesh in virtual time.
 func inMesh(t *testing.T, f func(t *testing.T, mesh *linktest.Mesh), opts ...linktest.Option) {

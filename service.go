@@ -21,6 +21,10 @@ const (
 	// ejectTime is how long an instance with a wrong identity is not tried: such a
 	// registration is an attack or a grave mistake, and mends itself seldom.
 	ejectTime = 5 * time.Minute
+	// leaveTime is how long an instance that drains is not tried: long enough for
+	// the registry to say so too. Dialing it again meets a closed socket, which
+	// takes Limits.DialTimeout to notice.
+	leaveTime = 30 * time.Second
 	// holdTime is how long instances that vanish in numbers are kept while their
 	// connections answer: the registry is more likely ill than they are.
 	holdTime = 30 * time.Second
@@ -54,6 +58,7 @@ type instance struct {
 
 	peer    *transport.Peer
 	ejected atomic.Int64 // UnixNano until which it is not tried
+	leaving atomic.Int64 // the same, because it said that it drains
 	missing time.Time    // since when the registry does not show it
 }
 
@@ -169,6 +174,7 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 		} else if known.Status != in.Status || known.Weight != in.Weight {
 			next := &instance{Instance: in, peer: known.peer}
 			next.ejected.Store(known.ejected.Load())
+			next.leaving.Store(known.leaving.Load())
 			known = next
 		}
 		known.missing = time.Time{}
@@ -254,3 +260,17 @@ func (s *service) none() error {
 	}
 	return Errorf(Unavailable, "none of the %d instances of service %q in %s takes calls: %s", total, s.name, where, fmt.Sprintf("%d drain", draining))
 }
+
+// shunned returns why the instance must not be tried at now, or nil.
+func (in *instance) shunned(now int64) error {
+	if now < in.leaving.Load() {
+		return Errorf(Unavailable, "%s at %s drains", in.ID, in.Addr)
+	}
+	if now < in.ejected.Load() {
+		return Errorf(Unavailable, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime)
+	}
+	return nil
+}
+
+// left notes that the instance said that it drains.
+func (in *instance) left() { in.leaving.Store(time.Now().Add(leaveTime).UnixNano()) }

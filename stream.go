@@ -86,8 +86,8 @@ func (n *Node) openTerminal(ctx context.Context, op *Operation) error {
 			break
 		}
 		in := e.Value()
-		if nowNano() < in.ejected.Load() {
-			o.skip(e, Errorf(Unavailable, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime))
+		if err := in.shunned(nowNano()); err != nil {
+			o.skip(e, err)
 			continue
 		}
 		session, err := in.peer.Session(ctx, wire.ClassBulk)
