@@ -29,7 +29,8 @@ type outgoing struct {
 	size     int          // of the message in it
 	span     tracing.ClientSpan
 	attempts int
-	redials  int // times a connection ended before the call left
+	retry    bool // the attempt before may have run, and another was allowed
+	redials  int  // times a connection ended before the call left
 	tried    balance.Tried[*instance]
 	last     error // of the attempt before
 }
@@ -204,6 +205,11 @@ func (o *outgoing) run(ctx context.Context) error {
 	s.budget.earn()
 	for range maxPicks {
 		e, ok := s.table.Pick(o.now.UnixNano(), &o.tried)
+		if !ok && o.retry { // nobody else is left: the same instance may do
+			o.retry = false
+			o.tried.Reset()
+			e, ok = s.table.Pick(o.now.UnixNano(), &o.tried)
+		}
 		if !ok {
 			break
 		}
@@ -394,7 +400,8 @@ func (o *outgoing) again(ctx context.Context, pause time.Duration) bool {
 			return false
 		}
 	}
-	return retryPause(ctx, o.attempts+1, o.deadline)
+	o.retry = retryPause(ctx, o.attempts+1, o.deadline)
+	return o.retry
 }
 
 // record fills in what the options asked for.
@@ -439,8 +446,15 @@ func fromTransport(err error, in *instance) *Error {
 	}
 	switch te.Reason { //nolint:exhaustive // the rest is Unavailable
 	case transport.ReasonCanceled:
-		if out.Code = CodeOf(te.Err); out.Code == Unknown {
+		if out.Code = CodeOf(te.Err); te.Err == nil || out.Code == Unknown {
 			out.Code = Canceled
+		}
+	case transport.ReasonReset:
+		switch te.Code { //nolint:exhaustive // the rest is Unavailable
+		case wire.CodeCanceled:
+			out.Code = Canceled
+		case wire.CodeDeadline:
+			out.Code = DeadlineExceeded
 		}
 	case transport.ReasonRejected, transport.ReasonIdentity:
 		out.Code = Unauthenticated

@@ -218,6 +218,8 @@ func (n *Node) socket() (*transport.Endpoint, error) {
 
 var errNodeClosed = &Error{Code: Unavailable, Message: "the node is closed"} //nolint:errname,gochecknoglobals // constant
 
+var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node ran already or is closed"} //nolint:errname,gochecknoglobals // constant
+
 func (n *Node) socketLocked() (*transport.Endpoint, error) {
 	if n.state == stateClosed {
 		return nil, errNodeClosed
@@ -277,7 +279,10 @@ func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 // canceled when the drain ended.
 func (n *Node) Run(ctx context.Context) error {
 	if err := n.start(ctx); err != nil {
-		return failed("run", errors.Join(err, n.Close()))
+		if !errors.Is(err, errRanBefore) {
+			err = errors.Join(err, n.Close())
+		}
+		return failed("run", err)
 	}
 	close(n.ready)
 	select {
@@ -301,11 +306,11 @@ func (n *Node) Run(ctx context.Context) error {
 func (n *Node) start(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.state != stateNew {
+		return errRanBefore
+	}
 	if n.cfg.Service == "" {
 		return Errorf(FailedPrecondition, "Config.Service is empty: a node without a service cannot be found, so it cannot run")
-	}
-	if n.state != stateNew {
-		return Errorf(FailedPrecondition, "the node ran already or is closed")
 	}
 	e, err := n.socketLocked()
 	if err != nil {

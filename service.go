@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,8 +49,9 @@ type service struct {
 	known    chan struct{} // closed after the first snapshot
 	source   string
 
-	mu        sync.Mutex // guards the field below
+	mu        sync.Mutex // guards the fields below
 	instances map[string]*instance
+	leftOut   map[string]bool // instances that may not be dialed, as the log was told
 }
 
 // instance is one instance of a service.
@@ -163,7 +165,12 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	seen := make(map[string]bool, len(snapshot.Instances))
+	leftOut := make(map[string]bool)
 	for _, in := range snapshot.Instances {
+		if !s.allowed(in) {
+			leftOut[in.ID] = true
+			continue
+		}
 		seen[in.ID] = true
 		known := s.instances[in.ID]
 		if known == nil || known.Addr != in.Addr {
@@ -180,6 +187,7 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 		known.missing = time.Time{}
 		s.instances[in.ID] = known
 	}
+	s.leftOut = leftOut
 	gone := 0
 	for id := range s.instances {
 		if !seen[id] {
@@ -201,6 +209,24 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 	}
 	s.table.Update(items)
 	return holding
+}
+
+// allowed reports whether an instance may be dialed: the development tier never
+// leaves this machine, whatever a registry says.
+func (s *service) allowed(in discovery.Instance) bool {
+	if s.node.identity.Tier() != security.TierDev {
+		return true
+	}
+	host, _, err := net.SplitHostPort(in.Addr)
+	if err == nil && loopback(host) {
+		return true
+	}
+	if s.leftOut[in.ID] {
+		return false // said before
+	}
+	s.node.cfg.Logger.Warn("link: instance left out: the development tier stays on this machine",
+		"service", s.name, "instance", in.ID, "addr", in.Addr, "fix", "set LINK_CLUSTER_SECRET")
+	return false
 }
 
 // hold decides about an instance that the registry no longer shows. One that

@@ -175,20 +175,31 @@ func (s *Stream) Context() context.Context { return s.ctx }
 // handler should come to an end, a caller should open a stream elsewhere.
 func (s *Stream) Draining() <-chan struct{} { return s.raw.Draining() }
 
+// error gives an error of the transport its code. What ended the stream counts
+// more than that it has ended.
 func (s *Stream) error(what string, err error) error {
+	op := what + " " + s.route.String()
+	if status := s.raw.Status(); s.client && status != nil && status.Code != 0 {
+		e := fromStatus(status, s.Peer().String())
+		e.Op = op
+		return e
+	}
 	if errors.Is(err, io.EOF) {
 		return io.EOF
 	}
 	var te *transport.Error
-	if errors.As(err, &te) {
-		if te.Reason == transport.ReasonCanceled && s.ctx.Err() != nil {
-			return &Error{Code: CodeOf(s.ctx.Err()), Op: what + " " + s.route.String(), Message: context.Cause(s.ctx).Error(), Peer: s.Peer().String(), Cause: context.Cause(s.ctx)}
-		}
-		e := fromTransport(te, &instance{})
-		e.Op, e.Peer = what+" "+s.route.String(), s.Peer().String()
-		return e
+	if !errors.As(err, &te) {
+		return failed(op, err)
 	}
-	return failed(what+" "+s.route.String(), err)
+	if cause := context.Cause(s.ctx); cause != nil && te.Reason == transport.ReasonCanceled {
+		end := s.raw.End()
+		if !errors.Is(cause, ErrFinished) || end == nil || errors.Is(end, io.EOF) || !errors.As(end, &te) {
+			return &Error{Code: CodeOf(s.ctx.Err()), Op: op, Message: cause.Error(), Peer: s.Peer().String(), Cause: cause}
+		}
+	}
+	e := fromTransport(te, &instance{})
+	e.Op, e.Peer = op, s.Peer().String()
+	return e
 }
 
 // Send sends one frame. A credited one waits for credit. It blocks until the
@@ -212,9 +223,6 @@ func (s *Stream) Send(f Frame) error {
 	if err == nil {
 		return nil
 	}
-	if status := s.raw.Status(); status != nil && status.Code != 0 {
-		return fromStatus(status, s.Peer().String())
-	}
 	return s.error("send on", err)
 }
 
@@ -224,17 +232,12 @@ func (s *Stream) Send(f Frame) error {
 // Errors: what the handler returned; Unavailable if the stream is lost;
 // Canceled and DeadlineExceeded.
 func (s *Stream) Recv() (Frame, error) {
-	f, err := s.raw.Recv(context.WithoutCancel(s.ctx))
+	f, err := s.raw.Recv(s.ctx)
 	if err == nil {
 		return Frame{Kind: FrameKind(f.Kind), Credited: f.Flags&wire.FlagCredited != 0, Body: f.Body}, nil
 	}
-	if status := s.raw.Status(); s.client && errors.Is(err, io.EOF) {
-		switch {
-		case status == nil:
-			return Frame{}, &Error{Code: Unavailable, Op: "receive on " + s.route.String(), Message: "the stream ended before its status", Peer: s.Peer().String()}
-		case status.Code != 0:
-			return Frame{}, fromStatus(status, s.Peer().String())
-		}
+	if s.client && errors.Is(err, io.EOF) && s.raw.Status() == nil {
+		return Frame{}, &Error{Code: Unavailable, Op: "receive on " + s.route.String(), Message: "the stream ended before its status", Peer: s.Peer().String()}
 	}
 	return Frame{}, s.error("receive on", err)
 }

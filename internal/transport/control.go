@@ -112,8 +112,8 @@ func (f *frameReader) streamType() (wire.StreamType, error) {
 // connection.
 func (s *Session) readControl(fr *frameReader) {
 	err := s.readControlFrames(fr)
-	if s.ended() {
-		return
+	if s.ended() || errors.As(err, new(*quic.ApplicationError)) || errors.As(err, new(*quic.IdleTimeoutError)) {
+		return // the connection ended first
 	}
 	reason := "CONTROL stream ended"
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -145,7 +145,10 @@ func (s *Session) streamError(err error, notProcessed bool) *Error {
 		return own
 	}
 	var se *quic.StreamError
-	if errors.As(err, &se) && se.Remote {
+	if errors.As(err, &se) && !se.Remote {
+		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, Code: wire.Code(se.ErrorCode), NotProcessed: notProcessed, Detail: "the stream was ended on this side"}
+	}
+	if se != nil {
 		code := wire.Code(se.ErrorCode)
 		e := &Error{Reason: ReasonReset, Peer: s.remoteAddr, Code: code, NotProcessed: notProcessed || code.NotProcessed(), Detail: code.String()}
 		switch code { //nolint:exhaustive // the rest is a plain reset

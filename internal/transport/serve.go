@@ -213,6 +213,9 @@ func (c *Call) serve(first bool) (again bool, err error) {
 // readMessage reads the DATA of the call. A message that is too large ends the
 // stream behind its STATUS, because its bytes are not read.
 func (c *Call) readMessage(route *Route) (*wire.Status, error) {
+	if c.single && route.Refuse != nil {
+		return route.Refuse, nil // whatever follows, message or frames of a pattern
+	}
 	limit := uint64(route.MaxMessage)
 	if limit == 0 {
 		limit = uint64(c.Session.endpoint.limits.MaxMessage)

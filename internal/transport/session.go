@@ -36,6 +36,7 @@ type Session struct {
 	bulk      chan struct{} // holds a token per large message being written
 
 	active atomic.Int64 // calls and streams in flight
+	credit atomic.Int64 // bytes of credit that our streams have given out
 	used   atomic.Int64 // UnixNano of the last use
 	heard  atomic.Int64 // UnixNano when the peer last answered anything
 	pinged atomic.Int64 // UnixNano of a PING without its PONG, or 0

@@ -54,17 +54,29 @@ func (s *Session) newStream(stream *quic.Stream) *Stream {
 	}
 }
 
-// maxGrant is how much credit a stream may have given out: all streams of a
-// connection together must not fill its window, so one gets a small part.
-const maxGrant = connWindow / 4 * 3 / 4
+// maxCredit is how much credit the streams of one connection may have given out
+// together: with more, streams that are not read could fill the connection's
+// window and stall the others.
+const maxCredit = connWindow / 4 * 3
 
-var errGrant = fmt.Errorf("credit of a stream is limited to %d bytes", maxGrant)
+var errCredit = fmt.Errorf("streams of one connection may grant %d bytes of credit together", maxCredit)
+
+// reserve counts credit that is given out, and release what is used or void.
+func (s *Session) reserve(bytes uint64) error {
+	if bytes > maxCredit || s.credit.Add(int64(bytes)) > maxCredit {
+		if bytes <= maxCredit {
+			s.credit.Add(-int64(bytes))
+		}
+		return &Error{Reason: ReasonLimit, Peer: s.remoteAddr, NotProcessed: true, Err: errCredit}
+	}
+	return nil
+}
 
 // Open opens a stream of its own for h. It waits for the peer to allow one, at
 // most until ctx ends. The stream outlives ctx.
 func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
-	if h.Credit.Bytes > maxGrant {
-		return nil, &Error{Reason: ReasonLimit, NotProcessed: true, Err: errGrant}
+	if err := s.reserve(h.Credit.Bytes); err != nil {
+		return nil, err
 	}
 	s.active.Add(1)
 	st, err := s.openStream(ctx, h)
@@ -72,6 +84,7 @@ func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 		err = s.lost(nil, false)
 	}
 	if err != nil {
+		s.credit.Add(-int64(h.Credit.Bytes))
 		s.release()
 		return nil, err
 	}
@@ -160,6 +173,8 @@ func (st *Stream) read() {
 		st.end = st.Session.streamError(err, false)
 	}
 	close(st.credited)
+	st.Session.credit.Add(-int64(st.granted.Bytes))
+	st.granted = wire.Credit{}
 	onEnd := st.onEnd
 	st.mu.Unlock()
 	st.wake()
@@ -227,6 +242,7 @@ func (st *Stream) enqueue(f Frame) error {
 		}
 		st.granted.Messages--
 		st.granted.Bytes -= size
+		st.Session.credit.Add(-int64(size))
 	} else {
 		l := &st.Session.endpoint.limits
 		if st.plain++; st.plain > l.PendingFrames {
@@ -253,7 +269,7 @@ func (st *Stream) addCredit(c wire.Credit) {
 // Recv returns the next frame. It waits for one until ctx ends. The error is
 // io.EOF after the peer's clean end.
 func (st *Stream) Recv(ctx context.Context) (Frame, error) {
-	for {
+	for canceled := false; ; {
 		st.mu.Lock()
 		if len(st.queue) > 0 {
 			f := st.queue[0]
@@ -274,10 +290,13 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 			st.wake() // for the next call
 			return Frame{}, end
 		}
+		if canceled {
+			return Frame{}, &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: context.Cause(ctx)}
+		}
 		select {
 		case <-st.arrived:
 		case <-ctx.Done():
-			return Frame{}, &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: context.Cause(ctx)}
+			canceled = true // the end of the stream may be what ended ctx
 		}
 	}
 }
@@ -289,12 +308,24 @@ func (st *Stream) Status() *wire.Status {
 	return st.status
 }
 
+// End returns why no more frames come: io.EOF after the peer's clean end, nil
+// while they may come.
+func (st *Stream) End() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.end
+}
+
 // Grant lets the peer send more credited frames. It does not block.
 func (st *Stream) Grant(c wire.Credit) error {
 	st.mu.Lock()
-	if st.granted.Bytes+c.Bytes > maxGrant {
+	if st.end != nil {
+		defer st.mu.Unlock()
+		return nil // nothing more comes
+	}
+	if err := st.Session.reserve(c.Bytes); err != nil {
 		st.mu.Unlock()
-		return &Error{Reason: ReasonLimit, Peer: st.Session.remoteAddr, Err: errGrant}
+		return err
 	}
 	st.granted.Messages += c.Messages
 	st.granted.Bytes += c.Bytes

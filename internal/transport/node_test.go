@@ -1,0 +1,277 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
+)
+
+// node is an endpoint under test with the handler that records what it sees.
+type node struct {
+	*Endpoint
+
+	t       *testing.T
+	w       *world
+	id      security.ID
+	source  security.Source
+	handler *recorder
+	log     *logBuffer
+	addr    string
+}
+
+type nodeOption func(c *Config)
+
+// speaking sets the version that the node speaks.
+func speaking(protocol string) nodeOption {
+	return func(c *Config) {
+		c.Protocol = protocol
+	}
+}
+
+// node returns an endpoint that listens as the service.
+func (w *world) node(service string, limits Limits, opts ...nodeOption) *node {
+	w.t.Helper()
+	n := w.quiet(service, limits, opts...)
+	if err := n.Listen(); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// quiet returns an endpoint that only dials.
+func (w *world) quiet(service string, limits Limits, opts ...nodeOption) *node {
+	w.t.Helper()
+	source := w.ca.Source(service)
+	n := &node{t: w.t, w: w, id: source.ID(), source: source, handler: newRecorder(), log: &logBuffer{}}
+	config := Config{
+		Conn:      w.socket(),
+		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(source, protocol) },
+		Identify:  identify,
+		Setup: func() (wire.Setup, []wire.RouteInfo) {
+			return setupOf(limits), []wire.RouteInfo{{Name: "echo", Level: 2}}
+		},
+		Handler: n.handler,
+		Limits:  limits,
+		Logger:  slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, opt := range opts {
+		opt(&config)
+	}
+	e, err := New(config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n.Endpoint, n.addr = e, e.Addr().String()
+	w.t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			w.t.Errorf("closing the endpoint of %s: %v", service, err)
+		}
+	})
+	return n
+}
+
+func identify(state tls.ConnectionState) (Identity, error) {
+	p, err := security.PeerFromState(state)
+	if err != nil {
+		return Identity{}, err
+	}
+	return Identity{Key: p.ID.String(), Peer: p.ID.String()}, nil
+}
+
+// peer returns the peer that reaches to.
+func (n *node) peer(to *node) *Peer { return n.peerAt(to.id, to.addr) }
+
+func (n *node) peerAt(id security.ID, addr string) *Peer {
+	p := n.Peer(id.String(), addr, func() *tls.Config { return security.ClientTLSFor(n.source, id, n.cfg.Protocol) })
+	n.t.Cleanup(p.Release)
+	return p
+}
+
+// connect returns a session to the node.
+func (n *node) connect(to *node) *Session {
+	n.t.Helper()
+	s, err := n.peer(to).Session(n.t.Context(), wire.ClassCalls)
+	if err != nil {
+		n.t.Fatalf("connecting: %v", err)
+	}
+	return s
+}
+
+// call makes a unary call with a deadline of 10 s and returns a copy of the
+// reply's message.
+func call(ctx context.Context, s *Session, route, message string) (string, wire.Status, error) {
+	return callWithin(ctx, s, 10*time.Second, route, message)
+}
+
+func callWithin(ctx context.Context, s *Session, timeout time.Duration, route, message string) (string, wire.Status, error) {
+	now := time.Now()
+	reply, err := s.Call(ctx, now, now.Add(timeout), &wire.Headers{Route: route}, data(message))
+	if err != nil {
+		return "", wire.Status{}, err
+	}
+	defer reply.Release()
+	return string(reply.Message), reply.Status, nil
+}
+
+// mustEcho makes an honest call, which must work.
+func mustEcho(t *testing.T, s *Session) {
+	t.Helper()
+	got, status, err := call(t.Context(), s, "echo", "honest")
+	if err != nil || status.Code != 0 || got != "honest" {
+		t.Fatalf("an honest call: %q, %+v, %v", got, status, err)
+	}
+}
+
+// data returns a DATA frame.
+func data(message string) []byte { return frame(wire.KindData, 0, message) }
+
+func frame(kind wire.Kind, flags wire.Flags, body string) []byte {
+	b := wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: kind, Flags: flags, Length: uint64(len(body))})
+	return append(b, body...)
+}
+
+// recorder is a handler with routes by name. It counts what runs.
+type recorder struct {
+	mu      sync.Mutex // guards the fields below
+	routes  map[string]Route
+	ran     map[string]int
+	running atomic.Int64
+	peak    atomic.Int64
+}
+
+type (
+	callFunc   func(c *Call)
+	streamFunc func(s *Stream)
+)
+
+func newRecorder() *recorder {
+	r := &recorder{routes: make(map[string]Route), ran: make(map[string]int)}
+	r.onCall("echo", echo)
+	r.onCall("wait", wait)
+	return r
+}
+
+func echo(c *Call) { answer(c, string(c.Message)) }
+
+func answer(c *Call, message string) {
+	c.Reply = append(c.Reply, data(message)...)
+	c.Reply = wire.AppendOK(c.Reply, c.StatusFlags())
+}
+
+// wait runs until the caller is gone, the deadline is over or the endpoint
+// cancels it, and answers with the cause.
+func wait(c *Call) {
+	timer := time.NewTimer(time.Until(c.Deadline))
+	defer timer.Stop()
+	cause := "deadline"
+	select {
+	case <-c.Canceled().Done():
+		cause = "canceled"
+	case <-c.Session.Handlers().Done():
+		cause = context.Cause(c.Session.Handlers()).Error()
+	case <-timer.C:
+	}
+	c.Reply = wire.AppendStatus(c.Reply, &wire.Status{Code: 1, Message: cause}, c.StatusFlags())
+}
+
+func (r *recorder) onCall(name string, f callFunc) { r.route(name, Route{Value: named{name, f}}) }
+
+func (r *recorder) onStream(name string, f streamFunc) {
+	r.route(name, Route{Value: named{name, f}, Stream: true})
+}
+
+// named is the value of a route.
+type named struct {
+	name string
+	f    any
+}
+
+func (r *recorder) route(name string, route Route) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.routes[name] = route
+}
+
+// count returns how many calls of a route its handler has seen.
+func (r *recorder) count(name string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ran[name]
+}
+
+// Find implements Handler.
+func (r *recorder) Find(h *wire.HeadersView) Route {
+	name := string(h.Route)
+	if h.Route == nil && h.RouteID == 0 {
+		name = "echo"
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if route, ok := r.routes[name]; ok {
+		return route
+	}
+	return Route{Refuse: &wire.Status{Code: 12, Message: "no route " + name}}
+}
+
+func (r *recorder) begin(name string) {
+	r.mu.Lock()
+	r.ran[name]++
+	r.mu.Unlock()
+	for n := r.running.Add(1); ; {
+		if peak := r.peak.Load(); n <= peak || r.peak.CompareAndSwap(peak, n) {
+			return
+		}
+	}
+}
+
+// ServeCall implements Handler.
+func (r *recorder) ServeCall(c *Call) {
+	route, _ := c.Route.(named) //nolint:errcheck // Find gives nothing else
+	r.begin(route.name)
+	defer r.running.Add(-1)
+	route.f.(callFunc)(c) //nolint:errcheck // as above
+}
+
+// ServeStream implements Handler.
+func (r *recorder) ServeStream(s *Stream) {
+	route, _ := s.Route.(named) //nolint:errcheck // as above
+	r.begin(route.name)
+	defer r.running.Add(-1)
+	route.f.(streamFunc)(s) //nolint:errcheck // as above
+}
+
+// logBuffer holds what an endpoint logs.
+type logBuffer struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) contains(words ...string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return containsAll(l.buf.String(), words...)
+}
+
+func containsAll(text string, words ...string) bool {
+	for _, word := range words {
+		if !strings.Contains(text, word) {
+			return false
+		}
+	}
+	return true
+}
