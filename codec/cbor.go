@@ -9,7 +9,7 @@ import (
 )
 
 // CBOR returns the CBOR codec with the default [Limits]. Build it once and
-// share it: every codec has its own buffer pool.
+// share it: every codec has its own buffer pool and its own plans for types.
 func CBOR() Codec {
 	c, err := NewCBOR(Limits{})
 	if err != nil {
@@ -44,12 +44,27 @@ type cborCodec struct {
 	// buffers holds empty *bytes.Buffer headers: the storage is always the
 	// caller's, so the pool retains no memory of large messages.
 	buffers sync.Pool
+	plans   plans
 }
 
 func (*cborCodec) Name() string { return nameCBOR }
 func (*cborCodec) ID() uint8    { return IDCBOR }
 
 func (c *cborCodec) Append(dst []byte, v any) ([]byte, error) {
+	if p, s := c.plans.of(v); p != nil {
+		return p.append(dst, s), nil
+	}
+	return c.libraryAppend(dst, v)
+}
+
+func (c *cborCodec) Decode(data []byte, v any) error {
+	if p, s := c.plans.of(v); p != nil && p.decode(data, s) {
+		return nil
+	}
+	return c.libraryDecode(data, v)
+}
+
+func (c *cborCodec) libraryAppend(dst []byte, v any) ([]byte, error) {
 	buf, ok := c.buffers.Get().(*bytes.Buffer)
 	if !ok {
 		buf = new(bytes.Buffer)
@@ -65,7 +80,7 @@ func (c *cborCodec) Append(dst []byte, v any) ([]byte, error) {
 	return out, nil
 }
 
-func (c *cborCodec) Decode(data []byte, v any) error {
+func (c *cborCodec) libraryDecode(data []byte, v any) error {
 	if err := c.dec.Unmarshal(data, v); err != nil {
 		return &Error{Codec: nameCBOR, Op: opDecode, Type: reflect.TypeOf(v), Err: err}
 	}

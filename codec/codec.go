@@ -51,8 +51,15 @@
 // With room in dst, Append of a pointer to a struct of plain fields allocates
 // nothing. Decode allocates what the destination's fields need and nothing else:
 // one allocation per non-empty string, byte slice, slice, map and pointer. Tests
-// hold both. A struct with two strings, an integer and a bool takes about 0.1 µs
-// to encode and 0.35 µs to decode (Xeon, Go 1.26).
+// hold both.
+//
+// The cheapest message is a pointer to a struct of at most 16 fields, each a
+// string, []byte, bool, integer or float, or a type made of one without methods
+// that encode it, and without options such as omitempty: it is written, and read
+// as Append wrote it, about two to four times as fast as others. With two
+// strings, an integer and a bool it takes about 0.04 µs to encode and 0.09 µs to
+// decode (Xeon, Go 1.26; go test -bench Plan ./codec). What is accepted and what
+// it means is the same for all.
 //
 // # Concurrency
 //
