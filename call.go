@@ -99,7 +99,7 @@ func (o *outgoing) giveBack() {
 }
 
 // callTerminal is the innermost handler of the client's middleware.
-func (n *Node) callTerminal(ctx context.Context, op *Operation) error {
+func (n *Node) callTerminal(ctx context.Context, _ *Operation) error {
 	o, ok := ctx.Value(outgoingKey{}).(*outgoing)
 	if !ok {
 		return Errorf(Internal, "client middleware called next with a context that is not derived from its own")
@@ -349,8 +349,8 @@ func (o *outgoing) setRoute(session *transport.Session) {
 
 // broken deals with an attempt that got no reply.
 func (o *outgoing) broken(ctx context.Context, e *balance.Endpoint[*instance], err error, start, now time.Time) (settled bool, _ error) {
-	var te *transport.Error
-	if !errors.As(err, &te) {
+	te, ok := errors.AsType[*transport.Error](err)
+	if !ok {
 		e.Abandon()
 		return true, err
 	}

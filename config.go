@@ -63,9 +63,9 @@ const (
 	clientService       = "client"
 )
 
-// resolved returns cfg with defaults in place of zero values, except for what
+// resolve returns cfg with defaults in place of zero values, except for what
 // needs I/O or the environment.
-func (cfg Config) resolved() (Config, error) {
+func resolve(cfg Config) (Config, error) {
 	if cfg.Namespace == "" {
 		cfg.Namespace = security.DefaultNamespace
 	}

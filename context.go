@@ -41,13 +41,6 @@ func (i *callInfo) readMetadata() Metadata {
 	return i.metadata
 }
 
-// release lets go of the buffer that the headers are in.
-func (i *callInfo) release() {
-	i.mu.Lock()
-	i.headers = nil
-	i.mu.Unlock()
-}
-
 type infoKey struct{}
 
 func infoOf(ctx context.Context) *callInfo {

@@ -14,13 +14,16 @@ type Detail struct {
 	Data []byte // its CBOR
 }
 
+// detailCodec encodes details, whatever codec the node speaks.
+var detailCodec = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps what it learns of types
+
 // WithDetails returns err, which must hold an [*Error] or a [Code], with
 // details that the peer can read by [DetailOf] and, if their types implement
 // error, by errors.As. An error says which detail has no CBOR encoding.
 func WithDetails(err error, details ...any) error {
 	e := failed("", err)
 	for _, d := range details {
-		data, cerr := codec.CBOR().Append(nil, d)
+		data, cerr := detailCodec.Append(nil, d)
 		if cerr != nil {
 			return errors.Join(err, cerr)
 		}
@@ -51,7 +54,7 @@ func (e *Error) detail(t reflect.Type, target any) bool {
 	name := detailName(t)
 	for _, d := range e.Details {
 		if d.Type == name {
-			return codec.CBOR().Decode(d.Data, target) == nil
+			return detailCodec.Decode(d.Data, target) == nil
 		}
 	}
 	return false

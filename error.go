@@ -62,11 +62,11 @@ func (e *Error) Unwrap() error { return e.Cause }
 // Is reports whether target is the code of e, or the context error that means
 // the same.
 func (e *Error) Is(target error) bool {
-	if c, ok := target.(Code); ok { //nolint:errorlint // Is compares one link of the chain
+	if c, ok := target.(Code); ok {
 		return c == e.Code
 	}
-	return e.Code == DeadlineExceeded && target == context.DeadlineExceeded || //nolint:errorlint // as above
-		e.Code == Canceled && target == context.Canceled //nolint:errorlint // as above
+	return e.Code == DeadlineExceeded && target == context.DeadlineExceeded ||
+		e.Code == Canceled && target == context.Canceled
 }
 
 // Errorf returns an error with a code and a message that the peer may read.
@@ -109,8 +109,7 @@ func CodeOf(err error) Code {
 // failed returns err as an *Error with the operation, for the public functions
 // of this package.
 func failed(op string, err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		out := *e
 		if out.Op == "" {
 			out.Op = op

@@ -209,7 +209,7 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 func (n *Node) encode(c *transport.Call, h *handler, response any) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // how a type encodes itself is the user's code too
-			err = n.panicked(h.route, p)
+			err = panicked(p)
 		}
 	}()
 	if hint := int(h.sizes.Load()); cap(c.Reply) < hint {
@@ -234,7 +234,7 @@ func replyLimit(n *Node, s *transport.Session) int {
 func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			response, err = nil, n.panicked(h.route, p)
+			response, err = nil, panicked(p)
 		}
 	}()
 	if c.Headers.Timeout == 0 {
@@ -293,7 +293,7 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
 
-func (n *Node) panicked(r Route, value any) error { return &panicError{value, debug.Stack()} }
+func panicked(value any) error { return &panicError{value, debug.Stack()} }
 
 // statusOn is status, except that what failed because this node canceled its
 // handlers is Unavailable: the caller canceled nothing, and others may serve it.

@@ -57,6 +57,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -113,7 +114,7 @@ const (
 //
 //nolint:contextcheck,nolintlint // for callers: a node outlives the context of its maker; Close ends it
 func New(cfg Config) (*Node, error) {
-	cfg, err := cfg.resolved()
+	cfg, err := resolve(cfg)
 	if err != nil {
 		return nil, failed("link.New", err)
 	}
@@ -183,8 +184,8 @@ func (n *Node) own(v any) {
 
 func (n *Node) closeOwned() error {
 	var errs []error
-	for i := len(n.owned) - 1; i >= 0; i-- {
-		errs = append(errs, n.owned[i].Close())
+	for _, c := range slices.Backward(n.owned) {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -216,9 +217,9 @@ func (n *Node) socket() (*transport.Endpoint, error) {
 	return n.socketLocked()
 }
 
-var errNodeClosed = &Error{Code: Unavailable, Message: "the node is closed"} //nolint:errname,gochecknoglobals // constant
+var errNodeClosed = &Error{Code: Unavailable, Message: "the node is closed"} //nolint:gochecknoglobals // constant
 
-var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node ran already or is closed"} //nolint:errname,gochecknoglobals // constant
+var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node ran already or is closed"} //nolint:gochecknoglobals // constant
 
 func (n *Node) socketLocked() (*transport.Endpoint, error) {
 	if n.state == stateClosed {

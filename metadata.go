@@ -42,19 +42,18 @@ func (m Metadata) find(key string) (int, bool) {
 	})
 }
 
-// set replaces or adds a pair.
-func (m *Metadata) set(key, value string) {
+// with returns m with a pair replaced or added; m must not be used afterwards.
+func (m Metadata) with(key, value string) Metadata {
 	i, ok := m.find(key)
-	if ok {
-		m.pairs[i].Value = value
-		return
+	if !ok {
+		m.pairs = append(m.pairs, wire.Pair{})
+		copy(m.pairs[i+1:], m.pairs[i:])
 	}
-	m.pairs = append(m.pairs, wire.Pair{})
-	copy(m.pairs[i+1:], m.pairs[i:])
 	m.pairs[i] = wire.Pair{Key: key, Value: value}
+	return m
 }
 
-func (m *Metadata) validate() error {
+func (m Metadata) validate() error {
 	for _, p := range m.pairs {
 		if p.Key == "" || len(p.Key) >= 5 && p.Key[:5] == "link-" {
 			return Errorf(InvalidArgument, "metadata key %q is empty or reserved", p.Key)
@@ -85,8 +84,7 @@ func SetReplyMeta(ctx context.Context, key, value string) bool {
 	if info == nil {
 		return false
 	}
-	next := Metadata{slices.Clone(info.reply.pairs)}
-	next.set(key, value)
+	next := Metadata{slices.Clone(info.reply.pairs)}.with(key, value)
 	if next.validate() != nil {
 		return false
 	}

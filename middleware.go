@@ -1,6 +1,9 @@
 package link
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Operation is one unary call or one stream, as middleware sees it.
 type Operation struct {
@@ -15,7 +18,7 @@ type Operation struct {
 
 // SetMeta adds a pair to the metadata that a client sends. It has no effect
 // once next was called.
-func (o *Operation) SetMeta(key, value string) { o.Metadata.set(key, value) }
+func (o *Operation) SetMeta(key, value string) { o.Metadata = o.Metadata.with(key, value) }
 
 // Handler runs one operation to its end.
 type Handler func(ctx context.Context, op *Operation) error
@@ -27,8 +30,8 @@ type Handler func(ctx context.Context, op *Operation) error
 type Middleware func(next Handler) Handler
 
 func chain(list []Middleware, last Handler) Handler {
-	for i := len(list) - 1; i >= 0; i-- {
-		last = list[i](last)
+	for _, m := range slices.Backward(list) {
+		last = m(last)
 	}
 	return last
 }

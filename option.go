@@ -23,7 +23,7 @@ type handleConfig struct {
 
 type metaOption struct{ key, value string }
 
-func (o metaOption) applyCall(c *callConfig) { c.metadata.set(o.key, o.value) }
+func (o metaOption) applyCall(c *callConfig) { c.metadata = c.metadata.with(o.key, o.value) }
 
 // Meta sends a pair of metadata with the call. Of two with the same key the
 // last counts. The handler reads it with [MetadataOf].

@@ -47,7 +47,6 @@ type service struct {
 	budget   retryBudget
 	sizes    sizeHint      // of requests
 	known    chan struct{} // closed after the first snapshot
-	source   string
 
 	mu        sync.Mutex // guards the fields below
 	instances map[string]*instance

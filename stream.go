@@ -61,7 +61,7 @@ func (n *Node) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, 
 }
 
 // openTerminal is the innermost handler of the client's middleware for streams.
-func (n *Node) openTerminal(ctx context.Context, op *Operation) error {
+func (n *Node) openTerminal(ctx context.Context, _ *Operation) error {
 	o, ok := ctx.Value(outgoingKey{}).(*outgoing)
 	if !ok {
 		return Errorf(Internal, "client middleware called next with a context that is not derived from its own")
@@ -152,7 +152,7 @@ func (d *dispatcher) ServeStream(raw *transport.Stream) {
 func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = n.panicked(h.route, p)
+			err = panicked(p)
 		}
 	}()
 	ctx, span := n.cfg.Tracer.StartServer(ctx, h.route.String(), carrierOf(st.raw.Headers.Trace), verifiedOf(st.raw.Session).peer.ID.Service())

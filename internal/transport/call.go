@@ -6,8 +6,9 @@ import (
 	"io"
 	"time"
 
-	"github.com/linkmesh/link/internal/wire"
 	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // Reply is the answer to a unary call. Message aliases a buffer of the call:
@@ -71,7 +72,7 @@ func (s *Session) callOnce(ctx context.Context, now, deadline time.Time, h *wire
 	stream, err := s.conn.OpenStreamSync(open)
 	cancel()
 	if err != nil {
-		if ctx.Err() != nil || open.Err() == context.DeadlineExceeded { //nolint:errorlint // Err returns the sentinel itself
+		if ctx.Err() != nil || open.Err() == context.DeadlineExceeded {
 			return Reply{}, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: context.Cause(open)}
 		}
 		return Reply{}, s.streamError(err, true)
@@ -196,7 +197,7 @@ func (l *lease) read() (Reply, error) {
 		h, err := l.fr.next()
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				err = net0Err
+				err = errNoStatus
 			}
 			return Reply{}, err
 		}

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/linkmesh/link/internal/wire"
 	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // controlWriter writes our CONTROL stream. It never blocks: a peer that does
@@ -116,7 +117,7 @@ func (s *Session) readControl(fr *frameReader) {
 		return // the connection ended first
 	}
 	reason := "CONTROL stream ended"
-	if err != nil && !errors.Is(err, io.EOF) {
+	if !errors.Is(err, io.EOF) {
 		reason = err.Error()
 	}
 	s.endpoint.log.Warn("link: closing connection: "+reason, "peer", s.remoteAddr)

@@ -8,8 +8,9 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/linkmesh/link/internal/wire"
 	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // quicConfig is what both sides share. The sum of the credit that streams are

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/linkmesh/link/internal/wire"
 	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // Reason is a closed set of reasons why something failed, for code to act on.
@@ -82,8 +83,7 @@ func dialError(peer, protocol string, err error) *Error {
 	if own := (*Error)(nil); errors.As(err, &own) {
 		return own
 	}
-	var app *quic.ApplicationError
-	if errors.As(err, &app) && app.Remote {
+	if app, ok := errors.AsType[*quic.ApplicationError](err); ok && app.Remote {
 		e.Code, e.Err = wire.Code(app.ErrorCode), nil
 		e.Detail = app.ErrorMessage
 		switch e.Code { //nolint:exhaustive // the other codes say no more than that the peer refused
@@ -123,7 +123,7 @@ func dialError(peer, protocol string, err error) *Error {
 
 // lost describes the end of a connection under a running operation.
 func (s *Session) lost(err error, notProcessed bool) *Error {
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, net0Err) {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, errNoStatus) {
 		err = context.Cause(s.conn.Context())
 	}
 	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Err: err}
@@ -137,7 +137,7 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 	return e
 }
 
-var net0Err = errors.New("stream ended before its STATUS") //nolint:gochecknoglobals,errname // a sentinel of this file
+var errNoStatus = errors.New("stream ended before its STATUS")
 
 // streamError turns the error of a read or write on a stream into ours.
 func (s *Session) streamError(err error, notProcessed bool) *Error {

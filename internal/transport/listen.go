@@ -7,8 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/linkmesh/link/internal/wire"
 	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // Listen begins to accept connections. It returns at once.

@@ -6,8 +6,9 @@ import (
 	"io"
 	"time"
 
-	"github.com/linkmesh/link/internal/wire"
 	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // Handler serves what peers open. Its methods are called on many goroutines at

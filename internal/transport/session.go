@@ -7,9 +7,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/linkmesh/link/internal/lifecycle"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/quic-go/quic-go"
 )
 
 // Session is a connection on which both sides have received the other's SETUP.

@@ -8,8 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/linkmesh/link/internal/wire"
 	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // Stream carries the frames of one pattern both ways. Frames with

@@ -36,9 +36,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/linkmesh/link/internal/lifecycle"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/quic-go/quic-go"
 )
 
 // Config is what an [Endpoint] is made of.
