@@ -30,7 +30,10 @@ type outgoing struct {
 	span     tracing.ClientSpan
 	attempts int
 	retry    bool // the attempt before may have run, and another was allowed
-	redials  int  // times a connection ended before the call left
+	picks    int  // instances looked at
+	pending  []pending
+	waiting  [maxPending]pending // room for pending
+	redials  int                 // times a connection ended before the call left
 	tried    balance.Tried[*instance]
 	last     error // of the attempt before
 }
@@ -72,6 +75,7 @@ var outgoings = sync.Pool{New: func() any { return new(outgoing) }} //nolint:goc
 func (o *outgoing) init(r Route, in, out any, opts []CallOption) {
 	o.Route, o.Client, o.Request, o.Response = r, true, in, out
 	o.config.metadata.pairs = o.inline[:0]
+	o.pending = o.waiting[:0]
 	for _, opt := range opts {
 		opt.applyCall(&o.config)
 	}
@@ -203,49 +207,23 @@ func (o *outgoing) encode(n *Node) error {
 func (o *outgoing) run(ctx context.Context) error {
 	s := o.service
 	s.budget.earn()
-	for range maxPicks {
-		e, ok := s.table.Pick(o.now.UnixNano(), &o.tried)
-		if !ok && o.retry { // nobody else is left: the same instance may do
-			o.retry = false
-			o.tried.Reset()
-			e, ok = s.table.Pick(o.now.UnixNano(), &o.tried)
-		}
-		if !ok {
-			break
-		}
-		in := e.Value()
-		if err := in.shunned(o.now.UnixNano()); err != nil {
-			o.skip(e, err)
-			continue
-		}
-		session := in.peer.Live(o.class())
-		if session == nil {
-			var err error
-			session, err = in.peer.Session(ctx, o.class())
-			o.now = time.Now()
-			if err != nil {
-				if err := o.unreached(ctx, e, err); err != nil {
-					return err
-				}
-				continue
-			}
+	for {
+		e, session, err := o.next(ctx, o.class())
+		if err != nil {
+			return err
 		}
 		settled, err := o.attempt(ctx, e, session)
 		if settled {
 			return err
 		}
 		o.last, o.now = err, time.Now()
+		o.picks++
 	}
-	return o.nobody()
 }
 
 // maxRedials is how often one call tries an instance again whose connection
 // ended, of idleness or age, in the moment before the call left.
 const maxRedials = 2
-
-// maxPicks bounds how many instances one call tries, those included that never
-// saw it.
-const maxPicks = 32
 
 func (o *outgoing) class() wire.Class {
 	if o.size > transport.LeasedMessage {
@@ -254,49 +232,9 @@ func (o *outgoing) class() wire.Class {
 	return wire.ClassCalls
 }
 
-func (o *outgoing) skip(e *balance.Endpoint[*instance], err error) {
-	o.tried.Add(e)
-	o.last, o.now = err, time.Now()
-}
-
-// nobody is the error when every instance was tried or there is none.
-func (o *outgoing) nobody() error {
-	if o.last == nil {
-		return o.service.none()
-	}
-	err := failed("", o.last)
-	err.Attempt = o.attempts
-	return err
-}
-
-// unreached deals with an instance to which there is no connection: nothing was
-// sent, so another is tried. It returns an error if the call is over.
-func (o *outgoing) unreached(ctx context.Context, e *balance.Endpoint[*instance], err error) error {
-	in := e.Value()
-	var te *transport.Error
-	if errors.As(err, &te) {
-		switch te.Reason { //nolint:exhaustive // the others are the way of networks
-		case transport.ReasonIdentity:
-			in.ejected.Store(time.Now().Add(ejectTime).UnixNano())
-			o.service.node.cfg.Logger.Warn("link: instance presents a wrong identity, not tried for a while",
-				"service", o.service.name, "instance", in.ID, "addr", in.Addr, "error", err, "for", ejectTime)
-		case transport.ReasonDraining:
-			in.left()
-		case transport.ReasonCanceled:
-			if ctx.Err() != nil {
-				return fromTransport(te, in)
-			}
-		case transport.ReasonClosed:
-			return errNodeClosed
-		}
-	}
-	o.skip(e, fromTransport(err, in))
-	return nil
-}
-
 // attempt sends the call to one instance. It reports whether the call is
 // settled, by a reply or by an error that another attempt must not follow.
-func (o *outgoing) attempt(ctx context.Context, e *balance.Endpoint[*instance], session *transport.Session) (settled bool, err error) {
+func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.Session) (settled bool, err error) {
 	in := e.Value()
 	if limit := session.Remote().MaxMessage; uint64(o.size) > limit {
 		return true, Errorf(ResourceExhausted, "request of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of %s", o.size, limit, in.ID)
@@ -348,7 +286,7 @@ func (o *outgoing) setRoute(session *transport.Session) {
 }
 
 // broken deals with an attempt that got no reply.
-func (o *outgoing) broken(ctx context.Context, e *balance.Endpoint[*instance], err error, start, now time.Time) (settled bool, _ error) {
+func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, now time.Time) (settled bool, _ error) {
 	te, ok := errors.AsType[*transport.Error](err)
 	if !ok {
 		e.Abandon()

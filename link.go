@@ -217,9 +217,9 @@ func (n *Node) socket() (*transport.Endpoint, error) {
 	return n.socketLocked()
 }
 
-var errNodeClosed = &Error{Code: Unavailable, Message: "the node is closed"} //nolint:gochecknoglobals // constant
+var errNodeClosed = &Error{Code: Unavailable, Message: "the node is closed"}
 
-var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node ran already or is closed"} //nolint:gochecknoglobals // constant
+var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node ran already or is closed"}
 
 func (n *Node) socketLocked() (*transport.Endpoint, error) {
 	if n.state == stateClosed {

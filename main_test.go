@@ -1,8 +1,11 @@
 package link_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,3 +36,23 @@ func inMesh(t *testing.T, f func(t *testing.T, mesh *linktest.Mesh), opts ...lin
 
 // sleep lets virtual time pass.
 func sleep(d time.Duration) { <-time.After(d) }
+
+// logBuffer is a logger whose text a test can read.
+type logBuffer struct {
+	mu sync.Mutex // guards the field below
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }

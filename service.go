@@ -292,7 +292,7 @@ func (in *instance) shunned(now int64) error {
 		return Errorf(Unavailable, "%s at %s drains", in.ID, in.Addr)
 	}
 	if now < in.ejected.Load() {
-		return Errorf(Unavailable, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime)
+		return Errorf(Unauthenticated, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime)
 	}
 	return nil
 }

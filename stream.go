@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 
-	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -80,35 +79,25 @@ func (n *Node) openTerminal(ctx context.Context, _ *Operation) error {
 	} else {
 		o.headers.Timeout = wire.MaxVarint
 	}
-	for range maxPicks {
-		e, ok := o.service.table.Pick(nowNano(), &o.tried)
-		if !ok {
-			break
+	for {
+		e, session, err := o.next(ctx, wire.ClassBulk)
+		if err != nil {
+			return err
 		}
-		in := e.Value()
-		if err := in.shunned(nowNano()); err != nil {
-			o.skip(e, err)
-			continue
-		}
-		session, err := in.peer.Session(ctx, wire.ClassBulk)
-		if err == nil {
-			err = o.openOn(ctx, e, session)
-		}
-		if err == nil {
+		if err = o.openOn(ctx, e, session); err == nil {
 			return nil
 		}
-		var te *transport.Error
-		if errors.As(err, &te) && !te.NotProcessed {
-			return fromTransport(err, in)
+		if te, ok := errors.AsType[*transport.Error](err); ok && !te.NotProcessed {
+			return fromTransport(err, e.Value())
 		}
 		if err := o.unreached(ctx, e, err); err != nil {
 			return err
 		}
+		o.picks++
 	}
-	return o.nobody()
 }
 
-func (o *outgoing) openOn(ctx context.Context, e *balance.Endpoint[*instance], session *transport.Session) error {
+func (o *outgoing) openOn(ctx context.Context, e *endpoint, session *transport.Session) error {
 	o.setRoute(session)
 	raw, err := session.Open(ctx, &o.headers)
 	if err != nil {

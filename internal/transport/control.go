@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -12,26 +13,51 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// controlWriter writes our CONTROL stream. It never blocks: a peer that does
-// not read its CONTROL stream is disconnected.
+// controlQueue is how many bytes may wait on CONTROL for the peer to read.
+const controlQueue = 64 << 10
+
+// controlWriter writes our CONTROL stream. It never blocks: what the peer has no
+// room for waits, because messages may fill the connection for a while. A peer
+// that does not read its CONTROL stream is disconnected.
 type controlWriter struct {
-	mu     sync.Mutex // guards stream's writes
-	stream *quic.SendStream
-	broken func()
+	session *Session
+
+	mu      sync.Mutex // guards the fields below
+	stream  *quic.SendStream
+	queue   []byte // frames behind those that are being written
+	writing bool   // a goroutine writes
 }
 
-// send writes the frame that appendFrame appends.
-func (c *controlWriter) send(appendFrame func([]byte) []byte) {
-	b := appendFrame(nil)
+// send sends the frames that appendFrames appends.
+func (c *controlWriter) send(appendFrames func([]byte) []byte) {
 	c.mu.Lock()
 	if c.stream == nil { // SETUP will say it
 		c.mu.Unlock()
 		return
 	}
-	err := c.stream.TryWriteAll(b)
+	c.queue = appendFrames(c.queue)
+	full := len(c.queue) > controlQueue
+	if !c.writing && !full {
+		b := c.queue
+		c.queue, c.writing = nil, true
+		c.session.group.Go(func(context.Context) { c.write(b) })
+	}
 	c.mu.Unlock()
-	if errors.Is(err, quic.ErrWouldBlock) {
-		c.broken()
+	if full {
+		c.session.close(wire.CodeLimit, "CONTROL is not read")
+	}
+}
+
+// write writes b and what is queued meanwhile.
+func (c *controlWriter) write(b []byte) {
+	for len(b) > 0 {
+		if _, err := c.stream.Write(b); err != nil {
+			return // the connection ended, or the peer stopped reading: then CONTROL stays silent until it is full
+		}
+		c.mu.Lock()
+		b, c.queue = c.queue, nil
+		c.writing = len(b) > 0
+		c.mu.Unlock()
 	}
 }
 
@@ -49,11 +75,12 @@ func (s *Session) open(setup *wire.Setup, routes []wire.RouteInfo) error {
 		b = wire.AppendRoutes(b, &wire.Routes{First: first, Routes: routes[:n]})
 		routes, first = routes[n:], first+uint64(n)
 	}
-	s.control.mu.Lock()
-	defer s.control.mu.Unlock()
-	s.control.stream = stream
-	s.control.broken = func() { s.close(wire.CodeLimit, "CONTROL is not read") }
-	return stream.TryWriteAll(b)
+	c := &s.control
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session, c.stream, c.writing = s, stream, true
+	s.group.Go(func(context.Context) { c.write(b) })
+	return nil
 }
 
 // announceRoutes tells the peer of routes that were added after SETUP.
@@ -152,6 +179,10 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		setup, err := wire.ParseSetup(body)
 		if err != nil {
 			return err
+		}
+		if setup.Version != 1 {
+			s.close(wire.CodeIncompatible, fmt.Sprintf("SETUP of version %d, this node speaks version 1", setup.Version))
+			return &wire.SyntaxError{What: "SETUP", Reason: "unknown version"}
 		}
 		s.remote = setup
 		if setup.State == wire.StateDraining {

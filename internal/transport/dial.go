@@ -102,13 +102,15 @@ func (e *Endpoint) dial(ctx context.Context, addr string, class wire.Class, conf
 	s.group.Go(s.acceptUni)
 	select {
 	case <-s.setup:
-		if s.remote.Version != 1 {
-			s.close(wire.CodeIncompatible, "this node speaks version 1 of SETUP")
-			return nil, &Error{Reason: ReasonIncompatible, Peer: addr, NotProcessed: true, Detail: "unknown version of SETUP"}
+		if s.isDraining() { // it closes by itself
+			return nil, &Error{Reason: ReasonDraining, Peer: addr, NotProcessed: true}
 		}
 		s.touch(time.Now())
 		return s, nil
 	case <-conn.Context().Done():
+		if s.isDraining() { // as above
+			return nil, &Error{Reason: ReasonDraining, Peer: addr, NotProcessed: true}
+		}
 		return nil, dialError(addr, e.cfg.Protocol, context.Cause(conn.Context()))
 	case <-ctx.Done():
 		s.close(wire.CodeProtocol, "no SETUP in time")

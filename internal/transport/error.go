@@ -73,6 +73,7 @@ func (e *Error) Unwrap() error { return e.Err }
 const (
 	alertCertificateFirst = 42 // bad_certificate, RFC 8446 section 6
 	alertCertificateLast  = 51 // decrypt_error; 42 to 46, 48, 49 and 51 all judge the certificate
+	alertHandshakeFailure = 40 // a server without a certificate
 	alertNoProtocol       = 120
 	alertCertRequired     = 116
 )
@@ -83,7 +84,23 @@ func dialError(peer, protocol string, err error) *Error {
 	if own := (*Error)(nil); errors.As(err, &own) {
 		return own
 	}
-	if app, ok := errors.AsType[*quic.ApplicationError](err); ok && app.Remote {
+	if errors.Is(err, ErrClosed) {
+		e.Reason = ReasonClosed
+		return e
+	}
+	app, ok := errors.AsType[*quic.ApplicationError](err)
+	if ok && !app.Remote { // we closed, mostly because of what the peer sent
+		switch e.Code = wire.Code(app.ErrorCode); e.Code { //nolint:exhaustive // nothing else is a fault of the peer's
+		case wire.CodeIncompatible:
+			e.Reason = ReasonIncompatible
+		case wire.CodeProtocol, wire.CodeLimit:
+			e.Reason = ReasonProtocol
+		case wire.CodeGoingAway:
+			e.Reason = ReasonClosed
+		}
+		return e
+	}
+	if ok {
 		e.Code, e.Err = wire.Code(app.ErrorCode), nil
 		e.Detail = app.ErrorMessage
 		switch e.Code { //nolint:exhaustive // the other codes say no more than that the peer refused
@@ -115,6 +132,9 @@ func dialError(peer, protocol string, err error) *Error {
 	case tp.Remote && (alert >= alertCertificateFirst && alert <= alertCertificateLast || alert == alertCertRequired):
 		e.Reason = ReasonRejected
 		e.Detail = "the peer did not accept this node's certificate: " + tls.AlertError(alert).Error()
+	case tp.Remote && alert == alertHandshakeFailure:
+		e.Reason = ReasonIdentity
+		e.Detail = "the peer has no certificate to show"
 	case !tp.Remote:
 		e.Reason = ReasonIdentity
 	}
@@ -124,7 +144,9 @@ func dialError(peer, protocol string, err error) *Error {
 // lost describes the end of a connection under a running operation.
 func (s *Session) lost(err error, notProcessed bool) *Error {
 	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, errNoStatus) {
-		err = context.Cause(s.conn.Context())
+		if cause := context.Cause(s.conn.Context()); cause != nil || err == nil {
+			err = cause
+		}
 	}
 	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Err: err}
 	var app *quic.ApplicationError

@@ -32,10 +32,10 @@ type world struct {
 }
 
 // inWorld runs test in a bubble of virtual time.
-func inWorld(t *testing.T, test func(w *world)) {
+func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		test(&world{t: t, ca: securitytest.NewCA(t, trustDomain), hosts: make(map[string]simnet.PacketReceiver)})
+		test(t, &world{t: t, ca: securitytest.NewCA(t, trustDomain), hosts: make(map[string]simnet.PacketReceiver)})
 	})
 }
 

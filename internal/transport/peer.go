@@ -84,17 +84,25 @@ func (p *Peer) Probe() {
 	}
 }
 
-// Session returns the connection of class, dialing it if there is none. One
-// dial serves all callers that wait; it goes on when they give up, for
-// Limits.DialTimeout at most. After a failed dial, callers get its error at
-// once until a jittered, growing time has passed. Every error says
-// NotProcessed.
+// Connect begins to dial the connection of class, if there is none, and returns
+// a channel that is closed when the dial has ended, well or not. One dial serves
+// all who ask; it takes Limits.DialTimeout at most. After a failed dial, the
+// error is that dial's until a jittered, growing time has passed. Every error
+// says NotProcessed.
+func (p *Peer) Connect(class wire.Class) (done <-chan struct{}, err error) {
+	d, err := p.start(&p.slots[class], class)
+	if err != nil {
+		return nil, err
+	}
+	return d.done, nil
+}
+
+// Session is Connect that waits, and returns the connection.
 func (p *Peer) Session(ctx context.Context, class wire.Class) (*Session, error) {
-	slot := &p.slots[class]
-	if s := slot.session.Load(); s != nil && s.usable() {
+	if s := p.Live(class); s != nil {
 		return s, nil
 	}
-	d, err := p.start(slot, class)
+	d, err := p.start(&p.slots[class], class)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+// placers is how many callers place orders while v1 drains.
+const placers = 32
+
+// drain takes v1 out of the mesh while it is used. A PlaceOrder is never sent
+// twice, so a call that v1 lost would fail.
+func drain(ctx context.Context, m *mesh) error {
+	if _, err := reqrep.Call(ctx, m.node, SetLoad, Load{Callers: placers, Place: true}); err != nil {
+		return err
+	}
+	if err := pause(ctx, 600*time.Millisecond); err != nil {
+		return err
+	}
+	before, err := m.count(ctx)
+	if err != nil {
+		return err
+	}
+	took, err := m.stop("orders v1")
+	if err != nil {
+		return err
+	}
+	if err := m.untilOnly(ctx, "v2"); err != nil {
+		return err
+	}
+	gone, err := m.count(ctx)
+	if err != nil {
+		return err
+	}
+	if err := pause(ctx, 600*time.Millisecond); err != nil {
+		return err
+	}
+	all, err := reqrep.Call(ctx, m.node, SetLoad, Load{}) // each caller ends after its call
+	if err != nil {
+		return err
+	}
+	m.answered = all.total()
+	during, after := gone.minus(before), all.minus(gone)
+
+	rows := [][]string{{"", "CALLS", "BY V1", "BY V2", "FAILED"}}
+	for _, phase := range []struct {
+		name string
+		Tally
+	}{{"before", before}, {"while v1 drains", during}, {"after", after}, {"in all", all}} {
+		rows = append(rows, []string{
+			phase.name, number(phase.total()), number(phase.Answered["v1"]), number(phase.Answered["v2"]), number(phase.Failed),
+		})
+	}
+	m.table(rows)
+	m.fact("v1 drained", fmt.Sprintf("in %d ms, exit status 0", took.Milliseconds()))
+	m.fact("slowest call", fmt.Sprintf("%d ms, of which the handler takes %d", all.Slowest.Milliseconds(), storing.Milliseconds()))
+	m.fact("found now", "v2 alone")
+	switch {
+	case all.Failed > 0:
+		return fmt.Errorf("%d calls failed, the first with: %s", all.Failed, all.Failure)
+	case before.Answered["v1"] == 0 || before.Answered["v2"] == 0:
+		return errors.New("the two versions did not share the calls before")
+	case after.Answered["v1"] > 0 || after.Answered["v2"] == 0:
+		return errors.New("v2 did not answer all calls afterwards")
+	}
+	return nil
+}
+
+// finish drains the gateway and v2, and compares what was placed with what was
+// answered.
+func finish(_ context.Context, m *mesh) error {
+	for _, name := range []string{"gateway", "orders v2"} {
+		took, err := m.stop(name)
+		if err != nil {
+			return err
+		}
+		m.fact(name+" drained", fmt.Sprintf("in %d ms, exit status 0", took.Milliseconds()))
+	}
+	m.fact("orders placed", fmt.Sprintf("%s, as v1 and v2 counted; %s answered, as the gateway counted", number(m.placed), number(m.answered)))
+	if m.placed != m.answered {
+		return errors.New("a call was lost or ran twice")
+	}
+	return nil
+}
+
+// untilOnly looks at the instances of orders until those of one version are left.
+func (m *mesh) untilOnly(ctx context.Context, version string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		instances, err := m.node.Instances(ctx, "orders")
+		if err != nil {
+			return err
+		}
+		if len(instances) == 1 && tags(instances[0]) == version {
+			return nil
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return fmt.Errorf("%d instances of orders are still found, want %s alone", len(instances), version)
+		}
+	}
+}
+
+// count asks the gateway what its callers got so far.
+func (m *mesh) count(ctx context.Context) (Tally, error) {
+	return reqrep.Call(ctx, m.node, Count, CountQuery{})
+}
+
+// total is the number of calls that were answered.
+func (t Tally) total() int {
+	n := 0
+	for _, answered := range t.Answered {
+		n += answered
+	}
+	return n
+}
+
+// minus is what came since an earlier tally.
+func (t Tally) minus(earlier Tally) Tally {
+	since := Tally{Answered: make(map[string]int), Failed: t.Failed - earlier.Failed}
+	for version, answered := range t.Answered {
+		since.Answered[version] = answered - earlier.Answered[version]
+	}
+	return since
+}

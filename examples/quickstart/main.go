@@ -1,0 +1,50 @@
+// Quickstart shows a small mesh at work: two versions of a service called
+// orders and a gateway that calls them, each a process and a link node of its
+// own, on this machine and with nothing configured.
+//
+//	go run ./examples/quickstart
+//
+// It prints what it sees and exits with status 0 only if all of it happened.
+//
+// Read orders.go first (the contract), then orders_service.go and gateway.go
+// (the services). The rest starts processes, checks and prints.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// link warns of what this machine could do better. Once is enough, so that the
+	// services log errors only.
+	level := slog.LevelWarn
+	if len(os.Args) > 1 {
+		level = slog.LevelError
+	}
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the quickstart itself, or with arguments one of its services.
+func run(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch {
+	case len(args) == 0:
+		return show(ctx)
+	case len(args) == 3 && args[0] == "orders":
+		return serveOrders(untilAlone(ctx), args[1], args[2])
+	case len(args) == 2 && args[0] == "gateway":
+		return serveGateway(untilAlone(ctx), args[1])
+	}
+	return errors.New("it takes no arguments; it starts its services itself")
+}

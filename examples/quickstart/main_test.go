@@ -1,0 +1,151 @@
+package main_test
+
+import (
+	"bytes"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// quickstart returns the built program, to be run in an environment of its own.
+func quickstart(t *testing.T) *exec.Cmd {
+	t.Helper()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "quickstart")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), program)
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_RUNTIME_DIR="+filepath.Join(dir, "run"))
+	if err := os.Mkdir(filepath.Join(dir, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// announced is the instances that the registry of cmd still holds.
+func announced(t *testing.T, cmd *exec.Cmd) []string {
+	t.Helper()
+	var files []string
+	root := filepath.Join(filepath.Dir(cmd.Path), "run")
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestQuickstartShowsWhatItPromises(t *testing.T) {
+	cmd := quickstart(t)
+	var report, warnings bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &report, &warnings
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s%s", err, report.String(), warnings.String())
+	}
+	for _, want := range []string{
+		`(?m)^   orders +v1 +127\.0\.0\.1:\d+ +orders-\w+$`,
+		`(?m)^   orders +v2 +127\.0\.0\.1:\d+ +orders-\w+$`,
+		`(?m)^   gateway +- +127\.0\.0\.1:\d+ +gateway-\w+$`,
+		`(?m)^   v1 +spiffe://dev\.link/ns/quickstart-\w+/svc/orders +TLS 1\.3 +X25519MLKEM768$`,
+		`(?m)^   v2 +spiffe://dev\.link/ns/quickstart-\w+/svc/orders +TLS 1\.3 +X25519MLKEM768$`,
+		`(?m)^ +1 +[\d,]+ +\S+ +0$`,
+		`(?m)^ +64 +[\d,]+ +\S+ +0$`,
+		`(?m)^   code +not found, by errors\.Is`,
+		`(?m)^   detail +order o-999 is unknown, the newest is o-1, by errors\.As`,
+		`(?m)^   before +[\d,]+ +[1-9][\d,]* +[1-9][\d,]* +0$`,
+		`(?m)^   after +[\d,]+ +0 +[1-9][\d,]* +0$`,
+		`(?m)^   v1 drained +in \d+ ms, exit status 0$`,
+		`(?m)^   gateway drained +in \d+ ms, exit status 0$`,
+		`(?m)^   orders v2 drained +in \d+ ms, exit status 0$`,
+		`(?m)^All 6 steps passed in`,
+	} {
+		if !regexp.MustCompile(want).MatchString(report.String()) {
+			t.Errorf("the report has no line like %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(report.String())
+	}
+	if files := announced(t, cmd); len(files) > 0 {
+		t.Errorf("still announced: %v", files)
+	}
+}
+
+func TestQuickstartSaysWhichStepFailed(t *testing.T) {
+	cmd := quickstart(t)
+	cmd.Env = append(cmd.Env, "GODEBUG=tlsmlkem=0") // nobody offers the hybrid key exchange
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("exit status %d, want 1, %v", cmd.ProcessState.ExitCode(), err)
+	}
+	if !strings.Contains(string(out), "quickstart: step 2 of 6 failed (Identity") {
+		t.Errorf("it does not say what failed:\n%s", out)
+	}
+	if files := announced(t, cmd); len(files) > 0 {
+		t.Errorf("still announced: %v", files)
+	}
+}
+
+// TestServicesEndWithTheQuickstart ends it in the middle. The services write to
+// the same standard error, so it ends when the last of them has ended.
+func TestServicesEndWithTheQuickstart(t *testing.T) {
+	for name, signal := range map[string]os.Signal{"interrupted": os.Interrupt, "killed": os.Kill} {
+		t.Run(name, func(t *testing.T) {
+			cmd := quickstart(t)
+			var warnings bytes.Buffer
+			cmd.Stderr = &warnings
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			report := readUntil(t, stdout, "3. Speed")
+			if files := announced(t, cmd); len(files) != 3 {
+				t.Errorf("announced are %v, want three services", files)
+			}
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			rest, err := io.ReadAll(stdout)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err == nil {
+				t.Errorf("it succeeded:\n%s%s", report, rest)
+			}
+			if files := announced(t, cmd); len(files) > 0 {
+				t.Errorf("still announced: %v\n%s", files, warnings.String())
+			}
+			if name == "interrupted" && !strings.Contains(warnings.String(), "step 3 of 6 failed (Speed") {
+				t.Errorf("it does not say what was interrupted: %s", warnings.String())
+			}
+		})
+	}
+}
+
+// readUntil reads until text has come.
+func readUntil(t *testing.T, r io.Reader, text string) string {
+	t.Helper()
+	var all strings.Builder
+	buf := make([]byte, 4096)
+	for !strings.Contains(all.String(), text) {
+		n, err := r.Read(buf)
+		all.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("%v before %q:\n%s", err, text, all.String())
+		}
+	}
+	return all.String()
+}

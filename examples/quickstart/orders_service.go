@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+// storing is how long an order takes to be placed, as if a database stored it.
+const storing = 5 * time.Millisecond
+
+// orders is one instance of the orders service.
+type orders struct {
+	version string
+	placed  atomic.Int64
+}
+
+// serveOrders runs an instance until ctx ends and has drained when it returns.
+func serveOrders(ctx context.Context, namespace, version string) error {
+	node, err := link.New(link.Config{Service: "orders", Namespace: namespace, Tags: []string{version}})
+	if err != nil {
+		return err
+	}
+	o := &orders{version: version}
+	reqrep.Handle(node, GetOrder, o.get)
+	reqrep.Handle(node, PlaceOrder, o.place)
+	if err := serve(ctx, node); err != nil {
+		return err
+	}
+	fmt.Println(placedLine, o.placed.Load())
+	return nil
+}
+
+func (o *orders) get(_ context.Context, q OrderQuery) (Order, error) {
+	const newest = "o-1"
+	if q.ID != newest {
+		return Order{}, link.WithDetails(
+			link.Errorf(link.NotFound, "there is no order %s", q.ID),
+			UnknownOrderError{ID: q.ID, Newest: newest})
+	}
+	return Order{ID: newest, Cents: 4200}, nil
+}
+
+func (o *orders) place(ctx context.Context, order NewOrder) (Order, error) {
+	select {
+	case <-time.After(storing):
+	case <-ctx.Done():
+		return Order{}, context.Cause(ctx)
+	}
+	return Order{ID: fmt.Sprintf("%s-%d", o.version, o.placed.Add(1)), Cents: order.Cents}, nil
+}

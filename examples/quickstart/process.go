@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/linkmesh/link"
+)
+
+// What a service tells the quickstart on its standard output.
+const (
+	readyLine  = "ready"
+	placedLine = "placed" // and how many orders, once it has drained
+)
+
+// patience is how long a process may take to drain before it is killed.
+const patience = 5 * time.Second
+
+// serve runs node until ctx ends, and says when it serves.
+func serve(ctx context.Context, node *link.Node) error {
+	ran := make(chan error, 1)
+	go func() { ran <- node.Run(ctx) }()
+	select {
+	case <-node.Ready():
+		fmt.Println(readyLine)
+		return <-ran
+	case err := <-ran:
+		return err
+	}
+}
+
+// untilAlone returns a context that ends with ctx and when the quickstart that
+// started this process is gone: it holds the other end of standard input.
+func untilAlone(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // any end is the end
+		cancel()
+	}()
+	return ctx
+}
+
+// process is a service that the quickstart started.
+type process struct {
+	name  string
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+// start starts this program again as the service that args say, and waits until
+// it serves. When ctx ends the process is told to stop, and killed if it does not.
+func start(ctx context.Context, args ...string) (*process, error) {
+	name := strings.Join(slices.Delete(slices.Clone(args), 1, 2), " ") // without the namespace
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // this program, with arguments of its own
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Cancel, cmd.WaitDelay = stdin.Close, patience
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	p := &process{name: name, cmd: cmd, lines: bufio.NewScanner(stdout)}
+	if !p.lines.Scan() || p.lines.Text() != readyLine {
+		return nil, errors.Join(fmt.Errorf("%s did not come up", name), p.lines.Err(), cmd.Wait())
+	}
+	return p, nil
+}
+
+// stop sends SIGTERM, as an orchestrator would, and waits for the process to
+// drain. It returns how many orders the process says it placed.
+func (p *process) stop() (placed int, err error) {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails if the process has ended, and Wait says how
+	for p.lines.Scan() {
+		if n, ok := strings.CutPrefix(p.lines.Text(), placedLine+" "); ok {
+			_, err = fmt.Sscan(n, &placed)
+		}
+	}
+	if err := errors.Join(err, p.lines.Err(), p.cmd.Wait()); err != nil {
+		return 0, fmt.Errorf("%s did not drain: %w", p.name, err)
+	}
+	return placed, nil
+}

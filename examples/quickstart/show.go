@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/linkmesh/link"
+)
+
+// limit is how long the quickstart may take. It takes about 4 s.
+const limit = time.Minute
+
+// mesh is what the steps share.
+type mesh struct {
+	report
+	namespace string
+	node      *link.Node // a client: it never runs, so nobody finds it
+	processes map[string]*process
+	placed    int // orders that processes say they placed
+	answered  int // orders whose callers got an answer
+}
+
+// show runs the quickstart.
+func show(ctx context.Context) error {
+	began := time.Now()
+	// What link reads from the environment: this is a demonstration of the
+	// defaults, all on loopback.
+	for _, name := range []string{"LINK_CLUSTER_SECRET", "LINK_PEERS", "KUBERNETES_SERVICE_HOST"} {
+		if err := os.Unsetenv(name); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %v", limit))
+	defer cancel()
+	namespace := "quickstart-" + rand.Text()[:6] // quickstarts of one machine do not meet
+	node, err := link.New(link.Config{Namespace: namespace})
+	if err != nil {
+		return err
+	}
+	m := &mesh{
+		report:    report{os.Stdout},
+		namespace: namespace,
+		node:      node,
+		processes: make(map[string]*process),
+	}
+	defer m.leave()
+	m.line("link quickstart: two versions of orders and a gateway, three processes, nothing configured")
+	steps := []struct {
+		title string
+		run   func(context.Context, *mesh) error
+	}{
+		{"Discovery: what a client sees that has just started", discover},
+		{"Identity: the gateway calls orders/get", identify},
+		{"Speed: calls of orders/get over mutual TLS, all on this machine", measure},
+		{"Errors: the gateway is asked for an order that does not exist", fail},
+		{"Drain: v1 gets SIGTERM while 32 callers place orders", drain},
+		{"Shutdown: the others drain too", finish},
+	}
+	for i, step := range steps {
+		m.line("\n%d. %s\n", i+1, step.title)
+		if err := step.run(ctx, m); err != nil {
+			if ctx.Err() != nil { // interrupted, or out of time: that is why
+				err = context.Cause(ctx)
+			}
+			return fmt.Errorf("step %d of %d failed (%s): %w", i+1, len(steps), step.title, err)
+		}
+	}
+	m.line("\nAll %d steps passed in %.1f s.", len(steps), time.Since(began).Seconds())
+	return nil
+}
+
+// stop drains a service.
+func (m *mesh) stop(name string) (time.Duration, error) {
+	told := time.Now()
+	p := m.processes[name]
+	delete(m.processes, name)
+	placed, err := p.stop()
+	m.placed += placed
+	return time.Since(told), err
+}
+
+// leave waits for what a failed step left running, so that nothing outlives
+// the quickstart.
+func (m *mesh) leave() {
+	for name := range m.processes {
+		_, _ = m.stop(name) // the step's error is the one that counts
+	}
+	_ = m.node.Close() // as above
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+// discover starts the services and looks for them as a client does.
+func discover(ctx context.Context, m *mesh) error {
+	for _, args := range [][]string{{"orders", m.namespace, "v1"}, {"orders", m.namespace, "v2"}, {"gateway", m.namespace}} {
+		p, err := start(ctx, args...)
+		if err != nil {
+			return err
+		}
+		m.processes[p.name] = p
+	}
+	rows := [][]string{{"SERVICE", "TAGS", "ADDRESS", "INSTANCE"}}
+	found := make(map[string]int)
+	for _, service := range []string{"orders", "gateway"} {
+		instances, err := m.node.Instances(ctx, service)
+		if err != nil {
+			return err
+		}
+		for _, in := range instances {
+			rows = append(rows, []string{in.Service, tags(in), in.Addr, in.ID})
+			found[in.Service+" "+tags(in)]++
+		}
+	}
+	m.table(rows)
+	if len(found) != 3 || found["orders v1"] != 1 || found["orders v2"] != 1 || found["gateway -"] != 1 {
+		return errors.New("found something else than one orders v1, one orders v2 and one gateway")
+	}
+	return nil
+}
+
+func tags(in discovery.Instance) string {
+	if len(in.Tags) == 0 {
+		return "-"
+	}
+	return version(link.Peer{Tags: in.Tags})
+}
+
+// identify lets the gateway call until both versions have answered.
+func identify(ctx context.Context, m *mesh) error {
+	const tries = 1000
+	answers := make(map[string]Answer)
+	for range tries {
+		a, err := reqrep.Call(ctx, m.node, LookUp, OrderQuery{ID: "o-1"})
+		if err != nil {
+			return err
+		}
+		if answers[a.Version] = a; len(answers) == 2 {
+			break
+		}
+	}
+	want := "spiffe://" + m.node.Identity().TrustDomain() + "/ns/" + m.namespace + "/svc/orders"
+	rows := [][]string{{"TAG", "IDENTITY PROVEN BY ITS CERTIFICATE", "TLS", "KEY EXCHANGE"}}
+	var err error
+	for _, version := range []string{"v1", "v2"} {
+		a, ok := answers[version]
+		if !ok {
+			return fmt.Errorf("%s answered none of %d calls", version, tries)
+		}
+		rows = append(rows, []string{a.Version, a.Identity, a.TLS, a.KeyExchange})
+		if a.Identity != want || a.TLS != "TLS 1.3" || a.KeyExchange != "X25519MLKEM768" {
+			err = fmt.Errorf("%s answered otherwise than as %s over TLS 1.3 with X25519MLKEM768", version, want)
+		}
+	}
+	m.table(rows)
+	return err
+}
+
+// measure counts the calls that one and many callers of the gateway make.
+func measure(ctx context.Context, m *mesh) error {
+	rows := [][]string{{"CALLERS", "CALLS/S", "TIME PER CALL", "FAILED"}}
+	for _, callers := range []int{1, 64} {
+		if _, err := reqrep.Call(ctx, m.node, SetLoad, Load{Callers: callers}); err != nil {
+			return err
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil { // connections and caches warm up
+			return err
+		}
+		began := time.Now()
+		before, err := m.count(ctx)
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx, 700*time.Millisecond); err != nil {
+			return err
+		}
+		after, err := m.count(ctx)
+		if err != nil {
+			return err
+		}
+		took := time.Since(began)
+		calls := after.minus(before).total()
+		if calls == 0 || after.Failed > 0 {
+			return fmt.Errorf("%d calls answered and %d failed: %s", calls, after.Failed, after.Failure)
+		}
+		each := took * time.Duration(callers) / time.Duration(calls)
+		rows = append(rows, []string{number(callers), number(int(float64(calls) / took.Seconds())), each.Round(time.Microsecond).String(), "0"})
+	}
+	m.table(rows)
+	_, err := reqrep.Call(ctx, m.node, SetLoad, Load{})
+	return err
+}
+
+// fail asks for what does not exist: the error passes orders, the gateway and
+// this process.
+func fail(ctx context.Context, m *mesh) error {
+	_, err := reqrep.Call(ctx, m.node, LookUp, OrderQuery{ID: "o-999"})
+	if !errors.Is(err, link.NotFound) {
+		return fmt.Errorf("got %w, want a link.NotFound", err)
+	}
+	var unknown UnknownOrderError
+	if !errors.As(err, &unknown) || unknown != (UnknownOrderError{ID: "o-999", Newest: "o-1"}) {
+		return fmt.Errorf("got the detail %w, want that o-999 is unknown and o-1 the newest", unknown)
+	}
+	m.fact("error", err.Error())
+	m.fact("code", link.CodeOf(err).String()+", by errors.Is(err, link.NotFound)")
+	m.fact("detail", unknown.Error()+", by errors.As(err, &unknown)")
+	return nil
+}
+
+// pause waits while others work.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

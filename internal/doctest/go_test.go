@@ -1,0 +1,94 @@
+package doctest_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/linkmesh/link/internal/doctest"
+)
+
+func TestProgramsInPagesCompile(t *testing.T) {
+	base, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	overlay := struct{ Replace map[string]string }{make(map[string]string)} // files that exist for one run of go build
+	args := []string{"build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", dir + string(filepath.Separator)}
+	for i, b := range blocks(t, "go") {
+		if !b.Program() {
+			continue
+		}
+		if strings.Contains(b.Text, "/internal/") {
+			t.Errorf("%s: imports what users cannot", b)
+		}
+		file := filepath.Join(dir, fmt.Sprintf("block%d.go", i))
+		if err := os.WriteFile(file, []byte("// "+b.String()+"\n\n"+b.Text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		pkg := fmt.Sprintf("docs/block%d", i)
+		overlay.Replace[filepath.Join(base, pkg, "block.go")] = file
+		args = append(args, "./"+pkg)
+	}
+	if len(overlay.Replace) == 0 {
+		t.Fatal("no page has a program; README.md should")
+	}
+	files, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), files, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+}
+
+func TestFragmentsInPagesAreTextOfTheModule(t *testing.T) {
+	var all strings.Builder
+	for _, text := range files(t, ".go") {
+		all.WriteString("\n" + doctest.Squeeze(text))
+	}
+	for _, b := range blocks(t, "go") {
+		if !b.Program() && !strings.Contains(all.String(), "\n"+doctest.Squeeze(b.Text)) {
+			t.Errorf("%s: no .go file holds this text:\n%s", b, b.Text)
+		}
+	}
+}
+
+// TestReadmeProgramIsTheExample holds the two together: one is seen first, the
+// other is run.
+func TestReadmeProgramIsTheExample(t *testing.T) {
+	all, err := doctest.Blocks("README.md", read(t, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := ""
+	for _, b := range all {
+		if b.Lang == "go" && b.Program() {
+			program = b.Text
+			break
+		}
+	}
+	example := read(t, "example_test.go")
+	example, _, ok := strings.Cut(example, "\t// Output:\n")
+	if !ok {
+		t.Fatal("example_test.go has no checked output")
+	}
+	example += "}\n"
+	example = strings.Replace(example, "package link_test", "package main", 1)
+	example = strings.Replace(example, "func Example()", "func main()", 1)
+	if diff := cmp.Diff(example, program); diff != "" {
+		t.Errorf("the program in README.md (+) is not the Example in example_test.go (-):\n%s", diff)
+	}
+}

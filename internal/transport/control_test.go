@@ -1,0 +1,231 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+func setupFrame() []byte { return wire.AppendSetup(nil, new(setupOf(Limits{}))) }
+
+// controlAttacks are what a peer must not do on CONTROL. attack runs with
+// SETUP sent and received by both sides, unless it opens CONTROL itself.
+var controlAttacks = []struct {
+	name   string
+	fresh  bool // no CONTROL stream was opened
+	attack func(r *raw)
+	want   wire.Code
+}{
+	{"second CONTROL stream", false, func(r *raw) { r.openUni(append(controlType(), setupFrame()...)) }, wire.CodeProtocol},
+	{"CONTROL ended", false, func(r *raw) { _ = r.control.Close() }, wire.CodeProtocol},
+	{"CONTROL reset", false, func(r *raw) { r.control.CancelWrite(0) }, wire.CodeProtocol},
+	{"SETUP twice", false, func(r *raw) { r.send(setupFrame()) }, wire.CodeProtocol},
+	{"PING before SETUP", true, func(r *raw) { r.open(append(controlType(), wire.AppendPing(nil, wire.KindPing, 1)...)) }, wire.CodeProtocol},
+	{"unknown frame before SETUP", true, func(r *raw) { r.open(append(controlType(), frame(0x9d, 0, "x")...)) }, wire.CodeProtocol},
+	{"oversized frame", false, func(r *raw) {
+		r.send(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindRoutes, Length: wire.MaxControl + 1}))
+	}, wire.CodeProtocol},
+	{"largest length", false, func(r *raw) {
+		r.send(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: 0x9d, Length: wire.MaxVarint}))
+	}, wire.CodeProtocol},
+	{"garbage", false, func(r *raw) { r.send(bytes.Repeat([]byte{0xff}, 64)) }, wire.CodeProtocol},
+	{"malformed ROUTES", false, func(r *raw) { r.send(frame(wire.KindRoutes, 0, "\xff")) }, wire.CodeProtocol},
+	{"malformed HEALTH", false, func(r *raw) { r.send(frame(wire.KindHealth, 0, "\xa1\x01\x20")) }, wire.CodeProtocol},
+	{"malformed GOAWAY", false, func(r *raw) { r.send(frame(wire.KindGoAway, 0, "\xa1")) }, wire.CodeProtocol},
+	{"malformed PING", false, func(r *raw) { r.send(frame(wire.KindPing, 0, "")) }, wire.CodeProtocol},
+	{"malformed SETUP", true, func(r *raw) { r.open(append(controlType(), frame(wire.KindSetup, wire.FlagCritical, "\xa0")...)) }, wire.CodeProtocol},
+	{"SETUP of an unknown version", true, func(r *raw) {
+		setup := setupOf(Limits{})
+		setup.Version = 2
+		r.open(wire.AppendSetup(controlType(), &setup))
+	}, wire.CodeIncompatible},
+	{"unknown critical frame", false, func(r *raw) { r.send(frame(0x9d, wire.FlagCritical, "x")) }, wire.CodeProtocol},
+	{"stream without a type", false, func(r *raw) { _ = r.openUni(nil).Close() }, wire.CodeProtocol},
+	{"frame that never ends", false, func(r *raw) { r.send(frame(wire.KindRoutes, 0, "0123456789")[:5]) }, wire.CodeProtocol},
+}
+
+func TestServerClosesOnControlAttack(t *testing.T) {
+	for _, test := range controlAttacks {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				server := w.node("orders", Limits{})
+				honest := w.quiet("web", Limits{}).connect(server)
+				var mallory *raw
+				if test.fresh {
+					mallory = w.rawClient("mallory", server)
+				} else {
+					mallory = w.client("mallory", server)
+				}
+				test.attack(mallory)
+				if code, reason := mallory.closed(); code != test.want || reason == "" {
+					t.Errorf("closed with %v %q, want %v and a reason", code, reason, test.want)
+				}
+				mustEcho(t, honest)
+			})
+		})
+	}
+}
+
+func TestClientClosesOnControlAttack(t *testing.T) {
+	for _, test := range controlAttacks {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				ended := make(chan error, 1)
+				server := w.rawServer("orders", func(r *raw) {
+					if !test.fresh {
+						r.open(append(controlType(), setupFrame()...))
+					}
+					test.attack(r)
+					<-r.conn.Context().Done()
+					ended <- context.Cause(r.conn.Context())
+				})
+				s, err := w.quiet("web", Limits{}).dial(server)
+				if test.fresh {
+					if e := mustFail(t, err, reasonOf(test.want)); !e.NotProcessed {
+						t.Errorf("%q does not say that nothing was processed", e)
+					}
+				} else if err == nil { // the attack may come before the end of the dial
+					<-s.Done()
+				}
+				app, ok := errors.AsType[*quic.ApplicationError](<-ended)
+				if !ok || wire.Code(app.ErrorCode) != test.want {
+					t.Errorf("closed with %v, want %v", app, test.want)
+				}
+			})
+		})
+	}
+}
+
+func reasonOf(code wire.Code) Reason {
+	if code == wire.CodeIncompatible {
+		return ReasonIncompatible
+	}
+	return ReasonProtocol
+}
+
+func TestUnknownControlFramesAreSkipped(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		r := w.client("web", server)
+		r.send(frame(0x9d, 0, "grease"))
+		r.send(frame(0x9d, 0, strings.Repeat("g", 10_000)))
+		r.send(frame(wire.KindHealth, 0xf8, "\xa1\x01\x18\x63")) // a state and flags that nobody knows
+		r.send(wire.AppendPing(nil, wire.KindPong, 12345))       // to no PING
+		r.send(wire.AppendPing(nil, wire.KindPing, 77))
+		if token, err := wire.ParsePing(r.await(wire.KindPong)); err != nil || token != 77 {
+			t.Errorf("PONG %d, %v; want that of the PING, 77", token, err)
+		}
+		r.mustEcho()
+	})
+}
+
+func TestUnknownStreamsAreIgnored(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		r := w.client("web", server)
+		for range 40 { // more than may be open at once, so they must be let go
+			s, err := r.conn.OpenUniStreamSync(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Write(append(wire.AppendVarint(nil, 0x9d), "grease"...)); err != nil {
+				t.Fatal(err)
+			}
+			<-s.Context().Done()
+			if _, err := s.Write([]byte("more")); !isReset(err, wire.CodeIgnored) {
+				t.Fatalf("writing on: %v, want STOP_SENDING(IGNORED)", err)
+			}
+		}
+		st := r.stream(append(wire.AppendVarint(nil, 0x9d), "grease"...))
+		st.mustReset(wire.CodeIgnored)
+		r.mustEcho()
+	})
+}
+
+func isReset(err error, code wire.Code) bool {
+	se, ok := errors.AsType[*quic.StreamError](err)
+	return ok && se.Remote && wire.Code(se.ErrorCode) == code
+}
+
+func TestClientIgnoresUnknownStreams(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.rawServer("orders", func(r *raw) {
+			r.openUni(append(wire.AppendVarint(nil, 0x9d), "grease"...))
+			serving(func(s *rawStream) {
+				if _, err := s.request(true); err == nil {
+					s.write(append(data("honest"), wire.AppendOK(nil, 0)...))
+				}
+			})(r)
+		})
+		s, err := w.quiet("web", Limits{}).dial(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEcho(t, s)
+	})
+}
+
+// A peer that does not read its CONTROL stream gets its PONGs queued, but not
+// without end.
+func TestPeerThatDoesNotReadControlIsDisconnected(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		honest := w.quiet("web", Limits{}).connect(server)
+		config := rawConfig()
+		config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 4<<10, 4<<10
+		r := w.rawClientWith("mallory", server, config)
+		r.open(append(controlType(), setupFrame()...))
+		pings := bytes.Repeat(wire.AppendPing(nil, wire.KindPing, 1), 1000)
+		for r.conn.Context().Err() == nil {
+			if _, err := r.control.Write(pings); err != nil {
+				break
+			}
+			pass(latency)
+		}
+		if code, reason := r.closed(); code != wire.CodeLimit || !strings.Contains(reason, "CONTROL") {
+			t.Errorf("closed with %v %q, want LIMIT about CONTROL", code, reason)
+		}
+		mustEcho(t, honest)
+	})
+}
+
+// CONTROL shares the window of the connection with messages: what is said on it
+// waits then, but harms nothing.
+func TestControlWaitsWhileTheConnectionIsFull(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		server.handler.onCall("big", func(c *Call) { answer(c, strings.Repeat("b", 100<<10)) })
+		config := rawConfig()
+		config.InitialConnectionReceiveWindow, config.MaxConnectionReceiveWindow = 64<<10, 64<<10
+		r := w.rawClientWith("web", server, config)
+		r.open(append(controlType(), setupFrame()...))
+		r.accept()
+		st := r.stream(callStream(wire.StreamCall, "big", 10*time.Second, ""))
+		pass(time.Second) // the reply fills the window
+		r.send(wire.AppendPing(nil, wire.KindPing, 5))
+		pass(time.Second)
+		got := st.reply()
+		if got.err != nil || len(got.message) != 100<<10 {
+			t.Fatalf("reply of %d bytes, %v", len(got.message), got.err)
+		}
+		if token, err := wire.ParsePing(r.await(wire.KindPong)); err != nil || token != 5 {
+			t.Errorf("PONG %d, %v; want 5", token, err)
+		}
+	})
+}
+
+func TestServerDrainsWhatItHearsFromClients(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		r := w.client("web", server)
+		r.send(wire.AppendGoAway(nil, &wire.GoAway{Reason: "bye"}))
+		r.mustEcho() // a client that drains may still call
+	})
+}

@@ -1,0 +1,300 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quic-go/quic-go/testutils/simnet"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+func sessions(e *Endpoint) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.sessions)
+}
+
+func TestManyCallersShareOneDial(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		p := client.peer(server)
+		if p.Live(wire.ClassCalls) != nil {
+			t.Error("there is a session before the first dial")
+		}
+		got := make([]*Session, 100)
+		var wg sync.WaitGroup
+		for i := range got {
+			wg.Go(func() {
+				s, err := p.Session(t.Context(), wire.ClassCalls)
+				if err != nil {
+					t.Errorf("caller %d: %v", i, err)
+				}
+				got[i] = s
+			})
+		}
+		wg.Wait()
+		for i, s := range got {
+			if s != got[0] {
+				t.Fatalf("caller %d has another session than caller 0", i)
+			}
+		}
+		settle()
+		if a, b := sessions(client.Endpoint), sessions(server.Endpoint); a != 1 || b != 1 {
+			t.Errorf("%d sessions here and %d there, want one", a, b)
+		}
+		if p.Live(wire.ClassCalls) != got[0] || p.Live(wire.ClassBulk) != nil {
+			t.Error("the live sessions are not the one that was dialed")
+		}
+		if bulk, err := p.Session(t.Context(), wire.ClassBulk); err != nil || bulk == got[0] {
+			t.Errorf("class bulk has the same connection, or none: %v", err)
+		}
+	})
+}
+
+func TestEqualPeersAreOne(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		a, b := client.peer(server), client.peer(server)
+		if a != b {
+			t.Error("the same identity at the same address is two peers")
+		}
+		if c := client.peerAt(w.ca.ID("billing"), server.addr); c == a {
+			t.Error("another identity at the same address is the same peer")
+		}
+	})
+}
+
+func TestReleasedPeerEndsWithItsIdleConnection(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{SessionIdle: time.Minute})
+		p := client.Peer("id", server.addr, client.peer(server).tls)
+		s, err := p.Session(t.Context(), wire.ClassCalls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Release()
+		client.mu.Lock()
+		_, kept := client.peers[p.key]
+		client.mu.Unlock()
+		if kept {
+			t.Error("the endpoint keeps a peer that nobody holds")
+		}
+		mustEcho(t, s)
+		pass(time.Minute + 3*time.Second)
+		if !s.ended() || sessions(client.Endpoint) != 0 || sessions(server.Endpoint) != 0 {
+			t.Error("the idle connection of a released peer lives on")
+		}
+	})
+}
+
+func TestFailedDialBacksOff(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		w.lose(func(simnet.Packet) bool { return true })
+		p := client.peer(server)
+		_, first := p.Session(t.Context(), wire.ClassCalls)
+		mustFail(t, first, ReasonUnreachable)
+		w.lose(nil)
+		start := time.Now()
+		_, second := p.Session(t.Context(), wire.ClassCalls)
+		if !errors.Is(second, first) || time.Since(start) != 0 {
+			t.Errorf("the next caller got %v after %v, want the same error at once", second, time.Since(start))
+		}
+		pass(backoffBase)
+		s, err := p.Session(t.Context(), wire.ClassCalls)
+		if err != nil {
+			t.Fatalf("after the backoff: %v", err)
+		}
+		mustEcho(t, s)
+	})
+}
+
+func TestBackoffGrowsToItsMaximum(t *testing.T) {
+	for n, most := 0, float64(backoffBase); n < 40; n, most = n+1, min(most*1.6, float64(backoffMax)) {
+		for range 100 {
+			if d := float64(backoff(n, backoffBase, backoffMax)); d < most/2-1 || d > most+1 {
+				t.Fatalf("backoff %d is %v, want between %v and %v", n, time.Duration(d), time.Duration(most/2), time.Duration(most))
+			}
+		}
+	}
+	if d := backoff(1<<30, backoffBase, backoffMax); d > backoffMax {
+		t.Errorf("after very many failures: %v", d)
+	}
+}
+
+func TestDialOutlivesItsCaller(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		p := client.peer(server)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("changed my mind")
+		go func() { pass(latency); cancel(why) }()
+		_, err := p.Session(ctx, wire.ClassCalls)
+		e := mustFail(t, err, ReasonCanceled)
+		if !errors.Is(e, why) || !e.NotProcessed {
+			t.Errorf("the error is %v (not processed: %t), want the cause", e, e.NotProcessed)
+		}
+		settle()
+		s := p.Live(wire.ClassCalls)
+		if s == nil {
+			t.Fatal("the dial ended with its caller")
+		}
+		mustEcho(t, s)
+	})
+}
+
+func TestDialAgainAfterTheConnectionEnded(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		s := client.connect(server)
+		s.close(wire.CodeIdle, "test")
+		_, _, err := call(t.Context(), s, "echo", "x")
+		if e := mustFail(t, err, ReasonLost); !e.NotProcessed {
+			t.Errorf("%q does not say that nothing was processed", e)
+		}
+		if next := client.connect(server); next == s {
+			t.Error("got the ended session again")
+		} else {
+			mustEcho(t, next)
+		}
+	})
+}
+
+func TestDialOfADrainingServer(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		server.draining.Store(true)
+		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+		if e := mustFail(t, err, ReasonDraining); !e.NotProcessed {
+			t.Errorf("%q does not say that nothing was processed", e)
+		}
+	})
+}
+
+func TestDialOfAClosedEndpoint(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		p := client.peer(server)
+		w.lose(from(server.addr))
+		result := make(chan error)
+		go func() {
+			_, err := p.Session(context.Background(), wire.ClassCalls)
+			result <- err
+		}()
+		synctest.Wait()
+		if err := client.Close(); err != nil {
+			t.Fatal(err)
+		}
+		mustFail(t, <-result, ReasonClosed)
+		_, err := p.Session(t.Context(), wire.ClassCalls)
+		mustFail(t, err, ReasonClosed)
+	})
+}
+
+func TestDeadServerIsNoticed(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		limits := Limits{PingAfter: 2 * time.Second, PingTimeout: 3 * time.Second}
+		server, client := w.node("orders", Limits{}), w.quiet("web", limits)
+		s := client.connect(server)
+		mustEcho(t, s)
+		start := time.Now()
+		go func() { pass(time.Second); w.lose(from(server.addr)) }()
+		_, _, err := callWithin(t.Context(), s, time.Minute, "wait", "")
+		if e := mustFail(t, err, ReasonLost); e.NotProcessed {
+			t.Errorf("%q says that nothing was processed, but the handler ran", e)
+		}
+		if took, most := time.Since(start), time.Second+limits.PingAfter+limits.PingTimeout+2*time.Second; took > most {
+			t.Errorf("noticed after %v, want %v at most", took, most)
+		}
+		w.lose(nil)
+		mustEcho(t, client.connect(server))
+	})
+}
+
+func TestSlowServerIsNotTakenForDead(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		s := client.connect(server)
+		_, status, err := callWithin(t.Context(), s, 50*time.Second, "wait", "")
+		if err == nil && status.Message == "deadline" {
+			return // the handler answered in time, just
+		}
+		e := mustFail(t, err, ReasonCanceled)
+		if !errors.Is(e, context.DeadlineExceeded) {
+			t.Errorf("a slow call ended with %v", e)
+		}
+		mustEcho(t, s)
+	})
+}
+
+func TestProbeFindsADeadServer(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		p := client.peer(server)
+		s := client.connect(server)
+		p.Probe()
+		pass(10 * time.Second)
+		if s.ended() {
+			t.Fatal("a server that answers was given up")
+		}
+		w.lose(from(server.addr))
+		p.Probe()
+		pass(5 * time.Second)
+		if !s.ended() {
+			t.Error("a dead server was not given up")
+		}
+	})
+}
+
+func TestUnusedSessionEnds(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{SessionIdle: time.Minute})
+		s := client.connect(server)
+		for range 4 {
+			pass(40 * time.Second)
+			mustEcho(t, s)
+		}
+		pass(62 * time.Second)
+		mustFail(t, callError(t, s), ReasonLost)
+		if code := closeCode(s); code != wire.CodeIdle {
+			t.Errorf("closed with %v, want IDLE", code)
+		}
+	})
+}
+
+func TestConnectionEndsAfterItsCertificate(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		expires := time.Now().Add(time.Hour)
+		expiring := func(c *Config) {
+			identify := c.Identify
+			c.Identify = func(state tlsState) (Identity, error) {
+				id, err := identify(state)
+				id.Expires = expires
+				return id, err
+			}
+		}
+		server, client := w.node("orders", Limits{}, expiring), w.quiet("web", Limits{SessionIdle: 2 * time.Hour}, expiring)
+		p := client.peer(server)
+		s := client.connect(server)
+		lasting := make(chan error, 1)
+		go func() {
+			_, _, err := callWithin(t.Context(), s, 2*time.Hour, "wait", "")
+			lasting <- err
+		}()
+		server.limits.MaxCallTime = 2 * time.Hour
+		pass(53 * time.Minute)
+		if p.Live(wire.ClassCalls) != s {
+			t.Fatal("the session was retired too early")
+		}
+		pass(8 * time.Minute)
+		if p.Live(wire.ClassCalls) != nil {
+			t.Error("new calls still go to a session whose certificate has expired")
+		}
+		mustFail(t, <-lasting, ReasonLost)
+	})
+}

@@ -1,0 +1,376 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
+)
+
+// raw is one side of a connection that speaks bytes: an attacker, or a peer of
+// another make.
+type raw struct {
+	t       *testing.T
+	conn    *quic.Conn
+	control *quic.SendStream
+	frames  *frames // of the other side's CONTROL stream
+	setup   wire.Setup
+}
+
+// rawConfig is generous to the other side, so that only its own limits act.
+func rawConfig() *quic.Config {
+	return &quic.Config{
+		EnableStreamResetPartialDelivery: true,
+		MaxIdleTimeout:                   time.Minute,
+		MaxIncomingStreams:               100,
+	}
+}
+
+// rawClient returns a connection to the node as the service, without SETUP.
+func (w *world) rawClient(service string, to *node) *raw {
+	w.t.Helper()
+	return w.rawClientWith(service, to, rawConfig())
+}
+
+func (w *world) rawClientWith(service string, to *node, config *quic.Config) *raw {
+	w.t.Helper()
+	conn, err := w.rawDial(service, to, config)
+	if err != nil {
+		w.t.Fatalf("dialing: %v", err)
+	}
+	return &raw{t: w.t, conn: conn}
+}
+
+func (w *world) rawDial(service string, to *node, config *quic.Config) (*quic.Conn, error) {
+	return w.rawDialTLS(security.ClientTLS(w.ca.Source(service), to.id), to, config)
+}
+
+func (w *world) rawDialTLS(conf *tls.Config, to *node, config *quic.Config) (*quic.Conn, error) {
+	tr := &quic.Transport{Conn: w.socket()}
+	w.t.Cleanup(func() { _ = tr.Close() }) // the bubble ends when its goroutines have
+	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	defer cancel()
+	return tr.Dial(ctx, to.Addr(), conf, config)
+}
+
+// client returns a connection that has exchanged SETUP.
+func (w *world) client(service string, to *node) *raw {
+	w.t.Helper()
+	r := w.rawClient(service, to)
+	r.open(wire.AppendSetup(controlType(), new(setupOf(Limits{}))))
+	r.accept()
+	return r
+}
+
+func controlType() []byte { return wire.AppendVarint(nil, uint64(wire.StreamControl)) }
+
+// open opens a CONTROL stream with these bytes.
+func (r *raw) open(b []byte) {
+	r.t.Helper()
+	r.control = r.openUni(b)
+}
+
+func (r *raw) openUni(b []byte) *quic.SendStream {
+	r.t.Helper()
+	s, err := r.conn.OpenUniStream()
+	if err != nil {
+		r.t.Fatalf("opening a unidirectional stream: %v", err)
+	}
+	if _, err := s.Write(b); err != nil {
+		r.t.Fatalf("writing a unidirectional stream: %v", err)
+	}
+	return s
+}
+
+// accept takes the other side's CONTROL stream and reads its SETUP.
+func (r *raw) accept() {
+	r.t.Helper()
+	s, err := r.conn.AcceptUniStream(r.t.Context())
+	if err != nil {
+		r.t.Fatalf("waiting for CONTROL: %v", err)
+	}
+	r.frames = &frames{src: s}
+	typ, err := r.frames.varint()
+	if err != nil || typ != uint64(wire.StreamControl) {
+		r.t.Fatalf("type of the first stream: %d, %v; want CONTROL", typ, err)
+	}
+	h, body, err := r.frames.next()
+	if err != nil || h.Kind != wire.KindSetup || h.Flags&wire.FlagCritical == 0 {
+		r.t.Fatalf("first frame on CONTROL: %+v, %v; want a critical SETUP", h, err)
+	}
+	if r.setup, err = wire.ParseSetup(body); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// send writes frames to our CONTROL stream.
+func (r *raw) send(b []byte) {
+	r.t.Helper()
+	if _, err := r.control.Write(b); err != nil {
+		r.t.Fatalf("writing to CONTROL: %v", err)
+	}
+}
+
+// await returns the next frame of a kind on the other side's CONTROL stream.
+func (r *raw) await(kind wire.Kind) []byte {
+	r.t.Helper()
+	for {
+		h, body, err := r.frames.next()
+		if err != nil {
+			r.t.Fatalf("waiting for a frame of kind %#x on CONTROL: %v", kind, err)
+		}
+		if h.Kind == kind {
+			return body
+		}
+	}
+}
+
+// closed waits for the end of the connection and returns its code and reason.
+func (r *raw) closed() (wire.Code, string) {
+	r.t.Helper()
+	select {
+	case <-r.conn.Context().Done():
+	case <-time.After(2 * time.Minute):
+		r.t.Fatal("the connection was not closed")
+	}
+	var app *quic.ApplicationError
+	if err := context.Cause(r.conn.Context()); !errors.As(err, &app) {
+		r.t.Fatalf("the connection ended with %v, not with an error code", err)
+	}
+	return wire.Code(app.ErrorCode), app.ErrorMessage
+}
+
+// stream opens a bidirectional stream with these bytes.
+func (r *raw) stream(b []byte) *rawStream {
+	r.t.Helper()
+	s, err := r.conn.OpenStreamSync(r.t.Context())
+	if err != nil {
+		r.t.Fatalf("opening a stream: %v", err)
+	}
+	st := &rawStream{t: r.t, Stream: s, frames: frames{src: s}}
+	st.write(b)
+	return st
+}
+
+// callStream returns what opens a stream of a type and a call on it.
+func callStream(typ wire.StreamType, route string, timeout time.Duration, message string) []byte {
+	return append(wire.AppendVarint(nil, uint64(typ)), callFrames(route, timeout, message)...)
+}
+
+func callFrames(route string, timeout time.Duration, message string) []byte {
+	return append(headers(route, timeout), data(message)...)
+}
+
+func headers(route string, timeout time.Duration) []byte {
+	return wire.AppendHeaders(nil, &wire.Headers{Route: route, Timeout: uint64(timeout.Microseconds())})
+}
+
+// mustEcho makes an honest call over the raw connection, which must work.
+func (r *raw) mustEcho() {
+	r.t.Helper()
+	st := r.stream(callStream(wire.StreamCall, "echo", time.Second, "honest"))
+	_ = st.Close() // a FIN; its error would show below
+	got := st.reply()
+	if got.err != nil || got.status.Code != 0 || got.message != "honest" {
+		r.t.Fatalf("an honest call: %+v", got)
+	}
+}
+
+// rawStream is a bidirectional stream of a raw connection.
+type rawStream struct {
+	*quic.Stream
+
+	t      *testing.T
+	frames frames
+}
+
+func (s *rawStream) write(b []byte) {
+	s.t.Helper()
+	if _, err := s.Write(b); err != nil {
+		s.t.Fatalf("writing to stream %d: %v", s.StreamID(), err)
+	}
+}
+
+// rawReply is what a server sent up to and with its STATUS.
+type rawReply struct {
+	message string
+	has     bool // there was DATA
+	status  wire.Status
+	last    bool
+	err     error
+}
+
+// reply reads [DATA] STATUS.
+func (s *rawStream) reply() (r rawReply) {
+	for {
+		h, body, err := s.frames.next()
+		switch {
+		case err != nil:
+			r.err = err
+			return r
+		case h.Kind == wire.KindData:
+			r.message, r.has = string(body), true
+		case h.Kind == wire.KindStatus:
+			r.status, r.err = wire.ParseStatus(body)
+			r.last = h.Flags&wire.FlagLast != 0
+			return r
+		}
+	}
+}
+
+// ended waits for the end of the other side of the stream: io.EOF or the code of
+// a reset.
+func (s *rawStream) ended() (code wire.Code, clean bool) {
+	s.t.Helper()
+	_ = s.SetReadDeadline(time.Now().Add(2 * time.Minute)) // never fails
+	for {
+		_, _, err := s.frames.next()
+		var reset *quic.StreamError
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return 0, true
+		case errors.As(err, &reset) && reset.Remote:
+			return wire.Code(reset.ErrorCode), false
+		default:
+			s.t.Fatalf("stream %d ended with %v, not with a reset", s.StreamID(), err)
+		}
+	}
+}
+
+// mustReset waits for a reset with the code.
+func (s *rawStream) mustReset(want wire.Code) {
+	s.t.Helper()
+	if code, clean := s.ended(); clean || code != want {
+		s.t.Errorf("stream %d: ended with %v (FIN: %t), want a reset with %v", s.StreamID(), code, clean, want)
+	}
+}
+
+// frames reads frames of any size, for tests.
+type frames struct {
+	src io.Reader
+	buf []byte
+}
+
+func (f *frames) more() error {
+	chunk := make([]byte, 4096)
+	n, err := f.src.Read(chunk)
+	f.buf = append(f.buf, chunk[:n]...)
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+func (f *frames) varint() (uint64, error) {
+	for {
+		v, n, err := wire.ParseVarint(f.buf)
+		if err == nil {
+			f.buf = f.buf[n:]
+			return v, nil
+		}
+		if err := f.more(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (f *frames) next() (wire.FrameHeader, []byte, error) {
+	for {
+		h, n, err := wire.ParseFrameHeader(f.buf)
+		if err == nil && uint64(len(f.buf)-n) >= h.Length {
+			body := f.buf[n : n+int(h.Length)]
+			f.buf = f.buf[n+int(h.Length):]
+			return h, body, nil
+		}
+		if err := f.more(); err != nil {
+			return wire.FrameHeader{}, nil, err
+		}
+	}
+}
+
+// rawServer accepts one connection after another and gives each to a script.
+type rawServer struct {
+	id   security.ID
+	addr net.Addr
+}
+
+// rawServer runs script for each connection, on a goroutine of its own.
+func (w *world) rawServer(service string, script func(r *raw)) *rawServer {
+	w.t.Helper()
+	source := w.ca.Source(service)
+	return w.rawServerTLS(source.ID(), security.ServerTLS(source), script)
+}
+
+func (w *world) rawServerTLS(id security.ID, conf *tls.Config, script func(r *raw)) *rawServer {
+	w.t.Helper()
+	tr := &quic.Transport{Conn: w.socket()}
+	l, err := tr.Listen(conf, rawConfig())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = tr.Close() }) // as in rawDialTLS
+	go func() {
+		for {
+			conn, err := l.Accept(context.Background())
+			if err != nil {
+				return
+			}
+			go script(&raw{t: w.t, conn: conn})
+		}
+	}()
+	return &rawServer{id: id, addr: tr.Conn.LocalAddr()}
+}
+
+// dial connects a node to the raw server.
+func (n *node) dial(s *rawServer) (*Session, error) {
+	return n.peerAt(s.id, s.addr.String()).Session(n.t.Context(), wire.ClassCalls)
+}
+
+// serving is a script that exchanges SETUP and gives each stream of the client's
+// to serve, on a goroutine of its own.
+func serving(serve func(s *rawStream)) func(r *raw) {
+	return func(r *raw) {
+		s, err := r.conn.OpenUniStream()
+		if err != nil {
+			return
+		}
+		r.control = s
+		if _, err := s.Write(wire.AppendSetup(controlType(), new(setupOf(Limits{})))); err != nil {
+			return
+		}
+		for {
+			st, err := r.conn.AcceptStream(context.Background())
+			if err != nil {
+				return
+			}
+			go serve(&rawStream{t: r.t, Stream: st, frames: frames{src: st}})
+		}
+	}
+}
+
+// request reads the type of the stream if it is fresh, HEADERS and DATA.
+func (s *rawStream) request(fresh bool) (message string, err error) {
+	if fresh {
+		if _, err := s.frames.varint(); err != nil {
+			return "", err
+		}
+	}
+	for {
+		h, body, err := s.frames.next()
+		if err != nil {
+			return "", err
+		}
+		if h.Kind == wire.KindData {
+			return string(body), nil
+		}
+	}
+}

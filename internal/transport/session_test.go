@@ -1,0 +1,209 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
+)
+
+// mustFail returns err as an Error with the reason.
+func mustFail(t *testing.T, err error, want Reason) *Error {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got %v (%T), want an Error with reason %v", err, err, want)
+	}
+	if e.Reason != want {
+		t.Fatalf("reason of %q is %v, want %v", e, e.Reason, want)
+	}
+	return e
+}
+
+func TestSessionKnowsWhatThePeerAnnounced(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{MaxMessage: 12345}), w.quiet("web", Limits{})
+		s := client.connect(server)
+		if got := s.Remote(); got.Instance != "i-1" || got.Epoch != 7 || got.MaxMessage != 12345 {
+			t.Errorf("SETUP of the peer: %+v", got)
+		}
+		if got, want := s.Peer(), server.id.String(); got != want {
+			t.Errorf("identity of the peer: %v, want %v", got, want)
+		}
+		settle()
+		if id, ok := s.Route(0, "echo"); !ok || id != 0 {
+			t.Errorf("route echo: %d, %t; want the number 0", id, ok)
+		}
+		if _, ok := s.Route(1, "echo"); ok {
+			t.Error("a topic echo was found, only a method is announced")
+		}
+		server.AnnounceRoutes(5, []wire.RouteInfo{{Kind: 1, Name: "placed"}})
+		settle()
+		if id, ok := s.Route(1, "placed"); !ok || id != 5 {
+			t.Errorf("route placed, announced later: %d, %t; want the number 5", id, ok)
+		}
+		mustEcho(t, s)
+	})
+}
+
+func TestDialWaitsForSetup(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		silent := w.rawServer("orders", func(*raw) {})
+		start := time.Now()
+		_, err := w.quiet("web", Limits{}).dial(silent)
+		e := mustFail(t, err, ReasonUnreachable)
+		if !errors.Is(err, errNoSetup) || !e.NotProcessed {
+			t.Errorf("the error is %v (not processed: %t), want one about SETUP", e, e.NotProcessed)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("gave up after %v, want 5 s at most", took)
+		}
+	})
+}
+
+func TestServerDropsAClientThatSendsNoSetup(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		mute := w.rawClient("mallory", server)
+		st := mute.stream(callStream(wire.StreamCall, "echo", time.Second, "too early"))
+		if code, reason := mute.closed(); code != wire.CodeProtocol || !strings.Contains(reason, "SETUP") {
+			t.Errorf("closed with %v %q, want PROTOCOL about SETUP", code, reason)
+		}
+		if got := st.reply(); got.err == nil {
+			t.Errorf("a call before SETUP was answered: %+v", got)
+		}
+		if n := server.handler.count("echo"); n != 0 {
+			t.Errorf("the handler ran %d times before SETUP", n)
+		}
+		mustEcho(t, w.quiet("web", Limits{}).connect(server))
+	})
+}
+
+func TestServerThatRejectsTheCertificateIsNoSuccess(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		client.source = w.ca.Source("web", securitytest.SignedBy(securitytest.NewCA(t, trustDomain)))
+		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+		e := mustFail(t, err, ReasonRejected)
+		if !e.NotProcessed || !strings.Contains(e.Error(), "certificate") {
+			t.Errorf("the error is %q (not processed: %t)", e, e.NotProcessed)
+		}
+		if n := server.handler.count("echo"); n != 0 {
+			t.Errorf("the handler ran %d times", n)
+		}
+	})
+}
+
+func TestClientRefusesAnotherIdentity(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, client := w.node("billing", Limits{}), w.quiet("web", Limits{})
+		_, err := client.peerAt(w.ca.ID("orders"), server.addr).Session(t.Context(), wire.ClassCalls)
+		if e := mustFail(t, err, ReasonIdentity); !e.NotProcessed {
+			t.Errorf("%q does not say that nothing was processed", e)
+		}
+	})
+}
+
+func TestNobodyThere(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		client := w.quiet("web", Limits{})
+		start := time.Now()
+		_, err := client.peerAt(w.ca.ID("orders"), "10.9.9.9:7443").Session(t.Context(), wire.ClassCalls)
+		mustFail(t, err, ReasonUnreachable)
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("gave up after %v, want 5 s at most", took)
+		}
+		_, err = client.peerAt(w.ca.ID("orders"), "no port").Session(t.Context(), wire.ClassCalls)
+		mustFail(t, err, ReasonUnreachable)
+	})
+}
+
+func TestVersionsMismatch(t *testing.T) {
+	for _, test := range []struct{ server, client string }{{"link/1", "link/2"}, {"link/2", "link/1"}} {
+		t.Run("server "+test.server, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				server := w.node("orders", Limits{}, speaking(test.server))
+				client := w.quiet("web", Limits{}, speaking(test.client))
+				_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+				e := mustFail(t, err, ReasonIncompatible)
+				if !containsAll(e.Error(), "link/1", "link/2") || !e.NotProcessed {
+					t.Errorf("the error names not both versions: %q", e)
+				}
+				if !server.log.contains("link/1", "link/2") {
+					t.Error("the log of the server names not both versions")
+				}
+			})
+		})
+	}
+}
+
+func TestForeignProtocols(t *testing.T) {
+	for _, test := range []struct {
+		protocol string
+		told     bool // over a verified connection, which versions there are
+	}{{"h3", false}, {"h", false}, {"link", false}, {"link-ca/1", false}, {"link/1 ", true}, {"link/0", true}} {
+		t.Run("ALPN "+test.protocol, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				server := w.node("orders", Limits{})
+				conf := security.ClientTLSFor(w.ca.Source("mallory"), server.id, test.protocol)
+				conf.VerifyConnection = nil // the attacker takes what it gets
+				conn, err := w.rawDialTLS(conf, server, rawConfig())
+				switch {
+				case test.told && err != nil:
+					t.Errorf("handshake: %v", err)
+				case test.told:
+					code, reason := (&raw{t: t, conn: conn}).closed()
+					if code != wire.CodeIncompatible || !strings.Contains(reason, "link/1") {
+						t.Errorf("closed with %v %q, want INCOMPATIBLE and the version", code, reason)
+					}
+				case err == nil:
+					t.Error("the handshake succeeded")
+				default:
+					mustFail(t, dialError("peer", test.protocol, err), ReasonIncompatible)
+				}
+				mustEcho(t, w.quiet("web", Limits{}).connect(server))
+			})
+		})
+	}
+}
+
+func TestServerOfAnotherProtocol(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		source := w.ca.Source("orders")
+		other := w.rawServerTLS(source.ID(), security.ServerTLSFor(source, "h3"), func(*raw) {})
+		_, err := w.quiet("web", Limits{}).dial(other)
+		if e := mustFail(t, err, ReasonIncompatible); !strings.Contains(e.Error(), "link/1") {
+			t.Errorf("the error does not name our version: %q", e)
+		}
+	})
+}
+
+type tlsState = tls.ConnectionState
+
+// callError makes a call that must fail.
+func callError(t *testing.T, s *Session) error {
+	t.Helper()
+	got, status, err := call(t.Context(), s, "echo", "x")
+	if err == nil {
+		t.Fatalf("a call succeeded: %q, %+v", got, status)
+	}
+	return err
+}
+
+// closeCode returns the code with which the connection of an ended session was
+// closed.
+func closeCode(s *Session) wire.Code {
+	app, _ := errors.AsType[*quic.ApplicationError](context.Cause(s.conn.Context()))
+	if app == nil {
+		return wire.MaxVarint
+	}
+	return wire.Code(app.ErrorCode)
+}

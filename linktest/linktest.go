@@ -1,0 +1,231 @@
+// Package linktest is a mesh in memory, for tests: real nodes, real TLS and real
+// QUIC on a simulated network.
+//
+// # Overview
+//
+// A [Mesh] gives each node that [Mesh.Node] makes a socket with an address such
+// as 10.0.0.1:7443, an identity of a certificate authority that belongs to the
+// mesh (tier production, so nothing is switched off), and a registry in memory.
+// The network between nodes delays, loses and cuts as the test says.
+//
+// # Usage
+//
+//	func TestGetOrder(t *testing.T) {
+//		synctest.Test(t, func(t *testing.T) {
+//			mesh := linktest.NewMesh(t) // stops everything at the end
+//			srv := mesh.Node(link.Config{Service: "orders"})
+//			reqrep.Handle(srv, shop.GetOrder, get)
+//			mesh.Start(srv)
+//
+//			_, err := reqrep.Call(t.Context(), mesh.Node(link.Config{Service: "gateway"}), shop.GetOrder, shop.OrderQuery{})
+//			if !errors.Is(err, link.InvalidArgument) {
+//				t.Errorf("call without an ID: got %v, want invalid argument", err)
+//			}
+//		})
+//	}
+//
+// # Guarantees
+//
+// In a testing/synctest bubble time is virtual: a minute of waiting costs
+// nothing, and a deadline ends exactly when it should. Without one the mesh works
+// too, in real time. At the end of the test everything is closed, and what was
+// left running fails the test: in a bubble synctest sees to that, elsewhere
+// goleak.
+//
+// Which packets [Loss] drops follows from [Seed] and from the packets that went
+// the same way before.
+//
+// # Concurrency
+//
+// All methods are safe for concurrent use, except that those which can fail the
+// test at once, Node and Start, belong on the test's own goroutine.
+//
+// # Errors
+//
+// Nothing is returned: what goes wrong fails the test.
+package linktest
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/security/securitytest"
+)
+
+// trustDomain is that of every mesh; their authorities have different keys.
+const trustDomain = "mesh.test"
+
+// Mesh is nodes on one simulated network.
+type Mesh struct {
+	tb       testing.TB
+	network  *network
+	ca       *securitytest.CA
+	registry *static.Registry
+	before   goleak.Option // goroutines that are not ours; nil in a bubble
+
+	mu      sync.Mutex // guards the field below
+	members []*member  // in the order in which they were made
+}
+
+// NewMesh returns a mesh without nodes. Everything in it ends by tb's Cleanup, so
+// handlers must return when their context ends.
+//
+// Outside a bubble, other tests must not run in parallel: their goroutines would
+// be taken for leaks.
+func NewMesh(tb testing.TB, opts ...Option) *Mesh {
+	tb.Helper()
+	s := settings{seed: 1}
+	for _, opt := range opts {
+		opt.apply(&s)
+	}
+	if err := s.conditions.validate(); err != nil {
+		tb.Fatalf("linktest: %v", err)
+	}
+	registry, err := static.New()
+	if err != nil {
+		tb.Fatalf("linktest: making a registry: %v", err)
+	}
+	m := &Mesh{
+		tb:       tb,
+		network:  newNetwork(s.seed, s.conditions),
+		ca:       securitytest.NewCA(tb, trustDomain),
+		registry: registry,
+	}
+	if !inBubble() {
+		m.before = goleak.IgnoreCurrent()
+	}
+	tb.Cleanup(m.stop)
+	return m
+}
+
+// CA returns the authority that the identities of the mesh come from. With it a
+// test makes identities of its own, wrong ones too, for Config.Identity.
+func (m *Mesh) CA() *securitytest.CA { return m.ca }
+
+// Registry returns the registry of the mesh. A test may register in it what no
+// node announces, such as an address where nobody is.
+func (m *Mesh) Registry() *static.Registry { return m.registry }
+
+// Node returns a new node of the mesh. It fills in Socket, Registry, Identity and
+// Logger of cfg, where these are nil; the logger writes to the log of the test. A
+// node that is not started is a client.
+func (m *Mesh) Node(cfg link.Config) *link.Node {
+	m.tb.Helper()
+	member := &member{done: make(chan struct{})}
+	if cfg.Identity == nil {
+		cfg.Identity = m.ca.Source(identityName(cfg.Service), securitytest.InNamespace(namespace(cfg.Namespace)))
+	}
+	if cfg.Registry == nil {
+		member.announced = &announced{registry: m.registry}
+		cfg.Registry = member.announced
+	}
+	if cfg.Socket == nil {
+		cfg.Socket, member.addr = m.network.listen()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(m.tb.Output(), nil)).With("node", cfg.Socket.LocalAddr().String())
+	}
+	node, err := link.New(cfg)
+	if err != nil {
+		_ = cfg.Socket.Close() // the error above is the one that counts
+		m.tb.Fatalf("linktest: making a node: %v", err)
+	}
+	member.node = node
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.members = append(m.members, member)
+	return node
+}
+
+// Start runs n until [Mesh.Stop] or the end of the test, and returns when it
+// serves. A node that does not come up fails the test.
+func (m *Mesh) Start(n *link.Node) {
+	m.tb.Helper()
+	member := m.member(n)
+	ctx, cancel := context.WithCancel(context.Background())
+	if !member.begin(cancel) {
+		cancel()
+		m.tb.Fatalf("linktest: Start: the node is started already")
+	}
+	go member.run(ctx)
+	select {
+	case <-n.Ready():
+	case <-member.done:
+		m.tb.Fatalf("linktest: Start: %v", member.err)
+	}
+}
+
+// Stop takes n out of the mesh as its process would when it is told to end: it
+// withdraws, drains and closes, and Stop returns when that is done. A client is
+// closed. If the node must cancel handlers because they outlast
+// Config.DrainTimeout, the test fails; a test of that calls Shutdown itself.
+func (m *Mesh) Stop(n *link.Node) {
+	m.tb.Helper()
+	member := m.member(n)
+	if !member.cancelRun() {
+		if err := n.Close(); err != nil {
+			m.tb.Errorf("linktest: Stop: %v", err)
+		}
+		return
+	}
+	<-member.done
+	if member.err != nil {
+		m.tb.Errorf("linktest: Stop: %v", member.err)
+	}
+}
+
+// Kill takes n out of the mesh as a power cut would: from now on no packet
+// leaves or reaches it, so nobody is told, and its entry vanishes from the
+// registry of the mesh (not from one in Config.Registry). What its handlers do
+// is no longer seen by anybody; they end with the test.
+func (m *Mesh) Kill(n *link.Node) {
+	m.tb.Helper()
+	member := m.member(n)
+	m.network.kill(m.addr(member))
+	if member.announced != nil {
+		member.announced.withdraw()
+	}
+}
+
+// member returns what the mesh knows of n.
+func (m *Mesh) member(n *link.Node) *member {
+	m.tb.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.members, func(member *member) bool { return member.node == n })
+	if i < 0 {
+		m.tb.Fatalf("linktest: the node is not of this mesh")
+	}
+	return m.members[i]
+}
+
+// stop ends everything, the nodes that were made last first.
+func (m *Mesh) stop() {
+	m.mu.Lock()
+	members := slices.Clone(m.members)
+	m.mu.Unlock()
+	for _, member := range slices.Backward(members) {
+		if err := member.node.Close(); err != nil {
+			m.tb.Errorf("linktest: closing a node: %v", err)
+		}
+		if member.cancelRun() {
+			<-member.done
+		}
+	}
+	m.network.close()
+	if err := m.registry.Close(); err != nil {
+		m.tb.Errorf("linktest: closing the registry: %v", err)
+	}
+	if m.before != nil {
+		if err := goleak.Find(m.before); err != nil {
+			m.tb.Errorf("linktest: %v", err)
+		}
+	}
+}

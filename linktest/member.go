@@ -1,0 +1,107 @@
+package linktest
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/security"
+)
+
+// member is one node of a mesh.
+type member struct {
+	node      *link.Node
+	addr      netip.AddrPort // invalid if the node has a socket of the test's own
+	announced *announced     // nil if the node has a registry of the test's own
+
+	done chan struct{} // closed when Run has returned
+	err  error         // of Run, once done is closed
+
+	mu     sync.Mutex // guards the field below
+	cancel context.CancelFunc
+}
+
+// begin notes how to end Run. It reports false if that is known already.
+func (m *member) begin(cancel context.CancelFunc) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cancel != nil {
+		return false
+	}
+	m.cancel = cancel
+	return true
+}
+
+func (m *member) run(ctx context.Context) {
+	defer close(m.done)
+	m.err = m.node.Run(ctx)
+}
+
+// cancelRun ends Run's context. It reports false if the node was not started.
+func (m *member) cancelRun() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cancel == nil {
+		return false
+	}
+	m.cancel()
+	return true
+}
+
+// identityName and namespace are link's defaults.
+func identityName(service string) string {
+	if service == "" {
+		return "client"
+	}
+	return service
+}
+
+func namespace(name string) string {
+	if name == "" {
+		return security.DefaultNamespace
+	}
+	return name
+}
+
+// announced is the mesh's registry as one node sees it. It remembers what the
+// node announced, to withdraw it when the node is killed.
+type announced struct {
+	registry interface {
+		discovery.Registry
+		discovery.Describer
+	}
+
+	mu            sync.Mutex // guards the field below
+	registrations []discovery.Registration
+}
+
+// Register implements discovery.Registry.
+func (a *announced) Register(ctx context.Context, in discovery.Instance) (discovery.Registration, error) {
+	r, err := a.registry.Register(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.registrations = append(a.registrations, r)
+	return r, nil
+}
+
+// Watch implements discovery.Registry.
+func (a *announced) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
+	return a.registry.Watch(ctx, q)
+}
+
+// Describe implements discovery.Describer.
+func (a *announced) Describe() string { return a.registry.Describe() }
+
+// withdraw removes everything the node announced.
+func (a *announced) withdraw() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.registrations {
+		_ = r.Close() // in memory; it cannot fail
+	}
+}

@@ -1,0 +1,172 @@
+package linktest
+
+import (
+	"encoding/binary"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go/testutils/simnet"
+)
+
+const (
+	// port is that of every node; each has an IP address of its own.
+	port = 7443
+	// mtu is the largest UDP payload in an Ethernet frame over IPv4.
+	mtu = 1500 - 20 - 8
+)
+
+// network carries packets between hosts. This file alone knows the simulator.
+type network struct {
+	seed uint64
+
+	mu    sync.Mutex // guards the fields below
+	base  conditions
+	hosts map[netip.AddrPort]*host
+	paths map[pair]*path
+	count uint32 // hosts that were ever made
+}
+
+type host struct {
+	wire *simnet.SimulatedLink
+	dead bool
+}
+
+// pair is a direction between two hosts.
+type pair struct{ from, to netip.AddrPort }
+
+// path is how packets of one direction fare.
+type path struct {
+	delay *time.Duration // nil: as everywhere
+	loss  *float64       // nil: as everywhere
+	cut   bool
+	dice  *rand.Rand
+}
+
+func newNetwork(seed uint64, base conditions) *network {
+	return &network{
+		seed: seed, base: base,
+		hosts: make(map[netip.AddrPort]*host),
+		paths: make(map[pair]*path),
+	}
+}
+
+// update changes the network between two packets.
+func (n *network) update(change func(n *network)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(n)
+}
+
+// listen returns the socket of a new host. What was sent before it is closed
+// still arrives.
+func (n *network) listen() (net.PacketConn, netip.AddrPort) {
+	n.mu.Lock()
+	n.count++
+	number := n.count
+	n.mu.Unlock()
+	var ip [4]byte
+	binary.BigEndian.PutUint32(ip[:], 10<<24|number)
+	addr := netip.AddrPortFrom(netip.AddrFrom4(ip), port)
+
+	wire := &simnet.SimulatedLink{
+		UplinkSettings:   simnet.LinkSettings{MTU: mtu},
+		DownlinkSettings: simnet.LinkSettings{MTU: mtu},
+		LatencyFunc:      n.latency,
+		UploadPacket:     (*router)(n),
+	}
+	conn := simnet.NewBlockingSimConn(net.UDPAddrFromAddrPort(addr), wire)
+	wire.Start()
+	n.update(func(n *network) { n.hosts[addr] = &host{wire: wire} })
+	return conn, addr
+}
+
+// close ends the goroutines of all hosts, whose sockets must be closed, and waits
+// for them.
+func (n *network) close() {
+	n.mu.Lock()
+	hosts := slices.Collect(maps.Values(n.hosts))
+	clear(n.hosts)
+	n.mu.Unlock()
+	for _, h := range hosts {
+		_ = h.wire.Close() // always nil
+	}
+}
+
+// kill keeps all packets from and to a host, for good.
+func (n *network) kill(addr netip.AddrPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if h := n.hosts[addr]; h != nil {
+		h.dead = true
+	}
+}
+
+// pathLocked returns the path of a direction, to be changed.
+func (n *network) pathLocked(from, to netip.AddrPort) *path {
+	key := pair{from, to}
+	p := n.paths[key]
+	if p == nil {
+		src, dst := from.Addr().As4(), to.Addr().As4()
+		direction := uint64(binary.BigEndian.Uint32(src[:]))<<32 | uint64(binary.BigEndian.Uint32(dst[:]))
+		p = &path{dice: rand.New(rand.NewPCG(n.seed, direction))} //nolint:gosec // repeatable on purpose
+		n.paths[key] = p
+	}
+	return p
+}
+
+// latency returns how long a packet is under way.
+func (n *network) latency(p simnet.Packet) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if path := n.paths[pair{addrOf(p.From), addrOf(p.To)}]; path != nil && path.delay != nil {
+		return *path.delay
+	}
+	return n.base.delay
+}
+
+// arrives returns who gets a packet, or nil if it is lost.
+func (n *network) arrives(from, to netip.AddrPort) *simnet.SimulatedLink {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	src, dst := n.hosts[from], n.hosts[to]
+	if src == nil || dst == nil || src.dead || dst.dead {
+		return nil
+	}
+	p := n.pathLocked(from, to)
+	loss := n.base.loss
+	if p.loss != nil {
+		loss = *p.loss
+	}
+	if p.cut || loss > 0 && p.dice.Float64() < loss {
+		return nil
+	}
+	return dst.wire
+}
+
+// router is the network as the simulator sees it.
+type router network
+
+// SendPacket implements simnet.Router.
+func (r *router) SendPacket(p simnet.Packet) error {
+	if to := (*network)(r).arrives(addrOf(p.From), addrOf(p.To)); to != nil {
+		to.RecvPacket(p)
+	}
+	return nil
+}
+
+// AddNode implements simnet.Router; hosts are added by listen.
+func (r *router) AddNode(net.Addr, simnet.PacketReceiver) {}
+
+func addrOf(addr net.Addr) netip.AddrPort {
+	udp, ok := addr.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := udp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

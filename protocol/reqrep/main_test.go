@@ -1,0 +1,72 @@
+package reqrep_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type query struct{ Text string }
+
+type answer struct{ Text string }
+
+// What the tests call. The names say the level.
+var (
+	unsafeMethod   = reqrep.NewMethod[query, answer]("orders", "change", reqrep.Unsafe)
+	readOnlyMethod = reqrep.NewMethod[query, answer]("orders", "get", reqrep.ReadOnly)
+)
+
+// inMesh runs f on a mesh in virtual time.
+func inMesh(t *testing.T, f func(t *testing.T, mesh *linktest.Mesh), opts ...linktest.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, linktest.NewMesh(t, opts...)) })
+}
+
+type handlerFunc = func(context.Context, query) (answer, error)
+
+// serve starts a node of the service orders that serves both methods with f.
+func serve(mesh *linktest.Mesh, cfg link.Config, f handlerFunc, opts ...link.HandleOption) *link.Node {
+	cfg.Service = "orders"
+	node := mesh.Node(cfg)
+	reqrep.Handle(node, unsafeMethod, f, opts...)
+	reqrep.Handle(node, readOnlyMethod, f, opts...)
+	mesh.Start(node)
+	return node
+}
+
+func echo(_ context.Context, q query) (answer, error) { return answer(q), nil }
+
+// sleep lets virtual time pass.
+func sleep(d time.Duration) { <-time.After(d) }
+
+// logBuffer is a logger whose text a test can read.
+type logBuffer struct {
+	mu sync.Mutex // guards the field below
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
