@@ -34,7 +34,8 @@ func keep(_ context.Context, o order) (order, error) { return o, nil }
 // TestDrainUnderLoadLosesNoCall replaces both of two servers, one after the
 // other, while calls that must not run twice go on.
 func TestDrainUnderLoadLosesNoCall(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(5*time.Millisecond))
 		var runs atomic.Int32
 		work := func(_ context.Context, o order) (order, error) {
 			sleep(20 * time.Millisecond)
@@ -69,11 +70,12 @@ func TestDrainUnderLoadLosesNoCall(t *testing.T) {
 		if calls.Load() != runs.Load() || calls.Load() < 1000 {
 			t.Errorf("%d calls ran %d times", calls.Load(), runs.Load())
 		}
-	}, linktest.Delay(5*time.Millisecond))
+	})
 }
 
 func TestDrainWaitsForWhatRuns(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		srv := orders(mesh, link.Config{}, func(_ context.Context, o order) (order, error) {
 			sleep(10 * time.Second)
 			return o, nil
@@ -103,7 +105,8 @@ func TestDrainWaitsForWhatRuns(t *testing.T) {
 }
 
 func TestDrainEndsAtItsGrace(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		cause := make(chan error, 1)
 		node := mesh.Node(link.Config{Service: "orders", DrainTimeout: 5 * time.Second})
 		reqrep.Handle(node, putOrder, func(ctx context.Context, o order) (order, error) {
@@ -141,7 +144,8 @@ func TestDrainEndsAtItsGrace(t *testing.T) {
 
 // TestDrainWithoutCallsIsQuick drains idle servers, with and without clients.
 func TestDrainWithoutCallsIsQuick(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		for clients := range 3 {
 			srv := orders(mesh, link.Config{}, keep)
 			synctest.Wait()
@@ -160,7 +164,8 @@ func TestDrainWithoutCallsIsQuick(t *testing.T) {
 }
 
 func TestShutdownAndCloseAreIdempotent(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		started := func() *link.Node { return orders(mesh, link.Config{}, keep) }
 		fresh := func() *link.Node { return mesh.Node(link.Config{Service: "orders"}) }
 		used := func() *link.Node {
@@ -199,7 +204,8 @@ func TestShutdownAndCloseAreIdempotent(t *testing.T) {
 }
 
 func TestNodeRunsOnce(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		srv := orders(mesh, link.Config{}, keep)
 		if err := srv.Run(t.Context()); !errors.Is(err, link.FailedPrecondition) {
 			t.Errorf("the second Run: %v, want failed precondition", err)
@@ -215,7 +221,8 @@ func TestNodeRunsOnce(t *testing.T) {
 }
 
 func TestClientNeverRuns(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		srv := orders(mesh, link.Config{Tags: []string{"v2"}}, keep)
 		client := mesh.Node(link.Config{Service: "gateway"})
 		if _, err := reqrep.Call(t.Context(), client, putOrder, order{}); err != nil {
@@ -245,7 +252,8 @@ func TestCloseDuringCalls(t *testing.T) {
 		"of the caller": func(_, client *link.Node) *link.Node { return client },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				srv := orders(mesh, link.Config{}, func(ctx context.Context, o order) (order, error) { <-ctx.Done(); return o, ctx.Err() })
 				client := mesh.Node(link.Config{})
 				errs := make(chan error, 50)

@@ -31,7 +31,8 @@ func callWithin(t *testing.T, client *link.Node, limit time.Duration) (time.Dura
 }
 
 func TestCallsOverABadNetwork(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Loss(0.05), linktest.Delay(50*time.Millisecond))
 		var mu sync.Mutex
 		runs := make(map[string]int)
 		orders(mesh, link.Config{}, func(_ context.Context, o order) (order, error) {
@@ -61,7 +62,7 @@ func TestCallsOverABadNetwork(t *testing.T) {
 				t.Errorf("call %.10s ran %d times", id, n)
 			}
 		}
-	}, linktest.Loss(0.05), linktest.Delay(50*time.Millisecond))
+	})
 }
 
 func TestPartitionAndHeal(t *testing.T) {
@@ -72,7 +73,8 @@ func TestPartitionAndHeal(t *testing.T) {
 	} {
 		for _, length := range []time.Duration{3 * time.Second, time.Hour} {
 			t.Run(fmt.Sprint(name, " for ", length), func(t *testing.T) {
-				inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+				synctest.Test(t, func(t *testing.T) {
+					mesh := linktest.NewMesh(t)
 					var runs atomic.Int32
 					srv := orders(mesh, link.Config{}, func(_ context.Context, o order) (order, error) { runs.Add(1); return o, nil })
 					client := mesh.Node(link.Config{})
@@ -109,7 +111,8 @@ func TestPartitionAndHeal(t *testing.T) {
 }
 
 func TestServerKilledDuringACall(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var runs, elsewhere atomic.Int32
 		srv := orders(mesh, link.Config{}, func(ctx context.Context, o order) (order, error) {
 			runs.Add(1)
@@ -144,7 +147,8 @@ func TestServerKilledDuringACall(t *testing.T) {
 
 // TestDeadAddressIsLeftForOthers registers addresses where nobody is.
 func TestDeadAddressIsLeftForOthers(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		orders(mesh, link.Config{}, keep)
 		for i := range 3 {
 			if _, err := mesh.Registry().Register(t.Context(), discovery.Instance{
@@ -192,7 +196,8 @@ func TestWrongCertificateOfEitherSide(t *testing.T) {
 	for _, name := range names {
 		for _, side := range []string{"server", "client"} {
 			t.Run(name+"/"+side, func(t *testing.T) {
-				inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+				synctest.Test(t, func(t *testing.T) {
+					mesh := linktest.NewMesh(t)
 					wrong := wrongSources(t, mesh.CA())[name]
 					var server, client link.Config
 					if side == "server" {
@@ -236,13 +241,15 @@ func expectUnauthenticated(t *testing.T, mesh *linktest.Mesh, server, client lin
 
 func TestCertificateOfAnotherService(t *testing.T) {
 	t.Run("server", func(t *testing.T) {
-		inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		synctest.Test(t, func(t *testing.T) {
+			mesh := linktest.NewMesh(t)
 			expectUnauthenticated(t, mesh, link.Config{Identity: mesh.CA().Source("orders", securitytest.Naming("mailer"))}, link.Config{})
 		})
 	})
 	// What a client says of itself beside its certificate counts for nothing.
 	t.Run("client", func(t *testing.T) {
-		inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+		synctest.Test(t, func(t *testing.T) {
+			mesh := linktest.NewMesh(t)
 			var caller link.Peer
 			orders(mesh, link.Config{}, func(ctx context.Context, o order) (order, error) { caller = link.Caller(ctx); return o, nil })
 			thief := mesh.Node(link.Config{Service: "admin", Identity: mesh.CA().Source("admin", securitytest.Naming("mailer"))})
@@ -257,7 +264,8 @@ func TestCertificateOfAnotherService(t *testing.T) {
 }
 
 func TestNodesOfTwoTrustDomains(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		other := securitytest.NewCA(t, "other.test")
 		expectUnauthenticated(t, mesh, link.Config{}, link.Config{Service: "gateway", Identity: other.Source("gateway")})
 	})
@@ -266,7 +274,8 @@ func TestNodesOfTwoTrustDomains(t *testing.T) {
 // TestRogueInstanceBesideAnHonestOne registers a node of another service as an
 // instance of orders.
 func TestRogueInstanceBesideAnHonestOne(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var stolen, served atomic.Int32
 		rogue := mesh.Node(link.Config{Service: "orders", Identity: mesh.CA().Source("orders", securitytest.Naming("mailer"))})
 		reqrep.Handle(rogue, putOrder, func(_ context.Context, o order) (order, error) { stolen.Add(1); return o, nil })
@@ -291,7 +300,8 @@ func TestRogueInstanceBesideAnHonestOne(t *testing.T) {
 // TestCertificatesAreRenewed lets leaves of an hour be renewed for a day, with
 // calls all along.
 func TestCertificatesAreRenewed(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		hour := securitytest.WithLifetime(time.Hour)
 		orders(mesh, link.Config{Identity: mesh.CA().Source("orders", hour)}, keep)
 		client := mesh.Node(link.Config{Identity: mesh.CA().Source("client", hour)})
@@ -305,7 +315,8 @@ func TestCertificatesAreRenewed(t *testing.T) {
 
 // TestIdentityThatIsNotRenewed lets the certificate of one side run out.
 func TestIdentityThatIsNotRenewed(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		orders(mesh, link.Config{}, keep)
 		short := mesh.CA().Source("client", securitytest.WithLifetime(time.Hour), securitytest.MutateLeaf(func(*securitytest.Leaf) {}))
 		client := mesh.Node(link.Config{Identity: short})

@@ -44,6 +44,10 @@ func (m Metadata) find(key string) (int, bool) {
 
 // with returns m with a pair replaced or added; m must not be used afterwards.
 func (m Metadata) with(key, value string) Metadata {
+	if n := len(m.pairs); n == 0 || wire.ComparePairs(m.pairs[n-1], wire.Pair{Key: key}) < 0 {
+		m.pairs = append(m.pairs, wire.Pair{Key: key, Value: value})
+		return m
+	}
 	i, ok := m.find(key)
 	if !ok {
 		m.pairs = append(m.pairs, wire.Pair{})

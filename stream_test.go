@@ -62,7 +62,8 @@ func open(t *testing.T, client *link.Node, opts ...link.CallOption) *link.Stream
 }
 
 func TestPatternFromOutside(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		var sent atomic.Int32
 		_, client := serveStream(mesh, link.Config{}, count(1000, &sent))
 		s := open(t, client, link.Credit(10, 10*8))
@@ -89,11 +90,12 @@ func TestPatternFromOutside(t *testing.T) {
 		if _, err := s.Recv(); !errors.Is(err, io.EOF) {
 			t.Errorf("after the end: %v, want io.EOF again", err)
 		}
-	}, linktest.Delay(time.Millisecond))
+	})
 }
 
 func TestCreditHoldsTheSender(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var sent atomic.Int32
 		_, client := serveStream(mesh, link.Config{}, count(100, &sent))
 		s := open(t, client, link.Credit(3, 1000))
@@ -118,7 +120,8 @@ func TestCreditHoldsTheSender(t *testing.T) {
 }
 
 func TestGrantsAreChecked(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		_, client := serveStream(mesh, link.Config{}, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
 		s := open(t, client)
 		if err := s.Grant(-1, 0); !errors.Is(err, link.InvalidArgument) {
@@ -153,7 +156,8 @@ func TestFloodWithoutCreditIsCut(t *testing.T) {
 		{"defaults", link.Limits{}, 100},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				ended := make(chan error, 1)
 				_, client := serveStream(mesh, link.Config{Limits: tt.limits}, func(ctx context.Context, s *link.Stream) error {
 					<-ctx.Done()
@@ -192,7 +196,8 @@ func TestFloodWithoutCreditIsCut(t *testing.T) {
 }
 
 func TestBothSidesSendAndEnd(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
 			for {
 				f, err := s.Recv()
@@ -252,7 +257,8 @@ func TestErrorOfTheHandlerEndsTheStream(t *testing.T) {
 		{"panic", func() error { panic("hunter2") }, link.Internal, "the handler failed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
 					for range 3 {
 						if err := s.Send(link.Frame{Kind: frameText}); err != nil {
@@ -295,7 +301,8 @@ func TestCallerEndsTheStream(t *testing.T) {
 		{"by its deadline", func(*link.Stream, context.CancelFunc) {}, link.DeadlineExceeded},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				ended := make(chan error, 2)
 				_, client := serveStream(mesh, link.Config{}, func(ctx context.Context, s *link.Stream) error {
 					_, err := s.Recv()
@@ -332,7 +339,8 @@ func TestCallerEndsTheStream(t *testing.T) {
 }
 
 func TestSenderIsFreedFromWaiting(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		ended := make(chan error, 1)
 		_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
 			err := s.Send(link.Frame{Kind: frameNumber, Credited: true})
@@ -349,7 +357,8 @@ func TestSenderIsFreedFromWaiting(t *testing.T) {
 }
 
 func TestLargeFrames(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
 			if err := s.Grant(10, 8<<20); err != nil {
 				return err
@@ -379,11 +388,12 @@ func TestLargeFrames(t *testing.T) {
 		if !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "4194305") || !strings.Contains(err.Error(), "4194304") {
 			t.Errorf("a frame beyond the limit: %v, want resource exhausted with both numbers", err)
 		}
-	}, linktest.Delay(time.Millisecond))
+	})
 }
 
 func TestStreamThatCannotBeOpened(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		_, client := serveStream(mesh, link.Config{}, func(context.Context, *link.Stream) error { return nil })
 		nobody := link.Route{Service: "nobody", Name: "x", Kind: link.Channel}
 		if _, err := client.Open(t.Context(), nobody); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), `"nobody"`) {
@@ -405,7 +415,8 @@ func TestStreamThatCannotBeOpened(t *testing.T) {
 }
 
 func TestStreamKnowsItsCall(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var order []string
 		note := func(name string) link.Middleware {
 			return func(next link.Handler) link.Handler {
@@ -440,7 +451,8 @@ func TestStreamKnowsItsCall(t *testing.T) {
 }
 
 func TestStreamLearnsOfADrain(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		srv, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
 			<-s.Draining()
 			return s.Send(link.Frame{Kind: frameText, Body: []byte("last")})
@@ -469,7 +481,8 @@ func TestDrainEndsAStreamThatStays(t *testing.T) {
 		"in Send": func(s *link.Stream) error { return s.Send(link.Frame{Kind: frameNumber, Credited: true}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				ended := make(chan error, 1)
 				srv, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
 					err := wait(s)
@@ -494,7 +507,8 @@ func TestDrainEndsAStreamThatStays(t *testing.T) {
 }
 
 func TestStreamToAKilledNodeEnds(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		srv, client := serveStream(mesh, link.Config{}, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return ctx.Err() })
 		s := open(t, client)
 		sleep(time.Minute) // idle streams stay

@@ -142,7 +142,7 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType) (Re
 	start := len(l.out)
 	l.out = wire.AppendHeaders(l.out, h)
 	if n := len(l.out) - start; n > wire.MaxHeader {
-		return Reply{}, &callFailure{&Error{Reason: ReasonLimit, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}, true}
+		return Reply{}, &callFailure{&Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}, true}
 	}
 	rest := data
 	if len(data) <= inlineBody {

@@ -279,14 +279,14 @@ func TestConnectionEndsAfterItsCertificate(t *testing.T) {
 			}
 		}
 		server, client := w.node("orders", Limits{}, expiring), w.quiet("web", Limits{SessionIdle: 2 * time.Hour}, expiring)
+		server.handler.onCall("hold", func(c *Call) { <-c.Canceled().Done() })
 		p := client.peer(server)
 		s := client.connect(server)
 		lasting := make(chan error, 1)
 		go func() {
-			_, _, err := callWithin(t.Context(), s, 2*time.Hour, "wait", "")
+			_, _, err := callWithin(t.Context(), s, 2*time.Hour, "hold", "")
 			lasting <- err
 		}()
-		server.limits.MaxCallTime = 2 * time.Hour
 		pass(53 * time.Minute)
 		if p.Live(wire.ClassCalls) != s {
 			t.Fatal("the session was retired too early")

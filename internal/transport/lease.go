@@ -22,23 +22,28 @@ type lease struct {
 	fresh   bool   // the stream type was not written yet
 	freed   time.Time
 
-	phase  atomic.Uint32 // phaseIdle, phaseYoung or phaseWatched; written under mu
+	// phase holds phaseIdle, phaseYoung or phaseWatched and above it the tick of
+	// the watcher when the call began. Who moves it from phaseYoung owns ctx and
+	// deadline: the call, to end, or the watcher, under mu.
+	phase  atomic.Uint64
 	ending atomic.Uint32 // endNone, endCanceled or endDeadline
 
-	mu       sync.Mutex      // guards the fields below
 	ctx      context.Context //nolint:containedctx // of the call under way
 	deadline time.Time
-	born     uint64 // tick of the watcher when the call began
-	unwatch  func() bool
-	timer    *time.Timer // ends the call at its deadline; reused
-	timed    bool
+
+	mu      sync.Mutex // guards the fields below
+	unwatch func() bool
+	timer   *time.Timer // ends the call at its deadline; reused
+	timed   bool
 }
 
 // The phases of a lease.
 const (
-	phaseIdle    uint32 = iota
+	phaseIdle    uint64 = iota
 	phaseYoung          // a call is under way that nobody watches yet
 	phaseWatched        // a call is under way; its context and deadline are watched
+	phaseMask    = 3
+	phaseBits    = 2
 )
 
 // How a call was ended from our side.
@@ -65,17 +70,16 @@ func (l *lease) stop(why uint32, code wire.Code) {
 
 // begin puts a call on the lease.
 func (l *lease) begin(ctx context.Context, now, deadline time.Time) {
-	w := &l.session.endpoint.watcher
-	l.mu.Lock()
-	l.ctx, l.deadline, l.born = ctx, deadline, w.now.Load()
-	near := deadline.Sub(now) < watchNow
-	if near {
+	l.ctx, l.deadline = ctx, deadline
+	if deadline.Sub(now) < watchNow {
+		l.mu.Lock()
 		l.watchLocked()
-	} else {
-		l.phase.Store(phaseYoung)
+		l.mu.Unlock()
+		return
 	}
-	l.mu.Unlock()
-	if !near && w.parked.Load() {
+	w := &l.session.endpoint.watcher
+	l.phase.Store(w.now.Load()<<phaseBits | phaseYoung)
+	if w.parked.Load() {
 		w.rouse()
 	}
 }
@@ -83,36 +87,38 @@ func (l *lease) begin(ctx context.Context, now, deadline time.Time) {
 // finish takes the call off the lease. It reports whether nobody has touched
 // the stream.
 func (l *lease) finish() bool {
-	l.mu.Lock()
 	untouched := true
-	if l.phase.Load() == phaseWatched {
+	if v := l.phase.Load(); v&phaseMask != phaseYoung || !l.phase.CompareAndSwap(v, phaseIdle) {
+		l.mu.Lock()
 		untouched = l.unwatch == nil || l.unwatch()
 		if l.timed && !l.timer.Stop() {
 			untouched = false
 		}
 		l.unwatch = nil
+		l.phase.Store(phaseIdle)
+		l.mu.Unlock()
 	}
 	l.ctx = nil
-	l.phase.Store(phaseIdle)
-	l.mu.Unlock()
 	return untouched
 }
+
+func (l *lease) young() bool { return l.phase.Load()&phaseMask == phaseYoung }
 
 // watchOld watches the call if it has lasted for a tick. It reports whether it
 // is too young.
 func (l *lease) watchOld(now uint64) bool {
-	if l.phase.Load() != phaseYoung {
+	v := l.phase.Load()
+	if v&phaseMask != phaseYoung {
 		return false
+	}
+	if now < v>>phaseBits+2 {
+		return true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.phase.Load() != phaseYoung {
-		return false
+	if l.phase.CompareAndSwap(v, phaseWatched) {
+		l.watchLocked()
 	}
-	if now < l.born+2 {
-		return true
-	}
-	l.watchLocked()
 	return false
 }
 
@@ -169,7 +175,7 @@ func (p *leasePool) busy() []*lease {
 	defer p.mu.Unlock()
 	p.scan = p.scan[:0]
 	for l := range p.all {
-		if l.phase.Load() == phaseYoung {
+		if l.young() {
 			p.scan = append(p.scan, l)
 		}
 	}

@@ -22,8 +22,9 @@ const (
 // world is a simulated network in virtual time, with an authority that all
 // honest nodes trust.
 type world struct {
-	t  *testing.T
-	ca *securitytest.CA
+	t       *testing.T
+	ca      *securitytest.CA
+	scripts sync.WaitGroup // of raw servers
 
 	mu    sync.Mutex // guards the fields below
 	hosts map[string]simnet.PacketReceiver
@@ -35,7 +36,9 @@ type world struct {
 func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		test(t, &world{t: t, ca: securitytest.NewCA(t, trustDomain), hosts: make(map[string]simnet.PacketReceiver)})
+		w := &world{t: t, ca: securitytest.NewCA(t, trustDomain), hosts: make(map[string]simnet.PacketReceiver)}
+		t.Cleanup(w.scripts.Wait) // after all sockets are closed
+		test(t, w)
 	})
 }
 
@@ -44,6 +47,9 @@ func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
+
+// idle lets virtual time pass for one goroutine.
+func idle(d time.Duration) { <-time.After(d) }
 
 // settle lets everything happen that needs a few round trips.
 func settle() { pass(100 * latency) }

@@ -19,6 +19,7 @@ import (
 // another make.
 type raw struct {
 	t       *testing.T
+	w       *world
 	conn    *quic.Conn
 	control *quic.SendStream
 	frames  *frames // of the other side's CONTROL stream
@@ -46,7 +47,7 @@ func (w *world) rawClientWith(service string, to *node, config *quic.Config) *ra
 	if err != nil {
 		w.t.Fatalf("dialing: %v", err)
 	}
-	return &raw{t: w.t, conn: conn}
+	return &raw{t: w.t, w: w, conn: conn}
 }
 
 func (w *world) rawDial(service string, to *node, config *quic.Config) (*quic.Conn, error) {
@@ -155,7 +156,7 @@ func (r *raw) stream(b []byte) *rawStream {
 	if err != nil {
 		r.t.Fatalf("opening a stream: %v", err)
 	}
-	st := &rawStream{t: r.t, Stream: s, frames: frames{src: s}}
+	st := &rawStream{t: r.t, conn: r, Stream: s, frames: frames{src: s}}
 	st.write(b)
 	return st
 }
@@ -189,6 +190,7 @@ type rawStream struct {
 	*quic.Stream
 
 	t      *testing.T
+	conn   *raw
 	frames frames
 }
 
@@ -318,15 +320,15 @@ func (w *world) rawServerTLS(id security.ID, conf *tls.Config, script func(r *ra
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = tr.Close() }) // as in rawDialTLS
-	go func() {
+	w.scripts.Go(func() {
 		for {
 			conn, err := l.Accept(context.Background())
 			if err != nil {
 				return
 			}
-			go script(&raw{t: w.t, conn: conn})
+			w.scripts.Go(func() { script(&raw{t: w.t, w: w, conn: conn}) })
 		}
-	}()
+	})
 	return &rawServer{id: id, addr: tr.Conn.LocalAddr()}
 }
 
@@ -347,12 +349,30 @@ func serving(serve func(s *rawStream)) func(r *raw) {
 		if _, err := s.Write(wire.AppendSetup(controlType(), new(setupOf(Limits{})))); err != nil {
 			return
 		}
+		r.w.scripts.Go(r.answerPings)
 		for {
 			st, err := r.conn.AcceptStream(context.Background())
 			if err != nil {
 				return
 			}
-			go serve(&rawStream{t: r.t, Stream: st, frames: frames{src: st}})
+			r.w.scripts.Go(func() { serve(&rawStream{t: r.t, conn: r, Stream: st, frames: frames{src: st}}) })
+		}
+	}
+}
+
+// answerPings does so until the connection ends.
+func (r *raw) answerPings() {
+	s, err := r.conn.AcceptUniStream(context.Background())
+	if err != nil {
+		return
+	}
+	f := frames{src: s}
+	_, err = f.varint()
+	for err == nil {
+		var h wire.FrameHeader
+		var body []byte
+		if h, body, err = f.next(); h.Kind == wire.KindPing {
+			_, err = r.control.Write(frame(wire.KindPong, 0, string(body)))
 		}
 	}
 }

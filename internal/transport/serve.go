@@ -161,6 +161,7 @@ func (c *Call) readHeaders(first bool) error {
 		if !c.fr.buffered(wire.KindData) { // reading on would overwrite them
 			c.scope = append(c.scope[:0], body...)
 			body = c.scope
+			c.fr.release() // a large message gets a buffer of its own
 		}
 		c.Headers, err = wire.ParseHeaders(body)
 		return err

@@ -239,7 +239,7 @@ func (s *Session) tend(now time.Time) {
 	busy := s.active.Load() > 0
 	if pinged := s.pinged.Load(); pinged != 0 {
 		if now.UnixNano()-pinged > int64(limits.PingTimeout) {
-			s.close(wire.CodeGoingAway, "peer does not answer")
+			s.close(wire.CodeDeadline, "peer does not answer")
 		}
 		return
 	}

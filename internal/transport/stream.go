@@ -96,6 +96,10 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	if s.isDraining() {
 		return nil, &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
 	}
+	b := wire.AppendHeaders(wire.AppendVarint(nil, uint64(wire.StreamCall)), h)
+	if len(b) > wire.MaxHeader {
+		return nil, &Error{Reason: ReasonLimit, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(len(b))}}
+	}
 	quicStream, err := s.conn.OpenStreamSync(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -106,10 +110,6 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	st := s.newStream(quicStream)
 	st.granted = h.Credit
 	st.fr = newFrameReader(quicStream, &s.endpoint.limits, &s.endpoint.bodies, true)
-	b := wire.AppendHeaders(wire.AppendVarint(nil, uint64(wire.StreamCall)), h)
-	if len(b) > wire.MaxHeader {
-		return nil, &Error{Reason: ReasonLimit, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(len(b))}}
-	}
 	if err := writeAll(quicStream, b); err != nil {
 		return nil, s.streamError(err, true)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -42,7 +43,8 @@ func TestDeadlineOfACall(t *testing.T) {
 		{"of the context, later", 3 * time.Second, 25 * time.Second, 25 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(delay))
 				left := make(chan time.Duration, 1)
 				serve(mesh, link.Config{}, func(ctx context.Context, _ query) (answer, error) {
 					d, ok := ctx.Deadline()
@@ -78,13 +80,14 @@ func TestDeadlineOfACall(t *testing.T) {
 				if got := <-left; got > tt.want-delay || got < tt.want-connected {
 					t.Errorf("the handler had %v left of %v, want what was left when the request was sent", got, tt.want)
 				}
-			}, linktest.Delay(delay))
+			})
 		})
 	}
 }
 
 func TestServerCapsTheDeadline(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		ends := make(chan ending, 1)
 		serve(mesh, link.Config{Limits: link.Limits{MaxCallTime: 2 * time.Second}}, untilEnd(ends))
 		_, err := reqrep.Call(t.Context(), mesh.Node(link.Config{}), unsafeMethod, query{})
@@ -100,7 +103,8 @@ func TestServerCapsTheDeadline(t *testing.T) {
 }
 
 func TestCallWithoutTimeLeft(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		ran := false
 		serve(mesh, link.Config{}, func(context.Context, query) (answer, error) { ran = true; return answer{}, nil })
 		client := mesh.Node(link.Config{})
@@ -121,7 +125,8 @@ func TestCallWithoutTimeLeft(t *testing.T) {
 }
 
 func TestHandlerThatOverrunsItsDeadline(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		serve(mesh, link.Config{}, func(_ context.Context, q query) (answer, error) {
 			if q.Text == "slow" {
 				sleep(time.Minute)
@@ -142,7 +147,8 @@ func TestHandlerThatOverrunsItsDeadline(t *testing.T) {
 }
 
 func TestCancelReachesTheHandler(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		ends := make(chan ending, 1)
 		serve(mesh, link.Config{}, untilEnd(ends))
 		client := mesh.Node(link.Config{})
@@ -163,7 +169,8 @@ func TestCancelReachesTheHandler(t *testing.T) {
 }
 
 func TestHandlerLearnsThatItsCallerClosed(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		ends := make(chan ending, 1)
 		serve(mesh, link.Config{}, untilEnd(ends))
 		client := mesh.Node(link.Config{})
@@ -236,7 +243,8 @@ func TestContextOfAHandlerIsAContext(t *testing.T) {
 			}, false, link.ErrFinished},
 		} {
 			t.Run(name+"/"+how.name, func(t *testing.T) {
-				inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+				synctest.Test(t, func(t *testing.T) {
+					mesh := linktest.NewMesh(t)
 					ended := make(chan error, 1)
 					serve(mesh, link.Config{Limits: link.Limits{MaxCallTime: 5 * time.Second}}, func(ctx context.Context, q query) (answer, error) {
 						watch(ctx, ended)
@@ -264,7 +272,8 @@ func TestContextOfAHandlerIsAContext(t *testing.T) {
 }
 
 func TestContextKeptBeyondItsHandler(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var kept context.Context //nolint:fatcontext // kept on purpose
 		serve(mesh, link.Config{}, func(ctx context.Context, q query) (answer, error) {
 			kept = ctx

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,7 +31,8 @@ func fails(t *testing.T, mesh *linktest.Mesh, cfg link.Config, err error) *link.
 func TestEveryCodeCrossesTheWire(t *testing.T) {
 	for code := link.Canceled; code <= link.Unauthenticated; code++ {
 		t.Run(code.String(), func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				local := link.Errorf(code, "message of %d", code)
 				if !errors.Is(local, code) {
 					t.Errorf("errors.Is(%v, %v) is false where it was made", local, code)
@@ -59,7 +61,8 @@ func TestEveryCodeCrossesTheWire(t *testing.T) {
 // client at once.
 func TestErrorCrossesServices(t *testing.T) {
 	front := reqrep.NewMethod[query, answer]("front", "get", reqrep.Unsafe)
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		serve(mesh, link.Config{}, func(context.Context, query) (answer, error) {
 			return answer{}, link.Errorf(link.NotFound, "no such order")
 		})
@@ -106,7 +109,8 @@ func TestWhatOfAnErrorTheCallerSees(t *testing.T) {
 		{"long text", link.Errorf(link.Aborted, "%s", strings.Repeat("x", 64<<10)), link.Aborted, strings.Repeat("x", 4<<10), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				var log logBuffer
 				err := fails(t, mesh, link.Config{Logger: log.logger()}, tt.err)
 				if err.Code != tt.code || err.Message != tt.message || !err.Remote {
@@ -129,7 +133,8 @@ func TestWhatOfAnErrorTheCallerSees(t *testing.T) {
 }
 
 func TestCauseStaysOnItsSide(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		local := link.Errorf(link.FailedPrecondition, "no session: %w", errSecret)
 		if !errors.Is(local, errSecret) {
 			t.Error("the cause is lost where the error was made")
@@ -151,7 +156,8 @@ func (q quotaExceeded) Error() string { return fmt.Sprintf("%s may have %d", q.W
 type shard struct{ Number int }
 
 func TestDetailsCrossTheWire(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		local := link.WithDetails(link.Errorf(link.ResourceExhausted, "too much"), quotaExceeded{5, "mallory"}, &shard{3})
 		remote := fails(t, mesh, link.Config{}, fmt.Errorf("saving: %w", local))
 		for side, err := range map[string]error{"server": local, "client": remote} {
@@ -189,7 +195,8 @@ func TestTooManyDetailsAreCut(t *testing.T) {
 		{"in size", query{strings.Repeat("x", 3<<10)}, 10, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				details := make([]any, tt.count)
 				for i := range details {
 					details[i] = tt.detail
@@ -204,7 +211,8 @@ func TestTooManyDetailsAreCut(t *testing.T) {
 }
 
 func TestRetryAfterCrossesTheWire(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		err := fails(t, mesh, link.Config{}, &link.Error{Code: link.Unavailable, Message: "warming up", RetryAfter: 1500 * time.Millisecond})
 		if err.RetryAfter != 1500*time.Millisecond {
 			t.Errorf("RetryAfter is %v", err.RetryAfter)
@@ -213,7 +221,8 @@ func TestRetryAfterCrossesTheWire(t *testing.T) {
 }
 
 func TestPanicEndsOneCall(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var log logBuffer
 		serve(mesh, link.Config{Logger: log.logger()}, func(_ context.Context, q query) (answer, error) {
 			switch q.Text {

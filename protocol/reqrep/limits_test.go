@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -26,7 +27,8 @@ func randomText(n int) string {
 }
 
 func TestMessagesOfAllSizes(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(2*time.Millisecond))
 		serve(mesh, link.Config{}, echo)
 		client := mesh.Node(link.Config{})
 		for _, size := range []int{
@@ -39,7 +41,7 @@ func TestMessagesOfAllSizes(t *testing.T) {
 				t.Errorf("message of %d bytes: %v, got %d bytes", size, err, len(got.Text))
 			}
 		}
-	}, linktest.Delay(2*time.Millisecond))
+	})
 }
 
 func TestMessageLimits(t *testing.T) {
@@ -66,7 +68,8 @@ func TestMessageLimits(t *testing.T) {
 		{"all within limits", limited, limited, nil, 900, 900, false, nil, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				ran := false
 				serve(mesh, tt.server, func(_ context.Context, q query) (answer, error) {
 					ran = ran || q.Text != "again"
@@ -111,7 +114,8 @@ func TestLimitsOnCalls(t *testing.T) {
 		{"CallsPerProcess", link.Limits{CallsPerProcess: 3}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				release := make(chan struct{})
 				serve(mesh, link.Config{Limits: tt.limits}, func(ctx context.Context, q query) (answer, error) {
 					select {
@@ -149,7 +153,8 @@ func TestLimitsOnCalls(t *testing.T) {
 
 // TestCallsWaitForAStream makes more calls than the connection has streams.
 func TestCallsWaitForAStream(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		serve(mesh, link.Config{Limits: link.Limits{StreamsPerConnection: 4}}, func(_ context.Context, q query) (answer, error) {
 			sleep(time.Second)
 			return answer(q), nil
@@ -175,7 +180,8 @@ func TestCallsWaitForAStream(t *testing.T) {
 }
 
 func TestTooManyCallsWaitForAStream(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		serve(mesh, link.Config{Limits: link.Limits{StreamsPerConnection: 1}}, func(_ context.Context, q query) (answer, error) {
 			sleep(time.Second)
 			return answer(q), nil

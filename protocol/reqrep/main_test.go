@@ -28,12 +28,6 @@ var (
 	readOnlyMethod = reqrep.NewMethod[query, answer]("orders", "get", reqrep.ReadOnly)
 )
 
-// inMesh runs f on a mesh in virtual time.
-func inMesh(t *testing.T, f func(t *testing.T, mesh *linktest.Mesh), opts ...linktest.Option) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t, linktest.NewMesh(t, opts...)) })
-}
-
 type handlerFunc = func(context.Context, query) (answer, error)
 
 // serve starts a node of the service orders that serves both methods with f.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,7 +24,8 @@ func pairs(m link.Metadata) map[string]string {
 }
 
 func TestMetadataTravelsBothWays(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var seen link.Metadata
 		serve(mesh, link.Config{}, func(ctx context.Context, q query) (answer, error) {
 			seen = link.MetadataOf(ctx)
@@ -89,7 +91,8 @@ func TestMetadataOfACallIsLimited(t *testing.T) {
 		{"idempotency key too long", []link.CallOption{link.IdempotencyKey(strings.Repeat("k", 256))}, "255"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				ran := 0
 				serve(mesh, link.Config{}, func(_ context.Context, q query) (answer, error) { ran++; return answer(q), nil })
 				_, err := reqrep.Call(t.Context(), mesh.Node(link.Config{}), unsafeMethod, query{}, tt.opts...)
@@ -123,7 +126,8 @@ func TestReplyMetadataNeverSpoilsTheReply(t *testing.T) {
 		{"no text", func(ctx context.Context) bool { return link.SetReplyMeta(ctx, "k", "\xff") }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				set := true
 				serve(mesh, link.Config{}, func(ctx context.Context, q query) (answer, error) {
 					link.SetReplyMeta(ctx, "good", "yes")
@@ -145,7 +149,8 @@ func TestReplyMetadataNeverSpoilsTheReply(t *testing.T) {
 
 // TestLargestStatusFits fills everything that shares the frame of the status.
 func TestLargestStatusFits(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		serve(mesh, link.Config{}, func(ctx context.Context, _ query) (answer, error) {
 			for i := range 64 {
 				link.SetReplyMeta(ctx, fmt.Sprintf("key-%03d", i), strings.Repeat("v", 128-7))

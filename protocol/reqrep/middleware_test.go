@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,7 +27,8 @@ func noting(notes *[]string, name string) link.Middleware {
 }
 
 func TestMiddlewareWrapsInOrder(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var notes []string
 		serve(mesh, link.Config{Server: []link.Middleware{noting(&notes, "s1"), noting(&notes, "s2")}},
 			func(_ context.Context, q query) (answer, error) {
@@ -45,7 +47,8 @@ func TestMiddlewareWrapsInOrder(t *testing.T) {
 }
 
 func TestMiddlewareSeesTheOperation(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var server, client *link.Node
 		server = serve(mesh, link.Config{Server: []link.Middleware{func(next link.Handler) link.Handler {
 			return func(ctx context.Context, op *link.Operation) error {
@@ -126,7 +129,8 @@ func TestMiddlewareEndsACallItself(t *testing.T) {
 		{name: "server replaces the request", server: replaced, code: link.Internal, text: "replaced the request by a string", remote: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				ran := false
 				var server, client link.Config
 				if tt.server != nil {
@@ -163,7 +167,8 @@ func TestMiddlewareEndsACallItself(t *testing.T) {
 
 // TestMiddlewareRunsOncePerCall counts it while the call takes two attempts.
 func TestMiddlewareRunsOncePerCall(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var notes []string
 		failing := true
 		for range 2 {
@@ -199,7 +204,8 @@ func TestResponseThatCannotBeEncoded(t *testing.T) {
 	odd := reqrep.NewMethod[query, *unencodable]("odd", "get", reqrep.Unsafe)
 	for _, how := range []string{"panic", "error"} {
 		t.Run(how, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				srv := mesh.Node(link.Config{Service: "odd"})
 				reqrep.Handle(srv, odd, func(_ context.Context, q query) (*unencodable, error) { return &unencodable{q.Text}, nil })
 				mesh.Start(srv)

@@ -94,10 +94,13 @@ func Handle[Req, Res any](node *link.Node, m Method[Req, Res], f func(context.Co
 // reached or the connection was lost; link.DeadlineExceeded; link.Canceled;
 // link.Unimplemented; link.ResourceExhausted for messages beyond the limits.
 func Call[Req, Res any](ctx context.Context, node *link.Node, m Method[Req, Res], req Req, opts ...link.CallOption) (Res, error) {
-	var res Res
-	if err := node.Call(ctx, m.route, &req, &res, opts...); err != nil {
+	both := struct { // one allocation for the two
+		req Req
+		res Res
+	}{req: req}
+	if err := node.Call(ctx, m.route, &both.req, &both.res, opts...); err != nil {
 		var zero Res
 		return zero, err
 	}
-	return res, nil
+	return both.res, nil
 }

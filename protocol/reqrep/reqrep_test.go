@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,7 +30,8 @@ func TestCallIsTyped(t *testing.T) {
 	mirror := reqrep.NewMethod[cart, *cart]("carts", "mirror", reqrep.Unsafe)
 	count := reqrep.NewMethod[[]line, int]("carts", "count", reqrep.ReadOnly)
 	nothing := reqrep.NewMethod[struct{}, struct{}]("carts", "nothing", reqrep.ReadOnly)
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		srv := mesh.Node(link.Config{Service: "carts"})
 		reqrep.Handle(srv, mirror, func(_ context.Context, c cart) (*cart, error) { return &c, nil })
 		reqrep.Handle(srv, count, func(_ context.Context, l []line) (int, error) { return len(l), nil })
@@ -69,7 +71,8 @@ func TestMethodsAreComparableValues(t *testing.T) {
 }
 
 func TestCallSaysWhoAnswered(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		srv := serve(mesh, link.Config{Tags: []string{"v2"}}, func(_ context.Context, q query) (answer, error) {
 			if q.Text == "" {
 				return answer{}, link.InvalidArgument
@@ -96,7 +99,8 @@ func TestCallSaysWhoAnswered(t *testing.T) {
 }
 
 func TestHandlerKnowsItsCaller(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var caller link.Peer
 		var route link.Route
 		serve(mesh, link.Config{}, func(ctx context.Context, q query) (answer, error) {
@@ -121,7 +125,8 @@ func TestHandlerKnowsItsCaller(t *testing.T) {
 }
 
 func TestUnknownServiceFailsAtOnce(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		client := mesh.Node(link.Config{Namespace: "staging"})
 		begin := time.Now()
 		_, err := reqrep.Call(t.Context(), client, readOnlyMethod, query{})
@@ -137,7 +142,8 @@ func TestUnknownServiceFailsAtOnce(t *testing.T) {
 }
 
 func TestUnknownMethodIsUnimplemented(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		srv := serve(mesh, link.Config{}, echo)
 		client := mesh.Node(link.Config{})
 		missing := reqrep.NewMethod[query, answer]("orders", "cancel", reqrep.ReadOnly)
@@ -159,7 +165,8 @@ func TestUnknownMethodIsUnimplemented(t *testing.T) {
 
 func TestMethodAddedWhileServing(t *testing.T) {
 	late := reqrep.NewMethod[query, answer]("orders", "late", reqrep.ReadOnly)
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		srv := serve(mesh, link.Config{}, echo)
 		client := mesh.Node(link.Config{})
 		if _, err := reqrep.Call(t.Context(), client, late, query{}); !errors.Is(err, link.Unimplemented) {
@@ -176,7 +183,8 @@ func TestMethodAddedWhileServing(t *testing.T) {
 }
 
 func TestHandlePanicsOnMistakes(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "orders"})
 		reqrep.Handle(node, readOnlyMethod, echo)
 		for _, tt := range []struct {
@@ -209,7 +217,8 @@ func TestRequestOfAnotherShape(t *testing.T) {
 	type number struct{ Text int }
 	wrong := reqrep.NewMethod[number, answer]("orders", "get", reqrep.ReadOnly)
 	wrongReply := reqrep.NewMethod[query, number]("orders", "get", reqrep.ReadOnly)
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		ran := 0
 		serve(mesh, link.Config{}, func(_ context.Context, q query) (answer, error) { ran++; return answer(q), nil })
 		client := mesh.Node(link.Config{})

@@ -54,7 +54,8 @@ func TestConnectionLostDuringACall(t *testing.T) {
 			{"unsafe with a key", unsafeMethod, []link.CallOption{link.IdempotencyKey("k-1")}, true},
 		} {
 			t.Run(how+"/"+tt.name, func(t *testing.T) {
-				inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+				synctest.Test(t, func(t *testing.T) {
+					mesh := linktest.NewMesh(t)
 					var first, second atomic.Int32
 					var key string
 					a := serve(mesh, link.Config{}, blocked(&first))
@@ -105,7 +106,8 @@ func TestConnectionLostDuringACall(t *testing.T) {
 }
 
 func TestRefusedCallGoesElsewhere(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		one := link.Config{Limits: link.Limits{CallsPerProcess: 1}}
 		var first, second atomic.Int32
 		serve(mesh, one, blocked(&first))
@@ -149,7 +151,8 @@ func TestUnavailableHandlerIsLeftForAnother(t *testing.T) {
 		{"read-only with another code", readOnlyMethod, link.Aborted, 0, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
 				var runs atomic.Int32
 				for range 5 {
 					serve(mesh, link.Config{}, func(context.Context, query) (answer, error) {
@@ -176,7 +179,8 @@ func TestUnavailableHandlerIsLeftForAnother(t *testing.T) {
 
 // TestRetriesKeepToTheirBudget makes many calls during an outage.
 func TestRetriesKeepToTheirBudget(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		const calls = 2000
 		var runs atomic.Int32
 		for range 3 {
@@ -202,7 +206,8 @@ func TestRetriesKeepToTheirBudget(t *testing.T) {
 
 // TestRetryEndsWithTheDeadline gives a call less time than its retries want.
 func TestRetryEndsWithTheDeadline(t *testing.T) {
-	inMesh(t, func(t *testing.T, mesh *linktest.Mesh) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
 		var runs atomic.Int32
 		for range 3 {
 			serve(mesh, link.Config{}, func(context.Context, query) (answer, error) {

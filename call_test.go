@@ -1,0 +1,241 @@
+package link_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+// TestThousandCallsAtOnceOnOneConnection lets no handler return before all calls
+// are in handlers.
+func TestThousandCallsAtOnceOnOneConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		const calls = 1000
+		var inside atomic.Int32
+		all := make(chan struct{})
+		orders(mesh, link.Config{}, func(ctx context.Context, o order) (order, error) {
+			if inside.Add(1) == calls {
+				close(all)
+			}
+			select {
+			case <-all:
+				return o, nil
+			case <-ctx.Done():
+				return o, ctx.Err()
+			}
+		})
+		client := mesh.Node(link.Config{CallTimeout: time.Minute})
+		var wg sync.WaitGroup
+		for i := range calls {
+			wg.Go(func() {
+				want := order{ID: fmt.Sprint(i), Cents: int64(i)}
+				if got, err := reqrep.Call(t.Context(), client, putOrder, want); err != nil || got != want {
+					t.Errorf("call %d: %+v, %v", i, got, err)
+				}
+			})
+		}
+		wg.Wait()
+		if inside.Load() != calls {
+			t.Errorf("%d calls ran %d times", calls, inside.Load())
+		}
+	})
+}
+
+// TestFiveHundredClientsOfOneServer starts them all at the same moment, twice.
+func TestFiveHundredClientsOfOneServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		var runs atomic.Int32
+		orders(mesh, link.Config{}, func(_ context.Context, o order) (order, error) { runs.Add(1); return o, nil })
+		clients := make([]*link.Node, 500)
+		for i := range clients {
+			clients[i] = mesh.Node(link.Config{CallTimeout: time.Minute})
+		}
+		for range 2 {
+			var wg sync.WaitGroup
+			for i, client := range clients {
+				wg.Go(func() {
+					if _, err := reqrep.Call(t.Context(), client, putOrder, order{}); err != nil {
+						t.Errorf("client %d: %v", i, err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		if runs.Load() != 1000 {
+			t.Errorf("1000 calls ran %d times", runs.Load())
+		}
+	})
+}
+
+// TestUntypedCall uses what patterns are built on.
+func TestUntypedCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		route := link.Route{Service: "orders", Name: "raw", Kind: link.Channel}
+		srv := mesh.Node(link.Config{Service: "orders"})
+		srv.HandleCall(route, link.CallHandler{
+			New: func() any { return new(string) },
+			Serve: func(_ context.Context, request any) (any, error) {
+				s, ok := request.(*string)
+				if !ok {
+					return nil, link.Errorf(link.Internal, "request is a %T", request)
+				}
+				return strings.ToUpper(*s), nil
+			},
+		})
+		mesh.Start(srv)
+		client := mesh.Node(link.Config{})
+		var got string
+		if err := client.Call(t.Context(), route, "hello", &got); err != nil || got != "HELLO" {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if err := client.Call(t.Context(), route, "hello", nil); err != nil {
+			t.Errorf("without a place for the reply: %v", err)
+		}
+		if err := client.Call(t.Context(), route, make(chan int), &got); !errors.Is(err, link.InvalidArgument) {
+			t.Errorf("a request that cannot be encoded: %v, want invalid argument", err)
+		}
+		for _, wrong := range []link.Route{
+			{}, {Service: "orders"}, {Name: "raw"}, {Service: "orders", Name: strings.Repeat("n", 256)}, {Service: "a b", Name: "x"},
+		} {
+			if err := client.Call(t.Context(), wrong, "hello", &got); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Service ") && !strings.Contains(err.Error(), "Route.Name") {
+				t.Errorf("route %+v: %v, want invalid argument that names the field", wrong, err)
+			}
+		}
+	})
+}
+
+// TestKindsMixedUp calls a stream, and opens a stream to a method.
+func TestKindsMixedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		srv := mesh.Node(link.Config{Service: "orders"})
+		method := link.Route{Service: "orders", Name: "method", Kind: link.Channel}
+		stream := link.Route{Service: "orders", Name: "stream", Kind: link.Channel}
+		srv.HandleCall(method, link.CallHandler{
+			New:   func() any { return new(string) },
+			Serve: func(_ context.Context, request any) (any, error) { return request, nil },
+		})
+		srv.Handle(stream, func(_ context.Context, s *link.Stream) error {
+			_, err := s.Recv()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		})
+		mesh.Start(srv)
+		client := mesh.Node(link.Config{})
+		for range 3 {
+			var got string
+			if err := client.Call(t.Context(), stream, "hello", &got); err == nil {
+				t.Error("a call of a stream worked")
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			s, err := client.Open(ctx, method)
+			if err == nil {
+				if err = s.Send(link.Frame{Kind: frameText}); err == nil {
+					_, err = s.Recv()
+				}
+			}
+			if err == nil || errors.Is(err, io.EOF) {
+				t.Errorf("a stream to a method: %v, want an error", err)
+			}
+			cancel()
+			if err := client.Call(t.Context(), method, "hello", &got); err != nil || got != "hello" {
+				t.Errorf("a right call after that: %q, %v", got, err)
+			}
+		}
+	})
+}
+
+// TestNewInstancesGetCalls adds servers one by one while calls go on.
+func TestNewInstancesGetCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		client := mesh.Node(link.Config{})
+		var all []*atomic.Int32
+		for range 4 {
+			runs := new(atomic.Int32)
+			all = append(all, runs)
+			orders(mesh, link.Config{}, func(_ context.Context, o order) (order, error) { runs.Add(1); return o, nil })
+			synctest.Wait()
+			for range 200 {
+				if _, err := reqrep.Call(t.Context(), client, putOrder, order{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for i, runs := range all {
+			if runs.Load() < 10 {
+				t.Errorf("instance %d got %d of 800 calls", i, runs.Load())
+			}
+		}
+	})
+}
+
+// TestRegistryThatForgetsEverything keeps connections that answer, for a while.
+func TestRegistryThatForgetsEverything(t *testing.T) {
+	for name, tt := range map[string]struct {
+		kill  bool
+		stays time.Duration
+	}{
+		"while its instances live": {false, 20 * time.Second},
+		"with its instances":       {true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				srv := orders(mesh, link.Config{}, keep)
+				registry, err := static.New(discovery.Instance{ID: srv.Instance(), Service: "orders", Addr: srv.Addr()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				client := mesh.Node(link.Config{Registry: registry})
+				if _, err := callWithin(t, client, time.Second); err != nil {
+					t.Fatal(err)
+				}
+				if tt.kill {
+					mesh.Kill(srv)
+				}
+				if err := registry.Set(); err != nil {
+					t.Fatal(err)
+				}
+				begin := time.Now()
+				for time.Since(begin) < tt.stays {
+					if _, err := callWithin(t, client, time.Second); err != nil {
+						t.Errorf("%v after the registry lost its memory: %v", time.Since(begin), err)
+					}
+					sleep(time.Second)
+				}
+				for err == nil {
+					_, err = callWithin(t, client, time.Second)
+					sleep(time.Second)
+				}
+				if took := time.Since(begin); took > 40*time.Second {
+					t.Errorf("the instance is forgotten after %v", took)
+				}
+				for errors.Is(err, link.DeadlineExceeded) {
+					_, err = callWithin(t, client, time.Second)
+				}
+				if took := time.Since(begin); !errors.Is(err, link.Unavailable) || took > 40*time.Second {
+					t.Errorf("after %v: %v, want unavailable", took, err)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,205 @@
+package link_test
+
+import (
+	"errors"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/security/securitytest"
+)
+
+func TestWrongConfigNamesFieldAndValue(t *testing.T) {
+	ca := securitytest.NewCA(t, "mesh.test")
+	dev := ca.Source("orders", securitytest.WithTier(security.TierDev))
+	registry, err := static.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		cfg  link.Config
+		code link.Code
+		want []string
+	}{
+		{"service", link.Config{Service: "a b"}, link.InvalidArgument, []string{"Config", `Service "a b"`}},
+		{"service too long", link.Config{Service: strings.Repeat("s", 256)}, link.InvalidArgument, []string{"Config", `Service "sss`, "256"}},
+		{"namespace", link.Config{Namespace: "a/b"}, link.InvalidArgument, []string{"Config", `Namespace "a/b"`}},
+		{"call timeout", link.Config{CallTimeout: -time.Second}, link.InvalidArgument, []string{"Config.CallTimeout", "-1s"}},
+		{"drain timeout", link.Config{DrainTimeout: -time.Minute}, link.InvalidArgument, []string{"Config.DrainTimeout", "-1m0s"}},
+		{"advertise without port", link.Config{Advertise: "example.com"}, link.InvalidArgument, []string{"Config.Advertise", `"example.com"`}},
+		{"advertise with empty port", link.Config{Advertise: "example.com:"}, link.InvalidArgument, []string{"Config.Advertise", `"example.com:"`}},
+		{"tag", link.Config{Tags: []string{"a\nb"}}, link.InvalidArgument, []string{"Config", `Tags[0] "a\nb"`}},
+		{"tags", link.Config{Tags: make([]string, 65)}, link.InvalidArgument, []string{"Config", "Tags", "65"}},
+		{"message limit", link.Config{Limits: link.Limits{MaxMessage: 64<<20 + 1}}, link.InvalidArgument, []string{"Config.Limits.MaxMessage", "67108865"}},
+		{"dev tier beyond loopback", link.Config{Addr: "0.0.0.0:0", Identity: dev}, link.FailedPrecondition, []string{"Config.Addr", `"0.0.0.0:0"`, "loopback"}},
+		{"dev tier, no address", link.Config{Addr: "nowhere", Identity: dev}, link.InvalidArgument, []string{"Config.Addr", `"nowhere"`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.cfg.Registry = registry
+			node, err := link.New(tt.cfg)
+			var e *link.Error
+			if !errors.As(err, &e) || e.Code != tt.code || node != nil {
+				t.Fatalf("got %v, want %v", err, tt.code)
+			}
+			for _, part := range tt.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("error %q lacks %s", err, part)
+				}
+			}
+		})
+	}
+}
+
+func TestNoLimitMayBeNegative(t *testing.T) {
+	for i := range reflect.TypeFor[link.Limits]().NumField() {
+		var limits link.Limits
+		field := reflect.ValueOf(&limits).Elem().Field(i)
+		field.SetInt(-7)
+		name := reflect.TypeFor[link.Limits]().Field(i).Name
+		if _, err := link.New(link.Config{Limits: limits}); !errors.Is(err, link.InvalidArgument) ||
+			!strings.Contains(err.Error(), "Config.Limits."+name) || !strings.Contains(err.Error(), "-7") {
+			t.Errorf("%s: %v, want invalid argument that names it and -7", name, err)
+		}
+	}
+}
+
+func TestWrongEnvironmentIsNamed(t *testing.T) {
+	for _, tt := range []struct{ name, value, want string }{
+		{"LINK_PEERS", "nonsense", "LINK_PEERS"},
+		{"LINK_CLUSTER_SECRET", "short", "LINK_CLUSTER_SECRET"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+			t.Setenv(tt.name, tt.value)
+			_, err := link.New(link.Config{})
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "short\"") {
+				t.Errorf("got %v, want an error that names %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestPeersOfTheEnvironmentAreFound(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	t.Setenv("LINK_PEERS", "orders=127.0.0.1:7001,127.0.0.1:7002")
+	node, err := link.New(link.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := node.Instances(t.Context(), "orders")
+	if err != nil || len(found) != 2 {
+		t.Errorf("found %v, %v, want the two of LINK_PEERS", found, err)
+	}
+	if err := node.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNodeAnnouncesItsConfig looks at what the registry shows.
+func TestNodeAnnouncesItsConfig(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		tags := []string{"v2", "zone=eu-1a"}
+		srv := orders(mesh, link.Config{Tags: tags, Namespace: "staging", Advertise: "orders.example:7443"}, keep)
+		tags[0] = "changed" // the node has a copy
+		watch, err := mesh.Registry().Watch(t.Context(), discovery.Query{Service: "orders", Namespace: "staging"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := (<-watch).Instances
+		if len(found) != 1 || found[0].ID != srv.Instance() || found[0].Addr != "orders.example:7443" || srv.Addr() != found[0].Addr ||
+			found[0].Status != discovery.Serving || len(found[0].Tags) != 2 || found[0].Tags[0] == "changed" {
+			t.Errorf("the registry shows %+v", found)
+		}
+		if id := srv.Identity().String(); id != "spiffe://mesh.test/ns/staging/svc/orders" {
+			t.Errorf("the identity is %s", id)
+		}
+		mesh.Stop(srv)
+		for s := range watch {
+			if len(s.Instances) == 0 {
+				break
+			}
+			if s.Instances[0].Status != discovery.Draining {
+				t.Errorf("while it stops the registry shows %+v", s.Instances)
+			}
+		}
+	})
+}
+
+// TestNamespacesAreApart runs the same service in two namespaces of a mesh.
+func TestNamespacesAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		orders(mesh, link.Config{Namespace: "staging"}, keep)
+		if _, err := callWithin(t, mesh.Node(link.Config{}), time.Second); !errors.Is(err, link.Unavailable) {
+			t.Errorf("a call from another namespace: %v, want unavailable", err)
+		}
+		if _, err := callWithin(t, mesh.Node(link.Config{Namespace: "staging"}), time.Second); err != nil {
+			t.Errorf("a call from the same namespace: %v", err)
+		}
+	})
+}
+
+func TestDialTimeoutActs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		if _, err := mesh.Registry().Register(t.Context(), discovery.Instance{ID: "gone", Service: "orders", Addr: "10.9.9.9:7443"}); err != nil {
+			t.Fatal(err)
+		}
+		client := mesh.Node(link.Config{Limits: link.Limits{DialTimeout: 700 * time.Millisecond}})
+		took, err := callWithin(t, client, time.Minute)
+		if !errors.Is(err, link.Unavailable) || took != 700*time.Millisecond || !strings.Contains(err.Error(), "10.9.9.9:7443") {
+			t.Errorf("got %v after %v, want unavailable after 700ms that names the address", err, took)
+		}
+	})
+}
+
+func TestUnusedConnectionIsClosedAndDialedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(10*time.Millisecond))
+		orders(mesh, link.Config{}, keep)
+		client := mesh.Node(link.Config{Limits: link.Limits{SessionIdle: 20 * time.Second}})
+		for _, pause := range []time.Duration{0, 10 * time.Second, time.Minute, time.Hour} {
+			sleep(pause)
+			begin := time.Now()
+			if _, err := callWithin(t, client, time.Second); err != nil {
+				t.Errorf("after %v: %v", pause, err)
+			}
+			// A call on a connection that is up takes a round trip, a dial more.
+			if dialed := time.Since(begin) > 20*time.Millisecond; dialed != (pause == 0 || pause > 20*time.Second) {
+				t.Errorf("after %v the call took %v", pause, time.Since(begin))
+			}
+		}
+	})
+}
+
+// TestNodeClosesItsSocket makes a node that never opens its socket.
+func TestNodeClosesItsSocket(t *testing.T) {
+	conn, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := static.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := link.New(link.Config{Socket: conn, Registry: registry, Identity: securitytest.NewCA(t, "mesh.test").Source("client")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := conn.WriteTo([]byte("x"), conn.LocalAddr()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the socket of a closed node: %v, want net.ErrClosed", err)
+	}
+}

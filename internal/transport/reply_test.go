@@ -1,0 +1,281 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// replies connects a client to a raw server that answers each request on a
+// stream with what script does.
+func replies(w *world, limits Limits, script func(s *rawStream)) *Session {
+	w.t.Helper()
+	server := w.rawServer("orders", serving(func(s *rawStream) {
+		if _, err := s.request(true); err == nil {
+			script(s)
+		}
+	}))
+	s, err := w.quiet("web", limits).dial(server)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// say sends bytes; the client may have ended the stream.
+func (s *rawStream) say(parts ...[]byte) {
+	for _, b := range parts {
+		_, _ = s.Write(b) // see above
+	}
+}
+
+func TestClientTakesReplies(t *testing.T) {
+	big := strings.Repeat("r", 300<<10)
+	long := wire.AppendStatus(nil, &wire.Status{Code: 8, Message: strings.Repeat("x", 4<<10), Metadata: []wire.Pair{{Key: "a", Value: "b"}}}, 0)
+	for _, test := range []struct {
+		name   string
+		reply  []byte
+		want   string
+		has    bool
+		status uint64
+	}{
+		{"OK", join(data("hi"), wire.AppendOK(nil, 0)), "hi", true, 0},
+		{"empty message", join(data(""), wire.AppendOK(nil, 0)), "", true, 0},
+		{"no message", wire.AppendOK(nil, 0), "", false, 0},
+		{"large message", join(data(big), wire.AppendOK(nil, 0)), big, true, 0},
+		{"message of 2 KiB", join(data(big[:2<<10]), wire.AppendOK(nil, 0)), big[:2<<10], true, 0},
+		{"error", wire.AppendStatus(nil, &wire.Status{Code: 5, Message: "no"}, 0), "", false, 5},
+		{"error that fits no buffer", long, "", false, 8},
+		{"message and long STATUS", join(data("hi"), long), "hi", true, 8},
+		{"large message and long STATUS", join(data(big), long), big, true, 8},
+		{"unknown frames everywhere", join(frame(0x9d, 0, "g"), data("hi"), frame(0x9d, 0, big[:10<<10]), wire.AppendOK(nil, 0)), "hi", true, 0},
+		{"large message and unknown frames", join(data(big), frame(0x9d, 0, big), wire.AppendOK(nil, 0)), big, true, 0},
+		{"unknown status code", wire.AppendStatus(nil, &wire.Status{Code: 4711}, 0), "", false, 4711},
+	} {
+		for _, piece := range []int{0, 1, 700} {
+			if piece == 1 && len(test.reply) > 10<<10 {
+				continue // a packet per byte
+			}
+			t.Run(fmt.Sprintf("%s in pieces of %d", test.name, piece), func(t *testing.T) {
+				inWorld(t, func(t *testing.T, w *world) {
+					s := replies(w, Limits{}, func(s *rawStream) {
+						size := piece
+						if size == 0 {
+							size = len(test.reply)
+						}
+						for b := test.reply; len(b) > 0; b = b[min(size, len(b)):] {
+							s.say(b[:min(size, len(b))])
+							if piece != 0 && len(test.reply) < 10<<10 {
+								idle(latency / 10)
+							}
+						}
+					})
+					now := time.Now()
+					reply, err := s.Call(t.Context(), now, now.Add(10*time.Second), &wire.Headers{Route: "any"}, data("q"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer reply.Release()
+					if string(reply.Message) != test.want || (reply.Message != nil) != test.has || reply.Status.Code != test.status {
+						t.Errorf("got %d bytes (%.10q), %+v", len(reply.Message), reply.Message, reply.Status)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestClientFails is about replies that are none: the call fails, is never taken
+// for a success, and the next call takes another stream.
+func TestClientFails(t *testing.T) {
+	ok := wire.AppendOK(nil, 0)
+	for _, test := range []struct {
+		name      string
+		script    func(s *rawStream)
+		want      Reason
+		words     []string
+		processed bool // a handler may have seen the call
+	}{
+		{"FIN before STATUS", func(s *rawStream) { _ = s.Close() }, ReasonLost, []string{"STATUS"}, true},
+		{"FIN after DATA", func(s *rawStream) { s.say(data("hi")); _ = s.Close() }, ReasonLost, []string{"STATUS"}, true},
+		{"FIN inside DATA", func(s *rawStream) { s.say(data("hello")[:4]); _ = s.Close() }, ReasonLost, nil, true},
+		{"FIN inside STATUS", func(s *rawStream) { s.say(ok[:3]); _ = s.Close() }, ReasonLost, nil, true},
+		{"connection closed", func(s *rawStream) { s.say(data("hi")); s.hangUp() }, ReasonLost, []string{"bye"}, true},
+		{"reset REFUSED", func(s *rawStream) { s.CancelWrite(4) }, ReasonRefused, nil, false},
+		{"reset OVERLOADED", func(s *rawStream) { s.CancelWrite(6) }, ReasonOverloaded, nil, false},
+		{"reset GOING_AWAY", func(s *rawStream) { s.CancelWrite(7) }, ReasonDraining, nil, false},
+		{"reset LIMIT", func(s *rawStream) { s.CancelWrite(0xc) }, ReasonLimit, nil, true},
+		{"reset PROTOCOL", func(s *rawStream) { s.CancelWrite(2) }, ReasonProtocol, nil, true},
+		{"reset with an unknown code", func(s *rawStream) { s.CancelWrite(0x1234) }, ReasonReset, nil, true},
+		{"garbage", func(s *rawStream) { s.say([]byte(strings.Repeat("\xff", 100))) }, ReasonProtocol, nil, true},
+		{"STATUS that is no CBOR", func(s *rawStream) { s.say(frame(wire.KindStatus, wire.FlagCritical, "\xff")) }, ReasonProtocol, nil, true},
+		{"STATUS above 16 KiB", func(s *rawStream) {
+			s.say(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindStatus, Length: wire.MaxHeader + 1}))
+		}, ReasonProtocol, nil, true},
+		{"two DATA", func(s *rawStream) { s.say(data("a"), data("b"), ok) }, ReasonProtocol, nil, true},
+		{"two empty DATA", func(s *rawStream) { s.say(data(""), data(""), ok) }, ReasonProtocol, nil, true},
+		{"compressed DATA", func(s *rawStream) { s.say(frame(wire.KindData, wire.FlagCompressed, "a"), ok) }, ReasonProtocol, nil, true},
+		{"fragmented DATA", func(s *rawStream) { s.say(frame(wire.KindData, wire.FlagMore, "a"), ok) }, ReasonProtocol, nil, true},
+		{"unknown critical frame", func(s *rawStream) { s.say(frame(0x9d, wire.FlagCritical, "a"), ok) }, ReasonProtocol, nil, true},
+		{"HEADERS as a reply", func(s *rawStream) { s.say(headers("echo", 1), ok) }, ReasonProtocol, nil, true},
+		{"reply above the limit", func(s *rawStream) { s.say(data(strings.Repeat("x", 100<<10+1)), ok) }, ReasonLimit, []string{"102401", "102400"}, true},
+		{"length of 2^62-1", func(s *rawStream) {
+			s.say(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindData, Length: wire.MaxVarint}))
+		}, ReasonLimit, nil, true},
+		{"unknown frame of 2^62-1", func(s *rawStream) {
+			s.say(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: 0x9d, Length: wire.MaxVarint}), data("x"))
+			_ = s.Close()
+		}, ReasonLost, nil, true},
+		{"silence", func(*rawStream) {}, ReasonCanceled, []string{"deadline"}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				first := true
+				s := replies(w, Limits{MaxMessage: 100 << 10}, func(s *rawStream) {
+					if first {
+						first = false
+						test.script(s)
+						return
+					}
+					s.say(data("honest"), ok)
+				})
+				_, _, err := call(t.Context(), s, "echo", "q")
+				e := mustFail(t, err, test.want)
+				if e.NotProcessed == test.processed {
+					t.Errorf("%q: not processed: %t", e, e.NotProcessed)
+				}
+				if !containsAll(e.Error(), test.words...) {
+					t.Errorf("%q lacks one of %q", e, test.words)
+				}
+				if !s.ended() {
+					mustEcho(t, s)
+				}
+			})
+		})
+	}
+}
+
+// hangUp closes the connection of the stream behind what was written.
+func (s *rawStream) hangUp() {
+	idle(10 * latency)
+	s.conn.conn.CloseWithError(0, "bye") //nolint:errcheck // has no error to return
+}
+
+// TestStatusBeforeResetIsRead: an early answer counts, though the rest of the
+// request was never read.
+func TestStatusBeforeResetIsRead(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.rawServer("orders", serving(func(s *rawStream) {
+			buf := make([]byte, 100)
+			_, _ = s.Read(buf) // the call has begun
+			s.say(wire.AppendStatus(nil, &wire.Status{Code: 8, Message: "too large", Refused: true}, wire.FlagLast))
+			s.SetReliableBoundary()
+			s.CancelWrite(0xc)
+			s.CancelRead(0xc)
+		}))
+		s, err := w.quiet("web", Limits{}).dial(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, size := range []int{10, 20 << 10, 60 << 10, 3 << 20} {
+			_, status, err := call(t.Context(), s, "echo", strings.Repeat("m", size))
+			if err != nil || status.Code != 8 || !status.Refused {
+				t.Errorf("call with %d bytes: %+v, %v; want the STATUS", size, status, err)
+			}
+		}
+	})
+}
+
+func TestRequestTooLargeForTheServer(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{MaxMessage: 1 << 20})
+		s := w.quiet("web", Limits{}).connect(server)
+		_, status, err := call(t.Context(), s, "echo", strings.Repeat("m", 3<<20))
+		if err != nil || status.Code != 8 || !containsAll(status.Message, "Limits.MaxMessage", "3145728", "1048576") {
+			t.Errorf("got %+v, %v", status, err)
+		}
+		mustEcho(t, s)
+	})
+}
+
+func TestHeadersTooLargeToSend(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{StreamsPerConnection: 2})
+		s := w.quiet("web", Limits{}).connect(server)
+		h := wire.Headers{Route: "echo", Metadata: []wire.Pair{{Key: "k", Value: strings.Repeat("v", 17<<10)}}}
+		for range 5 { // more than there are streams
+			now := time.Now()
+			_, err := s.Call(t.Context(), now, now.Add(time.Second), &h, data("x"))
+			e := mustFail(t, err, ReasonLimit)
+			if le, ok := errors.AsType[*wire.LimitError](err); !ok || le.Limit != wire.MaxHeader || !e.NotProcessed {
+				t.Fatalf("the error is %v", err)
+			}
+			ctx, cancel := withTimeout(t, time.Second)
+			_, err = s.Open(ctx, &h)
+			cancel()
+			mustFail(t, err, ReasonLimit)
+		}
+		mustEcho(t, s)
+	})
+}
+
+// TestSplitAnywhere cuts the golden unary call at every offset: where packets
+// end must not matter.
+func TestSplitAnywhere(t *testing.T) {
+	request := golden(t, "unary.txtar", "01 client stream 0")
+	response := golden(t, "unary.txtar", "02 server stream 0")
+	t.Run("request", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			server := w.node("orders", Limits{})
+			r := w.client("web", server)
+			want := ""
+			for i := 1; i <= len(request); i++ {
+				st := r.stream(request[:i])
+				pass(3 * latency)
+				st.write(request[i:])
+				got := st.reply()
+				if want == "" {
+					want = got.message
+				}
+				if got.err != nil || got.status.Code != 0 || got.message != want || want == "" {
+					t.Fatalf("cut at %d: %+v", i, got)
+				}
+				st.CancelRead(0)
+				_ = st.Close() // nothing more to say
+			}
+		})
+	})
+	t.Run("reply", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			i := 0
+			server := w.rawServer("orders", serving(func(s *rawStream) {
+				for fresh := true; ; fresh = false {
+					if _, err := s.request(fresh); err != nil {
+						return
+					}
+					s.say(response[:i])
+					idle(3 * latency)
+					s.say(response[i:])
+				}
+			}))
+			s, err := w.quiet("web", Limits{}).dial(server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ""
+			for ; i <= len(response); i++ {
+				got, status, err := call(t.Context(), s, "get", "q")
+				if want == "" {
+					want = got
+				}
+				if err != nil || status.Code != 0 || got != want || want == "" {
+					t.Fatalf("cut at %d: %q, %+v, %v", i, got, status, err)
+				}
+			}
+		})
+	})
+}
