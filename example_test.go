@@ -18,39 +18,39 @@ func greet(_ context.Context, name string) (string, error) {
 	return "Hello, " + name + "!", nil
 }
 
+func serve(ctx context.Context) error {
+	node, err := link.New(link.Config{Service: "greeter"})
+	if err == nil {
+		reqrep.Handle(node, Greet, greet)
+		err = node.Run(ctx) // announces and serves until ctx ends, then drains
+	}
+	return err
+}
+
+func call(ctx context.Context, client *link.Node) {
+	text, err := reqrep.Call(ctx, client, Greet, "Ada", link.WaitForReady())
+	fmt.Println(text, err) // Hello, Ada! <nil>
+}
+
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	server, err := link.New(link.Config{Service: "greeter", Tags: []string{"v1"}})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	reqrep.Handle(server, Greet, greet)
-	ran := make(chan error, 1)
-	go func() { ran <- server.Run(ctx) }() // announces and serves until ctx ends, then drains
-	select {
-	case <-server.Ready():
-	case err := <-ran:
-		fmt.Println(err)
-		return
-	}
+	served := make(chan error, 1)
+	go func() { served <- serve(ctx) }()
 
 	client, err := link.New(link.Config{}) // a node that never runs is a client
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer client.Close()
-	var who link.Peer
-	text, err := reqrep.Call(ctx, client, Greet, "Ada", link.Answered(&who))
-	fmt.Println(text, err)
-	fmt.Println(who.Service(), who.Tags, who.TLS)
+	call(ctx, client)
+	_, err = reqrep.Call(ctx, client, Greet, "")
+	fmt.Println(link.CodeOf(err), client.Close())
 
 	stop()
-	fmt.Println(<-ran)
+	fmt.Println(<-served)
 	// Output:
 	// Hello, Ada! <nil>
-	// greeter [v1] TLS 1.3
+	// invalid argument <nil>
 	// <nil>
 }

@@ -11,6 +11,7 @@ type callConfig struct {
 	metadata Metadata
 	key      string
 	answered *Peer
+	wait     bool
 	reply    *Metadata
 	messages uint64
 	bytes    uint64
@@ -53,6 +54,15 @@ func (o replyMetaOption) applyCall(c *callConfig) { c.reply = o.metadata }
 // ReplyMeta stores in m the metadata that the handler set with [SetReplyMeta].
 // m is left alone if nobody answered.
 func ReplyMeta(m *Metadata) CallOption { return replyMetaOption{m} }
+
+type waitOption struct{}
+
+func (waitOption) applyCall(c *callConfig) { c.wait = true }
+
+// WaitForReady makes the call wait, until its deadline, for an instance that can
+// be reached, where it would else fail with [Unavailable] at once. It does not
+// send a call again that may have run.
+func WaitForReady() CallOption { return waitOption{} }
 
 type creditOption struct{ messages, bytes int }
 

@@ -72,10 +72,41 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			o.retry = false
 			o.tried.Reset()
 		default:
-			return nil, nil, o.nobody()
+			if err := o.nobodyYet(ctx); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
 	return nil, nil, o.nobody()
+}
+
+// waitTick is how often a call that waits for an instance looks again, for
+// dials that may be tried again; a change in the registry wakes it at once.
+const waitTick = 100 * time.Millisecond
+
+// nobodyYet returns why there is nobody to call, or waits for that to change if
+// the call says so.
+func (o *outgoing) nobodyYet(ctx context.Context) error {
+	err := o.nobody()
+	if !o.config.wait || CodeOf(err) != Unavailable {
+		return err
+	}
+	left := time.Until(o.deadline)
+	if left <= 0 {
+		return &Error{Code: DeadlineExceeded, Message: "while waiting for an instance: " + err.Error(), Attempt: o.attempts, Cause: context.DeadlineExceeded}
+	}
+	tick := time.NewTimer(min(left, waitTick))
+	defer tick.Stop()
+	select {
+	case <-o.service.changed():
+	case <-tick.C:
+	case <-ctx.Done():
+		return Errorf(CodeOf(ctx.Err()), "while waiting for an instance: %w", context.Cause(ctx))
+	}
+	o.now = time.Now()
+	o.picks, o.last = 0, nil
+	o.tried.Reset()
+	return nil
 }
 
 // await returns the first of the pending instances whose dial has ended.

@@ -48,7 +48,8 @@ type service struct {
 	sizes    sizeHint      // of requests
 	known    chan struct{} // closed after the first snapshot
 
-	mu        sync.Mutex // guards the fields below
+	mu        sync.Mutex    // guards the fields below
+	change    chan struct{} // closed and replaced when the instances change
 	instances map[string]*instance
 	leftOut   map[string]bool // instances that may not be dialed, as the log was told
 }
@@ -106,7 +107,7 @@ func (n *Node) addService(name string) (*service, error) {
 	if err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
-	s := &service{node: n, name: name, identity: id, known: make(chan struct{}), instances: make(map[string]*instance)}
+	s := &service{node: n, name: name, identity: id, known: make(chan struct{}), change: make(chan struct{}), instances: make(map[string]*instance)}
 	ctx := n.group.Context()
 	snapshots, err := n.registry.Watch(ctx, query)
 	if err != nil {
@@ -207,7 +208,16 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 		}
 	}
 	s.table.Update(items)
+	close(s.change)
+	s.change = make(chan struct{})
 	return holding
+}
+
+// changed returns a channel that is closed when the instances change.
+func (s *service) changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.change
 }
 
 // allowed reports whether an instance may be dialed: the development tier never

@@ -204,9 +204,15 @@ func (s *Stream) Send(f Frame) error {
 	if limit := s.raw.Session.Remote().MaxMessage; uint64(len(f.Body)) > limit {
 		return Errorf(ResourceExhausted, "frame of %d bytes exceeds the peer's Config.Limits.MaxMessage of %d bytes", len(f.Body), limit)
 	}
+	if s.ctx.Err() != nil { // its end resets the stream a moment later
+		return s.error("send on", &transport.Error{Reason: transport.ReasonCanceled, Err: context.Cause(s.ctx)})
+	}
 	var flags wire.Flags
 	if f.Credited {
 		flags = wire.FlagCredited
+	}
+	if s.ctx.Err() != nil { // the reset of the stream may still be on its way
+		return s.error("send on", &transport.Error{Reason: transport.ReasonCanceled})
 	}
 	err := s.raw.Send(s.ctx, transport.Frame{Kind: wire.Kind(f.Kind), Flags: flags, Body: f.Body})
 	if err == nil {

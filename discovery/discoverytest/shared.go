@@ -1,4 +1,5 @@
 //nolint:thelper // these are subtests, so a failure should point at its line here
+
 package discoverytest
 
 import (

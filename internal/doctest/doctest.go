@@ -10,7 +10,7 @@
 // # Rules for authors
 //
 //   - A block marked go that has a package clause is a program and must compile.
-//     The first of README.md is the Example of example_test.go in the root.
+//     The first of README.md is the server and client of example_test.go in the root.
 //   - A block marked go without one is a fragment and must be text of a .go file
 //     of the module, where it is compiled and tested. White space does not count.
 //   - Each line of a block marked sh is "make" with a target of the Makefile, a
