@@ -54,6 +54,7 @@ func pair(tb testing.TB) *link.Node {
 }
 
 func echoOnce(tb testing.TB, client *link.Node, m echoMessage) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if _, err := reqrep.Call(ctx, client, echo, m, link.Meta("tenant", "acme"), link.Meta("request", "0b6f3a52")); err != nil {
@@ -62,6 +63,7 @@ func echoOnce(tb testing.TB, client *link.Node, m echoMessage) {
 }
 
 func benchmarkCall(b *testing.B, size, concurrency int) {
+	b.Helper()
 	client := pair(b)
 	m := echoMessage{make([]byte, size)}
 	echoOnce(b, client, m)
@@ -109,7 +111,9 @@ func BenchmarkIdleConnection(b *testing.B) {
 	<-server.Ready()
 	defer func() {
 		cancel()
-		<-served
+		if err := <-served; err != nil {
+			b.Error(err)
+		}
 	}()
 	for b.Loop() {
 		nodes := make([]*link.Node, clients)

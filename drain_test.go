@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
@@ -68,6 +70,46 @@ func TestDrainUnderLoadLosesNoCall(t *testing.T) {
 		done.Store(true)
 		wg.Wait()
 		if calls.Load() != runs.Load() || calls.Load() < 1000 {
+			t.Errorf("%d calls ran %d times", calls.Load(), runs.Load())
+		}
+	})
+}
+
+// TestDrainIsHeardWithoutTheRegistry gives the client a registry that learns of
+// nothing.
+func TestDrainIsHeardWithoutTheRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(5*time.Millisecond))
+		var runs atomic.Int32
+		work := func(_ context.Context, o order) (order, error) {
+			sleep(20 * time.Millisecond)
+			runs.Add(1)
+			return o, nil
+		}
+		a, b := orders(mesh, link.Config{}, work), orders(mesh, link.Config{}, work)
+		registry, err := static.New(
+			discovery.Instance{ID: a.Instance(), Service: "orders", Addr: a.Addr()},
+			discovery.Instance{ID: b.Instance(), Service: "orders", Addr: b.Addr()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := mesh.Node(link.Config{Registry: registry})
+		var calls atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for begin := time.Now(); time.Since(begin) < 20*time.Second; {
+					calls.Add(1)
+					if took, err := callWithin(t, client, 10*time.Second); err != nil || took > time.Second {
+						t.Errorf("during the drain: %v after %v", err, took)
+					}
+				}
+			})
+		}
+		sleep(time.Second)
+		mesh.Stop(a)
+		wg.Wait()
+		if calls.Load() != runs.Load() {
 			t.Errorf("%d calls ran %d times", calls.Load(), runs.Load())
 		}
 	})
@@ -176,10 +218,10 @@ func TestShutdownAndCloseAreIdempotent(t *testing.T) {
 			}
 			return client
 		}
-		for name, make := range map[string]func() *link.Node{"started": started, "fresh": fresh, "client": used} {
+		for name, create := range map[string]func() *link.Node{"started": started, "fresh": fresh, "client": used} {
 			shutdown := func(n *link.Node) error { return n.Shutdown(t.Context()) }
 			for _, first := range []func(*link.Node) error{shutdown, (*link.Node).Close} {
-				node := make()
+				node := create()
 				var wg sync.WaitGroup
 				for range 3 {
 					wg.Go(func() {

@@ -7,12 +7,9 @@ import (
 	"os"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
-
-	"github.com/linkmesh/link/linktest"
 )
 
 // TestMain checks for leaked goroutines. The binary also serves as the other

@@ -12,8 +12,6 @@ import (
 // discovery says, the peer must prove the service's identity.
 func (s *service) clientTLS() *tls.Config { return security.ClientTLS(s.node.identity, s.identity) }
 
-func nowNano() int64 { return time.Now().UnixNano() }
-
 func timeLeft(deadline time.Time) time.Duration { return time.Until(deadline) }
 
 func compareStrings(a, b string) int { return cmp.Compare(a, b) }

@@ -65,7 +65,7 @@ func serveTraced() error {
 	served := make(chan error, 1)
 	go func() { served <- node.Run(ctx) }()
 	<-node.Ready()
-	fmt.Println(node.Addr())
+	_, _ = fmt.Fprintln(os.Stdout, node.Addr()) // the parent waits for it
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
 	cancel()
 	if err := <-served; err != nil {

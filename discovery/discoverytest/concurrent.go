@@ -1,5 +1,3 @@
-//nolint:thelper // these are subtests, so a failure should point at its line here
-
 package discoverytest
 
 import (

@@ -1,0 +1,250 @@
+package link_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+)
+
+func TestBothSidesSendAndEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+			for {
+				f, err := s.Recv()
+				if errors.Is(err, io.EOF) {
+					return s.Send(link.Frame{Kind: frameText, Body: []byte("bye")})
+				}
+				if err != nil {
+					return err
+				}
+				if err := s.Send(link.Frame{Kind: f.Kind, Body: bytes.ToUpper(f.Body)}); err != nil {
+					return err
+				}
+			}
+		})
+		var who link.Peer
+		s := open(t, client, link.Answered(&who))
+		if who.Service() != "counter" || s.Peer().Instance != who.Instance {
+			t.Errorf("opened to %v, the stream's peer is %v", who, s.Peer())
+		}
+		var got []string
+		for _, text := range []string{"a", "b", ""} {
+			if err := s.Send(link.Frame{Kind: frameText, Body: []byte(text)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			f, err := s.Recv()
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					t.Errorf("the stream ended with %v", err)
+				}
+				break
+			}
+			got = append(got, string(f.Body))
+		}
+		if diff := cmp.Diff([]string{"A", "B", "", "bye"}, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if s.Context().Err() == nil {
+			t.Error("the context of a stream that ended has not")
+		}
+	})
+}
+
+func TestErrorOfTheHandlerEndsTheStream(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func() error
+		code link.Code
+		text string
+	}{
+		{"with a code", func() error { return link.Errorf(link.OutOfRange, "past the end") }, link.OutOfRange, "past the end"},
+		{"without", func() error { return errors.New("hunter2") }, link.Internal, "the handler failed"},
+		{"panic", func() error { panic("hunter2") }, link.Internal, "the handler failed"}, //nolint:forbidigo // under test
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+					for range 3 {
+						if err := s.Send(link.Frame{Kind: frameText}); err != nil {
+							t.Error(err)
+						}
+					}
+					return tt.end()
+				})
+				for range 2 { // the node lives on
+					s := open(t, client)
+					for range 3 {
+						if _, err := s.Recv(); err != nil {
+							t.Fatalf("before the end: %v", err)
+						}
+					}
+					for range 2 {
+						_, err := s.Recv()
+						var e *link.Error
+						if !errors.As(err, &e) || e.Code != tt.code || !e.Remote || e.Message != tt.text || !strings.Contains(err.Error(), "counter/numbers") {
+							t.Errorf("Recv: %v, want %v with %q that names the route", err, tt.code, tt.text)
+						}
+					}
+					if err := s.Send(link.Frame{Kind: frameText}); err != nil && !errors.Is(err, tt.code) {
+						t.Errorf("Send after the end: %v", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestCallerEndsTheStream(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(s *link.Stream, cancel context.CancelFunc)
+		want link.Code
+	}{
+		{"by its context", func(_ *link.Stream, cancel context.CancelFunc) { cancel() }, link.Canceled},
+		{"by Close", func(s *link.Stream, _ context.CancelFunc) { s.Close(); s.Close() }, link.Canceled},
+		{"by its deadline", func(*link.Stream, context.CancelFunc) {}, link.DeadlineExceeded},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				ended := make(chan error, 2)
+				_, client := serveStream(mesh, link.Config{}, func(ctx context.Context, s *link.Stream) error {
+					_, err := s.Recv()
+					ended <- err
+					<-ctx.Done()
+					ended <- context.Cause(ctx)
+					return err
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				s, err := client.Open(ctx, counterRoute)
+				if err != nil {
+					t.Fatal(err)
+				}
+				received := make(chan error, 1)
+				go func() { _, err := s.Recv(); received <- err }()
+				sleep(time.Second)
+				tt.end(s, cancel)
+				if err := <-received; !errors.Is(err, tt.want) {
+					t.Errorf("Recv of the caller: %v, want %v", err, tt.want)
+				}
+				if err := s.Send(link.Frame{Kind: frameText}); err == nil {
+					t.Error("Send after the end works")
+				}
+				if err := <-ended; err == nil || errors.Is(err, io.EOF) {
+					t.Errorf("Recv of the handler: %v, want an error", err)
+				}
+				if cause := <-ended; !errors.Is(cause, link.ErrCallerGone) {
+					t.Errorf("the handler's context ended with %v, want ErrCallerGone", cause)
+				}
+			})
+		})
+	}
+}
+
+func TestSenderIsFreedFromWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		ended := make(chan error, 1)
+		_, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+			err := s.Send(link.Frame{Kind: frameNumber, Credited: true})
+			ended <- err
+			return err
+		})
+		s := open(t, client)
+		sleep(time.Hour)
+		s.Close()
+		if err := <-ended; !errors.Is(err, link.Canceled) {
+			t.Errorf("a Send that waits for credit: %v, want canceled", err)
+		}
+	})
+}
+
+func TestStreamLearnsOfADrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		srv, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+			<-s.Draining()
+			return s.Send(link.Frame{Kind: frameText, Body: []byte("last")})
+		})
+		s := open(t, client)
+		begin := time.Now()
+		go mesh.Stop(srv)
+		<-s.Draining()
+		if f, err := s.Recv(); err != nil || string(f.Body) != "last" {
+			t.Errorf("got %q, %v", f.Body, err)
+		}
+		if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+			t.Errorf("got %v, want io.EOF", err)
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("the stream ended after %v", took)
+		}
+	})
+}
+
+func TestDrainEndsAStreamThatStays(t *testing.T) {
+	for name, wait := range map[string]func(s *link.Stream) error{
+		"in Recv": func(s *link.Stream) error { _, err := s.Recv(); return err },
+		"in Send": func(s *link.Stream) error { return s.Send(link.Frame{Kind: frameNumber, Credited: true}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				ended := make(chan error, 1)
+				srv, client := serveStream(mesh, link.Config{}, func(_ context.Context, s *link.Stream) error {
+					err := wait(s)
+					ended <- err
+					return err
+				})
+				s := open(t, client)
+				grace, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				if err := srv.Shutdown(grace); !errors.Is(err, link.DeadlineExceeded) {
+					t.Errorf("Shutdown: %v, want deadline exceeded", err)
+				}
+				if err := <-ended; !errors.Is(err, link.ErrDraining) {
+					t.Errorf("the handler's wait ended with %v, want ErrDraining as its cause", err)
+				}
+				if _, err := s.Recv(); !errors.Is(err, link.Unavailable) {
+					t.Errorf("the caller got %v, want unavailable", err)
+				}
+			})
+		})
+	}
+}
+
+func TestStreamToAKilledNodeEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		srv, client := serveStream(mesh, link.Config{}, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return ctx.Err() })
+		s := open(t, client)
+		sleep(time.Minute) // idle streams stay
+		if err := s.Context().Err(); err != nil {
+			t.Fatalf("the stream ended while it was idle: %v", context.Cause(s.Context()))
+		}
+		mesh.Kill(srv)
+		begin := time.Now()
+		_, err := s.Recv()
+		if took := time.Since(begin); !errors.Is(err, link.Unavailable) || took > 8*time.Second {
+			t.Errorf("Recv: %v after %v, want unavailable within some seconds", err, took)
+		}
+	})
+}
