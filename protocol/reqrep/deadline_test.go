@@ -274,9 +274,9 @@ func TestContextOfAHandlerIsAContext(t *testing.T) {
 func TestContextKeptBeyondItsHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		var kept context.Context //nolint:fatcontext // kept on purpose
+		var kept context.Context
 		serve(mesh, link.Config{}, func(ctx context.Context, q query) (answer, error) {
-			kept = ctx
+			kept = ctx //nolint:fatcontext // the mistake under test
 			return answer(q), nil
 		})
 		if _, err := reqrep.Call(t.Context(), mesh.Node(link.Config{}), unsafeMethod, query{}); err != nil {

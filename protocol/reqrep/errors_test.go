@@ -146,26 +146,26 @@ func TestCauseStaysOnItsSide(t *testing.T) {
 	})
 }
 
-type quotaExceeded struct {
+type quotaError struct {
 	Limit int
 	Who   string
 }
 
-func (q quotaExceeded) Error() string { return fmt.Sprintf("%s may have %d", q.Who, q.Limit) }
+func (q quotaError) Error() string { return fmt.Sprintf("%s may have %d", q.Who, q.Limit) }
 
 type shard struct{ Number int }
 
 func TestDetailsCrossTheWire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		local := link.WithDetails(link.Errorf(link.ResourceExhausted, "too much"), quotaExceeded{5, "mallory"}, &shard{3})
+		local := link.WithDetails(link.Errorf(link.ResourceExhausted, "too much"), quotaError{5, "mallory"}, &shard{3})
 		remote := fails(t, mesh, link.Config{}, fmt.Errorf("saving: %w", local))
 		for side, err := range map[string]error{"server": local, "client": remote} {
-			var quota quotaExceeded
+			var quota quotaError
 			if !errors.As(err, &quota) {
-				t.Errorf("%s: errors.As finds no quotaExceeded in %v", side, err)
+				t.Errorf("%s: errors.As finds no quotaError in %v", side, err)
 			}
-			if diff := cmp.Diff(quotaExceeded{5, "mallory"}, quota); diff != "" {
+			if diff := cmp.Diff(quotaError{5, "mallory"}, quota); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", side, diff)
 			}
 			if got, ok := link.DetailOf[shard](err); !ok || got.Number != 3 {
@@ -227,15 +227,14 @@ func TestPanicEndsOneCall(t *testing.T) {
 		serve(mesh, link.Config{Logger: log.logger()}, func(_ context.Context, q query) (answer, error) {
 			switch q.Text {
 			case "panic":
-				panic("kaboom hunter2")
-			case "nil":
-				var m map[string]int
-				m["x"] = 1
+				panic("kaboom hunter2") //nolint:forbidigo // under test
+			case "index":
+				_ = q.Text[len(q.Text)] // past the end
 			}
 			return answer(q), nil
 		})
 		client := mesh.Node(link.Config{})
-		for _, how := range []string{"panic", "nil"} {
+		for _, how := range []string{"panic", "index"} {
 			_, err := reqrep.Call(t.Context(), client, unsafeMethod, query{how})
 			var e *link.Error
 			if !errors.As(err, &e) || e.Code != link.Internal || e.ID == "" || strings.Contains(err.Error(), "hunter2") {

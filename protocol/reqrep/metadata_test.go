@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,11 +18,7 @@ import (
 )
 
 func pairs(m link.Metadata) map[string]string {
-	out := make(map[string]string)
-	for k, v := range m.All() {
-		out[k] = v
-	}
-	return out
+	return maps.Collect(iter.Seq2[string, string](m.All()))
 }
 
 func TestMetadataTravelsBothWays(t *testing.T) {

@@ -99,13 +99,13 @@ func TestMiddlewareEndsACallItself(t *testing.T) {
 		return func(context.Context, *link.Operation) error { return link.Errorf(link.PermissionDenied, "not you") }
 	}
 	panics := func(link.Handler) link.Handler {
-		return func(context.Context, *link.Operation) error { panic("in middleware") }
+		return func(context.Context, *link.Operation) error { panic("in middleware") } //nolint:forbidigo // under test
 	}
 	hide := func(next link.Handler) link.Handler {
 		return func(ctx context.Context, op *link.Operation) error { _ = next(ctx, op); return nil }
 	}
 	foreign := func(next link.Handler) link.Handler {
-		return func(_ context.Context, op *link.Operation) error { return next(context.Background(), op) }
+		return func(_ context.Context, op *link.Operation) error { return next(context.Background(), op) } //nolint:contextcheck // the mistake under test
 	}
 	replaced := func(next link.Handler) link.Handler {
 		return func(ctx context.Context, op *link.Operation) error { op.Request = "text"; return next(ctx, op) }
@@ -195,7 +195,7 @@ type unencodable struct{ How string }
 
 func (u *unencodable) MarshalCBOR() ([]byte, error) {
 	if u.How == "panic" {
-		panic("kaboom")
+		panic("kaboom") //nolint:forbidigo // under test
 	}
 	return nil, errors.New("no encoding")
 }

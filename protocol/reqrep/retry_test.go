@@ -124,7 +124,7 @@ func TestRefusedCallGoesElsewhere(t *testing.T) {
 		}
 		serve(mesh, link.Config{}, counted(&second))
 		synctest.Wait() // until the client knows it
-		for range 20 { // the choice is random; some of these meet the busy one first
+		for range 20 {  // the choice is random; some of these meet the busy one first
 			if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{}); err != nil {
 				t.Errorf("with an idle instance beside it: %v", err)
 			}
@@ -133,7 +133,9 @@ func TestRefusedCallGoesElsewhere(t *testing.T) {
 			t.Errorf("the instances ran %d and %d calls, want 1 and 20", first.Load(), second.Load())
 		}
 		cancel()
-		<-result
+		if err := <-result; !errors.Is(err, link.Canceled) {
+			t.Errorf("the call that kept the first busy: %v", err)
+		}
 	})
 }
 

@@ -1,0 +1,122 @@
+package linktest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/security"
+)
+
+// feed is the stream that the hostile peer opens.
+var feed = link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
+
+// hostile is a peer with a good identity that writes what it likes.
+func hostile(t *testing.T, m *Mesh, srv *link.Node) *quic.Conn {
+	t.Helper()
+	conn, _ := m.network.listen()
+	transport := &quic.Transport{Conn: conn}
+	addr, err := net.ResolveUDPAddr("udp", srv.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := transport.Dial(t.Context(), addr, security.ClientTLS(m.CA().Source("mallory"), srv.Identity()), &quic.Config{
+		EnableStreamResetPartialDelivery: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(c.CloseWithError(0, ""), transport.Close(), conn.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	control, err := c.OpenUniStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := wire.AppendVarint(nil, uint64(wire.StreamControl))
+	if _, err := control.Write(wire.AppendSetup(b, &wire.Setup{Version: 1, MaxMessage: 1 << 20, MaxHeader: wire.MaxHeader})); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestCreditThatNobodyGranted sends credited frames beyond what the handler
+// granted, which no link node does.
+func TestCreditThatNobodyGranted(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		messages, bytes int // granted
+		fit, size       int // frames that fit, and the size of all
+	}{
+		{"none at all", 0, 0, 0, 0},
+		{"one frame too many", 3, 1000, 3, 10},
+		{"one byte too many", 100, 29, 2, 10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := NewMesh(t)
+				srv := mesh.Node(link.Config{Service: "orders"})
+				got, ended := 0, make(chan error, 1)
+				srv.Handle(feed, func(_ context.Context, s *link.Stream) error {
+					if err := s.Grant(tt.messages, tt.bytes); err != nil { //nolint:contextcheck // it does not block
+						t.Error(err)
+					}
+					for {
+						if _, err := s.Recv(); err != nil {
+							ended <- err
+							return err
+						}
+						got++
+					}
+				})
+				mesh.Start(srv)
+				stream, err := hostile(t, mesh, srv).OpenStream()
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := wire.AppendVarint(nil, uint64(wire.StreamCall))
+				b = wire.AppendHeaders(b, &wire.Headers{Route: feed.Name, RouteKind: uint64(feed.Kind), Timeout: wire.MaxVarint})
+				if _, err := stream.Write(b); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // until the credit is granted
+				frame := wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindPattern, Flags: wire.FlagCredited, Length: uint64(tt.size)})
+				frame = append(frame, make([]byte, tt.size)...)
+				for range tt.fit {
+					if _, err := stream.Write(frame); err != nil {
+						t.Fatal(err)
+					}
+				}
+				synctest.Wait()
+				select {
+				case err := <-ended:
+					t.Fatalf("frames within the credit ended the stream: %v", err)
+				default:
+				}
+				if _, err := stream.Write(frame); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-ended; errors.Is(err, io.EOF) {
+					t.Error("to the handler the stream ended well")
+				}
+				if got != tt.fit {
+					t.Errorf("the handler got %d frames, want %d", got, tt.fit)
+				}
+				_, err = io.Copy(io.Discard, stream)
+				var reset *quic.StreamError
+				if !errors.As(err, &reset) || reset.ErrorCode != quic.StreamErrorCode(wire.CodeLimit) {
+					t.Errorf("the stream ended with %v, want a reset with LIMIT", err)
+				}
+			})
+		})
+	}
+}
