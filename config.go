@@ -19,7 +19,8 @@ type Config struct {
 	// Service is the name the node serves under, and its identity. Empty means a
 	// pure client, whose identity is the service "client".
 	Service string
-	// Namespace separates meshes that share a registry. Empty means "default".
+	// Namespace separates meshes that share a registry. Empty means that of
+	// Identity, if it is set, else "default".
 	Namespace string
 	// Tags say what this instance is: "v2", "zone=eu-1a". At most 64 of 128 bytes.
 	Tags []string
@@ -38,7 +39,8 @@ type Config struct {
 	Registry discovery.Registry
 	// Identity proves who this node is. Nil means LINK_CLUSTER_SECRET, if it is
 	// set, else the development tier; see security.FromEnvironment. The node
-	// closes a source that it made itself.
+	// closes a source that it made itself. Its ID must be that of Service and
+	// Namespace.
 	Identity security.Source
 	// Codec encodes messages. Nil means codec.CBOR().
 	Codec codec.Codec
@@ -66,6 +68,9 @@ const (
 // resolve returns cfg with defaults in place of zero values, except for what
 // needs I/O or the environment.
 func resolve(cfg Config) (Config, error) {
+	if cfg.Namespace == "" && cfg.Identity != nil {
+		cfg.Namespace = cfg.Identity.ID().Namespace()
+	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = security.DefaultNamespace
 	}
@@ -101,6 +106,22 @@ func resolve(cfg Config) (Config, error) {
 		cfg.Logger = slog.Default()
 	}
 	return cfg, nil
+}
+
+// matchIdentity checks that the node serves under the name that it can prove,
+// and takes the namespace from there.
+func (cfg *Config) matchIdentity() error {
+	if cfg.Identity == nil {
+		return nil
+	}
+	id := cfg.Identity.ID()
+	if cfg.Service != "" && cfg.Service != id.Service() {
+		return Errorf(InvalidArgument, "Config.Service is %q, but Config.Identity proves %s", cfg.Service, id)
+	}
+	if cfg.Namespace != id.Namespace() {
+		return Errorf(InvalidArgument, "Config.Namespace is %q, but Config.Identity proves %s", cfg.Namespace, id)
+	}
+	return nil
 }
 
 // identityName is the service in the node's identity.

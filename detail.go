@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"reflect"
+	"slices"
 
 	"github.com/linkmesh/link/codec"
 )
@@ -22,6 +23,9 @@ var detailCodec = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps 
 // error, by errors.As. An error says which detail has no CBOR encoding.
 func WithDetails(err error, details ...any) error {
 	e := failed("", err)
+	if inner, ok := errors.AsType[*Error](err); ok {
+		e.Details = slices.Clone(inner.Details)
+	}
 	for _, d := range details {
 		data, cerr := detailCodec.Append(nil, d)
 		if cerr != nil {

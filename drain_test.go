@@ -322,3 +322,42 @@ func TestCloseDuringCalls(t *testing.T) {
 		})
 	}
 }
+
+// TestDrainLeavesAHandlerThatIgnoresItBehind: a handler that never looks at its
+// context must not keep the process from ending.
+func TestDrainLeavesAHandlerThatIgnoresItBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		release, entered := make(chan struct{}), make(chan struct{})
+		node := mesh.Node(link.Config{Service: "orders", DrainTimeout: time.Second})
+		reqrep.Handle(node, putOrder, func(_ context.Context, o order) (order, error) {
+			close(entered)
+			<-release
+			return o, nil
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- node.Run(ctx) }()
+		<-node.Ready()
+		client := mesh.Node(link.Config{})
+		answered := make(chan error, 1)
+		go func() {
+			_, err := reqrep.Call(t.Context(), client, putOrder, order{})
+			answered <- err
+		}()
+		<-entered
+		begin := time.Now()
+		stop()
+		err := <-ran
+		if took := time.Since(begin); !errors.Is(err, link.DeadlineExceeded) || took > 10*time.Second {
+			t.Errorf("Run ended with %v after %v, want deadline exceeded soon after the grace", err, took)
+		}
+		if !strings.Contains(err.Error(), "1 still run") {
+			t.Errorf("Run ended with %q, want to read how many handlers were left behind", err)
+		}
+		if err := <-answered; !errors.Is(err, link.Unavailable) {
+			t.Errorf("the call ended with %v, want unavailable", err)
+		}
+		close(release)
+	})
+}

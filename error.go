@@ -109,12 +109,13 @@ func CodeOf(err error) Code {
 // failed returns err as an *Error with the operation, for the public functions
 // of this package.
 func failed(op string, err error) *Error {
-	if e, ok := errors.AsType[*Error](err); ok {
+	e, ok := err.(*Error) //nolint:errorlint // one that is wrapped keeps the text around it
+	if ok {
 		out := *e
 		if out.Op == "" {
 			out.Op = op
 		}
 		return &out
 	}
-	return &Error{Code: CodeOf(err), Op: op, Message: err.Error(), Cause: err}
+	return &Error{Code: CodeOf(err), Op: op, Message: strings.ReplaceAll(err.Error(), "\n", "; "), Cause: err}
 }

@@ -118,6 +118,9 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, failed("link.New", err)
 	}
+	if err := cfg.matchIdentity(); err != nil {
+		return nil, failed("link.New", err)
+	}
 	n := &Node{
 		cfg: cfg, identity: cfg.Identity, registry: cfg.Registry,
 		group:    lifecycle.New(context.Background()),
@@ -385,7 +388,8 @@ func (n *Node) Shutdown(ctx context.Context) error {
 
 // Close ends the node at once: it withdraws from the registry, cancels what
 // runs, closes all connections and waits for every goroutine. Calls under way
-// fail with Unavailable. It is idempotent.
+// fail with Unavailable. Handlers that ignore for 5 s that their context is
+// canceled are left behind and reported. It is idempotent.
 func (n *Node) Close() error {
 	n.mu.Lock()
 	if n.state == stateClosed {
@@ -410,7 +414,11 @@ func (n *Node) Close() error {
 	n.group.Wait()
 	errs = append(errs, n.closeOwned())
 	close(n.closed)
-	if err := errors.Join(errs...); err != nil {
+	err := errors.Join(errs...)
+	if errors.Is(err, transport.ErrStuck) {
+		return failed("close", Errorf(DeadlineExceeded, "%w", err))
+	}
+	if err != nil {
 		return failed("close", err)
 	}
 	return nil
