@@ -66,7 +66,7 @@ func serveTraced() error {
 	go func() { served <- node.Run(ctx) }()
 	<-node.Ready()
 	_, _ = fmt.Fprintln(os.Stdout, node.Addr()) // the parent waits for it
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
+	_, _ = io.Copy(io.Discard, os.Stdin)        // until the parent closes it
 	cancel()
 	if err := <-served; err != nil {
 		return err

@@ -36,6 +36,7 @@ func (e *Endpoint) admitSession(s *Session, key string) bool {
 		if victim == nil {
 			return false
 		}
+		victim.evicted = true
 		e.group.Go(func(context.Context) { victim.close(wire.CodeOverloaded, "too many connections") })
 	}
 	id.conns++
@@ -51,7 +52,7 @@ func (e *Endpoint) admitSession(s *Session, key string) bool {
 func (e *Endpoint) oldestIdleLocked(of *identity) *Session {
 	var oldest *Session
 	for s := range e.sessions {
-		if s.dialed || s.active.Load() > 0 || of != nil && s.identity != of {
+		if s.dialed || s.evicted || s.active.Load() > 0 || of != nil && s.identity != of {
 			continue
 		}
 		if oldest == nil || s.used.Load() < oldest.used.Load() {

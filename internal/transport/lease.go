@@ -210,6 +210,13 @@ func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error)
 func (p *leasePool) wait(ctx context.Context, deadline time.Time) (*lease, error) {
 	s := p.session
 	p.mu.Lock()
+	if n := len(p.idle); n > 0 { // put back since get looked: nobody would wake us for it
+		l := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		return l, nil
+	}
 	if len(p.waiters) >= s.endpoint.limits.Waiters {
 		p.mu.Unlock()
 		return nil, &Error{Reason: ReasonOverloaded, Peer: s.remoteAddr, NotProcessed: true, Err: errWaiters}

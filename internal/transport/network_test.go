@@ -75,6 +75,8 @@ func (w *world) lose(f func(p simnet.Packet) bool) {
 	w.drop = f
 }
 
+type packet = simnet.Packet
+
 // from matches the packets of a host.
 func from(addr string) func(p simnet.Packet) bool {
 	return func(p simnet.Packet) bool { return p.From.String() == addr }

@@ -275,3 +275,10 @@ func containsAll(text string, words ...string) bool {
 	}
 	return true
 }
+
+func (n *node) serverTLS() *tls.Config { return n.cfg.ServerTLS(n.cfg.Protocol) }
+
+// honestTLS is what a client of the mesh dials with.
+func honestTLS(w *world, to *node) *tls.Config {
+	return security.ClientTLS(w.ca.Source("web"), to.id)
+}

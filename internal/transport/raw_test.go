@@ -394,3 +394,5 @@ func (s *rawStream) request(fresh bool) (message string, err error) {
 		}
 	}
 }
+
+func (r *raw) addr() string { return r.conn.LocalAddr().String() }

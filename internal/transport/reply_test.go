@@ -257,9 +257,10 @@ func TestSplitAnywhere(t *testing.T) {
 					if _, err := s.request(fresh); err != nil {
 						return
 					}
-					s.say(response[:i])
+					cut := i // the next call may begin before the rest is sent
+					s.say(response[:cut])
 					idle(3 * latency)
-					s.say(response[i:])
+					s.say(response[cut:])
 				}
 			}))
 			s, err := w.quiet("web", Limits{}).dial(server)

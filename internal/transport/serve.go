@@ -42,10 +42,11 @@ type Call struct {
 	// The status frame must carry [Call.StatusFlags].
 	Reply []byte
 
-	stream *quic.Stream
-	fr     frameReader
-	scope  []byte
-	single bool // the stream carries no further call
+	stream  *quic.Stream
+	fr      frameReader
+	scope   []byte
+	single  bool // the stream carries no further call
+	backlog int  // bytes of replies since one waited for those before it
 }
 
 // Canceled returns a context that ends when the caller is gone.
@@ -222,6 +223,11 @@ func (c *Call) readMessage(route *Route) (*wire.Status, error) {
 	if limit == 0 {
 		limit = uint64(c.Session.endpoint.limits.MaxMessage)
 	}
+	if c.fr.r == c.fr.w { // the message has not begun, but it must
+		if err := c.fr.partial(); err != nil {
+			return nil, err
+		}
+	}
 	for {
 		h, err := c.fr.next()
 		if err != nil {
@@ -255,14 +261,20 @@ func (c *Call) readMessage(route *Route) (*wire.Status, error) {
 // call is over or near: a peer that does not read must not hold a handler.
 const writeGrace = time.Second
 
+// replyBacklog is how many bytes of small replies a stream may queue before one
+// waits for those before it to leave: a peer that sends requests but acknowledges
+// nothing must not fill our memory with replies.
+const replyBacklog = 16 << 10
+
 // write sends the reply.
 func (c *Call) write() error {
-	if len(c.Reply) <= oneWrite {
+	if c.backlog += len(c.Reply); len(c.Reply) <= oneWrite && c.backlog <= replyBacklog {
 		err := c.stream.TryWriteAll(c.Reply)
 		if !errors.Is(err, quic.ErrWouldBlock) {
 			return err
 		}
 	}
+	c.backlog = 0 // Write waits for what was queued before
 	until := c.Deadline
 	if least := time.Now().Add(writeGrace); until.Before(least) {
 		until = least

@@ -22,6 +22,7 @@ type Session struct {
 	remoteAddr string
 	peer       any
 	identity   *identity // set on accepted sessions
+	evicted    bool      // makes way for another; guarded by Endpoint.mu
 	expires    time.Time // when a certificate expires; zero is never
 	retireAt   time.Time // when a dialed session makes way for another; zero is never
 	group      *lifecycle.Group

@@ -110,7 +110,12 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	st := s.newStream(quicStream)
 	st.granted = h.Credit
 	st.fr = newFrameReader(quicStream, &s.endpoint.limits, &s.endpoint.bodies, true)
-	if err := writeAll(quicStream, b); err != nil {
+	stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) }) // the peer may have no room for b
+	err = writeAll(quicStream, b)
+	switch {
+	case !stop():
+		return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: err != nil, Err: context.Cause(ctx)}
+	case err != nil:
 		return nil, s.streamError(err, true)
 	}
 	return st, nil

@@ -30,6 +30,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -153,13 +154,13 @@ var ErrClosed = errors.New("endpoint closed")
 
 // Close ends all connections with a CONNECTION_CLOSE, then the socket, and
 // waits for every goroutine. Handlers that still run see their context
-// canceled. It is idempotent.
+// canceled; those that do not return within 5 s are left behind, with
+// [ErrStuck]. It is idempotent.
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()
-		e.group.Wait()
-		return nil
+		return e.waitClosed()
 	}
 	e.closed = true
 	sessions := make([]*Session, 0, len(e.sessions))
@@ -176,9 +177,31 @@ func (e *Endpoint) Close() error {
 		s.close(wire.CodeGoingAway, "node closed")
 	}
 	e.group.Stop(ErrClosed)
-	e.group.Wait()
-	err := e.quic.Close()
-	return errors.Join(err, ignoreClosed(e.cfg.Conn.Close()))
+	err := e.waitClosed()
+	return errors.Join(err, e.quic.Close(), ignoreClosed(e.cfg.Conn.Close()))
+}
+
+// ErrStuck means that handlers go on long after their context was canceled.
+// Their goroutines are left to themselves: waiting for them could be for ever.
+var ErrStuck = errors.New("handlers ignore that their context is canceled")
+
+// closeWait is how long Close waits for canceled handlers.
+const closeWait = 5 * time.Second
+
+func (e *Endpoint) waitClosed() error {
+	ended := make(chan struct{})
+	go func() { // as long-lived as the handlers that it waits for
+		e.group.Wait()
+		close(ended)
+	}()
+	t := time.NewTimer(closeWait)
+	defer t.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-t.C:
+		return fmt.Errorf("%w: %d still run after %v", ErrStuck, e.active.Load(), closeWait)
+	}
 }
 
 func ignoreClosed(err error) error {

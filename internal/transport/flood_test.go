@@ -1,0 +1,259 @@
+package transport
+
+import (
+	"bytes"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// TestRapidReset: handlers of streams that were reset still count, so a client
+// that opens and resets cannot start more than its share.
+func TestRapidReset(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const share = 16
+		server := w.node("orders", Limits{StreamsPerConnection: share})
+		server.handler.onCall("stubborn", func(c *Call) { idle(50 * time.Millisecond) })
+		honest := w.quiet("web", Limits{}).connect(server)
+		before := runtime.NumGoroutine()
+		r := w.client("mallory", server)
+		request := callStream(wire.StreamCall, "stubborn", time.Minute, "x")
+		for range 1500 {
+			st, err := r.conn.OpenStreamSync(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = st.Write(request) // it may be stopped
+			if st.StreamID()%16 == 0 {
+				idle(latency / 10) // so that some requests leave whole
+			}
+			st.CancelWrite(3)
+			st.CancelRead(3)
+			if st.StreamID()%400 == 0 {
+				mustEcho(t, honest)
+			}
+		}
+		if peak := server.handler.peak.Load(); peak > share+1 {
+			t.Errorf("%d handlers ran at once, want %d at most", peak, share)
+		}
+		if server.handler.count("stubborn") == 0 {
+			t.Error("no request arrived: nothing was tested")
+		}
+		pass(time.Second)
+		r.mustEcho()
+		pass(time.Second)
+		if n := server.Active(); n != 0 {
+			t.Errorf("%d handlers are still active", n)
+		}
+		if after := runtime.NumGoroutine(); after > before+20 {
+			t.Errorf("%d goroutines, %d before", after, before)
+		}
+	})
+}
+
+// TestZeroLengthFrameFlood: frames that say nothing cost no memory and keep
+// nobody else from being served.
+func TestZeroLengthFrameFlood(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		honest := w.quiet("web", Limits{}).connect(server)
+		r := w.client("mallory", server)
+		flood := bytes.Repeat(frame(0x9d, 0, ""), 10_000)
+		st := r.stream(join(calls(), headers("echo", time.Second), flood, data("hi")))
+		if got := st.reply(); got.err != nil || got.message != "hi" {
+			t.Errorf("the call behind the flood: %+v", got)
+		}
+		st.write(flood) // between two calls
+		st.write(callFrames("echo", time.Second, "again"))
+		if got := st.reply(); got.err != nil || got.message != "again" {
+			t.Errorf("the call behind the second flood: %+v", got)
+		}
+		r.send(flood)
+		mustEcho(t, honest)
+		r.mustEcho()
+	})
+}
+
+// TestPeerThatNeverAcknowledges may not pile up replies in memory: requests that
+// are pipelined are served only as far as their replies leave.
+func TestPeerThatNeverReadsDoesNotPileUpReplies(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1100)) })
+		honest := w.quiet("web", Limits{}).connect(server)
+		config := rawConfig()
+		config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 1<<30, 1<<30
+		config.InitialConnectionReceiveWindow, config.MaxConnectionReceiveWindow = 1<<30, 1<<30
+		r := w.rawClientWith("mallory", server, config)
+		r.open(append(controlType(), setupFrame()...))
+		r.accept()
+		st := r.stream(calls())
+		settle()
+		w.lose(func(p packet) bool { return p.To.String() == r.addr() }) // so it never acknowledges
+		_ = st.SetWriteDeadline(time.Now().Add(time.Second))             // never fails
+		_, _ = st.Write(bytes.Repeat(callFrames("kilo", time.Second, ""), 2000))
+		pass(2 * time.Second)
+		served := server.handler.count("kilo")
+
+		// What fits the first congestion window, and replyBacklog behind it.
+		if most := (64<<10 + replyBacklog) / 1100; served > most || served == 0 {
+			t.Errorf("%d requests were served without one reply acknowledged, want %d at most", served, most)
+		}
+		mustEcho(t, honest)
+	})
+}
+
+// TestPeerThatNeverReadsIsLetGo: whatever the size of replies, handlers come
+// back by the deadline of the call.
+func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		size int
+	}{{"small", 100}, {"kilobytes", 8 << 10}, {"bulk", 1 << 20}} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				server := w.node("orders", Limits{StreamsPerConnection: 20})
+				server.handler.onCall("reply", func(c *Call) { answer(c, strings.Repeat("r", test.size)) })
+				honest := w.quiet("web", Limits{}).connect(server)
+				config := rawConfig()
+				config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 1<<10, 1<<10
+				r := w.rawClientWith("mallory", server, config)
+				r.open(append(controlType(), setupFrame()...))
+				r.accept()
+				for range 20 {
+					st := r.stream(calls())
+					go func() { // as many as there is room for
+						_ = st.SetWriteDeadline(time.Now().Add(10 * time.Second)) // never fails
+						_, _ = st.Write(bytes.Repeat(callFrames("reply", 2*time.Second, ""), 1000))
+					}()
+				}
+				pass(time.Second)
+				mustEcho(t, honest)
+				pass(12 * time.Second)
+				if n := server.Active(); n != 0 {
+					t.Errorf("%d handlers are still active long after the deadlines", n)
+				}
+				if server.handler.count("reply") == 0 {
+					t.Error("no request arrived: nothing was tested")
+				}
+				mustEcho(t, honest)
+				_ = r.conn.CloseWithError(0, "") // has no error to return
+			})
+		})
+	}
+}
+
+// TestHeaderSlowloris sends one byte per second.
+func TestSlowloris(t *testing.T) {
+	limits := Limits{FirstHeader: 5 * time.Second, BodyGrace: 10 * time.Second, BodyRate: 16 << 10}
+	h := headers("echo", time.Minute)
+	for _, test := range []struct {
+		name  string
+		ready []byte // sent at once
+		slow  []byte // sent byte by byte
+		most  time.Duration
+	}{
+		{"stream type and HEADERS", nil, append(calls(), h...), limits.FirstHeader},
+		{"HEADERS", calls(), h, limits.FirstHeader},
+		{"header of DATA", join(calls(), h), data(strings.Repeat("m", 100)), limits.FirstHeader},
+		{"small DATA", join(calls(), h, data(strings.Repeat("m", 100))[:4]), []byte(strings.Repeat("m", 100)), limits.FirstHeader},
+		{"large DATA", join(calls(), h, data(strings.Repeat("m", 100<<10))[:5]), []byte(strings.Repeat("m", 100)), limits.BodyGrace},
+		{"DATA that never comes", join(calls(), h), nil, limits.FirstHeader},
+		{"second call", join(calls(), h, data("first")), callFrames("echo", time.Minute, "second"), limits.FirstHeader},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				server := w.node("orders", limits)
+				honest := w.quiet("web", Limits{}).connect(server)
+				r := w.client("mallory", server)
+				start := time.Now()
+				st := r.stream(test.ready)
+				synctest.Wait()
+				w.scripts.Go(func() {
+					for i := range test.slow {
+						if _, err := st.Write(test.slow[i : i+1]); err != nil {
+							return
+						}
+						idle(time.Second)
+					}
+				})
+				st.mustReset(wire.CodeLimit)
+				if took := time.Since(start); took > test.most+time.Second+500*time.Millisecond {
+					t.Errorf("reset after %v, want about %v", took, test.most)
+				}
+				mustEcho(t, honest)
+				r.mustEcho()
+				settle()
+				if used := server.bodies.used.Load(); used != 0 {
+					t.Errorf("%d bytes in flight when nothing is", used)
+				}
+			})
+		})
+	}
+}
+
+// TestBodyAboveTheRateIsFine takes longer than the grace, but keeps up.
+func TestBodyThatKeepsUpIsServed(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{BodyGrace: 2 * time.Second, BodyRate: 16 << 10})
+		r := w.client("web", server)
+		message := strings.Repeat("m", 400<<10)
+		st := r.stream(append(calls(), headers("echo", time.Minute)...))
+		for b := data(message); len(b) > 0; b = b[min(len(b), 20<<10):] {
+			st.write(b[:min(len(b), 20<<10)])
+			idle(time.Second)
+		}
+		if got := st.reply(); got.err != nil || got.message != message {
+			t.Errorf("reply of %d bytes, %v", len(got.message), got.err)
+		}
+	})
+}
+
+// TestStreamIsSilentBetweenCalls: a leased stream may rest for as long as the
+// connection lives.
+func TestStreamMayRestBetweenCalls(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		config := rawConfig()
+		config.KeepAlivePeriod = 10 * time.Second
+		r := w.rawClientWith("web", server, config)
+		r.open(append(controlType(), setupFrame()...))
+		r.accept()
+		st := r.stream(calls())
+		for range 3 {
+			st.write(callFrames("echo", time.Second, "hi"))
+			if got := st.reply(); got.err != nil || got.message != "hi" {
+				t.Fatalf("got %+v", got)
+			}
+			pass(time.Hour)
+		}
+	})
+}
+
+// TestNeverFin holds all streams of a connection; nobody else notices.
+func TestNeverFin(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{StreamsPerConnection: 10})
+		honest := w.quiet("web", Limits{}).connect(server)
+		r := w.client("mallory", server)
+		for range 10 {
+			st := r.stream(callStream(wire.StreamCall, "echo", time.Second, "x"))
+			if got := st.reply(); got.err != nil {
+				t.Fatal(got.err)
+			}
+		}
+		ctx, cancel := withTimeout(t, time.Second)
+		defer cancel()
+		if st, err := r.conn.OpenStreamSync(ctx); err == nil && st.StreamID() > 4*20 {
+			t.Errorf("stream %d was allowed", st.StreamID())
+		}
+		if n := server.Active(); n != 0 {
+			t.Errorf("%d handlers are active", n)
+		}
+		mustEcho(t, honest)
+	})
+}

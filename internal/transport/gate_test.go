@@ -1,0 +1,289 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+func udp(ip string) *net.UDPAddr { return &net.UDPAddr{IP: net.ParseIP(ip), Port: 4242} }
+
+// visitor is a handshake that can fail or complete.
+type visitor struct {
+	ctx  context.Context //nolint:containedctx // the connection's
+	fail context.CancelFunc
+}
+
+func visit(g *gate, ip string, validated bool) (visitor, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ctx, err := g.admit(ctx, &quic.ClientInfo{RemoteAddr: udp(ip), AddrVerified: validated})
+	if err != nil {
+		cancel()
+	}
+	return visitor{ctx, cancel}, err
+}
+
+func (g *gate) empty() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.total == 0 && g.unvalidated == 0 && len(g.sources) == 0
+}
+
+func TestGateBoundsHandshakes(t *testing.T) {
+	limits := Limits{Handshakes: 100, HandshakesPerSource: 4, RetryAbove: 1000, RetryRate: 1e6}.withDefaults()
+	for _, test := range []struct {
+		name      string
+		ip        func(i int) string
+		validated bool
+		want      int
+	}{
+		{"one IPv4 address", func(int) string { return "192.0.2.1" }, false, 4},
+		{"one IPv4 address, written as IPv6", func(i int) string { return [...]string{"192.0.2.1", "::ffff:192.0.2.1"}[i%2] }, false, 4},
+		{"one IPv6 host that owns a /64", func(i int) string { return fmt.Sprintf("2001:db8::%x", i+1) }, false, 4},
+		{"a validated address", func(int) string { return "192.0.2.1" }, true, 4 * 16},
+		{"many addresses", func(i int) string { return fmt.Sprintf("198.51.100.%d", i%250) }, false, 100},
+		{"many IPv6 networks", func(i int) string { return fmt.Sprintf("2001:db8:%x::1", i) }, false, 100},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGate(limits)
+				var in []visitor
+				for i := range 500 {
+					v, err := visit(g, test.ip(i), test.validated)
+					switch {
+					case err == nil:
+						in = append(in, v)
+					case !errors.Is(err, errTooManyHandshakes):
+						t.Fatal(err)
+					}
+				}
+				if len(in) != test.want {
+					t.Errorf("%d handshakes were admitted, want %d", len(in), test.want)
+				}
+				for i, v := range in { // half of them complete, half fail, some do both
+					if i%2 == 0 {
+						handshakeDone(v.ctx)
+					}
+					if i%3 == 0 || i%2 == 1 {
+						v.fail()
+					}
+				}
+				synctest.Wait()
+				if !g.empty() {
+					t.Errorf("places were not given back: %d, %d unvalidated, %d sources", g.total, g.unvalidated, len(g.sources))
+				}
+				if _, err := visit(g, test.ip(0), false); err != nil {
+					t.Errorf("the next one: %v", err)
+				}
+				for _, v := range in {
+					v.fail()
+				}
+			})
+		})
+	}
+}
+
+func TestGateRefusesOnlyTheSourceThatIsFull(t *testing.T) {
+	g := newGate(Limits{HandshakesPerSource: 1}.withDefaults())
+	for _, test := range []struct {
+		ip   string
+		want bool
+	}{{"192.0.2.1", true}, {"192.0.2.1", false}, {"192.0.2.2", true}, {"2001:db8::1", true}, {"2001:db8::2", false}, {"2001:db8:0:1::1", true}} {
+		v, err := visit(g, test.ip, false)
+		defer v.fail()
+		if (err == nil) != test.want {
+			t.Errorf("%s: %v, want admitted: %t", test.ip, err, test.want)
+		}
+	}
+}
+
+func TestGateAsksForValidation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(Limits{RetryAbove: 10, RetryRate: 1e6, HandshakesPerSource: 8}.withDefaults())
+		if g.mustValidate(udp("192.0.2.1")) {
+			t.Error("the first handshake must validate its address")
+		}
+		var in []visitor
+		add := func(ip string, validated bool) {
+			v, err := visit(g, ip, validated)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in = append(in, v)
+		}
+		for range 4 {
+			add("192.0.2.1", false)
+		}
+		if !g.mustValidate(udp("192.0.2.1")) || g.mustValidate(udp("192.0.2.2")) {
+			t.Error("a source with half of its room in use must validate, and no other")
+		}
+		for i := range 6 {
+			add(fmt.Sprintf("198.51.100.%d", i), i < 3)
+		}
+		if g.mustValidate(udp("203.0.113.1")) {
+			t.Error("validated handshakes count as unvalidated ones")
+		}
+		for i := range 3 {
+			add(fmt.Sprintf("198.51.100.%d", 100+i), false)
+		}
+		if !g.mustValidate(udp("203.0.113.1")) {
+			t.Error("above RetryAbove, a new source need not validate")
+		}
+		for _, v := range in {
+			v.fail()
+		}
+		synctest.Wait()
+		if g.mustValidate(udp("203.0.113.1")) {
+			t.Error("after the rush, a new source must still validate")
+		}
+	})
+}
+
+func TestGateBoundsTheRateOfUnvalidatedHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(Limits{RetryRate: 50}.withDefaults())
+		free := func() (n int) {
+			for i := range 500 {
+				if !g.mustValidate(udp(fmt.Sprintf("10.0.%d.%d", i/250, i%250))) {
+					n++
+				}
+			}
+			return n
+		}
+		if n := free(); n != 50 {
+			t.Errorf("%d went in unvalidated at once, want 50", n)
+		}
+		pass(time.Second)
+		if n := free(); n != 50 {
+			t.Errorf("%d went in unvalidated a second later, want 50", n)
+		}
+	})
+}
+
+func TestSourceOfAnUnknownAddress(t *testing.T) {
+	if p := source(&net.UnixAddr{Name: "x"}); p.IsValid() {
+		t.Errorf("source of a Unix socket is %v", p)
+	}
+	if p := source(&net.UDPAddr{}); p.IsValid() {
+		t.Errorf("source of no address is %v", p)
+	}
+}
+
+// TestFloodOfInitials comes from many hosts that never finish a handshake, as
+// from spoofed addresses.
+func TestFloodOfInitials(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		limits := Limits{Handshakes: 30, HandshakesPerSource: 4, RetryAbove: 10, RetryRate: 1000}
+		server := w.node("orders", limits)
+		honest := w.quiet("web", Limits{}).connect(server)
+		flooding := make(map[string]bool)
+		var most int
+		w.lose(func(p packet) bool { // nothing reaches the flooders
+			server.gate.mu.Lock()
+			most = max(most, server.gate.total)
+			server.gate.mu.Unlock()
+			return flooding[p.To.String()]
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 100 {
+			tr := &quic.Transport{Conn: w.socket()}
+			w.mu.Lock()
+			flooding[tr.Conn.LocalAddr().String()] = true
+			w.mu.Unlock()
+			wg.Go(func() {
+				_, err := tr.Dial(ctx, server.Addr(), honestTLS(w, server), rawConfig())
+				if err == nil {
+					t.Error("a handshake succeeded without hearing anything")
+				}
+				_ = tr.Close() // as in rawDialTLS
+			})
+		}
+		pass(500 * time.Millisecond)
+		server.gate.mu.Lock()
+		unvalidated := server.gate.unvalidated
+		server.gate.mu.Unlock()
+		if unvalidated != limits.RetryAbove {
+			t.Errorf("%d unvalidated handshakes are under way, want those up to RetryAbove, the others got a Retry", unvalidated)
+		}
+		mustEcho(t, honest)
+		mustEcho(t, w.quiet("web", Limits{}).connect(server)) // validates its address, and gets in
+		cancel()
+		wg.Wait()
+		pass(30 * time.Second)
+		if most > limits.Handshakes {
+			t.Errorf("%d handshakes were under way, want %d at most", most, limits.Handshakes)
+		}
+		if !server.gate.empty() {
+			t.Error("handshakes that failed keep their places")
+		}
+	})
+}
+
+// TestManyNodesAtOnceAllGetIn: more handshakes than quic-go's accept queue and
+// our gate have room for.
+func TestManyNodesAtOnceAllGetIn(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{Handshakes: 20, RetryAbove: 10})
+		var wg sync.WaitGroup
+		for i := range 80 {
+			client := w.quiet("web", Limits{})
+			p := client.peer(server)
+			wg.Go(func() {
+				// In the very same instant, quic-go would drop most of what it answers.
+				idle(time.Duration(i) * time.Millisecond / 2)
+				s, err := p.Session(t.Context(), wire.ClassCalls)
+				if err != nil {
+					t.Errorf("dialing: %v", err)
+					return
+				}
+				if _, _, err := call(t.Context(), s, "echo", "hi"); err != nil {
+					t.Errorf("calling: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		settle()
+		if !server.gate.empty() {
+			t.Error("handshakes that are over keep their places")
+		}
+	})
+}
+
+// TestAcceptQueueOverflow: the accept loop stands still while handshakes
+// complete; those that found the queue full try again.
+func TestAcceptQueueOverflowRecovers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.quiet("orders", Limits{HandshakesPerSource: 1000})
+		l, err := server.quic.Listen(server.serverTLS(), server.serverConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.listener.Store(l)
+		var wg sync.WaitGroup
+		client := w.quiet("web", Limits{})
+		for i := range 60 {
+			p := client.peerAt(server.id, server.addr)
+			p = client.Peer(fmt.Sprint(i), server.addr, p.tls) // so that each dials
+			defer p.Release()
+			wg.Go(func() {
+				if _, err := p.Session(t.Context(), wire.ClassCalls); err != nil {
+					t.Errorf("dialing: %v", err)
+				}
+			})
+		}
+		pass(300 * time.Millisecond) // the queue of 32 is full
+		server.group.Go(func(ctx context.Context) { server.accept(ctx, l) })
+		wg.Wait()
+		mustEcho(t, client.connect(server))
+	})
+}

@@ -1,0 +1,311 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// streamID is a handler that answers with the ID of the call's stream.
+func streamID(c *Call) { answer(c, fmt.Sprint(c.stream.StreamID())) }
+
+func mustCall(t *testing.T, s *Session, route string) string {
+	t.Helper()
+	got, status, err := call(t.Context(), s, route, "")
+	if err != nil || status.Code != 0 {
+		t.Fatalf("calling %s: %+v, %v", route, status, err)
+	}
+	return got
+}
+
+// pool returns a server and a session to it.
+func pool(w *world, server, client Limits) (*node, *Session) {
+	n := w.node("orders", server)
+	n.handler.onCall("id", streamID)
+	n.handler.onCall("last", func(c *Call) { c.Reply = wire.AppendOK(c.Reply, wire.FlagLast) })
+	n.handler.onCall("fail", func(c *Call) { c.Reply = wire.AppendStatus(c.Reply, &wire.Status{Code: 5}, c.StatusFlags()) })
+	return n, w.quiet("web", client).connect(n)
+}
+
+func TestLeaseIsReusedAfterACleanEndOnly(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		before func(t *testing.T, s *Session)
+		same   bool
+	}{
+		{"reply", func(t *testing.T, s *Session) { mustEcho(t, s) }, true},
+		{"error of the handler", func(t *testing.T, s *Session) { _, _, _ = call(t.Context(), s, "fail", "") }, true},
+		{"unknown route", func(t *testing.T, s *Session) { _, _, _ = call(t.Context(), s, "nobody", "") }, true},
+		{"last", func(t *testing.T, s *Session) { _, _, _ = call(t.Context(), s, "last", "") }, false},
+		{"deadline", func(t *testing.T, s *Session) { _, _, _ = callWithin(t.Context(), s, 10*time.Millisecond, "hang", "") }, false},
+		{"cancel", func(t *testing.T, s *Session) {
+			ctx, cancel := withTimeout(t, 50*time.Millisecond)
+			defer cancel()
+			_, _, _ = call(ctx, s, "hang", "")
+		}, false},
+		{"large request", func(t *testing.T, s *Session) {
+			_, _, _ = call(t.Context(), s, "echo", strings.Repeat("m", LeasedMessage+1))
+		}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				server, s := pool(w, Limits{}, Limits{})
+				server.handler.onCall("hang", func(c *Call) { <-c.Canceled().Done() })
+				first := mustCall(t, s, "id")
+				test.before(t, s)
+				settle()
+				if second := mustCall(t, s, "id"); (second == first) != test.same {
+					t.Errorf("the next call is on stream %s, the one before was on %s; want the same: %t", second, first, test.same)
+				}
+			})
+		})
+	}
+}
+
+func TestLeasesAreUsedLastInFirstOut(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, s := pool(w, Limits{}, Limits{LeaseIdle: time.Minute})
+		open := server.held("held")
+		results := holdCalls(t.Context(), s, 5, "held")
+		settle()
+		open()
+		if failed := results(); len(failed) > 0 {
+			t.Fatal(failed)
+		}
+		if n := len(s.leases.idle); n != 5 {
+			t.Fatalf("%d idle leases, want 5", n)
+		}
+		first := mustCall(t, s, "id")
+		for range 30 {
+			pass(3 * time.Second)
+			if again := mustCall(t, s, "id"); again != first {
+				t.Fatalf("one call at a time uses streams %s and %s", first, again)
+			}
+		}
+		s.leases.mu.Lock()
+		idle, all := len(s.leases.idle), len(s.leases.all)
+		s.leases.mu.Unlock()
+		if idle != 1 || all != 1 {
+			t.Errorf("%d idle leases of %d, want the one in use: the others were idle for long", idle, all)
+		}
+	})
+}
+
+func TestIdleLeasesAreBounded(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, s := pool(w, Limits{StreamsPerConnection: 20}, Limits{IdleLeases: 3})
+		for range 3 { // retired streams make room for others
+			open := server.held("held")
+			results := holdCalls(t.Context(), s, 20, "held")
+			settle()
+			open()
+			if failed := results(); len(failed) > 0 {
+				t.Fatal(failed)
+			}
+			settle()
+			if n := len(s.leases.idle); n != 3 {
+				t.Errorf("%d idle leases, want Limits.IdleLeases", n)
+			}
+		}
+	})
+}
+
+func TestWaitersAreServedInOrder(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		var mu sync.Mutex
+		var order []string
+		release := make(chan struct{})
+		server.handler.onCall("step", func(c *Call) {
+			<-release
+			mu.Lock()
+			order = append(order, string(c.Message))
+			mu.Unlock()
+			answer(c, "")
+		})
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				if _, _, err := call(t.Context(), s, "step", fmt.Sprint(i)); err != nil {
+					t.Errorf("call %d: %v", i, err)
+				}
+			})
+			settle()
+		}
+		close(release)
+		wg.Wait()
+		if got, want := fmt.Sprint(order), "[0 1 2 3 4 5 6 7 8 9]"; got != want {
+			t.Errorf("served in the order %s", got)
+		}
+	})
+}
+
+func TestWaitersAreServedByNewStreams(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		server.handler.onCall("hang", func(c *Call) { <-c.Canceled().Done() })
+		ctx, cancel := context.WithCancel(t.Context())
+		results := holdCalls(ctx, s, 1, "hang")
+		settle()
+		got := make(chan string)
+		go func() { got <- mustCall(t, s, "id") }()
+		settle()
+		cancel() // its stream is of no use any more
+		mustFail(t, results()[0], ReasonCanceled)
+		if id := <-got; id == "0" {
+			t.Error("the waiter got the stream of a canceled call")
+		}
+	})
+}
+
+func TestWaitersAreBounded(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{Waiters: 2})
+		open := server.held("held")
+		results := holdCalls(t.Context(), s, 3, "held")
+		settle()
+		e := mustFail(t, callError(t, s), ReasonOverloaded)
+		if !e.NotProcessed || !strings.Contains(e.Error(), "Limits.Waiters") {
+			t.Errorf("the error is %q (not processed: %t)", e, e.NotProcessed)
+		}
+		open()
+		if failed := results(); len(failed) > 0 {
+			t.Errorf("calls that waited failed: %v", failed)
+		}
+	})
+}
+
+func TestWaiterGivesUp(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		open := server.held("held")
+		results := holdCalls(t.Context(), s, 1, "held")
+		settle()
+		_, _, err := callWithin(t.Context(), s, time.Second, "id", "")
+		if e := mustFail(t, err, ReasonCanceled); !errors.Is(e, context.DeadlineExceeded) || !e.NotProcessed {
+			t.Errorf("at the deadline: %q (not processed: %t)", e, e.NotProcessed)
+		}
+		why := errors.New("changed my mind")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() { idle(time.Second); cancel(why) }()
+		_, _, err = call(ctx, s, "id", "")
+		if e := mustFail(t, err, ReasonCanceled); !errors.Is(e, why) || !e.NotProcessed {
+			t.Errorf("when canceled: %q (not processed: %t)", e, e.NotProcessed)
+		}
+		_, _, err = callWithin(t.Context(), s, time.Second, "echo", strings.Repeat("m", LeasedMessage+1))
+		if e := mustFail(t, err, ReasonCanceled); !errors.Is(e, context.DeadlineExceeded) || !e.NotProcessed {
+			t.Errorf("a large call at the deadline: %q (not processed: %t)", e, e.NotProcessed)
+		}
+		open()
+		results()
+		mustEcho(t, s) // the lease did not get lost with those who gave up
+		if n := len(s.leases.waiters); n != 0 {
+			t.Errorf("%d waiters are left", n)
+		}
+	})
+}
+
+func TestWaiterEndsWithItsConnection(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		defer server.held("held")()
+		results := holdCalls(t.Context(), s, 2, "held")
+		settle()
+		s.close(wire.CodeIdle, "test")
+		unprocessed := 0
+		for _, err := range results() {
+			if mustFail(t, err, ReasonLost).NotProcessed {
+				unprocessed++
+			}
+		}
+		if unprocessed != 1 {
+			t.Errorf("%d of 2 calls are unprocessed, want the one that waited", unprocessed)
+		}
+	})
+}
+
+// TestLeaseThatCameBackMeanwhile: between looking for an idle lease and waiting
+// for one, another call may have given its own back.
+func TestLeaseThatCameBackMeanwhileIsFound(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		_, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		mustEcho(t, s)
+		start := time.Now()
+		l, err := s.leases.wait(t.Context(), start.Add(10*time.Second))
+		if err != nil || time.Since(start) != 0 {
+			t.Fatalf("waited for %v: %v", time.Since(start), err)
+		}
+		s.leases.put(l)
+		mustEcho(t, s)
+	})
+}
+
+// TestCancelNeverHarmsAnotherCall is a model test: callers cancel at random
+// moments, those of the end of a call among them. Each reply must be that of its
+// request, and no call may fail that was not canceled.
+func TestCancelNeverHarmsAnotherCall(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				server, s := pool(w, Limits{StreamsPerConnection: 16}, Limits{})
+				server.handler.onCall("delay", func(c *Call) {
+					if n := len(c.Message) % 8; n > 0 {
+						idle(time.Duration(n) * time.Millisecond)
+					}
+					answer(c, string(c.Message))
+				})
+				var wg sync.WaitGroup
+				for worker := range 24 {
+					dice := rand.New(rand.NewPCG(seed, uint64(worker)))
+					wg.Go(func() {
+						for i := range 60 {
+							message := fmt.Sprintf("worker %d call %d %s", worker, i, strings.Repeat("x", dice.IntN(8)))
+							if dice.IntN(8) == 0 {
+								message += strings.Repeat("y", dice.IntN(20<<10))
+							}
+							ctx, cancel := context.WithCancel(t.Context())
+							switch dice.IntN(4) {
+							case 0: // about when the reply comes
+								stop := context.AfterFunc(ctx, func() {})
+								time.AfterFunc(time.Duration(dice.IntN(14000))*time.Microsecond, cancel)
+								defer stop()
+							case 1:
+								ctx, cancel = context.WithTimeout(ctx, time.Duration(dice.IntN(30000))*time.Microsecond) //nolint:govet // canceled below
+							}
+							timeout := 10 * time.Second
+							if dice.IntN(4) == 0 {
+								timeout = time.Duration(dice.IntN(15000)) * time.Microsecond
+							}
+							got, status, err := callWithin(ctx, s, timeout, "delay", message)
+							switch {
+							case err == nil && (got != message || status.Code != 0):
+								t.Errorf("%.30q was answered with %.30q, %+v", message, got, status)
+							case err != nil:
+								e, _ := errors.AsType[*Error](err)
+								if e == nil || e.Reason != ReasonCanceled || ctx.Err() == nil && timeout == 10*time.Second {
+									t.Errorf("%.30q: %v (its context: %v)", message, err, ctx.Err())
+								}
+							}
+							cancel()
+						}
+					})
+				}
+				wg.Wait()
+				settle()
+				mustEcho(t, s)
+				s.leases.mu.Lock()
+				defer s.leases.mu.Unlock()
+				if all, idle := len(s.leases.all), len(s.leases.idle); all != idle || len(s.leases.waiters) != 0 {
+					t.Errorf("%d leases, %d of them idle, %d waiters, when nothing is under way", all, idle, len(s.leases.waiters))
+				}
+			})
+		})
+	}
+}

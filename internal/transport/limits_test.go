@@ -1,0 +1,283 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// held adds a route whose handlers run until open is closed.
+func (n *node) held(route string) (open func()) {
+	release := make(chan struct{})
+	n.handler.onCall(route, func(c *Call) {
+		<-release
+		answer(c, "released")
+	})
+	return sync.OnceFunc(func() { close(release) })
+}
+
+// holdCalls starts n calls of a held route and returns a function that waits for
+// their errors, in any order.
+func holdCalls(ctx context.Context, s *Session, n int, route string) (results func() []error) {
+	out := make(chan error, n)
+	for range n {
+		go func() {
+			_, status, err := callWithin(ctx, s, 30*time.Second, route, "")
+			if err == nil && status.Code != 0 {
+				err = fmt.Errorf("status %d (refused: %t): %s", status.Code, status.Refused, status.Message)
+			}
+			out <- err
+		}()
+	}
+	return func() []error {
+		var failed []error
+		for range n {
+			if err := <-out; err != nil {
+				failed = append(failed, err)
+			}
+		}
+		return failed
+	}
+}
+
+func TestConcurrencyLimitsRefuseByName(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		limits   Limits
+		identity string // of those that use up the limit
+		sessions int
+	}{
+		{"CallsPerIdentity", Limits{CallsPerIdentity: 4}, "web", 1},
+		{"CallsPerIdentity", Limits{CallsPerIdentity: 4}, "web", 2},
+		{"CallsPerProcess", Limits{CallsPerProcess: 4}, "mailer", 1},
+		{"CallsPerProcess", Limits{CallsPerProcess: 4}, "mailer", 4},
+	} {
+		t.Run(fmt.Sprintf("%s over %d sessions", test.name, test.sessions), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				server := w.node("orders", test.limits)
+				open := server.held("held")
+				defer open()
+				var results []func() []error
+				for range test.sessions {
+					s := w.quiet(test.identity, Limits{}).connect(server)
+					results = append(results, holdCalls(t.Context(), s, 4/test.sessions, "held"))
+				}
+				settle()
+				s := w.quiet("web", Limits{}).connect(server)
+				for range 3 {
+					_, status, err := call(t.Context(), s, "held", "")
+					if err != nil || status.Code != 8 || !status.Refused || !containsAll(status.Message, "Limits."+test.name, "4") {
+						t.Fatalf("the call above the limit: %+v, %v", status, err)
+					}
+				}
+				if test.name == "CallsPerIdentity" { // others are not concerned
+					mustEcho(t, w.quiet("billing", Limits{}).connect(server))
+				}
+				open()
+				for _, r := range results {
+					if failed := r(); len(failed) > 0 {
+						t.Errorf("calls below the limit failed: %v", failed)
+					}
+				}
+				mustEcho(t, s)
+				if peak := server.handler.peak.Load(); peak > 4+1 { // one of another identity
+					t.Errorf("%d handlers ran at once", peak)
+				}
+			})
+		})
+	}
+}
+
+func TestStreamsPerConnection(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{StreamsPerConnection: 4})
+		open := server.held("held")
+		defer open()
+		s := w.quiet("web", Limits{}).connect(server)
+		results := holdCalls(t.Context(), s, 10, "held")
+		pass(time.Second)
+		if n := server.handler.running.Load(); n != 4 {
+			t.Errorf("%d handlers run, want 4; the others wait on their side", n)
+		}
+		mustEcho(t, w.quiet("billing", Limits{}).connect(server))
+		open()
+		if failed := results(); len(failed) > 0 {
+			t.Errorf("calls that waited failed: %v", failed)
+		}
+	})
+}
+
+func TestConnectionLimits(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		limits Limits
+		other  string // identity of the connections beside
+	}{
+		{"ConnsPerIdentity", Limits{ConnsPerIdentity: 3}, "web"},
+		{"ConnsPerProcess", Limits{ConnsPerProcess: 3}, "mailer"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				server := w.node("orders", test.limits)
+				var held []*Session
+				for range 3 {
+					s := w.quiet(test.other, Limits{}).connect(server)
+					mustEcho(t, s)
+					held = append(held, s)
+					pass(time.Second)
+				}
+				// The oldest idle one makes way, though another was used since.
+				mustEcho(t, held[0])
+				mustEcho(t, w.quiet("web", Limits{}).connect(server))
+				settle()
+				if held[0].ended() || !held[1].ended() || held[2].ended() {
+					t.Errorf("ended: %t, %t, %t; want the one that was unused for longest", held[0].ended(), held[1].ended(), held[2].ended())
+				}
+				if code := closeCode(held[1]); code != wire.CodeOverloaded {
+					t.Errorf("it was closed with %v, want OVERLOADED", code)
+				}
+				for _, s := range server.acceptedSessions() { // now all are busy
+					s.active.Add(1)
+					defer s.active.Add(-1)
+				}
+				_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), wire.ClassCalls)
+				if e := mustFail(t, err, ReasonOverloaded); !strings.Contains(e.Error(), "Limits."+test.name[:5]) {
+					t.Errorf("the error is %q", e)
+				}
+			})
+		})
+	}
+}
+
+// TestManyConnectionsAtOnceStayBelowTheLimit: all that come in one moment find the same idle one.
+func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{ConnsPerIdentity: 3, Handshakes: 1000})
+		var conns []*raw
+		for range 40 {
+			conns = append(conns, w.rawClient("mallory", server))
+			server.mu.Lock()
+			n := server.accepted
+			server.mu.Unlock()
+			if n > 3+1 { // one may be on its way out
+				t.Fatalf("%d connections of one identity", n)
+			}
+		}
+		settle()
+		alive := 0
+		for _, r := range conns {
+			if r.conn.Context().Err() == nil {
+				alive++
+			}
+		}
+		if alive != 3 {
+			t.Errorf("%d connections of one identity live, want 3", alive)
+		}
+		mustEcho(t, w.quiet("web", Limits{}).connect(server))
+	})
+}
+
+func TestVictimIsChosenOnce(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{ConnsPerIdentity: 1})
+		first := w.quiet("web", Limits{}).connect(server)
+		mustEcho(t, first)
+		idle := server.acceptedSessions()[0]
+		newcomer := func() *Session { // as serve makes one, before the victim is gone
+			s := server.newSession(idle.conn, false, wire.ClassCalls)
+			s.active.Add(1)
+			return s
+		}
+		a, b := newcomer(), newcomer()
+		if !server.admitSession(a, idle.identity.key) {
+			t.Fatal("the idle connection did not make way")
+		}
+		if server.admitSession(b, idle.identity.key) {
+			t.Error("the same connection made way twice")
+		}
+		server.mu.Lock() // a and b were never real
+		delete(server.sessions, a)
+		delete(server.sessions, b)
+		server.accepted = 1
+		idle.identity.conns = 1
+		server.mu.Unlock()
+		for _, s := range []*Session{a, b} {
+			s.group.Stop(ErrClosed)
+		}
+	})
+}
+
+func TestInFlightBytes(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{InFlightBytes: 1 << 20})
+		honest := w.quiet("web", Limits{}).connect(server)
+		hoard := func(i int) *rawStream {
+			r := w.client(fmt.Sprintf("mallory%d", i), server)
+			st := r.stream(calls())
+			st.say(headers("echo", time.Second), data(strings.Repeat("m", 600<<10))[:500<<10])
+			return st
+		}
+		first := hoard(1)
+		settle()
+		if used := server.bodies.used.Load(); used != 600<<10 {
+			t.Fatalf("%d bytes in flight, want those of the message that has begun", used)
+		}
+		hoard(2).mustReset(wire.CodeOverloaded)
+		_, _, err := call(t.Context(), honest, "echo", strings.Repeat("m", 600<<10))
+		if e := mustFail(t, err, ReasonOverloaded); !e.NotProcessed {
+			t.Errorf("%q does not say that nothing was processed", e)
+		}
+		mustEcho(t, honest) // small messages cost nothing here
+		if got, _, err := call(t.Context(), honest, "echo", strings.Repeat("m", 300<<10)); err != nil || len(got) != 300<<10 {
+			t.Errorf("a message that fits: %d bytes, %v", len(got), err)
+		}
+		first.CancelWrite(0)
+		first.CancelRead(0)
+		settle()
+		if used := server.bodies.used.Load(); used != 0 {
+			t.Errorf("%d bytes in flight when nothing is", used)
+		}
+	})
+}
+
+// TestLengthCostsNothing: room for a message is made as it arrives.
+func TestLengthCostsNothing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{})
+		r := w.client("mallory", server)
+		for range 60 { // 4 MiB each would be most of Limits.InFlightBytes
+			r.stream(join(calls(), headers("echo", time.Second), wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindData, Length: 4 << 20})))
+		}
+		settle()
+		if used := server.bodies.used.Load(); used > 60*firstChunk {
+			t.Errorf("%d bytes are held for 60 lengths", used)
+		}
+		mustEcho(t, w.quiet("web", Limits{}).connect(server))
+	})
+}
+
+func TestRefusedStreamsGiveTheirBytesBack(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		server := w.node("orders", Limits{CallsPerIdentity: 1})
+		server.handler.onStream("stream", func(s *Stream) { _, _ = s.Recv(t.Context()) })
+		r := w.client("web", server)
+		busy := r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Second)...))
+		settle()
+		for range 5 {
+			st := r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), withMetadata("stream", 5<<10)...))
+			if got := st.reply(); got.err != nil || got.status.Code != 8 || !got.status.Refused {
+				t.Fatalf("got %+v, want a refusal", got)
+			}
+		}
+		_ = busy.Close()
+		settle()
+		if used := server.bodies.used.Load(); used != 0 {
+			t.Errorf("%d bytes in flight when nothing is", used)
+		}
+	})
+}
