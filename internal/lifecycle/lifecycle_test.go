@@ -5,8 +5,9 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/linkmesh/link/internal/lifecycle"
 	"go.uber.org/goleak"
+
+	"github.com/linkmesh/link/internal/lifecycle"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
