@@ -3,6 +3,7 @@ package doctest_test
 import (
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,9 +15,22 @@ import (
 
 var update = flag.Bool("update", false, "write the table of measurements in README.md anew")
 
+// measured returns the results that the table is held to: those of the last
+// commit, since make bench-peers writes the file anew. With -update, or outside
+// a repository, those of the file.
+func measured(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", "show", "HEAD:bench/results.tsv")
+	cmd.Dir = root
+	if out, err := cmd.Output(); err == nil && !*update {
+		return string(out)
+	}
+	return read(t, "bench/results.tsv")
+}
+
 // TestReadmeSaysWhatWasMeasured holds the table of README.md to bench/results.tsv.
 func TestReadmeSaysWhatWasMeasured(t *testing.T) {
-	table, err := doctest.Table(read(t, "bench/results.tsv"))
+	table, err := doctest.Table(measured(t))
 	if err != nil {
 		t.Fatalf("bench/results.tsv: %v", err)
 	}
