@@ -51,10 +51,9 @@ const (
 //
 // An error of type [*Error] says whether a handler may have seen the call.
 func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
-	s.active.Add(1)
 	defer s.release()
-	if s.isDraining() {
-		return Reply{}, &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
+	if err := s.acquire(); err != nil {
+		return Reply{}, err
 	}
 	if len(data) > LeasedMessage {
 		return s.callOnce(ctx, now, deadline, h, data)

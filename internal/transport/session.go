@@ -33,9 +33,11 @@ type Session struct {
 	draining  chan struct{} // closed when the peer drains
 	drainOnce sync.Once
 	retired   atomic.Bool // dialed: another session takes the new calls
-	control   controlWriter
-	leases    leasePool
-	bulk      chan struct{} // holds a token per large message being written
+
+	retireCode atomic.Uint64 // how a retired session closes
+	control    controlWriter
+	leases     leasePool
+	bulk       chan struct{} // holds a token per large message being written
 
 	active atomic.Int64 // calls and streams in flight
 	credit atomic.Int64 // bytes of credit that our streams have given out
@@ -141,19 +143,35 @@ func (s *Session) identify(who Identity, now time.Time) {
 }
 
 // retire lets new calls go to a new connection; this one ends with its last
-// call.
-func (s *Session) retire() {
+// call, with code.
+func (s *Session) retire(code wire.Code) {
 	if s.retired.CompareAndSwap(false, true) {
+		s.retireCode.Store(uint64(code))
 		s.active.Add(1) // so that release closes a session without calls
 		s.release()
 	}
+}
+
+// acquire counts a call or stream in active; release must follow. The error
+// says that the session takes no more. Because a session is closed only by who
+// finds active at 0 after it was marked, and is looked at here after active was
+// raised, it never closes under a call that has begun.
+func (s *Session) acquire() error {
+	s.active.Add(1)
+	switch {
+	case s.isDraining():
+		return &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
+	case s.retired.Load():
+		return &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: true, Detail: "another connection takes its place"}
+	}
+	return nil
 }
 
 // release ends a call or stream that was counted in active. The last one on a
 // session whose peer drains closes it, so that the peer need not wait.
 func (s *Session) release() {
 	if s.active.Add(-1) == 0 && s.dialed && (s.isDraining() || s.retired.Load()) {
-		s.close(wire.CodeNone, "no longer used")
+		s.close(wire.Code(s.retireCode.Load()), "no longer used")
 	}
 }
 
@@ -232,7 +250,7 @@ func (s *Session) tend(now time.Time) {
 	limits := &s.endpoint.limits
 	s.leases.expire(now.Add(-limits.LeaseIdle))
 	if !s.retireAt.IsZero() && now.After(s.retireAt) {
-		s.retire()
+		s.retire(wire.CodeNone)
 	}
 	if !s.expires.IsZero() && now.After(s.expires.Add(expireGrace)) {
 		s.close(wire.CodeUnauthenticated, "a certificate has expired")
@@ -247,10 +265,8 @@ func (s *Session) tend(now time.Time) {
 	switch {
 	case busy && now.UnixNano()-s.heard.Load() > int64(limits.PingAfter):
 		s.probe(now)
-	case !busy && s.isDraining():
-		s.close(wire.CodeNone, "peer drains")
 	case !busy && now.UnixNano()-s.used.Load() > int64(limits.SessionIdle):
-		s.close(wire.CodeIdle, "unused")
+		s.retire(wire.CodeIdle)
 	}
 }
 

@@ -79,7 +79,6 @@ func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 	if err := s.reserve(h.Credit.Bytes); err != nil {
 		return nil, err
 	}
-	s.active.Add(1)
 	st, err := s.openStream(ctx, h)
 	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.release() }) {
 		err = s.lost(nil, false)
@@ -93,8 +92,8 @@ func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 }
 
 func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, error) {
-	if s.isDraining() {
-		return nil, &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
+	if err := s.acquire(); err != nil {
+		return nil, err
 	}
 	b := wire.AppendHeaders(wire.AppendVarint(nil, uint64(wire.StreamCall)), h)
 	if len(b) > wire.MaxHeader {
