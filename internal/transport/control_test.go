@@ -54,7 +54,8 @@ var controlAttacks = []struct {
 func TestServerClosesOnControlAttack(t *testing.T) {
 	for _, test := range controlAttacks {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server := w.node("orders", Limits{})
 				honest := w.quiet("web", Limits{}).connect(server)
 				var mallory *raw
@@ -76,7 +77,8 @@ func TestServerClosesOnControlAttack(t *testing.T) {
 func TestClientClosesOnControlAttack(t *testing.T) {
 	for _, test := range controlAttacks {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				ended := make(chan error, 1)
 				server := w.rawServer("orders", func(r *raw) {
 					if !test.fresh {
@@ -88,7 +90,7 @@ func TestClientClosesOnControlAttack(t *testing.T) {
 				})
 				s, err := w.quiet("web", Limits{}).dial(server)
 				if test.fresh {
-					if e := mustFail(t, err, reasonOf(test.want)); !e.NotProcessed {
+					if e := failure(t, err, reasonOf(test.want)); !e.NotProcessed {
 						t.Errorf("%q does not say that nothing was processed", e)
 					}
 				} else if err == nil { // the attack may come before the end of the dial
@@ -111,7 +113,8 @@ func reasonOf(code wire.Code) Reason {
 }
 
 func TestUnknownControlFramesAreSkipped(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		r.send(frame(0x9d, 0, "grease"))
@@ -127,7 +130,8 @@ func TestUnknownControlFramesAreSkipped(t *testing.T) {
 }
 
 func TestUnknownStreamsAreIgnored(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		for range 40 { // more than may be open at once, so they must be let go
@@ -155,7 +159,8 @@ func isReset(err error, code wire.Code) bool {
 }
 
 func TestClientIgnoresUnknownStreams(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.rawServer("orders", func(r *raw) {
 			r.openUni(append(wire.AppendVarint(nil, 0x9d), "grease"...))
 			serving(func(s *rawStream) {
@@ -175,7 +180,8 @@ func TestClientIgnoresUnknownStreams(t *testing.T) {
 // A peer that does not read its CONTROL stream gets its PONGs queued, but not
 // without end.
 func TestPeerThatDoesNotReadControlIsDisconnected(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		honest := w.quiet("web", Limits{}).connect(server)
 		config := rawConfig()
@@ -199,7 +205,8 @@ func TestPeerThatDoesNotReadControlIsDisconnected(t *testing.T) {
 // CONTROL shares the window of the connection with messages: what is said on it
 // waits then, but harms nothing.
 func TestControlWaitsWhileTheConnectionIsFull(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onCall("big", func(c *Call) { answer(c, strings.Repeat("b", 100<<10)) })
 		config := rawConfig()
@@ -222,7 +229,7 @@ func TestControlWaitsWhileTheConnectionIsFull(t *testing.T) {
 }
 
 func TestServerDrainsWhatItHearsFromClients(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		r.send(wire.AppendGoAway(nil, &wire.GoAway{Reason: "bye"}))

@@ -20,7 +20,8 @@ func sessions(e *Endpoint) int {
 }
 
 func TestManyCallersShareOneDial(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		p := client.peer(server)
 		if p.Live(wire.ClassCalls) != nil {
@@ -57,7 +58,8 @@ func TestManyCallersShareOneDial(t *testing.T) {
 }
 
 func TestEqualPeersAreOne(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		a, b := client.peer(server), client.peer(server)
 		if a != b {
@@ -70,7 +72,8 @@ func TestEqualPeersAreOne(t *testing.T) {
 }
 
 func TestReleasedPeerEndsWithItsIdleConnection(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{SessionIdle: time.Minute})
 		p := client.Peer("id", server.addr, client.peer(server).tls)
 		s, err := p.Session(t.Context(), wire.ClassCalls)
@@ -93,7 +96,8 @@ func TestReleasedPeerEndsWithItsIdleConnection(t *testing.T) {
 }
 
 func TestFailedDialBacksOff(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		w.lose(func(simnet.Packet) bool { return true })
 		p := client.peer(server)
@@ -128,14 +132,15 @@ func TestBackoffGrowsToItsMaximum(t *testing.T) {
 }
 
 func TestDialOutlivesItsCaller(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		p := client.peer(server)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("changed my mind")
 		go func() { pass(latency); cancel(why) }()
 		_, err := p.Session(ctx, wire.ClassCalls)
-		e := mustFail(t, err, ReasonCanceled)
+		e := failure(t, err, ReasonCanceled)
 		if !errors.Is(e, why) || !e.NotProcessed {
 			t.Errorf("the error is %v (not processed: %t), want the cause", e, e.NotProcessed)
 		}
@@ -149,12 +154,13 @@ func TestDialOutlivesItsCaller(t *testing.T) {
 }
 
 func TestDialAgainAfterTheConnectionEnded(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		s := client.connect(server)
 		s.close(wire.CodeIdle, "test")
 		_, _, err := call(t.Context(), s, "echo", "x")
-		if e := mustFail(t, err, ReasonLost); !e.NotProcessed {
+		if e := failure(t, err, ReasonLost); !e.NotProcessed {
 			t.Errorf("%q does not say that nothing was processed", e)
 		}
 		if next := client.connect(server); next == s {
@@ -166,18 +172,20 @@ func TestDialAgainAfterTheConnectionEnded(t *testing.T) {
 }
 
 func TestDialOfADrainingServer(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		server.draining.Store(true)
 		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
-		if e := mustFail(t, err, ReasonDraining); !e.NotProcessed {
+		if e := failure(t, err, ReasonDraining); !e.NotProcessed {
 			t.Errorf("%q does not say that nothing was processed", e)
 		}
 	})
 }
 
 func TestDialOfAClosedEndpoint(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		p := client.peer(server)
 		w.lose(from(server.addr))
@@ -197,7 +205,8 @@ func TestDialOfAClosedEndpoint(t *testing.T) {
 }
 
 func TestDeadServerIsNoticed(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		limits := Limits{PingAfter: 2 * time.Second, PingTimeout: 3 * time.Second}
 		server, client := w.node("orders", Limits{}), w.quiet("web", limits)
 		s := client.connect(server)
@@ -205,7 +214,7 @@ func TestDeadServerIsNoticed(t *testing.T) {
 		start := time.Now()
 		go func() { pass(time.Second); w.lose(from(server.addr)) }()
 		_, _, err := callWithin(t.Context(), s, time.Minute, "wait", "")
-		if e := mustFail(t, err, ReasonLost); e.NotProcessed {
+		if e := failure(t, err, ReasonLost); e.NotProcessed {
 			t.Errorf("%q says that nothing was processed, but the handler ran", e)
 		}
 		if took, most := time.Since(start), time.Second+limits.PingAfter+limits.PingTimeout+2*time.Second; took > most {
@@ -217,14 +226,15 @@ func TestDeadServerIsNoticed(t *testing.T) {
 }
 
 func TestSlowServerIsNotTakenForDead(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		s := client.connect(server)
 		_, status, err := callWithin(t.Context(), s, 50*time.Second, "wait", "")
 		if err == nil && status.Message == "deadline" {
 			return // the handler answered in time, just
 		}
-		e := mustFail(t, err, ReasonCanceled)
+		e := failure(t, err, ReasonCanceled)
 		if !errors.Is(e, context.DeadlineExceeded) {
 			t.Errorf("a slow call ended with %v", e)
 		}
@@ -233,7 +243,8 @@ func TestSlowServerIsNotTakenForDead(t *testing.T) {
 }
 
 func TestProbeFindsADeadServer(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		p := client.peer(server)
 		s := client.connect(server)
@@ -252,7 +263,8 @@ func TestProbeFindsADeadServer(t *testing.T) {
 }
 
 func TestUnusedSessionEnds(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{SessionIdle: time.Minute})
 		s := client.connect(server)
 		for range 4 {
@@ -268,7 +280,8 @@ func TestUnusedSessionEnds(t *testing.T) {
 }
 
 func TestConnectionEndsAfterItsCertificate(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		expires := time.Now().Add(time.Hour)
 		expiring := func(c *Config) {
 			identify := c.Identify

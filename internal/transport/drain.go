@@ -21,14 +21,21 @@ const (
 // Drain takes the node out without losing a call: it tells peers to go
 // elsewhere, then refuses new calls, then waits for those that run, at most
 // until ctx ends; what still runs then is canceled with [ErrDraining]. It does
-// not close connections. Only the first call acts; others wait for ctx.
+// not close connections. Only the first call acts; others wait until it is over, or
+// their ctx ends.
 //
 // The error is ctx's if handlers had to be canceled.
 func (e *Endpoint) Drain(ctx context.Context) error {
-	e.drainOnce.Do(func() {
-		e.draining.Store(true)
-		close(e.drainDone)
-	})
+	if !e.draining.CompareAndSwap(false, true) { // a second GOAWAY from the beginning would take back the first
+		select {
+		case <-e.drainOver:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	close(e.drainDone)
+	defer close(e.drainOver)
 	grace := time.Duration(0)
 	if d, ok := ctx.Deadline(); ok {
 		grace = time.Until(d)

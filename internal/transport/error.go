@@ -149,8 +149,7 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 		}
 	}
 	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Err: err}
-	var app *quic.ApplicationError
-	if errors.As(err, &app) {
+	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
 		e.Code = wire.Code(app.ErrorCode)
 		if !app.Remote && e.Code == wire.CodeGoingAway {
 			e.Reason = ReasonClosed

@@ -14,10 +14,11 @@ import (
 // TestRapidReset: handlers of streams that were reset still count, so a client
 // that opens and resets cannot start more than its share.
 func TestRapidReset(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		const share = 16
 		server := w.node("orders", Limits{StreamsPerConnection: share})
-		server.handler.onCall("stubborn", func(c *Call) { idle(50 * time.Millisecond) })
+		server.handler.onCall("stubborn", func(*Call) { idle(50 * time.Millisecond) })
 		honest := w.quiet("web", Limits{}).connect(server)
 		before := runtime.NumGoroutine()
 		r := w.client("mallory", server)
@@ -58,7 +59,8 @@ func TestRapidReset(t *testing.T) {
 // TestZeroLengthFrameFlood: frames that say nothing cost no memory and keep
 // nobody else from being served.
 func TestZeroLengthFrameFlood(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		honest := w.quiet("web", Limits{}).connect(server)
 		r := w.client("mallory", server)
@@ -81,7 +83,8 @@ func TestZeroLengthFrameFlood(t *testing.T) {
 // TestPeerThatNeverAcknowledges may not pile up replies in memory: requests that
 // are pipelined are served only as far as their replies leave.
 func TestPeerThatNeverReadsDoesNotPileUpReplies(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1100)) })
 		honest := w.quiet("web", Limits{}).connect(server)
@@ -115,7 +118,8 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 		size int
 	}{{"small", 100}, {"kilobytes", 8 << 10}, {"bulk", 1 << 20}} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server := w.node("orders", Limits{StreamsPerConnection: 20})
 				server.handler.onCall("reply", func(c *Call) { answer(c, strings.Repeat("r", test.size)) })
 				honest := w.quiet("web", Limits{}).connect(server)
@@ -162,11 +166,13 @@ func TestSlowloris(t *testing.T) {
 		{"header of DATA", join(calls(), h), data(strings.Repeat("m", 100)), limits.FirstHeader},
 		{"small DATA", join(calls(), h, data(strings.Repeat("m", 100))[:4]), []byte(strings.Repeat("m", 100)), limits.FirstHeader},
 		{"large DATA", join(calls(), h, data(strings.Repeat("m", 100<<10))[:5]), []byte(strings.Repeat("m", 100)), limits.BodyGrace},
-		{"DATA that never comes", join(calls(), h), nil, limits.FirstHeader},
+		{"DATA that never comes", join(calls(), headers("echo", 3*time.Second)), nil, 3*time.Second + writeGrace},
+		{"DATA that never comes behind grease", join(calls(), headers("echo", 3*time.Second), frame(0x9d, 0, "grease")), nil, 3*time.Second + writeGrace},
 		{"second call", join(calls(), h, data("first")), callFrames("echo", time.Minute, "second"), limits.FirstHeader},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server := w.node("orders", limits)
 				honest := w.quiet("web", Limits{}).connect(server)
 				r := w.client("mallory", server)
@@ -198,7 +204,8 @@ func TestSlowloris(t *testing.T) {
 
 // TestBodyAboveTheRateIsFine takes longer than the grace, but keeps up.
 func TestBodyThatKeepsUpIsServed(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{BodyGrace: 2 * time.Second, BodyRate: 16 << 10})
 		r := w.client("web", server)
 		message := strings.Repeat("m", 400<<10)
@@ -216,7 +223,8 @@ func TestBodyThatKeepsUpIsServed(t *testing.T) {
 // TestStreamIsSilentBetweenCalls: a leased stream may rest for as long as the
 // connection lives.
 func TestStreamMayRestBetweenCalls(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		config := rawConfig()
 		config.KeepAlivePeriod = 10 * time.Second
@@ -236,7 +244,8 @@ func TestStreamMayRestBetweenCalls(t *testing.T) {
 
 // TestNeverFin holds all streams of a connection; nobody else notices.
 func TestNeverFin(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{StreamsPerConnection: 10})
 		honest := w.quiet("web", Limits{}).connect(server)
 		r := w.client("mallory", server)

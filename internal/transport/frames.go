@@ -29,6 +29,7 @@ type frameReader struct {
 	r, w       int
 	guard      bool // a partial frame must arrive in time
 	guarded    bool // a read deadline is set
+	awaiting   bool // it is for the first byte of a frame
 	started    time.Time
 	large      []byte
 	largeTaken int
@@ -74,18 +75,24 @@ func (f *frameReader) fill() error {
 
 // partial sets the deadline for the rest of a frame that has begun.
 func (f *frameReader) partial() error {
-	if !f.guard || f.guarded {
+	if !f.guard || f.guarded && !f.awaiting {
 		return nil
 	}
-	f.guarded, f.started = true, time.Now()
+	f.guarded, f.awaiting, f.started = true, false, time.Now()
 	return f.src.SetReadDeadline(f.started.Add(f.limits.FirstHeader))
+}
+
+// await sets the deadline for the first byte of a frame.
+func (f *frameReader) await(deadline time.Time) error {
+	f.guarded, f.awaiting = true, true
+	return f.src.SetReadDeadline(deadline)
 }
 
 func (f *frameReader) whole() error {
 	if !f.guarded {
 		return nil
 	}
-	f.guarded = false
+	f.guarded, f.awaiting = false, false
 	return f.src.SetReadDeadline(time.Time{})
 }
 

@@ -181,7 +181,8 @@ func TestSourceOfAnUnknownAddress(t *testing.T) {
 // TestFloodOfInitials comes from many hosts that never finish a handshake, as
 // from spoofed addresses.
 func TestFloodOfInitials(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		limits := Limits{Handshakes: 30, HandshakesPerSource: 4, RetryAbove: 10, RetryRate: 1000}
 		server := w.node("orders", limits)
 		honest := w.quiet("web", Limits{}).connect(server)
@@ -232,7 +233,8 @@ func TestFloodOfInitials(t *testing.T) {
 // TestManyNodesAtOnceAllGetIn: more handshakes than quic-go's accept queue and
 // our gate have room for.
 func TestManyNodesAtOnceAllGetIn(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{Handshakes: 20, RetryAbove: 10})
 		var wg sync.WaitGroup
 		for i := range 80 {
@@ -262,7 +264,8 @@ func TestManyNodesAtOnceAllGetIn(t *testing.T) {
 // TestAcceptQueueOverflow: the accept loop stands still while handshakes
 // complete; those that found the queue full try again.
 func TestAcceptQueueOverflowRecovers(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.quiet("orders", Limits{HandshakesPerSource: 1000})
 		l, err := server.quic.Listen(server.serverTLS(), server.serverConfig())
 		if err != nil {

@@ -36,30 +36,36 @@ func pool(w *world, server, client Limits) (*node, *Session) {
 
 func TestLeaseIsReusedAfterACleanEndOnly(t *testing.T) {
 	for _, test := range []struct {
-		name   string
-		before func(t *testing.T, s *Session)
-		same   bool
+		name    string
+		route   string
+		size    int
+		timeout time.Duration
+		cancel  time.Duration // 0: never
+		same    bool
 	}{
-		{"reply", func(t *testing.T, s *Session) { mustEcho(t, s) }, true},
-		{"error of the handler", func(t *testing.T, s *Session) { _, _, _ = call(t.Context(), s, "fail", "") }, true},
-		{"unknown route", func(t *testing.T, s *Session) { _, _, _ = call(t.Context(), s, "nobody", "") }, true},
-		{"last", func(t *testing.T, s *Session) { _, _, _ = call(t.Context(), s, "last", "") }, false},
-		{"deadline", func(t *testing.T, s *Session) { _, _, _ = callWithin(t.Context(), s, 10*time.Millisecond, "hang", "") }, false},
-		{"cancel", func(t *testing.T, s *Session) {
-			ctx, cancel := withTimeout(t, 50*time.Millisecond)
-			defer cancel()
-			_, _, _ = call(ctx, s, "hang", "")
-		}, false},
-		{"large request", func(t *testing.T, s *Session) {
-			_, _, _ = call(t.Context(), s, "echo", strings.Repeat("m", LeasedMessage+1))
-		}, true},
+		{"reply", "echo", 10, time.Second, 0, true},
+		{"error of the handler", "fail", 10, time.Second, 0, true},
+		{"unknown route", "nobody", 10, time.Second, 0, true},
+		{"last", "last", 10, time.Second, 0, false},
+		{"deadline", "hang", 10, 10 * time.Millisecond, 0, false},
+		{"cancel", "hang", 10, time.Second, 50 * time.Millisecond, false},
+		{"request on a stream of its own", "echo", LeasedMessage + 1, time.Second, 0, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server, s := pool(w, Limits{}, Limits{})
 				server.handler.onCall("hang", func(c *Call) { <-c.Canceled().Done() })
 				first := mustCall(t, s, "id")
-				test.before(t, s)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if test.cancel > 0 {
+					time.AfterFunc(test.cancel, cancel)
+				}
+				_, _, err := callWithin(ctx, s, test.timeout, test.route, strings.Repeat("m", test.size))
+				if (err != nil) != (test.route == "hang") {
+					t.Fatalf("the call before: %v", err)
+				}
 				settle()
 				if second := mustCall(t, s, "id"); (second == first) != test.same {
 					t.Errorf("the next call is on stream %s, the one before was on %s; want the same: %t", second, first, test.same)
@@ -70,7 +76,8 @@ func TestLeaseIsReusedAfterACleanEndOnly(t *testing.T) {
 }
 
 func TestLeasesAreUsedLastInFirstOut(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, s := pool(w, Limits{}, Limits{LeaseIdle: time.Minute})
 		open := server.held("held")
 		results := holdCalls(t.Context(), s, 5, "held")
@@ -99,7 +106,8 @@ func TestLeasesAreUsedLastInFirstOut(t *testing.T) {
 }
 
 func TestIdleLeasesAreBounded(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 20}, Limits{IdleLeases: 3})
 		for range 3 { // retired streams make room for others
 			open := server.held("held")
@@ -118,7 +126,8 @@ func TestIdleLeasesAreBounded(t *testing.T) {
 }
 
 func TestWaitersAreServedInOrder(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		var mu sync.Mutex
 		var order []string
@@ -148,7 +157,8 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 }
 
 func TestWaitersAreServedByNewStreams(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		server.handler.onCall("hang", func(c *Call) { <-c.Canceled().Done() })
 		ctx, cancel := context.WithCancel(t.Context())
@@ -166,12 +176,13 @@ func TestWaitersAreServedByNewStreams(t *testing.T) {
 }
 
 func TestWaitersAreBounded(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{Waiters: 2})
 		open := server.held("held")
 		results := holdCalls(t.Context(), s, 3, "held")
 		settle()
-		e := mustFail(t, callError(t, s), ReasonOverloaded)
+		e := failure(t, callError(t, s), ReasonOverloaded)
 		if !e.NotProcessed || !strings.Contains(e.Error(), "Limits.Waiters") {
 			t.Errorf("the error is %q (not processed: %t)", e, e.NotProcessed)
 		}
@@ -183,24 +194,25 @@ func TestWaitersAreBounded(t *testing.T) {
 }
 
 func TestWaiterGivesUp(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		open := server.held("held")
 		results := holdCalls(t.Context(), s, 1, "held")
 		settle()
 		_, _, err := callWithin(t.Context(), s, time.Second, "id", "")
-		if e := mustFail(t, err, ReasonCanceled); !errors.Is(e, context.DeadlineExceeded) || !e.NotProcessed {
+		if e := failure(t, err, ReasonCanceled); !errors.Is(e, context.DeadlineExceeded) || !e.NotProcessed {
 			t.Errorf("at the deadline: %q (not processed: %t)", e, e.NotProcessed)
 		}
 		why := errors.New("changed my mind")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go func() { idle(time.Second); cancel(why) }()
 		_, _, err = call(ctx, s, "id", "")
-		if e := mustFail(t, err, ReasonCanceled); !errors.Is(e, why) || !e.NotProcessed {
+		if e := failure(t, err, ReasonCanceled); !errors.Is(e, why) || !e.NotProcessed {
 			t.Errorf("when canceled: %q (not processed: %t)", e, e.NotProcessed)
 		}
 		_, _, err = callWithin(t.Context(), s, time.Second, "echo", strings.Repeat("m", LeasedMessage+1))
-		if e := mustFail(t, err, ReasonCanceled); !errors.Is(e, context.DeadlineExceeded) || !e.NotProcessed {
+		if e := failure(t, err, ReasonCanceled); !errors.Is(e, context.DeadlineExceeded) || !e.NotProcessed {
 			t.Errorf("a large call at the deadline: %q (not processed: %t)", e, e.NotProcessed)
 		}
 		open()
@@ -213,7 +225,8 @@ func TestWaiterGivesUp(t *testing.T) {
 }
 
 func TestWaiterEndsWithItsConnection(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		defer server.held("held")()
 		results := holdCalls(t.Context(), s, 2, "held")
@@ -221,7 +234,7 @@ func TestWaiterEndsWithItsConnection(t *testing.T) {
 		s.close(wire.CodeIdle, "test")
 		unprocessed := 0
 		for _, err := range results() {
-			if mustFail(t, err, ReasonLost).NotProcessed {
+			if failure(t, err, ReasonLost).NotProcessed {
 				unprocessed++
 			}
 		}
@@ -234,7 +247,8 @@ func TestWaiterEndsWithItsConnection(t *testing.T) {
 // TestLeaseThatCameBackMeanwhile: between looking for an idle lease and waiting
 // for one, another call may have given its own back.
 func TestLeaseThatCameBackMeanwhileIsFound(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		_, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		mustEcho(t, s)
 		start := time.Now()
@@ -253,7 +267,8 @@ func TestLeaseThatCameBackMeanwhileIsFound(t *testing.T) {
 func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server, s := pool(w, Limits{StreamsPerConnection: 16}, Limits{})
 				server.handler.onCall("delay", func(c *Call) {
 					if n := len(c.Message) % 8; n > 0 {
@@ -277,7 +292,7 @@ func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 								time.AfterFunc(time.Duration(dice.IntN(14000))*time.Microsecond, cancel)
 								defer stop()
 							case 1:
-								ctx, cancel = context.WithTimeout(ctx, time.Duration(dice.IntN(30000))*time.Microsecond) //nolint:govet // canceled below
+								ctx, cancel = context.WithTimeout(ctx, time.Duration(dice.IntN(30000))*time.Microsecond)
 							}
 							timeout := 10 * time.Second
 							if dice.IntN(4) == 0 {

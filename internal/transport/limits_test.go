@@ -58,7 +58,8 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 		{"CallsPerProcess", Limits{CallsPerProcess: 4}, "mailer", 4},
 	} {
 		t.Run(fmt.Sprintf("%s over %d sessions", test.name, test.sessions), func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server := w.node("orders", test.limits)
 				open := server.held("held")
 				defer open()
@@ -68,6 +69,9 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 					results = append(results, holdCalls(t.Context(), s, 4/test.sessions, "held"))
 				}
 				settle()
+				if n := server.Active(); n != 4 {
+					t.Fatalf("%d calls are held, want 4", n)
+				}
 				s := w.quiet("web", Limits{}).connect(server)
 				for range 3 {
 					_, status, err := call(t.Context(), s, "held", "")
@@ -94,7 +98,8 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 }
 
 func TestStreamsPerConnection(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{StreamsPerConnection: 4})
 		open := server.held("held")
 		defer open()
@@ -122,7 +127,8 @@ func TestConnectionLimits(t *testing.T) {
 		{"ConnsPerProcess", Limits{ConnsPerProcess: 3}, "mailer"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server := w.node("orders", test.limits)
 				var held []*Session
 				for range 3 {
@@ -146,7 +152,7 @@ func TestConnectionLimits(t *testing.T) {
 					defer s.active.Add(-1)
 				}
 				_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), wire.ClassCalls)
-				if e := mustFail(t, err, ReasonOverloaded); !strings.Contains(e.Error(), "Limits."+test.name[:5]) {
+				if e := failure(t, err, ReasonOverloaded); !strings.Contains(e.Error(), "Limits."+test.name[:5]) {
 					t.Errorf("the error is %q", e)
 				}
 			})
@@ -156,7 +162,8 @@ func TestConnectionLimits(t *testing.T) {
 
 // TestManyConnectionsAtOnceStayBelowTheLimit: all that come in one moment find the same idle one.
 func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{ConnsPerIdentity: 3, Handshakes: 1000})
 		var conns []*raw
 		for range 40 {
@@ -183,7 +190,8 @@ func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
 }
 
 func TestVictimIsChosenOnce(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{ConnsPerIdentity: 1})
 		first := w.quiet("web", Limits{}).connect(server)
 		mustEcho(t, first)
@@ -213,7 +221,8 @@ func TestVictimIsChosenOnce(t *testing.T) {
 }
 
 func TestInFlightBytes(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{InFlightBytes: 1 << 20})
 		honest := w.quiet("web", Limits{}).connect(server)
 		hoard := func(i int) *rawStream {
@@ -229,7 +238,7 @@ func TestInFlightBytes(t *testing.T) {
 		}
 		hoard(2).mustReset(wire.CodeOverloaded)
 		_, _, err := call(t.Context(), honest, "echo", strings.Repeat("m", 600<<10))
-		if e := mustFail(t, err, ReasonOverloaded); !e.NotProcessed {
+		if e := failure(t, err, ReasonOverloaded); !e.NotProcessed {
 			t.Errorf("%q does not say that nothing was processed", e)
 		}
 		mustEcho(t, honest) // small messages cost nothing here
@@ -247,7 +256,8 @@ func TestInFlightBytes(t *testing.T) {
 
 // TestLengthCostsNothing: room for a message is made as it arrives.
 func TestLengthCostsNothing(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
 		for range 60 { // 4 MiB each would be most of Limits.InFlightBytes
@@ -262,7 +272,8 @@ func TestLengthCostsNothing(t *testing.T) {
 }
 
 func TestRefusedStreamsGiveTheirBytesBack(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{CallsPerIdentity: 1})
 		server.handler.onStream("stream", func(s *Stream) { _, _ = s.Recv(t.Context()) })
 		r := w.client("web", server)

@@ -32,13 +32,13 @@ type world struct {
 	last  byte
 }
 
-// inWorld runs test in a bubble of virtual time.
-func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
+// inWorld runs test in a bubble of virtual time. Its own t is w.t.
+func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, ca: securitytest.NewCA(t, trustDomain), hosts: make(map[string]simnet.PacketReceiver)}
 		t.Cleanup(w.scripts.Wait) // after all sockets are closed
-		test(t, w)
+		test(w)
 	})
 }
 

@@ -235,7 +235,7 @@ func (r *recorder) begin(name string) {
 
 // ServeCall implements Handler.
 func (r *recorder) ServeCall(c *Call) {
-	route, _ := c.Route.(named) //nolint:errcheck // Find gives nothing else
+	route, _ := c.Route.(named) // Find gives nothing else
 	r.begin(route.name)
 	defer r.running.Add(-1)
 	route.f.(callFunc)(c) //nolint:errcheck // as above
@@ -243,7 +243,7 @@ func (r *recorder) ServeCall(c *Call) {
 
 // ServeStream implements Handler.
 func (r *recorder) ServeStream(s *Stream) {
-	route, _ := s.Route.(named) //nolint:errcheck // as above
+	route, _ := s.Route.(named)
 	r.begin(route.name)
 	defer r.running.Add(-1)
 	route.f.(streamFunc)(s) //nolint:errcheck // as above

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,7 +62,8 @@ func TestClientTakesReplies(t *testing.T) {
 				continue // a packet per byte
 			}
 			t.Run(fmt.Sprintf("%s in pieces of %d", test.name, piece), func(t *testing.T) {
-				inWorld(t, func(t *testing.T, w *world) {
+				inWorld(t, func(w *world) {
+					t := w.t
 					s := replies(w, Limits{}, func(s *rawStream) {
 						size := piece
 						if size == 0 {
@@ -133,18 +135,18 @@ func TestClientFails(t *testing.T) {
 		{"silence", func(*rawStream) {}, ReasonCanceled, []string{"deadline"}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				first := true
+			inWorld(t, func(w *world) {
+				t := w.t
+				var again atomic.Bool
 				s := replies(w, Limits{MaxMessage: 100 << 10}, func(s *rawStream) {
-					if first {
-						first = false
+					if !again.Swap(true) {
 						test.script(s)
 						return
 					}
 					s.say(data("honest"), ok)
 				})
 				_, _, err := call(t.Context(), s, "echo", "q")
-				e := mustFail(t, err, test.want)
+				e := failure(t, err, test.want)
 				if e.NotProcessed == test.processed {
 					t.Errorf("%q: not processed: %t", e, e.NotProcessed)
 				}
@@ -168,7 +170,8 @@ func (s *rawStream) hangUp() {
 // TestStatusBeforeResetIsRead: an early answer counts, though the rest of the
 // request was never read.
 func TestStatusBeforeResetIsRead(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.rawServer("orders", serving(func(s *rawStream) {
 			buf := make([]byte, 100)
 			_, _ = s.Read(buf) // the call has begun
@@ -191,7 +194,8 @@ func TestStatusBeforeResetIsRead(t *testing.T) {
 }
 
 func TestRequestTooLargeForTheServer(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{MaxMessage: 1 << 20})
 		s := w.quiet("web", Limits{}).connect(server)
 		_, status, err := call(t.Context(), s, "echo", strings.Repeat("m", 3<<20))
@@ -203,14 +207,15 @@ func TestRequestTooLargeForTheServer(t *testing.T) {
 }
 
 func TestHeadersTooLargeToSend(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{StreamsPerConnection: 2})
 		s := w.quiet("web", Limits{}).connect(server)
 		h := wire.Headers{Route: "echo", Metadata: []wire.Pair{{Key: "k", Value: strings.Repeat("v", 17<<10)}}}
 		for range 5 { // more than there are streams
 			now := time.Now()
 			_, err := s.Call(t.Context(), now, now.Add(time.Second), &h, data("x"))
-			e := mustFail(t, err, ReasonLimit)
+			e := failure(t, err, ReasonLimit)
 			if le, ok := errors.AsType[*wire.LimitError](err); !ok || le.Limit != wire.MaxHeader || !e.NotProcessed {
 				t.Fatalf("the error is %v", err)
 			}
@@ -229,7 +234,8 @@ func TestSplitAnywhere(t *testing.T) {
 	request := golden(t, "unary.txtar", "01 client stream 0")
 	response := golden(t, "unary.txtar", "02 server stream 0")
 	t.Run("request", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world) {
+		inWorld(t, func(w *world) {
+			t := w.t
 			server := w.node("orders", Limits{})
 			r := w.client("web", server)
 			want := ""
@@ -250,7 +256,8 @@ func TestSplitAnywhere(t *testing.T) {
 		})
 	})
 	t.Run("reply", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world) {
+		inWorld(t, func(w *world) {
+			t := w.t
 			i := 0
 			server := w.rawServer("orders", serving(func(s *rawStream) {
 				for fresh := true; ; fresh = false {

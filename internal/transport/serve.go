@@ -180,12 +180,12 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	if route.Stream {
 		return false, c.serveStream(route, now)
 	}
+	timeout := min(time.Duration(min(c.Headers.Timeout, uint64(time.Hour/time.Microsecond)))*time.Microsecond, e.limits.MaxCallTime)
+	c.Deadline = now.Add(timeout)
 	refusal, err := c.readMessage(&route)
 	if err != nil {
 		return false, err
 	}
-	timeout := min(time.Duration(min(c.Headers.Timeout, uint64(time.Hour/time.Microsecond)))*time.Microsecond, e.limits.MaxCallTime)
-	c.Deadline = now.Add(timeout)
 	c.Route = route.Value
 	c.Reply = c.Reply[:0]
 
@@ -223,12 +223,12 @@ func (c *Call) readMessage(route *Route) (*wire.Status, error) {
 	if limit == 0 {
 		limit = uint64(c.Session.endpoint.limits.MaxMessage)
 	}
-	if c.fr.r == c.fr.w { // the message has not begun, but it must
-		if err := c.fr.partial(); err != nil {
-			return nil, err
-		}
-	}
 	for {
+		if c.fr.r == c.fr.w { // it has not begun, and may wait for its turn, but not much longer than the call
+			if err := c.fr.await(c.Deadline.Add(writeGrace)); err != nil {
+				return nil, err
+			}
+		}
 		h, err := c.fr.next()
 		if err != nil {
 			return nil, unexpected(err)

@@ -49,7 +49,8 @@ func TestServerAnswers(t *testing.T) {
 	} {
 		for _, typ := range []wire.StreamType{wire.StreamCall, wire.StreamCalls} {
 			t.Run(fmt.Sprintf("%s on %#x", test.name, typ), func(t *testing.T) {
-				inWorld(t, func(t *testing.T, w *world) {
+				inWorld(t, func(w *world) {
+					t := w.t
 					server := w.node("orders", Limits{})
 					server.handler.onCall(strings.Repeat("r", wire.MaxName), func(c *Call) { answer(c, "long") })
 					r := w.client("web", server)
@@ -109,7 +110,8 @@ func TestServerRefuses(t *testing.T) {
 		{"unknown number", join(wire.AppendHeaders(nil, &wire.Headers{RouteID: 99, Timeout: 1e6}), data("hi")), 12, nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server := w.node("orders", limits)
 				server.handler.route("narrow", Route{Value: named{"narrow", callFunc(echo)}, MaxMessage: 4})
 				honest := w.quiet("web", Limits{}).connect(server)
@@ -175,7 +177,8 @@ func TestServerResets(t *testing.T) {
 	} {
 		for _, typ := range []wire.StreamType{wire.StreamCall, wire.StreamCalls} {
 			t.Run(fmt.Sprintf("%s on %#x", test.name, typ), func(t *testing.T) {
-				inWorld(t, func(t *testing.T, w *world) {
+				inWorld(t, func(w *world) {
+					t := w.t
 					server := w.node("orders", Limits{})
 					r := w.client("mallory", server)
 					st := r.stream(append(wire.AppendVarint(nil, uint64(typ)), test.request...))
@@ -198,7 +201,8 @@ func TestServerResets(t *testing.T) {
 }
 
 func TestStreamTypeThatNeverComes(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
 		st := r.stream(nil)
@@ -217,7 +221,8 @@ func TestStreamTypeThatNeverComes(t *testing.T) {
 // TestSecondDataIsNoPartOfTheCall: the call has its message, so it is served;
 // what follows is not HEADERS.
 func TestSecondDataIsNoPartOfTheCall(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
 		st := r.stream(join(calls(), headers("echo", time.Second), data("one"), frame(wire.KindData, wire.FlagCritical, "two")))
@@ -232,7 +237,8 @@ func TestSecondDataIsNoPartOfTheCall(t *testing.T) {
 }
 
 func TestPipelinedCallsAreServedInOrder(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		var b []byte
@@ -247,6 +253,26 @@ func TestPipelinedCallsAreServedInOrder(t *testing.T) {
 		}
 		if peak := server.handler.peak.Load(); peak != 1 {
 			t.Errorf("%d handlers ran at once for one stream", peak)
+		}
+	})
+}
+
+// TestMessageMayWaitForItsTurn: HEADERS may be there long before DATA, because
+// large messages of one connection go one after another.
+func TestMessageMayWaitForItsTurn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		server := w.node("orders", Limits{})
+		r := w.client("web", server)
+		st := r.stream(append(calls(), headers("echo", 20*time.Second)...))
+		idle(15 * time.Second)
+		st.write(data("at last"))
+		if got := st.reply(); got.err != nil || got.message != "at last" {
+			t.Errorf("got %+v", got)
+		}
+		idle(20 * time.Second) // the deadline is that of one call only
+		st.write(callFrames("echo", time.Second, "again"))
+		if got := st.reply(); got.err != nil || got.message != "again" {
+			t.Errorf("the next call: %+v", got)
 		}
 	})
 }

@@ -15,8 +15,14 @@ import (
 	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
 
-// mustFail returns err as an Error with the reason.
-func mustFail(t *testing.T, err error, want Reason) *Error {
+// mustFail checks that err is an Error with the reason.
+func mustFail(t *testing.T, err error, want Reason) {
+	t.Helper()
+	_ = failure(t, err, want) // the Error itself
+}
+
+// failure returns err, which must be an Error with the reason.
+func failure(t *testing.T, err error, want Reason) *Error {
 	t.Helper()
 	var e *Error
 	if !errors.As(err, &e) {
@@ -29,7 +35,8 @@ func mustFail(t *testing.T, err error, want Reason) *Error {
 }
 
 func TestSessionKnowsWhatThePeerAnnounced(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{MaxMessage: 12345}), w.quiet("web", Limits{})
 		s := client.connect(server)
 		if got := s.Remote(); got.Instance != "i-1" || got.Epoch != 7 || got.MaxMessage != 12345 {
@@ -55,11 +62,12 @@ func TestSessionKnowsWhatThePeerAnnounced(t *testing.T) {
 }
 
 func TestDialWaitsForSetup(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		silent := w.rawServer("orders", func(*raw) {})
 		start := time.Now()
 		_, err := w.quiet("web", Limits{}).dial(silent)
-		e := mustFail(t, err, ReasonUnreachable)
+		e := failure(t, err, ReasonUnreachable)
 		if !errors.Is(err, errNoSetup) || !e.NotProcessed {
 			t.Errorf("the error is %v (not processed: %t), want one about SETUP", e, e.NotProcessed)
 		}
@@ -70,7 +78,8 @@ func TestDialWaitsForSetup(t *testing.T) {
 }
 
 func TestServerDropsAClientThatSendsNoSetup(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server := w.node("orders", Limits{})
 		mute := w.rawClient("mallory", server)
 		st := mute.stream(callStream(wire.StreamCall, "echo", time.Second, "too early"))
@@ -88,11 +97,12 @@ func TestServerDropsAClientThatSendsNoSetup(t *testing.T) {
 }
 
 func TestServerThatRejectsTheCertificateIsNoSuccess(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		client.source = w.ca.Source("web", securitytest.SignedBy(securitytest.NewCA(t, trustDomain)))
 		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
-		e := mustFail(t, err, ReasonRejected)
+		e := failure(t, err, ReasonRejected)
 		if !e.NotProcessed || !strings.Contains(e.Error(), "certificate") {
 			t.Errorf("the error is %q (not processed: %t)", e, e.NotProcessed)
 		}
@@ -103,17 +113,19 @@ func TestServerThatRejectsTheCertificateIsNoSuccess(t *testing.T) {
 }
 
 func TestClientRefusesAnotherIdentity(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("billing", Limits{}), w.quiet("web", Limits{})
 		_, err := client.peerAt(w.ca.ID("orders"), server.addr).Session(t.Context(), wire.ClassCalls)
-		if e := mustFail(t, err, ReasonIdentity); !e.NotProcessed {
+		if e := failure(t, err, ReasonIdentity); !e.NotProcessed {
 			t.Errorf("%q does not say that nothing was processed", e)
 		}
 	})
 }
 
 func TestNobodyThere(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		client := w.quiet("web", Limits{})
 		start := time.Now()
 		_, err := client.peerAt(w.ca.ID("orders"), "10.9.9.9:7443").Session(t.Context(), wire.ClassCalls)
@@ -129,11 +141,12 @@ func TestNobodyThere(t *testing.T) {
 func TestVersionsMismatch(t *testing.T) {
 	for _, test := range []struct{ server, client string }{{"link/1", "link/2"}, {"link/2", "link/1"}} {
 		t.Run("server "+test.server, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server := w.node("orders", Limits{}, speaking(test.server))
 				client := w.quiet("web", Limits{}, speaking(test.client))
 				_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
-				e := mustFail(t, err, ReasonIncompatible)
+				e := failure(t, err, ReasonIncompatible)
 				if !containsAll(e.Error(), "link/1", "link/2") || !e.NotProcessed {
 					t.Errorf("the error names not both versions: %q", e)
 				}
@@ -151,7 +164,8 @@ func TestForeignProtocols(t *testing.T) {
 		told     bool // over a verified connection, which versions there are
 	}{{"h3", false}, {"h", false}, {"link", false}, {"link-ca/1", false}, {"link/1 ", true}, {"link/0", true}} {
 		t.Run("ALPN "+test.protocol, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server := w.node("orders", Limits{})
 				conf := security.ClientTLSFor(w.ca.Source("mallory"), server.id, test.protocol)
 				conf.VerifyConnection = nil // the attacker takes what it gets
@@ -176,11 +190,12 @@ func TestForeignProtocols(t *testing.T) {
 }
 
 func TestServerOfAnotherProtocol(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		source := w.ca.Source("orders")
 		other := w.rawServerTLS(source.ID(), security.ServerTLSFor(source, "h3"), func(*raw) {})
 		_, err := w.quiet("web", Limits{}).dial(other)
-		if e := mustFail(t, err, ReasonIncompatible); !strings.Contains(e.Error(), "link/1") {
+		if e := failure(t, err, ReasonIncompatible); !strings.Contains(e.Error(), "link/1") {
 			t.Errorf("the error does not name our version: %q", e)
 		}
 	})

@@ -87,7 +87,7 @@ type Endpoint struct {
 	draining  atomic.Bool // announced: peers should go elsewhere, but calls are still taken
 	refusing  atomic.Bool // calls are refused
 	drainDone chan struct{}
-	drainOnce sync.Once
+	drainOver chan struct{}   // closed when the drain is over
 	active    atomic.Int64    // calls and streams that handlers run
 	idle      chan struct{}   // holds a token when active fell to 0 while refusing
 	gone      chan struct{}   // holds a token when accepted fell to 0 while refusing
@@ -116,6 +116,7 @@ func New(cfg Config) (*Endpoint, error) {
 		cfg: cfg, limits: cfg.Limits.withDefaults(), log: cfg.Logger,
 		group:      lifecycle.New(context.Background()),
 		drainDone:  make(chan struct{}),
+		drainOver:  make(chan struct{}),
 		idle:       make(chan struct{}, 1),
 		gone:       make(chan struct{}, 1),
 		sessions:   make(map[*Session]struct{}),

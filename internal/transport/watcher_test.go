@@ -34,7 +34,8 @@ func TestCallEndsWithItsContext(t *testing.T) {
 		{"deadline that is over", -time.Second, 0, 0, context.DeadlineExceeded, 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
+			inWorld(t, func(w *world) {
+				t := w.t
 				server, s := pool(w, Limits{}, Limits{})
 				canceled := make(chan struct{}, 1)
 				server.handler.onCall("hang", func(c *Call) { <-c.Canceled().Done(); canceled <- struct{}{} })
@@ -50,7 +51,7 @@ func TestCallEndsWithItsContext(t *testing.T) {
 				start := time.Now()
 				_, _, err := callWithin(ctx, s, test.deadline, "hang", "")
 				took := time.Since(start)
-				if e := mustFail(t, err, ReasonCanceled); !errors.Is(e, test.want) {
+				if e := failure(t, err, ReasonCanceled); !errors.Is(e, test.want) {
 					t.Errorf("the error is %v, want %v", e, test.want)
 				}
 				if took < test.after || took > test.after+test.atMostLate {
@@ -66,7 +67,8 @@ func TestCallEndsWithItsContext(t *testing.T) {
 }
 
 func TestWatcherSleepsWhenNothingIsYoung(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{SessionIdle: 3 * time.Hour})
 		s := client.connect(server)
 		ticks := func() uint64 { return client.watcher.now.Load() }
@@ -104,7 +106,8 @@ func TestWatcherSleepsWhenNothingIsYoung(t *testing.T) {
 }
 
 func TestManyDeadlinesAtOnce(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(w *world) {
+		t := w.t
 		_, s := pool(w, Limits{}, Limits{})
 		start := time.Now()
 		done := make(chan string)

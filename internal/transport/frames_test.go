@@ -1,0 +1,126 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// pieces is a stream that gives its bytes in pieces of the given sizes, again
+// and again.
+type pieces struct {
+	b     []byte
+	sizes []byte
+	next  int
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.b) == 0 {
+		return 0, io.EOF
+	}
+	size := len(p.b)
+	if len(p.sizes) > 0 {
+		size = int(p.sizes[p.next%len(p.sizes)])%700 + 1
+		p.next++
+	}
+	n := copy(b, p.b[:min(size, len(p.b))])
+	p.b = p.b[n:]
+	if len(p.b) == 0 && p.next%2 == 0 {
+		return n, io.EOF // as quic-go does
+	}
+	return n, nil
+}
+
+func (*pieces) SetReadDeadline(time.Time) error { return nil }
+
+type readFrame struct {
+	header wire.FrameHeader
+	body   string
+}
+
+// readFrames reads what there is; frames of an even kind are skipped.
+func readFrames(src byteStream) (out []readFrame, err error) {
+	limits := Limits{MaxMessage: 1 << 16}.withDefaults()
+	bodies := budget{limit: 1 << 20}
+	f := newFrameReader(src, &limits, &bodies, true)
+	defer func() {
+		f.release()
+		if used := bodies.used.Load(); used != 0 {
+			err = errors.Join(err, errors.New("bytes in flight at the end"))
+		}
+	}()
+	for {
+		h, err := f.header()
+		if err != nil {
+			return out, err
+		}
+		if h.Length > 1<<16 {
+			return out, errors.New("too large")
+		}
+		if h.Kind%2 == 0 {
+			if err := f.skip(h.Length); err != nil {
+				return out, err
+			}
+			out = append(out, readFrame{header: h})
+			continue
+		}
+		body, err := f.body(h.Length)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, readFrame{h, string(body)})
+	}
+}
+
+func FuzzFramesDoNotDependOnPackets(f *testing.F) {
+	all := join(
+		frame(1, 4, "headers"), frame(3, 0, string(bytes.Repeat([]byte("m"), readBuffer+9))), frame(2, 0, string(bytes.Repeat([]byte("s"), 300))),
+		frame(5, 0, ""), frame(7, 0, string(bytes.Repeat([]byte("e"), readBuffer))),
+	)
+	f.Add(all, []byte{0})
+	f.Add(all, []byte{255, 3, 77})
+	f.Add(all[:2000], []byte{9})
+	f.Add([]byte{0xff, 0xff, 0xff}, []byte{0})
+	f.Add(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: 1, Length: wire.MaxVarint}), []byte{0})
+	f.Fuzz(func(t *testing.T, stream, sizes []byte) {
+		want, wantErr := readFrames(&pieces{b: stream})
+		got, gotErr := readFrames(&pieces{b: stream, sizes: sizes})
+		if !slices.Equal(got, want) {
+			t.Errorf("in one piece there are %d frames, in pieces %d", len(want), len(got))
+		}
+		if (wantErr == nil) != (gotErr == nil) || wantErr != nil && wantErr.Error() != gotErr.Error() {
+			t.Errorf("in one piece the end is %v, in pieces %v", wantErr, gotErr)
+		}
+	})
+}
+
+func TestBudgetIsNeverExceeded(t *testing.T) {
+	b := budget{limit: 100}
+	if !b.take(60) || b.take(41) || !b.take(40) || b.take(1) {
+		t.Errorf("100 bytes were given out as %d", b.used.Load())
+	}
+	b.give(100)
+	if b.used.Load() != 0 {
+		t.Errorf("%d bytes are out", b.used.Load())
+	}
+}
+
+func TestBuffersHoldWhatWasAskedFor(t *testing.T) {
+	for _, n := range []int{0, 1, 4096, 4097, 1 << 15, 1<<15 + 1, 1 << 16, 1<<20 + 3, 64 << 20} {
+		b := GetBuffer(n)
+		if len(b) != 0 || cap(b) < n {
+			t.Errorf("buffer for %d bytes has length %d and capacity %d", n, len(b), cap(b))
+		}
+		PutBuffer(append(b, "left over"...)[:0])
+	}
+	buffers.mu.Lock()
+	defer buffers.mu.Unlock()
+	if buffers.size > maxKeeping || len(buffers.kept) > maxKept {
+		t.Errorf("%d buffers of %d bytes are kept", len(buffers.kept), buffers.size)
+	}
+}

@@ -1,0 +1,152 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+func TestOpenWaitsForAStream(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{StreamsPerConnection: 1}), w.quiet("web", Limits{})
+		server.streams()
+		s := client.connect(server)
+		st := openStream(t, s, wire.Credit{})
+		ctx, cancel := withTimeout(t, time.Second)
+		defer cancel()
+		_, err := s.Open(ctx, &wire.Headers{Route: "stream"})
+		if e := failure(t, err, ReasonCanceled); !e.NotProcessed {
+			t.Errorf("%q does not say that nothing was processed", e)
+		}
+		st.Cancel(wire.CodeCanceled)
+		openStream(t, s, wire.Credit{}).Cancel(wire.CodeCanceled)
+	})
+}
+
+// TestOpenEndsWithItsContext even if the peer takes no bytes of the HEADERS.
+func TestOpenEndsWithItsContext(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		s := client.connect(server)
+		settle()
+		w.lose(from(server.addr))
+		h := wire.Headers{Route: "stream", Metadata: []wire.Pair{{Key: "k", Value: strings.Repeat("v", 8000)}}}
+		ctx, cancel := withTimeout(t, time.Second)
+		defer cancel()
+		start := time.Now()
+		for i := 0; ; i++ { // until nothing more fits the congestion window
+			if _, err := s.Open(ctx, &h); err != nil {
+				mustFail(t, err, ReasonCanceled)
+				break
+			}
+			if i == 1000 {
+				t.Fatal("the window never filled")
+			}
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("gave up after %v", took)
+		}
+	})
+}
+
+func TestStreamsOfALostConnection(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		opened := server.streams()
+		s := client.connect(server)
+		st := openStream(t, s, wire.Credit{})
+		peer := <-opened
+		s.close(wire.CodeIdle, "test")
+		_, err := st.Recv(t.Context())
+		mustFail(t, err, ReasonLost)
+		_, err = peer.Recv(t.Context())
+		mustFail(t, err, ReasonLost)
+		mustFail(t, st.Send(t.Context(), plain("x")), ReasonLost)
+		_, err = s.Open(t.Context(), &wire.Headers{Route: "stream"})
+		mustFail(t, err, ReasonLost)
+	})
+}
+
+func TestRecvEndsWithItsContext(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		opened := server.streams()
+		st := openStream(t, client.connect(server), wire.Credit{})
+		peer := <-opened
+		why := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() { idle(time.Second); cancel(why) }()
+		_, err := st.Recv(ctx)
+		if e := failure(t, err, ReasonCanceled); !errors.Is(e, why) {
+			t.Errorf("the error is %v, want the cause", e)
+		}
+		if err := peer.Send(t.Context(), plain("late")); err != nil { // nothing was lost
+			t.Fatal(err)
+		}
+		if got := st.mustRecv(t); got != "late" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// TestFinishWaitsForNobody: a peer that reads nothing cannot hold the handler.
+func TestFinishWaitsForNobody(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		done := make(chan time.Duration, 1)
+		server.handler.onStream("stream", func(s *Stream) {
+			ctx, cancel := context.WithTimeout(s.Canceled(), time.Second)
+			defer cancel()
+			for range 20 {
+				if s.write(ctx, func(b []byte) []byte { return append(b, make([]byte, 100<<10)...) }) != nil {
+					break
+				}
+			}
+			start := time.Now()
+			s.Finish(&wire.Status{Message: strings.Repeat("m", 4000)})
+			done <- time.Since(start)
+		})
+		config := rawConfig()
+		config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 1<<10, 1<<10
+		r := w.rawClientWith("mallory", server, config)
+		r.open(append(controlType(), setupFrame()...))
+		r.accept()
+		r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Second)...))
+		if took := <-done; took > writeGrace {
+			t.Errorf("Finish took %v", took)
+		}
+		settle()
+		if n := server.Active(); n != 0 {
+			t.Errorf("%d handlers are active", n)
+		}
+	})
+}
+
+func TestStreamsLearnOfADrain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		opened := server.streams()
+		s := client.connect(server)
+		st := openStream(t, s, wire.Credit{})
+		peer := <-opened
+		over := server.drain(time.Second)
+		<-peer.Draining()
+		<-st.Draining()
+		_, err := s.Open(t.Context(), &wire.Headers{Route: "stream"})
+		mustFail(t, err, ReasonDraining)
+		st.Cancel(wire.CodeCanceled)
+		if err := <-over; err != nil {
+			t.Errorf("drain: %v", err)
+		}
+	})
+}
