@@ -186,7 +186,7 @@ func (o *outgoing) encode(n *Node) error {
 		transport.PutBuffer(b)
 		b = transport.GetBuffer(hint)
 	}
-	b, body := wire.BeginFrame(b, wire.KindData, wire.FlagCritical)
+	b, body := wire.BeginFrame(b, wire.KindData, 0)
 	b, err := n.cfg.Codec.Append(b, o.Request)
 	o.data = b
 	if err != nil {

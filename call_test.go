@@ -19,9 +19,9 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestThousandCallsAtOnceOnOneConnection lets no handler return before all calls
+// TestThousandCallsOnOneConnection lets no handler return before all calls
 // are in handlers.
-func TestThousandCallsAtOnceOnOneConnection(t *testing.T) {
+func TestThousandCallsOnOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		const calls = 1000

@@ -3,7 +3,11 @@ package link_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery/static"
@@ -72,6 +76,56 @@ func TestCallOverLoopback(t *testing.T) {
 	_, err = reqrep.Call(t.Context(), client, getOrder, orderQuery{ID: "o-1"})
 	t.Log(err)
 	if err := client.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestManyNodesOnOneServer lets 500 nodes of one service dial one server on
+// real sockets in the same instant, as after a deploy.
+func TestManyNodesOnOneServer(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	registry, err := static.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	server, err := link.New(link.Config{Service: "orders", Addr: "127.0.0.1:0", Registry: registry, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reqrep.Handle(server, getOrder, func(_ context.Context, q orderQuery) (order, error) { return order{ID: q.ID}, nil })
+	served := make(chan error, 1)
+	go func() { served <- server.Run(context.Background()) }()
+	<-server.Ready()
+
+	slow := link.Limits{DialTimeout: 30 * time.Second} // handshakes are, under the race detector
+	clients := make([]*link.Node, 500)
+	for i := range clients {
+		if clients[i], err = link.New(link.Config{Service: "gateway", Addr: "127.0.0.1:0", Registry: registry, Logger: quiet, Limits: slow}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i, client := range clients {
+		wg.Go(func() {
+			want := order{ID: strconv.Itoa(i)}
+			if got, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: want.ID}); err != nil || got != want {
+				t.Errorf("node %d: %+v, %v", i, got, err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, client := range clients {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := server.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
 		t.Error(err)
 	}
 }

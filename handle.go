@@ -215,7 +215,7 @@ func (n *Node) encode(c *transport.Call, h *handler, response any) (err error) {
 	if hint := int(h.sizes.Load()); cap(c.Reply) < hint {
 		c.Reply = transport.GetBuffer(hint)
 	}
-	b, body := wire.BeginFrame(c.Reply, wire.KindData, wire.FlagCritical)
+	b, body := wire.BeginFrame(c.Reply, wire.KindData, 0)
 	if c.Reply, err = n.cfg.Codec.Append(b, response); err != nil {
 		return Errorf(Internal, "encoding the response: %w", err)
 	}

@@ -31,7 +31,7 @@ type Limits struct {
 	PingAfter            time.Duration // silence under load before a peer is probed; default 2 s
 	PingTimeout          time.Duration // for the answer to a probe; default 3 s
 	Handshakes           int           // handshakes under way at once; default 1024
-	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 16
+	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 128
 	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128
 	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
 	PendingFrames        int           // frames without credit that wait for Recv on one stream; default 1024

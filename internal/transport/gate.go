@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
@@ -21,6 +22,39 @@ type gate struct {
 	total       int
 	unvalidated int
 	sources     map[netip.Prefix]int
+	refused     [2]map[netip.AddrPort]struct{} // addresses refused just now and a moment before
+	turned      time.Time                      // when refused[0] was begun
+}
+
+const (
+	// refuseFor is for how long an address stays refused, at least. A ClientHello
+	// with a post-quantum key takes two packets: if the second were admitted after
+	// the first was refused, it would wait for the first in a place of the gate.
+	refuseFor = 50 * time.Millisecond
+	// maxRefused bounds the addresses that are remembered, against spoofed floods.
+	maxRefused = 4096
+)
+
+// refuseLocked notes that addr was refused.
+func (g *gate) refuseLocked(addr netip.AddrPort) error {
+	if len(g.refused[0]) < maxRefused {
+		g.refused[0][addr] = struct{}{}
+	}
+	return errTooManyHandshakes
+}
+
+// wasRefusedLocked reports whether addr was refused a moment ago.
+func (g *gate) wasRefusedLocked(addr netip.AddrPort, now time.Time) bool {
+	if age := now.Sub(g.turned); age > refuseFor {
+		g.refused[1] = g.refused[0]
+		if age > 2*refuseFor {
+			g.refused[1] = nil
+		}
+		g.refused[0], g.turned = make(map[netip.AddrPort]struct{}), now
+	}
+	_, now0 := g.refused[0][addr]
+	_, now1 := g.refused[1][addr]
+	return now0 || now1
 }
 
 func newGate(l Limits) *gate {
@@ -35,7 +69,7 @@ func newGate(l Limits) *gate {
 // 8.1.2) while handshakes come in unusual numbers.
 func (g *gate) mustValidate(addr net.Addr) bool {
 	g.mu.Lock()
-	busy := g.unvalidated >= g.limits.RetryAbove || g.sources[source(addr)] >= g.limits.HandshakesPerSource/2
+	busy := g.unvalidated >= g.limits.RetryAbove || g.sources[source(addr)] >= g.limits.HandshakesPerSource
 	g.mu.Unlock()
 	return busy || !g.fresh.Allow()
 }
@@ -54,17 +88,19 @@ type handshakeKey struct{}
 
 // admit counts a handshake, or refuses it with CONNECTION_REFUSED, which the
 // dialer takes as a reason to try again a little later. A source that has
-// proved its address gets 16 times the room of one that has not.
+// proved its address may hold half of all places: many nodes behind one address
+// start at once after a deploy, and what is refused costs them seconds.
 func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
 	h := &handshake{gate: g, source: source(info.RemoteAddr), validated: info.AddrVerified}
 	perSource := g.limits.HandshakesPerSource
 	if h.validated {
-		perSource *= 16
+		perSource = max(perSource, g.limits.Handshakes/2)
 	}
+	addr := addrPort(info.RemoteAddr)
 	g.mu.Lock()
-	if g.total >= g.limits.Handshakes || g.sources[h.source] >= perSource {
-		g.mu.Unlock()
-		return nil, errTooManyHandshakes
+	if g.wasRefusedLocked(addr, time.Now()) || g.total >= g.limits.Handshakes || g.sources[h.source] >= perSource {
+		defer g.mu.Unlock()
+		return nil, g.refuseLocked(addr)
 	}
 	g.total++
 	g.sources[h.source]++
@@ -102,18 +138,22 @@ func handshakeDone(ctx context.Context) {
 // source is the unit that handshakes are counted by: an IPv4 address or an IPv6
 // /64, which one host controls as a whole.
 func source(addr net.Addr) netip.Prefix {
-	udp, ok := addr.(*net.UDPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ip := udp.AddrPort().Addr().Unmap()
+	ip := addrPort(addr).Addr().Unmap()
 	bits := 64
 	if ip.Is4() {
 		bits = 32
 	}
-	p, err := ip.Prefix(bits)
+	p, err := ip.Prefix(bits) // fails for no address at all
 	if err != nil {
 		return netip.Prefix{}
 	}
 	return p
+}
+
+// addrPort is zero for what is no UDP address.
+func addrPort(addr net.Addr) netip.AddrPort {
+	if udp, ok := addr.(*net.UDPAddr); ok {
+		return udp.AddrPort()
+	}
+	return netip.AddrPort{}
 }

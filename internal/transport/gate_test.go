@@ -49,7 +49,7 @@ func TestGateBoundsHandshakes(t *testing.T) {
 		{"one IPv4 address", func(int) string { return "192.0.2.1" }, false, 4},
 		{"one IPv4 address, written as IPv6", func(i int) string { return [...]string{"192.0.2.1", "::ffff:192.0.2.1"}[i%2] }, false, 4},
 		{"one IPv6 host that owns a /64", func(i int) string { return fmt.Sprintf("2001:db8::%x", i+1) }, false, 4},
-		{"a validated address", func(int) string { return "192.0.2.1" }, true, 4 * 16},
+		{"a validated address", func(int) string { return "192.0.2.1" }, true, 100 / 2},
 		{"many addresses", func(i int) string { return fmt.Sprintf("198.51.100.%d", i%250) }, false, 100},
 		{"many IPv6 networks", func(i int) string { return fmt.Sprintf("2001:db8:%x::1", i) }, false, 100},
 	} {
@@ -81,6 +81,10 @@ func TestGateBoundsHandshakes(t *testing.T) {
 				if !g.empty() {
 					t.Errorf("places were not given back: %d, %d unvalidated, %d sources", g.total, g.unvalidated, len(g.sources))
 				}
+				if _, err := visit(g, test.ip(499), false); !errors.Is(err, errTooManyHandshakes) {
+					t.Errorf("a packet that follows a refused one: %v, want it refused too", err)
+				}
+				pass(2*refuseFor + 1)
 				if _, err := visit(g, test.ip(0), false); err != nil {
 					t.Errorf("the next one: %v", err)
 				}
@@ -108,7 +112,7 @@ func TestGateRefusesOnlyTheSourceThatIsFull(t *testing.T) {
 
 func TestGateAsksForValidation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(Limits{RetryAbove: 10, RetryRate: 1e6, HandshakesPerSource: 8}.withDefaults())
+		g := newGate(Limits{RetryAbove: 14, RetryRate: 1e6, HandshakesPerSource: 8}.withDefaults())
 		if g.mustValidate(udp("192.0.2.1")) {
 			t.Error("the first handshake must validate its address")
 		}
@@ -120,11 +124,11 @@ func TestGateAsksForValidation(t *testing.T) {
 			}
 			in = append(in, v)
 		}
-		for range 4 {
+		for range 8 {
 			add("192.0.2.1", false)
 		}
 		if !g.mustValidate(udp("192.0.2.1")) || g.mustValidate(udp("192.0.2.2")) {
-			t.Error("a source with half of its room in use must validate, and no other")
+			t.Error("a source whose room is in use must validate, and no other")
 		}
 		for i := range 6 {
 			add(fmt.Sprintf("198.51.100.%d", i), i < 3)

@@ -26,7 +26,7 @@ type Limits struct {
 	PingAfter            time.Duration // silence under load before a peer is probed; default 2 s
 	PingTimeout          time.Duration // for the answer to a probe; default 3 s
 	Handshakes           int           // handshakes under way at once; default 1024
-	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 16
+	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 128
 	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128
 	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
 	PendingFrames        int           // uncredited frames of a stream waiting for Recv; default 1024
@@ -60,7 +60,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.PingAfter, 2*time.Second)
 	or(&l.PingTimeout, 3*time.Second)
 	or(&l.Handshakes, 1024)
-	or(&l.HandshakesPerSource, 16)
+	or(&l.HandshakesPerSource, 128)
 	or(&l.RetryAbove, 128)
 	or(&l.RetryRate, 200)
 	or(&l.PendingFrames, 1024)

@@ -142,7 +142,7 @@ func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
 
 // run dials and tells everybody who waits.
 func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing) {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, errDialTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience*p.endpoint.limits.DialTimeout, errDialTimeout)
 	defer cancel()
 	d.session, d.err = p.dialPatiently(ctx, class)
 	slot.mu.Lock()
@@ -156,6 +156,10 @@ func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing
 	slot.mu.Unlock()
 	close(d.done)
 }
+
+// patience is how many times Limits.DialTimeout a dial goes on while the peer
+// answers that it has too many handshakes under way.
+const patience = 2
 
 var errDialTimeout = errors.New("no answer in time")
 
@@ -180,12 +184,14 @@ func backoff(n int, base, most time.Duration) time.Duration {
 // under way: many nodes that start at once must all get in.
 func (p *Peer) dialPatiently(ctx context.Context, class wire.Class) (*Session, error) {
 	for try := 0; ; try++ {
-		s, err := p.endpoint.dial(ctx, p.key.addr, class, p.tls())
+		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, errDialTimeout)
+		s, err := p.endpoint.dial(attempt, p.key.addr, class, p.tls())
+		cancel()
 		var te *Error
 		if err == nil || !errors.As(err, &te) || te.Reason != ReasonOverloaded {
 			return s, err
 		}
-		t := time.NewTimer(backoff(try, 20*time.Millisecond, time.Second))
+		t := time.NewTimer(backoff(try, 2*refuseFor, time.Second))
 		select {
 		case <-t.C:
 		case <-ctx.Done():
