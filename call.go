@@ -35,7 +35,8 @@ type outgoing struct {
 	waiting  [maxPending]pending // room for pending
 	redials  int                 // times a connection ended before the call left
 	tried    balance.Tried[*instance]
-	last     error // of the attempt before
+	last     error // of what was tried since the instances were last looked through
+	failure  error // of the last attempt
 }
 
 type outgoingKey struct{}
@@ -216,7 +217,7 @@ func (o *outgoing) run(ctx context.Context) error {
 		if settled {
 			return err
 		}
-		o.last, o.now = err, time.Now()
+		o.last, o.failure, o.now = err, err, time.Now()
 		o.picks++
 	}
 }
@@ -306,6 +307,9 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, no
 	}
 	mapped := fromTransport(te, e.Value())
 	mapped.Attempt = o.attempts
+	if !te.NotProcessed && te.Reason == transport.ReasonLost {
+		mapped.Message += "; the call may have run"
+	}
 	switch {
 	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit, te.Reason == transport.ReasonProtocol:
 		return true, mapped

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -118,4 +119,13 @@ func failed(op string, err error) *Error {
 		return &out
 	}
 	return &Error{Code: CodeOf(err), Op: op, Message: strings.ReplaceAll(err.Error(), "\n", "; "), Cause: err}
+}
+
+// joined is errors.Join that leaves a single error as it is.
+func joined(errs ...error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
 }

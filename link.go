@@ -284,7 +284,7 @@ func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 func (n *Node) Run(ctx context.Context) error {
 	if err := n.start(ctx); err != nil {
 		if !errors.Is(err, errRanBefore) {
-			err = errors.Join(err, n.Close())
+			err = joined(err, n.Close())
 		}
 		return failed("run", err)
 	}
@@ -380,7 +380,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 			errs = append(errs, Errorf(DeadlineExceeded, "handlers still ran when the drain ended: %w", err))
 		}
 	}
-	if err := errors.Join(append(errs, n.Close())...); err != nil {
+	if err := joined(append(errs, n.Close())...); err != nil {
 		return failed("shutdown", err)
 	}
 	return nil

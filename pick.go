@@ -149,10 +149,14 @@ func (o *outgoing) skip(e *endpoint, err error) {
 
 // nobody is the error when every instance was tried or there is none.
 func (o *outgoing) nobody() error {
-	if o.last == nil {
+	last := o.last
+	if last == nil {
+		last = o.failure
+	}
+	if last == nil {
 		return o.service.none()
 	}
-	err := failed("", o.last)
+	err := failed("", last)
 	err.Attempt = o.attempts
 	return err
 }

@@ -291,7 +291,8 @@ func (s *service) none() error {
 	s.mu.Unlock()
 	where := describeRegistry(s.node.registry)
 	if total == 0 {
-		return Errorf(Unavailable, "no instance of service %q in namespace %q is registered in %s", s.name, s.node.cfg.Namespace, where)
+		return Errorf(Unavailable, "no instance of service %q in namespace %q is registered in %s; is it running, with the same registry, namespace and trust domain as this node (%s, tier %s)?",
+			s.name, s.node.cfg.Namespace, where, s.identity.TrustDomain(), s.node.identity.Tier())
 	}
 	return Errorf(Unavailable, "none of the %d instances of service %q in %s takes calls: %s", total, s.name, where, fmt.Sprintf("%d drain", draining))
 }

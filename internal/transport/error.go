@@ -137,6 +137,9 @@ func dialError(peer, protocol string, err error) *Error {
 		e.Detail = "the peer has no certificate to show"
 	case !tp.Remote:
 		e.Reason = ReasonIdentity
+		if cause := errors.Unwrap(tp); cause != nil { // what our verifier said
+			e.Err = cause
+		}
 	}
 	return e
 }
@@ -151,7 +154,11 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Err: err}
 	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
 		e.Code = wire.Code(app.ErrorCode)
-		if !app.Remote && e.Code == wire.CodeGoingAway {
+		e.Detail, e.Err = app.ErrorMessage, nil
+		switch {
+		case app.Remote:
+			e.Detail = "the peer closed it: " + app.ErrorMessage
+		case e.Code == wire.CodeGoingAway:
 			e.Reason = ReasonClosed
 		}
 	}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -258,7 +259,7 @@ func (s *Session) tend(now time.Time) {
 	busy := s.active.Load() > 0
 	if pinged := s.pinged.Load(); pinged != 0 {
 		if now.UnixNano()-pinged > int64(limits.PingTimeout) {
-			s.close(wire.CodeDeadline, "peer does not answer")
+			s.close(wire.CodeDeadline, fmt.Sprintf("no answer for %v under load", limits.PingAfter+limits.PingTimeout))
 		}
 		return
 	}
