@@ -94,7 +94,7 @@ func CodeOf(err error) Code {
 	var e *Error
 	var c Code
 	switch {
-	case errors.As(err, &e):
+	case errors.As(err, &e) && e != nil:
 		return normal(e.Code)
 	case errors.As(err, &c):
 		return normal(c)
@@ -111,6 +111,9 @@ func CodeOf(err error) Code {
 // of this package.
 func failed(op string, err error) *Error {
 	e, ok := err.(*Error) //nolint:errorlint // one that is wrapped keeps the text around it
+	if ok && e == nil { // a pointer in an interface, as a function that returns *Error makes it
+		return &Error{Code: Unknown, Op: op, Message: "a nil *link.Error was returned as an error"}
+	}
 	if ok {
 		out := *e
 		if out.Op == "" {

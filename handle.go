@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"math"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -108,7 +110,7 @@ func (n *Node) check(h *handler) error {
 	if h.route.Service != n.cfg.Service {
 		return Errorf(InvalidArgument, "route %s belongs to service %q, this node serves %q", h.route, h.route.Service, n.cfg.Service)
 	}
-	if m := h.config.maxMessage; m < 0 || m > maxMessageCap {
+	if m := h.config.maxMessage; h.config.sized && m < 1 || m > maxMessageCap {
 		return Errorf(InvalidArgument, "MaxMessage of %s is %d, want 1 to %d", h.route, m, maxMessageCap)
 	}
 	return nil
@@ -155,9 +157,9 @@ type dispatcher Node
 func (d *dispatcher) Find(h *wire.HeadersView) transport.Route {
 	t := d.routes.table.Load()
 	var found *handler
-	if t != nil && h.Route != nil {
+	if t != nil && h.Route != nil && h.RouteKind <= math.MaxUint8 {
 		found = t.byName[routeKey{Kind(h.RouteKind), string(h.Route)}] // no copy: it is a map index
-	} else if t != nil && h.RouteID < uint64(len(t.byID)) {
+	} else if t != nil && h.Route == nil && h.RouteID < uint64(len(t.byID)) {
 		found = t.byID[h.RouteID]
 	}
 	if found == nil {
@@ -297,7 +299,12 @@ func panicked(value any) error { return &panicError{value, debug.Stack()} }
 
 // statusOn is status, except that what failed because this node canceled its
 // handlers is Unavailable: the caller canceled nothing, and others may serve it.
-func (n *Node) statusOn(s *transport.Session, r Route, err error) wire.Status {
+func (n *Node) statusOn(s *transport.Session, r Route, err error) (status wire.Status) {
+	defer func() {
+		if p := recover(); p != nil { // an error's own methods are the user's code too
+			status = n.internal(r, panicked(p))
+		}
+	}()
 	if err != nil && s.Handlers().Err() != nil && (CodeOf(err) == Canceled || errors.Is(err, ErrDraining)) {
 		return wire.Status{Code: uint64(Unavailable), Message: "the node ended while the handler ran"}
 	}
@@ -313,11 +320,14 @@ func (n *Node) status(r Route, err error) wire.Status {
 	var e *Error
 	var code Code
 	switch {
-	case errors.As(err, &e):
-		s := wire.Status{Code: uint64(normal(e.Code)), Message: clip(e.Message), RetryAfter: uint64(max(e.RetryAfter.Milliseconds(), 0)), ErrorID: e.ID}
+	case errors.As(err, &e) && e != nil:
+		s := wire.Status{
+			Code: uint64(normal(e.Code)), Message: clip(e.Message, wire.MaxText), ErrorID: clip(e.ID, wire.MaxName),
+			RetryAfter: uint64(max(e.RetryAfter.Milliseconds(), 0)),
+		}
 		size := len(s.Message)
 		for _, d := range e.Details {
-			if size += len(d.Type) + len(d.Data) + 8; len(s.Details) == wire.MaxDetails || size > maxStatus || len(d.Type) > wire.MaxName {
+			if size += len(d.Type) + len(d.Data) + 8; len(s.Details) == wire.MaxDetails || size > maxStatus || clip(d.Type, wire.MaxName) != d.Type {
 				n.cfg.Logger.Warn("link: error details are too large, leaving some out", "route", r.String(), "limit", maxStatus)
 				break
 			}
@@ -331,19 +341,38 @@ func (n *Node) status(r Route, err error) wire.Status {
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrCallerGone):
 		return wire.Status{Code: uint64(Canceled), Message: "the handler was canceled"}
 	}
+	return n.internal(r, err)
+}
+
+// internal logs an error whose text stays here and returns what the caller gets.
+func (n *Node) internal(r Route, err error) wire.Status {
 	id := errorID()
-	n.cfg.Logger.Error("link: handler failed", "route", r.String(), "error_id", id, "error", err)
+	n.cfg.Logger.Error("link: handler failed", "route", r.String(), "error_id", id, "error", printable{err})
 	return wire.Status{Code: uint64(Internal), Message: "the handler failed", ErrorID: id}
+}
+
+// printable keeps an error that cannot print itself, a nil pointer say, from
+// ending the process.
+type printable struct{ err error }
+
+// LogValue implements slog.LogValuer.
+func (p printable) LogValue() (v slog.Value) {
+	defer func() {
+		if recover() != nil {
+			v = slog.StringValue(fmt.Sprintf("an error of type %T whose Error panics", p.err))
+		}
+	}()
+	return slog.StringValue(p.err.Error())
 }
 
 // maxStatus is how much of a STATUS message and details may fill; the rest of
 // wire.MaxHeader is for reply metadata.
 const maxStatus = 7 << 10
 
-func clip(s string) string {
+func clip(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) > wire.MaxText {
-		s = strings.ToValidUTF8(s[:wire.MaxText], "")
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "")
 	}
 	return s
 }

@@ -20,6 +20,7 @@ type callConfig struct {
 // handleConfig is what the options of a handler say.
 type handleConfig struct {
 	maxMessage int
+	sized      bool // maxMessage was given
 }
 
 type metaOption struct{ key, value string }
@@ -77,7 +78,7 @@ func Credit(messages, bytes int) CallOption { return creditOption{messages, byte
 
 type maxMessageOption int
 
-func (o maxMessageOption) applyHandle(h *handleConfig) { h.maxMessage = int(o) }
+func (o maxMessageOption) applyHandle(h *handleConfig) { h.maxMessage, h.sized = int(o), true }
 
 // MaxMessage overrides Limits.MaxMessage for what a handler receives: bytes of
 // one message, from 1 to 64 MiB. A larger limit than that of the node holds for

@@ -56,27 +56,30 @@ func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Hea
 		return Reply{}, err
 	}
 	if len(data) > LeasedMessage {
-		return s.callOnce(ctx, now, deadline, h, data)
+		return s.callOnce(ctx, deadline, h, data)
 	}
 	l, err := s.leases.get(ctx, deadline)
 	if err != nil {
 		return Reply{}, err
 	}
+	if l.waited { // then now is past
+		l.waited, now = false, time.Now()
+	}
 	return l.call(ctx, now, deadline, h, data, wire.StreamCalls)
 }
 
 // callOnce sends a large call on a stream of its own.
-func (s *Session) callOnce(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
+func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
 	open, cancel := context.WithDeadline(ctx, deadline)
 	stream, err := s.conn.OpenStreamSync(open)
 	cancel()
 	if err != nil {
 		if ctx.Err() != nil || open.Err() == context.DeadlineExceeded {
-			return Reply{}, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: context.Cause(open)}
+			return Reply{}, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: ended(open)}
 		}
 		return Reply{}, s.streamError(err, true)
 	}
-	return s.newLease(stream).call(ctx, now, deadline, h, data, wire.StreamCall)
+	return s.newLease(stream).call(ctx, time.Now(), deadline, h, data, wire.StreamCall)
 }
 
 func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType) (Reply, error) {
@@ -115,10 +118,10 @@ func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 	s := l.session
 	switch l.ending.Load() {
 	case endCanceled:
-		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: context.Cause(ctx)}
+		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: ended(ctx)}
 	case endDeadline:
-		if err := context.Cause(ctx); err != nil { // both came at once
-			return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: err}
+		if ctx.Err() != nil { // both came at once
+			return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: ended(ctx)}
 		}
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: context.DeadlineExceeded}
 	}

@@ -70,6 +70,22 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Ended is the Err of what failed because a context ended. How it ended and why
+// are two things: a cause may be any error, even one that looks like the other
+// way to end.
+type Ended struct {
+	How error // context.Canceled or context.DeadlineExceeded
+	Why error // the cause of the context
+}
+
+func ended(ctx context.Context) error { return &Ended{How: ctx.Err(), Why: context.Cause(ctx)} }
+
+// Error implements error.
+func (e *Ended) Error() string { return e.Why.Error() }
+
+// Unwrap returns the cause.
+func (e *Ended) Unwrap() error { return e.Why }
+
 const (
 	alertCertificateFirst = 42 // bad_certificate, RFC 8446 section 6
 	alertCertificateLast  = 51 // decrypt_error; 42 to 46, 48, 49 and 51 all judge the certificate

@@ -21,6 +21,7 @@ type lease struct {
 	out     []byte // frames of the request, reused
 	fresh   bool   // the stream type was not written yet
 	freed   time.Time
+	waited  bool // the call that got it had to wait
 
 	// phase holds phaseIdle, phaseYoung or phaseWatched and above it the tick of
 	// the watcher when the call began. Who moves it from phaseYoung owns ctx and
@@ -233,9 +234,10 @@ func (p *leasePool) wait(ctx context.Context, deadline time.Time) (*lease, error
 	var err error
 	select {
 	case l := <-w:
+		l.waited = true
 		return l, nil
 	case <-ctx.Done():
-		err = &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: context.Cause(ctx)}
+		err = &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: ended(ctx)}
 	case <-timer.C:
 		err = &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: context.DeadlineExceeded}
 	case <-s.Done():

@@ -110,7 +110,7 @@ func (p *Peer) Session(ctx context.Context, class wire.Class) (*Session, error) 
 	case <-d.done:
 		return d.session, d.err
 	case <-ctx.Done():
-		return nil, &Error{Reason: ReasonCanceled, Peer: p.key.addr, NotProcessed: true, Detail: "while connecting", Err: context.Cause(ctx)}
+		return nil, &Error{Reason: ReasonCanceled, Peer: p.key.addr, NotProcessed: true, Detail: "while connecting", Err: ended(ctx)}
 	}
 }
 

@@ -120,12 +120,18 @@ func (s *Session) endStream(stream *quic.Stream, err error) {
 	case errors.As(err, &reset):
 		code = wire.CodeCanceled
 	}
-	stream.SetReliableBoundary() // a STATUS that was written still arrives
-	stream.CancelWrite(quic.StreamErrorCode(code))
-	stream.CancelRead(quic.StreamErrorCode(code))
+	s.resetStream(stream, code)
 	if code != wire.CodeCanceled && !s.ended() {
 		s.endpoint.log.Debug("link: stream reset", "peer", s.remoteAddr, "code", code.String(), "error", err)
 	}
+}
+
+// resetStream ends both directions. What was written before, a STATUS say, still
+// arrives.
+func (s *Session) resetStream(stream *quic.Stream, code wire.Code) {
+	stream.SetReliableBoundary()
+	stream.CancelWrite(quic.StreamErrorCode(code))
+	stream.CancelRead(quic.StreamErrorCode(code))
 }
 
 func isTimeout(err error) bool {
@@ -171,7 +177,7 @@ func (c *Call) readHeaders(first bool) error {
 
 // serve handles one call and reports whether the stream may carry another.
 func (c *Call) serve(first bool) (again bool, err error) {
-	s, e := c.Session, c.Session.endpoint
+	e := c.Session.endpoint
 	if err := c.readHeaders(first); err != nil {
 		return false, err
 	}
@@ -182,34 +188,51 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	}
 	timeout := min(time.Duration(min(c.Headers.Timeout, uint64(time.Hour/time.Microsecond)))*time.Microsecond, e.limits.MaxCallTime)
 	c.Deadline = now.Add(timeout)
-	refusal, err := c.readMessage(&route)
+	return c.handle(&route, now)
+}
+
+// keepReply is the largest reply buffer that an idle stream keeps.
+const keepReply = 4 << 10
+
+// handle reads the message of a call and answers it. The call counts from here
+// on, so that a drain waits for its message, until its reply is queued, so that
+// one who does not read replies uses up its own limits.
+func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
+	s, e := c.Session, c.Session.endpoint
+	e.begin()
+	running, of := s.active.Add(1), s.identity.active.Add(1)
+	answered := false
+	defer func() {
+		if !answered { // also when the handler ended its goroutine (runtime.Goexit)
+			s.resetStream(c.stream, wire.CodeInternal)
+		}
+		s.identity.active.Add(-1)
+		s.active.Add(-1)
+		e.end()
+	}()
+	if route.Refuse == nil {
+		route.Refuse = s.overload(running, of)
+	}
+	refusal, err := c.readMessage(route)
 	if err != nil {
+		answered = true // by the reset that the error leads to
 		return false, err
 	}
 	c.Route = route.Value
 	c.Reply = c.Reply[:0]
-
-	e.begin()
-	running := s.active.Add(1)
-	of := s.identity.active.Add(1)
-	if refusal == nil {
-		refusal = s.overload(running, of)
-	}
 	if refusal != nil {
 		c.Reply = wire.AppendStatus(c.Reply, refusal, c.StatusFlags())
 	} else {
 		e.cfg.Handler.ServeCall(c)
 	}
-	s.identity.active.Add(-1)
-	s.active.Add(-1)
+	c.fr.release()
 	err = c.write()
-	e.end() // after the reply is queued, so that a drain does not close before it
+	answered = true
 	s.touch(now)
-	if cap(c.Reply) > LeasedMessage {
+	if cap(c.Reply) > keepReply {
 		PutBuffer(c.Reply)
 		c.Reply = nil
 	}
-	c.fr.release()
 	return !c.single && err == nil, err
 }
 
@@ -283,8 +306,21 @@ func (c *Call) write() error {
 		return err
 	}
 	if len(c.Reply) > LeasedMessage {
-		return c.Session.writeBulk(c.stream, c.Reply)
+		return c.writeLarge()
 	}
 	_, err := c.stream.Write(c.Reply)
 	return err
+}
+
+// writeLarge sends a large reply, which counts in Limits.InFlightBytes until it
+// is gone: a peer that does not read its replies must not fill our memory.
+func (c *Call) writeLarge() error {
+	bodies := &c.Session.endpoint.bodies
+	size := len(c.Reply)
+	if !bodies.take(size) {
+		_, err := c.stream.Write(wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: errBudget.Error()}, c.StatusFlags()))
+		return err
+	}
+	defer bodies.give(size)
+	return c.Session.writeBulk(c.stream, c.Reply)
 }

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -153,13 +154,17 @@ func (s *Session) retire(code wire.Code) {
 	}
 }
 
+// taken is active of a session that is being closed.
+const taken = math.MinInt64 / 2
+
 // acquire counts a call or stream in active; release must follow. The error
-// says that the session takes no more. Because a session is closed only by who
-// finds active at 0 after it was marked, and is looked at here after active was
-// raised, it never closes under a call that has begun.
+// says that the session takes no more. A marked session is closed by who moves
+// active from 0 to taken, so it never closes under a call that has begun.
 func (s *Session) acquire() error {
-	s.active.Add(1)
+	running := s.active.Add(1)
 	switch {
+	case running < 0:
+		return &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: true, Detail: "it is no longer used"}
 	case s.isDraining():
 		return &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
 	case s.retired.Load():
@@ -171,7 +176,7 @@ func (s *Session) acquire() error {
 // release ends a call or stream that was counted in active. The last one on a
 // session whose peer drains closes it, so that the peer need not wait.
 func (s *Session) release() {
-	if s.active.Add(-1) == 0 && s.dialed && (s.isDraining() || s.retired.Load()) {
+	if s.active.Add(-1) == 0 && s.dialed && (s.isDraining() || s.retired.Load()) && s.active.CompareAndSwap(0, taken) {
 		s.close(wire.Code(s.retireCode.Load()), "no longer used")
 	}
 }

@@ -102,7 +102,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	quicStream, err := s.conn.OpenStreamSync(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Err: context.Cause(ctx)}
+			return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Err: ended(ctx)}
 		}
 		return nil, s.streamError(err, true)
 	}
@@ -113,7 +113,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	err = writeAll(quicStream, b)
 	switch {
 	case !stop():
-		return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: err != nil, Err: context.Cause(ctx)}
+		return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: err != nil, Err: ended(ctx)}
 	case err != nil:
 		return nil, s.streamError(err, true)
 	}
@@ -296,7 +296,7 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 			return Frame{}, end
 		}
 		if canceled {
-			return Frame{}, &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: context.Cause(ctx)}
+			return Frame{}, &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: ended(ctx)}
 		}
 		select {
 		case <-st.arrived:
@@ -373,7 +373,7 @@ func (st *Stream) takeCredit(ctx context.Context, size uint64) error {
 		select {
 		case <-more:
 		case <-ctx.Done():
-			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Detail: "while waiting for credit", Err: context.Cause(ctx)}
+			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Detail: "while waiting for credit", Err: ended(ctx)}
 		}
 	}
 }
@@ -396,7 +396,7 @@ func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) e
 	}
 	if err := writeAll(st.stream, st.out); err != nil {
 		if ctx.Err() != nil {
-			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: context.Cause(ctx)}
+			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: ended(ctx)}
 		}
 		return st.Session.streamError(err, false)
 	}
