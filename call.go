@@ -30,7 +30,10 @@ type outgoing struct {
 	span     tracing.ClientSpan
 	attempts int
 	retry    bool // the attempt before may have run, and another was allowed
+	refusals int  // attempts that no handler saw
 	picks    int  // instances looked at
+	passed   int  // of these, without a connection and with no dial begun for the call
+	leaver   *endpoint
 	pending  []pending
 	waiting  [maxPending]pending // room for pending
 	redials  int                 // times a connection ended before the call left
@@ -61,7 +64,6 @@ func (n *Node) Call(ctx context.Context, r Route, in, out any, opts ...CallOptio
 		o := &outgoing{}
 		o.init(r, in, out, opts)
 		err = n.invoke(context.WithValue(ctx, outgoingKey{}, o), &o.Operation)
-		o.giveBack()
 	}
 	if err != nil {
 		return failed("call "+r.String(), err)
@@ -103,13 +105,30 @@ func (o *outgoing) giveBack() {
 	o.data = nil
 }
 
-// callTerminal is the innermost handler of the client's middleware.
-func (n *Node) callTerminal(ctx context.Context, _ *Operation) error {
-	o, ok := ctx.Value(outgoingKey{}).(*outgoing)
-	if !ok {
-		return Errorf(Internal, "client middleware called next with a context that is not derived from its own")
+// callTerminal is the innermost handler of the client's middleware. Each time it
+// is called it makes a call of its own, of what the operation says then: next may
+// run twice, and on after the outer handler has returned.
+func (n *Node) callTerminal(ctx context.Context, op *Operation) error {
+	o, err := outgoingOf(ctx, op)
+	if err != nil {
+		return err
 	}
-	return n.call(ctx, o)
+	err = n.call(ctx, o)
+	op.Peer = o.Peer
+	o.giveBack()
+	return err
+}
+
+// outgoingOf returns a call of what op says, with the options of the caller.
+func outgoingOf(ctx context.Context, op *Operation) (*outgoing, error) {
+	given, ok := ctx.Value(outgoingKey{}).(*outgoing)
+	if !ok {
+		return nil, Errorf(Internal, "client middleware called next with a context that is not derived from its own")
+	}
+	o := &outgoing{Operation: *op, config: given.config}
+	o.Metadata.pairs = slices.Clone(op.Metadata.pairs)
+	o.pending = o.waiting[:0]
+	return o, nil
 }
 
 func (n *Node) call(ctx context.Context, o *outgoing) error {
@@ -138,6 +157,9 @@ func (n *Node) call(ctx context.Context, o *outgoing) error {
 
 // prepare checks the call and finds its service.
 func (n *Node) prepare(ctx context.Context, o *outgoing) error {
+	if _, err := n.socket(); err != nil {
+		return err
+	}
 	var err error
 	if o.service, err = n.service(o.Route.Service); err != nil {
 		return err
@@ -165,7 +187,7 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	case <-o.service.known:
 		return nil
 	default:
-		err := o.service.wait(ctx)
+		err := o.service.wait(ctx, o.deadline)
 		o.now = time.Now()
 		return err
 	}
@@ -263,7 +285,7 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 	err = fromStatus(&reply.Status, peerOf(session).String())
 	o.tried.Add(e)
 	if reply.Status.Refused {
-		return false, err
+		return !o.elsewhere(code == ResourceExhausted), err
 	}
 	if code != Unavailable || !o.again(ctx, time.Duration(reply.Status.RetryAfter)*time.Millisecond) {
 		failure := failed("", err)
@@ -294,13 +316,15 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, no
 		return true, err
 	}
 	if te.Reason == transport.ReasonCanceled {
-		if errors.Is(te.Err, context.DeadlineExceeded) {
+		if te.OutOfTime() {
 			e.End(start.UnixNano(), now.UnixNano(), true)
 		} else {
 			e.Abandon()
 		}
+	} else if te.NotProcessed && te.Reason != transport.ReasonOverloaded {
+		e.Abandon()
 	} else {
-		e.End(start.UnixNano(), now.UnixNano(), !te.NotProcessed)
+		e.End(start.UnixNano(), now.UnixNano(), true)
 	}
 	if te.Reason == transport.ReasonDraining {
 		e.Value().left()
@@ -318,10 +342,26 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, no
 		return false, mapped
 	case te.NotProcessed:
 		o.tried.Add(e)
-		return false, mapped
+		return !o.elsewhere(te.Reason == transport.ReasonOverloaded), mapped
 	}
 	o.tried.Add(e)
 	return !o.again(ctx, 0), mapped
+}
+
+// maxRefusals bounds how often a call goes on to another instance because no
+// handler saw it.
+const maxRefusals = balance.MaxTried
+
+// elsewhere reports whether a call that no handler saw goes to another instance.
+// One that drains costs nothing; what overloaded instances refuse comes out of
+// the budget of retries, or a whole service that is overloaded would be asked
+// many times for each call.
+func (o *outgoing) elsewhere(overloaded bool) bool {
+	o.refusals++
+	if overloaded {
+		return o.attempts < maxAttempts && o.service.budget.take(time.Now())
+	}
+	return o.refusals <= maxRefusals
 }
 
 // again reports whether a call that may have run is sent once more, after a
@@ -388,8 +428,9 @@ func fromTransport(err error, in *instance) *Error {
 	}
 	switch te.Reason { //nolint:exhaustive // the rest is Unavailable
 	case transport.ReasonCanceled:
-		if out.Code = CodeOf(te.Err); te.Err == nil || out.Code == Unknown {
-			out.Code = Canceled
+		out.Code = Canceled
+		if te.OutOfTime() {
+			out.Code = DeadlineExceeded
 		}
 	case transport.ReasonReset:
 		switch te.Code { //nolint:exhaustive // the rest is Unavailable
@@ -428,7 +469,7 @@ func fromStatus(s *wire.Status, peer string) *Error {
 func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance, error) {
 	s, err := n.service(name)
 	if err == nil {
-		err = s.wait(ctx)
+		err = s.wait(ctx, time.Now().Add(n.cfg.CallTimeout))
 	}
 	if err != nil {
 		return nil, failed("instances of "+name, err)

@@ -111,7 +111,7 @@ func CodeOf(err error) Code {
 // of this package.
 func failed(op string, err error) *Error {
 	e, ok := err.(*Error) //nolint:errorlint // one that is wrapped keeps the text around it
-	if ok && e == nil { // a pointer in an interface, as a function that returns *Error makes it
+	if ok && e == nil {   // a pointer in an interface, as a function that returns *Error makes it
 		return &Error{Code: Unknown, Op: op, Message: "a nil *link.Error was returned as an error"}
 	}
 	if ok {

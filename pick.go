@@ -17,6 +17,9 @@ const (
 	// maxPending is how many instances without a connection one call connects to
 	// at once: the first that answers gets it.
 	maxPending = 2
+	// maxPassed is how many further instances without a connection it passes over,
+	// in search of one that has one, before it waits for those.
+	maxPassed = 8
 )
 
 type endpoint = balance.Endpoint[*instance]
@@ -31,41 +34,30 @@ type pending struct {
 // prefers an instance that has one to one that must be dialed: the dial goes on
 // in the background, for later calls. The error settles the call.
 func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *transport.Session, error) {
-	for ; o.picks < maxPicks; o.picks++ {
+	for {
 		var e *endpoint
 		ok := false
-		if len(o.pending) < maxPending {
+		if o.picks++; o.picks > maxPicks {
+			if err := o.nobodyYet(ctx); err != nil {
+				return nil, nil, err
+			}
+		}
+		if len(o.pending) < maxPending || o.passed < maxPassed {
 			e, ok = o.service.table.Pick(o.now.UnixNano(), &o.tried)
 		}
 		switch {
 		case ok:
-			in := e.Value()
-			if err := in.shunned(o.now.UnixNano()); err != nil {
-				o.skip(e, err)
-				continue
-			}
-			if session := in.peer.Live(class); session != nil {
-				return e, session, nil
-			}
-			o.tried.Add(e)
-			done, err := in.peer.Connect(class)
-			if err == nil {
-				o.pending = append(o.pending, pending{e, done})
-				continue
-			}
-			if err := o.unreached(ctx, e, err); err != nil {
-				return nil, nil, err
+			if session, err := o.consider(ctx, e, class); session != nil || err != nil {
+				return e, session, err
 			}
 		case len(o.pending) > 0:
-			e, err := o.await(ctx)
-			if err != nil {
-				return nil, nil, err
+			e, session, err := o.connected(ctx, class)
+			if session != nil || err != nil {
+				return e, session, err
 			}
-			session, err := e.Value().peer.Session(ctx, class)
-			if err == nil {
-				return e, session, nil
-			}
-			if err := o.unreached(ctx, e, err); err != nil {
+		case o.leaver != nil: // better one that drained a while ago than nobody
+			e, o.leaver = o.leaver, nil
+			if err := o.connect(ctx, e, class); err != nil {
 				return nil, nil, err
 			}
 		case o.retry: // nobody else is left: the same instance may do
@@ -77,7 +69,55 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			}
 		}
 	}
-	return nil, nil, o.nobody()
+}
+
+// consider looks at an instance that was picked. It returns its connection, if
+// it has one, or puts it aside. The error settles the call.
+func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) (*transport.Session, error) {
+	in, now := e.Value(), o.now.UnixNano()
+	if now < in.ejected.Load() {
+		o.skip(e, Errorf(Unauthenticated, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime))
+		return nil, nil
+	}
+	if now < in.leaving.Load() {
+		o.tried.Add(e)
+		o.leaver = e
+		return nil, nil
+	}
+	if session := in.peer.Live(class); session != nil {
+		return session, nil
+	}
+	o.tried.Add(e)
+	if len(o.pending) == maxPending {
+		o.passed++ // others that are connected may still come up
+		return nil, nil
+	}
+	return nil, o.connect(ctx, e, class)
+}
+
+// connect begins to connect to an instance. The error settles the call.
+func (o *outgoing) connect(ctx context.Context, e *endpoint, class wire.Class) error {
+	done, err := e.Value().peer.Connect(class)
+	if err != nil {
+		return o.unreached(ctx, e, err)
+	}
+	o.pending = append(o.pending, pending{e, done})
+	return nil
+}
+
+// connected waits for the first of the pending instances. It returns nothing if
+// that one cannot be reached. The error settles the call.
+func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, *transport.Session, error) {
+	e, err := o.await(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	session, err := e.Value().peer.Session(ctx, class)
+	if err != nil {
+		return nil, nil, o.unreached(ctx, e, err)
+	}
+	e.Value().leaving.Store(0) // whatever it said before, it takes calls
+	return e, session, nil
 }
 
 // waitTick is how often a call that waits for an instance looks again, for
@@ -104,7 +144,7 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 		return Errorf(CodeOf(ctx.Err()), "while waiting for an instance: %w", context.Cause(ctx))
 	}
 	o.now = time.Now()
-	o.picks, o.last = 0, nil
+	o.picks, o.passed, o.last = 0, 0, nil
 	o.tried.Reset()
 	return nil
 }
@@ -123,9 +163,9 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	case <-second:
 		i = 1
 	case <-deadline.C:
-		return nil, o.notConnected(context.DeadlineExceeded)
+		return nil, o.notConnected(DeadlineExceeded, context.DeadlineExceeded)
 	case <-ctx.Done():
-		return nil, o.notConnected(context.Cause(ctx))
+		return nil, o.notConnected(CodeOf(ctx.Err()), context.Cause(ctx))
 	}
 	o.now = time.Now()
 	e := o.pending[i].endpoint
@@ -133,12 +173,8 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	return e, nil
 }
 
-func (o *outgoing) notConnected(cause error) error {
+func (o *outgoing) notConnected(code Code, cause error) error {
 	in := o.pending[0].endpoint.Value()
-	code := CodeOf(cause)
-	if code == Unknown {
-		code = Canceled
-	}
 	return &Error{Code: code, Peer: in.ID + " at " + in.Addr, Message: "while connecting: " + cause.Error(), Cause: cause, Attempt: o.attempts}
 }
 

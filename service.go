@@ -178,7 +178,7 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 				known.peer.Release()
 			}
 			known = &instance{Instance: in, peer: e.Peer(s.identity.String(), in.Addr, s.clientTLS)}
-		} else if known.Status != in.Status || known.Weight != in.Weight {
+		} else if !known.Instance.Equal(in) {
 			next := &instance{Instance: in, peer: known.peer}
 			next.ejected.Store(known.ejected.Load())
 			next.leaving.Store(known.leaving.Load())
@@ -263,15 +263,19 @@ func (s *service) releaseAll() {
 }
 
 // wait returns when the first snapshot is there.
-func (s *service) wait(ctx context.Context) error {
+func (s *service) wait(ctx context.Context, deadline time.Time) error {
 	select {
 	case <-s.known:
 		return nil
 	default:
 	}
+	t := time.NewTimer(time.Until(deadline))
+	defer t.Stop()
 	select {
 	case <-s.known:
 		return nil
+	case <-t.C:
+		return Errorf(DeadlineExceeded, "%s has not said in time which instances of %s there are", describeRegistry(s.node.registry), s.name)
 	case <-ctx.Done():
 		return Errorf(CodeOf(ctx.Err()), "while looking for %s in %s: %w", s.name, describeRegistry(s.node.registry), context.Cause(ctx))
 	case <-s.node.group.Context().Done():
@@ -295,17 +299,6 @@ func (s *service) none() error {
 			s.name, s.node.cfg.Namespace, where, s.identity.TrustDomain(), s.node.identity.Tier())
 	}
 	return Errorf(Unavailable, "none of the %d instances of service %q in %s takes calls: %s", total, s.name, where, fmt.Sprintf("%d drain", draining))
-}
-
-// shunned returns why the instance must not be tried at now, or nil.
-func (in *instance) shunned(now int64) error {
-	if now < in.leaving.Load() {
-		return Errorf(Unavailable, "%s at %s drains", in.ID, in.Addr)
-	}
-	if now < in.ejected.Load() {
-		return Errorf(Unauthenticated, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime)
-	}
-	return nil
 }
 
 // left notes that the instance said that it drains.

@@ -60,11 +60,17 @@ func (n *Node) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, 
 }
 
 // openTerminal is the innermost handler of the client's middleware for streams.
-func (n *Node) openTerminal(ctx context.Context, _ *Operation) error {
-	o, ok := ctx.Value(outgoingKey{}).(*outgoing)
-	if !ok {
-		return Errorf(Internal, "client middleware called next with a context that is not derived from its own")
+func (n *Node) openTerminal(ctx context.Context, op *Operation) error {
+	o, err := outgoingOf(ctx, op)
+	if err != nil {
+		return err
 	}
+	err = n.open(ctx, o)
+	op.Peer, op.Stream = o.Peer, o.Stream
+	return err
+}
+
+func (n *Node) open(ctx context.Context, o *outgoing) error {
 	if err := n.prepare(ctx, o); err != nil {
 		return err
 	}

@@ -190,7 +190,7 @@ func TestBadSecretsAreRefusedUnseen(t *testing.T) {
 				t.Errorf("%s: the error shows the secret: %v", name, err)
 			}
 		}
-		if !strings.Contains(err.Error(), "link secret new") && !strings.Contains(err.Error(), "new,old") &&
+		if !strings.Contains(err.Error(), "openssl rand -base64 32") && !strings.Contains(err.Error(), "new,old") &&
 			!strings.Contains(err.Error(), "remove one") {
 			t.Errorf("%s: the error does not say what to do: %v", name, err)
 		}
@@ -239,5 +239,26 @@ func TestClusterSourceKnowsItself(t *testing.T) {
 	}
 	if _, err := src.Bundle(security.ClusterTrustDomain); !errors.Is(err, security.ErrClosed) {
 		t.Errorf("Bundle after Close: %v", err)
+	}
+}
+
+func TestAnotherSecretIsSaidWithoutAnExpectedIdentityThatIsTheSame(t *testing.T) {
+	web, orders := mustCluster(t, security.NewSecret(), "web"), mustCluster(t, security.NewSecret(), "orders")
+	client, _ := connect(t, web, orders)
+	expectRefusal(t, client.err, security.ReasonUntrusted, security.RoleClient)
+	text := client.err.Error()
+	if strings.Contains(text, "expected") || strings.Count(text, orders.ID().String()) != 1 {
+		t.Errorf("it repeats the identity: %q", text)
+	}
+	if !strings.Contains(text, "do both nodes use the same LINK_CLUSTER_SECRET") {
+		t.Errorf("it does not say what to check: %q", text)
+	}
+}
+
+func TestAnotherIdentityIsSaidBesideTheExpectedOne(t *testing.T) {
+	want, got := mustCluster(t, security.NewSecret(), "orders").ID(), mustCluster(t, security.NewSecret(), "mailer").ID()
+	err := &security.VerifyError{Reason: security.ReasonWrongIdentity, Role: security.RoleClient, Expected: want, Got: got}
+	if text := err.Error(); !strings.Contains(text, "server "+got.String()) || !strings.Contains(text, "(expected "+want.String()+")") {
+		t.Errorf("got %q", text)
 	}
 }

@@ -145,6 +145,11 @@ func privateProblem(path string, info fs.FileInfo, kind, mode fs.FileMode) error
 	}
 	if owner := foreignOwner(info); owner != "" {
 		problem.Problem = "belongs to " + owner + ", not to the user of this process"
+		if kind == fs.ModeDir {
+			problem.Problem += "; run as that user, or set HOME or XDG_CONFIG_HOME to a folder of this user"
+		} else {
+			problem.Fix = "rm " + shellQuote(path) // its folder is this user's, and the secret is made anew
+		}
 		return problem
 	}
 	if hasModes && info.Mode().Perm()&^mode != 0 {

@@ -13,14 +13,17 @@ const (
 	envKubernetes    = "KUBERNETES_SERVICE_HOST" // set in every container by Kubernetes
 )
 
-// ErrTierRefused is matched when the tier that the environment leads to is too low for it.
+// ErrTierRefused is matched when the tier that the environment leads to is too low for it, or cannot be judged because
+// LINK_ENV has an unknown value.
 var ErrTierRefused = errors.New("security: tier refused")
 
 // FromEnvironment returns the source that the environment asks for: NewClusterSource if LINK_CLUSTER_SECRET is set,
 // NewDevSource otherwise. An empty namespace means DefaultNamespace.
 //
-// It never settles for less than the place needs. With LINK_ENV=production (or prod, in any case) both tiers are
-// refused, and inside Kubernetes the dev tier is; those errors match ErrTierRefused and say what to set.
+// It never settles for less than the place needs. LINK_ENV says what the place is, in any case of letters: with
+// production or prod both tiers are refused; development, dev, test or nothing allow both, except that inside
+// Kubernetes the dev tier is refused; any other value is refused, since it may be a misspelled production. Those errors
+// match ErrTierRefused and say what to set.
 // LINK_CLUSTER_SECRET set to nothing is an error that matches ErrBadSecret, since it is most likely a secret that
 // failed to arrive.
 func FromEnvironment(service, namespace string) (Source, error) {
@@ -29,20 +32,27 @@ func FromEnvironment(service, namespace string) (Source, error) {
 	if hasSecret {
 		tier = TierClusterSecret
 	}
-	switch mode := strings.ToLower(strings.TrimSpace(os.Getenv(envMode))); {
-	case mode == "production", mode == "prod":
+	mode := os.Getenv(envMode)
+	switch strings.ToLower(strings.TrimSpace(mode)) {
+	case "", "development", "dev", "test":
+	case "production", "prod":
 		return nil, fmt.Errorf("%w: %s=production needs tier production, but the environment gives tier %s: "+
 			"configure an identity source of tier production (certificate authority, SPIFFE or files), or unset %s",
 			ErrTierRefused, envMode, tier, envMode)
+	default:
+		return nil, fmt.Errorf("%w: %s=%.64q is unknown: set it to production (or prod), development (or dev), or test, or unset %s",
+			ErrTierRefused, envMode, mode, envMode)
+	}
+	switch {
 	case tier == TierDev && os.Getenv(envKubernetes) != "":
 		return nil, fmt.Errorf(`%w: the dev tier inside Kubernetes (%s is set): `+
-			`set %s to the output of "link secret new", the same in all pods, or configure an identity source`,
-			ErrTierRefused, envKubernetes, envClusterSecret)
+			`set %s to %s, the same in all pods, or configure an identity source`,
+			ErrTierRefused, envKubernetes, envClusterSecret, secretMaker)
 	case tier == TierDev:
 		return NewDevSource(service, namespace)
 	case strings.TrimSpace(secret) == "":
-		return nil, fmt.Errorf(`%w: %s is set but empty: set it to the output of "link secret new", or unset it`,
-			ErrBadSecret, envClusterSecret)
+		return nil, fmt.Errorf(`%w: %s is set but empty: set it to %s, the same on all nodes, or unset it`,
+			ErrBadSecret, envClusterSecret, secretMaker)
 	}
 	source, err := NewClusterSource(secret, service, namespace)
 	if err != nil {

@@ -72,7 +72,7 @@ func (e *VerifyError) Error() string {
 		b.WriteString(" " + e.Got.String())
 	}
 	b.WriteString(" refused: " + e.Reason.String())
-	if !e.Expected.IsZero() {
+	if !e.Expected.IsZero() && e.Expected != e.Got {
 		b.WriteString(" (expected " + e.Expected.String() + ")")
 	}
 	if e.Detail != "" {

@@ -3,7 +3,13 @@ package security
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"io/fs"
 )
+
+// PrivateProblem says whether a path with this information is unfit for a secret.
+func PrivateProblem(path string, info fs.FileInfo, kind, mode fs.FileMode) error {
+	return privateProblem(path, info, kind, mode)
+}
 
 // Verify runs the verifier of a handshake on a state made by hand.
 func Verify(src Source, role Role, expected ID, state tls.ConnectionState) error {

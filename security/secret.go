@@ -20,6 +20,9 @@ const (
 	// minDistinctBytes refuses placeholders such as 64 zeros. 32 random bytes have 30 distinct values on average, and
 	// fewer than 8 once in more than 10^40 secrets.
 	minDistinctBytes = 8
+
+	// secretMaker says where a good secret comes from.
+	secretMaker = `the output of "openssl rand -base64 32" (or of security.NewSecret)`
 )
 
 // ErrBadSecret is matched by the errors about a cluster secret. Their text never shows the secret.
@@ -34,7 +37,7 @@ func NewSecret() string {
 
 // parseSecrets reads "secret" or "new,old".
 func parseSecrets(text string) ([][]byte, error) {
-	const fix = `use the output of "link secret new"`
+	const fix = "use " + secretMaker
 	if len(text) > MaxSecretBytes {
 		return nil, fmt.Errorf("%w: %d bytes of text, at most %d allowed: %s", ErrBadSecret, len(text), MaxSecretBytes, fix)
 	}

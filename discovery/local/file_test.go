@@ -214,7 +214,7 @@ func TestANameTakenOverIsLeftAloneAndSaidOnce(t *testing.T) {
 	if err := os.Rename(usurper, path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a log line", func() bool { return log.lines("own file is gone") == 1 })
+	eventually(t, "a log line", func() bool { return log.lines("cannot be written again") == 1 })
 	if err := g.Update(t.Context(), instance("orders-1")); !errors.Is(err, discovery.ErrDuplicateID) {
 		t.Errorf("Update: %v", err)
 	}
@@ -224,15 +224,18 @@ func TestANameTakenOverIsLeftAloneAndSaidOnce(t *testing.T) {
 	if got := untilIDs(t, watch(t, holder), "orders-1").Instances[0].Addr; got != other.Addr {
 		t.Errorf("the other's file was touched: %s", got)
 	}
-	if n := log.lines("own file is gone"); n != 1 {
+	if n := log.lines("cannot be written again"); n != 1 {
 		t.Errorf("%d log lines:\n%s", n, log)
 	}
 }
 
 func TestAnUnreadableDirectoryKeepsTheLastInstances(t *testing.T) {
 	dir := newDir(t)
+	mkdir(t, dir, 0o700)
+	path := filepath.Join(dir, "orders-1.cbor") // its owner would close the directory again
+	writeFile(t, path, encoded(t, instance("orders-1")), 0o600)
+	hold(t, path)
 	r, log := newRegistry(t, dir)
-	register(t, r, instance("orders-1"))
 	ch := watch(t, r)
 	good := untilIDs(t, ch, "orders-1")
 	if err := os.Chmod(dir, 0o755); err != nil {

@@ -18,8 +18,9 @@
 // A file appears under its name complete and already locked, and an update puts a complete and
 // locked file in the place of the old one; so there is no moment at which a live instance looks
 // dead or half-written. Two processes with the same ID cannot both be announced. A change is
-// seen within one Poll, one in the same Registry at once. If somebody removes the directory or a
-// file, the process that owns the instance writes it again.
+// seen within one Poll, one in the same Registry at once. Every Poll the process that owns an
+// instance looks after its file: if somebody removes the file or the directory, changes what the
+// file holds or its mode, or opens the directory to others, it puts that in order again.
 //
 // The directory must be a real directory of mode 0700 that belongs to the user, and the files
 // real files of mode 0600 that do; anything else is refused or skipped. That keeps other users out.
@@ -102,8 +103,9 @@ type Config struct {
 	// MinPoll to MaxPoll. 0 is DefaultPoll.
 	Poll time.Duration
 
-	// Logger gets one line for each file version that is skipped, at a bounded rate, and one when
-	// the directory becomes unreadable or readable. nil is slog.Default().
+	// Logger gets one line for each file version that is skipped, at a bounded rate, one when the
+	// directory becomes unreadable or readable, and one when a file of this process or the
+	// directory was changed and put in order, or cannot be. nil is slog.Default().
 	Logger *slog.Logger
 }
 

@@ -15,6 +15,7 @@ type poller struct {
 	registry *Registry
 	scanner  *scanner
 	failure  string // why the last scan failed, "" if it did not
+	unkept   string // why the directory could not be kept in order, "" if it could
 }
 
 func (p *poller) run(ctx context.Context) {
@@ -37,9 +38,9 @@ func (p *poller) run(ctx context.Context) {
 // round reports whether there is anything to come back for.
 func (p *poller) round(ctx context.Context) bool {
 	mine := p.registry.open()
-	for _, g := range mine {
-		if err := g.repair(ctx); err != nil && ctx.Err() == nil {
-			p.scanner.log.warn("local registry: own file is gone and cannot be written again", "id", g.id, "reason", err)
+	if len(mine) > 0 && p.keep() {
+		for _, g := range mine {
+			p.repair(ctx, g)
 		}
 	}
 	queries, waiting := p.registry.feed.Queries()
@@ -47,6 +48,38 @@ func (p *poller) round(ctx context.Context) bool {
 		p.refresh(queries, waiting)
 	}
 	return len(mine)+len(queries) > 0
+}
+
+// keep puts the directory in order and reports whether it is.
+func (p *poller) keep() bool {
+	closed, err := p.registry.dir.keep()
+	for _, path := range closed {
+		p.scanner.log.warn("local registry: directory was open to other users, who could read or plant instances; closed it again", "path", path)
+	}
+	if err == nil {
+		if p.unkept != "" {
+			p.unkept = ""
+			p.registry.log.Info("local registry: directory is in order again", "path", p.registry.dir.path)
+		}
+		return true
+	}
+	if text := err.Error(); text != p.unkept {
+		p.unkept = text
+		p.registry.log.Error("local registry: directory is not in order, so that others may not find the instances of this process",
+			"path", p.registry.dir.path, "reason", err)
+	}
+	return false
+}
+
+func (p *poller) repair(ctx context.Context, g *registration) {
+	changed, err := g.repair(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		p.scanner.log.warn("local registry: own file is gone or changed and cannot be written again", "id", g.id, "reason", err)
+	case changed != "":
+		p.scanner.log.warn("local registry: own file was changed by somebody; written again", "id", g.id, "reason", changed)
+	}
 }
 
 func (p *poller) refresh(queries []discovery.Query, waiting bool) {

@@ -4,7 +4,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -20,11 +19,12 @@ type registration struct {
 
 	// turn holds a token while nobody is at work on the file; whoever takes it owns the fields
 	// below. A channel, because Update must give up when its context ends.
-	turn   chan struct{}
-	file   *os.File // locked
-	data   []byte   // what the file holds
-	lost   bool     // the name was found in other hands, and that was reported
-	closed bool
+	turn     chan struct{}
+	file     *os.File    // locked
+	data     []byte      // what the file holds
+	intact   fileVersion // found to hold data; zero: look into the file
+	reported bool        // the file is not in order, and that was said
+	closed   bool
 }
 
 // newRegistration returns a registration whose turn the caller has.
@@ -85,31 +85,7 @@ func (g *registration) update(ctx context.Context, in discovery.Instance) error 
 // adopt lets go of the old file, to which no path leads any more.
 func (g *registration) adopt(file *os.File) {
 	_ = g.file.Close()
-	g.file, g.lost = file, false
-}
-
-// repair writes the file again if somebody has removed it. It does not wait for its turn, as
-// whoever has it puts the file in order.
-func (g *registration) repair(ctx context.Context) error {
-	select {
-	case <-g.turn:
-	default:
-		return nil
-	}
-	defer g.release()
-	if g.closed || leadsTo(g.registry.dir.file(g.name), inode(g.file)) {
-		return nil
-	}
-	file, err := g.registry.dir.publish(ctx, g.name, g.data)
-	if errors.Is(err, discovery.ErrDuplicateID) && g.lost {
-		return nil
-	}
-	if err != nil {
-		g.lost = errors.Is(err, discovery.ErrDuplicateID)
-		return err
-	}
-	g.adopt(file)
-	return nil
+	g.file, g.intact, g.reported = file, fileVersion{}, false
 }
 
 func (g *registration) Close() error {

@@ -70,6 +70,15 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// OutOfTime reports whether what was canceled had reached its deadline, rather
+// than been given up.
+func (e *Error) OutOfTime() bool {
+	if end, ok := errors.AsType[*Ended](e.Err); ok {
+		return errors.Is(end.How, context.DeadlineExceeded)
+	}
+	return errors.Is(e.Err, context.DeadlineExceeded)
+}
+
 // Ended is the Err of what failed because a context ended. How it ended and why
 // are two things: a cause may be any error, even one that looks like the other
 // way to end.
