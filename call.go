@@ -34,9 +34,9 @@ type outgoing struct {
 	picks    int  // instances looked at
 	passed   int  // of these, without a connection and with no dial begun for the call
 	leaver   *endpoint
+	room     int // how many may be pending
 	pending  []pending
-	waiting  [maxPending]pending // room for pending
-	redials  int                 // times a connection ended before the call left
+	redials  int // times a connection ended before the call left
 	tried    balance.Tried[*instance]
 	last     error // of what was tried since the instances were last looked through
 	failure  error // of the last attempt
@@ -78,7 +78,7 @@ var outgoings = sync.Pool{New: func() any { return new(outgoing) }} //nolint:goc
 func (o *outgoing) init(r Route, in, out any, opts []CallOption) {
 	o.Route, o.Client, o.Request, o.Response = r, true, in, out
 	o.config.metadata.pairs = o.inline[:0]
-	o.pending = o.waiting[:0]
+	o.room = firstPending
 	for _, opt := range opts {
 		opt.applyCall(&o.config)
 	}
@@ -127,7 +127,7 @@ func outgoingOf(ctx context.Context, op *Operation) (*outgoing, error) {
 	}
 	o := &outgoing{Operation: *op, config: given.config}
 	o.Metadata.pairs = slices.Clone(op.Metadata.pairs)
-	o.pending = o.waiting[:0]
+	o.room = firstPending
 	return o, nil
 }
 

@@ -60,6 +60,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/local"
@@ -96,10 +97,15 @@ type Node struct {
 	shutdown chan struct{} // closed when Shutdown begins
 }
 
+// registryWait is how long a drain waits for the registry: peers that are
+// connected hear of it anyway.
+const registryWait = time.Second
+
 type state uint8
 
 const (
-	stateNew state = iota
+	stateNew      state = iota
+	stateStarting       // listens, and waits for the registry to take it
 	stateRunning
 	stateDraining
 	stateClosed
@@ -308,6 +314,29 @@ func (n *Node) Run(ctx context.Context) error {
 // start listens, then announces the node, so that nobody is sent to an address
 // where nothing listens yet.
 func (n *Node) start(ctx context.Context) error {
+	if err := n.listen(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(n.group.Context(), func() { cancel(errNodeClosed) })()
+	announce, err := n.registry.Register(ctx, n.describe(discovery.Serving))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err != nil && n.state == stateStarting:
+		return Errorf(Unavailable, "announcing %s in %s: %w", n.cfg.Service, describeRegistry(n.registry), err)
+	case err != nil:
+		return errNodeClosed
+	case n.state != stateStarting: // closed meanwhile
+		return joined(errNodeClosed, announce.Close())
+	}
+	n.announce, n.state = announce, stateRunning
+	return nil
+}
+
+// listen opens the socket for peers and settles the address to announce.
+func (n *Node) listen() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.state != stateNew {
@@ -326,11 +355,7 @@ func (n *Node) start(ctx context.Context) error {
 	if n.addr, err = n.cfg.advertised(e.Addr()); err != nil {
 		return err
 	}
-	n.announce, err = n.registry.Register(ctx, n.describe(discovery.Serving))
-	if err != nil {
-		return Errorf(Unavailable, "announcing %s in %s: %w", n.cfg.Service, describeRegistry(n.registry), err)
-	}
-	n.state = stateRunning
+	n.state = stateStarting
 	return nil
 }
 
@@ -373,9 +398,11 @@ func (n *Node) Shutdown(ctx context.Context) error {
 
 	var errs []error
 	if ran {
-		if err := announce.Update(ctx, n.describe(discovery.Draining)); err != nil && ctx.Err() == nil {
-			n.cfg.Logger.Warn("link: the registry did not take the word that this node drains", "error", err)
+		word, cancel := context.WithTimeout(ctx, registryWait)
+		if err := announce.Update(word, n.describe(discovery.Draining)); err != nil && ctx.Err() == nil {
+			n.cfg.Logger.Warn("link: the registry did not take the word that this node drains; peers hear it from the node", "error", err)
 		}
+		cancel()
 		if err := e.Drain(ctx); err != nil {
 			errs = append(errs, Errorf(DeadlineExceeded, "handlers still ran when the drain ended: %w", err))
 		}

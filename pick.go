@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/linkmesh/link/internal/balance"
@@ -14,9 +15,13 @@ const (
 	// maxPicks bounds how many instances one call looks at, those included that
 	// never saw it.
 	maxPicks = 32
-	// maxPending is how many instances without a connection one call connects to
-	// at once: the first that answers gets it.
-	maxPending = 2
+	// firstPending is how many instances without a connection one call connects to
+	// at first; the first that answers gets the call. Each time widenAfter passes
+	// and none has answered, it connects to one more, up to maxPending. The delay
+	// is that of RFC 8305, section 8.
+	firstPending = 2
+	maxPending   = 8
+	widenAfter   = 250 * time.Millisecond
 	// maxPassed is how many further instances without a connection it passes over,
 	// in search of one that has one, before it waits for those.
 	maxPassed = 8
@@ -42,13 +47,19 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 				return nil, nil, err
 			}
 		}
-		if len(o.pending) < maxPending || o.passed < maxPassed {
+		if len(o.pending) < o.room || o.passed < maxPassed {
 			e, ok = o.service.table.Pick(o.now.UnixNano(), &o.tried)
 		}
 		switch {
 		case ok:
 			if session, err := o.consider(ctx, e, class); session != nil || err != nil {
 				return e, session, err
+			}
+		case len(o.pending) < o.room && o.passed > 0: // back to those that were passed over
+			o.passed = 0
+			o.tried.Reset()
+			for _, p := range o.pending {
+				o.tried.Add(p.endpoint)
 			}
 		case len(o.pending) > 0:
 			e, session, err := o.connected(ctx, class)
@@ -88,7 +99,7 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) 
 		return session, nil
 	}
 	o.tried.Add(e)
-	if len(o.pending) == maxPending {
+	if len(o.pending) >= o.room {
 		o.passed++ // others that are connected may still come up
 		return nil, nil
 	}
@@ -106,10 +117,11 @@ func (o *outgoing) connect(ctx context.Context, e *endpoint, class wire.Class) e
 }
 
 // connected waits for the first of the pending instances. It returns nothing if
-// that one cannot be reached. The error settles the call.
+// that one cannot be reached, or it is time to connect to one more. The error
+// settles the call.
 func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, *transport.Session, error) {
 	e, err := o.await(ctx)
-	if err != nil {
+	if err != nil || e == nil {
 		return nil, nil, err
 	}
 	session, err := e.Value().peer.Session(ctx, class)
@@ -144,30 +156,40 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 		return Errorf(CodeOf(ctx.Err()), "while waiting for an instance: %w", context.Cause(ctx))
 	}
 	o.now = time.Now()
-	o.picks, o.passed, o.last = 0, 0, nil
+	o.picks, o.passed, o.room, o.last = 0, 0, firstPending, nil
 	o.tried.Reset()
 	return nil
 }
 
-// await returns the first of the pending instances whose dial has ended.
+// await returns the first of the pending instances whose dial has ended, or nil
+// when it is time to connect to one more.
 func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	deadline := time.NewTimer(time.Until(o.deadline))
 	defer deadline.Stop()
-	var second <-chan struct{}
-	if len(o.pending) > 1 {
-		second = o.pending[1].done
+	widen := time.NewTimer(widenAfter)
+	defer widen.Stop()
+	if o.room == maxPending || o.passed == 0 {
+		widen.Stop()
 	}
-	i := 0
-	select {
-	case <-o.pending[0].done:
-	case <-second:
-		i = 1
-	case <-deadline.C:
-		return nil, o.notConnected(DeadlineExceeded, context.DeadlineExceeded)
-	case <-ctx.Done():
-		return nil, o.notConnected(CodeOf(ctx.Err()), context.Cause(ctx))
+	receive := func(c any) reflect.SelectCase {
+		return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(c)}
 	}
+	cases := []reflect.SelectCase{receive(deadline.C), receive(ctx.Done()), receive(widen.C)}
+	for _, p := range o.pending {
+		cases = append(cases, receive(p.done))
+	}
+	chosen, _, _ := reflect.Select(cases) // a dial takes longer than reflection by far
 	o.now = time.Now()
+	switch chosen {
+	case 0:
+		return nil, o.notConnected(DeadlineExceeded, context.DeadlineExceeded)
+	case 1:
+		return nil, o.notConnected(CodeOf(ctx.Err()), context.Cause(ctx))
+	case 2:
+		o.room++
+		return nil, nil
+	}
+	i := chosen - 3
 	e := o.pending[i].endpoint
 	o.pending = append(o.pending[:i], o.pending[i+1:]...)
 	return e, nil

@@ -36,14 +36,16 @@ func (e *Endpoint) Drain(ctx context.Context) error {
 	}
 	close(e.drainDone)
 	defer close(e.drainOver)
-	grace := time.Duration(0)
-	if d, ok := ctx.Deadline(); ok {
-		grace = time.Until(d)
+	grace := func() time.Duration { // what is left of it
+		if d, ok := ctx.Deadline(); ok {
+			return max(time.Until(d), 0)
+		}
+		return 0
 	}
 	wait := goAwayDelay
 	sessions := e.acceptedSessions()
 	for _, s := range sessions {
-		s.announceDrain(grace, wire.MaxVarint)
+		s.announceDrain(grace(), wire.MaxVarint)
 		wait = max(wait, min(s.RTT(), time.Second))
 	}
 	if len(sessions) > 0 {
@@ -54,7 +56,7 @@ func (e *Endpoint) Drain(ctx context.Context) error {
 	}
 	e.refusing.Store(true)
 	for _, s := range e.acceptedSessions() {
-		s.announceDrain(grace, uint64(s.lastID.Load()))
+		s.announceDrain(grace(), uint64(s.lastID.Load()))
 	}
 	for e.active.Load() > 0 {
 		select {
