@@ -18,7 +18,7 @@ type watcher struct {
 }
 
 const (
-	watchTick = 5 * time.Millisecond
+	watchTick = 10 * time.Millisecond
 	// watchNow is the time left below which a call is watched at once.
 	watchNow = 5 * watchTick
 	// parkAfter is after how many ticks without a young call the watcher sleeps.
