@@ -178,7 +178,7 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 				known.peer.Release()
 			}
 			known = &instance{Instance: in, peer: e.Peer(s.identity.String(), in.Addr, s.clientTLS)}
-		} else if !known.Instance.Equal(in) {
+		} else if !known.Equal(in) {
 			next := &instance{Instance: in, peer: known.peer}
 			next.ejected.Store(known.ejected.Load())
 			next.leaving.Store(known.leaving.Load())

@@ -121,12 +121,12 @@ func TestFailedDialBacksOff(t *testing.T) {
 func TestBackoffGrowsToItsMaximum(t *testing.T) {
 	for n, most := 0, float64(backoffBase); n < 40; n, most = n+1, min(most*1.6, float64(backoffMax)) {
 		for range 100 {
-			if d := float64(backoff(n, backoffBase, backoffMax)); d < most/2-1 || d > most+1 {
+			if d := float64(backoff(n, backoffMax)); d < most/2-1 || d > most+1 {
 				t.Fatalf("backoff %d is %v, want between %v and %v", n, time.Duration(d), time.Duration(most/2), time.Duration(most))
 			}
 		}
 	}
-	if d := backoff(1<<30, backoffBase, backoffMax); d > backoffMax {
+	if d := backoff(1<<30, backoffMax); d > backoffMax {
 		t.Errorf("after very many failures: %v", d)
 	}
 }

@@ -73,27 +73,27 @@ func (e *Error) Unwrap() error { return e.Err }
 // OutOfTime reports whether what was canceled had reached its deadline, rather
 // than been given up.
 func (e *Error) OutOfTime() bool {
-	if end, ok := errors.AsType[*Ended](e.Err); ok {
+	if end, ok := errors.AsType[*EndedError](e.Err); ok {
 		return errors.Is(end.How, context.DeadlineExceeded)
 	}
 	return errors.Is(e.Err, context.DeadlineExceeded)
 }
 
-// Ended is the Err of what failed because a context ended. How it ended and why
+// EndedError is the Err of what failed because a context ended. How it ended and why
 // are two things: a cause may be any error, even one that looks like the other
 // way to end.
-type Ended struct {
+type EndedError struct {
 	How error // context.Canceled or context.DeadlineExceeded
 	Why error // the cause of the context
 }
 
-func ended(ctx context.Context) error { return &Ended{How: ctx.Err(), Why: context.Cause(ctx)} }
+func ended(ctx context.Context) error { return &EndedError{How: ctx.Err(), Why: context.Cause(ctx)} }
 
 // Error implements error.
-func (e *Ended) Error() string { return e.Why.Error() }
+func (e *EndedError) Error() string { return e.Why.Error() }
 
 // Unwrap returns the cause.
-func (e *Ended) Unwrap() error { return e.Why }
+func (e *EndedError) Unwrap() error { return e.Why }
 
 const (
 	alertCertificateFirst = 42 // bad_certificate, RFC 8446 section 6

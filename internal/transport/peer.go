@@ -150,7 +150,7 @@ func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing
 		slot.failures, slot.last, slot.until = 0, nil, time.Time{}
 		slot.session.Store(d.session)
 	} else {
-		slot.last, slot.until = d.err, time.Now().Add(backoff(slot.failures, backoffBase, backoffMax))
+		slot.last, slot.until = d.err, time.Now().Add(backoff(slot.failures, backoffMax))
 		slot.failures++
 	}
 	slot.mu.Unlock()
@@ -170,9 +170,10 @@ const (
 	backoffMax  = 30 * time.Second
 )
 
-// backoff returns a random time up to base·1.6^n, and at least half of it.
-func backoff(n int, base, most time.Duration) time.Duration {
-	d := float64(base)
+// backoff returns a random time up to backoffBase·1.6^n, but not above most, and
+// at least half of it.
+func backoff(n int, most time.Duration) time.Duration {
+	d := float64(backoffBase)
 	for range min(n, 64) {
 		d *= 1.6
 	}
@@ -191,7 +192,7 @@ func (p *Peer) dialPatiently(ctx context.Context, class wire.Class) (*Session, e
 		if err == nil || !errors.As(err, &te) || te.Reason != ReasonOverloaded {
 			return s, err
 		}
-		t := time.NewTimer(backoff(try, 2*refuseFor, time.Second))
+		t := time.NewTimer(backoff(try, time.Second))
 		select {
 		case <-t.C:
 		case <-ctx.Done():
