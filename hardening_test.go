@@ -129,7 +129,7 @@ func TestClientWhoseAddressIsInUseSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close() //nolint:errcheck // nothing is lost
+	defer taken.Close()
 	registry, err := static.New(discovery.Instance{Service: "orders", Addr: "127.0.0.1:9"})
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -53,109 +52,6 @@ func (s *Session) newStream(stream *quic.Stream) *Stream {
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
 		credited: make(chan struct{}), arrived: make(chan struct{}, 1),
 	}
-}
-
-// maxCredit is how much credit the streams of one connection may have given out
-// together: with more, streams that are not read could fill the connection's
-// window and stall the others.
-const maxCredit = connWindow / 4 * 3
-
-var errCredit = fmt.Errorf("streams of one connection may grant %d bytes of credit together", maxCredit)
-
-// reserve counts credit that is given out, and release what is used or void.
-func (s *Session) reserve(bytes uint64) error {
-	if bytes > maxCredit || s.credit.Add(int64(bytes)) > maxCredit {
-		if bytes <= maxCredit {
-			s.credit.Add(-int64(bytes))
-		}
-		return &Error{Reason: ReasonLimit, Peer: s.remoteAddr, NotProcessed: true, Err: errCredit}
-	}
-	return nil
-}
-
-// Open opens a stream of its own for h. It waits for the peer to allow one, at
-// most until ctx ends. The stream outlives ctx.
-func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
-	if err := s.reserve(h.Credit.Bytes); err != nil {
-		return nil, err
-	}
-	st, err := s.openStream(ctx, h)
-	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.release() }) {
-		err = s.lost(nil, false)
-	}
-	if err != nil {
-		s.credit.Add(-int64(h.Credit.Bytes))
-		s.release()
-		return nil, err
-	}
-	return st, nil
-}
-
-func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, error) {
-	if err := s.acquire(); err != nil {
-		return nil, err
-	}
-	b := wire.AppendHeaders(wire.AppendVarint(nil, uint64(wire.StreamCall)), h)
-	if len(b) > wire.MaxHeader {
-		return nil, &Error{Reason: ReasonLimit, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(len(b))}}
-	}
-	quicStream, err := s.conn.OpenStreamSync(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Err: ended(ctx)}
-		}
-		return nil, s.streamError(err, true)
-	}
-	st := s.newStream(quicStream)
-	st.granted = h.Credit
-	st.fr = newFrameReader(quicStream, &s.endpoint.limits, &s.endpoint.bodies, true)
-	stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) }) // the peer may have no room for b
-	err = writeAll(quicStream, b)
-	switch {
-	case !stop():
-		return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: err != nil, Err: ended(ctx)}
-	case err != nil:
-		return nil, s.streamError(err, true)
-	}
-	return st, nil
-}
-
-// serveStream runs the handler of an accepted stream.
-func (c *Call) serveStream(route Route, now time.Time) error {
-	s, e := c.Session, c.Session.endpoint
-	st := s.newStream(c.stream)
-	st.Route, st.fr = route.Value, c.fr
-	c.fr = frameReader{} // it belongs to the stream now
-	if route.MaxMessage > 0 {
-		st.maxMessage = route.MaxMessage
-	}
-	st.Headers = c.Headers.Clone()
-	st.credit = st.Headers.Credit
-
-	e.begin()
-	defer e.end()
-	running := s.active.Add(1)
-	defer s.active.Add(-1)
-	of := s.identity.active.Add(1)
-	defer s.identity.active.Add(-1)
-	s.used.Store(now.UnixNano())
-	refusal := route.Refuse
-	if refusal == nil {
-		refusal = s.overload(running, of)
-	}
-	if refusal != nil {
-		st.finish(refusal)
-		return nil
-	}
-	var reading sync.WaitGroup
-	reading.Add(1)
-	if !s.group.Go(func(context.Context) { defer reading.Done(); st.read() }) {
-		return s.lost(nil, true)
-	}
-	e.cfg.Handler.ServeStream(st)
-	c.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
-	reading.Wait()
-	return nil
 }
 
 // read moves frames from the transport to the queue until the stream ends. It

@@ -1,0 +1,168 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/transport"
+)
+
+// attempt sends the call to one instance. It reports whether the call is
+// settled, by a reply or by an error that another attempt must not follow.
+func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.Session) (settled bool, err error) {
+	in := e.Value()
+	if limit := session.Remote().MaxMessage; uint64(o.size) > limit {
+		return true, Errorf(ResourceExhausted, "request of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of %s", o.size, limit, in.ID)
+	}
+	o.attempts++
+	o.headers.Attempt = uint64(o.attempts - 1)
+	o.setRoute(session)
+	o.span.Attempt(o.attempts, in.ID)
+	e.Begin()
+	start := o.now
+	reply, err := session.Call(ctx, start, o.deadline, &o.headers, o.data)
+	if err != nil {
+		o.now = time.Now()
+		return o.broken(ctx, e, err, start, o.now)
+	}
+	o.now = reply.At
+	defer reply.Release()
+	code := Code(reply.Status.Code)
+	o.record(session, &reply)
+	if code == 0 {
+		e.End(start.UnixNano(), o.now.UnixNano(), false)
+		return true, o.decode(session, &reply)
+	}
+	e.End(start.UnixNano(), o.now.UnixNano(), overloaded(code))
+	err = fromStatus(&reply.Status, peerOf(session).String())
+	o.tried.Add(e)
+	if reply.Status.Refused {
+		return !o.elsewhere(code == ResourceExhausted), err
+	}
+	if code != Unavailable || !o.again(ctx, time.Duration(reply.Status.RetryAfter)*time.Millisecond) {
+		failure := failed("", err)
+		failure.Attempt = o.attempts
+		return true, failure
+	}
+	return false, err
+}
+
+// overloaded reports whether a code says that the instance should get less work.
+func overloaded(c Code) bool {
+	return c == Unavailable || c == ResourceExhausted || c == Internal || c == DataLoss || c == DeadlineExceeded
+}
+
+func (o *outgoing) setRoute(session *transport.Session) {
+	if id, ok := session.Route(uint64(o.Route.Kind), o.Route.Name); ok {
+		o.headers.Route, o.headers.RouteID = "", id
+		return
+	}
+	o.headers.Route, o.headers.RouteKind = o.Route.Name, uint64(o.Route.Kind)
+}
+
+// broken deals with an attempt that got no reply.
+func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, now time.Time) (settled bool, _ error) {
+	te, ok := errors.AsType[*transport.Error](err)
+	if !ok {
+		e.Abandon()
+		return true, err
+	}
+	if te.Reason == transport.ReasonCanceled {
+		if te.OutOfTime() {
+			e.End(start.UnixNano(), now.UnixNano(), true)
+		} else {
+			e.Abandon()
+		}
+	} else if te.NotProcessed && te.Reason != transport.ReasonOverloaded {
+		e.Abandon()
+	} else {
+		e.End(start.UnixNano(), now.UnixNano(), true)
+	}
+	if te.Reason == transport.ReasonDraining {
+		e.Value().left()
+	}
+	mapped := fromTransport(te, e.Value())
+	mapped.Attempt = o.attempts
+	if !te.NotProcessed && te.Reason == transport.ReasonLost {
+		mapped.Message += "; the call may have run"
+	}
+	switch {
+	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit, te.Reason == transport.ReasonProtocol:
+		return true, mapped
+	case te.NotProcessed && te.Reason == transport.ReasonLost && o.redials < maxRedials:
+		o.redials++ // the connection ended before the call left; the instance may be well
+		return false, mapped
+	case te.NotProcessed:
+		o.tried.Add(e)
+		return !o.elsewhere(te.Reason == transport.ReasonOverloaded), mapped
+	}
+	o.tried.Add(e)
+	return !o.again(ctx, 0), mapped
+}
+
+// maxRefusals bounds how often a call goes on to another instance because no
+// handler saw it.
+const maxRefusals = balance.MaxTried
+
+// elsewhere reports whether a call that no handler saw goes to another instance.
+// One that drains costs nothing; what overloaded instances refuse comes out of
+// the budget of retries, or a whole service that is overloaded would be asked
+// many times for each call.
+func (o *outgoing) elsewhere(overloaded bool) bool {
+	o.refusals++
+	if overloaded {
+		return o.attempts < maxAttempts && o.service.budget.take(time.Now())
+	}
+	return o.refusals <= maxRefusals
+}
+
+// again reports whether a call that may have run is sent once more, after a
+// pause.
+func (o *outgoing) again(ctx context.Context, pause time.Duration) bool {
+	if o.Route.Level == Unsafe && o.config.key == "" || o.attempts >= maxAttempts {
+		return false
+	}
+	if time.Until(o.deadline) <= pause || !o.service.budget.take(time.Now()) {
+		return false
+	}
+	if pause > 0 {
+		t := time.NewTimer(pause)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	o.retry = retryPause(ctx, o.attempts+1, o.deadline)
+	return o.retry
+}
+
+// record fills in what the options asked for.
+func (o *outgoing) record(session *transport.Session, reply *transport.Reply) {
+	if o.config.answered != nil {
+		*o.config.answered = peerOf(session)
+	}
+	if len(o.service.node.cfg.Client) > 0 {
+		o.Peer = peerOf(session)
+	}
+	if o.config.reply != nil {
+		o.config.reply.pairs = reply.Status.Metadata
+	}
+}
+
+func (o *outgoing) decode(session *transport.Session, reply *transport.Reply) error {
+	if o.Response == nil {
+		return nil
+	}
+	if reply.Message == nil {
+		return &Error{Code: Internal, Peer: peerOf(session).String(), Message: "the reply holds no message"}
+	}
+	if err := o.service.node.cfg.Codec.Decode(reply.Message, o.Response); err != nil {
+		return &Error{Code: Internal, Peer: peerOf(session).String(), Message: fmt.Sprintf("decoding the reply into %T: %v", o.Response, err), Cause: err}
+	}
+	return nil
+}

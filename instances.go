@@ -1,0 +1,30 @@
+package link
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// Instances returns the instances of a service that the node knows, sorted by
+// ID, watching the service from then on. It waits for the registry's first
+// word until ctx ends. The result must not be modified.
+func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance, error) {
+	s, err := n.service(name)
+	if err == nil {
+		err = s.wait(ctx, time.Now().Add(n.cfg.CallTimeout))
+	}
+	if err != nil {
+		return nil, failed("instances of "+name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]discovery.Instance, 0, len(s.instances))
+	for _, in := range s.instances {
+		out = append(out, in.Instance)
+	}
+	slices.SortFunc(out, func(a, b discovery.Instance) int { return compareStrings(a.ID, b.ID) })
+	return out, nil
+}

@@ -1,0 +1,60 @@
+package link
+
+import (
+	"errors"
+	"time"
+
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// fromTransport gives a transport error its code.
+func fromTransport(err error, in *instance) *Error {
+	out := &Error{Code: Unavailable, Message: err.Error(), Peer: in.ID + " at " + in.Addr, Cause: err}
+	var te *transport.Error
+	if !errors.As(err, &te) {
+		return out
+	}
+	out.Message = te.Reason.String()
+	if te.Detail != "" {
+		out.Message += ": " + te.Detail
+	}
+	if te.Err != nil {
+		out.Message += ": " + te.Err.Error()
+	}
+	switch te.Reason { //nolint:exhaustive // the rest is Unavailable
+	case transport.ReasonCanceled:
+		out.Code = Canceled
+		if te.OutOfTime() {
+			out.Code = DeadlineExceeded
+		}
+	case transport.ReasonReset:
+		switch te.Code { //nolint:exhaustive // the rest is Unavailable
+		case wire.CodeCanceled:
+			out.Code = Canceled
+		case wire.CodeDeadline:
+			out.Code = DeadlineExceeded
+		}
+	case transport.ReasonRejected, transport.ReasonIdentity:
+		out.Code = Unauthenticated
+	case transport.ReasonIncompatible:
+		out.Code = FailedPrecondition
+	case transport.ReasonProtocol:
+		out.Code = Internal
+	case transport.ReasonLimit, transport.ReasonOverloaded:
+		out.Code = ResourceExhausted
+	}
+	return out
+}
+
+// fromStatus is the error that a peer sent.
+func fromStatus(s *wire.Status, peer string) *Error {
+	e := &Error{
+		Code: normal(Code(min(s.Code, uint64(Unauthenticated)+1))), Peer: peer, Message: s.Message, Remote: true, ID: s.ErrorID,
+		RetryAfter: time.Duration(min(s.RetryAfter, 1<<40)) * time.Millisecond,
+	}
+	for _, d := range s.Details {
+		e.Details = append(e.Details, Detail(d))
+	}
+	return e
+}

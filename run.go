@@ -1,0 +1,183 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/transport"
+)
+
+// Run announces the node and serves until ctx ends or the node is shut down or
+// closed. When ctx ends it withdraws, drains for Config.DrainTimeout at most, and
+// closes the node. It blocks; [Node.Ready] tells when the node serves. A node
+// runs once.
+//
+// The error is nil after a clean drain. Errors: Unavailable if the address
+// cannot be used or the registry does not take the node; FailedPrecondition if
+// the node has no Service or ran before; DeadlineExceeded if handlers had to be
+// canceled when the drain ended.
+func (n *Node) Run(ctx context.Context) error {
+	if err := n.start(ctx); err != nil {
+		if !errors.Is(err, errRanBefore) {
+			err = joined(err, n.Close())
+		}
+		return failed("run", err)
+	}
+	close(n.ready)
+	select {
+	case <-n.closed:
+		return nil
+	case <-n.shutdown:
+		<-n.closed
+		return nil
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.DrainTimeout)
+	defer cancel()
+	if err := n.Shutdown(drain); err != nil {
+		return failed("run", err)
+	}
+	return nil
+}
+
+// start listens, then announces the node, so that nobody is sent to an address
+// where nothing listens yet.
+func (n *Node) start(ctx context.Context) error {
+	if err := n.listen(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(n.group.Context(), func() { cancel(errNodeClosed) })()
+	announce, err := n.registry.Register(ctx, n.describe(discovery.Serving))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err != nil && n.state == stateStarting:
+		return Errorf(Unavailable, "announcing %s in %s: %w", n.cfg.Service, describeRegistry(n.registry), err)
+	case err != nil:
+		return errNodeClosed
+	case n.state != stateStarting: // closed meanwhile
+		return joined(errNodeClosed, announce.Close())
+	}
+	n.announce, n.state = announce, stateRunning
+	return nil
+}
+
+// listen opens the socket for peers and settles the address to announce.
+func (n *Node) listen() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.state != stateNew {
+		return errRanBefore
+	}
+	if n.cfg.Service == "" {
+		return Errorf(FailedPrecondition, "Config.Service is empty: a node without a service cannot be found, so it cannot run")
+	}
+	e, err := n.socketLocked()
+	if err != nil {
+		return err
+	}
+	if err := e.Listen(); err != nil {
+		return Errorf(Unavailable, "%w", err)
+	}
+	if n.addr, err = n.cfg.advertised(e.Addr()); err != nil {
+		return err
+	}
+	n.state = stateStarting
+	return nil
+}
+
+// describe is the node as the registry shows it.
+func (n *Node) describe(status discovery.Status) discovery.Instance {
+	return discovery.Instance{
+		ID: n.instance, Service: n.cfg.Service, Namespace: n.cfg.Namespace,
+		Addr: n.addr, Tags: n.cfg.Tags, Status: status,
+	}
+}
+
+func describeRegistry(r discovery.Registry) string {
+	if d, ok := r.(discovery.Describer); ok {
+		return d.Describe()
+	}
+	return fmt.Sprintf("registry %T", r)
+}
+
+// Shutdown takes the node out of the mesh without failing a call: it withdraws
+// it from the registry, tells peers to go elsewhere, refuses new calls, waits
+// for those that run, and closes the node. When ctx ends first, what still runs
+// is canceled with [ErrDraining] and the error is ctx's. Shutdown of a closed
+// node does nothing.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.mu.Lock()
+	if n.state == stateClosed || n.state == stateDraining {
+		n.mu.Unlock()
+		select {
+		case <-n.closed:
+			return nil
+		case <-ctx.Done():
+			return failed("shutdown", ctx.Err())
+		}
+	}
+	ran := n.state == stateRunning
+	n.state = stateDraining
+	announce, e := n.announce, n.endpoint.Load()
+	close(n.shutdown)
+	n.mu.Unlock()
+
+	var errs []error
+	if ran {
+		word, cancel := context.WithTimeout(ctx, registryWait)
+		if err := announce.Update(word, n.describe(discovery.Draining)); err != nil && ctx.Err() == nil {
+			n.cfg.Logger.Warn("link: the registry did not take the word that this node drains; peers hear it from the node", "error", err)
+		}
+		cancel()
+		if err := e.Drain(ctx); err != nil {
+			errs = append(errs, Errorf(DeadlineExceeded, "handlers still ran when the drain ended: %w", err))
+		}
+	}
+	if err := joined(append(errs, n.Close())...); err != nil {
+		return failed("shutdown", err)
+	}
+	return nil
+}
+
+// Close ends the node at once: it withdraws from the registry, cancels what
+// runs, closes all connections and waits for every goroutine. Calls under way
+// fail with Unavailable. Handlers that ignore for 5 s that their context is
+// canceled are left behind and reported. It is idempotent.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	if n.state == stateClosed {
+		n.mu.Unlock()
+		<-n.closed
+		return nil
+	}
+	n.state = stateClosed
+	announce, e := n.announce, n.endpoint.Load()
+	n.mu.Unlock()
+
+	var errs []error
+	if announce != nil {
+		errs = append(errs, announce.Close())
+	}
+	n.group.Stop(errNodeClosed)
+	if e != nil {
+		errs = append(errs, e.Close())
+	} else if n.cfg.Socket != nil {
+		errs = append(errs, n.cfg.Socket.Close())
+	}
+	n.group.Wait()
+	errs = append(errs, n.closeOwned())
+	close(n.closed)
+	err := errors.Join(errs...)
+	if errors.Is(err, transport.ErrStuck) {
+		return failed("close", Errorf(DeadlineExceeded, "%w", err))
+	}
+	if err != nil {
+		return failed("close", err)
+	}
+	return nil
+}
