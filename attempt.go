@@ -37,17 +37,16 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 		return true, o.decode(session, &reply)
 	}
 	e.End(start.UnixNano(), o.now.UnixNano(), overloaded(code))
-	err = fromStatus(&reply.Status, peerOf(session).String())
 	o.tried.Add(e)
-	if reply.Status.Refused {
-		return !o.elsewhere(code == ResourceExhausted), err
-	}
-	if code != Unavailable || !o.again(ctx, time.Duration(reply.Status.RetryAfter)*time.Millisecond) {
-		failure := failed("", err)
-		failure.Attempt = o.attempts
+	failure := fromStatus(&reply.Status, peerOf(session).String())
+	failure.Attempt = o.attempts
+	switch {
+	case reply.Status.Refused:
+		return !o.elsewhere(code == ResourceExhausted), failure
+	case code != Unavailable:
 		return true, failure
 	}
-	return false, err
+	return !o.again(ctx, time.Duration(reply.Status.RetryAfter)*time.Millisecond), failure
 }
 
 // overloaded reports whether a code says that the instance should get less work.

@@ -16,8 +16,8 @@ type Operation struct {
 	Stream   *Stream  // streams; on the client once next has returned
 }
 
-// SetMeta adds a pair to the metadata that a client sends. It has no effect
-// once next was called.
+// SetMeta adds a pair to the metadata that a client sends when it calls next
+// after this.
 func (o *Operation) SetMeta(key, value string) { o.Metadata = o.Metadata.with(key, value) }
 
 // Handler runs one operation to its end.

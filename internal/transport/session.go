@@ -183,6 +183,7 @@ func (s *Session) release() {
 
 // close ends the connection and waits for nothing.
 func (s *Session) close(code wire.Code, reason string) {
+	s.retired.Store(true)                                              // its context ends a moment later
 	_ = s.conn.CloseWithError(quic.ApplicationErrorCode(code), reason) // it has no error to return
 	s.group.Stop(ErrClosed)
 }
