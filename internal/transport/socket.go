@@ -28,21 +28,24 @@ func checkSocket(conn net.PacketConn, log *slog.Logger) {
 	if err != nil {
 		return
 	}
-	facts := inspectSocket(raw)
-	var worse []string
-	if facts.readBuffer > 0 && facts.readBuffer < wantBuffer {
-		worse = append(worse, fmt.Sprintf("UDP receive buffer is %d KiB, wanted %d KiB", facts.readBuffer>>10, wantBuffer>>10))
-	}
-	if facts.writeBuffer > 0 && facts.writeBuffer < wantBuffer {
-		worse = append(worse, fmt.Sprintf("UDP send buffer is %d KiB, wanted %d KiB", facts.writeBuffer>>10, wantBuffer>>10))
-	}
-	if !facts.gso {
-		worse = append(worse, "the kernel offers no UDP segmentation offload (GSO)")
-	}
-	if len(worse) > 0 {
+	if worse := inspectSocket(raw).complaints(); len(worse) > 0 {
 		log.Warn("link: the UDP socket is slower than it could be: "+strings.Join(worse, "; "),
 			"fix", "sysctl -w net.core.rmem_max=7500000 net.core.wmem_max=7500000")
 	}
+}
+
+// complaints says what is worse than wanted.
+func (f socketFacts) complaints() (worse []string) {
+	if f.readBuffer > 0 && f.readBuffer < wantBuffer {
+		worse = append(worse, fmt.Sprintf("UDP receive buffer is %d KiB, wanted %d KiB", f.readBuffer>>10, wantBuffer>>10))
+	}
+	if f.writeBuffer > 0 && f.writeBuffer < wantBuffer {
+		worse = append(worse, fmt.Sprintf("UDP send buffer is %d KiB, wanted %d KiB", f.writeBuffer>>10, wantBuffer>>10))
+	}
+	if !f.gso {
+		worse = append(worse, "the kernel offers no UDP segmentation offload (GSO)")
+	}
+	return worse
 }
 
 type socketFacts struct {
