@@ -66,8 +66,8 @@ const (
 	FailureLatency = time.Second
 
 	// WarmSamples is how many samples an endpoint's latency needs before it is
-	// compared. Each of them weighs at least a half, so that the slow first call
-	// of a fresh process is forgotten by the end: 1/2⁷ of it is left.
+	// compared. The least of them counts, so that the slow calls of a fresh process
+	// leave nothing behind; only failures weigh in, a half each.
 	WarmSamples = 8
 
 	// Resolution is the least time between two samples of one endpoint's latency.

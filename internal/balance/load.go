@@ -40,8 +40,15 @@ func (l *load) end(elapsed, now int64, failed bool) {
 	keep := decay(now-last, Decay)
 	if samples < WarmSamples {
 		l.samples.Store(samples + 1)
-		if keep = min(keep, 0.5); samples == 0 {
+		switch {
+		case samples == 0:
 			keep = 0
+		case failed:
+			keep = min(keep, 0.5)
+		case sample < old:
+			keep = 0
+		default: // a hiccup of a fresh process
+			keep = 1
 		}
 	}
 	l.latency.Store(math.Float64bits(sample + (old-sample)*keep))

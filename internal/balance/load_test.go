@@ -83,6 +83,25 @@ func TestANewInstanceThatStartsSlowlyIsSoonTrusted(t *testing.T) {
 	}
 }
 
+// TestAHiccupWhileWarmingLeavesNothing: whichever of its first calls is slow, an
+// instance is afterwards as good as another.
+func TestAHiccupWhileWarmingLeavesNothing(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	for slow := range int64(WarmSamples) {
+		e := NewEndpoint("k", 0, 1)
+		for i := range int64(WarmSamples) {
+			elapsed := ms / 10
+			if i == slow {
+				elapsed = 30 * ms
+			}
+			end(e, (i+1)*100*ms, elapsed, false)
+		}
+		if got := e.Latency(WarmSamples * 100 * ms); got != 100*time.Microsecond {
+			t.Errorf("call %d was slow: Latency = %v, want 100µs", slow+1, got)
+		}
+	}
+}
+
 func TestLikeLatenciesShareEvenly(t *testing.T) {
 	all := servers(4, time.Millisecond)
 	all[0].latency, all[1].latency = 900*time.Microsecond, 1100*time.Microsecond
@@ -105,10 +124,15 @@ func TestLatencyAverage(t *testing.T) {
 	}{
 		{"no call", func(*Endpoint[int]) {}, 0, 0},
 		{"the first sample is the average", func(e *Endpoint[int]) { end(e, 10*ms, 5*ms, false) }, 10 * ms, 5 * time.Millisecond},
-		{"the second weighs half", func(e *Endpoint[int]) {
+		{"while warming, the least counts", func(e *Endpoint[int]) {
 			end(e, 10*ms, 5*ms, false)
 			end(e, 20*ms, 1*ms, false)
-		}, 20 * ms, 3 * time.Millisecond},
+			end(e, 60*ms, 30*ms, false)
+		}, 60 * ms, time.Millisecond},
+		{"while warming, a failure weighs half", func(e *Endpoint[int]) {
+			end(e, 10*ms, 4*ms, false)
+			end(e, 20*ms, 1*ms, true)
+		}, 20 * ms, 502 * time.Millisecond},
 		{"a sample within the resolution is left out", func(e *Endpoint[int]) {
 			end(e, 10*ms, 5*ms, false)
 			end(e, 10*ms+1, 1*ms, false)
