@@ -60,12 +60,6 @@ func (s *Session) newStream(stream *quic.Stream) *Stream {
 func (st *Stream) read() {
 	err := st.readFrames()
 	st.fr.release()
-	switch {
-	case err == nil: // the STATUS was the last frame
-		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
-	case !errors.Is(err, io.EOF):
-		st.Session.endStream(st.stream, err)
-	}
 	st.mu.Lock()
 	switch {
 	case err == nil || errors.Is(err, io.EOF):
@@ -78,6 +72,12 @@ func (st *Stream) read() {
 	st.granted = wire.Credit{}
 	onEnd := st.onEnd
 	st.mu.Unlock()
+	switch { // after end is set: it says more than that the stream was reset here
+	case err == nil: // the STATUS was the last frame
+		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	case !errors.Is(err, io.EOF):
+		st.Session.endStream(st.stream, err)
+	}
 	st.wake()
 	if onEnd != nil {
 		onEnd()
@@ -293,6 +293,9 @@ func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) e
 	if err := writeAll(st.stream, st.out); err != nil {
 		if ctx.Err() != nil {
 			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: ended(ctx)}
+		}
+		if end := st.End(); end != nil && !errors.Is(end, io.EOF) {
+			return end
 		}
 		return st.Session.streamError(err, false)
 	}
