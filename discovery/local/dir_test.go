@@ -69,6 +69,25 @@ func TestAnUnsafeDirectoryIsRefused(t *testing.T) {
 	}
 }
 
+// A registration that is still being made must not count as one: the poller would close the loose
+// directory to others, and whatever they planted in it would be trusted.
+func TestALooseDirectoryIsRefusedWhileAnInstanceIsBeingRegistered(t *testing.T) {
+	dir := newDir(t)
+	mkdir(t, dir, 0o755)
+	r, _ := newRegistry(t, dir)
+	g := newRegistration(r, instance("orders-1"), nil)
+	if err := r.reserve(g); err != nil {
+		t.Fatal(err)
+	}
+	defer r.making.Done()
+	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, newLimitedLog(r.log))}
+	p.round(t.Context())
+	r.forget(g)
+	if info, err := os.Lstat(dir); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the directory: %v, %v, want it as it was", info.Mode(), err)
+	}
+}
+
 func mkdir(t *testing.T, path string, mode fs.FileMode) string {
 	t.Helper()
 	if err := errors.Join(os.Mkdir(path, 0o700), os.Chmod(path, mode)); err != nil {

@@ -3,6 +3,7 @@
 package local
 
 import (
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"os"
@@ -168,8 +169,11 @@ func TestLitterOfAStartThatFailedIsRemoved(t *testing.T) {
 
 func TestWhatSomebodyRemovesIsWrittenAgain(t *testing.T) {
 	for name, remove := range map[string]func(dir string) error{
-		"the file":      func(dir string) error { return os.Remove(filepath.Join(dir, "orders-1.cbor")) },
-		"the directory": os.RemoveAll,
+		"the file": func(dir string) error { return os.Remove(filepath.Join(dir, "orders-1.cbor")) },
+		"the directory": func(dir string) error { // in one step, as the poller puts files into it
+			away := dir + "-" + rand.Text()
+			return errors.Join(os.Rename(dir, away), os.RemoveAll(away))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := newDir(t)

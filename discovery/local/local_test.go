@@ -4,6 +4,7 @@ package local
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -176,12 +177,11 @@ func encoded(t *testing.T, in discovery.Instance) []byte {
 	return data
 }
 
+// writeFile makes a whole file appear at once, as a poller may be reading the directory.
 func writeFile(t *testing.T, path string, data []byte, mode os.FileMode) {
 	t.Helper()
-	if err := os.WriteFile(path, data, mode); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
+	whole := filepath.Join(t.TempDir(), filepath.Base(path))
+	if err := errors.Join(os.WriteFile(whole, data, mode), os.Chmod(whole, mode), os.Rename(whole, path)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -16,6 +16,7 @@ type registration struct {
 	id       string
 	name     string // of the file
 	query    discovery.Query
+	made     bool // its file has been published; guarded by Registry.mu
 
 	// turn holds a token while nobody is at work on the file; whoever takes it owns the fields
 	// below. A channel, because Update must give up when its context ends.

@@ -97,6 +97,7 @@ func (r *Registry) register(ctx context.Context, in discovery.Instance) (*regist
 		r.forget(g)
 		return nil, err
 	}
+	r.enter(g)
 	g.release()
 	return g, nil
 }
@@ -117,6 +118,13 @@ func (r *Registry) reserve(g *registration) error {
 	r.registrations[g.id] = g
 	r.making.Add(1)
 	return nil
+}
+
+// enter makes g one of those that the poller keeps in order.
+func (r *Registry) enter(g *registration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g.made = true
 }
 
 func (r *Registry) forget(g *registration) {
@@ -202,13 +210,15 @@ func (r *Registry) Close() error {
 	return r.closed
 }
 
-// open returns the registrations of this moment.
+// open returns the registrations of this moment whose files have been published.
 func (r *Registry) open() []*registration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make([]*registration, 0, len(r.registrations))
 	for _, g := range r.registrations {
-		all = append(all, g)
+		if g.made {
+			all = append(all, g)
+		}
 	}
 	return all
 }
