@@ -97,7 +97,7 @@ func TestValidateNamesFieldAndValue(t *testing.T) {
 		{"Tags[0]", `"\xff"`, func(in *discovery.Instance) { in.Tags = []string{"\xff"} }},
 		{"Tags[0]", `"a\u202eb"`, func(in *discovery.Instance) { in.Tags = []string{"a\u202eb"} }},
 		{"Tags[0]", `"ttt`, func(in *discovery.Instance) { in.Tags = []string{strings.Repeat("t", discovery.MaxTag+1)} }},
-		{"Meta", "65 pairs", func(in *discovery.Instance) { in.Meta = fullMeta(discovery.MaxMeta + 1) }},
+		{"Meta", "57 pairs", func(in *discovery.Instance) { in.Meta = fullMeta(discovery.MaxMeta + 1) }},
 		{"Meta key", `""`, func(in *discovery.Instance) { in.Meta = map[string]string{"": "v"} }},
 		{"Meta key", `"a.b"`, func(in *discovery.Instance) { in.Meta = map[string]string{"a.b": "v"} }},
 		{`Meta["a"]`, `"x\ny"`, func(in *discovery.Instance) { in.Meta = map[string]string{"a": "x\ny"} }},

@@ -23,6 +23,9 @@ type Snapshot struct {
 	// it: losing the registry must not lose the mesh.
 	Stale bool
 
+	// Reason says in one line why the state is stale, "" if it is not.
+	Reason string
+
 	// At is when the registry saw this state. A stale snapshot keeps the time of the last good read,
 	// which is zero if there was none.
 	At time.Time

@@ -10,14 +10,14 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of an Instance. Consul's are 64 pairs of meta data, keys of 128 and values of 512 bytes
+// Bounds of an Instance. Consul's are 64 pairs of meta data, of which its back end needs some, keys of 128 and values of 512 bytes
 // (agent/structs/structs.go); the others keep a record below 64 KiB and one bad writer harmless.
 const (
 	MaxID        = 128    // bytes of an ID
 	MaxName      = 63     // bytes of a service or namespace: one DNS label, as it becomes part of a SAN
 	MaxTags      = 64     // tags of an instance
 	MaxTag       = 128    // bytes of a tag
-	MaxMeta      = 64     // pairs of meta data
+	MaxMeta      = 56     // pairs of meta data
 	MaxMetaKey   = 128    // bytes of a key
 	MaxMetaValue = 512    // bytes of a value
 	MaxWeight    = 65_535 // as in Consul
@@ -25,7 +25,7 @@ const (
 
 	// MaxInstances is the number of instances of one service that a registry delivers or
 	// accepts. What lies beyond is refused or, where others have written it, left out and logged.
-	MaxInstances = 2000
+	MaxInstances = 16_384
 )
 
 // Validate checks every field against the rules beside it in the type. The error is a *FieldError

@@ -49,8 +49,6 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
-
-	"github.com/linkmesh/link/discovery"
 )
 
 var (
@@ -78,7 +76,7 @@ const (
 	MaxFiles = 16_384
 
 	// MaxRegistrations bounds the open registrations of one Registry. Each holds an open file.
-	MaxRegistrations = discovery.MaxInstances
+	MaxRegistrations = 2000
 )
 
 // Bounds of Config.Poll.

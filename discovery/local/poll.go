@@ -94,7 +94,7 @@ func (p *poller) refresh(queries []discovery.Query, waiting bool) {
 			p.registry.log.Error("local registry: cannot be read, the last known instances stay in use",
 				"path", p.registry.dir.path, "reason", err)
 		}
-		p.registry.feed.Stale()
+		p.registry.feed.Stale("the directory cannot be read: " + err.Error())
 		return
 	}
 	if p.failure != "" {

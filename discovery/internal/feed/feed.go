@@ -134,19 +134,49 @@ func (f *Feed) Publish(q discovery.Query, instances []discovery.Instance) {
 	})
 }
 
-// Stale tells every watcher that has not heard it that its state may be out of date. A watch that
-// has no state yet learns that there is none to be had.
-func (f *Feed) Stale() {
+// Stale tells every watcher that has not heard it that its state may be out of date, and why. A
+// watch that has no state yet learns that there is none to be had.
+func (f *Feed) Stale(reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for q, t := range f.topics {
-		if t.last.Stale {
-			continue
-		}
-		s := t.last
-		s.Service, s.Namespace, s.Stale = q.Service, q.Namespace, true
-		f.deliverLocked(t, s)
+		f.staleLocked(q, t, reason)
 	}
+}
+
+// StaleOne is Stale for the watchers of q.
+func (f *Feed) StaleOne(q discovery.Query, reason string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.topics[q]; t != nil {
+		f.staleLocked(q, t, reason)
+	}
+}
+
+func (f *Feed) staleLocked(q discovery.Query, t *topic, reason string) {
+	if t.last.Stale {
+		return
+	}
+	s := t.last
+	s.Service, s.Namespace, s.Stale, s.Reason = q.Service, q.Namespace, true, reason
+	f.deliverLocked(t, s)
+}
+
+// PublishStale makes instances the state of q as the registry showed it at a time past, for a
+// back end that knows it from elsewhere. Instances are taken over as by Publish.
+func (f *Feed) PublishStale(q discovery.Query, instances []discovery.Instance, at time.Time, reason string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := f.topics[q]
+	if t == nil {
+		return
+	}
+	if t.last.Stale && t.last.Reason == reason && slices.EqualFunc(t.last.Instances, instances, discovery.Instance.Equal) {
+		return
+	}
+	f.deliverLocked(t, discovery.Snapshot{
+		Service: q.Service, Namespace: q.Namespace, Instances: instances, At: at, Stale: true, Reason: reason,
+	})
 }
 
 func (f *Feed) deliverLocked(t *topic, s discovery.Snapshot) {

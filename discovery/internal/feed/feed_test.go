@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -71,17 +72,21 @@ func TestStaleKeepsTheLastStateAndIsSaidOnce(t *testing.T) {
 	ch := openWatch(t.Context(), t, f)
 	f.Publish(orders, list("a"))
 	good := <-ch
-	f.Stale()
+	f.Stale("gone")
 	s := <-ch
 	if !s.Stale || len(s.Instances) != 1 || !s.At.Equal(good.At) || s.Version <= good.Version {
 		t.Errorf("stale snapshot %+v", s)
 	}
-	f.Stale()
+	if s.Reason != "gone" {
+		t.Errorf("reason %q", s.Reason)
+	}
+	f.Stale("gone still")
+	f.StaleOne(orders, "gone still")
 	if len(ch) != 0 {
 		t.Error("stale twice")
 	}
 	f.Publish(orders, list("a"))
-	if s := <-ch; s.Stale {
+	if s := <-ch; s.Stale || s.Reason != "" {
 		t.Errorf("still stale: %+v", s)
 	}
 }
@@ -90,7 +95,7 @@ func TestAWatchOfAnUnreadableRegistryLearnsSo(t *testing.T) {
 	f := New("test")
 	defer f.Close()
 	ch := openWatch(t.Context(), t, f)
-	f.Stale()
+	f.Stale("gone")
 	if s := <-ch; !s.Stale || len(s.Instances) != 0 || !s.At.IsZero() || s.Service != "orders" || s.Namespace != "default" {
 		t.Errorf("snapshot %+v", s)
 	}
@@ -139,5 +144,43 @@ func TestCloseEndsWatchesOnceWhenTheirContextEndsToo(t *testing.T) {
 		if _, err := f.Watch(t.Context(), orders); !errors.Is(err, discovery.ErrClosed) {
 			t.Errorf("error %v, want ErrClosed", err)
 		}
+	}
+}
+
+func TestOneQueryIsStaleAlone(t *testing.T) {
+	f := New("test")
+	defer f.Close()
+	ch := openWatch(t.Context(), t, f)
+	other, err := f.Watch(t.Context(), discovery.Query{Service: "billing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Publish(orders, list("a"))
+	<-ch
+	f.StaleOne(orders, "no answer")
+	if s := <-ch; !s.Stale || s.Reason != "no answer" || len(s.Instances) != 1 {
+		t.Errorf("snapshot %+v", s)
+	}
+	if len(other) != 0 {
+		t.Error("another query became stale as well")
+	}
+}
+
+func TestAStateFromElsewhereIsStaleUntilTheRegistrySpeaks(t *testing.T) {
+	f := New("test")
+	defer f.Close()
+	ch := openWatch(t.Context(), t, f)
+	at := time.Unix(1_700_000_000, 0)
+	f.PublishStale(orders, list("a"), at, "from disk")
+	if s := <-ch; !s.Stale || s.Reason != "from disk" || !s.At.Equal(at) || len(s.Instances) != 1 {
+		t.Errorf("snapshot %+v", s)
+	}
+	f.PublishStale(orders, list("a"), at, "from disk")
+	if len(ch) != 0 {
+		t.Error("the same state was delivered again")
+	}
+	f.Publish(orders, list("a"))
+	if s := <-ch; s.Stale || s.Reason != "" {
+		t.Errorf("snapshot %+v", s)
 	}
 }
