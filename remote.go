@@ -37,7 +37,7 @@ func fromTransport(err error, in *instance) *Error {
 		}
 	case transport.ReasonRejected, transport.ReasonIdentity:
 		out.Code = Unauthenticated
-	case transport.ReasonIncompatible:
+	case transport.ReasonIncompatible, transport.ReasonForbidden:
 		out.Code = FailedPrecondition
 	case transport.ReasonProtocol:
 		out.Code = Internal

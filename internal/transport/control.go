@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,6 +87,18 @@ func (s *Session) open(setup *wire.Setup, routes []wire.RouteInfo) error {
 // announceRoutes tells the peer of routes that were added after SETUP.
 func (s *Session) announceRoutes(first uint64, routes []wire.RouteInfo) {
 	s.control.send(func(b []byte) []byte { return wire.AppendRoutes(b, &wire.Routes{First: first, Routes: routes}) })
+}
+
+// announceTags tells the peer that the node's tags have changed since SETUP.
+func (s *Session) announceTags(tags []string) {
+	s.control.send(func(b []byte) []byte { return wire.AppendTags(b, &wire.Tags{Tags: tags}) })
+}
+
+// catchUp tells the peer what changed after Setup was asked and before CONTROL was open.
+func (s *Session) catchUp(setup *wire.Setup) {
+	if tags := s.endpoint.tags.Load(); tags != nil && !slices.Equal(*tags, setup.Tags) {
+		s.announceTags(*tags)
+	}
 }
 
 // acceptUni takes the peer's unidirectional streams: one CONTROL, any number of
@@ -185,6 +198,7 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 			return &wire.SyntaxError{What: "SETUP", Reason: "unknown version"}
 		}
 		s.remote = setup
+		s.tags.Store(&s.remote.Tags)
 		if setup.State == wire.StateDraining {
 			s.drained()
 		}
@@ -203,6 +217,12 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if health.State == wire.StateDraining {
 			s.drained()
 		}
+	case wire.KindTags:
+		tags, err := wire.ParseTags(body)
+		if err != nil {
+			return err
+		}
+		s.tags.Store(&tags.Tags)
 	case wire.KindGoAway:
 		if _, err := wire.ParseGoAway(body); err != nil {
 			return err

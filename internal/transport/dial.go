@@ -73,6 +73,11 @@ func (e *Endpoint) dial(ctx context.Context, addr string, class wire.Class, conf
 	if err != nil {
 		return nil, &Error{Reason: ReasonUnreachable, Peer: addr, NotProcessed: true, Err: err}
 	}
+	if e.cfg.MayDial != nil {
+		if err := e.cfg.MayDial(udp.AddrPort().Addr().Unmap()); err != nil {
+			return nil, &Error{Reason: ReasonForbidden, Peer: addr, NotProcessed: true, Err: err}
+		}
+	}
 	conn, err := e.quic.Dial(ctx, udp, conf, e.clientConfig())
 	if err != nil {
 		return nil, dialError(addr, e.cfg.Protocol, err)
@@ -99,6 +104,7 @@ func (e *Endpoint) dial(ctx context.Context, addr string, class wire.Class, conf
 		s.close(wire.CodeInternal, "no CONTROL stream")
 		return nil, dialError(addr, e.cfg.Protocol, err)
 	}
+	s.catchUp(&setup)
 	s.group.Go(s.acceptUni)
 	select {
 	case <-s.setup:

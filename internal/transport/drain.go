@@ -3,6 +3,8 @@ package transport
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/linkmesh/link/internal/wire"
@@ -108,6 +110,18 @@ func (s *Session) announceDrain(grace time.Duration, last uint64) {
 		b = wire.AppendHealth(b, &wire.Health{State: wire.StateDraining})
 		return wire.AppendGoAway(b, &wire.GoAway{LastStream: last, Grace: uint64(grace.Milliseconds()), Reason: ErrDraining.Error()})
 	})
+}
+
+// AnnounceTags tells all peers, those that connected and those that were dialed,
+// that the node's tags have changed. It keeps tags.
+func (e *Endpoint) AnnounceTags(tags []string) {
+	e.tags.Store(&tags)
+	e.mu.Lock()
+	sessions := slices.Collect(maps.Keys(e.sessions))
+	e.mu.Unlock()
+	for _, s := range sessions {
+		s.announceTags(tags)
+	}
 }
 
 // AnnounceRoutes tells all peers of routes that were added after they

@@ -28,6 +28,7 @@ const (
 	ReasonLost                       // the connection ended
 	ReasonProtocol                   // bytes that link/1 does not allow
 	ReasonLimit                      // a size, rate or credit was exceeded
+	ReasonForbidden                  // Config.MayDial refuses the address
 	ReasonCanceled                   // the caller's context ended
 	ReasonClosed                     // this endpoint closed
 )
@@ -36,7 +37,7 @@ const (
 func (r Reason) String() string {
 	return [...]string{
 		"unreachable", "incompatible protocol", "rejected by peer", "wrong identity", "refused", "overloaded", "draining",
-		"reset by peer", "connection lost", "protocol violation", "limit exceeded", "canceled", "closed",
+		"reset by peer", "connection lost", "protocol violation", "limit exceeded", "forbidden address", "canceled", "closed",
 	}[r]
 }
 

@@ -92,6 +92,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 		s.close(wire.CodeInternal, "no CONTROL stream")
 		return
 	}
+	s.catchUp(&setup)
 	if e.draining.Load() { // it began after Setup was asked
 		s.announceDrain(0, wire.MaxVarint)
 	}

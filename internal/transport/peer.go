@@ -97,6 +97,15 @@ func (p *Peer) Connect(class wire.Class) (done <-chan struct{}, err error) {
 	return d.done, nil
 }
 
+// RetryAt returns when the connection of class may be dialed again after a dial
+// that failed; the zero Time if it may be now.
+func (p *Peer) RetryAt(class wire.Class) time.Time {
+	slot := &p.slots[class]
+	slot.mu.Lock()
+	defer slot.mu.Unlock()
+	return slot.until
+}
+
 // Session is Connect that waits, and returns the connection.
 func (p *Peer) Session(ctx context.Context, class wire.Class) (*Session, error) {
 	if s := p.Live(class); s != nil {

@@ -29,7 +29,8 @@ type Session struct {
 	retireAt   time.Time // when a dialed session makes way for another; zero is never
 	group      *lifecycle.Group
 	remote     wire.Setup
-	routes     routeTable // of the peer
+	routes     routeTable               // of the peer
+	tags       atomic.Pointer[[]string] // of the peer, as it said last
 
 	setup     chan struct{} // closed when remote is set
 	draining  chan struct{} // closed when the peer drains
@@ -86,6 +87,10 @@ func (s *Session) Peer() any { return s.peer }
 
 // Remote returns what the other side announced.
 func (s *Session) Remote() *wire.Setup { return &s.remote }
+
+// Tags returns the tags that the other side announced last. Another pointer
+// means that it announced them again. They must not be modified.
+func (s *Session) Tags() *[]string { return s.tags.Load() }
 
 // RemoteAddr returns the address of the other side.
 func (s *Session) RemoteAddr() string { return s.remoteAddr }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +60,48 @@ func TestSessionKnowsWhatThePeerAnnounced(t *testing.T) {
 			t.Errorf("route placed, announced later: %d, %t; want the number 5", id, ok)
 		}
 		mustEcho(t, s)
+	})
+}
+
+func TestTagsFollowThePeer(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.node("web", Limits{})
+		s := client.connect(server)
+		first := s.Tags()
+		if first == nil || s.Tags() != first {
+			t.Fatalf("tags %v, then %v", first, s.Tags())
+		}
+		server.AnnounceTags([]string{"v2", "db"})
+		client.AnnounceTags([]string{"spot"})
+		settle()
+		if now := s.Tags(); now == first || !slices.Equal(*now, []string{"v2", "db"}) {
+			t.Errorf("tags of the server: %v", *now)
+		}
+		for _, accepted := range server.acceptedSessions() {
+			if got := *accepted.Tags(); !slices.Equal(got, []string{"spot"}) {
+				t.Errorf("tags of the client: %v", got)
+			}
+		}
+		// Whoever connects later learns it too, although SETUP says what it said at first.
+		late := w.quiet("web", Limits{}).connect(server)
+		settle()
+		if got := *late.Tags(); !slices.Equal(got, []string{"v2", "db"}) {
+			t.Errorf("tags for a later connection: %v", got)
+		}
+	})
+}
+
+func TestAnAddressThatMayNotBeDialed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		forbidden := errors.New("not here")
+		client.cfg.MayDial = func(netip.Addr) error { return forbidden }
+		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+		if e := failure(t, err, ReasonForbidden); !errors.Is(e, forbidden) || !e.NotProcessed {
+			t.Errorf("error %v", err)
+		}
 	})
 }
 

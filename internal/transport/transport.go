@@ -33,6 +33,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,9 @@ type Config struct {
 	// Setup returns what this side announces in SETUP and ROUTES. It is called
 	// per connection.
 	Setup func() (wire.Setup, []wire.RouteInfo)
+	// MayDial says why an address must not be dialed, after a host name has been
+	// resolved. Nil allows all.
+	MayDial func(netip.Addr) error
 	// Handler serves incoming calls and streams.
 	Handler Handler
 	// Limits bounds everything; zero fields take their defaults.
@@ -87,11 +91,12 @@ type Endpoint struct {
 	draining  atomic.Bool // announced: peers should go elsewhere, but calls are still taken
 	refusing  atomic.Bool // calls are refused
 	drainDone chan struct{}
-	drainOver chan struct{}   // closed when the drain is over
-	active    atomic.Int64    // calls and streams that handlers run
-	idle      chan struct{}   // holds a token when active fell to 0 while refusing
-	gone      chan struct{}   // holds a token when accepted fell to 0 while refusing
-	handlers  context.Context //nolint:containedctx // ends with a cause when what still runs is canceled
+	drainOver chan struct{}            // closed when the drain is over
+	tags      atomic.Pointer[[]string] // announced since the start; nil: those of Setup
+	active    atomic.Int64             // calls and streams that handlers run
+	idle      chan struct{}            // holds a token when active fell to 0 while refusing
+	gone      chan struct{}            // holds a token when accepted fell to 0 while refusing
+	handlers  context.Context          //nolint:containedctx // ends with a cause when what still runs is canceled
 	cancelRun context.CancelCauseFunc
 
 	mu         sync.Mutex // guards the fields below

@@ -130,6 +130,52 @@ func ParseRoutes(body []byte) (t Routes, err error) {
 	return t, nil
 }
 
+// Tags replaces the tags of SETUP. It is pushed on change.
+type Tags struct {
+	Tags []string // key 1
+}
+
+// AppendTags appends a whole TAGS frame.
+func AppendTags(b []byte, t *Tags) []byte {
+	b, body := BeginFrame(b, KindTags, 0)
+	b = appendTexts(append(appendHead(b, majorMap, 1), 1), t.Tags)
+	putVarint4(b[body-4:], uint64(len(b)-body))
+	return b
+}
+
+// ParseTags parses the body of a TAGS frame. The result owns its memory.
+func ParseTags(body []byte) (t Tags, err error) {
+	r := reader{b: body, what: "TAGS"}
+	r.within(MaxControl)
+	r.fields(func(key uint64) bool {
+		if key == 1 {
+			t.Tags = r.tags()
+		}
+		return key == 1
+	})
+	if err := r.end(); err != nil {
+		return Tags{}, err
+	}
+	return t, nil
+}
+
+func appendTexts(b []byte, texts []string) []byte {
+	b = appendHead(b, majorArray, uint64(len(texts)))
+	for _, text := range texts {
+		b = appendText(b, text)
+	}
+	return b
+}
+
+// tags reads an array of tags.
+func (r *reader) tags() []string {
+	tags := make([]string, 0, r.array(MaxTags))
+	for range cap(tags) {
+		tags = append(tags, string(r.text(MaxTag)))
+	}
+	return tags
+}
+
 // AppendPing appends a whole PING or PONG frame. A PONG repeats the token of
 // the PING that it answers.
 func AppendPing(b []byte, kind Kind, token uint64) []byte {

@@ -98,6 +98,9 @@ func TestControlBodiesRefuseMalformedFields(t *testing.T) {
 		"route name as bytes": {wire.KindRoutes, "a1 02 81 83 00 41 61 00", "expected a text string"},
 		"route kind as text":  {wire.KindRoutes, "a1 02 81 83 60 61 61 00", "expected an unsigned integer"},
 		"route level as text": {wire.KindRoutes, "a1 02 81 83 00 61 61 60", "expected an unsigned integer"},
+		"tags as text":        {wire.KindTags, "a1 01 61 61", "expected an array"},
+		"tag as bytes":        {wire.KindTags, "a1 01 81 41 61", "expected a text string"},
+		"tags cut":            {wire.KindTags, "a1 01 82 61 61", "ends early"},
 		"routes cut":          {wire.KindRoutes, "a1 02 82 83 00 61 61 00", "ends early"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,6 +122,9 @@ func TestControlBodiesHaveLimits(t *testing.T) {
 		"last stream too large": {wire.KindGoAway, "a1 01 1b4000000000000000", wire.MaxVarint, wire.MaxVarint + 1},
 		"longest reason":        {wire.KindGoAway, "a1 03 791000" + letters(4096), 0, 0},
 		"reason too long":       {wire.KindGoAway, "a1 03 791001" + letters(4097), wire.MaxText, 4097},
+		"most tags":             {wire.KindTags, "a1 01 98 40" + strings.Repeat("61 61", 64), 0, 0},
+		"too many tags":         {wire.KindTags, "a1 01 98 41" + strings.Repeat("61 61", 65), wire.MaxTags, 65},
+		"tag too long":          {wire.KindTags, "a1 01 81 78 81" + letters(129), wire.MaxTag, 129},
 		"first route at most":   {wire.KindRoutes, "a1 01 1b3fffffffffffffff", 0, 0},
 		"first route too large": {wire.KindRoutes, "a1 01 1b4000000000000000", wire.MaxVarint, wire.MaxVarint + 1},
 		"most routes":           {wire.KindRoutes, "a1 02 990400" + strings.Repeat("83 00 61 61 00", 1024), 0, 0},

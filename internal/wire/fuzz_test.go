@@ -62,6 +62,8 @@ func FuzzRoutes(f *testing.F) { fuzzBodies(f, routesCodec()) }
 
 func FuzzGoAway(f *testing.F) { fuzzBodies(f, goAwayCodec()) }
 
+func FuzzTags(f *testing.F) { fuzzBodies(f, tagsCodec()) }
+
 func FuzzHealth(f *testing.F) { fuzzBodies(f, healthCodec()) }
 
 func FuzzVarint(f *testing.F) {

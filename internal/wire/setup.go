@@ -40,10 +40,7 @@ func AppendSetup(b []byte, s *Setup) []byte {
 	b = appendUint(append(b, 1), s.Version)
 	b = appendText(append(b, 2), s.Instance)
 	b = appendUint(append(b, 3), s.Epoch)
-	b = appendHead(append(b, 4), majorArray, uint64(len(s.Tags)))
-	for _, tag := range s.Tags {
-		b = appendText(b, tag)
-	}
+	b = appendTexts(append(b, 4), s.Tags)
 	b = appendUint(append(b, 5), s.MaxMessage)
 	b = appendUint(append(b, 6), s.MaxHeader)
 	b = appendHead(append(b, 7), majorArray, uint64(len(s.Codecs)))
@@ -72,10 +69,7 @@ func ParseSetup(body []byte) (s Setup, err error) {
 		case 3:
 			s.Epoch = r.uint()
 		case 4:
-			s.Tags = make([]string, 0, r.array(MaxTags))
-			for range cap(s.Tags) {
-				s.Tags = append(s.Tags, string(r.text(MaxTag)))
-			}
+			s.Tags = r.tags()
 		case 5:
 			s.MaxMessage = r.uint()
 		case 6:

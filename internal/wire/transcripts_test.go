@@ -22,7 +22,7 @@ const (
 func transcripts() []transcript {
 	return []transcript{
 		setupScene(), unaryScene(), byNameScene(), errorScene(), refusedScene(), largeScene(),
-		creditScene(), cancelScene(), drainScene(), greaseScene(), pingScene(),
+		creditScene(), cancelScene(), drainScene(), greaseScene(), pingScene(), tagsScene(),
 	}
 }
 
@@ -213,6 +213,19 @@ func greaseScene() transcript {
 				data(orderQuery),
 			}},
 			{"server stream 0", []item{data(order), plain(0x9d, 0, ""), frame(wire.AppendStatus(nil, &wire.Status{}, 0))}},
+		},
+	}
+}
+
+func tagsScene() transcript {
+	return transcript{
+		"tags", "A server's tags change: it lost its database and says so.",
+		[]section{
+			{"server stream 3", []item{
+				typ(wire.StreamControl),
+				frame(wire.AppendSetup(nil, &wire.Setup{Version: 1, MaxMessage: 4 << 20, Tags: []string{"v2", "db"}})),
+			}},
+			{"server stream 3", []item{frame(wire.AppendTags(nil, &wire.Tags{Tags: []string{"v2"}}))}},
 		},
 	}
 }

@@ -59,6 +59,7 @@ const (
 	KindAuth      Kind = 0x24 // control: reserved for tokens
 	KindPing      Kind = 0x25 // control: token:varint; answered at once by PONG
 	KindPong      Kind = 0x26 // control: token:varint
+	KindTags      Kind = 0x27 // control: CBOR map, see [Tags]
 
 	KindPattern    Kind = 0x40
 	KindPatternMax Kind = 0x7f

@@ -27,7 +27,7 @@ type bodyCodec struct {
 func (c *bodyCodec) String() string { return kindName(c.kind) }
 
 func bodyCodecs() []*bodyCodec {
-	return []*bodyCodec{headersCodec(), statusCodec(), setupCodec(), goAwayCodec(), healthCodec(), routesCodec()}
+	return []*bodyCodec{headersCodec(), statusCodec(), setupCodec(), goAwayCodec(), healthCodec(), routesCodec(), tagsCodec()}
 }
 
 func codecOf(kind wire.Kind) *bodyCodec {
@@ -99,6 +99,17 @@ func healthCodec() *bodyCodec {
 	}
 }
 
+func tagsCodec() *bodyCodec {
+	return &bodyCodec{
+		kind:     wire.KindTags,
+		full:     "a1 01 82 62 7632 61 61",
+		limit:    wire.MaxControl,
+		required: []uint64{1},
+		parse:    func(body []byte) (any, error) { return ptr(wire.ParseTags(body)) },
+		write:    writer(wire.AppendTags),
+	}
+}
+
 func routesCodec() *bodyCodec {
 	return &bodyCodec{
 		kind:     wire.KindRoutes,
@@ -162,6 +173,8 @@ func kindName(k wire.Kind) string {
 		return "PING"
 	case wire.KindPong:
 		return "PONG"
+	case wire.KindTags:
+		return "TAGS"
 	}
 	if k >= wire.KindPattern && k <= wire.KindPatternMax {
 		return "PATTERN"
