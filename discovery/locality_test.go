@@ -22,3 +22,13 @@ func TestPlaceComesFromTagsThenMeta(t *testing.T) {
 		}
 	}
 }
+
+func TestOriginPrints(t *testing.T) {
+	for origin, want := range map[discovery.Origin]string{
+		discovery.FromNetwork: "network", discovery.FromHost: "host", discovery.FromConfig: "configuration", 9: "invalid",
+	} {
+		if origin.String() != want {
+			t.Errorf("%d prints as %s, want %s", origin, origin, want)
+		}
+	}
+}

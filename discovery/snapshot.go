@@ -16,6 +16,9 @@ type Snapshot struct {
 	// say nothing across registries.
 	Version uint64
 
+	// Origin says who could have written this.
+	Origin Origin
+
 	// Source names the back end: "local", "static", "consul".
 	Source string
 
@@ -29,4 +32,33 @@ type Snapshot struct {
 	// At is when the registry saw this state. A stale snapshot keeps the time of the last good read,
 	// which is zero if there was none.
 	At time.Time
+}
+
+// Origin says who could have written a snapshot, and so how far its receiver believes it.
+type Origin uint8
+
+const (
+	// FromNetwork is a registry that other machines write to. It is the zero value. Package link
+	// lets instances confirm their tags themselves and does not follow addresses of its own host.
+	FromNetwork Origin = iota
+
+	// FromHost is a registry that only processes of this user on this machine write to.
+	FromHost
+
+	// FromConfig is what this process itself was configured with: it is believed.
+	FromConfig
+)
+
+// String returns "network", "host", "configuration" or "invalid".
+func (o Origin) String() string {
+	switch o {
+	case FromNetwork:
+		return "network"
+	case FromHost:
+		return "host"
+	case FromConfig:
+		return "configuration"
+	default:
+		return "invalid"
+	}
 }

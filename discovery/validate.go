@@ -10,8 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of an Instance. Consul's are 64 pairs of meta data, of which its back end needs some, keys of 128 and values of 512 bytes
-// (agent/structs/structs.go); the others keep a record below 64 KiB and one bad writer harmless.
+// Bounds of an Instance. Consul's are 64 pairs of meta data, of which its back end needs some, keys
+// of 128 and values of 512 bytes (agent/structs/structs.go); the others keep a record below 64 KiB
+// and one bad writer harmless.
 const (
 	MaxID        = 128    // bytes of an ID
 	MaxName      = 63     // bytes of a service or namespace: one DNS label, as it becomes part of a SAN

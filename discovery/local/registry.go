@@ -55,7 +55,7 @@ func New(cfg Config) (*Registry, error) {
 		coder:         c,
 		every:         cfg.Poll,
 		log:           cfg.Logger,
-		feed:          feed.New("local"),
+		feed:          feed.NewFrom("local", discovery.FromHost),
 		poke:          make(chan struct{}, 1),
 		registrations: make(map[string]*registration),
 	}, nil

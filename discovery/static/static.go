@@ -55,7 +55,7 @@ type Registry struct {
 // namespace, service and address, the same each time. The error is that of Set.
 func New(instances ...discovery.Instance) (*Registry, error) {
 	r := &Registry{
-		feed:   feed.New("static"),
+		feed:   feed.NewFrom("static", discovery.FromConfig),
 		joined: make(map[string]discovery.Instance),
 	}
 	if err := r.Set(instances...); err != nil {

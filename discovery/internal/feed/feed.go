@@ -23,6 +23,7 @@ const MaxWatches = 10_000
 // context starts are waited for by Close.
 type Feed struct {
 	source string
+	origin discovery.Origin
 	ends   sync.WaitGroup // one for each open watch, until its end has been handled
 
 	mu      sync.Mutex // guards the fields below
@@ -44,9 +45,12 @@ type watch struct {
 	stop func() bool // of context.AfterFunc
 }
 
-// New returns a feed whose snapshots carry source.
-func New(source string) *Feed {
-	return &Feed{source: source, topics: make(map[discovery.Query]*topic)}
+// New returns a feed whose snapshots carry source and discovery.FromNetwork.
+func New(source string) *Feed { return NewFrom(source, discovery.FromNetwork) }
+
+// NewFrom returns a feed whose snapshots carry source and origin.
+func NewFrom(source string, origin discovery.Origin) *Feed {
+	return &Feed{source: source, origin: origin, topics: make(map[discovery.Query]*topic)}
 }
 
 // Watch opens a watch of q, which sees the state known so far at once and otherwise waits for the
@@ -181,7 +185,7 @@ func (f *Feed) PublishStale(q discovery.Query, instances []discovery.Instance, a
 
 func (f *Feed) deliverLocked(t *topic, s discovery.Snapshot) {
 	f.version++
-	s.Version, s.Source = f.version, f.source
+	s.Version, s.Source, s.Origin = f.version, f.source, f.origin
 	t.last, t.known = s, true
 	for w := range t.watches {
 		w.offer(s)
