@@ -2,7 +2,9 @@ package link
 
 import (
 	"log/slog"
+	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +26,16 @@ type Config struct {
 	Namespace string
 	// Tags say what this instance is: "v2", "zone=eu-1a". At most 64 of 128 bytes.
 	Tags []string
+	// Meta holds further facts about this instance, for the subsets of a topology.
+	// At most 56 pairs; see discovery.Instance. Unlike tags, peers do not confirm it.
+	Meta map[string]string
+	// Weight is the share of work relative to the other instances, 1 to 65535.
+	// Zero means 100.
+	Weight int
+	// Monitors maps a tag to a probe. The tag is announced while the probe
+	// succeeds, beside Tags; the instance stays announced either way. The probes
+	// run every second ([ProbeInterval]) while the node runs.
+	Monitors map[string]Probe
 	// Addr is the UDP address to listen on and to dial from. Empty means
 	// "127.0.0.1:0" in the development tier and ":0" in the others.
 	Addr string
@@ -37,6 +49,11 @@ type Config struct {
 	// is set, else the local registry of this machine. The node closes a registry
 	// that it made itself.
 	Registry discovery.Registry
+	// AllowNets are the networks in which instances may be. Empty means everywhere
+	// but multicast, unspecified and broadcast addresses and those of cloud
+	// metadata services, which never are. A registry that other machines write to
+	// may name addresses of this machine only to a node that is bound to loopback.
+	AllowNets []netip.Prefix
 	// Identity proves who this node is. Nil means LINK_CLUSTER_SECRET, if it is
 	// set, else the development tier; see security.FromEnvironment. The node
 	// closes a source that it made itself. Its ID must be that of Service and
@@ -74,9 +91,8 @@ func resolve(cfg Config) (Config, error) {
 	if cfg.Namespace == "" {
 		cfg.Namespace = security.DefaultNamespace
 	}
-	shown := discovery.Instance{ID: "x", Service: cfg.identityName(), Namespace: cfg.Namespace, Addr: "127.0.0.1:1", Tags: cfg.Tags}
-	if err := shown.Validate(); err != nil {
-		return cfg, Errorf(InvalidArgument, "Config: %w", err)
+	if err := cfg.validateInstance(); err != nil {
+		return cfg, err
 	}
 	if cfg.CallTimeout < 0 || cfg.DrainTimeout < 0 {
 		return cfg, Errorf(InvalidArgument, "Config.CallTimeout is %v and Config.DrainTimeout %v, want 0 for the default or more", cfg.CallTimeout, cfg.DrainTimeout)
@@ -90,6 +106,7 @@ func resolve(cfg Config) (Config, error) {
 		}
 	}
 	cfg.Tags = slices.Clone(cfg.Tags)
+	cfg.Meta, cfg.Monitors, cfg.AllowNets = maps.Clone(cfg.Meta), maps.Clone(cfg.Monitors), slices.Clone(cfg.AllowNets)
 	if cfg.Codec == nil {
 		cfg.Codec = codec.CBOR()
 	}
@@ -106,6 +123,34 @@ func resolve(cfg Config) (Config, error) {
 		cfg.Logger = slog.Default()
 	}
 	return cfg, nil
+}
+
+// validateInstance checks what the node announces, with all that its monitors
+// may add.
+func (cfg *Config) validateInstance() error {
+	tags := slices.Clone(cfg.Tags)
+	for tag, probe := range cfg.Monitors {
+		if probe == nil {
+			return Errorf(InvalidArgument, "Config.Monitors[%q] is nil, want a Probe", tag)
+		}
+		if slices.Contains(cfg.Tags, tag) {
+			return Errorf(InvalidArgument, "Config.Monitors has the tag %q, and so has Config.Tags, which are announced always; remove one", tag)
+		}
+		tags = append(tags, tag)
+	}
+	shown := discovery.Instance{
+		ID: "x", Service: cfg.identityName(), Namespace: cfg.Namespace, Addr: "127.0.0.1:1",
+		Tags: tags, Meta: cfg.Meta, Weight: cfg.Weight,
+	}
+	if err := shown.Validate(); err != nil {
+		return Errorf(InvalidArgument, "Config: %w", err)
+	}
+	for i, p := range cfg.AllowNets {
+		if !p.IsValid() {
+			return Errorf(InvalidArgument, "Config.AllowNets[%d] is no network; use netip.ParsePrefix", i)
+		}
+	}
+	return nil
 }
 
 // matchIdentity checks that the node serves under the name that it can prove,

@@ -82,6 +82,12 @@ type Node struct {
 	invoke   Handler // client middleware around one unary call
 	opener   Handler // client middleware around opening a stream
 
+	started  time.Time
+	tags     atomic.Pointer[[]string] // as announced now
+	monitors monitors
+
+	announcing sync.Mutex // held while the registry is told; taken before mu
+
 	routes   routeTable
 	services serviceTable
 
@@ -133,6 +139,9 @@ func New(cfg Config) (*Node, error) {
 		closed:   make(chan struct{}),
 		shutdown: make(chan struct{}),
 	}
+	n.monitors = monitors{node: n, changed: make(chan struct{}, 1)}
+	n.setTags(n.monitors.tags())
+	n.started = time.Now()
 	n.invoke = chain(cfg.Client, n.callTerminal)
 	n.opener = chain(cfg.Client, n.openTerminal)
 	n.instance = discovery.NewInstanceID(cfg.identityName())
@@ -253,6 +262,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(n.identity, protocol) },
 		Identify:  n.identify,
 		Setup:     n.setup,
+		MayDial:   n.mayDial,
 		Handler:   (*dispatcher)(n),
 		Limits:    n.cfg.Limits.transport(),
 		Logger:    n.cfg.Logger,
@@ -270,7 +280,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 	routes := n.routes.infos()
 	s := wire.Setup{
-		Version: 1, Instance: n.instance, Epoch: n.epoch, Tags: n.cfg.Tags,
+		Version: 1, Instance: n.instance, Epoch: n.epoch, Tags: n.currentTags(),
 		MaxMessage: uint64(n.routes.maxMessage(n.cfg.Limits.maxMessage())), MaxHeader: wire.MaxHeader,
 		Codecs: []uint64{uint64(n.cfg.Codec.ID())}, RouteDigest: routesDigest(routes),
 	}

@@ -15,6 +15,10 @@ type callConfig struct {
 	reply    *Metadata
 	messages uint64
 	bytes    uint64
+	tags     []string // those that the instance must have
+	sticky   string
+	instance string // the only one to call
+	zone     bool   // only in our own zone
 }
 
 // handleConfig is what the options of a handler say.
@@ -64,6 +68,40 @@ func (waitOption) applyCall(c *callConfig) { c.wait = true }
 // be reached, where it would else fail with [Unavailable] at once. It does not
 // send a call again that may have run.
 func WaitForReady() CallOption { return waitOption{} }
+
+type tagsOption []string
+
+func (o tagsOption) applyCall(c *callConfig) { c.tags = append(c.tags, o...) }
+
+// OnTags sends the call only to instances that have all of tags, of those that
+// the topology lets it reach. If there is none the call fails with
+// [Unavailable].
+func OnTags(tags ...string) CallOption { return tagsOption(tags) }
+
+type stickyOption string
+
+func (o stickyOption) applyCall(c *callConfig) { c.sticky = string(o) }
+
+// Sticky sends calls with the same key to the same instance, from whichever
+// node, for as long as it takes calls and is not much busier than the others; see
+// package topology. The key also decides weighted splits. An empty key is none.
+func Sticky(key string) CallOption { return stickyOption(key) }
+
+type zoneOption struct{}
+
+func (zoneOption) applyCall(c *callConfig) { c.zone = true }
+
+// InZone sends the call only to instances in the zone of this node, which its
+// tag "zone=…" names. If there is none the call fails with [Unavailable].
+func InZone() CallOption { return zoneOption{} }
+
+type instanceOption string
+
+func (o instanceOption) applyCall(c *callConfig) { c.instance = string(o) }
+
+// OnInstance sends the call to the instance with this ID and no other, whatever
+// the topology says. If it cannot be reached the call fails with [Unavailable].
+func OnInstance(id string) CallOption { return instanceOption(id) }
 
 type creditOption struct{ messages, bytes int }
 

@@ -51,6 +51,7 @@ func (n *Node) start(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(n.group.Context(), func() { cancel(errNodeClosed) })()
+	n.monitors.watch(ctx)
 	announce, err := n.registry.Register(ctx, n.describe(discovery.Serving))
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -94,8 +95,17 @@ func (n *Node) listen() error {
 func (n *Node) describe(status discovery.Status) discovery.Instance {
 	return discovery.Instance{
 		ID: n.instance, Service: n.cfg.Service, Namespace: n.cfg.Namespace,
-		Addr: n.addr, Tags: n.cfg.Tags, Status: status,
+		Addr: n.addr, Tags: n.currentTags(), Meta: n.cfg.Meta, Weight: n.cfg.Weight,
+		Status: status, Started: n.started,
 	}
+}
+
+// statusLocked is what the registry should say of the node.
+func (n *Node) statusLocked() discovery.Status {
+	if n.state == stateDraining || n.state == stateClosed {
+		return discovery.Draining
+	}
+	return discovery.Serving
 }
 
 func describeRegistry(r discovery.Registry) string {
@@ -123,17 +133,15 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 	ran := n.state == stateRunning
 	n.state = stateDraining
-	announce, e := n.announce, n.endpoint.Load()
+	e := n.endpoint.Load()
 	close(n.shutdown)
 	n.mu.Unlock()
 
 	var errs []error
 	if ran {
-		word, cancel := context.WithTimeout(ctx, registryWait)
-		if err := announce.Update(word, n.describe(discovery.Draining)); err != nil && ctx.Err() == nil {
+		if err := n.reannounce(ctx); err != nil && ctx.Err() == nil {
 			n.cfg.Logger.Warn("link: the registry did not take the word that this node drains; peers hear it from the node", "error", err)
 		}
-		cancel()
 		if err := e.Drain(ctx); err != nil {
 			errs = append(errs, Errorf(DeadlineExceeded, "handlers still ran when the drain ended: %w", err))
 		}

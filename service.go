@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,7 +166,7 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 	seen := make(map[string]bool, len(snapshot.Instances))
 	leftOut := make(map[string]bool)
 	for _, in := range snapshot.Instances {
-		if !s.allowed(in) {
+		if !s.allowed(in, snapshot.Origin) {
 			leftOut[in.ID] = true
 			continue
 		}
@@ -220,22 +219,14 @@ func (s *service) changed() <-chan struct{} {
 	return s.change
 }
 
-// allowed reports whether an instance may be dialed: the development tier never
-// leaves this machine, whatever a registry says.
-func (s *service) allowed(in discovery.Instance) bool {
-	if s.node.identity.Tier() != security.TierDev {
-		return true
+// allowed reports whether an instance may be dialed, whatever a registry says,
+// and logs once if not.
+func (s *service) allowed(in discovery.Instance, origin discovery.Origin) bool {
+	why, fix := s.node.refused(in, origin)
+	if why != "" && !s.leftOut[in.ID] {
+		s.node.cfg.Logger.Warn("link: instance left out: "+why, "service", s.name, "instance", in.ID, "addr", in.Addr, "fix", fix)
 	}
-	host, _, err := net.SplitHostPort(in.Addr)
-	if err == nil && loopback(host) {
-		return true
-	}
-	if s.leftOut[in.ID] {
-		return false // said before
-	}
-	s.node.cfg.Logger.Warn("link: instance left out: the development tier stays on this machine",
-		"service", s.name, "instance", in.ID, "addr", in.Addr, "fix", "set LINK_CLUSTER_SECRET")
-	return false
+	return why == ""
 }
 
 // hold decides about an instance that the registry no longer shows. One that

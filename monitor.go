@@ -1,0 +1,228 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Probe says whether what a tag stands for is there: nil if it is. It must
+// return when ctx ends, which is after [ProbeTimeout]. A panic counts as an
+// error.
+type Probe func(ctx context.Context) error
+
+// How Config.Monitors works.
+const (
+	// ProbeInterval is the time between two runs of one probe.
+	ProbeInterval = time.Second
+	// ProbeTimeout is how long one run may take before it counts as failed.
+	ProbeTimeout = time.Second
+	// ProbeAgree is how many runs in a row must say otherwise before the tag
+	// appears or goes: one hiccup moves no traffic. The first run counts at once.
+	ProbeAgree = 2
+)
+
+// probeStuck is how long Close waits for a probe that ignores its context.
+const probeStuck = 5 * time.Second
+
+// monitors keeps the tags of a node in step with its probes.
+type monitors struct {
+	node    *Node
+	changed chan struct{} // holds a token when a tag appeared or went
+
+	mu      sync.Mutex      // guards the fields below
+	present map[string]bool // by tag
+}
+
+// watch runs every probe once, so that the node is announced with the right
+// tags, and then for as long as the node lives.
+func (m *monitors) watch(ctx context.Context) {
+	probes := m.node.cfg.Monitors
+	if len(probes) == 0 {
+		return
+	}
+	var first sync.WaitGroup
+	for tag, probe := range probes {
+		first.Add(1)
+		if !m.node.group.Go(func(ctx context.Context) { m.follow(ctx, tag, probe, first.Done) }) {
+			first.Done()
+		}
+	}
+	all := make(chan struct{})
+	go func() { first.Wait(); close(all) }() // each ends within ProbeTimeout
+	select {
+	case <-all:
+	case <-ctx.Done():
+	}
+	m.node.setTags(m.tags())
+	m.node.group.Go(m.announce)
+}
+
+// follow runs one probe until ctx ends.
+func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first func()) {
+	ticker := time.NewTicker(ProbeInterval)
+	defer ticker.Stop()
+	against := 0
+	for run := 0; ; run++ {
+		ended, err := m.run(ctx, tag, probe)
+		if ctx.Err() != nil {
+			if run == 0 {
+				first()
+			}
+			return
+		}
+		against++
+		if run > 0 && m.has(tag) == (err == nil) {
+			against = 0
+		}
+		if run == 0 || against >= ProbeAgree {
+			against = 0
+			m.set(tag, err, run == 0)
+		}
+		if run == 0 {
+			first()
+		}
+		select { // at most one run at a time
+		case <-ended:
+		case <-ctx.Done():
+			m.abandon(tag, ended)
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// run runs a probe once, at most for ProbeTimeout. The channel is closed when
+// the probe has returned.
+func (m *monitors) run(ctx context.Context, tag string, probe Probe) (ended <-chan struct{}, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	result, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		defer func() {
+			if r := recover(); r != nil {
+				result <- fmt.Errorf("probe of %q panicked: %v", tag, r)
+			}
+		}()
+		result <- probe(ctx)
+	}()
+	select {
+	case err = <-result:
+	case <-ctx.Done():
+		select {
+		case err = <-result: // it returned in the same moment
+		default:
+			err = fmt.Errorf("no result after %v", ProbeTimeout)
+		}
+	}
+	return done, err
+}
+
+// abandon waits for a probe that is still running when the node closes.
+func (m *monitors) abandon(tag string, ended <-chan struct{}) {
+	t := time.NewTimer(probeStuck)
+	defer t.Stop()
+	select {
+	case <-ended:
+	case <-t.C:
+		m.node.cfg.Logger.Error("link: a probe of Config.Monitors ignores that its context ended, and was left behind", "tag", tag)
+	}
+}
+
+func (m *monitors) has(tag string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.present[tag]
+}
+
+func (m *monitors) set(tag string, err error, first bool) {
+	m.mu.Lock()
+	if m.present == nil {
+		m.present = make(map[string]bool)
+	}
+	m.present[tag] = err == nil
+	m.mu.Unlock()
+	log := m.node.cfg.Logger
+	switch {
+	case err != nil:
+		log.Warn("link: tag withdrawn, its probe fails", "tag", tag, "error", err)
+	case !first:
+		log.Info("link: tag announced, its probe succeeds", "tag", tag)
+	}
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// tags returns the tags of the node as of now.
+func (m *monitors) tags() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	tags := slices.Clone(m.node.cfg.Tags)
+	for tag := range maps.Keys(m.present) {
+		if m.present[tag] {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags)
+}
+
+// announce tells peers and the registry of new tags, until ctx ends. The
+// registry is told again until it takes the word.
+func (m *monitors) announce(ctx context.Context) {
+	ticker := time.NewTicker(ProbeInterval)
+	defer ticker.Stop()
+	told, failing := true, false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.changed:
+			tags := m.tags()
+			m.node.setTags(tags)
+			if e := m.node.endpoint.Load(); e != nil {
+				e.AnnounceTags(tags)
+			}
+		case <-ticker.C:
+			if told {
+				continue
+			}
+		}
+		err := m.node.reannounce(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			m.node.cfg.Logger.Warn("link: the registry did not take the new tags; trying again every second", "error", err)
+		}
+		told, failing = err == nil, err != nil
+	}
+}
+
+func (n *Node) setTags(tags []string) { n.tags.Store(&tags) }
+
+// currentTags returns the tags of the node. They must not be modified.
+func (n *Node) currentTags() []string { return *n.tags.Load() }
+
+// reannounce tells the registry what the node is now. Before the node is
+// announced there is nothing to tell.
+func (n *Node) reannounce(ctx context.Context) error {
+	n.announcing.Lock() // one at a time, so that the last word is the newest
+	defer n.announcing.Unlock()
+	n.mu.Lock()
+	announce, status := n.announce, n.statusLocked()
+	n.mu.Unlock()
+	if announce == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, registryWait)
+	defer cancel()
+	return announce.Update(ctx, n.describe(status))
+}

@@ -1,0 +1,78 @@
+package link
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/security"
+)
+
+// Addresses that no instance has, whoever says so: those of cloud metadata
+// services answer anybody on the machine and give out its credentials.
+var metadataServices = []netip.Addr{ //nolint:gochecknoglobals // a constant
+	netip.AddrFrom4([4]byte{169, 254, 169, 254}),
+	netip.MustParseAddr("fd00:ec2::254"),
+}
+
+// mayDial says why an address must not be dialed. It sees what host names
+// resolve to.
+func (n *Node) mayDial(addr netip.Addr) error {
+	addr = addr.Unmap().WithZone("")
+	switch {
+	case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Errorf("%v is no address of one machine", addr)
+	case addr == metadataServices[0] || addr == metadataServices[1]:
+		return fmt.Errorf("%v is a metadata service", addr)
+	}
+	if len(n.cfg.AllowNets) == 0 {
+		return nil
+	}
+	for _, net := range n.cfg.AllowNets {
+		if net.Contains(addr) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%v is outside of Config.AllowNets", addr)
+}
+
+// refused says why an instance may not be dialed, "" if it may be, and what
+// mends that.
+func (n *Node) refused(in discovery.Instance, origin discovery.Origin) (why, fix string) {
+	host, _, err := net.SplitHostPort(in.Addr)
+	if err != nil {
+		return "its address is no host:port", "mend the registration"
+	}
+	local := loopback(host)
+	if n.identity.Tier() == security.TierDev && !local {
+		return "the development tier stays on this machine", "set LINK_CLUSTER_SECRET"
+	}
+	if local && origin == discovery.FromNetwork && !n.onLoopback() {
+		return "it names this machine, but its registry is shared with others", "announce it with an address that others reach: Config.Advertise"
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		if err := n.mayDial(addr); err != nil {
+			return err.Error(), "mend the registration, or Config.AllowNets"
+		}
+	}
+	return "", ""
+}
+
+// onLoopback reports whether the node itself is to be found on this machine
+// only.
+func (n *Node) onLoopback() bool {
+	if host, _, err := net.SplitHostPort(n.Addr()); err == nil {
+		return loopback(host)
+	}
+	if n.cfg.Socket != nil {
+		host, _, err := net.SplitHostPort(n.cfg.Socket.LocalAddr().String())
+		return err == nil && loopback(host)
+	}
+	bind, err := n.cfg.bindAddr(n.identity.Tier())
+	if err != nil {
+		return false
+	}
+	host, _, err := net.SplitHostPort(bind)
+	return err == nil && loopback(host)
+}
