@@ -55,7 +55,7 @@ func overLoopback(tb testing.TB) *Session {
 	if err := there.Listen(); err != nil {
 		tb.Fatal(err)
 	}
-	p := here.Peer("orders", there.Addr().String(), func() *tls.Config { return security.ClientTLS(client, server.ID()) })
+	p := here.Peer("orders", there.Addr().String(), PeerConfig{TLS: func() *tls.Config { return security.ClientTLS(client, server.ID()) }})
 	tb.Cleanup(p.Release)
 	s, err := p.Session(context.Background(), wire.ClassCalls)
 	if err != nil {

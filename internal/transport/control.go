@@ -89,6 +89,14 @@ func (s *Session) announceRoutes(first uint64, routes []wire.RouteInfo) {
 	s.control.send(func(b []byte) []byte { return wire.AppendRoutes(b, &wire.Routes{First: first, Routes: routes}) })
 }
 
+// hearTags takes in the peer's tags.
+func (s *Session) hearTags(tags *[]string) {
+	s.tags.Store(tags)
+	if s.dialedAs != nil && s.dialedAs.conf.Tags != nil {
+		s.dialedAs.conf.Tags(s.dialedAs.key.addr, *tags)
+	}
+}
+
 // announceTags tells the peer that the node's tags have changed since SETUP.
 func (s *Session) announceTags(tags []string) {
 	s.control.send(func(b []byte) []byte { return wire.AppendTags(b, &wire.Tags{Tags: tags}) })
@@ -198,7 +206,7 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 			return &wire.SyntaxError{What: "SETUP", Reason: "unknown version"}
 		}
 		s.remote = setup
-		s.tags.Store(&s.remote.Tags)
+		s.hearTags(&s.remote.Tags)
 		if setup.State == wire.StateDraining {
 			s.drained()
 		}
@@ -222,7 +230,7 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if err != nil {
 			return err
 		}
-		s.tags.Store(&tags.Tags)
+		s.hearTags(&tags.Tags)
 	case wire.KindGoAway:
 		if _, err := wire.ParseGoAway(body); err != nil {
 			return err

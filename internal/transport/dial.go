@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -67,8 +66,9 @@ func resolve(ctx context.Context, addr string) (*net.UDPAddr, error) {
 	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(ips[0].Unmap(), uint16(port))), nil
 }
 
-// dial connects to addr and returns when the peer's SETUP is there.
-func (e *Endpoint) dial(ctx context.Context, addr string, class wire.Class, conf *tls.Config) (*Session, error) {
+// dial connects to the peer and returns when the peer's SETUP is there.
+func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Session, error) {
+	addr := p.key.addr
 	udp, err := resolve(ctx, addr)
 	if err != nil {
 		return nil, &Error{Reason: ReasonUnreachable, Peer: addr, NotProcessed: true, Err: err}
@@ -78,11 +78,12 @@ func (e *Endpoint) dial(ctx context.Context, addr string, class wire.Class, conf
 			return nil, &Error{Reason: ReasonForbidden, Peer: addr, NotProcessed: true, Err: err}
 		}
 	}
-	conn, err := e.quic.Dial(ctx, udp, conf, e.clientConfig())
+	conn, err := e.quic.Dial(ctx, udp, p.conf.TLS(), e.clientConfig())
 	if err != nil {
 		return nil, dialError(addr, e.cfg.Protocol, err)
 	}
 	s := e.newSession(conn, true, class)
+	s.dialedAs = p
 	who, err := e.cfg.Identify(conn.ConnectionState().TLS)
 	if err != nil {
 		s.close(wire.CodeInternal, "identity")

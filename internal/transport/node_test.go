@@ -91,7 +91,7 @@ func identify(state tls.ConnectionState) (Identity, error) {
 func (n *node) peer(to *node) *Peer { return n.peerAt(to.id, to.addr) }
 
 func (n *node) peerAt(id security.ID, addr string) *Peer {
-	p := n.Peer(id.String(), addr, func() *tls.Config { return security.ClientTLSFor(n.source, id, n.cfg.Protocol) })
+	p := n.Peer(id.String(), addr, PeerConfig{TLS: func() *tls.Config { return security.ClientTLSFor(n.source, id, n.cfg.Protocol) }})
 	n.t.Cleanup(p.Release)
 	return p
 }

@@ -19,7 +19,7 @@ type peerKey struct{ identity, addr string }
 type Peer struct {
 	endpoint *Endpoint
 	key      peerKey
-	tls      func() *tls.Config
+	conf     PeerConfig
 	refs     int // guarded by endpoint.mu
 	slots    [2]slot
 }
@@ -40,15 +40,25 @@ type dialing struct {
 	err     error
 }
 
+// PeerConfig is how a peer is reached, equal for equal identities and addresses.
+type PeerConfig struct {
+	// TLS is asked for each dial.
+	TLS func() *tls.Config
+	// Tags, if it is not nil, hears the tags that the peer announces, on each
+	// connection before it is used and when they change. It must not block, nor
+	// modify tags.
+	Tags func(addr string, tags []string)
+}
+
 // Peer returns the peer with this identity and address; equal arguments give
-// the same value. conf is asked for each dial. [Peer.Release] gives it back.
-func (e *Endpoint) Peer(identity, addr string, conf func() *tls.Config) *Peer {
+// the same value. [Peer.Release] gives it back.
+func (e *Endpoint) Peer(identity, addr string, conf PeerConfig) *Peer {
 	key := peerKey{identity, addr}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.peers[key]
 	if p == nil {
-		p = &Peer{endpoint: e, key: key, tls: conf}
+		p = &Peer{endpoint: e, key: key, conf: conf}
 		e.peers[key] = p
 	}
 	p.refs++
@@ -195,7 +205,7 @@ func backoff(n int, most time.Duration) time.Duration {
 func (p *Peer) dialPatiently(ctx context.Context, class wire.Class) (*Session, error) {
 	for try := 0; ; try++ {
 		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, errDialTimeout)
-		s, err := p.endpoint.dial(attempt, p.key.addr, class, p.tls())
+		s, err := p.endpoint.dial(attempt, p, class)
 		cancel()
 		var te *Error
 		if err == nil || !errors.As(err, &te) || te.Reason != ReasonOverloaded {

@@ -20,6 +20,7 @@ type Session struct {
 	endpoint   *Endpoint
 	conn       *quic.Conn
 	dialed     bool
+	dialedAs   *Peer // of a dialed session
 	class      wire.Class
 	remoteAddr string
 	peer       any
@@ -88,9 +89,9 @@ func (s *Session) Peer() any { return s.peer }
 // Remote returns what the other side announced.
 func (s *Session) Remote() *wire.Setup { return &s.remote }
 
-// Tags returns the tags that the other side announced last. Another pointer
-// means that it announced them again. They must not be modified.
-func (s *Session) Tags() *[]string { return s.tags.Load() }
+// Tags returns the tags that the other side announced last. They must not be
+// modified.
+func (s *Session) Tags() []string { return *s.tags.Load() }
 
 // RemoteAddr returns the address of the other side.
 func (s *Session) RemoteAddr() string { return s.remoteAddr }

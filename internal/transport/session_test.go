@@ -67,26 +67,36 @@ func TestTagsFollowThePeer(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.node("web", Limits{})
-		s := client.connect(server)
-		first := s.Tags()
-		if first == nil || s.Tags() != first {
-			t.Fatalf("tags %v, then %v", first, s.Tags())
+		var heard [][]string
+		p := client.Peer(server.id.String(), server.addr, PeerConfig{
+			TLS: func() *tls.Config { return security.ClientTLSFor(client.source, server.id, client.cfg.Protocol) },
+			Tags: func(addr string, tags []string) {
+				if addr != server.addr {
+					t.Errorf("tags of %s, want %s", addr, server.addr)
+				}
+				heard = append(heard, tags)
+			},
+		})
+		defer p.Release()
+		s, err := p.Session(t.Context(), wire.ClassCalls)
+		if err != nil || len(heard) != 1 {
+			t.Fatalf("connecting: %v; tags were heard %d times, want once before the session is used", err, len(heard))
 		}
 		server.AnnounceTags([]string{"v2", "db"})
 		client.AnnounceTags([]string{"spot"})
 		settle()
-		if now := s.Tags(); now == first || !slices.Equal(*now, []string{"v2", "db"}) {
-			t.Errorf("tags of the server: %v", *now)
+		if now := s.Tags(); len(heard) != 2 || !slices.Equal(heard[1], now) || !slices.Equal(now, []string{"v2", "db"}) {
+			t.Errorf("tags of the server: %v, heard %v", now, heard)
 		}
 		for _, accepted := range server.acceptedSessions() {
-			if got := *accepted.Tags(); !slices.Equal(got, []string{"spot"}) {
+			if got := accepted.Tags(); !slices.Equal(got, []string{"spot"}) {
 				t.Errorf("tags of the client: %v", got)
 			}
 		}
 		// Whoever connects later learns it too, although SETUP says what it said at first.
 		late := w.quiet("web", Limits{}).connect(server)
 		settle()
-		if got := *late.Tags(); !slices.Equal(got, []string{"v2", "db"}) {
+		if got := late.Tags(); !slices.Equal(got, []string{"v2", "db"}) {
 			t.Errorf("tags for a later connection: %v", got)
 		}
 	})
