@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/linkmesh/link/internal/balance"
@@ -113,7 +114,7 @@ const maxRefusals = balance.MaxTried
 func (o *outgoing) elsewhere(overloaded bool) bool {
 	o.refusals++
 	if overloaded {
-		return o.attempts < maxAttempts && o.service.budget.take(time.Now())
+		return o.attempts < o.most() && o.retries("resource_exhausted") && o.takeRetry()
 	}
 	return o.refusals <= maxRefusals
 }
@@ -121,10 +122,10 @@ func (o *outgoing) elsewhere(overloaded bool) bool {
 // again reports whether a call that may have run is sent once more, after a
 // pause.
 func (o *outgoing) again(ctx context.Context, pause time.Duration) bool {
-	if o.Route.Level == Unsafe && o.config.key == "" || o.attempts >= maxAttempts {
+	if o.Route.Level == Unsafe && o.config.key == "" || o.attempts >= o.most() || !o.retries("unavailable") {
 		return false
 	}
-	if time.Until(o.deadline) <= pause || !o.service.budget.take(time.Now()) {
+	if time.Until(o.deadline) <= pause || !o.takeRetry() {
 		return false
 	}
 	if pause > 0 {
@@ -138,6 +139,29 @@ func (o *outgoing) again(ctx context.Context, pause time.Duration) bool {
 	}
 	o.retry = retryPause(ctx, o.attempts+1, o.deadline)
 	return o.retry
+}
+
+// most is how many attempts the call has.
+func (o *outgoing) most() int {
+	if n := o.plan.Retry.Attempts; n > 0 {
+		return n
+	}
+	return maxAttempts
+}
+
+// retries reports whether the topology lets calls be sent again that failed with
+// a code.
+func (o *outgoing) retries(code string) bool {
+	return o.plan.Retry.On == nil || slices.Contains(o.plan.Retry.On, code)
+}
+
+// takeRetry takes a retry out of the service's budget.
+func (o *outgoing) takeRetry() bool {
+	share := retryShare
+	if budget := o.plan.Retry.Budget; budget > 0 {
+		share = float64(budget) / 100
+	}
+	return o.service.budget.take(time.Now(), share)
 }
 
 // record fills in what the options asked for.

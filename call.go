@@ -9,6 +9,7 @@ import (
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/topology"
 	"github.com/linkmesh/link/tracing"
 )
 
@@ -31,10 +32,16 @@ type outgoing struct {
 	picks    int  // instances looked at
 	passed   int  // of these, without a connection and with no dial begun for the call
 	leaver   *endpoint
-	room     int // how many may be pending
+	room     int  // how many may be pending
+	widened  bool // no pending instance answered soon
 	pending  []pending
 	redials  int // times a connection ended before the call left
 	tried    balance.Tried[*instance]
+	request  topology.Request // what the topology decides by
+	plan     *topology.Plan
+	levels   []level // where the call may go, best first
+	level    int     // where it goes now
+	key      balance.Key
 	last     error // of what was tried since the instances were last looked through
 	failure  error // of the last attempt
 }
@@ -75,7 +82,6 @@ var outgoings = sync.Pool{New: func() any { return new(outgoing) }} //nolint:goc
 func (o *outgoing) init(r Route, in, out any, opts []CallOption) {
 	o.Route, o.Client, o.Request, o.Response = r, true, in, out
 	o.config.metadata.pairs = o.inline[:0]
-	o.room = firstPending
 	for _, opt := range opts {
 		opt.applyCall(&o.config)
 	}
@@ -124,7 +130,6 @@ func outgoingOf(ctx context.Context, op *Operation) (*outgoing, error) {
 	}
 	o := &outgoing{Operation: *op, config: given.config}
 	o.Metadata.pairs = slices.Clone(op.Metadata.pairs)
-	o.room = firstPending
 	return o, nil
 }
 
@@ -145,6 +150,12 @@ func (n *Node) call(ctx context.Context, o *outgoing) error {
 	o.headers.Codec = uint64(n.cfg.Codec.ID())
 
 	err := o.encode(n)
+	if err == nil && o.plan.Mirror != nil {
+		n.mirrors.send(o)
+	}
+	if err == nil && o.plan.Fault != nil {
+		err = o.fault(ctx)
+	}
 	if err == nil {
 		err = o.run(ctx)
 	}
@@ -174,6 +185,7 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	}
 	var ok bool
 	o.now = time.Now()
+	start := o.now
 	if o.deadline, ok = ctx.Deadline(); !ok {
 		o.deadline = o.now.Add(n.cfg.CallTimeout)
 	}
@@ -182,12 +194,19 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	}
 	select {
 	case <-o.service.known:
-		return nil
 	default:
-		err := o.service.wait(ctx, o.deadline)
+		if err := o.service.wait(ctx, o.deadline); err != nil {
+			return err
+		}
 		o.now = time.Now()
+	}
+	if err := o.choose(ctx); err != nil {
 		return err
 	}
+	if t := o.plan.Timeout; t > 0 && !ok {
+		o.deadline = start.Add(t)
+	}
+	return nil
 }
 
 func tracePairs(c tracing.Carrier) []wire.Pair {

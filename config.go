@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/topology"
 	"github.com/linkmesh/link/tracing"
 )
 
@@ -46,14 +48,27 @@ type Config struct {
 	// Socket is the socket to use in place of Addr; the node owns and closes it.
 	Socket net.PacketConn
 	// Registry finds instances and announces this one. Nil means LINK_PEERS, if it
-	// is set, else the local registry of this machine. The node closes a registry
-	// that it made itself.
+	// is set, else Consul, if CONSUL_HTTP_ADDR is set, else the local registry of
+	// this machine. The node closes a registry that it made itself.
 	Registry discovery.Registry
 	// AllowNets are the networks in which instances may be. Empty means everywhere
 	// but multicast, unspecified and broadcast addresses and those of cloud
 	// metadata services, which never are. A registry that other machines write to
 	// may name addresses of this machine only to a node that is bound to loopback.
 	AllowNets []netip.Prefix
+	// Topology is the policy for routing, in code. It overrides what TopologyFile
+	// and the registry (Consul's KV) say of the same services. Nil means none.
+	Topology *topology.Document
+	// TopologyFile is a YAML file with the policy for routing, which is read again
+	// when it changes. The registry overrides it. Empty means LINK_TOPOLOGY, if it
+	// is set, else none.
+	TopologyFile string
+	// AllowRedirect names the services to which a topology from the registry may
+	// send calls that were made to others.
+	AllowRedirect []string
+	// AllowFaults lets a topology break calls on purpose. Leave it off in
+	// production.
+	AllowFaults bool
 	// Identity proves who this node is. Nil means LINK_CLUSTER_SECRET, if it is
 	// set, else the development tier; see security.FromEnvironment. The node
 	// closes a source that it made itself. Its ID must be that of Service and
@@ -106,7 +121,11 @@ func resolve(cfg Config) (Config, error) {
 		}
 	}
 	cfg.Tags = slices.Clone(cfg.Tags)
-	cfg.Meta, cfg.Monitors, cfg.AllowNets = maps.Clone(cfg.Meta), maps.Clone(cfg.Monitors), slices.Clone(cfg.AllowNets)
+	cfg.Meta, cfg.Monitors, cfg.AllowNets = maps.Clone(cfg.Meta), maps.Clone(cfg.Monitors), unmapped(cfg.AllowNets)
+	cfg.AllowRedirect = slices.Clone(cfg.AllowRedirect)
+	if cfg.TopologyFile == "" {
+		cfg.TopologyFile = os.Getenv("LINK_TOPOLOGY")
+	}
 	if cfg.Codec == nil {
 		cfg.Codec = codec.CBOR()
 	}

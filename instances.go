@@ -21,8 +21,8 @@ func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]discovery.Instance, 0, len(s.instances))
-	for _, in := range s.instances {
+	out := make([]discovery.Instance, 0, len(s.members))
+	for _, in := range s.members {
 		out = append(out, in.Instance)
 	}
 	slices.SortFunc(out, func(a, b discovery.Instance) int { return compareStrings(a.ID, b.ID) })

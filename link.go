@@ -62,12 +62,14 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/consul"
 	"github.com/linkmesh/link/discovery/local"
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/lifecycle"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/topology"
 )
 
 // Node is one process's side of the mesh. [New] makes it.
@@ -83,8 +85,11 @@ type Node struct {
 	opener   Handler // client middleware around opening a stream
 
 	started  time.Time
+	locality topology.Locality
 	tags     atomic.Pointer[[]string] // as announced now
 	monitors monitors
+	mirrors  mirrors
+	policy   policies
 
 	announcing sync.Mutex // held while the registry is told; taken before mu
 
@@ -140,8 +145,14 @@ func New(cfg Config) (*Node, error) {
 		shutdown: make(chan struct{}),
 	}
 	n.monitors = monitors{node: n, changed: make(chan struct{}, 1)}
+	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
 	n.setTags(n.monitors.tags())
 	n.started = time.Now()
+	n.locality = localityOf(&discovery.Instance{Tags: cfg.Tags, Meta: cfg.Meta})
+	n.policy.node = n
+	if err := n.policy.load(); err != nil {
+		return nil, failed("link.New", err)
+	}
 	n.invoke = chain(cfg.Client, n.callTerminal)
 	n.opener = chain(cfg.Client, n.openTerminal)
 	n.instance = discovery.NewInstanceID(cfg.identityName())
@@ -179,6 +190,15 @@ func (n *Node) defaultRegistry() error {
 		r, err := static.New(instances...)
 		if err != nil {
 			return Errorf(InvalidArgument, "LINK_PEERS: %w", err)
+		}
+		n.registry = r
+		n.own(r)
+		return nil
+	}
+	if os.Getenv("CONSUL_HTTP_ADDR") != "" {
+		r, err := consul.New(consul.Config{Logger: n.cfg.Logger})
+		if err != nil {
+			return Errorf(InvalidArgument, "CONSUL_HTTP_ADDR: %w", err)
 		}
 		n.registry = r
 		n.own(r)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/security"
@@ -12,8 +13,9 @@ import (
 // Addresses that no instance has, whoever says so: those of cloud metadata
 // services answer anybody on the machine and give out its credentials.
 var metadataServices = []netip.Addr{ //nolint:gochecknoglobals // a constant
-	netip.AddrFrom4([4]byte{169, 254, 169, 254}),
-	netip.MustParseAddr("fd00:ec2::254"),
+	netip.AddrFrom4([4]byte{169, 254, 169, 254}), // most clouds
+	netip.AddrFrom4([4]byte{169, 254, 170, 2}),   // credentials of AWS ECS tasks
+	netip.MustParseAddr("fd00:ec2::254"),         // AWS over IPv6
 }
 
 // mayDial says why an address must not be dialed. It sees what host names
@@ -23,14 +25,14 @@ func (n *Node) mayDial(addr netip.Addr) error {
 	switch {
 	case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fmt.Errorf("%v is no address of one machine", addr)
-	case addr == metadataServices[0] || addr == metadataServices[1]:
+	case slices.Contains(metadataServices, addr):
 		return fmt.Errorf("%v is a metadata service", addr)
 	}
 	if len(n.cfg.AllowNets) == 0 {
 		return nil
 	}
-	for _, net := range n.cfg.AllowNets {
-		if net.Contains(addr) {
+	for _, p := range n.cfg.AllowNets {
+		if p.Contains(addr) {
 			return nil
 		}
 	}
@@ -75,4 +77,16 @@ func (n *Node) onLoopback() bool {
 	}
 	host, _, err := net.SplitHostPort(bind)
 	return err == nil && loopback(host)
+}
+
+// unmapped returns networks with IPv4 written as such, as addresses are compared.
+func unmapped(nets []netip.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(nets))
+	for _, p := range nets {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		out = append(out, p.Masked())
+	}
+	return out
 }

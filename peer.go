@@ -80,7 +80,7 @@ func verifiedOf(s *transport.Session) *verified {
 func peerOf(s *transport.Session) Peer {
 	v, remote := verifiedOf(s), s.Remote()
 	return Peer{
-		Identity: v.peer.ID, Instance: remote.Instance, Tags: remote.Tags, Addr: s.RemoteAddr(),
+		Identity: v.peer.ID, Instance: remote.Instance, Tags: s.Tags(), Addr: s.RemoteAddr(),
 		TLS: v.tls, KeyExchange: v.keyExchange,
 	}
 }

@@ -48,7 +48,7 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			}
 		}
 		if len(o.pending) < o.room || o.passed < maxPassed {
-			e, ok = o.service.table.Pick(o.now.UnixNano(), &o.tried)
+			e, ok = o.pick()
 		}
 		switch {
 		case ok:
@@ -61,10 +61,14 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			for _, p := range o.pending {
 				o.tried.Add(p.endpoint)
 			}
-		case len(o.pending) > 0:
+		case len(o.pending) > 0 && (!o.widened || !o.further()):
 			e, session, err := o.connected(ctx, class)
 			if session != nil || err != nil {
 				return e, session, err
+			}
+		case o.further(): // nobody here, or none that answers at once: on to the next level
+			if err := o.descend(ctx); err != nil {
+				return nil, nil, err
 			}
 		case o.leaver != nil: // better one that drained a while ago than nobody
 			e, o.leaver = o.leaver, nil
@@ -74,6 +78,9 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 		case o.retry: // nobody else is left: the same instance may do
 			o.retry = false
 			o.tried.Reset()
+			if err := o.start(ctx); err != nil {
+				return nil, nil, err
+			}
 		default:
 			if err := o.nobodyYet(ctx); err != nil {
 				return nil, nil, err
@@ -86,11 +93,7 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 // it has one, or puts it aside. The error settles the call.
 func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) (*transport.Session, error) {
 	in, now := e.Value(), o.now.UnixNano()
-	if now < in.ejected.Load() {
-		o.skip(e, Errorf(Unauthenticated, "%s at %s presented a wrong identity and is not tried for %v", in.ID, in.Addr, ejectTime))
-		return nil, nil
-	}
-	if now < in.leaving.Load() {
+	if now < in.state.leaving.Load() {
 		o.tried.Add(e)
 		o.leaver = e
 		return nil, nil
@@ -110,7 +113,7 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) 
 func (o *outgoing) connect(ctx context.Context, e *endpoint, class wire.Class) error {
 	done, err := e.Value().peer.Connect(class)
 	if err != nil {
-		return o.unreached(ctx, e, err)
+		return o.unreached(ctx, e, class, err)
 	}
 	o.pending = append(o.pending, pending{e, done})
 	return nil
@@ -124,11 +127,21 @@ func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, 
 	if err != nil || e == nil {
 		return nil, nil, err
 	}
-	session, err := e.Value().peer.Session(ctx, class)
+	in := e.Value()
+	session, err := in.peer.Session(ctx, class)
 	if err != nil {
-		return nil, nil, o.unreached(ctx, e, err)
+		return nil, nil, o.unreached(ctx, e, class, err)
 	}
-	e.Value().leaving.Store(0) // whatever it said before, it takes calls
+	in.state.leaving.Store(0) // whatever it said before, it takes calls
+	if now, ok := in.service.set.Lookup(in.ID); ok && now.Value() != in {
+		// It has changed since it was picked, by what it just said of itself maybe:
+		// it may not be one of those that the call is for.
+		o.tried.Reset()
+		for _, p := range o.pending {
+			o.tried.Add(p.endpoint)
+		}
+		return nil, nil, nil
+	}
 	return e, session, nil
 }
 
@@ -156,9 +169,9 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 		return Errorf(CodeOf(ctx.Err()), "while waiting for an instance: %w", context.Cause(ctx))
 	}
 	o.now = time.Now()
-	o.picks, o.passed, o.room, o.last = 0, 0, firstPending, nil
+	o.picks, o.last = 0, nil
 	o.tried.Reset()
-	return nil
+	return o.start(ctx)
 }
 
 // await returns the first of the pending instances whose dial has ended, or nil
@@ -168,7 +181,7 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	defer deadline.Stop()
 	widen := time.NewTimer(widenAfter)
 	defer widen.Stop()
-	if o.room == maxPending || o.passed == 0 {
+	if o.room == maxPending || o.passed == 0 && !o.further() {
 		widen.Stop()
 	}
 	receive := func(c any) reflect.SelectCase {
@@ -186,7 +199,7 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	case 1:
 		return nil, o.notConnected(CodeOf(ctx.Err()), context.Cause(ctx))
 	case 2:
-		o.room++
+		o.room, o.widened = o.room+1, true
 		return nil, nil
 	}
 	i := chosen - 3
@@ -212,7 +225,7 @@ func (o *outgoing) nobody() error {
 		last = o.failure
 	}
 	if last == nil {
-		return o.service.none()
+		return o.none()
 	}
 	err := failed("", last)
 	err.Attempt = o.attempts
@@ -221,24 +234,34 @@ func (o *outgoing) nobody() error {
 
 // unreached deals with an instance to which there is no connection: nothing was
 // sent, so another is tried. It returns an error if the call is over.
-func (o *outgoing) unreached(ctx context.Context, e *endpoint, err error) error {
+func (o *outgoing) unreached(ctx context.Context, e *endpoint, class wire.Class, err error) error {
 	in := e.Value()
+	mapped := fromTransport(err, in)
 	if te, ok := errors.AsType[*transport.Error](err); ok {
 		switch te.Reason { //nolint:exhaustive // the others are the way of networks
-		case transport.ReasonIdentity:
-			in.ejected.Store(time.Now().Add(ejectTime).UnixNano())
-			o.service.node.cfg.Logger.Warn("link: instance presents a wrong identity, not tried for a while",
-				"service", o.service.name, "instance", in.ID, "addr", in.Addr, "error", err, "for", ejectTime)
+		case transport.ReasonIdentity, transport.ReasonForbidden:
+			in.bar(e, time.Now().Add(ejectTime), mapped)
+			o.picks-- // it costs this one try in all that time; others may be honest
+			what := "presents a wrong identity"
+			if te.Reason == transport.ReasonForbidden {
+				what = "has an address that may not be dialed"
+			}
+			o.service.node.cfg.Logger.Warn("link: instance "+what+", not tried for a while",
+				"service", in.service.name, "instance", in.ID, "addr", in.Addr, "error", err, "for", ejectTime)
 		case transport.ReasonDraining:
 			in.left()
 		case transport.ReasonCanceled:
 			if ctx.Err() != nil {
-				return fromTransport(te, in)
+				return mapped
 			}
 		case transport.ReasonClosed:
 			return errNodeClosed
+		default:
+			if again := in.peer.RetryAt(class); !again.IsZero() {
+				in.bar(e, again, mapped)
+			}
 		}
 	}
-	o.skip(e, fromTransport(err, in))
+	o.skip(e, mapped)
 	return nil
 }

@@ -50,12 +50,12 @@ func (b *retryBudget) earn() {
 
 const earnEvery = 16
 
-// take reports whether a retry is allowed.
-func (b *retryBudget) take(now time.Time) bool {
+// take reports whether a retry is allowed, when each call earns share of one.
+func (b *retryBudget) take(now time.Time, share float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.refillLocked(now)
-	b.tokens = min(b.tokens+float64(b.calls.Swap(0))*retryShare, retryBurst)
+	b.tokens = min(b.tokens+float64(b.calls.Swap(0))*share, retryBurst)
 	if b.tokens < 1 {
 		return false
 	}

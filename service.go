@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -10,8 +9,6 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
-	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
 )
 
@@ -39,28 +36,22 @@ type serviceTable struct {
 // service is one service that the node calls: its instances and what was
 // learned about them.
 type service struct {
-	node     *Node
-	name     string
-	identity security.ID
-	table    balance.Table[*instance]
-	budget   retryBudget
-	sizes    sizeHint      // of requests
-	known    chan struct{} // closed after the first snapshot
+	node      *Node
+	name      string
+	identity  security.ID
+	set       balance.Set[*instance]
+	view      atomic.Pointer[view] // how calls choose among the set
+	budget    retryBudget
+	sizes     sizeHint      // of requests
+	known     chan struct{} // closed when calls may begin
+	knownOnce sync.Once
 
-	mu        sync.Mutex    // guards the fields below
-	change    chan struct{} // closed and replaced when the instances change
-	instances map[string]*instance
-	leftOut   map[string]bool // instances that may not be dialed, as the log was told
-}
-
-// instance is one instance of a service.
-type instance struct {
-	discovery.Instance
-
-	peer    *transport.Peer
-	ejected atomic.Int64 // UnixNano until which it is not tried
-	leaving atomic.Int64 // the same, because it said that it drains
-	missing time.Time    // since when the registry does not show it
+	mu       sync.Mutex    // guards the fields below
+	change   chan struct{} // closed and replaced when the instances change
+	snapshot discovery.Snapshot
+	members  map[string]*instance // by ID: those of the snapshot that may be dialed, and those that are held
+	held     map[string]time.Time // members that the snapshot lacks, since when
+	leftOut  map[string]bool      // instances of the snapshot that may not be dialed
 }
 
 // sizeHint remembers how large a buffer the messages of one kind take, so that
@@ -106,7 +97,11 @@ func (n *Node) addService(name string) (*service, error) {
 	if err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
-	s := &service{node: n, name: name, identity: id, known: make(chan struct{}), change: make(chan struct{}), instances: make(map[string]*instance)}
+	s := &service{
+		node: n, name: name, identity: id,
+		known: make(chan struct{}), change: make(chan struct{}),
+		members: make(map[string]*instance), held: make(map[string]time.Time), leftOut: make(map[string]bool),
+	}
 	ctx := n.group.Context()
 	snapshots, err := n.registry.Watch(ctx, query)
 	if err != nil {
@@ -115,22 +110,29 @@ func (n *Node) addService(name string) (*service, error) {
 		}
 		return nil, Errorf(Unavailable, "looking for %s in %s: %w", name, describeRegistry(n.registry), err)
 	}
-	if !n.group.Go(func(ctx context.Context) { s.follow(ctx, snapshots) }) {
+	n.policy.watchFile()
+	n.policy.adopt(s)
+	ruled := n.policy.watchRegistry(query)
+	if !n.group.Go(func(ctx context.Context) { s.follow(ctx, snapshots, ruled) }) {
 		return nil, errNodeClosed
 	}
 	next[name] = s
 	n.services.table.Store(&next)
+	n.policy.adopt(s) // it may have changed before the table had s
 	return s, nil
 }
 
-// follow applies snapshots until the node closes.
-func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapshot) {
+// follow applies snapshots until the node closes. Calls wait for the first of
+// them, and for the registry's word on the topology, for a while.
+func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapshot, ruled <-chan struct{}) {
 	defer s.releaseAll()
 	var last discovery.Snapshot
 	held := time.NewTimer(0)
 	held.Stop()
 	defer held.Stop()
-	first := true
+	patience := time.NewTimer(policyWait)
+	defer patience.Stop()
+	seen, decided := false, false
 	for {
 		select {
 		case snapshot, ok := <-snapshots:
@@ -138,78 +140,25 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 				<-ctx.Done() // the registry is closed; what is known stays
 				return
 			}
-			last = snapshot
+			last, seen = snapshot, true
 		case <-held.C:
+		case <-ruled:
+			ruled, decided = nil, true
+		case <-patience.C:
+			if !decided {
+				s.node.cfg.Logger.Warn("link: the registry has not said what topology there is; calls go by what is known", "service", s.name, "after", policyWait)
+			}
+			decided = true
 		case <-ctx.Done():
 			return
 		}
-		if s.apply(last) {
+		if seen && s.apply(last) {
 			held.Reset(time.Second)
 		}
-		if first {
-			first = false
-			close(s.known)
+		if seen && decided {
+			s.knownOnce.Do(func() { close(s.known) })
 		}
 	}
-}
-
-// apply makes the instances of a snapshot those that calls go to. It reports
-// whether it holds some that the snapshot lacks and must look again.
-func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
-	e, err := s.node.socket()
-	if err != nil {
-		return false // the node is closed, or calls will get this error themselves
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	seen := make(map[string]bool, len(snapshot.Instances))
-	leftOut := make(map[string]bool)
-	for _, in := range snapshot.Instances {
-		if !s.allowed(in, snapshot.Origin) {
-			leftOut[in.ID] = true
-			continue
-		}
-		seen[in.ID] = true
-		known := s.instances[in.ID]
-		if known == nil || known.Addr != in.Addr {
-			if known != nil {
-				known.peer.Release()
-			}
-			known = &instance{Instance: in, peer: e.Peer(s.identity.String(), in.Addr, s.clientTLS)}
-		} else if !known.Equal(in) {
-			next := &instance{Instance: in, peer: known.peer}
-			next.ejected.Store(known.ejected.Load())
-			next.leaving.Store(known.leaving.Load())
-			known = next
-		}
-		known.missing = time.Time{}
-		s.instances[in.ID] = known
-	}
-	s.leftOut = leftOut
-	gone := 0
-	for id := range s.instances {
-		if !seen[id] {
-			gone++
-		}
-	}
-	massive := gone*2 > len(s.instances) || gone == len(s.instances)
-	items := make([]balance.Item[*instance], 0, len(s.instances))
-	for id, in := range s.instances {
-		if !seen[id] && !s.hold(in, massive, now) {
-			in.peer.Release()
-			delete(s.instances, id)
-			continue
-		}
-		holding = holding || !seen[id]
-		if in.Status == discovery.Serving {
-			items = append(items, balance.Item[*instance]{Key: id, Value: in, Weight: uint32(in.Weight)})
-		}
-	}
-	s.table.Update(items)
-	close(s.change)
-	s.change = make(chan struct{})
-	return holding
 }
 
 // changed returns a channel that is closed when the instances change.
@@ -217,40 +166,6 @@ func (s *service) changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.change
-}
-
-// allowed reports whether an instance may be dialed, whatever a registry says,
-// and logs once if not.
-func (s *service) allowed(in discovery.Instance, origin discovery.Origin) bool {
-	why, fix := s.node.refused(in, origin)
-	if why != "" && !s.leftOut[in.ID] {
-		s.node.cfg.Logger.Warn("link: instance left out: "+why, "service", s.name, "instance", in.ID, "addr", in.Addr, "fix", fix)
-	}
-	return why == ""
-}
-
-// hold decides about an instance that the registry no longer shows. One that
-// goes alone goes at once. When most vanish together, those whose authenticated
-// connection still answers stay for a while: the connection outranks the
-// registry.
-func (s *service) hold(in *instance, massive bool, now time.Time) bool {
-	if in.missing.IsZero() {
-		in.missing = now
-		in.peer.Probe()
-		if !massive {
-			return false
-		}
-	}
-	return in.peer.Live(wire.ClassCalls) != nil && now.Sub(in.missing) < holdTime
-}
-
-func (s *service) releaseAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, in := range s.instances {
-		in.peer.Release()
-	}
-	s.instances = nil
 }
 
 // wait returns when the first snapshot is there.
@@ -273,24 +188,3 @@ func (s *service) wait(ctx context.Context, deadline time.Time) error {
 		return errNodeClosed
 	}
 }
-
-// none describes why there is nobody to call.
-func (s *service) none() error {
-	s.mu.Lock()
-	total, draining := len(s.instances), 0
-	for _, in := range s.instances {
-		if in.Status == discovery.Draining {
-			draining++
-		}
-	}
-	s.mu.Unlock()
-	where := describeRegistry(s.node.registry)
-	if total == 0 {
-		return Errorf(Unavailable, "no instance of service %q in namespace %q is registered in %s; is it running, with the same registry, namespace and trust domain as this node (%s, tier %s)?",
-			s.name, s.node.cfg.Namespace, where, s.identity.TrustDomain(), s.node.identity.Tier())
-	}
-	return Errorf(Unavailable, "none of the %d instances of service %q in %s takes calls: %s", total, s.name, where, fmt.Sprintf("%d drain", draining))
-}
-
-// left notes that the instance said that it drains.
-func (in *instance) left() { in.leaving.Store(time.Now().Add(leaveTime).UnixNano()) }

@@ -96,7 +96,7 @@ func (n *Node) open(ctx context.Context, o *outgoing) error {
 		if te, ok := errors.AsType[*transport.Error](err); ok && !te.NotProcessed {
 			return fromTransport(err, e.Value())
 		}
-		if err := o.unreached(ctx, e, err); err != nil {
+		if err := o.unreached(ctx, e, wire.ClassBulk, err); err != nil {
 			return err
 		}
 		o.picks++

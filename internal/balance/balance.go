@@ -70,6 +70,10 @@ const (
 	// leave nothing behind; only failures weigh in, a half each.
 	WarmSamples = 8
 
+	// SlowRun is how many samples in a row must be slower than the average for it to
+	// rise to the least of them at once.
+	SlowRun = 3
+
 	// Resolution is the least time between two samples of one endpoint's latency.
 	// Calls that end sooner after a sample only leave the in-flight count: at a
 	// time constant of 10 s they weigh under 1/10000, and the endpoint's cache

@@ -6,27 +6,58 @@ import (
 	"time"
 )
 
-// load is the measured state of one instance. It outlives the snapshots that
-// refer to it. It fits one cache line, which a pick reads anyway.
+// load is what is known of one instance, for as long as it stays in the set. It
+// fits one cache line, which a pick reads anyway.
 type load struct {
 	inflight atomic.Int64
-	latency  atomic.Uint64 // bits of a float64: average in nanoseconds at the time of sampled
-	sampled  atomic.Int64  // when latency was last updated, on the caller's scale
-	samples  atomic.Uint32 // counted up to WarmSamples
-	_        [36]byte      // its own cache line: two hot instances never share one
+	measured atomic.Uint64 // see measure
+	sampled  atomic.Int64  // when measured was last updated, on the caller's scale
+	counted  atomic.Uint32 // see tally
+
+	failures atomic.Uint32 // in a row; the high bit is gone
+	special  atomic.Int64  // the latest of the next three: after it, all three are past
+	barred   atomic.Int64  // until when it must not be picked
+	ejected  atomic.Int64  // until when it should not be picked
+	ramped   atomic.Int64  // until when its share still grows
+}
+
+// gone marks the load of an instance that left the set.
+const gone = 1 << 31
+
+// measure is the average latency, in nanoseconds at the time of sampled, and the
+// least sample of the current run of slower ones.
+type measure struct{ average, least float64 }
+
+// A float32 holds either to 1/10⁷, far finer than [LatencyTolerance].
+func unpack(word uint64) measure {
+	return measure{float64(math.Float32frombits(uint32(word >> 32))), float64(math.Float32frombits(uint32(word)))}
+}
+
+func (m measure) pack() uint64 {
+	return uint64(math.Float32bits(float32(m.average)))<<32 | uint64(math.Float32bits(float32(m.least)))
+}
+
+// tally is how many samples there were, up to WarmSamples, and how many of the
+// last ones in a row were slower than the average, below SlowRun.
+type tally struct{ samples, slower uint32 }
+
+func (t tally) pack() uint32 { return t.slower<<8 | t.samples }
+
+func (l *load) tally() tally {
+	word := l.counted.Load()
+	return tally{samples: word & 0xff, slower: word >> 8}
 }
 
 func (l *load) begin() { l.inflight.Add(1) }
 
 func (l *load) abandon() { l.inflight.Add(-1) }
 
-// end takes one sample. Whoever moves l.sampled owns the sample; everybody else
-// within [Resolution] leaves, so there is no loop and no lock. An owner that is
-// suspended between its two stores loses a later sample, which is harmless.
-func (l *load) end(elapsed, now int64, failed bool) {
-	l.inflight.Add(-1)
-	samples, last := l.samples.Load(), l.sampled.Load()
-	if now-last < int64(Resolution) && samples > 0 {
+// sample takes one latency. Whoever moves l.sampled owns the sample; everybody
+// else within [Resolution] leaves, so there is no loop and no lock. An owner that
+// is suspended between its stores loses a later sample, which is harmless.
+func (l *load) sample(elapsed, now int64, failed bool) {
+	last, t := l.sampled.Load(), l.tally()
+	if now-last < int64(Resolution) && t.samples > 0 {
 		return
 	}
 	if !l.sampled.CompareAndSwap(last, now) {
@@ -35,31 +66,64 @@ func (l *load) end(elapsed, now int64, failed bool) {
 	if failed {
 		elapsed = max(elapsed, int64(FailureLatency))
 	}
-	sample := float64(max(elapsed, 0))
-	old := math.Float64frombits(l.latency.Load()) * fadedBy(now-last)
-	keep := decay(now-last, Decay)
-	if samples < WarmSamples {
-		l.samples.Store(samples + 1)
-		switch {
-		case samples == 0:
-			keep = 0
-		case failed:
-			keep = min(keep, 0.5)
-		case sample < old:
-			keep = 0
-		default: // a hiccup of a fresh process
-			keep = 1
-		}
+	m := unpack(l.measured.Load())
+	m.average *= fadedBy(now - last)
+	if t.samples < WarmSamples {
+		m.warmUp(t, float64(max(elapsed, 0)), failed, decay(now-last, Decay))
+		t.samples++
+	} else {
+		t = m.follow(t, float64(max(elapsed, 0)), failed, decay(now-last, Decay))
 	}
-	l.latency.Store(math.Float64bits(sample + (old-sample)*keep))
+	l.measured.Store(m.pack())
+	if word := t.pack(); word != l.counted.Load() {
+		l.counted.Store(word)
+	}
+}
+
+// warmUp takes in one of the first samples; keep is what the time since the last
+// one leaves of the average.
+func (m *measure) warmUp(t tally, sample float64, failed bool, keep float64) {
+	switch {
+	case t.samples == 0:
+		keep = 0
+	case failed:
+		keep = min(keep, 0.5)
+	case sample < m.average:
+		keep = 0
+	default: // a hiccup of a fresh process
+		keep = 1
+	}
+	m.average = sample + (m.average-sample)*keep
+}
+
+// follow takes in a sample of an instance that is warm: the peak rule of the
+// package comment.
+func (m *measure) follow(t tally, sample float64, failed bool, keep float64) tally {
+	next := sample + (m.average-sample)*keep
+	if sample <= m.average {
+		m.average, t.slower = next, 0
+		return t
+	}
+	if t.slower == 0 || sample < m.least {
+		m.least = sample
+	}
+	t.slower++
+	switch {
+	case t.slower == SlowRun:
+		next, t.slower = max(next, m.least), 0
+	case !failed:
+		next = min(next, 2*max(m.average, float64(LatencyFloor)))
+	}
+	m.average = next
+	return t
 }
 
 // warm reports whether the latency may be compared.
-func (l *load) warm() bool { return l.samples.Load() >= WarmSamples }
+func (l *load) warm() bool { return l.counted.Load()&0xff >= WarmSamples }
 
 // estimate is the latency in nanoseconds to expect, at least LatencyFloor.
 func (l *load) estimate(now int64) float64 {
-	average := math.Float64frombits(l.latency.Load())
+	average := float64(math.Float32frombits(uint32(l.measured.Load() >> 32)))
 	return max(average*fadedBy(now-l.sampled.Load()), float64(LatencyFloor))
 }
 
@@ -83,7 +147,7 @@ func decay(elapsed int64, constant time.Duration) float64 {
 
 // latencyAt is estimate as a duration, 0 without a sample, for reports.
 func (l *load) latencyAt(now int64) time.Duration {
-	if l.samples.Load() == 0 {
+	if l.tally().samples == 0 {
 		return 0
 	}
 	return time.Duration(l.estimate(now))

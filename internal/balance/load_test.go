@@ -7,88 +7,12 @@ import (
 	"unsafe"
 )
 
-func TestASlowInstanceGetsLess(t *testing.T) {
-	all := servers(10, time.Millisecond)
-	all[0].latency = 5 * time.Millisecond
-	s := simulate(all...)
-	s.run(5*time.Second, 5000)
-	s.forget()
-	s.run(20*time.Second, 5000)
-	fair := total(all) / len(all)
-	if got := all[0].calls; got == 0 || got > fair/2 {
-		t.Fatalf("an instance five times slower got %d calls, want some but at most half of the fair share %d", got, fair)
-	}
-}
-
-func TestAFastFailingInstanceGetsLessThanATwentiethOfItsShare(t *testing.T) {
-	for _, rate := range []int{100, 1000, 20000} {
-		all := servers(10, 2*time.Millisecond)
-		all[0].latency, all[0].fails = 100*time.Microsecond, true
-		s := simulate(all...)
-		s.run(3*time.Second, rate)
-		s.forget()
-		s.run(20*time.Second, rate)
-		if got, fair := all[0].calls, total(all)/len(all); got >= fair/20 {
-			t.Errorf("at %d calls/s the failing instance got %d calls, fair share is %d", rate, got, fair)
-		}
-	}
-}
-
-func TestAnInstanceThatStartsFailingIsAvoidedAndComesBack(t *testing.T) {
-	all := servers(5, 2*time.Millisecond)
-	s := simulate(all...)
-	const rate = 2000
-	s.run(5*time.Second, rate)
-	all[0].latency, all[0].fails = 100*time.Microsecond, true
-	s.run(time.Second, rate)
-	s.forget()
-	s.run(10*time.Second, rate)
-	if got, fair := all[0].calls, total(all)/len(all); got >= fair/20 {
-		t.Fatalf("while failing it got %d calls, fair share is %d", got, fair)
-	}
-	all[0].latency, all[0].fails = 2*time.Millisecond, false
-	s.run(30*time.Second, rate)
-	s.forget()
-	s.run(10*time.Second, rate)
-	if got, fair := all[0].calls, total(all)/len(all); got < fair/2 {
-		t.Fatalf("30 s after its recovery it got %d calls, fair share is %d", got, fair)
-	}
-}
-
-func TestANewInstanceGetsItsShareAtOnce(t *testing.T) {
-	all := servers(5, 200*time.Microsecond)
-	s := simulate(all...)
-	const rate = 20000
-	s.run(5*time.Second, rate)
-	fresh := s.join("fresh", 200*time.Microsecond)
-	s.run(100*time.Millisecond, rate)
-	if fair := (total(all) + fresh.calls) / 6; fresh.calls < fair/2 || fresh.calls > fair*2 {
-		t.Fatalf("in its first 100 ms the new instance got %d calls, fair share is %d", fresh.calls, fair)
-	}
-}
-
-func TestANewInstanceThatStartsSlowlyIsSoonTrusted(t *testing.T) {
-	all := servers(5, 200*time.Microsecond)
-	s := simulate(all...)
-	const rate = 2000
-	s.run(5*time.Second, rate)
-	fresh := s.join("fresh", 50*time.Millisecond)
-	s.run(50*time.Millisecond, rate)
-	fresh.latency = 200 * time.Microsecond
-	s.run(20*time.Second, rate)
-	s.forget()
-	s.run(10*time.Second, rate)
-	if fair := (total(all) + fresh.calls) / 6; fresh.calls < fair/2 || fresh.calls > fair*2 {
-		t.Fatalf("20 s after its slow start it got %d calls, fair share is %d", fresh.calls, fair)
-	}
-}
-
 // TestAHiccupWhileWarmingLeavesNothing: whichever of its first calls is slow, an
 // instance is afterwards as good as another.
 func TestAHiccupWhileWarmingLeavesNothing(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	for slow := range int64(WarmSamples) {
-		e := NewEndpoint("k", 0, 1)
+		e := alone()
 		for i := range int64(WarmSamples) {
 			elapsed := ms / 10
 			if i == slow {
@@ -98,18 +22,6 @@ func TestAHiccupWhileWarmingLeavesNothing(t *testing.T) {
 		}
 		if got := e.Latency(WarmSamples * 100 * ms); got != 100*time.Microsecond {
 			t.Errorf("call %d was slow: Latency = %v, want 100µs", slow+1, got)
-		}
-	}
-}
-
-func TestLikeLatenciesShareEvenly(t *testing.T) {
-	all := servers(4, time.Millisecond)
-	all[0].latency, all[1].latency = 900*time.Microsecond, 1100*time.Microsecond
-	s := simulate(all...)
-	s.run(10*time.Second, 100) // one call in flight at most
-	for i, server := range all {
-		if fair := total(all) / len(all); server.calls < fair*3/4 || server.calls > fair*5/4 {
-			t.Errorf("instance %d got %d calls, fair share is %d", i, server.calls, fair)
 		}
 	}
 }
@@ -145,6 +57,38 @@ func TestLatencyAverage(t *testing.T) {
 			}
 			end(e, WarmSamples*10*ms+1000*ms, 20*ms, false)
 		}, WarmSamples*10*ms + 1000*ms, millis(20 - 10*math.Exp(-0.1))},
+		{"warm, a slower sample at most doubles the average", func(e *Endpoint[int]) {
+			settle(e, 1*ms)
+			end(e, 1000*ms, 500*ms, false)
+		}, 1000 * ms, millis(2)},
+		{"three slower ones in a row raise it to the least of them", func(e *Endpoint[int]) {
+			settle(e, 1*ms)
+			end(e, 100*ms, 50*ms, false)
+			end(e, 110*ms, 40*ms, false)
+			end(e, 120*ms, 60*ms, false)
+		}, 120 * ms, millis(40)},
+		{"a faster one breaks the row", func(e *Endpoint[int]) {
+			settle(e, 1*ms)
+			end(e, 80*ms, 50*ms, false)
+			end(e, 81*ms, 50*ms, false)
+			end(e, 82*ms, 0, false)
+			end(e, 83*ms, 50*ms, false)
+		}, 83 * ms, millis(1 + 2*49.0/10000 - 1.0/10000 + 49.0/10000)},
+		{"the next row begins after it", func(e *Endpoint[int]) {
+			settle(e, 1*ms)
+			for i := range int64(3) {
+				end(e, (100+i)*ms, 40*ms, false)
+			}
+			for i := range int64(3) {
+				end(e, (110+i)*ms, 60*ms, false)
+			}
+		}, 112 * ms, millis(60)},
+		{"so do failures, whatever the time they take", func(e *Endpoint[int]) {
+			settle(e, 1*ms)
+			for i := range int64(3) {
+				end(e, (100+i)*ms, 1*ms, true)
+			}
+		}, 102 * ms, time.Second},
 		{"a second without a sample changes nothing", func(e *Endpoint[int]) { end(e, 10*ms, 100*ms, false) }, 1010 * ms, millis(100)},
 		{"then it fades", func(e *Endpoint[int]) { end(e, 10*ms, 100*ms, false) }, 10*ms + int64(IdleAfter+IdleDecay), millis(100 / math.E)},
 		{"it never falls below the floor", func(e *Endpoint[int]) { end(e, 10*ms, 5*ms, false) }, int64(time.Hour), LatencyFloor},
@@ -152,7 +96,7 @@ func TestLatencyAverage(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e := NewEndpoint("k", 0, 1)
+			e := alone()
 			tt.do(e)
 			if got := e.Latency(tt.at); (got - tt.want).Abs() > time.Microsecond {
 				t.Fatalf("Latency = %v, want %v", got, tt.want)
@@ -161,6 +105,13 @@ func TestLatencyAverage(t *testing.T) {
 				t.Fatalf("InFlight = %d, want 0", e.InFlight())
 			}
 		})
+	}
+}
+
+// settle makes e warm at a latency, by 80 ms.
+func settle(e *Endpoint[int], latency int64) {
+	for i := range int64(WarmSamples) {
+		end(e, (i+1)*10*int64(time.Millisecond), latency, false)
 	}
 }
 

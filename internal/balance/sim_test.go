@@ -1,7 +1,8 @@
 package balance
 
 import (
-	"slices"
+	"math/rand/v2"
+	"testing"
 	"time"
 )
 
@@ -10,6 +11,15 @@ type server struct {
 	latency time.Duration
 	fails   bool
 	calls   int
+	stalls  int64   // until then it answers nothing
+	tail    float64 // how many calls take 50 times as long
+}
+
+func (v *server) answers(now int64) time.Duration {
+	if rand.Float64() < v.tail {
+		return 50 * v.latency
+	}
+	return v.latency + time.Duration(max(0, v.stalls-now))
 }
 
 type completion struct {
@@ -49,17 +59,28 @@ func (c *completions) pop() completion {
 
 // simulation sends calls at a fixed rate in virtual time.
 type simulation struct {
-	picker  *Picker[*server]
+	set     Set[*server]
+	group   *Group[*server]
 	now     int64
 	pending completions
 }
 
+// simulate simulates servers that are there from the beginning, with neither slow
+// start nor ejection, so that latency alone decides.
 func simulate(servers ...*server) *simulation {
-	endpoints := make([]*Endpoint[*server], len(servers))
-	for i, s := range servers {
-		endpoints[i] = NewEndpoint(string(rune('a'+i)), s, 1)
+	return simulateWith(Options{SlowStart: -1, Outlier: Outlier{Errors: -1}}, servers...)
+}
+
+func simulateWith(o Options, servers ...*server) *simulation {
+	s := new(simulation)
+	s.set.Configure(o, 0)
+	s.group = s.set.Group(nil, GroupOptions{}, 0)
+	put := make([]Item[*server], len(servers))
+	for i, v := range servers {
+		put[i] = Item[*server]{Key: string(rune('a' + i)), Value: v}
 	}
-	return &simulation{picker: NewPicker(endpoints)}
+	s.set.Update(put, nil, 0)
+	return s
 }
 
 // run sends rate calls a second for d.
@@ -69,10 +90,10 @@ func (s *simulation) run(d time.Duration, rate int) {
 		for len(s.pending) > 0 && s.pending[0].at <= s.now {
 			s.complete()
 		}
-		e, _ := s.picker.Pick(s.now, nil)
+		e, _ := s.group.Pick(s.now, nil, Key{})
 		e.Begin()
 		e.Value().calls++
-		s.pending.push(completion{at: s.now + int64(e.Value().latency), start: s.now, endpoint: e})
+		s.pending.push(completion{at: s.now + int64(e.Value().answers(s.now)), start: s.now, endpoint: e})
 	}
 }
 
@@ -84,14 +105,14 @@ func (s *simulation) complete() {
 // join adds an instance and zeroes the counts of calls.
 func (s *simulation) join(key string, latency time.Duration) *server {
 	s.forget()
-	fresh := &server{latency: latency}
-	s.picker = NewPicker(append(slices.Clip(s.picker.endpoints), NewEndpoint(key, fresh, 1)))
-	return fresh
+	v := &server{latency: latency}
+	s.set.Update([]Item[*server]{{Key: key, Value: v}}, nil, s.now)
+	return v
 }
 
 // forget zeroes the counts of calls.
 func (s *simulation) forget() {
-	for _, e := range s.picker.endpoints {
+	for e := range s.group.Members() {
 		e.Value().calls = 0
 	}
 }
@@ -109,4 +130,144 @@ func total(servers []*server) (n int) {
 		n += s.calls
 	}
 	return n
+}
+
+func TestASlowInstanceGetsLess(t *testing.T) {
+	all := servers(10, time.Millisecond)
+	all[0].latency = 5 * time.Millisecond
+	s := simulate(all...)
+	s.run(5*time.Second, 5000)
+	s.forget()
+	s.run(20*time.Second, 5000)
+	fair := total(all) / len(all)
+	if got := all[0].calls; got == 0 || got > fair/2 {
+		t.Fatalf("an instance five times slower got %d calls, want some but at most half of the fair share %d", got, fair)
+	}
+}
+
+func TestAFastFailingInstanceGetsLessThanATwentiethOfItsShare(t *testing.T) {
+	for _, rate := range []int{100, 1000, 20000} {
+		all := servers(10, 2*time.Millisecond)
+		all[0].latency, all[0].fails = 100*time.Microsecond, true
+		s := simulate(all...)
+		s.run(3*time.Second, rate)
+		s.forget()
+		s.run(20*time.Second, rate)
+		if got, fair := all[0].calls, total(all)/len(all); got >= fair/20 {
+			t.Errorf("at %d calls/s the failing instance got %d calls, fair share is %d", rate, got, fair)
+		}
+	}
+}
+
+func TestAnInstanceThatStartsFailingIsAvoidedAndComesBack(t *testing.T) {
+	all := servers(5, 2*time.Millisecond)
+	s := simulate(all...)
+	const rate = 2000
+	s.run(5*time.Second, rate)
+	all[0].latency, all[0].fails = 100*time.Microsecond, true
+	s.run(time.Second, rate)
+	s.forget()
+	s.run(10*time.Second, rate)
+	if got, fair := all[0].calls, total(all)/len(all); got >= fair/20 {
+		t.Fatalf("while failing it got %d calls, fair share is %d", got, fair)
+	}
+	all[0].latency, all[0].fails = 2*time.Millisecond, false
+	s.run(30*time.Second, rate)
+	s.forget()
+	s.run(10*time.Second, rate)
+	if got, fair := all[0].calls, total(all)/len(all); got < fair/2 {
+		t.Fatalf("30 s after its recovery it got %d calls, fair share is %d", got, fair)
+	}
+}
+
+func TestANewInstanceGetsItsShareAtOnce(t *testing.T) {
+	all := servers(5, 200*time.Microsecond)
+	s := simulate(all...)
+	const rate = 20000
+	s.run(5*time.Second, rate)
+	joined := s.join("joined", 200*time.Microsecond)
+	s.run(100*time.Millisecond, rate)
+	if fair := (total(all) + joined.calls) / 6; joined.calls < fair/2 || joined.calls > fair*2 {
+		t.Fatalf("in its first 100 ms the new instance got %d calls, fair share is %d", joined.calls, fair)
+	}
+}
+
+func TestANewInstanceThatStartsSlowlyIsSoonTrusted(t *testing.T) {
+	all := servers(5, 200*time.Microsecond)
+	s := simulate(all...)
+	const rate = 2000
+	s.run(5*time.Second, rate)
+	joined := s.join("joined", 50*time.Millisecond)
+	s.run(50*time.Millisecond, rate)
+	joined.latency = 200 * time.Microsecond
+	s.run(20*time.Second, rate)
+	s.forget()
+	s.run(10*time.Second, rate)
+	if fair := (total(all) + joined.calls) / 6; joined.calls < fair/2 || joined.calls > fair*2 {
+		t.Fatalf("20 s after its slow start it got %d calls, fair share is %d", joined.calls, fair)
+	}
+}
+
+func TestLikeLatenciesShareEvenly(t *testing.T) {
+	all := servers(4, time.Millisecond)
+	all[0].latency, all[1].latency = 900*time.Microsecond, 1100*time.Microsecond
+	s := simulate(all...)
+	s.run(10*time.Second, 100) // one call in flight at most
+	for i, server := range all {
+		if fair := total(all) / len(all); server.calls < fair*3/4 || server.calls > fair*5/4 {
+			t.Errorf("instance %d got %d calls, fair share is %d", i, server.calls, fair)
+		}
+	}
+}
+
+
+// TestAHiccupIsForgiven: a pause in which an instance answers nothing, of which
+// the calls in it are a minute part, costs it next to nothing afterwards. With
+// Finagle's rule, under which one slow sample is the new average, it loses two
+// thirds of its calls in the next 20 s.
+func TestAHiccupIsForgiven(t *testing.T) {
+	for _, rate := range []int{2000, 10000} {
+		all := servers(5, time.Millisecond)
+		s := simulate(all...)
+		s.run(5*time.Second, rate)
+		all[0].stalls = s.now + int64(50*time.Millisecond)
+		s.run(100*time.Millisecond, rate)
+		s.forget()
+		s.run(5*time.Second, rate)
+		if got, fair := all[0].calls, total(all)/len(all); got < fair*3/4 {
+			t.Errorf("at %d calls/s it got %d calls in the 5 s after its pause, fair share is %d", rate, got, fair)
+		}
+	}
+}
+
+// TestAnInstanceThatTurnsSlowIsSoonAvoided: with an average that rises as slowly as
+// it falls it would get half its share in the first second.
+func TestAnInstanceThatTurnsSlowIsSoonAvoided(t *testing.T) {
+	all := servers(5, time.Millisecond)
+	s := simulate(all...)
+	s.run(5*time.Second, 2000)
+	all[0].latency = 5 * time.Millisecond
+	s.forget()
+	s.run(time.Second, 2000)
+	if got, fair := all[0].calls, total(all)/len(all); got > fair/10 {
+		t.Fatalf("in the second in which it turned five times slower it got %d calls, fair share is %d", got, fair)
+	}
+}
+
+// TestLongTailsDoNotStirTheShares: where one call in a hundred is slow on every
+// instance, none is better than another.
+func TestLongTailsDoNotStirTheShares(t *testing.T) {
+	all := servers(5, time.Millisecond)
+	for _, v := range all {
+		v.tail = 0.01
+	}
+	s := simulate(all...)
+	s.run(5*time.Second, 20000)
+	s.forget()
+	s.run(20*time.Second, 20000)
+	for i, v := range all {
+		if fair := total(all) / len(all); v.calls < fair/2 {
+			t.Errorf("instance %d got %d calls, fair share is %d", i, v.calls, fair)
+		}
+	}
 }

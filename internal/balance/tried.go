@@ -8,7 +8,7 @@ const MaxTried = 8
 // Tried is the set of endpoints a call was sent to, for the next attempt to avoid.
 // Keep it on the stack of the call. The zero value is empty. It belongs to one
 // goroutine. It knows instances, not snapshots: what was tried stays tried when
-// the table is updated between two attempts.
+// the set is updated between two attempts.
 type Tried[T any] struct {
 	loads [MaxTried]*load
 	n     int
@@ -33,3 +33,11 @@ func (t *Tried[T]) Len() int { return t.n }
 
 // Reset empties the set.
 func (t *Tried[T]) Reset() { *t = Tried[T]{} }
+
+// avoided is what a pick avoids; t may be nil.
+func (t *Tried[T]) avoided() []*load {
+	if t == nil {
+		return nil
+	}
+	return t.loads[:t.n]
+}

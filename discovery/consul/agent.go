@@ -1,0 +1,103 @@
+package consul
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// checkOutput is the text beside the check in Consul's UI. It never changes: each change of an
+// output is a write to the servers.
+const checkOutput = "alive"
+
+// maintenanceReason is what Consul's UI shows about a draining instance.
+const maintenanceReason = "link: draining"
+
+// holding is what the agent holds under an ID.
+type holding struct {
+	service     *api.AgentService // nil: nothing
+	owner       string            // the registration it belongs to, "" if it is not one of link
+	live        bool              // its heartbeat has not run out
+	maintenance bool
+	checked     bool // it has the check of the heartbeats
+}
+
+func writeRule(service string) string { return `service "` + service + `" { policy = "write" }` }
+
+// held asks what the agent holds under the ID of g.
+func (c *client) held(ctx context.Context, what string, g *registration) (holding, error) {
+	var info *api.AgentServiceChecksInfo
+	_, err := c.call(ctx, errand{what: what, needs: writeRule(g.query.Service)}, func(ctx context.Context) error {
+		var err error
+		_, info, err = c.api.Agent().AgentHealthServiceByIDOpts(g.id, (&api.QueryOptions{}).WithContext(ctx))
+		return err
+	})
+	if err != nil {
+		return holding{}, err
+	}
+	if info == nil || info.Service == nil {
+		return holding{}, nil
+	}
+	h := holding{service: info.Service, owner: info.Service.Meta[metaOwner], live: true}
+	for _, check := range info.Checks {
+		switch {
+		case check == nil:
+		case strings.HasPrefix(check.CheckID, api.ServiceMaintPrefix), check.CheckID == api.NodeMaint:
+			h.maintenance = true
+		case check.Status == api.HealthCritical:
+			h.live = false
+			fallthrough
+		default:
+			h.checked = h.checked || check.CheckID == checkID(g.id, g.owner)
+		}
+	}
+	return h, nil
+}
+
+// put writes a registration to the agent. fresh drops checks that an earlier holder of the ID left.
+func (c *client) put(ctx context.Context, what string, reg *api.AgentServiceRegistration, fresh bool) error {
+	_, err := c.call(ctx, errand{what: what, needs: writeRule(reg.Name)}, func(ctx context.Context) error {
+		opts := api.ServiceRegisterOpts{ReplaceExistingChecks: fresh}
+		return c.api.Agent().ServiceRegisterOpts(reg, opts.WithContext(ctx))
+	})
+	return err
+}
+
+// beat renews the check of the service. A missing failure says that the agent does not know it.
+func (c *client) beat(ctx context.Context, what string, g *registration) error {
+	p := errand{what: what, needs: writeRule(g.query.Service), time: HeartbeatEvery}
+	x, err := c.call(ctx, p, func(ctx context.Context) error {
+		o := (&api.QueryOptions{}).WithContext(ctx)
+		return c.api.Agent().UpdateTTLOpts(checkID(g.id, g.owner), checkOutput, api.HealthPassing, o)
+	})
+	// Agents before 1.11 answer 500 (agent/agent.go, updateTTLCheck).
+	if err != nil && x.status == http.StatusInternalServerError && strings.Contains(err.Error(), "does not have associated TTL") {
+		return &failure{kind: missing, what: what, reason: "the agent has no such check"}
+	}
+	return err
+}
+
+// maintain turns maintenance mode on or off.
+func (c *client) maintain(ctx context.Context, what string, g *registration, on bool) error {
+	_, err := c.call(ctx, errand{what: what, needs: writeRule(g.query.Service)}, func(ctx context.Context) error {
+		o := (&api.QueryOptions{}).WithContext(ctx)
+		if on {
+			return c.api.Agent().EnableServiceMaintenanceOpts(g.id, maintenanceReason, o)
+		}
+		return c.api.Agent().DisableServiceMaintenanceOpts(g.id, o)
+	})
+	return err
+}
+
+// remove deregisters the instance. It is no error if the agent does not know it.
+func (c *client) remove(ctx context.Context, what string, g *registration) error {
+	_, err := c.call(ctx, errand{what: what, needs: writeRule(g.query.Service)}, func(ctx context.Context) error {
+		return c.api.Agent().ServiceDeregisterOpts(g.id, (&api.QueryOptions{}).WithContext(ctx))
+	})
+	if err != nil && kindOf(err) == missing {
+		return nil
+	}
+	return err
+}

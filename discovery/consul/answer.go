@@ -1,0 +1,214 @@
+package consul
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// readRule is the access rule for finding instances.
+const readRule = `service_prefix "" { policy = "read" } and node_prefix "" { policy = "read" }`
+
+// mode is how a question is asked.
+type mode uint8
+
+const (
+	// plain does not wait and goes to the servers. Only such an answer says whether access rules
+	// have thinned it and whether there is a leader (agent/http.go; streaming leaves out the one
+	// and always denies the other).
+	plain mode = iota
+
+	// blocking waits in the agent for a change.
+	blocking
+
+	// cached does not wait and is answered by the agent itself, which keeps up to date what was
+	// asked for lately.
+	cached
+)
+
+const backendStreaming = "streaming" // X-Consul-Query-Backend
+
+// Waiting time of blocking queries. The agent adds up to a sixteenth (api-docs/features/blocking).
+const (
+	waitMost  = 55 * time.Second
+	waitLeast = 50 * time.Second
+)
+
+// question is one query about something that has an index.
+type question struct {
+	dc    string
+	index uint64
+	wait  time.Duration
+	mode  mode
+}
+
+// options returns q for the api package, and how long its answer may take.
+func (q question) options(ctx context.Context) (*api.QueryOptions, time.Duration) {
+	o := &api.QueryOptions{Datacenter: q.dc, AllowStale: true}
+	limit := replyTime
+	switch q.mode {
+	case plain:
+	case blocking:
+		o.WaitIndex, o.WaitTime = q.index, q.wait
+		limit += q.wait
+	case cached:
+		o.UseCache = true
+	}
+	return o.WithContext(ctx), limit
+}
+
+// position is what the headers of an answer say about it.
+type position struct {
+	index      uint64
+	backend    string
+	leaderless bool
+	hidden     bool
+}
+
+// positionOf reads the headers. An answer without an index is not from Consul.
+func positionOf(x *exchange) (position, bool) {
+	index, err := strconv.ParseUint(x.header.Get("X-Consul-Index"), 10, 64)
+	if err != nil {
+		return position{}, false
+	}
+	p := position{
+		index:   index,
+		backend: x.header.Get("X-Consul-Query-Backend"),
+		hidden:  x.header.Get("X-Consul-Results-Filtered-By-ACLs") == "true",
+	}
+	p.leaderless = p.backend != backendStreaming && x.header.Get("X-Consul-KnownLeader") == "false"
+	return p, true
+}
+
+// answer is what Consul says about one service in one datacenter.
+type answer struct {
+	position
+	members []member // sorted, at most discovery.MaxInstances
+	foreign int      // entries that are not link's
+	bad     int      // entries that are broken or where they may not be
+	reason  string   // of the first of these
+	over    int      // members beyond the bound
+	open    bool     // an empty answer may be due to a missing token
+}
+
+// ask asks about service q. near says that loopback addresses mean this host; known are the
+// members to keep first if there are too many.
+func (c *client) ask(ctx context.Context, q discovery.Query, ask question, rule addressRule, near bool, known []member) (answer, error) {
+	var raw []json.RawMessage
+	p := errand{what: "look up " + q.String(), needs: readRule, limit: MaxAnswer}
+	if ask.dc != "" {
+		p.what += " in datacenter " + ask.dc
+	}
+	_, p.time = ask.options(ctx)
+	x, err := c.call(ctx, p, func(ctx context.Context) error {
+		raw = nil
+		o, _ := ask.options(ctx)
+		_, err := c.api.Raw().Query("/v1/health/service/"+url.PathEscape(q.Service), &raw, o)
+		return err
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	pos, ok := positionOf(x)
+	if !ok || raw == nil {
+		return answer{}, &failure{kind: garbled, what: p.what, reason: "the answer is not one of Consul: it has no index or no list"}
+	}
+	a := answer{position: pos}
+	for _, text := range raw {
+		a.add(text, q, rule, near)
+	}
+	slices.SortFunc(a.members, compareMembers)
+	a.members = slices.CompactFunc(a.members, func(x, y member) bool { return compareMembers(x, y) == 0 })
+	a.cut(known)
+	a.open = len(raw) == 0 && x.token == "" && x.header.Get("X-Consul-Default-ACL-Policy") == "deny"
+	return a, nil
+}
+
+func (a *answer) add(text json.RawMessage, q discovery.Query, rule addressRule, near bool) {
+	var e entry
+	if err := json.Unmarshal(text, &e); err != nil {
+		a.refuse("an entry that is not one of Consul")
+		return
+	}
+	m, s, reason := e.decode(q)
+	switch s {
+	case foreign:
+		a.foreign++
+	case out:
+	case malformed:
+		a.refuse(printable(e.Service.ID) + ": " + reason)
+	case ours:
+		if reason := rule.check(m.Addr, near); reason != "" {
+			a.refuse(m.ID + ": address " + m.Addr + " " + reason)
+			return
+		}
+		a.members = append(a.members, m)
+	}
+}
+
+func (a *answer) refuse(reason string) {
+	if a.bad == 0 {
+		a.reason = reason
+	}
+	a.bad++
+}
+
+// cut keeps to the bound of a snapshot: first those that were there before, so that a flood of
+// registrations pushes nobody out.
+func (a *answer) cut(known []member) {
+	a.over = len(a.members) - discovery.MaxInstances
+	if a.over <= 0 {
+		a.over = 0
+		return
+	}
+	kept := make([]member, 0, discovery.MaxInstances)
+	for _, wanted := range []bool{true, false} {
+		for _, m := range a.members {
+			_, old := slices.BinarySearchFunc(known, m, compareMembers)
+			if old == wanted && len(kept) < discovery.MaxInstances {
+				kept = append(kept, m)
+			}
+		}
+	}
+	slices.SortFunc(kept, compareMembers)
+	a.members = kept
+}
+
+// fetchPolicy returns the document at key, nil if there is none.
+func (c *client) fetchPolicy(ctx context.Context, key string, ask question) ([]byte, position, error) {
+	p := errand{what: "read KV " + key, needs: `key_prefix "` + policyPrefix + `" { policy = "read" }`}
+	_, p.time = ask.options(ctx)
+	var pair *api.KVPair
+	x, err := c.call(ctx, p, func(ctx context.Context) error {
+		o, _ := ask.options(ctx)
+		var err error
+		pair, _, err = c.api.KV().Get(key, o)
+		return err
+	})
+	if err != nil {
+		return nil, position{}, err
+	}
+	pos, ok := positionOf(x)
+	switch {
+	case !ok:
+		return nil, position{}, &failure{kind: garbled, what: p.what, reason: "the answer is not one of Consul: it has no index"}
+	case x.status == http.StatusNotFound:
+		return nil, pos, nil
+	case pair == nil || pair.Key != key:
+		return nil, position{}, &failure{kind: garbled, what: p.what, reason: "the answer is not one of Consul: it lacks the key"}
+	case len(pair.Value) > discovery.MaxPolicy:
+		reason := "the document has " + strconv.Itoa(len(pair.Value)) + " bytes, want at most " + strconv.Itoa(discovery.MaxPolicy)
+		return nil, position{}, &failure{kind: garbled, what: p.what, reason: reason}
+	case pair.Value == nil:
+		return []byte{}, pos, nil
+	}
+	return pair.Value, pos, nil
+}

@@ -1,0 +1,36 @@
+package consul
+
+import (
+	"errors"
+	"io"
+)
+
+// errTooLarge says that an answer has more bytes than it may.
+var errTooLarge = errors.New("answer is too large")
+
+// boundedBody ends with errTooLarge after its limit or, if cut, as if that were all.
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+	cut  bool
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		if b.cut {
+			return 0, io.EOF
+		}
+		// It may end exactly here.
+		var one [1]byte
+		if n, err := b.ReadCloser.Read(one[:]); n == 0 {
+			return 0, err
+		}
+		return 0, errTooLarge
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	return n, err
+}

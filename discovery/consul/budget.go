@@ -1,0 +1,91 @@
+package consul
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// policyBlocking is how many of MaxBlocking may be watches of policies.
+	policyBlocking = 8
+
+	// busyPause is how long all watches leave the agent alone when it is overloaded, at least; they
+	// come back spread over as much again.
+	busyPause = 10 * time.Second
+
+	// budgetGrows is how often one blocking watch more is dared after an overload.
+	budgetGrows = time.Minute
+)
+
+// budget shares out the blocking watches of one Registry. It is safe for concurrent use.
+type budget struct {
+	mu       sync.Mutex // guards the fields below
+	limit    int
+	used     int
+	policies int // of used
+	grown    time.Time
+	resume   time.Time
+}
+
+func newBudget() *budget { return &budget{limit: MaxBlocking} }
+
+// hold keeps or takes a place for a watch that waits in the agent and reports whether there is
+// one; if not, a place held before is taken away.
+func (b *budget) hold(held, policy bool, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.limit < MaxBlocking && now.Sub(b.grown) >= budgetGrows {
+		b.limit++
+		b.grown = b.grown.Add(budgetGrows)
+	}
+	switch {
+	case held && b.used > b.limit:
+		b.releaseLocked(policy)
+		return false
+	case held:
+		return true
+	case b.used >= b.limit, policy && b.policies >= policyBlocking:
+		return false
+	}
+	b.used++
+	if policy {
+		b.policies++
+	}
+	return true
+}
+
+func (b *budget) release(policy bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.releaseLocked(policy)
+}
+
+func (b *budget) releaseLocked(policy bool) {
+	b.used--
+	if policy {
+		b.policies--
+	}
+}
+
+// overloaded halves the places, once per pause however many watches hear of it.
+func (b *budget) overloaded(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Before(b.resume) {
+		return
+	}
+	b.limit = max(1, b.limit/2)
+	b.grown, b.resume = now, now.Add(busyPause)
+}
+
+// pause returns how long a watch has to leave the agent alone.
+func (b *budget) pause(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	left := b.resume.Sub(now)
+	if left <= 0 {
+		return 0
+	}
+	return left + rand.N(busyPause) //nolint:gosec // chance keeps clients apart, not secrets
+}

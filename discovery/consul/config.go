@@ -1,0 +1,182 @@
+package consul
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+)
+
+const (
+	defaultAddress = "127.0.0.1:8500"
+	stateOff       = "off"
+)
+
+// Config says where Consul is and what of it to use. The zero value works. Beside it every CONSUL_
+// variable that Consul's own command line knows has its effect: those of TLS, authentication,
+// namespace and partition.
+type Config struct {
+	// Address is the agent's HTTP address: "host:port", "https://host:port", "unix:///path". ""
+	// is CONSUL_HTTP_ADDR or, without that variable, 127.0.0.1:8500.
+	Address string
+
+	// Token is the ACL token. "" is CONSUL_HTTP_TOKEN.
+	Token string
+
+	// TokenFile holds the ACL token and is read again when it changes: at most once a second, and at
+	// once when Consul refuses the one in use. It wins over Token. "" is CONSUL_HTTP_TOKEN_FILE,
+	// unless Token is set.
+	TokenFile string
+
+	// Datacenters are followed beside the agent's own. At most MaxDatacenters.
+	Datacenters []string
+
+	// AllowNets are the networks in which instances may be; what lies outside is left out, and so
+	// are host names, as nobody knows where they lead. Empty allows every unicast address and host
+	// name except the metadata services of clouds (169.254.169.254 and its kin); loopback addresses
+	// are then allowed if the agent is reached over loopback or an instance of this Registry is on
+	// one.
+	AllowNets []netip.Prefix
+
+	// StateDir is where the last known instances are kept for a start without Consul, in files of
+	// mode 0600. "" is link/consul in os.UserCacheDir, or none if there is no such directory. "off"
+	// is none.
+	StateDir string
+
+	// Logger gets one line when what Consul says about a service becomes unusable or usable, and about
+	// registrations that were lost and made again. nil is slog.Default().
+	Logger *slog.Logger
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // for tests
+}
+
+// String returns the config without its token.
+func (c Config) String() string {
+	return fmt.Sprintf("consul.Config{Address: %q, Token: %s, TokenFile: %q, Datacenters: %q, AllowNets: %v, StateDir: %q}",
+		c.Address, secret(c.Token), c.TokenFile, c.Datacenters, c.AllowNets, c.StateDir)
+}
+
+// GoString returns the same as String.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue implements slog.LogValuer: it returns the config without its token.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+func invalid(field, value, reason string) error {
+	return fmt.Errorf("%w: %s %q: %s", ErrInvalidConfig, field, value, reason)
+}
+
+// datacenterName is what Consul accepts (agent/config/builder.go).
+const datacenterName = `^[A-Za-z0-9_-]{1,64}$`
+
+func (c Config) validate() error {
+	if len(c.Datacenters) > MaxDatacenters {
+		return fmt.Errorf("%w: Datacenters: %d names, want at most %d", ErrInvalidConfig, len(c.Datacenters), MaxDatacenters)
+	}
+	name := regexp.MustCompile(datacenterName)
+	for i, dc := range c.Datacenters {
+		if !name.MatchString(dc) {
+			return invalid("Datacenters["+strconv.Itoa(i)+"]", dc, "want 1 to 64 letters, digits, _ and -")
+		}
+	}
+	for i, p := range c.AllowNets {
+		if !p.IsValid() {
+			return fmt.Errorf("%w: AllowNets[%d] is not a network; use netip.ParsePrefix", ErrInvalidConfig, i)
+		}
+	}
+	// The api package takes a word it does not know for "do not verify".
+	for _, key := range []string{api.HTTPSSLEnvName, api.HTTPSSLVerifyEnvName} {
+		if v := os.Getenv(key); v != "" {
+			if _, err := strconv.ParseBool(v); err != nil {
+				return invalid(key, v, "want true or false")
+			}
+		}
+	}
+	return nil
+}
+
+// sources returns the datacenters to follow: the agent's own, which is "", first.
+func (c Config) sources() []string {
+	all := []string{""}
+	for _, dc := range c.Datacenters {
+		if !slices.Contains(all, dc) {
+			all = append(all, dc)
+		}
+	}
+	return all
+}
+
+// stateDir returns the directory that c means, "" for none.
+func (c Config) stateDir() string {
+	switch c.StateDir {
+	case stateOff:
+		return ""
+	case "":
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return "" // a host without a home directory
+		}
+		return filepath.Join(cache, "link", "consul")
+	default:
+		return c.StateDir
+	}
+}
+
+// endpoint is an agent's address taken apart.
+type endpoint struct {
+	address string // what the api package is given: host:port with an optional path, or a socket's path
+	scheme  string // "" leaves it to CONSUL_HTTP_SSL
+	socket  bool
+}
+
+func (c Config) endpoint() (endpoint, error) {
+	field, text := "Address", c.Address
+	if text == "" {
+		field, text = api.HTTPAddrEnvName, os.Getenv(api.HTTPAddrEnvName)
+	}
+	if text == "" {
+		return endpoint{address: defaultAddress}, nil
+	}
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		scheme, rest = "", text
+	}
+	switch {
+	case strings.Contains(rest, "@"):
+		return endpoint{}, fmt.Errorf("%w: %s holds a user name; put user:password into CONSUL_HTTP_AUTH", ErrInvalidConfig, field)
+	case scheme == "unix" && strings.HasPrefix(rest, "/"):
+		return endpoint{address: rest, scheme: "http", socket: true}, nil
+	case scheme != "" && scheme != "http" && scheme != "https", rest == "", strings.HasPrefix(rest, "/"),
+		strings.ContainsAny(rest, " ?#"):
+		return endpoint{}, invalid(field, text, "want host:port, http://host:port, https://host:port or unix:///path")
+	}
+	if scheme == "http" {
+		scheme = "" // as in Consul: never falls back from a TLS that was asked for
+	}
+	return endpoint{address: rest, scheme: scheme}, nil
+}
+
+// loopback reports whether the agent is on this host for sure.
+func (e endpoint) loopback() bool {
+	if e.socket {
+		return true
+	}
+	host, _, _ := strings.Cut(e.address, "/")
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.Unmap().IsLoopback()
+}

@@ -1,0 +1,111 @@
+// Package consul is a discovery registry kept by a Consul cluster, reached through the agent on this host.
+//
+// # Overview
+//
+// Each instance is a service of Consul with a check that lives as long as its process sends a
+// heartbeat. Tags are Consul's tags, readable in its UI; facts for machines are meta pairs that
+// begin with "link-" and never appear in an Instance. Instances are followed with blocking queries;
+// services that were not registered by link are left out.
+//
+// # Usage
+//
+//	registry, err := consul.New(consul.Config{}) // CONSUL_HTTP_ADDR and its kin, or 127.0.0.1:8500
+//	defer registry.Close()
+//
+// The token needs service "<name>" { policy = "write" } to announce a service, service_prefix ""
+// and node_prefix "" { policy = "read" } to find others, and key_prefix "link/topology/"
+// { policy = "read" } for routing policies. A service identity gives the first two.
+//
+// # Guarantees
+//
+// An ill registry never empties a set. Errors, answers that are no answers (429, HTML, cut JSON)
+// and answers that access rules have thinned leave the last known instances in place, marked
+// Stale with a reason. An answer that lacks known instances and comes from a cluster without a
+// leader, from an index that went backwards or from an agent that was just unreachable is believed
+// when it has stood for [DoubtTime]. Otherwise what Consul says is delivered at once. The last
+// known instances are also kept on disk, for a start without Consul; see [Config.StateDir].
+//
+// Each datacenter is followed apart, so one that fails freezes only its own instances.
+//
+// A registration that the agent forgets is back within 15 s after the agent is. A process that
+// dies without closing is gone [CheckTTL] after its last heartbeat.
+//
+// IDs: the agent keeps one service per ID and the last writer wins; there is no compare-and-set.
+// Register therefore looks before it writes and again after, which refuses every ID that is in use
+// and all but the closest of races. Of two that race through, the one that was overwritten notices
+// at its next heartbeat: it says so in the log, stops its heartbeats, returns ErrDuplicateID from
+// Update, and announces itself again when the ID is free.
+// Different agents do not know of each other's IDs. Instances of one ID on several agents are all
+// delivered: the oldest under its ID, the others with a suffix made from the node's name.
+//
+// # Concurrency
+//
+// All methods are safe for concurrent use. A Registry owns one goroutine per registration, one per
+// watched service and datacenter, one per watched policy and one that writes files; Close waits for
+// them. A Registry that nobody has used runs nothing.
+//
+// At most [MaxBlocking] watches wait in the agent at a time; the others ask every [PollEvery]
+// through [pollers] shared connections, so that 2,000 watched services stay far below the 200
+// connections that an agent allows one address (http_max_conns_per_client).
+//
+// # Errors
+//
+// [ErrInvalidConfig], [ErrDenied], [ErrUnavailable], and those of package discovery.
+//
+// # Testing
+//
+// The tests against the real agent are in the repository's integration folder.
+package consul
+
+import (
+	"errors"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+var (
+	// ErrInvalidConfig says that a field of Config or a CONSUL_ variable is wrong. The message names
+	// it, and its value unless that is a secret.
+	ErrInvalidConfig = errors.New("consul: invalid config")
+
+	// ErrDenied says that Consul's access rules forbid what was asked. The message names the rule
+	// that would allow it.
+	ErrDenied = errors.New("consul: permission denied")
+
+	// ErrUnavailable says that Consul gave no usable answer: it cannot be reached, is overloaded, has
+	// an error of its own, or what answers is not Consul. Waiting may mend it.
+	ErrUnavailable = errors.New("consul: unavailable")
+)
+
+// How an instance stays announced.
+const (
+	CheckTTL        = 15 * time.Second // without a heartbeat for this long, an instance is out
+	HeartbeatEvery  = 5 * time.Second  // give or take a tenth
+	VerifyEvery     = time.Minute      // how often a registration is compared with what the agent holds
+	DeregisterAfter = 10 * time.Minute // when the agent removes an instance that is out
+	CloseTime       = 2 * time.Second  // the longest that Close waits for the agent
+)
+
+// How instances are followed.
+const (
+	MaxBlocking = 24               // watches of one Registry that wait in the agent
+	PollEvery   = 5 * time.Second  // between the queries of every further watch, give or take a fifth
+	DoubtTime   = 30 * time.Second // how long an answer stands that would remove instances, if Consul looks ill
+)
+
+// Bounds of a Registry.
+const (
+	// MaxRegistrations bounds the open registrations of one Registry.
+	MaxRegistrations = discovery.MaxInstances
+
+	// MaxDatacenters bounds Config.Datacenters.
+	MaxDatacenters = 16
+
+	// MaxAnswer bounds an answer of Consul about one service, in bytes. 2,000 instances take about
+	// 4 MiB, unless they are large.
+	MaxAnswer = 32 << 20
+
+	// MaxStateFile bounds a file in the state directory, in bytes.
+	MaxStateFile = 16 << 20
+)

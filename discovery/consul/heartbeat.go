@@ -1,0 +1,132 @@
+package consul
+
+import (
+	"context"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// Retries of heartbeats. The limits keep the promise that a forgotten registration is back within
+// 15 s of the agent's return: an agent that is not there costs nothing to ask.
+const (
+	beatRetryLeast = 500 * time.Millisecond
+	beatRetryGone  = 5 * time.Second  // at most, while the agent cannot be reached
+	beatRetryMost  = 15 * time.Second // at most, while it answers with errors
+)
+
+// keep sends heartbeats until ctx ends, and puts right what has become wrong.
+func (g *registration) keep(ctx context.Context) {
+	failures := 0
+	var last kind
+	var verify time.Time // first at once: another process may have written after the last look
+	wait := around(HeartbeatEvery, 0.1)
+	for sleep(ctx, wait) {
+		select {
+		case <-g.turn:
+		case <-ctx.Done():
+			return
+		}
+		err := g.round(ctx, &verify)
+		g.release()
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			if failures > 0 {
+				g.r.lines.info("consul registry: heartbeats arrive again", "id", g.id, "service", g.query)
+			}
+			failures, last, wait = 0, "", around(HeartbeatEvery, 0.1)
+			continue
+		}
+		failures++
+		what := kindOf(err)
+		if what == busy {
+			g.r.budget.overloaded(time.Now())
+		}
+		most := beatRetryMost
+		if what == unreachable || what == hanging {
+			most = beatRetryGone
+		}
+		wait = backoff(failures, beatRetryLeast, most)
+		if what != last {
+			last = what
+			g.r.lines.warn("consul registry: heartbeat failed; without one the instance is out in time",
+				"id", g.id, "service", g.query, "within", CheckTTL, "reason", err)
+		}
+	}
+}
+
+// round is one heartbeat with what it leads to. The caller has the turn.
+func (g *registration) round(ctx context.Context, verify *time.Time) error {
+	now := time.Now()
+	if g.lost || g.behind || now.After(*verify) {
+		if err := g.verify(ctx); err != nil {
+			return err
+		}
+		*verify = now.Add(around(VerifyEvery, 0.1))
+		if g.lost {
+			return nil
+		}
+	}
+	err := g.r.client.beat(ctx, g.what("heartbeat of"), g)
+	if err == nil || kindOf(err) != missing {
+		return err
+	}
+	return g.verify(ctx)
+}
+
+// verify compares what the agent holds with what it should and writes again what is gone or was
+// changed, unless the ID belongs to another process by now.
+func (g *registration) verify(ctx context.Context) error {
+	h, err := g.r.client.held(ctx, g.what("verify"), g)
+	if err != nil {
+		return err
+	}
+	switch {
+	case h.foreign(g):
+		g.lose(h)
+		return nil
+	case h.service != nil && h.owner == g.owner && sameAs(h.service, g.reg) && !g.behind && !h.gone(g.in):
+		return nil
+	}
+	reason := "the agent had forgotten it"
+	switch {
+	case g.lost:
+		reason = "the ID is free again"
+	case g.behind:
+		reason = "the agent had not taken all of the last update"
+	case h.service != nil:
+		reason = "it was changed or taken over"
+	}
+	if h.service == nil || h.owner != g.owner || !h.maintenance {
+		g.maintenance = false
+	}
+	if err := g.push(ctx, g.what("register"), h.service != nil && h.owner != g.owner); err != nil {
+		return err
+	}
+	g.lost = false
+	g.r.lines.warn("consul registry: instance registered again", "id", g.id, "service", g.query, "reason", reason)
+	return nil
+}
+
+// foreign reports whether the ID of g belongs to somebody else who lives.
+func (h holding) foreign(g *registration) bool {
+	return h.service != nil && h.live && h.owner != g.owner
+}
+
+// lose notes that another process has taken the ID over, and says so once.
+func (g *registration) lose(h holding) {
+	if g.lost {
+		return
+	}
+	g.lost = true
+	g.r.log.Error("consul registry: another process has registered this instance's ID, so this instance is not announced any more; "+
+		"let each process make its ID with discovery.NewInstanceID",
+		"id", g.id, "service", g.query, "by", printable(h.service.Service), "at", printable(h.service.Address), "port", h.service.Port)
+}
+
+// gone reports whether the entry lacks what keeps it alive or marks it as draining.
+func (h holding) gone(in discovery.Instance) bool {
+	return !h.checked || in.Status == discovery.Draining && !h.maintenance
+}

@@ -1,0 +1,57 @@
+package consul
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Rate of log lines about services: one fault of Consul touches all of them, and whoever can
+// register must not be able to flood the log.
+const (
+	logEvery = time.Second
+	logBurst = 20
+)
+
+// limitedLog drops lines beyond a rate and says how many. It is safe for concurrent use.
+type limitedLog struct {
+	logger *slog.Logger
+
+	mu      sync.Mutex // guards the fields below
+	limit   *rate.Limiter
+	dropped int
+}
+
+func newLimitedLog(logger *slog.Logger) *limitedLog {
+	return &limitedLog{logger: logger, limit: rate.NewLimiter(rate.Every(logEvery), logBurst)}
+}
+
+// warn says what has become wrong.
+func (l *limitedLog) warn(msg string, args ...any) {
+	if args, ok := l.allow(args); ok {
+		l.logger.Warn(msg, args...)
+	}
+}
+
+// info says what has become right again.
+func (l *limitedLog) info(msg string, args ...any) {
+	if args, ok := l.allow(args); ok {
+		l.logger.Info(msg, args...)
+	}
+}
+
+func (l *limitedLog) allow(args []any) ([]any, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.limit.Allow() {
+		l.dropped++
+		return nil, false
+	}
+	if l.dropped > 0 {
+		args = append(args, "lines_dropped", l.dropped)
+		l.dropped = 0
+	}
+	return args, true
+}

@@ -1,0 +1,228 @@
+package consul
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// Meta keys of link. All begin with metaPrefix, and none becomes part of Instance.Meta.
+const (
+	metaPrefix    = "link-"
+	metaProto     = "link-proto"     // protocol; what has none is not link's
+	metaNamespace = "link-ns"        // "" is discovery.DefaultNamespace
+	metaWeight    = "link-weight"    // Instance.Weight
+	metaStarted   = "link-started"   // Instance.Started, startedFormat
+	metaStatus    = "link-status"    // statusDraining, or absent
+	metaOwner     = "link-owner"     // random, new for each registration: whose entry it is
+	consulPrefix  = "consul-"        // Consul keeps these for itself (agent/structs/structs.go)
+	protocol      = "1"              // what this version speaks
+	startedFormat = time.RFC3339Nano // of Started, which has milliseconds
+	statusDrain   = "draining"
+)
+
+// checkID names the check of the heartbeats. It holds the owner, so that the heartbeats of one
+// registration never keep another alive that has taken over the ID, and find out that it has.
+func checkID(id, owner string) string { return "service:" + id + ":" + owner }
+
+// check is Instance.Validate, and refuses pairs of meta data that link or Consul uses itself.
+func check(in discovery.Instance) error {
+	if err := in.Validate(); err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(in.Meta)) {
+		if strings.HasPrefix(key, metaPrefix) || strings.HasPrefix(key, consulPrefix) {
+			return &discovery.FieldError{
+				Kind: discovery.ErrInvalidInstance, Field: "Meta key", Value: key,
+				Reason: "keys that begin with " + metaPrefix + " or " + consulPrefix + " are kept for link and Consul; choose another",
+			}
+		}
+	}
+	return nil
+}
+
+// encode returns the registration of in, which must be valid and normalized.
+func encode(in discovery.Instance, owner string) (*api.AgentServiceRegistration, error) {
+	host, port, err := net.SplitHostPort(in.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: %w", in.Addr, err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: %w", in.Addr, err)
+	}
+	meta := make(map[string]string, len(in.Meta)+6)
+	maps.Copy(meta, in.Meta)
+	meta[metaProto] = protocol
+	meta[metaNamespace] = in.Namespace
+	meta[metaWeight] = strconv.Itoa(in.Weight)
+	meta[metaOwner] = owner
+	if !in.Started.IsZero() {
+		meta[metaStarted] = in.Started.Format(startedFormat)
+	}
+	if in.Status == discovery.Draining {
+		meta[metaStatus] = statusDrain
+	}
+	return &api.AgentServiceRegistration{
+		ID:                in.ID,
+		Name:              in.Service,
+		Tags:              in.Tags,
+		Address:           host,
+		Port:              number,
+		Meta:              meta,
+		Weights:           &api.AgentWeights{Passing: in.Weight, Warning: 1},
+		EnableTagOverride: false, // nobody else decides what this instance is
+		Check: &api.AgentServiceCheck{
+			CheckID:                        checkID(in.ID, owner),
+			Name:                           "link heartbeat",
+			TTL:                            CheckTTL.String(),
+			Status:                         api.HealthPassing,
+			DeregisterCriticalServiceAfter: DeregisterAfter.String(),
+		},
+	}, nil
+}
+
+// sameAs reports whether the agent holds what reg says.
+func sameAs(held *api.AgentService, reg *api.AgentServiceRegistration) bool {
+	return held.Service == reg.Name &&
+		held.Address == reg.Address &&
+		held.Port == reg.Port &&
+		held.Weights == *reg.Weights &&
+		!held.EnableTagOverride &&
+		slices.Equal(held.Tags, reg.Tags) &&
+		maps.Equal(held.Meta, reg.Meta)
+}
+
+// entry is what of an answer about a service counts.
+type entry struct {
+	Node struct {
+		Node       string
+		Address    string
+		Datacenter string
+	}
+	Service struct {
+		ID          string
+		Service     string
+		Address     string
+		Port        int
+		Tags        []string
+		Meta        map[string]string
+		Weights     struct{ Passing int }
+		CreateIndex uint64
+	}
+	Checks []struct {
+		CheckID string
+		Status  string
+	}
+}
+
+// member is an instance and where Consul keeps it.
+type member struct {
+	discovery.Instance
+	node    string // with the datacenter and the ID the key of the entry
+	dc      string
+	created uint64 // raft index
+}
+
+// sort of an entry.
+type sort uint8
+
+const (
+	ours      sort = iota // an instance to deliver
+	foreign               // not link's, or of another service or namespace
+	out                   // link's, and not healthy
+	malformed             // link's, and broken; the reason says how
+)
+
+// decode turns an entry into an instance of q, valid and normalized.
+func (e *entry) decode(q discovery.Query) (m member, s sort, reason string) {
+	meta := e.Service.Meta
+	if meta[metaProto] == "" || e.Service.Service != q.Service {
+		return member{}, foreign, ""
+	}
+	namespace := meta[metaNamespace]
+	if namespace == "" {
+		namespace = discovery.DefaultNamespace
+	}
+	if namespace != q.Namespace {
+		return member{}, foreign, ""
+	}
+	if meta[metaProto] != protocol {
+		return member{}, malformed, "speaks link/" + meta[metaProto] + ", this version speaks link/" + protocol
+	}
+	weight, status, healthy := e.health()
+	if !healthy {
+		return member{}, out, ""
+	}
+	host := e.Service.Address
+	if host == "" {
+		host = e.Node.Address
+	}
+	in := discovery.Instance{
+		ID:        e.Service.ID,
+		Service:   e.Service.Service,
+		Namespace: namespace,
+		Addr:      net.JoinHostPort(host, strconv.Itoa(e.Service.Port)),
+		Tags:      e.Service.Tags,
+		Weight:    weight,
+		Status:    status,
+	}
+	if text := meta[metaStarted]; text != "" {
+		started, err := time.Parse(startedFormat, text)
+		if err != nil {
+			return member{}, malformed, metaStarted + " is not a time"
+		}
+		in.Started = started
+	}
+	for key, value := range meta {
+		if !strings.HasPrefix(key, metaPrefix) {
+			if in.Meta == nil {
+				in.Meta = make(map[string]string, len(meta))
+			}
+			in.Meta[key] = value
+		}
+	}
+	if err := in.Validate(); err != nil {
+		return member{}, malformed, err.Error()
+	}
+	in = in.Normalized()
+	if e.Node.Datacenter != "" {
+		if in.Meta == nil {
+			in.Meta = make(map[string]string, 1)
+		}
+		in.Meta[discovery.KeyDatacenter] = e.Node.Datacenter
+	}
+	return member{Instance: in, node: e.Node.Node, dc: e.Node.Datacenter, created: e.Service.CreateIndex}, ours, ""
+}
+
+// health sums up the checks of the service and of its node. Maintenance, whoever ordered it, is
+// not illness: the instance answers and is to get nothing new.
+func (e *entry) health() (weight int, status discovery.Status, healthy bool) {
+	weight = e.Service.Weights.Passing
+	if w, err := strconv.Atoi(e.Service.Meta[metaWeight]); err == nil {
+		weight = w
+	}
+	if e.Service.Meta[metaStatus] == statusDrain {
+		status = discovery.Draining
+	}
+	for _, c := range e.Checks {
+		switch {
+		case c.CheckID == api.NodeMaint, strings.HasPrefix(c.CheckID, api.ServiceMaintPrefix):
+			status = discovery.Draining
+		case c.Status == api.HealthPassing:
+		case c.Status == api.HealthWarning:
+			weight = 1
+		default:
+			return 0, 0, false
+		}
+	}
+	return weight, status, true
+}

@@ -1,0 +1,296 @@
+package consul
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/internal/feed"
+	"github.com/linkmesh/link/internal/lifecycle"
+)
+
+// Registry implements discovery.Registry, discovery.PolicyWatcher, discovery.Describer and
+// io.Closer.
+type Registry struct {
+	client      *client
+	rule        addressRule
+	datacenters []string // the agent's own, "", first
+	namespace   string   // of Consul Enterprise, as is partition
+	partition   string
+	log         *slog.Logger
+	lines       *limitedLog
+	feed        *feed.Feed
+	saver       *saver
+	budget      *budget
+	polls       chan struct{} // one place for each query of a watch that has none of its own
+	group       *lifecycle.Group
+
+	loopback   atomic.Bool            // an instance of this Registry is on a loopback address
+	datacenter atomic.Pointer[string] // the agent's own, once known
+
+	calls   sync.WaitGroup // Register, Update and Close calls under way
+	closing sync.Once
+
+	mu            sync.Mutex // guards the fields below
+	shut          bool
+	saving        bool
+	policies      int
+	followers     map[discovery.Query]*follower
+	stops         map[*watch]struct{}
+	registrations map[string]*registration // by ID, those being made as well
+}
+
+// watch is one call of Watch.
+type watch struct {
+	stop func() bool // of context.AfterFunc
+}
+
+// New returns a registry for the agent that cfg and the environment mean. It reads the files they
+// name (token, certificates) and does no other I/O: nothing runs before the first Register or
+// Watch. The error is ErrInvalidConfig.
+func New(cfg Config) (*Registry, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	c, err := newClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	lines := newLimitedLog(cfg.Logger)
+	s, err := newSaver(cfg.stateDir(), lines)
+	if err != nil {
+		return nil, err
+	}
+	return &Registry{
+		client:        c,
+		rule:          newAddressRule(cfg.AllowNets),
+		datacenters:   cfg.sources(),
+		namespace:     os.Getenv(api.HTTPNamespaceEnvName),
+		partition:     os.Getenv(api.HTTPPartitionEnvName),
+		log:           cfg.Logger,
+		lines:         lines,
+		feed:          feed.New("consul"),
+		saver:         s,
+		budget:        newBudget(),
+		polls:         make(chan struct{}, pollers),
+		group:         lifecycle.New(context.Background()),
+		followers:     make(map[discovery.Query]*follower),
+		stops:         make(map[*watch]struct{}),
+		registrations: make(map[string]*registration),
+	}, nil
+}
+
+// Describe implements discovery.Describer: "Consul at 127.0.0.1:8500 (dc1)". The datacenter is
+// there once Consul has named it.
+func (r *Registry) Describe() string {
+	text := "Consul at " + r.client.address
+	if dc := r.datacenter.Load(); dc != nil {
+		text += " (" + *dc + ")"
+	}
+	return text
+}
+
+// String returns the same as Describe, and no secret.
+func (r *Registry) String() string { return r.Describe() }
+
+// GoString returns the same as Describe.
+func (r *Registry) GoString() string { return r.Describe() }
+
+// LogValue implements slog.LogValuer.
+func (r *Registry) LogValue() slog.Value { return slog.StringValue(r.Describe()) }
+
+// learn notes the name of the agent's own datacenter.
+func (r *Registry) learn(dc string) {
+	if old := r.datacenter.Load(); dc != "" && (old == nil || *old != dc) {
+		r.datacenter.Store(&dc)
+	}
+}
+
+// Watch implements discovery.Registry. It waits for nothing: the first snapshot comes when Consul
+// has answered or failed to.
+func (r *Registry) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
+	ch, f, err := r.watch(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("consul: %w", err)
+	}
+	f.publish()
+	return ch, nil
+}
+
+func (r *Registry) watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, *follower, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := q.Validate(); err != nil {
+		return nil, nil, err
+	}
+	q = q.Normalized()
+	if r.shut {
+		return nil, nil, fmt.Errorf("watch %s: %w", q, discovery.ErrClosed)
+	}
+	ch, err := r.feed.Watch(ctx, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := r.followers[q]
+	if f == nil {
+		f = newFollower(r, q)
+		r.followers[q] = f
+		r.startLocked(f) //nolint:contextcheck // the sources outlive this call
+	}
+	f.watches++
+	w := &watch{}
+	r.calls.Add(1)
+	r.stops[w] = struct{}{}
+	w.stop = context.AfterFunc(ctx, func() {
+		defer r.calls.Done()
+		r.unwatch(w, f)
+	})
+	return ch, f, nil
+}
+
+// startLocked starts the sources of f, and the saver with the first of all.
+func (r *Registry) startLocked(f *follower) {
+	if !r.saving && r.saver != nil {
+		r.saving = true
+		r.group.Go(r.saver.run)
+	}
+	ctx, stop := context.WithCancel(r.group.Context())
+	f.stop = stop
+	for n, dc := range r.datacenters {
+		s := &source{f: f, n: n, dc: dc}
+		r.group.Go(func(context.Context) { s.run(ctx) })
+	}
+}
+
+// unwatch lets go of a follower that nobody watches any more.
+func (r *Registry) unwatch(w *watch, f *follower) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.stops, w)
+	f.watches--
+	if f.watches == 0 && r.followers[f.q] == f {
+		delete(r.followers, f.q)
+		f.end()
+	}
+}
+
+// pollTurn waits for one of the shared connections.
+func (r *Registry) pollTurn(ctx context.Context) (done func(), ok bool) {
+	select {
+	case r.polls <- struct{}{}:
+		return func() { <-r.polls }, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+// Close withdraws every registration, closes the channels of all watches and waits for all
+// goroutines. It takes CloseTime at most: what cannot be withdrawn by then is logged, and Consul
+// finds it out by the missing heartbeats. It is idempotent and returns nil.
+func (r *Registry) Close() error {
+	r.closing.Do(func() {
+		r.mu.Lock()
+		r.shut = true
+		for w := range r.stops {
+			if w.stop() {
+				r.calls.Done()
+			}
+		}
+		clear(r.stops)
+		for _, f := range r.followers {
+			f.end()
+		}
+		clear(r.followers)
+		open := make([]*registration, 0, len(r.registrations))
+		for _, g := range r.registrations {
+			open = append(open, g)
+		}
+		r.mu.Unlock()
+
+		r.group.Stop(discovery.ErrClosed)
+		var wg sync.WaitGroup
+		for _, g := range open {
+			wg.Go(func() { _ = g.Close() }) // always nil
+		}
+		wg.Wait()
+		r.calls.Wait()
+		r.group.Wait()
+		r.feed.Close()
+		r.client.close()
+	})
+	return nil
+}
+
+// Register implements discovery.Registry. It looks whether the ID is free, writes, and looks again
+// whether it was the last to write. Meta keys may not begin with "link-" or "consul-". Beside the
+// errors of the interface it returns ErrDenied, ErrUnavailable and ErrInvalidInstance for such keys.
+// When it is not known whether Consul took the instance, Register spends up to CloseTime on withdrawing it.
+func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discovery.Registration, error) {
+	g, err := r.register(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+func (r *Registry) register(ctx context.Context, in discovery.Instance) (*registration, error) {
+	if err := check(in); err != nil {
+		return nil, fmt.Errorf("consul: register: %w", err)
+	}
+	in = in.Normalized()
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("consul: register %s: %w", in.ID, err)
+	}
+	g := newRegistration(r, in) //nolint:contextcheck // the registration outlives this call
+	if err := r.reserve(g); err != nil {
+		return nil, fmt.Errorf("consul: register %s: %w", in.ID, err)
+	}
+	defer r.calls.Done()
+	ctx, cancel := bind(ctx, r.group)
+	defer cancel()
+	if err := g.announce(ctx); err != nil {
+		r.forget(g)
+		g.abandon() //nolint:contextcheck // ctx may have ended, and what the agent holds must go
+		return nil, err
+	}
+	if loopbackAddr(in.Addr) {
+		r.loopback.Store(true)
+	}
+	g.start()
+	return g, nil
+}
+
+// reserve enters g, whose maker has the turn, and counts the call that makes it.
+func (r *Registry) reserve(g *registration) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.shut {
+		return discovery.ErrClosed
+	}
+	if _, ok := r.registrations[g.id]; ok {
+		return fmt.Errorf("%w in this process", discovery.ErrDuplicateID)
+	}
+	if n := len(r.registrations); n >= MaxRegistrations {
+		return fmt.Errorf("%w: %d instances are registered here", discovery.ErrLimit, n)
+	}
+	r.registrations[g.id] = g
+	r.calls.Add(1)
+	return nil
+}
+
+func (r *Registry) forget(g *registration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.registrations[g.id] == g {
+		delete(r.registrations, g.id)
+	}
+}

@@ -1,0 +1,252 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	retryLeast = 250 * time.Millisecond // before the first retry of a failed query, with full jitter
+	retryMost  = 30 * time.Second       // before any retry
+
+	// doubtEvery is how often a blocking watch looks again while it doubts an answer.
+	doubtEvery = time.Second
+
+	// emptyPace bounds the pace of a watch that knows no instance: where streaming is off, every
+	// registration in the cluster wakes it, and yet the first instance must be seen within a second.
+	emptyPace = time.Second
+)
+
+// source follows one service in one datacenter. It belongs to one goroutine.
+type source struct {
+	f  *follower
+	n  int    // which part of the follower it is
+	dc string // "" is the agent's own
+
+	keeper keeper
+	cursor cursor
+	pacer  pacer
+	place  bool // of the budget is held
+	plain  bool // the next question must be
+
+	failures int           // in a row
+	delay    time.Duration // before the next question
+	free     bool          // that question does not count for the pace
+	asked    bool          // Consul has answered before
+	visible  bool          // an answer without a token had entries: then an empty one is one
+	shown    []member
+	reason   string // why shown is stale, "" if it is not
+	ill      kind
+	saved    time.Time
+	skipped  int // entries left out of the last answer
+	foreign  int
+}
+
+func (s *source) run(ctx context.Context) {
+	r := s.f.r
+	s.plain, s.free = true, true
+	defer func() {
+		if s.place {
+			r.budget.release(false)
+		}
+	}()
+	for {
+		s.place = r.budget.hold(s.place, false, time.Now())
+		done, ok := s.turn(ctx)
+		if !ok {
+			return
+		}
+		q := s.question()
+		near := r.client.loopback || r.loopback.Load()
+		a, err := r.client.ask(ctx, s.f.q, q, r.rule, near, s.keeper.known)
+		done()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.failed(err)
+		default:
+			s.answered(q, a)
+		}
+	}
+}
+
+// turn waits until the next question may be asked. Those without a place in the agent share a few
+// connections.
+func (s *source) turn(ctx context.Context) (done func(), ok bool) {
+	now := time.Now()
+	delay := max(s.delay, s.f.r.budget.pause(now))
+	if s.place && !s.free {
+		slowest := paceSlow
+		if len(s.keeper.known) == 0 {
+			slowest = emptyPace
+		}
+		delay = max(delay, s.pacer.next(now, slowest))
+	}
+	s.delay, s.free = 0, false
+	if !sleep(ctx, delay) {
+		return nil, false
+	}
+	if s.place {
+		return func() {}, true
+	}
+	return s.f.r.pollTurn(ctx)
+}
+
+func (s *source) question() question {
+	q := question{dc: s.dc, mode: plain}
+	switch {
+	case s.plain:
+	case !s.place:
+		q.mode = cached
+	case s.cursor.index > 0:
+		// Spread, as watches that began together would end together for ever.
+		q.mode, q.index, q.wait = blocking, s.cursor.index, spread(waitLeast, waitMost)
+	}
+	return q
+}
+
+// failed keeps what is known and says why it is stale.
+func (s *source) failed(err error) {
+	now := time.Now()
+	r := s.f.r
+	what := kindOf(err)
+	s.failures++
+	s.delay = backoff(s.failures, retryLeast, retryMost)
+	switch what { //nolint:exhaustive // the others are errors of an agent that lives
+	case busy:
+		r.budget.overloaded(now)
+		s.delay = spread(busyPause, 2*busyPause)
+	case unreachable, hanging:
+		s.keeper.shake(now)
+	}
+	s.plain, s.free = true, true
+	s.cursor.reset()
+	if !s.asked {
+		s.asked = true
+		members, at := r.saver.load(s.stateKey(), s.f.q, now)
+		if len(members) > 0 {
+			members = s.allowed(members)
+			s.keeper.known, s.keeper.at, s.shown = members, at, members
+		}
+	}
+	if s.ill != what {
+		s.ill, s.reason = what, s.because(err)
+		r.lines.warn("consul registry: cannot be read, the last known instances stay in use",
+			"service", s.f.q, "datacenter", s.dc, "instances", len(s.shown), "reason", err)
+	}
+	s.show()
+}
+
+// answered takes in an answer.
+func (s *source) answered(q question, a answer) {
+	now := time.Now()
+	s.asked, s.failures, s.plain = true, 0, false
+	backwards := s.cursor.advance(a.index, a.backend)
+	if !s.place {
+		s.delay = around(PollEvery, 0.2)
+		if q.mode == plain {
+			s.delay = spread(0, PollEvery) // watches that began together get apart
+		}
+	}
+	s.visible = s.visible || len(a.members)+a.foreign+a.bad > 0
+	a.hidden = a.hidden || a.open && !s.visible
+	if q.mode != plain && a.backend == backendStreaming && len(s.keeper.known) > 0 && s.keeper.mostLost(a.members) {
+		// Streaming does not tell a lost permission from a lost instance.
+		s.plain, s.free, s.delay = true, true, 0
+		return
+	}
+	s.count(a)
+	v := s.keeper.judge(a.members, signs{backwards: backwards, leaderless: a.leaderless, hidden: a.hidden}, now)
+	if v.believed {
+		s.recovered()
+		if changed := !sameMembers(s.shown, a.members); changed || now.Sub(s.saved) >= resaveAfter {
+			s.saved = now
+			s.f.r.saver.put(s.stateKey(), a.members, now)
+		}
+		s.shown, s.reason = a.members, ""
+		s.show()
+		return
+	}
+	s.shown = s.keeper.with(a.members)
+	// Look again without waiting: an answer is only held against what is missing from it now.
+	s.plain = true
+	s.cursor.reset()
+	switch {
+	case !s.place || a.hidden:
+		s.delay = around(PollEvery, 0.2)
+	case v.recheck > 0:
+		s.delay = min(doubtEvery, v.recheck)
+	}
+	if s.ill != hidden || s.reason != v.why {
+		s.ill, s.reason = hidden, v.why
+		s.f.r.lines.warn("consul registry: answer not believed, the last known instances stay in use",
+			"service", s.f.q, "datacenter", s.dc, "instances", len(s.shown), "answered", len(a.members), "reason", v.why)
+	}
+	s.show()
+}
+
+// because is the reason of a stale snapshot, which names the service itself.
+func (s *source) because(err error) string {
+	reason := err.Error()
+	if f, ok := errors.AsType[*failure](err); ok {
+		reason = f.reason
+	}
+	if s.dc != "" {
+		reason = "datacenter " + s.dc + ": " + reason
+	}
+	return reason
+}
+
+func (s *source) recovered() {
+	if s.ill != "" {
+		s.ill = ""
+		s.f.r.lines.info("consul registry: can be read again", "service", s.f.q, "datacenter", s.dc)
+	}
+}
+
+// count says what was left out, when that changes.
+func (s *source) count(a answer) {
+	r := s.f.r
+	if n := a.bad + a.over; n != s.skipped {
+		s.skipped = n
+		if n > 0 {
+			if a.over > 0 {
+				a.reason = "more instances than a snapshot holds"
+			}
+			r.lines.warn("consul registry: entries left out", "service", s.f.q, "datacenter", s.dc, "entries", n, "first", a.reason)
+		}
+	}
+	if a.foreign != s.foreign {
+		s.foreign = a.foreign
+		r.log.Debug("consul registry: entries that link did not register, or for other namespaces, are left out",
+			"service", s.f.q, "datacenter", s.dc, "entries", a.foreign)
+	}
+	if len(a.members) > 0 && s.dc == "" {
+		r.learn(a.members[0].dc)
+	}
+}
+
+// allowed applies the address rule to members from disk: it may have changed since.
+func (s *source) allowed(members []member) []member {
+	r := s.f.r
+	near := r.client.loopback || r.loopback.Load()
+	kept := members[:0]
+	for _, m := range members {
+		if r.rule.check(m.Addr, near) == "" {
+			kept = append(kept, m)
+		}
+	}
+	return kept
+}
+
+func (s *source) show() { s.f.show(s.n, part{members: s.shown, at: s.keeper.at, reason: s.reason}) }
+
+func (s *source) stateKey() stateKey {
+	r := s.f.r
+	return stateKey{
+		Agent: r.client.address, Namespace: r.namespace, Partition: r.partition,
+		Datacenter: s.dc, Query: s.f.q.String(),
+	}
+}

@@ -1,0 +1,39 @@
+package consul
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/linkmesh/link/internal/lifecycle"
+)
+
+// sleep waits for d and reports false if ctx ended before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// bind returns ctx, ended by the end of group as well.
+func bind(ctx context.Context, group *lifecycle.Group) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	undo := context.AfterFunc(group.Context(), func() { cancel(context.Cause(group.Context())) })
+	return ctx, func() {
+		undo()
+		cancel(nil)
+	}
+}
+
+// spread returns a duration from least to most.
+func spread(least, most time.Duration) time.Duration {
+	return least + rand.N(most-least+1) //nolint:gosec // chance keeps clients apart, not secrets
+}

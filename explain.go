@@ -1,0 +1,128 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/topology"
+)
+
+// Explain says where a call would go as things are now, and for each instance
+// why it may or may not get it: [topology.Explanation] is a struct and prints as
+// text. It sends nothing. Options that select instances or carry metadata count
+// as in a call. It waits for the registry's first word until ctx ends.
+//
+// Errors: as [Node.Instances].
+func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topology.Explanation, error) {
+	if err := r.Validate(); err != nil {
+		return topology.Explanation{}, failed("explain "+r.String(), err)
+	}
+	if _, err := n.Instances(ctx, r.Service); err != nil {
+		return topology.Explanation{}, err
+	}
+	var c callConfig
+	for _, opt := range opts {
+		opt.applyCall(&c)
+	}
+	request := topology.Request{
+		Kind: r.Kind.String(), Name: r.Name, Caller: n.cfg.identityName(), Key: c.sticky,
+		Random: rand.Uint64(), //nolint:gosec // a draw of lots, not a secret
+	}
+	if c.metadata.Len() > 0 {
+		request.Meta = (*lookup)(&c.metadata)
+	}
+	return topology.Explain(n.policy.current(), r.Service, request, n.locality, func(service string) []topology.Candidate {
+		s, err := n.service(service)
+		if err != nil || s.wait(ctx, time.Now().Add(n.cfg.CallTimeout)) != nil {
+			return nil
+		}
+		return s.candidates(&c)
+	}), nil
+}
+
+// candidates are the instances as an explanation shows them to a call.
+func (s *service) candidates(c *callConfig) []topology.Candidate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	out := make([]topology.Candidate, 0, len(s.members)+len(s.leftOut))
+	for _, id := range slices.Sorted(maps.Keys(s.members)) {
+		in := s.members[id]
+		candidate := candidateOf(&in.Instance)
+		candidate.Trouble = s.troubleLocked(in, c, now)
+		candidate.Note = s.noteLocked(in, now)
+		out = append(out, candidate)
+	}
+	for i := range s.snapshot.Instances {
+		if in := &s.snapshot.Instances[i]; s.leftOut[in.ID] {
+			candidate := candidateOf(in)
+			candidate.Trouble, _ = s.node.refused(*in, s.snapshot.Origin)
+			out = append(out, candidate)
+		}
+	}
+	return out
+}
+
+func candidateOf(in *discovery.Instance) topology.Candidate {
+	return topology.Candidate{
+		ID: in.ID, Addr: in.Addr, Tags: in.Tags, Meta: in.Meta, Weight: in.Weight,
+		Zone: in.Zone(), Region: in.Region(), Datacenter: in.Datacenter(),
+	}
+}
+
+// troubleLocked says why an instance gets no call at all, "" if it may.
+func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) string {
+	if in.Status == discovery.Draining {
+		return "draining"
+	}
+	if left := in.state.leaving.Load() - now.UnixNano(); left > 0 {
+		return fmt.Sprintf("said that it drains, %v left", time.Duration(left).Round(time.Second))
+	}
+	switch {
+	case c.instance != "" && c.instance != in.ID:
+		return "the call is for instance " + c.instance
+	case !hasAll(in.Tags, c.tags):
+		return fmt.Sprintf("the call is for tags %q", c.tags)
+	case c.zone && !topology.SameZone.Contains(s.node.locality, localityOf(&in.Instance)):
+		return "the call is for this zone"
+	}
+	e, ok := s.set.Lookup(in.ID)
+	if !ok {
+		return "takes no calls"
+	}
+	if e.Barred(now.UnixNano()) {
+		if t := in.state.trouble.Load(); t != nil {
+			return fmt.Sprintf("%v, %v left", t.err, t.until.Sub(now).Round(100*time.Millisecond))
+		}
+	}
+	if until, ok := e.Ejected(now.UnixNano()); ok {
+		return fmt.Sprintf("ejected: it failed call after call, %v left", time.Duration(until-now.UnixNano()).Round(100*time.Millisecond))
+	}
+	return ""
+}
+
+// noteLocked says how an instance does.
+func (s *service) noteLocked(in *instance, now time.Time) string {
+	note := "not connected"
+	if in.peer.Live(wire.ClassCalls) != nil || in.peer.Live(wire.ClassBulk) != nil {
+		note = "connected"
+	}
+	if e, ok := s.set.Lookup(in.ID); ok {
+		if n := e.InFlight(); n > 0 {
+			note += fmt.Sprintf(", %d in flight", n)
+		}
+		if d := e.Latency(now.UnixNano()); d > 0 {
+			note += fmt.Sprintf(", %v", d.Round(10*time.Microsecond))
+		}
+	}
+	if _, held := s.held[in.ID]; held {
+		note += ", held though its registry lost it"
+	}
+	return note
+}

@@ -1,0 +1,34 @@
+package link
+
+import (
+	"context"
+	"time"
+
+	"github.com/linkmesh/link/topology"
+)
+
+// fault breaks the call on purpose, if the topology says so and the lot falls on
+// it. The error settles the call.
+func (o *outgoing) fault(ctx context.Context) error {
+	if !o.plan.Faulted(&o.request) {
+		return nil
+	}
+	f := o.plan.Fault
+	if f.Delay > 0 {
+		t := time.NewTimer(min(f.Delay, time.Until(o.deadline)))
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return Errorf(CodeOf(ctx.Err()), "during a delay that the topology injected: %w", context.Cause(ctx))
+		}
+		o.now = time.Now()
+		if !o.now.Before(o.deadline) {
+			return Errorf(DeadlineExceeded, "during a delay of %v that the topology injected", f.Delay)
+		}
+	}
+	if code, ok := topology.CodeNumber(f.Abort); ok {
+		return Errorf(Code(code), "a fault that the topology of %s injected", o.Route.Service)
+	}
+	return nil
+}

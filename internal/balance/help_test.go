@@ -1,0 +1,75 @@
+package balance
+
+import (
+	"strconv"
+	"testing"
+)
+
+func items(n int) []Item[int] {
+	out := make([]Item[int], n)
+	for i := range out {
+		out[i] = Item[int]{Key: strconv.Itoa(i), Value: i}
+	}
+	return out
+}
+
+// fresh returns a set with n instances and a group of them all.
+func fresh(o GroupOptions, n int) (*Set[int], *Group[int]) {
+	s := new(Set[int])
+	g := s.Group(nil, o, 0)
+	s.Update(items(n), nil, 0)
+	return s, g
+}
+
+// endpoints returns the endpoints of items(n), in their order.
+func endpoints(tb testing.TB, s *Set[int], n int) []*Endpoint[int] {
+	tb.Helper()
+	out := make([]*Endpoint[int], n)
+	for i := range out {
+		e, ok := s.Lookup(strconv.Itoa(i))
+		if !ok {
+			tb.Fatalf("no endpoint %d", i)
+		}
+		out[i] = e
+	}
+	return out
+}
+
+// alone returns the endpoint of a set of one.
+func alone() *Endpoint[int] {
+	s, _ := fresh(GroupOptions{}, 1)
+	e, _ := s.Lookup("0")
+	return e
+}
+
+// counts picks from g and counts by value, of n values.
+func counts(tb testing.TB, g *Group[int], now int64, tried *Tried[int], n, picks int) []int {
+	tb.Helper()
+	out := make([]int, n)
+	for range picks {
+		e, ok := g.Pick(now, tried, Key{})
+		if !ok {
+			tb.Fatal("nothing picked")
+		}
+		out[e.Value()]++
+	}
+	return out
+}
+
+// tooUneven is the χ² value that n fair categories exceed about once in 10⁷ runs:
+// mean n−1, deviation √(2(n−1)), and a wide margin for the skew.
+func tooUneven(n int) float64 { return float64(n-1) + 40 + 8*float64(n)/10 }
+
+func chiSquared(counts []int) float64 {
+	sum := 0
+	for _, c := range counts {
+		sum += c
+	}
+	mean := float64(sum) / float64(len(counts))
+	x := 0.0
+	for _, c := range counts {
+		d := float64(c) - mean
+		x += d * d / mean
+	}
+	return x
+}

@@ -1,0 +1,67 @@
+package balance
+
+import (
+	"cmp"
+	"slices"
+)
+
+// TableSize is the number of places of a lookup table, a prime: the small table of
+// the Maglev paper (Eisenbud et al., NSDI 2016). With more instances than places,
+// some have none.
+const TableSize = 65537
+
+// seat is an instance that takes places.
+type seat struct {
+	key    string
+	hash   uint64
+	weight uint32
+	index  uint32
+}
+
+// maglev returns the index of the seat in each place, nil without seats. The seats
+// take turns, by weight, to take the next free place in an order of their own. So
+// each has places in proportion to its weight, which depend on the keys and
+// weights alone; and most stay its own when others come and go. The order of seats
+// is lost.
+func maglev(seats []seat) []uint32 {
+	if len(seats) == 0 {
+		return nil
+	}
+	slices.SortFunc(seats, func(a, b seat) int {
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.key, b.key))
+	})
+	type stride struct{ at, step uint32 }
+	const free = ^uint32(0)
+	strides := make([]stride, len(seats))
+	top := uint64(0)
+	for i, s := range seats {
+		top = max(top, uint64(s.weight))
+		strides[i] = stride{
+			at:   uint32(s.hash % TableSize),
+			step: uint32(mix(s.hash+golden)%(TableSize-1)) + 1,
+		}
+	}
+	table := make([]uint32, TableSize)
+	for i := range table {
+		table[i] = free
+	}
+	// A seat has its n-th turn in the first round in which round × weight reaches
+	// n × top, as in Envoy.
+	turns := make([]uint64, len(seats))
+	for filled, round := 0, uint64(1); ; round++ {
+		for i := range seats {
+			if round*uint64(seats[i].weight) < (turns[i]+1)*top {
+				continue
+			}
+			turns[i]++
+			s := &strides[i]
+			for table[s.at] != free {
+				s.at = (s.at + s.step) % TableSize
+			}
+			table[s.at] = seats[i].index
+			if filled++; filled == TableSize {
+				return table
+			}
+		}
+	}
+}

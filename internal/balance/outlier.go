@@ -1,0 +1,37 @@
+package balance
+
+// failed counts a failure of l, and ejects it when there were enough in a row.
+func (w *ward) failed(l *load, now int64) {
+	errors := w.errors.Load()
+	if errors == 0 || now < l.ejected.Load() {
+		return
+	}
+	// Each further round of failures is another occasion: the first may have come
+	// while enough others were out, or another held the lock.
+	if n := l.failures.Add(1) &^ gone; n%errors == 0 {
+		w.eject(l, now)
+	}
+}
+
+// eject does not wait for the lock, since End does not.
+func (w *ward) eject(l *load, now int64) {
+	if !w.mu.TryLock() {
+		return
+	}
+	defer w.mu.Unlock()
+	if l.failures.Load()&gone != 0 || now < l.ejected.Load() {
+		return
+	}
+	w.expireLocked(now)
+	o := w.options.Outlier
+	if w.ejected >= max(1, int(o.Max*float64(w.size))) {
+		return
+	}
+	t := w.troubleLocked(l)
+	healthy := int((now - l.ejected.Load()) / int64(o.Interval))
+	t.ejections = max(t.ejections-healthy, 0) + 1
+	l.ejected.Store(now + min(int64(t.ejections)*int64(o.Eject), int64(MaxEject)))
+	l.reclassify()
+	l.failures.And(gone)
+	w.settleLocked(t, t.counted|isEjected)
+}

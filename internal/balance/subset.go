@@ -1,0 +1,108 @@
+package balance
+
+import (
+	"cmp"
+	"slices"
+)
+
+// ranked is a member and its rank for this client.
+type ranked[T any] struct {
+	endpoint *Endpoint[T]
+	rank     uint64
+}
+
+// rankLocked is the rank of e for this client: rendezvous hashing (Thaler and
+// Ravishankar, 1998), which keeps those of the highest rank. It depends on the
+// client and the key alone, so that clients spread evenly over the instances, and
+// each keeps what it has while others come and go.
+func (g *Group[T]) rankLocked(e *Endpoint[T]) ranked[T] {
+	return ranked[T]{e, mix(hashOf(e.key) ^ g.seed)}
+}
+
+// before puts the higher rank first.
+func before[T any](a, b ranked[T]) int {
+	return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.endpoint.key, b.endpoint.key))
+}
+
+// quotaLocked is how many are kept of each part: a third of the subset from other
+// zones, so that the loss of the own zone finds connections to others; what one
+// part cannot fill, the other does.
+func (g *Group[T]) quotaLocked() [2]int {
+	k, local, others := g.options.Subset, g.base[0].len(), g.base[1].len()
+	far := min(k/3, others)
+	near := min(k-far, local)
+	return [2]int{near, min(k-near, others)}
+}
+
+// selectLocked keeps what is to be kept. It does nothing unless a kept one left,
+// or the group grew or shrank across a bound; then it ranks all members.
+func (g *Group[T]) selectLocked() {
+	k := g.options.Subset
+	g.subset = g.options.Policy != Hash && k > 0 && g.lenLocked() > max(k, SubsetAbove)
+	if !g.subset {
+		for i := range g.kept {
+			if g.kept[i].len() > 0 {
+				g.kept[i].clear()
+			}
+		}
+		return
+	}
+	for i, want := range g.quotaLocked() {
+		if g.kept[i].len() != want {
+			g.keepLocked(i, g.bestLocked(i, want))
+		}
+	}
+}
+
+// bestLocked are the n members of a part that rank highest.
+func (g *Group[T]) bestLocked(part, n int) []ranked[T] {
+	best := make([]ranked[T], 0, n+1)
+	for i := range g.base[part].len() {
+		r := g.rankLocked(*g.base[part].endpoints.at(i))
+		if len(best) == n && (n == 0 || before(best[n-1], r) < 0) {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, r, before[T])
+		best = slices.Insert(best, at, r)
+		best = best[:min(len(best), n)]
+	}
+	return best
+}
+
+// keepLocked makes best what is kept of a part.
+func (g *Group[T]) keepLocked(part int, best []ranked[T]) {
+	kept := &g.kept[part]
+	stay := make(map[*load]bool, len(best))
+	for _, r := range best {
+		stay[r.endpoint.load] = true
+	}
+	for i := kept.len() - 1; i >= 0; i-- {
+		if l := kept.slots.at(i).load; !stay[l] {
+			kept.remove(l, g.ward.standingLocked(l))
+		}
+	}
+	for _, r := range best {
+		if !kept.has(r.endpoint.load) {
+			kept.add(r.endpoint, g.ward.standingLocked(r.endpoint.load))
+		}
+	}
+}
+
+// considerLocked keeps a new member in place of the kept one of the lowest rank, if
+// it ranks higher. If one is missing, selectLocked will look at all.
+func (g *Group[T]) considerLocked(part int, e *Endpoint[T]) {
+	kept := &g.kept[part]
+	if kept.len() == 0 || kept.len() != g.quotaLocked()[part] {
+		return
+	}
+	worst := g.rankLocked(*kept.endpoints.at(0))
+	for i := 1; i < kept.len(); i++ {
+		if r := g.rankLocked(*kept.endpoints.at(i)); before(worst, r) < 0 {
+			worst = r
+		}
+	}
+	if before(g.rankLocked(e), worst) < 0 {
+		kept.remove(worst.endpoint.load, g.ward.standingLocked(worst.endpoint.load))
+		kept.add(e, g.ward.standingLocked(e.load))
+	}
+}

@@ -1,0 +1,176 @@
+package link
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/topology"
+)
+
+// choose decides where the call may go.
+func (o *outgoing) choose(ctx context.Context) error {
+	r := &o.request
+	r.Kind, r.Name, r.Caller, r.Key = o.Route.Kind.String(), o.Route.Name, o.service.node.cfg.identityName(), o.config.sticky
+	if len(o.Metadata.pairs) > 0 {
+		r.Meta = (*lookup)(&o.Metadata)
+	}
+	r.Random = rand.Uint64() //nolint:gosec // a draw of lots, not a secret
+	o.plan = o.service.view.Load().plans.Route(r)
+	if hash, ok := o.plan.KeyOf(r); ok {
+		o.key = balance.Key{Hash: hash, Set: true}
+	}
+	return o.start(ctx)
+}
+
+// start goes to the first level that has anybody.
+func (o *outgoing) start(ctx context.Context) error {
+	o.look()
+	o.levels, o.level = o.service.view.Load().path(o.plan, &o.config).levels, 0
+	return o.settle(ctx)
+}
+
+// look begins to look through the instances of a level. A call with a key waits
+// for the instance that the key means to be connected, the others take whom they
+// get.
+func (o *outgoing) look() {
+	o.passed, o.room, o.widened = 0, len(o.pending)+firstPending, false
+	if o.key.Set {
+		o.passed, o.room = maxPassed, len(o.pending)+1
+	}
+	o.room = min(o.room, maxPending)
+}
+
+// further reports whether there is a level after the present one.
+func (o *outgoing) further() bool { return o.config.instance == "" && o.level+1 < len(o.levels) }
+
+// descend goes to the next level.
+func (o *outgoing) descend(ctx context.Context) error {
+	o.level++
+	o.look()
+	return o.settle(ctx)
+}
+
+// settle goes on from the present level to the first that takes the call: the
+// last one, or one with an instance that may be available. A level of one place
+// of which a part is out passes its share on.
+func (o *outgoing) settle(ctx context.Context) error {
+	if o.config.instance != "" {
+		return nil
+	}
+	for {
+		l := &o.levels[o.level]
+		if l.other != "" {
+			if err := o.enter(ctx, l.other); err != nil {
+				return err
+			}
+			continue
+		}
+		if o.level+1 == len(o.levels) {
+			return nil
+		}
+		available, total := l.group.Health(o.now.UnixNano())
+		if available > 0 {
+			if takes := l.step.Takes(available, total); takes >= 1 || rand.Float64() < takes { //nolint:gosec // a share is no secret
+				return nil
+			}
+		}
+		o.level++
+	}
+}
+
+// enter puts the levels of another service, by its own plan, in the place of the
+// present level.
+func (o *outgoing) enter(ctx context.Context, name string) error {
+	s, err := o.service.node.service(name)
+	if err != nil {
+		return err
+	}
+	if err := s.wait(ctx, o.deadline); err != nil {
+		return err
+	}
+	v := s.view.Load()
+	p := v.path(v.plans.Route(&o.request), &o.config)
+	if len(o.levels)+len(p.levels) > maxLevels {
+		return Errorf(Internal, "the topology leads through more than %d levels", maxLevels)
+	}
+	o.levels, o.level = slices.Concat(p.levels, o.levels[o.level+1:]), 0
+	return nil
+}
+
+// maxLevels bounds the levels of one call. Package topology refuses documents
+// that need more; two of its policies may meet while one replaces the other.
+const maxLevels = 2 * topology.MaxLevels
+
+// pick returns an instance of the present level that was not tried.
+func (o *outgoing) pick() (*endpoint, bool) {
+	if o.config.instance != "" {
+		e, ok := o.service.set.Lookup(o.config.instance)
+		return e, ok && !o.tried.Has(e) && !e.Barred(o.now.UnixNano())
+	}
+	return o.levels[o.level].group.Pick(o.now.UnixNano(), &o.tried, o.key)
+}
+
+// none is the error when there is nobody to call.
+func (o *outgoing) none() error {
+	if id := o.config.instance; id != "" {
+		if _, ok := o.service.set.Lookup(id); !ok {
+			return Errorf(Unavailable, "instance %q of service %q is not in %s, or takes no calls", id, o.service.name, describeRegistry(o.service.node.registry))
+		}
+		return o.service.none()
+	}
+	err := o.service.none()
+	if CodeOf(err) != Unavailable || o.service.set.Len() == 0 {
+		return err
+	}
+	if asked := o.asked(); asked != "" {
+		return Errorf(Unavailable, "none of the %d instances of service %q is for this call, which goes to %s; Node.Explain says why", o.service.set.Len(), o.service.name, asked)
+	}
+	return err
+}
+
+// asked says which instances the call is for, "" if all are.
+func (o *outgoing) asked() string {
+	var parts []string
+	for _, l := range o.plan.Levels {
+		if l.Subset == nil && l.Scope == topology.Anywhere && l.Service == o.service.name {
+			continue
+		}
+		parts = append(parts, levelText(l))
+	}
+	if len(o.config.tags) > 0 {
+		parts = append(parts, "tags "+strings.Join(o.config.tags, " "))
+	}
+	if o.config.zone {
+		parts = append(parts, "zone "+strconv.Quote(o.service.node.locality.Zone))
+	}
+	return strings.Join(parts, ", then ")
+}
+
+// levelText names a level: "subset canary in the same zone", "service orders-dr".
+func levelText(l topology.Level) string {
+	text := "service " + l.Service
+	if l.Subset != nil {
+		text = "subset " + l.Subset.Name
+	}
+	if l.Scope != topology.Anywhere {
+		text += " in this " + l.Scope.String()
+	}
+	return text
+}
+
+// lookup is metadata as package topology reads it.
+type lookup Metadata
+
+// Get implements topology.Metadata.
+func (l *lookup) Get(key string) (string, bool) {
+	m := Metadata(*l)
+	i, ok := m.find(key)
+	if !ok {
+		return "", false
+	}
+	return m.pairs[i].Value, true
+}

@@ -1,0 +1,287 @@
+package link
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// instance is one version of what is known of one instance of a service. A
+// change makes a new one over the same state. Its tags are those that the
+// instance confirmed, if it did.
+type instance struct {
+	discovery.Instance
+
+	service *service
+	peer    *transport.Peer
+	state   *instanceState
+}
+
+// instanceState is what was learned of an instance.
+type instanceState struct {
+	leaving atomic.Int64 // UnixNano until which it is not tried, because it said that it drains
+	trouble atomic.Pointer[trouble]
+
+	said      []string // tags that it confirmed; guarded by service.mu
+	confirmed bool     // said is set; guarded by service.mu
+}
+
+// trouble is why an instance is not called for a while.
+type trouble struct {
+	err   error
+	until time.Time
+}
+
+// left notes that the instance said that it drains.
+func (in *instance) left() { in.state.leaving.Store(time.Now().Add(leaveTime).UnixNano()) }
+
+// bar keeps calls away from an instance until a time.
+func (in *instance) bar(e *endpoint, until time.Time, why error) {
+	in.state.trouble.Store(&trouble{why, until})
+	e.Bar(until.UnixNano())
+}
+
+// update collects what a snapshot changes.
+type update struct {
+	put    []balance.Item[*instance]
+	remove []string
+}
+
+// apply makes the instances of a snapshot those that calls go to. What it
+// allocates and changes is in proportion to what the snapshot changes. It
+// reports whether it holds instances that the snapshot lacks and must look
+// again.
+func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
+	e, err := s.node.socket()
+	if err != nil {
+		return false // the node is closed, or calls will get this error themselves
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	var u update
+	gone := s.compareLocked(e, snapshot, &u)
+	massive := len(gone) > 0 && len(gone)*2 > len(s.snapshot.Instances)
+	for _, id := range gone {
+		s.loseLocked(id, massive, now, &u)
+	}
+	s.noteStaleLocked(snapshot)
+	s.snapshot = snapshot
+	for id, since := range s.held {
+		if !s.answersLocked(id, since, now) {
+			s.dropLocked(id, &u)
+		}
+	}
+	s.commitLocked(u, now)
+	return len(s.held) > 0
+}
+
+// compareLocked walks through the instances of two snapshots, both sorted by
+// ID. It returns those that are gone.
+func (s *service) compareLocked(e *transport.Endpoint, next discovery.Snapshot, u *update) (gone []string) {
+	old, fresh := s.snapshot.Instances, next.Instances
+	sameOrigin := s.snapshot.Origin == next.Origin
+	for len(old) > 0 || len(fresh) > 0 {
+		switch {
+		case len(fresh) == 0 || len(old) > 0 && old[0].ID < fresh[0].ID:
+			gone, old = append(gone, old[0].ID), old[1:]
+		case len(old) == 0 || fresh[0].ID < old[0].ID:
+			s.seeLocked(e, fresh[0], next.Origin, u)
+			fresh = fresh[1:]
+		default:
+			if !sameOrigin || !old[0].Equal(fresh[0]) {
+				s.seeLocked(e, fresh[0], next.Origin, u)
+			}
+			old, fresh = old[1:], fresh[1:]
+		}
+	}
+	return gone
+}
+
+// seeLocked takes in an instance that is new or has changed.
+func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin discovery.Origin, u *update) {
+	delete(s.held, in.ID)
+	known := s.members[in.ID]
+	if !s.allowedLocked(in, origin) {
+		s.leftOut[in.ID] = true
+		if known != nil {
+			s.dropLocked(in.ID, u)
+		}
+		return
+	}
+	delete(s.leftOut, in.ID)
+	next := &instance{Instance: in, service: s}
+	if known != nil && known.Addr == in.Addr {
+		next.peer, next.state = known.peer, known.state
+	} else {
+		if known != nil {
+			known.peer.Release()
+		}
+		next.peer = e.Peer(s.identity.String(), in.Addr, transport.PeerConfig{TLS: s.clientTLS, Tags: s.confirm})
+		next.state = new(instanceState)
+	}
+	s.settleTagsLocked(next, origin)
+	s.members[in.ID] = next
+	s.putLocked(next, u)
+}
+
+// settleTagsLocked decides whose word on the tags counts: the instance's own,
+// while there is a connection to it. Its registry may have been written to by
+// others. What this process was configured with it believes.
+func (s *service) settleTagsLocked(in *instance, origin discovery.Origin) {
+	if origin == discovery.FromConfig {
+		in.state.confirmed = false
+		return
+	}
+	if in.state.confirmed && in.peer.Live(wire.ClassCalls) == nil && in.peer.Live(wire.ClassBulk) == nil {
+		in.state.confirmed = false // it may have changed them since
+	}
+	if in.state.confirmed {
+		in.Tags = in.state.said
+	}
+}
+
+// putLocked makes the balancer's set agree with an instance that is known.
+func (s *service) putLocked(in *instance, u *update) {
+	if in.Status != discovery.Serving {
+		u.remove = append(u.remove, in.ID)
+		return
+	}
+	u.put = append(u.put, balance.Item[*instance]{Key: in.ID, Value: in, Weight: uint32(in.Weight), Zone: in.Zone()})
+}
+
+// loseLocked deals with an instance that the registry no longer shows. One that
+// goes alone goes at once. When most vanish together, those whose authenticated
+// connection still answers stay for a while: the connection outranks the
+// registry.
+func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) {
+	delete(s.leftOut, id)
+	in := s.members[id]
+	if in == nil {
+		return
+	}
+	in.peer.Probe()
+	if massive {
+		s.held[id] = now
+		return
+	}
+	s.dropLocked(id, u)
+}
+
+// answersLocked reports whether a held instance stays.
+func (s *service) answersLocked(id string, since, now time.Time) bool {
+	return s.members[id].peer.Live(wire.ClassCalls) != nil && now.Sub(since) < holdTime
+}
+
+func (s *service) dropLocked(id string, u *update) {
+	s.members[id].peer.Release()
+	delete(s.members, id)
+	delete(s.held, id)
+	u.remove = append(u.remove, id)
+}
+
+// commitLocked hands the changes to the balancer and wakes who waits for them.
+func (s *service) commitLocked(u update, now time.Time) {
+	if len(u.put) > 0 || len(u.remove) > 0 {
+		s.set.Update(u.put, u.remove, now.UnixNano())
+	}
+	close(s.change)
+	s.change = make(chan struct{})
+}
+
+// confirm takes in the tags that an instance says it has, on each connection to
+// it and when they change. The registry's word counts no more.
+func (s *service) confirm(addr string, tags []string) {
+	tags = slices.Compact(slices.Sorted(slices.Values(tags)))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.snapshot.Origin == discovery.FromConfig {
+		return
+	}
+	var u update
+	for id, in := range s.members { // connections are made seldom
+		if in.Addr != addr {
+			continue
+		}
+		in.state.said, in.state.confirmed = tags, true
+		if slices.Equal(in.Tags, tags) {
+			continue
+		}
+		s.node.cfg.Logger.Info("link: the registry's tags of an instance are not its own; the instance is believed",
+			"service", s.name, "instance", id, "registry", in.Tags, "instance_tags", tags)
+		next := *in
+		next.Tags = tags
+		s.members[id] = &next
+		s.putLocked(&next, &u)
+	}
+	s.commitLocked(u, time.Now())
+}
+
+// allowedLocked reports whether an instance may be dialed, whatever a registry
+// says, and logs once if not.
+func (s *service) allowedLocked(in discovery.Instance, origin discovery.Origin) bool {
+	why, fix := s.node.refused(in, origin)
+	if why != "" && !s.leftOut[in.ID] {
+		s.node.cfg.Logger.Warn("link: instance left out: "+why, "service", s.name, "instance", in.ID, "addr", in.Addr, "fix", fix)
+	}
+	return why == ""
+}
+
+// noteStaleLocked says once that the registry is ill, and once that it is well
+// again.
+func (s *service) noteStaleLocked(next discovery.Snapshot) {
+	log := s.node.cfg.Logger
+	switch {
+	case next.Stale && !s.snapshot.Stale:
+		log.Warn("link: the registry cannot be read; the last known instances stay in use",
+			"service", s.name, "registry", describeRegistry(s.node.registry), "reason", next.Reason, "instances", len(next.Instances), "as_of", next.At)
+	case !next.Stale && s.snapshot.Stale:
+		log.Info("link: the registry can be read again", "service", s.name, "instances", len(next.Instances))
+	}
+}
+
+func (s *service) releaseAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, in := range s.members {
+		in.peer.Release()
+	}
+	s.members = nil
+}
+
+// none describes why there is nobody to call.
+func (s *service) none() error {
+	s.mu.Lock()
+	total, draining := len(s.members), 0
+	now := time.Now()
+	var last *trouble
+	for _, in := range s.members {
+		if in.Status == discovery.Draining {
+			draining++
+		}
+		if t := in.state.trouble.Load(); t != nil && now.Before(t.until) && (last == nil || t.until.After(last.until)) {
+			last = t
+		}
+	}
+	stale := ""
+	if s.snapshot.Stale {
+		stale = "; it cannot be read now (" + s.snapshot.Reason + ")"
+	}
+	s.mu.Unlock()
+	where := describeRegistry(s.node.registry)
+	switch {
+	case total == 0:
+		return Errorf(Unavailable, "no instance of service %q in namespace %q is registered in %s%s; is it running, with the same registry, namespace and trust domain as this node (%s, tier %s)?",
+			s.name, s.node.cfg.Namespace, where, stale, s.identity.TrustDomain(), s.node.identity.Tier())
+	case last != nil:
+		return last.err
+	}
+	return Errorf(Unavailable, "none of the %d instances of service %q in %s takes calls: %s", total, s.name, where, strings.TrimSpace(fmt.Sprintf("%d drain%s", draining, stale)))
+}

@@ -1,0 +1,291 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/topology"
+)
+
+const (
+	// policyPoll is how often the file of the topology is looked at.
+	policyPoll = time.Second
+	// policyWait is how long the first call to a service waits for the document
+	// that its registry may keep: a registry that is ill must not stop calls.
+	policyWait = 2 * time.Second
+)
+
+// policies puts the topology together: the file, then what the registry keeps,
+// then Config.Topology; later ones override earlier ones. A document that is
+// wrong leaves in force what was in force.
+type policies struct {
+	node *Node
+	now  atomic.Pointer[topology.Policy]
+
+	poll sync.Once
+
+	mu       sync.Mutex                // guards the fields below; taken before service.mu
+	layers   map[string]topology.Layer // by origin
+	problems map[string]*problem       // of documents that did not come into force, by origin
+	version  fileVersion
+}
+
+// problem is why a document is not in force.
+type problem struct {
+	err error
+	at  time.Time
+}
+
+// The origins of documents that are not in a registry.
+const (
+	originCode = "Config.Topology"
+	originFile = "Config.TopologyFile"
+)
+
+// current returns the policy in force; nil is that of no document.
+func (p *policies) current() *topology.Policy { return p.now.Load() }
+
+// load reads what the configuration names. The error is the first one a user
+// sees of a wrong document.
+func (p *policies) load() error {
+	p.layers, p.problems = make(map[string]topology.Layer), make(map[string]*problem)
+	if doc := p.node.cfg.Topology; doc != nil {
+		p.layers[originCode] = topology.Layer{Origin: originCode, Document: doc, Trusted: true}
+	}
+	if path := p.node.cfg.TopologyFile; path != "" {
+		doc, version, err := readPolicy(path)
+		if err != nil {
+			return Errorf(InvalidArgument, "Config.TopologyFile: %w", err)
+		}
+		p.layers[originFile] = topology.Layer{Origin: path, Document: doc, Trusted: true}
+		p.version = version
+	}
+	policy, err := p.compileLocked()
+	if err != nil {
+		return Errorf(InvalidArgument, "topology: %w", err)
+	}
+	p.now.Store(policy)
+	return nil
+}
+
+// compileLocked makes a policy of all layers, nil if there is none.
+func (p *policies) compileLocked() (*topology.Policy, error) {
+	if len(p.layers) == 0 {
+		return nil, nil //nolint:nilnil // nil is the policy of no document
+	}
+	var ordered []topology.Layer
+	if l, ok := p.layers[originFile]; ok {
+		ordered = append(ordered, l)
+	}
+	for _, origin := range slices.Sorted(maps.Keys(p.layers)) {
+		if origin != originFile && origin != originCode {
+			ordered = append(ordered, p.layers[origin])
+		}
+	}
+	if l, ok := p.layers[originCode]; ok {
+		ordered = append(ordered, l)
+	}
+	cfg := &p.node.cfg
+	return topology.Compile(topology.Options{AllowRedirect: cfg.AllowRedirect, AllowFaults: cfg.AllowFaults}, ordered...)
+}
+
+// replace puts a layer in the place of the one with the same origin; nil
+// removes it. If that makes no policy, everything stays and the log says why.
+func (p *policies) replace(origin string, layer *topology.Layer, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before, was := p.layers[origin]
+	if err == nil {
+		if layer == nil {
+			delete(p.layers, origin)
+		} else {
+			p.layers[origin] = *layer
+		}
+		var policy *topology.Policy
+		if policy, err = p.compileLocked(); err == nil {
+			p.installLocked(origin, policy)
+			return
+		}
+		if delete(p.layers, origin); was {
+			p.layers[origin] = before
+		}
+	}
+	if last := p.problems[origin]; last == nil || last.err.Error() != err.Error() {
+		p.node.cfg.Logger.Error("link: a topology document is wrong and stays out of force; the one before stays in force", "origin", origin, "error", err)
+	}
+	p.problems[origin] = &problem{err, time.Now()}
+}
+
+func (p *policies) installLocked(origin string, policy *topology.Policy) {
+	delete(p.problems, origin)
+	p.now.Store(policy)
+	p.node.cfg.Logger.Info("link: topology in force", "changed", origin)
+	if m := p.node.services.table.Load(); m != nil {
+		for _, s := range *m {
+			s.setPolicy(policy)
+			p.reach(s.name, policy)
+		}
+	}
+}
+
+// adopt gives a service the policy in force.
+func (p *policies) adopt(s *service) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	policy := p.current()
+	if v := s.view.Load(); v == nil || v.policy != policy {
+		s.setPolicy(policy)
+		p.reach(s.name, policy)
+	}
+}
+
+// reach begins to watch the services that calls to another may end at, so that
+// a failover finds them known.
+func (p *policies) reach(name string, policy *topology.Policy) {
+	for _, other := range policy.Services(name)[1:] {
+		p.node.group.Go(func(context.Context) {
+			if _, err := p.node.service(other); err != nil {
+				p.node.cfg.Logger.Error("link: a service that the topology names cannot be watched", "service", other, "named_for", name, "error", err)
+			}
+		})
+	}
+}
+
+// watchFile follows the file of the topology, from the first service on.
+func (p *policies) watchFile() {
+	path := p.node.cfg.TopologyFile
+	if path == "" {
+		return
+	}
+	p.poll.Do(func() {
+		p.node.group.Go(func(ctx context.Context) {
+			ticker := time.NewTicker(policyPoll)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-ticker.C:
+					p.refresh(path)
+				}
+			}
+		})
+	})
+}
+
+// refresh reads the file again if it has changed. A file that is gone changes
+// nothing.
+func (p *policies) refresh(path string) {
+	p.mu.Lock()
+	last := p.version
+	p.mu.Unlock()
+	if version, err := versionOf(path); err == nil && version == last {
+		return
+	}
+	doc, version, err := readPolicy(path)
+	if errors.Is(err, errUnsettled) {
+		return
+	}
+	p.mu.Lock()
+	p.version = version
+	p.mu.Unlock()
+	p.replace(originFile, &topology.Layer{Origin: path, Document: doc, Trusted: true}, err)
+}
+
+// fileVersion tells versions of a file apart.
+type fileVersion struct {
+	size     int64
+	modified time.Time
+}
+
+func versionOf(path string) (fileVersion, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileVersion{}, err
+	}
+	return fileVersion{info.Size(), info.ModTime()}, nil
+}
+
+// errUnsettled says that a file changed while it was read.
+var errUnsettled = errors.New("changed while it was read")
+
+func readPolicy(path string) (*topology.Document, fileVersion, error) {
+	before, err := versionOf(path)
+	if err != nil {
+		return nil, fileVersion{}, err
+	}
+	f, err := os.Open(path) //nolint:gosec // the path is the user's own
+	if err != nil {
+		return nil, fileVersion{}, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, topology.MaxDocument+1))
+	if err != nil {
+		return nil, fileVersion{}, err
+	}
+	if after, err := versionOf(path); err != nil || after != before {
+		return nil, fileVersion{}, fmt.Errorf("%s: %w", path, errUnsettled)
+	}
+	doc, err := topology.Parse(path, data)
+	return doc, before, err
+}
+
+// watchRegistry follows the document about a service that the registry keeps,
+// if it keeps any. The channel is closed when its first word is in force.
+func (p *policies) watchRegistry(query discovery.Query) (ruled <-chan struct{}) {
+	known := make(chan struct{})
+	w, ok := p.node.registry.(discovery.PolicyWatcher)
+	if !ok {
+		close(known)
+		return known
+	}
+	ch, err := w.WatchPolicy(p.node.group.Context(), query)
+	if err != nil {
+		p.node.cfg.Logger.Warn("link: the registry's topology is not followed", "service", query.Service, "error", err)
+		close(known)
+		return known
+	}
+	if !p.node.group.Go(func(context.Context) { p.followRegistry(query.Service, ch, known) }) {
+		close(known)
+	}
+	return known
+}
+
+func (p *policies) followRegistry(service string, ch <-chan discovery.Policy, known chan struct{}) {
+	first, origin := true, ""
+	for policy := range ch {
+		if policy.Origin != "" {
+			origin = policy.Origin
+		}
+		switch {
+		case policy.Document != nil:
+			doc, err := topology.Parse(origin, policy.Document)
+			p.replace(origin, &topology.Layer{Origin: origin, Document: doc, Only: service}, err)
+		case p.has(origin):
+			p.replace(origin, nil, nil)
+		}
+		if first {
+			first = false
+			close(known)
+		}
+	}
+	if first {
+		close(known)
+	}
+}
+
+func (p *policies) has(origin string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.layers[origin]
+	return ok || p.problems[origin] != nil
+}

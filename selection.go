@@ -1,0 +1,188 @@
+package link
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/topology"
+)
+
+// maxNarrowed bounds how many sets of tags of [OnTags] one service keeps ready;
+// beyond them the least recently made give way.
+const maxNarrowed = 64
+
+// view is what the policy of the moment makes of the instances of a service. A
+// new policy makes a new view.
+type view struct {
+	service *service
+	policy  *topology.Policy
+	plans   *topology.Plans
+
+	mu       sync.Mutex // guards the fields below
+	paths    map[narrowing]*path
+	narrowed []narrowing // those with tags, oldest first
+	closed   bool
+	fast     sync.Map // *topology.Plan to *path: those without narrowing
+}
+
+// narrowing is what a call asks for beside its plan.
+type narrowing struct {
+	plan *topology.Plan
+	tags string // joined
+	zone bool
+}
+
+// path is where calls of one plan go.
+type path struct {
+	plan   *topology.Plan
+	levels []level
+}
+
+// level is a set of instances to choose from.
+type level struct {
+	group *balance.Group[*instance]
+	other string // the service whose own plan says more, in place of group
+	step  topology.Level
+}
+
+// newView makes a view of what a policy, which may be nil, says of a service.
+func newView(s *service, policy *topology.Policy) *view {
+	return &view{service: s, policy: policy, plans: policy.Service(s.name), paths: make(map[narrowing]*path)}
+}
+
+// setPolicy makes calls follow another policy. What was measured of instances
+// stays.
+func (s *service) setPolicy(policy *topology.Policy) {
+	next := newView(s, policy)
+	s.configure(next.plans)
+	if old := s.view.Swap(next); old != nil {
+		old.release()
+	}
+}
+
+// configure hands what holds for all calls to the balancer.
+func (s *service) configure(plans *topology.Plans) {
+	plan := plans.Route(&topology.Request{}) // these two are the same in all plans of a service
+	outlier, lb := plan.Outlier, plan.LB
+	if outlier.Max < 0 {
+		outlier.Errors = topology.Off
+	}
+	s.set.Configure(balance.Options{
+		Self:      s.node.instance,
+		Zone:      s.node.locality.Zone,
+		SlowStart: lb.SlowStart,
+		Outlier: balance.Outlier{
+			Errors: outlier.Errors, Interval: outlier.Interval, Eject: outlier.Eject, Max: float64(outlier.Max) / 100,
+		},
+	}, time.Now().UnixNano())
+}
+
+// localityOf is where an instance is.
+func localityOf(in *discovery.Instance) topology.Locality {
+	return topology.Locality{Zone: in.Zone(), Region: in.Region(), Datacenter: in.Datacenter()}
+}
+
+// path returns where calls of a plan go, narrowed by what the call asks for.
+func (v *view) path(plan *topology.Plan, c *callConfig) *path {
+	if len(c.tags) == 0 && !c.zone {
+		if p, ok := v.fast.Load(plan); ok {
+			found, _ := p.(*path) // nothing else is stored
+			return found
+		}
+	}
+	return v.makePath(plan, c)
+}
+
+func (v *view) makePath(plan *topology.Plan, c *callConfig) *path {
+	tags := slices.Compact(slices.Sorted(slices.Values(c.tags)))
+	key := narrowing{plan, strings.Join(tags, " "), c.zone} // tags hold no spaces
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if p := v.paths[key]; p != nil {
+		return p
+	}
+	p := &path{plan: plan, levels: make([]level, 0, len(plan.Levels))}
+	for i := range plan.Levels {
+		p.levels = append(p.levels, v.levelLocked(plan, &plan.Levels[i], tags, c.zone))
+	}
+	if v.closed { // a call that began before the policy changed: its groups are its own
+		for _, l := range p.levels {
+			v.service.set.Release(l.group)
+		}
+		return p
+	}
+	v.paths[key] = p
+	if key.tags == "" && !key.zone {
+		v.fast.Store(plan, p)
+		return p
+	}
+	if v.narrowed = append(v.narrowed, key); len(v.narrowed) > maxNarrowed {
+		oldest := v.narrowed[0]
+		v.narrowed = v.narrowed[1:]
+		v.releaseLocked(v.paths[oldest])
+		delete(v.paths, oldest)
+	}
+	return p
+}
+
+func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string, zone bool) level {
+	if l.Service != v.service.name {
+		return level{other: l.Service, step: *l}
+	}
+	own, lb := v.service.node.locality, plan.LB
+	match := func(in *instance) bool {
+		at := localityOf(&in.Instance)
+		return l.Subset.Matches(in.Tags, in.Meta) && l.Scope.Contains(own, at) &&
+			hasAll(in.Tags, tags) && (!zone || topology.SameZone.Contains(own, at))
+	}
+	everywhere := l.Scope == topology.Anywhere && !zone
+	if everywhere && l.Subset == nil && len(tags) == 0 {
+		match = nil
+	}
+	return level{
+		group: v.service.set.Group(match, balance.GroupOptions{
+			Policy:    balancing[lb.Policy],
+			ZoneAware: lb.ZoneAware == topology.On && everywhere,
+			Panic:     float64(lb.Panic) / 100,
+			Subset:    lb.Subset,
+		}, time.Now().UnixNano()),
+		step: *l,
+	}
+}
+
+// balancing are the policies of package topology in package balance.
+var balancing = map[topology.LBPolicy]balance.Policy{ //nolint:gochecknoglobals // a constant
+	topology.P2C: balance.P2C, topology.RoundRobin: balance.RoundRobin, topology.Hash: balance.Hash,
+}
+
+// hasAll reports whether tags, which are sorted, hold all of want.
+func hasAll(tags, want []string) bool {
+	for _, tag := range want {
+		if _, ok := slices.BinarySearch(tags, tag); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (v *view) release() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.closed = true
+	for _, p := range v.paths {
+		v.releaseLocked(p)
+	}
+	v.paths, v.narrowed = nil, nil
+}
+
+func (v *view) releaseLocked(p *path) {
+	for _, l := range p.levels {
+		if l.group != nil {
+			v.service.set.Release(l.group)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package link
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// Status is what a node knows of itself and of the services it calls, for
+// people and health pages. It is a copy and belongs to its receiver.
+type Status struct {
+	Service  string // "" for a pure client
+	Instance string
+	Addr     string // "" before the node runs
+	Tags     []string
+	Serving  bool   // announced, and takes calls
+	Registry string // where the node looks: "Consul at 127.0.0.1:8500"
+
+	Services []ServiceStatus  // those that were called or watched, by name
+	Topology []TopologyStatus // the documents, by origin
+
+	// Copies of calls that a topology asked for: begun, and left out because too
+	// many were under way.
+	Mirrored, MirrorsDropped uint64
+}
+
+// ServiceStatus is what a node knows of a service that it calls.
+type ServiceStatus struct {
+	Service   string
+	Instances int // known, the held ones included
+	Serving   int // of those, the ones that do not drain
+	Connected int // of those, the ones with a connection
+	Barred    int // of those, the ones not tried for a while: unreachable, or a wrong identity
+	Ejected   int // of those, the ones left alone for a while because they failed
+	Held      int // that the registry lacks all at once, but whose connections answer
+	LeftOut   int // that the registry shows and that may not be dialed
+
+	Source string    // the kind of registry
+	Stale  bool      // the registry cannot be read; the last known instances are in use
+	Reason string    // why it is stale
+	At     time.Time // when the registry showed this; zero if it never did
+}
+
+// TopologyStatus is one document of the topology.
+type TopologyStatus struct {
+	Origin string
+	// Err is why the newest version of the document is not in force, nil if it is.
+	// The version before stays in force.
+	Err error
+	At  time.Time // of Err
+}
+
+// Status returns what the node knows at this moment. It does not block on the
+// network.
+func (n *Node) Status() Status {
+	n.mu.Lock()
+	s := Status{
+		Service: n.cfg.Service, Instance: n.instance, Addr: n.addr, Tags: slices.Clone(n.currentTags()),
+		Serving: n.state == stateRunning, Registry: describeRegistry(n.registry),
+		Mirrored: n.mirrors.sent.Load(), MirrorsDropped: n.mirrors.dropped.Load(),
+	}
+	n.mu.Unlock()
+	if m := n.services.table.Load(); m != nil {
+		for _, name := range slices.Sorted(maps.Keys(*m)) {
+			s.Services = append(s.Services, (*m)[name].status())
+		}
+	}
+	s.Topology = n.policy.status()
+	return s
+}
+
+func (s *service) status() ServiceStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now().UnixNano()
+	out := ServiceStatus{
+		Service: s.name, Instances: len(s.members), Held: len(s.held), LeftOut: len(s.leftOut),
+		Source: s.snapshot.Source, Stale: s.snapshot.Stale, Reason: s.snapshot.Reason, At: s.snapshot.At,
+	}
+	for id, in := range s.members {
+		if in.Status == discovery.Serving {
+			out.Serving++
+		}
+		if in.peer.Live(wire.ClassCalls) != nil || in.peer.Live(wire.ClassBulk) != nil {
+			out.Connected++
+		}
+		e, ok := s.set.Lookup(id)
+		if !ok {
+			continue
+		}
+		if e.Barred(now) {
+			out.Barred++
+		} else if _, ejected := e.Ejected(now); ejected {
+			out.Ejected++
+		}
+	}
+	return out
+}
+
+func (p *policies) status() []TopologyStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	origins := slices.Collect(maps.Keys(p.layers))
+	for origin := range p.problems {
+		if _, ok := p.layers[origin]; !ok {
+			origins = append(origins, origin)
+		}
+	}
+	slices.Sort(origins)
+	out := make([]TopologyStatus, 0, len(origins))
+	for _, origin := range origins {
+		s := TopologyStatus{Origin: origin}
+		if origin == originFile {
+			s.Origin = p.node.cfg.TopologyFile
+		}
+		if problem := p.problems[origin]; problem != nil {
+			s.Err, s.At = problem.err, problem.at
+		}
+		out = append(out, s)
+	}
+	return out
+}

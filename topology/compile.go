@@ -1,0 +1,109 @@
+package topology
+
+import (
+	"maps"
+	"slices"
+)
+
+// Options is what this process allows documents to do. The zero value is the careful one.
+type Options struct {
+	// AllowRedirect names the services that a layer which is not trusted may send calls to, by
+	// target, failover or mirror.
+	AllowRedirect []string
+
+	// AllowFaults lets documents break calls on purpose. Package link sets it from its
+	// Config.AllowFaults.
+	AllowFaults bool
+}
+
+// Layer is one document and where it came from.
+type Layer struct {
+	// Origin names the source in errors, unless the document knows its file:
+	// "Consul KV link/topology/orders", "code".
+	Origin string
+
+	// Document is what it says. Nil says nothing.
+	Document *Document
+
+	// Trusted layers may send calls to any service, the others only to those of
+	// Options.AllowRedirect.
+	Trusted bool
+
+	// Only, if set, is the one service the document may speak of; then it may not set defaults
+	// either. It keeps those who may write one service's document from changing another's.
+	Only string
+}
+
+// Compile checks the layers, merges them and makes a policy of the result. Later layers override
+// earlier ones: the entry of a service as a whole, the defaults field by field. The problems of all
+// layers are reported, as by [Document.Validate]; of a layer that has none, with ErrRefused, what
+// opts does not allow.
+//
+// Documents are copied: they may be changed afterwards. Compile of nothing returns an empty policy.
+func Compile(opts Options, layers ...Layer) (*Policy, error) {
+	merged, defaults := graph{}, Defaults{}
+	found := make([]*problems, 0, len(layers))
+	for _, layer := range layers {
+		doc := layer.Document
+		if doc == nil {
+			continue
+		}
+		p := &problems{origin: layer.Origin, source: doc.source}
+		found = append(found, p)
+		if doc.validateFields(p); len(p.list) == 0 {
+			layer.permitted(opts, p)
+		}
+		for name, service := range doc.Services {
+			merged[name] = entry{service, p}
+		}
+		defaults = doc.Defaults.or(defaults)
+	}
+	all := &problems{}
+	all.limit("services", "services in all layers", len(merged), MaxServices)
+	if !slices.ContainsFunc(found, func(p *problems) bool { return len(p.list) > 0 }) {
+		merged.check()
+	}
+	for _, p := range found {
+		all.take(p)
+	}
+	if err := all.err(); err != nil {
+		return nil, err
+	}
+	return build(merged, defaults), nil
+}
+
+// or returns d with the fields of o where d says nothing.
+func (d Defaults) or(o Defaults) Defaults {
+	return Defaults{
+		Timeout:   first(d.Timeout, o.Timeout),
+		Retry:     d.Retry.or(o.Retry),
+		ZoneAware: first(d.ZoneAware, o.ZoneAware),
+	}
+}
+
+// permitted reports what the layer says and must not.
+func (l Layer) permitted(opts Options, p *problems) {
+	if d := l.Document.Defaults; l.Only != "" && (d.Timeout != 0 || d.ZoneAware != 0 || d.Retry.set()) {
+		p.add(ErrRefused, "defaults", "this document is about %s only; defaults hold for every service", l.Only)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Document.Services)) {
+		s, at := l.Document.Services[name], join("services", name)
+		if l.Only != "" && name != l.Only {
+			p.add(ErrRefused, at, "this document is about %s only", l.Only)
+			continue
+		}
+		if s.Fault != nil && !opts.AllowFaults {
+			p.add(ErrRefused, join(at, "fault"), "this process does not let calls be broken on purpose; set link.Config.AllowFaults to allow it")
+		}
+		if l.Trusted {
+			continue
+		}
+		for _, e := range append(s.edges(name), s.mirrors(name)...) {
+			if e.to != name && !slices.Contains(opts.AllowRedirect, e.to) {
+				p.add(ErrRefused, e.path, "sends calls of %s to service %s, and others can write this document; add %q to AllowRedirect in this process to allow it", name, e.to, e.to)
+			}
+		}
+	}
+}
+
+func (r Retry) set() bool { return r.Attempts != 0 || r.Budget != 0 || r.On != nil }

@@ -1,0 +1,269 @@
+package topology
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+)
+
+// maxPrinted is how many instances of a service, and rules passed over, a text lists.
+const (
+	maxPrinted = 100
+	maxPassed  = 8
+)
+
+// String prints the explanation, over several lines and with aligned columns. The columns may
+// change; programs read the fields.
+func (x Explanation) String() string {
+	e := (*explainer)(&x)
+	var b strings.Builder
+	e.writeHead(&b)
+	e.writeRule(&b)
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	e.writeLevels(w)
+	for i := 0; i < len(e.Instances); {
+		j := i
+		for j < len(e.Instances) && e.Instances[j].Service == e.Instances[i].Service {
+			j++
+		}
+		e.writeInstances(w, e.Instances[i:j])
+		i = j
+	}
+	_ = w.Flush() // a strings.Builder takes everything
+	return b.String()
+}
+
+func (e *explainer) writeHead(b *strings.Builder) {
+	r := e.Request
+	fmt.Fprintf(b, "%s:", safe(e.Service))
+	if r.Name != "" {
+		fmt.Fprintf(b, " %s %s", safe(first(r.Kind, "route")), safe(r.Name))
+	} else {
+		b.WriteString(" any call")
+	}
+	if r.Caller != "" {
+		fmt.Fprintf(b, " from %s", safe(r.Caller))
+	}
+	var place []string
+	for _, p := range []struct{ what, name string }{{"zone", e.At.Zone}, {"region", e.At.Region}, {"dc", e.At.Datacenter}} {
+		if p.name != "" {
+			place = append(place, p.what+" "+safe(p.name))
+		}
+	}
+	if len(place) > 0 {
+		fmt.Fprintf(b, " (%s)", strings.Join(place, ", "))
+	}
+	b.WriteByte('\n')
+}
+
+func (e *explainer) writeRule(b *strings.Builder) {
+	switch {
+	case e.Rule != NoRule:
+		fmt.Fprintf(b, "rule %d: ", e.Rule)
+	case len(e.Passed) > 0:
+		b.WriteString("no rule matches: ")
+	case e.Written:
+		b.WriteString("no rules: ")
+	default:
+		b.WriteString("no policy: ")
+	}
+	b.WriteString("to " + e.choice() + "\n")
+	var passed []string
+	for i, p := range e.Passed {
+		if i == maxPassed {
+			passed = append(passed, fmt.Sprintf("and %d more", len(e.Passed)-i))
+			break
+		}
+		passed = append(passed, fmt.Sprintf("rule %d %s", p.Rule, p.Why))
+	}
+	if len(passed) > 0 {
+		fmt.Fprintf(b, "  (%s)\n", strings.Join(passed, "; "))
+	}
+	if s := e.Plan.settings(); s != "" {
+		fmt.Fprintf(b, "calls: %s\n", s)
+	}
+}
+
+// choice says which targets there were, and what decided.
+func (e *explainer) choice() string {
+	if len(e.Shares) == 1 {
+		return e.Target
+	}
+	shares := make([]string, len(e.Shares))
+	for i, s := range e.Shares {
+		shares[i] = fmt.Sprintf("%s %d%%", s.Target, s.Share)
+	}
+	text := strings.Join(shares, ", ")
+	switch {
+	case e.Key != "":
+		text += "; sticky " + e.Sticky + " " + clipped(e.Key)
+	case e.Sticky != "":
+		text += "; the call lacks " + e.Sticky + ", so chance"
+	default:
+		text += "; chance"
+	}
+	return text + " -> " + e.Target
+}
+
+// settings lists what the plan says beside where calls go.
+func (p *Plan) settings() string {
+	var list []string
+	if p == nil {
+		return ""
+	}
+	if p.Timeout > 0 {
+		list = append(list, "timeout "+short(p.Timeout))
+	}
+	switch {
+	case p.Retry.Attempts == 1:
+		list = append(list, "no retries")
+	case p.Retry.Attempts > 1:
+		list = append(list, fmt.Sprintf("up to %d attempts", p.Retry.Attempts))
+	}
+	if p.Mirror != nil {
+		list = append(list, fmt.Sprintf("%v mirrored to %s", p.Mirror.Percent, p.Mirror.To))
+	}
+	if f := p.Fault; f != nil {
+		text := f.Percent.String() + " broken on purpose:"
+		if f.Delay > 0 {
+			text += " " + short(f.Delay) + " late"
+		}
+		if f.Abort != "" {
+			text += " " + f.Abort
+		}
+		list = append(list, text)
+	}
+	return strings.Join(list, ", ")
+}
+
+// String returns "canary 5%, stable 95%", or the target alone if there is one.
+func (s Split) String() string {
+	if len(s) == 0 {
+		return wordAny
+	}
+	var list []string
+	for target, share := range s {
+		list = append(list, fmt.Sprintf("%s %d%%", target, share))
+		if len(s) == 1 {
+			return target
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+func (e *explainer) writeLevels(w *tabwriter.Writer) {
+	fmt.Fprintln(w, "levels:")
+	for i := range e.Levels {
+		l := &e.Levels[i]
+		fmt.Fprintf(w, "  %d\t%s\t%d of %d available", i+1, e.place(l), l.Available, l.Total)
+		var tail []string
+		switch how := l.how(&e.Request); {
+		case l.Takes >= 1:
+			tail = append(tail, "<- picked here ("+how+")")
+		case l.Takes > 0:
+			tail = append(tail, fmt.Sprintf("<- %s%% of the calls (%s)", strconv.FormatFloat(math.Round(l.Takes*1000)/10, 'f', -1, 64), how))
+		}
+		if l.Via != "" {
+			tail = append(tail, l.Via)
+		}
+		if len(tail) > 0 {
+			fmt.Fprintf(w, "\t%s", strings.Join(tail, "  "))
+		}
+		fmt.Fprintln(w)
+	}
+	if e.last() == 0 {
+		fmt.Fprintln(w, "  nobody: no level has an available instance")
+	}
+}
+
+// place names a level: "stable in zone eu-1a".
+func (e *explainer) place(l *ExplainedLevel) string {
+	text := "every instance"
+	if l.Subset != nil {
+		text = l.Subset.Name
+	}
+	if l.Service != e.Service {
+		text = l.Service + ": " + text
+	}
+	what, name := "", ""
+	switch l.Scope {
+	case Anywhere:
+		return text
+	case SameZone:
+		what, name = "zone", e.At.Zone
+	case SameRegion:
+		what, name = "region", e.At.Region
+	case SameDatacenter:
+		what, name = "datacenter", e.At.Datacenter
+	}
+	if name == "" {
+		return text + " in the caller's " + what + ", which is not known"
+	}
+	return text + " in " + what + " " + safe(name)
+}
+
+// how says how an instance of the level is chosen for a call.
+func (l *ExplainedLevel) how(r *Request) string {
+	keyed := Plan{LB: l.LB, hashKey: strings.TrimPrefix(l.LB.Key, prefixMeta)}
+	if _, ok := keyed.KeyOf(r); ok {
+		return "by the hash of its key"
+	}
+	if l.LB.Policy == Hash {
+		return "no key, so " + string(P2C)
+	}
+	return string(l.LB.Policy)
+}
+
+func (e *explainer) writeInstances(w *tabwriter.Writer, list []ExplainedInstance) {
+	if service := list[0].Service; service == e.Service {
+		fmt.Fprintln(w, "instances:")
+	} else {
+		fmt.Fprintf(w, "instances of %s:\n", safe(service))
+	}
+	weighted := slices.ContainsFunc(list, func(in ExplainedInstance) bool { return in.Weight != list[0].Weight })
+	for i := range list {
+		in := &list[i]
+		if i == maxPrinted {
+			fmt.Fprintf(w, "  and %d more\n", len(list)-i)
+			break
+		}
+		answer := "no"
+		if in.Chosen {
+			answer = "yes"
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", safe(in.ID), safe(in.Addr), in.marks(weighted), answer, safe(in.Reason))
+	}
+}
+
+// marks lists tags, place and weight, each once.
+func (c *Candidate) marks(weighted bool) string {
+	marks := sortedSet(c.Tags)
+	add := func(key, value string) {
+		if mark := key + "=" + value; value != "" && !slices.Contains(marks, mark) {
+			marks = append(marks, mark)
+		}
+	}
+	add("zone", c.Zone)
+	if weighted {
+		add("weight", strconv.Itoa(c.Weight))
+	}
+	if len(marks) == 0 {
+		return "-"
+	}
+	return safe(strings.Join(marks, " "))
+}
+
+// safe keeps what registries and callers wrote from acting on the terminal.
+func safe(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '·'
+		}
+		return r
+	}, s)
+}

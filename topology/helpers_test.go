@@ -1,0 +1,105 @@
+package topology_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/linkmesh/link/topology"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// parsed returns a document that must be right.
+func parsed(t testing.TB, text string) *topology.Document {
+	t.Helper()
+	doc, err := topology.Parse("topology.yaml", []byte(text))
+	if err != nil {
+		t.Fatalf("Parse: %v\n%s", err, text)
+	}
+	return doc
+}
+
+// compiled returns the policy of one trusted document, faults allowed.
+func compiled(t testing.TB, text string) *topology.Policy {
+	t.Helper()
+	return compiledDoc(t, parsed(t, text))
+}
+
+func compiledDoc(t testing.TB, doc *topology.Document) *topology.Policy {
+	t.Helper()
+	p, err := topology.Compile(topology.Options{AllowFaults: true}, topology.Layer{Document: doc, Trusted: true})
+	if err != nil {
+		t.Fatalf("Compile: %v", err)
+	}
+	return p
+}
+
+// service returns a document about orders, given the lines below its name.
+func service(lines string) string {
+	return "version: link/v1\nservices:\n  orders:\n    subsets: { stable: { tags: [v1] }, canary: { tags: [v2] }, big: { meta: { size: big } } }\n    " +
+		strings.ReplaceAll(strings.TrimSpace(lines), "\n", "\n    ") + "\n"
+}
+
+// golden runs the cases of a txtar archive: each file that ends in suffix, and beside it what check
+// makes of it, with the ending .out. With -update that is written.
+func golden(t *testing.T, name, suffix string, check func(t *testing.T, data []byte) string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := txtar.Parse(data)
+	want := map[string]string{}
+	for _, f := range archive.Files {
+		want[f.Name] = string(f.Data)
+	}
+	written := &txtar.Archive{Comment: archive.Comment}
+	cases := 0
+	for _, f := range archive.Files {
+		base, ok := strings.CutSuffix(f.Name, suffix)
+		if !ok {
+			continue
+		}
+		cases++
+		t.Run(base, func(t *testing.T) {
+			got := check(t, f.Data)
+			if !strings.HasSuffix(got, "\n") {
+				got += "\n"
+			}
+			out := base + ".out"
+			written.Files = append(written.Files, f, txtar.File{Name: out, Data: []byte(got)})
+			if !*update && got != want[out] {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want[out])
+			}
+		})
+	}
+	if cases == 0 {
+		t.Fatalf("%s has no cases", path)
+	}
+	if *update {
+		if err := os.WriteFile(path, txtar.Format(written), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// manyServices returns n entries of a flow mapping.
+func manyServices(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "s%d: {}, ", i)
+	}
+	return b.String()
+}
+
+// exportAll compares policies down to what they hide.
+func exportAll() cmp.Option { return cmp.Exporter(func(reflect.Type) bool { return true }) }

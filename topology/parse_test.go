@@ -1,0 +1,204 @@
+package topology_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/linkmesh/link/topology"
+)
+
+// full is a document that says everything; fullDocument says the same in Go.
+const full = `
+version: link/v1
+services:
+  orders:
+    subsets:
+      stable: { tags: [v1] }
+      canary: { tags: [v2, eu], meta: { size: 1.10 } }
+    routes:
+      - { match: { meta: { x-canary: "1" }, caller: billing }, to: canary }
+      - { match: { method: Orders/Export*, caller: [billing, web] }, to: stable, timeout: 30s, retry: { attempts: 1 }, failover: [] }
+      - { match: { topic: placed }, to: service:orders-events }
+      - { match: { stage: pack } }
+      - { to: { stable: 95, canary: 5, any: 0 }, sticky: meta:user-id, failover: [dc, any] }
+    failover: [zone, region, subset:stable, service:orders-dr]
+    timeout: 3s
+    retry: { budget: 10% }
+    lb: { policy: hash, key: meta:cart, zone_aware: false, panic: 0, slow_start: 0s, subset: 0 }
+    outlier: { errors: 7, interval: 5s, eject: 1m, max: 0% }
+    mirror: { to: service:orders-shadow, percent: 0.5 }
+    fault: { delay: 200ms, abort: unavailable, percent: 1 }
+  plain: {}
+defaults: { timeout: 5s, retry: { attempts: 2, budget: 20%, on: [unavailable] }, zone_aware: true }
+`
+
+func fullDocument() *topology.Document {
+	return &topology.Document{
+		Version: "link/v1",
+		Services: map[string]topology.Service{
+			"orders": {
+				Subsets: map[string]topology.Subset{
+					"stable": {Tags: []string{"v1"}},
+					"canary": {Tags: []string{"v2", "eu"}, Meta: map[string]string{"size": "1.10"}},
+				},
+				Routes: []topology.Route{
+					{
+						Match: topology.Match{Meta: map[string]string{"x-canary": "1"}, Caller: []string{"billing"}},
+						To:    topology.Split{"canary": 100},
+					},
+					{
+						Match:    topology.Match{Method: "Orders/Export*", Caller: []string{"billing", "web"}},
+						To:       topology.Split{"stable": 100},
+						Timeout:  30 * time.Second,
+						Retry:    topology.Retry{Attempts: 1},
+						Failover: []string{},
+					},
+					{Match: topology.Match{Topic: "placed"}, To: topology.Split{"service:orders-events": 100}},
+					{Match: topology.Match{Stage: "pack"}},
+					{
+						To:       topology.Split{"stable": 95, "canary": 5, "any": 0},
+						Sticky:   "meta:user-id",
+						Failover: []string{"dc", "any"},
+					},
+				},
+				Failover: []string{"zone", "region", "subset:stable", "service:orders-dr"},
+				Timeout:  3 * time.Second,
+				Retry:    topology.Retry{Budget: 10},
+				LB: topology.LoadBalancing{
+					Policy: topology.Hash, Key: "meta:cart", ZoneAware: topology.Off, Panic: topology.Off,
+					SlowStart: topology.Off, Subset: topology.Off,
+				},
+				Outlier: &topology.Outlier{Errors: 7, Interval: 5 * time.Second, Eject: time.Minute, Max: topology.Off},
+				Mirror:  &topology.Mirror{To: topology.Split{"service:orders-shadow": 100}, Percent: 0.5},
+				Fault:   &topology.Fault{Delay: 200 * time.Millisecond, Abort: "unavailable", Percent: 1},
+			},
+			"plain": {},
+		},
+		Defaults: topology.Defaults{
+			Timeout:   5 * time.Second,
+			Retry:     topology.Retry{Attempts: 2, Budget: 20, On: []string{"unavailable"}},
+			ZoneAware: topology.On,
+		},
+	}
+}
+
+func TestYAMLAndGoSayTheSame(t *testing.T) {
+	fromYAML, fromGo := parsed(t, full), fullDocument()
+	if !fromYAML.Equal(fromGo) {
+		t.Errorf("the documents differ (-YAML +Go):\n%s", cmp.Diff(fromYAML.Services, fromGo.Services))
+	}
+	if err := fromGo.Validate(); err != nil {
+		t.Errorf("the document in Go: %v", err)
+	}
+	if diff := cmp.Diff(compiledDoc(t, fromYAML), compiledDoc(t, fromGo), exportAll()); diff != "" {
+		t.Errorf("the policies differ (-YAML +Go):\n%s", diff)
+	}
+}
+
+func TestEqualSeesADifference(t *testing.T) {
+	a, b := fullDocument(), fullDocument()
+	if !a.Equal(b) {
+		t.Fatal("two equal documents are not Equal")
+	}
+	b.Services["orders"].Routes[4].To["canary"] = 6
+	if a.Equal(b) {
+		t.Error("documents with different shares are Equal")
+	}
+	var none *topology.Document
+	if none.Equal(a) || !none.Equal(nil) {
+		t.Error("a nil document equals nil, and nothing else")
+	}
+}
+
+func TestErrorsOfDocuments(t *testing.T) {
+	golden(t, "errors.txtar", ".yaml", func(t *testing.T, data []byte) string {
+		doc, err := topology.Parse("t.yaml", data)
+		if err == nil {
+			t.Fatal("Parse took it")
+		}
+		if doc != nil {
+			t.Error("Parse returned a document and an error")
+		}
+		if !errors.Is(err, topology.ErrInvalid) && !errors.Is(err, topology.ErrLimit) {
+			t.Errorf("the error %v is neither ErrInvalid nor ErrLimit", err)
+		}
+		return err.Error()
+	})
+}
+
+func TestParseTakes(t *testing.T) {
+	for name, text := range map[string]string{
+		"a version alone":            "version: link/v1",
+		"a byte order mark":          "\ufeffversion: link/v1\n",
+		"Windows line ends":          "version: link/v1\r\nservices:\r\n  orders: {}\r\n",
+		"JSON":                       `{"version": "link/v1", "services": {"orders": {"subsets": {"a": {"tags": ["x"]}}, "routes": [{"to": {"a": 100}}]}}}`,
+		"JSON indented by tabs":      "{\n\t\"version\": \"link/v1\",\n\t\"services\": {\n\t\t\"orders\": {}\n\t}\n}\n",
+		"comments and a start mark":  "# policy\n---\nversion: link/v1 # one\n",
+		"a subset named like a word": service("routes: [ { to: stable } ]\nfailover: [subset:stable]"),
+		"percent with a space":       service(`outlier: { max: "10 %" }`),
+		"percent of all kinds":       service("mirror: { to: any, percent: 100 }\nfault: { abort: internal, percent: 0.01% }"),
+		"no target":                  service("routes: [ { timeout: 1s } ]"),
+		"a share of nothing":         service("routes: [ { to: { stable: 100, canary: 0 } } ]"),
+	} {
+		t.Run(name, func(t *testing.T) { compiled(t, text) })
+	}
+}
+
+func TestParseRefusesByLimit(t *testing.T) {
+	for name, text := range map[string]string{
+		"too long":   "version: link/v1\n#" + strings.Repeat("x", topology.MaxDocument),
+		"too nested": "version: link/v1\nservices: " + strings.Repeat("[", 20) + strings.Repeat("]", 20),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := topology.Parse("t.yaml", []byte(text)); !errors.Is(err, topology.ErrLimit) {
+				t.Errorf("got %v, want ErrLimit", err)
+			}
+		})
+	}
+}
+
+// What a hostile document may cost is bounded by its size. These are the shapes that cost parsers
+// most; that each returns an error at all, and this test in time, is what is checked.
+func TestParseSurvivesBombs(t *testing.T) {
+	const size = topology.MaxDocument - 16
+	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
+	for name, text := range map[string]string{
+		"open brackets":   fill("["),
+		"dashes":          fill("- "),
+		"empty mappings":  "[" + fill("{},") + "]",
+		"anchors":         "[" + fill("&a a,") + "]",
+		"aliases":         "a: &a [" + fill("x,")[:1<<16] + "]\nb: [" + fill("*a,")[:1<<18] + "]",
+		"one key":         fill("a:\n"),
+		"comments":        fill("#\n"),
+		"question marks":  fill("? \n"),
+		"escapes":         `"` + fill(`\x41`) + `"`,
+		"directives":      fill("%a\n"),
+		"billion laughs":  "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nd: [*c,*c]\n",
+		"many services":   "version: link/v1\nservices: {" + manyServices(topology.MaxServices+1) + "}",
+		"control":         "version: link/v1\x00",
+		"next line":       "version: link/v1\u0085",
+		"half a sequence": "version: \xc3",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := topology.Parse("t.yaml", []byte(text)); err == nil {
+				t.Error("Parse took it")
+			}
+		})
+	}
+}
+
+func TestReadmeFileIsTenLines(t *testing.T) {
+	data, err := os.ReadFile("testdata/readme.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(data, []byte("\n")); n != 10 {
+		t.Errorf("testdata/readme.yaml has %d lines; the README promises ten", n)
+	}
+}

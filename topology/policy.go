@@ -1,0 +1,171 @@
+package topology
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Policy is a compiled policy. It is immutable and safe for concurrent use. The nil Policy is that
+// of no document: every instance, p2c, near zones first.
+type Policy struct {
+	services map[string]*Plans
+	defaults Defaults
+}
+
+// Service returns the plans for calls to a service, never nil. For a service without an entry it
+// allocates: keep what it returns as long as the policy is in force.
+func (p *Policy) Service(name string) *Plans {
+	if p == nil {
+		return newPlans(name, Service{}, Defaults{})
+	}
+	if s, ok := p.services[name]; ok {
+		return s
+	}
+	return newPlans(name, Service{}, p.defaults)
+}
+
+// Services returns every service that a call to name may reach: itself first, then those behind
+// targets, failovers and mirrors, near ones first. They are to be watched in advance, so that a
+// failover finds its instances known.
+func (p *Policy) Services(name string) []string {
+	list := []string{name}
+	if p == nil {
+		return list
+	}
+	for i := 0; i < len(list); i++ {
+		s, ok := p.services[list[i]]
+		if !ok {
+			continue
+		}
+		for _, to := range s.reach {
+			if !slices.Contains(list, to) {
+				list = append(list, to)
+			}
+		}
+	}
+	return list
+}
+
+// Plans are the plans for calls to one service.
+type Plans struct {
+	service string
+	rules   []rule // the last matches everything
+	mirror  *mirror
+	reach   []string // services that calls may be sent to from here, itself excepted
+	written bool     // whether a document has an entry for the service
+}
+
+// Service returns the name of the service.
+func (s *Plans) Service() string { return s.service }
+
+// build makes a policy of checked documents.
+func build(g graph, defaults Defaults) *Policy {
+	defaults.Retry.On = slices.Clone(defaults.Retry.On)
+	p := &Policy{services: make(map[string]*Plans, len(g)), defaults: defaults}
+	for name, e := range g {
+		plans := newPlans(name, e.service, defaults)
+		plans.written = true
+		p.services[name] = plans
+	}
+	return p
+}
+
+func newPlans(name string, s Service, d Defaults) *Plans {
+	b := builder{name: name, service: s, defaults: d, subsets: make(map[string]*Subset, len(s.Subsets))}
+	for key, subset := range s.Subsets {
+		b.subsets[key] = subset.compiled(key)
+	}
+	plans := &Plans{service: name, mirror: b.mirror()}
+	for i, r := range s.Routes {
+		plans.rules = append(plans.rules, b.rule(i, r, plans.mirror))
+	}
+	if len(s.Routes) == 0 || !s.Routes[len(s.Routes)-1].Match.all() {
+		plans.rules = append(plans.rules, b.rule(NoRule, Route{}, plans.mirror))
+	}
+	for _, e := range append(s.edges(name), s.mirrors(name)...) {
+		if !slices.Contains(plans.reach, e.to) && e.to != name {
+			plans.reach = append(plans.reach, e.to)
+		}
+	}
+	return plans
+}
+
+// builder makes the plans of one service.
+type builder struct {
+	name     string
+	service  Service
+	defaults Defaults
+	subsets  map[string]*Subset
+}
+
+func (b *builder) rule(number int, r Route, m *mirror) rule {
+	failover := b.service.Failover
+	if r.Failover != nil {
+		failover = r.Failover
+	}
+	base := Plan{
+		Service: b.name,
+		Rule:    number,
+		Timeout: first(r.Timeout, b.service.Timeout, b.defaults.Timeout),
+		Retry:   r.Retry.or(b.service.Retry).or(b.defaults.Retry),
+		LB:      b.service.LB.filled(b.defaults),
+		Outlier: b.service.Outlier.filled(),
+		mirror:  m,
+	}
+	base.Retry.On = slices.Clone(base.Retry.On)
+	base.hashKey = strings.TrimPrefix(base.LB.Key, prefixMeta)
+	if m != nil {
+		base.Mirror = &m.written
+	}
+	if b.service.Fault != nil {
+		fault := *b.service.Fault
+		base.Fault, base.faultSalt = &fault, hash(b.name)^saltFault
+	}
+	return rule{
+		match:  newMatcher(r.Match),
+		split:  b.split(r.To, base, failover),
+		sticky: strings.TrimPrefix(r.Sticky, prefixMeta),
+	}
+}
+
+// split makes a plan like base for each target.
+func (b *builder) split(to Split, base Plan, failover []string) split {
+	if len(to) == 0 {
+		to = Split{wordAny: whole}
+	}
+	s := split{salt: hash(b.name) ^ saltSplit}
+	for _, target := range slices.Sorted(maps.Keys(to)) {
+		plan := base
+		plan.Target, plan.Share = target, to[target]
+		for _, st := range steps(b.name, target, failover) {
+			plan.Levels = append(plan.Levels, Level{st.service, b.subsets[st.subset], st.scope})
+		}
+		s.targets = append(s.targets, splitTarget{
+			plan: &plan, share: to[target], seed: targetSeed(b.name, target),
+		})
+	}
+	return s
+}
+
+// mirror makes the plans for copies of calls: one level, one attempt.
+func (b *builder) mirror() *mirror {
+	if b.service.Mirror == nil {
+		return nil
+	}
+	m := &mirror{
+		written: Mirror{To: maps.Clone(b.service.Mirror.To), Percent: b.service.Mirror.Percent},
+		salt:    hash(b.name) ^ saltMirror,
+	}
+	m.split = b.split(m.written.To, Plan{
+		Service: b.name,
+		Rule:    NoRule,
+		Timeout: first(b.service.Timeout, b.defaults.Timeout),
+		Retry:   Retry{Attempts: 1},
+		LB:      b.service.LB.filled(b.defaults),
+		Outlier: b.service.Outlier.filled(),
+		hashKey: strings.TrimPrefix(b.service.LB.Key, prefixMeta),
+	}, nil)
+	m.split.salt ^= saltMirror
+	return m
+}

@@ -1,0 +1,88 @@
+package topology
+
+import (
+	"math"
+	"math/bits"
+)
+
+// split is a compiled Split. Targets are in the order of their names; one at least has a share.
+type split struct {
+	targets []splitTarget
+	salt    uint64 // makes choices by chance independent of those of other services
+}
+
+type splitTarget struct {
+	plan  *Plan
+	share int
+	seed  uint64 // of service and target
+}
+
+// byChance chooses a target with the probability of its share.
+func (s *split) byChance(random uint64) *Plan {
+	point, _ := bits.Mul64(mix(random^s.salt), whole)
+	for i := range s.targets {
+		t := &s.targets[i]
+		if point < uint64(t.share) {
+			return t.plan
+		}
+		point -= uint64(t.share)
+	}
+	return s.targets[len(s.targets)-1].plan // not reached: the shares add up to whole
+}
+
+// byKey chooses a target by weighted rendezvous hashing: the highest share/-ln(u) wins. With u
+// uniform, -ln(u)/share is exponential with rate share, and the least of such values is that of
+// each target with the probability of its share. The value of a target depends on nothing but its
+// own share, so that a change of shares moves keys to targets that grew in proportion, only.
+func (s *split) byKey(key uint64) *Plan {
+	best, highest := 0, -1.0
+	for i := range s.targets {
+		t := &s.targets[i]
+		if t.share == 0 {
+			continue
+		}
+		// 52 bits and a half: exact, above 0 and below 1.
+		u := (float64(mix(key^t.seed)>>12) + 0.5) / (1 << 52)
+		if score := float64(t.share) / -math.Log(u); score > highest {
+			best, highest = i, score
+		}
+	}
+	return s.targets[best].plan
+}
+
+// drawn reports whether a share of random numbers holds this one.
+func drawn(random uint64, share Percent) bool {
+	return float64(mix(random)>>11)/(1<<53) < share.fraction()
+}
+
+// What parts the choices made with one random number.
+const (
+	saltSplit  = 0x9e3779b97f4a7c15
+	saltMirror = 0xbf58476d1ce4e5b9
+	saltFault  = 0x94d049bb133111eb
+)
+
+// targetSeed parts the targets of all services; no name holds a zero byte.
+func targetSeed(service, target string) uint64 { return hash(service + "\x00" + target) }
+
+// hash is FNV-1a, 64 bits (RFC 9923), with a finalizer because its last bytes alone hardly move
+// the upper bits. It is part of the contract: all processes of a mesh must agree.
+func hash(s string) uint64 {
+	h := uint64(0xcbf29ce484222325)
+	for i := range len(s) {
+		h ^= uint64(s[i])
+		h *= 0x100000001b3
+	}
+	return mix(h)
+}
+
+// mix is fmix64, the finalizer of MurmurHash3 (Appleby, public domain): each bit of the input
+// changes each bit of the output with a probability of about one half.
+func mix(h uint64) uint64 {
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	h ^= h >> 33
+	return h
+}

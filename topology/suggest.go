@@ -1,0 +1,73 @@
+package topology
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxListed is how many names an error lists.
+const maxListed = 8
+
+// meant ends an error about an unknown word with what may have been meant: `; did you mean
+// "canary"?`, else with the words there are: "; there are canary and stable".
+func meant(word string, known []string) string {
+	if len(known) == 0 {
+		return ""
+	}
+	known = slices.Sorted(slices.Values(known))
+	best, least := "", max(2, len(word)/3)+1
+	for _, k := range known {
+		if d := distance(word, k); d < least && d < len(k) {
+			best, least = k, d
+		}
+	}
+	if best != "" {
+		return `; did you mean ` + strconv.Quote(best) + "?"
+	}
+	if len(known) > maxListed {
+		return "; there are " + strings.Join(known[:maxListed], ", ") + " and " + strconv.Itoa(len(known)-maxListed) + " more"
+	}
+	if len(known) == 1 {
+		return "; there is only " + known[0]
+	}
+	return "; there are " + listed(known, "and")
+}
+
+// listed returns "a, b and c".
+func listed(words []string, conjunction string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " " + conjunction + " " + words[last]
+}
+
+// distance is the number of bytes to insert, delete or replace that make a into b; names longer
+// than maxCompared are as far apart as they can be, unless equal.
+func distance(a, b string) int {
+	const maxCompared = 64
+	if len(a) > maxCompared || len(b) > maxCompared {
+		if a == b {
+			return 0
+		}
+		return max(len(a), len(b))
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

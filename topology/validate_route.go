@@ -1,0 +1,64 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// whole is what the shares of a split add up to.
+const whole = 100
+
+func (v serviceCheck) routes(path string, routes []Route) {
+	v.limit(path, "routes", len(routes), MaxRoutes)
+	for i, r := range routes {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		v.match(join(at, "match"), r.Match)
+		v.split(join(at, "to"), r.To)
+		if r.Sticky != "" {
+			v.metaKey(join(at, "sticky"), r.Sticky)
+		}
+		v.duration(join(at, "timeout"), r.Timeout)
+		v.retry(join(at, "retry"), r.Retry)
+		v.failover(join(at, "failover"), r.Failover)
+		if i+1 < len(routes) && r.Match.all() {
+			v.invalid(fmt.Sprintf("%s[%d]", path, i+1), "is never reached: %s has no match, so it takes every call; put it last", at)
+			return
+		}
+	}
+}
+
+// all reports whether every call matches.
+func (m Match) all() bool {
+	return m.Method == "" && m.Topic == "" && m.Stage == "" && len(m.Caller) == 0 && len(m.Meta) == 0
+}
+
+func (v serviceCheck) match(path string, m Match) {
+	set := ""
+	for _, f := range []struct{ key, pattern string }{{"method", m.Method}, {"topic", m.Topic}, {"stage", m.Stage}} {
+		at := join(path, f.key)
+		if f.pattern == "" {
+			continue
+		}
+		if set != "" {
+			v.invalid(at, "a call has one route, so %s and %s never match both; write two rules", set, f.key)
+		}
+		set = f.key
+		if reason := badText(f.pattern, MaxName); reason != "" {
+			v.invalid(at, "%s", reason)
+		} else if star := strings.IndexByte(f.pattern, '*'); star >= 0 && star != len(f.pattern)-1 {
+			v.invalid(at, "is %s; one * may stand at the end, for all names that begin so", clipped(f.pattern))
+		}
+	}
+	callers := join(path, "caller")
+	v.limit(callers, "callers", len(m.Caller), MaxTargets)
+	for i, caller := range m.Caller {
+		at := fmt.Sprintf("%s[%d]", callers, i)
+		v.serviceName(at, caller)
+		if slices.Contains(m.Caller[:i], caller) {
+			v.invalid(at, "%s is there twice", clipped(caller))
+		}
+	}
+	v.limit(join(path, "meta"), "pairs", len(m.Meta), MaxPairs)
+	v.pairs(join(path, "meta"), m.Meta)
+}

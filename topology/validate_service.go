@@ -1,0 +1,273 @@
+package topology
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// serviceCheck checks what a document says about one service.
+type serviceCheck struct {
+	*problems
+
+	path    string
+	name    string
+	subsets map[string]Subset
+}
+
+func (v serviceCheck) service(s Service) {
+	at := join(v.path, "subsets")
+	v.limit(at, "subsets", len(s.Subsets), MaxSubsets)
+	for _, name := range slices.Sorted(maps.Keys(s.Subsets)) {
+		v.subset(at, name, s.Subsets[name])
+	}
+	v.routes(join(v.path, "routes"), s.Routes)
+	v.failover(join(v.path, "failover"), s.Failover)
+	v.duration(join(v.path, "timeout"), s.Timeout)
+	v.retry(join(v.path, "retry"), s.Retry)
+	v.loadBalancing(join(v.path, "lb"), s.LB)
+	if s.Outlier != nil {
+		v.outlier(join(v.path, "outlier"), *s.Outlier)
+	}
+	if s.Mirror != nil {
+		at := join(v.path, "mirror")
+		v.split(join(at, "to"), s.Mirror.To)
+		v.share(at, s.Mirror.Percent)
+	}
+	if s.Fault != nil {
+		v.fault(join(v.path, "fault"), *s.Fault)
+	}
+}
+
+func (v serviceCheck) subset(path, name string, s Subset) {
+	at := join(path, name)
+	if reason := badSubset(name); reason != "" {
+		v.invalid(at, "%s is no name of a subset: %s", clipped(name), reason)
+		return
+	}
+	if s.Name != "" && s.Name != name {
+		v.invalid(at, "has the name %s; leave Subset.Name empty", clipped(s.Name))
+	}
+	if len(s.Tags)+len(s.Meta) == 0 {
+		v.invalid(at, `needs tags or meta; every instance is "any"`)
+	}
+	v.limit(at, "tags and pairs of meta", len(s.Tags)+len(s.Meta), MaxPairs)
+	for i, tag := range s.Tags {
+		tagAt := fmt.Sprintf("%s[%d]", join(at, "tags"), i)
+		switch reason := badText(tag, MaxName); {
+		case tag == "":
+			v.invalid(tagAt, "is empty")
+		case reason != "":
+			v.invalid(tagAt, "%s", reason)
+		case strings.Contains(tag, " "):
+			v.invalid(tagAt, "%s has a space; a list of tags is [v1, eu]", clipped(tag))
+		case slices.Contains(s.Tags[:i], tag):
+			v.invalid(tagAt, "%s is there twice", clipped(tag))
+		}
+	}
+	v.pairs(join(at, "meta"), s.Meta)
+}
+
+func (v serviceCheck) pairs(path string, pairs map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(pairs)) {
+		at := join(path, key)
+		if reason := badText(key, MaxName); key == "" || reason != "" {
+			v.invalid(at, "the key %s", first(reason, "is empty"))
+		}
+		if reason := badText(pairs[key], MaxValue); reason != "" {
+			v.invalid(at, "%s", reason)
+		}
+	}
+}
+
+// metaKey checks a "meta:<key>".
+func (v serviceCheck) metaKey(path, s string) {
+	key, ok := strings.CutPrefix(s, prefixMeta)
+	if reason := badText(key, MaxName); !ok || key == "" || reason != "" {
+		v.invalid(path, "is %s, want meta:<key>, the key of a pair of the call's metadata, such as meta:user-id", clipped(s))
+	}
+}
+
+// share checks the percentage of a mirror or fault.
+func (v serviceCheck) share(path string, p Percent) {
+	switch {
+	case p == 0:
+		v.invalid(join(path, "percent"), "is missing; want the share of the calls, such as 1%%")
+	case !(p > 0 && p <= 100):
+		v.invalid(join(path, "percent"), "is %v, want more than 0%% to 100%%", p)
+	}
+}
+
+func (v serviceCheck) loadBalancing(path string, lb LoadBalancing) {
+	known := []string{string(P2C), string(RoundRobin), string(Hash)}
+	bad := lb.Policy != "" && !slices.Contains(known, string(lb.Policy))
+	if bad {
+		v.invalid(join(path, "policy"), "%s is not known%s", clipped(string(lb.Policy)), meant(string(lb.Policy), known))
+	}
+	if at := join(path, "key"); lb.Key != "" {
+		v.metaKey(at, lb.Key)
+		if lb.Policy != Hash && !bad {
+			v.invalid(at, "is for policy hash, but the policy is %s", first(lb.Policy, P2C))
+		}
+	}
+	if lb.Panic != lb.Panic || lb.Panic > 100 {
+		v.invalid(join(path, "panic"), "is %v, want 0%% (off) to 100%%", lb.Panic)
+	}
+	v.duration(join(path, "slow_start"), max(lb.SlowStart, 0))
+	if lb.Subset > MaxSubsetting {
+		v.add(ErrLimit, join(path, "subset"), "is %d, want at most %d; 0 switches it off", lb.Subset, MaxSubsetting)
+	}
+	if lb.ZoneAware > On {
+		v.invalid(join(path, "zone_aware"), "is %d, want On, Off or 0", lb.ZoneAware)
+	}
+}
+
+func (v serviceCheck) outlier(path string, o Outlier) {
+	if o.Errors < 0 {
+		v.invalid(join(path, "errors"), "is %d, want 1 or more", o.Errors)
+	}
+	for _, f := range []struct {
+		key   string
+		value time.Duration
+	}{{"interval", o.Interval}, {"eject", o.Eject}} {
+		v.duration(join(path, f.key), f.value)
+	}
+	if o.Max != o.Max || o.Max > 100 {
+		v.invalid(join(path, "max"), "is %v, want 0%% (off) to 100%%", o.Max)
+	}
+}
+
+func (v serviceCheck) fault(path string, f Fault) {
+	v.duration(join(path, "delay"), f.Delay)
+	if f.Abort != "" {
+		if _, ok := CodeNumber(f.Abort); !ok {
+			v.invalid(join(path, "abort"), "%s is no code%s", clipped(f.Abort), meant(f.Abort, codeNames()))
+		}
+	}
+	if f.Delay == 0 && f.Abort == "" {
+		v.invalid(path, "does nothing; give it a delay, such as 200ms, or a code to abort with, such as unavailable")
+	}
+	v.share(path, f.Percent)
+}
+
+// split checks targets and their shares.
+func (v serviceCheck) split(path string, to Split) {
+	v.limit(path, "targets", len(to), MaxTargets)
+	sum, bad := 0, false
+	for _, target := range slices.Sorted(maps.Keys(to)) {
+		at := path
+		if len(to) > 1 { // else it may be written without a share
+			at = join(path, target)
+		}
+		v.target(at, target)
+		if share := to[target]; share < 0 || share > whole {
+			v.invalid(at, "has a share of %d, want 0 to %d", share, whole)
+			bad = true
+		} else {
+			sum += share
+		}
+	}
+	if len(to) > 0 && sum != whole && !bad {
+		v.invalid(path, "the shares add up to %d, want %d", sum, whole)
+	}
+}
+
+// target checks one word of a "to".
+func (v serviceCheck) target(path, target string) {
+	if service, ok := strings.CutPrefix(target, prefixService); ok {
+		v.serviceName(path, service)
+		return
+	}
+	if target == wordAny {
+		return
+	}
+	if _, ok := v.subsets[target]; ok {
+		return
+	}
+	if name, ok := strings.CutPrefix(target, prefixSubset); ok {
+		v.invalid(path, "is %s; a target is the name of the subset alone: %s", clipped(target), clipped(name))
+		return
+	}
+	if isScope(target) {
+		v.invalid(path, "%s is a word of failover lists, not a target", target)
+		return
+	}
+	v.noSubset(path, target, true)
+}
+
+// noSubset reports a subset that is not there.
+func (v serviceCheck) noSubset(path, name string, target bool) {
+	known := slices.Collect(maps.Keys(v.subsets))
+	hint := meant(name, known)
+	if target {
+		if d := distance(name, wordAny); hint == "" && d < len(wordAny) {
+			hint = meant(name, []string{wordAny})
+		}
+		if hint == "" {
+			hint = "; another service is service:<name>"
+		}
+	}
+	v.invalid(path, "subset %s is not defined in %s%s", clipped(name), join(v.path, "subsets"), hint)
+}
+
+func (v serviceCheck) serviceName(path, name string) {
+	if reason := badService(name); reason != "" {
+		v.invalid(path, "%s is no name of a service: %s", clipped(name), reason)
+	}
+}
+
+// failover checks a list: its words, and that each can be reached.
+func (v serviceCheck) failover(path string, list []string) {
+	v.limit(path, "entries", len(list), MaxFailover)
+	wider := "" // the word after which narrower ones are never reached
+	for i, word := range list {
+		at := path + "[" + strconv.Itoa(i) + "]"
+		if slices.Contains(list[:i], word) {
+			v.invalid(at, "%s is there twice", clipped(word))
+			continue
+		}
+		subset, isSubset := strings.CutPrefix(word, prefixSubset)
+		service, isService := strings.CutPrefix(word, prefixService)
+		switch {
+		case word == wordAny || isScope(word):
+			v.reached(at, list, i, wider)
+		case isService:
+			v.serviceName(at, service)
+		case isSubset:
+			if _, ok := v.subsets[subset]; !ok {
+				v.noSubset(at, subset, false)
+			}
+		default:
+			v.unknownWord(at, word)
+		}
+		if word == wordAny || i == 0 && !isScope(word) || word == wordRegion && wider == "" {
+			wider = word
+		}
+	}
+}
+
+// reached checks that a level of the route's target has not been covered by one before.
+func (v serviceCheck) reached(path string, list []string, i int, wider string) {
+	word := list[i]
+	switch {
+	case wider == "" || wider == wordRegion && word != wordZone:
+	case wider == wordAny || wider == wordRegion:
+		v.invalid(path, "%s is never reached: %s before it holds the same instances; put it first", word, wider)
+	default:
+		v.invalid(path, "%s is never reached: a list that begins with %s begins with the target everywhere; put it first", word, clipped(list[0]))
+	}
+}
+
+func (v serviceCheck) unknownWord(path, word string) {
+	const want = "want zone, region, dc, any, subset:<name> or service:<name>"
+	if _, ok := v.subsets[word]; ok {
+		v.invalid(path, "is %s, %s; did you mean %s?", clipped(word), want, clipped(prefixSubset+word))
+		return
+	}
+	v.invalid(path, "is %s, %s", clipped(word), want)
+}
+
+func isScope(word string) bool { return word == wordZone || word == wordRegion || word == wordDC }

@@ -1,0 +1,40 @@
+package topology
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// why says why a call does not match: the first thing that differs.
+func (m *matcher) why(r *Request) string {
+	switch {
+	case !m.ofRoute(r):
+		name := m.name
+		if m.prefix {
+			name += "*"
+		}
+		return "is for " + m.kind + " " + name
+	case !m.ofMeta(r):
+		for _, p := range m.meta {
+			if !p.in(r) {
+				return "needs meta " + p.key + "=" + p.value
+			}
+		}
+	}
+	return "is for calls from " + listed(m.callers, "or")
+}
+
+func itoa(i int) string { return strconv.Itoa(i) }
+
+// short prints a time without the zeros of time.Duration: 1m0s is "1m".
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
