@@ -37,7 +37,7 @@ func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topolo
 	if c.metadata.Len() > 0 {
 		request.Meta = (*lookup)(&c.metadata)
 	}
-	return topology.Explain(n.policy.current(), r.Service, request, n.locality, func(service string) []topology.Candidate {
+	return topology.Explain(n.policy.current(), r.Service, request, n.locality(), func(service string) []topology.Candidate {
 		s, err := n.service(service)
 		if err != nil || s.wait(ctx, time.Now().Add(n.cfg.CallTimeout)) != nil {
 			return nil
@@ -89,7 +89,7 @@ func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) stri
 		return "the call is for instance " + c.instance
 	case !hasAll(in.Tags, c.tags):
 		return fmt.Sprintf("the call is for tags %q", c.tags)
-	case c.zone && !topology.SameZone.Contains(s.node.locality, localityOf(&in.Instance)):
+	case c.zone && !topology.SameZone.Contains(s.node.locality(), localityOf(&in.Instance)):
 		return "the call is for this zone"
 	}
 	e, ok := s.set.Lookup(in.ID)

@@ -145,7 +145,7 @@ func (o *outgoing) asked() string {
 		parts = append(parts, "tags "+strings.Join(o.config.tags, " "))
 	}
 	if o.config.zone {
-		parts = append(parts, "zone "+strconv.Quote(o.service.node.locality.Zone))
+		parts = append(parts, "zone "+strconv.Quote(o.service.node.locality().Zone))
 	}
 	return strings.Join(parts, ", then ")
 }

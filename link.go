@@ -69,7 +69,6 @@ import (
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/topology"
 )
 
 // Node is one process's side of the mesh. [New] makes it.
@@ -85,7 +84,6 @@ type Node struct {
 	opener   Handler // client middleware around opening a stream
 
 	started  time.Time
-	locality topology.Locality
 	tags     atomic.Pointer[[]string] // as announced now
 	monitors monitors
 	mirrors  mirrors
@@ -148,7 +146,6 @@ func New(cfg Config) (*Node, error) {
 	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
 	n.setTags(n.monitors.tags())
 	n.started = time.Now()
-	n.locality = localityOf(&discovery.Instance{Tags: cfg.Tags, Meta: cfg.Meta})
 	n.policy.node = n
 	if err := n.policy.load(); err != nil {
 		return nil, failed("link.New", err)

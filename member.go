@@ -88,19 +88,25 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 func (s *service) compareLocked(e *transport.Endpoint, next discovery.Snapshot, u *update) (gone []string) {
 	old, fresh := s.snapshot.Instances, next.Instances
 	sameOrigin := s.snapshot.Origin == next.Origin
-	for len(old) > 0 || len(fresh) > 0 {
-		switch {
-		case len(fresh) == 0 || len(old) > 0 && old[0].ID < fresh[0].ID:
-			gone, old = append(gone, old[0].ID), old[1:]
-		case len(old) == 0 || fresh[0].ID < old[0].ID:
-			s.seeLocked(e, fresh[0], next.Origin, u)
-			fresh = fresh[1:]
-		default:
-			if !sameOrigin || !old[0].Equal(fresh[0]) {
-				s.seeLocked(e, fresh[0], next.Origin, u)
+	for len(old) > 0 && len(fresh) > 0 {
+		switch a, b := &old[0], &fresh[0]; {
+		case a.ID == b.ID:
+			if !sameOrigin || !a.Equal(*b) {
+				s.seeLocked(e, *b, next.Origin, u)
 			}
 			old, fresh = old[1:], fresh[1:]
+		case a.ID < b.ID:
+			gone, old = append(gone, a.ID), old[1:]
+		default:
+			s.seeLocked(e, *b, next.Origin, u)
+			fresh = fresh[1:]
 		}
+	}
+	for i := range old {
+		gone = append(gone, old[i].ID)
+	}
+	for i := range fresh {
+		s.seeLocked(e, fresh[i], next.Origin, u)
 	}
 	return gone
 }

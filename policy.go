@@ -142,7 +142,7 @@ func (p *policies) adopt(s *service) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	policy := p.current()
-	if v := s.view.Load(); v == nil || v.policy != policy {
+	if v := s.view.Load(); v == nil || v.policy != policy || v.at != p.node.locality() {
 		s.setPolicy(policy)
 		p.reach(s.name, policy)
 	}

@@ -21,6 +21,7 @@ type view struct {
 	service *service
 	policy  *topology.Policy
 	plans   *topology.Plans
+	at      topology.Locality // of this node
 
 	mu       sync.Mutex // guards the fields below
 	paths    map[narrowing]*path
@@ -51,34 +52,43 @@ type level struct {
 
 // newView makes a view of what a policy, which may be nil, says of a service.
 func newView(s *service, policy *topology.Policy) *view {
-	return &view{service: s, policy: policy, plans: policy.Service(s.name), paths: make(map[narrowing]*path)}
+	return &view{service: s, at: s.node.locality(), policy: policy, plans: policy.Service(s.name), paths: make(map[narrowing]*path)}
 }
 
 // setPolicy makes calls follow another policy. What was measured of instances
 // stays.
 func (s *service) setPolicy(policy *topology.Policy) {
 	next := newView(s, policy)
-	s.configure(next.plans)
+	s.configure(next)
 	if old := s.view.Swap(next); old != nil {
 		old.release()
 	}
 }
 
 // configure hands what holds for all calls to the balancer.
-func (s *service) configure(plans *topology.Plans) {
-	plan := plans.Route(&topology.Request{}) // these two are the same in all plans of a service
+func (s *service) configure(v *view) {
+	plan := v.plans.Route(&topology.Request{}) // these two are the same in all plans of a service
 	outlier, lb := plan.Outlier, plan.LB
 	if outlier.Max < 0 {
 		outlier.Errors = topology.Off
 	}
 	s.set.Configure(balance.Options{
 		Self:      s.node.instance,
-		Zone:      s.node.locality.Zone,
+		Zone:      v.at.Zone,
 		SlowStart: lb.SlowStart,
 		Outlier: balance.Outlier{
 			Errors: outlier.Errors, Interval: outlier.Interval, Eject: outlier.Eject, Max: float64(outlier.Max) / 100,
 		},
 	}, time.Now().UnixNano())
+}
+
+// locality is where this node is: as its tags and meta say, and its registry.
+func (n *Node) locality() topology.Locality {
+	at := localityOf(&discovery.Instance{Tags: n.cfg.Tags, Meta: n.cfg.Meta})
+	if p, ok := n.registry.(discovery.Placer); ok && at.Datacenter == "" {
+		at.Datacenter = p.Datacenter()
+	}
+	return at
 }
 
 // localityOf is where an instance is.
@@ -133,7 +143,7 @@ func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string
 	if l.Service != v.service.name {
 		return level{other: l.Service, step: *l}
 	}
-	own, lb := v.service.node.locality, plan.LB
+	own, lb := v.at, plan.LB
 	match := func(in *instance) bool {
 		at := localityOf(&in.Instance)
 		return l.Subset.Matches(in.Tags, in.Meta) && l.Scope.Contains(own, at) &&

@@ -155,6 +155,7 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 		if seen && s.apply(last) {
 			held.Reset(time.Second)
 		}
+		s.node.policy.adopt(s) // the registry may have said by now where this node is
 		if seen && decided {
 			s.knownOnce.Do(func() { close(s.known) })
 		}

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -119,8 +120,18 @@ func (in Instance) Equal(other Instance) bool {
 		in.Weight == other.Weight &&
 		in.Status == other.Status &&
 		in.Started.Equal(other.Started) &&
-		slices.Equal(in.Tags, other.Tags) &&
-		maps.Equal(in.Meta, other.Meta)
+		(sameTags(in.Tags, other.Tags) || slices.Equal(in.Tags, other.Tags)) &&
+		(sameMeta(in.Meta, other.Meta) || maps.Equal(in.Meta, other.Meta))
+}
+
+// sameTags and sameMeta report whether two values share their memory. Those of instances that did
+// not change do in successive snapshots, of which a receiver compares thousands.
+func sameTags(a, b []string) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+func sameMeta(a, b map[string]string) bool {
+	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
 }
 
 // CompareID orders instances by ID, as snapshots are.

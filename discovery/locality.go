@@ -27,3 +27,10 @@ func (in Instance) place(key string) string {
 	}
 	return in.Meta[key]
 }
+
+// Placer is implemented by registries that know where this process is.
+type Placer interface {
+	// Datacenter returns the datacenter that the registry serves this process from, "" as long as
+	// that is not known.
+	Datacenter() string
+}
