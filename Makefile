@@ -13,6 +13,10 @@ BIN  := $(CURDIR)/.tmp/bin
 LINT := $(BIN)/golangci-lint
 LINT_STAMP := $(BIN)/.golangci-lint-$(GOLANGCI_LINT_VERSION)
 
+# The Consul agent that the integration tests run, built from the module that pins it.
+CONSUL_VERSION := $(shell awk '$$1 == "github.com/hashicorp/consul" { print $$2 }' integration/consul-agent/go.mod)
+CONSUL := $(BIN)/consul-$(CONSUL_VERSION)
+
 FUZZTIME ?= 30s
 BENCH    ?= .
 COUNT    ?= 6
@@ -40,7 +44,7 @@ check: fmt-check tidy vet lint ## format, go.mod, vet, lint and the short tests:
 	$(call step,short tests,go test -short -shuffle=on -timeout 5m ./...)
 
 .PHONY: test
-test: fmt-check tidy vet lint unit race nested quickstart ## everything CI runs
+test: fmt-check tidy vet lint unit race nested integration quickstart ## everything CI runs
 	@echo "==> all passed"
 
 .PHONY: unit
@@ -52,12 +56,22 @@ race: ## all tests under the race detector
 	$(call step,race detector,go test -race -shuffle=on -timeout 15m ./...)
 
 .PHONY: nested
-nested: ## the tests of the nested modules
-	@for d in $(NESTED); do $(MAKE) nested-one MODULE=$$d; done
+nested: ## the tests of the nested modules, integration excepted
+	@for d in $(filter-out ./integration,$(NESTED)); do $(MAKE) nested-one MODULE=$$d; done
 
 .PHONY: nested-one
 nested-one:
 	$(call step,tests of $(MODULE),cd $(MODULE) && go vet ./... && go test -timeout 20m ./...)
+
+.PHONY: integration
+integration: $(CONSUL) ## tests against the real Consul agent, built from its Go module
+	$(call step,integration with Consul $(CONSUL_VERSION),cd integration && go vet ./... && go test -shuffle=on -timeout 10m ./...)
+
+# The version is part of the name, so another one is built when the pin changes.
+$(CONSUL): integration/consul-agent/go.mod integration/consul-agent/go.sum
+	$(call step,building the Consul agent $(CONSUL_VERSION) (a few minutes the first time),\
+		mkdir -p $(BIN) && rm -f $(BIN)/consul-v* && \
+		cd integration/consul-agent && go build -o $@ github.com/hashicorp/consul && touch $@)
 
 .PHONY: quickstart
 quickstart: ## run the example of the README

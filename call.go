@@ -42,8 +42,9 @@ type outgoing struct {
 	levels   []level // where the call may go, best first
 	level    int     // where it goes now
 	key      balance.Key
-	last     error // of what was tried since the instances were last looked through
-	failure  error // of the last attempt
+	keyed    *topology.Plan // that key is of
+	last     error          // of what was tried since the instances were last looked through
+	failure  error          // of the last attempt
 }
 
 type outgoingKey struct{}

@@ -20,9 +20,6 @@ func (o *outgoing) choose(ctx context.Context) error {
 	}
 	r.Random = rand.Uint64() //nolint:gosec // a draw of lots, not a secret
 	o.plan = o.service.view.Load().plans.Route(r)
-	if hash, ok := o.plan.KeyOf(r); ok {
-		o.key = balance.Key{Hash: hash, Set: true}
-	}
 	return o.start(ctx)
 }
 
@@ -54,32 +51,54 @@ func (o *outgoing) descend(ctx context.Context) error {
 	return o.settle(ctx)
 }
 
-// settle goes on from the present level to the first that takes the call: the
-// last one, or one with an instance that may be available. A level of one place
-// of which a part is out passes its share on.
+// settle goes on from the present level to the first that takes the call: one
+// with an instance that may be available, or the last. A level of one place of
+// which a part is out passes its share on, unless no later level has anybody.
 func (o *outgoing) settle(ctx context.Context) error {
 	if o.config.instance != "" {
 		return nil
 	}
+	spilled := -1 // the first level that passed the call on
 	for {
 		l := &o.levels[o.level]
+		last := o.level+1 == len(o.levels)
 		if l.other != "" {
 			if err := o.enter(ctx, l.other); err != nil {
 				return err
 			}
 			continue
 		}
-		if o.level+1 == len(o.levels) {
+		if last && spilled < 0 {
+			o.choosing(l.plan)
 			return nil
 		}
 		available, total := l.group.Health(o.now.UnixNano())
-		if available > 0 {
-			if takes := l.step.Takes(available, total); takes >= 1 || rand.Float64() < takes { //nolint:gosec // a share is no secret
-				return nil
-			}
+		if takes := l.step.Takes(available, total); takes >= 1 || takes > 0 && rand.Float64() < takes { //nolint:gosec // a share is no secret
+			o.choosing(l.plan)
+			return nil
+		}
+		if available > 0 && spilled < 0 {
+			spilled = o.level
+		}
+		if last {
+			o.level = spilled
+			o.choosing(o.levels[spilled].plan)
+			return nil
 		}
 		o.level++
 	}
+}
+
+// choosing makes the key of a plan the one that instances are chosen by.
+func (o *outgoing) choosing(plan *topology.Plan) {
+	if o.keyed == plan {
+		return
+	}
+	o.keyed, o.key = plan, balance.Key{}
+	if hash, ok := plan.KeyOf(&o.request); ok {
+		o.key = balance.Key{Hash: hash, Set: true}
+	}
+	o.look()
 }
 
 // enter puts the levels of another service, by its own plan, in the place of the
@@ -97,7 +116,7 @@ func (o *outgoing) enter(ctx context.Context, name string) error {
 	if len(o.levels)+len(p.levels) > maxLevels {
 		return Errorf(Internal, "the topology leads through more than %d levels", maxLevels)
 	}
-	o.levels, o.level = slices.Concat(p.levels, o.levels[o.level+1:]), 0
+	o.levels = slices.Concat(o.levels[:o.level], p.levels, o.levels[o.level+1:])
 	return nil
 }
 

@@ -46,7 +46,8 @@ type path struct {
 // level is a set of instances to choose from.
 type level struct {
 	group *balance.Group[*instance]
-	other string // the service whose own plan says more, in place of group
+	plan  *topology.Plan // that the level is of
+	other string         // the service whose own plan says more, in place of group
 	step  topology.Level
 }
 
@@ -141,7 +142,7 @@ func (v *view) makePath(plan *topology.Plan, c *callConfig) *path {
 
 func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string, zone bool) level {
 	if l.Service != v.service.name {
-		return level{other: l.Service, step: *l}
+		return level{plan: plan, other: l.Service, step: *l}
 	}
 	own, lb := v.at, plan.LB
 	match := func(in *instance) bool {
@@ -154,6 +155,7 @@ func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string
 		match = nil
 	}
 	return level{
+		plan: plan,
 		group: v.service.set.Group(match, balance.GroupOptions{
 			Policy:    balancing[lb.Policy],
 			ZoneAware: lb.ZoneAware == topology.On && everywhere,

@@ -162,6 +162,26 @@ services:
 	})
 }
 
+// TestSpillThatNobodyTakesStays has half of a zone gone, and nobody elsewhere.
+func TestSpillThatNobodyTakesStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		ordersAt(mesh, "a", "zone=z1")
+		dead := ordersAt(mesh, "b", "zone=z1")
+		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Topology: parse(t, `
+version: link/v1
+services:
+  orders: { subsets: { gone: { tags: [gone] } }, failover: [zone, subset:gone, service:orders-dr] }
+`)})
+		warm(t, client)
+		mesh.Kill(dead)
+		sleep(10 * time.Second)
+		if got := tally(t, client, 100); got["a"] != 100 {
+			t.Errorf("answers %v, want all by a", got)
+		}
+	})
+}
+
 func TestAListOfFailoversIsNotExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -534,7 +554,7 @@ func TestExplainSaysWhy(t *testing.T) {
 			t.Errorf("chosen %v", chosen)
 		}
 		text := e.String()
-		for _, want := range []string{"get", "canary", v1.Instance(), v2.Instance(), "not needed"} {
+		for _, want := range []string{"get", "canary", v1.Instance(), v2.Instance(), "level 1 comes first"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("the text lacks %q:\n%s", want, text)
 			}

@@ -34,6 +34,8 @@ type Explanation struct {
 	Key     string   // the key that decided; "" if chance did, or there was no choice
 	Plan    *Plan    // of rule and target
 
+	others []*Plan // of the targets that were not chosen
+
 	Levels    []ExplainedLevel    // in order, those of other services in place
 	Instances []ExplainedInstance // of all services in Levels and of Service, by service, level and ID
 }
@@ -90,6 +92,9 @@ func Explain(p *Policy, service string, r Request, at Locality, candidates func(
 		e.Sticky = rule.source(&r)
 		for _, t := range rule.split.targets {
 			e.Shares = append(e.Shares, Share{t.plan.Target, t.share})
+			if t.plan != e.Plan && t.share > 0 {
+				e.others = append(e.others, t.plan)
+			}
 		}
 		break
 	}
@@ -123,7 +128,7 @@ func (e *explainer) expand(p *Policy, plan *Plan, via string) {
 		}
 		next, via := p.Service(l.Service).Route(&e.Request), ""
 		if next.Rule != NoRule {
-			via = "by rule " + itoa(next.Rule) + " of " + l.Service
+			via = "by routes[" + itoa(next.Rule) + "] of " + l.Service
 		}
 		e.expand(p, next, via)
 	}
@@ -153,7 +158,9 @@ func (e *explainer) instances(candidates func(string) []Candidate) {
 	e.spread()
 	for i := range e.Instances {
 		in := &e.Instances[i]
-		in.Chosen, in.Reason = e.verdict(in)
+		if in.Chosen, in.Reason = e.verdict(in); !in.Chosen && in.Trouble == "" {
+			in.Reason += e.otherwise(in)
+		}
 	}
 }
 
@@ -214,7 +221,18 @@ func (e *explainer) verdict(in *ExplainedInstance) (bool, string) {
 			return true, "level " + itoa(i+1) + note
 		}
 	}
-	return false, number + "; not needed as long as level " + itoa(e.last()) + " can take the calls" + note
+	return false, number + "; level " + itoa(e.last()) + " comes first" + note
+}
+
+// otherwise says which share of such calls an instance gets that is not for this one.
+func (e *explainer) otherwise(in *ExplainedInstance) string {
+	for _, plan := range e.others {
+		l := ExplainedLevel{Level: plan.Levels[0]}
+		if e.holds(&l, in) {
+			return "; " + plan.Target + " gets " + itoa(plan.Share) + "% of such calls"
+		}
+	}
+	return ""
 }
 
 // last is the number of the last level that takes calls, or 0.

@@ -63,11 +63,11 @@ func (e *explainer) writeHead(b *strings.Builder) {
 func (e *explainer) writeRule(b *strings.Builder) {
 	switch {
 	case e.Rule != NoRule:
-		fmt.Fprintf(b, "rule %d: ", e.Rule)
+		fmt.Fprintf(b, "routes[%d]: ", e.Rule)
 	case len(e.Passed) > 0:
-		b.WriteString("no rule matches: ")
+		b.WriteString("no route matches: ")
 	case e.Written:
-		b.WriteString("no rules: ")
+		b.WriteString("no routes: ")
 	default:
 		b.WriteString("no policy: ")
 	}
@@ -78,7 +78,7 @@ func (e *explainer) writeRule(b *strings.Builder) {
 			passed = append(passed, fmt.Sprintf("and %d more", len(e.Passed)-i))
 			break
 		}
-		passed = append(passed, fmt.Sprintf("rule %d %s", p.Rule, p.Why))
+		passed = append(passed, fmt.Sprintf("routes[%d] %s", p.Rule, p.Why))
 	}
 	if len(passed) > 0 {
 		fmt.Fprintf(b, "  (%s)\n", strings.Join(passed, "; "))
@@ -128,14 +128,14 @@ func (p *Plan) settings() string {
 		list = append(list, fmt.Sprintf("%v mirrored to %s", p.Mirror.Percent, p.Mirror.To))
 	}
 	if f := p.Fault; f != nil {
-		text := f.Percent.String() + " broken on purpose:"
+		var how []string
 		if f.Delay > 0 {
-			text += " " + short(f.Delay) + " late"
+			how = append(how, short(f.Delay)+" late")
 		}
 		if f.Abort != "" {
-			text += " " + f.Abort
+			how = append(how, f.Abort)
 		}
-		list = append(list, text)
+		list = append(list, f.Percent.String()+" broken on purpose ("+strings.Join(how, ", ")+")")
 	}
 	return strings.Join(list, ", ")
 }
@@ -161,18 +161,15 @@ func (e *explainer) writeLevels(w *tabwriter.Writer) {
 	for i := range e.Levels {
 		l := &e.Levels[i]
 		fmt.Fprintf(w, "  %d\t%s\t%d of %d available", i+1, e.place(l), l.Available, l.Total)
-		var tail []string
-		switch how := l.how(&e.Request); {
-		case l.Takes >= 1:
-			tail = append(tail, "<- picked here ("+how+")")
-		case l.Takes > 0:
-			tail = append(tail, fmt.Sprintf("<- %s%% of the calls (%s)", strconv.FormatFloat(math.Round(l.Takes*1000)/10, 'f', -1, 64), how))
-		}
+		how := l.how(&e.Request)
 		if l.Via != "" {
-			tail = append(tail, l.Via)
+			how += ", " + l.Via
 		}
-		if len(tail) > 0 {
-			fmt.Fprintf(w, "\t%s", strings.Join(tail, "  "))
+		switch {
+		case l.Takes >= 1:
+			fmt.Fprintf(w, "\t<- picked here (%s)", how)
+		case l.Takes > 0:
+			fmt.Fprintf(w, "\t<- %v of the calls (%s)", Percent(math.Round(l.Takes*1000)/10), how)
 		}
 		fmt.Fprintln(w)
 	}
@@ -249,7 +246,7 @@ func (c *Candidate) marks(weighted bool) string {
 		}
 	}
 	add("zone", c.Zone)
-	if weighted {
+	if weighted && c.Weight != 0 {
 		add("weight", strconv.Itoa(c.Weight))
 	}
 	if len(marks) == 0 {

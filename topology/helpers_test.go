@@ -18,26 +18,26 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 // parsed returns a document that must be right.
-func parsed(t testing.TB, text string) *topology.Document {
-	t.Helper()
+func parsed(tb testing.TB, text string) *topology.Document {
+	tb.Helper()
 	doc, err := topology.Parse("topology.yaml", []byte(text))
 	if err != nil {
-		t.Fatalf("Parse: %v\n%s", err, text)
+		tb.Fatalf("Parse: %v\n%s", err, text)
 	}
 	return doc
 }
 
 // compiled returns the policy of one trusted document, faults allowed.
-func compiled(t testing.TB, text string) *topology.Policy {
-	t.Helper()
-	return compiledDoc(t, parsed(t, text))
+func compiled(tb testing.TB, text string) *topology.Policy {
+	tb.Helper()
+	return compiledDoc(tb, parsed(tb, text))
 }
 
-func compiledDoc(t testing.TB, doc *topology.Document) *topology.Policy {
-	t.Helper()
+func compiledDoc(tb testing.TB, doc *topology.Document) *topology.Policy {
+	tb.Helper()
 	p, err := topology.Compile(topology.Options{AllowFaults: true}, topology.Layer{Document: doc, Trusted: true})
 	if err != nil {
-		t.Fatalf("Compile: %v", err)
+		tb.Fatalf("Compile: %v", err)
 	}
 	return p
 }

@@ -118,6 +118,7 @@ func TestEqualSeesADifference(t *testing.T) {
 
 func TestErrorsOfDocuments(t *testing.T) {
 	golden(t, "errors.txtar", ".yaml", func(t *testing.T, data []byte) string {
+		t.Helper()
 		doc, err := topology.Parse("t.yaml", data)
 		if err == nil {
 			t.Fatal("Parse took it")

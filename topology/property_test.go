@@ -17,11 +17,11 @@ type world struct{ *rand.Rand }
 
 func (w world) one(words ...string) string { return words[w.IntN(len(words))] }
 
-func (w world) some(most int, make func() string) []string {
+func (w world) some(most int, word func() string) []string {
 	var list []string
 	for range w.IntN(most + 1) {
-		if word := make(); !slices.Contains(list, word) {
-			list = append(list, word)
+		if w := word(); !slices.Contains(list, w) {
+			list = append(list, w)
 		}
 	}
 	return list

@@ -190,11 +190,40 @@ func TestAllProblemsAreReported(t *testing.T) {
 		routes[i] = topology.Route{Match: topology.Match{Method: fmt.Sprint("m", i)}, To: topology.Split{"blue": 100}}
 	}
 	err := of(topology.Service{Routes: routes}).Validate()
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the shape of the error is what is looked at
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || len(joined.Unwrap()) != topology.MaxProblems+1 {
 		t.Fatalf("got %v", err)
 	}
 	if !strings.HasSuffix(err.Error(), "and 10 more problems") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestNamesAreSuggestedOrListed(t *testing.T) {
+	subsets := func(names ...string) map[string]topology.Subset {
+		m := map[string]topology.Subset{}
+		for _, name := range names {
+			m[name] = topology.Subset{Tags: []string{"t"}}
+		}
+		return m
+	}
+	long := strings.Repeat("x", 100)
+	for _, test := range []struct {
+		word    string
+		subsets map[string]topology.Subset
+		want    string
+	}{
+		{"canray", subsets("canary", "stable"), `; did you mean "canary"?`},
+		{"Stable", subsets("canary", "stable"), `; did you mean "stable"?`},
+		{"production", subsets("canary"), "; there is only canary"},
+		{"production", subsets("b", "a", "c"), "; there are a, b and c"},
+		{"production", subsets("b1", "b2", "b3", "b4", "b5", "b6", "b7", "b8", "b9", "a1"), "; there are a1, b1, b2, b3, b4, b5, b6, b7 and 2 more"},
+		{long + "y", subsets(long), "; there is only " + long},
+		{"xy", subsets("ab"), "; there is only ab"},
+	} {
+		err := of(topology.Service{Subsets: test.subsets, Failover: []string{"subset:" + test.word}}).Validate()
+		if err == nil || !strings.HasSuffix(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want ...%s", test.word, err, test.want)
+		}
 	}
 }

@@ -13,6 +13,8 @@ var (
 	LookUp  = reqrep.NewMethod[OrderQuery, Answer]("gateway", "look-up", reqrep.ReadOnly)
 	SetLoad = reqrep.NewMethod[Load, Tally]("gateway", "set-load", reqrep.Unsafe)
 	Count   = reqrep.NewMethod[CountQuery, Tally]("gateway", "count", reqrep.ReadOnly)
+	GetMany = reqrep.NewMethod[Many, Tally]("gateway", "get-many", reqrep.ReadOnly)
+	Explain = reqrep.NewMethod[ExplainQuery, Explanation]("gateway", "explain", reqrep.ReadOnly)
 )
 
 // Answer is an order, and who gave it to the gateway over what connection.
@@ -24,15 +26,26 @@ type Answer struct {
 	KeyExchange string
 }
 
+// ExplainQuery asks where calls of GetOrder go as things are.
+type ExplainQuery struct{}
+
+// Explanation is what the gateway's node says.
+type Explanation struct {
+	From string // the subset that the call is for
+	To   string // the subset that gets it
+	Text string
+}
+
 // gateway calls orders for others. It serves and calls with the same node.
 type gateway struct {
 	node *link.Node
 	load load
 }
 
-// serveGateway runs the gateway until ctx ends.
-func serveGateway(ctx context.Context, namespace string) error {
-	node, err := link.New(link.Config{Service: "gateway", Namespace: namespace})
+// serveGateway runs the gateway until ctx ends. The topology is its caller's side
+// of routing: orders knows nothing of it.
+func serveGateway(ctx context.Context, namespace, topologyFile string) error {
+	node, err := link.New(link.Config{Service: "gateway", Namespace: namespace, TopologyFile: topologyFile})
 	if err != nil {
 		return err
 	}
@@ -41,6 +54,8 @@ func serveGateway(ctx context.Context, namespace string) error {
 	reqrep.Handle(node, LookUp, g.lookUp)
 	reqrep.Handle(node, SetLoad, g.setLoad)
 	reqrep.Handle(node, Count, func(context.Context, CountQuery) (Tally, error) { return g.load.count(), nil })
+	reqrep.Handle(node, GetMany, g.getMany)
+	reqrep.Handle(node, Explain, g.explain)
 	return serve(ctx, node)
 }
 
@@ -56,6 +71,27 @@ func (g *gateway) lookUp(ctx context.Context, q OrderQuery) (Answer, error) {
 		Order: order, Version: version(who), Identity: who.Identity.String(),
 		TLS: who.TLS, KeyExchange: who.KeyExchange,
 	}, nil
+}
+
+// explain explains a call for the stable subset. Chance decides which subset a
+// call is for, so it asks until that one comes up.
+func (g *gateway) explain(ctx context.Context, _ ExplainQuery) (Explanation, error) {
+	for {
+		x, err := g.node.Explain(ctx, GetOrder.Route())
+		if err != nil {
+			return Explanation{}, err
+		}
+		if x.Target != "stable" {
+			continue
+		}
+		why := Explanation{From: x.Target, Text: x.String()}
+		for _, level := range x.Levels {
+			if level.Takes > 0 && level.Subset != nil {
+				why.To = level.Subset.Name
+			}
+		}
+		return why, nil
+	}
 }
 
 // version is the tag of an instance of orders.

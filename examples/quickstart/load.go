@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
@@ -19,22 +18,16 @@ type Load struct {
 // CountQuery asks for the Tally so far.
 type CountQuery struct{}
 
-// Tally is what the callers got since the load was set.
-type Tally struct {
-	Answered map[string]int // by the version that answered
-	Failed   int
-	Failure  string // the first one
-	Slowest  time.Duration
-}
+// Many is how often the gateway calls GetOrder, one call after the other.
+type Many struct{ Calls int }
 
 // load is callers that call without pause and count what they get.
 type load struct {
+	counter
+
 	changing sync.Mutex // one change at a time
 	quit     chan struct{}
 	callers  sync.WaitGroup
-
-	mu    sync.Mutex // guards tally
-	tally Tally
 }
 
 // setLoad ends the callers there are, each after its call, and starts new ones.
@@ -47,8 +40,7 @@ func (g *gateway) setLoad(_ context.Context, want Load) (Tally, error) {
 	l.changing.Lock()
 	defer l.changing.Unlock()
 	l.stop()
-	last := l.count()
-	l.tally = Tally{Answered: make(map[string]int)}
+	last := l.reset()
 	quit := make(chan struct{})
 	l.quit = quit
 	for range want.Callers {
@@ -65,37 +57,32 @@ func (g *gateway) callUntil(quit <-chan struct{}, place bool) {
 			return
 		default:
 		}
-		var who link.Peer
-		var err error
-		began := time.Now()
-		if place {
-			_, err = reqrep.Call(context.Background(), g.node, PlaceOrder, NewOrder{Cents: 4200}, link.Answered(&who))
-		} else {
-			_, err = reqrep.Call(context.Background(), g.node, GetOrder, OrderQuery{ID: "o-1"}, link.Answered(&who))
-		}
-		g.load.add(version(who), time.Since(began), err)
+		g.load.add(g.callOnce(context.Background(), place))
 	}
 }
 
-func (l *load) add(version string, took time.Duration, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.tally.Slowest = max(l.tally.Slowest, took)
-	if err == nil {
-		l.tally.Answered[version]++
-		return
+// getMany calls orders itself, beside the load, and counts what it gets.
+func (g *gateway) getMany(ctx context.Context, want Many) (Tally, error) {
+	if want.Calls < 0 || want.Calls > 10_000 {
+		return Tally{}, link.Errorf(link.InvalidArgument, "Many.Calls is %d, want 0 to 10,000", want.Calls)
 	}
-	if l.tally.Failed++; l.tally.Failed == 1 {
-		l.tally.Failure = err.Error()
+	var c counter
+	for range want.Calls {
+		c.add(g.callOnce(ctx, false))
 	}
+	return c.count(), nil
 }
 
-func (l *load) count() Tally {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t := l.tally
-	t.Answered = maps.Clone(t.Answered)
-	return t
+// callOnce says which version answered.
+func (g *gateway) callOnce(ctx context.Context, place bool) (by string, took time.Duration, err error) {
+	var who link.Peer
+	began := time.Now()
+	if place {
+		_, err = reqrep.Call(ctx, g.node, PlaceOrder, NewOrder{Cents: 4200}, link.Answered(&who))
+	} else {
+		_, err = reqrep.Call(ctx, g.node, GetOrder, OrderQuery{ID: "o-1"}, link.Answered(&who))
+	}
+	return version(who), time.Since(began), err
 }
 
 // end stops the callers for good.

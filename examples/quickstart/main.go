@@ -1,13 +1,16 @@
 // Quickstart shows a small mesh at work: two versions of a service called
 // orders and a gateway that calls them, each a process and a link node of its
-// own, on this machine and with nothing configured.
+// own, all on this machine. They find each other with no server, or through
+// Consul if the environment names an agent:
 //
 //	go run ./examples/quickstart
+//	CONSUL_HTTP_ADDR=127.0.0.1:8500 go run ./examples/quickstart
 //
 // It prints what it sees and exits with status 0 only if all of it happened.
 //
 // Read orders.go first (the contract), then orders_service.go and gateway.go
-// (the services). The rest starts processes, checks and prints.
+// (the services) and topology.yaml (which version gets the gateway's calls). The
+// rest starts processes, checks and prints.
 package main
 
 import (
@@ -43,8 +46,8 @@ func run(args []string) error {
 		return show(ctx)
 	case len(args) == 3 && args[0] == "orders":
 		return serveOrders(untilAlone(ctx), args[1], args[2])
-	case len(args) == 2 && args[0] == "gateway":
-		return serveGateway(untilAlone(ctx), args[1])
+	case len(args) == 3 && args[0] == "gateway":
+		return serveGateway(untilAlone(ctx), args[1], args[2])
 	}
 	return errors.New("it takes no arguments; it starts its services itself")
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,7 +22,9 @@ func quickstart(t *testing.T) *exec.Cmd {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	cmd := exec.CommandContext(t.Context(), program)
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_RUNTIME_DIR="+filepath.Join(dir, "run"))
+	// Not through the Consul of whoever runs the tests: integration/ has one of its own.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CONSUL_") })
+	cmd.Env = append(cmd.Env, "TMPDIR="+dir, "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_RUNTIME_DIR="+filepath.Join(dir, "run"))
 	if err := os.Mkdir(filepath.Join(dir, "run"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +48,16 @@ func announced(t *testing.T, cmd *exec.Cmd) []string {
 	return files
 }
 
+// temporary is the files that cmd left behind.
+func temporary(t *testing.T, cmd *exec.Cmd) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(cmd.Path), "link-quickstart-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
 func TestQuickstartShowsWhatItPromises(t *testing.T) {
 	cmd := quickstart(t)
 	var report, warnings bytes.Buffer
@@ -53,11 +66,16 @@ func TestQuickstartShowsWhatItPromises(t *testing.T) {
 		t.Fatalf("%v\n%s%s", err, report.String(), warnings.String())
 	}
 	for _, want := range []string{
+		`^link quickstart: .+; registry of this machine: /\S+\n`,
 		`(?m)^   orders +v1 +127\.0\.0\.1:\d+ +orders-\w+$`,
 		`(?m)^   orders +v2 +127\.0\.0\.1:\d+ +orders-\w+$`,
 		`(?m)^   gateway +- +127\.0\.0\.1:\d+ +gateway-\w+$`,
 		`(?m)^   v1 +spiffe://dev\.link/ns/quickstart-\w+/svc/orders +TLS 1\.3 +X25519MLKEM768$`,
 		`(?m)^   v2 +spiffe://dev\.link/ns/quickstart-\w+/svc/orders +TLS 1\.3 +X25519MLKEM768$`,
+		`(?m)^   v1 +stable +[89]\d\d +[89]\d\.\d % +90 %$`,
+		`(?m)^   v2 +canary +\d+ +1?\d\.\d % +10 %$`,
+		`(?m)^   \| orders: method get from gateway$`,
+		`(?m)^   \|   1 +stable +1 of 1 available +<- picked here`,
 		`(?m)^ +1 +[\d,]+ +\S+ +0$`,
 		`(?m)^ +64 +[\d,]+ +\S+ +0$`,
 		`(?m)^   code +not found, by errors\.Is`,
@@ -65,9 +83,13 @@ func TestQuickstartShowsWhatItPromises(t *testing.T) {
 		`(?m)^   before +[\d,]+ +[1-9][\d,]* +[1-9][\d,]* +0$`,
 		`(?m)^   after +[\d,]+ +0 +[1-9][\d,]* +0$`,
 		`(?m)^   v1 drained +in \d+ ms, exit status 0$`,
+		`(?m)^ +200 +0 +200 +0$`,
+		`(?m)^   \|   1 +stable +0 of \d available$`,
+		`(?m)^   \|   2 +canary +1 of 1 available +<- picked here`,
 		`(?m)^   gateway drained +in \d+ ms, exit status 0$`,
 		`(?m)^   orders v2 drained +in \d+ ms, exit status 0$`,
-		`(?m)^All 6 steps passed in`,
+		`(?m)^   found now +nobody$`,
+		`(?m)^All 8 steps passed in`,
 	} {
 		if !regexp.MustCompile(want).MatchString(report.String()) {
 			t.Errorf("the report has no line like %s", want)
@@ -75,6 +97,9 @@ func TestQuickstartShowsWhatItPromises(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(report.String())
+	}
+	if files := temporary(t, cmd); len(files) > 0 {
+		t.Errorf("left behind are %v", files)
 	}
 	if files := announced(t, cmd); len(files) > 0 {
 		t.Errorf("still announced: %v", files)
@@ -88,7 +113,7 @@ func TestQuickstartSaysWhichStepFailed(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 1 {
 		t.Errorf("exit status %d, want 1, %v", cmd.ProcessState.ExitCode(), err)
 	}
-	if !strings.Contains(string(out), "quickstart: step 2 of 6 failed (Identity") {
+	if !strings.Contains(string(out), "quickstart: step 2 of 8 failed (Identity") {
 		t.Errorf("it does not say what failed:\n%s", out)
 	}
 	if files := announced(t, cmd); len(files) > 0 {
@@ -111,7 +136,10 @@ func TestServicesEndWithTheQuickstart(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			report := readUntil(t, stdout, "3. Speed")
+			report := readUntil(t, stdout, "4. Speed")
+			if files := temporary(t, cmd); len(files) != 1 {
+				t.Errorf("temporary files are %v, want that of the topology", files)
+			}
 			if files := announced(t, cmd); len(files) != 3 {
 				t.Errorf("announced are %v, want three services", files)
 			}
@@ -128,7 +156,10 @@ func TestServicesEndWithTheQuickstart(t *testing.T) {
 			if files := announced(t, cmd); len(files) > 0 {
 				t.Errorf("still announced: %v\n%s", files, warnings.String())
 			}
-			if name == "interrupted" && !strings.Contains(warnings.String(), "step 3 of 6 failed (Speed") {
+			if files := temporary(t, cmd); name == "interrupted" && len(files) > 0 {
+				t.Errorf("left behind are %v", files)
+			}
+			if name == "interrupted" && !strings.Contains(warnings.String(), "step 4 of 8 failed (Speed") {
 				t.Errorf("it does not say what was interrupted: %s", warnings.String())
 			}
 		})

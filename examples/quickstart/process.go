@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,9 +56,8 @@ type process struct {
 }
 
 // start starts this program again as the service that args say, and waits until
-// it serves. When ctx ends the process is told to stop, and killed if it does not.
-func start(ctx context.Context, args ...string) (*process, error) {
-	name := strings.Join(slices.Delete(slices.Clone(args), 1, 2), " ") // without the namespace
+// it serves. It is called name. When ctx ends the process is told to stop, and killed if it does not.
+func start(ctx context.Context, name string, args ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err

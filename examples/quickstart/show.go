@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -17,6 +19,7 @@ const limit = time.Minute
 type mesh struct {
 	report
 	namespace string
+	topology  string     // the file of the gateway's topology
 	node      *link.Node // a client: it never runs, so nobody finds it
 	processes map[string]*process
 	placed    int // orders that processes say they placed
@@ -26,9 +29,9 @@ type mesh struct {
 // show runs the quickstart.
 func show(ctx context.Context) error {
 	began := time.Now()
-	// What link reads from the environment: this is a demonstration of the
-	// defaults, all on loopback.
-	for _, name := range []string{"LINK_CLUSTER_SECRET", "LINK_PEERS", "KUBERNETES_SERVICE_HOST"} {
+	// What link reads from the environment, but for the address of Consul: this is
+	// a demonstration of the defaults, all on loopback.
+	for _, name := range []string{"LINK_CLUSTER_SECRET", "LINK_PEERS", "LINK_TOPOLOGY", "KUBERNETES_SERVICE_HOST"} {
 		if err := os.Unsetenv(name); err != nil {
 			return err
 		}
@@ -40,23 +43,30 @@ func show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	file, err := writeTopology()
+	if err != nil {
+		return errors.Join(err, node.Close())
+	}
 	m := &mesh{
 		report:    report{os.Stdout},
 		namespace: namespace,
+		topology:  file,
 		node:      node,
 		processes: make(map[string]*process),
 	}
 	defer m.leave()
-	m.line("link quickstart: two versions of orders and a gateway, three processes, nothing configured")
+	m.line("link quickstart: two versions of orders and a gateway, three processes; %s", meetingPlace(node))
 	steps := []struct {
 		title string
 		run   func(context.Context, *mesh) error
 	}{
 		{"Discovery: what a client sees that has just started", discover},
 		{"Identity: the gateway calls orders/get", identify},
+		{"Topology: of the gateway's calls of orders/get, one in ten goes to v2", split},
 		{"Speed: calls of orders/get over mutual TLS, all on this machine", measure},
 		{"Errors: the gateway is asked for an order that does not exist", fail},
 		{"Drain: v1 gets SIGTERM while 32 callers place orders", drain},
+		{"Failover: v1 is gone, so its nine of ten calls of orders/get go to v2", failover},
 		{"Shutdown: the others drain too", finish},
 	}
 	for i, step := range steps {
@@ -70,6 +80,15 @@ func show(ctx context.Context) error {
 	}
 	m.line("\nAll %d steps passed in %.1f s.", len(steps), time.Since(began).Seconds())
 	return nil
+}
+
+// meetingPlace says where services find each other.
+func meetingPlace(node *link.Node) string {
+	registry := node.Status().Registry
+	if dir, ok := strings.CutPrefix(registry, "local registry "); ok {
+		return "registry of this machine: " + dir
+	}
+	return "registry: " + registry
 }
 
 // stop drains a service.
@@ -88,5 +107,5 @@ func (m *mesh) leave() {
 	for name := range m.processes {
 		_, _ = m.stop(name) // the step's error is the one that counts
 	}
-	_ = m.node.Close() // as above
+	_ = errors.Join(m.node.Close(), os.Remove(m.topology)) // as above
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -13,30 +15,61 @@ import (
 
 // discover starts the services and looks for them as a client does.
 func discover(ctx context.Context, m *mesh) error {
-	for _, args := range [][]string{{"orders", m.namespace, "v1"}, {"orders", m.namespace, "v2"}, {"gateway", m.namespace}} {
-		p, err := start(ctx, args...)
+	for _, service := range []struct {
+		name string
+		args []string
+	}{
+		{"orders v1", []string{"orders", m.namespace, "v1"}},
+		{"orders v2", []string{"orders", m.namespace, "v2"}},
+		{"gateway", []string{"gateway", m.namespace, m.topology}},
+	} {
+		p, err := start(ctx, service.name, service.args...)
 		if err != nil {
 			return err
 		}
 		m.processes[p.name] = p
 	}
+	orders, err := m.untilFound(ctx, "orders", "v1", "v2")
+	if err != nil {
+		return err
+	}
+	gateways, err := m.untilFound(ctx, "gateway", "-")
+	if err != nil {
+		return err
+	}
 	rows := [][]string{{"SERVICE", "TAGS", "ADDRESS", "INSTANCE"}}
-	found := make(map[string]int)
-	for _, service := range []string{"orders", "gateway"} {
-		instances, err := m.node.Instances(ctx, service)
-		if err != nil {
-			return err
-		}
-		for _, in := range instances {
-			rows = append(rows, []string{in.Service, tags(in), in.Addr, in.ID})
-			found[in.Service+" "+tags(in)]++
-		}
+	for _, in := range append(orders, gateways...) {
+		rows = append(rows, []string{in.Service, tags(in), in.Addr, in.ID})
 	}
 	m.table(rows)
-	if len(found) != 3 || found["orders v1"] != 1 || found["orders v2"] != 1 || found["gateway -"] != 1 {
-		return errors.New("found something else than one orders v1, one orders v2 and one gateway")
-	}
 	return nil
+}
+
+// untilFound looks at the instances of a service until they are of the versions
+// wanted, one of each and no others. A registry takes a moment to tell: this
+// machine's less than one can see, Consul up to a second.
+func (m *mesh) untilFound(ctx context.Context, service string, versions ...string) ([]discovery.Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		instances, err := m.node.Instances(ctx, service)
+		if err != nil {
+			return nil, err
+		}
+		instances = slices.SortedFunc(slices.Values(instances), func(a, b discovery.Instance) int {
+			return strings.Compare(tags(a), tags(b))
+		})
+		found := make([]string, len(instances))
+		for i, in := range instances {
+			found[i] = tags(in)
+		}
+		if slices.Equal(found, versions) {
+			return instances, nil
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return nil, fmt.Errorf("the instances of %s that are found have the tags %q after %v, want %q", service, found, patience, versions)
+		}
+	}
 }
 
 func tags(in discovery.Instance) string {
@@ -47,7 +80,7 @@ func tags(in discovery.Instance) string {
 }
 
 // identify lets the gateway call until both versions have answered. Which one
-// answers is link's choice: one that was slow at first is left alone for a while.
+// answers is link's choice, by the topology: v2 gets one call in ten.
 func identify(ctx context.Context, m *mesh) error {
 	const limit = 10 * time.Second
 	answers := make(map[string]Answer)

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"maps"
+	"sync"
+	"time"
+)
+
+// Tally is what callers got: by the load since it was set, or by Many.
+type Tally struct {
+	Answered map[string]int // by the version that answered
+	Failed   int
+	Failure  string // the first one
+	Slowest  time.Duration
+}
+
+// total is the number of calls that were answered.
+func (t Tally) total() int {
+	n := 0
+	for _, answered := range t.Answered {
+		n += answered
+	}
+	return n
+}
+
+// minus is what came since an earlier tally.
+func (t Tally) minus(earlier Tally) Tally {
+	since := Tally{Answered: make(map[string]int), Failed: t.Failed - earlier.Failed}
+	for version, answered := range t.Answered {
+		since.Answered[version] = answered - earlier.Answered[version]
+	}
+	return since
+}
+
+// counter makes a Tally of the calls of several callers.
+type counter struct {
+	mu    sync.Mutex // guards tally
+	tally Tally
+}
+
+func (c *counter) add(version string, took time.Duration, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.tally
+	t.Slowest = max(t.Slowest, took)
+	if err != nil {
+		if t.Failed++; t.Failed == 1 {
+			t.Failure = err.Error()
+		}
+		return
+	}
+	if t.Answered == nil {
+		t.Answered = make(map[string]int)
+	}
+	t.Answered[version]++
+}
+
+func (c *counter) count() Tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.tally
+	t.Answered = maps.Clone(t.Answered)
+	return t
+}
+
+// reset begins anew and returns what was counted.
+func (c *counter) reset() Tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := c.tally
+	c.tally = Tally{}
+	return last
+}
