@@ -57,7 +57,8 @@ type Config struct {
 	// may name addresses of this machine only to a node that is bound to loopback.
 	AllowNets []netip.Prefix
 	// Topology is the policy for routing, in code. It overrides what TopologyFile
-	// and the registry (Consul's KV) say of the same services. Nil means none.
+	// and the registry (Consul's KV) say of the same services. Nil means none. It
+	// must not be modified afterwards.
 	Topology *topology.Document
 	// TopologyFile is a YAML file with the policy for routing, which is read again
 	// when it changes. The registry overrides it. Empty means LINK_TOPOLOGY, if it
