@@ -13,14 +13,19 @@ import (
 
 // choose decides where the call may go.
 func (o *outgoing) choose(ctx context.Context) error {
+	o.describe()
+	o.request.Random = rand.Uint64() //nolint:gosec // a draw of lots, not a secret
+	o.plan = o.service.view.Load().plans.Route(&o.request)
+	return o.start(ctx)
+}
+
+// describe tells the topology what it decides by.
+func (o *outgoing) describe() {
 	r := &o.request
 	r.Kind, r.Name, r.Caller, r.Key = o.Route.Kind.String(), o.Route.Name, o.service.node.cfg.identityName(), o.config.sticky
 	if len(o.Metadata.pairs) > 0 {
 		r.Meta = (*lookup)(&o.Metadata)
 	}
-	r.Random = rand.Uint64() //nolint:gosec // a draw of lots, not a secret
-	o.plan = o.service.view.Load().plans.Route(r)
-	return o.start(ctx)
 }
 
 // start goes to the first level that has anybody.

@@ -91,6 +91,8 @@ type Node struct {
 
 	announcing sync.Mutex // held while the registry is told; taken before mu
 
+	extensions extensions
+
 	routes   routeTable
 	services serviceTable
 

@@ -198,6 +198,11 @@ func (s *service) commitLocked(u update, now time.Time) {
 	if len(u.put) > 0 || len(u.remove) > 0 {
 		s.set.Update(u.put, u.remove, now.UnixNano())
 	}
+	s.wakeLocked()
+}
+
+// wakeLocked wakes who waits for a change of the instances.
+func (s *service) wakeLocked() {
 	close(s.change)
 	s.change = make(chan struct{})
 }

@@ -64,6 +64,9 @@ func (s *service) setPolicy(policy *topology.Policy) {
 	if old := s.view.Swap(next); old != nil {
 		old.release()
 	}
+	s.mu.Lock()
+	s.wakeLocked() // whoever follows the instances
+	s.mu.Unlock()
 }
 
 // configure hands what holds for all calls to the balancer.
