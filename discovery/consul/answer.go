@@ -93,15 +93,14 @@ type answer struct {
 	position
 	members []member // sorted, at most discovery.MaxInstances
 	foreign int      // entries that are not link's
-	bad     int      // entries that are broken or where they may not be
+	bad     int      // entries that are broken
 	reason  string   // of the first of these
 	over    int      // members beyond the bound
 	open    bool     // an empty answer may be due to a missing token
 }
 
-// ask asks about service q. near says that loopback addresses mean this host; known are the
-// members to keep first if there are too many.
-func (c *client) ask(ctx context.Context, q discovery.Query, ask question, rule addressRule, near bool, known []member) (answer, error) {
+// ask asks about service q. Known are the members to keep first if there are too many.
+func (c *client) ask(ctx context.Context, q discovery.Query, ask question, known []member) (answer, error) {
 	var raw []json.RawMessage
 	p := errand{what: "look up " + q.String(), needs: readRule, limit: MaxAnswer}
 	if ask.dc != "" {
@@ -123,7 +122,7 @@ func (c *client) ask(ctx context.Context, q discovery.Query, ask question, rule 
 	}
 	a := answer{position: pos}
 	for _, text := range raw {
-		a.add(text, q, rule, near)
+		a.add(text, q)
 	}
 	slices.SortFunc(a.members, compareMembers)
 	a.members = slices.CompactFunc(a.members, func(x, y member) bool { return compareMembers(x, y) == 0 })
@@ -132,7 +131,7 @@ func (c *client) ask(ctx context.Context, q discovery.Query, ask question, rule 
 	return a, nil
 }
 
-func (a *answer) add(text json.RawMessage, q discovery.Query, rule addressRule, near bool) {
+func (a *answer) add(text json.RawMessage, q discovery.Query) {
 	var e entry
 	if err := json.Unmarshal(text, &e); err != nil {
 		a.refuse("an entry that is not one of Consul")
@@ -146,10 +145,6 @@ func (a *answer) add(text json.RawMessage, q discovery.Query, rule addressRule, 
 	case malformed:
 		a.refuse(printable(e.Service.ID) + ": " + reason)
 	case ours:
-		if reason := rule.check(m.Addr, near); reason != "" {
-			a.refuse(m.ID + ": address " + m.Addr + " " + reason)
-			return
-		}
 		a.members = append(a.members, m)
 	}
 }

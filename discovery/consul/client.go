@@ -33,10 +33,10 @@ const unusedToken = "unused"
 // client is the way to the agent. It is safe for concurrent use.
 type client struct {
 	api       *api.Client
+	gate      *gate
 	transport *http.Transport
 	tokens    *tokenSource
 	address   string // for messages
-	loopback  bool   // the agent is on this host for sure
 }
 
 func newClient(cfg Config) (*client, error) {
@@ -84,14 +84,15 @@ func newClient(cfg Config) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: TLS: %w", ErrInvalidConfig, err)
 	}
-	conf.HttpClient.Transport = &gate{next: transport, tokens: tokens}
+	door := &gate{next: transport, tokens: tokens}
+	conf.HttpClient.Transport = door
 	// A redirect would take the token to wherever it points.
 	conf.HttpClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c, err := api.NewClient(conf)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
 	}
-	return &client{api: c, transport: transport, tokens: tokens, address: end.address, loopback: end.loopback()}, nil
+	return &client{api: c, gate: door, transport: transport, tokens: tokens, address: end.address}, nil
 }
 
 // close drops the idle connections; those in use end with their requests.
@@ -167,9 +168,12 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	x.status, x.header = res.StatusCode, res.Header
-	if res.StatusCode >= http.StatusBadRequest {
+	switch {
+	case res.StatusCode >= http.StatusBadRequest:
 		res.Body = &boundedBody{ReadCloser: res.Body, left: maxErrorText, cut: true}
-	} else {
+	case res.ContentLength > x.limit:
+		return nil, errors.Join(errTooLarge, res.Body.Close())
+	default:
 		res.Body = &boundedBody{ReadCloser: res.Body, left: x.limit}
 	}
 	return res, nil

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,13 +39,6 @@ type Config struct {
 	// Datacenters are followed beside the agent's own. At most MaxDatacenters.
 	Datacenters []string
 
-	// AllowNets are the networks in which instances may be; what lies outside is left out, and so
-	// are host names, as nobody knows where they lead. Empty allows every unicast address and host
-	// name except the metadata services of clouds (169.254.169.254 and its kin); loopback addresses
-	// are then allowed if the agent is reached over loopback or an instance of this Registry is on
-	// one.
-	AllowNets []netip.Prefix
-
 	// StateDir is where the last known instances are kept for a start without Consul, in files of
 	// mode 0600. "" is link/consul in os.UserCacheDir, or none if there is no such directory. "off"
 	// is none.
@@ -61,8 +53,8 @@ type Config struct {
 
 // String returns the config without its token.
 func (c Config) String() string {
-	return fmt.Sprintf("consul.Config{Address: %q, Token: %s, TokenFile: %q, Datacenters: %q, AllowNets: %v, StateDir: %q}",
-		c.Address, secret(c.Token), c.TokenFile, c.Datacenters, c.AllowNets, c.StateDir)
+	return fmt.Sprintf("consul.Config{Address: %q, Token: %s, TokenFile: %q, Datacenters: %q, StateDir: %q}",
+		c.Address, secret(c.Token), c.TokenFile, c.Datacenters, c.StateDir)
 }
 
 // GoString returns the same as String.
@@ -86,11 +78,6 @@ func (c Config) validate() error {
 	for i, dc := range c.Datacenters {
 		if !name.MatchString(dc) {
 			return invalid("Datacenters["+strconv.Itoa(i)+"]", dc, "want 1 to 64 letters, digits, _ and -")
-		}
-	}
-	for i, p := range c.AllowNets {
-		if !p.IsValid() {
-			return fmt.Errorf("%w: AllowNets[%d] is not a network; use netip.ParsePrefix", ErrInvalidConfig, i)
 		}
 	}
 	// The api package takes a word it does not know for "do not verify".
@@ -163,20 +150,4 @@ func (c Config) endpoint() (endpoint, error) {
 		scheme = "" // as in Consul: never falls back from a TLS that was asked for
 	}
 	return endpoint{address: rest, scheme: scheme}, nil
-}
-
-// loopback reports whether the agent is on this host for sure.
-func (e endpoint) loopback() bool {
-	if e.socket {
-		return true
-	}
-	host, _, _ := strings.Cut(e.address, "/")
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil && ip.Unmap().IsLoopback()
 }

@@ -35,7 +35,7 @@
 // and all but the closest of races. Of two that race through, the one that was overwritten notices
 // at its next heartbeat: it says so in the log, stops its heartbeats, returns ErrDuplicateID from
 // Update, and announces itself again when the ID is free.
-// Different agents do not know of each other's IDs. Instances of one ID on several agents are all
+// IDs that differ only in case are one to Consul's servers; do not use such. Different agents do not know of each other's IDs. Instances of one ID on several agents are all
 // delivered: the oldest under its ID, the others with a suffix made from the node's name.
 //
 // # Concurrency
@@ -44,9 +44,9 @@
 // watched service and datacenter, one per watched policy and one that writes files; Close waits for
 // them. A Registry that nobody has used runs nothing.
 //
-// At most [MaxBlocking] watches wait in the agent at a time; the others ask every [PollEvery]
-// through [pollers] shared connections, so that 2,000 watched services stay far below the 200
-// connections that an agent allows one address (http_max_conns_per_client).
+// At most [MaxBlocking] watches wait in the agent at a time; the others ask every [PollEvery] over
+// a few shared connections, so that 2,000 watched services take 40 of the 200 connections that an
+// agent allows one address (http_max_conns_per_client).
 //
 // # Errors
 //

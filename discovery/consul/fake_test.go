@@ -2,12 +2,8 @@ package consul
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"log/slog"
-	"net"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -155,6 +151,9 @@ func (a *agent) ids() []string {
 }
 
 func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Only with the body read does the server notice that the client has gone.
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	a.mu.Lock()
 	fault := a.fault
 	a.requests = append(a.requests, r.Method+" "+r.URL.String())
@@ -186,9 +185,9 @@ func (a *agent) wait(r *http.Request) {
 	defer timer.Stop()
 	for {
 		a.mu.Lock()
-		now, changed, fault := a.index, a.changed, a.fault
+		now, changed := a.index, a.changed
 		a.mu.Unlock()
-		if index == 0 || now > index || fault != nil {
+		if index == 0 || now > index {
 			return
 		}
 		select {
@@ -291,7 +290,7 @@ func (a *agent) local(w http.ResponseWriter, r *http.Request) {
 		var info api.AgentServiceChecksInfo
 		info.Service = &api.AgentService{
 			ID: id, Service: h.reg.Name, Tags: h.reg.Tags, Meta: h.reg.Meta,
-			Address: h.reg.Address, Port: h.reg.Port, Weights: *h.reg.Weights,
+			Address: h.reg.Address, Port: h.reg.Port, Weights: *h.reg.Weights, Datacenter: "dc1",
 		}
 		for id, status := range h.checks {
 			info.Checks = append(info.Checks, &api.HealthCheck{CheckID: id, Status: status})
@@ -310,188 +309,5 @@ func (a *agent) local(w http.ResponseWriter, r *http.Request) {
 		a.wakeLocked()
 	default:
 		http.Error(w, "unexpected "+r.URL.Path, http.StatusTeapot)
-	}
-}
-
-// pipes is a network with one listener, in memory so that it works in a bubble.
-type pipes struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-
-	mu      sync.Mutex
-	refused bool
-	open    map[*pipe]struct{}
-	most    int // open at one time
-}
-
-type pipe struct {
-	net.Conn
-	p *pipes
-}
-
-func newPipes() *pipes {
-	return &pipes{conns: make(chan net.Conn), done: make(chan struct{}), open: make(map[*pipe]struct{})}
-}
-
-var errRefused = errors.New("connection refused")
-
-func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	p.mu.Lock()
-	refused := p.refused
-	p.mu.Unlock()
-	if refused {
-		return nil, &net.OpError{Op: "dial", Err: errRefused}
-	}
-	near, far := net.Pipe()
-	c := &pipe{Conn: near, p: p}
-	p.mu.Lock()
-	p.open[c] = struct{}{}
-	p.most = max(p.most, len(p.open))
-	p.mu.Unlock()
-	select {
-	case p.conns <- far:
-		return c, nil
-	case <-p.done:
-		return nil, errors.Join(net.ErrClosed, c.Close())
-	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), c.Close())
-	}
-}
-
-func (c *pipe) Close() error {
-	c.p.mu.Lock()
-	delete(c.p.open, c)
-	c.p.mu.Unlock()
-	return c.Conn.Close()
-}
-
-func (p *pipes) refuse(yes bool) {
-	p.mu.Lock()
-	p.refused = yes
-	var cut []*pipe
-	for c := range p.open {
-		if yes {
-			cut = append(cut, c)
-		}
-	}
-	p.mu.Unlock()
-	for _, c := range cut {
-		_ = c.Close()
-	}
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.done) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
-
-// registry returns a registry of the agent that closes with the test.
-func (a *agent) registry(t *testing.T, cfg Config) (*Registry, *logBuffer) {
-	t.Helper()
-	log := &logBuffer{}
-	cfg.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	cfg.dial = a.ln.dial
-	if cfg.Address == "" {
-		cfg.Address = "127.0.0.1:8500"
-	}
-	if cfg.StateDir == "" {
-		cfg.StateDir = stateOff
-	}
-	r, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r, log
-}
-
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-// lines counts the lines that contain text.
-func (l *logBuffer) lines(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), text)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func instance(id string) discovery.Instance {
-	return discovery.Instance{ID: id, Service: "orders", Addr: "192.0.2.1:7443"}
-}
-
-var orders = discovery.Query{Service: "orders"}.Normalized()
-
-func watchOrders(t *testing.T, r *Registry) <-chan discovery.Snapshot {
-	t.Helper()
-	ch, err := r.Watch(t.Context(), orders)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ch
-}
-
-// show returns a snapshot in short: its IDs, and what is special.
-func show(s discovery.Snapshot) string {
-	var b strings.Builder
-	for i, in := range s.Instances {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(in.ID)
-		if in.Status == discovery.Draining {
-			b.WriteString("(draining)")
-		}
-		if in.Weight != discovery.DefaultWeight {
-			fmt.Fprintf(&b, "(%d)", in.Weight)
-		}
-	}
-	if s.Stale {
-		b.WriteString(" stale")
-	}
-	return strings.TrimSpace(b.String())
-}
-
-// newest returns the snapshot that is there when everybody has settled, or fails.
-func newest(t *testing.T, ch <-chan discovery.Snapshot) discovery.Snapshot {
-	t.Helper()
-	select {
-	case s, ok := <-ch:
-		if !ok {
-			t.Fatal("the watch has ended")
-		}
-		return s
-	default:
-		t.Fatal("no snapshot")
-		return discovery.Snapshot{}
 	}
 }

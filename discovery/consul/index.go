@@ -24,6 +24,3 @@ func (c *cursor) advance(index uint64, backend string) (backwards bool) {
 	}
 	return backwards
 }
-
-// reset makes the next query one that does not wait.
-func (c *cursor) reset() { c.index = 0 }

@@ -137,7 +137,6 @@ func (w *policyWatch) failed(err error) {
 	w.failures++
 	w.delay = backoff(w.failures, retryLeast, retryMost)
 	w.plain = true
-	w.cursor.reset()
 	switch what { //nolint:exhaustive // the others are errors of an agent that lives
 	case busy:
 		w.r.budget.overloaded(now)

@@ -66,6 +66,9 @@ func (g *registration) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if h.service != nil {
+		g.r.learn(h.service.Datacenter)
+	}
 	if h.service != nil && h.owner != g.owner {
 		g.attempted = false // what the agent holds is the other's
 		return g.duplicate(what, h)
@@ -160,10 +163,7 @@ func (g *registration) update(ctx context.Context, in discovery.Instance) error 
 	before, behind := g.in, g.behind
 	g.in, g.behind = in, true
 	err := g.replace(ctx)
-	switch {
-	case err == nil && loopbackAddr(in.Addr):
-		g.r.loopback.Store(true)
-	case errors.Is(err, ErrDenied), kindOf(err) == refused:
+	if errors.Is(err, ErrDenied) || kindOf(err) == refused {
 		g.in, g.behind = before, behind // it was not taken, and will not be
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -19,7 +20,6 @@ import (
 // io.Closer.
 type Registry struct {
 	client      *client
-	rule        addressRule
 	datacenters []string // the agent's own, "", first
 	namespace   string   // of Consul Enterprise, as is partition
 	partition   string
@@ -31,7 +31,6 @@ type Registry struct {
 	polls       chan struct{} // one place for each query of a watch that has none of its own
 	group       *lifecycle.Group
 
-	loopback   atomic.Bool            // an instance of this Registry is on a loopback address
 	datacenter atomic.Pointer[string] // the agent's own, once known
 
 	calls   sync.WaitGroup // Register, Update and Close calls under way
@@ -43,7 +42,7 @@ type Registry struct {
 	policies      int
 	followers     map[discovery.Query]*follower
 	stops         map[*watch]struct{}
-	registrations map[string]*registration // by ID, those being made as well
+	registrations map[string]*registration // by catalogKey, those being made as well
 }
 
 // watch is one call of Watch.
@@ -72,7 +71,6 @@ func New(cfg Config) (*Registry, error) {
 	}
 	return &Registry{
 		client:        c,
-		rule:          newAddressRule(cfg.AllowNets),
 		datacenters:   cfg.sources(),
 		namespace:     os.Getenv(api.HTTPNamespaceEnvName),
 		partition:     os.Getenv(api.HTTPPartitionEnvName),
@@ -262,9 +260,6 @@ func (r *Registry) register(ctx context.Context, in discovery.Instance) (*regist
 		g.abandon() //nolint:contextcheck // ctx may have ended, and what the agent holds must go
 		return nil, err
 	}
-	if loopbackAddr(in.Addr) {
-		r.loopback.Store(true)
-	}
 	g.start()
 	return g, nil
 }
@@ -276,13 +271,14 @@ func (r *Registry) reserve(g *registration) error {
 	if r.shut {
 		return discovery.ErrClosed
 	}
-	if _, ok := r.registrations[g.id]; ok {
-		return fmt.Errorf("%w in this process", discovery.ErrDuplicateID)
+	key := catalogKey(g.id)
+	if old, ok := r.registrations[key]; ok {
+		return fmt.Errorf("%w in this process, as %s", discovery.ErrDuplicateID, old.id)
 	}
 	if n := len(r.registrations); n >= MaxRegistrations {
 		return fmt.Errorf("%w: %d instances are registered here", discovery.ErrLimit, n)
 	}
-	r.registrations[g.id] = g
+	r.registrations[key] = g
 	r.calls.Add(1)
 	return nil
 }
@@ -290,7 +286,11 @@ func (r *Registry) reserve(g *registration) error {
 func (r *Registry) forget(g *registration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.registrations[g.id] == g {
-		delete(r.registrations, g.id)
+	if key := catalogKey(g.id); r.registrations[key] == g {
+		delete(r.registrations, key)
 	}
 }
+
+// catalogKey is what Consul's servers know an ID by: they do not tell upper from lower case, though
+// the agent does, so two such instances would take turns in the catalog.
+func catalogKey(id string) string { return strings.ToLower(id) }

@@ -58,8 +58,7 @@ func (s *source) run(ctx context.Context) {
 			return
 		}
 		q := s.question()
-		near := r.client.loopback || r.loopback.Load()
-		a, err := r.client.ask(ctx, s.f.q, q, r.rule, near, s.keeper.known)
+		a, err := r.client.ask(ctx, s.f.q, q, s.keeper.known)
 		done()
 		switch {
 		case ctx.Err() != nil:
@@ -122,12 +121,10 @@ func (s *source) failed(err error) {
 		s.keeper.shake(now)
 	}
 	s.plain, s.free = true, true
-	s.cursor.reset()
 	if !s.asked {
 		s.asked = true
 		members, at := r.saver.load(s.stateKey(), s.f.q, now)
 		if len(members) > 0 {
-			members = s.allowed(members)
 			s.keeper.known, s.keeper.at, s.shown = members, at, members
 		}
 	}
@@ -172,7 +169,6 @@ func (s *source) answered(q question, a answer) {
 	s.shown = s.keeper.with(a.members)
 	// Look again without waiting: an answer is only held against what is missing from it now.
 	s.plain = true
-	s.cursor.reset()
 	switch {
 	case !s.place || a.hidden:
 		s.delay = around(PollEvery, 0.2)
@@ -226,19 +222,6 @@ func (s *source) count(a answer) {
 	if len(a.members) > 0 && s.dc == "" {
 		r.learn(a.members[0].dc)
 	}
-}
-
-// allowed applies the address rule to members from disk: it may have changed since.
-func (s *source) allowed(members []member) []member {
-	r := s.f.r
-	near := r.client.loopback || r.loopback.Load()
-	kept := members[:0]
-	for _, m := range members {
-		if r.rule.check(m.Addr, near) == "" {
-			kept = append(kept, m)
-		}
-	}
-	return kept
 }
 
 func (s *source) show() { s.f.show(s.n, part{members: s.shown, at: s.keeper.at, reason: s.reason}) }

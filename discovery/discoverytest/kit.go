@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -246,4 +247,15 @@ func refused(t *testing.T, what string, err, want error) {
 	if !errors.Is(err, want) {
 		t.Errorf("%s: error %v, want %v", what, err, want)
 	}
+}
+
+// same reports whether got is what was registered as want. A registry that knows the datacenter may
+// have added it to Meta (discovery.KeyDatacenter).
+func same(got, want discovery.Instance) bool {
+	if _, ok := want.Meta[discovery.KeyDatacenter]; !ok {
+		got.Meta = maps.Clone(got.Meta)
+		delete(got.Meta, discovery.KeyDatacenter)
+		got = got.Normalized()
+	}
+	return got.Equal(want)
 }

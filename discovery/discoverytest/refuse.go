@@ -121,7 +121,7 @@ func invalidUpdateRefused(t *testing.T, k *kit) {
 		refusedField(t, g.Update(t.Context(), moved), field)
 	}
 	got := k.watchService(t, r, in.Service).untilIDs(t, in.ID).Instances[0]
-	if !got.Equal(in.Normalized()) {
+	if !same(got, in.Normalized()) {
 		t.Errorf("refused updates changed the instance to %+v", got)
 	}
 	in.Namespace = discovery.DefaultNamespace // spelled out, it is the same

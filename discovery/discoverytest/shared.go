@@ -37,7 +37,7 @@ func sharedUpdate(t *testing.T, k *kit) {
 			if len(s.Instances) != 1 {
 				t.Fatalf("the instance blinked during an update: %+v", s.Instances)
 			}
-			return s.Instances[0].Equal(want)
+			return same(s.Instances[0], want)
 		})
 	}
 }
@@ -49,7 +49,7 @@ func sharedLate(t *testing.T, k *kit) {
 	register(t, a, in)
 	k.watchService(t, a, in.Service).untilIDs(t, in.ID)
 	got := k.watchService(t, b, in.Service).untilIDs(t, in.ID).Instances[0]
-	if !got.Equal(in.Normalized()) {
+	if !same(got, in.Normalized()) {
 		t.Errorf("got %+v, want %+v", got, in.Normalized())
 	}
 }
