@@ -2,6 +2,12 @@
 //
 // # Overview
 //
+// A [Set] holds the endpoints of one service and what was learned of each. A
+// [Group] is a view on it, the endpoints that match, and is what one picks from:
+// by load, in turn, or by key.
+//
+// # Load
+//
 // The rule is power of two choices: draw two distinct instances at random,
 // compare their loads, take the lighter. The load of an instance is
 //
@@ -18,33 +24,91 @@
 //   - An instance with fewer than [WarmSamples] answers has no latency yet, and is
 //     compared on calls in flight alone: a new instance gets its share from the
 //     first moment, and neither starves on a guess nor draws a herd.
+//   - The average rises at once, as Finagle's peak EWMA does, but to the least of
+//     [SlowRun] slower samples in a row instead of to each slower one, and a single
+//     one at most doubles it. Of five instances that share 2000 calls a second,
+//     one that pauses once for 50 ms then loses nothing, where it would lose 60 %
+//     of its calls in the next 20 s; and one that turns five times slower gets 2 %
+//     of its share in the first second, where an average that rises as slowly as
+//     it falls gives it 46 %. Two in a row would do for both, but then long tails,
+//     alike on all instances, would stir the shares.
 //   - The average fades once an instance is idle for [IdleAfter], so that one that
 //     was slow or failing is tried again: about 15 s later if it was 1000 times
 //     slower than the others. Its next answer then counts almost alone.
 //
+// # Turns and keys
+//
+// [RoundRobin] takes turns by weight, with gRPC's static stride scheduler: no
+// lock, and fair over any window of picks. A pick with a [Key] uses a Maglev table
+// of [TableSize] places, so that processes that see the same keys and weights
+// agree, and a change moves little more than the share of what changed; an
+// instance that is loaded to [LoadFactor] times the average is passed over. The
+// table takes 256 KiB, and 8 bytes for each member. It is made at the first keyed
+// pick after a change: groups whose picks carry no key have none.
+//
+// # Health
+//
+// An instance that joins others starts with a tenth of its share, which grows to
+// the whole over [DefaultSlowStart].
+//
+// An instance that fails [DefaultErrors] times in a row is ejected: not picked
+// while others are. It is Envoy's consecutive-5xx outlier detection, with its
+// numbers, except that nothing sweeps: an ejection ends at its time and not at the
+// next sweep; each [DefaultInterval] of health since the last one makes up for one
+// of the ejections in a row, as each sweep does in Envoy; and failures count
+// however long ago the first was. At most [DefaultMax] of a set is ejected at a
+// time. If less than [DefaultPanic] of a group is available, ejections are not
+// heeded: the fault is likely not in the instances.
+//
+// [Endpoint.Bar] is the owner's word that an instance must not be picked, which
+// nothing overrides.
+//
+// # Zones and subsets
+//
+// A zone-aware group of at least [ZoneMinimum] keeps to the zone of the client as
+// far as that zone has its part of the instances, and spills into others when too
+// many of those at home are out; see [ZoneSpare]. Instances count by number here,
+// not by weight.
+//
+// Of a group of more than [SubsetAbove], a client keeps [DefaultSubset] by
+// rendezvous hashing of [Options.Self] and the key, a third of them in other zones
+// if the group is zone-aware. Keyed picks use the whole group, and so do others
+// when all that are kept are out.
+//
+// # Cost
+//
+// Measured on two cores of a Xeon: a pick takes 10 ns, and 13 ns of
+// 10,000; in turn, by zone or by key about 35 ns. None allocates. When a part p of
+// a large group is out, a pick looks at 1/(1−p) instances for each it needs. An
+// instance takes 230 bytes beside its key and value, and 60 for each further group
+// it is in. Changing one of 10,000 takes 3 µs and 2 KiB for each group, replacing
+// one 8 µs and 6 KiB.
+//
 // # Usage
 //
-//	var table balance.Table[*instance]
-//	table.Update(items)                     // discovery said so
+//	var set balance.Set[*instance]
+//	all := set.Group(nil, balance.GroupOptions{}, now)
+//	removed := set.Update(put, remove, now)   // discovery said so
 //	...
-//	var tried balance.Tried[*instance]      // on the caller's stack
-//	e, ok := table.Pick(now, &tried)
+//	var tried balance.Tried[*instance]        // on the caller's stack
+//	e, ok := all.Pick(now, &tried, balance.Key{})
 //	e.Begin()
-//	...                                     // the call
-//	e.End(start, now, failed)               // or e.Abandon()
-//	tried.Add(e)                            // before a retry elsewhere
+//	...                                       // the call
+//	e.End(start, now, failed)                 // or e.Abandon()
+//	tried.Add(e)                              // before a retry elsewhere
 //
 // # Time
 //
-// The package reads no clock: the caller passes nanoseconds of one monotonic
-// scale of its choice, the same for every call on an endpoint, and so reads the
+// The package reads no clock: the caller passes nanoseconds, not below 0, of one
+// monotonic scale of its choice, the same for all calls on a set, and so reads the
 // clock once for several uses.
 //
 // # Concurrency
 //
-// [Endpoint], [Picker] and [Table] are safe for concurrent use. Begin, End,
-// Abandon and Pick take no lock and allocate nothing; they never wait.
-// [Table.Update] takes a mutex that only other updates contend for.
+// All types but [Tried] are safe for concurrent use. Begin, End, Abandon and Pick
+// never wait and, but for a keyed pick that makes a table, allocate nothing; those
+// that must wait for the first table of a group are the one exception. What
+// changes a set, and [Endpoint.Bar], takes a mutex that only those contend for.
 package balance
 
 import "time"

@@ -147,7 +147,7 @@ func BenchmarkRing(b *testing.B) {
 			_, g := fresh(GroupOptions{Policy: Hash}, n)
 			b.ReportAllocs()
 			for b.Loop() {
-				newRing(g.view.Load())
+				newRing(g.view.Load(), 0)
 			}
 		})
 	}

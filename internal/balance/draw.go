@@ -7,10 +7,9 @@ import "math/bits"
 func drawPair(n int, r uint64) (first, second int) {
 	first = scale(uint32(r>>32), n)
 	second = scale(uint32(r), n-1)
-	if second >= first {
-		second++
-	}
-	return first, second
+	// One more if second ≥ first, without a branch that half of the picks would
+	// mispredict.
+	return first, second + int(uint64(first-second-1)>>63)
 }
 
 func scale(r uint32, n int) int { return int(uint64(r) * uint64(n) >> 32) }

@@ -58,8 +58,8 @@ func (e *Endpoint[T]) Latency(now int64) time.Duration { return e.load.latencyAt
 
 // Bar keeps the instance from being picked until then, even in panic: it
 // presented a wrong identity, it drains, or it is not to be dialed yet. A bar is
-// never shortened by another; see [Endpoint.Unbar]. Unlike the methods above it
-// takes the lock of the set.
+// never shortened by another; see [Endpoint.Unbar]. An instance that left its set
+// is barred for good. Unlike the methods above Bar takes the lock of the set.
 func (e *Endpoint[T]) Bar(until int64) { e.ward.bar(e.load, until) }
 
 // Barred reports whether the instance is barred at now.

@@ -33,7 +33,7 @@ func unpack(word uint64) measure {
 	return measure{float64(math.Float32frombits(uint32(word >> 32))), float64(math.Float32frombits(uint32(word)))}
 }
 
-func (m measure) pack() uint64 {
+func (m *measure) pack() uint64 {
 	return uint64(math.Float32bits(float32(m.average)))<<32 | uint64(math.Float32bits(float32(m.least)))
 }
 

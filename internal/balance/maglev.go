@@ -28,10 +28,12 @@ func maglev(seats []seat) []uint32 {
 		return nil
 	}
 	slices.SortFunc(seats, func(a, b seat) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.key, b.key))
+		if a.hash != b.hash {
+			return cmp.Compare(a.hash, b.hash)
+		}
+		return cmp.Compare(a.key, b.key)
 	})
 	type stride struct{ at, step uint32 }
-	const free = ^uint32(0)
 	strides := make([]stride, len(seats))
 	top := uint64(0)
 	for i, s := range seats {
@@ -42,9 +44,7 @@ func maglev(seats []seat) []uint32 {
 		}
 	}
 	table := make([]uint32, TableSize)
-	for i := range table {
-		table[i] = free
-	}
+	var taken [TableSize/64 + 1]uint64 // 8 KiB, where the table would fall out of the cache
 	// A seat has its n-th turn in the first round in which round × weight reaches
 	// n × top, as in Envoy.
 	turns := make([]uint64, len(seats))
@@ -54,11 +54,14 @@ func maglev(seats []seat) []uint32 {
 				continue
 			}
 			turns[i]++
-			s := &strides[i]
-			for table[s.at] != free {
-				s.at = (s.at + s.step) % TableSize
+			at, step := strides[i].at, strides[i].step
+			for taken[at/64]&(1<<(at%64)) != 0 {
+				if at += step; at >= TableSize {
+					at -= TableSize
+				}
 			}
-			table[s.at] = seats[i].index
+			taken[at/64] |= 1 << (at % 64)
+			table[at], strides[i].at = seats[i].index, at
 			if filled++; filled == TableSize {
 				return table
 			}

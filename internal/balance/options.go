@@ -62,22 +62,22 @@ type Outlier struct {
 	// Errors is how many failures in a row eject an instance. 0 means
 	// [DefaultErrors]; below 0, none is ever ejected.
 	Errors int
-	// Interval is the time in health that makes up for one ejection. 0 means
-	// [DefaultInterval].
+	// Interval is the time in health that makes up for one ejection. 0 and below
+	// mean [DefaultInterval].
 	Interval time.Duration
 	// Eject is how long the first ejection lasts; the n-th in a row lasts n times as
-	// long, up to [MaxEject]. 0 means [DefaultEject].
+	// long, up to [MaxEject]. 0 and below mean [DefaultEject].
 	Eject time.Duration
 	// Max is the greatest share of the set that is ejected at a time; one instance
-	// may always be. 0 means [DefaultMax].
+	// may always be. 0 means [DefaultMax]; below 0, one is all.
 	Max float64
 }
 
 func (o Options) resolved() Options {
 	o.SlowStart = max(or(o.SlowStart, DefaultSlowStart), 0)
 	o.Outlier.Errors = max(or(o.Outlier.Errors, DefaultErrors), 0)
-	o.Outlier.Interval = or(o.Outlier.Interval, DefaultInterval)
-	o.Outlier.Eject = or(o.Outlier.Eject, DefaultEject)
+	o.Outlier.Interval = or(max(o.Outlier.Interval, 0), DefaultInterval)
+	o.Outlier.Eject = or(max(o.Outlier.Eject, 0), DefaultEject)
 	o.Outlier.Max = or(o.Outlier.Max, DefaultMax)
 	return o
 }

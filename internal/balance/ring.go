@@ -3,6 +3,7 @@ package balance
 import (
 	"math"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -14,14 +15,22 @@ const (
 	// MaxPlaces is how many places of the table one pick looks at.
 	MaxPlaces = 64
 
+	// RingEvery is how long the table of a group of more than RingFree members stands
+	// at least. To make one takes about 1 ms, and 3 ms at 10,000 members.
+	RingEvery = 100 * time.Millisecond
+
+	// RingFree is up to how many members each change is followed at once.
+	RingFree = 1000
+
 	// surveyed is how many members' calls in flight one pick counts afresh.
 	surveyed = 8
 )
 
-// ring is the lookup table of the members of one view, and a count of their calls
-// in flight.
+// ring is the lookup table of the members of one view, which it keeps until the
+// next is made, and a count of their calls in flight.
 type ring[T any] struct {
 	view    *view[T]
+	made    int64    // when, on the caller's scale
 	table   []uint32 // by place: the index of a member
 	weights float64  // their sum
 
@@ -36,14 +45,14 @@ type ring[T any] struct {
 // pickKeyed picks the member in the place of hash, or in the first place after it
 // whose member is fit and can take one call more.
 func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], hash uint64) (*Endpoint[T], bool) {
-	r := g.ringOf(v)
-	if r.view.epoch != v.epoch { // the new ring is being made
+	r, current := g.ringOf(v, now), v
+	if r.view.epoch != v.epoch { // the new ring is being made, or too soon
 		v = r.view
 	}
 	hash = mix(hash)
 	t := &terms{now: now, slowStart: v.slowStart, avoided: tried.avoided(), heedless: g.panics(&g.base, &v.base)}
 	if len(r.table) == 0 {
-		return nil, false
+		return g.pickBase(current, t, hash)
 	}
 	perWeight := LoadFactor * float64(r.survey(v)+1) / r.weights
 	place := int(hash % TableSize)
@@ -57,7 +66,7 @@ func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], hash uint64
 			place = 0
 		}
 	}
-	return g.pickBase(v, t, hash)
+	return g.pickBase(current, t, hash)
 }
 
 // hasRoom reports whether one call more is within the bound.
@@ -74,30 +83,31 @@ func (v *view[T]) locate(i int) (part, at int) {
 	return 0, i
 }
 
-// ringOf returns the ring of v, making it if need be: about 2 ms at 10,000
-// members. Those who find another making it get the last one.
-func (g *Group[T]) ringOf(v *view[T]) *ring[T] {
+// ringOf returns the ring of v, making it if need be. While another pick makes it,
+// or within RingEvery of the last one, that one is as good: those of its members
+// that left are barred.
+func (g *Group[T]) ringOf(v *view[T], now int64) *ring[T] {
 	r := g.ring.Load()
-	if r != nil && r.view.epoch == v.epoch {
-		return r
-	}
-	if r == nil {
+	switch {
+	case r == nil:
 		g.building.Lock()
-	} else if !g.building.TryLock() {
+	case r.view.epoch == v.epoch,
+		len(r.seen) > RingFree && now >= r.made && now-r.made < int64(RingEvery),
+		!g.building.TryLock():
 		return r
 	}
 	defer g.building.Unlock()
 	if r = g.ring.Load(); r != nil && r.view.epoch >= v.epoch {
 		return r
 	}
-	r = newRing(v)
+	r = newRing(v, now)
 	g.ring.Store(r)
 	return r
 }
 
-func newRing[T any](v *view[T]) *ring[T] {
+func newRing[T any](v *view[T], now int64) *ring[T] {
 	n := v.base[0].slots.n + v.base[1].slots.n
-	r := &ring[T]{view: v, seen: make([]atomic.Int64, n)}
+	r := &ring[T]{view: v, made: now, seen: make([]atomic.Int64, n)}
 	seats := make([]seat, n)
 	for k := range n {
 		p, i := v.locate(k)

@@ -52,8 +52,7 @@ func (s *Set[T]) Configure(o Options, now int64) {
 // kept. Items that say nothing new, and unknown keys, are passed over.
 //
 // It returns the endpoints that were removed, for the owner to close: calls may
-// still be in flight on them, and picks that read the old snapshot may still
-// return them for a moment.
+// still be in flight on them, and picks in progress may still return them.
 //
 // A change costs, for each item and each group it matches, the copy of one or two
 // chunks of 64 members, and once a pointer for each 64 members of the group. What

@@ -220,7 +220,6 @@ func TestLikeLatenciesShareEvenly(t *testing.T) {
 	}
 }
 
-
 // TestAHiccupIsForgiven: a pause in which an instance answers nothing, of which
 // the calls in it are a minute part, costs it next to nothing afterwards. With
 // Finagle's rule, under which one slow sample is the new average, it loses two

@@ -21,7 +21,10 @@ func (g *Group[T]) rankLocked(e *Endpoint[T]) ranked[T] {
 
 // before puts the higher rank first.
 func before[T any](a, b ranked[T]) int {
-	return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.endpoint.key, b.endpoint.key))
+	if a.rank != b.rank {
+		return cmp.Compare(b.rank, a.rank)
+	}
+	return cmp.Compare(a.endpoint.key, b.endpoint.key)
 }
 
 // quotaLocked is how many are kept of each part: a third of the subset from other

@@ -18,7 +18,7 @@ const (
 // index sits out are spread by the golden ratio, so that the turns of one
 // generation are spread evenly over the indexes. Each number is taken once, so
 // that over any stretch of turns each instance gets its share to within a turn or
-// two. The turn of one that is out or was tried goes to the next; if MaxTurns find
+// two. The turns of one that is out or was tried are passed over; if MaxTurns find
 // nobody, load decides.
 func (v *view[T]) turn(slots vector[slot], sequence *atomic.Uint64, t *terms, r uint64) int {
 	if slots.n == 0 {

@@ -188,9 +188,12 @@ func (w *ward) standingLocked(l *load) standing {
 	return 0
 }
 
-// leaveLocked forgets an instance that left the set.
+// leaveLocked forgets an instance that left the set. It is barred for good, lest a
+// pick from an old snapshot return it.
 func (w *ward) leaveLocked(l *load) {
 	l.failures.Or(gone)
+	l.barred.Store(never)
+	l.reclassify()
 	if t := w.troubles[l]; t != nil {
 		t.ejections = 0
 		w.settleLocked(t, 0)
@@ -205,10 +208,8 @@ func (w *ward) bar(l *load, until int64) {
 	}
 	l.barred.Store(until)
 	l.reclassify()
-	if l.failures.Load()&gone == 0 {
-		t := w.troubleLocked(l)
-		w.settleLocked(t, t.counted|isBarred)
-	}
+	t := w.troubleLocked(l)
+	w.settleLocked(t, t.counted|isBarred)
 }
 
 func (w *ward) unbar(l *load) {
@@ -217,6 +218,9 @@ func (w *ward) unbar(l *load) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if l.failures.Load()&gone != 0 {
+		return
+	}
 	l.barred.Store(0)
 	l.reclassify()
 	if t := w.troubles[l]; t != nil {
@@ -231,31 +235,4 @@ func (w *ward) dismissLocked(c *census) {
 	w.censuses = slices.DeleteFunc(w.censuses, func(other *census) bool { return other == c })
 	c.barred.Store(0)
 	c.ejected.Store(0)
-}
-
-// dueHeap is a container/heap, the trouble that is due first on top.
-type dueHeap []*trouble
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].due < h[j].due }
-
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
-
-// Push implements heap.Interface.
-func (h *dueHeap) Push(x any) {
-	t := x.(*trouble) //nolint:errcheck,forcetypeassert // only this file pushes
-	t.place = len(*h)
-	*h = append(*h, t)
-}
-
-// Pop implements heap.Interface.
-func (h *dueHeap) Pop() any {
-	last := len(*h) - 1
-	t := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return t
 }

@@ -1,0 +1,69 @@
+package balance
+
+import (
+	"strconv"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+func TestPicksAllocateNothing(t *testing.T) {
+	tests := []struct {
+		name string
+		o    GroupOptions
+		key  Key
+		n    int
+		out  int // barred of ten
+	}{
+		{"P2C", GroupOptions{}, Key{}, 100, 0},
+		{"P2C of a subset", GroupOptions{}, Key{}, 200, 0},
+		{"P2C by zone", GroupOptions{ZoneAware: true}, Key{}, 100, 0},
+		{"P2C with some out", GroupOptions{ZoneAware: true}, Key{}, 100, 3},
+		{"P2C with most out", GroupOptions{}, Key{}, 200, 9},
+		{"in turn", GroupOptions{Policy: RoundRobin}, Key{}, 100, 0},
+		{"in turn with some out", GroupOptions{Policy: RoundRobin}, Key{}, 100, 3},
+		{"by key", GroupOptions{Policy: Hash}, keyed(42), 100, 0},
+		{"by key with most out", GroupOptions{Policy: Hash}, keyed(42), 100, 9},
+	}
+	for _, tt := range tests {
+		var s Set[int]
+		s.Configure(Options{Zone: "0"}, 0)
+		g := s.Group(nil, tt.o, 0)
+		put := items(tt.n)
+		for i := range put {
+			put[i].Zone, put[i].Weight = strconv.Itoa(i%3), uint32(1+i%2)
+		}
+		s.Update(put[:tt.n/2], nil, 0)
+		s.Update(put[tt.n/2:], nil, 0) // these start slowly
+		for i, e := range endpoints(t, &s, tt.n) {
+			if i%10 < tt.out {
+				e.Bar(int64(time.Minute))
+			}
+		}
+		g.Pick(0, nil, tt.key) // makes the table
+		now := int64(0)
+		got := testing.AllocsPerRun(1000, func() {
+			var tried Tried[int]
+			for range 3 {
+				now += int64(time.Millisecond)
+				e, _ := g.Pick(now, &tried, tt.key)
+				e.Begin()
+				e.End(now, now+1000, now%2 == 0)
+				tried.Add(e)
+			}
+			e, _ := g.Pick(now, nil, tt.key)
+			e.Begin()
+			e.Abandon()
+			g.Health(now)
+		})
+		if got != 0 {
+			t.Errorf("%s: allocates %v times, want 0", tt.name, got)
+		}
+	}
+}
+
+func TestALoadIsOneCacheLine(t *testing.T) {
+	if got := unsafe.Sizeof(load{}); got != 64 {
+		t.Fatalf("a load is %d bytes, want 64", got)
+	}
+}

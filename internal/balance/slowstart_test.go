@@ -1,0 +1,110 @@
+package balance
+
+import (
+	"math"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// near fails unless got is want to within five standard deviations of picks trials.
+func near(t *testing.T, what string, got, want float64, picks int) {
+	t.Helper()
+	if sigma := math.Sqrt(want * (1 - want) / float64(picks)); math.Abs(got-want) > 5*sigma+1e-9 {
+		t.Errorf("%s: share %.4f, want %.4f ± %.4f", what, got, want, 5*sigma)
+	}
+}
+
+func TestASlowStartGrowsTheShareOfANewcomer(t *testing.T) {
+	const n, picks = 10, 100_000
+	start := int64(time.Hour)
+	for _, policy := range []Policy{P2C, Hash} {
+		for _, tt := range []struct {
+			after time.Duration
+			share float64
+		}{{0, 0.1}, {10 * time.Second, 0.4}, {20 * time.Second, 0.7}, {29 * time.Second, 0.97}, {30 * time.Second, 1}, {time.Hour, 1}} {
+			s, g := fresh(GroupOptions{Policy: policy}, n-1)
+			s.Update([]Item[int]{{Key: "new", Value: n - 1}}, nil, start)
+			now := start + int64(tt.after)
+			got := counts(t, g, now, nil, n, picks)
+			near(t, tt.after.String(), float64(got[n-1])/picks, tt.share/n, picks)
+			if x := chiSquared(got[:n-1]); x > tooUneven(n-1) {
+				t.Errorf("%v: the others are uneven: χ² = %.1f: %v", tt.after, x, got)
+			}
+			if e, _ := s.Lookup("new"); math.Abs(e.Share(now)-tt.share) > 1e-9 {
+				t.Errorf("%v: Share = %v, want %v", tt.after, e.Share(now), tt.share)
+			}
+		}
+	}
+}
+
+func TestASlowStartHoldsUnderLoad(t *testing.T) {
+	for _, rate := range []int{100, 20000, 100_000} { // 0.02 to 20 calls in flight each
+		all := servers(5, time.Millisecond)
+		s := simulateWith(Options{Outlier: Outlier{Errors: -1}}, all...)
+		s.run(time.Second, rate)
+		joined := s.join("joined", time.Millisecond)
+		s.run(10*time.Second, rate)
+		// Over the first 10 s the mean share is a quarter.
+		share := float64(joined.calls) / (float64(total(all)) / 5)
+		if share < 0.15 || share > 0.35 {
+			t.Errorf("at %d calls/s it got %.2f of a share in its first 10 s, want 0.25", rate, share)
+		}
+	}
+}
+
+func TestASlowStartIsInTurnToo(t *testing.T) {
+	const n, picks = 10, 100_000
+	s, g := fresh(GroupOptions{Policy: RoundRobin}, n-1)
+	s.Update([]Item[int]{{Key: "new", Value: n - 1}}, nil, 0)
+	got := counts(t, g, int64(10*time.Second), nil, n, picks)
+	// A turn that is passed over goes to the next, so its share of all turns is
+	// the share of its turns taken.
+	near(t, "in turn", float64(got[n-1])/picks, 0.4/(n-1+0.4), picks)
+}
+
+func TestTheFirstInstancesDoNotStartSlowly(t *testing.T) {
+	s, _ := fresh(GroupOptions{}, 3)
+	for _, e := range endpoints(t, s, 3) {
+		if e.Share(0) != 1 {
+			t.Fatalf("the share of %s is %v", e.Key(), e.Share(0))
+		}
+	}
+	s.Update(nil, []string{"0", "1", "2"}, 1)
+	s.Update(items(2), nil, 2)
+	if e, _ := s.Lookup("1"); e.Share(2) != 1 {
+		t.Fatal("in a set that was empty it starts slowly")
+	}
+	s.Update([]Item[int]{{Key: "1", Value: 7}, {Key: "2"}}, nil, 3)
+	if e, _ := s.Lookup("1"); e.Share(3) != 1 {
+		t.Fatal("an instance that changes starts again")
+	}
+	if e, _ := s.Lookup("2"); e.Share(3) != RampFloor {
+		t.Fatalf("the share of a newcomer is %v", e.Share(3))
+	}
+}
+
+func TestWhenAllStartSlowlyAllArePicked(t *testing.T) {
+	const n = 200
+	s, g := fresh(GroupOptions{Subset: -1}, 1)
+	e, _ := s.Lookup("0")
+	e.Bar(never)
+	var put []Item[int]
+	for i := 1; i < n; i++ {
+		put = append(put, Item[int]{Key: strconv.Itoa(i), Value: i})
+	}
+	s.Update(put, nil, 0)
+	got := counts(t, g, 0, nil, n, 2000*n)
+	if x := chiSquared(got[1:]); got[0] != 0 || x > tooUneven(n-1) {
+		t.Fatalf("χ² = %.1f, barred one %d", x, got[0])
+	}
+}
+
+func TestNoSlowStart(t *testing.T) {
+	s, _ := fresh(GroupOptions{}, 1)
+	s.Configure(Options{SlowStart: -1}, 0)
+	s.Update([]Item[int]{{Key: "new"}}, nil, 0)
+	if e, _ := s.Lookup("new"); e.Share(0) != 1 {
+		t.Fatalf("Share = %v", e.Share(0))
+	}
+}
