@@ -132,6 +132,9 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 		}
 		next.peer = e.Peer(s.identity.String(), in.Addr, transport.PeerConfig{TLS: s.clientTLS, Tags: s.confirm})
 		next.state = new(instanceState)
+		if known == nil {
+			next.peer.Renew()
+		}
 	}
 	s.settleTagsLocked(next, origin)
 	s.members[in.ID] = next

@@ -14,13 +14,14 @@ import (
 const (
 	// maxPicks bounds how many instances one call looks at, those included that
 	// never saw it.
-	maxPicks = 32
+	maxPicks = 256
 	// firstPending is how many instances without a connection one call connects to
 	// at first; the first that answers gets the call. Each time widenAfter passes
-	// and none has answered, it connects to one more, up to maxPending. The delay
-	// is that of RFC 8305, section 8.
+	// and none has answered, it connects to as many more, up to maxPending: one
+	// honest instance among a hundred silent ones is found by its first caller.
+	// The delay is that of RFC 8305, section 8.
 	firstPending = 2
-	maxPending   = 8
+	maxPending   = balance.MaxTried
 	widenAfter   = 250 * time.Millisecond
 	// maxPassed is how many further instances without a connection it passes over,
 	// in search of one that has one, before it waits for those.
@@ -42,13 +43,18 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 	for {
 		var e *endpoint
 		ok := false
-		if o.picks++; o.picks > maxPicks {
-			if err := o.nobodyYet(ctx); err != nil {
-				return nil, nil, err
-			}
-		}
 		if len(o.pending) < o.room || o.passed < maxPassed {
+			if o.picks++; o.picks > maxPicks {
+				if err := o.nobodyYet(ctx); err != nil {
+					return nil, nil, err
+				}
+			}
 			e, ok = o.pick()
+		}
+		if !ok && len(o.pending) > 0 && !o.key.Set {
+			if e, session := o.proven(class); session != nil {
+				return e, session, nil
+			}
 		}
 		switch {
 		case ok:
@@ -99,6 +105,9 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) 
 		return nil, nil
 	}
 	if session := in.peer.Live(class); session != nil {
+		if o.passed > 0 {
+			o.levels[o.level].proves(e)
+		}
 		return session, nil
 	}
 	o.tried.Add(e)
@@ -107,6 +116,25 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) 
 		return nil, nil
 	}
 	return nil, o.connect(ctx, e, class)
+}
+
+// proven returns the instance of this level that was connected last, and its
+// connection, if it has one still: among many that are not what they seem, draws
+// alone find it seldom.
+func (o *outgoing) proven(class wire.Class) (*endpoint, *transport.Session) {
+	if o.config.instance != "" {
+		return nil, nil
+	}
+	l, now := &o.levels[o.level], o.now.UnixNano()
+	e := l.proven.Load()
+	if e == nil || o.tried.Has(e) || e.Barred(now) {
+		return nil, nil
+	}
+	e, ok := e.Value().service.set.Lookup(e.Key()) // as it is now
+	if !ok || l.match != nil && !l.match(e.Value()) || now < e.Value().state.leaving.Load() {
+		return nil, nil
+	}
+	return e, e.Value().peer.Live(class)
 }
 
 // connect begins to connect to an instance. The error settles the call.
@@ -142,6 +170,7 @@ func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, 
 		}
 		return nil, nil, nil
 	}
+	o.levels[o.level].proves(e)
 	return e, session, nil
 }
 
@@ -199,7 +228,7 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	case 1:
 		return nil, o.notConnected(CodeOf(ctx.Err()), context.Cause(ctx))
 	case 2:
-		o.room, o.widened = o.room+1, true
+		o.room, o.widened = min(2*o.room, maxPending), true
 		return nil, nil
 	}
 	i := chosen - 3

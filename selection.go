@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
@@ -49,6 +50,16 @@ type level struct {
 	plan  *topology.Plan // that the level is of
 	other string         // the service whose own plan says more, in place of group
 	step  topology.Level
+
+	match  func(*instance) bool      // nil accepts all
+	proven *atomic.Pointer[endpoint] // the instance that was connected last
+}
+
+// proves notes that there is a connection to an instance.
+func (l *level) proves(e *endpoint) {
+	if l.proven != nil && l.proven.Load() != e {
+		l.proven.Store(e)
+	}
 }
 
 // newView makes a view of what a policy, which may be nil, says of a service.
@@ -158,7 +169,8 @@ func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string
 		match = nil
 	}
 	return level{
-		plan: plan,
+		plan:  plan,
+		match: match, proven: new(atomic.Pointer[endpoint]),
 		group: v.service.set.Group(match, balance.GroupOptions{
 			Policy:    balancing[lb.Policy],
 			ZoneAware: lb.ZoneAware == topology.On && everywhere,

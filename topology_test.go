@@ -782,6 +782,34 @@ func TestRogueRegistrationsCostATryEach(t *testing.T) {
 	})
 }
 
+// TestSilentRoguesHideNobody puts a hundred addresses where nothing answers beside
+// an honest instance.
+func TestSilentRoguesHideNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		honest := ordersAt(mesh, "v1")
+		for i := range 100 {
+			in := discovery.Instance{ID: fmt.Sprintf("orders-%03d", i), Service: "orders", Addr: fmt.Sprintf("10.9.9.%d:7443", i+1)}
+			if _, err := mesh.Registry().Register(t.Context(), in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		client := mesh.Node(link.Config{})
+		start := time.Now()
+		if who, err := ask(t, client); err != nil || who.Instance != honest.Instance() {
+			t.Fatalf("the first call: %v answered, %v, after %v", who, err, time.Since(start))
+		}
+		for i := range 300 {
+			start := time.Now()
+			who, err := ask(t, client)
+			if took := time.Since(start); err != nil || who.Instance != honest.Instance() || took > time.Second {
+				t.Fatalf("call %d: %v answered, %v, after %v", i, who, err, took)
+			}
+			sleep(100 * time.Millisecond)
+		}
+	})
+}
+
 func TestStatusCountsInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

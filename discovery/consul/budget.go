@@ -1,6 +1,8 @@
 package consul
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -18,6 +20,9 @@ const (
 	budgetGrows = time.Minute
 )
 
+// errShed says that a question ended early because the agent was overloaded.
+var errShed = errors.New("made way for others")
+
 // budget shares out the blocking watches of one Registry. It is safe for concurrent use.
 type budget struct {
 	mu       sync.Mutex // guards the fields below
@@ -26,9 +31,27 @@ type budget struct {
 	policies int // of used
 	grown    time.Time
 	resume   time.Time
+	waiting  map[*context.CancelFunc]struct{} // of questions that an overload ends
 }
 
-func newBudget() *budget { return &budget{limit: MaxBlocking} }
+func newBudget() *budget {
+	return &budget{limit: MaxBlocking, waiting: make(map[*context.CancelFunc]struct{})}
+}
+
+// patience returns a context for one question, which ends early when the agent is overloaded: a
+// question that waits there for a minute holds one of its connections. end must be called.
+func (b *budget) patience(ctx context.Context) (_ context.Context, end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting[&cancel] = struct{}{}
+	return ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.waiting, &cancel)
+		cancel()
+	}
+}
 
 // hold keeps or takes a place for a watch that waits in the agent and reports whether there is
 // one; if not, a place held before is taken away.
@@ -68,7 +91,8 @@ func (b *budget) releaseLocked(policy bool) {
 	}
 }
 
-// overloaded halves the places, once per pause however many watches hear of it.
+// overloaded halves the places and ends the questions that wait, once per pause however many
+// watches hear of it.
 func (b *budget) overloaded(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,6 +101,9 @@ func (b *budget) overloaded(now time.Time) {
 	}
 	b.limit = max(1, b.limit/2)
 	b.grown, b.resume = now, now.Add(busyPause)
+	for cancel := range b.waiting {
+		(*cancel)()
+	}
 }
 
 // pause returns how long a watch has to leave the agent alone.

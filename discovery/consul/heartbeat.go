@@ -42,7 +42,7 @@ func (g *registration) keep(ctx context.Context) {
 		failures++
 		what := kindOf(err)
 		if what == busy {
-			g.r.budget.overloaded(time.Now())
+			g.r.overloaded(time.Now())
 		}
 		most := beatRetryMost
 		if what == unreachable || what == hanging {

@@ -117,3 +117,21 @@ func TestPlacesInTheAgent(t *testing.T) {
 		t.Error("the places do not come back one by one")
 	}
 }
+
+func TestAnOverloadEndsTheQuestionsThatWait(t *testing.T) {
+	b := newBudget()
+	ctx, end := b.patience(t.Context())
+	other, endOther := b.patience(t.Context())
+	endOther()
+	if ctx.Err() != nil || other.Err() == nil || len(b.waiting) != 1 {
+		t.Errorf("before: %v and %v, %d wait", ctx.Err(), other.Err(), len(b.waiting))
+	}
+	b.overloaded(time.Now())
+	if ctx.Err() == nil {
+		t.Error("a question goes on waiting in an agent that is overloaded")
+	}
+	end()
+	if len(b.waiting) != 0 {
+		t.Errorf("%d questions are remembered for ever", len(b.waiting))
+	}
+}

@@ -3,6 +3,7 @@ package consul
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -92,6 +93,8 @@ func (w *policyWatch) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, errShed):
+			w.plain = true
 		case err != nil:
 			w.failed(err)
 		default:
@@ -128,7 +131,13 @@ func (w *policyWatch) fetch(ctx context.Context, ask question) ([]byte, position
 		}
 		defer done()
 	}
-	return w.r.client.fetchPolicy(ctx, w.key, ask)
+	patient, end := w.r.budget.patience(ctx)
+	defer end()
+	document, pos, err := w.r.client.fetchPolicy(patient, w.key, ask)
+	if err != nil && patient.Err() != nil {
+		err = errShed
+	}
+	return document, pos, err
 }
 
 func (w *policyWatch) failed(err error) {
@@ -139,7 +148,7 @@ func (w *policyWatch) failed(err error) {
 	w.plain = true
 	switch what { //nolint:exhaustive // the others are errors of an agent that lives
 	case busy:
-		w.r.budget.overloaded(now)
+		w.r.overloaded(now)
 		w.delay = spread(busyPause, 2*busyPause)
 	case unreachable, hanging:
 		w.shaken = true

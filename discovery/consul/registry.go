@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -179,6 +180,12 @@ func (r *Registry) unwatch(w *watch, f *follower) {
 		delete(r.followers, f.q)
 		f.end()
 	}
+}
+
+// overloaded makes room in an agent that has too many connections.
+func (r *Registry) overloaded(now time.Time) {
+	r.budget.overloaded(now)
+	r.client.transport.CloseIdleConnections()
 }
 
 // pollTurn waits for one of the shared connections.

@@ -58,11 +58,16 @@ func (s *source) run(ctx context.Context) {
 			return
 		}
 		q := s.question()
-		a, err := r.client.ask(ctx, s.f.q, q, s.keeper.known)
+		patient, end := r.budget.patience(ctx)
+		a, err := r.client.ask(patient, s.f.q, q, s.keeper.known)
+		shed := patient.Err() != nil
+		end()
 		done()
 		switch {
 		case ctx.Err() != nil:
 			return
+		case err != nil && shed:
+			s.plain, s.free = true, true
 		case err != nil:
 			s.failed(err)
 		default:
@@ -115,10 +120,14 @@ func (s *source) failed(err error) {
 	s.delay = backoff(s.failures, retryLeast, retryMost)
 	switch what { //nolint:exhaustive // the others are errors of an agent that lives
 	case busy:
-		r.budget.overloaded(now)
+		r.overloaded(now)
 		s.delay = spread(busyPause, 2*busyPause)
 	case unreachable, hanging:
 		s.keeper.shake(now)
+	case erring:
+		if s.dc != "" { // the agent answers for a datacenter that it cannot reach
+			s.keeper.shake(now)
+		}
 	}
 	s.plain, s.free = true, true
 	if !s.asked {

@@ -15,7 +15,7 @@ func drawPair(n int, r uint64) (first, second int) {
 func scale(r uint32, n int) int { return int(uint64(r) * uint64(n) >> 32) }
 
 // MaxDraws is how many instances a pick draws in search of two that will do.
-const MaxDraws = 2 * MaxTried
+const MaxDraws = 16
 
 // draws is sampling without replacement of up to MaxDraws indexes.
 type draws struct {

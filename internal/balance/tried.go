@@ -3,7 +3,7 @@ package balance
 import "slices"
 
 // MaxTried is how many endpoints one call avoids.
-const MaxTried = 8
+const MaxTried = 64
 
 // Tried is the set of endpoints a call was sent to, for the next attempt to avoid.
 // Keep it on the stack of the call. The zero value is empty. It belongs to one

@@ -109,10 +109,34 @@ func TestFailedDialBacksOff(t *testing.T) {
 		if !errors.Is(second, first) || time.Since(start) != 0 {
 			t.Errorf("the next caller got %v after %v, want the same error at once", second, time.Since(start))
 		}
-		pass(backoffBase)
+		if again := p.RetryAt(wire.ClassCalls); time.Until(again) < 4*time.Second {
+			t.Errorf("may be dialed again after %v, want no sooner than it took to notice", time.Until(again))
+		}
+		pass(time.Until(p.RetryAt(wire.ClassCalls)))
 		s, err := p.Session(t.Context(), wire.ClassCalls)
 		if err != nil {
 			t.Fatalf("after the backoff: %v", err)
+		}
+		mustEcho(t, s)
+	})
+}
+
+func TestNewsOfAPeerEndsItsBackoff(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		w.lose(func(simnet.Packet) bool { return true })
+		p := client.peer(server)
+		_, err := p.Session(t.Context(), wire.ClassCalls)
+		mustFail(t, err, ReasonUnreachable)
+		w.lose(nil)
+		p.Renew()
+		if again := p.RetryAt(wire.ClassCalls); !again.IsZero() {
+			t.Errorf("may be dialed again at %v, want now", again)
+		}
+		s, err := p.Session(t.Context(), wire.ClassCalls)
+		if err != nil {
+			t.Fatalf("after the news: %v", err)
 		}
 		mustEcho(t, s)
 	})

@@ -116,6 +116,16 @@ func (p *Peer) RetryAt(class wire.Class) time.Time {
 	return slot.until
 }
 
+// Renew forgets dials that failed: there is news that the peer is there.
+func (p *Peer) Renew() {
+	for class := range p.slots {
+		slot := &p.slots[class]
+		slot.mu.Lock()
+		slot.failures, slot.last, slot.until = 0, nil, time.Time{}
+		slot.mu.Unlock()
+	}
+}
+
 // Session is Connect that waits, and returns the connection.
 func (p *Peer) Session(ctx context.Context, class wire.Class) (*Session, error) {
 	if s := p.Live(class); s != nil {
@@ -163,13 +173,16 @@ func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
 func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience*p.endpoint.limits.DialTimeout, errDialTimeout)
 	defer cancel()
+	began := time.Now()
 	d.session, d.err = p.dialPatiently(ctx, class)
 	slot.mu.Lock()
 	if slot.dialing = nil; d.err == nil {
 		slot.failures, slot.last, slot.until = 0, nil, time.Time{}
 		slot.session.Store(d.session)
 	} else {
-		slot.last, slot.until = d.err, time.Now().Add(backoff(slot.failures, backoffMax))
+		// What is silent is not tried again before as long as it took to notice.
+		now := time.Now()
+		slot.last, slot.until = d.err, now.Add(max(backoff(slot.failures, backoffMax), now.Sub(began)))
 		slot.failures++
 	}
 	slot.mu.Unlock()

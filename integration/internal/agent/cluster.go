@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// Cluster is a cluster of servers with their state on disk.
+type Cluster struct {
+	tb      testing.TB
+	Servers []*Agent
+}
+
+// StartCluster runs n servers that elect a leader, and waits until each is ready.
+func StartCluster(tb testing.TB, n int) *Cluster {
+	tb.Helper()
+	for try := 1; ; try++ {
+		c, err := startCluster(tb, n)
+		if err == nil {
+			return c
+		}
+		for _, a := range c.Servers {
+			a.Kill()
+		}
+		if !errors.Is(err, errPortTaken) || try == portTries {
+			tb.Fatalf("starting %d Consul servers: %v", n, err)
+		}
+	}
+}
+
+func startCluster(tb testing.TB, n int) (*Cluster, error) {
+	tb.Helper()
+	c := &Cluster{tb: tb}
+	var join []string
+	for range n {
+		s := newSettings(Config{Durable: true})
+		s.Bootstrap, s.BootstrapExpect = false, n
+		s.RetryInterval = "1s"
+		// Servers that die are known to be dead within about two seconds, not ten.
+		s.GossipLAN = map[string]any{"probe_interval": "200ms", "probe_timeout": "100ms", "suspicion_mult": 3, "gossip_interval": "50ms"}
+		a := prepare(tb, s)
+		a.usePorts(freePorts(tb, false))
+		join = append(join, fmt.Sprintf("%s:%d", loopback, a.settings.Ports.SerfLAN))
+		c.Servers = append(c.Servers, a)
+	}
+	for _, a := range c.Servers {
+		a.settings.RetryJoin = join
+		a.launch()
+	}
+	for _, a := range c.Servers {
+		if err := a.ready(); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// Leader waits until the running servers agree on a leader that is one of them, and returns it.
+func (c *Cluster) Leader() *Agent {
+	c.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for {
+		leader, err := c.agreed(ctx)
+		if err == nil {
+			return leader
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			c.tb.Fatalf("no leader within %v: %v", within, err)
+		}
+	}
+}
+
+func (c *Cluster) agreed(ctx context.Context) (*Agent, error) {
+	found := ""
+	for _, a := range c.Servers {
+		if a.process == nil {
+			continue
+		}
+		leader, err := a.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
+		if err != nil {
+			return nil, err
+		}
+		if leader == "" || found != "" && leader != found {
+			return nil, fmt.Errorf("%s follows %q, another %q", a.Node(), leader, found)
+		}
+		found = leader
+	}
+	for _, a := range c.Servers {
+		if a.process != nil && found == fmt.Sprintf("%s:%d", loopback, a.settings.Ports.Server) {
+			return a, nil
+		}
+	}
+	return nil, fmt.Errorf("the leader is said to be %q, which does not run", found)
+}
+
+// Followers returns the running servers other than the leader.
+func (c *Cluster) Followers() []*Agent {
+	c.tb.Helper()
+	leader := c.Leader()
+	var all []*Agent
+	for _, a := range c.Servers {
+		if a.process != nil && a != leader {
+			all = append(all, a)
+		}
+	}
+	return all
+}

@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"testing"
+)
+
+// Ports come from below the range that kernels give to outgoing connections (32768 on Linux, 49152
+// elsewhere): while an agent is down, neither a dial nor another process's socket may take them.
+const (
+	firstPort = 20_000
+	lastPort  = 32_767
+)
+
+// freePorts asks the kernel for ports that nobody listens on, with one for other datacenters if wan
+// is true.
+func freePorts(tb testing.TB, wan bool) ports {
+	tb.Helper()
+	p := ports{SerfWAN: -1, HTTPS: -1, GRPC: -1, GRPCTLS: -1, DNS: -1}
+	var held []io.Closer // until all are chosen, so that they differ
+	defer func() {
+		for _, c := range held {
+			if err := c.Close(); err != nil {
+				tb.Error(err)
+			}
+		}
+	}()
+	wanted := []*int{&p.HTTP, &p.Server, &p.SerfLAN}
+	if wan {
+		wanted = append(wanted, &p.SerfWAN)
+	}
+	for _, port := range wanted {
+		var sockets []io.Closer
+		var err error
+		for range 100 {
+			*port = firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // a port is no secret
+			if sockets, err = listen(*port); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			tb.Fatalf("no free port from %d to %d: %v", firstPort, lastPort, err)
+		}
+		held = append(held, sockets...)
+	}
+	return p
+}
+
+// listen takes a port, for TCP and UDP as gossip needs both.
+func listen(port int) ([]io.Closer, error) {
+	var lc net.ListenConfig
+	addr := fmt.Sprintf("%s:%d", loopback, port)
+	tcp, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	udp, err := lc.ListenPacket(context.Background(), "udp", addr)
+	if err != nil {
+		return nil, errors.Join(err, tcp.Close())
+	}
+	return []io.Closer{tcp, udp}, nil
+}
