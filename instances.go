@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
 )
 
@@ -28,3 +29,6 @@ func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance
 	slices.SortFunc(out, func(a, b discovery.Instance) int { return compareStrings(a.ID, b.ID) })
 	return out, nil
 }
+
+// Codec returns the codec of the node's messages, for patterns.
+func (n *Node) Codec() codec.Codec { return n.cfg.Codec }

@@ -12,28 +12,58 @@ import (
 	"time"
 )
 
-// A child is this binary started again as the server or the client of one
-// peer. Parent and child speak JSON lines over standard input and output: the
+// A child is this binary started again in one role of one peer. Parent and child speak JSON lines over standard input and output: the
 // child first says hello with a reply, then answers one reply per request, and
 // ends when its input ends.
 
 // childWord as first argument makes a process a child.
 const childWord = "child"
 
+// A role is what a child is.
+type role string
+
+const (
+	serverRole     role = "server"     // answers calls
+	clientRole     role = "client"     // makes calls
+	brokerRole     role = "broker"     // stands between the publisher and its subscribers
+	publisherRole  role = "publisher"  // publishes
+	subscriberRole role = "subscriber" // holds some of the subscribers
+)
+
 // A request asks a child for one thing.
 type request struct {
 	Load   *load `json:"load,omitempty"`   // client: drive this load
 	Calls  int   `json:"calls,omitempty"`  // client: count allocations of this many calls …
 	Size   int   `json:"size,omitempty"`   // … of this many bytes
-	Malloc bool  `json:"malloc,omitempty"` // any: report mallocs
+	Malloc bool  `json:"malloc,omitempty"` // server and client: report mallocs
+
+	Await  int     `json:"await,omitempty"`  // publisher: wait for this many subscribers
+	Burst  *burst  `json:"burst,omitempty"`  // publisher: publish this
+	Count  *span   `json:"count,omitempty"`  // subscriber: count deliveries in this time
+	Settle *uint64 `json:"settle,omitempty"` // subscriber: wait until this many messages have come
 }
 
 // A reply is the answer; the fields that the request did not ask for are zero.
 type reply struct {
 	Error   string `json:"error,omitempty"`
-	Addr    string `json:"addr,omitempty"` // hello of a server
+	Addr    string `json:"addr,omitempty"` // hello of a server, broker or publisher
 	Sample  sample `json:"sample"`
 	Mallocs uint64 `json:"mallocs,omitempty"`
+
+	Published uint64          `json:"published,omitempty"` // burst: messages since the start
+	Rate      float64         `json:"rate,omitempty"`      // count: deliveries per second
+	Received  uint64          `json:"received,omitempty"`  // settle: deliveries since the start
+	Took      []time.Duration `json:"took,omitempty"`      // settle: from publish to delivery, where a message asked for it
+}
+
+// A childSpec is what a child is told by its command line.
+type childSpec struct {
+	role     role
+	peer     string
+	material material
+	addr     string // of the server, publisher or broker; "" when there is none
+	subs     int    // subscriber: how many of them
+	size     int    // subscriber: bytes of a message
 }
 
 func isChild(args []string) bool { return len(args) > 1 && args[1] == childWord }
@@ -42,97 +72,135 @@ func isChild(args []string) bool { return len(args) > 1 && args[1] == childWord 
 func childMain(args []string) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	out := json.NewEncoder(os.Stdout)
-	if err := child(ctx, stop, args, os.Stdin, out); err != nil {
-		_ = out.Encode(reply{Error: err.Error()})
+	p := &parent{in: json.NewDecoder(os.Stdin), out: json.NewEncoder(os.Stdout), stop: stop}
+	if err := child(ctx, args, p); err != nil {
+		_ = p.out.Encode(reply{Error: err.Error()})
 		return 1
 	}
 	return 0
 }
 
-func child(ctx context.Context, stop context.CancelFunc, args []string, in io.Reader, out *json.Encoder) error {
+func child(ctx context.Context, args []string, p *parent) error {
+	var spec childSpec
 	f := flag.NewFlagSet(childWord, flag.ContinueOnError)
-	role := f.String("role", "", "")
-	name := f.String("peer", "", "")
-	dir := f.String("dir", "", "")
-	addr := f.String("addr", "", "")
+	f.StringVar((*string)(&spec.role), "role", "", "")
+	f.StringVar(&spec.peer, "peer", "", "")
+	f.StringVar(&spec.material.dir, "dir", "", "")
+	f.StringVar(&spec.addr, "addr", "", "")
+	f.IntVar(&spec.subs, "subs", 0, "")
+	f.IntVar(&spec.size, "size", 0, "")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	p, err := peerNamed(*name)
-	if err != nil {
-		return err
-	}
-	m := material{*dir}
-	switch side(*role) {
-	case serverSide:
-		return p.serve(ctx, m, func(addr string) {
-			_ = out.Encode(reply{Addr: addr})
-			go func() { // ends with the input, and the process with it
-				defer stop()
-				_ = answer(ctx, nil, json.NewDecoder(in), out)
-			}()
-		})
-	case clientSide:
-		dialCtx, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-		c, err := p.dial(dialCtx, m, *addr)
-		if err != nil {
-			return err
-		}
-		if err := out.Encode(reply{}); err != nil {
-			return err
-		}
-		return errors.Join(answer(ctx, c, json.NewDecoder(in), out), c.close())
+	switch spec.role {
+	case serverRole:
+		return serverChild(ctx, spec, p)
+	case clientRole:
+		return clientChild(ctx, spec, p)
+	case brokerRole:
+		return brokerChild(ctx, spec, p)
+	case publisherRole:
+		return publisherChild(ctx, spec, p)
+	case subscriberRole:
+		return subscriberChild(ctx, spec, p)
 	default:
-		return fmt.Errorf("no role %q", *role)
+		return fmt.Errorf("no role %q", spec.role)
 	}
 }
 
-// answer serves requests until in ends.
-func answer(ctx context.Context, c caller, in *json.Decoder, out *json.Encoder) error {
-	for {
-		var q request
-		if err := in.Decode(&q); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+func serverChild(ctx context.Context, spec childSpec, p *parent) error {
+	system, err := find(peers(), spec.peer)
+	if err != nil {
+		return err
+	}
+	return system.serve(ctx, spec.material, p.ready(func(q request) (reply, error) {
+		if !q.Malloc {
+			return reply{}, errors.New("a server makes no calls")
 		}
-		var r reply
-		var err error
+		return reply{Mallocs: mallocs()}, nil
+	}))
+}
+
+func clientChild(ctx context.Context, spec childSpec, p *parent) error {
+	system, err := find(peers(), spec.peer)
+	if err != nil {
+		return err
+	}
+	dialCtx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	c, err := system.dial(dialCtx, spec.material, spec.addr)
+	if err != nil {
+		return err
+	}
+	err = p.talk(reply{}, func(q request) (r reply, err error) {
 		switch {
 		case q.Malloc:
 			r.Mallocs = mallocs()
-		case c == nil:
-			err = errors.New("a server makes no calls")
 		case q.Load != nil:
 			r.Sample, err = drive(ctx, c, *q.Load)
 		default:
 			r.Mallocs, err = countAllocs(ctx, c, q.Size, q.Calls)
 		}
-		if err != nil {
-			r.Error = err.Error()
-		}
-		if err := out.Encode(r); err != nil {
+		return r, err
+	})
+	return errors.Join(err, c.close())
+}
+
+// A parent is the other end of a child's standard input and output.
+type parent struct {
+	in   *json.Decoder
+	out  *json.Encoder
+	stop context.CancelFunc // ends the child
+}
+
+// talk says hello and answers requests until the input ends.
+func (p *parent) talk(hello reply, answer func(request) (reply, error)) error {
+	if err := p.out.Encode(hello); err != nil {
+		return err
+	}
+	for {
+		var q request
+		if err := p.in.Decode(&q); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
 			return err
 		}
+		r, err := answer(q)
+		if err != nil {
+			r = reply{Error: err.Error()}
+		}
+		if err := p.out.Encode(r); err != nil {
+			return err
+		}
+	}
+}
+
+// ready is for children that serve until they are stopped: it begins to talk
+// beside them when they have an address, and stops them when the input ends.
+func (p *parent) ready(answer func(request) (reply, error)) func(addr string) {
+	return func(addr string) {
+		go func() { // ends with the input, and the process with it
+			defer p.stop()
+			_ = p.talk(reply{Addr: addr}, answer)
+		}()
 	}
 }
 
 // A process is a running child as its parent sees it.
 type process struct {
 	what  string // for errors
-	addr  string // of a server
+	addr  string // of a server, broker or publisher
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	enc   *json.Encoder
 	dec   *json.Decoder
 }
 
-// start starts a child and waits for its hello. The end of ctx kills it.
-func (s *session) start(ctx context.Context, sd side, peer, addr string) (*process, error) {
-	cmd := exec.CommandContext(ctx, s.exe, childWord, //nolint:gosec // starts this very binary
-		"-role", string(sd), "-peer", peer, "-dir", s.material.dir, "-addr", addr)
+// start starts a child with more flags of its role, and waits for its hello.
+// The end of ctx kills it.
+func (s *session) start(ctx context.Context, r role, peer string, flags ...string) (*process, error) {
+	args := append([]string{childWord, "-role", string(r), "-peer", peer, "-dir", s.material.dir}, flags...)
+	cmd := exec.CommandContext(ctx, s.exe, args...) //nolint:gosec // starts this very binary
 	cmd.Stderr = s.stderr
 	cmd.Env = append(os.Environ(), "LINK_CLUSTER_SECRET="+s.secret)
 	cmd.WaitDelay = time.Second
@@ -148,7 +216,7 @@ func (s *session) start(ctx context.Context, sd side, peer, addr string) (*proce
 		return nil, err
 	}
 	p := &process{
-		what:  peer + " " + string(sd),
+		what:  peer + " " + string(r),
 		cmd:   cmd,
 		stdin: stdin,
 		enc:   json.NewEncoder(stdin),

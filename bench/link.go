@@ -24,11 +24,7 @@ var linkEcho = reqrep.NewMethod[echo, echo]("echo", "echo", reqrep.Unsafe) //nol
 func (linkPeer) name() string { return "link" }
 
 func (linkPeer) serve(ctx context.Context, _ material, ready func(string)) error {
-	registry, err := static.New()
-	if err != nil {
-		return err
-	}
-	node, err := link.New(link.Config{Service: "echo", Addr: "127.0.0.1:0", Registry: registry, Logger: slog.New(slog.DiscardHandler)})
+	node, err := linkNode("echo")
 	if err != nil {
 		return err
 	}
@@ -42,15 +38,20 @@ func (linkPeer) serve(ctx context.Context, _ material, ready func(string)) error
 }
 
 func (linkPeer) dial(_ context.Context, _ material, addr string) (caller, error) {
-	registry, err := static.New(discovery.Instance{ID: "echo-1", Service: "echo", Addr: addr})
-	if err != nil {
-		return nil, err
-	}
-	node, err := link.New(link.Config{Service: "caller", Addr: "127.0.0.1:0", Registry: registry, Logger: slog.New(slog.DiscardHandler)})
+	node, err := linkNode("caller", discovery.Instance{ID: "echo-1", Service: "echo", Addr: addr})
 	if err != nil {
 		return nil, err
 	}
 	return linkCaller{node}, nil
+}
+
+// linkNode is a node with every default that knows the instances it is given.
+func linkNode(service string, known ...discovery.Instance) (*link.Node, error) {
+	registry, err := static.New(known...)
+	if err != nil {
+		return nil, err
+	}
+	return link.New(link.Config{Service: service, Addr: "127.0.0.1:0", Registry: registry, Logger: slog.New(slog.DiscardHandler)})
 }
 
 type linkCaller struct{ node *link.Node }

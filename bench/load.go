@@ -23,9 +23,10 @@ type load struct {
 
 // A sample is what a load showed.
 type sample struct {
-	Rate float64       `json:"rate"` // calls per second
+	Rate float64       `json:"rate"` // calls or deliveries per second
 	P50  time.Duration `json:"p50"`
 	P99  time.Duration `json:"p99"`
+	Lost float64       `json:"lost"` // share of what was published to subscribers, 0 to 1
 }
 
 // drive runs one load. The first call that fails stops it and is the error.

@@ -1,11 +1,13 @@
 // Command bench compares link with the systems a user would pick instead.
 //
-// It measures unary echo calls. Every run starts a fresh server process and a
-// fresh client process, both of them this binary executed again; runs of the
-// peers are interleaved, so that a machine that slows down slows all of them.
-// Each line of the result is a ratio to one peer in the same session:
+// It measures unary echo calls and publish/subscribe. Every run starts fresh
+// processes, all of them this binary executed again: a server and a client, or
+// a publisher, its subscribers and the broker of a peer that needs one. Runs of
+// the peers are interleaved, so that a machine that slows down slows all of them.
+// Each line of the result is a ratio to one peer in the same session, of calls
+// or deliveries per second and of a latency:
 //
-//	<row> TAB <peer> TAB <calls of self / calls of peer> TAB <p99 of self / p99 of peer>
+//	<row> TAB <peer> TAB <rate of self / rate of peer> TAB <p99 of self / p99 of peer>
 //
 // Results go to standard output, progress and absolute figures to standard
 // error. README.md says what each peer does and how to read the figures.
@@ -54,7 +56,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.self, "self", "link", "the `peer` to compare with the others")
-	f.StringVar(&o.row, "row", "", "rows to run: a name, a glob or a regular expression (default all)")
+	f.StringVar(&o.row, "row", "", "rows to run: a name or its beginning up to a slash, a glob or a regular expression (default all)")
 	f.StringVar(&o.out, "out", "", "`folder` to write results.tsv and absolute.tsv to (default none)")
 	f.IntVar(&o.runs, "runs", 3, "runs of each peer per row")
 	f.DurationVar(&o.warm, "warm", 300*time.Millisecond, "warm-up before each measured window")
@@ -84,8 +86,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	field, err := contestants(o.self)
-	if err != nil {
+	if err := checkSelf(o.self); err != nil {
 		return err
 	}
 	exe, err := os.Executable()
@@ -98,9 +99,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer m.remove()
 
-	s := session{options: o, exe: exe, material: m, secret: newClusterSecret(), stdout: stdout, stderr: stderr}
+	s := session{options: o, exe: exe, material: m, secret: newClusterSecret(), stdout: stdout, stderr: &sharedWriter{to: stderr}}
 	if o.allocs {
 		return s.compareAllocs(ctx)
 	}
-	return s.compareRows(ctx, rows, field)
+	return s.compareRows(ctx, rows)
 }

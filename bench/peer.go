@@ -51,29 +51,44 @@ func callMetadata() [2][2]string {
 	}
 }
 
-func peerNamed(name string) (peer, error) {
-	var names []string
-	for _, p := range peers() {
-		if p.name() == name {
-			return p, nil
-		}
-		names = append(names, p.name())
+// A named thing is a peer or a broadcaster.
+type named interface{ name() string }
+
+func namesOf[T named](all []T) []string {
+	names := make([]string, len(all))
+	for i, one := range all {
+		names[i] = one.name()
 	}
-	return nil, fmt.Errorf("no peer %q; there are %s", name, strings.Join(names, ", "))
+	return names
 }
 
-// contestants is self followed by every other peer.
-func contestants(self string) ([]string, error) {
-	if _, err := peerNamed(self); err != nil {
-		return nil, err
-	}
-	field := []string{self}
-	for _, p := range peers() {
-		if !slices.Contains(field, p.name()) {
-			field = append(field, p.name())
+// find is the one of all that has the name.
+func find[T named](all []T, name string) (T, error) {
+	for _, one := range all {
+		if one.name() == name {
+			return one, nil
 		}
 	}
-	return field, nil
+	var none T
+	return none, fmt.Errorf("no peer %q; there are %s", name, strings.Join(namesOf(all), ", "))
+}
+
+// checkSelf refuses the name of a peer that has no row at all.
+func checkSelf(self string) error {
+	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(namesOf(peers()), namesOf(broadcasters())))))
+	if !slices.Contains(all, self) {
+		return fmt.Errorf("no peer %q; there are %s", self, strings.Join(all, ", "))
+	}
+	return nil
+}
+
+// contestants is every peer of the row, self first when it is one of them.
+func (r row) contestants(self string) []string {
+	field := r.peers()
+	if i := slices.Index(field, self); i > 0 {
+		field = slices.Insert(slices.Delete(field, i, i+1), 0, self)
+	}
+	return field
 }
 
 // endedBy is the error a server ends with: none when it ended because ctx did.

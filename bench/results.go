@@ -29,9 +29,9 @@ func (b *results) save(dir string) error {
 	date := "# last run: " + time.Now().UTC().Format("2006-01-02 15:04 UTC") + "\n"
 	return errors.Join(
 		merge(filepath.Join(dir, "results.tsv"), head,
-			date+"# row\tpeer\tcalls of self / calls of peer\tp99 of self / p99 of peer\n", b.ratios),
+			date+"# row\tpeer\tcalls or deliveries of self / of peer\tp99 of self / p99 of peer\n", b.ratios),
 		merge(filepath.Join(dir, "absolute.tsv"), head,
-			date+"# row\tpeer\tcalls per second\tp50 in microseconds\tp99 in microseconds\n", b.absolute),
+			date+"# row\tpeer\tcalls or deliveries per second\tp50 in microseconds\tp99 in microseconds\tlost in percent (pubsub)\n", b.absolute),
 	)
 }
 
@@ -73,8 +73,8 @@ func key(line string) string {
 func orderedKeys() []string {
 	var keys []string
 	for _, r := range allRows() {
-		for _, p := range peers() {
-			keys = append(keys, r.name+"\t"+p.name())
+		for _, name := range r.peers() {
+			keys = append(keys, r.name+"\t"+name)
 		}
 	}
 	return slices.Clip(keys)

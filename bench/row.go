@@ -7,36 +7,62 @@ import (
 	"strings"
 )
 
-// A row is one line of the comparison: a payload size and a concurrency.
+// A row is one line of the comparison: a payload size, and either calls in
+// flight or subscribers.
 type row struct {
 	name string
-	size int // bytes in each direction
-	conc int // calls in flight
+	size int // bytes of a message: in each direction of a call, or published
+	conc int // calls in flight; 0 in a row of publish/subscribe
+	subs int // subscribers of one publisher; 0 in a row of calls
 }
 
-// allRows is every row, smallest first.
+func (r row) pubsub() bool { return r.subs > 0 }
+
+// unit is what the row counts.
+func (r row) unit() string {
+	if r.pubsub() {
+		return "deliveries/s"
+	}
+	return "calls/s"
+}
+
+// peers is the name of every system the row compares.
+func (r row) peers() []string {
+	if r.pubsub() {
+		return namesOf(broadcasters())
+	}
+	return namesOf(peers())
+}
+
+// allRows is every row: calls, then publish/subscribe, each smallest first.
 func allRows() []row {
-	sizes := []struct {
+	type size struct {
 		name  string
 		bytes int
-	}{{"64B", 64}, {"4KiB", 4 << 10}, {"1MiB", 1 << 20}}
+	}
 	var rows []row
-	for _, s := range sizes {
+	for _, s := range []size{{"64B", 64}, {"4KiB", 4 << 10}, {"1MiB", 1 << 20}} {
 		for _, c := range []int{1, 16, 64, 256} {
-			rows = append(rows, row{fmt.Sprintf("unary/%s/c%d", s.name, c), s.bytes, c})
+			rows = append(rows, row{name: fmt.Sprintf("unary/%s/c%d", s.name, c), size: s.bytes, conc: c})
+		}
+	}
+	for _, s := range []size{{"64B", 64}, {"1KiB", 1 << 10}, {"64KiB", 64 << 10}} {
+		for _, n := range []int{1, 4, 32} {
+			rows = append(rows, row{name: fmt.Sprintf("pubsub/%s/1to%d", s.name, n), size: s.bytes, subs: n})
 		}
 	}
 	return rows
 }
 
 // selectRows returns the rows whose whole name matches pattern as a glob or as
-// a regular expression; an empty pattern selects all. None is an error.
+// a regular expression, or lies below it as below a folder ("pubsub/64B" means
+// "pubsub/64B/1to1" and so on); an empty pattern selects all. None is an error.
 func selectRows(pattern string) ([]row, error) {
 	rows := allRows()
 	if pattern == "" {
 		return rows, nil
 	}
-	expr, exprErr := regexp.Compile("^(?:" + pattern + ")$")
+	expr, exprErr := regexp.Compile("^(?:" + pattern + ")(?:/.*)?$")
 	var selected []row
 	for _, r := range rows {
 		glob, globErr := path.Match(pattern, r.name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -27,20 +28,33 @@ type session struct {
 	material material
 	secret   string // LINK_CLUSTER_SECRET of every child
 	stdout   io.Writer
-	stderr   io.Writer
+	stderr   *sharedWriter // of the children too
 }
 
-// compareRows measures rows and prints a line per row and peer. A row in which
-// a call fails is given up with a message, and the others go on.
-// field[0] is self.
+// A sharedWriter takes one write at a time.
+type sharedWriter struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (w *sharedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(p)
+}
+
 // heavy is the bytes in flight from which a row is measured for a shorter time,
 // so that each row takes under 45 s.
 const heavy = 64 << 20
 
-func (s *session) compareRows(ctx context.Context, rows []row, field []string) error {
-	book := results{self: field[0]}
+// compareRows measures rows and prints a line per row and peer. A row in which
+// a call fails is given up with a message, and the others go on. A row that
+// self has no part in is measured and has no ratios.
+func (s *session) compareRows(ctx context.Context, rows []row) error {
+	book := results{self: s.self}
 	var failed []error
 	for _, r := range rows {
+		field := r.contestants(s.self)
 		samples, err := s.runRow(ctx, r, field)
 		if err != nil {
 			err = fmt.Errorf("%s is given up: %w", r.name, err)
@@ -51,10 +65,13 @@ func (s *session) compareRows(ctx context.Context, rows []row, field []string) e
 			}
 			continue
 		}
-		self := samples[field[0]]
+		self, ok := samples[s.self]
+		if !ok {
+			fmt.Fprintf(s.stderr, "%s: %s has no part in this row, so it has no ratios\n", r.name, s.self)
+		}
 		for _, name := range field {
-			book.absolute = append(book.absolute, absoluteLine(r.name, name, samples[name]))
-			if name == field[0] {
+			book.absolute = append(book.absolute, absoluteLine(r, name, samples[name]))
+			if name == s.self || !ok {
 				continue
 			}
 			line := ratioLine(r.name, name, self, samples[name])
@@ -78,8 +95,12 @@ func (s *session) runRow(ctx context.Context, r row, field []string) (map[string
 				return nil, fmt.Errorf("run %d: %w", i+1, err)
 			}
 			samples[name] = append(samples[name], one)
-			fmt.Fprintf(s.stderr, "%-16s run %d/%d %-5s %9.0f calls/s  p50 %-9v p99 %v\n", r.name, i+1, s.runs, name,
-				one.Rate, one.P50.Round(time.Microsecond), one.P99.Round(time.Microsecond))
+			lost := ""
+			if one.Lost > 0 {
+				lost = fmt.Sprintf("  lost %.2f %%", 100*one.Lost)
+			}
+			fmt.Fprintf(s.stderr, "%-18s run %d/%d %-6s %9.0f %s  p50 %-9v p99 %v%s\n", r.name, i+1, s.runs, name, one.Rate, r.unit(),
+				one.P50.Round(time.Microsecond), one.P99.Round(time.Microsecond), lost)
 		}
 	}
 	return samples, nil
@@ -87,6 +108,9 @@ func (s *session) runRow(ctx context.Context, r row, field []string) (map[string
 
 // runOnce measures one load with fresh processes.
 func (s *session) runOnce(ctx context.Context, name string, r row) (sample, error) {
+	if r.pubsub() {
+		return s.runBroadcast(ctx, name, r)
+	}
 	l := load{Size: r.size, Conc: r.conc, Warm: s.warm, Window: s.window}
 	if r.size*r.conc >= heavy { // one round of calls is longer than either
 		l.Warm, l.Window = l.Warm/3, l.Window*2/3
@@ -100,23 +124,29 @@ func (s *session) runOnce(ctx context.Context, name string, r row) (sample, erro
 }
 
 // withPair runs use with a fresh server and a client of it, for at most limit.
-func (s *session) withPair(ctx context.Context, name string, limit time.Duration, use func(server, client *process) error) (err error) {
+func (s *session) withPair(ctx context.Context, name string, limit time.Duration, use func(server, client *process) error) error {
+	return within(ctx, name, limit, func(ctx context.Context) error {
+		server, err := s.start(ctx, serverRole, name)
+		if err != nil {
+			return err
+		}
+		client, err := s.start(ctx, clientRole, name, "-addr", server.addr)
+		if err != nil {
+			return errors.Join(err, server.stop())
+		}
+		return errors.Join(use(server, client), client.stop(), server.stop())
+	})
+}
+
+// within runs use for at most limit; the processes use starts end with its ctx.
+func within(ctx context.Context, name string, limit time.Duration, use func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s took longer than %v and was killed", name, limit))
 	defer cancel()
-	defer func() {
-		if cause := context.Cause(ctx); err != nil && cause != nil {
-			err = cause
-		}
-	}()
-	server, err := s.start(ctx, serverSide, name, "")
-	if err != nil {
-		return err
+	err := use(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
 	}
-	client, err := s.start(ctx, clientSide, name, server.addr)
-	if err != nil {
-		return errors.Join(err, server.stop())
-	}
-	return errors.Join(use(server, client), client.stop(), server.stop())
+	return err
 }
 
 // compareAllocs prints the ratio of allocations per call, both sides together.
@@ -167,15 +197,21 @@ func ratioLine(row, peer string, self, other []sample) string {
 	return fmt.Sprintf("%s\t%s\t%.2f\t%.2f", row, peer, median(calls), median(p99))
 }
 
-// absoluteLine is row, peer, calls per second, p50 and p99 in microseconds.
-func absoluteLine(row, peer string, samples []sample) string {
-	var rate, p50, p99 []float64
+// absoluteLine is row, peer, calls or deliveries per second, p50 and p99 in
+// microseconds, and for publish/subscribe the percentage that was lost.
+func absoluteLine(r row, peer string, samples []sample) string {
+	var rate, p50, p99, lost []float64
 	for _, s := range samples {
+		lost = append(lost, 100*s.Lost)
 		rate = append(rate, s.Rate)
 		p50 = append(p50, float64(s.P50)/float64(time.Microsecond))
 		p99 = append(p99, float64(s.P99)/float64(time.Microsecond))
 	}
-	return fmt.Sprintf("%s\t%s\t%.0f\t%.0f\t%.0f", row, peer, median(rate), median(p50), median(p99))
+	line := fmt.Sprintf("%s\t%s\t%.0f\t%.0f\t%.0f", r.name, peer, median(rate), median(p50), median(p99))
+	if r.pubsub() {
+		line += fmt.Sprintf("\t%.2f", median(lost))
+	}
+	return line
 }
 
 // median changes the order of v.

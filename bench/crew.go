@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// subscriberProcesses is how many processes share the subscribers of a row, at
+// most. Each subscriber has its own connection, wherever it lives.
+const subscriberProcesses = 4
+
+// A crew is the processes of one run of publish/subscribe.
+type crew struct {
+	publisher   *process
+	subscribers []*process
+	all         []*process // in the order in which they were started
+}
+
+// runBroadcast measures one row of publish/subscribe with fresh processes:
+// first the latency of paced messages, then the rate of as many as the system
+// takes.
+func (s *session) runBroadcast(ctx context.Context, name string, r row) (sample, error) {
+	system, err := find(broadcasters(), name)
+	if err != nil {
+		return sample{}, err
+	}
+	var one sample
+	err = within(ctx, name, s.warm+s.window+runSlack, func(ctx context.Context) error {
+		c := new(crew)
+		err := s.muster(ctx, c, system, r)
+		if err == nil {
+			one, err = s.measure(c, r)
+		}
+		return errors.Join(err, c.stop())
+	})
+	if err == nil && one.Lost > 0 && system.lossless() {
+		err = fmt.Errorf("%s lost %.3g %% of the messages and promises to lose none", name, 100*one.Lost)
+	}
+	return one, err
+}
+
+// muster starts the processes of one run. On an error c has those that run.
+func (s *session) muster(ctx context.Context, c *crew, system broadcaster, r row) error {
+	addr := ""
+	if _, ok := system.(brokered); ok {
+		broker, err := s.start(ctx, brokerRole, system.name())
+		if err != nil {
+			return err
+		}
+		c.all = append(c.all, broker)
+		addr = broker.addr
+	}
+	var err error
+	if c.publisher, err = s.start(ctx, publisherRole, system.name(), "-addr", addr); err != nil {
+		return err
+	}
+	c.all = append(c.all, c.publisher)
+
+	// All start at once: on a machine of few cores this is most of a run's overhead.
+	counts := split(r.subs, subscriberProcesses)
+	started := make([]*process, len(counts))
+	err = together(len(counts), func(i int) (err error) {
+		started[i], err = s.start(ctx, subscriberRole, system.name(), "-addr", c.publisher.addr,
+			"-subs", strconv.Itoa(counts[i]), "-size", strconv.Itoa(r.size))
+		return err
+	})
+	c.subscribers = slices.DeleteFunc(started, func(p *process) bool { return p == nil })
+	c.all = append(c.all, c.subscribers...)
+	return err
+}
+
+// split divides n into at most parts of about the same size, none of them empty.
+func split(n, parts int) []int {
+	parts = min(n, parts)
+	counts := make([]int, parts)
+	for i := range counts {
+		counts[i] = n / parts
+		if i < n%parts {
+			counts[i]++
+		}
+	}
+	return counts
+}
+
+// together runs f for 0 to n-1 at the same time.
+func together(n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var work sync.WaitGroup
+	for i := range n {
+		work.Go(func() { errs[i] = f(i) })
+	}
+	work.Wait()
+	return errors.Join(errs...)
+}
+
+// stop ends the processes, last started first.
+func (c *crew) stop() error {
+	var errs []error
+	for _, p := range slices.Backward(c.all) {
+		errs = append(errs, p.stop())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *session) measure(c *crew, r row) (sample, error) {
+	if _, err := c.publisher.ask(request{Await: r.subs}); err != nil {
+		return sample{}, err
+	}
+	took, err := c.pace(r)
+	if err != nil {
+		return sample{}, err
+	}
+	rate, lost, err := c.flood(r, s.warm, s.window)
+	if err != nil {
+		return sample{}, err
+	}
+	return sample{Rate: rate, P50: percentile(took, 50), P99: percentile(took, 99), Lost: lost}, nil
+}
+
+// pace returns the sorted times from publish to delivery of paced messages.
+func (c *crew) pace(r row) ([]time.Duration, error) {
+	timed := time.Now().Add(pacedWarm)
+	b := burst{Size: r.size, Rate: paced(r.size, r.subs), Timed: timed.UnixNano(), Until: timed.Add(pacedWindow).UnixNano()}
+	done, err := c.publisher.ask(request{Burst: &b})
+	if err != nil {
+		return nil, err
+	}
+	took, _, err := c.settle(done.Published)
+	if err != nil {
+		return nil, err
+	}
+	if len(took) == 0 {
+		return nil, errors.New("no paced message arrived")
+	}
+	slices.Sort(took)
+	return took, nil
+}
+
+// flood returns the deliveries per second, over all subscribers, of messages
+// that are published as fast as the system takes them, and the share of all
+// messages of the run that did not arrive.
+func (c *crew) flood(r row, warm, window time.Duration) (rate, lost float64, err error) {
+	from := time.Now().Add(warm)
+	to := from.Add(window)
+	counted := span{From: from.UnixNano(), To: to.UnixNano()}
+	rates := make([]float64, len(c.subscribers))
+	var done reply
+	err = together(len(c.subscribers)+1, func(i int) (err error) {
+		if i == len(c.subscribers) {
+			done, err = c.publisher.ask(request{Burst: &burst{Size: r.size, Until: counted.To}})
+			return err
+		}
+		one, err := c.subscribers[i].ask(request{Count: &counted})
+		rates[i] = one.Rate
+		return err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	_, received, err := c.settle(done.Published)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, one := range rates {
+		rate += one
+	}
+	due := float64(done.Published) * float64(r.subs)
+	return rate, (due - float64(received)) / due, nil
+}
+
+// settle waits for what was published to arrive at all subscribers. It returns
+// the latencies since the last time and the deliveries since the start.
+func (c *crew) settle(published uint64) (took []time.Duration, received uint64, err error) {
+	replies := make([]reply, len(c.subscribers))
+	err = together(len(c.subscribers), func(i int) (err error) {
+		replies[i], err = c.subscribers[i].ask(request{Settle: &published})
+		return err
+	})
+	for _, one := range replies {
+		took = append(took, one.Took...)
+		received += one.Received
+	}
+	return took, received, err
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A message of a burst begins with its number, from 0, and with the time of its
+// publishing in nanoseconds since 1970 or 0, both big-endian; the rest is the
+// same in all. Publisher and subscribers share the clock of one machine.
+const (
+	numberEnd  = 8
+	messageMin = 16 // bytes
+)
+
+// An inbox checks and counts the messages of one subscription.
+type inbox struct {
+	size     int           // bytes of a message
+	received atomic.Uint64 // messages
+	next     atomic.Uint64 // the number after that of the last message
+
+	mu   sync.Mutex // guards the fields below
+	took []time.Duration
+	err  error
+}
+
+// deliver takes one message. It does not keep body. Messages may be missing,
+// which shows in received; one that has the wrong length, comes twice or comes
+// after a later one is an error.
+func (b *inbox) deliver(body []byte) {
+	if len(body) != b.size {
+		b.fail(fmt.Errorf("a message of %d bytes has %d bytes", b.size, len(body)))
+		return
+	}
+	number := binary.BigEndian.Uint64(body)
+	if want := b.next.Load(); number < want {
+		b.fail(fmt.Errorf("message %d came after message %d", number, want-1))
+		return
+	}
+	if at := binary.BigEndian.Uint64(body[numberEnd:]); at != 0 {
+		took := time.Duration(time.Now().UnixNano() - int64(at))
+		b.mu.Lock()
+		b.took = append(b.took, took)
+		b.mu.Unlock()
+	}
+	b.next.Store(number + 1)
+	b.received.Add(1)
+}
+
+// fail keeps the first thing that went wrong.
+func (b *inbox) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = err
+	}
+}
+
+// take returns the times from publish to delivery since the last take.
+func (b *inbox) take() ([]time.Duration, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	took := b.took
+	b.took = nil
+	return took, b.err
+}

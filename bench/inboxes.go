@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// settleQuiet is how long nothing may arrive before what is missing is lost.
+	settleQuiet = 500 * time.Millisecond
+	settlePoll  = 2 * time.Millisecond
+)
+
+// inboxes are those of one process.
+type inboxes []*inbox
+
+// A span is a time on the clock of the machine.
+type span struct {
+	From int64 `json:"from"` // nanoseconds since 1970
+	To   int64 `json:"to"`
+}
+
+// rate counts deliveries per second between two moments. A process that wakes
+// up late counts over the time between its two looks.
+func (all inboxes) rate(ctx context.Context, s span) (float64, error) {
+	from, err := all.lookAt(ctx, s.From)
+	if err != nil {
+		return 0, err
+	}
+	to, err := all.lookAt(ctx, s.To)
+	if err != nil {
+		return 0, err
+	}
+	return float64(to.received-from.received) / to.at.Sub(from.at).Seconds(), nil
+}
+
+// A look is a count and its time.
+type look struct {
+	received uint64
+	at       time.Time
+}
+
+func (all inboxes) lookAt(ctx context.Context, unixNano int64) (look, error) {
+	wake := time.NewTimer(time.Until(time.Unix(0, unixNano)))
+	defer wake.Stop()
+	select {
+	case <-wake.C:
+		return look{all.received(), time.Now()}, nil
+	case <-ctx.Done():
+		return look{}, context.Cause(ctx)
+	}
+}
+
+func (all inboxes) received() uint64 {
+	var sum uint64
+	for _, b := range all {
+		sum += b.received.Load()
+	}
+	return sum
+}
+
+// settle waits until every inbox has seen the last of the published messages,
+// or nothing has arrived for settleQuiet, and returns the latencies since the
+// last time.
+func (all inboxes) settle(ctx context.Context, published uint64) ([]time.Duration, error) {
+	poll := time.NewTicker(settlePoll)
+	defer poll.Stop()
+	last := look{all.received(), time.Now()}
+	for !all.seen(published) && time.Since(last.at) < settleQuiet {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if n := all.received(); n != last.received {
+			last = look{n, time.Now()}
+		}
+	}
+	var took []time.Duration
+	for _, b := range all {
+		some, err := b.take()
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, some...)
+	}
+	return took, nil
+}
+
+// seen reports whether the last of the published messages is in every inbox.
+func (all inboxes) seen(published uint64) bool {
+	for _, b := range all {
+		if b.next.Load() != published {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,163 @@
+package pubsub
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// hub is what a node publishes with: one log for all its topics, and the
+// subscriptions that peers hold.
+type hub struct {
+	node  *link.Node
+	log   *journal.Log
+	tick  atomic.Int64 // when the log was last told the time, UnixNano
+	allow atomic.Pointer[func(link.Peer, string) error]
+
+	appended atomic.Int64               // bytes of payload and key published so far
+	blocking atomic.Pointer[[]*session] // those that publishers wait for
+
+	mu       sync.Mutex // guards the fields below
+	peers    map[string]int
+	sessions map[*session]struct{}
+	changed  chan struct{} // closed and replaced when sessions change
+}
+
+type hubKey struct{}
+
+// hubResult is what the first publisher of a node left for the others.
+type hubResult struct {
+	hub *hub
+	err error
+}
+
+func hubOf(node *link.Node) (*hub, error) {
+	made, _ := node.Extension(hubKey{}, func() any { h, err := newHub(node); return hubResult{h, err} }).(hubResult)
+	return made.hub, made.err
+}
+
+func newHub(node *link.Node) (*hub, error) {
+	var epoch [8]byte
+	if _, err := rand.Read(epoch[:]); err != nil {
+		return nil, link.Errorf(link.Internal, "publish: %w", err)
+	}
+	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:])}, time.Now())
+	if err != nil {
+		return nil, link.Errorf(link.InvalidArgument, "publish: %w", err)
+	}
+	h := &hub{node: node, log: log, peers: make(map[string]int), sessions: make(map[*session]struct{}), changed: make(chan struct{})}
+	node.Handle(route(node.Identity().Service()), h.serve)
+	return h, nil
+}
+
+// Authorize lets f decide who may subscribe: it returns why a peer may not have
+// the topics that a pattern matches, nil if it may. Compare patterns with
+// [Covers]: a rule for "placed.eu" says nothing about "placed.>". Without it every
+// peer of the mesh may subscribe to everything. It holds for subscriptions that
+// begin later.
+func Authorize(node *link.Node, f func(peer link.Peer, pattern string) error) error {
+	h, err := hubOf(node)
+	if err == nil {
+		h.allow.Store(&f)
+	}
+	return err
+}
+
+func (h *hub) append(ctx context.Context, m journal.Message) (Report, error) {
+	now := time.Now()
+	h.keepTime(now)
+	if waiting := h.blocking.Load(); waiting != nil {
+		for _, s := range *waiting {
+			if s.behind() {
+				s.await(ctx)
+				now = time.Now()
+			}
+		}
+	}
+	report, err := h.log.Append(m, now)
+	if err == nil {
+		h.appended.Add(int64(len(m.Payload) + len(m.Key) + recordOverhead))
+	}
+	return report, err
+}
+
+// recordOverhead is about what a record adds to its payload and key.
+const recordOverhead = 24
+
+// join adds a session, and leave removes it.
+func (h *hub) join(s *session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sessions[s] = struct{}{}
+	h.noteLocked()
+}
+
+func (h *hub) leave(s *session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.sessions, s)
+	h.noteLocked()
+}
+
+func (h *hub) noteLocked() {
+	var blocking []*session
+	for s := range h.sessions {
+		if s.block > 0 {
+			blocking = append(blocking, s)
+		}
+	}
+	if len(blocking) == 0 {
+		h.blocking.Store(nil)
+	} else {
+		h.blocking.Store(&blocking)
+	}
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// matching counts the sessions that want a topic.
+func (h *hub) matching(topic string) (n int, changed <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.sessions {
+		if s.wants(topic) {
+			n++
+		}
+	}
+	return n, h.changed
+}
+
+// keepTime tells the log the time about once a second. Publishers and the writers
+// of subscriptions do that; without either there is nothing that ages.
+func (h *hub) keepTime(now time.Time) {
+	last := h.tick.Load()
+	if now.UnixNano()-last < int64(time.Second) || !h.tick.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	h.log.Tick(now)
+}
+
+// admit counts a subscription of a peer.
+func (h *hub) admit(identity string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := h.peers[identity]; n >= MaxSubscriptions {
+		return link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxSubscriptions", identity, n)
+	}
+	h.peers[identity]++
+	return nil
+}
+
+func (h *hub) release(identity string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.peers[identity]--; h.peers[identity] == 0 {
+		delete(h.peers, identity)
+	}
+}

@@ -1,0 +1,216 @@
+package journal
+
+import (
+	"slices"
+	"time"
+)
+
+// Range is the numbers of messages from From to To, both included.
+type Range struct{ From, To uint64 }
+
+// MaxRanges is how many ranges one ack may have.
+const MaxRanges = 1024
+
+// maxCause is how many bytes of a cause are kept.
+const maxCause = 256
+
+// Ack ends the delivery of messages for good, and returns how many waited for it.
+// Numbers in the ranges that are not the subscription's, or were acked before, do not
+// matter; but every range must end with a message that was sent.
+//
+// Errors, at which nothing is acked: [*NotSent], [*LimitError], [*OptionError] for a
+// range that is none, or if the class is not AtLeastOnce; [ErrClosed].
+func (c *Cursor) Ack(now time.Time, ranges ...Range) (int, error) {
+	if err := atMost("ranges of an ack", len(ranges), MaxRanges); err != nil {
+		return 0, err
+	}
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range ranges {
+		if r.From > r.To {
+			return 0, &OptionError{"Range", r, "ends before it starts"}
+		}
+		if err := c.checkSent(r.To); err != nil {
+			return 0, err
+		}
+	}
+	n := 0
+	for _, r := range ranges {
+		w := c.window
+		i, j := w.search(r.From), w.search(r.To)
+		if j < len(w.list) && w.list[j].seq == r.To {
+			j++
+		}
+		acked := w.list[i:j]
+		for _, d := range acked {
+			w.bytes -= int(d.size)
+			w.confirm(d)
+			s.done(d)
+			w.recycle(d)
+		}
+		n += len(acked)
+		w.list = slices.Delete(w.list, i, j)
+	}
+	if n > 0 {
+		s.feed.progress = s.log.since(now)
+		s.opened(c, now)
+	}
+	return n, nil
+}
+
+// AckThrough is an Ack of all messages up to and including seq.
+func (c *Cursor) AckThrough(now time.Time, seq uint64) (int, error) {
+	return c.Ack(now, Range{0, seq})
+}
+
+// Nack says that handling a message has failed. It is delivered again after the
+// delay or, if that is negative, after the subscription's backoff; or is a dead letter
+// if this was its last delivery. The cause is kept for its history, up to 256 bytes.
+// A nack of a message that is not with the subscriber any more does nothing.
+//
+// Errors: [*NotSent], [*OptionError] if the class is not AtLeastOnce, [ErrClosed].
+func (c *Cursor) Nack(now time.Time, seq uint64, delay time.Duration, cause string) error {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := c.checkSent(seq); err != nil {
+		return err
+	}
+	if d := c.window.find(seq); d != nil && !d.waits {
+		s.fail(c, d, s.log.since(now), Nacked, cause, delay)
+		c.signal() // for the new deadline
+		s.opened(c, now)
+	}
+	return nil
+}
+
+// Release gives a message back as if it had not been delivered: it is delivered again
+// at once, in a group to another member if one has credit, and no delivery counts.
+// Errors are those of [Cursor.Nack].
+func (c *Cursor) Release(now time.Time, seq uint64) error {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := c.checkSent(seq); err != nil {
+		return err
+	}
+	if d := c.window.find(seq); d != nil && !d.waits {
+		d.attempt--
+		d.avoid = c
+		c.window.retry(d, s.log.since(now))
+		c.signal()
+		s.opened(c, now)
+	}
+	return nil
+}
+
+// Extend starts the leases of messages anew. One whose lease has ended before is not
+// the subscriber's any more, and stays so. Errors are those of [Cursor.Nack].
+func (c *Cursor) Extend(now time.Time, seqs ...uint64) error {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.log.since(now)
+	for _, seq := range seqs {
+		if err := c.checkSent(seq); err != nil {
+			return err
+		}
+		if d := c.window.find(seq); d != nil && !d.waits {
+			d.due = at + c.window.lease
+			d.keep()
+		}
+	}
+	return nil
+}
+
+// Deadline returns when Fill has something to do even if Ready is silent: a lease
+// ends, or a message is due again. ok is false if there is no such time.
+func (c *Cursor) Deadline() (at time.Time, ok bool) {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.window == nil {
+		return time.Time{}, false
+	}
+	due := min(c.window.leaseEnd, c.window.retryAt)
+	if due == never {
+		return time.Time{}, false
+	}
+	return s.log.base.Add(time.Duration(due)), true
+}
+
+// checkSent returns an error if a message was not sent to the subscriber, as far as
+// that can be known: of one that has left the ring, only that it is too new.
+func (c *Cursor) checkSent(seq uint64) error {
+	switch {
+	case c.closed:
+		return ErrClosed
+	case c.window == nil:
+		return &OptionError{"Subscription.Class", c.share.sub.Class, "has no acks; at least once has"}
+	}
+	w := c.window
+	last := max(w.last[0], w.last[1], w.last[2])
+	if seq == 0 || seq > last {
+		return &NotSent{Seq: seq, Last: last}
+	}
+	if w.find(seq) != nil {
+		return nil
+	}
+	f := &c.share.feed
+	if e, s := f.log.ring.at(seq); e != nil && (seq > w.last[e.lane] || !f.wants(e, s)) {
+		return &NotSent{Seq: seq, Last: last}
+	}
+	return nil
+}
+
+// opened lets messages into a window that may have room again. The lock is held.
+func (s *share) opened(c *Cursor, now time.Time) {
+	if s.group != nil {
+		s.dispatch(s.log.since(now), false)
+	}
+	c.wake()
+}
+
+// due turns leases that have ended into failures, and returns what c should be sent
+// again, nil if there is nothing.
+func (s *share) due(c *Cursor, at int64) *delivery {
+	s.endLeases(c, at)
+	for {
+		d := c.window.ready(at)
+		if d == nil || d.expires == 0 || at < d.expires {
+			return d
+		}
+		s.bury(c, d, DeadExpired)
+	}
+}
+
+func (s *share) endLeases(c *Cursor, at int64) {
+	for d := c.window.ended(at); d != nil; d = c.window.ended(at) {
+		s.fail(c, d, at, LeaseEnded, "", -1)
+	}
+}
+
+// fail ends one delivery of a message. A negative delay is the backoff.
+func (s *share) fail(c *Cursor, d *delivery, at int64, how Outcome, cause string, delay time.Duration) {
+	d.history = append(d.history, Attempt{
+		Session: c.id, Sent: s.log.time(d.sent), Ended: s.log.time(at), Outcome: how, Cause: cause[:min(len(cause), maxCause)],
+	})
+	if d.attempt >= s.sub.Deliveries {
+		s.bury(c, d, DeadDeliveries)
+		return
+	}
+	if delay < 0 {
+		delay = backoff(s.sub.Backoff, d.attempt)
+	}
+	c.window.retry(d, at+int64(delay))
+}
+
+// bury makes a delivery in c's window a dead letter.
+func (s *share) bury(c *Cursor, d *delivery, why DeadReason) {
+	c.window.remove(d)
+	s.done(d)
+	s.dead.add(d, why, s.log)
+	c.window.recycle(d)
+	c.signal()
+}

@@ -1,0 +1,103 @@
+package journal
+
+import (
+	"fmt"
+	"time"
+)
+
+// Class is what a subscription is promised.
+type Class uint8
+
+// The classes.
+const (
+	// BestEffort drops what overflows the subscription's limits, and says so.
+	BestEffort Class = iota
+	// Latest delivers the newest message of each topic and key.
+	Latest
+	// Reliable delivers everything that is in the ring, and ends with a position to
+	// resume at when the ring has moved on.
+	Reliable
+	// AtLeastOnce delivers until a message is acked, or has failed too often.
+	AtLeastOnce
+)
+
+func (c Class) String() string {
+	switch c {
+	case BestEffort:
+		return "best effort"
+	case Latest:
+		return "latest"
+	case Reliable:
+		return "reliable"
+	case AtLeastOnce:
+		return "at least once"
+	default:
+		return fmt.Sprintf("class %d", uint8(c))
+	}
+}
+
+// Overflow is what a BestEffort subscription drops when it is at its limits.
+type Overflow uint8
+
+// The policies.
+const (
+	// DropOldest drops the oldest message of the lowest lane that has any; a message of
+	// a lower lane than these is dropped itself.
+	DropOldest Overflow = iota
+	DropNewest          // drops the message that does not fit
+)
+
+// Limits bound what a subscription may have before it. Zero is the default of its
+// class; for classes and fields that the table leaves out, there is no limit but the
+// ring.
+//
+//	             Messages   Bytes   Age
+//	BestEffort   1024       8 MiB   10 s
+//	Latest       65 536 keys, also the most
+//	AtLeastOnce  1000       8 MiB        delivered and not yet acked
+//
+// Bytes are those of records, rounded up to 16.
+type Limits struct {
+	Messages int
+	Bytes    int
+	Age      time.Duration
+}
+
+func (l Limits) resolved(c Class) (Limits, error) {
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{{"Messages", int64(l.Messages)}, {"Bytes", int64(l.Bytes)}, {"Age", int64(l.Age)}} {
+		if f.value < 0 {
+			return l, &OptionError{"Limits." + f.name, f.value, "is negative"}
+		}
+	}
+	if err := atMost("Limits.Messages", l.Messages, MaxBacklog); err != nil {
+		return l, err
+	}
+	var d Limits
+	switch c {
+	case BestEffort:
+		d = Limits{DefaultMessages, DefaultBacklogBytes, DefaultBacklogAge}
+	case Latest:
+		if err := atMost("Limits.Messages of Latest", l.Messages, DefaultLatestKeys); err != nil {
+			return l, err
+		}
+		d = Limits{Messages: DefaultLatestKeys}
+	case AtLeastOnce:
+		d = Limits{Messages: DefaultWindow, Bytes: DefaultWindowBytes}
+	case Reliable:
+	default:
+		return l, &OptionError{"Subscription.Class", uint8(c), "is unknown"}
+	}
+	if l.Messages == 0 {
+		l.Messages = d.Messages
+	}
+	if l.Bytes == 0 {
+		l.Bytes = d.Bytes
+	}
+	if l.Age == 0 {
+		l.Age = d.Age
+	}
+	return l, nil
+}

@@ -1,0 +1,131 @@
+package journal
+
+import "time"
+
+// Cursor is the place of one subscriber in the log. [Cursor.Fill] is for one goroutine
+// at a time; the other methods are safe for concurrent use.
+type Cursor struct {
+	share *share
+	id    string
+	ready chan struct{}
+
+	// guarded by the lock of the share
+	parked   bool // Fill has found nothing: the next message signals ready
+	closed   bool
+	marked   bool     // MARK(live) was written
+	told     uint64   // the last number that the subscriber was told of
+	known    []uint32 // per number of a topic: its turn that was introduced on the stream
+	head     head     // what comes next
+	counts   counts
+	credit   int     // of a member
+	weight   int     // of a member: its part of the keys
+	number   uint64  // of a member, unique in the group
+	tasks    []task  // of a member: what it was given and has not taken
+	window   *window // of AtLeastOnce
+	detached int64   // when; 0: it is not
+}
+
+// head is a message that comes next.
+type head struct {
+	seq      uint64
+	topic    *topic
+	record   []byte
+	delivery *delivery // one more delivery of this, of AtLeastOnce
+}
+
+// counts are what Stats reports.
+type counts struct {
+	messages uint64
+	bytes    uint64
+	gaps     [Reasons]uint64
+	unknown  uint64
+}
+
+// Ready returns a channel that receives after Fill has found nothing and something has
+// come. It holds one signal, and may hold one that is out of date.
+func (c *Cursor) Ready() <-chan struct{} { return c.ready }
+
+func (c *Cursor) signal() {
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+// wake signals a cursor that waits. The lock is held; nobody blocks on the signal.
+func (c *Cursor) wake() {
+	if c.parked {
+		c.parked = false
+		c.signal()
+	}
+}
+
+// Live returns the number of the first message after the subscription: messages below
+// are from before, or were published between disconnect and resume.
+func (c *Cursor) Live() uint64 {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.feed.live
+}
+
+// Position returns how far Fill has come; of AtLeastOnce, how far acks have. It is of
+// no use for a member of a group.
+func (c *Cursor) Position() Position {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.feed.position()
+	if c.window != nil {
+		for _, d := range c.window.list {
+			p.Seq[d.lane] = min(p.Seq[d.lane], d.seq-1)
+		}
+	}
+	return p
+}
+
+// Mark appends a MARK(progress) record, from which the subscriber knows how far it has
+// come, though no message of its own was published.
+func (c *Cursor) Mark(buf []byte) []byte {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.group != nil || s.feed.search != nil {
+		return buf
+	}
+	c.told = s.feed.position().Least()
+	return appendMark(buf, Mark{MarkProgress, c.told})
+}
+
+// Close ends the subscription, and a session with it. A member of a group leaves it:
+// what it has not taken, or not acked, goes to the others. The log drops what an
+// AtLeastOnce subscription was still to get when its last cursor closes.
+func (c *Cursor) Close(now time.Time) {
+	l := c.share.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.close(c, l.since(now))
+}
+
+// close is Close with the log's lock held.
+func (l *Log) close(c *Cursor, now int64) {
+	s := c.share
+	s.mu.Lock()
+	if c.closed {
+		s.mu.Unlock()
+		return
+	}
+	c.closed = true
+	c.signal()
+	last := true
+	if s.group != nil {
+		last = s.exit(c, now)
+	}
+	s.mu.Unlock()
+	if c.id != "" && l.sessions[c.id] == c {
+		delete(l.sessions, c.id)
+	}
+	if last {
+		l.leave(s)
+	}
+}

@@ -1,0 +1,125 @@
+package journal
+
+import (
+	"fmt"
+	"time"
+)
+
+// Bounds of the dead letters that a subscription keeps until they are taken. Beyond
+// them the oldest makes way, and is counted in [Stats].
+const (
+	MaxDeadLetters     = 1024
+	MaxDeadLetterBytes = 8 << 20
+)
+
+// DeadLetter is a message that was given up.
+type DeadLetter struct {
+	Seq     uint64
+	Time    time.Time // when it was published
+	Message Message
+	Reason  DeadReason
+	History []Attempt // of its deliveries, oldest first
+
+	size int
+}
+
+// Attempt is one delivery that has failed.
+type Attempt struct {
+	Session string // of the subscriber, if it had one
+	Sent    time.Time
+	Ended   time.Time
+	Outcome Outcome
+	Cause   string // as the subscriber said
+}
+
+// Outcome is how a delivery has failed.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Nacked       Outcome = 1
+	LeaseEnded   Outcome = 2
+	Disconnected Outcome = 3
+)
+
+func (o Outcome) String() string {
+	switch o {
+	case Nacked:
+		return "nacked"
+	case LeaseEnded:
+		return "lease ended"
+	case Disconnected:
+		return "disconnected"
+	default:
+		return fmt.Sprintf("outcome %d", uint8(o))
+	}
+}
+
+// DeadReason is why a message was given up.
+type DeadReason uint8
+
+// The reasons.
+const (
+	DeadDeliveries DeadReason = 1 // it has failed as often as it may
+	DeadExpired    DeadReason = 2 // its TTL has passed after a delivery that has failed
+)
+
+func (r DeadReason) String() string {
+	switch r {
+	case DeadDeliveries:
+		return "too many deliveries"
+	case DeadExpired:
+		return "expired"
+	default:
+		return fmt.Sprintf("reason %d", uint8(r))
+	}
+}
+
+// deadLetters is a bounded list, oldest first.
+type deadLetters struct {
+	list    []DeadLetter
+	bytes   int
+	total   uint64
+	dropped uint64
+}
+
+func (t *deadLetters) add(d *delivery, why DeadReason, l *Log) {
+	var rec Record
+	body, _, _ := cutBytes(d.record()[1:])
+	rec.Priority = DefaultPriority
+	rec.parse(body) // written by this log
+	n := DeadLetter{
+		Seq: d.seq, Time: rec.Time, Reason: why, History: d.history, size: int(d.size),
+		Message: Message{
+			Topic: d.topic.name, Key: string(rec.Key), Headers: rec.Headers.copied(), Trace: rec.Trace.copied(),
+			Payload: append([]byte(nil), rec.Payload...), TTL: rec.TTL, Priority: rec.Priority,
+		},
+	}
+	t.list = append(t.list, n)
+	t.bytes += n.size
+	t.total++
+	for len(t.list) > MaxDeadLetters || t.bytes > MaxDeadLetterBytes && len(t.list) > 1 {
+		t.take(1)
+		t.dropped++
+	}
+}
+
+func (t *deadLetters) take(n int) []DeadLetter {
+	n = max(min(n, len(t.list)), 0)
+	taken := append([]DeadLetter(nil), t.list[:n]...)
+	clear(t.list[:n])
+	t.list = t.list[n:]
+	for i := range taken {
+		t.bytes -= taken[i].size
+	}
+	return taken
+}
+
+// DeadLetters takes up to n dead letters, oldest first, of the subscription; of a group,
+// of all its members. [Cursor.Ready] receives when there is a new one.
+func (c *Cursor) DeadLetters(n int) []DeadLetter {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dead.take(n)
+}

@@ -1,0 +1,308 @@
+package journal
+
+// feed is what a subscription, or a group of them, has yet to get: per lane a queue
+// of numbers or a place in the ring. The lock of its share guards it.
+type feed struct {
+	log      *Log
+	patterns []string
+	keys     map[string]struct{} // nil: all
+	class    Class
+	overflow Overflow
+	limits   Limits
+
+	lanes    [Lanes]lane
+	turn     [Lanes]int // messages that lanes may still send in this round of 8:4:1
+	queued   int        // numbers in queues
+	bytes    int        // of these, in units
+	latest   *latest    // of the class Latest, in place of queues
+	search   *search    // for where to start, while it lasts
+	live     uint64     // the first number after the subscription
+	budget   int        // entries of the ring that may be looked at
+	known    [16]verdict
+	progress int64 // when something was delivered last, or came to an empty backlog
+	err      error // why nothing comes any more
+
+	// what peek has found
+	at    int // lane
+	seq   uint64
+	entry *entry
+	slab  *slab
+}
+
+// lane is one of the queues of a feed. All its messages with numbers below next are in
+// the queue, in gaps, or done with. While it is live, publishers push to the queue;
+// otherwise the feed reads the ring from next on, after the queue.
+type lane struct {
+	queue queue
+	gaps  gaps
+	next  uint64
+	live  bool
+}
+
+func (l *lane) idle() bool { return l.live && l.queue.n == 0 && len(l.gaps) == 0 }
+
+// verdict is whether a topic is the subscription's.
+type verdict struct {
+	topic *topic
+	mine  bool
+}
+
+// state is what comes next.
+type state uint8
+
+const (
+	none   state = iota
+	some         // a message
+	told         // a gap
+	busy         // unknown: the budget for looking at the ring is spent
+	full         // a message, but too many wait for their acks
+	failed       // see feed.err
+)
+
+// rounds are the turns of the lanes.
+func rounds() [Lanes]int { return [Lanes]int{8, 4, 1} }
+
+// push takes a new message; dropped is how many it displaced.
+func (f *feed) push(seq uint64, e *entry, at int64) (queued, dropped int) {
+	if f.latest != nil {
+		return f.pushLatest(seq, e, at)
+	}
+	l := &f.lanes[e.lane]
+	if !l.live || seq < l.next {
+		return 1, 0 // it is read from the ring, or was already
+	}
+	size := units(e.size)
+	switch f.class {
+	case BestEffort:
+		for f.over(size) {
+			dropped++
+			if !f.makeRoom(int(e.lane)) {
+				f.drop(int(e.lane), seq, ReasonOverflow, l.newest())
+				l.next = seq + 1
+				return 0, dropped
+			}
+		}
+	default:
+		if f.queued >= liveQueue {
+			l.live = false
+			l.next = seq
+			return 1, 0
+		}
+	}
+	if f.queued == 0 {
+		f.progress = at
+	}
+	l.queue.push(seq, size)
+	l.next = seq + 1
+	f.queued++
+	f.bytes += size
+	return 1, dropped
+}
+
+func (f *feed) over(size int) bool {
+	return f.queued >= f.limits.Messages || (f.bytes+size)*sizeUnit > f.limits.Bytes
+}
+
+// makeRoom drops the message that has to go for one of a lane, false if it is that one.
+func (f *feed) makeRoom(of int) bool {
+	if f.overflow == DropNewest {
+		return false
+	}
+	for i := Lanes - 1; i >= of; i-- {
+		if l := &f.lanes[i]; l.queue.n > 0 {
+			seq, _ := l.queue.front()
+			f.pop(l)
+			f.drop(i, seq, ReasonOverflow, 0)
+			return true
+		}
+	}
+	return false
+}
+
+// newest returns the newest number in the queue, 0 if it is empty.
+func (l *lane) newest() uint64 {
+	if l.queue.n == 0 {
+		return 0
+	}
+	return l.queue.last
+}
+
+func (f *feed) pop(l *lane) {
+	_, size := l.queue.front()
+	l.queue.pop()
+	f.queued--
+	f.bytes -= size
+}
+
+// drop notes that one message is missing; after is as in [gaps.add].
+func (f *feed) drop(i int, seq uint64, why Reason, after uint64) {
+	f.lanes[i].gaps.add(Gap{Lane: i, Reason: why, From: seq, To: seq, Count: 1}, after)
+}
+
+// peek finds what comes next. For a message, commit takes it, and for a gap popGap.
+func (f *feed) peek(now int64) state {
+	switch {
+	case f.err != nil:
+		return failed
+	case f.search != nil && !f.lookBack(now):
+		return busy
+	case f.latest != nil:
+		return f.peekLatest(now)
+	}
+	result := none
+	for range 2 {
+		for i := range f.lanes {
+			if f.turn[i] == 0 || f.lanes[i].idle() {
+				continue
+			}
+			switch s := f.peekLane(i, now); s {
+			case none:
+			case busy:
+				result = busy
+			default:
+				f.at = i
+				return s
+			}
+		}
+		f.turn = rounds()
+	}
+	return result
+}
+
+func (f *feed) peekLane(i int, now int64) state {
+	l := &f.lanes[i]
+	for {
+		var s state
+		if l.queue.n > 0 {
+			s = f.peekQueue(l, i, now)
+		} else if !l.live {
+			s = f.scan(l, i, now)
+			if s == none {
+				l.live = true
+			}
+		}
+		switch {
+		case s == failed:
+			return failed
+		case len(l.gaps) > 0 && (s != some || l.gaps[0].From < f.seq):
+			return told
+		case s == some || s == busy:
+			return s
+		case l.queue.n == 0 && l.live:
+			return none
+		}
+	}
+}
+
+// peekQueue looks at the front of the queue, and turns what cannot be delivered into
+// gaps on the way; none is a queue that is empty now.
+func (f *feed) peekQueue(l *lane, i int, now int64) state {
+	for l.queue.n > 0 {
+		f.seq, _ = l.queue.front()
+		f.entry, f.slab = f.log.ring.at(f.seq)
+		why := f.unfit(now)
+		if why == 0 {
+			return some
+		}
+		if f.entry == nil && f.class == Reliable {
+			f.fallBehind()
+			return failed
+		}
+		f.pop(l)
+		f.drop(i, f.seq, why, 0)
+	}
+	return none
+}
+
+// unfit returns why the entry peeked at cannot be delivered, 0 if it can.
+func (f *feed) unfit(now int64) Reason {
+	switch e := f.entry; {
+	case e == nil || f.slab == f.log.hole:
+		return ReasonRetention
+	case e.expires != 0 && now >= e.expires:
+		return ReasonExpired
+	case f.limits.Age != 0 && f.seq >= f.live && now-e.at > int64(f.limits.Age):
+		return ReasonOverflow
+	default:
+		return 0
+	}
+}
+
+// commit takes the message that peek has found.
+func (f *feed) commit() {
+	if f.latest != nil {
+		f.latest.pop()
+		return
+	}
+	f.turn[f.at]--
+	l := &f.lanes[f.at]
+	if l.queue.n > 0 {
+		f.pop(l)
+	} else {
+		l.next = f.seq + 1
+	}
+}
+
+// popGap takes the gap that peek has found.
+func (f *feed) popGap() Gap { return f.lanes[f.at].gaps.pop() }
+
+// pending returns the least number of a lane that is not yet delivered or told.
+func (f *feed) pending(i int) uint64 {
+	l := &f.lanes[i]
+	n := l.next
+	if l.live {
+		n = max(n, f.log.settled.Load()+1) // all up to there were pushed
+	}
+	if l.queue.n > 0 {
+		seq, _ := l.queue.front()
+		n = min(n, seq)
+	}
+	if f.latest != nil && f.latest.n > 0 {
+		n = min(n, f.latest.front().first)
+	}
+	for _, g := range l.gaps {
+		n = min(n, g.From)
+		if f.latest == nil {
+			break // the others are in order
+		}
+	}
+	return n
+}
+
+// position returns how far the feed has come.
+func (f *feed) position() Position {
+	p := Position{Epoch: f.log.opts.Epoch}
+	if f.search != nil {
+		return p
+	}
+	for i := range p.Seq {
+		p.Seq[i] = max(f.pending(f.laneFor(i)), 1) - 1
+	}
+	return p
+}
+
+// laneFor returns the lane that holds what is of a lane: Latest has only one.
+func (f *feed) laneFor(i int) int {
+	if f.latest != nil {
+		return laneNormal
+	}
+	return i
+}
+
+// replayed reports whether everything from before the subscription is done with.
+func (f *feed) replayed() bool {
+	if f.search != nil {
+		return false
+	}
+	for i := range f.lanes {
+		if f.pending(f.laneFor(i)) < f.live {
+			return false
+		}
+	}
+	return true
+}
+
+// fallBehind ends a Reliable feed.
+func (f *feed) fallBehind() {
+	f.err = &TooFarBehind{Resume: f.position(), First: f.log.ring.first.Load()}
+}

@@ -1,0 +1,214 @@
+package journal
+
+import "time"
+
+// Fill appends records to buf, in order: at most maxMessages messages, and no more
+// than maxBytes bytes, except that the first record is appended whatever its length.
+// It returns the longer buf and how many messages it has appended; gaps and marks do
+// not count, so that bytes may come without messages.
+//
+// more reports that Fill has stopped at a limit, or has still to look: call it again
+// when there is room. If more is false, there is nothing to write until [Cursor.Ready]
+// receives or, for AtLeastOnce, [Cursor.Deadline] passes. Fill never blocks.
+//
+// What Fill has appended counts as delivered; a writer that fails discards the cursor
+// and lets the subscriber resume from where it is.
+//
+// Errors: [*TooFarBehind], which stays and may come with records; [ErrClosed].
+func (c *Cursor) Fill(buf []byte, maxBytes, maxMessages int, now time.Time) (out []byte, n int, more bool, err error) {
+	s := c.share
+	at := s.log.since(now)
+	w := writer{out: buf, start: len(buf), limit: len(buf) + maxBytes}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feed.budget = scanBudget
+	c.parked = false
+	for {
+		if c.closed || c.detached != 0 {
+			return w.out, w.n, false, ErrClosed
+		}
+		what := c.next(at)
+		if !c.marked && what != busy && what != failed && c.replayed() {
+			if !w.room(maxMarkLen) {
+				return w.out, w.n, true, nil
+			}
+			c.marked = true
+			c.told = s.feed.live - 1
+			w.out = appendMark(w.out, Mark{MarkLive, c.told})
+		}
+		switch what {
+		case none, full:
+			c.parked = true
+			c.progress(&w)
+			return w.out, w.n, false, nil
+		case failed:
+			return w.out, w.n, false, s.feed.err
+		case busy:
+			c.progress(&w)
+			return w.out, w.n, true, nil
+		case told:
+			if !w.room(maxGapLen) {
+				return w.out, w.n, true, nil
+			}
+			g := c.takeGap()
+			c.count(g)
+			w.out = appendGap(w.out, g)
+		case some:
+			if w.n >= maxMessages || !w.room(c.need()) {
+				c.progress(&w)
+				return w.out, w.n, true, nil
+			}
+			c.write(&w, at)
+		}
+		if w.locked >= lockedBytes || w.turns >= lockedMessages {
+			w.locked, w.turns = 0, 0
+			s.mu.Unlock()
+			s.mu.Lock()
+		}
+	}
+}
+
+// writer is the state of one Fill.
+type writer struct {
+	out           []byte
+	start, limit  int
+	n             int
+	locked, turns int // bytes and messages copied since others could have the lock
+}
+
+func (w *writer) room(n int) bool {
+	return len(w.out) == w.start || len(w.out)+n <= w.limit
+}
+
+// next finds what comes next; of a message, c.head.
+func (c *Cursor) next(at int64) state {
+	s := c.share
+	if s.group != nil {
+		return c.nextTask(at)
+	}
+	if c.window != nil {
+		if d := s.due(c, at); d != nil {
+			c.head = d.head()
+			return some
+		}
+	}
+	what := s.feed.peek(at)
+	if what != some {
+		return what
+	}
+	if c.window != nil && c.window.full() {
+		return full
+	}
+	f := &s.feed
+	c.head = head{seq: f.seq, topic: f.entry.topic, record: f.entry.record(f.slab)}
+	return some
+}
+
+// replayed reports whether all that the subscriber gets from before its subscription
+// was written.
+func (c *Cursor) replayed() bool {
+	return c.share.feed.replayed() && (len(c.tasks) == 0 || c.tasks[0].seq >= c.share.feed.live)
+}
+
+// need bounds the bytes that the head takes.
+func (c *Cursor) need() int {
+	return len(c.head.record) + len(c.head.topic.name) + topicLen + deliveryLen
+}
+
+// write takes the head and writes it. A long record is copied without the lock: it
+// does not change, and the head is the goroutine's that fills.
+func (c *Cursor) write(w *writer, at int64) {
+	h := c.head
+	attempt := c.take(at)
+	if id := h.topic.id; id >= uint32(len(c.known)) || c.known[id] != h.topic.turn {
+		c.introduce(h.topic)
+		w.out = appendTopic(w.out, uint64(id), h.topic.name)
+	}
+	if attempt > 1 {
+		w.out = appendDelivery(w.out, attempt)
+	}
+	if len(h.record) < longRecord {
+		w.out = append(w.out, h.record...)
+	} else {
+		c.share.mu.Unlock()
+		w.out = append(w.out, h.record...)
+		c.share.mu.Lock()
+		w.locked, w.turns = 0, 0
+	}
+	w.n++
+	w.turns++
+	w.locked += len(h.record)
+	c.tell(h.seq)
+	c.counts.messages++
+	c.counts.bytes += uint64(len(h.record))
+}
+
+// introduce notes that the stream knows a topic.
+func (c *Cursor) introduce(t *topic) {
+	if n := int(t.id) + 1; n > len(c.known) {
+		known := make([]uint32, min(max(n, 2*len(c.known)), MaxTopics))
+		copy(known, c.known)
+		c.known = known
+	}
+	c.known[t.id] = t.turn
+}
+
+// take takes the head, and returns which delivery of it this is.
+func (c *Cursor) take(at int64) (attempt int) {
+	s := c.share
+	if s.group != nil {
+		return c.takeTask(at)
+	}
+	s.feed.progress = at
+	if d := c.head.delivery; d != nil {
+		return c.window.again(d, at)
+	}
+	if c.window != nil {
+		c.window.add(s.feed.seq, s.feed.entry, s.feed.slab, at)
+	}
+	s.feed.commit()
+	return 1
+}
+
+func (c *Cursor) takeGap() Gap {
+	if c.share.group != nil {
+		return c.takeGapTask()
+	}
+	return c.share.feed.popGap()
+}
+
+func (c *Cursor) count(g Gap) {
+	if c.window != nil {
+		c.window.tell(g)
+	}
+	if g.Count == 0 {
+		c.counts.unknown++
+	}
+	c.counts.gaps[g.Reason] += g.Count
+	c.tell(g.To)
+}
+
+// progress tells the subscriber how far it has come, if it cannot know from messages:
+// Latest after each batch, others when much was published that is not theirs.
+func (c *Cursor) progress(w *writer) {
+	f := &c.share.feed
+	if c.share.group != nil || !c.marked && f.latest == nil || f.search != nil || !w.room(maxMarkLen) {
+		return
+	}
+	if f.log.settled.Load() < c.told+markEvery && (f.latest == nil || w.n == 0) {
+		return
+	}
+	p := f.position().Least()
+	if p < c.told+markEvery && (f.latest == nil || w.n == 0) {
+		return
+	}
+	c.told = max(c.told, p)
+	w.out = appendMark(w.out, Mark{MarkProgress, p})
+}
+
+// tell notes that the subscriber has come to a number. That of Latest is not in order.
+func (c *Cursor) tell(seq uint64) {
+	if c.share.feed.latest == nil {
+		c.told = max(c.told, seq)
+	}
+}

@@ -1,0 +1,323 @@
+package journal
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// groupSlots is how many slots the keys of a group fall into by their hash. The keys of
+// a slot go to one member. groupParked is how many messages a member is given for its
+// keys beyond its credit, before the group waits for it.
+const (
+	groupSlots  = 1024
+	groupParked = 256
+)
+
+// group is the members of a share. What the feed has goes to a member with credit as
+// soon as there is one, into the list of its tasks, which its Fill takes.
+type group struct {
+	members []*Cursor
+	back    []task // what members gave back, by number; it goes before what is new
+	slots   [groupSlots]slotHolder
+	joins   uint64
+}
+
+// slotHolder is who has the keys of a slot. It keeps them while it is there, except that
+// one who joins takes its part of the slots of which no message is on its way.
+type slotHolder struct {
+	holder *Cursor
+	joins  uint64 // of the group, when the holder was found
+	out    int    // messages with a member
+}
+
+// task is a message or a gap for a member.
+type task struct {
+	seq      uint64
+	hash     uint32 // of the key
+	lane     uint8
+	delivery *delivery // of a message that was delivered before
+	gap      *Gap
+}
+
+func newGroup(first *Cursor) *group {
+	g := &group{}
+	g.add(first)
+	return g
+}
+
+func (g *group) add(c *Cursor) {
+	g.joins++
+	c.number, c.weight = g.joins, c.credit
+	g.members = append(g.members, c)
+}
+
+// enter adds a member. The log's lock is held.
+func (s *share) enter(c *Cursor, now int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := atMost("members of a group", len(s.group.members)+1, MaxMembers); err != nil {
+		return err
+	}
+	c.share = s
+	s.group.add(c)
+	s.dispatch(now, false)
+	return nil
+}
+
+// exit removes a member, and reports whether it was the last one.
+func (s *share) exit(c *Cursor, now int64) bool {
+	g := s.group
+	g.members = slices.DeleteFunc(g.members, func(m *Cursor) bool { return m == c })
+	if len(g.members) == 0 {
+		return true
+	}
+	s.strip(c, now)
+	s.dispatch(now, false)
+	return false
+}
+
+// replace puts a cursor in the place of the one whose session it goes on with.
+func (s *share) replace(old, c *Cursor, now int64) {
+	g := s.group
+	c.number, c.weight = old.number, old.weight
+	g.members[slices.Index(g.members, old)] = c
+	for i := range g.slots {
+		if g.slots[i].holder == old {
+			g.slots[i].holder = c
+		}
+	}
+	s.dispatch(now, false)
+}
+
+// strip takes from a member what it has, for the others. If there are none that are
+// connected, it keeps it.
+func (s *share) strip(c *Cursor, now int64) {
+	g := s.group
+	other := slices.IndexFunc(g.members, func(m *Cursor) bool { return m != c && m.detached == 0 })
+	if other < 0 && slices.Contains(g.members, c) {
+		return
+	}
+	for _, t := range c.tasks {
+		if t.gap == nil {
+			s.release(t.hash)
+		}
+		g.giveBack(t)
+	}
+	c.tasks = nil
+	if c.window != nil {
+		s.disconnected(c, now)
+		for _, d := range slices.Clone(c.window.list) {
+			c.window.remove(d)
+			if d.due > now && other >= 0 {
+				w := g.members[other].window // which waits in its place
+				w.insert(d)
+				w.retryAt = min(w.retryAt, d.due)
+				continue
+			}
+			s.release(d.hash)
+			g.giveBack(task{seq: d.seq, hash: d.hash, lane: d.lane, delivery: d})
+		}
+	}
+	for i := range g.slots {
+		if g.slots[i].holder == c {
+			g.slots[i].holder = nil
+		}
+	}
+}
+
+func (g *group) giveBack(t task) {
+	i, _ := slices.BinarySearchFunc(g.back, t.seq, func(have task, seq uint64) int {
+		if have.seq < seq {
+			return -1
+		}
+		return 1
+	})
+	g.back = slices.Insert(g.back, i, t)
+}
+
+// reclaim takes from a member's window what is due again: any member may get it.
+func (s *share) reclaim(c *Cursor, at int64) {
+	if c.window == nil {
+		return
+	}
+	for d := s.due(c, at); d != nil; d = s.due(c, at) {
+		c.window.remove(d)
+		s.release(d.hash)
+		s.group.giveBack(task{seq: d.seq, hash: d.hash, lane: d.lane, delivery: d})
+	}
+}
+
+// release notes that no member has a message any more.
+func (s *share) release(hash uint32) {
+	if s.group != nil && hash != 0 {
+		s.group.slots[hash%groupSlots].out--
+	}
+}
+
+func (s *share) done(d *delivery) { s.release(d.hash) }
+
+// dispatch gives members what there is, as far as they have credit. look allows it to
+// spend the budget of the feed; otherwise a member's Fill does.
+func (s *share) dispatch(at int64, look bool) state {
+	g, f := s.group, &s.feed
+	if !look {
+		f.budget = 0
+	}
+	for len(g.back) > 0 {
+		t := g.back[0]
+		var avoid *Cursor
+		if t.delivery != nil {
+			avoid = t.delivery.avoid
+		}
+		c := g.choose(t.hash, avoid)
+		if t.gap != nil {
+			c = g.connected()
+		}
+		if c == nil {
+			return none
+		}
+		g.back = slices.Delete(g.back, 0, 1)
+		g.give(c, t)
+	}
+	for {
+		switch what := f.peek(at); what {
+		case some:
+			c := g.choose(f.entry.hash, nil)
+			if c == nil {
+				return none
+			}
+			f.commit()
+			g.give(c, task{seq: f.seq, hash: f.entry.hash, lane: f.entry.lane})
+		case told:
+			c := g.connected()
+			if c == nil {
+				return none
+			}
+			gap := f.popGap()
+			g.give(c, task{seq: gap.From, gap: &gap})
+		case busy:
+			if !look {
+				g.rouse()
+			}
+			return busy
+		default:
+			return none
+		}
+	}
+}
+
+// rouse wakes a member to look on.
+func (g *group) rouse() {
+	for _, c := range g.members {
+		if c.parked && c.detached == 0 {
+			c.wake()
+			return
+		}
+	}
+}
+
+func (g *group) give(c *Cursor, t task) {
+	if t.gap == nil && t.hash != 0 {
+		g.slots[t.hash%groupSlots].out++
+	}
+	c.tasks = append(c.tasks, t)
+	c.wake()
+}
+
+// choose returns who gets a message, nil if it has to wait.
+func (g *group) choose(hash uint32, avoid *Cursor) *Cursor {
+	if hash == 0 {
+		return g.withCredit(avoid)
+	}
+	s := &g.slots[hash%groupSlots]
+	if s.holder == nil || s.out == 0 && s.joins != g.joins {
+		s.holder, s.joins = g.rendezvous(hash%groupSlots), g.joins
+	}
+	if s.holder == nil || s.holder.spare() <= -groupParked {
+		return nil
+	}
+	return s.holder
+}
+
+// spare is how many more messages a member can take. A disconnected one takes none.
+func (c *Cursor) spare() int {
+	n := c.credit
+	if c.window != nil {
+		n = min(n, c.window.limits.Messages-len(c.window.list))
+	}
+	if c.detached != 0 {
+		n = 0
+	}
+	return n - len(c.tasks)
+}
+
+// withCredit picks among members with credit the one with more of two, so that each
+// gets its part; nil if there is none. It avoids one if there is another.
+func (g *group) withCredit(avoid *Cursor) *Cursor {
+	n := len(g.members)
+	i := rand.IntN(n)
+	a, b := g.members[i], g.members[rand.IntN(n)]
+	if b.spare() > a.spare() {
+		a = b
+	}
+	if a.spare() > 0 && a != avoid {
+		return a
+	}
+	for k := range n {
+		if c := g.members[(i+k)%n]; c.spare() > 0 && c != avoid {
+			return c
+		}
+	}
+	if avoid != nil && avoid.spare() > 0 && slices.Contains(g.members, avoid) {
+		return avoid
+	}
+	return nil
+}
+
+func (g *group) connected() *Cursor {
+	i := slices.IndexFunc(g.members, func(c *Cursor) bool { return c.detached == 0 })
+	if i < 0 {
+		return nil
+	}
+	return g.members[i]
+}
+
+// rendezvous returns the connected member that a slot belongs to: of all, the one with
+// the least -ln(u)/weight, u being the member's own random number for the slot (Thaler
+// and Ravishankar 1998, with weights as in Schindelhauer and Schomaker 2005).
+func (g *group) rendezvous(slot uint32) *Cursor {
+	var best *Cursor
+	least := math.Inf(1)
+	for _, c := range g.members {
+		if c.detached != 0 {
+			continue
+		}
+		u := (float64(mix(c.number<<32|uint64(slot))>>11) + 0.5) / (1 << 53)
+		if score := -math.Log(u) / float64(max(c.weight, 1)); score < least {
+			best, least = c, score
+		}
+	}
+	return best
+}
+
+// mix is the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// SetCredit says how many messages a member of a group can take now. Fill counts it
+// down. Keys are shared out by [Subscription.Credit], which does not change.
+func (c *Cursor) SetCredit(messages int, now time.Time) {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.credit = max(messages, 0)
+	if s.group != nil && !c.closed {
+		s.dispatch(s.log.since(now), false)
+	}
+}

@@ -1,0 +1,2 @@
+// Package journal is the engine of publish/subscribe: one log, many cursors.
+package journal

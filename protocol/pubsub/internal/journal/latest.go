@@ -1,0 +1,138 @@
+package journal
+
+import "hash/maphash"
+
+// latest holds the newest number of each topic and key. A key keeps its place while
+// newer numbers replace its older ones, so that one that changes all the time is
+// delivered as often as the others.
+type latest struct {
+	seed    maphash.Seed
+	slots   []place // a ring; a power of two of them
+	head, n int
+	popped  int            // places that were popped, which is the position of head
+	index   map[uint64]int // hash of topic and key → position of its place
+}
+
+type place struct {
+	first uint64 // the number that took the place
+	seq   uint64 // the newest
+	hash  uint64
+}
+
+func newLatest() *latest {
+	return &latest{seed: maphash.MakeSeed(), index: make(map[uint64]int)}
+}
+
+func (t *latest) front() *place { return &t.slots[t.head] }
+
+// put enters a message and returns the number that it replaces, 0 if none. find is the
+// ring's.
+func (t *latest) put(r *ring, seq uint64, e *entry, s *slab) (old uint64) {
+	h := maphash.String(t.seed, e.topic.name)
+	if e.keyLen > 0 {
+		h = h*31 + maphash.Bytes(t.seed, e.keyIn(s))
+	}
+	if at, ok := t.index[h]; ok {
+		p := &t.slots[(t.head+at-t.popped)&(len(t.slots)-1)]
+		if had, hs := r.at(p.seq); had == nil || sameKey(had, hs, e, s) {
+			old, p.seq = p.seq, seq
+			return old
+		}
+		// Two keys with one hash: each stays, and only the newer can be replaced.
+	}
+	if t.n == len(t.slots) {
+		slots := make([]place, max(2*t.n, queueStart))
+		for i := range t.n {
+			slots[i] = t.slots[(t.head+i)&(len(t.slots)-1)]
+		}
+		t.slots, t.head = slots, 0
+	}
+	t.slots[(t.head+t.n)&(len(t.slots)-1)] = place{seq, seq, h}
+	t.index[h] = t.popped + t.n
+	t.n++
+	return 0
+}
+
+func sameKey(a *entry, as *slab, b *entry, bs *slab) bool {
+	return a.topic.name == b.topic.name && a.hash == b.hash && string(a.keyIn(as)) == string(b.keyIn(bs))
+}
+
+func (t *latest) pop() {
+	if h := t.front().hash; t.index[h] == t.popped {
+		delete(t.index, h)
+	}
+	t.head = (t.head + 1) & (len(t.slots) - 1)
+	t.n--
+	t.popped++
+	if t.n == 0 && len(t.slots) > queueIdle {
+		t.slots, t.head = nil, 0
+		t.index = make(map[uint64]int)
+	}
+}
+
+func (f *feed) pushLatest(seq uint64, e *entry, at int64) (queued, dropped int) {
+	l := &f.lanes[laneNormal]
+	if !l.live || seq < l.next {
+		return 1, 0
+	}
+	if f.latest.n == 0 {
+		f.progress = at
+	}
+	l.next = seq + 1
+	return 1, f.putLatest(seq, e, e.slab.Load())
+}
+
+// putLatest enters a message, and returns how many it has displaced.
+func (f *feed) putLatest(seq uint64, e *entry, s *slab) (dropped int) {
+	if s == f.log.hole {
+		f.drop(laneNormal, seq, ReasonRetention, 0)
+		return 0
+	}
+	if old := f.latest.put(&f.log.ring, seq, e, s); old != 0 {
+		f.drop(laneNormal, old, ReasonConflated, 0)
+	}
+	if f.latest.n > f.limits.Messages {
+		f.drop(laneNormal, f.latest.front().seq, ReasonOverflow, 0)
+		f.latest.pop()
+		return 1
+	}
+	return 0
+}
+
+// peekLatest reads the ring to its end before it delivers, so that no value is
+// delivered that is known to be old; unless there are as many keys as it can hold.
+func (f *feed) peekLatest(now int64) state {
+	l := &f.lanes[laneNormal]
+	f.at = laneNormal
+	for !l.live && f.latest.n < f.limits.Messages {
+		switch s := f.scan(l, laneNormal, now); s {
+		case some:
+			f.putLatest(f.seq, f.entry, f.slab)
+			l.next++
+		case none:
+			l.live = true
+		default:
+			return s
+		}
+	}
+	for f.latest.n > 0 {
+		f.seq = f.latest.front().seq
+		f.entry, f.slab = f.log.ring.at(f.seq)
+		why := f.unfit(now)
+		if why == 0 {
+			break
+		}
+		f.latest.pop()
+		f.drop(laneNormal, f.seq, why, 0)
+	}
+	switch {
+	case len(l.gaps) > 0:
+		return told
+	case f.latest.n > 0:
+		return some
+	case l.live:
+		return none
+	default:
+		return busy
+	}
+}

@@ -1,0 +1,205 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
+)
+
+// Options of a [Log].
+type Options struct {
+	// Epoch tells this log from one that a publisher had before; it should be random.
+	Epoch uint64
+	// Bytes and Age bound what the ring keeps: zero is [DefaultBytes], [DefaultAge].
+	// Messages leave it by whichever comes first; the newest one never does.
+	Bytes int
+	Age   time.Duration
+	// NoHistory keeps only what a subscription asked for when it was published. A
+	// message that nobody asked for is not encoded, and a subscription that starts
+	// before it is told of a gap.
+	NoHistory bool
+	// MaxMessage bounds the record of a message, about 50 bytes more than its
+	// payload, key and headers; zero is [DefaultMaxMessage].
+	MaxMessage int
+}
+
+// Log is the messages of a publisher in the order of their numbers, and its
+// subscriptions. All methods are safe for concurrent use.
+//
+// The times that methods are given should come from one clock that does not step
+// back, such as time.Now of one process.
+type Log struct {
+	opts    Options
+	base    time.Time
+	micros  int64 // base, since 1970
+	settled atomic.Uint64
+	ring    ring
+	index   subject.Index[*share]
+	hole    *slab // of messages that were not kept
+
+	mu       sync.Mutex // guards the fields below, and all of ring that is written
+	topics   topics
+	shares   map[*share]struct{}
+	groups   map[string]*share
+	leased   map[*share]struct{} // of AtLeastOnce
+	sessions map[string]*Cursor
+	round    uint64   // of finding matches
+	found    []*share // scratch of it
+	clock    int64    // the latest time a publisher gave
+}
+
+// ErrTooLarge is what [Log.Append] wraps when a message is larger than MaxMessage.
+var ErrTooLarge = errors.New("the message is too large")
+
+// New returns an empty log. The error is an [*OptionError].
+func New(o Options, now time.Time) (*Log, error) {
+	if o.Bytes == 0 {
+		o.Bytes = DefaultBytes
+	}
+	if o.Age == 0 {
+		o.Age = DefaultAge
+	}
+	if o.MaxMessage == 0 {
+		o.MaxMessage = DefaultMaxMessage
+	}
+	switch {
+	case o.Bytes < 0:
+		return nil, &OptionError{"Options.Bytes", o.Bytes, "is negative"}
+	case o.Age < 0:
+		return nil, &OptionError{"Options.Age", o.Age, "is negative"}
+	case o.MaxMessage < 0 || o.MaxMessage > maxRecord:
+		return nil, &OptionError{"Options.MaxMessage", o.MaxMessage, "must be from 1 to 2^27"}
+	}
+	l := &Log{
+		opts: o, base: now, micros: now.UnixMicro(), hole: &slab{},
+		shares: make(map[*share]struct{}), groups: make(map[string]*share),
+		leased: make(map[*share]struct{}), sessions: make(map[string]*Cursor),
+	}
+	l.ring.init()
+	return l, nil
+}
+
+// maxRecord is the most that MaxMessage can be.
+const maxRecord = 1 << 27
+
+// Epoch returns the epoch of the log.
+func (l *Log) Epoch() uint64 { return l.opts.Epoch }
+
+// since returns a time as the log counts it.
+func (l *Log) since(now time.Time) int64 { return int64(now.Sub(l.base)) }
+
+// time is the inverse of since.
+func (l *Log) time(at int64) time.Time { return l.base.Add(time.Duration(at)) }
+
+// Append gives a message the next number and puts it before all subscriptions that
+// match its topic and key. It encodes it once; the slices of m are the caller's again
+// when it returns. It never waits for a subscriber.
+//
+// Errors: [*LimitError], [*OptionError], a [*subject.Error] for a topic that is none,
+// and one that is [ErrTooLarge]; then nothing happened.
+func (l *Log) Append(m Message, now time.Time) (Report, error) {
+	if err := m.check(); err != nil {
+		return Report{}, err
+	}
+	var long *slab
+	var lay layout
+	at := l.since(now)
+	micros := uint64(max(l.micros+at/1000, 0))
+	if len(m.Payload) >= longRecord {
+		lay = m.layout(0, 0, micros, true)
+		if lay.total > l.opts.MaxMessage {
+			return Report{}, l.tooLarge(lay.total)
+		}
+		long = &slab{b: m.append(make([]byte, 0, lay.total), &lay, 0, 0, micros)}
+	}
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, fresh, err := l.topics.get(m.Topic)
+	if err != nil {
+		return Report{}, err
+	}
+	matches := l.match(t)
+	if l.opts.NoHistory && len(l.shares) == 0 {
+		l.ring.clear(1)
+		l.settled.Store(l.ring.end.Load() - 1)
+		return Report{}, nil
+	}
+	l.clock = max(l.clock, at)
+	at = l.clock
+	seq := l.ring.end.Load()
+	e, s := l.ring.next(), long
+	switch {
+	case l.opts.NoHistory && !wanted(matches, m.Key):
+		s, lay = l.hole, layout{}
+	case long != nil:
+		lay.number(long.b, seq, uint64(t.id))
+	default:
+		lay = m.layout(seq, uint64(t.id), micros, false)
+		if lay.total > l.opts.MaxMessage {
+			return Report{}, l.tooLarge(lay.total)
+		}
+		var off int
+		s, off = l.ring.reserve(lay.total)
+		m.append(s.b[off:off:off+lay.total], &lay, seq, uint64(t.id), micros)
+		e.off = uint32(off)
+	}
+	e.topic, e.fresh, e.at, e.size = t, fresh, at, uint32(lay.total)
+	e.lane = uint8(LaneOf(m.Priority))
+	if m.TTL > 0 {
+		e.expires = at + int64(m.TTL)
+	}
+	if m.Key != "" {
+		e.hash, e.key, e.keyLen = hash32(m.Key), uint16(lay.key), uint8(len(m.Key))
+	}
+	l.ring.put(e, s)
+	l.ring.evict(l.opts.Bytes, at-int64(l.opts.Age))
+
+	var r Report
+	for _, sh := range matches {
+		if sh.wantsKey(m.Key) {
+			queued, dropped := sh.push(seq, e, at)
+			r.Matched++
+			r.Queued += queued
+			r.Dropped += dropped
+		}
+	}
+	l.settled.Store(seq)
+	return r, nil
+}
+
+func (l *Log) tooLarge(size int) error {
+	return fmt.Errorf("journal: %w: its record has %d bytes, MaxMessage allows %d", ErrTooLarge, size, l.opts.MaxMessage)
+}
+
+func wanted(matches []*share, key string) bool {
+	for _, sh := range matches {
+		if sh.wantsKey(key) {
+			return true
+		}
+	}
+	return false
+}
+
+// match returns the subscriptions whose patterns match a topic, each once. They are
+// valid as long as the lock is held.
+func (l *Log) match(t *topic) []*share {
+	generation := l.index.Generation()
+	if t.matched && t.generation == generation {
+		return t.matches
+	}
+	l.round++
+	l.found = l.found[:0]
+	l.index.Match(t.name, func(sh *share) {
+		if sh.round != l.round {
+			sh.round = l.round
+			l.found = append(l.found, sh)
+		}
+	})
+	l.topics.remember(t, generation, l.found)
+	return l.found
+}

@@ -1,0 +1,72 @@
+package journal
+
+// nextTask finds what comes next for a member of a group.
+func (c *Cursor) nextTask(at int64) state {
+	s := c.share
+	s.reclaim(c, at)
+	what := s.dispatch(at, true)
+	for len(c.tasks) > 0 {
+		t := &c.tasks[0]
+		if t.gap != nil {
+			return told
+		}
+		if d := t.delivery; d != nil {
+			if d.expires != 0 && at >= d.expires {
+				s.dead.add(d, DeadExpired, s.log)
+				s.release(d.hash)
+				c.popTask()
+				c.signal()
+				continue
+			}
+			c.head = d.head()
+		} else {
+			f := &s.feed
+			f.seq = t.seq
+			f.entry, f.slab = s.log.ring.at(t.seq)
+			if why := f.unfit(at); why != 0 {
+				s.release(t.hash)
+				t.gap = &Gap{Lane: int(t.lane), Reason: why, From: t.seq, To: t.seq, Count: 1}
+				return told
+			}
+			c.head = head{seq: t.seq, topic: f.entry.topic, record: f.entry.record(f.slab)}
+		}
+		if c.window != nil && c.window.full() {
+			return full
+		}
+		return some
+	}
+	if what == busy {
+		return busy
+	}
+	return none
+}
+
+func (c *Cursor) popTask() task {
+	t := c.tasks[0]
+	c.tasks[0] = task{}
+	c.tasks = c.tasks[1:]
+	if len(c.tasks) == 0 {
+		c.tasks = nil
+	}
+	return t
+}
+
+// takeTask takes the head, and returns which delivery of it this is.
+func (c *Cursor) takeTask(at int64) (attempt int) {
+	s := c.share
+	t := c.popTask()
+	s.feed.progress = at
+	c.credit = max(c.credit-1, 0)
+	switch f := &s.feed; {
+	case t.delivery != nil:
+		c.window.insert(t.delivery)
+		return c.window.again(t.delivery, at)
+	case c.window != nil:
+		c.window.add(t.seq, f.entry, f.slab, at)
+	default:
+		s.release(t.hash)
+	}
+	return 1
+}
+
+func (c *Cursor) takeGapTask() Gap { return *c.popTask().gap }

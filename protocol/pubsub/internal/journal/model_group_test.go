@@ -1,0 +1,248 @@
+package journal_test
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// members is a group of the model.
+type members struct {
+	*world
+	sub    journal.Subscription
+	list   []*member
+	ledger *ledger
+	joined int
+	acked  map[uint64]bool
+	dead   map[uint64]bool
+	ended  bool
+}
+
+type member struct {
+	*members
+	name   string
+	cur    *journal.Cursor
+	reader *journal.Reader
+	held   map[uint64]bool
+	last   map[string]uint64 // key → number
+}
+
+func newMembers(w *world) *members {
+	c := w.choose
+	g := &members{world: w, sub: w.randomSubscription(), acked: make(map[uint64]bool), dead: make(map[uint64]bool)}
+	g.sub.Group = fmt.Sprintf("group %d", len(w.messages))
+	g.sub.Class = pick(c, journal.BestEffort, journal.AtLeastOnce)
+	if g.sub.Class == journal.BestEffort {
+		g.sub.Limits.Messages = pick(c, 0, 3, 20)
+	} else {
+		g.sub.Limits.Messages = pick(c, 0, 3)
+	}
+	g.ledger = newLedger(w, g.sub.Group+" ("+g.sub.Class.String()+")", &g.sub)
+	from := uint64(len(w.messages) + 1)
+	if c.oneIn(2) {
+		g.sub.Start, from = journal.StartAll(), w.log.Stats().First
+	}
+	for i := range g.ledger.from {
+		g.ledger.from[i] = from
+	}
+	g.join()
+	return g
+}
+
+func (g *members) join() {
+	sub := g.sub
+	sub.Credit = pick(g.choose, 1, 5, 100)
+	cur, err := g.log.Subscribe(sub, g.now)
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.joined++
+	g.list = append(g.list, &member{
+		members: g, name: fmt.Sprintf("%s member %d", g.ledger.name, g.joined), cur: cur,
+		reader: journal.NewReader(journal.ReaderLimits{}), held: make(map[uint64]bool), last: make(map[string]uint64),
+	})
+}
+
+func (g *members) step() {
+	c := g.choose
+	i := c.below(len(g.list))
+	m := g.list[i]
+	switch n := c.below(12); {
+	case n == 0 && len(g.list) < 5:
+		g.join()
+	case n == 1 && len(g.list) > 1:
+		g.list = append(g.list[:i], g.list[i+1:]...)
+		if c.oneIn(2) { // a frame is on its way
+			out, _, _, err := m.cur.Fill(nil, 1<<10, 10, g.now)
+			if err != nil {
+				g.Error(err)
+			}
+			m.receive(out, true)
+		}
+		m.cur.Close(g.now)
+	case n < 5:
+		m.cur.SetCredit(pick(c, 0, 1, 10, 1000), g.now)
+	case n < 7 && g.sub.Class == journal.AtLeastOnce:
+		m.settleSome()
+	default:
+		m.fill(pick(c, 1, 1<<10, 64<<10), pick(c, 1, 10, 256))
+	}
+}
+
+func (m *member) fill(maxBytes, maxMessages int) bool {
+	out, n, more, err := m.cur.Fill(nil, maxBytes, maxMessages, m.now)
+	if err != nil {
+		m.Errorf("%s: %v", m.name, err)
+		return false
+	}
+	if got := m.receive(out, false); got != n {
+		m.Errorf("%s: Fill says %d messages, %d came", m.name, n, got)
+	}
+	return more
+}
+
+// receive reads a frame; lost is one that does not arrive.
+func (m *member) receive(frame []byte, lost bool) (n int) {
+	m.reader.Reset(frame)
+	g := m.ledger
+	var rec journal.Record
+	for {
+		ok, err := m.reader.Next(&rec)
+		if err != nil {
+			m.Fatalf("%s: %v", m.name, err)
+		}
+		if !ok {
+			return n
+		}
+		switch rec.Kind {
+		case journal.KindGap:
+			g.gaps = append(g.gaps, rec.Gap)
+		case journal.KindMessage:
+			n++
+			m.message(&rec, lost)
+		}
+	}
+}
+
+func (m *member) message(rec *journal.Record, lost bool) {
+	g := m.ledger
+	if m.acked[rec.Seq] || m.dead[rec.Seq] {
+		m.Errorf("%s: message %d comes after its ack or death", m.name, rec.Seq)
+	}
+	if m.sub.Class == journal.BestEffort {
+		if g.got[rec.Seq] > 0 || g.lost[rec.Seq] {
+			m.Errorf("%s: message %d went to two members", m.name, rec.Seq)
+		}
+		if lost {
+			g.lost[rec.Seq] = true
+			return
+		}
+		if rec.Attempt != 1 {
+			m.Errorf("%s: message %d comes as delivery %d", m.name, rec.Seq, rec.Attempt)
+		}
+	} else {
+		if rec.Attempt > journal.DefaultMaxDeliveries {
+			m.Errorf("%s: message %d comes as delivery %d", m.name, rec.Seq, rec.Attempt)
+		}
+		for _, other := range m.list {
+			if !lost && other != m && other.held[rec.Seq] {
+				delete(other.held, rec.Seq) // it was taken from it
+			}
+		}
+		if lost {
+			return
+		}
+		m.held[rec.Seq] = true
+	}
+	g.message(rec, m.now)
+	key := fmt.Sprint(journal.LaneOf(rec.Priority), string(rec.Key))
+	if len(rec.Key) > 0 && rec.Attempt == 1 {
+		if m.sub.Class == journal.BestEffort && rec.Seq < m.last[key] {
+			m.Errorf("%s: message %d of key %s after %d", m.name, rec.Seq, rec.Key, m.last[key])
+		}
+		m.last[key] = rec.Seq
+	}
+}
+
+// settleSome acks or nacks one message, or gives it back.
+func (m *member) settleSome() {
+	m.bury()
+	for seq := range m.held {
+		var err error
+		switch m.choose.below(4) {
+		case 0:
+			err = m.cur.Nack(m.now, seq, pick(m.choose, -1, 0, time.Second), "no")
+		case 1:
+			err = m.cur.Release(m.now, seq)
+		default:
+			m.ack(seq)
+			return
+		}
+		if err != nil {
+			m.Errorf("%s: message %d: %v", m.name, seq, err)
+		}
+		delete(m.held, seq)
+		return
+	}
+}
+
+// ack may come too late: the message is another member's then.
+func (m *member) ack(seq uint64) {
+	n, err := m.cur.Ack(m.now, journal.Range{From: seq, To: seq})
+	if err != nil {
+		m.Errorf("%s: ack of %d: %v", m.name, seq, err)
+	}
+	if n == 1 {
+		m.acked[seq] = true
+	}
+	delete(m.held, seq)
+}
+
+func (m *member) bury() {
+	for _, d := range m.cur.DeadLetters(100) {
+		if m.acked[d.Seq] || m.dead[d.Seq] {
+			m.Errorf("%s: dead letter %d is acked or dead already", m.name, d.Seq)
+		}
+		m.dead[d.Seq] = true
+	}
+}
+
+// end is the end of the publisher: nothing is promised then.
+func (g *members) end() { g.ended = true }
+
+func (g *members) settle() {
+	for range 60 {
+		progress := false
+		for _, m := range g.list {
+			m.cur.SetCredit(1000, g.now)
+			for m.fill(64<<10, 256) {
+			}
+			m.bury()
+			for seq := range m.held {
+				m.ack(seq)
+				progress = true
+			}
+		}
+		if g.sub.Class == journal.BestEffort && !progress {
+			break
+		}
+		g.now = g.now.Add(3 * time.Minute)
+	}
+	l := g.ledger
+	if g.sub.Class == journal.BestEffort {
+		l.complete(uint64(len(g.messages)))
+		l.counts()
+		return
+	}
+	for i := range l.epoch.messages {
+		p := &l.epoch.messages[i]
+		if p.seq < l.from[p.lane] || !wants(&g.sub, p) {
+			continue
+		}
+		acked, dead, told := g.acked[p.seq], g.dead[p.seq], l.covered(p.lane, p.seq, 0)
+		if !acked && !dead && !told || acked && dead {
+			g.Errorf("%s: message %d: acked %v, dead %v, told of %v", l.name, p.seq, acked, dead, told)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package journal
+
+import "iter"
+
+// Pairs are the headers of a record: a view on its bytes, checked when it was read.
+// The zero value is no headers.
+type Pairs struct {
+	n   int
+	raw []byte
+}
+
+// Len returns the number of headers.
+func (p Pairs) Len() int { return p.n }
+
+// All ranges over names and values, in the order in which they were published, which
+// alias the record.
+func (p Pairs) All() iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		b := p.raw
+		for range p.n {
+			var name, value []byte
+			name, b, _ = cutBytes(b)
+			value, b, _ = cutBytes(b)
+			if !yield(name, value) {
+				return
+			}
+		}
+	}
+}
+
+// cutPairs reads a number of pairs and the pairs.
+func cutPairs(b []byte) (p Pairs, rest []byte, problem string) {
+	n, b, ok := cutVarint(b)
+	if !ok || n > MaxPairs {
+		return Pairs{}, nil, "too many pairs"
+	}
+	p.n, p.raw = int(n), b
+	size := 0
+	for range 2 * n {
+		var v []byte
+		if v, b, ok = cutBytes(b); !ok {
+			return Pairs{}, nil, "a pair ends early"
+		}
+		size += len(v)
+	}
+	if size > MaxPairBytes {
+		return Pairs{}, nil, "too many bytes in pairs"
+	}
+	p.raw = p.raw[:len(p.raw)-len(b)]
+	return p, b, ""
+}
+
+// copied returns the pairs as they were published.
+func (p Pairs) copied() []Pair {
+	var list []Pair
+	for name, value := range p.All() {
+		list = append(list, Pair{string(name), string(value)})
+	}
+	return list
+}

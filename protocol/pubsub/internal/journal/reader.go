@@ -1,0 +1,240 @@
+package journal
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
+)
+
+// Record is a message, a gap or a mark, as a subscriber reads it. Its slices are views
+// of what the [Reader] was given.
+type Record struct {
+	Kind Kind // KindMessage, KindGap or KindMark
+
+	// of a message
+	Seq      uint64
+	Topic    string
+	Time     time.Time // when it was published, by the publisher's clock; microseconds
+	Priority uint8
+	TTL      time.Duration // as published; zero is for ever
+	Key      []byte
+	Trace    Pairs
+	Headers  Pairs
+	Payload  []byte
+	Attempt  int // of AtLeastOnce: which delivery this is; 1, the first, if nothing else was said
+
+	Gap  Gap
+	Mark Mark
+}
+
+// ReaderLimits bounds what a [Reader] takes.
+type ReaderLimits struct {
+	Topics int // topics known at a time; zero is [MaxTopics]
+}
+
+// RecordError says what is wrong with a record. The rest of its stream cannot be
+// understood.
+type RecordError struct {
+	Kind    Kind
+	Problem string
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("journal: malformed record of kind %d: %s", e.Kind, e.Problem)
+}
+
+const (
+	maxAttempt = 1 << 16
+	maxMicros  = uint64(math.MaxInt64 / time.Microsecond)
+)
+
+// Reader reads the records of one stream. It copies nothing but the names of topics,
+// which it remembers from one frame to the next. It is not safe for concurrent use.
+type Reader struct {
+	limit   int
+	topics  []string
+	rest    []byte
+	attempt int
+	err     error
+}
+
+// NewReader returns a reader for a new stream.
+func NewReader(l ReaderLimits) *Reader {
+	if l.Topics <= 0 || l.Topics > MaxTopics {
+		l.Topics = MaxTopics
+	}
+	return &Reader{limit: l.Topics}
+}
+
+// Reset gives the reader the body of the next frame. A frame holds whole records.
+func (r *Reader) Reset(body []byte) { r.rest = body }
+
+// Next reads the next record into rec and reports whether there was one. The error is
+// a [*RecordError]; it stays.
+func (r *Reader) Next(rec *Record) (bool, error) {
+	for r.err == nil && len(r.rest) > 0 {
+		kind := Kind(r.rest[0])
+		body, rest, ok := cutBytes(r.rest[1:])
+		if !ok {
+			r.err = &RecordError{kind, "ends early"}
+			break
+		}
+		r.rest = rest
+		problem, done := "", true
+		switch kind {
+		case KindMessage:
+			problem = r.message(rec, body)
+		case KindGap:
+			*rec = Record{Kind: KindGap}
+			rec.Gap, problem = parseGap(body)
+		case KindMark:
+			*rec = Record{Kind: KindMark}
+			rec.Mark, problem = parseMark(body)
+		case KindTopic:
+			problem, done = r.topic(body), false
+		case KindDelivery:
+			problem, done = r.delivery(body), false
+		default:
+			done = false // of a later version
+		}
+		if problem != "" {
+			r.err = &RecordError{kind, problem}
+			break
+		}
+		if done {
+			return true, nil
+		}
+	}
+	return false, r.err
+}
+
+func (r *Reader) topic(b []byte) string {
+	id, name, ok := cutVarint(b)
+	switch {
+	case !ok || id >= uint64(r.limit):
+		return "the number of the topic is too large"
+	case len(name) > subject.MaxBytes:
+		return "the name of the topic is too long"
+	}
+	if id >= uint64(len(r.topics)) {
+		// Numbers are given in turn, but a subscriber does not see them all.
+		r.topics = append(r.topics, make([]string, int(id)+1-len(r.topics))...)
+	}
+	s := string(name)
+	if err := checkTopic(s); err != nil {
+		return err.Error()
+	}
+	r.topics[id] = s
+	return ""
+}
+
+func (r *Reader) delivery(b []byte) string {
+	n, rest, ok := cutVarint(b)
+	if !ok || len(rest) > 0 || n == 0 || n > maxAttempt {
+		return "attempt out of range"
+	}
+	r.attempt = int(n)
+	return ""
+}
+
+func parseGap(b []byte) (g Gap, problem string) {
+	if len(b) < 2 || b[0] >= Lanes {
+		return g, "no such lane"
+	}
+	g.Lane, g.Reason = int(b[0]), Reason(b[1])
+	b = b[2:]
+	for _, v := range []*uint64{&g.From, &g.To, &g.Count} {
+		var ok bool
+		if *v, b, ok = cutVarint(b); !ok {
+			return g, "ends early"
+		}
+	}
+	if len(b) > 0 || g.From > g.To || g.Count > g.To-g.From+1 {
+		return g, "a range or a count that cannot be"
+	}
+	return g, ""
+}
+
+func parseMark(b []byte) (m Mark, problem string) {
+	if len(b) == 0 {
+		return m, "ends early"
+	}
+	m.Kind = MarkKind(b[0])
+	var ok bool
+	if m.Seq, b, ok = cutVarint(b[1:]); !ok || len(b) > 0 {
+		return m, "malformed number"
+	}
+	return m, ""
+}
+
+func (r *Reader) message(rec *Record, b []byte) string {
+	*rec = Record{Kind: KindMessage, Priority: DefaultPriority, Attempt: max(r.attempt, 1)}
+	r.attempt = 0
+	id, problem := rec.parse(b)
+	switch {
+	case problem != "":
+		return problem
+	case id >= uint64(len(r.topics)) || r.topics[id] == "":
+		return "its topic was not introduced"
+	}
+	rec.Topic = r.topics[id]
+	return ""
+}
+
+// parse reads the body of a MSG record, and returns the number of its topic.
+func (rec *Record) parse(b []byte) (topic uint64, problem string) {
+	if len(b) == 0 || b[0] >= 1<<5 {
+		return 0, "unknown flags"
+	}
+	flags, b := b[0], b[1:]
+	var micros uint64
+	for _, v := range []*uint64{&rec.Seq, &topic, &micros} {
+		var ok bool
+		if *v, b, ok = cutVarint(b); !ok {
+			return 0, "ends early"
+		}
+	}
+	rec.Time = time.UnixMicro(int64(micros))
+	if flags != 0 {
+		if b, problem = rec.optional(flags, b); problem != "" {
+			return 0, problem
+		}
+	}
+	rec.Payload = b
+	return topic, ""
+}
+
+func (rec *Record) optional(flags byte, b []byte) (rest []byte, problem string) {
+	if flags&hasPriority != 0 {
+		if len(b) == 0 || b[0] == 0 {
+			return nil, "malformed priority"
+		}
+		rec.Priority, b = b[0], b[1:]
+	}
+	ok := true
+	if flags&hasTTL != 0 {
+		var micros uint64
+		if micros, b, ok = cutVarint(b); !ok {
+			return nil, "malformed TTL"
+		}
+		rec.TTL = time.Duration(min(micros, maxMicros)) * time.Microsecond
+	}
+	if flags&hasKey != 0 {
+		if rec.Key, b, ok = cutBytes(b); !ok || len(rec.Key) > MaxKey {
+			return nil, "malformed key"
+		}
+	}
+	if flags&hasTrace != 0 {
+		if rec.Trace, b, problem = cutPairs(b); problem != "" {
+			return nil, problem
+		}
+	}
+	if flags&hasHeaders != 0 {
+		if rec.Headers, b, problem = cutPairs(b); problem != "" {
+			return nil, problem
+		}
+	}
+	return b, ""
+}

@@ -1,0 +1,183 @@
+package journal
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// Kind is the first byte of a record.
+type Kind uint8
+
+// The kinds of records. The package documentation has their layout.
+const (
+	KindTopic    Kind = 1
+	KindMessage  Kind = 2
+	KindGap      Kind = 3
+	KindMark     Kind = 4
+	KindDelivery Kind = 5
+)
+
+// Flags of a MSG record: which optional fields it has.
+const (
+	hasKey      = 1 << 0
+	hasTTL      = 1 << 1
+	hasHeaders  = 1 << 2
+	hasTrace    = 1 << 3
+	hasPriority = 1 << 4
+)
+
+// MarkKind says what a MARK record marks.
+type MarkKind uint8
+
+// The kinds of marks. Either says that every message up to and including its number
+// was delivered or told before.
+const (
+	MarkLive     MarkKind = 1 // once: the messages from before the subscription end here
+	MarkProgress MarkKind = 2 // at any time
+)
+
+// Mark is the content of a MARK record.
+type Mark struct {
+	Kind MarkKind
+	Seq  uint64
+}
+
+// layout has the lengths of a MSG record. Records of long messages have number and
+// topic in long form, because these are filled in after the payload was copied.
+type layout struct {
+	flags    byte
+	seq, id  int // length of these varints
+	time     int
+	ttl      uint64 // microseconds
+	head     int    // bytes of the body up to the payload
+	body     int
+	total    int
+	key      int // offset of the key in the record
+	priority uint8
+}
+
+func (m *Message) layout(seq, id, micros uint64, long bool) layout {
+	l := layout{seq: 8, id: 4, time: varintLen(micros)}
+	if !long {
+		l.seq, l.id = varintLen(seq), varintLen(id)
+	}
+	n := 1 + l.seq + l.id + l.time
+	if m.Priority != 0 && m.Priority != DefaultPriority {
+		l.flags |= hasPriority
+		l.priority = m.Priority
+		n++
+	}
+	if m.TTL > 0 {
+		l.flags |= hasTTL
+		l.ttl = uint64(max(m.TTL/time.Microsecond, 1))
+		n += varintLen(l.ttl)
+	}
+	if m.Key != "" {
+		l.flags |= hasKey
+		n += varintLen(uint64(len(m.Key)))
+		l.key = n
+		n += len(m.Key)
+	}
+	if len(m.Trace) > 0 {
+		l.flags |= hasTrace
+		n += pairsLen(m.Trace)
+	}
+	if len(m.Headers) > 0 {
+		l.flags |= hasHeaders
+		n += pairsLen(m.Headers)
+	}
+	l.head = n
+	l.body = n + len(m.Payload)
+	start := 1 + varintLen(uint64(l.body))
+	l.key += start
+	l.total = start + l.body
+	return l
+}
+
+// append appends the record that l was made for.
+func (m *Message) append(b []byte, l *layout, seq, id, micros uint64) []byte {
+	b = append(b, byte(KindMessage))
+	b = appendUint(b, uint64(l.body))
+	b = append(b, l.flags)
+	b = appendVarint(b, seq, l.seq)
+	b = appendVarint(b, id, l.id)
+	b = appendVarint(b, micros, l.time)
+	if l.flags != 0 {
+		b = m.appendOptional(b, l)
+	}
+	return append(b, m.Payload...)
+}
+
+func (m *Message) appendOptional(b []byte, l *layout) []byte {
+	if l.flags&hasPriority != 0 {
+		b = append(b, l.priority)
+	}
+	if l.flags&hasTTL != 0 {
+		b = appendUint(b, l.ttl)
+	}
+	if l.flags&hasKey != 0 {
+		b = appendUint(b, uint64(len(m.Key)))
+		b = append(b, m.Key...)
+	}
+	if l.flags&hasTrace != 0 {
+		b = appendPairs(b, m.Trace)
+	}
+	if l.flags&hasHeaders != 0 {
+		b = appendPairs(b, m.Headers)
+	}
+	return b
+}
+
+// number fills in what the record of a long message lacks.
+func (l *layout) number(record []byte, seq, id uint64) {
+	at := l.total - l.body + 1
+	binary.BigEndian.PutUint64(record[at:], seq|3<<62)
+	binary.BigEndian.PutUint32(record[at+8:], uint32(id)|2<<30)
+}
+
+func pairsLen(pairs []Pair) int {
+	n := varintLen(uint64(len(pairs)))
+	for _, p := range pairs {
+		n += varintLen(uint64(len(p.Name))) + len(p.Name) + varintLen(uint64(len(p.Value))) + len(p.Value)
+	}
+	return n
+}
+
+func appendPairs(b []byte, pairs []Pair) []byte {
+	b = appendUint(b, uint64(len(pairs)))
+	for _, p := range pairs {
+		b = append(appendUint(b, uint64(len(p.Name))), p.Name...)
+		b = append(appendUint(b, uint64(len(p.Value))), p.Value...)
+	}
+	return b
+}
+
+// topicLen bounds the length of a TOPIC record, maxGapLen and others theirs.
+const (
+	topicLen    = 1 + 2 + 4
+	maxGapLen   = 2 + 2 + 3*8
+	maxMarkLen  = 2 + 1 + 8
+	deliveryLen = 2 + 8
+)
+
+func appendTopic(b []byte, id uint64, name string) []byte {
+	b = append(b, byte(KindTopic))
+	b = appendUint(b, uint64(varintLen(id)+len(name)))
+	return append(appendUint(b, id), name...)
+}
+
+func appendGap(b []byte, g Gap) []byte {
+	b = append(b, byte(KindGap), byte(2+varintLen(g.From)+varintLen(g.To)+varintLen(g.Count)))
+	b = append(b, byte(g.Lane), byte(g.Reason))
+	return appendUint(appendUint(appendUint(b, g.From), g.To), g.Count)
+}
+
+func appendMark(b []byte, m Mark) []byte {
+	b = append(b, byte(KindMark), byte(1+varintLen(m.Seq)), byte(m.Kind))
+	return appendUint(b, m.Seq)
+}
+
+func appendDelivery(b []byte, attempt int) []byte {
+	b = append(b, byte(KindDelivery), byte(varintLen(uint64(attempt))))
+	return appendUint(b, uint64(attempt))
+}

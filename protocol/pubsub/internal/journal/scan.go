@@ -1,0 +1,75 @@
+package journal
+
+import "github.com/linkmesh/link/protocol/pubsub/internal/subject"
+
+// scan looks in the ring for the next message of a lane, from its next on, and turns
+// what cannot be delivered into gaps on the way. Its answer none means that the lane
+// has come to the end: publishers that come later see it live.
+func (f *feed) scan(l *lane, i int, now int64) state {
+	ring := &f.log.ring
+	end := ring.end.Load()
+	if f.latest == nil && ring.lastOf[i].Load() < l.next {
+		l.next = max(l.next, end)
+	}
+	for l.next < end {
+		if f.budget == 0 {
+			return busy
+		}
+		f.budget--
+		f.seq = l.next
+		f.entry, f.slab = ring.at(f.seq)
+		if f.entry == nil {
+			if f.class == Reliable {
+				f.fallBehind()
+				return failed
+			}
+			l.next = max(f.seq+1, min(ring.first.Load(), end))
+			l.gaps.add(Gap{Lane: i, Reason: ReasonRetention, From: f.seq, To: l.next - 1}, 0)
+			continue
+		}
+		if !f.mine(i) {
+			l.next++
+			continue
+		}
+		if f.latest != nil {
+			return some // what it replaces is replaced, even if it has expired
+		}
+		why := f.unfit(now)
+		if why == 0 {
+			return some
+		}
+		f.drop(i, f.seq, why, 0)
+		l.next++
+	}
+	return none
+}
+
+// mine reports whether the entry peeked at is the subscription's, and of the lane; a
+// Latest subscription has no lanes.
+func (f *feed) mine(lane int) bool {
+	e := f.entry
+	return (int(e.lane) == lane || f.latest != nil) && f.wants(e, f.slab)
+}
+
+// wants reports whether an entry is the subscription's. The key of one that was not
+// kept is not known, and may be.
+func (f *feed) wants(e *entry, s *slab) bool {
+	v := &f.known[e.topic.id%uint32(len(f.known))]
+	if v.topic != e.topic {
+		v.topic, v.mine = e.topic, f.wantsTopic(e.topic.name)
+	}
+	if !v.mine || f.keys == nil || s == f.log.hole {
+		return v.mine
+	}
+	_, ok := f.keys[string(e.keyIn(s))]
+	return ok
+}
+
+func (f *feed) wantsTopic(name string) bool {
+	for _, p := range f.patterns {
+		if subject.Match(p, name) {
+			return true
+		}
+	}
+	return false
+}

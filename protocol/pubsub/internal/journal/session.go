@@ -1,0 +1,137 @@
+package journal
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+const (
+	// SessionKept is how long a session waits for its subscriber.
+	SessionKept = time.Minute
+	// HandOver is how long a disconnected member of a group keeps what it has.
+	HandOver = 5 * time.Second
+)
+
+// Detach says that the subscriber is disconnected. The session stays for [SessionKept],
+// and messages are kept before it as long as they are in the ring; [Log.Resume] goes on with
+// it. Without a session it is [Cursor.Close].
+func (c *Cursor) Detach(now time.Time) {
+	if c.id == "" {
+		c.Close(now)
+		return
+	}
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.closed || c.detached != 0 {
+		return
+	}
+	c.detached = max(s.log.since(now), 1)
+	c.signal()
+}
+
+// Resume goes on with a session on a new stream, whether or not its old cursor was
+// detached: that one is closed. What was delivered and not acked is delivered again at
+// once, which counts as one more delivery. The error is [ErrNoSession].
+func (l *Log) Resume(id string, now time.Time) (*Cursor, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.sessions[id]
+	if old == nil {
+		return nil, ErrNoSession
+	}
+	at := l.since(now)
+	s := old.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old.detached != 0 && at-old.detached >= int64(SessionKept) {
+		return nil, ErrNoSession // Tick will end it
+	}
+	c := &Cursor{
+		share: s, id: id, ready: make(chan struct{}, 1), counts: old.counts, told: old.told,
+		credit: s.sub.Credit, tasks: old.tasks, window: old.window,
+	}
+	old.closed = true
+	old.tasks, old.window = nil, newWindow(&s.sub)
+	old.signal()
+	s.disconnected(c, at)
+	if s.group != nil {
+		s.replace(old, c, at)
+	} else {
+		s.only = c
+	}
+	l.sessions[id] = c
+	return c, nil
+}
+
+// disconnected makes what the subscriber has not acked due again, at once, and gaps
+// that it may not have received to be told again.
+func (s *share) disconnected(c *Cursor, at int64) {
+	for i, list := range c.window.gaps {
+		for _, g := range list {
+			if s.group != nil {
+				s.group.giveBack(task{seq: g.From, gap: &g})
+			} else {
+				s.feed.lanes[i].gaps.add(g, 0)
+			}
+		}
+	}
+	c.window.gaps = [Lanes]gaps{}
+	for _, d := range slices.Clone(c.window.list) {
+		if !d.waits {
+			s.fail(c, d, at, Disconnected, "", 0)
+		}
+	}
+}
+
+// Tick does what time asks for: messages leave the ring by age, leases of subscribers
+// that do not call Fill end, sessions end, members that are gone for long hand over.
+// Call it about once a second.
+func (l *Log) Tick(now time.Time) {
+	at := l.since(now)
+	l.mu.Lock()
+	l.clock = max(l.clock, at)
+	l.ring.evict(l.opts.Bytes, l.clock-int64(l.opts.Age))
+	for _, c := range slices.Collect(maps.Values(l.sessions)) {
+		if c.gone(at, SessionKept) {
+			l.close(c, at)
+		}
+	}
+	leased := make([]*share, 0, len(l.leased))
+	for s := range l.leased {
+		leased = append(leased, s)
+	}
+	l.mu.Unlock()
+	for _, s := range leased {
+		s.tick(at)
+	}
+}
+
+// gone reports whether a cursor was detached for so long.
+func (c *Cursor) gone(at int64, d time.Duration) bool {
+	c.share.mu.Lock()
+	defer c.share.mu.Unlock()
+	return c.detached != 0 && at-c.detached >= int64(d)
+}
+
+// tick ends leases, and hands over what members left.
+func (s *share) tick(at int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.only; c != nil {
+		s.endLeases(c, at)
+		if at >= c.window.retryAt {
+			c.wake()
+		}
+		return
+	}
+	for _, c := range s.group.members {
+		if c.detached != 0 && at-c.detached >= int64(HandOver) {
+			s.strip(c, at)
+		} else {
+			s.reclaim(c, at)
+		}
+	}
+	s.dispatch(at, false)
+}

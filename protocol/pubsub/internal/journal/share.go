@@ -1,0 +1,133 @@
+package journal
+
+import (
+	"sync"
+	"time"
+)
+
+// share is one subscription of the log: of a single cursor, or of a group of them.
+type share struct {
+	log   *Log
+	round uint64 // of Log.match; guarded by the log's lock
+	keys  map[string]struct{}
+	sub   Subscription // resolved
+
+	mu    sync.Mutex // after the log's; guards the fields below and those of its cursors
+	feed  feed
+	only  *Cursor // nil: a group
+	group *group
+	dead  deadLetters
+}
+
+// wantsKey needs no lock: keys do not change.
+func (s *share) wantsKey(key string) bool {
+	if s.keys == nil {
+		return true
+	}
+	_, ok := s.keys[key]
+	return ok
+}
+
+// push puts a new message before the subscription.
+func (s *share) push(seq uint64, e *entry, at int64) (queued, dropped int) {
+	s.mu.Lock()
+	queued, dropped = s.feed.push(seq, e, at)
+	var wake *Cursor
+	if c := s.only; c == nil {
+		s.dispatch(at, false)
+	} else if c.parked {
+		c.parked = false
+		wake = c
+	}
+	s.mu.Unlock()
+	if wake != nil {
+		wake.signal()
+	}
+	return queued, dropped
+}
+
+// Subscribe adds a subscription, or a member to a group. It starts between two
+// messages of the log: every one that is appended after Subscribe has returned is
+// before the cursor.
+//
+// Errors: [*OptionError], [*LimitError], a [*subject.Error] for a pattern that is none.
+func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
+	if err := sub.resolve(); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if sub.ID != "" {
+		if _, taken := l.sessions[sub.ID]; taken {
+			return nil, &OptionError{"Subscription.ID", sub.ID, "is that of a session; resume it"}
+		}
+		if err := atMost("sessions of a log", len(l.sessions)+1, MaxSessions); err != nil {
+			return nil, err
+		}
+	}
+	c := &Cursor{ready: make(chan struct{}, 1), id: sub.ID, credit: sub.Credit, window: newWindow(&sub)}
+	if err := l.join(c, sub, l.since(now)); err != nil {
+		return nil, err
+	}
+	if sub.ID != "" {
+		l.sessions[sub.ID] = c
+	}
+	return c, nil
+}
+
+// join gives a cursor its share, a new one unless it is of a group that is there.
+func (l *Log) join(c *Cursor, sub Subscription, now int64) error {
+	if sub.Group != "" {
+		if s := l.groups[sub.groupKey()]; s != nil {
+			return s.enter(c, now)
+		}
+	}
+	if err := atMost("subscriptions of a log", len(l.shares)+1, MaxSubscriptions); err != nil {
+		return err
+	}
+	s := &share{log: l, sub: sub, only: c}
+	s.feed = feed{
+		log: l, patterns: sub.Patterns, class: sub.Class, overflow: sub.Overflow, limits: sub.Limits, progress: now,
+	}
+	if len(sub.Keys) > 0 {
+		s.keys = make(map[string]struct{}, len(sub.Keys))
+		for _, k := range sub.Keys {
+			s.keys[k] = struct{}{}
+		}
+		s.feed.keys = s.keys
+	}
+	if sub.Class == Latest {
+		s.feed.latest = newLatest()
+	}
+	if err := s.feed.start(sub.Start); err != nil {
+		return err
+	}
+	c.share = s
+	if sub.Group != "" {
+		s.only, s.group = nil, newGroup(c)
+		l.groups[sub.groupKey()] = s
+	}
+	l.shares[s] = struct{}{}
+	if sub.Class == AtLeastOnce {
+		l.leased[s] = struct{}{}
+	}
+	for _, p := range sub.Patterns {
+		l.index.Add(p, s)
+	}
+	return nil
+}
+
+// leave removes a share that has no cursor any more. The log's lock is held.
+func (l *Log) leave(s *share) {
+	delete(l.shares, s)
+	delete(l.leased, s)
+	for _, p := range s.sub.Patterns {
+		l.index.Remove(p, s)
+	}
+	if s.group != nil {
+		delete(l.groups, s.sub.groupKey())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feed.lanes, s.feed.latest, s.feed.search = [Lanes]lane{}, nil, nil // topics may still remember the share
+}

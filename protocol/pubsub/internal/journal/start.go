@@ -1,0 +1,200 @@
+package journal
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Start says where a subscription starts. The zero value is [StartNew].
+type Start struct {
+	kind startKind
+	n    int
+	at   Position
+	time time.Time
+}
+
+type startKind uint8
+
+const (
+	startNew startKind = iota
+	startAll
+	startLast
+	startKeys
+	startAt
+	startTime
+)
+
+// StartNew starts with the next message.
+func StartNew() Start { return Start{} }
+
+// StartAll starts with the oldest message in the ring.
+func StartAll() Start { return Start{kind: startAll} }
+
+// StartLast starts with the last n messages of the subscription that are in the ring
+// and have not expired. n is at least 1.
+func StartLast(n int) Start { return Start{kind: startLast, n: n} }
+
+// StartLastPerKey starts with the newest message in the ring of each topic and key, of
+// the 65 536 of these that were published to last, in the order of their numbers.
+func StartLastPerKey() Start { return Start{kind: startKeys} }
+
+// StartAt goes on after a position. What has left the ring since is told as a gap
+// whose count is unknown; in another epoch than the position's, a gap says so, and
+// the subscription starts with the oldest message.
+func StartAt(p Position) Start { return Start{kind: startAt, at: p} }
+
+// StartTime starts with the first message that was published at t or later. If
+// messages from then have left the ring, a gap says so.
+func StartTime(t time.Time) Start { return Start{kind: startTime, time: t} }
+
+// search is a walk back through the ring for the place to start.
+type search struct {
+	next uint64              // the number to look at
+	left int                 // messages wanted; 0: the last of each key
+	keys map[string]struct{} // topic, zero byte, key
+	list []uint64            // the last of each key, newest first
+}
+
+// start sets the lanes of a new feed. The log's lock is held.
+func (f *feed) start(s Start) error {
+	ring := &f.log.ring
+	first, end := ring.first.Load(), ring.end.Load()
+	f.live = end
+	f.turn = rounds()
+	from := func(seq uint64) {
+		for i := range f.lanes {
+			f.lanes[i].next, f.lanes[i].live = seq, seq == end
+		}
+	}
+	lost := func(i int, from uint64) {
+		if from < first {
+			f.lanes[i].gaps.add(Gap{Lane: i, Reason: ReasonRetention, From: from, To: first - 1}, 0)
+		}
+	}
+	switch s.kind {
+	case startNew:
+		from(end)
+	case startAll:
+		from(first)
+	case startLast:
+		if s.n < 1 {
+			return &OptionError{"StartLast", s.n, "must be at least 1"}
+		}
+		f.startFrom(end)
+		f.search = &search{next: end - 1, left: s.n}
+	case startKeys:
+		f.startFrom(end)
+		f.search = &search{next: end - 1, keys: make(map[string]struct{})}
+	case startTime:
+		at := f.log.since(s.time)
+		from(ring.search(at))
+		if first > 1 && at <= ring.left {
+			lost(laneNormal, 1)
+		}
+	case startAt:
+		if s.at.Epoch != f.log.opts.Epoch {
+			i := laneHigh // of which the gap comes before anything else
+			if f.latest != nil {
+				i = laneNormal
+			}
+			f.lanes[i].gaps.add(Gap{Lane: i, Reason: ReasonRestart}, 0)
+			lost(laneNormal, 1)
+			from(first)
+			return nil
+		}
+		return f.resume(s.at, first, end, lost)
+	}
+	return nil
+}
+
+// resume starts each lane after its number in the position.
+func (f *feed) resume(p Position, first, end uint64, lost func(lane int, from uint64)) error {
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.next = p.Seq[i] + 1
+		if f.latest != nil {
+			l.next = p.Least() + 1
+		}
+		last := f.log.ring.lastOf[i].Load()
+		switch {
+		case p.Seq[i] >= end:
+			return &OptionError{"StartAt", fmt.Sprintf("%d in lane %d", p.Seq[i], i), "is of this epoch, and was not published yet"}
+		case f.latest != nil && i != laneNormal, f.latest == nil && last < l.next:
+			l.next = end // the lane has nothing
+		case l.next < first:
+			lost(i, l.next)
+			l.next = first
+		}
+		l.live = l.next == end
+	}
+	return nil
+}
+
+// lookBack walks on, as far as the budget allows, and reports whether the place to
+// start is found.
+func (f *feed) lookBack(now int64) bool {
+	s := f.search
+	done := false
+	for ; !done; s.next-- {
+		if f.budget == 0 {
+			return false
+		}
+		f.budget--
+		if s.next == 0 {
+			break
+		}
+		e, slab := f.log.ring.at(s.next)
+		if e == nil {
+			break // what was before has left the ring too
+		}
+		if slab == f.log.hole || !f.wants(e, slab) {
+			continue
+		}
+		if s.keys == nil {
+			if e.expires == 0 || now < e.expires {
+				s.left--
+				done = s.left == 0
+			}
+			continue
+		}
+		key := e.topic.name + "\x00" + string(e.keyIn(slab))
+		if _, ok := s.keys[key]; !ok {
+			s.keys[key] = struct{}{}
+			s.list = append(s.list, s.next)
+			done = len(s.list) == DefaultLatestKeys
+		}
+	}
+	f.search = nil
+	if s.keys == nil {
+		f.startFrom(s.next + 1)
+		return true
+	}
+	for _, seq := range slices.Backward(s.list) {
+		f.replay(seq)
+	}
+	f.startFrom(f.live)
+	return true
+}
+
+// startFrom makes the lanes read the ring from a number on.
+func (f *feed) startFrom(seq uint64) {
+	for i := range f.lanes {
+		f.lanes[i].next, f.lanes[i].live = seq, false
+	}
+}
+
+// replay puts a message from before the subscription before it.
+func (f *feed) replay(seq uint64) {
+	e, s := f.log.ring.at(seq)
+	switch {
+	case f.latest != nil && e != nil:
+		f.putLatest(seq, e, s)
+	case e != nil:
+		f.lanes[e.lane].queue.push(seq, units(e.size))
+		f.queued++
+		f.bytes += units(e.size)
+	default: // it has left the ring just now
+		f.drop(laneNormal, seq, ReasonRetention, f.lanes[laneNormal].newest())
+	}
+}

@@ -1,0 +1,117 @@
+package journal
+
+import "time"
+
+// Stats is what a cursor has done and has before it.
+type Stats struct {
+	Lag      Lag
+	Messages uint64 // delivered, each time counting
+	Bytes    uint64 // of these
+	// Gaps is the missing messages by [Reason], of gaps whose count is known;
+	// UnknownGaps is the number of the other gaps.
+	Gaps        [Reasons]uint64
+	UnknownGaps uint64
+	// StuckSince is when something was last delivered or acked, while there is a
+	// backlog; zero if there is none.
+	StuckSince time.Time
+	Detached   bool
+
+	// of AtLeastOnce
+	Unacked      int
+	UnackedBytes int
+	// of the subscription, or the group
+	DeadLetters        int // waiting to be taken
+	DeadLettersTotal   uint64
+	DeadLettersDropped uint64
+}
+
+// Lag is what is before a cursor; for a member of a group, what is before the group and
+// what the member was given. Exact is false while the cursor reads the ring, messages of
+// all subscriptions being counted then.
+type Lag struct {
+	Messages uint64
+	Bytes    uint64
+	Age      time.Duration // of the oldest
+	Exact    bool
+}
+
+// Stats returns the state of the cursor.
+func (c *Cursor) Stats(now time.Time) Stats {
+	s := c.share
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.log.since(now)
+	r := Stats{
+		Lag: s.feed.lag(at), Messages: c.counts.messages, Bytes: c.counts.bytes,
+		Gaps: c.counts.gaps, UnknownGaps: c.counts.unknown, Detached: c.detached != 0,
+		DeadLetters: len(s.dead.list), DeadLettersTotal: s.dead.total, DeadLettersDropped: s.dead.dropped,
+	}
+	if c.window != nil {
+		r.Unacked, r.UnackedBytes = len(c.window.list), c.window.bytes
+	}
+	for _, t := range c.tasks {
+		r.Lag.Messages++
+		if e, _ := s.log.ring.at(t.seq); e != nil {
+			r.Lag.Bytes += uint64(e.size)
+			r.Lag.Age = max(r.Lag.Age, time.Duration(at-e.at))
+		}
+	}
+	if r.Lag.Messages > 0 || r.Unacked > 0 {
+		r.StuckSince = s.log.time(s.feed.progress)
+	}
+	return r
+}
+
+// lag is called with the log's lock held too.
+func (f *feed) lag(now int64) Lag {
+	lag := Lag{Messages: uint64(f.queued), Bytes: uint64(f.bytes) * sizeUnit, Exact: true}
+	ring := &f.log.ring
+	if f.latest != nil {
+		lag.Messages = uint64(f.latest.n)
+	}
+	least, unread := uint64(maxVarint), ring.end.Load()
+	for i := range f.lanes {
+		if f.latest != nil && i != laneNormal {
+			continue
+		}
+		l := &f.lanes[i]
+		if l.queue.n > 0 || f.latest != nil && f.latest.n > 0 || !l.live {
+			least = min(least, f.pending(i))
+		}
+		if !l.live {
+			unread = min(unread, max(l.next, ring.first.Load()))
+		}
+	}
+	if unread < ring.end.Load() && (f.search == nil) {
+		lag.Exact = false
+		lag.Messages += ring.end.Load() - unread
+		if b := ring.find(unread); b != nil {
+			lag.Bytes += ring.written - b.written
+		}
+	}
+	if e, _ := ring.at(least); e != nil {
+		lag.Age = time.Duration(now - e.at)
+	}
+	return lag
+}
+
+// LogStats is the state of a log.
+type LogStats struct {
+	First, Next   uint64 // numbers: the oldest in the ring, and that of the next message
+	Bytes         int    // what the ring holds, its bookkeeping included
+	Topics        int    // that have a number
+	Subscriptions int    // groups counting as one
+	Sessions      int
+}
+
+// Stats returns the state of the log.
+func (l *Log) Stats() LogStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return LogStats{
+		First: l.ring.first.Load(), Next: l.ring.end.Load(), Bytes: l.ring.held,
+		Topics: len(l.topics.byID), Subscriptions: len(l.shares), Sessions: len(l.sessions),
+	}
+}

@@ -1,0 +1,119 @@
+package journal
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Subscription is what a subscriber asks for.
+type Subscription struct {
+	Patterns []string // at least one, at most MaxPatterns; a message that matches several comes once
+	Keys     []string // of messages; none is all. At most MaxKeys
+	Class    Class
+	Limits   Limits
+	Overflow Overflow // of BestEffort
+	Start    Start
+
+	// Group is the name of the group the subscriber is a member of; empty is none.
+	// Subscriptions are of one group if name, patterns, keys and class are the same.
+	// The class is BestEffort or AtLeastOnce; limits, overflow and start are those of
+	// the first member.
+	Group string
+	// Credit is how many messages the member takes until [Cursor.SetCredit] says
+	// otherwise; zero is [DefaultMemberCredit].
+	Credit int
+
+	// ID is the name of the session of an AtLeastOnce subscription, unique in the log;
+	// empty is no session. See [Cursor.Detach].
+	ID string
+	// Lease is how long a message may go without ack or extension before it is
+	// delivered again; zero is [DefaultLease].
+	Lease time.Duration
+	// Backoff is how long after its first, second, … failure a message is delivered
+	// again, the last one standing for all that follow; none is that of
+	// [DefaultBackoff].
+	Backoff []time.Duration
+	// Deliveries is how often a message is delivered before it is a dead letter; zero is
+	// [DefaultMaxDeliveries], at most [MaxDeliveries].
+	Deliveries int
+}
+
+// MaxDeliveries is the most that Subscription.Deliveries can be, and so the length of
+// a dead letter's history.
+const MaxDeliveries = 100
+
+// maxBackoffs is the most steps of a backoff.
+const maxBackoffs = 32
+
+// DefaultBackoff returns 1 s, 5 s, 30 s, 2 min.
+func DefaultBackoff() []time.Duration {
+	return []time.Duration{time.Second, 5 * time.Second, 30 * time.Second, 2 * time.Minute}
+}
+
+// resolve checks the subscription and fills in defaults.
+func (s *Subscription) resolve() error {
+	if len(s.Patterns) == 0 {
+		return &OptionError{"Subscription.Patterns", "", "is empty"}
+	}
+	for _, err := range []error{
+		atMost("Subscription.Patterns", len(s.Patterns), MaxPatterns),
+		atMost("Subscription.Keys", len(s.Keys), MaxKeys),
+		atMost("bytes of Subscription.Group", len(s.Group), MaxName),
+		atMost("bytes of Subscription.ID", len(s.ID), MaxName),
+		atMost("Subscription.Deliveries", s.Deliveries, MaxDeliveries),
+		atMost("Subscription.Backoff", len(s.Backoff), maxBackoffs),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	for _, p := range s.Patterns {
+		if err := checkPattern(p); err != nil {
+			return err
+		}
+	}
+	for _, k := range s.Keys {
+		if err := atMost("bytes of a key in Subscription.Keys", len(k), MaxKey); err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.Limits, err = s.Limits.resolved(s.Class); err != nil {
+		return err
+	}
+	switch {
+	case s.Overflow > DropNewest:
+		return &OptionError{"Subscription.Overflow", uint8(s.Overflow), "is unknown"}
+	case s.Group != "" && s.Class != BestEffort && s.Class != AtLeastOnce:
+		return &OptionError{"Subscription.Class", s.Class, "cannot be that of a group; best effort and at least once can"}
+	case s.ID != "" && s.Class != AtLeastOnce:
+		return &OptionError{"Subscription.ID", s.ID, "is only for at least once: other classes resume with StartAt"}
+	case s.Lease < 0 || s.Deliveries < 0 || s.Credit < 0:
+		return &OptionError{"Subscription.Lease, Deliveries or Credit", "", "is negative"}
+	case slices.ContainsFunc(s.Backoff, func(d time.Duration) bool { return d < 0 }):
+		return &OptionError{"Subscription.Backoff", s.Backoff, "is negative"}
+	}
+	if s.Lease == 0 {
+		s.Lease = DefaultLease
+	}
+	if s.Deliveries == 0 {
+		s.Deliveries = DefaultMaxDeliveries
+	}
+	if len(s.Backoff) == 0 {
+		s.Backoff = DefaultBackoff()
+	}
+	if s.Credit == 0 {
+		s.Credit = DefaultMemberCredit
+	}
+	s.Patterns = slices.Compact(slices.Sorted(slices.Values(s.Patterns)))
+	s.Keys = slices.Compact(slices.Sorted(slices.Values(s.Keys)))
+	s.Backoff = slices.Clone(s.Backoff)
+	return nil
+}
+
+// groupKey returns what members of one group have in common.
+func (s *Subscription) groupKey() string {
+	parts := slices.Concat([]string{s.Group, s.Class.String()}, s.Patterns, []string{""}, s.Keys)
+	return strings.Join(parts, "\x00")
+}

@@ -1,0 +1,95 @@
+package journal
+
+// trackerWindow is how many numbers above its position a tracker of a Latest
+// subscription remembers: a resumed subscription repeats messages from there.
+const trackerWindow = 1 << 20
+
+// Tracker keeps the position of a subscriber while it reads. It is not safe for
+// concurrent use. It is of no use to AtLeastOnce, whose position is its acks.
+//
+// Messages of Latest do not come in the order of their numbers, so there the position
+// is what the publisher's marks say, and the tracker remembers up to 2^20 numbers
+// above it.
+type Tracker struct {
+	latest bool
+	pos    Position
+	seen   []uint64 // bits of the numbers above the least position; a ring
+}
+
+// NewTracker returns a tracker for a subscription that starts at a position, zero if
+// it does not start at one.
+func NewTracker(c Class, p Position) *Tracker {
+	return &Tracker{latest: c == Latest, pos: p}
+}
+
+// Restart tells the tracker that the publisher is in an epoch, which its answer to a
+// subscribe says. In another epoch than the position's, the position is the beginning.
+func (t *Tracker) Restart(epoch uint64) {
+	if t.pos.Epoch != epoch {
+		t.pos = Position{Epoch: epoch}
+		t.seen = nil
+	}
+}
+
+// Position returns where a subscription would go on.
+func (t *Tracker) Position() Position { return t.pos }
+
+// Observe takes note of a record and reports whether it is new: false is a message
+// that was observed before.
+func (t *Tracker) Observe(rec *Record) bool {
+	switch rec.Kind {
+	case KindMessage:
+		if t.latest {
+			return t.mark(rec.Seq)
+		}
+		lane := LaneOf(rec.Priority)
+		if rec.Seq <= t.pos.Seq[lane] {
+			return false
+		}
+		t.pos.Seq[lane] = rec.Seq
+	case KindGap:
+		if !t.latest {
+			t.pos.Seq[rec.Gap.Lane] = max(t.pos.Seq[rec.Gap.Lane], rec.Gap.To)
+		}
+	case KindMark:
+		t.advance(rec.Mark.Seq)
+	}
+	return true
+}
+
+// advance moves all lanes up to seq.
+func (t *Tracker) advance(seq uint64) {
+	if old := t.pos.Least(); t.seen != nil && seq > old {
+		for n := old + 1; n <= seq && n <= old+trackerWindow; n++ {
+			if n%64 == 0 && n+63 <= seq {
+				t.seen[n/64%uint64(len(t.seen))] = 0
+				n += 63
+				continue
+			}
+			t.seen[n/64%uint64(len(t.seen))] &^= 1 << (n % 64)
+		}
+	}
+	for i := range t.pos.Seq {
+		t.pos.Seq[i] = max(t.pos.Seq[i], seq)
+	}
+}
+
+// mark notes a number of a Latest subscription.
+func (t *Tracker) mark(seq uint64) bool {
+	least := t.pos.Least()
+	switch {
+	case seq <= least:
+		return false
+	case seq-least > trackerWindow:
+		return true // too far ahead to remember: it may come again
+	}
+	if t.seen == nil {
+		t.seen = make([]uint64, trackerWindow/64+1)
+	}
+	word, bit := &t.seen[seq/64%uint64(len(t.seen))], uint64(1)<<(seq%64)
+	if *word&bit != 0 {
+		return false
+	}
+	*word |= bit
+	return true
+}

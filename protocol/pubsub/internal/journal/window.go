@@ -1,0 +1,193 @@
+package journal
+
+import (
+	"math"
+	"slices"
+	"sort"
+	"time"
+)
+
+// window is what an AtLeastOnce cursor has delivered and waits to be acked for.
+type window struct {
+	limits   Limits
+	lease    int64
+	list     []*delivery // by number
+	bytes    int
+	last     [Lanes]uint64 // the newest number sent
+	leaseEnd int64         // no lease ends before
+	retryAt  int64         // no delivery is due again before
+	free     []*delivery
+
+	// Gaps that the subscriber was told of, and has not acked a message from after:
+	// it may not have received them.
+	gaps  [Lanes]gaps
+	sends uint64 // deliveries so far
+	gapAt uint64 // sends, when it was told of the last gap
+}
+
+const never = math.MaxInt64
+
+// delivery is a message in a window. It holds its record, whether or not the ring does.
+type delivery struct {
+	seq     uint64
+	topic   *topic
+	slab    *slab
+	off     uint32
+	size    uint32
+	hash    uint32
+	lane    uint8
+	waits   bool  // for its next delivery; otherwise it is the subscriber's
+	own     bool  // the slab is of its own
+	expires int64 // end of its TTL; 0 is never
+	due     int64 // end of the lease, or time of the next delivery
+	sent    int64
+	attempt int
+	history []Attempt
+	order   uint64  // among all deliveries of the window
+	avoid   *Cursor // of a group: who released it
+}
+
+func newWindow(s *Subscription) *window {
+	if s.Class != AtLeastOnce {
+		return nil
+	}
+	return &window{limits: s.Limits, lease: int64(s.Lease), leaseEnd: never, retryAt: never}
+}
+
+func (d *delivery) record() []byte { return d.slab.b[d.off : d.off+d.size] }
+
+func (d *delivery) head() head {
+	return head{seq: d.seq, topic: d.topic, record: d.record(), delivery: d}
+}
+
+// keep makes the delivery's record its own, so that it does not keep others in memory.
+func (d *delivery) keep() {
+	if !d.own {
+		d.slab, d.off, d.own = &slab{b: slices.Clone(d.record())}, 0, true
+	}
+}
+
+func (w *window) full() bool {
+	return len(w.list) >= w.limits.Messages || w.bytes >= w.limits.Bytes
+}
+
+// add enters the first delivery of a message.
+func (w *window) add(seq uint64, e *entry, s *slab, at int64) *delivery {
+	d := &delivery{}
+	if n := len(w.free); n > 0 {
+		d, w.free = w.free[n-1], w.free[:n-1]
+	}
+	*d = delivery{
+		seq: seq, topic: e.topic, slab: s, off: e.off, size: e.size, hash: e.hash, lane: e.lane,
+		expires: e.expires, own: len(s.b) == int(e.size),
+	}
+	w.insert(d)
+	w.again(d, at)
+	return d
+}
+
+func (w *window) insert(d *delivery) {
+	i := len(w.list)
+	if i > 0 && w.list[i-1].seq > d.seq {
+		i = w.search(d.seq)
+	}
+	w.list = slices.Insert(w.list, i, d)
+	w.bytes += int(d.size)
+}
+
+// again starts a lease for one more delivery, and returns which one it is.
+func (w *window) again(d *delivery, at int64) int {
+	d.waits, d.sent, d.due, d.avoid = false, at, at+w.lease, nil
+	d.attempt++
+	w.sends++
+	d.order = w.sends
+	w.leaseEnd = min(w.leaseEnd, d.due)
+	w.last[d.lane] = max(w.last[d.lane], d.seq)
+	return d.attempt
+}
+
+// search returns the index of the first delivery with a number of at least seq.
+func (w *window) search(seq uint64) int {
+	return sort.Search(len(w.list), func(i int) bool { return w.list[i].seq >= seq })
+}
+
+func (w *window) find(seq uint64) *delivery {
+	if i := w.search(seq); i < len(w.list) && w.list[i].seq == seq {
+		return w.list[i]
+	}
+	return nil
+}
+
+// remove takes a delivery out of the window.
+func (w *window) remove(d *delivery) {
+	i := w.search(d.seq)
+	w.list = slices.Delete(w.list, i, i+1)
+	w.bytes -= int(d.size)
+}
+
+// tell notes that the subscriber was told of a gap.
+func (w *window) tell(g Gap) {
+	w.gaps[g.Lane].add(g, 0)
+	w.gapAt = w.sends
+}
+
+// confirm forgets gaps that the subscriber has received before a delivery.
+func (w *window) confirm(d *delivery) {
+	if d.order > w.gapAt {
+		w.gaps = [Lanes]gaps{}
+	}
+}
+
+// recycle makes a removed delivery available for the next message.
+func (w *window) recycle(d *delivery) {
+	*d = delivery{}
+	w.free = append(w.free, d)
+}
+
+// retry makes a delivery wait for its next time.
+func (w *window) retry(d *delivery, at int64) {
+	d.waits, d.due = true, at
+	d.keep()
+	w.retryAt = min(w.retryAt, at)
+}
+
+// ready returns the delivery with the least number that is due again, nil if none is.
+func (w *window) ready(at int64) *delivery {
+	if at < w.retryAt {
+		return nil
+	}
+	w.retryAt = never
+	for _, d := range w.list {
+		if !d.waits {
+			continue
+		}
+		w.retryAt = min(w.retryAt, d.due)
+		if d.due <= at {
+			return d
+		}
+	}
+	return nil
+}
+
+// ended returns a delivery whose lease has ended, nil if there is none.
+func (w *window) ended(at int64) *delivery {
+	if at < w.leaseEnd {
+		return nil
+	}
+	w.leaseEnd = never
+	for _, d := range w.list {
+		if d.waits {
+			continue
+		}
+		w.leaseEnd = min(w.leaseEnd, d.due)
+		if d.due <= at {
+			return d
+		}
+	}
+	return nil
+}
+
+// backoff returns how long the next delivery waits after so many have failed.
+func backoff(steps []time.Duration, failed int) time.Duration {
+	return steps[min(max(failed, 1), len(steps))-1]
+}

@@ -1,0 +1,58 @@
+package subject
+
+import "strings"
+
+// Match reports whether a valid pattern matches a valid name. For others the
+// answer has no meaning.
+func Match(pattern, name string) bool {
+	for first := true; ; first = false {
+		p, ps, pmore := strings.Cut(pattern, ".")
+		n, ns, nmore := strings.Cut(name, ".")
+		own := first && n == Reserved
+		switch {
+		case p == rest:
+			return !own
+		case p == one:
+			if own {
+				return false
+			}
+		case p != n:
+			return false
+		}
+		if !pmore || !nmore {
+			return pmore == nmore
+		}
+		pattern, name = ps, ns
+	}
+}
+
+// Covers reports whether every name that the valid pattern b matches is matched by
+// the valid pattern a. It is exact: names that are too long to be valid do not count.
+func Covers(a, b string) bool {
+	used := 0 // bytes of the shortest name that b matches, up to here
+	for i := 0; ; i++ {
+		x, xs, xmore := strings.Cut(a, ".")
+		y, ys, ymore := strings.Cut(b, ".")
+		if y == rest && (i == MaxTokens-1 || used+len("x.y") > MaxBytes) {
+			y = one // there is no room for a second token
+		}
+		own := i == 0 && y == Reserved
+		switch {
+		case x == rest:
+			return !own
+		case y == rest:
+			return false // b goes on for one token and for two; a has one length here, or starts at two
+		case x == one:
+			if own {
+				return false
+			}
+		case x != y:
+			return false
+		}
+		if !xmore || !ymore {
+			return xmore == ymore
+		}
+		used += len(y) + 1
+		a, b = xs, ys
+	}
+}

@@ -1,0 +1,109 @@
+package pubsub
+
+import (
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// Class is what a subscription is promised.
+type Class uint8
+
+// The classes.
+const (
+	// BestEffort is the default: at its limits the oldest messages are dropped, and
+	// told as a gap.
+	BestEffort = Class(journal.BestEffort)
+	// Latest delivers the newest message of each topic and key.
+	Latest = Class(journal.Latest)
+	// Reliable delivers all that its publisher keeps, 64 MiB and 5 minutes; one that
+	// is further behind is told of a gap.
+	Reliable = Class(journal.Reliable)
+	// AtLeastOnce delivers until a message is acked or has failed five times.
+	AtLeastOnce = Class(journal.AtLeastOnce)
+)
+
+// settings is what the options of a subscription say.
+type settings struct {
+	ask   subscribe
+	calls []link.CallOption
+}
+
+// SubscribeOption changes one subscription.
+type SubscribeOption interface{ applySubscribe(s *settings) }
+
+type subscribeOption func(s *settings)
+
+func (f subscribeOption) applySubscribe(s *settings) { f(s) }
+
+// In chooses the class.
+func In(c Class) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Class = uint8(c) })
+}
+
+// Limits bounds what may wait for the subscription at each publisher: messages,
+// bytes, and for BestEffort their age. Zero is the default of the class: 1024
+// messages, 8 MiB and 10 s for BestEffort, 65,536 keys for Latest, 1000 messages
+// and 8 MiB that are not acked for AtLeastOnce.
+func Limits(messages, bytes int, age time.Duration) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Messages, s.ask.Bytes, s.ask.Age = messages, bytes, age.Microseconds() })
+}
+
+// Keys lets only messages with one of keys through.
+func Keys(keys ...string) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Keys = append(s.ask.Keys, keys...) })
+}
+
+// Group makes the subscription a member of a group: each message goes to one
+// member, those of one key to the same one for as long as it is there.
+func Group(name string) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Group = name })
+}
+
+// FromOldest starts with the oldest message that a publisher keeps.
+func FromOldest() SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Start = startAll })
+}
+
+// FromLast starts with the last n messages that a publisher keeps.
+func FromLast(n int) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Last = startLast, n })
+}
+
+// FromLastPerKey starts with the newest message of each topic and key.
+func FromLastPerKey() SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Start = startLastPerKey })
+}
+
+// FromTime starts with the first message that was published at t or later, by the
+// publisher's clock.
+func FromTime(t time.Time) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Since = startTime, t.UnixMicro() })
+}
+
+// Block lets publishers wait for this subscription, each message at most for max
+// ([MaxBlock] at the most), when it is 8 MiB behind. It trades the publisher's pace
+// for a subscription that loses nothing: give it to those you would rather have
+// slow than incomplete.
+func Block(most time.Duration) SubscribeOption {
+	return subscribeOption(func(s *settings) {
+		s.ask.Block = most.Microseconds()
+		if s.ask.Class == uint8(BestEffort) && s.ask.Messages == 0 {
+			s.ask.Class = uint8(Reliable)
+		}
+	})
+}
+
+// Lease is how long a message of AtLeastOnce may be under way before it is
+// delivered again; it is extended for as long as the subscription has the message.
+// Zero is 30 s.
+func Lease(d time.Duration) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Lease = d.Microseconds() })
+}
+
+// Via gives options to the calls that the subscription makes, such as link.OnTags
+// and link.InZone, which choose the publishers.
+func Via(opts ...link.CallOption) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.calls = append(s.calls, opts...) })
+}

@@ -1,0 +1,127 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// Publisher publishes to a topic of the node's own service.
+type Publisher[T any] struct {
+	hub   *hub
+	topic Topic[T]
+}
+
+// NewPublisher returns a publisher of t on node, which must serve under the
+// topic's service. The first one on a node makes it answer subscribers; make it
+// before the node runs, so that those who find the node find its topics.
+//
+// Errors: InvalidArgument for a name that is none or a pattern,
+// FailedPrecondition if the topic is another service's.
+func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
+	if err := t.checkName(); err != nil {
+		return nil, err
+	}
+	if own := node.Identity().Service(); own != t.service {
+		return nil, link.Errorf(link.FailedPrecondition, "topic %s belongs to service %q, and this node serves %q", t, t.service, own)
+	}
+	h, err := hubOf(node)
+	if err != nil {
+		return nil, err
+	}
+	return &Publisher[T]{h, t}, nil
+}
+
+// Publish gives v to all subscriptions of the topic. It encodes v once, however
+// many there are. It waits for no subscriber, except for those that asked for that
+// with [Block], and for those no longer than they asked or ctx lasts: the message
+// is published then all the same.
+//
+// Errors: InvalidArgument if v cannot be encoded or an option is out of range;
+// ResourceExhausted if the message is larger than a node takes.
+func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) (Report, error) {
+	m := journal.Message{Topic: p.topic.name}
+	for _, opt := range opts {
+		opt.applyPublish(&m)
+	}
+	buf, _ := payloads.Get().(*[]byte) // New makes nothing else
+	defer payloads.Put(buf)
+	var err error
+	if *buf, err = p.hub.node.Codec().Append((*buf)[:0], v); err != nil {
+		return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: encoding %T: %w", p.topic, v, err)
+	}
+	m.Payload = *buf
+	if cap(*buf) > keepPayload {
+		*buf = nil
+	}
+	report, err := p.hub.append(ctx, m)
+	switch {
+	case err == nil:
+		return report, nil
+	case errors.Is(err, journal.ErrTooLarge):
+		return Report{}, link.Errorf(link.ResourceExhausted, "publish to %s: %w", p.topic, err)
+	}
+	return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: %w", p.topic, err)
+}
+
+// WaitSubscribers returns when n subscriptions match the topic, or ctx ends.
+func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
+	for {
+		have, changed := p.hub.matching(p.topic.name)
+		if have >= n {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return link.Errorf(link.CodeOf(ctx.Err()), "%s has %d subscriptions, want %d: %w", p.topic, have, n, context.Cause(ctx))
+		}
+	}
+}
+
+// payloads recycles the buffers that messages are encoded in; the log copies
+// them. It is a cache without meaning for behavior, hence global.
+var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // see above
+
+// keepPayload is the largest buffer that is kept, in bytes.
+const keepPayload = 64 << 10
+
+// PublishOption changes one message.
+type PublishOption interface{ applyPublish(m *journal.Message) }
+
+type publishOption func(m *journal.Message)
+
+func (f publishOption) applyPublish(m *journal.Message) { f(m) }
+
+// Key says what the message is about, in at most 128 bytes: Latest keeps the
+// newest of each topic and key, and a member of a group gets all messages of a
+// key.
+func Key(key string) PublishOption { return publishOption(func(m *journal.Message) { m.Key = key }) }
+
+// Header sends a pair of text with the message.
+func Header(name, value string) PublishOption {
+	return publishOption(func(m *journal.Message) { m.Headers = append(m.Headers, journal.Pair{Name: name, Value: value}) })
+}
+
+// TTL is how long the message is worth delivering. After that it is told as a gap
+// with the reason "ttl". Zero is for ever.
+func TTL(d time.Duration) PublishOption {
+	return publishOption(func(m *journal.Message) { m.TTL = d })
+}
+
+// Priority is from 1 to 255, higher first; 128 is that of messages that say none.
+// From 192 up is the high lane of a subscription, below 64 the low one; lanes with
+// messages take turns 8:4:1.
+func Priority(p uint8) PublishOption {
+	return publishOption(func(m *journal.Message) { m.Priority = p })
+}
+
+// Under publishes below the topic's name: Under("eu.42") on the topic "placed"
+// publishes to "placed.eu.42".
+func Under(tokens string) PublishOption {
+	return publishOption(func(m *journal.Message) { m.Topic += "." + tokens })
+}

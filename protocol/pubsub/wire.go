@@ -1,0 +1,112 @@
+package pubsub
+
+import (
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// subscribe is the first frame of a subscription. Its keys are never renumbered.
+type subscribe struct {
+	Patterns []string `cbor:"1,keyasint"`
+	Keys     []string `cbor:"2,keyasint,omitempty"`
+	Class    uint8    `cbor:"3,keyasint,omitempty"`
+	Overflow uint8    `cbor:"4,keyasint,omitempty"`
+	Start    uint8    `cbor:"5,keyasint,omitempty"` // see startKind
+	Last     int      `cbor:"6,keyasint,omitempty"`
+	Since    int64    `cbor:"7,keyasint,omitempty"` // microseconds since 1970
+	Position []byte   `cbor:"8,keyasint,omitempty"`
+	Group    string   `cbor:"9,keyasint,omitempty"`
+	Session  string   `cbor:"10,keyasint,omitempty"`
+	Messages int      `cbor:"11,keyasint,omitempty"` // limits; 0 is the default of the class
+	Bytes    int      `cbor:"12,keyasint,omitempty"`
+	Age      int64    `cbor:"13,keyasint,omitempty"` // microseconds
+	Lease    int64    `cbor:"14,keyasint,omitempty"` // microseconds
+	Block    int64    `cbor:"15,keyasint,omitempty"` // microseconds that publishers wait for it
+}
+
+// subscribed answers it.
+type subscribed struct {
+	Epoch   uint64 `cbor:"1,keyasint"`
+	Live    uint64 `cbor:"2,keyasint,omitempty"` // messages before this number are replayed
+	Resumed bool   `cbor:"3,keyasint,omitempty"` // the session was still there
+}
+
+// verdict is what a subscriber says of messages that it was delivered.
+type verdict struct {
+	Acks     []uint64 `cbor:"1,keyasint,omitempty"` // first and last of each range
+	Nacks    []uint64 `cbor:"2,keyasint,omitempty"` // number, and delay in microseconds plus 1; 0 is the backoff list
+	Releases []uint64 `cbor:"3,keyasint,omitempty"`
+	Extends  []uint64 `cbor:"4,keyasint,omitempty"`
+	Credit   int      `cbor:"5,keyasint,omitempty"` // messages that this member of a group has room for
+	Cause    string   `cbor:"6,keyasint,omitempty"` // of the nacks
+}
+
+func (v *verdict) empty() bool {
+	return len(v.Acks)+len(v.Nacks)+len(v.Releases)+len(v.Extends)+v.Credit == 0
+}
+
+// How a subscription starts.
+const (
+	startNew uint8 = iota
+	startAll
+	startLast
+	startLastPerKey
+	startAt
+	startTime
+)
+
+func (s *subscribe) start() (journal.Start, error) {
+	switch s.Start {
+	case startNew:
+		return journal.StartNew(), nil
+	case startAll:
+		return journal.StartAll(), nil
+	case startLast:
+		return journal.StartLast(s.Last), nil
+	case startLastPerKey:
+		return journal.StartLastPerKey(), nil
+	case startAt:
+		p, rest, err := journal.ParsePosition(s.Position)
+		if err != nil || len(rest) > 0 {
+			return journal.Start{}, link.Errorf(link.InvalidArgument, "subscribe: the position to resume at is malformed")
+		}
+		return journal.StartAt(p), nil
+	case startTime:
+		return journal.StartTime(time.UnixMicro(s.Since)), nil
+	default:
+		return journal.Start{}, link.Errorf(link.InvalidArgument, "subscribe: start %d is unknown", s.Start)
+	}
+}
+
+func (s *subscribe) subscription() (journal.Subscription, error) {
+	start, err := s.start()
+	return journal.Subscription{
+		Patterns: s.Patterns, Keys: s.Keys,
+		Class: journal.Class(s.Class), Overflow: journal.Overflow(s.Overflow), //nolint:unconvert // the engine's types
+		Limits: journal.Limits{Messages: s.Messages, Bytes: s.Bytes, Age: time.Duration(s.Age) * time.Microsecond},
+		Start:  start, Group: s.Group, ID: s.Session, Lease: time.Duration(s.Lease) * time.Microsecond,
+	}, err
+}
+
+// frame encodes v, one of the types above.
+func frame(kind link.FrameKind, v any) (link.Frame, error) {
+	body, err := codec.CBOR().Append(nil, v)
+	if err != nil {
+		return link.Frame{}, link.Errorf(link.Internal, "%w", err)
+	}
+	return link.Frame{Kind: kind, Body: body}, nil
+}
+
+// parse decodes the body of a frame that must be of kind.
+func parse(f link.Frame, kind link.FrameKind, v any) error {
+	if f.Kind != kind {
+		return link.Errorf(link.InvalidArgument, "frame of kind %#x, want %#x", uint8(f.Kind), uint8(kind))
+	}
+	if err := codec.CBOR().Decode(f.Body, v); err != nil {
+		return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
+	}
+	return nil
+}
