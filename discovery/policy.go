@@ -11,7 +11,8 @@ type PolicyWatcher interface {
 	// WatchPolicy follows the document about the service that q selects until ctx ends, and then
 	// closes the channel. As with Registry.Watch the channel holds the newest state only; the first
 	// comes promptly, with a nil Document if the registry keeps none. While the registry cannot be
-	// read nothing comes: the last document stays in force.
+	// read the last document stays in force, marked Stale; if there was none since the start, it is
+	// one kept from an earlier run, or nil.
 	//
 	// Errors: those of Registry.Watch.
 	WatchPolicy(ctx context.Context, q Query) (<-chan Policy, error)
@@ -25,6 +26,10 @@ type Policy struct {
 
 	// Origin names where it was found, for messages: "Consul KV link/topology/orders".
 	Origin string
+
+	// Stale says that the registry could not be read since, and Reason why, in one line.
+	Stale  bool
+	Reason string
 }
 
 // MaxPolicy bounds a policy document, in bytes. Consul's own limit for a value is 512 KiB.
