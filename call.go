@@ -39,8 +39,10 @@ type outgoing struct {
 	tried    balance.Tried[*instance]
 	request  topology.Request // what the topology decides by
 	plan     *topology.Plan
-	levels   []level // where the call may go, best first
-	level    int     // where it goes now
+	fixed    bool     // the plan was given
+	levels   []level  // where the call may go, best first
+	level    int      // where it goes now
+	unheard  *service // one that the topology names, and of which nothing was known
 	key      balance.Key
 	keyed    *topology.Plan // that key is of
 	last     error          // of what was tried since the instances were last looked through
@@ -171,6 +173,9 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	}
 	var err error
 	if o.service, err = n.service(o.Route.Service); err != nil {
+		return err
+	}
+	if err := o.config.checkTags(); err != nil {
 		return err
 	}
 	if o.Route.Name == "" || len(o.Route.Name) > wire.MaxName {

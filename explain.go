@@ -37,13 +37,28 @@ func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topolo
 	if c.metadata.Len() > 0 {
 		request.Meta = (*lookup)(&c.metadata)
 	}
-	return topology.Explain(n.policy.current(), r.Service, request, n.locality(), func(service string) []topology.Candidate {
+	if err := c.checkTags(); err != nil {
+		return topology.Explanation{}, failed("explain "+r.String(), err)
+	}
+	candidates := func(service string) []topology.Candidate {
 		s, err := n.service(service)
 		if err != nil || s.wait(ctx, time.Now().Add(n.cfg.CallTimeout)) != nil {
 			return nil
 		}
 		return s.candidates(&c)
-	}), nil
+	}
+	if c.instance != "" {
+		e := topology.Explain(nil, r.Service, request, n.locality(), candidates)
+		e.Plan, e.Target, e.Fixed = nil, c.instance, "the call names its instance, "+c.instance
+		return e, nil
+	}
+	s, err := n.service(r.Service)
+	if err != nil {
+		return topology.Explanation{}, failed("explain "+r.String(), err)
+	}
+	v := s.view.Load()
+	plan := v.planFor(&request, &c, time.Now().UnixNano())
+	return topology.ExplainPlan(v.policy, r.Service, request, plan, n.locality(), candidates), nil
 }
 
 // candidates are the instances as an explanation shows them to a call.
@@ -101,7 +116,7 @@ func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) stri
 			return fmt.Sprintf("%v, %v left", t.err, t.until.Sub(now).Round(100*time.Millisecond))
 		}
 	}
-	if until, ok := e.Ejected(now.UnixNano()); ok {
+	if until, ok := e.Ejected(now.UnixNano()); ok && s.set.Len() > 1 {
 		return fmt.Sprintf("ejected: it failed call after call, %v left", time.Duration(until-now.UnixNano()).Round(100*time.Millisecond))
 	}
 	return ""

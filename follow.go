@@ -3,9 +3,10 @@ package link
 import (
 	"context"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/topology"
 )
 
 // Follow returns the instances that a route may reach, as the topology says for
@@ -13,7 +14,8 @@ import (
 // the node closes; then the channel is closed. It is for patterns that speak to
 // all instances and not to one: a stream to each is opened with [OnInstance].
 //
-// Of the levels of the topology the first that has an instance counts. Instances
+// Of the levels of the topology the first that has an instance counts; of a split,
+// all targets do. Instances
 // that drain are left out, those that cannot be reached at the moment are not.
 // The channel holds the newest list only; a list is sorted by ID and must not be
 // modified. The first comes when the registry has said what there is.
@@ -53,6 +55,8 @@ func (o *outgoing) followInto(ctx context.Context, ch chan []discovery.Instance)
 	case <-ctx.Done():
 		return
 	}
+	gather := time.NewTimer(followPause)
+	defer gather.Stop()
 	var last []discovery.Instance
 	for first := true; ; first = false {
 		changed := o.service.changed() // before looking, so that nothing is missed
@@ -70,27 +74,41 @@ func (o *outgoing) followInto(ctx context.Context, ch chan []discovery.Instance)
 		case <-ctx.Done():
 			return
 		}
+		gather.Reset(followPause)
+		select {
+		case <-gather.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
+
+// followPause is how long changes are gathered before they are looked at: a large
+// service changes often, and a look goes through all of it.
+const followPause = 50 * time.Millisecond
 
 // reachable returns the instances of the first level that has any.
 func (o *outgoing) reachable() []discovery.Instance {
 	v := o.service.view.Load()
 	o.describe()
 	var out []discovery.Instance
-	for _, l := range v.path(v.plans.Route(&o.request), &o.config).levels {
-		if l.group == nil {
-			continue // another service's instances have another identity
-		}
-		for e := range l.group.Members() {
-			if id := o.config.instance; id == "" || id == e.Key() {
-				out = append(out, e.Value().Instance)
+	plan := v.plans.Route(&o.request)
+	for _, p := range append([]*topology.Plan{plan}, plan.Others()...) { // a split is for calls: all its targets speak
+		had := len(out)
+		for _, l := range v.path(p, &o.config).levels {
+			if l.group == nil {
+				continue // another service's instances have another identity
+			}
+			for e := range l.group.Members() {
+				if id := o.config.instance; id == "" || id == e.Key() {
+					out = append(out, e.Value().Instance)
+				}
+			}
+			if len(out) > had {
+				break
 			}
 		}
-		if len(out) > 0 {
-			break
-		}
 	}
-	slices.SortFunc(out, func(a, b discovery.Instance) int { return strings.Compare(a.ID, b.ID) })
-	return out
+	slices.SortFunc(out, discovery.CompareID)
+	return slices.CompactFunc(out, func(a, b discovery.Instance) bool { return a.ID == b.ID })
 }

@@ -15,8 +15,45 @@ import (
 func (o *outgoing) choose(ctx context.Context) error {
 	o.describe()
 	o.request.Random = rand.Uint64() //nolint:gosec // a draw of lots, not a secret
-	o.plan = o.service.view.Load().plans.Route(&o.request)
-	return o.start(ctx)
+	return o.plot(ctx)
+}
+
+// plot makes a plan of what the topology says now.
+func (o *outgoing) plot(ctx context.Context) error {
+	v := o.service.view.Load()
+	if !o.fixed {
+		o.plan = v.planFor(&o.request, &o.config, o.now.UnixNano())
+	}
+	o.levels, o.level = v.path(o.plan, &o.config).levels, 0
+	o.look()
+	return o.settle(ctx)
+}
+
+// planFor returns the plan of a call. One that asks for a part of the instances
+// goes to the target of its rule that has any of them, be it not the one that the
+// lot or the key fell on.
+func (v *view) planFor(r *topology.Request, c *callConfig, now int64) *topology.Plan {
+	plan := v.plans.Route(r)
+	if !c.narrows() || v.serves(plan, c, now) {
+		return plan
+	}
+	for _, other := range plan.Others() {
+		if v.serves(other, c, now) {
+			return other
+		}
+	}
+	return plan
+}
+
+// serves reports whether one of the service's own levels of a plan has an instance
+// for the call.
+func (v *view) serves(plan *topology.Plan, c *callConfig, now int64) bool {
+	for _, l := range v.path(plan, c).levels {
+		if l.group != nil && l.group.Standing(now) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // describe tells the topology what it decides by.
@@ -28,7 +65,7 @@ func (o *outgoing) describe() {
 	}
 }
 
-// start goes to the first level that has anybody.
+// start goes to the first level that has anybody, by the plan there is.
 func (o *outgoing) start(ctx context.Context) error {
 	o.look()
 	o.levels, o.level = o.service.view.Load().path(o.plan, &o.config).levels, 0
@@ -57,41 +94,61 @@ func (o *outgoing) descend(ctx context.Context) error {
 }
 
 // settle goes on from the present level to the first that takes the call: one
-// with an instance that may be available, or the last. A level of one place of
-// which a part is out passes its share on, unless no later level has anybody.
+// with an instance that may be available. A level of one place of which a part is
+// out passes its share on, unless no later level has anybody. If nobody is
+// available anywhere, the first level counts that has somebody who is only ejected.
 func (o *outgoing) settle(ctx context.Context) error {
 	if o.config.instance != "" {
 		return nil
 	}
-	spilled := -1 // the first level that passed the call on
+	now := o.now.UnixNano()
+	resort, spilled := -1, false // the level to stand on if no later one will do
 	for {
 		l := &o.levels[o.level]
 		last := o.level+1 == len(o.levels)
 		if l.other != "" {
-			if err := o.enter(ctx, l.other); err != nil {
+			if err := o.enter(ctx, l.other, resort >= 0 || !last); err != nil {
 				return err
 			}
 			continue
 		}
-		if last && spilled < 0 {
-			o.choosing(l.plan)
-			return nil
+		if last && resort < 0 {
+			if s := o.unheard; s != nil && l.group.Standing(now) == 0 {
+				o.unheard = nil // nobody else is left, so it is worth waiting for
+				if err := s.wait(ctx, o.deadline); err != nil {
+					return err
+				}
+				return o.plot(ctx)
+			}
+			break
 		}
-		available, total := l.group.Health(o.now.UnixNano())
-		if takes := l.step.Takes(available, total); takes >= 1 || takes > 0 && rand.Float64() < takes { //nolint:gosec // a share is no secret
-			o.choosing(l.plan)
-			return nil
+		available, total := l.group.Health(now)
+		if takes := l.step.Takes(available, total); takes >= 1 || takes > 0 && o.lot() < takes {
+			break
 		}
-		if available > 0 && spilled < 0 {
-			spilled = o.level
+		if available > 0 && !spilled || resort < 0 && l.group.Standing(now) > 0 {
+			resort, spilled = o.level, available > 0
 		}
 		if last {
-			o.level = spilled
-			o.choosing(o.levels[spilled].plan)
-			return nil
+			if resort >= 0 {
+				o.level = resort
+			}
+			break
 		}
 		o.level++
 	}
+	o.choosing(o.levels[o.level].plan)
+	return nil
+}
+
+// lot is a number from 0 to 1 that decides whether a level passes the call on: the
+// same for equal keys, or drawn.
+func (o *outgoing) lot() float64 {
+	if hash, ok := o.plan.KeyOf(&o.request); ok {
+		h := (hash ^ uint64(o.level)) * 0x9e3779b97f4a7c15 // Fibonacci hashing: the upper bits of a hash again
+		return float64(h>>11) / (1 << 53)
+	}
+	return rand.Float64() //nolint:gosec // a share is no secret
 }
 
 // choosing makes the key of a plan the one that instances are chosen by.
@@ -107,21 +164,36 @@ func (o *outgoing) choosing(plan *topology.Plan) {
 }
 
 // enter puts the levels of another service, by its own plan, in the place of the
-// present level.
-func (o *outgoing) enter(ctx context.Context, name string) error {
+// present level. If others may take the call, a service of which nothing is known
+// yet counts as empty.
+func (o *outgoing) enter(ctx context.Context, name string, others bool) error {
+	var levels []level
 	s, err := o.service.node.service(name)
-	if err != nil {
-		return err
+	if err == nil {
+		select {
+		case <-s.known:
+		default:
+			if !others {
+				err = s.wait(ctx, o.deadline)
+			} else if o.unheard == nil {
+				o.unheard = s
+			}
+		}
 	}
-	if err := s.wait(ctx, o.deadline); err != nil {
+	switch {
+	case err != nil && !others:
 		return err
+	case err == nil && o.unheard != s:
+		v := s.view.Load()
+		levels = v.path(v.plans.Route(&o.request), &o.config).levels
 	}
-	v := s.view.Load()
-	p := v.path(v.plans.Route(&o.request), &o.config)
-	if len(o.levels)+len(p.levels) > maxLevels {
+	if len(o.levels)+len(levels) > maxLevels {
 		return Errorf(Internal, "the topology leads through more than %d levels", maxLevels)
 	}
-	o.levels = slices.Concat(o.levels[:o.level], p.levels, o.levels[o.level+1:])
+	o.levels = slices.Concat(o.levels[:o.level], levels, o.levels[o.level+1:])
+	if o.level == len(o.levels) { // it was the last, and is empty
+		o.level--
+	}
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package link
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -28,9 +30,6 @@ type instance struct {
 type instanceState struct {
 	leaving atomic.Int64 // UnixNano until which it is not tried, because it said that it drains
 	trouble atomic.Pointer[trouble]
-
-	said      []string // tags that it confirmed; guarded by service.mu
-	confirmed bool     // said is set; guarded by service.mu
 }
 
 // trouble is why an instance is not called for a while.
@@ -56,12 +55,12 @@ type update struct {
 
 // apply makes the instances of a snapshot those that calls go to. What it
 // allocates and changes is in proportion to what the snapshot changes. It
-// reports whether it holds instances that the snapshot lacks and must look
-// again.
-func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
+// reports whether it did, which takes the node's socket, and whether it holds
+// instances that the snapshot lacks and must look again.
+func (s *service) apply(snapshot discovery.Snapshot) (applied, holding bool) {
 	e, err := s.node.socket()
 	if err != nil {
-		return false // the node is closed, or calls will get this error themselves
+		return false, false // the node is closed, or calls get this error themselves
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +79,7 @@ func (s *service) apply(snapshot discovery.Snapshot) (holding bool) {
 		}
 	}
 	s.commitLocked(u, now)
-	return len(s.held) > 0
+	return true, len(s.held) > 0
 }
 
 // compareLocked walks through the instances of two snapshots, both sorted by
@@ -127,8 +126,9 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 	if known != nil && known.Addr == in.Addr {
 		next.peer, next.state = known.peer, known.state
 	} else {
-		if known != nil {
+		if known != nil { // another process, of which nothing is known
 			known.peer.Release()
+			u.remove = append(u.remove, in.ID)
 		}
 		next.peer = e.Peer(s.identity.String(), in.Addr, transport.PeerConfig{TLS: s.clientTLS, Tags: s.confirm})
 		next.state = new(instanceState)
@@ -136,25 +136,26 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 			next.peer.Renew()
 		}
 	}
-	s.settleTagsLocked(next, origin)
+	settleTags(next, origin)
 	s.members[in.ID] = next
 	s.putLocked(next, u)
 }
 
-// settleTagsLocked decides whose word on the tags counts: the instance's own,
-// while there is a connection to it. Its registry may have been written to by
-// others. What this process was configured with it believes.
-func (s *service) settleTagsLocked(in *instance, origin discovery.Origin) {
+// settleTags decides whose word on the tags counts: the instance's own, while
+// there is a connection to it. Its registry may have been written to by others.
+// What this process was configured with it believes.
+func settleTags(in *instance, origin discovery.Origin) {
 	if origin == discovery.FromConfig {
-		in.state.confirmed = false
 		return
 	}
-	if in.state.confirmed && in.peer.Live(wire.ClassCalls) == nil && in.peer.Live(wire.ClassBulk) == nil {
-		in.state.confirmed = false // it may have changed them since
+	if said, ok := in.peer.Said(); ok {
+		in.Tags = tagSet(said)
 	}
-	if in.state.confirmed {
-		in.Tags = in.state.said
-	}
+}
+
+// tagSet returns tags sorted and each once, as instances have them.
+func tagSet(tags []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(tags)))
 }
 
 // putLocked makes the balancer's set agree with an instance that is known.
@@ -166,10 +167,11 @@ func (s *service) putLocked(in *instance, u *update) {
 	u.put = append(u.put, balance.Item[*instance]{Key: in.ID, Value: in, Weight: uint32(in.Weight), Zone: in.Zone()})
 }
 
-// loseLocked deals with an instance that the registry no longer shows. One that
-// goes alone goes at once. When most vanish together, those whose authenticated
-// connection still answers stay for a while: the connection outranks the
-// registry.
+// loseLocked deals with an instance that the registry no longer shows. The
+// registry may be ill, or may have been told wrong: an instance whose
+// authenticated connection answers, and that does not drain, outranks it and is
+// held. A list that this process was configured with is believed, unless most of
+// it vanishes at once.
 func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) {
 	delete(s.leftOut, id)
 	in := s.members[id]
@@ -177,16 +179,47 @@ func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) 
 		return
 	}
 	in.peer.Probe()
-	if massive {
+	if in.Status == discovery.Serving && (massive || s.snapshot.Origin == discovery.FromNetwork) && in.live() {
+		if len(s.held) == 0 {
+			s.node.cfg.Logger.Warn("link: the registry lost instances whose connections answer; they stay in use for a while",
+				"service", s.name, "instance", id, "for", holdTime)
+		}
 		s.held[id] = now
 		return
 	}
 	s.dropLocked(id, u)
 }
 
-// answersLocked reports whether a held instance stays.
+// configured reports whether the instances are those that this process was
+// configured with.
+func (s *service) configured() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.snapshot.Origin == discovery.FromConfig
+}
+
+// live reports whether there is a connection that takes work.
+func (in *instance) live() bool {
+	return in.peer.Live(wire.ClassCalls) != nil || in.peer.Live(wire.ClassBulk) != nil
+}
+
+// answersLocked reports whether a held instance stays: while its connection
+// answers, for holdTime, and after that, if others write to the registry, until it
+// shows somebody else to whom there is a connection.
 func (s *service) answersLocked(id string, since, now time.Time) bool {
-	return s.members[id].peer.Live(wire.ClassCalls) != nil && now.Sub(since) < holdTime
+	return s.members[id].live() &&
+		(now.Sub(since) < holdTime || s.snapshot.Origin == discovery.FromNetwork && !s.othersLiveLocked())
+}
+
+// othersLiveLocked reports whether an instance that the registry shows has a
+// connection.
+func (s *service) othersLiveLocked() bool {
+	for id, in := range s.members {
+		if _, held := s.held[id]; !held && in.Status == discovery.Serving && in.live() {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *service) dropLocked(id string, u *update) {
@@ -213,29 +246,27 @@ func (s *service) wakeLocked() {
 // confirm takes in the tags that an instance says it has, on each connection to
 // it and when they change. The registry's word counts no more.
 func (s *service) confirm(addr string, tags []string) {
-	tags = slices.Compact(slices.Sorted(slices.Values(tags)))
+	tags = tagSet(tags)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.snapshot.Origin == discovery.FromConfig {
 		return
 	}
 	var u update
-	for id, in := range s.members { // connections are made seldom
-		if in.Addr != addr {
+	for id, in := range s.members { // connections are made, and tags change, seldom
+		if in.Addr != addr || slices.Equal(in.Tags, tags) {
 			continue
 		}
-		in.state.said, in.state.confirmed = tags, true
-		if slices.Equal(in.Tags, tags) {
-			continue
-		}
-		s.node.cfg.Logger.Info("link: the registry's tags of an instance are not its own; the instance is believed",
+		s.node.cfg.Logger.Debug("link: the registry's tags of an instance are not its own; the instance is believed",
 			"service", s.name, "instance", id, "registry", in.Tags, "instance_tags", tags)
 		next := *in
 		next.Tags = tags
 		s.members[id] = &next
 		s.putLocked(&next, &u)
 	}
-	s.commitLocked(u, time.Now())
+	if len(u.put)+len(u.remove) > 0 {
+		s.commitLocked(u, time.Now())
+	}
 }
 
 // allowedLocked reports whether an instance may be dialed, whatever a registry
@@ -249,15 +280,23 @@ func (s *service) allowedLocked(in discovery.Instance, origin discovery.Origin) 
 }
 
 // noteStaleLocked says once that the registry is ill, and once that it is well
-// again.
+// again, however many services are looked for in it.
 func (s *service) noteStaleLocked(next discovery.Snapshot) {
-	log := s.node.cfg.Logger
+	log, stale := s.node.cfg.Logger, &s.node.services.stale
 	switch {
 	case next.Stale && !s.snapshot.Stale:
-		log.Warn("link: the registry cannot be read; the last known instances stay in use",
-			"service", s.name, "registry", describeRegistry(s.node.registry), "reason", next.Reason, "instances", len(next.Instances), "as_of", next.At)
+		level := slog.LevelDebug
+		if stale.Add(1) == 1 {
+			level = slog.LevelWarn
+		}
+		log.Log(context.Background(), level, "link: the registry cannot be read; the last known instances stay in use",
+			"service", s.name, "registry", describeRegistry(s.node.registry), "reason", next.Reason, "instances", len(next.Instances))
 	case !next.Stale && s.snapshot.Stale:
-		log.Info("link: the registry can be read again", "service", s.name, "instances", len(next.Instances))
+		level := slog.LevelDebug
+		if stale.Add(-1) == 0 {
+			level = slog.LevelInfo
+		}
+		log.Log(context.Background(), level, "link: the registry can be read again", "service", s.name, "instances", len(next.Instances))
 	}
 }
 
@@ -292,7 +331,11 @@ func (s *service) none() error {
 	where := describeRegistry(s.node.registry)
 	switch {
 	case total == 0:
-		return Errorf(Unavailable, "no instance of service %q in namespace %q is registered in %s%s; is it running, with the same registry, namespace and trust domain as this node (%s, tier %s)?",
+		known := "registered"
+		if stale != "" {
+			known = "known"
+		}
+		return Errorf(Unavailable, "no instance of service %q in namespace %q is "+known+" in %s%s; is it running, with the same registry, namespace and trust domain as this node (%s, tier %s)?",
 			s.name, s.node.cfg.Namespace, where, stale, s.identity.TrustDomain(), s.node.identity.Tier())
 	case last != nil:
 		return last.err

@@ -36,7 +36,7 @@ func (m *mirrors) send(o *outgoing) {
 	c := &outgoing{
 		Operation: Operation{Route: o.Route, Client: true, Metadata: Metadata{pairs: slices.Clone(o.Metadata.pairs)}},
 		service:   o.service, now: o.now, deadline: o.deadline,
-		plan: plan, request: o.request,
+		plan: plan, fixed: true, request: o.request,
 		data: slices.Clone(o.data), size: o.size,
 		headers: wire.Headers{
 			Trace: o.headers.Trace, Codec: o.headers.Codec, Idempotency: slices.Clone(o.headers.Idempotency),

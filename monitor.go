@@ -72,6 +72,7 @@ func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first fu
 			if run == 0 {
 				first()
 			}
+			m.abandon(tag, ended)
 			return
 		}
 		against++

@@ -1,5 +1,7 @@
 package link
 
+import "github.com/linkmesh/link/discovery"
+
 // CallOption changes one call or one stream that is opened.
 type CallOption interface{ applyCall(c *callConfig) }
 
@@ -19,6 +21,20 @@ type callConfig struct {
 	sticky   string
 	instance string // the only one to call
 	zone     bool   // only in our own zone
+}
+
+// narrows reports whether the call asks for a part of the instances.
+func (c *callConfig) narrows() bool { return len(c.tags) > 0 || c.zone }
+
+// checkTags says which tag cannot be one.
+func (c *callConfig) checkTags() error {
+	if len(c.tags) == 0 {
+		return nil
+	}
+	if err := (discovery.Instance{ID: "x", Service: "x", Addr: "127.0.0.1:1", Tags: c.tags}).Validate(); err != nil {
+		return Errorf(InvalidArgument, "OnTags: %w", err)
+	}
+	return nil
 }
 
 // handleConfig is what the options of a handler say.

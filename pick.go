@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/linkmesh/link/internal/balance"
@@ -105,6 +106,10 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) 
 		return nil, nil
 	}
 	if session := in.peer.Live(class); session != nil {
+		if err := o.mistaken(in, session); err != nil {
+			o.skip(e, err)
+			return nil, nil
+		}
 		if o.passed > 0 {
 			o.levels[o.level].proves(e)
 		}
@@ -116,6 +121,20 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) 
 		return nil, nil
 	}
 	return nil, o.connect(ctx, e, class)
+}
+
+// mistaken says that a call for one instance would be answered by another, that
+// is at the same address: the registry is wrong. Registries may add a suffix to an
+// ID that came twice, and a list that was configured has IDs of its own.
+func (o *outgoing) mistaken(in *instance, session *transport.Session) error {
+	if o.config.instance == "" {
+		return nil
+	}
+	name := session.Remote().Instance
+	if name == "" || strings.HasPrefix(in.ID, name) || in.service.configured() {
+		return nil
+	}
+	return Errorf(Unavailable, "%s is at %s, and not instance %s, which the registry shows there", name, in.Addr, in.ID)
 }
 
 // proven returns the instance of this level that was connected last, and its
@@ -161,6 +180,10 @@ func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, 
 		return nil, nil, o.unreached(ctx, e, class, err)
 	}
 	in.state.leaving.Store(0) // whatever it said before, it takes calls
+	if err := o.mistaken(in, session); err != nil {
+		o.skip(e, err)
+		return nil, nil, nil
+	}
 	if now, ok := in.service.set.Lookup(in.ID); ok && now.Value() != in {
 		// It has changed since it was picked, by what it just said of itself maybe:
 		// it may not be one of those that the call is for.
@@ -195,12 +218,12 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 	case <-o.service.changed():
 	case <-tick.C:
 	case <-ctx.Done():
-		return Errorf(CodeOf(ctx.Err()), "while waiting for an instance: %w", context.Cause(ctx))
+		return &Error{Code: CodeOf(ctx.Err()), Message: "while waiting for an instance: " + err.Error(), Attempt: o.attempts, Cause: context.Cause(ctx)}
 	}
 	o.now = time.Now()
 	o.picks, o.last = 0, nil
 	o.tried.Reset()
-	return o.start(ctx)
+	return o.plot(ctx) // the topology may have changed
 }
 
 // await returns the first of the pending instances whose dial has ended, or nil
@@ -210,13 +233,13 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	defer deadline.Stop()
 	widen := time.NewTimer(widenAfter)
 	defer widen.Stop()
-	if o.room == maxPending || o.passed == 0 && !o.further() {
+	if o.room == maxPending {
 		widen.Stop()
 	}
 	receive := func(c any) reflect.SelectCase {
 		return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(c)}
 	}
-	cases := []reflect.SelectCase{receive(deadline.C), receive(ctx.Done()), receive(widen.C)}
+	cases := []reflect.SelectCase{receive(deadline.C), receive(ctx.Done()), receive(widen.C), receive(o.service.changed())}
 	for _, p := range o.pending {
 		cases = append(cases, receive(p.done))
 	}
@@ -230,8 +253,11 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	case 2:
 		o.room, o.widened = min(2*o.room, maxPending), true
 		return nil, nil
+	case 3: // somebody may have come who answers at once
+		o.room = min(o.room+1, maxPending)
+		return nil, nil
 	}
-	i := chosen - 3
+	i := chosen - 4
 	e := o.pending[i].endpoint
 	o.pending = append(o.pending[:i], o.pending[i+1:]...)
 	return e, nil

@@ -36,6 +36,7 @@ type policies struct {
 	mu       sync.Mutex                // guards the fields below; taken before service.mu
 	layers   map[string]topology.Layer // by origin
 	problems map[string]*problem       // of documents that did not come into force, by origin
+	stale    map[string]string         // why documents of the registry cannot be read, by origin
 	version  fileVersion
 }
 
@@ -58,6 +59,7 @@ func (p *policies) current() *topology.Policy { return p.now.Load() }
 // sees of a wrong document.
 func (p *policies) load() error {
 	p.layers, p.problems = make(map[string]topology.Layer), make(map[string]*problem)
+	p.stale = make(map[string]string)
 	if doc := p.node.cfg.Topology; doc != nil {
 		p.layers[originCode] = topology.Layer{Origin: originCode, Document: doc, Trusted: true}
 	}
@@ -266,7 +268,9 @@ func (p *policies) followRegistry(service string, ch <-chan discovery.Policy, kn
 		if policy.Origin != "" {
 			origin = policy.Origin
 		}
+		p.noteStale(service, origin, policy)
 		switch {
+		case policy.Document == nil && policy.Stale: // what is in force stays so
 		case policy.Document != nil:
 			doc, err := topology.Parse(origin, policy.Document)
 			p.replace(origin, &topology.Layer{Origin: origin, Document: doc, Only: service}, err)
@@ -281,6 +285,24 @@ func (p *policies) followRegistry(service string, ch <-chan discovery.Policy, kn
 	if first {
 		close(known)
 	}
+}
+
+// noteStale remembers that the registry's document about a service cannot be read,
+// or can again, and says the former once for all services.
+func (p *policies) noteStale(service, origin string, policy discovery.Policy) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if origin == "" {
+		origin = service + " in " + describeRegistry(p.node.registry)
+	}
+	if !policy.Stale {
+		delete(p.stale, origin)
+		return
+	}
+	if len(p.stale) == 0 {
+		p.node.cfg.Logger.Warn("link: the registry's topology cannot be read; what is known stays in force", "service", service, "reason", policy.Reason)
+	}
+	p.stale[origin] = policy.Reason
 }
 
 func (p *policies) has(origin string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/transport"
@@ -52,7 +53,7 @@ func (n *Node) start(ctx context.Context) error {
 	defer cancel(nil)
 	defer context.AfterFunc(n.group.Context(), func() { cancel(errNodeClosed) })()
 	n.monitors.watch(ctx)
-	announce, err := n.registry.Register(ctx, n.describe(discovery.Serving))
+	announce, err := n.enroll(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -65,6 +66,33 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.announce, n.state = announce, stateRunning
 	return nil
+}
+
+// How often a registry that cannot be reached is asked to take the node.
+const (
+	registerLeast = 500 * time.Millisecond
+	registerMost  = 5 * time.Second
+)
+
+// enroll announces the node. A registry that is ill is asked again until ctx
+// ends: the node serves those who know it, and is found when the registry is well.
+func (n *Node) enroll(ctx context.Context) (discovery.Registration, error) {
+	for pause := registerLeast; ; pause = min(2*pause, registerMost) {
+		announce, err := n.registry.Register(ctx, n.describe(discovery.Serving))
+		if err == nil || !errors.Is(err, discovery.ErrUnavailable) {
+			return announce, err
+		}
+		if pause == registerLeast {
+			n.cfg.Logger.Warn("link: the registry cannot be reached; the node serves, and is announced when it can be", "error", err)
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, err
+		}
+	}
 }
 
 // listen opens the socket for peers and settles the address to announce.

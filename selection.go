@@ -113,7 +113,7 @@ func localityOf(in *discovery.Instance) topology.Locality {
 
 // path returns where calls of a plan go, narrowed by what the call asks for.
 func (v *view) path(plan *topology.Plan, c *callConfig) *path {
-	if len(c.tags) == 0 && !c.zone {
+	if !c.narrows() {
 		if p, ok := v.fast.Load(plan); ok {
 			found, _ := p.(*path) // nothing else is stored
 			return found
@@ -124,7 +124,7 @@ func (v *view) path(plan *topology.Plan, c *callConfig) *path {
 
 func (v *view) makePath(plan *topology.Plan, c *callConfig) *path {
 	tags := slices.Compact(slices.Sorted(slices.Values(c.tags)))
-	key := narrowing{plan, strings.Join(tags, " "), c.zone} // tags hold no spaces
+	key := narrowing{plan, strings.Join(tags, "\x00"), c.zone} // no tag holds that
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if p := v.paths[key]; p != nil {
@@ -141,7 +141,7 @@ func (v *view) makePath(plan *topology.Plan, c *callConfig) *path {
 		return p
 	}
 	v.paths[key] = p
-	if key.tags == "" && !key.zone {
+	if !c.narrows() {
 		v.fast.Store(plan, p)
 		return p
 	}

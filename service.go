@@ -31,6 +31,7 @@ const (
 type serviceTable struct {
 	mu    sync.Mutex // one writer at a time
 	table atomic.Pointer[map[string]*service]
+	stale atomic.Int64 // services whose registry cannot be read
 }
 
 // service is one service that the node calls: its instances and what was
@@ -45,6 +46,7 @@ type service struct {
 	sizes     sizeHint      // of requests
 	known     chan struct{} // closed when calls may begin
 	knownOnce sync.Once
+	heard     atomic.Bool // an instance list is in use
 
 	mu       sync.Mutex    // guards the fields below
 	change   chan struct{} // closed and replaced when the instances change
@@ -152,11 +154,16 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 		case <-ctx.Done():
 			return
 		}
-		if seen && s.apply(last) {
-			held.Reset(time.Second)
+		applied := false
+		if seen {
+			var holding bool
+			if applied, holding = s.apply(last); holding || !applied {
+				held.Reset(time.Second)
+			}
 		}
+		s.heard.Store(applied || s.heard.Load())
 		s.node.policy.adopt(s) // the registry may have said by now where this node is
-		if seen && decided {
+		if applied && decided {
 			s.knownOnce.Do(func() { close(s.known) })
 		}
 	}
@@ -182,7 +189,11 @@ func (s *service) wait(ctx context.Context, deadline time.Time) error {
 	case <-s.known:
 		return nil
 	case <-t.C:
-		return Errorf(DeadlineExceeded, "%s has not said in time which instances of %s there are", describeRegistry(s.node.registry), s.name)
+		what := "which instances there are"
+		if s.heard.Load() {
+			what = "what topology there is"
+		}
+		return Errorf(DeadlineExceeded, "%s has not said in time %s of %s", describeRegistry(s.node.registry), what, s.name)
 	case <-ctx.Done():
 		return Errorf(CodeOf(ctx.Err()), "while looking for %s in %s: %w", s.name, describeRegistry(s.node.registry), context.Cause(ctx))
 	case <-s.node.group.Context().Done():

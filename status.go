@@ -47,6 +47,8 @@ type ServiceStatus struct {
 // TopologyStatus is one document of the topology.
 type TopologyStatus struct {
 	Origin string
+	// Stale is why the registry's document cannot be read, "" if it can.
+	Stale string
 	// Err is why the newest version of the document is not in force, nil if it is.
 	// The version before stays in force.
 	Err error
@@ -109,10 +111,15 @@ func (p *policies) status() []TopologyStatus {
 			origins = append(origins, origin)
 		}
 	}
+	for origin := range p.stale {
+		if !slices.Contains(origins, origin) {
+			origins = append(origins, origin)
+		}
+	}
 	slices.Sort(origins)
 	out := make([]TopologyStatus, 0, len(origins))
 	for _, origin := range origins {
-		s := TopologyStatus{Origin: origin}
+		s := TopologyStatus{Origin: origin, Stale: p.stale[origin]}
 		if origin == originFile {
 			s.Origin = p.node.cfg.TopologyFile
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -678,6 +679,43 @@ func TestARegistrysTopologyIsFollowedAndBelievedOnlySoFar(t *testing.T) {
 	})
 }
 
+// TestATopologyThatCannotBeReadIsSaid starts with a document kept from an earlier
+// run.
+func TestATopologyThatCannotBeReadIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		ordersAt(mesh, "a")
+		ordersAt(mesh, "b")
+		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.Policy, 1)}
+		log := &logBuffer{}
+		client := mesh.Node(link.Config{Registry: registry, Logger: log.logger()})
+		old := kv("version: link/v1\nservices: { orders: { subsets: { a: { tags: [a] } }, routes: [{ to: a }] } }\n")
+		old.Stale, old.Reason = true, "no answer"
+		registry.policy <- old
+		start := time.Now()
+		if got := tally(t, client, 20); got["a"] != 20 || time.Since(start) > time.Second {
+			t.Errorf("answers %v after %v, want all by a", got, time.Since(start))
+		}
+		registry.policy <- discovery.Policy{Stale: true, Reason: "no answer", Origin: old.Origin}
+		sleep(time.Second)
+		if got := tally(t, client, 20); got["a"] != 20 {
+			t.Errorf("answers %v when nothing is known any more, want all by a", got)
+		}
+		if s := client.Status().Topology; len(s) != 1 || s[0].Stale != "no answer" || s[0].Err != nil {
+			t.Errorf("status %+v", s)
+		}
+		if n := strings.Count(log.String(), "topology cannot be read"); n != 1 {
+			t.Errorf("%d log lines:\n%s", n, log)
+		}
+		old.Stale, old.Reason = false, ""
+		registry.policy <- old
+		sleep(time.Second)
+		if s := client.Status().Topology; len(s) != 1 || s[0].Stale != "" {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
 func TestARedirectThatIsAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -714,7 +752,8 @@ func TestTagsAreConfirmedByTheInstance(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "v1")
 		log := &logBuffer{}
-		client := mesh.Node(link.Config{Logger: log.logger(), Registry: &shared{
+		debug := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		client := mesh.Node(link.Config{Logger: debug, Registry: &shared{
 			Registry: mesh.Registry(),
 			change:   func(in *discovery.Instance) { in.Tags = []string{"gold", "v2"} },
 		}})

@@ -34,7 +34,8 @@ type Explanation struct {
 	Key     string   // the key that decided; "" if chance did, or there was no choice
 	Plan    *Plan    // of rule and target
 
-	others []*Plan // of the targets that were not chosen
+	// Fixed says why the policy's own choice did not count, "" if it did.
+	Fixed string
 
 	Levels    []ExplainedLevel    // in order, those of other services in place
 	Instances []ExplainedInstance // of all services in Levels and of Service, by service, level and ID
@@ -80,6 +81,12 @@ type ExplainedInstance struct {
 // each service that the call may reach. Panic thresholds, which are a matter of load balancing,
 // are left to the caller: Trouble of an ejected instance that is called in a panic is "".
 func Explain(p *Policy, service string, r Request, at Locality, candidates func(service string) []Candidate) Explanation {
+	return ExplainPlan(p, service, r, nil, at, candidates)
+}
+
+// ExplainPlan is Explain for a caller that has chosen among the targets of the rule itself: plan is
+// the one of its choice, or nil.
+func ExplainPlan(p *Policy, service string, r Request, plan *Plan, at Locality, candidates func(service string) []Candidate) Explanation {
 	plans := p.Service(service)
 	e := explainer{Service: service, Request: r, At: at, Written: plans.written}
 	for i := range plans.rules {
@@ -88,13 +95,12 @@ func Explain(p *Policy, service string, r Request, at Locality, candidates func(
 			e.Passed = append(e.Passed, Passed{i, rule.match.why(&r)})
 			continue
 		}
-		e.Plan, e.Key = rule.choose(&r)
+		if e.Plan, e.Key = rule.choose(&r); plan != nil && plan != e.Plan && rule.leadsTo(plan) {
+			e.Plan, e.Key, e.Fixed = plan, "", "what the call asks for itself"
+		}
 		e.Sticky = rule.source(&r)
 		for _, t := range rule.split.targets {
 			e.Shares = append(e.Shares, Share{t.plan.Target, t.share})
-			if t.plan != e.Plan && t.share > 0 {
-				e.others = append(e.others, t.plan)
-			}
 		}
 		break
 	}
@@ -103,6 +109,11 @@ func Explain(p *Policy, service string, r Request, at Locality, candidates func(
 	e.expand(p, e.Plan, "")
 	e.instances(candidates)
 	return Explanation(e)
+}
+
+// leadsTo reports whether a plan is of one of the rule's targets.
+func (u *rule) leadsTo(plan *Plan) bool {
+	return slices.ContainsFunc(u.split.targets, func(t splitTarget) bool { return t.plan == plan })
 }
 
 // source says where a rule finds the key that decides.
@@ -226,7 +237,10 @@ func (e *explainer) verdict(in *ExplainedInstance) (bool, string) {
 
 // otherwise says which share of such calls an instance gets that is not for this one.
 func (e *explainer) otherwise(in *ExplainedInstance) string {
-	for _, plan := range e.others {
+	if e.Plan == nil {
+		return ""
+	}
+	for _, plan := range e.Plan.others {
 		l := ExplainedLevel{Level: plan.Levels[0]}
 		if e.holds(&l, in) {
 			return "; " + plan.Target + " gets " + itoa(plan.Share) + "% of such calls"

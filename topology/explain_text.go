@@ -62,6 +62,9 @@ func (e *explainer) writeHead(b *strings.Builder) {
 
 func (e *explainer) writeRule(b *strings.Builder) {
 	switch {
+	case e.Plan == nil:
+		fmt.Fprintf(b, "the topology is not asked: %s\n", e.Fixed)
+		return
 	case e.Rule != NoRule:
 		fmt.Fprintf(b, "routes[%d]: ", e.Rule)
 	case len(e.Passed) > 0:
@@ -99,6 +102,8 @@ func (e *explainer) choice() string {
 	}
 	text := strings.Join(shares, ", ")
 	switch {
+	case e.Fixed != "":
+		text += "; " + e.Fixed
 	case e.Key != "":
 		text += "; sticky " + e.Sticky + " " + clipped(e.Key)
 	case e.Sticky != "":

@@ -20,6 +20,7 @@ type Plan struct {
 	Mirror  *Mirror       // as written, nil if there is none; see Mirrored
 	Fault   *Fault        // as written, nil if there is none; see Faulted
 
+	others    []*Plan // of the other targets of the rule that have a share, the greatest first
 	mirror    *mirror
 	hashKey   string // of LB.Key
 	faultSalt uint64
@@ -39,6 +40,10 @@ func (p *Plan) KeyOf(r *Request) (key uint64, ok bool) {
 	}
 	return 0, false
 }
+
+// Others returns the plans of the other targets of the same rule, the greatest share first: where
+// a call could have gone. The result must not be modified.
+func (p *Plan) Others() []*Plan { return p.others }
 
 // Mirrored returns the plan for a copy of the call, or nil if it is not to be copied. The copy gets
 // one attempt; where the plan leads to another service, that service's plan for the request says

@@ -145,7 +145,21 @@ func (b *builder) split(to Split, base Plan, failover []string) split {
 			plan: &plan, share: to[target], seed: targetSeed(b.name, target),
 		})
 	}
+	s.introduce()
 	return s
+}
+
+// introduce tells the plans of each other.
+func (s *split) introduce() {
+	for i := range s.targets {
+		plan := s.targets[i].plan
+		for j := range s.targets {
+			if t := &s.targets[j]; j != i && t.share > 0 {
+				plan.others = append(plan.others, t.plan)
+			}
+		}
+		slices.SortStableFunc(plan.others, func(a, b *Plan) int { return b.Share - a.Share })
+	}
 }
 
 // mirror makes the plans for copies of calls: one level, one attempt.

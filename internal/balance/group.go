@@ -152,6 +152,13 @@ func (g *Group[T]) Health(now int64) (available, total int) {
 	return max(0, total-g.base[0].out(true)-g.base[1].out(true)), total
 }
 
+// Standing is how many members are not barred at now: those that a pick returns,
+// if it must.
+func (g *Group[T]) Standing(now int64) int {
+	g.ward.tick(now)
+	return max(0, g.Len()-g.base[0].out(false)-g.base[1].out(false))
+}
+
 // Len is the number of members.
 func (g *Group[T]) Len() int {
 	v := g.view.Load()

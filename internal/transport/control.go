@@ -92,10 +92,23 @@ func (s *Session) announceRoutes(first uint64, routes []wire.RouteInfo) {
 // hearTags takes in the peer's tags.
 func (s *Session) hearTags(tags *[]string) {
 	s.tags.Store(tags)
-	if s.dialedAs != nil && s.dialedAs.conf.Tags != nil {
-		s.dialedAs.conf.Tags(s.dialedAs.key.addr, *tags)
+	p := s.dialedAs
+	if p == nil {
+		return
+	}
+	p.said.Store(tags)
+	if p.conf.Tags != nil {
+		p.conf.Tags(p.key.addr, *tags)
 	}
 }
+
+// A peer announces new tags as often as its probes flip them. One that does so
+// more often than tagsEvery, tagsBurst times in a row apart, is disconnected: each
+// time costs its peers a look at what it means.
+const (
+	tagsEvery = time.Second
+	tagsBurst = 64
+)
 
 // announceTags tells the peer that the node's tags have changed since SETUP.
 func (s *Session) announceTags(tags []string) {
@@ -229,6 +242,9 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		tags, err := wire.ParseTags(body)
 		if err != nil {
 			return err
+		}
+		if !s.tagRate.Allow() {
+			return &wire.LimitError{What: "TAGS in a row", Limit: tagsBurst, Got: tagsBurst + 1}
 		}
 		s.hearTags(&tags.Tags)
 	case wire.KindGoAway:

@@ -22,6 +22,7 @@ type Peer struct {
 	conf     PeerConfig
 	refs     int // guarded by endpoint.mu
 	slots    [2]slot
+	said     atomic.Pointer[[]string] // tags, on the latest connection or when they changed
 }
 
 type slot struct {
@@ -82,6 +83,25 @@ func (p *Peer) Live(class wire.Class) *Session {
 		return s
 	}
 	return nil
+}
+
+// Said returns the tags that the peer announced last, if there is a connection to
+// it, or one is being made. They must not be modified.
+func (p *Peer) Said() (tags []string, ok bool) {
+	said := p.said.Load()
+	if said == nil {
+		return nil, false
+	}
+	for class := range p.slots {
+		slot := &p.slots[class]
+		slot.mu.Lock()
+		dialing := slot.dialing != nil
+		slot.mu.Unlock()
+		if dialing || p.Live(wire.Class(class)) != nil {
+			return *said, true
+		}
+	}
+	return nil, false
 }
 
 // Probe asks live connections for a sign of life, because a registry says that

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+	"golang.org/x/time/rate"
 
 	"github.com/linkmesh/link/internal/lifecycle"
 	"github.com/linkmesh/link/internal/wire"
@@ -32,6 +33,7 @@ type Session struct {
 	remote     wire.Setup
 	routes     routeTable               // of the peer
 	tags       atomic.Pointer[[]string] // of the peer, as it said last
+	tagRate    *rate.Limiter            // of its TAGS
 
 	setup     chan struct{} // closed when remote is set
 	draining  chan struct{} // closed when the peer drains
@@ -59,6 +61,7 @@ func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *S
 		setup:      make(chan struct{}),
 		draining:   make(chan struct{}),
 		bulk:       make(chan struct{}, bulkWrites),
+		tagRate:    rate.NewLimiter(rate.Every(tagsEvery), tagsBurst),
 	}
 	s.leases.session = s
 	s.touch(time.Now())
