@@ -72,12 +72,34 @@ func newView(s *service, policy *topology.Policy) *view {
 func (s *service) setPolicy(policy *topology.Policy) {
 	next := newView(s, policy)
 	s.configure(next)
+	next.warnOfUnknownPlaces()
 	if old := s.view.Swap(next); old != nil {
 		old.release()
 	}
 	s.mu.Lock()
 	s.wakeLocked() // whoever follows the instances
 	s.mu.Unlock()
+}
+
+// warnOfUnknownPlaces says when a policy prefers places and nobody knows where this
+// node is: such levels reach nobody.
+func (v *view) warnOfUnknownPlaces() {
+	if v.policy == nil {
+		return
+	}
+	for _, l := range v.plans.Route(&topology.Request{}).Levels {
+		word, missing := "", ""
+		switch {
+		case l.Scope == topology.SameZone && v.at.Zone == "":
+			word, missing = "zone", discovery.KeyZone
+		case l.Scope == topology.SameRegion && v.at.Region == "":
+			word, missing = "region", discovery.KeyRegion
+		}
+		if word != "" {
+			v.service.node.cfg.Logger.Warn("link: a failover names the "+word+", and this node does not say in which it is: it reaches nobody there",
+				"service", v.service.name, "fix", "Config.Tags: \""+missing+"=…\"")
+		}
+	}
 }
 
 // configure hands what holds for all calls to the balancer.

@@ -10,6 +10,11 @@ import (
 // some have none.
 const TableSize = 65537
 
+// seatShare is the least weight that counts in a lookup table, as a part of the
+// greatest: it bounds the rounds in which the table is filled, whatever weights a
+// registry shows.
+const seatShare = 64
+
 // seat is an instance that takes places.
 type seat struct {
 	key    string
@@ -48,9 +53,10 @@ func maglev(seats []seat) []uint32 {
 	// A seat has its n-th turn in the first round in which round × weight reaches
 	// n × top, as in Envoy.
 	turns := make([]uint64, len(seats))
+	least := top / seatShare
 	for filled, round := 0, uint64(1); ; round++ {
 		for i := range seats {
-			if round*uint64(seats[i].weight) < (turns[i]+1)*top {
+			if round*max(uint64(seats[i].weight), least, 1) < (turns[i]+1)*top {
 				continue
 			}
 			turns[i]++
