@@ -190,7 +190,7 @@ func TestCloseWaitsForAProbe(t *testing.T) {
 			running.Add(1)
 			defer running.Add(-1)
 			<-ctx.Done()
-			time.Sleep(100 * time.Millisecond) // cleans up
+			sleep(100 * time.Millisecond) // cleans up
 			return ctx.Err()
 		}}}, keep)
 		sleep(1500 * time.Millisecond)
@@ -198,7 +198,7 @@ func TestCloseWaitsForAProbe(t *testing.T) {
 		if n := running.Load(); n != 0 {
 			t.Errorf("%d probes still run after the node closed", n)
 		}
-		time.Sleep(time.Second)
+		sleep(time.Second)
 	})
 }
 
@@ -207,7 +207,7 @@ func TestAStreamOutranksTheRegistry(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		topic := link.Route{Service: "orders", Name: "placed", Kind: link.Topic}
 		node := mesh.Node(link.Config{Service: "orders"})
-		node.Handle(topic, func(ctx context.Context, s *link.Stream) error { <-ctx.Done(); return nil })
+		node.Handle(topic, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
 		mesh.Start(node)
 		var empty atomic.Bool
 		registry := &shared{Registry: mesh.Registry()}
@@ -394,7 +394,9 @@ func TestASocketThatFailsOnce(t *testing.T) {
 		t.Error(err)
 	}
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // TestWhatACallAsksForGoesBeforeTheSplit has the topology of the README.

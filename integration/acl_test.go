@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
@@ -119,4 +120,39 @@ func TestATokenThatMayNoLongerReadEmptiesNothing(t *testing.T) {
 	a.Narrow(token, `service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }`)
 	w.untilIDs(in.ID)
 	w.neverBelow(1)
+}
+
+// TestAServerWithAWrongTokenIsCalledOn puts a token that does not exist into the file of the only
+// server. Its check dies, so that Consul shows nobody, but its connection lives.
+func TestAServerWithAWrongTokenIsCalledOn(t *testing.T) {
+	t.Parallel()
+	const wrong = 50 * time.Second // far beyond the check, and beyond what a node holds for a while
+	a := agent.Start(t, agent.Config{ACL: true})
+	m := newMesh(t)
+	right := a.NewToken("", service)
+	file := filepath.Join(t.TempDir(), "token")
+	writeToken(t, file, right)
+	s := m.serve(m.registry(a.Address(), func(c *consul.Config) { c.TokenFile = file }), link.Config{})
+	r := m.registry(a.Address(), func(c *consul.Config) { c.Token = right.Secret })
+	client := m.client(r)
+	untilAnswered(t, client, s)
+	w := follow(t, r, service)
+	w.untilIDs(s.Instance())
+
+	tr := startTraffic(t, client, write)
+	tr.through(100)
+	writeToken(t, file, agent.Token{Secret: "11111111-2222-3333-4444-555555555555"})
+	begin := time.Now()
+	w.untilIDs() // in good form: nothing tells the client that anything is wrong
+	if err := hasStatus(t, a, s.Instance(), "critical")(); err != nil {
+		t.Error(err)
+	}
+	tr.lasts(wrong - time.Since(begin))
+	if snapshots := w.history(); len(snapshots[len(snapshots)-1].Instances) > 0 {
+		t.Errorf("Consul shows the server again, so nothing was tested: %+v", snapshots[len(snapshots)-1])
+	}
+	writeToken(t, file, right)
+	w.untilIDs(s.Instance())
+	tr.through(100)
+	tr.stop()
 }

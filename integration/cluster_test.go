@@ -1,12 +1,44 @@
 package integration
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/consul"
 	"github.com/linkmesh/link/integration/internal/agent"
 )
+
+// leaderlessFor is how long there is no leader: longer than a check lives without heartbeats.
+const leaderlessFor = consul.CheckTTL + time.Second
+
+// leaderless returns why an agent seems to have a leader: it names one, or takes what only a leader
+// can decide.
+func leaderless(a *agent.Agent) func() error {
+	return func() error {
+		leader, err := a.Client().Status().Leader()
+		if err != nil {
+			return err
+		}
+		if leader != "" {
+			return fmt.Errorf("the leader is %s", leader)
+		}
+		_, _, err = a.Client().Catalog().Services(&api.QueryOptions{RequireConsistent: true})
+		if err == nil {
+			return errors.New("a consistent read succeeded")
+		}
+		if !strings.Contains(err.Error(), "No cluster leader") {
+			return fmt.Errorf("a consistent read: %w", err)
+		}
+		return nil
+	}
+}
 
 // TestALostLeaderCostsNoCall kills the leader of three servers, then a second one, so that nobody
 // leads, and starts them again.
@@ -34,7 +66,11 @@ func TestALostLeaderCostsNoCall(t *testing.T) {
 	})
 
 	far.Kill() // one of three is left, which can elect nobody
-	tr.through(2000)
+	eventually(t, "the loss of the leader", within, leaderless(near))
+	tr.lasts(leaderlessFor)
+	if err := leaderless(near)(); err != nil {
+		t.Errorf("after %v: %v", leaderlessFor, err)
+	}
 	leader.Restart()
 	far.Restart()
 	c.Leader()

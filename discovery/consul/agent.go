@@ -29,7 +29,9 @@ func writeRule(service string) string { return `service "` + service + `" { poli
 // held asks what the agent holds under the ID of g.
 func (c *client) held(ctx context.Context, what string, g *registration) (holding, error) {
 	var info *api.AgentServiceChecksInfo
-	_, err := c.call(ctx, errand{what: what, needs: writeRule(g.query.Service)}, func(ctx context.Context) error {
+	// An instance that is out or in maintenance is told with status 503.
+	p := errand{what: what, needs: writeRule(g.query.Service), whole: true}
+	_, err := c.call(ctx, p, func(ctx context.Context) error {
 		var err error
 		_, info, err = c.api.Agent().AgentHealthServiceByIDOpts(g.id, (&api.QueryOptions{}).WithContext(ctx))
 		return err
@@ -62,6 +64,10 @@ func (c *client) put(ctx context.Context, what string, reg *api.AgentServiceRegi
 		opts := api.ServiceRegisterOpts{ReplaceExistingChecks: fresh}
 		return c.api.Agent().ServiceRegisterOpts(reg, opts.WithContext(ctx))
 	})
+	if err != nil && kindOf(err) == missing {
+		// No agent lacks the way to register.
+		return &failure{kind: garbled, what: what, reason: c.stranger() + "it answers 404"}
+	}
 	return err
 }
 

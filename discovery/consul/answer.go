@@ -118,7 +118,7 @@ func (c *client) ask(ctx context.Context, q discovery.Query, ask question, known
 	}
 	pos, ok := positionOf(x)
 	if !ok || raw == nil {
-		return answer{}, &failure{kind: garbled, what: p.what, reason: "the answer is not one of Consul: it has no index or no list"}
+		return answer{}, &failure{kind: garbled, what: p.what, reason: c.stranger() + "its answer has no index or no list"}
 	}
 	a := answer{position: pos}
 	for _, text := range raw {
@@ -194,11 +194,11 @@ func (c *client) fetchPolicy(ctx context.Context, key string, ask question) ([]b
 	pos, ok := positionOf(x)
 	switch {
 	case !ok:
-		return nil, position{}, &failure{kind: garbled, what: p.what, reason: "the answer is not one of Consul: it has no index"}
+		return nil, position{}, &failure{kind: garbled, what: p.what, reason: c.stranger() + "its answer has no index"}
 	case x.status == http.StatusNotFound:
 		return nil, pos, nil
 	case pair == nil || pair.Key != key:
-		return nil, position{}, &failure{kind: garbled, what: p.what, reason: "the answer is not one of Consul: it lacks the key"}
+		return nil, position{}, &failure{kind: garbled, what: p.what, reason: c.stranger() + "its answer lacks the key"}
 	case len(pair.Value) > discovery.MaxPolicy:
 		reason := "the document has " + strconv.Itoa(len(pair.Value)) + " bytes, want at most " + strconv.Itoa(discovery.MaxPolicy)
 		return nil, position{}, &failure{kind: garbled, what: p.what, reason: reason}

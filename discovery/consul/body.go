@@ -34,3 +34,16 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	b.left -= int64(n)
 	return n, err
 }
+
+// head keeps the first bytes of a body, for messages about it.
+type head struct {
+	io.ReadCloser
+	most int
+	kept []byte
+}
+
+func (h *head) Read(p []byte) (int, error) {
+	n, err := h.ReadCloser.Read(p)
+	h.kept = append(h.kept, p[:min(n, h.most-len(h.kept))]...)
+	return n, err
+}

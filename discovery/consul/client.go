@@ -22,6 +22,7 @@ const (
 	maxHeader    = 64 << 10
 	smallAnswer  = 1 << 20 // bytes of any other answer than that about a service; a policy fits
 	maxErrorText = 4 << 10 // bytes of an answer that is an error
+	maxHead      = 512     // bytes of any answer that are looked at for what they are
 )
 
 // replyTime bounds an exchange that does not wait in the agent.
@@ -37,6 +38,7 @@ type client struct {
 	transport *http.Transport
 	tokens    *tokenSource
 	address   string // for messages
+	advice    string // what to do when nothing of use answers there
 }
 
 func newClient(cfg Config) (*client, error) {
@@ -92,7 +94,7 @@ func newClient(cfg Config) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
 	}
-	return &client{api: c, gate: door, transport: transport, tokens: tokens, address: end.address}, nil
+	return &client{api: c, gate: door, transport: transport, tokens: tokens, address: end.address, advice: end.advice()}, nil
 }
 
 // close drops the idle connections; those in use end with their requests.
@@ -104,6 +106,7 @@ type errand struct {
 	needs string        // the access rule that allows it
 	time  time.Duration // 0 is replyTime
 	limit int64         // bytes of the answer; 0 is smallAnswer
+	whole bool          // limit counts for answers that are errors as well: they say more than that
 }
 
 // call has f make one exchange and explains its error. One that is denied is made again if the
@@ -125,23 +128,25 @@ func (c *client) once(ctx context.Context, p errand, f func(ctx context.Context)
 	}
 	bounded, cancel := context.WithTimeout(ctx, p.time)
 	defer cancel()
-	x := &exchange{limit: p.limit}
+	x := &exchange{limit: p.limit, whole: p.whole}
 	err := f(context.WithValue(bounded, exchangeKey{}, x))
-	if err == nil {
+	if err == nil && !x.html() {
 		return x, nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return x, fmt.Errorf("consul: %s: %w", p.what, cause)
 	}
-	return x, explain(p, x, err)
+	return x, c.explain(p, x, err)
 }
 
 // exchange is one request and what is known of its answer.
 type exchange struct {
 	limit  int64
+	whole  bool
 	token  secret
 	status int // 0 if there was no answer
 	header http.Header
+	body   *head // nil if there was no answer
 }
 
 type exchangeKey struct{}
@@ -167,9 +172,14 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.status, x.header = res.StatusCode, res.Header
+	most := maxHead
+	if res.StatusCode >= http.StatusMultipleChoices {
+		most = maxErrorText
+	}
+	x.status, x.header, x.body = res.StatusCode, res.Header, &head{ReadCloser: res.Body, most: most}
+	res.Body = x.body
 	switch {
-	case res.StatusCode >= http.StatusBadRequest:
+	case res.StatusCode >= http.StatusBadRequest && !x.whole:
 		res.Body = &boundedBody{ReadCloser: res.Body, left: maxErrorText, cut: true}
 	case res.ContentLength > x.limit:
 		return nil, errors.Join(errTooLarge, res.Body.Close())

@@ -10,13 +10,13 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/hashicorp/consul/api"
 )
 
 const (
 	defaultAddress = "127.0.0.1:8500"
+	defaultPort    = "8500"
 	stateOff       = "off"
 )
 
@@ -24,8 +24,9 @@ const (
 // variable that Consul's own command line knows has its effect: those of TLS, authentication,
 // namespace and partition.
 type Config struct {
-	// Address is the agent's HTTP address: "host:port", "https://host:port", "unix:///path". ""
-	// is CONSUL_HTTP_ADDR or, without that variable, 127.0.0.1:8500.
+	// Address is the agent's HTTP address: "host:port", "https://host:port", "unix:///path". An
+	// address without a scheme needs its port; with one, the port is the scheme's: 80 or 443. "" is
+	// CONSUL_HTTP_ADDR or, without that variable, 127.0.0.1:8500.
 	Address string
 
 	// Token is the ACL token. "" is CONSUL_HTTP_TOKEN.
@@ -39,8 +40,8 @@ type Config struct {
 	// Datacenters are followed beside the agent's own. At most MaxDatacenters.
 	Datacenters []string
 
-	// StateDir is where the last known instances are kept for a start without Consul, in files of
-	// mode 0600. "" is link/consul in os.UserCacheDir, or none if there is no such directory. "off"
+	// StateDir is where the last known instances and routing policies are kept for a start without
+	// Consul, in files of mode 0600. "" is link/consul in os.UserCacheDir, or none if there is no such directory. "off"
 	// is none.
 	StateDir string
 
@@ -116,38 +117,4 @@ func (c Config) stateDir() string {
 	default:
 		return c.StateDir
 	}
-}
-
-// endpoint is an agent's address taken apart.
-type endpoint struct {
-	address string // what the api package is given: host:port with an optional path, or a socket's path
-	scheme  string // "" leaves it to CONSUL_HTTP_SSL
-	socket  bool
-}
-
-func (c Config) endpoint() (endpoint, error) {
-	field, text := "Address", c.Address
-	if text == "" {
-		field, text = api.HTTPAddrEnvName, os.Getenv(api.HTTPAddrEnvName)
-	}
-	if text == "" {
-		return endpoint{address: defaultAddress}, nil
-	}
-	scheme, rest, ok := strings.Cut(text, "://")
-	if !ok {
-		scheme, rest = "", text
-	}
-	switch {
-	case strings.Contains(rest, "@"):
-		return endpoint{}, fmt.Errorf("%w: %s holds a user name; put user:password into CONSUL_HTTP_AUTH", ErrInvalidConfig, field)
-	case scheme == "unix" && strings.HasPrefix(rest, "/"):
-		return endpoint{address: rest, scheme: "http", socket: true}, nil
-	case scheme != "" && scheme != "http" && scheme != "https", rest == "", strings.HasPrefix(rest, "/"),
-		strings.ContainsAny(rest, " ?#"):
-		return endpoint{}, invalid(field, text, "want host:port, http://host:port, https://host:port or unix:///path")
-	}
-	if scheme == "http" {
-		scheme = "" // as in Consul: never falls back from a TLS that was asked for
-	}
-	return endpoint{address: rest, scheme: scheme}, nil
 }

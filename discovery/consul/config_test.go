@@ -38,6 +38,7 @@ func TestAddresses(t *testing.T) {
 		{cfg: "https://gate.example/consul", url: "https://gate.example/consul/v1"},
 		{cfg: "localhost:8500", url: "http://localhost:8500/v1"},
 		{cfg: "[::1]:8500", url: "http://[::1]:8500/v1"},
+		{cfg: "http://localhost", url: "http://localhost/v1"},
 		{cfg: "unix:///run/consul.sock", url: "http://localhost/v1"},
 	} {
 		t.Setenv("CONSUL_HTTP_ADDR", c.env)
@@ -83,6 +84,13 @@ func TestConfigNamesTheWrongValue(t *testing.T) {
 		"no host":                {Config{Address: "http://"}, nil, "Address"},
 		"spaces":                 {Config{Address: "a b"}, nil, "a b"},
 		"address in env":         {Config{}, map[string]string{"CONSUL_HTTP_ADDR": "ftp://y"}, `CONSUL_HTTP_ADDR "ftp://y"`},
+		"no port":                {Config{}, map[string]string{"CONSUL_HTTP_ADDR": "localhost"}, `CONSUL_HTTP_ADDR "localhost": it has no port; Consul's is 8500, so perhaps localhost:8500`},
+		"empty port":             {Config{Address: "localhost:"}, nil, "perhaps localhost:8500"},
+		"no port, IPv6":          {Config{Address: "::1"}, nil, "perhaps [::1]:8500"},
+		"no port, with brackets": {Config{Address: "[::1]"}, nil, "perhaps [::1]:8500"},
+		"no port, with a path":   {Config{Address: "gate/consul"}, nil, "has no port"},
+		"named port":             {Config{Address: "localhost:http"}, nil, "from 1 to 65535"},
+		"port 0":                 {Config{Address: "http://localhost:0"}, nil, "from 1 to 65535"},
 		"user in address":        {Config{Address: "http://me:s3cr3t@host"}, nil, "CONSUL_HTTP_AUTH"},
 		"datacenter":             {Config{Datacenters: []string{"dc1", "a/b"}}, nil, `Datacenters[1] "a/b"`},
 		"datacenters":            {Config{Datacenters: make([]string, MaxDatacenters+1)}, nil, "17 names"},

@@ -13,8 +13,15 @@
 //	defer registry.Close()
 //
 // The token needs service "<name>" { policy = "write" } to announce a service, service_prefix ""
-// and node_prefix "" { policy = "read" } to find others, and key_prefix "link/topology/"
-// { policy = "read" } for routing policies. A service identity gives the first two.
+// and node_prefix "" { policy = "read" } to find others. A service identity gives these. For
+// routing policies it needs beside that
+//
+//	key_prefix "link/topology/" { policy = "read" }
+//
+// Without it instances are announced and found all the same, but Consul answers 403 to every
+// question about a policy: [Registry.WatchPolicy] then yields what [Config.StateDir] holds of an
+// earlier run or no document, marked Stale with this rule in its Reason, and one line is logged
+// for each service.
 //
 // # Guarantees
 //
@@ -24,6 +31,9 @@
 // leader, from an index that went backwards or from an agent that was just unreachable is believed
 // when it has stood for [DoubtTime]. Otherwise what Consul says is delivered at once. The last
 // known instances are also kept on disk, for a start without Consul; see [Config.StateDir].
+//
+// The same holds for policies: one that was known, now or in an earlier run of the last 90 days,
+// stays in force until Consul says in good order that it has changed or gone.
 //
 // Each datacenter is followed apart, so one that fails freezes only its own instances.
 //
@@ -35,8 +45,9 @@
 // and all but the closest of races. Of two that race through, the one that was overwritten notices
 // at its next heartbeat: it says so in the log, stops its heartbeats, returns ErrDuplicateID from
 // Update, and announces itself again when the ID is free.
-// IDs that differ only in case are one to Consul's servers; do not use such. Different agents do not know of each other's IDs. Instances of one ID on several agents are all
-// delivered: the oldest under its ID, the others with a suffix made from the node's name.
+// IDs that differ only in case are one to Consul's servers; do not use such. Different agents do not
+// know of each other's IDs. Instances of one ID on several agents are all delivered: the oldest under
+// its ID, the others with a suffix made from the node's name.
 //
 // # Concurrency
 //
@@ -46,11 +57,14 @@
 //
 // At most [MaxBlocking] watches wait in the agent at a time; the others ask every [PollEvery] over
 // a few shared connections, so that 2,000 watched services take 40 of the 200 connections that an
-// agent allows one address (http_max_conns_per_client).
+// agent allows one address (http_max_conns_per_client). Of those that wait, 8 may be watches of
+// policies; the other policies are asked for every 15 s, give or take a fifth, so that a change of
+// theirs takes up to 18 s to be seen.
 //
 // # Errors
 //
-// [ErrInvalidConfig], [ErrDenied], [ErrUnavailable], and those of package discovery.
+// [ErrInvalidConfig], [ErrDenied], [ErrUnavailable], which is a [discovery.ErrUnavailable], and
+// those of package discovery. Messages quote what Consul says, in one bounded line without the token.
 //
 // # Testing
 //
@@ -59,6 +73,7 @@ package consul
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
@@ -74,8 +89,9 @@ var (
 	ErrDenied = errors.New("consul: permission denied")
 
 	// ErrUnavailable says that Consul gave no usable answer: it cannot be reached, is overloaded, has
-	// an error of its own, or what answers is not Consul. Waiting may mend it.
-	ErrUnavailable = errors.New("consul: unavailable")
+	// an error of its own, or what answers is not Consul. Waiting may mend it. It wraps
+	// discovery.ErrUnavailable.
+	ErrUnavailable = fmt.Errorf("consul: %w", discovery.ErrUnavailable)
 )
 
 // How an instance stays announced.

@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-
-	"github.com/hashicorp/consul/api"
 )
 
 // kind sorts failures by what to do about them.
@@ -58,37 +57,65 @@ func kindOf(err error) kind {
 	return erring
 }
 
-// explain says what became of an exchange that ended with err.
-func explain(p errand, x *exchange, err error) *failure {
+// reasonOf returns what went wrong without what it was for.
+func reasonOf(err error) string {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.reason
+	}
+	return err.Error()
+}
+
+// explain says what became of an exchange that ended with err, or with an answer in HTML.
+func (c *client) explain(p errand, x *exchange, err error) *failure {
 	f := &failure{what: p.what}
+	status := strconv.Itoa(x.status)
 	switch {
 	case x.status == 0:
-		f.kind, f.reason = unreachable, "the agent cannot be reached: "+transportReason(err)
+		f.kind, f.reason = unreachable, "the agent at "+c.address+" cannot be reached: "+transportReason(err)
 		if errors.Is(err, context.DeadlineExceeded) {
-			f.kind, f.reason = hanging, "no answer in time; is the agent stuck?"
+			f.kind, f.reason = hanging, "no answer in time from "+c.address+"; is the agent stuck?"
+		}
+	case x.html():
+		f.kind, f.reason = garbled, c.stranger()+"it answers "+status+" with HTML"
+		switch { // a proxy in front of an agent
+		case x.status == http.StatusTooManyRequests:
+			f.kind = busy
+		case x.status >= http.StatusInternalServerError:
+			f.kind = erring
 		}
 	case x.status == http.StatusForbidden:
-		f.kind, f.reason = denied, "the ACL token does not allow it"+quoted(err)
-		if x.token == "" {
-			f.reason = "Consul wants an ACL token, and none is set" + quoted(err)
-		}
+		f.kind, f.reason = denied, c.tokens.refusal(x.token, x.words())
 		if p.needs != "" {
 			f.reason += "; it needs: " + p.needs
 		}
 	case x.status == http.StatusNotFound:
-		f.kind, f.reason = missing, "Consul does not know it"+quoted(err)
+		f.kind, f.reason = missing, "Consul does not know it"+x.quoted()
 	case x.status == http.StatusTooManyRequests:
-		f.kind, f.reason = busy, "the agent has too many connections or requests (429); see its http_max_conns_per_client"
+		f.kind = busy
+		f.reason = "the agent has too many connections or requests (429)" + x.quoted() + "; see its http_max_conns_per_client"
 	case x.status >= http.StatusInternalServerError:
-		f.kind, f.reason = erring, "Consul answers "+strconv.Itoa(x.status)+quoted(err)
+		f.kind, f.reason = erring, "Consul answers "+status+x.quoted()
 	case x.status >= http.StatusMultipleChoices:
-		f.kind, f.reason = refused, "Consul answers "+strconv.Itoa(x.status)+quoted(err)
+		f.kind, f.reason = refused, "Consul answers "+status+x.quoted()
 	case errors.Is(err, context.DeadlineExceeded):
 		f.kind, f.reason = hanging, "the answer began and did not end in time"
 	default:
 		f.kind, f.reason = garbled, "the answer is not one of Consul: "+decodeReason(err)
 	}
 	return f
+}
+
+// stranger begins the reason of an answer that no Consul gives.
+func (c *client) stranger() string { return "what answers at " + c.address + " is not Consul: " }
+
+// advised returns the error of Register with what to do next, where the address may be wrong.
+func (c *client) advised(err error) error {
+	switch kindOf(err) { //nolint:exhaustive // the others say themselves what to do
+	case unreachable, hanging, garbled:
+		return fmt.Errorf("%w; %s", err, c.advice)
+	default:
+		return err
+	}
 }
 
 // transportReason leaves out what differs each time, such as the port of this side, and what is
@@ -122,23 +149,16 @@ func decodeReason(err error) string {
 	return printable(err.Error())
 }
 
-// quoted returns what Consul said, fit for a log line.
-func quoted(err error) string {
-	var status api.StatusError
-	if !errors.As(err, &status) || status.Body == "" {
-		return ""
-	}
-	return " (" + printable(status.Body) + ")"
-}
-
 // maxQuoted bounds how much of a foreign text a message repeats, in bytes.
 const maxQuoted = 200
 
+// printable returns the first line of a foreign text, fit for a log.
 func printable(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	more := ""
 	if len(s) > maxQuoted {
-		s = s[:maxQuoted] + "…"
+		s, more = s[:maxQuoted], "…"
 	}
 	q := strconv.QuoteToASCII(s)
-	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`) + more
 }

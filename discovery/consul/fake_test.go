@@ -292,9 +292,15 @@ func (a *agent) local(w http.ResponseWriter, r *http.Request) {
 			ID: id, Service: h.reg.Name, Tags: h.reg.Tags, Meta: h.reg.Meta,
 			Address: h.reg.Address, Port: h.reg.Port, Weights: *h.reg.Weights, Datacenter: "dc1",
 		}
+		code := http.StatusOK
 		for id, status := range h.checks {
 			info.Checks = append(info.Checks, &api.HealthCheck{CheckID: id, Status: status})
+			if status == api.HealthCritical {
+				code = http.StatusServiceUnavailable
+			}
 		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
 		_ = json.NewEncoder(w).Encode(info)
 	case strings.HasPrefix(id, "deregister/"):
 		delete(a.services, strings.TrimPrefix(id, "deregister/"))

@@ -149,61 +149,6 @@ func TestAChurningServiceIsAskedLessAndLess(t *testing.T) {
 	})
 }
 
-func TestPoliciesAreFollowed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newAgent(t)
-		a.setPolicy("link/topology/shop/orders", "version: 1")
-		r, _ := a.registry(t, Config{})
-		ch, err := r.WatchPolicy(t.Context(), discovery.Query{Service: "orders", Namespace: "shop"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		none, err := r.WatchPolicy(t.Context(), orders)
-		if err != nil {
-			t.Fatal(err)
-		}
-		settle(time.Second)
-		if p := <-ch; string(p.Document) != "version: 1" || p.Origin != "Consul KV link/topology/shop/orders" {
-			t.Errorf("got %+v", p)
-		}
-		if p := <-none; p.Document != nil || p.Origin != "Consul KV link/topology/orders" {
-			t.Errorf("got %+v, want no document", p)
-		}
-		a.setPolicy("link/topology/orders", "version: 2")
-		settle(time.Second)
-		if p := <-none; string(p.Document) != "version: 2" {
-			t.Errorf("got %+v", p)
-		}
-		if len(ch) != 0 {
-			t.Error("told of another service's policy")
-		}
-		a.setFault(func(w http.ResponseWriter, _ *http.Request) bool {
-			http.Error(w, "<html>", http.StatusNotFound) // a 404, but not Consul's
-			return true
-		})
-		settle(10 * time.Minute)
-		a.setFault(nil)
-		settle(time.Minute)
-		a.down(true)
-		settle(2 * time.Second)
-		a.forget()
-		a.down(false)
-		settle(10 * time.Second)
-		if len(ch)+len(none) != 0 {
-			t.Error("an ill or restarted Consul withdrew a policy")
-		}
-		settle(DoubtTime + PollEvery)
-		if p := <-none; p.Document != nil {
-			t.Errorf("got %+v, want no document", p)
-		}
-		a.setPolicy("link/topology/orders", strings.Repeat("x", discovery.MaxPolicy+1))
-		settle(time.Minute)
-		if len(none) != 0 {
-			t.Error("an oversize document was delivered")
-		}
-	})
-}
-
 func TestARefusedTokenIsReadAgainAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	write := func(token string) {

@@ -156,12 +156,17 @@ func (r *Registry) watch(ctx context.Context, q discovery.Query) (<-chan discove
 	return ch, f, nil
 }
 
-// startLocked starts the sources of f, and the saver with the first of all.
-func (r *Registry) startLocked(f *follower) {
+// saveLocked starts the saver with the first watch of all.
+func (r *Registry) saveLocked() {
 	if !r.saving && r.saver != nil {
 		r.saving = true
 		r.group.Go(r.saver.run)
 	}
+}
+
+// startLocked starts the sources of f.
+func (r *Registry) startLocked(f *follower) {
+	r.saveLocked()
 	ctx, stop := context.WithCancel(r.group.Context())
 	f.stop = stop
 	for n, dc := range r.datacenters {
@@ -237,8 +242,8 @@ func (r *Registry) Close() error {
 
 // Register implements discovery.Registry. It looks whether the ID is free, writes, and looks again
 // whether it was the last to write. Meta keys may not begin with "link-" or "consul-". Beside the
-// errors of the interface it returns ErrDenied, ErrUnavailable and ErrInvalidInstance for such keys.
-// When it is not known whether Consul took the instance, Register spends up to CloseTime on withdrawing it.
+// errors of the interface it returns ErrDenied, ErrUnavailable if the agent cannot be reached or is
+// ill, and ErrInvalidInstance for such keys. When it is not known whether Consul took the instance, Register spends up to CloseTime on withdrawing it.
 func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discovery.Registration, error) {
 	g, err := r.register(ctx, in)
 	if err != nil {
@@ -265,7 +270,7 @@ func (r *Registry) register(ctx context.Context, in discovery.Instance) (*regist
 	if err := g.announce(ctx); err != nil {
 		r.forget(g)
 		g.abandon() //nolint:contextcheck // ctx may have ended, and what the agent holds must go
-		return nil, err
+		return nil, r.client.advised(err)
 	}
 	g.start()
 	return g, nil

@@ -21,26 +21,29 @@ import (
 const (
 	saveEvery   = 5 * time.Second    // between writes
 	resaveAfter = time.Hour          // a state that does not change is written again, for its time
-	stateMaxAge = 7 * 24 * time.Hour // older ones are not used, and removed
-	maxStates   = 10_000             // files a cleanup looks at, and states that wait to be written
+	stateMaxAge = 7 * 24 * time.Hour // older instances are not used, and removed
+	maxStates   = 20_000             // files a cleanup looks at, and files that wait to be written
 	stateSuffix = ".cbor"
+	tempPrefix  = ".state-"
 )
 
-// saver keeps the last known instances on disk. All its files are written by one goroutine, so that
-// no watch waits for a disk. It is safe for concurrent use; a nil saver keeps nothing.
+// saver keeps the last known instances and policies on disk. All its files are written by one
+// goroutine, so that no watch waits for a disk. It is safe for concurrent use; a nil saver keeps
+// nothing.
 type saver struct {
 	dir   string
 	coder coder
 	log   *limitedLog
 	wake  chan struct{}
 
-	mu    sync.Mutex // guards the fields below
-	dirty map[stateKey]dirtyState
+	mu    sync.Mutex           // guards the fields below
+	dirty map[string]dirtyFile // by path
 }
 
-type dirtyState struct {
-	members []member
-	at      time.Time
+// dirtyFile is a file that waits to be written.
+type dirtyFile struct {
+	key    stateKey
+	encode func() ([]byte, error) // nil: the file is to go
 }
 
 func newSaver(dir string, log *limitedLog) (*saver, error) {
@@ -51,7 +54,7 @@ func newSaver(dir string, log *limitedLog) (*saver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &saver{dir: dir, coder: c, log: log, wake: make(chan struct{}, 1), dirty: make(map[stateKey]dirtyState)}, nil
+	return &saver{dir: dir, coder: c, log: log, wake: make(chan struct{}, 1), dirty: make(map[string]dirtyFile)}, nil
 }
 
 // put has members, which must not change any more, written soon. None removes the file.
@@ -59,9 +62,17 @@ func (s *saver) put(key stateKey, members []member, at time.Time) {
 	if s == nil {
 		return
 	}
+	d := dirtyFile{key: key}
+	if len(members) > 0 {
+		d.encode = func() ([]byte, error) { return s.coder.encode(key, members, at) }
+	}
+	s.enqueue(s.path(key), d)
+}
+
+func (s *saver) enqueue(path string, d dirtyFile) {
 	s.mu.Lock()
-	if _, ok := s.dirty[key]; ok || len(s.dirty) < maxStates {
-		s.dirty[key] = dirtyState{members: members, at: at}
+	if _, ok := s.dirty[path]; ok || len(s.dirty) < maxStates {
+		s.dirty[path] = d
 	}
 	s.mu.Unlock()
 	select {
@@ -95,40 +106,42 @@ func (s *saver) run(ctx context.Context) {
 func (s *saver) flush() {
 	s.mu.Lock()
 	dirty := s.dirty
-	s.dirty = make(map[stateKey]dirtyState)
+	s.dirty = make(map[string]dirtyFile)
 	s.mu.Unlock()
-	for key, d := range dirty {
-		if err := s.write(key, d); err != nil {
-			s.log.warn("consul registry: the last known instances cannot be kept on disk", "service", key.Query, "reason", err)
+	for path, d := range dirty {
+		if err := s.write(path, d); err != nil {
+			s.log.warn("consul registry: what is known cannot be kept on disk", "service", d.key.Query, "path", path, "reason", err)
 		}
 	}
 }
 
-func (s *saver) path(key stateKey) string {
+// path returns the file of instances.
+func (s *saver) path(key stateKey) string { return s.stem(key) + stateSuffix }
+
+func (s *saver) stem(key stateKey) string {
 	h := sha256.New()
 	for _, part := range []string{key.Agent, key.Namespace, key.Partition, key.Datacenter, key.Query} {
 		_, _ = fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
-	return filepath.Join(s.dir, hex.EncodeToString(h.Sum(nil)[:16])+stateSuffix)
+	return filepath.Join(s.dir, hex.EncodeToString(h.Sum(nil)[:16]))
 }
 
 // write puts a whole file in the place of the old one.
-func (s *saver) write(key stateKey, d dirtyState) error {
-	path := s.path(key)
-	if len(d.members) == 0 {
+func (s *saver) write(path string, d dirtyFile) error {
+	if d.encode == nil {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return nil
 	}
-	data, err := s.coder.encode(key, d.members, d.at)
+	data, err := d.encode()
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(s.dir, ".state-*") // mode 0600
+	f, err := os.CreateTemp(s.dir, tempPrefix+"*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -144,44 +157,52 @@ func (s *saver) write(key stateKey, d dirtyState) error {
 
 // load returns what is known of q, which is nothing on any error. It reads a file and belongs off
 // the usual path.
-func (s *saver) load(key stateKey, q discovery.Query, now time.Time) ([]member, time.Time) {
+func (s *saver) load(key stateKey, q discovery.Query, now time.Time) (members []member, at time.Time) {
 	if s == nil {
 		return nil, time.Time{}
 	}
 	path := s.path(key)
-	members, at, err := s.read(path, key, q)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, time.Time{}
+	data, err := readState(path, MaxStateFile)
+	if err == nil {
+		members, at, err = s.coder.decode(data, key, q)
 	}
-	if err == nil && now.Sub(at) > stateMaxAge {
-		err = fmt.Errorf("is of %s, older than %v", at.Format(time.RFC3339), stateMaxAge)
-	}
-	if err != nil {
-		s.log.warn("consul registry: state file is left out", "service", key.Query, "path", path, "reason", err)
+	if !s.usable(path, key, at, stateMaxAge, now, err) {
 		return nil, time.Time{}
 	}
 	return members, at
 }
 
-func (s *saver) read(path string, key stateKey, q discovery.Query) ([]member, time.Time, error) {
+// usable reports whether a file that was read with err may be used, and says why not unless it is
+// missing.
+func (s *saver) usable(path string, key stateKey, at time.Time, most time.Duration, now time.Time, err error) bool {
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err == nil && now.Sub(at) > most {
+		err = fmt.Errorf("is of %s, older than %v", at.Format(time.RFC3339), most)
+	}
+	if err != nil {
+		s.log.warn("consul registry: state file is left out", "service", key.Query, "path", path, "reason", err)
+	}
+	return err == nil
+}
+
+// readState returns at most limit bytes and one, of a file that is the user's own.
+func readState(path string, limit int64) ([]byte, error) {
 	// Looked at before it is opened, as opening a pipe would wait.
 	info, err := os.Lstat(path)
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
-		return nil, time.Time{}, fmt.Errorf("%w: its mode is %v, want a file of mode 0600", errState, info.Mode())
+		return nil, fmt.Errorf("%w: its mode is %v, want a file of mode 0600", errState, info.Mode())
 	}
 	f, err := os.Open(path) //nolint:gosec // a name made by this package, in the user's own directory
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxStateFile+1))
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	return s.coder.decode(data, key, q)
+	return io.ReadAll(io.LimitReader(f, limit+1))
 }
 
 // clean removes the files of services that nobody has watched for long.
@@ -196,12 +217,17 @@ func (s *saver) clean() {
 		return
 	}
 	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) <= stateMaxAge {
+		most := stateMaxAge
+		switch {
+		case strings.HasSuffix(e.Name(), policySuffix):
+			most = policyMaxAge
+		case !strings.HasSuffix(e.Name(), stateSuffix) && !strings.HasPrefix(e.Name(), tempPrefix):
 			continue
 		}
-		if strings.HasSuffix(e.Name(), stateSuffix) || strings.HasPrefix(e.Name(), ".state-") {
-			_ = os.Remove(filepath.Join(s.dir, e.Name())) // the next start tries again
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) <= most {
+			continue
 		}
+		_ = os.Remove(filepath.Join(s.dir, e.Name())) // the next start tries again
 	}
 }

@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -140,7 +139,7 @@ func (s *source) failed(err error) {
 	if s.ill != what {
 		s.ill, s.reason = what, s.because(err)
 		r.lines.warn("consul registry: cannot be read, the last known instances stay in use",
-			"service", s.f.q, "datacenter", s.dc, "instances", len(s.shown), "reason", err)
+			s.attrs("instances", len(s.shown), "reason", err)...)
 	}
 	s.show()
 }
@@ -187,27 +186,33 @@ func (s *source) answered(q question, a answer) {
 	if s.ill != hidden || s.reason != v.why {
 		s.ill, s.reason = hidden, v.why
 		s.f.r.lines.warn("consul registry: answer not believed, the last known instances stay in use",
-			"service", s.f.q, "datacenter", s.dc, "instances", len(s.shown), "answered", len(a.members), "reason", v.why)
+			s.attrs("instances", len(s.shown), "answered", len(a.members), "reason", v.why)...)
 	}
 	s.show()
 }
 
 // because is the reason of a stale snapshot, which names the service itself.
 func (s *source) because(err error) string {
-	reason := err.Error()
-	if f, ok := errors.AsType[*failure](err); ok {
-		reason = f.reason
-	}
+	reason := reasonOf(err)
 	if s.dc != "" {
 		reason = "datacenter " + s.dc + ": " + reason
 	}
 	return reason
 }
 
+// attrs returns what a log line is about, and the rest of it.
+func (s *source) attrs(rest ...any) []any {
+	all := []any{"service", s.f.q}
+	if s.dc != "" {
+		all = append(all, "datacenter", s.dc)
+	}
+	return append(all, rest...)
+}
+
 func (s *source) recovered() {
 	if s.ill != "" {
 		s.ill = ""
-		s.f.r.lines.info("consul registry: can be read again", "service", s.f.q, "datacenter", s.dc)
+		s.f.r.lines.info("consul registry: can be read again", s.attrs()...)
 	}
 }
 
@@ -220,13 +225,13 @@ func (s *source) count(a answer) {
 			if a.over > 0 {
 				a.reason = "more instances than a snapshot holds"
 			}
-			r.lines.warn("consul registry: entries left out", "service", s.f.q, "datacenter", s.dc, "entries", n, "first", a.reason)
+			r.lines.warn("consul registry: entries left out", s.attrs("entries", n, "first", a.reason)...)
 		}
 	}
 	if a.foreign != s.foreign {
 		s.foreign = a.foreign
 		r.log.Debug("consul registry: entries that link did not register, or for other namespaces, are left out",
-			"service", s.f.q, "datacenter", s.dc, "entries", a.foreign)
+			s.attrs("entries", a.foreign)...)
 	}
 	if len(a.members) > 0 && s.dc == "" {
 		r.learn(a.members[0].dc)

@@ -129,9 +129,8 @@ func TestFilesOfOthersAreLeftOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, log := newTestSaver(t, filepath.Join(t.TempDir(), "state"))
-			if err := s.write(ordersKey, dirtyState{members: members("orders-1"), at: now}); err != nil {
-				t.Fatal(err)
-			}
+			s.put(ordersKey, members("orders-1"), now)
+			s.flush()
 			if all, at := s.load(ordersKey, orders, now); len(all) != 1 || !at.Equal(now.Truncate(time.Millisecond)) {
 				t.Fatalf("before: %+v of %v", all, at)
 			}
@@ -148,8 +147,8 @@ func TestFilesOfOthersAreLeftOut(t *testing.T) {
 func TestFilesArePrivateAndWhole(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "state")
 	s, log := newTestSaver(t, dir)
-	for _, d := range []dirtyState{{members: members("orders-1")}, {members: members("orders-1 orders-2")}} {
-		s.put(ordersKey, d.members, time.Now())
+	for _, all := range []string{"orders-1", "orders-1 orders-2"} {
+		s.put(ordersKey, members(all), time.Now())
 		s.flush()
 	}
 	if runtime.GOOS != "windows" {
@@ -212,7 +211,10 @@ func TestAStateIsWrittenSoonAndNotOften(t *testing.T) {
 func TestOldFilesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	old := time.Now().Add(-stateMaxAge - time.Hour)
-	for name, at := range map[string]time.Time{"a.cbor": old, ".state-1": old, "notes.txt": old, "b.cbor": time.Now()} {
+	older := time.Now().Add(-policyMaxAge - time.Hour)
+	for name, at := range map[string]time.Time{
+		"a.cbor": old, ".state-1": old, "notes.txt": older, "b.cbor": time.Now(), "c.policy": old, "d.policy": older,
+	} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, at, at)); err != nil {
 			t.Fatal(err)
@@ -228,7 +230,7 @@ func TestOldFilesAreRemoved(t *testing.T) {
 	for _, e := range entries {
 		left = append(left, e.Name())
 	}
-	if !slices.Equal(left, []string{"b.cbor", "notes.txt"}) {
+	if !slices.Equal(left, []string{"b.cbor", "c.policy", "notes.txt"}) {
 		t.Errorf("left: %s", strings.Join(left, " "))
 	}
 }

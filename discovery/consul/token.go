@@ -38,8 +38,9 @@ func (s secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // tokenSource is where requests get their token. It is safe for concurrent use.
 type tokenSource struct {
-	file string // "" if the token never changes
-	log  *slog.Logger
+	file   string // "" if the token never changes
+	origin string // of the token, for messages
+	log    *slog.Logger
 
 	mu      sync.Mutex // guards the fields below
 	current secret
@@ -49,22 +50,41 @@ type tokenSource struct {
 
 // newTokenSource follows the precedence of the api package: file before value, config before environment.
 func newTokenSource(cfg Config) (*tokenSource, error) {
-	s := &tokenSource{file: cfg.TokenFile, current: secret(cfg.Token), log: cfg.Logger}
+	s := &tokenSource{file: cfg.TokenFile, origin: "Config.Token", current: secret(cfg.Token), log: cfg.Logger}
 	field := "TokenFile"
 	if s.file == "" && cfg.Token == "" {
 		field = api.HTTPTokenFileEnvName
 		s.file = os.Getenv(field)
-		s.current = secret(os.Getenv(api.HTTPTokenEnvName))
+		s.current, s.origin = secret(os.Getenv(api.HTTPTokenEnvName)), api.HTTPTokenEnvName
 	}
 	if s.file == "" {
 		return s, nil
 	}
+	s.origin = "the file " + s.file
 	token, err := readToken(s.file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrInvalidConfig, field, err)
 	}
 	s.current, s.read = token, time.Now()
 	return s, nil
+}
+
+// aclNotFound is what Consul says of a token that does not exist (acl/errors.go).
+const aclNotFound = "ACL not found"
+
+// refusal says why Consul has refused a request with this token, given its words.
+func (s *tokenSource) refusal(token secret, words string) string {
+	reason := "the ACL token (from " + s.origin + ") does not allow it"
+	switch {
+	case token == "":
+		reason = "Consul wants an ACL token, and none is set"
+	case strings.Contains(words, aclNotFound):
+		reason = "Consul does not know this token (from " + s.origin + ")"
+	}
+	if words != "" {
+		reason += " (" + words + ")"
+	}
+	return reason
 }
 
 func readToken(path string) (secret, error) {

@@ -60,10 +60,11 @@ type reader struct {
 	err  error
 }
 
-// within fails if the whole body is larger than limit. It comes first in a parser.
-func (r *reader) within(limit int) {
-	if len(r.b) > limit {
-		r.err = &LimitError{What: r.what + " body", Limit: uint64(limit), Got: uint64(len(r.b))}
+// bounded fails if the whole body is larger than a frame on CONTROL may be. It
+// comes first in the parser of one.
+func (r *reader) bounded() {
+	if len(r.b) > MaxControl {
+		r.err = &LimitError{What: r.what + " body", Limit: MaxControl, Got: uint64(len(r.b))}
 	}
 }
 

@@ -23,7 +23,7 @@ func AppendGoAway(b []byte, g *GoAway) []byte {
 // ParseGoAway parses the body of a GOAWAY frame. The result owns its memory.
 func ParseGoAway(body []byte) (g GoAway, err error) {
 	r := reader{b: body, what: "GOAWAY"}
-	r.within(MaxControl)
+	r.bounded()
 	r.fields(func(key uint64) bool {
 		switch key {
 		case 1:
@@ -59,7 +59,7 @@ func AppendHealth(b []byte, h *Health) []byte {
 // ParseHealth parses the body of a HEALTH frame.
 func ParseHealth(body []byte) (h Health, err error) {
 	r := reader{b: body, what: "HEALTH"}
-	r.within(MaxControl)
+	r.bounded()
 	r.fields(func(key uint64) bool {
 		if key == 1 {
 			h.State = State(r.uint())
@@ -102,7 +102,7 @@ func AppendRoutes(b []byte, t *Routes) []byte {
 // ParseRoutes parses the body of a ROUTES frame. The result owns its memory.
 func ParseRoutes(body []byte) (t Routes, err error) {
 	r := reader{b: body, what: "ROUTES"}
-	r.within(MaxControl)
+	r.bounded()
 	r.fields(func(key uint64) bool {
 		switch key {
 		case 1:
@@ -146,7 +146,7 @@ func AppendTags(b []byte, t *Tags) []byte {
 // ParseTags parses the body of a TAGS frame. The result owns its memory.
 func ParseTags(body []byte) (t Tags, err error) {
 	r := reader{b: body, what: "TAGS"}
-	r.within(MaxControl)
+	r.bounded()
 	r.fields(func(key uint64) bool {
 		if key == 1 {
 			t.Tags = r.tags()

@@ -70,6 +70,8 @@ func BenchmarkDeliver(b *testing.B) {
 	if err := client.Close(); err != nil {
 		b.Error(err)
 	}
-	<-ended
+	if err := <-ended; err != nil {
+		b.Error(err)
+	}
 	_ = registry.Close()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -95,10 +94,10 @@ var (
 // run writes and reads until one of both ends, or the subscriber is stuck.
 func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var both sync.WaitGroup
+	defer cancel()
 	ended := make(chan error, 2)
-	both.Go(func() { ended <- s.write(ctx) })
-	both.Go(func() { ended <- s.read() })
+	go func() { ended <- s.write(ctx) }() // the end of the stream, which follows that of run, ends both
+	go func() { ended <- s.read() }()
 	watch := time.NewTicker(time.Second)
 	defer watch.Stop()
 	var err error
@@ -112,9 +111,6 @@ func (s *session) run(ctx context.Context) error {
 			}
 		}
 	}
-	cancel()
-	// Returning ends the stream, which ends both; they must not outlive the cursor's end.
-	go both.Wait() //nolint:gosec // see above: the stream's end wakes them
 	return err
 }
 
@@ -134,7 +130,7 @@ func (s *session) write(ctx context.Context) error {
 		}
 		s.progress(head, len(body), more)
 		if err != nil {
-			if behind, ok := errors.AsType[*journal.TooFarBehind](err); ok {
+			if behind, ok := errors.AsType[*journal.TooFarBehindError](err); ok {
 				return link.Errorf(link.OutOfRange, "%w", behind)
 			}
 			return link.Errorf(link.Unavailable, "%w", err)

@@ -76,7 +76,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 		s.want.ask.Session = rand.Text()
 	}
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	publishers, err := node.Follow(s.ctx, t.route(), s.want.calls...)
+	publishers, err := node.Follow(s.ctx, t.route(), s.want.calls...) //nolint:contextcheck // it is derived from ctx
 	if err != nil {
 		s.cancel()
 		return nil, err

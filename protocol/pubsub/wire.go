@@ -85,7 +85,7 @@ func (s *subscribe) subscription() (journal.Subscription, error) {
 	start, err := s.start()
 	return journal.Subscription{
 		Patterns: s.Patterns, Keys: s.Keys,
-		Class: journal.Class(s.Class), Overflow: journal.Overflow(s.Overflow), //nolint:unconvert // the engine's types
+		Class: journal.Class(s.Class), Overflow: journal.Overflow(s.Overflow),
 		Limits: journal.Limits{Messages: s.Messages, Bytes: s.Bytes, Age: time.Duration(s.Age) * time.Microsecond},
 		Start:  start, Group: s.Group, ID: s.Session, Lease: time.Duration(s.Lease) * time.Microsecond,
 	}, err

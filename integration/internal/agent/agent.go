@@ -20,6 +20,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -67,9 +68,9 @@ func Start(tb testing.TB, cfg Config) *Agent {
 	tb.Helper()
 	a := prepare(tb, newSettings(cfg))
 	for try := 1; ; try++ {
-		a.usePorts(freePorts(tb, cfg.WAN))
+		a.usePorts(freePorts(tb, 1, cfg.WAN)[0])
 		a.launch()
-		err := a.ready()
+		err := a.ready(context.Background())
 		if err == nil {
 			return a
 		}
@@ -175,7 +176,7 @@ func (a *Agent) relaunch() {
 	a.tb.Helper()
 	for deadline := time.Now().Add(within); ; {
 		a.launch()
-		err := a.ready()
+		err := a.ready(context.Background())
 		if err == nil {
 			return
 		}

@@ -37,14 +37,14 @@ func startCluster(tb testing.TB, n int) (*Cluster, error) {
 	tb.Helper()
 	c := &Cluster{tb: tb}
 	var join []string
-	for range n {
+	for _, p := range freePorts(tb, n, false) {
 		s := newSettings(Config{Durable: true})
 		s.Bootstrap, s.BootstrapExpect = false, n
 		s.RetryInterval = "1s"
 		// Servers that die are known to be dead within about two seconds, not ten.
 		s.GossipLAN = map[string]any{"probe_interval": "200ms", "probe_timeout": "100ms", "suspicion_mult": 3, "gossip_interval": "50ms"}
 		a := prepare(tb, s)
-		a.usePorts(freePorts(tb, false))
+		a.usePorts(p)
 		join = append(join, fmt.Sprintf("%s:%d", loopback, a.settings.Ports.SerfLAN))
 		c.Servers = append(c.Servers, a)
 	}
@@ -52,12 +52,26 @@ func startCluster(tb testing.TB, n int) (*Cluster, error) {
 		a.settings.RetryJoin = join
 		a.launch()
 	}
+	return c, c.ready()
+}
+
+// ready waits until all servers are. It ends with the first one that fails, as the others cannot
+// become ready without it.
+func (c *Cluster) ready() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	results := make(chan error, len(c.Servers))
 	for _, a := range c.Servers {
-		if err := a.ready(); err != nil {
-			return c, err
+		go func() { results <- a.ready(ctx) }()
+	}
+	var first error
+	for range c.Servers {
+		if err := <-results; err != nil && first == nil {
+			first = err
+			cancel()
 		}
 	}
-	return c, nil
+	return first
 }
 
 // Leader waits until the running servers agree on a leader that is one of them, and returns it.

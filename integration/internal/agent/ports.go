@@ -17,11 +17,11 @@ const (
 	lastPort  = 32_767
 )
 
-// freePorts asks the kernel for ports that nobody listens on, with one for other datacenters if wan
-// is true.
-func freePorts(tb testing.TB, wan bool) ports {
+// freePorts asks the kernel for the ports of n agents, on which nobody listens, with ports for other
+// datacenters if wan is true.
+func freePorts(tb testing.TB, n int, wan bool) []ports {
 	tb.Helper()
-	p := ports{SerfWAN: -1, HTTPS: -1, GRPC: -1, GRPCTLS: -1, DNS: -1}
+	all := make([]ports, n)
 	var held []io.Closer // until all are chosen, so that they differ
 	defer func() {
 		for _, c := range held {
@@ -30,9 +30,14 @@ func freePorts(tb testing.TB, wan bool) ports {
 			}
 		}
 	}()
-	wanted := []*int{&p.HTTP, &p.Server, &p.SerfLAN}
-	if wan {
-		wanted = append(wanted, &p.SerfWAN)
+	var wanted []*int
+	for i := range all {
+		p := &all[i]
+		*p = ports{SerfWAN: -1, HTTPS: -1, GRPC: -1, GRPCTLS: -1, DNS: -1}
+		wanted = append(wanted, &p.HTTP, &p.Server, &p.SerfLAN)
+		if wan {
+			wanted = append(wanted, &p.SerfWAN)
+		}
 	}
 	for _, port := range wanted {
 		var sockets []io.Closer
@@ -48,7 +53,7 @@ func freePorts(tb testing.TB, wan bool) ports {
 		}
 		held = append(held, sockets...)
 	}
-	return p
+	return all
 }
 
 // listen takes a port, for TCP and UDP as gossip needs both.

@@ -17,9 +17,9 @@ var errPortTaken = errors.New("a port is in use")
 const poll = 25 * time.Millisecond
 
 // ready waits until the agent has a leader, stands in the catalog itself, and the catalog can be
-// written.
-func (a *Agent) ready() error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+// written, or until ctx ends.
+func (a *Agent) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()

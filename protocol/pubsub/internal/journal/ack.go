@@ -15,10 +15,14 @@ const MaxRanges = 1024
 const maxCause = 256
 
 // Ack ends the delivery of messages for good, and returns how many waited for it.
-// Numbers in the ranges that are not the subscription's, or were acked before, do not
-// matter; but every range must end with a message that was sent.
 //
-// Errors, at which nothing is acked: [*NotSent], [*LimitError], [*OptionError] for a
+// A range of one message acks that message. A longer one acks what is in it and was
+// sent before its last message, or before any other that the subscriber has answered:
+// not what was sent later, which the subscriber may not have, nor what waits to be
+// delivered again. Numbers that are not the subscription's, or were acked before, do
+// not matter; but every range must end with a message that was sent.
+//
+// Errors, at which nothing is acked: [*NotSentError], [*LimitError], [*OptionError] for a
 // range that is none, or if the class is not AtLeastOnce; [ErrClosed].
 func (c *Cursor) Ack(now time.Time, ranges ...Range) (int, error) {
 	if err := atMost("ranges of an ack", len(ranges), MaxRanges); err != nil {
@@ -37,29 +41,40 @@ func (c *Cursor) Ack(now time.Time, ranges ...Range) (int, error) {
 	}
 	n := 0
 	for _, r := range ranges {
-		w := c.window
-		i, j := w.search(r.From), w.search(r.To)
-		if j < len(w.list) && w.list[j].seq == r.To {
-			j++
-		}
-		acked := w.list[i:j]
-		for _, d := range acked {
-			w.bytes -= int(d.size)
-			w.confirm(d)
-			s.done(d)
-			w.recycle(d)
-		}
-		n += len(acked)
-		w.list = slices.Delete(w.list, i, j)
+		n += s.ack(c.window, r)
 	}
 	if n > 0 {
-		s.feed.progress = s.log.since(now)
+		c.progress = s.log.since(now)
 		s.opened(c, now)
 	}
 	return n, nil
 }
 
-// AckThrough is an Ack of all messages up to and including seq.
+// ack acks a range, and returns the number of messages that are.
+func (s *share) ack(w *window, r Range) (n int) {
+	if d := w.find(r.To); d != nil {
+		w.answered(d)
+	}
+	i, j := w.search(r.From), w.search(r.To)
+	if j < len(w.list) && w.list[j].seq == r.To {
+		j++
+	}
+	left := w.list[:i]
+	for _, d := range w.list[i:j] {
+		if r.From != r.To && (d.waits || d.order > w.received) {
+			left = append(left, d)
+			continue
+		}
+		w.bytes -= int(d.size)
+		s.done(d)
+		w.recycle(d)
+		n++
+	}
+	w.list = slices.Delete(w.list, len(left), j)
+	return n
+}
+
+// AckThrough is an Ack of the range that ends with seq.
 func (c *Cursor) AckThrough(now time.Time, seq uint64) (int, error) {
 	return c.Ack(now, Range{0, seq})
 }
@@ -69,7 +84,7 @@ func (c *Cursor) AckThrough(now time.Time, seq uint64) (int, error) {
 // if this was its last delivery. The cause is kept for its history, up to 256 bytes.
 // A nack of a message that is not with the subscriber any more does nothing.
 //
-// Errors: [*NotSent], [*OptionError] if the class is not AtLeastOnce, [ErrClosed].
+// Errors: [*NotSentError], [*OptionError] if the class is not AtLeastOnce, [ErrClosed].
 func (c *Cursor) Nack(now time.Time, seq uint64, delay time.Duration, cause string) error {
 	s := c.share
 	s.mu.Lock()
@@ -78,6 +93,7 @@ func (c *Cursor) Nack(now time.Time, seq uint64, delay time.Duration, cause stri
 		return err
 	}
 	if d := c.window.find(seq); d != nil && !d.waits {
+		c.window.answered(d)
 		s.fail(c, d, s.log.since(now), Nacked, cause, delay)
 		c.signal() // for the new deadline
 		s.opened(c, now)
@@ -96,6 +112,7 @@ func (c *Cursor) Release(now time.Time, seq uint64) error {
 		return err
 	}
 	if d := c.window.find(seq); d != nil && !d.waits {
+		c.window.answered(d)
 		d.attempt--
 		d.avoid = c
 		c.window.retry(d, s.log.since(now))
@@ -117,7 +134,9 @@ func (c *Cursor) Extend(now time.Time, seqs ...uint64) error {
 			return err
 		}
 		if d := c.window.find(seq); d != nil && !d.waits {
+			c.window.answered(d)
 			d.due = at + c.window.lease
+			c.progress = at
 			d.keep()
 		}
 	}
@@ -152,14 +171,14 @@ func (c *Cursor) checkSent(seq uint64) error {
 	w := c.window
 	last := max(w.last[0], w.last[1], w.last[2])
 	if seq == 0 || seq > last {
-		return &NotSent{Seq: seq, Last: last}
+		return &NotSentError{Seq: seq, Last: last}
 	}
 	if w.find(seq) != nil {
 		return nil
 	}
 	f := &c.share.feed
 	if e, s := f.log.ring.at(seq); e != nil && (seq > w.last[e.lane] || !f.wants(e, s)) {
-		return &NotSent{Seq: seq, Last: last}
+		return &NotSentError{Seq: seq, Last: last}
 	}
 	return nil
 }
@@ -210,7 +229,7 @@ func (s *share) fail(c *Cursor, d *delivery, at int64, how Outcome, cause string
 func (s *share) bury(c *Cursor, d *delivery, why DeadReason) {
 	c.window.remove(d)
 	s.done(d)
-	s.dead.add(d, why, s.log)
+	s.dead.add(d, why)
 	c.window.recycle(d)
 	c.signal()
 }

@@ -11,8 +11,10 @@ type Cursor struct {
 
 	// guarded by the lock of the share
 	parked   bool // Fill has found nothing: the next message signals ready
+	blocked  bool // Fill has found more than the window of AtLeastOnce allows
 	closed   bool
 	marked   bool     // MARK(live) was written
+	progress int64    // when something was delivered or answered last, or came to an empty backlog
 	told     uint64   // the last number that the subscriber was told of
 	known    []uint32 // per number of a topic: its turn that was introduced on the stream
 	head     head     // what comes next
@@ -54,8 +56,8 @@ func (c *Cursor) signal() {
 
 // wake signals a cursor that waits. The lock is held; nobody blocks on the signal.
 func (c *Cursor) wake() {
-	if c.parked {
-		c.parked = false
+	if c.parked || c.blocked {
+		c.parked, c.blocked = false, false
 		c.signal()
 	}
 }
@@ -90,8 +92,8 @@ func (c *Cursor) Mark(buf []byte) []byte {
 	s := c.share
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.group != nil || s.feed.search != nil {
-		return buf
+	if s.group != nil || s.feed.search != nil || s.feed.pending(s.feed.laneFor(laneHigh)) == 0 {
+		return buf // for a member it has no meaning; and of a restart the gap tells first
 	}
 	c.told = s.feed.position().Least()
 	return appendMark(buf, Mark{MarkProgress, c.told})

@@ -83,7 +83,7 @@ type deadLetters struct {
 	dropped uint64
 }
 
-func (t *deadLetters) add(d *delivery, why DeadReason, l *Log) {
+func (t *deadLetters) add(d *delivery, why DeadReason) {
 	var rec Record
 	body, _, _ := cutBytes(d.record()[1:])
 	rec.Priority = DefaultPriority

@@ -12,24 +12,24 @@ var ErrClosed = errors.New("journal: the subscription is closed")
 // ErrNoSession is the error of [Log.Resume] for a session that is not there, or no more.
 var ErrNoSession = errors.New("journal: there is no such session, or it was disconnected for too long; subscribe anew")
 
-// TooFarBehind ends a Reliable subscription: what it needs next has left the ring.
-type TooFarBehind struct {
+// TooFarBehindError ends a Reliable subscription: what it needs next has left the ring.
+type TooFarBehindError struct {
 	Resume Position // what it was delivered and told up to here
 	First  uint64   // the oldest number in the ring
 }
 
-func (e *TooFarBehind) Error() string {
+func (e *TooFarBehindError) Error() string {
 	return fmt.Sprintf("journal: the subscriber is too far behind: it has come to %d, and the ring starts at %d; "+
 		"resume at the position to be told of the gap, and read faster or keep more", e.Resume.Least(), e.First)
 }
 
-// NotSent is the error for an ack, nack, release or extension of a message that was
+// NotSentError is the error for an ack, nack, release or extension of a message that was
 // not sent.
-type NotSent struct {
+type NotSentError struct {
 	Seq  uint64
 	Last uint64 // the highest number that was sent
 }
 
-func (e *NotSent) Error() string {
+func (e *NotSentError) Error() string {
 	return fmt.Sprintf("journal: message %d was not sent on this subscription, the last one was %d", e.Seq, e.Last)
 }

@@ -10,20 +10,20 @@ type feed struct {
 	overflow Overflow
 	limits   Limits
 
-	lanes    [Lanes]lane
-	turn     [Lanes]int // messages that lanes may still send in this round of 8:4:1
-	queued   int        // numbers in queues
-	bytes    int        // of these, in units
-	latest   *latest    // of the class Latest, in place of queues
-	search   *search    // for where to start, while it lasts
-	live     uint64     // the first number after the subscription
-	budget   int        // entries of the ring that may be looked at
-	known    [16]verdict
-	progress int64 // when something was delivered last, or came to an empty backlog
-	err      error // why nothing comes any more
+	lanes  [Lanes]lane
+	turn   [Lanes]int // messages that lanes may still send in this round of 8:4:1
+	queued int        // numbers in queues
+	bytes  int        // of these, in units
+	latest *latest    // of the class Latest, in place of queues
+	search *search    // for where to start, while it lasts
+	live   uint64     // the first number after the subscription
+	budget int        // entries of the ring that may be looked at
+	known  [16]verdict
+	behind bool // what comes next has left the ring, of the class Reliable: it ends
 
 	// what peek has found
-	at    int // lane
+	at    int    // lane
+	until uint64 // of gaps: the message after them
 	seq   uint64
 	entry *entry
 	slab  *slab
@@ -37,6 +37,14 @@ type lane struct {
 	gaps  gaps
 	next  uint64
 	live  bool
+}
+
+// front returns the oldest number in the queue, 0 if it is empty, and its size.
+func (l *lane) front() (seq uint64, size int) {
+	if l.queue.n == 0 {
+		return 0, 0
+	}
+	return l.queue.front()
 }
 
 func (l *lane) idle() bool { return l.live && l.queue.n == 0 && len(l.gaps) == 0 }
@@ -56,41 +64,33 @@ const (
 	told         // a gap
 	busy         // unknown: the budget for looking at the ring is spent
 	full         // a message, but too many wait for their acks
-	failed       // see feed.err
+	failed       // nothing any more: see feed.tooFar
 )
 
 // rounds are the turns of the lanes.
 func rounds() [Lanes]int { return [Lanes]int{8, 4, 1} }
 
 // push takes a new message; dropped is how many it displaced.
-func (f *feed) push(seq uint64, e *entry, at int64) (queued, dropped int) {
+func (f *feed) push(seq uint64, e *entry) (queued, dropped int) {
 	if f.latest != nil {
-		return f.pushLatest(seq, e, at)
+		return f.pushLatest(seq, e)
 	}
 	l := &f.lanes[e.lane]
 	if !l.live || seq < l.next {
 		return 1, 0 // it is read from the ring, or was already
 	}
 	size := units(e.size)
-	switch f.class {
-	case BestEffort:
-		for f.over(size) {
-			dropped++
-			if !f.makeRoom(int(e.lane)) {
-				f.drop(int(e.lane), seq, ReasonOverflow, l.newest())
-				l.next = seq + 1
-				return 0, dropped
-			}
-		}
-	default:
-		if f.queued >= liveQueue {
-			l.live = false
-			l.next = seq
-			return 1, 0
-		}
+	if f.class != BestEffort && f.queued >= liveQueue {
+		l.live, l.next = false, seq
+		return 1, 0
 	}
-	if f.queued == 0 {
-		f.progress = at
+	for f.class == BestEffort && f.over(size) {
+		dropped++
+		if !f.makeRoom(int(e.lane)) {
+			f.drop(int(e.lane), seq, ReasonOverflow, l.newest())
+			l.next = seq + 1
+			return 0, dropped
+		}
 	}
 	l.queue.push(seq, size)
 	l.next = seq + 1
@@ -142,8 +142,8 @@ func (f *feed) drop(i int, seq uint64, why Reason, after uint64) {
 // peek finds what comes next. For a message, commit takes it, and for a gap popGap.
 func (f *feed) peek(now int64) state {
 	switch {
-	case f.err != nil:
-		return failed
+	case f.behind:
+		return f.end()
 	case f.search != nil && !f.lookBack(now):
 		return busy
 	case f.latest != nil:
@@ -155,13 +155,17 @@ func (f *feed) peek(now int64) state {
 			if f.turn[i] == 0 || f.lanes[i].idle() {
 				continue
 			}
-			switch s := f.peekLane(i, now); s {
-			case none:
-			case busy:
-				result = busy
-			default:
+			s := f.peekLane(i, now)
+			if s == some || s == told {
 				f.at = i
 				return s
+			}
+			if s == failed {
+				f.behind = true
+				return f.end()
+			}
+			if s == busy {
+				result = busy
 			}
 		}
 		f.turn = rounds()
@@ -185,6 +189,10 @@ func (f *feed) peekLane(i int, now int64) state {
 		case s == failed:
 			return failed
 		case len(l.gaps) > 0 && (s != some || l.gaps[0].From < f.seq):
+			f.until = never
+			if s == some {
+				f.until = f.seq
+			}
 			return told
 		case s == some || s == busy:
 			return s
@@ -205,7 +213,6 @@ func (f *feed) peekQueue(l *lane, i int, now int64) state {
 			return some
 		}
 		if f.entry == nil && f.class == Reliable {
-			f.fallBehind()
 			return failed
 		}
 		f.pop(l)
@@ -243,6 +250,18 @@ func (f *feed) commit() {
 	}
 }
 
+// gapsDue returns how many gaps come before the next message of the lane. They are to be
+// written together: their ranges may overlap, so a subscriber that has only some of
+// them would be further than it was told.
+func (f *feed) gapsDue() (n int) {
+	for _, g := range f.lanes[f.at].gaps {
+		if g.From < f.until {
+			n++
+		}
+	}
+	return n
+}
+
 // popGap takes the gap that peek has found.
 func (f *feed) popGap() Gap { return f.lanes[f.at].gaps.pop() }
 
@@ -252,6 +271,11 @@ func (f *feed) pending(i int) uint64 {
 	n := l.next
 	if l.live {
 		n = max(n, f.log.settled.Load()+1) // all up to there were pushed
+	} else if f.latest == nil {
+		end := f.log.ring.end.Load()
+		if f.log.ring.lastOf[i].Load() < n {
+			n = max(n, end) // nothing of the lane is in between
+		}
 	}
 	if l.queue.n > 0 {
 		seq, _ := l.queue.front()
@@ -302,7 +326,25 @@ func (f *feed) replayed() bool {
 	return true
 }
 
-// fallBehind ends a Reliable feed.
-func (f *feed) fallBehind() {
-	f.err = &TooFarBehind{Resume: f.position(), First: f.log.ring.first.Load()}
+// end finds the gaps that come before the end of a feed that has fallen behind.
+func (f *feed) end() state {
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		if len(l.gaps) == 0 {
+			continue
+		}
+		if seq, _ := l.front(); seq == 0 || l.gaps[0].From < seq {
+			f.at, f.until = i, never
+			if seq != 0 {
+				f.until = seq
+			}
+			return told
+		}
+	}
+	return failed
+}
+
+// tooFar is the error of a feed that has ended.
+func (f *feed) tooFar() error {
+	return &TooFarBehindError{Resume: f.position(), First: f.log.ring.first.Load()}
 }

@@ -14,7 +14,7 @@ import "time"
 // What Fill has appended counts as delivered; a writer that fails discards the cursor
 // and lets the subscriber resume from where it is.
 //
-// Errors: [*TooFarBehind], which stays and may come with records; [ErrClosed].
+// Errors: [*TooFarBehindError], which stays and may come with records; [ErrClosed].
 func (c *Cursor) Fill(buf []byte, maxBytes, maxMessages int, now time.Time) (out []byte, n int, more bool, err error) {
 	s := c.share
 	at := s.log.since(now)
@@ -22,7 +22,7 @@ func (c *Cursor) Fill(buf []byte, maxBytes, maxMessages int, now time.Time) (out
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.feed.budget = scanBudget
-	c.parked = false
+	c.parked, c.blocked = false, false
 	for {
 		if c.closed || c.detached != 0 {
 			return w.out, w.n, false, ErrClosed
@@ -38,24 +38,27 @@ func (c *Cursor) Fill(buf []byte, maxBytes, maxMessages int, now time.Time) (out
 		}
 		switch what {
 		case none, full:
-			c.parked = true
-			c.progress(&w)
+			c.parked, c.blocked = what == none, what == full
+			c.markProgress(&w)
 			return w.out, w.n, false, nil
 		case failed:
-			return w.out, w.n, false, s.feed.err
+			return w.out, w.n, false, s.feed.tooFar()
 		case busy:
-			c.progress(&w)
+			c.markProgress(&w)
 			return w.out, w.n, true, nil
 		case told:
-			if !w.room(maxGapLen) {
+			n := c.gapsDue()
+			if !w.room(n * maxGapLen) {
 				return w.out, w.n, true, nil
 			}
-			g := c.takeGap()
-			c.count(g)
-			w.out = appendGap(w.out, g)
+			for range n {
+				g := c.takeGap()
+				c.count(g)
+				w.out = appendGap(w.out, g)
+			}
 		case some:
 			if w.n >= maxMessages || !w.room(c.need()) {
-				c.progress(&w)
+				c.markProgress(&w)
 				return w.out, w.n, true, nil
 			}
 			c.write(&w, at)
@@ -159,7 +162,7 @@ func (c *Cursor) take(at int64) (attempt int) {
 	if s.group != nil {
 		return c.takeTask(at)
 	}
-	s.feed.progress = at
+	c.progress = at
 	if d := c.head.delivery; d != nil {
 		return c.window.again(d, at)
 	}
@@ -168,6 +171,13 @@ func (c *Cursor) take(at int64) (attempt int) {
 	}
 	s.feed.commit()
 	return 1
+}
+
+func (c *Cursor) gapsDue() int {
+	if c.share.group != nil {
+		return 1
+	}
+	return c.share.feed.gapsDue()
 }
 
 func (c *Cursor) takeGap() Gap {
@@ -188,9 +198,9 @@ func (c *Cursor) count(g Gap) {
 	c.tell(g.To)
 }
 
-// progress tells the subscriber how far it has come, if it cannot know from messages:
+// markProgress tells the subscriber how far it has come, if it cannot know from messages:
 // Latest after each batch, others when much was published that is not theirs.
-func (c *Cursor) progress(w *writer) {
+func (c *Cursor) markProgress(w *writer) {
 	f := &c.share.feed
 	if c.share.group != nil || !c.marked && f.latest == nil || f.search != nil || !w.room(maxMarkLen) {
 		return

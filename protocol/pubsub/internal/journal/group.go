@@ -2,7 +2,6 @@ package journal
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -22,6 +21,7 @@ type group struct {
 	back    []task // what members gave back, by number; it goes before what is new
 	slots   [groupSlots]slotHolder
 	joins   uint64
+	draws   uint64
 }
 
 // slotHolder is who has the keys of a slot. It keeps them while it is there, except that
@@ -179,31 +179,29 @@ func (s *share) dispatch(at int64, look bool) state {
 			return none
 		}
 		g.back = slices.Delete(g.back, 0, 1)
-		g.give(c, t)
+		g.give(c, t, at)
 	}
 	for {
-		switch what := f.peek(at); what {
-		case some:
-			c := g.choose(f.entry.hash, nil)
-			if c == nil {
-				return none
-			}
-			f.commit()
-			g.give(c, task{seq: f.seq, hash: f.entry.hash, lane: f.entry.lane})
-		case told:
-			c := g.connected()
-			if c == nil {
-				return none
-			}
-			gap := f.popGap()
-			g.give(c, task{seq: gap.From, gap: &gap})
-		case busy:
-			if !look {
+		what := f.peek(at)
+		if what != some && what != told {
+			if what == busy && !look {
 				g.rouse()
 			}
-			return busy
-		default:
+			return what
+		}
+		c := g.connected()
+		if what == some {
+			c = g.choose(f.entry.hash, nil)
+		}
+		if c == nil {
 			return none
+		}
+		if what == some {
+			f.commit()
+			g.give(c, task{seq: f.seq, hash: f.entry.hash, lane: f.entry.lane}, at)
+		} else {
+			gap := f.popGap()
+			g.give(c, task{seq: gap.From, gap: &gap}, at)
 		}
 	}
 }
@@ -218,9 +216,12 @@ func (g *group) rouse() {
 	}
 }
 
-func (g *group) give(c *Cursor, t task) {
+func (g *group) give(c *Cursor, t task, at int64) {
 	if t.gap == nil && t.hash != 0 {
 		g.slots[t.hash%groupSlots].out++
+	}
+	if len(c.tasks) == 0 {
+		c.progress = at
 	}
 	c.tasks = append(c.tasks, t)
 	c.wake()
@@ -243,7 +244,7 @@ func (g *group) choose(hash uint32, avoid *Cursor) *Cursor {
 
 // spare is how many more messages a member can take. A disconnected one takes none.
 func (c *Cursor) spare() int {
-	n := c.credit
+	n := min(c.credit, c.share.feed.limits.Messages)
 	if c.window != nil {
 		n = min(n, c.window.limits.Messages-len(c.window.list))
 	}
@@ -257,8 +258,8 @@ func (c *Cursor) spare() int {
 // gets its part; nil if there is none. It avoids one if there is another.
 func (g *group) withCredit(avoid *Cursor) *Cursor {
 	n := len(g.members)
-	i := rand.IntN(n)
-	a, b := g.members[i], g.members[rand.IntN(n)]
+	i := g.draw(n)
+	a, b := g.members[i], g.members[g.draw(n)]
 	if b.spare() > a.spare() {
 		a = b
 	}
@@ -274,6 +275,12 @@ func (g *group) withCredit(avoid *Cursor) *Cursor {
 		return avoid
 	}
 	return nil
+}
+
+// draw returns a number below n. Draws need to be even, not to be secret.
+func (g *group) draw(n int) int {
+	g.draws++
+	return int(mix(g.draws) % uint64(n))
 }
 
 func (g *group) connected() *Cursor {

@@ -1,2 +1,78 @@
 // Package journal is the engine of publish/subscribe: one log, many cursors.
+//
+// # Overview
+//
+// A [Log] is what a publisher has said, in order. [Log.Append] encodes a message once
+// and gives it the next number; its bytes stay in a ring that is bounded in bytes and
+// age, and are the same for every subscriber. A [Cursor] is the place of one
+// subscriber. It has a queue of numbers, 8 bytes for each message that is before it,
+// and [Cursor.Fill] copies the records behind the numbers into a frame. Where messages
+// are missing, it writes a gap in their place, with a count and a reason: overflow,
+// expiry, conflation, retention, restart. A subscriber that falls behind costs its
+// queue and nothing more; what has left the ring is told as a gap.
+//
+// A cursor that starts in the past, or resumes, or is slow and must not lose anything
+// (the classes [Reliable] and [AtLeastOnce]), reads the ring until it has come to its
+// end, and is pushed to from there on: history joins what is live without a hole or a
+// duplicate, for both are places in one log.
+//
+// The package has no goroutines, does no I/O and reads no clock: who calls it says what
+// time it is, and writes the frames.
+//
+// # Guarantees
+//
+// What a subscriber receives and the gaps it is told of are what was published to it,
+// for every history of slow reading, disconnecting, resuming, expiry and restart: a
+// frame that Fill has made is either read whole by the [Reader] of the other side, or
+// the subscriber resumes from the [Position] its [Tracker] has.
+//
+//   - Order is that of the numbers in each of three lanes of priority, which take turns
+//     8:4:1. A publisher that never sets a priority has one lane. Latest orders each
+//     topic and key only, and has no lanes.
+//   - BestEffort and Reliable never deliver a message twice. Latest may after a resume,
+//     and the Tracker filters it.
+//   - AtLeastOnce delivers a message until it is acked, or becomes a dead letter, or is
+//     told in a gap before its first delivery. A gap may be told twice after a resume. A
+//     message that is delivered again comes after others of its key that followed it;
+//     who needs them in order uses a window of one.
+//   - A message of a group goes to one member at a time. A key stays with its member
+//     while that is there, except that a new member takes its part of those keys that
+//     have no message on its way. What a member has not taken or, of AtLeastOnce, not
+//     acked, goes to the others when it leaves.
+//
+// # Records
+//
+// A frame holds whole records, one after another. Numbers are varints (RFC 9000,
+// section 16; in any of the lengths that hold them), except those said to be bytes.
+//
+//	record    kind:byte length body             a reader skips kinds that it does not know
+//	TOPIC     1  topic name                     from here on, topic stands for name
+//	MSG       2  flags:byte seq topic time [priority:byte] [ttl] [key] [trace] [headers] payload
+//	GAP       3  lane:byte reason:byte from to count
+//	MARK      4  kind:byte seq
+//	DELIVERY  5  attempt                        about the next MSG; absent before a first delivery
+//
+// topic is below [MaxTopics]; a later TOPIC may give the number another name. seq counts
+// all messages of the publisher from 1 in each epoch. time is microseconds since 1970 by
+// the publisher's clock, ttl microseconds from then. flags says which optional fields
+// are there: 1 key, 2 ttl, 4 headers, 8 trace, 16 priority; the other bits are zero.
+// key is a length and as many bytes. trace and headers are a number of pairs and for
+// each pair a length, the name, a length, the value. payload is the rest of the body.
+//
+// GAP says that count messages of the lane (0 high, 1 normal, 2 low) with numbers
+// in from … to do not come; 0 is an unknown count. reason is 1 overflow, 2 ttl,
+// 3 conflated, 4 retention, 5 restart; from and to are 0 in a restart, which is the
+// first record of its stream. The ranges of gaps next to each other may overlap, and
+// a range may span messages that are not the subscriber's.
+//
+// MARK says that all messages up to and including seq were delivered or told before: kind
+// 1 once, at the end of what was published before the subscription; kind 2 at any time.
+//
+// # Concurrency
+//
+// All methods of Log and Cursor are safe for concurrent use, but that one goroutine at
+// a time calls Fill of a cursor. Publishers exclude each other for the time that it
+// takes to encode a short message and to push its number to the cursors that match. No
+// lock is held while a message of 16 KiB or more is copied, nor between calls. Reader and
+// Tracker belong to one goroutine.
 package journal

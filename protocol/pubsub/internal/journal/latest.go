@@ -70,13 +70,10 @@ func (t *latest) pop() {
 	}
 }
 
-func (f *feed) pushLatest(seq uint64, e *entry, at int64) (queued, dropped int) {
+func (f *feed) pushLatest(seq uint64, e *entry) (queued, dropped int) {
 	l := &f.lanes[laneNormal]
 	if !l.live || seq < l.next {
 		return 1, 0
-	}
-	if f.latest.n == 0 {
-		f.progress = at
 	}
 	l.next = seq + 1
 	return 1, f.putLatest(seq, e, e.slab.Load())
@@ -100,20 +97,22 @@ func (f *feed) putLatest(seq uint64, e *entry, s *slab) (dropped int) {
 }
 
 // peekLatest reads the ring to its end before it delivers, so that no value is
-// delivered that is known to be old; unless there are as many keys as it can hold.
+// delivered that is known to be old, and after a resume none that is older than what
+// the subscriber has.
 func (f *feed) peekLatest(now int64) state {
 	l := &f.lanes[laneNormal]
 	f.at = laneNormal
-	for !l.live && f.latest.n < f.limits.Messages {
-		switch s := f.scan(l, laneNormal, now); s {
-		case some:
-			f.putLatest(f.seq, f.entry, f.slab)
-			l.next++
-		case none:
-			l.live = true
-		default:
-			return s
+	for !l.live {
+		s := f.scan(l, laneNormal, now)
+		if s == busy {
+			return busy
 		}
+		if s == none {
+			l.live = true
+			break
+		}
+		f.putLatest(f.seq, f.entry, f.slab)
+		l.next++
 	}
 	for f.latest.n > 0 {
 		f.seq = f.latest.front().seq
@@ -127,12 +126,11 @@ func (f *feed) peekLatest(now int64) state {
 	}
 	switch {
 	case len(l.gaps) > 0:
+		f.until = never
 		return told
 	case f.latest.n > 0:
 		return some
-	case l.live:
-		return none
 	default:
-		return busy
+		return none
 	}
 }

@@ -124,13 +124,13 @@ func (l *Log) Append(m Message, now time.Time) (Report, error) {
 		return Report{}, err
 	}
 	matches := l.match(t)
+	l.clock = max(l.clock, at)
+	at = l.clock
 	if l.opts.NoHistory && len(l.shares) == 0 {
-		l.ring.clear(1)
+		l.ring.skip(LaneOf(m.Priority), at)
 		l.settled.Store(l.ring.end.Load() - 1)
 		return Report{}, nil
 	}
-	l.clock = max(l.clock, at)
-	at = l.clock
 	seq := l.ring.end.Load()
 	e, s := l.ring.next(), long
 	switch {

@@ -12,7 +12,7 @@ func (c *Cursor) nextTask(at int64) state {
 		}
 		if d := t.delivery; d != nil {
 			if d.expires != 0 && at >= d.expires {
-				s.dead.add(d, DeadExpired, s.log)
+				s.dead.add(d, DeadExpired)
 				s.release(d.hash)
 				c.popTask()
 				c.signal()
@@ -55,7 +55,7 @@ func (c *Cursor) popTask() task {
 func (c *Cursor) takeTask(at int64) (attempt int) {
 	s := c.share
 	t := c.popTask()
-	s.feed.progress = at
+	c.progress = at
 	c.credit = max(c.credit-1, 0)
 	switch f := &s.feed; {
 	case t.delivery != nil:

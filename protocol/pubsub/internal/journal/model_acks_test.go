@@ -36,13 +36,31 @@ func (s *subscriber) ack(err error, seqs ...uint64) {
 	}
 }
 
+// ackRange enters an ack of a range. Which messages that acks depends on leases that
+// have ended, so the subscriber still holds them all; but none that it never had.
+func (s *subscriber) ackRange(err error, n int, from, to uint64) {
+	if err != nil {
+		s.Errorf("%s: ack of %d to %d: %v", s.name, from, to, err)
+	}
+	have := 0
+	for seq := range s.held {
+		if from <= seq && seq <= to {
+			have++
+		}
+	}
+	if n > have {
+		s.Errorf("%s: an ack of %d to %d acks %d messages, and it has %d", s.name, from, to, n, have)
+	}
+}
+
 // settleSome acks, nacks, releases or extends some of what was delivered.
 func (s *subscriber) settleSome() {
 	c := s.choose
+	s.bury()
 	seqs := slices.Sorted(maps.Keys(s.held))
 	if len(seqs) == 0 {
 		_, err := s.cur.Ack(s.now, journal.Range{From: 1, To: uint64(len(s.messages) + 10)})
-		if _, ok := errors.AsType[*journal.NotSent](err); !ok {
+		if _, ok := errors.AsType[*journal.NotSentError](err); !ok {
 			s.Errorf("%s: ack of what was never sent: %v", s.name, err)
 		}
 		return
@@ -54,23 +72,12 @@ func (s *subscriber) settleSome() {
 		_, err := s.cur.Ack(s.now, journal.Range{From: seq, To: seq})
 		s.ack(err, seq)
 	case 1:
-		// A cumulative ack also covers what the subscriber does not hold any more.
-		_, err := s.cur.AckThrough(s.now, seq)
-		s.ack(err, seqs[:i+1]...)
-		for n := uint64(1); n <= seq; n++ {
-			if s.ledger.got[n] > 0 && !s.dead[n] {
-				s.acked[n] = true
-			}
-		}
+		n, err := s.cur.AckThrough(s.now, seq)
+		s.ackRange(err, n, 0, seq)
 	case 2:
 		j := i + c.below(len(seqs)-i)
-		_, err := s.cur.Ack(s.now, journal.Range{From: seq, To: seqs[j]}, journal.Range{From: seqs[0], To: seqs[0]})
-		s.ack(err, append([]uint64{seqs[0]}, seqs[i:j+1]...)...)
-		for n := seq; n <= seqs[j]; n++ {
-			if s.ledger.got[n] > 0 && !s.dead[n] {
-				s.acked[n] = true
-			}
-		}
+		n, err := s.cur.Ack(s.now, journal.Range{From: seq, To: seqs[j]})
+		s.ackRange(err, n, seq, seqs[j])
 	case 3:
 		if err := s.cur.Nack(s.now, seq, pick(c, -1, 0, time.Second), "no"); err != nil {
 			s.Errorf("%s: nack of %d: %v", s.name, seq, err)
@@ -99,7 +106,7 @@ func (s *subscriber) bury() {
 		if s.acked[d.Seq] || s.dead[d.Seq] {
 			s.Errorf("%s: dead letter %d is acked or dead already", s.name, d.Seq)
 		}
-		if d.Reason == journal.DeadDeliveries && len(d.History) < journal.DefaultMaxDeliveries || len(d.History) == 0 {
+		if d.Reason == journal.DeadDeliveries && len(d.History) < journal.DefaultMaxDeliveries {
 			s.Errorf("%s: dead letter %d after %v has a history of %d", s.name, d.Seq, d.Reason, len(d.History))
 		}
 		for _, a := range d.History {
@@ -115,12 +122,12 @@ func (s *subscriber) bury() {
 // ackAll reports whether there was anything to ack.
 func (s *subscriber) ackAll() bool {
 	s.bury()
-	any := len(s.held) > 0
+	some := len(s.held) > 0
 	for _, seq := range slices.Sorted(maps.Keys(s.held)) {
 		_, err := s.cur.Ack(s.now, journal.Range{From: seq, To: seq})
 		s.ack(err, seq)
 	}
-	return any
+	return some
 }
 
 // settled checks that every message is acked, dead, or in a gap.

@@ -2,6 +2,8 @@ package journal_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
@@ -31,7 +33,8 @@ type member struct {
 func newMembers(w *world) *members {
 	c := w.choose
 	g := &members{world: w, sub: w.randomSubscription(), acked: make(map[uint64]bool), dead: make(map[uint64]bool)}
-	g.sub.Group = fmt.Sprintf("group %d", len(w.messages))
+	w.made++
+	g.sub.Group = fmt.Sprintf("group %d", w.made)
 	g.sub.Class = pick(c, journal.BestEffort, journal.AtLeastOnce)
 	if g.sub.Class == journal.BestEffort {
 		g.sub.Limits.Messages = pick(c, 0, 3, 20)
@@ -168,23 +171,25 @@ func (m *member) message(rec *journal.Record, lost bool) {
 // settleSome acks or nacks one message, or gives it back.
 func (m *member) settleSome() {
 	m.bury()
-	for seq := range m.held {
-		var err error
-		switch m.choose.below(4) {
-		case 0:
-			err = m.cur.Nack(m.now, seq, pick(m.choose, -1, 0, time.Second), "no")
-		case 1:
-			err = m.cur.Release(m.now, seq)
-		default:
-			m.ack(seq)
-			return
-		}
-		if err != nil {
-			m.Errorf("%s: message %d: %v", m.name, seq, err)
-		}
-		delete(m.held, seq)
+	held := slices.Sorted(maps.Keys(m.held))
+	if len(held) == 0 {
 		return
 	}
+	seq := held[0]
+	var err error
+	switch m.choose.below(4) {
+	case 0:
+		err = m.cur.Nack(m.now, seq, pick(m.choose, -1, 0, time.Second), "no")
+	case 1:
+		err = m.cur.Release(m.now, seq)
+	default:
+		m.ack(seq)
+		return
+	}
+	if err != nil {
+		m.Errorf("%s: message %d: %v", m.name, seq, err)
+	}
+	delete(m.held, seq)
 }
 
 // ack may come too late: the message is another member's then.
@@ -212,19 +217,23 @@ func (m *member) bury() {
 func (g *members) end() { g.ended = true }
 
 func (g *members) settle() {
-	for range 60 {
+	for range 2000 {
 		progress := false
 		for _, m := range g.list {
 			m.cur.SetCredit(1000, g.now)
-			for m.fill(64<<10, 256) {
+			more := true
+			for more {
+				more = m.fill(64<<10, 256)
 			}
 			m.bury()
-			for seq := range m.held {
+			for _, seq := range slices.Sorted(maps.Keys(m.held)) {
 				m.ack(seq)
 				progress = true
 			}
+			st := m.cur.Stats(g.now)
+			progress = progress || st.Unacked > 0 || st.Lag.Messages > 0
 		}
-		if g.sub.Class == journal.BestEffort && !progress {
+		if !progress {
 			break
 		}
 		g.now = g.now.Add(3 * time.Minute)

@@ -63,10 +63,12 @@ type world struct {
 	epochs []*epoch
 	subs   []*subscriber
 	groups []*members
+	made   int // groups
 }
 
 // newWorld starts a history of which the seed and the script decide everything.
 func newWorld(t *testing.T, seed uint64, script []byte) *world {
+	t.Helper()
 	w := &world{
 		T: t, choose: &chooser{script: script, rnd: rand.New(rand.NewPCG(seed, 1))},
 		now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -346,4 +348,3 @@ func (g *ledger) counts() {
 		}
 	}
 }
-

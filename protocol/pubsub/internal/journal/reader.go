@@ -213,7 +213,7 @@ func (rec *Record) optional(flags byte, b []byte) (rest []byte, problem string) 
 		}
 		rec.Priority, b = b[0], b[1:]
 	}
-	ok := true
+	var ok bool
 	if flags&hasTTL != 0 {
 		var micros uint64
 		if micros, b, ok = cutVarint(b); !ok {

@@ -188,14 +188,16 @@ func (r *ring) drop(b *block, e *entry, seq uint64) {
 	}
 }
 
-// clear removes all entries, and skip numbers.
-func (r *ring) clear(skip uint64) {
+// skip gives a number to a message that is not kept, and removes all others.
+func (r *ring) skip(lane int, at int64) {
 	first, end := r.first.Load(), r.end.Load()
 	for ; first < end; first++ {
 		b := r.find(first)
 		r.drop(b, &b.entries[first%blockSize], first)
 	}
-	end += skip
+	r.lastOf[lane].Store(end)
+	r.left = at
+	end++
 	if b := r.newest; b != nil && b.base != end&^(blockSize-1) {
 		if p := slot(*r.blocks.Load(), b.base); p.Load() == b {
 			p.Store(nil)

@@ -20,7 +20,6 @@ func (f *feed) scan(l *lane, i int, now int64) state {
 		f.entry, f.slab = ring.at(f.seq)
 		if f.entry == nil {
 			if f.class == Reliable {
-				f.fallBehind()
 				return failed
 			}
 			l.next = max(f.seq+1, min(ring.first.Load(), end))
@@ -38,7 +37,11 @@ func (f *feed) scan(l *lane, i int, now int64) state {
 		if why == 0 {
 			return some
 		}
-		f.drop(i, f.seq, why, 0)
+		gap := Gap{Lane: i, Reason: why, From: f.seq, To: f.seq, Count: 1}
+		if f.slab == f.log.hole && f.keys != nil {
+			gap.Count = 0 // perhaps it is not the subscription's
+		}
+		l.gaps.add(gap, 0)
 		l.next++
 	}
 	return none
@@ -51,15 +54,23 @@ func (f *feed) mine(lane int) bool {
 	return (int(e.lane) == lane || f.latest != nil) && f.wants(e, f.slab)
 }
 
-// wants reports whether an entry is the subscription's. The key of one that was not
-// kept is not known, and may be.
+// wants reports whether an entry is the subscription's. Of one that was not kept only
+// the hash of the key is known, so the answer may be yes and should be no.
 func (f *feed) wants(e *entry, s *slab) bool {
 	v := &f.known[e.topic.id%uint32(len(f.known))]
 	if v.topic != e.topic {
 		v.topic, v.mine = e.topic, f.wantsTopic(e.topic.name)
 	}
-	if !v.mine || f.keys == nil || s == f.log.hole {
+	if !v.mine || f.keys == nil {
 		return v.mine
+	}
+	if s == f.log.hole {
+		for k := range f.keys {
+			if k == "" && e.hash == 0 || k != "" && e.hash == hash32(k) {
+				return true
+			}
+		}
+		return false
 	}
 	_, ok := f.keys[string(e.keyIn(s))]
 	return ok

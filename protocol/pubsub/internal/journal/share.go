@@ -31,13 +31,17 @@ func (s *share) wantsKey(key string) bool {
 // push puts a new message before the subscription.
 func (s *share) push(seq uint64, e *entry, at int64) (queued, dropped int) {
 	s.mu.Lock()
-	queued, dropped = s.feed.push(seq, e, at)
 	var wake *Cursor
 	if c := s.only; c == nil {
+		queued, dropped = s.feed.push(seq, e)
 		s.dispatch(at, false)
-	} else if c.parked {
-		c.parked = false
-		wake = c
+	} else {
+		if c.parked {
+			c.parked = false
+			c.progress = at // there was no backlog
+			wake = c
+		}
+		queued, dropped = s.feed.push(seq, e)
 	}
 	s.mu.Unlock()
 	if wake != nil {
@@ -87,7 +91,7 @@ func (l *Log) join(c *Cursor, sub Subscription, now int64) error {
 	}
 	s := &share{log: l, sub: sub, only: c}
 	s.feed = feed{
-		log: l, patterns: sub.Patterns, class: sub.Class, overflow: sub.Overflow, limits: sub.Limits, progress: now,
+		log: l, patterns: sub.Patterns, class: sub.Class, overflow: sub.Overflow, limits: sub.Limits,
 	}
 	if len(sub.Keys) > 0 {
 		s.keys = make(map[string]struct{}, len(sub.Keys))
@@ -102,7 +106,7 @@ func (l *Log) join(c *Cursor, sub Subscription, now int64) error {
 	if err := s.feed.start(sub.Start); err != nil {
 		return err
 	}
-	c.share = s
+	c.share, c.progress = s, now
 	if sub.Group != "" {
 		s.only, s.group = nil, newGroup(c)
 		l.groups[sub.groupKey()] = s

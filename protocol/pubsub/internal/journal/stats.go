@@ -11,8 +11,8 @@ type Stats struct {
 	// UnknownGaps is the number of the other gaps.
 	Gaps        [Reasons]uint64
 	UnknownGaps uint64
-	// StuckSince is when something was last delivered or acked, while there is a
-	// backlog; zero if there is none.
+	// StuckSince is when something was last delivered, acked or extended, or the backlog
+	// began; zero if there is no backlog.
 	StuckSince time.Time
 	Detached   bool
 
@@ -58,8 +58,8 @@ func (c *Cursor) Stats(now time.Time) Stats {
 			r.Lag.Age = max(r.Lag.Age, time.Duration(at-e.at))
 		}
 	}
-	if r.Lag.Messages > 0 || r.Unacked > 0 {
-		r.StuckSince = s.log.time(s.feed.progress)
+	if r.Lag.Messages > 0 && s.group == nil || len(c.tasks) > 0 {
+		r.StuckSince = s.log.time(c.progress)
 	}
 	return r
 }

@@ -13,7 +13,8 @@ const trackerWindow = 1 << 20
 type Tracker struct {
 	latest bool
 	pos    Position
-	seen   []uint64 // bits of the numbers above the least position; a ring
+	next   *Position // the beginning of another epoch, until something has come of it
+	seen   []uint64  // bits of the numbers above the least position; a ring
 }
 
 // NewTracker returns a tracker for a subscription that starts at a position, zero if
@@ -23,11 +24,12 @@ func NewTracker(c Class, p Position) *Tracker {
 }
 
 // Restart tells the tracker that the publisher is in an epoch, which its answer to a
-// subscribe says. In another epoch than the position's, the position is the beginning.
+// subscribe says. The position stays in the old one until the first record has come,
+// which is the gap that says so: if it does not arrive, it is told again.
 func (t *Tracker) Restart(epoch uint64) {
+	t.next = nil
 	if t.pos.Epoch != epoch {
-		t.pos = Position{Epoch: epoch}
-		t.seen = nil
+		t.next = &Position{Epoch: epoch}
 	}
 }
 
@@ -37,6 +39,9 @@ func (t *Tracker) Position() Position { return t.pos }
 // Observe takes note of a record and reports whether it is new: false is a message
 // that was observed before.
 func (t *Tracker) Observe(rec *Record) bool {
+	if t.next != nil {
+		t.pos, t.next, t.seen = *t.next, nil, nil
+	}
 	switch rec.Kind {
 	case KindMessage:
 		if t.latest {
@@ -53,20 +58,26 @@ func (t *Tracker) Observe(rec *Record) bool {
 		}
 	case KindMark:
 		t.advance(rec.Mark.Seq)
+	case KindTopic, KindDelivery: // the reader keeps these
 	}
 	return true
 }
 
 // advance moves all lanes up to seq.
 func (t *Tracker) advance(seq uint64) {
-	if old := t.pos.Least(); t.seen != nil && seq > old {
-		for n := old + 1; n <= seq && n <= old+trackerWindow; n++ {
+	old := t.pos.Least()
+	switch {
+	case t.seen == nil || seq <= old:
+	case seq-old >= trackerWindow:
+		clear(t.seen)
+	default:
+		for n := old + 1; n <= seq; n++ {
 			if n%64 == 0 && n+63 <= seq {
 				t.seen[n/64%uint64(len(t.seen))] = 0
 				n += 63
-				continue
+			} else {
+				t.seen[n/64%uint64(len(t.seen))] &^= 1 << (n % 64)
 			}
-			t.seen[n/64%uint64(len(t.seen))] &^= 1 << (n % 64)
 		}
 	}
 	for i := range t.pos.Seq {

@@ -18,11 +18,12 @@ type window struct {
 	retryAt  int64         // no delivery is due again before
 	free     []*delivery
 
-	// Gaps that the subscriber was told of, and has not acked a message from after:
-	// it may not have received them.
+	sends    uint64 // deliveries so far, which number them
+	received uint64 // the last of these that the subscriber is known to have
+	// Gaps that the subscriber was told of, and may not have received; and sends, when it
+	// was told of the last.
 	gaps  [Lanes]gaps
-	sends uint64 // deliveries so far
-	gapAt uint64 // sends, when it was told of the last gap
+	gapAt uint64
 }
 
 const never = math.MaxInt64
@@ -43,7 +44,7 @@ type delivery struct {
 	sent    int64
 	attempt int
 	history []Attempt
-	order   uint64  // among all deliveries of the window
+	order   uint64  // number among all deliveries of the window
 	avoid   *Cursor // of a group: who released it
 }
 
@@ -72,7 +73,7 @@ func (w *window) full() bool {
 }
 
 // add enters the first delivery of a message.
-func (w *window) add(seq uint64, e *entry, s *slab, at int64) *delivery {
+func (w *window) add(seq uint64, e *entry, s *slab, at int64) {
 	d := &delivery{}
 	if n := len(w.free); n > 0 {
 		d, w.free = w.free[n-1], w.free[:n-1]
@@ -83,7 +84,6 @@ func (w *window) add(seq uint64, e *entry, s *slab, at int64) *delivery {
 	}
 	w.insert(d)
 	w.again(d, at)
-	return d
 }
 
 func (w *window) insert(d *delivery) {
@@ -131,9 +131,14 @@ func (w *window) tell(g Gap) {
 	w.gapAt = w.sends
 }
 
-// confirm forgets gaps that the subscriber has received before a delivery.
-func (w *window) confirm(d *delivery) {
-	if d.order > w.gapAt {
+// answered notes that the subscriber has received a delivery, and so all that was
+// written to its stream before.
+func (w *window) answered(d *delivery) {
+	if d.waits {
+		return // that was an earlier delivery
+	}
+	w.received = max(w.received, d.order)
+	if w.received > w.gapAt {
 		w.gaps = [Lanes]gaps{}
 	}
 }

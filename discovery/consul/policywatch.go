@@ -1,0 +1,199 @@
+package consul
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// policyWatch follows one key. It belongs to one goroutine.
+type policyWatch struct {
+	r   *Registry
+	q   discovery.Query
+	key string
+	ch  chan discovery.Policy
+
+	cursor   cursor
+	pacer    pacer
+	place    bool // of the budget is held
+	plain    bool // the next question does not wait
+	delay    time.Duration
+	failures int
+	told     bool
+	last     discovery.Policy // told last
+	saved    time.Time
+	doubt    time.Time // since when the document is missing from doubtful answers; zero: it is not
+	shaken   bool      // the agent was unreachable since the last believed answer
+	ill      kind
+}
+
+func (w *policyWatch) run(ctx context.Context) {
+	defer w.end()
+	w.plain = true
+	for {
+		w.place = w.r.budget.hold(w.place, true, time.Now())
+		if !w.turn(ctx) {
+			return
+		}
+		ask := question{mode: plain}
+		if w.place && !w.plain && w.cursor.index > 0 {
+			ask = question{mode: blocking, index: w.cursor.index, wait: spread(waitLeast, waitMost)}
+		}
+		document, pos, err := w.fetch(ctx, ask)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errShed):
+			w.plain = true
+		case err != nil:
+			w.failed(err)
+		default:
+			w.answered(document, pos)
+		}
+	}
+}
+
+func (w *policyWatch) end() {
+	if w.place {
+		w.r.budget.release(true)
+	}
+	w.r.mu.Lock()
+	w.r.policies--
+	w.r.mu.Unlock()
+	close(w.ch)
+}
+
+func (w *policyWatch) turn(ctx context.Context) bool {
+	now := time.Now()
+	delay := max(w.delay, w.r.budget.pause(now))
+	if w.place && w.told {
+		delay = max(delay, w.pacer.next(now, paceSlow))
+	}
+	w.delay = 0
+	return sleep(ctx, delay)
+}
+
+func (w *policyWatch) fetch(ctx context.Context, ask question) ([]byte, position, error) {
+	if !w.place {
+		done, ok := w.r.pollTurn(ctx)
+		if !ok {
+			return nil, position{}, context.Cause(ctx)
+		}
+		defer done()
+	}
+	patient, end := w.r.budget.patience(ctx)
+	defer end()
+	document, pos, err := w.r.client.fetchPolicy(patient, w.key, ask)
+	if err != nil && patient.Err() != nil {
+		err = errShed
+	}
+	return document, pos, err
+}
+
+func (w *policyWatch) failed(err error) {
+	now := time.Now()
+	what := kindOf(err)
+	w.failures++
+	w.delay = backoff(w.failures, retryLeast, retryMost)
+	w.plain = true
+	switch what { //nolint:exhaustive // the others are errors of an agent that lives
+	case busy:
+		w.r.overloaded(now)
+		w.delay = spread(busyPause, 2*busyPause)
+	case unreachable, hanging:
+		w.shaken = true
+		if !w.doubt.IsZero() {
+			w.doubt = now
+		}
+	}
+	w.unwell(what, reasonOf(err), now)
+}
+
+func (w *policyWatch) answered(document []byte, pos position) {
+	now := time.Now()
+	w.failures, w.plain = 0, false
+	backwards := w.cursor.advance(pos.index, pos.backend)
+	if !w.place {
+		w.delay = around(policyPoll, 0.2)
+	}
+	if !w.told && document == nil && pos.leaderless {
+		w.unwell(hidden, "Consul has no leader, and no document", now) // an earlier run may know better
+	}
+	if w.doubts(document, backwards || pos.leaderless, now) {
+		w.plain, w.delay = true, PollEvery
+		w.unwell(hidden, "Consul seems to have lost its state: the document is missing from its answer", now)
+		return
+	}
+	w.doubt, w.shaken = time.Time{}, false
+	if w.ill != "" {
+		w.ill = ""
+		w.r.lines.info("consul registry: policy can be read again", "key", w.key)
+	}
+	same := w.told && (document == nil) == (w.last.Document == nil) && bytes.Equal(document, w.last.Document)
+	if !same || w.saved.IsZero() || now.Sub(w.saved) >= resaveAfter {
+		w.saved = now
+		w.r.saver.putPolicy(w.stateKey(), document, now)
+	}
+	if !same || w.last.Stale {
+		w.tell(discovery.Policy{Document: document, Origin: w.origin()})
+	}
+}
+
+// unwell says once per illness that what was told is stale. What is told first is what an earlier
+// run has kept.
+func (w *policyWatch) unwell(what kind, reason string, now time.Time) {
+	if !w.told {
+		w.last = discovery.Policy{Origin: w.origin()}
+		document, at, ok := w.r.saver.loadPolicy(w.stateKey(), now)
+		switch {
+		case !ok:
+			reason += "; no policy is kept from an earlier run"
+		case document == nil:
+			reason += "; an earlier run found none at " + at.UTC().Format(time.RFC3339)
+		default:
+			reason += "; in force is what an earlier run found at " + at.UTC().Format(time.RFC3339)
+			w.last.Document = document
+		}
+	}
+	if !w.last.Stale {
+		p := w.last
+		p.Stale, p.Reason = true, reason
+		w.tell(p)
+	}
+	if w.ill != what {
+		w.ill = what
+		w.r.lines.warn("consul registry: policy cannot be read, what was known stays in force",
+			"key", w.key, "document", w.last.Document != nil, "reason", reason)
+	}
+}
+
+// tell replaces what the channel holds.
+func (w *policyWatch) tell(p discovery.Policy) {
+	w.told, w.last = true, p
+	select {
+	case <-w.ch:
+	default:
+	}
+	w.ch <- p // there is room: nobody else sends
+}
+
+func (w *policyWatch) origin() string { return "Consul KV " + w.key }
+
+func (w *policyWatch) stateKey() stateKey {
+	r := w.r
+	return stateKey{Agent: r.client.address, Namespace: r.namespace, Partition: r.partition, Query: w.q.String()}
+}
+
+// doubts reports whether a document is missing that an ill Consul may have lost.
+func (w *policyWatch) doubts(document []byte, sign bool, now time.Time) bool {
+	if document != nil || w.last.Document == nil {
+		return false
+	}
+	if sign || w.doubt.IsZero() && w.shaken {
+		w.doubt = now
+	}
+	return !w.doubt.IsZero() && now.Sub(w.doubt) < DoubtTime
+}
