@@ -13,6 +13,10 @@ import (
 
 // choose decides where the call may go.
 func (o *outgoing) choose(ctx context.Context) error {
+	if p := o.service.view.Load().only; p != nil && o.config.sticky == "" && !o.config.narrows() {
+		o.plan, o.keyed, o.levels, o.room = p.plan, p.plan, p.levels, firstPending
+		return nil
+	}
 	o.describe()
 	o.request.Random = rand.Uint64() //nolint:gosec // a draw of lots, not a secret
 	return o.plot(ctx)

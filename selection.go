@@ -24,6 +24,10 @@ type view struct {
 	plans   *topology.Plans
 	at      topology.Locality // of this node
 
+	// only is where every call goes that asks for nothing itself, if there is but
+	// one such place: the usual case, and nothing to decide on each call.
+	only *path
+
 	mu       sync.Mutex // guards the fields below
 	paths    map[narrowing]*path
 	narrowed []narrowing // those with tags, oldest first
@@ -72,6 +76,11 @@ func newView(s *service, policy *topology.Policy) *view {
 func (s *service) setPolicy(policy *topology.Policy) {
 	next := newView(s, policy)
 	s.configure(next)
+	if plan := next.plans.Only(); plan != nil && plan.Mirror == nil && plan.Fault == nil && plan.LB.Policy != topology.Hash {
+		if p := next.path(plan, &callConfig{}); len(p.levels) == 1 && p.levels[0].group != nil {
+			next.only = p
+		}
+	}
 	next.warnOfUnknownPlaces()
 	if old := s.view.Swap(next); old != nil {
 		old.release()

@@ -56,6 +56,14 @@ type Plans struct {
 	written bool     // whether a document has an entry for the service
 }
 
+// Only returns the plan if there is but one for all calls, whatever they are, nil otherwise.
+func (s *Plans) Only() *Plan {
+	if len(s.rules) == 1 && len(s.rules[0].split.targets) == 1 {
+		return s.rules[0].split.targets[0].plan
+	}
+	return nil
+}
+
 // Service returns the name of the service.
 func (s *Plans) Service() string { return s.service }
 

@@ -10,6 +10,30 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
+func TestOnlyIsThePlanOfAllCalls(t *testing.T) {
+	for name, c := range map[string]struct {
+		service topology.Service
+		only    bool
+	}{
+		"nothing said":  {topology.Service{}, true},
+		"a failover":    {topology.Service{Failover: []string{"zone", "any"}}, true},
+		"one route":     {topology.Service{Routes: []topology.Route{{Timeout: time.Second}}}, true},
+		"a match":       {topology.Service{Routes: []topology.Route{{Match: topology.Match{Method: "get"}, Timeout: time.Second}}}, false},
+		"a split":       {topology.Service{Subsets: map[string]topology.Subset{"a": {Tags: []string{"a"}}}, Routes: []topology.Route{{To: topology.Split{"a": 50, "any": 50}}}}, false},
+		"another route": {topology.Service{Routes: []topology.Route{{Match: topology.Match{Method: "get"}}, {Timeout: time.Second}}}, false},
+	} {
+		p, err := topology.Compile(topology.Options{}, topology.Layer{Document: &topology.Document{Services: map[string]topology.Service{"orders": c.service}}, Trusted: true})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		plans := p.Service("orders")
+		only := plans.Only()
+		if (only != nil) != c.only || only != nil && only != plans.Route(&topology.Request{Kind: "method", Name: "get", Random: 1 << 63}) {
+			t.Errorf("%s: %+v", name, only)
+		}
+	}
+}
+
 func TestFirstRuleThatMatchesHolds(t *testing.T) {
 	p := compiled(t, service(`
 routes:
