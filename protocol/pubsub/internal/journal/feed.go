@@ -136,7 +136,12 @@ func (f *feed) pop(l *lane) {
 
 // drop notes that one message is missing; after is as in [gaps.add].
 func (f *feed) drop(i int, seq uint64, why Reason, after uint64) {
-	f.lanes[i].gaps.add(Gap{Lane: i, Reason: why, From: seq, To: seq, Count: 1}, after)
+	g := Gap{Lane: i, Reason: why, From: seq, To: seq, Count: 1}
+	if f.latest != nil {
+		f.lanes[i].gaps.join(g) // all of them come before the next message
+		return
+	}
+	f.lanes[i].gaps.add(g, after)
 }
 
 // peek finds what comes next. For a message, commit takes it, and for a gap popGap.
@@ -275,6 +280,7 @@ func (f *feed) pending(i int) uint64 {
 		end := f.log.ring.end.Load()
 		if f.log.ring.lastOf[i].Load() < n {
 			n = max(n, end) // nothing of the lane is in between
+			l.next = n
 		}
 	}
 	if l.queue.n > 0 {

@@ -69,6 +69,16 @@ func (g *gaps) add(n Gap, after uint64) {
 	(*g)[i] = n
 }
 
+// join is add where nothing is between gaps: those of one reason become one.
+func (g *gaps) join(n Gap) {
+	for i := range *g {
+		if (*g)[i].merge(n) {
+			return
+		}
+	}
+	*g = append(*g, n)
+}
+
 func (g *Gap) merge(n Gap) bool {
 	if g.Reason != n.Reason || g.From == 0 || n.From == 0 {
 		return false

@@ -12,23 +12,23 @@ import (
 // start is when tests start.
 func start() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-func newLog(t testing.TB, o journal.Options) *journal.Log {
-	t.Helper()
+func newLog(tb testing.TB, o journal.Options) *journal.Log {
+	tb.Helper()
 	if o.Epoch == 0 {
 		o.Epoch = 1
 	}
 	l, err := journal.New(o, start())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }
 
-func publish(t testing.TB, l *journal.Log, now time.Time, messages ...journal.Message) {
-	t.Helper()
+func publish(tb testing.TB, l *journal.Log, now time.Time, messages ...journal.Message) {
+	tb.Helper()
 	for _, m := range messages {
 		if _, err := l.Append(m, now); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
@@ -42,16 +42,16 @@ func say(topic string, payloads ...string) []journal.Message {
 	return list
 }
 
-func subscribe(t testing.TB, l *journal.Log, now time.Time, s journal.Subscription) *stream {
-	t.Helper()
+func subscribe(tb testing.TB, l *journal.Log, now time.Time, s journal.Subscription) *stream {
+	tb.Helper()
 	if s.Patterns == nil {
 		s.Patterns = []string{">"}
 	}
 	c, err := l.Subscribe(s, now)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
+	return &stream{TB: tb, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
 }
 
 // stream is a cursor and the reader of the other side.

@@ -66,8 +66,8 @@ func TestResumedLatestFiltersWhatItHas(t *testing.T) {
 	}
 	// The first key changes again, so its message is ahead of those still to come.
 	publish(t, l, now, journal.Message{Topic: "t", Key: "0", Payload: []byte("new0")})
-	observe := func(max int) (fresh []string) {
-		frame, _, _, err := s.Fill(nil, 1000, max, now)
+	observe := func(most int) (fresh []string) {
+		frame, _, _, err := s.Fill(nil, 1000, most, now)
 		if err != nil {
 			t.Fatal(err)
 		}

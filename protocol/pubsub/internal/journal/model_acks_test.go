@@ -98,13 +98,13 @@ func (s *subscriber) settleSome() {
 
 // bury takes the dead letters.
 func (s *subscriber) bury() {
-	for _, d := range s.cur.DeadLetters(100) {
+	for _, d := range s.cur.DeadLetters(journal.MaxDeadLetters) {
 		p := s.ledger.mine(d.Seq)
 		if p == nil || string(d.Message.Payload) != p.payload || d.Message.Topic != p.topic || d.Message.Key != p.key || !d.Time.Equal(p.at) {
 			s.Errorf("%s: dead letter %d is not what was published", s.name, d.Seq)
 		}
 		if s.acked[d.Seq] || s.dead[d.Seq] {
-			s.Errorf("%s: dead letter %d is acked or dead already", s.name, d.Seq)
+			s.Errorf("%s: dead letter %d is acked %v or dead already %v: %v %+v", s.name, d.Seq, s.acked[d.Seq], s.dead[d.Seq], d.Reason, d.History)
 		}
 		if d.Reason == journal.DeadDeliveries && len(d.History) < journal.DefaultMaxDeliveries {
 			s.Errorf("%s: dead letter %d after %v has a history of %d", s.name, d.Seq, d.Reason, len(d.History))

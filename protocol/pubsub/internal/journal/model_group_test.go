@@ -205,7 +205,7 @@ func (m *member) ack(seq uint64) {
 }
 
 func (m *member) bury() {
-	for _, d := range m.cur.DeadLetters(100) {
+	for _, d := range m.cur.DeadLetters(journal.MaxDeadLetters) {
 		if m.acked[d.Seq] || m.dead[d.Seq] {
 			m.Errorf("%s: dead letter %d is acked or dead already", m.name, d.Seq)
 		}
@@ -230,6 +230,8 @@ func (g *members) settle() {
 				m.ack(seq)
 				progress = true
 			}
+		}
+		for _, m := range g.list {
 			st := m.cur.Stats(g.now)
 			progress = progress || st.Unacked > 0 || st.Lag.Messages > 0
 		}

@@ -120,6 +120,9 @@ func (s *share) tick(at int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.only; c != nil {
+		if c.detached != 0 {
+			return // its leases end when it resumes
+		}
 		s.endLeases(c, at)
 		if at >= c.window.retryAt {
 			c.wake()
@@ -127,10 +130,11 @@ func (s *share) tick(at int64) {
 		return
 	}
 	for _, c := range s.group.members {
-		if c.detached != 0 && at-c.detached >= int64(HandOver) {
-			s.strip(c, at)
-		} else {
+		switch {
+		case c.detached == 0:
 			s.reclaim(c, at)
+		case at-c.detached >= int64(HandOver):
+			s.strip(c, at)
 		}
 	}
 	s.dispatch(at, false)

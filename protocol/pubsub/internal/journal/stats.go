@@ -51,6 +51,9 @@ func (c *Cursor) Stats(now time.Time) Stats {
 	if c.window != nil {
 		r.Unacked, r.UnackedBytes = len(c.window.list), c.window.bytes
 	}
+	if s.group != nil {
+		r.Lag.Messages += uint64(len(s.group.back))
+	}
 	for _, t := range c.tasks {
 		r.Lag.Messages++
 		if e, _ := s.log.ring.at(t.seq); e != nil {
