@@ -2,14 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/protocol/pubsub"
+	"github.com/linkmesh/link/security"
 )
 
 // linkTopics is link's publish/subscribe as a program uses it: typed CBOR, the
@@ -26,8 +32,8 @@ var linkTopic = pubsub.NewTopic[echo]("feed", "bench") //nolint:gochecknoglobals
 func (linkTopics) name() string   { return "link" }
 func (linkTopics) lossless() bool { return true }
 
-func (linkTopics) publisher(ctx context.Context, _ material, _ string) (publisher, error) {
-	node, err := linkNode("feed")
+func (linkTopics) publisher(ctx context.Context, m material, _ string) (publisher, error) {
+	node, err := linkMember(m, "feed")
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +49,30 @@ func (linkTopics) publisher(ctx context.Context, _ material, _ string) (publishe
 	case err := <-p.ended:
 		return nil, err
 	}
+}
+
+// linkMember is linkNode with the cluster secret that stands for a material: who has
+// another CA or another certificate has another secret.
+func linkMember(m material, service string, known ...discovery.Instance) (*link.Node, error) {
+	registry, err := static.New(known...)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.New()
+	for _, path := range []string{m.caFile(), m.keyFile(clientSide)} {
+		b, err := os.ReadFile(path) //nolint:gosec // a file of the session
+		if err != nil {
+			return nil, err
+		}
+		sum.Write(b)
+	}
+	identity, err := security.NewClusterSource(base64.RawURLEncoding.EncodeToString(sum.Sum(nil)), service, "")
+	if err != nil {
+		return nil, err
+	}
+	return link.New(link.Config{
+		Service: service, Addr: "127.0.0.1:0", Registry: registry, Identity: identity, Logger: slog.New(slog.DiscardHandler),
+	})
 }
 
 type linkPublisher struct {
@@ -66,13 +96,11 @@ func (p *linkPublisher) publish(ctx context.Context, body []byte) error {
 func (p *linkPublisher) flush(context.Context) error { return nil }
 
 func (p *linkPublisher) close() error {
-	err := p.node.Close()
-	<-p.ended
-	return err
+	return errors.Join(p.node.Close(), <-p.ended)
 }
 
-func (linkTopics) subscribe(ctx context.Context, _ material, addr string, in *inbox) (subscription, error) {
-	node, err := linkNode("reader", discovery.Instance{ID: "feed-1", Service: "feed", Addr: addr})
+func (linkTopics) subscribe(ctx context.Context, m material, addr string, in *inbox) (subscription, error) {
+	node, err := linkMember(m, "reader", discovery.Instance{ID: "feed-1", Service: "feed", Addr: addr})
 	if err != nil {
 		return nil, err
 	}
