@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/testutils/simnet"
 
 	"github.com/linkmesh/link/internal/wire"
@@ -334,4 +335,18 @@ func TestConnectionEndsAfterItsCertificate(t *testing.T) {
 		}
 		mustFail(t, <-lasting, ReasonLost)
 	})
+}
+
+// TestAHandshakeThatABusyPeerLostIsMadeAgain has the two ways in which a peer that
+// cannot keep up answers.
+func TestAHandshakeThatABusyPeerLostIsMadeAgain(t *testing.T) {
+	for name, err := range map[string]error{
+		"an old token":      &quic.TransportError{Remote: true, ErrorCode: quic.InvalidToken},
+		"a forgotten state": &quic.StatelessResetError{},
+	} {
+		e := dialError("192.0.2.1:1", wire.Protocol, err)
+		if e.Reason != ReasonOverloaded || !e.NotProcessed || e.Detail == "" {
+			t.Errorf("%s: %v, not processed %t; want overloaded, which is tried again", name, e, e.NotProcessed)
+		}
+	}
 }

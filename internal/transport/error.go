@@ -142,12 +142,19 @@ func dialError(peer, protocol string, err error) *Error {
 	}
 	var tp *quic.TransportError
 	if !errors.As(err, &tp) {
-		if errors.Is(err, context.Canceled) {
+		switch _, forgotten := errors.AsType[*quic.StatelessResetError](err); {
+		case errors.Is(err, context.Canceled):
 			e.Reason = ReasonCanceled
+		case forgotten:
+			e.Reason = ReasonOverloaded
+			e.Detail = "the peer gave up the handshake before it was complete"
 		}
 		return e
 	}
 	switch alert := uint64(tp.ErrorCode) - 0x100; {
+	case tp.ErrorCode == quic.InvalidToken: // of a Retry that it sent too long ago
+		e.Reason = ReasonOverloaded
+		e.Detail = "the peer was too busy to go on with the handshake in time"
 	case tp.ErrorCode == quic.ConnectionRefused:
 		e.Reason = ReasonOverloaded
 		e.Detail = "the peer takes no more handshakes now"
