@@ -2,11 +2,13 @@ package link
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/tracing"
 )
 
 // Instances returns the instances of a service that the node knows, sorted by
@@ -32,3 +34,9 @@ func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance
 
 // Codec returns the codec of the node's messages, for patterns.
 func (n *Node) Codec() codec.Codec { return n.cfg.Codec }
+
+// Tracer returns what makes the spans of the node, for patterns that have their own.
+func (n *Node) Tracer() *tracing.Tracer { return n.cfg.Tracer }
+
+// Logger returns what the node logs to, for patterns that have something to say.
+func (n *Node) Logger() *slog.Logger { return n.cfg.Logger }

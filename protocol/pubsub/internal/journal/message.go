@@ -18,6 +18,9 @@ type Message struct {
 	TTL time.Duration
 	// Priority is from 1 to 255, higher first; zero is [DefaultPriority]. See [LaneOf].
 	Priority uint8
+	// Feed numbers the messages of a feed that several publishers send, each the same:
+	// it grows from message to message, and [StartFeed] finds it. Zero is no feed.
+	Feed uint64
 }
 
 // Pair is a header.
@@ -83,6 +86,9 @@ func (m *Message) check() error {
 	}
 	if m.TTL < 0 {
 		return &OptionError{Field: "Message.TTL", Value: m.TTL, Problem: "is negative"}
+	}
+	if m.Feed > maxVarint {
+		return &OptionError{Field: "Message.Feed", Value: m.Feed, Problem: "is beyond 2^62-1"}
 	}
 	if m.Headers == nil && m.Trace == nil {
 		return nil
