@@ -12,8 +12,17 @@ import (
 
 // Publisher publishes to a topic of the node's own service.
 type Publisher[T any] struct {
-	hub   *hub
-	topic Topic[T]
+	hub    *hub
+	topic  Topic[T]
+	drafts sync.Pool // of *draft[T]
+}
+
+// draft is what a message is made of while it is published. Values are encoded from
+// there, by pointer, which codecs do without allocating.
+type draft[T any] struct {
+	value   T
+	message journal.Message
+	buf     []byte // the log copies it
 }
 
 // NewPublisher returns a publisher of t on node, which must serve under the
@@ -33,7 +42,7 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Publisher[T]{h, t}, nil
+	return &Publisher[T]{hub: h, topic: t}, nil
 }
 
 // Publish gives v to all subscriptions of the topic. It encodes v once, however
@@ -44,21 +53,22 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 // Errors: InvalidArgument if v cannot be encoded or an option is out of range;
 // ResourceExhausted if the message is larger than a node takes.
 func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) (Report, error) {
-	m := journal.Message{Topic: p.topic.name}
-	for _, opt := range opts {
-		opt.applyPublish(&m)
+	d, _ := p.drafts.Get().(*draft[T])
+	if d == nil {
+		d = new(draft[T])
 	}
-	buf, _ := payloads.Get().(*[]byte) // New makes nothing else
-	defer payloads.Put(buf)
+	defer p.done(d)
+	d.message.Topic = p.topic.name
+	for _, opt := range opts {
+		opt.applyPublish(&d.message)
+	}
+	d.value = v
 	var err error
-	if *buf, err = p.hub.node.Codec().Append((*buf)[:0], v); err != nil {
+	if d.buf, err = p.hub.node.Codec().Append(d.buf[:0], &d.value); err != nil {
 		return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: encoding %T: %w", p.topic, v, err)
 	}
-	m.Payload = *buf
-	if cap(*buf) > keepPayload {
-		*buf = nil
-	}
-	report, err := p.hub.append(ctx, m)
+	d.message.Payload = d.buf
+	report, err := p.hub.append(ctx, &d.message)
 	switch {
 	case err == nil:
 		return report, nil
@@ -83,9 +93,21 @@ func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
 	}
 }
 
-// payloads recycles the buffers that messages are encoded in; the log copies
-// them. It is a cache without meaning for behavior, hence global.
-var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // see above
+// done keeps a draft for the next message, and nothing of the caller's in it.
+func (p *Publisher[T]) done(d *draft[T]) {
+	var none T
+	d.value = none
+	headers := d.message.Headers
+	clear(headers)
+	if cap(headers) > journal.MaxPairs {
+		headers = nil
+	}
+	d.message = journal.Message{Headers: headers[:0]}
+	if cap(d.buf) > keepPayload {
+		d.buf = nil
+	}
+	p.drafts.Put(d)
+}
 
 // keepPayload is the largest buffer that is kept, in bytes.
 const keepPayload = 64 << 10
