@@ -3,6 +3,7 @@ package wal
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -98,6 +99,7 @@ func (l *Log) commits() {
 	for {
 		select {
 		case <-l.urgent:
+			runtime.Gosched() // those who were woken together by the last sync share the next one
 		case <-l.dirty:
 			lazy.Reset(l.opts.GroupCommit)
 			select {

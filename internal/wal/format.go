@@ -90,9 +90,7 @@ func appendRecord(b []byte, at Position, r Record, flags byte, o origin) []byte 
 
 // headerSum is the checksum of the header h of a record at the position at.
 func headerSum(h []byte, at Position) uint32 {
-	var place [8]byte
-	binary.LittleEndian.PutUint64(place[:], uint64(at))
-	return crc32.Update(checksum(place[:]), castagnoli(), h[4:recordHeaderSize])
+	return crc32.Update(uint32(at)^uint32(at>>32), castagnoli(), h[4:recordHeaderSize])
 }
 
 // parseHeader reads the header of a record at the position at. Its length is to be trusted only if

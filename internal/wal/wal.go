@@ -55,7 +55,8 @@
 //
 // A record:
 //
-//	0   4  checksum of the record's position, as 8 bytes, and of bytes 4 to 23
+//	0   4  checksum of bytes 4 to 23, continued from the two halves of the record's position, XORed
+//	       (which stand in for the checksum of what came before)
 //	4   4  checksum of the bytes from 24 on
 //	8   4  n, the number of bytes from 24 on
 //	12  1  kind
