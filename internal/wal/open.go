@@ -113,14 +113,29 @@ func (l *Log) recover(replay func(Record) error) error {
 			s.close()
 		}
 	}
-	if len(bases) > 0 {
+	if len(bases) > 0 && l.recovery.Regions == 0 {
 		return nil
 	}
-	s, err := newSegment(l.files, 0, 0)
+	return l.begin() // after damage as well: what is whole gets out of the damaged segment
+}
+
+// begin makes the first segment, or the one after those that were found.
+func (l *Log) begin() error {
+	number := uint32(len(l.segments))
+	if number > 0 {
+		last := l.segments[number-1]
+		if err := last.file.Sync(); err != nil {
+			return err
+		}
+		last.close()
+	}
+	s, err := newSegment(l.files, number, l.end)
 	if err != nil {
 		return err
 	}
-	l.segments, l.disk, l.end = []*segment{s}, s.size, Position(s.size)
+	l.segments = append(l.segments, s)
+	l.disk += s.size
+	l.end += Position(s.size)
 	return s.publish(l.files)
 }
 
