@@ -40,3 +40,6 @@ func (n *Node) Tracer() *tracing.Tracer { return n.cfg.Tracer }
 
 // Logger returns what the node logs to, for patterns that have something to say.
 func (n *Node) Logger() *slog.Logger { return n.cfg.Logger }
+
+// Service returns Config.Service: the name that others find the node by, "" for a client.
+func (n *Node) Service() string { return n.cfg.Service }

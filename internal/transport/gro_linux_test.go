@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 // control returns a control message.
 func control(level, kind int32, body []byte) []byte {
 	b := make([]byte, unix.CmsgSpace(len(body)))
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0])) //nolint:gosec // the layout of the kernel
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
 	h.Level, h.Type = level, kind
 	h.SetLen(unix.CmsgLen(len(body)))
 	copy(b[unix.CmsgSpace(0):], body)
@@ -59,6 +60,7 @@ func TestDatagramsThatTheKernelMergesComeOneByOne(t *testing.T) {
 			t.Fatal("the kernel offers no UDP_GRO")
 		}
 		out := loopback(t)
+		to := netip.MustParseAddrPort(in.LocalAddr().String())
 		var want [][]byte
 		send := func(size, length int) {
 			b := make([]byte, length)
@@ -69,7 +71,7 @@ func TestDatagramsThatTheKernelMergesComeOneByOne(t *testing.T) {
 			if length <= size {
 				oob = nil
 			}
-			if _, _, err := out.WriteMsgUDP(b, oob, in.LocalAddr().(*net.UDPAddr)); err != nil {
+			if _, _, err := out.WriteMsgUDPAddrPort(b, oob, to); err != nil {
 				t.Fatal(err)
 			}
 			for part := range slices.Chunk(b, size) {

@@ -17,12 +17,17 @@ import (
 type hub struct {
 	node  *link.Node
 	log   *journal.Log
+	rules *rules
 	began time.Time    // which the time is counted from: that takes half as long as to ask for it
 	tick  atomic.Int64 // when the log was last told the time, UnixNano
-	allow atomic.Pointer[func(link.Peer, string) error]
 
 	appended atomic.Int64               // bytes of payload and key published so far
 	blocking atomic.Pointer[[]*session] // those that publishers wait for
+	stuck    atomic.Uint64              // subscriptions that were disconnected for it
+	dead     struct {
+		kept, lost atomic.Uint64
+		told       atomic.Bool
+	}
 
 	mu       sync.Mutex // guards the fields below
 	peers    map[string]int
@@ -38,37 +43,29 @@ type hubResult struct {
 	err error
 }
 
+// hubOf returns the hub of a node that publishes, made at first use.
 func hubOf(node *link.Node) (*hub, error) {
-	made, _ := node.Extension(hubKey{}, func() any { h, err := newHub(node); return hubResult{h, err} }).(hubResult)
+	r := rulesOf(node)
+	made, _ := node.Extension(hubKey{}, func() any { h, err := newHub(node, r); return hubResult{h, err} }).(hubResult)
 	return made.hub, made.err
 }
 
-func newHub(node *link.Node) (*hub, error) {
+func newHub(node *link.Node, r *rules) (*hub, error) {
 	var epoch [8]byte
-	if _, err := rand.Read(epoch[:]); err != nil {
+	_, _ = rand.Read(epoch[:]) // never fails (crypto/rand)
+	began := time.Now()
+	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:]) | 1}, began)
+	if err != nil {
 		return nil, link.Errorf(link.Internal, "publish: %w", err)
 	}
-	began := time.Now()
-	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:])}, began)
-	if err != nil {
-		return nil, link.Errorf(link.InvalidArgument, "publish: %w", err)
+	h := &hub{
+		node: node, log: log, rules: r, began: began, peers: make(map[string]int),
+		sessions: make(map[*session]struct{}), changed: make(chan struct{}),
 	}
-	h := &hub{node: node, log: log, began: began, peers: make(map[string]int), sessions: make(map[*session]struct{}), changed: make(chan struct{})}
-	node.Handle(route(node.Identity().Service()), h.serve)
+	node.Handle(route(node.Service()), h.serve)
+	node.HandleCall(statsRoute(node.Service()), link.CallHandler{New: func() any { return new(struct{}) }, Serve: h.serveStats})
+	r.hub.Store(h)
 	return h, nil
-}
-
-// Authorize lets f decide who may subscribe: it returns why a peer may not have
-// the topics that a pattern matches, nil if it may. Compare patterns with
-// [Covers]: a rule for "placed.eu" says nothing about "placed.>". Without it every
-// peer of the mesh may subscribe to everything. It holds for subscriptions that
-// begin later.
-func Authorize(node *link.Node, f func(peer link.Peer, pattern string) error) error {
-	h, err := hubOf(node)
-	if err == nil {
-		h.allow.Store(&f)
-	}
-	return err
 }
 
 func (h *hub) now() time.Time { return h.began.Add(time.Since(h.began)) }
@@ -125,12 +122,12 @@ func (h *hub) noteLocked() {
 	h.changed = make(chan struct{})
 }
 
-// matching counts the sessions that want a topic.
-func (h *hub) matching(topic string) (n int, changed <-chan struct{}) {
+// matching counts the sessions that want a path.
+func (h *hub) matching(path string) (n int, changed <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.sessions {
-		if s.wants(topic) {
+		if s.wants(path) {
 			n++
 		}
 	}
@@ -145,6 +142,7 @@ func (h *hub) keepTime(now time.Time) {
 		return
 	}
 	h.log.Tick(now)
+	h.bury()
 }
 
 // admit counts a subscription of a peer.

@@ -48,12 +48,10 @@
 package pubsub
 
 import (
-	"strings"
 	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
-	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 // What publishers and subscribers hold each other to.
@@ -84,46 +82,6 @@ const (
 func route(service string) link.Route {
 	return link.Route{Service: service, Name: "_link/subscribe", Kind: link.Topic}
 }
-
-// Topic is a topic with its type. Topics are comparable values.
-type Topic[T any] struct{ service, name string }
-
-// NewTopic declares a topic of a service. A bad name is reported by the first
-// NewPublisher or Subscribe that uses it. A name with "*" or ">" is a pattern, to
-// subscribe to only.
-func NewTopic[T any](service, name string) Topic[T] { return Topic[T]{service, name} }
-
-// Service returns the service whose instances publish.
-func (t Topic[T]) Service() string { return t.service }
-
-// Name returns the name within the service.
-func (t Topic[T]) Name() string { return t.name }
-
-// String returns "service/name".
-func (t Topic[T]) String() string { return t.service + "/" + t.name }
-
-// route is what the topology decides by: the topic's own name.
-func (t Topic[T]) route() link.Route {
-	return link.Route{Service: t.service, Name: strings.ReplaceAll(t.name, ">", "*"), Kind: link.Topic}
-}
-
-func (t Topic[T]) checkName() error {
-	if err := subject.Valid(t.name); err != nil {
-		return link.Errorf(link.InvalidArgument, "topic %s: %w", t, err)
-	}
-	return nil
-}
-
-func (t Topic[T]) checkPattern() error {
-	if err := subject.ValidPattern(t.name); err != nil {
-		return link.Errorf(link.InvalidArgument, "topic %s: %w", t, err)
-	}
-	return nil
-}
-
-// Covers reports whether every topic that pattern b matches is matched by pattern
-// a as well. It is how a rule such as "may subscribe to orders.>" is checked.
-func Covers(a, b string) bool { return subject.Covers(a, b) }
 
 // Report is what became of a message when it was published: how many
 // subscriptions asked for it, how many of those have it before them, and how many

@@ -57,7 +57,7 @@ func (g *group) add(c *Cursor) {
 func (s *share) enter(c *Cursor, now int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := atMost("members of a group", len(s.group.members)+1, MaxMembers); err != nil {
+	if err := allAtMost("members of a group", len(s.group.members)+1, MaxMembers); err != nil {
 		return err
 	}
 	c.share = s

@@ -47,9 +47,10 @@ type Log struct {
 	groups   map[string]*share
 	leased   map[*share]struct{} // of AtLeastOnce
 	sessions map[string]*Cursor
-	round    uint64   // of finding matches
-	found    []*share // scratch of it
-	clock    int64    // the latest time a publisher gave
+	dead     deadLetters // of subscriptions that have ended
+	round    uint64      // of finding matches
+	found    []*share    // scratch of it
+	clock    int64       // the latest time a publisher gave
 }
 
 // ErrTooLarge is what [Log.Append] wraps when a message is larger than MaxMessage.

@@ -66,6 +66,9 @@ type LimitError struct {
 	What string // "key of message", …
 	Have int
 	Max  int
+	// Shared says that the bound is one of the log and all its subscriptions: trying
+	// later may help.
+	Shared bool
 }
 
 func (e *LimitError) Error() string {
@@ -75,6 +78,14 @@ func (e *LimitError) Error() string {
 func atMost(what string, have, limit int) error {
 	if have > limit {
 		return &LimitError{What: what, Have: have, Max: limit}
+	}
+	return nil
+}
+
+// allAtMost is atMost for a bound that subscriptions share.
+func allAtMost(what string, have, limit int) error {
+	if have > limit {
+		return &LimitError{What: what, Have: have, Max: limit, Shared: true}
 	}
 	return nil
 }

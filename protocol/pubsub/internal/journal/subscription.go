@@ -118,3 +118,9 @@ func (s *Subscription) groupKey() string {
 	parts := slices.Concat([]string{s.Group, s.Class.String()}, s.Patterns, []string{""}, s.Keys)
 	return strings.Join(parts, "\x00")
 }
+
+// Validate returns what [Log.Subscribe] would say of the subscription itself.
+func (s *Subscription) Validate() error {
+	copied := *s
+	return copied.resolve()
+}
