@@ -49,6 +49,9 @@ func (s *settings) check() error {
 	if err != nil {
 		return link.Errorf(link.InvalidArgument, "subscribe: %w", err)
 	}
+	if s.ask.Start == startLast && s.ask.Last < 1 {
+		return link.Errorf(link.InvalidArgument, "subscribe: FromLast is %d, want 1 or more", s.ask.Last)
+	}
 	if s.workers < 0 || s.workers > MaxWorkers {
 		return link.Errorf(link.InvalidArgument, "subscribe: Workers is %d, want 1 to pubsub.MaxWorkers, %d", s.workers, MaxWorkers)
 	}

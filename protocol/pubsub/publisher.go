@@ -56,7 +56,7 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 	}
 	p := &Publisher[T]{hub: h, topic: t, path: t.path(), name: t.String()}
 	if t.realm.kind == shared {
-		if err := error(nil); err != nil {
+		if err := node.AddTag(t.tag()); err != nil {
 			return nil, err
 		}
 		p.tag = t.tag()
@@ -70,7 +70,7 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 func (p *Publisher[T]) Close() {
 	p.close.Do(func() {
 		if p.tag != "" {
-
+			p.hub.node.RemoveTag(p.tag)
 		}
 	})
 }
