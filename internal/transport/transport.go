@@ -132,7 +132,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.bodies.limit = e.limits.InFlightBytes
 	e.gate = newGate(e.limits)
 	e.quic = &quic.Transport{
-		Conn:                             cfg.Conn,
+		Conn:                             receiveOffload(cfg.Conn),
 		StatelessResetKey:                &key,
 		MaxTokenAge:                      time.Hour,
 		VerifySourceAddress:              e.gate.mustValidate,

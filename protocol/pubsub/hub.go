@@ -18,6 +18,7 @@ type hub struct {
 	node  *link.Node
 	log   *journal.Log
 	rules *rules
+	began time.Time    // which the time is counted from: that takes half as long as to ask for it
 	tick  atomic.Int64 // when the log was last told the time, UnixNano
 
 	appended atomic.Int64               // bytes of payload and key published so far
@@ -52,12 +53,13 @@ func hubOf(node *link.Node) (*hub, error) {
 func newHub(node *link.Node, r *rules) (*hub, error) {
 	var epoch [8]byte
 	_, _ = rand.Read(epoch[:]) // never fails (crypto/rand)
-	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:]) | 1}, time.Now())
+	began := time.Now()
+	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:]) | 1}, began)
 	if err != nil {
 		return nil, link.Errorf(link.Internal, "publish: %w", err)
 	}
 	h := &hub{
-		node: node, log: log, rules: r, peers: make(map[string]int),
+		node: node, log: log, rules: r, began: began, peers: make(map[string]int),
 		sessions: make(map[*session]struct{}), changed: make(chan struct{}),
 	}
 	node.Handle(route(node.Service()), h.serve)
@@ -66,18 +68,20 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 	return h, nil
 }
 
-func (h *hub) append(ctx context.Context, m journal.Message) (Report, error) {
-	now := time.Now()
+func (h *hub) now() time.Time { return h.began.Add(time.Since(h.began)) }
+
+func (h *hub) append(ctx context.Context, m *journal.Message) (Report, error) {
+	now := h.now()
 	h.keepTime(now)
 	if waiting := h.blocking.Load(); waiting != nil {
 		for _, s := range *waiting {
 			if s.behind() {
 				s.await(ctx)
-				now = time.Now()
+				now = h.now()
 			}
 		}
 	}
-	report, err := h.log.Append(m, now)
+	report, err := h.log.Append(*m, now)
 	if err == nil {
 		h.appended.Add(int64(len(m.Payload) + len(m.Key) + recordOverhead))
 	}

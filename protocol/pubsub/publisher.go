@@ -19,6 +19,16 @@ type Publisher[T any] struct {
 	name  string
 	tag   string // announced; "" if none
 	close sync.Once
+
+	drafts sync.Pool // of *draft[T]
+}
+
+// draft is what a message is made of while it is published. Values are encoded from
+// there, by pointer, which codecs do without allocating.
+type draft[T any] struct {
+	value   T
+	message journal.Message
+	buf     []byte // the log copies it
 }
 
 // NewPublisher returns a publisher of t on node, which must serve under the
@@ -73,21 +83,22 @@ func (p *Publisher[T]) Close() {
 // Errors: InvalidArgument if v cannot be encoded or an option is out of range;
 // ResourceExhausted if the message is larger than a node takes.
 func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) (Report, error) {
-	m := journal.Message{Topic: p.path}
-	for _, opt := range opts {
-		opt.applyPublish(&m)
+	d, _ := p.drafts.Get().(*draft[T])
+	if d == nil {
+		d = new(draft[T])
 	}
-	buf, _ := payloads.Get().(*[]byte) // New makes nothing else
-	defer payloads.Put(buf)
+	defer p.done(d)
+	d.message.Topic = p.path
+	for _, opt := range opts {
+		opt.applyPublish(&d.message)
+	}
+	d.value = v
 	var err error
-	if *buf, err = p.hub.node.Codec().Append((*buf)[:0], v); err != nil {
+	if d.buf, err = p.hub.node.Codec().Append(d.buf[:0], &d.value); err != nil {
 		return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: encoding %T: %w", p.name, v, err)
 	}
-	m.Payload = *buf
-	if cap(*buf) > keepPayload {
-		*buf = nil
-	}
-	report, err := p.send(ctx, &m)
+	d.message.Payload = d.buf
+	report, err := p.send(ctx, &d.message)
 	switch {
 	case err == nil:
 		return report, nil
@@ -109,7 +120,7 @@ func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Rep
 	for _, pair := range tracer.Inject(ctx, nil) {
 		m.Trace = append(m.Trace, journal.Pair{Name: pair.Key, Value: pair.Value})
 	}
-	report, err = p.hub.append(ctx, *m)
+	report, err = p.hub.append(ctx, m)
 	span.End(uint32(link.CodeOf(err)), err)
 	return report, err
 }
@@ -129,9 +140,25 @@ func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
 	}
 }
 
-// payloads recycles the buffers that messages are encoded in; the log copies
-// them. It is a cache without meaning for behavior, hence global.
-var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // see above
+// done keeps a draft for the next message, and nothing of the caller's in it.
+func (p *Publisher[T]) done(d *draft[T]) {
+	var none T
+	d.value = none
+	d.message = journal.Message{Headers: emptied(d.message.Headers), Trace: emptied(d.message.Trace)}
+	if cap(d.buf) > keepPayload {
+		d.buf = nil
+	}
+	p.drafts.Put(d)
+}
+
+// emptied returns the room of pairs, unless it is more than any message has.
+func emptied(pairs []journal.Pair) []journal.Pair {
+	clear(pairs)
+	if cap(pairs) > journal.MaxPairs {
+		return nil
+	}
+	return pairs[:0]
+}
 
 // keepPayload is the largest buffer that is kept, in bytes.
 const keepPayload = 64 << 10

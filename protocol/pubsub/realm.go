@@ -36,18 +36,22 @@ func realms() []realm {
 
 // prefix is what paths of the realm begin with. See docs/wire.md.
 func (r realm) prefix() string {
-	if r == (realm{}) {
+	const link, dead = subject.Reserved + ".", subject.Reserved + ".dead."
+	switch {
+	case r == realm{}:
 		return ""
+	case r.dead:
+		return [...]string{own: dead + "own.", shared: dead + "shared.", broadcast: dead + "broadcast."}[r.kind]
+	default:
+		return [...]string{own: link + "own.", shared: link + "shared.", broadcast: link + "broadcast."}[r.kind]
 	}
-	names := [...]string{own: "own.", shared: "shared.", broadcast: "broadcast."}
-	if r.dead {
-		return subject.Reserved + ".dead." + names[r.kind]
-	}
-	return subject.Reserved + "." + names[r.kind]
 }
 
 // realmOf takes a path apart. What is in no realm of link's is the service's own.
 func realmOf(path string) (r realm, name string) {
+	if !strings.HasPrefix(path, subject.Reserved) {
+		return realm{}, path // of nearly every message
+	}
 	for _, r := range realms()[1:] {
 		if name, ok := strings.CutPrefix(path, r.prefix()); ok {
 			return r, name

@@ -111,14 +111,17 @@ func (m *Message) check() error {
 }
 
 func checkPairs(what string, pairs []Pair) error {
-	if err := atMost(what+" of a message", len(pairs), MaxPairs); err != nil {
-		return err
+	if len(pairs) > MaxPairs {
+		return &LimitError{What: what + " of a message", Have: len(pairs), Max: MaxPairs}
 	}
 	n := 0
 	for _, p := range pairs {
 		n += len(p.Name) + len(p.Value)
 	}
-	return atMost("bytes of the "+what+" of a message", n, MaxPairBytes)
+	if n > MaxPairBytes {
+		return &LimitError{What: "bytes of the " + what + " of a message", Have: n, Max: MaxPairBytes}
+	}
+	return nil
 }
 
 // OptionError says that an option or a field has a value it cannot have.
