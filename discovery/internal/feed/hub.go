@@ -33,6 +33,7 @@ type topic[V any] struct {
 	watches map[*watch[V]]struct{}
 	last    V
 	known   bool // last has been delivered
+	cut     bool // last is not whole
 }
 
 type watch[V any] struct {

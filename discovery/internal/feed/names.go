@@ -25,7 +25,7 @@ func (n *Names) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string
 
 // Publish makes names the list of q and tells the watchers if that changed anything. It takes over
 // names, which must be sorted and without repeats. left is how many were left out because of
-// discovery.MaxServices.
+// discovery.MaxServices, and 0 if that was so before.
 func (n *Names) Publish(q discovery.TagQuery, names []string) (left int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -34,10 +34,14 @@ func (n *Names) Publish(q discovery.TagQuery, names []string) (left int) {
 		return 0
 	}
 	names, left = cut(names, t.last)
-	if t.known && slices.Equal(t.last, names) {
-		return left
+	was := t.cut
+	t.cut = left > 0
+	if !t.known || !slices.Equal(t.last, names) {
+		t.deliver(names)
 	}
-	t.deliver(names)
+	if was {
+		return 0
+	}
 	return left
 }
 
