@@ -66,10 +66,12 @@ func (i intake) joined(c *conn, a *subscribed) *conn {
 // credited says how far the publisher is; the next one says so again.
 func (i intake) take(ctx context.Context, c *conn, body []byte, credited bool) error {
 	f := &frames{conn: c, body: body, owed: credited}
+	c.waiting.Add(1)
 	if !credited {
 		select {
 		case i.box.in <- f:
 		default:
+			c.waiting.Add(-1)
 		}
 		return nil
 	}

@@ -102,7 +102,7 @@ func (b *inbox) listen(m *member) error {
 		return err
 	}
 	// A grant fails if the stream has ended, and then nobody needs it.
-	c := to.joined(&conn{peer: st.Peer(), cut: st.Close, grant: func(bytes int) { _ = st.Grant(1, bytes) }}, answer)
+	c := to.joined(&conn{peer: st.Peer(), cut: st.Close, grant: func(frames, bytes int) { _ = st.Grant(frames, bytes) }}, answer)
 	wait := to.judging(ctx, func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {

@@ -34,7 +34,7 @@ func (h *hub) attendLocally(ctx context.Context, ask *subscribe, in intake) erro
 	h.join(s)
 	defer h.leave(s)
 	defer func() { s.finish(err) }()
-	c := in.joined(&conn{peer: peer, cut: cancel, grant: func(int) {}}, &answer)
+	c := in.joined(&conn{peer: peer, cut: cancel, grant: func(int, int) {}}, &answer)
 	sink.take = func(body []byte, credited bool) error { return in.take(ctx, c, body, credited) }
 	judged := in.judging(ctx, s.apply)
 	defer func() { cancel(); judged(); s.workers.Wait() }()

@@ -99,6 +99,7 @@ func (s *Subscription[T]) Messages() iter.Seq[*Message[T]] {
 		for {
 			select {
 			case f := <-s.in:
+				f.conn.waiting.Add(-1)
 				f.conn.reader.Reset(f.body)
 				if !s.yield(f, yield) {
 					return
@@ -134,9 +135,7 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 			return false
 		}
 	}
-	if f.owed {
-		c.grant(len(f.body))
-	}
+	c.read(f)
 	return true
 }
 
