@@ -132,8 +132,8 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 			return false
 		}
 	}
-	if f.owed {
-		c.grant(len(f.body))
+	if f.owed > 0 {
+		c.grant(f.owed)
 	}
 	return true
 }
