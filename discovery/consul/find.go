@@ -16,8 +16,10 @@ import (
 const findPace = PollEvery
 
 // Find implements discovery.Finder. It waits for nothing: the first list comes when Consul has
-// answered or failed to. A service that gets the tag is seen within a second, unless services of
-// the datacenter, whichever, are registered without a break: then within [PollEvery].
+// answered or failed to. A service that gets the tag is seen at once or, if something else was
+// registered in the datacenter just before, about a second later. While that goes on without a
+// break for long, and for watches beyond [MaxBlocking], it takes up to [PollEvery], give or take a
+// fifth.
 //
 // Consul picks the services, by a filter that it has from 1.14 on; what an older one answers is
 // picked here, where namespaces cannot be told apart. What is known is not kept on disk.

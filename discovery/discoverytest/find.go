@@ -96,7 +96,10 @@ func (f *finder) next(t *testing.T) []string {
 func (f *finder) until(t *testing.T, want ...string) {
 	t.Helper()
 	slices.Sort(want)
-	for !slices.Equal(f.next(t), want) {
+	for {
+		if slices.Equal(f.next(t), want) {
+			return
+		}
 	}
 }
 

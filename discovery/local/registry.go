@@ -151,7 +151,7 @@ func (r *Registry) watch(ctx context.Context, q discovery.Query) (<-chan discove
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
-	if err := r.ready(); err != nil {
+	if err := r.ready(); err != nil { //nolint:contextcheck // the poller outlives this call
 		return nil, fmt.Errorf("watch %s: %w", q, err)
 	}
 	return r.feed.Watch(ctx, q)
@@ -171,7 +171,7 @@ func (r *Registry) find(ctx context.Context, q discovery.TagQuery) (<-chan []str
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
-	if err := r.ready(); err != nil {
+	if err := r.ready(); err != nil { //nolint:contextcheck // the poller outlives this call
 		return nil, fmt.Errorf("find %s: %w", q, err)
 	}
 	return r.names.Find(ctx, q)

@@ -97,7 +97,6 @@ func (b *inbox) tellSwitch(c *conn) {
 	if !due {
 		return
 	}
-	c.waiting.Add(1)
 	select {
 	case b.in <- &frames{conn: c, gap: &Gap{Reason: "switched"}}:
 	case <-b.ctx.Done():

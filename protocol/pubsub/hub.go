@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/security"
 )
 
 // hub is what a node publishes with: one log for all its topics, and the
@@ -29,7 +30,7 @@ type hub struct {
 	}
 
 	mu       sync.Mutex // guards the fields below
-	peers    map[string]int
+	peers    map[quota]int
 	sessions map[*session]struct{}
 	changed  chan struct{} // closed and replaced when sessions change
 }
@@ -58,7 +59,7 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 		return nil, link.Errorf(link.Internal, "publish: %w", err)
 	}
 	h := &hub{
-		node: node, log: log, rules: r, began: began, peers: make(map[string]int),
+		node: node, log: log, rules: r, began: began, peers: make(map[quota]int),
 		sessions: make(map[*session]struct{}), changed: make(chan struct{}),
 	}
 	node.Handle(route(node.Service()), h.serve)
@@ -140,21 +141,35 @@ func (h *hub) keepTime(now time.Time) {
 	h.bury()
 }
 
+// quota is what a peer's subscriptions are counted by: its identity, and its instance,
+// which it may say as it likes.
+type quota struct {
+	identity security.ID
+	instance string // "" counts all
+}
+
 // admit counts a subscription of a peer.
-func (h *hub) admit(identity string) error {
+func (h *hub) admit(peer link.Peer) error {
+	node, service := quota{peer.Identity, "/" + peer.Instance}, quota{peer.Identity, ""}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if n := h.peers[identity]; n >= MaxSubscriptions {
-		return link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxSubscriptions", identity, n)
+	if n := h.peers[node]; n >= MaxSubscriptions {
+		return link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxSubscriptions", peer, n)
 	}
-	h.peers[identity]++
+	if n := h.peers[service]; n >= MaxServiceSubscriptions {
+		return link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxServiceSubscriptions", peer.Identity, n)
+	}
+	h.peers[node]++
+	h.peers[service]++
 	return nil
 }
 
-func (h *hub) release(identity string) {
+func (h *hub) release(peer link.Peer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.peers[identity]--; h.peers[identity] == 0 {
-		delete(h.peers, identity)
+	for _, q := range []quota{{peer.Identity, "/" + peer.Instance}, {peer.Identity, ""}} {
+		if h.peers[q]--; h.peers[q] == 0 {
+			delete(h.peers, q)
+		}
 	}
 }

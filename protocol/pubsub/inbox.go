@@ -10,12 +10,9 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-const (
-	// creditFrames and creditBytes are what a publisher may have on its way to one
-	// subscription that has not been read.
-	creditFrames = 64
-	creditBytes  = 1 << 20
-)
+// creditFrames is how many frames a publisher may have on their way to one subscription
+// that have not been read; credits has their bytes.
+const creditFrames = 64
 
 // inbox is the half of a subscription that has no type: its publishers, and what came
 // from them.
@@ -44,7 +41,8 @@ type inbox struct {
 type frames struct {
 	conn *conn
 	body []byte
-	owed bool // credit is due for it
+	owed int  // bytes of credit that are due for it
+	kept bool // messages refer to the body
 	gap  *Gap // instead of a body
 }
 
@@ -62,16 +60,14 @@ func (i intake) joined(c *conn, a *subscribed) *conn {
 	return c
 }
 
-// take passes a frame on, which is the subscription's from then on. One that is not
-// credited says how far the publisher is; the next one says so again.
-func (i intake) take(ctx context.Context, c *conn, body []byte, credited bool) error {
-	f := &frames{conn: c, body: body, owed: credited}
-	c.waiting.Add(1)
-	if !credited {
+// take passes a frame on, which is the subscription's from then on. One for which no
+// credit is owed says how far the publisher is; the next one says so again.
+func (i intake) take(ctx context.Context, c *conn, body []byte, owed int) error {
+	f := &frames{conn: c, body: body, owed: owed}
+	if owed == 0 {
 		select {
 		case i.box.in <- f:
 		default:
-			c.waiting.Add(-1)
 		}
 		return nil
 	}

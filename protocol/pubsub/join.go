@@ -6,6 +6,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
 // follow joins publishers of one service as they appear, until the subscription or the
@@ -92,17 +93,18 @@ func (b *inbox) listen(m *member) error {
 	}
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
-	st, err := b.node.Open(ctx, route(m.service), link.OnInstance(m.id), link.Credit(creditFrames, creditBytes))
+	st, err := b.open(ctx, m)
 	if err != nil {
 		return err
 	}
+	defer b.rules.left(m.id)
 	defer st.Close()
 	answer, err := begin(st, ask)
 	if err != nil {
 		return err
 	}
 	// A grant fails if the stream has ended, and then nobody needs it.
-	c := to.joined(&conn{peer: st.Peer(), cut: st.Close, grant: func(frames, bytes int) { _ = st.Grant(frames, bytes) }}, answer)
+	c := to.joined(&conn{peer: st.Peer(), cut: st.Close, reuse: st.Recycle, grant: func(bytes int) { _ = st.Grant(1, bytes) }}, answer)
 	wait := to.judging(ctx, func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {
@@ -111,18 +113,68 @@ func (b *inbox) listen(m *member) error {
 		return err
 	})
 	defer func() { cancel(); wait() }()
+	var parts []byte
 	for {
 		f, err := st.Recv()
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if f.Kind != kindRecords {
+		case f.Kind == kindPart:
+			if len(parts)+len(f.Body) > maxRecords {
+				return link.Errorf(link.ResourceExhausted, "%s sends records of more than %d bytes at once", st.Peer(), maxRecords)
+			}
+			parts = append(parts, f.Body...)
+			c.reuse(f.Body)
+			c.grant(len(f.Body))
+			continue
+		case f.Kind != kindRecords:
 			continue // of a later version
 		}
-		if err := to.take(ctx, c, f.Body, f.Credited); err != nil {
+		owed := 0
+		if f.Credited {
+			owed = len(f.Body)
+		}
+		if len(parts) > 0 {
+			f.Body, parts = append(parts, f.Body...), nil
+		}
+		if err := to.take(ctx, c, f.Body, owed); err != nil {
 			return err
 		}
 	}
+}
+
+// maxRecords is the most that parts may add up to: the longest record that a log takes,
+// and a frame.
+const maxRecords = journal.DefaultMaxMessage + frameBytes
+
+// open opens the stream of a subscription to a publisher. The credit that the streams of
+// one connection can give out is bounded, so a node with many subscriptions gives each
+// of them less.
+func (b *inbox) open(ctx context.Context, m *member) (*link.Stream, error) {
+	n := b.rules.entered(m.id)
+	for _, c := range credits() {
+		if n > c.upTo {
+			continue
+		}
+		st, err := b.node.Open(ctx, route(m.service), link.OnInstance(m.id), link.Credit(creditFrames, c.bytes))
+		if err == nil {
+			return st, nil
+		}
+		if link.CodeOf(err) != link.ResourceExhausted || c.upTo == MaxSubscriptions {
+			b.rules.left(m.id)
+			return nil, err
+		}
+	}
+	b.rules.left(m.id)
+	return nil, link.Errorf(link.ResourceExhausted, "subscribe to %s: %d subscriptions of this node at %s, the limit is pubsub.MaxSubscriptions", b.name, n, m.id)
+}
+
+// share is the credit of a subscription while a node has up to so many at a publisher.
+type share struct{ upTo, bytes int }
+
+// credits share out less than the 24 MiB that streams of a connection may give.
+func credits() []share {
+	return []share{{8, 1 << 20}, {32, 256 << 10}, {96, 64 << 10}, {MaxSubscriptions, 8 << 10}}
 }
 
 // begin subscribes on a stream.

@@ -9,12 +9,18 @@ import (
 // localSink is a subscription of the publisher's own node: its records take no socket.
 type localSink struct {
 	ctx  context.Context //nolint:containedctx // that of the subscription; it ends the sink
-	take func(body []byte, credited bool) error
+	take func(body []byte, owed int) error
 }
 
 func (s localSink) send(body []byte, credited bool) error {
-	return s.take(append([]byte(nil), body...), credited)
+	owed := 0
+	if credited {
+		owed = len(body)
+	}
+	return s.take(append([]byte(nil), body...), owed)
 }
+
+func (s localSink) size() int { return frameBytes }
 
 // draining never is: a node's own subscriptions hear it to the end.
 func (s localSink) draining() <-chan struct{} { return nil }
@@ -34,8 +40,8 @@ func (h *hub) attendLocally(ctx context.Context, ask *subscribe, in intake) erro
 	h.join(s)
 	defer h.leave(s)
 	defer func() { s.finish(err) }()
-	c := in.joined(&conn{peer: peer, cut: cancel, grant: func(int, int) {}}, &answer)
-	sink.take = func(body []byte, credited bool) error { return in.take(ctx, c, body, credited) }
+	c := in.joined(&conn{peer: peer, cut: cancel, reuse: func([]byte) {}, grant: func(int) {}}, &answer)
+	sink.take = func(body []byte, owed int) error { return in.take(ctx, c, body, owed) }
 	judged := in.judging(ctx, s.apply)
 	defer func() { cancel(); judged(); s.workers.Wait() }()
 	err = s.run(ctx, func() error { <-ctx.Done(); return errUnsubscribed })

@@ -87,6 +87,7 @@ func (m *model) addSink() {
 }
 
 func (s *sink) read(t *testing.T) {
+	t.Helper()
 	for msg := range s.sub.Messages() {
 		s.take(t, msg)
 		if pause := s.pause.Load(); pause > 0 {
@@ -96,6 +97,7 @@ func (s *sink) read(t *testing.T) {
 }
 
 func (s *sink) take(t *testing.T, msg *pubsub.Message[order]) {
+	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.from[msg.Publisher]
@@ -222,6 +224,7 @@ func (m *model) compare(s *sink, src *source) {
 
 // history runs one random history.
 func history(t *testing.T, seed uint64) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		opts := []linktest.Option{linktest.Seed(seed), linktest.Delay(time.Duration(rnd.IntN(20)) * time.Millisecond)}

@@ -62,8 +62,12 @@ const (
 	// ConfirmTime is how long Subscribe waits for the publishers that are known;
 	// those that have not answered by then are joined in the background.
 	ConfirmTime = 2 * time.Second
-	// MaxSubscriptions bounds the subscriptions of one peer at one publisher.
-	MaxSubscriptions = 1024
+	// MaxSubscriptions bounds the subscriptions of one node at one publisher: half of
+	// the streams that a connection has, for others need some too.
+	MaxSubscriptions = 512
+	// MaxServiceSubscriptions bounds those of all nodes of a service at one publisher: a
+	// quarter of what its log holds, so that no service can keep out the others.
+	MaxServiceSubscriptions = 16384
 	// MaxBlock bounds the time of [Block].
 	MaxBlock = 10 * time.Second
 	// HeartbeatEvery is how often an idle subscription is told how far it is.
@@ -76,6 +80,7 @@ const (
 	kindSubscribed link.FrameKind = 0x41
 	kindRecords    link.FrameKind = 0x42
 	kindVerdict    link.FrameKind = 0x43
+	kindPart       link.FrameKind = 0x44
 )
 
 // route is where every subscription of a service is opened.

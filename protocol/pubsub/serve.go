@@ -11,14 +11,33 @@ import (
 )
 
 // streamSink is the stream of a subscriber of another node.
-type streamSink struct{ stream *link.Stream }
+type streamSink struct {
+	stream *link.Stream
+	frame  int // bytes of one
+}
 
+// send cuts what is longer than a frame may be into parts.
 func (s streamSink) send(body []byte, credited bool) error {
+	for most := s.frame; len(body) > most; body = body[most:] {
+		if err := s.stream.Send(link.Frame{Kind: kindPart, Credited: true, Body: body[:most]}); err != nil {
+			return err
+		}
+	}
 	return s.stream.Send(link.Frame{Kind: kindRecords, Credited: credited, Body: body})
 }
 
+func (s streamSink) size() int                 { return s.frame }
 func (s streamSink) draining() <-chan struct{} { return s.stream.Draining() }
 func (s streamSink) ended() <-chan struct{}    { return s.stream.Context().Done() }
+
+// leastFrame is the shortest that frames are made because a subscriber has little room.
+const leastFrame = 4 << 10
+
+// frameFor is how long frames are for a subscriber that has room for so many bytes: two
+// of them, so that one can be on its way while the other is read.
+func frameFor(credit uint64) int {
+	return int(min(max(credit/2, leastFrame), frameBytes))
+}
 
 // serve answers one subscription until either side ends it.
 func (h *hub) serve(ctx context.Context, st *link.Stream) error {
@@ -34,11 +53,12 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 	if err := h.mayRead(peer, ask.Patterns); err != nil {
 		return err
 	}
-	if err := h.admit(peer.Identity.String()); err != nil {
+	if err := h.admit(peer); err != nil {
 		return err
 	}
-	defer h.release(peer.Identity.String())
-	s, answer, err := h.open(streamSink{st}, &ask, peer)
+	defer h.release(peer)
+	_, credit := st.Credit()
+	s, answer, err := h.open(streamSink{st, frameFor(credit)}, &ask, peer)
 	if err != nil {
 		return err
 	}

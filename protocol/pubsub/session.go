@@ -29,6 +29,8 @@ type sink interface {
 	// send passes on a frame of records, which is the session's again when it returns.
 	// A credited one waits for the subscriber.
 	send(body []byte, credited bool) error
+	// size is how many bytes a frame should have.
+	size() int
 	// draining is closed when the publisher drains.
 	draining() <-chan struct{}
 	// ended is closed when the subscriber is gone.
@@ -114,12 +116,13 @@ func (s *session) finish(err error) {
 
 // write sends what the cursor has, in as few frames as the subscriber's pace allows.
 func (s *session) write(ctx context.Context) error {
-	buf := make([]byte, 0, frameBytes+4096)
+	frame := s.out.size()
+	buf := make([]byte, 0, frame+frame/16)
 	timer := time.NewTimer(HeartbeatEvery)
 	defer timer.Stop()
 	for {
 		head := s.hub.appended()
-		body, _, more, err := s.cursor.Fill(buf[:0], frameBytes, frameMessages, time.Now())
+		body, _, more, err := s.cursor.Fill(buf[:0], frame, frameMessages, time.Now())
 		if len(body) > 0 {
 			if err := s.send(body); err != nil {
 				return err
