@@ -124,7 +124,7 @@ func (st *Stream) readFrames() error {
 			st.mu.Unlock()
 			return nil
 		case h.Kind == wire.KindData || h.Kind >= wire.KindPattern && h.Kind <= wire.KindPatternMax:
-			if err := st.enqueue(Frame{Kind: h.Kind, Flags: h.Flags, Body: append([]byte(nil), body...)}); err != nil {
+			if err := st.enqueue(Frame{Kind: h.Kind, Flags: h.Flags, Body: st.fr.own(body)}); err != nil {
 				return err
 			}
 		case h.Flags&wire.FlagCritical != 0:

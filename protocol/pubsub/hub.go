@@ -22,7 +22,6 @@ type hub struct {
 	began time.Time    // which the time is counted from: that takes half as long as to ask for it
 	tick  atomic.Int64 // when the log was last told the time, UnixNano
 
-	appended atomic.Int64               // bytes of payload and key published so far
 	blocking atomic.Pointer[[]*session] // those that publishers wait for
 	stuck    atomic.Uint64              // subscriptions that were disconnected for it
 	dead     struct {
@@ -76,21 +75,17 @@ func (h *hub) append(ctx context.Context, m *journal.Message) (Report, error) {
 	h.keepTime(now)
 	if waiting := h.blocking.Load(); waiting != nil {
 		for _, s := range *waiting {
-			if s.behind() {
+			if s.behind(blockWindow) {
 				s.await(ctx)
 				now = h.now()
 			}
 		}
 	}
-	report, err := h.log.Append(*m, now)
-	if err == nil {
-		h.appended.Add(int64(len(m.Payload) + len(m.Key) + recordOverhead))
-	}
-	return report, err
+	return h.log.Append(*m, now)
 }
 
-// recordOverhead is about what a record adds to its payload and key.
-const recordOverhead = 24
+// appended is the bytes of records published so far.
+func (h *hub) appended() int64 { return int64(h.log.Written()) }
 
 // join adds a session, and leave removes it.
 func (h *hub) join(s *session) {

@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -28,12 +29,51 @@ type Message[T any] struct {
 	Time      time.Time
 	Priority  uint8
 	Replayed  bool // published before the subscription began
-	Attempt   int  // of AtLeastOnce: which delivery this is, from 1
+	realm     realm
+	Attempt   int // of AtLeastOnce: which delivery this is, from 1
 
-	realm   realm
-	headers journal.Pairs
-	trace   journal.Pairs
-	conn    *conn
+	pairs *pairs // nil: none
+	conn  *conn
+}
+
+// pairs are the parts of a message that few have.
+type pairs struct{ headers, trace journal.Pairs }
+
+func (m *Message[T]) allPairs() pairs {
+	if m.pairs == nil {
+		return pairs{}
+	}
+	return *m.pairs
+}
+
+// slabBytes is about what a message may keep in memory beside itself: messages that
+// follow each other are made at once, up to slabMessages, as long as they are small.
+const (
+	slabBytes    = 4 << 10
+	slabMessages = 16
+)
+
+// slab makes messages.
+type slab[T any] struct {
+	made []Message[T]
+	left int // bytes that made may still take
+	size int // of one, without its payload
+}
+
+func (s *slab[T]) next(payload int) *Message[T] {
+	if s.size == 0 {
+		s.size = int(reflect.TypeFor[Message[T]]().Size())
+	}
+	cost := s.size + payload
+	if cost > slabBytes/2 {
+		return new(Message[T])
+	}
+	if len(s.made) == 0 || s.left < cost {
+		s.made, s.left = make([]Message[T], min(slabBytes/cost, slabMessages)), slabBytes
+	}
+	m := &s.made[0]
+	s.made, s.left = s.made[1:], s.left-cost
+	return m
 }
 
 // Peer returns who published the message, as its connection has proved.
@@ -48,7 +88,7 @@ func (m *Message[T]) Peer() link.Peer {
 func (m *Message[T]) Header(name string) string { return string(m.header(name)) }
 
 func (m *Message[T]) header(name string) []byte {
-	for n, v := range m.headers.All() {
+	for n, v := range m.allPairs().headers.All() {
 		if string(n) == name {
 			return v
 		}
@@ -60,7 +100,7 @@ func (m *Message[T]) header(name string) []byte {
 // what is done because of the message. [SubscribeFunc] does it with a span.
 func (m *Message[T]) Context(ctx context.Context, tracer *tracing.Tracer) (context.Context, tracing.MessageSpan) {
 	var carrier tracing.Carrier
-	for k, v := range m.trace.All() {
+	for k, v := range m.allPairs().trace.All() {
 		carrier = append(carrier, tracing.Pair{Key: string(k), Value: string(v)})
 	}
 	return tracer.StartProcess(ctx, m.destination(), carrier, tracing.Linked)

@@ -19,6 +19,9 @@ const (
 	// blockWindow is how many bytes a subscription that publishers wait for may be
 	// behind before they do.
 	blockWindow = 8 << 20
+	// resumeWindow is how far behind it may be still when they go on: waking up for
+	// every frame would cost more than the messages.
+	resumeWindow = blockWindow * 3 / 4
 )
 
 // sink is where the records of a session go: a stream, or a subscriber of this node.
@@ -46,7 +49,7 @@ type session struct {
 
 	block time.Duration // how long publishers wait for it; 0: not at all
 	seen  atomic.Int64  // of hub.appended, how much it has had or has not asked for
-	moved chan struct{} // holds a token when seen has grown
+	moved chan struct{} // holds a token when seen has grown enough
 
 	workers sync.WaitGroup // of run, which the end of the sink ends
 	sending atomic.Int64   // UnixNano since when a frame waits for the subscriber, or 0
@@ -59,7 +62,7 @@ func newSession(h *hub, out sink, cursor *journal.Cursor, ask *subscribe, peer l
 		block: min(time.Duration(max(ask.Block, 0))*time.Microsecond, MaxBlock),
 		moved: make(chan struct{}, 1),
 	}
-	s.seen.Store(h.appended.Load())
+	s.seen.Store(h.appended())
 	return s
 }
 
@@ -118,7 +121,7 @@ func (s *session) write(ctx context.Context) error {
 	timer := time.NewTimer(HeartbeatEvery)
 	defer timer.Stop()
 	for {
-		head := s.hub.appended.Load()
+		head := s.hub.appended()
 		body, _, more, err := s.cursor.Fill(buf[:0], frame, frameMessages, time.Now())
 		if len(body) > 0 {
 			if err := s.send(body); err != nil {
@@ -184,20 +187,23 @@ func (s *session) progress(head int64, written int, more bool) {
 		head = min(head, s.seen.Load()+int64(written))
 	}
 	s.seen.Store(head)
+	if s.behind(resumeWindow) {
+		return // nobody goes on yet
+	}
 	select {
 	case s.moved <- struct{}{}:
 	default:
 	}
 }
 
-func (s *session) behind() bool { return s.hub.appended.Load()-s.seen.Load() > blockWindow }
+func (s *session) behind(by int64) bool { return s.hub.appended()-s.seen.Load() > by }
 
 // await waits until the subscription is not far behind any more, as long as it
 // asked for.
 func (s *session) await(ctx context.Context) {
 	t := time.NewTimer(s.block)
 	defer t.Stop()
-	for s.behind() {
+	for s.behind(resumeWindow) {
 		select {
 		case <-s.moved:
 		case <-t.C:

@@ -16,6 +16,7 @@ type Subscription[T any] struct {
 	*inbox
 	topic Topic[T]
 	codec codec.Codec
+	slab  slab[T] // of the goroutine that ranges
 }
 
 // Subscribe subscribes to t at all instances of its service that the topology lets
@@ -51,7 +52,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 		b.turn = make(chan struct{}, 1)
 	}
 	b.marks = b.want.marks
-	s := &Subscription[T]{b, t, node.Codec()}
+	s := &Subscription[T]{inbox: b, topic: t, codec: node.Codec()}
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	b.rules.enter(b)
 	known, err := s.start() //nolint:contextcheck // the subscription's own is derived from ctx
@@ -84,7 +85,8 @@ func (s *Subscription[T]) start() (<-chan []*member, error) {
 
 // Messages yields messages and gaps, waiting for each, until the subscription ends.
 // It must be ranged over by one goroutine at a time; leaving the loop ends nothing.
-// The message is the caller's.
+// The message is the caller's; one that is kept keeps up to 4 KiB of its neighbors in
+// memory.
 func (s *Subscription[T]) Messages() iter.Seq[*Message[T]] {
 	return func(yield func(*Message[T]) bool) {
 		s.mu.Lock()
@@ -97,6 +99,7 @@ func (s *Subscription[T]) Messages() iter.Seq[*Message[T]] {
 		for {
 			select {
 			case f := <-s.in:
+				f.conn.waiting.Add(-1)
 				f.conn.reader.Reset(f.body)
 				if !s.yield(f, yield) {
 					return
@@ -132,9 +135,7 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 			return false
 		}
 	}
-	if f.owed > 0 {
-		c.grant(f.owed)
-	}
+	c.read(f)
 	return true
 }
 
@@ -146,7 +147,8 @@ func (s *Subscription[T]) keep(f *frames) {
 }
 
 func (s *Subscription[T]) message(c *conn, rec *journal.Record) *Message[T] {
-	m := &Message[T]{Publisher: c.member.id, conn: c}
+	m := s.slab.next(len(rec.Payload))
+	m.Publisher, m.conn = c.member.id, c
 	if rec.Kind == journal.KindGap {
 		m.Gap = &Gap{Reason: rec.Gap.Reason.String(), From: rec.Gap.From, To: rec.Gap.To, Count: rec.Gap.Count}
 		return m
@@ -159,7 +161,9 @@ func (s *Subscription[T]) message(c *conn, rec *journal.Record) *Message[T] {
 	m.realm, m.Topic = realmOf(rec.Topic)
 	m.Key, m.Seq, m.Time, m.Feed = string(rec.Key), rec.Seq, rec.Time, rec.Feed
 	m.Priority, m.Attempt, m.Replayed = rec.Priority, rec.Attempt, rec.Seq < c.live
-	m.headers, m.trace = rec.Headers, rec.Trace
+	if rec.Headers.Len()+rec.Trace.Len() > 0 {
+		m.pairs = &pairs{rec.Headers, rec.Trace}
+	}
 	if err := s.codec.Decode(rec.Payload, &m.Value); err != nil {
 		m.Err = link.Errorf(link.Internal, "decoding message %d of %s into %T: %w", m.Seq, m.Topic, m.Value, err)
 	}
