@@ -97,6 +97,7 @@ func (b *inbox) tellSwitch(c *conn) {
 	if !due {
 		return
 	}
+	c.waiting.Add(1)
 	select {
 	case b.in <- &frames{conn: c, gap: &Gap{Reason: "switched"}}:
 	case <-b.ctx.Done():

@@ -42,7 +42,6 @@ type frames struct {
 	conn *conn
 	body []byte
 	owed int  // bytes of credit that are due for it
-	kept bool // messages refer to the body
 	gap  *Gap // instead of a body
 }
 
@@ -64,10 +63,12 @@ func (i intake) joined(c *conn, a *subscribed) *conn {
 // credit is owed says how far the publisher is; the next one says so again.
 func (i intake) take(ctx context.Context, c *conn, body []byte, owed int) error {
 	f := &frames{conn: c, body: body, owed: owed}
+	c.waiting.Add(1)
 	if owed == 0 {
 		select {
 		case i.box.in <- f:
 		default:
+			c.waiting.Add(-1)
 		}
 		return nil
 	}

@@ -93,7 +93,7 @@ func (b *inbox) listen(m *member) error {
 	}
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
-	st, err := b.open(ctx, m)
+	st, credit, err := b.open(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (b *inbox) listen(m *member) error {
 		return err
 	}
 	// A grant fails if the stream has ended, and then nobody needs it.
-	c := to.joined(&conn{peer: st.Peer(), cut: st.Close, reuse: st.Recycle, grant: func(bytes int) { _ = st.Grant(1, bytes) }}, answer)
+	c := to.joined(&conn{peer: st.Peer(), credit: credit, cut: st.Close, grant: func(frames, bytes int) { _ = st.Grant(frames, bytes) }}, answer)
 	wait := to.judging(ctx, func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {
@@ -124,8 +124,7 @@ func (b *inbox) listen(m *member) error {
 				return link.Errorf(link.ResourceExhausted, "%s sends records of more than %d bytes at once", st.Peer(), maxRecords)
 			}
 			parts = append(parts, f.Body...)
-			c.reuse(f.Body)
-			c.grant(len(f.Body))
+			c.grant(1, len(f.Body))
 			continue
 		case f.Kind != kindRecords:
 			continue // of a later version
@@ -150,23 +149,23 @@ const maxRecords = journal.DefaultMaxMessage + frameBytes
 // open opens the stream of a subscription to a publisher. The credit that the streams of
 // one connection can give out is bounded, so a node with many subscriptions gives each
 // of them less.
-func (b *inbox) open(ctx context.Context, m *member) (*link.Stream, error) {
+func (b *inbox) open(ctx context.Context, m *member) (st *link.Stream, credit int, err error) {
 	n := b.rules.entered(m.id)
 	for _, c := range credits() {
 		if n > c.upTo {
 			continue
 		}
-		st, err := b.node.Open(ctx, route(m.service), link.OnInstance(m.id), link.Credit(creditFrames, c.bytes))
+		st, err = b.node.Open(ctx, route(m.service), link.OnInstance(m.id), link.Credit(creditFrames, c.bytes))
 		if err == nil {
-			return st, nil
+			return st, c.bytes, nil
 		}
 		if link.CodeOf(err) != link.ResourceExhausted || c.upTo == MaxSubscriptions {
 			b.rules.left(m.id)
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	b.rules.left(m.id)
-	return nil, link.Errorf(link.ResourceExhausted, "subscribe to %s: %d subscriptions of this node at %s, the limit is pubsub.MaxSubscriptions", b.name, n, m.id)
+	return nil, 0, link.Errorf(link.ResourceExhausted, "subscribe to %s: %d subscriptions of this node at %s, the limit is pubsub.MaxSubscriptions", b.name, n, m.id)
 }
 
 // share is the credit of a subscription while a node has up to so many at a publisher.

@@ -40,7 +40,7 @@ func (h *hub) attendLocally(ctx context.Context, ask *subscribe, in intake) erro
 	h.join(s)
 	defer h.leave(s)
 	defer func() { s.finish(err) }()
-	c := in.joined(&conn{peer: peer, cut: cancel, reuse: func([]byte) {}, grant: func(int) {}}, &answer)
+	c := in.joined(&conn{peer: peer, cut: cancel, grant: func(int, int) {}}, &answer)
 	sink.take = func(body []byte, owed int) error { return in.take(ctx, c, body, owed) }
 	judged := in.judging(ctx, s.apply)
 	defer func() { cancel(); judged(); s.workers.Wait() }()

@@ -45,9 +45,26 @@ type conn struct {
 	peer   link.Peer
 	reader *journal.Reader
 	live   uint64
-	grant  func(bytes int)   // lets one more frame come
-	reuse  func(body []byte) // takes back what nothing refers to
-	cut    func()            // ends it, to be made again
+	credit int                     // bytes that may be on their way
+	grant  func(frames, bytes int) // lets more come
+
+	waiting               atomic.Int32 // frames that were not read
+	owedFrames, owedBytes int          // of the goroutine that reads: read and not granted again
+	cut                   func()       // ends it, to be made again
+}
+
+// read lets more frames come for one that was read, not for each by itself if others
+// wait: a grant costs both sides as much as hundreds of messages.
+func (c *conn) read(f *frames) {
+	if f.owed > 0 {
+		c.owedFrames++
+		c.owedBytes += f.owed
+	}
+	if c.owedFrames == 0 || c.waiting.Load() > 0 && c.owedFrames < creditFrames/4 && c.owedBytes < c.credit/4 {
+		return
+	}
+	c.grant(c.owedFrames, c.owedBytes)
+	c.owedFrames, c.owedBytes = 0, 0
 }
 
 func newMember(service, id string, want *subscribe, late bool) *member {

@@ -99,6 +99,7 @@ func (s *Subscription[T]) Messages() iter.Seq[*Message[T]] {
 		for {
 			select {
 			case f := <-s.in:
+				f.conn.waiting.Add(-1)
 				f.conn.reader.Reset(f.body)
 				if !s.yield(f, yield) {
 					return
@@ -121,7 +122,6 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 		ok, err := c.reader.Next(&rec)
 		if err != nil {
 			c.cut() // it cannot be understood any further; it is opened again
-			f.kept = true
 			break
 		}
 		if !ok {
@@ -130,17 +130,12 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 		if !c.member.observe(c, &rec) || rec.Kind == journal.KindMark || !s.follows(&rec) {
 			continue
 		}
-		if !yield(s.message(f, &rec)) {
+		if !yield(s.message(c, &rec)) {
 			s.keep(f)
 			return false
 		}
 	}
-	if !f.kept {
-		c.reuse(f.body)
-	}
-	if f.owed > 0 {
-		c.grant(f.owed)
-	}
+	c.read(f)
 	return true
 }
 
@@ -151,8 +146,7 @@ func (s *Subscription[T]) keep(f *frames) {
 	s.half = f
 }
 
-func (s *Subscription[T]) message(f *frames, rec *journal.Record) *Message[T] {
-	c := f.conn
+func (s *Subscription[T]) message(c *conn, rec *journal.Record) *Message[T] {
 	m := s.slab.next(len(rec.Payload))
 	m.Publisher, m.conn = c.member.id, c
 	if rec.Kind == journal.KindGap {
@@ -168,7 +162,7 @@ func (s *Subscription[T]) message(f *frames, rec *journal.Record) *Message[T] {
 	m.Key, m.Seq, m.Time, m.Feed = string(rec.Key), rec.Seq, rec.Time, rec.Feed
 	m.Priority, m.Attempt, m.Replayed = rec.Priority, rec.Attempt, rec.Seq < c.live
 	if rec.Headers.Len()+rec.Trace.Len() > 0 {
-		m.pairs, f.kept = &pairs{rec.Headers, rec.Trace}, true
+		m.pairs = &pairs{rec.Headers, rec.Trace}
 	}
 	if err := s.codec.Decode(rec.Payload, &m.Value); err != nil {
 		m.Err = link.Errorf(link.Internal, "decoding message %d of %s into %T: %w", m.Seq, m.Topic, m.Value, err)
