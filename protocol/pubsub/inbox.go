@@ -42,6 +42,7 @@ type frames struct {
 	conn *conn
 	body []byte
 	owed int  // bytes of credit that are due for it
+	kept bool // messages refer to the body
 	gap  *Gap // instead of a body
 }
 

@@ -47,15 +47,19 @@ type conn struct {
 	live   uint64
 	credit int                     // bytes that may be on their way
 	grant  func(frames, bytes int) // lets more come
+	reuse  func(body []byte)       // takes back what nothing refers to; nil: nobody does
 
 	waiting               atomic.Int32 // frames that were not read
 	owedFrames, owedBytes int          // of the goroutine that reads: read and not granted again
 	cut                   func()       // ends it, to be made again
 }
 
-// read lets more frames come for one that was read, not for each by itself if others
+// read ends a frame. More may come, though not one for each that was read if others
 // wait: a grant costs both sides as much as hundreds of messages.
 func (c *conn) read(f *frames) {
+	if !f.kept && c.reuse != nil {
+		c.reuse(f.body)
+	}
 	if f.owed > 0 {
 		c.owedFrames++
 		c.owedBytes += f.owed

@@ -95,7 +95,7 @@ func (s *session) run(ctx context.Context, read func() error) error {
 		select {
 		case err = <-ended:
 		case now := <-watch.C:
-			s.hub.keepTime(now)
+			s.hub.keepTime(s.hub.since())
 			if since := s.sending.Load(); since != 0 && now.UnixNano()-since >= int64(StuckTime) {
 				s.hub.stuck.Add(1)
 				err = link.Errorf(link.ResourceExhausted, "the subscriber took nothing for %v while messages waited; subscribe again to go on", StuckTime)
