@@ -1,7 +1,7 @@
 package pubsub
 
 import (
-	"fmt"
+	"bytes"
 	"testing"
 	"time"
 
@@ -12,7 +12,7 @@ import (
 type blob struct{ Payload []byte }
 
 // frameOf returns the records of n messages of a size.
-func frameOf(t testing.TB, n, size int, pairs []journal.Pair) []byte {
+func frameOf(t *testing.T, n, size int, pairs []journal.Pair) []byte {
 	t.Helper()
 	now := time.Now()
 	log, err := journal.New(journal.Options{Epoch: 1}, now)
@@ -100,7 +100,7 @@ func TestAFrameIsUsedAgainUnlessMessagesReferToIt(t *testing.T) {
 			t.Errorf("with %d headers the frame of %d messages was used again %d times, want %d", len(pairs), len(got), reused, want)
 		}
 		for _, m := range got {
-			if m.Topic != "t" || fmt.Sprint(m.Value.Payload) != fmt.Sprint(make([]byte, 16)) || len(pairs) > 0 && m.Header("h") != "v" {
+			if m.Topic != "t" || !bytes.Equal(m.Value.Payload, make([]byte, 16)) || len(pairs) > 0 && m.Header("h") != "v" {
 				t.Errorf("got %+v with the header %q", m, m.Header("h"))
 			}
 		}
