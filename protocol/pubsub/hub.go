@@ -62,7 +62,7 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 		node: node, log: log, rules: r, began: began, peers: make(map[quota]int),
 		sessions: make(map[*session]struct{}), changed: make(chan struct{}),
 	}
-	node.Handle(route(node.Service()), h.serve)
+	node.Handle(route(node.Service()), h.serve, link.Lasting())
 	node.HandleCall(statsRoute(node.Service()), link.CallHandler{New: func() any { return new(struct{}) }, Serve: h.serveStats})
 	r.hub.Store(h)
 	return h, nil
