@@ -158,6 +158,7 @@ func (l *Log) commit() {
 			sealing.close()
 			l.sealing = nil
 			l.published.Broadcast()
+			l.lookCrowdedLocked() // it may be the oldest
 		}
 	}
 	l.wakeLocked()
