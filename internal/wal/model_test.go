@@ -220,9 +220,9 @@ func (f *shadowFile) Sync() error {
 }
 
 func TestNoCrashLosesOrInventsARecord(t *testing.T) {
-	schedules, crashes := uint64(100), 20
+	schedules, crashes := uint64(40), 20
 	if testing.Short() {
-		schedules = 10
+		schedules = 5
 	}
 	for seed := range schedules {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
