@@ -170,7 +170,7 @@ func (l *Log) settled() error {
 
 // pass is skip for compaction.
 func (l *Log) pass(r *reader, err error, s *segment) error {
-	bad, ok := errors.AsType[*badRecord](err)
+	bad, ok := errors.AsType[*recordError](err)
 	if !ok {
 		return err
 	}
