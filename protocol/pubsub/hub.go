@@ -54,7 +54,7 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 	var epoch [8]byte
 	_, _ = rand.Read(epoch[:]) // never fails (crypto/rand)
 	began := time.Now()
-	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:]) | 1}, began)
+	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:])>>1 | 1}, began)
 	if err != nil {
 		return nil, link.Errorf(link.Internal, "publish: %w", err)
 	}
