@@ -358,6 +358,16 @@ func (st *Stream) Draining() <-chan struct{} {
 	return st.Session.endpoint.drainDone
 }
 
+// Quiet returns a channel that is closed, on the side that serves, when the node drains
+// and nothing runs on it but streams of lasting routes: those end now. On the other side
+// it is Draining.
+func (st *Stream) Quiet() <-chan struct{} {
+	if st.Session.dialed {
+		return st.Session.draining
+	}
+	return st.Session.endpoint.quiet
+}
+
 // OnEnd runs f once the peer's side has ended, at once if it has. It is called
 // at most once per stream.
 func (st *Stream) OnEnd(f func()) {

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,12 +24,13 @@ func TestWhatWasCommittedIsReplayed(t *testing.T) {
 	}
 	closeLog(t, l)
 
+	closed := l.Stats().End
 	l, found = openLog(t, dir, Options{})
 	want := map[uint64][]string{1: {"1:one", "2:again"}}
 	if diff := cmp.Diff(want, found.records()); diff != "" {
 		t.Errorf("replayed (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(Recovery{Segments: 1, Records: 4, Live: 1}, l.Recovery()); diff != "" {
+	if diff := cmp.Diff(Recovery{Segments: 1, Records: 4, Live: 1, End: closed}, l.Recovery()); diff != "" {
 		t.Errorf("recovery (-want +got):\n%s", diff)
 	}
 	s := l.Stats()
@@ -76,6 +78,17 @@ func TestCompactionKeepsTheLiveAndTheBound(t *testing.T) {
 	}
 }
 
+func TestASegmentThatIsDeadBeforeItIsSyncedGoes(t *testing.T) {
+	l, _ := openLog(t, newDir(t), Options{SegmentBytes: MinSegmentBytes})
+	// Appended faster than any sync: the first segment is sealed and dead, and no append follows.
+	add(t, l, Record{ID: 1, Body: body(3000, 'x')}, Record{ID: 1, End: true})
+	add(t, l, Record{ID: 2, Body: body(3000, 'x')}, Record{ID: 2, End: true})
+	settle(t, l)
+	if s := l.Stats(); s.Segments != 1 || s.Removed != 1 {
+		t.Errorf("the dead segment stays: %+v", s)
+	}
+}
+
 // settle waits until compaction has nothing to do.
 func settle(tb testing.TB, l *Log) {
 	tb.Helper()
@@ -86,6 +99,7 @@ func settle(tb testing.TB, l *Log) {
 		if !busy {
 			return
 		}
+		runtime.Gosched()
 		if err := l.Commit(tb.Context(), l.Stats().End); err != nil {
 			tb.Fatal(err)
 		}

@@ -54,7 +54,7 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 	var epoch [8]byte
 	_, _ = rand.Read(epoch[:]) // never fails (crypto/rand)
 	began := time.Now()
-	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:]) | 1}, began)
+	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:])>>1 | 1}, began)
 	if err != nil {
 		return nil, link.Errorf(link.Internal, "publish: %w", err)
 	}
@@ -62,7 +62,7 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 		node: node, log: log, rules: r, began: began, peers: make(map[quota]int),
 		sessions: make(map[*session]struct{}), changed: make(chan struct{}),
 	}
-	node.Handle(route(node.Service()), h.serve)
+	node.Handle(route(node.Service()), h.serve, link.Lasting())
 	node.HandleCall(statsRoute(node.Service()), link.CallHandler{New: func() any { return new(struct{}) }, Serve: h.serveStats})
 	r.hub.Store(h)
 	return h, nil

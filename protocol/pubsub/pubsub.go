@@ -4,22 +4,25 @@
 // # Overview
 //
 // A [Topic] belongs to a service and is declared once. The service's instances
-// publish with a [Publisher]; anybody subscribes with [Subscribe], which connects
-// to every instance of the service that the topology lets through, follows those
-// that come and go, and yields the messages of all of them.
+// publish with a [Publisher]; anybody subscribes with [Subscribe] or [SubscribeFunc],
+// which connects to every instance of the service that the topology lets through,
+// follows those that come and go, and yields the messages of all of them. To a shared
+// topic ([NewSharedTopic]) any service may publish; [Broadcast] needs no topic.
 //
 // # Usage
 //
 //	var Placed = pubsub.NewTopic[Order]("orders", "placed")
 //
 //	pub, err := pubsub.NewPublisher(node, Placed)
-//	report, err := pub.Publish(order, pubsub.Key(order.ID))
+//	report, err := pub.Publish(ctx, order, pubsub.Key(order.ID))
 //
 //	sub, err := pubsub.Subscribe(ctx, node, Placed)
-//	for m := range sub.All() {
+//	for m := range sub.Messages() {
 //		if m.Gap != nil { … } // what was lost, how much and why
 //		use(m.Value)
 //	}
+//
+//	sub, err := pubsub.SubscribeFunc(ctx, node, Placed, handle, pubsub.In(pubsub.AtLeastOnce))
 //
 // # Topics
 //
@@ -36,6 +39,16 @@
 // is what was published to it. A subscriber that does not read delays neither the
 // publisher nor others; when it has taken nothing for [StuckTime] it is
 // disconnected.
+//
+// # Authorization
+//
+// Both sides of each stream are proved as for calls. [Authorize] decides who may
+// subscribe to what at a node, and whose messages the node's subscriptions take.
+//
+// # Introspection
+//
+// [StatsOf] and, from elsewhere, [QueryStats] say how far behind each subscription is,
+// and what it missed.
 //
 // # Concurrency
 //

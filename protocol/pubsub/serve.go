@@ -27,7 +27,7 @@ func (s streamSink) send(body []byte, credited bool) error {
 }
 
 func (s streamSink) size() int                 { return s.frame }
-func (s streamSink) draining() <-chan struct{} { return s.stream.Draining() }
+func (s streamSink) draining() <-chan struct{} { return s.stream.Quiet() }
 func (s streamSink) ended() <-chan struct{}    { return s.stream.Context().Done() }
 
 // leastFrame is the shortest that frames are made because a subscriber has little room.

@@ -31,7 +31,8 @@ type sink interface {
 	send(body []byte, credited bool) error
 	// size is how many bytes a frame should have.
 	size() int
-	// draining is closed when the publisher drains.
+	// draining is closed when the publisher drains and nothing runs there any more that
+	// could publish.
 	draining() <-chan struct{}
 	// ended is closed when the subscriber is gone.
 	ended() <-chan struct{}
