@@ -7,6 +7,7 @@ import (
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/tracing"
 )
 
 // Instances returns the instances of a service that the node knows, sorted by
@@ -32,3 +33,7 @@ func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance
 
 // Codec returns the codec of the node's messages, for patterns.
 func (n *Node) Codec() codec.Codec { return n.cfg.Codec }
+
+// Tracer returns what the node makes its spans with. It is for patterns whose
+// messages carry a trace of their own beside that of the stream.
+func (n *Node) Tracer() *tracing.Tracer { return n.cfg.Tracer }
