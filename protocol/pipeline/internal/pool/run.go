@@ -53,6 +53,10 @@ func (p *Pool) Begin(dst []*Task, now int64) []*Task {
 			p.release(t, "its time was over before it could begin", now)
 			continue
 		}
+		if now-max(t.arrived, s.alive) >= int64(p.opts.Lease) { // we stood still, and it is somebody else's by now
+			p.release(t, "its lease was over before it could begin", now)
+			continue
+		}
 		p.dequeue(t)
 		t.state, t.began, t.until = stateRunning, now, now+int64(p.opts.MaxRun)
 		p.running.push(t)

@@ -5,6 +5,7 @@ package queue
 func (q *Queue) assign(now int64) {
 	for q.ready.n > 0 && len(q.avail) > 0 {
 		t := q.ready.pop(now)
+		t.state = stateNone
 		if t.expired(now) {
 			q.end(t, Expired, now)
 			continue

@@ -43,7 +43,7 @@ type Task struct {
 	NotBefore int64
 	Expires   int64 // it must begin before; 0 is none
 	Deadline  int64 // it must be done by; 0 is none
-	Owner     any    // of the caller's
+	Owner     any   // of the caller's
 
 	Seq      uint64
 	Added    int64
