@@ -1,0 +1,154 @@
+package wal
+
+import "fmt"
+
+// keepBuffer is the largest buffer that stays with the log between appends.
+const keepBuffer = 1 << 20
+
+// Append writes records in this order and returns the position behind the last of them, for Commit.
+// It hands them to the operating system and does not wait for the disk, unless Options.SyncEach is
+// set or a new segment's predecessor is still being synced. It keeps nothing of the records. Either
+// all of them are appended or none.
+//
+// Errors are ErrNoSpace, ErrTooLarge, ErrClosed and *FrozenError.
+func (l *Log) Append(records ...Record) (Position, error) {
+	l.mu.Lock()
+	end, err := l.appendLocked(records)
+	l.mu.Unlock()
+	if err == nil && l.opts.SyncEach {
+		err = l.await(nil, end)
+	}
+	return end, err
+}
+
+func (l *Log) appendLocked(records []Record) (Position, error) {
+	if len(records) == 0 {
+		return l.end, l.usableLocked()
+	}
+	var size int64
+	for i := range records {
+		size += recordSize(len(records[i].Body))
+	}
+	if limit := l.opts.SegmentBytes - segmentHeaderSize; size > limit {
+		return 0, fmt.Errorf("%w: %d bytes in %d records, a segment holds %d; append less at once or raise SegmentBytes",
+			ErrTooLarge, size, len(records), limit)
+	}
+	s, err := l.roomLocked(size)
+	if err != nil {
+		return 0, l.refuseLocked(records, err)
+	}
+	at := l.end
+	for i := range records {
+		flags := byte(0)
+		if records[i].End {
+			flags = flagEnd
+		}
+		l.buf = appendRecord(l.buf, at+Position(len(l.buf)), records[i], flags, origin{})
+	}
+	if err := l.writeLocked(s); err != nil {
+		return 0, l.refuseLocked(records, err)
+	}
+	for i := range records {
+		if records[i].End {
+			l.ids.end(records[i].ID)
+		} else {
+			l.ids.add(records[i].ID, recordSize(len(records[i].Body)), s.number)
+		}
+	}
+	l.marked = false
+	l.lookCrowdedLocked()
+	return l.end, nil
+}
+
+// roomLocked returns the segment that takes the next size bytes. It may wait, with the lock given
+// up, and the end of the log may move meanwhile.
+func (l *Log) roomLocked(size int64) (*segment, error) {
+	for {
+		if err := l.usableLocked(); err != nil {
+			return nil, err
+		}
+		last := l.segments[len(l.segments)-1]
+		if last.size+size <= l.opts.SegmentBytes || last.size == segmentHeaderSize {
+			return last, nil
+		}
+		if l.sealing != nil {
+			l.hurry()
+			l.published.Wait()
+			continue
+		}
+		next, err := newSegment(l.files, last.number+1, l.end)
+		if err != nil {
+			if noRoom(err) {
+				return nil, fmt.Errorf("%w: new segment: %w", ErrNoSpace, err)
+			}
+			return nil, l.freezeLocked("create", l.path(nextName), err)
+		}
+		l.sealing = last
+		l.segments = append(l.segments, next)
+		l.disk += next.size
+		l.end += Position(next.size)
+	}
+}
+
+func (l *Log) usableLocked() error {
+	switch {
+	case l.frozen != nil:
+		return l.frozen
+	case l.shut:
+		return ErrClosed
+	default:
+		return nil
+	}
+}
+
+// writeLocked writes buf, which is for the end of the log, to s, the last segment. If there is no
+// space, nothing of it stays.
+func (l *Log) writeLocked(s *segment) error {
+	buf := l.buf
+	if l.buf = buf[:0]; cap(buf) > keepBuffer {
+		l.buf = nil
+	}
+	_, err := s.file.WriteAt(buf, s.size)
+	if err == nil {
+		s.size += int64(len(buf))
+		l.disk += int64(len(buf))
+		l.end += Position(len(buf))
+		l.dirtyLocked()
+		return nil
+	}
+	if !noRoom(err) {
+		return l.freezeLocked("write", l.path(s.name()), err)
+	}
+	// What was written may hold whole records, which must not be found by a later Open.
+	if cutErr := s.file.Truncate(s.size); cutErr != nil {
+		return l.freezeLocked("cut off a refused append in", l.path(s.name()), fmt.Errorf("%w, after %w", cutErr, err))
+	}
+	return fmt.Errorf("%w: %w", ErrNoSpace, err)
+}
+
+// refuseLocked counts an append that found no room and ends what it was to end.
+func (l *Log) refuseLocked(records []Record, err error) error {
+	if l.usableLocked() != nil {
+		return err
+	}
+	l.stats.refused++
+	for i := range records {
+		if records[i].End {
+			l.ids.end(records[i].ID)
+		}
+	}
+	l.lookCrowdedLocked()
+	return fmt.Errorf("%w; append again once %s has room", err, l.dir)
+}
+
+// mark says at the end of the log that what is before it was written in full.
+func (l *Log) mark() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.segments[len(l.segments)-1]
+	if l.frozen != nil || l.marked || s.size+recordHeaderSize > l.opts.SegmentBytes {
+		return
+	}
+	l.buf = appendRecord(l.buf, l.end, Record{}, flagMark, origin{})
+	_ = l.writeLocked(s) // without it, damage to the last record passes for an unfinished write
+}

@@ -1,0 +1,76 @@
+package wal
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// newDir returns the path of a folder that is not there yet.
+func newDir(tb testing.TB) string {
+	tb.Helper()
+	return filepath.Join(tb.TempDir(), "wal")
+}
+
+// state is what a user of the log keeps: the records of each ID by position.
+type state map[uint64]map[Position]string
+
+func (s state) replay(r Record) error {
+	if r.End {
+		delete(s, r.ID)
+		return nil
+	}
+	if s[r.ID] == nil {
+		s[r.ID] = make(map[Position]string)
+	}
+	if _, ok := s[r.ID][r.Pos]; ok {
+		return fmt.Errorf("record %d of ID %d was passed twice", r.Pos, r.ID)
+	}
+	s[r.ID][r.Pos] = fmt.Sprintf("%d:%s", r.Kind, r.Body)
+	return nil
+}
+
+// records returns the kinds and bodies of each ID in order.
+func (s state) records() map[uint64][]string {
+	all := make(map[uint64][]string)
+	for id, records := range s {
+		for _, pos := range slices.Sorted(maps.Keys(records)) {
+			all[id] = append(all[id], records[pos])
+		}
+	}
+	return all
+}
+
+// openLog opens a log that the test closes, and returns what was in it.
+func openLog(tb testing.TB, dir string, opts Options) (*Log, state) {
+	tb.Helper()
+	s := make(state)
+	l, err := Open(dir, opts, s.replay)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = l.Close() })
+	return l, s
+}
+
+func closeLog(tb testing.TB, l *Log) {
+	tb.Helper()
+	if err := l.Close(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// add appends records and fails the test if that fails.
+func add(tb testing.TB, l *Log, records ...Record) Position {
+	tb.Helper()
+	pos, err := l.Append(records...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pos
+}
+
+func body(n int, b byte) []byte { return bytes.Repeat([]byte{b}, n) }

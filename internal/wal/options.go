@@ -1,0 +1,68 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Defaults and limits of Options.
+const (
+	// DefaultSegmentBytes is large enough that a new segment, which costs four syncs, is rare, and
+	// small enough that the live records of one are copied in well under a second.
+	DefaultSegmentBytes = 64 << 20
+	MinSegmentBytes     = 4 << 10
+	MaxSegmentBytes     = 1 << 30
+
+	// DefaultGroupCommit is how much a power cut may take of what nobody waits for.
+	DefaultGroupCommit = 10 * time.Millisecond
+)
+
+// ErrInvalidOptions says which option of Open is wrong.
+var ErrInvalidOptions = errors.New("wal: invalid options")
+
+// Options are the options of Open. The zero value works.
+type Options struct {
+	// SegmentBytes is the size at which a new segment begins, and with it the most that one Append
+	// may write. Zero means DefaultSegmentBytes; else it is between MinSegmentBytes and
+	// MaxSegmentBytes.
+	SegmentBytes int64
+
+	// GroupCommit is the longest that an appended record for which nobody waits stays without a
+	// sync. Zero means DefaultGroupCommit. It delays nobody who does wait: with a wish from Commit
+	// or RequestCommit the log syncs at once when the disk is idle, and while a sync runs,
+	// everything that arrives is for the next one. So the first of many is as fast as the disk, and
+	// the more there are, the more share a sync.
+	GroupCommit time.Duration
+
+	// SyncEach makes Append return only once its records are on the disk. Appends that run at the
+	// same time still share syncs.
+	SyncEach bool
+
+	// Salvage makes Open skip what is damaged, and count it in Recovery, instead of returning a
+	// DamageError. Records in the damaged bytes are lost: an ID whose end was there comes back, and
+	// Replay may see a record twice, with the same Pos. Damaged segments go as compaction reaches
+	// them. Meant to be set once, by a person, with a copy of the folder at hand.
+	Salvage bool
+
+	// OnDurable, if set, is called after each sync with the position below which everything is now
+	// on the disk, and once with the error if the log freezes. Calls do not overlap. It runs on the
+	// goroutine that syncs, so it must not block, nor call Close or, with SyncEach, Append.
+	OnDurable func(Position, error)
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = DefaultSegmentBytes
+	}
+	if o.SegmentBytes < MinSegmentBytes || o.SegmentBytes > MaxSegmentBytes {
+		return o, fmt.Errorf("%w: SegmentBytes %d, want %d to %d", ErrInvalidOptions, o.SegmentBytes, MinSegmentBytes, MaxSegmentBytes)
+	}
+	if o.GroupCommit == 0 {
+		o.GroupCommit = DefaultGroupCommit
+	}
+	if o.GroupCommit < 0 {
+		return o, fmt.Errorf("%w: GroupCommit %v, want a positive time", ErrInvalidOptions, o.GroupCommit)
+	}
+	return o, nil
+}

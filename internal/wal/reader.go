@@ -1,0 +1,161 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// readAhead is how much of a segment is read at once.
+const readAhead = 256 << 10
+
+// entry is a record as it stands in a segment.
+type entry struct {
+	Record // Body is valid until the next call of the reader
+	offset int64
+	size   int64
+	flags  byte
+	from   Position // of a copy: the position of what was copied
+}
+
+func (e *entry) mark() bool { return e.flags&flagMark != 0 }
+
+// badRecord says what is wrong with the bytes at an offset of a segment.
+type badRecord struct {
+	offset           int64
+	reason           string
+	expected, actual uint64
+}
+
+func (e *badRecord) Error() string { return fmt.Sprintf("offset %d: %s", e.offset, e.reason) }
+
+func (e *badRecord) damage(file string) *DamageError {
+	return &DamageError{File: file, Offset: e.offset, Reason: e.reason, Expected: e.expected, Actual: e.actual}
+}
+
+// reader reads the records of one segment. It allocates only for lengths that are within the file
+// and whose checksum is right.
+type reader struct {
+	file   io.ReaderAt
+	base   Position
+	size   int64
+	offset int64 // of the next record
+
+	buf   []byte // the bytes of the file from start on
+	start int64
+}
+
+// header checks the header of the segment and moves behind it.
+func (r *reader) header() error {
+	if r.size < segmentHeaderSize {
+		return &badRecord{0, "the file is shorter than its header", segmentHeaderSize, uint64(r.size)}
+	}
+	b, err := r.window(0, segmentHeaderSize)
+	if err != nil {
+		return err
+	}
+	if got := string(b[:len(segmentMagic)]); got != segmentMagic {
+		return &badRecord{0, "not a segment of this version", binary.BigEndian.Uint64([]byte(segmentMagic)), binary.BigEndian.Uint64(b)}
+	}
+	if want, got := binary.LittleEndian.Uint32(b[20:]), checksum(b[:20]); want != got {
+		return &badRecord{0, "checksum of the segment's header", uint64(want), uint64(got)}
+	}
+	if got := binary.LittleEndian.Uint64(b[8:]); got != uint64(r.base) {
+		return &badRecord{0, "position in the segment's header differs from its name", uint64(r.base), got}
+	}
+	r.offset = segmentHeaderSize
+	return nil
+}
+
+// next reads the next record into e. The error is io.EOF at the end of the file, a *badRecord, or
+// that of the file.
+func (r *reader) next(e *entry) error {
+	if r.offset == r.size {
+		return io.EOF
+	}
+	if r.size-r.offset < recordHeaderSize {
+		return &badRecord{r.offset, "the file ends within a record's header", recordHeaderSize, uint64(r.size - r.offset)}
+	}
+	b, err := r.window(r.offset, recordHeaderSize)
+	if err != nil {
+		return err
+	}
+	h, want, got := parseHeader(b, r.base+Position(r.offset))
+	if want != got {
+		return &badRecord{r.offset, "checksum of a record's header", uint64(want), uint64(got)}
+	}
+	if r.size-r.offset < h.size() {
+		return &badRecord{r.offset, "the file ends within a record", uint64(h.size()), uint64(r.size - r.offset)}
+	}
+	if !plausible(b) || h.flags&flagCopy != 0 && h.length < originSize {
+		return &badRecord{r.offset, "a record of an unknown form", 0, uint64(h.flags)}
+	}
+	if b, err = r.window(r.offset, h.size()); err != nil {
+		return err
+	}
+	body := b[recordHeaderSize:]
+	if got := checksum(body); got != h.bodySum {
+		return &badRecord{r.offset, "checksum of a record's body", uint64(h.bodySum), uint64(got)}
+	}
+	*e = entry{offset: r.offset, size: h.size(), flags: h.flags}
+	e.Kind, e.ID, e.End = h.kind, h.id, h.flags&flagEnd != 0
+	e.Pos = r.base + Position(r.offset)
+	if h.flags&flagCopy != 0 {
+		e.Pos = Position(binary.LittleEndian.Uint64(body))
+		e.from = Position(binary.LittleEndian.Uint64(body[8:]))
+		body = body[originSize:]
+	}
+	e.Body = body
+	r.offset += e.size
+	return nil
+}
+
+// seek moves to the first whole record behind the bad one at offset. It reports false if there is
+// none.
+func (r *reader) seek(offset int64) (bool, error) {
+	for at := offset + 1; r.size-at >= recordHeaderSize; at++ {
+		b, err := r.window(at, recordHeaderSize)
+		if err != nil {
+			return false, err
+		}
+		if !plausible(b) {
+			continue
+		}
+		if _, want, got := parseHeader(b, r.base+Position(at)); want != got {
+			continue
+		}
+		r.offset = at
+		var (
+			e   entry
+			bad *badRecord
+		)
+		switch err := r.next(&e); {
+		case err == nil:
+			r.offset = at
+			return true, nil
+		case !errors.As(err, &bad):
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// window returns n bytes of the file from offset on, which the caller has checked to be there.
+func (r *reader) window(offset, n int64) ([]byte, error) {
+	if offset < r.start || offset+n > r.start+int64(len(r.buf)) {
+		want := min(max(n, readAhead), r.size-offset)
+		if int64(cap(r.buf)) < want {
+			r.buf = make([]byte, want)
+		}
+		r.buf, r.start = r.buf[:want], offset
+		if got, err := r.file.ReadAt(r.buf, offset); int64(got) < want {
+			r.buf = r.buf[:0]
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF // the file has shrunk since its size was asked for
+			}
+			return nil, fmt.Errorf("read %d bytes at %d: %w", want, offset, err)
+		}
+	}
+	return r.buf[offset-r.start : offset-r.start+n], nil
+}
