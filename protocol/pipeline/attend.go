@@ -100,10 +100,10 @@ func (l *workerLink) work(ctx context.Context) error {
 	q.unlock()
 	c := &connection{queue: q, worker: w, ready: ready, stream: st, pongs: make(chan []byte, 1)}
 	ended := make(chan error, 1)
-	q.running.Go(func() {
+	go func() { // work waits for it
 		ended <- c.read()
 		cancel()
-	})
+	}()
 	err = c.write(ctx)
 	st.Close()
 	if got := <-ended; got != nil {

@@ -52,18 +52,71 @@ type Future struct {
 // entry is a task with those who wait for it: one allocation for both.
 type entry struct {
 	queue.Task
-	owner *Queue
+	owner    *Queue
+	accepted chan struct{} // closed when the task is on disk, or refused; nil in memory
 
-	mu    sync.Mutex // guards the fields below
-	ended bool
-	done  chan struct{}   // nil until somebody asks for it
-	calls []chan struct{} // pushes that wait; each holds one
+	mu      sync.Mutex // guards the fields below
+	ended   bool
+	sure    bool            // accepted is closed
+	never   bool            // it was refused
+	failure error           // why the task was refused, or what became of it is not known
+	done    chan struct{}   // nil until somebody asks for it
+	calls   []chan struct{} // pushes that wait; each holds one
 }
 
-// settle tells those who wait that the task has ended.
-func (e *entry) settle() {
+// settle tells those who wait for tasks that they have ended.
+func settle(tasks []*queue.Task) {
+	for _, t := range tasks {
+		if e, ok := t.Owner.(*entry); ok {
+			e.settle(nil)
+		}
+	}
+}
+
+// accept notes that the task is on disk.
+func (e *entry) accept() {
 	e.mu.Lock()
-	e.ended = true
+	defer e.mu.Unlock()
+	if e.accepted != nil && !e.sure {
+		e.sure = true
+		close(e.accepted)
+	}
+}
+
+// refuse ends the task for those who wait for it, with an error.
+func (e *entry) refuse(err error) {
+	e.mu.Lock()
+	e.never = !e.sure
+	e.mu.Unlock()
+	e.settle(err)
+	e.accept()
+}
+
+// refused returns why the task was not accepted.
+func (e *entry) refused() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.never {
+		return e.failure
+	}
+	return nil
+}
+
+// failed returns why the task was refused.
+func (e *entry) failed() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.failure
+}
+
+// settle tells those who wait that the task has ended, or why they are not told how.
+func (e *entry) settle(failure error) {
+	e.mu.Lock()
+	if e.ended {
+		e.mu.Unlock()
+		return
+	}
+	e.ended, e.failure = true, failure
 	done, calls := e.done, e.calls
 	e.calls = nil
 	e.mu.Unlock()
@@ -133,7 +186,7 @@ func (f *Future) Wait(ctx context.Context) error {
 // Outcome returns what became of the task, whose End is Open if it has not ended.
 func (f *Future) Outcome() Outcome {
 	f.entry.mu.Lock()
-	ended := f.entry.ended
+	ended := f.entry.ended && f.entry.failure == nil
 	f.entry.mu.Unlock()
 	if !ended {
 		return Outcome{}
@@ -159,6 +212,9 @@ func history(from []queue.Attempt) []Attempt {
 
 // err is the error of a task that has ended.
 func (e *entry) err() error {
+	if err := e.failed(); err != nil {
+		return err
+	}
 	id := func() string { return taskID(e.owner.id, e.Seq) + " of " + e.owner.route.String() }
 	switch e.End {
 	case queue.Acked:

@@ -32,6 +32,12 @@ func MaxRun(d time.Duration) PullOption {
 	return pullOption(func(s *pullSettings) { s.pool.MaxRun = max(d, 0) })
 }
 
+// Batch lets a handler of [PullBatch] take up to k tasks at once: when so many wait, or
+// the first has waited for linger.
+func Batch(k int, linger time.Duration) PullOption {
+	return pullOption(func(s *pullSettings) { s.pool.Batch, s.pool.Linger = max(k, 0), max(linger, 0) })
+}
+
 // Authorize lets f decide who may push to the worker: it returns why a peer may not,
 // nil if it may. Without it every peer of the mesh may.
 func Authorize(f func(peer link.Peer) error) PullOption {
@@ -105,6 +111,66 @@ const defaultPriority = 4
 
 // queueSettings is what the options of a queue say.
 type queueSettings struct {
-	queue queue.Options
-	calls []link.CallOption
+	queue  queue.Options
+	calls  []link.CallOption
+	onDead func(DeadLetter)
+	folder string
+	mode   Mode
+}
+
+// QueueOption changes one queue.
+type QueueOption interface{ applyQueue(s *queueSettings) }
+
+type queueOption func(s *queueSettings)
+
+func (f queueOption) applyQueue(s *queueSettings) { f(s) }
+
+// Capacity bounds what has not ended in the queue, in memory or on disk: tasks, and
+// bytes of them. Zero is 10,000 and 256 MiB. Pushes wait when it is reached.
+func Capacity(tasks int, bytes int64) QueueOption {
+	return queueOption(func(s *queueSettings) { s.queue.MaxTasks, s.queue.MaxBytes = max(tasks, 0), max(bytes, 0) })
+}
+
+// Attempts is how often a task may fail before it is a dead letter; 0 is 5.
+func Attempts(n int) QueueOption {
+	return queueOption(func(s *queueSettings) { s.queue.Attempts = max(n, 0) })
+}
+
+// KeepDeadLetters bounds the dead letters that the queue keeps; zero is 10,000 and 64
+// MiB. The oldest go first, and are counted.
+func KeepDeadLetters(tasks int, bytes int64) QueueOption {
+	return queueOption(func(s *queueSettings) { s.queue.DeadLetters, s.queue.DeadBytes = max(tasks, 0), max(bytes, 0) })
+}
+
+// OnDeadLetter calls f for each task that becomes a dead letter. It must not block:
+// the queue waits for it.
+func OnDeadLetter(f func(DeadLetter)) QueueOption {
+	return queueOption(func(s *queueSettings) { s.onDead = f })
+}
+
+// Via gives options to the streams that the queue opens, such as link.OnTags and
+// link.InZone, which choose the workers.
+func Via(opts ...link.CallOption) QueueOption {
+	return queueOption(func(s *queueSettings) { s.calls = append(s.calls, opts...) })
+}
+
+// Mode is what a durable queue promises.
+type Mode uint8
+
+// The modes. In both a task is accepted when it is on disk, and not sooner.
+const (
+	// GroupCommit tells how a task ended when that is written, and syncs it within 10
+	// ms: after a power cut, but not after a crash of the process, tasks that ended
+	// just before may be done again.
+	GroupCommit Mode = iota
+	// EveryTask tells how a task ended when that is on disk.
+	EveryTask
+)
+
+// Durable keeps the queue in folder, which one queue at a time may have open, and
+// which is made if only its last element is missing. A queue that is opened again
+// goes on with all tasks that have not ended, and its dead letters. What is in the
+// folder is not encrypted.
+func Durable(folder string, mode Mode) QueueOption {
+	return queueOption(func(s *queueSettings) { s.folder, s.mode = folder, mode })
 }

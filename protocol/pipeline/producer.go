@@ -107,23 +107,6 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 	return e, e.err()
 }
 
-type queuesKey struct{ route link.Route }
-
-// made is what the first push to a stage left for the others.
-type made struct {
-	queue *Queue
-	err   error
-}
-
-// defaultQueue is the queue that the functions without a Producer use.
-func defaultQueue(node *link.Node, route link.Route) (*Queue, error) {
-	m, _ := node.Extension(queuesKey{route}, func() any {
-		q, err := newQueue(node, route, queueSettings{})
-		return made{q, err}
-	}).(made)
-	return m.queue, m.err
-}
-
 // Push pushes v to stage s and returns when a worker has done it: nil says so. It
 // waits for room in the queue and for a worker; if ctx ends first the task is
 // cancelled, unless a worker does it all the same. It uses the node's own queue for
@@ -182,16 +165,134 @@ func EnqueueResult[T, R any](ctx context.Context, node *link.Node, s StageResult
 	return &FutureResult[R]{Future{e, q}, node.Codec()}, nil
 }
 
-// TryPush is [Enqueue] that never waits: it fails with link.ResourceExhausted if the
-// queue is full.
-func TryPush[T any](node *link.Node, s Stage[T], v T, opts ...PushOption) (*Future, error) {
+// TryPush is [Enqueue] that does not wait for room: it fails with
+// link.ResourceExhausted if the queue is full.
+func TryPush[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) (*Future, error) {
 	q, err := defaultQueue(node, s.Route())
 	if err != nil {
 		return nil, err
 	}
-	e, err := q.enqueue(context.Background(), &v, false, opts)
+	e, err := q.enqueue(ctx, &v, false, opts)
 	if err != nil {
 		return nil, err
 	}
 	return &Future{e, q}, nil
+}
+
+// Producer is a queue of tasks for a stage, with settings of its own.
+type Producer[T any] struct {
+	*Queue
+}
+
+// NewProducer makes a queue for stage s at node. It lasts until it is drained or
+// closed, or the node closes: close it before the node, to learn what is unfinished.
+//
+// Errors: InvalidArgument for a name that is none; those of [link.Node.Follow]; for a
+// queue that is [Durable], FailedPrecondition if the folder cannot be used, is in use,
+// or is another stage's, and DataLoss if what is in it is damaged.
+func NewProducer[T any](node *link.Node, s Stage[T], opts ...QueueOption) (*Producer[T], error) {
+	q, err := openQueue(node, s.Route(), opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Producer[T]{q}, nil
+}
+
+func openQueue(node *link.Node, route link.Route, opts []QueueOption) (*Queue, error) {
+	var set queueSettings
+	for _, opt := range opts {
+		opt.applyQueue(&set)
+	}
+	q, err := newQueue(node, route, set)
+	if err == nil {
+		systemOf(node).add(q)
+	}
+	return q, err
+}
+
+// Push pushes a task and returns when a worker has done it; see the function [Push].
+func (p *Producer[T]) Push(ctx context.Context, v T, opts ...PushOption) error {
+	_, err := p.push(ctx, &v, opts)
+	return err
+}
+
+// Enqueue pushes a task and returns when the queue has it, on disk if it is durable;
+// see the function [Enqueue].
+func (p *Producer[T]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
+	e, err := p.enqueue(ctx, &v, true, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Future{e, p.Queue}, nil
+}
+
+// EnqueueAll pushes tasks in their order, and returns when the queue has all of them.
+// It waits for the disk once and not for each. If there is an error, the futures are
+// of those that were accepted.
+func (p *Producer[T]) EnqueueAll(ctx context.Context, values []T, opts ...PushOption) ([]*Future, error) {
+	entries := make([]*entry, 0, len(values))
+	var failed error
+	for i := range values {
+		e, _, err := p.encode(ctx, &values[i], opts)
+		if err == nil {
+			e, err = p.reserve(ctx, e, true)
+		}
+		if err != nil {
+			failed = err
+			break
+		}
+		entries = append(entries, e)
+	}
+	out := make([]*Future, 0, len(entries))
+	for _, e := range entries {
+		if err := p.await(ctx, e); err != nil {
+			failed = err
+			continue
+		}
+		out = append(out, &Future{e, p.Queue})
+	}
+	return out, failed
+}
+
+// TryPush is Enqueue that does not wait for room.
+func (p *Producer[T]) TryPush(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
+	e, err := p.enqueue(ctx, &v, false, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Future{e, p.Queue}, nil
+}
+
+// ProducerResult is [Producer] for a stage with results.
+type ProducerResult[T, R any] struct {
+	*Queue
+}
+
+// NewProducerResult makes a queue as [NewProducer] does. The results of tasks that a
+// durable queue has from an earlier run have nobody to go to.
+func NewProducerResult[T, R any](node *link.Node, s StageResult[T, R], opts ...QueueOption) (*ProducerResult[T, R], error) {
+	q, err := openQueue(node, s.Route(), opts)
+	if err != nil {
+		return nil, err
+	}
+	return &ProducerResult[T, R]{q}, nil
+}
+
+// Push pushes a task and returns its result.
+func (p *ProducerResult[T, R]) Push(ctx context.Context, v T, opts ...PushOption) (R, error) {
+	var r R
+	e, err := p.push(ctx, &v, opts)
+	if err != nil {
+		return r, err
+	}
+	return r, decodeResult(p.node.Codec(), e, &r)
+}
+
+// Enqueue pushes a task and returns when the queue has it.
+func (p *ProducerResult[T, R]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*FutureResult[R], error) {
+	e, err := p.enqueue(ctx, &v, true, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &FutureResult[R]{Future{e, p.Queue}, p.node.Codec()}, nil
 }

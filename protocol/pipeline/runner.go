@@ -15,7 +15,7 @@ import (
 func (w *Worker) spawnLocked(now int64) {
 	if w.runners < w.slots && w.pool.Waiting(now) {
 		w.runners++
-		go w.runner()
+		w.hands.Go(w.runner)
 	}
 }
 
@@ -29,9 +29,6 @@ func (w *Worker) runner() {
 		r.tasks = w.pool.Begin(r.tasks[:0], now.UnixNano())
 		if len(r.tasks) == 0 {
 			w.runners--
-			if w.streams == 0 && w.runners == 0 {
-				w.pokeLocked()
-			}
 			w.mu.Unlock()
 			return
 		}

@@ -28,9 +28,9 @@ type Worker struct {
 	mu      sync.Mutex // guards the fields below
 	pool    *pool.Pool
 	runners int
-	streams int
-	tick    int64         // when the pool is looked at next; 0 is never
-	poke    chan struct{} // holds a token when that is to be sooner
+	hands   sync.WaitGroup // of the runners
+	tick    int64          // when the pool is looked at next; 0 is never
+	poke    chan struct{}  // holds a token when that is to be sooner
 }
 
 // Pull makes the node a worker of stage s, which must be of its own service: f is
@@ -87,6 +87,8 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 
 func (w *Worker) start() *Worker {
 	w.node.Handle(w.route, w.serve)
+	systemOf(w.node).addWorker(w)
+	w.node.Go(w.keepTime)
 	return w
 }
 
@@ -140,10 +142,6 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	src, unknown, err := w.pool.Join(peer.Identity.String(), hello.Queue, hello.Fence, hello.Held, now.UnixNano())
 	if err == nil {
 		src.Owner = &producer{base: context.WithoutCancel(ctx), queue: hello.Queue, peer: peer.Service()}
-		w.streams++
-		if w.streams == 1 {
-			go w.keepTime()
-		}
 	}
 	w.mu.Unlock()
 	if err != nil {
@@ -154,7 +152,6 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.pool.Leave(src, ready, time.Now().UnixNano())
-		w.streams--
 		w.pokeLocked()
 	}()
 	answer, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: w.epoch, Slots: w.capacity(), Unknown: unknown})
@@ -203,31 +200,57 @@ func (w *Worker) pokeLocked() {
 	}
 }
 
-// keepTime does what is due, for as long as the pool has something to do.
-func (w *Worker) keepTime() {
-	timer := time.NewTimer(0)
+// keepTime does what is due, until the node closes; then it cancels the handlers that
+// run and waits for them.
+func (w *Worker) keepTime(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var over []pool.Cancellation
 	for {
 		select {
 		case <-timer.C:
 		case <-w.poke:
+		case <-ctx.Done():
+			w.abandon()
+			return
 		}
 		w.mu.Lock()
 		now := time.Now()
 		over = w.pool.Tick(over[:0], now.UnixNano())
 		w.spawnLocked(now.UnixNano())
-		if w.streams == 0 && w.runners == 0 {
-			w.tick = 0
-			w.mu.Unlock()
-			cancelAll(over)
-			return
-		}
 		w.tick = w.pool.Next(now.UnixNano())
 		next := w.tick
 		w.mu.Unlock()
 		cancelAll(over)
+		if next == 0 {
+			timer.Stop()
+			continue
+		}
 		timer.Reset(max(time.Duration(next-now.UnixNano()), time.Millisecond))
+	}
+}
+
+// abandonTime is how long a node that closes waits for handlers whose contexts have
+// ended.
+const abandonTime = 10 * time.Second
+
+// abandon cancels all handlers and waits for them.
+func (w *Worker) abandon() {
+	w.mu.Lock()
+	w.pool.Drain(time.Now().UnixNano())
+	over := w.pool.Abandon(nil)
+	w.mu.Unlock()
+	cancelAll(over)
+	ended := make(chan struct{})
+	go func() {
+		w.hands.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(abandonTime)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C: // they ignore that; the process is about to end
 	}
 }
 

@@ -43,6 +43,9 @@ const (
 	startPatience = int64(50 * time.Millisecond)
 	// shareEvery is how often windows are divided anew at the most.
 	shareEvery = int64(10 * time.Millisecond)
+	// rotateEvery is how long a window stays with those whose turn it was, while others
+	// that have tasks have none.
+	rotateEvery = int64(20 * time.Millisecond)
 	// shrinkTime is how long a producer may use a window that has become smaller: as
 	// long as it may take to hear of it.
 	shrinkTime = int64(5 * time.Second)
@@ -84,6 +87,8 @@ type Pool struct {
 	total    int     // windows that were divided last
 	shared   int64   // when
 	stale    bool    // they are to be divided anew
+	rotation int     // whose turn it is to have what does not divide
+	starved  bool    // somebody has tasks and no window
 	swept    int64
 	kept     int64 // bytes of results in caches
 	draining bool

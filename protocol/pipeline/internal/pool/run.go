@@ -12,6 +12,7 @@ var (
 	ErrCancelled = errors.New("the producer cancelled the task")
 	ErrDeadline  = errors.New("the deadline of the task is over")
 	ErrOverrun   = errors.New("the handler ran longer than it may")
+	ErrClosed    = errors.New("the worker's node was closed")
 	ErrLost      = errors.New("the producer was lost, and the task may be with another worker")
 )
 

@@ -7,36 +7,43 @@ import (
 )
 
 // split divides total among those who want demand, max-min fair: nobody gets more
-// than it wants while another has less than that other wants. With probe each gets
-// at least one, beyond total if need be. What is over is divided evenly.
-func split(total int, demand []int, probe bool) []int {
+// than it wants while another has less than that other wants. What does not divide
+// goes one by one, from the one at turn on, and split returns whose turn it is next.
+// What nobody wants is divided evenly. With probe each gets at least one, beyond
+// total if need be.
+func split(total int, demand []int, turn int, probe bool) ([]int, int) {
 	n := len(demand)
 	out := make([]int, n)
+	if n == 0 {
+		return out, 0
+	}
 	order := make([]int, n)
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return demand[a] - demand[b] })
+	slices.SortFunc(order, func(a, b int) int { return demand[a] - demand[b] })
 	left := total
 	for k, i := range order {
-		share := left / (n - k)
-		if left%(n-k) != 0 && demand[i] > share {
-			share++ // the first get what does not divide
-		}
-		out[i] = min(demand[i], share)
+		out[i] = min(demand[i], left/(n-k))
 		left -= out[i]
 	}
-	if even := left / max(n, 1); even > 0 {
-		for i := range out {
-			out[i] += even
+	next := turn % n
+	for k := range n {
+		i := (turn + k) % n
+		if left > 0 && out[i] < demand[i] {
+			out[i]++
+			left--
+			next = (i + 1) % n
 		}
 	}
-	if probe {
-		for i := range out {
+	even := left / n
+	for i := range out {
+		out[i] += even
+		if probe {
 			out[i] = max(out[i], 1)
 		}
 	}
-	return out
+	return out, next
 }
 
 // share divides the windows anew, if that is due.
@@ -71,8 +78,11 @@ func (p *Pool) share(now int64) {
 	if p.draining {
 		total = 0
 	}
-	for i, w := range split(total, demand, !p.draining && p.Capacity() >= len(live)) {
+	parts, next := split(total, demand, p.rotation, !p.draining && p.Capacity() >= len(live))
+	p.rotation, p.starved = next, false
+	for i, w := range parts {
 		live[i].grant(w, now)
+		p.starved = p.starved || w < demand[i] && w == 0
 	}
 }
 

@@ -12,6 +12,9 @@ type Cancellation struct {
 
 // Tick does what is due, and appends the tasks whose handlers are to be cancelled.
 func (p *Pool) Tick(dst []Cancellation, now int64) []Cancellation {
+	if p.starved && !p.draining && now-p.shared >= rotateEvery {
+		p.stale = true
+	}
 	if now-p.shared >= shareEvery {
 		p.share(now)
 	}
@@ -33,6 +36,14 @@ func (p *Pool) Tick(dst []Cancellation, now int64) []Cancellation {
 	if now-p.swept >= sweepEvery {
 		p.swept = now
 		p.sweep(now)
+	}
+	return dst
+}
+
+// Abandon appends all tasks whose handlers run.
+func (p *Pool) Abandon(dst []Cancellation) []Cancellation {
+	for t := p.running.head; t != nil; t = t.run.next {
+		dst = append(dst, Cancellation{t, ErrClosed})
 	}
 	return dst
 }
@@ -93,6 +104,9 @@ func (p *Pool) Next(now int64) int64 {
 	}
 	if p.stale {
 		soon(p.shared + shareEvery)
+	}
+	if p.starved && !p.draining {
+		soon(p.shared + rotateEvery)
 	}
 	for t := p.running.head; t != nil; t = t.run.next {
 		if t.state == stateRunning {

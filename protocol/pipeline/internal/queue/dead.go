@@ -55,47 +55,28 @@ func (q *Queue) Dead(yield func(t *Task, at int64) bool) {
 	}
 }
 
-// Redrive puts dead letters back in line as new tasks, those that match, for as long
-// as there is room; with all attempts before them. It returns how many.
-func (q *Queue) Redrive(match func(t *Task) bool, now int64) (int, error) {
-	n, kept := 0, 0
-	var err error
+// TakeDead takes out the dead letters that match, oldest first, at most limit of them
+// if that is not negative. They are in the log until Bury.
+func (q *Queue) TakeDead(match func(t *Task) bool, limit int) []*Task {
+	var out []*Task
+	kept := 0
 	d := &q.dead
 	for i, t := range d.tasks {
-		if err == nil && match(t) {
-			fresh := &Task{Body: t.Body, Key: t.Key, Tenant: t.Tenant, Priority: t.Priority}
-			if _, err = q.Add(fresh, now); err == nil {
-				n++
-				d.bytes -= int64(t.size())
-				if q.opts.Log != nil {
-					q.opts.Log.Buried(t.Seq)
-				}
-				continue
-			}
-		}
-		d.tasks[kept], d.times[kept] = t, d.times[i]
-		kept++
-	}
-	d.cut(kept, len(d.tasks))
-	return n, err
-}
-
-// Purge forgets dead letters that match, and returns how many.
-func (q *Queue) Purge(match func(t *Task) bool) int {
-	n, kept := 0, 0
-	d := &q.dead
-	for i, t := range d.tasks {
-		if match(t) {
-			n++
+		if len(out) != limit && match(t) {
+			out = append(out, t)
 			d.bytes -= int64(t.size())
-			if q.opts.Log != nil {
-				q.opts.Log.Buried(t.Seq)
-			}
 			continue
 		}
 		d.tasks[kept], d.times[kept] = t, d.times[i]
 		kept++
 	}
 	d.cut(kept, len(d.tasks))
-	return n
+	return out
+}
+
+// Bury logs that a dead letter that was taken is gone.
+func (q *Queue) Bury(t *Task) {
+	if q.opts.Log != nil {
+		q.opts.Log.Buried(t.Seq)
+	}
 }

@@ -66,3 +66,10 @@ func (d *dedup) forget(now int64) {
 		}
 	}
 }
+
+// remove forgets a task. Its place in the ring stays, and means nothing.
+func (d *dedup) remove(t *Task) {
+	if t.ID != "" && d.byID[t.ID] == t {
+		delete(d.byID, t.ID)
+	}
+}

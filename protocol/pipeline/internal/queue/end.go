@@ -7,7 +7,7 @@ func (q *Queue) unqueue(t *Task) {
 		q.ready.remove(t)
 	case stateDelayed:
 		q.times[delayTimer].remove(t)
-	case stateNone, stateKeyed, stateHeld, stateEnded:
+	case stateNone, stateNew, stateKeyed, stateHeld, stateEnded:
 	}
 	if t.state != stateKeyed { // leaveKey needs that
 		t.state = stateNone
@@ -28,10 +28,7 @@ func (q *Queue) finish(t *Task, how End, now int64) {
 		q.leaveKey(t, now)
 	}
 	q.times[expiryTimer].remove(t)
-	q.tasks.Remove(t.Seq)
-	q.oldest.remove(t)
-	q.count--
-	q.bytes -= int64(t.size())
+	q.unlist(t)
 	t.state, t.End = stateEnded, how
 	q.stats.Ends[how]++
 	q.ended = append(q.ended, t)
@@ -57,6 +54,10 @@ func (q *Queue) Cancel(seq uint64, now int64) bool {
 	t := q.tasks.Get(seq)
 	if t == nil {
 		return false
+	}
+	if t.state == stateNew {
+		t.cancelled = true
+		return true
 	}
 	if t.state != stateHeld {
 		q.end(t, Cancelled, now)

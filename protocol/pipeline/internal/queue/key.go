@@ -26,6 +26,9 @@ func (q *Queue) ofKey(t *Task) bool {
 // leaveKey takes a task that ends off its key, and puts the next in line.
 func (q *Queue) leaveKey(t *Task, now int64) {
 	k := q.keys[t.Key]
+	if k == nil || k.ahead != t && t.state != stateKeyed { // it was not in line yet
+		return
+	}
 	if k.ahead != t {
 		k.waiting.remove(t)
 		return

@@ -156,8 +156,10 @@ func (m *model) step() {
 		m.fault()
 	case 9:
 		if m.chance(20) {
-			_, _ = p.q.Redrive(func(t *queue.Task) bool { return m.chance(2) }, m.now) // what does not fit stays
-			m.adopt(p)
+			for _, dead := range p.q.TakeDead(func(*queue.Task) bool { return m.chance(2) }, 3) {
+				m.push(p, &queue.Task{Body: dead.Body, Key: dead.Key})
+				p.q.Bury(dead)
+			}
 		}
 	default:
 		m.wire(m.wires[m.rand.IntN(len(m.wires))])
@@ -187,21 +189,24 @@ func (m *model) add(p *producer) {
 	if m.chance(5) {
 		t.ID = fmt.Sprint("id", m.rand.IntN(1000))
 	}
-	got, err := p.q.Add(t, m.now)
+	m.push(p, t)
+}
+
+func (m *model) push(p *producer, t *queue.Task) {
+	got, err := p.q.Reserve(t, m.now)
 	if err != nil || got != t {
 		return
 	}
-	p.tasks[t.Seq] = &task{key: t.Key}
-}
-
-// adopt takes note of tasks that the queue made itself.
-func (m *model) adopt(p *producer) {
-	for _, t := range p.log.added {
-		if p.tasks[t.Seq] == nil {
-			p.tasks[t.Seq] = &task{key: t.Key}
-		}
+	if m.chance(50) { // the disk refused it
+		p.q.Withdraw(t)
+		return
 	}
-	p.log.added = nil
+	p.log.add(t)
+	p.tasks[t.Seq] = &task{key: t.Key}
+	if m.chance(50) {
+		p.q.Cancel(t.Seq, m.now)
+	}
+	p.q.Start(t, m.now)
 }
 
 func (m *model) fault() {
@@ -500,7 +505,6 @@ func (m *model) begun(t *pool.Task) {
 // settle takes in the tasks that have ended.
 func (m *model) settle() {
 	for _, p := range m.queues {
-		m.adopt(p)
 		for _, t := range p.q.TakeEnded(nil) {
 			k := p.tasks[t.Seq]
 			if k == nil {
@@ -658,12 +662,10 @@ func FuzzModel(f *testing.F) {
 type journal struct {
 	tasks []queue.Task // as they were logged last, in order
 	dead  map[uint64]queue.Task
-	added []*queue.Task
 	last  uint64
 }
 
-func (j *journal) Added(t *queue.Task) {
-	j.added = append(j.added, t)
+func (j *journal) add(t *queue.Task) {
 	j.last = t.Seq
 	j.tasks = append(j.tasks, *t)
 }

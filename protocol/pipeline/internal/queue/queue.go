@@ -61,7 +61,6 @@ var (
 // Log is told what happens to tasks, for a queue that must outlive its process. It
 // is called in the order of events and must not call the queue.
 type Log interface {
-	Added(t *Task)
 	Failed(t *Task)    // an attempt was counted; t.NotBefore says when the next may begin
 	Ended(t *Task)     // but see Dead
 	Dead(t *Task)      // it is kept as a dead letter
@@ -158,6 +157,16 @@ func (q *Queue) Len() int { return q.count }
 // Added. If a task with the same ID was added within the window, it returns that
 // one: it may have ended.
 func (q *Queue) Add(t *Task, now int64) (*Task, error) {
+	twin, err := q.Reserve(t, now)
+	if twin == t && err == nil {
+		q.Start(t, now)
+	}
+	return twin, err
+}
+
+// Reserve is the first half of Add: the task has its number and its room, and is not
+// in line yet. Start or Withdraw must follow, in the order of numbers.
+func (q *Queue) Reserve(t *Task, now int64) (*Task, error) {
 	if q.closed {
 		return nil, ErrClosed
 	}
@@ -172,15 +181,28 @@ func (q *Queue) Add(t *Task, now int64) (*Task, error) {
 	}
 	q.seq++
 	t.Seq, t.Added = q.seq, now
-	if q.opts.Log != nil {
-		q.opts.Log.Added(t)
+	q.admit(t)
+	if t.ID != "" {
+		q.dedup.add(t, now)
 	}
-	q.admit(t, now)
+	return t, nil
+}
+
+// Start puts a task in line.
+func (q *Queue) Start(t *Task, now int64) {
+	q.stats.Added++
+	q.line(t, now)
 	q.assign(now)
 	if q.ready.n == 1 { // it may be the first that waits
 		q.want()
 	}
-	return t, nil
+}
+
+// Withdraw forgets a task that was not started; it has not ended, it never was.
+func (q *Queue) Withdraw(t *Task) {
+	q.dedup.remove(t)
+	q.unlist(t)
+	t.state = stateNone
 }
 
 // want wakes the workers that grant nothing, so that they are told at once that tasks
@@ -197,22 +219,39 @@ func (q *Queue) want() {
 // The tasks must come in the order of their numbers; nothing is logged.
 func (q *Queue) Restore(t *Task, now int64) {
 	q.seq = max(q.seq, t.Seq)
-	q.admit(t, now)
+	q.admit(t)
+	if t.ID != "" {
+		q.dedup.add(t, now)
+	}
+	q.line(t, now)
 }
 
-func (q *Queue) admit(t *Task, now int64) {
+func (q *Queue) admit(t *Task) {
 	t.Priority = min(t.Priority, MaxPriority)
 	t.at, t.idx = [2]int64{}, [2]int{-1, -1}
+	t.state = stateNew
 	q.tasks.Put(t.Seq, t)
 	q.oldest.push(t)
 	q.count++
 	q.bytes += int64(t.size())
-	q.stats.Added++
-	if t.ID != "" {
-		q.dedup.add(t, now)
-	}
+}
+
+// unlist undoes admit.
+func (q *Queue) unlist(t *Task) {
+	q.tasks.Remove(t.Seq)
+	q.oldest.remove(t)
+	q.count--
+	q.bytes -= int64(t.size())
+}
+
+func (q *Queue) line(t *Task, now int64) {
+	t.state = stateNone
 	if at := t.expiry(); at != 0 {
 		q.times[expiryTimer].set(t, at)
+	}
+	if t.cancelled {
+		q.end(t, Cancelled, now)
+		return
 	}
 	q.enqueue(t, now, false)
 }
@@ -235,13 +274,14 @@ func (q *Queue) enqueue(t *Task, now int64, front bool) {
 // Close lets no more tasks in.
 func (q *Queue) Close() { q.closed = true }
 
-// Return ends every task that no worker has, and lists them in the order in which
-// they were added. Those that are with a worker end as usual.
+// Return ends every task, and lists them in the order in which they were added: a
+// worker may be at those that Began reports.
 func (q *Queue) Return(now int64) []*Task {
 	var out []*Task
 	for t := q.oldest.head; t != nil; {
 		next := t.line.next
-		if t.state != stateHeld || !t.taken {
+		if t.state != stateNew {
+			t.began = t.state == stateHeld && t.taken
 			if t.state == stateHeld {
 				q.unbind(t)
 			}
@@ -252,6 +292,9 @@ func (q *Queue) Return(now int64) []*Task {
 	}
 	return out
 }
+
+// Began reports whether a worker may be at a task that was returned.
+func (t *Task) Began() bool { return t.began }
 
 // TakeEnded appends the tasks that have ended since it was called last.
 func (q *Queue) TakeEnded(dst []*Task) []*Task {

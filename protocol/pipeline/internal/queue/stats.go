@@ -49,3 +49,17 @@ func (q *Queue) Backlog(now int64) (pending int, oldest time.Duration) {
 	}
 	return q.ready.n, oldest
 }
+
+// Connected returns how many workers are connected.
+func (q *Queue) Connected() int { return len(q.workers) - q.lost }
+
+// All yields the tasks that have not ended, in the order in which they were added.
+func (q *Queue) All(yield func(t *Task) bool) {
+	for t := q.oldest.head; t != nil; {
+		next := t.line.next
+		if !yield(t) {
+			return
+		}
+		t = next
+	}
+}

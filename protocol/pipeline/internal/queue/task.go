@@ -25,6 +25,7 @@ type state uint8
 
 const (
 	stateNone state = iota
+	stateNew        // reserved
 	stateKeyed
 	stateReady
 	stateDelayed
@@ -59,6 +60,7 @@ type Task struct {
 	state     state
 	cancelled bool // its end is wanted
 	recalled  bool
+	began     bool
 	taken     bool // by the writer, so that the worker may know of it
 	releases  int
 	delivery  uint32
