@@ -95,9 +95,11 @@ func TestVerbs(t *testing.T) {
 		if o := push("retry").Outcome(); o.End != pipeline.Acked || o.Attempts != 2 || len(o.History) != 1 || o.History[0].Cause != "later" || o.History[0].Worker != here.Instance() {
 			t.Errorf("retry: %+v", o)
 		}
+		mu.Lock()
 		if d := began[1] - began[0]; d < 10*time.Second || d > 11*time.Second {
 			t.Errorf("it was tried again after %v, want 10 s", d)
 		}
+		mu.Unlock()
 		if o := push("release").Outcome(); o.End != pipeline.Acked || o.Attempts != 1 || len(o.History) != 2 || o.History[0].Counted {
 			t.Errorf("release: %+v", o)
 		}
@@ -107,11 +109,15 @@ func TestVerbs(t *testing.T) {
 		if o := push("panic").Outcome(); o.End != pipeline.DeadLettered || o.Attempts != 3 || !strings.Contains(o.Cause, "panicked: oh") {
 			t.Errorf("panic: %+v", o)
 		}
+		mu.Lock()
 		began = nil
+		mu.Unlock()
 		f := push("poison")
 		if err := f.Wait(t.Context()); !errors.Is(err, link.Aborted) || !strings.Contains(err.Error(), "after 3 attempts: no") {
 			t.Errorf("poison: %v", err)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if len(began) != 3 || began[1]-began[0] < 750*time.Millisecond || began[2]-began[1] < 3*time.Second {
 			t.Errorf("poison was tried at %v, want three times, 1 s and 4 s apart", began)
 		}
@@ -208,7 +214,7 @@ func TestPrioritiesTenantsDelaysAndExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var mu sync.Mutex
-		var order_ []string
+		var names []string
 		start := time.Now()
 		p := producer(t, mesh.Node(link.Config{}))
 		push := func(id string, opts ...pipeline.PushOption) *pipeline.Future {
@@ -235,14 +241,17 @@ func TestPrioritiesTenantsDelaysAndExpiry(t *testing.T) {
 		worker(t, mesh, func(ctx context.Context, o order) error {
 			mu.Lock()
 			defer mu.Unlock()
-			order_ = append(order_, o.ID)
+			names = append(names, o.ID)
 			if o.ID == "big0" && len(pipeline.TaskOf(ctx).Header("pad")) != 4000 {
 				t.Error("the header is missing")
 			}
 			return nil
 		}, pipeline.Slots(1))
 		wait(t, all)
-		if got := strings.Join(order_, " "); got != "high big0 small big1 big2 low0 low1 low2" {
+		mu.Lock()
+		got := strings.Join(names, " ")
+		mu.Unlock()
+		if got != "high big0 small big1 big2 low0 low1 low2" {
 			t.Errorf("order %s", got)
 		}
 		wait(t, []*pipeline.Future{late})

@@ -214,7 +214,7 @@ func TestShares(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-				const slots, each = 4, 2000
+				const slots, each = 4, 400
 				type state struct {
 					busy, done atomic.Int64
 				}
@@ -241,7 +241,7 @@ func TestShares(t *testing.T) {
 					producers = append(producers, p)
 					all = append(all, enqueue(t, p, each)...)
 				}
-				sleep(time.Second)
+				sleep(100 * time.Millisecond)
 				halfway := make([]uint64, c.producers)
 				idle := make([]time.Duration, c.workers)
 				worst := time.Duration(0)

@@ -614,9 +614,9 @@ func (m *model) run(n int) {
 
 // TestModel runs random schedules. A failure prints its seed.
 func TestModel(t *testing.T) {
-	runs := 1000
+	runs := 400
 	if testing.Short() {
-		runs = 100
+		runs = 50
 	}
 	var sum facts
 	for seed := range uint64(runs) { //nolint:gosec // a count
