@@ -10,6 +10,18 @@ import (
 // about as long as one large append does.
 const copyBatch = 128 << 10
 
+// copies are positions of records in the oldest segment that stand at the end of the log as well.
+// After a crash between the copy and the removal of its segment they are what Open found; a record
+// that has ended and came back, as its end was lost, is not among them.
+type copies map[Position]struct{}
+
+func (c copies) add(pos Position) { c[pos] = struct{}{} }
+
+func (c copies) has(pos Position) bool {
+	_, ok := c[pos]
+	return ok
+}
+
 // crowdedLocked says whether compaction is due. At least half of what it passes over is dead then,
 // so that in the long run it copies no more bytes than users append.
 func (l *Log) crowdedLocked() bool {
@@ -44,14 +56,14 @@ func (l *Log) compactions() {
 func (l *Log) compact() bool {
 	l.mu.Lock()
 	due := l.crowdedLocked()
-	oldest, copied := l.segments[0], l.copied
-	dead := copied == 0 && l.ids.oldest[oldest.number] == 0
+	oldest := l.segments[0]
+	dead := len(l.copied) == 0 && l.ids.oldest[oldest.number] == 0
 	l.mu.Unlock()
 	if !due {
 		return false
 	}
 	if !dead {
-		if err := l.rescue(oldest, copied); err != nil {
+		if err := l.rescue(oldest); err != nil {
 			if !errors.Is(err, ErrNoSpace) && !errors.Is(err, ErrClosed) {
 				l.freeze("compact", oldest, err)
 			}
@@ -84,14 +96,15 @@ func (l *Log) drop(s *segment) error {
 	defer l.mu.Unlock()
 	l.segments = append(l.segments[:0], l.segments[1:]...)
 	l.disk -= s.size
-	l.copied = 0
+	clear(l.copied)
+	l.ids.dropped()
 	l.stats.removed++
 	return nil
 }
 
-// rescue copies what is live in the segment s, from the position copied on, to the end of the log
-// and commits the copies.
-func (l *Log) rescue(s *segment, copied Position) error {
+// rescue copies what is live in the segment s and has no copy to the end of the log, and commits
+// the copies.
+func (l *Log) rescue(s *segment) error {
 	f, err := l.files.open(s.name())
 	if err != nil {
 		return err
@@ -116,7 +129,7 @@ func (l *Log) rescue(s *segment, copied Position) error {
 			}
 			continue
 		}
-		if err == nil && s.base+Position(e.offset) >= copied && !e.End && !e.mark() {
+		if err == nil && !e.End && !e.mark() {
 			kept := e
 			kept.Body = append([]byte(nil), e.Body...)
 			batch = append(batch, kept)
@@ -190,13 +203,13 @@ func (l *Log) copySomeLocked(s *segment, batch []entry) (int, error) {
 	n := 0
 	for ; n < len(batch); n++ {
 		e := &batch[n]
-		if !l.ids.has(e.ID) {
+		from := s.base + Position(e.offset)
+		if !l.ids.has(e.ID) || l.copied.has(from) {
 			continue
 		}
 		if int64(len(l.buf))+e.size+originSize > free {
 			break
 		}
-		from := s.base + Position(e.offset)
 		l.buf = appendRecord(l.buf, l.end+Position(len(l.buf)), e.Record, flagCopy, origin{e.Pos, from})
 	}
 	if len(l.buf) == 0 {
@@ -207,14 +220,11 @@ func (l *Log) copySomeLocked(s *segment, batch []entry) (int, error) {
 	}
 	for i := range batch[:n] {
 		e := &batch[i]
-		if !l.ids.has(e.ID) {
-			continue
+		if e.from = s.base + Position(e.offset); l.ids.has(e.ID) && !l.copied.has(e.from) {
+			l.ids.moved(e.ID, grown(e), s.number)
+			l.copied.add(e.from)
+			l.stats.copies++
 		}
-		from := s.base + Position(e.offset)
-		e.from = from
-		l.ids.moved(e.ID, grown(e), s.number)
-		l.stats.copies++
-		l.copied = from + 1
 	}
 	return n, nil
 }

@@ -5,12 +5,13 @@ package wal
 type liveSet struct {
 	entries map[uint64]liveID
 	bytes   int64
-	oldest  map[uint32]int // by number of segment: IDs that have it as their oldest
+	first   uint32         // number of the oldest segment
+	oldest  map[uint32]int // by number of segment: IDs that may have their oldest record there
 }
 
 type liveID struct {
 	bytes  int64
-	oldest uint32 // number of a segment; no record of the ID is in one before it
+	oldest uint32 // number of a segment, or of one that is gone: no record of the ID is before it
 }
 
 func newLiveSet() liveSet {
@@ -57,7 +58,18 @@ func (v *liveSet) moved(id uint64, grown int64, segment uint32) {
 	v.entries[id] = e
 }
 
+// dropped says that the oldest segment is gone. IDs that had nothing in it after all, or had it
+// copied, may have something in the next one.
+func (v *liveSet) dropped() {
+	if n := v.oldest[v.first]; n > 0 {
+		v.oldest[v.first+1] += n
+		delete(v.oldest, v.first)
+	}
+	v.first++
+}
+
 func (v *liveSet) leave(segment uint32) {
+	segment = max(segment, v.first)
 	if v.oldest[segment]--; v.oldest[segment] == 0 {
 		delete(v.oldest, segment)
 	}

@@ -12,6 +12,7 @@ type Recovery struct {
 	Segments int
 	Records  int // passed to replay
 	Live     int // IDs that have not ended
+	End      Position
 
 	// Truncated is how many bytes of an unfinished write were cut off, from the end of the file
 	// TruncatedFile. They held nothing that had been committed.
@@ -65,6 +66,7 @@ func open(dir string, fs files, opts Options, replay func(Record) error) (*Log, 
 		stop:    make(chan struct{}),
 		finish:  make(chan struct{}),
 		ids:     newLiveSet(),
+		copied:  make(copies),
 		marked:  true,
 	}
 	l.published.L = &l.mu
@@ -78,7 +80,7 @@ func open(dir string, fs files, opts Options, replay func(Record) error) (*Log, 
 		return nil, err
 	}
 	l.durable.Store(uint64(l.end))
-	l.recovery.Segments, l.recovery.Live = len(l.segments), len(l.ids.entries)
+	l.recovery.Segments, l.recovery.Live, l.recovery.End = len(l.segments), len(l.ids.entries), l.end
 	l.lookCrowdedLocked()
 	l.committing.Go(l.commits)
 	l.compacting.Go(l.compactions)
@@ -114,7 +116,11 @@ func (l *Log) recover(replay func(Record) error) error {
 		}
 	}
 	if len(bases) > 0 && l.recovery.Regions == 0 {
-		return nil
+		// A process that was killed may have left its last writes in the cache.
+		if err := l.segments[len(l.segments)-1].file.Sync(); err != nil {
+			return err
+		}
+		return l.files.syncDir()
 	}
 	return l.begin() // after damage as well: what is whole gets out of the damaged segment
 }
@@ -252,9 +258,8 @@ func (l *Log) replayed(s *segment, e *entry, replay func(Record) error) error {
 	case e.End:
 		l.ids.end(e.ID)
 	case e.flags&flagCopy != 0 && e.from >= oldest.base && !l.opts.Salvage:
-		// A crash came between the copy and the removal of its segment. Copies are made in order,
-		// so all that was live before this record has its copy, and compaction goes on behind it.
-		l.copied = e.from + 1
+		// A crash came between the copy and the removal of its segment.
+		l.copied.add(e.from)
 		l.ids.moved(e.ID, grown(e), oldest.number)
 		return nil
 	default:

@@ -135,9 +135,9 @@ type Log struct {
 	round     chan struct{} // closed when durable or frozen changes; nil when nobody waits
 	waiting   bool          // dirty or urgent has been asked for what is not durable
 	ids       liveSet
-	disk      int64    // bytes of all segments
-	copied    Position // records of the oldest segment before this one have been copied
-	marked    bool     // nothing but a mark, or nothing at all, is at the end
+	disk      int64  // bytes of all segments
+	copied    copies // records of the oldest segment that have a copy
+	marked    bool   // nothing but a mark, or nothing at all, is at the end
 	stats     counters
 }
 

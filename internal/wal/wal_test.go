@@ -24,12 +24,13 @@ func TestWhatWasCommittedIsReplayed(t *testing.T) {
 	}
 	closeLog(t, l)
 
+	closed := l.Stats().End
 	l, found = openLog(t, dir, Options{})
 	want := map[uint64][]string{1: {"1:one", "2:again"}}
 	if diff := cmp.Diff(want, found.records()); diff != "" {
 		t.Errorf("replayed (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(Recovery{Segments: 1, Records: 4, Live: 1}, l.Recovery()); diff != "" {
+	if diff := cmp.Diff(Recovery{Segments: 1, Records: 4, Live: 1, End: closed}, l.Recovery()); diff != "" {
 		t.Errorf("recovery (-want +got):\n%s", diff)
 	}
 	s := l.Stats()

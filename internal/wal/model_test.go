@@ -1,0 +1,366 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// errPower is what every call returns once the power has been cut.
+var errPower = errors.New("power cut")
+
+// shadow is a real folder that knows what of it is on the disk, and cuts the power at a chosen call.
+type shadow struct {
+	folder
+
+	mu     sync.Mutex // guards the fields below
+	rand   *rand.Rand
+	left   int // calls until the power is cut; negative: never
+	dead   bool
+	names_ map[string]*inode // as the process sees them
+	kept   map[string]*inode // as the disk has them
+	undone []func(map[string]*inode)
+	after  map[string][]byte // what is on the disk after the cut
+}
+
+type inode struct {
+	data   []byte // as the process sees it
+	synced []byte // as the disk has it for certain
+}
+
+// newShadow makes a folder of these files.
+func newShadow(tb testing.TB, files map[string][]byte, rnd *rand.Rand, left int) *shadow {
+	tb.Helper()
+	dir := newDir(tb)
+	if err := prepareDir(dir); err != nil {
+		tb.Fatal(err)
+	}
+	s := &shadow{folder: folder(dir), rand: rnd, left: left, names_: map[string]*inode{}, kept: map[string]*inode{}}
+	for name, data := range files {
+		if err := os.WriteFile(s.path(name), data, filePerm); err != nil {
+			tb.Fatal(err)
+		}
+		s.names_[name] = &inode{data: bytes.Clone(data), synced: bytes.Clone(data)}
+	}
+	maps.Copy(s.kept, s.names_)
+	return s
+}
+
+// step counts a call and returns errPower from the cut on. The caller holds mu.
+func (s *shadow) step() error {
+	if s.left--; s.left == 0 {
+		s.cutLocked()
+	}
+	if s.dead {
+		return errPower
+	}
+	return nil
+}
+
+// cut cuts the power now and returns what is on the disk.
+func (s *shadow) cut() map[string][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.dead {
+		s.cutLocked()
+	}
+	return s.after
+}
+
+func (s *shadow) cutLocked() {
+	s.dead = true
+	s.after = make(map[string][]byte)
+	// Names are kept in the order in which they changed; contents in no order at all.
+	for _, change := range s.undone[:s.rand.IntN(len(s.undone)+1)] {
+		change(s.kept)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.kept)) {
+		s.after[name] = s.survivor(s.kept[name])
+	}
+}
+
+// survivor is what a cut leaves of a file: what was synced, and something of the rest.
+func (s *shadow) survivor(n *inode) []byte {
+	if len(n.data) <= len(n.synced) || !bytes.HasPrefix(n.data, n.synced) {
+		return [][]byte{n.synced, n.data}[s.rand.IntN(2)] // cut off, or not yet
+	}
+	rest := n.data[len(n.synced):]
+	kept := bytes.Clone(rest[:s.rand.IntN(len(rest)+1)])
+	lost := len(rest) - len(kept)
+	switch s.rand.IntN(4) {
+	case 0: // the file has its new size, the data has not come
+		kept = append(kept, make([]byte, lost)...)
+	case 1:
+		for range s.rand.IntN(lost + 1) {
+			kept = append(kept, byte(s.rand.Uint32()))
+		}
+	case 2:
+		kept = bytes.Clone(rest)
+	}
+	return slices.Concat(n.synced, kept)
+}
+
+func (s *shadow) create(name string) (file, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.step(); err != nil {
+		return nil, err
+	}
+	f, err := s.folder.create(name)
+	if err != nil {
+		return nil, err
+	}
+	n := &inode{}
+	s.names_[name] = n
+	s.undone = append(s.undone, func(kept map[string]*inode) { kept[name] = n })
+	return &shadowFile{f, s, n}, nil
+}
+
+func (s *shadow) open(name string) (file, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.step(); err != nil {
+		return nil, err
+	}
+	f, err := s.folder.open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &shadowFile{f, s, s.names_[name]}, nil
+}
+
+func (s *shadow) rename(from, to string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.step(); err != nil {
+		return err
+	}
+	s.names_[to] = s.names_[from]
+	delete(s.names_, from)
+	s.undone = append(s.undone, func(kept map[string]*inode) {
+		kept[to] = kept[from]
+		delete(kept, from)
+	})
+	return s.folder.rename(from, to)
+}
+
+func (s *shadow) remove(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.step(); err != nil {
+		return err
+	}
+	delete(s.names_, name)
+	s.undone = append(s.undone, func(kept map[string]*inode) { delete(kept, name) })
+	return s.folder.remove(name)
+}
+
+func (s *shadow) syncDir() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.step(); err != nil {
+		return err
+	}
+	for _, change := range s.undone {
+		change(s.kept)
+	}
+	s.undone = nil
+	return nil
+}
+
+type shadowFile struct {
+	file
+	s *shadow
+	n *inode
+}
+
+func (f *shadowFile) WriteAt(b []byte, offset int64) (int, error) {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if err := f.s.step(); err != nil {
+		return 0, err
+	}
+	f.n.data = append(f.n.data[:offset:offset], b...)
+	return f.file.WriteAt(b, offset)
+}
+
+func (f *shadowFile) Truncate(size int64) error {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if err := f.s.step(); err != nil {
+		return err
+	}
+	f.n.data = f.n.data[:size:size]
+	return f.file.Truncate(size)
+}
+
+func (f *shadowFile) Sync() error {
+	f.s.mu.Lock()
+	if err := f.s.step(); err != nil {
+		f.s.mu.Unlock()
+		return err
+	}
+	data := f.n.data // what is written while the sync runs may or may not be in it
+	f.s.mu.Unlock()
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if f.s.dead {
+		return errPower
+	}
+	f.n.synced = data
+	return nil
+}
+
+func TestNoCrashLosesOrInventsARecord(t *testing.T) {
+	schedules, crashes := uint64(100), 20
+	if testing.Short() {
+		schedules = 10
+	}
+	for seed := range schedules {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			m := &model{tb: t, rand: rand.New(rand.NewPCG(seed, 0))}
+			if err := m.run(crashes); err != nil {
+				t.Fatal(err)
+			}
+			if m.figures.Removed == 0 || m.figures.Copies == 0 {
+				t.Errorf("nothing was compacted: %+v", m.figures)
+			}
+		})
+	}
+}
+
+// appended is a record that a schedule appended and where it ends.
+type appended struct {
+	Record
+	end Position
+}
+
+// model runs a schedule of appends, ends and commits on a log, with crashes.
+type model struct {
+	tb      testing.TB
+	rand    *rand.Rand
+	log     *Log
+	shadow  *shadow
+	history []appended
+	nextID  uint64
+	live    []uint64
+	durable Position // when the power was cut last
+	crashes int
+	figures Stats
+}
+
+// run returns what is wrong, if anything.
+func (m *model) run(crashes int) error {
+	files := map[string][]byte{}
+	for m.crashes = range crashes {
+		m.shadow = newShadow(m.tb, files, rand.New(rand.NewPCG(m.rand.Uint64(), 0)), 1+m.rand.IntN(300))
+		found := make(state)
+		opts, err := Options{SegmentBytes: MinSegmentBytes + m.rand.Int64N(8<<10)}.withDefaults()
+		if err != nil {
+			return err
+		}
+		m.log, err = open(string(m.shadow.folder), m.shadow, opts, found.replay)
+		if err == nil {
+			if err := m.check(found); err != nil {
+				return err
+			}
+			err = m.schedule()
+			if err == nil || m.rand.IntN(2) == 0 {
+				_ = m.log.Close() // a mark, if the power is still there
+			}
+			files = m.shadow.cut()
+			_ = m.log.Close()
+			m.durable = m.log.Durable()
+			m.figures.Removed += m.log.Stats().Removed
+			m.figures.Copies += m.log.Stats().Copies
+		}
+		if err != nil && !errors.Is(err, errPower) {
+			return err
+		}
+		files = m.shadow.cut()
+	}
+	return nil
+}
+
+// schedule appends and commits until the power is cut or it has enough.
+func (m *model) schedule() error {
+	for range m.rand.IntN(200) {
+		batch := make([]Record, 1+m.rand.IntN(3))
+		for i := range batch {
+			batch[i] = m.record()
+		}
+		end, err := m.log.Append(batch...)
+		if err != nil {
+			return err
+		}
+		at := end
+		for _, r := range batch {
+			at -= Position(recordSize(len(r.Body)))
+		}
+		for _, r := range batch {
+			at += Position(recordSize(len(r.Body)))
+			m.history = append(m.history, appended{r, at})
+		}
+		if m.rand.IntN(4) == 0 {
+			if err := m.log.Commit(m.tb.Context(), end); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// record makes up a record: a new ID, one more of an ID, or the end of an ID.
+func (m *model) record() Record {
+	r := Record{Kind: byte(m.rand.IntN(256)), Body: body(m.rand.IntN(400), byte('a'+m.rand.IntN(26)))}
+	choice := m.rand.IntN(10)
+	if len(m.live) == 0 || choice < 4 {
+		m.nextID++
+		r.ID = m.nextID
+		m.live = append(m.live, r.ID)
+		return r
+	}
+	i := m.rand.IntN(len(m.live))
+	if m.rand.IntN(3) > 0 { // mostly the young ones, so that old segments have few that live
+		i = len(m.live) - 1 - m.rand.IntN(min(3, len(m.live)))
+	}
+	r.ID = m.live[i]
+	if choice > 5 {
+		r.End = true
+		m.live = slices.Delete(m.live, i, i+1)
+	}
+	return r
+}
+
+// check compares what was found after a crash with the history up to where the log now ends.
+func (m *model) check(found state) error {
+	end := m.log.Recovery().End
+	if end < m.durable {
+		return fmt.Errorf("crash %d: the log ends at %d, and was durable to %d", m.crashes, end, m.durable)
+	}
+	want := make(map[uint64][]string)
+	m.history = slices.DeleteFunc(m.history, func(a appended) bool { return a.end > end })
+	for _, a := range m.history {
+		if a.End {
+			delete(want, a.ID)
+		} else {
+			want[a.ID] = append(want[a.ID], fmt.Sprintf("%d:%s", a.Kind, a.Body))
+		}
+	}
+	if diff := cmp.Diff(want, found.records()); diff != "" {
+		return fmt.Errorf("crash %d: replayed (-want +got):\n%s", m.crashes, diff)
+	}
+	if got := m.log.Stats(); got.LiveIDs != len(want) {
+		return fmt.Errorf("crash %d: %d live IDs, want %d", m.crashes, got.LiveIDs, len(want))
+	}
+	m.live = slices.Sorted(maps.Keys(want)) // the others must not be used again
+	return nil
+}
