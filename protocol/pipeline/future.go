@@ -86,7 +86,7 @@ func (e *entry) accept() {
 // refuse ends the task for those who wait for it, with an error.
 func (e *entry) refuse(err error) {
 	e.mu.Lock()
-	e.never = !e.sure
+	e.never = e.never || !e.sure
 	e.mu.Unlock()
 	e.settle(err)
 	e.accept()

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/wal"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
@@ -116,6 +117,7 @@ type queueSettings struct {
 	onDead func(DeadLetter)
 	folder string
 	mode   Mode
+	disk   func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) // nil is that of package wal
 }
 
 // QueueOption changes one queue.

@@ -38,7 +38,15 @@ type QueueStats struct {
 	LateAcks   uint64 `json:"late_acks"`  // from workers that had been given up
 
 	Frozen  bool          `json:"frozen"`
+	Disk    DiskStats     `json:"disk"` // of a durable queue
 	Workers []WorkerStats `json:"workers"`
+}
+
+// DiskStats is what a durable queue takes on disk.
+type DiskStats struct {
+	Bytes int64 `json:"bytes"`
+	Live  int64 `json:"live"` // bytes of these that are of tasks which have not ended, and of dead letters
+	Syncs int64 `json:"syncs"`
 }
 
 // WorkerStats is what a queue knows of one worker.
@@ -85,6 +93,10 @@ func (q *Queue) Stats() QueueStats {
 		Pushed: s.Added, Acked: s.Ends[queue.Acked], Dead: s.Ends[queue.DeadLettered], Expired: s.Ends[queue.Expired],
 		Cancelled: s.Ends[queue.Cancelled], Returned: s.Ends[queue.Returned], Failures: s.Failed, Releases: s.Released,
 		Recalls: s.Recalled, Duplicates: s.Duplicates, LateAcks: s.Late, Frozen: frozen,
+	}
+	if q.store != nil {
+		d := q.store.log.Stats()
+		out.Disk = DiskStats{d.DiskBytes, d.LiveBytes, int64(d.Syncs)} //nolint:gosec // a count
 	}
 	for _, w := range s.Workers {
 		out.Workers = append(out.Workers, WorkerStats{w.ID, w.Connected, w.Slots, w.Window, w.InFlight, w.Service, w.Acked})

@@ -20,7 +20,7 @@ import (
 // written, and accepted when it is synced.
 type store struct {
 	queue *Queue
-	log   *wal.Log
+	log   disk
 	mode  Mode
 	kick  chan struct{} // holds a token when there is something to write
 
@@ -34,6 +34,19 @@ type store struct {
 	mu      sync.Mutex // guards the fields below
 	commits []commit   // tasks that are written and not synced, oldest first
 	frozen  error
+}
+
+// disk is what a store needs of a log, which is a *wal.Log.
+type disk interface {
+	Append(records ...wal.Record) (wal.Position, error)
+	Commit(ctx context.Context, pos wal.Position) error
+	RequestCommit(pos wal.Position)
+	Stats() wal.Stats
+	Close() error
+}
+
+func openDisk(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) {
+	return wal.Open(dir, opts, replay)
 }
 
 // commit is tasks that are accepted when the log is durable up to a position.
@@ -280,7 +293,11 @@ func (r *restored) entry(id uint64) *entry {
 func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1)}
 	found := restored{tasks: make(map[uint64]*entry), dead: make(map[uint64]int64)}
-	log, err := wal.Open(dir, wal.Options{OnDurable: s.durable}, found.replay)
+	open := openDisk
+	if q.set.disk != nil {
+		open = q.set.disk
+	}
+	log, err := open(dir, wal.Options{OnDurable: s.durable}, found.replay)
 	if err != nil {
 		code := link.FailedPrecondition
 		if _, ok := errors.AsType[*wal.DamageError](err); ok {
@@ -425,7 +442,16 @@ func (s *store) report(ctx context.Context, e *events, ended []*queue.Task) {
 		}
 		records = records[n:]
 	}
-	settle(ended)
+	failure := s.failure()
+	if failure == nil {
+		settle(ended)
+		return
+	}
+	for _, t := range ended { // it is not known on disk, and is done again
+		if e, ok := t.Owner.(*entry); ok {
+			e.refuse(failure)
+		}
+	}
 }
 
 // pause waits until a full disk is to be tried again; it reports whether it is.
