@@ -18,6 +18,8 @@ CONSUL_VERSION := $(shell awk '$$1 == "github.com/hashicorp/consul" { print $$2 
 CONSUL := $(BIN)/consul-$(CONSUL_VERSION)
 
 FUZZTIME ?= 30s
+# How many histories the models of promises run, the targets called FuzzHistory.
+HISTORIES ?= 10000x
 BENCH    ?= .
 COUNT    ?= 6
 ROW      ?=
@@ -78,14 +80,15 @@ quickstart: ## run the example of the README
 	$(call step,examples/quickstart,go run ./examples/quickstart)
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME (30s), one after the other
+fuzz: ## each fuzz target for FUZZTIME (30s), models for HISTORIES (10000x), one after the other
 	@targets=$$(grep -rEo --include='*_test.go' --exclude-dir=.tmp '^func Fuzz[A-Z][A-Za-z0-9_]*' . | sort || true); \
 	total=$$(wc -l <<<"$$targets"); n=0; failed=(); \
 	[[ -n "$$targets" ]] || { echo "no fuzz target found" >&2; exit 1; }; \
 	while IFS=: read -r file func; do \
 		n=$$((n + 1)); name=$${func#func }; dir=$${file%/*}; \
-		echo "==> fuzz $$n/$$total: $$dir $$name for $(FUZZTIME)"; \
-		(cd "$$dir" && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .) </dev/null || failed+=("$$dir $$name"); \
+		time=$(FUZZTIME); [[ $$name != FuzzHistory ]] || time=$(HISTORIES); \
+		echo "==> fuzz $$n/$$total: $$dir $$name for $$time"; \
+		(cd "$$dir" && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $$time .) </dev/null || failed+=("$$dir $$name"); \
 	done <<<"$$targets"; \
 	[[ $${#failed[@]} -eq 0 ]] || { printf 'fuzz failed: %s\n' "$${failed[@]}" >&2; exit 1; }
 

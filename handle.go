@@ -165,7 +165,7 @@ func (d *dispatcher) Find(h *wire.HeadersView) transport.Route {
 	if found == nil {
 		return transport.Route{Refuse: d.unimplemented(h)}
 	}
-	route := transport.Route{Value: found, Stream: found.stream != nil, MaxMessage: found.config.maxMessage}
+	route := transport.Route{Value: found, Stream: found.stream != nil, Lasting: found.config.lasting, MaxMessage: found.config.maxMessage}
 	if h.Codec != uint64(d.cfg.Codec.ID()) && found.stream == nil {
 		route.Refuse = &wire.Status{
 			Code:    uint64(Unimplemented),

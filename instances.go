@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -34,6 +35,11 @@ func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance
 // Codec returns the codec of the node's messages, for patterns.
 func (n *Node) Codec() codec.Codec { return n.cfg.Codec }
 
-// Tracer returns what the node makes its spans with. It is for patterns whose
-// messages carry a trace of their own beside that of the stream.
+// Tracer returns what makes the spans of the node, for patterns that have their own.
 func (n *Node) Tracer() *tracing.Tracer { return n.cfg.Tracer }
+
+// Logger returns what the node logs to, for patterns that have something to say.
+func (n *Node) Logger() *slog.Logger { return n.cfg.Logger }
+
+// Service returns Config.Service: the name that others find the node by, "" for a client.
+func (n *Node) Service() string { return n.cfg.Service }

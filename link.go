@@ -84,12 +84,12 @@ type Node struct {
 	opener   Handler // client middleware around opening a stream
 
 	started  time.Time
-	tags     atomic.Pointer[[]string] // as announced now
+	tags     ownTags
 	monitors monitors
 	mirrors  mirrors
 	policy   policies
 
-	announcing sync.Mutex // held while the registry is told; taken before mu
+	announcing chan struct{} // holds a token while the registry is told
 
 	extensions extensions
 
@@ -139,14 +139,15 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, identity: cfg.Identity, registry: cfg.Registry,
-		group:    lifecycle.New(context.Background()),
-		ready:    make(chan struct{}),
-		closed:   make(chan struct{}),
-		shutdown: make(chan struct{}),
+		group:      lifecycle.New(context.Background()),
+		announcing: make(chan struct{}, 1),
+		ready:      make(chan struct{}),
+		closed:     make(chan struct{}),
+		shutdown:   make(chan struct{}),
 	}
-	n.monitors = monitors{node: n, changed: make(chan struct{}, 1)}
+	n.monitors = monitors{node: n}
 	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
-	n.setTags(n.monitors.tags())
+	n.tags.init(n)
 	n.started = time.Now()
 	n.policy.node = n
 	if err := n.policy.load(); err != nil {
@@ -299,7 +300,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 	routes := n.routes.infos()
 	s := wire.Setup{
-		Version: 1, Instance: n.instance, Epoch: n.epoch, Tags: n.currentTags(),
+		Version: 1, Instance: n.instance, Epoch: n.epoch, Tags: n.tags.current(),
 		MaxMessage: uint64(n.routes.maxMessage(n.cfg.Limits.maxMessage())), MaxHeader: wire.MaxHeader,
 		Codecs: []uint64{uint64(n.cfg.Codec.ID())}, RouteDigest: routesDigest(routes),
 	}

@@ -3,8 +3,6 @@ package link
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 )
@@ -30,11 +28,7 @@ const probeStuck = 5 * time.Second
 
 // monitors keeps the tags of a node in step with its probes.
 type monitors struct {
-	node    *Node
-	changed chan struct{} // holds a token when a tag appeared or went
-
-	mu      sync.Mutex      // guards the fields below
-	present map[string]bool // by tag
+	node *Node
 }
 
 // watch runs every probe once, so that the node is announced with the right
@@ -57,8 +51,6 @@ func (m *monitors) watch(ctx context.Context) {
 	case <-all:
 	case <-ctx.Done():
 	}
-	m.node.setTags(m.tags())
-	m.node.group.Go(m.announce)
 }
 
 // follow runs one probe until ctx ends.
@@ -76,7 +68,7 @@ func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first fu
 			return
 		}
 		against++
-		if run > 0 && m.has(tag) == (err == nil) {
+		if run > 0 && m.node.tags.has(tag) == (err == nil) {
 			against = 0
 		}
 		if run == 0 || against >= ProbeAgree {
@@ -138,19 +130,8 @@ func (m *monitors) abandon(tag string, ended <-chan struct{}) {
 	}
 }
 
-func (m *monitors) has(tag string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.present[tag]
-}
-
 func (m *monitors) set(tag string, err error, first bool) {
-	m.mu.Lock()
-	if m.present == nil {
-		m.present = make(map[string]bool)
-	}
-	m.present[tag] = err == nil
-	m.mu.Unlock()
+	m.node.tags.probe(tag, err == nil)
 	log := m.node.cfg.Logger
 	switch {
 	case err != nil:
@@ -158,72 +139,4 @@ func (m *monitors) set(tag string, err error, first bool) {
 	case !first:
 		log.Info("link: tag announced, its probe succeeds", "tag", tag)
 	}
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
-}
-
-// tags returns the tags of the node as of now.
-func (m *monitors) tags() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	tags := slices.Clone(m.node.cfg.Tags)
-	for tag := range maps.Keys(m.present) {
-		if m.present[tag] {
-			tags = append(tags, tag)
-		}
-	}
-	slices.Sort(tags)
-	return slices.Compact(tags)
-}
-
-// announce tells peers and the registry of new tags, until ctx ends. The
-// registry is told again until it takes the word.
-func (m *monitors) announce(ctx context.Context) {
-	ticker := time.NewTicker(ProbeInterval)
-	defer ticker.Stop()
-	told, failing := true, false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-m.changed:
-			tags := m.tags()
-			m.node.setTags(tags)
-			if e := m.node.endpoint.Load(); e != nil {
-				e.AnnounceTags(tags)
-			}
-		case <-ticker.C:
-			if told {
-				continue
-			}
-		}
-		err := m.node.reannounce(ctx)
-		if err != nil && !failing && ctx.Err() == nil {
-			m.node.cfg.Logger.Warn("link: the registry did not take the new tags; trying again every second", "error", err)
-		}
-		told, failing = err == nil, err != nil
-	}
-}
-
-func (n *Node) setTags(tags []string) { n.tags.Store(&tags) }
-
-// currentTags returns the tags of the node. They must not be modified.
-func (n *Node) currentTags() []string { return *n.tags.Load() }
-
-// reannounce tells the registry what the node is now. Before the node is
-// announced there is nothing to tell.
-func (n *Node) reannounce(ctx context.Context) error {
-	n.announcing.Lock() // one at a time, so that the last word is the newest
-	defer n.announcing.Unlock()
-	n.mu.Lock()
-	announce, status := n.announce, n.statusLocked()
-	n.mu.Unlock()
-	if announce == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, registryWait)
-	defer cancel()
-	return announce.Update(ctx, n.describe(status))
 }

@@ -41,6 +41,7 @@ func (c *callConfig) checkTags() error {
 type handleConfig struct {
 	maxMessage int
 	sized      bool // maxMessage was given
+	lasting    bool
 }
 
 type metaOption struct{ key, value string }
@@ -138,3 +139,13 @@ func (o maxMessageOption) applyHandle(h *handleConfig) { h.maxMessage, h.sized =
 // one message, from 1 to 64 MiB. A larger limit than that of the node holds for
 // callers that connect after the handler was registered.
 func MaxMessage(bytes int) HandleOption { return maxMessageOption(bytes) }
+
+type lastingOption struct{}
+
+func (lastingOption) applyHandle(h *handleConfig) { h.lasting = true }
+
+// Lasting is for streams that last as long as their callers want, such as those of
+// subscriptions: a node that drains waits for all other handlers first, which may still
+// have something for them, and then closes [Stream.Quiet]. It has no effect on unary
+// calls.
+func Lasting() HandleOption { return lastingOption{} }

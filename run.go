@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
@@ -53,7 +54,8 @@ func (n *Node) start(ctx context.Context) error {
 	defer cancel(nil)
 	defer context.AfterFunc(n.group.Context(), func() { cancel(errNodeClosed) })()
 	n.monitors.watch(ctx)
-	announce, err := n.enroll(ctx)
+	n.group.Go(n.tags.announce)
+	announce, tags, err := n.enroll(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -65,6 +67,9 @@ func (n *Node) start(ctx context.Context) error {
 		return joined(errNodeClosed, announce.Close())
 	}
 	n.announce, n.state = announce, stateRunning
+	if !slices.Equal(tags, n.tags.current()) {
+		n.tags.wake() // they changed before there was somebody to tell
+	}
 	return nil
 }
 
@@ -76,11 +81,13 @@ const (
 
 // enroll announces the node. A registry that is ill is asked again until ctx
 // ends: the node serves those who know it, and is found when the registry is well.
-func (n *Node) enroll(ctx context.Context) (discovery.Registration, error) {
+// It returns the tags that the registry was told.
+func (n *Node) enroll(ctx context.Context) (discovery.Registration, []string, error) {
 	for pause := registerLeast; ; pause = min(2*pause, registerMost) {
-		announce, err := n.registry.Register(ctx, n.describe(discovery.Serving))
+		in := n.describe(discovery.Serving)
+		announce, err := n.registry.Register(ctx, in)
 		if err == nil || !errors.Is(err, discovery.ErrUnavailable) {
-			return announce, err
+			return announce, in.Tags, err
 		}
 		if pause == registerLeast {
 			n.cfg.Logger.Warn("link: the registry cannot be reached; the node serves, and is announced when it can be", "error", err)
@@ -90,7 +97,7 @@ func (n *Node) enroll(ctx context.Context) (discovery.Registration, error) {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
@@ -123,7 +130,7 @@ func (n *Node) listen() error {
 func (n *Node) describe(status discovery.Status) discovery.Instance {
 	return discovery.Instance{
 		ID: n.instance, Service: n.cfg.Service, Namespace: n.cfg.Namespace,
-		Addr: n.addr, Tags: n.currentTags(), Meta: n.cfg.Meta, Weight: n.cfg.Weight,
+		Addr: n.addr, Tags: n.tags.current(), Meta: n.cfg.Meta, Weight: n.cfg.Weight,
 		Status: status, Started: n.started,
 	}
 }

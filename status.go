@@ -60,7 +60,7 @@ type TopologyStatus struct {
 func (n *Node) Status() Status {
 	n.mu.Lock()
 	s := Status{
-		Service: n.cfg.Service, Instance: n.instance, Addr: n.addr, Tags: slices.Clone(n.currentTags()),
+		Service: n.cfg.Service, Instance: n.instance, Addr: n.addr, Tags: slices.Clone(n.tags.current()),
 		Serving: n.state == stateRunning, Registry: describeRegistry(n.registry),
 		Mirrored: n.mirrors.sent.Load(), MirrorsDropped: n.mirrors.dropped.Load(),
 	}

@@ -170,6 +170,11 @@ func (s *Stream) Context() context.Context { return s.ctx }
 // handler should come to an end, a caller should open a stream elsewhere.
 func (s *Stream) Draining() <-chan struct{} { return s.raw.Draining() }
 
+// Quiet returns a channel that is closed, in a handler that is [Lasting], when the
+// serving node drains and no other handlers run on it: it should come to an
+// end now. For a caller it is Draining.
+func (s *Stream) Quiet() <-chan struct{} { return s.raw.Quiet() }
+
 // error gives an error of the transport its code. What ended the stream counts
 // more than that it has ended.
 func (s *Stream) error(what string, err error) error {

@@ -9,12 +9,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
 	"time"
 )
 
-// A child is this binary started again in one role of one peer. Parent and child speak JSON lines over standard input and output: the
-// child first says hello with a reply, then answers one reply per request, and
-// ends when its input ends.
+// A child is this binary started again in one role of one peer. Parent and child
+// speak JSON lines over standard input and output: the child first says hello with a
+// reply, then answers one reply per request, and ends when its input ends.
 
 // childWord as first argument makes a process a child.
 const childWord = "child"
@@ -64,6 +66,7 @@ type childSpec struct {
 	addr     string // of the server, publisher or broker; "" when there is none
 	subs     int    // subscriber: how many of them
 	size     int    // subscriber: bytes of a message
+	profile  string // folder for a CPU profile; "" writes none
 }
 
 func isChild(args []string) bool { return len(args) > 1 && args[1] == childWord }
@@ -89,9 +92,34 @@ func child(ctx context.Context, args []string, p *parent) error {
 	f.StringVar(&spec.addr, "addr", "", "")
 	f.IntVar(&spec.subs, "subs", 0, "")
 	f.IntVar(&spec.size, "size", 0, "")
+	f.StringVar(&spec.profile, "profile", "", "")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+	if spec.profile == "" {
+		return spec.play(ctx, p)
+	}
+	return profiled(filepath.Join(spec.profile, fmt.Sprintf("%s-%s-%d.pprof", spec.peer, spec.role, os.Getpid())), func() error {
+		return spec.play(ctx, p)
+	})
+}
+
+// profiled runs f and writes a CPU profile of the process meanwhile.
+func profiled(path string, f func() error) error {
+	file, err := os.Create(path) //nolint:gosec // the user's own choice
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	err = f()
+	pprof.StopCPUProfile()
+	return errors.Join(err, file.Close())
+}
+
+// play is the part of a child.
+func (spec childSpec) play(ctx context.Context, p *parent) error {
 	switch spec.role {
 	case serverRole:
 		return serverChild(ctx, spec, p)
@@ -199,7 +227,7 @@ type process struct {
 // start starts a child with more flags of its role, and waits for its hello.
 // The end of ctx kills it.
 func (s *session) start(ctx context.Context, r role, peer string, flags ...string) (*process, error) {
-	args := append([]string{childWord, "-role", string(r), "-peer", peer, "-dir", s.material.dir}, flags...)
+	args := append([]string{childWord, "-role", string(r), "-peer", peer, "-dir", s.material.dir, "-profile", s.profile}, flags...)
 	cmd := exec.CommandContext(ctx, s.exe, args...) //nolint:gosec // starts this very binary
 	cmd.Stderr = s.stderr
 	cmd.Env = append(os.Environ(), "LINK_CLUSTER_SECRET="+s.secret)

@@ -36,7 +36,11 @@ func (s *session) runBroadcast(ctx context.Context, name string, r row) (sample,
 		if err == nil {
 			one, err = s.measure(c, r)
 		}
-		return errors.Join(err, c.stop())
+		err = errors.Join(err, c.stop())
+		if one.received > 0 {
+			one.CPU = c.cpu() / time.Duration(one.received)
+		}
+		return err
 	})
 	if err == nil && one.Lost > 0 && system.lossless() {
 		err = fmt.Errorf("%s lost %.3g %% of the messages and promises to lose none", name, 100*one.Lost)
@@ -107,6 +111,16 @@ func (c *crew) stop() error {
 	return errors.Join(errs...)
 }
 
+// cpu is what the processes have used in their whole lives; they have ended.
+func (c *crew) cpu() (sum time.Duration) {
+	for _, p := range c.all {
+		if state := p.cmd.ProcessState; state != nil {
+			sum += state.UserTime() + state.SystemTime()
+		}
+	}
+	return sum
+}
+
 func (s *session) measure(c *crew, r row) (sample, error) {
 	if _, err := c.publisher.ask(request{Await: r.subs}); err != nil {
 		return sample{}, err
@@ -115,11 +129,9 @@ func (s *session) measure(c *crew, r row) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	rate, lost, err := c.flood(r, s.warm, s.window)
-	if err != nil {
-		return sample{}, err
-	}
-	return sample{Rate: rate, P50: percentile(took, 50), P99: percentile(took, 99), Lost: lost}, nil
+	one, err := c.flood(r, s.warm, s.window)
+	one.P50, one.P99 = percentile(took, 50), percentile(took, 99)
+	return one, err
 }
 
 // pace returns the sorted times from publish to delivery of paced messages.
@@ -144,7 +156,7 @@ func (c *crew) pace(r row) ([]time.Duration, error) {
 // flood returns the deliveries per second, over all subscribers, of messages
 // that are published as fast as the system takes them, and the share of all
 // messages of the run that did not arrive.
-func (c *crew) flood(r row, warm, window time.Duration) (rate, lost float64, err error) {
+func (c *crew) flood(r row, warm, window time.Duration) (one sample, err error) {
 	from := time.Now().Add(warm)
 	to := from.Add(window)
 	counted := span{From: from.UnixNano(), To: to.UnixNano()}
@@ -160,17 +172,17 @@ func (c *crew) flood(r row, warm, window time.Duration) (rate, lost float64, err
 		return err
 	})
 	if err != nil {
-		return 0, 0, err
+		return sample{}, err
 	}
-	_, received, err := c.settle(done.Published)
-	if err != nil {
-		return 0, 0, err
+	if _, one.received, err = c.settle(done.Published); err != nil {
+		return sample{}, err
 	}
-	for _, one := range rates {
-		rate += one
+	for _, rate := range rates {
+		one.Rate += rate
 	}
 	due := float64(done.Published) * float64(r.subs)
-	return rate, (due - float64(received)) / due, nil
+	one.Lost = (due - float64(one.received)) / due
+	return one, nil
 }
 
 // settle waits for what was published to arrive at all subscribers. It returns

@@ -104,7 +104,7 @@ func (linkTopics) subscribe(ctx context.Context, m material, addr string, in *in
 	if err != nil {
 		return nil, err
 	}
-	sub, err := pubsub.Subscribe(ctx, node, linkTopic, pubsub.Block(linkPatience))
+	sub, err := pubsub.Subscribe(context.WithoutCancel(ctx), node, linkTopic, pubsub.Block(linkPatience))
 	if err != nil {
 		return nil, errors.Join(err, node.Close())
 	}

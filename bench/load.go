@@ -27,6 +27,11 @@ type sample struct {
 	P50  time.Duration `json:"p50"`
 	P99  time.Duration `json:"p99"`
 	Lost float64       `json:"lost"` // share of what was published to subscribers, 0 to 1
+
+	// CPU is what all processes have used per delivery, their start included; 0 is
+	// not known.
+	CPU      time.Duration `json:"cpu"`
+	received uint64        // deliveries
 }
 
 // drive runs one load. The first call that fails stops it and is the error.

@@ -49,6 +49,9 @@ type options struct {
 	warm   time.Duration // time before the measured window
 	window time.Duration // the measured window
 	allocs bool          // count allocations instead of time
+
+	only    string // comma-separated names of the peers that run, self besides; "" is all
+	profile string // folder for a CPU profile of every child; "" writes none
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -59,6 +62,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.row, "row", "", "rows to run: a name or its beginning up to a slash, a glob or a regular expression (default all)")
 	f.StringVar(&o.out, "out", "", "`folder` to write results.tsv and absolute.tsv to (default none)")
 	f.IntVar(&o.runs, "runs", 3, "runs of each peer per row")
+	f.StringVar(&o.only, "only", "", "comma-separated `peers` to compare with (default all)")
+	f.StringVar(&o.profile, "profile", "", "`folder` to write a CPU profile of every process to (default none)")
 	f.DurationVar(&o.warm, "warm", 300*time.Millisecond, "warm-up before each measured window")
 	f.DurationVar(&o.window, "window", 1500*time.Millisecond, "measured window")
 	f.BoolVar(&o.allocs, "allocs", false, "compare allocations per call with gRPC-Go instead of time")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -54,7 +55,7 @@ func (s *session) compareRows(ctx context.Context, rows []row) error {
 	book := results{self: s.self}
 	var failed []error
 	for _, r := range rows {
-		field := r.contestants(s.self)
+		field := s.field(r)
 		samples, err := s.runRow(ctx, r, field)
 		if err != nil {
 			err = fmt.Errorf("%s is given up: %w", r.name, err)
@@ -85,6 +86,16 @@ func (s *session) compareRows(ctx context.Context, rows []row) error {
 	return errors.Join(failed...)
 }
 
+// field is the peers of a row that run.
+func (s *session) field(r row) []string {
+	field := r.contestants(s.self)
+	if s.only == "" {
+		return field
+	}
+	only := append(strings.Split(s.only, ","), s.self)
+	return slices.DeleteFunc(field, func(name string) bool { return !slices.Contains(only, name) })
+}
+
 // runRow runs every peer of field in turn, as often as the session says.
 func (s *session) runRow(ctx context.Context, r row, field []string) (map[string][]sample, error) {
 	samples := make(map[string][]sample, len(field))
@@ -95,12 +106,15 @@ func (s *session) runRow(ctx context.Context, r row, field []string) (map[string
 				return nil, fmt.Errorf("run %d: %w", i+1, err)
 			}
 			samples[name] = append(samples[name], one)
-			lost := ""
+			more := ""
+			if one.CPU > 0 {
+				more = fmt.Sprintf("  CPU %v", one.CPU)
+			}
 			if one.Lost > 0 {
-				lost = fmt.Sprintf("  lost %.2f %%", 100*one.Lost)
+				more += fmt.Sprintf("  lost %.2f %%", 100*one.Lost)
 			}
 			fmt.Fprintf(s.stderr, "%-18s run %d/%d %-6s %9.0f %s  p50 %-9v p99 %v%s\n", r.name, i+1, s.runs, name, one.Rate, r.unit(),
-				one.P50.Round(time.Microsecond), one.P99.Round(time.Microsecond), lost)
+				one.P50.Round(time.Microsecond), one.P99.Round(time.Microsecond), more)
 		}
 	}
 	return samples, nil

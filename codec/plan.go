@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
@@ -48,7 +49,17 @@ const (
 // plans are the plans of one codec by pointer type; nil for a type that has
 // none. It is as bounded as the types of a program: bodies cannot add to it.
 type plans struct {
-	byType sync.Map // reflect.Type to *plan
+	byType sync.Map                              // reflect.Type to *compiled
+	recent [recentPlans]atomic.Pointer[compiled] // by the address of the type: a map costs more than many a plan
+}
+
+// recentPlans is how many types are found without the map, if their addresses differ.
+const recentPlans = 64
+
+// compiled is a pointer type and its plan, nil if it has none.
+type compiled struct {
+	t    reflect.Type
+	plan *plan
 }
 
 // of returns the plan for v and the struct that v points to, or nil.
@@ -57,19 +68,24 @@ func (p *plans) of(v any) (*plan, reflect.Value) {
 	if t == nil || t.Kind() != reflect.Pointer {
 		return nil, reflect.Value{}
 	}
-	cached, ok := p.byType.Load(t)
-	if !ok {
-		cached, _ = p.byType.LoadOrStore(t, compile(t.Elem()))
+	slot := &p.recent[reflect.ValueOf(t).Pointer()>>6%recentPlans] // types are 64 bytes and more apart
+	found := slot.Load()
+	if found == nil || found.t != t {
+		cached, ok := p.byType.Load(t)
+		if !ok {
+			cached, _ = p.byType.LoadOrStore(t, &compiled{t, compile(t.Elem())})
+		}
+		found, _ = cached.(*compiled)
+		slot.Store(found)
 	}
-	found, _ := cached.(*plan)
-	if found == nil {
+	if found.plan == nil {
 		return nil, reflect.Value{}
 	}
 	s := reflect.ValueOf(v).Elem()
 	if !s.IsValid() {
 		return nil, s // v is a nil pointer
 	}
-	return found, s
+	return found.plan, s
 }
 
 // compile returns the plan of t, or nil if the library must do it.

@@ -4,10 +4,12 @@
 //
 // A [Registry] is two calls. Register announces one [Instance] and returns a [Registration], which
 // updates, drains and withdraws it. Watch follows the instances of one service as full snapshots:
-// a receiver never applies deltas, and one that falls behind sees the newest state only.
+// a receiver never applies deltas, and one that falls behind sees the newest state only. What a
+// registry may offer beside it are interfaces of their own: [Finder] says which services have an
+// instance with a tag, [PolicyWatcher] keeps routing policies.
 //
-// Back ends live in packages of their own: discovery/local (files on one host, no server) and
-// discovery/static (a fixed or hand-fed list). Each of them passes the contract kit in
+// Back ends live in packages of their own: discovery/local (files on one host, no server),
+// discovery/static (a fixed or hand-fed list) and discovery/consul. Each of them passes the contract kit in
 // discovery/discoverytest.
 //
 // What a registry says is a hint, never a proof: tags, addresses and even the service name are
@@ -33,6 +35,7 @@
 // A watch delivers its first snapshot promptly, even when it is empty, and one more after each
 // change. When the registry cannot be read, the last known instances stay, marked Stale.
 // Snapshots are sorted by ID, normalized (see [Instance.Normalized]) and never modified once sent.
+// The same holds for the lists of a [Finder], which are sorted by name.
 //
 // # Concurrency
 //
@@ -57,7 +60,8 @@ import "context"
 // of its registrations, closes every channel it returned from Watch and waits for its goroutines.
 // Closing twice is harmless. Calls after Close return ErrClosed.
 //
-// A registry that can say where it looks also implements [Describer].
+// A registry that can say where it looks also implements [Describer], one that can say which
+// services have a tag [Finder].
 type Registry interface {
 	// Register announces in, after normalizing a copy of it, and returns once the registry has
 	// accepted it. The instance stays announced until the Registration or the Registry is closed or

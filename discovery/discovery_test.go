@@ -124,6 +124,30 @@ func TestValidateNamesFieldAndValue(t *testing.T) {
 	}
 }
 
+func TestTagQueries(t *testing.T) {
+	q := discovery.TagQuery{Tag: "topic:placed"}
+	if q.Normalized() != (discovery.TagQuery{Tag: "topic:placed", Namespace: "default"}) || q.String() != "default/topic:placed" {
+		t.Errorf("normalized %+v, prints as %s", q.Normalized(), q)
+	}
+	for field, bad := range map[string]discovery.TagQuery{
+		"Tag":       {Tag: "a b", Namespace: "shop"},
+		"Namespace": {Tag: "v2", Namespace: "a/b"},
+	} {
+		var fe *discovery.FieldError
+		if err := bad.Validate(); !errors.Is(err, discovery.ErrInvalidQuery) || !errors.As(err, &fe) || fe.Field != field {
+			t.Errorf("%s: error %v", field, err)
+		}
+	}
+	// A tag that may be looked for is one that may be announced.
+	for _, tag := range append(fullTags(3), "", " ", "a b", "a\n", "größe=m", strings.Repeat("t", discovery.MaxTag+1), "\xff") {
+		in := valid()
+		in.Tags = []string{tag}
+		if got, want := (discovery.TagQuery{Tag: tag}).Validate() == nil, in.Validate() == nil; got != want {
+			t.Errorf("%q may be looked for: %t, announced: %t", tag, got, want)
+		}
+	}
+}
+
 func TestNormalizedFillsInAndCopies(t *testing.T) {
 	in := valid()
 	in.Tags = []string{"b", "a", "b"}

@@ -70,6 +70,7 @@ func namespace(name string) string {
 type announced struct {
 	registry interface {
 		discovery.Registry
+		discovery.Finder
 		discovery.Describer
 	}
 
@@ -92,6 +93,11 @@ func (a *announced) Register(ctx context.Context, in discovery.Instance) (discov
 // Watch implements discovery.Registry.
 func (a *announced) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
 	return a.registry.Watch(ctx, q)
+}
+
+// Find implements discovery.Finder.
+func (a *announced) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string, error) {
+	return a.registry.Find(ctx, q)
 }
 
 // Describe implements discovery.Describer.

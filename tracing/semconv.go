@@ -23,6 +23,16 @@ const (
 	keyStatusCode  = attribute.Key("rpc.response.status_code")
 	keyErrorType   = attribute.Key("error.type")
 	keyPeerService = attribute.Key("service.peer.name")
+
+	keyMessaging   = attribute.Key("messaging.system")
+	keyOperation   = attribute.Key("messaging.operation.name")
+	keyDestination = attribute.Key("messaging.destination.name")
+)
+
+// Operations of messaging, which begin the names of their spans.
+const (
+	operationSend    = "send"
+	operationProcess = "process"
 )
 
 // Names of link's own, for which the conventions have none.
@@ -34,6 +44,8 @@ const (
 )
 
 func system() attribute.KeyValue { return keySystem.String(systemName) }
+
+func messagingSystem() attribute.KeyValue { return keyMessaging.String(systemName) }
 
 // Status codes with gRPC's numbers.
 const (

@@ -6,7 +6,8 @@
 //
 // A call has a client span around all its attempts, with one event per attempt,
 // and a server span that is its child. The context travels in the call's header
-// as W3C Trace Context and W3C Baggage, in a [Carrier].
+// as W3C Trace Context and W3C Baggage, in a [Carrier]. A message has a span where it is
+// sent and one where it is processed, which is linked to the former or its child.
 //
 // # Usage
 //

@@ -65,6 +65,14 @@ func (q question) options(ctx context.Context) (*api.QueryOptions, time.Duration
 	return o.WithContext(ctx), limit
 }
 
+// where names the datacenter for messages, unless it is the agent's own.
+func (q question) where() string {
+	if q.dc == "" {
+		return ""
+	}
+	return " in datacenter " + q.dc
+}
+
 // position is what the headers of an answer say about it.
 type position struct {
 	index      uint64
@@ -102,33 +110,49 @@ type answer struct {
 // ask asks about service q. Known are the members to keep first if there are too many.
 func (c *client) ask(ctx context.Context, q discovery.Query, ask question, known []member) (answer, error) {
 	var raw []json.RawMessage
-	p := errand{what: "look up " + q.String(), needs: readRule, limit: MaxAnswer}
-	if ask.dc != "" {
-		p.what += " in datacenter " + ask.dc
-	}
-	_, p.time = ask.options(ctx)
-	x, err := c.call(ctx, p, func(ctx context.Context) error {
+	p := errand{what: "look up " + q.String() + ask.where(), needs: readRule, limit: MaxAnswer}
+	x, pos, err := c.query(ctx, p, "/v1/health/service/"+url.PathEscape(q.Service), "", ask, func() any {
 		raw = nil
-		o, _ := ask.options(ctx)
-		_, err := c.api.Raw().Query("/v1/health/service/"+url.PathEscape(q.Service), &raw, o)
-		return err
+		return &raw
 	})
 	if err != nil {
 		return answer{}, err
 	}
-	pos, ok := positionOf(x)
-	if !ok || raw == nil {
-		return answer{}, &failure{kind: garbled, what: p.what, reason: c.stranger() + "its answer has no index or no list"}
+	if raw == nil {
+		return answer{}, &failure{kind: garbled, what: p.what, reason: c.stranger() + "its answer has no list"}
 	}
-	a := answer{position: pos}
+	a := answer{position: pos, open: x.open(len(raw))}
 	for _, text := range raw {
 		a.add(text, q)
 	}
 	slices.SortFunc(a.members, compareMembers)
 	a.members = slices.CompactFunc(a.members, func(x, y member) bool { return compareMembers(x, y) == 0 })
 	a.cut(known)
-	a.open = len(raw) == 0 && x.token == "" && x.header.Get("X-Consul-Default-ACL-Policy") == "deny"
 	return a, nil
+}
+
+// query asks for what a path of the catalog has, into what into returns for each try.
+func (c *client) query(ctx context.Context, p errand, path, filter string, ask question, into func() any) (*exchange, position, error) {
+	_, p.time = ask.options(ctx)
+	x, err := c.call(ctx, p, func(ctx context.Context) error {
+		o, _ := ask.options(ctx)
+		o.Filter = filter
+		_, err := c.api.Raw().Query(path, into(), o)
+		return err
+	})
+	if err != nil {
+		return x, position{}, err
+	}
+	pos, ok := positionOf(x)
+	if !ok {
+		return x, position{}, &failure{kind: garbled, what: p.what, reason: c.stranger() + "its answer has no index"}
+	}
+	return x, pos, nil
+}
+
+// open reports whether an answer with as many entries may be empty due to a missing token.
+func (x *exchange) open(entries int) bool {
+	return entries == 0 && x.token == "" && x.header.Get("X-Consul-Default-ACL-Policy") == "deny"
 }
 
 func (a *answer) add(text json.RawMessage, q discovery.Query) {

@@ -5,7 +5,7 @@
 // Each instance is a service of Consul with a check that lives as long as its process sends a
 // heartbeat. Tags are Consul's tags, readable in its UI; facts for machines are meta pairs that
 // begin with "link-" and never appear in an Instance. Instances are followed with blocking queries;
-// services that were not registered by link are left out.
+// services that were not registered by link are left out. Services are found by tag in the catalog.
 //
 // # Usage
 //
@@ -52,10 +52,10 @@
 // # Concurrency
 //
 // All methods are safe for concurrent use. A Registry owns one goroutine per registration, one per
-// watched service and datacenter, one per watched policy and one that writes files; Close waits for
+// watched service or tag and datacenter, one per watched policy and one that writes files; Close waits for
 // them. A Registry that nobody has used runs nothing.
 //
-// At most [MaxBlocking] watches wait in the agent at a time; the others ask every [PollEvery] over
+// At most [MaxBlocking] watches, of services, tags and policies, wait in the agent at a time; the others ask every [PollEvery] over
 // a few shared connections, so that 2,000 watched services take 40 of the 200 connections that an
 // agent allows one address (http_max_conns_per_client). Of those that wait, 8 may be watches of
 // policies; the other policies are asked for every 15 s, give or take a fifth, so that a change of
@@ -118,7 +118,7 @@ const (
 	// MaxDatacenters bounds Config.Datacenters.
 	MaxDatacenters = 16
 
-	// MaxAnswer bounds an answer of Consul about one service, in bytes. 2,000 instances take about
+	// MaxAnswer bounds an answer of Consul about one service or tag, in bytes. 2,000 instances take about
 	// 4 MiB, unless they are large.
 	MaxAnswer = 32 << 20
 

@@ -39,8 +39,11 @@ func TestAnAgentRestartedEmptyIsDoubtedForAWhile(t *testing.T) {
 			t.Errorf("while it is down: %s", got)
 		}
 		a.forget()
+		a.count("") // forgets them
 		a.down(false)
-		settle(5 * time.Second) // it has been asked by now
+		for a.count("/v1/health/service/orders") == 0 { // after a backoff of up to 30 s
+			settle(time.Second)
+		}
 		a.add(t, instance("orders-3"))
 		settle(2 * doubtEvery)
 		if s := newest(t, ch); show(s) != "orders-1 orders-2 orders-3 stale" || !strings.Contains(s.Reason, "lost its state") {

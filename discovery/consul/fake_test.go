@@ -33,6 +33,7 @@ type agent struct {
 	policies map[string][]byte
 	fault    func(w http.ResponseWriter, r *http.Request) bool // answers itself if it returns true
 	requests []string
+	old      bool // knows no filter for the services of the catalog
 }
 
 type held struct {
@@ -166,6 +167,9 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, "/v1/health/service/"):
 		a.wait(r)
 		a.health(w, r, strings.TrimPrefix(path, "/v1/health/service/"))
+	case path == "/v1/catalog/services":
+		a.wait(r)
+		a.catalog(w, r.URL.Query().Get("filter"))
 	case strings.HasPrefix(path, "/v1/kv/"):
 		a.wait(r)
 		a.kv(w, strings.TrimPrefix(path, "/v1/kv/"))
@@ -214,6 +218,28 @@ func (a *agent) health(w http.ResponseWriter, r *http.Request, service string) {
 	for _, h := range a.services {
 		if h.reg.Name == service {
 			list = append(list, h.entry("dc1"))
+		}
+	}
+	a.answerLocked(w, list)
+}
+
+// catalog lists the services and their tags. Its filter is one of tagFilter or nothing.
+func (a *agent) catalog(w http.ResponseWriter, filter string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w.Header().Set("X-Consul-KnownLeader", "true")
+	w.Header().Set("X-Consul-Query-Backend", "blocking-query")
+	list := map[string][]string{}
+	if a.old {
+		filter = ""
+		list["consul"] = []string{}
+	}
+	for _, h := range a.services {
+		picked := slices.ContainsFunc(h.reg.Tags, func(tag string) bool {
+			return filter == tagFilter(discovery.TagQuery{Tag: tag, Namespace: h.reg.Meta[metaNamespace]})
+		})
+		if filter == "" || picked {
+			list[h.reg.Name] = append(list[h.reg.Name], h.reg.Tags...)
 		}
 	}
 	a.answerLocked(w, list)

@@ -9,17 +9,16 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// follower follows one service in all datacenters and tells the feed.
-type follower struct {
+// following is what a subject in all datacenters is known as. Its sources show their parts.
+type following struct {
 	r       *Registry
-	q       discovery.Query
 	stop    context.CancelFunc
 	watches int // guarded by Registry.mu
 
 	mu      sync.Mutex // guards the fields below
 	stopped bool
 	parts   []part // one for each source
-	over    int    // instances left out because there are too many in all
+	tell    func() // publishes the parts
 }
 
 // part is what one source has to show.
@@ -30,12 +29,8 @@ type part struct {
 	reason  string // why it is stale, "" if it is not
 }
 
-func newFollower(r *Registry, q discovery.Query) *follower {
-	return &follower{r: r, q: q, parts: make([]part, len(r.datacenters))}
-}
-
 // show takes what source n has to show and publishes.
-func (f *follower) show(n int, p part) {
+func (f *following) show(n int, p part) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p.shown = true
@@ -43,19 +38,43 @@ func (f *follower) show(n int, p part) {
 	f.publishLocked()
 }
 
-// publish tells the feed once more, which passes on only what is new to it. It is for a watch that
+// publish tells the watches once more, which hear only what is new to them. It is for a watch that
 // has come when everything was said.
-func (f *follower) publish() {
+func (f *following) publish() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.publishLocked()
 }
 
 // publishLocked waits for the agent's own datacenter; the others join when they speak.
-func (f *follower) publishLocked() {
-	if f.stopped || !f.parts[0].shown {
-		return
+func (f *following) publishLocked() {
+	if !f.stopped && f.parts[0].shown {
+		f.tell()
 	}
+}
+
+// end keeps what is still under way from reaching a later watch of the same subject.
+func (f *following) end() {
+	f.stop()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopped = true
+}
+
+// follower follows one service and tells the feed.
+type follower struct {
+	following
+	q    discovery.Query
+	over int // instances left out because there are too many in all; guarded by following.mu
+}
+
+func newFollower(r *Registry, q discovery.Query) *follower {
+	f := &follower{following: following{r: r, parts: make([]part, len(r.datacenters))}, q: q}
+	f.tell = f.tellLocked
+	return f
+}
+
+func (f *follower) tellLocked() {
 	var reasons []string
 	at := f.parts[0].at
 	members := make([][]member, len(f.parts))
@@ -83,10 +102,31 @@ func (f *follower) publishLocked() {
 	f.r.feed.PublishStale(f.q, instances, at, strings.Join(reasons, "; "))
 }
 
-// end keeps what is still under way from reaching a later watch of the same service.
-func (f *follower) end() {
-	f.stop()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.stopped = true
+func (f *follower) ask(ctx context.Context, ask question, known []member) (answer, error) {
+	return f.r.client.ask(ctx, f.q, ask, known)
+}
+
+func (f *follower) slowest(known int) time.Duration {
+	if known == 0 {
+		return emptyPace
+	}
+	return paceSlow
+}
+
+func (f *follower) load(dc string, now time.Time) ([]member, time.Time) {
+	return f.r.saver.load(f.stateKey(dc), f.q, now)
+}
+
+func (f *follower) save(dc string, members []member, now time.Time) {
+	f.r.saver.put(f.stateKey(dc), members, now)
+}
+
+func (f *follower) attr() (key string, value any) { return "service", f.q }
+
+func (f *follower) stateKey(dc string) stateKey {
+	r := f.r
+	return stateKey{
+		Agent: r.client.address, Namespace: r.namespace, Partition: r.partition,
+		Datacenter: dc, Query: f.q.String(),
+	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/linkmesh/link/internal/lifecycle"
 )
 
-// Registry implements discovery.Registry, discovery.PolicyWatcher, discovery.Describer and
-// io.Closer.
+// Registry implements discovery.Registry, discovery.Finder, discovery.PolicyWatcher,
+// discovery.Describer and io.Closer.
 type Registry struct {
 	client      *client
 	datacenters []string // the agent's own, "", first
@@ -27,6 +27,7 @@ type Registry struct {
 	log         *slog.Logger
 	lines       *limitedLog
 	feed        *feed.Feed
+	names       *feed.Names
 	saver       *saver
 	budget      *budget
 	polls       chan struct{} // one place for each query of a watch that has none of its own
@@ -42,11 +43,12 @@ type Registry struct {
 	saving        bool
 	policies      int
 	followers     map[discovery.Query]*follower
+	finders       map[discovery.TagQuery]*finder
 	stops         map[*watch]struct{}
 	registrations map[string]*registration // by catalogKey, those being made as well
 }
 
-// watch is one call of Watch.
+// watch is one call of Watch or Find.
 type watch struct {
 	stop func() bool // of context.AfterFunc
 }
@@ -78,11 +80,13 @@ func New(cfg Config) (*Registry, error) {
 		log:           cfg.Logger,
 		lines:         lines,
 		feed:          feed.New("consul"),
+		names:         feed.NewNames(),
 		saver:         s,
 		budget:        newBudget(),
 		polls:         make(chan struct{}, pollers),
 		group:         lifecycle.New(context.Background()),
 		followers:     make(map[discovery.Query]*follower),
+		finders:       make(map[discovery.TagQuery]*finder),
 		stops:         make(map[*watch]struct{}),
 		registrations: make(map[string]*registration),
 	}, nil
@@ -143,17 +147,33 @@ func (r *Registry) watch(ctx context.Context, q discovery.Query) (<-chan discove
 	if f == nil {
 		f = newFollower(r, q)
 		r.followers[q] = f
-		r.startLocked(f) //nolint:contextcheck // the sources outlive this call
+		r.startLocked(f, &f.following) //nolint:contextcheck // the sources outlive this call
 	}
+	r.attachLocked(ctx, &f.following, func() {
+		if r.followers[q] == f {
+			delete(r.followers, q)
+		}
+	})
+	return ch, f, nil
+}
+
+// attachLocked counts a watch of f until ctx ends. The last one to go ends f, after forget, which
+// has the lock, has taken it out of the registry.
+func (r *Registry) attachLocked(ctx context.Context, f *following, forget func()) {
 	f.watches++
 	w := &watch{}
 	r.calls.Add(1)
 	r.stops[w] = struct{}{}
 	w.stop = context.AfterFunc(ctx, func() {
 		defer r.calls.Done()
-		r.unwatch(w, f)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.stops, w)
+		if f.watches--; f.watches == 0 {
+			forget()
+			f.end()
+		}
 	})
-	return ch, f, nil
 }
 
 // saveLocked starts the saver with the first watch of all.
@@ -164,26 +184,14 @@ func (r *Registry) saveLocked() {
 	}
 }
 
-// startLocked starts the sources of f.
-func (r *Registry) startLocked(f *follower) {
+// startLocked starts the sources of about, whose parts f holds.
+func (r *Registry) startLocked(about subject, f *following) {
 	r.saveLocked()
 	ctx, stop := context.WithCancel(r.group.Context())
 	f.stop = stop
 	for n, dc := range r.datacenters {
-		s := &source{f: f, n: n, dc: dc}
+		s := &source{r: r, f: about, n: n, dc: dc}
 		r.group.Go(func(context.Context) { s.run(ctx) })
-	}
-}
-
-// unwatch lets go of a follower that nobody watches any more.
-func (r *Registry) unwatch(w *watch, f *follower) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.stops, w)
-	f.watches--
-	if f.watches == 0 && r.followers[f.q] == f {
-		delete(r.followers, f.q)
-		f.end()
 	}
 }
 
@@ -220,6 +228,10 @@ func (r *Registry) Close() error {
 			f.end()
 		}
 		clear(r.followers)
+		for _, f := range r.finders {
+			f.end()
+		}
+		clear(r.finders)
 		open := make([]*registration, 0, len(r.registrations))
 		for _, g := range r.registrations {
 			open = append(open, g)
@@ -235,6 +247,7 @@ func (r *Registry) Close() error {
 		r.calls.Wait()
 		r.group.Wait()
 		r.feed.Close()
+		r.names.Close()
 		r.client.close()
 	})
 	return nil

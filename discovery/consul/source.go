@@ -17,10 +17,29 @@ const (
 	emptyPace = time.Second
 )
 
-// source follows one service in one datacenter. It belongs to one goroutine.
+// subject is what a source asks about: the instances of a service, or the services that have a tag.
+type subject interface {
+	ask(ctx context.Context, ask question, known []member) (answer, error)
+
+	// show takes what source n has to show.
+	show(n int, p part)
+
+	// slowest bounds the pace of a watch that knows as many members.
+	slowest(known int) time.Duration
+
+	// load returns what an earlier run has kept of a datacenter, and save keeps it.
+	load(dc string, now time.Time) ([]member, time.Time)
+	save(dc string, members []member, now time.Time)
+
+	// attr is what log lines are about: a key and a value.
+	attr() (key string, value any)
+}
+
+// source follows one subject in one datacenter. It belongs to one goroutine.
 type source struct {
-	f  *follower
-	n  int    // which part of the follower it is
+	r  *Registry
+	f  subject
+	n  int    // which part of the subject it is
 	dc string // "" is the agent's own
 
 	keeper keeper
@@ -43,7 +62,7 @@ type source struct {
 }
 
 func (s *source) run(ctx context.Context) {
-	r := s.f.r
+	r := s.r
 	s.plain, s.free = true, true
 	defer func() {
 		if s.place {
@@ -58,7 +77,7 @@ func (s *source) run(ctx context.Context) {
 		}
 		q := s.question()
 		patient, end := r.budget.patience(ctx)
-		a, err := r.client.ask(patient, s.f.q, q, s.keeper.known)
+		a, err := s.f.ask(patient, q, s.keeper.known)
 		shed := patient.Err() != nil
 		end()
 		done()
@@ -79,13 +98,9 @@ func (s *source) run(ctx context.Context) {
 // connections.
 func (s *source) turn(ctx context.Context) (done func(), ok bool) {
 	now := time.Now()
-	delay := max(s.delay, s.f.r.budget.pause(now))
+	delay := max(s.delay, s.r.budget.pause(now))
 	if s.place && !s.free {
-		slowest := paceSlow
-		if len(s.keeper.known) == 0 {
-			slowest = emptyPace
-		}
-		delay = max(delay, s.pacer.next(now, slowest))
+		delay = max(delay, s.pacer.next(now, s.f.slowest(len(s.keeper.known))))
 	}
 	s.delay, s.free = 0, false
 	if !sleep(ctx, delay) {
@@ -94,7 +109,7 @@ func (s *source) turn(ctx context.Context) (done func(), ok bool) {
 	if s.place {
 		return func() {}, true
 	}
-	return s.f.r.pollTurn(ctx)
+	return s.r.pollTurn(ctx)
 }
 
 func (s *source) question() question {
@@ -113,7 +128,7 @@ func (s *source) question() question {
 // failed keeps what is known and says why it is stale.
 func (s *source) failed(err error) {
 	now := time.Now()
-	r := s.f.r
+	r := s.r
 	what := kindOf(err)
 	s.failures++
 	s.delay = backoff(s.failures, retryLeast, retryMost)
@@ -131,7 +146,7 @@ func (s *source) failed(err error) {
 	s.plain, s.free = true, true
 	if !s.asked {
 		s.asked = true
-		members, at := r.saver.load(s.stateKey(), s.f.q, now)
+		members, at := s.f.load(s.dc, now)
 		if len(members) > 0 {
 			s.keeper.known, s.keeper.at, s.shown = members, at, members
 		}
@@ -168,7 +183,7 @@ func (s *source) answered(q question, a answer) {
 		s.recovered()
 		if changed := !sameMembers(s.shown, a.members); changed || now.Sub(s.saved) >= resaveAfter {
 			s.saved = now
-			s.f.r.saver.put(s.stateKey(), a.members, now)
+			s.f.save(s.dc, a.members, now)
 		}
 		s.shown, s.reason = a.members, ""
 		s.show()
@@ -185,7 +200,7 @@ func (s *source) answered(q question, a answer) {
 	}
 	if s.ill != hidden || s.reason != v.why {
 		s.ill, s.reason = hidden, v.why
-		s.f.r.lines.warn("consul registry: answer not believed, the last known instances stay in use",
+		s.r.lines.warn("consul registry: answer not believed, the last known instances stay in use",
 			s.attrs("instances", len(s.shown), "answered", len(a.members), "reason", v.why)...)
 	}
 	s.show()
@@ -202,7 +217,8 @@ func (s *source) because(err error) string {
 
 // attrs returns what a log line is about, and the rest of it.
 func (s *source) attrs(rest ...any) []any {
-	all := []any{"service", s.f.q}
+	key, value := s.f.attr()
+	all := []any{key, value}
 	if s.dc != "" {
 		all = append(all, "datacenter", s.dc)
 	}
@@ -212,13 +228,13 @@ func (s *source) attrs(rest ...any) []any {
 func (s *source) recovered() {
 	if s.ill != "" {
 		s.ill = ""
-		s.f.r.lines.info("consul registry: can be read again", s.attrs()...)
+		s.r.lines.info("consul registry: can be read again", s.attrs()...)
 	}
 }
 
 // count says what was left out, when that changes.
 func (s *source) count(a answer) {
-	r := s.f.r
+	r := s.r
 	if n := a.bad + a.over; n != s.skipped {
 		s.skipped = n
 		if n > 0 {
@@ -239,11 +255,3 @@ func (s *source) count(a answer) {
 }
 
 func (s *source) show() { s.f.show(s.n, part{members: s.shown, at: s.keeper.at, reason: s.reason}) }
-
-func (s *source) stateKey() stateKey {
-	r := s.f.r
-	return stateKey{
-		Agent: r.client.address, Namespace: r.namespace, Partition: r.partition,
-		Datacenter: s.dc, Query: s.f.q.String(),
-	}
-}

@@ -22,7 +22,8 @@
 // Each subtest opens a registry of its own and closes it if it is an io.Closer. Services, IDs and
 // namespaces are new each time, so the store behind the registry may hold other things. The kit
 // waits for events, never for time to pass without one; so a correct registry passes at any speed
-// within the limit of [Within].
+// within the limit of [Within]. What a registry may leave out, such as discovery.Finder, is tested
+// of those that have it.
 //
 // # Concurrency
 //
@@ -110,6 +111,7 @@ func Run(t *testing.T, open func(t *testing.T) discovery.Registry, options ...Op
 		{"a closed registry withdraws, ends and refuses", registryCloses},
 		{"a describer says where it looks", describes},
 	}
+	cases = append(cases, findCases()...)
 	if k.open2 != nil {
 		cases = append(cases,
 			testcase{"shared: each handle sees the other's instances", sharedSeen},
@@ -117,6 +119,7 @@ func Run(t *testing.T, open func(t *testing.T) discovery.Registry, options ...Op
 			testcase{"shared: a late handle sees what was there", sharedLate},
 			testcase{"shared: a duplicate ID is refused across handles", sharedDuplicate},
 			testcase{"shared: closing one handle leaves the other's instances", sharedClose},
+			testcase{"shared: a tag is found by the other handle", sharedFind},
 		)
 	}
 	for _, c := range cases {

@@ -18,7 +18,9 @@
 // A file appears under its name complete and already locked, and an update puts a complete and
 // locked file in the place of the old one; so there is no moment at which a live instance looks
 // dead or half-written. Two processes with the same ID cannot both be announced. A change is
-// seen within one Poll, one in the same Registry at once. Every Poll the process that owns an
+// seen within one Poll, one in the same Registry at once. Services are found by tag in the files
+// that have been read; only what changed is read again, and that a process died which nobody
+// watches shows within 5 s. Every Poll the process that owns an
 // instance looks after its file: if somebody removes the file or the directory, changes what the
 // file holds or its mode, or opens the directory to others, it puts that in order again.
 //

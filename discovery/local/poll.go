@@ -43,11 +43,12 @@ func (p *poller) round(ctx context.Context) bool {
 			p.repair(ctx, g)
 		}
 	}
-	queries, waiting := p.registry.feed.Queries()
-	if len(queries) > 0 {
-		p.refresh(queries, waiting)
+	var w wanted
+	w.find(p.registry)
+	if w.any() {
+		p.refresh(&w)
 	}
-	return len(mine)+len(queries) > 0
+	return len(mine) > 0 || w.any()
 }
 
 // keep puts the directory in order and reports whether it is.
@@ -82,9 +83,25 @@ func (p *poller) repair(ctx context.Context, g *registration) {
 	}
 }
 
-func (p *poller) refresh(queries []discovery.Query, waiting bool) {
-	watched := make(map[discovery.Query]bool, len(queries))
-	for _, q := range queries {
+// wanted is what somebody watches or looks for.
+type wanted struct {
+	services []discovery.Query
+	tags     []discovery.TagQuery
+	waiting  bool // somebody has heard nothing yet
+}
+
+func (w *wanted) find(r *Registry) {
+	var a, b bool
+	w.services, a = r.feed.Queries()
+	w.tags, b = r.names.Queries()
+	w.waiting = a || b
+}
+
+func (w *wanted) any() bool { return len(w.services)+len(w.tags) > 0 }
+
+func (p *poller) refresh(w *wanted) {
+	watched := make(map[discovery.Query]bool, len(w.services))
+	for _, q := range w.services {
 		watched[q] = true
 	}
 	changed, err := p.scanner.scan(watched)
@@ -95,16 +112,23 @@ func (p *poller) refresh(queries []discovery.Query, waiting bool) {
 				"path", p.registry.dir.path, "reason", err)
 		}
 		p.registry.feed.Stale("the directory cannot be read: " + err.Error())
+		p.registry.names.Unread()
 		return
 	}
 	if p.failure != "" {
 		p.failure, changed = "", true
 		p.registry.log.Info("local registry: can be read again", "path", p.registry.dir.path)
 	}
-	if !changed && !waiting {
+	if !changed && !w.waiting {
 		return
 	}
-	for _, q := range queries {
+	for _, q := range w.services {
 		p.registry.feed.Publish(q, p.scanner.instances(q))
+	}
+	for q, services := range p.scanner.services(w.tags) {
+		if left := p.registry.names.Publish(q, services); left > 0 {
+			p.scanner.log.warn("local registry: too many services have one tag, the rest is left out",
+				"tag", q.String(), "found", len(services), "limit", discovery.MaxServices)
+		}
 	}
 }

@@ -14,13 +14,14 @@ import (
 	"github.com/linkmesh/link/discovery/internal/feed"
 )
 
-// Registry implements discovery.Registry, discovery.Describer and io.Closer.
+// Registry implements discovery.Registry, discovery.Finder, discovery.Describer and io.Closer.
 type Registry struct {
 	dir   directory
 	coder coder
 	every time.Duration
 	log   *slog.Logger
 	feed  *feed.Feed
+	names *feed.Names
 	poke  chan struct{} // holds one wish for a round before the next tick
 
 	making  sync.WaitGroup // Register calls under way
@@ -56,6 +57,7 @@ func New(cfg Config) (*Registry, error) {
 		every:         cfg.Poll,
 		log:           cfg.Logger,
 		feed:          feed.NewFrom("local", discovery.FromHost),
+		names:         feed.NewNames(),
 		poke:          make(chan struct{}, 1),
 		registrations: make(map[string]*registration),
 	}, nil
@@ -149,13 +151,38 @@ func (r *Registry) watch(ctx context.Context, q discovery.Query) (<-chan discove
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
-	if err := r.start(); err != nil { //nolint:contextcheck // the poller outlives this call
-		return nil, fmt.Errorf("watch %s: %w", q, err)
-	}
-	if err := r.dir.prepare(); err != nil {
+	if err := r.ready(); err != nil { //nolint:contextcheck // the poller outlives this call
 		return nil, fmt.Errorf("watch %s: %w", q, err)
 	}
 	return r.feed.Watch(ctx, q)
+}
+
+// Find implements discovery.Finder, as Watch does discovery.Registry.
+func (r *Registry) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string, error) {
+	ch, err := r.find(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("local: %w", err)
+	}
+	r.wake()
+	return ch, nil
+}
+
+func (r *Registry) find(ctx context.Context, q discovery.TagQuery) (<-chan []string, error) {
+	if err := q.Validate(); err != nil {
+		return nil, err
+	}
+	if err := r.ready(); err != nil { //nolint:contextcheck // the poller outlives this call
+		return nil, fmt.Errorf("find %s: %w", q, err)
+	}
+	return r.names.Find(ctx, q)
+}
+
+// ready starts the poller unless it runs, and makes and checks the directory.
+func (r *Registry) ready() error {
+	if err := r.start(); err != nil {
+		return err
+	}
+	return r.dir.prepare()
 }
 
 func (r *Registry) start() error {
@@ -201,6 +228,7 @@ func (r *Registry) Close() error {
 		r.polling.Wait()
 		r.making.Wait()
 		r.feed.Close()
+		r.names.Close()
 		var errs []error
 		for _, g := range r.open() {
 			errs = append(errs, g.Close())

@@ -30,6 +30,11 @@ func (*Registry) Watch(context.Context, discovery.Query) (<-chan discovery.Snaps
 	return nil, ErrUnsupported
 }
 
+// Find returns ErrUnsupported.
+func (*Registry) Find(context.Context, discovery.TagQuery) (<-chan []string, error) {
+	return nil, ErrUnsupported
+}
+
 // Describe implements discovery.Describer.
 func (*Registry) Describe() string { return "local registry (unsupported on this system)" }
 

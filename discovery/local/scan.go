@@ -224,3 +224,33 @@ func (s *scanner) instances(q discovery.Query) []discovery.Instance {
 	delete(s.cut, q)
 	return found
 }
+
+// services returns the services that have an instance with each tag, sorted. They are those of the
+// last scan: an update or an end that a process sees to changes the directory, and the file of one
+// that died is noticed when the directory is listed, after relistEvery at most.
+func (s *scanner) services(tags []discovery.TagQuery) map[discovery.TagQuery][]string {
+	if len(tags) == 0 {
+		return nil
+	}
+	found := make(map[discovery.TagQuery][]string, len(tags))
+	for _, q := range tags {
+		found[q] = nil
+	}
+	for _, id := range s.ids {
+		e := s.entries[id]
+		if !e.settled() {
+			continue
+		}
+		for _, tag := range e.in.Tags {
+			q := discovery.TagQuery{Tag: tag, Namespace: e.in.Namespace}
+			if services, wanted := found[q]; wanted {
+				found[q] = append(services, e.in.Service)
+			}
+		}
+	}
+	for q, services := range found {
+		slices.Sort(services)
+		found[q] = slices.Compact(services)
+	}
+	return found
+}

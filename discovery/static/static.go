@@ -41,11 +41,13 @@ import (
 	"github.com/linkmesh/link/discovery/internal/feed"
 )
 
-// Registry implements discovery.Registry, discovery.Describer and io.Closer in memory.
+// Registry implements discovery.Registry, discovery.Finder, discovery.Describer and io.Closer in
+// memory.
 type Registry struct {
-	feed *feed.Feed
+	feed  *feed.Feed
+	names *feed.Names
 
-	mu     sync.Mutex // guards the fields below; taken before the feed's own
+	mu     sync.Mutex // guards the fields below; taken before those of feed and names
 	closed bool
 	listed map[string]discovery.Instance // by ID, from New and Set
 	joined map[string]discovery.Instance // by ID, from Register
@@ -56,6 +58,7 @@ type Registry struct {
 func New(instances ...discovery.Instance) (*Registry, error) {
 	r := &Registry{
 		feed:   feed.NewFrom("static", discovery.FromConfig),
+		names:  feed.NewNames(),
 		joined: make(map[string]discovery.Instance),
 	}
 	if err := r.Set(instances...); err != nil {
@@ -119,7 +122,7 @@ func (r *Registry) Watch(ctx context.Context, q discovery.Query) (<-chan discove
 	if err != nil {
 		return nil, fmt.Errorf("static: %w", err)
 	}
-	r.publishLocked(q)
+	r.feed.Publish(q, r.selectLocked(q))
 	return ch, nil
 }
 
@@ -139,12 +142,14 @@ func (r *Registry) Close() error {
 	clear(r.joined)
 	r.mu.Unlock()
 	r.feed.Close()
+	r.names.Close()
 	return nil
 }
 
-// publishLocked tells the watchers of q its state.
+// publishLocked tells the watchers of q its state, and those who look for tags.
 func (r *Registry) publishLocked(q discovery.Query) {
 	r.feed.Publish(q, r.selectLocked(q))
+	r.publishNamesLocked()
 }
 
 func (r *Registry) publishAllLocked() {
@@ -159,6 +164,7 @@ func (r *Registry) publishAllLocked() {
 		slices.SortFunc(groups[q], discovery.CompareID)
 		r.feed.Publish(q, groups[q])
 	}
+	r.publishNamesLocked()
 }
 
 func (r *Registry) selectLocked(q discovery.Query) []discovery.Instance {

@@ -42,13 +42,16 @@ func TestContract(t *testing.T) {
 			func(t *testing.T) (a, b discovery.Registry) {
 				t.Helper()
 				r := mustNew(t)
-				return unclosable{r}, unclosable{r}
+				return unclosable{r, r}, unclosable{r, r}
 			}))
 	})
 }
 
 // unclosable hides Close, so that two handles of one value can be told apart.
-type unclosable struct{ discovery.Registry }
+type unclosable struct {
+	discovery.Registry
+	discovery.Finder
+}
 
 func at(service, addr string, tags ...string) discovery.Instance {
 	return discovery.Instance{Service: service, Addr: addr, Tags: tags}

@@ -14,8 +14,13 @@ const placers = 32
 
 // drain takes v1 out of the mesh while it is used. No rule of the topology is for
 // PlaceOrder, so both versions share it. It is never sent twice, so a call that
-// v1 lost would fail.
+// v1 lost would fail. A subscription hears of each order that either places.
 func drain(ctx context.Context, m *mesh) error {
+	live, err := m.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer live.sub.Close()
 	if _, err := reqrep.Call(ctx, m.node, SetLoad, Load{Callers: placers, Place: true}); err != nil {
 		return err
 	}
@@ -60,6 +65,10 @@ func drain(ctx context.Context, m *mesh) error {
 	m.fact("v1 drained", fmt.Sprintf("in %d ms, exit status 0", took.Milliseconds()))
 	m.fact("slowest call", fmt.Sprintf("%d ms, of which the handler takes %d", all.Slowest.Milliseconds(), storing.Milliseconds()))
 	m.fact("found now", "v2 alone")
+	if err := live.untilHeard(ctx, all.Answered); err != nil {
+		return err
+	}
+	m.fact("heard live", fmt.Sprintf("of all %s orders, on one subscription to both: %s by v1, %s by v2", number(all.total()), number(all.Answered["v1"]), number(all.Answered["v2"])))
 	switch {
 	case all.Failed > 0:
 		return fmt.Errorf("%d calls failed, the first with: %s", all.Failed, all.Failure)

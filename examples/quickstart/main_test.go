@@ -83,6 +83,7 @@ func TestQuickstartShowsWhatItPromises(t *testing.T) {
 		`(?m)^   before +[\d,]+ +[1-9][\d,]* +[1-9][\d,]* +0$`,
 		`(?m)^   after +[\d,]+ +0 +[1-9][\d,]* +0$`,
 		`(?m)^   v1 drained +in \d+ ms, exit status 0$`,
+		`(?m)^   heard live +of all [1-9][\d,]* orders, on one subscription to both: [1-9][\d,]* by v1, [1-9][\d,]* by v2$`,
 		`(?m)^ +200 +0 +200 +0$`,
 		`(?m)^   \|   1 +stable +0 of \d available$`,
 		`(?m)^   \|   2 +canary +1 of 1 available +<- picked here`,

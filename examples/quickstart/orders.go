@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/linkmesh/link/protocol/pubsub"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
@@ -16,6 +17,10 @@ var (
 	// PlaceOrder must not run twice: link never sends a call again that an
 	// instance may have seen.
 	PlaceOrder = reqrep.NewMethod[NewOrder, Order]("orders", "place", reqrep.Unsafe)
+
+	// OrderPlaced is published for each order: whoever subscribes hears of it from
+	// the instance that placed it.
+	OrderPlaced = pubsub.NewTopic[Placed]("orders", "placed")
 )
 
 // OrderQuery asks for one order.
@@ -28,6 +33,12 @@ type NewOrder struct{ Cents int64 }
 type Order struct {
 	ID    string
 	Cents int64
+}
+
+// Placed says that an order was placed, and by which version.
+type Placed struct {
+	Order   Order
+	Version string
 }
 
 // UnknownOrderError is the detail of a link.NotFound. It implements error, so that

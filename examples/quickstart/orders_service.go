@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
@@ -17,6 +18,7 @@ const storing = 5 * time.Millisecond
 type orders struct {
 	version string
 	placed  atomic.Int64
+	events  *pubsub.Publisher[Placed]
 }
 
 // serveOrders runs an instance until ctx ends and has drained when it returns.
@@ -25,7 +27,11 @@ func serveOrders(ctx context.Context, namespace, version string) error {
 	if err != nil {
 		return err
 	}
-	o := &orders{version: version}
+	events, err := pubsub.NewPublisher(node, OrderPlaced)
+	if err != nil {
+		return err
+	}
+	o := &orders{version: version, events: events}
 	reqrep.Handle(node, GetOrder, o.get)
 	reqrep.Handle(node, PlaceOrder, o.place)
 	if err := serve(ctx, node); err != nil {
@@ -51,5 +57,7 @@ func (o *orders) place(ctx context.Context, order NewOrder) (Order, error) {
 	case <-ctx.Done():
 		return Order{}, context.Cause(ctx)
 	}
-	return Order{ID: fmt.Sprintf("%s-%d", o.version, o.placed.Add(1)), Cents: order.Cents}, nil
+	placed := Order{ID: fmt.Sprintf("%s-%d", o.version, o.placed.Add(1)), Cents: order.Cents}
+	_, err := o.events.Publish(ctx, Placed{placed, o.version}, pubsub.Key(placed.ID))
+	return placed, err
 }

@@ -65,7 +65,7 @@ func show(ctx context.Context) error {
 		{"Topology: of the gateway's calls of orders/get, one in ten goes to v2", split},
 		{"Speed: calls of orders/get over mutual TLS, all on this machine", measure},
 		{"Errors: the gateway is asked for an order that does not exist", fail},
-		{"Drain: v1 gets SIGTERM while 32 callers place orders", drain},
+		{"Drain: v1 gets SIGTERM while 32 callers place orders, and a subscriber listens", drain},
 		{"Failover: v1 is gone, so its nine of ten calls of orders/get go to v2", failover},
 		{"Shutdown: the others drain too", finish},
 	}

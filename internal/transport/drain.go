@@ -21,8 +21,8 @@ const (
 )
 
 // Drain takes the node out without losing a call: it tells peers to go
-// elsewhere, then refuses new calls, then waits for those that run, at most
-// until ctx ends; what still runs then is canceled with [ErrDraining]. It does
+// elsewhere, then refuses new calls, then waits for those that run, lasting streams
+// last, at most until ctx ends; what still runs then is canceled with [ErrDraining]. It does
 // not close connections. Only the first call acts; others wait until it is over, or
 // their ctx ends.
 //
@@ -60,20 +60,35 @@ func (e *Endpoint) Drain(ctx context.Context) error {
 	for _, s := range e.acceptedSessions() {
 		s.announceDrain(grace(), uint64(s.lastID.Load()))
 	}
+	quiet := false
 	for e.active.Load() > 0 {
+		if !quiet && e.active.Load() <= e.lasting.Load() {
+			quiet = true
+			close(e.quiet)
+		}
 		select {
 		case <-e.idle:
 		case <-ctx.Done():
 			e.cancelRun(ErrDraining)
-			select {
-			case <-e.idle:
-			case <-time.After(cancelDelay):
-			}
+			e.awaitCanceled()
 			return context.Cause(ctx)
 		}
 	}
 	e.linger(ctx)
 	return nil
+}
+
+// awaitCanceled gives canceled handlers a moment to answer.
+func (e *Endpoint) awaitCanceled() {
+	t := time.NewTimer(cancelDelay)
+	defer t.Stop()
+	for e.active.Load() > 0 {
+		select {
+		case <-e.idle:
+		case <-t.C:
+			return
+		}
+	}
 }
 
 // linger waits for peers to leave, which they do once their calls are answered:

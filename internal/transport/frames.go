@@ -206,6 +206,19 @@ func (f *frameReader) grow(n int) error {
 	return nil
 }
 
+// own returns body, the last that was read, as a slice that is the caller's: the
+// buffer of a large one, unless much of it is unused, and otherwise a copy.
+func (f *frameReader) own(body []byte) []byte {
+	if f.large == nil || cap(f.large)-len(f.large) > len(f.large)/4 {
+		return append([]byte(nil), body...)
+	}
+	if f.bodies != nil {
+		f.bodies.give(f.largeTaken)
+	}
+	body, f.large = f.large, nil
+	return body
+}
+
 // keep makes body, the last that was read, survive reading the next frame
 // without header: it is copied unless it is a buffer of its own or the next
 // frame is a whole one of the given kind in the buffer.

@@ -124,3 +124,42 @@ func TestBuffersHoldWhatWasAskedFor(t *testing.T) {
 		t.Errorf("%d buffers of %d bytes are kept", len(buffers.kept), buffers.size)
 	}
 }
+
+// TestBodiesThatAreOwnedSurviveTheNextFrame reads frames of lengths around those at
+// which a body takes a buffer of its own and at which it is copied out of it.
+func TestBodiesThatAreOwnedSurviveTheNextFrame(t *testing.T) {
+	lengths := []int{0, 1, readBuffer - 1, readBuffer + 1, 40 << 10, 60 << 10, 64 << 10, 100 << 10, 33 << 10, 60 << 10}
+	var sent []byte
+	for i, n := range lengths {
+		sent = wire.AppendFrameHeader(sent, wire.FrameHeader{Kind: wire.KindData, Length: uint64(n)})
+		sent = append(sent, bytes.Repeat([]byte{byte(i + 1)}, n)...)
+	}
+	limits := Limits{}.withDefaults()
+	bodies := budget{limit: 1 << 20}
+	f := newFrameReader(&pieces{b: sent}, &limits, &bodies, true)
+	var got [][]byte
+	for range lengths {
+		h, err := f.header()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := f.body(h.Length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := f.own(body)
+		if waste := cap(own) - len(own); waste > max(len(own)/4, 64) {
+			t.Errorf("a body of %d bytes holds %d", len(own), cap(own))
+		}
+		got = append(got, own)
+	}
+	f.release()
+	for i, n := range lengths {
+		if !bytes.Equal(got[i], bytes.Repeat([]byte{byte(i + 1)}, n)) {
+			t.Errorf("body %d of %d bytes has changed", i, n)
+		}
+	}
+	if used := bodies.used.Load(); used != 0 {
+		t.Errorf("%d bytes are in flight at the end", used)
+	}
+}

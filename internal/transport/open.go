@@ -89,7 +89,15 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	st.credit = st.Headers.Credit
 
 	e.begin()
-	defer e.end()
+	if route.Lasting {
+		e.lasting.Add(1)
+	}
+	defer func() {
+		if route.Lasting {
+			e.lasting.Add(-1)
+		}
+		e.end()
+	}()
 	running := s.active.Add(1)
 	defer s.active.Add(-1)
 	of := s.identity.active.Add(1)

@@ -27,6 +27,7 @@ type Handler interface {
 type Route struct {
 	Value      any          // for the handler
 	Stream     bool         // ServeStream rather than ServeCall
+	Lasting    bool         // of a stream: a drain waits for others first; see Stream.Quiet
 	MaxMessage int          // largest message; 0 is Limits.MaxMessage
 	Refuse     *wire.Status // not nil: the call ends with it and no handler sees it
 }

@@ -124,7 +124,7 @@ func (st *Stream) readFrames() error {
 			st.mu.Unlock()
 			return nil
 		case h.Kind == wire.KindData || h.Kind >= wire.KindPattern && h.Kind <= wire.KindPatternMax:
-			if err := st.enqueue(Frame{Kind: h.Kind, Flags: h.Flags, Body: append([]byte(nil), body...)}); err != nil {
+			if err := st.enqueue(Frame{Kind: h.Kind, Flags: h.Flags, Body: st.fr.own(body)}); err != nil {
 				return err
 			}
 		case h.Flags&wire.FlagCritical != 0:
@@ -355,6 +355,16 @@ func (st *Stream) Draining() <-chan struct{} {
 		return st.Session.draining
 	}
 	return st.Session.endpoint.drainDone
+}
+
+// Quiet returns a channel that is closed, on the side that serves, when the node drains
+// and nothing runs on it but streams of lasting routes: those end now. On the other side
+// it is Draining.
+func (st *Stream) Quiet() <-chan struct{} {
+	if st.Session.dialed {
+		return st.Session.draining
+	}
+	return st.Session.endpoint.quiet
 }
 
 // OnEnd runs f once the peer's side has ended, at once if it has. It is called

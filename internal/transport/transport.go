@@ -94,7 +94,9 @@ type Endpoint struct {
 	drainOver chan struct{}            // closed when the drain is over
 	tags      atomic.Pointer[[]string] // announced since the start; nil: those of Setup
 	active    atomic.Int64             // calls and streams that handlers run
-	idle      chan struct{}            // holds a token when active fell to 0 while refusing
+	lasting   atomic.Int64             // streams among these that end when nothing else runs
+	quiet     chan struct{}            // closed when only lasting streams are left while refusing
+	idle      chan struct{}            // holds a token when a call or stream has ended while refusing
 	gone      chan struct{}            // holds a token when accepted fell to 0 while refusing
 	handlers  context.Context          //nolint:containedctx // ends with a cause when what still runs is canceled
 	cancelRun context.CancelCauseFunc
@@ -123,6 +125,7 @@ func New(cfg Config) (*Endpoint, error) {
 		drainDone:  make(chan struct{}),
 		drainOver:  make(chan struct{}),
 		idle:       make(chan struct{}, 1),
+		quiet:      make(chan struct{}),
 		gone:       make(chan struct{}, 1),
 		sessions:   make(map[*Session]struct{}),
 		identities: make(map[string]*identity),
@@ -132,7 +135,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.bodies.limit = e.limits.InFlightBytes
 	e.gate = newGate(e.limits)
 	e.quic = &quic.Transport{
-		Conn:                             cfg.Conn,
+		Conn:                             receiveOffload(cfg.Conn),
 		StatelessResetKey:                &key,
 		MaxTokenAge:                      time.Hour,
 		VerifySourceAddress:              e.gate.mustValidate,
@@ -221,7 +224,8 @@ func ignoreClosed(err error) error {
 func (e *Endpoint) begin() { e.active.Add(1) }
 
 func (e *Endpoint) end() {
-	if e.active.Add(-1) == 0 && e.refusing.Load() {
+	e.active.Add(-1)
+	if e.refusing.Load() {
 		select {
 		case e.idle <- struct{}{}:
 		default:

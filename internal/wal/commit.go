@@ -135,16 +135,13 @@ func (l *Log) commit() {
 	if idle {
 		return
 	}
-	op, s, err := "sync", last, error(nil)
-	switch {
-	case sealing == nil:
-		err = last.file.Sync()
-	default:
-		if err = sealing.file.Sync(); err != nil {
-			s = sealing
-		} else if err = last.publish(l.files); err != nil {
-			op = "publish"
-		}
+	first := last
+	if sealing != nil {
+		first = sealing
+	}
+	op, s, err := "sync", first, first.file.Sync()
+	if err == nil && sealing != nil {
+		op, s, err = "publish", last, last.publish(l.files)
 	}
 
 	l.mu.Lock()

@@ -62,13 +62,18 @@ func (l *Log) compact() bool {
 	if !due {
 		return false
 	}
+	var err error
 	if !dead {
-		if err := l.rescue(oldest); err != nil {
-			if !errors.Is(err, ErrNoSpace) && !errors.Is(err, ErrClosed) {
-				l.freeze("compact", oldest, err)
-			}
-			return false
+		err = l.rescue(oldest)
+	}
+	if err == nil {
+		err = l.settled()
+	}
+	if err != nil {
+		if !errors.Is(err, ErrNoSpace) && !errors.Is(err, ErrClosed) {
+			l.freeze("compact", oldest, err)
 		}
+		return false
 	}
 	if err := l.drop(oldest); err != nil {
 		l.freeze("remove", oldest, err)
@@ -102,8 +107,7 @@ func (l *Log) drop(s *segment) error {
 	return nil
 }
 
-// rescue copies what is live in the segment s and has no copy to the end of the log, and commits
-// the copies.
+// rescue copies what is live in the segment s and has no copy to the end of the log.
 func (l *Log) rescue(s *segment) error {
 	f, err := l.files.open(s.name())
 	if err != nil {
@@ -146,6 +150,12 @@ func (l *Log) rescue(s *segment) error {
 			break
 		}
 	}
+	return nil
+}
+
+// settled waits until the copies are on the disk, and the ends of all that was not copied: without
+// its end, a record that is gone would be one that was lost.
+func (l *Log) settled() error {
 	l.mu.Lock()
 	end := l.end
 	l.mu.Unlock()
@@ -160,7 +170,7 @@ func (l *Log) rescue(s *segment) error {
 
 // pass is skip for compaction.
 func (l *Log) pass(r *reader, err error, s *segment) error {
-	bad, ok := errors.AsType[*badRecord](err)
+	bad, ok := errors.AsType[*recordError](err)
 	if !ok {
 		return err
 	}

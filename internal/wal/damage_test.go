@@ -70,15 +70,17 @@ func TestAnUnfinishedEndIsCutOff(t *testing.T) {
 		removed int64
 	}{
 		{name: "nothing is missing", crash: func(testing.TB, string) {}},
-		{name: "one byte is missing", crash: func(tb testing.TB, path string) { cut(tb, path, 1) }, lost: 1, removed: record - 1},
-		{name: "the body is missing", crash: func(tb testing.TB, path string) { cut(tb, path, 300) }, lost: 1, removed: recordHeaderSize},
-		{name: "half a header is there", crash: func(tb testing.TB, path string) { cut(tb, path, 312) }, lost: 1, removed: 12},
-		{name: "the end is zeros", crash: func(tb testing.TB, path string) { extend(tb, path, make([]byte, 9000)) }, removed: 9000},
+		{name: "one byte is missing", crash: func(tb testing.TB, path string) { tb.Helper(); cut(tb, path, 1) }, lost: 1, removed: record - 1},
+		{name: "the body is missing", crash: func(tb testing.TB, path string) { tb.Helper(); cut(tb, path, 300) }, lost: 1, removed: recordHeaderSize},
+		{name: "half a header is there", crash: func(tb testing.TB, path string) { tb.Helper(); cut(tb, path, 312) }, lost: 1, removed: 12},
+		{name: "the end is zeros", crash: func(tb testing.TB, path string) { tb.Helper(); extend(tb, path, make([]byte, 9000)) }, removed: 9000},
 		{name: "the end is old bytes", crash: func(tb testing.TB, path string) {
+			tb.Helper()
 			b, _ := os.ReadFile(path)
 			extend(tb, path, b[segmentHeaderSize:]) // whole records, but of another place
 		}, removed: -1},
 		{name: "a body of zeros", crash: func(tb testing.TB, path string) {
+			tb.Helper()
 			cut(tb, path, 300)
 			extend(tb, path, make([]byte, 300))
 		}, lost: 1, removed: record},

@@ -30,7 +30,7 @@ func newFaulty(tb testing.TB) *faulty {
 	return &faulty{folder: folder(dir), fail: make(map[string]error), calls: make(map[string]int)}
 }
 
-func (f *faulty) open2(tb testing.TB, opts Options) (*Log, state) {
+func (f *faulty) opened(tb testing.TB, opts Options) (*Log, state) {
 	tb.Helper()
 	s := make(state)
 	opts, err := opts.withDefaults()
@@ -138,7 +138,7 @@ func (f *faultyFile) Sync() error {
 func TestAFailedSyncFreezesTheLogForGood(t *testing.T) {
 	f := newFaulty(t)
 	reports := make(chan error, 16)
-	l, _ := f.open2(t, Options{OnDurable: func(_ Position, err error) { reports <- err }})
+	l, _ := f.opened(t, Options{OnDurable: func(_ Position, err error) { reports <- err }})
 	first := add(t, l, Record{Kind: 1, ID: 1, Body: []byte("safe")})
 	if err := l.Commit(t.Context(), first); err != nil {
 		t.Fatal(err)
@@ -199,7 +199,7 @@ func TestErrorsThatFreeze(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFaulty(t)
 			reported := make(chan error, 1)
-			l, _ := f.open2(t, Options{SegmentBytes: MinSegmentBytes, OnDurable: func(_ Position, err error) {
+			l, _ := f.opened(t, Options{SegmentBytes: MinSegmentBytes, OnDurable: func(_ Position, err error) {
 				if err != nil {
 					reported <- err
 				}
@@ -238,7 +238,7 @@ func TestAFullDiskRefusesAndTheLogGoesOn(t *testing.T) {
 	for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		for _, short := range []int{0, 10, int(recordSize(4)), int(recordSize(4)) + 30} {
 			f := newFaulty(t)
-			l, _ := f.open2(t, Options{})
+			l, _ := f.opened(t, Options{})
 			add(t, l, Record{Kind: 1, ID: 1, Body: []byte("kept")})
 			before := l.Stats()
 			f.short = short
@@ -259,7 +259,7 @@ func TestAFullDiskRefusesAndTheLogGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			closeLog(t, l)
-			l, found := f.open2(t, Options{})
+			l, found := f.opened(t, Options{})
 			want := map[uint64][]string{1: {"1:kept"}, 4: {"1:room"}}
 			if diff := cmp.Diff(want, found.records()); diff != "" || l.Recovery().Truncated != 0 {
 				t.Errorf("replayed, short %d (-want +got):\n%s%+v", short, diff, l.Recovery())
@@ -271,7 +271,7 @@ func TestAFullDiskRefusesAndTheLogGoesOn(t *testing.T) {
 
 func TestAFullDiskRefusesANewSegment(t *testing.T) {
 	f := newFaulty(t)
-	l, _ := f.open2(t, Options{SegmentBytes: MinSegmentBytes})
+	l, _ := f.opened(t, Options{SegmentBytes: MinSegmentBytes})
 	for id := range uint64(3) {
 		add(t, l, Record{ID: id, Body: body(1000, 'x')})
 	}
@@ -282,14 +282,14 @@ func TestAFullDiskRefusesANewSegment(t *testing.T) {
 	f.set("create", nil)
 	add(t, l, Record{ID: 3, Body: body(2000, 'x')})
 	closeLog(t, l)
-	if _, found := f.open2(t, Options{SegmentBytes: MinSegmentBytes}); len(found) != 4 {
+	if _, found := f.opened(t, Options{SegmentBytes: MinSegmentBytes}); len(found) != 4 {
 		t.Errorf("%d IDs replayed, want 4", len(found))
 	}
 }
 
 func TestWhatEndsOnAFullDiskMakesRoom(t *testing.T) {
 	f := newFaulty(t)
-	l, _ := f.open2(t, Options{SegmentBytes: MinSegmentBytes})
+	l, _ := f.opened(t, Options{SegmentBytes: MinSegmentBytes})
 	const ids = 30
 	for id := range uint64(ids) {
 		add(t, l, Record{ID: id, Body: body(1000, 'x')})
@@ -312,7 +312,7 @@ func TestWhatEndsOnAFullDiskMakesRoom(t *testing.T) {
 func TestCompactionThatFindsNoSpaceGoesOnLater(t *testing.T) {
 	f := newFaulty(t)
 	opts := Options{SegmentBytes: MinSegmentBytes}
-	l, _ := f.open2(t, opts)
+	l, _ := f.opened(t, opts)
 	const ids = 40
 	for id := range uint64(ids) {
 		add(t, l, Record{ID: id, Body: body(500, 'x')})
@@ -333,7 +333,7 @@ func TestCompactionThatFindsNoSpaceGoesOnLater(t *testing.T) {
 		t.Errorf("compaction did not go on: %+v", s)
 	}
 	closeLog(t, l)
-	_, found := f.open2(t, opts)
+	_, found := f.opened(t, opts)
 	for _, id := range []uint64{1, ids - 1} {
 		if len(found[id]) != 1 {
 			t.Errorf("ID %d: %d records, want 1", id, len(found[id]))
@@ -343,7 +343,7 @@ func TestCompactionThatFindsNoSpaceGoesOnLater(t *testing.T) {
 
 func TestCompactionFreezesOverADamagedSegment(t *testing.T) {
 	f := newFaulty(t)
-	l, _ := f.open2(t, Options{SegmentBytes: MinSegmentBytes})
+	l, _ := f.opened(t, Options{SegmentBytes: MinSegmentBytes})
 	for id := range uint64(30) {
 		add(t, l, Record{ID: id, Body: body(500, 'x')})
 	}
@@ -362,7 +362,7 @@ func TestCompactionFreezesOverADamagedSegment(t *testing.T) {
 
 func TestCommitEndsWithItsContext(t *testing.T) {
 	f := newFaulty(t)
-	l, _ := f.open2(t, Options{})
+	l, _ := f.opened(t, Options{})
 	end := add(t, l, Record{ID: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -88,7 +88,7 @@ func (f diskFile) Sync() error { return syncData(f.File) }
 
 // prepareDir makes the folder if it is missing and checks that it is for its owner only.
 func prepareDir(dir string) error {
-	switch err := os.Mkdir(dir, dirPerm); {
+	switch err := os.Mkdir(dir, dirPerm); { //nolint:gosec // the path is the user's own folder
 	case err == nil:
 		if err := syncFolder(filepath.Dir(dir)); err != nil {
 			return err
@@ -96,7 +96,7 @@ func prepareDir(dir string) error {
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
-	info, err := os.Stat(dir)
+	info, err := os.Stat(dir) //nolint:gosec // the path is the user's own folder
 	if err != nil {
 		return err
 	}

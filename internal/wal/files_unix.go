@@ -12,7 +12,7 @@ import (
 
 // lockDir takes the folder for this Log alone. The lock goes with the process.
 func lockDir(d folder) (unlock func() error, err error) {
-	f, err := os.OpenFile(d.path(lockName), os.O_RDWR|os.O_CREATE, filePerm)
+	f, err := os.OpenFile(d.path(lockName), os.O_RDWR|os.O_CREATE, filePerm) //nolint:gosec // the path is the user's own folder
 	if err != nil {
 		return nil, err
 	}

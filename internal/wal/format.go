@@ -62,12 +62,10 @@ func parseSegmentName(name string) (Position, bool) {
 	return Position(base), err == nil && segmentName(Position(base)) == name
 }
 
-func appendSegmentHeader(b []byte, base Position) []byte {
-	start := len(b)
-	b = append(b, segmentMagic...)
-	b = binary.LittleEndian.AppendUint64(b, uint64(base))
+func segmentHeader(base Position) []byte {
+	b := binary.LittleEndian.AppendUint64([]byte(segmentMagic), uint64(base))
 	b = append(b, 0, 0, 0, 0)
-	return binary.LittleEndian.AppendUint32(b, checksum(b[start:]))
+	return binary.LittleEndian.AppendUint32(b, checksum(b))
 }
 
 // appendRecord appends the record r as it stands at the position at. The origin is of a copy only.

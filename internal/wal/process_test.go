@@ -1,3 +1,263 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
 package wal
 
-func runChild(string) int { return 1 }
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// How often TestKilledProcess kills its process.
+const (
+	kills      = 200
+	killsShort = 10
+)
+
+const childSegment = 8 << 10
+
+// The child ends an ID once it has appended so many more; every fourth lives longer.
+const (
+	childLife     = 20
+	childLongLife = 400
+)
+
+// childBody is what the child writes under an ID.
+func childBody(id uint64) []byte {
+	return bytes.Repeat([]byte(strconv.FormatUint(id, 10)+" "), 1+int(id%40))
+}
+
+// childRecords are what the child appends for an ID.
+func childRecords(id uint64) []Record {
+	records := []Record{{Kind: 1, ID: id, Body: childBody(id)}}
+	if old := id - childLife; id > childLife && old%4 != 0 {
+		records = append(records, Record{Kind: 2, ID: old, End: true})
+	}
+	if old := id - childLongLife; id > childLongLife && old%4 == 0 {
+		records = append(records, Record{Kind: 2, ID: old, End: true})
+	}
+	return records
+}
+
+// runChild is the other process of these tests. It reports on its output, one line each.
+func runChild(role, dir string) int {
+	run := map[string]func(string) error{"append": childAppends, "full": childFillsDisk}[role]
+	if err := run(dir); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// childAppends appends until it is killed and says each ID once it is committed.
+func childAppends(dir string) error {
+	last := uint64(0)
+	l, err := Open(dir, Options{SegmentBytes: childSegment}, func(r Record) error {
+		if !r.End {
+			last = max(last, r.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for id := last + 1; ; id++ {
+		end, err := l.Append(childRecords(id)...)
+		if err == nil && id%3 == 0 { // the others are not waited for
+			if err = l.Commit(context.Background(), end); err == nil {
+				_, err = fmt.Fprintln(os.Stdout, id)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func child(t *testing.T, role, dir string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), exe, dir)
+	cmd.Env = append(os.Environ(), childEnv+"="+role)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+func TestAKilledProcessLosesNothingCommitted(t *testing.T) {
+	rounds := kills
+	if testing.Short() {
+		rounds = killsShort
+	}
+	dir := newDir(t)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	committed, torn := uint64(0), int64(0)
+	for round := range rounds {
+		cmd := child(t, "append", dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for n := rnd.IntN(60); n >= 0 && lines.Scan(); n-- {
+			if committed, err = strconv.ParseUint(lines.Text(), 10, 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(time.Duration(rnd.IntN(1000)) * time.Microsecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for lines.Scan() { // what it said before it was killed holds too; the last line may be cut short
+			if id, err := strconv.ParseUint(lines.Text(), 10, 64); err == nil {
+				committed = max(committed, id)
+			}
+		}
+		if _, ok := errors.AsType[*exec.ExitError](cmd.Wait()); !ok {
+			t.Fatal("the process ended by itself")
+		}
+		l, found := openLog(t, dir, Options{SegmentBytes: childSegment})
+		torn += l.Recovery().Truncated
+		checkChild(t, round, found, committed)
+		if s := l.Stats(); round == rounds-1 && s.End < 10*childSegment {
+			t.Errorf("the log ends at %d, too early for compaction to have been tested", s.End)
+		}
+		closeLog(t, l)
+	}
+	t.Logf("%d kills, %d IDs committed, %d bytes of unfinished writes cut off", rounds, committed, torn)
+}
+
+// checkChild compares what was found with what the child must have written.
+func checkChild(t *testing.T, round int, found state, committed uint64) {
+	t.Helper()
+	last := uint64(0)
+	for id, records := range found {
+		last = max(last, id)
+		for pos, got := range records {
+			if want := fmt.Sprintf("1:%s", childBody(id)); got != want || len(records) != 1 {
+				t.Fatalf("kill %d: ID %d at %d of %d: %q, want %q", round, id, pos, len(records), got, want)
+			}
+		}
+	}
+	if last < committed {
+		t.Fatalf("kill %d: the last ID is %d, but %d was committed", round, last, committed)
+	}
+	for id := uint64(1); id <= last; id++ {
+		life := uint64(childLife)
+		if id%4 == 0 {
+			life = childLongLife
+		}
+		// The end of the one that is just that old may have been cut off.
+		if _, ok := found[id]; ok != (last-id < life) && last-id != life {
+			t.Fatalf("kill %d: ID %d of %d found: %v", round, id, last, ok)
+		}
+	}
+}
+
+// childFillsDisk appends until files may not grow any more, and goes on when they may.
+func childFillsDisk(dir string) error {
+	const most = 20_000
+	signal.Ignore(unix.SIGXFSZ)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	before := limit.Cur
+	limit.Cur = most
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	l, err := Open(dir, Options{}, nil)
+	if err != nil {
+		return err
+	}
+	id := uint64(1)
+	for ; err == nil && id < most; id++ {
+		_, err = l.Append(Record{Kind: 1, ID: id, Body: childBody(id)})
+	}
+	if !errors.Is(err, ErrNoSpace) || !errors.Is(err, unix.EFBIG) {
+		return fmt.Errorf("append to a full file: %w", err)
+	}
+	if s := l.Stats(); s.DiskBytes > most || s.Refused != 1 {
+		return fmt.Errorf("with %d bytes allowed: %+v", most, s)
+	}
+	limit.Cur = before
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	if _, err := l.Append(Record{Kind: 1, ID: id - 1, Body: childBody(id - 1)}); err != nil {
+		return fmt.Errorf("append once there is room: %w", err)
+	}
+	if err := l.Close(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(os.Stdout, id-1)
+	return err
+}
+
+func TestAFileThatMayNotGrowRefusesAndTheLogGoesOn(t *testing.T) {
+	dir := newDir(t)
+	out, err := child(t, "full", dir).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := strconv.Atoi(string(bytes.TrimSpace(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, found := openLog(t, dir, Options{})
+	if len(found) != last || l.Recovery().Truncated != 0 {
+		t.Errorf("%d IDs found, want %d: %+v", len(found), last, l.Recovery())
+	}
+}
+
+func TestAFolderIsOpenOnce(t *testing.T) {
+	dir := newDir(t)
+	l, _ := openLog(t, dir, Options{})
+	if _, err := Open(dir, Options{}, nil); !errors.Is(err, ErrLocked) {
+		t.Errorf("second open: %v, want %v", err, ErrLocked)
+	}
+	closeLog(t, l)
+	closeLog(t, l) // idempotent
+	if _, err := l.Append(Record{ID: 1}); !errors.Is(err, ErrClosed) {
+		t.Errorf("append after close: %v, want %v", err, ErrClosed)
+	}
+	openLog(t, dir, Options{})
+}
+
+func TestModesOfFolderAndFiles(t *testing.T) {
+	dir := newDir(t)
+	l, _ := openLog(t, dir, Options{})
+	closeLog(t, l)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("%d files, %v", len(entries), err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode().Perm() != filePerm {
+			t.Errorf("%s has mode %v, %v", e.Name(), info.Mode(), err)
+		}
+	}
+	if err := os.Chmod(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{}, nil); !errors.Is(err, ErrUnsafeDir) {
+		t.Errorf("open of a folder that others can read: %v", err)
+	}
+}

@@ -21,16 +21,16 @@ type entry struct {
 
 func (e *entry) mark() bool { return e.flags&flagMark != 0 }
 
-// badRecord says what is wrong with the bytes at an offset of a segment.
-type badRecord struct {
+// recordError says what is wrong with the bytes at an offset of a segment.
+type recordError struct {
 	offset           int64
 	reason           string
 	expected, actual uint64
 }
 
-func (e *badRecord) Error() string { return fmt.Sprintf("offset %d: %s", e.offset, e.reason) }
+func (e *recordError) Error() string { return fmt.Sprintf("offset %d: %s", e.offset, e.reason) }
 
-func (e *badRecord) damage(file string) *DamageError {
+func (e *recordError) damage(file string) *DamageError {
 	return &DamageError{File: file, Offset: e.offset, Reason: e.reason, Expected: e.expected, Actual: e.actual}
 }
 
@@ -49,33 +49,33 @@ type reader struct {
 // header checks the header of the segment and moves behind it.
 func (r *reader) header() error {
 	if r.size < segmentHeaderSize {
-		return &badRecord{0, "the file is shorter than its header", segmentHeaderSize, uint64(r.size)}
+		return &recordError{0, "the file is shorter than its header", segmentHeaderSize, uint64(r.size)}
 	}
 	b, err := r.window(0, segmentHeaderSize)
 	if err != nil {
 		return err
 	}
 	if got := string(b[:len(segmentMagic)]); got != segmentMagic {
-		return &badRecord{0, "not a segment of this version", binary.BigEndian.Uint64([]byte(segmentMagic)), binary.BigEndian.Uint64(b)}
+		return &recordError{0, "not a segment of this version", binary.BigEndian.Uint64([]byte(segmentMagic)), binary.BigEndian.Uint64(b)}
 	}
 	if want, got := binary.LittleEndian.Uint32(b[20:]), checksum(b[:20]); want != got {
-		return &badRecord{0, "checksum of the segment's header", uint64(want), uint64(got)}
+		return &recordError{0, "checksum of the segment's header", uint64(want), uint64(got)}
 	}
 	if got := binary.LittleEndian.Uint64(b[8:]); got != uint64(r.base) {
-		return &badRecord{0, "position in the segment's header differs from its name", uint64(r.base), got}
+		return &recordError{0, "position in the segment's header differs from its name", uint64(r.base), got}
 	}
 	r.offset = segmentHeaderSize
 	return nil
 }
 
-// next reads the next record into e. The error is io.EOF at the end of the file, a *badRecord, or
+// next reads the next record into e. The error is io.EOF at the end of the file, a *recordError, or
 // that of the file.
 func (r *reader) next(e *entry) error {
 	if r.offset == r.size {
 		return io.EOF
 	}
 	if r.size-r.offset < recordHeaderSize {
-		return &badRecord{r.offset, "the file ends within a record's header", recordHeaderSize, uint64(r.size - r.offset)}
+		return &recordError{r.offset, "the file ends within a record's header", recordHeaderSize, uint64(r.size - r.offset)}
 	}
 	b, err := r.window(r.offset, recordHeaderSize)
 	if err != nil {
@@ -83,20 +83,20 @@ func (r *reader) next(e *entry) error {
 	}
 	h, want, got := parseHeader(b, r.base+Position(r.offset))
 	if want != got {
-		return &badRecord{r.offset, "checksum of a record's header", uint64(want), uint64(got)}
+		return &recordError{r.offset, "checksum of a record's header", uint64(want), uint64(got)}
 	}
 	if r.size-r.offset < h.size() {
-		return &badRecord{r.offset, "the file ends within a record", uint64(h.size()), uint64(r.size - r.offset)}
+		return &recordError{r.offset, "the file ends within a record", uint64(h.size()), uint64(r.size - r.offset)}
 	}
 	if !plausible(b) || h.flags&flagCopy != 0 && h.length < originSize {
-		return &badRecord{r.offset, "a record of an unknown form", 0, uint64(h.flags)}
+		return &recordError{r.offset, "a record of an unknown form", 0, uint64(h.flags)}
 	}
 	if b, err = r.window(r.offset, h.size()); err != nil {
 		return err
 	}
 	body := b[recordHeaderSize:]
 	if got := checksum(body); got != h.bodySum {
-		return &badRecord{r.offset, "checksum of a record's body", uint64(h.bodySum), uint64(got)}
+		return &recordError{r.offset, "checksum of a record's body", uint64(h.bodySum), uint64(got)}
 	}
 	*e = entry{offset: r.offset, size: h.size(), flags: h.flags}
 	e.Kind, e.ID, e.End = h.kind, h.id, h.flags&flagEnd != 0
@@ -128,7 +128,7 @@ func (r *reader) seek(offset int64) (bool, error) {
 		r.offset = at
 		var (
 			e   entry
-			bad *badRecord
+			bad *recordError
 		)
 		switch err := r.next(&e); {
 		case err == nil:

@@ -24,7 +24,7 @@ func newSegment(fs files, number uint32, base Position) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.WriteAt(appendSegmentHeader(nil, base), 0); err != nil {
+	if _, err := f.WriteAt(segmentHeader(base), 0); err != nil {
 		_ = f.Close()
 		_ = fs.remove(nextName) // else the next create truncates it
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/security"
 )
 
 // hub is what a node publishes with: one log for all its topics, and the
@@ -17,14 +18,19 @@ import (
 type hub struct {
 	node  *link.Node
 	log   *journal.Log
+	rules *rules
+	began time.Time    // which the time is counted from: that takes half as long as to ask for it
 	tick  atomic.Int64 // when the log was last told the time, UnixNano
-	allow atomic.Pointer[func(link.Peer, string) error]
 
-	appended atomic.Int64               // bytes of payload and key published so far
 	blocking atomic.Pointer[[]*session] // those that publishers wait for
+	stuck    atomic.Uint64              // subscriptions that were disconnected for it
+	dead     struct {
+		kept, lost atomic.Uint64
+		told       atomic.Bool
+	}
 
 	mu       sync.Mutex // guards the fields below
-	peers    map[string]int
+	peers    map[quota]int
 	sessions map[*session]struct{}
 	changed  chan struct{} // closed and replaced when sessions change
 }
@@ -37,58 +43,49 @@ type hubResult struct {
 	err error
 }
 
+// hubOf returns the hub of a node that publishes, made at first use.
 func hubOf(node *link.Node) (*hub, error) {
-	made, _ := node.Extension(hubKey{}, func() any { h, err := newHub(node); return hubResult{h, err} }).(hubResult)
+	r := rulesOf(node)
+	made, _ := node.Extension(hubKey{}, func() any { h, err := newHub(node, r); return hubResult{h, err} }).(hubResult)
 	return made.hub, made.err
 }
 
-func newHub(node *link.Node) (*hub, error) {
+func newHub(node *link.Node, r *rules) (*hub, error) {
 	var epoch [8]byte
-	if _, err := rand.Read(epoch[:]); err != nil {
+	_, _ = rand.Read(epoch[:]) // never fails (crypto/rand)
+	began := time.Now()
+	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:])>>1 | 1}, began)
+	if err != nil {
 		return nil, link.Errorf(link.Internal, "publish: %w", err)
 	}
-	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:])}, time.Now())
-	if err != nil {
-		return nil, link.Errorf(link.InvalidArgument, "publish: %w", err)
+	h := &hub{
+		node: node, log: log, rules: r, began: began, peers: make(map[quota]int),
+		sessions: make(map[*session]struct{}), changed: make(chan struct{}),
 	}
-	h := &hub{node: node, log: log, peers: make(map[string]int), sessions: make(map[*session]struct{}), changed: make(chan struct{})}
-	node.Handle(route(node.Identity().Service()), h.serve)
+	node.Handle(route(node.Service()), h.serve, link.Lasting())
+	node.HandleCall(statsRoute(node.Service()), link.CallHandler{New: func() any { return new(struct{}) }, Serve: h.serveStats})
+	r.hub.Store(h)
 	return h, nil
 }
 
-// Authorize lets f decide who may subscribe: it returns why a peer may not have
-// the topics that a pattern matches, nil if it may. Compare patterns with
-// [Covers]: a rule for "placed.eu" says nothing about "placed.>". Without it every
-// peer of the mesh may subscribe to everything. It holds for subscriptions that
-// begin later.
-func Authorize(node *link.Node, f func(peer link.Peer, pattern string) error) error {
-	h, err := hubOf(node)
-	if err == nil {
-		h.allow.Store(&f)
-	}
-	return err
-}
+func (h *hub) now() time.Time { return h.began.Add(time.Since(h.began)) }
 
-func (h *hub) append(ctx context.Context, m journal.Message) (Report, error) {
-	now := time.Now()
+func (h *hub) append(ctx context.Context, m *journal.Message) (Report, error) {
+	now := h.now()
 	h.keepTime(now)
 	if waiting := h.blocking.Load(); waiting != nil {
 		for _, s := range *waiting {
-			if s.behind() {
+			if s.behind(blockWindow) {
 				s.await(ctx)
-				now = time.Now()
+				now = h.now()
 			}
 		}
 	}
-	report, err := h.log.Append(m, now)
-	if err == nil {
-		h.appended.Add(int64(len(m.Payload) + len(m.Key) + recordOverhead))
-	}
-	return report, err
+	return h.log.Append(*m, now)
 }
 
-// recordOverhead is about what a record adds to its payload and key.
-const recordOverhead = 24
+// appended is the bytes of records published so far.
+func (h *hub) appended() int64 { return int64(h.log.Written()) }
 
 // join adds a session, and leave removes it.
 func (h *hub) join(s *session) {
@@ -121,12 +118,12 @@ func (h *hub) noteLocked() {
 	h.changed = make(chan struct{})
 }
 
-// matching counts the sessions that want a topic.
-func (h *hub) matching(topic string) (n int, changed <-chan struct{}) {
+// matching counts the sessions that want a path.
+func (h *hub) matching(path string) (n int, changed <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.sessions {
-		if s.wants(topic) {
+		if s.wants(path) {
 			n++
 		}
 	}
@@ -141,23 +138,38 @@ func (h *hub) keepTime(now time.Time) {
 		return
 	}
 	h.log.Tick(now)
+	h.bury()
+}
+
+// quota is what a peer's subscriptions are counted by: its identity, and its instance,
+// which it may say as it likes.
+type quota struct {
+	identity security.ID
+	instance string // "" counts all
 }
 
 // admit counts a subscription of a peer.
-func (h *hub) admit(identity string) error {
+func (h *hub) admit(peer link.Peer) error {
+	node, service := quota{peer.Identity, "/" + peer.Instance}, quota{peer.Identity, ""}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if n := h.peers[identity]; n >= MaxSubscriptions {
-		return link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxSubscriptions", identity, n)
+	if n := h.peers[node]; n >= MaxSubscriptions {
+		return link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxSubscriptions", peer, n)
 	}
-	h.peers[identity]++
+	if n := h.peers[service]; n >= MaxServiceSubscriptions {
+		return link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxServiceSubscriptions", peer.Identity, n)
+	}
+	h.peers[node]++
+	h.peers[service]++
 	return nil
 }
 
-func (h *hub) release(identity string) {
+func (h *hub) release(peer link.Peer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.peers[identity]--; h.peers[identity] == 0 {
-		delete(h.peers, identity)
+	for _, q := range []quota{{peer.Identity, "/" + peer.Instance}, {peer.Identity, ""}} {
+		if h.peers[q]--; h.peers[q] == 0 {
+			delete(h.peers, q)
+		}
 	}
 }

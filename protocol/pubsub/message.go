@@ -1,9 +1,13 @@
 package pubsub
 
 import (
+	"context"
+	"reflect"
 	"time"
 
+	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/tracing"
 )
 
 // Message is what a subscription yields: a message, or a gap where messages are
@@ -19,30 +23,103 @@ type Message[T any] struct {
 	Value     T
 	Topic     string
 	Key       string
-	Publisher string // ID of the instance that published it
+	Publisher string // ID of the instance that published it; see Peer
 	Seq       uint64 // the publisher's count, from 1
+	Feed      uint64 // the feed's count, 0 if the publisher gave none
 	Time      time.Time
 	Priority  uint8
 	Replayed  bool // published before the subscription began
-	Attempt   int  // of AtLeastOnce: which delivery this is, from 1
+	realm     realm
+	Attempt   int // of AtLeastOnce: which delivery this is, from 1
 
-	headers journal.Pairs
-	from    *member
+	pairs *pairs // nil: none
+	conn  *conn
+}
+
+// pairs are the parts of a message that few have.
+type pairs struct{ headers, trace journal.Pairs }
+
+func (m *Message[T]) allPairs() pairs {
+	if m.pairs == nil {
+		return pairs{}
+	}
+	return *m.pairs
+}
+
+// slabBytes is about what a message may keep in memory beside itself: messages that
+// follow each other are made at once, up to slabMessages, as long as they are small.
+const (
+	slabBytes    = 4 << 10
+	slabMessages = 16
+)
+
+// slab makes messages.
+type slab[T any] struct {
+	made []Message[T]
+	left int // bytes that made may still take
+	size int // of one, without its payload
+}
+
+func (s *slab[T]) next(payload int) *Message[T] {
+	if s.size == 0 {
+		s.size = int(reflect.TypeFor[Message[T]]().Size())
+	}
+	cost := s.size + payload
+	if cost > slabBytes/2 {
+		return new(Message[T])
+	}
+	if len(s.made) == 0 || s.left < cost {
+		s.made, s.left = make([]Message[T], min(slabBytes/cost, slabMessages)), slabBytes
+	}
+	m := &s.made[0]
+	s.made, s.left = s.made[1:], s.left-cost
+	return m
+}
+
+// Peer returns who published the message, as its connection has proved.
+func (m *Message[T]) Peer() link.Peer {
+	if m.conn == nil {
+		return link.Peer{}
+	}
+	return m.conn.peer
 }
 
 // Header returns the value of a header, "" if there is none.
-func (m *Message[T]) Header(name string) string {
-	for n, v := range m.headers.All() {
+func (m *Message[T]) Header(name string) string { return string(m.header(name)) }
+
+func (m *Message[T]) header(name string) []byte {
+	for n, v := range m.allPairs().headers.All() {
 		if string(n) == name {
-			return string(v)
+			return v
 		}
 	}
-	return ""
+	return nil
+}
+
+// Context returns ctx with the trace context and baggage that the publisher had, for
+// what is done because of the message. [SubscribeFunc] does it with a span.
+func (m *Message[T]) Context(ctx context.Context, tracer *tracing.Tracer) (context.Context, tracing.MessageSpan) {
+	var carrier tracing.Carrier
+	for k, v := range m.allPairs().trace.All() {
+		carrier = append(carrier, tracing.Pair{Key: string(k), Value: string(v)})
+	}
+	return tracer.StartProcess(ctx, m.destination(), carrier, tracing.Linked)
+}
+
+// destination names the topic in spans, without what the publisher put below it: such
+// tokens are data, and there may be millions.
+func (m *Message[T]) destination() string {
+	if m.conn == nil {
+		return tracing.OtherMethod
+	}
+	return m.conn.member.topic
 }
 
 // Gap says which messages of a publisher are missing from a subscription, and why.
 type Gap struct {
-	Reason   string // "overflow", "ttl", "conflated", "retention", "restart"
+	// Reason is "overflow", "ttl", "conflated", "retention", "restart", "refused" or
+	// "switched"; docs/guarantees.md says when each is told.
+	Reason   string
 	From, To uint64 // numbers of the publisher, both included
 	Count    uint64 // how many of them were this subscription's; 0 is unknown
 }
@@ -50,24 +127,35 @@ type Gap struct {
 // Ack says that the message is done. It has no effect in classes without acks, nor
 // a second time.
 func (m *Message[T]) Ack() {
-	if m.from != nil {
-		m.from.ack(m.Seq)
+	if m.acked() {
+		m.conn.member.ack(m.Seq)
+	}
+}
+
+// AckThrough acks the message and all of its publisher with lower numbers that were
+// delivered before it.
+func (m *Message[T]) AckThrough() {
+	if m.acked() {
+		m.conn.member.ackRange(0, m.Seq)
 	}
 }
 
 // Nack says that the message failed: it is delivered again after delay or, if that
 // is negative, after the next of 1 s, 5 s, 30 s and 2 min. The fifth delivery is the
-// last.
-func (m *Message[T]) Nack(delay time.Duration) {
-	if m.from != nil {
-		m.from.nack(m.Seq, delay)
+// last; what fails then goes to [DeadLetters]. Cause is kept for those, up to 256
+// bytes.
+func (m *Message[T]) Nack(delay time.Duration, cause string) {
+	if m.acked() {
+		m.conn.member.nack(m.Seq, delay, cause)
 	}
 }
 
 // Release gives the message back undone, to be delivered again at once. It counts as
 // no attempt.
 func (m *Message[T]) Release() {
-	if m.from != nil {
-		m.from.release(m.Seq)
+	if m.acked() {
+		m.conn.member.release(m.Seq)
 	}
 }
+
+func (m *Message[T]) acked() bool { return m.Gap == nil && m.conn != nil && m.conn.member.acks }

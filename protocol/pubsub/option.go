@@ -24,10 +24,38 @@ const (
 	AtLeastOnce = Class(journal.AtLeastOnce)
 )
 
+// String returns the class in words.
+func (c Class) String() string { return journal.Class(c).String() }
+
 // settings is what the options of a subscription say.
 type settings struct {
-	ask   subscribe
-	calls []link.CallOption
+	ask     subscribe
+	calls   []link.CallOption
+	anyOne  bool
+	workers int
+	marks   bookmarks
+	err     error // of an option
+}
+
+// check says what of the options cannot be, or not together.
+func (s *settings) check() error {
+	if s.err != nil {
+		return s.err
+	}
+	want, err := s.ask.subscription()
+	if err == nil {
+		err = want.Validate()
+	}
+	if err != nil {
+		return link.Errorf(link.InvalidArgument, "subscribe: %w", err)
+	}
+	if s.ask.Start == startLast && s.ask.Last < 1 {
+		return link.Errorf(link.InvalidArgument, "subscribe: FromLast is %d, want 1 or more", s.ask.Last)
+	}
+	if s.workers < 0 || s.workers > MaxWorkers {
+		return link.Errorf(link.InvalidArgument, "subscribe: Workers is %d, want 1 to pubsub.MaxWorkers, %d", s.workers, MaxWorkers)
+	}
+	return s.checkAnyOne()
 }
 
 // SubscribeOption changes one subscription.
@@ -61,6 +89,13 @@ func Group(name string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Group = name })
 }
 
+// Credit is how many messages may be on their way to this member of a group that it has
+// not read; it also weighs the members' parts of keys. Zero is 1024. It has no effect
+// without [Group].
+func Credit(messages int) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Credit = messages })
+}
+
 // FromOldest starts with the oldest message that a publisher keeps.
 func FromOldest() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Start = startAll })
@@ -74,6 +109,12 @@ func FromLast(n int) SubscribeOption {
 // FromLastPerKey starts with the newest message of each topic and key.
 func FromLastPerKey() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Start = startLastPerKey })
+}
+
+// FromSeq starts with the message that a publisher has given this number, which counts
+// from 1 in each run of a publisher.
+func FromSeq(seq uint64) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Seq = startSeq, seq })
 }
 
 // FromTime starts with the first message that was published at t or later, by the

@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,82 +11,154 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// Publisher publishes to a topic of the node's own service.
+// Publisher publishes to a topic of the node's own service, or to a shared one.
 type Publisher[T any] struct {
 	hub   *hub
 	topic Topic[T]
+	path  string
+	name  string
+	tag   string // announced; "" if none
+	close sync.Once
+
+	drafts sync.Pool // of *draft[T]
+}
+
+// draft is what a message is made of while it is published. Values are encoded from
+// there, by pointer, which codecs do without allocating.
+type draft[T any] struct {
+	value   T
+	message journal.Message
+	buf     []byte // the log copies it
 }
 
 // NewPublisher returns a publisher of t on node, which must serve under the
-// topic's service. The first one on a node makes it answer subscribers; make it
-// before the node runs, so that those who find the node find its topics.
+// topic's service, or under any if the topic is shared. The first one on a node makes
+// it answer subscribers; make it before the node runs, so that those who find the node
+// find its topics. That of a shared topic announces the topic's tag until it is closed.
 //
-// Errors: InvalidArgument for a name that is none or a pattern,
-// FailedPrecondition if the topic is another service's.
+// Errors: InvalidArgument for a name that is none or a pattern, FailedPrecondition if the
+// topic is another service's or the node has no service; ResourceExhausted if the node has
+// too many tags.
 func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 	if err := t.checkName(); err != nil {
 		return nil, err
 	}
-	if own := node.Identity().Service(); own != t.service {
+	own := node.Service()
+	if own == "" {
+		return nil, link.Errorf(link.FailedPrecondition, "publish to %s: the node has no Config.Service, so nobody can find it to subscribe", t)
+	}
+	if t.realm.kind != shared && own != t.service {
 		return nil, link.Errorf(link.FailedPrecondition, "topic %s belongs to service %q, and this node serves %q", t, t.service, own)
 	}
 	h, err := hubOf(node)
 	if err != nil {
 		return nil, err
 	}
-	return &Publisher[T]{h, t}, nil
+	p := &Publisher[T]{hub: h, topic: t, path: t.path(), name: t.String()}
+	if t.realm.kind == shared {
+		if err := node.AddTag(t.tag()); err != nil {
+			return nil, err
+		}
+		p.tag = t.tag()
+	}
+	return p, nil
+}
+
+// Close withdraws the tag of a shared topic, unless another publisher of the node
+// announces it too; subscribers that are connected by then are not cut off. Otherwise it
+// does nothing, and nothing is lost without it. It is idempotent.
+func (p *Publisher[T]) Close() {
+	p.close.Do(func() {
+		if p.tag != "" {
+			p.hub.node.RemoveTag(p.tag)
+		}
+	})
 }
 
 // Publish gives v to all subscriptions of the topic. It encodes v once, however
 // many there are. It waits for no subscriber, except for those that asked for that
 // with [Block], and for those no longer than they asked or ctx lasts: the message
-// is published then all the same.
+// is published then all the same. The trace context and baggage of ctx go with it.
 //
 // Errors: InvalidArgument if v cannot be encoded or an option is out of range;
 // ResourceExhausted if the message is larger than a node takes.
 func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) (Report, error) {
-	m := journal.Message{Topic: p.topic.name}
+	d, _ := p.drafts.Get().(*draft[T])
+	if d == nil {
+		d = new(draft[T])
+	}
+	defer p.done(d)
+	d.message.Topic = p.path
 	for _, opt := range opts {
-		opt.applyPublish(&m)
+		opt.applyPublish(&d.message)
 	}
-	buf, _ := payloads.Get().(*[]byte) // New makes nothing else
-	defer payloads.Put(buf)
+	d.value = v
 	var err error
-	if *buf, err = p.hub.node.Codec().Append((*buf)[:0], v); err != nil {
-		return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: encoding %T: %w", p.topic, v, err)
+	if d.buf, err = p.hub.node.Codec().Append(d.buf[:0], &d.value); err != nil {
+		return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: encoding %T: %w", p.name, v, err)
 	}
-	m.Payload = *buf
-	if cap(*buf) > keepPayload {
-		*buf = nil
-	}
-	report, err := p.hub.append(ctx, m)
+	d.message.Payload = d.buf
+	report, err := p.send(ctx, &d.message)
 	switch {
 	case err == nil:
 		return report, nil
 	case errors.Is(err, journal.ErrTooLarge):
-		return Report{}, link.Errorf(link.ResourceExhausted, "publish to %s: %w", p.topic, err)
+		return Report{}, link.Errorf(link.ResourceExhausted, "publish to %s: %w", p.name, err)
 	}
-	return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: %w", p.topic, err)
+	return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: %w", p.name, err)
+}
+
+// send appends the message to the log, in a span.
+func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Report, err error) {
+	for _, h := range m.Headers {
+		if strings.HasPrefix(h.Name, reservedHeader) {
+			return Report{}, link.Errorf(link.InvalidArgument, "header %q: names that begin with %q are link's own", h.Name, reservedHeader)
+		}
+	}
+	tracer := p.hub.node.Tracer()
+	ctx, span := tracer.StartSend(ctx, p.name)
+	for _, pair := range tracer.Inject(ctx, nil) {
+		m.Trace = append(m.Trace, journal.Pair{Name: pair.Key, Value: pair.Value})
+	}
+	report, err = p.hub.append(ctx, m)
+	span.End(uint32(link.CodeOf(err)), err)
+	return report, err
 }
 
 // WaitSubscribers returns when n subscriptions match the topic, or ctx ends.
 func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
 	for {
-		have, changed := p.hub.matching(p.topic.name)
+		have, changed := p.hub.matching(p.path)
 		if have >= n {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return link.Errorf(link.CodeOf(ctx.Err()), "%s has %d subscriptions, want %d: %w", p.topic, have, n, context.Cause(ctx))
+			return link.Errorf(link.CodeOf(ctx.Err()), "%s has %d subscriptions, want %d: %w", p.name, have, n, context.Cause(ctx))
 		}
 	}
 }
 
-// payloads recycles the buffers that messages are encoded in; the log copies
-// them. It is a cache without meaning for behavior, hence global.
-var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // see above
+// done keeps a draft for the next message, and nothing of the caller's in it.
+func (p *Publisher[T]) done(d *draft[T]) {
+	var none T
+	d.value = none
+	d.message = journal.Message{Headers: emptied(d.message.Headers), Trace: emptied(d.message.Trace)}
+	if cap(d.buf) > keepPayload {
+		d.buf = nil
+	}
+	p.drafts.Put(d)
+}
+
+// emptied returns the room of pairs, unless it is more than any message has.
+func emptied(pairs []journal.Pair) []journal.Pair {
+	clear(pairs)
+	if cap(pairs) > journal.MaxPairs {
+		return nil
+	}
+	return pairs[:0]
+}
 
 // keepPayload is the largest buffer that is kept, in bytes.
 const keepPayload = 64 << 10

@@ -4,22 +4,25 @@
 // # Overview
 //
 // A [Topic] belongs to a service and is declared once. The service's instances
-// publish with a [Publisher]; anybody subscribes with [Subscribe], which connects
-// to every instance of the service that the topology lets through, follows those
-// that come and go, and yields the messages of all of them.
+// publish with a [Publisher]; anybody subscribes with [Subscribe] or [SubscribeFunc],
+// which connects to every instance of the service that the topology lets through,
+// follows those that come and go, and yields the messages of all of them. To a shared
+// topic ([NewSharedTopic]) any service may publish; [Broadcast] needs no topic.
 //
 // # Usage
 //
 //	var Placed = pubsub.NewTopic[Order]("orders", "placed")
 //
 //	pub, err := pubsub.NewPublisher(node, Placed)
-//	report, err := pub.Publish(order, pubsub.Key(order.ID))
+//	report, err := pub.Publish(ctx, order, pubsub.Key(order.ID))
 //
 //	sub, err := pubsub.Subscribe(ctx, node, Placed)
-//	for m := range sub.All() {
+//	for m := range sub.Messages() {
 //		if m.Gap != nil { … } // what was lost, how much and why
 //		use(m.Value)
 //	}
+//
+//	sub, err := pubsub.SubscribeFunc(ctx, node, Placed, handle, pubsub.In(pubsub.AtLeastOnce))
 //
 // # Topics
 //
@@ -37,6 +40,16 @@
 // publisher nor others; when it has taken nothing for [StuckTime] it is
 // disconnected.
 //
+// # Authorization
+//
+// Both sides of each stream are proved as for calls. [Authorize] decides who may
+// subscribe to what at a node, and whose messages the node's subscriptions take.
+//
+// # Introspection
+//
+// [StatsOf] and, from elsewhere, [QueryStats] say how far behind each subscription is,
+// and what it missed.
+//
 // # Concurrency
 //
 // A Publisher is safe for concurrent use. A [Subscription] is ranged over by one
@@ -48,12 +61,10 @@
 package pubsub
 
 import (
-	"strings"
 	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
-	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 // What publishers and subscribers hold each other to.
@@ -64,8 +75,12 @@ const (
 	// ConfirmTime is how long Subscribe waits for the publishers that are known;
 	// those that have not answered by then are joined in the background.
 	ConfirmTime = 2 * time.Second
-	// MaxSubscriptions bounds the subscriptions of one peer at one publisher.
-	MaxSubscriptions = 1024
+	// MaxSubscriptions bounds the subscriptions of one node at one publisher: half of
+	// the streams that a connection has, for others need some too.
+	MaxSubscriptions = 512
+	// MaxServiceSubscriptions bounds those of all nodes of a service at one publisher: a
+	// quarter of what its log holds, so that no service can keep out the others.
+	MaxServiceSubscriptions = 16384
 	// MaxBlock bounds the time of [Block].
 	MaxBlock = 10 * time.Second
 	// HeartbeatEvery is how often an idle subscription is told how far it is.
@@ -78,52 +93,13 @@ const (
 	kindSubscribed link.FrameKind = 0x41
 	kindRecords    link.FrameKind = 0x42
 	kindVerdict    link.FrameKind = 0x43
+	kindPart       link.FrameKind = 0x44
 )
 
 // route is where every subscription of a service is opened.
 func route(service string) link.Route {
 	return link.Route{Service: service, Name: "_link/subscribe", Kind: link.Topic}
 }
-
-// Topic is a topic with its type. Topics are comparable values.
-type Topic[T any] struct{ service, name string }
-
-// NewTopic declares a topic of a service. A bad name is reported by the first
-// NewPublisher or Subscribe that uses it. A name with "*" or ">" is a pattern, to
-// subscribe to only.
-func NewTopic[T any](service, name string) Topic[T] { return Topic[T]{service, name} }
-
-// Service returns the service whose instances publish.
-func (t Topic[T]) Service() string { return t.service }
-
-// Name returns the name within the service.
-func (t Topic[T]) Name() string { return t.name }
-
-// String returns "service/name".
-func (t Topic[T]) String() string { return t.service + "/" + t.name }
-
-// route is what the topology decides by: the topic's own name.
-func (t Topic[T]) route() link.Route {
-	return link.Route{Service: t.service, Name: strings.ReplaceAll(t.name, ">", "*"), Kind: link.Topic}
-}
-
-func (t Topic[T]) checkName() error {
-	if err := subject.Valid(t.name); err != nil {
-		return link.Errorf(link.InvalidArgument, "topic %s: %w", t, err)
-	}
-	return nil
-}
-
-func (t Topic[T]) checkPattern() error {
-	if err := subject.ValidPattern(t.name); err != nil {
-		return link.Errorf(link.InvalidArgument, "topic %s: %w", t, err)
-	}
-	return nil
-}
-
-// Covers reports whether every topic that pattern b matches is matched by pattern
-// a as well. It is how a rule such as "may subscribe to orders.>" is checked.
-func Covers(a, b string) bool { return subject.Covers(a, b) }
 
 // Report is what became of a message when it was published: how many
 // subscriptions asked for it, how many of those have it before them, and how many

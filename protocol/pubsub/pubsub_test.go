@@ -239,7 +239,7 @@ func TestAMessageThatFailedComesAgain(t *testing.T) {
 		publish(t, p, 1, 3)
 		got := take(t, s, 3)
 		got[0].Ack()
-		got[1].Nack(2 * time.Second)
+		got[1].Nack(2*time.Second, "not now")
 		got[2].Release()
 		if m := take(t, s, 1)[0]; m.Value.ID != "3" || m.Attempt != 1 {
 			t.Errorf("released: %+v", m)
@@ -295,15 +295,12 @@ func TestWhoMayNotSubscribe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, _ := publisher(t, mesh, link.Config{})
-		err := pubsub.Authorize(node, func(peer link.Peer, pattern string) error {
-			if peer.Service() == "billing" && pubsub.Covers("placed.eu.>", pattern) {
+		pubsub.Authorize(node, func(a pubsub.Access) error {
+			if a.Peer.Service() == "billing" && a.Verb == pubsub.Read && pubsub.Covers("placed.eu.>", a.Topic) {
 				return nil
 			}
 			return errors.New("only billing, and only the EU")
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		for name, c := range map[string]struct {
 			service, pattern string
 			ok               bool

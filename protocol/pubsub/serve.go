@@ -10,11 +10,34 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-const (
-	// frameBytes and frameMessages bound what is written at once.
-	frameBytes    = 60 << 10
-	frameMessages = 1024
-)
+// streamSink is the stream of a subscriber of another node.
+type streamSink struct {
+	stream *link.Stream
+	frame  int // bytes of one
+}
+
+// send cuts what is longer than a frame may be into parts.
+func (s streamSink) send(body []byte, credited bool) error {
+	for most := s.frame; len(body) > most; body = body[most:] {
+		if err := s.stream.Send(link.Frame{Kind: kindPart, Credited: true, Body: body[:most]}); err != nil {
+			return err
+		}
+	}
+	return s.stream.Send(link.Frame{Kind: kindRecords, Credited: credited, Body: body})
+}
+
+func (s streamSink) size() int                 { return s.frame }
+func (s streamSink) draining() <-chan struct{} { return s.stream.Quiet() }
+func (s streamSink) ended() <-chan struct{}    { return s.stream.Context().Done() }
+
+// leastFrame is the shortest that frames are made because a subscriber has little room.
+const leastFrame = 4 << 10
+
+// frameFor is how long frames are for a subscriber that has room for so many bytes: two
+// of them, so that one can be on its way while the other is read.
+func frameFor(credit uint64) int {
+	return int(min(max(credit/2, leastFrame), frameBytes))
+}
 
 // serve answers one subscription until either side ends it.
 func (h *hub) serve(ctx context.Context, st *link.Stream) error {
@@ -27,37 +50,27 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 		return err
 	}
 	peer := st.Peer()
-	if allow := h.allow.Load(); allow != nil {
-		for _, pattern := range ask.Patterns {
-			if err := (*allow)(peer, pattern); err != nil {
-				return link.Errorf(link.PermissionDenied, "%s may not subscribe to %q: %w", peer.Service(), pattern, err)
-			}
-		}
-	}
-	if err := h.admit(peer.Identity.String()); err != nil {
+	if err := h.mayRead(peer, ask.Patterns); err != nil {
 		return err
 	}
-	defer h.release(peer.Identity.String())
-	cursor, resumed, err := h.open(&ask, peer)
+	if err := h.admit(peer); err != nil {
+		return err
+	}
+	defer h.release(peer)
+	_, credit := st.Credit()
+	s, answer, err := h.open(streamSink{st, frameFor(credit)}, &ask, peer)
 	if err != nil {
 		return err
 	}
-	s := newSession(h, st, cursor, &ask)
 	h.join(s)
 	defer h.leave(s)
-	defer func() {
-		if errors.Is(err, errUnsubscribed) {
-			cursor.Close(time.Now())
-		} else {
-			cursor.Detach(time.Now())
-		}
-	}()
-	answer, err := frame(kindSubscribed, subscribed{Epoch: h.log.Epoch(), Live: cursor.Live(), Resumed: resumed})
+	defer func() { s.finish(err) }()
+	f, err := frame(kindSubscribed, answer)
 	if err == nil {
-		err = st.Send(answer)
+		err = st.Send(f)
 	}
 	if err == nil {
-		err = s.run(ctx)
+		err = s.run(ctx, func() error { return s.read(st) })
 	}
 	if errors.Is(err, errUnsubscribed) || errors.Is(err, errDrained) {
 		return nil
@@ -65,121 +78,43 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 	return err
 }
 
-// open makes the cursor of a subscription, or finds that of its session.
-func (h *hub) open(ask *subscribe, peer link.Peer) (*journal.Cursor, bool, error) {
+// open makes the session of a subscription: with a new cursor, or with that of a
+// session that was there before.
+func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscribed, error) {
 	now := time.Now()
+	answer := subscribed{Epoch: h.log.Epoch()}
 	if ask.Session != "" {
 		// A session belongs to the identity that began it.
 		ask.Session = peer.Identity.String() + " " + ask.Session
 		if cursor, err := h.log.Resume(ask.Session, now); err == nil {
-			return cursor, true, nil
+			answer.Live, answer.Resumed = cursor.Live(), true
+			return newSession(h, out, cursor, ask, peer), answer, nil
 		}
 	}
 	want, err := ask.subscription()
 	if err != nil {
-		return nil, false, err
+		return nil, answer, err
 	}
 	cursor, err := h.log.Subscribe(want, now)
 	if err != nil {
-		return nil, false, link.Errorf(link.InvalidArgument, "subscribe: %w", err)
+		return nil, answer, link.Errorf(subscribeCode(err), "subscribe: %w", err)
 	}
-	return cursor, false, nil
+	answer.Live = cursor.Live()
+	return newSession(h, out, cursor, ask, peer), answer, nil
 }
 
-var (
-	errUnsubscribed = errors.New("the subscriber ended the subscription")
-	errDrained      = errors.New("the publisher drains")
-)
-
-// run writes and reads until one of both ends, or the subscriber is stuck.
-func (s *session) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 2)
-	go func() { ended <- s.write(ctx) }() // the end of the stream, which follows that of run, ends both
-	go func() { ended <- s.read() }()
-	watch := time.NewTicker(time.Second)
-	defer watch.Stop()
-	var err error
-	for err == nil {
-		select {
-		case err = <-ended:
-		case now := <-watch.C:
-			s.hub.keepTime(now)
-			if since := s.sending.Load(); since != 0 && now.UnixNano()-since >= int64(StuckTime) {
-				err = link.Errorf(link.ResourceExhausted, "the subscriber took nothing for %v while messages waited; subscribe again to go on", StuckTime)
-			}
-		}
+// subscribeCode tells a full log from a wrong subscription.
+func subscribeCode(err error) link.Code {
+	if limit, ok := errors.AsType[*journal.LimitError](err); ok && limit.Shared {
+		return link.ResourceExhausted
 	}
-	return err
-}
-
-// write sends what the cursor has, in as few frames as the subscriber's pace allows.
-func (s *session) write(ctx context.Context) error {
-	buf := make([]byte, 0, frameBytes+4096)
-	timer := time.NewTimer(HeartbeatEvery)
-	defer timer.Stop()
-	for {
-		head := s.hub.appended.Load()
-		body, _, more, err := s.cursor.Fill(buf[:0], frameBytes, frameMessages, time.Now())
-		if len(body) > 0 {
-			if err := s.send(body); err != nil {
-				return err
-			}
-			buf = body
-		}
-		s.progress(head, len(body), more)
-		if err != nil {
-			if behind, ok := errors.AsType[*journal.TooFarBehindError](err); ok {
-				return link.Errorf(link.OutOfRange, "%w", behind)
-			}
-			return link.Errorf(link.Unavailable, "%w", err)
-		}
-		if more {
-			continue
-		}
-		if err := s.idle(ctx, timer); err != nil {
-			return err
-		}
-	}
-}
-
-func (s *session) send(body []byte) error {
-	s.sending.Store(time.Now().UnixNano())
-	defer s.sending.Store(0)
-	return s.stream.Send(link.Frame{Kind: kindRecords, Credited: true, Body: body})
-}
-
-// idle waits until there is something to write.
-func (s *session) idle(ctx context.Context, timer *time.Timer) error {
-	wait := HeartbeatEvery
-	if at, ok := s.cursor.Deadline(); ok {
-		wait = min(wait, max(time.Until(at), 0))
-	}
-	timer.Reset(wait)
-	select {
-	case <-s.cursor.Ready():
-		return nil
-	case <-timer.C:
-		if wait < HeartbeatEvery {
-			return nil
-		}
-		// It takes no credit: a subscriber that reads nothing owes nothing for it.
-		if body := s.cursor.Mark(nil); len(body) > 0 {
-			return s.stream.Send(link.Frame{Kind: kindRecords, Body: body})
-		}
-		return nil
-	case <-s.stream.Draining():
-		return errDrained // what was published has been written
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return link.InvalidArgument
 }
 
 // read takes what the subscriber says of messages, until it ends the stream.
-func (s *session) read() error {
+func (s *session) read(st *link.Stream) error {
 	for {
-		f, err := s.stream.Recv()
+		f, err := st.Recv()
 		if errors.Is(err, io.EOF) {
 			return errUnsubscribed
 		}
@@ -194,37 +129,4 @@ func (s *session) read() error {
 			return link.Errorf(link.InvalidArgument, "%w", err)
 		}
 	}
-}
-
-func (s *session) apply(v *verdict) error {
-	now := time.Now()
-	if len(v.Acks)%2 != 0 || len(v.Nacks)%2 != 0 {
-		return errors.New("a verdict with half a pair")
-	}
-	if v.Credit > 0 {
-		s.cursor.SetCredit(v.Credit, now)
-	}
-	for i := 0; i < len(v.Acks); i += 2 {
-		if _, err := s.cursor.Ack(now, journal.Range{From: v.Acks[i], To: v.Acks[i+1]}); err != nil {
-			return err
-		}
-	}
-	for i := 0; i < len(v.Nacks); i += 2 {
-		delay := time.Duration(-1)
-		if d := v.Nacks[i+1]; d > 0 {
-			delay = time.Duration(min(d-1, 1<<40)) * time.Microsecond
-		}
-		if err := s.cursor.Nack(now, v.Nacks[i], delay, v.Cause); err != nil {
-			return err
-		}
-	}
-	for _, seq := range v.Releases {
-		if err := s.cursor.Release(now, seq); err != nil {
-			return err
-		}
-	}
-	if len(v.Extends) > 0 {
-		return s.cursor.Extend(now, v.Extends...)
-	}
-	return nil
 }

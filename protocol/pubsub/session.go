@@ -2,6 +2,8 @@ package pubsub
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -10,31 +12,58 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// blockWindow is how many bytes a subscription that publishers wait for may be
-// behind before they do.
-const blockWindow = 8 << 20
+const (
+	// frameBytes and frameMessages bound what is written at once.
+	frameBytes    = 60 << 10
+	frameMessages = 1024
+	// blockWindow is how many bytes a subscription that publishers wait for may be
+	// behind before they do.
+	blockWindow = 8 << 20
+	// resumeWindow is how far behind it may be still when they go on: waking up for
+	// every frame would cost more than the messages.
+	resumeWindow = blockWindow * 3 / 4
+)
+
+// sink is where the records of a session go: a stream, or a subscriber of this node.
+type sink interface {
+	// send passes on a frame of records, which is the session's again when it returns.
+	// A credited one waits for the subscriber.
+	send(body []byte, credited bool) error
+	// size is how many bytes a frame should have.
+	size() int
+	// draining is closed when the publisher drains and nothing runs there any more that
+	// could publish.
+	draining() <-chan struct{}
+	// ended is closed when the subscriber is gone.
+	ended() <-chan struct{}
+}
 
 // session is one subscription while its stream lasts.
 type session struct {
 	hub      *hub
-	stream   *link.Stream
+	out      sink
 	cursor   *journal.Cursor
+	peer     link.Peer
 	patterns []string
+	class    Class
+	group    string
 
 	block time.Duration // how long publishers wait for it; 0: not at all
 	seen  atomic.Int64  // of hub.appended, how much it has had or has not asked for
-	moved chan struct{} // holds a token when seen has grown
+	moved chan struct{} // holds a token when seen has grown enough
 
-	sending atomic.Int64 // UnixNano since when a frame waits for the subscriber, or 0
+	workers sync.WaitGroup // of run, which the end of the sink ends
+	sending atomic.Int64   // UnixNano since when a frame waits for the subscriber, or 0
 }
 
-func newSession(h *hub, st *link.Stream, cursor *journal.Cursor, ask *subscribe) *session {
+func newSession(h *hub, out sink, cursor *journal.Cursor, ask *subscribe, peer link.Peer) *session {
 	s := &session{
-		hub: h, stream: st, cursor: cursor, patterns: ask.Patterns,
+		hub: h, out: out, cursor: cursor, peer: peer,
+		patterns: ask.Patterns, class: Class(ask.Class), group: ask.Group,
 		block: min(time.Duration(max(ask.Block, 0))*time.Microsecond, MaxBlock),
 		moved: make(chan struct{}, 1),
 	}
-	s.seen.Store(h.appended.Load())
+	s.seen.Store(h.appended())
 	return s
 }
 
@@ -47,6 +76,108 @@ func (s *session) wants(topic string) bool {
 	return false
 }
 
+var (
+	errUnsubscribed = errors.New("the subscriber ended the subscription")
+	errDrained      = errors.New("the publisher drains")
+)
+
+// run writes, and does what read does, until one of both ends or the subscriber is
+// stuck.
+func (s *session) run(ctx context.Context, read func() error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 2)
+	s.workers.Go(func() { ended <- s.write(ctx) })
+	s.workers.Go(func() { ended <- read() })
+	watch := time.NewTicker(time.Second)
+	defer watch.Stop()
+	var err error
+	for err == nil {
+		select {
+		case err = <-ended:
+		case now := <-watch.C:
+			s.hub.keepTime(now)
+			if since := s.sending.Load(); since != 0 && now.UnixNano()-since >= int64(StuckTime) {
+				s.hub.stuck.Add(1)
+				err = link.Errorf(link.ResourceExhausted, "the subscriber took nothing for %v while messages waited; subscribe again to go on", StuckTime)
+			}
+		}
+	}
+	return err
+}
+
+// finish lets go of the cursor: for good, or for as long as its session is kept.
+func (s *session) finish(err error) {
+	if errors.Is(err, errUnsubscribed) {
+		s.cursor.Close(time.Now())
+	} else {
+		s.cursor.Detach(time.Now())
+	}
+}
+
+// write sends what the cursor has, in as few frames as the subscriber's pace allows.
+func (s *session) write(ctx context.Context) error {
+	frame := s.out.size()
+	buf := make([]byte, 0, frame+frame/16)
+	timer := time.NewTimer(HeartbeatEvery)
+	defer timer.Stop()
+	for {
+		head := s.hub.appended()
+		body, _, more, err := s.cursor.Fill(buf[:0], frame, frameMessages, time.Now())
+		if len(body) > 0 {
+			if err := s.send(body); err != nil {
+				return err
+			}
+			buf = body
+		}
+		s.progress(head, len(body), more)
+		if err != nil {
+			if behind, ok := errors.AsType[*journal.TooFarBehindError](err); ok {
+				return link.Errorf(link.OutOfRange, "%w", behind)
+			}
+			return link.Errorf(link.Unavailable, "%w", err)
+		}
+		if more {
+			continue
+		}
+		if err := s.idle(ctx, timer); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) send(body []byte) error {
+	s.sending.Store(time.Now().UnixNano())
+	defer s.sending.Store(0)
+	return s.out.send(body, true)
+}
+
+// idle waits until there is something to write.
+func (s *session) idle(ctx context.Context, timer *time.Timer) error {
+	wait := HeartbeatEvery
+	if at, ok := s.cursor.Deadline(); ok {
+		wait = min(wait, max(time.Until(at), 0))
+	}
+	timer.Reset(wait)
+	select {
+	case <-s.cursor.Ready():
+		return nil
+	case <-timer.C:
+		if wait < HeartbeatEvery {
+			return nil
+		}
+		// It takes no credit: a subscriber that reads nothing owes nothing for it.
+		if body := s.cursor.Mark(nil); len(body) > 0 {
+			return s.out.send(body, false)
+		}
+		return nil
+	case <-s.out.draining():
+		return errDrained // what was published has been written
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // progress notes that a frame was written: head is hub.appended before it was
 // filled, which is where the subscription is when nothing more was left.
 func (s *session) progress(head int64, written int, more bool) {
@@ -57,27 +188,30 @@ func (s *session) progress(head int64, written int, more bool) {
 		head = min(head, s.seen.Load()+int64(written))
 	}
 	s.seen.Store(head)
+	if s.behind(resumeWindow) {
+		return // nobody goes on yet
+	}
 	select {
 	case s.moved <- struct{}{}:
 	default:
 	}
 }
 
-func (s *session) behind() bool { return s.hub.appended.Load()-s.seen.Load() > blockWindow }
+func (s *session) behind(by int64) bool { return s.hub.appended()-s.seen.Load() > by }
 
 // await waits until the subscription is not far behind any more, as long as it
 // asked for.
 func (s *session) await(ctx context.Context) {
 	t := time.NewTimer(s.block)
 	defer t.Stop()
-	for s.behind() {
+	for s.behind(resumeWindow) {
 		select {
 		case <-s.moved:
 		case <-t.C:
 			return
 		case <-ctx.Done():
 			return
-		case <-s.stream.Context().Done():
+		case <-s.out.ended():
 			return
 		}
 	}

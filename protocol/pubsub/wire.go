@@ -6,6 +6,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 // subscribe is the first frame of a subscription. Its keys are never renumbered.
@@ -25,6 +26,8 @@ type subscribe struct {
 	Age      int64    `cbor:"13,keyasint,omitempty"` // microseconds
 	Lease    int64    `cbor:"14,keyasint,omitempty"` // microseconds
 	Block    int64    `cbor:"15,keyasint,omitempty"` // microseconds that publishers wait for it
+	Seq      uint64   `cbor:"16,keyasint,omitempty"` // the number to start with, or that of the feed to start after
+	Credit   int      `cbor:"17,keyasint,omitempty"` // messages that a member of a group is trusted with
 }
 
 // subscribed answers it.
@@ -32,20 +35,6 @@ type subscribed struct {
 	Epoch   uint64 `cbor:"1,keyasint"`
 	Live    uint64 `cbor:"2,keyasint,omitempty"` // messages before this number are replayed
 	Resumed bool   `cbor:"3,keyasint,omitempty"` // the session was still there
-}
-
-// verdict is what a subscriber says of messages that it was delivered.
-type verdict struct {
-	Acks     []uint64 `cbor:"1,keyasint,omitempty"` // first and last of each range
-	Nacks    []uint64 `cbor:"2,keyasint,omitempty"` // number, and delay in microseconds plus 1; 0 is the backoff list
-	Releases []uint64 `cbor:"3,keyasint,omitempty"`
-	Extends  []uint64 `cbor:"4,keyasint,omitempty"`
-	Credit   int      `cbor:"5,keyasint,omitempty"` // messages that this member of a group has room for
-	Cause    string   `cbor:"6,keyasint,omitempty"` // of the nacks
-}
-
-func (v *verdict) empty() bool {
-	return len(v.Acks)+len(v.Nacks)+len(v.Releases)+len(v.Extends)+v.Credit == 0
 }
 
 // How a subscription starts.
@@ -56,6 +45,8 @@ const (
 	startLastPerKey
 	startAt
 	startTime
+	startSeq
+	startFeed
 )
 
 func (s *subscribe) start() (journal.Start, error) {
@@ -76,18 +67,27 @@ func (s *subscribe) start() (journal.Start, error) {
 		return journal.StartAt(p), nil
 	case startTime:
 		return journal.StartTime(time.UnixMicro(s.Since)), nil
+	case startSeq:
+		return journal.StartSeq(s.Seq), nil
+	case startFeed:
+		return journal.StartFeed(s.Seq), nil
 	default:
 		return journal.Start{}, link.Errorf(link.InvalidArgument, "subscribe: start %d is unknown", s.Start)
 	}
 }
 
 func (s *subscribe) subscription() (journal.Subscription, error) {
+	for _, path := range s.Patterns {
+		if _, name := realmOf(path); subject.ValidPattern(name) != nil {
+			return journal.Subscription{}, link.Errorf(link.InvalidArgument, "subscribe: %w", subject.ValidPattern(name))
+		}
+	}
 	start, err := s.start()
 	return journal.Subscription{
 		Patterns: s.Patterns, Keys: s.Keys,
 		Class: journal.Class(s.Class), Overflow: journal.Overflow(s.Overflow),
 		Limits: journal.Limits{Messages: s.Messages, Bytes: s.Bytes, Age: time.Duration(s.Age) * time.Microsecond},
-		Start:  start, Group: s.Group, ID: s.Session, Lease: time.Duration(s.Lease) * time.Microsecond,
+		Start:  start, Group: s.Group, Credit: s.Credit, ID: s.Session, Lease: time.Duration(s.Lease) * time.Microsecond,
 	}, err
 }
 

@@ -143,6 +143,29 @@ func (c *Cursor) Extend(now time.Time, seqs ...uint64) error {
 	return nil
 }
 
+// ExtendAll starts the leases of all messages anew that are with the subscriber: it
+// says that it lives. Errors are those of [Cursor.Nack].
+func (c *Cursor) ExtendAll(now time.Time) error {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case c.closed:
+		return ErrClosed
+	case c.window == nil:
+		return &OptionError{"Subscription.Class", s.sub.Class, "has no acks; at least once has"}
+	}
+	at := s.log.since(now)
+	for _, d := range c.window.list {
+		if !d.waits {
+			d.due = at + c.window.lease
+			d.keep()
+			c.progress = at
+		}
+	}
+	return nil
+}
+
 // Deadline returns when Fill has something to do even if Ready is silent: a lease
 // ends, or a message is due again. ok is false if there is no such time.
 func (c *Cursor) Deadline() (at time.Time, ok bool) {
@@ -229,7 +252,7 @@ func (s *share) fail(c *Cursor, d *delivery, at int64, how Outcome, cause string
 func (s *share) bury(c *Cursor, d *delivery, why DeadReason) {
 	c.window.remove(d)
 	s.done(d)
-	s.dead.add(d, why)
+	s.dead.add(d, why, s.sub.Group)
 	c.window.recycle(d)
 	c.signal()
 }

@@ -33,8 +33,9 @@ const (
 const (
 	MaxPatterns = 64
 	MaxKeys     = 1024
-	MaxMembers  = 1024 // of a group
-	MaxName     = 256  // bytes of the name of a group, of a session's id
+	MaxMembers  = 1024    // of a group
+	MaxCredit   = 1 << 20 // messages that a member of a group may be trusted with
+	MaxName     = 256     // bytes of the name of a group, of a session's id
 )
 
 // Defaults of [Limits].

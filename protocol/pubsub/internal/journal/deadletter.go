@@ -19,6 +19,7 @@ type DeadLetter struct {
 	Message Message
 	Reason  DeadReason
 	History []Attempt // of its deliveries, oldest first
+	Group   string    // of the subscription that gave it up, "" if it had none
 
 	size int
 }
@@ -83,21 +84,25 @@ type deadLetters struct {
 	dropped uint64
 }
 
-func (t *deadLetters) add(d *delivery, why DeadReason) {
+func (t *deadLetters) add(d *delivery, why DeadReason, group string) {
 	var rec Record
 	body, _, _ := cutBytes(d.record()[1:])
 	rec.Priority = DefaultPriority
 	rec.parse(body) // written by this log
 	n := DeadLetter{
-		Seq: d.seq, Time: rec.Time, Reason: why, History: d.history, size: int(d.size),
+		Seq: d.seq, Time: rec.Time, Reason: why, History: d.history, Group: group, size: int(d.size),
 		Message: Message{
 			Topic: d.topic.name, Key: string(rec.Key), Headers: rec.Headers.copied(), Trace: rec.Trace.copied(),
-			Payload: append([]byte(nil), rec.Payload...), TTL: rec.TTL, Priority: rec.Priority,
+			Payload: append([]byte(nil), rec.Payload...), TTL: rec.TTL, Priority: rec.Priority, Feed: rec.Feed,
 		},
 	}
+	t.keep(n)
+	t.total++
+}
+
+func (t *deadLetters) keep(n DeadLetter) {
 	t.list = append(t.list, n)
 	t.bytes += n.size
-	t.total++
 	for len(t.list) > MaxDeadLetters || t.bytes > MaxDeadLetterBytes && len(t.list) > 1 {
 		t.take(1)
 		t.dropped++
@@ -111,6 +116,20 @@ func (t *deadLetters) take(n int) []DeadLetter {
 	t.list = t.list[n:]
 	for i := range taken {
 		t.bytes -= taken[i].size
+	}
+	return taken
+}
+
+// DeadLetters takes up to n dead letters of all subscriptions, and of those that have
+// ended.
+func (l *Log) DeadLetters(n int) []DeadLetter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := l.dead.take(n)
+	for s := range l.leased {
+		s.mu.Lock()
+		taken = append(taken, s.dead.take(n-len(taken))...)
+		s.mu.Unlock()
 	}
 	return taken
 }

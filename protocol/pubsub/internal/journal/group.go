@@ -57,7 +57,7 @@ func (g *group) add(c *Cursor) {
 func (s *share) enter(c *Cursor, now int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := atMost("members of a group", len(s.group.members)+1, MaxMembers); err != nil {
+	if err := allAtMost("members of a group", len(s.group.members)+1, MaxMembers); err != nil {
 		return err
 	}
 	c.share = s
@@ -317,13 +317,14 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// SetCredit says how many messages a member of a group can take now. Fill counts it
-// down. Keys are shared out by [Subscription.Credit], which does not change.
-func (c *Cursor) SetCredit(messages int, now time.Time) {
+// AddCredit says that a member of a group has room for more messages. Fill counts them
+// down. Keys are shared out by [Subscription.Credit], which does not change; a member
+// never has more than [MaxCredit].
+func (c *Cursor) AddCredit(messages int, now time.Time) {
 	s := c.share
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.credit = max(messages, 0)
+	c.credit = min(c.credit+max(messages, 0), MaxCredit)
 	if s.group != nil && !c.closed {
 		s.dispatch(s.log.since(now), false)
 	}

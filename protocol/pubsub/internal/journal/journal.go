@@ -47,7 +47,7 @@
 //
 //	record    kind:byte length body             a reader skips kinds that it does not know
 //	TOPIC     1  topic name                     from here on, topic stands for name
-//	MSG       2  flags:byte seq topic time [priority:byte] [ttl] [key] [trace] [headers] payload
+//	MSG       2  flags:byte seq topic time [priority:byte] [ttl] [feed] [key] [trace] [headers] payload
 //	GAP       3  lane:byte reason:byte from to count
 //	MARK      4  kind:byte seq
 //	DELIVERY  5  attempt                        about the next MSG; absent before a first delivery
@@ -55,7 +55,7 @@
 // topic is below [MaxTopics]; a later TOPIC may give the number another name. seq counts
 // all messages of the publisher from 1 in each epoch. time is microseconds since 1970 by
 // the publisher's clock, ttl microseconds from then. flags says which optional fields
-// are there: 1 key, 2 ttl, 4 headers, 8 trace, 16 priority; the other bits are zero.
+// are there: 1 key, 2 ttl, 4 headers, 8 trace, 16 priority, 32 feed; the other bits are zero.
 // key is a length and as many bytes. trace and headers are a number of pairs and for
 // each pair a length, the name, a length, the value. payload is the rest of the body.
 //

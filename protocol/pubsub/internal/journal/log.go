@@ -37,6 +37,7 @@ type Log struct {
 	base    time.Time
 	micros  int64 // base, since 1970
 	settled atomic.Uint64
+	written atomic.Uint64 // as ring.written
 	ring    ring
 	index   subject.Index[*share]
 	hole    *slab // of messages that were not kept
@@ -47,9 +48,10 @@ type Log struct {
 	groups   map[string]*share
 	leased   map[*share]struct{} // of AtLeastOnce
 	sessions map[string]*Cursor
-	round    uint64   // of finding matches
-	found    []*share // scratch of it
-	clock    int64    // the latest time a publisher gave
+	dead     deadLetters // of subscriptions that have ended
+	round    uint64      // of finding matches
+	found    []*share    // scratch of it
+	clock    int64       // the latest time a publisher gave
 }
 
 // ErrTooLarge is what [Log.Append] wraps when a message is larger than MaxMessage.
@@ -168,9 +170,13 @@ func (l *Log) Append(m Message, now time.Time) (Report, error) {
 			r.Dropped += dropped
 		}
 	}
+	l.written.Store(l.ring.written)
 	l.settled.Store(seq)
 	return r, nil
 }
+
+// Written returns the bytes of all records that were ever appended.
+func (l *Log) Written() uint64 { return l.written.Load() }
 
 func (l *Log) tooLarge(size int) error {
 	return fmt.Errorf("journal: %w: its record has %d bytes, MaxMessage allows %d", ErrTooLarge, size, l.opts.MaxMessage)

@@ -12,7 +12,7 @@ func (c *Cursor) nextTask(at int64) state {
 		}
 		if d := t.delivery; d != nil {
 			if d.expires != 0 && at >= d.expires {
-				s.dead.add(d, DeadExpired)
+				s.dead.add(d, DeadExpired, s.sub.Group)
 				s.release(d.hash)
 				c.popTask()
 				c.signal()

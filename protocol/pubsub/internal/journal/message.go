@@ -18,6 +18,9 @@ type Message struct {
 	TTL time.Duration
 	// Priority is from 1 to 255, higher first; zero is [DefaultPriority]. See [LaneOf].
 	Priority uint8
+	// Feed numbers the messages of a feed that several publishers send, each the same:
+	// it grows from message to message, and [StartFeed] finds it. Zero is no feed.
+	Feed uint64
 }
 
 // Pair is a header.
@@ -63,6 +66,9 @@ type LimitError struct {
 	What string // "key of message", …
 	Have int
 	Max  int
+	// Shared says that the bound is one of the log and all its subscriptions: trying
+	// later may help.
+	Shared bool
 }
 
 func (e *LimitError) Error() string {
@@ -76,6 +82,14 @@ func atMost(what string, have, limit int) error {
 	return nil
 }
 
+// allAtMost is atMost for a bound that subscriptions share.
+func allAtMost(what string, have, limit int) error {
+	if have > limit {
+		return &LimitError{What: what, Have: have, Max: limit, Shared: true}
+	}
+	return nil
+}
+
 // check returns what is wrong with a message, its topic and size excepted.
 func (m *Message) check() error {
 	if len(m.Key) > MaxKey {
@@ -83,6 +97,9 @@ func (m *Message) check() error {
 	}
 	if m.TTL < 0 {
 		return &OptionError{Field: "Message.TTL", Value: m.TTL, Problem: "is negative"}
+	}
+	if m.Feed > maxVarint {
+		return &OptionError{Field: "Message.Feed", Value: m.Feed, Problem: "is beyond 2^62-1"}
 	}
 	if m.Headers == nil && m.Trace == nil {
 		return nil
@@ -94,14 +111,17 @@ func (m *Message) check() error {
 }
 
 func checkPairs(what string, pairs []Pair) error {
-	if err := atMost(what+" of a message", len(pairs), MaxPairs); err != nil {
-		return err
+	if len(pairs) > MaxPairs {
+		return &LimitError{What: what + " of a message", Have: len(pairs), Max: MaxPairs}
 	}
 	n := 0
 	for _, p := range pairs {
 		n += len(p.Name) + len(p.Value)
 	}
-	return atMost("bytes of the "+what+" of a message", n, MaxPairBytes)
+	if n > MaxPairBytes {
+		return &LimitError{What: "bytes of the " + what + " of a message", Have: n, Max: MaxPairBytes}
+	}
+	return nil
 }
 
 // OptionError says that an option or a field has a value it cannot have.

@@ -85,7 +85,7 @@ func (g *members) step() {
 		}
 		m.cur.Close(g.now)
 	case n < 5:
-		m.cur.SetCredit(pick(c, 0, 1, 10, 1000), g.now)
+		m.cur.AddCredit(pick(c, 0, 1, 10, 1000), g.now)
 	case n < 7 && g.sub.Class == journal.AtLeastOnce:
 		m.settleSome()
 	default:
@@ -220,7 +220,7 @@ func (g *members) settle() {
 	for range 2000 {
 		progress := false
 		for _, m := range g.list {
-			m.cur.SetCredit(1000, g.now)
+			m.cur.AddCredit(1000, g.now)
 			more := true
 			for more {
 				more = m.fill(64<<10, 256)

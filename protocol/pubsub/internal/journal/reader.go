@@ -19,6 +19,7 @@ type Record struct {
 	Time     time.Time // when it was published, by the publisher's clock; microseconds
 	Priority uint8
 	TTL      time.Duration // as published; zero is for ever
+	Feed     uint64        // zero is none
 	Key      []byte
 	Trace    Pairs
 	Headers  Pairs
@@ -185,7 +186,7 @@ func (r *Reader) message(rec *Record, b []byte) string {
 
 // parse reads the body of a MSG record, and returns the number of its topic.
 func (rec *Record) parse(b []byte) (topic uint64, problem string) {
-	if len(b) == 0 || b[0] >= 1<<5 {
+	if len(b) == 0 || b[0] > allFlags {
 		return 0, "unknown flags"
 	}
 	flags, b := b[0], b[1:]
@@ -220,6 +221,11 @@ func (rec *Record) optional(flags byte, b []byte) (rest []byte, problem string) 
 			return nil, "malformed TTL"
 		}
 		rec.TTL = time.Duration(min(micros, maxMicros)) * time.Microsecond
+	}
+	if flags&hasFeed != 0 {
+		if rec.Feed, b, ok = cutVarint(b); !ok || rec.Feed == 0 {
+			return nil, "malformed feed number"
+		}
 	}
 	if flags&hasKey != 0 {
 		if rec.Key, b, ok = cutBytes(b); !ok || len(rec.Key) > MaxKey {

@@ -24,6 +24,8 @@ const (
 	hasHeaders  = 1 << 2
 	hasTrace    = 1 << 3
 	hasPriority = 1 << 4
+	hasFeed     = 1 << 5
+	allFlags    = 1<<6 - 1
 )
 
 // MarkKind says what a MARK record marks.
@@ -54,6 +56,7 @@ type layout struct {
 	total    int
 	key      int // offset of the key in the record
 	priority uint8
+	feed     uint64
 }
 
 func (m *Message) layout(seq, id, micros uint64, long bool) layout {
@@ -71,6 +74,11 @@ func (m *Message) layout(seq, id, micros uint64, long bool) layout {
 		l.flags |= hasTTL
 		l.ttl = uint64(max(m.TTL/time.Microsecond, 1))
 		n += varintLen(l.ttl)
+	}
+	if m.Feed > 0 {
+		l.flags |= hasFeed
+		l.feed = m.Feed
+		n += varintLen(l.feed)
 	}
 	if m.Key != "" {
 		l.flags |= hasKey
@@ -114,6 +122,9 @@ func (m *Message) appendOptional(b []byte, l *layout) []byte {
 	}
 	if l.flags&hasTTL != 0 {
 		b = appendUint(b, l.ttl)
+	}
+	if l.flags&hasFeed != 0 {
+		b = appendUint(b, l.feed)
 	}
 	if l.flags&hasKey != 0 {
 		b = appendUint(b, uint64(len(m.Key)))

@@ -18,7 +18,7 @@ func TestGoldenRecords(t *testing.T) {
 	s := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, Limits: journal.Limits{Messages: 3}})
 	publish(t, l, now, journal.Message{Topic: "a.b", Payload: []byte("hi")})
 	publish(t, l, now, journal.Message{
-		Topic: "a.b", Key: "k1", TTL: time.Second, Priority: 64, Payload: []byte("all"),
+		Topic: "a.b", Key: "k1", TTL: time.Second, Priority: 64, Feed: 7, Payload: []byte("all"),
 		Headers: []journal.Pair{{Name: "h", Value: "v"}},
 		Trace:   []journal.Pair{{Name: "tp", Value: "00"}, {Name: "ts", Value: ""}},
 	})
@@ -43,15 +43,15 @@ func TestGoldenRecords(t *testing.T) {
 		"04" + "02" + "01" + "00", // MARK live 0
 		"01" + "04" + "00" + "612e62",
 		"02" + "0d" + "00" + "01" + "00" + micros + "6869",
-		"02" + "26" + "1f" + "02" + "00" + micros +
-			"40" + "800f4240" + "02" + "6b31" +
+		"02" + "27" + "3f" + "02" + "00" + micros +
+			"40" + "800f4240" + "07" + "02" + "6b31" +
 			"02" + "02" + "7470" + "02" + "3030" + "02" + "7473" + "00" +
 			"01" + "01" + "68" + "01" + "76" + "616c6c",
 		"03" + "05" + "01" + "02" + "03" + "03" + "01",     // GAP normal ttl 3-3 x1
 		"02" + "0d" + "00" + "01" + "00" + micros + "6869", // released: the first delivery again
 		"05" + "01" + "02", // DELIVERY 2
-		"02" + "26" + "1f" + "02" + "00" + micros +
-			"40" + "800f4240" + "02" + "6b31" +
+		"02" + "27" + "3f" + "02" + "00" + micros +
+			"40" + "800f4240" + "07" + "02" + "6b31" +
 			"02" + "02" + "7470" + "02" + "3030" + "02" + "7473" + "00" +
 			"01" + "01" + "68" + "01" + "76" + "616c6c",
 	}, "")
@@ -83,7 +83,7 @@ func TestGoldenRecords(t *testing.T) {
 			pairs = append(pairs, string(name)+"="+string(value))
 		}
 	}
-	if m.Seq != 2 || m.Topic != "a.b" || string(m.Key) != "k1" || m.TTL != time.Second || m.Priority != 64 || string(m.Payload) != "all" ||
+	if m.Seq != 2 || m.Topic != "a.b" || string(m.Key) != "k1" || m.TTL != time.Second || m.Priority != 64 || m.Feed != 7 || string(m.Payload) != "all" ||
 		!m.Time.Equal(start()) || m.Attempt != 1 || m.Trace.Len() != 2 || !slices.Equal(pairs, []string{"tp=00", "ts=", "h=v"}) {
 		t.Errorf("message %+v with pairs %v", m, pairs)
 	}
@@ -131,7 +131,7 @@ func TestMalformedRecords(t *testing.T) {
 		{"no length", "02", "ends early"},
 		{"short body", "0205aa", "ends early"},
 		{"empty message", "0200", "flags"},
-		{"unknown flags", "020420010000", "flags"},
+		{"unknown flags", "020440010000", "flags"},
 		{"message without its numbers", "02020001", "ends early"},
 		{"topic that was not introduced", "020400010000", "not introduced"},
 		{"topic beyond the table", "010580004000" + "61", "too large"},

@@ -57,6 +57,7 @@ func (l *Log) Resume(id string, now time.Time) (*Cursor, error) {
 	old.signal()
 	s.disconnected(c, at)
 	if s.group != nil {
+		c.credit = old.weight // what was on its way is sent again, or was read
 		s.replace(old, c, at)
 	} else {
 		s.only = c

@@ -65,7 +65,7 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 		if _, taken := l.sessions[sub.ID]; taken {
 			return nil, &OptionError{"Subscription.ID", sub.ID, "is that of a session; resume it"}
 		}
-		if err := atMost("sessions of a log", len(l.sessions)+1, MaxSessions); err != nil {
+		if err := allAtMost("sessions of a log", len(l.sessions)+1, MaxSessions); err != nil {
 			return nil, err
 		}
 	}
@@ -86,7 +86,7 @@ func (l *Log) join(c *Cursor, sub Subscription, now int64) error {
 			return s.enter(c, now)
 		}
 	}
-	if err := atMost("subscriptions of a log", len(l.shares)+1, MaxSubscriptions); err != nil {
+	if err := allAtMost("subscriptions of a log", len(l.shares)+1, MaxSubscriptions); err != nil {
 		return err
 	}
 	s := &share{log: l, sub: sub, only: c}
@@ -133,5 +133,8 @@ func (l *Log) leave(s *share) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, d := range s.dead.take(len(s.dead.list)) {
+		l.dead.keep(d)
+	}
 	s.feed.lanes, s.feed.latest, s.feed.search = [Lanes]lane{}, nil, nil // topics may still remember the share
 }

@@ -12,6 +12,7 @@ type Start struct {
 	n    int
 	at   Position
 	time time.Time
+	seq  uint64
 }
 
 type startKind uint8
@@ -23,6 +24,8 @@ const (
 	startKeys
 	startAt
 	startTime
+	startSeq
+	startFeed
 )
 
 // StartNew starts with the next message.
@@ -48,11 +51,21 @@ func StartAt(p Position) Start { return Start{kind: startAt, at: p} }
 // messages from then have left the ring, a gap says so.
 func StartTime(t time.Time) Start { return Start{kind: startTime, time: t} }
 
+// StartSeq starts with the message of this number in the epoch that the log is in, or
+// with the next one if it was not published yet. What has left the ring since is told
+// as a gap.
+func StartSeq(seq uint64) Start { return Start{kind: startSeq, seq: max(seq, 1)} }
+
+// StartFeed starts after the newest message of the subscription whose [Message.Feed] is
+// at most feed. If that has left the ring, a gap says so.
+func StartFeed(feed uint64) Start { return Start{kind: startFeed, seq: feed} }
+
 // search is a walk back through the ring for the place to start.
 type search struct {
 	next uint64              // the number to look at
-	left int                 // messages wanted; 0: the last of each key
+	left int                 // messages wanted; 0: the last of each key, or feed
 	keys map[string]struct{} // topic, zero byte, key
+	feed uint64              // the message wanted; 0: see above
 	list []uint64            // the last of each key, newest first
 }
 
@@ -86,6 +99,12 @@ func (f *feed) start(s Start) error {
 	case startKeys:
 		f.startFrom(end)
 		f.search = &search{next: end - 1, keys: make(map[string]struct{})}
+	case startSeq:
+		from(min(max(s.seq, first), end))
+		lost(laneNormal, s.seq)
+	case startFeed:
+		f.startFrom(end)
+		f.search = &search{next: end - 1, feed: max(s.seq, 1)}
 	case startTime:
 		at := f.log.since(s.time)
 		from(ring.search(at))
@@ -151,6 +170,15 @@ func (f *feed) lookBack(now int64) bool {
 		if slab == f.log.hole || !f.wants(e, slab) {
 			continue
 		}
+		if s.feed != 0 {
+			done = feedOf(e, slab) != 0 && feedOf(e, slab) <= s.feed
+			if done {
+				f.search = nil
+				f.startFrom(s.next + 1)
+				return true
+			}
+			continue
+		}
 		if s.keys == nil {
 			if e.expires == 0 || now < e.expires {
 				s.left--
@@ -166,6 +194,9 @@ func (f *feed) lookBack(now int64) bool {
 		}
 	}
 	f.search = nil
+	if s.feed != 0 && s.next > 0 {
+		f.lanes[laneNormal].gaps.add(Gap{Lane: laneNormal, Reason: ReasonRetention, From: 1, To: s.next}, 0)
+	}
 	if s.keys == nil {
 		f.startFrom(s.next + 1)
 		return true
@@ -197,4 +228,12 @@ func (f *feed) replay(seq uint64) {
 	default: // it has left the ring just now
 		f.drop(laneNormal, seq, ReasonRetention, f.lanes[laneNormal].newest())
 	}
+}
+
+// feedOf reads the feed's number out of a record that the log has written.
+func feedOf(e *entry, s *slab) uint64 {
+	var rec Record
+	body, _, _ := cutBytes(e.record(s)[1:])
+	rec.parse(body)
+	return rec.Feed
 }

@@ -34,6 +34,13 @@ func TestStart(t *testing.T) {
 			{name: "time between messages", start: journal.StartTime(start().Add(2*time.Second + 1)), want: "c1 b2 l1 l2"},
 			{name: "time before all", start: journal.StartTime(start().Add(-time.Hour)), want: "a1 b1 a2 c1 b2 l1 l2"},
 			{name: "time to come", start: journal.StartTime(start().Add(time.Hour)), want: "l1 l2"},
+			{name: "number", start: journal.StartSeq(4), want: "c1 b2 l1 l2"},
+			{name: "number of a key", start: journal.StartSeq(2), keys: []string{"a"}, want: "a2 l1"},
+			{name: "number to come", start: journal.StartSeq(100), want: "l1 l2"},
+			{name: "feed", start: journal.StartFeed(30), want: "c1 b2 l1 l2"},
+			{name: "feed between messages", start: journal.StartFeed(39), want: "c1 b2 l1 l2"},
+			{name: "feed at the end", start: journal.StartFeed(1000), want: "l1 l2"},
+			{name: "feed before all", start: journal.StartFeed(0), want: "a1 b1 a2 c1 b2 l1 l2"},
 			{name: "position", start: journal.StartAt(at(1, 3)), want: "c1 b2 l1 l2"},
 			{name: "position at the end", start: journal.StartAt(at(1, 5)), want: "l1 l2"},
 			{name: "position at the start", start: journal.StartAt(at(1, 0)), want: "a1 b1 a2 c1 b2 l1 l2"},
@@ -42,8 +49,8 @@ func TestStart(t *testing.T) {
 			t.Run(class.String()+"/"+tt.name, func(t *testing.T) {
 				now := start()
 				l := newLog(t, journal.Options{})
-				for _, p := range []string{"a1", "b1", "a2", "c1", "b2"} {
-					publish(t, l, now, journal.Message{Topic: "t", Key: p[:1], Payload: []byte(p)})
+				for i, p := range []string{"a1", "b1", "a2", "c1", "b2"} {
+					publish(t, l, now, journal.Message{Topic: "t", Key: p[:1], Payload: []byte(p), Feed: uint64(i+1) * 10})
 					now = now.Add(time.Second)
 				}
 				s := subscribe(t, l, now, journal.Subscription{Class: class, Start: tt.start, Keys: tt.keys})
@@ -167,4 +174,27 @@ func TestWithoutHistoryNothingIsKeptForNobody(t *testing.T) {
 	all.want(now, "(retention 1000-1000) a (retention 1002-1002 x1) b")
 	keyed := subscribe(t, l, now, journal.Subscription{Start: journal.StartAll(), Keys: []string{"k"}})
 	keyed.want(now, "")
+}
+
+func TestStartBeforeTheRingIsTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		start journal.Start
+		want  string
+	}{
+		"number": {journal.StartSeq(2), "(retention 2-2) 3 4"},
+		"feed":   {journal.StartFeed(10), "(retention 1-2) 3 4"},
+	} {
+		now := start()
+		l := newLog(t, journal.Options{Age: time.Minute})
+		for i := range 4 {
+			if i == 2 {
+				now = now.Add(2 * time.Minute)
+			}
+			publish(t, l, now, journal.Message{Topic: "t", Payload: []byte{'1' + byte(i)}, Feed: uint64(i+1) * 10})
+		}
+		subscribe(t, l, now, journal.Subscription{Class: journal.Reliable, Start: tt.start}).want(now, tt.want)
+		if t.Failed() {
+			t.Log(name)
+		}
+	}
 }

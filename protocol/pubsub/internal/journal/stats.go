@@ -107,6 +107,7 @@ type LogStats struct {
 	Topics        int    // that have a number
 	Subscriptions int    // groups counting as one
 	Sessions      int
+	DeadLetters   uint64 // of subscriptions that have ended, dropped before they were taken
 }
 
 // Stats returns the state of the log.
@@ -115,6 +116,6 @@ func (l *Log) Stats() LogStats {
 	defer l.mu.Unlock()
 	return LogStats{
 		First: l.ring.first.Load(), Next: l.ring.end.Load(), Bytes: l.ring.held,
-		Topics: len(l.topics.byID), Subscriptions: len(l.shares), Sessions: len(l.sessions),
+		Topics: len(l.topics.byID), Subscriptions: len(l.shares), Sessions: len(l.sessions), DeadLetters: l.dead.dropped,
 	}
 }

@@ -20,8 +20,8 @@ type Subscription struct {
 	// The class is BestEffort or AtLeastOnce; limits, overflow and start are those of
 	// the first member.
 	Group string
-	// Credit is how many messages the member takes until [Cursor.SetCredit] says
-	// otherwise; zero is [DefaultMemberCredit].
+	// Credit is how many messages the member takes until [Cursor.AddCredit] adds
+	// to it; zero is [DefaultMemberCredit].
 	Credit int
 
 	// ID is the name of the session of an AtLeastOnce subscription, unique in the log;
@@ -61,6 +61,7 @@ func (s *Subscription) resolve() error {
 		atMost("Subscription.Keys", len(s.Keys), MaxKeys),
 		atMost("bytes of Subscription.Group", len(s.Group), MaxName),
 		atMost("bytes of Subscription.ID", len(s.ID), MaxName),
+		atMost("Subscription.Credit", s.Credit, MaxCredit),
 		atMost("Subscription.Deliveries", s.Deliveries, MaxDeliveries),
 		atMost("Subscription.Backoff", len(s.Backoff), maxBackoffs),
 	} {
@@ -116,4 +117,10 @@ func (s *Subscription) resolve() error {
 func (s *Subscription) groupKey() string {
 	parts := slices.Concat([]string{s.Group, s.Class.String()}, s.Patterns, []string{""}, s.Keys)
 	return strings.Join(parts, "\x00")
+}
+
+// Validate returns what [Log.Subscribe] would say of the subscription itself.
+func (s *Subscription) Validate() error {
+	copied := *s
+	return copied.resolve()
 }

@@ -1,0 +1,76 @@
+package feed
+
+import (
+	"context"
+	"slices"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// Names hands the newest list of services with each tag that is looked for to those who do: what
+// Feed is to Watch, it is to Find. It is safe for concurrent use.
+type Names struct {
+	hub[discovery.TagQuery, []string]
+}
+
+// NewNames returns a Names that nobody follows.
+func NewNames() *Names {
+	return &Names{hub[discovery.TagQuery, []string]{topics: make(map[discovery.TagQuery]*topic[[]string])}}
+}
+
+// Find opens a watch of q. The errors are those of discovery.Finder.Find.
+func (n *Names) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string, error) {
+	return n.watch(ctx, q.Normalized())
+}
+
+// Publish makes names the list of q and tells the watchers if that changed anything. It takes over
+// names, which must be sorted and without repeats. left is how many were left out because of
+// discovery.MaxServices, and 0 if that was so before.
+func (n *Names) Publish(q discovery.TagQuery, names []string) (left int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := n.topics[q]
+	if t == nil {
+		return 0
+	}
+	names, left = cut(names, t.last)
+	was := t.cut
+	t.cut = left > 0
+	if !t.known || !slices.Equal(t.last, names) {
+		t.deliver(names)
+	}
+	if was {
+		return 0
+	}
+	return left
+}
+
+// Unread tells those who have heard nothing yet that nothing is known.
+func (n *Names) Unread() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range n.topics {
+		if !t.known {
+			t.deliver(nil)
+		}
+	}
+}
+
+// cut keeps to the bound of a list: first those that were there before, so that a flood of
+// registrations pushes nobody out.
+func cut(names, before []string) (kept []string, left int) {
+	left = len(names) - discovery.MaxServices
+	if left <= 0 {
+		return names, 0
+	}
+	kept = make([]string, 0, discovery.MaxServices)
+	for _, wanted := range []bool{true, false} {
+		for _, name := range names {
+			if _, old := slices.BinarySearch(before, name); old == wanted && len(kept) < discovery.MaxServices {
+				kept = append(kept, name)
+			}
+		}
+	}
+	slices.Sort(kept)
+	return kept, left
+}

@@ -1,0 +1,89 @@
+package pubsub
+
+import (
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// bookmarks say how far a subscription had come, by the ID of the publisher.
+type bookmarks map[string]journal.Position
+
+// bookmark is bookmarks on the outside.
+type bookmark struct {
+	Version   uint8             `cbor:"1,keyasint"`
+	Positions map[string][]byte `cbor:"2,keyasint"`
+}
+
+const bookmarkVersion = 1
+
+// Bookmark returns where the subscription is at each of its publishers: messages that
+// were yielded are before it and, of AtLeastOnce, acked as well. Keep it and give it to
+// [Resume] to go on there in another run of the program, within what publishers keep by
+// then. It is made for subscriptions that are not members of a group.
+func (s *Subscription[T]) Bookmark() []byte {
+	mark := bookmark{bookmarkVersion, map[string][]byte{}}
+	s.mu.Lock()
+	for id, p := range s.marks {
+		mark.Positions[id] = p.Append(nil)
+	}
+	for id, m := range s.members {
+		if p, ok := m.position(); ok {
+			mark.Positions[id] = p.Append(nil)
+		}
+	}
+	s.mu.Unlock()
+	b, err := codec.CBOR().Append(nil, mark)
+	if err != nil {
+		return nil // a map of bytes can be encoded
+	}
+	return b
+}
+
+// Resume goes on where [Subscription.Bookmark] was taken. What a publisher does not keep
+// any more is told as a gap; publishers that the bookmark does not know are heard from
+// their first message on. Of one that has ended since, what it had not delivered is lost
+// with it, and nobody is left to tell.
+func Resume(mark []byte) SubscribeOption {
+	return subscribeOption(func(s *settings) {
+		var b bookmark
+		err := codec.CBOR().Decode(mark, &b)
+		if err == nil && b.Version != bookmarkVersion {
+			err = link.Errorf(link.InvalidArgument, "version %d, this is %d", b.Version, bookmarkVersion)
+		}
+		s.marks = bookmarks{}
+		for id, raw := range b.Positions {
+			p, rest, bad := journal.ParsePosition(raw)
+			if bad != nil || len(rest) > 0 {
+				err = journal.ErrPosition
+			}
+			s.marks[id] = p
+		}
+		if err != nil {
+			s.err = link.Errorf(link.InvalidArgument, "subscribe: the bookmark is malformed: %w", err)
+		}
+	})
+}
+
+// apply makes a new member go on at its bookmark.
+func (b bookmarks) apply(m *member) {
+	if b == nil {
+		return
+	}
+	p, ok := b[m.id]
+	if !ok {
+		if m.want.Start == startNew {
+			m.want.Start = startAll
+		}
+		return
+	}
+	m.epoch = p.Epoch
+	m.tracker = journal.NewTracker(journal.Class(m.want.Class), p)
+}
+
+// position is how far the subscription has come at a publisher, once it has answered.
+func (m *member) position() (journal.Position, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.positionLocked(), m.epoch != 0
+}

@@ -1,0 +1,119 @@
+package pubsub
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// DeadLetter says why a message was given up. See [DeadLetters].
+type DeadLetter struct {
+	Seq       uint64    // the number that the message had
+	Published time.Time // when it was published first, by the publisher's clock
+	Reason    string    // "too many deliveries" or "expired"
+	Group     string    // of the subscription that gave it up, "" if it had none
+	History   []Attempt // of its deliveries, oldest first; the last 16
+}
+
+// Attempt is one delivery that failed.
+type Attempt struct {
+	Sent    time.Time
+	Ended   time.Time
+	Outcome string // "nacked", "lease ended" or "disconnected"
+	Cause   string // what the handler returned, or Nack was told
+}
+
+// DeadLetter returns why the message was given up, nil if it is not one of
+// [DeadLetters].
+func (m *Message[T]) DeadLetter() *DeadLetter {
+	text := m.header(deadHeader)
+	if text == nil || !m.realm.dead {
+		return nil
+	}
+	var w deadLetter
+	if err := codec.CBOR().Decode(text, &w); err != nil {
+		return nil
+	}
+	d := &DeadLetter{Seq: w.Seq, Published: time.UnixMicro(w.Published), Reason: w.Reason, Group: w.Group}
+	for _, a := range w.History {
+		d.History = append(d.History, Attempt{time.UnixMicro(a.Sent), time.UnixMicro(a.Ended), a.Outcome, a.Cause})
+	}
+	return d
+}
+
+// deadHeader is the header of a dead letter that holds a deadLetter.
+const deadHeader = reservedHeader + "dead"
+
+// reservedHeader begins the names of headers that are not the user's.
+const reservedHeader = "_link."
+
+// deadHistory is how many attempts a dead letter tells of.
+const deadHistory = 16
+
+// deadLetter is a DeadLetter on the wire. Its keys are never renumbered.
+type deadLetter struct {
+	Seq       uint64        `cbor:"1,keyasint"`
+	Published int64         `cbor:"2,keyasint"` // microseconds since 1970, as all times
+	Reason    string        `cbor:"3,keyasint"`
+	Group     string        `cbor:"4,keyasint,omitempty"`
+	History   []deadAttempt `cbor:"5,keyasint,omitempty"`
+}
+
+type deadAttempt struct {
+	Sent    int64  `cbor:"1,keyasint"`
+	Ended   int64  `cbor:"2,keyasint"`
+	Outcome string `cbor:"3,keyasint"`
+	Cause   string `cbor:"4,keyasint,omitempty"`
+}
+
+// buryBatch is how many dead letters are taken from the log at a time.
+const buryBatch = 64
+
+// bury publishes what was given up, below the realm of dead letters.
+func (h *hub) bury() {
+	for {
+		letters := h.log.DeadLetters(buryBatch)
+		for i := range letters {
+			h.buryOne(&letters[i])
+		}
+		if len(letters) < buryBatch {
+			return
+		}
+	}
+}
+
+func (h *hub) buryOne(d *journal.DeadLetter) {
+	r, topic := realmOf(d.Message.Topic)
+	if r.dead { // of who reads dead letters with acks: it ends here
+		h.dead.lost.Add(1)
+		return
+	}
+	w := deadLetter{Seq: d.Seq, Published: d.Time.UnixMicro(), Reason: d.Reason.String(), Group: d.Group}
+	for _, a := range d.History[max(len(d.History)-deadHistory, 0):] {
+		w.History = append(w.History, deadAttempt{a.Sent.UnixMicro(), a.Ended.UnixMicro(), a.Outcome.String(), strings.ToValidUTF8(a.Cause, "")})
+	}
+	text, err := codec.CBOR().Append(nil, w)
+	if err == nil {
+		m := d.Message
+		r.dead = true
+		m.Topic, m.TTL, m.Feed = r.prefix()+topic, 0, 0
+		m.Headers = append([]journal.Pair{{Name: deadHeader, Value: string(text)}}, m.Headers...)
+		_, err = h.log.Append(m, time.Now())
+		if _, ok := errors.AsType[*journal.LimitError](err); ok { // its own headers fill it
+			m.Headers = m.Headers[:1]
+			_, err = h.log.Append(m, time.Now())
+		}
+	}
+	if err != nil {
+		h.dead.lost.Add(1)
+	} else {
+		h.dead.kept.Add(1)
+	}
+	if h.dead.told.CompareAndSwap(false, true) {
+		h.node.Logger().Warn("pubsub: a message was given up; subscribe to pubsub.DeadLetters of its topic to see such messages",
+			"topic", topic, "seq", d.Seq, "reason", w.Reason, "group", d.Group, "error", err)
+	}
+}

@@ -1,0 +1,259 @@
+package pubsub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/protocol/pubsub"
+)
+
+// Event is what the examples publish, and Events their topic: declared once, imported
+// by both sides.
+type Event struct{ Text string }
+
+var Events = pubsub.NewTopic[Event]("news", "events")
+
+// together runs f with a node of the service news, which publishes, and another one.
+func together(f func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error) {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	registry, err := static.New() // of this process; leave Config.Registry out to find other processes
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	publisher, err1 := link.New(link.Config{Service: "news", Registry: registry})
+	reader, err2 := link.New(link.Config{Registry: registry})
+	if err := errors.Join(err1, err2); err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer reader.Close()
+	events, err := pubsub.NewPublisher(publisher, Events)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ran := make(chan error, 1)
+	running, end := context.WithCancel(ctx)
+	go func() { ran <- publisher.Run(running) }()
+	<-publisher.Ready()
+	if err := f(ctx, events, reader); err != nil {
+		fmt.Println(err)
+	}
+	end()
+	if err := <-ran; err != nil {
+		fmt.Println(err)
+	}
+}
+
+func Example() {
+	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+		sub, err := pubsub.Subscribe(ctx, node, Events)
+		if err != nil {
+			return err
+		}
+		defer sub.Close()
+		report, err := events.Publish(ctx, Event{"hello"}, pubsub.Header("from", "Ada"))
+		if err != nil {
+			return err
+		}
+		fmt.Println("subscriptions:", report.Matched)
+		for m := range sub.Messages() {
+			if m.Gap != nil {
+				fmt.Println("missed", m.Gap.Count, "messages:", m.Gap.Reason)
+				continue
+			}
+			fmt.Println(m.Seq, m.Value.Text, "from", m.Header("from"))
+			break
+		}
+		return nil
+	})
+	// Output:
+	// subscriptions: 1
+	// 1 hello from Ada
+}
+
+// Wildcards select from what is published below a topic.
+func ExampleUnder() {
+	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+		europe, err := pubsub.Subscribe(ctx, node, pubsub.NewTopic[Event]("news", "events.eu.>"))
+		if err != nil {
+			return err
+		}
+		defer europe.Close()
+		for _, place := range []string{"us.boston", "eu.paris", "eu.rome.trastevere"} {
+			if _, err := events.Publish(ctx, Event{"rain"}, pubsub.Under(place)); err != nil {
+				return err
+			}
+		}
+		n := 0
+		for m := range europe.Messages() {
+			fmt.Println(m.Topic, m.Value.Text)
+			if n++; n == 2 {
+				break
+			}
+		}
+		return nil
+	})
+	// Output:
+	// events.eu.paris rain
+	// events.eu.rome.trastevere rain
+}
+
+// Members of a group share the messages.
+func ExampleGroup() {
+	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+		var done sync.WaitGroup
+		done.Add(100)
+		handled := make([]int, 2)
+		for i := range handled {
+			count := func(context.Context, *pubsub.Message[Event]) error {
+				handled[i]++
+				done.Done()
+				return nil
+			}
+			member, err := pubsub.SubscribeFunc(ctx, node, Events, count, pubsub.Group("billing"))
+			if err != nil {
+				return err
+			}
+			defer member.Close()
+		}
+		for range 100 {
+			if _, err := events.Publish(ctx, Event{"an order"}); err != nil {
+				return err
+			}
+		}
+		done.Wait()
+		fmt.Println("in all:", handled[0]+handled[1])
+		fmt.Println("each has a part:", handled[0] > 0 && handled[1] > 0)
+		return nil
+	})
+	// Output:
+	// in all: 100
+	// each has a part: true
+}
+
+// A subscription may start in the past: history joins what is live.
+func ExampleFromLast() {
+	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+		for _, text := range []string{"one", "two", "three"} {
+			if _, err := events.Publish(ctx, Event{text}); err != nil {
+				return err
+			}
+		}
+		sub, err := pubsub.Subscribe(ctx, node, Events, pubsub.FromLast(2))
+		if err != nil {
+			return err
+		}
+		defer sub.Close()
+		if _, err := events.Publish(ctx, Event{"four"}); err != nil {
+			return err
+		}
+		for m := range sub.Messages() {
+			fmt.Println(m.Value.Text, m.Replayed)
+			if m.Value.Text == "four" {
+				break
+			}
+		}
+		return nil
+	})
+	// Output:
+	// two true
+	// three true
+	// four false
+}
+
+// At least once: what the handler fails to do comes again.
+func ExampleSubscribeFunc() {
+	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+		var tries []int
+		done := make(chan struct{})
+		handle := func(_ context.Context, m *pubsub.Message[Event]) error {
+			tries = append(tries, m.Attempt)
+			if m.Attempt == 1 {
+				return errors.New("the database is away") // again, in a second
+			}
+			close(done)
+			return nil // acked
+		}
+		sub, err := pubsub.SubscribeFunc(ctx, node, Events, handle, pubsub.In(pubsub.AtLeastOnce))
+		if err != nil {
+			return err
+		}
+		defer sub.Close()
+		if _, err := events.Publish(ctx, Event{"charge the card"}); err != nil {
+			return err
+		}
+		<-done
+		fmt.Println("tries:", tries)
+		return nil
+	})
+	// Output:
+	// tries: [1 2]
+}
+
+// Any service may publish to a shared topic; subscribers find all that do.
+func ExampleNewSharedTopic() {
+	logins := pubsub.NewSharedTopic[Event]("audit.logins")
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	registry, err := static.New()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var publishers []*pubsub.Publisher[Event]
+	for _, service := range []string{"mobile", "web"} {
+		node, err := link.New(link.Config{Service: service, Registry: registry})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		p, err := pubsub.NewPublisher(node, logins)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		publishers = append(publishers, p)
+		ran := make(chan error, 1)
+		go func() { ran <- node.Run(ctx) }()
+		<-node.Ready()
+		defer func() { fmt.Println(node.Close(), <-ran) }()
+	}
+	auditor, err := link.New(link.Config{Registry: registry})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer auditor.Close()
+	sub, err := pubsub.Subscribe(ctx, auditor, logins)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer sub.Close()
+	for _, p := range publishers {
+		if _, err := p.Publish(ctx, Event{"Ada"}); err != nil {
+			fmt.Println(err)
+		}
+	}
+	var from []string
+	for m := range sub.Messages() {
+		if from = append(from, m.Peer().Service()+": "+m.Value.Text); len(from) == 2 {
+			break
+		}
+	}
+	slices.Sort(from)
+	fmt.Println(from)
+	// Output:
+	// [mobile: Ada web: Ada]
+	// <nil> <nil>
+	// <nil> <nil>
+}

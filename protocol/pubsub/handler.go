@@ -1,0 +1,129 @@
+package pubsub
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"runtime/debug"
+	"sync"
+
+	"github.com/linkmesh/link"
+)
+
+// MaxWorkers bounds [Workers].
+const MaxWorkers = 1024
+
+// workerQueue is how many messages wait for each worker.
+const workerQueue = 16
+
+// Workers lets the handler of [SubscribeFunc] run for so many messages at a time, up to
+// [MaxWorkers]. Messages of one topic and key are handled in order; others, and those
+// without a key, are not. Zero is 1: all in order.
+func Workers(n int) SubscribeOption { return subscribeOption(func(s *settings) { s.workers = n }) }
+
+// SubscribeFunc subscribes as [Subscribe] does and calls f with every message and every
+// gap, until the subscription ends. The context of f carries a span that is linked to
+// the publisher's, and ends with the subscription.
+//
+// In the class AtLeastOnce a nil error acks the message, unless f has judged it itself,
+// and any other one is a Nack with the backoff; its text is kept for dead letters at the
+// publisher. In the other classes an error is logged. A panic of f counts as an error and ends
+// nothing else.
+//
+// The messages of the subscription are f's: do not range over it as well.
+func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f func(ctx context.Context, m *Message[T]) error, opts ...SubscribeOption) (*Subscription[T], error) {
+	s, err := Subscribe(ctx, node, t, opts...)
+	if err != nil {
+		return nil, err
+	}
+	h := &handler[T]{sub: s, f: f, seed: maphash.MakeSeed()}
+	s.running.Go(h.run)
+	return s, nil
+}
+
+// handler passes messages on to the workers of a subscription.
+type handler[T any] struct {
+	sub  *Subscription[T]
+	f    func(ctx context.Context, m *Message[T]) error
+	seed maphash.Seed
+}
+
+func (h *handler[T]) run() {
+	n := max(h.sub.want.workers, 1)
+	if n == 1 {
+		for m := range h.sub.Messages() {
+			h.handle(m)
+		}
+		return
+	}
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	free := make(chan *Message[T], n*workerQueue) // of messages without a key
+	defer close(free)
+	keyed := make([]chan *Message[T], n)
+	for i := range keyed {
+		keyed[i] = make(chan *Message[T], workerQueue)
+		defer close(keyed[i])
+		workers.Go(func() { h.work(keyed[i], free) })
+	}
+	for m := range h.sub.Messages() {
+		to := free
+		if m.Key != "" {
+			to = keyed[maphash.String(h.seed, m.Topic+"\x00"+m.Key)%uint64(n)]
+		}
+		select {
+		case to <- m:
+		case <-h.sub.ctx.Done():
+			return
+		}
+	}
+}
+
+// work handles messages until both channels are closed; those that are left when the
+// subscription has ended are dropped, as those on the wire are.
+func (h *handler[T]) work(keyed, free <-chan *Message[T]) {
+	for keyed != nil || free != nil {
+		var m *Message[T]
+		var ok bool
+		select {
+		case m, ok = <-keyed:
+			if !ok {
+				keyed = nil
+			}
+		case m, ok = <-free:
+			if !ok {
+				free = nil
+			}
+		}
+		if ok && h.sub.ctx.Err() == nil {
+			h.handle(m)
+		}
+	}
+}
+
+func (h *handler[T]) handle(m *Message[T]) {
+	ctx, span := m.Context(h.sub.ctx, h.sub.node.Tracer())
+	err := h.call(ctx, m)
+	span.End(uint32(link.CodeOf(err)), err)
+	switch {
+	case err == nil:
+		m.Ack()
+	case m.acked():
+		m.Nack(-1, err.Error())
+	default:
+		h.sub.node.Logger().Error("pubsub: the handler of a subscription failed", "topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
+	}
+}
+
+func (h *handler[T]) call(ctx context.Context, m *Message[T]) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.sub.node.Logger().Error("pubsub: the handler of a subscription panicked", "topic", m.Topic, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	if m.Err != nil {
+		return m.Err // it cannot be handled, and in time is a dead letter
+	}
+	return h.f(ctx, m)
+}

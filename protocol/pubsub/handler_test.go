@@ -1,0 +1,143 @@
+package pubsub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pubsub"
+)
+
+func TestAHandlersErrorIsATry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		_, p := publisher(t, mesh, link.Config{})
+		var mu sync.Mutex
+		tries := make(map[string][]time.Duration)
+		began := time.Now()
+		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m *pubsub.Message[order]) error {
+			mu.Lock()
+			defer mu.Unlock()
+			tries[m.Value.ID] = append(tries[m.Value.ID], time.Since(began))
+			switch n := len(tries[m.Value.ID]); {
+			case m.Value.ID == "1" && n == 1:
+				return errors.New("the first time")
+			case m.Value.ID == "2" && n == 1:
+				panic("the first time") //nolint:forbidigo // what is tested
+			}
+			return nil
+		}, pubsub.In(pubsub.AtLeastOnce))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		publish(t, p, 1, 3)
+		sleep(10 * time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		for id, want := range map[string]int{"1": 2, "2": 2, "3": 1} {
+			if got := tries[id]; len(got) != want || want == 2 && got[1] < time.Second {
+				t.Errorf("message %s was handled at %v, want %d times", id, got, want)
+			}
+		}
+	})
+}
+
+// TestLeasesExtendWhileTheHandlerRuns has a handler that takes many times as long as a
+// lease, and more messages behind it.
+func TestLeasesExtendWhileTheHandlerRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		_, p := publisher(t, mesh, link.Config{})
+		handled := make(map[string]int)
+		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m *pubsub.Message[order]) error {
+			handled[m.Value.ID]++
+			if m.Attempt != 1 {
+				t.Errorf("message %s comes for the %d. time", m.Value.ID, m.Attempt)
+			}
+			sleep(5 * time.Minute)
+			return nil
+		}, pubsub.In(pubsub.AtLeastOnce), pubsub.Lease(10*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, p, 1, 5)
+		sleep(time.Hour)
+		s.Close() // waits for the handler
+		if len(handled) != 5 {
+			t.Errorf("handled %v", handled)
+		}
+		for id, n := range handled {
+			if n != 1 {
+				t.Errorf("message %s was handled %d times", id, n)
+			}
+		}
+	})
+}
+
+func TestWorkersKeepTheOrderOfAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		_, p := publisher(t, mesh, link.Config{})
+		var mu sync.Mutex
+		running, most, total := 0, 0, 0
+		last := make(map[string]int64)
+		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m *pubsub.Message[order]) error {
+			mu.Lock()
+			running++
+			total++
+			most = max(most, running)
+			if m.Key != "" && m.Value.Cents <= last[m.Key] {
+				t.Errorf("of key %s %d comes after %d", m.Key, m.Value.Cents, last[m.Key])
+			}
+			last[m.Key] = m.Value.Cents
+			mu.Unlock()
+			sleep(time.Millisecond)
+			mu.Lock()
+			running--
+			mu.Unlock()
+			return nil
+		}, pubsub.Workers(4))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 1; i <= 200; i++ {
+			key := fmt.Sprint(i % 7)
+			if i%7 == 0 {
+				key = ""
+			}
+			publish(t, p, i, i, pubsub.Key(key))
+		}
+		sleep(time.Minute)
+		s.Close()
+		if total != 200 || most != 4 {
+			t.Errorf("%d messages handled, at most %d at a time; want 200 and 4", total, most)
+		}
+	})
+}
+
+func TestOptionsThatCannotBe(t *testing.T) {
+	mesh := linktest.NewMesh(t)
+	node := mesh.Node(link.Config{})
+	for name, opts := range map[string][]pubsub.SubscribeOption{
+		"workers":            {pubsub.Workers(pubsub.MaxWorkers + 1)},
+		"limits":             {pubsub.Limits(-1, 0, 0)},
+		"a group of Latest":  {pubsub.Group("g"), pubsub.In(pubsub.Latest)},
+		"any one with acks":  {pubsub.AnyOne(), pubsub.In(pubsub.AtLeastOnce)},
+		"any one in a group": {pubsub.AnyOne(), pubsub.Group("g")},
+		"a bad bookmark":     {pubsub.Resume([]byte("x"))},
+		"last of none":       {pubsub.FromLast(-1)},
+		"negative credit":    {pubsub.Group("g"), pubsub.Credit(-1)},
+		"negative lease":     {pubsub.In(pubsub.AtLeastOnce), pubsub.Lease(-time.Second)},
+	} {
+		if _, err := pubsub.Subscribe(t.Context(), node, placed, opts...); !errors.Is(err, link.InvalidArgument) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

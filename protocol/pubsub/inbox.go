@@ -1,0 +1,171 @@
+package pubsub
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// creditFrames is how many frames a publisher may have on their way to one subscription
+// that have not been read; credits has their bytes.
+const creditFrames = 64
+
+// inbox is the half of a subscription that has no type: its publishers, and what came
+// from them.
+type inbox struct {
+	node    *link.Node
+	name    string // of the topic, for errors
+	want    settings
+	rules   *rules
+	ctx     context.Context //nolint:containedctx // a subscription is a lasting call; it ends the subscription
+	cancel  context.CancelCauseFunc
+	running sync.WaitGroup
+	in      chan *frames  // what was received, in order for each publisher
+	turn    chan struct{} // of AnyOne: held by the member that is listened to; nil: all are
+
+	mu       sync.Mutex // guards the fields below
+	members  map[string]*member
+	marks    bookmarks // of publishers that were there in an earlier run
+	feed     uint64    // of AnyOne: the last number that was read
+	holder   string    // of AnyOne: who was listened to last
+	switched bool      // of AnyOne: a gap is due, for nobody knows what was missed
+	refused  error     // by a publisher, for good
+	half     *frames   // of which a loop has taken a part
+}
+
+// frames is one frame of records and where it came from.
+type frames struct {
+	conn *conn
+	body []byte
+	owed int  // bytes of credit that are due for it
+	gap  *Gap // instead of a body
+}
+
+// intake is where one member's connection puts what it receives.
+type intake struct {
+	box    *inbox
+	member *member
+}
+
+// joined makes a connection the member's present one.
+func (i intake) joined(c *conn, a *subscribed) *conn {
+	c.member, c.reader, c.live = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live
+	i.member.joined(c, a)
+	i.box.tellSwitch(c)
+	return c
+}
+
+// take passes a frame on, which is the subscription's from then on. One for which no
+// credit is owed says how far the publisher is; the next one says so again.
+func (i intake) take(ctx context.Context, c *conn, body []byte, owed int) error {
+	f := &frames{conn: c, body: body, owed: owed}
+	c.waiting.Add(1)
+	if owed == 0 {
+		select {
+		case i.box.in <- f:
+		default:
+			c.waiting.Add(-1)
+		}
+		return nil
+	}
+	select {
+	case i.box.in <- f:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// judging says what becomes of messages until ctx ends; wait waits for its end.
+func (i intake) judging(ctx context.Context, say func(v *verdict) error) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		i.member.report(ctx, say)
+	}()
+	return func() { <-done }
+}
+
+// end ends the subscription because its node has.
+func (b *inbox) end(why error) {
+	b.refuse(why)
+	b.cancel(why)
+}
+
+func (b *inbox) refuse(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refused == nil {
+		b.refused = err
+	}
+}
+
+// confirmed waits until the publishers that are known have answered, for
+// [ConfirmTime] at the most.
+func (b *inbox) confirmed(known <-chan []*member) error {
+	patience := time.NewTimer(ConfirmTime)
+	defer patience.Stop()
+	ended := func() error {
+		return link.Errorf(link.CodeOf(b.ctx.Err()), "subscribe to %s: %w", b.name, context.Cause(b.ctx))
+	}
+	var first []*member
+	select {
+	case first = <-known:
+	case <-patience.C:
+		return nil
+	case <-b.ctx.Done():
+		return ended()
+	}
+	for _, m := range first {
+		select {
+		case <-m.settled:
+		case <-patience.C:
+			return nil
+		case <-b.ctx.Done():
+			return ended()
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused
+}
+
+// update takes in the instances of one service that publish: it joins those that have
+// appeared and lets go of those that have vanished. It returns the former.
+func (b *inbox) update(service string, list []discovery.Instance, first bool) (joined []*member) {
+	there := make(map[string]bool, len(list))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, in := range list {
+		there[in.ID] = true
+		if old := b.members[in.ID]; old != nil {
+			old.leaving.Store(false)
+			continue
+		}
+		m := newMember(service, in.ID, &b.want.ask, !first)
+		m.topic = b.name
+		b.marks.apply(m)
+		b.members[in.ID] = m
+		joined = append(joined, m)
+		b.running.Go(func() { b.attend(m) })
+	}
+	for id, m := range b.members {
+		if m.service == service && !there[id] {
+			m.leaving.Store(true) // its stream ends by itself, when all has been said
+		}
+	}
+	return joined
+}
+
+// forget lets go of a member that is attended no more.
+func (b *inbox) forget(m *member) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.members[m.id] == m {
+		delete(b.members, m.id)
+	}
+}

@@ -1,0 +1,196 @@
+package pubsub
+
+import (
+	"context"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// follow joins publishers of one service as they appear, until the subscription or the
+// node ends. first gets those that were known at the beginning.
+func (b *inbox) follow(service string, publishers <-chan []discovery.Instance, known bool, first func([]*member)) {
+	for list := range publishers {
+		joined := b.update(service, list, known)
+		if first != nil {
+			first(joined)
+		}
+		first, known = nil, false
+	}
+	if first != nil {
+		first(nil)
+	}
+	if b.ctx.Err() == nil {
+		b.end(link.Errorf(link.Unavailable, "subscription to %s: the node is closed", b.name))
+	}
+}
+
+// attend keeps a connection to one publisher for as long as it is there.
+func (b *inbox) attend(m *member) {
+	defer m.settle()
+	defer b.forget(m)
+	for failures := 0; ; {
+		if !b.takeTurn(m) {
+			return
+		}
+		began := time.Now()
+		err := b.listen(m)
+		b.giveTurn()
+		m.lost()
+		m.settle()
+		switch {
+		case b.ctx.Err() != nil, m.leaving.Load():
+			return
+		case err != nil && final(err):
+			b.refuse(err)
+			return
+		}
+		if failures++; time.Since(began) > rejoinMost {
+			failures = 1
+		}
+		if !b.pause(failures) {
+			return
+		}
+	}
+}
+
+// final reports whether trying again will not mend an error.
+func final(err error) bool {
+	switch link.CodeOf(err) { //nolint:exhaustive // the others pass
+	case link.PermissionDenied, link.InvalidArgument, link.Unimplemented:
+		return true
+	}
+	return false
+}
+
+// How soon a publisher that was lost is connected to again; the transport has its
+// own, longer backoff between dials.
+const (
+	rejoinLeast = 50 * time.Millisecond
+	rejoinMost  = 5 * time.Second
+)
+
+func (b *inbox) pause(failures int) bool {
+	t := time.NewTimer(min(rejoinLeast<<min(failures-1, 10), rejoinMost))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-b.ctx.Done():
+		return false
+	}
+}
+
+// listen has one connection to a publisher until it ends.
+func (b *inbox) listen(m *member) error {
+	ask := m.ask()
+	b.switchTo(m, ask)
+	to := intake{b, m}
+	if h := b.rules.hub.Load(); h != nil && m.id == b.node.Instance() {
+		return h.attendLocally(b.ctx, ask, to)
+	}
+	ctx, cancel := context.WithCancel(b.ctx)
+	defer cancel()
+	st, credit, err := b.open(ctx, m)
+	if err != nil {
+		return err
+	}
+	defer b.rules.left(m.id)
+	defer st.Close()
+	answer, err := begin(st, ask)
+	if err != nil {
+		return err
+	}
+	// A grant fails if the stream has ended, and then nobody needs it.
+	c := to.joined(&conn{peer: st.Peer(), credit: credit, cut: st.Close, grant: func(frames, bytes int) { _ = st.Grant(frames, bytes) }}, answer)
+	wait := to.judging(ctx, func(v *verdict) error {
+		f, err := frame(kindVerdict, v)
+		if err == nil {
+			err = st.Send(f)
+		}
+		return err
+	})
+	defer func() { cancel(); wait() }()
+	var parts []byte
+	for {
+		f, err := st.Recv()
+		switch {
+		case err != nil:
+			return err
+		case f.Kind == kindPart:
+			if len(parts)+len(f.Body) > maxRecords {
+				return link.Errorf(link.ResourceExhausted, "%s sends records of more than %d bytes at once", st.Peer(), maxRecords)
+			}
+			parts = append(parts, f.Body...)
+			c.grant(1, len(f.Body))
+			continue
+		case f.Kind != kindRecords:
+			continue // of a later version
+		}
+		owed := 0
+		if f.Credited {
+			owed = len(f.Body)
+		}
+		if len(parts) > 0 {
+			f.Body, parts = append(parts, f.Body...), nil
+		}
+		if err := to.take(ctx, c, f.Body, owed); err != nil {
+			return err
+		}
+	}
+}
+
+// maxRecords is the most that parts may add up to: the longest record that a log takes,
+// and a frame.
+const maxRecords = journal.DefaultMaxMessage + frameBytes
+
+// open opens the stream of a subscription to a publisher. The credit that the streams of
+// one connection can give out is bounded, so a node with many subscriptions gives each
+// of them less.
+func (b *inbox) open(ctx context.Context, m *member) (st *link.Stream, credit int, err error) {
+	n := b.rules.entered(m.id)
+	for _, c := range credits() {
+		if n > c.upTo {
+			continue
+		}
+		st, err = b.node.Open(ctx, route(m.service), link.OnInstance(m.id), link.Credit(creditFrames, c.bytes))
+		if err == nil {
+			return st, c.bytes, nil
+		}
+		if link.CodeOf(err) != link.ResourceExhausted || c.upTo == MaxSubscriptions {
+			b.rules.left(m.id)
+			return nil, 0, err
+		}
+	}
+	b.rules.left(m.id)
+	return nil, 0, link.Errorf(link.ResourceExhausted, "subscribe to %s: %d subscriptions of this node at %s, the limit is pubsub.MaxSubscriptions", b.name, n, m.id)
+}
+
+// share is the credit of a subscription while a node has up to so many at a publisher.
+type share struct{ upTo, bytes int }
+
+// credits share out less than the 24 MiB that streams of a connection may give.
+func credits() []share {
+	return []share{{8, 1 << 20}, {32, 256 << 10}, {96, 64 << 10}, {MaxSubscriptions, 8 << 10}}
+}
+
+// begin subscribes on a stream.
+func begin(st *link.Stream, ask *subscribe) (*subscribed, error) {
+	f, err := frame(kindSubscribe, ask)
+	if err == nil {
+		err = st.Send(f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f, err = st.Recv(); err != nil {
+		return nil, err
+	}
+	var answer subscribed
+	if err := parse(f, kindSubscribed, &answer); err != nil {
+		return nil, err
+	}
+	return &answer, nil
+}

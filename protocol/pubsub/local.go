@@ -1,0 +1,49 @@
+package pubsub
+
+import (
+	"context"
+
+	"github.com/linkmesh/link"
+)
+
+// localSink is a subscription of the publisher's own node: its records take no socket.
+type localSink struct {
+	ctx  context.Context //nolint:containedctx // that of the subscription; it ends the sink
+	take func(body []byte, owed int) error
+}
+
+func (s localSink) send(body []byte, credited bool) error {
+	owed := 0
+	if credited {
+		owed = len(body)
+	}
+	return s.take(append([]byte(nil), body...), owed)
+}
+
+func (s localSink) size() int { return frameBytes }
+
+// draining never is: a node's own subscriptions hear it to the end.
+func (s localSink) draining() <-chan struct{} { return nil }
+func (s localSink) ended() <-chan struct{}    { return s.ctx.Done() }
+
+// attendLocally has one session with the publisher of this node until it ends. A node
+// may subscribe to its own topics whatever the rules for its peers.
+func (h *hub) attendLocally(ctx context.Context, ask *subscribe, in intake) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	peer := link.Peer{Identity: h.node.Identity(), Instance: h.node.Instance(), Addr: h.node.Addr()}
+	sink := &localSink{ctx: ctx}
+	s, answer, err := h.open(sink, ask, peer)
+	if err != nil {
+		return err
+	}
+	h.join(s)
+	defer h.leave(s)
+	defer func() { s.finish(err) }()
+	c := in.joined(&conn{peer: peer, cut: cancel, grant: func(int, int) {}}, &answer)
+	sink.take = func(body []byte, owed int) error { return in.take(ctx, c, body, owed) }
+	judged := in.judging(ctx, s.apply)
+	defer func() { cancel(); judged(); s.workers.Wait() }()
+	err = s.run(ctx, func() error { <-ctx.Done(); return errUnsubscribed })
+	return err
+}

@@ -1,0 +1,64 @@
+package pubsub
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/linkmesh/link"
+)
+
+// rules are what a node's publishers and subscriptions have in common.
+type rules struct {
+	allow atomic.Pointer[func(Access) error]
+	hub   atomic.Pointer[hub] // of the node, once it has one
+
+	mu            sync.Mutex // guards the fields below
+	subscriptions map[*inbox]struct{}
+	streams       map[string]int // of subscriptions, by the publisher's instance
+}
+
+type rulesKey struct{}
+
+func rulesOf(node *link.Node) *rules {
+	made := node.Extension(rulesKey{}, func() any {
+		return &rules{subscriptions: make(map[*inbox]struct{}), streams: make(map[string]int)}
+	})
+	r, _ := made.(*rules) // nothing else is kept there
+	return r
+}
+
+func (r *rules) enter(b *inbox) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.subscriptions[b] = struct{}{}
+}
+
+func (r *rules) exit(b *inbox) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.subscriptions, b)
+}
+
+// entered counts one more stream to a publisher, and left one less.
+func (r *rules) entered(instance string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.streams[instance]++
+	return r.streams[instance]
+}
+
+func (r *rules) left(instance string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.streams[instance]--; r.streams[instance] == 0 {
+		delete(r.streams, instance)
+	}
+}
+
+func (r *rules) list() []*inbox {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.subscriptions))
+}

@@ -1,0 +1,216 @@
+package pubsub
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// MaxStats is how many subscriptions a [Stats] has on each side, those furthest behind
+// first.
+const MaxStats = 1000
+
+// Stats is what publish/subscribe on a node has done and has before it.
+type Stats struct {
+	Published     Published    `json:"published"`
+	Readers       []Reader     `json:"readers,omitempty"`       // who subscribes at this node
+	Subscriptions []Subscribed `json:"subscriptions,omitempty"` // of this node
+	Omitted       int          `json:"omitted,omitempty"`       // entries beyond MaxStats
+}
+
+// Published is the log of a node. It is zero for a node that publishes nothing.
+type Published struct {
+	First uint64 `json:"first"` // number of the oldest message that is kept
+	Next  uint64 `json:"next"`  // number of the next message
+	Bytes int    `json:"bytes"` // what is kept takes, its bookkeeping included
+	// Stuck is how many subscriptions were disconnected because they took nothing for
+	// StuckTime. DeadLetters is how many messages were given up, and DeadLettersLost how
+	// many of these could not be kept either.
+	Stuck           uint64 `json:"stuck"`
+	DeadLetters     uint64 `json:"dead_letters"`
+	DeadLettersLost uint64 `json:"dead_letters_lost"`
+}
+
+// Reader is a subscription at the node that publishes.
+type Reader struct {
+	Service  string            `json:"service"`
+	Instance string            `json:"instance"`
+	Patterns []string          `json:"patterns"`
+	Class    string            `json:"class"`
+	Group    string            `json:"group,omitempty"`
+	Lag      Lag               `json:"lag"`
+	Messages uint64            `json:"messages"` // delivered, repetitions included
+	Bytes    uint64            `json:"bytes"`
+	Gaps     map[string]uint64 `json:"gaps,omitempty"` // messages missing, by reason; "unknown" counts gaps of unknown size
+	Unacked  int               `json:"unacked,omitempty"`
+	StuckFor time.Duration     `json:"stuck_for,omitempty"` // since when nothing was taken though there is something
+}
+
+// Lag is how far behind a subscription is. Messages is an upper bound while Exact is
+// false: those of other subscriptions are counted too. Age is that of the oldest.
+type Lag struct {
+	Messages uint64        `json:"messages"`
+	Bytes    uint64        `json:"bytes"`
+	Age      time.Duration `json:"age"`
+	Exact    bool          `json:"exact"`
+}
+
+// Subscribed is a subscription of the node.
+type Subscribed struct {
+	Topic      string   `json:"topic"`
+	Waiting    int      `json:"waiting"` // frames received and not read
+	Publishers []Source `json:"publishers,omitempty"`
+}
+
+// Source is one publisher of a subscription.
+type Source struct {
+	Service   string            `json:"service"`
+	Instance  string            `json:"instance"`
+	Connected bool              `json:"connected"`
+	Messages  uint64            `json:"messages"`
+	Repeated  uint64            `json:"repeated"` // received twice and filtered
+	Gaps      map[string]uint64 `json:"gaps,omitempty"`
+	Unacked   int               `json:"unacked,omitempty"`
+}
+
+// StatsOf returns the statistics of a node.
+func StatsOf(node *link.Node) Stats {
+	r := rulesOf(node)
+	var s Stats
+	if h := r.hub.Load(); h != nil {
+		s.Published, s.Readers = h.stats(time.Now())
+	}
+	for _, b := range r.list() {
+		s.Subscriptions = append(s.Subscriptions, b.stats())
+	}
+	s.trim()
+	return s
+}
+
+// QueryStats asks an instance of a service for its statistics: any, or the one that opts
+// choose. A node answers once it has its first publisher. Errors are those of
+// [link.Node.Call]; PermissionDenied if [Authorize] says so for [Inspect].
+func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (Stats, error) {
+	var s Stats
+	err := node.Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)
+	return s, err
+}
+
+func statsRoute(service string) link.Route {
+	return link.Route{Service: service, Name: "link.sys/topics", Kind: link.Method, Level: link.ReadOnly}
+}
+
+func (h *hub) serveStats(ctx context.Context, _ any) (any, error) {
+	if allow := h.rules.allow.Load(); allow != nil {
+		peer := link.Caller(ctx)
+		if err := (*allow)(Access{Peer: peer, Verb: Inspect}); err != nil {
+			return nil, link.Errorf(link.PermissionDenied, "%s may not inspect topics: %w", peer.Service(), err)
+		}
+	}
+	s := StatsOf(h.node)
+	return &s, nil
+}
+
+func (s *Stats) trim() {
+	slices.SortFunc(s.Readers, func(a, b Reader) int {
+		return cmp.Or(cmp.Compare(b.Lag.Messages, a.Lag.Messages), cmp.Compare(a.Instance, b.Instance))
+	})
+	slices.SortFunc(s.Subscriptions, func(a, b Subscribed) int {
+		return cmp.Or(cmp.Compare(b.Waiting, a.Waiting), cmp.Compare(a.Topic, b.Topic))
+	})
+	if n := len(s.Readers) - MaxStats; n > 0 {
+		s.Readers, s.Omitted = s.Readers[:MaxStats], n
+	}
+	if n := len(s.Subscriptions) - MaxStats; n > 0 {
+		s.Subscriptions, s.Omitted = s.Subscriptions[:MaxStats], s.Omitted+n
+	}
+}
+
+func (h *hub) stats(now time.Time) (Published, []Reader) {
+	l := h.log.Stats()
+	p := Published{
+		First: l.First, Next: l.Next, Bytes: l.Bytes, Stuck: h.stuck.Load(),
+		DeadLetters: h.dead.kept.Load(), DeadLettersLost: h.dead.lost.Load() + l.DeadLetters,
+	}
+	h.mu.Lock()
+	list := make([]*session, 0, len(h.sessions))
+	for s := range h.sessions {
+		list = append(list, s)
+	}
+	h.mu.Unlock()
+	readers := make([]Reader, 0, len(list))
+	for _, s := range list {
+		st := s.cursor.Stats(now)
+		r := Reader{
+			Service: s.peer.Service(), Instance: s.peer.Instance, Patterns: s.patterns, Class: s.class.String(), Group: s.group,
+			Lag:      Lag{st.Lag.Messages, st.Lag.Bytes, st.Lag.Age, st.Lag.Exact},
+			Messages: st.Messages, Bytes: st.Bytes, Gaps: gapsByReason(&st.Gaps, st.UnknownGaps), Unacked: st.Unacked,
+		}
+		if !st.StuckSince.IsZero() {
+			r.StuckFor = max(now.Sub(st.StuckSince), 0)
+		}
+		readers = append(readers, r)
+	}
+	return p, readers
+}
+
+func gapsByReason(counts *[journal.Reasons]uint64, unknown uint64) map[string]uint64 {
+	var out map[string]uint64
+	note := func(name string, n uint64) {
+		if n == 0 {
+			return
+		}
+		if out == nil {
+			out = make(map[string]uint64)
+		}
+		out[name] = n
+	}
+	for reason, n := range counts {
+		note(journal.Reason(reason).String(), n)
+	}
+	note("unknown", unknown)
+	return out
+}
+
+// tally counts what came from a publisher.
+type tally struct {
+	messages, repeated, unknown uint64
+	gaps                        [journal.Reasons]uint64
+}
+
+func (t *tally) add(rec *journal.Record, fresh bool) {
+	switch {
+	case rec.Kind == journal.KindMessage && fresh:
+		t.messages++
+	case rec.Kind == journal.KindMessage:
+		t.repeated++
+	case rec.Kind == journal.KindGap && rec.Gap.Count == 0:
+		t.unknown++
+	case rec.Kind == journal.KindGap && int(rec.Gap.Reason) < journal.Reasons:
+		t.gaps[rec.Gap.Reason] += rec.Gap.Count
+	}
+}
+
+func (b *inbox) stats() Subscribed {
+	b.mu.Lock()
+	members := make([]*member, 0, len(b.members))
+	for _, m := range b.members {
+		members = append(members, m)
+	}
+	b.mu.Unlock()
+	out := Subscribed{Topic: b.name, Waiting: len(b.in)}
+	for _, m := range members {
+		m.mu.Lock()
+		out.Publishers = append(out.Publishers, Source{
+			Service: m.service, Instance: m.id, Connected: m.conn != nil, Messages: m.count.messages, Repeated: m.count.repeated,
+			Gaps: gapsByReason(&m.count.gaps, m.count.unknown), Unacked: len(m.out),
+		})
+		m.mu.Unlock()
+	}
+	slices.SortFunc(out.Publishers, func(a, b Source) int { return cmp.Compare(a.Instance, b.Instance) })
+	return out
+}

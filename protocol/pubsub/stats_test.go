@@ -1,0 +1,113 @@
+package pubsub_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pubsub"
+)
+
+func TestStatsSayWhoIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		_, p := publisher(t, mesh, link.Config{})
+		reader, idler := mesh.Node(link.Config{Service: "reader"}), mesh.Node(link.Config{Service: "idler"})
+		good := subscribe(t, reader, placed, pubsub.In(pubsub.Reliable))
+		subscribe(t, idler, placed, pubsub.In(pubsub.Reliable)) // never read
+		const n = 50_000
+		publish(t, p, 1, n)
+		take(t, good, n)
+		sleep(5 * time.Second)
+
+		stats, err := pubsub.QueryStats(t.Context(), reader, "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stats.Published.Next != n+1 || stats.Published.First != 1 || stats.Published.Bytes == 0 || len(stats.Readers) != 2 {
+			t.Fatalf("stats %+v", stats)
+		}
+		slow, fast := stats.Readers[0], stats.Readers[1] // the worst first
+		if slow.Service != "idler" || slow.Lag.Messages == 0 || slow.Lag.Bytes == 0 || slow.Lag.Age < 5*time.Second || slow.StuckFor < 4*time.Second || slow.Gaps != nil {
+			t.Errorf("the slow one is %+v", slow)
+		}
+		if fast.Service != "reader" || fast.Lag.Messages != 0 || fast.Messages != n || fast.Class != "reliable" || fast.Patterns[0] != "placed" {
+			t.Errorf("the fast one is %+v", fast)
+		}
+		mine := pubsub.StatsOf(reader)
+		if len(mine.Subscriptions) != 1 || mine.Subscriptions[0].Publishers[0].Messages != n || !mine.Subscriptions[0].Publishers[0].Connected {
+			t.Errorf("the reader's own are %+v", mine)
+		}
+		good.Close()
+		if mine := pubsub.StatsOf(reader); len(mine.Subscriptions) != 0 {
+			t.Errorf("a closed subscription is still there: %+v", mine)
+		}
+		sleep(time.Minute)
+		if stats, err = pubsub.QueryStats(t.Context(), reader, "orders"); err != nil || stats.Published.Stuck == 0 {
+			t.Errorf("nobody was found stuck: %+v, %v", stats, err)
+		}
+	})
+}
+
+func TestWhoMayInspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, _ := publisher(t, mesh, link.Config{})
+		pubsub.Authorize(node, func(a pubsub.Access) error {
+			if a.Verb == pubsub.Inspect && a.Peer.Service() != "operator" {
+				return errors.New("operators only")
+			}
+			return nil
+		})
+		if _, err := pubsub.QueryStats(t.Context(), mesh.Node(link.Config{Service: "mallory"}), "orders"); !errors.Is(err, link.PermissionDenied) {
+			t.Errorf("somebody: %v", err)
+		}
+		if _, err := pubsub.QueryStats(t.Context(), mesh.Node(link.Config{Service: "operator"}), "orders"); err != nil {
+			t.Errorf("an operator: %v", err)
+		}
+	})
+}
+
+func TestWhoseMessagesAreTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		_, good := sharer(t, mesh, "web")
+		_, bad := sharer(t, mesh, "mallory")
+		client := mesh.Node(link.Config{})
+		pubsub.Authorize(client, func(a pubsub.Access) error {
+			if a.Verb == pubsub.Write && (!a.Shared || a.Peer.Service() != "web" || !pubsub.Covers("audit.*", a.Topic)) {
+				return errors.New("only the web")
+			}
+			return nil
+		})
+		s := subscribe(t, client, logins)
+		publish(t, bad, 1, 1)
+		publish(t, good, 2, 2)
+		for _, m := range take(t, s, 2) {
+			switch {
+			case m.Peer().Service() == "web" && m.Gap == nil && m.Value.ID == "2":
+			case m.Peer().Service() == "mallory" && m.Gap != nil && m.Gap.Reason == "refused" && m.Gap.Count == 1 && m.Value.ID == "":
+			default:
+				t.Errorf("got %+v with gap %+v", m, m.Gap)
+			}
+		}
+	})
+}
+
+// TestRealmsCannotBeReachedAround asks for link's own names in ways that a rule for
+// users' topics would not see.
+func TestRealmsCannotBeReachedAround(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		for _, name := range []string{"_link.>", "_link.*.own.placed", "_link.dead.>", "_link.dead.own.placed", "_link.broadcast.x"} {
+			if _, err := pubsub.Subscribe(t.Context(), client, pubsub.NewTopic[order]("orders", name)); !errors.Is(err, link.InvalidArgument) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}

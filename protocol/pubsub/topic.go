@@ -1,0 +1,119 @@
+package pubsub
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
+)
+
+// Topic is a topic with its type. Topics are comparable values.
+type Topic[T any] struct {
+	service string // "" is any: a shared topic
+	name    string
+	realm   realm
+}
+
+// NewTopic declares a topic of a service. A bad name is reported by the first
+// NewPublisher or Subscribe that uses it. A name with "*" or ">" is a pattern, to
+// subscribe to only.
+func NewTopic[T any](service, name string) Topic[T] { return Topic[T]{service, name, realm{}} }
+
+// NewSharedTopic declares a topic that any service may publish to. Its publishers
+// announce the tag "topic:<namespace>", the namespace being the first token of the
+// name, and subscribers find them by that tag, of whatever service they are. In a
+// pattern that token must be spelled out.
+//
+// Who publishes is proved as always, and [Message.Peer] says it; [Authorize] decides
+// whose messages a node takes.
+func NewSharedTopic[T any](name string) Topic[T] { return Topic[T]{"", name, realm{kind: shared}} }
+
+// Broadcasts is the topic of what instances of a service send to everybody with
+// [Broadcast], of the type T, whose name both sides share.
+func Broadcasts[T any](service string) Topic[T] {
+	return Topic[T]{service, reflect.TypeFor[T]().Name(), realm{kind: broadcast}}
+}
+
+// DeadLetters is the topic of what publishers of t have given up: messages that an
+// AtLeastOnce subscription failed to handle too often. [Message.DeadLetter] says why
+// and how often. They stay in the publisher's log as other messages do.
+func DeadLetters[T any](t Topic[T]) Topic[T] {
+	t.realm.dead = true
+	return t
+}
+
+// Service returns the service whose instances publish, "" if any may.
+func (t Topic[T]) Service() string { return t.service }
+
+// Name returns the name within the service, or of a shared topic.
+func (t Topic[T]) Name() string { return t.name }
+
+// String returns "service/name", for a shared topic "topic:name".
+func (t Topic[T]) String() string {
+	text := t.service + "/" + t.name
+	switch t.realm.kind {
+	case shared:
+		text = tagPrefix + t.name
+	case broadcast:
+		text = t.service + "/broadcast " + t.name
+	case own:
+	}
+	if t.realm.dead {
+		text = "dead letters of " + text
+	}
+	return text
+}
+
+// tagPrefix is in front of the namespace in the tag of a node that publishes to
+// shared topics.
+const tagPrefix = "topic:"
+
+// tag is what publishers of a shared topic announce.
+func (t Topic[T]) tag() string {
+	namespace, _, _ := strings.Cut(t.name, ".")
+	return tagPrefix + namespace
+}
+
+// path is the name in a publisher's log.
+func (t Topic[T]) path() string { return t.realm.prefix() + t.name }
+
+// route is what the topology decides by: the topic's own name.
+func (t Topic[T]) route(service string) link.Route {
+	return link.Route{Service: service, Name: strings.ReplaceAll(t.name, ">", "*"), Kind: link.Topic}
+}
+
+func (t Topic[T]) checkName() error {
+	if t.realm.dead {
+		return link.Errorf(link.InvalidArgument, "topic %s: dead letters are published by link alone; subscribe to them", t)
+	}
+	return t.check(subject.Valid)
+}
+
+func (t Topic[T]) checkPattern() error {
+	if t.realm.kind == shared && strings.ContainsAny(t.tag(), "*>") {
+		return link.Errorf(link.InvalidArgument, "topic %s: the first token of a shared topic cannot be a wildcard, for publishers are found by it", t)
+	}
+	return t.check(subject.ValidPattern)
+}
+
+func (t Topic[T]) check(valid func(string) error) error {
+	if t.realm.kind == broadcast && t.name == "" {
+		return link.Errorf(link.InvalidArgument, "a broadcast of %v: the type has no name; declare one that both sides share", reflect.TypeFor[T]())
+	}
+	err := valid(t.name)
+	if err == nil && t.realm != (realm{}) {
+		if err = valid(t.path()); errors.Is(err, subject.ErrReserved) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return link.Errorf(link.InvalidArgument, "topic %s: %w", t, err)
+	}
+	return nil
+}
+
+// Covers reports whether every topic that pattern b matches is matched by pattern
+// a as well. It is how a rule such as "may subscribe to orders.>" is checked.
+func Covers(a, b string) bool { return subject.Covers(a, b) }

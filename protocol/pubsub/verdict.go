@@ -1,0 +1,104 @@
+package pubsub
+
+import (
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// verdict is what a subscriber says of messages that it was delivered.
+type verdict struct {
+	Acks     []uint64 `cbor:"1,keyasint,omitempty"` // first and last of each range
+	Nacks    []uint64 `cbor:"2,keyasint,omitempty"` // number, and delay in microseconds plus 1; 0 is the backoff list
+	Releases []uint64 `cbor:"3,keyasint,omitempty"`
+	Alive    bool     `cbor:"4,keyasint,omitempty"` // the leases of all that is under way start anew
+	Credit   int      `cbor:"5,keyasint,omitempty"` // more messages that this member of a group has room for
+	Causes   []string `cbor:"6,keyasint,omitempty"` // of the nacks, as many
+}
+
+func (v *verdict) empty() bool {
+	return len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit == 0 && !v.Alive
+}
+
+// addAck appends a range, to the last one where it can.
+func (v *verdict) addAck(from, to uint64) {
+	if n := len(v.Acks); n > 0 && v.Acks[n-1]+1 == from {
+		v.Acks[n-1] = to
+		return
+	}
+	v.Acks = append(v.Acks, from, to)
+}
+
+// apply does what the subscriber has said.
+func (s *session) apply(v *verdict) error {
+	now := time.Now()
+	if len(v.Acks)%2 != 0 || len(v.Nacks) != 2*len(v.Causes) {
+		return errors.New("a verdict with half a pair, or with nacks and causes that do not match")
+	}
+	if v.Credit < 0 {
+		return errors.New("a verdict with negative credit")
+	}
+	if v.Credit > 0 {
+		s.cursor.AddCredit(v.Credit, now)
+	}
+	for i := 0; i < len(v.Acks); i += 2 {
+		if _, err := s.cursor.Ack(now, journal.Range{From: v.Acks[i], To: v.Acks[i+1]}); err != nil {
+			return err
+		}
+	}
+	for i := 0; i < len(v.Nacks); i += 2 {
+		delay := time.Duration(-1)
+		if d := v.Nacks[i+1]; d > 0 {
+			delay = time.Duration(min(d-1, maxDelay)) * time.Microsecond
+		}
+		if err := s.cursor.Nack(now, v.Nacks[i], delay, v.Causes[i/2]); err != nil {
+			return err
+		}
+	}
+	for _, seq := range v.Releases {
+		if err := s.cursor.Release(now, seq); err != nil {
+			return err
+		}
+	}
+	if v.Alive {
+		return s.cursor.ExtendAll(now)
+	}
+	return nil
+}
+
+// maxDelay is the longest delay of a nack, in microseconds: 12 days.
+const maxDelay = 1 << 40
+
+// verdictSize bounds the numbers in a list of one frame, and maxNacks those of nacks,
+// which have causes of up to maxCause bytes.
+const (
+	verdictSize = 4096
+	maxNacks    = 256
+	maxCause    = 256
+)
+
+// parts yields the verdict in pieces that fit a frame.
+func (v *verdict) parts() iter.Seq[*verdict] {
+	return func(yield func(*verdict) bool) {
+		for !v.empty() {
+			part := &verdict{
+				Acks: cut(&v.Acks, verdictSize), Nacks: cut(&v.Nacks, maxNacks), Causes: cut(&v.Causes, maxNacks/2),
+				Releases: cut(&v.Releases, verdictSize), Alive: v.Alive, Credit: v.Credit,
+			}
+			v.Credit, v.Alive = 0, false
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+// cut takes at most n from the front of a list.
+func cut[E any](list *[]E, n int) []E {
+	n = min(n, len(*list))
+	head := (*list)[:n:n]
+	*list = (*list)[n:]
+	return head
+}

@@ -1,0 +1,156 @@
+package pubsub_test
+
+import (
+	"context"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pubsub"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/wire.txt and the block of docs/wire.md")
+
+const (
+	golden   = "testdata/wire.txt"
+	wireDocs = "../../docs/wire.md"
+
+	frameSubscribed link.FrameKind = 0x41
+	frameRecords    link.FrameKind = 0x42
+)
+
+// TestTheWireIsGolden records what a publisher sends to a subscriber made by hand, and
+// what a subscriber sends to a publisher made by hand, which repeats that. Times are
+// those of the bubble; what is random is replaced.
+func TestTheWireIsGolden(t *testing.T) {
+	var lines transcript
+	var records [][]byte
+	synctest.Test(t, func(t *testing.T) { records = publisherSpeaks(t, &lines) })
+	synctest.Test(t, func(t *testing.T) { subscriberSpeaks(t, &lines, records) })
+	got := lines.String()
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the frames are\n%swant those of %s\n%s", got, golden, want)
+	}
+	page, err := os.ReadFile(wireDocs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- frames: protocol/pubsub/testdata/wire.txt -->\n```text\n", "```\n"
+	before, rest, ok := strings.Cut(string(page), begin)
+	shown, after, _ := strings.Cut(rest, end)
+	switch {
+	case !ok:
+		t.Errorf("%s shows no frames of publish/subscribe", wireDocs)
+	case *update:
+		if err := os.WriteFile(wireDocs, []byte(before+begin+string(want)+end+after), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	case shown != string(want):
+		t.Errorf("%s shows other frames than %s", wireDocs, golden)
+	}
+}
+
+// transcript is frames in hexadecimal, a line each.
+type transcript struct{ strings.Builder }
+
+func (l *transcript) note(side, kind string, body []byte) {
+	fmt.Fprintf(l, "%-10s  %-10s  %s\n", side, kind, hex.EncodeToString(body))
+}
+
+// with replaces a field of a body.
+func with(t *testing.T, body []byte, key int, value any) []byte {
+	t.Helper()
+	f := fields{}
+	if err := codec.CBOR().Decode(body, &f); err != nil {
+		t.Fatal(err)
+	}
+	f[key] = value
+	out, err := codec.CBOR().Append(nil, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+const someEpoch = uint64(0x0102030405060708)
+
+func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
+	t.Helper()
+	mesh := linktest.NewMesh(t)
+	_, p := publisher(t, mesh, link.Config{})
+	publish(t, p, 1, 1, pubsub.Key("k"))
+	st := raw(t, mesh.Node(link.Config{}))
+	say(t, st, frameSubscribe, fields{1: []string{"placed", "placed.>"}, 3: 3, 5: 1})
+	f, err := st.Recv()
+	if err != nil || f.Kind != frameSubscribed {
+		t.Fatal(f, err)
+	}
+	lines.note("publisher", "SUBSCRIBED", with(t, f.Body, 1, someEpoch))
+	next := func() {
+		f, err := st.Recv()
+		if err != nil || f.Kind != frameRecords {
+			t.Fatal(f, err)
+		}
+		lines.note("publisher", "RECORDS", f.Body)
+		records = append(records, f.Body)
+	}
+	next()
+	publish(t, p, 2, 2, pubsub.Under("eu"), pubsub.Header("h", "v"), pubsub.TTL(time.Minute), pubsub.Priority(200), pubsub.Feed(7))
+	next()
+	say(t, st, frameVerdict, fields{2: []uint64{2, 1}, 6: []string{"later"}})
+	next()
+	return records
+}
+
+func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
+	t.Helper()
+	mesh := linktest.NewMesh(t)
+	node := mesh.Node(link.Config{Service: "orders"})
+	judged := make(chan []byte, 1)
+	node.Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+		f, err := st.Recv()
+		if err != nil {
+			return err
+		}
+		lines.note("subscriber", "SUBSCRIBE", with(t, f.Body, 10, "a random name"))
+		say(t, st, frameSubscribed, fields{1: someEpoch, 2: 2})
+		for _, body := range records {
+			if err := st.Send(link.Frame{Kind: frameRecords, Credited: true, Body: body}); err != nil {
+				return err
+			}
+		}
+		for {
+			if f, err = st.Recv(); err != nil {
+				return nil //nolint:nilerr // the subscriber has gone
+			}
+			judged <- f.Body
+		}
+	})
+	mesh.Start(node)
+	s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.FromLast(2), pubsub.Keys("k"), pubsub.Limits(100, 1<<20, 0))
+	verdict := func() { lines.note("subscriber", "VERDICT", <-judged) }
+	got := take(t, s, 3)
+	got[0].Ack()
+	verdict()
+	got[2].Nack(3*time.Second, "no stock")
+	verdict()
+	sleep(10 * time.Second)
+	verdict() // of life
+}

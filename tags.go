@@ -1,0 +1,192 @@
+package link
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// How new tags are told.
+const (
+	// tagsPause is the least time between two words about tags: what adds and
+	// removes them quickly keeps neither peers nor the registry busy.
+	tagsPause = 100 * time.Millisecond
+	// tagsRetry is how long a registry that did not take new tags is left alone.
+	tagsRetry = time.Second
+)
+
+// ownTags are the tags that a node announces: those of the configuration, those
+// whose probes succeed, and those added while it runs.
+type ownTags struct {
+	node    *Node
+	now     atomic.Pointer[[]string] // all of them, sorted
+	changed chan struct{}            // holds a token when the loop should look
+
+	mu     sync.Mutex      // guards the fields below, and writing now
+	probed map[string]bool // whether the probe of a tag succeeds
+	added  map[string]int  // how often a tag was added
+}
+
+func (o *ownTags) init(n *Node) {
+	o.node, o.changed = n, make(chan struct{}, 1)
+	o.probed, o.added = make(map[string]bool), make(map[string]int)
+	o.settleLocked() // nobody else has it yet
+	<-o.changed      // nor is there anybody to tell
+}
+
+// AddTag adds a tag to those that the node announces beside Config.Tags and
+// Config.Monitors, for patterns: others find the node by it ([Node.FollowTag]).
+// It may be called before and while the node runs. It does not wait: peers
+// and the registry are told soon, of what changes within 100 ms together; a
+// registry that does not take the word is asked every second until it does. A node
+// that never runs announces nothing.
+//
+// Tags are counted: a tag that was added twice has to be removed twice. One that
+// Config.Tags or a probe announces too stays as long as any of them says so.
+//
+// Errors: InvalidArgument names the tag and the rule of discovery.Instance.Tags
+// that it breaks; ResourceExhausted beyond discovery.MaxTags, counting what
+// Config.Monitors may announce.
+func (n *Node) AddTag(tag string) error {
+	if err := (discovery.TagQuery{Tag: tag}).Validate(); err != nil {
+		return failed("add tag", Errorf(InvalidArgument, "%w", err))
+	}
+	return n.tags.add(tag)
+}
+
+// RemoveTag takes back one [Node.AddTag] of this tag. Without one it does nothing.
+func (n *Node) RemoveTag(tag string) { n.tags.remove(tag) }
+
+func (o *ownTags) add(tag string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.added[tag] == 0 {
+		possible := slices.Concat(o.node.cfg.Tags, slices.Collect(maps.Keys(o.node.cfg.Monitors)), slices.Collect(maps.Keys(o.added)), []string{tag})
+		slices.Sort(possible)
+		if n := len(slices.Compact(possible)); n > discovery.MaxTags {
+			return failed("add tag", Errorf(ResourceExhausted, "the node has %d tags and the tag %q is one too many (discovery.MaxTags); remove one", discovery.MaxTags, tag))
+		}
+	}
+	o.added[tag]++
+	o.settleLocked()
+	return nil
+}
+
+func (o *ownTags) remove(tag string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch o.added[tag] {
+	case 0:
+		return
+	case 1:
+		delete(o.added, tag)
+	default:
+		o.added[tag]--
+	}
+	o.settleLocked()
+}
+
+// probe notes what a probe says of its tag.
+func (o *ownTags) probe(tag string, succeeds bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.probed[tag] = succeeds
+	o.settleLocked()
+}
+
+// has reports whether the probe of tag succeeds.
+func (o *ownTags) has(tag string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.probed[tag]
+}
+
+// settleLocked makes the tags anew and has them told if they changed.
+func (o *ownTags) settleLocked() {
+	tags := slices.Clone(o.node.cfg.Tags)
+	for tag, succeeds := range o.probed {
+		if succeeds {
+			tags = append(tags, tag)
+		}
+	}
+	tags = slices.AppendSeq(tags, maps.Keys(o.added))
+	slices.Sort(tags)
+	tags = slices.Compact(tags)
+	if last := o.now.Load(); last != nil && slices.Equal(*last, tags) {
+		return
+	}
+	o.now.Store(&tags)
+	o.wake()
+}
+
+// wake has the loop look again.
+func (o *ownTags) wake() {
+	select {
+	case o.changed <- struct{}{}:
+	default:
+	}
+}
+
+// current returns the tags of the node. They must not be modified.
+func (o *ownTags) current() []string { return *o.now.Load() }
+
+// announce tells peers and the registry of new tags, until ctx ends. The
+// registry is told again until it takes the word.
+func (o *ownTags) announce(ctx context.Context) {
+	retry := time.NewTimer(tagsRetry)
+	retry.Stop()
+	defer retry.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for failing := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.changed:
+			if e := o.node.endpoint.Load(); e != nil {
+				e.AnnounceTags(o.current())
+			}
+		case <-retry.C:
+		}
+		err := o.node.reannounce(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			o.node.cfg.Logger.Warn("link: the registry did not take the new tags; trying again every second", "error", err)
+		}
+		if failing = err != nil; failing {
+			retry.Reset(tagsRetry)
+		} else {
+			retry.Stop()
+		}
+		pause.Reset(tagsPause)
+	}
+}
+
+// reannounce tells the registry what the node is now. Before the node is
+// announced there is nothing to tell.
+func (n *Node) reannounce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, registryWait)
+	defer cancel()
+	select {
+	case n.announcing <- struct{}{}: // one at a time, so that the last word is the newest
+		defer func() { <-n.announcing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	n.mu.Lock()
+	announce, status := n.announce, n.statusLocked()
+	n.mu.Unlock()
+	if announce == nil {
+		return nil
+	}
+	return announce.Update(ctx, n.describe(status))
+}
