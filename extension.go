@@ -1,6 +1,9 @@
 package link
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // extensions are what patterns keep with a node.
 type extensions struct {
@@ -11,7 +14,8 @@ type extensions struct {
 // Extension returns what a pattern keeps with the node under key, a value of a
 // type of its own, as with [context.WithValue]. The first call makes it with create, which
 // must not call Extension. What is kept lives as long as the node; its goroutines
-// should end with streams or with contexts of their callers.
+// should end with streams or with contexts of their callers, or be started by
+// [Node.Go].
 func (n *Node) Extension(key any, create func() any) any {
 	n.extensions.mu.Lock()
 	defer n.extensions.mu.Unlock()
@@ -25,3 +29,8 @@ func (n *Node) Extension(key any, create func() any) any {
 	n.extensions.values[key] = v
 	return v
 }
+
+// Go runs f on a goroutine of the node, for patterns: its context ends when the node
+// closes, after it has drained, and [Node.Close] waits for f to return. It reports
+// false, and runs nothing, if the node is closed.
+func (n *Node) Go(f func(ctx context.Context)) bool { return n.group.Go(f) }

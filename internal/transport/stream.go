@@ -24,7 +24,7 @@ type Stream struct {
 	fr         frameReader
 	maxMessage int
 
-	writeMu sync.Mutex // guards out and the order of frames
+	writeMu turnstile // guards out and the order of frames
 	out     []byte
 
 	mu       sync.Mutex // guards the fields below
@@ -50,7 +50,7 @@ type Frame struct {
 func (s *Session) newStream(stream *quic.Stream) *Stream {
 	return &Stream{
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
-		credited: make(chan struct{}), arrived: make(chan struct{}, 1),
+		credited: make(chan struct{}), arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
 	}
 }
 
@@ -286,6 +286,17 @@ func (st *Stream) Credit() wire.Credit {
 	defer st.mu.Unlock()
 	return st.credit
 }
+
+// turnstile is a lock whose holder may wait for the peer for long. It is a channel
+// and no mutex, so that in a bubble of testing/synctest those who wait for it do not
+// keep the time from passing that its holder waits for.
+type turnstile chan struct{}
+
+// Lock takes the lock.
+func (t turnstile) Lock() { t <- struct{}{} }
+
+// Unlock gives it back.
+func (t turnstile) Unlock() { <-t }
 
 // write sends the frames that appendFrames appends.
 func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) error {

@@ -1,0 +1,268 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// workerLink is a queue's side of one worker.
+type workerLink struct {
+	queue    *Queue
+	id       string
+	vanished atomic.Bool // discovery shows it no more
+}
+
+// How soon a worker that was lost is connected to again; the transport has its own,
+// longer backoff between dials.
+const (
+	rejoinLeast = 50 * time.Millisecond
+	rejoinMost  = 5 * time.Second
+)
+
+// attend keeps a stream to the worker for as long as it is there.
+func (l *workerLink) attend(ctx context.Context) {
+	defer func() {
+		l.queue.mu.Lock()
+		defer l.queue.mu.Unlock()
+		if l.queue.links[l.id] == l {
+			delete(l.queue.links, l.id)
+		}
+	}()
+	for failures := 0; ctx.Err() == nil; {
+		began := time.Now()
+		err := l.work(ctx)
+		if ctx.Err() != nil || l.vanished.Load() {
+			return
+		}
+		if failures++; time.Since(began) > rejoinMost {
+			failures = 1
+		}
+		pause := min(rejoinLeast<<min(failures-1, 10), rejoinMost)
+		if err != nil && final(err) {
+			pause = rejoinMost // it may have changed its mind by then
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// final reports whether trying again soon will not mend an error.
+func final(err error) bool {
+	switch link.CodeOf(err) { //nolint:exhaustive // the others pass
+	case link.PermissionDenied, link.InvalidArgument, link.Unimplemented, link.ResourceExhausted:
+		return true
+	}
+	return false
+}
+
+// work has one stream to the worker until it ends.
+func (l *workerLink) work(ctx context.Context) error {
+	q := l.queue
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	st, err := q.node.Open(ctx, q.route, link.OnInstance(l.id), link.Credit(creditFrames, creditBytes))
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	q.mu.Lock()
+	held := q.tasks.Held(l.id)
+	q.mu.Unlock()
+	hello, err := frame.Encode(frame.KindHello, frame.Hello{Queue: q.id, Fence: q.fence, Held: held})
+	if err == nil {
+		err = st.Send(hello)
+	}
+	if err != nil {
+		return err
+	}
+	first, err := st.Recv()
+	if err != nil {
+		return err
+	}
+	var welcome frame.Welcome
+	if err := frame.Decode(first, frame.KindWelcome, &welcome); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	w := q.tasks.Join(l.id, welcome.Epoch, min(welcome.Slots, queue.MaxWindow), welcome.Unknown, time.Now().UnixNano())
+	ready := w.Ready()
+	q.unlock()
+	c := &connection{queue: q, worker: w, ready: ready, stream: st, pongs: make(chan []byte, 1)}
+	ended := make(chan error, 1)
+	go func() { // work waits for it
+		ended <- c.read()
+		cancel()
+	}()
+	err = c.write(ctx)
+	st.Close()
+	if got := <-ended; got != nil {
+		err = got // why the stream ended counts more than that it has
+	}
+	q.mu.Lock()
+	q.tasks.Disconnect(w, errors.Is(err, io.EOF), time.Now().UnixNano())
+	q.unlock()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// connection is a queue's side of one stream.
+type connection struct {
+	queue  *Queue
+	worker *queue.Worker
+	ready  <-chan struct{}
+	stream *link.Stream
+	pongs  chan []byte
+
+	told   int       // what the worker was told of the backlog
+	toldAt time.Time // when
+}
+
+// write sends tasks and orders until ctx ends.
+func (c *connection) write(ctx context.Context) error {
+	buf := make([]byte, 0, frame.MaxBody+4096)
+	var recalls, cancels []uint64
+	timer := time.NewTimer(backlogEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.ready:
+		case b := <-c.pongs:
+			if err := c.stream.Send(link.Frame{Kind: frame.KindPong, Body: b}); err != nil {
+				return err
+			}
+		case <-timer.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for more := true; more; {
+			c.queue.mu.Lock()
+			now := time.Now()
+			body, n := c.queue.tasks.Take(c.worker, buf[:0], frame.MaxBody, now.UnixNano())
+			recalls, cancels = c.queue.tasks.TakeOrders(c.worker, recalls[:0], cancels[:0])
+			pending, oldest := c.queue.tasks.Backlog(now.UnixNano())
+			c.queue.unlock()
+			buf = body
+			if err := c.send(body, n, recalls, cancels); err != nil {
+				return err
+			}
+			if err := c.tell(pending, oldest, now, timer); err != nil {
+				return err
+			}
+			more = n > 0
+		}
+	}
+}
+
+func (c *connection) send(body []byte, n int, recalls, cancels []uint64) error {
+	if n > 0 {
+		err := c.stream.Send(link.Frame{Kind: frame.KindTasks, Credited: true, Body: body})
+		if n == 1 && link.CodeOf(err) == link.ResourceExhausted && c.stream.Context().Err() == nil {
+			var rec frame.Task
+			if _, bad := rec.Cut(body); bad != nil {
+				return err
+			}
+			c.queue.mu.Lock()
+			c.queue.tasks.Fail(rec.Seq, err.Error(), time.Now().UnixNano())
+			c.queue.unlock()
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := sendList(c.stream, frame.KindRecall, recalls); err != nil {
+		return err
+	}
+	return sendList(c.stream, frame.KindCancel, cancels)
+}
+
+// tell reports the backlog to the worker: at once when there is one again, and else
+// when it has changed and the last report is a while ago.
+func (c *connection) tell(pending int, oldest time.Duration, now time.Time, timer *time.Timer) error {
+	if pending == c.told {
+		return nil
+	}
+	if wait := c.toldAt.Add(backlogEvery).Sub(now); wait > 0 && (c.told > 0 || pending == 0) {
+		timer.Reset(wait)
+		return nil
+	}
+	c.told, c.toldAt = pending, now
+	var small [16]byte
+	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds())) //nolint:gosec // neither is negative
+	if pending > 0 {
+		timer.Reset(backlogEvery)
+	}
+	return c.stream.Send(link.Frame{Kind: frame.KindBacklog, Body: b})
+}
+
+// read takes what the worker sends, until the stream ends.
+func (c *connection) read() error {
+	flow := flow{stream: c.stream}
+	for {
+		f, err := c.stream.Recv()
+		if err != nil {
+			return err
+		}
+		if err := flow.read(f); err != nil {
+			return err
+		}
+		if err := c.take(f); err != nil {
+			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
+		}
+	}
+}
+
+func (c *connection) take(f link.Frame) error {
+	q := c.queue
+	switch f.Kind {
+	case frame.KindOutcomes:
+		q.mu.Lock()
+		err := q.tasks.Apply(c.worker, f.Body, time.Now().UnixNano())
+		q.unlock()
+		return err
+	case frame.KindWindow:
+		tasks, rest, ok := frame.CutUint(f.Body)
+		bytes, _, also := frame.CutUint(rest)
+		if !ok || !also {
+			return frame.ErrMalformed
+		}
+		q.mu.Lock()
+		q.tasks.Window(c.worker, tasks, bytes, time.Now().UnixNano())
+		q.unlock()
+	case frame.KindAlive:
+		seqs, err := frame.ParseList(nil, f.Body)
+		if err != nil {
+			return err
+		}
+		q.mu.Lock()
+		q.tasks.Vouch(c.worker, seqs, time.Now().UnixNano())
+		q.unlock()
+	case frame.KindPing:
+		if len(f.Body) > 8 {
+			return frame.ErrMalformed
+		}
+		select {
+		case c.pongs <- f.Body:
+		default: // the last one has not been answered
+		}
+	case frame.KindLeaving:
+		q.mu.Lock()
+		q.tasks.Leave(c.worker)
+		q.unlock()
+	default: // of a later version
+	}
+	return nil
+}

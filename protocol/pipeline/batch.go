@@ -1,0 +1,88 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+)
+
+// Item is one task of a batch.
+type Item[T any] struct {
+	Value T
+	Task  *Task
+
+	ctx    context.Context //nolint:containedctx // each task has its own
+	failed error
+}
+
+// Fail says what is to become of the task, as the error of a handler of [Pull] does,
+// whatever the handler of the batch returns. A nil error is that it is done.
+func (i *Item[T]) Fail(err error) {
+	if err == nil {
+		err = errDone
+	}
+	i.failed = err
+}
+
+// Context returns the context of this task alone.
+func (i *Item[T]) Context() context.Context { return i.ctx }
+
+// errDone is what Item.Fail keeps for nil.
+var errDone = errors.New("done")
+
+// PullBatch is [Pull] for handlers that take several tasks at once; see [Batch]. What
+// f returns holds for all tasks for which [Item.Fail] was not called. Its context ends
+// when those of all its tasks have.
+func PullBatch[T any](node *link.Node, s Stage[T], f func(ctx context.Context, batch []*Item[T]) error, opts ...PullOption) *Worker {
+	w := newWorker(node, s.Route(), opts)
+	w.run = func(ctxs []*taskContext, bodies []frame.Body, out []frame.Outcome) {
+		items := make([]*Item[T], 0, len(ctxs))
+		places := make([]int, 0, len(ctxs))
+		for i, ctx := range ctxs {
+			item := &Item[T]{Task: &ctx.info, ctx: ctx}
+			if err := node.Codec().Decode(bodies[i].Payload, &item.Value); err != nil {
+				out[i] = outcomeOf(Reject(link.Errorf(link.Internal, "decoding the task into %T: %w", item.Value, err)))
+				continue
+			}
+			items, places = append(items, item), append(places, i)
+		}
+		if len(items) == 0 {
+			return
+		}
+		err := runBatch(items, f)
+		for i, item := range items {
+			verdict := err
+			if item.failed != nil {
+				verdict = item.failed
+			}
+			if verdict == errDone { //nolint:errorlint // it is that very value
+				verdict = nil
+			}
+			out[places[i]] = outcomeOf(verdict)
+		}
+	}
+	return w.start()
+}
+
+func runBatch[T any](items []*Item[T], f func(ctx context.Context, batch []*Item[T]) error) (err error) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(items[0].ctx))
+	defer cancel(link.ErrFinished)
+	var open atomic.Int64
+	open.Store(int64(len(items)))
+	for _, item := range items {
+		defer context.AfterFunc(item.ctx, func() {
+			if open.Add(-1) == 0 {
+				cancel(context.Cause(item.ctx))
+			}
+		})()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
+	return f(ctx, items)
+}

@@ -1,0 +1,153 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// Unfinished is a task that a queue was closed with.
+type Unfinished struct {
+	ID       string
+	Key      string
+	Payload  []byte // as the node's codec encoded it
+	Attempts int    // that failed
+	Begun    bool   // a worker may be at it, or have done it
+	Kept     bool   // it is on disk, and goes on when the queue is opened again
+}
+
+// Drain takes no more tasks and waits until those that were accepted have ended, or
+// ctx has; then it closes the queue and returns what is unfinished, oldest first. Of
+// a queue in memory these tasks end as [Returned]: it is for the caller to push them
+// elsewhere. Those of a durable one stay on disk. The error is that with which a
+// durable queue is frozen, nil if it is not: what ctx cut short is told by the list.
+func (q *Queue) Drain(ctx context.Context) ([]Unfinished, error) {
+	q.mu.Lock()
+	q.isClosed = true
+	q.tasks.Close()
+	for q.tasks.Len() > 0 && q.failed == nil && ctx.Err() == nil {
+		if q.changed == nil {
+			q.changed = make(chan struct{})
+		}
+		changed := q.changed
+		q.unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		q.mu.Lock()
+	}
+	q.unlock()
+	q.cancelAll()
+	<-q.done
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.left, q.err
+}
+
+// Close is [Queue.Drain] that does not wait.
+func (q *Queue) Close() ([]Unfinished, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return q.Drain(ctx)
+}
+
+// finish ends what the queue still has, when nothing of it runs.
+func (q *Queue) finish() error {
+	systemOf(q.node).remove(q)
+	q.mu.Lock()
+	q.isClosed = true
+	q.tasks.Close()
+	if q.store == nil {
+		q.left = q.unfinishedLocked(q.tasks.Return(time.Now().UnixNano()))
+		q.unlock()
+		return nil
+	}
+	q.mu.Unlock()
+	err := q.store.log.Close()
+	q.mu.Lock()
+	var open []*queue.Task
+	for t := range q.tasks.All {
+		open = append(open, t)
+	}
+	q.left = q.unfinishedLocked(open)
+	if q.err = q.failed; q.err == nil && err != nil {
+		q.err = link.Errorf(link.DataLoss, "closing the queue of %s: %w", q.route, err)
+	}
+	err = q.err
+	q.mu.Unlock()
+	for _, t := range open {
+		if e, ok := t.Owner.(*entry); ok {
+			e.refuse(link.Errorf(link.Unavailable, "task %s of %s has not ended: its queue was closed, and goes on when it is opened again", taskID(q.id, t.Seq), q.route))
+		}
+	}
+	return err
+}
+
+func (q *Queue) unfinishedLocked(tasks []*queue.Task) []Unfinished {
+	var out []Unfinished
+	for _, t := range tasks {
+		body, _ := frame.ParseBody(t.Body) // it is ours
+		out = append(out, Unfinished{
+			ID: taskID(q.id, t.Seq), Key: t.Key, Payload: slices.Clone(body.Payload), Attempts: t.Attempts,
+			Begun: t.Began(), Kept: q.store != nil,
+		})
+	}
+	return out
+}
+
+// freeze stops a queue whose disk has failed.
+func (q *Queue) freeze(err error) {
+	q.mu.Lock()
+	if q.failed == nil {
+		q.failed = err
+	}
+	q.isClosed = true
+	q.tasks.Close()
+	var open []*entry
+	for t := range q.tasks.All {
+		if e, ok := t.Owner.(*entry); ok {
+			open = append(open, e)
+		}
+	}
+	if q.changed != nil {
+		close(q.changed)
+		q.changed = nil
+	}
+	q.unlock()
+	q.cancelAll()
+	for _, e := range open {
+		e.refuse(err)
+	}
+}
+
+// Err returns why a durable queue is frozen, nil if it is not: its disk failed, so
+// that it can neither accept tasks nor say that they are done. What was accepted is
+// on disk and goes on when the queue is opened again, on a disk that works.
+func (q *Queue) Err() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.failed
+}
+
+// Drain drains all queues of a node, those that [Push] and its like use included, as
+// [Queue.Drain] does. Call it before the node is shut down.
+func Drain(ctx context.Context, node *link.Node) ([]Unfinished, error) {
+	s := systemOf(node)
+	s.mu.Lock()
+	queues := slices.Clone(s.queues)
+	s.mu.Unlock()
+	var left []Unfinished
+	var errs []error
+	for _, q := range queues {
+		some, err := q.Drain(ctx)
+		left = append(left, some...)
+		errs = append(errs, err)
+	}
+	return left, errors.Join(errs...)
+}

@@ -1,0 +1,317 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// folder is a new one that no other queue has.
+func folder(t *testing.T) string { t.Helper(); return filepath.Join(t.TempDir(), "queue") }
+
+func closeQueue(t *testing.T, p *pipeline.Producer[order]) []pipeline.Unfinished {
+	t.Helper()
+	left, err := p.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+func TestDurableTasksOutliveTheirProducer(t *testing.T) {
+	for _, mode := range []pipeline.Mode{pipeline.GroupCommit, pipeline.EveryTask} {
+		t.Run(fmt.Sprint("mode ", mode), func(t *testing.T) {
+			dir := folder(t)
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				var works atomic.Bool
+				var done tally
+				serve := func(ctx context.Context, o order) error {
+					switch {
+					case !works.Load() && o.ID == "dead":
+						return pipeline.Reject(errors.New("no"))
+					case !works.Load():
+						return pipeline.Retry(time.Hour, errors.New("not yet"))
+					}
+					done.add(o.ID)
+					if task := pipeline.TaskOf(ctx); o.ID != "new" && (task.Attempt != 2 || task.Key != "k"+o.ID) {
+						t.Errorf("task %+v", task)
+					}
+					return nil
+				}
+				worker(t, mesh, serve)
+				p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, mode))
+				if _, err := p.Enqueue(t.Context(), order{ID: "dead"}); err != nil {
+					t.Fatal(err)
+				}
+				var ids []string
+				for i := range 100 {
+					f, err := p.Enqueue(t.Context(), order{ID: fmt.Sprint(i)}, pipeline.Key(fmt.Sprint("k", i)), pipeline.ID(fmt.Sprint(i)))
+					if err != nil {
+						t.Fatal(err)
+					}
+					ids = append(ids, f.ID())
+				}
+				sleep(time.Second) // each fails once
+				left := closeQueue(t, p)
+				if len(left) != 100 || !left[0].Kept || left[0].Attempts != 1 || left[0].ID != ids[0] || left[99].ID != ids[99] {
+					t.Fatalf("%d left, the first is %+v", len(left), left[0])
+				}
+				works.Store(true)
+				p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, mode))
+				if s := p.Stats(); s.Depth != 100 || s.DeadLetters != 1 || s.Delayed != 100 {
+					t.Errorf("stats %+v", s)
+				}
+				if d := p.DeadLetters(); len(d) != 1 || d[0].Cause != "no" || len(d[0].History) != 1 {
+					t.Errorf("dead letters %+v", d)
+				}
+				twin, err := p.Enqueue(t.Context(), order{ID: "7"}, pipeline.ID("7"), pipeline.Key("k7"))
+				if err != nil || twin.ID() != ids[7] {
+					t.Errorf("a twin of a task from before: %v, %v", twin, err)
+				}
+				wait(t, []*pipeline.Future{twin}) // after an hour
+				if left, err := p.Drain(t.Context()); len(left) != 0 || err != nil {
+					t.Errorf("%d left, %v", len(left), err)
+				}
+				for i := range 100 {
+					if n := done.count(fmt.Sprint(i)); n != 1 {
+						t.Errorf("task %d was done %d times", i, n)
+					}
+				}
+				p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, mode))
+				if s := p.Stats(); s.Depth != 0 || s.DeadLetters != 1 {
+					t.Errorf("stats %+v", s)
+				}
+				f, err := p.Enqueue(t.Context(), order{ID: "new"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, id := range ids {
+					if id == f.ID() {
+						t.Errorf("the ID %s was used again", id)
+					}
+				}
+				if n := p.Purge(nil); n != 1 {
+					t.Errorf("purged %d", n)
+				}
+				closeQueue(t, p)
+				if p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, mode)); len(p.DeadLetters()) != 0 {
+					t.Error("the dead letter came back")
+				}
+			})
+		})
+	}
+}
+
+func TestAFolderIsOfOneQueue(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{})
+		p := producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit))
+		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), receipts, pipeline.Durable(dir, pipeline.GroupCommit)); !errors.Is(err, link.FailedPrecondition) || !errors.Is(err, wal.ErrLocked) {
+			t.Errorf("a second queue: %v", err)
+		}
+		enqueue(t, p, 3)
+		if err := node.Close(); err != nil { // without closing the queue
+			t.Fatal(err)
+		}
+		other := pipeline.NewStage[order]("mailer", "other")
+		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), other, pipeline.Durable(dir, pipeline.GroupCommit)); !errors.Is(err, link.FailedPrecondition) {
+			t.Errorf("another stage: %v", err)
+		}
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		if p.Stats().Depth != 3 {
+			t.Errorf("stats %+v", p.Stats())
+		}
+		file := filepath.Join(filepath.Dir(dir), "file")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), receipts, pipeline.Durable(file, pipeline.GroupCommit)); !errors.Is(err, link.FailedPrecondition) {
+			t.Errorf("a file: %v", err)
+		}
+	})
+}
+
+func TestAFullDiskRefusesAndTheQueueGoesOn(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		hold := make(chan struct{})
+		worker(t, mesh, func(ctx context.Context, _ order) error {
+			select {
+			case <-hold:
+			case <-ctx.Done():
+			}
+			return nil
+		})
+		var faults pipeline.Faults
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		all := enqueue(t, p, 5)
+		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace))
+		if _, err := p.Enqueue(t.Context(), order{}); !errors.Is(err, link.ResourceExhausted) || !errors.Is(err, wal.ErrNoSpace) {
+			t.Errorf("enqueue on a full disk: %v", err)
+		}
+		close(hold)
+		sleep(time.Second)
+		for _, f := range all {
+			if f.Outcome().End != pipeline.Open {
+				t.Error("a task is told to be done, and that is not written")
+			}
+		}
+		if faults.Denied() < 5 {
+			t.Errorf("%d appends failed", faults.Denied())
+		}
+		faults.Set(nil)
+		wait(t, all)
+		if err := p.Push(t.Context(), order{}); err != nil {
+			t.Errorf("push once there is room: %v", err)
+		}
+		if p.Err() != nil || p.Stats().Depth != 0 {
+			t.Errorf("%v, %+v", p.Err(), p.Stats())
+		}
+	})
+}
+
+func TestAFailedDiskFreezesTheQueue(t *testing.T) {
+	frozen := &wal.FrozenError{Op: "sync", File: "0000000000000000.wal", Cause: syscall.EIO}
+	for _, c := range []struct {
+		name string
+		fail func(f *pipeline.Faults)
+	}{
+		{"a sync", func(f *pipeline.Faults) { f.Set(frozen); f.Freeze(frozen) }},
+		{"a write of tasks", func(f *pipeline.Faults) { f.Set(frozen, pipeline.RecordTask) }},
+		{"a write of ends", func(f *pipeline.Faults) { f.Set(frozen, pipeline.RecordEnd) }},
+		{"a disk that became read-only", func(f *pipeline.Faults) {
+			f.Set(&wal.FrozenError{Op: "write", File: "x.wal", Cause: syscall.EROFS})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := folder(t)
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				var done tally
+				slow := func(ctx context.Context, o order) error {
+					select {
+					case <-time.After(100 * time.Millisecond):
+					case <-ctx.Done():
+					}
+					done.add(o.ID)
+					return nil
+				}
+				worker(t, mesh, slow)
+				var faults pipeline.Faults
+				p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+				all := enqueue(t, p, 5)
+				c.fail(&faults)
+				_, err := p.Enqueue(t.Context(), order{ID: "late"})
+				sleep(time.Second)
+				if err == nil && c.name != "a write of ends" {
+					t.Error("a task was accepted by a disk that failed")
+				}
+				if p.Err() == nil || !errors.Is(p.Err(), link.DataLoss) || !p.Stats().Frozen {
+					t.Errorf("the queue is not frozen: %v", p.Err())
+				}
+				if err := p.Push(t.Context(), order{}); !errors.Is(err, link.DataLoss) {
+					t.Errorf("push to a frozen queue: %v", err)
+				}
+				for _, f := range all {
+					if err := f.Wait(t.Context()); !errors.Is(err, link.DataLoss) {
+						t.Errorf("a task of a frozen queue: %v", err)
+					}
+				}
+				if left, err := p.Close(); err == nil || len(left) == 0 && c.name != "a write of ends" {
+					t.Errorf("closed a frozen queue: %d left, %v", len(left), err)
+				}
+				p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+				if left, err := p.Drain(t.Context()); err != nil || len(left) != 0 {
+					t.Errorf("opened again: %d left, %v", len(left), err)
+				}
+				for i := range 5 {
+					if done.count(fmt.Sprint(i)) == 0 {
+						t.Errorf("task %d is lost", i)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestDamageIsToldAndATornEndIsNot(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		enqueue(t, p, 100)
+		closeQueue(t, p)
+		segments, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+		if err != nil || len(segments) == 0 {
+			t.Fatal(segments, err)
+		}
+		last := segments[len(segments)-1]
+		whole, err := os.ReadFile(last) //nolint:gosec // the test's own
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := func(b []byte) {
+			if err := os.WriteFile(last, b, 0o600); err != nil { //nolint:gosec // the test's own
+				t.Fatal(err)
+			}
+		}
+		write(append(append([]byte{}, whole...), 1, 2, 3))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		if n := p.Stats().Depth; n != 100 {
+			t.Errorf("%d tasks with a torn end", n)
+		}
+		closeQueue(t, p)
+		for _, at := range []int{100, len(whole) / 2} {
+			flipped := append([]byte{}, whole...)
+			flipped[at] ^= 4
+			write(flipped)
+			_, err := pipeline.NewProducer(mesh.Node(link.Config{}), receipts, pipeline.Durable(dir, pipeline.GroupCommit))
+			if _, ok := errors.AsType[*wal.DamageError](err); !ok || !errors.Is(err, link.DataLoss) {
+				t.Errorf("byte %d has changed: %v", at, err)
+			}
+		}
+	})
+}
+
+func TestDiskUseIsBoundByWhatLives(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		worker(t, mesh, func(context.Context, order) error { return nil })
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit), pipeline.Capacity(200_000, 0))
+		pad := string(make([]byte, 4000))
+		batch := make([]order, 500)
+		for i := range batch {
+			batch[i].ID = pad
+		}
+		for range 40 { // 80 MB in all
+			all, err := p.EnqueueAll(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wait(t, all)
+		}
+		sleep(time.Second)
+		s := p.Stats().Disk
+		if s.Live > 1<<20 || s.Bytes > 2*s.Live+wal.DefaultSegmentBytes {
+			t.Errorf("disk %+v", s)
+		}
+		t.Logf("after 80 MB of tasks, all done: %+v", s)
+	})
+}

@@ -1,0 +1,76 @@
+package pipeline
+
+import (
+	"context"
+	"sync"
+
+	"github.com/linkmesh/link/internal/wal"
+)
+
+// Faults is a real log in which calls fail as a test says.
+type Faults struct {
+	disk
+
+	mu     sync.Mutex // guards the fields below
+	fail   error
+	kinds  map[byte]bool // of records that it hits; nil is all
+	told   func(wal.Position, error)
+	denied int
+}
+
+// On makes a queue durable in folder, with these faults.
+func (f *Faults) On(folder string, mode Mode) QueueOption {
+	return queueOption(func(s *queueSettings) {
+		s.folder, s.mode = folder, mode
+		s.disk = func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) {
+			f.told = opts.OnDurable
+			log, err := wal.Open(dir, opts, replay)
+			f.disk = log
+			return f, err
+		}
+	})
+}
+
+// Set makes appends fail from now on, those with records of these kinds, or all; a
+// nil error mends them.
+func (f *Faults) Set(err error, kinds ...byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail, f.kinds = err, nil
+	for _, k := range kinds {
+		if f.kinds == nil {
+			f.kinds = make(map[byte]bool)
+		}
+		f.kinds[k] = true
+	}
+}
+
+// Denied is how many appends failed.
+func (f *Faults) Denied() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.denied
+}
+
+// Freeze is what the log does when a sync fails.
+func (f *Faults) Freeze(err error) { f.told(0, err) }
+
+func (f *Faults) Append(records ...wal.Record) (wal.Position, error) {
+	f.mu.Lock()
+	if f.fail != nil && (f.kinds == nil || f.kinds[records[0].Kind]) {
+		f.denied++
+		f.mu.Unlock()
+		return 0, f.fail
+	}
+	f.mu.Unlock()
+	return f.disk.Append(records...)
+}
+
+// Commit is that of the log.
+func (f *Faults) Commit(ctx context.Context, pos wal.Position) error { return f.disk.Commit(ctx, pos) }
+
+// The kinds of records, for [Faults.Set].
+const (
+	RecordTask = recordTask
+	RecordEnd  = recordEnd
+)

@@ -1,0 +1,254 @@
+package pipeline
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// End is how a task ended.
+type End uint8
+
+// The ends of tasks.
+const (
+	Open         = End(queue.Open) // it has not ended
+	Acked        = End(queue.Acked)
+	DeadLettered = End(queue.DeadLettered)
+	Expired      = End(queue.Expired)
+	Cancelled    = End(queue.Cancelled)
+	Returned     = End(queue.Returned) // undone, by a queue that was closed
+)
+
+// String returns the end in words, such as "dead-lettered".
+func (e End) String() string { return queue.End(e).String() }
+
+// Outcome is what became of a task.
+type Outcome struct {
+	End      End
+	Worker   string // instance that acked it
+	Attempts int
+	Cause    string    // of the last attempt that failed
+	History  []Attempt // of the deliveries that did not succeed, oldest first
+}
+
+// Attempt is one delivery of a task that did not succeed.
+type Attempt struct {
+	Worker       string // instance
+	Began, Ended time.Time
+	Cause        string
+	Counted      bool // against the attempts that a task has; what was given back undone is not
+}
+
+// Future is a task that was accepted and may not have ended yet.
+type Future struct {
+	entry *entry
+	queue *Queue
+}
+
+// entry is a task with those who wait for it: one allocation for both.
+type entry struct {
+	queue.Task
+	owner    *Queue
+	accepted chan struct{} // closed when the task is on disk, or refused; nil in memory
+
+	mu      sync.Mutex // guards the fields below
+	ended   bool
+	sure    bool            // accepted is closed
+	never   bool            // it was refused
+	failure error           // why the task was refused, or what became of it is not known
+	done    chan struct{}   // nil until somebody asks for it
+	calls   []chan struct{} // pushes that wait; each holds one
+}
+
+// settle tells those who wait for tasks that they have ended.
+func settle(tasks []*queue.Task) {
+	for _, t := range tasks {
+		if e, ok := t.Owner.(*entry); ok {
+			e.settle(nil)
+		}
+	}
+}
+
+// accept notes that the task is on disk.
+func (e *entry) accept() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.accepted != nil && !e.sure {
+		e.sure = true
+		close(e.accepted)
+	}
+}
+
+// refuse ends the task for those who wait for it, with an error.
+func (e *entry) refuse(err error) {
+	e.mu.Lock()
+	e.never = e.never || !e.sure
+	e.mu.Unlock()
+	e.settle(err)
+	e.accept()
+}
+
+// refused returns why the task was not accepted.
+func (e *entry) refused() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.never {
+		return e.failure
+	}
+	return nil
+}
+
+// failed returns why the task was refused.
+func (e *entry) failed() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.failure
+}
+
+// settle tells those who wait that the task has ended, or why they are not told how.
+func (e *entry) settle(failure error) {
+	e.mu.Lock()
+	if e.ended {
+		e.mu.Unlock()
+		return
+	}
+	e.ended, e.failure = true, failure
+	done, calls := e.done, e.calls
+	e.calls = nil
+	e.mu.Unlock()
+	if done != nil {
+		close(done)
+	}
+	for _, c := range calls {
+		c <- struct{}{}
+	}
+}
+
+// call makes c hold a token when the task has ended; it reports whether it has.
+func (e *entry) call(c chan struct{}) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.ended {
+		e.calls = append(e.calls, c)
+	}
+	return e.ended
+}
+
+// hangUp undoes call. It reports whether c holds the token, or will.
+func (e *entry) hangUp(c chan struct{}) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, o := range e.calls {
+		if o == c {
+			e.calls = append(e.calls[:i], e.calls[i+1:]...)
+			return false
+		}
+	}
+	return true
+}
+
+// Done returns a channel that is closed when the task has ended.
+func (f *Future) Done() <-chan struct{} {
+	e := f.entry
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.done == nil {
+		e.done = make(chan struct{})
+		if e.ended {
+			close(e.done)
+		}
+	}
+	return e.done
+}
+
+// ID returns what tells the task from all others; [Task.ID] is the same.
+func (f *Future) ID() string { return taskID(f.queue.id, f.entry.Seq) }
+
+// Wait waits until the task has ended or ctx has, and returns nil if the task is
+// done. The end of ctx changes nothing about the task.
+//
+// Errors: Aborted for a dead letter, DeadlineExceeded for a task that expired,
+// Canceled for one that was cancelled, Unavailable for one that its queue returned;
+// the code of ctx's error with its cause. [Future.Outcome] says more.
+func (f *Future) Wait(ctx context.Context) error {
+	select {
+	case <-f.Done():
+		return f.entry.err()
+	case <-ctx.Done():
+		return link.Errorf(link.CodeOf(ctx.Err()), "waiting for task %s: %w", f.ID(), context.Cause(ctx))
+	}
+}
+
+// Outcome returns what became of the task, whose End is Open if it has not ended.
+func (f *Future) Outcome() Outcome {
+	f.entry.mu.Lock()
+	ended := f.entry.ended && f.entry.failure == nil
+	f.entry.mu.Unlock()
+	if !ended {
+		return Outcome{}
+	}
+	return outcome(&f.entry.Task)
+}
+
+// Cancel ends the task unless it is done first: one that no worker has begun is not
+// begun, and the context of a handler that runs is cancelled.
+func (f *Future) Cancel() { f.queue.cancel(f.entry.Seq) }
+
+func outcome(t *queue.Task) Outcome {
+	return Outcome{End: End(t.End), Worker: t.Worker, Attempts: t.Attempts, Cause: t.Cause, History: history(t.History)}
+}
+
+func history(from []queue.Attempt) []Attempt {
+	var out []Attempt
+	for _, a := range from {
+		out = append(out, Attempt{a.Worker, time.Unix(0, a.Began), time.Unix(0, a.Ended), a.Cause, a.Counted})
+	}
+	return out
+}
+
+// err is the error of a task that has ended.
+func (e *entry) err() error {
+	if err := e.failed(); err != nil {
+		return err
+	}
+	id := func() string { return taskID(e.owner.id, e.Seq) + " of " + e.owner.route.String() }
+	switch e.End {
+	case queue.Acked:
+		return nil
+	case queue.DeadLettered:
+		return link.Errorf(link.Aborted, "task %s is a dead letter after %d attempts: %s", id(), e.Attempts, e.Cause)
+	case queue.Expired:
+		return link.Errorf(link.DeadlineExceeded, "task %s expired after %d attempts", id(), e.Attempts)
+	case queue.Cancelled:
+		return link.Errorf(link.Canceled, "task %s was cancelled", id())
+	case queue.Returned, queue.Open:
+	}
+	return link.Errorf(link.Unavailable, "task %s was returned undone: its queue was closed", id())
+}
+
+// FutureResult is a [Future] of a task with a result.
+type FutureResult[R any] struct {
+	Future
+
+	codec codec.Codec
+}
+
+// Result waits as Wait does, and returns the task's result.
+func (f *FutureResult[R]) Result(ctx context.Context) (R, error) {
+	var r R
+	if err := f.Wait(ctx); err != nil {
+		return r, err
+	}
+	return r, decodeResult(f.codec, f.entry, &r)
+}
+
+func decodeResult[R any](c codec.Codec, e *entry, r *R) error {
+	if err := c.Decode(e.Result, r); err != nil {
+		return link.Errorf(link.Internal, "decoding the result of task %s into %T: %w", taskID(e.owner.id, e.Seq), *r, err)
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+// Package frame is the layout of the frames of a pipeline's stream: pure bytes,
+// without links to a connection.
+//
+// # The stream
+//
+// A producer opens one stream to each instance of the stage's service, on the
+// stage's own route (kind stage). Its first frame is HELLO and the worker's first
+// is WELCOME; then both send what they have to say in any order. Integers are
+// QUIC's variable-length integers (RFC 9000, section 16), "bytes" is such a length
+// followed by as many bytes, and HELLO and WELCOME are CBOR maps with small integer
+// keys. A receiver skips frames of kinds it does not know, and ends the stream with
+// InvalidArgument on one that it cannot parse.
+//
+//	kind  name      sent by   credited  body
+//	0x50  HELLO     producer  no        CBOR: 1 queue, 2 fence base, 3 held (list of numbers)
+//	0x51  WELCOME   worker    no        CBOR: 1 epoch, 2 slots, 3 unknown (list of numbers)
+//	0x52  TASKS     producer  yes       one or more TASK records
+//	0x53  OUTCOMES  worker    yes       one or more OUTCOME records
+//	0x54  WINDOW    worker    no        tasks, bytes
+//	0x55  BACKLOG   producer  no        tasks pending, age of the oldest in microseconds
+//	0x56  RECALL    producer  no        numbers of tasks
+//	0x57  CANCEL    producer  no        numbers of tasks
+//	0x58  ALIVE     worker    no        numbers of tasks
+//	0x59  PING      worker    no        opaque bytes, at most 8
+//	0x5a  PONG      producer  no        those of the PING
+//	0x5b  LEAVING   worker    no        empty
+//
+// # Records
+//
+// A TASK record is
+//
+//	length   of all that follows
+//	number   of the task at its queue, from 1
+//	delivery how many times the task was sent before, and 1
+//	attempt  which attempt this is, from 1; deliveries that were given back count for none
+//	fence    to be added to the fence base of HELLO
+//	left     microseconds until its deadline and 1; 0 is none
+//	start    microseconds until it must have begun and 1; 0 is none
+//	flags    one byte: 1 key, 2 trace, 4 headers, 8 identifier
+//	[key]    bytes
+//	[trace]  a count, and as many pairs of bytes
+//	[headers] likewise
+//	[identifier] bytes
+//	payload  the rest
+//
+// and an OUTCOME record
+//
+//	verb      one byte
+//	number    of the task
+//	delivery  that it is about
+//	ACK 1     microseconds that the handler ran
+//	RESULT 2  microseconds, bytes
+//	RETRY 3   microseconds of delay and 1, or 0 for the producer's backoff; cause as bytes
+//	RELEASE 4 cause as bytes
+//	REJECT 5  cause as bytes
+//	STARTED 6 nothing: the answer to RECALL or CANCEL for a task whose handler runs
+//
+// # Rules
+//
+// WINDOW is how many tasks, and bytes of them, the producer may have at the worker
+// without an outcome; it is absolute, and 0 until the first. A producer sends
+// nothing beyond it; a smaller window takes effect as tasks end. A worker gives
+// back with RELEASE what is beyond its window for long, what it is asked to with
+// RECALL if its handler has not begun, and when it drains all that has not begun:
+// after LEAVING nothing new must be sent.
+//
+// BACKLOG is sent when it has changed, 10 ms after the last at the earliest, except
+// that one which says that there are tasks again is sent at once.
+//
+// HELLO's "held" names the tasks that the producer has no outcome for from an
+// earlier stream to the same instance. The worker answers for each of them: in
+// "unknown" if it has never seen it or forgot it, with an outcome if it is done, and
+// else by still running it.
+package frame
+
+import "github.com/linkmesh/link"
+
+// The kinds of frames.
+const (
+	KindHello    link.FrameKind = 0x50
+	KindWelcome  link.FrameKind = 0x51
+	KindTasks    link.FrameKind = 0x52
+	KindOutcomes link.FrameKind = 0x53
+	KindWindow   link.FrameKind = 0x54
+	KindBacklog  link.FrameKind = 0x55
+	KindRecall   link.FrameKind = 0x56
+	KindCancel   link.FrameKind = 0x57
+	KindAlive    link.FrameKind = 0x58
+	KindPing     link.FrameKind = 0x59
+	KindPong     link.FrameKind = 0x5a
+	KindLeaving  link.FrameKind = 0x5b
+)
+
+// MaxBody is how many bytes of records are put in one frame; a record that is
+// larger has a frame of its own.
+const MaxBody = 60 << 10
+
+// MaxList bounds the numbers in one RECALL, CANCEL, ALIVE or HELLO.
+const MaxList = 8192

@@ -1,0 +1,107 @@
+package frame
+
+import (
+	"math"
+	"time"
+)
+
+// Verb is what a worker says of a task.
+type Verb uint8
+
+// The verbs; the package documentation says what they carry.
+const (
+	Ack     Verb = 1
+	Result  Verb = 2
+	Retry   Verb = 3
+	Release Verb = 4
+	Reject  Verb = 5
+	Started Verb = 6
+)
+
+// Bounds of what an outcome carries, in bytes.
+const (
+	MaxResult = 64 << 10
+	MaxCause  = 1 << 10
+)
+
+// Outcome is one OUTCOME record.
+type Outcome struct {
+	Verb     Verb
+	Seq      uint64
+	Delivery uint64
+	Ran      time.Duration // of Ack and Result
+	Delay    time.Duration // of Retry; negative is the producer's backoff
+	Data     []byte        // the result, or the cause
+}
+
+// Append appends the record. A cause that is too long is cut.
+func (o *Outcome) Append(b []byte) []byte {
+	b = append(b, byte(o.Verb))
+	b = AppendUint(b, o.Seq)
+	b = AppendUint(b, o.Delivery)
+	switch o.Verb {
+	case Ack:
+		return AppendUint(b, uint64(max(o.Ran, 0).Microseconds())) //nolint:gosec // it is not negative
+	case Result:
+		b = AppendUint(b, uint64(max(o.Ran, 0).Microseconds())) //nolint:gosec // it is not negative
+		return AppendBytes(b, o.Data)
+	case Retry:
+		b = AppendUint(b, optional(o.Delay))
+	case Started:
+		return b
+	case Release, Reject:
+	}
+	return AppendBytes(b, o.Data[:min(len(o.Data), MaxCause)])
+}
+
+// Size bounds the length of the record.
+func (o *Outcome) Size() int { return 1 + 4*8 + len(o.Data) }
+
+// Cut reads the record at the start of b into o, and returns what follows it. Data
+// is part of b.
+func (o *Outcome) Cut(b []byte) (rest []byte, err error) {
+	if len(b) == 0 {
+		return nil, ErrMalformed
+	}
+	*o = Outcome{Verb: Verb(b[0]), Delay: -1}
+	var ok bool
+	if o.Seq, b, ok = CutUint(b[1:]); !ok {
+		return nil, ErrMalformed
+	}
+	if o.Delivery, b, ok = CutUint(b); !ok || o.Delivery > math.MaxUint32 {
+		return nil, ErrMalformed
+	}
+	var v uint64
+	switch o.Verb {
+	case Ack, Result:
+		if v, b, ok = CutUint(b); ok {
+			o.Ran = micros(v)
+			if o.Verb == Ack {
+				return b, nil
+			}
+			o.Data, b, ok = CutBytes(b)
+			ok = ok && len(o.Data) <= MaxResult
+		}
+	case Retry:
+		if v, b, ok = CutUint(b); ok {
+			if v > 0 {
+				o.Delay = micros(v - 1)
+			}
+			o.Data, b, ok = CutBytes(b)
+		}
+	case Release, Reject:
+		o.Data, b, ok = CutBytes(b)
+	case Started:
+	default:
+		ok = false
+	}
+	if !ok {
+		return nil, ErrMalformed
+	}
+	return b, nil
+}
+
+// micros is so many microseconds, at most a year.
+func micros(v uint64) time.Duration {
+	return time.Duration(min(v, uint64(365*24*time.Hour/time.Microsecond))) * time.Microsecond //nolint:gosec // it fits
+}

@@ -1,0 +1,185 @@
+package frame
+
+import (
+	"math"
+	"time"
+)
+
+// Flags of a TASK record: which optional fields it has.
+const (
+	hasKey     = 1 << 0
+	hasTrace   = 1 << 1
+	hasHeaders = 1 << 2
+	hasID      = 1 << 3
+)
+
+// Pair is a name with its value.
+type Pair struct{ Name, Value string }
+
+// MaxPairs bounds the pairs of a trace and the headers of a task, each.
+const MaxPairs = 64
+
+// Body is the part of a task that is the same in every delivery.
+type Body struct {
+	Key, ID        string
+	Trace, Headers []Pair
+	Payload        []byte
+}
+
+// Append appends the body. It keeps nothing of it.
+func (t *Body) Append(b []byte) []byte {
+	var flags byte
+	if t.Key != "" {
+		flags |= hasKey
+	}
+	if len(t.Trace) > 0 {
+		flags |= hasTrace
+	}
+	if len(t.Headers) > 0 {
+		flags |= hasHeaders
+	}
+	if t.ID != "" {
+		flags |= hasID
+	}
+	b = append(b, flags)
+	if flags == 0 {
+		return append(b, t.Payload...)
+	}
+	if t.Key != "" {
+		b = AppendBytes(b, t.Key)
+	}
+	if len(t.Trace) > 0 {
+		b = appendPairs(b, t.Trace)
+	}
+	if len(t.Headers) > 0 {
+		b = appendPairs(b, t.Headers)
+	}
+	if t.ID != "" {
+		b = AppendBytes(b, t.ID)
+	}
+	return append(b, t.Payload...)
+}
+
+// ParseBody reads a body; the payload is part of b.
+func ParseBody(b []byte) (Body, error) {
+	var t Body
+	if len(b) == 0 || b[0]&^(hasKey|hasTrace|hasHeaders|hasID) != 0 {
+		return t, ErrMalformed
+	}
+	flags, b := b[0], b[1:]
+	ok := true
+	var v []byte
+	if flags&hasKey != 0 {
+		v, b, ok = CutBytes(b)
+		t.Key = string(v)
+	}
+	if ok && flags&hasTrace != 0 {
+		t.Trace, b, ok = cutPairs(b)
+	}
+	if ok && flags&hasHeaders != 0 {
+		t.Headers, b, ok = cutPairs(b)
+	}
+	if ok && flags&hasID != 0 {
+		v, b, ok = CutBytes(b)
+		t.ID = string(v)
+	}
+	if !ok {
+		return Body{}, ErrMalformed
+	}
+	t.Payload = b
+	return t, nil
+}
+
+func appendPairs(b []byte, pairs []Pair) []byte {
+	b = AppendUint(b, uint64(len(pairs)))
+	for _, p := range pairs {
+		b = AppendBytes(AppendBytes(b, p.Name), p.Value)
+	}
+	return b
+}
+
+func cutPairs(b []byte) ([]Pair, []byte, bool) {
+	n, b, ok := CutUint(b)
+	if !ok || n > MaxPairs {
+		return nil, nil, false
+	}
+	pairs := make([]Pair, 0, n)
+	for range n {
+		name, rest, ok := CutBytes(b)
+		if !ok {
+			return nil, nil, false
+		}
+		value, rest, ok := CutBytes(rest)
+		if !ok {
+			return nil, nil, false
+		}
+		pairs, b = append(pairs, Pair{string(name), string(value)}), rest
+	}
+	return pairs, b, true
+}
+
+// Task is one TASK record.
+type Task struct {
+	Seq      uint64
+	Delivery uint64
+	Attempt  uint64
+	Fence    uint64
+	Left     time.Duration // until the deadline; negative is none
+	Start    time.Duration // until it must have begun; negative is none
+	Body     []byte
+}
+
+// Append appends the record.
+func (t *Task) Append(b []byte) []byte {
+	left, start := optional(t.Left), optional(t.Start)
+	n := VarintLen(t.Seq) + VarintLen(t.Delivery) + VarintLen(t.Attempt) + VarintLen(t.Fence) + VarintLen(left) + VarintLen(start) + len(t.Body)
+	b = AppendUint(b, uint64(n)) //nolint:gosec // a length
+	b = AppendUint(b, t.Seq)
+	b = AppendUint(b, t.Delivery)
+	b = AppendUint(b, t.Attempt)
+	b = AppendUint(b, t.Fence)
+	b = AppendUint(b, left)
+	b = AppendUint(b, start)
+	return append(b, t.Body...)
+}
+
+// optional is a duration in microseconds and 1, or 0 for one that is negative.
+func optional(d time.Duration) uint64 {
+	if d < 0 {
+		return 0
+	}
+	return uint64(d.Microseconds()) + 1 //nolint:gosec // it is not negative
+}
+
+func durationOf(v uint64) time.Duration {
+	if v == 0 {
+		return -1
+	}
+	return time.Duration(min(v-1, uint64(maxLeft/time.Microsecond))) * time.Microsecond //nolint:gosec // it fits
+}
+
+// MaxTaskHead bounds what a record adds to its body.
+const MaxTaskHead = 7 * 8
+
+// Cut reads the record at the start of b into t, and returns what follows it. The
+// body is part of b.
+func (t *Task) Cut(b []byte) (rest []byte, err error) {
+	r, rest, ok := CutBytes(b)
+	if !ok {
+		return nil, ErrMalformed
+	}
+	var left, start uint64
+	for _, f := range [...]*uint64{&t.Seq, &t.Delivery, &t.Attempt, &t.Fence, &left, &start} {
+		if *f, r, ok = CutUint(r); !ok {
+			return nil, ErrMalformed
+		}
+	}
+	if t.Seq == 0 || t.Delivery == 0 || t.Delivery > math.MaxUint32 || t.Attempt > math.MaxUint32 || len(r) == 0 {
+		return nil, ErrMalformed
+	}
+	t.Left, t.Start, t.Body = durationOf(left), durationOf(start), r
+	return rest, nil
+}
+
+// maxLeft bounds the time until a deadline.
+const maxLeft = 10 * 365 * 24 * time.Hour

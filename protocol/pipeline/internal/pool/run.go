@@ -1,0 +1,181 @@
+package pool
+
+import (
+	"errors"
+	"time"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+)
+
+// The causes with which handlers are cancelled.
+var (
+	ErrCancelled = errors.New("the producer cancelled the task")
+	ErrDeadline  = errors.New("the deadline of the task is over")
+	ErrOverrun   = errors.New("the handler ran longer than it may")
+	ErrClosed    = errors.New("the worker's node was closed")
+	ErrLost      = errors.New("the producer was lost, and the task may be with another worker")
+)
+
+// Waiting reports whether a task could begin.
+func (p *Pool) Waiting(now int64) bool {
+	if p.queued == 0 || p.busy >= p.opts.Slots {
+		return false
+	}
+	return p.opts.Batch <= 1 || p.queued >= p.opts.Batch || p.draining || p.oldest()+int64(p.opts.Linger) <= now
+}
+
+// oldest is when the task arrived that has waited longest.
+func (p *Pool) oldest() int64 {
+	first := int64(0)
+	for s := p.turn; s != nil; s = s.next {
+		if at := s.queue.head.arrived; first == 0 || at < first {
+			first = at
+		}
+		if s.next == p.turn {
+			break
+		}
+	}
+	return first
+}
+
+// Begin takes a slot and appends the tasks that a handler is to run in it: one, or a
+// batch. Sources take turns. It appends nothing if nothing can begin, and takes no
+// slot then. Each slot is given back with [Pool.Leave slots] of Free.
+func (p *Pool) Begin(dst []*Task, now int64) []*Task {
+	if !p.Waiting(now) {
+		return dst
+	}
+	had := len(dst)
+	for p.turn != nil && len(dst)-had < p.opts.Batch {
+		s := p.turn
+		t := s.queue.head
+		p.turn = s.next
+		if t.start != 0 && t.start <= now || t.Deadline != 0 && t.Deadline <= now {
+			p.release(t, "its time was over before it could begin", now)
+			continue
+		}
+		if now-max(t.arrived, s.alive) >= int64(p.opts.Lease) { // we stood still, and it is somebody else's by now
+			p.release(t, "its lease was over before it could begin", now)
+			continue
+		}
+		p.dequeue(t)
+		t.state, t.began, t.until = stateRunning, now, now+int64(p.opts.MaxRun)
+		p.running.push(t)
+		dst = append(dst, t)
+	}
+	if len(dst) > had {
+		p.busy++
+	}
+	return dst
+}
+
+// Free gives a slot back.
+func (p *Pool) Free() { p.busy-- }
+
+// Done takes in what became of a task that had begun. The outcome's Seq and
+// Delivery are the pool's to set; its Data is kept.
+func (p *Pool) Done(t *Task, o frame.Outcome, now int64) {
+	p.running.remove(t)
+	o.Ran = time.Duration(now - t.began)
+	if p.service == 0 {
+		p.service = float64(o.Ran)
+	} else {
+		p.service += (float64(o.Ran)/float64(p.opts.Batch) - p.service) / 16
+	}
+	switch o.Verb {
+	case frame.Ack, frame.Result:
+		p.stats.Done++
+	case frame.Retry:
+		p.stats.Failed++
+	case frame.Release:
+		p.stats.Released++
+	case frame.Reject:
+		p.stats.Rejected++
+	case frame.Started:
+	}
+	if t.state == stateGone { // its producer has been told; but that it is done is worth knowing
+		if o.Verb == frame.Ack || o.Verb == frame.Result {
+			p.answer(t, o, now)
+		}
+		return
+	}
+	p.answer(t, o, now)
+	p.settle(t)
+}
+
+// settle ends what the pool knows of a running task that was answered for.
+func (p *Pool) settle(t *Task) {
+	s := t.Source
+	t.state = stateGone
+	s.held.Remove(t.Seq)
+	s.bytes -= int64(len(t.Body))
+}
+
+func (p *Pool) answer(t *Task, o frame.Outcome, now int64) {
+	o.Seq, o.Delivery = t.Seq, t.delivery
+	p.keep(t.Source, &o, now)
+	p.say(t.Source, &o)
+}
+
+// release gives a task back that has not begun.
+func (p *Pool) release(t *Task, why string, now int64) {
+	p.drop(t)
+	p.stats.Released++
+	p.answer(t, frame.Outcome{Verb: frame.Release, Data: []byte(why)}, now)
+}
+
+// Recall gives back the tasks that have not begun, as their producer asks.
+func (p *Pool) Recall(s *Source, seqs []uint64, now int64) {
+	for _, seq := range seqs {
+		t := s.held.Get(seq)
+		switch {
+		case t == nil: // its outcome is on its way
+		case t.state == stateQueued:
+			p.release(t, "recalled", now)
+		default:
+			p.say(s, &frame.Outcome{Verb: frame.Started, Seq: t.Seq, Delivery: t.delivery})
+		}
+	}
+}
+
+// Cancel gives back the tasks that have not begun, and appends those whose handlers
+// are to be cancelled.
+func (p *Pool) Cancel(dst []*Task, s *Source, seqs []uint64, now int64) []*Task {
+	for _, seq := range seqs {
+		t := s.held.Get(seq)
+		switch {
+		case t == nil:
+		case t.state == stateQueued:
+			p.release(t, "cancelled", now)
+		default:
+			p.say(s, &frame.Outcome{Verb: frame.Started, Seq: t.Seq, Delivery: t.delivery})
+			dst = append(dst, t)
+		}
+	}
+	return dst
+}
+
+// Drain gives back all that has not begun and takes nothing new.
+func (p *Pool) Drain(now int64) {
+	if p.draining {
+		return
+	}
+	p.draining = true
+	for _, s := range p.sources {
+		for t := s.queue.head; t != nil; t = s.queue.head {
+			p.release(t, "the worker drains", now)
+		}
+	}
+	p.stale = true
+	p.share(now)
+	for _, s := range p.sources {
+		s.wake()
+	}
+}
+
+// Draining reports whether Drain was called.
+func (p *Pool) Draining() bool { return p.draining }
+
+// Holds reports how many tasks of a source the pool has, or has not told the
+// outcome of.
+func (p *Pool) Holds(s *Source) int { return s.held.Len() + len(s.out) }

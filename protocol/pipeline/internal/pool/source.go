@@ -1,0 +1,229 @@
+package pool
+
+import (
+	"errors"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/table"
+)
+
+// ErrTooMany is why a producer is not taken.
+var ErrTooMany = errors.New("the identity has too many queues here")
+
+// Source is one producer's queue. The other fields are the pool's.
+type Source struct {
+	Owner any // the caller's
+
+	key, peer string
+	ready     chan struct{}
+	connected bool
+	lostAt    int64
+	fence     uint64
+
+	pending int // that wait at the producer
+	window  int // as it was told last
+	told    bool
+	wish    int // as it is to be told
+	allow   int // what it may have used of windows before
+	shrunk  int64
+	held    table.Table[Task]
+	bytes   int64
+	queue   places
+	out     []byte // outcomes to be written
+	cache   cache
+
+	trip    [8]int64 // the last round trips
+	trips   int
+	pinged  int64
+	pingDue bool
+	alive   int64 // when the producer was last told what is here
+
+	prev, next *Source // in the pool's ring
+}
+
+// Ready holds a token when there is something to write.
+func (s *Source) Ready() <-chan struct{} { return s.ready }
+
+func (s *Source) wake() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Join takes in a producer's stream. It answers for the tasks that the producer
+// asks about: those that are unknown are returned, and the outcomes of those that
+// are done are to be written again.
+func (p *Pool) Join(peer, queue string, fence uint64, held []uint64, now int64) (*Source, []uint64, error) {
+	key := peer + " " + queue
+	s := p.sources[key]
+	if s == nil {
+		if p.byPeer[peer] >= MaxSources {
+			return nil, nil, ErrTooMany
+		}
+		p.byPeer[peer]++
+		s = &Source{key: key, peer: peer, queue: places{queue: true}}
+		p.sources[key] = s
+	}
+	if s.connected { // an older stream, of which we have not heard that it has ended
+		p.Leave(s, s.ready, now)
+	}
+	s.ready = make(chan struct{}, 1)
+	s.connected, s.fence = true, fence
+	s.window, s.told, s.out, s.pending = 0, false, nil, 0
+	s.alive, s.pingDue = now, true
+	var unknown []uint64
+	for _, seq := range held {
+		if s.held.Get(seq) != nil {
+			continue
+		}
+		if e := s.cache.get(seq, now, p.opts.CacheTime); e != nil {
+			o := e.outcome(e.delivery)
+			s.out = o.Append(s.out)
+			continue
+		}
+		unknown = append(unknown, seq)
+	}
+	p.stale = true
+	p.share(now)
+	s.wake()
+	return s, unknown, nil
+}
+
+// Leave notes that a stream of a producer has ended, the one whose Ready it was.
+func (p *Pool) Leave(s *Source, ready <-chan struct{}, now int64) {
+	if s.ready != ready || !s.connected {
+		return
+	}
+	s.connected, s.lostAt = false, now
+	for t := s.queue.head; t != nil; t = s.queue.head {
+		p.drop(t)
+	}
+	s.out = nil
+	p.stale = true
+	p.share(now)
+}
+
+// drop takes a task that has not begun out of the pool.
+func (p *Pool) drop(t *Task) {
+	s := t.Source
+	p.dequeue(t)
+	t.state = stateGone
+	s.held.Remove(t.Seq)
+	s.bytes -= int64(len(t.Body))
+}
+
+// dequeue takes a task out of its source's queue.
+func (p *Pool) dequeue(t *Task) {
+	s := t.Source
+	s.queue.remove(t)
+	p.queued--
+	if s.queue.n > 0 {
+		return
+	}
+	if s.next == s {
+		p.turn = nil
+	} else {
+		s.prev.next, s.next.prev = s.next, s.prev
+		if p.turn == s {
+			p.turn = s.next
+		}
+	}
+	s.prev, s.next = nil, nil
+}
+
+func (p *Pool) enqueue(t *Task) {
+	s := t.Source
+	s.queue.push(t)
+	p.queued++
+	if s.queue.n > 1 {
+		return
+	}
+	if p.turn == nil {
+		s.prev, s.next = s, s
+		p.turn = s
+		return
+	}
+	s.prev, s.next = p.turn.prev, p.turn
+	s.prev.next, s.next.prev = s, s
+}
+
+// Receive takes in the body of a TASKS frame, which the pool keeps. The error is
+// that of a body that is malformed.
+func (p *Pool) Receive(s *Source, body []byte, now int64) error {
+	var rec frame.Task
+	block := make([]Task, 0, min(len(body)/64+1, 256)) // of tasks that arrive together
+	for len(body) > 0 {
+		rest, err := rec.Cut(body)
+		if err != nil {
+			return err
+		}
+		body = rest
+		if p.repeated(s, &rec, now) {
+			continue
+		}
+		if len(block) == cap(block) {
+			block = make([]Task, 0, 256)
+		}
+		block = append(block, Task{
+			Source: s, Seq: rec.Seq, Attempt: rec.Attempt, Fence: s.fence + rec.Fence, Body: rec.Body,
+			Deadline: at(now, int64(rec.Left)), start: at(now, int64(rec.Start)), delivery: rec.Delivery, arrived: now,
+		})
+		t := &block[len(block)-1]
+		if s.pending > 0 {
+			s.pending--
+		}
+		if p.draining || s.held.Len() >= s.allowed(now) || s.bytes > p.opts.HeldBytes {
+			p.say(s, &frame.Outcome{Verb: frame.Release, Seq: t.Seq, Delivery: t.delivery, Data: []byte("there is no room for it")})
+			p.stats.Released++
+			continue
+		}
+		s.held.Put(t.Seq, t)
+		s.bytes += int64(len(t.Body))
+		p.enqueue(t)
+	}
+	return nil
+}
+
+func at(now, left int64) int64 {
+	if left < 0 {
+		return 0
+	}
+	return now + left
+}
+
+// allowed is how many tasks the producer may have sent in good faith.
+func (s *Source) allowed(now int64) int {
+	if now-s.shrunk < shrinkTime {
+		return max(s.window, s.allow)
+	}
+	return s.window
+}
+
+// repeated deals with a task that is here, or was.
+func (p *Pool) repeated(s *Source, rec *frame.Task, now int64) bool {
+	if t := s.held.Get(rec.Seq); t != nil {
+		t.delivery, t.Attempt = rec.Delivery, rec.Attempt // its outcome is for the newest delivery
+		p.stats.Repeated++
+		return true
+	}
+	e := s.cache.get(rec.Seq, now, p.opts.CacheTime)
+	if e == nil || e.verb != frame.Ack && e.verb != frame.Result {
+		return false
+	}
+	o := e.outcome(rec.Delivery)
+	p.say(s, &o)
+	p.stats.Repeated++
+	return true
+}
+
+// say adds an outcome to what is to be written.
+func (p *Pool) say(s *Source, o *frame.Outcome) {
+	if !s.connected {
+		return
+	}
+	if len(s.out) == 0 {
+		s.wake()
+	}
+	s.out = o.Append(s.out)
+}

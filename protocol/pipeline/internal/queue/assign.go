@@ -1,0 +1,100 @@
+package queue
+
+// assign binds tasks to workers for as long as there are both tasks that wait and
+// workers with credit.
+func (q *Queue) assign(now int64) {
+	for q.ready.n > 0 && len(q.avail) > 0 {
+		t := q.ready.pop(now)
+		t.state = stateNone
+		if t.expired(now) {
+			q.end(t, Expired, now)
+			continue
+		}
+		q.bind(t, q.choose(t, now), now)
+	}
+}
+
+func (t *Task) expired(now int64) bool {
+	return t.Expires != 0 && t.Expires <= now || t.Deadline != 0 && t.Deadline <= now
+}
+
+// choose picks the worker for a task: one that is idle if there is any, and of two
+// drawn at random the one that will be done with it sooner.
+func (q *Queue) choose(t *Task, now int64) *Worker {
+	from := q.idle
+	if len(from) == 0 || len(from) == 1 && from[0] == t.avoid {
+		from = q.avail
+	}
+	if len(from) == 1 {
+		return from[0]
+	}
+	i := q.opts.Rand.IntN(len(from))
+	j := q.opts.Rand.IntN(len(from) - 1)
+	if j >= i {
+		j++
+	}
+	a, b := from[i], from[j]
+	switch {
+	case a == t.avoid:
+		return b
+	case b == t.avoid:
+		return a
+	}
+	x, y := a.wait(now), b.wait(now)
+	if y < x || x == y && b.served < a.served {
+		return b
+	}
+	return a
+}
+
+// wait is what one more task would take at a worker, in nanoseconds. A worker that
+// is at its first task is as slow as that was until now.
+func (w *Worker) wait(now int64) float64 {
+	service := w.service
+	if t := w.held.head; t != nil {
+		service = max(service, float64(now-t.boundAt))
+	}
+	return service * float64(w.held.n/w.slots+1)
+}
+
+func (q *Queue) bind(t *Task, w *Worker, now int64) {
+	q.fence++
+	q.served++
+	t.state, t.worker, t.avoid = stateHeld, w, nil
+	t.fence = q.fence
+	t.delivery++
+	t.taken, t.recalled = false, false
+	t.boundAt, t.vouched = now, now
+	w.held.push(t)
+	w.heldBytes += int64(t.size())
+	w.served = q.served
+	if len(w.out) == 0 {
+		w.wake()
+	}
+	w.out = append(w.out, t)
+	if t.Expires != 0 { // it has begun, or may have: only its deadline counts now
+		if t.Deadline != 0 {
+			q.times[expiryTimer].set(t, t.Deadline)
+		} else {
+			q.times[expiryTimer].remove(t)
+		}
+	}
+	q.refresh(w)
+}
+
+// unbind takes a task from its worker. It is nowhere then.
+func (q *Queue) unbind(t *Task) {
+	w := t.worker
+	w.held.remove(t)
+	w.heldBytes -= int64(t.size())
+	t.worker, t.state = nil, stateNone
+	if !t.taken {
+		for i, o := range w.out {
+			if o == t {
+				w.out = append(w.out[:i:i], w.out[i+1:]...)
+				break
+			}
+		}
+	}
+	q.refresh(w)
+}

@@ -1,0 +1,82 @@
+package queue
+
+// deadLetters are the tasks that failed for good, oldest first.
+type deadLetters struct {
+	tasks []*Task
+	times []int64
+	bytes int64
+	most  int
+	limit int64
+}
+
+func (d *deadLetters) init(most int, limit int64) { d.most, d.limit = most, limit }
+
+// keepDead keeps a task as a dead letter, in the place of the oldest if there are too
+// many.
+func (q *Queue) keepDead(t *Task, now int64) {
+	d := &q.dead
+	d.tasks, d.times = append(d.tasks, t), append(d.times, now)
+	d.bytes += int64(t.size())
+	drop := 0
+	for len(d.tasks)-drop > d.most || d.bytes > d.limit && len(d.tasks)-drop > 1 {
+		d.bytes -= int64(d.tasks[drop].size())
+		q.stats.DeadDropped++
+		if q.opts.Log != nil {
+			q.opts.Log.Buried(d.tasks[drop].Seq)
+		}
+		drop++
+	}
+	if drop > 0 {
+		d.cut(0, drop)
+	}
+}
+
+func (d *deadLetters) cut(from, to int) {
+	n := copy(d.tasks[from:], d.tasks[to:])
+	copy(d.times[from:], d.times[to:])
+	clear(d.tasks[from+n:])
+	d.tasks, d.times = d.tasks[:from+n], d.times[:from+n]
+}
+
+// RestoreDead takes in a dead letter of an earlier run.
+func (q *Queue) RestoreDead(t *Task, at int64) {
+	q.seq = max(q.seq, t.Seq)
+	t.state, t.End = stateEnded, DeadLettered
+	q.keepDead(t, at)
+}
+
+// Dead lists the dead letters, oldest first, with the time at which each became
+// one.
+func (q *Queue) Dead(yield func(t *Task, at int64) bool) {
+	for i, t := range q.dead.tasks {
+		if !yield(t, q.dead.times[i]) {
+			return
+		}
+	}
+}
+
+// TakeDead takes out the dead letters that match, oldest first, at most limit of them
+// if that is not negative. They are in the log until Bury.
+func (q *Queue) TakeDead(match func(t *Task) bool, limit int) []*Task {
+	var out []*Task
+	kept := 0
+	d := &q.dead
+	for i, t := range d.tasks {
+		if len(out) != limit && match(t) {
+			out = append(out, t)
+			d.bytes -= int64(t.size())
+			continue
+		}
+		d.tasks[kept], d.times[kept] = t, d.times[i]
+		kept++
+	}
+	d.cut(kept, len(d.tasks))
+	return out
+}
+
+// Bury logs that a dead letter that was taken is gone.
+func (q *Queue) Bury(t *Task) {
+	if q.opts.Log != nil {
+		q.opts.Log.Buried(t.Seq)
+	}
+}

@@ -1,0 +1,92 @@
+package queue
+
+// unqueue takes a task that waits out of where it waits.
+func (q *Queue) unqueue(t *Task) {
+	switch t.state {
+	case stateReady:
+		q.ready.remove(t)
+	case stateDelayed:
+		q.times[delayTimer].remove(t)
+	case stateNone, stateNew, stateKeyed, stateHeld, stateEnded:
+	}
+	if t.state != stateKeyed { // leaveKey needs that
+		t.state = stateNone
+	}
+}
+
+// end ends a task that no worker has.
+func (q *Queue) end(t *Task, how End, now int64) {
+	q.finish(t, how, now)
+	if q.opts.Log != nil {
+		q.opts.Log.Ended(t)
+	}
+}
+
+func (q *Queue) finish(t *Task, how End, now int64) {
+	q.unqueue(t)
+	if t.Key != "" {
+		q.leaveKey(t, now)
+	}
+	q.times[expiryTimer].remove(t)
+	q.unlist(t)
+	t.state, t.End = stateEnded, how
+	q.stats.Ends[how]++
+	q.ended = append(q.ended, t)
+}
+
+// bury ends a task as a dead letter.
+func (q *Queue) bury(t *Task, now int64) {
+	if t.cancelled {
+		q.end(t, Cancelled, now)
+		return
+	}
+	q.finish(t, DeadLettered, now)
+	if q.opts.Log != nil {
+		q.opts.Log.Dead(t)
+	}
+	q.keepDead(t, now)
+}
+
+// Cancel ends a task. One that a worker holds is recalled or, if its handler runs,
+// its context is cancelled; it ends as cancelled unless it is done first. It
+// reports whether the task was there.
+func (q *Queue) Cancel(seq uint64, now int64) bool {
+	t := q.tasks.Get(seq)
+	if t == nil {
+		return false
+	}
+	if t.state == stateNew {
+		t.cancelled = true
+		return true
+	}
+	if t.state != stateHeld {
+		q.end(t, Cancelled, now)
+		q.assign(now)
+		return true
+	}
+	if !t.taken {
+		q.unbind(t)
+		q.end(t, Cancelled, now)
+		q.assign(now)
+		return true
+	}
+	t.cancelled = true
+	t.worker.order(&t.worker.cancels, seq) // if it cannot be told, the task ends when it is heard of again
+	return true
+}
+
+// Fail dead-letters a task that cannot be sent.
+func (q *Queue) Fail(seq uint64, cause string, now int64) {
+	t := q.tasks.Get(seq)
+	if t == nil {
+		return
+	}
+	if t.state == stateHeld {
+		q.unbind(t)
+	} else {
+		q.unqueue(t)
+	}
+	t.Cause = cause
+	q.bury(t, now)
+	q.assign(now)
+}

@@ -1,0 +1,197 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+)
+
+// backoff is how long a task waits after its first failed attempts; the last goes
+// on. A quarter of it is jitter.
+var backoff = [...]time.Duration{ //nolint:gochecknoglobals // a table
+	time.Second, 4 * time.Second, 16 * time.Second, 64 * time.Second, 5 * time.Minute,
+}
+
+// MaxDelay bounds the delay that a worker may ask for.
+const MaxDelay = 24 * time.Hour
+
+// Apply takes in the outcomes of a worker, the body of an OUTCOMES frame. The error
+// is that of a body that is malformed; what came before it holds. Outcomes of tasks
+// that the worker does not hold are passed over, except that an ack counts from
+// whoever had the task before.
+func (q *Queue) Apply(w *Worker, body []byte, now int64) error {
+	var o frame.Outcome
+	for len(body) > 0 {
+		rest, err := o.Cut(body)
+		if err != nil {
+			return err
+		}
+		body = rest
+		if t := q.tasks.Get(o.Seq); t != nil {
+			q.outcome(w, t, &o, now)
+		}
+	}
+	q.assign(now)
+	return nil
+}
+
+func (q *Queue) outcome(w *Worker, t *Task, o *frame.Outcome, now int64) {
+	if t.worker != w || !t.taken || uint64(t.delivery) != o.Delivery {
+		if (o.Verb == frame.Ack || o.Verb == frame.Result) && t.had(w.id) {
+			q.late(w, t, o, now)
+		}
+		return
+	}
+	switch o.Verb {
+	case frame.Ack, frame.Result:
+		w.measure(float64(o.Ran))
+		w.acked++
+		q.unbind(t)
+		q.ack(w, t, o, now)
+	case frame.Retry:
+		q.unbind(t)
+		w.measure(max(float64(now-t.boundAt), failurePenalty))
+		q.fail(t, w, string(o.Data), o.Delay, now)
+	case frame.Release:
+		recalled := t.recalled
+		q.unbind(t)
+		if !recalled {
+			t.avoid = w
+		}
+		q.giveBack(t, string(o.Data), recalled || w.leaving, now)
+	case frame.Reject:
+		q.unbind(t)
+		t.Attempts++
+		t.note(Attempt{Worker: w.id, Began: t.boundAt, Ended: now, Cause: string(o.Data), Counted: true})
+		t.Cause = string(o.Data)
+		q.bury(t, now)
+	case frame.Started:
+		t.recalled = false
+	}
+}
+
+// had reports whether a worker was given the task before and may have done it.
+func (t *Task) had(id string) bool {
+	for i := range t.History {
+		if t.History[i].Worker == id {
+			return true
+		}
+	}
+	return false
+}
+
+// late takes an ack for a task that is with another worker by now, or in line.
+func (q *Queue) late(w *Worker, t *Task, o *frame.Outcome, now int64) {
+	if t.state == stateHeld {
+		other := t.worker
+		if t.taken {
+			other.order(&other.cancels, t.Seq)
+		}
+		q.unbind(t)
+	} else {
+		q.unqueue(t)
+	}
+	q.stats.Late++
+	q.ack(w, t, o, now)
+}
+
+func (q *Queue) ack(w *Worker, t *Task, o *frame.Outcome, now int64) {
+	t.Worker = w.id
+	t.Attempts++
+	if o.Verb == frame.Result {
+		t.Result = append([]byte{}, o.Data...)
+	}
+	q.end(t, Acked, now)
+}
+
+// failurePenalty is the least that a failed task counts in a worker's service time,
+// so that one that fails fast does not attract tasks.
+const failurePenalty = float64(100 * time.Millisecond)
+
+// measure takes in what a task took.
+func (w *Worker) measure(ns float64) {
+	if w.service == 0 {
+		w.service = ns
+		return
+	}
+	w.service += (ns - w.service) / 8
+}
+
+// fail counts an attempt that failed. A negative delay is the queue's backoff.
+func (q *Queue) fail(t *Task, w *Worker, cause string, delay time.Duration, now int64) {
+	t.Attempts++
+	t.note(Attempt{Worker: w.id, Began: t.boundAt, Ended: now, Cause: cause, Counted: true})
+	t.Cause = cause
+	q.stats.Failed++
+	switch {
+	case t.cancelled:
+		q.end(t, Cancelled, now)
+		return
+	case t.Attempts >= q.opts.Attempts:
+		q.bury(t, now)
+		return
+	case t.Deadline != 0 && t.Deadline <= now:
+		q.end(t, Expired, now)
+		return
+	}
+	if delay < 0 {
+		d := backoff[min(t.Attempts, len(backoff))-1]
+		delay = d - time.Duration(q.opts.Rand.Int64N(int64(d)/4))
+	}
+	t.NotBefore = now + int64(min(delay, MaxDelay))
+	if q.opts.Log != nil {
+		q.opts.Log.Failed(t)
+	}
+	q.again(t, now)
+}
+
+// giveBack puts a task in line that has not begun. If it is not free of charge it
+// is a release of the worker's, of which there are only so many.
+func (q *Queue) giveBack(t *Task, cause string, free bool, now int64) {
+	q.stats.Released++
+	if !free {
+		t.releases++
+		if t.avoid != nil {
+			t.note(Attempt{Worker: t.avoid.id, Began: t.boundAt, Ended: now, Cause: cause})
+		}
+	}
+	switch {
+	case t.cancelled:
+		q.end(t, Cancelled, now)
+	case t.releases >= MaxReleases:
+		t.Cause = "it was given back too often, the last time because " + cause
+		q.bury(t, now)
+	case t.expired(now):
+		q.end(t, Expired, now)
+	default:
+		if t.releases > 1 && !free {
+			t.NotBefore = now + int64(min(releasePause<<min(t.releases-2, 10), maxReleasePause))
+		}
+		q.again(t, now)
+	}
+}
+
+// releasePause is how long a task waits after the second time it is given back; it
+// doubles each time.
+const (
+	releasePause    = 10 * time.Millisecond
+	maxReleasePause = time.Second
+)
+
+// again puts a task back in line.
+func (q *Queue) again(t *Task, now int64) {
+	if at := t.expiry(); at != 0 {
+		q.times[expiryTimer].set(t, at)
+	}
+	q.enqueue(t, now, true)
+}
+
+// order notes what a worker is to be told, up to what a frame holds.
+func (w *Worker) order(list *[]uint64, seq uint64) bool {
+	if !w.connected || len(*list) >= frame.MaxList {
+		return false
+	}
+	*list = append(*list, seq)
+	w.wake()
+	return true
+}

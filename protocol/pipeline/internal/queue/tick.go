@@ -1,0 +1,142 @@
+package queue
+
+import "time"
+
+const (
+	// leaseEvery is how often leases are looked at.
+	leaseEvery = int64(time.Second)
+	// recallEvery is how often it is looked whether a worker waits while tasks wait
+	// at another.
+	recallEvery = int64(10 * time.Millisecond)
+)
+
+// Tick does what is due: delayed tasks go in line, tasks expire, workers that were
+// lost for long lose what they had, and tasks that wait at a slow worker are
+// recalled for one that is idle.
+func (q *Queue) Tick(now int64) {
+	for t := q.times[delayTimer].due(now); t != nil; t = q.times[delayTimer].due(now) {
+		q.times[delayTimer].remove(t)
+		t.state = stateReady
+		q.ready.push(t, now, false)
+	}
+	for t := q.times[expiryTimer].due(now); t != nil; t = q.times[expiryTimer].due(now) {
+		q.times[expiryTimer].remove(t)
+		q.expire(t, now)
+	}
+	if now-q.looked >= leaseEvery {
+		q.looked = now
+		q.leases(now)
+	}
+	q.assign(now)
+	if now-q.balanced >= recallEvery {
+		q.balanced = now
+		q.balance(now)
+	}
+}
+
+// expire deals with a task whose time is over.
+func (q *Queue) expire(t *Task, now int64) {
+	if t.state != stateHeld || !t.taken {
+		if t.state == stateHeld {
+			q.unbind(t)
+		}
+		q.end(t, Expired, now)
+		return
+	}
+	// The worker knows the deadline and says what became of the task; if it does not,
+	// its lease or its connection ends.
+	t.worker.order(&t.worker.cancels, t.Seq)
+}
+
+// leases takes back what workers have no longer said that they have, and all of
+// workers that have been gone for long.
+func (q *Queue) leases(now int64) {
+	for _, w := range q.workers {
+		if !w.connected && now-w.lostAt >= int64(q.opts.Grace) {
+			q.forget(w, now, "the connection to the worker was lost")
+			continue
+		}
+		for t := w.held.head; t != nil; {
+			next := t.place.next
+			if t.taken && now-t.vouched >= int64(q.opts.Lease) {
+				w.order(&w.cancels, t.Seq)
+				q.unbind(t)
+				q.fail(t, w, "the worker said nothing of it for the time of its lease", -1, now)
+			}
+			t = next
+		}
+	}
+}
+
+// Vouch notes that a worker has tasks.
+func (q *Queue) Vouch(w *Worker, seqs []uint64, now int64) {
+	for _, seq := range seqs {
+		if t := q.tasks.Get(seq); t != nil && t.worker == w {
+			t.vouched = now
+		}
+	}
+}
+
+// balance recalls tasks that have not begun from workers where they wait longer
+// than an idle one would take, the last first.
+func (q *Queue) balance(now int64) {
+	if q.ready.n > 0 || len(q.avail) == 0 {
+		return
+	}
+	free := 0
+	fastest := 0.0
+	for _, w := range q.avail {
+		if room := min(w.window, w.slots) - w.held.n; room > 0 {
+			free += room
+			if fastest == 0 || w.service < fastest {
+				fastest = w.service
+			}
+		}
+	}
+	for free > 0 {
+		var from *Worker
+		for _, w := range q.workers {
+			if !w.connected || w.held.n <= w.slots || w.held.tail.recalled || !w.held.tail.taken || now-w.held.tail.boundAt < recallEvery {
+				continue
+			}
+			if w.wait(now) > 2*fastest && (from == nil || w.wait(now) > from.wait(now)) {
+				from = w
+			}
+		}
+		if from == nil {
+			return
+		}
+		n := 0
+		for t := from.held.tail; t != nil && free > 0 && from.held.n-n > from.slots && !t.recalled && t.taken; t = t.place.prev {
+			if !from.order(&from.recalls, t.Seq) {
+				return
+			}
+			t.recalled = true
+			q.stats.Recalled++
+			free--
+			n++
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
+
+// Next is when Tick has something to do; 0 is never. It takes the same time however
+// many tasks and workers there are.
+func (q *Queue) Next() int64 {
+	next := q.times[delayTimer].next()
+	soon := func(at int64) {
+		if at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	soon(q.times[expiryTimer].next())
+	if q.count > 0 || q.lost > 0 {
+		soon(q.looked + leaseEvery)
+	}
+	if q.behind > 0 && len(q.workers) > 1 {
+		soon(q.balanced + recallEvery)
+	}
+	return next
+}

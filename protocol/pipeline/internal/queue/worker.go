@@ -1,0 +1,233 @@
+package queue
+
+import (
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+)
+
+// Worker is what a queue knows of one worker. Its fields are the queue's.
+type Worker struct {
+	id    string
+	epoch uint64
+	ready chan struct{}
+
+	connected bool
+	leaving   bool  // it takes nothing new
+	lostAt    int64 // when the connection was lost, if it is
+
+	window, slots int
+	bytes         int64
+	held          places // in the order in which they were bound
+	heldBytes     int64
+	out           []*Task // bound and not yet taken, oldest first
+	recalls       []uint64
+	cancels       []uint64
+
+	service float64 // moving average of what a task takes, in nanoseconds
+	served  uint64
+	acked   uint64
+
+	availIdx, idleIdx int
+	behind            bool
+	lost              bool
+}
+
+// ID returns the worker's instance.
+func (w *Worker) ID() string { return w.id }
+
+// Ready holds a token when there is something to send.
+func (w *Worker) Ready() <-chan struct{} { return w.ready }
+
+func (w *Worker) wake() {
+	select {
+	case w.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Held lists the tasks that a worker may have, to ask it about on a new stream.
+func (q *Queue) Held(id string) []uint64 {
+	w := q.workers[id]
+	if w == nil {
+		return nil
+	}
+	var out []uint64
+	for t := w.held.head; t != nil; t = t.place.next {
+		if t.taken {
+			out = append(out, t.Seq)
+		}
+	}
+	return out
+}
+
+// Join takes in what a worker answered: how many tasks it runs at once, and which
+// of those that it was asked about it does not know. If its epoch is another, it
+// has forgotten everything.
+func (q *Queue) Join(id string, epoch uint64, slots int, unknown []uint64, now int64) *Worker {
+	w := q.workers[id]
+	if w != nil && w.epoch != epoch {
+		q.forget(w, now, "the worker started anew")
+		w = nil
+	}
+	if w == nil {
+		w = &Worker{id: id, epoch: epoch, availIdx: -1, idleIdx: -1}
+		q.workers[id] = w
+	}
+	// A channel of its own for each stream: that of an earlier one must get no token.
+	w.ready = make(chan struct{}, 1)
+	w.connected, w.leaving, w.lostAt = true, false, 0
+	w.window, w.bytes = 0, 0
+	w.slots = max(slots, 1)
+	for t := w.held.head; t != nil; t = t.place.next {
+		t.vouched = now
+	}
+	for _, seq := range unknown {
+		if t := q.tasks.Get(seq); t != nil && t.worker == w {
+			q.unbind(t)
+			q.giveBack(t, "the connection was lost before it arrived", true, now)
+		}
+	}
+	q.refresh(w)
+	q.assign(now)
+	return w
+}
+
+// Window takes in how much a worker may hold.
+func (q *Queue) Window(w *Worker, tasks, bytes uint64, now int64) {
+	w.window = int(min(tasks, MaxWindow))                //nolint:gosec // it fits
+	w.bytes = int64(min(bytes, uint64(q.opts.MaxBytes))) //nolint:gosec // it fits
+	q.refresh(w)
+	q.assign(now)
+}
+
+// Leave lets a worker have nothing new.
+func (q *Queue) Leave(w *Worker) {
+	w.leaving = true
+	q.refresh(w)
+}
+
+// Disconnect notes that the stream to a worker has ended. If it ended clean the
+// worker holds nothing any more; else it has until Options.Grace to come back.
+func (q *Queue) Disconnect(w *Worker, clean bool, now int64) {
+	if q.workers[w.id] != w || !w.connected {
+		return
+	}
+	w.connected, w.lostAt = false, now
+	w.recalls, w.cancels = nil, nil
+	q.refresh(w)
+	out := w.out // it cannot know of these
+	w.out = nil
+	for _, t := range slices.Backward(out) {
+		q.unbind(t)
+		q.giveBack(t, "", true, now)
+	}
+	for t := w.held.head; t != nil; t = t.place.next {
+		t.recalled = false
+	}
+	if clean || w.held.n == 0 {
+		q.forget(w, now, "the worker left")
+	}
+	q.assign(now)
+}
+
+// forget takes back what a worker holds. The first slots of its tasks may have
+// begun.
+func (q *Queue) forget(w *Worker, now int64, cause string) {
+	w.connected = false
+	delete(q.workers, w.id)
+	q.refresh(w)
+	w.out = nil
+	for i := 0; w.held.head != nil; i++ {
+		t := w.held.head
+		taken := t.taken
+		q.unbind(t)
+		if taken && i < w.slots {
+			q.fail(t, w, cause, -1, now)
+		} else {
+			q.giveBack(t, cause, true, now)
+		}
+	}
+}
+
+// refresh puts a worker among those with credit, or takes it out.
+func (q *Queue) refresh(w *Worker) {
+	if lost := !w.connected && q.workers[w.id] == w; lost != w.lost {
+		w.lost = lost
+		q.lost += step(lost)
+	}
+	if behind := w.connected && w.held.n > w.slots; behind != w.behind {
+		w.behind = behind
+		q.behind += step(behind)
+	}
+	has := w.connected && !w.leaving && w.held.n < w.window && (w.heldBytes < w.bytes || w.held.n == 0)
+	if has != (w.availIdx >= 0) {
+		if has {
+			w.availIdx = len(q.avail)
+			q.avail = append(q.avail, w)
+		} else {
+			last := q.avail[len(q.avail)-1]
+			q.avail[w.availIdx], last.availIdx = last, w.availIdx
+			q.avail = q.avail[:len(q.avail)-1]
+			w.availIdx = -1
+		}
+	}
+	idle := has && w.held.n == 0
+	if idle != (w.idleIdx >= 0) {
+		if idle {
+			w.idleIdx = len(q.idle)
+			q.idle = append(q.idle, w)
+		} else {
+			last := q.idle[len(q.idle)-1]
+			q.idle[w.idleIdx], last.idleIdx = last, w.idleIdx
+			q.idle = q.idle[:len(q.idle)-1]
+			w.idleIdx = -1
+		}
+	}
+}
+
+func step(up bool) int {
+	if up {
+		return 1
+	}
+	return -1
+}
+
+// Take appends the records of tasks that are bound to a worker and not yet sent, up
+// to most bytes or one task. It returns how many they are.
+func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
+	n := 0
+	for _, t := range w.out {
+		if n > 0 && len(buf)+len(t.Body)+frame.MaxTaskHead > most {
+			break
+		}
+		rec := frame.Task{Seq: t.Seq, Delivery: uint64(t.delivery), Attempt: uint64(t.Attempts + 1), Fence: t.fence, Left: -1, Start: -1, Body: t.Body} //nolint:gosec // it is counted from 0
+		if t.Deadline != 0 {
+			rec.Left = time.Duration(max(t.Deadline-now, 0))
+		}
+		if t.Expires != 0 {
+			rec.Start = time.Duration(max(t.Expires-now, 0))
+		}
+		buf = rec.Append(buf)
+		t.taken, t.vouched = true, now
+		n++
+	}
+	if n == len(w.out) {
+		clear(w.out)
+		w.out = w.out[:0]
+	} else {
+		rest := copy(w.out, w.out[n:])
+		clear(w.out[rest:])
+		w.out = w.out[:rest]
+	}
+	return buf, n
+}
+
+// TakeOrders appends the numbers of tasks that the worker is to give back, and of
+// those that it is to cancel.
+func (q *Queue) TakeOrders(w *Worker, recalls, cancels []uint64) ([]uint64, []uint64) {
+	recalls, cancels = append(recalls, w.recalls...), append(cancels, w.cancels...)
+	w.recalls, w.cancels = w.recalls[:0], w.cancels[:0]
+	return recalls, cancels
+}

@@ -1,0 +1,116 @@
+// Package pipeline is push/pull over link: tasks that workers do, each once if
+// nothing fails and never lost in silence if something does.
+//
+// # Overview
+//
+// A [Stage] belongs to a service and is declared once. The service's instances are
+// its workers: they [Pull]. Anybody pushes: [Push] returns when a worker has done
+// the task, [Enqueue] as soon as the producer's queue has it. Tasks wait at the
+// producer; a worker is given only as many as it has room for.
+//
+// # Usage
+//
+//	var Receipts = pipeline.NewStage[Order]("mailer", "receipts")
+//
+//	pipeline.Pull(node, Receipts, func(ctx context.Context, o Order) error {
+//		return send(ctx, o) // nil: done
+//	})
+//
+//	err := pipeline.Push(ctx, node, Receipts, order)
+//
+// # Guarantees
+//
+// Every task that was accepted ends in exactly one way: acked, dead-lettered,
+// expired, cancelled, or returned by a queue that was closed. While the producer
+// lives, or its disk for a queue that is [Durable], none is lost.
+//
+// A task is done effectively once, and not exactly once: it may run twice if a
+// worker is lost while it runs, or does not say in time that it was done. Its ID,
+// its attempt and a fencing token, which is higher for each later delivery, let a
+// handler find out: see [TaskOf].
+//
+// Tasks of one [Key] are done one at a time, in the order in which they were
+// accepted. Others have no order, but those that wait longer go first.
+//
+// # Failure
+//
+// A handler that returns an error, panics, or runs longer than it may has failed:
+// the task waits, 1 s at first, and goes to any worker again, five times in all;
+// then it is a dead letter, kept with the history of its attempts. A worker whose
+// connection is lost has 5 s to come back before what it runs is given to another.
+//
+// # Concurrency
+//
+// Everything here is safe for concurrent use. Handlers run on at most [Slots]
+// goroutines per stage.
+//
+// # Errors
+//
+// Every error is a *link.Error; test it with errors.Is and a link.Code.
+package pipeline
+
+import (
+	"time"
+
+	"github.com/linkmesh/link"
+)
+
+// Stage is a stage with the type of its tasks. Stages are comparable values.
+type Stage[T any] struct{ service, name string }
+
+// NewStage declares a stage of a service. A bad name is reported by the first Pull
+// or Push that uses it.
+func NewStage[T any](service, name string) Stage[T] { return Stage[T]{service, name} }
+
+// Route returns the untyped route of the stage.
+func (s Stage[T]) Route() link.Route { return stageRoute(s.service, s.name) }
+
+// String returns "service/name".
+func (s Stage[T]) String() string { return s.service + "/" + s.name }
+
+// StageResult is a stage whose tasks have a result, of at most 64 KiB encoded.
+type StageResult[T, R any] struct{ service, name string }
+
+// NewStageResult declares a stage of a service, as [NewStage] does.
+func NewStageResult[T, R any](service, name string) StageResult[T, R] {
+	return StageResult[T, R]{service, name}
+}
+
+// Route returns the untyped route of the stage.
+func (s StageResult[T, R]) Route() link.Route { return stageRoute(s.service, s.name) }
+
+// String returns "service/name".
+func (s StageResult[T, R]) String() string { return s.service + "/" + s.name }
+
+func stageRoute(service, name string) link.Route {
+	return link.Route{Service: service, Name: name, Kind: link.Stage}
+}
+
+const (
+	// creditFrames and creditBytes are what one side of a stream may have on its way
+	// that the other has not read.
+	creditFrames = 64
+	creditBytes  = 4 << 20
+	// backlogEvery is how often a worker is told how much waits, at the most.
+	backlogEvery = 10 * time.Millisecond
+)
+
+// flow gives credit back to the peer of a stream, in as few frames as will do.
+type flow struct {
+	stream        *link.Stream
+	frames, bytes int // that were read and not granted again
+}
+
+func (f *flow) read(frame link.Frame) error {
+	if !frame.Credited {
+		return nil
+	}
+	f.frames++
+	f.bytes += len(frame.Body)
+	if f.frames < creditFrames/2 && f.bytes < creditBytes/2 {
+		return nil
+	}
+	frames, bytes := f.frames, f.bytes
+	f.frames, f.bytes = 0, 0
+	return f.stream.Grant(frames, bytes)
+}

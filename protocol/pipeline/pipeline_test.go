@@ -1,0 +1,109 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+type order struct {
+	ID    string
+	Cents int64
+}
+
+var (
+	receipts = pipeline.NewStage[order]("mailer", "receipts")
+	totals   = pipeline.NewStageResult[order, int64]("mailer", "totals")
+)
+
+// worker starts a node that pulls receipts.
+func worker(t *testing.T, mesh *linktest.Mesh, f func(ctx context.Context, o order) error, opts ...pipeline.PullOption) *link.Node {
+	t.Helper()
+	node := mesh.Node(link.Config{Service: "mailer"})
+	pipeline.Pull(node, receipts, f, opts...)
+	mesh.Start(node)
+	return node
+}
+
+// tally counts what handlers did.
+type tally struct {
+	mu   sync.Mutex // guards the field below
+	runs map[string]int
+}
+
+func (c *tally) add(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.runs == nil {
+		c.runs = make(map[string]int)
+	}
+	c.runs[id]++
+}
+
+func (c *tally) count(id string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.runs[id]
+}
+
+func TestPush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(5*time.Millisecond))
+		var done tally
+		worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
+		client := mesh.Node(link.Config{})
+		var pushes sync.WaitGroup
+		for i := range 500 {
+			pushes.Go(func() {
+				if err := pipeline.Push(t.Context(), client, receipts, order{ID: fmt.Sprint(i)}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		pushes.Wait()
+		for i := range 500 {
+			if n := done.count(fmt.Sprint(i)); n != 1 {
+				t.Errorf("task %d ran %d times", i, n)
+			}
+		}
+	})
+}
+
+func TestResultsAndFutures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "mailer"})
+		pipeline.PullResult(node, totals, func(_ context.Context, o order) (int64, error) {
+			if o.Cents < 0 {
+				return 0, pipeline.Reject(errors.New("negative"))
+			}
+			return 2 * o.Cents, nil
+		})
+		mesh.Start(node)
+		client := mesh.Node(link.Config{})
+		if got, err := pipeline.PushResult(t.Context(), client, totals, order{Cents: 21}); got != 42 || err != nil {
+			t.Errorf("got %d, %v", got, err)
+		}
+		f, err := pipeline.EnqueueResult(t.Context(), client, totals, order{Cents: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := f.Result(t.Context()); got != 8 || err != nil {
+			t.Errorf("got %d, %v", got, err)
+		}
+		if o := f.Outcome(); o.End != pipeline.Acked || o.Worker != node.Instance() || o.Attempts != 1 {
+			t.Errorf("outcome %+v", o)
+		}
+		if _, err := pipeline.PushResult(t.Context(), client, totals, order{Cents: -1}); !errors.Is(err, link.Aborted) {
+			t.Errorf("a rejected task: %v, want aborted", err)
+		}
+	})
+}

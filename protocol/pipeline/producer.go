@@ -1,0 +1,298 @@
+package pipeline
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/tracing"
+)
+
+// maxName bounds keys, tenants and IDs, in bytes.
+const maxName = 255
+
+// encode makes the entry of a task.
+func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, *pushSettings, error) {
+	e := &entry{owner: q}
+	var set pushSettings
+	set.task.Priority = defaultPriority
+	for _, opt := range opts {
+		opt.applyPush(&set)
+	}
+	t := &set.task
+	if len(t.Key) > maxName || len(t.Tenant) > maxName || len(t.ID) > maxName || len(set.headers) > frame.MaxPairs {
+		return nil, nil, link.Errorf(link.InvalidArgument, "push to %s: key, tenant and ID have %d, %d and %d bytes, of at most %d each; %d headers, of at most %d",
+			q.route, len(t.Key), len(t.Tenant), len(t.ID), maxName, len(set.headers), frame.MaxPairs)
+	}
+	now := time.Now()
+	if set.delay > 0 {
+		t.NotBefore = now.Add(set.delay).UnixNano()
+	}
+	if set.ttl > 0 {
+		t.Expires = now.Add(set.ttl).UnixNano()
+	}
+	if !set.deadline.IsZero() {
+		t.Deadline = set.deadline.UnixNano()
+	}
+	body := frame.Body{Key: t.Key, ID: t.ID}
+	for _, h := range set.headers {
+		body.Headers = append(body.Headers, frame.Pair{Name: h.name, Value: h.value})
+	}
+	var carrier [8]tracing.Pair
+	for _, p := range q.tracer.Inject(ctx, carrier[:0]) {
+		body.Trace = append(body.Trace, frame.Pair{Name: p.Key, Value: p.Value})
+	}
+	buf, _ := payloads.Get().(*[]byte) // New makes nothing else
+	defer payloads.Put(buf)
+	var err error
+	if *buf, err = q.node.Codec().Append(body.Append((*buf)[:0]), v); err != nil {
+		return nil, nil, link.Errorf(link.InvalidArgument, "push to %s: encoding %T: %w", q.route, v, err)
+	}
+	t.Body = append(make([]byte, 0, len(*buf)), *buf...)
+	if cap(*buf) > keepPayload {
+		*buf = nil
+	}
+	e.Task = *t
+	e.Owner = e
+	return e, &set, nil
+}
+
+// payloads recycles the buffers that tasks are encoded in. It is a cache without
+// meaning for behavior, hence global.
+var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // see above
+
+// keepPayload is the largest buffer that is kept, in bytes.
+const keepPayload = 64 << 10
+
+func (q *Queue) enqueue(ctx context.Context, v any, wait bool, opts []PushOption) (*entry, error) {
+	e, set, err := q.encode(ctx, v, opts)
+	if err != nil {
+		return nil, err
+	}
+	if set.failFast && !q.connected() {
+		return nil, link.Errorf(link.Unavailable, "push to %s: no worker is connected", q.route)
+	}
+	return q.add(ctx, e, wait)
+}
+
+// push puts a task in the queue and waits until it has ended.
+func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, err error) {
+	ctx, span := q.tracer.StartClient(ctx, q.route.String())
+	defer func() { span.End(uint32(link.CodeOf(err)), err) }()
+	e, err = q.enqueue(ctx, v, true, opts)
+	if err != nil {
+		return nil, err
+	}
+	c, ok := q.calls.Get().(chan struct{})
+	if !ok {
+		c = make(chan struct{}, 1)
+	}
+	if e.call(c) {
+		q.calls.Put(c)
+		return e, e.err()
+	}
+	select {
+	case <-c:
+	case <-ctx.Done():
+		if e.hangUp(c) {
+			<-c
+		}
+		q.calls.Put(c)
+		q.cancel(e.Seq)
+		return nil, link.Errorf(link.CodeOf(ctx.Err()), "push to %s: task %s has not ended: %w", q.route, taskID(q.id, e.Seq), context.Cause(ctx))
+	}
+	q.calls.Put(c)
+	return e, e.err()
+}
+
+// Push pushes v to stage s and returns when a worker has done it: nil says so. It
+// waits for room in the queue and for a worker; if ctx ends first the task is
+// cancelled, unless a worker does it all the same. It uses the node's own queue for
+// the stage, in memory; [NewProducer] makes others.
+//
+// Errors: those of [Future.Wait]; InvalidArgument if v cannot be encoded or an
+// option is out of range; those of [link.Node.Follow].
+func Push[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) error {
+	q, err := defaultQueue(node, s.Route())
+	if err == nil {
+		_, err = q.push(ctx, &v, opts)
+	}
+	return err
+}
+
+// PushResult is [Push] to a stage with results.
+func PushResult[T, R any](ctx context.Context, node *link.Node, s StageResult[T, R], v T, opts ...PushOption) (R, error) {
+	var r R
+	q, err := defaultQueue(node, s.Route())
+	if err != nil {
+		return r, err
+	}
+	e, err := q.push(ctx, &v, opts)
+	if err != nil {
+		return r, err
+	}
+	return r, decodeResult(node.Codec(), e, &r)
+}
+
+// Enqueue pushes v to stage s and returns when the queue has it, waiting for room
+// until ctx ends. The future says what becomes of it.
+//
+// Errors: as [Push] before a worker has the task.
+func Enqueue[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) (*Future, error) {
+	q, err := defaultQueue(node, s.Route())
+	if err != nil {
+		return nil, err
+	}
+	e, err := q.enqueue(ctx, &v, true, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Future{e, q}, nil
+}
+
+// EnqueueResult is [Enqueue] to a stage with results.
+func EnqueueResult[T, R any](ctx context.Context, node *link.Node, s StageResult[T, R], v T, opts ...PushOption) (*FutureResult[R], error) {
+	q, err := defaultQueue(node, s.Route())
+	if err != nil {
+		return nil, err
+	}
+	e, err := q.enqueue(ctx, &v, true, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &FutureResult[R]{Future{e, q}, node.Codec()}, nil
+}
+
+// TryPush is [Enqueue] that does not wait for room: it fails with
+// link.ResourceExhausted if the queue is full.
+func TryPush[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) (*Future, error) {
+	q, err := defaultQueue(node, s.Route())
+	if err != nil {
+		return nil, err
+	}
+	e, err := q.enqueue(ctx, &v, false, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Future{e, q}, nil
+}
+
+// Producer is a queue of tasks for a stage, with settings of its own.
+type Producer[T any] struct {
+	*Queue
+}
+
+// NewProducer makes a queue for stage s at node. It lasts until it is drained or
+// closed, or the node closes: close it before the node, to learn what is unfinished.
+//
+// Errors: InvalidArgument for a name that is none; those of [link.Node.Follow]; for a
+// queue that is [Durable], FailedPrecondition if the folder cannot be used, is in use,
+// or is another stage's, and DataLoss if what is in it is damaged.
+func NewProducer[T any](node *link.Node, s Stage[T], opts ...QueueOption) (*Producer[T], error) {
+	q, err := openQueue(node, s.Route(), opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Producer[T]{q}, nil
+}
+
+func openQueue(node *link.Node, route link.Route, opts []QueueOption) (*Queue, error) {
+	var set queueSettings
+	for _, opt := range opts {
+		opt.applyQueue(&set)
+	}
+	q, err := newQueue(node, route, set)
+	if err == nil {
+		systemOf(node).add(q)
+	}
+	return q, err
+}
+
+// Push pushes a task and returns when a worker has done it; see the function [Push].
+func (p *Producer[T]) Push(ctx context.Context, v T, opts ...PushOption) error {
+	_, err := p.push(ctx, &v, opts)
+	return err
+}
+
+// Enqueue pushes a task and returns when the queue has it, on disk if it is durable;
+// see the function [Enqueue].
+func (p *Producer[T]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
+	e, err := p.enqueue(ctx, &v, true, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Future{e, p.Queue}, nil
+}
+
+// EnqueueAll pushes tasks in their order, and returns when the queue has all of them.
+// It waits for the disk once and not for each. If there is an error, the futures are
+// of those that were accepted.
+func (p *Producer[T]) EnqueueAll(ctx context.Context, values []T, opts ...PushOption) ([]*Future, error) {
+	entries := make([]*entry, 0, len(values))
+	var failed error
+	for i := range values {
+		e, _, err := p.encode(ctx, &values[i], opts)
+		if err == nil {
+			e, err = p.reserve(ctx, e, true)
+		}
+		if err != nil {
+			failed = err
+			break
+		}
+		entries = append(entries, e)
+	}
+	out := make([]*Future, 0, len(entries))
+	for _, e := range entries {
+		if err := p.await(ctx, e); err != nil {
+			failed = err
+			continue
+		}
+		out = append(out, &Future{e, p.Queue})
+	}
+	return out, failed
+}
+
+// TryPush is Enqueue that does not wait for room.
+func (p *Producer[T]) TryPush(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
+	e, err := p.enqueue(ctx, &v, false, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Future{e, p.Queue}, nil
+}
+
+// ProducerResult is [Producer] for a stage with results.
+type ProducerResult[T, R any] struct {
+	*Queue
+}
+
+// NewProducerResult makes a queue as [NewProducer] does. The results of tasks that a
+// durable queue has from an earlier run have nobody to go to.
+func NewProducerResult[T, R any](node *link.Node, s StageResult[T, R], opts ...QueueOption) (*ProducerResult[T, R], error) {
+	q, err := openQueue(node, s.Route(), opts)
+	if err != nil {
+		return nil, err
+	}
+	return &ProducerResult[T, R]{q}, nil
+}
+
+// Push pushes a task and returns its result.
+func (p *ProducerResult[T, R]) Push(ctx context.Context, v T, opts ...PushOption) (R, error) {
+	var r R
+	e, err := p.push(ctx, &v, opts)
+	if err != nil {
+		return r, err
+	}
+	return r, decodeResult(p.node.Codec(), e, &r)
+}
+
+// Enqueue pushes a task and returns when the queue has it.
+func (p *ProducerResult[T, R]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*FutureResult[R], error) {
+	e, err := p.enqueue(ctx, &v, true, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &FutureResult[R]{Future{e, p.Queue}, p.node.Codec()}, nil
+}

@@ -1,0 +1,291 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+	"github.com/linkmesh/link/tracing"
+)
+
+// Queue is the tasks of one producer for one stage, and what sends them to workers.
+// A [Producer] has one.
+type Queue struct {
+	node      *link.Node
+	route     link.Route
+	id        string
+	fence     uint64
+	set       queueSettings
+	tracer    *tracing.Tracer
+	cancelAll context.CancelFunc
+	done      chan struct{} // closed when nothing of the queue runs
+	calls     sync.Pool     // of the channels that pushes wait on; one that is in it is empty
+	store     *store        // nil in memory
+
+	mu       sync.Mutex // guards the fields below
+	tasks    *queue.Queue
+	full     []chan struct{} // pushes that wait for room, oldest first
+	links    map[string]*workerLink
+	tick     int64         // when the queue is looked at next; 0 is never
+	changed  chan struct{} // closed and replaced when tasks have ended; nil if nobody waits for that
+	failed   error         // why the queue is frozen
+	isClosed bool
+	left     []Unfinished // when it was done
+	err      error        // likewise
+
+	poke chan struct{} // holds a token when tick is to be sooner
+}
+
+// newQueue makes a queue that runs until it is closed or its node is.
+func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, error) {
+	if err := route.Validate(); err != nil {
+		return nil, err
+	}
+	q := &Queue{
+		node: node, route: route, id: rand.Text(), set: set, tracer: node.Tracer(),
+		fence: uint64(time.Now().UnixNano()), //nolint:gosec // it is after 1970
+		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	q.cancelAll = cancel
+	workers, err := node.Follow(ctx, route, set.calls...)
+	if err == nil && set.folder != "" {
+		q.store, err = openStore(q, set.folder, set.mode)
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	if q.tasks == nil {
+		q.tasks = queue.New(set.queue)
+	}
+	started := node.Go(func(context.Context) { // the workers channel tells when the node closes
+		defer close(q.done)
+		q.run(ctx, workers)
+	})
+	if !started {
+		cancel()
+		return nil, errors.Join(link.Errorf(link.Unavailable, "the node is closed"), q.finish())
+	}
+	return q, nil
+}
+
+// run keeps the queue going until ctx ends or the node closes, and finishes it.
+func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
+	defer q.cancelAll()
+	writing, stop := context.WithCancel(context.Background())
+	var writer, others sync.WaitGroup
+	if q.store != nil {
+		writer.Go(func() { q.store.write(writing) })
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	others.Go(func() { q.keepTime(ctx) })
+	q.follow(ctx, workers, &others)
+	cancel()
+	others.Wait()
+	stop()
+	writer.Wait()
+	_ = q.finish() // it is kept for Close
+}
+
+// follow keeps a stream to each worker that the topology lets through, until ctx
+// ends or the node closes.
+func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance, running *sync.WaitGroup) {
+	for list := range workers {
+		q.mu.Lock()
+		there := make(map[string]bool, len(list))
+		for _, in := range list {
+			there[in.ID] = true
+			if l := q.links[in.ID]; l != nil {
+				l.vanished.Store(false)
+				continue
+			}
+			l := &workerLink{queue: q, id: in.ID}
+			q.links[in.ID] = l
+			running.Go(func() { l.attend(ctx) })
+		}
+		for id, l := range q.links {
+			if !there[id] {
+				l.vanished.Store(true) // its stream ends by itself, when all has been said
+			}
+		}
+		q.mu.Unlock()
+	}
+}
+
+// keepTime does what is due.
+func (q *Queue) keepTime(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-q.poke:
+		case <-ctx.Done():
+			return
+		}
+		q.mu.Lock()
+		now := time.Now()
+		if q.tick <= now.UnixNano() {
+			q.tasks.Tick(now.UnixNano())
+		}
+		q.tick = q.tasks.Next()
+		next := q.tick
+		q.unlock()
+		if next == 0 {
+			timer.Stop()
+			continue
+		}
+		timer.Reset(max(time.Duration(next-now.UnixNano()), time.Millisecond))
+	}
+}
+
+// unlock ends a change to the queue: it tells those who wait what happened.
+func (q *Queue) unlock() {
+	if next := q.tasks.Next(); next != 0 && (q.tick == 0 || next < q.tick) {
+		q.tick = next
+		select {
+		case q.poke <- struct{}{}:
+		default:
+		}
+	}
+	var few [32]*queue.Task
+	ended := q.tasks.TakeEnded(few[:0])
+	var wake []chan struct{}
+	if len(q.full) > 0 && (q.tasks.Room(0) || q.isClosed) {
+		n := min(len(q.full), max(len(ended), 1))
+		if q.isClosed {
+			n = len(q.full)
+		}
+		wake = append(wake, q.full[:n]...)
+		q.full = append(q.full[:0], q.full[n:]...)
+	}
+	if len(ended) > 0 && q.changed != nil {
+		close(q.changed)
+		q.changed = nil
+	}
+	s := q.store
+	if s != nil && (len(ended) > 0 || len(s.events.records) > 0) {
+		s.ended = append(s.ended, ended...)
+		s.wakeLocked()
+	}
+	q.mu.Unlock()
+	for _, c := range wake {
+		c <- struct{}{}
+	}
+	if s == nil {
+		settle(ended)
+	}
+	if q.set.onDead != nil {
+		for _, t := range ended {
+			if t.End == queue.DeadLettered {
+				q.set.onDead(deadLetter(q, t, time.Now()))
+			}
+		}
+	}
+}
+
+// add puts a task in the queue. If wait, it waits for room until ctx ends; for the
+// disk it always waits.
+func (q *Queue) add(ctx context.Context, e *entry, wait bool) (*entry, error) {
+	twin, err := q.reserve(ctx, e, wait)
+	if err != nil {
+		return nil, err
+	}
+	return twin, q.await(ctx, twin)
+}
+
+// await waits until a task is on disk.
+func (q *Queue) await(ctx context.Context, e *entry) error {
+	if e.accepted == nil {
+		return nil
+	}
+	select {
+	case <-e.accepted:
+		return e.refused()
+	case <-ctx.Done():
+		return link.Errorf(link.CodeOf(ctx.Err()), "push to %s: task %s may be accepted yet, and is done then: %w", q.route, taskID(q.id, e.Seq), context.Cause(ctx))
+	}
+}
+
+// reserve gives a task its number and its room, and has it written if the queue is
+// durable.
+func (q *Queue) reserve(ctx context.Context, e *entry, wait bool) (*entry, error) {
+	if q.store != nil {
+		e.accepted = make(chan struct{})
+	}
+	var turn chan struct{}
+	for {
+		q.mu.Lock()
+		now := time.Now().UnixNano()
+		got, err := q.tasks.Reserve(&e.Task, now)
+		switch {
+		case err == nil:
+			twin, _ := got.Owner.(*entry) // encode sets nothing else
+			if twin == e && q.store != nil {
+				q.store.adds = append(q.store.adds, e)
+				q.store.wakeLocked()
+			} else if twin == e {
+				q.tasks.Start(&e.Task, now)
+			}
+			q.unlock()
+			return twin, nil
+		case errors.Is(err, queue.ErrClosed):
+			failed := q.failed
+			q.mu.Unlock()
+			if failed != nil {
+				return nil, failed
+			}
+			return nil, link.Errorf(link.Unavailable, "push to %s: the queue is closed", q.route)
+		case !wait:
+			q.mu.Unlock()
+			return nil, q.errFull()
+		}
+		if turn == nil {
+			turn = make(chan struct{}, 1)
+		}
+		q.full = append(q.full, turn)
+		q.mu.Unlock()
+		select {
+		case <-turn:
+		case <-ctx.Done():
+			q.giveUp(turn)
+			return nil, link.Errorf(link.CodeOf(ctx.Err()), "push to %s: the queue is full: %w", q.route, context.Cause(ctx))
+		}
+	}
+}
+
+func (q *Queue) errFull() error {
+	return link.Errorf(link.ResourceExhausted, "push to %s: the queue holds as much as it may; see Capacity", q.route)
+}
+
+// giveUp takes a push out of those that wait for room; if it was its turn, it is
+// that of the next.
+func (q *Queue) giveUp(turn chan struct{}) {
+	q.mu.Lock()
+	for i, c := range q.full {
+		if c == turn {
+			q.full = append(q.full[:i], q.full[i+1:]...)
+			break
+		}
+	}
+	q.unlock()
+}
+
+func (q *Queue) cancel(seq uint64) bool {
+	q.mu.Lock()
+	defer q.unlock()
+	return q.tasks.Cancel(seq, time.Now().UnixNano())
+}
+
+// connected reports whether there is a worker.
+func (q *Queue) connected() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.tasks.Connected() > 0
+}

@@ -1,0 +1,134 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
+	"github.com/linkmesh/link/tracing"
+)
+
+// spawnLocked starts one more goroutine for handlers if a task could begin. Each
+// that begins one starts the next, so that there are as many as are of use.
+func (w *Worker) spawnLocked(now int64) {
+	if w.runners < w.slots && w.pool.Waiting(now) {
+		w.runners++
+		w.hands.Go(w.runner)
+	}
+}
+
+// runner runs handlers until no task waits. It holds the worker's lock once per
+// turn: to say what became of its tasks and to take the next.
+func (w *Worker) runner() {
+	r := turn{worker: w, tracer: w.node.Tracer()}
+	now := time.Now()
+	w.mu.Lock()
+	for {
+		r.tasks = w.pool.Begin(r.tasks[:0], now.UnixNano())
+		if len(r.tasks) == 0 {
+			w.runners--
+			w.mu.Unlock()
+			return
+		}
+		r.prepare()
+		w.spawnLocked(now.UnixNano())
+		if d := r.deadline(); d != 0 && d < w.tick {
+			w.pokeLocked()
+		}
+		w.mu.Unlock()
+		r.run()
+		now = time.Now()
+		w.mu.Lock()
+		for i, t := range r.tasks {
+			w.pool.Done(t, r.out[i], now.UnixNano())
+		}
+		w.pool.Free()
+	}
+}
+
+// turn is what a runner has at hand for the tasks of one slot.
+type turn struct {
+	worker *Worker
+	tracer *tracing.Tracer
+	tasks  []*pool.Task
+	ctxs   []*taskContext
+	bodies []frame.Body
+	out    []frame.Outcome
+	failed []error
+}
+
+// prepare makes the contexts of the tasks, which Cancel and Tick end. The lock of
+// the worker is held.
+func (r *turn) prepare() {
+	r.ctxs = r.ctxs[:0]
+	for _, t := range r.tasks {
+		from, _ := t.Source.Owner.(*producer) // serve sets nothing else
+		c := &taskContext{worker: r.worker, task: t}
+		c.Context, c.cancel = context.WithCancelCause(from.base)
+		c.info.Producer, c.info.queue, c.info.seq = from.peer, from.queue, t.Seq
+		c.info.Attempt, c.info.Delivery, c.info.Fence = int(t.Attempt), int(t.Delivery()), t.Fence //nolint:gosec // they are 32 bits
+		if t.Deadline != 0 {
+			c.deadline = time.Unix(0, t.Deadline)
+		}
+		t.Owner = c
+		r.ctxs = append(r.ctxs, c)
+	}
+}
+
+// deadline is the first of the tasks' deadlines; 0 is none.
+func (r *turn) deadline() int64 {
+	first := int64(0)
+	for _, t := range r.tasks {
+		if t.Deadline != 0 && (first == 0 || t.Deadline < first) {
+			first = t.Deadline
+		}
+	}
+	return first
+}
+
+// run calls the handler.
+func (r *turn) run() {
+	n := len(r.tasks)
+	if cap(r.out) < n {
+		r.out, r.bodies = make([]frame.Outcome, n), make([]frame.Body, n)
+	}
+	r.out, r.bodies = r.out[:n], r.bodies[:n]
+	for i, t := range r.tasks {
+		var err error
+		if r.bodies[i], err = frame.ParseBody(t.Body); err != nil {
+			r.bodies[i] = frame.Body{} // it has no payload, which no decoder takes for a task
+		}
+		c := r.ctxs[i]
+		c.info.Key, c.info.Name, c.info.headers = r.bodies[i].Key, r.bodies[i].ID, r.bodies[i].Headers
+	}
+	var span tracing.ServerSpan
+	if n == 1 {
+		span = r.trace(r.ctxs[0], &r.bodies[0])
+	}
+	r.worker.run(r.ctxs, r.bodies, r.out)
+	code := uint32(0)
+	if n == 1 && r.out[0].Verb != frame.Ack && r.out[0].Verb != frame.Result {
+		code = uint32(link.Unknown)
+	}
+	span.End(code, nil)
+	for _, c := range r.ctxs {
+		c.cancel(link.ErrFinished)
+	}
+	clear(r.bodies)
+}
+
+// trace makes the context of a task one of its producer's trace.
+func (r *turn) trace(c *taskContext, body *frame.Body) tracing.ServerSpan {
+	if len(body.Trace) == 0 && !r.tracer.Enabled() {
+		return tracing.ServerSpan{}
+	}
+	carrier := make(tracing.Carrier, 0, len(body.Trace))
+	for _, p := range body.Trace {
+		carrier = append(carrier, tracing.Pair{Key: p.Name, Value: p.Value})
+	}
+	ctx, span := r.tracer.StartServer(c.Context, r.worker.route.String(), carrier, c.info.Producer)
+	c.Context = ctx
+	return span
+}

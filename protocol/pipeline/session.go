@@ -1,0 +1,196 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
+)
+
+var errDrained = errors.New("the worker has drained")
+
+// session is a worker's side of one stream.
+type session struct {
+	worker *Worker
+	stream *link.Stream
+	source *pool.Source
+	ready  <-chan struct{}
+}
+
+// write sends outcomes, windows and what else there is, in as few frames as the
+// producer's pace allows.
+func (s *session) write(ctx context.Context) error {
+	var spare []byte
+	drain := s.stream.Draining()
+	for {
+		select {
+		case <-s.ready:
+		case <-drain:
+			drain = nil
+			s.worker.drain()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for {
+			now := time.Now()
+			s.worker.mu.Lock()
+			work := s.worker.pool.Take(s.source, spare, now.UnixNano())
+			held := s.worker.pool.Holds(s.source)
+			s.worker.mu.Unlock()
+			if err := s.send(&work, now); err != nil {
+				return err
+			}
+			spare = work.Outcomes
+			if work.Leaving && held == 0 {
+				return errDrained
+			}
+			if len(work.Outcomes) == 0 {
+				break
+			}
+		}
+	}
+}
+
+func (s *session) send(work *pool.Work, now time.Time) error {
+	var small [24]byte
+	if work.Window {
+		b := frame.AppendUint(frame.AppendUint(small[:0], uint64(work.Tasks)), uint64(work.Bytes)) //nolint:gosec // neither is negative
+		if err := s.stream.Send(link.Frame{Kind: frame.KindWindow, Body: b}); err != nil {
+			return err
+		}
+	}
+	for rest := work.Outcomes; len(rest) > 0; {
+		n := cutOutcomes(rest)
+		if err := s.stream.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: rest[:n]}); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if work.Ping {
+		b := frame.AppendUint(small[:0], uint64(now.UnixMicro())) //nolint:gosec // it is after 1970
+		if err := s.stream.Send(link.Frame{Kind: frame.KindPing, Body: b}); err != nil {
+			return err
+		}
+	}
+	if len(work.Alive) > 0 {
+		if err := sendList(s.stream, frame.KindAlive, work.Alive); err != nil {
+			return err
+		}
+	}
+	if work.Leaving {
+		return s.stream.Send(link.Frame{Kind: frame.KindLeaving})
+	}
+	return nil
+}
+
+// cutOutcomes returns how many bytes of records go in one frame.
+func cutOutcomes(b []byte) int {
+	if len(b) <= frame.MaxBody {
+		return len(b)
+	}
+	var o frame.Outcome
+	rest := b
+	for {
+		next, err := o.Cut(rest)
+		if err != nil { // they are ours
+			return len(b)
+		}
+		if n := len(b) - len(next); n > frame.MaxBody {
+			if used := len(b) - len(rest); used > 0 {
+				return used
+			}
+			return n
+		}
+		rest = next
+	}
+}
+
+func sendList(st *link.Stream, kind link.FrameKind, numbers []uint64) error {
+	for len(numbers) > 0 {
+		n := min(len(numbers), frame.MaxList)
+		if err := st.Send(link.Frame{Kind: kind, Body: frame.AppendList(nil, numbers[:n])}); err != nil {
+			return err
+		}
+		numbers = numbers[n:]
+	}
+	return nil
+}
+
+// read takes tasks and what else a producer sends, until it ends the stream.
+func (s *session) read() error {
+	flow := flow{stream: s.stream}
+	for {
+		f, err := s.stream.Recv()
+		if err != nil {
+			return err
+		}
+		if err := flow.read(f); err != nil {
+			return err
+		}
+		if err := s.take(f); err != nil {
+			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
+		}
+	}
+}
+
+func (s *session) take(f link.Frame) error {
+	w := s.worker
+	var numbers []uint64
+	if f.Kind == frame.KindRecall || f.Kind == frame.KindCancel {
+		var err error
+		if numbers, err = frame.ParseList(nil, f.Body); err != nil {
+			return err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.source.Ready() != s.ready {
+		return errors.New("the producer has opened another stream")
+	}
+	now := time.Now().UnixNano()
+	switch f.Kind {
+	case frame.KindTasks:
+		if err := w.pool.Receive(s.source, f.Body, now); err != nil {
+			return err
+		}
+		w.spawnLocked(now)
+	case frame.KindBacklog:
+		pending, rest, ok := frame.CutUint(f.Body)
+		if _, _, also := frame.CutUint(rest); !ok || !also {
+			return frame.ErrMalformed
+		}
+		w.pool.Backlog(s.source, pending, now)
+	case frame.KindPong:
+		sent, _, ok := frame.CutUint(f.Body)
+		if !ok {
+			return frame.ErrMalformed
+		}
+		if trip := now - int64(min(sent, 1<<61))*1000; trip > 0 && trip < int64(time.Minute) { //nolint:gosec // it fits
+			w.pool.Pong(s.source, time.Duration(trip), now)
+		}
+	case frame.KindRecall:
+		w.pool.Recall(s.source, numbers, now)
+	case frame.KindCancel:
+		for _, t := range w.pool.Cancel(nil, s.source, numbers, now) {
+			if ctx, ok := t.Owner.(*taskContext); ok {
+				ctx.cancel(pool.ErrCancelled)
+			}
+		}
+	default: // of a later version
+		return nil
+	}
+	if next := w.pool.Next(now); next != 0 && (w.tick == 0 || next < w.tick) {
+		w.pokeLocked()
+	}
+	return nil
+}
+
+// drain gives back what has not begun.
+func (w *Worker) drain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pool.Drain(time.Now().UnixNano())
+}

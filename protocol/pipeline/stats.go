@@ -1,0 +1,157 @@
+package pipeline
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// QueueStats is what a queue holds and has done.
+type QueueStats struct {
+	Stage       string        `json:"stage"`
+	ID          string        `json:"id"`
+	Depth       int           `json:"depth"` // tasks that have not ended: of these
+	Waiting     int           `json:"waiting"`
+	Delayed     int           `json:"delayed"`
+	Keyed       int           `json:"keyed"` // behind another of their key
+	InFlight    int           `json:"in_flight"`
+	Bytes       int64         `json:"bytes"`
+	Oldest      time.Duration `json:"oldest"` // age of the oldest
+	DeadLetters int           `json:"dead_letters"`
+	DeadDropped uint64        `json:"dead_dropped"` // dead letters beyond what is kept
+
+	Pushed     uint64 `json:"pushed"`
+	Acked      uint64 `json:"acked"`
+	Dead       uint64 `json:"dead"`
+	Expired    uint64 `json:"expired"`
+	Cancelled  uint64 `json:"cancelled"`
+	Returned   uint64 `json:"returned"`
+	Failures   uint64 `json:"failures"` // attempts that failed
+	Releases   uint64 `json:"releases"`
+	Recalls    uint64 `json:"recalls"`
+	Duplicates uint64 `json:"duplicates"` // pushes with the ID of another
+	LateAcks   uint64 `json:"late_acks"`  // from workers that had been given up
+
+	Frozen  bool          `json:"frozen"`
+	Disk    DiskStats     `json:"disk"` // of a durable queue
+	Workers []WorkerStats `json:"workers"`
+}
+
+// DiskStats is what a durable queue takes on disk.
+type DiskStats struct {
+	Bytes int64 `json:"bytes"`
+	Live  int64 `json:"live"` // bytes of these that are of tasks which have not ended, and of dead letters
+	Syncs int64 `json:"syncs"`
+}
+
+// WorkerStats is what a queue knows of one worker.
+type WorkerStats struct {
+	Instance  string        `json:"instance"`
+	Connected bool          `json:"connected"`
+	Slots     int           `json:"slots"`
+	Window    int           `json:"window"` // tasks that it may hold
+	InFlight  int           `json:"in_flight"`
+	Service   time.Duration `json:"service"` // of one task, on average of late
+	Acked     uint64        `json:"acked"`
+}
+
+// PullStats is what a worker holds and has done.
+type PullStats struct {
+	Stage     string        `json:"stage"`
+	Producers int           `json:"producers"` // queues that are connected
+	Slots     int           `json:"slots"`
+	Running   int           `json:"running"`
+	Queued    int           `json:"queued"`
+	Service   time.Duration `json:"service"`
+	Done      uint64        `json:"done"`
+	Failed    uint64        `json:"failed"`
+	Released  uint64        `json:"released"`
+	Rejected  uint64        `json:"rejected"`
+	Repeated  uint64        `json:"repeated"` // deliveries of tasks that were here already
+	Overrun   uint64        `json:"overrun"`  // handlers that ran longer than they may
+}
+
+// NodeStats is the queues and workers of a node.
+type NodeStats struct {
+	Queues  []QueueStats `json:"queues"`
+	Workers []PullStats  `json:"workers"`
+}
+
+// Stats returns what the queue holds and has done.
+func (q *Queue) Stats() QueueStats {
+	q.mu.Lock()
+	s, frozen := q.tasks.State(time.Now().UnixNano()), q.failed != nil
+	q.mu.Unlock()
+	out := QueueStats{
+		Stage: q.route.String(), ID: q.id, Depth: s.Depth, Waiting: s.Ready, Delayed: s.Delayed, Keyed: s.Keyed, InFlight: s.InFlight,
+		Bytes: s.Bytes, Oldest: s.Oldest, DeadLetters: s.Dead, DeadDropped: s.DeadDropped,
+		Pushed: s.Added, Acked: s.Ends[queue.Acked], Dead: s.Ends[queue.DeadLettered], Expired: s.Ends[queue.Expired],
+		Cancelled: s.Ends[queue.Cancelled], Returned: s.Ends[queue.Returned], Failures: s.Failed, Releases: s.Released,
+		Recalls: s.Recalled, Duplicates: s.Duplicates, LateAcks: s.Late, Frozen: frozen,
+	}
+	if q.store != nil {
+		d := q.store.log.Stats()
+		out.Disk = DiskStats{d.DiskBytes, d.LiveBytes, int64(d.Syncs)} //nolint:gosec // a count
+	}
+	for _, w := range s.Workers {
+		out.Workers = append(out.Workers, WorkerStats{w.ID, w.Connected, w.Slots, w.Window, w.InFlight, w.Service, w.Acked})
+	}
+	slices.SortFunc(out.Workers, func(a, b WorkerStats) int { return strings.Compare(a.Instance, b.Instance) })
+	return out
+}
+
+// Stats returns what the worker holds and has done.
+func (w *Worker) Stats() PullStats {
+	w.mu.Lock()
+	s := w.pool.State()
+	w.mu.Unlock()
+	return PullStats{
+		Stage: w.route.String(), Producers: s.Producers, Slots: s.Slots, Running: s.Running, Queued: s.Queued, Service: s.Service,
+		Done: s.Done, Failed: s.Failed, Released: s.Released, Rejected: s.Rejected, Repeated: s.Repeated, Overrun: s.Overrun,
+	}
+}
+
+// StatsOf returns the queues and workers of a node, by stage.
+func StatsOf(node *link.Node) NodeStats {
+	s := systemOf(node)
+	s.mu.Lock()
+	queues, workers := slices.Clone(s.queues), slices.Clone(s.workers)
+	s.mu.Unlock()
+	var out NodeStats
+	for _, q := range queues {
+		out.Queues = append(out.Queues, q.Stats())
+	}
+	for _, w := range workers {
+		out.Workers = append(out.Workers, w.Stats())
+	}
+	slices.SortStableFunc(out.Queues, func(a, b QueueStats) int { return strings.Compare(a.Stage, b.Stage) })
+	slices.SortStableFunc(out.Workers, func(a, b PullStats) int { return strings.Compare(a.Stage, b.Stage) })
+	return out
+}
+
+// QueryStats asks an instance of a service for its queues and workers: any, or the
+// one that opts choose. A node answers once it has its first queue or worker. Errors
+// are those of [link.Node.Call].
+func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (NodeStats, error) {
+	var s NodeStats
+	err := node.Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)
+	return s, err
+}
+
+func statsRoute(service string) link.Route {
+	return link.Route{Service: service, Name: "link.sys/queues", Kind: link.Method, Level: link.ReadOnly}
+}
+
+func (q *Queue) seqOf(id string) (uint64, bool) {
+	rest, ok := strings.CutPrefix(id, q.id+"-")
+	if !ok {
+		return 0, false
+	}
+	seq, err := strconv.ParseUint(rest, 10, 64)
+	return seq, err == nil
+}

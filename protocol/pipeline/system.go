@@ -1,0 +1,85 @@
+package pipeline
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/linkmesh/link"
+)
+
+// system is what a node has of this pattern.
+type system struct {
+	node     *link.Node
+	defaults sync.Map // of the queues that the functions without a Producer use, by route
+	serving  sync.Once
+
+	mu      sync.Mutex // guards the fields below
+	queues  []*Queue
+	workers []*Worker
+}
+
+type systemKey struct{}
+
+func systemOf(node *link.Node) *system {
+	s, _ := node.Extension(systemKey{}, func() any { return &system{node: node} }).(*system) // nobody else has the key
+	return s
+}
+
+// defaultQueue is the queue of a stage that the functions without a Producer use.
+func defaultQueue(node *link.Node, route link.Route) (*Queue, error) {
+	s := systemOf(node)
+	if q, ok := s.defaults.Load(route); ok {
+		return q.(*Queue), nil //nolint:forcetypeassert // nothing else is stored
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q, ok := s.defaults.Load(route); ok {
+		return q.(*Queue), nil //nolint:forcetypeassert // as above
+	}
+	q, err := newQueue(node, route, queueSettings{})
+	if err != nil {
+		return nil, err
+	}
+	s.queues = append(s.queues, q)
+	s.serve()
+	s.defaults.Store(route, q)
+	return q, nil
+}
+
+func (s *system) add(q *Queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queues = append(s.queues, q)
+	s.serve()
+}
+
+func (s *system) remove(q *Queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queues = slices.DeleteFunc(s.queues, func(o *Queue) bool { return o == q })
+}
+
+func (s *system) addWorker(w *Worker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.workers = append(s.workers, w)
+	s.serve()
+}
+
+// serve answers for the node's queues, if it is one that serves.
+func (s *system) serve() {
+	service := s.node.Status().Service
+	if service == "" {
+		return
+	}
+	s.serving.Do(func() {
+		s.node.HandleCall(statsRoute(service), link.CallHandler{
+			New: func() any { return &struct{}{} },
+			Serve: func(context.Context, any) (any, error) {
+				stats := StatsOf(s.node)
+				return &stats, nil
+			},
+		})
+	})
+}

@@ -1,0 +1,263 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
+)
+
+// Worker is a node's side of a stage that it pulls from. [Pull] makes it; it works
+// while the node runs.
+type Worker struct {
+	node  *link.Node
+	route link.Route
+	epoch uint64
+	slots int
+	run   func(ctxs []*taskContext, bodies []frame.Body, out []frame.Outcome)
+	allow atomic.Pointer[func(link.Peer) error]
+
+	mu      sync.Mutex // guards the fields below
+	pool    *pool.Pool
+	runners int
+	hands   sync.WaitGroup // of the runners
+	tick    int64          // when the pool is looked at next; 0 is never
+	poke    chan struct{}  // holds a token when that is to be sooner
+}
+
+// Pull makes the node a worker of stage s, which must be of its own service: f is
+// called for each task. If it returns nil the task is done; [Retry], [Release] and
+// [Reject] say otherwise, and any other error is a failed attempt, tried again
+// later. Its context ends when the task is cancelled, at its deadline, after
+// [MaxRun], or when the producer was lost for 5 s; the value is f's to keep.
+//
+// Call it before the node runs, so that those who find the node find its stages. It
+// panics as [link.Node.Handle] does if the stage is another service's or has a
+// handler already.
+func Pull[T any](node *link.Node, s Stage[T], f func(ctx context.Context, task T) error, opts ...PullOption) *Worker {
+	w := newWorker(node, s.Route(), opts)
+	w.run = each(node, func(ctx context.Context, v *T) ([]byte, error) { return nil, f(ctx, *v) })
+	return w.start()
+}
+
+// PullResult is [Pull] for a stage with results.
+func PullResult[T, R any](node *link.Node, s StageResult[T, R], f func(ctx context.Context, task T) (R, error), opts ...PullOption) *Worker {
+	w := newWorker(node, s.Route(), opts)
+	w.run = each(node, func(ctx context.Context, v *T) ([]byte, error) {
+		r, err := f(ctx, *v)
+		if err != nil {
+			return nil, err
+		}
+		b, err := node.Codec().Append(nil, &r)
+		if err == nil && len(b) > frame.MaxResult {
+			err = link.Errorf(link.ResourceExhausted, "the result has %d bytes, the limit is %d", len(b), frame.MaxResult)
+		}
+		if err != nil {
+			return nil, Reject(err) // to do the task again would not mend it
+		}
+		return b, nil
+	})
+	return w.start()
+}
+
+func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
+	s := pullSettings{}
+	for _, opt := range opts {
+		opt.applyPull(&s)
+	}
+	w := &Worker{node: node, route: route, poke: make(chan struct{}, 1)}
+	w.pool = pool.New(s.pool)
+	w.slots = max(w.pool.Capacity()/max(s.pool.Batch, 1), 1)
+	if s.allow != nil {
+		w.allow.Store(&s.allow)
+	}
+	var epoch [8]byte
+	_, _ = rand.Read(epoch[:]) // it never fails
+	w.epoch = binary.BigEndian.Uint64(epoch[:]) >> 2
+	return w
+}
+
+func (w *Worker) start() *Worker {
+	w.node.Handle(w.route, w.serve)
+	systemOf(w.node).addWorker(w)
+	w.node.Go(w.keepTime)
+	return w
+}
+
+// each runs the tasks of a slot one by one; there is one.
+func each[T any](node *link.Node, f func(ctx context.Context, v *T) ([]byte, error)) func([]*taskContext, []frame.Body, []frame.Outcome) {
+	one := func(ctx context.Context, body *frame.Body) (o frame.Outcome) {
+		defer func() {
+			if p := recover(); p != nil {
+				o = outcomeOf(panicked(p))
+			}
+		}()
+		var v T
+		if err := node.Codec().Decode(body.Payload, &v); err != nil {
+			return outcomeOf(Reject(link.Errorf(link.Internal, "decoding the task into %T: %w", v, err)))
+		}
+		result, err := f(ctx, &v)
+		o = outcomeOf(err)
+		if err == nil && result != nil {
+			o.Verb, o.Data = frame.Result, result
+		}
+		return o
+	}
+	return func(ctxs []*taskContext, bodies []frame.Body, out []frame.Outcome) {
+		for i, ctx := range ctxs {
+			out[i] = one(ctx, &bodies[i])
+		}
+	}
+}
+
+// serve answers one producer until either side ends.
+func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
+	first, err := st.Recv()
+	if err != nil {
+		return err
+	}
+	var hello frame.Hello
+	if err := frame.Decode(first, frame.KindHello, &hello); err != nil {
+		return err
+	}
+	peer := st.Peer()
+	if allow := w.allow.Load(); allow != nil {
+		if err := (*allow)(peer); err != nil {
+			return link.Errorf(link.PermissionDenied, "%s may not push to %s: %w", peer.Service(), w.route, err)
+		}
+	}
+	if len(hello.Held) > frame.MaxList || len(hello.Queue) == 0 || len(hello.Queue) > 64 {
+		return link.Errorf(link.InvalidArgument, "a HELLO with a queue of %d bytes and %d tasks", len(hello.Queue), len(hello.Held))
+	}
+	w.mu.Lock()
+	now := time.Now()
+	src, unknown, err := w.pool.Join(peer.Identity.String(), hello.Queue, hello.Fence, hello.Held, now.UnixNano())
+	if err == nil {
+		src.Owner = &producer{base: context.WithoutCancel(ctx), queue: hello.Queue, peer: peer.Service()}
+	}
+	w.mu.Unlock()
+	if err != nil {
+		return link.Errorf(link.ResourceExhausted, "%s: %w", peer.Identity, err)
+	}
+	ready := src.Ready()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.pool.Leave(src, ready, time.Now().UnixNano())
+		w.pokeLocked()
+	}()
+	answer, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: w.epoch, Slots: w.capacity(), Unknown: unknown})
+	if err == nil {
+		err = st.Send(answer)
+	}
+	if err == nil {
+		err = st.Grant(creditFrames, creditBytes)
+	}
+	if err != nil {
+		return err
+	}
+	s := &session{worker: w, stream: st, source: src, ready: ready}
+	ended := make(chan error, 2)
+	go func() { ended <- s.write(ctx) }() // the end of the stream, which follows that of serve, ends both
+	go func() { ended <- s.read() }()
+	if err := <-ended; !errors.Is(err, io.EOF) && !errors.Is(err, errDrained) {
+		return err
+	}
+	return nil
+}
+
+// producer is what a worker knows of a producer, for its handlers.
+type producer struct {
+	base        context.Context //nolint:containedctx // of handlers, which outlast the stream
+	queue, peer string
+}
+
+func (w *Worker) capacity() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pool.Capacity()
+}
+
+func (w *Worker) extend(t *pool.Task, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pool.Extend(t, d, time.Now().UnixNano())
+}
+
+// pokeLocked makes the goroutine that keeps time look again.
+func (w *Worker) pokeLocked() {
+	select {
+	case w.poke <- struct{}{}:
+	default:
+	}
+}
+
+// keepTime does what is due, until the node closes; then it cancels the handlers that
+// run and waits for them.
+func (w *Worker) keepTime(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var over []pool.Cancellation
+	for {
+		select {
+		case <-timer.C:
+		case <-w.poke:
+		case <-ctx.Done():
+			w.abandon()
+			return
+		}
+		w.mu.Lock()
+		now := time.Now()
+		over = w.pool.Tick(over[:0], now.UnixNano())
+		w.spawnLocked(now.UnixNano())
+		w.tick = w.pool.Next(now.UnixNano())
+		next := w.tick
+		w.mu.Unlock()
+		cancelAll(over)
+		if next == 0 {
+			timer.Stop()
+			continue
+		}
+		timer.Reset(max(time.Duration(next-now.UnixNano()), time.Millisecond))
+	}
+}
+
+// abandonTime is how long a node that closes waits for handlers whose contexts have
+// ended.
+const abandonTime = 10 * time.Second
+
+// abandon cancels all handlers and waits for them.
+func (w *Worker) abandon() {
+	w.mu.Lock()
+	w.pool.Drain(time.Now().UnixNano())
+	over := w.pool.Abandon(nil)
+	w.mu.Unlock()
+	cancelAll(over)
+	ended := make(chan struct{})
+	go func() {
+		w.hands.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(abandonTime)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C: // they ignore that; the process is about to end
+	}
+}
+
+func cancelAll(over []pool.Cancellation) {
+	for _, c := range over {
+		if ctx, ok := c.Task.Owner.(*taskContext); ok {
+			ctx.cancel(c.Cause)
+		}
+	}
+}
