@@ -328,5 +328,8 @@ func TestAPeerHasSoManySubscriptions(t *testing.T) {
 			}
 		}
 		subscribe(t, mesh.Node(link.Config{Service: "modest"}), placed)
+		if _, err := pubsub.Subscribe(t.Context(), client, placed); !errors.Is(err, link.ResourceExhausted) {
+			t.Errorf("one more by the library: %v", err)
+		}
 	})
 }

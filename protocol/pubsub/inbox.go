@@ -132,7 +132,16 @@ func (b *inbox) confirmed(known <-chan []*member) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.refused
+	if b.refused != nil {
+		return b.refused
+	}
+	var full error
+	for _, m := range first {
+		if full = m.full(); full == nil {
+			return nil
+		}
+	}
+	return full
 }
 
 // update takes in the instances of one service that publish: it joins those that have

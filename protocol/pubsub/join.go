@@ -38,7 +38,7 @@ func (b *inbox) attend(m *member) {
 		began := time.Now()
 		err := b.listen(m)
 		b.giveTurn()
-		m.lost()
+		m.lost(err)
 		m.settle()
 		switch {
 		case b.ctx.Err() != nil, m.leaving.Load():

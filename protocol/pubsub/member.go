@@ -31,6 +31,7 @@ type member struct {
 	wake    chan struct{}
 	conn    *conn // the present one
 	taken   int   // messages read on it since credit was given
+	failure error // of the last connection
 	count   tally
 
 	// of the goroutine that reads the subscription: whether it takes messages of a path
@@ -129,11 +130,22 @@ func (m *member) joined(c *conn, a *subscribed) {
 	m.settle()
 }
 
-// lost notes that there is no connection at the moment.
-func (m *member) lost() {
+// lost notes that there is no connection at the moment, and why.
+func (m *member) lost(why error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.conn = nil
+	m.conn, m.failure = nil, why
+}
+
+// full returns why the publisher has no room for the subscription, nil if that is not
+// what keeps it away.
+func (m *member) full() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.conn == nil && link.CodeOf(m.failure) == link.ResourceExhausted {
+		return m.failure
+	}
+	return nil
 }
 
 // observe takes note of a record and reports whether it is new.
