@@ -403,3 +403,22 @@ func TestTickEndsLeasesOfThoseThatDoNotAsk(t *testing.T) {
 	}
 	s.want(now, "a#2")
 }
+
+// TestAnExpiredSessionMakesWay for one of the same name, whether or not Tick was there
+// in between: a publisher that says nothing has no clock of its own.
+func TestAnExpiredSessionMakesWay(t *testing.T) {
+	now := start()
+	l := newLog(t, journal.Options{})
+	sub := journal.Subscription{Class: journal.AtLeastOnce, ID: "s", Patterns: []string{">"}}
+	subscribe(t, l, now, sub).Detach(now)
+	now = now.Add(journal.SessionKept)
+	if _, err := l.Resume("s", now); !errors.Is(err, journal.ErrNoSession) {
+		t.Errorf("resume too late: %v", err)
+	}
+	s := subscribe(t, l, now, sub)
+	publish(t, l, now, say("t", "a")...)
+	s.want(now, "a")
+	if st := l.Stats(); st.Sessions != 1 || st.Subscriptions != 1 {
+		t.Errorf("%+v", st)
+	}
+}
