@@ -158,7 +158,7 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	e.topic, e.fresh, e.at, e.size = t, fresh, at, uint32(lay.total)
 	e.lane = uint8(LaneOf(m.Priority))
 	if m.TTL > 0 {
-		e.expires = at + int64(m.TTL)
+		e.expires = at + min(int64(m.TTL), never-at)
 	}
 	if m.Key != "" {
 		e.hash, e.key, e.keyLen = hash32(m.Key), uint16(lay.key), uint8(len(m.Key))
