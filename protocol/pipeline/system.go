@@ -69,7 +69,7 @@ func (s *system) addWorker(w *Worker) {
 
 // serve answers for the node's queues, if it is one that serves.
 func (s *system) serve() {
-	service := s.node.Status().Service
+	service := s.node.Service()
 	if service == "" {
 		return
 	}
