@@ -31,13 +31,13 @@ func together(pull func(node *link.Node), f func(ctx context.Context, node *link
 	defer stop()
 	registry, err := static.New() // of this process; leave Config.Registry out to find other processes
 	if err != nil {
-		fmt.Println(err)
+		fmt.Println(err) //nolint:forbidigo // an example
 		return
 	}
 	post, err1 := link.New(link.Config{Service: "post", Registry: registry})
 	node, err2 := link.New(link.Config{Registry: registry})
 	if err := errors.Join(err1, err2); err != nil {
-		fmt.Println(err)
+		fmt.Println(err) //nolint:forbidigo // an example
 		return
 	}
 	defer node.Close()
@@ -47,11 +47,11 @@ func together(pull func(node *link.Node), f func(ctx context.Context, node *link
 	go func() { ran <- post.Run(running) }()
 	<-post.Ready()
 	if err := f(ctx, node); err != nil {
-		fmt.Println(err)
+		fmt.Println(err) //nolint:forbidigo // an example
 	}
 	end()
 	if err := <-ran; err != nil {
-		fmt.Println(err)
+		fmt.Println(err) //nolint:forbidigo // an example
 	}
 }
 
@@ -60,7 +60,7 @@ func send(_ context.Context, l Letter) error {
 	if l.To == "" {
 		return pipeline.Reject(errors.New("a letter to nobody"))
 	}
-	fmt.Println("sent to", l.To)
+	fmt.Println("sent to", l.To) //nolint:forbidigo // an example
 	return nil
 }
 
@@ -121,7 +121,7 @@ func ExamplePullBatch() {
 			<-f.Done()
 			fmt.Println(f.Outcome().End)
 		}
-		_, err = letters.Close()
+		_, err = letters.Drain(ctx)
 		return err
 	})
 	// Output:
@@ -178,7 +178,7 @@ func ExampleDurable() {
 		if _, err := letters.Enqueue(ctx, Letter{To: "Ada"}, pipeline.Delay(300*time.Millisecond)); err != nil {
 			return err
 		}
-		left, err := letters.Close() // or the process ends, at any time
+		left, err := letters.Close() //nolint:contextcheck // it does not wait; or the process ends, at any time
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ const (
 	Acked        = End(queue.Acked)
 	DeadLettered = End(queue.DeadLettered)
 	Expired      = End(queue.Expired)
-	Cancelled    = End(queue.Cancelled)
+	Canceled     = End(queue.Canceled)
 	Returned     = End(queue.Returned) // undone, by a queue that was closed
 )
 
@@ -172,7 +172,7 @@ func (f *Future) ID() string { return taskID(f.queue.id, f.entry.Seq) }
 // done. The end of ctx changes nothing about the task.
 //
 // Errors: Aborted for a dead letter, DeadlineExceeded for a task that expired,
-// Canceled for one that was cancelled, Unavailable for one that its queue returned;
+// Canceled for one that was canceled, Unavailable for one that its queue returned;
 // the code of ctx's error with its cause. [Future.Outcome] says more.
 func (f *Future) Wait(ctx context.Context) error {
 	select {
@@ -195,7 +195,7 @@ func (f *Future) Outcome() Outcome {
 }
 
 // Cancel ends the task unless it is done first: one that no worker has begun is not
-// begun, and the context of a handler that runs is cancelled.
+// begun, and the context of a handler that runs is canceled.
 func (f *Future) Cancel() { f.queue.cancel(f.entry.Seq) }
 
 func outcome(t *queue.Task) Outcome {
@@ -223,8 +223,8 @@ func (e *entry) err() error {
 		return link.Errorf(link.Aborted, "task %s is a dead letter after %d attempts: %s", id(), e.Attempts, e.Cause)
 	case queue.Expired:
 		return link.Errorf(link.DeadlineExceeded, "task %s expired after %d attempts", id(), e.Attempts)
-	case queue.Cancelled:
-		return link.Errorf(link.Canceled, "task %s was cancelled", id())
+	case queue.Canceled:
+		return link.Errorf(link.Canceled, "task %s was canceled", id())
 	case queue.Returned, queue.Open:
 	}
 	return link.Errorf(link.Unavailable, "task %s was returned undone: its queue was closed", id())

@@ -28,7 +28,7 @@ func hostile(t *testing.T, mesh *linktest.Mesh, act func(ctx context.Context, st
 		}
 		welcome, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: 7, Slots: math.MaxInt32})
 		if err == nil {
-			err = errors.Join(st.Send(welcome), st.Grant(1000, 10<<20))
+			err = errors.Join(st.Send(welcome), st.Grant(1000, 10<<20)) //nolint:contextcheck // the stream has its own
 		}
 		if err != nil {
 			return err

@@ -109,7 +109,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 
 // Push pushes v to stage s and returns when a worker has done it: nil says so. It
 // waits for room in the queue and for a worker; if ctx ends first the task is
-// cancelled, unless a worker does it all the same. It uses the node's own queue for
+// canceled, unless a worker does it all the same. It uses the node's own queue for
 // the stage, in memory; [NewProducer] makes others.
 //
 // Errors: those of [Future.Wait]; InvalidArgument if v cannot be encoded or an

@@ -56,7 +56,6 @@ type turn struct {
 	ctxs   []*taskContext
 	bodies []frame.Body
 	out    []frame.Outcome
-	failed []error
 }
 
 // prepare makes the contexts of the tasks, which Cancel and Tick end. The lock of
@@ -66,9 +65,9 @@ func (r *turn) prepare() {
 	for _, t := range r.tasks {
 		from, _ := t.Source.Owner.(*producer) // serve sets nothing else
 		c := &taskContext{worker: r.worker, task: t}
-		c.Context, c.cancel = context.WithCancelCause(from.base)
+		c.Context, c.cancel = context.WithCancelCause(from.base) //nolint:fatcontext // each task has its own
 		c.info.Producer, c.info.queue, c.info.seq = from.peer, from.queue, t.Seq
-		c.info.Attempt, c.info.Delivery, c.info.Fence = int(t.Attempt), int(t.Delivery()), t.Fence //nolint:gosec // they are 32 bits
+		c.info.Attempt, c.info.Delivery, c.info.Fence = int(t.Attempt), int(t.Delivery()), t.Fence
 		if t.Deadline != 0 {
 			c.deadline = time.Unix(0, t.Deadline)
 		}

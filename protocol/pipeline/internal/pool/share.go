@@ -129,7 +129,7 @@ func (p *Pool) Pong(s *Source, trip time.Duration, now int64) {
 
 // Backlog notes how many tasks wait at a producer.
 func (p *Pool) Backlog(s *Source, pending uint64, now int64) {
-	s.pending = int(min(pending, math.MaxInt32)) //nolint:gosec // it fits
+	s.pending = int(min(pending, math.MaxInt32))
 	p.stale = true
 	if now-p.shared >= shareEvery || s.window == 0 {
 		p.share(now)
