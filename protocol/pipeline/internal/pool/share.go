@@ -24,8 +24,17 @@ func split(total int, demand []int, turn int, probe bool) ([]int, int) {
 	slices.SortFunc(order, func(a, b int) int { return demand[a] - demand[b] })
 	left := total
 	for k, i := range order {
-		out[i] = min(demand[i], left/(n-k))
-		left -= out[i]
+		level := left / (n - k)
+		if demand[i] <= level {
+			out[i] = demand[i]
+			left -= demand[i]
+			continue
+		}
+		for _, j := range order[k:] { // the others want more than there is
+			out[j] = level
+			left -= level
+		}
+		break
 	}
 	next := turn % n
 	for k := range n {
