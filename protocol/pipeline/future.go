@@ -61,7 +61,8 @@ type entry struct {
 	never   bool            // it was refused
 	failure error           // why the task was refused, or what became of it is not known
 	done    chan struct{}   // nil until somebody asks for it
-	calls   []chan struct{} // pushes that wait; each holds one
+	call1   chan struct{}   // of the first push that waits
+	calls   []chan struct{} // of the others
 }
 
 // settle tells those who wait for tasks that they have ended.
@@ -117,11 +118,14 @@ func (e *entry) settle(failure error) {
 		return
 	}
 	e.ended, e.failure = true, failure
-	done, calls := e.done, e.calls
-	e.calls = nil
+	done, first, calls := e.done, e.call1, e.calls
+	e.call1, e.calls = nil, nil
 	e.mu.Unlock()
 	if done != nil {
 		close(done)
+	}
+	if first != nil {
+		first <- struct{}{}
 	}
 	for _, c := range calls {
 		c <- struct{}{}
@@ -132,7 +136,11 @@ func (e *entry) settle(failure error) {
 func (e *entry) call(c chan struct{}) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.ended {
+	switch {
+	case e.ended:
+	case e.call1 == nil:
+		e.call1 = c
+	default:
 		e.calls = append(e.calls, c)
 	}
 	return e.ended
@@ -142,6 +150,10 @@ func (e *entry) call(c chan struct{}) bool {
 func (e *entry) hangUp(c chan struct{}) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.call1 == c {
+		e.call1 = nil
+		return false
+	}
 	for i, o := range e.calls {
 		if o == c {
 			e.calls = append(e.calls[:i], e.calls[i+1:]...)

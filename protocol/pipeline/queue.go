@@ -18,6 +18,7 @@ import (
 type Queue struct {
 	node      *link.Node
 	route     link.Route
+	name      string // of the route, for spans
 	id        string
 	fence     uint64
 	set       queueSettings
@@ -49,7 +50,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 		return nil, err
 	}
 	q := &Queue{
-		node: node, route: route, id: rand.Text(), set: set, tracer: node.Tracer(),
+		node: node, route: route, name: route.String(), id: rand.Text(), set: set, tracer: node.Tracer(),
 		fence: uint64(time.Now().UnixNano()),
 		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), done: make(chan struct{}),
 	}

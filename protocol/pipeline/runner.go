@@ -22,7 +22,7 @@ func (w *Worker) spawnLocked(now int64) {
 // runner runs handlers until no task waits. It holds the worker's lock once per
 // turn: to say what became of its tasks and to take the next.
 func (w *Worker) runner() {
-	r := turn{worker: w, tracer: w.node.Tracer()}
+	r := turn{worker: w, tracer: w.node.Tracer(), name: w.route.String()}
 	now := time.Now()
 	w.mu.Lock()
 	for {
@@ -52,6 +52,7 @@ func (w *Worker) runner() {
 type turn struct {
 	worker *Worker
 	tracer *tracing.Tracer
+	name   string // of the stage, for spans
 	tasks  []*pool.Task
 	ctxs   []*taskContext
 	bodies []frame.Body
@@ -127,7 +128,7 @@ func (r *turn) trace(c *taskContext, body *frame.Body) tracing.ServerSpan {
 	for _, p := range body.Trace {
 		carrier = append(carrier, tracing.Pair{Key: p.Name, Value: p.Value})
 	}
-	ctx, span := r.tracer.StartServer(c.Context, r.worker.route.String(), carrier, c.info.Producer)
+	ctx, span := r.tracer.StartServer(c.Context, r.name, carrier, c.info.Producer)
 	c.Context = ctx
 	return span
 }
