@@ -7,6 +7,13 @@ import (
 )
 
 func brokerChild(ctx context.Context, spec childSpec, p *parent) error {
+	if system, err := find(dispatchers(), spec.peer); err == nil {
+		if b, ok := system.(durableBroker); ok {
+			return b.broker(ctx, spec.material, spec.data, p.ready(func(request) (reply, error) {
+				return reply{}, errors.New("a broker is asked for nothing")
+			}))
+		}
+	}
 	system, err := find(broadcasters(), spec.peer)
 	if err != nil {
 		return err
@@ -29,8 +36,13 @@ func publisherChild(ctx context.Context, spec childSpec, p *parent) error {
 	if err != nil {
 		return err
 	}
+	return publish(ctx, out, p)
+}
+
+// publish answers for a publisher until the input ends.
+func publish(ctx context.Context, out publisher, p *parent) error {
 	press := press{publisher: out}
-	err = p.talk(reply{Addr: out.addr()}, func(q request) (r reply, err error) {
+	err := p.talk(reply{Addr: out.addr()}, func(q request) (r reply, err error) {
 		switch {
 		case q.Await > 0:
 			ctx, cancel := context.WithTimeout(ctx, callTimeout)

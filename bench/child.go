@@ -29,6 +29,8 @@ const (
 	clientRole     role = "client"     // makes calls
 	brokerRole     role = "broker"     // stands between the publisher and its subscribers
 	publisherRole  role = "publisher"  // publishes
+	producerRole   role = "producer"   // pushes tasks
+	workerRole     role = "worker"     // does some of the tasks
 	subscriberRole role = "subscriber" // holds some of the subscribers
 )
 
@@ -65,6 +67,7 @@ type childSpec struct {
 	material material
 	addr     string // of the server, publisher or broker; "" when there is none
 	subs     int    // subscriber: how many of them
+	data     string // broker or producer: folder for tasks; "" keeps them in memory
 	size     int    // subscriber: bytes of a message
 	profile  string // folder for a CPU profile; "" writes none
 }
@@ -90,6 +93,7 @@ func child(ctx context.Context, args []string, p *parent) error {
 	f.StringVar(&spec.peer, "peer", "", "")
 	f.StringVar(&spec.material.dir, "dir", "", "")
 	f.StringVar(&spec.addr, "addr", "", "")
+	f.StringVar(&spec.data, "data", "", "")
 	f.IntVar(&spec.subs, "subs", 0, "")
 	f.IntVar(&spec.size, "size", 0, "")
 	f.StringVar(&spec.profile, "profile", "", "")
@@ -129,6 +133,10 @@ func (spec childSpec) play(ctx context.Context, p *parent) error {
 		return brokerChild(ctx, spec, p)
 	case publisherRole:
 		return publisherChild(ctx, spec, p)
+	case producerRole:
+		return producerChild(ctx, spec, p)
+	case workerRole:
+		return workerChild(ctx, spec, p)
 	case subscriberRole:
 		return subscriberChild(ctx, spec, p)
 	default:

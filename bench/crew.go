@@ -122,7 +122,7 @@ func (c *crew) cpu() (sum time.Duration) {
 }
 
 func (s *session) measure(c *crew, r row) (sample, error) {
-	if _, err := c.publisher.ask(request{Await: r.subs}); err != nil {
+	if _, err := c.publisher.ask(request{Await: max(r.subs, 1)}); err != nil {
 		return sample{}, err
 	}
 	took, err := c.pace(r)
@@ -137,7 +137,7 @@ func (s *session) measure(c *crew, r row) (sample, error) {
 // pace returns the sorted times from publish to delivery of paced messages.
 func (c *crew) pace(r row) ([]time.Duration, error) {
 	timed := time.Now().Add(pacedWarm)
-	b := burst{Size: r.size, Rate: paced(r.size, r.subs), Timed: timed.UnixNano(), Until: timed.Add(pacedWindow).UnixNano()}
+	b := burst{Size: r.size, Rate: paced(r.size, max(r.subs, 1)), Timed: timed.UnixNano(), Until: timed.Add(pacedWindow).UnixNano()}
 	done, err := c.publisher.ask(request{Burst: &b})
 	if err != nil {
 		return nil, err
@@ -180,7 +180,7 @@ func (c *crew) flood(r row, warm, window time.Duration) (one sample, err error) 
 	for _, rate := range rates {
 		one.Rate += rate
 	}
-	due := float64(done.Published) * float64(r.subs)
+	due := float64(done.Published) * float64(max(r.subs, 1))
 	one.Lost = (due - float64(one.received)) / due
 	return one, nil
 }

@@ -23,11 +23,16 @@ type span struct {
 // rate counts deliveries per second between two moments. A process that wakes
 // up late counts over the time between its two looks.
 func (all inboxes) rate(ctx context.Context, s span) (float64, error) {
-	from, err := all.lookAt(ctx, s.From)
+	return rate(ctx, s, all.received)
+}
+
+// rate is that of a count.
+func rate(ctx context.Context, s span, count func() uint64) (float64, error) {
+	from, err := lookAt(ctx, s.From, count)
 	if err != nil {
 		return 0, err
 	}
-	to, err := all.lookAt(ctx, s.To)
+	to, err := lookAt(ctx, s.To, count)
 	if err != nil {
 		return 0, err
 	}
@@ -40,12 +45,12 @@ type look struct {
 	at       time.Time
 }
 
-func (all inboxes) lookAt(ctx context.Context, unixNano int64) (look, error) {
+func lookAt(ctx context.Context, unixNano int64, count func() uint64) (look, error) {
 	wake := time.NewTimer(time.Until(time.Unix(0, unixNano)))
 	defer wake.Stop()
 	select {
 	case <-wake.C:
-		return look{all.received(), time.Now()}, nil
+		return look{count(), time.Now()}, nil
 	case <-ctx.Done():
 		return look{}, context.Cause(ctx)
 	}

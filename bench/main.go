@@ -1,8 +1,8 @@
 // Command bench compares link with the systems a user would pick instead.
 //
-// It measures unary echo calls and publish/subscribe. Every run starts fresh
+// It measures unary echo calls, publish/subscribe and pipelines. Every run starts fresh
 // processes, all of them this binary executed again: a server and a client, or
-// a publisher, its subscribers and the broker of a peer that needs one. Runs of
+// a publisher or producer, its subscribers or workers and the broker of a peer that needs one. Runs of
 // the peers are interleaved, so that a machine that slows down slows all of them.
 // Each line of the result is a ratio to one peer in the same session, of calls
 // or deliveries per second and of a latency:

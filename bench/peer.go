@@ -75,7 +75,7 @@ func find[T named](all []T, name string) (T, error) {
 
 // checkSelf refuses the name of a peer that has no row at all.
 func checkSelf(self string) error {
-	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(namesOf(peers()), namesOf(broadcasters())))))
+	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(namesOf(peers()), namesOf(broadcasters()), namesOf(dispatchers())))))
 	if !slices.Contains(all, self) {
 		return fmt.Errorf("no peer %q; there are %s", self, strings.Join(all, ", "))
 	}

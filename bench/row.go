@@ -4,32 +4,42 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 // A row is one line of the comparison: a payload size, and either calls in
-// flight or subscribers.
+// flight, or subscribers, or workers.
 type row struct {
 	name string
 	size int // bytes of a message: in each direction of a call, or published
 	conc int // calls in flight; 0 in a row of publish/subscribe
 	subs int // subscribers of one publisher; 0 in a row of calls
+
+	tasks   bool // it is a row of tasks …
+	durable bool // … that are kept on disk
 }
 
 func (r row) pubsub() bool { return r.subs > 0 }
 
 // unit is what the row counts.
 func (r row) unit() string {
-	if r.pubsub() {
+	switch {
+	case r.pubsub():
 		return "deliveries/s"
+	case r.tasks:
+		return "tasks/s"
 	}
 	return "calls/s"
 }
 
 // peers is the name of every system the row compares.
 func (r row) peers() []string {
-	if r.pubsub() {
+	switch {
+	case r.pubsub():
 		return namesOf(broadcasters())
+	case r.tasks:
+		return namesOf(slices.DeleteFunc(dispatchers(), func(d dispatcher) bool { return r.durable && !d.durable() }))
 	}
 	return namesOf(peers())
 }
@@ -51,6 +61,9 @@ func allRows() []row {
 			rows = append(rows, row{name: fmt.Sprintf("pubsub/%s/1to%d", s.name, n), size: s.bytes, subs: n})
 		}
 	}
+	rows = append(rows,
+		row{name: "pipeline/64B/memory", size: 64, tasks: true},
+		row{name: "pipeline/64B/durable", size: 64, tasks: true, durable: true})
 	return rows
 }
 

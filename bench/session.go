@@ -125,6 +125,9 @@ func (s *session) runOnce(ctx context.Context, name string, r row) (sample, erro
 	if r.pubsub() {
 		return s.runBroadcast(ctx, name, r)
 	}
+	if r.tasks {
+		return s.runWork(ctx, name, r)
+	}
 	l := load{Size: r.size, Conc: r.conc, Warm: s.warm, Window: s.window}
 	if r.size*r.conc >= heavy { // one round of calls is longer than either
 		l.Warm, l.Window = l.Warm/3, l.Window*2/3

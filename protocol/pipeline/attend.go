@@ -100,7 +100,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	q.unlock()
 	c := &connection{queue: q, worker: w, ready: ready, stream: st, pongs: make(chan []byte, 1)}
 	ended := make(chan error, 1)
-	go func() { // work waits for it
+	go func() { //nolint:contextcheck // work waits for it, and the stream has its own
 		ended <- c.read()
 		cancel()
 	}()
@@ -201,7 +201,7 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time, time
 	}
 	c.told, c.toldAt = pending, now
 	var small [16]byte
-	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds())) //nolint:gosec // neither is negative
+	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
 	if pending > 0 {
 		timer.Reset(backlogEvery)
 	}
@@ -227,7 +227,7 @@ func (c *connection) read() error {
 
 func (c *connection) take(f link.Frame) error {
 	q := c.queue
-	switch f.Kind {
+	switch f.Kind { //nolint:exhaustive // the others are the producer's, or of a later version
 	case frame.KindOutcomes:
 		q.mu.Lock()
 		err := q.tasks.Apply(c.worker, f.Body, time.Now().UnixNano())

@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -90,4 +91,55 @@ func BenchmarkEnqueue(b *testing.B) {
 	if err := last.Wait(b.Context()); err != nil {
 		b.Error(err)
 	}
+}
+
+// BenchmarkRecovery opens a durable queue of a million tasks of 64 bytes, which nobody
+// has done yet; an operation is that.
+func BenchmarkRecovery(b *testing.B) {
+	dir := filepath.Join(b.TempDir(), "queue")
+	registry, err := static.New()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Setenv("LINK_CLUSTER_SECRET", strings.Repeat("s3cret-", 8))
+	node, err := link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	opts := []pipeline.QueueOption{pipeline.Durable(dir, pipeline.GroupCommit), pipeline.Capacity(2_000_000, 4<<30)}
+	p, err := pipeline.NewProducer(node, jobs, opts...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const tasks = 1_000_000
+	batch := make([]small, 10_000)
+	for i := range batch {
+		batch[i].Payload = make([]byte, 64)
+	}
+	for range tasks / len(batch) {
+		if _, err := p.EnqueueAll(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if _, err := p.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	for range b.N {
+		p, err := pipeline.NewProducer(node, jobs, opts...)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n := p.Stats().Depth; n != tasks {
+			b.Fatalf("%d tasks", n)
+		}
+		b.StopTimer()
+		if _, err := p.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.StopTimer()
+	_ = node.Close()
+	_ = registry.Close()
 }

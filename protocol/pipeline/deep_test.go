@@ -77,7 +77,7 @@ func TestVerbs(t *testing.T) {
 			case "reject":
 				return pipeline.Reject(errors.New("nonsense"))
 			case "panic":
-				panic("oh")
+				panic("oh") //nolint:forbidigo // what is tested
 			case "poison":
 				return errors.New("no")
 			}
@@ -269,9 +269,9 @@ func TestCancelAndDeadlines(t *testing.T) {
 		first := enqueue(t, p, 1)[0]
 		first.Cancel() // nobody has it
 		if err := first.Wait(t.Context()); !errors.Is(err, link.Canceled) {
-			t.Errorf("cancelled before it began: %v", err)
+			t.Errorf("canceled before it began: %v", err)
 		}
-		worker(t, mesh, func(ctx context.Context, o order) error {
+		worker(t, mesh, func(ctx context.Context, _ order) error {
 			began.Add(1)
 			<-ctx.Done()
 			if cause := context.Cause(ctx); cause != nil {
@@ -285,13 +285,13 @@ func TestCancelAndDeadlines(t *testing.T) {
 			t.Error(err)
 		}
 		if err := running[0].Wait(t.Context()); !errors.Is(err, link.Canceled) {
-			t.Errorf("cancelled while it ran: %v", err)
+			t.Errorf("canceled while it ran: %v", err)
 		}
 		sleep(time.Second) // the other begins
 		running[1].Cancel()
 		<-running[1].Done()
 		if err := p.Cancel(running[1].ID()); !errors.Is(err, link.NotFound) {
-			t.Errorf("cancelling it again: %v", err)
+			t.Errorf("canceling it again: %v", err)
 		}
 		before := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -310,7 +310,7 @@ func TestCancelAndDeadlines(t *testing.T) {
 			t.Errorf("both took %v, want 5 s", d)
 		}
 		if causes.Load() < 4 {
-			t.Errorf("%d handlers were cancelled, of %d", causes.Load(), began.Load())
+			t.Errorf("%d handlers were canceled, of %d", causes.Load(), began.Load())
 		}
 	})
 }

@@ -55,15 +55,22 @@ func (f *Faults) Denied() int {
 // Freeze is what the log does when a sync fails.
 func (f *Faults) Freeze(err error) { f.told(0, err) }
 
+// Append is that of the log, or fails.
 func (f *Faults) Append(records ...wal.Record) (wal.Position, error) {
-	f.mu.Lock()
-	if f.fail != nil && (f.kinds == nil || f.kinds[records[0].Kind]) {
-		f.denied++
-		f.mu.Unlock()
-		return 0, f.fail
+	if err := f.hit(records[0].Kind); err != nil {
+		return 0, err
 	}
-	f.mu.Unlock()
 	return f.disk.Append(records...)
+}
+
+func (f *Faults) hit(kind byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail == nil || f.kinds != nil && !f.kinds[kind] {
+		return nil
+	}
+	f.denied++
+	return f.fail
 }
 
 // Commit is that of the log.

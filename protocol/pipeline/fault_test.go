@@ -54,7 +54,7 @@ func TestLeasesSurviveABlip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		var runs atomic.Int64
-		serve := func(_ context.Context, o order) error {
+		serve := func(_ context.Context, _ order) error {
 			runs.Add(1)
 			sleep(12 * time.Second)
 			return nil
@@ -78,13 +78,13 @@ func TestAPartitionedWorkerIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		fences := make(chan uint64, 10)
-		cancelled := make(chan error, 10)
-		serve := func(ctx context.Context, o order) error {
+		canceled := make(chan error, 10)
+		serve := func(ctx context.Context, _ order) error {
 			fences <- pipeline.TaskOf(ctx).Fence
 			select {
 			case <-time.After(time.Minute):
 			case <-ctx.Done():
-				cancelled <- context.Cause(ctx)
+				canceled <- context.Cause(ctx)
 			}
 			return nil
 		}
@@ -107,12 +107,12 @@ func TestAPartitionedWorkerIsGivenUp(t *testing.T) {
 			t.Errorf("%v, %+v", err, f.Outcome())
 		}
 		select {
-		case err := <-cancelled:
+		case err := <-canceled:
 			if err == nil {
-				t.Error("the handler was cancelled without a cause")
+				t.Error("the handler was canceled without a cause")
 			}
 		default:
-			t.Error("the handler of the worker that was given up was not cancelled")
+			t.Error("the handler of the worker that was given up was not canceled")
 		}
 	})
 }
@@ -338,7 +338,7 @@ func TestAProducerThatCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		began := make(chan struct{}, 100)
-		worker(t, mesh, func(ctx context.Context, o order) error {
+		worker(t, mesh, func(ctx context.Context, _ order) error {
 			began <- struct{}{}
 			<-ctx.Done()
 			return ctx.Err()

@@ -19,7 +19,7 @@ const (
 	Acked        = End(queue.Acked)
 	DeadLettered = End(queue.DeadLettered)
 	Expired      = End(queue.Expired)
-	Cancelled    = End(queue.Cancelled)
+	Canceled     = End(queue.Canceled)
 	Returned     = End(queue.Returned) // undone, by a queue that was closed
 )
 
@@ -61,7 +61,8 @@ type entry struct {
 	never   bool            // it was refused
 	failure error           // why the task was refused, or what became of it is not known
 	done    chan struct{}   // nil until somebody asks for it
-	calls   []chan struct{} // pushes that wait; each holds one
+	call1   chan struct{}   // of the first push that waits
+	calls   []chan struct{} // of the others
 }
 
 // settle tells those who wait for tasks that they have ended.
@@ -117,11 +118,14 @@ func (e *entry) settle(failure error) {
 		return
 	}
 	e.ended, e.failure = true, failure
-	done, calls := e.done, e.calls
-	e.calls = nil
+	done, first, calls := e.done, e.call1, e.calls
+	e.call1, e.calls = nil, nil
 	e.mu.Unlock()
 	if done != nil {
 		close(done)
+	}
+	if first != nil {
+		first <- struct{}{}
 	}
 	for _, c := range calls {
 		c <- struct{}{}
@@ -132,7 +136,11 @@ func (e *entry) settle(failure error) {
 func (e *entry) call(c chan struct{}) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.ended {
+	switch {
+	case e.ended:
+	case e.call1 == nil:
+		e.call1 = c
+	default:
 		e.calls = append(e.calls, c)
 	}
 	return e.ended
@@ -142,6 +150,10 @@ func (e *entry) call(c chan struct{}) bool {
 func (e *entry) hangUp(c chan struct{}) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.call1 == c {
+		e.call1 = nil
+		return false
+	}
 	for i, o := range e.calls {
 		if o == c {
 			e.calls = append(e.calls[:i], e.calls[i+1:]...)
@@ -172,7 +184,7 @@ func (f *Future) ID() string { return taskID(f.queue.id, f.entry.Seq) }
 // done. The end of ctx changes nothing about the task.
 //
 // Errors: Aborted for a dead letter, DeadlineExceeded for a task that expired,
-// Canceled for one that was cancelled, Unavailable for one that its queue returned;
+// Canceled for one that was canceled, Unavailable for one that its queue returned;
 // the code of ctx's error with its cause. [Future.Outcome] says more.
 func (f *Future) Wait(ctx context.Context) error {
 	select {
@@ -195,7 +207,7 @@ func (f *Future) Outcome() Outcome {
 }
 
 // Cancel ends the task unless it is done first: one that no worker has begun is not
-// begun, and the context of a handler that runs is cancelled.
+// begun, and the context of a handler that runs is canceled.
 func (f *Future) Cancel() { f.queue.cancel(f.entry.Seq) }
 
 func outcome(t *queue.Task) Outcome {
@@ -223,8 +235,8 @@ func (e *entry) err() error {
 		return link.Errorf(link.Aborted, "task %s is a dead letter after %d attempts: %s", id(), e.Attempts, e.Cause)
 	case queue.Expired:
 		return link.Errorf(link.DeadlineExceeded, "task %s expired after %d attempts", id(), e.Attempts)
-	case queue.Cancelled:
-		return link.Errorf(link.Canceled, "task %s was cancelled", id())
+	case queue.Canceled:
+		return link.Errorf(link.Canceled, "task %s was canceled", id())
 	case queue.Returned, queue.Open:
 	}
 	return link.Errorf(link.Unavailable, "task %s was returned undone: its queue was closed", id())

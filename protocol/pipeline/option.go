@@ -47,7 +47,7 @@ func Authorize(f func(peer link.Peer) error) PullOption {
 
 // pushSettings is what the options of a task say.
 type pushSettings struct {
-	task     queue.Task
+	task     *queue.Task
 	headers  []pair
 	delay    time.Duration
 	ttl      time.Duration

@@ -21,7 +21,7 @@
 // # Guarantees
 //
 // Every task that was accepted ends in exactly one way: acked, dead-lettered,
-// expired, cancelled, or returned by a queue that was closed. While the producer
+// expired, canceled, or returned by a queue that was closed. While the producer
 // lives, or its disk for a queue that is [Durable], none is lost.
 //
 // A task is done effectively once, and not exactly once: it may run twice if a

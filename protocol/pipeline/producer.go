@@ -7,24 +7,54 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
-	"github.com/linkmesh/link/tracing"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
 // maxName bounds keys, tenants and IDs, in bytes.
 const maxName = 255
 
 // encode makes the entry of a task.
-func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, *pushSettings, error) {
+func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, bool, error) {
 	e := &entry{owner: q}
-	var set pushSettings
-	set.task.Priority = defaultPriority
+	t := &e.Task
+	t.Owner, t.Priority = e, defaultPriority
+	var body frame.Body
+	failFast := false
+	if len(opts) > 0 {
+		var err error
+		if body, failFast, err = q.apply(t, opts); err != nil {
+			return nil, false, err
+		}
+	}
+	for _, p := range q.tracer.Inject(ctx, nil) {
+		body.Trace = append(body.Trace, frame.Pair{Name: p.Key, Value: p.Value})
+	}
+	buf, _ := payloads.Get().(*[]byte) // New makes nothing else
+	defer payloads.Put(buf)
+	var err error
+	if *buf, err = q.node.Codec().Append(body.Append((*buf)[:0]), v); err != nil {
+		return nil, false, link.Errorf(link.InvalidArgument, "push to %s: encoding %T: %w", q.route, v, err)
+	}
+	t.Body = append(make([]byte, 0, len(*buf)), *buf...)
+	if cap(*buf) > keepPayload {
+		*buf = nil
+	}
+	return e, failFast, nil
+}
+
+// apply lets options change a task. It reports whether the push is not to wait for
+// a worker.
+func (q *Queue) apply(t *queue.Task, opts []PushOption) (body frame.Body, failFast bool, err error) {
+	set := pushSettings{task: t}
 	for _, opt := range opts {
 		opt.applyPush(&set)
 	}
-	t := &set.task
 	if len(t.Key) > maxName || len(t.Tenant) > maxName || len(t.ID) > maxName || len(set.headers) > frame.MaxPairs {
-		return nil, nil, link.Errorf(link.InvalidArgument, "push to %s: key, tenant and ID have %d, %d and %d bytes, of at most %d each; %d headers, of at most %d",
+		return body, false, link.Errorf(link.InvalidArgument, "push to %s: key, tenant and ID have %d, %d and %d bytes, of at most %d each; %d headers, of at most %d",
 			q.route, len(t.Key), len(t.Tenant), len(t.ID), maxName, len(set.headers), frame.MaxPairs)
+	}
+	if t.Priority > queue.MaxPriority {
+		return body, false, link.Errorf(link.InvalidArgument, "push to %s: Priority is %d, want 0 to %d", q.route, t.Priority, queue.MaxPriority)
 	}
 	now := time.Now()
 	if set.delay > 0 {
@@ -36,27 +66,11 @@ func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, *
 	if !set.deadline.IsZero() {
 		t.Deadline = set.deadline.UnixNano()
 	}
-	body := frame.Body{Key: t.Key, ID: t.ID}
+	body.Key, body.ID = t.Key, t.ID
 	for _, h := range set.headers {
 		body.Headers = append(body.Headers, frame.Pair{Name: h.name, Value: h.value})
 	}
-	var carrier [8]tracing.Pair
-	for _, p := range q.tracer.Inject(ctx, carrier[:0]) {
-		body.Trace = append(body.Trace, frame.Pair{Name: p.Key, Value: p.Value})
-	}
-	buf, _ := payloads.Get().(*[]byte) // New makes nothing else
-	defer payloads.Put(buf)
-	var err error
-	if *buf, err = q.node.Codec().Append(body.Append((*buf)[:0]), v); err != nil {
-		return nil, nil, link.Errorf(link.InvalidArgument, "push to %s: encoding %T: %w", q.route, v, err)
-	}
-	t.Body = append(make([]byte, 0, len(*buf)), *buf...)
-	if cap(*buf) > keepPayload {
-		*buf = nil
-	}
-	e.Task = *t
-	e.Owner = e
-	return e, &set, nil
+	return body, set.failFast, nil
 }
 
 // payloads recycles the buffers that tasks are encoded in. It is a cache without
@@ -67,11 +81,11 @@ var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochec
 const keepPayload = 64 << 10
 
 func (q *Queue) enqueue(ctx context.Context, v any, wait bool, opts []PushOption) (*entry, error) {
-	e, set, err := q.encode(ctx, v, opts)
+	e, failFast, err := q.encode(ctx, v, opts)
 	if err != nil {
 		return nil, err
 	}
-	if set.failFast && !q.connected() {
+	if failFast && !q.connected() {
 		return nil, link.Errorf(link.Unavailable, "push to %s: no worker is connected", q.route)
 	}
 	return q.add(ctx, e, wait)
@@ -79,7 +93,7 @@ func (q *Queue) enqueue(ctx context.Context, v any, wait bool, opts []PushOption
 
 // push puts a task in the queue and waits until it has ended.
 func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, err error) {
-	ctx, span := q.tracer.StartClient(ctx, q.route.String())
+	ctx, span := q.tracer.StartClient(ctx, q.name)
 	defer func() { span.End(uint32(link.CodeOf(err)), err) }()
 	e, err = q.enqueue(ctx, v, true, opts)
 	if err != nil {
@@ -109,7 +123,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 
 // Push pushes v to stage s and returns when a worker has done it: nil says so. It
 // waits for room in the queue and for a worker; if ctx ends first the task is
-// cancelled, unless a worker does it all the same. It uses the node's own queue for
+// canceled, unless a worker does it all the same. It uses the node's own queue for
 // the stage, in memory; [NewProducer] makes others.
 //
 // Errors: those of [Future.Wait]; InvalidArgument if v cannot be encoded or an

@@ -18,6 +18,7 @@ import (
 type Queue struct {
 	node      *link.Node
 	route     link.Route
+	name      string // of the route, for spans
 	id        string
 	fence     uint64
 	set       queueSettings
@@ -42,13 +43,15 @@ type Queue struct {
 }
 
 // newQueue makes a queue that runs until it is closed or its node is.
+//
+//nolint:contextcheck,nolintlint // for callers: a queue outlives the context of its maker; Close ends it
 func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, error) {
 	if err := route.Validate(); err != nil {
 		return nil, err
 	}
 	q := &Queue{
-		node: node, route: route, id: rand.Text(), set: set, tracer: node.Tracer(),
-		fence: uint64(time.Now().UnixNano()), //nolint:gosec // it is after 1970
+		node: node, route: route, name: route.String(), id: rand.Text(), set: set, tracer: node.Tracer(),
+		fence: uint64(time.Now().UnixNano()),
 		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -64,7 +67,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	if q.tasks == nil {
 		q.tasks = queue.New(set.queue)
 	}
-	started := node.Go(func(context.Context) { // the workers channel tells when the node closes
+	started := node.Go(func(context.Context) { //nolint:contextcheck // the workers channel tells when the node closes
 		defer close(q.done)
 		q.run(ctx, workers)
 	})
@@ -78,7 +81,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 // run keeps the queue going until ctx ends or the node closes, and finishes it.
 func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
 	defer q.cancelAll()
-	writing, stop := context.WithCancel(context.Background())
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx)) // what was accepted is written to the end
 	var writer, others sync.WaitGroup
 	if q.store != nil {
 		writer.Go(func() { q.store.write(writing) })

@@ -22,7 +22,7 @@ func (w *Worker) spawnLocked(now int64) {
 // runner runs handlers until no task waits. It holds the worker's lock once per
 // turn: to say what became of its tasks and to take the next.
 func (w *Worker) runner() {
-	r := turn{worker: w, tracer: w.node.Tracer()}
+	r := turn{worker: w, tracer: w.node.Tracer(), name: w.route.String()}
 	now := time.Now()
 	w.mu.Lock()
 	for {
@@ -52,11 +52,11 @@ func (w *Worker) runner() {
 type turn struct {
 	worker *Worker
 	tracer *tracing.Tracer
+	name   string // of the stage, for spans
 	tasks  []*pool.Task
 	ctxs   []*taskContext
 	bodies []frame.Body
 	out    []frame.Outcome
-	failed []error
 }
 
 // prepare makes the contexts of the tasks, which Cancel and Tick end. The lock of
@@ -66,9 +66,9 @@ func (r *turn) prepare() {
 	for _, t := range r.tasks {
 		from, _ := t.Source.Owner.(*producer) // serve sets nothing else
 		c := &taskContext{worker: r.worker, task: t}
-		c.Context, c.cancel = context.WithCancelCause(from.base)
+		c.Context, c.cancel = context.WithCancelCause(from.base) //nolint:fatcontext // each task has its own
 		c.info.Producer, c.info.queue, c.info.seq = from.peer, from.queue, t.Seq
-		c.info.Attempt, c.info.Delivery, c.info.Fence = int(t.Attempt), int(t.Delivery()), t.Fence //nolint:gosec // they are 32 bits
+		c.info.Attempt, c.info.Delivery, c.info.Fence = int(t.Attempt), int(t.Delivery()), t.Fence
 		if t.Deadline != 0 {
 			c.deadline = time.Unix(0, t.Deadline)
 		}
@@ -128,7 +128,7 @@ func (r *turn) trace(c *taskContext, body *frame.Body) tracing.ServerSpan {
 	for _, p := range body.Trace {
 		carrier = append(carrier, tracing.Pair{Key: p.Name, Value: p.Value})
 	}
-	ctx, span := r.tracer.StartServer(c.Context, r.worker.route.String(), carrier, c.info.Producer)
+	ctx, span := r.tracer.StartServer(c.Context, r.name, carrier, c.info.Producer)
 	c.Context = ctx
 	return span
 }

@@ -57,7 +57,7 @@ func (s *session) write(ctx context.Context) error {
 func (s *session) send(work *pool.Work, now time.Time) error {
 	var small [24]byte
 	if work.Window {
-		b := frame.AppendUint(frame.AppendUint(small[:0], uint64(work.Tasks)), uint64(work.Bytes)) //nolint:gosec // neither is negative
+		b := frame.AppendUint(frame.AppendUint(small[:0], uint64(work.Tasks)), uint64(work.Bytes))
 		if err := s.stream.Send(link.Frame{Kind: frame.KindWindow, Body: b}); err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 		rest = rest[n:]
 	}
 	if work.Ping {
-		b := frame.AppendUint(small[:0], uint64(now.UnixMicro())) //nolint:gosec // it is after 1970
+		b := frame.AppendUint(small[:0], uint64(now.UnixMicro()))
 		if err := s.stream.Send(link.Frame{Kind: frame.KindPing, Body: b}); err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func (s *session) take(f link.Frame) error {
 		return errors.New("the producer has opened another stream")
 	}
 	now := time.Now().UnixNano()
-	switch f.Kind {
+	switch f.Kind { //nolint:exhaustive // the others are the worker's, or of a later version
 	case frame.KindTasks:
 		if err := w.pool.Receive(s.source, f.Body, now); err != nil {
 			return err
@@ -168,7 +168,7 @@ func (s *session) take(f link.Frame) error {
 		if !ok {
 			return frame.ErrMalformed
 		}
-		if trip := now - int64(min(sent, 1<<61))*1000; trip > 0 && trip < int64(time.Minute) { //nolint:gosec // it fits
+		if trip := now - int64(min(sent, 1<<61))*1000; trip > 0 && trip < int64(time.Minute) {
 			w.pool.Pong(s.source, time.Duration(trip), now)
 		}
 	case frame.KindRecall:
@@ -176,7 +176,7 @@ func (s *session) take(f link.Frame) error {
 	case frame.KindCancel:
 		for _, t := range w.pool.Cancel(nil, s.source, numbers, now) {
 			if ctx, ok := t.Owner.(*taskContext); ok {
-				ctx.cancel(pool.ErrCancelled)
+				ctx.cancel(pool.ErrCanceled)
 			}
 		}
 	default: // of a later version

@@ -29,7 +29,7 @@ type QueueStats struct {
 	Acked      uint64 `json:"acked"`
 	Dead       uint64 `json:"dead"`
 	Expired    uint64 `json:"expired"`
-	Cancelled  uint64 `json:"cancelled"`
+	Canceled   uint64 `json:"canceled"`
 	Returned   uint64 `json:"returned"`
 	Failures   uint64 `json:"failures"` // attempts that failed
 	Releases   uint64 `json:"releases"`
@@ -91,12 +91,12 @@ func (q *Queue) Stats() QueueStats {
 		Stage: q.route.String(), ID: q.id, Depth: s.Depth, Waiting: s.Ready, Delayed: s.Delayed, Keyed: s.Keyed, InFlight: s.InFlight,
 		Bytes: s.Bytes, Oldest: s.Oldest, DeadLetters: s.Dead, DeadDropped: s.DeadDropped,
 		Pushed: s.Added, Acked: s.Ends[queue.Acked], Dead: s.Ends[queue.DeadLettered], Expired: s.Ends[queue.Expired],
-		Cancelled: s.Ends[queue.Cancelled], Returned: s.Ends[queue.Returned], Failures: s.Failed, Releases: s.Released,
+		Canceled: s.Ends[queue.Canceled], Returned: s.Ends[queue.Returned], Failures: s.Failed, Releases: s.Released,
 		Recalls: s.Recalled, Duplicates: s.Duplicates, LateAcks: s.Late, Frozen: frozen,
 	}
 	if q.store != nil {
 		d := q.store.log.Stats()
-		out.Disk = DiskStats{d.DiskBytes, d.LiveBytes, int64(d.Syncs)} //nolint:gosec // a count
+		out.Disk = DiskStats{d.DiskBytes, d.LiveBytes, int64(d.Syncs)}
 	}
 	for _, w := range s.Workers {
 		out.Workers = append(out.Workers, WorkerStats{w.ID, w.Connected, w.Slots, w.Window, w.InFlight, w.Service, w.Acked})

@@ -119,7 +119,7 @@ func (e *events) add(kind byte, seq uint64, from int) {
 // Failed implements queue.Log.
 func (e *events) Failed(t *queue.Task) {
 	from := len(e.bodies)
-	e.bodies = frame.AppendUint(e.bodies, uint64(t.NotBefore)) //nolint:gosec // it is after 1970
+	e.bodies = frame.AppendUint(e.bodies, uint64(t.NotBefore))
 	e.bodies = appendHistory(e.bodies, t.History[len(t.History)-1:])
 	e.add(recordFailed, t.Seq, from)
 }
@@ -130,7 +130,7 @@ func (e *events) Ended(t *queue.Task) { e.add(recordEnd, t.Seq, len(e.bodies)) }
 // Dead implements queue.Log.
 func (e *events) Dead(t *queue.Task) {
 	from := len(e.bodies)
-	e.bodies = frame.AppendBytes(frame.AppendUint(e.bodies, uint64(time.Now().UnixNano())), t.Cause) //nolint:gosec // it is after 1970
+	e.bodies = frame.AppendBytes(frame.AppendUint(e.bodies, uint64(time.Now().UnixNano())), t.Cause)
 	e.bodies = appendHistory(e.bodies, t.History)
 	e.add(recordDead, t.Seq, from)
 }
@@ -154,7 +154,7 @@ func appendHistory(b []byte, history []queue.Attempt) []byte {
 			counted = 1
 		}
 		b = frame.AppendBytes(frame.AppendBytes(b, a.Worker), a.Cause)
-		b = frame.AppendUint(frame.AppendUint(frame.AppendUint(b, uint64(a.Began)), uint64(a.Ended)), counted) //nolint:gosec // both are after 1970
+		b = frame.AppendUint(frame.AppendUint(frame.AppendUint(b, uint64(a.Began)), uint64(a.Ended)), counted)
 	}
 	return b
 }
@@ -175,7 +175,7 @@ func cutHistory(b []byte) ([]queue.Attempt, bool) {
 			return nil, false
 		}
 		b = rest
-		out = append(out, queue.Attempt{Worker: string(worker), Cause: string(cause), Began: int64(began), Ended: int64(ended), Counted: counted == 1}) //nolint:gosec // 62 bits
+		out = append(out, queue.Attempt{Worker: string(worker), Cause: string(cause), Began: int64(began), Ended: int64(ended), Counted: counted == 1})
 	}
 	return out, true
 }
@@ -183,7 +183,7 @@ func cutHistory(b []byte) ([]queue.Attempt, bool) {
 func appendTask(b []byte, t *queue.Task) []byte {
 	b = append(b, t.Priority)
 	for _, at := range [...]int64{t.Added, t.NotBefore, t.Expires, t.Deadline} {
-		b = frame.AppendUint(b, uint64(at)) //nolint:gosec // it is after 1970
+		b = frame.AppendUint(b, uint64(at))
 	}
 	b = frame.AppendBytes(b, t.Tenant)
 	return append(b, t.Body...)
@@ -201,7 +201,7 @@ func parseTask(b []byte) (*entry, error) {
 		if !ok {
 			return nil, frame.ErrMalformed
 		}
-		*at, b = int64(v), rest //nolint:gosec // 62 bits
+		*at, b = int64(v), rest
 	}
 	tenant, b, ok := frame.CutBytes(b)
 	if !ok {
@@ -249,7 +249,7 @@ func (r *restored) replay(rec wal.Record) error {
 		e := r.entry(rec.ID)
 		e.Attempts++
 		e.History = append(e.History, history...)
-		e.NotBefore = max(e.NotBefore, int64(at)) //nolint:gosec // 62 bits
+		e.NotBefore = max(e.NotBefore, int64(at))
 		e.Cause = history[0].Cause
 	case recordDead:
 		at, rest, ok := frame.CutUint(rec.Body)
@@ -260,7 +260,7 @@ func (r *restored) replay(rec wal.Record) error {
 		}
 		e := r.entry(rec.ID)
 		e.Cause, e.History = string(cause), history
-		r.dead[rec.ID] = int64(at) //nolint:gosec // 62 bits
+		r.dead[rec.ID] = int64(at)
 	case recordEnd:
 		delete(r.tasks, rec.ID)
 		delete(r.dead, rec.ID)
@@ -317,7 +317,7 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	if s.meta.id == 0 {
 		s.meta = meta{id: firstMeta, queue: q.id, route: q.route.String()}
 	}
-	s.meta.fence = max(uint64(now), s.meta.fence+fenceStep) //nolint:gosec // it is after 1970
+	s.meta.fence = max(uint64(now), s.meta.fence+fenceStep)
 	q.id, q.fence = s.meta.queue, s.meta.fence
 	first := s.meta.high
 	seqs := make([]uint64, 0, len(found.tasks))
@@ -411,7 +411,7 @@ func (s *store) write(ctx context.Context) {
 					size += len(adds[n].Body)
 					n++
 				}
-				buf = s.begin(buf[:0], adds[:n])
+				buf = s.begin(buf[:0], adds[:n]) //nolint:contextcheck // what is begun is finished
 				adds = adds[n:]
 			}
 			spare = now
@@ -436,7 +436,7 @@ func (s *store) report(ctx context.Context, e *events, ended []*queue.Task) {
 		case err != nil:
 			s.freeze(err)
 		case s.mode == EveryTask:
-			if err := s.log.Commit(context.Background(), pos); err != nil {
+			if err := s.log.Commit(context.WithoutCancel(ctx), pos); err != nil {
 				s.freeze(err)
 			}
 		}

@@ -29,13 +29,13 @@ func systemOf(node *link.Node) *system {
 // defaultQueue is the queue of a stage that the functions without a Producer use.
 func defaultQueue(node *link.Node, route link.Route) (*Queue, error) {
 	s := systemOf(node)
-	if q, ok := s.defaults.Load(route); ok {
-		return q.(*Queue), nil //nolint:forcetypeassert // nothing else is stored
+	if q := s.known(route); q != nil {
+		return q, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if q, ok := s.defaults.Load(route); ok {
-		return q.(*Queue), nil //nolint:forcetypeassert // as above
+	if q := s.known(route); q != nil {
+		return q, nil
 	}
 	q, err := newQueue(node, route, queueSettings{})
 	if err != nil {
@@ -45,6 +45,12 @@ func defaultQueue(node *link.Node, route link.Route) (*Queue, error) {
 	s.serve()
 	s.defaults.Store(route, q)
 	return q, nil
+}
+
+func (s *system) known(route link.Route) *Queue {
+	v, _ := s.defaults.Load(route)
+	q, _ := v.(*Queue) // nothing else is stored
+	return q
 }
 
 func (s *system) add(q *Queue) {
@@ -69,7 +75,7 @@ func (s *system) addWorker(w *Worker) {
 
 // serve answers for the node's queues, if it is one that serves.
 func (s *system) serve() {
-	service := s.node.Status().Service
+	service := s.node.Service()
 	if service == "" {
 		return
 	}

@@ -36,7 +36,7 @@ type Worker struct {
 // Pull makes the node a worker of stage s, which must be of its own service: f is
 // called for each task. If it returns nil the task is done; [Retry], [Release] and
 // [Reject] say otherwise, and any other error is a failed attempt, tried again
-// later. Its context ends when the task is cancelled, at its deadline, after
+// later. Its context ends when the task is canceled, at its deadline, after
 // [MaxRun], or when the producer was lost for 5 s; the value is f's to keep.
 //
 // Call it before the node runs, so that those who find the node find its stages. It
@@ -159,7 +159,7 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 		err = st.Send(answer)
 	}
 	if err == nil {
-		err = st.Grant(creditFrames, creditBytes)
+		err = st.Grant(creditFrames, creditBytes) //nolint:contextcheck // the stream has its own
 	}
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	s := &session{worker: w, stream: st, source: src, ready: ready}
 	ended := make(chan error, 2)
 	go func() { ended <- s.write(ctx) }() // the end of the stream, which follows that of serve, ends both
-	go func() { ended <- s.read() }()
+	go func() { ended <- s.read() }()     //nolint:contextcheck // as above
 	if err := <-ended; !errors.Is(err, io.EOF) && !errors.Is(err, errDrained) {
 		return err
 	}

@@ -41,9 +41,9 @@ func (o *Outcome) Append(b []byte) []byte {
 	b = AppendUint(b, o.Delivery)
 	switch o.Verb {
 	case Ack:
-		return AppendUint(b, uint64(max(o.Ran, 0).Microseconds())) //nolint:gosec // it is not negative
+		return AppendUint(b, uint64(max(o.Ran, 0).Microseconds()))
 	case Result:
-		b = AppendUint(b, uint64(max(o.Ran, 0).Microseconds())) //nolint:gosec // it is not negative
+		b = AppendUint(b, uint64(max(o.Ran, 0).Microseconds()))
 		return AppendBytes(b, o.Data)
 	case Retry:
 		b = AppendUint(b, optional(o.Delay))
@@ -103,5 +103,5 @@ func (o *Outcome) Cut(b []byte) (rest []byte, err error) {
 
 // micros is so many microseconds, at most a year.
 func micros(v uint64) time.Duration {
-	return time.Duration(min(v, uint64(365*24*time.Hour/time.Microsecond))) * time.Microsecond //nolint:gosec // it fits
+	return time.Duration(min(v, uint64(365*24*time.Hour/time.Microsecond))) * time.Microsecond
 }

@@ -133,7 +133,7 @@ type Task struct {
 func (t *Task) Append(b []byte) []byte {
 	left, start := optional(t.Left), optional(t.Start)
 	n := VarintLen(t.Seq) + VarintLen(t.Delivery) + VarintLen(t.Attempt) + VarintLen(t.Fence) + VarintLen(left) + VarintLen(start) + len(t.Body)
-	b = AppendUint(b, uint64(n)) //nolint:gosec // a length
+	b = AppendUint(b, uint64(n))
 	b = AppendUint(b, t.Seq)
 	b = AppendUint(b, t.Delivery)
 	b = AppendUint(b, t.Attempt)
@@ -148,14 +148,14 @@ func optional(d time.Duration) uint64 {
 	if d < 0 {
 		return 0
 	}
-	return uint64(d.Microseconds()) + 1 //nolint:gosec // it is not negative
+	return uint64(d.Microseconds()) + 1
 }
 
 func durationOf(v uint64) time.Duration {
 	if v == 0 {
 		return -1
 	}
-	return time.Duration(min(v-1, uint64(maxLeft/time.Microsecond))) * time.Microsecond //nolint:gosec // it fits
+	return time.Duration(min(v-1, uint64(maxLeft/time.Microsecond))) * time.Microsecond
 }
 
 // MaxTaskHead bounds what a record adds to its body.

@@ -7,13 +7,13 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// The causes with which handlers are cancelled.
+// The causes with which handlers are canceled.
 var (
-	ErrCancelled = errors.New("the producer cancelled the task")
-	ErrDeadline  = errors.New("the deadline of the task is over")
-	ErrOverrun   = errors.New("the handler ran longer than it may")
-	ErrClosed    = errors.New("the worker's node was closed")
-	ErrLost      = errors.New("the producer was lost, and the task may be with another worker")
+	ErrCanceled = errors.New("the producer canceled the task")
+	ErrDeadline = errors.New("the deadline of the task is over")
+	ErrOverrun  = errors.New("the handler ran longer than it may")
+	ErrClosed   = errors.New("the worker's node was closed")
+	ErrLost     = errors.New("the producer was lost, and the task may be with another worker")
 )
 
 // Waiting reports whether a task could begin.
@@ -139,14 +139,14 @@ func (p *Pool) Recall(s *Source, seqs []uint64, now int64) {
 }
 
 // Cancel gives back the tasks that have not begun, and appends those whose handlers
-// are to be cancelled.
+// are to be canceled.
 func (p *Pool) Cancel(dst []*Task, s *Source, seqs []uint64, now int64) []*Task {
 	for _, seq := range seqs {
 		t := s.held.Get(seq)
 		switch {
 		case t == nil:
 		case t.state == stateQueued:
-			p.release(t, "cancelled", now)
+			p.release(t, "canceled", now)
 		default:
 			p.say(s, &frame.Outcome{Verb: frame.Started, Seq: t.Seq, Delivery: t.delivery})
 			dst = append(dst, t)

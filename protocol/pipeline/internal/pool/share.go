@@ -24,8 +24,17 @@ func split(total int, demand []int, turn int, probe bool) ([]int, int) {
 	slices.SortFunc(order, func(a, b int) int { return demand[a] - demand[b] })
 	left := total
 	for k, i := range order {
-		out[i] = min(demand[i], left/(n-k))
-		left -= out[i]
+		level := left / (n - k)
+		if demand[i] <= level {
+			out[i] = demand[i]
+			left -= demand[i]
+			continue
+		}
+		for _, j := range order[k:] { // the others want more than there is
+			out[j] = level
+			left -= level
+		}
+		break
 	}
 	next := turn % n
 	for k := range n {
@@ -129,7 +138,7 @@ func (p *Pool) Pong(s *Source, trip time.Duration, now int64) {
 
 // Backlog notes how many tasks wait at a producer.
 func (p *Pool) Backlog(s *Source, pending uint64, now int64) {
-	s.pending = int(min(pending, math.MaxInt32)) //nolint:gosec // it fits
+	s.pending = int(min(pending, math.MaxInt32))
 	p.stale = true
 	if now-p.shared >= shareEvery || s.window == 0 {
 		p.share(now)

@@ -4,13 +4,13 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// A Cancellation is a task whose handler is to be cancelled, and why.
+// A Cancellation is a task whose handler is to be canceled, and why.
 type Cancellation struct {
 	Task  *Task
 	Cause error
 }
 
-// Tick does what is due, and appends the tasks whose handlers are to be cancelled.
+// Tick does what is due, and appends the tasks whose handlers are to be canceled.
 func (p *Pool) Tick(dst []Cancellation, now int64) []Cancellation {
 	if p.starved && !p.draining && now-p.shared >= rotateEvery {
 		p.stale = true

@@ -36,8 +36,8 @@ func (q *Queue) finish(t *Task, how End, now int64) {
 
 // bury ends a task as a dead letter.
 func (q *Queue) bury(t *Task, now int64) {
-	if t.cancelled {
-		q.end(t, Cancelled, now)
+	if t.canceled {
+		q.end(t, Canceled, now)
 		return
 	}
 	q.finish(t, DeadLettered, now)
@@ -48,7 +48,7 @@ func (q *Queue) bury(t *Task, now int64) {
 }
 
 // Cancel ends a task. One that a worker holds is recalled or, if its handler runs,
-// its context is cancelled; it ends as cancelled unless it is done first. It
+// its context is canceled; it ends as canceled unless it is done first. It
 // reports whether the task was there.
 func (q *Queue) Cancel(seq uint64, now int64) bool {
 	t := q.tasks.Get(seq)
@@ -56,21 +56,21 @@ func (q *Queue) Cancel(seq uint64, now int64) bool {
 		return false
 	}
 	if t.state == stateNew {
-		t.cancelled = true
+		t.canceled = true
 		return true
 	}
 	if t.state != stateHeld {
-		q.end(t, Cancelled, now)
+		q.end(t, Canceled, now)
 		q.assign(now)
 		return true
 	}
 	if !t.taken {
 		q.unbind(t)
-		q.end(t, Cancelled, now)
+		q.end(t, Canceled, now)
 		q.assign(now)
 		return true
 	}
-	t.cancelled = true
+	t.canceled = true
 	t.worker.order(&t.worker.cancels, seq) // if it cannot be told, the task ends when it is heard of again
 	return true
 }

@@ -31,8 +31,8 @@ type model struct {
 // facts are what the runs of a test came to, so that it can be seen that they were
 // about something.
 type facts struct {
-	ends                                               [queue.Returned + 1]int
-	cuts, kills, runs, reruns, recalls, restarts, late int
+	ends                                         [queue.Returned + 1]int
+	cuts, kills, runs, reruns, recalls, restarts int
 }
 
 type producer struct {
@@ -41,7 +41,6 @@ type producer struct {
 	log   *journal
 	fence uint64
 	tasks map[uint64]*task // by number
-	lost  bool
 }
 
 type task struct {
@@ -65,11 +64,11 @@ type worker struct {
 }
 
 type run struct {
-	tasks     []*pool.Task
-	until     int64
-	verb      frame.Verb
-	cancelled bool
-	deaf      bool // it ignores that it was cancelled
+	tasks    []*pool.Task
+	until    int64
+	verb     frame.Verb
+	canceled bool
+	deaf     bool // it ignores that it was canceled
 }
 
 // wire is the stream between a producer and a worker.
@@ -97,7 +96,7 @@ type message struct {
 }
 
 func newModel(seed uint64) *model {
-	m := &model{seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), now: int64(time.Hour)} //nolint:gosec // a schedule
+	m := &model{seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), now: int64(time.Hour)}
 	for i := range 1 + m.rand.IntN(3) {
 		p := &producer{name: fmt.Sprint("p", i), tasks: make(map[uint64]*task), log: &journal{}}
 		p.q = queue.New(m.options(p))
@@ -145,7 +144,7 @@ func (m *model) step() {
 		m.add(p)
 	case 4:
 		if n := len(p.tasks); n > 0 && m.chance(4) {
-			p.q.Cancel(1+m.rand.Uint64N(uint64(n)+1), m.now) //nolint:gosec // a length
+			p.q.Cancel(1+m.rand.Uint64N(uint64(n)+1), m.now)
 		}
 	case 5, 6:
 		p.q.Tick(m.now)
@@ -170,7 +169,7 @@ func (m *model) step() {
 
 func (m *model) add(p *producer) {
 	t := &queue.Task{Body: append([]byte{0}, bytes.Repeat([]byte{1}, m.rand.IntN(50))...)}
-	t.Priority = uint8(m.rand.IntN(10)) //nolint:gosec // small
+	t.Priority = uint8(m.rand.IntN(10))
 	if m.chance(3) {
 		t.Key = string(rune('a' + m.rand.IntN(5)))
 	}
@@ -332,13 +331,13 @@ func (m *model) exchange(c *wire, delay int64) {
 	}
 	if m.chance(3) {
 		pending, _ := c.p.q.Backlog(m.now)
-		c.down = append(c.down, message{at: delay, kind: 'b', a: uint64(pending)}) //nolint:gosec // a count
+		c.down = append(c.down, message{at: delay, kind: 'b', a: uint64(pending)})
 	}
 	held := c.w.pool.Holds(c.src)
 	work := c.w.pool.Take(c.src, nil, m.now)
 	if work.Window {
 		c.most = max(c.most, work.Tasks)
-		c.back = append(c.back, message{at: delay, kind: 'w', a: uint64(work.Tasks), b: uint64(work.Bytes)}) //nolint:gosec // counts
+		c.back = append(c.back, message{at: delay, kind: 'w', a: uint64(work.Tasks), b: uint64(work.Bytes)})
 	}
 	if len(work.Outcomes) > 0 {
 		c.back = append(c.back, message{at: delay, kind: 'o', body: work.Outcomes})
@@ -406,7 +405,7 @@ func (m *model) cancel(w *worker, t *pool.Task) {
 	for _, r := range w.runs {
 		for _, o := range r.tasks {
 			if o == t && !r.deaf {
-				r.cancelled = true
+				r.canceled = true
 				r.until = min(r.until, m.now+int64(time.Millisecond))
 			}
 		}
@@ -458,7 +457,7 @@ func (m *model) work(w *worker) {
 		}
 		for _, t := range r.tasks {
 			o := frame.Outcome{Verb: r.verb, Delay: -1, Data: []byte("because")}
-			if r.cancelled {
+			if r.canceled {
 				o.Verb = frame.Retry
 			}
 			if o.Verb == frame.Ack {
@@ -619,7 +618,7 @@ func TestModel(t *testing.T) {
 		runs = 50
 	}
 	var sum facts
-	for seed := range uint64(runs) { //nolint:gosec // a count
+	for seed := range uint64(runs) {
 		m := newModel(seed)
 		m.run(300 + m.rand.IntN(1500))
 		if len(m.trace) > 0 {
@@ -637,7 +636,7 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("%d schedules: ends %v, %d runs, %d of them again, %d recalls, %d streams cut, %d workers killed, %d producers restarted",
 		runs, sum.ends[1:], sum.runs, sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts)
-	for _, n := range []int{sum.ends[queue.Acked], sum.ends[queue.DeadLettered], sum.ends[queue.Expired], sum.ends[queue.Cancelled], sum.ends[queue.Returned], sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts} {
+	for _, n := range []int{sum.ends[queue.Acked], sum.ends[queue.DeadLettered], sum.ends[queue.Expired], sum.ends[queue.Canceled], sum.ends[queue.Returned], sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts} {
 		if n == 0 {
 			t.Error("something of this never happened, so it was not tested")
 		}

@@ -124,8 +124,8 @@ func (q *Queue) fail(t *Task, w *Worker, cause string, delay time.Duration, now 
 	t.Cause = cause
 	q.stats.Failed++
 	switch {
-	case t.cancelled:
-		q.end(t, Cancelled, now)
+	case t.canceled:
+		q.end(t, Canceled, now)
 		return
 	case t.Attempts >= q.opts.Attempts:
 		q.bury(t, now)
@@ -156,8 +156,8 @@ func (q *Queue) giveBack(t *Task, cause string, free bool, now int64) {
 		}
 	}
 	switch {
-	case t.cancelled:
-		q.end(t, Cancelled, now)
+	case t.canceled:
+		q.end(t, Canceled, now)
 	case t.releases >= MaxReleases:
 		t.Cause = "it was given back too often, the last time because " + cause
 		q.bury(t, now)

@@ -8,7 +8,7 @@
 //	         Add
 //	          │
 //	keyed ──▶ ready ──▶ held ──▶ ended: acked, dead-lettered, expired,
-//	          ▲  ▲        │             cancelled or returned
+//	          ▲  ▲        │             canceled or returned
 //	          │  └────────┤ released, recalled
 //	       delayed ◀──────┘ failed
 //
@@ -249,8 +249,8 @@ func (q *Queue) line(t *Task, now int64) {
 	if at := t.expiry(); at != 0 {
 		q.times[expiryTimer].set(t, at)
 	}
-	if t.cancelled {
-		q.end(t, Cancelled, now)
+	if t.canceled {
+		q.end(t, Canceled, now)
 		return
 	}
 	q.enqueue(t, now, false)
@@ -268,7 +268,7 @@ func (q *Queue) enqueue(t *Task, now int64, front bool) {
 		return
 	}
 	t.state = stateReady
-	q.ready.push(t, now, front)
+	q.ready.push(t, front)
 }
 
 // Close lets no more tasks in.

@@ -35,7 +35,7 @@ type tenant struct {
 	prev, next *tenant
 }
 
-func (r *ready) push(t *Task, now int64, front bool) {
+func (r *ready) push(t *Task, front bool) {
 	c := &r.classes[t.Priority]
 	lane := c.tenants[t.Tenant]
 	if lane == nil {

@@ -12,13 +12,13 @@ const (
 	Acked
 	DeadLettered
 	Expired
-	Cancelled
+	Canceled
 	Returned
 )
 
 // String returns the end in words.
 func (e End) String() string {
-	return [...]string{"open", "acked", "dead-lettered", "expired", "cancelled", "returned"}[min(e, Returned)]
+	return [...]string{"open", "acked", "dead-lettered", "expired", "canceled", "returned"}[min(e, Returned)]
 }
 
 type state uint8
@@ -57,18 +57,18 @@ type Task struct {
 	Worker string
 	Cause  string
 
-	state     state
-	cancelled bool // its end is wanted
-	recalled  bool
-	began     bool
-	taken     bool // by the writer, so that the worker may know of it
-	releases  int
-	delivery  uint32
-	fence     uint64
-	worker    *Worker
-	avoid     *Worker
-	boundAt   int64
-	vouched   int64 // when the worker last said that it has it
+	state    state
+	canceled bool // its end is wanted
+	recalled bool
+	began    bool
+	taken    bool // by the writer, so that the worker may know of it
+	releases int
+	delivery uint32
+	fence    uint64
+	worker   *Worker
+	avoid    *Worker
+	boundAt  int64
+	vouched  int64 // when the worker last said that it has it
 
 	place link // in the list of its tenant, key or worker
 	line  link // in the order of age

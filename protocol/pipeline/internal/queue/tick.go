@@ -17,7 +17,7 @@ func (q *Queue) Tick(now int64) {
 	for t := q.times[delayTimer].due(now); t != nil; t = q.times[delayTimer].due(now) {
 		q.times[delayTimer].remove(t)
 		t.state = stateReady
-		q.ready.push(t, now, false)
+		q.ready.push(t, false)
 	}
 	for t := q.times[expiryTimer].due(now); t != nil; t = q.times[expiryTimer].due(now) {
 		q.times[expiryTimer].remove(t)

@@ -96,8 +96,8 @@ func (q *Queue) Join(id string, epoch uint64, slots int, unknown []uint64, now i
 
 // Window takes in how much a worker may hold.
 func (q *Queue) Window(w *Worker, tasks, bytes uint64, now int64) {
-	w.window = int(min(tasks, MaxWindow))                //nolint:gosec // it fits
-	w.bytes = int64(min(bytes, uint64(q.opts.MaxBytes))) //nolint:gosec // it fits
+	w.window = int(min(tasks, MaxWindow))
+	w.bytes = int64(min(bytes, uint64(q.opts.MaxBytes)))
 	q.refresh(w)
 	q.assign(now)
 }
@@ -202,7 +202,7 @@ func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 		if n > 0 && len(buf)+len(t.Body)+frame.MaxTaskHead > most {
 			break
 		}
-		rec := frame.Task{Seq: t.Seq, Delivery: uint64(t.delivery), Attempt: uint64(t.Attempts + 1), Fence: t.fence, Left: -1, Start: -1, Body: t.Body} //nolint:gosec // it is counted from 0
+		rec := frame.Task{Seq: t.Seq, Delivery: uint64(t.delivery), Attempt: uint64(t.Attempts + 1), Fence: t.fence, Left: -1, Start: -1, Body: t.Body}
 		if t.Deadline != 0 {
 			rec.Left = time.Duration(max(t.Deadline-now, 0))
 		}

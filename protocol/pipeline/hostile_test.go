@@ -1,0 +1,260 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// hostile starts a node that answers producers as a worker would, and does with their
+// streams what act says.
+func hostile(t *testing.T, mesh *linktest.Mesh, act func(ctx context.Context, st *link.Stream) error) *link.Node {
+	t.Helper()
+	node := mesh.Node(link.Config{Service: "mailer"})
+	node.Handle(receipts.Route(), func(ctx context.Context, st *link.Stream) error {
+		if _, err := st.Recv(); err != nil {
+			return err
+		}
+		welcome, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: 7, Slots: math.MaxInt32})
+		if err == nil {
+			err = errors.Join(st.Send(welcome), st.Grant(1000, 10<<20)) //nolint:contextcheck // the stream has its own
+		}
+		if err != nil {
+			return err
+		}
+		return act(ctx, st)
+	})
+	mesh.Start(node)
+	return node
+}
+
+// grant sends a window.
+func grant(st *link.Stream, tasks uint64) error {
+	return st.Send(link.Frame{Kind: frame.KindWindow, Body: frame.AppendUint(frame.AppendUint(nil, tasks), 1<<60)})
+}
+
+func TestAWorkerThatGrantsEverythingAndDoesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var got atomic.Int64
+		hostile(t, mesh, func(_ context.Context, st *link.Stream) error {
+			if err := grant(st, 1<<50); err != nil {
+				return err
+			}
+			for {
+				f, err := st.Recv()
+				if err != nil {
+					return nil //nolint:nilerr // the end of the test
+				}
+				var rec frame.Task
+				for b := f.Body; f.Kind == frame.KindTasks && len(b) > 0; {
+					if b, err = rec.Cut(b); err != nil {
+						return err
+					}
+					got.Add(1)
+				}
+			}
+		})
+		p := producer(t, mesh.Node(link.Config{}))
+		all := enqueue(t, p, 10_000)
+		sleep(time.Second)
+		if n := got.Load(); n == 0 || n > queue.MaxWindow {
+			t.Errorf("it was sent %d tasks, want at most %d", n, queue.MaxWindow)
+		}
+		if s := p.Stats(); s.InFlight > queue.MaxWindow || s.Workers[0].Window != queue.MaxWindow {
+			t.Errorf("stats %+v", s)
+		}
+		var done tally
+		worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
+		// Its leases end after 30 s, and its tasks go to others; some come back to it.
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		defer cancel()
+		ends := map[pipeline.End]int{}
+		for _, f := range all {
+			if err := f.Wait(ctx); err != nil && !errors.Is(err, link.Aborted) {
+				t.Fatal(err)
+			}
+			ends[f.Outcome().End]++
+		}
+		t.Logf("ends %v", ends)
+		if ends[pipeline.Acked] < 9_000 {
+			t.Errorf("ends %v", ends)
+		}
+	})
+}
+
+func TestWorkersThatLie(t *testing.T) {
+	for name, act := range map[string]func(ctx context.Context, st *link.Stream) error{
+		"acks tasks that it was not given": func(ctx context.Context, st *link.Stream) error {
+			var b []byte
+			for seq := range uint64(100) {
+				o := frame.Outcome{Verb: frame.Ack, Seq: seq, Delivery: 1}
+				b = o.Append(b)
+			}
+			if err := st.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: b}); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return nil
+		},
+		"sends outcomes that cannot be read": func(_ context.Context, st *link.Stream) error {
+			return errors.Join(st.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: []byte{9, 9, 9}}), drained(st))
+		},
+		"sends a window that cannot be read": func(_ context.Context, st *link.Stream) error {
+			return errors.Join(st.Send(link.Frame{Kind: frame.KindWindow, Body: []byte{0xff}}), drained(st))
+		},
+		"sends frames that nobody knows": func(_ context.Context, st *link.Stream) error {
+			return errors.Join(st.Send(link.Frame{Kind: 0x5f, Body: []byte{1}}), drained(st))
+		},
+		"says that it drains and stays": func(_ context.Context, st *link.Stream) error {
+			return errors.Join(grant(st, 10), st.Send(link.Frame{Kind: frame.KindLeaving}), drained(st))
+		},
+		"gives everything back": func(_ context.Context, st *link.Stream) error {
+			if err := grant(st, 10); err != nil {
+				return err
+			}
+			for {
+				f, err := st.Recv()
+				if err != nil {
+					return nil //nolint:nilerr // the end of the test
+				}
+				var rec frame.Task
+				var out []byte
+				for b := f.Body; f.Kind == frame.KindTasks && len(b) > 0; {
+					if b, err = rec.Cut(b); err != nil {
+						return err
+					}
+					o := frame.Outcome{Verb: frame.Release, Seq: rec.Seq, Delivery: rec.Delivery}
+					out = o.Append(out)
+				}
+				if len(out) > 0 {
+					if err := st.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: out}); err != nil {
+						return nil //nolint:nilerr // as above
+					}
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				p := producer(t, mesh.Node(link.Config{}))
+				all := enqueue(t, p, 50)
+				hostile(t, mesh, act)
+				sleep(5 * time.Second)
+				for _, f := range all {
+					if f.Outcome().End != pipeline.Open {
+						t.Fatalf("a task ended and nobody did it: %+v", f.Outcome())
+					}
+				}
+				var done tally
+				worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
+				wait(t, all)
+				if len(done.runs) != 50 {
+					t.Errorf("%d tasks were done", len(done.runs))
+				}
+			})
+		})
+	}
+}
+
+// drained reads until the stream ends.
+func drained(st *link.Stream) error {
+	for {
+		if _, err := st.Recv(); err != nil {
+			return nil //nolint:nilerr // it has ended
+		}
+	}
+}
+
+func TestProducersThatLie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var runs atomic.Int64
+		worker(t, mesh, func(ctx context.Context, _ order) error { runs.Add(1); <-ctx.Done(); return nil }, pipeline.Slots(2))
+		client := mesh.Node(link.Config{})
+		open := func(hello any) *link.Stream {
+			st, err := client.Open(t.Context(), receipts.Route(), link.Credit(1000, 10<<20))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := frame.Encode(frame.KindHello, hello)
+			if err == nil {
+				err = st.Send(f)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return st
+		}
+		refused := func(what string, st *link.Stream) {
+			for {
+				if _, err := st.Recv(); err != nil {
+					if !errors.Is(err, link.InvalidArgument) {
+						t.Errorf("%s: %v, want invalid argument", what, err)
+					}
+					return
+				}
+			}
+		}
+		refused("no queue", open(frame.Hello{}))
+		refused("too many tasks", open(frame.Hello{Queue: "q", Held: make([]uint64, frame.MaxList+1)}))
+		refused("not a HELLO", open("what"))
+		st := open(frame.Hello{Queue: "q"})
+		if err := st.Send(link.Frame{Kind: frame.KindTasks, Credited: true, Body: []byte{1, 2, 3}}); err != nil {
+			t.Fatal(err)
+		}
+		refused("tasks that cannot be read", st)
+
+		st = open(frame.Hello{Queue: "q"})
+		body := frame.Body{Payload: []byte{0xa0}}
+		var tasks []byte
+		for seq := uint64(1); seq <= 1000; seq++ { // the window is 2
+			rec := frame.Task{Seq: seq, Delivery: 1, Attempt: 1, Left: -1, Start: -1, Body: body.Append(nil)}
+			tasks = rec.Append(tasks)
+		}
+		if err := st.Send(link.Frame{Kind: frame.KindTasks, Credited: true, Body: tasks}); err != nil {
+			t.Fatal(err)
+		}
+		released := 0
+		for released < 990 {
+			f, err := st.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var o frame.Outcome
+			for b := f.Body; f.Kind == frame.KindOutcomes && len(b) > 0; {
+				if b, err = o.Cut(b); err != nil {
+					t.Fatal(err)
+				}
+				if o.Verb == frame.Release {
+					released++
+				}
+			}
+		}
+		if n := runs.Load(); n > 2 {
+			t.Errorf("%d handlers run in two slots", n)
+		}
+		if err := st.CloseSend(); err != nil {
+			t.Error(err)
+		}
+		for {
+			if _, err := st.Recv(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
