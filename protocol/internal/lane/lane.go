@@ -13,7 +13,7 @@
 //
 // # Concurrency
 //
-// A Joiner belongs to one goroutine. Shares is safe for concurrent use.
+// A Joiner and a Flow belong to one goroutine. Shares is safe for concurrent use.
 package lane
 
 import (
@@ -35,7 +35,7 @@ const (
 // FrameFor is how long frames are for a peer that has room for so many bytes: half of
 // that, so that one can be on its way while the other is read.
 func FrameFor(credit uint64) int {
-	return int(min(max(credit/2, MinFrame), MaxFrame)) //nolint:gosec // it fits
+	return int(min(max(credit/2, MinFrame), MaxFrame))
 }
 
 // Send sends body as a credited frame of a kind, and what is beyond most bytes before it
@@ -72,6 +72,30 @@ func (j *Joiner) Whole(body []byte) []byte {
 	whole := append(j.parts, body...)
 	j.parts = nil
 	return whole
+}
+
+// Flow gives credit back to the peer of a stream that has so many bytes of it, in as few
+// frames as will do: never less than three quarters of it are with the peer.
+type Flow struct {
+	Stream *link.Stream
+	Credit int // bytes
+
+	frames, bytes int // that were read and not granted again
+}
+
+// Read notes that a frame was read.
+func (f *Flow) Read(frame link.Frame) error {
+	if !frame.Credited {
+		return nil
+	}
+	f.frames++
+	f.bytes += len(frame.Body)
+	if f.frames < Frames/4 && f.bytes < f.Credit/4 {
+		return nil
+	}
+	frames, bytes := f.frames, f.bytes
+	f.frames, f.bytes = 0, 0
+	return f.Stream.Grant(frames, bytes)
 }
 
 // Shares counts the streams that a node has to each instance.

@@ -24,6 +24,8 @@
 //	0x59  PING      worker    no        opaque bytes, at most 8
 //	0x5a  PONG      producer  no        those of the PING
 //	0x5b  LEAVING   worker    no        empty
+//	0x5c  PART      both      yes       a part of a TASKS or OUTCOMES frame that is too long, to be
+//	                                    put in front of the next PART, TASKS or OUTCOMES
 //
 // # Records
 //
@@ -89,10 +91,11 @@ const (
 	KindPing     link.FrameKind = 0x59
 	KindPong     link.FrameKind = 0x5a
 	KindLeaving  link.FrameKind = 0x5b
+	KindPart     link.FrameKind = 0x5c
 )
 
-// MaxBody is how many bytes of records are put in one frame; a record that is
-// larger has a frame of its own.
+// MaxBody is how many bytes of records are put in one frame at the most; a record that is
+// larger is cut into parts.
 const MaxBody = 60 << 10
 
 // MaxList bounds the numbers in one RECALL, CANCEL, ALIVE or HELLO.
