@@ -168,6 +168,11 @@ func (c *connection) write(ctx context.Context) error {
 
 func (c *connection) send(body []byte, n int, recalls, cancels []uint64) error {
 	if n > 0 {
+		if len(body) > askBytes {
+			if err := c.sendBacklog(c.told, 0, len(body)); err != nil {
+				return err
+			}
+		}
 		err := c.stream.Send(link.Frame{Kind: frame.KindTasks, Credited: true, Body: body})
 		if n == 1 && link.CodeOf(err) == link.ResourceExhausted && c.stream.Context().Err() == nil {
 			var rec frame.Task
@@ -200,10 +205,17 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time, time
 		return nil
 	}
 	c.told, c.toldAt = pending, now
-	var small [16]byte
-	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
 	if pending > 0 {
 		timer.Reset(backlogEvery)
+	}
+	return c.sendBacklog(pending, oldest, 0)
+}
+
+func (c *connection) sendBacklog(pending int, oldest time.Duration, need int) error {
+	var small [24]byte
+	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
+	if need > 0 {
+		b = frame.AppendUint(b, uint64(need))
 	}
 	return c.stream.Send(link.Frame{Kind: frame.KindBacklog, Body: b})
 }

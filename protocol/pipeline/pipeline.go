@@ -88,9 +88,11 @@ func stageRoute(service, name string) link.Route {
 
 const (
 	// creditFrames and creditBytes are what one side of a stream may have on its way
-	// that the other has not read.
+	// that the other has not read. All streams of a connection have 24 MiB together.
 	creditFrames = 64
-	creditBytes  = 4 << 20
+	creditBytes  = 512 << 10
+	// askBytes is the size of a frame above which credit is asked for first.
+	askBytes = creditBytes / 2
 	// backlogEvery is how often a worker is told how much waits, at the most.
 	backlogEvery = 10 * time.Millisecond
 )
@@ -99,6 +101,13 @@ const (
 type flow struct {
 	stream        *link.Stream
 	frames, bytes int // that were read and not granted again
+	extra         int // bytes that were granted for a large frame, and are not to be again
+}
+
+// lend grants what a frame of so many bytes needs.
+func (f *flow) lend(bytes int) error {
+	f.extra += bytes
+	return f.stream.Grant(0, bytes)
 }
 
 func (f *flow) read(frame link.Frame) error {
@@ -107,7 +116,9 @@ func (f *flow) read(frame link.Frame) error {
 	}
 	f.frames++
 	f.bytes += len(frame.Body)
-	if f.frames < creditFrames/2 && f.bytes < creditBytes/2 {
+	once := min(f.extra, f.bytes)
+	f.extra, f.bytes = f.extra-once, f.bytes-once
+	if f.frames < creditFrames/2 && f.bytes < creditBytes/4 {
 		return nil
 	}
 	frames, bytes := f.frames, f.bytes

@@ -130,11 +130,30 @@ func (s *session) read() error {
 		if err := flow.read(f); err != nil {
 			return err
 		}
+		if need := needOf(f); need > 0 {
+			if err := flow.lend(need); err != nil {
+				return err
+			}
+		}
 		if err := s.take(f); err != nil {
 			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
 		}
 	}
 }
+
+// needOf is how many bytes of credit a BACKLOG asks for.
+func needOf(f link.Frame) int {
+	if f.Kind != frame.KindBacklog {
+		return 0
+	}
+	_, rest, _ := frame.CutUint(f.Body)
+	_, rest, _ = frame.CutUint(rest)
+	need, _, _ := frame.CutUint(rest)
+	return int(min(need, maxNeed))
+}
+
+// maxNeed bounds the credit that is lent at once: the largest message there is.
+const maxNeed = 64 << 20
 
 func (s *session) take(f link.Frame) error {
 	w := s.worker

@@ -17,7 +17,7 @@
 //	0x52  TASKS     producer  yes       one or more TASK records
 //	0x53  OUTCOMES  worker    yes       one or more OUTCOME records
 //	0x54  WINDOW    worker    no        tasks, bytes
-//	0x55  BACKLOG   producer  no        tasks pending, age of the oldest in microseconds
+//	0x55  BACKLOG   producer  no        tasks pending, age of the oldest in microseconds, [bytes needed]
 //	0x56  RECALL    producer  no        numbers of tasks
 //	0x57  CANCEL    producer  no        numbers of tasks
 //	0x58  ALIVE     worker    no        numbers of tasks
@@ -65,7 +65,10 @@
 // after LEAVING nothing new must be sent.
 //
 // BACKLOG is sent when it has changed, 10 ms after the last at the earliest, except
-// that one which says that there are tasks again is sent at once.
+// that one which says that there are tasks again is sent at once. Both sides begin
+// with link credit for 64 frames and 512 KiB, and give it back in part as they read.
+// Before a TASKS frame of more than 256 KiB, a BACKLOG asks for the bytes that it
+// needs; they are granted once and not given back.
 //
 // HELLO's "held" names the tasks that the producer has no outcome for from an
 // earlier stream to the same instance. The worker answers for each of them: in
