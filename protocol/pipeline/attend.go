@@ -16,7 +16,22 @@ import (
 type workerLink struct {
 	queue    *Queue
 	id       string
-	vanished atomic.Bool // discovery shows it no more
+	vanished atomic.Bool // the topology leads to it no more
+
+	worker *queue.Worker // while there is a stream; the queue's lock guards it
+}
+
+// show notes whether the topology leads to the worker. One that it leads to no more
+// finishes what it has, and its stream ends. The queue's lock is held.
+func (l *workerLink) show(there bool) {
+	if l.vanished.Swap(!there) != there || l.worker == nil {
+		return
+	}
+	if there {
+		l.queue.tasks.Stay(l.worker, time.Now().UnixNano())
+	} else {
+		l.queue.tasks.Leave(l.worker)
+	}
 }
 
 // How soon a worker that was lost is connected to again; the transport has its own,
@@ -97,8 +112,12 @@ func (l *workerLink) work(ctx context.Context) error {
 	q.mu.Lock()
 	w := q.tasks.Join(l.id, welcome.Epoch, min(welcome.Slots, queue.MaxWindow), welcome.Unknown, time.Now().UnixNano())
 	ready := w.Ready()
+	l.worker = w
+	if l.vanished.Load() {
+		q.tasks.Leave(w)
+	}
 	q.unlock()
-	c := &connection{queue: q, worker: w, ready: ready, stream: st, pongs: make(chan []byte, 1)}
+	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, pongs: make(chan []byte, 1)}
 	ended := make(chan error, 1)
 	go func() { //nolint:contextcheck // work waits for it, and the stream has its own
 		ended <- c.read()
@@ -110,6 +129,7 @@ func (l *workerLink) work(ctx context.Context) error {
 		err = got // why the stream ended counts more than that it has
 	}
 	q.mu.Lock()
+	l.worker = nil
 	q.tasks.Disconnect(w, errors.Is(err, io.EOF), time.Now().UnixNano())
 	q.unlock()
 	if errors.Is(err, io.EOF) {
@@ -120,6 +140,7 @@ func (l *workerLink) work(ctx context.Context) error {
 
 // connection is a queue's side of one stream.
 type connection struct {
+	link   *workerLink
 	queue  *Queue
 	worker *queue.Worker
 	ready  <-chan struct{}
@@ -153,7 +174,11 @@ func (c *connection) write(ctx context.Context) error {
 			body, n := c.queue.tasks.Take(c.worker, buf[:0], frame.MaxBody, now.UnixNano())
 			recalls, cancels = c.queue.tasks.TakeOrders(c.worker, recalls[:0], cancels[:0])
 			pending, oldest := c.queue.tasks.Backlog(now.UnixNano())
+			over := c.link.vanished.Load() && c.worker.Holds() == 0
 			c.queue.unlock()
+			if over {
+				return nil
+			}
 			buf = body
 			if err := c.send(body, n, recalls, cancels); err != nil {
 				return err

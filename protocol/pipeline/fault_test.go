@@ -496,3 +496,51 @@ func TestAPoisonTaskKillsOnlySoManyWorkers(t *testing.T) {
 		}
 	})
 }
+
+func TestTheTopologyChoosesTheWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var done [2]atomic.Int64
+		var modern atomic.Bool
+		modern.Store(true)
+		for i := range done {
+			cfg := link.Config{Service: "mailer"}
+			if i == 1 {
+				cfg.Monitors = map[string]link.Probe{"v2": func(context.Context) error {
+					if !modern.Load() {
+						return errors.New("not any more")
+					}
+					return nil
+				}}
+			}
+			node := mesh.Node(cfg)
+			pipeline.Pull(node, receipts, func(context.Context, order) error {
+				sleep(100 * time.Millisecond)
+				done[i].Add(1)
+				return nil
+			}, pipeline.Slots(4))
+			mesh.Start(node)
+		}
+		sleep(5 * time.Second)
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Via(link.OnTags("v2")))
+		wait(t, enqueue(t, p, 20))
+		if done[0].Load() != 0 || done[1].Load() != 20 {
+			t.Errorf("done by the workers: %d and %d, want 0 and 20", done[0].Load(), done[1].Load())
+		}
+		all := enqueue(t, p, 200)
+		sleep(200 * time.Millisecond)
+		modern.Store(false)
+		sleep(10 * time.Second)
+		s := p.Stats()
+		if s.InFlight != 0 || s.Depth == 0 || len(s.Workers) != 0 {
+			t.Errorf("after its tag went: %+v", s)
+		}
+		modern.Store(true)
+		wait(t, all)
+		for _, f := range all {
+			if o := f.Outcome(); o.Attempts != 1 {
+				t.Errorf("outcome %+v", o)
+			}
+		}
+	})
+}

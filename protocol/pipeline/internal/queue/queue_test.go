@@ -90,6 +90,41 @@ func TestALeaseThatNobodyVouchesForEnds(t *testing.T) {
 	}
 }
 
+func TestWhatAWorkerLeavesBehind(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		clean bool
+		want  []int // attempts of three tasks, of which the third was not sent
+	}{{"the stream ended clean", true, []int{0, 0, 0}}, {"the connection was lost", false, []int{1, 0, 0}}} {
+		q := queue.New(queue.Options{})
+		now := 100 * second
+		w := q.Join("w", 1, 1, nil, now)
+		q.Window(w, 2, 1<<20, now)
+		var tasks []*queue.Task
+		for i := range 3 {
+			task := &queue.Task{Body: []byte{0}}
+			if _, err := q.Add(task, now); err != nil {
+				t.Fatal(err)
+			}
+			if tasks = append(tasks, task); i == 1 {
+				q.Take(w, nil, 1<<20, now)
+				q.Window(w, 3, 1<<20, now)
+			}
+		}
+		q.Disconnect(w, tt.clean, now)
+		now += 6 * second
+		q.Tick(now)
+		for i, task := range tasks {
+			if task.Attempts != tt.want[i] {
+				t.Errorf("%s: task %d had %d attempts, want %d", tt.name, i+1, task.Attempts, tt.want[i])
+			}
+		}
+		if err := q.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestLowPrioritiesAreServedInTheEnd(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := 100 * second
