@@ -17,7 +17,22 @@ import (
 type workerLink struct {
 	queue    *Queue
 	id       string
-	vanished atomic.Bool // discovery shows it no more
+	vanished atomic.Bool // the topology leads to it no more
+
+	worker *queue.Worker // while there is a stream; the queue's lock guards it
+}
+
+// show notes whether the topology leads to the worker. One that it leads to no more
+// finishes what it has, and its stream ends. The queue's lock is held.
+func (l *workerLink) show(there bool) {
+	if l.vanished.Swap(!there) != there || l.worker == nil {
+		return
+	}
+	if there {
+		l.queue.tasks.Stay(l.worker, time.Now().UnixNano())
+	} else {
+		l.queue.tasks.Leave(l.worker)
+	}
 }
 
 // How soon a worker that was lost is connected to again; the transport has its own,
@@ -100,8 +115,12 @@ func (l *workerLink) work(ctx context.Context) error {
 	q.mu.Lock()
 	w := q.tasks.Join(l.id, welcome.Epoch, min(welcome.Slots, queue.MaxWindow), welcome.Unknown, time.Now().UnixNano())
 	ready := w.Ready()
+	l.worker = w
+	if l.vanished.Load() {
+		q.tasks.Leave(w)
+	}
 	q.unlock()
-	c := &connection{queue: q, worker: w, ready: ready, stream: st, credit: credit, pongs: make(chan []byte, 1)}
+	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, credit: credit, pongs: make(chan []byte, 1)}
 	ended := make(chan error, 1)
 	go func() { //nolint:contextcheck // work waits for it, and the stream has its own
 		ended <- c.read()
@@ -113,6 +132,7 @@ func (l *workerLink) work(ctx context.Context) error {
 		err = got // why the stream ended counts more than that it has
 	}
 	q.mu.Lock()
+	l.worker = nil
 	q.tasks.Disconnect(w, errors.Is(err, io.EOF), time.Now().UnixNano())
 	q.unlock()
 	if errors.Is(err, io.EOF) {
@@ -123,6 +143,7 @@ func (l *workerLink) work(ctx context.Context) error {
 
 // connection is a queue's side of one stream.
 type connection struct {
+	link   *workerLink
 	queue  *Queue
 	worker *queue.Worker
 	ready  <-chan struct{}
@@ -136,7 +157,7 @@ type connection struct {
 
 // write sends tasks and orders until ctx ends.
 func (c *connection) write(ctx context.Context) error {
-	most := lane.FrameFor(uint64(c.credit)) //nolint:gosec // it is positive
+	most := lane.FrameFor(uint64(c.credit))
 	buf := make([]byte, 0, most+most/16)
 	var recalls, cancels []uint64
 	timer := time.NewTimer(backlogEvery)
@@ -158,7 +179,11 @@ func (c *connection) write(ctx context.Context) error {
 			body, n := c.queue.tasks.Take(c.worker, buf[:0], most, now.UnixNano())
 			recalls, cancels = c.queue.tasks.TakeOrders(c.worker, recalls[:0], cancels[:0])
 			pending, oldest := c.queue.tasks.Backlog(now.UnixNano())
+			over := c.link.vanished.Load() && c.worker.Holds() == 0
 			c.queue.unlock()
+			if over {
+				return nil
+			}
 			buf = body
 			if err := c.send(body, n, most, recalls, cancels); err != nil {
 				return err
@@ -205,11 +230,11 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time, time
 		return nil
 	}
 	c.told, c.toldAt = pending, now
-	var small [16]byte
-	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
 	if pending > 0 {
 		timer.Reset(backlogEvery)
 	}
+	var small [16]byte
+	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
 	return c.stream.Send(link.Frame{Kind: frame.KindBacklog, Body: b})
 }
 

@@ -139,7 +139,7 @@ func chaos(t *testing.T, r *rand.Rand, dir string) {
 	defer mu.Unlock()
 	again, dead := 0, 0
 	for i, f := range futures {
-		switch o := f.Outcome(); o.End { //nolint:exhaustive // the others are wrong
+		switch o := f.Outcome(); o.End {
 		case pipeline.Acked:
 		case pipeline.DeadLettered:
 			dead++

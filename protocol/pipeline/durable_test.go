@@ -315,3 +315,38 @@ func TestDiskUseIsBoundByWhatLives(t *testing.T) {
 		t.Logf("after 80 MB of tasks, all done: %+v", s)
 	})
 }
+
+func TestAStageIsDoneWhenTheNextHasItOnDisk(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		lines := pipeline.NewStage[string]("parser", "lines")
+		middle := mesh.Node(link.Config{Service: "parser"})
+		var faults pipeline.Faults
+		out := producer(t, middle, faults.On(dir, pipeline.GroupCommit))
+		pipeline.Through(middle, lines, out, func(_ context.Context, line string) (order, error) { return order{ID: line}, nil })
+		mesh.Start(middle)
+		in, err := pipeline.NewProducer(mesh.Node(link.Config{}), lines)
+		if err != nil {
+			t.Fatal(err)
+		}
+		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace), pipeline.RecordTask)
+		f, err := in.Enqueue(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sleep(500 * time.Millisecond)
+		if f.Outcome().End != pipeline.Open || out.Stats().Depth != 0 {
+			t.Errorf("outcome %+v, and %d tasks in the next stage", f.Outcome(), out.Stats().Depth)
+		}
+		faults.Set(nil)
+		wait(t, []*pipeline.Future{f})
+		if out.Stats().Depth != 1 || f.Outcome().Attempts != 2 {
+			t.Errorf("%d tasks in the next stage; %+v", out.Stats().Depth, f.Outcome())
+		}
+		if left := closeQueue(t, out); len(left) != 1 || !left[0].Kept {
+			t.Errorf("left %+v", left)
+		}
+		_, _ = in.Close()
+	})
+}

@@ -414,3 +414,128 @@ func TestStatsAreServed(t *testing.T) {
 		}
 	})
 }
+
+func TestLargeTasksAndManyStages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "mailer"})
+		var bytes atomic.Int64
+		pipeline.Pull(node, receipts, func(_ context.Context, o order) error { bytes.Add(int64(len(o.ID))); return nil })
+		const stages = 30
+		for i := range stages {
+			pipeline.Pull(node, pipeline.NewStage[int]("mailer", fmt.Sprint("s", i)), func(context.Context, int) error { return nil })
+		}
+		mesh.Start(node)
+		client := mesh.Node(link.Config{})
+		p := producer(t, client)
+		var all []*pipeline.Future
+		for i := range 12 {
+			f, err := p.Enqueue(t.Context(), order{ID: string(make([]byte, 3<<20>>(i%4*3)))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, f)
+		}
+		if _, err := p.Enqueue(t.Context(), order{ID: string(make([]byte, 5<<20))}); !errors.Is(err, link.ResourceExhausted) {
+			t.Errorf("a task that is larger than tasks may be: %v", err)
+		}
+		wait(t, all)
+		if n := bytes.Load(); n != 3*(3<<20+3<<17+3<<14+3<<11) {
+			t.Errorf("%d bytes came", n)
+		}
+		for i := range stages {
+			if err := pipeline.Push(t.Context(), client, pipeline.NewStage[int]("mailer", fmt.Sprint("s", i)), i); err != nil {
+				t.Errorf("stage %d: %v", i, err)
+			}
+		}
+	})
+}
+
+func TestAPoisonTaskKillsOnlySoManyWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var killed atomic.Int64
+		hire := func() {
+			var node *link.Node
+			ready := make(chan struct{})
+			node = worker(t, mesh, func(ctx context.Context, o order) error {
+				if o.ID == "0" {
+					<-ready
+					killed.Add(1)
+					mesh.Kill(node) // its process ends before it can say anything
+					<-ctx.Done()
+				}
+				return nil
+			}, pipeline.Slots(1))
+			close(ready)
+		}
+		p := producer(t, mesh.Node(link.Config{}))
+		all := enqueue(t, p, 20)
+		for all[0].Outcome().End == pipeline.Open {
+			had := killed.Load()
+			hire()
+			for all[0].Outcome().End == pipeline.Open && killed.Load() == had {
+				sleep(time.Second)
+			}
+		}
+		hire()
+		wait(t, all[1:])
+		o := all[0].Outcome()
+		if o.End != pipeline.DeadLettered || o.Attempts != 5 || killed.Load() != 5 || len(o.History) != 5 {
+			t.Errorf("%d workers were killed; %+v", killed.Load(), o)
+		}
+		for i, f := range all[1:] {
+			if o := f.Outcome(); o.Attempts != 1 {
+				t.Errorf("task %d beside it: %+v", i+1, o)
+			}
+		}
+	})
+}
+
+func TestTheTopologyChoosesTheWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var done [2]atomic.Int64
+		var modern atomic.Bool
+		modern.Store(true)
+		for i := range done {
+			cfg := link.Config{Service: "mailer"}
+			if i == 1 {
+				cfg.Monitors = map[string]link.Probe{"v2": func(context.Context) error {
+					if !modern.Load() {
+						return errors.New("not any more")
+					}
+					return nil
+				}}
+			}
+			node := mesh.Node(cfg)
+			pipeline.Pull(node, receipts, func(context.Context, order) error {
+				sleep(100 * time.Millisecond)
+				done[i].Add(1)
+				return nil
+			}, pipeline.Slots(4))
+			mesh.Start(node)
+		}
+		sleep(5 * time.Second)
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Via(link.OnTags("v2")))
+		wait(t, enqueue(t, p, 20))
+		if done[0].Load() != 0 || done[1].Load() != 20 {
+			t.Errorf("done by the workers: %d and %d, want 0 and 20", done[0].Load(), done[1].Load())
+		}
+		all := enqueue(t, p, 200)
+		sleep(200 * time.Millisecond)
+		modern.Store(false)
+		sleep(10 * time.Second)
+		s := p.Stats()
+		if s.InFlight != 0 || s.Depth == 0 || len(s.Workers) != 0 {
+			t.Errorf("after its tag went: %+v", s)
+		}
+		modern.Store(true)
+		wait(t, all)
+		for _, f := range all {
+			if o := f.Outcome(); o.Attempts != 1 {
+				t.Errorf("outcome %+v", o)
+			}
+		}
+	})
+}

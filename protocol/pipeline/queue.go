@@ -105,7 +105,7 @@ func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance,
 		for _, in := range list {
 			there[in.ID] = true
 			if l := q.links[in.ID]; l != nil {
-				l.vanished.Store(false)
+				l.show(true)
 				continue
 			}
 			l := &workerLink{queue: q, id: in.ID}
@@ -114,10 +114,10 @@ func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance,
 		}
 		for id, l := range q.links {
 			if !there[id] {
-				l.vanished.Store(true) // its stream ends by itself, when all has been said
+				l.show(false)
 			}
 		}
-		q.mu.Unlock()
+		q.unlock()
 	}
 }
 

@@ -43,7 +43,7 @@ func TestTheTraceGoesWithTheTask(t *testing.T) {
 			if s.SpanContext.TraceID() != root.SpanContext().TraceID() {
 				continue
 			}
-			switch s.SpanKind { //nolint:exhaustive // there are no others
+			switch s.SpanKind {
 			case trace.SpanKindClient:
 				push = &s
 			case trace.SpanKindServer:

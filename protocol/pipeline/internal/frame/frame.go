@@ -67,7 +67,9 @@
 // after LEAVING nothing new must be sent.
 //
 // BACKLOG is sent when it has changed, 10 ms after the last at the earliest, except
-// that one which says that there are tasks again is sent at once.
+// that one which says that there are tasks again is sent at once. A worker
+// grants its producer as much link credit as that has given it, from 8 KiB to 1 MiB, and
+// 64 frames; neither side makes frames longer than half of it.
 //
 // HELLO's "held" names the tasks that the producer has no outcome for from an
 // earlier stream to the same instance. The worker answers for each of them: in

@@ -88,6 +88,9 @@ func (q *Queue) unbind(t *Task) {
 	w.held.remove(t)
 	w.heldBytes -= int64(t.size())
 	t.worker, t.state = nil, stateNone
+	if w.leaving && w.held.n == 0 {
+		w.wake()
+	}
 	if !t.taken {
 		for i, o := range w.out {
 			if o == t {

@@ -53,7 +53,7 @@ func (q *Queue) expire(t *Task, now int64) {
 func (q *Queue) leases(now int64) {
 	for _, w := range q.workers {
 		if !w.connected && now-w.lostAt >= int64(q.opts.Grace) {
-			q.forget(w, now, "the connection to the worker was lost")
+			q.forget(w, now, "the connection to the worker was lost", w.slots)
 			continue
 		}
 		for t := w.held.head; t != nil; {

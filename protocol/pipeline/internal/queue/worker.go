@@ -68,7 +68,7 @@ func (q *Queue) Held(id string) []uint64 {
 func (q *Queue) Join(id string, epoch uint64, slots int, unknown []uint64, now int64) *Worker {
 	w := q.workers[id]
 	if w != nil && w.epoch != epoch {
-		q.forget(w, now, "the worker started anew")
+		q.forget(w, now, "the worker started anew", w.slots)
 		w = nil
 	}
 	if w == nil {
@@ -102,14 +102,28 @@ func (q *Queue) Window(w *Worker, tasks, bytes uint64, now int64) {
 	q.assign(now)
 }
 
-// Leave lets a worker have nothing new.
+// Leave lets a worker have nothing new. Its Ready holds a token when it holds nothing
+// any more.
 func (q *Queue) Leave(w *Worker) {
 	w.leaving = true
 	q.refresh(w)
+	if w.held.n == 0 {
+		w.wake()
+	}
 }
 
-// Disconnect notes that the stream to a worker has ended. If it ended clean the
-// worker holds nothing any more; else it has until Options.Grace to come back.
+// Stay undoes Leave.
+func (q *Queue) Stay(w *Worker, now int64) {
+	w.leaving = false
+	q.refresh(w)
+	q.assign(now)
+}
+
+// Holds returns how many tasks a worker has.
+func (w *Worker) Holds() int { return w.held.n }
+
+// Disconnect notes that the stream to a worker has ended. If it ended clean the worker
+// has answered for all that has reached it, and the rest has not begun; else it has until Options.Grace to come back.
 func (q *Queue) Disconnect(w *Worker, clean bool, now int64) {
 	if q.workers[w.id] != w || !w.connected {
 		return
@@ -127,14 +141,14 @@ func (q *Queue) Disconnect(w *Worker, clean bool, now int64) {
 		t.recalled = false
 	}
 	if clean || w.held.n == 0 {
-		q.forget(w, now, "the worker left")
+		q.forget(w, now, "the worker left", 0)
 	}
 	q.assign(now)
 }
 
-// forget takes back what a worker holds. The first slots of its tasks may have
-// begun.
-func (q *Queue) forget(w *Worker, now int64, cause string) {
+// forget takes back what a worker holds. The first of its tasks may have begun, as many
+// as begun says.
+func (q *Queue) forget(w *Worker, now int64, cause string, begun int) {
 	w.connected = false
 	delete(q.workers, w.id)
 	q.refresh(w)
@@ -143,7 +157,7 @@ func (q *Queue) forget(w *Worker, now int64, cause string) {
 		t := w.held.head
 		taken := t.taken
 		q.unbind(t)
-		if taken && i < w.slots {
+		if taken && i < begun {
 			q.fail(t, w, cause, -1, now)
 		} else {
 			q.giveBack(t, cause, true, now)

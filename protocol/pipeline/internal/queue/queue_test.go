@@ -1,0 +1,161 @@
+package queue_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+const second = int64(time.Second)
+
+func TestExpiryDuringARecall(t *testing.T) {
+	q := queue.New(queue.Options{})
+	now := 100 * second
+	slow := q.Join("slow", 1, 1, nil, now)
+	q.Window(slow, 10, 1<<20, now)
+	var tasks []*queue.Task
+	for i := range 4 {
+		task := &queue.Task{Body: []byte{0, 1}, Expires: now + second}
+		if i == 0 {
+			task.Expires = 0
+		}
+		if _, err := q.Add(task, now); err != nil {
+			t.Fatal(err)
+		}
+		tasks = append(tasks, task)
+	}
+	if _, n := q.Take(slow, nil, 1<<20, now); n != 4 {
+		t.Fatalf("%d tasks were sent", n)
+	}
+	now += second / 2
+	idle := q.Join("idle", 2, 2, nil, now)
+	q.Window(idle, 2, 1<<20, now)
+	q.Tick(now)
+	recalls, _ := q.TakeOrders(slow, nil, nil)
+	if len(recalls) != 2 || recalls[0] != 4 || recalls[1] != 3 {
+		t.Fatalf("recalled %v, want as many as the idle worker has room for, the last first", recalls)
+	}
+	now += second // their time is over while the recall is under way
+	q.Tick(now)
+	var answer []byte
+	for _, seq := range []uint64{4, 3} {
+		answer = (&frame.Outcome{Verb: frame.Release, Seq: seq, Delivery: 1}).Append(answer)
+	}
+	answer = (&frame.Outcome{Verb: frame.Started, Seq: 2, Delivery: 1}).Append(answer)
+	if err := q.Apply(slow, answer, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{2, 3} {
+		if tasks[i].End != queue.Expired || tasks[i].Attempts != 0 {
+			t.Errorf("task %d: %v after %d attempts, want expired after none", i+1, tasks[i].End, tasks[i].Attempts)
+		}
+	}
+	answer = (&frame.Outcome{Verb: frame.Ack, Seq: 2, Delivery: 1}).Append(nil) // it had begun in time
+	if err := q.Apply(slow, answer, now); err != nil || tasks[1].End != queue.Acked {
+		t.Errorf("task 2: %v, %v", tasks[1].End, err)
+	}
+	if err := q.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestALeaseThatNobodyVouchesForEnds(t *testing.T) {
+	q := queue.New(queue.Options{Lease: 10 * time.Second})
+	now := 100 * second
+	w := q.Join("w", 1, 1, nil, now)
+	q.Window(w, 2, 1<<20, now)
+	kept, lost := &queue.Task{Body: []byte{0}}, &queue.Task{Body: []byte{0}}
+	for _, task := range []*queue.Task{kept, lost} {
+		if _, err := q.Add(task, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q.Take(w, nil, 1<<20, now)
+	for range 3 {
+		now += 5 * second
+		q.Vouch(w, []uint64{kept.Seq, 77}, now)
+		q.Tick(now)
+	}
+	if _, cancels := q.TakeOrders(w, nil, nil); len(cancels) != 1 || cancels[0] != lost.Seq || lost.Attempts != 1 || kept.Attempts != 0 {
+		t.Errorf("canceled %v; attempts %d and %d", cancels, kept.Attempts, lost.Attempts)
+	}
+	// It did it all the same, and says so before another has begun.
+	if err := q.Apply(w, (&frame.Outcome{Verb: frame.Ack, Seq: lost.Seq, Delivery: 1}).Append(nil), now); err != nil || lost.End != queue.Acked {
+		t.Errorf("a late ack: %v, %v", lost.End, err)
+	}
+	if err := q.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatAWorkerLeavesBehind(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		clean bool
+		want  []int // attempts of three tasks, of which the third was not sent
+	}{{"the stream ended clean", true, []int{0, 0, 0}}, {"the connection was lost", false, []int{1, 0, 0}}} {
+		q := queue.New(queue.Options{})
+		now := 100 * second
+		w := q.Join("w", 1, 1, nil, now)
+		q.Window(w, 2, 1<<20, now)
+		var tasks []*queue.Task
+		for i := range 3 {
+			task := &queue.Task{Body: []byte{0}}
+			if _, err := q.Add(task, now); err != nil {
+				t.Fatal(err)
+			}
+			if tasks = append(tasks, task); i == 1 {
+				q.Take(w, nil, 1<<20, now)
+				q.Window(w, 3, 1<<20, now)
+			}
+		}
+		q.Disconnect(w, tt.clean, now)
+		now += 6 * second
+		q.Tick(now)
+		for i, task := range tasks {
+			if task.Attempts != tt.want[i] {
+				t.Errorf("%s: task %d had %d attempts, want %d", tt.name, i+1, task.Attempts, tt.want[i])
+			}
+		}
+		if err := q.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestLowPrioritiesAreServedInTheEnd(t *testing.T) {
+	q := queue.New(queue.Options{})
+	now := 100 * second
+	low := &queue.Task{Body: []byte{0}, Priority: 0}
+	if _, err := q.Add(low, now); err != nil {
+		t.Fatal(err)
+	}
+	w := q.Join("w", 1, 1, nil, now)
+	for i := range 200 {
+		if _, err := q.Add(&queue.Task{Body: []byte{0}, Priority: 9}, now); err != nil {
+			t.Fatal(err)
+		}
+		q.Window(w, uint64(i+1), 1<<30, now)
+		if _, n := q.Take(w, nil, 1<<20, now); n != 1 {
+			t.Fatalf("%d tasks were sent", n)
+		}
+		if _, held := heldBy(q, low); held {
+			if waited := time.Duration(now - low.Added); waited < 80*time.Second || waited > 100*time.Second {
+				t.Errorf("the lowest priority waited %v, want 90 s", waited)
+			}
+			return
+		}
+		now += second
+	}
+	t.Error("the lowest priority starves")
+}
+
+func heldBy(q *queue.Queue, task *queue.Task) (string, bool) {
+	if slices.Contains(q.Held("w"), task.Seq) {
+		return "w", true
+	}
+	return "", false
+}
