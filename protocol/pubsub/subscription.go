@@ -26,7 +26,8 @@ type Subscription[T any] struct {
 // ctx ends, it is closed, or the node is.
 //
 // A publisher that is lost is connected to again, and goes on where it was: what it
-// no longer keeps by then is told as a gap. Publishers that appear later are heard
+// no longer keeps by then is told as a gap. One that is gone for good and did not say so
+// is told as a gap too. Publishers that appear later are heard
 // from their first message on. A publisher on the node itself is heard without a socket.
 //
 // Errors: InvalidArgument for a name that is none or options that do not go together;
@@ -155,7 +156,7 @@ func (s *Subscription[T]) message(c *conn, rec *journal.Record) *Message[T] {
 	}
 	if !c.member.mayWrite(s.rules, c, rec.Topic) {
 		m.Gap = &Gap{Reason: "refused", From: rec.Seq, To: rec.Seq, Count: 1}
-		c.member.ack(rec.Seq)
+		c.member.ack(c, rec.Seq)
 		return m
 	}
 	m.realm, m.Topic = realmOf(rec.Topic)
