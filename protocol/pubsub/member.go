@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 // member is one publisher of a subscription.
@@ -65,8 +67,21 @@ type conn struct {
 	owedFrames, owedBytes int          // of the goroutine that reads: read and not granted again
 	cut                   func()       // ends it, to be made again
 
-	session int  // of the member: verdicts on messages of an earlier one mean nothing
-	begun   bool // something of it was observed
+	session int    // of the member: verdicts on messages of an earlier one mean nothing
+	begun   bool   // something of it was observed
+	topic   string // of the last message, which was asked for
+}
+
+// asked reports whether a message is of a topic that the subscription has asked for. What
+// is not must not pass: by its topic [Authorize] decides whether it is taken.
+func (c *conn) asked(path string) bool {
+	if path != c.topic {
+		if !slices.ContainsFunc(c.member.want.Patterns, func(pattern string) bool { return subject.Match(pattern, path) }) {
+			return false
+		}
+		c.topic = path
+	}
+	return true
 }
 
 // read lets more frames come for one that was read, not for each by itself if others

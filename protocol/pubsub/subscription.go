@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"iter"
 
 	"github.com/linkmesh/link"
@@ -121,8 +122,12 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 	var rec journal.Record
 	for {
 		ok, err := c.reader.Next(&rec)
+		if err == nil && ok && rec.Kind == journal.KindMessage && !c.asked(rec.Topic) {
+			err = errNotAsked
+		}
 		if err != nil {
-			c.cut() // it cannot be understood any further; it is opened again
+			s.node.Logger().Warn("pubsub: what a publisher sends makes no sense; its stream is opened again", "topic", s.name, "publisher", c.peer, "error", err)
+			c.cut()
 			break
 		}
 		if !ok {
@@ -139,6 +144,8 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 	c.read(f)
 	return true
 }
+
+var errNotAsked = errors.New("a message of a topic that was not asked for")
 
 // keep puts the rest of a frame back for the next loop.
 func (s *Subscription[T]) keep(f *frames) {
