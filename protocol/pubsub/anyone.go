@@ -57,19 +57,20 @@ func (b *inbox) giveTurn() {
 	}
 }
 
-// switchTo makes a subscription to another publisher of a feed go on where it was.
-func (b *inbox) switchTo(m *member, ask *subscribe) {
+// switchTo makes a subscription to another publisher of a feed go on where it was. It
+// reports whether nobody knows what is missed.
+func (b *inbox) switchTo(m *member, ask *subscribe) (switched bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before := b.holder
-	b.holder = m.id
 	switch {
-	case b.turn == nil, before == "", before == m.id:
+	case b.turn == nil, b.holder == "", b.holder == m.id:
+		return false
 	case b.feed > 0:
 		ask.Start, ask.Seq = startFeed, b.feed
+		return false
 	default:
 		ask.Start = startNew
-		b.switched = true
+		return true
 	}
 }
 
@@ -88,18 +89,12 @@ func (b *inbox) follows(rec *journal.Record) bool {
 	return true
 }
 
-// tellSwitch puts the gap of a switch before what the next publisher says.
-func (b *inbox) tellSwitch(c *conn) {
+// held notes who is listened to, and puts the gap of a switch before what it says.
+func (b *inbox) held(c *conn, switched bool) {
 	b.mu.Lock()
-	due := b.switched
-	b.switched = false
+	b.holder = c.member.id
 	b.mu.Unlock()
-	if !due {
-		return
-	}
-	c.waiting.Add(1)
-	select {
-	case b.in <- &frames{conn: c, gap: &Gap{Reason: "switched"}}:
-	case <-b.ctx.Done():
+	if switched {
+		b.tell(c, "switched")
 	}
 }

@@ -70,3 +70,33 @@ func TestAnyOneWithoutNumbersTellsOfTheSwitch(t *testing.T) {
 		}
 	})
 }
+
+// TestAnyOneIsPatientWithTheNext has a publisher that cannot be reached when it is its
+// turn.
+func TestAnyOneIsPatientWithTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		client := mesh.Node(link.Config{})
+		a, pa := publisher(t, mesh, link.Config{})
+		b, pb := publisher(t, mesh, link.Config{})
+		s := subscribe(t, client, placed, pubsub.AnyOne(), pubsub.In(pubsub.Reliable))
+		publish(t, pa, 1, 1, pubsub.Feed(1))
+		publish(t, pb, 1, 1, pubsub.Feed(1))
+		holder, next, rest := a, b, pb
+		if take(t, s, 1)[0].Publisher == b.Instance() {
+			holder, next, rest = b, a, pa
+		}
+		mesh.Partition(client, next)
+		mesh.Kill(holder)
+		for i := 2; i <= 100; i++ {
+			sleep(time.Second)
+			publish(t, rest, i, i, pubsub.Feed(uint64(i)))
+		}
+		mesh.Heal(client, next)
+		for i, m := range take(t, s, 99) {
+			if m.Gap != nil || m.Feed != uint64(i+2) {
+				t.Fatalf("after the switch message %d is %+v, %+v", i, m, m.Gap)
+			}
+		}
+	})
+}

@@ -27,6 +27,9 @@ func (s *Subscription[T]) Bookmark() []byte {
 	for id, p := range s.marks {
 		mark.Positions[id] = p.Append(nil)
 	}
+	for id, p := range s.past {
+		mark.Positions[id] = p.position.Append(nil)
+	}
 	for id, m := range s.members {
 		if p, ok := m.position(); ok {
 			mark.Positions[id] = p.Append(nil)
@@ -77,13 +80,13 @@ func (b bookmarks) apply(m *member) {
 		}
 		return
 	}
-	m.epoch = p.Epoch
-	m.tracker = journal.NewTracker(journal.Class(m.want.Class), p)
+	m.goOn(p)
 }
 
-// position is how far the subscription has come at a publisher, once it has answered.
+// position is how far the subscription has come at a publisher, if that is known.
 func (m *member) position() (journal.Position, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.positionLocked(), m.epoch != 0
+	p := m.positionLocked()
+	return p, p.Epoch != 0
 }

@@ -20,8 +20,8 @@ func TestABookmarkGoesOnInAnotherRun(t *testing.T) {
 		}
 		publish(t, a, 1, 10)
 		take(t, first, 7)
-		mark := first.Bookmark()
 		first.Close()
+		mark := first.Bookmark() // the same as before
 		publish(t, a, 11, 12)
 		_, b := publisher(t, mesh, link.Config{}) // it appeared in between
 		publish(t, b, 100, 101)

@@ -42,7 +42,7 @@ func frameOf(t *testing.T, n, size int, pairs []journal.Pair) []byte {
 // received returns a subscription and a frame that it has received.
 func received(body []byte) (*Subscription[blob], *frames) {
 	s := &Subscription[blob]{inbox: &inbox{rules: &rules{}}, codec: codec.CBOR()}
-	m := newMember("feed", "feed-1", &subscribe{Class: uint8(Reliable)}, false)
+	m := newMember("feed", "feed-1", &subscribe{Patterns: []string{"t"}, Class: uint8(Reliable)}, false)
 	c := &conn{member: m, reader: journal.NewReader(journal.ReaderLimits{})}
 	return s, &frames{conn: c, body: body}
 }

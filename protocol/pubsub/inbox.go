@@ -27,14 +27,14 @@ type inbox struct {
 	in      chan *frames  // what was received, in order for each publisher
 	turn    chan struct{} // of AnyOne: held by the member that is listened to; nil: all are
 
-	mu       sync.Mutex // guards the fields below
-	members  map[string]*member
-	marks    bookmarks // of publishers that were there in an earlier run
-	feed     uint64    // of AnyOne: the last number that was read
-	holder   string    // of AnyOne: who was listened to last
-	switched bool      // of AnyOne: a gap is due, for nobody knows what was missed
-	refused  error     // by a publisher, for good
-	half     *frames   // of which a loop has taken a part
+	mu      sync.Mutex // guards the fields below
+	members map[string]*member
+	marks   bookmarks // of publishers that were there in an earlier run
+	past    map[string]past
+	feed    uint64  // of AnyOne: the last number that was read
+	holder  string  // of AnyOne: who was listened to last
+	refused error   // by a publisher, for good
+	half    *frames // of which a loop has taken a part
 }
 
 // frames is one frame of records and where it came from.
@@ -48,15 +48,17 @@ type frames struct {
 
 // intake is where one member's connection puts what it receives.
 type intake struct {
-	box    *inbox
-	member *member
+	box      *inbox
+	member   *member
+	ask      *subscribe
+	switched bool // of AnyOne: nobody knows what is missed between the last publisher and this one
 }
 
 // joined makes a connection the member's present one.
 func (i intake) joined(c *conn, a *subscribed) *conn {
 	c.member, c.reader, c.live = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live
-	i.member.joined(c, a)
-	i.box.tellSwitch(c)
+	i.member.joined(c, i.ask, a)
+	i.box.held(c, i.switched)
 	return c
 }
 
@@ -158,7 +160,12 @@ func (b *inbox) update(service string, list []discovery.Instance, first bool) (j
 		}
 		m := newMember(service, in.ID, &b.want.ask, !first)
 		m.topic = b.name
-		b.marks.apply(m)
+		if was, ok := b.past[in.ID]; ok {
+			m.goOn(was.position)
+			delete(b.past, in.ID)
+		} else {
+			b.marks.apply(m)
+		}
 		b.members[in.ID] = m
 		joined = append(joined, m)
 		b.running.Go(func() { b.attend(m) })
@@ -169,6 +176,63 @@ func (b *inbox) update(service string, list []discovery.Instance, first bool) (j
 		}
 	}
 	return joined
+}
+
+// past is where a subscription was at a publisher that discovery shows no more. It may
+// come back.
+type past struct {
+	position journal.Position
+	left     time.Time
+}
+
+// maxPast bounds the publishers that are gone and remembered; the one that left first
+// makes way. Each takes about 100 bytes.
+const maxPast = 1024
+
+// parted lets go of a member that discovery shows no more, and reports whether it did. If
+// the publisher did not end the stream in good order, what it had still to say is lost,
+// and a gap says so.
+func (b *inbox) parted(m *member) bool {
+	b.mu.Lock()
+	if !m.leaving.Load() {
+		b.mu.Unlock()
+		return false
+	}
+	delete(b.members, m.id)
+	if p, ok := m.position(); ok {
+		b.rememberLocked(m.id, past{p, time.Now()})
+	}
+	b.mu.Unlock()
+	if c := m.cutShort(); c != nil && b.turn == nil { // AnyOne goes on elsewhere
+		b.tell(c, "gone")
+	}
+	return true
+}
+
+func (b *inbox) rememberLocked(id string, p past) {
+	if b.past == nil {
+		b.past = make(map[string]past)
+	}
+	b.past[id] = p
+	if len(b.past) <= maxPast {
+		return
+	}
+	oldest := id
+	for id, p := range b.past {
+		if p.left.Before(b.past[oldest].left) {
+			oldest = id
+		}
+	}
+	delete(b.past, oldest)
+}
+
+// tell puts a gap of unknown size behind what came on a connection.
+func (b *inbox) tell(c *conn, reason string) {
+	c.waiting.Add(1)
+	select {
+	case b.in <- &frames{conn: c, gap: &Gap{Reason: reason}}:
+	case <-b.ctx.Done():
+	}
 }
 
 // forget lets go of a member that is attended no more.

@@ -2,6 +2,8 @@ package pubsub
 
 import (
 	"context"
+	"errors"
+	"io"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -30,25 +32,31 @@ func (b *inbox) follow(service string, publishers <-chan []discovery.Instance, k
 // attend keeps a connection to one publisher for as long as it is there.
 func (b *inbox) attend(m *member) {
 	defer m.settle()
-	defer b.forget(m)
 	for failures := 0; ; {
-		if !b.takeTurn(m) {
-			return
-		}
+		var err error
 		began := time.Now()
-		err := b.listen(m)
-		b.giveTurn()
-		m.lost(err)
-		m.settle()
+		turn := b.takeTurn(m)
+		if turn {
+			err = b.listen(m)
+			b.giveTurn()
+			m.lost(err)
+		}
 		switch {
-		case b.ctx.Err() != nil, m.leaving.Load():
+		case b.ctx.Err() != nil, b.parted(m):
 			return
+		case !turn:
+			continue // it left, and came back
 		case err != nil && final(err):
+			b.node.Logger().Warn("pubsub: a publisher refuses a subscription", "topic", b.name, "publisher", m.id, "error", err)
 			b.refuse(err)
+			b.forget(m)
 			return
 		}
 		if failures++; time.Since(began) > rejoinMost {
 			failures = 1
+		}
+		if failures == 1 && err != nil && !errors.Is(err, io.EOF) {
+			b.node.Logger().Warn("pubsub: a publisher is lost to a subscription; trying again", "topic", b.name, "publisher", m.id, "error", err)
 		}
 		if !b.pause(failures) {
 			return
@@ -86,8 +94,7 @@ func (b *inbox) pause(failures int) bool {
 // listen has one connection to a publisher until it ends.
 func (b *inbox) listen(m *member) error {
 	ask := m.ask()
-	b.switchTo(m, ask)
-	to := intake{b, m}
+	to := intake{box: b, member: m, ask: ask, switched: b.switchTo(m, ask)}
 	if h := b.rules.hub.Load(); h != nil && m.id == b.node.Instance() {
 		return h.attendLocally(b.ctx, ask, to)
 	}

@@ -2,6 +2,9 @@ package pubsub
 
 import (
 	"context"
+	"errors"
+	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 // member is one publisher of a subscription.
@@ -25,11 +29,13 @@ type member struct {
 	mu      sync.Mutex // guards the fields below
 	want    subscribe
 	tracker *journal.Tracker
-	epoch   uint64 // of the publisher, 0 before it answered
 	pending verdict
-	out     map[uint64]struct{} // delivered and not yet settled
+	out     map[uint64]held // delivered, and neither acked nor given up
+	session int             // counts those that the publisher did not resume
 	wake    chan struct{}
 	conn    *conn // the present one
+	last    *conn // the present one, or the one before; nil before the first
+	open    bool  // it was heard, and did not say that this was all
 	taken   int   // messages read on it since credit was given
 	failure error // of the last connection
 	count   tally
@@ -39,12 +45,21 @@ type member struct {
 	decidedBy *func(Access) error
 }
 
+// held is a message of AtLeastOnce that its publisher has not let go of.
+type held struct {
+	ttl   time.Duration
+	nacks int
+	back  bool      // it was given back, and is to come again
+	until time.Time // when it does not come again any more; zero is never
+}
+
 // conn is a member's connection while it lasts: a stream, or the publisher of this
 // node itself.
 type conn struct {
 	member *member
 	peer   link.Peer
 	reader *journal.Reader
+	epoch  uint64
 	live   uint64
 	credit int                     // bytes that may be on their way
 	grant  func(frames, bytes int) // lets more come
@@ -53,6 +68,22 @@ type conn struct {
 	waiting               atomic.Int32 // frames that were not read
 	owedFrames, owedBytes int          // of the goroutine that reads: read and not granted again
 	cut                   func()       // ends it, to be made again
+
+	session int    // of the member: verdicts on messages of an earlier one mean nothing
+	begun   bool   // something of it was observed
+	topic   string // of the last message, which was asked for
+}
+
+// asked reports whether a message is of a topic that the subscription has asked for. What
+// is not must not pass: by its topic [Authorize] decides whether it is taken.
+func (c *conn) asked(path string) bool {
+	if path != c.topic {
+		if !slices.ContainsFunc(c.member.want.Patterns, func(pattern string) bool { return subject.Match(pattern, path) }) {
+			return false
+		}
+		c.topic = path
+	}
+	return true
 }
 
 // read ends a frame. More may come, though not one for each that was read if others
@@ -75,7 +106,7 @@ func (c *conn) read(f *frames) {
 func newMember(service, id string, want *subscribe, late bool) *member {
 	m := &member{
 		service: service, id: id, want: *want, acks: Class(want.Class) == AtLeastOnce,
-		settled: make(chan struct{}), wake: make(chan struct{}, 1), out: make(map[uint64]struct{}),
+		settled: make(chan struct{}), wake: make(chan struct{}, 1), out: make(map[uint64]held),
 		tracker: journal.NewTracker(journal.Class(want.Class), journal.Position{}),
 	}
 	if want.Group != "" {
@@ -97,18 +128,22 @@ func (m *member) ask() *subscribe {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ask := m.want
-	if m.epoch == 0 {
-		return &ask
+	if p := m.positionLocked(); p.Epoch != 0 {
+		ask.Start, ask.Position = startAt, p.Append(nil)
 	}
-	ask.Start, ask.Position = startAt, m.positionLocked().Append(nil)
 	return &ask
 }
 
-// positionLocked is how far the subscription has come. With acks it counts only if
-// the session is gone: then everything that has no verdict comes again.
+// positionLocked is how far the subscription has come, of no epoch if that is not known.
+// With acks it counts only if the session is gone: then everything comes again that was
+// not acked, and what is to come again in any case.
 func (m *member) positionLocked() journal.Position {
 	p := m.tracker.Position()
-	for seq := range m.out {
+	for seq, h := range m.out {
+		if h.back && !h.until.IsZero() && time.Now().After(h.until) {
+			delete(m.out, seq)
+			continue
+		}
 		for lane := range p.Seq {
 			p.Seq[lane] = min(p.Seq[lane], seq-1)
 		}
@@ -117,24 +152,61 @@ func (m *member) positionLocked() journal.Position {
 }
 
 // joined takes in a publisher's answer.
-func (m *member) joined(c *conn, a *subscribed) {
+func (m *member) joined(c *conn, ask *subscribe, a *subscribed) {
 	m.mu.Lock()
-	m.epoch, m.conn, m.taken = a.Epoch, c, 0
-	m.tracker.Restart(a.Epoch)
 	if !a.Resumed {
+		m.session++
 		clear(m.out)
 		m.pending = verdict{}
+		m.beginLocked(ask, a)
 	}
+	c.session, c.epoch = m.session, a.Epoch
+	m.conn, m.last, m.open, m.taken = c, c, true, 0
 	m.pending.Credit = 0
 	m.mu.Unlock()
 	m.settle()
 }
 
+// beginLocked notes where the subscription begins, for its connection may be lost before
+// anything is read. Where it cannot be known it stays unknown, and the subscription
+// begins once more.
+func (m *member) beginLocked(ask *subscribe, a *subscribed) {
+	var before uint64 // the first message
+	switch {
+	case m.acks && ask.Start == startAt: // what is to come again is ahead once more
+		if p, _, err := journal.ParsePosition(ask.Position); err == nil {
+			m.tracker = journal.NewTracker(journal.Class(m.want.Class), p)
+		}
+		return
+	case m.tracker.Position().Epoch != 0:
+		return
+	case ask.Start == startNew:
+		before = max(a.Live, 1) - 1
+	case ask.Start == startAll:
+	case ask.Start == startSeq:
+		before = max(min(ask.Seq, a.Live), 1) - 1
+	default:
+		return
+	}
+	m.goOn(journal.Position{Epoch: a.Epoch, Seq: [journal.Lanes]uint64{before, before, before}})
+}
+
+// goOn makes a position that of the subscription.
+func (m *member) goOn(p journal.Position) {
+	m.tracker = journal.NewTracker(journal.Class(m.want.Class), p)
+}
+
 // lost notes that there is no connection at the moment, and why.
-func (m *member) lost(why error) {
+func (m *member) lost(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.conn, m.failure = nil, why
+	m.conn, m.failure = nil, err
+	if errors.Is(err, io.EOF) {
+		m.open = false
+	}
+	if link.CodeOf(err) == link.ResourceExhausted {
+		m.settle() // it takes longer than a caller waits
+	}
 }
 
 // full returns why the publisher has no room for the subscription, nil if that is not
@@ -148,10 +220,28 @@ func (m *member) full() error {
 	return nil
 }
 
+// cutShort returns the last connection of a publisher that did not end it in good order.
+func (m *member) cutShort() *conn {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.open {
+		return nil
+	}
+	return m.last
+}
+
 // observe takes note of a record and reports whether it is new.
 func (m *member) observe(c *conn, rec *journal.Record) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.acks && c.session != m.session {
+		m.count.add(rec, true)
+		return true // it comes again, and that counts
+	}
+	if !c.begun {
+		c.begun = true
+		m.tracker.Restart(c.epoch) // what is of an earlier epoch was read before
+	}
 	fresh := m.tracker.Observe(rec)
 	m.count.add(rec, fresh)
 	if rec.Kind == journal.KindMessage && m.credit > 0 && c == m.conn {
@@ -161,7 +251,9 @@ func (m *member) observe(c *conn, rec *journal.Record) bool {
 		return fresh
 	}
 	if rec.Kind == journal.KindMessage {
-		m.out[rec.Seq] = struct{}{}
+		h := m.out[rec.Seq]
+		h.ttl, h.back = rec.TTL, false
+		m.out[rec.Seq] = h
 	}
 	return true // it may come again on purpose
 }
@@ -176,15 +268,33 @@ func (m *member) tookLocked() {
 	}
 }
 
-func (m *member) ack(seq uint64) { m.judge(seq, func(v *verdict) { v.addAck(seq, seq) }) }
+func (m *member) ack(c *conn, seq uint64) {
+	m.judge(c, seq, func(v *verdict, _ *held) bool {
+		v.addAck(seq, seq)
+		return false
+	})
+}
+
+// ackThrough acks what was delivered in the session of a message, up to that.
+func (m *member) ackThrough(c *conn, seq uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.session == m.session {
+		m.ackRangeLocked(0, seq)
+	}
+}
 
 // ackRange acks what was delivered with numbers in a range.
 func (m *member) ackRange(from, to uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.ackRangeLocked(from, to)
+}
+
+func (m *member) ackRangeLocked(from, to uint64) {
 	var first, last uint64
-	for seq := range m.out {
-		if seq < from || seq > to {
+	for seq, h := range m.out {
+		if seq < from || seq > to || h.back {
 			continue
 		}
 		if first == 0 || seq < first {
@@ -199,28 +309,44 @@ func (m *member) ackRange(from, to uint64) {
 	}
 }
 
-func (m *member) nack(seq uint64, delay time.Duration, cause string) {
+func (m *member) nack(c *conn, seq uint64, delay time.Duration, cause string) {
 	d := uint64(0)
 	if delay >= 0 {
 		d = uint64(delay.Microseconds()) + 1
 	}
 	cause = strings.ToValidUTF8(cause[:min(len(cause), maxCause)], "")
-	m.judge(seq, func(v *verdict) { v.Nacks, v.Causes = append(v.Nacks, seq, d), append(v.Causes, cause) })
+	m.judge(c, seq, func(v *verdict, h *held) bool {
+		v.Nacks, v.Causes = append(v.Nacks, seq, d), append(v.Causes, cause)
+		h.nacks++
+		return h.nacks < journal.DefaultMaxDeliveries
+	})
 }
 
-func (m *member) release(seq uint64) {
-	m.judge(seq, func(v *verdict) { v.Releases = append(v.Releases, seq) })
+func (m *member) release(c *conn, seq uint64) {
+	m.judge(c, seq, func(v *verdict, _ *held) bool {
+		v.Releases = append(v.Releases, seq)
+		return true
+	})
 }
 
-// judge notes a verdict on a message that has none yet.
-func (m *member) judge(seq uint64, add func(v *verdict)) {
+// judge notes a verdict on a message that has none yet. add reports whether the message is
+// to come again.
+func (m *member) judge(c *conn, seq uint64, add func(v *verdict, h *held) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, open := m.out[seq]; !open {
+	h, open := m.out[seq]
+	if !open || h.back || c.session != m.session {
 		return
 	}
-	delete(m.out, seq)
-	add(&m.pending)
+	if add(&m.pending, &h) {
+		h.back = true
+		if h.ttl > 0 {
+			h.until = time.Now().Add(h.ttl)
+		}
+		m.out[seq] = h
+	} else {
+		delete(m.out, seq)
+	}
 	m.signal()
 }
 

@@ -117,8 +117,8 @@ func (m *Message[T]) destination() string {
 
 // Gap says which messages of a publisher are missing from a subscription, and why.
 type Gap struct {
-	// Reason is "overflow", "ttl", "conflated", "retention", "restart", "refused" or
-	// "switched"; docs/guarantees.md says when each is told.
+	// Reason is "overflow", "ttl", "conflated", "retention", "restart", "gone",
+	// "refused" or "switched"; docs/guarantees.md says when each is told.
 	Reason   string
 	From, To uint64 // numbers of the publisher, both included
 	Count    uint64 // how many of them were this subscription's; 0 is unknown
@@ -128,7 +128,7 @@ type Gap struct {
 // a second time.
 func (m *Message[T]) Ack() {
 	if m.acked() {
-		m.conn.member.ack(m.Seq)
+		m.conn.member.ack(m.conn, m.Seq)
 	}
 }
 
@@ -136,17 +136,17 @@ func (m *Message[T]) Ack() {
 // delivered before it.
 func (m *Message[T]) AckThrough() {
 	if m.acked() {
-		m.conn.member.ackRange(0, m.Seq)
+		m.conn.member.ackThrough(m.conn, m.Seq)
 	}
 }
 
 // Nack says that the message failed: it is delivered again after delay or, if that
-// is negative, after the next of 1 s, 5 s, 30 s and 2 min. The fifth delivery is the
-// last; what fails then goes to [DeadLetters]. Cause is kept for those, up to 256
+// is negative, after the next of 1 s, 5 s, 30 s and 2 min. What has failed
+// five times goes to [DeadLetters]. Cause is kept for those, up to 256
 // bytes.
 func (m *Message[T]) Nack(delay time.Duration, cause string) {
 	if m.acked() {
-		m.conn.member.nack(m.Seq, delay, cause)
+		m.conn.member.nack(m.conn, m.Seq, delay, cause)
 	}
 }
 
@@ -154,7 +154,7 @@ func (m *Message[T]) Nack(delay time.Duration, cause string) {
 // no attempt.
 func (m *Message[T]) Release() {
 	if m.acked() {
-		m.conn.member.release(m.Seq)
+		m.conn.member.release(m.conn, m.Seq)
 	}
 }
 

@@ -2,8 +2,12 @@ package pubsub
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -84,8 +88,7 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 	now := time.Now()
 	answer := subscribed{Epoch: h.log.Epoch()}
 	if ask.Session != "" {
-		// A session belongs to the identity that began it.
-		ask.Session = peer.Identity.String() + " " + ask.Session
+		ask.Session = sessionOf(ask, peer)
 		if cursor, err := h.log.Resume(ask.Session, now); err == nil {
 			answer.Live, answer.Resumed = cursor.Live(), true
 			return newSession(h, out, cursor, ask, peer), answer, nil
@@ -101,6 +104,16 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 	}
 	answer.Live = cursor.Live()
 	return newSession(h, out, cursor, ask, peer), answer, nil
+}
+
+// sessionOf names a session in the log: it belongs to the identity that began it, and to
+// what that asked for then, so that nobody goes on with what may not be asked for now.
+func sessionOf(ask *subscribe, peer link.Peer) string {
+	h := sha256.New()
+	for _, s := range slices.Concat([]string{peer.Identity.String(), ask.Session, ask.Group}, ask.Patterns, []string{""}, ask.Keys) {
+		_, _ = fmt.Fprintf(h, "%d %s", len(s), s) // a hash takes everything
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // subscribeCode tells a full log from a wrong subscription.

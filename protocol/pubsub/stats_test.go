@@ -1,6 +1,8 @@
 package pubsub_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -92,6 +94,91 @@ func TestWhoseMessagesAreTaken(t *testing.T) {
 			case m.Peer().Service() == "mallory" && m.Gap != nil && m.Gap.Reason == "refused" && m.Gap.Count == 1 && m.Value.ID == "":
 			default:
 				t.Errorf("got %+v with gap %+v", m, m.Gap)
+			}
+		}
+	})
+}
+
+// TestAPublisherCannotPassForAnother is one whose messages are taken for one topic, and
+// sends such to those who asked for another.
+func TestAPublisherCannotPassForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		mallory := mesh.Node(link.Config{Service: "mallory"})
+		mallory.Handle(link.Route{Service: "mallory", Name: "_link/subscribe", Kind: link.Topic}, func(ctx context.Context, st *link.Stream) error {
+			if _, err := st.Recv(); err != nil {
+				return err
+			}
+			say(t, st, frameSubscribed, fields{1: 7, 2: 1})
+			const path = "_link.shared.gossip"
+			records := append([]byte{1, byte(1 + len(path)), 0}, path...)
+			records = append(records, 2, 5, 0, 1, 0, 1, 0xa0)
+			if err := st.Send(link.Frame{Kind: frameRecords, Credited: true, Body: records}); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return nil
+		})
+		if err := mallory.AddTag("topic:audit"); err != nil {
+			t.Fatal(err)
+		}
+		mesh.Start(mallory)
+		client := mesh.Node(link.Config{})
+		pubsub.Authorize(client, func(a pubsub.Access) error {
+			if a.Peer.Service() == "mallory" && a.Topic != "gossip" {
+				return errors.New("only gossip")
+			}
+			return nil
+		})
+		want(t, within(subscribe(t, client, logins), time.Minute))
+		gossip := pubsub.NewSharedTopic[order]("gossip")
+		if err := mallory.AddTag("topic:gossip"); err != nil {
+			t.Fatal(err)
+		}
+		want(t, within(subscribe(t, client, gossip), time.Minute), "")
+	})
+}
+
+// TestASessionIsOfWhatWasAskedFor has a peer that may not have a topic any more, and a
+// session of when it might.
+func TestASessionIsOfWhatWasAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{Service: "spy"})
+		begin := func(pattern string) (*link.Stream, error) {
+			st := raw(t, client)
+			say(t, st, frameSubscribe, fields{1: []string{pattern}, 3: 3, 10: "session"})
+			_, err := st.Recv()
+			return st, err
+		}
+		st, err := begin("placed")
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.Close()
+		pubsub.Authorize(node, func(a pubsub.Access) error {
+			if a.Topic == "placed" {
+				return errors.New("not any more")
+			}
+			return nil
+		})
+		if _, err := begin("placed"); !errors.Is(err, link.PermissionDenied) {
+			t.Errorf("got %v", err)
+		}
+		if st, err = begin("other"); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, p, 1, 1)
+		sleep(2 * time.Second)
+		st.Close()
+		for {
+			f, err := st.Recv()
+			if err != nil {
+				break
+			}
+			if bytes.Contains(f.Body, []byte("placed")) {
+				t.Errorf("the peer reads %q", f.Body)
 			}
 		}
 	})

@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"iter"
 
 	"github.com/linkmesh/link"
@@ -26,7 +27,8 @@ type Subscription[T any] struct {
 // ctx ends, it is closed, or the node is.
 //
 // A publisher that is lost is connected to again, and goes on where it was: what it
-// no longer keeps by then is told as a gap. Publishers that appear later are heard
+// no longer keeps by then is told as a gap. One that is gone for good and did not say so
+// is told as a gap too. Publishers that appear later are heard
 // from their first message on. A publisher on the node itself is heard without a socket.
 //
 // Errors: InvalidArgument for a name that is none or options that do not go together;
@@ -121,8 +123,12 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 	var rec journal.Record
 	for {
 		ok, err := c.reader.Next(&rec)
+		if err == nil && ok && rec.Kind == journal.KindMessage && !c.asked(rec.Topic) {
+			err = errNotAsked
+		}
 		if err != nil {
-			c.cut() // it cannot be understood any further; it is opened again
+			s.node.Logger().Warn("pubsub: what a publisher sends makes no sense; its stream is opened again", "topic", s.name, "publisher", c.peer, "error", err)
+			c.cut()
 			break
 		}
 		if !ok {
@@ -139,6 +145,8 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 	c.read(f)
 	return true
 }
+
+var errNotAsked = errors.New("a message of a topic that was not asked for")
 
 // keep puts the rest of a frame back for the next loop.
 func (s *Subscription[T]) keep(f *frames) {
@@ -157,7 +165,7 @@ func (s *Subscription[T]) message(f *frames, rec *journal.Record) *Message[T] {
 	}
 	if !c.member.mayWrite(s.rules, c, rec.Topic) {
 		m.Gap = &Gap{Reason: "refused", From: rec.Seq, To: rec.Seq, Count: 1}
-		c.member.ack(rec.Seq)
+		c.member.ack(c, rec.Seq)
 		return m
 	}
 	m.realm, m.Topic = realmOf(rec.Topic)

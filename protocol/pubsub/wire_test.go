@@ -144,7 +144,7 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 		}
 	})
 	mesh.Start(node)
-	s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.FromLast(2), pubsub.Keys("k"), pubsub.Limits(100, 1<<20, 0))
+	s := subscribe(t, mesh.Node(link.Config{}), pubsub.NewTopic[order]("orders", ">"), pubsub.In(pubsub.AtLeastOnce), pubsub.FromLast(2), pubsub.Keys("k"), pubsub.Limits(100, 1<<20, 0))
 	verdict := func() { lines.note("subscriber", "VERDICT", <-judged) }
 	got := take(t, s, 3)
 	got[0].Ack()

@@ -1,0 +1,206 @@
+package pubsub_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pubsub"
+)
+
+// within returns what comes in a time, in words: a message by its ID, a gap by its reason.
+func within(s *pubsub.Subscription[order], d time.Duration) []string {
+	got := make(chan string, 1<<16)
+	stop := make(chan struct{})
+	go func() {
+		for m := range s.Messages() {
+			if m.Gap != nil {
+				got <- m.Gap.Reason
+			} else {
+				got <- m.Value.ID
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	sleep(d)
+	close(stop)
+	var list []string
+	for len(got) > 0 {
+		list = append(list, <-got)
+	}
+	return list
+}
+
+func want(t *testing.T, got []string, list ...string) {
+	t.Helper()
+	if !slices.Equal(got, list) {
+		t.Errorf("got %v, want %v", got, list)
+	}
+}
+
+// apart cuts two nodes off from each other for a time.
+func apart(mesh *linktest.Mesh, a, b *link.Node, d time.Duration) {
+	mesh.Partition(a, b)
+	sleep(d)
+	mesh.Heal(a, b)
+}
+
+// TestAnExpiredSessionBeginsAnew at a publisher that nobody else keeps awake.
+func TestAnExpiredSessionBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		s := subscribe(t, client, placed, pubsub.In(pubsub.AtLeastOnce))
+		publish(t, p, 1, 1)
+		take(t, s, 1)[0].Ack()
+		sleep(time.Second)
+		apart(mesh, node, client, 3*time.Minute)
+		sleep(time.Minute)
+		publish(t, p, 2, 2)
+		want(t, within(s, time.Minute), "2")
+		if err := s.Err(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestWhatWasNackedOutlivesItsSession has a message that is to come again much later,
+// when its publisher has forgotten the session.
+func TestWhatWasNackedOutlivesItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		s := subscribe(t, client, placed, pubsub.In(pubsub.AtLeastOnce))
+		publish(t, p, 1, 3)
+		got := take(t, s, 3)
+		got[0].Ack()
+		got[1].Nack(4*time.Minute, "not now")
+		got[2].Ack()
+		sleep(time.Second)
+		other := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Resume(s.Bookmark()))
+		if list := within(other, time.Second); !slices.Contains(list, "2") {
+			t.Errorf("the bookmark is behind a message that was nacked: %v", list)
+		}
+		apart(mesh, node, client, 150*time.Second)
+		if list := within(s, 10*time.Minute); !slices.Contains(list, "2") {
+			t.Errorf("the nacked message is lost: %v", list)
+		}
+	})
+}
+
+// TestAConnectionThatIsLostBeforeAnythingIsRead has no position to go on at.
+func TestAConnectionThatIsLostBeforeAnythingIsRead(t *testing.T) {
+	for name, opt := range map[string]pubsub.SubscribeOption{"new": pubsub.In(pubsub.BestEffort), "by number": pubsub.FromSeq(6)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				node, p := publisher(t, mesh, link.Config{})
+				publish(t, p, 1, 5)
+				client := mesh.Node(link.Config{})
+				s := subscribe(t, client, placed, opt)
+				publish(t, p, 6, 6)
+				apart(mesh, node, client, 40*time.Second)
+				sleep(40 * time.Second)
+				publish(t, p, 7, 7)
+				want(t, within(s, time.Minute), "6", "7")
+			})
+		})
+	}
+}
+
+// fickle is a registry that says what the test tells it.
+type fickle struct {
+	discovery.Registry
+	said chan discovery.Snapshot
+}
+
+func (f *fickle) Watch(context.Context, discovery.Query) (<-chan discovery.Snapshot, error) {
+	return f.said, nil
+}
+
+// TestAPublisherThatDiscoveryLosesForAWhile goes on where it was, and a bookmark knows it
+// all the time.
+func TestAPublisherThatDiscoveryLosesForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		node, p := publisher(t, mesh, link.Config{})
+		watch, err := mesh.Registry().Watch(t.Context(), discovery.Query{Service: "orders", Namespace: "default"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := <-watch
+		registry := &fickle{mesh.Registry(), make(chan discovery.Snapshot, 1)}
+		registry.said <- all
+		client := mesh.Node(link.Config{Registry: registry})
+		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+		publish(t, p, 1, 3)
+		take(t, s, 3)
+		mesh.Partition(node, client)
+		registry.said <- discovery.Snapshot{}
+		sleep(time.Minute)
+		publish(t, p, 4, 4)
+		mark := s.Bookmark()
+		mesh.Heal(node, client)
+		registry.said <- all
+		sleep(10 * time.Second)
+		publish(t, p, 5, 5)
+		want(t, within(s, time.Minute), "gone", "4", "5")
+		other := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable), pubsub.Resume(mark))
+		want(t, within(other, time.Second), "4", "5")
+	})
+}
+
+// TestAPublisherThatIsKilledIsToldOf and one that drains is not.
+func TestAPublisherThatIsKilledIsToldOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		killed, a := publisher(t, mesh, link.Config{})
+		drained, b := publisher(t, mesh, link.Config{})
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable))
+		publish(t, a, 1, 1)
+		publish(t, b, 1, 1)
+		take(t, s, 2)
+		mesh.Stop(drained)
+		mesh.Kill(killed)
+		publish(t, a, 2, 9)
+		m := take(t, s, 1)[0]
+		if m.Gap == nil || m.Gap.Reason != "gone" || m.Gap.Count != 0 || m.Publisher != killed.Instance() {
+			t.Errorf("got %+v, %+v", m, m.Gap)
+		}
+		want(t, within(s, time.Hour))
+	})
+}
+
+// TestABadNetworkMakesNoDeadLetters loses more connections than a message may fail.
+func TestABadNetworkMakesNoDeadLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		node, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		s := subscribe(t, client, placed, pubsub.In(pubsub.AtLeastOnce))
+		publish(t, p, 1, 3)
+		for range 10 {
+			apart(mesh, node, client, 35*time.Second)
+			sleep(20 * time.Second)
+		}
+		for _, m := range take(t, s, 3) {
+			if m.Gap != nil {
+				t.Errorf("%+v", m.Gap)
+			}
+		}
+		if n := pubsub.StatsOf(node).Published.DeadLetters; n > 0 {
+			t.Errorf("%d dead letters that no handler has seen", n)
+		}
+	})
+}
