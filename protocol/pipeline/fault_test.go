@@ -459,8 +459,7 @@ func TestAPoisonTaskKillsOnlySoManyWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var killed atomic.Int64
-		var hire func()
-		hire = func() {
+		hire := func() {
 			var node *link.Node
 			ready := make(chan struct{})
 			node = worker(t, mesh, func(ctx context.Context, o order) error {
