@@ -248,6 +248,11 @@ func (s *Stream) Recv() (Frame, error) {
 	return Frame{}, s.error("receive on", err)
 }
 
+// Recycle gives back the body of a frame that Recv returned, for frames that come
+// later. Nothing may refer to it afterwards. It is worth it for large bodies in large
+// numbers; those that are not given back are garbage as usual.
+func (s *Stream) Recycle(body []byte) { transport.PutBuffer(body) }
+
 // Grant lets the peer send so many more credited frames and bytes of them. It
 // does not block. ResourceExhausted if more bytes are granted than one stream
 // may hold.

@@ -1,6 +1,6 @@
 // Quickstart shows a small mesh at work: two versions of a service called
-// orders and a gateway that calls them, each a process and a link node of its
-// own, all on this machine. They find each other with no server, or through
+// orders, a gateway that calls them and two mailers, each a process and a link node of
+// its own, all on this machine. They find each other with no server, or through
 // Consul if the environment names an agent:
 //
 //	go run ./examples/quickstart
@@ -8,9 +8,9 @@
 //
 // It prints what it sees and exits with status 0 only if all of it happened.
 //
-// Read orders.go first (the contract), then orders_service.go and gateway.go
-// (the services) and topology.yaml (which version gets the gateway's calls). The
-// rest starts processes, checks and prints.
+// Read orders.go first (the contract), then orders_service.go, gateway.go and
+// mailer.go (the services) and topology.yaml (which version gets the gateway's calls).
+// The rest starts processes, checks and prints.
 package main
 
 import (
@@ -48,6 +48,8 @@ func run(args []string) error {
 		return serveOrders(untilAlone(ctx), args[1], args[2])
 	case len(args) == 3 && args[0] == "gateway":
 		return serveGateway(untilAlone(ctx), args[1], args[2])
+	case len(args) == 2 && args[0] == "mailer":
+		return serveMailer(untilAlone(ctx), args[1])
 	}
 	return errors.New("it takes no arguments; it starts its services itself")
 }

@@ -87,10 +87,14 @@ func TestQuickstartShowsWhatItPromises(t *testing.T) {
 		`(?m)^ +200 +0 +200 +0$`,
 		`(?m)^   \|   1 +stable +0 of \d available$`,
 		`(?m)^   \|   2 +canary +1 of 1 available +<- picked here`,
+		`(?m)^   pushed +1,000$`,
+		`(?m)^   killed +one mailer, with SIGKILL, after \d+ ms$`,
+		`(?m)^   begun twice +\d+ receipts`,
+		`(?m)^   done +all 1,000, after`,
 		`(?m)^   gateway drained +in \d+ ms, exit status 0$`,
 		`(?m)^   orders v2 drained +in \d+ ms, exit status 0$`,
 		`(?m)^   found now +nobody$`,
-		`(?m)^All 8 steps passed in`,
+		`(?m)^All 9 steps passed in`,
 	} {
 		if !regexp.MustCompile(want).MatchString(report.String()) {
 			t.Errorf("the report has no line like %s", want)
@@ -114,7 +118,7 @@ func TestQuickstartSaysWhichStepFailed(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 1 {
 		t.Errorf("exit status %d, want 1, %v", cmd.ProcessState.ExitCode(), err)
 	}
-	if !strings.Contains(string(out), "quickstart: step 2 of 8 failed (Identity") {
+	if !strings.Contains(string(out), "quickstart: step 2 of 9 failed (Identity") {
 		t.Errorf("it does not say what failed:\n%s", out)
 	}
 	if files := announced(t, cmd); len(files) > 0 {
@@ -160,7 +164,7 @@ func TestServicesEndWithTheQuickstart(t *testing.T) {
 			if files := temporary(t, cmd); name == "interrupted" && len(files) > 0 {
 				t.Errorf("left behind are %v", files)
 			}
-			if name == "interrupted" && !strings.Contains(warnings.String(), "step 4 of 8 failed (Speed") {
+			if name == "interrupted" && !strings.Contains(warnings.String(), "step 4 of 9 failed (Speed") {
 				t.Errorf("it does not say what was interrupted: %s", warnings.String())
 			}
 		})

@@ -55,7 +55,7 @@ func show(ctx context.Context) error {
 		processes: make(map[string]*process),
 	}
 	defer m.leave()
-	m.line("link quickstart: two versions of orders and a gateway, three processes; %s", meetingPlace(node))
+	m.line("link quickstart: two versions of orders, a gateway, mailers, each a process; %s", meetingPlace(node))
 	steps := []struct {
 		title string
 		run   func(context.Context, *mesh) error
@@ -67,6 +67,7 @@ func show(ctx context.Context) error {
 		{"Errors: the gateway is asked for an order that does not exist", fail},
 		{"Drain: v1 gets SIGTERM while 32 callers place orders, and a subscriber listens", drain},
 		{"Failover: v1 is gone, so its nine of ten calls of orders/get go to v2", failover},
+		{"Work: 1,000 receipts for two mailers, of which one is killed half way", work},
 		{"Shutdown: the others drain too", finish},
 	}
 	for i, step := range steps {

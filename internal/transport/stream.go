@@ -234,6 +234,9 @@ func (st *Stream) Grant(c wire.Credit) error {
 	return st.write(context.Background(), func(b []byte) []byte { return wire.AppendCredit(b, c) })
 }
 
+// frameHeaderRoom is the most that the header of a frame takes.
+const frameHeaderRoom = 17
+
 // Send sends one frame. With [wire.FlagCredited] it first waits for credit. It
 // blocks until the transport has taken the frame or ctx ended; a frame that was
 // cut short by ctx ends the stream. body is not kept.
@@ -244,6 +247,9 @@ func (st *Stream) Send(ctx context.Context, f Frame) error {
 		}
 	}
 	return st.write(ctx, func(b []byte) []byte {
+		if need := len(f.Body) + frameHeaderRoom; cap(b) < need {
+			b = GetBuffer(need)
+		}
 		b = wire.AppendFrameHeader(b, wire.FrameHeader{Kind: f.Kind, Flags: f.Flags, Length: uint64(len(f.Body))})
 		return append(b, f.Body...)
 	})
@@ -297,6 +303,7 @@ func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) e
 	st.writeMu.Lock()
 	defer st.writeMu.Unlock()
 	st.out = appendFrames(st.out[:0])
+	defer st.shrink()
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) })
 		defer stop()
@@ -310,10 +317,15 @@ func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) e
 		}
 		return st.Session.streamError(err, false)
 	}
-	if cap(st.out) > LeasedMessage {
+	return nil
+}
+
+// shrink gives up a large buffer: a stream that is idle holds none.
+func (st *Stream) shrink() {
+	if cap(st.out) > readBuffer {
+		PutBuffer(st.out)
 		st.out = nil
 	}
-	return nil
 }
 
 // CloseSend ends our side cleanly: the peer's Recv returns io.EOF.

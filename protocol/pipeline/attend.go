@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
@@ -86,10 +87,12 @@ func (l *workerLink) work(ctx context.Context) error {
 	q := l.queue
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	st, err := q.node.Open(ctx, q.route, link.OnInstance(l.id), link.Credit(creditFrames, creditBytes))
+	shares := lane.SharesOf(q.node)
+	st, credit, err := shares.Open(ctx, q.node, q.route, l.id)
 	if err != nil {
 		return err
 	}
+	defer shares.Leave(l.id)
 	defer st.Close()
 	q.mu.Lock()
 	held := q.tasks.Held(l.id)
@@ -117,7 +120,7 @@ func (l *workerLink) work(ctx context.Context) error {
 		q.tasks.Leave(w)
 	}
 	q.unlock()
-	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, pongs: make(chan []byte, 1)}
+	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, credit: credit, pongs: make(chan []byte, 1)}
 	ended := make(chan error, 1)
 	go func() { //nolint:contextcheck // work waits for it, and the stream has its own
 		ended <- c.read()
@@ -145,6 +148,7 @@ type connection struct {
 	worker *queue.Worker
 	ready  <-chan struct{}
 	stream *link.Stream
+	credit int // bytes that each side may have on its way
 	pongs  chan []byte
 
 	told   int       // what the worker was told of the backlog
@@ -153,7 +157,8 @@ type connection struct {
 
 // write sends tasks and orders until ctx ends.
 func (c *connection) write(ctx context.Context) error {
-	buf := make([]byte, 0, frame.MaxBody+4096)
+	most := lane.FrameFor(uint64(c.credit)) //nolint:gosec // it is positive
+	buf := make([]byte, 0, most+most/16)
 	var recalls, cancels []uint64
 	timer := time.NewTimer(backlogEvery)
 	defer timer.Stop()
@@ -171,7 +176,7 @@ func (c *connection) write(ctx context.Context) error {
 		for more := true; more; {
 			c.queue.mu.Lock()
 			now := time.Now()
-			body, n := c.queue.tasks.Take(c.worker, buf[:0], frame.MaxBody, now.UnixNano())
+			body, n := c.queue.tasks.Take(c.worker, buf[:0], most, now.UnixNano())
 			recalls, cancels = c.queue.tasks.TakeOrders(c.worker, recalls[:0], cancels[:0])
 			pending, oldest := c.queue.tasks.Backlog(now.UnixNano())
 			over := c.link.vanished.Load() && c.worker.Holds() == 0
@@ -180,7 +185,7 @@ func (c *connection) write(ctx context.Context) error {
 				return nil
 			}
 			buf = body
-			if err := c.send(body, n, recalls, cancels); err != nil {
+			if err := c.send(body, n, most, recalls, cancels); err != nil {
 				return err
 			}
 			if err := c.tell(pending, oldest, now, timer); err != nil {
@@ -191,14 +196,9 @@ func (c *connection) write(ctx context.Context) error {
 	}
 }
 
-func (c *connection) send(body []byte, n int, recalls, cancels []uint64) error {
+func (c *connection) send(body []byte, n, most int, recalls, cancels []uint64) error {
 	if n > 0 {
-		if len(body) > askBytes {
-			if err := c.sendBacklog(c.told, 0, len(body)); err != nil {
-				return err
-			}
-		}
-		err := c.stream.Send(link.Frame{Kind: frame.KindTasks, Credited: true, Body: body})
+		err := lane.Send(c.stream, frame.KindTasks, frame.KindPart, most, body)
 		if n == 1 && link.CodeOf(err) == link.ResourceExhausted && c.stream.Context().Err() == nil {
 			var rec frame.Task
 			if _, bad := rec.Cut(body); bad != nil {
@@ -230,31 +230,34 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time, time
 		return nil
 	}
 	c.told, c.toldAt = pending, now
+	var small [16]byte
+	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
 	if pending > 0 {
 		timer.Reset(backlogEvery)
-	}
-	return c.sendBacklog(pending, oldest, 0)
-}
-
-func (c *connection) sendBacklog(pending int, oldest time.Duration, need int) error {
-	var small [24]byte
-	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
-	if need > 0 {
-		b = frame.AppendUint(b, uint64(need))
 	}
 	return c.stream.Send(link.Frame{Kind: frame.KindBacklog, Body: b})
 }
 
 // read takes what the worker sends, until the stream ends.
 func (c *connection) read() error {
-	flow := flow{stream: c.stream}
+	flow := lane.Flow{Stream: c.stream, Credit: c.credit}
+	joiner := lane.Joiner{Most: maxTasks}
 	for {
 		f, err := c.stream.Recv()
 		if err != nil {
 			return err
 		}
-		if err := flow.read(f); err != nil {
+		if err := flow.Read(f); err != nil {
 			return err
+		}
+		if f.Kind == frame.KindPart {
+			if err := joiner.Part(f.Body); err != nil {
+				return err
+			}
+			continue
+		}
+		if f.Credited {
+			f.Body = joiner.Whole(f.Body)
 		}
 		if err := c.take(f); err != nil {
 			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)

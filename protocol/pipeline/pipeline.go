@@ -53,6 +53,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
 // Stage is a stage with the type of its tasks. Stages are comparable values.
@@ -86,42 +87,11 @@ func stageRoute(service, name string) link.Route {
 	return link.Route{Service: service, Name: name, Kind: link.Stage}
 }
 
-const (
-	// creditFrames and creditBytes are what one side of a stream may have on its way
-	// that the other has not read. All streams of a connection have 24 MiB together.
-	creditFrames = 64
-	creditBytes  = 512 << 10
-	// askBytes is the size of a frame above which credit is asked for first.
-	askBytes = creditBytes / 2
-	// backlogEvery is how often a worker is told how much waits, at the most.
-	backlogEvery = 10 * time.Millisecond
-)
+// MaxTask bounds a task with its key, headers and trace, in bytes.
+const MaxTask = 4 << 20
 
-// flow gives credit back to the peer of a stream, in as few frames as will do.
-type flow struct {
-	stream        *link.Stream
-	frames, bytes int // that were read and not granted again
-	extra         int // bytes that were granted for a large frame, and are not to be again
-}
+// maxTasks is the longest frame of tasks: one of the longest, and what else fits a frame.
+const maxTasks = MaxTask + frame.MaxBody
 
-// lend grants what a frame of so many bytes needs.
-func (f *flow) lend(bytes int) error {
-	f.extra += bytes
-	return f.stream.Grant(0, bytes)
-}
-
-func (f *flow) read(frame link.Frame) error {
-	if !frame.Credited {
-		return nil
-	}
-	f.frames++
-	f.bytes += len(frame.Body)
-	once := min(f.extra, f.bytes)
-	f.extra, f.bytes = f.extra-once, f.bytes-once
-	if f.frames < creditFrames/2 && f.bytes < creditBytes/4 {
-		return nil
-	}
-	frames, bytes := f.frames, f.bytes
-	f.frames, f.bytes = 0, 0
-	return f.stream.Grant(frames, bytes)
-}
+// backlogEvery is how often a worker is told how much waits, at the most.
+const backlogEvery = 10 * time.Millisecond

@@ -35,6 +35,10 @@ func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, b
 	if *buf, err = q.node.Codec().Append(body.Append((*buf)[:0]), v); err != nil {
 		return nil, false, link.Errorf(link.InvalidArgument, "push to %s: encoding %T: %w", q.route, v, err)
 	}
+	if len(*buf) > MaxTask {
+		*buf = nil
+		return nil, false, link.Errorf(link.ResourceExhausted, "push to %s: the task has more than pipeline.MaxTask, %d bytes; send what it is about by other means", q.route, MaxTask)
+	}
 	t.Body = append(make([]byte, 0, len(*buf)), *buf...)
 	if cap(*buf) > keepPayload {
 		*buf = nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 )
@@ -16,6 +17,7 @@ var errDrained = errors.New("the worker has drained")
 type session struct {
 	worker *Worker
 	stream *link.Stream
+	credit int // bytes that each side may have on its way
 	source *pool.Source
 	ready  <-chan struct{}
 }
@@ -62,9 +64,10 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 			return err
 		}
 	}
+	most := lane.FrameFor(uint64(s.credit)) //nolint:gosec // it is positive
 	for rest := work.Outcomes; len(rest) > 0; {
-		n := cutOutcomes(rest)
-		if err := s.stream.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: rest[:n]}); err != nil {
+		n := cutOutcomes(rest, most)
+		if err := lane.Send(s.stream, frame.KindOutcomes, frame.KindPart, most, rest[:n]); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -86,9 +89,9 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 	return nil
 }
 
-// cutOutcomes returns how many bytes of records go in one frame.
-func cutOutcomes(b []byte) int {
-	if len(b) <= frame.MaxBody {
+// cutOutcomes returns how many bytes of whole records go in one frame.
+func cutOutcomes(b []byte, most int) int {
+	if len(b) <= most {
 		return len(b)
 	}
 	var o frame.Outcome
@@ -98,7 +101,7 @@ func cutOutcomes(b []byte) int {
 		if err != nil { // they are ours
 			return len(b)
 		}
-		if n := len(b) - len(next); n > frame.MaxBody {
+		if n := len(b) - len(next); n > most {
 			if used := len(b) - len(rest); used > 0 {
 				return used
 			}
@@ -121,39 +124,30 @@ func sendList(st *link.Stream, kind link.FrameKind, numbers []uint64) error {
 
 // read takes tasks and what else a producer sends, until it ends the stream.
 func (s *session) read() error {
-	flow := flow{stream: s.stream}
+	flow := lane.Flow{Stream: s.stream, Credit: s.credit}
+	joiner := lane.Joiner{Most: maxTasks}
 	for {
 		f, err := s.stream.Recv()
 		if err != nil {
 			return err
 		}
-		if err := flow.read(f); err != nil {
+		if err := flow.Read(f); err != nil {
 			return err
 		}
-		if need := needOf(f); need > 0 {
-			if err := flow.lend(need); err != nil {
+		if f.Kind == frame.KindPart {
+			if err := joiner.Part(f.Body); err != nil {
 				return err
 			}
+			continue
+		}
+		if f.Credited {
+			f.Body = joiner.Whole(f.Body)
 		}
 		if err := s.take(f); err != nil {
 			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
 		}
 	}
 }
-
-// needOf is how many bytes of credit a BACKLOG asks for.
-func needOf(f link.Frame) int {
-	if f.Kind != frame.KindBacklog {
-		return 0
-	}
-	_, rest, _ := frame.CutUint(f.Body)
-	_, rest, _ = frame.CutUint(rest)
-	need, _, _ := frame.CutUint(rest)
-	return int(min(need, maxNeed))
-}
-
-// maxNeed bounds the credit that is lent at once: the largest message there is.
-const maxNeed = 64 << 20
 
 func (s *session) take(f link.Frame) error {
 	w := s.worker

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 )
@@ -154,17 +155,18 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 		w.pool.Leave(src, ready, time.Now().UnixNano())
 		w.pokeLocked()
 	}()
+	credit := creditOf(st)
 	answer, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: w.epoch, Slots: w.capacity(), Unknown: unknown})
 	if err == nil {
 		err = st.Send(answer)
 	}
 	if err == nil {
-		err = st.Grant(creditFrames, creditBytes) //nolint:contextcheck // the stream has its own
+		err = st.Grant(lane.Frames, credit) //nolint:contextcheck // the stream has its own
 	}
 	if err != nil {
 		return err
 	}
-	s := &session{worker: w, stream: st, source: src, ready: ready}
+	s := &session{worker: w, stream: st, credit: credit, source: src, ready: ready}
 	ended := make(chan error, 2)
 	go func() { ended <- s.write(ctx) }() // the end of the stream, which follows that of serve, ends both
 	go func() { ended <- s.read() }()     //nolint:contextcheck // as above
@@ -173,6 +175,18 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	}
 	return nil
 }
+
+// creditOf is what a producer has given the worker, which gives as much.
+func creditOf(st *link.Stream) int {
+	_, bytes := st.Credit()
+	return int(min(max(bytes, leastCredit), mostCredit))
+}
+
+// The credit of a worker to a producer, in bytes.
+const (
+	leastCredit = 2 * lane.MinFrame
+	mostCredit  = 1 << 20
+)
 
 // producer is what a worker knows of a producer, for its handlers.
 type producer struct {

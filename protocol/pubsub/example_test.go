@@ -20,41 +20,34 @@ type Event struct{ Text string }
 var Events = pubsub.NewTopic[Event]("news", "events")
 
 // together runs f with a node of the service news, which publishes, and another one.
-func together(f func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error) {
+func together(f func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error) error {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	registry, err := static.New() // of this process; leave Config.Registry out to find other processes
 	if err != nil {
-		fmt.Println(err)
-		return
+		return err
 	}
 	publisher, err1 := link.New(link.Config{Service: "news", Registry: registry})
 	reader, err2 := link.New(link.Config{Registry: registry})
 	if err := errors.Join(err1, err2); err != nil {
-		fmt.Println(err)
-		return
+		return err
 	}
-	defer reader.Close()
 	events, err := pubsub.NewPublisher(publisher, Events)
 	if err != nil {
-		fmt.Println(err)
-		return
+		return err
 	}
 	ran := make(chan error, 1)
 	running, end := context.WithCancel(ctx)
+	defer end()
 	go func() { ran <- publisher.Run(running) }()
 	<-publisher.Ready()
-	if err := f(ctx, events, reader); err != nil {
-		fmt.Println(err)
-	}
+	err = f(ctx, events, reader)
 	end()
-	if err := <-ran; err != nil {
-		fmt.Println(err)
-	}
+	return errors.Join(err, reader.Close(), <-ran)
 }
 
 func Example() {
-	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
 		sub, err := pubsub.Subscribe(ctx, node, Events)
 		if err != nil {
 			return err
@@ -75,14 +68,16 @@ func Example() {
 		}
 		return nil
 	})
+	fmt.Println(err)
 	// Output:
 	// subscriptions: 1
 	// 1 hello from Ada
+	// <nil>
 }
 
 // Wildcards select from what is published below a topic.
 func ExampleUnder() {
-	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
 		europe, err := pubsub.Subscribe(ctx, node, pubsub.NewTopic[Event]("news", "events.eu.>"))
 		if err != nil {
 			return err
@@ -102,14 +97,16 @@ func ExampleUnder() {
 		}
 		return nil
 	})
+	fmt.Println(err)
 	// Output:
 	// events.eu.paris rain
 	// events.eu.rome.trastevere rain
+	// <nil>
 }
 
 // Members of a group share the messages.
 func ExampleGroup() {
-	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
 		var done sync.WaitGroup
 		done.Add(100)
 		handled := make([]int, 2)
@@ -135,14 +132,16 @@ func ExampleGroup() {
 		fmt.Println("each has a part:", handled[0] > 0 && handled[1] > 0)
 		return nil
 	})
+	fmt.Println(err)
 	// Output:
 	// in all: 100
 	// each has a part: true
+	// <nil>
 }
 
 // A subscription may start in the past: history joins what is live.
 func ExampleFromLast() {
-	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
 		for _, text := range []string{"one", "two", "three"} {
 			if _, err := events.Publish(ctx, Event{text}); err != nil {
 				return err
@@ -164,15 +163,17 @@ func ExampleFromLast() {
 		}
 		return nil
 	})
+	fmt.Println(err)
 	// Output:
 	// two true
 	// three true
 	// four false
+	// <nil>
 }
 
 // At least once: what the handler fails to do comes again.
 func ExampleSubscribeFunc() {
-	together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
 		var tries []int
 		done := make(chan struct{})
 		handle := func(_ context.Context, m *pubsub.Message[Event]) error {
@@ -195,8 +196,10 @@ func ExampleSubscribeFunc() {
 		fmt.Println("tries:", tries)
 		return nil
 	})
+	fmt.Println(err)
 	// Output:
 	// tries: [1 2]
+	// <nil>
 }
 
 // Any service may publish to a shared topic; subscribers find all that do.

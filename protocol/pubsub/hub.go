@@ -19,8 +19,8 @@ type hub struct {
 	node  *link.Node
 	log   *journal.Log
 	rules *rules
-	began time.Time    // which the time is counted from: that takes half as long as to ask for it
-	tick  atomic.Int64 // when the log was last told the time, UnixNano
+	began time.Time    // from which the log counts time: to ask how long ago takes half as long as to ask for the time
+	tick  atomic.Int64 // when the log was last told the time, since began
 
 	blocking atomic.Pointer[[]*session] // those that publishers wait for
 	stuck    atomic.Uint64              // subscriptions that were disconnected for it
@@ -68,20 +68,21 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 	return h, nil
 }
 
-func (h *hub) now() time.Time { return h.began.Add(time.Since(h.began)) }
+// since is the time as the log counts it.
+func (h *hub) since() time.Duration { return time.Since(h.began) }
 
 func (h *hub) append(ctx context.Context, m *journal.Message) (Report, error) {
-	now := h.now()
-	h.keepTime(now)
+	at := h.since()
+	h.keepTime(at)
 	if waiting := h.blocking.Load(); waiting != nil {
 		for _, s := range *waiting {
 			if s.behind(blockWindow) {
 				s.await(ctx)
-				now = h.now()
+				at = h.since()
 			}
 		}
 	}
-	return h.log.Append(*m, now)
+	return h.log.AppendAt(m, at)
 }
 
 // appended is the bytes of records published so far.
@@ -132,12 +133,12 @@ func (h *hub) matching(path string) (n int, changed <-chan struct{}) {
 
 // keepTime tells the log the time about once a second. Publishers and the writers
 // of subscriptions do that; without either there is nothing that ages.
-func (h *hub) keepTime(now time.Time) {
+func (h *hub) keepTime(at time.Duration) {
 	last := h.tick.Load()
-	if now.UnixNano()-last < int64(time.Second) || !h.tick.CompareAndSwap(last, now.UnixNano()) {
+	if int64(at)-last < int64(time.Second) || !h.tick.CompareAndSwap(last, int64(at)) {
 		return
 	}
-	h.log.Tick(now)
+	h.log.Tick(h.began.Add(at))
 	h.bury()
 }
 

@@ -42,6 +42,7 @@ type frames struct {
 	conn *conn
 	body []byte
 	owed int  // bytes of credit that are due for it
+	kept bool // messages refer to the body
 	gap  *Gap // instead of a body
 }
 
@@ -131,7 +132,16 @@ func (b *inbox) confirmed(known <-chan []*member) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.refused
+	if b.refused != nil {
+		return b.refused
+	}
+	var full error
+	for _, m := range first {
+		if full = m.full(); full == nil {
+			return nil
+		}
+	}
+	return full
 }
 
 // update takes in the instances of one service that publish: it joins those that have

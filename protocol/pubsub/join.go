@@ -38,7 +38,7 @@ func (b *inbox) attend(m *member) {
 		began := time.Now()
 		err := b.listen(m)
 		b.giveTurn()
-		m.lost()
+		m.lost(err)
 		m.settle()
 		switch {
 		case b.ctx.Err() != nil, m.leaving.Load():
@@ -104,7 +104,7 @@ func (b *inbox) listen(m *member) error {
 		return err
 	}
 	// A grant fails if the stream has ended, and then nobody needs it.
-	c := to.joined(&conn{peer: st.Peer(), credit: credit, cut: st.Close, grant: func(frames, bytes int) { _ = st.Grant(frames, bytes) }}, answer)
+	c := to.joined(&conn{peer: st.Peer(), credit: credit, cut: st.Close, reuse: st.Recycle, grant: func(frames, bytes int) { _ = st.Grant(frames, bytes) }}, answer)
 	wait := to.judging(ctx, func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {

@@ -31,6 +31,7 @@ type member struct {
 	wake    chan struct{}
 	conn    *conn // the present one
 	taken   int   // messages read on it since credit was given
+	failure error // of the last connection
 	count   tally
 
 	// of the goroutine that reads the subscription: whether it takes messages of a path
@@ -47,15 +48,19 @@ type conn struct {
 	live   uint64
 	credit int                     // bytes that may be on their way
 	grant  func(frames, bytes int) // lets more come
+	reuse  func(body []byte)       // takes back what nothing refers to; nil: nobody does
 
 	waiting               atomic.Int32 // frames that were not read
 	owedFrames, owedBytes int          // of the goroutine that reads: read and not granted again
 	cut                   func()       // ends it, to be made again
 }
 
-// read lets more frames come for one that was read, not for each by itself if others
+// read ends a frame. More may come, though not one for each that was read if others
 // wait: a grant costs both sides as much as hundreds of messages.
 func (c *conn) read(f *frames) {
+	if !f.kept && c.reuse != nil {
+		c.reuse(f.body)
+	}
 	if f.owed > 0 {
 		c.owedFrames++
 		c.owedBytes += f.owed
@@ -125,11 +130,22 @@ func (m *member) joined(c *conn, a *subscribed) {
 	m.settle()
 }
 
-// lost notes that there is no connection at the moment.
-func (m *member) lost() {
+// lost notes that there is no connection at the moment, and why.
+func (m *member) lost(why error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.conn = nil
+	m.conn, m.failure = nil, why
+}
+
+// full returns why the publisher has no room for the subscription, nil if that is not
+// what keeps it away.
+func (m *member) full() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.conn == nil && link.CodeOf(m.failure) == link.ResourceExhausted {
+		return m.failure
+	}
+	return nil
 }
 
 // observe takes note of a record and reports whether it is new.

@@ -260,8 +260,8 @@ func history(t *testing.T, seed uint64) {
 
 func TestHistoriesOverAMesh(t *testing.T) {
 	runs := uint64(8)
-	if testing.Short() {
-		runs = 4
+	if testing.Short() || raceEnabled {
+		runs = 3
 	}
 	for seed := range runs {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { history(t, seed) })

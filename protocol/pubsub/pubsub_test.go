@@ -260,6 +260,36 @@ func TestAMessageThatFailedComesAgain(t *testing.T) {
 	})
 }
 
+// TestARangeDoesNotAckWhatWasGivenBack judges more messages at once than one frame has
+// room for.
+func TestARangeDoesNotAckWhatWasGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		_, p := publisher(t, mesh, link.Config{})
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce))
+		const n = 600
+		publish(t, p, 1, n)
+		got := take(t, s, n)
+		for _, m := range got[1 : n/2] {
+			m.Nack(time.Second, "not now")
+		}
+		got[n/2].Release()
+		got[n-1].AckThrough() // and so the first one
+		again := take(t, s, n/2)
+		for i, m := range append(again[1:], again[0]) {
+			if m.Gap != nil || m.Seq != uint64(i+2) {
+				t.Fatalf("message %d that comes again is %+v, %+v", i, m, m.Gap)
+			}
+			m.Ack()
+		}
+		sleep(5 * time.Minute)
+		publish(t, p, n+1, n+1)
+		if m := take(t, s, 1)[0]; m.Seq != n+1 {
+			t.Errorf("what was acked came again: %+v", m)
+		}
+	})
+}
+
 func TestAGroupSharesMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -96,7 +96,7 @@ func (s *session) run(ctx context.Context, read func() error) error {
 		select {
 		case err = <-ended:
 		case now := <-watch.C:
-			s.hub.keepTime(now)
+			s.hub.keepTime(s.hub.since())
 			if since := s.sending.Load(); since != 0 && now.UnixNano()-since >= int64(StuckTime) {
 				s.hub.stuck.Add(1)
 				err = link.Errorf(link.ResourceExhausted, "the subscriber took nothing for %v while messages waited; subscribe again to go on", StuckTime)
@@ -118,17 +118,21 @@ func (s *session) finish(err error) {
 // write sends what the cursor has, in as few frames as the subscriber's pace allows.
 func (s *session) write(ctx context.Context) error {
 	frame := s.out.size()
-	buf := make([]byte, 0, frame+frame/16)
+	var buf *[]byte // none while there is nothing to write
+	defer func() { putFrame(buf) }()
 	timer := time.NewTimer(HeartbeatEvery)
 	defer timer.Stop()
 	for {
 		head := s.hub.appended()
-		body, _, more, err := s.cursor.Fill(buf[:0], frame, frameMessages, time.Now())
+		if buf == nil {
+			buf = getFrame(frame)
+		}
+		body, _, more, err := s.cursor.Fill((*buf)[:0], frame, frameMessages, time.Now())
 		if len(body) > 0 {
 			if err := s.send(body); err != nil {
 				return err
 			}
-			buf = body
+			*buf = body
 		}
 		s.progress(head, len(body), more)
 		if err != nil {
@@ -140,9 +144,30 @@ func (s *session) write(ctx context.Context) error {
 		if more {
 			continue
 		}
+		putFrame(buf)
+		buf = nil
 		if err := s.idle(ctx, timer); err != nil {
 			return err
 		}
+	}
+}
+
+// outgoing recycles the buffers that frames are put together in, so that subscriptions
+// hold none while they are idle. It is a cache without meaning for behavior, hence global.
+var outgoing sync.Pool //nolint:gochecknoglobals // see above
+
+func getFrame(size int) *[]byte {
+	if buf, _ := outgoing.Get().(*[]byte); buf != nil && cap(*buf) >= size {
+		return buf
+	}
+	buf := make([]byte, 0, size+size/16)
+	return &buf
+}
+
+// putFrame takes a buffer back, unless there is none or a long record has made it long.
+func putFrame(buf *[]byte) {
+	if buf != nil && cap(*buf) <= 2*frameBytes {
+		outgoing.Put(buf)
 	}
 }
 

@@ -30,7 +30,8 @@ type Subscription[T any] struct {
 // from their first message on. A publisher on the node itself is heard without a socket.
 //
 // Errors: InvalidArgument for a name that is none or options that do not go together;
-// what a publisher refused the subscription with, such as PermissionDenied; those of
+// what a publisher refused the subscription with, such as PermissionDenied, or
+// ResourceExhausted if none of those that are known has room for it; those of
 // [link.Node.Follow]; Unimplemented for a shared topic if the registry cannot find
 // services by their tags.
 func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...SubscribeOption) (*Subscription[T], error) {
@@ -130,7 +131,7 @@ func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
 		if !c.member.observe(c, &rec) || rec.Kind == journal.KindMark || !s.follows(&rec) {
 			continue
 		}
-		if !yield(s.message(c, &rec)) {
+		if !yield(s.message(f, &rec)) {
 			s.keep(f)
 			return false
 		}
@@ -146,7 +147,8 @@ func (s *Subscription[T]) keep(f *frames) {
 	s.half = f
 }
 
-func (s *Subscription[T]) message(c *conn, rec *journal.Record) *Message[T] {
+func (s *Subscription[T]) message(f *frames, rec *journal.Record) *Message[T] {
+	c := f.conn
 	m := s.slab.next(len(rec.Payload))
 	m.Publisher, m.conn = c.member.id, c
 	if rec.Kind == journal.KindGap {
@@ -162,7 +164,7 @@ func (s *Subscription[T]) message(c *conn, rec *journal.Record) *Message[T] {
 	m.Key, m.Seq, m.Time, m.Feed = string(rec.Key), rec.Seq, rec.Time, rec.Feed
 	m.Priority, m.Attempt, m.Replayed = rec.Priority, rec.Attempt, rec.Seq < c.live
 	if rec.Headers.Len()+rec.Trace.Len() > 0 {
-		m.pairs = &pairs{rec.Headers, rec.Trace}
+		m.pairs, f.kept = &pairs{rec.Headers, rec.Trace}, true
 	}
 	if err := s.codec.Decode(rec.Payload, &m.Value); err != nil {
 		m.Err = link.Errorf(link.Internal, "decoding message %d of %s into %T: %w", m.Seq, m.Topic, m.Value, err)

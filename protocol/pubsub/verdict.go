@@ -43,11 +43,7 @@ func (s *session) apply(v *verdict) error {
 	if v.Credit > 0 {
 		s.cursor.AddCredit(v.Credit, now)
 	}
-	for i := 0; i < len(v.Acks); i += 2 {
-		if _, err := s.cursor.Ack(now, journal.Range{From: v.Acks[i], To: v.Acks[i+1]}); err != nil {
-			return err
-		}
-	}
+	// Acks come last: a range may span what was given back, which it does not ack then.
 	for i := 0; i < len(v.Nacks); i += 2 {
 		delay := time.Duration(-1)
 		if d := v.Nacks[i+1]; d > 0 {
@@ -59,6 +55,11 @@ func (s *session) apply(v *verdict) error {
 	}
 	for _, seq := range v.Releases {
 		if err := s.cursor.Release(now, seq); err != nil {
+			return err
+		}
+	}
+	for i := 0; i < len(v.Acks); i += 2 {
+		if _, err := s.cursor.Ack(now, journal.Range{From: v.Acks[i], To: v.Acks[i+1]}); err != nil {
 			return err
 		}
 	}
@@ -79,13 +80,16 @@ const (
 	maxCause    = 256
 )
 
-// parts yields the verdict in pieces that fit a frame.
+// parts yields the verdict in pieces that fit a frame, acks last: see [session.apply].
 func (v *verdict) parts() iter.Seq[*verdict] {
 	return func(yield func(*verdict) bool) {
 		for !v.empty() {
 			part := &verdict{
-				Acks: cut(&v.Acks, verdictSize), Nacks: cut(&v.Nacks, maxNacks), Causes: cut(&v.Causes, maxNacks/2),
+				Nacks: cut(&v.Nacks, maxNacks), Causes: cut(&v.Causes, maxNacks/2),
 				Releases: cut(&v.Releases, verdictSize), Alive: v.Alive, Credit: v.Credit,
+			}
+			if len(v.Nacks)+len(v.Releases) == 0 {
+				part.Acks = cut(&v.Acks, verdictSize)
 			}
 			v.Credit, v.Alive = 0, false
 			if !yield(part) {

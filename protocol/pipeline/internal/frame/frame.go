@@ -17,13 +17,15 @@
 //	0x52  TASKS     producer  yes       one or more TASK records
 //	0x53  OUTCOMES  worker    yes       one or more OUTCOME records
 //	0x54  WINDOW    worker    no        tasks, bytes
-//	0x55  BACKLOG   producer  no        tasks pending, age of the oldest in microseconds, [bytes needed]
+//	0x55  BACKLOG   producer  no        tasks pending, age of the oldest in microseconds
 //	0x56  RECALL    producer  no        numbers of tasks
 //	0x57  CANCEL    producer  no        numbers of tasks
 //	0x58  ALIVE     worker    no        numbers of tasks
 //	0x59  PING      worker    no        opaque bytes, at most 8
 //	0x5a  PONG      producer  no        those of the PING
 //	0x5b  LEAVING   worker    no        empty
+//	0x5c  PART      both      yes       a part of a TASKS or OUTCOMES frame that is too long, to be
+//	                                    put in front of the next PART, TASKS or OUTCOMES
 //
 // # Records
 //
@@ -65,10 +67,7 @@
 // after LEAVING nothing new must be sent.
 //
 // BACKLOG is sent when it has changed, 10 ms after the last at the earliest, except
-// that one which says that there are tasks again is sent at once. Both sides begin
-// with link credit for 64 frames and 512 KiB, and give it back in part as they read.
-// Before a TASKS frame of more than 256 KiB, a BACKLOG asks for the bytes that it
-// needs; they are granted once and not given back.
+// that one which says that there are tasks again is sent at once.
 //
 // HELLO's "held" names the tasks that the producer has no outcome for from an
 // earlier stream to the same instance. The worker answers for each of them: in
@@ -92,10 +91,11 @@ const (
 	KindPing     link.FrameKind = 0x59
 	KindPong     link.FrameKind = 0x5a
 	KindLeaving  link.FrameKind = 0x5b
+	KindPart     link.FrameKind = 0x5c
 )
 
-// MaxBody is how many bytes of records are put in one frame; a record that is
-// larger has a frame of its own.
+// MaxBody is how many bytes of records are put in one frame at the most; a record that is
+// larger is cut into parts.
 const MaxBody = 60 << 10
 
 // MaxList bounds the numbers in one RECALL, CANCEL, ALIVE or HELLO.

@@ -235,17 +235,26 @@ func (s *share) endLeases(c *Cursor, at int64) {
 
 // fail ends one delivery of a message. A negative delay is the backoff.
 func (s *share) fail(c *Cursor, d *delivery, at int64, how Outcome, cause string, delay time.Duration) {
-	d.history = append(d.history, Attempt{
-		Session: c.id, Sent: s.log.time(d.sent), Ended: s.log.time(at), Outcome: how, Cause: cause[:min(len(cause), maxCause)],
-	})
-	if d.attempt >= s.sub.Deliveries {
+	s.note(c, d, at, how, cause)
+	d.failed++
+	if d.failed >= s.sub.Deliveries {
 		s.bury(c, d, DeadDeliveries)
 		return
 	}
 	if delay < 0 {
-		delay = backoff(s.sub.Backoff, d.attempt)
+		delay = backoff(s.sub.Backoff, d.failed)
 	}
 	c.window.retry(d, at+int64(delay))
+}
+
+// note adds the end of a delivery to the history of its message.
+func (s *share) note(c *Cursor, d *delivery, at int64, how Outcome, cause string) {
+	if n := len(d.history) - MaxDeliveries + 1; n > 0 {
+		d.history = slices.Delete(d.history, 0, n)
+	}
+	d.history = append(d.history, Attempt{
+		Session: c.id, Sent: s.log.time(d.sent), Ended: s.log.time(at), Outcome: how, Cause: cause[:min(len(cause), maxCause)],
+	})
 }
 
 // bury makes a delivery in c's window a dead letter.

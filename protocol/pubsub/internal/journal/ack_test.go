@@ -403,3 +403,66 @@ func TestTickEndsLeasesOfThoseThatDoNotAsk(t *testing.T) {
 	}
 	s.want(now, "a#2")
 }
+
+// TestAnExpiredSessionMakesWay for one of the same name, whether or not Tick was there
+// in between: a publisher that says nothing has no clock of its own.
+func TestAnExpiredSessionMakesWay(t *testing.T) {
+	now := start()
+	l := newLog(t, journal.Options{})
+	sub := journal.Subscription{Class: journal.AtLeastOnce, ID: "s", Patterns: []string{">"}}
+	subscribe(t, l, now, sub).Detach(now)
+	now = now.Add(journal.SessionKept + time.Second)
+	if _, err := l.Resume("s", now); !errors.Is(err, journal.ErrNoSession) {
+		t.Errorf("resume too late: %v", err)
+	}
+	s := subscribe(t, l, now, sub)
+	publish(t, l, now, say("t", "a")...)
+	s.want(now, "a")
+	if st := l.Stats(); st.Sessions != 1 || st.Subscriptions != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestReconnectingIsNoFailure resumes more often than a message may fail; then it fails.
+func TestReconnectingIsNoFailure(t *testing.T) {
+	now := start()
+	l := newLog(t, journal.Options{})
+	s := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, ID: "s"})
+	publish(t, l, now, say("t", "a")...)
+	s.want(now, "a")
+	const storm = 2 * journal.MaxDeliveries
+	for i := range storm {
+		c, err := l.Resume("s", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
+		s.want(now, fmt.Sprintf("a#%d", i+2))
+	}
+	for i := range journal.DefaultMaxDeliveries {
+		if list := l.DeadLetters(1); len(list) > 0 {
+			t.Fatalf("after %d nacks: %+v", i, list)
+		}
+		if err := s.Nack(now, 1, 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		if i < journal.DefaultMaxDeliveries-1 {
+			s.want(now, fmt.Sprintf("a#%d", storm+i+2))
+		}
+	}
+	list := l.DeadLetters(2)
+	if len(list) != 1 || len(list[0].History) != journal.MaxDeliveries || list[0].History[journal.MaxDeliveries-1].Outcome != journal.Nacked {
+		t.Errorf("%d dead letters: %+v", len(list), list)
+	}
+}
+
+func TestAWindowHasAMostOfBytes(t *testing.T) {
+	sub := journal.Subscription{Class: journal.AtLeastOnce, Patterns: []string{">"}, Limits: journal.Limits{Bytes: journal.MaxWindowBytes}}
+	if err := sub.Validate(); err != nil {
+		t.Error(err)
+	}
+	sub.Limits.Bytes++
+	if _, ok := errors.AsType[*journal.LimitError](sub.Validate()); !ok {
+		t.Errorf("got %v", sub.Validate())
+	}
+}

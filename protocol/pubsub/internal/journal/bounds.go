@@ -46,6 +46,7 @@ const (
 	DefaultLatestKeys    = 65536 // Latest; also the most
 	DefaultWindow        = 1000  // AtLeastOnce: messages that wait for their ack
 	DefaultWindowBytes   = 8 << 20
+	MaxWindowBytes       = DefaultBytes // the most: what waits for acks is kept beside the ring
 	DefaultMemberCredit  = 1024
 	MaxBacklog           = 1 << 20 // the most that Limits.Messages can be
 	DefaultLease         = 30 * time.Second

@@ -85,6 +85,9 @@ func (l Limits) resolved(c Class) (Limits, error) {
 		}
 		d = Limits{Messages: DefaultLatestKeys}
 	case AtLeastOnce:
+		if err := atMost("Limits.Bytes of at least once", l.Bytes, MaxWindowBytes); err != nil {
+			return l, err
+		}
 		d = Limits{Messages: DefaultWindow, Bytes: DefaultWindowBytes}
 	case Reliable:
 	default:

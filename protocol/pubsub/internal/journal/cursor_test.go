@@ -3,6 +3,7 @@ package journal_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -241,4 +242,13 @@ func TestStatsShowTheLag(t *testing.T) {
 	if st = s.Stats(now); st.Lag != (journal.Lag{Exact: true}) || !st.StuckSince.IsZero() || st.Messages != 2 || st.Gaps[journal.ReasonExpired] != 1 {
 		t.Errorf("%+v", st)
 	}
+}
+
+func TestATTLOfCenturiesIsForEver(t *testing.T) {
+	now := start()
+	l := newLog(t, journal.Options{})
+	s := subscribe(t, l, now, journal.Subscription{})
+	now = now.Add(time.Second)
+	publish(t, l, now, journal.Message{Topic: "t", TTL: math.MaxInt64, Payload: []byte("a")})
+	s.want(now, "a")
 }

@@ -18,7 +18,7 @@ type DeadLetter struct {
 	Time    time.Time // when it was published
 	Message Message
 	Reason  DeadReason
-	History []Attempt // of its deliveries, oldest first
+	History []Attempt // of its deliveries, oldest first; the last MaxDeliveries
 	Group   string    // of the subscription that gave it up, "" if it had none
 
 	size int

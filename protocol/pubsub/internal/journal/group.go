@@ -107,7 +107,7 @@ func (s *share) strip(c *Cursor, now int64) {
 	}
 	c.tasks = nil
 	if c.window != nil {
-		s.disconnected(c, now)
+		s.disconnected(c, now, false)
 		for _, d := range slices.Clone(c.window.list) {
 			c.window.remove(d)
 			if d.due > now && other >= 0 {

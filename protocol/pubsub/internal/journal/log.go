@@ -104,12 +104,17 @@ func (l *Log) time(at int64) time.Time { return l.base.Add(time.Duration(at)) }
 // Errors: [*LimitError], [*OptionError], a [*subject.Error] for a topic that is none,
 // and one that is [ErrTooLarge]; then nothing happened.
 func (l *Log) Append(m Message, now time.Time) (Report, error) {
+	return l.AppendAt(&m, now.Sub(l.base))
+}
+
+// AppendAt is Append with the time since the one that [New] was given.
+func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	if err := m.check(); err != nil {
 		return Report{}, err
 	}
 	var long *slab
 	var lay layout
-	at := l.since(now)
+	at := int64(since)
 	micros := uint64(max(l.micros+at/1000, 0))
 	if len(m.Payload) >= longRecord {
 		lay = m.layout(0, 0, micros, true)
@@ -153,7 +158,7 @@ func (l *Log) Append(m Message, now time.Time) (Report, error) {
 	e.topic, e.fresh, e.at, e.size = t, fresh, at, uint32(lay.total)
 	e.lane = uint8(LaneOf(m.Priority))
 	if m.TTL > 0 {
-		e.expires = at + int64(m.TTL)
+		e.expires = at + min(int64(m.TTL), never-at)
 	}
 	if m.Key != "" {
 		e.hash, e.key, e.keyLen = hash32(m.Key), uint16(lay.key), uint8(len(m.Key))

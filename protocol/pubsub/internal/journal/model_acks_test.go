@@ -20,7 +20,7 @@ func (s *subscriber) delivered(rec *journal.Record) {
 	if s.dead[rec.Seq] {
 		s.Errorf("%s: message %d was delivered after its death", s.name, rec.Seq)
 	}
-	if rec.Attempt < s.held[rec.Seq] || rec.Attempt > journal.DefaultMaxDeliveries {
+	if rec.Attempt < s.held[rec.Seq] || rec.Attempt > journal.DefaultMaxDeliveries+s.resumes {
 		s.Errorf("%s: message %d comes as delivery %d after %d", s.name, rec.Seq, rec.Attempt, s.held[rec.Seq])
 	}
 	s.held[rec.Seq] = rec.Attempt
@@ -106,13 +106,17 @@ func (s *subscriber) bury() {
 		if s.acked[d.Seq] || s.dead[d.Seq] {
 			s.Errorf("%s: dead letter %d is acked %v or dead already %v: %v %+v", s.name, d.Seq, s.acked[d.Seq], s.dead[d.Seq], d.Reason, d.History)
 		}
-		if d.Reason == journal.DeadDeliveries && len(d.History) < journal.DefaultMaxDeliveries {
-			s.Errorf("%s: dead letter %d after %v has a history of %d", s.name, d.Seq, d.Reason, len(d.History))
-		}
+		failed := 0
 		for _, a := range d.History {
+			if a.Outcome != journal.Disconnected {
+				failed++
+			}
 			if a.Ended.Before(a.Sent) || a.Outcome == journal.Nacked != (a.Cause == "no") {
 				s.Errorf("%s: dead letter %d has the attempt %+v", s.name, d.Seq, a)
 			}
+		}
+		if full := len(d.History) == journal.MaxDeliveries; d.Reason == journal.DeadDeliveries && failed != journal.DefaultMaxDeliveries && !full {
+			s.Errorf("%s: dead letter %d has failed %d times", s.name, d.Seq, failed)
 		}
 		s.dead[d.Seq] = true
 		delete(s.held, d.Seq)

@@ -23,9 +23,10 @@ type subscriber struct {
 	left    time.Time
 
 	// of AtLeastOnce
-	held  map[uint64]int // delivered → attempt
-	acked map[uint64]bool
-	dead  map[uint64]bool
+	held    map[uint64]int // delivered → attempt
+	resumes int            // of its session
+	acked   map[uint64]bool
+	dead    map[uint64]bool
 }
 
 func (w *world) randomSubscription() journal.Subscription {
@@ -153,6 +154,7 @@ func (s *subscriber) reconnect() {
 		s.held, s.acked, s.dead = make(map[uint64]int), make(map[uint64]bool), make(map[uint64]bool)
 	} else if s.sub.ID != "" {
 		cur, err := s.log.Resume(s.sub.ID, s.now)
+		s.resumes++
 		if err == nil {
 			s.connect(cur)
 			return
@@ -160,7 +162,6 @@ func (s *subscriber) reconnect() {
 		if !errors.Is(err, journal.ErrNoSession) {
 			s.Fatal(err)
 		}
-		s.log.Tick(s.now)
 		// What the session had is gone with it: start anew.
 		s.ledger = newLedger(s.world, s.ledger.name, &s.sub)
 		for i := range s.ledger.from {

@@ -33,7 +33,8 @@ func (c *Cursor) Detach(now time.Time) {
 
 // Resume goes on with a session on a new stream, whether or not its old cursor was
 // detached: that one is closed. What was delivered and not acked is delivered again at
-// once, which counts as one more delivery. The error is [ErrNoSession].
+// once. That is no failure, for a subscriber that resumes is alive: a bad network alone
+// makes no dead letters. The error is [ErrNoSession].
 func (l *Log) Resume(id string, now time.Time) (*Cursor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,7 +56,7 @@ func (l *Log) Resume(id string, now time.Time) (*Cursor, error) {
 	old.closed = true
 	old.tasks, old.window = nil, newWindow(&s.sub)
 	old.signal()
-	s.disconnected(c, at)
+	s.disconnected(c, at, true)
 	if s.group != nil {
 		c.credit = old.weight // what was on its way is sent again, or was read
 		s.replace(old, c, at)
@@ -67,8 +68,9 @@ func (l *Log) Resume(id string, now time.Time) (*Cursor, error) {
 }
 
 // disconnected makes what the subscriber has not acked due again, at once, and gaps
-// that it may not have received to be told again.
-func (s *share) disconnected(c *Cursor, at int64) {
+// that it may not have received to be told again. Who is not alive may have died of a
+// message, so that its delivery has failed.
+func (s *share) disconnected(c *Cursor, at int64, alive bool) {
 	for i, list := range c.window.gaps {
 		for _, g := range list {
 			if s.group != nil {
@@ -80,7 +82,12 @@ func (s *share) disconnected(c *Cursor, at int64) {
 	}
 	c.window.gaps = [Lanes]gaps{}
 	for _, d := range slices.Clone(c.window.list) {
-		if !d.waits {
+		switch {
+		case d.waits:
+		case alive:
+			s.note(c, d, at, Disconnected, "")
+			c.window.retry(d, at)
+		default:
 			s.fail(c, d, at, Disconnected, "", 0)
 		}
 	}

@@ -62,6 +62,9 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if sub.ID != "" {
+		if old := l.sessions[sub.ID]; old != nil && old.gone(l.since(now), SessionKept) {
+			l.close(old, l.since(now)) // Tick would have
+		}
 		if _, taken := l.sessions[sub.ID]; taken {
 			return nil, &OptionError{"Subscription.ID", sub.ID, "is that of a session; resume it"}
 		}

@@ -34,8 +34,8 @@ type Subscription struct {
 	// again, the last one standing for all that follow; none is that of
 	// [DefaultBackoff].
 	Backoff []time.Duration
-	// Deliveries is how often a message is delivered before it is a dead letter; zero is
-	// [DefaultMaxDeliveries], at most [MaxDeliveries].
+	// Deliveries is how often a message may fail before it is a dead letter; zero is
+	// [DefaultMaxDeliveries], at most [MaxDeliveries]. See [Log.Resume].
 	Deliveries int
 }
 

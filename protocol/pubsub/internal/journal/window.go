@@ -43,6 +43,7 @@ type delivery struct {
 	due     int64 // end of the lease, or time of the next delivery
 	sent    int64
 	attempt int
+	failed  int // of its deliveries, those that count to Subscription.Deliveries
 	history []Attempt
 	order   uint64  // number among all deliveries of the window
 	avoid   *Cursor // of a group: who released it
@@ -98,7 +99,7 @@ func (w *window) insert(d *delivery) {
 // again starts a lease for one more delivery, and returns which one it is.
 func (w *window) again(d *delivery, at int64) int {
 	d.waits, d.sent, d.due, d.avoid = false, at, at+w.lease, nil
-	d.attempt++
+	d.attempt = min(d.attempt+1, maxAttempt)
 	w.sends++
 	d.order = w.sends
 	w.leaseEnd = min(w.leaseEnd, d.due)

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// SendReceipt is work: a receipt is to be sent once, by whichever mailer has time.
+var SendReceipt = pipeline.NewStage[Receipt]("mailer", "receipts")
+
+// Receipt is what a mailer sends.
+type Receipt struct{ Number int }
+
+// sending is how long a receipt takes to be sent, as if a mail server took it.
+const sending = 10 * time.Millisecond
+
+// serveMailer runs a mailer until ctx ends.
+func serveMailer(ctx context.Context, namespace string) error {
+	node, err := link.New(link.Config{Service: "mailer", Namespace: namespace})
+	if err != nil {
+		return err
+	}
+	pipeline.Pull(node, SendReceipt, func(ctx context.Context, _ Receipt) error {
+		return pause(ctx, sending)
+	}, pipeline.Slots(8))
+	return serve(ctx, node)
+}
+
+const (
+	receipts = 1000
+	sentOff  = 300 // receipts that are done when one of the mailers is killed
+)
+
+// work pushes receipts to two mailers and kills one of them half way: no chance to
+// say what it was doing. Each receipt is sent all the same.
+func work(ctx context.Context, m *mesh) error {
+	for _, name := range []string{"mailer a", "mailer b"} {
+		p, err := start(ctx, name, "mailer", m.namespace)
+		if err != nil {
+			return err
+		}
+		m.processes[name] = p
+	}
+	if _, err := m.untilFound(ctx, "mailer", "-", "-"); err != nil {
+		return err
+	}
+	began := time.Now()
+	futures := make([]*pipeline.Future, 0, receipts)
+	for i := range receipts {
+		f, err := pipeline.Enqueue(ctx, m.node, SendReceipt, Receipt{i})
+		if err != nil {
+			return err
+		}
+		futures = append(futures, f)
+	}
+	if err := futures[sentOff].Wait(ctx); err != nil {
+		return err
+	}
+	if err := m.processes["mailer a"].kill(); err != nil {
+		return err
+	}
+	delete(m.processes, "mailer a")
+	killed := time.Since(began)
+	by := make(map[string]int)
+	again := 0
+	for _, f := range futures {
+		if err := f.Wait(ctx); err != nil {
+			return fmt.Errorf("a receipt was not sent: %w", err)
+		}
+		outcome := f.Outcome()
+		by[outcome.Worker]++
+		if outcome.Attempts > 1 {
+			again++
+		}
+	}
+	rows := [][]string{{"MAILER", "RECEIPTS SENT"}}
+	for worker, n := range by {
+		rows = append(rows, []string{worker, number(n)})
+	}
+	m.table(rows)
+	m.fact("pushed", number(receipts))
+	m.fact("killed", fmt.Sprintf("one mailer, with SIGKILL, after %d ms", killed.Milliseconds()))
+	m.fact("begun twice", fmt.Sprintf("%d receipts that it had begun and not confirmed", again))
+	m.fact("done", fmt.Sprintf("all %s, after %.1f s", number(len(futures)), time.Since(began).Seconds()))
+	if len(by) != 2 {
+		return fmt.Errorf("%d mailers sent receipts, want both", len(by))
+	}
+	_, err := m.stop("mailer b")
+	return err
+}
+
+// kill ends the process as a power cut would.
+func (p *process) kill() error {
+	if err := p.cmd.Process.Signal(os.Kill); err != nil {
+		return err
+	}
+	for p.lines.Scan() { // it may not say anything any more
+		continue
+	}
+	_ = p.cmd.Wait() // it was killed, and says so
+	return nil
+}

@@ -1,0 +1,167 @@
+// Package lane is what streams of patterns have in common: frames longer than the
+// credit of a stream, and the credit that a node's streams to one instance share.
+//
+// # Overview
+//
+// A credited frame needs as much credit as it has bytes, so one that is longer than all
+// the credit of its stream would wait for ever. [Send] cuts such frames into parts, and a
+// [Joiner] puts them together on the other side.
+//
+// The credit that the streams of one connection give out is bounded, so that a stream
+// that nobody reads does not stop the others. [Shares] counts the streams that a node has
+// to each instance and lets each have less when there are many.
+//
+// # Concurrency
+//
+// A Joiner and a Flow belong to one goroutine. Shares is safe for concurrent use.
+package lane
+
+import (
+	"context"
+	"sync"
+
+	"github.com/linkmesh/link"
+)
+
+const (
+	// MaxFrame is how long frames of records are made, in bytes.
+	MaxFrame = 60 << 10
+	// MinFrame is the shortest that they are made because the other side has little room.
+	MinFrame = 4 << 10
+	// Frames is how many credited frames may be on their way that have not been read.
+	Frames = 64
+)
+
+// FrameFor is how long frames are for a peer that has room for so many bytes: half of
+// that, so that one can be on its way while the other is read.
+func FrameFor(credit uint64) int {
+	return int(min(max(credit/2, MinFrame), MaxFrame))
+}
+
+// Send sends body as a credited frame of a kind, and what is beyond most bytes before it
+// as parts. Body is not kept.
+func Send(st *link.Stream, kind, part link.FrameKind, most int, body []byte) error {
+	for ; len(body) > most; body = body[most:] {
+		if err := st.Send(link.Frame{Kind: part, Credited: true, Body: body[:most]}); err != nil {
+			return err
+		}
+	}
+	return st.Send(link.Frame{Kind: kind, Credited: true, Body: body})
+}
+
+// Joiner puts frames together that came in parts.
+type Joiner struct {
+	Most  int // bytes of a frame
+	parts []byte
+}
+
+// Part takes a part. The error is ResourceExhausted if the frame becomes too long.
+func (j *Joiner) Part(body []byte) error {
+	if len(j.parts)+len(body) > j.Most {
+		return link.Errorf(link.ResourceExhausted, "a frame of more than %d bytes in parts", j.Most)
+	}
+	j.parts = append(j.parts, body...)
+	return nil
+}
+
+// Whole returns the frame that body is the end of: body itself if there were no parts.
+func (j *Joiner) Whole(body []byte) []byte {
+	if len(j.parts) == 0 {
+		return body
+	}
+	whole := append(j.parts, body...)
+	j.parts = nil
+	return whole
+}
+
+// Flow gives credit back to the peer of a stream that has so many bytes of it, in as few
+// frames as will do: never less than three quarters of it are with the peer.
+type Flow struct {
+	Stream *link.Stream
+	Credit int // bytes
+
+	frames, bytes int // that were read and not granted again
+}
+
+// Read notes that a frame was read.
+func (f *Flow) Read(frame link.Frame) error {
+	if !frame.Credited {
+		return nil
+	}
+	f.frames++
+	f.bytes += len(frame.Body)
+	if f.frames < Frames/4 && f.bytes < f.Credit/4 {
+		return nil
+	}
+	frames, bytes := f.frames, f.bytes
+	f.frames, f.bytes = 0, 0
+	return f.Stream.Grant(frames, bytes)
+}
+
+// Shares counts the streams that a node has to each instance.
+type Shares struct {
+	mu      sync.Mutex // guards the field below
+	streams map[string]int
+}
+
+// share is the credit of a stream while there are up to so many to an instance.
+type share struct{ upTo, bytes int }
+
+// MaxStreams is how many streams [Shares.Open] has to one instance at a time: half of
+// what a connection has.
+const MaxStreams = 512
+
+// shares give out less than the 24 MiB that streams of a connection may.
+func shares() []share {
+	return []share{{8, 1 << 20}, {32, 256 << 10}, {96, 64 << 10}, {MaxStreams, 8 << 10}}
+}
+
+// Open opens a stream to an instance, with the credit that is its share. Leave must
+// follow when the stream has ended. The errors are those of [link.Node.Open];
+// ResourceExhausted beyond [MaxStreams].
+func (s *Shares) Open(ctx context.Context, node *link.Node, r link.Route, instance string) (st *link.Stream, credit int, err error) {
+	n := s.enter(instance)
+	err = link.Errorf(link.ResourceExhausted, "open %s: this node has %d streams to %s already, at most %d are allowed", r, n-1, instance, MaxStreams)
+	for _, c := range shares() {
+		if n > c.upTo {
+			continue
+		}
+		st, err = node.Open(ctx, r, link.OnInstance(instance), link.Credit(Frames, c.bytes))
+		if err == nil {
+			return st, c.bytes, nil
+		}
+		if link.CodeOf(err) != link.ResourceExhausted {
+			break
+		}
+	}
+	s.Leave(instance)
+	return nil, 0, err
+}
+
+func (s *Shares) enter(instance string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streams == nil {
+		s.streams = make(map[string]int)
+	}
+	s.streams[instance]++
+	return s.streams[instance]
+}
+
+// Leave notes that a stream to an instance has ended.
+func (s *Shares) Leave(instance string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streams[instance]--; s.streams[instance] == 0 {
+		delete(s.streams, instance)
+	}
+}
+
+type sharesKey struct{}
+
+// SharesOf returns the shares of a node, of all patterns together: their streams are on
+// one connection.
+func SharesOf(node *link.Node) *Shares {
+	s, _ := node.Extension(sharesKey{}, func() any { return new(Shares) }).(*Shares) // nothing else is kept there
+	return s
+}

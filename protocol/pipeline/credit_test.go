@@ -1,0 +1,69 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// TestTasksLongerThanTheCreditArrive, short ones and results around them.
+func TestTasksLongerThanTheCreditArrive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "mailer"})
+		pipeline.PullResult(node, totals, func(_ context.Context, o order) (int64, error) { return int64(len(o.ID)), nil })
+		mesh.Start(node)
+		client := mesh.Node(link.Config{})
+		for _, size := range []int{1, 100 << 10, 3 << 20, 2, 4<<20 - 100, 1 << 20, 3} {
+			got, err := pipeline.PushResult(t.Context(), client, totals, order{ID: string(make([]byte, size))})
+			if err != nil || got != int64(size) {
+				t.Fatalf("a task of %d bytes: %d, %v", size, got, err)
+			}
+		}
+		if _, err := pipeline.PushResult(t.Context(), client, totals, order{ID: string(make([]byte, pipeline.MaxTask))}); !errors.Is(err, link.ResourceExhausted) {
+			t.Errorf("a task that is too long: %v", err)
+		}
+	})
+}
+
+// TestANodePushesToManyStagesOfOneWorker, more than its connection could give a MiB of
+// credit each.
+func TestANodePushesToManyStagesOfOneWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "mailer"})
+		const n = 100
+		var stages []pipeline.Stage[order]
+		var done atomic.Int64
+		for i := range n {
+			s := pipeline.NewStage[order]("mailer", fmt.Sprint("stage-", i))
+			pipeline.Pull(node, s, func(context.Context, order) error { done.Add(1); return nil }, pipeline.Slots(1))
+			stages = append(stages, s)
+		}
+		mesh.Start(node)
+		client := mesh.Node(link.Config{})
+		var futures []*pipeline.Future
+		for _, s := range stages {
+			f, err := pipeline.Enqueue(t.Context(), client, s, order{ID: string(make([]byte, 200<<10))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			futures = append(futures, f)
+		}
+		for _, f := range futures {
+			if err := f.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := done.Load(); got != n {
+			t.Errorf("%d tasks were done, want %d", got, n)
+		}
+	})
+}

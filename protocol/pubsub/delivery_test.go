@@ -1,0 +1,108 @@
+package pubsub
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+type blob struct{ Payload []byte }
+
+// frameOf returns the records of n messages of a size.
+func frameOf(t *testing.T, n, size int, pairs []journal.Pair) []byte {
+	t.Helper()
+	now := time.Now()
+	log, err := journal.New(journal.Options{Epoch: 1}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cursor, err := log.Subscribe(journal.Subscription{Patterns: []string{"t"}, Class: journal.Reliable}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := codec.CBOR().Append(nil, &blob{make([]byte, size)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range n {
+		if _, err := log.Append(journal.Message{Topic: "t", Headers: pairs, Payload: payload}, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body, got, _, err := cursor.Fill(nil, 8<<20, n, now)
+	if err != nil || got != n {
+		t.Fatalf("%d of %d messages, %v", got, n, err)
+	}
+	return body
+}
+
+// received returns a subscription and a frame that it has received.
+func received(body []byte) (*Subscription[blob], *frames) {
+	s := &Subscription[blob]{inbox: &inbox{rules: &rules{}}, codec: codec.CBOR()}
+	m := newMember("feed", "feed-1", &subscribe{Class: uint8(Reliable)}, false)
+	c := &conn{member: m, reader: journal.NewReader(journal.ReaderLimits{})}
+	return s, &frames{conn: c, body: body}
+}
+
+// TestADeliveryAllocatesTheMessageAndItsPayload whatever the size: the payload is one
+// allocation, that of the codec, and small messages are made several at once.
+func TestADeliveryAllocatesTheMessageAndItsPayload(t *testing.T) {
+	const n = 64
+	for _, test := range []struct {
+		size int
+		most float64 // allocations per message
+	}{
+		{16, 1.1}, {64, 1.1}, {1 << 10, 1.5}, {32 << 10, 2.1},
+	} {
+		s, f := received(frameOf(t, n, test.size, nil))
+		got := 0
+		allocs := testing.AllocsPerRun(100, func() {
+			f.conn.reader.Reset(f.body)
+			f.conn.member.tracker = journal.NewTracker(journal.Reliable, journal.Position{}) // it has seen nothing
+			s.yield(f, func(m *Message[blob]) bool {
+				if m.Err != nil || m.Gap != nil || len(m.Value.Payload) != test.size {
+					t.Fatalf("%+v", m)
+				}
+				got++
+				return true
+			})
+		})
+		if got != 101*n {
+			t.Fatalf("%d bytes: %d messages, want %d", test.size, got, 101*n)
+		}
+		if per := allocs / n; per > test.most {
+			t.Errorf("%d bytes: %.2f allocations per message, want %.1f", test.size, per, test.most)
+		} else {
+			t.Logf("%d bytes: %.2f allocations per message", test.size, per)
+		}
+	}
+}
+
+// TestAFrameIsUsedAgainUnlessMessagesReferToIt holds that messages with headers outlive
+// their frame.
+func TestAFrameIsUsedAgainUnlessMessagesReferToIt(t *testing.T) {
+	for _, pairs := range [][]journal.Pair{nil, {{Name: "h", Value: "v"}}} {
+		s, f := received(frameOf(t, 3, 16, pairs))
+		reused := 0
+		f.conn.reuse = func(body []byte) {
+			reused++
+			for i := range body {
+				body[i] = 0xff
+			}
+		}
+		f.conn.reader.Reset(f.body)
+		var got []*Message[blob]
+		s.yield(f, func(m *Message[blob]) bool { got = append(got, m); return true })
+		if want := 1 - len(pairs); reused != want || len(got) != 3 {
+			t.Errorf("with %d headers the frame of %d messages was used again %d times, want %d", len(pairs), len(got), reused, want)
+		}
+		for _, m := range got {
+			if m.Topic != "t" || !bytes.Equal(m.Value.Payload, make([]byte, 16)) || len(pairs) > 0 && m.Header("h") != "v" {
+				t.Errorf("got %+v with the header %q", m, m.Header("h"))
+			}
+		}
+	}
+}
