@@ -157,7 +157,7 @@ type connection struct {
 
 // write sends tasks and orders until ctx ends.
 func (c *connection) write(ctx context.Context) error {
-	most := lane.FrameFor(uint64(c.credit))
+	most := lane.FrameFor(uint64(c.credit)) //nolint:gosec // it is positive
 	buf := make([]byte, 0, most+most/16)
 	var recalls, cancels []uint64
 	timer := time.NewTimer(backlogEvery)
@@ -230,11 +230,11 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time, time
 		return nil
 	}
 	c.told, c.toldAt = pending, now
+	var small [16]byte
+	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
 	if pending > 0 {
 		timer.Reset(backlogEvery)
 	}
-	var small [16]byte
-	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
 	return c.stream.Send(link.Frame{Kind: frame.KindBacklog, Body: b})
 }
 

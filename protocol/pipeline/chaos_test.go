@@ -36,7 +36,8 @@ func chaos(t *testing.T, r *rand.Rand, dir string) {
 	mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond), linktest.Loss(0.005), linktest.Seed(r.Uint64()))
 	var mu sync.Mutex // guards the fields below
 	ran := map[string]int{}
-	roll := func(n int) bool { mu.Lock(); defer mu.Unlock(); return r.IntN(n) == 0 }
+	dice := rand.New(rand.NewPCG(r.Uint64(), 1))
+	roll := func(n int) bool { mu.Lock(); defer mu.Unlock(); return dice.IntN(n) == 0 }
 	calm := false
 	hire := func() *link.Node {
 		slow := time.Millisecond

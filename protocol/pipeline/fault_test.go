@@ -415,42 +415,6 @@ func TestStatsAreServed(t *testing.T) {
 	})
 }
 
-func TestLargeTasksAndManyStages(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		mesh := linktest.NewMesh(t)
-		node := mesh.Node(link.Config{Service: "mailer"})
-		var bytes atomic.Int64
-		pipeline.Pull(node, receipts, func(_ context.Context, o order) error { bytes.Add(int64(len(o.ID))); return nil })
-		const stages = 30
-		for i := range stages {
-			pipeline.Pull(node, pipeline.NewStage[int]("mailer", fmt.Sprint("s", i)), func(context.Context, int) error { return nil })
-		}
-		mesh.Start(node)
-		client := mesh.Node(link.Config{})
-		p := producer(t, client)
-		var all []*pipeline.Future
-		for i := range 12 {
-			f, err := p.Enqueue(t.Context(), order{ID: string(make([]byte, 3<<20>>(i%4*3)))})
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, f)
-		}
-		if _, err := p.Enqueue(t.Context(), order{ID: string(make([]byte, 5<<20))}); !errors.Is(err, link.ResourceExhausted) {
-			t.Errorf("a task that is larger than tasks may be: %v", err)
-		}
-		wait(t, all)
-		if n := bytes.Load(); n != 3*(3<<20+3<<17+3<<14+3<<11) {
-			t.Errorf("%d bytes came", n)
-		}
-		for i := range stages {
-			if err := pipeline.Push(t.Context(), client, pipeline.NewStage[int]("mailer", fmt.Sprint("s", i)), i); err != nil {
-				t.Errorf("stage %d: %v", i, err)
-			}
-		}
-	})
-}
-
 func TestAPoisonTaskKillsOnlySoManyWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

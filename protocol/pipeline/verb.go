@@ -42,7 +42,7 @@ func Retry(delay time.Duration, cause error) error {
 
 // Release is what a handler returns for a task that it has not begun and cannot do
 // here: it goes to another worker, if there is one. It counts as no attempt. A task
-// that is released [MaxReleases] times is a dead letter.
+// that is released a hundred times is a dead letter.
 func Release(reason string) error {
 	return &verdict{frame.Release, 0, errors.New(reason)}
 }

@@ -142,7 +142,7 @@ func TestLowPrioritiesAreServedInTheEnd(t *testing.T) {
 		if _, n := q.Take(w, nil, 1<<20, now); n != 1 {
 			t.Fatalf("%d tasks were sent", n)
 		}
-		if _, held := heldBy(q, low); held {
+		if slices.Contains(q.Held("w"), low.Seq) {
 			if waited := time.Duration(now - low.Added); waited < 80*time.Second || waited > 100*time.Second {
 				t.Errorf("the lowest priority waited %v, want 90 s", waited)
 			}
@@ -151,11 +151,4 @@ func TestLowPrioritiesAreServedInTheEnd(t *testing.T) {
 		now += second
 	}
 	t.Error("the lowest priority starves")
-}
-
-func heldBy(q *queue.Queue, task *queue.Task) (string, bool) {
-	if slices.Contains(q.Held("w"), task.Seq) {
-		return "w", true
-	}
-	return "", false
 }
