@@ -71,6 +71,41 @@ func (t *Tracer) StartProcess(ctx context.Context, destination string, carrier C
 	return ctx, MessageSpan{span}                                                //nolint:spancheck // MessageSpan.End ends it
 }
 
+// MaxLinks is the most senders that the span of a batch links to.
+const MaxLinks = 128
+
+// StartBatch starts the span of processing several messages from a destination together:
+// a trace of its own with a link to each sender, up to [MaxLinks]. [MessageSpan.Within]
+// gives contexts that carry it. When no SDK is set it returns the zero span. Carriers are
+// not kept. End must follow.
+func (t *Tracer) StartBatch(ctx context.Context, destination string, carriers []Carrier) MessageSpan {
+	tracer := t.current()
+	if tracer == nil {
+		return MessageSpan{}
+	}
+	var links []trace.Link
+	for _, carrier := range carriers {
+		if len(carrier) == 0 || len(links) == MaxLinks {
+			continue
+		}
+		if sender := trace.SpanContextFromContext(t.extract(ctx, carrier)); sender.IsRemote() {
+			links = append(links, trace.Link{SpanContext: sender})
+		}
+	}
+	_, span := tracer.Start(ctx, operationProcess+" "+destination, //nolint:spancheck // MessageSpan.End ends it
+		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithNewRoot(), trace.WithLinks(links...),
+		trace.WithAttributes(messagingSystem(), keyOperation.String(operationProcess), keyDestination.String(destination), keyBatch.Int(len(carriers))))
+	return MessageSpan{span} //nolint:spancheck // MessageSpan.End ends it
+}
+
+// Within returns a context that carries the span; ctx itself if there is none.
+func (s MessageSpan) Within(ctx context.Context) context.Context {
+	if s.span == nil {
+		return ctx
+	}
+	return trace.ContextWithSpan(ctx, s.span)
+}
+
 // End ends the span with a code, by gRPC's numbers, 0 for success. Any other code is an
 // error of the span. Err adds its description, see [Describer]; it may be nil.
 func (s MessageSpan) End(code uint32, err error) { end(s.span, code, code != codeOK, err) }

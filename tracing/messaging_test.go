@@ -49,6 +49,31 @@ func TestAMessageHasASpanOnEachSide(t *testing.T) {
 	}
 }
 
+func TestABatchIsLinkedToItsSenders(t *testing.T) {
+	tracer, exporter := record()
+	var carriers []Carrier
+	for range MaxLinks + 1 {
+		ctx, send := tracer.StartSend(t.Context(), "mailer/receipts")
+		carriers = append(carriers, tracer.Inject(ctx, nil))
+		send.End(0, nil)
+	}
+	carriers = append(carriers, nil)
+	exporter.Reset()
+	span := tracer.StartBatch(t.Context(), "mailer/receipts", carriers)
+	child := tracer.Inject(span.Within(t.Context()), nil)
+	span.End(0, nil)
+	spans := exporter.GetSpans()
+	if len(spans) != 1 || len(spans[0].Links) != MaxLinks || spans[0].Parent.IsValid() || len(child) == 0 {
+		t.Fatalf("spans %+v, carrier %v", spans, child)
+	}
+	if got := values(spans[0].Attributes)["messaging.batch.message_count"]; got != int64(len(carriers)) {
+		t.Errorf("a batch of %v", got)
+	}
+	if ctx := (MessageSpan{}).Within(t.Context()); ctx != t.Context() {
+		t.Error("no span makes another context")
+	}
+}
+
 func TestMessagesWithoutAnSDK(t *testing.T) {
 	in := Carrier{{"traceparent", traceparent}, {"baggage", "tenant=acme"}}
 	for name, tracer := range inert() {

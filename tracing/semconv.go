@@ -27,6 +27,7 @@ const (
 	keyMessaging   = attribute.Key("messaging.system")
 	keyOperation   = attribute.Key("messaging.operation.name")
 	keyDestination = attribute.Key("messaging.destination.name")
+	keyBatch       = attribute.Key("messaging.batch.message_count")
 )
 
 // Operations of messaging, which begin the names of their spans.

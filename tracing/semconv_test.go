@@ -22,6 +22,7 @@ func TestNamesArePinnedToTheConventions(t *testing.T) {
 		{string(keyMessaging), "messaging.system", string(semconv.MessagingSystemKey)},
 		{string(keyOperation), "messaging.operation.name", string(semconv.MessagingOperationNameKey)},
 		{string(keyDestination), "messaging.destination.name", string(semconv.MessagingDestinationNameKey)},
+		{string(keyBatch), "messaging.batch.message_count", string(semconv.MessagingBatchMessageCountKey)},
 		{OtherMethod, "_OTHER", ""},
 		{systemName, "link", ""},
 		{eventAttempt, "rpc.attempt", ""},

@@ -84,7 +84,10 @@ var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochec
 // keepPayload is the largest buffer that is kept, in bytes.
 const keepPayload = 64 << 10
 
-func (q *Queue) enqueue(ctx context.Context, v any, wait bool, opts []PushOption) (*entry, error) {
+// enqueue puts a task in the queue, in a span.
+func (q *Queue) enqueue(ctx context.Context, v any, wait bool, opts []PushOption) (e *entry, err error) {
+	ctx, span := q.tracer.StartSend(ctx, q.name)
+	defer func() { span.End(uint32(link.CodeOf(err)), err) }()
 	e, failFast, err := q.encode(ctx, v, opts)
 	if err != nil {
 		return nil, err
@@ -97,8 +100,6 @@ func (q *Queue) enqueue(ctx context.Context, v any, wait bool, opts []PushOption
 
 // push puts a task in the queue and waits until it has ended.
 func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, err error) {
-	ctx, span := q.tracer.StartClient(ctx, q.name)
-	defer func() { span.End(uint32(link.CodeOf(err)), err) }()
 	e, err = q.enqueue(ctx, v, true, opts)
 	if err != nil {
 		return nil, err
@@ -250,6 +251,8 @@ func (p *Producer[T]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*Fu
 func (p *Producer[T]) EnqueueAll(ctx context.Context, values []T, opts ...PushOption) ([]*Future, error) {
 	entries := make([]*entry, 0, len(values))
 	var failed error
+	ctx, span := p.tracer.StartSend(ctx, p.name)
+	defer func() { span.End(uint32(link.CodeOf(failed)), failed) }()
 	for i := range values {
 		e, _, err := p.encode(ctx, &values[i], opts)
 		if err == nil {

@@ -103,10 +103,7 @@ func (r *turn) run() {
 		c := r.ctxs[i]
 		c.info.Key, c.info.Name, c.info.headers = r.bodies[i].Key, r.bodies[i].ID, r.bodies[i].Headers
 	}
-	var span tracing.ServerSpan
-	if n == 1 {
-		span = r.trace(r.ctxs[0], &r.bodies[0])
-	}
+	span := r.trace()
 	r.worker.run(r.ctxs, r.bodies, r.out)
 	code := uint32(0)
 	if n == 1 && r.out[0].Verb != frame.Ack && r.out[0].Verb != frame.Result {
@@ -119,16 +116,34 @@ func (r *turn) run() {
 	clear(r.bodies)
 }
 
-// trace makes the context of a task one of its producer's trace.
-func (r *turn) trace(c *taskContext, body *frame.Body) tracing.ServerSpan {
-	if len(body.Trace) == 0 && !r.tracer.Enabled() {
-		return tracing.ServerSpan{}
+// trace makes the context of a task one of its producer's trace, and those of a batch
+// one of a trace that is linked to those of their producers.
+func (r *turn) trace() (span tracing.MessageSpan) {
+	if len(r.ctxs) == 1 {
+		body, c := &r.bodies[0], r.ctxs[0]
+		if len(body.Trace) > 0 || r.tracer.Enabled() {
+			c.Context, span = r.tracer.StartProcess(c.Context, r.name, carrierOf(body), tracing.Child)
+		}
+		return span
 	}
+	if !r.tracer.Enabled() {
+		return span
+	}
+	carriers := make([]tracing.Carrier, len(r.bodies))
+	for i := range r.bodies {
+		carriers[i] = carrierOf(&r.bodies[i])
+	}
+	span = r.tracer.StartBatch(context.Background(), r.name, carriers)
+	for _, c := range r.ctxs {
+		c.Context = span.Within(c.Context)
+	}
+	return span
+}
+
+func carrierOf(body *frame.Body) tracing.Carrier {
 	carrier := make(tracing.Carrier, 0, len(body.Trace))
 	for _, p := range body.Trace {
 		carrier = append(carrier, tracing.Pair{Key: p.Name, Value: p.Value})
 	}
-	ctx, span := r.tracer.StartServer(c.Context, r.name, carrier, c.info.Producer)
-	c.Context = ctx
-	return span
+	return carrier
 }

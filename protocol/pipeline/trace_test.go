@@ -44,9 +44,9 @@ func TestTheTraceGoesWithTheTask(t *testing.T) {
 				continue
 			}
 			switch s.SpanKind {
-			case trace.SpanKindClient:
+			case trace.SpanKindProducer:
 				push = &s
-			case trace.SpanKindServer:
+			case trace.SpanKindConsumer:
 				process = &s
 			}
 		}
