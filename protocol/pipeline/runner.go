@@ -135,7 +135,7 @@ func (r *turn) trace() (span tracing.MessageSpan) {
 	}
 	span = r.tracer.StartBatch(context.Background(), r.name, carriers)
 	for _, c := range r.ctxs {
-		c.Context = span.Within(c.Context)
+		c.Context = span.Within(c.Context) //nolint:fatcontext // each task has its own
 	}
 	return span
 }
