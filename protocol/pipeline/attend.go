@@ -157,7 +157,7 @@ type connection struct {
 
 // write sends tasks and orders until ctx ends.
 func (c *connection) write(ctx context.Context) error {
-	most := lane.FrameFor(uint64(c.credit)) //nolint:gosec // it is positive
+	most := lane.FrameFor(uint64(c.credit))
 	buf := make([]byte, 0, most+most/16)
 	var recalls, cancels []uint64
 	timer := time.NewTimer(backlogEvery)

@@ -64,7 +64,7 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 			return err
 		}
 	}
-	most := lane.FrameFor(uint64(s.credit)) //nolint:gosec // it is positive
+	most := lane.FrameFor(uint64(s.credit))
 	for rest := work.Outcomes; len(rest) > 0; {
 		n := cutOutcomes(rest, most)
 		if err := lane.Send(s.stream, frame.KindOutcomes, frame.KindPart, most, rest[:n]); err != nil {
