@@ -242,4 +242,3 @@ func (r *restored) entry(id uint64) *entry {
 	}
 	return e
 }
-
