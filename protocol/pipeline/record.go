@@ -1,0 +1,244 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// The kinds of records; their IDs are the numbers of tasks, except for meta.
+const (
+	recordTask   = 1
+	recordFailed = 2
+	recordDead   = 3
+	recordEnd    = 4
+	recordMeta   = 5
+)
+
+// firstMeta is the ID of the first meta record; each replaces the one before.
+const firstMeta = 1 << 63
+
+// seqBlock is how many numbers are set aside at once, so that none is used again
+// after the records of those before are gone.
+const seqBlock = 1 << 20
+
+// fenceStep is how much higher fences are after each start, at the least.
+const fenceStep = 1 << 42
+
+// meta is what a folder says of its queue.
+type meta struct {
+	id    uint64
+	queue string
+	route string
+	fence uint64
+	high  uint64 // numbers up to this may have been used
+}
+
+func (m *meta) append(b []byte) []byte {
+	b = frame.AppendBytes(frame.AppendBytes(b, m.queue), m.route)
+	return frame.AppendUint(frame.AppendUint(b, m.fence), m.high)
+}
+
+func (m *meta) parse(b []byte) error {
+	id, b, ok := frame.CutBytes(b)
+	route, b, ok2 := frame.CutBytes(b)
+	fence, b, ok3 := frame.CutUint(b)
+	high, _, ok4 := frame.CutUint(b)
+	if !ok || !ok2 || !ok3 || !ok4 {
+		return frame.ErrMalformed
+	}
+	m.queue, m.route, m.fence, m.high = string(id), string(route), fence, high
+	return nil
+}
+
+// events is what the queue's engine says of tasks, as records. It is its Log.
+type events struct {
+	bodies  []byte
+	records []event
+}
+
+type event struct {
+	kind     byte
+	seq      uint64
+	from, to int // of bodies
+}
+
+func (e *events) add(kind byte, seq uint64, from int) {
+	e.records = append(e.records, event{kind, seq, from, len(e.bodies)})
+}
+
+// Failed implements queue.Log.
+func (e *events) Failed(t *queue.Task) {
+	from := len(e.bodies)
+	e.bodies = frame.AppendUint(e.bodies, uint64(t.NotBefore))
+	e.bodies = appendHistory(e.bodies, t.History[len(t.History)-1:])
+	e.add(recordFailed, t.Seq, from)
+}
+
+// Ended implements queue.Log.
+func (e *events) Ended(t *queue.Task) { e.add(recordEnd, t.Seq, len(e.bodies)) }
+
+// Dead implements queue.Log.
+func (e *events) Dead(t *queue.Task) {
+	from := len(e.bodies)
+	e.bodies = frame.AppendBytes(frame.AppendUint(e.bodies, uint64(time.Now().UnixNano())), t.Cause)
+	e.bodies = appendHistory(e.bodies, t.History)
+	e.add(recordDead, t.Seq, from)
+}
+
+// Buried implements queue.Log.
+func (e *events) Buried(seq uint64) { e.add(recordEnd, seq, len(e.bodies)) }
+
+func (e *events) all() []wal.Record {
+	out := make([]wal.Record, len(e.records))
+	for i, r := range e.records {
+		out[i] = wal.Record{Kind: r.kind, End: r.kind == recordEnd, ID: r.seq, Body: e.bodies[r.from:r.to]}
+	}
+	return out
+}
+
+func appendHistory(b []byte, history []queue.Attempt) []byte {
+	b = frame.AppendUint(b, uint64(len(history)))
+	for _, a := range history {
+		counted := uint64(0)
+		if a.Counted {
+			counted = 1
+		}
+		b = frame.AppendBytes(frame.AppendBytes(b, a.Worker), a.Cause)
+		b = frame.AppendUint(frame.AppendUint(frame.AppendUint(b, uint64(a.Began)), uint64(a.Ended)), counted)
+	}
+	return b
+}
+
+func cutHistory(b []byte) ([]queue.Attempt, bool) {
+	n, b, ok := frame.CutUint(b)
+	if !ok || n > 1000 {
+		return nil, false
+	}
+	var out []queue.Attempt
+	for range n {
+		worker, rest, ok := frame.CutBytes(b)
+		cause, rest, ok2 := frame.CutBytes(rest)
+		began, rest, ok3 := frame.CutUint(rest)
+		ended, rest, ok4 := frame.CutUint(rest)
+		counted, rest, ok5 := frame.CutUint(rest)
+		if !ok || !ok2 || !ok3 || !ok4 || !ok5 {
+			return nil, false
+		}
+		b = rest
+		out = append(out, queue.Attempt{Worker: string(worker), Cause: string(cause), Began: int64(began), Ended: int64(ended), Counted: counted == 1})
+	}
+	return out, true
+}
+
+func appendTask(b []byte, t *queue.Task) []byte {
+	b = append(b, t.Priority)
+	for _, at := range [...]int64{t.Added, t.NotBefore, t.Expires, t.Deadline} {
+		b = frame.AppendUint(b, uint64(at))
+	}
+	b = frame.AppendBytes(b, t.Tenant)
+	return append(b, t.Body...)
+}
+
+func parseTask(b []byte) (*entry, error) {
+	e := &entry{}
+	t := &e.Task
+	if len(b) == 0 {
+		return nil, frame.ErrMalformed
+	}
+	t.Priority, b = b[0], b[1:]
+	for _, at := range [...]*int64{&t.Added, &t.NotBefore, &t.Expires, &t.Deadline} {
+		v, rest, ok := frame.CutUint(b)
+		if !ok {
+			return nil, frame.ErrMalformed
+		}
+		*at, b = int64(v), rest
+	}
+	tenant, b, ok := frame.CutBytes(b)
+	if !ok {
+		return nil, frame.ErrMalformed
+	}
+	t.Tenant, t.Body = string(tenant), slices.Clone(b)
+	body, err := frame.ParseBody(t.Body)
+	if err != nil {
+		return nil, err
+	}
+	t.Key, t.ID, t.Owner = body.Key, body.ID, e
+	return e, nil
+}
+
+// restored is what a folder holds.
+type restored struct {
+	tasks map[uint64]*entry
+	dead  map[uint64]int64 // when those of tasks that are dead letters became that
+	meta  meta
+	metas []uint64
+}
+
+// replay takes in one record.
+func (r *restored) replay(rec wal.Record) error {
+	bad := func() error {
+		return fmt.Errorf("record of kind %d at %d, of task %d, is not as this version writes it", rec.Kind, rec.Pos, rec.ID)
+	}
+	switch rec.Kind {
+	case recordTask:
+		e, err := parseTask(rec.Body)
+		if err != nil {
+			return bad()
+		}
+		e.Seq = rec.ID
+		if old := r.tasks[rec.ID]; old != nil { // what failed may stand before a copy of the task
+			e.Attempts, e.History, e.NotBefore, e.Cause = old.Attempts, old.History, old.NotBefore, old.Cause
+		}
+		r.tasks[rec.ID] = e
+	case recordFailed:
+		at, rest, ok := frame.CutUint(rec.Body)
+		history, ok2 := cutHistory(rest)
+		if !ok || !ok2 || len(history) != 1 {
+			return bad()
+		}
+		e := r.entry(rec.ID)
+		e.Attempts++
+		e.History = append(e.History, history...)
+		e.NotBefore = max(e.NotBefore, int64(at))
+		e.Cause = history[0].Cause
+	case recordDead:
+		at, rest, ok := frame.CutUint(rec.Body)
+		cause, rest, ok2 := frame.CutBytes(rest)
+		history, ok3 := cutHistory(rest)
+		if !ok || !ok2 || !ok3 {
+			return bad()
+		}
+		e := r.entry(rec.ID)
+		e.Cause, e.History = string(cause), history
+		r.dead[rec.ID] = int64(at)
+	case recordEnd:
+		delete(r.tasks, rec.ID)
+		delete(r.dead, rec.ID)
+	case recordMeta:
+		if rec.End {
+			return nil
+		}
+		r.metas = append(r.metas, rec.ID)
+		if rec.ID >= r.meta.id {
+			r.meta.id = rec.ID
+			if r.meta.parse(rec.Body) != nil {
+				return bad()
+			}
+		}
+	}
+	return nil
+}
+
+func (r *restored) entry(id uint64) *entry {
+	e := r.tasks[id]
+	if e == nil {
+		e = &entry{}
+		r.tasks[id] = e
+	}
+	return e
+}
