@@ -415,6 +415,25 @@ func TestStatsAreServed(t *testing.T) {
 	})
 }
 
+func TestWhoMayInspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := worker(t, mesh, func(context.Context, order) error { return nil })
+		pipeline.AuthorizeStats(node, func(peer link.Peer) error {
+			if peer.Service() != "operator" {
+				return errors.New("operators only")
+			}
+			return nil
+		})
+		if _, err := pipeline.QueryStats(t.Context(), mesh.Node(link.Config{Service: "mallory"}), "mailer"); !errors.Is(err, link.PermissionDenied) {
+			t.Errorf("somebody: %v", err)
+		}
+		if _, err := pipeline.QueryStats(t.Context(), mesh.Node(link.Config{Service: "operator"}), "mailer"); err != nil {
+			t.Errorf("an operator: %v", err)
+		}
+	})
+}
+
 func TestAPoisonTaskKillsOnlySoManyWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -80,6 +80,17 @@ type PullStats struct {
 type NodeStats struct {
 	Queues  []QueueStats `json:"queues"`
 	Workers []PullStats  `json:"workers"`
+	Omitted int          `json:"omitted,omitempty"` // entries beyond MaxStats
+}
+
+// MaxStats is how many queues a [NodeStats] has, those with the most tasks first, and
+// as many workers.
+const MaxStats = 1000
+
+// AuthorizeStats lets f decide who may ask node for its [NodeStats]: it returns why a
+// peer may not, nil if it may. Without it every peer of the mesh may.
+func AuthorizeStats(node *link.Node, f func(peer link.Peer) error) {
+	systemOf(node).inspect.Store(&f)
 }
 
 // Stats returns what the queue holds and has done.
@@ -129,14 +140,26 @@ func StatsOf(node *link.Node) NodeStats {
 	for _, w := range workers {
 		out.Workers = append(out.Workers, w.Stats())
 	}
+	out.trim()
 	slices.SortStableFunc(out.Queues, func(a, b QueueStats) int { return strings.Compare(a.Stage, b.Stage) })
 	slices.SortStableFunc(out.Workers, func(a, b PullStats) int { return strings.Compare(a.Stage, b.Stage) })
 	return out
 }
 
+func (s *NodeStats) trim() {
+	if n := len(s.Queues) - MaxStats; n > 0 {
+		slices.SortStableFunc(s.Queues, func(a, b QueueStats) int { return b.Depth - a.Depth })
+		s.Queues, s.Omitted = s.Queues[:MaxStats], n
+	}
+	if n := len(s.Workers) - MaxStats; n > 0 {
+		slices.SortStableFunc(s.Workers, func(a, b PullStats) int { return b.Queued - a.Queued })
+		s.Workers, s.Omitted = s.Workers[:MaxStats], s.Omitted+n
+	}
+}
+
 // QueryStats asks an instance of a service for its queues and workers: any, or the
 // one that opts choose. A node answers once it has its first queue or worker. Errors
-// are those of [link.Node.Call].
+// are those of [link.Node.Call]; PermissionDenied if [AuthorizeStats] says so.
 func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (NodeStats, error) {
 	var s NodeStats
 	err := node.Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)

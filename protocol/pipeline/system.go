@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/linkmesh/link"
 )
@@ -13,6 +14,7 @@ type system struct {
 	node     *link.Node
 	defaults sync.Map // of the queues that the functions without a Producer use, by route
 	serving  sync.Once
+	inspect  atomic.Pointer[func(link.Peer) error]
 
 	mu      sync.Mutex // guards the fields below
 	queues  []*Queue
@@ -82,7 +84,13 @@ func (s *system) serve() {
 	s.serving.Do(func() {
 		s.node.HandleCall(statsRoute(service), link.CallHandler{
 			New: func() any { return &struct{}{} },
-			Serve: func(context.Context, any) (any, error) {
+			Serve: func(ctx context.Context, _ any) (any, error) {
+				if allow := s.inspect.Load(); allow != nil {
+					peer := link.Caller(ctx)
+					if err := (*allow)(peer); err != nil {
+						return nil, link.Errorf(link.PermissionDenied, "%s may not inspect queues: %w", peer.Service(), err)
+					}
+				}
 				stats := StatsOf(s.node)
 				return &stats, nil
 			},
