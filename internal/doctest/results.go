@@ -11,24 +11,50 @@ const (
 	tableEnd   = "<!-- /bench -->\n"
 )
 
-// tableRows are the rows of the table and what each is called.
-func tableRows() [][2]string {
-	return [][2]string{
-		{"unary/64B/c1", "64 B, 1 call in flight"},
-		{"unary/64B/c16", "64 B, 16 in flight"},
-		{"unary/64B/c64", "64 B, 64 in flight"},
-		{"unary/64B/c256", "64 B, 256 in flight"},
-		{"unary/1MiB/c1", "1 MiB, 1 in flight"},
-		{"unary/1MiB/c16", "1 MiB, 16 in flight"},
+// table is one of the tables: its rows and its columns, and what each is called.
+type table struct {
+	title string
+	rows  [][2]string
+	peers [][2]string
+}
+
+func tables() []table {
+	return []table{
+		{
+			"unary call",
+			[][2]string{
+				{"unary/64B/c1", "64 B, 1 call in flight"},
+				{"unary/64B/c16", "64 B, 16 in flight"},
+				{"unary/64B/c64", "64 B, 64 in flight"},
+				{"unary/64B/c256", "64 B, 256 in flight"},
+				{"unary/1MiB/c1", "1 MiB, 1 in flight"},
+				{"unary/1MiB/c16", "1 MiB, 16 in flight"},
+			},
+			[][2]string{{"grpc", "gRPC-Go"}, {"rpcx", "rpcx"}, {"quic", "quic-go"}},
+		},
+		{
+			"publish/subscribe",
+			[][2]string{
+				{"pubsub/64B/1to1", "64 B, 1 subscriber"},
+				{"pubsub/64B/1to4", "64 B, 4 subscribers"},
+				{"pubsub/64B/1to32", "64 B, 32 subscribers"},
+				{"pubsub/1KiB/1to4", "1 KiB, 4 subscribers"},
+				{"pubsub/64KiB/1to4", "64 KiB, 4 subscribers"},
+			},
+			[][2]string{{"nats", "NATS"}, {"mangos", "mangos"}, {"quic", "quic-go"}},
+		},
+		{
+			"pipeline, two workers",
+			[][2]string{
+				{"pipeline/64B/memory", "64 B, in memory"},
+				{"pipeline/64B/durable", "64 B, on disk"},
+			},
+			[][2]string{{"jetstream", "JetStream"}, {"mangos", "mangos"}},
+		},
 	}
 }
 
-// tablePeers are the columns of the table and what each is called.
-func tablePeers() [][2]string {
-	return [][2]string{{"grpc", "gRPC-Go"}, {"rpcx", "rpcx"}, {"quic", "quic-go"}}
-}
-
-// Table returns the Markdown table of what results, the text of
+// Table returns the Markdown tables of what results, the text of
 // bench/results.tsv, says. What was not measured is "–".
 func Table(results string) (string, error) {
 	cells := make(map[string]string)
@@ -48,14 +74,27 @@ func Table(results string) (string, error) {
 		cells[fields[0]+" "+fields[1]] = fields[2] + " (" + fields[3] + ")"
 	}
 	var b strings.Builder
-	b.WriteString("| unary call |")
-	for _, peer := range tablePeers() {
+	for i, t := range tables() {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		t.write(&b, cells)
+	}
+	system, _, _ := strings.Cut(facts["system"], ",")
+	date, _, _ := strings.Cut(facts["last run"], " ")
+	fmt.Fprintf(&b, "\n%s; %s; %s; %s.\n", facts["CPU"], system, facts["Go"], date)
+	return b.String(), nil
+}
+
+func (t *table) write(b *strings.Builder, cells map[string]string) {
+	b.WriteString("| " + t.title + " |")
+	for _, peer := range t.peers {
 		b.WriteString(" link / " + peer[1] + " |")
 	}
-	b.WriteString("\n|" + strings.Repeat(" --- |", 1+len(tablePeers())) + "\n")
-	for _, row := range tableRows() {
+	b.WriteString("\n|" + strings.Repeat(" --- |", 1+len(t.peers)) + "\n")
+	for _, row := range t.rows {
 		b.WriteString("| " + row[1] + " |")
-		for _, peer := range tablePeers() {
+		for _, peer := range t.peers {
 			cell, ok := cells[row[0]+" "+peer[0]]
 			if !ok {
 				cell = "–"
@@ -64,10 +103,6 @@ func Table(results string) (string, error) {
 		}
 		b.WriteString("\n")
 	}
-	system, _, _ := strings.Cut(facts["system"], ",")
-	date, _, _ := strings.Cut(facts["last run"], " ")
-	fmt.Fprintf(&b, "\n%s; %s; %s; %s.\n", facts["CPU"], system, facts["Go"], date)
-	return b.String(), nil
 }
 
 // ReplaceTable returns page with table between its two markers.
