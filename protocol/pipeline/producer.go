@@ -119,7 +119,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 			<-c
 		}
 		q.calls.Put(c)
-		q.cancel(e.Seq)
+		q.abandon(e)
 		return nil, link.Errorf(link.CodeOf(ctx.Err()), "push to %s: task %s has not ended: %w", q.route, taskID(q.id, e.Seq), context.Cause(ctx))
 	}
 	q.calls.Put(c)
@@ -128,7 +128,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 
 // Push pushes v to stage s and returns when a worker has done it: nil says so. It
 // waits for room in the queue and for a worker; if ctx ends first the task is
-// canceled, unless a worker does it all the same. It uses the node's own queue for
+// canceled, unless a worker does it all the same or others have pushed it by its [ID]. It uses the node's own queue for
 // the stage, in memory; [NewProducer] makes others.
 //
 // Errors: those of [Future.Wait]; InvalidArgument if v cannot be encoded or an

@@ -101,7 +101,7 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 		if e.Body == nil { // its task record was damaged, and the folder opened all the same
 			continue
 		}
-		e.owner = q
+		e.owner, e.wanted = q, 1 // by who pushed it in an earlier run
 		if at, ok := found.dead[seq]; ok {
 			q.tasks.RestoreDead(&e.Task, at)
 			continue

@@ -173,6 +173,7 @@ func (q *Queue) Reserve(t *Task, now int64) (*Task, error) {
 	if t.ID != "" {
 		if twin := q.dedup.find(t.ID, now); twin != nil {
 			q.stats.Duplicates++
+			twin.canceled = twin.canceled && twin.state == stateEnded // it is wanted again
 			return twin, nil
 		}
 	}
