@@ -60,21 +60,33 @@ func (q *Queue) apply(t *queue.Task, opts []PushOption) (body frame.Body, failFa
 	if t.Priority > queue.MaxPriority {
 		return body, false, link.Errorf(link.InvalidArgument, "push to %s: Priority is %d, want 0 to %d", q.route, t.Priority, queue.MaxPriority)
 	}
-	now := time.Now()
+	now := time.Now().UnixNano()
 	if set.delay > 0 {
-		t.NotBefore = now.Add(set.delay).UnixNano()
+		t.NotBefore = after(now, set.delay)
 	}
 	if set.ttl > 0 {
-		t.Expires = now.Add(set.ttl).UnixNano()
+		t.Expires = after(now, set.ttl)
 	}
 	if !set.deadline.IsZero() {
-		t.Deadline = set.deadline.UnixNano()
+		t.Deadline = after(now, time.Until(set.deadline))
 	}
 	body.Key, body.ID = t.Key, t.ID
 	for _, h := range set.headers {
 		body.Headers = append(body.Headers, frame.Pair{Name: h.name, Value: h.value})
 	}
 	return body, set.failFast, nil
+}
+
+// farOff is the latest time that is told from others, in nanoseconds since 1970: in
+// the year 2116, as that is what a record has room for.
+const farOff = 1<<62 - 1
+
+// after is the time d from now; it is after 1970 and not after farOff.
+func after(now int64, d time.Duration) int64 {
+	if d > time.Duration(farOff-now) {
+		return farOff
+	}
+	return max(now+int64(d), 1)
 }
 
 // payloads recycles the buffers that tasks are encoded in. It is a cache without
