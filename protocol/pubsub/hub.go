@@ -74,12 +74,12 @@ func (h *hub) append(ctx context.Context, m *journal.Message) (Report, error) {
 	now := h.now()
 	h.keepTime(now)
 	if waiting := h.blocking.Load(); waiting != nil {
-		for _, s := range *waiting {
-			if s.behind(blockWindow) {
-				s.await(ctx)
-				now = h.now()
+		for _, s := range *waiting { // each for its time from now, and not one after another
+			if s.behind(blockWindow) && s.wants(m.Topic) && !s.caughtUp() {
+				s.await(ctx, s.block-h.now().Sub(now))
 			}
 		}
+		now = h.now()
 	}
 	return h.log.Append(*m, now)
 }

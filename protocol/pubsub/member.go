@@ -63,13 +63,41 @@ type conn struct {
 	credit int                     // bytes that may be on their way
 	grant  func(frames, bytes int) // lets more come
 
-	waiting               atomic.Int32 // frames that were not read
-	owedFrames, owedBytes int          // of the goroutine that reads: read and not granted again
-	cut                   func()       // ends it, to be made again
+	waiting               atomic.Int32  // frames that were not read
+	long                  atomic.Int64  // bytes of those that came in parts, whose credit is given back at once
+	shrunk                chan struct{} // holds a token when long has shrunk
+	owedFrames, owedBytes int           // of the goroutine that reads: read and not granted again
+	cut                   func()        // ends it, to be made again
 
 	session int    // of the member: verdicts on messages of an earlier one mean nothing
 	begun   bool   // something of it was observed
 	topic   string // of the last message, which was asked for
+}
+
+// hold waits until there is room for a long frame: one always has, and others as long as
+// all of them are no more than the longest one.
+func (c *conn) hold(ctx context.Context, size int) error {
+	for n := c.long.Load(); n > 0 && n+int64(size) > maxRecords; n = c.long.Load() {
+		select {
+		case <-c.shrunk:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	c.long.Add(int64(size))
+	return nil
+}
+
+// letGo gives back the room of a long frame.
+func (c *conn) letGo(f *frames) {
+	if len(f.body) <= frameBytes {
+		return
+	}
+	c.long.Add(-int64(len(f.body)))
+	select {
+	case c.shrunk <- struct{}{}:
+	default:
+	}
 }
 
 // asked reports whether a message is of a topic that the subscription has asked for. What
@@ -87,6 +115,7 @@ func (c *conn) asked(path string) bool {
 // read lets more frames come for one that was read, not for each by itself if others
 // wait: a grant costs both sides as much as hundreds of messages.
 func (c *conn) read(f *frames) {
+	c.letGo(f)
 	if f.owed > 0 {
 		c.owedFrames++
 		c.owedBytes += f.owed

@@ -21,11 +21,12 @@ type streamSink struct {
 }
 
 // send cuts what is longer than a frame may be into parts.
-func (s streamSink) send(body []byte, credited bool) error {
+func (s streamSink) send(body []byte, credited bool, moved func()) error {
 	for most := s.frame; len(body) > most; body = body[most:] {
 		if err := s.stream.Send(link.Frame{Kind: kindPart, Credited: true, Body: body[:most]}); err != nil {
 			return err
 		}
+		moved()
 	}
 	return s.stream.Send(link.Frame{Kind: kindRecords, Credited: credited, Body: body})
 }

@@ -16,6 +16,8 @@ const (
 	// frameBytes and frameMessages bound what is written at once.
 	frameBytes    = 60 << 10
 	frameMessages = 1024
+	// keepFrame is the largest buffer that a session keeps: there may be thousands.
+	keepFrame = 4 * frameBytes
 	// blockWindow is how many bytes a subscription that publishers wait for may be
 	// behind before they do.
 	blockWindow = 8 << 20
@@ -27,8 +29,8 @@ const (
 // sink is where the records of a session go: a stream, or a subscriber of this node.
 type sink interface {
 	// send passes on a frame of records, which is the session's again when it returns.
-	// A credited one waits for the subscriber.
-	send(body []byte, credited bool) error
+	// A credited one waits for the subscriber; moved is called when it has taken a part.
+	send(body []byte, credited bool, moved func()) error
 	// size is how many bytes a frame should have.
 	size() int
 	// draining is closed when the publisher drains and nothing runs there any more that
@@ -128,7 +130,9 @@ func (s *session) write(ctx context.Context) error {
 			if err := s.send(body); err != nil {
 				return err
 			}
-			buf = body
+			if cap(body) <= keepFrame {
+				buf = body
+			}
 		}
 		s.progress(head, len(body), more)
 		if err != nil {
@@ -147,10 +151,13 @@ func (s *session) write(ctx context.Context) error {
 }
 
 func (s *session) send(body []byte) error {
-	s.sending.Store(time.Now().UnixNano())
+	s.moves()
 	defer s.sending.Store(0)
-	return s.out.send(body, true)
+	return s.out.send(body, true, s.moves)
 }
+
+// moves notes that the subscriber is taking what is sent.
+func (s *session) moves() { s.sending.Store(time.Now().UnixNano()) }
 
 // idle waits until there is something to write.
 func (s *session) idle(ctx context.Context, timer *time.Timer) error {
@@ -168,7 +175,7 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 		}
 		// It takes no credit: a subscriber that reads nothing owes nothing for it.
 		if body := s.cursor.Mark(nil); len(body) > 0 {
-			return s.out.send(body, false)
+			return s.out.send(body, false, nil)
 		}
 		return nil
 	case <-s.out.draining():
@@ -197,12 +204,22 @@ func (s *session) progress(head int64, written int, more bool) {
 	}
 }
 
+// caughtUp reports whether the subscription has nothing before it, whatever was published
+// that it did not ask for.
+func (s *session) caughtUp() bool {
+	head := s.hub.appended()
+	if !s.cursor.Idle() {
+		return false
+	}
+	s.seen.Store(head)
+	return true
+}
+
 func (s *session) behind(by int64) bool { return s.hub.appended()-s.seen.Load() > by }
 
-// await waits until the subscription is not far behind any more, as long as it
-// asked for.
-func (s *session) await(ctx context.Context) {
-	t := time.NewTimer(s.block)
+// await waits until the subscription is not far behind any more, for so long at the most.
+func (s *session) await(ctx context.Context, most time.Duration) {
+	t := time.NewTimer(most)
 	defer t.Stop()
 	for s.behind(resumeWindow) {
 		select {
