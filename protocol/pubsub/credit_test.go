@@ -202,3 +202,49 @@ func TestALongMessageLeavesNoBuffers(t *testing.T) {
 		}
 	})
 }
+
+// TestCreditThatOthersTook has a subscription that has nothing left to grant when it
+// reads at last: it must not stall.
+func TestCreditThatOthersTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+		const n = 200
+		for range n {
+			if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 20<<10))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sleep(5 * time.Second) // until all of its credit is spent
+		node.Handle(link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, func(ctx context.Context, _ *link.Stream) error {
+			<-ctx.Done()
+			return nil
+		})
+		var greedy []*link.Stream
+		for bytes := 1 << 20; bytes >= 1<<10; bytes /= 2 {
+			for {
+				st, err := client.Open(t.Context(), link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, link.Credit(1, bytes))
+				if err != nil {
+					break
+				}
+				greedy = append(greedy, st)
+			}
+		}
+		read := make(chan uint64, n)
+		go func() {
+			for m := range s.Messages() {
+				read <- m.Seq
+			}
+		}()
+		sleep(10 * time.Second)
+		for _, st := range greedy {
+			st.Close()
+		}
+		sleep(10 * time.Second)
+		if stuck := pubsub.StatsOf(node).Published.Stuck; len(read) != n || stuck > 0 {
+			t.Errorf("%d messages of %d arrived, and %d subscriptions were taken for stuck", len(read), n, stuck)
+		}
+	})
+}

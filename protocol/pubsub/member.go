@@ -145,6 +145,16 @@ func newMember(service, id string, want *subscribe, late bool) *member {
 	return m
 }
 
+// waits notes that the publisher has nothing to subscribe to yet: its first message will
+// be new.
+func (m *member) waits() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.want.Start == startNew {
+		m.want.Start = startAll
+	}
+}
+
 func (m *member) settle() { m.once.Do(func() { close(m.settled) }) }
 
 // ask is what to subscribe with: where the subscription was, if it was anywhere.

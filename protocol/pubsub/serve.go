@@ -87,7 +87,7 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 // session that was there before.
 func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscribed, error) {
 	now := time.Now()
-	answer := subscribed{Epoch: h.log.Epoch()}
+	answer := subscribed{Epoch: h.log.Epoch(), Codec: h.node.Codec().ID()}
 	if ask.Session != "" {
 		ask.Session = sessionOf(ask, peer)
 		if cursor, err := h.log.Resume(ask.Session, now); err == nil {

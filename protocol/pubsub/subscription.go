@@ -32,7 +32,8 @@ type Subscription[T any] struct {
 // from their first message on. A publisher on the node itself is heard without a socket.
 //
 // Errors: InvalidArgument for a name that is none or options that do not go together;
-// what a publisher refused the subscription with, such as PermissionDenied; those of
+// what a publisher refused the subscription with, such as PermissionDenied;
+// FailedPrecondition if its node has another codec; those of
 // [link.Node.Follow]; Unimplemented for a shared topic if the registry cannot find
 // services by their tags.
 func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...SubscribeOption) (*Subscription[T], error) {
