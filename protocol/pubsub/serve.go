@@ -55,7 +55,7 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 		return err
 	}
 	peer := st.Peer()
-	if err := h.mayRead(peer, ask.Patterns); err != nil {
+	if err := h.mayRead(peer, &ask); err != nil {
 		return err
 	}
 	if err := h.admit(peer); err != nil {

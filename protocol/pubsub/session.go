@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -16,6 +17,9 @@ const (
 	// frameBytes and frameMessages bound what is written at once.
 	frameBytes    = 60 << 10
 	frameMessages = 1024
+	// repeatMark is how often a mark is sent that has not changed: one that found the
+	// subscriber's queue full was dropped.
+	repeatMark = 10 * HeartbeatEvery
 	// keepFrame is the largest buffer that a session keeps: there may be thousands.
 	keepFrame = 4 * frameBytes
 	// blockWindow is how many bytes a subscription that publishers wait for may be
@@ -53,6 +57,9 @@ type session struct {
 	block time.Duration // how long publishers wait for it; 0: not at all
 	seen  atomic.Int64  // of hub.appended, how much it has had or has not asked for
 	moved chan struct{} // holds a token when seen has grown enough
+
+	mark     []byte    // of the goroutine that writes: the last one that was sent in an idle second
+	markedAt time.Time // and when
 
 	workers sync.WaitGroup // of run, which the end of the sink ends
 	sending atomic.Int64   // UnixNano since when a frame waits for the subscriber, or 0
@@ -174,7 +181,9 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 			return nil
 		}
 		// It takes no credit: a subscriber that reads nothing owes nothing for it.
-		if body := s.cursor.Mark(nil); len(body) > 0 {
+		body := s.cursor.Mark(nil)
+		if now := time.Now(); len(body) > 0 && (!bytes.Equal(body, s.mark) || now.Sub(s.markedAt) >= repeatMark) {
+			s.mark, s.markedAt = body, now
 			return s.out.send(body, false, nil)
 		}
 		return nil
