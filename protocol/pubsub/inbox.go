@@ -56,7 +56,7 @@ type intake struct {
 
 // joined makes a connection the member's present one.
 func (i intake) joined(c *conn, a *subscribed) *conn {
-	c.member, c.reader, c.live = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live
+	c.member, c.reader, c.live, c.shrunk = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live, make(chan struct{}, 1)
 	i.member.joined(c, i.ask, a)
 	i.box.held(c, i.switched)
 	return c
@@ -66,12 +66,18 @@ func (i intake) joined(c *conn, a *subscribed) *conn {
 // credit is owed says how far the publisher is; the next one says so again.
 func (i intake) take(ctx context.Context, c *conn, body []byte, owed int) error {
 	f := &frames{conn: c, body: body, owed: owed}
+	if len(body) > frameBytes {
+		if err := c.hold(ctx, len(body)); err != nil {
+			return err
+		}
+	}
 	c.waiting.Add(1)
 	if owed == 0 {
 		select {
 		case i.box.in <- f:
 		default:
 			c.waiting.Add(-1)
+			c.letGo(f)
 		}
 		return nil
 	}

@@ -55,10 +55,13 @@ func (b *inbox) attend(m *member) {
 		if failures++; time.Since(began) > rejoinMost {
 			failures = 1
 		}
+		if errors.Is(err, link.Unimplemented) {
+			m.waits()
+		}
 		if failures == 1 && err != nil && !errors.Is(err, io.EOF) {
 			b.node.Logger().Warn("pubsub: a publisher is lost to a subscription; trying again", "topic", b.name, "publisher", m.id, "error", err)
 		}
-		if !b.pause(failures) {
+		if !b.pause(failures, err) {
 			return
 		}
 	}
@@ -67,21 +70,30 @@ func (b *inbox) attend(m *member) {
 // final reports whether trying again will not mend an error.
 func final(err error) bool {
 	switch link.CodeOf(err) { //nolint:exhaustive // the others pass
-	case link.PermissionDenied, link.InvalidArgument, link.Unimplemented:
+	case link.PermissionDenied, link.InvalidArgument:
 		return true
 	}
-	return false
+	return errors.Is(err, errCodec)
 }
+
+// errCodec is that of a publisher whose messages this node cannot read.
+var errCodec = errors.New("the codecs of publisher and subscriber differ")
 
 // How soon a publisher that was lost is connected to again; the transport has its
 // own, longer backoff between dials.
 const (
 	rejoinLeast = 50 * time.Millisecond
 	rejoinMost  = 5 * time.Second
+	// askAgain is how often a node is asked that publishes nothing yet.
+	askAgain = time.Second
 )
 
-func (b *inbox) pause(failures int) bool {
-	t := time.NewTimer(min(rejoinLeast<<min(failures-1, 10), rejoinMost))
+func (b *inbox) pause(failures int, err error) bool {
+	most := rejoinMost
+	if errors.Is(err, link.Unimplemented) {
+		most = askAgain
+	}
+	t := time.NewTimer(min(rejoinLeast<<min(failures-1, 10), most))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -110,8 +122,18 @@ func (b *inbox) listen(m *member) error {
 	if err != nil {
 		return err
 	}
-	// A grant fails if the stream has ended, and then nobody needs it.
-	c := to.joined(&conn{peer: st.Peer(), credit: credit, cut: st.Close, reuse: st.Recycle, grant: func(frames, bytes int) { _ = st.Grant(frames, bytes) }}, answer)
+	if mine := b.node.Codec(); answer.Codec != mine.ID() {
+		return link.Errorf(link.FailedPrecondition, "subscribe to %s: %w: %s encodes with codec %d, this node speaks %s (%d); give both the same Config.Codec",
+			b.name, errCodec, st.Peer(), answer.Codec, mine.Name(), mine.ID())
+	}
+	grant := func(frames, bytes int) {
+		// If the stream has ended nobody needs it. If other streams took what there is to
+		// grant on the connection, it would stall for ever: a new one gets its share.
+		if err := st.Grant(frames, bytes); errors.Is(err, link.ResourceExhausted) {
+			st.Close()
+		}
+	}
+	c := to.joined(&conn{peer: st.Peer(), credit: credit, cut: st.Close, reuse: st.Recycle, grant: grant}, answer)
 	wait := to.judging(ctx, func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {

@@ -12,7 +12,7 @@ type localSink struct {
 	take func(body []byte, owed int) error
 }
 
-func (s localSink) send(body []byte, credited bool) error {
+func (s localSink) send(body []byte, credited bool, _ func()) error {
 	owed := 0
 	if credited {
 		owed = len(body)

@@ -21,11 +21,12 @@ type streamSink struct {
 }
 
 // send cuts what is longer than a frame may be into parts.
-func (s streamSink) send(body []byte, credited bool) error {
+func (s streamSink) send(body []byte, credited bool, moved func()) error {
 	for most := s.frame; len(body) > most; body = body[most:] {
 		if err := s.stream.Send(link.Frame{Kind: kindPart, Credited: true, Body: body[:most]}); err != nil {
 			return err
 		}
+		moved()
 	}
 	return s.stream.Send(link.Frame{Kind: kindRecords, Credited: credited, Body: body})
 }
@@ -54,7 +55,7 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 		return err
 	}
 	peer := st.Peer()
-	if err := h.mayRead(peer, ask.Patterns); err != nil {
+	if err := h.mayRead(peer, &ask); err != nil {
 		return err
 	}
 	if err := h.admit(peer); err != nil {
@@ -86,7 +87,7 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 // session that was there before.
 func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscribed, error) {
 	now := time.Now()
-	answer := subscribed{Epoch: h.log.Epoch()}
+	answer := subscribed{Epoch: h.log.Epoch(), Codec: h.node.Codec().ID()}
 	if ask.Session != "" {
 		ask.Session = sessionOf(ask, peer)
 		if cursor, err := h.log.Resume(ask.Session, now); err == nil {

@@ -33,7 +33,8 @@ type Subscription[T any] struct {
 //
 // Errors: InvalidArgument for a name that is none or options that do not go together;
 // what a publisher refused the subscription with, such as PermissionDenied, or
-// ResourceExhausted if none of those that are known has room for it; those of
+// ResourceExhausted if none of those that are known has room for it; FailedPrecondition if
+// a publisher's node has another codec; those of
 // [link.Node.Follow]; Unimplemented for a shared topic if the registry cannot find
 // services by their tags.
 func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...SubscribeOption) (*Subscription[T], error) {
