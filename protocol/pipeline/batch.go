@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
@@ -67,8 +68,29 @@ func PullBatch[T any](node *link.Node, s Stage[T], f func(ctx context.Context, b
 	return w.start()
 }
 
+// batchContext is the base of a batch's context: it is of no task, and extends all.
+type batchContext[T any] struct {
+	context.Context //nolint:containedctx // it is a context
+
+	items []*Item[T]
+}
+
+// Value implements context.Context.
+func (c batchContext[T]) Value(key any) any {
+	if _, ok := key.(taskKey); ok {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+func (c batchContext[T]) extend(d time.Duration) {
+	for _, item := range c.items {
+		Extend(item.ctx, d)
+	}
+}
+
 func runBatch[T any](items []*Item[T], f func(ctx context.Context, batch []*Item[T]) error) (err error) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(items[0].ctx))
+	ctx, cancel := context.WithCancelCause(batchContext[T]{context.WithoutCancel(items[0].ctx), items})
 	defer cancel(link.ErrFinished)
 	var open atomic.Int64
 	open.Store(int64(len(items)))

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -30,7 +31,7 @@ func (q *Queue) Drain(ctx context.Context) ([]Unfinished, error) {
 	q.mu.Lock()
 	q.isClosed = true
 	q.tasks.Close()
-	for q.tasks.Len() > 0 && q.failed == nil && ctx.Err() == nil {
+	for over := false; q.tasks.Len() > 0 && q.failed == nil && ctx.Err() == nil && !over; {
 		if q.changed == nil {
 			q.changed = make(chan struct{})
 		}
@@ -39,6 +40,8 @@ func (q *Queue) Drain(ctx context.Context) ([]Unfinished, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
+		case <-q.done: // the node was closed
+			over = true
 		}
 		q.mu.Lock()
 	}
@@ -68,13 +71,14 @@ func (q *Queue) finish() error {
 		q.unlock()
 		return nil
 	}
-	q.mu.Unlock()
+	q.unlock()
 	err := q.store.log.Close()
 	q.mu.Lock()
-	var open []*queue.Task
+	open := slices.Clone(q.store.untold)
 	for t := range q.tasks.All {
 		open = append(open, t)
 	}
+	slices.SortFunc(open, func(a, b *queue.Task) int { return cmp.Compare(a.Seq, b.Seq) })
 	q.left = q.unfinishedLocked(open)
 	if q.err = q.failed; q.err == nil && err != nil {
 		q.err = link.Errorf(link.DataLoss, "closing the queue of %s: %w", q.route, err)

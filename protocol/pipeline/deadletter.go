@@ -58,7 +58,7 @@ func (q *Queue) Redrive(ctx context.Context, match func(DeadLetter) bool) (int, 
 		}
 		old := taken[0]
 		e := &entry{owner: q}
-		e.Task = queue.Task{Body: old.Body, Key: old.Key, Tenant: old.Tenant, Priority: old.Priority, Owner: e}
+		e.Task = queue.Task{Body: old.Body, Key: old.Key, ID: old.ID, Tenant: old.Tenant, Priority: old.Priority, Owner: e}
 		if _, err := q.add(ctx, e, true); err != nil {
 			q.mu.Lock()
 			q.tasks.RestoreDead(old, d.Time.UnixNano())

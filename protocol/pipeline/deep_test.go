@@ -403,6 +403,34 @@ func TestBatches(t *testing.T) {
 	})
 }
 
+func TestTheContextOfABatchIsOfAllItsTasks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "mailer"})
+		pipeline.PullBatch(node, receipts, func(ctx context.Context, batch []*pipeline.Item[order]) error {
+			if task := pipeline.TaskOf(ctx); task != nil {
+				t.Errorf("the context of a batch of %d is that of task %s", len(batch), task.ID())
+			}
+			for _, item := range batch {
+				if task := pipeline.TaskOf(item.Context()); task != item.Task {
+					t.Errorf("the context of an item is that of %+v", task)
+				}
+			}
+			pipeline.Extend(ctx, time.Hour)
+			sleep(10 * time.Minute)
+			return ctx.Err()
+		}, pipeline.Batch(3, time.Second), pipeline.MaxRun(time.Minute))
+		mesh.Start(node)
+		all := enqueue(t, producer(t, mesh.Node(link.Config{})), 3)
+		wait(t, all)
+		for _, f := range all {
+			if n := f.Outcome().Attempts; n != 1 {
+				t.Errorf("%d attempts", n)
+			}
+		}
+	})
+}
+
 func TestStagesInSeries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

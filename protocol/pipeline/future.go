@@ -54,6 +54,7 @@ type entry struct {
 	queue.Task
 	owner    *Queue
 	accepted chan struct{} // closed when the task is on disk, or refused; nil in memory
+	wanted   int           // by so many that pushed it; the queue's lock guards it
 
 	mu      sync.Mutex // guards the fields below
 	ended   bool

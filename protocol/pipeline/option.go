@@ -76,7 +76,7 @@ func Tenant(name string) PushOption {
 
 // ID names the task, in at most 255 bytes: another with the same ID that is pushed to
 // the queue while the first is there, or within two minutes (100,000 tasks), is the
-// same task, and has its outcome.
+// same task, and has its outcome; unless that was canceled or expired.
 func ID(id string) PushOption { return pushOption(func(s *pushSettings) { s.task.ID = id }) }
 
 // Priority is from 0 to 9, higher first; 4 is that of tasks that say none. A task

@@ -60,21 +60,33 @@ func (q *Queue) apply(t *queue.Task, opts []PushOption) (body frame.Body, failFa
 	if t.Priority > queue.MaxPriority {
 		return body, false, link.Errorf(link.InvalidArgument, "push to %s: Priority is %d, want 0 to %d", q.route, t.Priority, queue.MaxPriority)
 	}
-	now := time.Now()
+	now := time.Now().UnixNano()
 	if set.delay > 0 {
-		t.NotBefore = now.Add(set.delay).UnixNano()
+		t.NotBefore = after(now, set.delay)
 	}
 	if set.ttl > 0 {
-		t.Expires = now.Add(set.ttl).UnixNano()
+		t.Expires = after(now, set.ttl)
 	}
 	if !set.deadline.IsZero() {
-		t.Deadline = set.deadline.UnixNano()
+		t.Deadline = after(now, time.Until(set.deadline))
 	}
 	body.Key, body.ID = t.Key, t.ID
 	for _, h := range set.headers {
 		body.Headers = append(body.Headers, frame.Pair{Name: h.name, Value: h.value})
 	}
 	return body, set.failFast, nil
+}
+
+// farOff is the latest time that is told from others, in nanoseconds since 1970: in
+// the year 2116, as that is what a record has room for.
+const farOff = 1<<62 - 1
+
+// after is the time d from now; it is after 1970 and not after farOff.
+func after(now int64, d time.Duration) int64 {
+	if d > time.Duration(farOff-now) {
+		return farOff
+	}
+	return max(now+int64(d), 1)
 }
 
 // payloads recycles the buffers that tasks are encoded in. It is a cache without
@@ -119,7 +131,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 			<-c
 		}
 		q.calls.Put(c)
-		q.cancel(e.Seq)
+		q.abandon(e)
 		return nil, link.Errorf(link.CodeOf(ctx.Err()), "push to %s: task %s has not ended: %w", q.route, taskID(q.id, e.Seq), context.Cause(ctx))
 	}
 	q.calls.Put(c)
@@ -128,7 +140,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 
 // Push pushes v to stage s and returns when a worker has done it: nil says so. It
 // waits for room in the queue and for a worker; if ctx ends first the task is
-// canceled, unless a worker does it all the same. It uses the node's own queue for
+// canceled, unless a worker does it all the same or others have pushed it by its [ID]. It uses the node's own queue for
 // the stage, in memory; [NewProducer] makes others.
 //
 // Errors: those of [Future.Wait]; InvalidArgument if v cannot be encoded or an

@@ -230,6 +230,7 @@ func (q *Queue) reserve(ctx context.Context, e *entry, wait bool) (*entry, error
 		switch {
 		case err == nil:
 			twin, _ := got.Owner.(*entry) // encode sets nothing else
+			twin.wanted++
 			if twin == e && q.store != nil {
 				q.store.adds = append(q.store.adds, e)
 				q.store.wakeLocked()
@@ -284,6 +285,15 @@ func (q *Queue) cancel(seq uint64) bool {
 	q.mu.Lock()
 	defer q.unlock()
 	return q.tasks.Cancel(seq, time.Now().UnixNano())
+}
+
+// abandon cancels a task if nobody else has pushed it.
+func (q *Queue) abandon(e *entry) {
+	q.mu.Lock()
+	defer q.unlock()
+	if e.wanted--; e.wanted <= 0 {
+		q.tasks.Cancel(e.Seq, time.Now().UnixNano())
+	}
 }
 
 // connected reports whether there is a worker.

@@ -27,7 +27,9 @@ type store struct {
 	events events
 	ended  []*queue.Task
 
-	meta meta // the writer's
+	// The writer's, until it has ended.
+	meta   meta
+	untold []*queue.Task // have ended, and the disk had no room to say so
 
 	mu      sync.Mutex // guards the fields below
 	commits []commit   // tasks that are written and not synced, oldest first
@@ -99,7 +101,7 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 		if e.Body == nil { // its task record was damaged, and the folder opened all the same
 			continue
 		}
-		e.owner = q
+		e.owner, e.wanted = q, 1 // by who pushed it in an earlier run
 		if at, ok := found.dead[seq]; ok {
 			q.tasks.RestoreDead(&e.Task, at)
 			continue
@@ -197,7 +199,8 @@ func (s *store) report(ctx context.Context, e *events, ended []*queue.Task) {
 			if s.pause(ctx) {
 				continue
 			}
-			return // those who wait are told by Close
+			s.untold = append(s.untold, ended...) // those who wait are told by Close
+			return
 		case err != nil:
 			s.freeze(err)
 		case s.mode == EveryTask:

@@ -126,6 +126,8 @@ func (c *taskContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+func (c *taskContext) extend(d time.Duration) { c.worker.extend(c.task, d) }
+
 // Deadline implements context.Context.
 func (c *taskContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
@@ -140,10 +142,11 @@ func TaskOf(ctx context.Context) *Task {
 
 // Extend lets the handler with this context run for so much longer from now, if that
 // is later than [MaxRun] allows. The lease of the task is extended without that, for
-// as long as the handler may run.
+// as long as the handler may run. In a batch it extends all tasks, or with the context
+// of an [Item] that one.
 func Extend(ctx context.Context, d time.Duration) {
-	if c, ok := ctx.Value(taskKey{}).(*taskContext); ok {
-		c.worker.extend(c.task, d)
+	if c, ok := ctx.Value(taskKey{}).(interface{ extend(d time.Duration) }); ok {
+		c.extend(d)
 	}
 }
 

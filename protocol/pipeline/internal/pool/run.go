@@ -21,7 +21,7 @@ func (p *Pool) Waiting(now int64) bool {
 	if p.queued == 0 || p.busy >= p.opts.Slots {
 		return false
 	}
-	return p.opts.Batch <= 1 || p.queued >= p.opts.Batch || p.draining || p.oldest()+int64(p.opts.Linger) <= now
+	return p.opts.Batch <= 1 || p.queued >= p.opts.Batch || p.draining || after(p.oldest(), p.opts.Linger) <= now
 }
 
 // oldest is when the task arrived that has waited longest.
@@ -40,7 +40,7 @@ func (p *Pool) oldest() int64 {
 
 // Begin takes a slot and appends the tasks that a handler is to run in it: one, or a
 // batch. Sources take turns. It appends nothing if nothing can begin, and takes no
-// slot then. Each slot is given back with [Pool.Leave slots] of Free.
+// slot then. Free gives the slot back.
 func (p *Pool) Begin(dst []*Task, now int64) []*Task {
 	if !p.Waiting(now) {
 		return dst
@@ -59,7 +59,7 @@ func (p *Pool) Begin(dst []*Task, now int64) []*Task {
 			continue
 		}
 		p.dequeue(t)
-		t.state, t.began, t.until = stateRunning, now, now+int64(p.opts.MaxRun)
+		t.state, t.began, t.until = stateRunning, now, after(now, p.opts.MaxRun)
 		p.running.push(t)
 		dst = append(dst, t)
 	}

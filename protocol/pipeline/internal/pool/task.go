@@ -1,6 +1,9 @@
 package pool
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 type state uint8
 
@@ -79,9 +82,14 @@ func (l *places) remove(t *Task) {
 	l.n--
 }
 
+// after is the time d from now, or the last that there is.
+func after(now int64, d time.Duration) int64 {
+	return now + min(int64(d), math.MaxInt64-now)
+}
+
 // Extend lets the handler of a task run for so much longer from now.
 func (p *Pool) Extend(t *Task, d time.Duration, now int64) {
 	if t.state == stateRunning {
-		t.until = max(t.until, now+int64(d))
+		t.until = max(t.until, after(now, d))
 	}
 }

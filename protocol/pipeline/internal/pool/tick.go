@@ -115,7 +115,7 @@ func (p *Pool) Next(now int64) int64 {
 		}
 	}
 	if p.opts.Batch > 1 && p.queued > 0 && p.busy < p.opts.Slots {
-		soon(p.oldest() + int64(p.opts.Linger))
+		soon(after(p.oldest(), p.opts.Linger))
 	}
 	if p.queued > 0 {
 		soon(now + startPatience)

@@ -64,6 +64,7 @@ func (q *Queue) TakeDead(match func(t *Task) bool, limit int) []*Task {
 	for i, t := range d.tasks {
 		if len(out) != limit && match(t) {
 			out = append(out, t)
+			q.dedup.remove(t) // the next with its ID is another
 			d.bytes -= int64(t.size())
 			continue
 		}

@@ -21,10 +21,16 @@ func (d *dedup) init(window time.Duration, most int) {
 	d.window, d.most = int64(window), most
 }
 
-// find returns the task that had the ID within the window, or has not ended.
+// find returns the task that had the ID within the window, or has not ended. One that
+// was canceled or has expired is none: it was not done, and may be wanted again.
 func (d *dedup) find(id string, now int64) *Task {
 	d.forget(now)
-	return d.byID[id]
+	t := d.byID[id]
+	if t != nil && (t.End == Canceled || t.End == Expired) {
+		d.remove(t)
+		return nil
+	}
+	return t
 }
 
 func (d *dedup) add(t *Task, now int64) {

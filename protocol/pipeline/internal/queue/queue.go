@@ -173,6 +173,7 @@ func (q *Queue) Reserve(t *Task, now int64) (*Task, error) {
 	if t.ID != "" {
 		if twin := q.dedup.find(t.ID, now); twin != nil {
 			q.stats.Duplicates++
+			twin.canceled = twin.canceled && twin.state == stateEnded // it is wanted again
 			return twin, nil
 		}
 	}
@@ -293,8 +294,10 @@ func (q *Queue) Return(now int64) []*Task {
 	return out
 }
 
-// Began reports whether a worker may be at a task that was returned.
-func (t *Task) Began() bool { return t.began }
+// Began reports whether a worker may be at a task, or was when it ended.
+func (t *Task) Began() bool {
+	return t.began || t.state == stateHeld && t.taken || t.state == stateEnded && t.End == Acked
+}
 
 // TakeEnded appends the tasks that have ended since it was called last.
 func (q *Queue) TakeEnded(dst []*Task) []*Task {
