@@ -75,7 +75,7 @@ func TestAQueueOnAFullDiskCanBeClosed(t *testing.T) {
 		future := result(t, "a task that is done and not written as such", func() error { return f.Wait(context.WithoutCancel(t.Context())) })
 		sleep(time.Second)
 		left, err := p.Close()
-		if err != nil || len(left) != 1 || left[0].ID != f.ID() || !left[0].Kept || !left[0].Begun {
+		if err != nil || len(left) != 1 || left[0].ID != f.ID() || !left[0].Kept || !left[0].Begun || len(left[0].Payload) == 0 {
 			t.Errorf("left %+v, %v", left, err)
 		}
 		future()

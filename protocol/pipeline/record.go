@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -85,7 +86,8 @@ func (e *events) Ended(t *queue.Task) { e.add(recordEnd, t.Seq, len(e.bodies)) }
 // Dead implements queue.Log.
 func (e *events) Dead(t *queue.Task) {
 	from := len(e.bodies)
-	e.bodies = frame.AppendBytes(frame.AppendUint(e.bodies, uint64(time.Now().UnixNano())), t.Cause)
+	e.bodies = frame.AppendUint(frame.AppendUint(e.bodies, uint64(time.Now().UnixNano())), uint64(t.Attempts))
+	e.bodies = frame.AppendBytes(e.bodies, t.Cause)
 	e.bodies = appendHistory(e.bodies, t.History)
 	e.add(recordDead, t.Seq, from)
 }
@@ -201,20 +203,25 @@ func (r *restored) replay(rec wal.Record) error {
 		if !ok || !ok2 || len(history) != 1 {
 			return bad()
 		}
+		if r.dead[rec.ID] != 0 { // a copy, and that of the dead letter has it all
+			return nil
+		}
 		e := r.entry(rec.ID)
 		e.Attempts++
 		e.History = append(e.History, history...)
+		slices.SortStableFunc(e.History, func(a, b queue.Attempt) int { return cmp.Compare(a.Ended, b.Ended) }) // copies stand last
 		e.NotBefore = max(e.NotBefore, int64(at))
-		e.Cause = history[0].Cause
+		e.Cause = e.History[len(e.History)-1].Cause
 	case recordDead:
 		at, rest, ok := frame.CutUint(rec.Body)
-		cause, rest, ok2 := frame.CutBytes(rest)
-		history, ok3 := cutHistory(rest)
-		if !ok || !ok2 || !ok3 {
+		attempts, rest, ok2 := frame.CutUint(rest)
+		cause, rest, ok3 := frame.CutBytes(rest)
+		history, ok4 := cutHistory(rest)
+		if !ok || !ok2 || !ok3 || !ok4 {
 			return bad()
 		}
 		e := r.entry(rec.ID)
-		e.Cause, e.History = string(cause), history
+		e.Attempts, e.Cause, e.History = int(attempts), string(cause), history
 		r.dead[rec.ID] = int64(at)
 	case recordEnd:
 		delete(r.tasks, rec.ID)

@@ -212,6 +212,9 @@ func (s *store) report(ctx context.Context, e *events, ended []*queue.Task) {
 	}
 	failure := s.failure()
 	if failure == nil {
+		for _, t := range ended {
+			t.Forget()
+		}
 		settle(ended)
 		return
 	}

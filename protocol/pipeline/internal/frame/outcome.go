@@ -88,9 +88,11 @@ func (o *Outcome) Cut(b []byte) (rest []byte, err error) {
 				o.Delay = micros(v - 1)
 			}
 			o.Data, b, ok = CutBytes(b)
+			ok = ok && len(o.Data) <= MaxCause
 		}
 	case Release, Reject:
 		o.Data, b, ok = CutBytes(b)
+		ok = ok && len(o.Data) <= MaxCause
 	case Started:
 	default:
 		ok = false

@@ -11,15 +11,28 @@ type deadLetters struct {
 
 func (d *deadLetters) init(most int, limit int64) { d.most, d.limit = most, limit }
 
+// deadSize is what a dead letter counts: what was said of its attempts may be more than
+// the task itself.
+func (t *Task) deadSize() int64 {
+	n := t.size() + len(t.Cause)
+	for i := range t.History {
+		n += attemptOverhead + len(t.History[i].Cause)
+	}
+	return int64(n)
+}
+
+// attemptOverhead is about what an attempt takes beside its cause, in bytes.
+const attemptOverhead = 64
+
 // keepDead keeps a task as a dead letter, in the place of the oldest if there are too
 // many.
 func (q *Queue) keepDead(t *Task, now int64) {
 	d := &q.dead
 	d.tasks, d.times = append(d.tasks, t), append(d.times, now)
-	d.bytes += int64(t.size())
+	d.bytes += t.deadSize()
 	drop := 0
 	for len(d.tasks)-drop > d.most || d.bytes > d.limit && len(d.tasks)-drop > 1 {
-		d.bytes -= int64(d.tasks[drop].size())
+		d.bytes -= d.tasks[drop].deadSize()
 		q.stats.DeadDropped++
 		if q.opts.Log != nil {
 			q.opts.Log.Buried(d.tasks[drop].Seq)
@@ -65,7 +78,7 @@ func (q *Queue) TakeDead(match func(t *Task) bool, limit int) []*Task {
 		if len(out) != limit && match(t) {
 			out = append(out, t)
 			q.dedup.remove(t) // the next with its ID is another
-			d.bytes -= int64(t.size())
+			d.bytes -= t.deadSize()
 			continue
 		}
 		d.tasks[kept], d.times[kept] = t, d.times[i]

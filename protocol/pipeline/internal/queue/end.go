@@ -30,8 +30,19 @@ func (q *Queue) finish(t *Task, how End, now int64) {
 	q.times[expiryTimer].remove(t)
 	q.unlist(t)
 	t.state, t.End = stateEnded, how
+	if q.opts.Log == nil {
+		t.Forget()
+	}
 	q.stats.Ends[how]++
 	q.ended = append(q.ended, t)
+}
+
+// Forget gives up the body of a task that has ended for good: it may be remembered for
+// its ID. A queue with a Log leaves that to who writes it.
+func (t *Task) Forget() {
+	if t.End == Acked || t.End == Expired || t.End == Canceled {
+		t.Body = nil
+	}
 }
 
 // bury ends a task as a dead letter.

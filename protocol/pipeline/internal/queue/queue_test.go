@@ -126,6 +126,46 @@ func TestWhatAWorkerLeavesBehind(t *testing.T) {
 	}
 }
 
+func TestWhatHasEndedTakesLittleMemory(t *testing.T) {
+	q := queue.New(queue.Options{Attempts: 30, DeadBytes: 1 << 20})
+	w := q.Join("w", 1, 1, nil, 0)
+	q.Window(w, 1, 1<<30, 0)
+	end := func(id string, o frame.Outcome) *queue.Task {
+		task, err := q.Add(&queue.Task{Body: make([]byte, 1<<10), ID: id}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for task.End == queue.Open {
+			q.Tick(task.NotBefore)
+			_, n := q.Take(w, nil, 1<<20, task.NotBefore)
+			if n != 1 {
+				t.Fatalf("%d tasks to send", n)
+			}
+			o.Seq = task.Seq
+			o.Delivery++
+			if err := q.Apply(w, o.Append(nil), task.NotBefore); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return task
+	}
+	if task := end("a", frame.Outcome{Verb: frame.Ack}); task.Body != nil {
+		t.Error("a task that is done and remembered for its ID keeps its body")
+	}
+	for range 100 {
+		end("", frame.Outcome{Verb: frame.Retry, Data: make([]byte, frame.MaxCause)})
+	}
+	dead := 0
+	for task := range q.Dead {
+		if dead++; len(task.Body) != 1<<10 || len(task.History) != 30 {
+			t.Errorf("a dead letter of %d bytes and %d attempts", len(task.Body), len(task.History))
+		}
+	}
+	if dead < 20 || dead > 1<<20/(30<<10) {
+		t.Errorf("%d dead letters with 30 KiB of causes each are in 1 MiB", dead)
+	}
+}
+
 func TestLowPrioritiesAreServedInTheEnd(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := 100 * second
