@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -112,11 +113,12 @@ func (b *inbox) listen(m *member) error {
 	}
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
-	st, credit, err := b.open(ctx, m)
+	shares := lane.SharesOf(b.node)
+	st, credit, err := shares.Open(ctx, b.node, route(m.service), m.id)
 	if err != nil {
 		return err
 	}
-	defer b.rules.left(m.id)
+	defer shares.Leave(m.id)
 	defer st.Close()
 	answer, err := begin(st, ask)
 	if err != nil {
@@ -142,17 +144,16 @@ func (b *inbox) listen(m *member) error {
 		return err
 	})
 	defer func() { cancel(); wait() }()
-	var parts []byte
+	parts := lane.Joiner{Most: maxRecords}
 	for {
 		f, err := st.Recv()
 		switch {
 		case err != nil:
 			return err
 		case f.Kind == kindPart:
-			if len(parts)+len(f.Body) > maxRecords {
-				return link.Errorf(link.ResourceExhausted, "%s sends records of more than %d bytes at once", st.Peer(), maxRecords)
+			if err := parts.Part(f.Body); err != nil {
+				return err
 			}
-			parts = append(parts, f.Body...)
 			c.grant(1, len(f.Body))
 			continue
 		case f.Kind != kindRecords:
@@ -162,10 +163,7 @@ func (b *inbox) listen(m *member) error {
 		if f.Credited {
 			owed = len(f.Body)
 		}
-		if len(parts) > 0 {
-			f.Body, parts = append(parts, f.Body...), nil
-		}
-		if err := to.take(ctx, c, f.Body, owed); err != nil {
+		if err := to.take(ctx, c, parts.Whole(f.Body), owed); err != nil {
 			return err
 		}
 	}
@@ -173,37 +171,7 @@ func (b *inbox) listen(m *member) error {
 
 // maxRecords is the most that parts may add up to: the longest record that a log takes,
 // and a frame.
-const maxRecords = journal.DefaultMaxMessage + frameBytes
-
-// open opens the stream of a subscription to a publisher. The credit that the streams of
-// one connection can give out is bounded, so a node with many subscriptions gives each
-// of them less.
-func (b *inbox) open(ctx context.Context, m *member) (st *link.Stream, credit int, err error) {
-	n := b.rules.entered(m.id)
-	for _, c := range credits() {
-		if n > c.upTo {
-			continue
-		}
-		st, err = b.node.Open(ctx, route(m.service), link.OnInstance(m.id), link.Credit(creditFrames, c.bytes))
-		if err == nil {
-			return st, c.bytes, nil
-		}
-		if link.CodeOf(err) != link.ResourceExhausted || c.upTo == MaxSubscriptions {
-			b.rules.left(m.id)
-			return nil, 0, err
-		}
-	}
-	b.rules.left(m.id)
-	return nil, 0, link.Errorf(link.ResourceExhausted, "subscribe to %s: %d subscriptions of this node at %s, the limit is pubsub.MaxSubscriptions", b.name, n, m.id)
-}
-
-// share is the credit of a subscription while a node has up to so many at a publisher.
-type share struct{ upTo, bytes int }
-
-// credits share out less than the 24 MiB that streams of a connection may give.
-func credits() []share {
-	return []share{{8, 1 << 20}, {32, 256 << 10}, {96, 64 << 10}, {MaxSubscriptions, 8 << 10}}
-}
+const maxRecords = journal.DefaultMaxMessage + lane.MaxFrame
 
 // begin subscribes on a stream.
 func begin(st *link.Stream, ask *subscribe) (*subscribed, error) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
@@ -92,7 +93,7 @@ func (c *conn) hold(ctx context.Context, size int) error {
 
 // letGo gives back the room of a long frame.
 func (c *conn) letGo(f *frames) {
-	if len(f.body) <= frameBytes {
+	if len(f.body) <= lane.MaxFrame {
 		return
 	}
 	c.long.Add(-int64(len(f.body)))
@@ -118,14 +119,14 @@ func (c *conn) asked(path string) bool {
 // wait: a grant costs both sides as much as hundreds of messages.
 func (c *conn) read(f *frames) {
 	c.letGo(f)
-	if !f.kept && c.reuse != nil && cap(f.body) <= 2*frameBytes { // longer ones are rare, and not worth keeping
+	if !f.kept && c.reuse != nil && cap(f.body) <= 2*lane.MaxFrame { // longer ones are rare, and not worth keeping
 		c.reuse(f.body)
 	}
 	if f.owed > 0 {
 		c.owedFrames++
 		c.owedBytes += f.owed
 	}
-	if c.owedFrames == 0 || c.waiting.Load() > 0 && c.owedFrames < creditFrames/4 && c.owedBytes < c.credit/4 {
+	if c.owedFrames == 0 || c.waiting.Load() > 0 && c.owedFrames < lane.Frames/4 && c.owedBytes < c.credit/4 {
 		return
 	}
 	c.grant(c.owedFrames, c.owedBytes)

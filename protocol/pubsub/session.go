@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 const (
-	// frameBytes and frameMessages bound what is written at once.
-	frameBytes    = 60 << 10
+	// frameMessages bounds the messages that are written at once.
 	frameMessages = 1024
 	// repeatMark is how often a mark is sent that has not changed: one that found the
 	// subscriber's queue full was dropped.
@@ -173,7 +173,7 @@ func getFrame(size int) *[]byte {
 
 // putFrame takes a buffer back, unless there is none or a long record has made it long.
 func putFrame(buf *[]byte) {
-	if buf != nil && cap(*buf) <= 2*frameBytes {
+	if buf != nil && cap(*buf) <= 2*lane.MaxFrame {
 		outgoing.Put(buf)
 	}
 }

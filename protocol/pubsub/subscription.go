@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -41,7 +42,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	if err := t.checkPattern(); err != nil {
 		return nil, err
 	}
-	b := &inbox{node: node, name: t.String(), rules: rulesOf(node), in: make(chan *frames, creditFrames), members: make(map[string]*member)}
+	b := &inbox{node: node, name: t.String(), rules: rulesOf(node), in: make(chan *frames, lane.Frames), members: make(map[string]*member)}
 	b.want.ask.Patterns = []string{t.path()}
 	for _, opt := range opts {
 		opt.applySubscribe(&b.want)
