@@ -23,7 +23,7 @@ type listener struct {
 // it does not hear at once, it hears when it can.
 func (m *mesh) listen(ctx context.Context) (*listener, error) {
 	l := &listener{heard: make(map[string]int), ids: make(map[string]bool)}
-	sub, err := pubsub.SubscribeFunc(ctx, m.node, OrderPlaced, l.hear, pubsub.In(pubsub.Reliable))
+	sub, err := pubsub.SubscribeFunc(ctx, m.node, OrderPlaced, l.hear, pubsub.In(pubsub.Reliable), pubsub.OnGap(l.missed))
 	l.sub = sub
 	return l, err
 }
@@ -31,15 +31,18 @@ func (m *mesh) listen(ctx context.Context) (*listener, error) {
 func (l *listener) hear(_ context.Context, msg *pubsub.Message[Placed]) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case msg.Gap != nil:
-		l.wrong = fmt.Sprintf("a gap of %d messages: %s", msg.Gap.Count, msg.Gap.Reason)
-	case l.ids[msg.Value.Order.ID]:
+	if l.ids[msg.Value.Order.ID] {
 		l.wrong = "order " + msg.Value.Order.ID + " was heard of twice"
 	}
 	l.ids[msg.Value.Order.ID] = true
 	l.heard[msg.Value.Version]++
 	return nil
+}
+
+func (l *listener) missed(publisher string, gap pubsub.Gap) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wrong = fmt.Sprintf("%d messages of %s are missing: %s", gap.Count, publisher, gap.Reason)
 }
 
 // untilHeard waits until it has heard of as many orders as were placed.

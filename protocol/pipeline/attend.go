@@ -198,7 +198,7 @@ func (c *connection) write(ctx context.Context) error {
 
 func (c *connection) send(body []byte, n, most int, recalls, cancels []uint64) error {
 	if n > 0 {
-		err := lane.Send(c.stream, frame.KindTasks, frame.KindPart, most, body)
+		err := lane.Send(c.stream, frame.KindTasks, frame.KindPart, most, body, nil)
 		if n == 1 && link.CodeOf(err) == link.ResourceExhausted && c.stream.Context().Err() == nil {
 			var rec frame.Task
 			if _, bad := rec.Cut(body); bad != nil {

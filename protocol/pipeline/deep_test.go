@@ -412,7 +412,7 @@ func TestTheContextOfABatchIsOfAllItsTasks(t *testing.T) {
 				t.Errorf("the context of a batch of %d is that of task %s", len(batch), task.ID())
 			}
 			for _, item := range batch {
-				if task := pipeline.TaskOf(item.Context()); task != item.Task { //nolint:contextcheck // that of the item is asked for
+				if task := pipeline.TaskOf(item.Context()); task != item.Task { //nolint:contextcheck // each task has its own
 					t.Errorf("the context of an item is that of %+v", task)
 				}
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// failures is so many failed attempts, one at each of the times 1, 2 and so on.
+// history of so many failed attempts, at the times 1, 2, 3 and on.
 func failures(n int) []queue.Attempt {
 	var out []queue.Attempt
 	for i := range n {

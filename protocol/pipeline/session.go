@@ -76,7 +76,7 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 	most := lane.FrameFor(uint64(s.credit))
 	for rest := work.Outcomes; len(rest) > 0; {
 		n := cutOutcomes(rest, most)
-		if err := lane.Send(s.stream, frame.KindOutcomes, frame.KindPart, most, rest[:n]); err != nil {
+		if err := lane.Send(s.stream, frame.KindOutcomes, frame.KindPart, most, rest[:n], nil); err != nil {
 			return err
 		}
 		rest = rest[n:]

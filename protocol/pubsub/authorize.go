@@ -33,6 +33,9 @@ type Access struct {
 	Peer  link.Peer
 	Verb  Verb
 	Topic string
+	// Group is the group that a subscription of Read wants to be a member of, "" if none. What
+	// one member gets the others do not, whatever service they are of.
+	Group string
 	// Shared says that the topic is a shared one, Broadcast that it is the name of the
 	// type of a broadcast, and Dead that it is about the dead letters of the topic.
 	Shared, Broadcast, Dead bool
@@ -55,14 +58,15 @@ func access(peer link.Peer, verb Verb, path string) Access {
 	return Access{Peer: peer, Verb: verb, Topic: topic, Shared: r.kind == shared, Broadcast: r.kind == broadcast, Dead: r.dead}
 }
 
-// mayRead returns why a peer may not subscribe to patterns.
-func (h *hub) mayRead(peer link.Peer, patterns []string) error {
+// mayRead returns why a peer may not subscribe to what it asks for.
+func (h *hub) mayRead(peer link.Peer, ask *subscribe) error {
 	allow := h.rules.allow.Load()
 	if allow == nil {
 		return nil
 	}
-	for _, pattern := range patterns {
+	for _, pattern := range ask.Patterns {
 		a := access(peer, Read, pattern)
+		a.Group = ask.Group
 		if err := (*allow)(a); err != nil {
 			return link.Errorf(link.PermissionDenied, "%s may not subscribe to %q: %w", peer.Service(), a.Topic, err)
 		}

@@ -1,6 +1,7 @@
 package pubsub_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -112,3 +113,138 @@ func TestAllOfTheCreditComesBack(t *testing.T) {
 }
 
 func tick(size int) small { return small{make([]byte, size)} }
+
+// TestALongMessageOverASlowPathIsNotStuck takes longer than StuckTime to arrive, but is
+// on its way all the time.
+func TestALongMessageOverASlowPathIsNotStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		for range 40 { // that share the credit of their connection with the next one
+			subscribe(t, client, pubsub.NewTopic[order]("orders", "other"))
+		}
+		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+		mesh.SetDelay(time.Second / 2)
+		began := time.Now()
+		if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 4<<20-100))}); err != nil {
+			t.Fatal(err)
+		}
+		if m := take(t, s, 1)[0]; m.Gap != nil || len(m.Value.ID) != 4<<20-100 {
+			t.Errorf("got %d bytes, gap %+v", len(m.Value.ID), m.Gap)
+		}
+		if n := pubsub.StatsOf(node).Published.Stuck; n != 0 {
+			t.Errorf("%d subscriptions were disconnected", n)
+		}
+		if d := time.Since(began); d < pubsub.StuckTime {
+			t.Errorf("it took %v, which proves nothing", d)
+		}
+	})
+}
+
+// TestLongMessagesThatNobodyReadAreFew though the credit for their parts is given back
+// at once.
+func TestLongMessagesThatNobodyReadAreFew(t *testing.T) {
+	for name, local := range map[string]bool{"of another node": false, "of the same node": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				node, p := publisher(t, mesh, link.Config{})
+				client := node
+				if !local {
+					client = mesh.Node(link.Config{})
+				}
+				s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+				before := heap()
+				const n, size = 40, 4<<20 - 100
+				for range n {
+					if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, size))}); err != nil {
+						t.Fatal(err)
+					}
+					sleep(100 * time.Millisecond)
+				}
+				if grown := heap() - before; grown > 64<<20+40<<20 { // the log, and what is on its way
+					t.Errorf("%d MiB are kept", grown>>20)
+				}
+				if m := take(t, s, 1)[0]; m.Gap != nil || len(m.Value.ID) != size || m.Seq != 1 {
+					t.Errorf("message %d: %d bytes, %+v", m.Seq, len(m.Value.ID), m.Gap)
+				}
+			})
+		})
+	}
+}
+
+// TestALongMessageLeavesNoBuffers with those who have sent it.
+func TestALongMessageLeavesNoBuffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		_, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		const subscriptions = 40
+		for range subscriptions {
+			s, err := pubsub.SubscribeFunc(t.Context(), client, placed, func(context.Context, *pubsub.Message[order]) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+		}
+		sleep(time.Second)
+		before := heap()
+		const size = 4<<20 - 100
+		if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, size))}); err != nil {
+			t.Fatal(err)
+		}
+		sleep(time.Second)
+		publish(t, p, 1, 10)
+		sleep(time.Second)
+		if grown := heap() - before; grown > 4*size {
+			t.Errorf("%d MiB are kept after one message of 4 MiB to %d subscriptions", grown>>20, subscriptions)
+		}
+	})
+}
+
+// TestCreditThatOthersTook has a subscription that has nothing left to grant when it
+// reads at last: it must not stall.
+func TestCreditThatOthersTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+		const n = 200
+		for range n {
+			if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 20<<10))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sleep(5 * time.Second) // until all of its credit is spent
+		node.Handle(link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, func(ctx context.Context, _ *link.Stream) error {
+			<-ctx.Done()
+			return nil
+		})
+		var greedy []*link.Stream
+		for bytes := 1 << 20; bytes >= 1<<10; bytes /= 2 {
+			for {
+				st, err := client.Open(t.Context(), link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, link.Credit(1, bytes))
+				if err != nil {
+					break
+				}
+				greedy = append(greedy, st)
+			}
+		}
+		read := make(chan uint64, n)
+		go func() {
+			for m := range s.Messages() {
+				read <- m.Seq
+			}
+		}()
+		sleep(10 * time.Second)
+		for _, st := range greedy {
+			st.Close()
+		}
+		sleep(10 * time.Second)
+		if stuck := pubsub.StatsOf(node).Published.Stuck; len(read) != n || stuck > 0 {
+			t.Errorf("%d messages of %d arrived, and %d subscriptions were taken for stuck", len(read), n, stuck)
+		}
+	})
+}

@@ -42,6 +42,7 @@ func TestWhatFailsTooOftenIsADeadLetter(t *testing.T) {
 				t.Errorf("attempt %d is %+v", i, a)
 			}
 		}
+		synctest.Wait() // it is counted when it has been published
 		if got := pubsub.StatsOf(node).Published.DeadLetters; got != 1 {
 			t.Errorf("%d dead letters counted", got)
 		}

@@ -21,8 +21,15 @@ const workerQueue = 16
 // without a key, are not. Zero is 1: all in order.
 func Workers(n int) SubscribeOption { return subscribeOption(func(s *settings) { s.workers = n }) }
 
-// SubscribeFunc subscribes as [Subscribe] does and calls f with every message and every
-// gap, until the subscription ends. The context of f carries a span that is linked to
+// OnGap calls f where messages are missing, with the ID of their publisher, in the place
+// where they would have been handled if [Workers] is 1. Without it [SubscribeFunc] logs
+// gaps. It has no effect on [Subscribe], whose messages say so themselves.
+func OnGap(f func(publisher string, gap Gap)) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.onGap = f })
+}
+
+// SubscribeFunc subscribes as [Subscribe] does and calls f with every message until the
+// subscription ends; gaps go to [OnGap]. The context of f carries a span that is linked to
 // the publisher's, and ends with the subscription.
 //
 // In the class AtLeastOnce a nil error acks the message, unless f has judged it itself,
@@ -52,7 +59,9 @@ func (h *handler[T]) run() {
 	n := max(h.sub.want.workers, 1)
 	if n == 1 {
 		for m := range h.sub.Messages() {
-			h.handle(m)
+			if !h.gap(m) {
+				h.handle(m)
+			}
 		}
 		return
 	}
@@ -67,6 +76,9 @@ func (h *handler[T]) run() {
 		workers.Go(func() { h.work(keyed[i], free) })
 	}
 	for m := range h.sub.Messages() {
+		if h.gap(m) {
+			continue
+		}
 		to := free
 		if m.Key != "" {
 			to = keyed[maphash.String(h.seed, m.Topic+"\x00"+m.Key)%uint64(n)]
@@ -99,6 +111,20 @@ func (h *handler[T]) work(keyed, free <-chan *Message[T]) {
 			h.handle(m)
 		}
 	}
+}
+
+// gap tells of messages that are missing, and reports whether m stands for some.
+func (h *handler[T]) gap(m *Message[T]) bool {
+	if m.Gap == nil {
+		return false
+	}
+	if f := h.sub.want.onGap; f != nil {
+		f(m.Publisher, *m.Gap)
+		return true
+	}
+	h.sub.node.Logger().Warn("pubsub: messages are missing", "topic", h.sub.name, "publisher", m.Publisher,
+		"reason", m.Gap.Reason, "count", m.Gap.Count, "from", m.Gap.From, "to", m.Gap.To)
+	return true
 }
 
 func (h *handler[T]) handle(m *Message[T]) {

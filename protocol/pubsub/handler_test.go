@@ -141,3 +141,44 @@ func TestOptionsThatCannotBe(t *testing.T) {
 		}
 	}
 }
+
+func TestGapsGoToOnGapAndNotToTheHandler(t *testing.T) {
+	for name, workers := range map[string]int{"one worker": 1, "several": 4} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				node, p := publisher(t, mesh, link.Config{})
+				var mu sync.Mutex
+				handled, missing := 0, uint64(0)
+				handle := func(_ context.Context, m *pubsub.Message[order]) error {
+					mu.Lock()
+					defer mu.Unlock()
+					if m.Gap != nil || m.Value.ID == "" {
+						t.Errorf("the handler got %+v", m)
+					}
+					handled++
+					return nil
+				}
+				onGap := func(publisher string, gap pubsub.Gap) {
+					mu.Lock()
+					defer mu.Unlock()
+					if publisher != node.Instance() || gap.Reason != "overflow" {
+						t.Errorf("gap %+v of %s", gap, publisher)
+					}
+					missing += gap.Count
+				}
+				s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, handle, pubsub.OnGap(onGap), pubsub.Limits(5, 0, 0), pubsub.Workers(workers))
+				if err != nil {
+					t.Fatal(err)
+				}
+				const n = 10_000
+				publish(t, p, 1, n)
+				sleep(time.Minute)
+				s.Close()
+				if handled == 0 || missing == 0 || uint64(handled)+missing != n {
+					t.Errorf("%d handled and %d missing of %d", handled, missing, n)
+				}
+			})
+		})
+	}
+}

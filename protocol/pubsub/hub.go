@@ -75,9 +75,10 @@ func (h *hub) append(ctx context.Context, m *journal.Message) (Report, error) {
 	at := h.since()
 	h.keepTime(at)
 	if waiting := h.blocking.Load(); waiting != nil {
-		for _, s := range *waiting {
-			if s.behind(blockWindow) {
-				s.await(ctx)
+		began := at
+		for _, s := range *waiting { // each for its time from now, and not one after another
+			if s.behind(blockWindow) && s.wants(m.Topic) && !s.caughtUp() {
+				s.await(ctx, s.block-(h.since()-began))
 				at = h.since()
 			}
 		}

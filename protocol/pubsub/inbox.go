@@ -7,12 +7,9 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
-
-// creditFrames is how many frames a publisher may have on their way to one subscription
-// that have not been read; credits has their bytes.
-const creditFrames = 64
 
 // inbox is the half of a subscription that has no type: its publishers, and what came
 // from them.
@@ -56,7 +53,7 @@ type intake struct {
 
 // joined makes a connection the member's present one.
 func (i intake) joined(c *conn, a *subscribed) *conn {
-	c.member, c.reader, c.live = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live
+	c.member, c.reader, c.live, c.shrunk = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live, make(chan struct{}, 1)
 	i.member.joined(c, i.ask, a)
 	i.box.held(c, i.switched)
 	return c
@@ -66,12 +63,18 @@ func (i intake) joined(c *conn, a *subscribed) *conn {
 // credit is owed says how far the publisher is; the next one says so again.
 func (i intake) take(ctx context.Context, c *conn, body []byte, owed int) error {
 	f := &frames{conn: c, body: body, owed: owed}
+	if len(body) > lane.MaxFrame {
+		if err := c.hold(ctx, len(body)); err != nil {
+			return err
+		}
+	}
 	c.waiting.Add(1)
 	if owed == 0 {
 		select {
 		case i.box.in <- f:
 		default:
 			c.waiting.Add(-1)
+			c.letGo(f)
 		}
 		return nil
 	}

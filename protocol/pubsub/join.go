@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -55,10 +56,13 @@ func (b *inbox) attend(m *member) {
 		if failures++; time.Since(began) > rejoinMost {
 			failures = 1
 		}
+		if errors.Is(err, link.Unimplemented) {
+			m.waits()
+		}
 		if failures == 1 && err != nil && !errors.Is(err, io.EOF) {
 			b.node.Logger().Warn("pubsub: a publisher is lost to a subscription; trying again", "topic", b.name, "publisher", m.id, "error", err)
 		}
-		if !b.pause(failures) {
+		if !b.pause(failures, err) {
 			return
 		}
 	}
@@ -67,21 +71,30 @@ func (b *inbox) attend(m *member) {
 // final reports whether trying again will not mend an error.
 func final(err error) bool {
 	switch link.CodeOf(err) { //nolint:exhaustive // the others pass
-	case link.PermissionDenied, link.InvalidArgument, link.Unimplemented:
+	case link.PermissionDenied, link.InvalidArgument:
 		return true
 	}
-	return false
+	return errors.Is(err, errCodec)
 }
+
+// errCodec is that of a publisher whose messages this node cannot read.
+var errCodec = errors.New("the codecs of publisher and subscriber differ")
 
 // How soon a publisher that was lost is connected to again; the transport has its
 // own, longer backoff between dials.
 const (
 	rejoinLeast = 50 * time.Millisecond
 	rejoinMost  = 5 * time.Second
+	// askAgain is how often a node is asked that publishes nothing yet.
+	askAgain = time.Second
 )
 
-func (b *inbox) pause(failures int) bool {
-	t := time.NewTimer(min(rejoinLeast<<min(failures-1, 10), rejoinMost))
+func (b *inbox) pause(failures int, err error) bool {
+	most := rejoinMost
+	if errors.Is(err, link.Unimplemented) {
+		most = askAgain
+	}
+	t := time.NewTimer(min(rejoinLeast<<min(failures-1, 10), most))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -100,18 +113,29 @@ func (b *inbox) listen(m *member) error {
 	}
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
-	st, credit, err := b.open(ctx, m)
+	shares := lane.SharesOf(b.node)
+	st, credit, err := shares.Open(ctx, b.node, route(m.service), m.id)
 	if err != nil {
 		return err
 	}
-	defer b.rules.left(m.id)
+	defer shares.Leave(m.id)
 	defer st.Close()
 	answer, err := begin(st, ask)
 	if err != nil {
 		return err
 	}
-	// A grant fails if the stream has ended, and then nobody needs it.
-	c := to.joined(&conn{peer: st.Peer(), credit: credit, cut: st.Close, reuse: st.Recycle, grant: func(frames, bytes int) { _ = st.Grant(frames, bytes) }}, answer)
+	if mine := b.node.Codec(); answer.Codec != mine.ID() {
+		return link.Errorf(link.FailedPrecondition, "subscribe to %s: %w: %s encodes with codec %d, this node speaks %s (%d); give both the same Config.Codec",
+			b.name, errCodec, st.Peer(), answer.Codec, mine.Name(), mine.ID())
+	}
+	grant := func(frames, bytes int) {
+		// If the stream has ended nobody needs it. If other streams took what there is to
+		// grant on the connection, it would stall for ever: a new one gets its share.
+		if err := st.Grant(frames, bytes); errors.Is(err, link.ResourceExhausted) {
+			st.Close()
+		}
+	}
+	c := to.joined(&conn{peer: st.Peer(), credit: credit, cut: st.Close, reuse: st.Recycle, grant: grant}, answer)
 	wait := to.judging(ctx, func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {
@@ -120,17 +144,16 @@ func (b *inbox) listen(m *member) error {
 		return err
 	})
 	defer func() { cancel(); wait() }()
-	var parts []byte
+	parts := lane.Joiner{Most: maxRecords}
 	for {
 		f, err := st.Recv()
 		switch {
 		case err != nil:
 			return err
 		case f.Kind == kindPart:
-			if len(parts)+len(f.Body) > maxRecords {
-				return link.Errorf(link.ResourceExhausted, "%s sends records of more than %d bytes at once", st.Peer(), maxRecords)
+			if err := parts.Part(f.Body); err != nil {
+				return err
 			}
-			parts = append(parts, f.Body...)
 			c.grant(1, len(f.Body))
 			continue
 		case f.Kind != kindRecords:
@@ -140,10 +163,7 @@ func (b *inbox) listen(m *member) error {
 		if f.Credited {
 			owed = len(f.Body)
 		}
-		if len(parts) > 0 {
-			f.Body, parts = append(parts, f.Body...), nil
-		}
-		if err := to.take(ctx, c, f.Body, owed); err != nil {
+		if err := to.take(ctx, c, parts.Whole(f.Body), owed); err != nil {
 			return err
 		}
 	}
@@ -151,37 +171,7 @@ func (b *inbox) listen(m *member) error {
 
 // maxRecords is the most that parts may add up to: the longest record that a log takes,
 // and a frame.
-const maxRecords = journal.DefaultMaxMessage + frameBytes
-
-// open opens the stream of a subscription to a publisher. The credit that the streams of
-// one connection can give out is bounded, so a node with many subscriptions gives each
-// of them less.
-func (b *inbox) open(ctx context.Context, m *member) (st *link.Stream, credit int, err error) {
-	n := b.rules.entered(m.id)
-	for _, c := range credits() {
-		if n > c.upTo {
-			continue
-		}
-		st, err = b.node.Open(ctx, route(m.service), link.OnInstance(m.id), link.Credit(creditFrames, c.bytes))
-		if err == nil {
-			return st, c.bytes, nil
-		}
-		if link.CodeOf(err) != link.ResourceExhausted || c.upTo == MaxSubscriptions {
-			b.rules.left(m.id)
-			return nil, 0, err
-		}
-	}
-	b.rules.left(m.id)
-	return nil, 0, link.Errorf(link.ResourceExhausted, "subscribe to %s: %d subscriptions of this node at %s, the limit is pubsub.MaxSubscriptions", b.name, n, m.id)
-}
-
-// share is the credit of a subscription while a node has up to so many at a publisher.
-type share struct{ upTo, bytes int }
-
-// credits share out less than the 24 MiB that streams of a connection may give.
-func credits() []share {
-	return []share{{8, 1 << 20}, {32, 256 << 10}, {96, 64 << 10}, {MaxSubscriptions, 8 << 10}}
-}
+const maxRecords = journal.DefaultMaxMessage + lane.MaxFrame
 
 // begin subscribes on a stream.
 func begin(st *link.Stream, ask *subscribe) (*subscribed, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/lane"
 )
 
 // localSink is a subscription of the publisher's own node: its records take no socket.
@@ -12,7 +13,7 @@ type localSink struct {
 	take func(body []byte, owed int) error
 }
 
-func (s localSink) send(body []byte, credited bool) error {
+func (s localSink) send(body []byte, credited bool, _ func()) error {
 	owed := 0
 	if credited {
 		owed = len(body)
@@ -20,7 +21,7 @@ func (s localSink) send(body []byte, credited bool) error {
 	return s.take(append([]byte(nil), body...), owed)
 }
 
-func (s localSink) size() int { return frameBytes }
+func (s localSink) size() int { return lane.MaxFrame }
 
 // draining never is: a node's own subscriptions hear it to the end.
 func (s localSink) draining() <-chan struct{} { return nil }

@@ -33,6 +33,7 @@ type settings struct {
 	calls   []link.CallOption
 	anyOne  bool
 	workers int
+	onGap   func(publisher string, gap Gap)
 	marks   bookmarks
 	err     error // of an option
 }

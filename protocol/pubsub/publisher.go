@@ -33,8 +33,8 @@ type draft[T any] struct {
 
 // NewPublisher returns a publisher of t on node, which must serve under the
 // topic's service, or under any if the topic is shared. The first one on a node makes
-// it answer subscribers; make it before the node runs, so that those who find the node
-// find its topics. That of a shared topic announces the topic's tag until it is closed.
+// it answer subscribers; make it before the node runs, or those who find the node ask once
+// a second whether it publishes, and hear its first messages so much later. That of a shared topic announces the topic's tag until it is closed.
 //
 // Errors: InvalidArgument for a name that is none or a pattern, FailedPrecondition if the
 // topic is another service's or the node has no service; ResourceExhausted if the node has

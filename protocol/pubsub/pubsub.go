@@ -83,7 +83,8 @@ const (
 	MaxServiceSubscriptions = 16384
 	// MaxBlock bounds the time of [Block].
 	MaxBlock = 10 * time.Second
-	// HeartbeatEvery is how often an idle subscription is told how far it is.
+	// HeartbeatEvery is how often an idle subscription is told how far it is, if that has
+	// changed; otherwise a tenth as often.
 	HeartbeatEvery = time.Second
 )
 

@@ -2,12 +2,15 @@ package pubsub_test
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pubsub"
@@ -202,5 +205,44 @@ func TestABadNetworkMakesNoDeadLetters(t *testing.T) {
 		if n := pubsub.StatsOf(node).Published.DeadLetters; n > 0 {
 			t.Errorf("%d dead letters that no handler has seen", n)
 		}
+	})
+}
+
+// TestAPublisherMadeWhileItsNodeRuns is subscribed to before, by another node and by its
+// own.
+func TestAPublisherMadeWhileItsNodeRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		node := mesh.Node(link.Config{Service: "orders"})
+		mesh.Start(node)
+		for _, client := range []*link.Node{mesh.Node(link.Config{}), node} {
+			defer func(s *pubsub.Subscription[order]) { want(t, within(s, 2*time.Second), "1", "2") }(subscribe(t, client, placed))
+		}
+		sleep(time.Minute)
+		p, err := pubsub.NewPublisher(node, placed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, p, 1, 2)
+	})
+}
+
+// spelled is a codec of a user's own: CBOR by another name.
+type spelled struct{ codec.Codec }
+
+func (spelled) ID() uint8    { return 200 }
+func (spelled) Name() string { return "spelled" }
+
+func TestCodecsMustAgree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		_, p := publisher(t, mesh, link.Config{Codec: spelled{codec.CBOR()}})
+		_, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), placed)
+		if !errors.Is(err, link.FailedPrecondition) || !strings.Contains(err.Error(), "Config.Codec") {
+			t.Errorf("got %v", err)
+		}
+		s := subscribe(t, mesh.Node(link.Config{Codec: spelled{codec.CBOR()}}), placed)
+		publish(t, p, 1, 1)
+		want(t, within(s, time.Second), "1")
 	})
 }

@@ -14,17 +14,14 @@ type rules struct {
 	allow atomic.Pointer[func(Access) error]
 	hub   atomic.Pointer[hub] // of the node, once it has one
 
-	mu            sync.Mutex // guards the fields below
+	mu            sync.Mutex // guards the field below
 	subscriptions map[*inbox]struct{}
-	streams       map[string]int // of subscriptions, by the publisher's instance
 }
 
 type rulesKey struct{}
 
 func rulesOf(node *link.Node) *rules {
-	made := node.Extension(rulesKey{}, func() any {
-		return &rules{subscriptions: make(map[*inbox]struct{}), streams: make(map[string]int)}
-	})
+	made := node.Extension(rulesKey{}, func() any { return &rules{subscriptions: make(map[*inbox]struct{})} })
 	r, _ := made.(*rules) // nothing else is kept there
 	return r
 }
@@ -39,22 +36,6 @@ func (r *rules) exit(b *inbox) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.subscriptions, b)
-}
-
-// entered counts one more stream to a publisher, and left one less.
-func (r *rules) entered(instance string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.streams[instance]++
-	return r.streams[instance]
-}
-
-func (r *rules) left(instance string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.streams[instance]--; r.streams[instance] == 0 {
-		delete(r.streams, instance)
-	}
 }
 
 func (r *rules) list() []*inbox {

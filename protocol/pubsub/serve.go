@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -21,27 +22,16 @@ type streamSink struct {
 }
 
 // send cuts what is longer than a frame may be into parts.
-func (s streamSink) send(body []byte, credited bool) error {
-	for most := s.frame; len(body) > most; body = body[most:] {
-		if err := s.stream.Send(link.Frame{Kind: kindPart, Credited: true, Body: body[:most]}); err != nil {
-			return err
-		}
+func (s streamSink) send(body []byte, credited bool, moved func()) error {
+	if !credited {
+		return s.stream.Send(link.Frame{Kind: kindRecords, Body: body})
 	}
-	return s.stream.Send(link.Frame{Kind: kindRecords, Credited: credited, Body: body})
+	return lane.Send(s.stream, kindRecords, kindPart, s.frame, body, moved)
 }
 
 func (s streamSink) size() int                 { return s.frame }
 func (s streamSink) draining() <-chan struct{} { return s.stream.Quiet() }
 func (s streamSink) ended() <-chan struct{}    { return s.stream.Context().Done() }
-
-// leastFrame is the shortest that frames are made because a subscriber has little room.
-const leastFrame = 4 << 10
-
-// frameFor is how long frames are for a subscriber that has room for so many bytes: two
-// of them, so that one can be on its way while the other is read.
-func frameFor(credit uint64) int {
-	return int(min(max(credit/2, leastFrame), frameBytes))
-}
 
 // serve answers one subscription until either side ends it.
 func (h *hub) serve(ctx context.Context, st *link.Stream) error {
@@ -54,7 +44,7 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 		return err
 	}
 	peer := st.Peer()
-	if err := h.mayRead(peer, ask.Patterns); err != nil {
+	if err := h.mayRead(peer, &ask); err != nil {
 		return err
 	}
 	if err := h.admit(peer); err != nil {
@@ -62,7 +52,7 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 	}
 	defer h.release(peer)
 	_, credit := st.Credit()
-	s, answer, err := h.open(streamSink{st, frameFor(credit)}, &ask, peer)
+	s, answer, err := h.open(streamSink{st, lane.FrameFor(credit)}, &ask, peer)
 	if err != nil {
 		return err
 	}
@@ -86,7 +76,7 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 // session that was there before.
 func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscribed, error) {
 	now := time.Now()
-	answer := subscribed{Epoch: h.log.Epoch()}
+	answer := subscribed{Epoch: h.log.Epoch(), Codec: h.node.Codec().ID()}
 	if ask.Session != "" {
 		ask.Session = sessionOf(ask, peer)
 		if cursor, err := h.log.Resume(ask.Session, now); err == nil {

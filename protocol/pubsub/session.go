@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -8,14 +9,17 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 const (
-	// frameBytes and frameMessages bound what is written at once.
-	frameBytes    = 60 << 10
+	// frameMessages bounds the messages that are written at once.
 	frameMessages = 1024
+	// repeatMark is how often a mark is sent that has not changed: one that found the
+	// subscriber's queue full was dropped.
+	repeatMark = 10 * HeartbeatEvery
 	// blockWindow is how many bytes a subscription that publishers wait for may be
 	// behind before they do.
 	blockWindow = 8 << 20
@@ -27,8 +31,8 @@ const (
 // sink is where the records of a session go: a stream, or a subscriber of this node.
 type sink interface {
 	// send passes on a frame of records, which is the session's again when it returns.
-	// A credited one waits for the subscriber.
-	send(body []byte, credited bool) error
+	// A credited one waits for the subscriber; moved is called when it has taken a part.
+	send(body []byte, credited bool, moved func()) error
 	// size is how many bytes a frame should have.
 	size() int
 	// draining is closed when the publisher drains and nothing runs there any more that
@@ -51,6 +55,9 @@ type session struct {
 	block time.Duration // how long publishers wait for it; 0: not at all
 	seen  atomic.Int64  // of hub.appended, how much it has had or has not asked for
 	moved chan struct{} // holds a token when seen has grown enough
+
+	mark     []byte    // of the goroutine that writes: the last one that was sent in an idle second
+	markedAt time.Time // and when
 
 	workers sync.WaitGroup // of run, which the end of the sink ends
 	sending atomic.Int64   // UnixNano since when a frame waits for the subscriber, or 0
@@ -166,16 +173,19 @@ func getFrame(size int) *[]byte {
 
 // putFrame takes a buffer back, unless there is none or a long record has made it long.
 func putFrame(buf *[]byte) {
-	if buf != nil && cap(*buf) <= 2*frameBytes {
+	if buf != nil && cap(*buf) <= 2*lane.MaxFrame {
 		outgoing.Put(buf)
 	}
 }
 
 func (s *session) send(body []byte) error {
-	s.sending.Store(time.Now().UnixNano())
+	s.moves()
 	defer s.sending.Store(0)
-	return s.out.send(body, true)
+	return s.out.send(body, true, s.moves)
 }
+
+// moves notes that the subscriber is taking what is sent.
+func (s *session) moves() { s.sending.Store(time.Now().UnixNano()) }
 
 // idle waits until there is something to write.
 func (s *session) idle(ctx context.Context, timer *time.Timer) error {
@@ -192,8 +202,10 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 			return nil
 		}
 		// It takes no credit: a subscriber that reads nothing owes nothing for it.
-		if body := s.cursor.Mark(nil); len(body) > 0 {
-			return s.out.send(body, false)
+		body := s.cursor.Mark(nil)
+		if now := time.Now(); len(body) > 0 && (!bytes.Equal(body, s.mark) || now.Sub(s.markedAt) >= repeatMark) {
+			s.mark, s.markedAt = body, now
+			return s.out.send(body, false, nil)
 		}
 		return nil
 	case <-s.out.draining():
@@ -222,12 +234,22 @@ func (s *session) progress(head int64, written int, more bool) {
 	}
 }
 
+// caughtUp reports whether the subscription has nothing before it, whatever was published
+// that it did not ask for.
+func (s *session) caughtUp() bool {
+	head := s.hub.appended()
+	if !s.cursor.Idle() {
+		return false
+	}
+	s.seen.Store(head)
+	return true
+}
+
 func (s *session) behind(by int64) bool { return s.hub.appended()-s.seen.Load() > by }
 
-// await waits until the subscription is not far behind any more, as long as it
-// asked for.
-func (s *session) await(ctx context.Context) {
-	t := time.NewTimer(s.block)
+// await waits until the subscription is not far behind any more, for so long at the most.
+func (s *session) await(ctx context.Context, most time.Duration) {
+	t := time.NewTimer(most)
 	defer t.Stop()
 	for s.behind(resumeWindow) {
 		select {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +137,49 @@ func TestAPublisherCannotPassForAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, within(subscribe(t, client, gossip), time.Minute), "")
+	})
+}
+
+// TestWhoMayJoinAGroup keeps one service out of the group of another.
+func TestWhoMayJoinAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, _ := publisher(t, mesh, link.Config{})
+		pubsub.Authorize(node, func(a pubsub.Access) error {
+			if a.Group != "" && a.Group != a.Peer.Service() {
+				return errors.New("the group is another's")
+			}
+			return nil
+		})
+		mailer, spy := mesh.Node(link.Config{Service: "mailer"}), mesh.Node(link.Config{Service: "spy"})
+		subscribe(t, mailer, placed, pubsub.Group("mailer"))
+		subscribe(t, spy, placed)
+		if _, err := pubsub.Subscribe(t.Context(), spy, placed, pubsub.Group("mailer")); !errors.Is(err, link.PermissionDenied) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestAnIdleSubscriptionIsQuiet counts what a publisher sends that has nothing to say.
+func TestAnIdleSubscriptionIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		publisher(t, mesh, link.Config{})
+		st := raw(t, mesh.Node(link.Config{}))
+		say(t, st, frameSubscribe, fields{1: []string{"placed"}})
+		var n atomic.Int64
+		go func() {
+			for {
+				if _, err := st.Recv(); err != nil {
+					return
+				}
+				n.Add(1)
+			}
+		}()
+		sleep(time.Minute)
+		if n.Load() < 3 || n.Load() > 10 {
+			t.Errorf("%d frames in an idle minute", n.Load())
+		}
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -33,14 +34,15 @@ type Subscription[T any] struct {
 //
 // Errors: InvalidArgument for a name that is none or options that do not go together;
 // what a publisher refused the subscription with, such as PermissionDenied, or
-// ResourceExhausted if none of those that are known has room for it; those of
+// ResourceExhausted if none of those that are known has room for it; FailedPrecondition if
+// a publisher's node has another codec; those of
 // [link.Node.Follow]; Unimplemented for a shared topic if the registry cannot find
 // services by their tags.
 func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...SubscribeOption) (*Subscription[T], error) {
 	if err := t.checkPattern(); err != nil {
 		return nil, err
 	}
-	b := &inbox{node: node, name: t.String(), rules: rulesOf(node), in: make(chan *frames, creditFrames), members: make(map[string]*member)}
+	b := &inbox{node: node, name: t.String(), rules: rulesOf(node), in: make(chan *frames, lane.Frames), members: make(map[string]*member)}
 	b.want.ask.Patterns = []string{t.path()}
 	for _, opt := range opts {
 		opt.applySubscribe(&b.want)

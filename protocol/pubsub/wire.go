@@ -35,6 +35,7 @@ type subscribed struct {
 	Epoch   uint64 `cbor:"1,keyasint"`
 	Live    uint64 `cbor:"2,keyasint,omitempty"` // messages before this number are replayed
 	Resumed bool   `cbor:"3,keyasint,omitempty"` // the session was still there
+	Codec   uint8  `cbor:"4,keyasint,omitempty"` // of payloads
 }
 
 // How a subscription starts.

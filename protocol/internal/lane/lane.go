@@ -39,11 +39,14 @@ func FrameFor(credit uint64) int {
 }
 
 // Send sends body as a credited frame of a kind, and what is beyond most bytes before it
-// as parts. Body is not kept.
-func Send(st *link.Stream, kind, part link.FrameKind, most int, body []byte) error {
+// as parts, after each of which it calls moved, unless that is nil. Body is not kept.
+func Send(st *link.Stream, kind, part link.FrameKind, most int, body []byte, moved func()) error {
 	for ; len(body) > most; body = body[most:] {
 		if err := st.Send(link.Frame{Kind: part, Credited: true, Body: body[:most]}); err != nil {
 			return err
+		}
+		if moved != nil {
+			moved()
 		}
 	}
 	return st.Send(link.Frame{Kind: kind, Credited: true, Body: body})

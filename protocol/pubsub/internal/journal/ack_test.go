@@ -466,3 +466,27 @@ func TestAWindowHasAMostOfBytes(t *testing.T) {
 		t.Errorf("got %v", sub.Validate())
 	}
 }
+
+// TestLeasesThatEndedUnheardAreForgiven to a subscriber that comes back.
+func TestLeasesThatEndedUnheardAreForgiven(t *testing.T) {
+	now := start()
+	l := newLog(t, journal.Options{})
+	s := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, ID: "s"})
+	publish(t, l, now, say("t", "a")...)
+	s.want(now, "a")
+	for i := range 3 * journal.DefaultMaxDeliveries {
+		now = now.Add(journal.DefaultLease) // the network is gone, and nobody has noticed yet
+		s.want(now, "")
+		now = now.Add(time.Second)
+		s.want(now, fmt.Sprintf("a#%d", 2*i+2))
+		c, err := l.Resume("s", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
+		s.want(now, fmt.Sprintf("a#%d", 2*i+3))
+	}
+	if list := l.DeadLetters(1); len(list) > 0 {
+		t.Errorf("%+v", list)
+	}
+}

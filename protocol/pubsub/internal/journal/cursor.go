@@ -62,6 +62,14 @@ func (c *Cursor) wake() {
 	}
 }
 
+// Idle reports whether Fill has found nothing and nothing has come since.
+func (c *Cursor) Idle() bool {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.parked
+}
+
 // Live returns the number of the first message after the subscription: messages below
 // are from before, or were published between disconnect and resume.
 func (c *Cursor) Live() uint64 {

@@ -82,6 +82,9 @@ func (s *share) disconnected(c *Cursor, at int64, alive bool) {
 	}
 	c.window.gaps = [Lanes]gaps{}
 	for _, d := range slices.Clone(c.window.list) {
+		if alive {
+			d.forgive()
+		}
 		switch {
 		case d.waits:
 		case alive:

@@ -69,6 +69,15 @@ func (d *delivery) keep() {
 	}
 }
 
+// forgive takes back that leases have ended since the subscriber was heard last: it was
+// alive, and could not say so.
+func (d *delivery) forgive() {
+	for i := len(d.history) - 1; i >= 0 && d.history[i].Outcome == LeaseEnded; i-- {
+		d.history[i].Outcome = Disconnected
+		d.failed--
+	}
+}
+
 func (w *window) full() bool {
 	return len(w.list) >= w.limits.Messages || w.bytes >= w.limits.Bytes
 }

@@ -1,0 +1,126 @@
+package lane_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/lane"
+)
+
+const (
+	kindWhole link.FrameKind = 0x70
+	kindPart  link.FrameKind = 0x71
+)
+
+// TestFramesOfAnyLengthPass through a stream with little credit.
+func TestFramesOfAnyLengthPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "echo"})
+		route := link.Route{Service: "echo", Name: "frames", Kind: link.Channel}
+		sizes := []int{0, 1, lane.MinFrame, lane.MinFrame + 1, 3 * lane.MinFrame, 1 << 20}
+		node.Handle(route, func(_ context.Context, st *link.Stream) error {
+			_, credit := st.Credit()
+			for i, n := range sizes {
+				moved := 0
+				body := bytes.Repeat([]byte{byte(i)}, n)
+				if err := lane.Send(st, kindWhole, kindPart, lane.FrameFor(credit), body, func() { moved++ }); err != nil {
+					return err
+				}
+				if want := max(n-1, 0) / lane.FrameFor(credit); moved != want {
+					t.Errorf("%d bytes went in %d parts, want %d", n, moved, want)
+				}
+			}
+			return nil
+		})
+		mesh.Start(node)
+		client := mesh.Node(link.Config{})
+		const credit = 2 * lane.MinFrame
+		st, err := client.Open(t.Context(), route, link.Credit(lane.Frames, credit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		flow, joiner := lane.Flow{Stream: st, Credit: credit}, lane.Joiner{Most: 1 << 20}
+		for i := 0; i < len(sizes); {
+			f, err := st.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(f.Body) > lane.MinFrame {
+				t.Errorf("a frame of %d bytes", len(f.Body))
+			}
+			if err := flow.Read(f); err != nil {
+				t.Fatal(err)
+			}
+			if f.Kind == kindPart {
+				if err := joiner.Part(f.Body); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			if got := joiner.Whole(f.Body); !bytes.Equal(got, bytes.Repeat([]byte{byte(i)}, sizes[i])) {
+				t.Errorf("frame %d has %d bytes, want %d", i, len(got), sizes[i])
+			}
+			i++
+		}
+	})
+}
+
+func TestPartsHaveABound(t *testing.T) {
+	j := lane.Joiner{Most: 10}
+	if err := j.Part(make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Part(make([]byte, 1)); !errors.Is(err, link.ResourceExhausted) {
+		t.Errorf("one more: %v", err)
+	}
+}
+
+// TestStreamsShareTheCreditOfTheirConnection, as many as there may be.
+func TestStreamsShareTheCreditOfTheirConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "echo"})
+		route := link.Route{Service: "echo", Name: "wait", Kind: link.Channel}
+		node.Handle(route, func(_ context.Context, st *link.Stream) error {
+			_, _ = st.Recv() // until the caller has gone
+			return nil
+		})
+		mesh.Start(node)
+		client := mesh.Node(link.Config{})
+		shares := lane.SharesOf(client)
+		if lane.SharesOf(client) != shares {
+			t.Error("a node has more than one")
+		}
+		id := node.Instance()
+		last := 1 << 30
+		var open []*link.Stream
+		for i := range lane.MaxStreams {
+			st, credit, err := shares.Open(t.Context(), client, route, id)
+			if err != nil || credit > last || credit < 2*lane.MinFrame {
+				t.Fatalf("stream %d: credit %d after %d, %v", i, credit, last, err)
+			}
+			last = credit
+			open = append(open, st)
+		}
+		if _, _, err := shares.Open(t.Context(), client, route, id); !errors.Is(err, link.ResourceExhausted) {
+			t.Errorf("one more: %v", err)
+		}
+		for _, st := range open {
+			st.Close()
+			shares.Leave(id)
+		}
+		st, credit, err := shares.Open(t.Context(), client, route, id)
+		if err != nil || credit != 1<<20 {
+			t.Errorf("when the others are closed: credit %d, %v", credit, err)
+		} else {
+			st.Close()
+		}
+	})
+}
