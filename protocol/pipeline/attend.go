@@ -33,7 +33,7 @@ func (l *workerLink) show(there bool) {
 		return
 	}
 	if there {
-		l.queue.tasks.Stay(l.worker, time.Now().UnixNano())
+		l.queue.tasks.Stay(l.worker, l.queue.clock.now().UnixNano())
 	} else {
 		l.queue.tasks.Leave(l.worker)
 	}
@@ -43,7 +43,7 @@ func (l *workerLink) show(there bool) {
 // to no more: it does not come back. The queue's lock is held.
 func (l *workerLink) giveUp() {
 	if l.vanished.Load() {
-		l.queue.tasks.GiveUp(l.id, time.Now().UnixNano())
+		l.queue.tasks.GiveUp(l.id, l.queue.clock.now().UnixNano())
 	}
 }
 
@@ -135,7 +135,7 @@ func (l *workerLink) work(ctx context.Context) error {
 		return err
 	}
 	q.mu.Lock()
-	w := q.tasks.Join(l.id, welcome.Epoch, min(welcome.Slots, queue.MaxWindow), welcome.Unknown, time.Now().UnixNano())
+	w := q.tasks.Join(l.id, welcome.Epoch, min(welcome.Slots, queue.MaxWindow), welcome.Unknown, q.clock.now().UnixNano())
 	ready := w.Ready()
 	l.worker = w
 	if l.vanished.Load() {
@@ -155,7 +155,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	}
 	q.mu.Lock()
 	l.worker = nil
-	q.tasks.Disconnect(w, errors.Is(err, io.EOF), time.Now().UnixNano())
+	q.tasks.Disconnect(w, errors.Is(err, io.EOF), q.clock.now().UnixNano())
 	l.giveUp()
 	q.unlock()
 	if errors.Is(err, io.EOF) {
@@ -198,7 +198,7 @@ func (c *connection) write(ctx context.Context) error {
 		}
 		for more := true; more; {
 			c.queue.mu.Lock()
-			now := time.Now()
+			now := c.queue.clock.now()
 			body, n := c.queue.tasks.Take(c.worker, buf[:0], most, now.UnixNano())
 			recalls, cancels = c.queue.tasks.TakeOrders(c.worker, recalls[:0], cancels[:0])
 			pending, oldest := c.queue.tasks.Backlog(now.UnixNano())
@@ -228,7 +228,7 @@ func (c *connection) send(body []byte, n, most int, recalls, cancels []uint64) e
 				return err
 			}
 			c.queue.mu.Lock()
-			c.queue.tasks.Fail(rec.Seq, err.Error(), time.Now().UnixNano())
+			c.queue.tasks.Fail(rec.Seq, err.Error(), c.queue.clock.now().UnixNano())
 			c.queue.unlock()
 			err = nil
 		}
@@ -293,7 +293,7 @@ func (c *connection) take(f link.Frame) error {
 	switch f.Kind { //nolint:exhaustive // the others are the producer's, or of a later version
 	case frame.KindOutcomes:
 		q.mu.Lock()
-		err := q.tasks.Apply(c.worker, f.Body, time.Now().UnixNano())
+		err := q.tasks.Apply(c.worker, f.Body, q.clock.now().UnixNano())
 		q.unlock()
 		return err
 	case frame.KindWindow:
@@ -303,7 +303,7 @@ func (c *connection) take(f link.Frame) error {
 			return frame.ErrMalformed
 		}
 		q.mu.Lock()
-		q.tasks.Window(c.worker, tasks, bytes, time.Now().UnixNano())
+		q.tasks.Window(c.worker, tasks, bytes, q.clock.now().UnixNano())
 		q.unlock()
 	case frame.KindAlive:
 		seqs, err := frame.ParseList(nil, f.Body)
@@ -311,7 +311,7 @@ func (c *connection) take(f link.Frame) error {
 			return err
 		}
 		q.mu.Lock()
-		q.tasks.Vouch(c.worker, seqs, time.Now().UnixNano())
+		q.tasks.Vouch(c.worker, seqs, q.clock.now().UnixNano())
 		q.unlock()
 	case frame.KindPing:
 		if len(f.Body) > 8 {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
@@ -67,7 +66,7 @@ func (q *Queue) finish() error {
 	q.isClosed = true
 	q.tasks.Close()
 	if q.store == nil {
-		q.left = q.unfinishedLocked(q.tasks.Return(time.Now().UnixNano()))
+		q.left = q.unfinishedLocked(q.tasks.Return(q.clock.now().UnixNano()))
 		q.unlock()
 		return nil
 	}

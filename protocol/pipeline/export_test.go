@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/linkmesh/link/internal/wal"
 )
@@ -81,3 +82,14 @@ const (
 	RecordTask = recordTask
 	RecordEnd  = recordEnd
 )
+
+// SetBack is the clock of a system that was set back by d just after a queue was made,
+// or forward.
+func SetBack(d time.Duration) QueueOption {
+	return queueOption(func(s *queueSettings) { s.clock = newClock(); s.clock.wall += int64(d) })
+}
+
+// SetBackPull is SetBack for a worker.
+func SetBackPull(d time.Duration) PullOption {
+	return pullOption(func(s *pullSettings) { s.clock = newClock(); s.clock.wall += int64(d) })
+}

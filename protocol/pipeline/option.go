@@ -13,6 +13,7 @@ import (
 type pullSettings struct {
 	pool  pool.Options
 	allow func(link.Peer) error
+	clock clock // a zero one is that of the system
 }
 
 // PullOption changes one worker.
@@ -117,6 +118,7 @@ type queueSettings struct {
 	onDead  func(DeadLetter)
 	folder  string
 	salvage bool
+	clock   clock // a zero one is that of the system
 	mode    Mode
 	disk    func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) // nil is that of package wal
 }

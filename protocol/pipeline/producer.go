@@ -60,7 +60,7 @@ func (q *Queue) apply(t *queue.Task, opts []PushOption) (body frame.Body, failFa
 	if t.Priority > queue.MaxPriority {
 		return body, false, link.Errorf(link.InvalidArgument, "push to %s: Priority is %d, want 0 to %d", q.route, t.Priority, queue.MaxPriority)
 	}
-	now := time.Now().UnixNano()
+	now := q.clock.now().UnixNano()
 	if set.delay > 0 {
 		t.NotBefore = after(now, set.delay)
 	}

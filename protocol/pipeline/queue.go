@@ -23,6 +23,7 @@ type Queue struct {
 	id        string
 	fence     uint64
 	set       queueSettings
+	clock     clock
 	tracer    *tracing.Tracer
 	cancelAll context.CancelFunc
 	done      chan struct{} // closed when nothing of the queue runs
@@ -50,8 +51,11 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	if err := route.Validate(); err != nil {
 		return nil, err
 	}
+	if set.clock.start.IsZero() {
+		set.clock = newClock()
+	}
 	q := &Queue{
-		node: node, route: route, name: route.String(), id: rand.Text(), set: set, tracer: node.Tracer(),
+		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: node.Tracer(),
 		fence: uint64(time.Now().UnixNano()),
 		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), done: make(chan struct{}),
 	}
@@ -134,7 +138,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 			return
 		}
 		q.mu.Lock()
-		now := time.Now()
+		now := q.clock.now()
 		if q.tick <= now.UnixNano() {
 			q.tasks.Tick(now.UnixNano())
 		}
@@ -204,7 +208,7 @@ func (q *Queue) tellDead(t *queue.Task) {
 			q.node.Logger().Error("pipeline: OnDeadLetter panicked", "stage", q.name, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	q.set.onDead(deadLetter(q, t, time.Now()))
+	q.set.onDead(deadLetter(q, t, q.clock.now()))
 }
 
 // add puts a task in the queue. If wait, it waits for room until ctx ends; for the
@@ -239,7 +243,7 @@ func (q *Queue) reserve(ctx context.Context, e *entry, wait bool) (*entry, error
 	var turn chan struct{}
 	for {
 		q.mu.Lock()
-		now := time.Now().UnixNano()
+		now := q.clock.now().UnixNano()
 		got, err := q.tasks.Reserve(&e.Task, now)
 		switch {
 		case err == nil:
@@ -298,7 +302,7 @@ func (q *Queue) giveUp(turn chan struct{}) {
 func (q *Queue) cancel(seq uint64) bool {
 	q.mu.Lock()
 	defer q.unlock()
-	return q.tasks.Cancel(seq, time.Now().UnixNano())
+	return q.tasks.Cancel(seq, q.clock.now().UnixNano())
 }
 
 // abandon cancels a task if nobody else has pushed it.
@@ -306,7 +310,7 @@ func (q *Queue) abandon(e *entry) {
 	q.mu.Lock()
 	defer q.unlock()
 	if e.wanted--; e.wanted <= 0 {
-		q.tasks.Cancel(e.Seq, time.Now().UnixNano())
+		q.tasks.Cancel(e.Seq, q.clock.now().UnixNano())
 	}
 }
 

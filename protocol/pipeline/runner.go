@@ -23,7 +23,7 @@ func (w *Worker) spawnLocked(now int64) {
 // turn: to say what became of its tasks and to take the next.
 func (w *Worker) runner() {
 	r := turn{worker: w, tracer: w.node.Tracer(), name: w.route.String()}
-	now := time.Now()
+	now := w.clock.now()
 	w.mu.Lock()
 	for {
 		r.tasks = w.pool.Begin(r.tasks[:0], now.UnixNano())
@@ -39,7 +39,7 @@ func (w *Worker) runner() {
 		}
 		w.mu.Unlock()
 		r.run()
-		now = time.Now()
+		now = w.clock.now()
 		w.mu.Lock()
 		for i, t := range r.tasks {
 			w.pool.Done(t, r.out[i], now.UnixNano())

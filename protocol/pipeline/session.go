@@ -42,7 +42,7 @@ func (s *session) write(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		for {
-			now := time.Now()
+			now := s.worker.clock.now()
 			s.worker.mu.Lock()
 			if s.source.Ready() != s.ready { // what there is to write is for the other one
 				s.worker.mu.Unlock()
@@ -192,7 +192,7 @@ func (s *session) take(f link.Frame) error {
 	if s.source.Ready() != s.ready {
 		return errOtherStream
 	}
-	now := time.Now().UnixNano()
+	now := w.clock.now().UnixNano()
 	switch f.Kind { //nolint:exhaustive // the others are the worker's, or of a later version
 	case frame.KindTasks:
 		if err := w.pool.Receive(s.source, f.Body, now); err != nil {
@@ -237,5 +237,5 @@ func (s *session) take(f link.Frame) error {
 func (w *Worker) drain() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.pool.Drain(time.Now().UnixNano())
+	w.pool.Drain(w.clock.now().UnixNano())
 }

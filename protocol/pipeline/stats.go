@@ -96,7 +96,7 @@ func AuthorizeStats(node *link.Node, f func(peer link.Peer) error) {
 // Stats returns what the queue holds and has done.
 func (q *Queue) Stats() QueueStats {
 	q.mu.Lock()
-	s, frozen := q.tasks.State(time.Now().UnixNano()), q.failed != nil
+	s, frozen := q.tasks.State(q.clock.now().UnixNano()), q.failed != nil
 	q.mu.Unlock()
 	out := QueueStats{
 		Stage: q.route.String(), ID: q.id, Depth: s.Depth, Waiting: s.Ready, Delayed: s.Delayed, Keyed: s.Keyed, InFlight: s.InFlight,

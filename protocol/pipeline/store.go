@@ -87,7 +87,7 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	if found.meta.id != 0 && found.meta.route != q.route.String() {
 		return fail(link.Errorf(link.FailedPrecondition, "the folder %s holds tasks of %s, not of %s", dir, found.meta.route, q.route))
 	}
-	now := time.Now().UnixNano()
+	now := q.clock.now().UnixNano()
 	s.meta = found.meta
 	if s.meta.id == 0 {
 		s.meta = meta{id: firstMeta, queue: q.id, route: q.route.String()}
@@ -307,7 +307,7 @@ func (s *store) begin(buf []byte, adds []*entry) []byte {
 	s.mu.Unlock()
 	s.log.RequestCommit(pos)
 	q.mu.Lock()
-	now := time.Now().UnixNano()
+	now := q.clock.now().UnixNano()
 	for _, e := range adds {
 		q.tasks.Start(&e.Task, now)
 	}

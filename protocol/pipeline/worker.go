@@ -22,6 +22,7 @@ type Worker struct {
 	node  *link.Node
 	route link.Route
 	epoch uint64
+	clock clock
 	slots int
 	run   func(ctxs []*taskContext, bodies []frame.Body, out []frame.Outcome)
 	allow atomic.Pointer[func(link.Peer) error]
@@ -74,7 +75,10 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 	for _, opt := range opts {
 		opt.applyPull(&s)
 	}
-	w := &Worker{node: node, route: route, poke: make(chan struct{}, 1)}
+	if s.clock.start.IsZero() {
+		s.clock = newClock()
+	}
+	w := &Worker{node: node, route: route, clock: s.clock, poke: make(chan struct{}, 1)}
 	w.pool = pool.New(s.pool)
 	w.slots = max(w.pool.Capacity()/max(s.pool.Batch, 1), 1)
 	if s.allow != nil {
@@ -139,7 +143,7 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 		return link.Errorf(link.InvalidArgument, "a HELLO with a queue of %d bytes and %d tasks", len(hello.Queue), len(hello.Held))
 	}
 	w.mu.Lock()
-	now := time.Now()
+	now := w.clock.now()
 	src, unknown, err := w.pool.Join(peer.Identity.String(), hello.Queue, hello.Fence, hello.Held, now.UnixNano())
 	var ready <-chan struct{}
 	if err == nil {
@@ -153,7 +157,7 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	defer func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.pool.Leave(src, ready, time.Now().UnixNano())
+		w.pool.Leave(src, ready, w.clock.now().UnixNano())
 		w.pokeLocked()
 	}()
 	credit := creditOf(st)
@@ -204,7 +208,7 @@ func (w *Worker) capacity() int {
 func (w *Worker) extend(t *pool.Task, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.pool.Extend(t, d, time.Now().UnixNano())
+	w.pool.Extend(t, d, w.clock.now().UnixNano())
 }
 
 // pokeLocked makes the goroutine that keeps time look again.
@@ -230,7 +234,7 @@ func (w *Worker) keepTime(ctx context.Context) {
 			return
 		}
 		w.mu.Lock()
-		now := time.Now()
+		now := w.clock.now()
 		over = w.pool.Tick(over[:0], now.UnixNano())
 		w.spawnLocked(now.UnixNano())
 		w.tick = w.pool.Next(now.UnixNano())
@@ -252,7 +256,7 @@ const abandonTime = 10 * time.Second
 // abandon cancels all handlers and waits for them.
 func (w *Worker) abandon() {
 	w.mu.Lock()
-	w.pool.Drain(time.Now().UnixNano())
+	w.pool.Drain(w.clock.now().UnixNano())
 	over := w.pool.Abandon(nil)
 	w.mu.Unlock()
 	cancelAll(over)

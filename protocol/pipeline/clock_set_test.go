@@ -1,0 +1,22 @@
+package pipeline
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestAClockDoesNotFollowThatOfTheSystem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		if !c.now().Equal(time.Now()) {
+			t.Errorf("at first it says %v, want %v", c.now(), time.Now())
+		}
+		c.wall += int64(time.Hour) // as if that of the system was set back by an hour since
+		before := c.now()
+		<-time.After(time.Second)
+		if d := c.now().Sub(before); d != time.Second || time.Until(before) < 59*time.Minute {
+			t.Errorf("a second later it is %v later, and %v ahead of the system's", d, time.Until(before))
+		}
+	})
+}
