@@ -3,8 +3,10 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -254,6 +256,101 @@ func TestProducersThatLie(t *testing.T) {
 				break
 			} else if err != nil {
 				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// greet opens a stream as a producer does.
+func greet(t *testing.T, client *link.Node, queue string) *link.Stream {
+	t.Helper()
+	st, err := client.Open(t.Context(), receipts.Route(), link.Credit(1000, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := frame.Encode(frame.KindHello, frame.Hello{Queue: queue})
+	if err == nil {
+		err = st.Send(f)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// tasks is a frame of n tasks, all of which are number 1.
+func tasks(n int) link.Frame {
+	body := frame.Body{Payload: []byte{0xa0}}
+	var b []byte
+	for i := range n {
+		rec := frame.Task{Seq: 1, Delivery: uint64(i) + 1, Attempt: 1, Left: -1, Start: -1, Body: body.Append(nil)}
+		b = rec.Append(b)
+	}
+	return link.Frame{Kind: frame.KindTasks, Credited: true, Body: b}
+}
+
+func TestAProducerThatSendsAndDoesNotReadIsLeft(t *testing.T) {
+	for name, f := range map[string]link.Frame{
+		"tasks that are done":            tasks(2000),
+		"parts of a task without an end": {Kind: frame.KindPart, Credited: true, Body: make([]byte, 50<<10)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				worker(t, mesh, func(context.Context, order) error { return nil })
+				st := greet(t, mesh.Node(link.Config{}), "q")
+				sleep(time.Second)
+				sent := 0
+				var err error
+				for ; sent < 10_000 && err == nil; sent++ {
+					err = st.Send(f)
+				}
+				for err = nil; err == nil; { // why the stream ended
+					_, err = st.Recv()
+				}
+				if !errors.Is(err, link.ResourceExhausted) {
+					t.Errorf("after %d frames: %v, want resource exhausted", sent, err)
+				}
+			})
+		})
+	}
+}
+
+func TestTheWindowIsForTheStreamThatWasOpenedLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		worker(t, mesh, func(context.Context, order) error { return nil }, pipeline.Slots(2000))
+		client := mesh.Node(link.Config{})
+		for i := range 300 {
+			queue := fmt.Sprint("q", i)
+			streams := []*link.Stream{greet(t, client, queue), greet(t, client, queue)}
+			var kinds [2]map[link.FrameKind]bool
+			var reading sync.WaitGroup
+			for j, st := range streams {
+				kinds[j] = make(map[link.FrameKind]bool)
+				reading.Go(func() {
+					for {
+						f, err := st.Recv()
+						if err != nil {
+							return
+						}
+						kinds[j][f.Kind] = true
+					}
+				})
+			}
+			sleep(10 * time.Millisecond)
+			for _, st := range streams {
+				_ = st.Send(tasks(1)) // the one that is not the last ends
+			}
+			sleep(100 * time.Millisecond)
+			for _, st := range streams {
+				st.Close()
+			}
+			reading.Wait()
+			for j := range streams {
+				if kinds[j][frame.KindOutcomes] && !kinds[j][frame.KindWindow] {
+					t.Fatalf("the stream that the worker answers on was not told its window; pair %d", i)
+				}
 			}
 		}
 	})

@@ -11,7 +11,12 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 )
 
-var errDrained = errors.New("the worker has drained")
+var (
+	errDrained     = errors.New("the worker has drained")
+	errOtherStream = link.Errorf(link.Aborted, "the producer has opened another stream")
+	errFlood       = link.Errorf(link.ResourceExhausted, "the producer sends what it should not, and does not read the answers")
+	errTooLarge    = link.Errorf(link.ResourceExhausted, "the producer's identity has as much here as it may")
+)
 
 // session is a worker's side of one stream.
 type session struct {
@@ -39,6 +44,10 @@ func (s *session) write(ctx context.Context) error {
 		for {
 			now := time.Now()
 			s.worker.mu.Lock()
+			if s.source.Ready() != s.ready { // what there is to write is for the other one
+				s.worker.mu.Unlock()
+				return errOtherStream
+			}
 			work := s.worker.pool.Take(s.source, spare, now.UnixNano())
 			held := s.worker.pool.Holds(s.source)
 			s.worker.mu.Unlock()
@@ -126,6 +135,8 @@ func sendList(st *link.Stream, kind link.FrameKind, numbers []uint64) error {
 func (s *session) read() error {
 	flow := lane.Flow{Stream: s.stream, Credit: s.credit}
 	joiner := lane.Joiner{Most: maxTasks}
+	parts := 0
+	defer func() { s.hold(-parts) }()
 	for {
 		f, err := s.stream.Recv()
 		if err != nil {
@@ -138,15 +149,33 @@ func (s *session) read() error {
 			if err := joiner.Part(f.Body); err != nil {
 				return err
 			}
+			parts += len(f.Body)
+			if !s.hold(len(f.Body)) {
+				return errTooLarge
+			}
 			continue
 		}
 		if f.Credited {
 			f.Body = joiner.Whole(f.Body)
+			s.hold(-parts)
+			parts = 0
 		}
-		if err := s.take(f); err != nil {
+		if err := s.take(f); errors.Is(err, frame.ErrMalformed) {
 			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
+		} else if err != nil {
+			return err
 		}
 	}
+}
+
+// hold notes how much of tasks in parts is here; it reports whether that may be.
+func (s *session) hold(n int) bool {
+	if n == 0 {
+		return true
+	}
+	s.worker.mu.Lock()
+	defer s.worker.mu.Unlock()
+	return s.worker.pool.Hold(s.source, n)
 }
 
 func (s *session) take(f link.Frame) error {
@@ -161,7 +190,7 @@ func (s *session) take(f link.Frame) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if s.source.Ready() != s.ready {
-		return errors.New("the producer has opened another stream")
+		return errOtherStream
 	}
 	now := time.Now().UnixNano()
 	switch f.Kind { //nolint:exhaustive // the others are the worker's, or of a later version
@@ -194,6 +223,9 @@ func (s *session) take(f link.Frame) error {
 		}
 	default: // of a later version
 		return nil
+	}
+	if s.source.Flooded() {
+		return errFlood
 	}
 	if next := w.pool.Next(now); next != 0 && (w.tick == 0 || next < w.tick) {
 		w.pokeLocked()

@@ -141,14 +141,15 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	w.mu.Lock()
 	now := time.Now()
 	src, unknown, err := w.pool.Join(peer.Identity.String(), hello.Queue, hello.Fence, hello.Held, now.UnixNano())
+	var ready <-chan struct{}
 	if err == nil {
+		ready = src.Ready() // that of this stream: the next one has another
 		src.Owner = &producer{base: context.WithoutCancel(ctx), queue: hello.Queue, peer: peer.Service()}
 	}
 	w.mu.Unlock()
 	if err != nil {
 		return link.Errorf(link.ResourceExhausted, "%s: %w", peer.Identity, err)
 	}
-	ready := src.Ready()
 	defer func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -44,11 +44,15 @@ func (c *cache) get(seq uint64, now int64, window time.Duration) *entry {
 }
 
 // keep puts an outcome in, in the place of one that is CacheCount tasks older.
-// Results that go beyond the budget are not kept.
+// What goes beyond the budget is not kept.
 func (p *Pool) keep(s *Source, o *frame.Outcome, now int64) {
 	at := o.Seq / cachePage % uint64(len(s.cache.pages))
 	page := s.cache.pages[at]
 	if page == nil {
+		if s.of.pages >= MaxPages {
+			return
+		}
+		s.of.pages++
 		page = new([cachePage]entry)
 		s.cache.pages[at] = page
 	}
@@ -66,6 +70,7 @@ func (p *Pool) keep(s *Source, o *frame.Outcome, now int64) {
 func (p *Pool) clear(s *Source) {
 	for _, page := range s.cache.pages {
 		if page != nil {
+			s.of.pages--
 			for i := range page {
 				p.kept -= int64(len(page[i].data))
 			}

@@ -19,6 +19,8 @@ package pool
 
 import (
 	"time"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
 // Defaults and bounds.
@@ -38,6 +40,13 @@ const (
 	MaxSources = 1024
 	// CacheCount is how many outcomes of one queue are kept.
 	CacheCount = 1 << 14
+	// MaxPages bounds the cache of the queues of one identity, to 1<<18 outcomes.
+	MaxPages = 1 << 10
+	// MaxTask is the longest frame of tasks: what one slot may need at once.
+	MaxTask = 4<<20 + frame.MaxBody
+	// MaxEcho bounds the answers that wait to be written to a producer for what it should
+	// not have sent, in bytes.
+	MaxEcho = 4 << 20
 )
 
 const (
@@ -80,7 +89,7 @@ func or[T int | int64 | time.Duration](v *T, def T) {
 type Pool struct {
 	opts     Options
 	sources  map[string]*Source
-	byPeer   map[string]int
+	peers    map[string]*peer
 	turn     *Source // ring of sources with queued tasks
 	queued   int
 	busy     int // handlers that run
@@ -112,7 +121,7 @@ func New(opts Options) *Pool {
 	or(&opts.HeldBytes, DefaultHeldBytes)
 	or(&opts.CacheTime, DefaultCacheTime)
 	or(&opts.CacheBytes, DefaultCacheBytes)
-	return &Pool{opts: opts, sources: make(map[string]*Source), byPeer: make(map[string]int)}
+	return &Pool{opts: opts, sources: make(map[string]*Source), peers: make(map[string]*peer)}
 }
 
 // Capacity is how many tasks run at once.

@@ -105,10 +105,8 @@ func (p *Pool) Done(t *Task, o frame.Outcome, now int64) {
 
 // settle ends what the pool knows of a running task that was answered for.
 func (p *Pool) settle(t *Task) {
-	s := t.Source
 	t.state = stateGone
-	s.held.Remove(t.Seq)
-	s.bytes -= int64(len(t.Body))
+	p.free(t)
 }
 
 func (p *Pool) answer(t *Task, o frame.Outcome, now int64) {
@@ -133,7 +131,7 @@ func (p *Pool) Recall(s *Source, seqs []uint64, now int64) {
 		case t.state == stateQueued:
 			p.release(t, "recalled", now)
 		default:
-			p.say(s, &frame.Outcome{Verb: frame.Started, Seq: t.Seq, Delivery: t.delivery})
+			p.echo(s, &frame.Outcome{Verb: frame.Started, Seq: t.Seq, Delivery: t.delivery})
 		}
 	}
 }
@@ -148,7 +146,7 @@ func (p *Pool) Cancel(dst []*Task, s *Source, seqs []uint64, now int64) []*Task 
 		case t.state == stateQueued:
 			p.release(t, "canceled", now)
 		default:
-			p.say(s, &frame.Outcome{Verb: frame.Started, Seq: t.Seq, Delivery: t.delivery})
+			p.echo(s, &frame.Outcome{Verb: frame.Started, Seq: t.Seq, Delivery: t.delivery})
 			dst = append(dst, t)
 		}
 	}

@@ -160,7 +160,7 @@ type Work struct {
 // next, as the outcomes are the caller's.
 func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
 	w := Work{Outcomes: s.out, Leaving: p.draining}
-	s.out = buf[:0]
+	s.out, s.echoed = buf[:0], 0
 	if !s.told || s.window != s.wish {
 		s.told, s.window = true, s.wish
 		w.Window, w.Tasks = true, s.wish

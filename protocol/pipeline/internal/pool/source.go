@@ -2,6 +2,7 @@ package pool
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/table"
@@ -10,11 +11,30 @@ import (
 // ErrTooMany is why a producer is not taken.
 var ErrTooMany = errors.New("the identity has too many queues here")
 
+// peer is what all queues of one identity have here.
+type peer struct {
+	sources int
+	pages   int   // of caches
+	bytes   int64 // of tasks, and of parts of tasks
+}
+
+// limit is how many bytes of tasks one identity may have here: those that wait, and one
+// task for each slot, however large.
+func (p *Pool) limit() int64 { return p.opts.HeldBytes + int64(p.Capacity())*MaxTask }
+
+// Hold notes that a part of a task has come, or with a negative n that parts are none any
+// more. It reports whether the identity may have that much here.
+func (p *Pool) Hold(s *Source, n int) bool {
+	s.of.bytes += int64(n)
+	return n < 0 || s.of.bytes <= p.limit()
+}
+
 // Source is one producer's queue. The other fields are the pool's.
 type Source struct {
 	Owner any // the caller's
 
 	key, peer string
+	of        *peer
 	ready     chan struct{}
 	connected bool
 	lostAt    int64
@@ -30,6 +50,7 @@ type Source struct {
 	bytes   int64
 	queue   places
 	out     []byte // outcomes to be written
+	echoed  int    // bytes of these that answer what the producer should not have sent
 	cache   cache
 
 	trip    [8]int64 // the last round trips
@@ -54,15 +75,20 @@ func (s *Source) wake() {
 // Join takes in a producer's stream. It answers for the tasks that the producer
 // asks about: those that are unknown are returned, and the outcomes of those that
 // are done are to be written again.
-func (p *Pool) Join(peer, queue string, fence uint64, held []uint64, now int64) (*Source, []uint64, error) {
-	key := peer + " " + queue
+func (p *Pool) Join(identity, queue string, fence uint64, held []uint64, now int64) (*Source, []uint64, error) {
+	key := identity + " " + queue
 	s := p.sources[key]
 	if s == nil {
-		if p.byPeer[peer] >= MaxSources {
+		of := p.peers[identity]
+		if of == nil {
+			of = &peer{}
+			p.peers[identity] = of
+		}
+		if of.sources >= MaxSources {
 			return nil, nil, ErrTooMany
 		}
-		p.byPeer[peer]++
-		s = &Source{key: key, peer: peer, queue: places{queue: true}}
+		of.sources++
+		s = &Source{key: key, peer: identity, of: of, queue: places{queue: true}}
 		p.sources[key] = s
 	}
 	if s.connected { // an older stream, of which we have not heard that it has ended
@@ -70,10 +96,11 @@ func (p *Pool) Join(peer, queue string, fence uint64, held []uint64, now int64) 
 	}
 	s.ready = make(chan struct{}, 1)
 	s.connected, s.fence = true, fence
-	s.window, s.told, s.out, s.pending = 0, false, nil, 0
+	s.window, s.told, s.out, s.echoed, s.pending = 0, false, nil, 0, 0
 	s.alive, s.pingDue = now, true
 	var unknown []uint64
-	for _, seq := range held {
+	slices.Sort(held)
+	for _, seq := range slices.Compact(held) { // each is answered for once
 		if s.held.Get(seq) != nil {
 			continue
 		}
@@ -106,11 +133,17 @@ func (p *Pool) Leave(s *Source, ready <-chan struct{}, now int64) {
 
 // drop takes a task that has not begun out of the pool.
 func (p *Pool) drop(t *Task) {
-	s := t.Source
 	p.dequeue(t)
 	t.state = stateGone
+	p.free(t)
+}
+
+// free gives back the room that a task has.
+func (p *Pool) free(t *Task) {
+	s := t.Source
 	s.held.Remove(t.Seq)
 	s.bytes -= int64(len(t.Body))
+	s.of.bytes -= int64(len(t.Body))
 }
 
 // dequeue takes a task out of its source's queue.
@@ -173,13 +206,14 @@ func (p *Pool) Receive(s *Source, body []byte, now int64) error {
 		if s.pending > 0 {
 			s.pending--
 		}
-		if p.draining || s.held.Len() >= s.allowed(now) || s.bytes > p.opts.HeldBytes {
-			p.say(s, &frame.Outcome{Verb: frame.Release, Seq: t.Seq, Delivery: t.delivery, Data: []byte("there is no room for it")})
+		if p.draining || s.held.Len() >= s.allowed(now) || s.bytes > p.opts.HeldBytes || s.of.bytes > p.limit() {
+			p.echo(s, &frame.Outcome{Verb: frame.Release, Seq: t.Seq, Delivery: t.delivery, Data: []byte("there is no room for it")})
 			p.stats.Released++
 			continue
 		}
 		s.held.Put(t.Seq, t)
 		s.bytes += int64(len(t.Body))
+		s.of.bytes += int64(len(t.Body))
 		p.enqueue(t)
 	}
 	return nil
@@ -212,10 +246,24 @@ func (p *Pool) repeated(s *Source, rec *frame.Task, now int64) bool {
 		return false
 	}
 	o := e.outcome(rec.Delivery)
-	p.say(s, &o)
+	p.echo(s, &o)
 	p.stats.Repeated++
 	return true
 }
+
+// echo is say for an answer that a producer can have as often as it likes.
+func (p *Pool) echo(s *Source, o *frame.Outcome) {
+	if s.Flooded() {
+		return
+	}
+	before := len(s.out)
+	p.say(s, o)
+	s.echoed += len(s.out) - before
+}
+
+// Flooded reports whether the producer has sent much that it should not have, and reads
+// no answers. Those that follow are not given.
+func (s *Source) Flooded() bool { return s.echoed > MaxEcho }
 
 // say adds an outcome to what is to be written.
 func (p *Pool) say(s *Source, o *frame.Outcome) {

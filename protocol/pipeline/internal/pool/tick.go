@@ -87,8 +87,8 @@ func (p *Pool) sweep(now int64) {
 		if s.held.Len() == 0 && now-s.lostAt >= int64(p.opts.CacheTime) {
 			p.clear(s)
 			delete(p.sources, key)
-			if p.byPeer[s.peer]--; p.byPeer[s.peer] == 0 {
-				delete(p.byPeer, s.peer)
+			if s.of.sources--; s.of.sources == 0 {
+				delete(p.peers, s.peer)
 			}
 		}
 	}

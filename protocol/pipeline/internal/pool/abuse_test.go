@@ -1,0 +1,161 @@
+package pool
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+)
+
+// frameOf makes the body of a TASKS frame of n tasks with so many bytes each, from a
+// number on; with again they are all that one.
+func frameOf(from uint64, n, size int, again bool) []byte {
+	var b []byte
+	for i := range n {
+		seq := from
+		if !again {
+			seq += uint64(i)
+		}
+		rec := frame.Task{Seq: seq, Delivery: uint64(i) + 1, Attempt: 1, Left: -1, Start: -1, Body: make([]byte, size)}
+		b = rec.Append(b)
+	}
+	return b
+}
+
+func TestAnswersToAProducerThatRepeatsItselfAreBounded(t *testing.T) {
+	for name, act := range map[string]func(p *Pool, s *Source) error{
+		"tasks that are done": func(p *Pool, s *Source) error { return p.Receive(s, frameOf(1, 3000, 1, true), 5) },
+		"tasks beyond its window": func(p *Pool, s *Source) error {
+			return p.Receive(s, frameOf(1000, 300_000, 1, false), 5)
+		},
+		"recalls of what runs": func(p *Pool, s *Source) error {
+			for range 1000 {
+				p.Recall(s, numbers(2, 3000), 5)
+			}
+			return nil
+		},
+		"cancellations of what runs": func(p *Pool, s *Source) error {
+			for range 1000 {
+				p.Cancel(nil, s, numbers(2, 3000), 5)
+			}
+			return nil
+		},
+	} {
+		p, s := one(t, Options{Slots: 2}, 2)
+		p.Done(p.Begin(nil, 3)[0], frame.Outcome{Verb: frame.Result, Data: make([]byte, frame.MaxResult)}, 4)
+		p.Free()
+		p.Begin(nil, 4)
+		outcomes(t, p, s)
+		if s.Flooded() {
+			t.Errorf("%s: before it has begun", name)
+		}
+		if err := act(p, s); err != nil {
+			t.Fatal(err)
+		}
+		n := len(p.Take(s, nil, 6).Outcomes)
+		if n > MaxEcho+frame.MaxResult+100 {
+			t.Errorf("%s: %d bytes of answers wait", name, n)
+		}
+		if err := act(p, s); err != nil || !s.Flooded() {
+			t.Errorf("%s: %v, flooded: %v", name, err, s.Flooded())
+		}
+	}
+}
+
+func numbers(of uint64, n int) []uint64 {
+	out := make([]uint64, n)
+	for i := range out {
+		out[i] = of
+	}
+	return out
+}
+
+func TestATaskThatIsAskedAboutOftenIsAnsweredOnce(t *testing.T) {
+	p, _ := one(t, Options{Slots: 2}, 1)
+	p.Done(p.Begin(nil, 3)[0], frame.Outcome{Verb: frame.Result, Data: make([]byte, frame.MaxResult)}, 4)
+	p.Free()
+	s, unknown, err := p.Join("peer", "queue", 1000, append(numbers(1, 8000), numbers(9, 100)...), 5)
+	if err != nil || len(unknown) != 1 {
+		t.Errorf("unknown %v, %v", unknown, err)
+	}
+	if n := len(p.Take(s, nil, 6).Outcomes); n > frame.MaxResult+100 {
+		t.Errorf("%d bytes of answers", n)
+	}
+}
+
+func TestWhatAnIdentityHasHereIsBoundedWhateverItsQueues(t *testing.T) {
+	opts := Options{Slots: 1, HeldBytes: 1 << 20}
+	p := New(opts)
+	var all []*Source
+	for i := range 64 {
+		s, _, err := p.Join("peer", fmt.Sprint(i), 0, nil, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	for _, s := range all {
+		p.Take(s, nil, 2)
+	}
+	const each = 1 << 20
+	for _, s := range all {
+		s.wish, s.window = 8, 8 // as they may have been told in turn
+		if err := p.Receive(s, frameOf(1, 8, each, false), 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := int64(0)
+	for _, s := range all {
+		held += s.bytes
+	}
+	if of := all[0].of; held != of.bytes || held > p.limit()+each {
+		t.Errorf("%d bytes are held, counted %d, at most %d may be", held, of.bytes, p.limit())
+	}
+	room := int(p.limit() - all[0].of.bytes)
+	if !p.Hold(all[0], room) || p.Hold(all[1], 1) {
+		t.Error("parts do not count as tasks do")
+	}
+	p.Hold(all[1], -room-1)
+	for _, s := range all {
+		p.Leave(s, s.ready, 3)
+	}
+	if n := all[0].of.bytes; n != 0 {
+		t.Errorf("%d bytes stay counted", n)
+	}
+	p.sweep(3 + int64(DefaultCacheTime))
+	if len(p.peers) != 0 || len(p.sources) != 0 {
+		t.Errorf("%d identities and %d queues stay", len(p.peers), len(p.sources))
+	}
+}
+
+func TestTheCachesOfAnIdentityAreBounded(t *testing.T) {
+	p := New(Options{})
+	var of *peer
+	for i := range 64 {
+		s, _, err := p.Join("peer", fmt.Sprint(i), 0, nil, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of = s.of
+		for page := range uint64(64) {
+			p.keep(s, &frame.Outcome{Verb: frame.Ack, Seq: page*cachePage + 1}, 1)
+		}
+	}
+	pages := 0
+	for _, s := range p.sources {
+		for _, page := range s.cache.pages {
+			if page != nil {
+				pages++
+			}
+		}
+	}
+	if pages != MaxPages || of.pages != pages {
+		t.Errorf("%d pages, counted %d, want %d", pages, of.pages, MaxPages)
+	}
+	for _, s := range p.sources {
+		p.clear(s)
+	}
+	if of.pages != 0 {
+		t.Errorf("%d pages stay counted", of.pages)
+	}
+}
