@@ -25,7 +25,11 @@ type workerLink struct {
 // show notes whether the topology leads to the worker. One that it leads to no more
 // finishes what it has, and its stream ends. The queue's lock is held.
 func (l *workerLink) show(there bool) {
-	if l.vanished.Swap(!there) != there || l.worker == nil {
+	if l.vanished.Swap(!there) != there {
+		return
+	}
+	if l.worker == nil {
+		l.giveUp()
 		return
 	}
 	if there {
@@ -33,6 +37,26 @@ func (l *workerLink) show(there bool) {
 	} else {
 		l.queue.tasks.Leave(l.worker)
 	}
+}
+
+// giveUp takes back what a worker has that is not connected, and that the topology leads
+// to no more: it does not come back. The queue's lock is held.
+func (l *workerLink) giveUp() {
+	if l.vanished.Load() {
+		l.queue.tasks.GiveUp(l.id, time.Now().UnixNano())
+	}
+}
+
+// over reports whether the topology leads to the worker no more, and forgets it then: if
+// it comes back, it has another link.
+func (l *workerLink) over() bool {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	if !l.vanished.Load() {
+		return false
+	}
+	delete(l.queue.links, l.id)
+	return true
 }
 
 // How soon a worker that was lost is connected to again; the transport has its own,
@@ -44,17 +68,10 @@ const (
 
 // attend keeps a stream to the worker for as long as it is there.
 func (l *workerLink) attend(ctx context.Context) {
-	defer func() {
-		l.queue.mu.Lock()
-		defer l.queue.mu.Unlock()
-		if l.queue.links[l.id] == l {
-			delete(l.queue.links, l.id)
-		}
-	}()
 	for failures := 0; ctx.Err() == nil; {
 		began := time.Now()
 		err := l.work(ctx)
-		if ctx.Err() != nil || l.vanished.Load() {
+		if ctx.Err() != nil || l.over() {
 			return
 		}
 		if failures++; time.Since(began) > rejoinMost {
@@ -134,6 +151,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	q.mu.Lock()
 	l.worker = nil
 	q.tasks.Disconnect(w, errors.Is(err, io.EOF), time.Now().UnixNano())
+	l.giveUp()
 	q.unlock()
 	if errors.Is(err, io.EOF) {
 		return nil

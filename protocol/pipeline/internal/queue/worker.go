@@ -146,6 +146,14 @@ func (q *Queue) Disconnect(w *Worker, clean bool, now int64) {
 	q.assign(now)
 }
 
+// GiveUp takes back what a worker has that is not connected and is not awaited.
+func (q *Queue) GiveUp(id string, now int64) {
+	if w := q.workers[id]; w != nil && !w.connected {
+		q.forget(w, now, "the connection to the worker was lost, and it is not found any more", w.slots)
+		q.assign(now)
+	}
+}
+
 // forget takes back what a worker holds. The first of its tasks may have begun, as many
 // as begun says.
 func (q *Queue) forget(w *Worker, now int64, cause string, begun int) {

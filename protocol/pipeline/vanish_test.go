@@ -1,0 +1,50 @@
+package pipeline_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// A worker whose connection is lost is awaited for 5 s, unless it is found no more.
+func TestAWorkerThatIsFoundNoMoreIsNotAwaited(t *testing.T) {
+	for name, lost := range map[string]bool{"before its connection is lost": false, "while it is awaited": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				began := make(chan struct{}, 10)
+				hang := func(ctx context.Context, _ order) error { began <- struct{}{}; <-ctx.Done(); return ctx.Err() }
+				w := worker(t, mesh, hang)
+				client := mesh.Node(link.Config{})
+				p := producer(t, client)
+				f := enqueue(t, p, 1)[0]
+				<-began
+				mesh.Partition(client, w)
+				for lost && p.Stats().Workers[0].Connected {
+					sleep(10 * time.Millisecond)
+				}
+				mesh.Kill(w)
+				awaited := 0
+				for s := p.Stats(); s.InFlight > 0; s = p.Stats() {
+					if !s.Workers[0].Connected {
+						awaited++
+					}
+					sleep(10 * time.Millisecond)
+				}
+				if awaited > 200 { // discovery takes a second to believe it
+					t.Errorf("it was awaited for %v", time.Duration(awaited)*10*time.Millisecond)
+				}
+				worker(t, mesh, func(context.Context, order) error { return nil })
+				wait(t, []*pipeline.Future{f})
+				if n := f.Outcome().Attempts; n != 2 {
+					t.Errorf("%d attempts, want 2: it had begun", n)
+				}
+			})
+		})
+	}
+}
