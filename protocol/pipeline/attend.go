@@ -68,6 +68,7 @@ const (
 
 // attend keeps a stream to the worker for as long as it is there.
 func (l *workerLink) attend(ctx context.Context) {
+	told := false
 	for failures := 0; ctx.Err() == nil; {
 		began := time.Now()
 		err := l.work(ctx)
@@ -75,11 +76,15 @@ func (l *workerLink) attend(ctx context.Context) {
 			return
 		}
 		if failures++; time.Since(began) > rejoinMost {
-			failures = 1
+			failures, told = 1, false
 		}
 		pause := min(rejoinLeast<<min(failures-1, 10), rejoinMost)
 		if err != nil && final(err) {
 			pause = rejoinMost // it may have changed its mind by then
+			if !told {
+				l.queue.node.Logger().Warn("pipeline: a worker does not take a queue's tasks; trying again", "stage", l.queue.name, "worker", l.id, "error", err)
+			}
+			told = true
 		}
 		t := time.NewTimer(pause)
 		select {

@@ -53,7 +53,7 @@ func PullBatch[T any](node *link.Node, s Stage[T], f func(ctx context.Context, b
 		if len(items) == 0 {
 			return
 		}
-		err := runBatch(items, f)
+		err := runBatch(w, items, f)
 		for i, item := range items {
 			verdict := err
 			if item.failed != nil {
@@ -89,7 +89,7 @@ func (c batchContext[T]) extend(d time.Duration) {
 	}
 }
 
-func runBatch[T any](items []*Item[T], f func(ctx context.Context, batch []*Item[T]) error) (err error) {
+func runBatch[T any](w *Worker, items []*Item[T], f func(ctx context.Context, batch []*Item[T]) error) (err error) {
 	ctx, cancel := context.WithCancelCause(batchContext[T]{context.WithoutCancel(items[0].ctx), items})
 	defer cancel(link.ErrFinished)
 	var open atomic.Int64
@@ -103,7 +103,7 @@ func runBatch[T any](items []*Item[T], f func(ctx context.Context, batch []*Item
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = panicked(p)
+			err = w.panicked(p)
 		}
 	}()
 	return f(ctx, items)

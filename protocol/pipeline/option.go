@@ -112,12 +112,13 @@ const defaultPriority = 4
 
 // queueSettings is what the options of a queue say.
 type queueSettings struct {
-	queue  queue.Options
-	calls  []link.CallOption
-	onDead func(DeadLetter)
-	folder string
-	mode   Mode
-	disk   func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) // nil is that of package wal
+	queue   queue.Options
+	calls   []link.CallOption
+	onDead  func(DeadLetter)
+	folder  string
+	salvage bool
+	mode    Mode
+	disk    func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) // nil is that of package wal
 }
 
 // QueueOption changes one queue.
@@ -144,8 +145,9 @@ func KeepDeadLetters(tasks int, bytes int64) QueueOption {
 	return queueOption(func(s *queueSettings) { s.queue.DeadLetters, s.queue.DeadBytes = max(tasks, 0), max(bytes, 0) })
 }
 
-// OnDeadLetter calls f for each task that becomes a dead letter. It must not block:
-// the queue waits for it.
+// OnDeadLetter calls f for each task that becomes a dead letter, which is logged else.
+// Several calls may run at once. It must not block, and not wait for the queue, as a
+// push, Redrive and Close do: what moves the queue on waits for it.
 func OnDeadLetter(f func(DeadLetter)) QueueOption {
 	return queueOption(func(s *queueSettings) { s.onDead = f })
 }
@@ -176,3 +178,8 @@ const (
 func Durable(folder string, mode Mode) QueueOption {
 	return queueOption(func(s *queueSettings) { s.folder, s.mode = folder, mode })
 }
+
+// Salvage lets a [Durable] queue be opened whose folder is damaged: what cannot be read
+// is skipped, and logged. Tasks that were there are lost, and others may be done again.
+// It is for one time, by a person who has a copy of the folder.
+func Salvage() QueueOption { return queueOption(func(s *queueSettings) { s.salvage = true }) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -184,13 +185,26 @@ func (q *Queue) unlock() {
 	if s == nil {
 		settle(ended)
 	}
-	if q.set.onDead != nil {
-		for _, t := range ended {
-			if t.End == queue.DeadLettered {
-				q.set.onDead(deadLetter(q, t, time.Now()))
-			}
+	for _, t := range ended {
+		if t.End == queue.DeadLettered {
+			q.tellDead(t)
 		}
 	}
+}
+
+// tellDead says that a task is a dead letter: to who wants to know, or else to the log.
+func (q *Queue) tellDead(t *queue.Task) {
+	if q.set.onDead == nil {
+		q.node.Logger().Warn("pipeline: a task is a dead letter; see Queue.DeadLetters and OnDeadLetter",
+			"stage", q.name, "task", taskID(q.id, t.Seq), "attempts", t.Attempts, "cause", t.Cause)
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			q.node.Logger().Error("pipeline: OnDeadLetter panicked", "stage", q.name, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	q.set.onDead(deadLetter(q, t, time.Now()))
 }
 
 // add puts a task in the queue. If wait, it waits for room until ctx ends; for the

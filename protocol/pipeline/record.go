@@ -179,12 +179,16 @@ type restored struct {
 	dead  map[uint64]int64 // when those of tasks that are dead letters became that
 	meta  meta
 	metas []uint64
+	high  uint64 // number of a task, ended or not
 }
 
 // replay takes in one record.
 func (r *restored) replay(rec wal.Record) error {
 	bad := func() error {
 		return fmt.Errorf("record of kind %d at %d, of task %d, is not as this version writes it", rec.Kind, rec.Pos, rec.ID)
+	}
+	if rec.Kind != recordMeta {
+		r.high = max(r.high, rec.ID)
 	}
 	switch rec.Kind {
 	case recordTask:

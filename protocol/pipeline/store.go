@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type store struct {
 	ended  []*queue.Task
 
 	// The writer's, until it has ended.
+	full   bool // the log was told so
 	meta   meta
 	untold []*queue.Task // have ended, and the disk had no room to say so
 
@@ -42,6 +44,7 @@ type disk interface {
 	Commit(ctx context.Context, pos wal.Position) error
 	RequestCommit(pos wal.Position)
 	Stats() wal.Stats
+	Recovery() wal.Recovery
 	Close() error
 }
 
@@ -64,11 +67,12 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	if q.set.disk != nil {
 		open = q.set.disk
 	}
-	log, err := open(dir, wal.Options{OnDurable: s.durable}, found.replay)
+	log, err := open(dir, wal.Options{OnDurable: s.durable, Salvage: q.set.salvage}, found.replay)
 	if err != nil {
 		code := link.FailedPrecondition
 		if _, ok := errors.AsType[*wal.DamageError](err); ok {
 			code = link.DataLoss
+			err = fmt.Errorf("%w: that is the option pipeline.Salvage", err)
 		}
 		return nil, link.Errorf(code, "the folder of %s: %w", q.route, err)
 	}
@@ -76,6 +80,10 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 		return nil, errors.Join(err, log.Close())
 	}
 	s.log = log
+	if r := log.Recovery(); r.Truncated > 0 || r.Regions > 0 {
+		q.node.Logger().Warn("pipeline: a durable queue was opened and is not as it was written: an unfinished write at its end was cut off, or damage was skipped",
+			"stage", q.route.String(), "file", r.TruncatedFile, "cut_off", r.Truncated, "skipped", r.Skipped, "regions", r.Regions)
+	}
 	if found.meta.id != 0 && found.meta.route != q.route.String() {
 		return fail(link.Errorf(link.FailedPrecondition, "the folder %s holds tasks of %s, not of %s", dir, found.meta.route, q.route))
 	}
@@ -86,7 +94,10 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	}
 	s.meta.fence = max(uint64(now), s.meta.fence+fenceStep)
 	q.id, q.fence = s.meta.queue, s.meta.fence
-	first := s.meta.high
+	first := max(s.meta.high, found.high)
+	if q.set.salvage {
+		first += seqBlock // numbers may have been used of which nothing is left
+	}
 	seqs := make([]uint64, 0, len(found.tasks))
 	for seq := range found.tasks {
 		seqs = append(seqs, seq)
@@ -194,6 +205,7 @@ func (s *store) report(ctx context.Context, e *events, ended []*queue.Task) {
 	for records := e.all(); len(records) > 0; {
 		n := min(len(records), 4096)
 		pos, err := s.log.Append(records[:n]...)
+		s.tellRoom(err)
 		switch {
 		case errors.Is(err, wal.ErrNoSpace): // their IDs have ended for the log, which makes room
 			if s.pause(ctx) {
@@ -223,6 +235,21 @@ func (s *store) report(ctx context.Context, e *events, ended []*queue.Task) {
 			e.refuse(failure)
 		}
 	}
+}
+
+// tellRoom logs that the disk is full, and that it is not any more, once each.
+func (s *store) tellRoom(err error) {
+	full := errors.Is(err, wal.ErrNoSpace)
+	if full == s.full || err != nil && !full {
+		return
+	}
+	s.full = full
+	log := s.queue.node.Logger().With("stage", s.queue.route.String(), "folder", s.queue.set.folder)
+	if full {
+		log.Warn("pipeline: the disk of a durable queue is full: pushes fail, and who waits is not told that tasks are done, until there is room", "error", err)
+		return
+	}
+	log.Info("pipeline: the disk of a durable queue has room again")
 }
 
 // pause waits until a full disk is to be tried again; it reports whether it is.
@@ -259,6 +286,7 @@ func (s *store) begin(buf []byte, adds []*entry) []byte {
 			from = ends[i]
 		}
 		pos, err = s.log.Append(records...)
+		s.tellRoom(err)
 	}
 	if err != nil {
 		if _, ok := errors.AsType[*wal.FrozenError](err); ok {
@@ -318,6 +346,7 @@ func (s *store) failure() error {
 func (s *store) freeze(err error) {
 	s.mu.Lock()
 	first := s.frozen == nil
+	log := s.queue.node.Logger()
 	if first {
 		s.frozen = link.Errorf(link.DataLoss, "the queue of %s is frozen, and goes on when it is opened again: %w", s.queue.route, err)
 	}
@@ -331,6 +360,8 @@ func (s *store) freeze(err error) {
 		}
 	}
 	if first {
+		log.Error("pipeline: a durable queue is frozen: nothing is accepted or told done until it is opened again, on a disk that works",
+			"stage", s.queue.route.String(), "folder", s.queue.set.folder, "error", err)
 		s.queue.freeze(frozen)
 	}
 }

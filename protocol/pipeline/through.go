@@ -2,8 +2,12 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"math"
+	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/wal"
 )
 
 // A Target takes tasks: a [Stage], through the node's own queue for it, or a
@@ -25,8 +29,9 @@ func (p *Producer[T]) put(ctx context.Context, _ *link.Node, v T, opts []PushOpt
 // Through makes the node a worker between two stages: it pulls from in, which must be
 // of its own service, and pushes what f makes of each task to out. A task of in is
 // done when out's queue has accepted what came of it: in memory, or on disk if out is
-// a [Producer] that is durable. While that queue is full no more is taken from in, so
-// that its producers wait as well.
+// a [Producer] that is durable. While that queue is full, or its disk is, no more is
+// taken from in, so that its producers wait as well: [MaxRun] is for f alone. If it is
+// closed, the task goes to another worker of in.
 //
 // What f makes of a task keeps the task's key, and has its ID: if the node is lost
 // before it has said that it is done, and out's queue is not, the same is not pushed
@@ -37,7 +42,30 @@ func Through[A, B any](node *link.Node, in Stage[A], out Target[B], f func(ctx c
 		if err != nil {
 			return err
 		}
-		task := TaskOf(ctx)
-		return out.put(ctx, node, b, []PushOption{Key(task.Key), ID(task.ID())})
+		Extend(ctx, math.MaxInt64)
+		return pass(ctx, node, out, b)
 	}, opts...)
+}
+
+// roomEvery is how soon a disk that is full is tried again.
+const roomEvery = time.Second
+
+// pass puts what came of a task in the next queue, waiting for room.
+func pass[B any](ctx context.Context, node *link.Node, out Target[B], b B) error {
+	task := TaskOf(ctx)
+	for {
+		err := out.put(ctx, node, b, []PushOption{Key(task.Key), ID(task.ID())})
+		switch {
+		case errors.Is(err, wal.ErrNoSpace):
+		case link.CodeOf(err) == link.Unavailable:
+			return Release(err.Error())
+		default:
+			return err
+		}
+		select {
+		case <-time.After(roomEvery):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -150,5 +151,8 @@ func Extend(ctx context.Context, d time.Duration) {
 	}
 }
 
-// panicked is the error of a handler that panicked.
-func panicked(v any) error { return fmt.Errorf("the handler panicked: %v", v) }
+// panicked is the error of a handler that panicked. Where is in the log of its own node.
+func (w *Worker) panicked(v any) error {
+	w.node.Logger().Error("pipeline: a handler panicked", "stage", w.route.String(), "panic", v, "stack", string(debug.Stack()))
+	return fmt.Errorf("the handler panicked: %v", v)
+}

@@ -45,14 +45,14 @@ type Worker struct {
 // handler already.
 func Pull[T any](node *link.Node, s Stage[T], f func(ctx context.Context, task T) error, opts ...PullOption) *Worker {
 	w := newWorker(node, s.Route(), opts)
-	w.run = each(node, func(ctx context.Context, v *T) ([]byte, error) { return nil, f(ctx, *v) })
+	w.run = each(w, func(ctx context.Context, v *T) ([]byte, error) { return nil, f(ctx, *v) })
 	return w.start()
 }
 
 // PullResult is [Pull] for a stage with results.
 func PullResult[T, R any](node *link.Node, s StageResult[T, R], f func(ctx context.Context, task T) (R, error), opts ...PullOption) *Worker {
 	w := newWorker(node, s.Route(), opts)
-	w.run = each(node, func(ctx context.Context, v *T) ([]byte, error) {
+	w.run = each(w, func(ctx context.Context, v *T) ([]byte, error) {
 		r, err := f(ctx, *v)
 		if err != nil {
 			return nil, err
@@ -94,15 +94,15 @@ func (w *Worker) start() *Worker {
 }
 
 // each runs the tasks of a slot one by one; there is one.
-func each[T any](node *link.Node, f func(ctx context.Context, v *T) ([]byte, error)) func([]*taskContext, []frame.Body, []frame.Outcome) {
+func each[T any](w *Worker, f func(ctx context.Context, v *T) ([]byte, error)) func([]*taskContext, []frame.Body, []frame.Outcome) {
 	one := func(ctx context.Context, body *frame.Body) (o frame.Outcome) {
 		defer func() {
 			if p := recover(); p != nil {
-				o = outcomeOf(panicked(p))
+				o = outcomeOf(w.panicked(p))
 			}
 		}()
 		var v T
-		if err := node.Codec().Decode(body.Payload, &v); err != nil {
+		if err := w.node.Codec().Decode(body.Payload, &v); err != nil {
 			return outcomeOf(Reject(link.Errorf(link.Internal, "decoding the task into %T: %w", v, err)))
 		}
 		result, err := f(ctx, &v)

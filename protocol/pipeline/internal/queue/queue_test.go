@@ -126,6 +126,32 @@ func TestWhatAWorkerLeavesBehind(t *testing.T) {
 	}
 }
 
+func TestACancellationIsToldToAWorkerThatComesBack(t *testing.T) {
+	for name, before := range map[string]bool{"canceled before the connection was lost": true, "canceled after it": false} {
+		q := queue.New(queue.Options{})
+		w := q.Join("w", 1, 1, nil, 0)
+		q.Window(w, 1, 1<<20, 0)
+		task, err := q.Add(&queue.Task{Body: []byte{0, 1}}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, n := q.Take(w, nil, 1<<20, 0); n != 1 {
+			t.Fatal("it was not sent")
+		}
+		if before {
+			q.Cancel(task.Seq, 1)
+		}
+		q.Disconnect(w, false, 1)
+		if !before {
+			q.Cancel(task.Seq, 2)
+		}
+		w = q.Join("w", 1, 1, nil, 3)
+		if _, cancels := q.TakeOrders(w, nil, nil); !slices.Equal(cancels, []uint64{task.Seq}) {
+			t.Errorf("%s: it is told to cancel %v", name, cancels)
+		}
+	}
+}
+
 func TestWhatHasEndedTakesLittleMemory(t *testing.T) {
 	q := queue.New(queue.Options{Attempts: 30, DeadBytes: 1 << 20})
 	w := q.Join("w", 1, 1, nil, 0)

@@ -89,6 +89,11 @@ func (q *Queue) Join(id string, epoch uint64, slots int, unknown []uint64, now i
 			q.giveBack(t, "the connection was lost before it arrived", true, now)
 		}
 	}
+	for t := w.held.head; t != nil; t = t.place.next {
+		if t.canceled { // it may not have been told
+			w.order(&w.cancels, t.Seq)
+		}
+	}
 	q.refresh(w)
 	q.assign(now)
 	return w

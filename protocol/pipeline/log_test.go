@@ -1,0 +1,179 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// journal is what a node logs.
+type journal struct {
+	mu  sync.Mutex // guards the field below
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.Write(b)
+}
+
+func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
+
+// says fails the test unless there are n lines with all the words.
+func (j *journal) says(t *testing.T, n int, words ...string) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	lines := 0
+	for line := range strings.Lines(j.buf.String()) {
+		all := true
+		for _, w := range words {
+			all = all && strings.Contains(line, w)
+		}
+		if all {
+			lines++
+		}
+	}
+	if lines != n {
+		t.Errorf("%d lines with %q, want %d, in\n%s", lines, words, n, j.buf.String())
+	}
+}
+
+func TestTheLogSaysWhatAnOperatorMustKnow(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var mine, theirs journal
+		node := mesh.Node(link.Config{Service: "mailer", Logger: theirs.logger()})
+		pipeline.Pull(node, receipts, func(_ context.Context, o order) error {
+			switch o.ID {
+			case "panics":
+				panic("a bug") //nolint:forbidigo // it is what is tested
+			case "dead":
+				return pipeline.Reject(errors.New("no"))
+			}
+			return nil
+		})
+		pipeline.Pull(node, pipeline.NewStage[order]("mailer", "closed"), func(context.Context, order) error { return nil },
+			pipeline.Authorize(func(link.Peer) error { return errors.New("not you") }))
+		mesh.Start(node)
+		client := mesh.Node(link.Config{Logger: mine.logger()})
+		var faults pipeline.Faults
+		p := producer(t, client, faults.On(dir, pipeline.GroupCommit), pipeline.Attempts(1))
+		for _, id := range []string{"panics", "dead"} {
+			if err := p.Push(t.Context(), order{ID: id}); !errors.Is(err, link.Aborted) {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
+		theirs.says(t, 1, "level=ERROR", "panicked", "a bug", "log_test.go")
+		mine.says(t, 2, "level=WARN", "dead letter", "cause=")
+		if _, err := pipeline.Enqueue(t.Context(), client, pipeline.NewStage[order]("mailer", "closed"), order{}); err != nil {
+			t.Error(err)
+		}
+		sleep(time.Minute)
+		mine.says(t, 1, "level=WARN", "mailer/closed", "not you")
+
+		faults.Set(wal.ErrNoSpace)
+		for range 3 {
+			if _, err := p.Enqueue(t.Context(), order{}); !errors.Is(err, link.ResourceExhausted) {
+				t.Errorf("push to a full disk: %v", err)
+			}
+		}
+		mine.says(t, 1, "level=WARN", "full", dir)
+		faults.Set(nil)
+		if err := p.Push(t.Context(), order{}); err != nil {
+			t.Error(err)
+		}
+		mine.says(t, 1, "room again", dir)
+		faults.Freeze(&wal.FrozenError{Op: "sync", File: "x.wal", Cause: syscall.EIO})
+		mine.says(t, 1, "level=ERROR", "frozen", dir, "x.wal")
+	})
+}
+
+func TestAPanicOfOnDeadLetterIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		worker(t, mesh, func(context.Context, order) error { return pipeline.Reject(errors.New("no")) })
+		var mine journal
+		p := producer(t, mesh.Node(link.Config{Logger: mine.logger()}), pipeline.OnDeadLetter(func(pipeline.DeadLetter) {
+			panic("a bug") //nolint:forbidigo // it is what is tested
+		}))
+		for range 2 {
+			if err := p.Push(t.Context(), order{}); !errors.Is(err, link.Aborted) {
+				t.Error(err)
+			}
+		}
+		mine.says(t, 2, "level=ERROR", "OnDeadLetter panicked", "a bug")
+	})
+}
+
+func TestADamagedFolderCanBeSalvaged(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var mine journal
+		client := mesh.Node(link.Config{Logger: mine.logger()})
+		p := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		all := enqueue(t, p, 100)
+		closeQueue(t, p)
+		segments, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+		if err != nil || len(segments) != 1 {
+			t.Fatal(segments, err)
+		}
+		b, err := os.ReadFile(segments[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := bytes.Clone(b)
+		b[len(b)/2] ^= 4
+		if err := os.WriteFile(segments[0], b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pipeline.NewProducer(client, receipts, pipeline.Durable(dir, pipeline.GroupCommit)); !errors.Is(err, link.DataLoss) || !strings.Contains(err.Error(), "pipeline.Salvage") {
+			t.Errorf("a damaged folder: %v", err)
+		}
+		p = producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit), pipeline.Salvage())
+		if n := p.Stats().Depth; n != 99 {
+			t.Errorf("%d tasks are left of 100, of which one was damaged", n)
+		}
+		mine.says(t, 1, "level=WARN", "regions=1")
+		f, err := p.Enqueue(t.Context(), order{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, old := range all {
+			if old.ID() == f.ID() {
+				t.Errorf("the ID %s was used again", f.ID())
+			}
+		}
+		closeQueue(t, p)
+
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(segments[0], append(whole, 1, 2, 3), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		closeQueue(t, producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit)))
+		mine.says(t, 1, "level=WARN", "cut_off=3")
+	})
+}

@@ -1,0 +1,100 @@
+package pipeline_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+var lines = pipeline.NewStage[string]("parser", "lines")
+
+// parse starts a node between lines and receipts.
+func parse(mesh *linktest.Mesh, node *link.Node, out pipeline.Target[order]) {
+	pipeline.Through(node, lines, out, func(_ context.Context, line string) (order, error) { return order{ID: line}, nil },
+		pipeline.MaxRun(10*time.Second), pipeline.Slots(2))
+	mesh.Start(node)
+}
+
+// enqueueLines puts n tasks in the first stage.
+func enqueueLines(t *testing.T, mesh *linktest.Mesh, n int) []*pipeline.Future {
+	t.Helper()
+	in, err := pipeline.NewProducer(mesh.Node(link.Config{}), lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*pipeline.Future
+	for i := range n {
+		f, err := in.Enqueue(t.Context(), fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// The stage behind has no worker, or no room on its disk, for an hour.
+func TestAStageThatIsFullForLongCostsNoAttempts(t *testing.T) {
+	for name, onDisk := range map[string]bool{"a full queue": false, "a full disk": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := folder(t)
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				middle := mesh.Node(link.Config{Service: "parser"})
+				var faults pipeline.Faults
+				opts := []pipeline.QueueOption{pipeline.Capacity(3, 0)}
+				if onDisk {
+					opts = append(opts, faults.On(dir, pipeline.GroupCommit))
+				}
+				out := producer(t, middle, opts...)
+				if onDisk {
+					faults.Set(wal.ErrNoSpace)
+				}
+				parse(mesh, middle, out)
+				all := enqueueLines(t, mesh, 20)
+				sleep(time.Hour)
+				var done tally
+				worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
+				faults.Set(nil)
+				wait(t, all)
+				for _, f := range all {
+					if o := f.Outcome(); o.Attempts != 1 {
+						t.Errorf("outcome %+v", o)
+					}
+				}
+				if left, err := out.Drain(t.Context()); len(left) > 0 || err != nil || len(done.runs) != 20 {
+					t.Errorf("%d left, %v, %d done", len(left), err, len(done.runs))
+				}
+			})
+		})
+	}
+}
+
+func TestAStageWhoseNextIsClosedGivesItsTasksBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		middle := mesh.Node(link.Config{Service: "parser"})
+		out := producer(t, middle)
+		parse(mesh, middle, out)
+		closeQueue(t, out)
+		all := enqueueLines(t, mesh, 4)
+		sleep(3 * time.Second)
+		other := mesh.Node(link.Config{Service: "parser"})
+		parse(mesh, other, receipts)
+		var done tally
+		worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
+		wait(t, all)
+		for _, f := range all {
+			if o := f.Outcome(); o.Attempts != 1 || len(o.History) == 0 || o.History[0].Counted {
+				t.Errorf("outcome %+v", o)
+			}
+		}
+	})
+}
