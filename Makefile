@@ -99,7 +99,7 @@ bench: ## benchmarks of the module, BENCH=pattern COUNT=6, also to bench/new.txt
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee bench/new.txt
 
 .PHONY: bench-peers
-bench-peers: $(BIN)/benchpeers ## link against gRPC-Go, rpcx and raw quic-go; ROW='unary/64B/c64' picks rows
+bench-peers: $(BIN)/benchpeers ## link against its peers; ROW='unary/64B/c64' picks rows
 	@$(BIN)/benchpeers -out bench -row '$(ROW)'
 
 .PHONY: bench-allocs

@@ -238,11 +238,12 @@ func (b *inbox) tell(c *conn, reason string) {
 	}
 }
 
-// forget lets go of a member that is attended no more.
-func (b *inbox) forget(m *member) {
+// forget lets go of a member that is attended no more, and returns how many are left.
+func (b *inbox) forget(m *member) (left int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.members[m.id] == m {
 		delete(b.members, m.id)
 	}
+	return len(b.members)
 }

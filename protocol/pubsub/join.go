@@ -50,7 +50,9 @@ func (b *inbox) attend(m *member) {
 		case err != nil && final(err):
 			b.node.Logger().Warn("pubsub: a publisher refuses a subscription", "topic", b.name, "publisher", m.id, "error", err)
 			b.refuse(err)
-			b.forget(m)
+			if b.forget(m) == 0 {
+				b.cancel(err) // nobody is left to hear
+			}
 			return
 		}
 		if failures++; time.Since(began) > rejoinMost {

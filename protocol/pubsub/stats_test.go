@@ -228,6 +228,28 @@ func TestASessionIsOfWhatWasAskedFor(t *testing.T) {
 	})
 }
 
+// TestASubscriptionThatNobodyAllowsAnyMoreEnds changes the rules while it lasts.
+func TestASubscriptionThatNobodyAllowsAnyMoreEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		node, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		s := subscribe(t, client, placed)
+		publish(t, p, 1, 1)
+		take(t, s, 1)
+		pubsub.Authorize(node, func(pubsub.Access) error { return errors.New("not any more") })
+		mesh.Partition(node, client)
+		sleep(time.Minute)
+		mesh.Heal(node, client)
+		for m := range s.Messages() {
+			t.Errorf("got %+v", m)
+		}
+		if err := s.Err(); !errors.Is(err, link.PermissionDenied) {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+}
+
 // TestRealmsCannotBeReachedAround asks for link's own names in ways that a rule for
 // users' topics would not see.
 func TestRealmsCannotBeReachedAround(t *testing.T) {

@@ -194,7 +194,8 @@ func (s *Subscription[T]) AckRange(publisher string, first, last uint64) {
 }
 
 // Err returns why a publisher refused the subscription for good, or why it ended though
-// nobody closed it; nil if neither is so.
+// nobody closed it; nil if neither is so. A subscription ends when all its publishers
+// have refused it.
 func (s *Subscription[T]) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,7 +203,8 @@ func (s *Subscription[T]) Err() error {
 }
 
 // Close ends the subscription at all publishers and waits until nothing of it runs,
-// which for [SubscribeFunc] includes the handler: a handler must not call it. It is
+// which for [SubscribeFunc] includes the handler: a handler must not call it, and ends
+// the context that the subscription was made with instead. It is
 // idempotent.
 func (s *Subscription[T]) Close() {
 	s.rules.exit(s.inbox)

@@ -8,10 +8,11 @@ import (
 
 // groupSlots is how many slots the keys of a group fall into by their hash. The keys of
 // a slot go to one member. groupParked is how many messages a member is given for its
-// keys beyond its credit, before the group waits for it.
+// keys beyond its credit, 32 bytes each, before the group waits for it: one that hangs does
+// not hold up the others until then.
 const (
 	groupSlots  = 1024
-	groupParked = 256
+	groupParked = 1 << 16
 )
 
 // group is the members of a share. What the feed has goes to a member with credit as
