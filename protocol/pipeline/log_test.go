@@ -38,6 +38,7 @@ func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j,
 // says fails the test unless there are n lines with all the words.
 func (j *journal) says(t *testing.T, n int, words ...string) {
 	t.Helper()
+	synctest.Wait() // futures end before what is said of them is logged
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	lines := 0
