@@ -125,11 +125,16 @@ func (p *linkProducer) push(ctx context.Context) error {
 	return p.err
 }
 
+// flush waits until all batches are accepted.
 func (p *linkProducer) flush(ctx context.Context) error {
-	if len(p.batch) == 0 {
-		return nil
+	var err error
+	if len(p.batch) > 0 {
+		err = p.push(ctx)
 	}
-	return p.push(ctx)
+	p.work.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return errors.Join(err, p.err)
 }
 
 func (p *linkProducer) close() error {

@@ -257,6 +257,7 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if err != nil {
 			return err
 		}
+		s.heard.Store(time.Now().UnixNano())
 		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPong, token) })
 	case wire.KindPong:
 		s.pinged.Store(0)

@@ -103,6 +103,9 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	of := s.identity.active.Add(1)
 	defer s.identity.active.Add(-1)
 	s.used.Store(now.UnixNano())
+	s.heard.Store(now.UnixNano())
+	s.serving.Add(1)
+	defer s.serving.Add(-1)
 	refusal := route.Refuse
 	if refusal == nil {
 		refusal = s.overload(running, of)

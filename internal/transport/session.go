@@ -45,12 +45,13 @@ type Session struct {
 	leases     leasePool
 	bulk       chan struct{} // holds a token per large message being written
 
-	active atomic.Int64 // calls and streams in flight
-	credit atomic.Int64 // bytes of credit that our streams have given out
-	used   atomic.Int64 // UnixNano of the last use
-	heard  atomic.Int64 // UnixNano when the peer last answered anything
-	pinged atomic.Int64 // UnixNano of a PING without its PONG, or 0
-	lastID atomic.Int64 // accepted sessions: the last stream that was taken
+	active  atomic.Int64 // calls and streams in flight
+	serving atomic.Int64 // streams among these that handlers of patterns run here
+	credit  atomic.Int64 // bytes of credit that our streams have given out
+	used    atomic.Int64 // UnixNano of the last use
+	heard   atomic.Int64 // UnixNano when the peer last answered anything
+	pinged  atomic.Int64 // UnixNano of a PING without its PONG, or 0
+	lastID  atomic.Int64 // accepted sessions: the last stream that was taken
 }
 
 func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *Session {
@@ -255,6 +256,8 @@ func (e *Endpoint) janitor(ctx context.Context) {
 					s.tend(now)
 				case !s.expires.IsZero() && now.After(s.expires.Add(expireGrace)):
 					s.close(wire.CodeUnauthenticated, "a certificate has expired")
+				default: // a peer that lives probes us before we do
+					s.listen(now, s.serving.Load() > 0, 2*e.limits.PingAfter)
 				}
 			}
 		}
@@ -272,17 +275,23 @@ func (s *Session) tend(now time.Time) {
 		s.close(wire.CodeUnauthenticated, "a certificate has expired")
 	}
 	busy := s.active.Load() > 0
+	if s.listen(now, busy, limits.PingAfter); !busy && now.UnixNano()-s.used.Load() > int64(limits.SessionIdle) {
+		s.retire(wire.CodeIdle)
+	}
+}
+
+// listen probes a peer that was silent for so long though it is busy, and closes the
+// connection if it does not answer.
+func (s *Session) listen(now time.Time, busy bool, silence time.Duration) {
+	limits := &s.endpoint.limits
 	if pinged := s.pinged.Load(); pinged != 0 {
 		if now.UnixNano()-pinged > int64(limits.PingTimeout) {
-			s.close(wire.CodeDeadline, fmt.Sprintf("no answer for %v under load", limits.PingAfter+limits.PingTimeout))
+			s.close(wire.CodeDeadline, fmt.Sprintf("no answer for %v under load", silence+limits.PingTimeout))
 		}
 		return
 	}
-	switch {
-	case busy && now.UnixNano()-s.heard.Load() > int64(limits.PingAfter):
+	if busy && now.UnixNano()-s.heard.Load() > int64(silence) {
 		s.probe(now)
-	case !busy && now.UnixNano()-s.used.Load() > int64(limits.SessionIdle):
-		s.retire(wire.CodeIdle)
 	}
 }
 

@@ -104,6 +104,7 @@ func TestASubscriberKilledInABatch(t *testing.T) {
 		}
 		sleep(time.Second)
 		mesh.Kill(victim)
+		killed := time.Now()
 		for m := range b.Messages() {
 			m.Ack()
 			if done[m.Value.ID] {
@@ -113,6 +114,10 @@ func TestASubscriberKilledInABatch(t *testing.T) {
 			if len(done) == n {
 				break
 			}
+		}
+		// It takes 8 s to see that it is gone, and 5 s to hand over what it had.
+		if took := time.Since(killed); took > 15*time.Second {
+			t.Errorf("what it had went to the other member after %v", took)
 		}
 	})
 }
