@@ -24,8 +24,9 @@ type Unfinished struct {
 // Drain takes no more tasks and waits until those that were accepted have ended, or
 // ctx has; then it closes the queue and returns what is unfinished, oldest first. Of
 // a queue in memory these tasks end as [Returned]: it is for the caller to push them
-// elsewhere. Those of a durable one stay on disk. The error is that with which a
-// durable queue is frozen, nil if it is not: what ctx cut short is told by the list.
+// elsewhere, unless the queue may [Spill] them. Those of a durable one stay on disk. The
+// error is that with which a durable queue is frozen, or why tasks were not spilled, else
+// nil: what ctx cut short is told by the list.
 func (q *Queue) Drain(ctx context.Context) ([]Unfinished, error) {
 	q.mu.Lock()
 	q.isClosed = true
@@ -66,9 +67,16 @@ func (q *Queue) finish() error {
 	q.isClosed = true
 	q.tasks.Close()
 	if q.store == nil {
-		q.left = q.unfinishedLocked(q.tasks.Return(q.clock.now().UnixNano()))
+		left := q.tasks.Return(q.clock.now().UnixNano())
 		q.unlock()
-		return nil
+		var err error
+		if q.set.spill != "" {
+			err = q.spill(left)
+		}
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.left, q.err = q.unfinishedLocked(left, q.set.spill != "" && err == nil), err
+		return err
 	}
 	q.unlock()
 	err := q.store.log.Close()
@@ -78,7 +86,7 @@ func (q *Queue) finish() error {
 		open = append(open, t)
 	}
 	slices.SortFunc(open, func(a, b *queue.Task) int { return cmp.Compare(a.Seq, b.Seq) })
-	q.left = q.unfinishedLocked(open)
+	q.left = q.unfinishedLocked(open, true)
 	if q.err = q.failed; q.err == nil && err != nil {
 		q.err = link.Errorf(link.DataLoss, "closing the queue of %s: %w", q.route, err)
 	}
@@ -92,13 +100,13 @@ func (q *Queue) finish() error {
 	return err
 }
 
-func (q *Queue) unfinishedLocked(tasks []*queue.Task) []Unfinished {
+func (q *Queue) unfinishedLocked(tasks []*queue.Task, kept bool) []Unfinished {
 	var out []Unfinished
 	for _, t := range tasks {
 		body, _ := frame.ParseBody(t.Body) // it is ours
 		out = append(out, Unfinished{
 			ID: taskID(q.id, t.Seq), Key: t.Key, Payload: slices.Clone(body.Payload), Attempts: t.Attempts,
-			Begun: t.Began(), Kept: q.store != nil,
+			Begun: t.Began(), Kept: kept,
 		})
 	}
 	return out

@@ -113,6 +113,7 @@ const defaultPriority = 4
 
 // queueSettings is what the options of a queue say.
 type queueSettings struct {
+	spill   string // folder
 	queue   queue.Options
 	calls   []link.CallOption
 	onDead  func(DeadLetter)

@@ -98,7 +98,7 @@ func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
 	others.Wait()
 	stop()
 	writer.Wait()
-	_ = q.finish() // it is kept for Close
+	_ = q.finish() //nolint:contextcheck // ctx has ended; the error is kept for Close
 }
 
 // follow keeps a stream to each worker that the topology lets through, until ctx

@@ -1,0 +1,69 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// TestWhatIsSpilledGoesOnInADurableQueue closes two queues in memory, one after the
+// other, on one folder.
+func TestWhatIsSpilledGoesOnInADurableQueue(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		client := mesh.Node(link.Config{})
+		for i := range 2 {
+			p := producer(t, client, pipeline.Spill(dir))
+			for k := range 10 {
+				if _, err := p.Enqueue(t.Context(), order{ID: fmt.Sprint(10*i + k)}, pipeline.Key("k")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			left, err := p.Close()
+			if err != nil || len(left) != 10 || !left[0].Kept {
+				t.Fatalf("%d tasks are left, %v", len(left), err)
+			}
+		}
+		var done []string
+		worker(t, mesh, func(_ context.Context, o order) error { done = append(done, o.ID); return nil })
+		p := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		if left, err := p.Drain(t.Context()); err != nil || len(left) != 0 {
+			t.Fatalf("%d tasks are left, %v", len(left), err)
+		}
+		for i, id := range done {
+			if id != fmt.Sprint(i) {
+				t.Fatalf("done in the order %v", done)
+			}
+		}
+		if len(done) != 20 {
+			t.Errorf("%d tasks were done, want 20", len(done))
+		}
+	})
+}
+
+func TestAFolderThatCannotBeSpilledTo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Spill(file))
+		if _, err := p.Enqueue(t.Context(), order{ID: "1"}); err != nil {
+			t.Fatal(err)
+		}
+		left, err := p.Close()
+		if !errors.Is(err, link.FailedPrecondition) || len(left) != 1 || left[0].Kept {
+			t.Errorf("%d tasks are left, kept %v, %v", len(left), len(left) == 1 && left[0].Kept, err)
+		}
+	})
+}
