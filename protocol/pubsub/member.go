@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
-	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 // member is one publisher of a subscription.
@@ -52,85 +49,6 @@ type held struct {
 	nacks int
 	back  bool      // it was given back, and is to come again
 	until time.Time // when it does not come again any more; zero is never
-}
-
-// conn is a member's connection while it lasts: a stream, or the publisher of this
-// node itself.
-type conn struct {
-	member *member
-	peer   link.Peer
-	reader *journal.Reader
-	epoch  uint64
-	live   uint64
-	credit int                     // bytes that may be on their way
-	grant  func(frames, bytes int) // lets more come
-	reuse  func(body []byte)       // takes back what nothing refers to; nil: nobody does
-
-	waiting               atomic.Int32  // frames that were not read
-	long                  atomic.Int64  // bytes of those that came in parts, whose credit is given back at once
-	shrunk                chan struct{} // holds a token when long has shrunk
-	owedFrames, owedBytes int           // of the goroutine that reads: read and not granted again
-	cut                   func()        // ends it, to be made again
-
-	session int    // of the member: verdicts on messages of an earlier one mean nothing
-	begun   bool   // something of it was observed
-	topic   string // of the last message, which was asked for
-}
-
-// hold waits until there is room for a long frame: one always has, and others as long as
-// all of them are no more than the longest one.
-func (c *conn) hold(ctx context.Context, size int) error {
-	for n := c.long.Load(); n > 0 && n+int64(size) > maxRecords; n = c.long.Load() {
-		select {
-		case <-c.shrunk:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	c.long.Add(int64(size))
-	return nil
-}
-
-// letGo gives back the room of a long frame.
-func (c *conn) letGo(f *frames) {
-	if len(f.body) <= lane.MaxFrame {
-		return
-	}
-	c.long.Add(-int64(len(f.body)))
-	select {
-	case c.shrunk <- struct{}{}:
-	default:
-	}
-}
-
-// asked reports whether a message is of a topic that the subscription has asked for. What
-// is not must not pass: by its topic [Authorize] decides whether it is taken.
-func (c *conn) asked(path string) bool {
-	if path != c.topic {
-		if !slices.ContainsFunc(c.member.want.Patterns, func(pattern string) bool { return subject.Match(pattern, path) }) {
-			return false
-		}
-		c.topic = path
-	}
-	return true
-}
-
-// read ends a frame. More may come, though not one for each that was read if others
-// wait: a grant costs both sides as much as hundreds of messages.
-func (c *conn) read(f *frames) {
-	c.letGo(f)
-	if !f.kept && c.reuse != nil && cap(f.body) <= 2*lane.MaxFrame { // longer ones are rare, and not worth keeping
-		c.reuse(f.body)
-	}
-	if f.owed > 0 {
-		c.owedFrames++
-		c.owedBytes += f.owed
-	}
-	if c.owedFrames == 0 || c.waiting.Load() > 0 && c.owedFrames < lane.Frames/4 && c.owedBytes < c.credit/4 {
-		return
-	}
-	c.grant(c.owedFrames, c.owedBytes)
-	c.owedFrames, c.owedBytes = 0, 0
 }
 
 func newMember(service, id string, want *subscribe, late bool) *member {
