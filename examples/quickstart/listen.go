@@ -28,7 +28,7 @@ func (m *mesh) listen(ctx context.Context) (*listener, error) {
 	return l, err
 }
 
-func (l *listener) hear(_ context.Context, msg *pubsub.Message[Placed]) error {
+func (l *listener) hear(_ context.Context, msg pubsub.Message[Placed]) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ids[msg.Value.Order.ID] {

@@ -182,7 +182,7 @@ func TestALongMessageLeavesNoBuffers(t *testing.T) {
 		client := mesh.Node(link.Config{})
 		const subscriptions = 40
 		for range subscriptions {
-			s, err := pubsub.SubscribeFunc(t.Context(), client, placed, func(context.Context, *pubsub.Message[order]) error { return nil })
+			s, err := pubsub.SubscribeFunc(t.Context(), client, placed, func(context.Context, pubsub.Message[order]) error { return nil })
 			if err != nil {
 				t.Fatal(err)
 			}

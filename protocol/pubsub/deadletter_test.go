@@ -17,7 +17,7 @@ func TestWhatFailsTooOftenIsADeadLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
-		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m *pubsub.Message[order]) error {
+		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m pubsub.Message[order]) error {
 			if m.Value.ID == "2" {
 				return errors.New("poison")
 			}
@@ -73,7 +73,7 @@ func TestADeadLetterThatFailsToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
-		fail := func(context.Context, *pubsub.Message[order]) error { return errors.New("no") }
+		fail := func(context.Context, pubsub.Message[order]) error { return errors.New("no") }
 		for _, topic := range []pubsub.Topic[order]{placed, pubsub.DeadLetters(placed)} {
 			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), topic, fail, pubsub.In(pubsub.AtLeastOnce))
 			if err != nil {

@@ -111,7 +111,7 @@ func ExampleGroup() {
 		done.Add(100)
 		handled := make([]int, 2)
 		for i := range handled {
-			count := func(context.Context, *pubsub.Message[Event]) error {
+			count := func(context.Context, pubsub.Message[Event]) error {
 				handled[i]++
 				done.Done()
 				return nil
@@ -176,7 +176,7 @@ func ExampleSubscribeFunc() {
 	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
 		var tries []int
 		done := make(chan struct{})
-		handle := func(_ context.Context, m *pubsub.Message[Event]) error {
+		handle := func(_ context.Context, m pubsub.Message[Event]) error {
 			tries = append(tries, m.Attempt)
 			if m.Attempt == 1 {
 				return errors.New("the database is away") // again, in a second

@@ -46,7 +46,7 @@ func TestThoseThatNeverReadDelayNobody(t *testing.T) {
 		var got atomic.Int64
 		var late atomic.Int64
 		for range good {
-			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m *pubsub.Message[order]) error {
+			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m pubsub.Message[order]) error {
 				got.Add(1)
 				if m.Gap != nil || time.Since(time.Unix(0, m.Value.Cents)) > 4*delay {
 					late.Add(1)

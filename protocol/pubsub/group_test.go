@@ -32,13 +32,13 @@ func TestAMemberThatHangsHoldsUpItsOwnKeysOnly(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, p := publisher(t, mesh, link.Config{})
 		var hung, done atomic.Int64
-		hang := func(ctx context.Context, _ *pubsub.Message[order]) error {
+		hang := func(ctx context.Context, _ pubsub.Message[order]) error {
 			hung.Add(1)
 			<-ctx.Done()
 			return context.Cause(ctx)
 		}
-		work := func(context.Context, *pubsub.Message[order]) error { done.Add(1); return nil }
-		for _, f := range []func(context.Context, *pubsub.Message[order]) error{hang, work} {
+		work := func(context.Context, pubsub.Message[order]) error { done.Add(1); return nil }
+		for _, f := range []func(context.Context, pubsub.Message[order]) error{hang, work} {
 			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, f, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("billing"))
 			if err != nil {
 				t.Fatal(err)

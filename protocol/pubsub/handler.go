@@ -38,7 +38,7 @@ func OnGap(f func(publisher string, gap Gap)) SubscribeOption {
 // nothing else.
 //
 // The messages of the subscription are f's: do not range over it as well.
-func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f func(ctx context.Context, m *Message[T]) error, opts ...SubscribeOption) (*Subscription[T], error) {
+func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f func(ctx context.Context, m Message[T]) error, opts ...SubscribeOption) (*Subscription[T], error) {
 	s, err := Subscribe(ctx, node, t, opts...)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f fu
 // handler passes messages on to the workers of a subscription.
 type handler[T any] struct {
 	sub  *Subscription[T]
-	f    func(ctx context.Context, m *Message[T]) error
+	f    func(ctx context.Context, m Message[T]) error
 	seed maphash.Seed
 }
 
@@ -67,11 +67,11 @@ func (h *handler[T]) run() {
 	}
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	free := make(chan *Message[T], n*workerQueue) // of messages without a key
+	free := make(chan Message[T], n*workerQueue) // of messages without a key
 	defer close(free)
-	keyed := make([]chan *Message[T], n)
+	keyed := make([]chan Message[T], n)
 	for i := range keyed {
-		keyed[i] = make(chan *Message[T], workerQueue)
+		keyed[i] = make(chan Message[T], workerQueue)
 		defer close(keyed[i])
 		workers.Go(func() { h.work(keyed[i], free) })
 	}
@@ -93,9 +93,9 @@ func (h *handler[T]) run() {
 
 // work handles messages until both channels are closed; those that are left when the
 // subscription has ended are dropped, as those on the wire are.
-func (h *handler[T]) work(keyed, free <-chan *Message[T]) {
+func (h *handler[T]) work(keyed, free <-chan Message[T]) {
 	for keyed != nil || free != nil {
-		var m *Message[T]
+		var m Message[T]
 		var ok bool
 		select {
 		case m, ok = <-keyed:
@@ -114,7 +114,7 @@ func (h *handler[T]) work(keyed, free <-chan *Message[T]) {
 }
 
 // gap tells of messages that are missing, and reports whether m stands for some.
-func (h *handler[T]) gap(m *Message[T]) bool {
+func (h *handler[T]) gap(m Message[T]) bool {
 	if m.Gap == nil {
 		return false
 	}
@@ -127,7 +127,7 @@ func (h *handler[T]) gap(m *Message[T]) bool {
 	return true
 }
 
-func (h *handler[T]) handle(m *Message[T]) {
+func (h *handler[T]) handle(m Message[T]) {
 	ctx, span := m.Context(h.sub.ctx, h.sub.node.Tracer())
 	err := h.call(ctx, m)
 	span.End(uint32(link.CodeOf(err)), err)
@@ -141,7 +141,7 @@ func (h *handler[T]) handle(m *Message[T]) {
 	}
 }
 
-func (h *handler[T]) call(ctx context.Context, m *Message[T]) (err error) {
+func (h *handler[T]) call(ctx context.Context, m Message[T]) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			h.sub.node.Logger().Error("pubsub: the handler of a subscription panicked", "topic", m.Topic, "panic", p, "stack", string(debug.Stack()))

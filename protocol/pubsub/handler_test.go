@@ -21,7 +21,7 @@ func TestAHandlersErrorIsATry(t *testing.T) {
 		var mu sync.Mutex
 		tries := make(map[string][]time.Duration)
 		began := time.Now()
-		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m *pubsub.Message[order]) error {
+		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m pubsub.Message[order]) error {
 			mu.Lock()
 			defer mu.Unlock()
 			tries[m.Value.ID] = append(tries[m.Value.ID], time.Since(began))
@@ -56,7 +56,7 @@ func TestLeasesExtendWhileTheHandlerRuns(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, p := publisher(t, mesh, link.Config{})
 		handled := make(map[string]int)
-		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m *pubsub.Message[order]) error {
+		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m pubsub.Message[order]) error {
 			handled[m.Value.ID]++
 			if m.Attempt != 1 {
 				t.Errorf("message %s comes for the %d. time", m.Value.ID, m.Attempt)
@@ -88,7 +88,7 @@ func TestWorkersKeepTheOrderOfAKey(t *testing.T) {
 		var mu sync.Mutex
 		running, most, total := 0, 0, 0
 		last := make(map[string]int64)
-		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m *pubsub.Message[order]) error {
+		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m pubsub.Message[order]) error {
 			mu.Lock()
 			running++
 			total++
@@ -150,7 +150,7 @@ func TestGapsGoToOnGapAndNotToTheHandler(t *testing.T) {
 				node, p := publisher(t, mesh, link.Config{})
 				var mu sync.Mutex
 				handled, missing := 0, uint64(0)
-				handle := func(_ context.Context, m *pubsub.Message[order]) error {
+				handle := func(_ context.Context, m pubsub.Message[order]) error {
 					mu.Lock()
 					defer mu.Unlock()
 					if m.Gap != nil || m.Value.ID == "" {

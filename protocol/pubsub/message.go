@@ -2,7 +2,6 @@ package pubsub
 
 import (
 	"context"
-	"reflect"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -11,7 +10,8 @@ import (
 )
 
 // Message is what a subscription yields: a message, or a gap where messages are
-// missing.
+// missing. It is a value: keep it and copy it as you like; what one copy says of the
+// message, such as [Message.Ack], all have said.
 type Message[T any] struct {
 	// Gap is not nil if this stands for messages that are missing; then only
 	// Publisher is set beside it.
@@ -44,36 +44,6 @@ func (m *Message[T]) allPairs() pairs {
 		return pairs{}
 	}
 	return *m.pairs
-}
-
-// slabBytes is about what a message may keep in memory beside itself: messages that
-// follow each other are made at once, up to slabMessages, as long as they are small.
-const (
-	slabBytes    = 4 << 10
-	slabMessages = 16
-)
-
-// slab makes messages.
-type slab[T any] struct {
-	made []Message[T]
-	left int // bytes that made may still take
-	size int // of one, without its payload
-}
-
-func (s *slab[T]) next(payload int) *Message[T] {
-	if s.size == 0 {
-		s.size = int(reflect.TypeFor[Message[T]]().Size())
-	}
-	cost := s.size + payload
-	if cost > slabBytes/2 {
-		return new(Message[T])
-	}
-	if len(s.made) == 0 || s.left < cost {
-		s.made, s.left = make([]Message[T], min(slabBytes/cost, slabMessages)), slabBytes
-	}
-	m := &s.made[0]
-	s.made, s.left = s.made[1:], s.left-cost
-	return m
 }
 
 // Peer returns who published the message, as its connection has proved.

@@ -96,7 +96,7 @@ func (s *sink) read(t *testing.T) {
 	}
 }
 
-func (s *sink) take(t *testing.T, msg *pubsub.Message[order]) {
+func (s *sink) take(t *testing.T, msg pubsub.Message[order]) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -53,9 +53,9 @@ func publish(t *testing.T, p *pubsub.Publisher[order], from, to int, opts ...pub
 }
 
 // take returns the next n messages.
-func take(t *testing.T, s *pubsub.Subscription[order], n int) []*pubsub.Message[order] {
+func take(t *testing.T, s *pubsub.Subscription[order], n int) []pubsub.Message[order] {
 	t.Helper()
-	var got []*pubsub.Message[order]
+	var got []pubsub.Message[order]
 	for m := range s.Messages() {
 		if m.Err != nil {
 			t.Fatal(m.Err)

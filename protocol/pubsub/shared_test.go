@@ -112,7 +112,7 @@ func TestSharedAndOwnTopicsAreApart(t *testing.T) {
 		b := subscribe(t, client, pubsub.NewSharedTopic[order]("placed"))
 		publish(t, common, 1, 1)
 		publish(t, ownPublisher, 2, 2)
-		for name, got := range map[string]*pubsub.Message[order]{"2": take(t, a, 1)[0], "1": take(t, b, 1)[0]} {
+		for name, got := range map[string]pubsub.Message[order]{"2": take(t, a, 1)[0], "1": take(t, b, 1)[0]} {
 			if fmt.Sprint(got.Value.ID) != name || got.Topic != "placed" {
 				t.Errorf("want message %s, got %+v", name, got)
 			}

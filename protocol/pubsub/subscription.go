@@ -18,7 +18,7 @@ type Subscription[T any] struct {
 	*inbox
 	topic Topic[T]
 	codec codec.Codec
-	slab  slab[T] // of the goroutine that ranges
+	value T // of the goroutine that ranges, zero but while one is decoded: so it need not be allocated
 }
 
 // Subscribe subscribes to t at all instances of its service that the topology lets
@@ -90,10 +90,9 @@ func (s *Subscription[T]) start() (<-chan []*member, error) {
 
 // Messages yields messages and gaps, waiting for each, until the subscription ends.
 // It must be ranged over by one goroutine at a time; leaving the loop ends nothing.
-// The message is the caller's; one that is kept keeps up to 4 KiB of its neighbors in
-// memory.
-func (s *Subscription[T]) Messages() iter.Seq[*Message[T]] {
-	return func(yield func(*Message[T]) bool) {
+// The message is the caller's, and what it refers to.
+func (s *Subscription[T]) Messages() iter.Seq[Message[T]] {
+	return func(yield func(Message[T]) bool) {
 		s.mu.Lock()
 		half := s.half
 		s.half = nil
@@ -117,10 +116,10 @@ func (s *Subscription[T]) Messages() iter.Seq[*Message[T]] {
 }
 
 // yield passes on the records of one frame.
-func (s *Subscription[T]) yield(f *frames, yield func(*Message[T]) bool) bool {
+func (s *Subscription[T]) yield(f *frames, yield func(Message[T]) bool) bool {
 	c := f.conn
 	if f.gap != nil {
-		return yield(&Message[T]{Gap: f.gap, Publisher: c.member.id, conn: c})
+		return yield(Message[T]{Gap: f.gap, Publisher: c.member.id, conn: c})
 	}
 	var rec journal.Record
 	for {
@@ -157,26 +156,31 @@ func (s *Subscription[T]) keep(f *frames) {
 	s.half = f
 }
 
-func (s *Subscription[T]) message(f *frames, rec *journal.Record) *Message[T] {
+func (s *Subscription[T]) message(f *frames, rec *journal.Record) Message[T] {
 	c := f.conn
-	m := s.slab.next(len(rec.Payload))
-	m.Publisher, m.conn = c.member.id, c
 	if rec.Kind == journal.KindGap {
-		m.Gap = &Gap{Reason: rec.Gap.Reason.String(), From: rec.Gap.From, To: rec.Gap.To, Count: rec.Gap.Count}
-		return m
+		gap := &Gap{Reason: rec.Gap.Reason.String(), From: rec.Gap.From, To: rec.Gap.To, Count: rec.Gap.Count}
+		return Message[T]{Gap: gap, Publisher: c.member.id, conn: c}
 	}
 	if !c.member.mayWrite(s.rules, c, rec.Topic) {
-		m.Gap = &Gap{Reason: "refused", From: rec.Seq, To: rec.Seq, Count: 1}
 		c.member.ack(c, rec.Seq)
-		return m
+		return Message[T]{Gap: &Gap{Reason: "refused", From: rec.Seq, To: rec.Seq, Count: 1}, Publisher: c.member.id, conn: c}
 	}
+	err := s.codec.Decode(rec.Payload, &s.value)
+	m := Message[T]{
+		Value: s.value, Publisher: c.member.id, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
+		Priority: rec.Priority, Attempt: rec.Attempt, Replayed: rec.Seq < c.live, conn: c,
+	}
+	var none T
+	s.value = none
 	m.realm, m.Topic = realmOf(rec.Topic)
-	m.Key, m.Seq, m.Time, m.Feed = string(rec.Key), rec.Seq, rec.Time, rec.Feed
-	m.Priority, m.Attempt, m.Replayed = rec.Priority, rec.Attempt, rec.Seq < c.live
+	if len(rec.Key) > 0 {
+		m.Key = string(rec.Key)
+	}
 	if rec.Headers.Len()+rec.Trace.Len() > 0 {
 		m.pairs, f.kept = &pairs{rec.Headers, rec.Trace}, true
 	}
-	if err := s.codec.Decode(rec.Payload, &m.Value); err != nil {
+	if err != nil {
 		m.Err = link.Errorf(link.Internal, "decoding message %d of %s into %T: %w", m.Seq, m.Topic, m.Value, err)
 	}
 	return m

@@ -25,7 +25,7 @@ func TestADeliveryIsLinkedToItsPublish(t *testing.T) {
 		_, p := publisher(t, mesh, link.Config{Tracer: tracer(sent)})
 		for range 2 {
 			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{Tracer: tracer(handled)}), placed,
-				func(context.Context, *pubsub.Message[order]) error { return nil })
+				func(context.Context, pubsub.Message[order]) error { return nil })
 			if err != nil {
 				t.Fatal(err)
 			}

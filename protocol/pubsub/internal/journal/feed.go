@@ -247,12 +247,7 @@ func (f *feed) commit() {
 		return
 	}
 	f.turn[f.at]--
-	l := &f.lanes[f.at]
-	if l.queue.n > 0 {
-		f.pop(l)
-	} else {
-		l.next = f.seq + 1
-	}
+	f.advance(&f.lanes[f.at])
 }
 
 // gapsDue returns how many gaps come before the next message of the lane. They are to be

@@ -62,6 +62,7 @@ func (c *Cursor) Fill(buf []byte, maxBytes, maxMessages int, now time.Time) (out
 				return w.out, w.n, true, nil
 			}
 			c.write(&w, at)
+			c.run(&w, at, maxMessages)
 		}
 		if w.locked >= lockedBytes || w.turns >= lockedMessages {
 			w.locked, w.turns = 0, 0
@@ -123,9 +124,9 @@ func (c *Cursor) need() int {
 func (c *Cursor) write(w *writer, at int64) {
 	h := c.head
 	attempt := c.take(at)
-	if id := h.topic.id; id >= uint32(len(c.known)) || c.known[id] != h.topic.turn {
+	if !c.knows(h.topic) {
 		c.introduce(h.topic)
-		w.out = appendTopic(w.out, uint64(id), h.topic.name)
+		w.out = appendTopic(w.out, uint64(h.topic.id), h.topic.name)
 	}
 	if attempt > 1 {
 		w.out = appendDelivery(w.out, attempt)
@@ -144,6 +145,11 @@ func (c *Cursor) write(w *writer, at int64) {
 	c.tell(h.seq)
 	c.counts.messages++
 	c.counts.bytes += uint64(len(h.record))
+}
+
+// knows reports whether the stream knows a topic.
+func (c *Cursor) knows(t *topic) bool {
+	return t.id < uint32(len(c.known)) && c.known[t.id] == t.turn
 }
 
 // introduce notes that the stream knows a topic.
