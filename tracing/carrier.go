@@ -60,10 +60,21 @@ func (c *Carrier) Keys() []string {
 // not an SDK is set. A pair that would take the result beyond [MaxPairs] or
 // [MaxBytes] is left out.
 func (t *Tracer) Inject(ctx context.Context, dst Carrier) Carrier {
-	if t == nil || !trace.SpanContextFromContext(ctx).IsValid() && baggage.FromContext(ctx).Len() == 0 {
+	if t == nil || spanless(ctx) && baggage.FromContext(ctx).Len() == 0 {
 		return dst
 	}
 	return t.inject(ctx, dst)
+}
+
+// noSpan is the span of a context that has none. Comparing with it costs less than
+// asking for its span context, which is copied.
+var noSpan = trace.SpanFromContext(context.Background()) //nolint:gochecknoglobals // a constant
+
+// spanless reports whether ctx has no valid span. Comparing never panics: what noSpan is
+// can be compared.
+func spanless(ctx context.Context) bool {
+	span := trace.SpanFromContext(ctx)
+	return span == noSpan || !span.SpanContext().IsValid()
 }
 
 // inject is apart from Inject because what it hands to the propagator escapes.

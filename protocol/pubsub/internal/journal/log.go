@@ -117,7 +117,7 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	at := int64(since)
 	micros := uint64(max(l.micros+at/1000, 0))
 	if len(m.Payload) >= longRecord {
-		lay = m.layout(0, 0, micros, true)
+		lay.measure(m, 0, 0, micros, true)
 		if lay.total > l.opts.MaxMessage {
 			return Report{}, l.tooLarge(lay.total)
 		}
@@ -146,7 +146,7 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	case long != nil:
 		lay.number(long.b, seq, uint64(t.id))
 	default:
-		lay = m.layout(seq, uint64(t.id), micros, false)
+		lay.measure(m, seq, uint64(t.id), micros, false)
 		if lay.total > l.opts.MaxMessage {
 			return Report{}, l.tooLarge(lay.total)
 		}

@@ -59,12 +59,30 @@ type layout struct {
 	feed     uint64
 }
 
-func (m *Message) layout(seq, id, micros uint64, long bool) layout {
-	l := layout{seq: 8, id: 4, time: varintLen(micros)}
+// measure fills in the layout of a message's record.
+func (l *layout) measure(m *Message, seq, id, micros uint64, long bool) {
+	l.seq, l.id, l.time = 8, 4, varintLen(micros)
 	if !long {
 		l.seq, l.id = varintLen(seq), varintLen(id)
 	}
 	n := 1 + l.seq + l.id + l.time
+	if !m.bare() {
+		n = l.measureOptional(m, n)
+	}
+	l.head = n
+	l.body = n + len(m.Payload)
+	start := 1 + varintLen(uint64(l.body))
+	l.key += start
+	l.total = start + l.body
+}
+
+// bare reports whether a message has nothing but a topic and a payload, as most have.
+func (m *Message) bare() bool {
+	return (m.Priority == 0 || m.Priority == DefaultPriority) && m.TTL == 0 && m.Feed == 0 && m.Key == "" && len(m.Trace)+len(m.Headers) == 0
+}
+
+// measureOptional adds the optional fields to the n bytes before them.
+func (l *layout) measureOptional(m *Message, n int) int {
 	if m.Priority != 0 && m.Priority != DefaultPriority {
 		l.flags |= hasPriority
 		l.priority = m.Priority
@@ -94,12 +112,7 @@ func (m *Message) layout(seq, id, micros uint64, long bool) layout {
 		l.flags |= hasHeaders
 		n += pairsLen(m.Headers)
 	}
-	l.head = n
-	l.body = n + len(m.Payload)
-	start := 1 + varintLen(uint64(l.body))
-	l.key += start
-	l.total = start + l.body
-	return l
+	return n
 }
 
 // append appends the record that l was made for.
