@@ -12,7 +12,7 @@ import (
 type blob struct{ Payload []byte }
 
 // frameOf returns the records of n messages of a size.
-func frameOf(t *testing.T, n, size int, pairs []journal.Pair) []byte {
+func frameOf(t testing.TB, n, size int, pairs []journal.Pair) []byte {
 	t.Helper()
 	now := time.Now()
 	log, err := journal.New(journal.Options{Epoch: 1}, now)
@@ -99,4 +99,21 @@ func TestAFrameIsUsedAgainUnlessMessagesReferToIt(t *testing.T) {
 			}
 		}
 	}
+}
+
+// BenchmarkYield is what a message of 64 bytes costs from the frame it came in to the loop.
+func BenchmarkYield(b *testing.B) {
+	const n = 512
+	s, f := received(frameOf(b, n, 64, nil))
+	b.ReportAllocs()
+	got := 0
+	for b.Loop() {
+		f.conn.reader.Reset(f.body)
+		f.conn.member.tracker = journal.NewTracker(journal.Reliable, journal.Position{})
+		s.yield(f, func(m Message[blob]) bool {
+			got += len(m.Value.Payload)
+			return true
+		})
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(got/64), "ns/message")
 }

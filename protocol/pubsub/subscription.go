@@ -122,6 +122,7 @@ func (s *Subscription[T]) yield(f *frames, yield func(Message[T]) bool) bool {
 		return yield(Message[T]{Gap: f.gap, Publisher: c.member.id, conn: c})
 	}
 	var rec journal.Record
+	var none T
 	for {
 		ok, err := c.reader.Next(&rec)
 		if err == nil && ok && rec.Kind == journal.KindMessage && !c.asked(rec.Topic) {
@@ -138,7 +139,30 @@ func (s *Subscription[T]) yield(f *frames, yield func(Message[T]) bool) bool {
 		if !c.member.observe(c, &rec) || rec.Kind == journal.KindMark || !s.follows(&rec) {
 			continue
 		}
-		if !yield(s.message(f, &rec)) {
+		if rec.Kind == journal.KindGap || !c.member.mayWrite(s.rules, c, rec.Topic) {
+			if !yield(s.missing(c, &rec)) {
+				s.keep(f)
+				return false
+			}
+			continue
+		}
+		err = s.codec.Decode(rec.Payload, &s.value)
+		m := Message[T]{ // here, where it need not be copied once more
+			Value: s.value, Publisher: c.member.id, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
+			Priority: rec.Priority, Attempt: rec.Attempt, Replayed: rec.Seq < c.live, conn: c,
+		}
+		s.value = none
+		m.realm, m.Topic = realmOf(rec.Topic)
+		if len(rec.Key) > 0 {
+			m.Key = string(rec.Key)
+		}
+		if rec.Headers.Len()+rec.Trace.Len() > 0 {
+			m.pairs, f.kept = &pairs{rec.Headers, rec.Trace}, true
+		}
+		if err != nil {
+			m.Err = link.Errorf(link.Internal, "decoding message %d of %s into %T: %w", m.Seq, m.Topic, m.Value, err)
+		}
+		if !yield(m) {
 			s.keep(f)
 			return false
 		}
@@ -156,34 +180,17 @@ func (s *Subscription[T]) keep(f *frames) {
 	s.half = f
 }
 
-func (s *Subscription[T]) message(f *frames, rec *journal.Record) Message[T] {
-	c := f.conn
-	if rec.Kind == journal.KindGap {
-		gap := &Gap{Reason: rec.Gap.Reason.String(), From: rec.Gap.From, To: rec.Gap.To, Count: rec.Gap.Count}
-		return Message[T]{Gap: gap, Publisher: c.member.id, conn: c}
-	}
-	if !c.member.mayWrite(s.rules, c, rec.Topic) {
+// missing returns what stands for messages that do not come: a gap, or one that its
+// publisher may not publish.
+func (s *Subscription[T]) missing(c *conn, rec *journal.Record) Message[T] {
+	var g *Gap
+	if rec.Kind == journal.KindMessage {
 		c.member.ack(c, rec.Seq)
-		return Message[T]{Gap: &Gap{Reason: "refused", From: rec.Seq, To: rec.Seq, Count: 1}, Publisher: c.member.id, conn: c}
+		g = &Gap{Reason: "refused", From: rec.Seq, To: rec.Seq, Count: 1}
+	} else {
+		g = &Gap{Reason: rec.Gap.Reason.String(), From: rec.Gap.From, To: rec.Gap.To, Count: rec.Gap.Count}
 	}
-	err := s.codec.Decode(rec.Payload, &s.value)
-	m := Message[T]{
-		Value: s.value, Publisher: c.member.id, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
-		Priority: rec.Priority, Attempt: rec.Attempt, Replayed: rec.Seq < c.live, conn: c,
-	}
-	var none T
-	s.value = none
-	m.realm, m.Topic = realmOf(rec.Topic)
-	if len(rec.Key) > 0 {
-		m.Key = string(rec.Key)
-	}
-	if rec.Headers.Len()+rec.Trace.Len() > 0 {
-		m.pairs, f.kept = &pairs{rec.Headers, rec.Trace}, true
-	}
-	if err != nil {
-		m.Err = link.Errorf(link.Internal, "decoding message %d of %s into %T: %w", m.Seq, m.Topic, m.Value, err)
-	}
-	return m
+	return Message[T]{Gap: g, Publisher: c.member.id, conn: c}
 }
 
 // AckRange acks the messages of one publisher that were delivered with numbers from

@@ -190,14 +190,13 @@ func (rec *Record) parse(b []byte) (topic uint64, problem string) {
 		return 0, "unknown flags"
 	}
 	flags, b := b[0], b[1:]
-	var micros uint64
-	for _, v := range []*uint64{&rec.Seq, &topic, &micros} {
-		var ok bool
-		if *v, b, ok = cutVarint(b); !ok {
-			return 0, "ends early"
-		}
+	seq, b, ok1 := cutVarint(b)
+	topic, b, ok2 := cutVarint(b)
+	micros, b, ok3 := cutVarint(b)
+	if !ok1 || !ok2 || !ok3 {
+		return 0, "ends early"
 	}
-	rec.Time = time.UnixMicro(int64(micros))
+	rec.Seq, rec.Time = seq, time.UnixMicro(int64(micros))
 	if flags != 0 {
 		if b, problem = rec.optional(flags, b); problem != "" {
 			return 0, problem
