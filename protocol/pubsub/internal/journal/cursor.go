@@ -17,6 +17,7 @@ type Cursor struct {
 	progress int64    // when something was delivered or answered last, or came to an empty backlog
 	told     uint64   // the last number that the subscriber was told of
 	known    []uint32 // per number of a topic: its turn that was introduced on the stream
+	clock    uint32   // the last CLOCK on the stream
 	head     head     // what comes next
 	counts   counts
 	credit   int     // of a member
@@ -31,6 +32,7 @@ type Cursor struct {
 type head struct {
 	seq      uint64
 	topic    *topic
+	clock    uint32 // that the record counts from
 	record   []byte
 	delivery *delivery // one more delivery of this, of AtLeastOnce
 }

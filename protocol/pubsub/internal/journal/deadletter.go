@@ -88,7 +88,7 @@ func (t *deadLetters) add(d *delivery, why DeadReason, group string) {
 	var rec Record
 	body, _, _ := cutBytes(d.record()[1:])
 	rec.Priority = DefaultPriority
-	rec.parse(body) // written by this log
+	rec.parse(body, uint64(d.clock)<<clockBits) // written by this log
 	n := DeadLetter{
 		Seq: d.seq, Time: rec.Time, Reason: why, History: d.history, Group: group, size: int(d.size),
 		Message: Message{

@@ -104,7 +104,7 @@ func (c *Cursor) next(at int64) state {
 		return full
 	}
 	f := &s.feed
-	c.head = head{seq: f.seq, topic: f.entry.topic, record: f.entry.record(f.slab)}
+	c.head = head{seq: f.seq, topic: f.entry.topic, clock: f.entry.clock, record: f.entry.record(f.slab)}
 	return some
 }
 
@@ -116,7 +116,7 @@ func (c *Cursor) replayed() bool {
 
 // need bounds the bytes that the head takes.
 func (c *Cursor) need() int {
-	return len(c.head.record) + len(c.head.topic.name) + topicLen + deliveryLen
+	return len(c.head.record) + len(c.head.topic.name) + topicLen + clockLen + deliveryLen
 }
 
 // write takes the head and writes it. A long record is copied without the lock: it
@@ -127,6 +127,10 @@ func (c *Cursor) write(w *writer, at int64) {
 	if !c.knows(h.topic) {
 		c.introduce(h.topic)
 		w.out = appendTopic(w.out, uint64(h.topic.id), h.topic.name)
+	}
+	if h.clock != c.clock {
+		c.clock = h.clock
+		w.out = appendClock(w.out, h.clock)
 	}
 	if attempt > 1 {
 		w.out = appendDelivery(w.out, attempt)

@@ -109,7 +109,7 @@ func (s *stream) decode(frame []byte) (words []string, messages int) {
 			if s.marks {
 				words = append(words, fmt.Sprintf("[%d to %d]", rec.Mark.Kind, rec.Mark.Seq))
 			}
-		case journal.KindTopic, journal.KindDelivery:
+		case journal.KindTopic, journal.KindClock, journal.KindDelivery:
 			s.Errorf("the reader has returned a record of kind %d", rec.Kind)
 		}
 	}

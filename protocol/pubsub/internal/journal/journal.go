@@ -51,10 +51,12 @@
 //	GAP       3  lane:byte reason:byte from to count
 //	MARK      4  kind:byte seq
 //	DELIVERY  5  attempt                        about the next MSG; absent before a first delivery
+//	CLOCK     6  time                           from here on, times of messages count from time
 //
 // topic is below [MaxTopics]; a later TOPIC may give the number another name. seq counts
-// all messages of the publisher from 1 in each epoch. time is microseconds since 1970 by
-// the publisher's clock, ttl microseconds from then. flags says which optional fields
+// all messages of the publisher from 1 in each epoch. time is microseconds by the
+// publisher's clock: that of a CLOCK since 1970, that of a MSG since the time of the last
+// CLOCK of its stream, since 1970 before the first. ttl is microseconds from then. flags says which optional fields
 // are there: 1 key, 2 ttl, 4 headers, 8 trace, 16 priority, 32 feed; the other bits are zero.
 // key is a length and as many bytes. trace and headers are a number of pairs and for
 // each pair a length, the name, a length, the value. payload is the rest of the body.

@@ -115,7 +115,7 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	var long *slab
 	var lay layout
 	at := int64(since)
-	micros := uint64(max(l.micros+at/1000, 0))
+	clock, micros := splitClock(uint64(max(l.micros+at/1000, 0)))
 	if len(m.Payload) >= longRecord {
 		lay.measure(m, 0, 0, micros, true)
 		if lay.total > l.opts.MaxMessage {
@@ -155,7 +155,7 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 		m.append(s.b[off:off:off+lay.total], &lay, seq, uint64(t.id), micros)
 		e.off = uint32(off)
 	}
-	e.topic, e.fresh, e.at, e.size = t, fresh, at, uint32(lay.total)
+	e.topic, e.fresh, e.at, e.clock, e.size = t, fresh, at, clock, uint32(lay.total)
 	e.lane = uint8(LaneOf(m.Priority))
 	if m.TTL > 0 {
 		e.expires = at + min(int64(m.TTL), never-at)

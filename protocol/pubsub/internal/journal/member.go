@@ -28,7 +28,7 @@ func (c *Cursor) nextTask(at int64) state {
 				t.gap = &Gap{Lane: int(t.lane), Reason: why, From: t.seq, To: t.seq, Count: 1}
 				return told
 			}
-			c.head = head{seq: t.seq, topic: f.entry.topic, record: f.entry.record(f.slab)}
+			c.head = head{seq: t.seq, topic: f.entry.topic, clock: f.entry.clock, record: f.entry.record(f.slab)}
 		}
 		if c.window != nil && c.window.full() {
 			return full

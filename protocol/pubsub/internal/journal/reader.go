@@ -57,6 +57,7 @@ type Reader struct {
 	limit   int
 	topics  []string
 	rest    []byte
+	clock   uint64 // microseconds since 1970 that messages count from
 	attempt int
 	err     error
 }
@@ -95,6 +96,8 @@ func (r *Reader) Next(rec *Record) (bool, error) {
 			rec.Mark, problem = parseMark(body)
 		case KindTopic:
 			problem, done = r.topic(body), false
+		case KindClock:
+			problem, done = r.setClock(body), false
 		case KindDelivery:
 			problem, done = r.delivery(body), false
 		default:
@@ -128,6 +131,15 @@ func (r *Reader) topic(b []byte) string {
 		return err.Error()
 	}
 	r.topics[id] = s
+	return ""
+}
+
+func (r *Reader) setClock(b []byte) string {
+	v, rest, ok := cutVarint(b)
+	if !ok || len(rest) > 0 {
+		return "malformed time"
+	}
+	r.clock = v
 	return ""
 }
 
@@ -173,7 +185,7 @@ func parseMark(b []byte) (m Mark, problem string) {
 func (r *Reader) message(rec *Record, b []byte) string {
 	*rec = Record{Kind: KindMessage, Priority: DefaultPriority, Attempt: max(r.attempt, 1)}
 	r.attempt = 0
-	id, problem := rec.parse(b)
+	id, problem := rec.parse(b, r.clock)
 	switch {
 	case problem != "":
 		return problem
@@ -184,8 +196,8 @@ func (r *Reader) message(rec *Record, b []byte) string {
 	return ""
 }
 
-// parse reads the body of a MSG record, and returns the number of its topic.
-func (rec *Record) parse(b []byte) (topic uint64, problem string) {
+// parse reads the body of a MSG record after a CLOCK, and returns the number of its topic.
+func (rec *Record) parse(b []byte, clock uint64) (topic uint64, problem string) {
 	if len(b) == 0 || b[0] > allFlags {
 		return 0, "unknown flags"
 	}
@@ -196,7 +208,7 @@ func (rec *Record) parse(b []byte) (topic uint64, problem string) {
 	if !ok1 || !ok2 || !ok3 {
 		return 0, "ends early"
 	}
-	rec.Seq, rec.Time = seq, time.UnixMicro(int64(micros))
+	rec.Seq, rec.Time = seq, time.UnixMicro(int64(clock+micros))
 	if flags != 0 {
 		if b, problem = rec.optional(flags, b); problem != "" {
 			return 0, problem

@@ -15,7 +15,17 @@ const (
 	KindGap      Kind = 3
 	KindMark     Kind = 4
 	KindDelivery Kind = 5
+	KindClock    Kind = 6
 )
+
+// clockBits is how many bits of its time a MSG record has; the others are in the CLOCK
+// record before it. So a time takes 4 bytes, and there is a CLOCK every 9 minutes.
+const clockBits = 29
+
+// splitClock returns the number of a CLOCK record, and what remains of a time.
+func splitClock(micros uint64) (clock uint32, rest uint64) {
+	return uint32(micros >> clockBits), micros & (1<<clockBits - 1)
+}
 
 // Flags of a MSG record: which optional fields it has.
 const (
@@ -182,6 +192,7 @@ const (
 	maxGapLen   = 2 + 2 + 3*8
 	maxMarkLen  = 2 + 1 + 8
 	deliveryLen = 2 + 8
+	clockLen    = 2 + 8
 )
 
 func appendTopic(b []byte, id uint64, name string) []byte {
@@ -199,6 +210,12 @@ func appendGap(b []byte, g Gap) []byte {
 func appendMark(b []byte, m Mark) []byte {
 	b = append(b, byte(KindMark), byte(1+varintLen(m.Seq)), byte(m.Kind))
 	return appendUint(b, m.Seq)
+}
+
+func appendClock(b []byte, clock uint32) []byte {
+	base := uint64(clock) << clockBits
+	b = append(b, byte(KindClock), byte(varintLen(base)))
+	return appendUint(b, base)
 }
 
 func appendDelivery(b []byte, attempt int) []byte {

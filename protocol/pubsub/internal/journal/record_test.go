@@ -38,19 +38,21 @@ func TestGoldenRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const micros = "c006475ef64cf340" // 1 767 323 045 000 000
+	// 1 767 323 045 000 000 microseconds
+	const clock, micros = "c006475ee0000000", "964cf340"
 	want := strings.Join([]string{
 		"04" + "02" + "01" + "00", // MARK live 0
 		"01" + "04" + "00" + "612e62",
-		"02" + "0d" + "00" + "01" + "00" + micros + "6869",
-		"02" + "27" + "3f" + "02" + "00" + micros +
+		"06" + "08" + clock,
+		"02" + "09" + "00" + "01" + "00" + micros + "6869",
+		"02" + "23" + "3f" + "02" + "00" + micros +
 			"40" + "800f4240" + "07" + "02" + "6b31" +
 			"02" + "02" + "7470" + "02" + "3030" + "02" + "7473" + "00" +
 			"01" + "01" + "68" + "01" + "76" + "616c6c",
 		"03" + "05" + "01" + "02" + "03" + "03" + "01",     // GAP normal ttl 3-3 x1
-		"02" + "0d" + "00" + "01" + "00" + micros + "6869", // released: the first delivery again
+		"02" + "09" + "00" + "01" + "00" + micros + "6869", // released: the first delivery again
 		"05" + "01" + "02", // DELIVERY 2
-		"02" + "27" + "3f" + "02" + "00" + micros +
+		"02" + "23" + "3f" + "02" + "00" + micros +
 			"40" + "800f4240" + "07" + "02" + "6b31" +
 			"02" + "02" + "7470" + "02" + "3030" + "02" + "7473" + "00" +
 			"01" + "01" + "68" + "01" + "76" + "616c6c",
@@ -266,4 +268,60 @@ func FuzzPosition(f *testing.F) {
 			t.Errorf("%+v comes back as %+v, %v", p, again, err)
 		}
 	})
+}
+
+// TestTimesAreThoseOfTheirMessages whatever was sent before: messages that a stream has from
+// hours apart, of any length, some of them again after later ones, and those that come
+// once more on another stream.
+func TestTimesAreThoseOfTheirMessages(t *testing.T) {
+	times := []time.Duration{0, time.Microsecond, time.Minute, 9 * time.Minute, 10 * time.Minute, 10*time.Minute + 3*time.Microsecond, 5 * time.Hour}
+	for _, size := range []int{1, 40 << 10} {
+		l := newLog(t, journal.Options{Age: 24 * time.Hour})
+		s := subscribe(t, l, start(), journal.Subscription{Class: journal.AtLeastOnce, ID: "s", Lease: time.Second})
+		live := subscribe(t, l, start(), journal.Subscription{Class: journal.Reliable})
+		want := make(map[uint64]time.Time)
+		for i, d := range times {
+			now := start().Add(d)
+			publish(t, l, now, journal.Message{Topic: "a", Payload: make([]byte, size)})
+			want[uint64(i)+1] = now
+		}
+		now := start().Add(times[len(times)-1])
+		check := func(count int) {
+			t.Helper()
+			frame, n, _, err := s.Fill(nil, 1<<20, 100, now)
+			if n != count || err != nil {
+				t.Fatalf("%d messages, want %d, %v", n, count, err)
+			}
+			s.reader.Reset(frame)
+			var rec journal.Record
+			for n > 0 {
+				if ok, err := s.reader.Next(&rec); !ok || err != nil {
+					t.Fatal(ok, err)
+				}
+				if rec.Kind != journal.KindMessage {
+					continue
+				}
+				n--
+				if !rec.Time.Equal(want[rec.Seq]) {
+					t.Errorf("message %d of %d bytes is of %v, want %v", rec.Seq, size, rec.Time, want[rec.Seq])
+				}
+			}
+		}
+		check(len(times))
+		for _, seq := range []uint64{1, 4, 7} {
+			if err := s.Release(now, seq); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(3)
+		s.Detach(now)
+		var err error
+		if s.Cursor, err = l.Resume("s", now); err != nil {
+			t.Fatal(err)
+		}
+		s.reader = journal.NewReader(journal.ReaderLimits{})
+		check(len(times))
+		s = live
+		check(len(times))
+	}
 }

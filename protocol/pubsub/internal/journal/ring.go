@@ -33,6 +33,7 @@ type entry struct {
 	off     uint32
 	size    uint32
 	hash    uint32 // of the key; 0 is no key
+	clock   uint32 // that its record counts from
 	key     uint16 // offset of the key in the record
 	keyLen  uint8
 	lane    uint8

@@ -16,7 +16,7 @@ func (c *Cursor) run(w *writer, at int64, maxMessages int) {
 	n, last := 0, uint64(0)
 	for w.n+n < maxMessages && w.locked < lockedBytes && f.follow(l, end) {
 		e := f.entry
-		if e == nil || e.size >= longRecord || int(e.size) > room || !c.knows(e.topic) || !f.mine(f.at) || f.unfit(at) != 0 {
+		if e == nil || e.size >= longRecord || int(e.size) > room || e.clock != c.clock || !c.knows(e.topic) || !f.mine(f.at) || f.unfit(at) != 0 {
 			break
 		}
 		f.advance(l)

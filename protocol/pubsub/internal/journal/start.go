@@ -234,6 +234,6 @@ func (f *feed) replay(seq uint64) {
 func feedOf(e *entry, s *slab) uint64 {
 	var rec Record
 	body, _, _ := cutBytes(e.record(s)[1:])
-	rec.parse(body)
+	rec.parse(body, 0)
 	return rec.Feed
 }

@@ -58,7 +58,7 @@ func (t *Tracker) Observe(rec *Record) bool {
 		}
 	case KindMark:
 		t.advance(rec.Mark.Seq)
-	case KindTopic, KindDelivery: // the reader keeps these
+	case KindTopic, KindClock, KindDelivery: // the reader keeps these
 	}
 	return true
 }

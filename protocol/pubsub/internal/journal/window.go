@@ -36,6 +36,7 @@ type delivery struct {
 	off     uint32
 	size    uint32
 	hash    uint32
+	clock   uint32
 	lane    uint8
 	waits   bool  // for its next delivery; otherwise it is the subscriber's
 	own     bool  // the slab is of its own
@@ -59,7 +60,7 @@ func newWindow(s *Subscription) *window {
 func (d *delivery) record() []byte { return d.slab.b[d.off : d.off+d.size] }
 
 func (d *delivery) head() head {
-	return head{seq: d.seq, topic: d.topic, record: d.record(), delivery: d}
+	return head{seq: d.seq, topic: d.topic, clock: d.clock, record: d.record(), delivery: d}
 }
 
 // keep makes the delivery's record its own, so that it does not keep others in memory.
@@ -89,7 +90,7 @@ func (w *window) add(seq uint64, e *entry, s *slab, at int64) {
 		d, w.free = w.free[n-1], w.free[:n-1]
 	}
 	*d = delivery{
-		seq: seq, topic: e.topic, slab: s, off: e.off, size: e.size, hash: e.hash, lane: e.lane,
+		seq: seq, topic: e.topic, slab: s, off: e.off, size: e.size, hash: e.hash, clock: e.clock, lane: e.lane,
 		expires: e.expires, own: len(s.b) == int(e.size),
 	}
 	w.insert(d)
