@@ -24,18 +24,18 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 	o.span.Attempt(o.attempts, in.ID)
 	e.Begin()
 	start := o.now
-	reply, err := session.Call(ctx, start, o.deadline, &o.headers, o.data)
-	if err != nil {
+	reply := &o.reply
+	if err := session.Call(ctx, start, o.deadline, &o.headers, o.data, reply); err != nil {
 		o.now = time.Now()
 		return o.broken(ctx, e, err, start, o.now)
 	}
 	o.now = reply.At
 	defer reply.Release()
 	code := Code(reply.Status.Code)
-	o.record(session, &reply)
+	o.record(session, reply)
 	if code == 0 {
 		e.End(start.UnixNano(), o.now.UnixNano(), false)
-		return true, o.decode(session, &reply)
+		return true, o.decode(session, reply)
 	}
 	e.End(start.UnixNano(), o.now.UnixNano(), overloaded(code))
 	o.tried.Add(e)

@@ -22,7 +22,8 @@ type outgoing struct {
 	now      time.Time // last reading of the clock
 	deadline time.Time
 	headers  wire.Headers
-	data     []byte       // the DATA frame
+	data     []byte // the DATA frame
+	reply    transport.Reply
 	inline   [4]wire.Pair // room for metadata
 	size     int          // of the message in it
 	span     tracing.ClientSpan

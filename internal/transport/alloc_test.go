@@ -80,7 +80,8 @@ func TestSmallCallAllocatesNothingOfItsOwn(t *testing.T) {
 	defer cancel()
 	one := func() {
 		now := time.Now()
-		reply, err := s.Call(ctx, now, now.Add(10*time.Second), &h, frame)
+		var reply Reply
+		err := s.Call(ctx, now, now.Add(10*time.Second), &h, frame, &reply)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +107,8 @@ func BenchmarkCall(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		now := time.Now()
-		reply, err := s.Call(context.Background(), now, now.Add(10*time.Second), &h, frame)
+		var reply Reply
+		err := s.Call(context.Background(), now, now.Add(10*time.Second), &h, frame, &reply)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -22,15 +22,16 @@ type Reply struct {
 	clean bool
 }
 
-// Release gives back what the reply holds.
+// Release gives back what the reply holds, which then holds nothing.
 func (r *Reply) Release() {
 	l := r.lease
 	if l == nil {
 		return
 	}
-	r.lease, r.Message = nil, nil
+	clean := r.clean
+	*r = Reply{}
 	l.fr.release()
-	if r.clean {
+	if clean {
 		l.session.leases.put(l)
 	}
 }
@@ -47,45 +48,48 @@ const (
 )
 
 // Call sends one unary call and waits for its reply. data is a whole DATA
-// frame. The call starts now and ends at deadline at the latest. Headers and data are not kept.
+// frame. The call starts now and ends at deadline at the latest. Headers and data are not
+// kept. The reply is written to reply, which holds nothing before, and holds nothing to
+// release after an error: by pointer, for the stack of a goroutine that has waited is
+// cold, and copying a reply from call to call takes as long as all else that follows.
 //
 // An error of type [*Error] says whether a handler may have seen the call.
-func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
+func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, reply *Reply) error {
 	defer s.release()
 	if err := s.acquire(); err != nil {
-		return Reply{}, err
+		return err
 	}
 	if len(data) > LeasedMessage {
-		return s.callOnce(ctx, deadline, h, data)
+		return s.callOnce(ctx, deadline, h, data, reply)
 	}
 	l, err := s.leases.get(ctx, deadline)
 	if err != nil {
-		return Reply{}, err
+		return err
 	}
 	if l.waited { // then now is past
 		l.waited, now = false, time.Now()
 	}
-	return l.call(ctx, now, deadline, h, data, wire.StreamCalls)
+	return l.call(ctx, now, deadline, h, data, wire.StreamCalls, reply)
 }
 
 // callOnce sends a large call on a stream of its own.
-func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte) (Reply, error) {
+func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte, reply *Reply) error {
 	open, cancel := context.WithDeadline(ctx, deadline)
 	stream, err := s.conn.OpenStreamSync(open)
 	cancel()
 	if err != nil {
 		if ctx.Err() != nil || open.Err() == context.DeadlineExceeded {
-			return Reply{}, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: ended(open)}
+			return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: ended(open)}
 		}
-		return Reply{}, s.streamError(err, true)
+		return s.streamError(err, true)
 	}
-	return s.newLease(stream).call(ctx, time.Now(), deadline, h, data, wire.StreamCall)
+	return s.newLease(stream).call(ctx, time.Now(), deadline, h, data, wire.StreamCall, reply)
 }
 
-func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType) (Reply, error) {
+func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType, reply *Reply) error {
 	h.Timeout = uint64(max(deadline.Sub(now).Microseconds(), 0))
 	l.begin(ctx, now, deadline)
-	reply, failed := l.exchange(h, data, kind)
+	failed := l.exchange(h, data, kind, reply)
 	untouched := l.finish()
 	if failed == nil {
 		reply.At = time.Now()
@@ -95,11 +99,12 @@ func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Heade
 		if !reply.clean {
 			l.discard(wire.CodeNone)
 		}
-		return reply, nil
+		return nil
 	}
 	l.discard(wire.CodeCanceled)
 	l.fr.release()
-	return Reply{}, l.failure(ctx, failed)
+	*reply = Reply{}
+	return l.failure(ctx, failed)
 }
 
 // discard ends a stream that is not reused.
@@ -136,7 +141,7 @@ type callFailure struct {
 }
 
 // exchange writes the request and reads the reply.
-func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType) (Reply, *callFailure) {
+func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, reply *Reply) *callFailure {
 	l.out = l.out[:0]
 	if l.fresh {
 		l.out = wire.AppendVarint(l.out, uint64(kind))
@@ -144,14 +149,14 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType) (Re
 	start := len(l.out)
 	l.out = wire.AppendHeaders(l.out, h)
 	if n := len(l.out) - start; n > wire.MaxHeader {
-		return Reply{}, &callFailure{&Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}, true}
+		return &callFailure{&Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}, true}
 	}
 	rest := data
 	if len(data) <= inlineBody {
 		l.out, rest = append(l.out, data...), nil
 	}
 	if err := writeAll(l.stream, l.out); err != nil {
-		return Reply{}, &callFailure{err, true}
+		return &callFailure{err, true}
 	}
 	l.fresh = false
 	if rest != nil {
@@ -162,21 +167,20 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType) (Re
 		if err := write(); err != nil {
 			// The message is not whole, so no handler can have seen it, but its
 			// refusal may be there to be read.
-			if reply, rerr := l.read(); rerr == nil {
+			if rerr := l.read(reply); rerr == nil {
 				reply.clean = false
-				return reply, nil
+				return nil
 			}
-			return Reply{}, &callFailure{err, true}
+			return &callFailure{err, true}
 		}
 	}
 	if kind == wire.StreamCall {
 		_ = l.stream.Close() // fails only if the stream was reset, which read reports
 	}
-	reply, err := l.read()
-	if err != nil {
-		return Reply{}, &callFailure{err, false}
+	if err := l.read(reply); err != nil {
+		return &callFailure{err, false}
 	}
-	return reply, nil
+	return nil
 }
 
 // writeAll writes b without blocking if it is small and there is room for it.
@@ -192,8 +196,8 @@ func writeAll(stream *quic.Stream, b []byte) error {
 }
 
 // read reads [DATA] STATUS.
-func (l *lease) read() (Reply, error) {
-	reply := Reply{lease: l}
+func (l *lease) read(reply *Reply) error {
+	reply.lease = l
 	limit := uint64(l.session.endpoint.limits.MaxMessage)
 	for {
 		h, err := l.fr.next()
@@ -201,42 +205,42 @@ func (l *lease) read() (Reply, error) {
 			if errors.Is(err, io.EOF) {
 				err = errNoStatus
 			}
-			return Reply{}, err
+			return err
 		}
 		switch h.Kind { //nolint:exhaustive // the rest is unknown in a reply
 		case wire.KindData:
 			if h.Length > limit {
-				return Reply{}, &Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, Err: &wire.LimitError{What: "reply", Limit: limit, Got: h.Length}}
+				return &Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, Err: &wire.LimitError{What: "reply", Limit: limit, Got: h.Length}}
 			}
 			if reply.Message != nil || h.Flags&(wire.FlagCompressed|wire.FlagMore) != 0 {
-				return Reply{}, l.session.protocolError("second DATA or unknown flags in a reply")
+				return l.session.protocolError("second DATA or unknown flags in a reply")
 			}
 			body, err := l.fr.body(h.Length)
 			if err != nil {
-				return Reply{}, err
+				return err
 			}
 			reply.Message = l.fr.keep(body, wire.KindStatus)
 		case wire.KindStatus:
 			if h.Length > wire.MaxHeader {
-				return Reply{}, &wire.LimitError{What: "STATUS", Limit: wire.MaxHeader, Got: h.Length}
+				return &wire.LimitError{What: "STATUS", Limit: wire.MaxHeader, Got: h.Length}
 			}
 			if h.Length > 0 {
 				body, err := l.fr.small(h.Length)
 				if err != nil {
-					return Reply{}, err
+					return err
 				}
 				if reply.Status, err = wire.ParseStatus(body); err != nil {
-					return Reply{}, err
+					return err
 				}
 			}
 			reply.clean = h.Flags&wire.FlagLast == 0
-			return reply, nil
+			return nil
 		default:
 			if h.Flags&wire.FlagCritical != 0 {
-				return Reply{}, l.session.protocolError("unknown critical frame in a reply")
+				return l.session.protocolError("unknown critical frame in a reply")
 			}
 			if err := l.fr.skip(h.Length); err != nil {
-				return Reply{}, err
+				return err
 			}
 		}
 	}

@@ -120,3 +120,61 @@ func loopback(t *testing.T) *net.UDPConn {
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
+
+// TestDatagramsHaveTheirSender whichever way they are read, of several senders in turn.
+func TestDatagramsHaveTheirSender(t *testing.T) {
+	in := loopback(t)
+	conn, ok := receiveOffload(in).(*groConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	senders := []*net.UDPConn{loopback(t), loopback(t), loopback(t)}
+	to := netip.MustParseAddrPort(in.LocalAddr().String())
+	ms := make([]ipv4.Message, 1)
+	ms[0] = ipv4.Message{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}
+	for round, sent := 0, 0; round < 3*groAlone; round++ {
+		queued := 1 + round%(2*groBatch) // so that reads find one, and more
+		for i := range queued {
+			if _, err := senders[(sent+i)/2%len(senders)].WriteToUDPAddrPort([]byte{byte(sent + i)}, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range queued {
+			n, err := conn.ReadBatch(ms, 0)
+			if n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+			want := senders[sent/2%len(senders)].LocalAddr().String()
+			if m := ms[0]; m.N != 1 || m.Buffers[0][0] != byte(sent) || m.Addr.String() != want {
+				t.Fatalf("datagram %d is % x from %v, want it from %v", sent, m.Buffers[0][:m.N], m.Addr, want)
+			}
+			sent++
+		}
+	}
+}
+
+// TestOneDatagramAllocatesNothing if its sender was the last one too.
+func TestOneDatagramAllocatesNothing(t *testing.T) {
+	in, out := loopback(t), loopback(t)
+	conn, ok := receiveOffload(in).(*groConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	to := netip.MustParseAddrPort(in.LocalAddr().String())
+	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+	allocs := testing.AllocsPerRun(100, func() {
+		if _, err := out.WriteToUDPAddrPort([]byte("x"), to); err != nil {
+			t.Fatal(err)
+		}
+		conn.alone = 0
+		if n, err := conn.ReadBatch(ms, 0); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	})
+	if allocs > 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}

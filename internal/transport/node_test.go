@@ -114,7 +114,8 @@ func call(ctx context.Context, s *Session, route, message string) (string, wire.
 
 func callWithin(ctx context.Context, s *Session, timeout time.Duration, route, message string) (string, wire.Status, error) {
 	now := time.Now()
-	reply, err := s.Call(ctx, now, now.Add(timeout), &wire.Headers{Route: route}, data(message))
+	var reply Reply
+	err := s.Call(ctx, now, now.Add(timeout), &wire.Headers{Route: route}, data(message), &reply)
 	if err != nil {
 		return "", wire.Status{}, err
 	}

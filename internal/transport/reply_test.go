@@ -77,7 +77,8 @@ func TestClientTakesReplies(t *testing.T) {
 						}
 					})
 					now := time.Now()
-					reply, err := s.Call(t.Context(), now, now.Add(10*time.Second), &wire.Headers{Route: "any"}, data("q"))
+					var reply Reply
+					err := s.Call(t.Context(), now, now.Add(10*time.Second), &wire.Headers{Route: "any"}, data("q"), &reply)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -214,7 +215,7 @@ func TestHeadersTooLargeToSend(t *testing.T) {
 		h := wire.Headers{Route: "echo", Metadata: []wire.Pair{{Key: "k", Value: strings.Repeat("v", 17<<10)}}}
 		for range 5 { // more than there are streams
 			now := time.Now()
-			_, err := s.Call(t.Context(), now, now.Add(time.Second), &h, data("x"))
+			err := s.Call(t.Context(), now, now.Add(time.Second), &h, data("x"), &Reply{})
 			e := failure(t, err, ReasonLimit)
 			if le, ok := errors.AsType[*wire.LimitError](err); !ok || le.Limit != wire.MaxHeader || !e.NotProcessed {
 				t.Fatalf("the error is %v", err)
