@@ -31,7 +31,6 @@ func (c *Cursor) run(w *writer, at int64, maxMessages int) {
 	}
 	w.out = side.end(w.out)
 	w.n += n
-	c.progress = at
 	c.tell(last)
 	c.counts.messages += uint64(n)
 	c.counts.bytes += uint64(len(w.out) - begin)
