@@ -12,29 +12,29 @@ import (
 type blob struct{ Payload []byte }
 
 // frameOf returns the records of n messages of a size.
-func frameOf(t testing.TB, n, size int, pairs []journal.Pair) []byte {
-	t.Helper()
+func frameOf(tb testing.TB, n, size int, pairs []journal.Pair) []byte {
+	tb.Helper()
 	now := time.Now()
 	log, err := journal.New(journal.Options{Epoch: 1}, now)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cursor, err := log.Subscribe(journal.Subscription{Patterns: []string{"t"}, Class: journal.Reliable}, now)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	payload, err := codec.CBOR().Append(nil, &blob{make([]byte, size)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for range n {
 		if _, err := log.Append(journal.Message{Topic: "t", Headers: pairs, Payload: payload}, now); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	body, got, _, err := cursor.Fill(nil, 8<<20, n, now)
 	if err != nil || got != n {
-		t.Fatalf("%d of %d messages, %v", got, n, err)
+		tb.Fatalf("%d of %d messages, %v", got, n, err)
 	}
 	return body
 }

@@ -43,8 +43,11 @@ func TestPublishersDoNotDisturbRuns(t *testing.T) {
 	const publishers, each = 3, 20000
 	l, now := newLog(t, journal.Options{Bytes: 16 << 10}), start()
 	classes := []journal.Subscription{
-		{Class: journal.BestEffort}, {Class: journal.BestEffort, Limits: journal.Limits{Messages: 8}},
-		{Class: journal.Latest}, {Class: journal.Reliable}, {Class: journal.AtLeastOnce},
+		{Class: journal.BestEffort},
+		{Class: journal.BestEffort, Limits: journal.Limits{Messages: 8}},
+		{Class: journal.Latest},
+		{Class: journal.Reliable},
+		{Class: journal.AtLeastOnce},
 	}
 	done := make(chan struct{})
 	var readers, writers sync.WaitGroup
