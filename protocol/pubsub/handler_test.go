@@ -134,6 +134,7 @@ func TestOptionsThatCannotBe(t *testing.T) {
 		"a bad bookmark":     {pubsub.Resume([]byte("x"))},
 		"last of none":       {pubsub.FromLast(-1)},
 		"negative credit":    {pubsub.Group("g"), pubsub.Credit(-1)},
+		"newest of Latest":   {pubsub.DropNewest(), pubsub.In(pubsub.Latest)},
 		"negative lease":     {pubsub.In(pubsub.AtLeastOnce), pubsub.Lease(-time.Second)},
 	} {
 		if _, err := pubsub.Subscribe(t.Context(), node, placed, opts...); !errors.Is(err, link.InvalidArgument) {

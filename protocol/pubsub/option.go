@@ -53,6 +53,9 @@ func (s *settings) check() error {
 	if s.ask.Start == startLast && s.ask.Last < 1 {
 		return link.Errorf(link.InvalidArgument, "subscribe: FromLast is %d, want 1 or more", s.ask.Last)
 	}
+	if c := Class(s.ask.Class); c != BestEffort && s.ask.Overflow != uint8(journal.DropOldest) {
+		return link.Errorf(link.InvalidArgument, "subscribe: DropNewest is for the class best effort, and this is %s", c)
+	}
 	if s.workers < 0 || s.workers > MaxWorkers {
 		return link.Errorf(link.InvalidArgument, "subscribe: Workers is %d, want 1 to pubsub.MaxWorkers, %d", s.workers, MaxWorkers)
 	}
@@ -77,6 +80,12 @@ func In(c Class) SubscribeOption {
 // and 8 MiB that are not acked for AtLeastOnce.
 func Limits(messages, bytes int, age time.Duration) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Messages, s.ask.Bytes, s.ask.Age = messages, bytes, age.Microseconds() })
+}
+
+// DropNewest lets a subscription that is at its limits miss the newest messages, in place
+// of the oldest. It is for BestEffort.
+func DropNewest() SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Overflow = uint8(journal.DropNewest) })
 }
 
 // Keys lets only messages with one of keys through.

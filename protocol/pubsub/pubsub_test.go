@@ -137,6 +137,40 @@ func TestASlowSubscriberIsToldWhatItMissed(t *testing.T) {
 	})
 }
 
+// TestWhatIsDropped is the oldest, of which the newest message comes through, or the newest.
+func TestWhatIsDropped(t *testing.T) {
+	for newest, opts := range map[bool][]pubsub.SubscribeOption{
+		false: {pubsub.Limits(10, 0, 0)},
+		true:  {pubsub.Limits(10, 0, 0), pubsub.DropNewest()},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			mesh := linktest.NewMesh(t)
+			_, p := publisher(t, mesh, link.Config{})
+			s := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
+			const n = 100_000 // more than credit and backlog hold
+			publish(t, p, 1, n)
+			got, gone := uint64(0), uint64(0)
+			var last pubsub.Message[order]
+			for last = range s.Messages() {
+				if last.Gap == nil {
+					got++
+				} else {
+					gone += last.Gap.Count
+				}
+				if got+gone == n {
+					break
+				}
+			}
+			if gone == 0 {
+				t.Error("nothing was dropped, so nothing was tested")
+			}
+			if newest != (last.Gap != nil) {
+				t.Errorf("DropNewest %v: what was published last is told as %+v", newest, last.Gap)
+			}
+		})
+	}
+}
+
 func TestABlockedPublisherLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -33,6 +33,10 @@ type Published struct {
 	Stuck           uint64 `json:"stuck"`
 	DeadLetters     uint64 `json:"dead_letters"`
 	DeadLettersLost uint64 `json:"dead_letters_lost"`
+	// Unacked is the bytes of all messages that wait for acks, and Throttled how often a
+	// subscription had to wait because these were 512 MiB.
+	Unacked   int    `json:"unacked"`
+	Throttled uint64 `json:"throttled"`
 }
 
 // Reader is a subscription at the node that publishes.
@@ -135,6 +139,7 @@ func (h *hub) stats(now time.Time) (Published, []Reader) {
 	p := Published{
 		First: l.First, Next: l.Next, Bytes: l.Bytes, Stuck: h.stuck.Load(),
 		DeadLetters: h.dead.kept.Load(), DeadLettersLost: h.dead.lost.Load() + l.DeadLetters,
+		Unacked: l.Unacked, Throttled: l.Throttled,
 	}
 	h.mu.Lock()
 	list := make([]*session, 0, len(h.sessions))

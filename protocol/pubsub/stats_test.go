@@ -264,3 +264,21 @@ func TestRealmsCannotBeReachedAround(t *testing.T) {
 		}
 	})
 }
+
+func TestStatsSayWhatWaitsForAcks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce))
+		publish(t, p, 1, 3)
+		got := take(t, s, 3)
+		if st := pubsub.StatsOf(node).Published; st.Unacked == 0 || st.Throttled != 0 {
+			t.Errorf("%+v", st)
+		}
+		got[2].AckThrough()
+		sleep(time.Second)
+		if st := pubsub.StatsOf(node).Published; st.Unacked != 0 {
+			t.Errorf("%d bytes wait when all is acked", st.Unacked)
+		}
+	})
+}

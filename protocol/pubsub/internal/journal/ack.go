@@ -65,7 +65,7 @@ func (s *share) ack(w *window, r Range) (n int) {
 			left = append(left, d)
 			continue
 		}
-		w.bytes -= int(d.size)
+		w.grow(-int(d.size))
 		s.done(d)
 		w.recycle(d)
 		n++

@@ -14,6 +14,7 @@ const (
 	DefaultBytes      = 64 << 20
 	DefaultAge        = 5 * time.Minute
 	DefaultMaxMessage = 4 << 20
+	DefaultUnacked    = 8 * DefaultBytes
 )
 
 // Bounds of a log.

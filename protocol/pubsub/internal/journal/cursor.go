@@ -133,6 +133,9 @@ func (l *Log) close(c *Cursor, now int64) {
 	if s.group != nil {
 		last = s.exit(c, now)
 	}
+	if c.window != nil {
+		c.window.grow(-c.window.bytes) // what is left in it is dropped
+	}
 	s.mu.Unlock()
 	if c.id != "" && l.sessions[c.id] == c {
 		delete(l.sessions, c.id)

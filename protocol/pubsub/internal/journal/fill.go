@@ -101,11 +101,19 @@ func (c *Cursor) next(at int64) state {
 		return what
 	}
 	if c.window != nil && c.window.full() {
+		c.noteThrottled()
 		return full
 	}
 	f := &s.feed
 	c.head = head{seq: f.seq, topic: f.entry.topic, clock: f.entry.clock, record: f.entry.record(f.slab)}
 	return some
+}
+
+// noteThrottled counts that other subscriptions leave no room in the log's bound.
+func (c *Cursor) noteThrottled() {
+	if c.window.throttled() {
+		c.share.log.throttled.Add(1)
+	}
 }
 
 // replayed reports whether all that the subscriber gets from before its subscription

@@ -18,6 +18,9 @@ type Options struct {
 	// Messages leave it by whichever comes first; the newest one never does.
 	Bytes int
 	Age   time.Duration
+	// Unacked bounds the bytes of all messages that wait for acks: beyond it, a
+	// subscription gets one only when none of its own waits. Zero is [DefaultUnacked].
+	Unacked int
 	// NoHistory keeps only what a subscription asked for when it was published. A
 	// message that nobody asked for is not encoded, and a subscription that starts
 	// before it is told of a gap.
@@ -41,6 +44,9 @@ type Log struct {
 	ring    ring
 	index   subject.Index[*share]
 	hole    *slab // of messages that were not kept
+
+	unacked   atomic.Int64  // bytes in windows
+	throttled atomic.Uint64 // times that a window waited for room in Options.Unacked
 
 	mu       sync.Mutex // guards the fields below, and all of ring that is written
 	topics   topics
@@ -68,9 +74,14 @@ func New(o Options, now time.Time) (*Log, error) {
 	if o.MaxMessage == 0 {
 		o.MaxMessage = DefaultMaxMessage
 	}
+	if o.Unacked == 0 {
+		o.Unacked = DefaultUnacked
+	}
 	switch {
 	case o.Bytes < 0:
 		return nil, &OptionError{"Options.Bytes", o.Bytes, "is negative"}
+	case o.Unacked < 0:
+		return nil, &OptionError{"Options.Unacked", o.Unacked, "is negative"}
 	case o.Age < 0:
 		return nil, &OptionError{"Options.Age", o.Age, "is negative"}
 	case o.MaxMessage < 0 || o.MaxMessage > maxRecord:

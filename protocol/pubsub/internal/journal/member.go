@@ -31,6 +31,7 @@ func (c *Cursor) nextTask(at int64) state {
 			c.head = head{seq: t.seq, topic: f.entry.topic, clock: f.entry.clock, record: f.entry.record(f.slab)}
 		}
 		if c.window != nil && c.window.full() {
+			c.noteThrottled()
 			return full
 		}
 		return some

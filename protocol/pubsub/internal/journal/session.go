@@ -54,7 +54,7 @@ func (l *Log) Resume(id string, now time.Time) (*Cursor, error) {
 		credit: s.sub.Credit, tasks: old.tasks, window: old.window,
 	}
 	old.closed = true
-	old.tasks, old.window = nil, newWindow(&s.sub)
+	old.tasks, old.window = nil, newWindow(l, &s.sub)
 	old.signal()
 	s.disconnected(c, at, true)
 	if s.group != nil {
@@ -135,9 +135,7 @@ func (s *share) tick(at int64) {
 			return // its leases end when it resumes
 		}
 		s.endLeases(c, at)
-		if at >= c.window.retryAt {
-			c.wake()
-		}
+		c.relieve(at)
 		return
 	}
 	for _, c := range s.group.members {
@@ -149,4 +147,18 @@ func (s *share) tick(at int64) {
 		}
 	}
 	s.dispatch(at, false)
+	for _, c := range s.group.members {
+		if c.window != nil {
+			c.relieve(at)
+		}
+	}
+}
+
+// relieve wakes a cursor whose window has something due again, or room again, and lets go
+// of memory that it does not need.
+func (c *Cursor) relieve(at int64) {
+	if at >= c.window.retryAt || c.blocked && !c.window.full() {
+		c.wake()
+	}
+	c.window.keepOld(c.share.log.ring.first.Load())
 }

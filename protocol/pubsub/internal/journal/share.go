@@ -72,7 +72,7 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 			return nil, err
 		}
 	}
-	c := &Cursor{ready: make(chan struct{}, 1), id: sub.ID, credit: sub.Credit, window: newWindow(&sub)}
+	c := &Cursor{ready: make(chan struct{}, 1), id: sub.ID, credit: sub.Credit, window: newWindow(l, &sub)}
 	if err := l.join(c, sub, l.since(now)); err != nil {
 		return nil, err
 	}

@@ -108,6 +108,8 @@ type LogStats struct {
 	Subscriptions int    // groups counting as one
 	Sessions      int
 	DeadLetters   uint64 // of subscriptions that have ended, dropped before they were taken
+	Unacked       int    // bytes of messages that wait for acks
+	Throttled     uint64 // times that a subscription waited because these were Options.Unacked
 }
 
 // Stats returns the state of the log.
@@ -117,5 +119,6 @@ func (l *Log) Stats() LogStats {
 	return LogStats{
 		First: l.ring.first.Load(), Next: l.ring.end.Load(), Bytes: l.ring.held,
 		Topics: len(l.topics.byID), Subscriptions: len(l.shares), Sessions: len(l.sessions), DeadLetters: l.dead.dropped,
+		Unacked: int(l.unacked.Load()), Throttled: l.throttled.Load(),
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 // window is what an AtLeastOnce cursor has delivered and waits to be acked for.
 type window struct {
+	log      *Log
 	limits   Limits
 	lease    int64
 	list     []*delivery // by number
@@ -50,11 +51,11 @@ type delivery struct {
 	avoid   *Cursor // of a group: who released it
 }
 
-func newWindow(s *Subscription) *window {
+func newWindow(l *Log, s *Subscription) *window {
 	if s.Class != AtLeastOnce {
 		return nil
 	}
-	return &window{limits: s.Limits, lease: int64(s.Lease), leaseEnd: never, retryAt: never}
+	return &window{log: l, limits: s.Limits, lease: int64(s.Lease), leaseEnd: never, retryAt: never}
 }
 
 func (d *delivery) record() []byte { return d.slab.b[d.off : d.off+d.size] }
@@ -80,7 +81,27 @@ func (d *delivery) forgive() {
 }
 
 func (w *window) full() bool {
-	return len(w.list) >= w.limits.Messages || w.bytes >= w.limits.Bytes
+	return len(w.list) >= w.limits.Messages || w.bytes >= w.limits.Bytes || w.throttled()
+}
+
+// throttled reports whether the windows of all subscriptions have no room for more. Who
+// has nothing gets one message all the same.
+func (w *window) throttled() bool {
+	return len(w.list) > 0 && w.log.unacked.Load() >= int64(w.log.opts.Unacked)
+}
+
+// grow counts bytes that wait for an ack, or no more.
+func (w *window) grow(bytes int) {
+	w.bytes += bytes
+	w.log.unacked.Add(int64(bytes))
+}
+
+// keepOld makes deliveries that have left the ring their own, so that they keep no others
+// in memory.
+func (w *window) keepOld(first uint64) {
+	for _, d := range w.list[:w.search(first)] {
+		d.keep()
+	}
 }
 
 // add enters the first delivery of a message.
@@ -103,7 +124,7 @@ func (w *window) insert(d *delivery) {
 		i = w.search(d.seq)
 	}
 	w.list = slices.Insert(w.list, i, d)
-	w.bytes += int(d.size)
+	w.grow(int(d.size))
 }
 
 // again starts a lease for one more delivery, and returns which one it is.
@@ -133,7 +154,7 @@ func (w *window) find(seq uint64) *delivery {
 func (w *window) remove(d *delivery) {
 	i := w.search(d.seq)
 	w.list = slices.Delete(w.list, i, i+1)
-	w.bytes -= int(d.size)
+	w.grow(-int(d.size))
 }
 
 // tell notes that the subscriber was told of a gap.
