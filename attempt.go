@@ -16,7 +16,7 @@ import (
 func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.Session) (settled bool, err error) {
 	in := e.Value()
 	if limit := session.Remote().MaxMessage; uint64(o.size) > limit {
-		return true, Errorf(ResourceExhausted, "request of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of %s", o.size, limit, in.ID)
+		return true, o.tooLarge(limit, in)
 	}
 	o.attempts++
 	o.headers.Attempt = uint64(o.attempts - 1)
@@ -31,12 +31,23 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 	}
 	o.now = reply.At
 	defer reply.Release()
-	code := Code(reply.Status.Code)
 	o.record(session, reply)
-	if code == 0 {
+	if reply.Status.Code == 0 {
 		e.End(start.UnixNano(), o.now.UnixNano(), false)
 		return true, o.decode(session, reply)
 	}
+	return o.failed(ctx, e, session, reply, start)
+}
+
+// tooLarge, as failed and broken, is apart from attempt so that the goroutines that wait
+// for replies have small stacks: with many calls under way they would not fit the caches.
+func (o *outgoing) tooLarge(limit uint64, in *instance) error {
+	return Errorf(ResourceExhausted, "request of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of %s", o.size, limit, in.ID)
+}
+
+// failed deals with a reply that is an error.
+func (o *outgoing) failed(ctx context.Context, e *endpoint, session *transport.Session, reply *transport.Reply, start time.Time) (settled bool, err error) {
+	code := Code(reply.Status.Code)
 	e.End(start.UnixNano(), o.now.UnixNano(), overloaded(code))
 	o.tried.Add(e)
 	failure := fromStatus(&reply.Status, peerOf(session).String())

@@ -221,20 +221,11 @@ func (l *lease) read(reply *Reply) error {
 			}
 			reply.Message = l.fr.keep(body, wire.KindStatus)
 		case wire.KindStatus:
-			if h.Length > wire.MaxHeader {
-				return &wire.LimitError{What: "STATUS", Limit: wire.MaxHeader, Got: h.Length}
-			}
-			if h.Length > 0 {
-				body, err := l.fr.small(h.Length)
-				if err != nil {
-					return err
-				}
-				if reply.Status, err = wire.ParseStatus(body); err != nil {
-					return err
-				}
-			}
 			reply.clean = h.Flags&wire.FlagLast == 0
-			return nil
+			if h.Length == 0 {
+				return nil
+			}
+			return l.readStatus(reply, h.Length)
 		default:
 			if h.Flags&wire.FlagCritical != 0 {
 				return l.session.protocolError("unknown critical frame in a reply")
@@ -244,4 +235,18 @@ func (l *lease) read(reply *Reply) error {
 			}
 		}
 	}
+}
+
+// readStatus reads the body of a STATUS. It is apart from read, which waits with all that
+// is on its stack.
+func (l *lease) readStatus(reply *Reply, length uint64) error {
+	if length > wire.MaxHeader {
+		return &wire.LimitError{What: "STATUS", Limit: wire.MaxHeader, Got: length}
+	}
+	body, err := l.fr.small(length)
+	if err != nil {
+		return err
+	}
+	reply.Status, err = wire.ParseStatus(body)
+	return err
 }

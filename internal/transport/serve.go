@@ -171,9 +171,16 @@ func (c *Call) readHeaders(first bool) error {
 			body = c.scope
 			c.fr.release() // a large message gets a buffer of its own
 		}
-		c.Headers, err = wire.ParseHeaders(body)
-		return err
+		return c.parseHeaders(body)
 	}
+}
+
+// parseHeaders is apart from readHeaders, which waits with all that is on its stack.
+//
+//go:noinline
+func (c *Call) parseHeaders(body []byte) (err error) {
+	c.Headers, err = wire.ParseHeaders(body)
+	return err
 }
 
 // serve handles one call and reports whether the stream may carry another.
