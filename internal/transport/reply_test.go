@@ -288,3 +288,40 @@ func TestSplitAnywhere(t *testing.T) {
 		})
 	})
 }
+
+// TestAReplyHoldsNothingOfTheCallBefore whether that failed behind its message or was
+// released: a call that is sent again uses its reply again.
+func TestAReplyHoldsNothingOfTheCallBefore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		var calls atomic.Int32
+		s := replies(w, Limits{}, func(s *rawStream) {
+			switch calls.Add(1) {
+			case 1: // ends behind its message
+				s.say(data("first"))
+				_ = s.Close() // see say
+			case 2:
+				s.say(data("second"), wire.AppendStatus(nil, &wire.Status{Code: 5, Message: "no"}, wire.FlagLast))
+			default:
+				s.say(wire.AppendOK(nil, wire.FlagLast))
+			}
+		})
+		var reply Reply
+		one := func() error {
+			now := time.Now()
+			return s.Call(t.Context(), now, now.Add(time.Second), &wire.Headers{Route: "any"}, data("q"), &reply)
+		}
+		if err := one(); err == nil || reply.Message != nil || reply.lease != nil {
+			t.Fatalf("the call without a status: %v, and %+v", err, reply)
+		}
+		if err := one(); err != nil || string(reply.Message) != "second" || reply.Status.Code != 5 {
+			t.Fatalf("the next: %v, and %+v", err, reply)
+		}
+		reply.Release()
+		reply.Release()
+		if err := one(); err != nil || reply.Message != nil || reply.Status.Code != 0 || reply.Status.Message != "" {
+			t.Fatalf("the last: %v, and %+v", err, reply)
+		}
+		reply.Release()
+	})
+}

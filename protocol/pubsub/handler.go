@@ -67,11 +67,11 @@ func (h *handler[T]) run() {
 	}
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	free := make(chan Message[T], n*workerQueue) // of messages without a key
+	free := make(chan *Message[T], n*workerQueue) // of messages without a key; by pointer, for T may be large
 	defer close(free)
-	keyed := make([]chan Message[T], n)
+	keyed := make([]chan *Message[T], n)
 	for i := range keyed {
-		keyed[i] = make(chan Message[T], workerQueue)
+		keyed[i] = make(chan *Message[T], workerQueue)
 		defer close(keyed[i])
 		workers.Go(func() { h.work(keyed[i], free) })
 	}
@@ -84,7 +84,7 @@ func (h *handler[T]) run() {
 			to = keyed[maphash.String(h.seed, m.Topic+"\x00"+m.Key)%uint64(n)]
 		}
 		select {
-		case to <- m:
+		case to <- &m:
 		case <-h.sub.ctx.Done():
 			return
 		}
@@ -93,9 +93,9 @@ func (h *handler[T]) run() {
 
 // work handles messages until both channels are closed; those that are left when the
 // subscription has ended are dropped, as those on the wire are.
-func (h *handler[T]) work(keyed, free <-chan Message[T]) {
+func (h *handler[T]) work(keyed, free <-chan *Message[T]) {
 	for keyed != nil || free != nil {
-		var m Message[T]
+		var m *Message[T]
 		var ok bool
 		select {
 		case m, ok = <-keyed:
@@ -108,7 +108,7 @@ func (h *handler[T]) work(keyed, free <-chan Message[T]) {
 			}
 		}
 		if ok && h.sub.ctx.Err() == nil {
-			h.handle(m)
+			h.handle(*m)
 		}
 	}
 }

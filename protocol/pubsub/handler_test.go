@@ -183,3 +183,91 @@ func TestGapsGoToOnGapAndNotToTheHandler(t *testing.T) {
 		})
 	}
 }
+
+// TestMessagesMayBeLarge though no channel may have elements of 64 KiB.
+func TestMessagesMayBeLarge(t *testing.T) {
+	type large struct{ Pad [64 << 10]byte }
+	for _, workers := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			mesh := linktest.NewMesh(t)
+			topic := pubsub.NewTopic[large]("orders", "large")
+			node := mesh.Node(link.Config{Service: "orders"})
+			p, err := pubsub.NewPublisher(node, topic)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mesh.Start(node)
+			got := make(chan byte, 2)
+			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), topic, func(_ context.Context, m pubsub.Message[large]) error {
+				got <- m.Value.Pad[len(m.Value.Pad)-1]
+				return m.Err
+			}, pubsub.Workers(workers))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			v := large{}
+			v.Pad[len(v.Pad)-1] = 7
+			if _, err := p.Publish(t.Context(), v); err != nil {
+				t.Fatal(err)
+			}
+			if b := <-got; b != 7 {
+				t.Errorf("the last byte is %d, want 7", b)
+			}
+		})
+	}
+}
+
+// fragile is data whose decoding panics if it says so.
+type fragile struct{ S string }
+
+func (f fragile) MarshalBinary() ([]byte, error) { return []byte(f.S), nil }
+
+func (f *fragile) UnmarshalBinary(b []byte) error {
+	if f.S = string(b); f.S == "panic" {
+		panic("fragile")
+	}
+	return nil
+}
+
+// TestAPanicOfADecoderLeavesNothing for the messages that a later loop gets.
+func TestAPanicOfADecoderLeavesNothing(t *testing.T) {
+	type value struct {
+		A    string `json:",omitempty"`
+		Data fragile
+	}
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "orders"})
+		topic := pubsub.NewTopic[value]("orders", "fragile")
+		p, err := pubsub.NewPublisher(node, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mesh.Start(node)
+		s, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		next := func() (m pubsub.Message[value], panicked bool) {
+			defer func() { panicked = recover() != nil }()
+			for m := range s.Messages() {
+				return m, false
+			}
+			return m, false
+		}
+		for _, v := range []value{{"first", fragile{"panic"}}, {"", fragile{"fine"}}} {
+			if _, err := p.Publish(t.Context(), v); err != nil {
+				t.Fatal(err)
+			}
+			m, panicked := next()
+			if panicked != (v.A != "") {
+				t.Fatalf("panicked: %v", panicked)
+			}
+			if !panicked && m.Value != v {
+				t.Errorf("got %+v, want %+v", m.Value, v)
+			}
+		}
+	})
+}

@@ -97,6 +97,8 @@ func (s *Subscription[T]) Messages() iter.Seq[Message[T]] {
 		half := s.half
 		s.half = nil
 		s.mu.Unlock()
+		var none T
+		s.value = none // a loop before may have ended in a panic of the codec
 		if half != nil && !s.yield(half, yield) {
 			return
 		}

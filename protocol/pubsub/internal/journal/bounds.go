@@ -61,7 +61,7 @@ const (
 	// scanBudget is how many entries of the ring one Fill looks at.
 	scanBudget = 4096
 	// lockedMessages and lockedBytes are about what one Fill copies before it lets
-	// publishers have the lock.
+	// publishers have the lock. Of messages that lie side by side only the bytes count.
 	lockedMessages = 16
 	lockedBytes    = 16 << 10
 	// markEvery is after how many sequence numbers of other subscriptions an idle

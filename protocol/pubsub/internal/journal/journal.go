@@ -56,9 +56,10 @@
 // topic is below [MaxTopics]; a later TOPIC may give the number another name. seq counts
 // all messages of the publisher from 1 in each epoch. time is microseconds by the
 // publisher's clock: that of a CLOCK since 1970, that of a MSG since the time of the last
-// CLOCK of its stream, since 1970 before the first. ttl is microseconds from then. flags says which optional fields
-// are there: 1 key, 2 ttl, 4 headers, 8 trace, 16 priority, 32 feed; the other bits are zero.
-// key is a length and as many bytes. trace and headers are a number of pairs and for
+// CLOCK of its stream, since 1970 before the first. A CLOCK may be earlier than the one
+// before. ttl is microseconds from the time of the message. flags says which optional
+// fields are there: 1 key, 2 ttl, 4 headers, 8 trace, 16 priority, 32 feed; the other bits
+// are zero. key is a length and as many bytes. trace and headers are a number of pairs and for
 // each pair a length, the name, a length, the value. payload is the rest of the body.
 //
 // GAP says that count messages of the lane (0 high, 1 normal, 2 low) with numbers

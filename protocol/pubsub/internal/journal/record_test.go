@@ -325,3 +325,55 @@ func TestTimesAreThoseOfTheirMessages(t *testing.T) {
 		check(len(times))
 	}
 }
+
+// TestTimesInAGroup are those of their messages, also of what one member had and another
+// gets, each on a stream with a CLOCK of its own.
+func TestTimesInAGroup(t *testing.T) {
+	l := newLog(t, journal.Options{Age: 24 * time.Hour})
+	sub := journal.Subscription{Class: journal.AtLeastOnce, Group: "g", Lease: time.Hour}
+	a, b := subscribe(t, l, start(), sub), subscribe(t, l, start(), sub)
+	now := start()
+	const n = 20
+	for i := range n {
+		now = start().Add(time.Duration(i) * 4 * time.Minute)
+		publish(t, l, now, journal.Message{Topic: "a", Payload: []byte("x")})
+	}
+	read := func(s *stream) (count int) {
+		t.Helper()
+		for more := true; more; {
+			var frame []byte
+			var err error
+			if frame, _, more, err = s.Fill(nil, 1<<20, 100, now); err != nil {
+				t.Fatal(err)
+			}
+			s.reader.Reset(frame)
+			var rec journal.Record
+			for {
+				ok, err := s.reader.Next(&rec)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !ok {
+					break
+				}
+				if rec.Kind != journal.KindMessage {
+					continue
+				}
+				count++
+				if want := start().Add(time.Duration(rec.Seq-1) * 4 * time.Minute); !rec.Time.Equal(want) {
+					t.Errorf("message %d is of %v, want %v", rec.Seq, rec.Time, want)
+				}
+			}
+		}
+		return count
+	}
+	had := read(a)
+	if other := read(b); had == 0 || other == 0 || had+other != n {
+		t.Fatalf("members got %d and %d, want all of %d", had, other, n)
+	}
+	a.Close(now)
+	now = now.Add(time.Minute)
+	if again := read(b); again != had {
+		t.Errorf("the other got %d of %d", again, had)
+	}
+}
