@@ -9,7 +9,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// Topic is a topic with its type. Topics are comparable values.
+// Topic is a topic with its type. Topics are comparable values. Messages are values of T,
+// copied as they are passed on: a type that must not be copied goes by a pointer.
 type Topic[T any] struct {
 	service string // "" is any: a shared topic
 	name    string
