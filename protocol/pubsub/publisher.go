@@ -144,7 +144,9 @@ func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
 func (p *Publisher[T]) done(d *draft[T]) {
 	var none T
 	d.value = none
-	d.message = journal.Message{Headers: emptied(d.message.Headers), Trace: emptied(d.message.Trace)}
+	if !d.message.Bare() {
+		d.message = journal.Message{Headers: emptied(d.message.Headers), Trace: emptied(d.message.Trace)}
+	}
 	if cap(d.buf) > keepPayload {
 		d.buf = nil
 	}

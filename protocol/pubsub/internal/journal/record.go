@@ -76,7 +76,7 @@ func (l *layout) measure(m *Message, seq, id, micros uint64, long bool) {
 		l.seq, l.id = varintLen(seq), varintLen(id)
 	}
 	n := 1 + l.seq + l.id + l.time
-	if !m.bare() {
+	if !m.Bare() {
 		n = l.measureOptional(m, n)
 	}
 	l.head = n
@@ -86,8 +86,8 @@ func (l *layout) measure(m *Message, seq, id, micros uint64, long bool) {
 	l.total = start + l.body
 }
 
-// bare reports whether a message has nothing but a topic and a payload, as most have.
-func (m *Message) bare() bool {
+// Bare reports whether a message has nothing but a topic and a payload, as most have.
+func (m *Message) Bare() bool {
 	return (m.Priority == 0 || m.Priority == DefaultPriority) && m.TTL == 0 && m.Feed == 0 && m.Key == "" && len(m.Trace)+len(m.Headers) == 0
 }
 

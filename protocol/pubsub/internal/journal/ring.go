@@ -108,6 +108,11 @@ func (r *ring) at(seq uint64) (*entry, *slab) {
 	if b == nil {
 		return nil, nil
 	}
+	return b.at(seq)
+}
+
+// at is ring.at of a number that belongs to the block.
+func (b *block) at(seq uint64) (*entry, *slab) {
 	e := &b.entries[seq%blockSize]
 	s := e.slab.Load()
 	if s == nil {

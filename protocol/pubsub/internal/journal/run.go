@@ -14,9 +14,19 @@ func (c *Cursor) run(w *writer, at int64, maxMessages int) {
 	var side span
 	begin, room := len(w.out), w.limit-len(w.out)
 	n, last := 0, uint64(0)
-	for w.n+n < maxMessages && w.locked < lockedBytes && f.follow(l, end) {
+	plain := c.head.topic // what is of it is the subscription's, and known on the stream
+	for w.n+n < maxMessages && w.locked < lockedBytes && f.follow(l, end, &side.block) {
 		e := f.entry
-		if e == nil || e.size >= longRecord || int(e.size) > room || e.clock != c.clock || !c.knows(e.topic) || !f.mine(f.at) || f.unfit(at) != 0 {
+		if e == nil || e.size >= longRecord || int(e.size) > room || e.clock != c.clock {
+			break
+		}
+		if e.topic != plain || int(e.lane) != f.at || f.keys != nil {
+			if !c.knows(e.topic) || !f.mine(f.at) {
+				break
+			}
+			plain = e.topic
+		}
+		if f.unfit(at) != 0 {
 			break
 		}
 		f.advance(l)
@@ -47,8 +57,8 @@ func (f *feed) alone() bool {
 }
 
 // follow looks at the next number of a lane without gaps, which is below end if it is
-// not in the queue.
-func (f *feed) follow(l *lane, end uint64) bool {
+// not in the queue. It remembers the block that it has found it in.
+func (f *feed) follow(l *lane, end uint64, in **block) bool {
 	switch {
 	case l.queue.n > 0:
 		f.seq, _ = l.queue.front()
@@ -57,7 +67,15 @@ func (f *feed) follow(l *lane, end uint64) bool {
 	default:
 		f.seq = l.next
 	}
-	f.entry, f.slab = f.log.ring.at(f.seq)
+	b := *in
+	if b == nil || b.base != f.seq&^(blockSize-1) {
+		if b = f.log.ring.find(f.seq); b == nil {
+			f.entry, f.slab = nil, nil
+			return true
+		}
+		*in = b
+	}
+	f.entry, f.slab = b.at(f.seq)
 	return true
 }
 
@@ -74,6 +92,7 @@ func (f *feed) advance(l *lane) {
 type span struct {
 	slab     *slab
 	from, to uint32
+	block    *block // that their entries are in
 }
 
 // add appends the records before if e does not lie behind them.
