@@ -31,7 +31,12 @@
 //     of its calls in the next 20 s; and one that turns five times slower gets 2 %
 //     of its share in the first second, where an average that rises as slowly as
 //     it falls gives it 46 %. Two in a row would do for both, but then long tails,
-//     alike on all instances, would stir the shares.
+//     alike on all instances, would stir the shares: of a thousand samples a second
+//     of which one in a hundred is slow, four in a row are once in a day, three once
+//     in a quarter of an hour.
+//   - What a run has raised falls with a time constant of 2 s ([PeakDecay]) in place of
+//     10 s, unless the samples that follow are as slow: who was slow by chance has its
+//     share back after seconds.
 //   - The average fades once an instance is idle for [IdleAfter], so that one that
 //     was slow or failing is tried again: about 15 s later if it was 1000 times
 //     slower than the others. Its next answer then counts almost alone.
@@ -136,7 +141,14 @@ const (
 
 	// SlowRun is how many samples in a row must be slower than the average for it to
 	// rise to the least of them at once.
-	SlowRun = 3
+	SlowRun = 4
+
+	// PeakDecay is the time constant with which an average that such a run has raised
+	// falls to samples that are [PeakRatio] times as fast, until [PeakHeld] samples in a
+	// row are like it.
+	PeakDecay = 2 * time.Second
+	PeakRatio = 2
+	PeakHeld  = 8
 
 	// Resolution is the least time between two samples of one endpoint's latency.
 	// Calls that end sooner after a sample only leave the in-flight count: at a

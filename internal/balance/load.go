@@ -37,15 +37,19 @@ func (m *measure) pack() uint64 {
 	return uint64(math.Float32bits(float32(m.average)))<<32 | uint64(math.Float32bits(float32(m.least)))
 }
 
-// tally is how many samples there were, up to WarmSamples, and how many of the
-// last ones in a row were slower than the average, below SlowRun.
-type tally struct{ samples, slower uint32 }
+// tally is how many samples there were, up to WarmSamples, and how many of the last ones
+// in a row were slower than the average, below SlowRun. An average that such a run has
+// raised is a peak until PeakHeld samples in a row are like it; alike is how many of
+// these are still to come, 0 if it is no peak.
+type tally struct{ samples, slower, alike uint32 }
 
-func (t tally) pack() uint32 { return t.slower<<8 | t.samples }
+func (t tally) pack() uint32 { return t.alike<<16 | t.slower<<8 | t.samples }
+
+func (t tally) peaked() bool { return t.alike > 0 }
 
 func (l *load) tally() tally {
 	word := l.counted.Load()
-	return tally{samples: word & 0xff, slower: word >> 8}
+	return tally{samples: word & 0xff, slower: word >> 8 & 0xff, alike: word >> 16}
 }
 
 func (l *load) begin() { l.inflight.Add(1) }
@@ -72,7 +76,7 @@ func (l *load) sample(elapsed, now int64, failed bool) {
 		m.warmUp(t, float64(max(elapsed, 0)), failed, decay(now-last, Decay))
 		t.samples++
 	} else {
-		t = m.follow(t, float64(max(elapsed, 0)), failed, decay(now-last, Decay))
+		t = m.follow(t, float64(max(elapsed, 0)), failed, now-last)
 	}
 	l.measured.Store(m.pack())
 	if word := t.pack(); word != l.counted.Load() {
@@ -96,21 +100,30 @@ func (m *measure) warmUp(t tally, sample float64, failed bool, keep float64) {
 	m.average = sample + (m.average-sample)*keep
 }
 
-// follow takes in a sample of an instance that is warm: the peak rule of the
-// package comment.
-func (m *measure) follow(t tally, sample float64, failed bool, keep float64) tally {
-	next := sample + (m.average-sample)*keep
+// follow takes in a sample of an instance that is warm, so long after the last one: the
+// peak rule of the package comment.
+func (m *measure) follow(t tally, sample float64, failed bool, since int64) tally {
+	constant := Decay
+	switch {
+	case !t.peaked():
+	case sample*PeakRatio < m.average:
+		constant, t.alike = PeakDecay, PeakHeld
+	default:
+		t.alike--
+	}
 	if sample <= m.average {
-		m.average, t.slower = next, 0
+		t.slower = 0
+		m.average = sample + (m.average-sample)*decay(since, constant)
 		return t
 	}
+	next := sample + (m.average-sample)*decay(since, Decay)
 	if t.slower == 0 || sample < m.least {
 		m.least = sample
 	}
 	t.slower++
 	switch {
 	case t.slower == SlowRun:
-		next, t.slower = max(next, m.least), 0
+		next, t.slower, t.alike = max(next, m.least), 0, PeakHeld
 	case !failed:
 		next = min(next, 2*max(m.average, float64(LatencyFloor)))
 	}

@@ -60,34 +60,50 @@ func TestLatencyAverage(t *testing.T) {
 			settle(e, 1*ms)
 			end(e, 1000*ms, 500*ms, false)
 		}, 1000 * ms, millis(2)},
-		{"three slower ones in a row raise it to the least of them", func(e *Endpoint[int]) {
+		{"four slower ones in a row raise it to the least of them", func(e *Endpoint[int]) {
 			settle(e, 1*ms)
 			end(e, 100*ms, 50*ms, false)
 			end(e, 110*ms, 40*ms, false)
 			end(e, 120*ms, 60*ms, false)
-		}, 120 * ms, millis(40)},
+			end(e, 130*ms, 60*ms, false)
+		}, 130 * ms, millis(40)},
 		{"a faster one breaks the row", func(e *Endpoint[int]) {
 			settle(e, 1*ms)
 			end(e, 81*ms, 50*ms, false)
 			end(e, 82*ms, 50*ms, false)
-			end(e, 83*ms, 0, false)
-			end(e, 84*ms, 50*ms, false)
-		}, 84 * ms, millis(1.0146)},
+			end(e, 83*ms, 50*ms, false)
+			end(e, 84*ms, 0, false)
+			end(e, 85*ms, 50*ms, false)
+		}, 85 * ms, millis(1.0195)},
 		{"the next row begins after it", func(e *Endpoint[int]) {
 			settle(e, 1*ms)
-			for i := range int64(3) {
+			for i := range int64(SlowRun) {
 				end(e, (100+i)*ms, 40*ms, false)
 			}
-			for i := range int64(3) {
+			for i := range int64(SlowRun) {
 				end(e, (110+i)*ms, 60*ms, false)
 			}
-		}, 112 * ms, millis(60)},
+		}, 113 * ms, millis(60)},
+		{"what they have raised falls five times as fast", func(e *Endpoint[int]) {
+			settle(e, 1*ms)
+			for i := range int64(SlowRun + PeakHeld - 1) { // one too few to be believed
+				end(e, (100+i)*ms, 50*ms, false)
+			}
+			end(e, 110*ms+1000*ms, 1*ms, false)
+		}, 1110 * ms, millis(1 + 49*math.Exp(-0.5))},
+		{"but not when those that follow are as slow", func(e *Endpoint[int]) {
+			settle(e, 1*ms)
+			for i := range int64(SlowRun + PeakHeld) {
+				end(e, (100+i)*ms, 50*ms, false)
+			}
+			end(e, 111*ms+1000*ms, 1*ms, false)
+		}, 1111 * ms, millis(1 + 49*math.Exp(-0.1))},
 		{"so do failures, whatever the time they take", func(e *Endpoint[int]) {
 			settle(e, 1*ms)
-			for i := range int64(3) {
+			for i := range int64(SlowRun) {
 				end(e, (100+i)*ms, 1*ms, true)
 			}
-		}, 102 * ms, time.Second},
+		}, 103 * ms, time.Second},
 		{"a second without a sample changes nothing", func(e *Endpoint[int]) { end(e, 10*ms, 100*ms, false) }, 1010 * ms, millis(100)},
 		{"then it fades", func(e *Endpoint[int]) { end(e, 10*ms, 100*ms, false) }, 10*ms + int64(IdleAfter+IdleDecay), millis(100 / math.E)},
 		{"it never falls below the floor", func(e *Endpoint[int]) { end(e, 10*ms, 5*ms, false) }, int64(time.Hour), LatencyFloor},
