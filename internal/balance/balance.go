@@ -144,11 +144,15 @@ const (
 	SlowRun = 4
 
 	// PeakDecay is the time constant with which an average that such a run has raised
-	// falls to samples that are [PeakRatio] times as fast, until [PeakHeld] samples in a
-	// row are like it.
+	// falls to samples that are [PeakRatio] times as fast.
 	PeakDecay = 2 * time.Second
+
+	// PeakRatio is how many times as fast as the average a sample is that is not like it.
 	PeakRatio = 2
-	PeakHeld  = 8
+
+	// PeakHeld is how many samples in a row must be like an average that a run has raised
+	// for it to count as the instance's: from then on it falls with Decay.
+	PeakHeld = 8
 
 	// Resolution is the least time between two samples of one endpoint's latency.
 	// Calls that end sooner after a sample only leave the in-flight count: at a
