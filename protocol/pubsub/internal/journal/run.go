@@ -12,10 +12,11 @@ func (c *Cursor) run(w *writer, at int64, maxMessages int) {
 	l := &f.lanes[f.at]
 	end := f.log.ring.end.Load()
 	var side span
+	var in *block // that the last number was found in
 	begin, room := len(w.out), w.limit-len(w.out)
 	n, last := 0, uint64(0)
 	plain := c.head.topic // what is of it is the subscription's, and known on the stream
-	for w.n+n < maxMessages && w.locked < lockedBytes && f.follow(l, end, &side.block) {
+	for w.n+n < maxMessages && w.locked < lockedBytes && f.follow(l, end, &in) {
 		e := f.entry
 		if e == nil || e.size >= longRecord || int(e.size) > room || e.clock != c.clock {
 			break
@@ -92,7 +93,6 @@ func (f *feed) advance(l *lane) {
 type span struct {
 	slab     *slab
 	from, to uint32
-	block    *block // that their entries are in
 }
 
 // add appends the records before if e does not lie behind them.
