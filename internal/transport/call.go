@@ -51,7 +51,7 @@ const (
 // frame. The call starts now and ends at deadline at the latest. Headers and data are not
 // kept. The reply is written to reply, which holds nothing before, and holds nothing to
 // release after an error: by pointer, for the stack of a goroutine that has waited is
-// cold, and copying a reply from call to call takes as long as all else that follows.
+// cold, and copying a reply from call to call was 4 % of a client with 256 calls under way.
 //
 // An error of type [*Error] says whether a handler may have seen the call.
 func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, reply *Reply) error {
