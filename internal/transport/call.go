@@ -142,20 +142,20 @@ type callFailure struct {
 
 // exchange writes the request and reads the reply.
 func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, reply *Reply) *callFailure {
-	l.out = l.out[:0]
+	l.frames = l.frames[:0]
 	if l.fresh {
-		l.out = wire.AppendVarint(l.out, uint64(kind))
+		l.frames = wire.AppendVarint(l.frames, uint64(kind))
 	}
-	start := len(l.out)
-	l.out = wire.AppendHeaders(l.out, h)
-	if n := len(l.out) - start; n > wire.MaxHeader {
+	start := len(l.frames)
+	l.frames = wire.AppendHeaders(l.frames, h)
+	if n := len(l.frames) - start; n > wire.MaxHeader {
 		return &callFailure{&Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}, true}
 	}
 	rest := data
 	if len(data) <= inlineBody {
-		l.out, rest = append(l.out, data...), nil
+		l.frames, rest = append(l.frames, data...), nil
 	}
-	if err := writeAll(l.stream, l.out); err != nil {
+	if err := l.write(kind == wire.StreamCalls && rest == nil); err != nil {
 		return &callFailure{err, true}
 	}
 	l.fresh = false
@@ -177,10 +177,31 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 	if kind == wire.StreamCall {
 		_ = l.stream.Close() // fails only if the stream was reset, which read reports
 	}
-	if err := l.read(reply); err != nil {
+	err := l.read(reply)
+	if unwritten := l.out.settle(); unwritten != nil {
+		if err != nil {
+			return &callFailure{unwritten, true}
+		}
+		reply.clean = false // there was a reply before its request
+	}
+	if err != nil {
 		return &callFailure{err, false}
 	}
 	return nil
+}
+
+// write sends frames, or queues them if nothing follows before the reply.
+func (l *lease) write(last bool) error {
+	if last && len(l.frames) <= oneWrite {
+		err := l.out.write(l.frames, time.Time{})
+		if !errors.Is(err, quic.ErrWouldBlock) {
+			return err
+		}
+	}
+	if err := l.out.settle(); err != nil {
+		return err
+	}
+	return writeAll(l.stream, l.frames)
 }
 
 // writeAll writes b without blocking if it is small and there is room for it.

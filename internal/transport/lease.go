@@ -17,8 +17,9 @@ import (
 type lease struct {
 	session *Session
 	stream  *quic.Stream
+	out     smallWriter
 	fr      frameReader
-	out     []byte // frames of the request, reused
+	frames  []byte // of the request, reused
 	fresh   bool   // the stream type was not written yet
 	freed   time.Time
 	waited  bool // the call that got it had to wait
@@ -56,6 +57,7 @@ const (
 
 func (s *Session) newLease(stream *quic.Stream) *lease {
 	l := &lease{session: s, stream: stream, fresh: true}
+	l.out = smallWriter{box: &s.outbox, stream: stream}
 	l.fr = newFrameReader(stream, &s.endpoint.limits, nil, false)
 	s.leases.add(l)
 	return l

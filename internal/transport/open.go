@@ -88,20 +88,12 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	st.Headers = c.Headers.Clone()
 	st.credit = st.Headers.Credit
 
-	e.begin()
+	running, of := s.enter()
+	defer s.leave()
 	if route.Lasting {
 		e.lasting.Add(1)
+		defer e.lasting.Add(-1)
 	}
-	defer func() {
-		if route.Lasting {
-			e.lasting.Add(-1)
-		}
-		e.end()
-	}()
-	running := s.active.Add(1)
-	defer s.active.Add(-1)
-	of := s.identity.active.Add(1)
-	defer s.identity.active.Add(-1)
 	s.used.Store(now.UnixNano())
 	s.heard.Store(now.UnixNano())
 	s.serving.Add(1)

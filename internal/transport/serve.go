@@ -44,6 +44,7 @@ type Call struct {
 	Reply []byte
 
 	stream  *quic.Stream
+	out     smallWriter
 	fr      frameReader
 	scope   []byte
 	single  bool // the stream carries no further call
@@ -70,6 +71,7 @@ func (c *Call) StatusFlags() wire.Flags {
 func (s *Session) serveStream(stream *quic.Stream) {
 	defer stream.ReleaseStreamCredit()
 	c := &Call{Session: s, stream: stream}
+	c.out = smallWriter{box: &s.outbox, stream: stream, serving: true}
 	c.fr = newFrameReader(stream, &s.endpoint.limits, &s.endpoint.bodies, true)
 	defer c.fr.release()
 	kind, err := c.fr.streamType()
@@ -81,13 +83,17 @@ func (s *Session) serveStream(stream *quic.Stream) {
 	case wire.StreamCalls:
 		for first := true; ; first = false {
 			again, err := c.serve(first)
+			if again {
+				continue
+			}
+			if unwritten := c.out.settle(); unwritten != nil {
+				err = unwritten // and err is that we gave up
+			}
 			if err != nil {
 				s.endStream(stream, err)
 				return
 			}
-			if !again {
-				break
-			}
+			break
 		}
 	case wire.StreamCall:
 		c.single = true
@@ -199,6 +205,19 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	return c.handle(&route, now)
 }
 
+// enter counts a call that is handled here; leave must follow. It returns how many
+// there are on the session and of the peer.
+func (s *Session) enter() (running, of int64) {
+	s.endpoint.begin()
+	return s.active.Add(1), s.identity.active.Add(1)
+}
+
+func (s *Session) leave() {
+	s.identity.active.Add(-1)
+	s.active.Add(-1)
+	s.endpoint.end()
+}
+
 // keepReply is the largest reply buffer that an idle stream keeps.
 const keepReply = 4 << 10
 
@@ -207,16 +226,13 @@ const keepReply = 4 << 10
 // one who does not read replies uses up its own limits.
 func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	s, e := c.Session, c.Session.endpoint
-	e.begin()
-	running, of := s.active.Add(1), s.identity.active.Add(1)
+	running, of := s.enter()
 	answered := false
 	defer func() {
 		if !answered { // also when the handler ended its goroutine (runtime.Goexit)
 			s.resetStream(c.stream, wire.CodeInternal)
 		}
-		s.identity.active.Add(-1)
-		s.active.Add(-1)
-		e.end()
+		s.leave()
 	}()
 	if route.Refuse == nil {
 		route.Refuse = s.overload(running, of)
@@ -288,29 +304,29 @@ func (c *Call) readMessage(route *Route) (*wire.Status, error) {
 	}
 }
 
-// writeGrace is how long a reply may take to be queued when the deadline of its
-// call is over or near: a peer that does not read must not hold a handler.
-const writeGrace = time.Second
-
 // replyBacklog is how many bytes of small replies a stream may queue before one
 // waits for those before it to leave: a peer that sends requests but acknowledges
 // nothing must not fill our memory with replies.
 const replyBacklog = 16 << 10
 
-// write sends the reply.
+// write sends the reply, or queues it.
 func (c *Call) write() error {
 	if c.backlog += len(c.Reply); len(c.Reply) <= oneWrite && c.backlog <= replyBacklog {
-		err := c.stream.TryWriteAll(c.Reply)
+		var err error
+		if c.single { // the stream ends behind it
+			err = c.out.writeNow(c.Reply)
+		} else {
+			err = c.out.write(c.Reply, c.Deadline)
+		}
 		if !errors.Is(err, quic.ErrWouldBlock) {
 			return err
 		}
 	}
 	c.backlog = 0 // Write waits for what was queued before
-	until := c.Deadline
-	if least := time.Now().Add(writeGrace); until.Before(least) {
-		until = least
+	if err := c.out.settle(); err != nil {
+		return err
 	}
-	if err := c.stream.SetWriteDeadline(until); err != nil {
+	if err := c.out.setDeadline(c.Deadline); err != nil {
 		return err
 	}
 	if len(c.Reply) > LeasedMessage {

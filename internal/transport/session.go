@@ -42,6 +42,7 @@ type Session struct {
 
 	retireCode atomic.Uint64 // how a retired session closes
 	control    controlWriter
+	outbox     outbox
 	leases     leasePool
 	bulk       chan struct{} // holds a token per large message being written
 
@@ -64,7 +65,7 @@ func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *S
 		bulk:       make(chan struct{}, bulkWrites),
 		tagRate:    rate.NewLimiter(rate.Every(tagsEvery), tagsBurst),
 	}
-	s.leases.session = s
+	s.leases.session, s.outbox.session = s, s
 	s.touch(time.Now())
 	return s
 }
