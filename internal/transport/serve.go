@@ -127,7 +127,12 @@ func (s *Session) endStream(stream *quic.Stream, err error) {
 	case errors.As(err, &reset):
 		code = wire.CodeCanceled
 	}
-	s.resetStream(stream, code)
+	if isTimeout(err) { // what waits for room is beyond what the peer has allowed, and must not count
+		stream.CancelWrite(quic.StreamErrorCode(code))
+		stream.CancelRead(quic.StreamErrorCode(code))
+	} else {
+		s.resetStream(stream, code)
+	}
 	if code != wire.CodeCanceled && !s.ended() {
 		s.endpoint.log.Debug("link: stream reset", "peer", s.remoteAddr, "code", code.String(), "error", err)
 	}

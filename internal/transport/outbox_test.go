@@ -1,0 +1,382 @@
+package transport
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// hold lets what is written to the outbox wait until release.
+func (o *outbox) hold() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.led = true
+	o.direct.Store(0)
+}
+
+func (o *outbox) waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue)
+}
+
+// accepted returns the one session that the node has accepted.
+func (n *node) taken(t *testing.T) *Session {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var found *Session
+	for s := range n.sessions {
+		if !s.dialed {
+			if found != nil {
+				t.Fatal("more than one connection was accepted")
+			}
+			found = s
+		}
+	}
+	if found == nil {
+		t.Fatal("no connection was accepted")
+	}
+	return found
+}
+
+func TestWritesThatWaitLeaveTogether(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		s := w.quiet("web", Limits{}).connect(server)
+		const calls = 50
+		var done sync.WaitGroup
+		all := func() {
+			for i := range calls {
+				done.Go(func() {
+					want := fmt.Sprint("message ", i)
+					if got, status, err := call(t.Context(), s, "echo", want); err != nil || status.Code != 0 || got != want {
+						t.Errorf("call %d: %q, %+v, %v", i, got, status, err)
+					}
+				})
+			}
+		}
+		all() // opens the streams
+		done.Wait()
+		settle()
+
+		of := server.taken(t)
+		s.outbox.hold()
+		of.outbox.hold()
+		sent, answered := s.conn.ConnectionStats().PacketsSent, of.conn.ConnectionStats().PacketsSent
+		all()
+		settle()
+		if n := s.outbox.waiting(); n != calls {
+			t.Fatalf("%d requests wait, want %d", n, calls)
+		}
+		if n := s.outbox.flush(); n != calls {
+			t.Fatalf("%d requests were flushed, want %d", n, calls)
+		}
+		settle()
+		if n := of.outbox.waiting(); n != calls {
+			t.Fatalf("%d replies wait, want %d", n, calls)
+		}
+		of.outbox.flush()
+		done.Wait()
+		// A request takes 35 bytes, a reply 20: with the ACKs that is two packets.
+		for _, n := range []struct {
+			what string
+			got  uint64
+		}{
+			{"requests", s.conn.ConnectionStats().PacketsSent - sent},
+			{"replies", of.conn.ConnectionStats().PacketsSent - answered},
+		} {
+			if n.got > 6 {
+				t.Errorf("%d %s took %d packets, want 6 at most", calls, n.what, n.got)
+			}
+		}
+	})
+}
+
+// TestAnOutboxIsBounded: it is flushed when it is full, though somebody else is about to.
+func TestAnOutboxIsBounded(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		s := w.quiet("web", Limits{}).connect(server)
+		mustEcho(t, s)
+		s.outbox.hold()
+		var done sync.WaitGroup
+		for range 80 {
+			done.Go(func() {
+				s.outbox.mu.Lock()
+				s.outbox.led = true
+				s.outbox.mu.Unlock()
+				if _, _, err := call(t.Context(), s, "echo", strings.Repeat("m", 1100)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		settle()
+		s.outbox.mu.Lock()
+		waiting := len(s.outbox.bytes)
+		s.outbox.mu.Unlock()
+		if waiting > outboxBytes || server.handler.count("echo") < 50 {
+			t.Errorf("%d bytes wait, and %d calls were served", waiting, server.handler.count("echo"))
+		}
+		s.outbox.flush()
+		done.Wait()
+		s.outbox.writing.Lock()
+		defer s.outbox.writing.Unlock()
+		if n := cap(s.outbox.spareBytes); n > outboxKeep {
+			t.Errorf("a buffer of %d bytes is kept", n)
+		}
+	})
+}
+
+// TestWhoIsAloneDoesNotWait: one call after the other yields ever less often.
+func TestWhoIsAloneDoesNotWait(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		s := w.quiet("web", Limits{}).connect(server)
+		last, yields := int32(0), 0
+		for range 2 * outboxProbe {
+			before := s.outbox.direct.Load()
+			mustEcho(t, s)
+			if before <= 0 {
+				yields++
+				last = s.outbox.alone
+			}
+		}
+		if last != outboxProbe || yields > 10 {
+			t.Errorf("of %d calls %d waited for others, at last one in %d", 2*outboxProbe, yields, last)
+		}
+	})
+}
+
+// TestAQueuedReplyComesBeforeTheEnd of the stream, which its peer has ended already.
+func TestAQueuedReplyComesBeforeTheEnd(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		r := w.client("web", server)
+		server.taken(t).outbox.hold()
+		st := r.stream(callStream(wire.StreamCalls, "echo", time.Second, "last words"))
+		_ = st.Close() // a FIN; its error would show below
+		if got := st.reply(); got.err != nil || got.message != "last words" {
+			t.Fatalf("%+v", got)
+		}
+		if _, clean := st.ended(); !clean {
+			t.Error("the stream was reset")
+		}
+	})
+}
+
+// TestQueuedRepliesKeepTheirOrder though the peer does not wait for one before it asks
+// for the next, and a large one is not queued.
+func TestQueuedRepliesKeepTheirOrder(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		r := w.client("web", server)
+		of := server.taken(t)
+		st := r.stream(calls())
+		for i := range 20 {
+			of.outbox.hold()
+			message := fmt.Sprint(i)
+			if i%3 == 2 {
+				message = strings.Repeat("m", 3<<10)
+			}
+			st.write(callFrames("echo", time.Second, message))
+		}
+		settle()
+		of.outbox.flush()
+		for i := range 20 {
+			want := fmt.Sprint(i)
+			if i%3 == 2 {
+				want = strings.Repeat("m", 3<<10)
+			}
+			if got := st.reply(); got.err != nil || got.message != want {
+				t.Fatalf("reply %d: %+v", i, got)
+			}
+		}
+	})
+}
+
+// TestACallThatNeverLeftIsNotProcessed: the connection ends while its request waits.
+func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		s := w.quiet("web", Limits{}).connect(server)
+		mustEcho(t, s)
+		s.outbox.hold()
+		failed := make(chan error, 1)
+		go func() {
+			_, _, err := call(t.Context(), s, "echo", "q")
+			failed <- err
+		}()
+		settle()
+		if n := s.outbox.waiting(); n != 1 {
+			t.Fatalf("%d requests wait, want 1", n)
+		}
+		_ = s.conn.CloseWithError(0, "") // has no error to return
+		if e := failure(t, <-failed, ReasonLost); !e.NotProcessed {
+			t.Errorf("%v: it may have run, it says", e)
+		}
+		if n := server.handler.count("echo"); n != 1 {
+			t.Errorf("%d calls ran, want 1", n)
+		}
+	})
+}
+
+// TestAQueuedRequestOfACanceledCallIsDropped, and its stream with it.
+func TestAQueuedRequestOfACanceledCallIsDropped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		s := w.quiet("web", Limits{}).connect(server)
+		mustEcho(t, s)
+		s.outbox.hold()
+		_, _, err := callWithin(t.Context(), s, 50*time.Millisecond, "echo", "q")
+		if e := failure(t, err, ReasonCanceled); !e.NotProcessed {
+			t.Errorf("%v: it may have run, it says", e)
+		}
+		mustEcho(t, s)
+		if n := server.handler.count("echo"); n != 2 {
+			t.Errorf("%d calls ran, want 2", n)
+		}
+	})
+}
+
+// narrow returns a connection that takes so many bytes from each stream of the node's
+// before it has read them.
+func (w *world) narrow(to *node, window uint64) *raw {
+	config := rawConfig()
+	config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = window, window
+	r := w.rawClientWith("slow", to, config)
+	r.open(append(controlType(), setupFrame()...))
+	r.accept()
+	return r
+}
+
+// TestAQueuedReplyWaitsForRoom that the peer makes later, and delays nobody else's.
+func TestAQueuedReplyWaitsForRoom(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
+		r := w.narrow(server, 1500)
+		of := server.taken(t)
+		st := r.stream(calls())
+		of.outbox.hold()
+		st.write(bytes.Repeat(callFrames("kilo", time.Minute, ""), 3))
+		settle()
+		of.outbox.flush() // the second is with quic-go, the third waits for it to leave
+		settle()
+		if n := server.Active(); n != 1 {
+			t.Errorf("%d calls are active, want 1: a drain would not wait for the reply", n)
+		}
+		other := r.stream(callStream(wire.StreamCalls, "echo", time.Minute, "beside it"))
+		if got := other.reply(); got.err != nil || got.message != "beside it" {
+			t.Errorf("the call beside it: %+v", got)
+		}
+		for i := range 3 {
+			if got := st.reply(); got.err != nil || len(got.message) != 1000 {
+				t.Errorf("reply %d: %d bytes, %v", i, len(got.message), got.err)
+			}
+		}
+		settle()
+		if n := server.Active(); n != 0 {
+			t.Errorf("%d calls are active at the end", n)
+		}
+	})
+}
+
+// TestAQueuedReplyGivesUp when its peer makes no room by the deadline.
+func TestAQueuedReplyGivesUp(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
+		r := w.narrow(server, 1500)
+		of := server.taken(t)
+		st := r.stream(calls())
+		of.outbox.hold()
+		st.write(bytes.Repeat(callFrames("kilo", 5*time.Second, ""), 3))
+		settle()
+		of.outbox.flush()
+		pass(4 * time.Second)
+		if n := server.Active(); n != 1 {
+			t.Errorf("%d calls are active before the deadline, want 1", n)
+		}
+		pass(2 * time.Second)
+		if n := server.Active(); n != 0 {
+			t.Errorf("%d calls are active after the deadline", n)
+		}
+		st.mustReset(wire.CodeLimit)
+		r.mustEcho()
+	})
+}
+
+// TestAQueuedRequestWaitsForRoom that the peer makes later, and may be canceled meanwhile.
+func TestAQueuedRequestWaitsForRoom(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		timeout time.Duration
+		want    Reason // of the call's end; 0 if it is answered
+	}{
+		{"answered", time.Minute, 0},
+		{"out of time", 5 * time.Second, ReasonCanceled},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				read := make(chan struct{})
+				server := w.rawServer("orders", serving(func(s *rawStream) {
+					<-read
+					for fresh := true; ; fresh = false {
+						message, err := s.request(fresh)
+						if err != nil {
+							return
+						}
+						s.say(data(fmt.Sprint(len(message))), wire.AppendOK(nil, 0))
+					}
+				}))
+				s, err := w.quiet("web", Limits{}).dial(server)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var done sync.WaitGroup
+				done.Go(func() { // uses up all room of the connection
+					got, _, err := callWithin(t.Context(), s, time.Minute, "any", strings.Repeat("m", 3<<20))
+					if err != nil || got != fmt.Sprint(3<<20) {
+						t.Errorf("the large call: %q, %v", got, err)
+					}
+				})
+				settle()
+				s.outbox.hold()
+				done.Go(func() {
+					got, _, err := callWithin(t.Context(), s, test.timeout, "any", "small")
+					if test.want != 0 {
+						mustFail(t, err, test.want)
+					} else if err != nil || got != "5" {
+						t.Errorf("the small call: %q, %v", got, err)
+					}
+				})
+				settle()
+				if n := s.outbox.flush(); n != 1 {
+					t.Errorf("%d requests waited, want 1", n)
+				}
+				pass(10 * time.Second)
+				close(read)
+				done.Wait()
+				if got, _, err := call(t.Context(), s, "any", "afterwards"); err != nil || got != "10" {
+					t.Errorf("the call afterwards: %q, %v", got, err)
+				}
+			})
+		})
+	}
+}
