@@ -37,9 +37,6 @@ func (r *Reply) Release() {
 }
 
 const (
-	// oneWrite is the most that is queued without waiting for the transport: it
-	// fits a packet beside its headers.
-	oneWrite = 1200
 	// inlineBody is the largest body that is copied behind the headers rather
 	// than written by itself.
 	inlineBody = 8 << 10
@@ -160,9 +157,9 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 	}
 	l.fresh = false
 	if rest != nil {
-		write := func() error { return l.session.writeBulk(l.stream, rest) }
+		write := func() error { return l.out.writeBulk(l.session, rest) }
 		if len(rest) <= LeasedMessage {
-			write = func() error { return writeAll(l.stream, rest) }
+			write = func() error { return l.out.writeAll(rest) }
 		}
 		if err := write(); err != nil {
 			// The message is not whole, so no handler can have seen it, but its
@@ -193,7 +190,7 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 // write sends frames, or queues them if nothing follows before the reply.
 func (l *lease) write(last bool) error {
 	if last && len(l.frames) <= oneWrite {
-		err := l.out.write(l.frames, time.Time{})
+		err := l.out.queue(l.frames, time.Time{})
 		if !errors.Is(err, quic.ErrWouldBlock) {
 			return err
 		}
@@ -201,19 +198,7 @@ func (l *lease) write(last bool) error {
 	if err := l.out.settle(); err != nil {
 		return err
 	}
-	return writeAll(l.stream, l.frames)
-}
-
-// writeAll writes b without blocking if it is small and there is room for it.
-func writeAll(stream *quic.Stream, b []byte) error {
-	if len(b) <= oneWrite {
-		err := stream.TryWriteAll(b)
-		if !errors.Is(err, quic.ErrWouldBlock) {
-			return err
-		}
-	}
-	_, err := stream.Write(b)
-	return err
+	return l.out.writeAll(l.frames)
 }
 
 // read reads [DATA] STATUS.

@@ -17,7 +17,7 @@ import (
 type lease struct {
 	session *Session
 	stream  *quic.Stream
-	out     smallWriter
+	out     callWriter
 	fr      frameReader
 	frames  []byte // of the request, reused
 	fresh   bool   // the stream type was not written yet
@@ -57,7 +57,7 @@ const (
 
 func (s *Session) newLease(stream *quic.Stream) *lease {
 	l := &lease{session: s, stream: stream, fresh: true}
-	l.out = smallWriter{box: &s.outbox, stream: stream}
+	l.out = newCallWriter(&s.outbox, stream, false)
 	l.fr = newFrameReader(stream, &s.endpoint.limits, nil, false)
 	s.leases.add(l)
 	return l

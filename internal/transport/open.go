@@ -66,7 +66,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	st.granted = h.Credit
 	st.fr = newFrameReader(quicStream, &s.endpoint.limits, &s.endpoint.bodies, true)
 	stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) }) // the peer may have no room for b
-	err = writeAll(quicStream, b)
+	err = st.out.writeAll(b)
 	switch {
 	case !stop():
 		return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: err != nil, Err: ended(ctx)}

@@ -40,7 +40,7 @@ type outbox struct {
 }
 
 type queuedWrite struct {
-	writer *smallWriter
+	writer *callWriter
 	size   int
 }
 
@@ -60,12 +60,14 @@ const (
 	outboxPatience = time.Millisecond
 )
 
-// smallWriter writes the small messages of one stream. Its methods must be called by
-// one goroutine at a time.
-type smallWriter struct {
+// callWriter writes the requests or the replies of one stream, the small ones by way of
+// the outbox. One goroutine at a time may use it. Before it uses the sending side itself,
+// or ends it, settle must have been called.
+type callWriter struct {
+	sendSide
+
 	box     *outbox
-	stream  *quic.Stream
-	serving bool // the writes are replies; a drain waits for them
+	serving bool // it writes replies; a drain waits for them
 
 	queued   uint64
 	deadline time.Time     // of what was queued last
@@ -75,11 +77,15 @@ type smallWriter struct {
 	waiting chan struct{} // closed when the write that has to wait for the peer has ended; guarded by box.writing
 }
 
-// write queues b, which it copies, or writes it at once. What becomes of a queued write
+func newCallWriter(box *outbox, stream *quic.Stream, serving bool) callWriter {
+	return callWriter{sendSide: sendSide{stream: stream}, box: box, serving: serving}
+}
+
+// queue queues b, which it copies, or writes it at once. What becomes of a queued write
 // settle says; one that fails also ends the reading side of the stream. It may wait for
 // the peer to make room until deadline, see setDeadline. The error is
 // [quic.ErrWouldBlock] if b is not queued and there is no room for it.
-func (w *smallWriter) write(b []byte, deadline time.Time) error {
+func (w *callWriter) queue(b []byte, deadline time.Time) error {
 	o := w.box
 	if o.direct.Load() > 0 && o.direct.Add(-1) >= 0 {
 		return w.writeNow(b)
@@ -106,16 +112,16 @@ func (w *smallWriter) write(b []byte, deadline time.Time) error {
 
 // writeNow writes b behind what was queued. The error is [quic.ErrWouldBlock] if there is
 // no room for it.
-func (w *smallWriter) writeNow(b []byte) error {
+func (w *callWriter) writeNow(b []byte) error {
 	if err := w.settle(); err != nil {
 		return err
 	}
-	return w.stream.TryWriteAll(b)
+	return w.tryWrite(b)
 }
 
 // settle returns when everything that was queued has been written, or the error of what
 // could not be.
-func (w *smallWriter) settle() error {
+func (w *callWriter) settle() error {
 	if w.written.Load() == w.queued {
 		return nil
 	}
@@ -173,10 +179,10 @@ func (o *outbox) flush() int {
 }
 
 // attempt writes b. The caller holds box.writing.
-func (w *smallWriter) attempt(b []byte) {
+func (w *callWriter) attempt(b []byte) {
 	err := w.err
 	if err == nil {
-		err = w.stream.TryWriteAll(b)
+		err = w.tryWrite(b)
 	}
 	if errors.Is(err, quic.ErrWouldBlock) {
 		w.await(bytes.Clone(b))
@@ -186,7 +192,7 @@ func (w *smallWriter) attempt(b []byte) {
 }
 
 // done notes how a write ended. The caller holds box.writing.
-func (w *smallWriter) done(err error) {
+func (w *callWriter) done(err error) {
 	if err == nil {
 		w.written.Add(1)
 		return
@@ -198,7 +204,7 @@ func (w *smallWriter) done(err error) {
 // await writes b once the peer has made room for it, which nobody else waits for. A
 // stream has one such write at a time: the next one waits in settle. The caller holds
 // box.writing.
-func (w *smallWriter) await(b []byte) {
+func (w *callWriter) await(b []byte) {
 	s, waiting := w.box.session, make(chan struct{})
 	if w.serving {
 		s.enter()
@@ -206,7 +212,7 @@ func (w *smallWriter) await(b []byte) {
 	run := func(context.Context) {
 		err := w.setDeadline(w.deadline)
 		if err == nil {
-			_, err = w.stream.Write(b)
+			err = w.write(b)
 		}
 		w.box.writing.Lock()
 		w.done(err)
@@ -232,7 +238,7 @@ const writeGrace = time.Second
 
 // setDeadline sets when a write gives up that waits for the peer: at deadline, or
 // writeGrace from now if that is later. If deadline is zero the write ends with the stream.
-func (w *smallWriter) setDeadline(deadline time.Time) error {
+func (w *callWriter) setDeadline(deadline time.Time) error {
 	if deadline.IsZero() {
 		return nil
 	}

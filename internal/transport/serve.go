@@ -44,7 +44,7 @@ type Call struct {
 	Reply []byte
 
 	stream  *quic.Stream
-	out     smallWriter
+	out     callWriter
 	fr      frameReader
 	scope   []byte
 	single  bool // the stream carries no further call
@@ -71,12 +71,12 @@ func (c *Call) StatusFlags() wire.Flags {
 func (s *Session) serveStream(stream *quic.Stream) {
 	defer stream.ReleaseStreamCredit()
 	c := &Call{Session: s, stream: stream}
-	c.out = smallWriter{box: &s.outbox, stream: stream, serving: true}
+	c.out = newCallWriter(&s.outbox, stream, true)
 	c.fr = newFrameReader(stream, &s.endpoint.limits, &s.endpoint.bodies, true)
 	defer c.fr.release()
 	kind, err := c.fr.streamType()
 	if err != nil {
-		s.endStream(stream, err)
+		s.endStream(&c.out.sendSide, err)
 		return
 	}
 	switch kind { //nolint:exhaustive // the other types are not bidirectional or not known
@@ -90,7 +90,7 @@ func (s *Session) serveStream(stream *quic.Stream) {
 				err = unwritten // and err is that we gave up
 			}
 			if err != nil {
-				s.endStream(stream, err)
+				s.endStream(&c.out.sendSide, err)
 				return
 			}
 			break
@@ -98,7 +98,7 @@ func (s *Session) serveStream(stream *quic.Stream) {
 	case wire.StreamCall:
 		c.single = true
 		if _, err := c.serve(true); err != nil {
-			s.endStream(stream, err)
+			s.endStream(&c.out.sendSide, err)
 			return
 		}
 	default:
@@ -111,14 +111,14 @@ func (s *Session) serveStream(stream *quic.Stream) {
 }
 
 // endStream resets a stream after an error of the peer's or of the connection.
-func (s *Session) endStream(stream *quic.Stream, err error) {
+func (s *Session) endStream(side *sendSide, err error) {
 	code := wire.CodeProtocol
 	var own *Error
 	var limit *wire.LimitError
 	var reset *quic.StreamError
 	switch {
 	case errors.Is(err, io.EOF):
-		_ = stream.Close() // the peer ended the stream between two calls
+		_ = side.stream.Close() // the peer ended the stream between two calls
 		return
 	case errors.As(err, &own) && own.Reason == ReasonOverloaded:
 		code = wire.CodeOverloaded
@@ -127,23 +127,10 @@ func (s *Session) endStream(stream *quic.Stream, err error) {
 	case errors.As(err, &reset):
 		code = wire.CodeCanceled
 	}
-	if isTimeout(err) { // what waits for room is beyond what the peer has allowed, and must not count
-		stream.CancelWrite(quic.StreamErrorCode(code))
-		stream.CancelRead(quic.StreamErrorCode(code))
-	} else {
-		s.resetStream(stream, code)
-	}
+	side.reset(code)
 	if code != wire.CodeCanceled && !s.ended() {
 		s.endpoint.log.Debug("link: stream reset", "peer", s.remoteAddr, "code", code.String(), "error", err)
 	}
-}
-
-// resetStream ends both directions. What was written before, a STATUS say, still
-// arrives.
-func (s *Session) resetStream(stream *quic.Stream, code wire.Code) {
-	stream.SetReliableBoundary()
-	stream.CancelWrite(quic.StreamErrorCode(code))
-	stream.CancelRead(quic.StreamErrorCode(code))
 }
 
 func isTimeout(err error) bool {
@@ -235,7 +222,7 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	answered := false
 	defer func() {
 		if !answered { // also when the handler ended its goroutine (runtime.Goexit)
-			s.resetStream(c.stream, wire.CodeInternal)
+			c.out.reset(wire.CodeInternal)
 		}
 		s.leave()
 	}()
@@ -321,7 +308,7 @@ func (c *Call) write() error {
 		if c.single { // the stream ends behind it
 			err = c.out.writeNow(c.Reply)
 		} else {
-			err = c.out.write(c.Reply, c.Deadline)
+			err = c.out.queue(c.Reply, c.Deadline)
 		}
 		if !errors.Is(err, quic.ErrWouldBlock) {
 			return err
@@ -337,8 +324,7 @@ func (c *Call) write() error {
 	if len(c.Reply) > LeasedMessage {
 		return c.writeLarge()
 	}
-	_, err := c.stream.Write(c.Reply)
-	return err
+	return c.out.write(c.Reply)
 }
 
 // writeLarge sends a large reply, which counts in Limits.InFlightBytes until it
@@ -347,9 +333,8 @@ func (c *Call) writeLarge() error {
 	bodies := &c.Session.endpoint.bodies
 	size := len(c.Reply)
 	if !bodies.take(size) {
-		_, err := c.stream.Write(wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: errBudget.Error()}, c.StatusFlags()))
-		return err
+		return c.out.write(wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: errBudget.Error()}, c.StatusFlags()))
 	}
 	defer bodies.give(size)
-	return c.Session.writeBulk(c.stream, c.Reply)
+	return c.out.writeBulk(c.Session, c.Reply)
 }

@@ -70,24 +70,6 @@ func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *S
 	return s
 }
 
-// bulkWrites is how many large messages are written to one connection at once;
-// others wait their turn. A connection sends no faster with more, but each one
-// holds buffers on both sides until its last byte is there.
-const bulkWrites = 4
-
-// writeBulk writes a large message when it is its turn, which it waits for until
-// the stream ends.
-func (s *Session) writeBulk(stream *quic.Stream, b []byte) error {
-	select {
-	case s.bulk <- struct{}{}:
-	case <-stream.Context().Done():
-		return context.Cause(stream.Context())
-	}
-	_, err := stream.Write(b)
-	<-s.bulk
-	return err
-}
-
 // Peer returns what Config.Identify returned for the other side.
 func (s *Session) Peer() any { return s.peer }
 

@@ -24,8 +24,9 @@ type Stream struct {
 	fr         frameReader
 	maxMessage int
 
-	writeMu turnstile // guards out and the order of frames
-	out     []byte
+	writeMu turnstile // guards frames and the order of what is written
+	frames  []byte
+	out     sendSide
 
 	mu       sync.Mutex // guards the fields below
 	credit   wire.Credit
@@ -50,7 +51,7 @@ type Frame struct {
 func (s *Session) newStream(stream *quic.Stream) *Stream {
 	return &Stream{
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
-		credited: make(chan struct{}), arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
+		out: sendSide{stream: stream}, credited: make(chan struct{}), arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
 	}
 }
 
@@ -76,7 +77,7 @@ func (st *Stream) read() {
 	case err == nil: // the STATUS was the last frame
 		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	case !errors.Is(err, io.EOF):
-		st.Session.endStream(st.stream, err)
+		st.Session.endStream(&st.out, err)
 	}
 	st.wake()
 	if onEnd != nil {
@@ -302,13 +303,13 @@ func (t turnstile) Unlock() { <-t }
 func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) error {
 	st.writeMu.Lock()
 	defer st.writeMu.Unlock()
-	st.out = appendFrames(st.out[:0])
+	st.frames = appendFrames(st.frames[:0])
 	defer st.shrink()
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) })
 		defer stop()
 	}
-	if err := writeAll(st.stream, st.out); err != nil {
+	if err := st.out.writeAll(st.frames); err != nil {
 		if ctx.Err() != nil {
 			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: ended(ctx)}
 		}
@@ -322,9 +323,9 @@ func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) e
 
 // shrink gives up a large buffer: a stream that is idle holds none.
 func (st *Stream) shrink() {
-	if cap(st.out) > readBuffer {
-		PutBuffer(st.out)
-		st.out = nil
+	if cap(st.frames) > readBuffer {
+		PutBuffer(st.frames)
+		st.frames = nil
 	}
 }
 
@@ -352,9 +353,7 @@ func (st *Stream) Finish(status *wire.Status) {
 
 // Cancel resets both directions at once.
 func (st *Stream) Cancel(code wire.Code) {
-	st.stream.SetReliableBoundary()
-	st.stream.CancelRead(quic.StreamErrorCode(code))
-	st.stream.CancelWrite(quic.StreamErrorCode(code))
+	st.out.reset(code)
 }
 
 // Canceled returns a context that ends when the peer stops reading or the

@@ -1,0 +1,91 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+const (
+	// oneWrite is the most that is queued without waiting for the transport: it
+	// fits a packet beside its headers.
+	oneWrite = 1200
+	// bulkWrites is how many large messages are written to one connection at once;
+	// others wait their turn. A connection sends no faster with more, but each one
+	// holds buffers on both sides until its last byte is there.
+	bulkWrites = 4
+)
+
+// sendSide is the sending side of a stream. One goroutine at a time may write; any may
+// reset it.
+type sendSide struct {
+	stream *quic.Stream
+
+	mu sync.Mutex // guards loose, which its writer may read without it
+	// loose means that quic-go may hold bytes that the peer has no room for yet. A
+	// reset must not promise to deliver those: they would count against the peer's
+	// limits, which ends the connection.
+	loose bool
+}
+
+// tryWrite queues b, all of it, if there is room for it. If not, the error is
+// [quic.ErrWouldBlock].
+func (s *sendSide) tryWrite(b []byte) error {
+	err := s.stream.TryWriteAll(b) // takes up room for what was left over too
+	if err == nil && s.loose {
+		s.mu.Lock()
+		s.loose = false
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// write waits until the transport has taken b.
+func (s *sendSide) write(b []byte) error {
+	if !s.loose {
+		s.mu.Lock()
+		s.loose = true
+		s.mu.Unlock()
+	}
+	_, err := s.stream.Write(b)
+	return err
+}
+
+// writeAll writes b without blocking if it is small and there is room for it.
+func (s *sendSide) writeAll(b []byte) error {
+	if len(b) <= oneWrite {
+		err := s.tryWrite(b)
+		if !errors.Is(err, quic.ErrWouldBlock) {
+			return err
+		}
+	}
+	return s.write(b)
+}
+
+// writeBulk writes a large message when it is its turn on the session, which it waits
+// for until the stream ends.
+func (s *sendSide) writeBulk(on *Session, b []byte) error {
+	select {
+	case on.bulk <- struct{}{}:
+	case <-s.stream.Context().Done():
+		return context.Cause(s.stream.Context())
+	}
+	defer func() { <-on.bulk }()
+	return s.write(b)
+}
+
+// reset ends both directions. What was written before, a STATUS say, still arrives if
+// the peer had room for it.
+func (s *sendSide) reset(code wire.Code) {
+	s.mu.Lock()
+	if !s.loose {
+		s.stream.SetReliableBoundary()
+	}
+	s.mu.Unlock()
+	s.stream.CancelWrite(quic.StreamErrorCode(code))
+	s.stream.CancelRead(quic.StreamErrorCode(code))
+}

@@ -1,0 +1,80 @@
+package transport
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// TestAResetClaimsNoRoom: a stream whose peer takes no more ends alone. A reset that
+// promised to deliver what waits for room would end the connection, with all calls on it.
+func TestAResetClaimsNoRoom(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		opened := make(chan struct{}, 1)
+		server := w.rawServer("orders", serving(func(s *rawStream) {
+			select {
+			case opened <- struct{}{}: // the first is never read
+				<-s.Context().Done()
+			default:
+				if _, err := s.request(true); err == nil {
+					s.say(data("honest"), wire.AppendOK(nil, wire.FlagLast))
+				}
+			}
+		}))
+		s, err := w.quiet("web", Limits{}).dial(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		st, err := s.Open(ctx, &wire.Headers{Route: "any"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := 0
+		for err == nil && sent < 100e6 {
+			err = st.Send(ctx, plain(strings.Repeat("m", 1000)))
+			sent += 1000
+		}
+		mustFail(t, err, ReasonCanceled)
+		if err := s.conn.Context().Err(); err != nil {
+			t.Fatalf("the connection ended: %v", context.Cause(s.conn.Context()))
+		}
+		settle()
+		mustEcho(t, s)
+	})
+}
+
+// TestAResetDeliversWhatThereWasRoomFor before it.
+func TestAResetDeliversWhatThereWasRoomFor(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		got := make(chan string, 1)
+		server := w.rawServer("orders", serving(func(s *rawStream) {
+			idle(time.Second) // the reset is here before anybody reads
+			message, _ := s.request(true)
+			got <- message
+		}))
+		s, err := w.quiet("web", Limits{}).dial(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := s.Open(t.Context(), &wire.Headers{Route: "any"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []Frame{plain(strings.Repeat("m", 20<<10)), {Kind: wire.KindData, Body: []byte("word")}} {
+			if err := st.Send(t.Context(), f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st.Cancel(wire.CodeCanceled)
+		if message := <-got; message != "word" {
+			t.Errorf("got %q", message)
+		}
+	})
+}
