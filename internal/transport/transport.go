@@ -135,7 +135,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.bodies.limit = e.limits.InFlightBytes
 	e.gate = newGate(e.limits)
 	e.quic = &quic.Transport{
-		Conn:                             receiveOffload(cfg.Conn),
+		Conn:                             systemSocket(cfg.Conn),
 		StatelessResetKey:                &key,
 		MaxTokenAge:                      time.Hour,
 		VerifySourceAddress:              e.gate.mustValidate,

@@ -1,0 +1,58 @@
+package transport
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// sockaddr is an address as the kernel has it: struct sockaddr_in or sockaddr_in6.
+type sockaddr struct{ raw unix.RawSockaddrInet6 }
+
+// sockaddrLen is the length of the longer one.
+const sockaddrLen = unix.SizeofSockaddrInet6
+
+func (s *sockaddr) pointer() *byte { return (*byte)(unsafe.Pointer(&s.raw)) }
+
+func (s *sockaddr) v4() *unix.RawSockaddrInet4 {
+	return (*unix.RawSockaddrInet4)(unsafe.Pointer(&s.raw))
+}
+
+// port returns the two bytes of the port, which are in network order.
+func (s *sockaddr) port() []byte { return (*[2]byte)(unsafe.Pointer(&s.raw.Port))[:] } // at the same place in both
+
+// set sets the address of a socket that is of IPv6 or not, and returns its length. It
+// reports false if that takes more than copying.
+func (s *sockaddr) set(addr *net.UDPAddr, v6 bool) (length uint32, ok bool) {
+	if addr == nil || addr.Zone != "" {
+		return 0, false
+	}
+	if binary.BigEndian.PutUint16(s.port(), uint16(addr.Port)); v6 {
+		s.raw.Family = unix.AF_INET6
+		return unix.SizeofSockaddrInet6, copy(s.raw.Addr[:], addr.IP.To16()) == len(s.raw.Addr)
+	}
+	s.raw.Family = unix.AF_INET
+	return unix.SizeofSockaddrInet4, copy(s.v4().Addr[:], addr.IP.To4()) == len(s.v4().Addr)
+}
+
+// addrPort returns the address. As in package net, one of IPv4 on a socket of IPv6 is
+// mapped to that.
+func (s *sockaddr) addrPort() netip.AddrPort {
+	port := binary.BigEndian.Uint16(s.port())
+	if s.raw.Family == unix.AF_INET {
+		return netip.AddrPortFrom(netip.AddrFrom4(s.v4().Addr), port)
+	}
+	ip := netip.AddrFrom16(s.raw.Addr)
+	if id := int(s.raw.Scope_id); id != 0 {
+		zone := strconv.Itoa(id)
+		if i, err := net.InterfaceByIndex(id); err == nil {
+			zone = i.Name
+		}
+		ip = ip.WithZone(zone)
+	}
+	return netip.AddrPortFrom(ip, port)
+}

@@ -1,0 +1,337 @@
+package transport
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+// control returns a control message.
+func control(level, kind int32, body []byte) []byte {
+	b := make([]byte, unix.CmsgSpace(len(body)))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = level, kind
+	h.SetLen(unix.CmsgLen(len(body)))
+	copy(b[unix.CmsgSpace(0):], body)
+	return b
+}
+
+func TestSegmentSizeIsCutOut(t *testing.T) {
+	tos := control(unix.IPPROTO_IP, unix.IP_TOS, []byte{2})
+	size := control(unix.IPPROTO_UDP, unix.UDP_GRO, binary.NativeEndian.AppendUint32(nil, 1452))
+	for _, test := range []struct {
+		name     string
+		oob      []byte
+		want     []byte
+		wantSize int
+	}{
+		{"nothing", nil, nil, 0},
+		{"no size", tos, tos, 0},
+		{"only the size", size, nil, 1452},
+		{"size first", append(bytes.Clone(size), tos...), tos, 1452},
+		{"size last", append(bytes.Clone(tos), size...), tos, 1452},
+		{"cut off", tos[:5], tos[:5], 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			oob := append(bytes.Clone(test.oob), make([]byte, 16)...)
+			n, got := cutSegmentSize(oob, len(test.oob))
+			if !bytes.Equal(oob[:n], test.want) || got != test.wantSize {
+				t.Errorf("left % x, size %d, want % x and %d", oob[:n], got, test.want, test.wantSize)
+			}
+		})
+	}
+}
+
+// TestDatagramsThatTheKernelMergesComeOneByOne sends with one system call what
+// arrives as one datagram, beside single ones, and reads in batches of several sizes.
+func TestDatagramsThatTheKernelMergesComeOneByOne(t *testing.T) {
+	for _, batch := range []int{1, 3, groBatch} {
+		in := loopback(t)
+		conn, ok := systemSocket(in).(*udpConn)
+		if !ok {
+			t.Fatal("the kernel offers no UDP_GRO")
+		}
+		out := loopback(t)
+		to := netip.MustParseAddrPort(in.LocalAddr().String())
+		var want [][]byte
+		send := func(size, length int) {
+			b := make([]byte, length)
+			for i := range b {
+				b[i] = byte(len(want) + i/size)
+			}
+			oob := control(unix.IPPROTO_UDP, unix.UDP_SEGMENT, binary.NativeEndian.AppendUint16(nil, uint16(size)))
+			if length <= size {
+				oob = nil
+			}
+			if _, _, err := out.WriteMsgUDPAddrPort(b, oob, to); err != nil {
+				t.Fatal(err)
+			}
+			for part := range slices.Chunk(b, size) {
+				want = append(want, part)
+			}
+		}
+		send(1200, 1200)
+		send(1452, 14*1452+7)
+		send(9, 9)
+		send(100, 300)
+		for range 20 {
+			send(1000, 50)
+		}
+
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		ms := make([]ipv4.Message, batch)
+		for i := range ms {
+			ms[i] = ipv4.Message{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}
+		}
+		for i := 0; i < len(want); {
+			n, err := conn.ReadBatch(ms, 0)
+			if err != nil || n == 0 {
+				t.Fatalf("batches of %d: %d datagrams, %v, after %d of %d", batch, n, err, i, len(want))
+			}
+			for _, m := range ms[:n] {
+				if got := m.Buffers[0][:m.N]; !bytes.Equal(got, want[i]) {
+					t.Fatalf("batches of %d: datagram %d has %d bytes from %x, want %d from %x", batch, i, len(got), got[:1], len(want[i]), want[i][:1])
+				}
+				if m.Addr.String() != out.LocalAddr().String() {
+					t.Fatalf("datagram %d is from %v, want %v", i, m.Addr, out.LocalAddr())
+				}
+				i++
+			}
+		}
+	}
+}
+
+func loopback(t *testing.T) *net.UDPConn {
+	t.Helper()
+	return udpAt(t, net.IPv4(127, 0, 0, 1))
+}
+
+func udpAt(t *testing.T, ip net.IP) *net.UDPConn {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: ip})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// TestDatagramsHaveTheirSender whichever way they are read, of several senders in turn.
+func TestDatagramsHaveTheirSender(t *testing.T) {
+	in := loopback(t)
+	conn, ok := systemSocket(in).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	senders := []*net.UDPConn{loopback(t), loopback(t), loopback(t)}
+	to := netip.MustParseAddrPort(in.LocalAddr().String())
+	ms := make([]ipv4.Message, 1)
+	ms[0] = ipv4.Message{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}
+	for round, sent := 0, 0; round < 3*groAlone; round++ {
+		queued := 1 + round%(2*groBatch) // so that reads find one, and more
+		for i := range queued {
+			if _, err := senders[(sent+i)/2%len(senders)].WriteToUDPAddrPort([]byte{byte(sent + i)}, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range queued {
+			n, err := conn.ReadBatch(ms, 0)
+			if n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+			want := senders[sent/2%len(senders)].LocalAddr().String()
+			if m := ms[0]; m.N != 1 || m.Buffers[0][0] != byte(sent) || m.Addr.String() != want {
+				t.Fatalf("datagram %d is % x from %v, want it from %v", sent, m.Buffers[0][:m.N], m.Addr, want)
+			}
+			sent++
+		}
+	}
+}
+
+// TestADatagramAllocatesNothing if its sender was the last one too.
+func TestADatagramAllocatesNothing(t *testing.T) {
+	in, out := loopback(t), loopback(t)
+	conn, ok := systemSocket(in).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	from, ok := systemSocket(out).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(in.LocalAddr().String()))
+	oob := control(unix.IPPROTO_IP, unix.IP_TOS, []byte{2, 0, 0, 0})
+	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+	payload := []byte("x")
+	allocs := testing.AllocsPerRun(100, func() {
+		if n, oobn, err := from.WriteMsgUDP(payload, oob, to); n != 1 || oobn != len(oob) || err != nil {
+			t.Fatal(n, oobn, err)
+		}
+		if n, err := conn.ReadBatch(ms, 0); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	})
+	if allocs > 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
+func TestAddressesAreThoseOfTheKernel(t *testing.T) {
+	zone, err := net.InterfaceByIndex(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		addr *net.UDPAddr
+		v6   bool
+		want string // "": package net must do it
+	}{
+		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}, false, "192.0.2.1:7443"},
+		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 65535}, false, "192.0.2.1:65535"},
+		{&net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1}, false, ""},
+		{&net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 258}, true, "[2001:db8::1]:258"},
+		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}, true, "[::ffff:192.0.2.1]:7443"},
+		{&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 7443, Zone: zone.Name}, true, ""},
+		{&net.UDPAddr{Port: 7443}, true, ""},
+		{&net.UDPAddr{Port: 7443}, false, ""},
+		{&net.UDPAddr{IP: net.IP{1, 2, 3}, Port: 7443}, false, ""},
+		{nil, false, ""},
+	} {
+		var s sockaddr
+		_, ok := s.set(test.addr, test.v6)
+		if ok != (test.want != "") {
+			t.Errorf("%v, IPv6 %t: taken %t", test.addr, test.v6, ok)
+		}
+		if ok && s.addrPort().String() != test.want {
+			t.Errorf("%v, IPv6 %t: %v, want %s", test.addr, test.v6, s.addrPort(), test.want)
+		}
+	}
+	for id, want := range map[uint32]string{1: "[fe80::1%" + zone.Name + "]:0", 9999: "[fe80::1%9999]:0"} {
+		var s sockaddr
+		s.raw.Family, s.raw.Addr, s.raw.Scope_id = unix.AF_INET6, netip.MustParseAddr("fe80::1").As16(), id
+		if got := s.addrPort().String(); got != want {
+			t.Errorf("scope %d: %s, want %s", id, got, want)
+		}
+	}
+}
+
+// TestDatagramsGoBetweenFamilies by way of sockets of either.
+func TestDatagramsGoBetweenFamilies(t *testing.T) {
+	for _, test := range []struct{ from, to net.IP }{
+		{net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 1)},
+		{net.IPv6loopback, net.IPv6loopback},
+		{net.IPv6unspecified, net.IPv6loopback},
+		{net.IPv6unspecified, net.IPv4(127, 0, 0, 1)},
+	} {
+		from, ok := systemSocket(udpAt(t, test.from)).(*udpConn)
+		to, too := systemSocket(udpAt(t, test.to)).(*udpConn)
+		if !ok || !too {
+			t.Fatal("the kernel offers no UDP_GRO")
+		}
+		addr, _ := to.LocalAddr().(*net.UDPAddr)
+		if n, _, err := from.WriteMsgUDP([]byte("there"), nil, addr); n != 5 || err != nil {
+			t.Fatalf("%v to %v: %d, %v", test.from, test.to, n, err)
+		}
+		ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+		if err := to.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := to.ReadBatch(ms, 0); n != 1 || err != nil {
+			t.Fatalf("%v to %v: %d, %v", test.from, test.to, n, err)
+		}
+		back, _ := ms[0].Addr.(*net.UDPAddr)
+		if n, _, err := to.WriteMsgUDP([]byte("back"), nil, back); n != 4 || err != nil {
+			t.Fatalf("%v to %v: answering %v: %d, %v", test.from, test.to, back, n, err)
+		}
+		if err := from.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := from.ReadBatch(ms, 0); n != 1 || err != nil || string(ms[0].Buffers[0][:ms[0].N]) != "back" {
+			t.Fatalf("%v to %v: %d, %v", test.from, test.to, n, err)
+		}
+	}
+}
+
+// TestErrorsOfTheSocket are those of package net, which quic-go looks into.
+func TestErrorsOfTheSocket(t *testing.T) {
+	conn, ok := systemSocket(loopback(t)).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	to, _ := conn.LocalAddr().(*net.UDPAddr)
+	_, _, err := conn.WriteMsgUDP(make([]byte, 70000), nil, to)
+	var op *net.OpError
+	var call *os.SyscallError
+	if !errors.Is(err, unix.EMSGSIZE) || !errors.As(err, &op) || op.Op != "write" || !errors.As(err, &call) || call.Syscall != "sendmsg" {
+		t.Errorf("too large: %v", err)
+	}
+	if _, _, err := conn.WriteMsgUDP([]byte("x"), nil, &net.UDPAddr{IP: net.IPv6loopback, Port: to.Port}); err == nil {
+		t.Error("IPv4 to IPv6 has no error")
+	}
+	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+	if err := conn.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ReadBatch(ms, 0); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after the deadline: %v", err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ReadBatch(ms, 0); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("reading from a closed socket: %v", err)
+	}
+	if _, _, err := conn.WriteMsgUDP([]byte("x"), nil, to); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("writing to a closed socket: %v", err)
+	}
+}
+
+// TestTheMonitorIsStirred by the first datagram and by one in stirEvery from then on,
+// not by each.
+func TestTheMonitorIsStirred(t *testing.T) {
+	in := loopback(t)
+	conn, ok := systemSocket(in).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+	to, _ := conn.LocalAddr().(*net.UDPAddr)
+	one := func() {
+		t.Helper()
+		if _, _, err := conn.WriteMsgUDP([]byte("x"), nil, to); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.ReadBatch(ms, 0); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	stirred := 0
+	for until := time.Now().Add(10 * time.Second); stirred < 3 && time.Now().Before(until); {
+		if conn.due.Load() {
+			one()
+			if conn.stir.Stop() {
+				conn.stir.Reset(stirEvery)
+				stirred++
+			}
+		}
+		one()
+	}
+	if stirred < 3 {
+		t.Errorf("the timer was set %d times in 10 s", stirred)
+	}
+}

@@ -1,0 +1,113 @@
+package transport
+
+import (
+	"encoding/binary"
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+// read reads datagrams, at least one.
+func (c *udpConn) read() error {
+	if c.want = 1; c.alone >= groAlone {
+		c.want = groBatch
+	}
+	for i := range c.want {
+		msg := &c.head[i].msg
+		msg.Namelen = sockaddrLen
+		msg.SetControllen(groControl)
+		msg.Flags = 0
+	}
+	c.got, c.next = 0, 0
+	if err := c.raw.Read(c.call); err != nil {
+		return err
+	}
+	if c.fail != 0 {
+		return c.failed("read", "recvmsg", nil, c.fail)
+	}
+	if c.alone++; c.got == 1 && c.want > 1 {
+		c.alone = 0
+	}
+	return nil
+}
+
+// receive tries to receive as many datagrams as are wanted, and reports whether it need
+// not be tried again.
+func (c *udpConn) receive(fd uintptr) bool {
+	for {
+		var n uintptr
+		switch one, all := unsafe.Pointer(&c.head[0].msg), unsafe.Pointer(&c.head); {
+		case c.due.Load():
+			c.due.Store(false)
+			c.stir.Reset(stirEvery)
+			n, _, c.fail = syscall.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(all), uintptr(c.want), 0, 0, 0)
+		case c.want == 1:
+			n, _, c.fail = syscall.RawSyscall6(unix.SYS_RECVMSG, fd, uintptr(one), 0, 0, 0, 0)
+			c.head[0].n, n = uint32(n), 1
+		default:
+			n, _, c.fail = syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(all), uintptr(c.want), 0, 0, 0)
+		}
+		if c.fail == unix.EAGAIN {
+			return false
+		}
+		if c.fail == 0 {
+			c.got = int(n)
+		}
+		if c.fail != unix.EINTR {
+			return true
+		}
+	}
+}
+
+// open begins to hand out the next datagram. An empty one is left out: QUIC has none.
+func (c *udpConn) open() {
+	in, head := &c.in[c.next], &c.head[c.next]
+	c.next++
+	c.rest = in.buf[:head.n]
+	control, size := cutSegmentSize(in.control[:], int(head.msg.Controllen))
+	head.msg.SetControllen(control)
+	if c.size = size; size <= 0 {
+		c.size = len(c.rest)
+	}
+	if c.sender == nil || in.from != c.from {
+		c.from, c.sender = in.from, net.UDPAddrFromAddrPort(in.from.addrPort())
+	}
+}
+
+// cut hands out the next part of the datagram that was opened last.
+func (c *udpConn) cut(m *ipv4.Message) {
+	in, msg := &c.in[c.next-1], &c.head[c.next-1].msg
+	part := c.rest[:min(c.size, len(c.rest))]
+	c.rest = c.rest[len(part):]
+	m.N = copy(m.Buffers[0], part)
+	m.NN = copy(m.OOB, in.control[:msg.Controllen])
+	m.Addr, m.Flags = c.sender, int(msg.Flags)
+}
+
+// cutSegmentSize takes the control message with the segment size out of the first n
+// bytes of oob, and returns how many are left and the size, 0 if there was none.
+func cutSegmentSize(oob []byte, n int) (left, size int) {
+	for at := 0; at < n; {
+		head, body, rest, err := unix.ParseOneSocketControlMessage(oob[at:n])
+		if err != nil {
+			break // quic-go says the same of it
+		}
+		end := n - len(rest)
+		if head.Level == unix.IPPROTO_UDP && head.Type == unix.UDP_GRO && len(body) >= 4 {
+			size = int(binary.NativeEndian.Uint32(body))
+			return at + copy(oob[at:], oob[end:n]), size
+		}
+		at = end
+	}
+	return n, 0
+}
+
+// failed returns the error of a system call as package net would, for quic-go looks
+// into it.
+func (c *udpConn) failed(op, name string, addr net.Addr, errno syscall.Errno) error {
+	return &net.OpError{Op: op, Net: "udp", Source: c.LocalAddr(), Addr: addr, Err: os.NewSyscallError(name, errno)}
+}

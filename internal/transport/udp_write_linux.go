@@ -1,0 +1,69 @@
+package transport
+
+import (
+	"net"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriteMsgUDP implements quic.OOBCapablePacketConn.
+func (c *udpConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	w, _ := datagramWrites.Get().(*datagramWrite) // New makes nothing else
+	defer datagramWrites.Put(w)
+	length, ok := w.to.set(addr, c.v6)
+	if !ok || len(b) == 0 {
+		return c.UDPConn.WriteMsgUDP(b, oob, addr)
+	}
+	w.msg.Namelen = length
+	w.part.Base = unsafe.SliceData(b)
+	w.part.SetLen(len(b))
+	w.msg.Control = unsafe.SliceData(oob)
+	w.msg.SetControllen(len(oob))
+	err = c.raw.Write(w.call)
+	w.part.Base, w.msg.Control = nil, nil
+	if err == nil && w.fail != 0 {
+		err = c.failed("write", "sendmsg", addr, w.fail)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return w.n, len(oob), nil
+}
+
+// datagramWrite is one call of sendmsg(2).
+type datagramWrite struct {
+	to   sockaddr
+	part unix.Iovec
+	msg  unix.Msghdr
+	call func(fd uintptr) bool // send; made once, for it would be allocated
+	n    int
+	fail syscall.Errno
+}
+
+// datagramWrites recycles what a system call must point to, and which would be allocated.
+// It is a cache without meaning for behavior, hence global.
+var datagramWrites = sync.Pool{New: func() any { //nolint:gochecknoglobals // see above
+	w := new(datagramWrite)
+	w.call = w.send
+	w.msg.Name = w.to.pointer()
+	w.msg.Iov = &w.part
+	w.msg.SetIovlen(1)
+	return w
+}}
+
+// send tries to send, and reports whether it need not be tried again.
+func (w *datagramWrite) send(fd uintptr) bool {
+	for {
+		n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&w.msg)), 0)
+		if errno == unix.EAGAIN {
+			return false
+		}
+		if errno != unix.EINTR {
+			w.n, w.fail = int(n), errno
+			return true
+		}
+	}
+}
