@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,50 @@ func TestFinishWaitsForNobody(t *testing.T) {
 		settle()
 		if n := server.Active(); n != 0 {
 			t.Errorf("%d handlers are active", n)
+		}
+	})
+}
+
+// TestAStatusArrivesBehindAStream whatever its length, though the peer has not ended its side.
+func TestAStatusArrivesBehindAStream(t *testing.T) {
+	for _, size := range []int{10, oneWrite, 4000} {
+		inWorld(t, func(w *world) {
+			t := w.t
+			server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+			want := strings.Repeat("m", size)
+			server.handler.onStream("stream", func(s *Stream) { s.Finish(&wire.Status{Code: 5, Message: want}) })
+			st := openStream(t, client.connect(server), wire.Credit{})
+			if _, err := st.Recv(t.Context()); !errors.Is(err, io.EOF) {
+				t.Errorf("behind a STATUS of %d bytes: %v, want io.EOF", size, err)
+			}
+			if status := st.Status(); status == nil || status.Message != want {
+				t.Errorf("a STATUS of %d bytes did not arrive", size)
+			}
+		})
+	}
+}
+
+// TestAStatusWaitsForRoom that the peer makes later, and so does what was sent before it.
+func TestAStatusWaitsForRoom(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onStream("stream", func(s *Stream) {
+			for range 2 {
+				if err := s.Send(s.Canceled(), plain(strings.Repeat("k", 980))); err != nil {
+					t.Error(err)
+				}
+			}
+			s.Finish(&wire.Status{Code: 5, Message: "done"})
+		})
+		r := w.narrow(server, 1900)
+		st := r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Minute)...))
+		settle() // all is written, and the peer has read nothing
+		if n := server.Active(); n != 0 {
+			t.Fatalf("%d handlers are active", n)
+		}
+		if got := st.reply(); got.err != nil || got.status.Message != "done" {
+			t.Errorf("got %+v", got)
 		}
 	})
 }
