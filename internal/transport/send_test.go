@@ -78,3 +78,20 @@ func TestAResetDeliversWhatThereWasRoomFor(t *testing.T) {
 		}
 	})
 }
+
+// TestAResetClaimsNoRoomForWhatWasBefore a stream of a pattern, on the same stream.
+func TestAResetClaimsNoRoomForWhatWasBefore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
+		server.handler.onStream("stream", func(s *Stream) { s.Cancel(wire.CodeInternal) })
+		r := w.narrow(server, 1500)
+		r.stream(join(calls(), callFrames("kilo", time.Minute, ""), callFrames("kilo", time.Minute, ""), headers("stream", time.Second)))
+		settle()
+		if r.conn.Context().Err() != nil {
+			t.Fatalf("the connection ended: %v", context.Cause(r.conn.Context()))
+		}
+		r.mustEcho()
+	})
+}

@@ -26,7 +26,7 @@ type Stream struct {
 
 	writeMu turnstile // guards frames and the order of what is written
 	frames  []byte
-	out     sendSide
+	out     *sendSide
 
 	mu       sync.Mutex // guards the fields below
 	credit   wire.Credit
@@ -49,10 +49,10 @@ type Frame struct {
 	Body  []byte
 }
 
-func (s *Session) newStream(stream *quic.Stream) *Stream {
+func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
 	return &Stream{
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
-		out: sendSide{stream: stream}, credited: make(chan struct{}), arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
+		out: out, credited: make(chan struct{}), arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
 	}
 }
 
@@ -78,7 +78,7 @@ func (st *Stream) read() {
 	case err == nil: // the STATUS was the last frame
 		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	case !errors.Is(err, io.EOF) && !finished: // a reset could take back the STATUS
-		st.Session.endStream(&st.out, err)
+		st.Session.endStream(st.out, err)
 	}
 	st.wake()
 	if onEnd != nil {
