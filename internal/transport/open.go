@@ -111,7 +111,15 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	if !s.group.Go(func(context.Context) { defer reading.Done(); st.read() }) {
 		return s.lost(nil, true)
 	}
+	returned := false
+	defer func() {
+		if !returned { // the handler ended its goroutine (runtime.Goexit)
+			st.Cancel(wire.CodeInternal)
+			reading.Wait()
+		}
+	}()
 	e.cfg.Handler.ServeStream(st)
+	returned = true
 	c.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	reading.Wait()
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +173,26 @@ func TestAStatusWaitsForRoom(t *testing.T) {
 		}
 		if got := st.reply(); got.err != nil || got.status.Message != "done" {
 			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// TestAStreamEndsWithItsHandler though that ends its goroutine.
+func TestAStreamEndsWithItsHandler(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		server.handler.onStream("stream", func(*Stream) { runtime.Goexit() })
+		st := openStream(t, client.connect(server), wire.Credit{})
+		ctx, cancel := withTimeout(t, time.Minute)
+		defer cancel()
+		_, err := st.Recv(ctx)
+		if e := failure(t, err, ReasonReset); e.Code != wire.CodeInternal {
+			t.Errorf("the stream ended with %v", e)
+		}
+		settle()
+		if n := server.Active(); n != 0 {
+			t.Errorf("%d handlers are active", n)
 		}
 	})
 }
