@@ -33,8 +33,9 @@ type sendSide struct {
 	cut   bool // what was written may end inside a frame
 }
 
-// ignored is a frame that nobody knows, see [wire.IsGrease]: its receiver passes over it.
-var ignored = wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: 0x9d})
+// kindIgnored is a kind of frame that nobody knows, see [wire.IsGrease]: who receives one
+// passes over it.
+const kindIgnored wire.Kind = 0x9d
 
 // tryWrite queues b, all of it, if there is room for it. If not, the error is
 // [quic.ErrWouldBlock].
@@ -93,7 +94,7 @@ func (s *sendSide) writeBulk(on *Session, b []byte) error {
 func (s *sendSide) reset(code wire.Code) {
 	s.mu.Lock()
 	// To write one more frame takes up room for what was left over, if there is any.
-	if !s.loose || !s.cut && s.stream.TryWriteAll(ignored) == nil {
+	if !s.loose || !s.cut && s.stream.TryWriteAll(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: kindIgnored})) == nil {
 		s.stream.SetReliableBoundary()
 	}
 	s.mu.Unlock()
