@@ -62,7 +62,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 		}
 		return nil, s.streamError(err, true)
 	}
-	st := s.newStream(quicStream)
+	st := s.newStream(quicStream, &sendSide{stream: quicStream})
 	st.granted = h.Credit
 	st.fr = newFrameReader(quicStream, &s.endpoint.limits, &s.endpoint.bodies, true)
 	stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) }) // the peer may have no room for b
@@ -79,7 +79,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 // serveStream runs the handler of an accepted stream.
 func (c *Call) serveStream(route Route, now time.Time) error {
 	s, e := c.Session, c.Session.endpoint
-	st := s.newStream(c.stream)
+	st := s.newStream(c.stream, &c.out.sendSide)
 	st.Route, st.fr = route.Value, c.fr
 	c.fr = frameReader{} // it belongs to the stream now
 	if route.MaxMessage > 0 {
@@ -111,7 +111,15 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	if !s.group.Go(func(context.Context) { defer reading.Done(); st.read() }) {
 		return s.lost(nil, true)
 	}
+	returned := false
+	defer func() {
+		if !returned { // the handler ended its goroutine (runtime.Goexit)
+			st.Cancel(wire.CodeInternal)
+			reading.Wait()
+		}
+	}()
 	e.cfg.Handler.ServeStream(st)
+	returned = true
 	c.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	reading.Wait()
 	return nil

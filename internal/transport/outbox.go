@@ -137,7 +137,8 @@ func (w *callWriter) settle() error {
 	return w.err
 }
 
-// lead lets others write, then flushes.
+// lead lets others write, then flushes. A drain does not miss replies that wait: the call
+// whose reply leads counts until all of them have been written, by whomever.
 func (o *outbox) lead() {
 	start := time.Now()
 	runtime.Gosched()
@@ -178,12 +179,10 @@ func (o *outbox) flush() int {
 	return n
 }
 
-// attempt writes b. The caller holds box.writing.
+// attempt writes b. No write before it failed: queue would have said so. The caller
+// holds box.writing.
 func (w *callWriter) attempt(b []byte) {
-	err := w.err
-	if err == nil {
-		err = w.tryWrite(b)
-	}
+	err := w.tryWrite(b)
 	if errors.Is(err, quic.ErrWouldBlock) {
 		w.await(bytes.Clone(b))
 		return

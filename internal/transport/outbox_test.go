@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,7 @@ func (n *node) taken(t *testing.T) *Session {
 }
 
 func TestWritesThatWaitLeaveTogether(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // or packets leave while their calls are still being written
 	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
@@ -202,6 +204,48 @@ func TestQueuedRepliesKeepTheirOrder(t *testing.T) {
 				t.Fatalf("reply %d: %+v", i, got)
 			}
 		}
+	})
+}
+
+// TestAQueuedReplyComesBeforeAStream of a pattern that its peer opens on the same stream.
+func TestAQueuedReplyComesBeforeAStream(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onStream("stream", func(s *Stream) {
+			if err := s.Send(s.Canceled(), plain("frame")); err != nil {
+				t.Error(err)
+			}
+			s.Finish(&wire.Status{Code: 5, Message: "done"})
+		})
+		r := w.client("web", server)
+		server.taken(t).outbox.hold()
+		st := r.stream(join(calls(), callFrames("echo", time.Second, "first"), headers("stream", time.Second)))
+		if got := st.reply(); got.err != nil || got.message != "first" {
+			t.Errorf("the call: %+v", got)
+		}
+		if h, body, err := st.frames.next(); err != nil || h.Kind != wire.KindPattern || string(body) != "frame" {
+			t.Errorf("the frame: %+v, %q, %v", h, body, err)
+		}
+		if got := st.reply(); got.err != nil || got.status.Message != "done" {
+			t.Errorf("the end: %+v", got)
+		}
+	})
+}
+
+// TestAQueuedReplyComesBeforeAReset because the handler of the next call ended its goroutine.
+func TestAQueuedReplyComesBeforeAReset(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onCall("exit", func(*Call) { runtime.Goexit() })
+		r := w.client("web", server)
+		server.taken(t).outbox.hold()
+		st := r.stream(join(calls(), callFrames("echo", time.Second, "first"), callFrames("exit", time.Second, "")))
+		if got := st.reply(); got.err != nil || got.message != "first" {
+			t.Errorf("the call: %+v", got)
+		}
+		st.mustReset(wire.CodeInternal)
 	})
 }
 

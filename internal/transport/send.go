@@ -25,12 +25,17 @@ const (
 type sendSide struct {
 	stream *quic.Stream
 
-	mu sync.Mutex // guards loose, which its writer may read without it
+	mu sync.Mutex // guards the fields below, which their writer may read without it
 	// loose means that quic-go may hold bytes that the peer has no room for yet. A
 	// reset must not promise to deliver those: they would count against the peer's
 	// limits, which ends the connection.
 	loose bool
+	cut   bool // what was written may end inside a frame
 }
+
+// kindIgnored is a kind of frame that nobody knows, see [wire.IsGrease]: who receives one
+// passes over it.
+const kindIgnored wire.Kind = 0x9d
 
 // tryWrite queues b, all of it, if there is room for it. If not, the error is
 // [quic.ErrWouldBlock].
@@ -44,14 +49,20 @@ func (s *sendSide) tryWrite(b []byte) error {
 	return err
 }
 
-// write waits until the transport has taken b.
+// write waits until the transport has taken b, which is a whole number of frames.
 func (s *sendSide) write(b []byte) error {
+	s.mu.Lock()
 	if !s.loose {
+		s.stream.SetReliableBoundary() // there is room for what was before
+	}
+	s.loose, s.cut = true, true
+	s.mu.Unlock()
+	_, err := s.stream.Write(b)
+	if err == nil {
 		s.mu.Lock()
-		s.loose = true
+		s.cut = false
 		s.mu.Unlock()
 	}
-	_, err := s.stream.Write(b)
 	return err
 }
 
@@ -82,7 +93,8 @@ func (s *sendSide) writeBulk(on *Session, b []byte) error {
 // the peer had room for it.
 func (s *sendSide) reset(code wire.Code) {
 	s.mu.Lock()
-	if !s.loose {
+	// To write one more frame takes up room for what was left over, if there is any.
+	if !s.loose || !s.cut && s.stream.TryWriteAll(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: kindIgnored})) == nil {
 		s.stream.SetReliableBoundary()
 	}
 	s.mu.Unlock()

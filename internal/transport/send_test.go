@@ -78,3 +78,55 @@ func TestAResetDeliversWhatThereWasRoomFor(t *testing.T) {
 		}
 	})
 }
+
+// TestAResetClaimsNoRoomForWhatWasBefore a stream of a pattern, on the same stream.
+func TestAResetClaimsNoRoomForWhatWasBefore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
+		server.handler.onStream("stream", func(s *Stream) { s.Cancel(wire.CodeInternal) })
+		r := w.narrow(server, 1500)
+		r.stream(join(calls(), callFrames("kilo", time.Minute, ""), callFrames("kilo", time.Minute, ""), headers("stream", time.Second)))
+		settle()
+		if r.conn.Context().Err() != nil {
+			t.Fatalf("the connection ended: %v", context.Cause(r.conn.Context()))
+		}
+		r.mustEcho()
+	})
+}
+
+// TestAResetDeliversALargeReply that was written before it.
+func TestAResetDeliversALargeReply(t *testing.T) {
+	for _, size := range []int{oneWrite, 4000, 100 << 10} {
+		inWorld(t, func(w *world) {
+			t := w.t
+			server := w.node("orders", Limits{})
+			r := w.client("web", server)
+			want := strings.Repeat("m", size)
+			st := r.stream(join(calls(), callFrames("echo", time.Second, want), frame(wire.KindData, wire.FlagCritical, "astray")))
+			settle() // the reset is here before anybody reads
+			if got := st.reply(); got.err != nil || got.message != want {
+				t.Fatalf("a reply of %d bytes: %d bytes, %v", size, len(got.message), got.err)
+			}
+			st.mustReset(wire.CodeProtocol)
+		})
+	}
+}
+
+// TestAResetDeliversWhatWasBefore what there was no room for.
+func TestAResetDeliversWhatWasBefore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
+		r := w.narrow(server, 1500)
+		kilo := callFrames("kilo", time.Minute, "")
+		st := r.stream(join(calls(), kilo, kilo, frame(wire.KindData, wire.FlagCritical, "astray")))
+		settle()
+		if got := st.reply(); got.err != nil || len(got.message) != 1000 {
+			t.Errorf("the reply: %d bytes, %v", len(got.message), got.err)
+		}
+		st.mustReset(wire.CodeProtocol)
+	})
+}

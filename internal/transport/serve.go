@@ -190,6 +190,9 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	now := time.Now()
 	route := e.cfg.Handler.Find(&c.Headers)
 	if route.Stream {
+		if err := c.out.settle(); err != nil { // replies of calls before it
+			return false, err
+		}
 		return false, c.serveStream(route, now)
 	}
 	timeout := min(time.Duration(min(c.Headers.Timeout, uint64(time.Hour/time.Microsecond)))*time.Microsecond, e.limits.MaxCallTime)
@@ -222,6 +225,7 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	answered := false
 	defer func() {
 		if !answered { // also when the handler ended its goroutine (runtime.Goexit)
+			_ = c.out.settle() // the reply of the call before; it fails only if the stream ended already
 			c.out.reset(wire.CodeInternal)
 		}
 		s.leave()

@@ -26,7 +26,7 @@ type Stream struct {
 
 	writeMu turnstile // guards frames and the order of what is written
 	frames  []byte
-	out     sendSide
+	out     *sendSide
 
 	mu       sync.Mutex // guards the fields below
 	credit   wire.Credit
@@ -38,6 +38,7 @@ type Stream struct {
 	arrived  chan struct{} // holds a token when queue or end changed
 	status   *wire.Status  // of the peer, once it arrived
 	end      error         // why there are no more frames; io.EOF after a clean end
+	finished bool          // our STATUS is about to be written, or is
 	onEnd    func()
 }
 
@@ -48,10 +49,10 @@ type Frame struct {
 	Body  []byte
 }
 
-func (s *Session) newStream(stream *quic.Stream) *Stream {
+func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
 	return &Stream{
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
-		out: sendSide{stream: stream}, credited: make(chan struct{}), arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
+		out: out, credited: make(chan struct{}), arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
 	}
 }
 
@@ -71,13 +72,13 @@ func (st *Stream) read() {
 	close(st.credited)
 	st.Session.credit.Add(-int64(st.granted.Bytes))
 	st.granted = wire.Credit{}
-	onEnd := st.onEnd
+	onEnd, finished := st.onEnd, st.finished
 	st.mu.Unlock()
 	switch { // after end is set: it says more than that the stream was reset here
 	case err == nil: // the STATUS was the last frame
 		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
-	case !errors.Is(err, io.EOF):
-		st.Session.endStream(&st.out, err)
+	case !errors.Is(err, io.EOF) && !finished: // a reset could take back the STATUS
+		st.Session.endStream(st.out, err)
 	}
 	st.wake()
 	if onEnd != nil {
@@ -339,8 +340,14 @@ func (st *Stream) CloseSend() error {
 // Finish ends an accepted stream with a status. What the peer still sends is
 // discarded.
 func (st *Stream) finish(status *wire.Status) {
-	_ = st.write(context.Background(), func(b []byte) []byte { return wire.AppendStatus(b, status, wire.FlagLast) }) // the peer is gone then
-	_ = st.CloseSend()                                                                                               // as above
+	st.mu.Lock()
+	st.finished = true
+	st.mu.Unlock()
+	if st.write(context.Background(), func(b []byte) []byte { return wire.AppendStatus(b, status, wire.FlagLast) }) != nil {
+		st.out.reset(wire.CodeCanceled) // the peer is gone, or took no STATUS in time
+		return
+	}
+	_ = st.CloseSend() // fails only if the peer is gone
 	st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 }
 

@@ -3,6 +3,8 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +125,70 @@ func TestFinishWaitsForNobody(t *testing.T) {
 		r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Second)...))
 		if took := <-done; took > writeGrace {
 			t.Errorf("Finish took %v", took)
+		}
+		settle()
+		if n := server.Active(); n != 0 {
+			t.Errorf("%d handlers are active", n)
+		}
+	})
+}
+
+// TestAStatusArrivesBehindAStream whatever its length, though the peer has not ended its side.
+func TestAStatusArrivesBehindAStream(t *testing.T) {
+	for _, size := range []int{10, oneWrite, 4000} {
+		inWorld(t, func(w *world) {
+			t := w.t
+			server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+			want := strings.Repeat("m", size)
+			server.handler.onStream("stream", func(s *Stream) { s.Finish(&wire.Status{Code: 5, Message: want}) })
+			st := openStream(t, client.connect(server), wire.Credit{})
+			if _, err := st.Recv(t.Context()); !errors.Is(err, io.EOF) {
+				t.Errorf("behind a STATUS of %d bytes: %v, want io.EOF", size, err)
+			}
+			if status := st.Status(); status == nil || status.Message != want {
+				t.Errorf("a STATUS of %d bytes did not arrive", size)
+			}
+		})
+	}
+}
+
+// TestAStatusWaitsForRoom that the peer makes later, and so does what was sent before it.
+func TestAStatusWaitsForRoom(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onStream("stream", func(s *Stream) {
+			for range 2 {
+				if err := s.Send(s.Canceled(), plain(strings.Repeat("k", 980))); err != nil {
+					t.Error(err)
+				}
+			}
+			s.Finish(&wire.Status{Code: 5, Message: "done"})
+		})
+		r := w.narrow(server, 1900)
+		st := r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Minute)...))
+		settle() // all is written, and the peer has read nothing
+		if n := server.Active(); n != 0 {
+			t.Fatalf("%d handlers are active", n)
+		}
+		if got := st.reply(); got.err != nil || got.status.Message != "done" {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// TestAStreamEndsWithItsHandler though that ends its goroutine.
+func TestAStreamEndsWithItsHandler(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		server.handler.onStream("stream", func(*Stream) { runtime.Goexit() })
+		st := openStream(t, client.connect(server), wire.Credit{})
+		ctx, cancel := withTimeout(t, time.Minute)
+		defer cancel()
+		_, err := st.Recv(ctx)
+		if e := failure(t, err, ReasonReset); e.Code != wire.CodeInternal {
+			t.Errorf("the stream ended with %v", e)
 		}
 		settle()
 		if n := server.Active(); n != 0 {
