@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,11 +103,42 @@ func TestPeerThatNeverReadsDoesNotPileUpReplies(t *testing.T) {
 		pass(2 * time.Second)
 		served := server.handler.count("kilo")
 
-		// What fits the first congestion window, and replyBacklog behind it.
-		if most := (64<<10 + replyBacklog) / 1100; served > most || served == 0 {
+		// What fits the first congestion window, and writeBacklog behind it.
+		if most := (64<<10 + writeBacklog) / 1100; served > most || served == 0 {
 			t.Errorf("%d requests were served without one reply acknowledged, want %d at most", served, most)
 		}
 		mustEcho(t, honest)
+	})
+}
+
+// TestPeerThatNeverReadsDoesNotPileUpFrames of a pattern, however much it allows.
+func TestPeerThatNeverReadsDoesNotPileUpFrames(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		var sent atomic.Int64
+		server.handler.onStream("stream", func(s *Stream) {
+			for sent.Load() < 10<<20 {
+				if s.Send(s.Canceled(), plain(strings.Repeat("k", 1000))) != nil {
+					return
+				}
+				sent.Add(1000)
+			}
+		})
+		config := rawConfig()
+		config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 1<<40, 1<<40
+		config.InitialConnectionReceiveWindow, config.MaxConnectionReceiveWindow = 1<<40, 1<<40
+		r := w.rawClientWith("mallory", server, config)
+		r.open(append(controlType(), setupFrame()...))
+		r.accept()
+		settle()
+		w.lose(func(p packet) bool { return p.To.String() == r.addr() }) // so it never acknowledges
+		r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Second)...))
+		pass(2 * time.Second)
+		// What fits the first congestion window, and writeBacklog behind it.
+		if n, most := sent.Load(), int64(64<<10+writeBacklog); n > most || n == 0 {
+			t.Errorf("%d bytes were taken without one acknowledged, want %d at most", n, most)
+		}
 	})
 }
 

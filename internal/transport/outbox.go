@@ -55,9 +55,11 @@ const (
 	// write, so less than one call in a hundred shall.
 	outboxProbe = 255
 	// outboxPatience is how long a goroutine that yields may be kept waiting without
-	// consequence. Where it takes longer, handlers use up the processors, and replies
-	// do not wait for those from then on.
+	// consequence. Where it takes longer, and longer than outboxPace for each write that
+	// it gathered, handlers use up the processors, and replies do not wait for those
+	// from then on. A call that does nothing takes a tenth of outboxPace.
 	outboxPatience = time.Millisecond
+	outboxPace     = 100 * time.Microsecond
 )
 
 // callWriter writes the requests or the replies of one stream, the small ones by way of
@@ -142,13 +144,17 @@ func (w *callWriter) settle() error {
 func (o *outbox) lead() {
 	start := time.Now()
 	runtime.Gosched()
-	late := time.Since(start) > outboxPatience
-	n := o.flush()
+	took := time.Since(start)
+	o.adapt(o.flush(), took)
+}
 
+// adapt sets how many writes go at once, after one that yielded for so long and then
+// flushed n.
+func (o *outbox) adapt(n int, took time.Duration) {
 	o.writing.Lock()
 	defer o.writing.Unlock()
 	switch {
-	case late:
+	case took > outboxPatience && took > time.Duration(n)*outboxPace:
 		o.alone = outboxProbe
 	case n == 1:
 		o.alone = min(2*o.alone+1, outboxProbe)

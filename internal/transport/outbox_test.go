@@ -424,3 +424,30 @@ func TestAQueuedRequestWaitsForRoom(t *testing.T) {
 		})
 	}
 }
+
+func TestTheOutboxAdapts(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		writes int
+		took   time.Duration
+		before int32
+		want   int32
+	}{
+		{"alone", 1, 0, 0, 1},
+		{"alone again", 1, 0, 1, 3},
+		{"alone for long", 1, 0, 200, outboxProbe},
+		{"together", 2, 0, 200, 0},
+		{"flushed by another", 0, 0, 200, 0},
+		{"many callers", 100, 5 * time.Millisecond, 0, 0},
+		{"as late as many may be", 100, 100 * outboxPace, 0, 0},
+		{"busy handlers", 100, 100*outboxPace + 1, 0, outboxProbe},
+		{"one busy handler", 2, outboxPatience + 1, 0, outboxProbe},
+		{"a moment", 2, outboxPatience, 0, 0},
+	} {
+		o := outbox{alone: test.before}
+		o.adapt(test.writes, test.took)
+		if got := o.direct.Load(); got != test.want || o.alone != test.want {
+			t.Errorf("%s: %d writes go at once, and %d are noted, want %d", test.name, got, o.alone, test.want)
+		}
+	}
+}

@@ -18,6 +18,10 @@ const (
 	// others wait their turn. A connection sends no faster with more, but each one
 	// holds buffers on both sides until its last byte is there.
 	bulkWrites = 4
+	// writeBacklog is how many bytes of small replies or frames a stream may queue
+	// before one waits for those before it to leave: a peer that asks for more and more
+	// but acknowledges nothing must not fill our memory with them.
+	writeBacklog = 16 << 10
 )
 
 // sendSide is the sending side of a stream. One goroutine at a time may write; any may
@@ -31,6 +35,15 @@ type sendSide struct {
 	// limits, which ends the connection.
 	loose bool
 	cut   bool // what was written may end inside a frame
+
+	backlog int // bytes of small writes since one waited; its writer's alone
+}
+
+// mayQueue reports whether so many bytes may be written without waiting for those
+// before them.
+func (s *sendSide) mayQueue(n int) bool {
+	s.backlog += n
+	return n <= oneWrite && s.backlog <= writeBacklog
 }
 
 // kindIgnored is a kind of frame that nobody knows, see [wire.IsGrease]: who receives one
@@ -55,7 +68,7 @@ func (s *sendSide) write(b []byte) error {
 	if !s.loose {
 		s.stream.SetReliableBoundary() // there is room for what was before
 	}
-	s.loose, s.cut = true, true
+	s.loose, s.cut, s.backlog = true, true, 0
 	s.mu.Unlock()
 	_, err := s.stream.Write(b)
 	if err == nil {

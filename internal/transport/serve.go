@@ -43,12 +43,11 @@ type Call struct {
 	// The status frame must carry [Call.StatusFlags].
 	Reply []byte
 
-	stream  *quic.Stream
-	out     callWriter
-	fr      frameReader
-	scope   []byte
-	single  bool // the stream carries no further call
-	backlog int  // bytes of replies since one waited for those before it
+	stream *quic.Stream
+	out    callWriter
+	fr     frameReader
+	scope  []byte
+	single bool // the stream carries no further call
 }
 
 // Canceled returns a context that ends when the caller is gone.
@@ -300,14 +299,9 @@ func (c *Call) readMessage(route *Route) (*wire.Status, error) {
 	}
 }
 
-// replyBacklog is how many bytes of small replies a stream may queue before one
-// waits for those before it to leave: a peer that sends requests but acknowledges
-// nothing must not fill our memory with replies.
-const replyBacklog = 16 << 10
-
 // write sends the reply, or queues it.
 func (c *Call) write() error {
-	if c.backlog += len(c.Reply); len(c.Reply) <= oneWrite && c.backlog <= replyBacklog {
+	if c.out.mayQueue(len(c.Reply)) {
 		var err error
 		if c.single { // the stream ends behind it
 			err = c.out.writeNow(c.Reply)
@@ -318,7 +312,6 @@ func (c *Call) write() error {
 			return err
 		}
 	}
-	c.backlog = 0 // Write waits for what was queued before
 	if err := c.out.settle(); err != nil {
 		return err
 	}

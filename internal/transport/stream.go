@@ -233,7 +233,7 @@ func (st *Stream) Grant(c wire.Credit) error {
 	st.granted.Messages += c.Messages
 	st.granted.Bytes += c.Bytes
 	st.mu.Unlock()
-	return st.write(context.Background(), func(b []byte) []byte { return wire.AppendCredit(b, c) })
+	return st.write(context.Background(), false, func(b []byte) []byte { return wire.AppendCredit(b, c) })
 }
 
 // frameHeaderRoom is the most that the header of a frame takes.
@@ -248,7 +248,7 @@ func (st *Stream) Send(ctx context.Context, f Frame) error {
 			return err
 		}
 	}
-	return st.write(ctx, func(b []byte) []byte {
+	return st.write(ctx, true, func(b []byte) []byte {
 		if need := len(f.Body) + frameHeaderRoom; cap(b) < need {
 			b = GetBuffer(need)
 		}
@@ -300,8 +300,9 @@ func (t turnstile) Lock() { t <- struct{}{} }
 // Unlock gives it back.
 func (t turnstile) Unlock() { <-t }
 
-// write sends the frames that appendFrames appends.
-func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) error {
+// write sends the frames that appendFrames appends. It may wait for those before them
+// to leave if paced is set.
+func (st *Stream) write(ctx context.Context, paced bool, appendFrames func([]byte) []byte) error {
 	st.writeMu.Lock()
 	defer st.writeMu.Unlock()
 	st.frames = appendFrames(st.frames[:0])
@@ -310,7 +311,11 @@ func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) e
 		stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) })
 		defer stop()
 	}
-	if err := st.out.writeAll(st.frames); err != nil {
+	write := st.out.writeAll
+	if paced && !st.out.mayQueue(len(st.frames)) {
+		write = st.out.write
+	}
+	if err := write(st.frames); err != nil {
 		if ctx.Err() != nil {
 			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: ended(ctx)}
 		}
@@ -343,7 +348,7 @@ func (st *Stream) finish(status *wire.Status) {
 	st.mu.Lock()
 	st.finished = true
 	st.mu.Unlock()
-	if st.write(context.Background(), func(b []byte) []byte { return wire.AppendStatus(b, status, wire.FlagLast) }) != nil {
+	if st.write(context.Background(), false, func(b []byte) []byte { return wire.AppendStatus(b, status, wire.FlagLast) }) != nil {
 		st.out.reset(wire.CodeCanceled) // the peer is gone, or took no STATUS in time
 		return
 	}
