@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"slices"
 	"testing"
 	"time"
@@ -333,5 +334,57 @@ func TestTheMonitorIsStirred(t *testing.T) {
 	}
 	if stirred < 3 {
 		t.Errorf("the timer was set %d times in 10 s", stirred)
+	}
+}
+
+// TestABlockingSocketDoesNotBlock is about a socket whose owner called File().Fd() on
+// it, which makes the socket itself block. A system call that blocks and is not announced
+// stops the garbage collector, and so the process.
+func TestABlockingSocketDoesNotBlock(t *testing.T) {
+	in, out := loopback(t), loopback(t)
+	file, err := in.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags, err := unix.FcntlInt(file.Fd(), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_NONBLOCK != 0 {
+		t.Fatalf("the socket does not block: flags %x, %v", flags, err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would wait, and with it all, if the call blocked
+	conn, ok := systemSocket(in).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+	for _, how := range []struct {
+		name  string
+		due   bool
+		alone int
+	}{{"announced", true, 0}, {"one", false, 0}, {"many", false, groAlone}} {
+		conn.stir.Stop()
+		conn.due.Store(how.due)
+		conn.alone = how.alone
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() {
+			_, err := conn.ReadBatch(ms, 0)
+			ended <- err
+		}()
+		select {
+		case err = <-ended:
+		case <-time.After(3 * time.Second): // it needs a datagram to go on
+			if _, err := out.WriteTo([]byte("x"), in.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+			err = <-ended
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %v, want the deadline", how.name, err)
+		}
 	}
 }
