@@ -28,9 +28,10 @@ func (s *sockaddr) port() []byte { return (*[2]byte)(unsafe.Pointer(&s.raw.Port)
 // set sets the address of a socket that is of IPv6 or not, and returns its length. It
 // reports false if that takes more than copying.
 func (s *sockaddr) set(addr *net.UDPAddr, v6 bool) (length uint32, ok bool) {
-	if addr == nil || addr.Zone != "" {
+	if addr == nil || addr.Zone != "" || addr.Port != int(uint16(addr.Port)) {
 		return 0, false
 	}
+	s.raw = unix.RawSockaddrInet6{} // what was IPv4's address would be IPv6's flow label
 	if binary.BigEndian.PutUint16(s.port(), uint16(addr.Port)); v6 {
 		s.raw.Family = unix.AF_INET6
 		return unix.SizeofSockaddrInet6, copy(s.raw.Addr[:], addr.IP.To16()) == len(s.raw.Addr)

@@ -388,3 +388,28 @@ func TestABlockingSocketDoesNotBlock(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAddressHasNothingOfTheLast for addresses of writes are recycled between sockets,
+// and that of IPv4 is where the flow label of IPv6 is.
+func TestAnAddressHasNothingOfTheLast(t *testing.T) {
+	v4 := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}
+	v6 := &net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 258}
+	for _, test := range []struct {
+		last, addr *net.UDPAddr
+		v6         bool
+	}{{v4, v6, true}, {v6, v4, false}} {
+		var want, got sockaddr
+		want.set(test.addr, test.v6)
+		got.set(test.last, !test.v6)
+		got.set(test.addr, test.v6)
+		if got != want {
+			t.Errorf("%v after %v: %+v, want %+v", test.addr, test.last, got.raw, want.raw)
+		}
+	}
+	for _, port := range []int{-1, 1 << 16} {
+		var s sockaddr
+		if _, ok := s.set(&net.UDPAddr{IP: v4.IP, Port: port}, false); ok {
+			t.Errorf("port %d is taken, for another", port)
+		}
+	}
+}
