@@ -74,7 +74,7 @@ func (c *udpConn) open() {
 		c.size = len(c.rest)
 	}
 	if c.sender == nil || in.from != c.from {
-		c.from, c.sender = in.from, net.UDPAddrFromAddrPort(in.from.addrPort())
+		c.from, c.sender = in.from, net.UDPAddrFromAddrPort(in.from.addrPort(&c.zones))
 	}
 }
 
