@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,9 +29,10 @@ func (s *sockaddr) port() []byte { return (*[2]byte)(unsafe.Pointer(&s.raw.Port)
 // set sets the address of a socket that is of IPv6 or not, and returns its length. It
 // reports false if that takes more than copying.
 func (s *sockaddr) set(addr *net.UDPAddr, v6 bool) (length uint32, ok bool) {
-	if addr == nil || addr.Zone != "" {
+	if addr == nil || addr.Zone != "" || addr.Port != int(uint16(addr.Port)) {
 		return 0, false
 	}
+	s.raw = unix.RawSockaddrInet6{} // what was IPv4's address would be IPv6's flow label
 	if binary.BigEndian.PutUint16(s.port(), uint16(addr.Port)); v6 {
 		s.raw.Family = unix.AF_INET6
 		return unix.SizeofSockaddrInet6, copy(s.raw.Addr[:], addr.IP.To16()) == len(s.raw.Addr)
@@ -41,18 +43,37 @@ func (s *sockaddr) set(addr *net.UDPAddr, v6 bool) (length uint32, ok bool) {
 
 // addrPort returns the address. As in package net, one of IPv4 on a socket of IPv6 is
 // mapped to that.
-func (s *sockaddr) addrPort() netip.AddrPort {
+func (s *sockaddr) addrPort(z *zones) netip.AddrPort {
 	port := binary.BigEndian.Uint16(s.port())
 	if s.raw.Family == unix.AF_INET {
 		return netip.AddrPortFrom(netip.AddrFrom4(s.v4().Addr), port)
 	}
 	ip := netip.AddrFrom16(s.raw.Addr)
 	if id := int(s.raw.Scope_id); id != 0 {
-		zone := strconv.Itoa(id)
-		if i, err := net.InterfaceByIndex(id); err == nil {
-			zone = i.Name
-		}
-		ip = ip.WithZone(zone)
+		ip = ip.WithZone(z.name(id))
 	}
 	return netip.AddrPortFrom(ip, port)
+}
+
+// zones are names of interfaces, kept for as long as package net keeps them. To ask the
+// kernel for one takes 35 µs.
+type zones struct {
+	names map[int]string // by index
+	since time.Time
+}
+
+// name returns the name of an interface, or its index if there is none.
+func (z *zones) name(id int) string {
+	if now := time.Now(); z.names == nil || now.Sub(z.since) > time.Minute {
+		z.names, z.since = make(map[int]string), now
+	}
+	name, ok := z.names[id]
+	if !ok {
+		name = strconv.Itoa(id)
+		if i, err := net.InterfaceByIndex(id); err == nil {
+			name = i.Name
+		}
+		z.names[id] = name
+	}
+	return name
 }

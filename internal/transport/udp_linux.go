@@ -66,6 +66,7 @@ type udpConn struct {
 
 	from   sockaddr // the last sender
 	sender net.Addr // the same
+	zones  zones    // of senders
 }
 
 // datagram is what one datagram is received in.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"slices"
 	"testing"
 	"time"
@@ -217,14 +218,14 @@ func TestAddressesAreThoseOfTheKernel(t *testing.T) {
 		if ok != (test.want != "") {
 			t.Errorf("%v, IPv6 %t: taken %t", test.addr, test.v6, ok)
 		}
-		if ok && s.addrPort().String() != test.want {
-			t.Errorf("%v, IPv6 %t: %v, want %s", test.addr, test.v6, s.addrPort(), test.want)
+		if ok && s.addrPort(new(zones)).String() != test.want {
+			t.Errorf("%v, IPv6 %t: %v, want %s", test.addr, test.v6, s.addrPort(new(zones)), test.want)
 		}
 	}
 	for id, want := range map[uint32]string{1: "[fe80::1%" + zone.Name + "]:0", 9999: "[fe80::1%9999]:0"} {
 		var s sockaddr
 		s.raw.Family, s.raw.Addr, s.raw.Scope_id = unix.AF_INET6, netip.MustParseAddr("fe80::1").As16(), id
-		if got := s.addrPort().String(); got != want {
+		if got := s.addrPort(new(zones)).String(); got != want {
 			t.Errorf("scope %d: %s, want %s", id, got, want)
 		}
 	}
@@ -333,5 +334,108 @@ func TestTheMonitorIsStirred(t *testing.T) {
 	}
 	if stirred < 3 {
 		t.Errorf("the timer was set %d times in 10 s", stirred)
+	}
+}
+
+// TestABlockingSocketDoesNotBlock is about a socket whose owner called File().Fd() on
+// it, which makes the socket itself block. A system call that blocks and is not announced
+// stops the garbage collector, and so the process.
+func TestABlockingSocketDoesNotBlock(t *testing.T) {
+	in, out := loopback(t), loopback(t)
+	file, err := in.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags, err := unix.FcntlInt(file.Fd(), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_NONBLOCK != 0 {
+		t.Fatalf("the socket does not block: flags %x, %v", flags, err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would wait, and with it all, if the call blocked
+	conn, ok := systemSocket(in).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+	for _, how := range []struct {
+		name  string
+		due   bool
+		alone int
+	}{{"announced", true, 0}, {"one", false, 0}, {"many", false, groAlone}} {
+		conn.stir.Stop()
+		conn.due.Store(how.due)
+		conn.alone = how.alone
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() {
+			_, err := conn.ReadBatch(ms, 0)
+			ended <- err
+		}()
+		select {
+		case err = <-ended:
+		case <-time.After(3 * time.Second): // it needs a datagram to go on
+			if _, err := out.WriteTo([]byte("x"), in.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+			err = <-ended
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %v, want the deadline", how.name, err)
+		}
+	}
+}
+
+// TestAnAddressHasNothingOfTheLast for addresses of writes are recycled between sockets,
+// and that of IPv4 is where the flow label of IPv6 is.
+func TestAnAddressHasNothingOfTheLast(t *testing.T) {
+	v4 := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}
+	v6 := &net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 258}
+	for _, test := range []struct {
+		last, addr *net.UDPAddr
+		v6         bool
+	}{{v4, v6, true}, {v6, v4, false}} {
+		var want, got sockaddr
+		want.set(test.addr, test.v6)
+		got.set(test.last, !test.v6)
+		got.set(test.addr, test.v6)
+		if got != want {
+			t.Errorf("%v after %v: %+v, want %+v", test.addr, test.last, got.raw, want.raw)
+		}
+	}
+	for _, port := range []int{-1, 1 << 16} {
+		var s sockaddr
+		if _, ok := s.set(&net.UDPAddr{IP: v4.IP, Port: port}, false); ok {
+			t.Errorf("port %d is taken, for another", port)
+		}
+	}
+}
+
+// TestTheNameOfAZoneIsLookedUpOnce and not for each datagram of link-local peers that
+// take turns: that is 35 µs and 15 KiB, for anyone on the link to cause.
+func TestTheNameOfAZoneIsLookedUpOnce(t *testing.T) {
+	zone, err := net.InterfaceByIndex(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, ok := systemSocket(loopback(t)).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	from := &conn.in[0].from.raw
+	from.Family, from.Addr, from.Scope_id = unix.AF_INET6, netip.MustParseAddr("fe80::1").As16(), 1
+	allocs := testing.AllocsPerRun(100, func() {
+		from.Addr[15] ^= 3
+		conn.next = 0
+		conn.open()
+	})
+	if addr, _ := conn.sender.(*net.UDPAddr); addr.Zone != zone.Name {
+		t.Errorf("the sender is %v, want zone %s", addr, zone.Name)
+	}
+	if allocs > 4 {
+		t.Errorf("%v allocations", allocs)
 	}
 }

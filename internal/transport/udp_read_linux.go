@@ -44,12 +44,12 @@ func (c *udpConn) receive(fd uintptr) bool {
 		case c.due.Load():
 			c.due.Store(false)
 			c.stir.Reset(stirEvery)
-			n, _, c.fail = syscall.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(all), uintptr(c.want), 0, 0, 0)
+			n, _, c.fail = syscall.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(all), uintptr(c.want), unix.MSG_DONTWAIT, 0, 0)
 		case c.want == 1:
-			n, _, c.fail = syscall.RawSyscall6(unix.SYS_RECVMSG, fd, uintptr(one), 0, 0, 0, 0)
+			n, _, c.fail = syscall.RawSyscall6(unix.SYS_RECVMSG, fd, uintptr(one), unix.MSG_DONTWAIT, 0, 0, 0)
 			c.head[0].n, n = uint32(n), 1
 		default:
-			n, _, c.fail = syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(all), uintptr(c.want), 0, 0, 0)
+			n, _, c.fail = syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(all), uintptr(c.want), unix.MSG_DONTWAIT, 0, 0)
 		}
 		if c.fail == unix.EAGAIN {
 			return false
@@ -74,7 +74,7 @@ func (c *udpConn) open() {
 		c.size = len(c.rest)
 	}
 	if c.sender == nil || in.from != c.from {
-		c.from, c.sender = in.from, net.UDPAddrFromAddrPort(in.from.addrPort())
+		c.from, c.sender = in.from, net.UDPAddrFromAddrPort(in.from.addrPort(&c.zones))
 	}
 }
 

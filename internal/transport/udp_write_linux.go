@@ -57,7 +57,7 @@ var datagramWrites = sync.Pool{New: func() any { //nolint:gochecknoglobals // se
 // send tries to send, and reports whether it need not be tried again.
 func (w *datagramWrite) send(fd uintptr) bool {
 	for {
-		n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&w.msg)), 0)
+		n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&w.msg)), unix.MSG_DONTWAIT)
 		if errno == unix.EAGAIN {
 			return false
 		}
