@@ -160,6 +160,23 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
+// TestTheLastWordOfABusyPeerIsTheError though the time is up during another try.
+func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{ConnsPerIdentity: 1})
+		mustEcho(t, w.quiet("web", Limits{}).connect(server))
+		busy := server.taken(t)
+		busy.active.Add(1)
+		defer busy.active.Add(-1)
+		start := time.Now()
+		w.lose(func(packet) bool { return time.Since(start) > 3*time.Second/2 })
+		_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), wire.ClassCalls)
+		failure(t, err, ReasonOverloaded)
+		w.lose(func(packet) bool { return false })
+	})
+}
+
 // TestManyConnectionsAtOnceStayBelowTheLimit: all that come in one moment find the same idle one.
 func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -234,22 +234,28 @@ func backoff(n int, most time.Duration) time.Duration {
 }
 
 // dialPatiently tries again while the peer says that it has too many handshakes
-// under way: many nodes that start at once must all get in.
+// under way: many nodes that start at once must all get in. If the time is up while it
+// tries, what the peer said last is the error.
 func (p *Peer) dialPatiently(ctx context.Context, class wire.Class) (*Session, error) {
+	var said error
 	for try := 0; ; try++ {
 		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, errDialTimeout)
 		s, err := p.endpoint.dial(attempt, p, class)
 		cancel()
 		var te *Error
 		if err == nil || !errors.As(err, &te) || te.Reason != ReasonOverloaded {
+			if err != nil && said != nil && ctx.Err() != nil {
+				return nil, said
+			}
 			return s, err
 		}
+		said = err
 		t := time.NewTimer(backoff(try, time.Second))
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return nil, err
+			return nil, said
 		}
 	}
 }
