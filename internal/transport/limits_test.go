@@ -172,7 +172,7 @@ func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 		start := time.Now()
 		w.lose(func(packet) bool { return time.Since(start) > 3*time.Second/2 })
 		_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), wire.ClassCalls)
-		failure(t, err, ReasonOverloaded)
+		mustFail(t, err, ReasonOverloaded)
 		w.lose(func(packet) bool { return false })
 	})
 }
