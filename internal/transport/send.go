@@ -36,14 +36,18 @@ type sendSide struct {
 	loose bool
 	cut   bool // what was written may end inside a frame
 
-	backlog int // bytes of small writes since one waited; its writer's alone
+	backlog int // bytes of small writes since one waited; mayQueue's alone
 }
 
 // mayQueue reports whether so many bytes may be written without waiting for those
-// before them.
+// before them. If not, they must be written by write, which waits. One goroutine at a
+// time may call it.
 func (s *sendSide) mayQueue(n int) bool {
-	s.backlog += n
-	return n <= oneWrite && s.backlog <= writeBacklog
+	if s.backlog += n; n <= oneWrite && s.backlog <= writeBacklog {
+		return true
+	}
+	s.backlog = 0
+	return false
 }
 
 // kindIgnored is a kind of frame that nobody knows, see [wire.IsGrease]: who receives one
@@ -68,7 +72,7 @@ func (s *sendSide) write(b []byte) error {
 	if !s.loose {
 		s.stream.SetReliableBoundary() // there is room for what was before
 	}
-	s.loose, s.cut, s.backlog = true, true, 0
+	s.loose, s.cut = true, true
 	s.mu.Unlock()
 	_, err := s.stream.Write(b)
 	if err == nil {
