@@ -30,8 +30,9 @@ const (
 //
 // It receives with UDP_GRO what the kernel has merged, and hands it to quic-go one by
 // one. A peer on the same host, or a network card that merges what it receives, then
-// costs a tenth of the system calls and of the way through the kernel. That takes
-// 512 KiB of buffers, of which only the pages that long datagrams reach are ever touched.
+// costs a tenth of the system calls and of the way through the kernel. That takes a
+// buffer of 64 KiB, of which only the pages that long datagrams reach are ever touched,
+// and up to groBatch of them once datagrams queue.
 //
 // And it does not tell the scheduler of calls that never block. A process that waits for
 // one reply at a time is idle between any two datagrams; the first announced call after
@@ -55,7 +56,8 @@ type udpConn struct {
 	in   [groBatch]datagram // what was read last
 	head [groBatch]mmsghdr
 	call func(fd uintptr) bool // receives; made once, for it would be allocated
-	want int                   // how many datagrams it asks for
+	room int                   // how many of in have a buffer
+	want int                   // how many datagrams are asked for
 	got  int                   // of in
 	fail syscall.Errno
 
@@ -108,8 +110,14 @@ func systemSocket(conn net.PacketConn) net.PacketConn {
 	c.due.Store(true)
 	c.stir = time.AfterFunc(stirEvery, func() { c.due.Store(true) })
 	c.call = c.receive
-	for i := range c.in {
-		in, msg := &c.in[i], &c.head[i].msg
+	c.grow(1)
+	return c
+}
+
+// grow makes room for so many datagrams.
+func (c *udpConn) grow(room int) {
+	for ; c.room < min(room, groBatch); c.room++ {
+		in, msg := &c.in[c.room], &c.head[c.room].msg
 		in.buf = make([]byte, groBuffer)
 		in.part.Base = &in.buf[0]
 		in.part.SetLen(len(in.buf))
@@ -118,7 +126,6 @@ func systemSocket(conn net.PacketConn) net.PacketConn {
 		msg.SetIovlen(1)
 		msg.Control = &in.control[0]
 	}
-	return c
 }
 
 // ReadBatch fills ms with datagrams, at least one, and returns how many.

@@ -439,3 +439,43 @@ func TestTheNameOfAZoneIsLookedUpOnce(t *testing.T) {
 		t.Errorf("%v allocations", allocs)
 	}
 }
+
+// TestBuffersAreMadeWhenDatagramsQueue and not before: an idle socket holds one.
+func TestBuffersAreMadeWhenDatagramsQueue(t *testing.T) {
+	in, out := loopback(t), loopback(t)
+	conn, ok := systemSocket(in).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	to := netip.MustParseAddrPort(in.LocalAddr().String())
+	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+	exchange := func(n int) {
+		t.Helper()
+		for range n {
+			if _, err := out.WriteToUDPAddrPort([]byte("x"), to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range n {
+			if got, err := conn.ReadBatch(ms, 0); got != 1 || err != nil {
+				t.Fatal(got, err)
+			}
+		}
+	}
+	if conn.room != 1 {
+		t.Errorf("%d buffers at first, want 1", conn.room)
+	}
+	for range 10 * groAlone {
+		exchange(1)
+	}
+	if conn.room != 2 {
+		t.Errorf("%d buffers where nothing queues, want 2", conn.room)
+	}
+	exchange(100)
+	if conn.room != groBatch {
+		t.Errorf("%d buffers with a queue, want %d", conn.room, groBatch)
+	}
+}

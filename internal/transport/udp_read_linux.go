@@ -14,7 +14,8 @@ import (
 // read reads datagrams, at least one.
 func (c *udpConn) read() error {
 	if c.want = 1; c.alone >= groAlone {
-		c.want = groBatch
+		c.grow(2)
+		c.want = c.room
 	}
 	for i := range c.want {
 		msg := &c.head[i].msg
@@ -29,8 +30,12 @@ func (c *udpConn) read() error {
 	if c.fail != 0 {
 		return c.failed("read", "recvmsg", nil, c.fail)
 	}
-	if c.alone++; c.got == 1 && c.want > 1 {
+	switch c.alone++; {
+	case c.want == 1:
+	case c.got == 1:
 		c.alone = 0
+	case c.got == c.want: // maybe there are more
+		c.grow(2 * c.room)
 	}
 	return nil
 }
