@@ -37,8 +37,8 @@ const (
 // And it does not tell the scheduler of calls that never block. A process that waits for
 // one reply at a time is idle between any two datagrams; the first announced call after
 // that wakes the scheduler's monitor thread, which then looks around every 20 µs until
-// all is idle again, and wakes, and runs, beside the call. Without it a process made 8.7
-// context switches for a call in place of 11.5. The monitor is also what preempts those
+// all is idle again, and wakes, and runs, beside the call. Without it a call took 8.7
+// context switches of its two processes in place of 11.5. The monitor is also what preempts those
 // who do not yield, so it never sleeps longer than stirEvery when there is traffic: once
 // in that time a call is announced, and a timer is set that the monitor does not sleep
 // past.
