@@ -190,6 +190,36 @@ func TestNewInstancesGetCalls(t *testing.T) {
 }
 
 // TestRegistryThatForgetsEverything keeps connections that answer, for a while.
+// TestAProcessThatWasKilledIsLeftAtOnce when the registry of its host, where a lock that
+// the kernel drops says who lives, shows the one that was started in its place: though
+// the connection to it seems to live, and all that the registry knew is gone.
+func TestAProcessThatWasKilledIsLeftAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		first := orders(mesh, link.Config{}, keep)
+		registry, err := static.New(discovery.Instance{ID: first.Instance(), Service: "orders", Addr: first.Addr()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := mesh.Node(link.Config{Registry: &shared{Registry: registry, origin: discovery.FromHost}})
+		if _, err := callWithin(t, client, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		mesh.Kill(first)
+		second := orders(mesh, link.Config{}, keep)
+		if err := registry.Set(discovery.Instance{ID: second.Instance(), Service: "orders", Addr: second.Addr()}); err != nil {
+			t.Fatal(err)
+		}
+		sleep(100 * time.Millisecond)
+		for i := range 40 {
+			if _, err := callWithin(t, client, time.Second); err != nil {
+				t.Errorf("call %d: %v", i, err)
+			}
+			sleep(50 * time.Millisecond)
+		}
+	})
+}
+
 func TestRegistryThatForgetsEverything(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kill  bool

@@ -171,7 +171,8 @@ func (s *service) putLocked(in *instance, u *update) {
 // registry may be ill, or may have been told wrong: an instance whose
 // authenticated connection answers, and that does not drain, outranks it and is
 // held. A list that this process was configured with is believed, unless most of
-// it vanishes at once.
+// it vanishes at once; and the registry of this host always, which loses an instance
+// when the kernel says that its process is gone.
 func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) {
 	delete(s.leftOut, id)
 	in := s.members[id]
@@ -179,9 +180,10 @@ func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) 
 		return
 	}
 	in.peer.Probe()
-	if in.Status == discovery.Serving && (massive || s.snapshot.Origin == discovery.FromNetwork) && in.live() {
+	doubtful := s.snapshot.Origin == discovery.FromNetwork || s.snapshot.Origin == discovery.FromConfig && massive
+	if in.Status == discovery.Serving && doubtful && in.live() {
 		if len(s.held) == 0 {
-			s.node.cfg.Logger.Warn("link: the registry lost instances whose connections answer; they stay in use for a while",
+			s.node.cfg.Logger.Warn("link: the registry no longer shows instances that are connected; it may be ill, so they stay in use while their connections answer",
 				"service", s.name, "instance", id, "for", holdTime)
 		}
 		s.held[id] = now

@@ -475,7 +475,7 @@ func TestTheLastConnectionOutranksTheRegistry(t *testing.T) {
 			}
 			sleep(time.Second)
 		}
-		if !strings.Contains(log.String(), "stay in use for a while") {
+		if !strings.Contains(log.String(), "stay in use while") {
 			t.Errorf("log:\n%s", log)
 		}
 	})

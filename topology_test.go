@@ -583,6 +583,7 @@ type shared struct {
 
 	policy chan discovery.Policy
 	change func(*discovery.Instance)
+	origin discovery.Origin // FromNetwork
 }
 
 func (s *shared) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
@@ -594,7 +595,7 @@ func (s *shared) Watch(ctx context.Context, q discovery.Query) (<-chan discovery
 	go func() {
 		defer close(to)
 		for snapshot := range from {
-			snapshot.Origin = discovery.FromNetwork
+			snapshot.Origin = s.origin
 			snapshot.Instances = slices.Clone(snapshot.Instances)
 			for i := range snapshot.Instances {
 				if s.change != nil {
