@@ -97,11 +97,12 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, no
 	}
 	mapped := fromTransport(te, e.Value())
 	mapped.Attempt = o.attempts
-	if !te.NotProcessed && te.Reason == transport.ReasonLost {
+	if !te.NotProcessed && (te.Reason == transport.ReasonLost || te.Reason == transport.ReasonCanceled) {
 		mapped.Message += "; the call may have run"
 	}
 	switch {
-	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit, te.Reason == transport.ReasonProtocol:
+	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit, te.Reason == transport.ReasonProtocol,
+		mapped.Code == Internal: // of a handler that ended its goroutine, say
 		return true, mapped
 	case te.NotProcessed && te.Reason == transport.ReasonLost && o.redials < maxRedials:
 		o.redials++ // the connection ended before the call left; the instance may be well

@@ -191,7 +191,14 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 		callInfo: callInfo{session: c.Session, handler: h, headers: &c.Headers},
 		deadline: c.Deadline, caller: c.Canceled(),
 	}
+	returned := false
+	defer func() {
+		if !returned {
+			n.cfg.Logger.Error("link: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); its caller gets an error", "route", h.route.String())
+		}
+	}()
 	response, err := n.serve(ctx, h, c)
+	returned = true
 	ctx.finish()
 	if err == nil {
 		if err = n.encode(c, h, response); err != nil {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -24,6 +25,9 @@ func fromTransport(err error, in *instance) *Error {
 	}
 	switch te.Reason { //nolint:exhaustive // the rest is Unavailable
 	case transport.ReasonCanceled:
+		if te.Err != nil {
+			out.Message = cmp.Or(te.Detail, "while waiting for the reply") + ": " + te.Err.Error()
+		}
 		out.Code = Canceled
 		if te.OutOfTime() {
 			out.Code = DeadlineExceeded
@@ -34,6 +38,9 @@ func fromTransport(err error, in *instance) *Error {
 			out.Code = Canceled
 		case wire.CodeDeadline:
 			out.Code = DeadlineExceeded
+		case wire.CodeInternal:
+			out.Code = Internal
+			out.Message = "the handler ended without an answer; the log of that process says more"
 		}
 	case transport.ReasonRejected, transport.ReasonIdentity:
 		out.Code = Unauthenticated

@@ -205,7 +205,9 @@ func TestWhatACallAsksFor(t *testing.T) {
 		b := ordersAt(mesh, "b", "v1", "zone=z2")
 		ordersAt(mesh, "c", "v2", "zone=z2")
 		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}})
-		warm(t, client)
+		for len(tally(t, client, 20)) < 3 { // until it is connected to all of them
+			sleep(time.Second)
+		}
 		for name, c := range map[string]struct {
 			opts []link.CallOption
 			want []string

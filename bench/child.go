@@ -110,6 +110,9 @@ func child(ctx context.Context, args []string, p *parent) error {
 
 // profiled runs f and writes a CPU profile of the process meanwhile.
 func profiled(path string, f func() error) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return err
+	}
 	file, err := os.Create(path) //nolint:gosec // the user's own choice
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"path/filepath"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -33,6 +34,9 @@ func (jetStream) broker(ctx context.Context, m material, dir string, ready func(
 	conf, err := m.tls(serverSide)
 	if err != nil {
 		return err
+	}
+	if dir == "" { // in memory; without a folder of ours it would leave one of its own behind
+		dir = filepath.Join(m.dir, "jetstream")
 	}
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,

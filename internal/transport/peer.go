@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -191,7 +192,7 @@ func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
 
 // run dials and tells everybody who waits.
 func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience*p.endpoint.limits.DialTimeout, errDialTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience*p.endpoint.limits.DialTimeout, p.silence())
 	defer cancel()
 	began := time.Now()
 	d.session, d.err = p.dialPatiently(ctx, class)
@@ -213,7 +214,10 @@ func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing
 // answers that it has too many handshakes under way.
 const patience = 2
 
-var errDialTimeout = errors.New("no answer in time")
+// silence is why a dial ends without an answer.
+func (p *Peer) silence() error {
+	return fmt.Errorf("no answer in %v (Limits.DialTimeout); is the process there, and does UDP get through?", p.endpoint.limits.DialTimeout)
+}
 
 // Backoff between dials, as gRPC's connection backoff has it, but fully
 // jittered and from a shorter first delay.
@@ -239,7 +243,7 @@ func backoff(n int, most time.Duration) time.Duration {
 func (p *Peer) dialPatiently(ctx context.Context, class wire.Class) (*Session, error) {
 	var said error
 	for try := 0; ; try++ {
-		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, errDialTimeout)
+		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, p.silence())
 		s, err := p.endpoint.dial(attempt, p, class)
 		cancel()
 		var te *Error

@@ -62,17 +62,22 @@ func TestErrorsThatPanicEndOneCall(t *testing.T) {
 
 func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var exits atomic.Int32
 		mesh := linktest.NewMesh(t)
 		srv := serve(mesh, link.Config{}, func(_ context.Context, q query) (answer, error) {
 			if q.Text == "exit" {
+				exits.Add(1)
 				runtime.Goexit()
 			}
 			return answer(q), nil
 		})
 		client := mesh.Node(link.Config{})
 		begin := time.Now()
-		if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"exit"}); err == nil || time.Since(begin) > time.Second {
-			t.Errorf("got %v after %v, want an error at once", err, time.Since(begin))
+		if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"exit"}); !errors.Is(err, link.Internal) || time.Since(begin) > time.Second {
+			t.Errorf("got %v after %v, want an internal error at once", err, time.Since(begin))
+		}
+		if _, err := reqrep.Call(t.Context(), client, readOnlyMethod, query{"exit"}); !errors.Is(err, link.Internal) || exits.Load() != 2 {
+			t.Errorf("a method that only reads: %v, and %d runs in all, want an internal error and 2", err, exits.Load())
 		}
 		if got, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"fine"}); err != nil || got.Text != "fine" {
 			t.Errorf("the next call: %+v, %v", got, err)
