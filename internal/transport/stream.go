@@ -289,17 +289,6 @@ func (st *Stream) Credit() wire.Credit {
 	return st.credit
 }
 
-// turnstile is a lock whose holder may wait for the peer for long. It is a channel
-// and no mutex, so that in a bubble of testing/synctest those who wait for it do not
-// keep the time from passing that its holder waits for.
-type turnstile chan struct{}
-
-// Lock takes the lock.
-func (t turnstile) Lock() { t <- struct{}{} }
-
-// Unlock gives it back.
-func (t turnstile) Unlock() { <-t }
-
 // write sends the frames that appendFrames appends. It may wait for those before them
 // to leave if paced is set.
 func (st *Stream) write(ctx context.Context, paced bool, appendFrames func([]byte) []byte) error {
