@@ -79,6 +79,9 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Sessio
 		}
 	}
 	conn, err := e.quic.Dial(ctx, udp, p.conf.TLS(), e.clientConfig())
+	if isTimeout(err) { // quic-go's own, which is set to the same time as that of ctx
+		err = p.silence()
+	}
 	if err != nil {
 		return nil, dialError(addr, e.cfg.Protocol, err)
 	}

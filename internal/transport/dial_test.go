@@ -129,7 +129,9 @@ func TestNewsOfAPeerEndsItsBackoff(t *testing.T) {
 		w.lose(func(simnet.Packet) bool { return true })
 		p := client.peer(server)
 		_, err := p.Session(t.Context(), wire.ClassCalls)
-		mustFail(t, err, ReasonUnreachable)
+		if e := failure(t, err, ReasonUnreachable); !containsAll(e.Error(), "no answer in 5s", "Limits.DialTimeout") {
+			t.Errorf("%q does not say how long was waited", e)
+		}
 		w.lose(nil)
 		p.Renew()
 		if again := p.RetryAt(wire.ClassCalls); !again.IsZero() {
