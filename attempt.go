@@ -101,8 +101,8 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, no
 		mapped.Message += "; the call may have run"
 	}
 	switch {
-	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit, te.Reason == transport.ReasonProtocol,
-		mapped.Code == Internal: // of a handler that ended its goroutine, say
+	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit,
+		mapped.Code == Internal: // bytes that are not allowed, or a handler that ended its goroutine
 		return true, mapped
 	case te.NotProcessed && te.Reason == transport.ReasonLost && o.redials < maxRedials:
 		o.redials++ // the connection ended before the call left; the instance may be well

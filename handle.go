@@ -192,11 +192,7 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 		deadline: c.Deadline, caller: c.Canceled(),
 	}
 	returned := false
-	defer func() {
-		if !returned {
-			n.cfg.Logger.Error("link: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); its caller gets an error", "route", h.route.String())
-		}
-	}()
+	defer n.noteExit(h, &returned)
 	response, err := n.serve(ctx, h, c)
 	returned = true
 	ctx.finish()
@@ -212,6 +208,14 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 	status := n.statusOn(c.Session, h.route, err)
 	status.Metadata = ctx.reply.pairs
 	c.Reply = wire.AppendStatus(c.Reply, &status, c.StatusFlags())
+}
+
+// noteExit logs, when it is deferred, that a handler has not returned and its goroutine
+// ends: nobody else would hear of it.
+func (n *Node) noteExit(h *handler, returned *bool) {
+	if !*returned {
+		n.cfg.Logger.Error("link: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); its caller gets an error", "route", h.route.String())
+	}
 }
 
 // encode appends the DATA frame of the response to the reply.

@@ -138,7 +138,10 @@ func (d *dispatcher) ServeStream(raw *transport.Stream) {
 	defer context.AfterFunc(node, func() { cancel(nodeCause(node)) })()
 
 	st := &Stream{ctx: ctx, cancel: cancel, raw: raw, route: h.route}
+	returned := false
+	defer n.noteExit(h, &returned)
 	err := n.serveStream(ctx, h, st)
+	returned = true
 	status := n.statusOn(raw.Session, h.route, err)
 	status.Metadata = info.reply.pairs
 	raw.Finish(&status)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -109,6 +110,25 @@ func TestErrorOfTheHandlerEndsTheStream(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAStreamHandlerThatEndsItsGoroutine ends the stream, and the log says so.
+func TestAStreamHandlerThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		log := &logBuffer{}
+		_, client := serveStream(mesh, link.Config{Logger: log.logger()}, func(context.Context, *link.Stream) error {
+			runtime.Goexit()
+			return nil
+		})
+		s := open(t, client)
+		if _, err := s.Recv(); !errors.Is(err, link.Internal) {
+			t.Errorf("got %v, want an internal error", err)
+		}
+		if !strings.Contains(log.String(), "ended its goroutine") || !strings.Contains(log.String(), counterRoute.Name) {
+			t.Errorf("the log does not say so:\n%s", log)
+		}
+	})
 }
 
 func TestCallerEndsTheStream(t *testing.T) {

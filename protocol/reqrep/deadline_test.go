@@ -3,6 +3,7 @@ package reqrep_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,6 +74,10 @@ func TestDeadlineOfACall(t *testing.T) {
 				var e *link.Error
 				if !errors.As(err, &e) || e.Code != link.DeadlineExceeded || e.Remote || !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v, want deadline exceeded, decided here", err)
+				}
+				if !strings.Contains(err.Error(), "while waiting for the reply: context deadline exceeded; the call may have run") && tt.ctx > 0 ||
+					!strings.Contains(err.Error(), "the call may have run") {
+					t.Errorf("%q does not say what was waited for, and that the call may have run", err)
 				}
 				// The handshake took a round trip and the way of SETUP; the request
 				// left then, with the time that was left then.

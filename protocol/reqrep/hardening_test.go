@@ -64,7 +64,8 @@ func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var exits atomic.Int32
 		mesh := linktest.NewMesh(t)
-		srv := serve(mesh, link.Config{}, func(_ context.Context, q query) (answer, error) {
+		log := &logBuffer{}
+		srv := serve(mesh, link.Config{Logger: log.logger()}, func(_ context.Context, q query) (answer, error) {
 			if q.Text == "exit" {
 				exits.Add(1)
 				runtime.Goexit()
@@ -78,6 +79,9 @@ func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 		}
 		if _, err := reqrep.Call(t.Context(), client, readOnlyMethod, query{"exit"}); !errors.Is(err, link.Internal) || exits.Load() != 2 {
 			t.Errorf("a method that only reads: %v, and %d runs in all, want an internal error and 2", err, exits.Load())
+		}
+		if n := strings.Count(log.String(), "ended its goroutine"); n != 2 || !strings.Contains(log.String(), "route=orders/get") {
+			t.Errorf("the log says so %d times, want 2:\n%s", n, log)
 		}
 		if got, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"fine"}); err != nil || got.Text != "fine" {
 			t.Errorf("the next call: %+v, %v", got, err)
