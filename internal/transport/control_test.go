@@ -211,9 +211,7 @@ func TestControlWaitsWhileTheConnectionIsFull(t *testing.T) {
 		server.handler.onCall("big", func(c *Call) { answer(c, strings.Repeat("b", 100<<10)) })
 		config := rawConfig()
 		config.InitialConnectionReceiveWindow, config.MaxConnectionReceiveWindow = 64<<10, 64<<10
-		r := w.rawClientWith("web", server, config)
-		r.open(append(controlType(), setupFrame()...))
-		r.accept()
+		r := w.clientWith("web", server, config)
 		st := r.stream(callStream(wire.StreamCall, "big", 10*time.Second, ""))
 		pass(time.Second) // the reply fills the window
 		r.send(wire.AppendPing(nil, wire.KindPing, 5))

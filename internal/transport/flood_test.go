@@ -89,12 +89,7 @@ func TestPeerThatNeverReadsDoesNotPileUpReplies(t *testing.T) {
 		server := w.node("orders", Limits{})
 		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1100)) })
 		honest := w.quiet("web", Limits{}).connect(server)
-		config := rawConfig()
-		config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 1<<30, 1<<30
-		config.InitialConnectionReceiveWindow, config.MaxConnectionReceiveWindow = 1<<30, 1<<30
-		r := w.rawClientWith("mallory", server, config)
-		r.open(append(controlType(), setupFrame()...))
-		r.accept()
+		r := w.generous("mallory", server)
 		st := r.stream(calls())
 		settle()
 		w.lose(func(p packet) bool { return p.To.String() == r.addr() }) // so it never acknowledges
@@ -125,12 +120,7 @@ func TestPeerThatNeverReadsDoesNotPileUpFrames(t *testing.T) {
 				sent.Add(1000)
 			}
 		})
-		config := rawConfig()
-		config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 1<<40, 1<<40
-		config.InitialConnectionReceiveWindow, config.MaxConnectionReceiveWindow = 1<<40, 1<<40
-		r := w.rawClientWith("mallory", server, config)
-		r.open(append(controlType(), setupFrame()...))
-		r.accept()
+		r := w.generous("mallory", server)
 		settle()
 		w.lose(func(p packet) bool { return p.To.String() == r.addr() }) // so it never acknowledges
 		r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Second)...))
@@ -155,11 +145,7 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 				server := w.node("orders", Limits{StreamsPerConnection: 20})
 				server.handler.onCall("reply", func(c *Call) { answer(c, strings.Repeat("r", test.size)) })
 				honest := w.quiet("web", Limits{}).connect(server)
-				config := rawConfig()
-				config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 1<<10, 1<<10
-				r := w.rawClientWith("mallory", server, config)
-				r.open(append(controlType(), setupFrame()...))
-				r.accept()
+				r := w.narrow("mallory", server, 1<<10)
 				for range 20 {
 					st := r.stream(calls())
 					go func() { // as many as there is room for
@@ -260,9 +246,7 @@ func TestStreamMayRestBetweenCalls(t *testing.T) {
 		server := w.node("orders", Limits{})
 		config := rawConfig()
 		config.KeepAlivePeriod = 10 * time.Second
-		r := w.rawClientWith("web", server, config)
-		r.open(append(controlType(), setupFrame()...))
-		r.accept()
+		r := w.clientWith("web", server, config)
 		st := r.stream(calls())
 		for range 3 {
 			st.write(callFrames("echo", time.Second, "hi"))

@@ -295,30 +295,26 @@ func TestAQueuedRequestOfACanceledCallIsDropped(t *testing.T) {
 	})
 }
 
-// narrow returns a connection that takes so many bytes from each stream of the node's
-// before it has read them.
-func (w *world) narrow(to *node, window uint64) *raw {
-	config := rawConfig()
-	config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = window, window
-	r := w.rawClientWith("slow", to, config)
-	r.open(append(controlType(), setupFrame()...))
-	r.accept()
-	return r
+// queuedReplies returns a node with replies to one stream of which the first has left,
+// the second is with quic-go, and the third waits for it to leave: the peer makes no room.
+func (w *world) queuedReplies(timeout time.Duration) (*node, *raw, *rawStream) {
+	server := w.node("orders", Limits{})
+	server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
+	r := w.narrow("slow", server, 1500)
+	box := &server.taken(w.t).outbox
+	st := r.stream(calls())
+	box.hold()
+	st.write(bytes.Repeat(callFrames("kilo", timeout, ""), 3))
+	settle()
+	box.flush()
+	return server, r, st
 }
 
 // TestAQueuedReplyWaitsForRoom that the peer makes later, and delays nobody else's.
 func TestAQueuedReplyWaitsForRoom(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{})
-		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
-		r := w.narrow(server, 1500)
-		of := server.taken(t)
-		st := r.stream(calls())
-		of.outbox.hold()
-		st.write(bytes.Repeat(callFrames("kilo", time.Minute, ""), 3))
-		settle()
-		of.outbox.flush() // the second is with quic-go, the third waits for it to leave
+		server, r, st := w.queuedReplies(time.Minute)
 		settle()
 		if n := server.Active(); n != 1 {
 			t.Errorf("%d calls are active, want 1: a drain would not wait for the reply", n)
@@ -343,15 +339,7 @@ func TestAQueuedReplyWaitsForRoom(t *testing.T) {
 func TestAQueuedReplyGivesUp(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{})
-		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
-		r := w.narrow(server, 1500)
-		of := server.taken(t)
-		st := r.stream(calls())
-		of.outbox.hold()
-		st.write(bytes.Repeat(callFrames("kilo", 5*time.Second, ""), 3))
-		settle()
-		of.outbox.flush()
+		server, r, st := w.queuedReplies(5 * time.Second)
 		pass(4 * time.Second)
 		if n := server.Active(); n != 1 {
 			t.Errorf("%d calls are active before the deadline, want 1", n)

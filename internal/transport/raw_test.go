@@ -65,10 +65,33 @@ func (w *world) rawDialTLS(conf *tls.Config, to *node, config *quic.Config) (*qu
 // client returns a connection that has exchanged SETUP.
 func (w *world) client(service string, to *node) *raw {
 	w.t.Helper()
-	r := w.rawClient(service, to)
-	r.open(wire.AppendSetup(controlType(), new(setupOf(Limits{}))))
+	return w.clientWith(service, to, rawConfig())
+}
+
+func (w *world) clientWith(service string, to *node, config *quic.Config) *raw {
+	w.t.Helper()
+	r := w.rawClientWith(service, to, config)
+	r.open(append(controlType(), setupFrame()...))
 	r.accept()
 	return r
+}
+
+// narrow returns a connection that takes so many bytes from each stream of the node's
+// before it has read them.
+func (w *world) narrow(service string, to *node, window uint64) *raw {
+	w.t.Helper()
+	config := rawConfig()
+	config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = window, window
+	return w.clientWith(service, to, config)
+}
+
+// generous returns a connection that takes whatever the node sends.
+func (w *world) generous(service string, to *node) *raw {
+	w.t.Helper()
+	config := rawConfig()
+	config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 1<<40, 1<<40
+	config.InitialConnectionReceiveWindow, config.MaxConnectionReceiveWindow = 1<<40, 1<<40
+	return w.clientWith(service, to, config)
 }
 
 func controlType() []byte { return wire.AppendVarint(nil, uint64(wire.StreamControl)) }

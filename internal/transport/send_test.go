@@ -86,7 +86,7 @@ func TestAResetClaimsNoRoomForWhatWasBefore(t *testing.T) {
 		server := w.node("orders", Limits{})
 		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
 		server.handler.onStream("stream", func(s *Stream) { s.Cancel(wire.CodeInternal) })
-		r := w.narrow(server, 1500)
+		r := w.narrow("slow", server, 1500)
 		r.stream(join(calls(), callFrames("kilo", time.Minute, ""), callFrames("kilo", time.Minute, ""), headers("stream", time.Second)))
 		settle()
 		if r.conn.Context().Err() != nil {
@@ -120,7 +120,7 @@ func TestAResetDeliversWhatWasBefore(t *testing.T) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
-		r := w.narrow(server, 1500)
+		r := w.narrow("slow", server, 1500)
 		kilo := callFrames("kilo", time.Minute, "")
 		st := r.stream(join(calls(), kilo, kilo, frame(wire.KindData, wire.FlagCritical, "astray")))
 		settle()

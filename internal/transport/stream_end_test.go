@@ -117,11 +117,7 @@ func TestFinishWaitsForNobody(t *testing.T) {
 			s.Finish(&wire.Status{Message: strings.Repeat("m", 4000)})
 			done <- time.Since(start)
 		})
-		config := rawConfig()
-		config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 1<<10, 1<<10
-		r := w.rawClientWith("mallory", server, config)
-		r.open(append(controlType(), setupFrame()...))
-		r.accept()
+		r := w.narrow("mallory", server, 1<<10)
 		r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Second)...))
 		if took := <-done; took > writeGrace {
 			t.Errorf("Finish took %v", took)
@@ -165,7 +161,7 @@ func TestAStatusWaitsForRoom(t *testing.T) {
 			}
 			s.Finish(&wire.Status{Code: 5, Message: "done"})
 		})
-		r := w.narrow(server, 1900)
+		r := w.narrow("slow", server, 1900)
 		st := r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Minute)...))
 		settle() // all is written, and the peer has read nothing
 		if n := server.Active(); n != 0 {
