@@ -233,7 +233,11 @@ func (st *Stream) Grant(c wire.Credit) error {
 	st.granted.Messages += c.Messages
 	st.granted.Bytes += c.Bytes
 	st.mu.Unlock()
-	return st.write(context.Background(), false, func(b []byte) []byte { return wire.AppendCredit(b, c) })
+	err := st.write(context.Background(), false, func(b []byte) []byte { return wire.AppendCredit(b, c) })
+	if stopped, ok := errors.AsType[*Error](err); ok && stopped.Reason == ReasonReset && stopped.Code == wire.CodeNone {
+		return nil // the peer has sent all and reads no more; its last frames are still to be received
+	}
+	return err
 }
 
 // frameHeaderRoom is the most that the header of a frame takes.

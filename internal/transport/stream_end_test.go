@@ -212,3 +212,34 @@ func TestStreamsLearnOfADrain(t *testing.T) {
 		}
 	})
 }
+
+// TestAGrantBehindTheLastFrameIsNoError: the peer has sent all and reads no more, and what
+// it sent is received by who grants for each frame.
+func TestAGrantBehindTheLastFrameIsNoError(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.rawServer("orders", serving(func(s *rawStream) {
+			_, _ = s.frames.varint()  // the type of the stream
+			_, _, _ = s.frames.next() // and HEADERS
+			s.say(frame(wire.KindPattern, 0, "last"))
+			s.CancelRead(0)
+			<-s.Context().Done()
+		}))
+		s, err := w.quiet("web", Limits{}).dial(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := s.Open(t.Context(), &wire.Headers{Route: "any"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if err := st.Grant(wire.Credit{Messages: 1, Bytes: 1}); err != nil {
+			t.Errorf("granting: %v", err)
+		}
+		if f, err := st.Recv(t.Context()); err != nil || string(f.Body) != "last" {
+			t.Errorf("got %q, %v", f.Body, err)
+		}
+		st.Cancel(wire.CodeCanceled)
+	})
+}
