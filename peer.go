@@ -13,6 +13,9 @@ type Peer struct {
 	// Identity is proven by the peer's certificate. In the tiers without a CA it
 	// proves membership only; see package security.
 	Identity security.ID
+	// Advisory means that the name in Identity is one that the peer chose: any member
+	// of the mesh can take it. It is so in the tier of the cluster secret.
+	Advisory bool
 	// Instance and Tags are what the peer says of itself in its SETUP. They are
 	// as true as the peer is honest. Tags must not be modified.
 	Instance string
@@ -50,6 +53,7 @@ func Caller(ctx context.Context) Peer {
 // verified is what a session keeps of its handshake.
 type verified struct {
 	peer        security.Peer
+	advisory    bool
 	tls         string
 	keyExchange string
 }
@@ -68,8 +72,8 @@ func (n *Node) identify(state tls.ConnectionState) (transport.Identity, error) {
 	if leaf := own.Certificate.Leaf; leaf != nil && leaf.NotAfter.Before(expires) {
 		expires = leaf.NotAfter
 	}
-	v := &verified{peer: peer, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}
-	return transport.Identity{Key: peer.ID.String(), Peer: v, Expires: expires}, nil
+	v := &verified{peer: peer, advisory: n.identity.Tier() == security.TierClusterSecret, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}
+	return transport.Identity{Key: peer.ID.String(), Advisory: v.advisory, Peer: v, Expires: expires}, nil
 }
 
 func verifiedOf(s *transport.Session) *verified {
@@ -80,7 +84,7 @@ func verifiedOf(s *transport.Session) *verified {
 func peerOf(s *transport.Session) Peer {
 	v, remote := verifiedOf(s), s.Remote()
 	return Peer{
-		Identity: v.peer.ID, Instance: remote.Instance, Tags: s.Tags(), Addr: s.RemoteAddr(),
+		Identity: v.peer.ID, Advisory: v.advisory, Instance: remote.Instance, Tags: s.Tags(), Addr: s.RemoteAddr(),
 		TLS: v.tls, KeyExchange: v.keyExchange,
 	}
 }

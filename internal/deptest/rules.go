@@ -40,6 +40,11 @@ func Rules() []Rule {
 			Only:   []string{"std", "./internal/wire/..."},
 		},
 		{
+			Reason: "sharing is arithmetic: standard library only",
+			From:   []string{"./internal/share/..."},
+			Only:   []string{"std"},
+		},
+		{
 			Reason: "topology is pure rules: standard library and YAML only",
 			From:   []string{"./topology/..."},
 			Only:   []string{"std", yamlTree, "./topology/..."},
@@ -75,10 +80,10 @@ func Rules() []Rule {
 			Deep:   true,
 		},
 		{
-			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, and the log on disk, which knows nothing of link",
+			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, the log on disk and the sharing of bounds, which know nothing of link",
 			From:   []string{"./protocol/..."},
 			Only: []string{
-				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal",
+				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal", "./internal/share",
 			},
 		},
 		{

@@ -71,9 +71,10 @@ type Config struct {
 
 // Identity is the result of a verified handshake.
 type Identity struct {
-	Key     string    // equal for equal identities
-	Peer    any       // what [Session.Peer] returns
-	Expires time.Time // when the first of the two certificates expires; zero is never
+	Key      string    // equal for equal identities
+	Advisory bool      // Key is a name that the peer chose: its address counts too where something is shared
+	Peer     any       // what [Session.Peer] returns
+	Expires  time.Time // when the first of the two certificates expires; zero is never
 }
 
 // Endpoint is one socket with everything that runs on it.
