@@ -92,6 +92,7 @@ type Node struct {
 	announcing chan struct{} // holds a token while the registry is told
 
 	extensions extensions
+	drains     drainFuncs
 
 	routes   routeTable
 	services serviceTable

@@ -13,13 +13,15 @@ import (
 
 // Run announces the node and serves until ctx ends or the node is shut down or
 // closed. When ctx ends it withdraws, drains for Config.DrainTimeout at most, and
-// closes the node. It blocks; [Node.Ready] tells when the node serves. A node
+// closes the node; what was registered with [Node.OnDrain] and [Node.OnQuiet] is
+// waited for, such as the queues of a pipeline. It blocks; [Node.Ready] tells when the node serves. A node
 // runs once.
 //
 // The error is nil after a clean drain. Errors: Unavailable if the address
 // cannot be used or the registry does not take the node; FailedPrecondition if
 // the node has no Service or ran before; DeadlineExceeded if handlers had to be
-// canceled when the drain ended.
+// canceled when the drain ended, or tasks in memory had not been done; those of the
+// functions of OnDrain and OnQuiet.
 func (n *Node) Run(ctx context.Context) error {
 	if err := n.start(ctx); err != nil {
 		if !errors.Is(err, errRanBefore) {
@@ -152,7 +154,8 @@ func describeRegistry(r discovery.Registry) string {
 
 // Shutdown takes the node out of the mesh without failing a call: it withdraws
 // it from the registry, tells peers to go elsewhere, refuses new calls, waits
-// for those that run, and closes the node. When ctx ends first, what still runs
+// for those that run and for the functions of [Node.OnDrain] and [Node.OnQuiet], and
+// closes the node. When ctx ends first, what still runs
 // is canceled with [ErrDraining] and the error is ctx's. Shutdown of a closed
 // node does nothing.
 func (n *Node) Shutdown(ctx context.Context) error {
@@ -173,6 +176,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.mu.Unlock()
 
 	var errs []error
+	wait := n.callDrain(ctx, &n.drains.begin)
 	if ran {
 		if err := n.reannounce(ctx); err != nil && ctx.Err() == nil {
 			n.cfg.Logger.Warn("link: the registry did not take the word that this node drains; peers hear it from the node", "error", err)
@@ -181,6 +185,8 @@ func (n *Node) Shutdown(ctx context.Context) error {
 			errs = append(errs, Errorf(DeadlineExceeded, "handlers still ran when the drain ended: %w", err))
 		}
 	}
+	errs = append(errs, wait())
+	errs = append(errs, n.callDrain(ctx, &n.drains.quiet)())
 	if err := joined(append(errs, n.Close())...); err != nil {
 		return failed("shutdown", err)
 	}

@@ -1,0 +1,91 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// drainWait is how long functions of [Node.OnDrain] and [Node.OnQuiet] have to return
+// once the time of the drain is over.
+const drainWait = time.Second
+
+// drainFuncs are what a node calls when it drains.
+type drainFuncs struct {
+	mu    sync.Mutex // guards the fields below
+	begin []func(context.Context) error
+	quiet []func(context.Context) error
+}
+
+// OnDrain has the node call f when it begins to drain, in [Node.Run] or
+// [Node.Shutdown], while handlers that had begun still run: to stop what makes new
+// work, such as a timer or a consumer, or to wait for what other nodes are owed. The
+// node does not close before f has returned.
+//
+// Functions run at the same time, each once. The context of f ends when the time for
+// the drain is over ([Config.DrainTimeout], or the context of Shutdown); f should
+// return soon after that, and is left behind 1 s later. Until then f can call, push
+// and publish. An error of f, or a panic, is part of what Run and Shutdown return.
+// [Node.Close] by itself does not call f, nor does a drain that had begun before.
+func (n *Node) OnDrain(f func(ctx context.Context) error) {
+	n.drains.mu.Lock()
+	defer n.drains.mu.Unlock()
+	n.drains.begin = append(n.drains.begin, f)
+}
+
+// OnQuiet has the node call f as the last step of a drain: when no handler runs any
+// more, and the functions of [Node.OnDrain] have returned, but connections are still
+// open. It is for what those leave to be sent or saved; the pipeline drains the queues
+// of the node here. If the time for the drain is over by then, the context of f has
+// ended already. All else is as with OnDrain.
+func (n *Node) OnQuiet(f func(ctx context.Context) error) {
+	n.drains.mu.Lock()
+	defer n.drains.mu.Unlock()
+	n.drains.quiet = append(n.drains.quiet, f)
+}
+
+// callDrain starts functions, and returns a function that waits for them until ctx has
+// ended and a moment longer.
+func (n *Node) callDrain(ctx context.Context, list *[]func(context.Context) error) (wait func() error) {
+	n.drains.mu.Lock()
+	funcs := *list
+	*list = nil
+	n.drains.mu.Unlock()
+	results := make(chan error, len(funcs))
+	for _, f := range funcs {
+		go func() { results <- n.callOne(ctx, f) }()
+	}
+	return func() error {
+		var errs []error
+		var over <-chan time.Time
+		done := ctx.Done()
+		for left := len(funcs); left > 0; {
+			select {
+			case err := <-results:
+				errs = append(errs, err)
+				left--
+			case <-done:
+				timer := time.NewTimer(drainWait)
+				defer timer.Stop()
+				done, over = nil, timer.C
+			case <-over:
+				errs = append(errs, Errorf(DeadlineExceeded, "%d functions of OnDrain or OnQuiet have not returned %v after their context ended", left, drainWait))
+				left = 0
+			}
+		}
+		return errors.Join(errs...)
+	}
+}
+
+// callOne calls f, of which a panic is an error.
+func (n *Node) callOne(ctx context.Context, f func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			n.cfg.Logger.Error("link: a function of OnDrain or OnQuiet panicked", "panic", p, "stack", string(debug.Stack()))
+			err = Errorf(Internal, "a function of OnDrain or OnQuiet panicked: %v", p)
+		}
+	}()
+	return f(ctx)
+}

@@ -1,0 +1,123 @@
+package link_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+// TestADrainCallsItsFunctions looks at when they are called: those of OnDrain while a
+// handler runs, those of OnQuiet after it, and both with connections that work.
+func TestADrainCallsItsFunctions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		peer := mesh.Node(link.Config{Service: "peer"})
+		get := reqrep.NewMethod[order, order]("peer", "get", reqrep.ReadOnly)
+		reqrep.Handle(peer, get, keep)
+		mesh.Start(peer)
+		handled := make(chan struct{})
+		began := make(chan struct{})
+		srv := mesh.Node(link.Config{Service: "orders"})
+		reqrep.Handle(srv, putOrder, func(_ context.Context, o order) (order, error) {
+			close(began)
+			sleep(3 * time.Second)
+			close(handled)
+			return o, nil
+		})
+		running := func() bool {
+			select {
+			case <-handled:
+				return false
+			default:
+				return true
+			}
+		}
+		ask := func(ctx context.Context) {
+			if _, err := reqrep.Call(ctx, srv, get, order{}); err != nil {
+				t.Errorf("a call within a drain: %v", err)
+			}
+		}
+		var order1 []string
+		srv.OnQuiet(func(ctx context.Context) error {
+			order1 = append(order1, "quiet")
+			if running() {
+				t.Error("OnQuiet was called while a handler ran")
+			}
+			ask(ctx)
+			return errors.New("not saved")
+		})
+		srv.OnDrain(func(ctx context.Context) error {
+			if !running() {
+				t.Error("OnDrain was called after the handler had ended")
+			}
+			ask(ctx)
+			sleep(5 * time.Second)
+			order1 = append(order1, "drain")
+			return nil
+		})
+		srv.OnDrain(func(context.Context) error { panic("in a function") }) //nolint:forbidigo // what is tested
+		mesh.Start(srv)
+		client := mesh.Node(link.Config{})
+		called := make(chan error, 1)
+		go func() {
+			_, err := reqrep.Call(t.Context(), client, putOrder, order{})
+			called <- err
+		}()
+		<-began
+		err := srv.Shutdown(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "not saved") || !strings.Contains(err.Error(), "panicked: in a function") {
+			t.Errorf("Shutdown returned %v, want what the functions returned", err)
+		}
+		if strings.Join(order1, " ") != "drain quiet" {
+			t.Errorf("called in the order %v", order1)
+		}
+		if err := <-called; err != nil {
+			t.Errorf("the call that ran: %v", err)
+		}
+	})
+}
+
+// TestADrainLeavesFunctionsBehind has one that ignores that its time is over, and one
+// that does not.
+func TestADrainLeavesFunctionsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "orders", DrainTimeout: 3 * time.Second})
+		release := make(chan struct{})
+		defer close(release)
+		node.OnDrain(func(context.Context) error { <-release; return nil })
+		node.OnDrain(func(ctx context.Context) error { <-ctx.Done(); return nil })
+		called := false
+		node.OnQuiet(func(ctx context.Context) error { called = ctx.Err() != nil; return nil })
+		ctx, stop := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- node.Run(ctx) }()
+		<-node.Ready()
+		stop()
+		if err := <-ran; !errors.Is(err, link.DeadlineExceeded) || !strings.Contains(err.Error(), "1 functions") {
+			t.Errorf("Run returned %v, want that one function has not returned", err)
+		}
+		if !called {
+			t.Error("OnQuiet was not called with a context that has ended")
+		}
+	})
+}
+
+// TestCloseCallsNoFunctions of a drain: there is none.
+func TestCloseCallsNoFunctions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := linktest.NewMesh(t).Node(link.Config{})
+		node.OnDrain(func(context.Context) error { t.Error("called"); return nil })
+		node.OnQuiet(func(context.Context) error { t.Error("called"); return nil })
+		if err := node.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
