@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/transport"
 )
 
@@ -33,7 +34,7 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 	defer reply.Release()
 	o.record(session, reply)
 	if reply.Status.Code == 0 {
-		e.End(start.UnixNano(), o.now.UnixNano(), false)
+		e.End(clock.Of(start), clock.Of(o.now), false)
 		return true, o.decode(session, reply)
 	}
 	return o.failed(ctx, e, session, reply, start)
@@ -48,7 +49,7 @@ func (o *outgoing) tooLarge(limit uint64, in *instance) error {
 // failed deals with a reply that is an error.
 func (o *outgoing) failed(ctx context.Context, e *endpoint, session *transport.Session, reply *transport.Reply, start time.Time) (settled bool, err error) {
 	code := Code(reply.Status.Code)
-	e.End(start.UnixNano(), o.now.UnixNano(), overloaded(code))
+	e.End(clock.Of(start), clock.Of(o.now), overloaded(code))
 	o.tried.Add(e)
 	failure := fromStatus(&reply.Status, peerOf(session).String())
 	failure.Attempt = o.attempts
@@ -83,14 +84,14 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, no
 	}
 	if te.Reason == transport.ReasonCanceled {
 		if te.OutOfTime() {
-			e.End(start.UnixNano(), now.UnixNano(), true)
+			e.End(clock.Of(start), clock.Of(now), true)
 		} else {
 			e.Abandon()
 		}
 	} else if te.NotProcessed && te.Reason != transport.ReasonOverloaded {
 		e.Abandon()
 	} else {
-		e.End(start.UnixNano(), now.UnixNano(), true)
+		e.End(clock.Of(start), clock.Of(now), true)
 	}
 	if te.Reason == transport.ReasonDraining {
 		e.Value().left()

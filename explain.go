@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/topology"
 )
@@ -57,7 +58,7 @@ func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topolo
 		return topology.Explanation{}, failed("explain "+r.String(), err)
 	}
 	v := s.view.Load()
-	plan := v.planFor(&request, &c, time.Now().UnixNano())
+	plan := v.planFor(&request, &c, clock.Now())
 	return topology.ExplainPlan(v.policy, r.Service, request, plan, n.locality(), candidates), nil
 }
 
@@ -96,7 +97,7 @@ func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) stri
 	if in.Status == discovery.Draining {
 		return "draining"
 	}
-	if left := in.state.leaving.Load() - now.UnixNano(); left > 0 {
+	if left := in.state.leaving.Load() - clock.Of(now); left > 0 {
 		return fmt.Sprintf("said that it drains, %v left", time.Duration(left).Round(time.Second))
 	}
 	switch {
@@ -111,13 +112,13 @@ func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) stri
 	if !ok {
 		return "takes no calls"
 	}
-	if e.Barred(now.UnixNano()) {
+	if e.Barred(clock.Of(now)) {
 		if t := in.state.trouble.Load(); t != nil {
 			return fmt.Sprintf("%v, %v left", t.err, t.until.Sub(now).Round(100*time.Millisecond))
 		}
 	}
-	if until, ok := e.Ejected(now.UnixNano()); ok && s.set.Len() > 1 {
-		return fmt.Sprintf("ejected: it failed call after call, %v left", time.Duration(until-now.UnixNano()).Round(100*time.Millisecond))
+	if until, ok := e.Ejected(clock.Of(now)); ok && s.set.Len() > 1 {
+		return fmt.Sprintf("ejected: it failed call after call, %v left", time.Duration(until-clock.Of(now)).Round(100*time.Millisecond))
 	}
 	return ""
 }
@@ -132,7 +133,7 @@ func (s *service) noteLocked(in *instance, now time.Time) string {
 		if n := e.InFlight(); n > 0 {
 			note += fmt.Sprintf(", %d in flight", n)
 		}
-		if d := e.Latency(now.UnixNano()); d > 0 {
+		if d := e.Latency(clock.Of(now)); d > 0 {
 			note += fmt.Sprintf(", %v", d.Round(10*time.Microsecond))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -26,7 +27,7 @@ func (o *outgoing) choose(ctx context.Context) error {
 func (o *outgoing) plot(ctx context.Context) error {
 	v := o.service.view.Load()
 	if !o.fixed {
-		o.plan = v.planFor(&o.request, &o.config, o.now.UnixNano())
+		o.plan = v.planFor(&o.request, &o.config, clock.Of(o.now))
 	}
 	o.levels, o.level = v.path(o.plan, &o.config).levels, 0
 	o.look()
@@ -105,7 +106,7 @@ func (o *outgoing) settle(ctx context.Context) error {
 	if o.config.instance != "" {
 		return nil
 	}
-	now := o.now.UnixNano()
+	now := clock.Of(o.now)
 	resort, spilled := -1, false // the level to stand on if no later one will do
 	for {
 		l := &o.levels[o.level]
@@ -209,9 +210,9 @@ const maxLevels = 2 * topology.MaxLevels
 func (o *outgoing) pick() (*endpoint, bool) {
 	if o.config.instance != "" {
 		e, ok := o.service.set.Lookup(o.config.instance)
-		return e, ok && !o.tried.Has(e) && !e.Barred(o.now.UnixNano())
+		return e, ok && !o.tried.Has(e) && !e.Barred(clock.Of(o.now))
 	}
-	return o.levels[o.level].group.Pick(o.now.UnixNano(), &o.tried, o.key)
+	return o.levels[o.level].group.Pick(clock.Of(o.now), &o.tried, o.key)
 }
 
 // none is the error when there is nobody to call.

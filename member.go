@@ -11,6 +11,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -28,7 +29,7 @@ type instance struct {
 
 // instanceState is what was learned of an instance.
 type instanceState struct {
-	leaving atomic.Int64 // UnixNano until which it is not tried, because it said that it drains
+	leaving atomic.Int64 // until when, on the scale of package clock, it is not tried, because it said that it drains
 	trouble atomic.Pointer[trouble]
 }
 
@@ -39,12 +40,12 @@ type trouble struct {
 }
 
 // left notes that the instance said that it drains.
-func (in *instance) left() { in.state.leaving.Store(time.Now().Add(leaveTime).UnixNano()) }
+func (in *instance) left() { in.state.leaving.Store(clock.Of(time.Now().Add(leaveTime))) }
 
 // bar keeps calls away from an instance until a time.
 func (in *instance) bar(e *endpoint, until time.Time, why error) {
 	in.state.trouble.Store(&trouble{why, until})
-	e.Bar(until.UnixNano())
+	e.Bar(clock.Of(until))
 }
 
 // update collects what a snapshot changes.
@@ -234,7 +235,7 @@ func (s *service) dropLocked(id string, u *update) {
 // commitLocked hands the changes to the balancer and wakes who waits for them.
 func (s *service) commitLocked(u update, now time.Time) {
 	if len(u.put) > 0 || len(u.remove) > 0 {
-		s.set.Update(u.put, u.remove, now.UnixNano())
+		s.set.Update(u.put, u.remove, clock.Of(now))
 	}
 	s.wakeLocked()
 }

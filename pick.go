@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -99,7 +100,7 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 // consider looks at an instance that was picked. It returns its connection, if
 // it has one, or puts it aside. The error settles the call.
 func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) (*transport.Session, error) {
-	in, now := e.Value(), o.now.UnixNano()
+	in, now := e.Value(), clock.Of(o.now)
 	if now < in.state.leaving.Load() {
 		o.tried.Add(e)
 		o.leaver = e
@@ -144,7 +145,7 @@ func (o *outgoing) proven(class wire.Class) (*endpoint, *transport.Session) {
 	if o.config.instance != "" {
 		return nil, nil
 	}
-	l, now := &o.levels[o.level], o.now.UnixNano()
+	l, now := &o.levels[o.level], clock.Of(o.now)
 	e := l.proven.Load()
 	if e == nil || o.tried.Has(e) || e.Barred(now) {
 		return nil, nil

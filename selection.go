@@ -5,10 +5,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -125,7 +125,7 @@ func (s *service) configure(v *view) {
 		Outlier: balance.Outlier{
 			Errors: outlier.Errors, Interval: outlier.Interval, Eject: outlier.Eject, Max: float64(outlier.Max) / 100,
 		},
-	}, time.Now().UnixNano())
+	}, clock.Now())
 }
 
 // locality is where this node is: as its tags and meta say, and its registry.
@@ -207,7 +207,7 @@ func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string
 			ZoneAware: lb.ZoneAware == topology.On && everywhere,
 			Panic:     float64(lb.Panic) / 100,
 			Subset:    lb.Subset,
-		}, time.Now().UnixNano()),
+		}, clock.Now()),
 		step: *l,
 	}
 }

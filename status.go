@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -77,7 +78,7 @@ func (n *Node) Status() Status {
 func (s *service) status() ServiceStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now().UnixNano()
+	now := clock.Now()
 	out := ServiceStatus{
 		Service: s.name, Instances: len(s.members), Held: len(s.held), LeftOut: len(s.leftOut),
 		Source: s.snapshot.Source, Stale: s.snapshot.Stale, Reason: s.snapshot.Reason, At: s.snapshot.At,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -257,11 +258,11 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if err != nil {
 			return err
 		}
-		s.heard.Store(time.Now().UnixNano())
+		s.heard.Store(clock.Now())
 		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPong, token) })
 	case wire.KindPong:
 		s.pinged.Store(0)
-		s.heard.Store(time.Now().UnixNano())
+		s.heard.Store(clock.Now())
 	default:
 		if h.Flags&wire.FlagCritical != 0 {
 			return &wire.SyntaxError{What: "CONTROL", Reason: "unknown critical frame"}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -94,8 +95,8 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 		e.lasting.Add(1)
 		defer e.lasting.Add(-1)
 	}
-	s.used.Store(now.UnixNano())
-	s.heard.Store(now.UnixNano())
+	s.used.Store(clock.Of(now))
+	s.heard.Store(clock.Of(now))
 	s.serving.Add(1)
 	defer s.serving.Add(-1)
 	refusal := route.Refuse

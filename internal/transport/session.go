@@ -12,6 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
 
+	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/lifecycle"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -49,9 +50,9 @@ type Session struct {
 	active  atomic.Int64 // calls and streams in flight
 	serving atomic.Int64 // streams among these that handlers of patterns run here
 	credit  atomic.Int64 // bytes of credit that our streams have given out
-	used    atomic.Int64 // UnixNano of the last use
-	heard   atomic.Int64 // UnixNano when the peer last answered anything
-	pinged  atomic.Int64 // UnixNano of a PING without its PONG, or 0
+	used    atomic.Int64 // of the last use, on the scale of package clock
+	heard   atomic.Int64 // when the peer last answered anything, likewise
+	pinged  atomic.Int64 // of a PING without its PONG, likewise, or 0
 	lastID  atomic.Int64 // accepted sessions: the last stream that was taken
 }
 
@@ -100,7 +101,7 @@ func (s *Session) Route(kind uint64, name string) (id uint64, ok bool) {
 // touch notes that the peer is alive and in use. The janitor looks at seconds,
 // so most calls only read what others wrote.
 func (s *Session) touch(now time.Time) {
-	n := now.UnixNano()
+	n := clock.Of(now)
 	if n-s.heard.Load() > int64(touchEvery) {
 		s.used.Store(n)
 		s.heard.Store(n)
@@ -258,7 +259,7 @@ func (s *Session) tend(now time.Time) {
 		s.close(wire.CodeUnauthenticated, "a certificate has expired")
 	}
 	busy := s.active.Load() > 0
-	if s.listen(now, busy, limits.PingAfter); !busy && now.UnixNano()-s.used.Load() > int64(limits.SessionIdle) {
+	if s.listen(now, busy, limits.PingAfter); !busy && clock.Of(now)-s.used.Load() > int64(limits.SessionIdle) {
 		s.retire(wire.CodeIdle)
 	}
 }
@@ -268,12 +269,12 @@ func (s *Session) tend(now time.Time) {
 func (s *Session) listen(now time.Time, busy bool, silence time.Duration) {
 	limits := &s.endpoint.limits
 	if pinged := s.pinged.Load(); pinged != 0 {
-		if now.UnixNano()-pinged > int64(limits.PingTimeout) {
+		if clock.Of(now)-pinged > int64(limits.PingTimeout) {
 			s.close(wire.CodeDeadline, fmt.Sprintf("no answer for %v under load", silence+limits.PingTimeout))
 		}
 		return
 	}
-	if busy && now.UnixNano()-s.heard.Load() > int64(silence) {
+	if busy && clock.Of(now)-s.heard.Load() > int64(silence) {
 		s.probe(now)
 	}
 }
@@ -281,7 +282,7 @@ func (s *Session) listen(now time.Time, busy bool, silence time.Duration) {
 // probe asks the peer for a sign of life; tend closes the connection if none
 // comes in Limits.PingTimeout.
 func (s *Session) probe(now time.Time) {
-	if s.pinged.CompareAndSwap(0, now.UnixNano()) {
-		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPing, uint64(now.UnixNano())&wire.MaxVarint) })
+	if s.pinged.CompareAndSwap(0, clock.Of(now)) {
+		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPing, uint64(clock.Of(now))&wire.MaxVarint) })
 	}
 }
