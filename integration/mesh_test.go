@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -55,7 +56,7 @@ func (m *mesh) logger() *slog.Logger { return slog.New(slog.NewTextHandler(m.log
 // registry returns a registry of its own that uses the agent at address, as each process has one.
 func (m *mesh) registry(address string, change ...func(*consul.Config)) *consul.Registry {
 	m.t.Helper()
-	cfg := consul.Config{Address: address, StateDir: m.t.TempDir(), Logger: m.logger()}
+	cfg := consul.Config{Address: address, StateDir: filepath.Join(m.t.TempDir(), "state"), Logger: m.logger()}
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -3,6 +3,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -112,7 +113,7 @@ func TestAColdStartWithoutConsulUsesWhatWasKnown(t *testing.T) {
 	a := agent.Start(t, agent.Config{})
 	m := newMesh(t)
 	s := m.serve(m.registry(a.Address()), link.Config{})
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "state")
 	kept := func(c *consul.Config) { c.StateDir = dir }
 	first := m.registry(a.Address(), kept)
 	follow(t, first, service).untilIDs(s.Instance())

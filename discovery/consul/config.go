@@ -41,8 +41,9 @@ type Config struct {
 	Datacenters []string
 
 	// StateDir is where the last known instances and routing policies are kept for a start without
-	// Consul, in files of mode 0600. "" is link/consul in os.UserCacheDir, or none if there is no such directory. "off"
-	// is none.
+	// Consul, in files of mode 0600. It is made if it is missing, with mode 0700; one that is there must
+	// have that mode, belong to the user of this process and not be a symbolic link, or nothing is kept,
+	// with a log line. "" is link/consul in os.UserCacheDir, or none if there is no such directory. "off" is none.
 	StateDir string
 
 	// Logger gets one line when what Consul says about a service becomes unusable or usable, and about

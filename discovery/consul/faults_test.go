@@ -218,7 +218,7 @@ func TestAFailingDatacenterFreezesOnlyItself(t *testing.T) {
 }
 
 func TestAColdStartWithoutConsulUsesWhatWasKnown(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStateDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)
 		a.add(t, instance("orders-1"), instance("orders-2"))

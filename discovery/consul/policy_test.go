@@ -145,7 +145,7 @@ func TestTheFirstWordOfAPolicyIsPrompt(t *testing.T) {
 		"overloaded":  {kvAnswers(http.StatusTooManyRequests, "slow down"), "429"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := newStateDir(t)
 			synctest.Test(t, func(t *testing.T) {
 				a := newAgent(t)
 				spoil := func(yes bool) {
@@ -203,7 +203,7 @@ func TestTheFirstWordOfAPolicyIsPrompt(t *testing.T) {
 }
 
 func TestAKeptPolicyIsConfirmedOrReplaced(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStateDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)
 		a.setPolicy(ordersPolicy, "version: 1")
@@ -242,7 +242,7 @@ func TestAKeptPolicyIsConfirmedOrReplaced(t *testing.T) {
 }
 
 func TestAStartWithoutALeaderKeepsThePolicy(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStateDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)
 		a.setPolicy(ordersPolicy, "version: 1")
@@ -296,7 +296,7 @@ func TestPolicyFilesThatAreNoneAreLeftOut(t *testing.T) {
 		"huge":    {func(*testing.T) []byte { return make([]byte, maxPolicyFile+1) }, 0o600, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, log := newTestSaver(t, t.TempDir())
+			s, log := newTestSaver(t, newStateDir(t))
 			if err := os.WriteFile(s.policyPath(ordersKey), c.data(t), c.mode); err != nil {
 				t.Fatal(err)
 			}

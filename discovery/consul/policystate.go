@@ -76,7 +76,7 @@ func (s *saver) loadPolicy(key stateKey, now time.Time) (document []byte, at tim
 		return nil, time.Time{}, false
 	}
 	path := s.policyPath(key)
-	data, err := readState(path, maxPolicyFile)
+	data, err := s.read(path, maxPolicyFile)
 	if err == nil {
 		document, at, err = s.coder.decodePolicy(data, key)
 	}

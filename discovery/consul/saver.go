@@ -6,16 +6,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/private"
 )
 
 const (
@@ -129,30 +128,34 @@ func (s *saver) stem(key stateKey) string {
 // write puts a whole file in the place of the old one.
 func (s *saver) write(path string, d dirtyFile) error {
 	if d.encode == nil {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
+		return s.remove(filepath.Base(path))
 	}
 	data, err := d.encode()
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.dir), private.FolderMode); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(s.dir, tempPrefix+"*") // mode 0600
+	folder, _, err := private.Make(s.dir)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+	defer folder.Close()
+	return folder.Write(filepath.Base(path), tempPrefix, data)
+}
+
+// remove removes a file, which may have gone already.
+func (s *saver) remove(name string) error {
+	folder, err := private.Open(s.dir)
+	if err == nil {
+		defer folder.Close()
+		err = folder.Remove(name)
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // load returns what is known of q, which is nothing on any error. It reads a file and belongs off
@@ -162,7 +165,7 @@ func (s *saver) load(key stateKey, q discovery.Query, now time.Time) (members []
 		return nil, time.Time{}
 	}
 	path := s.path(key)
-	data, err := readState(path, MaxStateFile)
+	data, err := s.read(path, MaxStateFile)
 	if err == nil {
 		members, at, err = s.coder.decode(data, key, q)
 	}
@@ -187,47 +190,39 @@ func (s *saver) usable(path string, key stateKey, at time.Time, most time.Durati
 	return err == nil
 }
 
-// readState returns at most limit bytes and one, of a file that is the user's own.
-func readState(path string, limit int64) ([]byte, error) {
-	// Looked at before it is opened, as opening a pipe would wait.
-	info, err := os.Lstat(path)
+// read returns a file of at most limit bytes that is the user's own.
+func (s *saver) read(path string, limit int64) ([]byte, error) {
+	folder, err := private.Open(s.dir)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
-		return nil, fmt.Errorf("%w: its mode is %v, want a file of mode 0600", errState, info.Mode())
-	}
-	f, err := os.Open(path) //nolint:gosec // a name made by this package, in the user's own directory
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit+1))
+	defer folder.Close()
+	return folder.Read(filepath.Base(path), limit)
 }
 
 // clean removes the files of services that nobody has watched for long.
 func (s *saver) clean() {
-	dir, err := os.Open(s.dir)
+	folder, err := private.Open(s.dir)
 	if err != nil {
-		return // there is nothing yet
+		return // there is nothing yet, or writing says what is wrong
 	}
-	defer dir.Close()
-	entries, err := dir.ReadDir(maxStates)
+	defer folder.Close()
+	names, err := folder.Names(maxStates)
 	if err != nil {
 		return
 	}
-	for _, e := range entries {
+	for _, name := range names {
 		most := stateMaxAge
 		switch {
-		case strings.HasSuffix(e.Name(), policySuffix):
+		case strings.HasSuffix(name, policySuffix):
 			most = policyMaxAge
-		case !strings.HasSuffix(e.Name(), stateSuffix) && !strings.HasPrefix(e.Name(), tempPrefix):
+		case !strings.HasSuffix(name, stateSuffix) && !strings.HasPrefix(name, tempPrefix):
 			continue
 		}
-		info, err := e.Info()
+		info, err := folder.Lstat(name)
 		if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) <= most {
 			continue
 		}
-		_ = os.Remove(filepath.Join(s.dir, e.Name())) // the next start tries again
+		_ = folder.Remove(name) // the next start tries again
 	}
 }

@@ -109,6 +109,16 @@ func newTestSaver(t *testing.T, dir string) (*saver, *logBuffer) {
 	return s, log
 }
 
+// newStateDir makes a folder that a Registry takes.
+func newStateDir(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func TestFilesOfOthersAreLeftOut(t *testing.T) {
 	now := time.Now()
 	for name, spoil := range map[string]func(t *testing.T, path string) error{
@@ -117,6 +127,10 @@ func TestFilesOfOthersAreLeftOut(t *testing.T) {
 			t.Helper()
 			moved := filepath.Join(t.TempDir(), "moved")
 			return errors.Join(os.Rename(path, moved), os.Symlink(moved, path))
+		},
+		"with a second name": func(t *testing.T, path string) error {
+			t.Helper()
+			return os.Link(path, filepath.Join(t.TempDir(), "second"))
 		},
 		"a directory": func(_ *testing.T, path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
 		"garbage":     func(_ *testing.T, path string) error { return os.WriteFile(path, []byte("garbage"), 0o600) },
@@ -209,7 +223,7 @@ func TestAStateIsWrittenSoonAndNotOften(t *testing.T) {
 }
 
 func TestOldFilesAreRemoved(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStateDir(t)
 	old := time.Now().Add(-stateMaxAge - time.Hour)
 	older := time.Now().Add(-policyMaxAge - time.Hour)
 	for name, at := range map[string]time.Time{
@@ -232,5 +246,44 @@ func TestOldFilesAreRemoved(t *testing.T) {
 	}
 	if !slices.Equal(left, []string{"b.cbor", "c.policy", "notes.txt"}) {
 		t.Errorf("left: %s", strings.Join(left, " "))
+	}
+}
+
+// SEC-616: a folder that others may reach into, or that leads elsewhere, is neither read nor written.
+func TestAStateFolderOfOthersIsNotUsed(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, dir string) error{
+		"a link": func(t *testing.T, dir string) error {
+			t.Helper()
+			return errors.Join(os.Rename(dir, dir+"-real"), os.Symlink(dir+"-real", dir))
+		},
+		"open to others": func(_ *testing.T, dir string) error { return os.Chmod(dir, 0o777) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if runtime.GOOS == "windows" && name != "a link" {
+				return // permission bits say nothing there
+			}
+			dir := newStateDir(t)
+			s, log := newTestSaver(t, dir)
+			s.put(ordersKey, members("orders-1"), time.Now())
+			s.flush()
+			path := s.path(ordersKey)
+			before, err := os.ReadFile(path)
+			if err := errors.Join(err, spoil(t, dir)); err != nil {
+				t.Fatal(err)
+			}
+			if all, _ := s.load(ordersKey, orders, time.Now()); len(all) != 0 {
+				t.Errorf("it was read: %+v", all)
+			}
+			s.put(ordersKey, members("orders-2"), time.Now())
+			s.flush()
+			s.put(ordersKey, nil, time.Now())
+			s.flush()
+			if after, err := os.ReadFile(path); err != nil || !slices.Equal(after, before) {
+				t.Errorf("the file was changed, %v", err)
+			}
+			if log.lines(dir) < 3 {
+				t.Errorf("nothing says why:\n%s", log)
+			}
+		})
 	}
 }

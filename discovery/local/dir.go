@@ -12,7 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
+
+	"github.com/linkmesh/link/internal/private"
 )
 
 // Bits of a mode that let others in.
@@ -26,6 +27,8 @@ type directory struct {
 	path   string
 	parent string   // XDG_RUNTIME_DIR, when path is below it: must exist and be ours
 	made   []string // path and those above it that are the registry's own, outermost first
+
+	instead error // why it is not the usual one; nil if it is
 }
 
 // newDirectory finds the directory that cfg means. It looks at the environment and, to see
@@ -55,8 +58,42 @@ func newDirectory(cfg Config) (directory, error) {
 		}
 	}
 	base := filepath.Join(os.TempDir(), "link-"+strconv.Itoa(os.Geteuid()))
+	if reason := squatted(base); reason != nil {
+		return besides(leaf, reason)
+	}
 	path := filepath.Join(base, leaf)
 	return directory{path: path, made: []string{base, path}}, nil
+}
+
+// squatted says whether somebody else has taken the name of our directory among the temporary
+// files, where anybody may. What is ours and merely has a loose mode is for prepare to refuse: what
+// others planted in it would be trusted, and the user can close it.
+func squatted(base string) error {
+	info, err := os.Lstat(base)
+	if err != nil {
+		return nil //nolint:nilerr // there is nothing, or prepare says what is wrong
+	}
+	err = private.CheckFolder(base, info, dirLoose)
+	if p, ok := errors.AsType[*private.Error](err); ok && p.Foreign {
+		return err
+	}
+	return nil
+}
+
+// besides is the directory that all processes of this user on this host use while somebody else has
+// the usual one. Home directories may be shared by hosts, whose instances are not to be mixed.
+func besides(leaf string, reason error) (directory, error) {
+	cache, err := os.UserCacheDir()
+	host, hostErr := os.Hostname()
+	if err = errors.Join(err, hostErr); err != nil {
+		return directory{}, fmt.Errorf("%w: %w: have its owner or root remove it, or set XDG_RUNTIME_DIR or TMPDIR, "+
+			"for all processes of the mesh alike, to a directory that only this user can write (and there is no other place: %w)",
+			ErrUnsafeDir, reason, err)
+	}
+	sum := sha256.Sum256([]byte(host))
+	base := filepath.Join(cache, "link", "registry-"+hex.EncodeToString(sum[:8]))
+	path := filepath.Join(base, leaf)
+	return directory{path: path, made: []string{base, path}, instead: reason}, nil
 }
 
 // prepare makes the directories that are missing and checks all of them.
@@ -106,24 +143,13 @@ func (d directory) stat() (fs.FileInfo, error) {
 
 // safe says whether others can reach into the directory at path.
 func safe(path string, info fs.FileInfo, loose fs.FileMode) error {
-	if info.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("%w: %s is a symbolic link; remove it, or set Dir to the real directory", ErrUnsafeDir, path)
+	err := private.CheckFolder(path, info, loose)
+	if p, ok := errors.AsType[*private.Error](err); ok && p.Foreign {
+		return fmt.Errorf("%w: %w; it follows from Config.Dir, XDG_RUNTIME_DIR or TMPDIR. A local registry is for one user: "+
+			"processes of several users find each other with LINK_CLUSTER_SECRET and LINK_PEERS or CONSUL_HTTP_ADDR", ErrUnsafeDir, err)
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("%w: %s is not a directory; remove it, or set Dir to another path", ErrUnsafeDir, path)
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() {
-		owner := "unknown"
-		if ok {
-			owner = strconv.Itoa(int(st.Uid))
-		}
-		return fmt.Errorf("%w: %s (mode %#o) belongs to user %s, this process runs as %d; "+
-			"set Dir to a directory of your own, or mend XDG_RUNTIME_DIR or TMPDIR",
-			ErrUnsafeDir, path, info.Mode().Perm(), owner, os.Geteuid())
-	}
-	if info.Mode().Perm()&loose != 0 {
-		return fmt.Errorf("%w: %s has mode %#o, want %#o: other users could read or plant instances; run: chmod %#o %s",
-			ErrUnsafeDir, path, info.Mode().Perm(), info.Mode().Perm()&^loose, info.Mode().Perm()&^loose, path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsafeDir, err)
 	}
 	return nil
 }

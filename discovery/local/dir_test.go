@@ -5,6 +5,7 @@ package local
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -51,13 +52,13 @@ func TestAnUnsafeDirectoryIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			return link
-		}, "is a symbolic link"},
+		}, "is a symbolic link; name the real folder"},
 		"a file": {func(t *testing.T, path string) string {
 			t.Helper()
 			writeFile(t, path, nil, 0o600)
 			return path
-		}, "is not a directory"},
-		"of another user": {foreign, "belongs to user"},
+		}, "is not a folder"},
+		"of another user": {foreign, "processes of several users find each other with LINK_CLUSTER_SECRET"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := c.make(t, newDir(t))
@@ -185,6 +186,74 @@ func TestDefaultDirectory(t *testing.T) {
 		mkdir(t, filepath.Join(planted, "link-"+uid), 0o777)
 		if err := refusal(t, cfg); !errors.Is(err, ErrUnsafeDir) || !strings.Contains(err.Error(), "link-"+uid) {
 			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// SEC-617: who takes the name of the registry among the temporary files, where anybody may, keeps no
+// node from starting: all processes of the user meet in one of his own.
+func TestATakenTemporaryDirectoryIsNotWaitedFor(t *testing.T) {
+	uid := strconv.Itoa(os.Geteuid())
+	for name, squat := range map[string]func(t *testing.T, path string){
+		"by a link": func(t *testing.T, path string) {
+			t.Helper()
+			mkdir(t, path+"-real", 0o700)
+			if err := os.Symlink(path+"-real", path); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"by a file": func(t *testing.T, path string) { t.Helper(); writeFile(t, path, nil, 0o600) },
+		"by another user": func(t *testing.T, path string) {
+			t.Helper()
+			if other := foreign(t, path); other != path { // of root, for those who can give none away
+				if err := os.Symlink(other, path); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tmp, home := t.TempDir(), t.TempDir()
+			t.Setenv("XDG_RUNTIME_DIR", "")
+			t.Setenv("TMPDIR", tmp)
+			t.Setenv("HOME", home)
+			t.Setenv("XDG_CACHE_HOME", "")
+			taken := filepath.Join(tmp, "link-"+uid)
+			squat(t, taken)
+			var paths []string
+			for range 2 {
+				log := &logBuffer{}
+				r, err := New(Config{TrustDomain: "example.org", Logger: slog.New(slog.NewTextHandler(log, nil))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = r.Close() })
+				if log.lines("somebody else has the usual directory") != 1 || log.lines(taken) != 1 {
+					t.Errorf("the log does not name %s:\n%s", taken, log)
+				}
+				if _, err := r.Register(t.Context(), instance("orders-"+strconv.Itoa(len(paths)))); err != nil {
+					t.Error(err)
+				}
+				paths = append(paths, r.dir.path)
+				if len(paths) == 2 {
+					untilIDs(t, watch(t, r), "orders-0", "orders-1")
+				}
+			}
+			if paths[0] != paths[1] || !strings.HasPrefix(paths[0], home) {
+				t.Errorf("in %q, want one below %s", paths, home)
+			}
+		})
+	}
+	t.Run("without a home", func(t *testing.T) {
+		tmp := t.TempDir()
+		for key, value := range map[string]string{"XDG_RUNTIME_DIR": "", "TMPDIR": tmp, "HOME": "", "XDG_CACHE_HOME": ""} {
+			t.Setenv(key, value)
+		}
+		taken := filepath.Join(tmp, "link-"+uid)
+		writeFile(t, taken, nil, 0o600)
+		_, err := New(Config{})
+		if !errors.Is(err, ErrUnsafeDir) || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "set XDG_RUNTIME_DIR or TMPDIR") {
+			t.Errorf("error %v, want ErrUnsafeDir that names %s and says what to do", err, taken)
 		}
 	})
 }

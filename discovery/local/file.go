@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkmesh/link/internal/private"
 )
 
 // filePerm is the only mode an instance file may have.
-const filePerm = 0o600
+const filePerm = private.FileMode
 
 // errUnfit says that a file is not one this package would have written.
 var errUnfit = errors.New("not a file of this registry")
@@ -68,20 +70,21 @@ func openFile(path string) (*handle, fileVersion, error) {
 }
 
 func unfit(st *unix.Stat_t) string {
-	switch {
-	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
-		return "is a symbolic link"
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return "is not a regular file"
-	case int(st.Uid) != os.Geteuid():
-		return fmt.Sprintf("belongs to user %d", st.Uid)
-	case st.Mode&0o7777 != filePerm:
-		return fmt.Sprintf("has mode %#o, want %#o", st.Mode&0o7777, filePerm)
-	case st.Size > MaxFile:
-		return fmt.Sprintf("has %d bytes, want at most %d", st.Size, MaxFile)
-	default:
-		return ""
+	kind := fs.ModeIrregular
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFLNK:
+		kind = fs.ModeSymlink
+	case unix.S_IFREG:
+		kind = 0
 	}
+	// A file has a second name for the moment in which it is published, so links are not counted.
+	if problem := private.FileProblem(kind, fs.FileMode(st.Mode)&0o7777, int(st.Uid)); problem != "" {
+		return problem
+	}
+	if st.Size > MaxFile {
+		return fmt.Sprintf("has %d bytes, want at most %d", st.Size, MaxFile)
+	}
+	return ""
 }
 
 // read returns the contents, which may have grown since the file was opened.

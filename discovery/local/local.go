@@ -92,7 +92,8 @@ const (
 type Config struct {
 	// Dir is the directory of the instance files. It is made, with mode 0700, if it does not
 	// exist. "" is $XDG_RUNTIME_DIR/link/<hash of TrustDomain>, or, without that variable or that
-	// directory, link-<uid>/<hash> in os.TempDir.
+	// directory, link-<uid>/<hash> in os.TempDir. If somebody else has taken link-<uid> there, it is
+	// link/registry-<hash of the host's name>/<hash> in os.UserCacheDir, with a log line.
 	Dir string
 
 	// TrustDomain keeps meshes of one user apart: each has a directory of its own. It has no
@@ -105,7 +106,8 @@ type Config struct {
 
 	// Logger gets one line for each file version that is skipped, at a bounded rate, one when the
 	// directory becomes unreadable or readable, and one when a file of this process or the
-	// directory was changed and put in order, or cannot be. nil is slog.Default().
+	// directory was changed and put in order, or cannot be, and New's if somebody else has the usual
+	// directory. nil is slog.Default().
 	Logger *slog.Logger
 }
 

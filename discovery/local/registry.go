@@ -51,6 +51,11 @@ func New(cfg Config) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	if dir.instead != nil {
+		cfg.Logger.Warn("local registry: somebody else has the usual directory; using one in the home directory of this user. "+
+			"Processes that began before that happened are not found: restart them",
+			"path", dir.path, "reason", dir.instead)
+	}
 	return &Registry{
 		dir:           dir,
 		coder:         c,

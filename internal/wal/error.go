@@ -12,7 +12,9 @@ var (
 	// ErrLocked says that another Log, in this process or another, has the folder open.
 	ErrLocked = errors.New("wal: folder is in use")
 
-	// ErrUnsafeDir says that others than the owner could reach into the folder.
+	// ErrUnsafeDir says that others than the user of this process could reach into the folder or a
+	// file in it: it belongs to another user, has a loose mode, or is a link. The message names the
+	// path, what is wrong and what mends it.
 	ErrUnsafeDir = errors.New("wal: unsafe folder")
 
 	// ErrUnsupported says that this system has no flock.

@@ -23,11 +23,7 @@ type faulty struct {
 
 func newFaulty(tb testing.TB) *faulty {
 	tb.Helper()
-	dir := newDir(tb)
-	if err := prepareDir(dir); err != nil {
-		tb.Fatal(err)
-	}
-	return &faulty{folder: folder(dir), fail: make(map[string]error), calls: make(map[string]int)}
+	return &faulty{folder: newFolder(tb), fail: make(map[string]error), calls: make(map[string]int)}
 }
 
 func (f *faulty) opened(tb testing.TB, opts Options) (*Log, state) {
@@ -37,7 +33,7 @@ func (f *faulty) opened(tb testing.TB, opts Options) (*Log, state) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	l, err := open(string(f.folder), f, opts, s.replay)
+	l, err := open(f.Path(""), f, opts, s.replay)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -350,7 +346,7 @@ func TestCompactionFreezesOverADamagedSegment(t *testing.T) {
 	if err := l.Commit(t.Context(), l.Stats().End); err != nil {
 		t.Fatal(err)
 	}
-	flip(t, f.path(segmentName(0)), segmentHeaderSize+recordHeaderSize+100)
+	flip(t, f.Path(segmentName(0)), segmentHeaderSize+recordHeaderSize+100)
 	var err error
 	for id := uint64(1); err == nil; id++ { // 0 lives on, in the damaged segment
 		_, err = l.Append(Record{ID: id, End: true})

@@ -4,22 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-)
 
-// Modes of what the log makes, and the bits that a folder must not have.
-const (
-	dirPerm  fs.FileMode = 0o700
-	filePerm fs.FileMode = 0o600
-	dirLoose fs.FileMode = 0o077
+	"github.com/linkmesh/link/internal/private"
 )
 
 // files is what the log asks of one folder. The tests put faults between it and the real one.
 type files interface {
 	names() ([]string, error)
-	create(name string) (file, error) // or truncates
+	create(name string) (file, error) // in the place of what has the name
 	open(name string) (file, error)
 	rename(from, to string) error
 	remove(name string) error
@@ -37,41 +31,26 @@ type file interface {
 }
 
 // folder implements files.
-type folder string
+type folder struct{ *private.Folder }
 
-func (d folder) path(name string) string { return filepath.Join(string(d), name) }
+func (d folder) names() ([]string, error) { return d.Names(0) }
 
-func (d folder) names() ([]string, error) {
-	entries, err := os.ReadDir(string(d))
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	return names, nil
-}
+func (d folder) create(name string) (file, error) { return onDisk(d.Replace(name)) }
 
-func (d folder) create(name string) (file, error) {
-	return openFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_TRUNC)
-}
+func (d folder) open(name string) (file, error) { return onDisk(d.Open(name, os.O_RDWR)) }
 
-func (d folder) open(name string) (file, error) { return openFile(d.path(name), os.O_RDWR) }
+func (d folder) rename(from, to string) error { return d.Rename(from, to) }
 
-func (d folder) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
+func (d folder) remove(name string) error { return d.Remove(name) }
 
-func (d folder) remove(name string) error { return os.Remove(d.path(name)) }
-
-func (d folder) syncDir() error { return syncFolder(string(d)) }
+func (d folder) syncDir() error { return d.Sync() }
 
 // diskFile implements file.
 type diskFile struct{ *os.File }
 
-func openFile(path string, flags int) (file, error) {
-	f, err := os.OpenFile(path, flags, filePerm) //nolint:gosec // the path is the user's own folder
+func onDisk(f *os.File, err error) (file, error) {
 	if err != nil {
-		return nil, err
+		return nil, unsafe(err)
 	}
 	return diskFile{f}, nil
 }
@@ -86,28 +65,27 @@ func (f diskFile) Size() (int64, error) {
 
 func (f diskFile) Sync() error { return syncData(f.File) }
 
-// prepareDir makes the folder if it is missing and checks that it is for its owner only.
-func prepareDir(dir string) error {
-	switch err := os.Mkdir(dir, dirPerm); { //nolint:gosec // the path is the user's own folder
-	case err == nil:
-		if err := syncFolder(filepath.Dir(dir)); err != nil {
-			return err
-		}
-	case !errors.Is(err, fs.ErrExist):
-		return err
-	}
-	info, err := os.Stat(dir) //nolint:gosec // the path is the user's own folder
+// openDir opens the folder, which it makes if it is missing, and checks that it is for its owner
+// only.
+func openDir(dir string) (folder, error) {
+	f, made, err := private.Make(dir)
 	if err != nil {
-		return err
+		return folder{}, unsafe(err)
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("%w: %s is not a folder; remove it or choose another path", ErrUnsafeDir, dir)
+	if made {
+		if err := syncFolder(filepath.Dir(dir)); err != nil {
+			return folder{}, errors.Join(err, f.Close())
+		}
 	}
-	if mode := info.Mode().Perm(); mode&dirLoose != 0 {
-		return fmt.Errorf("%w: %s has mode %#o, want %#o: others could read or change the log; run: chmod %#o %s",
-			ErrUnsafeDir, dir, mode, mode&^dirLoose, mode&^dirLoose, dir)
+	return folder{f}, nil
+}
+
+// unsafe marks the errors that say that others could reach into the folder.
+func unsafe(err error) error {
+	if errors.Is(err, private.ErrUnsafe) {
+		return fmt.Errorf("%w: %w", ErrUnsafeDir, err)
 	}
-	return nil
+	return err
 }
 
 // syncFolder makes the names in a folder durable.
@@ -116,9 +94,5 @@ func syncFolder(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = f.Sync()
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -5,16 +5,15 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // lockDir takes the folder for this Log alone. The lock goes with the process.
 func lockDir(d folder) (unlock func() error, err error) {
-	f, err := os.OpenFile(d.path(lockName), os.O_RDWR|os.O_CREATE, filePerm) //nolint:gosec // the path is the user's own folder
+	f, err := d.OpenOrCreate(lockName)
 	if err != nil {
-		return nil, err
+		return nil, unsafe(err)
 	}
 	for {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -25,9 +24,9 @@ func lockDir(d folder) (unlock func() error, err error) {
 	if err != nil {
 		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: %s is open in another log or process; close that one or choose another folder", ErrLocked, d)
+			return nil, fmt.Errorf("%w: %s is open in another log or process; close that one or choose another folder", ErrLocked, d.Path(""))
 		}
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("lock %s: %w", d.Path(lockName), err)
 	}
 	return f.Close, nil
 }

@@ -178,10 +178,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte{0, 1, 9, 0, 0, 2, 9, 0, 2, 2, 0, 3}, []byte{2, 3, 9, 255, 4, 0, 0, 0, 0, 2, 9, 0}, uint16(40), byte(1), true)
 	f.Add([]byte{}, []byte{0, 1, 200, 0}, uint16(100), byte(128), false)
 	f.Fuzz(func(t *testing.T, first, second []byte, where uint16, change byte, salvage bool) {
-		dir := newDir(t)
-		if err := prepareDir(dir); err != nil {
-			t.Fatal(err)
-		}
+		dir := newFolder(t).Path("")
 		one := scripted(0, first)
 		two := scripted(Position(len(one)), second)
 		if i := int(where); i < len(one) {

@@ -7,12 +7,28 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/linkmesh/link/internal/private"
 )
+
+// filePerm is the mode of the files of a log.
+const filePerm = private.FileMode
 
 // newDir returns the path of a folder that is not there yet.
 func newDir(tb testing.TB) string {
 	tb.Helper()
 	return filepath.Join(tb.TempDir(), "wal")
+}
+
+// newFolder makes a folder and opens it for the test.
+func newFolder(tb testing.TB) folder {
+	tb.Helper()
+	d, err := openDir(newDir(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = d.Close() })
+	return d
 }
 
 // state is what a user of the log keeps: the records of each ID by position.

@@ -39,13 +39,9 @@ type inode struct {
 // newShadow makes a folder of these files.
 func newShadow(tb testing.TB, files map[string][]byte, rnd *rand.Rand, left int) *shadow {
 	tb.Helper()
-	dir := newDir(tb)
-	if err := prepareDir(dir); err != nil {
-		tb.Fatal(err)
-	}
-	s := &shadow{folder: folder(dir), rand: rnd, left: left, seen: map[string]*inode{}, kept: map[string]*inode{}}
+	s := &shadow{folder: newFolder(tb), rand: rnd, left: left, seen: map[string]*inode{}, kept: map[string]*inode{}}
 	for name, data := range files {
-		if err := os.WriteFile(s.path(name), data, filePerm); err != nil {
+		if err := os.WriteFile(s.Path(name), data, filePerm); err != nil {
 			tb.Fatal(err)
 		}
 		s.seen[name] = &inode{data: bytes.Clone(data), synced: bytes.Clone(data)}
@@ -267,7 +263,7 @@ func (m *model) run(crashes int) error {
 		if err != nil {
 			return err
 		}
-		m.log, err = open(string(m.shadow.folder), m.shadow, opts, found.replay)
+		m.log, err = open(m.shadow.Path(""), m.shadow, opts, found.replay)
 		if err == nil {
 			if err := m.check(found); err != nil {
 				return err
@@ -286,6 +282,9 @@ func (m *model) run(crashes int) error {
 			return err
 		}
 		files = m.shadow.cut()
+		if err := m.shadow.Close(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 )
 
@@ -24,8 +25,10 @@ type Recovery struct {
 	Regions int
 }
 
-// Open opens the log in the folder dir, which it makes if only its last element is missing, and
-// passes each record that is there to replay before it returns. Those of IDs that have ended are
+// Open opens the log in the folder dir, which it makes if only its last element is missing. The
+// folder must be a real one of mode 0700 that belongs to the user of this process, and what is in it
+// real files of mode 0600 that do, each with one name: anything else is ErrUnsafeDir, and nothing is
+// changed. Open then passes each record that is there to replay before it returns. Those of IDs that have ended are
 // among them as long as they are on disk, and the records that end them come later. The Body is
 // valid only during the call. An error of replay ends Open, which returns it. A nil replay looks
 // at nothing.
@@ -37,19 +40,21 @@ func Open(dir string, opts Options, replay func(Record) error) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepareDir(dir); err != nil {
+	files, err := openDir(dir)
+	if err != nil {
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
-	unlock, err := lockDir(folder(dir))
+	unlock, err := lockDir(files)
 	if err != nil {
+		return nil, errors.Join(err, files.Close())
+	}
+	leave := func() error { return errors.Join(unlock(), files.Close()) }
+	l, err := open(dir, files, opts, replay)
+	if err != nil {
+		_ = leave() // the error above is the one that counts
 		return nil, err
 	}
-	l, err := open(dir, folder(dir), opts, replay)
-	if err != nil {
-		_ = unlock()
-		return nil, err
-	}
-	l.unlock = unlock
+	l.unlock = leave
 	return l, nil
 }
 
@@ -277,4 +282,4 @@ func grown(e *entry) int64 {
 	return 0
 }
 
-func (l *Log) path(name string) string { return folder(l.dir).path(name) }
+func (l *Log) path(name string) string { return filepath.Join(l.dir, name) }

@@ -26,7 +26,7 @@ func newSegment(fs files, number uint32, base Position) (*segment, error) {
 	}
 	if _, err := f.WriteAt(segmentHeader(base), 0); err != nil {
 		_ = f.Close()
-		_ = fs.remove(nextName) // else the next create truncates it
+		_ = fs.remove(nextName) // else the next create does
 		return nil, err
 	}
 	return &segment{number: number, base: base, size: segmentHeaderSize, file: f}, nil

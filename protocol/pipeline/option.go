@@ -175,7 +175,8 @@ const (
 )
 
 // Durable keeps the queue in folder, which one queue at a time may have open, and
-// which is made if only its last element is missing. A queue that is opened again
+// which is made if only its last element is missing. The folder must be a real one of
+// mode 0700 that belongs to the user of the process. A queue that is opened again
 // goes on with all tasks that have not ended, and its dead letters. What is in the
 // folder is not encrypted.
 func Durable(folder string, mode Mode) QueueOption {
