@@ -1,10 +1,11 @@
 package security
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"slices"
+	"time"
 )
 
 // MaxBundleRoots is the most roots one bundle holds.
@@ -20,12 +21,22 @@ var (
 // A Bundle is the roots of one trust domain. It does not change once made and is safe for concurrent use.
 type Bundle struct {
 	trustDomain string
-	roots       []*x509.Certificate
-	pool        *x509.CertPool
+	roots       []trusted
+}
+
+// A trusted is a root, and the pool that holds it alone.
+type trusted struct {
+	cert *x509.Certificate
+	pool *x509.CertPool
+}
+
+func (t *trusted) validAt(now time.Time) bool {
+	return !now.Before(t.cert.NotBefore) && !now.After(t.cert.NotAfter)
 }
 
 // NewBundle returns the bundle of trustDomain with 1 to MaxBundleRoots roots. Every root must be a CA certificate
-// with a key as strong as peers must have. The bundle keeps the certificates, which must not be changed afterward.
+// with a key as peers must have. Of roots with the same subject at most two may lack a subject key identifier, for
+// nothing but a signature tells whose issuer they are. The bundle keeps the certificates, which must not be changed afterward.
 // Its errors match ErrBadBundle.
 func NewBundle(trustDomain string, roots ...*x509.Certificate) (*Bundle, error) {
 	if problem := checkTrustDomain(trustDomain); problem != "" {
@@ -34,7 +45,7 @@ func NewBundle(trustDomain string, roots ...*x509.Certificate) (*Bundle, error) 
 	if len(roots) == 0 || len(roots) > MaxBundleRoots {
 		return nil, fmt.Errorf("%w of %s: %d roots, want 1 to %d", ErrBadBundle, trustDomain, len(roots), MaxBundleRoots)
 	}
-	pool := x509.NewCertPool()
+	bundle := &Bundle{trustDomain: trustDomain}
 	for i, root := range roots {
 		switch {
 		case root == nil || len(root.Raw) == 0:
@@ -45,13 +56,36 @@ func NewBundle(trustDomain string, roots ...*x509.Certificate) (*Bundle, error) 
 		if problem := weakKey(root); problem != "" {
 			return nil, fmt.Errorf("%w of %s: root %d: %s", ErrBadBundle, trustDomain, i, problem)
 		}
+		pool := x509.NewCertPool()
 		pool.AddCert(root)
+		bundle.roots = append(bundle.roots, trusted{root, pool})
+		if n := bundle.unmarked(root); n > maxAnchors {
+			return nil, fmt.Errorf("%w of %s: %d roots named %s have no subject key identifier, at most %d may",
+				ErrBadBundle, trustDomain, n, quote(root.Subject.String()), maxAnchors)
+		}
 	}
-	return &Bundle{trustDomain: trustDomain, roots: slices.Clone(roots), pool: pool}, nil
+	return bundle, nil
+}
+
+// unmarked is how many keys have the subject of root and no key identifier.
+func (b *Bundle) unmarked(root *x509.Certificate) int {
+	keys := make(map[string]struct{}, len(b.roots))
+	for _, other := range b.roots {
+		if len(other.cert.SubjectKeyId) == 0 && bytes.Equal(other.cert.RawSubject, root.RawSubject) {
+			keys[string(other.cert.RawSubjectPublicKeyInfo)] = struct{}{}
+		}
+	}
+	return len(keys)
 }
 
 // TrustDomain is the name of the trust domain the roots vouch for.
 func (b *Bundle) TrustDomain() string { return b.trustDomain }
 
 // Roots returns the roots in a slice of the caller's own; the certificates are shared and must not be changed.
-func (b *Bundle) Roots() []*x509.Certificate { return slices.Clone(b.roots) }
+func (b *Bundle) Roots() []*x509.Certificate {
+	roots := make([]*x509.Certificate, len(b.roots))
+	for i, root := range b.roots {
+		roots[i] = root.cert
+	}
+	return roots
+}

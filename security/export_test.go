@@ -34,3 +34,19 @@ func DeriveWithDevLabel(secret []byte, trustDomain string) (*x509.Certificate, e
 	}
 	return a.root, nil
 }
+
+// SignatureChecks verifies a client's chain as a service of the bundle's trust domain would, and returns how many
+// signatures it checked.
+func SignatureChecks(bundle *Bundle, certs []*x509.Certificate) (int, error) {
+	v := &verifier{role: RoleServer, protocol: Protocol}
+	id, problem := judge(certs)
+	if problem != nil {
+		problem.Role = RoleServer
+		return 0, problem
+	}
+	c := v.chain(certs)
+	if err := c.prove(bundle); err != nil {
+		return c.checks, &VerifyError{Role: RoleServer, Got: id, Reason: chainReason(err, c.now), Err: err}
+	}
+	return c.checks, nil
+}

@@ -15,21 +15,21 @@ type side struct {
 }
 
 // handshake runs a real TLS handshake in memory.
-func handshake(t *testing.T, clientConfig, serverConfig *tls.Config) (client, server side) {
-	t.Helper()
+func handshake(tb testing.TB, clientConfig, serverConfig *tls.Config) (client, server side) {
+	tb.Helper()
 	clientPipe, serverPipe := newPipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer serverPipe.Close()
 		conn := tls.Server(serverPipe, serverConfig)
-		if server.err = conn.HandshakeContext(t.Context()); server.err == nil {
+		if server.err = conn.HandshakeContext(tb.Context()); server.err == nil {
 			_, server.err = conn.Write([]byte{1})
 		}
 		server.state = conn.ConnectionState()
 	}()
 	conn := tls.Client(clientPipe, clientConfig)
-	if client.err = conn.HandshakeContext(t.Context()); client.err == nil {
+	if client.err = conn.HandshakeContext(tb.Context()); client.err == nil {
 		_, client.err = conn.Read(make([]byte, 1))
 	}
 	client.state = conn.ConnectionState()

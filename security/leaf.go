@@ -14,6 +14,11 @@ import (
 
 const (
 	minRSABits = 2048 // NIST SP 800-57 part 1: the least that is acceptable
+	maxRSABits = 4096 // the most that is in use; checking a signature costs the square of it
+
+	// maxRSAExponent is the public exponent of nearly all keys (NIST SP 800-56B, section 6.4.1.1); checking a signature
+	// costs its logarithm.
+	maxRSAExponent = 1<<16 + 1
 
 	sanURI = 6 // the tag of a URI in GeneralName (RFC 5280, section 4.2.1.6)
 )
@@ -119,8 +124,11 @@ func weakKey(cert *x509.Certificate) string {
 		}
 		return "ECDSA key on another curve than P-256, P-384, P-521"
 	case *rsa.PublicKey:
-		if bits := key.N.BitLen(); bits < minRSABits {
-			return fmt.Sprintf("RSA key of %d bits, want at least %d", bits, minRSABits)
+		if bits := key.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return fmt.Sprintf("RSA key of %d bits, want %d to %d", bits, minRSABits, maxRSABits)
+		}
+		if key.E < 3 || key.E > maxRSAExponent || key.E%2 == 0 {
+			return fmt.Sprintf("RSA key with the exponent %d, want an odd one from 3 to %d", key.E, maxRSAExponent)
 		}
 		return ""
 	default:

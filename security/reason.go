@@ -25,8 +25,10 @@ const (
 	ReasonUsage
 	// ReasonMalformedID means the URI in the leaf is not an ID.
 	ReasonMalformedID
-	// ReasonWeak means a weak key or signature algorithm in the chain.
+	// ReasonWeak means a weak key or signature algorithm in the chain, or an RSA key that is slow beyond reason.
 	ReasonWeak
+	// ReasonRepeated means two certificates with the same subject or key.
+	ReasonRepeated
 	// ReasonTrustDomain means the source has no bundle for the peer's trust domain.
 	ReasonTrustDomain
 	// ReasonBundle means the source failed to give the bundle, or gave that of another trust domain.
@@ -66,6 +68,8 @@ func (r Reason) String() string {
 		return "malformed-id"
 	case ReasonWeak:
 		return "weak"
+	case ReasonRepeated:
+		return "repeated"
 	case ReasonTrustDomain:
 		return "unknown-trust-domain"
 	case ReasonBundle:
@@ -102,7 +106,7 @@ func (r Reason) sentinel() error {
 		return ErrUntrusted
 	case ReasonWrongIdentity:
 		return ErrWrongIdentity
-	case ReasonChainTooLong, ReasonChainTooLarge, ReasonProfile, ReasonUsage, ReasonMalformedID, ReasonWeak:
+	case ReasonChainTooLong, ReasonChainTooLarge, ReasonProfile, ReasonUsage, ReasonMalformedID, ReasonWeak, ReasonRepeated:
 		return ErrBadCertificate
 	default:
 		return ErrBadCertificate
@@ -121,7 +125,7 @@ func (r Reason) hint() string {
 	case ReasonWrongIdentity:
 		return "the address belongs to another service: check what is registered there"
 	case ReasonVersion, ReasonProtocol, ReasonResumed, ReasonNoCertificate, ReasonChainTooLong, ReasonChainTooLarge,
-		ReasonProfile, ReasonUsage, ReasonMalformedID, ReasonWeak, ReasonBundle, ReasonNameConstraint:
+		ReasonProfile, ReasonUsage, ReasonMalformedID, ReasonWeak, ReasonRepeated, ReasonBundle, ReasonNameConstraint:
 		return ""
 	default:
 		return ""

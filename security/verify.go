@@ -38,18 +38,9 @@ func (v *verifier) check(state tls.ConnectionState) *VerifyError {
 		return err
 	}
 	certs := state.PeerCertificates
-	if err := checkSize(certs); err != nil {
-		return err
-	}
-	leaf := certs[0]
-	id, err := checkLeaf(leaf)
+	id, err := judge(certs)
 	if err != nil {
 		return err
-	}
-	for i, cert := range certs {
-		if problem := weak(cert); problem != "" {
-			return &VerifyError{Reason: ReasonWeak, Got: id, Detail: fmt.Sprintf("certificate %d: %s", i, problem)}
-		}
 	}
 	if err := v.checkChain(id, certs); err != nil {
 		return err
@@ -58,6 +49,26 @@ func (v *verifier) check(state tls.ConnectionState) *VerifyError {
 		return &VerifyError{Reason: ReasonWrongIdentity, Got: id}
 	}
 	return nil
+}
+
+// judge applies what can be said without checking a signature, and reads the identity that is to be proven.
+func judge(certs []*x509.Certificate) (ID, *VerifyError) {
+	if err := checkSize(certs); err != nil {
+		return ID{}, err
+	}
+	id, err := checkLeaf(certs[0])
+	if err != nil {
+		return ID{}, err
+	}
+	if problem := repeated(certs); problem != "" {
+		return ID{}, &VerifyError{Reason: ReasonRepeated, Got: id, Detail: problem}
+	}
+	for i, cert := range certs {
+		if problem := weak(cert); problem != "" {
+			return ID{}, &VerifyError{Reason: ReasonWeak, Got: id, Detail: fmt.Sprintf("certificate %d: %s", i, problem)}
+		}
+	}
+	return id, nil
 }
 
 // checkConnection checks what was negotiated.
@@ -113,28 +124,22 @@ func (v *verifier) checkChain(id ID, certs []*x509.Certificate) *VerifyError {
 		return &VerifyError{Reason: ReasonBundle, Got: id, Detail: "the source gave the bundle of another trust domain"}
 	}
 
-	intermediates := x509.NewCertPool()
-	for _, cert := range certs[1:] {
-		intermediates.AddCert(cert)
-	}
-	usage := x509.ExtKeyUsageServerAuth
-	if v.role == RoleServer {
-		usage = x509.ExtKeyUsageClientAuth
-	}
-	now := time.Now()
-	_, err = certs[0].Verify(x509.VerifyOptions{
-		Roots:         bundle.pool,
-		Intermediates: intermediates,
-		KeyUsages:     []x509.ExtKeyUsage{usage},
-		CurrentTime:   now,
-	})
-	if err != nil {
-		return &VerifyError{Reason: chainReason(err, now), Got: id, Err: err}
+	shown := v.chain(certs)
+	if err := shown.prove(bundle); err != nil {
+		return &VerifyError{Reason: chainReason(err, shown.now), Got: id, Err: err}
 	}
 	return nil
 }
 
-// chainReason sorts the errors of x509.Certificate.Verify.
+func (v *verifier) chain(certs []*x509.Certificate) *chain {
+	usage := x509.ExtKeyUsageServerAuth
+	if v.role == RoleServer {
+		usage = x509.ExtKeyUsageClientAuth
+	}
+	return &chain{certs: certs, usage: usage, now: time.Now()}
+}
+
+// chainReason sorts the errors of a chain, most of which are x509.Certificate.Verify's.
 func chainReason(err error, now time.Time) Reason {
 	var invalid x509.CertificateInvalidError
 	if !errors.As(err, &invalid) {

@@ -217,6 +217,7 @@ func leafAsIssuer(t *testing.T, ca *securitytest.CA) security.Source {
 			if err != nil {
 				t.Fatal(err)
 			}
+			template.RawSubject, template.Subject = nil, pkix.Name{CommonName: "orders"} // not the issuer's, which is empty
 			der, err := x509.CreateCertificate(rand.Reader, template, svid.Certificate.Leaf, key.Public(), stolen)
 			if err != nil {
 				t.Fatal(err)
@@ -355,6 +356,7 @@ func TestReasonsMatchTheirErrors(t *testing.T) {
 		security.ReasonUsage:          security.ErrBadCertificate,
 		security.ReasonMalformedID:    security.ErrBadCertificate,
 		security.ReasonWeak:           security.ErrBadCertificate,
+		security.ReasonRepeated:       security.ErrBadCertificate,
 		security.ReasonTrustDomain:    security.ErrUnknownTrustDomain,
 		security.ReasonBundle:         security.ErrUntrusted,
 		security.ReasonNotYetValid:    security.ErrNotYetValid,

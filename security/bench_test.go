@@ -1,0 +1,55 @@
+package security_test
+
+import (
+	"crypto/tls"
+	"testing"
+
+	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/security/securitytest"
+)
+
+// showing is a source that shows other certificates than its own.
+type showing struct {
+	security.Source
+	certificate tls.Certificate
+}
+
+func (s showing) SVID() (*security.SVID, error) {
+	return &security.SVID{ID: s.ID(), Certificate: s.certificate}, nil
+}
+
+func (s stranger) source(ca *securitytest.CA) security.Source {
+	shown := tls.Certificate{PrivateKey: s.key}
+	for _, cert := range s.certs {
+		shown.Certificate = append(shown.Certificate, cert.Raw)
+	}
+	return showing{ca.Source("web"), shown}
+}
+
+// BenchmarkStranger is a whole handshake, both sides and their keys included, with an honest client and with strangers.
+// The figures of docs/security.md are its.
+func BenchmarkStranger(b *testing.B) {
+	ca := securitytest.NewCA(b, "mesh.test")
+	server := security.ServerTLS(ca.Source("orders"))
+	for name, src := range map[string]security.Source{
+		"honest": ca.Source("web"), "honest, intermediate": ca.Source("web", securitytest.ViaIntermediate()),
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if client, _ := handshake(b, security.ClientTLS(src, ca.ID("orders")), server); client.err != nil {
+					b.Fatal(client.err)
+				}
+			}
+		})
+	}
+	for _, s := range strangers(b, ca) {
+		src := s.source(ca)
+		b.Run(s.name, func(b *testing.B) {
+			for b.Loop() {
+				if client, _ := handshake(b, security.ClientTLS(src, ca.ID("orders")), server); client.err == nil {
+					b.Fatal("accepted")
+				}
+			}
+		})
+	}
+}
