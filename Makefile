@@ -35,6 +35,13 @@ define step
 	echo "==> $(1): ok, $${SECONDS}s"
 endef
 
+# How many packages are tested at once. Many tests wait, for processes, disks and
+# agents, so it is more than there are processors.
+PACKAGES ?= 4
+# The limit of one package. Tests wait for events and set no times of their own,
+# so this is what ends one that waits for nothing, on the slowest of machines.
+PATIENCE ?= 60m
+
 .PHONY: help
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,16 +53,25 @@ check: fmt-check tidy vet lint ## format, go.mod, vet, lint and the short tests:
 	$(call step,short tests,go test -short -shuffle=on -timeout 5m ./...)
 
 .PHONY: test
-test: fmt-check tidy vet lint unit race nested integration quickstart ## everything CI runs
+test: fmt-check tidy vet lint unit beside ## everything CI runs
 	@echo "==> all passed"
+
+# The race detector computes, the other steps wait most of the time: their lines
+# come mixed, and each says which package or step it is about.
+.PHONY: beside
+beside:
+	@$(MAKE) nested integration quickstart & others=$$!; failed=0; \
+	$(MAKE) race || failed=1; \
+	wait $$others || failed=1; \
+	exit $$failed
 
 .PHONY: unit
 unit: ## all tests of the module
-	$(call step,tests,go test -shuffle=on -timeout 10m ./...)
+	$(call step,tests,go test -shuffle=on -p $(PACKAGES) -timeout $(PATIENCE) ./...)
 
 .PHONY: race
 race: ## all tests under the race detector
-	$(call step,race detector,go test -race -shuffle=on -timeout 15m ./...)
+	$(call step,race detector,go test -race -shuffle=on -p $(PACKAGES) -timeout $(PATIENCE) ./...)
 
 .PHONY: nested
 nested: ## the tests of the nested modules, integration excepted
@@ -63,11 +79,11 @@ nested: ## the tests of the nested modules, integration excepted
 
 .PHONY: nested-one
 nested-one:
-	$(call step,tests of $(MODULE),cd $(MODULE) && go vet ./... && go test -timeout 20m ./...)
+	$(call step,tests of $(MODULE),cd $(MODULE) && go vet ./... && go test -timeout $(PATIENCE) ./...)
 
 .PHONY: integration
 integration: $(CONSUL) ## tests against the real Consul agent, built from its Go module
-	$(call step,integration with Consul $(CONSUL_VERSION),cd integration && go vet ./... && go test -shuffle=on -timeout 10m ./...)
+	$(call step,integration with Consul $(CONSUL_VERSION),cd integration && go vet ./... && go test -shuffle=on -timeout $(PATIENCE) ./...)
 
 # The version is part of the name, so another one is built when the pin changes.
 $(CONSUL): integration/consul-agent/go.mod integration/consul-agent/go.sum

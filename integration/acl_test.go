@@ -113,7 +113,7 @@ func TestATokenThatMayNoLongerReadEmptiesNothing(t *testing.T) {
 	w.untilIDs(in.ID)
 	a.Narrow(token, `key_prefix "" { policy = "read" }`)
 	// A query that waits hears nothing of it until it ends, which takes up to a minute.
-	last := w.untilWithin(2*within, "a word that it is stale", func(s discovery.Snapshot) bool { return s.Stale })
+	last := w.untilWithin(within, "a word that it is stale", func(s discovery.Snapshot) bool { return s.Stale })
 	if !same(last.Instances, in.ID) || !strings.Contains(strings.ToLower(last.Reason), "acl") {
 		t.Errorf("snapshot %+v", last)
 	}

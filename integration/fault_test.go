@@ -121,7 +121,7 @@ func TestAQueryThatHangsIsGivenUp(t *testing.T) {
 	tr := startTraffic(t, client, write)
 	fault := proxy.Hang()
 	mend := p.Break(queries(), fault)
-	w.untilWithin(2*within, "a word that it is stale", func(s discovery.Snapshot) bool { return s.Stale })
+	w.untilWithin(within, "a word that it is stale", func(s discovery.Snapshot) bool { return s.Stale })
 	given := p.Await("the end of the query", func(r proxy.Request) bool { return r.Fault == fault.String() && r.Err != nil })
 	if given.Status != 0 {
 		t.Errorf("it was answered: %+v", given)
@@ -153,7 +153,7 @@ func TestAnEmptyAnswerLeavesWhatAnswers(t *testing.T) {
 	mend := p.Break(queries(), proxy.Empty())
 	begin := time.Now()
 	follow(t, r, service).until("nobody", func(s discovery.Snapshot) bool { return len(s.Instances) == 0 })
-	tr.through(1000)
+	tr.through(200)
 	if took := time.Since(begin); took > held {
 		t.Fatalf("the answer was empty for %v, longer than instances are held without the registry", took)
 	}

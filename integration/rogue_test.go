@@ -63,7 +63,7 @@ func besideRogues(t *testing.T, a *agent.Agent, m *mesh, forged, forbidden int) 
 		return len(s.Instances) == forged+forbidden+1
 	})
 	tr := startTraffic(t, client, write)
-	eventually(t, "many calls", 2*within, func() error {
+	eventually(t, "many calls", within, func() error {
 		if n := tr.answered(honest.Instance()); n < 2000 {
 			return fmt.Errorf("%d so far", n)
 		}

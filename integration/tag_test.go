@@ -99,8 +99,8 @@ func TestServicesAreFoundByTagWithinASecond(t *testing.T) {
 		desk.RemoveTag(tag)
 		found.until()
 	}
-	median(t, "a tag that is announced", came)
-	median(t, "a tag that is withdrawn", gone)
+	median(t, a, "a tag that is announced", came)
+	median(t, a, "a tag that is withdrawn", gone)
 
 	found := followTag(t, m.client(m.registry(a.Address())), other)
 	found.until("desk")

@@ -20,7 +20,7 @@ const (
 	// policyKey is where the document about service is.
 	policyKey = "link/topology/" + service
 
-	// obeyed is how soon a node follows a document that has changed.
+	// obeyed is how soon a node follows a document that has changed, on a quiet machine.
 	obeyed = 2 * time.Second
 
 	// other is another service, without tags.
@@ -139,7 +139,7 @@ func TestADocumentInConsulRoutesCalls(t *testing.T) {
 	}
 	for _, tag := range []string{"canary", "stable", "canary"} {
 		putPolicy(t, a, routeTo(tag))
-		follows(t, "changed", client, byID, tag, obeyed)
+		follows(t, "changed", client, byID, tag, paced(t, a, obeyed))
 	}
 	putPolicy(t, a, routeTo("nowhere"))
 	eventually(t, "a word that the document is wrong", within, func() error { return refusal(client, "nowhere") })
@@ -147,7 +147,7 @@ func TestADocumentInConsulRoutesCalls(t *testing.T) {
 		t.Errorf("with a wrong document: %v", err)
 	}
 	deletePolicy(t, a)
-	follows(t, "removed", client, byID, anybody, obeyed)
+	follows(t, "removed", client, byID, anybody, paced(t, a, obeyed))
 	if s := client.Status().Topology; len(s) > 0 {
 		t.Errorf("documents %+v, want none", s)
 	}
@@ -208,11 +208,11 @@ func TestLaterSourcesOfTheTopologyOverrideEarlierOnes(t *testing.T) {
 	}
 	putPolicy(t, a, routeTo("canary"))
 	for _, n := range nodes {
-		follows(t, n.name+", one in Consul", n.client, byID, n.with, obeyed)
+		follows(t, n.name+", one in Consul", n.client, byID, n.with, paced(t, a, obeyed))
 	}
 	deletePolicy(t, a)
 	for _, n := range nodes {
-		follows(t, n.name+", removed from Consul", n.client, byID, n.without, obeyed)
+		follows(t, n.name+", removed from Consul", n.client, byID, n.without, paced(t, a, obeyed))
 	}
 }
 
@@ -233,8 +233,8 @@ func TestARedirectInConsulNeedsConsent(t *testing.T) {
 	follows(t, "with consent, before", trusting, byID, "stable", within)
 
 	putPolicy(t, a, routeTo("service:"+other))
-	follows(t, "with consent", trusting, byID, other, obeyed)
-	eventually(t, "a word that the document is refused", obeyed, func() error { return refusal(careful, "AllowRedirect") })
+	follows(t, "with consent", trusting, byID, other, paced(t, a, obeyed))
+	eventually(t, "a word that the document is refused", paced(t, a, obeyed), func() error { return refusal(careful, "AllowRedirect") })
 	if err := goes(t, careful, byID, "stable"); err != nil {
 		t.Errorf("without consent: %v", err)
 	}
@@ -244,5 +244,5 @@ func TestARedirectInConsulNeedsConsent(t *testing.T) {
 		t.Errorf("a new node without consent: %v", got)
 	}
 	putPolicy(t, a, routeTo("canary"))
-	follows(t, "without consent, afterwards", careful, byID, "canary", obeyed)
+	follows(t, "without consent, afterwards", careful, byID, "canary", paced(t, a, obeyed))
 }

@@ -31,7 +31,7 @@ import (
 
 const (
 	// within bounds every wait for an agent. It is generous, as only failures spend it.
-	within = 60 * time.Second
+	within = 4 * time.Minute
 
 	// portTries is how often an agent gets other ports because somebody took those it had.
 	portTries = 5

@@ -21,7 +21,7 @@ import (
 const panicEnv = "LINK_AGENT_TEST_PANIC"
 
 // within bounds the waits for events.
-const within = 30 * time.Second
+const within = 4 * time.Minute
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)

@@ -34,7 +34,7 @@ import (
 
 const (
 	// within bounds the waits for events. It is generous, as only failures spend it.
-	within = 60 * time.Second
+	within = 4 * time.Minute
 
 	// maxRequests bounds what is recorded; a test that asks for more learns nothing from it.
 	maxRequests = 200_000
