@@ -234,7 +234,7 @@ func TestTooManyNamesAndBadOnesAreLeftOut(t *testing.T) {
 		if len(got) != discovery.MaxServices || !slices.Contains(got, "shop") || slices.Contains(got, "a b\n") {
 			t.Errorf("%d names, want %d with shop", len(got), discovery.MaxServices)
 		}
-		settle(time.Hour)
+		settle(5 * time.Minute)
 		if log.lines("too many services have one tag") != 1 || log.lines("entries left out") != 1 {
 			t.Errorf("log:\n%s", log)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
@@ -70,7 +71,7 @@ func overLoopback(tb testing.TB) *Session {
 const maxAllocs = 16
 
 func TestSmallCallAllocatesNothingOfItsOwn(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Log("the race detector allocates; only that calls work is tested")
 	}
 	s := overLoopback(t)
@@ -93,7 +94,7 @@ func TestSmallCallAllocatesNothingOfItsOwn(t *testing.T) {
 	for range 200 {
 		one()
 	}
-	if got := testing.AllocsPerRun(2000, one); got > maxAllocs && !raceEnabled {
+	if got := testing.AllocsPerRun(2000, one); got > maxAllocs && !race.Enabled {
 		t.Errorf("a call allocates %v times, want %d at most", got, maxAllocs)
 	} else {
 		t.Logf("a call allocates %v times", got)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
@@ -26,7 +27,7 @@ func TestPublishAllocatesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		if got > 0 && !raceEnabled { // with which a sync.Pool forgets at random
+		if got > 0 && !race.Enabled { // with which a sync.Pool forgets at random
 			t.Errorf("%s: %v allocations per message, want 0", test.name, got)
 		}
 	}

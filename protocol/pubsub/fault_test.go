@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
@@ -25,7 +26,7 @@ func TestThoseThatNeverReadDelayNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay, stuck, seconds = 5 * time.Millisecond, 10, 46
 		good := 90
-		if raceEnabled { // which makes cryptography slow
+		if race.Enabled { // which makes cryptography slow
 			good = 10
 		}
 		mesh := linktest.NewMesh(t, linktest.Delay(delay))
@@ -154,11 +155,11 @@ func TestAPublisherKilledInABatch(t *testing.T) {
 
 // TestAMillionTopics and a wildcard over all of them, on one node.
 func TestAMillionTopics(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Log("with fewer topics under the race detector")
 	}
 	n := 1_000_000
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		n = 50_000
 	}
 	mesh := linktest.NewMesh(t)

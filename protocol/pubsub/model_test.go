@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
@@ -260,7 +261,7 @@ func history(t *testing.T, seed uint64) {
 
 func TestHistoriesOverAMesh(t *testing.T) {
 	runs := uint64(8)
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		runs = 3
 	}
 	for seed := range runs {
