@@ -87,7 +87,7 @@ func (s *service) candidates(c *callConfig) []topology.Candidate {
 
 func candidateOf(in *discovery.Instance) topology.Candidate {
 	return topology.Candidate{
-		ID: in.ID, Addr: in.Addr, Tags: in.Tags, Meta: in.Meta, Weight: in.Weight,
+		ID: in.ID, Addr: in.Addr, Tags: in.Tags, TagsUnknown: in.TagsUnknown, Meta: in.Meta, Weight: in.Weight,
 		Zone: in.Zone(), Region: in.Region(), Datacenter: in.Datacenter(),
 	}
 }
@@ -103,6 +103,7 @@ func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) stri
 	switch {
 	case c.instance != "" && c.instance != in.ID:
 		return "the call is for instance " + c.instance
+	case in.TagsUnknown:
 	case !hasAll(in.Tags, c.tags):
 		return fmt.Sprintf("the call is for tags %q", c.tags)
 	case c.zone && !topology.SameZone.Contains(s.node.locality(), localityOf(&in.Instance)):
@@ -136,6 +137,9 @@ func (s *service) noteLocked(in *instance, now time.Time) string {
 		if d := e.Latency(clock.Of(now)); d > 0 {
 			note += fmt.Sprintf(", %v", d.Round(10*time.Microsecond))
 		}
+	}
+	if in.TagsUnknown {
+		note += ", its tags are not known until it is"
 	}
 	if _, held := s.held[in.ID]; held {
 		note += ", held though its registry lost it"

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -16,7 +17,8 @@ import (
 //
 // Of the levels of the topology the first that has an instance counts; of a split,
 // all targets do. Instances
-// that drain are left out, those that cannot be reached at the moment are not.
+// that drain are left out, those that cannot be reached at the moment are not, unless
+// only they can say whether they have the tags that count.
 // The channel holds the newest list only; a list is sorted by ID and must not be
 // modified. The first comes when the registry has said what there is.
 //
@@ -57,10 +59,17 @@ func (o *outgoing) followInto(ctx context.Context, ch chan []discovery.Instance)
 	}
 	gather := time.NewTimer(followPause)
 	defer gather.Stop()
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
 	var last []discovery.Instance
 	for first := true; ; first = false {
 		changed := o.service.changed() // before looking, so that nothing is missed
-		now := o.reachable()
+		now, unknown := o.reachable()
+		if asked := ask(unknown); first && len(asked) > 0 {
+			awaitAll(ctx, asked, askWait)
+			changed = o.service.changed()
+			now, unknown = o.reachable()
+		}
 		if first || !slices.EqualFunc(last, now, discovery.Instance.Equal) {
 			last = now
 			select {
@@ -69,8 +78,13 @@ func (o *outgoing) followInto(ctx context.Context, ch chan []discovery.Instance)
 			}
 			ch <- now
 		}
+		retry := again.C
+		if len(unknown) == 0 {
+			retry = nil
+		}
 		select {
 		case <-changed:
+		case <-retry:
 		case <-ctx.Done():
 			return
 		}
@@ -87,28 +101,67 @@ func (o *outgoing) followInto(ctx context.Context, ch chan []discovery.Instance)
 // service changes often, and a look goes through all of it.
 const followPause = 50 * time.Millisecond
 
-// reachable returns the instances of the first level that has any.
-func (o *outgoing) reachable() []discovery.Instance {
+// How long the first list waits for what instances say of their tags, and how often
+// those are asked that could not be reached.
+const (
+	askWait  = 2 * time.Second
+	askAgain = 5 * time.Second
+)
+
+// ask begins to connect to instances whose tags nobody knows: they say them, and are
+// followed then if they are meant. It returns the dials under way.
+func ask(unknown []*instance) []<-chan struct{} {
+	var asked []<-chan struct{}
+	for _, in := range unknown {
+		if done, err := in.peer.Connect(wire.ClassBulk); err == nil {
+			asked = append(asked, done)
+		}
+	}
+	return asked
+}
+
+// awaitAll waits until all channels are closed, for so long at the most.
+func awaitAll(ctx context.Context, all []<-chan struct{}, most time.Duration) {
+	patience := time.NewTimer(most)
+	defer patience.Stop()
+	for _, done := range all {
+		select {
+		case <-done:
+		case <-patience.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reachable returns the instances of the first level that has any, and those that may
+// belong to it but whose tags nobody knows.
+func (o *outgoing) reachable() (known []discovery.Instance, unknown []*instance) {
 	v := o.service.view.Load()
 	o.describe()
-	var out []discovery.Instance
 	plan := v.plans.Route(&o.request)
 	for _, p := range append([]*topology.Plan{plan}, plan.Others()...) { // a split is for calls: all its targets speak
-		had := len(out)
+		had := len(known)
 		for _, l := range v.path(p, &o.config).levels {
 			if l.group == nil {
 				continue // another service's instances have another identity
 			}
 			for e := range l.group.Members() {
-				if id := o.config.instance; id == "" || id == e.Key() {
-					out = append(out, e.Value().Instance)
+				in := e.Value()
+				switch id := o.config.instance; {
+				case id != "" && id != in.ID:
+				case l.match != nil && in.TagsUnknown:
+					unknown = append(unknown, in)
+				default:
+					known = append(known, in.Instance)
 				}
 			}
-			if len(out) > had {
+			if len(known) > had {
 				break
 			}
 		}
 	}
-	slices.SortFunc(out, discovery.CompareID)
-	return slices.CompactFunc(out, func(a, b discovery.Instance) bool { return a.ID == b.ID })
+	slices.SortFunc(known, discovery.CompareID)
+	return slices.CompactFunc(known, func(a, b discovery.Instance) bool { return a.ID == b.ID }), unknown
 }

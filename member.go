@@ -25,6 +25,7 @@ type instance struct {
 	service *service
 	peer    *transport.Peer
 	state   *instanceState
+	asked   bool // whoever listed it does not know its tags: what it says counts
 }
 
 // instanceState is what was learned of an instance.
@@ -123,7 +124,7 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 		return
 	}
 	delete(s.leftOut, in.ID)
-	next := &instance{Instance: in, service: s}
+	next := &instance{Instance: in, service: s, asked: in.TagsUnknown}
 	if known != nil && known.Addr == in.Addr {
 		next.peer, next.state = known.peer, known.state
 	} else {
@@ -144,13 +145,13 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 
 // settleTags decides whose word on the tags counts: the instance's own, while
 // there is a connection to it. Its registry may have been written to by others.
-// What this process was configured with it believes.
+// What this process was configured with it believes, as far as that goes.
 func settleTags(in *instance, origin discovery.Origin) {
-	if origin == discovery.FromConfig {
+	if origin == discovery.FromConfig && !in.asked {
 		return
 	}
 	if said, ok := in.peer.Said(); ok {
-		in.Tags = tagSet(said)
+		in.Tags, in.TagsUnknown = tagSet(said), false
 	}
 }
 
@@ -237,6 +238,7 @@ func (s *service) commitLocked(u update, now time.Time) {
 	if len(u.put) > 0 || len(u.remove) > 0 {
 		s.set.Update(u.put, u.remove, clock.Of(now))
 	}
+	s.view.Load().noteEmptyLocked()
 	s.wakeLocked()
 }
 
@@ -252,24 +254,58 @@ func (s *service) confirm(addr string, tags []string) {
 	tags = tagSet(tags)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.snapshot.Origin == discovery.FromConfig {
-		return
-	}
+	configured := s.snapshot.Origin == discovery.FromConfig
 	var u update
 	for id, in := range s.members { // connections are made, and tags change, seldom
-		if in.Addr != addr || slices.Equal(in.Tags, tags) {
+		if in.Addr != addr || configured && !in.asked || !in.TagsUnknown && slices.Equal(in.Tags, tags) {
 			continue
 		}
-		s.node.cfg.Logger.Debug("link: the registry's tags of an instance are not its own; the instance is believed",
-			"service", s.name, "instance", id, "registry", in.Tags, "instance_tags", tags)
+		if !in.asked {
+			s.node.cfg.Logger.Debug("link: the registry's tags of an instance are not its own; the instance is believed",
+				"service", s.name, "instance", id, "registry", in.Tags, "instance_tags", tags)
+		}
 		next := *in
-		next.Tags = tags
+		next.Tags, next.TagsUnknown = tags, false
 		s.members[id] = &next
 		s.putLocked(&next, &u)
 	}
 	if len(u.put)+len(u.remove) > 0 {
 		s.commitLocked(u, time.Now())
 	}
+}
+
+// forgetPause is how long what instances said of their tags stands, at least, when a
+// call finds nobody by it.
+const forgetPause = 5 * time.Second
+
+// forgetTags lets go of the tags that instances said which are not connected any more:
+// other processes with other tags may be at their addresses. It is for calls that
+// find nobody, and reports whether there is somebody to ask again.
+func (s *service) forgetTags(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.forgot) < forgetPause {
+		return false
+	}
+	s.forgot = now
+	var u update
+	for id, in := range s.members {
+		if !in.asked || in.TagsUnknown {
+			continue
+		}
+		if _, ok := in.peer.Said(); ok {
+			continue
+		}
+		next := *in
+		next.Tags, next.TagsUnknown = nil, true
+		s.members[id] = &next
+		s.putLocked(&next, &u)
+	}
+	if len(u.put) == 0 {
+		return false
+	}
+	s.commitLocked(u, now)
+	return true
 }
 
 // allowedLocked reports whether an instance may be dialed, whatever a registry

@@ -89,6 +89,11 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			if err := o.start(ctx); err != nil {
 				return nil, nil, err
 			}
+		case o.config.instance == "" && o.service.forgetTags(o.now): // instances may be others by now
+			o.tried.Reset()
+			if err := o.start(ctx); err != nil {
+				return nil, nil, err
+			}
 		default:
 			if err := o.nobodyYet(ctx); err != nil {
 				return nil, nil, err

@@ -28,6 +28,8 @@ type view struct {
 	// one such place: the usual case, and nothing to decide on each call.
 	only *path
 
+	empty map[string]bool // subsets that were said to be empty; guarded by the service's lock
+
 	mu       sync.Mutex // guards the fields below
 	paths    map[narrowing]*path
 	narrowed []narrowing // those with tags, oldest first
@@ -86,8 +88,46 @@ func (s *service) setPolicy(policy *topology.Policy) {
 		old.release()
 	}
 	s.mu.Lock()
+	next.noteEmptyLocked()
 	s.wakeLocked() // whoever follows the instances
 	s.mu.Unlock()
+}
+
+// noteEmptyLocked says once when a policy names a subset in which no instance of a list that was
+// configured can be: in a registry one may yet appear, there nobody does. The service's lock is held.
+func (v *view) noteEmptyLocked() {
+	if v == nil || v.policy == nil {
+		return
+	}
+	s := v.service
+	if len(s.members) == 0 || s.snapshot.Origin != discovery.FromConfig {
+		return
+	}
+	for _, in := range s.members {
+		if in.TagsUnknown {
+			return
+		}
+	}
+	for _, subset := range v.plans.Subsets() {
+		empty := true
+		for _, in := range s.members {
+			empty = empty && !subset.Matches(in.Tags, in.Meta)
+		}
+		if !empty {
+			delete(v.empty, subset.Name)
+			continue
+		}
+		if v.empty[subset.Name] {
+			continue
+		}
+		if v.empty == nil {
+			v.empty = make(map[string]bool)
+		}
+		v.empty[subset.Name] = true
+		s.node.cfg.Logger.Warn("link: the topology names a subset in which no instance of the configured list can be; calls for it fail, or go where its failover says",
+			"service", s.name, "subset", subset.Name, "tags", subset.Tags, "meta", subset.Meta, "instances", len(s.members),
+			"fix", "give the tags to Config.Tags of the instances or to LINK_PEERS: \""+s.name+"=host:port[tag,tag]\"")
+	}
 }
 
 // warnOfUnknownPlaces says when a policy prefers places and nobody knows where this
@@ -191,6 +231,9 @@ func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string
 	}
 	own, lb := v.at, plan.LB
 	match := func(in *instance) bool {
+		if in.TagsUnknown {
+			return true // until it is connected, which tells
+		}
 		at := localityOf(&in.Instance)
 		return l.Subset.Matches(in.Tags, in.Meta) && l.Scope.Contains(own, at) &&
 			hasAll(in.Tags, tags) && (!zone || topology.SameZone.Contains(own, at))

@@ -54,6 +54,7 @@ type service struct {
 	members  map[string]*instance // by ID: those of the snapshot that may be dialed, and those that are held
 	held     map[string]time.Time // members that the snapshot lacks, since when
 	leftOut  map[string]bool      // instances of the snapshot that may not be dialed
+	forgot   time.Time            // when a call last had tags forgotten
 }
 
 // sizeHint remembers how large a buffer the messages of one kind take, so that

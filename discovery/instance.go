@@ -63,6 +63,10 @@ type Instance struct {
 	// nothing. At most MaxTags of 1 to MaxTag bytes each, printable, without spaces.
 	Tags []string
 
+	// TagsUnknown says that whoever listed the instance, without Tags, does not know its tags: the
+	// instance is asked. It is for lists made by hand; an instance that announces itself knows them.
+	TagsUnknown bool
+
 	// Meta holds facts for machines. At most MaxMeta pairs; keys are 1 to MaxMetaKey bytes of
 	// [A-Za-z0-9_-], values at most MaxMetaValue printable bytes.
 	Meta map[string]string
@@ -79,7 +83,7 @@ type Instance struct {
 }
 
 // Normalized returns a deep copy of in with its defaults filled in: Namespace and Weight are set,
-// Tags are sorted and without repeats, empty Tags and Meta are nil, Started is in UTC and cut to
+// Tags are sorted and without repeats, TagsUnknown is false if there are any, empty Tags and Meta are nil, Started is in UTC and cut to
 // milliseconds. Registries deliver instances in this form.
 func (in Instance) Normalized() Instance {
 	if in.Namespace == "" {
@@ -91,7 +95,7 @@ func (in Instance) Normalized() Instance {
 	if len(in.Tags) == 0 {
 		in.Tags = nil
 	} else {
-		in.Tags = slices.Compact(slices.Sorted(slices.Values(in.Tags)))
+		in.Tags, in.TagsUnknown = slices.Compact(slices.Sorted(slices.Values(in.Tags))), false
 	}
 	if len(in.Meta) == 0 {
 		in.Meta = nil
@@ -120,6 +124,7 @@ func (in Instance) Equal(other Instance) bool {
 		in.Weight == other.Weight &&
 		in.Status == other.Status &&
 		in.Started.Equal(other.Started) &&
+		in.TagsUnknown == other.TagsUnknown &&
 		(sameTags(in.Tags, other.Tags) || slices.Equal(in.Tags, other.Tags)) &&
 		(sameMeta(in.Meta, other.Meta) || maps.Equal(in.Meta, other.Meta))
 }

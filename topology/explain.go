@@ -10,6 +10,7 @@ import (
 type Candidate struct {
 	ID, Addr                 string
 	Tags                     []string // in any order
+	TagsUnknown              bool     // it may be in every subset and place, until it says its tags
 	Meta                     map[string]string
 	Zone, Region, Datacenter string
 	Weight                   int    // shown if not all have the same
@@ -193,8 +194,10 @@ func (e *explainer) enter(in *ExplainedInstance) {
 }
 
 func (e *explainer) holds(l *ExplainedLevel, in *ExplainedInstance) bool {
-	return l.Service == in.Service && l.Scope.Contains(e.At, in.locality()) &&
-		(l.Subset == nil || l.Subset.Matches(sortedSet(in.Tags), in.Meta))
+	if l.Service != in.Service || in.TagsUnknown {
+		return l.Service == in.Service
+	}
+	return l.Scope.Contains(e.At, in.locality()) && (l.Subset == nil || l.Subset.Matches(sortedSet(in.Tags), in.Meta))
 }
 
 // spread shares the calls out over the levels.

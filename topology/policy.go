@@ -64,6 +64,24 @@ func (s *Plans) Only() *Plan {
 	return nil
 }
 
+// Subsets returns the subsets of the service that calls to it may be sent to, each once.
+func (s *Plans) Subsets() []*Subset {
+	var list []*Subset
+	for i := range s.rules {
+		for _, target := range s.rules[i].split.targets {
+			for _, l := range target.plan.Levels {
+				if l.Subset == nil || l.Service != s.service {
+					continue
+				}
+				if !slices.ContainsFunc(list, func(have *Subset) bool { return have.Name == l.Subset.Name }) {
+					list = append(list, l.Subset)
+				}
+			}
+		}
+	}
+	return list
+}
+
 // Service returns the name of the service.
 func (s *Plans) Service() string { return s.service }
 

@@ -19,13 +19,16 @@ const MaxText = 1 << 20
 
 // Parse reads a list of peers, as the LINK_PEERS variable or a file holds it:
 //
-//	orders=10.0.0.5:7443,10.0.0.6:7443;users=users.internal:7443
+//	orders=10.0.0.5:7443[v2,zone=eu-1a],10.0.0.6:7443;users=users.internal:7443
 //
 // Entries are separated by semicolons or line breaks. Each is a service, "=", and the addresses of
 // its instances, separated by commas. A service of another namespace is written
-// "namespace/service". White space around names, addresses and entries is ignored, and so are
-// empty entries. Anything else is an ErrSyntax that names the piece: a service twice, an address
-// twice, an empty address, an address that is not host:port.
+// "namespace/service". An address may be followed by the instance's tags in brackets, separated by
+// commas; a tag that holds a comma, a semicolon or a bracket cannot be written. An
+// instance without brackets is one whose tags the list does not know, and a node asks it for them.
+// White space around names, addresses, tags and entries is ignored, and so are empty entries.
+// Anything else is an ErrSyntax that names the piece: a service twice, an address twice, an empty
+// address or tag, an address that is not host:port.
 //
 // The instances come in the order of the text, with stable IDs.
 func Parse(text string) ([]discovery.Instance, error) {
@@ -39,7 +42,7 @@ func Parse(text string) ([]discovery.Instance, error) {
 		if entry == "" {
 			continue
 		}
-		q, addrs, err := parseEntry(entry)
+		q, places, err := parseEntry(entry)
 		if err != nil {
 			return nil, err
 		}
@@ -48,8 +51,8 @@ func Parse(text string) ([]discovery.Instance, error) {
 				ErrSyntax, clip(entry), q)
 		}
 		seen[q] = struct{}{}
-		for _, addr := range addrs {
-			in := discovery.Instance{Service: q.Service, Namespace: q.Namespace, Addr: addr}.Normalized()
+		for _, p := range places {
+			in := discovery.Instance{Service: q.Service, Namespace: q.Namespace, Addr: p.addr, Tags: p.tags, TagsUnknown: len(p.tags) == 0}.Normalized()
 			in.ID = stableID(in)
 			if err := in.Validate(); err != nil {
 				return nil, fmt.Errorf("%w: entry %s: %w", ErrSyntax, clip(entry), err)
@@ -60,39 +63,90 @@ func Parse(text string) ([]discovery.Instance, error) {
 	return instances, nil
 }
 
-func parseEntry(entry string) (discovery.Query, []string, error) {
+// place is one instance of an entry.
+type place struct {
+	addr string
+	tags []string // none: the list does not say
+}
+
+func parseEntry(entry string) (discovery.Query, []place, error) {
+	wrong := func(format string, args ...any) error {
+		return fmt.Errorf("%w: entry %s: "+format, append([]any{ErrSyntax, clip(entry)}, args...)...)
+	}
 	name, list, ok := strings.Cut(entry, "=")
 	if !ok {
-		return discovery.Query{}, nil, fmt.Errorf("%w: entry %s: want service=host:port,host:port", ErrSyntax, clip(entry))
+		return discovery.Query{}, nil, wrong("want service=host:port,host:port")
 	}
 	q := discovery.Query{Service: strings.TrimSpace(name)}
 	if namespace, service, ok := strings.Cut(q.Service, "/"); ok {
 		q.Namespace, q.Service = strings.TrimSpace(namespace), strings.TrimSpace(service)
 		if q.Namespace == "" {
-			return q, nil, fmt.Errorf("%w: entry %s: empty namespace before the slash", ErrSyntax, clip(entry))
+			return q, nil, wrong("empty namespace before the slash")
 		}
 	}
 	if err := q.Validate(); err != nil {
-		return q, nil, fmt.Errorf("%w: entry %s: %w", ErrSyntax, clip(entry), err)
+		return q, nil, wrong("%w", err)
 	}
-	addrs := strings.Split(list, ",")
-	if len(addrs) > discovery.MaxInstances {
-		return q, nil, fmt.Errorf("%w: entry %s: %w: %d addresses, want at most %d",
-			ErrSyntax, clip(entry), discovery.ErrLimit, len(addrs), discovery.MaxInstances)
+	pieces := splitPlaces(list)
+	if len(pieces) > discovery.MaxInstances {
+		return q, nil, wrong("%w: %d addresses, want at most %d", discovery.ErrLimit, len(pieces), discovery.MaxInstances)
 	}
-	seen := make(map[string]struct{}, len(addrs))
-	for i, addr := range addrs {
-		addr = strings.TrimSpace(addr)
-		if addr == "" {
-			return q, nil, fmt.Errorf("%w: entry %s: address %d is empty", ErrSyntax, clip(entry), i+1)
+	places := make([]place, len(pieces))
+	seen := make(map[string]struct{}, len(pieces))
+	for i, piece := range pieces {
+		p, problem := parsePlace(piece)
+		switch {
+		case problem != "":
+			return q, nil, wrong("%s: %s", clip(piece), problem)
+		case p.addr == "":
+			return q, nil, wrong("address %d is empty", i+1)
 		}
-		if _, ok := seen[addr]; ok {
-			return q, nil, fmt.Errorf("%w: entry %s: address %s is listed twice", ErrSyntax, clip(entry), clip(addr))
+		if _, ok := seen[p.addr]; ok {
+			return q, nil, wrong("address %s is listed twice", clip(p.addr))
 		}
-		seen[addr] = struct{}{}
-		addrs[i] = addr
+		seen[p.addr] = struct{}{}
+		places[i] = p
 	}
-	return q.Normalized(), addrs, nil
+	return q.Normalized(), places, nil
+}
+
+// splitPlaces cuts a list at the commas that are not between brackets.
+func splitPlaces(list string) []string {
+	var pieces []string
+	depth, start := 0, 0
+	for i := range len(list) {
+		switch list[i] {
+		case '[':
+			depth++
+		case ']':
+			depth--
+		case ',':
+			if depth <= 0 {
+				pieces, start = append(pieces, strings.TrimSpace(list[start:i])), i+1
+			}
+		}
+	}
+	return append(pieces, strings.TrimSpace(list[start:]))
+}
+
+// parsePlace reads "host:port" or "host:port[tag,tag]"; the host may be an IPv6 address in brackets.
+func parsePlace(piece string) (p place, problem string) {
+	open := strings.LastIndexByte(piece, '[')
+	if open <= 0 { // none, or that of an IPv6 address
+		return place{addr: piece}, ""
+	}
+	text, ok := strings.CutSuffix(piece[open+1:], "]")
+	if !ok || strings.Contains(text, "]") {
+		return p, "want the tags between brackets, as in 10.0.0.5:7443[v2,zone=eu-1a]"
+	}
+	p.addr = strings.TrimSpace(piece[:open])
+	for tag := range strings.SplitSeq(text, ",") {
+		if tag = strings.TrimSpace(tag); tag == "" {
+			return p, "a tag is empty"
+		}
+		p.tags = append(p.tags, tag)
+	}
+	return p, ""
 }
 
 // stableID names an instance that came without an ID after what it is: service, the host as far

@@ -12,7 +12,7 @@ import (
 func TestParse(t *testing.T) {
 	for _, c := range []struct {
 		text string
-		want []string // namespace/service@addr
+		want []string // namespace/service@addr[tags]
 	}{
 		{"", nil},
 		{" ;; \n ", nil},
@@ -25,6 +25,10 @@ func TestParse(t *testing.T) {
 			" orders = 10.0.0.5:7443 , [2001:db8::1]:7443 ;\r\n shop/orders = localhost:1 ;",
 			[]string{"default/orders@10.0.0.5:7443", "default/orders@[2001:db8::1]:7443", "shop/orders@localhost:1"},
 		},
+		{
+			"catalog=10.0.0.5:7443[v2,zone=a],10.0.0.6:7443, [2001:db8::1]:7443 [ v1 , zone=b ] ; a=h:1[x=y=z]",
+			[]string{"default/catalog@10.0.0.5:7443[v2 zone=a]", "default/catalog@10.0.0.6:7443", "default/catalog@[2001:db8::1]:7443[v1 zone=b]", "default/a@h:1[x=y=z]"},
+		},
 	} {
 		got, err := static.Parse(c.text)
 		if err != nil {
@@ -33,7 +37,11 @@ func TestParse(t *testing.T) {
 		}
 		var have []string
 		for _, in := range got {
-			have = append(have, in.Query().String()+"@"+in.Addr)
+			text := in.Query().String() + "@" + in.Addr
+			if len(in.Tags) > 0 {
+				text += "[" + strings.Join(in.Tags, " ") + "]"
+			}
+			have = append(have, text)
 		}
 		if strings.Join(have, " ") != strings.Join(c.want, " ") {
 			t.Errorf("%q:\ngot  %q\nwant %q", c.text, have, c.want)
@@ -61,6 +69,16 @@ func TestParseNamesTheWrongPiece(t *testing.T) {
 		{"orders=0.0.0.0:7443", `"0.0.0.0:7443"`},
 		{"orders=2001:db8::1:7443", `"2001:db8::1:7443"`},
 		{"orders=10.0.0.5:7443, 10.0.0.5:7443", "listed twice"},
+		{"orders=10.0.0.5:7443, 10.0.0.5:7443[v2]", "listed twice"},
+		{"orders=10.0.0.5:7443[]", "a tag is empty"},
+		{"orders=10.0.0.5:7443[v2,,v3]", "a tag is empty"},
+		{"orders=10.0.0.5:7443[v2", "want the tags between brackets"},
+		{"orders=10.0.0.5:7443[v2],", "address 2 is empty"},
+		{"orders=10.0.0.5:7443[v2]x,10.0.0.6:7443", "want the tags between brackets"},
+		{"orders=10.0.0.5:7443[v2]]", "want the tags between brackets"},
+		{"orders=10.0.0.5:7443[v 2]", `Tags[0]`},
+		{"orders=10.0.0.5[v2]", `"10.0.0.5"`},
+		{"orders=[v2]", `"[v2]"`},
 		{"orders=10.0.0.5:7443;orders=10.0.0.6:7443", "default/orders is listed before"},
 		{"orders=10.0.0.5:7443;default/orders=10.0.0.6:7443", "default/orders is listed before"},
 		{"orders=10.0.0.5:7443=x", `"10.0.0.5:7443=x"`},
@@ -104,7 +122,7 @@ func TestStableIDsAreStableAndDistinct(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
-		"", "orders=10.0.0.5:7443,10.0.0.6:7443;users=u:1", "shop/orders=[::1]:1\n", "a=b:1,;", "=;=", "a=\x00:1", "é=é:1",
+		"", "orders=10.0.0.5:7443,10.0.0.6:7443;users=u:1", "a=b:1[v2,zone=a],[::1]:2[x]", "shop/orders=[::1]:1\n", "a=b:1,;", "=;=", "a=\x00:1", "é=é:1",
 	} {
 		f.Add(seed)
 	}
@@ -123,11 +141,15 @@ func FuzzParse(f *testing.F) {
 		var b strings.Builder
 		last := ""
 		for _, in := range instances {
+			text := in.Addr
+			if len(in.Tags) > 0 {
+				text += "[" + strings.Join(in.Tags, ",") + "]"
+			}
 			if q := in.Query().String(); q != last {
-				b.WriteString(";" + q + "=" + in.Addr)
+				b.WriteString(";" + q + "=" + text)
 				last = q
 			} else {
-				b.WriteString("," + in.Addr)
+				b.WriteString("," + text)
 			}
 		}
 		again, err := static.Parse(b.String())

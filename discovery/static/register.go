@@ -13,6 +13,7 @@ func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discove
 	if err := in.Validate(); err != nil {
 		return nil, fmt.Errorf("static: register: %w", err)
 	}
+	in.TagsUnknown = false // it is the instance that speaks
 	in = in.Normalized()
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("static: register %s: %w", in.ID, err)
@@ -48,6 +49,7 @@ func (g *registration) Update(ctx context.Context, in discovery.Instance) error 
 	if err := in.Validate(); err != nil {
 		return fmt.Errorf("static: update %s: %w", g.id, err)
 	}
+	in.TagsUnknown = false
 	in = in.Normalized()
 	if err := discovery.CheckUpdate(g.id, g.query, in); err != nil {
 		return fmt.Errorf("static: update %s: %w", g.id, err)

@@ -54,7 +54,8 @@ type Registry struct {
 }
 
 // New returns a registry that lists instances. An instance with an empty ID gets one made from its
-// namespace, service and address, the same each time. The error is that of Set.
+// namespace, service and address, the same each time. One without tags is TagsUnknown. The error is
+// that of Set.
 func New(instances ...discovery.Instance) (*Registry, error) {
 	r := &Registry{
 		feed:   feed.NewFrom("static", discovery.FromConfig),
@@ -79,6 +80,7 @@ func (r *Registry) Set(instances ...discovery.Instance) error {
 		if err := in.Validate(); err != nil {
 			return fmt.Errorf("static: instance %d: %w", i, err)
 		}
+		in.TagsUnknown = len(in.Tags) == 0
 		in = in.Normalized()
 		if other, ok := listed[in.ID]; ok {
 			return fmt.Errorf("static: instance %d at %s: %w: %s at %s; give each its own ID",
