@@ -13,11 +13,13 @@ import (
 type Limits struct {
 	MaxMessage           int           // bytes of one message, both ways; default 4 MiB, at most 64 MiB
 	StreamsPerConnection int           // streams that a peer may have open at once; default 1024
+	StreamsPerProcess    int           // streams that peers may have open in all; default 32768
 	CallsPerIdentity     int           // calls and streams that one identity may have running here; default 4096
 	CallsPerProcess      int           // calls and streams that may run here in all; default 20000
 	ConnsPerIdentity     int           // connections that one identity may hold; default 1024
 	ConnsPerProcess      int           // connections that peers may hold in all; default 10000
 	InFlightBytes        int64         // bytes of large messages being received, over all connections; default 256 MiB
+	WindowBytes          int64         // bytes that all connections may have in flight to this node beyond 1 MiB each; default 1 GiB
 	MaxCallTime          time.Duration // cap on the deadline of an incoming unary call; default 60 s
 	FirstHeader          time.Duration // until a new stream has sent its whole HEADERS; default 5 s
 	BodyRate             int           // bytes per second that a message must keep up after BodyGrace; default 16 KiB/s
@@ -26,6 +28,7 @@ type Limits struct {
 	DialTimeout          time.Duration // of one dial, handshake and SETUP; default 5 s
 	IdleLeases           int           // idle call streams kept per connection; default 256
 	LeaseIdle            time.Duration // before an idle call stream is closed; default 30 s
+	StreamIdle           time.Duration // before an idle call stream that the caller does not close is closed; default 90 s
 	Waiters              int           // calls that may wait for a stream on one connection; default 4096
 	SessionIdle          time.Duration // before an unused connection is closed; default 5 min
 	PingAfter            time.Duration // silence under load before a peer is probed; default 2 s

@@ -23,8 +23,9 @@ const (
 type Frame struct {
 	Kind FrameKind
 	// Credited frames use credit that their receiver granted; see [Stream.Grant].
-	// Others do not wait, but only so many may be on their way:
-	// Limits.PendingFrames.
+	// Others do not wait, but only so many may be on their way, and so many bytes of
+	// them: Limits.PendingFrames and PendingBytes of the receiver, who resets the
+	// stream beyond.
 	Credited bool
 	Body     []byte // the receiver owns it
 }
@@ -276,7 +277,8 @@ func (s *Stream) Credit() (messages, bytes uint64) {
 }
 
 // CloseSend ends our side cleanly: the peer's Recv returns io.EOF after the
-// frames before it. A handler ends its side by returning.
+// frames before it. Receiving and Grant go on to work. A handler ends its side by
+// returning.
 func (s *Stream) CloseSend() error {
 	if err := s.raw.CloseSend(); err != nil {
 		return s.error("close", err)

@@ -72,6 +72,9 @@ func NewPool(conf Config) *Pool {
 	return &Pool{conf: conf, holders: make(map[Key]*Holder), places: make(map[string]*place)}
 }
 
+// Limit returns how much all holders may have together.
+func (p *Pool) Limit() int64 { return p.conf.Limit }
+
 // Used returns how much is in use.
 func (p *Pool) Used() int64 { return p.used.Load() }
 
@@ -195,6 +198,9 @@ func (h *Holder) Give(n int64) { h.Add(-n) }
 
 // Held returns what the holder has.
 func (h *Holder) Held() int64 { return h.held.Load() }
+
+// SamePlace reports whether both have advisory names and are at one place.
+func (h *Holder) SamePlace(other *Holder) bool { return h.place != nil && h.place == other.place }
 
 // Scarce reports whether the holder could not have twice as much as it has: it is
 // time to give back what is not needed.

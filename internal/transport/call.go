@@ -80,7 +80,9 @@ func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Head
 		}
 		return s.streamError(err, true)
 	}
-	return s.newLease(stream).call(ctx, time.Now(), deadline, h, data, wire.StreamCall, reply)
+	l := s.newLease(stream)
+	s.leases.use(l)
+	return l.call(ctx, time.Now(), deadline, h, data, wire.StreamCall, reply)
 }
 
 func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType, reply *Reply) error {
@@ -127,14 +129,17 @@ func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 		}
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: context.DeadlineExceeded}
 	}
-	return s.streamError(failed.err, failed.unsent)
+	e := s.streamError(failed.err, failed.unsent)
+	e.NotProcessed = e.NotProcessed && !failed.answered
+	return e
 }
 
 // callFailure is an error of an exchange with the word on whether the request
 // left.
 type callFailure struct {
-	err    error
-	unsent bool
+	err      error
+	unsent   bool
+	answered bool // part of a reply was there, so a handler has run
 }
 
 // exchange writes the request and reads the reply.
@@ -146,14 +151,14 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 	start := len(l.frames)
 	l.frames = wire.AppendHeaders(l.frames, h)
 	if n := len(l.frames) - start; n > wire.MaxHeader {
-		return &callFailure{&Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}, true}
+		return &callFailure{err: &Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}, unsent: true}
 	}
 	rest := data
 	if len(data) <= inlineBody {
 		l.frames, rest = append(l.frames, data...), nil
 	}
 	if err := l.write(kind == wire.StreamCalls && rest == nil); err != nil {
-		return &callFailure{err, true}
+		return &callFailure{err: err, unsent: true}
 	}
 	l.fresh = false
 	if rest != nil {
@@ -168,7 +173,7 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 				reply.clean = false
 				return nil
 			}
-			return &callFailure{err, true}
+			return &callFailure{err: err, unsent: true}
 		}
 	}
 	if kind == wire.StreamCall {
@@ -177,12 +182,15 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 	err := l.read(reply)
 	if unwritten := l.out.settle(); unwritten != nil {
 		if err != nil {
-			return &callFailure{unwritten, true}
+			return &callFailure{err: unwritten, unsent: true}
 		}
 		reply.clean = false // there was a reply before its request
 	}
+	if l.fr.r != l.fr.w { // what is behind the STATUS would be taken for the next reply
+		reply.clean = false
+	}
 	if err != nil {
-		return &callFailure{err, false}
+		return &callFailure{err: err, answered: reply.Message != nil}
 	}
 	return nil
 }

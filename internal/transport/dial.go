@@ -25,6 +25,7 @@ func (e *Endpoint) quicConfig() *quic.Config {
 		MaxIncomingUniStreams:            16,
 		RequireStreamCreditRelease:       true,
 		EnableStreamResetPartialDelivery: true,
+		AllowConnectionWindowIncrease:    e.mayGrow,
 	}
 }
 
@@ -78,7 +79,7 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Sessio
 			return nil, &Error{Reason: ReasonForbidden, Peer: addr, NotProcessed: true, Err: err}
 		}
 	}
-	conn, err := e.quic.Dial(ctx, udp, p.conf.TLS(), e.clientConfig())
+	conn, err := e.quic.Dial(withOwner(ctx), udp, p.conf.TLS(), e.clientConfig())
 	if isTimeout(err) { // quic-go's own, which is set to the same time as that of ctx
 		err = p.silence()
 	}

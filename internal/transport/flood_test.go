@@ -212,7 +212,7 @@ func TestSlowloris(t *testing.T) {
 				mustEcho(t, honest)
 				r.mustEcho()
 				settle()
-				if used := server.bodies.used.Load(); used != 0 {
+				if used := server.pools.bytes.Used(); used != 0 {
 					t.Errorf("%d bytes in flight when nothing is", used)
 				}
 			})
@@ -238,12 +238,12 @@ func TestBodyThatKeepsUpIsServed(t *testing.T) {
 	})
 }
 
-// TestStreamIsSilentBetweenCalls: a leased stream may rest for as long as the
-// connection lives.
-func TestStreamMayRestBetweenCalls(t *testing.T) {
+// TestStreamMayRestBetweenCalls, but not for ever: a stream that carries no call holds
+// a goroutine and buffers.
+func TestStreamMayRestBetweenCalls(t *testing.T) { // SEC-323
 	inWorld(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{})
+		server := w.node("orders", Limits{StreamIdle: 2 * time.Hour})
 		config := rawConfig()
 		config.KeepAlivePeriod = 10 * time.Second
 		r := w.clientWith("web", server, config)
@@ -254,6 +254,34 @@ func TestStreamMayRestBetweenCalls(t *testing.T) {
 				t.Fatalf("got %+v", got)
 			}
 			pass(time.Hour)
+		}
+		pass(2 * time.Hour)
+		st.mustReset(wire.CodeRefused)
+		greasy := r.stream(join(calls(), callFrames("echo", time.Second, "hi"), frame(0x9d, 0, "no call")))
+		if got := greasy.reply(); got.err != nil {
+			t.Fatal(got.err)
+		}
+		pass(2*time.Hour + time.Second)
+		greasy.mustReset(wire.CodeRefused)
+		settle()
+		if n := server.pools.streams.Used(); n != 0 {
+			t.Errorf("%d streams are open", n)
+		}
+	})
+}
+
+// TestALeaseThatThePeerClosedIsNotUsed: its caller notices nothing.
+func TestALeaseThatThePeerClosedIsNotUsed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{StreamIdle: 5 * time.Second})
+		s := w.quiet("web", Limits{LeaseIdle: time.Hour}).connect(server)
+		for range 3 {
+			mustEcho(t, s)
+			pass(10 * time.Second)
+			if n := server.pools.streams.Used(); n != 0 {
+				t.Errorf("%d streams are open", n)
+			}
 		}
 	})
 }

@@ -2,9 +2,11 @@ package transport
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -23,7 +25,7 @@ const readBuffer = 2 << 10
 type frameReader struct {
 	src    byteStream
 	limits *Limits
-	bodies *budget // nil: bodies are not counted
+	bodies *share.Holder // nil: bodies are not counted
 
 	buf        []byte
 	r, w       int
@@ -35,7 +37,7 @@ type frameReader struct {
 	largeTaken int
 }
 
-func newFrameReader(src byteStream, limits *Limits, bodies *budget, guard bool) frameReader {
+func newFrameReader(src byteStream, limits *Limits, bodies *share.Holder, guard bool) frameReader {
 	return frameReader{src: src, limits: limits, bodies: bodies, guard: guard}
 }
 
@@ -43,7 +45,7 @@ func newFrameReader(src byteStream, limits *Limits, bodies *budget, guard bool) 
 func (f *frameReader) release() {
 	if f.large != nil {
 		if f.bodies != nil {
-			f.bodies.give(f.largeTaken)
+			f.bodies.Give(int64(f.largeTaken))
 		}
 		PutBuffer(f.large)
 		f.large = nil
@@ -154,7 +156,10 @@ func (f *frameReader) body(n uint64) ([]byte, error) {
 	return b, f.whole()
 }
 
-var errBudget = errors.New("messages in flight exceed Limits.InFlightBytes")
+// noRoom says that there is no room for a message, because of what a pool says.
+func noRoom(why error) error {
+	return &Error{Reason: ReasonOverloaded, Err: fmt.Errorf("messages in flight exceed Limits.InFlightBytes: %w", why)}
+}
 
 const firstChunk = 64 << 10
 
@@ -194,8 +199,10 @@ func (f *frameReader) grow(n int) error {
 	if f.large == nil {
 		f.largeTaken = 0
 	}
-	if f.bodies != nil && !f.bodies.take(n-f.largeTaken) {
-		return &Error{Reason: ReasonOverloaded, NotProcessed: true, Err: errBudget}
+	if f.bodies != nil {
+		if err := f.bodies.Take(int64(n - f.largeTaken)); err != nil {
+			return noRoom(err)
+		}
 	}
 	f.largeTaken = n
 	old := f.large
@@ -213,7 +220,7 @@ func (f *frameReader) own(body []byte) []byte {
 		return append([]byte(nil), body...)
 	}
 	if f.bodies != nil {
-		f.bodies.give(f.largeTaken)
+		f.bodies.Give(int64(f.largeTaken))
 	}
 	body, f.large = f.large, nil
 	return body

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -46,11 +47,11 @@ type readFrame struct {
 // readFrames reads what there is; frames of an even kind are skipped.
 func readFrames(src byteStream) (out []readFrame, err error) {
 	limits := Limits{MaxMessage: 1 << 16}.withDefaults()
-	bodies := budget{limit: 1 << 20}
-	f := newFrameReader(src, &limits, &bodies, true)
+	bodies := share.NewPool(share.Config{Limit: 1 << 20, Floor: 1 << 20}).Holder(share.Key{})
+	f := newFrameReader(src, &limits, bodies, true)
 	defer func() {
 		f.release()
-		if used := bodies.used.Load(); used != 0 {
+		if used := bodies.Held(); used != 0 {
 			err = errors.Join(err, errors.New("bytes in flight at the end"))
 		}
 	}()
@@ -99,17 +100,6 @@ func FuzzFramesDoNotDependOnPackets(f *testing.F) {
 	})
 }
 
-func TestBudgetIsNeverExceeded(t *testing.T) {
-	b := budget{limit: 100}
-	if !b.take(60) || b.take(41) || !b.take(40) || b.take(1) {
-		t.Errorf("100 bytes were given out as %d", b.used.Load())
-	}
-	b.give(100)
-	if b.used.Load() != 0 {
-		t.Errorf("%d bytes are out", b.used.Load())
-	}
-}
-
 func TestBuffersHoldWhatWasAskedFor(t *testing.T) {
 	for _, n := range []int{0, 1, 4096, 4097, 1 << 15, 1<<15 + 1, 1 << 16, 1<<20 + 3, 64 << 20} {
 		b := GetBuffer(n)
@@ -135,8 +125,8 @@ func TestBodiesThatAreOwnedSurviveTheNextFrame(t *testing.T) {
 		sent = append(sent, bytes.Repeat([]byte{byte(i + 1)}, n)...)
 	}
 	limits := Limits{}.withDefaults()
-	bodies := budget{limit: 1 << 20}
-	f := newFrameReader(&pieces{b: sent}, &limits, &bodies, true)
+	bodies := share.NewPool(share.Config{Limit: 1 << 20, Floor: 1 << 20}).Holder(share.Key{})
+	f := newFrameReader(&pieces{b: sent}, &limits, bodies, true)
 	var got [][]byte
 	for range lengths {
 		h, err := f.header()
@@ -159,7 +149,7 @@ func TestBodiesThatAreOwnedSurviveTheNextFrame(t *testing.T) {
 			t.Errorf("body %d of %d bytes has changed", i, n)
 		}
 	}
-	if used := bodies.used.Load(); used != 0 {
+	if used := bodies.Held(); used != 0 {
 		t.Errorf("%d bytes are in flight at the end", used)
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
+
+	"github.com/linkmesh/link/internal/share"
 )
 
 // gate admits handshakes. quic-go itself bounds only completed ones, so without
@@ -18,10 +20,10 @@ type gate struct {
 	limits Limits
 	fresh  *rate.Limiter // handshakes that may start without address validation
 
+	places *share.Pool // of handshakes under way, among sources
+
 	mu          sync.Mutex // guards the fields below
-	total       int
 	unvalidated int
-	sources     map[netip.Prefix]int
 	refused     [2]map[netip.AddrPort]struct{} // addresses refused just now and a moment before
 	turned      time.Time                      // when refused[0] was begun
 }
@@ -59,19 +61,22 @@ func (g *gate) wasRefusedLocked(addr netip.AddrPort, now time.Time) bool {
 
 func newGate(l Limits) *gate {
 	return &gate{
-		limits:  l,
-		fresh:   rate.NewLimiter(rate.Limit(l.RetryRate), l.RetryRate),
-		sources: make(map[netip.Prefix]int),
+		limits: l,
+		fresh:  rate.NewLimiter(rate.Limit(l.RetryRate), l.RetryRate),
+		places: share.NewPool(share.Config{Limit: int64(l.Handshakes), Floor: floorHandshakes}),
 	}
 }
 
 // mustValidate makes the peer prove its address with a Retry (RFC 9000, section
 // 8.1.2) while handshakes come in unusual numbers.
 func (g *gate) mustValidate(addr net.Addr) bool {
+	from := g.places.Holder(share.Key{Name: source(addr)})
+	many := from.Held() >= int64(g.limits.HandshakesPerSource)
+	from.Release()
 	g.mu.Lock()
-	busy := g.unvalidated >= g.limits.RetryAbove || g.sources[source(addr)] >= g.limits.HandshakesPerSource
+	busy := g.unvalidated >= g.limits.RetryAbove
 	g.mu.Unlock()
-	return busy || !g.fresh.Allow()
+	return many || busy || !g.fresh.Allow()
 }
 
 var errTooManyHandshakes = errors.New("too many handshakes under way")
@@ -79,7 +84,7 @@ var errTooManyHandshakes = errors.New("too many handshakes under way")
 // handshake is the place of one handshake in the gate.
 type handshake struct {
 	gate      *gate
-	source    netip.Prefix
+	from      *share.Holder
 	validated bool
 	once      sync.Once
 }
@@ -88,28 +93,27 @@ type handshakeKey struct{}
 
 // admit counts a handshake, or refuses it with CONNECTION_REFUSED, which the
 // dialer takes as a reason to try again a little later. A source that has
-// proved its address may hold half of all places: many nodes behind one address
-// start at once after a deploy, and what is refused costs them seconds.
+// proved its address may hold as many places as it leaves free, which is half of all
+// for the first: many nodes behind one address start at once after a deploy, and what
+// is refused costs them seconds.
 func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	h := &handshake{gate: g, source: source(info.RemoteAddr), validated: info.AddrVerified}
-	perSource := g.limits.HandshakesPerSource
-	if h.validated {
-		perSource = max(perSource, g.limits.Handshakes/2)
-	}
 	addr := addrPort(info.RemoteAddr)
 	g.mu.Lock()
-	if g.wasRefusedLocked(addr, time.Now()) || g.total >= g.limits.Handshakes || g.sources[h.source] >= perSource {
-		defer g.mu.Unlock()
+	defer g.mu.Unlock()
+	if g.wasRefusedLocked(addr, time.Now()) {
 		return nil, g.refuseLocked(addr)
 	}
-	g.total++
-	g.sources[h.source]++
+	h := &handshake{gate: g, from: g.places.Holder(share.Key{Name: source(info.RemoteAddr)}), validated: info.AddrVerified}
+	many := !h.validated && h.from.Held() >= int64(g.limits.HandshakesPerSource)
+	if many || h.from.Take(1) != nil {
+		h.from.Release()
+		return nil, g.refuseLocked(addr)
+	}
 	if !h.validated {
 		g.unvalidated++
 	}
-	g.mu.Unlock()
 	context.AfterFunc(ctx, h.done) // a handshake that fails ends its context
-	return context.WithValue(ctx, handshakeKey{}, h), nil
+	return context.WithValue(withOwner(ctx), handshakeKey{}, h), nil
 }
 
 // done gives the place back; the accept loop calls it when the handshake is
@@ -119,13 +123,11 @@ func (h *handshake) done() {
 		g := h.gate
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.total--
 		if !h.validated {
 			g.unvalidated--
 		}
-		if g.sources[h.source]--; g.sources[h.source] == 0 {
-			delete(g.sources, h.source)
-		}
+		h.from.Give(1)
+		h.from.Release()
 	})
 }
 
@@ -135,20 +137,8 @@ func handshakeDone(ctx context.Context) {
 	}
 }
 
-// source is the unit that handshakes are counted by: an IPv4 address or an IPv6
-// /64, which one host controls as a whole.
-func source(addr net.Addr) netip.Prefix {
-	ip := addrPort(addr).Addr().Unmap()
-	bits := 64
-	if ip.Is4() {
-		bits = 32
-	}
-	p, err := ip.Prefix(bits) // fails for no address at all
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
-}
+// source is the unit that handshakes are counted by: what one host controls as a whole.
+func source(addr net.Addr) string { return share.PlaceOf(addrPort(addr).Addr()).String() }
 
 // addrPort is zero for what is no UDP address.
 func addrPort(addr net.Addr) netip.AddrPort {

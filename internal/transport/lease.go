@@ -23,8 +23,9 @@ type lease struct {
 	fresh   bool   // the stream type was not written yet
 	freed   time.Time
 	waited  bool // the call that got it had to wait
+	place   int  // in leasePool.busy, and one; 0 while it is idle; guarded by leasePool.mu
 
-	// phase holds phaseIdle, phaseYoung or phaseWatched and above it the tick of
+	// phase holds one of the phases below and above it the tick of
 	// the watcher when the call began. Who moves it from phaseYoung owns ctx and
 	// deadline: the call, to end, or the watcher, under mu.
 	phase  atomic.Uint64
@@ -41,9 +42,10 @@ type lease struct {
 
 // The phases of a lease.
 const (
-	phaseIdle    uint64 = iota
-	phaseYoung          // a call is under way that nobody watches yet
-	phaseWatched        // a call is under way; its context and deadline are watched
+	phaseIdle    uint64 = iota // a call may begin
+	phaseYoung                 // a call is under way that nobody watches yet
+	phaseWatched               // a call is under way; its context and deadline are watched
+	phaseDone                  // the call is over; its reply may be held
 	phaseMask    = 3
 	phaseBits    = 2
 )
@@ -58,8 +60,7 @@ const (
 func (s *Session) newLease(stream *quic.Stream) *lease {
 	l := &lease{session: s, stream: stream, fresh: true}
 	l.out = newCallWriter(&s.outbox, stream, false)
-	l.fr = newFrameReader(stream, &s.endpoint.limits, nil, false)
-	s.leases.add(l)
+	l.fr = newFrameReader(stream, &s.endpoint.limits, s.shares.bytes, false)
 	return l
 }
 
@@ -91,28 +92,26 @@ func (l *lease) begin(ctx context.Context, now, deadline time.Time) {
 // the stream.
 func (l *lease) finish() bool {
 	untouched := true
-	if v := l.phase.Load(); v&phaseMask != phaseYoung || !l.phase.CompareAndSwap(v, phaseIdle) {
+	if v := l.phase.Load(); v&phaseMask != phaseYoung || !l.phase.CompareAndSwap(v, phaseDone) {
 		l.mu.Lock()
 		untouched = l.unwatch == nil || l.unwatch()
 		if l.timed && !l.timer.Stop() {
 			untouched = false
 		}
 		l.unwatch = nil
-		l.phase.Store(phaseIdle)
+		l.phase.Store(phaseDone)
 		l.mu.Unlock()
 	}
 	l.ctx = nil
 	return untouched
 }
 
-func (l *lease) young() bool { return l.phase.Load()&phaseMask == phaseYoung }
-
 // watchOld watches the call if it has lasted for a tick. It reports whether it
-// is too young.
+// is too young, or about to begin.
 func (l *lease) watchOld(now uint64) bool {
 	v := l.phase.Load()
 	if v&phaseMask != phaseYoung {
-		return false
+		return v&phaseMask == phaseIdle
 	}
 	if now < v>>phaseBits+2 {
 		return true
@@ -148,51 +147,98 @@ type leasePool struct {
 	session *Session
 
 	mu      sync.Mutex // guards the fields below
-	all     map[*lease]struct{}
-	idle    []*lease // oldest first
+	idle    []*lease   // oldest first
+	busy    []*lease   // those in use
+	watched bool       // the watcher knows that some are
 	waiters []chan *lease
 	opening bool     // a goroutine waits for a stream on behalf of the waiters
-	scan    []*lease // what busy returned; the watcher's alone
+	scan    []*lease // what inUse returned; the watcher's alone
 }
 
 var errWaiters = errors.New("too many calls wait for a stream on one connection; see Limits.Waiters")
 
-func (p *leasePool) add(l *lease) {
+// use notes that a lease is in use. It is told to the watcher when it is the first in
+// a while.
+func (p *leasePool) use(l *lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.all == nil {
-		p.all = make(map[*lease]struct{})
-	}
-	p.all[l] = struct{}{}
+	p.useLocked(l)
 }
 
+func (p *leasePool) useLocked(l *lease) {
+	if l.place > 0 {
+		return
+	}
+	l.phase.Store(phaseIdle)
+	p.busy = append(p.busy, l)
+	l.place = len(p.busy)
+	if !p.watched {
+		p.watched = true
+		p.session.endpoint.watcher.add(p.session)
+	}
+}
+
+// remove notes that a lease is no longer in use.
 func (p *leasePool) remove(l *lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.all, l)
+	p.removeLocked(l)
 }
 
-// busy returns the leases that carry a call that nobody watches yet.
-func (p *leasePool) busy() []*lease {
+func (p *leasePool) removeLocked(l *lease) {
+	if l.place == 0 {
+		return
+	}
+	last := len(p.busy) - 1
+	moved := p.busy[last]
+	p.busy[l.place-1], moved.place = moved, l.place
+	p.busy[last], l.place = nil, 0
+	p.busy = p.busy[:last]
+}
+
+// inUse returns the leases in use.
+func (p *leasePool) inUse() []*lease {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.scan = p.scan[:0]
-	for l := range p.all {
-		if l.young() {
-			p.scan = append(p.scan, l)
+	p.scan = append(p.scan[:0], p.busy...)
+	return p.scan
+}
+
+// unwatch reports whether the watcher may forget the session: there is no call that it
+// does not watch yet, and the next one will be told.
+func (p *leasePool) unwatch() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.busy {
+		if phase := l.phase.Load() & phaseMask; phase == phaseIdle || phase == phaseYoung {
+			return false
 		}
 	}
-	return p.scan
+	p.watched = false
+	return true
+}
+
+// takeIdleLocked returns the idle lease that was used last, or nil. Those that the peer
+// has closed meanwhile are dropped.
+func (p *leasePool) takeIdleLocked() *lease {
+	for n := len(p.idle); n > 0; n = len(p.idle) {
+		l := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		if l.stream.Context().Err() == nil {
+			p.useLocked(l)
+			return l
+		}
+		l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	}
+	return nil
 }
 
 // get returns a lease. It waits for one if the peer allows no further stream.
 func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error) {
 	s := p.session
 	p.mu.Lock()
-	if n := len(p.idle); n > 0 {
-		l := p.idle[n-1]
-		p.idle[n-1] = nil
-		p.idle = p.idle[:n-1]
+	if l := p.takeIdleLocked(); l != nil {
 		p.mu.Unlock()
 		return l, nil
 	}
@@ -201,7 +247,9 @@ func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error)
 	if waiting == 0 {
 		stream, err := s.conn.OpenStream()
 		if err == nil {
-			return s.newLease(stream), nil
+			l := s.newLease(stream)
+			p.use(l)
+			return l, nil
 		}
 		if !errors.As(err, new(*quic.StreamLimitReachedError)) {
 			return nil, s.streamError(err, true)
@@ -213,10 +261,7 @@ func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error)
 func (p *leasePool) wait(ctx context.Context, deadline time.Time) (*lease, error) {
 	s := p.session
 	p.mu.Lock()
-	if n := len(p.idle); n > 0 { // put back since get looked: nobody would wake us for it
-		l := p.idle[n-1]
-		p.idle[n-1] = nil
-		p.idle = p.idle[:n-1]
+	if l := p.takeIdleLocked(); l != nil { // put back since get looked: nobody would wake us for it
 		p.mu.Unlock()
 		return l, nil
 	}
@@ -288,10 +333,12 @@ func (p *leasePool) put(l *lease) {
 	if len(p.waiters) > 0 {
 		w := p.waiters[0]
 		p.waiters = p.waiters[1:]
+		p.useLocked(l)
 		p.mu.Unlock()
 		w <- l // has room for one, and only one is sent
 		return
 	}
+	p.removeLocked(l)
 	if len(p.idle) < p.session.endpoint.limits.IdleLeases {
 		p.idle = append(p.idle, l)
 		p.mu.Unlock()
@@ -322,7 +369,6 @@ func (p *leasePool) expire(before time.Time) {
 
 // retire ends a stream that carries no call.
 func (l *lease) retire() {
-	l.session.leases.remove(l)
 	if l.fresh { // the peer does not know the stream yet; give its number back
 		l.stream.CancelWrite(quic.StreamErrorCode(wire.CodeNone))
 		l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))

@@ -97,10 +97,10 @@ func TestLeasesAreUsedLastInFirstOut(t *testing.T) {
 			}
 		}
 		s.leases.mu.Lock()
-		idle, all := len(s.leases.idle), len(s.leases.all)
+		idle, busy := len(s.leases.idle), len(s.leases.busy)
 		s.leases.mu.Unlock()
-		if idle != 1 || all != 1 {
-			t.Errorf("%d idle leases of %d, want the one in use: the others were idle for long", idle, all)
+		if idle != 1 || busy != 0 {
+			t.Errorf("%d idle leases, and %d with a call, want the last one: the others were idle for long", idle, busy)
 		}
 	})
 }
@@ -317,8 +317,8 @@ func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 				mustEcho(t, s)
 				s.leases.mu.Lock()
 				defer s.leases.mu.Unlock()
-				if all, idle := len(s.leases.all), len(s.leases.idle); all != idle || len(s.leases.waiters) != 0 {
-					t.Errorf("%d leases, %d of them idle, %d waiters, when nothing is under way", all, idle, len(s.leases.waiters))
+				if busy := len(s.leases.busy); busy != 0 || len(s.leases.waiters) != 0 {
+					t.Errorf("%d leases are in use, %d calls wait, when nothing is under way", busy, len(s.leases.waiters))
 				}
 			})
 		})

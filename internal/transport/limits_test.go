@@ -215,24 +215,26 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		idle := server.acceptedSessions()[0]
 		newcomer := func() *Session { // as serve makes one, before the victim is gone
 			s := server.newSession(idle.conn, false, wire.ClassCalls)
+			s.shares = server.pools.shares(&Identity{Key: w.ca.Source("web").ID().String()}, s.remoteAddr)
 			s.active.Add(1)
 			return s
 		}
 		a, b := newcomer(), newcomer()
-		if !server.admitSession(a, idle.identity.key) {
+		if !server.admitSession(a) {
 			t.Fatal("the idle connection did not make way")
 		}
-		if server.admitSession(b, idle.identity.key) {
+		if server.admitSession(b) {
 			t.Error("the same connection made way twice")
 		}
 		server.mu.Lock() // a and b were never real
 		delete(server.sessions, a)
 		delete(server.sessions, b)
 		server.accepted = 1
-		idle.identity.conns = 1
 		server.mu.Unlock()
+		a.shares.conns.Give(1)
 		for _, s := range []*Session{a, b} {
 			s.group.Stop(ErrClosed)
+			s.shares.release()
 		}
 	})
 }
@@ -250,7 +252,7 @@ func TestInFlightBytes(t *testing.T) {
 		}
 		first := hoard(1)
 		settle()
-		if used := server.bodies.used.Load(); used != 600<<10 {
+		if used := server.pools.bytes.Used(); used != 600<<10 {
 			t.Fatalf("%d bytes in flight, want those of the message that has begun", used)
 		}
 		hoard(2).mustReset(wire.CodeOverloaded)
@@ -265,7 +267,7 @@ func TestInFlightBytes(t *testing.T) {
 		first.CancelWrite(0)
 		first.CancelRead(0)
 		settle()
-		if used := server.bodies.used.Load(); used != 0 {
+		if used := server.pools.bytes.Used(); used != 0 {
 			t.Errorf("%d bytes in flight when nothing is", used)
 		}
 	})
@@ -281,7 +283,7 @@ func TestLengthCostsNothing(t *testing.T) {
 			r.stream(join(calls(), headers("echo", time.Second), wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindData, Length: 4 << 20})))
 		}
 		settle()
-		if used := server.bodies.used.Load(); used > 60*firstChunk {
+		if used := server.pools.bytes.Used(); used > 60*firstChunk {
 			t.Errorf("%d bytes are held for 60 lengths", used)
 		}
 		mustEcho(t, w.quiet("web", Limits{}).connect(server))
@@ -304,7 +306,7 @@ func TestRefusedStreamsGiveTheirBytesBack(t *testing.T) {
 		}
 		_ = busy.Close()
 		settle()
-		if used := server.bodies.used.Load(); used != 0 {
+		if used := server.pools.bytes.Used(); used != 0 {
 			t.Errorf("%d bytes in flight when nothing is", used)
 		}
 	})

@@ -78,8 +78,9 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	}
 	s := e.newSession(conn, false, wire.ClassCalls)
 	s.identify(who, time.Now())
-	if !e.admitSession(s, who.Key) {
+	if !e.admitSession(s) {
 		s.group.Stop(ErrClosed)
+		s.shares.release()
 		refuse(wire.CodeOverloaded, "too many connections; see Limits.ConnsPerIdentity and ConnsPerProcess")
 		return
 	}
@@ -118,7 +119,18 @@ func (s *Session) acceptCalls() {
 			return
 		}
 		s.lastID.Store(int64(stream.StreamID()))
-		if !s.group.Go(func(context.Context) { s.serveStream(stream) }) {
+		if s.shares.streams.Take(1) != nil {
+			stream.CancelRead(quic.StreamErrorCode(wire.CodeOverloaded))
+			stream.CancelWrite(quic.StreamErrorCode(wire.CodeOverloaded))
+			stream.ReleaseStreamCredit()
+			continue
+		}
+		serve := func(context.Context) {
+			defer s.shares.streams.Give(1)
+			s.serveStream(stream)
+		}
+		if !s.group.Go(serve) {
+			s.shares.streams.Give(1)
 			return
 		}
 	}

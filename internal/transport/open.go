@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -65,7 +66,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	}
 	st := s.newStream(quicStream, &sendSide{stream: quicStream})
 	st.granted = h.Credit
-	st.fr = newFrameReader(quicStream, &s.endpoint.limits, &s.endpoint.bodies, true)
+	st.fr = newFrameReader(quicStream, &s.endpoint.limits, s.shares.bytes, true)
 	stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) }) // the peer may have no room for b
 	err = st.out.writeAll(b)
 	switch {
@@ -89,8 +90,8 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	st.Headers = c.Headers.Clone()
 	st.credit = st.Headers.Credit
 
-	running, of := s.enter()
-	defer s.leave()
+	refusal := s.enter()
+	defer s.leave(refusal)
 	if route.Lasting {
 		e.lasting.Add(1)
 		defer e.lasting.Add(-1)
@@ -99,14 +100,11 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	s.heard.Store(clock.Of(now))
 	s.serving.Add(1)
 	defer s.serving.Add(-1)
-	refusal := route.Refuse
-	if refusal == nil {
-		refusal = s.overload(running, of)
-	}
-	if refusal != nil {
-		st.finish(refusal)
+	if route.Refuse != nil || refusal != nil {
+		st.finish(cmp.Or(route.Refuse, refusal))
 		return nil
 	}
+	defer st.settleQueue()
 	var reading sync.WaitGroup
 	reading.Add(1)
 	if !s.group.Go(func(context.Context) { defer reading.Done(); st.read() }) {

@@ -212,7 +212,7 @@ func (w *callWriter) done(err error) {
 func (w *callWriter) await(b []byte) {
 	s, waiting := w.box.session, make(chan struct{})
 	if w.serving {
-		s.enter()
+		s.stay()
 	}
 	run := func(context.Context) {
 		err := w.setDeadline(w.deadline)
@@ -225,14 +225,14 @@ func (w *callWriter) await(b []byte) {
 		w.box.writing.Unlock()
 		close(waiting)
 		if w.serving {
-			s.leave()
+			s.leave(nil)
 		}
 	}
 	if w.waiting = waiting; !s.group.Go(run) {
 		w.waiting = nil
 		w.done(ErrClosed)
 		if w.serving {
-			s.leave()
+			s.leave(nil)
 		}
 	}
 }

@@ -207,16 +207,14 @@ func TestQueuedRepliesKeepTheirOrder(t *testing.T) {
 	})
 }
 
-// TestAQueuedReplyComesBeforeAStream of a pattern that its peer opens on the same stream.
-func TestAQueuedReplyComesBeforeAStream(t *testing.T) {
+// TestAPatternOnACallsStreamIsRefused, and the reply of the call before it still arrives.
+func TestAPatternOnACallsStreamIsRefused(t *testing.T) { // SEC-324
 	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {
-			if err := s.Send(s.Canceled(), plain("frame")); err != nil {
-				t.Error(err)
-			}
-			s.Finish(&wire.Status{Code: 5, Message: "done"})
+			t.Error("the handler ran")
+			s.Finish(&wire.Status{})
 		})
 		r := w.client("web", server)
 		server.taken(t).outbox.hold()
@@ -224,12 +222,8 @@ func TestAQueuedReplyComesBeforeAStream(t *testing.T) {
 		if got := st.reply(); got.err != nil || got.message != "first" {
 			t.Errorf("the call: %+v", got)
 		}
-		if h, body, err := st.frames.next(); err != nil || h.Kind != wire.KindPattern || string(body) != "frame" {
-			t.Errorf("the frame: %+v, %q, %v", h, body, err)
-		}
-		if got := st.reply(); got.err != nil || got.status.Message != "done" {
-			t.Errorf("the end: %+v", got)
-		}
+		st.mustReset(wire.CodeProtocol)
+		r.stream(join(calls(), headers("stream", time.Second))).mustReset(wire.CodeProtocol)
 	})
 }
 

@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -21,26 +23,23 @@ func tooLarge(got, limit uint64) *wire.Status {
 
 var drainStatus = &wire.Status{Code: codeUnavailable, Message: "node is draining", Refused: true} //nolint:gochecknoglobals // constant
 
-// overload returns why a call must be refused, or nil.
-func (s *Session) overload(running, of int64) *wire.Status {
-	e := s.endpoint
-	l := &e.limits
-	var name string
-	var limit int
+// overload says why one more call is refused, though the drain has not begun.
+func (s *Session) overload(why error) *wire.Status {
+	l := &s.endpoint.limits
+	name, limit := "CallsPerProcess", l.CallsPerProcess
 	switch {
-	case e.refusing.Load():
-		return drainStatus
-	case of > int64(l.CallsPerIdentity):
-		name, limit = "CallsPerIdentity", l.CallsPerIdentity
-	case e.active.Load() > int64(l.CallsPerProcess):
-		name, limit = "CallsPerProcess", l.CallsPerProcess
-	case running > int64(l.StreamsPerConnection):
-		name, limit = "StreamsPerConnection", l.StreamsPerConnection
-	default:
-		return nil
+	case errors.Is(why, share.ErrMost):
+		name, limit, why = "CallsPerIdentity", l.CallsPerIdentity, nil
+	case errors.Is(why, share.ErrSpent):
+		why = nil
+	case errors.Is(why, errStreams):
+		name, limit, why = "StreamsPerConnection", l.StreamsPerConnection, nil
 	}
-	return &wire.Status{
-		Code: codeResourceExhausted, Refused: true,
-		Message: fmt.Sprintf("server runs its Limits.%s of %d calls", name, limit),
+	message := fmt.Sprintf("server runs its Limits.%s of %d calls", name, limit)
+	if why != nil {
+		message = fmt.Sprintf("of the server's Limits.%s of %d calls %v", name, limit, why)
 	}
+	return &wire.Status{Code: codeResourceExhausted, Refused: true, Message: message}
 }
+
+var errStreams = errors.New("more calls than streams")

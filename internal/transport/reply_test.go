@@ -325,3 +325,30 @@ func TestAReplyHoldsNothingOfTheCallBefore(t *testing.T) {
 		reply.Release()
 	})
 }
+
+// TestALeaseWithBytesBehindItsStatusIsNotUsedAgain: they would be the next call's
+// answer.
+func TestALeaseWithBytesBehindItsStatusIsNotUsedAgain(t *testing.T) { // SEC-325
+	for _, behind := range [][]byte{
+		join(data("forged"), wire.AppendOK(nil, 0)),
+		frame(0x9d, 0, "grease"),
+		{0x02}, // part of a frame
+	} {
+		inWorld(t, func(w *world) {
+			t := w.t
+			var streams atomic.Int64
+			s := replies(w, Limits{}, func(s *rawStream) {
+				streams.Add(1)
+				s.say(join(data("own"), wire.AppendOK(nil, 0), behind))
+			})
+			for i := range 3 {
+				if got, _, err := call(t.Context(), s, "any", ""); err != nil || got != "own" {
+					t.Errorf("call %d: %q, %v", i, got, err)
+				}
+			}
+			if n := streams.Load(); n != 3 {
+				t.Errorf("3 calls took %d streams", n)
+			}
+		})
+	}
+}

@@ -48,6 +48,7 @@ type Call struct {
 	fr     frameReader
 	scope  []byte
 	single bool // the stream carries no further call
+	rest   rest // of a CALLS stream, between calls
 }
 
 // Canceled returns a context that ends when the caller is gone.
@@ -71,7 +72,7 @@ func (s *Session) serveStream(stream *quic.Stream) {
 	defer stream.ReleaseStreamCredit()
 	c := &Call{Session: s, stream: stream}
 	c.out = newCallWriter(&s.outbox, stream, true)
-	c.fr = newFrameReader(stream, &s.endpoint.limits, &s.endpoint.bodies, true)
+	c.fr = newFrameReader(stream, &s.endpoint.limits, s.shares.bytes, true)
 	defer c.fr.release()
 	kind, err := c.fr.streamType()
 	if err != nil {
@@ -80,19 +81,9 @@ func (s *Session) serveStream(stream *quic.Stream) {
 	}
 	switch kind { //nolint:exhaustive // the other types are not bidirectional or not known
 	case wire.StreamCalls:
-		for first := true; ; first = false {
-			again, err := c.serve(first)
-			if again {
-				continue
-			}
-			if unwritten := c.out.settle(); unwritten != nil {
-				err = unwritten // and err is that we gave up
-			}
-			if err != nil {
-				s.endStream(&c.out.sendSide, err)
-				return
-			}
-			break
+		if err := c.serveAll(); err != nil {
+			s.endStream(&c.out.sendSide, err)
+			return
 		}
 	case wire.StreamCall:
 		c.single = true
@@ -109,6 +100,24 @@ func (s *Session) serveStream(stream *quic.Stream) {
 	stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 }
 
+// serveAll handles the calls of a CALLS stream, one after another.
+func (c *Call) serveAll() error {
+	s := c.Session
+	s.resting.add(c)
+	defer s.resting.remove(c)
+	for first := true; ; first = false {
+		again, err := c.serve(first)
+		if again {
+			c.rest.begin(s.endpoint.seconds.Load())
+			continue
+		}
+		if unwritten := c.out.settle(); unwritten != nil {
+			err = unwritten // and err is that we gave up
+		}
+		return err
+	}
+}
+
 // endStream resets a stream after an error of the peer's or of the connection.
 func (s *Session) endStream(side *sendSide, err error) {
 	code := wire.CodeProtocol
@@ -121,6 +130,8 @@ func (s *Session) endStream(side *sendSide, err error) {
 		return
 	case errors.As(err, &own) && own.Reason == ReasonOverloaded:
 		code = wire.CodeOverloaded
+	case own != nil && own.Reason == ReasonRefused:
+		code = wire.CodeRefused
 	case errors.As(err, &limit), isTimeout(err):
 		code = wire.CodeLimit
 	case errors.As(err, &reset):
@@ -132,6 +143,15 @@ func (s *Session) endStream(side *sendSide, err error) {
 	}
 }
 
+// endRunning is endStream for a stream whose handler runs, or has run: it never says
+// that no handler saw it.
+func (s *Session) endRunning(side *sendSide, err error) {
+	if own, ok := errors.AsType[*Error](err); ok && (own.Reason == ReasonOverloaded || own.Reason == ReasonRefused) {
+		err = errors.Join(&wire.LimitError{What: "stream"}, own.Err)
+	}
+	s.endStream(side, err)
+}
+
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.As(err, &t) && t.Timeout()
@@ -141,6 +161,9 @@ func isTimeout(err error) bool {
 func (c *Call) readHeaders(first bool) error {
 	for {
 		h, err := c.fr.header()
+		if !c.rest.end() {
+			return errRested
+		}
 		if err != nil {
 			return err
 		}
@@ -154,6 +177,7 @@ func (c *Call) readHeaders(first bool) error {
 			if err := c.fr.skip(h.Length); err != nil {
 				return err
 			}
+			c.rest.begin(c.Session.endpoint.seconds.Load()) // no call has begun
 			continue
 		}
 		if h.Length > wire.MaxHeader {
@@ -189,8 +213,8 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	now := time.Now()
 	route := e.cfg.Handler.Find(&c.Headers)
 	if route.Stream {
-		if err := c.out.settle(); err != nil { // replies of calls before it
-			return false, err
+		if !c.single {
+			return false, c.Session.protocolError("a stream of a pattern on a stream for unary calls")
 		}
 		return false, c.serveStream(route, now)
 	}
@@ -199,15 +223,38 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	return c.handle(&route, now)
 }
 
-// enter counts a call that is handled here; leave must follow. It returns how many
-// there are on the session and of the peer.
-func (s *Session) enter() (running, of int64) {
-	s.endpoint.begin()
-	return s.active.Add(1), s.identity.active.Add(1)
+// enter counts a call that is handled here, or says why it must be refused. A drain
+// waits for both; leave must follow.
+func (s *Session) enter() (refusal *wire.Status) {
+	e := s.endpoint
+	e.begin()
+	running := s.active.Add(1)
+	if e.refusing.Load() {
+		return drainStatus
+	}
+	if err := s.shares.calls.Take(1); err != nil {
+		return s.overload(err)
+	}
+	if running > int64(e.limits.StreamsPerConnection) {
+		s.shares.calls.Give(1)
+		return s.overload(errStreams)
+	}
+	return nil
 }
 
-func (s *Session) leave() {
-	s.identity.active.Add(-1)
+// stay counts a call once more that was handled here, and whose reply waits for the
+// peer; leave must follow.
+func (s *Session) stay() {
+	s.endpoint.begin()
+	s.active.Add(1)
+	s.shares.calls.Add(1)
+}
+
+// leave ends enter and stay. A refused call counts for the drain alone.
+func (s *Session) leave(refusal *wire.Status) {
+	if refusal == nil {
+		s.shares.calls.Give(1)
+	}
 	s.active.Add(-1)
 	s.endpoint.end()
 }
@@ -220,17 +267,17 @@ const keepReply = 4 << 10
 // one who does not read replies uses up its own limits.
 func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	s, e := c.Session, c.Session.endpoint
-	running, of := s.enter()
+	refused := s.enter()
 	answered := false
 	defer func() {
 		if !answered { // also when the handler ended its goroutine (runtime.Goexit)
 			_ = c.out.settle() // the reply of the call before; it fails only if the stream ended already
 			c.out.reset(wire.CodeInternal)
 		}
-		s.leave()
+		s.leave(refused)
 	}()
 	if route.Refuse == nil {
-		route.Refuse = s.overload(running, of)
+		route.Refuse = refused
 	}
 	refusal, err := c.readMessage(route)
 	if err != nil {
@@ -239,6 +286,9 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	}
 	c.Route = route.Value
 	c.Reply = c.Reply[:0]
+	if s.shares.streams.Scarce() { // so the peer opens them as it needs them
+		c.single = true
+	}
 	if refusal != nil {
 		c.Reply = wire.AppendStatus(c.Reply, refusal, c.StatusFlags())
 	} else {
@@ -318,7 +368,7 @@ func (c *Call) write() error {
 	if err := c.out.setDeadline(c.Deadline); err != nil {
 		return err
 	}
-	if len(c.Reply) > LeasedMessage {
+	if len(c.Reply) > inlineBody {
 		return c.writeLarge()
 	}
 	return c.out.write(c.Reply)
@@ -327,11 +377,14 @@ func (c *Call) write() error {
 // writeLarge sends a large reply, which counts in Limits.InFlightBytes until it
 // is gone: a peer that does not read its replies must not fill our memory.
 func (c *Call) writeLarge() error {
-	bodies := &c.Session.endpoint.bodies
-	size := len(c.Reply)
-	if !bodies.take(size) {
-		return c.out.write(wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: errBudget.Error()}, c.StatusFlags()))
+	bytes := c.Session.shares.bytes
+	size := int64(len(c.Reply))
+	if err := bytes.Take(size); err != nil {
+		return c.out.write(wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: "reply not sent: " + noRoom(err).Error()}, c.StatusFlags()))
 	}
-	defer bodies.give(size)
+	defer bytes.Give(size)
+	if size <= LeasedMessage {
+		return c.out.write(c.Reply)
+	}
 	return c.out.writeBulk(c.Session, c.Reply)
 }

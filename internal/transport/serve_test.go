@@ -73,7 +73,7 @@ func TestServerAnswers(t *testing.T) {
 						}
 					}
 					settle()
-					if used := server.bodies.used.Load(); used != 0 {
+					if used := server.pools.bytes.Used(); used != 0 {
 						t.Errorf("%d bytes in flight when nothing is", used)
 					}
 				})
@@ -190,7 +190,7 @@ func TestServerResets(t *testing.T) {
 						t.Errorf("the handler ran %d times", n)
 					}
 					settle()
-					if used := server.bodies.used.Load(); used != 0 {
+					if used := server.pools.bytes.Used(); used != 0 {
 						t.Errorf("%d bytes in flight when nothing is", used)
 					}
 					r.mustEcho() // only the stream is over

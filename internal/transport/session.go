@@ -26,7 +26,8 @@ type Session struct {
 	class      wire.Class
 	remoteAddr string
 	peer       any
-	identity   *identity // set on accepted sessions
+	shares     shares    // of the peer, in Endpoint.pools
+	admitted   bool      // counts in Endpoint.accepted and shares.conns; guarded by Endpoint.mu
 	evicted    bool      // makes way for another; guarded by Endpoint.mu
 	expires    time.Time // when a certificate expires; zero is never
 	retireAt   time.Time // when a dialed session makes way for another; zero is never
@@ -45,9 +46,11 @@ type Session struct {
 	control    controlWriter
 	outbox     outbox
 	leases     leasePool
+	resting    restingCalls  // of an accepted session
 	bulk       chan struct{} // holds a token per large message being written
 
 	active  atomic.Int64 // calls and streams in flight
+	window  atomic.Int64 // bytes that the connection's window has grown by
 	serving atomic.Int64 // streams among these that handlers of patterns run here
 	credit  atomic.Int64 // bytes of credit that our streams have given out
 	used    atomic.Int64 // of the last use, on the scale of package clock
@@ -128,11 +131,15 @@ func (s *Session) usable() bool { return !s.ended() && !s.isDraining() && !s.ret
 // certificate has expired. The dialing side has retired it long before.
 const expireGrace = 30 * time.Second
 
-// identify notes who the peer is. A connection never outlives a certificate:
+// identify notes who the peer is; finish must follow, or a release of shares. A connection never outlives a certificate:
 // the side that dialed moves to a new one when at most a tenth of the time is
 // left, spread so that a fleet does not do so at once.
 func (s *Session) identify(who Identity, now time.Time) {
 	s.peer, s.expires = who.Peer, who.Expires
+	s.shares = s.endpoint.pools.shares(&who, s.remoteAddr)
+	if o, ok := s.conn.Context().Value(ownerKey{}).(*owner); ok {
+		o.session.Store(s)
+	}
 	if left := who.Expires.Sub(now); !who.Expires.IsZero() {
 		s.retireAt = now.Add(left - time.Duration(rand.Float64()*float64(left)/10)) //nolint:gosec // jitter is no secret
 	}
@@ -183,11 +190,12 @@ func (s *Session) close(code wire.Code, reason string) {
 }
 
 // add registers a session with the endpoint. It reports false if the endpoint
-// is closed.
+// is closed, and has then released the shares.
 func (e *Endpoint) add(s *Session) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
+		s.shares.release()
 		return false
 	}
 	e.sessions[s] = struct{}{}
@@ -200,11 +208,13 @@ func (s *Session) finish() {
 	<-s.conn.Context().Done()
 	s.group.Stop(context.Cause(s.conn.Context()))
 	s.group.Wait()
+	s.giveWindow()
 	e := s.endpoint
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.sessions, s)
-	if s.identity != nil {
+	if s.admitted {
+		s.shares.conns.Give(1)
 		e.accepted--
 		if e.accepted == 0 && e.refusing.Load() {
 			select {
@@ -212,10 +222,8 @@ func (s *Session) finish() {
 			default:
 			}
 		}
-		if s.identity.conns--; s.identity.conns == 0 && s.identity.active.Load() == 0 {
-			delete(e.identities, s.identity.key)
-		}
 	}
+	s.shares.release()
 }
 
 // janitor closes what is unused and probes peers that are silent under load.
@@ -228,6 +236,7 @@ func (e *Endpoint) janitor(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			unused := e.seconds.Add(1) - int64(math.Ceil(e.limits.StreamIdle.Seconds()))
 			sessions = sessions[:0]
 			e.mu.Lock()
 			for s := range e.sessions {
@@ -241,6 +250,7 @@ func (e *Endpoint) janitor(ctx context.Context) {
 				case !s.expires.IsZero() && now.After(s.expires.Add(expireGrace)):
 					s.close(wire.CodeUnauthenticated, "a certificate has expired")
 				default: // a peer that lives probes us before we do
+					s.resting.expire(unused)
 					s.listen(now, s.serving.Load() > 0, 2*e.limits.PingAfter)
 				}
 			}

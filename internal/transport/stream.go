@@ -24,8 +24,9 @@ type Stream struct {
 	fr         frameReader
 	maxMessage int
 
-	writeMu turnstile // guards frames and the order of what is written
+	writeMu turnstile // guards frames, closed and the order of what is written
 	frames  []byte
+	closed  bool // END is sent
 	out     *sendSide
 
 	mu       sync.Mutex // guards the fields below
@@ -38,6 +39,9 @@ type Stream struct {
 	arrived  chan struct{} // holds a token when queue or end changed
 	status   *wire.Status  // of the peer, once it arrived
 	end      error         // why there are no more frames; io.EOF after a clean end
+	noMore   bool          // the peer has sent END: only CREDIT and STATUS may follow
+	answered bool          // the peer has sent a frame: where we opened the stream, a handler runs
+	settled  bool          // the queue does not count in shares.bytes any more
 	finished bool          // our STATUS is about to be written, or is
 	onEnd    func()
 }
@@ -62,12 +66,15 @@ func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
 func (st *Stream) read() {
 	err := st.readFrames()
 	st.fr.release()
+	dialed := st.Session.dialed
 	st.mu.Lock()
 	switch {
 	case err == nil || errors.Is(err, io.EOF):
 		st.end = io.EOF
 	default:
-		st.end = st.Session.streamError(err, false)
+		end := st.Session.streamError(err, false)
+		end.NotProcessed = end.NotProcessed && dialed && !st.answered
+		st.end = end
 	}
 	close(st.credited)
 	st.Session.credit.Add(-int64(st.granted.Bytes))
@@ -78,7 +85,11 @@ func (st *Stream) read() {
 	case err == nil: // the STATUS was the last frame
 		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	case !errors.Is(err, io.EOF) && !finished: // a reset could take back the STATUS
-		st.Session.endStream(st.out, err)
+		st.Session.endRunning(st.out, err)
+	}
+	if dialed {
+		st.settleQueue()
+		_ = st.stream.Close() // for END is no FIN; it fails if the stream was reset
 	}
 	st.wake()
 	if onEnd != nil {
@@ -93,6 +104,7 @@ func (st *Stream) wake() {
 	}
 }
 
+// readFrames returns nil behind a STATUS.
 func (st *Stream) readFrames() error {
 	for {
 		h, err := st.fr.header()
@@ -102,62 +114,126 @@ func (st *Stream) readFrames() error {
 		if h.Flags&(wire.FlagCompressed|wire.FlagMore) != 0 {
 			return st.Session.protocolError("compressed or fragmented frame")
 		}
-		if h.Length > uint64(st.maxMessage) {
-			return &wire.LimitError{What: "frame", Limit: uint64(st.maxMessage), Got: h.Length}
+		if h.Kind == wire.KindData || h.Kind >= wire.KindPattern && h.Kind <= wire.KindPatternMax {
+			err = st.readOne(h)
+		} else {
+			err = st.readOwn(h)
 		}
-		body, err := st.fr.body(h.Length)
-		if err != nil {
+		if err != nil || h.Kind == wire.KindStatus {
 			return err
-		}
-		switch {
-		case h.Kind == wire.KindCredit:
-			credit, err := wire.ParseCredit(body)
-			if err != nil {
-				return err
-			}
-			st.addCredit(credit)
-		case h.Kind == wire.KindStatus:
-			status, err := wire.ParseStatus(body)
-			if err != nil {
-				return err
-			}
-			st.mu.Lock()
-			st.status = &status
-			st.mu.Unlock()
-			return nil
-		case h.Kind == wire.KindData || h.Kind >= wire.KindPattern && h.Kind <= wire.KindPatternMax:
-			if err := st.enqueue(Frame{Kind: h.Kind, Flags: h.Flags, Body: st.fr.own(body)}); err != nil {
-				return err
-			}
-		case h.Flags&wire.FlagCritical != 0:
-			return st.Session.protocolError("unknown critical frame on a stream")
 		}
 	}
 }
 
-func (st *Stream) enqueue(f Frame) error {
+// readOne reads a frame for the application.
+func (st *Stream) readOne(h wire.FrameHeader) error {
+	if err := st.admit(h); err != nil {
+		return err
+	}
+	body, err := st.fr.body(h.Length)
+	if err != nil {
+		return err
+	}
+	body = st.fr.own(body)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	size := uint64(len(f.Body))
-	if f.Flags&wire.FlagCredited != 0 {
-		if st.granted.Messages < 1 || st.granted.Bytes < size {
-			return &wire.LimitError{What: "credited frame", Limit: st.granted.Bytes, Got: size}
-		}
-		st.granted.Messages--
-		st.granted.Bytes -= size
-		st.Session.credit.Add(-int64(size))
-	} else {
-		l := &st.Session.endpoint.limits
-		if st.plain++; st.plain > l.PendingFrames {
-			return &wire.LimitError{What: "frames without credit (Limits.PendingFrames)", Limit: uint64(l.PendingFrames), Got: uint64(st.plain)}
-		}
-		if st.pending += len(f.Body); st.pending > max(l.PendingBytes, len(f.Body)) {
-			return &wire.LimitError{What: "bytes without credit (Limits.PendingBytes)", Limit: uint64(l.PendingBytes), Got: uint64(st.pending)}
-		}
-	}
-	st.queue = append(st.queue, f)
+	st.queue = append(st.queue, Frame{Kind: h.Kind, Flags: h.Flags, Body: body})
 	st.wake()
 	return nil
+}
+
+// readOwn reads a frame that is about the stream, or that nobody knows.
+func (st *Stream) readOwn(h wire.FrameHeader) error {
+	switch h.Kind { //nolint:exhaustive // the others mean nothing here
+	case wire.KindCredit, wire.KindStatus, wire.KindEnd:
+	default:
+		if h.Flags&wire.FlagCritical != 0 {
+			return st.Session.protocolError("unknown critical frame on a stream")
+		}
+		if h.Length > wire.MaxControl {
+			return &wire.LimitError{What: "unknown frame", Limit: wire.MaxControl, Got: h.Length}
+		}
+		return st.fr.skip(h.Length)
+	}
+	if h.Length > wire.MaxHeader {
+		return &wire.LimitError{What: "frame", Limit: wire.MaxHeader, Got: h.Length}
+	}
+	body, err := st.fr.body(h.Length)
+	if err != nil {
+		return err
+	}
+	switch h.Kind { //nolint:exhaustive // as above
+	case wire.KindCredit:
+		credit, err := wire.ParseCredit(body)
+		if err != nil {
+			return err
+		}
+		st.addCredit(credit)
+	case wire.KindStatus:
+		status, err := wire.ParseStatus(body)
+		if err != nil {
+			return err
+		}
+		st.mu.Lock()
+		st.status, st.answered = &status, true
+		st.mu.Unlock()
+	default:
+		st.mu.Lock()
+		st.noMore = true
+		st.mu.Unlock()
+		st.wake()
+	}
+	return nil
+}
+
+// frameCost is what a frame takes in the queue beside its body.
+const frameCost = 64
+
+// admit uses up the credit of a frame, or counts it as one without. It comes before the
+// body is read, so that a peer has no more of our memory than it was given.
+func (st *Stream) admit(h wire.FrameHeader) error {
+	if h.Length > uint64(st.maxMessage) {
+		return &wire.LimitError{What: "frame", Limit: uint64(st.maxMessage), Got: h.Length}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.answered = true
+	if st.noMore {
+		return st.Session.protocolError("a frame behind END")
+	}
+	if h.Flags&wire.FlagCredited != 0 {
+		if st.granted.Messages < 1 || st.granted.Bytes < h.Length {
+			return &wire.LimitError{What: "credited frame", Limit: st.granted.Bytes, Got: h.Length}
+		}
+		st.granted.Messages--
+		st.granted.Bytes -= h.Length
+		st.Session.credit.Add(-int64(h.Length))
+		return nil
+	}
+	l := &st.Session.endpoint.limits
+	if st.plain >= l.PendingFrames {
+		return &wire.LimitError{What: "frames without credit (Limits.PendingFrames)", Limit: uint64(l.PendingFrames), Got: uint64(st.plain) + 1}
+	}
+	if size := uint64(st.pending) + h.Length; size > uint64(l.PendingBytes) {
+		return &wire.LimitError{What: "bytes without credit (Limits.PendingBytes)", Limit: uint64(l.PendingBytes), Got: size}
+	}
+	if err := st.Session.shares.bytes.Take(int64(h.Length) + frameCost); err != nil {
+		return noRoom(err)
+	}
+	st.plain++
+	st.pending += int(h.Length)
+	return nil
+}
+
+// settleQueue gives back the room of frames that may never be received: the handler
+// has returned, or, where we opened the stream, its other side has ended.
+func (st *Stream) settleQueue() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.settled {
+		st.settled = true
+		st.Session.shares.bytes.Give(int64(st.pending + st.plain*frameCost))
+	}
 }
 
 func (st *Stream) addCredit(c wire.Credit) {
@@ -183,11 +259,14 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 			if f.Flags&wire.FlagCredited == 0 {
 				st.plain--
 				st.pending -= len(f.Body)
+				if !st.settled {
+					st.Session.shares.bytes.Give(int64(len(f.Body)) + frameCost)
+				}
 			}
 			st.mu.Unlock()
 			return f, nil
 		}
-		end := st.end
+		end := st.endLocked()
 		st.mu.Unlock()
 		if end != nil {
 			st.wake() // for the next call
@@ -216,6 +295,15 @@ func (st *Stream) Status() *wire.Status {
 func (st *Stream) End() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	return st.endLocked()
+}
+
+// endLocked is the end for those who receive. Where we opened the stream, a STATUS
+// follows END.
+func (st *Stream) endLocked() error {
+	if st.end == nil && st.noMore && !st.Session.dialed {
+		return io.EOF
+	}
 	return st.end
 }
 
@@ -328,11 +416,22 @@ func (st *Stream) shrink() {
 	}
 }
 
-// CloseSend ends our side cleanly: the peer's Recv returns io.EOF.
+// CloseSend says that our side sends no more frames: the peer's Recv returns io.EOF
+// behind those it has sent. Grant goes on to work, because the end is a frame of its
+// own; the FIN of the stream waits until the peer's side has ended.
 func (st *Stream) CloseSend() error {
 	st.writeMu.Lock()
-	defer st.writeMu.Unlock()
-	return st.stream.Close()
+	again := st.closed
+	st.closed = true
+	st.writeMu.Unlock()
+	if again {
+		return nil
+	}
+	err := st.write(context.Background(), false, wire.AppendEnd)
+	if stopped, ok := errors.AsType[*Error](err); ok && stopped.Reason == ReasonReset && stopped.Code == wire.CodeNone {
+		return nil // the peer has ended the stream, and reads no more
+	}
+	return err
 }
 
 // Finish ends an accepted stream with a status. What the peer still sends is
@@ -345,7 +444,9 @@ func (st *Stream) finish(status *wire.Status) {
 		st.out.reset(wire.CodeCanceled) // the peer is gone, or took no STATUS in time
 		return
 	}
-	_ = st.CloseSend() // fails only if the peer is gone
+	st.writeMu.Lock()
+	_ = st.stream.Close() // fails only if the peer is gone
+	st.writeMu.Unlock()
 	st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 }
 

@@ -164,7 +164,11 @@ func TestCreditEndsWithTheStream(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
-		opened := server.streams()
+		opened, failed := make(chan *Stream, 1), make(chan struct{})
+		server.handler.onStream("stream", func(s *Stream) {
+			opened <- s
+			<-failed // so that the end is the caller's
+		})
 		st := openStream(t, client.connect(server), wire.Credit{})
 		peer := <-opened
 		sent := make(chan error, 1)
@@ -172,6 +176,7 @@ func TestCreditEndsWithTheStream(t *testing.T) {
 		settle()
 		st.Cancel(wire.CodeCanceled)
 		mustFail(t, <-sent, ReasonReset)
+		close(failed)
 		if err := st.Grant(wire.Credit{Messages: 1, Bytes: 1}); err != nil {
 			if e, _ := errors.AsType[*Error](err); e == nil {
 				t.Errorf("granting after the end: %v", err)
@@ -227,6 +232,8 @@ func TestStreamAttacks(t *testing.T) {
 		{"unknown critical frame", frame(0x9d, wire.FlagCritical, ""), wire.CodeProtocol},
 		{"compressed frame", frame(wire.KindPattern, wire.FlagCompressed, ""), wire.CodeProtocol},
 		{"fragment", frame(wire.KindPattern, wire.FlagMore, ""), wire.CodeProtocol},
+		{"frame behind END", join(wire.AppendEnd(nil), over), wire.CodeProtocol},
+		{"END that is too long", wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindEnd, Flags: wire.FlagCritical, Length: 1 << 20}), wire.CodeLimit},
 		{"HEADERS again", headers("stream", 1), wire.CodeProtocol},
 		{"malformed CREDIT", frame(wire.KindCredit, wire.FlagCritical, "\x01"), wire.CodeProtocol},
 		{"malformed STATUS", frame(wire.KindStatus, wire.FlagCritical, "\xff"), wire.CodeProtocol},

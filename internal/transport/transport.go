@@ -85,7 +85,7 @@ type Endpoint struct {
 	quic    *quic.Transport
 	group   *lifecycle.Group
 	gate    *gate
-	bodies  budget
+	pools   pools
 	watcher watcher
 
 	listener  atomic.Pointer[quic.Listener]
@@ -94,7 +94,8 @@ type Endpoint struct {
 	drainDone chan struct{}
 	drainOver chan struct{}            // closed when the drain is over
 	tags      atomic.Pointer[[]string] // announced since the start; nil: those of Setup
-	active    atomic.Int64             // calls and streams that handlers run
+	active    atomic.Int64             // calls and streams that handlers run, or that are being refused
+	seconds   atomic.Int64             // that the janitor has counted
 	lasting   atomic.Int64             // streams among these that end when nothing else runs
 	quiet     chan struct{}            // closed when only lasting streams are left while refusing
 	idle      chan struct{}            // holds a token when a call or stream has ended while refusing
@@ -102,12 +103,11 @@ type Endpoint struct {
 	handlers  context.Context          //nolint:containedctx // ends with a cause when what still runs is canceled
 	cancelRun context.CancelCauseFunc
 
-	mu         sync.Mutex // guards the fields below
-	sessions   map[*Session]struct{}
-	identities map[string]*identity
-	peers      map[peerKey]*Peer
-	accepted   int // sessions that a peer dialed
-	closed     bool
+	mu       sync.Mutex // guards the fields below
+	sessions map[*Session]struct{}
+	peers    map[peerKey]*Peer
+	accepted int // sessions that a peer dialed
+	closed   bool
 }
 
 // New returns an endpoint on cfg.Conn. It dials at once; it accepts after
@@ -122,18 +122,17 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		cfg: cfg, limits: cfg.Limits.withDefaults(), log: cfg.Logger,
-		group:      lifecycle.New(context.Background()),
-		drainDone:  make(chan struct{}),
-		drainOver:  make(chan struct{}),
-		idle:       make(chan struct{}, 1),
-		quiet:      make(chan struct{}),
-		gone:       make(chan struct{}, 1),
-		sessions:   make(map[*Session]struct{}),
-		identities: make(map[string]*identity),
-		peers:      make(map[peerKey]*Peer),
+		group:     lifecycle.New(context.Background()),
+		drainDone: make(chan struct{}),
+		drainOver: make(chan struct{}),
+		idle:      make(chan struct{}, 1),
+		quiet:     make(chan struct{}),
+		gone:      make(chan struct{}, 1),
+		sessions:  make(map[*Session]struct{}),
+		peers:     make(map[peerKey]*Peer),
 	}
 	e.handlers, e.cancelRun = context.WithCancelCause(context.Background())
-	e.bodies.limit = e.limits.InFlightBytes
+	e.pools = newPools(&e.limits)
 	e.gate = newGate(e.limits)
 	e.quic = &quic.Transport{
 		Conn:                             systemSocket(cfg.Conn),

@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,6 +17,20 @@ type watcher struct {
 	now    atomic.Uint64 // ticks so far
 	parked atomic.Bool   // the goroutine waits on wake
 	wake   chan struct{}
+	looked atomic.Uint64 // at how many leases; its cost, for tests
+
+	mu    sync.Mutex // guards fresh
+	fresh []*Session // have calls under way since watchAll looked
+
+	sessions []*Session // with calls that are not watched yet; the goroutine's alone
+}
+
+// add tells the watcher of a session that has a call under way. It is not told again
+// until the session has none but watched ones.
+func (w *watcher) add(s *Session) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fresh = append(w.fresh, s)
 }
 
 const (
@@ -37,12 +53,11 @@ func (e *Endpoint) watch(ctx context.Context) {
 	timer := time.NewTimer(watchTick)
 	timer.Stop()
 	defer timer.Stop()
-	var sessions []*Session
 	for quiet := parkAfter; ; quiet++ {
 		if quiet >= parkAfter {
 			w.parked.Store(true)
 			// A call that began before it could see that we sleep is found here.
-			if young, _ := e.watchAll(sessions[:0]); !young || !w.parked.CompareAndSwap(true, false) {
+			if !w.watchAll() || !w.parked.CompareAndSwap(true, false) {
 				select {
 				case <-w.wake:
 				case <-ctx.Done():
@@ -58,29 +73,30 @@ func (e *Endpoint) watch(ctx context.Context) {
 			return
 		}
 		w.now.Add(1)
-		var young bool
-		if young, sessions = e.watchAll(sessions[:0]); young {
+		if w.watchAll() {
 			quiet = 0
 		}
 	}
 }
 
 // watchAll takes over calls that have lasted and reports whether there are any
-// that are too young.
-func (e *Endpoint) watchAll(sessions []*Session) (bool, []*Session) {
-	e.mu.Lock()
-	for s := range e.sessions {
-		if s.dialed && s.active.Load() > 0 {
-			sessions = append(sessions, s)
+// that are too young. Its cost follows the calls under way.
+func (w *watcher) watchAll() (young bool) {
+	w.mu.Lock()
+	w.sessions = append(w.sessions, w.fresh...)
+	clear(w.fresh)
+	w.fresh = w.fresh[:0]
+	w.mu.Unlock()
+	now := w.now.Load()
+	w.sessions = slices.DeleteFunc(w.sessions, func(s *Session) bool {
+		busy := s.leases.inUse()
+		w.looked.Add(uint64(len(busy)))
+		one := false
+		for _, l := range busy {
+			one = l.watchOld(now) || one
 		}
-	}
-	e.mu.Unlock()
-	young := false
-	now := e.watcher.now.Load()
-	for _, s := range sessions {
-		for _, l := range s.leases.busy() {
-			young = l.watchOld(now) || young
-		}
-	}
-	return young, sessions
+		young = young || one
+		return !one && s.leases.unwatch()
+	})
+	return young
 }

@@ -129,3 +129,42 @@ func TestManyDeadlinesAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestTheWatcherLooksAtCallsUnderWay and at nothing else, however many leases and
+// sessions there are.
+func TestTheWatcherLooksAtCallsUnderWay(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		const sessions, leases = 8, 100
+		client := w.quiet("web", Limits{SessionIdle: time.Hour, LeaseIdle: time.Hour})
+		var last *Session
+		for i := range sessions {
+			server := w.node(fmt.Sprintf("orders%d", i), Limits{StreamIdle: time.Hour})
+			open := server.held("held")
+			last = client.connect(server)
+			results := holdCalls(t.Context(), last, leases, "held")
+			settle()
+			open()
+			if failed := results(); len(failed) > 0 {
+				t.Fatal(failed)
+			}
+			if n := len(last.leases.idle); n != leases {
+				t.Fatalf("%d idle leases, want %d", n, leases)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			lasts := holdCalls(ctx, last, 1, "wait") // as long as the test
+			defer lasts()
+			defer cancel()
+		}
+		pass(time.Second)
+		ticks, looked := client.watcher.now.Load(), client.watcher.looked.Load()
+		for range 50 { // one call at a time, so that the watcher is awake
+			mustEcho(t, last)
+			pass(2 * watchTick)
+		}
+		ticks, looked = client.watcher.now.Load()-ticks, client.watcher.looked.Load()-looked
+		if ticks < 50 || looked > 3*ticks {
+			t.Errorf("the watcher looked at %d leases in %d ticks, with one new call at a time", looked, ticks)
+		}
+	})
+}

@@ -32,6 +32,11 @@ func ParseFrameHeader(b []byte) (h FrameHeader, n int, err error) {
 	return FrameHeader{Kind: Kind(kind), Flags: Flags(b[k]), Length: length}, k + 1 + m, nil
 }
 
+// AppendEnd appends a whole END frame.
+func AppendEnd(b []byte) []byte {
+	return AppendFrameHeader(b, FrameHeader{Kind: KindEnd, Flags: FlagCritical})
+}
+
 // MaxOpenFrame is the largest body of a frame begun with [BeginFrame].
 const MaxOpenFrame = 1<<30 - 1
 

@@ -15,8 +15,8 @@ const (
 	// {"id": "o-1"} and {"id": "o-1", "total": 1250} in CBOR.
 	orderQuery = "\xa1bidco-1"
 	order      = "\xa2bidco-1etotal\x19\x04\xe2"
-	// The version of a task or event in the scenes of patterns: 1, 2 and 3.
-	first, second, third = "\x01", "\x02", "\x03"
+	// The version of a task or event in the scenes of patterns: 1, 2, 3 and 4.
+	first, second, third, fourth = "\x01", "\x02", "\x03", "\x04"
 )
 
 func transcripts() []transcript {
@@ -143,7 +143,7 @@ func largeScene() transcript {
 
 func creditScene() transcript {
 	return transcript{
-		"credit", "A stream of a pattern. The opener grants 2 messages in HEADERS, so the third waits for CREDIT; the frame without the flag needs none.",
+		"credit", "A stream of a pattern. The opener grants 2 messages in HEADERS, so the third waits for CREDIT; the frame without the flag needs none. It goes on to grant after END, and sends FIN when the server has ended.",
 		[]section{
 			{"client stream 0", []item{
 				typ(wire.StreamCall),
@@ -156,11 +156,14 @@ func creditScene() transcript {
 				plain(0x41, wire.FlagCredited, first),
 				plain(0x41, wire.FlagCredited, second),
 			}},
-			{"client stream 0", []item{frame(wire.AppendCredit(nil, wire.Credit{Messages: 2, Bytes: 2}))}},
+			{"client stream 0", []item{frame(wire.AppendCredit(nil, wire.Credit{Messages: 1, Bytes: 1}))}},
 			{"server stream 0", []item{plain(0x41, wire.FlagCredited, third)}},
 			{"server stream 0", []item{frame(wire.AppendCredit(nil, wire.Credit{Messages: 64, Bytes: 1 << 20}))}},
-			{"client stream 0", []item{plain(0x42, wire.FlagCredited, third), event("FIN")}},
+			{"client stream 0", []item{plain(0x42, wire.FlagCredited, third), frame(wire.AppendEnd(nil))}},
+			{"client stream 0", []item{frame(wire.AppendCredit(nil, wire.Credit{Messages: 1, Bytes: 1}))}},
+			{"server stream 0", []item{plain(0x41, wire.FlagCredited, fourth)}},
 			{"server stream 0", []item{frame(wire.AppendStatus(nil, &wire.Status{}, wire.FlagLast)), event("FIN")}},
+			{"client stream 0", []item{event("FIN")}},
 		},
 	}
 }

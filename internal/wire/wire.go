@@ -52,6 +52,7 @@ const (
 	KindStatus    Kind = 0x03 // calls: ends a call; CBOR map, see [Status]
 	KindCredit    Kind = 0x04 // calls: messages:varint bytes:varint, see [Credit]
 	KindHeartbeat Kind = 0x05 // calls: empty; reserved
+	KindEnd       Kind = 0x06 // calls: empty; on streams of patterns, its sender sends no more DATA and frames of the pattern
 	KindSetup     Kind = 0x20 // control: first frame; CBOR map, see [Setup]
 	KindGoAway    Kind = 0x21 // control: CBOR map, see [GoAway]
 	KindHealth    Kind = 0x22 // control: CBOR map, see [Health]

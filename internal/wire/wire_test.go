@@ -157,6 +157,8 @@ func kindName(k wire.Kind) string {
 		return "STATUS"
 	case wire.KindCredit:
 		return "CREDIT"
+	case wire.KindEnd:
+		return "END"
 	case wire.KindHeartbeat:
 		return "HEARTBEAT"
 	case wire.KindSetup:

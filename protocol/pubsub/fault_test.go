@@ -244,7 +244,7 @@ func TestHostileSubscribers(t *testing.T) {
 		"an unknown start":                   {first: fields{1: []string{"placed"}, 5: 200}},
 		"a position of no one":               {first: fields{1: []string{"placed"}, 5: 4, 8: []byte{1}}},
 		"a window beyond all":                {first: fields{1: []string{"placed"}, 3: 3, 11: 1 << 40}},
-		"a key of a megabyte":                {first: fields{1: []string{"placed"}, 2: []string{string(make([]byte, 1<<20))}}},
+		"a key of 200 KiB":                   {first: fields{1: []string{"placed"}, 2: []string{string(make([]byte, 200<<10))}}},
 		"an ack of what was never sent":      {first: good, verdict: fields{1: []uint64{7, 7}}},
 		"an ack of everything to come":       {first: good, verdict: fields{1: []uint64{0, 1 << 62}}},
 		"half an ack":                        {first: good, verdict: fields{1: []uint64{7}}},

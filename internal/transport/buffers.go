@@ -3,24 +3,7 @@ package transport
 import (
 	"math/bits"
 	"sync"
-	"sync/atomic"
 )
-
-// budget bounds the bytes of messages that are being received.
-type budget struct {
-	limit int64
-	used  atomic.Int64
-}
-
-func (b *budget) take(n int) bool {
-	if b.used.Add(int64(n)) > b.limit {
-		b.used.Add(-int64(n))
-		return false
-	}
-	return true
-}
-
-func (b *budget) give(n int) { b.used.Add(-int64(n)) }
 
 const (
 	minPooled  = 12       // 4 KiB

@@ -1,0 +1,259 @@
+package transport
+
+import (
+	"cmp"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
+)
+
+// advisory makes names those that peers chose.
+func advisory(c *Config) {
+	c.Identify = func(state tls.ConnectionState) (Identity, error) {
+		who, err := identify(state)
+		who.Advisory = true
+		return who, err
+	}
+}
+
+// member is an attacker that holds a certificate, on one host. Where names are free
+// it takes another one for each connection.
+type member struct {
+	w     *world
+	to    *node
+	free  bool
+	conns int
+}
+
+var memberAddr = net.IPv4(10, 0, 1, 1).To4()
+
+// connect returns one more connection that has exchanged SETUP, or nil if the node
+// takes none.
+func (m *member) connect(config *quic.Config) *raw {
+	name := "mallory"
+	if m.free {
+		name = fmt.Sprintf("mallory%d", m.conns)
+	}
+	m.conns++
+	w := m.w
+	tr := &quic.Transport{Conn: w.socketAt(&net.UDPAddr{IP: memberAddr, Port: 10_000 + m.conns})}
+	w.t.Cleanup(func() { _ = tr.Close() }) // the bubble ends when its goroutines have
+	conn, err := tr.Dial(w.t.Context(), m.to.Addr(), security.ClientTLS(w.ca.Source(name), m.to.id), config)
+	if err != nil {
+		w.t.Fatalf("dialing: %v", err)
+	}
+	r := &raw{t: w.t, w: w, conn: conn}
+	control, err := conn.OpenUniStream()
+	if err != nil {
+		return nil
+	}
+	r.control = control
+	if _, err := control.Write(append(controlType(), setupFrame()...)); err != nil {
+		return nil
+	}
+	settle()
+	if conn.Context().Err() != nil {
+		return nil
+	}
+	return r
+}
+
+// attempt opens a stream with these bytes, as far as there is room for them.
+func (r *raw) attempt(b []byte) *rawStream {
+	s, err := r.conn.OpenStream()
+	if err != nil {
+		return nil // the node allows no more
+	}
+	_ = s.SetWriteDeadline(time.Now().Add(time.Second)) // never fails
+	_, _ = s.Write(b)                                   // it may be stopped
+	return &rawStream{t: r.t, conn: r, Stream: s, frames: frames{src: s}}
+}
+
+// siege is what a member does to fill one bound that all share, and what the others
+// still get.
+type siege struct {
+	bound  string
+	conns  int // of the member; 0 is 12
+	limits Limits
+	pool   func(p *pools) *share.Pool
+	// fill does its worst over one connection.
+	fill func(r *raw)
+	// honest is what each of floor others does at once, on connections of their own.
+	honest func(s *Session) error
+	floor  int
+}
+
+func sieges() []siege {
+	message := strings.Repeat("m", 1<<20)
+	echo := func(s *Session) error {
+		return expectEcho(s, "honest")
+	}
+	return []siege{
+		{
+			bound:  "calls running",
+			limits: Limits{CallsPerProcess: 200, CallsPerIdentity: 400},
+			pool:   func(p *pools) *share.Pool { return p.calls },
+			fill: func(r *raw) {
+				for range 30 {
+					r.attempt(callStream(wire.StreamCall, "wait", time.Hour, ""))
+				}
+			},
+			honest: echo, floor: 40,
+		},
+		{
+			bound:  "calls that are refused or never whole",
+			limits: Limits{CallsPerProcess: 200, CallsPerIdentity: 20},
+			pool:   func(p *pools) *share.Pool { return p.calls },
+			fill: func(r *raw) {
+				for range 30 {
+					r.attempt(append(calls(), headers("echo", time.Hour)...))
+				}
+			},
+			honest: echo, floor: 40,
+		},
+		{
+			bound:  "streams",
+			limits: Limits{StreamsPerProcess: 1000},
+			pool:   func(p *pools) *share.Pool { return p.streams },
+			fill: func(r *raw) {
+				for range 100 {
+					if st := r.attempt(append(calls(), callFrames("echo", time.Second, "x")...)); st != nil {
+						_ = st.reply() // and it stays open
+					}
+				}
+			},
+			honest: echo, floor: 40,
+		},
+		{
+			bound:  "connections",
+			conns:  40,
+			limits: Limits{ConnsPerProcess: 40, ConnsPerIdentity: 100},
+			pool:   func(p *pools) *share.Pool { return p.conns },
+			fill:   func(r *raw) { r.attempt(callStream(wire.StreamCall, "wait", time.Hour, "")) },
+			honest: echo, floor: 8,
+		},
+		{
+			bound:  "bytes of messages received",
+			limits: Limits{InFlightBytes: 32 << 20, MaxMessage: 1 << 20},
+			pool:   func(p *pools) *share.Pool { return p.bytes },
+			fill: func(r *raw) {
+				for range 6 {
+					r.attempt(join(calls(), headers("echo", time.Hour), data(message)[:len(message)]))
+				}
+			},
+			honest: func(s *Session) error { return expectEcho(s, message) }, floor: 4,
+		},
+		{
+			bound:  "bytes of replies that are not read",
+			limits: Limits{InFlightBytes: 32 << 20, MaxMessage: 1 << 20},
+			pool:   func(p *pools) *share.Pool { return p.bytes },
+			fill: func(r *raw) {
+				for range 6 {
+					r.attempt(callStream(wire.StreamCall, "bulk", time.Hour, ""))
+				}
+			},
+			honest: func(s *Session) error { return expectEcho(s, message) }, floor: 4,
+		},
+		{
+			bound:  "bytes of frames that wait to be read",
+			limits: Limits{InFlightBytes: 32 << 20, MaxMessage: 1 << 20, PendingBytes: 1 << 20},
+			pool:   func(p *pools) *share.Pool { return p.bytes },
+			fill: func(r *raw) {
+				for range 6 {
+					r.attempt(join(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("deaf", time.Hour), frame(wire.KindPattern, 0, message[:len(message)-1])))
+				}
+			},
+			honest: func(s *Session) error { return expectEcho(s, message) }, floor: 4,
+		},
+	}
+}
+
+func expectEcho(s *Session, message string) error {
+	now := time.Now()
+	var reply Reply
+	if err := s.Call(s.conn.Context(), now, now.Add(30*time.Second), &wire.Headers{Route: "echo"}, data(message), &reply); err != nil {
+		return err
+	}
+	defer reply.Release()
+	if reply.Status.Code != 0 || string(reply.Message) != message {
+		return fmt.Errorf("status %d: %s; %d bytes", reply.Status.Code, reply.Status.Message, len(reply.Message))
+	}
+	return nil
+}
+
+// TestOneMemberLeavesOthersTheirShare drives each bound that all peers share with one
+// attacker, who holds as much as it gets for as long as it likes, by its one name or,
+// where names are free, by many.
+func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-319
+	for _, siege := range sieges() {
+		for _, free := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, names free %t", siege.bound, free), func(t *testing.T) {
+				inWorld(t, func(w *world) { besiege(w, siege, free) })
+			})
+		}
+	}
+}
+
+func besiege(w *world, siege siege, free bool) {
+	t := w.t
+	var opts []nodeOption
+	if free {
+		opts = append(opts, advisory)
+	}
+	server := w.node("orders", siege.limits, opts...)
+	server.handler.onCall("bulk", func(c *Call) { answer(c, strings.Repeat("b", 1<<20)) })
+	server.handler.onStream("deaf", func(s *Stream) { <-s.Canceled().Done() })
+	pool := siege.pool(&server.pools)
+	m := &member{w: w, to: server, free: free}
+	config := rawConfig()
+	config.KeepAlivePeriod = 5 * time.Second
+	config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 16<<10, 16<<10
+	var conns []*raw
+	for range cmp.Or(siege.conns, 12) {
+		if r := m.connect(config); r != nil {
+			conns = append(conns, r)
+			siege.fill(r)
+		}
+	}
+	settle()
+	held, limit := pool.Used(), pool.Limit()
+	if held == 0 {
+		t.Fatal("the attacker holds nothing: nothing was tested")
+	}
+	if held > limit/2+limit/20 {
+		t.Errorf("one member holds %d of %d", held, limit)
+	}
+	var wg sync.WaitGroup
+	for i := range siege.floor {
+		s := w.quiet(fmt.Sprintf("web%d", i), Limits{}).connect(server)
+		wg.Go(func() {
+			for range 3 {
+				if err := siege.honest(s); err != nil {
+					t.Errorf("an honest caller, while one member holds %d of %d: %v", held, limit, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if pool.Used() < held/2 {
+		t.Errorf("the attacker had let go: %d of %d are left", pool.Used(), held)
+	}
+	for _, r := range conns {
+		_ = r.conn.CloseWithError(0, "") // has no error to return
+	}
+	pass(time.Second)
+	if n := server.pools.calls.Used() + server.pools.bytes.Used(); n != 0 {
+		t.Errorf("%d calls and bytes are held when the attacker is gone", n)
+	}
+}
