@@ -10,6 +10,7 @@ import (
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // attempt sends the call to one instance. It reports whether the call is
@@ -23,8 +24,8 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 	o.headers.Attempt = uint64(o.attempts - 1)
 	o.setRoute(session)
 	o.span.Attempt(o.attempts, in.ID)
-	e.Begin()
 	start := o.now
+	e.Begin(clock.Of(start))
 	reply := &o.reply
 	if err := session.Call(ctx, start, o.deadline, &o.headers, o.data, reply); err != nil {
 		o.now = time.Now()
@@ -34,7 +35,7 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 	defer reply.Release()
 	o.record(session, reply)
 	if reply.Status.Code == 0 {
-		e.End(clock.Of(start), clock.Of(o.now), false)
+		e.End(clock.Of(start), clock.Of(o.now), balance.Answered)
 		return true, o.decode(session, reply)
 	}
 	return o.failed(ctx, e, session, reply, start)
@@ -49,22 +50,39 @@ func (o *outgoing) tooLarge(limit uint64, in *instance) error {
 // failed deals with a reply that is an error.
 func (o *outgoing) failed(ctx context.Context, e *endpoint, session *transport.Session, reply *transport.Reply, start time.Time) (settled bool, err error) {
 	code := Code(reply.Status.Code)
-	e.End(clock.Of(start), clock.Of(o.now), overloaded(code))
+	e.End(clock.Of(start), clock.Of(o.now), blame(&reply.Status))
 	o.tried.Add(e)
 	failure := fromStatus(&reply.Status, peerOf(session).String())
 	failure.Attempt = o.attempts
 	switch {
 	case reply.Status.Refused:
-		return !o.elsewhere(code == ResourceExhausted), failure
+		settled = !o.elsewhere(code == ResourceExhausted)
 	case code != Unavailable:
 		return true, failure
+	default:
+		settled = !o.again(ctx, failure.RetryAfter)
 	}
-	return !o.again(ctx, time.Duration(reply.Status.RetryAfter)*time.Millisecond), failure
+	o.noteBudget(failure)
+	return settled, failure
 }
 
-// overloaded reports whether a code says that the instance should get less work.
-func overloaded(c Code) bool {
-	return c == Unavailable || c == ResourceExhausted || c == Internal || c == DataLoss || c == DeadlineExceeded
+// noteBudget says in an error that the call was not sent again for want of budget.
+func (o *outgoing) noteBudget(e *Error) {
+	if o.broke {
+		e.Message += fmt.Sprintf("; not sent again: the retries of calls to %s are limited to %.0f %% of the calls and %d a second, and used up",
+			o.Route.Service, 100*o.retryShare(), retryPerSecond)
+	}
+}
+
+// blame says what an error that was answered means for its instance. Only what the
+// library itself saw is held against it: that it refused the call, or that the handler
+// broke. An error that a handler means to return is between it and its caller,
+// whatever the code; and an instance that refuses because it drains is about to go.
+func blame(s *wire.Status) balance.Outcome {
+	if s.Broken || s.Refused && Code(s.Code) != Unavailable {
+		return balance.Faulted
+	}
+	return balance.Erred
 }
 
 func (o *outgoing) setRoute(session *transport.Session) {
@@ -76,22 +94,16 @@ func (o *outgoing) setRoute(session *transport.Session) {
 }
 
 // broken deals with an attempt that got no reply.
-func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, now time.Time) (settled bool, _ error) {
+func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, now time.Time) (settled bool, failure error) {
 	te, ok := errors.AsType[*transport.Error](err)
 	if !ok {
 		e.Abandon()
 		return true, err
 	}
-	if te.Reason == transport.ReasonCanceled {
-		if te.OutOfTime() {
-			e.End(clock.Of(start), clock.Of(now), true)
-		} else {
-			e.Abandon()
-		}
-	} else if te.NotProcessed && te.Reason != transport.ReasonOverloaded {
-		e.Abandon()
+	if outcome, ok := outcomeOf(te); ok {
+		e.End(clock.Of(start), clock.Of(now), outcome)
 	} else {
-		e.End(clock.Of(start), clock.Of(now), true)
+		e.Abandon()
 	}
 	if te.Reason == transport.ReasonDraining {
 		e.Value().left()
@@ -108,12 +120,36 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, no
 	case te.NotProcessed && te.Reason == transport.ReasonLost && o.redials < maxRedials:
 		o.redials++ // the connection ended before the call left; the instance may be well
 		return false, mapped
-	case te.NotProcessed:
-		o.tried.Add(e)
-		return !o.elsewhere(te.Reason == transport.ReasonOverloaded), mapped
 	}
 	o.tried.Add(e)
-	return !o.again(ctx, 0), mapped
+	if te.NotProcessed {
+		settled = !o.elsewhere(te.Reason == transport.ReasonOverloaded)
+	} else {
+		settled = !o.again(ctx, 0)
+	}
+	o.noteBudget(mapped)
+	return settled, mapped
+}
+
+// outcomeOf says what an attempt without a reply means for its instance: nothing, if it
+// never left or its caller gave it up.
+func outcomeOf(te *transport.Error) (o balance.Outcome, ok bool) {
+	switch te.Reason { //nolint:exhaustive // the rest is silence
+	case transport.ReasonCanceled:
+		return balance.Unanswered, te.OutOfTime()
+	case transport.ReasonOverloaded:
+		return balance.Faulted, true
+	}
+	if te.NotProcessed {
+		return 0, false
+	}
+	switch te.Reason { //nolint:exhaustive // likewise
+	case transport.ReasonRefused, transport.ReasonReset, transport.ReasonProtocol:
+		return balance.Faulted, true
+	case transport.ReasonLimit: // the reply is longer than this side takes
+		return balance.Erred, true
+	}
+	return balance.Unanswered, true
 }
 
 // maxRefusals bounds how often a call goes on to another instance because no
@@ -170,11 +206,16 @@ func (o *outgoing) retries(code string) bool {
 
 // takeRetry takes a retry out of the service's budget.
 func (o *outgoing) takeRetry() bool {
-	share := retryShare
+	o.broke = !o.service.budget.take(time.Now(), o.retryShare())
+	return !o.broke
+}
+
+// retryShare is how many retries each call earns.
+func (o *outgoing) retryShare() float64 {
 	if budget := o.plan.Retry.Budget; budget > 0 {
-		share = float64(budget) / 100
+		return float64(budget) / 100
 	}
-	return o.service.budget.take(time.Now(), share)
+	return retryShare
 }
 
 // record fills in what the options asked for.

@@ -29,6 +29,7 @@ type outgoing struct {
 	span     tracing.ClientSpan
 	attempts int
 	retry    bool // the attempt before may have run, and another was allowed
+	broke    bool // another attempt was wanted, and the budget of retries had none
 	refusals int  // attempts that no handler saw
 	picks    int  // instances looked at
 	passed   int  // of these, without a connection and with no dial begun for the call

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/topology"
@@ -133,6 +134,9 @@ func (s *service) noteLocked(in *instance, now time.Time) string {
 	if e, ok := s.set.Lookup(in.ID); ok {
 		if n := e.InFlight(); n > 0 {
 			note += fmt.Sprintf(", %d in flight", n)
+		}
+		if d := e.Silence(clock.Of(now)); d >= balance.SilenceFloor {
+			note += fmt.Sprintf(", no answer for %v", d.Round(10*time.Millisecond))
 		}
 		if d := e.Latency(clock.Of(now)); d > 0 {
 			note += fmt.Sprintf(", %v", d.Round(10*time.Microsecond))

@@ -248,12 +248,27 @@ func (s *service) wakeLocked() {
 	s.change = make(chan struct{})
 }
 
+// heardFromLocked lets calls go again to the instances at an address, from where there
+// is a sign of life: a new connection, mostly.
+func (s *service) heardFromLocked(addr string) {
+	now := clock.Now()
+	for id, in := range s.members {
+		if in.Addr != addr {
+			continue
+		}
+		if e, ok := s.set.Lookup(id); ok {
+			e.Heard(now)
+		}
+	}
+}
+
 // confirm takes in the tags that an instance says it has, on each connection to
 // it and when they change. The registry's word counts no more.
 func (s *service) confirm(addr string, tags []string) {
 	tags = tagSet(tags)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.heardFromLocked(addr)
 	configured := s.snapshot.Origin == discovery.FromConfig
 	var u update
 	for id, in := range s.members { // connections are made, and tags change, seldom

@@ -54,11 +54,15 @@ func fromTransport(err error, in *instance) *Error {
 	return out
 }
 
+// maxRetryAfter bounds the milliseconds that a peer may ask to wait, so that they fit a
+// time.Duration.
+const maxRetryAfter = 1 << 40
+
 // fromStatus is the error that a peer sent.
 func fromStatus(s *wire.Status, peer string) *Error {
 	e := &Error{
 		Code: normal(Code(min(s.Code, uint64(Unauthenticated)+1))), Peer: peer, Message: s.Message, Remote: true, ID: s.ErrorID,
-		RetryAfter: time.Duration(min(s.RetryAfter, 1<<40)) * time.Millisecond,
+		RetryAfter: time.Duration(min(s.RetryAfter, maxRetryAfter)) * time.Millisecond,
 	}
 	for _, d := range s.Details {
 		e.Details = append(e.Details, Detail(d))

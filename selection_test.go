@@ -63,10 +63,11 @@ func (m *emptied) Watch(ctx context.Context, q discovery.Query) (<-chan discover
 	return to, nil
 }
 
+// failing is a handler that panics while bad is set.
 func failing(bad *atomic.Bool) orderHandler {
 	return func(_ context.Context, o order) (order, error) {
 		if bad.Load() {
-			return order{}, link.Errorf(link.Internal, "broken")
+			panic("broken") //nolint:forbidigo // the library sees that, and not what a handler means to return
 		}
 		return o, nil
 	}
@@ -80,12 +81,7 @@ func TestAnEjectedLoneInstanceIsBetterThanNobody(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				var bad atomic.Bool
-				serveCopies(mesh, "orders", link.Config{Tags: []string{"a", "zone=z1"}}, func(_ context.Context, o order) (order, error) {
-					if bad.Load() {
-						return order{}, link.Errorf(link.Internal, "poison")
-					}
-					return o, nil
-				})
+				serveCopies(mesh, "orders", link.Config{Tags: []string{"a", "zone=z1"}}, failing(&bad))
 				client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Topology: parse(t, `
 version: link/v1
 services:
@@ -285,6 +281,7 @@ services:
 				break
 			}
 		}
+		bad.Store(false) // it stays ejected until a probe is answered
 		slow := 0
 		for range 20 {
 			start := time.Now()

@@ -110,7 +110,7 @@ func (o *outgoing) openOn(ctx context.Context, e *endpoint, session *transport.S
 	if err != nil {
 		return err
 	}
-	e.Begin()
+	e.Hold()
 	sctx, cancel := context.WithCancelCause(ctx)
 	st := &Stream{ctx: sctx, cancel: cancel, raw: raw, route: o.Route, client: true}
 	st.stop = context.AfterFunc(sctx, func() { raw.Cancel(wire.CodeCanceled) })

@@ -47,12 +47,12 @@ func TestPicksAllocateNothing(t *testing.T) {
 			for range 3 {
 				now += int64(time.Millisecond)
 				e, _ := g.Pick(now, &tried, tt.key)
-				e.Begin()
-				e.End(now, now+1000, now%2 == 0)
+				e.Begin(now)
+				e.End(now, now+1000, outcome(now%2 == 0))
 				tried.Add(e)
 			}
 			e, _ := g.Pick(now, nil, tt.key)
-			e.Begin()
+			e.Begin(now)
 			e.Abandon()
 			g.Health(now)
 		})
@@ -62,8 +62,15 @@ func TestPicksAllocateNothing(t *testing.T) {
 	}
 }
 
-func TestALoadIsOneCacheLine(t *testing.T) {
-	if got := unsafe.Sizeof(load{}); got != 64 {
-		t.Fatalf("a load is %d bytes, want 64", got)
+func TestWhatAPickReadsIsOneCacheLine(t *testing.T) {
+	var l load
+	if got := unsafe.Sizeof(l); got%cacheLine != 0 {
+		t.Errorf("a load is %d bytes, want whole lines of %d", got, cacheLine)
+	}
+	if got := unsafe.Offsetof(l.special) + unsafe.Sizeof(l.special); got > cacheLine {
+		t.Errorf("what a pick reads ends at %d, beyond the first line", got)
+	}
+	if got := unsafe.Offsetof(l.barred); got != cacheLine {
+		t.Errorf("what is read seldom begins at %d, want %d", got, cacheLine)
 	}
 }

@@ -38,8 +38,11 @@
 //     10 s, unless the samples that follow are as slow: who was slow by chance has its
 //     share back after seconds.
 //   - The average fades once an instance is idle for [IdleAfter], so that one that
-//     was slow or failing is tried again: about 15 s later if it was 1000 times
-//     slower than the others. Its next answer then counts almost alone.
+//     was slow or failing is tried again: after 4.3 s if it was 1000 times slower than
+//     the others. Its next answers then count alone, with [ReturnTolerance], for they
+//     say little: of two equals of which one is idle, that one answers its first call
+//     in three times the time that the busy one takes.
+//   - An instance is at least as slow as the time for which it has owed an answer.
 //
 // # Turns and keys
 //
@@ -47,7 +50,8 @@
 // lock, and fair over any window of picks. A pick with a [Key] uses a Maglev table
 // of [TableSize] places, so that processes that see the same keys and weights
 // agree, and a change moves little more than the share of what changed; an
-// instance that is loaded to [LoadFactor] times the average is passed over. The
+// instance that is loaded to [LoadFactor] times the average, and to [LoadFloor], is
+// passed over. The
 // table takes 256 KiB, and 8 bytes for each member. It is made at the first keyed
 // pick after a change: groups whose picks carry no key have none.
 //
@@ -58,12 +62,22 @@
 //
 // An instance that fails [DefaultErrors] times in a row is ejected: not picked
 // while others are. It is Envoy's consecutive-5xx outlier detection, with its
-// numbers, except that nothing sweeps: an ejection ends at its time and not at the
-// next sweep; each [DefaultInterval] of health since the last one makes up for one
+// numbers, except that nothing sweeps: an ejection ends at its time at the latest and
+// not at the next sweep, and before that when a probe is answered; each [DefaultInterval] of health since the last one makes up for one
 // of the ejections in a row, as each sweep does in Envoy; and failures count
 // however long ago the first was. At most [DefaultMax] of a set is ejected at a
 // time. If less than [DefaultPanic] of a group is available, ejections are not
 // heeded: the fault is likely not in the instances.
+//
+// An instance is silent that has left calls without an answer for [SilenceFloor] and
+// for [SilenceRatio] times what it takes to answer, or that has let one run out of time,
+// and has answered none that began later. It is passed over as one that is ejected, with
+// no limit on how many are, and is the last resort: one that starts slowly has all its
+// share, and one that is ejected is picked, when the others are silent. Its next answer,
+// or a new connection to it, puts an end to that.
+//
+// Neither is waited for: now and then the next call that draws it goes there, as a
+// probe, one at a time. See [ProbeAfter] and [ProbesEjected].
 //
 // [Endpoint.Bar] is the owner's word that an instance must not be picked, which
 // nothing overrides.
@@ -85,7 +99,7 @@
 // Measured on two cores of a Xeon: a pick takes 10 ns, and 13 ns of
 // 10,000; in turn, by zone or by key about 35 ns. None allocates. When a part p of
 // a large group is out, a pick looks at 1/(1−p) instances for each it needs. An
-// instance takes 230 bytes beside its key and value, and 60 for each further group
+// instance takes 300 bytes beside its key and value, and 60 for each further group
 // it is in. Changing one of 10,000 takes 3 µs and 2 KiB for each group, replacing
 // one 8 µs and 6 KiB.
 //
@@ -97,9 +111,9 @@
 //	...
 //	var tried balance.Tried[*instance]        // on the caller's stack
 //	e, ok := all.Pick(now, &tried, balance.Key{})
-//	e.Begin()
+//	e.Begin(now)
 //	...                                       // the call
-//	e.End(start, now, failed)                 // or e.Abandon()
+//	e.End(start, now, balance.Answered)       // or e.Abandon()
 //	tried.Add(e)                              // before a retry elsewhere
 //
 // # Time
@@ -129,7 +143,14 @@ const (
 
 	// IdleDecay is the time constant of that fading. With Decay in its place an
 	// instance that was slow for its first 50 ms would be avoided for a minute.
-	IdleDecay = 2 * time.Second
+	IdleDecay = 500 * time.Millisecond
+
+	// ReturnTolerance is [LatencyTolerance] for an endpoint that was idle for longer than
+	// IdleAfter, until it has had [WarmSamples] answers, of which the least counts: the
+	// first calls to an instance that was left alone take longer than those that follow,
+	// a few times as long where they take microseconds. Judged by the first alone it
+	// would be left alone for good.
+	ReturnTolerance = 4
 
 	// FailureLatency is the least latency a failed call is counted with.
 	FailureLatency = time.Second

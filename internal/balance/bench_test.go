@@ -78,8 +78,8 @@ func BenchmarkPickBeginEnd(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for now := int64(0); pb.Next(); now += 10_000 {
 					e, _ := g.Pick(now, nil, Key{})
-					e.Begin()
-					e.End(now, now+5_000, false)
+					e.Begin(now)
+					e.End(now, now+5_000, Answered)
 				}
 			})
 		})
@@ -109,8 +109,8 @@ func BenchmarkPickMeasured(b *testing.B) {
 		i := int64(0)
 		for e := range g.Members() {
 			i++
-			e.Begin()
-			e.End(now-i*100_000, now, false)
+			e.Begin(now - i*100_000)
+			e.End(now-i*100_000, now, Answered)
 		}
 	}
 	b.ReportAllocs()

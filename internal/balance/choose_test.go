@@ -255,7 +255,7 @@ func TestPairsAreDistinctAtTheEdges(t *testing.T) {
 func TestTheOneWithFewerCallsInFlightWins(t *testing.T) {
 	s, g := fresh(GroupOptions{}, 2)
 	all := endpoints(t, s, 2)
-	all[0].Begin()
+	all[0].Begin(0)
 	for range 100 {
 		if e, _ := g.Pick(0, nil, Key{}); e != all[1] {
 			t.Fatal("picked the busy one")
@@ -274,7 +274,7 @@ func TestWeightScalesTheShare(t *testing.T) {
 	const calls = 400
 	for range calls { // calls that never end fill up in proportion
 		e, _ := g.Pick(0, nil, Key{})
-		e.Begin()
+		e.Begin(0)
 	}
 	heavy, _ := s.Lookup("heavy")
 	if got := heavy.InFlight(); got < calls*3/4-2 || got > calls*3/4+2 {

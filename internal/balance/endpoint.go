@@ -29,22 +29,56 @@ func (e *Endpoint[T]) Weight() uint32 { return e.weight }
 // Zone is where the instance runs, "" if that is not known.
 func (e *Endpoint[T]) Zone() string { return e.zone }
 
-// Begin counts a call in flight. Exactly one End or Abandon follows.
-func (e *Endpoint[T]) Begin() { e.load.begin() }
+// Outcome is how a call ended.
+type Outcome uint8
+
+const (
+	// Answered is a reply.
+	Answered Outcome = iota
+	// Erred is an error that the handler meant to return. The instance is as healthy as
+	// any, but what the call took is not counted in its favor: errors come fast.
+	Erred
+	// Faulted is an answer that says that the instance is to blame: it refused the call,
+	// or its handler broke.
+	Faulted
+	// Unanswered is no answer: the connection was lost, or the time was up.
+	Unanswered
+)
+
+// Begin counts a call that is sent at now. Exactly one End or Abandon follows.
+func (e *Endpoint[T]) Begin(now int64) { e.load.begin(now) }
+
+// Hold counts something in flight to which no answer is expected: a stream. Exactly
+// one Abandon follows.
+func (e *Endpoint[T]) Hold() { e.load.inflight.Add(1) }
 
 // End counts the call out and its time, now − start in nanoseconds, into the
-// latency. Failed says that the instance is to blame: it could not be reached,
-// was overloaded, broke, or missed the deadline; enough of those in a row eject
-// it. An error the handler meant to return is a success here.
-func (e *Endpoint[T]) End(start, now int64, failed bool) {
-	e.load.abandon()
-	e.load.sample(now-start, now, failed)
-	if failed {
-		e.ward.failed(e.load, now)
-	} else if f := e.load.failures.Load(); f&^gone != 0 {
-		e.load.failures.And(gone)
+// latency. Enough calls in a row that faulted or had no answer eject the instance. An
+// answer to a call that began after that ends the ejection, and what was measured
+// before it is forgotten.
+func (e *Endpoint[T]) End(start, now int64, o Outcome) {
+	l := e.load
+	l.abandon()
+	if o == Unanswered {
+		l.unanswered()
+	} else if l.answered(start, now) && o != Faulted && e.ward.restore(l, now) {
+		l.counted.Store(0)
+	}
+	l.sample(now-start, now, o)
+	if o == Faulted || o == Unanswered {
+		e.ward.failed(l, now)
+	} else if f := l.failures.Load(); f&^gone != 0 {
+		l.failures.And(gone)
 	}
 }
+
+// Heard notes that there is a new connection to the instance: it is silent no more, and
+// if it is ejected, the next call that draws it is a probe.
+func (e *Endpoint[T]) Heard(now int64) { e.load.heard(now) }
+
+// Silence is how long the instance has owed an answer as of now: since the first call
+// that began after its last answer. It is 0 if it owes none.
+func (e *Endpoint[T]) Silence(now int64) time.Duration { return time.Duration(e.load.silence(now)) }
 
 // Abandon counts the call out without a sample: the caller gave up, or the call
 // never left, so that its time says nothing about the instance.

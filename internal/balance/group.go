@@ -73,7 +73,8 @@ func (g *Group[T]) dismissLocked() {
 func (g *Group[T]) matches(e *Endpoint[T]) bool { return g.match == nil || g.match(e.value) }
 
 // Pick returns an instance that is not in tried, which may be nil, and not barred.
-// It is false when there is none. It prefers instances that are not ejected. Tried
+// It is false when there is none. It prefers instances that are not ejected and not
+// silent, unless the call is the probe of one, and then the ejected to the silent. Tried
 // is not changed. A pick inspects at most [MaxDraws] instances in each of the two
 // zone parts, unless as many of the group are out; then at most one more than are.
 func (g *Group[T]) Pick(now int64, tried *Tried[T], key Key) (*Endpoint[T], bool) {
@@ -104,11 +105,12 @@ func (g *Group[T]) pick(v *view[T], now int64, tried *Tried[T], r uint64) (*Endp
 	return g.pickBase(v, t, r)
 }
 
-// pickBase picks from all members; from the ejected ones only if none else is left.
+// pickBase picks from all members; from the ejected ones only if none else is left, and
+// from the silent ones only if none of these is.
 func (g *Group[T]) pickBase(v *view[T], t *terms, r uint64) (*Endpoint[T], bool) {
 	e := g.pickFrom(v, &v.base, &g.base, t, r)
-	if e == nil && !t.heedless {
-		t.heedless = true
+	if e == nil {
+		t.heedless, t.desperate = true, true
 		e = g.pickFrom(v, &v.base, &g.base, t, r)
 	}
 	return e, e != nil

@@ -6,23 +6,34 @@ import (
 	"time"
 )
 
-// load is what is known of one instance, for as long as it stays in the set. It
-// fits one cache line, which a pick reads anyway.
+// load is what is known of one instance, for as long as it stays in the set. What a
+// pick reads of an instance that has no trouble fits one cache line.
 type load struct {
 	inflight atomic.Int64
 	measured atomic.Uint64 // see measure
 	sampled  atomic.Int64  // when measured was last updated, on the caller's scale
 	counted  atomic.Uint32 // see tally
+	failures atomic.Uint32 // in a row, below the two bits gone and unheard
+	owed     atomic.Int64  // since when it owes an answer, 0 if it owes none; see silence
+	special  atomic.Int64  // the latest of barred, ejected and ramped: after it, all are past
+	_        [cacheLine - 48]byte
 
-	failures atomic.Uint32 // in a row; the high bit is gone
-	special  atomic.Int64  // the latest of the next three: after it, all three are past
-	barred   atomic.Int64  // until when it must not be picked
-	ejected  atomic.Int64  // until when it should not be picked
-	ramped   atomic.Int64  // until when its share still grows
+	barred  atomic.Int64 // until when it must not be picked
+	ejected atomic.Int64 // until when it should not be picked
+	ramped  atomic.Int64 // until when its share still grows
+	outcast atomic.Int64 // when the last ejection began
+	probe   atomic.Int64 // before then it gets no probe; see probing
+	_       [cacheLine - 40]byte
 }
 
-// gone marks the load of an instance that left the set.
-const gone = 1 << 31
+const cacheLine = 64
+
+const (
+	// gone marks the load of an instance that left the set.
+	gone uint32 = 1 << 31
+	// unheard says that a call got no answer, and none that began after it did.
+	unheard uint32 = 1 << 30
+)
 
 // measure is the average latency, in nanoseconds at the time of sampled, and the
 // least sample of the current run of slower ones.
@@ -40,43 +51,63 @@ func (m *measure) pack() uint64 {
 // tally is how many samples there were, up to WarmSamples, and how many of the last ones
 // in a row were slower than the average, below SlowRun. An average that such a run has
 // raised is a peak until PeakHeld samples in a row are like it; alike is how many of
-// these are still to come, 0 if it is no peak.
-type tally struct{ samples, slower, alike uint32 }
+// these are still to come, 0 if it is no peak. An instance that has returned is one that
+// nobody had asked for [IdleAfter]: its samples are counted anew, and what is known of
+// it is compared all the same.
+type tally struct {
+	samples, slower, alike uint32
+	returned               bool
+}
 
-func (t tally) pack() uint32 { return t.alike<<16 | t.slower<<8 | t.samples }
+// returning is where a tally keeps that.
+const returning = 1 << 24
+
+func (t tally) pack() uint32 {
+	word := t.alike<<16 | t.slower<<8 | t.samples
+	if t.returned && t.samples < WarmSamples {
+		word |= returning
+	}
+	return word
+}
 
 func (t tally) peaked() bool { return t.alike > 0 }
 
 func (l *load) tally() tally {
 	word := l.counted.Load()
-	return tally{samples: word & 0xff, slower: word >> 8 & 0xff, alike: word >> 16}
+	return tally{samples: word & 0xff, slower: word >> 8 & 0xff, alike: word >> 16 & 0xff, returned: word&returning != 0}
 }
-
-func (l *load) begin() { l.inflight.Add(1) }
 
 func (l *load) abandon() { l.inflight.Add(-1) }
 
 // sample takes one latency. Whoever moves l.sampled owns the sample; everybody
 // else within [Resolution] leaves, so there is no loop and no lock. An owner that
 // is suspended between its stores loses a later sample, which is harmless.
-func (l *load) sample(elapsed, now int64, failed bool) {
+func (l *load) sample(elapsed, now int64, o Outcome) {
 	last, t := l.sampled.Load(), l.tally()
-	if now-last < int64(Resolution) && t.samples > 0 {
+	if now-last < int64(Resolution) && t.samples > 0 || o == Erred && t.samples < WarmSamples {
 		return
 	}
 	if !l.sampled.CompareAndSwap(last, now) {
 		return
 	}
+	failed := o == Faulted || o == Unanswered
 	if failed {
 		elapsed = max(elapsed, int64(FailureLatency))
 	}
 	m := unpack(l.measured.Load())
 	m.average *= fadedBy(now - last)
+	sample := float64(max(elapsed, 0))
+	if o == Erred {
+		sample = max(sample, m.average)
+	}
+	if t.samples == WarmSamples && now-last > int64(IdleAfter) {
+		t = tally{returned: true}
+	}
 	if t.samples < WarmSamples {
-		m.warmUp(t, float64(max(elapsed, 0)), failed, decay(now-last, Decay))
+		m.warmUp(t, sample, failed, decay(now-last, Decay))
 		t.samples++
 	} else {
-		t = m.follow(t, float64(max(elapsed, 0)), failed, now-last)
+		t = m.follow(t, sample, failed, now-last)
 	}
 	l.measured.Store(m.pack())
 	if word := t.pack(); word != l.counted.Load() {
@@ -131,13 +162,31 @@ func (m *measure) follow(t tally, sample float64, failed bool, since int64) tall
 	return t
 }
 
-// warm reports whether the latency may be compared.
-func (l *load) warm() bool { return l.counted.Load()&0xff >= WarmSamples }
+// average is the average latency in nanoseconds as of the last sample.
+func (l *load) average() float64 {
+	return float64(math.Float32frombits(uint32(l.measured.Load() >> 32)))
+}
 
-// estimate is the latency in nanoseconds to expect, at least LatencyFloor.
+// tolerance is the factor within which the latency counts as equal to another one, 0 if
+// it may not be compared.
+func (l *load) tolerance() float64 {
+	switch word := l.counted.Load(); {
+	case word&0xff >= WarmSamples:
+		return LatencyTolerance
+	case word&returning != 0:
+		return ReturnTolerance
+	}
+	return 0
+}
+
+// estimate is the latency in nanoseconds to expect, at least LatencyFloor, and at least
+// as long as the instance has already left calls without an answer.
 func (l *load) estimate(now int64) float64 {
-	average := float64(math.Float32frombits(uint32(l.measured.Load() >> 32)))
-	return max(average*fadedBy(now-l.sampled.Load()), float64(LatencyFloor))
+	e := max(l.average()*fadedBy(now-l.sampled.Load()), float64(LatencyFloor))
+	if owed := l.owed.Load(); owed != 0 && float64(now-owed) > e {
+		e = max(e, float64(l.silence(now)))
+	}
+	return e
 }
 
 // fadedBy is what idling leaves of an average.
@@ -158,10 +207,10 @@ func decay(elapsed int64, constant time.Duration) float64 {
 	return math.Exp(-x)
 }
 
-// latencyAt is estimate as a duration, 0 without a sample, for reports.
+// latencyAt is the average as of now, 0 without a sample, for reports.
 func (l *load) latencyAt(now int64) time.Duration {
 	if l.tally().samples == 0 {
 		return 0
 	}
-	return time.Duration(l.estimate(now))
+	return time.Duration(max(l.average()*fadedBy(now-l.sampled.Load()), float64(LatencyFloor)))
 }

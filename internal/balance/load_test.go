@@ -9,7 +9,6 @@ import (
 // TestAHiccupWhileWarmingLeavesNothing: whichever of its first calls is slow, an
 // instance is afterwards as good as another.
 func TestAHiccupWhileWarmingLeavesNothing(t *testing.T) {
-	const ms = int64(time.Millisecond)
 	for slow := range int64(WarmSamples) {
 		e := alone()
 		for i := range int64(WarmSamples) {
@@ -26,7 +25,6 @@ func TestAHiccupWhileWarmingLeavesNothing(t *testing.T) {
 }
 
 func TestLatencyAverage(t *testing.T) {
-	const ms = int64(time.Millisecond)
 	tests := []struct {
 		name string
 		do   func(e *Endpoint[int])
@@ -133,8 +131,16 @@ func settle(e *Endpoint[int], latency int64) {
 func millis(n float64) time.Duration { return time.Duration(n * float64(time.Millisecond)) }
 
 func end(e *Endpoint[int], now, elapsed int64, failed bool) {
-	e.Begin()
-	e.End(now-elapsed, now, failed)
+	e.Begin(now - elapsed)
+	e.End(now-elapsed, now, outcome(failed))
+}
+
+// outcome is that of a call that fails or not.
+func outcome(failed bool) Outcome {
+	if failed {
+		return Faulted
+	}
+	return Answered
 }
 
 func TestDecayIsTheExponential(t *testing.T) {

@@ -8,7 +8,7 @@ func (w *ward) failed(l *load, now int64) {
 	}
 	// Each further round of failures is another occasion: the first may have come
 	// while enough others were out, or another held the lock.
-	if n := l.failures.Add(1) &^ gone; n%errors == 0 {
+	if n := l.failures.Add(1) &^ (gone | unheard); n%errors == 0 {
 		w.eject(l, now)
 	}
 }
@@ -30,8 +30,27 @@ func (w *ward) eject(l *load, now int64) {
 	t := w.troubleLocked(l)
 	healthy := int((now - l.ejected.Load()) / int64(o.Interval))
 	t.ejections = max(t.ejections-healthy, 0) + 1
-	l.ejected.Store(now + min(int64(t.ejections)*int64(o.Eject), int64(MaxEject)))
+	lasts := min(int64(t.ejections)*int64(o.Eject), int64(MaxEject))
+	l.outcast.Store(now)
+	l.probe.Store(now + lasts/ProbesEjected/4)
+	l.ejected.Store(now + lasts)
 	l.reclassify()
 	l.failures.And(gone)
 	w.settleLocked(t, t.counted|isEjected)
+}
+
+// restore ends the ejection of l. It does not wait for the lock, as eject.
+func (w *ward) restore(l *load, now int64) bool {
+	if !w.mu.TryLock() {
+		return false
+	}
+	defer w.mu.Unlock()
+	t := w.troubles[l]
+	if t == nil || t.counted&isEjected == 0 || l.ejected.Load() <= now {
+		return false
+	}
+	l.ejected.Store(now)
+	l.reclassify()
+	w.settleLocked(t, t.counted&^isEjected)
+	return true
 }

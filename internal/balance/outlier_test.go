@@ -27,8 +27,11 @@ func TestFailuresInARowEject(t *testing.T) {
 	if until, ok := all[0].Ejected(second); !ok || until != 31*second {
 		t.Fatalf("after five failures in a row: Ejected = %d, %v; want until 31 s", until, ok)
 	}
-	if got := counts(t, g, 31*second-1, nil, 10, 5000); got[0] != 0 {
-		t.Fatalf("ejected, it got %d picks", got[0])
+	if got := counts(t, g, second, nil, 10, 5000); got[0] != 0 {
+		t.Fatalf("just ejected, it got %d picks", got[0])
+	}
+	if got := counts(t, g, 31*second-1, nil, 10, 5000); got[0] != 1 {
+		t.Fatalf("ejected, it got %d picks, want one as a probe", got[0])
 	}
 	if available, total := g.Health(31*second - 1); available != 9 || total != 10 {
 		t.Fatalf("Health = %d of %d, want 9 of 10", available, total)

@@ -34,9 +34,9 @@ func TestPicksRunBesideUpdates(t *testing.T) {
 						t.Error("an endpoint is always there")
 						return
 					}
-					e.Begin()
+					e.Begin(now)
 					tried.Add(e)
-					e.End(now, now*int64(Resolution), now%3 == 0)
+					e.End(now, now*int64(Resolution), outcome(now%3 == 0))
 					if now%50 == 0 {
 						e.Bar((now + 20) * int64(Resolution))
 					}

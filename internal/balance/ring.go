@@ -12,6 +12,11 @@ const (
 	// is Vimeo's and HAProxy's.
 	LoadFactor = 1.25
 
+	// LoadFloor is how many calls in flight an instance takes of picks with a key
+	// whatever the average is: that few are no queue on a machine of some cores. Without
+	// it, a key would leave an instance that is idle but for its own calls.
+	LoadFloor = 16
+
 	// MaxPlaces is how many places of the table one pick looks at.
 	MaxPlaces = 64
 
@@ -59,7 +64,7 @@ func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], hash uint64
 	for range MaxPlaces {
 		p, i := v.locate(int(r.table[place]))
 		s := v.base[p].slots.at(i)
-		if t.fit(s.load) && hasRoom(s, perWeight) {
+		if t.keeps(s.load) && hasRoom(s, perWeight) {
 			return *v.base[p].endpoints.at(i), true
 		}
 		if place++; place == TableSize {
@@ -69,10 +74,19 @@ func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], hash uint64
 	return g.pickBase(current, t, hash)
 }
 
+// keeps reports whether the calls of a key stay with the instance.
+func (t *terms) keeps(l *load) bool {
+	if !t.open(l) {
+		return false
+	}
+	out := !t.heedless && l.special.Load() > t.now && l.ejected.Load() > t.now
+	return !out && !l.silent(t.now, SilenceKeyed) || t.probes(l)
+}
+
 // hasRoom reports whether one call more is within the bound.
 func hasRoom(s *slot, perWeight float64) bool {
 	const rounding = 1e-9
-	return float64(s.load.inflight.Load()+1) <= math.Ceil(perWeight/s.perWeight-rounding)
+	return float64(s.load.inflight.Load()+1) <= max(LoadFloor, math.Ceil(perWeight/s.perWeight-rounding))
 }
 
 // locate maps an index below the number of members to a part and its index there.

@@ -111,7 +111,7 @@ func TestNoInstanceIsLoadedFarAboveTheAverage(t *testing.T) {
 			if !ok {
 				t.Fatal("nothing picked")
 			}
-			e.Begin()
+			e.Begin(0)
 		}
 		bound := int64(math.Ceil(LoadFactor * float64(calls) / float64(n)))
 		for _, e := range endpoints(t, s, n) {
@@ -128,7 +128,7 @@ func TestTheBoundGoesByWeight(t *testing.T) {
 	s.Update([]Item[int]{{Key: "light"}, {Key: "heavy", Weight: 3}}, nil, 0)
 	for key := range uint64(400) {
 		e, _ := g.Pick(0, nil, keyed(key))
-		e.Begin()
+		e.Begin(0)
 	}
 	light, _ := s.Lookup("light")
 	if got := light.InFlight(); got > 125 || got < 60 {
@@ -139,10 +139,15 @@ func TestTheBoundGoesByWeight(t *testing.T) {
 func TestAFullInstanceYieldsToTheNextInTheTable(t *testing.T) {
 	s, g := fresh(GroupOptions{Policy: Hash}, 8)
 	first, _ := g.Pick(0, nil, keyed(1))
-	first.Begin() // one call in flight: the bound is 1 for each
+	for range LoadFloor {
+		if e, _ := g.Pick(0, nil, keyed(1)); e != first {
+			t.Fatalf("the key left an instance with %d calls in flight", first.InFlight())
+		}
+		first.Begin(0)
+	}
 	next, _ := g.Pick(0, nil, keyed(1))
 	if next == first {
-		t.Fatal("a second call went to the full one")
+		t.Fatal("one call more went to the full one")
 	}
 	first.Abandon()
 	if e, _ := g.Pick(0, nil, keyed(1)); e != first {
@@ -172,8 +177,8 @@ func TestAKeyFindsTheOneThatIsLeft(t *testing.T) {
 			e.Bar(1)
 		}
 	}
-	for range 5 {
-		all[321].Begin() // beyond any bound
+	for range 2 * LoadFloor {
+		all[321].Begin(0) // beyond any bound
 	}
 	for key := range uint64(200) {
 		if e, ok := g.Pick(0, nil, keyed(key)); !ok || e != all[321] {
@@ -188,8 +193,8 @@ func TestASurveyCatchesUp(t *testing.T) {
 	g.Pick(0, nil, keyed(1))
 	v, r := g.view.Load(), g.ring.Load()
 	for _, e := range endpoints(t, s, n) {
-		e.Begin()
-		e.Begin()
+		e.Begin(0)
+		e.Begin(0)
 	}
 	for range n/surveyed + 1 {
 		r.survey(v)

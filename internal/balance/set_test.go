@@ -21,9 +21,9 @@ func members(g *Group[int]) map[string]int {
 func TestStateSurvivesUpdates(t *testing.T) {
 	s, g := fresh(GroupOptions{}, 3)
 	before, _ := s.Lookup("1")
-	before.Begin()
-	before.Begin()
-	before.End(0, int64(time.Second), false)
+	before.Begin(0)
+	before.Begin(0)
+	before.End(0, int64(time.Second), Answered)
 
 	removed := s.Update([]Item[int]{{Key: "1", Value: 100, Weight: 5, Zone: "z"}, {Key: "3", Value: 3}}, []string{"0", "unknown"}, 0)
 	if len(removed) != 1 || removed[0].Key() != "0" {
@@ -71,7 +71,7 @@ func TestAnUnchangedItemKeepsItsEndpoint(t *testing.T) {
 func TestAReturningInstanceStartsAfresh(t *testing.T) {
 	s, g := fresh(GroupOptions{}, 2)
 	e, _ := s.Lookup("0")
-	e.Begin()
+	e.Begin(0)
 	e.Bar(never)
 	s.Update(items(1), []string{"0"}, 0)
 	back, _ := s.Lookup("0")

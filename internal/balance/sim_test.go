@@ -13,10 +13,21 @@ type server struct {
 	calls   int
 	stalls  int64   // until then it answers nothing
 	tail    float64 // how many calls take 50 times as long
+	cold    int     // calls that take three times as long, after a second without one
+	asked   int64   // when it was called last
+	chilled int     // cold calls to come
 }
 
 func (v *server) answers(now int64) time.Duration {
-	if rand.Float64() < v.tail {
+	if now-v.asked > int64(time.Second) {
+		v.chilled = v.cold
+	}
+	v.asked = now
+	if v.chilled > 0 {
+		v.chilled--
+		return 3 * v.latency
+	}
+	if v.tail > 0 && rand.Float64() < v.tail {
 		return 50 * v.latency
 	}
 	return v.latency + time.Duration(max(0, v.stalls-now))
@@ -25,6 +36,7 @@ func (v *server) answers(now int64) time.Duration {
 type completion struct {
 	at, start int64
 	endpoint  *Endpoint[*server]
+	outcome   Outcome
 }
 
 // completions is a binary heap, the earliest first.
@@ -63,6 +75,9 @@ type simulation struct {
 	group   *Group[*server]
 	now     int64
 	pending completions
+
+	patience time.Duration // how long a call waits; 0 is for as long as it takes
+	failed   int           // calls that failed
 }
 
 // simulate simulates servers that are there from the beginning, with neither slow
@@ -90,16 +105,32 @@ func (s *simulation) run(d time.Duration, rate int) {
 		for len(s.pending) > 0 && s.pending[0].at <= s.now {
 			s.complete()
 		}
-		e, _ := s.group.Pick(s.now, nil, Key{})
-		e.Begin()
-		e.Value().calls++
-		s.pending.push(completion{at: s.now + int64(e.Value().answers(s.now)), start: s.now, endpoint: e})
+		s.send()
 	}
 }
 
-func (s *simulation) complete() {
-	c := s.pending.pop()
-	c.endpoint.End(c.start, c.at, c.endpoint.Value().fails)
+// send sends a call.
+func (s *simulation) send() {
+	e, _ := s.group.Pick(s.now, nil, Key{})
+	e.Begin(s.now)
+	e.Value().calls++
+	c := completion{start: s.now, endpoint: e, outcome: outcome(e.Value().fails)}
+	takes := e.Value().answers(s.now)
+	if s.patience > 0 && takes >= s.patience {
+		takes, c.outcome = s.patience, Unanswered
+	}
+	c.at = s.now + int64(takes)
+	s.pending.push(c)
+}
+
+func (s *simulation) complete() { s.end(s.pending.pop()) }
+
+// end ends a call.
+func (s *simulation) end(c completion) {
+	if c.outcome != Answered {
+		s.failed++
+	}
+	c.endpoint.End(c.start, c.at, c.outcome)
 }
 
 // join adds an instance and zeroes the counts of calls.

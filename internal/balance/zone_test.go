@@ -92,7 +92,7 @@ func TestWithoutAZoneThereIsNoPreference(t *testing.T) {
 func TestAnInstanceMayMoveToAnotherZone(t *testing.T) {
 	s, g := zoned(GroupOptions{}, 3, 3)
 	e, _ := s.Lookup("5")
-	e.Begin()
+	e.Begin(0)
 	s.Update([]Item[int]{{Key: "5", Value: 7, Zone: "0"}}, nil, 0)
 	moved, _ := s.Lookup("5")
 	if moved.InFlight() != 1 {

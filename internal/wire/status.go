@@ -9,6 +9,7 @@ type Status struct {
 	Metadata   []Pair   // key 5: the handler's reply metadata, by [ComparePairs]
 	ErrorID    string   // key 6: the ID under which the server logged the cause, left out if empty
 	Refused    bool     // key 7: no handler saw the call, left out if false
+	Broken     bool     // key 8: the handler broke, it meant no error (a panic), left out if false
 }
 
 // Detail is one typed detail of an error.
@@ -28,7 +29,7 @@ func AppendStatus(b []byte, s *Status, flags Flags) []byte {
 	b, body := BeginFrame(b, KindStatus, flags|FlagCritical)
 	n := byte(0)
 	for _, set := range [...]bool{
-		s.Code != 0, s.Message != "", len(s.Details) > 0, s.RetryAfter != 0, len(s.Metadata) > 0, s.ErrorID != "", s.Refused,
+		s.Code != 0, s.Message != "", len(s.Details) > 0, s.RetryAfter != 0, len(s.Metadata) > 0, s.ErrorID != "", s.Refused, s.Broken,
 	} {
 		if set {
 			n++
@@ -66,6 +67,9 @@ func appendStatusFields(b []byte, s *Status) []byte {
 	if s.Refused {
 		b = appendBool(append(b, 7), true)
 	}
+	if s.Broken {
+		b = appendBool(append(b, 8), true)
+	}
 	return b
 }
 
@@ -100,6 +104,8 @@ func ParseStatus(body []byte) (s Status, err error) {
 			s.ErrorID = string(r.text(MaxName))
 		case 7:
 			s.Refused = r.boolean()
+		case 8:
+			s.Broken = r.boolean()
 		default:
 			return false
 		}

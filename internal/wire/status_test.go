@@ -20,6 +20,7 @@ func TestStatusIsWrittenAsSpecified(t *testing.T) {
 		"metadata":    {wire.Status{Metadata: []wire.Pair{{"k", "v"}}}, "a1 05 a1 61 6b 61 76"},
 		"error ID":    {wire.Status{Code: 13, ErrorID: "e1"}, "a2 01 0d 06 62 6531"},
 		"refused":     {wire.Status{Code: 14, Refused: true}, "a2 01 0e 07 f5"},
+		"broken":      {wire.Status{Code: 13, Broken: true}, "a2 01 0d 08 f5"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, flags := range []wire.Flags{0, wire.FlagLast} {
@@ -43,7 +44,7 @@ func TestStatusIsWrittenAsSpecified(t *testing.T) {
 }
 
 func TestStatusAcceptsDefaultsWrittenOut(t *testing.T) {
-	for _, body := range []string{"", "a0", "a1 01 00", "a1 02 60", "a1 03 80", "a1 04 00", "a1 05 a0", "a1 06 60", "a1 07 f4"} {
+	for _, body := range []string{"", "a0", "a1 01 00", "a1 02 60", "a1 03 80", "a1 04 00", "a1 05 a0", "a1 06 60", "a1 07 f4", "a1 08 f4"} {
 		got, err := wire.ParseStatus(unhex(t, body))
 		if err != nil || diff(wire.Status{}, got) != "" {
 			t.Errorf("ParseStatus(%s) = %+v, %v; want a plain OK", body, got, err)
@@ -118,7 +119,7 @@ func TestStatusOwnsItsMemory(t *testing.T) {
 	clear(body)
 	want := wire.Status{
 		Code: 5, Message: "gone", Details: []wire.Detail{{"a.b", []byte{0xf6}}}, RetryAfter: 100,
-		Metadata: []wire.Pair{{"k", "v"}}, ErrorID: "e1", Refused: true,
+		Metadata: []wire.Pair{{"k", "v"}}, ErrorID: "e1", Refused: true, Broken: true,
 	}
 	if d := diff(want, got); d != "" {
 		t.Errorf("status changed with its input (-want +got):\n%s", d)

@@ -58,7 +58,7 @@ func headersCodec() *bodyCodec {
 func statusCodec() *bodyCodec {
 	return &bodyCodec{
 		kind:     wire.KindStatus,
-		full:     "a7 01 05 02 64 676f6e65 03 81 82 63 612e62 41 f6 04 18 64 05 a1 61 6b 61 76 06 62 6531 07 f5",
+		full:     "a8 01 05 02 64 676f6e65 03 81 82 63 612e62 41 f6 04 18 64 05 a1 61 6b 61 76 06 62 6531 07 f5 08 f5",
 		limit:    wire.MaxHeader,
 		optional: []uint64{1, 2, 3, 4, 5, 6, 7},
 		parse:    func(body []byte) (any, error) { return ptr(wire.ParseStatus(body)) },

@@ -1,0 +1,63 @@
+package balance
+
+import (
+	"testing"
+	"time"
+)
+
+// TestEqualsShareAlikeAfterAHiccup: of two idle instances one is slow, or fails, for a
+// while; one caller calls one after the other. Within 5 s after both answer alike each
+// has its half again, be it that an instance which was left alone takes a few calls to
+// be as fast as the other one.
+func TestEqualsShareAlikeAfterAHiccup(t *testing.T) {
+	hiccups := map[string]func(c *callers, v *server){
+		"none": func(*callers, *server) {},
+		"one slow call": func(c *callers, v *server) {
+			c.freeze(v, 500*time.Millisecond)
+			c.call(500 * time.Millisecond)
+		},
+		"slow for a second": func(c *callers, v *server) {
+			latency := v.latency
+			v.latency = 100 * time.Millisecond
+			c.call(time.Second)
+			v.latency = latency
+		},
+		"slow for a minute": func(c *callers, v *server) {
+			latency := v.latency
+			v.latency = 500 * time.Millisecond
+			c.call(time.Minute)
+			v.latency = latency
+		},
+		"out of time for 3 s": func(c *callers, v *server) {
+			c.freeze(v, 3*time.Second)
+			c.call(3 * time.Second)
+		},
+		"broken for a second": func(c *callers, v *server) {
+			v.fails = true
+			c.call(time.Second)
+			v.fails = false
+		},
+		"broken for 20 s": func(c *callers, v *server) {
+			v.fails = true
+			c.call(20 * time.Second)
+			v.fails = false
+		},
+	}
+	for name, hiccup := range hiccups {
+		for _, latency := range []time.Duration{20 * time.Microsecond, 100 * time.Microsecond, time.Millisecond, 20 * time.Millisecond} {
+			for _, cold := range []int{0, 3} {
+				all := servers(2, latency)
+				all[0].cold, all[1].cold = cold, cold
+				c := callersOf(simulateWith(Options{}, all...), 1)
+				c.call(10 * time.Second)
+				hiccup(c, all[0])
+				c.call(5 * time.Second)
+				c.forget()
+				c.call(5 * time.Second)
+				if got, sum := all[0].calls, total(all); got < sum*35/100 || got > sum*65/100 {
+					t.Errorf("%s at %v, %d cold calls: it has %d of %d calls", name, latency, cold, got, sum)
+				}
+			}
+		}
+	}
+}

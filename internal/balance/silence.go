@@ -1,0 +1,112 @@
+package balance
+
+import "time"
+
+const (
+	// SilenceFloor is how long an instance must owe an answer to count as silent. It is
+	// then passed over while there are others, those that start slowly or are ejected not
+	// excepted. That costs an instance little which is merely slow: with its next answer
+	// it is like the others.
+	SilenceFloor = 50 * time.Millisecond
+
+	// SilenceRatio is how many times its average latency it must owe an answer for.
+	SilenceRatio = 8
+
+	// SilenceKeyed is SilenceFloor of picks with a key, whose calls are at home at an
+	// instance.
+	SilenceKeyed = time.Second
+
+	// ProbeAfter is when the first probe of a silent instance is due. The next is due when
+	// it has been silent for twice as long, or after ProbeMost.
+	ProbeAfter = 250 * time.Millisecond
+	ProbeMost  = 4 * time.Second
+
+	// ProbesEjected is into how many parts probes divide an ejection: one is due after a
+	// quarter of the first part, after a half of it and at the end of each. An instance
+	// that is ejected again, for longer, is so probed less often.
+	ProbesEjected = 8
+)
+
+// begin counts a call that is sent at now.
+//
+// An instance owes an answer from the first call on that began after its last one.
+// Calls that began before that and are still under way are slow by themselves: others
+// were answered meanwhile.
+func (l *load) begin(now int64) {
+	if n := l.inflight.Add(1); l.owed.Load() == 0 || n == 1 && l.failures.Load()&unheard == 0 {
+		l.owed.Store(max(now, 1))
+	}
+}
+
+// answered notes that an answer came, to a call that began at start. It reports whether
+// the instance is out, and the answer that of a probe or of another call that began
+// after it was ejected.
+func (l *load) answered(start, now int64) (restored bool) {
+	if l.owed.Load() != 0 {
+		l.owed.Store(0)
+	}
+	if l.failures.Load()&unheard != 0 {
+		l.failures.And(^unheard)
+	}
+	return l.special.Load() > now && l.ejected.Load() > now && start >= l.outcast.Load()
+}
+
+// unanswered notes that a call ended without an answer. Nothing follows from it if one
+// that began later was answered.
+func (l *load) unanswered() {
+	if l.owed.Load() != 0 && l.failures.Load()&unheard == 0 {
+		l.failures.Or(unheard)
+	}
+}
+
+// silence is how long the instance has owed an answer, in nanoseconds; 0 if it owes none.
+func (l *load) silence(now int64) int64 {
+	owed := l.owed.Load()
+	if owed == 0 || l.inflight.Load() <= 0 && l.failures.Load()&unheard == 0 {
+		return 0
+	}
+	return max(now-owed, 0)
+}
+
+// silent reports whether the instance has owed an answer for longer than it may: floor,
+// and SilenceRatio times its latency unless a call has waited in vain already, which is
+// counted in that.
+func (l *load) silent(now int64, floor time.Duration) bool {
+	owed := l.owed.Load()
+	if owed == 0 || now-owed < int64(floor) {
+		return false
+	}
+	if l.failures.Load()&unheard != 0 {
+		return true
+	}
+	return float64(l.silence(now)) >= max(float64(floor), SilenceRatio*l.average()*fadedBy(now-l.sampled.Load()))
+}
+
+// plain reports whether nothing is to be said of the instance.
+func (l *load) plain(now int64) bool {
+	return l.special.Load() <= now && !l.silent(now, SilenceFloor)
+}
+
+// heard notes a sign of life that is no answer to a call: a new connection. A probe is due.
+func (l *load) heard(now int64) {
+	l.owed.Store(0)
+	l.failures.And(^unheard)
+	l.probe.Store(now)
+}
+
+// probes reports whether a shunned instance is to be probed, and lets nobody else do it
+// for a while. Calls that were sent elsewhere before are no probes: they have had their
+// share of trouble.
+func (t *terms) probes(l *load) bool {
+	due := l.probe.Load()
+	if len(t.avoided) > 0 || t.now < due {
+		return false
+	}
+	out, most := l.silence(t.now), int64(ProbeMost)
+	if ejected := l.ejected.Load(); l.special.Load() > t.now && ejected > t.now {
+		out, most = t.now-l.outcast.Load(), (ejected-l.outcast.Load())/ProbesEjected
+	} else if out < int64(ProbeAfter) {
+		return false
+	}
+	return l.probe.CompareAndSwap(due, t.now+min(max(out, int64(ProbeAfter)), most))
+}
