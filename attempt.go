@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -239,7 +238,9 @@ func (o *outgoing) decode(session *transport.Session, reply *transport.Reply) er
 		return &Error{Code: Internal, Peer: peerOf(session).String(), Message: "the reply holds no message"}
 	}
 	if err := o.service.node.cfg.Codec.Decode(reply.Message, o.Response); err != nil {
-		return &Error{Code: Internal, Peer: peerOf(session).String(), Message: fmt.Sprintf("decoding the reply into %T: %v", o.Response, err), Cause: err}
+		e := failed("", uncoded(err, Internal, "decoding the reply into %T", o.Response))
+		e.Peer = peerOf(session).String()
+		return e
 	}
 	return nil
 }

@@ -237,7 +237,7 @@ func (o *outgoing) encode(n *Node) error {
 	b, err := n.cfg.Codec.Append(b, o.Request)
 	o.data = b
 	if err != nil {
-		return Errorf(InvalidArgument, "encoding the request: %w", err)
+		return uncoded(err, InvalidArgument, "encoding the request")
 	}
 	o.size = len(b) - body
 	o.service.sizes.note(len(b))

@@ -3,15 +3,17 @@ package link
 import "strconv"
 
 // Code says what kind of failure an error is. The codes, their numbers and
-// meanings are gRPC's. There is no code for success; the zero Code stands for
-// [Unknown].
+// meanings are gRPC's.
 //
 // A Code is an error, so that errors.Is(err, link.NotFound) works on both sides
-// of the wire and a handler may return a bare code.
+// of the wire and a handler may return a bare code. [OK] is what [CodeOf] says of
+// nil, for logs and metrics; an error never has it: a handler that returns
+// link.OK, or an [*Error] without a code, has failed with [Unknown].
 type Code uint32
 
 // The codes.
 const (
+	OK                 Code = 0  // no error
 	Canceled           Code = 1  // the caller gave up
 	Unknown            Code = 2  // an error without a better code
 	InvalidArgument    Code = 3  // the request is wrong whatever the state of the system
@@ -33,7 +35,7 @@ const (
 // String returns the code in words, "not found".
 func (c Code) String() string {
 	names := [...]string{
-		"unknown", "canceled", "unknown", "invalid argument", "deadline exceeded", "not found", "already exists",
+		"ok", "canceled", "unknown", "invalid argument", "deadline exceeded", "not found", "already exists",
 		"permission denied", "resource exhausted", "failed precondition", "aborted", "out of range", "unimplemented",
 		"internal", "unavailable", "data loss", "unauthenticated",
 	}

@@ -75,7 +75,7 @@ type Config struct {
 	// closes a source that it made itself. Its ID must be that of Service and
 	// Namespace.
 	Identity security.Source
-	// Codec encodes messages. Nil means codec.CBOR().
+	// Codec encodes messages. Nil means CBOR within Limits.
 	Codec codec.Codec
 	// Tracer makes spans. Nil means the global OpenTelemetry provider.
 	Tracer *tracing.Tracer
@@ -127,8 +127,8 @@ func resolve(cfg Config) (Config, error) {
 	if cfg.TopologyFile == "" {
 		cfg.TopologyFile = os.Getenv("LINK_TOPOLOGY")
 	}
-	if cfg.Codec == nil {
-		cfg.Codec = codec.CBOR()
+	if err := cfg.resolveCodec(); err != nil {
+		return cfg, err
 	}
 	if cfg.Tracer == nil {
 		cfg.Tracer = tracing.New(tracing.Config{})
@@ -143,6 +143,23 @@ func resolve(cfg Config) (Config, error) {
 		cfg.Logger = slog.Default()
 	}
 	return cfg, nil
+}
+
+// resolveCodec makes the codec that Limits ask for, unless there is another.
+func (cfg *Config) resolveCodec() error {
+	limits := cfg.Limits.codec()
+	if cfg.Codec != nil {
+		if limits != (codec.Limits{}) {
+			return Errorf(InvalidArgument, "Config.Limits.MaxNesting and MaxExpansion are those of the codec that Config.Codec overrides; give them to that one, with codec.NewCBOR say")
+		}
+		return nil
+	}
+	c, err := codec.NewCBOR(limits)
+	if err != nil {
+		return Errorf(InvalidArgument, "Config.Limits: %w", err)
+	}
+	cfg.Codec = c
+	return nil
 }
 
 // validateInstance checks what the node announces, with all that its monitors

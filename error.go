@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/linkmesh/link/codec"
 )
 
 // Error is the error of every operation of link and its patterns.
@@ -37,8 +39,9 @@ func (e *Error) Error() string {
 	if e.Op != "" {
 		b.WriteString(e.Op + ": ")
 	}
-	b.WriteString(e.Code.String())
-	if e.Message != "" && e.Message != e.Code.String() {
+	code := normal(e.Code).String()
+	b.WriteString(code)
+	if e.Message != "" && e.Message != code {
 		b.WriteString(": " + e.Message)
 	}
 	if e.ID != "" {
@@ -64,7 +67,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 // the same.
 func (e *Error) Is(target error) bool {
 	if c, ok := target.(Code); ok {
-		return c == e.Code
+		return c == normal(e.Code)
 	}
 	return e.Code == DeadlineExceeded && target == context.DeadlineExceeded ||
 		e.Code == Canceled && target == context.Canceled
@@ -85,11 +88,13 @@ func normal(c Code) Code {
 	return c
 }
 
-// CodeOf returns the code of err: that of the [*Error] or Code in its chain,
-// the code of a context error, and otherwise [Unknown]. CodeOf(nil) is 0.
+// CodeOf returns the code of err: that of the [*Error] or Code in its chain;
+// the code of a context error; [ResourceExhausted] of a message beyond the
+// limits of the codec, [Internal] of a [*PanicError]; and otherwise [Unknown].
+// CodeOf(nil) is [OK].
 func CodeOf(err error) Code {
 	if err == nil {
-		return 0
+		return OK
 	}
 	var e *Error
 	var c Code
@@ -102,9 +107,28 @@ func CodeOf(err error) Code {
 		return DeadlineExceeded
 	case errors.Is(err, context.Canceled):
 		return Canceled
+	case isA[*codec.LimitError](err):
+		return ResourceExhausted
+	case isA[*PanicError](err):
+		return Internal
 	default:
 		return Unknown
 	}
+}
+
+// isA reports whether there is an error of type E in the chain of err.
+func isA[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// uncoded returns an error of the codec with a code: its own, if a limit was
+// exceeded, or another.
+func uncoded(err error, code Code, format string, args ...any) error {
+	if isA[*codec.LimitError](err) {
+		code = ResourceExhausted
+	}
+	return Errorf(code, format+": %w", append(args, err)...)
 }
 
 // failed returns err as an *Error with the operation, for the public functions

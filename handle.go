@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"maps"
 	"math"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +41,9 @@ type handler struct {
 	stream  StreamHandler
 	sizes   sizeHint // of responses
 	wrapped Handler  // server middleware around either; nil if there is none
+
+	missing  error // not nil: why nothing is run; only in middleware
+	unserved bool  // there is no such route
 }
 
 // routeTable holds the routes the node serves. Readers take no lock.
@@ -80,9 +82,7 @@ func (n *Node) register(h *handler, opts []HandleOption) {
 	if err := n.check(h); err != nil {
 		panic(failed("link.Handle", err)) //nolint:forbidigo // a programmer error at set-up
 	}
-	if len(n.cfg.Server) > 0 {
-		h.wrapped = chain(n.cfg.Server, serverTerminal)
-	}
+	h.wrapped = n.serving
 	n.routes.mu.Lock()
 	defer n.routes.mu.Unlock()
 	next := &routes{byName: make(map[routeKey]*handler)}
@@ -154,7 +154,7 @@ func routesDigest(infos []wire.RouteInfo) []byte {
 type dispatcher Node
 
 // Find implements transport.Handler.
-func (d *dispatcher) Find(h *wire.HeadersView) transport.Route {
+func (d *dispatcher) Find(_ *transport.Session, h *wire.HeadersView) transport.Route {
 	t := d.routes.table.Load()
 	var found *handler
 	if t != nil && h.Route != nil && h.RouteKind <= math.MaxUint8 {
@@ -163,24 +163,61 @@ func (d *dispatcher) Find(h *wire.HeadersView) transport.Route {
 		found = t.byID[h.RouteID]
 	}
 	if found == nil {
-		return transport.Route{Refuse: d.unimplemented(h)}
+		return d.missing(d.unserved(h))
 	}
-	route := transport.Route{Value: found, Stream: found.stream != nil, Lasting: found.config.lasting, MaxMessage: found.config.maxMessage}
 	if h.Codec != uint64(d.cfg.Codec.ID()) && found.stream == nil {
-		route.Refuse = &wire.Status{
-			Code:    uint64(Unimplemented),
-			Message: fmt.Sprintf("codec %d is not spoken here, this node speaks %s (%d)", h.Codec, d.cfg.Codec.Name(), d.cfg.Codec.ID()),
-		}
+		return d.missing(&handler{
+			route: found.route, config: found.config,
+			missing: Errorf(Unimplemented, "codec %d is not spoken here, this node speaks %s (%d)", h.Codec, d.cfg.Codec.Name(), d.cfg.Codec.ID()),
+		})
 	}
-	return route
+	return transport.Route{
+		Value: found, Stream: found.stream != nil, Lasting: found.config.lasting, MaxMessage: found.config.maxMessage,
+		Guarded: found.config.authorize != nil, Early: found.wrapped != nil,
+	}
 }
 
-func (d *dispatcher) unimplemented(h *wire.HeadersView) *wire.Status {
+// missing is the route of a call that no handler sees: middleware does, if there is any.
+func (d *dispatcher) missing(h *handler) transport.Route {
+	if d.serving == nil {
+		status := (*Node)(d).status(h.route, h.missing)
+		return transport.Route{Refuse: &status}
+	}
+	h.wrapped = d.serving
+	return transport.Route{Value: h, Early: true, Guarded: h.config.authorize != nil}
+}
+
+// unserved is the handler of a route that there is none for.
+func (d *dispatcher) unserved(h *wire.HeadersView) *handler {
+	r := Route{Service: d.cfg.Service, Name: fmt.Sprintf("#%d", h.RouteID), Kind: Kind(min(h.RouteKind, math.MaxUint8))}
 	what := fmt.Sprintf("route number %d", h.RouteID)
 	if h.Route != nil {
-		what = fmt.Sprintf("%s %s/%s", Kind(min(h.RouteKind, 255)), d.cfg.Service, h.Route)
+		r.Name = string(h.Route)
+		what = fmt.Sprintf("%s %s", r.Kind, r)
 	}
-	return &wire.Status{Code: uint64(Unimplemented), Message: what + " is not served by " + d.instance}
+	return &handler{route: r, unserved: true, missing: Errorf(Unimplemented, "%s is not served by %s", what, d.instance)}
+}
+
+// Admit implements transport.Handler.
+func (d *dispatcher) Admit(s *transport.Session, r *transport.Route) (refusal *wire.Status) {
+	h, _ := r.Value.(*handler) // Find returns nothing else
+	n, err := (*Node)(d), error(nil)
+	func() {
+		defer func() {
+			if p := recover(); p != nil { // it is the user's code, and refuses
+				err = panicked(p)
+			}
+		}()
+		err = h.config.authorize(peerOf(s))
+	}()
+	if err == nil {
+		return nil
+	}
+	if CodeOf(err) == Unknown {
+		err = Errorf(PermissionDenied, "%s may not use %s %s: %w", verifiedOf(s).peer.ID.Service(), h.route.Kind, h.route, err)
+	}
+	status := n.statusOn(s, h.route, err)
+	return &status
 }
 
 // ServeCall implements transport.Handler.
@@ -230,7 +267,7 @@ func (n *Node) encode(c *transport.Call, h *handler, response any) (err error) {
 	}
 	b, body := wire.BeginFrame(c.Reply, wire.KindData, 0)
 	if c.Reply, err = n.cfg.Codec.Append(b, response); err != nil {
-		return Errorf(Internal, "encoding the response: %w", err)
+		return uncoded(err, Internal, "encoding the response")
 	}
 	if size, limit := len(c.Reply)-body, replyLimit(n, c.Session); size > limit {
 		return Errorf(ResourceExhausted, "response of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of the two sides", size, limit)
@@ -243,48 +280,44 @@ func replyLimit(n *Node, s *transport.Session) int {
 	return int(min(uint64(n.cfg.Limits.maxMessage()), s.Remote().MaxMessage))
 }
 
-// serve decodes the request and runs the handler in its middleware.
+// serve runs the handler of a call, in its middleware.
 func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			response, err = nil, panicked(p)
-		}
-	}()
-	if c.Headers.Timeout == 0 {
-		return nil, Errorf(DeadlineExceeded, "the call arrived after its deadline")
-	}
-	request := h.call.New()
-	if err := n.cfg.Codec.Decode(c.Message, request); err != nil {
-		return nil, Errorf(InvalidArgument, "decoding the request into %T: %v", request, err)
-	}
 	var use context.Context = ctx
 	var span tracing.ServerSpan
 	if c.Headers.Trace.Len() > 0 || n.cfg.Tracer.Enabled() {
 		use, span = n.cfg.Tracer.StartServer(ctx, h.route.String(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service())
 		defer func() { span.End(uint32(CodeOf(err)), err) }()
 	}
-	if h.wrapped == nil {
-		return h.call.Serve(use, request)
+	if h.wrapped != nil {
+		return n.serveWrapped(use, &ctx.callInfo, h, c)
 	}
-	op := &Operation{Route: h.route, Peer: peerOf(c.Session), Metadata: ctx.readMetadata(), Request: request}
-	err = h.wrapped(context.WithValue(use, servingKey{}, h), op)
-	return op.Response, err
+	return n.run(use, h, c)
 }
 
-type servingKey struct{}
+// run decodes the request of a call and runs the handler.
+func (n *Node) run(ctx context.Context, h *handler, c *transport.Call) (response any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, panicked(p)
+		}
+	}()
+	request, err := n.decode(h, c)
+	if err != nil {
+		return nil, err
+	}
+	return h.call.Serve(ctx, request)
+}
 
-// serverTerminal is the innermost handler of the server's middleware.
-func serverTerminal(ctx context.Context, op *Operation) error {
-	h, ok := ctx.Value(servingKey{}).(*handler)
-	if !ok {
-		return Errorf(Internal, "server middleware called next with a context that is not derived from its own")
+// decode decodes the request of a call that has been read.
+func (n *Node) decode(h *handler, c *transport.Call) (any, error) {
+	if c.Headers.Timeout == 0 {
+		return nil, Errorf(DeadlineExceeded, "the call arrived after its deadline")
 	}
-	if h.stream != nil {
-		return h.stream(ctx, op.Stream)
+	request := h.call.New()
+	if err := n.cfg.Codec.Decode(c.Message, request); err != nil {
+		return nil, uncoded(err, InvalidArgument, "decoding the request into %T", request)
 	}
-	response, err := h.call.Serve(ctx, op.Request)
-	op.Response = response
-	return err
+	return request, nil
 }
 
 func carrierOf(v wire.PairsView) tracing.Carrier {
@@ -297,16 +330,6 @@ func carrierOf(v wire.PairsView) tracing.Carrier {
 	}
 	return out
 }
-
-// panicError is what a handler's panic becomes; its text stays on this side.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
-
-func panicked(value any) error { return &panicError{value, debug.Stack()} }
 
 // statusOn is status, except that what failed because this node canceled its
 // handlers is Unavailable: the caller canceled nothing, and others may serve it.
@@ -331,6 +354,7 @@ func (n *Node) status(r Route, err error) wire.Status {
 	var e *Error
 	var code Code
 	switch {
+	case isA[*PanicError](err): // whatever it was wrapped in
 	case errors.As(err, &e) && e != nil:
 		s := wire.Status{
 			Code: uint64(normal(e.Code)), Message: clip(e.Message, wire.MaxText), ErrorID: clip(e.ID, wire.MaxName),

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/internal/transport"
 )
 
@@ -39,6 +40,8 @@ type Limits struct {
 	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
 	PendingFrames        int           // frames without credit that wait for Recv on one stream; default 1024
 	PendingBytes         int           // bytes of these; default 256 KiB
+	MaxNesting           int           // levels of arrays, maps and structs in a message, both ways; default 100; see codec.Limits
+	MaxExpansion         int           // bytes of memory that each byte of a message may become, both ways; default 60; see codec.Limits
 }
 
 // maxMessageCap is the largest value of Limits.MaxMessage.
@@ -57,7 +60,19 @@ func (l Limits) validate() error {
 	return nil
 }
 
-func (l Limits) transport() transport.Limits { return transport.Limits(l) }
+// transport returns the limits that the transport keeps: it has them by the same names.
+func (l Limits) transport() (out transport.Limits) {
+	from, to := reflect.ValueOf(l), reflect.ValueOf(&out).Elem()
+	for i := range to.NumField() {
+		to.Field(i).Set(from.FieldByName(to.Type().Field(i).Name))
+	}
+	return out
+}
+
+// codec returns the limits that the codec keeps.
+func (l Limits) codec() codec.Limits {
+	return codec.Limits{MaxNesting: l.MaxNesting, MaxExpansion: l.MaxExpansion}
+}
 
 func (l Limits) maxMessage() int {
 	if l.MaxMessage == 0 {

@@ -82,6 +82,7 @@ type Node struct {
 	group    *lifecycle.Group
 	invoke   Handler // client middleware around one unary call
 	opener   Handler // client middleware around opening a stream
+	serving  Handler // server middleware around all that is served; nil if there is none
 
 	started  time.Time
 	tags     ownTags
@@ -156,6 +157,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.invoke = chain(cfg.Client, n.callTerminal)
 	n.opener = chain(cfg.Client, n.openTerminal)
+	if len(cfg.Server) > 0 {
+		n.serving = chain(cfg.Server, serverTerminal)
+	}
 	n.instance = discovery.NewInstanceID(cfg.identityName())
 	var epoch [8]byte
 	if _, err := rand.Read(epoch[:]); err != nil {

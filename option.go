@@ -42,6 +42,7 @@ type handleConfig struct {
 	maxMessage int
 	sized      bool // maxMessage was given
 	lasting    bool
+	authorize  func(Peer) error
 }
 
 type metaOption struct{ key, value string }
@@ -149,3 +150,15 @@ func (lastingOption) applyHandle(h *handleConfig) { h.lasting = true }
 // have something for them, and then closes [Stream.Quiet]. It has no effect on unary
 // calls.
 func Lasting() HandleOption { return lastingOption{} }
+
+type authorizeOption func(Peer) error
+
+func (o authorizeOption) applyHandle(h *handleConfig) { h.authorize = o }
+
+// Authorize lets f decide who may use a route: it returns why a peer may not, nil if
+// it may. It runs before the message of a call, or any frame of a stream, is read: a
+// peer that is refused costs the node its headers. An error without a code is
+// [PermissionDenied]. What depends on metadata or on the request is for [Middleware].
+// f is called on many goroutines at once, for each call and stream; one that panics
+// refuses.
+func Authorize(f func(Peer) error) HandleOption { return authorizeOption(f) }

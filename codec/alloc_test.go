@@ -38,11 +38,11 @@ func bombs() []bomb {
 	bignum := append([]byte{0xc2, 0x5a, 0, 0, 0x40, 0}, bytes.Repeat([]byte{0xff}, 16384)...)
 	return []bomb{
 		{"128 K empty maps into records", array(bombSize, 0xa0), records, true},
-		{"16384 empty maps into records", array(codec.DefaultMaxArray, 0xa0), records, false},
-		{"128 K empty arrays into any", array(bombSize, 0x80), untyped, true},
-		{"16384 empty arrays into any", array(codec.DefaultMaxArray, 0x80), untyped, false},
+		{"16384 empty maps into records", array(16384, 0xa0), records, false},
+		{"128 K empty arrays into any", array(bombSize, 0x80), untyped, false},
+		{"16384 empty arrays into any", array(16384, 0x80), untyped, false},
 		{"128 K empty maps into any", array(bombSize, 0xa0), untyped, true},
-		{"16384 empty maps into any", array(codec.DefaultMaxArray, 0xa0), untyped, false},
+		{"16384 empty maps into any", array(16384, 0xa0), untyped, false},
 		{"header claims 131071 elements", []byte{0x9a, 0, 1, 0xff, 0xff}, records, true},
 		{"header claims 16384 elements", []byte{0x99, 0x40, 0}, records, true},
 		{"header claims 64 MiB of bytes", []byte{0x5b, 0, 0, 0, 0, 4, 0, 0, 0}, func() any { return new([]byte) }, true},

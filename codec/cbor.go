@@ -2,6 +2,8 @@ package codec
 
 import (
 	"bytes"
+	"errors"
+	"math"
 	"reflect"
 	"sync"
 
@@ -18,7 +20,7 @@ func CBOR() Codec {
 	return c
 }
 
-// NewCBOR returns a CBOR codec that decodes within limits. The error wraps
+// NewCBOR returns a CBOR codec that works within limits. The error wraps
 // [ErrLimits] and names the field that is out of range.
 func NewCBOR(limits Limits) (Codec, error) {
 	limits = limits.withDefaults()
@@ -33,14 +35,16 @@ func NewCBOR(limits Limits) (Codec, error) {
 	if err != nil {
 		return nil, &Error{Codec: nameCBOR, Op: "configure", Err: err}
 	}
-	return &cborCodec{enc: enc, dec: dec}, nil
+	return &cborCodec{enc: enc, dec: dec, limits: limits, parts: maxValues}, nil
 }
 
 const nameCBOR = "cbor"
 
 type cborCodec struct {
-	enc cbor.UserBufferEncMode
-	dec cbor.DecMode
+	enc    cbor.UserBufferEncMode
+	dec    cbor.DecMode
+	limits Limits
+	parts  int // of a value that are looked at
 	// buffers holds empty *bytes.Buffer headers: the storage is always the
 	// caller's, so the pool retains no memory of large messages.
 	buffers sync.Pool
@@ -51,20 +55,35 @@ func (*cborCodec) Name() string { return nameCBOR }
 func (*cborCodec) ID() uint8    { return IDCBOR }
 
 func (c *cborCodec) Append(dst []byte, v any) ([]byte, error) {
-	if p, s := c.plans.of(v); p != nil {
-		return p.append(dst, s), nil
+	if v == nil {
+		return append(dst, encodedNull), nil
 	}
-	return c.libraryAppend(dst, v)
+	k := c.plans.of(v)
+	if k.plan != nil {
+		if s := reflect.ValueOf(v).Elem(); s.IsValid() { // v may be a nil pointer
+			return k.plan.append(dst, s), nil
+		}
+	}
+	return c.libraryAppend(dst, v, k)
 }
 
 func (c *cborCodec) Decode(data []byte, v any) error {
-	if p, s := c.plans.of(v); p != nil && p.decode(data, s) {
-		return nil
+	if v == nil {
+		return &Error{Codec: nameCBOR, Op: opDecode, Err: c.dec.Unmarshal(data, v)} // which says so
 	}
-	return c.libraryDecode(data, v)
+	k := c.plans.of(v)
+	if k.plan != nil {
+		if s := reflect.ValueOf(v).Elem(); s.IsValid() && k.plan.decode(data, s) {
+			return nil
+		}
+	}
+	return c.libraryDecode(data, v, k)
 }
 
-func (c *cborCodec) libraryAppend(dst []byte, v any) ([]byte, error) {
+func (c *cborCodec) libraryAppend(dst []byte, v any, k *compiled) ([]byte, error) {
+	if err := c.fits(v, k); err != nil {
+		return dst, &Error{Codec: nameCBOR, Op: opEncode, Type: k.t, Err: err}
+	}
 	buf, ok := c.buffers.Get().(*bytes.Buffer)
 	if !ok {
 		buf = new(bytes.Buffer)
@@ -74,17 +93,40 @@ func (c *cborCodec) libraryAppend(dst []byte, v any) ([]byte, error) {
 	out := buf.Bytes()
 	*buf = bytes.Buffer{}
 	c.buffers.Put(buf)
+	if err == nil {
+		err = c.affordable(out[len(dst):], k)
+	}
 	if err != nil {
-		return dst, &Error{Codec: nameCBOR, Op: opEncode, Type: reflect.TypeOf(v), Err: err}
+		return dst, &Error{Codec: nameCBOR, Op: opEncode, Type: k.t, Err: err}
 	}
 	return out, nil
 }
 
-func (c *cborCodec) libraryDecode(data []byte, v any) error {
-	if err := c.dec.Unmarshal(data, v); err != nil {
-		return &Error{Codec: nameCBOR, Op: opDecode, Type: reflect.TypeOf(v), Err: err}
+func (c *cborCodec) libraryDecode(data []byte, v any, k *compiled) error {
+	err := c.decodable(data, k)
+	if err == nil {
+		err = c.dec.Unmarshal(data, v)
+	}
+	if err != nil {
+		return &Error{Codec: nameCBOR, Op: opDecode, Type: k.t, Err: c.named(err, data)}
 	}
 	return nil
+}
+
+// decodable refuses what the library would not end with.
+func (c *cborCodec) decodable(data []byte, k *compiled) error {
+	if k.layout.broken {
+		return errBroken(k.t)
+	}
+	return c.affordable(data, k)
+}
+
+// named gives the library's error about a limit that limit's name.
+func (c *cborCodec) named(err error, data []byte) error {
+	if _, ok := errors.AsType[*cbor.MaxNestedLevelError](err); ok {
+		return &LimitError{limitNesting, c.limits.MaxNesting, int64(levelsOf(data))}
+	}
+	return err
 }
 
 // encodeOptions are RFC 8949 core deterministic encoding, without tags, since
@@ -103,8 +145,8 @@ func decodeOptions(limits Limits) cbor.DecOptions {
 	return cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		MaxNestedLevels:   limits.MaxNesting,
-		MaxArrayElements:  limits.MaxArray,
-		MaxMapPairs:       limits.MaxPairs,
+		MaxArrayElements:  math.MaxInt32, // what they become in memory is looked at before
+		MaxMapPairs:       math.MaxInt32,
 		IndefLength:       cbor.IndefLengthForbidden,
 		IntDec:            cbor.IntDecConvertSignedOrFail, // else large negatives turn into big.Int, which does not encode
 		TagsMd:            cbor.TagsForbidden,

@@ -1,7 +1,6 @@
 package codec_test
 
 import (
-	"bytes"
 	"encoding/hex"
 	"errors"
 	"math/big"
@@ -78,9 +77,8 @@ func TestCBORRefusesHostileBodies(t *testing.T) {
 		"header claims 2^63 bytes":       "5b8000000000000000",
 		"wrong type of field":            "a162696401",
 		"integer overflow":               "a166616d6f756e741bffffffffffffffff",
-		"16385 elements":                 "9a00004001" + strings.Repeat("00", 16385),
-		"4097 pairs":                     "b90" + "fff",
-		"nesting of 17":                  strings.Repeat("81", 17) + "00",
+		"header claims 4096 pairs":       "b91000",
+		"nesting of 101":                 strings.Repeat("81", 101) + "00",
 		"nesting of 10000":               strings.Repeat("81", 10000) + "00",
 		"unassigned simple value as map": "e0",
 	}
@@ -107,40 +105,6 @@ func TestCBORRefusesHostileBodies(t *testing.T) {
 	})
 }
 
-func TestCBORAcceptsUpToTheLimits(t *testing.T) {
-	c, err := codec.NewCBOR(codec.Limits{MaxNesting: 4, MaxArray: 16, MaxPairs: 16})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pairs := func(n int) []byte {
-		out := []byte{0xb8, byte(n)}
-		for i := range n {
-			out = append(out, 0x61, byte('a'+i), 0)
-		}
-		return out
-	}
-	tests := []struct {
-		name string
-		in   []byte
-		ok   bool
-	}{
-		{"nesting at the limit", append(bytes.Repeat([]byte{0x81}, 4), 0), true},
-		{"nesting beyond", append(bytes.Repeat([]byte{0x81}, 5), 0), false},
-		{"array at the limit", append([]byte{0x90}, make([]byte, 16)...), true},
-		{"array beyond", append([]byte{0x91}, make([]byte, 17)...), false},
-		{"map at the limit", pairs(16), true},
-		{"map beyond", pairs(17), false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var v any
-			if err := c.Decode(tt.in, &v); (err == nil) != tt.ok {
-				t.Fatalf("Decode: %v, want success %v", err, tt.ok)
-			}
-		})
-	}
-}
-
 func TestNewCBORNamesTheLimitThatIsOutOfRange(t *testing.T) {
 	tests := []struct {
 		field  string
@@ -148,8 +112,7 @@ func TestNewCBORNamesTheLimitThatIsOutOfRange(t *testing.T) {
 	}{
 		{"MaxNesting", codec.Limits{MaxNesting: 3}},
 		{"MaxNesting", codec.Limits{MaxNesting: 65536}},
-		{"MaxArray", codec.Limits{MaxArray: -1}},
-		{"MaxPairs", codec.Limits{MaxPairs: 15}},
+		{"MaxExpansion", codec.Limits{MaxExpansion: -1}},
 	}
 	for _, tt := range tests {
 		_, err := codec.NewCBOR(tt.limits)

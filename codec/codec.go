@@ -35,6 +35,7 @@
 //     int64, float64, bool or nil. A time arrives there as text; an integer
 //     beyond int64 or a map with other keys than text is an error there.
 //   - big.Int and tags are errors on both sides.
+//   - a value that holds itself has no encoding: Append returns [ErrCycle].
 //
 // Decoding is hardened. Bodies with duplicate keys, tags, indefinite lengths,
 // invalid UTF-8, trailing bytes, or beyond the [Limits] are refused before or
@@ -42,9 +43,11 @@
 // promises more than the body holds costs nothing. Unknown fields are ignored,
 // so that a newer peer may add fields.
 //
-// Decoding a body of n bytes allocates at most about n times the size of the
-// largest element type that one byte can stand for (an empty map, 1 byte, in a
-// []T costs sizeof(T)). Bound n, and the sum of n over the requests in flight.
+// A body may hold as many elements as it has bytes. What they become in memory
+// is estimated from the type of the destination before anything is decoded, and
+// bounded by [Limits.MaxExpansion]: one byte, an empty map, makes 48 bytes in a
+// map and a whole struct in a list of structs. Append holds to the same bounds,
+// so that a message that is too much for its receiver fails at its sender.
 //
 // # Cost
 //
@@ -52,6 +55,11 @@
 // nothing. Decode allocates what the destination's fields need and nothing else:
 // one allocation per non-empty string, byte slice, slice, map and pointer. Tests
 // hold both.
+//
+// Of a body that may be too large in memory, which its length and its type say,
+// the heads of its items are read once more. A value of a type that may hold
+// itself, through its own type or an interface, is walked through before it is
+// encoded. Other values and bodies pay for neither.
 //
 // The cheapest message is a pointer to a struct of at most 16 fields, each a
 // string, []byte, bool, integer or float, or a type made of one without methods
@@ -67,7 +75,8 @@
 //
 // # Errors
 //
-// Append and Decode return *[Error]; constructors return [ErrLimits].
+// Append and Decode return *[Error], in which errors.As finds a *[LimitError] and
+// errors.Is finds [ErrCycle]; constructors return [ErrLimits].
 //
 // # Testing
 //

@@ -1,25 +1,50 @@
 package codec
 
+import "reflect"
+
 // Library returns c, made by [NewCBOR], without its plans: every value goes
 // through the CBOR library.
 func Library(c Codec) Codec { return library{own(c)} }
 
 type library struct{ *cborCodec }
 
-func (l library) Append(dst []byte, v any) ([]byte, error) { return l.libraryAppend(dst, v) }
-func (l library) Decode(data []byte, v any) error          { return l.libraryDecode(data, v) }
+func (l library) Append(dst []byte, v any) ([]byte, error) {
+	if v == nil {
+		return l.cborCodec.Append(dst, v)
+	}
+	return l.libraryAppend(dst, v, l.plans.of(v))
+}
+func (l library) Decode(data []byte, v any) error { return l.libraryDecode(data, v, l.plans.of(v)) }
 
 // HasPlan reports whether c, made by [NewCBOR], has a plan for v.
 func HasPlan(c Codec, v any) bool {
-	p, _ := own(c).plans.of(v)
-	return p != nil
+	return v != nil && own(c).plans.of(v).plan != nil && !reflect.ValueOf(v).IsNil()
 }
 
 // DecodeByPlan reports whether the plan of c for v reads data by itself.
 func DecodeByPlan(c Codec, data []byte, v any) bool {
-	p, s := own(c).plans.of(v)
-	return p != nil && p.decode(data, s)
+	return HasPlan(c, v) && own(c).plans.of(v).plan.decode(data, reflect.ValueOf(v).Elem())
 }
+
+// Memory returns what c estimates that data becomes in v, and the most that it thinks possible without a look at it.
+func Memory(c Codec, data []byte, v any) (estimate, most int64) {
+	k := own(c).plans.of(v)
+	return memoryOf(data, k.layout, own(c).limits.MaxNesting), k.most * int64(len(data))
+}
+
+// Walked reports whether c looks through a value of the type of v before it encodes it.
+func Walked(c Codec, v any) bool {
+	return own(c).plans.of(v).layout.levels > own(c).limits.MaxNesting
+}
+
+// WithParts makes c look at so many parts of a value at most, and returns it.
+func WithParts(c Codec, n int) Codec {
+	own(c).parts = n
+	return c
+}
+
+// Walk does that.
+func Walk(c Codec, v any) error { return own(c).fits(v, own(c).plans.of(v)) }
 
 func own(c Codec) *cborCodec {
 	found, _ := c.(*cborCodec)

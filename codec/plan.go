@@ -13,9 +13,9 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// maxPlanFields is how many fields a planned struct has at most. No [Limits]
-// can refuse a map of that size, and its head is one byte.
-const maxPlanFields = lowestCount
+// maxPlanFields is how many fields a planned struct has at most: the head of
+// their map is one byte.
+const maxPlanFields = 16
 
 // plan is how a struct of plain fields is written and read without the CBOR
 // library, compiled once per type. It never differs from the library in what it
@@ -46,46 +46,52 @@ const (
 	shapeFloat
 )
 
-// plans are the plans of one codec by pointer type; nil for a type that has
-// none. It is as bounded as the types of a program: bodies cannot add to it.
+// plans are what one codec knows of types. It is as bounded as the types of a
+// program: bodies cannot add to it.
 type plans struct {
-	byType sync.Map                              // reflect.Type to *compiled
-	recent [recentPlans]atomic.Pointer[compiled] // by the address of the type: a map costs more than many a plan
+	byType  sync.Map                              // reflect.Type to *compiled
+	recent  [recentPlans]atomic.Pointer[compiled] // by the address of the type: a map costs more than many a plan
+	layouts layouts
 }
 
 // recentPlans is how many types are found without the map, if their addresses differ.
 const recentPlans = 64
 
-// compiled is a pointer type and its plan, nil if it has none.
+// compiled is what is known of a type that was given to the codec.
 type compiled struct {
-	t    reflect.Type
-	plan *plan
+	t      reflect.Type
+	plan   *plan   // of the struct that t points to; nil if there is none
+	layout *layout // of t, and if that is a pointer of what it points to
+	most   int64   // bytes of memory that a byte of a body may become
 }
 
-// of returns the plan for v and the struct that v points to, or nil.
-func (p *plans) of(v any) (*plan, reflect.Value) {
+// of returns what is known of the type of v, which is not an untyped nil.
+func (p *plans) of(v any) *compiled {
 	t := reflect.TypeOf(v)
-	if t == nil || t.Kind() != reflect.Pointer {
-		return nil, reflect.Value{}
-	}
 	slot := &p.recent[reflect.ValueOf(t).Pointer()>>6%recentPlans] // types are 64 bytes and more apart
 	found := slot.Load()
 	if found == nil || found.t != t {
 		cached, ok := p.byType.Load(t)
 		if !ok {
-			cached, _ = p.byType.LoadOrStore(t, &compiled{t, compile(t.Elem())})
+			cached, _ = p.byType.LoadOrStore(t, p.compile(t))
 		}
 		found, _ = cached.(*compiled)
 		slot.Store(found)
 	}
-	if found.plan == nil {
-		return nil, reflect.Value{}
+	return found
+}
+
+func (p *plans) compile(t reflect.Type) *compiled {
+	k := &compiled{t: t}
+	if t.Kind() == reflect.Pointer {
+		k.plan = compile(t.Elem())
+		t = t.Elem()
 	}
-	s := reflect.ValueOf(v).Elem()
-	if !s.IsValid() {
-		return nil, s // v is a nil pointer
+	k.layout = p.layouts.of(t)
+	if !k.layout.broken {
+		k.most = k.layout.most(make(map[*layout]bool))
 	}
-	return found.plan, s
+	return k
 }
 
 // compile returns the plan of t, or nil if the library must do it.
@@ -174,10 +180,17 @@ func shapeOf(t reflect.Type) shape {
 // encodesItself reports whether t has a method that the library would call, in
 // either direction.
 func encodesItself(t reflect.Type) bool {
-	pointer := reflect.PointerTo(t)
-	return slices.ContainsFunc([]reflect.Type{
-		reflect.TypeFor[cbor.Marshaler](), reflect.TypeFor[cbor.Unmarshaler](),
-		reflect.TypeFor[encoding.BinaryMarshaler](), reflect.TypeFor[encoding.BinaryUnmarshaler](),
-		reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[encoding.TextUnmarshaler](),
-	}, pointer.Implements)
+	return marshals(t) || implements(t, reflect.TypeFor[cbor.Unmarshaler](),
+		reflect.TypeFor[encoding.BinaryUnmarshaler](), reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
+// marshals reports whether t has a method that the library would call to encode
+// it.
+func marshals(t reflect.Type) bool {
+	return implements(t, reflect.TypeFor[cbor.Marshaler](),
+		reflect.TypeFor[encoding.BinaryMarshaler](), reflect.TypeFor[encoding.TextMarshaler]())
+}
+
+func implements(t reflect.Type, one ...reflect.Type) bool {
+	return slices.ContainsFunc(one, reflect.PointerTo(t).Implements)
 }

@@ -12,16 +12,19 @@ const (
 	majorNegInt byte = 1 << 5
 	majorBytes  byte = 2 << 5
 	majorText   byte = 3 << 5
+	majorArray  byte = 4 << 5
 	majorMap    byte = 5 << 5
+	majorTag    byte = 6 << 5
 
 	head8  = 24 // the argument follows in 1, 2, 4 or 8 bytes
 	head16 = 25
 	head32 = 26
 	head64 = 27
 
-	encodedFalse = 0xf4
-	encodedTrue  = 0xf5
-	encodedNull  = 0xf6
+	encodedFalse     = 0xf4
+	encodedTrue      = 0xf5
+	encodedNull      = 0xf6
+	encodedUndefined = 0xf7
 
 	maxHead = 9 // of any item, and all of an integer or float
 )

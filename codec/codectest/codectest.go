@@ -6,8 +6,8 @@
 //		codectest.Run(t, mycodec.New())
 //	}
 //
-// A codec that takes any Go value is tested with the samples of this package. A
-// codec that takes only some types, such as raw bytes or protobuf messages,
+// A codec that takes any Go value is tested with the samples of this package, and
+// must refuse values that hold themselves. A codec that takes only some types, such as raw bytes or protobuf messages,
 // brings its own samples.
 package codectest
 
@@ -48,6 +48,7 @@ func Run(t *testing.T, c codec.Codec, samples ...Sample) {
 	t.Helper()
 	if len(samples) == 0 {
 		samples = Samples()
+		t.Run("append of a value that holds itself is an error and returns dst", func(t *testing.T) { refusesCycles(t, c) })
 	}
 	t.Run("has a name", func(t *testing.T) {
 		if c.Name() == "" {
@@ -150,6 +151,21 @@ func refusesChannel(t *testing.T, c codec.Codec) {
 	}
 	if string(got) != "kept" {
 		t.Fatalf("Append(chan) returned %q, want dst as given", got)
+	}
+}
+
+// refusesCycles appends values that have no end. A codec that follows them kills the process.
+func refusesCycles(t *testing.T, c codec.Codec) {
+	t.Helper()
+	for name, v := range Cycles() {
+		dst := []byte("kept")
+		got, err := c.Append(dst, v)
+		if err == nil {
+			t.Errorf("Append(%s) succeeded, want an error", name)
+		}
+		if string(got) != "kept" {
+			t.Errorf("Append(%s) returned %d bytes, want dst as given", name, len(got))
+		}
 	}
 }
 

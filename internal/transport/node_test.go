@@ -210,7 +210,9 @@ func (r *recorder) count(name string) int {
 }
 
 // Find implements Handler.
-func (r *recorder) Find(h *wire.HeadersView) Route {
+func (*recorder) Admit(*Session, *Route) *wire.Status { return nil }
+
+func (r *recorder) Find(_ *Session, h *wire.HeadersView) Route {
 	name := string(h.Route)
 	if h.Route == nil && h.RouteID == 0 {
 		name = "echo"

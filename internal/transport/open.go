@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -100,8 +99,8 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	s.heard.Store(clock.Of(now))
 	s.serving.Add(1)
 	defer s.serving.Add(-1)
-	if route.Refuse != nil || refusal != nil {
-		st.finish(cmp.Or(route.Refuse, refusal))
+	if s.admit(&route, refusal); route.Refuse != nil {
+		st.finish(route.Refuse)
 		return nil
 	}
 	defer st.settleQueue()

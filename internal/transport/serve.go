@@ -15,7 +15,11 @@ import (
 // once.
 type Handler interface {
 	// Find looks up the route of a call before its message is read.
-	Find(h *wire.HeadersView) Route
+	Find(s *Session, h *wire.HeadersView) Route
+	// Admit says why the peer may not use a route that is Guarded, before the message
+	// of a call or a frame of a stream is read; nil if it may. It may block: the call
+	// counts already.
+	Admit(s *Session, r *Route) *wire.Status
 	// ServeCall handles one unary call on the goroutine that reads its stream.
 	ServeCall(c *Call)
 	// ServeStream handles one stream of a pattern. The stream ends when it
@@ -29,6 +33,8 @@ type Route struct {
 	Stream     bool         // ServeStream rather than ServeCall
 	Lasting    bool         // of a stream: a drain waits for others first; see Stream.Quiet
 	MaxMessage int          // largest message; 0 is Limits.MaxMessage
+	Guarded    bool         // Admit decides
+	Early      bool         // ServeCall runs before the message is read; it calls Receive or Decline
 	Refuse     *wire.Status // not nil: the call ends with it and no handler sees it
 }
 
@@ -37,7 +43,7 @@ type Call struct {
 	Session  *Session
 	Route    any              // Route.Value
 	Headers  wire.HeadersView // aliases a buffer
-	Message  []byte           // aliases a buffer
+	Message  []byte           // aliases a buffer; nil in a call that is Early, until Receive
 	Deadline time.Time
 	// Reply is an empty buffer; ServeCall appends DATA, if any, and STATUS.
 	// The status frame must carry [Call.StatusFlags].
@@ -49,6 +55,8 @@ type Call struct {
 	scope  []byte
 	single bool // the stream carries no further call
 	rest   rest // of a CALLS stream, between calls
+	early  *Route
+	broken error // of the stream, found by Receive or Decline
 }
 
 // Canceled returns a context that ends when the caller is gone.
@@ -211,7 +219,7 @@ func (c *Call) serve(first bool) (again bool, err error) {
 		return false, err
 	}
 	now := time.Now()
-	route := e.cfg.Handler.Find(&c.Headers)
+	route := e.cfg.Handler.Find(c.Session, &c.Headers)
 	if route.Stream {
 		if !c.single {
 			return false, c.Session.protocolError("a stream of a pattern on a stream for unary calls")
@@ -266,7 +274,7 @@ const keepReply = 4 << 10
 // on, so that a drain waits for its message, until its reply is queued, so that
 // one who does not read replies uses up its own limits.
 func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
-	s, e := c.Session, c.Session.endpoint
+	s := c.Session
 	refused := s.enter()
 	answered := false
 	defer func() {
@@ -276,23 +284,12 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 		}
 		s.leave(refused)
 	}()
-	if route.Refuse == nil {
-		route.Refuse = refused
-	}
-	refusal, err := c.readMessage(route)
-	if err != nil {
+	s.admit(route, refused)
+	c.Route, c.early = route.Value, nil
+	c.Reply = c.Reply[:0]
+	if err := c.answer(route); err != nil {
 		answered = true // by the reset that the error leads to
 		return false, err
-	}
-	c.Route = route.Value
-	c.Reply = c.Reply[:0]
-	if s.shares.streams.Scarce() { // so the peer opens them as it needs them
-		c.single = true
-	}
-	if refusal != nil {
-		c.Reply = wire.AppendStatus(c.Reply, refusal, c.StatusFlags())
-	} else {
-		e.cfg.Handler.ServeCall(c)
 	}
 	c.fr.release()
 	err = c.write()
@@ -303,6 +300,69 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 		c.Reply = nil
 	}
 	return !c.single && err == nil, err
+}
+
+// admit sets Refuse if the peer has too much under way or may not use the route.
+func (s *Session) admit(route *Route, refused *wire.Status) {
+	if route.Refuse == nil {
+		route.Refuse = refused
+	}
+	if route.Guarded && route.Refuse == nil {
+		route.Refuse = s.endpoint.cfg.Handler.Admit(s, route)
+	}
+}
+
+// answer makes the reply.
+func (c *Call) answer(route *Route) error {
+	if route.Early && route.Refuse == nil {
+		c.early, c.Message, c.broken = route, nil, nil
+		c.spare()
+		c.Session.endpoint.cfg.Handler.ServeCall(c)
+		return c.broken
+	}
+	refusal, err := c.readMessage(route)
+	if err != nil {
+		return err
+	}
+	c.spare()
+	if refusal != nil {
+		c.Reply = wire.AppendStatus(c.Reply, refusal, c.StatusFlags())
+	} else {
+		c.Session.endpoint.cfg.Handler.ServeCall(c)
+	}
+	return nil
+}
+
+// spare gives up the stream behind this call if streams are scarce, so that the peer
+// opens them as it needs them.
+func (c *Call) spare() {
+	if c.Session.shares.streams.Scarce() {
+		c.single = true
+	}
+}
+
+// Receive reads the message of a call whose route is Early, at the first call. The
+// status says why it is not read; an error, that the stream has ended.
+func (c *Call) Receive() (*wire.Status, error) {
+	if c.early == nil || c.broken != nil {
+		return nil, c.broken
+	}
+	refusal, err := c.readMessage(c.early)
+	c.early, c.broken = nil, err
+	return refusal, err
+}
+
+// Decline passes over the message of a call whose route is Early, if Receive was not
+// called, for the reply that follows. It costs no more than [LeasedMessage]: behind a
+// larger message the stream is not used again.
+func (c *Call) Decline() {
+	if c.early == nil {
+		return
+	}
+	route := *c.early
+	route.Refuse = &wire.Status{}
+	_, c.broken = c.readMessage(&route)
+	c.early, c.Message = nil, nil
 }
 
 // readMessage reads the DATA of the call. A message that is too large ends the

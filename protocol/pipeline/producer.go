@@ -33,7 +33,11 @@ func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, b
 	defer payloads.Put(buf)
 	var err error
 	if *buf, err = q.node.Codec().Append(body.Append((*buf)[:0]), v); err != nil {
-		return nil, false, link.Errorf(link.InvalidArgument, "push to %s: encoding %T: %w", q.route, v, err)
+		code := link.CodeOf(err)
+		if code != link.ResourceExhausted { // beyond a limit of the codec
+			code = link.InvalidArgument
+		}
+		return nil, false, link.Errorf(code, "push to %s: encoding %T: %w", q.route, v, err)
 	}
 	if len(*buf) > MaxTask {
 		*buf = nil

@@ -91,7 +91,7 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 }
 
 func (w *Worker) start() *Worker {
-	w.node.Handle(w.route, w.serve)
+	w.node.Handle(w.route, w.serve, link.Authorize(w.mayPush))
 	systemOf(w.node).addWorker(w)
 	w.node.Go(w.keepTime)
 	return w
@@ -123,6 +123,16 @@ func each[T any](w *Worker, f func(ctx context.Context, v *T) ([]byte, error)) f
 	}
 }
 
+// mayPush returns why a peer may not push.
+func (w *Worker) mayPush(peer link.Peer) error {
+	if allow := w.allow.Load(); allow != nil {
+		if err := (*allow)(peer); err != nil {
+			return link.Errorf(link.PermissionDenied, "%s may not push to %s: %w", peer.Service(), w.route, err)
+		}
+	}
+	return nil
+}
+
 // serve answers one producer until either side ends.
 func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	first, err := st.Recv()
@@ -134,11 +144,6 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 		return err
 	}
 	peer := st.Peer()
-	if allow := w.allow.Load(); allow != nil {
-		if err := (*allow)(peer); err != nil {
-			return link.Errorf(link.PermissionDenied, "%s may not push to %s: %w", peer.Service(), w.route, err)
-		}
-	}
 	if len(hello.Held) > frame.MaxList || len(hello.Queue) == 0 || len(hello.Queue) > 64 {
 		return link.Errorf(link.InvalidArgument, "a HELLO with a queue of %d bytes and %d tasks", len(hello.Queue), len(hello.Held))
 	}

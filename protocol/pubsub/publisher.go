@@ -95,7 +95,11 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 	d.value = v
 	var err error
 	if d.buf, err = p.hub.node.Codec().Append(d.buf[:0], &d.value); err != nil {
-		return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: encoding %T: %w", p.name, v, err)
+		code := link.CodeOf(err)
+		if code != link.ResourceExhausted { // beyond a limit of the codec
+			code = link.InvalidArgument
+		}
+		return Report{}, link.Errorf(code, "publish to %s: encoding %T: %w", p.name, v, err)
 	}
 	d.message.Payload = d.buf
 	report, err := p.send(ctx, &d.message)

@@ -52,7 +52,8 @@ func TestMiddlewareSeesTheOperation(t *testing.T) {
 		var server, client *link.Node
 		server = serve(mesh, link.Config{Server: []link.Middleware{func(next link.Handler) link.Handler {
 			return func(ctx context.Context, op *link.Operation) error {
-				q, ok := op.Request.(*query)
+				request, _ := op.Decode()
+				q, ok := request.(*query)
 				if !ok || q.Text != "ask" || op.Client || op.Route != unsafeMethod.Route() || op.Response != nil ||
 					op.Peer.Instance != client.Instance() || op.Metadata.Get("tenant") != "acme" || op.Metadata.Get("added") != "yes" {
 					t.Errorf("the server's middleware sees %+v", op)

@@ -1,0 +1,126 @@
+package codec_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/codec/codectest"
+)
+
+// endless is a type of which there is no value but pointers.
+type endless *endless
+
+func TestAValueThatHoldsItselfIsAnError(t *testing.T) {
+	values := codectest.Cycles()
+	var p endless
+	p = &p
+	values["a pointer to itself"] = p
+	values["a pointer to itself in a struct"] = &struct{ P endless }{p}
+	values["a pointer to itself in an interface"] = []any{p}
+	c := codec.CBOR()
+	for name, v := range values {
+		_, err := c.Append(nil, v)
+		if !errors.Is(err, codec.ErrCycle) || !strings.Contains(err.Error(), "holds itself") {
+			t.Errorf("%s: got %v, want ErrCycle", name, err)
+		}
+	}
+	if err := c.Decode([]byte{0xf6}, &struct{ P endless }{}); !errors.Is(err, codec.ErrCycle) {
+		t.Errorf("decoding into a pointer to itself: got %v, want ErrCycle", err)
+	}
+}
+
+// TestSharedPartsAreNoCycle sends a value that is in two places, which is twice in the body.
+func TestSharedPartsAreNoCycle(t *testing.T) {
+	shared := &codectest.Person{Name: "shared"}
+	list := []any{"x"}
+	for _, v := range []any{
+		&codectest.Person{Name: "p", Parent: shared, Children: []*codectest.Person{shared, shared}},
+		map[string]any{"a": list, "b": list},
+		[]any{list, list, map[string]any{"c": list}},
+	} {
+		if _, err := codec.CBOR().Append(nil, v); err != nil {
+			t.Errorf("%T: %v", v, err)
+		}
+	}
+}
+
+// TestAValueThatMultipliesItselfIsAnError doubles a list 60 times: nothing holds itself, and no memory would
+// hold the body.
+func TestAValueThatMultipliesItselfIsAnError(t *testing.T) {
+	var v any = "x"
+	for range 60 {
+		v = []any{v, v}
+	}
+	if _, err := codec.WithParts(codec.CBOR(), 1<<20).Append(nil, v); err == nil || !strings.Contains(err.Error(), "the same ones again and again") {
+		t.Errorf("got %v, want an error", err)
+	}
+}
+
+func TestVeryDeepValuesAreTooDeep(t *testing.T) {
+	p := &codectest.Person{}
+	for range 200_000 {
+		p = &codectest.Person{Parent: p}
+	}
+	_, err := codec.CBOR().Append(nil, p)
+	if got, ok := errors.AsType[*codec.LimitError](err); !ok || got.Limit != "MaxNesting" || got.Got < 10_000 || got.Max != codec.DefaultMaxNesting {
+		t.Errorf("got %v, want a LimitError of at least 10000 levels", err)
+	}
+}
+
+// TestOnlyTypesThatMayHoldThemselvesAreWalked holds the promise that the others pay nothing.
+func TestOnlyTypesThatMayHoldThemselvesAreWalked(t *testing.T) {
+	for _, tt := range []struct {
+		value any
+		want  bool
+	}{
+		{&codectest.Small{}, false},
+		{[]map[string][]codectest.Small{}, false},
+		{&struct{ A, B [][]map[int]**string }{}, false},
+		{&codectest.Everything{}, true}, // it has a field of its own type
+		{&codectest.Person{}, true},
+		{[]any{}, true},
+		{map[string]struct{ Error error }{}, true},
+	} {
+		if got := codec.Walked(codec.CBOR(), tt.value); got != tt.want {
+			t.Errorf("%T is walked: %v, want %v", tt.value, got, tt.want)
+		}
+	}
+}
+
+// TestWalkingAllocatesNothing holds what the check of a value costs that may hold itself.
+func TestWalkingAllocatesNothing(t *testing.T) {
+	p := &codectest.Person{Name: "parent", Children: []*codectest.Person{{Name: "a"}, {Name: "b"}}}
+	anys := []any{"x", int64(5), []any{1.5, true, nil}}
+	c := codec.CBOR()
+	for _, v := range []any{p, &anys} {
+		if got := testing.AllocsPerRun(100, func() {
+			if err := codec.Walk(c, v); err != nil {
+				t.Fatal(err)
+			}
+		}); got != 0 {
+			t.Errorf("walking %T allocates %v times, want 0", v, got)
+		}
+	}
+}
+
+func BenchmarkAppendOfATree(b *testing.B) {
+	p := &codectest.Person{Name: "root"}
+	for range 100 {
+		p.Children = append(p.Children, &codectest.Person{Name: "child"})
+	}
+	c := codec.CBOR()
+	for name, f := range map[string]func() error{
+		"append": func() error { _, err := c.Append(nil, p); return err },
+		"walk":   func() error { return codec.Walk(c, p) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := f(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
