@@ -36,8 +36,8 @@ func TestHonestMessagesPassTheDefaults(t *testing.T) {
 	for range 48 { // each is a struct and a list
 		deep = &tree{Name: "inner", Next: []*tree{deep}}
 	}
-	many := make(map[string]string, 50_000)
-	for i := range 50_000 {
+	many := make(map[string]string, 30_000)
+	for i := range 30_000 {
 		many[fmt.Sprint(i)] = "v"
 	}
 	anys := make([]any, size/2)
@@ -303,7 +303,7 @@ func TestEstimatesHold(t *testing.T) {
 	}
 	one := 1
 	texts := make(map[string]int)
-	for i := range 50_000 {
+	for i := range 30_000 {
 		texts[fmt.Sprint(i)] = i
 	}
 	everything, ok := codectest.Samples()[3].Value.(*codectest.Everything)

@@ -86,8 +86,8 @@ func TestRootsInDocsAreDerived(t *testing.T) {
 // TestLimitsOfMessagesInDocsMatchTheCode holds that the limits of a CBOR
 // message in docs/wire.md are the defaults of package codec.
 func TestLimitsOfMessagesInDocsMatchTheCode(t *testing.T) {
-	want := fmt.Sprintf("more than %d levels of arrays and maps (the outermost is the first), an array of more than %d elements, a map of more than %d pairs",
-		codec.DefaultMaxNesting, codec.DefaultMaxArray, codec.DefaultMaxPairs)
+	want := fmt.Sprintf("more than %d levels of arrays and maps (the outermost is the first), and what would become more memory than it allows: the Go implementation allows %d bytes for each byte\n  of the message, and %d MiB in any case",
+		codec.DefaultMaxNesting, codec.DefaultMaxExpansion, codec.FreeMemory>>20)
 	if !strings.Contains(readDocs(t), want) {
 		t.Errorf("%s does not say: %s", docs, want)
 	}
