@@ -383,8 +383,7 @@ func (n *Node) status(r Route, err error) wire.Status {
 func (n *Node) internal(r Route, err error) wire.Status {
 	id := errorID()
 	n.cfg.Logger.Error("link: handler failed", "route", r.String(), "error_id", id, "error", printable{err})
-	_, broken := errors.AsType[*panicError](err)
-	return wire.Status{Code: uint64(Internal), Message: "the handler failed", ErrorID: id, Broken: broken}
+	return wire.Status{Code: uint64(Internal), Message: "the handler failed", ErrorID: id, Broken: isA[*PanicError](err)}
 }
 
 // printable keeps an error that cannot print itself, a nil pointer say, from
