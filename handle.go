@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/tracing"
@@ -192,7 +193,7 @@ func (d *dispatcher) unserved(h *wire.HeadersView) *handler {
 	r := Route{Service: d.cfg.Service, Name: fmt.Sprintf("#%d", h.RouteID), Kind: Kind(min(h.RouteKind, math.MaxUint8))}
 	what := fmt.Sprintf("route number %d", h.RouteID)
 	if h.Route != nil {
-		r.Name = string(h.Route)
+		r.Name = foreign.Text(string(h.Route))
 		what = fmt.Sprintf("%s %s", r.Kind, r)
 	}
 	return &handler{route: r, unserved: true, missing: Errorf(Unimplemented, "%s is not served by %s", what, d.instance)}
@@ -285,7 +286,7 @@ func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response 
 	var use context.Context = ctx
 	var span tracing.ServerSpan
 	if c.Headers.Trace.Len() > 0 || n.cfg.Tracer.Enabled() {
-		use, span = n.cfg.Tracer.StartServer(ctx, h.route.String(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service())
+		use, span = n.cfg.Tracer.StartServer(ctx, h.route.String(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
 		defer func() { span.End(uint32(CodeOf(err)), err) }()
 	}
 	if h.wrapped != nil {

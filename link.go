@@ -286,6 +286,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 		Conn:      conn,
 		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(n.identity, protocol) },
 		Identify:  n.identify,
+		Refusal:   refusalReason,
 		Setup:     n.setup,
 		MayDial:   n.mayDial,
 		Handler:   (*dispatcher)(n),

@@ -3,9 +3,11 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/tracing"
 )
 
 // Peer is the other side of a call or stream.
@@ -58,19 +60,16 @@ type verified struct {
 	keyExchange string
 }
 
-// identify reads the peer of a verified handshake for the transport.
-func (n *Node) identify(state tls.ConnectionState) (transport.Identity, error) {
+// identify reads the peer of a verified handshake for the transport, in which this node
+// showed own.
+func (n *Node) identify(state tls.ConnectionState, own *x509.Certificate) (transport.Identity, error) {
 	peer, err := security.PeerFromState(state)
 	if err != nil {
 		return transport.Identity{}, err
 	}
-	own, err := n.identity.SVID()
-	if err != nil {
-		return transport.Identity{}, err
-	}
 	expires := peer.NotAfter
-	if leaf := own.Certificate.Leaf; leaf != nil && leaf.NotAfter.Before(expires) {
-		expires = leaf.NotAfter
+	if own != nil && own.NotAfter.Before(expires) {
+		expires = own.NotAfter
 	}
 	v := &verified{peer: peer, advisory: n.identity.Tier() == security.TierClusterSecret, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}
 	return transport.Identity{Key: peer.ID.String(), Advisory: v.advisory, Peer: v, Expires: expires}, nil
@@ -79,6 +78,14 @@ func (n *Node) identify(state tls.ConnectionState) (transport.Identity, error) {
 func verifiedOf(s *transport.Session) *verified {
 	v, _ := s.Peer().(*verified) // identify returns nothing else
 	return v
+}
+
+// correlation says how far the trace context of a caller is trusted.
+func (n *Node) correlation(s *transport.Session) tracing.Correlation {
+	if verifiedOf(s).peer.ID.TrustDomain() != n.identity.ID().TrustDomain() {
+		return tracing.Foreign
+	}
+	return tracing.Child
 }
 
 func peerOf(s *transport.Session) Peer {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -21,7 +22,7 @@ func fromTransport(err error, in *instance) *Error {
 		out.Message += ": " + te.Detail
 	}
 	if te.Err != nil {
-		out.Message += ": " + te.Err.Error()
+		out.Message += ": " + foreign.Text(te.Err.Error())
 	}
 	switch te.Reason { //nolint:exhaustive // the rest is Unavailable
 	case transport.ReasonCanceled:
@@ -61,10 +62,11 @@ const maxRetryAfter = 1 << 40
 // fromStatus is the error that a peer sent.
 func fromStatus(s *wire.Status, peer string) *Error {
 	e := &Error{
-		Code: normal(Code(min(s.Code, uint64(Unauthenticated)+1))), Peer: peer, Message: s.Message, Remote: true, ID: s.ErrorID,
+		Code: normal(Code(min(s.Code, uint64(Unauthenticated)+1))), Peer: peer, Message: foreign.Text(s.Message), Remote: true, ID: foreign.Text(s.ErrorID),
 		RetryAfter: time.Duration(min(s.RetryAfter, maxRetryAfter)) * time.Millisecond,
 	}
 	for _, d := range s.Details {
+		d.Type = foreign.Text(d.Type)
 		e.Details = append(e.Details, Detail(d))
 	}
 	return e

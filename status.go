@@ -23,6 +23,12 @@ type Status struct {
 	Services []ServiceStatus  // those that were called or watched, by name
 	Topology []TopologyStatus // the documents, by origin
 
+	// Refused counts the connections that others tried to make to this node and that came
+	// to nothing, by reason: those of security.Reason, "overload", "timeout",
+	// "no-certificate", "proof", "rejected-by-peer" and a few more. The log says
+	// the same, at most every 10 s for each reason. Nil if there were none.
+	Refused map[string]uint64
+
 	// Copies of calls that a topology asked for: begun, and left out because too
 	// many were under way.
 	Mirrored, MirrorsDropped uint64
@@ -72,6 +78,11 @@ func (n *Node) Status() Status {
 		}
 	}
 	s.Topology = n.policy.status()
+	if e := n.endpoint.Load(); e != nil {
+		if refused := e.Refused(); len(refused) > 0 {
+			s.Refused = refused
+		}
+	}
 	return s
 }
 

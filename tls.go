@@ -3,6 +3,7 @@ package link
 import (
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"time"
 
 	"github.com/linkmesh/link/security"
@@ -11,6 +12,15 @@ import (
 // clientTLS is the configuration of one dial to the service: whatever
 // discovery says, the peer must prove the service's identity.
 func (s *service) clientTLS() *tls.Config { return security.ClientTLS(s.node.identity, s.identity) }
+
+// refusalReason names why the verifier of package security refused a peer, "" if it did
+// not.
+func refusalReason(err error) string {
+	if refusal, ok := errors.AsType[*security.VerifyError](err); ok {
+		return refusal.Reason.String()
+	}
+	return ""
+}
 
 func timeLeft(deadline time.Time) time.Duration { return time.Until(deadline) }
 

@@ -2,6 +2,7 @@ package linktest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -21,13 +22,19 @@ var feed = link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
 // hostile is a peer with a good identity that writes what it likes.
 func hostile(t *testing.T, m *Mesh, srv *link.Node) *quic.Conn {
 	t.Helper()
+	return hostileAs(t, m, srv, security.ClientTLS(m.CA().Source("mallory"), srv.Identity()))
+}
+
+// hostileAs is hostile with an identity of its own.
+func hostileAs(t *testing.T, m *Mesh, srv *link.Node, conf *tls.Config) *quic.Conn {
+	t.Helper()
 	conn, _ := m.network.listen()
 	transport := &quic.Transport{Conn: conn}
 	addr, err := net.ResolveUDPAddr("udp", srv.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := transport.Dial(t.Context(), addr, security.ClientTLS(m.CA().Source("mallory"), srv.Identity()), &quic.Config{
+	c, err := transport.Dial(t.Context(), addr, conf, &quic.Config{
 		EnableStreamResetPartialDelivery: true,
 	})
 	if err != nil {

@@ -3,6 +3,8 @@ package security
 import (
 	"errors"
 	"strings"
+
+	"github.com/linkmesh/link/internal/foreign"
 )
 
 // What a *VerifyError matches with errors.Is, besides its cause.
@@ -83,7 +85,7 @@ func (e *VerifyError) Error() string {
 		if len(text) > maxErrorText {
 			text = strings.ToValidUTF8(text[:maxErrorText], "") + "..."
 		}
-		b.WriteString(": " + text)
+		b.WriteString(": " + foreign.Text(text)) // names in certificates are the peer's
 	}
 	if hint := e.Reason.hint(); hint != "" {
 		b.WriteString("; " + hint)

@@ -30,7 +30,7 @@ func benchmarkCall(b *testing.B, tracer *Tracer) {
 		clientCtx, client := tracer.StartClient(ctx, "orders/get")
 		header := tracer.Inject(clientCtx, buffer)
 		client.Attempt(1, "i-1")
-		_, server := tracer.StartServer(ctx, "orders/get", header, "web")
+		_, server := tracer.StartServer(ctx, "orders/get", header, "web", Child)
 		server.End(0, nil)
 		client.End(0, nil)
 	}

@@ -148,7 +148,7 @@ func TestMalformedTraceparentIsIgnored(t *testing.T) {
 		"00-" + strings.ToUpper(traceID) + "-" + spanID + "-01",
 		traceparent + "-more", strings.Repeat("0", MaxBytes),
 	} {
-		ctx, span := New(Config{}).StartServer(t.Context(), "orders/get", Carrier{{"traceparent", bad}}, "")
+		ctx, span := New(Config{}).StartServer(t.Context(), "orders/get", Carrier{{"traceparent", bad}}, "", Child)
 		span.End(0, nil)
 		if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
 			t.Errorf("traceparent %.80q was taken as %v", bad, sc)
@@ -162,7 +162,7 @@ func FuzzExtract(f *testing.F) {
 	f.Add("baggage", "%%%", "baggage", strings.Repeat("a=1,", 100))
 	tracer := New(Config{})
 	f.Fuzz(func(t *testing.T, key1, value1, key2, value2 string) {
-		ctx, span := tracer.StartServer(t.Context(), "m", Carrier{{key1, value1}, {key2, value2}}, "")
+		ctx, span := tracer.StartServer(t.Context(), "m", Carrier{{key1, value1}, {key2, value2}}, "", Child)
 		span.End(0, nil)
 		if out := tracer.Inject(ctx, nil); !fits(out) {
 			t.Fatalf("Inject exceeded the limits: %d pairs", len(out))

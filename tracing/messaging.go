@@ -26,30 +26,37 @@ func (t *Tracer) StartSend(ctx context.Context, destination string) (context.Con
 	return ctx, MessageSpan{span} //nolint:spancheck // MessageSpan.End ends it
 }
 
-// Correlation is how the span of a message that is processed belongs to the one that
-// sent it.
-type Correlation bool
+// Correlation is how a span belongs to that of the sender of a call or message.
+type Correlation uint8
 
 // The correlations.
 const (
 	// Linked is a trace of its own with a link to the sender's: a message that goes to
 	// thousands of subscribers does not make one trace of all they do.
-	Linked Correlation = false
-	// Child is a child of the sender's span, for a message that one receiver processes.
-	Child Correlation = true
+	Linked Correlation = iota
+	// Child is a child of the sender's span, for a call, and for a message that one
+	// receiver processes.
+	Child
+	// Foreign is a trace of its own with a link to the sender's, whose baggage is left behind:
+	// a sender outside of the trust domain decides neither what is sampled here, nor
+	// what goes out with the calls of this service.
+	Foreign
 )
 
 // StartProcess starts the span of processing a message from a destination whose sender
 // injected carrier, and returns a context that carries span and baggage. When no SDK is
-// set it returns the zero span and, in the context, what carrier held. Carrier is not
-// kept. End must follow.
+// set it returns the zero span and, in the context, what carrier held; nothing of it if the
+// sender is [Foreign]. Carrier is not kept. End must follow.
 func (t *Tracer) StartProcess(ctx context.Context, destination string, carrier Carrier, how Correlation) (context.Context, MessageSpan) {
 	remote := ctx
 	if t != nil && len(carrier) > 0 {
 		remote = t.extract(ctx, carrier)
 	}
 	tracer := t.current()
-	if tracer == nil {
+	switch {
+	case tracer == nil && how == Foreign:
+		return ctx, MessageSpan{}
+	case tracer == nil:
 		return remote, MessageSpan{}
 	}
 	options := make([]trace.SpanStartOption, 0, 4)
@@ -61,7 +68,9 @@ func (t *Tracer) StartProcess(ctx context.Context, destination string, carrier C
 	case sender.IsRemote() && how == Child:
 		ctx = remote
 	default:
-		ctx = baggage.ContextWithBaggage(ctx, baggage.FromContext(remote))
+		if how != Foreign {
+			ctx = baggage.ContextWithBaggage(ctx, baggage.FromContext(remote))
+		}
 		options = append(options, trace.WithNewRoot())
 	}
 	if sender.IsRemote() {

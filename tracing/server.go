@@ -11,18 +11,23 @@ type ServerSpan struct{ span trace.Span }
 
 // StartServer starts the span of a call to method as the child of the context in
 // carrier, or as a new root when carrier has none, and returns a context that
-// carries span and baggage. Pass [OtherMethod] for a method that is not
+// carries span and baggage. With [Linked] or [Foreign] it is always a new root, with
+// a link to what carrier has. Pass [OtherMethod] for a method that is not
 // registered: names come from the program, never from the peer. CallerService is
 // the verified name of the calling service, empty if unknown.
 //
 // When no SDK is set it returns the zero span and, in the context, what carrier
-// held. Carrier is not kept. End must follow.
-func (t *Tracer) StartServer(ctx context.Context, method string, carrier Carrier, callerService string) (context.Context, ServerSpan) {
+// held; nothing of it if the caller is Foreign. Carrier is not kept. End must follow.
+func (t *Tracer) StartServer(ctx context.Context, method string, carrier Carrier, callerService string, how Correlation) (context.Context, ServerSpan) {
+	own := ctx
 	if t != nil && len(carrier) > 0 {
 		ctx = t.extract(ctx, carrier)
 	}
 	tracer := t.current()
 	if tracer == nil {
+		if how == Foreign {
+			ctx = own
+		}
 		return ctx, ServerSpan{}
 	}
 	options := make([]trace.SpanStartOption, 0, 4)
@@ -32,7 +37,14 @@ func (t *Tracer) StartServer(ctx context.Context, method string, carrier Carrier
 	if callerService != "" {
 		options = append(options, trace.WithAttributes(keyPeerService.String(callerService)))
 	}
-	if !trace.SpanContextFromContext(ctx).IsRemote() {
+	sender := trace.SpanContextFromContext(ctx)
+	if how == Foreign {
+		ctx = own
+	}
+	if sender.IsRemote() && how != Child {
+		options = append(options, trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: sender}))
+	}
+	if !sender.IsRemote() {
 		// A span that ctx has from the program, such as one around Run, is no
 		// ancestor of what a peer asks for.
 		options = append(options, trace.WithNewRoot())

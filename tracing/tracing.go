@@ -26,7 +26,7 @@
 //	span.Attempt(1, instance)
 //	span.End(code, err)
 //
-//	ctx, span := tracer.StartServer(ctx, "orders/get", header.Trace, caller)
+//	ctx, span := tracer.StartServer(ctx, "orders/get", header.Trace, caller, tracing.Child)
 //	span.End(code, err)
 //
 // # Guarantees
@@ -36,6 +36,9 @@
 // SDK does not cut the trace. The providers of the API itself, the global
 // placeholder and the no-op provider, count as no SDK; spans that eBPF
 // auto-instrumentation attaches to the placeholder are therefore not made.
+//
+// What a peer outside of the trust domain sends is linked to, and no more ([Foreign]):
+// it neither forces sampling nor puts baggage into the calls of this service.
 //
 // Names and attributes follow the semantic conventions named by [SchemaURL]. No
 // span carries an address, a token, a body or metadata, and error texts only

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,7 +69,7 @@ func TestACallIsAClientSpanWithAServerSpanBelow(t *testing.T) {
 	client.Attempt(1, "i-1")
 	client.Attempt(2, "i-2")
 
-	serverCtx, server := tracer.StartServer(t.Context(), "orders/get", header, "web")
+	serverCtx, server := tracer.StartServer(t.Context(), "orders/get", header, "web", Child)
 	if got := baggage.FromContext(serverCtx).Member("tenant").Value(); got != "acme" {
 		t.Errorf("baggage tenant = %q, want acme", got)
 	}
@@ -119,7 +120,7 @@ func TestStatusOfEveryCode(t *testing.T) {
 			tracer, exporter := record()
 			_, client := tracer.StartClient(t.Context(), "m")
 			client.End(uint32(code), nil)
-			_, server := tracer.StartServer(t.Context(), "m", nil, "")
+			_, server := tracer.StartServer(t.Context(), "m", nil, "", Child)
 			server.End(uint32(code), nil)
 			spans := exporter.GetSpans()
 			checkStatus(t, spans[0], want.name, want.name != "OK")
@@ -155,7 +156,7 @@ func TestAServerSpanWithoutACallerIsARoot(t *testing.T) {
 	tracer, exporter := record()
 	ctx, around := tracer.StartClient(t.Context(), "around Run")
 	for _, carrier := range []Carrier{nil, {{"traceparent", "malformed"}}} {
-		_, span := tracer.StartServer(ctx, "m", carrier, "")
+		_, span := tracer.StartServer(ctx, "m", carrier, "", Child)
 		span.End(0, nil)
 	}
 	around.End(0, nil)
@@ -266,7 +267,7 @@ func TestWithoutAnSDKNothingIsMade(t *testing.T) {
 			t.Errorf("%s: enabled", name)
 		}
 		ctx, client := tracer.StartClient(t.Context(), "m")
-		serverCtx, server := tracer.StartServer(t.Context(), "m", nil, "web")
+		serverCtx, server := tracer.StartServer(t.Context(), "m", nil, "web", Child)
 		if ctx != t.Context() || serverCtx != t.Context() || client != (ClientSpan{}) || server != (ServerSpan{}) {
 			t.Errorf("%s: a span was made", name)
 		}
@@ -279,7 +280,7 @@ func TestWithoutAnSDKContextPassesThrough(t *testing.T) {
 			continue
 		}
 		in := Carrier{{"traceparent", traceparent}, {"baggage", "tenant=acme"}}
-		ctx, server := tracer.StartServer(t.Context(), "m", in, "web")
+		ctx, server := tracer.StartServer(t.Context(), "m", in, "web", Child)
 		ctx, client := tracer.StartClient(ctx, "next")
 		if diff := cmp.Diff(in, tracer.Inject(ctx, nil)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -299,11 +300,51 @@ func TestWithoutAnSDKNothingIsAllocated(t *testing.T) {
 			header := tracer.Inject(clientCtx, buffer)
 			client.Attempt(1, "i-1")
 			client.End(5, context.Canceled)
-			_, server := tracer.StartServer(ctx, "orders/get", header, "web")
+			_, server := tracer.StartServer(ctx, "orders/get", header, "web", Child)
 			server.End(5, context.Canceled)
 		})
 		if got != 0 {
 			t.Errorf("%s: %v allocations, want 0", name, got)
+		}
+	}
+}
+
+// A sender outside of the trust domain neither forces sampling nor plants baggage that leaves in calls made because
+// of its own, with an SDK and without one.
+func TestAForeignSenderIsLinkedToAndNoMore(t *testing.T) { // SEC-125
+	in := Carrier{{"traceparent", traceparent}, {"tracestate", "vendor=x"}, {"baggage", "tenant=victim"}}
+	exporter := tracetest.NewInMemoryExporter()
+	never := sdk.NewTracerProvider(sdk.WithSyncer(exporter), sdk.WithSampler(sdk.ParentBased(sdk.NeverSample())))
+	always := sdk.NewTracerProvider(sdk.WithSyncer(exporter))
+	for name, tracer := range map[string]*Tracer{
+		"no SDK": New(Config{}), "never sampled": New(Config{TracerProvider: never}), "sampled": New(Config{TracerProvider: always}),
+	} {
+		for kind, start := range map[string]func() (context.Context, func()){
+			"call": func() (context.Context, func()) {
+				ctx, span := tracer.StartServer(t.Context(), "orders/get", in, "web", Foreign)
+				return ctx, func() { span.End(0, nil) }
+			},
+			"message": func() (context.Context, func()) {
+				ctx, span := tracer.StartProcess(t.Context(), "orders/placed", in, Foreign)
+				return ctx, func() { span.End(0, nil) }
+			},
+		} {
+			exporter.Reset()
+			ctx, end := start()
+			out := tracer.Inject(ctx, nil)
+			end()
+			if parent := out.Get("traceparent"); strings.Contains(parent, traceID) || out.Get("tracestate") != "" || out.Get("baggage") != "" {
+				t.Errorf("%s, %s: what goes on is %v", name, kind, out)
+			}
+			spans := exporter.GetSpans()
+			if want := map[string]int{"sampled": 1}[name]; len(spans) != want {
+				t.Fatalf("%s, %s: %d spans, want %d", name, kind, len(spans), want)
+			}
+			for _, span := range spans {
+				if span.Parent.IsValid() || len(span.Links) != 1 || span.Links[0].SpanContext.TraceID().String() != traceID {
+					t.Errorf("%s, %s: parent %v, links %v; want no parent and a link", name, kind, span.Parent, span.Links)
+				}
+			}
 		}
 	}
 }

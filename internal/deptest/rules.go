@@ -45,6 +45,11 @@ func Rules() []Rule {
 			Only:   []string{"std"},
 		},
 		{
+			Reason: "escaping text is a function: standard library only",
+			From:   []string{"./internal/foreign/..."},
+			Only:   []string{"std"},
+		},
+		{
 			Reason: "topology is pure rules: standard library and YAML only",
 			From:   []string{"./topology/..."},
 			Only:   []string{"std", yamlTree, "./topology/..."},
@@ -83,7 +88,7 @@ func Rules() []Rule {
 			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, the log on disk and the sharing of bounds, which know nothing of link",
 			From:   []string{"./protocol/..."},
 			Only: []string{
-				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal", "./internal/share",
+				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal", "./internal/share", "./internal/foreign",
 			},
 		},
 		{

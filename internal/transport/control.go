@@ -12,6 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -219,6 +220,9 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 			s.close(wire.CodeIncompatible, fmt.Sprintf("SETUP of version %d, this node speaks version 1", setup.Version))
 			return &wire.SyntaxError{What: "SETUP", Reason: "unknown version"}
 		}
+		if err := checkNames("SETUP", append(slices.Clip(setup.Tags), setup.Instance)); err != nil {
+			return err
+		}
 		s.remote = setup
 		s.hearTags(&s.remote.Tags)
 		if setup.State == wire.StateDraining {
@@ -226,6 +230,9 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		}
 		close(s.setup)
 	case wire.KindRoutes:
+		if !s.dialed || !s.routes.room(len(body)) {
+			return nil // clients serve nothing here; what is more than is kept is called by name
+		}
 		routes, err := wire.ParseRoutes(body)
 		if err != nil {
 			return err
@@ -242,6 +249,9 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 	case wire.KindTags:
 		tags, err := wire.ParseTags(body)
 		if err != nil {
+			return err
+		}
+		if err := checkNames("TAGS", tags.Tags); err != nil {
 			return err
 		}
 		if !s.tagRate.Allow() {
@@ -266,6 +276,17 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 	default:
 		if h.Flags&wire.FlagCritical != 0 {
 			return &wire.SyntaxError{What: "CONTROL", Reason: "unknown critical frame"}
+		}
+	}
+	return nil
+}
+
+// checkNames refuses names that would not be seen as they are: they go into errors, logs and
+// terminals.
+func checkNames(what string, names []string) error {
+	for _, name := range names {
+		if !foreign.Clean(name) {
+			return &wire.SyntaxError{What: what, Reason: fmt.Sprintf("the instance or a tag has a character that does not print: %q", name)}
 		}
 	}
 	return nil

@@ -36,7 +36,6 @@ var controlAttacks = []struct {
 		r.send(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: 0x9d, Length: wire.MaxVarint}))
 	}, wire.CodeProtocol},
 	{"garbage", false, func(r *raw) { r.send(bytes.Repeat([]byte{0xff}, 64)) }, wire.CodeProtocol},
-	{"malformed ROUTES", false, func(r *raw) { r.send(frame(wire.KindRoutes, 0, "\xff")) }, wire.CodeProtocol},
 	{"malformed HEALTH", false, func(r *raw) { r.send(frame(wire.KindHealth, 0, "\xa1\x01\x20")) }, wire.CodeProtocol},
 	{"malformed GOAWAY", false, func(r *raw) { r.send(frame(wire.KindGoAway, 0, "\xa1")) }, wire.CodeProtocol},
 	{"malformed PING", false, func(r *raw) { r.send(frame(wire.KindPing, 0, "")) }, wire.CodeProtocol},
@@ -46,9 +45,40 @@ var controlAttacks = []struct {
 		setup.Version = 2
 		r.open(wire.AppendSetup(controlType(), &setup))
 	}, wire.CodeIncompatible},
+	{"SETUP with an instance that does not print", true, func(r *raw) {
+		setup := setupOf(Limits{})
+		setup.Instance = "i-1\x1b[2J"
+		r.open(wire.AppendSetup(controlType(), &setup))
+	}, wire.CodeProtocol},
+	{"SETUP with a tag that does not print", true, func(r *raw) {
+		setup := setupOf(Limits{})
+		setup.Tags = []string{"v2", "a\nb"}
+		r.open(wire.AppendSetup(controlType(), &setup))
+	}, wire.CodeProtocol},
+	{"TAGS that do not print", false, func(r *raw) { r.send(wire.AppendTags(nil, &wire.Tags{Tags: []string{"\u202ev2"}})) }, wire.CodeProtocol},
 	{"unknown critical frame", false, func(r *raw) { r.send(frame(0x9d, wire.FlagCritical, "x")) }, wire.CodeProtocol},
 	{"stream without a type", false, func(r *raw) { _ = r.openUni(nil).Close() }, wire.CodeProtocol},
 	{"frame that never ends", false, func(r *raw) { r.send(frame(wire.KindRoutes, 0, "0123456789")[:5]) }, wire.CodeProtocol},
+}
+
+// A server has no use for a client's ROUTES, so it does not even look into them.
+func TestClientClosesOnMalformedRoutes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		ended := make(chan error, 1)
+		server := w.rawServer("orders", func(r *raw) {
+			r.open(append(controlType(), setupFrame()...))
+			r.send(frame(wire.KindRoutes, 0, "\xff"))
+			<-r.conn.Context().Done()
+			ended <- context.Cause(r.conn.Context())
+		})
+		if s, err := w.quiet("web", Limits{}).dial(server); err == nil { // the frame may come before the end of the dial
+			<-s.Done()
+		}
+		app, ok := errors.AsType[*quic.ApplicationError](<-ended)
+		if !ok || wire.Code(app.ErrorCode) != wire.CodeProtocol {
+			w.t.Errorf("closed with %v, want PROTOCOL", app)
+		}
+	})
 }
 
 func TestServerClosesOnControlAttack(t *testing.T) {

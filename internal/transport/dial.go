@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -79,7 +80,10 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Sessio
 			return nil, &Error{Reason: ReasonForbidden, Peer: addr, NotProcessed: true, Err: err}
 		}
 	}
-	conn, err := e.quic.Dial(withOwner(ctx), udp, p.conf.TLS(), e.clientConfig())
+	var own ownLeaf
+	conf := p.conf.TLS()
+	own.watch(conf)
+	conn, err := e.quic.Dial(withOwner(ctx), udp, conf, e.clientConfig())
 	if isTimeout(err) { // quic-go's own, which is set to the same time as that of ctx
 		err = p.silence()
 	}
@@ -88,7 +92,7 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Sessio
 	}
 	s := e.newSession(conn, true, class)
 	s.dialedAs = p
-	who, err := e.cfg.Identify(conn.ConnectionState().TLS)
+	who, err := e.cfg.Identify(conn.ConnectionState().TLS, own.get())
 	if err != nil {
 		s.close(wire.CodeInternal, "identity")
 		return nil, &Error{Reason: ReasonIdentity, Peer: addr, NotProcessed: true, Err: err}
@@ -103,9 +107,9 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Sessio
 		s.finish()
 		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
 	}
-	setup, routes := e.cfg.Setup()
+	setup, _ := e.cfg.Setup() // the side that dials serves nothing here, so its routes are of no use
 	setup.Class = class
-	if err := s.open(&setup, routes); err != nil {
+	if err := s.open(&setup, nil); err != nil {
 		s.close(wire.CodeInternal, "no CONTROL stream")
 		return nil, dialError(addr, e.cfg.Protocol, err)
 	}
@@ -125,7 +129,7 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Sessio
 		return nil, dialError(addr, e.cfg.Protocol, context.Cause(conn.Context()))
 	case <-ctx.Done():
 		s.close(wire.CodeProtocol, "no SETUP in time")
-		return nil, dialError(addr, e.cfg.Protocol, errors.Join(errNoSetup, context.Cause(ctx)))
+		return nil, dialError(addr, e.cfg.Protocol, fmt.Errorf("%w: %w", errNoSetup, context.Cause(ctx)))
 	}
 }
 

@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"sync"
 	"testing"
@@ -306,37 +308,60 @@ func TestUnusedSessionEnds(t *testing.T) {
 	})
 }
 
-func TestConnectionEndsAfterItsCertificate(t *testing.T) {
-	inWorld(t, func(w *world) {
-		t := w.t
-		expires := time.Now().Add(time.Hour)
-		expiring := func(c *Config) {
-			identify := c.Identify
-			c.Identify = func(state tlsState) (Identity, error) {
-				id, err := identify(state)
-				id.Expires = expires
-				return id, err
-			}
-		}
-		server, client := w.node("orders", Limits{}, expiring), w.quiet("web", Limits{SessionIdle: 2 * time.Hour}, expiring)
-		server.handler.onCall("hold", func(c *Call) { <-c.Canceled().Done() })
-		p := client.peer(server)
-		s := client.connect(server)
-		lasting := make(chan error, 1)
-		go func() {
-			_, _, err := callWithin(t.Context(), s, 2*time.Hour, "hold", "")
-			lasting <- err
-		}()
-		pass(53 * time.Minute)
-		if p.Live(wire.ClassCalls) != s {
-			t.Fatal("the session was retired too early")
-		}
-		pass(8 * time.Minute)
-		if p.Live(wire.ClassCalls) != nil {
-			t.Error("new calls still go to a session whose certificate has expired")
-		}
-		mustFail(t, <-lasting, ReasonLost)
-	})
+// Both sides end a connection in the second in which the first of the two certificates does; the
+// side that dialed has moved to another one before, so that only what lasts is cut.
+func TestConnectionEndsInTheSecondOfItsCertificate(t *testing.T) { // SEC-408
+	for name, side := range map[string][2]bool{"both": {true, true}, "the server knows": {true, false}, "the client knows": {false, true}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				expires := time.Now().Add(time.Hour)
+				expiring := func(knows bool) nodeOption {
+					return func(c *Config) {
+						identify := c.Identify
+						c.Identify = func(state tls.ConnectionState, own *x509.Certificate) (Identity, error) {
+							id, err := identify(state, own)
+							if knows {
+								id.Expires = expires
+							}
+							return id, err
+						}
+					}
+				}
+				server := w.node("orders", Limits{}, expiring(side[0]))
+				client := w.quiet("web", Limits{SessionIdle: 2 * time.Hour}, expiring(side[1]))
+				server.handler.onCall("hold", func(c *Call) { <-c.Canceled().Done() })
+				p := client.peer(server)
+				s := client.connect(server)
+				lasting := make(chan error, 1)
+				go func() {
+					_, _, err := callWithin(t.Context(), s, 2*time.Hour, "hold", "")
+					lasting <- err
+				}()
+				pass(54*time.Minute - time.Second)
+				if p.Live(wire.ClassCalls) != s {
+					t.Fatal("the session was retired too early")
+				}
+				pass(3*time.Minute + 2*time.Second)
+				if live := p.Live(wire.ClassCalls); (live == nil) != side[1] {
+					t.Errorf("new calls go to %v 3 minutes before the end, client knows: %v", live, side[1])
+				}
+				pass(3*time.Minute - 3*time.Second)
+				select {
+				case err := <-lasting:
+					t.Fatalf("the connection ended before the certificate: %v", err)
+				default:
+				}
+				pass(4 * time.Second)
+				select {
+				case err := <-lasting:
+					mustFail(t, err, ReasonLost)
+				default:
+					t.Error("the connection outlives its certificate")
+				}
+			})
+		})
+	}
 }
 
 // TestAHandshakeThatABusyPeerLostIsMadeAgain has the two ways in which a peer that

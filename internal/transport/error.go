@@ -9,6 +9,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -63,7 +64,7 @@ func (e *Error) Error() string {
 		text += ": " + e.Detail
 	}
 	if e.Err != nil {
-		text += ": " + e.Err.Error()
+		text += ": " + foreign.Text(e.Err.Error())
 	}
 	return text
 }
@@ -97,9 +98,10 @@ func (e *EndedError) Error() string { return e.Why.Error() }
 func (e *EndedError) Unwrap() error { return e.Why }
 
 const (
-	alertCertificateFirst = 42 // bad_certificate, RFC 8446 section 6
-	alertCertificateLast  = 51 // decrypt_error; 42 to 46, 48, 49 and 51 all judge the certificate
-	alertHandshakeFailure = 40 // a server without a certificate
+	alertBase             = 0x100 // CRYPTO_ERROR, RFC 9001 section 4.8
+	alertCertificateFirst = 42    // bad_certificate, RFC 8446 section 6
+	alertCertificateLast  = 51    // decrypt_error; 42 to 46, 48, 49 and 51 all judge the certificate
+	alertHandshakeFailure = 40    // a server without a certificate
 	alertNoProtocol       = 120
 	alertCertRequired     = 116
 )
@@ -128,11 +130,12 @@ func dialError(peer, protocol string, err error) *Error {
 	}
 	if ok {
 		e.Code, e.Err = wire.Code(app.ErrorCode), nil
-		e.Detail = app.ErrorMessage
+		said := foreign.Text(app.ErrorMessage)
+		e.Detail = said
 		switch e.Code { //nolint:exhaustive // the other codes say no more than that the peer refused
 		case wire.CodeIncompatible:
 			e.Reason = ReasonIncompatible
-			e.Detail = fmt.Sprintf("this node speaks %s, the peer says: %s", protocol, app.ErrorMessage)
+			e.Detail = fmt.Sprintf("this node speaks %s, the peer says: %s", protocol, said)
 		case wire.CodeOverloaded:
 			e.Reason = ReasonOverloaded
 		default:
@@ -151,7 +154,7 @@ func dialError(peer, protocol string, err error) *Error {
 		}
 		return e
 	}
-	switch alert := uint64(tp.ErrorCode) - 0x100; {
+	switch alert := uint64(tp.ErrorCode) - alertBase; {
 	case tp.ErrorCode == quic.InvalidToken: // of a Retry that it sent too long ago
 		e.Reason = ReasonOverloaded
 		e.Detail = "the peer was too busy to go on with the handshake in time"
@@ -187,10 +190,10 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Err: err}
 	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
 		e.Code = wire.Code(app.ErrorCode)
-		e.Detail, e.Err = app.ErrorMessage, nil
+		e.Detail, e.Err = foreign.Text(app.ErrorMessage), nil
 		switch {
 		case app.Remote:
-			e.Detail = "the peer closed it: " + app.ErrorMessage
+			e.Detail = "the peer closed it: " + e.Detail
 		case e.Code == wire.CodeGoingAway:
 			e.Reason = ReasonClosed
 		}

@@ -18,7 +18,8 @@ import (
 // it each Initial packet costs a connection and a goroutine.
 type gate struct {
 	limits Limits
-	fresh  *rate.Limiter // handshakes that may start without address validation
+	failed func(peer string, err error) // hears of handshakes that fail; must not block
+	fresh  *rate.Limiter                // handshakes that may start without address validation
 
 	places *share.Pool // of handshakes under way, among sources
 
@@ -62,6 +63,7 @@ func (g *gate) wasRefusedLocked(addr netip.AddrPort, now time.Time) bool {
 func newGate(l Limits) *gate {
 	return &gate{
 		limits: l,
+		failed: func(string, error) {},
 		fresh:  rate.NewLimiter(rate.Limit(l.RetryRate), l.RetryRate),
 		places: share.NewPool(share.Config{Limit: int64(l.Handshakes), Floor: floorHandshakes}),
 	}
@@ -87,6 +89,7 @@ type handshake struct {
 	from      *share.Holder
 	validated bool
 	once      sync.Once
+	own       ownLeaf
 }
 
 type handshakeKey struct{}
@@ -99,27 +102,37 @@ type handshakeKey struct{}
 func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
 	addr := addrPort(info.RemoteAddr)
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.wasRefusedLocked(addr, time.Now()) {
+		defer g.mu.Unlock()
 		return nil, g.refuseLocked(addr)
 	}
 	h := &handshake{gate: g, from: g.places.Holder(share.Key{Name: source(info.RemoteAddr)}), validated: info.AddrVerified}
 	many := !h.validated && h.from.Held() >= int64(g.limits.HandshakesPerSource)
 	if many || h.from.Take(1) != nil {
 		h.from.Release()
-		return nil, g.refuseLocked(addr)
+		err := g.refuseLocked(addr)
+		g.mu.Unlock()
+		g.failed(addr.String(), err)
+		return nil, err
 	}
 	if !h.validated {
 		g.unvalidated++
 	}
-	context.AfterFunc(ctx, h.done) // a handshake that fails ends its context
+	g.mu.Unlock()
+	context.AfterFunc(ctx, func() { // a handshake that fails ends its context
+		if h.done() {
+			g.failed(addr.String(), context.Cause(ctx))
+		}
+	})
 	return context.WithValue(withOwner(ctx), handshakeKey{}, h), nil
 }
 
 // done gives the place back; the accept loop calls it when the handshake is
-// complete, the connection's context when it failed.
-func (h *handshake) done() {
+// complete, the connection's context when it failed. It reports whether it was
+// there to give.
+func (h *handshake) done() (was bool) {
 	h.once.Do(func() {
+		was = true
 		g := h.gate
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -129,10 +142,17 @@ func (h *handshake) done() {
 		h.from.Give(1)
 		h.from.Release()
 	})
+	return was
+}
+
+// handshakeOf returns the handshake of an accepted connection, or of a ClientHello.
+func handshakeOf(ctx context.Context) *handshake {
+	h, _ := ctx.Value(handshakeKey{}).(*handshake) // admit puts it there
+	return h
 }
 
 func handshakeDone(ctx context.Context) {
-	if h, ok := ctx.Value(handshakeKey{}).(*handshake); ok {
+	if h := handshakeOf(ctx); h != nil {
 		h.done()
 	}
 }

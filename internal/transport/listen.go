@@ -9,6 +9,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -19,7 +20,11 @@ func (e *Endpoint) Listen() error {
 	// this one speaks. Anything else gets no_application_protocol.
 	base := e.cfg.ServerTLS(e.cfg.Protocol)
 	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		return e.cfg.ServerTLS(e.chooseProtocol(hello.SupportedProtos)), nil
+		conf := e.cfg.ServerTLS(e.chooseProtocol(hello.SupportedProtos))
+		if h := handshakeOf(hello.Context()); h != nil {
+			h.own.watch(conf)
+		}
+		return conf, nil
 	}
 	l, err := e.quic.Listen(base, e.serverConfig())
 	if err != nil {
@@ -62,18 +67,18 @@ func (e *Endpoint) accept(ctx context.Context, l *quic.Listener) {
 
 // serve runs an accepted connection to its end.
 func (e *Endpoint) serve(conn *quic.Conn) {
-	refuse := func(code wire.Code, reason string) {
-		e.log.Warn("link: refusing connection: "+reason, "peer", conn.RemoteAddr().String())
-		_ = conn.CloseWithError(quic.ApplicationErrorCode(code), reason) // has no error to return
+	refuse := func(code wire.Code, why, text string) {
+		e.refusals.note(why, conn.RemoteAddr().String(), text, time.Now())
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(code), text) // has no error to return
 	}
 	state := conn.ConnectionState().TLS
 	if p := state.NegotiatedProtocol; p != e.cfg.Protocol {
-		refuse(wire.CodeIncompatible, fmt.Sprintf("it speaks %s, this node speaks %s", p, e.cfg.Protocol))
+		refuse(wire.CodeIncompatible, refusedVersion, foreign.Text(fmt.Sprintf("it speaks %.64s, this node speaks %s", p, e.cfg.Protocol)))
 		return
 	}
-	who, err := e.cfg.Identify(state)
+	who, err := e.cfg.Identify(state, ownOf(conn.Context()))
 	if err != nil {
-		refuse(wire.CodeUnauthenticated, "no identity: "+err.Error())
+		refuse(wire.CodeUnauthenticated, refusedUnidentified, "no identity: "+err.Error())
 		return
 	}
 	s := e.newSession(conn, false, wire.ClassCalls)
@@ -81,7 +86,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	if !e.admitSession(s) {
 		s.group.Stop(ErrClosed)
 		s.shares.release()
-		refuse(wire.CodeOverloaded, "too many connections; see Limits.ConnsPerIdentity and ConnsPerProcess")
+		refuse(wire.CodeOverloaded, refusedOverload, "too many connections; see Limits.ConnsPerIdentity and ConnsPerProcess")
 		return
 	}
 	defer s.finish()

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -56,6 +58,12 @@ func (w *world) quiet(service string, limits Limits, opts ...nodeOption) *node {
 		Conn:      w.socket(),
 		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(source, protocol) },
 		Identify:  identify,
+		Refusal: func(err error) string {
+			if refusal, ok := errors.AsType[*security.VerifyError](err); ok {
+				return refusal.Reason.String()
+			}
+			return ""
+		},
 		Setup: func() (wire.Setup, []wire.RouteInfo) {
 			return setupOf(limits), []wire.RouteInfo{{Name: "echo", Level: 2}}
 		},
@@ -79,7 +87,7 @@ func (w *world) quiet(service string, limits Limits, opts ...nodeOption) *node {
 	return n
 }
 
-func identify(state tls.ConnectionState) (Identity, error) {
+func identify(state tls.ConnectionState, _ *x509.Certificate) (Identity, error) {
 	p, err := security.PeerFromState(state)
 	if err != nil {
 		return Identity{}, err

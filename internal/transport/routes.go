@@ -2,15 +2,22 @@ package transport
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// maxPeerRoutes bounds what one peer may announce. Routes beyond it are called
+// What is kept of the routes that one peer announces. Routes beyond it are called
 // by name.
-const maxPeerRoutes = 16 << 10
+const (
+	maxPeerRoutes = 16 << 10 // entries
+	maxRouteBytes = 4 << 20  // of ROUTES frames, the names in them
+	// maxRouteFrames bounds frames that add nothing. A server that adds one route at a
+	// time stays within it.
+	maxRouteFrames = maxPeerRoutes
+)
 
 type routeName struct {
 	kind uint64
@@ -19,32 +26,86 @@ type routeName struct {
 
 // routeTable holds the numbers that a peer gave its routes. Readers take no
 // lock.
+//
+// It is a list of maps, each at least twice as large as the next. A frame adds a map at the
+// end, which is merged with those before it that are not. So an entry moves to a larger map
+// at most as often as the table can double, whatever the frames are, and a lookup looks at few maps:
+// mostly one, for a server announces its routes together.
 type routeTable struct {
-	mu    sync.Mutex // one writer at a time
-	table atomic.Pointer[map[routeName]uint64]
+	mu     sync.Mutex // one writer at a time; guards the counters
+	parts  atomic.Pointer[[]map[routeName]uint64]
+	held   int // entries
+	frames int
+	bytes  int
+	moved  int // entries written into maps, for tests: the work that was done
 }
 
 func (t *routeTable) lookup(kind uint64, name string) (uint64, bool) {
-	m := t.table.Load()
-	if m == nil {
+	parts := t.parts.Load()
+	if parts == nil {
 		return 0, false
 	}
-	id, ok := (*m)[routeName{kind, name}]
-	return id, ok
+	key := routeName{kind, name}
+	for _, part := range *parts {
+		if id, ok := part[key]; ok {
+			return id, true
+		}
+	}
+	return 0, false
 }
 
+// room counts a frame with a body of n bytes, and reports whether it is to be taken in.
+func (t *routeTable) room(n int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held >= maxPeerRoutes || t.frames >= maxRouteFrames || t.bytes+n > maxRouteBytes {
+		return false
+	}
+	t.frames++
+	t.bytes += n
+	return true
+}
+
+// add takes in a frame for which there was room. Of a route that is announced twice, the
+// first number stands.
 func (t *routeTable) add(r *wire.Routes) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	next := make(map[routeName]uint64)
-	if m := t.table.Load(); m != nil {
-		next = maps.Clone(*m)
-	}
+	fresh := make(map[routeName]uint64, min(len(r.Routes), maxPeerRoutes-t.held))
 	for i, info := range r.Routes {
-		key := routeName{info.Kind, info.Name}
-		if _, taken := next[key]; !taken && len(next) < maxPeerRoutes {
-			next[key] = r.First + uint64(i)
+		if t.held == maxPeerRoutes {
+			break
 		}
+		key := routeName{info.Kind, info.Name}
+		if _, taken := fresh[key]; taken {
+			continue
+		}
+		if _, taken := t.lookup(info.Kind, info.Name); taken {
+			continue
+		}
+		fresh[key] = r.First + uint64(i)
+		t.held++
+		t.moved++
 	}
-	t.table.Store(&next)
+	if len(fresh) == 0 {
+		return
+	}
+	var parts []map[routeName]uint64
+	if old := t.parts.Load(); old != nil {
+		parts = slices.Clone(*old)
+	}
+	parts = append(parts, fresh)
+	for n := len(parts); n > 1 && len(parts[n-2]) < 2*len(parts[n-1]); n = len(parts) {
+		parts = append(parts[:n-2], t.merge(parts[n-2], parts[n-1]))
+	}
+	t.parts.Store(&parts)
+}
+
+// merge returns a new map: readers may be in the old ones.
+func (t *routeTable) merge(a, b map[routeName]uint64) map[routeName]uint64 {
+	out := make(map[routeName]uint64, len(a)+len(b))
+	maps.Copy(out, a)
+	maps.Copy(out, b)
+	t.moved += len(out)
+	return out
 }

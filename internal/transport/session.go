@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,8 @@ type Session struct {
 	dialed     bool
 	dialedAs   *Peer // of a dialed session
 	class      wire.Class
-	remoteAddr string
+	remoteAddr string // at the beginning
+	moved      atomic.Pointer[address]
 	peer       any
 	shares     shares    // of the peer, in Endpoint.pools
 	admitted   bool      // counts in Endpoint.accepted and shares.conns; guarded by Endpoint.mu
@@ -84,8 +86,26 @@ func (s *Session) Remote() *wire.Setup { return &s.remote }
 // modified.
 func (s *Session) Tags() []string { return *s.tags.Load() }
 
-// RemoteAddr returns the address of the other side.
-func (s *Session) RemoteAddr() string { return s.remoteAddr }
+// RemoteAddr returns the address of the other side. It changes when a peer that dialed
+// moves to another network. Errors of a session name the address that it began with.
+func (s *Session) RemoteAddr() string {
+	now, ok := s.conn.RemoteAddr().(*net.UDPAddr)
+	if !ok {
+		return s.remoteAddr // a socket of the program's, of another kind
+	}
+	if known := s.moved.Load(); known != nil && known.addr == now {
+		return known.text
+	}
+	text := now.String()
+	s.moved.Store(&address{now, text})
+	return text
+}
+
+// address is an address and its text, which is asked for with each call.
+type address struct {
+	addr *net.UDPAddr
+	text string
+}
 
 // Draining returns a channel that is closed when the other side drains.
 func (s *Session) Draining() <-chan struct{} { return s.draining }
@@ -127,13 +147,10 @@ func (s *Session) ended() bool { return s.conn.Context().Err() != nil }
 // usable reports whether new calls may start.
 func (s *Session) usable() bool { return !s.ended() && !s.isDraining() && !s.retired.Load() }
 
-// expireGrace is how long calls may go on over an accepted connection when a
-// certificate has expired. The dialing side has retired it long before.
-const expireGrace = 30 * time.Second
-
-// identify notes who the peer is; finish must follow, or a release of shares. A connection never outlives a certificate:
-// the side that dialed moves to a new one when at most a tenth of the time is
-// left, spread so that a fleet does not do so at once.
+// identify notes who the peer is; finish must follow, or a release of shares. A connection never outlives a certificate: the janitor
+// closes it in the second in which one expires. The side that dialed moves to a new one when
+// a twentieth to a tenth of the time is left, in which calls come to their end; spread so
+// that a fleet does not do so at once.
 func (s *Session) identify(who Identity, now time.Time) {
 	s.peer, s.expires = who.Peer, who.Expires
 	s.shares = s.endpoint.pools.shares(&who, s.remoteAddr)
@@ -141,7 +158,7 @@ func (s *Session) identify(who Identity, now time.Time) {
 		o.session.Store(s)
 	}
 	if left := who.Expires.Sub(now); !who.Expires.IsZero() {
-		s.retireAt = now.Add(left - time.Duration(rand.Float64()*float64(left)/10)) //nolint:gosec // jitter is no secret
+		s.retireAt = now.Add(left - time.Duration((1+rand.Float64())*float64(left)/20)) //nolint:gosec // jitter is no secret
 	}
 }
 
@@ -243,11 +260,12 @@ func (e *Endpoint) janitor(ctx context.Context) {
 				sessions = append(sessions, s)
 			}
 			e.mu.Unlock()
+			e.refusals.flush(now)
 			for _, s := range sessions {
 				switch {
 				case s.dialed:
 					s.tend(now)
-				case !s.expires.IsZero() && now.After(s.expires.Add(expireGrace)):
+				case !s.expires.IsZero() && now.After(s.expires):
 					s.close(wire.CodeUnauthenticated, "a certificate has expired")
 				default: // a peer that lives probes us before we do
 					s.resting.expire(unused)
@@ -265,7 +283,7 @@ func (s *Session) tend(now time.Time) {
 	if !s.retireAt.IsZero() && now.After(s.retireAt) {
 		s.retire(wire.CodeNone)
 	}
-	if !s.expires.IsZero() && now.After(s.expires.Add(expireGrace)) {
+	if !s.expires.IsZero() && now.After(s.expires) {
 		s.close(wire.CodeUnauthenticated, "a certificate has expired")
 	}
 	busy := s.active.Load() > 0

@@ -255,8 +255,6 @@ func TestServerOfAnotherProtocol(t *testing.T) {
 	})
 }
 
-type tlsState = tls.ConnectionState
-
 // callError makes a call that must fail.
 func callError(t *testing.T, s *Session) error {
 	t.Helper()

@@ -3,6 +3,7 @@ package transport
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"strings"
@@ -19,8 +20,8 @@ import (
 
 // advisory makes names those that peers chose.
 func advisory(c *Config) {
-	c.Identify = func(state tls.ConnectionState) (Identity, error) {
-		who, err := identify(state)
+	c.Identify = func(state tls.ConnectionState, own *x509.Certificate) (Identity, error) {
+		who, err := identify(state, own)
 		who.Advisory = true
 		return who, err
 	}

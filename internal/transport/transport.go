@@ -29,6 +29,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,8 +52,12 @@ type Config struct {
 	// ServerTLS returns the configuration for accepting connections that speak
 	// protocol. It is called per handshake. Nil if the endpoint never listens.
 	ServerTLS func(protocol string) *tls.Config
-	// Identify returns who the peer of a verified handshake is.
-	Identify func(tls.ConnectionState) (Identity, error)
+	// Identify returns who the peer of a verified handshake is, in which this side showed
+	// own; nil if that is not known.
+	Identify func(state tls.ConnectionState, own *x509.Certificate) (Identity, error)
+	// Refusal names the reason why the verifier of ServerTLS ended a handshake with this
+	// error, "" if it did not. Reasons are a small closed set. Nil names none.
+	Refusal func(error) string
 	// Setup returns what this side announces in SETUP and ROUTES. It is called
 	// per connection.
 	Setup func() (wire.Setup, []wire.RouteInfo)
@@ -79,14 +84,15 @@ type Identity struct {
 
 // Endpoint is one socket with everything that runs on it.
 type Endpoint struct {
-	cfg     Config
-	limits  Limits
-	log     *slog.Logger
-	quic    *quic.Transport
-	group   *lifecycle.Group
-	gate    *gate
-	pools   pools
-	watcher watcher
+	cfg      Config
+	limits   Limits
+	log      *slog.Logger
+	quic     *quic.Transport
+	group    *lifecycle.Group
+	gate     *gate
+	pools    pools
+	watcher  watcher
+	refusals refusals
 
 	listener  atomic.Pointer[quic.Listener]
 	draining  atomic.Bool // announced: peers should go elsewhere, but calls are still taken
@@ -133,7 +139,9 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e.handlers, e.cancelRun = context.WithCancelCause(context.Background())
 	e.pools = newPools(&e.limits)
+	e.refusals = refusals{log: cfg.Logger, reasons: make(map[string]*refusal)}
 	e.gate = newGate(e.limits)
+	e.gate.failed = func(peer string, err error) { e.refusals.failed(cfg.Refusal, peer, err) }
 	e.quic = &quic.Transport{
 		Conn:                             systemSocket(cfg.Conn),
 		StatelessResetKey:                &key,
@@ -178,6 +186,7 @@ func (e *Endpoint) Close() error {
 	}
 	e.mu.Unlock()
 
+	e.refusals.stop()
 	e.cancelRun(ErrClosed)
 	if l := e.listener.Load(); l != nil {
 		_ = l.Close() // only fails when closed already

@@ -122,7 +122,11 @@ func (r *turn) trace() (span tracing.MessageSpan) {
 	if len(r.ctxs) == 1 {
 		body, c := &r.bodies[0], r.ctxs[0]
 		if len(body.Trace) > 0 || r.tracer.Enabled() {
-			c.Context, span = r.tracer.StartProcess(c.Context, r.name, carrierOf(body), tracing.Child)
+			how := tracing.Child
+			if from, _ := r.tasks[0].Source.Owner.(*producer); from.foreign { // as above
+				how = tracing.Foreign
+			}
+			c.Context, span = r.tracer.StartProcess(c.Context, r.name, carrierOf(body), how)
 		}
 		return span
 	}

@@ -153,7 +153,7 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	var ready <-chan struct{}
 	if err == nil {
 		ready = src.Ready() // that of this stream: the next one has another
-		src.Owner = &producer{base: context.WithoutCancel(ctx), queue: hello.Queue, peer: peer.Service()}
+		src.Owner = &producer{base: context.WithoutCancel(ctx), queue: hello.Queue, peer: peer.Service(), foreign: peer.Identity.TrustDomain() != w.node.Identity().TrustDomain()}
 	}
 	w.mu.Unlock()
 	if err != nil {
@@ -202,6 +202,7 @@ const (
 type producer struct {
 	base        context.Context //nolint:containedctx // of handlers, which outlast the stream
 	queue, peer string
+	foreign     bool // of another trust domain
 }
 
 func (w *Worker) capacity() int {

@@ -14,14 +14,15 @@ import (
 // conn is a member's connection while it lasts: a stream, or the publisher of this
 // node itself.
 type conn struct {
-	member *member
-	peer   link.Peer
-	reader *journal.Reader
-	epoch  uint64
-	live   uint64
-	credit int                     // bytes that may be on their way
-	grant  func(frames, bytes int) // lets more come
-	reuse  func(body []byte)       // takes back what nothing refers to; nil: nobody does
+	member  *member
+	peer    link.Peer
+	foreign bool // of another trust domain
+	reader  *journal.Reader
+	epoch   uint64
+	live    uint64
+	credit  int                     // bytes that may be on their way
+	grant   func(frames, bytes int) // lets more come
+	reuse   func(body []byte)       // takes back what nothing refers to; nil: nobody does
 
 	waiting               atomic.Int32  // frames that were not read
 	long                  atomic.Int64  // bytes of those that came in parts, whose credit is given back at once

@@ -79,6 +79,11 @@ func final(err error) bool {
 	return errors.Is(err, errCodec)
 }
 
+// outside reports whether a peer is outside of the node's trust domain.
+func outside(node *link.Node, peer link.Peer) bool {
+	return peer.Identity.TrustDomain() != node.Identity().TrustDomain()
+}
+
 // errCodec is that of a publisher whose messages this node cannot read.
 var errCodec = errors.New("the codecs of publisher and subscriber differ")
 
@@ -137,7 +142,7 @@ func (b *inbox) listen(m *member) error {
 			st.Close()
 		}
 	}
-	c := to.joined(&conn{peer: st.Peer(), credit: credit, cut: st.Close, reuse: st.Recycle, grant: grant}, answer)
+	c := to.joined(&conn{peer: st.Peer(), foreign: outside(b.node, st.Peer()), credit: credit, cut: st.Close, reuse: st.Recycle, grant: grant}, answer)
 	wait := to.judging(ctx, func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {

@@ -67,13 +67,17 @@ func (m *Message[T]) header(name string) []byte {
 }
 
 // Context returns ctx with the trace context and baggage that the publisher had, for
-// what is done because of the message. [SubscribeFunc] does it with a span.
+// what is done because of the message. Of a publisher in another trust domain it takes neither. [SubscribeFunc] does it with a span.
 func (m *Message[T]) Context(ctx context.Context, tracer *tracing.Tracer) (context.Context, tracing.MessageSpan) {
 	var carrier tracing.Carrier
 	for k, v := range m.allPairs().trace.All() {
 		carrier = append(carrier, tracing.Pair{Key: string(k), Value: string(v)})
 	}
-	return tracer.StartProcess(ctx, m.destination(), carrier, tracing.Linked)
+	how := tracing.Linked
+	if m.conn != nil && m.conn.foreign {
+		how = tracing.Foreign
+	}
+	return tracer.StartProcess(ctx, m.destination(), carrier, how)
 }
 
 // destination names the topic in spans, without what the publisher put below it: such

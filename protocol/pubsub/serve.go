@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -77,6 +78,9 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscribed, error) {
 	now := time.Now()
 	answer := subscribed{Epoch: h.log.Epoch(), Codec: h.node.Codec().ID()}
+	if !foreign.Clean(ask.Session) || !foreign.Clean(ask.Group) {
+		return nil, answer, link.Errorf(link.InvalidArgument, "subscribe: the session %q or the group %q has a character that does not print", ask.Session, ask.Group)
+	}
 	if ask.Session != "" {
 		ask.Session = sessionOf(ask, peer)
 		if cursor, err := h.log.Resume(ask.Session, now); err == nil {

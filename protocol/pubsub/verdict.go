@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -49,7 +50,7 @@ func (s *session) apply(v *verdict) error {
 		if d := v.Nacks[i+1]; d > 0 {
 			delay = time.Duration(min(d-1, maxDelay)) * time.Microsecond
 		}
-		if err := s.cursor.Nack(now, v.Nacks[i], delay, v.Causes[i/2]); err != nil {
+		if err := s.cursor.Nack(now, v.Nacks[i], delay, foreign.Text(v.Causes[i/2])); err != nil {
 			return err
 		}
 	}

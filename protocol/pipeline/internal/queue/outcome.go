@@ -3,6 +3,7 @@ package queue
 import (
 	"time"
 
+	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
@@ -42,6 +43,10 @@ func (q *Queue) outcome(w *Worker, t *Task, o *frame.Outcome, now int64) {
 		}
 		return
 	}
+	cause := ""
+	if o.Verb != frame.Result {
+		cause = foreign.Short(string(o.Data), frame.MaxCause) // it goes into logs and errors
+	}
 	switch o.Verb {
 	case frame.Ack, frame.Result:
 		w.measure(float64(o.Ran))
@@ -51,19 +56,19 @@ func (q *Queue) outcome(w *Worker, t *Task, o *frame.Outcome, now int64) {
 	case frame.Retry:
 		q.unbind(t)
 		w.measure(max(float64(now-t.boundAt), failurePenalty))
-		q.fail(t, w, string(o.Data), o.Delay, now)
+		q.fail(t, w, cause, o.Delay, now)
 	case frame.Release:
 		recalled := t.recalled
 		q.unbind(t)
 		if !recalled {
 			t.avoid = w
 		}
-		q.giveBack(t, string(o.Data), recalled || w.leaving, now)
+		q.giveBack(t, cause, recalled || w.leaving, now)
 	case frame.Reject:
 		q.unbind(t)
 		t.Attempts++
-		t.note(Attempt{Worker: w.id, Began: t.boundAt, Ended: now, Cause: string(o.Data), Counted: true})
-		t.Cause = string(o.Data)
+		t.note(Attempt{Worker: w.id, Began: t.boundAt, Ended: now, Cause: cause, Counted: true})
+		t.Cause = cause
 		q.bury(t, now)
 	case frame.Started:
 		t.recalled = false

@@ -1,0 +1,65 @@
+package link_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
+	"github.com/linkmesh/link/security/securitytest"
+)
+
+func TestStatusShowsWhoWasRefused(t *testing.T) { // SEC-121
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		server := orders(mesh, link.Config{}, keep)
+		if got := server.Status().Refused; got != nil {
+			t.Errorf("refused at the start: %v", got)
+		}
+		honest := mesh.Node(link.Config{})
+		if _, err := reqrep.Call(t.Context(), honest, putOrder, order{}); err != nil {
+			t.Fatal(err)
+		}
+		stranger := mesh.Node(link.Config{Identity: mesh.CA().Source("client", securitytest.SelfSigned())})
+		if _, err := reqrep.Call(t.Context(), stranger, putOrder, order{}); link.CodeOf(err) != link.Unauthenticated {
+			t.Errorf("a stranger's call: %v, want Unauthenticated", err)
+		}
+		got := server.Status().Refused
+		if diff := cmp.Diff(map[string]uint64{"untrusted": 1}, got); diff != "" {
+			t.Errorf("refused (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// What the other side says reaches errors with its control characters written out.
+func TestTextOfPeersIsEscaped(t *testing.T) { // SEC-124
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		orders(mesh, link.Config{}, func(context.Context, order) (order, error) {
+			return order{}, &link.Error{
+				Code: link.NotFound, Message: "no such order\x1b[2J\nlevel=ERROR msg=forged", ID: "id\x07",
+				Details: []link.Detail{{Type: "a\u009bb"}},
+			}
+		})
+		_, err := reqrep.Call(t.Context(), mesh.Node(link.Config{}), putOrder, order{})
+		var e *link.Error
+		if !errors.As(err, &e) || link.CodeOf(err) != link.NotFound {
+			t.Fatal(err)
+		}
+		if want := `no such order\x1b[2J\nlevel=ERROR msg=forged`; e.Message != want {
+			t.Errorf("message is %q, want %q", e.Message, want)
+		}
+		for _, text := range []string{err.Error(), e.ID, e.Details[0].Type} {
+			if strings.ContainsFunc(text, unicode.IsControl) {
+				t.Errorf("control characters in %q", text)
+			}
+		}
+	})
+}
