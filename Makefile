@@ -23,6 +23,8 @@ HISTORIES ?= 10000x
 BENCH    ?= .
 COUNT    ?= 6
 ROW      ?=
+ATTACK   ?=
+FOR      ?= 1m
 
 # Nested modules that hold Go files; a module that only pins tools has none.
 NESTED = $(shell find . -mindepth 2 -name go.mod -not -path './.tmp/*' | sort | \
@@ -117,6 +119,10 @@ bench: ## benchmarks of the module, BENCH=pattern COUNT=6, also to bench/new.txt
 .PHONY: bench-peers
 bench-peers: $(BIN)/benchpeers ## link against its peers; ROW='unary/64B/c64' picks rows
 	@$(BIN)/benchpeers -out bench -row '$(ROW)'
+
+.PHONY: siege
+siege: ## attack a node beside honest callers; ATTACK=routes picks one, FOR=10m how long
+	@cd bench && go run ./siege -attack '$(ATTACK)' -for $(FOR)
 
 .PHONY: bench-allocs
 bench-allocs: $(BIN)/benchpeers ## allocations per call against gRPC-Go

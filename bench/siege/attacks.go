@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/protocol/pubsub"
+)
+
+// attack is one way to harm a node.
+type attack struct {
+	name     string
+	stranger bool // the attacker has another secret
+	run      func(ctx context.Context, m *mallory) error
+}
+
+func attacks() []attack {
+	return []attack{
+		{name: "strangers", stranger: true, run: strangers},
+		{name: "routes", run: floodRoutes},
+		{name: "slow-bodies", run: slowBodies},
+		{name: "unread-replies", run: unreadReplies},
+		{name: "idle-streams", run: idleStreams},
+		{name: "uncredited-frames", run: uncreditedFrames},
+		{name: "subscribe-loop", run: subscribeLoop},
+	}
+}
+
+// wide is a receive window that holds nobody back, in bytes.
+const wide = 16 << 20
+
+// again runs f until the attack ends, with a pause after one that failed, so that
+// an attacker who is refused does not spin.
+func again(ctx context.Context, f func() error) {
+	for ctx.Err() == nil {
+		if err := f(); err != nil {
+			pause(ctx, 50*time.Millisecond)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// together runs n copies of f until the attack ends.
+func together(ctx context.Context, n int, f func(i int) error) error {
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { again(ctx, func() error { return f(i) }) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// strangersPerSecond is ten times what silenced a node that searched for a path
+// through the chain.
+const strangersPerSecond = 100
+
+// strangers show chains that are slow to search.
+func strangers(ctx context.Context, m *mallory) error {
+	conf, err := hostileChain()
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	tick := time.NewTicker(time.Second / strangersPerSecond)
+	defer tick.Stop()
+	room := make(chan struct{}, strangersPerSecond) // under way at once
+	for ctx.Err() == nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+		select {
+		case room <- struct{}{}:
+		default:
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-room }()
+			dial, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			if conn, err := m.tr.Dial(dial, m.target, conf, quicConfig(wide)); err == nil {
+				select {
+				case <-conn.Context().Done(): // refused
+				case <-dial.Done():
+				}
+				_ = conn.CloseWithError(0, "")
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+// floodRoutes sends route tables that a server needs none of.
+func floodRoutes(ctx context.Context, m *mallory) error {
+	var tables []byte
+	for i := uint64(1); i <= 500; i++ {
+		tables = wire.AppendRoutes(tables, &wire.Routes{First: i, Routes: []wire.RouteInfo{{Name: fmt.Sprint("r", i)}}})
+	}
+	return together(ctx, 100, func(i int) error {
+		c, err := m.dial(ctx, fmt.Sprint("mallory-", i%10), wide)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = c.CloseWithError(0, "") }()
+		for ctx.Err() == nil {
+			if _, err := c.control.Write(tables); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// slowBodies announce 4 MiB and send them as slowly as the node allows.
+func slowBodies(ctx context.Context, m *mallory) error {
+	body := append(headers(echo.Route().Name, 0), begin(wire.KindData, 4<<20-16)...)
+	return together(ctx, 8, func(i int) error {
+		return m.eachStream(ctx, fmt.Sprint("mallory-", i), wide, 64, wire.StreamCall, body, func(s *quic.Stream) error {
+			chunk := make([]byte, 2<<10)
+			for ctx.Err() == nil {
+				if _, err := s.Write(chunk); err != nil {
+					return err
+				}
+				pause(ctx, 100*time.Millisecond) // 20 KiB a second
+			}
+			return nil
+		})
+	})
+}
+
+// eachStream keeps n streams of one connection busy until the attack or the connection ends.
+func (m *mallory) eachStream(ctx context.Context, name string, window uint64, n int, typ wire.StreamType, first []byte, then func(*quic.Stream) error) error {
+	c, err := m.dial(ctx, name, window)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.CloseWithError(0, "") }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-c.Context().Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return together(ctx, n, func(int) error {
+		s, err := c.stream(typ, first)
+		if err != nil {
+			return err
+		}
+		defer s.CancelRead(0)
+		defer s.CancelWrite(0)
+		return then(s)
+	})
+}
+
+// untilEnded waits until the node ends the stream.
+func untilEnded(s *quic.Stream) error {
+	<-s.Context().Done()
+	return errors.New("the node ended the stream")
+}
+
+// unreadReplies asks for long replies and reads none of them.
+func unreadReplies(ctx context.Context, m *mallory) error {
+	request := append(headers("large", 0), begin(wire.KindData, 1)...)
+	request = append(request, 0xa0) // an empty map
+	return together(ctx, 8, func(i int) error {
+		return m.eachStream(ctx, fmt.Sprint("mallory-", i), 1024, 64, wire.StreamCall, request, untilEnded)
+	})
+}
+
+// idleStreams opens as many streams for calls as the node allows and makes no call.
+func idleStreams(ctx context.Context, m *mallory) error {
+	return together(ctx, 100, func(i int) error {
+		return m.eachStream(ctx, fmt.Sprint("mallory-", i%10), wide, 1000, wire.StreamCalls, nil, untilEnded)
+	})
+}
+
+// uncreditedFrames sends long frames that nobody granted credit for.
+func uncreditedFrames(ctx context.Context, m *mallory) error {
+	first := headers(frames.Name, uint64(link.Channel))
+	const length = 4<<20 - 16
+	chunk := make([]byte, 64<<10)
+	return together(ctx, 8, func(i int) error {
+		return m.eachStream(ctx, fmt.Sprint("mallory-", i), wide, 32, wire.StreamCall, first, func(s *quic.Stream) error {
+			b := wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.Kind(link.FirstFrameKind), Flags: wire.FlagCredited, Length: length})
+			if _, err := s.Write(b); err != nil {
+				return err
+			}
+			for sent := 0; sent < length; sent += len(chunk) {
+				if _, err := s.Write(chunk[:min(len(chunk), length-sent)]); err != nil {
+					return err
+				}
+			}
+			return untilEnded(s)
+		})
+	})
+}
+
+// subscribeLoop subscribes and leaves, without a pause, as an ordinary node.
+func subscribeLoop(ctx context.Context, m *mallory) error {
+	registry, err := static.New(discovery.Instance{ID: "orders-1", Service: service, Addr: m.addr})
+	if err != nil {
+		return err
+	}
+	node, err := link.New(link.Config{Service: "mallory", Addr: attackerAddr, Registry: registry, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = node.Close() }()
+	return together(ctx, 32, func(int) error {
+		s, err := pubsub.Subscribe(ctx, node, ticks, pubsub.In(pubsub.AtLeastOnce))
+		if err != nil {
+			return err
+		}
+		s.Close()
+		return nil
+	})
+}
