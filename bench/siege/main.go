@@ -49,7 +49,7 @@ type options struct {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 4 && args[0] == childWord {
-		return child(ctx, args[1], args[2], args[3], os.Stdin, stdout)
+		return child(ctx, args[1], args[2], args[3], os.Stdin, stdout) //nolint:gosec // there are four
 	}
 	var o options
 	f := flag.NewFlagSet("siege", flag.ContinueOnError)
