@@ -20,7 +20,7 @@ type Limits struct {
 	ConnsPerIdentity     int           // connections that one identity may hold; default 1024
 	ConnsPerProcess      int           // connections that peers may hold in all; default 10000
 	InFlightBytes        int64         // bytes of large messages being received, over all connections; default 256 MiB
-	WindowBytes          int64         // bytes that all connections may have in flight to this node beyond 1 MiB each; default 1 GiB
+	WindowBytes          int64         // bytes by which the windows of all connections may grow, and with them what is in flight to this node; default 1 GiB
 	MaxCallTime          time.Duration // cap on the deadline of an incoming unary call; default 60 s
 	FirstHeader          time.Duration // until a new stream has sent its whole HEADERS; default 5 s
 	BodyRate             int           // bytes per second that a message must keep up after BodyGrace; default 16 KiB/s

@@ -19,9 +19,9 @@ func (e *Endpoint) quicConfig() *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout:             e.limits.DialTimeout,
 		MaxIdleTimeout:                   idleTimeout,
-		InitialStreamReceiveWindow:       512 << 10,
+		InitialStreamReceiveWindow:       firstWindow / 2,
 		MaxStreamReceiveWindow:           6 << 20,
-		InitialConnectionReceiveWindow:   1 << 20,
+		InitialConnectionReceiveWindow:   firstWindow,
 		MaxConnectionReceiveWindow:       connWindow,
 		MaxIncomingUniStreams:            16,
 		RequireStreamCreditRelease:       true,
@@ -34,9 +34,26 @@ func (e *Endpoint) quicConfig() *quic.Config {
 // connection.
 const connWindow = 32 << 20
 
+// What a connection may have in flight to us before its window grows, see
+// [Endpoint.mayGrow]. A peer that leaves a gap in each of its streams makes us hold it
+// all, on as many connections as it has, so of many connections most begin narrow.
+const (
+	firstWindow  = 1 << 20
+	narrowWindow = 128 << 10
+	wideConns    = 64 // of Limits.ConnsPerProcess, one in so many begins with firstWindow
+)
+
 func (e *Endpoint) serverConfig() *quic.Config {
 	c := e.quicConfig()
 	c.MaxIncomingStreams = int64(e.limits.StreamsPerConnection)
+	narrow := c.Clone()
+	narrow.InitialStreamReceiveWindow, narrow.InitialConnectionReceiveWindow = narrowWindow, narrowWindow
+	c.GetConfigForClient = func(*quic.ClientInfo) (*quic.Config, error) {
+		if e.pools.conns.Used() >= e.pools.conns.Limit()/wideConns {
+			return narrow, nil
+		}
+		return c, nil
+	}
 	return c
 }
 

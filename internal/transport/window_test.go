@@ -50,3 +50,34 @@ func TestWindowsAreShared(t *testing.T) { // SEC-326
 		}
 	})
 }
+
+// TestManyConnectionsBeginNarrow: what all may have in flight at first does not grow
+// with their number as fast. SEC-327.
+func TestManyConnectionsBeginNarrow(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		const conns = 8
+		server := w.node("orders", Limits{ConnsPerProcess: wideConns})
+		unread := func(r *raw) (n int) { // how much it takes behind a call that runs
+			for range 4 {
+				st := r.stream(callStream(wire.StreamCalls, "wait", time.Minute, ""))
+				_ = st.SetWriteDeadline(time.Now().Add(50 * latency)) // never fails
+				m, _ := st.Write(make([]byte, 2*firstWindow))
+				n += m
+			}
+			return n
+		}
+		var all []*raw
+		for range conns {
+			all = append(all, w.client("mallory", server))
+		}
+		sum := 0
+		for _, r := range all {
+			sum += unread(r)
+		}
+		if most := firstWindow + (conns-1)*narrowWindow; sum > most || sum < most/2 {
+			t.Errorf("%d connections have %d bytes in flight that nobody reads, want about %d", conns, sum, most)
+		}
+		mustEcho(t, w.quiet("web", Limits{}).connect(server))
+	})
+}
