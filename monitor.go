@@ -9,7 +9,7 @@ import (
 
 // Probe says whether what a tag stands for is there: nil if it is. It must
 // return when ctx ends, which is after [ProbeTimeout]. A panic counts as an
-// error.
+// error, and so does each [ProbeInterval] in which a probe goes on after that.
 type Probe func(ctx context.Context) error
 
 // How Config.Monitors works.
@@ -57,7 +57,7 @@ func (m *monitors) watch(ctx context.Context) {
 func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first func()) {
 	ticker := time.NewTicker(ProbeInterval)
 	defer ticker.Stop()
-	against := 0
+	v := verdict{tag: tag}
 	for run := 0; ; run++ {
 		ended, err := m.run(ctx, tag, probe)
 		if ctx.Err() != nil {
@@ -67,22 +67,20 @@ func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first fu
 			m.abandon(tag, ended)
 			return
 		}
-		against++
-		if run > 0 && m.node.tags.has(tag) == (err == nil) {
-			against = 0
-		}
-		if run == 0 || against >= ProbeAgree {
-			against = 0
-			m.set(tag, err, run == 0)
-		}
+		m.judge(&v, err)
 		if run == 0 {
 			first()
 		}
-		select { // at most one run at a time
-		case <-ended:
-		case <-ctx.Done():
-			m.abandon(tag, ended)
-			return
+		for hangs := true; hangs; { // at most one run at a time
+			select {
+			case <-ended:
+				hangs = false
+			case <-ticker.C: // one that ends late, or never, is a failed run each time
+				m.judge(&v, errProbeHangs)
+			case <-ctx.Done():
+				m.abandon(tag, ended)
+				return
+			}
 		}
 		select {
 		case <-ticker.C:
@@ -90,6 +88,28 @@ func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first fu
 			return
 		}
 	}
+}
+
+var errProbeHangs = fmt.Errorf("no result after %v, and it ignores that its context ended", ProbeTimeout)
+
+// verdict is what the runs of a probe have said so far.
+type verdict struct {
+	tag     string
+	begun   bool
+	against int // runs in a row that say otherwise than the tag
+}
+
+// judge takes in a run, and lets the tag follow when enough agree.
+func (m *monitors) judge(v *verdict, err error) {
+	v.against++
+	if v.begun && m.node.tags.has(v.tag) == (err == nil) {
+		v.against = 0
+	}
+	if !v.begun || v.against >= ProbeAgree {
+		v.against = 0
+		m.set(v.tag, err, !v.begun)
+	}
+	v.begun = true
 }
 
 // run runs a probe once, at most for ProbeTimeout. The channel is closed when
