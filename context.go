@@ -156,7 +156,7 @@ func (c *callContext) started() context.Context {
 	return c.watch
 }
 
-// finish, deferred, ends the context when the handler has returned.
+// finish ends the context when the handler has returned.
 func (c *callContext) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -233,7 +233,6 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 	defer n.noteExit(h, &returned)
 	response, err := n.serve(ctx, h, c)
 	returned = true
-	ctx.finish()
 	if err == nil {
 		if err = n.encode(c, h, response); err != nil {
 			c.Reply = c.Reply[:0]
@@ -283,6 +282,7 @@ func replyLimit(n *Node, s *transport.Session) int {
 
 // serve runs the handler of a call, in its middleware.
 func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response any, err error) {
+	defer ctx.finish() // also when the handler ends its goroutine
 	var use context.Context = ctx
 	var span tracing.ServerSpan
 	if c.Headers.Trace.Len() > 0 || n.cfg.Tracer.Enabled() {

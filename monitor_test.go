@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
 )
 
 // errDown is what a failing probe says.
@@ -101,6 +102,46 @@ func TestAProbeThatHangsOrPanicsHasFailed(t *testing.T) {
 		}
 		if text := log.String(); !strings.Contains(text, "panicked: no database") {
 			t.Errorf("log:\n%s", text)
+		}
+	})
+}
+
+// TestAProbeThatHangsDeafToItsContextLosesItsTag: what it says when it returns at last
+// counts as any run.
+func TestAProbeThatHangsDeafToItsContextLosesItsTag(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		log := &logBuffer{}
+		var hang atomic.Bool
+		release := make(chan struct{})
+		srv := mesh.Node(link.Config{Service: "orders", Logger: log.logger(), Monitors: map[string]link.Probe{
+			"db": func(context.Context) error {
+				if hang.Load() {
+					<-release
+				}
+				return nil
+			},
+		}})
+		reqrep.Handle(srv, putOrder, keep)
+		mesh.Start(srv)
+		client := mesh.Node(link.Config{})
+		if got := tagsOf(t, client); !slices.Equal(got, []string{"db"}) {
+			t.Fatalf("tags %v", got)
+		}
+		hang.Store(true)
+		sleep((link.ProbeAgree + 2) * link.ProbeInterval)
+		if got := tagsOf(t, client); len(got) > 0 {
+			t.Errorf("tags %v while the probe hangs", got)
+		}
+		if !strings.Contains(log.String(), "ignores that its context ended") {
+			t.Errorf("log:\n%s", log)
+		}
+		sleep(time.Minute)
+		hang.Store(false)
+		close(release)
+		sleep((link.ProbeAgree + 2) * link.ProbeInterval)
+		if got := tagsOf(t, client); !slices.Equal(got, []string{"db"}) {
+			t.Errorf("tags %v after it", got)
 		}
 	})
 }

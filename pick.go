@@ -181,7 +181,9 @@ func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, 
 		return nil, nil, err
 	}
 	in := e.Value()
-	session, err := in.peer.Session(ctx, class)
+	dial, dialed := context.WithDeadline(ctx, o.deadline) // it may have to be made again
+	session, err := in.peer.Session(dial, class)
+	dialed()
 	if err != nil {
 		return nil, nil, o.unreached(ctx, e, class, err)
 	}
@@ -312,7 +314,7 @@ func (o *outgoing) unreached(ctx context.Context, e *endpoint, class wire.Class,
 		case transport.ReasonDraining:
 			in.left()
 		case transport.ReasonCanceled:
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || te.OutOfTime() {
 				return mapped
 			}
 		case transport.ReasonClosed:

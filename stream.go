@@ -42,11 +42,13 @@ type Stream struct {
 	stop   func() bool
 }
 
-// Open opens a stream to an instance of the route's service. The stream lives
-// until the handler returns, [Stream.Close], or the end of ctx, which resets
-// it. Options: Meta, Credit, Answered.
+// Open opens a stream to an instance of the route's service. It blocks until the
+// instance has let it open one: until ctx ends or, if ctx has no deadline, for
+// Config.CallTimeout at most. The stream lives until the handler returns,
+// [Stream.Close], or the end of ctx, which resets it. Options: Meta, Credit, Answered.
 //
-// Errors: as [Node.Call]. A refusal by the handler arrives at Recv.
+// Errors: as [Node.Call]; ResourceExhausted if Limits.Waiters wait for a stream of the
+// connection already. A refusal by the handler arrives at Recv.
 func (n *Node) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, error) {
 	o := &outgoing{}
 	o.Route, o.Client = r, true
@@ -94,7 +96,7 @@ func (n *Node) open(ctx context.Context, o *outgoing) error {
 		if err = o.openOn(ctx, e, session); err == nil {
 			return nil
 		}
-		if te, ok := errors.AsType[*transport.Error](err); ok && !te.NotProcessed {
+		if te, ok := errors.AsType[*transport.Error](err); ok && (!te.NotProcessed || te.Reason == transport.ReasonCanceled) {
 			return fromTransport(err, e.Value())
 		}
 		if err := o.unreached(ctx, e, wire.ClassBulk, err); err != nil {
@@ -106,7 +108,9 @@ func (n *Node) open(ctx context.Context, o *outgoing) error {
 
 func (o *outgoing) openOn(ctx context.Context, e *endpoint, session *transport.Session) error {
 	o.setRoute(session)
-	raw, err := session.Open(ctx, &o.headers)
+	opening, opened := context.WithDeadline(ctx, o.deadline) // of the opening; the stream outlives it
+	raw, err := session.Open(opening, &o.headers)
+	opened()
 	if err != nil {
 		return err
 	}

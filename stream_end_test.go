@@ -15,6 +15,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
 )
 
 func TestBothSidesSendAndEnd(t *testing.T) {
@@ -127,6 +128,33 @@ func TestAStreamHandlerThatEndsItsGoroutine(t *testing.T) {
 		}
 		if !strings.Contains(log.String(), "ended its goroutine") || !strings.Contains(log.String(), counterRoute.Name) {
 			t.Errorf("the log does not say so:\n%s", log)
+		}
+	})
+}
+
+// TestTheContextOfAHandlerThatEndsItsGoroutineEnds: what it left behind must not use it,
+// and nothing waits on its behalf.
+func TestTheContextOfAHandlerThatEndsItsGoroutineEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		left := make(chan context.Context, 1)
+		orders(mesh, link.Config{}, func(ctx context.Context, o order) (order, error) {
+			<-time.After(time.Millisecond)
+			context.AfterFunc(ctx, func() {})
+			left <- ctx
+			runtime.Goexit()
+			return o, nil
+		})
+		client := mesh.Node(link.Config{})
+		if _, err := reqrep.Call(t.Context(), client, putOrder, order{}, link.IdempotencyKey("k")); !errors.Is(err, link.Internal) {
+			t.Errorf("got %v, want an internal error", err)
+		}
+		ctx := <-left
+		if cause := context.Cause(ctx); !errors.Is(cause, link.ErrFinished) {
+			t.Errorf("the context of the handler: %v, cause %v; want that it has returned", ctx.Err(), cause)
+		}
+		if key := link.IdempotencyKeyOf(ctx); key != "" {
+			t.Errorf("it still says that the key is %q", key)
 		}
 	})
 }

@@ -72,13 +72,10 @@ func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Hea
 // callOnce sends a large call on a stream of its own.
 func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte, reply *Reply) error {
 	open, cancel := context.WithDeadline(ctx, deadline)
-	stream, err := s.conn.OpenStreamSync(open)
+	stream, err := s.awaitStream(open)
 	cancel()
 	if err != nil {
-		if ctx.Err() != nil || open.Err() == context.DeadlineExceeded {
-			return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: ended(open)}
-		}
-		return s.streamError(err, true)
+		return err
 	}
 	l := s.newLease(stream)
 	s.leases.use(l)

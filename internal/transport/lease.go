@@ -151,6 +151,7 @@ type leasePool struct {
 	busy    []*lease   // those in use
 	watched bool       // the watcher knows that some are
 	waiters []chan *lease
+	outside int      // those who wait for a stream of their own
 	opening bool     // a goroutine waits for a stream on behalf of the waiters
 	scan    []*lease // what inUse returned; the watcher's alone
 }
@@ -265,7 +266,7 @@ func (p *leasePool) wait(ctx context.Context, deadline time.Time) (*lease, error
 		p.mu.Unlock()
 		return l, nil
 	}
-	if len(p.waiters) >= s.endpoint.limits.Waiters {
+	if p.fullLocked() {
 		p.mu.Unlock()
 		return nil, &Error{Reason: ReasonOverloaded, Peer: s.remoteAddr, NotProcessed: true, Err: errWaiters}
 	}

@@ -24,7 +24,7 @@ type Limits struct {
 	IdleLeases           int           // idle call streams kept per connection; default 256
 	LeaseIdle            time.Duration // before an idle call stream is closed; default 30 s
 	StreamIdle           time.Duration // before an idle call stream that the peer does not close is closed; default 90 s
-	Waiters              int           // calls that may wait for a stream on one connection; default 4096
+	Waiters              int           // calls and streams that may wait for a stream on one connection; default 4096
 	SessionIdle          time.Duration // before an unused connection is closed; default 5 min
 	PingAfter            time.Duration // silence under load before a peer is probed; default 2 s
 	PingTimeout          time.Duration // for the answer to a probe; default 3 s

@@ -56,12 +56,9 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	if len(b) > wire.MaxHeader {
 		return nil, &Error{Reason: ReasonLimit, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(len(b))}}
 	}
-	quicStream, err := s.conn.OpenStreamSync(ctx)
+	quicStream, err := s.awaitStream(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Err: ended(ctx)}
-		}
-		return nil, s.streamError(err, true)
+		return nil, err
 	}
 	st := s.newStream(quicStream, &sendSide{stream: quicStream})
 	st.granted = h.Credit
@@ -70,7 +67,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	err = st.out.writeAll(b)
 	switch {
 	case !stop():
-		return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: err != nil, Err: ended(ctx)}
+		return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: err != nil, Detail: "while opening a stream", Err: ended(ctx)}
 	case err != nil:
 		return nil, s.streamError(err, true)
 	}

@@ -1,0 +1,54 @@
+package transport
+
+import (
+	"context"
+	"errors"
+
+	"github.com/quic-go/quic-go"
+)
+
+// awaitStream opens a stream. It waits for the peer to allow one, until ctx ends. Those
+// who wait here and those who wait for a lease count together in Limits.Waiters.
+func (s *Session) awaitStream(ctx context.Context) (*quic.Stream, error) {
+	stream, err := s.conn.OpenStream()
+	if err == nil {
+		return stream, nil
+	}
+	if !errors.As(err, new(*quic.StreamLimitReachedError)) {
+		return nil, s.streamError(err, true)
+	}
+	if !s.leases.waitOutside() {
+		return nil, &Error{Reason: ReasonOverloaded, Peer: s.remoteAddr, NotProcessed: true, Err: errWaiters}
+	}
+	defer s.leases.leaveOutside()
+	if stream, err = s.conn.OpenStreamSync(ctx); err == nil {
+		return stream, nil
+	}
+	if ctx.Err() != nil {
+		return nil, &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: true, Detail: "while waiting for a stream", Err: ended(ctx)}
+	}
+	return nil, s.streamError(err, true)
+}
+
+// waitOutside counts one who waits for a stream of its own. It reports false if too
+// many wait.
+func (p *leasePool) waitOutside() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fullLocked() {
+		return false
+	}
+	p.outside++
+	return true
+}
+
+func (p *leasePool) leaveOutside() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.outside--
+}
+
+// fullLocked reports whether Limits.Waiters wait.
+func (p *leasePool) fullLocked() bool {
+	return len(p.waiters)+p.outside >= p.session.endpoint.limits.Waiters
+}

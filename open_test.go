@@ -1,0 +1,133 @@
+package link_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+// oneStream starts an instance that lets a connection have one stream at a time, and
+// whose handler of heldRoute lasts until its context ends.
+func oneStream(mesh *linktest.Mesh) *link.Node {
+	node := mesh.Node(link.Config{Service: "orders", Limits: link.Limits{StreamsPerConnection: 1}})
+	node.Handle(heldRoute, func(ctx context.Context, _ *link.Stream) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	reqrep.Handle(node, putBlob, func(_ context.Context, b blob) (blob, error) { return b, nil })
+	mesh.Start(node)
+	return node
+}
+
+type blob struct{ Data []byte }
+
+var (
+	heldRoute = link.Route{Service: "orders", Kind: link.Channel, Name: "held"}
+	putBlob   = reqrep.NewMethod[blob, blob]("orders", "blob", reqrep.Unsafe)
+)
+
+// waits are what waits for a stream of its own.
+func waits() map[string]func(ctx context.Context, client *link.Node) error {
+	return map[string]func(ctx context.Context, client *link.Node) error{
+		"a stream": func(ctx context.Context, client *link.Node) error {
+			_, err := client.Open(ctx, heldRoute)
+			return err
+		},
+		"a large call": func(ctx context.Context, client *link.Node) error {
+			_, err := reqrep.Call(ctx, client, putBlob, blob{bytes.Repeat([]byte("x"), 100<<10)})
+			return err
+		},
+	}
+}
+
+// TestWaitingForAStreamEnds: what waits for a stream of its own waits for
+// Config.CallTimeout at most, as calls that ride leased streams.
+func TestWaitingForAStreamEnds(t *testing.T) {
+	for name, wait := range waits() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				oneStream(mesh)
+				client := mesh.Node(link.Config{CallTimeout: 3 * time.Second})
+				held, err := client.Open(t.Context(), heldRoute)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer held.Close()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				defer time.AfterFunc(time.Minute, cancel).Stop()
+				begin := time.Now()
+				err = wait(ctx, client)
+				if took := time.Since(begin); !errors.Is(err, link.DeadlineExceeded) || took != 3*time.Second || !strings.Contains(err.Error(), "waiting for a stream") {
+					t.Errorf("got %v after %v, want deadline exceeded after 3s, while waiting for a stream", err, took)
+				}
+				if _, err := held.Recv(); errors.Is(err, link.DeadlineExceeded) {
+					t.Errorf("the stream that is open ended too: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestAStreamOutlivesItsOpening: Config.CallTimeout is for the opening alone.
+func TestAStreamOutlivesItsOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		oneStream(mesh)
+		client := mesh.Node(link.Config{CallTimeout: time.Second})
+		s, err := client.Open(t.Context(), heldRoute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		sleep(time.Minute)
+		if err := s.Send(link.Frame{Kind: link.FirstFrameKind}); err != nil || s.Context().Err() != nil {
+			t.Errorf("after a minute: %v, context %v", err, s.Context().Err())
+		}
+	})
+}
+
+// TestThoseThatWaitForAStreamAreBounded: Limits.Waiters is for all that wait for a
+// stream on one connection.
+func TestThoseThatWaitForAStreamAreBounded(t *testing.T) {
+	for name, wait := range waits() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const waiters = 3
+				mesh := linktest.NewMesh(t)
+				oneStream(mesh)
+				client := mesh.Node(link.Config{Limits: link.Limits{Waiters: waiters}})
+				held, err := client.Open(t.Context(), heldRoute)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer held.Close()
+				ctx, cancel := context.WithCancel(t.Context())
+				var waiting sync.WaitGroup
+				for range waiters {
+					waiting.Go(func() {
+						if err := wait(ctx, client); !errors.Is(err, link.Canceled) {
+							t.Errorf("one who waits: %v, want canceled", err)
+						}
+					})
+				}
+				synctest.Wait()
+				if err := wait(ctx, client); !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "Limits.Waiters") {
+					t.Errorf("one more: %v, want resource exhausted that names Limits.Waiters", err)
+				}
+				cancel()
+				waiting.Wait()
+			})
+		})
+	}
+}
