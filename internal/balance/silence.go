@@ -19,7 +19,9 @@ const (
 	// ProbeAfter is when the first probe of a silent instance is due. The next is due when
 	// it has been silent for twice as long, or after ProbeMost.
 	ProbeAfter = 250 * time.Millisecond
-	ProbeMost  = 4 * time.Second
+
+	// ProbeMost is the longest time between two probes of a silent instance.
+	ProbeMost = 4 * time.Second
 
 	// ProbesEjected is into how many parts probes divide an ejection: one is due after a
 	// quarter of the first part, after a half of it and at the end of each. An instance
