@@ -53,6 +53,9 @@ func (o *outgoing) failed(ctx context.Context, e *endpoint, session *transport.S
 	e.End(clock.Of(start), clock.Of(o.now), blame(&reply.Status))
 	o.tried.Add(e)
 	failure := fromStatus(&reply.Status, peerOf(session).String())
+	if failure.Code == Unimplemented {
+		failure.Message += proposeRoute(o.Route, session)
+	}
 	failure.Attempt = o.attempts
 	switch {
 	case reply.Status.Refused:

@@ -41,5 +41,9 @@ func (n *Node) Tracer() *tracing.Tracer { return n.cfg.Tracer }
 // Logger returns what the node logs to, for patterns that have something to say.
 func (n *Node) Logger() *slog.Logger { return n.cfg.Logger }
 
+// CallTimeout returns Config.CallTimeout, or its default: how long what a pattern does
+// waits if its context has no deadline.
+func (n *Node) CallTimeout() time.Duration { return n.cfg.CallTimeout }
+
 // Service returns Config.Service: the name that others find the node by, "" for a client.
 func (n *Node) Service() string { return n.cfg.Service }

@@ -221,9 +221,9 @@ func (o *outgoing) none() error {
 		if _, ok := o.service.set.Lookup(id); !ok {
 			return Errorf(Unavailable, "instance %q of service %q is not in %s, or takes no calls", id, o.service.name, describeRegistry(o.service.node.registry))
 		}
-		return o.service.none()
+		return o.service.none(o.deadline)
 	}
-	err := o.service.none()
+	err := o.service.none(o.deadline)
 	if CodeOf(err) != Unavailable || o.service.set.Len() == 0 {
 		return err
 	}

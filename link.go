@@ -97,6 +97,7 @@ type Node struct {
 
 	routes   routeTable
 	services serviceTable
+	names    names
 
 	mu       sync.Mutex // guards the fields below
 	state    state
@@ -148,6 +149,7 @@ func New(cfg Config) (*Node, error) {
 		shutdown:   make(chan struct{}),
 	}
 	n.monitors = monitors{node: n}
+	n.names.node = n
 	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
 	n.tags.init(n)
 	n.started = time.Now()

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/local"
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/security"
 )
 
 // instance is one version of what is known of one instance of a service. A
@@ -363,8 +365,34 @@ func (s *service) releaseAll() {
 	s.members = nil
 }
 
-// none describes why there is nobody to call.
-func (s *service) none() error {
+// meeting asks what a service needs to be found by this node, in its tier and registry.
+func (n *Node) meeting() string {
+	_, here := n.registry.(*local.Registry)
+	switch tier := n.identity.Tier(); {
+	case tier == security.TierDev && here:
+		return "is it running on this machine, as the same OS user? The development tier reaches no further: " +
+			"set LINK_CLUSTER_SECRET, and LINK_PEERS or CONSUL_HTTP_ADDR, for all nodes"
+	case tier == security.TierDev:
+		return "is it running on this machine, as the same OS user, with the same registry and namespace? The development tier reaches no further: " +
+			"set LINK_CLUSTER_SECRET for all nodes"
+	case here:
+		return "is it running on this machine, as the same OS user, with the same " + proofOf(tier) + "? The local registry reaches no further: " +
+			"set LINK_PEERS or CONSUL_HTTP_ADDR for all nodes"
+	default:
+		return "is it running, with the same registry, namespace and " + proofOf(tier) + " as this node?"
+	}
+}
+
+// proofOf is what the nodes of a mesh have in common in a tier.
+func proofOf(tier security.Tier) string {
+	if tier == security.TierClusterSecret {
+		return "LINK_CLUSTER_SECRET"
+	}
+	return "trust domain"
+}
+
+// none describes why there is nobody to call, to a call that has time until then.
+func (s *service) none(until time.Time) error {
 	s.mu.Lock()
 	total, draining := len(s.members), 0
 	now := time.Now()
@@ -389,8 +417,8 @@ func (s *service) none() error {
 		if stale != "" {
 			known = "known"
 		}
-		return Errorf(Unavailable, "no instance of service %q in namespace %q is "+known+" in %s%s; is it running, with the same registry, namespace and trust domain as this node (%s, tier %s)?",
-			s.name, s.node.cfg.Namespace, where, stale, s.identity.TrustDomain(), s.node.identity.Tier())
+		return Errorf(Unavailable, "no instance of service %q in namespace %q is "+known+" in %s%s%s; %s (trust domain %s, tier %s)",
+			s.name, s.node.cfg.Namespace, where, stale, s.node.names.propose(s.name, until), s.node.meeting(), s.identity.TrustDomain(), s.node.identity.Tier())
 	case last != nil:
 		return last.err
 	}

@@ -190,6 +190,9 @@ func (s *Stream) error(what string, err error) error {
 	if status := s.raw.Status(); s.client && status != nil && status.Code != 0 {
 		e := fromStatus(status, s.Peer().String())
 		e.Op = op
+		if e.Code == Unimplemented {
+			e.Message += proposeRoute(s.route, s.raw.Session)
+		}
 		return e
 	}
 	if errors.Is(err, io.EOF) {

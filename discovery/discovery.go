@@ -6,7 +6,7 @@
 // updates, drains and withdraws it. Watch follows the instances of one service as full snapshots:
 // a receiver never applies deltas, and one that falls behind sees the newest state only. What a
 // registry may offer beside it are interfaces of their own: [Finder] says which services have an
-// instance with a tag, [PolicyWatcher] keeps routing policies.
+// instance with a tag, [Lister] which services there are, [PolicyWatcher] keeps routing policies.
 //
 // Back ends live in packages of their own: discovery/local (files on one host, no server),
 // discovery/static (a fixed or hand-fed list) and discovery/consul. Each of them passes the contract kit in

@@ -71,6 +71,7 @@ type announced struct {
 	registry interface {
 		discovery.Registry
 		discovery.Finder
+		discovery.Lister
 		discovery.Describer
 	}
 
@@ -98,6 +99,11 @@ func (a *announced) Watch(ctx context.Context, q discovery.Query) (<-chan discov
 // Find implements discovery.Finder.
 func (a *announced) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string, error) {
 	return a.registry.Find(ctx, q)
+}
+
+// Services implements discovery.Lister.
+func (a *announced) Services(ctx context.Context, namespace string) ([]string, error) {
+	return a.registry.Services(ctx, namespace)
 }
 
 // Describe implements discovery.Describer.

@@ -223,7 +223,7 @@ func (a *agent) health(w http.ResponseWriter, r *http.Request, service string) {
 	a.answerLocked(w, list)
 }
 
-// catalog lists the services and their tags. Its filter is one of tagFilter or nothing.
+// catalog lists the services and their tags. Its filter is one of tagFilter, one of namespaceFilter, or nothing.
 func (a *agent) catalog(w http.ResponseWriter, filter string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -238,7 +238,7 @@ func (a *agent) catalog(w http.ResponseWriter, filter string) {
 		picked := slices.ContainsFunc(h.reg.Tags, func(tag string) bool {
 			return filter == tagFilter(discovery.TagQuery{Tag: tag, Namespace: h.reg.Meta[metaNamespace]})
 		})
-		if filter == "" || picked {
+		if filter == "" || picked || filter == namespaceFilter(h.reg.Meta[metaNamespace]) {
 			list[h.reg.Name] = append(list[h.reg.Name], h.reg.Tags...)
 		}
 	}

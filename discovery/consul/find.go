@@ -134,5 +134,5 @@ func tagFilter(q discovery.TagQuery) string {
 	// A literal of the filter is one of Go, except that it may not hold a quote, escaped or not.
 	text := strconv.Quote(q.Tag)
 	text = `"` + strings.ReplaceAll(text[1:len(text)-1], `\"`, `\x22`) + `"`
-	return text + ` in ServiceTags and ServiceMeta["` + metaNamespace + `"] == "` + q.Namespace + `"`
+	return text + " in ServiceTags and " + namespaceFilter(q.Namespace)
 }

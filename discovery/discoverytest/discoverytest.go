@@ -112,6 +112,7 @@ func Run(t *testing.T, open func(t *testing.T) discovery.Registry, options ...Op
 		{"a describer says where it looks", describes},
 	}
 	cases = append(cases, findCases()...)
+	cases = append(cases, listCases()...)
 	if k.open2 != nil {
 		cases = append(cases,
 			testcase{"shared: each handle sees the other's instances", sharedSeen},

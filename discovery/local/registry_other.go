@@ -40,3 +40,6 @@ func (*Registry) Describe() string { return "local registry (unsupported on this
 
 // Close does nothing.
 func (*Registry) Close() error { return nil }
+
+// Services returns ErrUnsupported.
+func (*Registry) Services(context.Context, string) ([]string, error) { return nil, ErrUnsupported }

@@ -54,6 +54,26 @@ func (t *routeTable) lookup(kind uint64, name string) (uint64, bool) {
 	return 0, false
 }
 
+// names returns the names of one kind, in no order, at most so many.
+func (t *routeTable) names(kind uint64, most int) []string {
+	parts := t.parts.Load()
+	if parts == nil {
+		return nil
+	}
+	var all []string
+	for _, part := range *parts {
+		for key := range part {
+			if len(all) == most {
+				return all
+			}
+			if key.kind == kind {
+				all = append(all, key.name)
+			}
+		}
+	}
+	return all
+}
+
 // room counts a frame with a body of n bytes, and reports whether it is to be taken in.
 func (t *routeTable) room(n int) bool {
 	t.mu.Lock()

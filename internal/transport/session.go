@@ -121,6 +121,10 @@ func (s *Session) Route(kind uint64, name string) (id uint64, ok bool) {
 	return s.routes.lookup(kind, name)
 }
 
+// RouteNames returns the names of the peer's routes of a kind that it announced, in no
+// order, at most so many.
+func (s *Session) RouteNames(kind uint64, most int) []string { return s.routes.names(kind, most) }
+
 // touch notes that the peer is alive and in use. The janitor looks at seconds,
 // so most calls only read what others wrote.
 func (s *Session) touch(now time.Time) {

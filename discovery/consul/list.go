@@ -1,0 +1,53 @@
+package consul
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// Services implements discovery.Lister. It asks for those of the agent's own datacenter; a Consul
+// before 1.14 names those of all namespaces, and services that are not link's.
+func (r *Registry) Services(ctx context.Context, namespace string) ([]string, error) {
+	if err := discovery.CheckNamespace(namespace); err != nil {
+		return nil, fmt.Errorf("consul: services: %w", err)
+	}
+	r.mu.Lock()
+	shut := r.shut
+	r.mu.Unlock()
+	if shut {
+		return nil, fmt.Errorf("consul: services: %w", discovery.ErrClosed)
+	}
+	ctx, cancel := bind(ctx, r.group)
+	defer cancel()
+	namespace = discovery.Query{Namespace: namespace}.Normalized().Namespace
+	return r.client.askServices(ctx, namespace)
+}
+
+// askServices asks for the names of the services of a namespace.
+func (c *client) askServices(ctx context.Context, namespace string) ([]string, error) {
+	var raw map[string][]string
+	p := errand{what: "list the services of namespace " + namespace, needs: readRule, limit: MaxAnswer}
+	_, _, err := c.query(ctx, p, "/v1/catalog/services", namespaceFilter(namespace), question{}, func() any {
+		raw = nil
+		return &raw
+	})
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(raw))
+	for name := range raw {
+		if (discovery.Query{Service: name}).Validate() == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names[:min(len(names), discovery.MaxServices)], nil
+}
+
+// namespaceFilter picks what link has registered in the namespace, in the catalog.
+func namespaceFilter(namespace string) string {
+	return `ServiceMeta["` + metaNamespace + `"] == "` + namespace + `"`
+}

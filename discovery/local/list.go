@@ -1,0 +1,48 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package local
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// Services implements discovery.Lister. It reads all files.
+func (r *Registry) Services(ctx context.Context, namespace string) ([]string, error) {
+	names, err := r.services(ctx, namespace)
+	if err != nil {
+		return nil, fmt.Errorf("local: services: %w", err)
+	}
+	return names, nil
+}
+
+func (r *Registry) services(ctx context.Context, namespace string) ([]string, error) {
+	if err := discovery.CheckNamespace(namespace); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := r.ready(); err != nil { //nolint:contextcheck // the poller outlives this call
+		return nil, err
+	}
+	// Apart from the poller's, which belongs to its goroutine. What is odd is the poller's to say.
+	s := newScanner(r.dir, r.coder, newLimitedLog(slog.New(slog.DiscardHandler)))
+	if _, err := s.scan(nil); err != nil {
+		return nil, err
+	}
+	want := discovery.Query{Namespace: namespace}.Normalized().Namespace
+	found := make(map[string]bool)
+	for _, e := range s.entries {
+		if e.settled() && e.query.Namespace == want {
+			found[e.query.Service] = true
+		}
+	}
+	names := slices.Sorted(maps.Keys(found))
+	return names[:min(len(names), discovery.MaxServices)], nil
+}

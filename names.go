@@ -1,0 +1,180 @@
+package link
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/spell"
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// How errors learn which names there are. What a registry says is kept, so that calls
+// that fail by the thousand ask it seldom.
+const (
+	// namesEvery is how long the names that a registry gave stand.
+	namesEvery = 5 * time.Second
+	// namesWait is how long an error waits for them; one that comes later serves the
+	// next error.
+	namesWait = 100 * time.Millisecond
+	// namesTime bounds the question itself.
+	namesTime = 2 * time.Second
+)
+
+// names are the services that the registry knows, for errors that propose the one that
+// was meant.
+type names struct {
+	node *Node
+
+	mu       sync.Mutex // guards the fields below
+	asked    time.Time
+	answered chan struct{} // closed when the question under way has ended
+	known    []string
+	proposed map[string]string // by the name that was asked for
+}
+
+// propose returns the end of an error that nobody has announced a service: the names
+// that are like it, or "". It waits until a time, at most for namesWait.
+func (k *names) propose(name string, until time.Time) string {
+	lister, ok := k.node.registry.(discovery.Lister)
+	if !ok {
+		return ""
+	}
+	k.mu.Lock()
+	if k.answered == nil && (k.asked.IsZero() || time.Since(k.asked) > namesEvery) {
+		answered := make(chan struct{})
+		if k.node.group.Go(func(ctx context.Context) { k.ask(ctx, lister, answered) }) {
+			k.asked, k.answered = time.Now(), answered
+		}
+	}
+	answered := k.answered
+	k.mu.Unlock()
+	if answered != nil {
+		patience := time.NewTimer(min(time.Until(until), namesWait))
+		defer patience.Stop()
+		select {
+		case <-answered:
+		case <-patience.C:
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	text, ok := k.proposed[name]
+	if !ok && k.proposed != nil {
+		text = spell.Proposal(name, k.known)
+		if len(k.proposed) < maxServices {
+			k.proposed[name] = text
+		}
+	}
+	return text
+}
+
+// ask asks the registry. An error leaves what was known.
+func (k *names) ask(ctx context.Context, lister discovery.Lister, answered chan struct{}) {
+	defer close(answered)
+	ctx, cancel := context.WithTimeout(ctx, namesTime)
+	defer cancel()
+	known, err := lister.Services(ctx, k.node.cfg.Namespace)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.answered = nil
+	if err == nil {
+		k.known, k.proposed = known, make(map[string]string)
+	}
+}
+
+// proposeRoute returns the end of an error that a peer does not serve a route: the names
+// of its routes that are like it, or "".
+func proposeRoute(r Route, session *transport.Session) string {
+	return spell.Proposal(r.Name, session.RouteNames(uint64(r.Kind), spell.MaxNames))
+}
+
+// Unserved says why nobody serves a route for calls with these options: that no instance
+// of its service is known, or that those which are do not have the route, with the
+// nearest names that exist; or that none of them could be connected to yet. It is nil if
+// the node is connected to an instance that serves the route. It is for patterns whose
+// users wait, for a word to them or to the log, and dials nobody. It may wait 100 ms for
+// the registry.
+//
+// The error says "nobody serves stage receipts of service mailer" and so on. It is
+// Unavailable, or Unimplemented if the route's name is what is wrong; or what makes a call
+// fail before it is sent, as with [Node.Call].
+func (n *Node) Unserved(r Route, opts ...CallOption) error {
+	o := &outgoing{}
+	o.init(r, nil, nil, opts)
+	if err := o.unserved(n); err != nil {
+		found := failed("", err)
+		return &Error{
+			Code:    found.Code,
+			Message: "nobody serves " + r.Kind.String() + " " + r.Name + " of service " + r.Service + ": " + found.Message,
+			Cause:   err,
+		}
+	}
+	return nil
+}
+
+func (o *outgoing) unserved(n *Node) error {
+	if err := o.Route.Validate(); err != nil {
+		return err
+	}
+	if _, err := n.socket(); err != nil {
+		return err
+	}
+	var err error
+	if o.service, err = n.service(o.Route.Service); err != nil {
+		return err
+	}
+	s := o.service
+	select {
+	case <-s.known:
+	default:
+		return Errorf(Unavailable, "%s has not said yet which instances there are", describeRegistry(n.registry))
+	}
+	o.now = time.Now()
+	o.deadline = o.now.Add(namesWait)
+	list, unknown := o.reachable()
+	if len(list)+len(unknown) == 0 {
+		o.plan = s.view.Load().plans.Route(&o.request)
+		return o.none()
+	}
+	s.mu.Lock()
+	var without []*transport.Session
+	var last *trouble
+	for _, in := range list {
+		m := s.members[in.ID]
+		if m == nil {
+			continue
+		}
+		session := m.session()
+		if session == nil {
+			if t := m.state.trouble.Load(); t != nil {
+				last = t
+			}
+			continue
+		}
+		if _, ok := session.Route(uint64(o.Route.Kind), o.Route.Name); ok {
+			s.mu.Unlock()
+			return nil
+		}
+		without = append(without, session)
+	}
+	s.mu.Unlock()
+	where := describeRegistry(n.registry)
+	switch {
+	case len(without) > 0:
+		return Errorf(Unimplemented, "none of the %d instances in %s that are connected has it%s", len(without), where, proposeRoute(o.Route, without[0]))
+	case last != nil:
+		return Errorf(CodeOf(last.err), "none of the %d instances in %s is connected: %w", len(list)+len(unknown), where, last.err)
+	}
+	return Errorf(Unavailable, "none of the %d instances in %s is connected", len(list)+len(unknown), where)
+}
+
+// session returns a connection to the instance, nil if there is none that takes work.
+func (in *instance) session() *transport.Session {
+	if s := in.peer.Live(wire.ClassBulk); s != nil {
+		return s
+	}
+	return in.peer.Live(wire.ClassCalls)
+}

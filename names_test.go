@@ -1,0 +1,122 @@
+package link_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+func mustSay(t *testing.T, err error, code link.Code, texts ...string) {
+	t.Helper()
+	if link.CodeOf(err) != code {
+		t.Errorf("%v, want %v", err, code)
+	}
+	for _, text := range texts {
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%v\ndoes not say %q", err, text)
+		}
+	}
+}
+
+func TestErrorsProposeTheNameThatWasMeant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := ordersAt(mesh)
+		node.Handle(link.Route{Service: "orders", Kind: link.Channel, Name: "chats"}, func(context.Context, *link.Stream) error { return nil })
+		client := mesh.Node(link.Config{})
+		call := func(service, method string) error {
+			_, err := reqrep.Call(t.Context(), client, reqrep.NewMethod[order, order](service, method, link.ReadOnly), order{})
+			return err
+		}
+		mustSay(t, call("ordrs", "get"), link.Unavailable, `no instance of service "ordrs"`, `the nearest name there is "orders"`)
+		mustSay(t, call("orders", "gett"), link.Unimplemented, `the nearest name there is "get"`)
+		if err := call("warehouse", "get"); strings.Contains(err.Error(), "nearest") {
+			t.Errorf("a name like no other: %v", err)
+		}
+		st, err := client.Open(t.Context(), link.Route{Service: "orders", Kind: link.Channel, Name: "chat"})
+		if err == nil {
+			_, err = st.Recv()
+		}
+		mustSay(t, err, link.Unimplemented, `the nearest name there is "chats"`)
+	})
+}
+
+func TestUnservedSaysWhatIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		ordersAt(mesh, "v1")
+		client := mesh.Node(link.Config{})
+		of := func(service, name string) link.Route {
+			return link.Route{Service: service, Kind: link.Method, Name: name}
+		}
+		for range 2 { // the first time the registry has said nothing yet
+			_ = client.Unserved(of("ordrs", "get"))
+			_ = client.Unserved(of("orders", "get"))
+			sleep(time.Second)
+		}
+		mustSay(t, client.Unserved(of("ordrs", "get")), link.Unavailable, "nobody serves method get of service ordrs: ", `the nearest name there is "orders"`)
+		mustSay(t, client.Unserved(of("orders", "get")), link.Unavailable, "none of the 1 instances", "is connected")
+		if _, err := ask(t, client); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Unserved(of("orders", "get")); err != nil {
+			t.Errorf("a route that is served: %v", err)
+		}
+		mustSay(t, client.Unserved(of("orders", "gett")), link.Unimplemented, "that are connected has it", `the nearest name there is "get"`)
+		mustSay(t, client.Unserved(of("orders", "get"), link.OnTags("v2")), link.Unavailable, "is for this call, which goes to tags v2")
+		mustSay(t, client.Unserved(of("or ders", "get")), link.InvalidArgument, "or ders")
+	})
+}
+
+// slowLister is a registry that counts how often it is asked for names, and answers late.
+type slowLister struct {
+	discovery.Registry
+
+	lister discovery.Lister
+	late   time.Duration
+	asked  atomic.Int32
+}
+
+func (c *slowLister) Services(ctx context.Context, namespace string) ([]string, error) {
+	c.asked.Add(1)
+	select {
+	case <-time.After(c.late):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return c.lister.Services(ctx, namespace)
+}
+
+// A registry that is slow to name services delays errors once and shortly, and calls that
+// fail by the thousand ask it seldom.
+func TestNamesAreAskedForSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		ordersAt(mesh)
+		registry := &slowLister{Registry: mesh.Registry(), lister: mesh.Registry(), late: time.Second}
+		client := mesh.Node(link.Config{Registry: registry})
+		wrong := reqrep.NewMethod[order, order]("ordrs", "get", link.ReadOnly)
+		began := time.Now()
+		_, err := reqrep.Call(t.Context(), client, wrong, order{})
+		if took := time.Since(began); !errors.Is(err, link.Unavailable) || took > 100*time.Millisecond {
+			t.Errorf("%v after %v", err, took)
+		}
+		sleep(time.Second)
+		for range 1000 {
+			_, err = reqrep.Call(t.Context(), client, wrong, order{})
+			mustSay(t, err, link.Unavailable, `the nearest name there is "orders"`)
+		}
+		if n := registry.asked.Load(); n != 1 {
+			t.Errorf("asked %d times", n)
+		}
+	})
+}
