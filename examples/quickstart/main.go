@@ -8,8 +8,8 @@
 //
 // It prints what it sees and exits with status 0 only if all of it happened.
 //
-// Read orders.go first (the contract), then orders_service.go, gateway.go and
-// mailer.go (the services) and topology.yaml (which version gets the gateway's calls).
+// Read orders.go first (the contract), then orders_service.go, gateway.go, mailer.go and
+// shop.go (the services) and topology.yaml (which version gets the gateway's calls).
 // The rest starts processes, checks and prints.
 package main
 
@@ -50,6 +50,8 @@ func run(args []string) error {
 		return serveGateway(untilAlone(ctx), args[1], args[2])
 	case len(args) == 2 && args[0] == "mailer":
 		return serveMailer(untilAlone(ctx), args[1])
+	case len(args) == 2 && args[0] == "shop":
+		return serveShop(untilAlone(ctx), args[1])
 	}
 	return errors.New("it takes no arguments; it starts its services itself")
 }

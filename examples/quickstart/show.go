@@ -68,6 +68,7 @@ func show(ctx context.Context) error {
 		{"Drain: v1 gets SIGTERM while 32 callers place orders, and a subscriber listens", drain},
 		{"Failover: v1 is gone, so its nine of ten calls of orders/get go to v2", failover},
 		{"Work: 1,000 receipts for two mailers, of which one is killed half way", work},
+		{"Work, and SIGTERM: a shop has queued 400 receipts when it is told to stop", leave},
 		{"Shutdown: the others drain too", finish},
 	}
 	for i, step := range steps {

@@ -1,6 +1,9 @@
 package wal
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // keepBuffer is the largest buffer that stays with the log between appends.
 const keepBuffer = 1 << 20
@@ -12,8 +15,18 @@ const keepBuffer = 1 << 20
 //
 // Errors are ErrNoSpace, ErrTooLarge, ErrClosed and *FrozenError.
 func (l *Log) Append(records ...Record) (Position, error) {
+	return l.append(records, false)
+}
+
+// AppendReserved is Append of records that must find room on a full disk as long as
+// Options.Reserve lasts: those that end IDs, and the few that are needed to get there.
+func (l *Log) AppendReserved(records ...Record) (Position, error) {
+	return l.append(records, true)
+}
+
+func (l *Log) append(records []Record, reserved bool) (Position, error) {
 	l.mu.Lock()
-	end, err := l.appendLocked(records)
+	end, err := l.appendLocked(records, reserved)
 	l.mu.Unlock()
 	if err == nil && l.opts.SyncEach {
 		err = l.await(nil, end)
@@ -21,7 +34,7 @@ func (l *Log) Append(records ...Record) (Position, error) {
 	return end, err
 }
 
-func (l *Log) appendLocked(records []Record) (Position, error) {
+func (l *Log) appendLocked(records []Record, reserved bool) (Position, error) {
 	if len(records) == 0 {
 		return l.end, l.usableLocked()
 	}
@@ -33,19 +46,11 @@ func (l *Log) appendLocked(records []Record) (Position, error) {
 		return 0, fmt.Errorf("%w: %d bytes in %d records, a segment holds %d; append less at once or raise SegmentBytes",
 			ErrTooLarge, size, len(records), limit)
 	}
-	s, err := l.roomLocked(size)
+	s, err := l.writeRecordsLocked(records, size)
+	if reserved && errors.Is(err, ErrNoSpace) && l.useReserveLocked() {
+		s, err = l.writeRecordsLocked(records, size)
+	}
 	if err != nil {
-		return 0, l.refuseLocked(records, err)
-	}
-	at := l.end
-	for i := range records {
-		flags := byte(0)
-		if records[i].End {
-			flags = flagEnd
-		}
-		l.buf = appendRecord(l.buf, at+Position(len(l.buf)), records[i], flags, origin{})
-	}
-	if err := l.writeLocked(s); err != nil {
 		return 0, l.refuseLocked(records, err)
 	}
 	for i := range records {
@@ -57,7 +62,25 @@ func (l *Log) appendLocked(records []Record) (Position, error) {
 	}
 	l.marked = false
 	l.lookCrowdedLocked()
+	l.lookReserveLocked()
 	return l.end, nil
+}
+
+// writeRecordsLocked writes records of so many bytes in all, and returns the segment.
+func (l *Log) writeRecordsLocked(records []Record, size int64) (*segment, error) {
+	s, err := l.roomLocked(size)
+	if err != nil {
+		return nil, err
+	}
+	at := l.end
+	for i := range records {
+		flags := byte(0)
+		if records[i].End {
+			flags = flagEnd
+		}
+		l.buf = appendRecord(l.buf, at+Position(len(l.buf)), records[i], flags, origin{})
+	}
+	return s, l.writeLocked(s)
 }
 
 // roomLocked returns the segment that takes the next size bytes. It may wait, with the lock given

@@ -44,6 +44,9 @@ func (l *Log) compactions() {
 		select {
 		case <-l.stop:
 			return
+		case <-l.refill:
+			l.makeReserve()
+			continue
 		case <-l.crowded:
 		}
 		for l.compact() {

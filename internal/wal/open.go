@@ -68,6 +68,7 @@ func open(dir string, fs files, opts Options, replay func(Record) error) (*Log, 
 		urgent:  make(chan struct{}, 1),
 		dirty:   make(chan struct{}, 1),
 		crowded: make(chan struct{}, 1),
+		refill:  make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		finish:  make(chan struct{}),
 		ids:     newLiveSet(),
@@ -87,6 +88,7 @@ func open(dir string, fs files, opts Options, replay func(Record) error) (*Log, 
 	l.durable.Store(uint64(l.end))
 	l.recovery.Segments, l.recovery.Live, l.recovery.End = len(l.segments), len(l.ids.entries), l.end
 	l.lookCrowdedLocked()
+	l.findReserve()
 	l.committing.Go(l.commits)
 	l.compacting.Go(l.compactions)
 	return l, nil

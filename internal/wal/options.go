@@ -35,6 +35,10 @@ type Options struct {
 	// the more there are, the more share a sync.
 	GroupCommit time.Duration
 
+	// Reserve is how many bytes of the disk the log keeps for AppendReserved, in a file of its
+	// own that goes when a full disk is met, and comes back when there is room. Zero is none.
+	Reserve int64
+
 	// SyncEach makes Append return only once its records are on the disk. Appends that run at the
 	// same time still share syncs.
 	SyncEach bool
@@ -60,6 +64,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.GroupCommit == 0 {
 		o.GroupCommit = DefaultGroupCommit
+	}
+	if o.Reserve < 0 || o.Reserve > MaxSegmentBytes {
+		return o, fmt.Errorf("%w: Reserve %d, want 0 to %d", ErrInvalidOptions, o.Reserve, MaxSegmentBytes)
 	}
 	if o.GroupCommit < 0 {
 		return o, fmt.Errorf("%w: GroupCommit %v, want a positive time", ErrInvalidOptions, o.GroupCommit)

@@ -43,9 +43,10 @@
 // # Format
 //
 // Integers are little-endian, checksums CRC-32C (Castagnoli). A folder holds the file "lock", which
-// an open log keeps locked, the segments, and perhaps "next.tmp", a segment not yet in use. A
-// position counts bytes from the first the log ever wrote. A segment is named by the position of its
-// own first byte, in 16 hexadecimal digits and ".wal", and begins where the one before it ended:
+// an open log keeps locked, the segments, perhaps "next.tmp", a segment not yet in use, and perhaps
+// "reserve", zeros that keep room on the disk (Options.Reserve). A position counts bytes from the
+// first the log ever wrote. A segment is named by the position of its own first byte, in 16
+// hexadecimal digits and ".wal", and begins where the one before it ended:
 //
 //	0   8  "LINKWAL" and the version, 0x01
 //	8   8  position of this byte 0 of the segment
@@ -85,6 +86,7 @@ package wal
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Position counts bytes of the log, from the first it ever wrote. Zero is before every record.
@@ -113,6 +115,7 @@ type Log struct {
 	urgent  chan struct{} // holds one wish for a sync now
 	dirty   chan struct{} // holds one wish for a sync within Options.GroupCommit
 	crowded chan struct{} // holds one wish to look whether compaction is due
+	refill  chan struct{} // holds one wish for the reserve
 
 	compacting sync.WaitGroup
 	committing sync.WaitGroup
@@ -137,7 +140,9 @@ type Log struct {
 	ids       liveSet
 	disk      int64  // bytes of all segments
 	copied    copies // records of the oldest segment that have a copy
-	marked    bool   // nothing but a mark, or nothing at all, is at the end
+	reserved  bool   // the reserve is on the disk
+	refilled  time.Time
+	marked    bool // nothing but a mark, or nothing at all, is at the end
 	stats     counters
 }
 

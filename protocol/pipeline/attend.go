@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -78,9 +79,9 @@ func (l *workerLink) attend(ctx context.Context) {
 		if failures++; time.Since(began) > rejoinMost {
 			failures, told = 1, false
 		}
-		pause := min(rejoinLeast<<min(failures-1, 10), rejoinMost)
+		pause := rejoinPause(failures)
 		if err != nil && final(err) {
-			pause = rejoinMost // it may have changed its mind by then
+			pause = rejoinPause(rejoinSlow) // it may have changed its mind by then
 			if !told {
 				l.queue.node.Logger().Warn("pipeline: a worker does not take a queue's tasks; trying again", "stage", l.queue.name, "worker", l.id, "error", err)
 			}
@@ -93,6 +94,17 @@ func (l *workerLink) attend(ctx context.Context) {
 		}
 		t.Stop()
 	}
+}
+
+// rejoinSlow is how many failures it takes until the pause is the longest.
+const rejoinSlow = 8
+
+// rejoinPause is how long to wait after so many failures in a row: twice as long each time,
+// and of that a part drawn by lot, so that those who lost a worker at the same time do not
+// all come back to it at the same time.
+func rejoinPause(failures int) time.Duration {
+	most := min(rejoinLeast<<min(failures-1, rejoinSlow), rejoinMost)
+	return most/2 + rand.N(most/2) //nolint:gosec // a draw of lots, not a secret
 }
 
 // final reports whether trying again soon will not mend an error.
@@ -117,9 +129,10 @@ func (l *workerLink) work(ctx context.Context) error {
 	defer shares.Leave(l.id)
 	defer st.Close()
 	q.mu.Lock()
-	held := q.tasks.Held(l.id)
+	ask := frame.Hello{Queue: q.id, Fence: q.fence, Held: q.tasks.Held(l.id)}
+	ask.First, ask.Last = q.tasks.Asks()
 	q.mu.Unlock()
-	hello, err := frame.Encode(frame.KindHello, frame.Hello{Queue: q.id, Fence: q.fence, Held: held})
+	hello, err := frame.Encode(frame.KindHello, ask)
 	if err == nil {
 		err = st.Send(hello)
 	}
@@ -134,8 +147,16 @@ func (l *workerLink) work(ctx context.Context) error {
 	if err := frame.Decode(first, frame.KindWelcome, &welcome); err != nil {
 		return err
 	}
+	if q.store != nil {
+		if err := q.store.introduce(ctx, l.id); err != nil {
+			return err
+		}
+	}
 	q.mu.Lock()
-	w := q.tasks.Join(l.id, welcome.Epoch, min(welcome.Slots, queue.MaxWindow), welcome.Unknown, q.clock.now().UnixNano())
+	now := q.clock.now().UnixNano()
+	w := q.tasks.Join(l.id, queue.Welcome{
+		Epoch: welcome.Epoch, Slots: min(welcome.Slots, queue.MaxWindow), Unknown: welcome.Unknown, Running: welcome.Running,
+	}, now)
 	ready := w.Ready()
 	l.worker = w
 	if l.vanished.Load() {
@@ -143,6 +164,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	}
 	q.unlock()
 	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, credit: credit, pongs: make(chan []byte, 1)}
+	c.heard.Store(now)
 	ended := make(chan error, 1)
 	go func() { //nolint:contextcheck // work waits for it, and the stream has its own
 		ended <- c.read()
@@ -155,7 +177,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	}
 	q.mu.Lock()
 	l.worker = nil
-	q.tasks.Disconnect(w, errors.Is(err, io.EOF), q.clock.now().UnixNano())
+	q.tasks.Disconnect(w, errors.Is(err, io.EOF), c.heard.Load(), q.clock.now().UnixNano())
 	l.giveUp()
 	q.unlock()
 	if errors.Is(err, io.EOF) {
@@ -173,6 +195,7 @@ type connection struct {
 	stream *link.Stream
 	credit int // bytes that each side may have on its way
 	pongs  chan []byte
+	heard  atomic.Int64 // when the worker was heard of last
 
 	told   int       // what the worker was told of the backlog
 	toldAt time.Time // when
@@ -270,6 +293,7 @@ func (c *connection) read() error {
 		if err != nil {
 			return err
 		}
+		c.heard.Store(c.queue.clock.now().UnixNano())
 		if err := flow.Read(f); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
@@ -19,6 +20,7 @@ type Unfinished struct {
 	Attempts int    // that failed
 	Begun    bool   // a worker may be at it, or have done it
 	Kept     bool   // it is on disk, and goes on when the queue is opened again
+	MayBe    bool   // its push failed with ErrMayRun: it may be on disk, and goes on then
 }
 
 // Drain takes no more tasks and waits until those that were accepted have ended, or
@@ -76,6 +78,7 @@ func (q *Queue) finish() error {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		q.left, q.err = q.unfinishedLocked(left, q.set.spill != "" && err == nil), err
+		q.tellLeft(q.left)
 		return err
 	}
 	q.unlock()
@@ -91,10 +94,11 @@ func (q *Queue) finish() error {
 		q.err = link.Errorf(link.DataLoss, "closing the queue of %s: %w", q.route, err)
 	}
 	err = q.err
+	q.tellLeft(q.left)
 	q.mu.Unlock()
 	for _, t := range open {
 		if e, ok := t.Owner.(*entry); ok {
-			e.refuse(link.Errorf(link.Unavailable, "task %s of %s has not ended: its queue was closed, and goes on when it is opened again", taskID(q.id, t.Seq), q.route))
+			e.keep(link.Errorf(link.Unavailable, "task %s of %s has not ended: its queue was closed, and goes on when it is opened again", taskID(q.id, t.Seq), q.route))
 		}
 	}
 	return err
@@ -108,8 +112,40 @@ func (q *Queue) unfinishedLocked(tasks []*queue.Task, kept bool) []Unfinished {
 			ID: taskID(q.id, t.Seq), Key: t.Key, Payload: slices.Clone(body.Payload), Attempts: t.Attempts,
 			Begun: t.Began(), Kept: kept,
 		})
+		if e, ok := t.Owner.(*entry); ok && kept && errors.Is(e.failed(), ErrMayRun) {
+			last := &out[len(out)-1]
+			last.Kept, last.MayBe = false, true
+		}
 	}
 	return out
+}
+
+// tellLeft logs what a queue was closed with.
+func (q *Queue) tellLeft(left []Unfinished) {
+	if len(left) == 0 {
+		return
+	}
+	begun, kept := 0, 0
+	for i := range left {
+		begun += step(left[i].Begun)
+		kept += step(left[i].Kept)
+	}
+	log := q.node.Logger().With("stage", q.name, "tasks", len(left), "begun", begun, "kept", kept)
+	switch {
+	case kept == len(left):
+		log.Info("pipeline: a queue was closed with tasks that have not ended; they are on disk, and go on when it is opened again")
+	case q.failed != nil:
+		log.Error("pipeline: a queue was closed whose disk failed; tasks that had not ended are done again when it is opened, those that were on disk", "error", q.failed)
+	default:
+		log.Warn("pipeline: a queue in memory was closed with tasks that have not ended; they are returned undone, and lost unless the program pushes them again. See Durable and Spill")
+	}
+}
+
+func step(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // freeze stops a queue whose disk has failed.
@@ -147,18 +183,30 @@ func (q *Queue) Err() error {
 }
 
 // Drain drains all queues of a node, those that [Push] and its like use included, as
-// [Queue.Drain] does. Call it before the node is shut down.
+// [Queue.Drain] does, at the same time. [link.Node.Run] and [link.Node.Shutdown] do so by
+// themselves: it is for a program that wants the list of what is unfinished.
 func Drain(ctx context.Context, node *link.Node) ([]Unfinished, error) {
-	s := systemOf(node)
-	s.mu.Lock()
-	queues := slices.Clone(s.queues)
-	s.mu.Unlock()
-	var left []Unfinished
-	var errs []error
-	for _, q := range queues {
-		some, err := q.Drain(ctx)
-		left = append(left, some...)
-		errs = append(errs, err)
+	queues := systemOf(node).all()
+	left, errs := make([][]Unfinished, len(queues)), make([]error, len(queues))
+	var wg sync.WaitGroup
+	for i, q := range queues {
+		wg.Go(func() { left[i], errs[i] = q.Drain(ctx) })
 	}
-	return left, errors.Join(errs...)
+	wg.Wait()
+	return slices.Concat(left...), errors.Join(errs...)
+}
+
+// drain is the last step of a drain of the node: what its handlers pushed is done, as far
+// as there is time. The error is that tasks are lost, or what the disk did.
+func (s *system) drain(ctx context.Context) error {
+	left, err := Drain(ctx, s.node)
+	lost := 0
+	for i := range left {
+		lost += step(!left[i].Kept && !left[i].MayBe)
+	}
+	if lost > 0 {
+		err = errors.Join(err, link.Errorf(link.DeadlineExceeded,
+			"%d tasks in memory had not ended when the time for the drain was over; they are lost with the process: see pipeline.Durable, pipeline.Spill and Config.DrainTimeout", lost))
+	}
+	return err
 }

@@ -61,7 +61,7 @@ func (q *Queue) Redrive(ctx context.Context, match func(DeadLetter) bool) (int, 
 		e.Task = queue.Task{Body: old.Body, Key: old.Key, ID: old.ID, Tenant: old.Tenant, Priority: old.Priority, Owner: e}
 		if _, err := q.add(ctx, e, true); err != nil {
 			q.mu.Lock()
-			q.tasks.RestoreDead(old, d.Time.UnixNano())
+			q.tasks.RestoreDead(old, d.Time.UnixNano(), q.clock.now().UnixNano())
 			q.unlock()
 			return n, err
 		}

@@ -64,6 +64,14 @@ func (f *Faults) Append(records ...wal.Record) (wal.Position, error) {
 	return f.disk.Append(records...)
 }
 
+// AppendReserved is that of the log, or fails.
+func (f *Faults) AppendReserved(records ...wal.Record) (wal.Position, error) {
+	if err := f.hit(records[0].Kind); err != nil {
+		return 0, err
+	}
+	return f.disk.AppendReserved(records...)
+}
+
 func (f *Faults) hit(kind byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,3 +101,6 @@ func SetBack(d time.Duration) QueueOption {
 func SetBackPull(d time.Duration) PullOption {
 	return pullOption(func(s *pullSettings) { s.clock = newClock(); s.clock.wall += int64(d) })
 }
+
+// RecordDead is another kind of record, for [Faults.Set].
+const RecordDead = recordDead

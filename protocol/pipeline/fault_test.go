@@ -50,6 +50,11 @@ func TestAKilledWorkerLosesNothing(t *testing.T) {
 	})
 }
 
+// hasty is limits with which a connection is given up soon.
+func hasty() link.Limits {
+	return link.Limits{PingAfter: 300 * time.Millisecond, PingTimeout: 300 * time.Millisecond}
+}
+
 func TestLeasesSurviveABlip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -59,13 +64,18 @@ func TestLeasesSurviveABlip(t *testing.T) {
 			sleep(12 * time.Second)
 			return nil
 		}
-		w := worker(t, mesh, serve, pipeline.Slots(4))
-		client := mesh.Node(link.Config{})
+		w := mesh.Node(link.Config{Service: "mailer", Limits: hasty()})
+		pipeline.Pull(w, receipts, serve, pipeline.Slots(4))
+		mesh.Start(w)
+		client := mesh.Node(link.Config{Limits: hasty()})
 		p := producer(t, client)
 		all := enqueue(t, p, 4)
 		sleep(time.Second)
 		mesh.Partition(client, w)
-		sleep(7 * time.Second) // the connection is given up after 5 s
+		for p.Stats().Workers[0].Connected {
+			sleep(10 * time.Millisecond)
+		}
+		sleep(500 * time.Millisecond) // it is awaited for 5 s after its last word
 		mesh.Heal(client, w)
 		wait(t, all)
 		if runs.Load() != 4 || all[0].Outcome().Attempts != 1 {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -21,10 +22,30 @@ const (
 	Expired      = End(queue.Expired)
 	Canceled     = End(queue.Canceled)
 	Returned     = End(queue.Returned) // undone, by a queue that was closed
+	// Kept is that of a task of a durable queue that was closed: the task is on disk, and
+	// goes on when the queue is opened again.
+	Kept = Returned + 1
+	// Undecided is that of a task of a durable queue whose disk failed: it is not known what
+	// is on the disk. When the queue is opened again the task may be there, and is done then,
+	// again if it was done before.
+	Undecided = Returned + 2
 )
 
 // String returns the end in words, such as "dead-lettered".
-func (e End) String() string { return queue.End(e).String() }
+func (e End) String() string {
+	switch e { //nolint:exhaustive // the others are the queue's
+	case Kept:
+		return "kept"
+	case Undecided:
+		return "undecided"
+	}
+	return queue.End(e).String()
+}
+
+// ErrMayRun is part of the error of a push whose task was not accepted and may be done all
+// the same: the disk of a durable queue failed, or the context ended, before it was known
+// that the task is on disk. Once the queue is opened again, what is on disk is done.
+var ErrMayRun = errors.New("it may be on disk, and is done then, perhaps when the queue is opened again")
 
 // Outcome is what became of a task.
 type Outcome struct {
@@ -61,6 +82,7 @@ type entry struct {
 	sure    bool            // accepted is closed
 	never   bool            // it was refused
 	failure error           // why the task was refused, or what became of it is not known
+	kept    bool            // with a failure: it is on disk all the same
 	done    chan struct{}   // nil until somebody asks for it
 	call1   chan struct{}   // of the first push that waits
 	calls   []chan struct{} // of the others
@@ -92,6 +114,14 @@ func (e *entry) refuse(err error) {
 	e.mu.Unlock()
 	e.settle(err)
 	e.accept()
+}
+
+// keep ends the task for those who wait for it, as it stays on disk.
+func (e *entry) keep(err error) {
+	e.mu.Lock()
+	e.kept = !e.ended
+	e.mu.Unlock()
+	e.refuse(err)
 }
 
 // refused returns why the task was not accepted.
@@ -185,8 +215,8 @@ func (f *Future) ID() string { return taskID(f.queue.id, f.entry.Seq) }
 // done. The end of ctx changes nothing about the task.
 //
 // Errors: Aborted for a dead letter, DeadlineExceeded for a task that expired,
-// Canceled for one that was canceled, Unavailable for one that its queue returned;
-// the code of ctx's error with its cause. [Future.Outcome] says more.
+// Canceled for one that was canceled, Unavailable for one that its queue returned or
+// keeps on disk, DataLoss for one that is [Undecided]; the code of ctx's error with its cause. [Future.Outcome] says more.
 func (f *Future) Wait(ctx context.Context) error {
 	select {
 	case <-f.Done():
@@ -199,12 +229,18 @@ func (f *Future) Wait(ctx context.Context) error {
 // Outcome returns what became of the task, whose End is Open if it has not ended.
 func (f *Future) Outcome() Outcome {
 	f.entry.mu.Lock()
-	ended := f.entry.ended && f.entry.failure == nil
+	ended, failure, kept := f.entry.ended, f.entry.failure, f.entry.kept
 	f.entry.mu.Unlock()
-	if !ended {
+	switch {
+	case !ended:
 		return Outcome{}
+	case failure == nil:
+		return outcome(&f.entry.Task)
+	case kept:
+		return Outcome{End: Kept, Cause: failure.Error()}
+	default:
+		return Outcome{End: Undecided, Cause: failure.Error()}
 	}
-	return outcome(&f.entry.Task)
 }
 
 // Cancel ends the task unless it is done first: one that no worker has begun is not

@@ -188,7 +188,12 @@ func (q *Queue) unlock() {
 	}
 	if s == nil {
 		settle(ended)
+		q.tellDeadOf(ended)
 	}
+}
+
+// tellDeadOf says which of the tasks that have ended are dead letters.
+func (q *Queue) tellDeadOf(ended []*queue.Task) {
 	for _, t := range ended {
 		if t.End == queue.DeadLettered {
 			q.tellDead(t)
@@ -230,7 +235,7 @@ func (q *Queue) await(ctx context.Context, e *entry) error {
 	case <-e.accepted:
 		return e.refused()
 	case <-ctx.Done():
-		return link.Errorf(link.CodeOf(ctx.Err()), "push to %s: task %s may be accepted yet, and is done then: %w", q.route, taskID(q.id, e.Seq), context.Cause(ctx))
+		return link.Errorf(link.CodeOf(ctx.Err()), "push to %s: task %s is not on disk yet: %w: %w", q.route, taskID(q.id, e.Seq), ErrMayRun, context.Cause(ctx))
 	}
 }
 

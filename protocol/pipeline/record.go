@@ -11,17 +11,23 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// The kinds of records; their IDs are the numbers of tasks, except for meta.
+// The kinds of records; their IDs are the numbers of tasks, except for the last three.
 const (
 	recordTask   = 1
 	recordFailed = 2
 	recordDead   = 3
 	recordEnd    = 4
 	recordMeta   = 5
+	recordWorker = 6 // one that may have tasks; ended when it has none any more
+	recordDone   = 7 // of a task with an ID that was acked; ended when the ID is forgotten
 )
 
-// firstMeta is the ID of the first meta record; each replaces the one before.
-const firstMeta = 1 << 63
+// The IDs of records that are not of tasks; those are below all of them.
+const (
+	firstWorker = 1 << 62
+	firstMeta   = 1 << 63       // each replaces the one before
+	firstDone   = 1<<63 | 1<<62 // and the number of the task
+)
 
 // seqBlock is how many numbers are set aside at once, so that none is used again
 // after the records of those before are gone.
@@ -60,16 +66,22 @@ func (m *meta) parse(b []byte) error {
 type events struct {
 	bodies  []byte
 	records []event
+	workers map[string]uint64 // the records of workers; the next ones have them as well
 }
 
 type event struct {
 	kind     byte
-	seq      uint64
+	end      bool
+	id       uint64
 	from, to int // of bodies
 }
 
-func (e *events) add(kind byte, seq uint64, from int) {
-	e.records = append(e.records, event{kind, seq, from, len(e.bodies)})
+func (e *events) add(kind byte, id uint64, from int) {
+	e.records = append(e.records, event{kind, kind == recordEnd, id, from, len(e.bodies)})
+}
+
+func (e *events) end(kind byte, id uint64) {
+	e.records = append(e.records, event{kind, true, id, 0, 0})
 }
 
 // Failed implements queue.Log.
@@ -80,8 +92,27 @@ func (e *events) Failed(t *queue.Task) {
 	e.add(recordFailed, t.Seq, from)
 }
 
-// Ended implements queue.Log.
-func (e *events) Ended(t *queue.Task) { e.add(recordEnd, t.Seq, len(e.bodies)) }
+// Ended implements queue.Log. That a task was acked which has an ID stands before its end:
+// a crash between them leaves a task that was done.
+func (e *events) Ended(t *queue.Task) {
+	if t.Remembered() {
+		from := len(e.bodies)
+		e.bodies = appendDone(e.bodies, t)
+		e.add(recordDone, firstDone|t.Seq, from)
+	}
+	e.end(recordEnd, t.Seq)
+}
+
+// Forgot implements queue.Log.
+func (e *events) Forgot(t *queue.Task) { e.end(recordDone, firstDone|t.Seq) }
+
+// Gone implements queue.Log.
+func (e *events) Gone(worker string) {
+	if id, ok := e.workers[worker]; ok {
+		delete(e.workers, worker)
+		e.end(recordWorker, id)
+	}
+}
 
 // Dead implements queue.Log.
 func (e *events) Dead(t *queue.Task) {
@@ -93,14 +124,53 @@ func (e *events) Dead(t *queue.Task) {
 }
 
 // Buried implements queue.Log.
-func (e *events) Buried(seq uint64) { e.add(recordEnd, seq, len(e.bodies)) }
+func (e *events) Buried(seq uint64) { e.end(recordEnd, seq) }
 
 func (e *events) all() []wal.Record {
 	out := make([]wal.Record, len(e.records))
 	for i, r := range e.records {
-		out[i] = wal.Record{Kind: r.kind, End: r.kind == recordEnd, ID: r.seq, Body: e.bodies[r.from:r.to]}
+		out[i] = wal.Record{Kind: r.kind, End: r.end, ID: r.id, Body: e.bodies[r.from:r.to]}
 	}
 	return out
+}
+
+// kept is all, of which the events keep nothing.
+func (e *events) kept() []wal.Record { return cloneRecords(e.all()) }
+
+func cloneRecords(records []wal.Record) []wal.Record {
+	out := slices.Clone(records)
+	for i := range out {
+		out[i].Body = slices.Clone(out[i].Body)
+	}
+	return out
+}
+
+func appendDone(b []byte, t *queue.Task) []byte {
+	b = frame.AppendUint(frame.AppendUint(b, uint64(t.Added)), uint64(t.Attempts))
+	b = frame.AppendBytes(frame.AppendBytes(b, t.ID), t.Worker)
+	hasResult := uint64(0)
+	if t.Result != nil {
+		hasResult = 1
+	}
+	return frame.AppendBytes(frame.AppendUint(b, hasResult), t.Result)
+}
+
+func parseDone(b []byte) (*entry, error) {
+	added, b, ok := frame.CutUint(b)
+	attempts, b, ok2 := frame.CutUint(b)
+	id, b, ok3 := frame.CutBytes(b)
+	worker, b, ok4 := frame.CutBytes(b)
+	hasResult, b, ok5 := frame.CutUint(b)
+	result, _, ok6 := frame.CutBytes(b)
+	if !ok || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
+		return nil, frame.ErrMalformed
+	}
+	e := &entry{ended: true}
+	e.Added, e.Attempts, e.ID, e.Worker, e.Owner = int64(added), int(attempts), string(id), string(worker), e
+	if hasResult == 1 {
+		e.Result = append([]byte{}, result...)
+	}
+	return e, nil
 }
 
 func appendHistory(b []byte, history []queue.Attempt) []byte {
@@ -175,11 +245,19 @@ func parseTask(b []byte) (*entry, error) {
 
 // restored is what a folder holds.
 type restored struct {
-	tasks map[uint64]*entry
-	dead  map[uint64]int64 // when those of tasks that are dead letters became that
-	meta  meta
-	metas []uint64
-	high  uint64 // number of a task, ended or not
+	tasks   map[uint64]*entry
+	dead    map[uint64]int64  // when those of tasks that are dead letters became that
+	done    map[uint64]*entry // that are remembered by their IDs
+	workers map[uint64]string // by ID of their records
+	meta    meta
+	metas   []uint64
+	high    uint64 // number of a task, ended or not
+}
+
+func newRestored() *restored {
+	return &restored{
+		tasks: make(map[uint64]*entry), dead: make(map[uint64]int64), done: make(map[uint64]*entry), workers: make(map[uint64]string),
+	}
 }
 
 // replay takes in one record.
@@ -187,8 +265,8 @@ func (r *restored) replay(rec wal.Record) error {
 	bad := func() error {
 		return fmt.Errorf("record of kind %d at %d, of task %d, is not as this version writes it", rec.Kind, rec.Pos, rec.ID)
 	}
-	if rec.Kind != recordMeta {
-		r.high = max(r.high, rec.ID)
+	if number := rec.ID &^ uint64(firstDone); rec.Kind != recordMeta && rec.Kind != recordWorker {
+		r.high = max(r.high, number)
 	}
 	switch rec.Kind {
 	case recordTask:
@@ -230,6 +308,21 @@ func (r *restored) replay(rec wal.Record) error {
 	case recordEnd:
 		delete(r.tasks, rec.ID)
 		delete(r.dead, rec.ID)
+	case recordDone:
+		if rec.End {
+			delete(r.done, rec.ID)
+			return nil
+		}
+		e, err := parseDone(rec.Body)
+		if err != nil {
+			return bad()
+		}
+		e.Seq = rec.ID &^ uint64(firstDone)
+		r.done[rec.ID] = e
+	case recordWorker:
+		if r.workers[rec.ID] = string(rec.Body); rec.End {
+			delete(r.workers, rec.ID)
+		}
 	case recordMeta:
 		if rec.End {
 			return nil

@@ -25,6 +25,7 @@ type session struct {
 	credit int // bytes that each side may have on its way
 	source *pool.Source
 	ready  <-chan struct{}
+	heard  int64 // when the producer was heard of last; the worker's lock guards it
 }
 
 // write sends outcomes, windows and what else there is, in as few frames as the
@@ -189,10 +190,11 @@ func (s *session) take(f link.Frame) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	now := w.clock.now().UnixNano()
+	s.heard = now
 	if s.source.Ready() != s.ready {
 		return errOtherStream
 	}
-	now := w.clock.now().UnixNano()
 	switch f.Kind { //nolint:exhaustive // the others are the worker's, or of a later version
 	case frame.KindTasks:
 		if err := w.pool.Receive(s.source, f.Body, now); err != nil {

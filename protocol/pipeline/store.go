@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,7 +18,8 @@ import (
 // store is what keeps a durable queue on disk. Tasks and what happens to them are
 // gathered under the queue's lock, and one goroutine writes what has gathered: the
 // more there is to write, the more goes at once. A task is put in line when it is
-// written, and accepted when it is synced.
+// written, and accepted when it is synced. The next task of a key is put in line when
+// the end of the one before is as durable as Mode says.
 type store struct {
 	queue *Queue
 	log   disk
@@ -24,14 +27,16 @@ type store struct {
 	kick  chan struct{} // holds a token when there is something to write
 
 	// The queue's lock guards these.
-	adds   []*entry
-	events events
-	ended  []*queue.Task
+	adds       []*entry
+	events     events
+	ended      []*queue.Task
+	nextWorker uint64 // ID of a record
 
 	// The writer's, until it has ended.
 	full   bool // the log was told so
 	meta   meta
-	untold []*queue.Task // have ended, and the disk had no room to say so
+	queued []wal.Record  // that the disk had no room for
+	untold []*queue.Task // have ended, and that is among these
 
 	mu      sync.Mutex // guards the fields below
 	commits []commit   // tasks that are written and not synced, oldest first
@@ -41,6 +46,7 @@ type store struct {
 // disk is what a store needs of a log, which is a *wal.Log.
 type disk interface {
 	Append(records ...wal.Record) (wal.Position, error)
+	AppendReserved(records ...wal.Record) (wal.Position, error)
 	Commit(ctx context.Context, pos wal.Position) error
 	RequestCommit(pos wal.Position)
 	Stats() wal.Stats
@@ -58,16 +64,20 @@ type commit struct {
 	entries []*entry
 }
 
+// reserve is how many bytes of the disk a queue keeps for what it has to write when the
+// disk is full: that tasks have ended. It is enough for 40,000 of them.
+const reserve = 1 << 20
+
 // openStore opens the folder of a queue, and puts what it holds in the queue. The
 // queue has not been used yet.
 func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1)}
-	found := restored{tasks: make(map[uint64]*entry), dead: make(map[uint64]int64)}
+	found := newRestored()
 	open := openDisk
 	if q.set.disk != nil {
 		open = q.set.disk
 	}
-	log, err := open(dir, wal.Options{OnDurable: s.durable, Salvage: q.set.salvage}, found.replay)
+	log, err := open(dir, wal.Options{OnDurable: s.durable, Salvage: q.set.salvage, Reserve: reserve}, found.replay)
 	if err != nil {
 		code := link.FailedPrecondition
 		if _, ok := errors.AsType[*wal.DamageError](err); ok {
@@ -87,6 +97,18 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	if found.meta.id != 0 && found.meta.route != q.route.String() {
 		return fail(link.Errorf(link.FailedPrecondition, "the folder %s holds tasks of %s, not of %s", dir, found.meta.route, q.route))
 	}
+	s.restore(found)
+	err = s.raise(s.meta.high, found.metas)
+	s.tellRoom(err)
+	if err != nil && !errors.Is(err, wal.ErrNoSpace) { // without room it takes no tasks, and can be drained
+		return fail(link.Errorf(link.FailedPrecondition, "the folder of %s: %w", q.route, err))
+	}
+	return s, nil
+}
+
+// restore puts what a folder holds in the queue.
+func (s *store) restore(found *restored) {
+	q := s.queue
 	now := q.clock.now().UnixNano()
 	s.meta = found.meta
 	if s.meta.id == 0 {
@@ -98,32 +120,53 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	if q.set.salvage {
 		first += seqBlock // numbers may have been used of which nothing is left
 	}
-	seqs := make([]uint64, 0, len(found.tasks))
-	for seq := range found.tasks {
-		seqs = append(seqs, seq)
-		first = max(first, seq)
-	}
-	slices.Sort(seqs)
+	s.meta.high = first
 	set := q.set.queue
 	set.Log, set.FirstSeq = &s.events, first
 	q.tasks = queue.New(set)
-	for _, seq := range seqs {
+	s.restoreWorkers(found, now)
+	s.restoreDone(found, now)
+	for _, seq := range slices.Sorted(maps.Keys(found.tasks)) {
 		e := found.tasks[seq]
 		if e.Body == nil { // its task record was damaged, and the folder opened all the same
 			continue
 		}
 		e.owner, e.wanted = q, 1 // by who pushed it in an earlier run
 		if at, ok := found.dead[seq]; ok {
-			q.tasks.RestoreDead(&e.Task, at)
+			q.tasks.RestoreDead(&e.Task, at, now)
 			continue
 		}
 		q.tasks.Restore(&e.Task, now)
 	}
-	s.meta.high = first
-	if err := s.raise(first, found.metas); err != nil {
-		return fail(link.Errorf(link.FailedPrecondition, "the folder of %s: %w", q.route, err))
+}
+
+// restoreWorkers has the queue await the workers that may have tasks of it.
+func (s *store) restoreWorkers(found *restored, now int64) {
+	s.events.workers = make(map[string]uint64, len(found.workers))
+	s.nextWorker = firstWorker | s.meta.fence
+	for id, worker := range found.workers {
+		s.events.workers[worker] = id
+		s.nextWorker = max(s.nextWorker, id+1)
 	}
-	return s, nil
+	s.queue.tasks.Await(slices.Collect(maps.Keys(s.events.workers)), now)
+}
+
+// restoreDone has the queue remember the IDs of tasks that were done. One whose task is
+// there still was cut off from its end by a crash.
+func (s *store) restoreDone(found *restored, now int64) {
+	done := slices.SortedFunc(maps.Values(found.done), func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(a.Added, b.Added), cmp.Compare(a.Seq, b.Seq))
+	})
+	for _, e := range done {
+		e.owner = s.queue
+		if found.tasks[e.Seq] != nil {
+			delete(found.tasks, e.Seq)
+			s.events.end(recordEnd, e.Seq)
+		}
+		if !s.queue.tasks.Remember(&e.Task, now) {
+			s.events.Forgot(&e.Task)
+		}
+	}
 }
 
 // raise sets numbers above seq aside.
@@ -135,7 +178,7 @@ func (s *store) raise(seq uint64, old []uint64) error {
 	for _, id := range old {
 		records = append(records, wal.Record{Kind: recordMeta, ID: id, End: true})
 	}
-	pos, err := s.log.Append(records...)
+	pos, err := s.log.AppendReserved(records...)
 	if err != nil {
 		return err
 	}
@@ -144,6 +187,31 @@ func (s *store) raise(seq uint64, old []uint64) error {
 	}
 	s.meta = next
 	return nil
+}
+
+// introduce writes that a worker may have tasks from now on: a queue that is opened again
+// asks it first what it runs.
+func (s *store) introduce(ctx context.Context, worker string) error {
+	q := s.queue
+	q.mu.Lock()
+	_, known := s.events.workers[worker]
+	id := s.nextWorker
+	if !known {
+		s.nextWorker++
+		s.events.workers[worker] = id
+	}
+	q.mu.Unlock()
+	if known {
+		return nil
+	}
+	pos, err := s.log.AppendReserved(wal.Record{Kind: recordWorker, ID: id, Body: []byte(worker)})
+	if errors.Is(err, wal.ErrNoSpace) {
+		return nil // to wait for room would keep the queue from being drained
+	}
+	if err == nil {
+		err = s.log.Commit(ctx, pos)
+	}
+	return err
 }
 
 // wakeLocked makes the writer look. The queue's lock is held.
@@ -157,84 +225,144 @@ func (s *store) wakeLocked() {
 // retryEvery is how soon what a full disk refused is written again.
 const retryEvery = 100 * time.Millisecond
 
-// addBytes is about how many bytes of tasks are written at once.
-const addBytes = 1 << 20
+// addBytes is about how many bytes are written at once, and addRecords how many records of
+// what happened.
+const (
+	addBytes   = 1 << 20
+	addRecords = 4096
+)
 
 // write writes what gathers, until ctx ends and nothing is left.
 func (s *store) write(ctx context.Context) {
-	q := s.queue
 	var buf []byte
 	var spare events
 	for {
+		var retry <-chan time.Time
+		var timer *time.Timer
+		if len(s.queued) > 0 {
+			timer = time.NewTimer(retryEvery)
+			retry = timer.C
+		}
 		select {
 		case <-s.kick:
+		case <-retry:
 		case <-ctx.Done():
 		}
+		if timer != nil {
+			timer.Stop()
+		}
 		for {
-			q.mu.Lock()
-			adds, ended := s.adds, s.ended
-			s.adds, s.ended = nil, nil
-			now := s.events
-			s.events = spare
-			s.events.bodies, s.events.records = s.events.bodies[:0], s.events.records[:0]
-			q.mu.Unlock()
-			if len(adds)+len(ended)+len(now.records) == 0 {
-				spare = now
+			adds, ended, now := s.gathered(spare)
+			spare = now
+			if len(adds)+len(ended)+len(now.records)+len(s.queued) == 0 {
 				break
 			}
-			s.report(ctx, &now, ended)
+			s.report(&now, ended) //nolint:contextcheck // what is begun is finished
 			for len(adds) > 0 {
 				n, size := 0, 0
 				for n < len(adds) && (n == 0 || size < addBytes) {
 					size += len(adds[n].Body)
 					n++
 				}
-				buf = s.begin(buf[:0], adds[:n]) //nolint:contextcheck // what is begun is finished
+				buf = s.begin(buf[:0], adds[:n]) //nolint:contextcheck // as above
 				adds = adds[n:]
 			}
-			spare = now
+			if len(s.queued) > 0 {
+				break
+			}
 		}
 		if ctx.Err() != nil {
-			return
+			return // Close tells those who wait for what is not written
 		}
 	}
 }
 
-// report writes what happened to tasks, and then tells those who wait for it.
-func (s *store) report(ctx context.Context, e *events, ended []*queue.Task) {
-	for records := e.all(); len(records) > 0; {
-		n := min(len(records), 4096)
-		pos, err := s.log.Append(records[:n]...)
-		s.tellRoom(err)
-		switch {
-		case errors.Is(err, wal.ErrNoSpace): // their IDs have ended for the log, which makes room
-			if s.pause(ctx) {
-				continue
-			}
-			s.untold = append(s.untold, ended...) // those who wait are told by Close
+// gathered returns what there is to write, and has the next gather in spare.
+func (s *store) gathered(spare events) (adds []*entry, ended []*queue.Task, now events) {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	adds, ended, now = s.adds, s.ended, s.events
+	s.adds, s.ended = nil, nil
+	s.events = events{bodies: spare.bodies[:0], records: spare.records[:0], workers: now.workers}
+	return adds, ended, now
+}
+
+// report writes what happened to tasks, and then tells those who wait for it. What the
+// disk has no room for waits.
+func (s *store) report(e *events, ended []*queue.Task) {
+	if len(s.queued) > 0 { // they are written in their order
+		s.queued, s.untold = append(s.queued, e.kept()...), append(s.untold, ended...)
+		if !s.writeQueued() {
 			return
+		}
+		ended, s.untold = s.untold, nil
+	} else if rest := s.append(e.all()); len(rest) > 0 {
+		s.queued, s.untold = cloneRecords(rest), ended // their IDs have ended for the log, which makes room
+		return
+	}
+	s.tell(ended)
+}
+
+// writeQueued writes what had to wait. It reports whether nothing waits any more.
+func (s *store) writeQueued() bool {
+	rest := s.append(s.queued)
+	s.queued = slices.Clone(rest)
+	return len(rest) == 0
+}
+
+// append writes records, and returns those that the disk has no room for.
+func (s *store) append(records []wal.Record) []wal.Record {
+	for len(records) > 0 {
+		n, size := 0, 0
+		for n < len(records) && n < addRecords && (n == 0 || size < addBytes) {
+			size += len(records[n].Body)
+			n++
+		}
+		pos, err := s.log.AppendReserved(records[:n]...)
+		s.tellRoom(err)
+		if err == nil && s.mode == EveryTask {
+			err = s.log.Commit(context.Background(), pos)
+		}
+		switch {
+		case errors.Is(err, wal.ErrNoSpace):
+			return records
 		case err != nil:
 			s.freeze(err)
-		case s.mode == EveryTask:
-			if err := s.log.Commit(context.WithoutCancel(ctx), pos); err != nil {
-				s.freeze(err)
-			}
+			return nil
 		}
 		records = records[n:]
 	}
+	return nil
+}
+
+// tell says how tasks have ended, which is written.
+func (s *store) tell(ended []*queue.Task) {
 	failure := s.failure()
-	if failure == nil {
-		for _, t := range ended {
-			t.Forget()
+	if failure != nil {
+		for _, t := range ended { // it is not known on disk, and is done again
+			if e, ok := t.Owner.(*entry); ok {
+				e.refuse(failure)
+			}
 		}
-		settle(ended)
 		return
 	}
-	for _, t := range ended { // it is not known on disk, and is done again
-		if e, ok := t.Owner.(*entry); ok {
-			e.refuse(failure)
-		}
+	keyed := false
+	for _, t := range ended {
+		t.Forget()
+		keyed = keyed || t.Key != ""
 	}
+	settle(ended)
+	s.queue.tellDeadOf(ended)
+	if !keyed {
+		return
+	}
+	q := s.queue
+	q.mu.Lock()
+	now := q.clock.now().UnixNano()
+	for _, t := range ended {
+		q.tasks.Settle(t, now)
+	}
+	q.unlock()
 }
 
 // tellRoom logs that the disk is full, and that it is not any more, once each.
@@ -252,23 +380,17 @@ func (s *store) tellRoom(err error) {
 	log.Info("pipeline: the disk of a durable queue has room again")
 }
 
-// pause waits until a full disk is to be tried again; it reports whether it is.
-func (s *store) pause(ctx context.Context) bool {
-	t := time.NewTimer(retryEvery)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return s.failure() == nil
-	case <-ctx.Done():
-		return false
-	}
-}
+// errStillFull refuses tasks while there is no room to write how others ended.
+var errStillFull = fmt.Errorf("%w: how other tasks have ended is not written yet", wal.ErrNoSpace)
 
 // begin writes tasks and puts them in line. What the disk has no room for is
 // refused.
 func (s *store) begin(buf []byte, adds []*entry) []byte {
 	q := s.queue
 	err := s.failure()
+	if err == nil && len(s.queued) > 0 {
+		err = errStillFull
+	}
 	if last := adds[len(adds)-1].Seq; err == nil && last > s.meta.high {
 		err = s.raise(last, []uint64{s.meta.id})
 	}
@@ -297,6 +419,10 @@ func (s *store) begin(buf []byte, adds []*entry) []byte {
 			q.tasks.Withdraw(&e.Task)
 		}
 		q.unlock()
+		if frozen := s.failure(); frozen != nil { // some of what failed may have been written
+			s.refuseUnsure(adds, frozen)
+			return buf
+		}
 		for _, e := range adds {
 			e.refuse(link.Errorf(link.ResourceExhausted, "push to %s: the task was not written: %w", q.route, err))
 		}
@@ -336,6 +462,13 @@ func (s *store) durable(pos wal.Position, err error) {
 	}
 }
 
+// refuseUnsure ends pushes whose tasks may be on disk or not.
+func (s *store) refuseUnsure(entries []*entry, frozen error) {
+	for _, e := range entries {
+		e.refuse(link.Errorf(link.DataLoss, "push to %s: task %s: %w: %w", s.queue.route, taskID(s.queue.id, e.Seq), ErrMayRun, frozen))
+	}
+}
+
 func (s *store) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -355,9 +488,7 @@ func (s *store) freeze(err error) {
 	frozen := s.frozen
 	s.mu.Unlock()
 	for _, c := range commits {
-		for _, e := range c.entries {
-			e.refuse(frozen)
-		}
+		s.refuseUnsure(c.entries, frozen)
 	}
 	if first {
 		log.Error("pipeline: a durable queue is frozen: nothing is accepted or told done until it is opened again, on a disk that works",

@@ -24,8 +24,19 @@ type system struct {
 type systemKey struct{}
 
 func systemOf(node *link.Node) *system {
-	s, _ := node.Extension(systemKey{}, func() any { return &system{node: node} }).(*system) // nobody else has the key
+	s, _ := node.Extension(systemKey{}, func() any { // nobody else has the key
+		s := &system{node: node}
+		node.OnQuiet(s.drain)
+		return s
+	}).(*system)
 	return s
+}
+
+// all returns the queues of the node.
+func (s *system) all() []*Queue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.queues)
 }
 
 // defaultQueue is the queue of a stage that the functions without a Producer use.

@@ -19,8 +19,10 @@ func TestAWorkerThatIsFoundNoMoreIsNotAwaited(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				began := make(chan struct{}, 10)
 				hang := func(ctx context.Context, _ order) error { began <- struct{}{}; <-ctx.Done(); return ctx.Err() }
-				w := worker(t, mesh, hang)
-				client := mesh.Node(link.Config{})
+				w := mesh.Node(link.Config{Service: "mailer", Limits: hasty()})
+				pipeline.Pull(w, receipts, hang)
+				mesh.Start(w)
+				client := mesh.Node(link.Config{Limits: hasty()})
 				p := producer(t, client)
 				f := enqueue(t, p, 1)[0]
 				<-began

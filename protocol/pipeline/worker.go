@@ -149,7 +149,9 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	}
 	w.mu.Lock()
 	now := w.clock.now()
-	src, unknown, err := w.pool.Join(peer.Identity.String(), hello.Queue, hello.Fence, hello.Held, now.UnixNano())
+	src, found, err := w.pool.Join(pool.Hello{
+		Identity: peer.Identity.String(), Queue: hello.Queue, Fence: hello.Fence, Held: hello.Held, First: hello.First, Last: hello.Last,
+	}, now.UnixNano())
 	var ready <-chan struct{}
 	if err == nil {
 		ready = src.Ready() // that of this stream: the next one has another
@@ -159,24 +161,24 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	if err != nil {
 		return link.Errorf(link.ResourceExhausted, "%s: %w", peer.Identity, err)
 	}
+	s := &session{worker: w, stream: st, source: src, ready: ready, heard: now.UnixNano()}
 	defer func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.pool.Leave(src, ready, w.clock.now().UnixNano())
+		w.pool.Leave(src, ready, s.heard, w.clock.now().UnixNano())
 		w.pokeLocked()
 	}()
-	credit := creditOf(st)
-	answer, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: w.epoch, Slots: w.capacity(), Unknown: unknown})
+	s.credit = creditOf(st)
+	answer, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: w.epoch, Slots: w.capacity(), Unknown: found.Unknown, Running: found.Running})
 	if err == nil {
 		err = st.Send(answer)
 	}
 	if err == nil {
-		err = st.Grant(lane.Frames, credit) //nolint:contextcheck // the stream has its own
+		err = st.Grant(lane.Frames, s.credit) //nolint:contextcheck // the stream has its own
 	}
 	if err != nil {
 		return err
 	}
-	s := &session{worker: w, stream: st, credit: credit, source: src, ready: ready}
 	ended := make(chan error, 2)
 	go func() { ended <- s.write(ctx) }() // the end of the stream, which follows that of serve, ends both
 	go func() { ended <- s.read() }()     //nolint:contextcheck // as above

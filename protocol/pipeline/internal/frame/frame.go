@@ -12,8 +12,8 @@
 // InvalidArgument on one that it cannot parse.
 //
 //	kind  name      sent by   credited  body
-//	0x50  HELLO     producer  no        CBOR: 1 queue, 2 fence base, 3 held (list of numbers)
-//	0x51  WELCOME   worker    no        CBOR: 1 epoch, 2 slots, 3 unknown (list of numbers)
+//	0x50  HELLO     producer  no        CBOR: 1 queue, 2 fence base, 3 held (list of numbers), 4 first, 5 last
+//	0x51  WELCOME   worker    no        CBOR: 1 epoch, 2 slots, 3 unknown (list of numbers), 4 running (number, delivery, …)
 //	0x52  TASKS     producer  yes       one or more TASK records
 //	0x53  OUTCOMES  worker    yes       one or more OUTCOME records
 //	0x54  WINDOW    worker    no        tasks, bytes
@@ -75,6 +75,11 @@
 // earlier stream to the same instance. The worker answers for each of them: in
 // "unknown" if it has never seen it or forgot it, with an outcome if it is done, and
 // else by still running it.
+//
+// A producer that has lost its memory asks with "first" and "last" about the tasks between
+// these numbers which an earlier run of its queue may have sent. The worker names in
+// "running" those whose handlers have not returned, and sends the outcomes of those that
+// it has done, as far as it remembers them.
 package frame
 
 import "github.com/linkmesh/link"

@@ -44,6 +44,14 @@ func TestGolden(t *testing.T) {
 	if got := hex.EncodeToString(hello.Body); err != nil || hello.Kind != 0x50 || got != "a301617102010381"+"02" {
 		t.Errorf("HELLO is %s, %v", got, err)
 	}
+	hello, err = frame.Encode(frame.KindHello, frame.Hello{Queue: "q", Fence: 1, First: 3, Last: 300})
+	if got := hex.EncodeToString(hello.Body); err != nil || got != "a40161710201040305"+"19012c" {
+		t.Errorf("HELLO of a producer that asks is %s, %v", got, err)
+	}
+	welcome, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: 5, Slots: 2, Unknown: []uint64{9}, Running: []uint64{7, 1}})
+	if got := hex.EncodeToString(welcome.Body); err != nil || welcome.Kind != 0x51 || got != "a4010502020381090482"+"0701" {
+		t.Errorf("WELCOME is %s, %v", got, err)
+	}
 }
 
 func TestMalformedRecords(t *testing.T) {

@@ -10,6 +10,8 @@ type Hello struct {
 	Queue string   `cbor:"1,keyasint"`           // the same for as long as the queue is, unique
 	Fence uint64   `cbor:"2,keyasint,omitempty"` // base of the fences of tasks
 	Held  []uint64 `cbor:"3,keyasint,omitempty"`
+	First uint64   `cbor:"4,keyasint,omitempty"` // what an earlier run of the queue gave the worker, from
+	Last  uint64   `cbor:"5,keyasint,omitempty"` // to which number, it is asked about; 0 is nothing
 }
 
 // Welcome answers it.
@@ -17,6 +19,7 @@ type Welcome struct {
 	Epoch   uint64   `cbor:"1,keyasint"` // changes when the worker forgets what it held
 	Slots   int      `cbor:"2,keyasint"` // tasks that it runs at once
 	Unknown []uint64 `cbor:"3,keyasint,omitempty"`
+	Running []uint64 `cbor:"4,keyasint,omitempty"` // between First and Last: number and delivery of each, in turn
 }
 
 // Encode makes a frame of v, one of the types above.

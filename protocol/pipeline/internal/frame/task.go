@@ -26,6 +26,9 @@ type Body struct {
 	Payload        []byte
 }
 
+// Keyed reports whether a body has a key.
+func Keyed(body []byte) bool { return len(body) > 0 && body[0]&hasKey != 0 }
+
 // Append appends the body. It keeps nothing of it.
 func (t *Body) Append(b []byte) []byte {
 	var flags byte

@@ -74,9 +74,9 @@ func TestATaskThatIsAskedAboutOftenIsAnsweredOnce(t *testing.T) {
 	p, _ := one(t, Options{Slots: 2}, 1)
 	p.Done(p.Begin(nil, 3)[0], frame.Outcome{Verb: frame.Result, Data: make([]byte, frame.MaxResult)}, 4)
 	p.Free()
-	s, unknown, err := p.Join("peer", "queue", 1000, append(numbers(1, 8000), numbers(9, 100)...), 5)
-	if err != nil || len(unknown) != 1 {
-		t.Errorf("unknown %v, %v", unknown, err)
+	s, answer, err := p.Join(Hello{Identity: "peer", Queue: "queue", Fence: 1000, Held: append(numbers(1, 8000), numbers(9, 100)...)}, 5)
+	if err != nil || len(answer.Unknown) != 1 {
+		t.Errorf("unknown %v, %v", answer.Unknown, err)
 	}
 	if n := len(p.Take(s, nil, 6).Outcomes); n > frame.MaxResult+100 {
 		t.Errorf("%d bytes of answers", n)
@@ -88,7 +88,7 @@ func TestWhatAnIdentityHasHereIsBoundedWhateverItsQueues(t *testing.T) {
 	p := New(opts)
 	var all []*Source
 	for i := range 64 {
-		s, _, err := p.Join("peer", fmt.Sprint(i), 0, nil, 1)
+		s, _, err := p.Join(Hello{Identity: "peer", Queue: fmt.Sprint(i)}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func TestWhatAnIdentityHasHereIsBoundedWhateverItsQueues(t *testing.T) {
 	}
 	p.Hold(all[1], -room-1)
 	for _, s := range all {
-		p.Leave(s, s.ready, 3)
+		p.Leave(s, s.ready, 3, 3)
 	}
 	if n := all[0].of.bytes; n != 0 {
 		t.Errorf("%d bytes stay counted", n)
@@ -132,7 +132,7 @@ func TestTheCachesOfAnIdentityAreBounded(t *testing.T) {
 	p := New(Options{})
 	var of *peer
 	for i := range 64 {
-		s, _, err := p.Join("peer", fmt.Sprint(i), 0, nil, 1)
+		s, _, err := p.Join(Hello{Identity: "peer", Queue: fmt.Sprint(i)}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

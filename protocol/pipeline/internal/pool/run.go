@@ -76,6 +76,9 @@ func (p *Pool) Free() { p.busy-- }
 // Delivery are the pool's to set; its Data is kept.
 func (p *Pool) Done(t *Task, o frame.Outcome, now int64) {
 	p.running.remove(t)
+	if t.over != nil && (o.Verb == frame.Retry || o.Verb == frame.Release) {
+		o = frame.Outcome{Verb: frame.Retry, Delay: -1, Data: []byte(t.over.Error())}
+	}
 	o.Ran = time.Duration(now - t.began)
 	if p.service == 0 {
 		p.service = float64(o.Ran)
@@ -94,7 +97,7 @@ func (p *Pool) Done(t *Task, o frame.Outcome, now int64) {
 	case frame.Started:
 	}
 	if t.state == stateGone { // its producer has been told; but that it is done is worth knowing
-		if o.Verb == frame.Ack || o.Verb == frame.Result {
+		if (o.Verb == frame.Ack || o.Verb == frame.Result) && t.Source.held.Get(t.Seq) == nil { // else it is here again
 			p.answer(t, o, now)
 		}
 		return

@@ -63,9 +63,9 @@ func TestSplitIsMaxMinFair(t *testing.T) {
 func one(t *testing.T, opts Options, tasks int) (*Pool, *Source) {
 	t.Helper()
 	p := New(opts)
-	s, unknown, err := p.Join("peer", "queue", 1000, []uint64{4, 5}, 1)
-	if err != nil || !slices.Equal(unknown, []uint64{4, 5}) {
-		t.Fatal(unknown, err)
+	s, answer, err := p.Join(Hello{Identity: "peer", Queue: "queue", Fence: 1000, Held: []uint64{4, 5}}, 1)
+	if err != nil || !slices.Equal(answer.Unknown, []uint64{4, 5}) {
+		t.Fatal(answer, err)
 	}
 	p.Take(s, nil, 1)
 	send(t, p, s, 1, tasks, 1)
@@ -117,17 +117,17 @@ func TestAFinishedTaskIsNotDoneAgain(t *testing.T) {
 		t.Error("task 2 runs not once")
 	}
 	ready := s.ready
-	p.Leave(s, ready, 6)
-	if _, unknown, err := p.Join("peer", "queue", 1000, []uint64{1, 2, 3}, 7); err != nil || !slices.Equal(unknown, []uint64{3}) {
-		t.Errorf("of 1, 2 and 3 it does not know %v, %v", unknown, err)
+	p.Leave(s, ready, 6, 6)
+	if _, answer, err := p.Join(Hello{Identity: "peer", Queue: "queue", Fence: 1000, Held: []uint64{1, 2, 3}}, 7); err != nil || !slices.Equal(answer.Unknown, []uint64{3}) {
+		t.Errorf("of 1, 2 and 3 it does not know %v, %v", answer.Unknown, err)
 	}
 	if got := outcomes(t, p, s); len(got) != 1 || got[0].Seq != 1 {
 		t.Errorf("outcomes %+v", got)
 	}
 	later := int64(DefaultCacheTime) + 10
-	p.Leave(s, s.ready, later)
-	if _, unknown, err := p.Join("peer", "queue", 1000, []uint64{1}, later); err != nil || len(unknown) != 1 {
-		t.Errorf("after the window it does not know %v, %v", unknown, err)
+	p.Leave(s, s.ready, later, later)
+	if _, answer, err := p.Join(Hello{Identity: "peer", Queue: "queue", Fence: 1000, Held: []uint64{1}}, later); err != nil || len(answer.Unknown) != 1 {
+		t.Errorf("after the window it does not know %v, %v", answer.Unknown, err)
 	}
 }
 
@@ -168,14 +168,14 @@ func TestPrefetchFollowsRoundTripAndServiceTime(t *testing.T) {
 func TestOneIdentityHasOnlySoManyQueues(t *testing.T) {
 	p := New(Options{})
 	for i := range MaxSources {
-		if _, _, err := p.Join("peer", string(rune('a'+i)), 0, nil, 1); err != nil {
+		if _, _, err := p.Join(Hello{Identity: "peer", Queue: string(rune('a' + i))}, 1); err != nil {
 			t.Fatal(i, err)
 		}
 	}
-	if _, _, err := p.Join("peer", "one more", 0, nil, 1); err == nil {
+	if _, _, err := p.Join(Hello{Identity: "peer", Queue: "one more"}, 1); err == nil {
 		t.Error("one more was taken")
 	}
-	if _, _, err := p.Join("other", "q", 0, nil, 1); err != nil {
+	if _, _, err := p.Join(Hello{Identity: "other", Queue: "q"}, 1); err != nil {
 		t.Error(err)
 	}
 }

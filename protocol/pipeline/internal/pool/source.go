@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/table"
@@ -72,11 +73,25 @@ func (s *Source) wake() {
 	}
 }
 
-// Join takes in a producer's stream. It answers for the tasks that the producer
-// asks about: those that are unknown are returned, and the outcomes of those that
-// are done are to be written again.
-func (p *Pool) Join(identity, queue string, fence uint64, held []uint64, now int64) (*Source, []uint64, error) {
-	key := identity + " " + queue
+// Hello is what a producer says first on a stream.
+type Hello struct {
+	Identity, Queue string
+	Fence           uint64
+	Held            []uint64
+	First, Last     uint64 // it asks about these numbers as well, if Last is not 0
+}
+
+// Answer is what there is to say of the tasks that it asks about; the outcomes of those
+// that are done are to be written again.
+type Answer struct {
+	Unknown []uint64
+	Running []uint64 // number and delivery of each, in turn
+}
+
+// Join takes in a producer's stream, and answers for the tasks that it asks about.
+func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
+	identity, fence, held := in.Identity, in.Fence, in.Held
+	key := identity + " " + in.Queue
 	s := p.sources[key]
 	if s == nil {
 		of := p.peers[identity]
@@ -85,22 +100,28 @@ func (p *Pool) Join(identity, queue string, fence uint64, held []uint64, now int
 			p.peers[identity] = of
 		}
 		if of.sources >= MaxSources {
-			return nil, nil, ErrTooMany
+			return nil, Answer{}, ErrTooMany
 		}
 		of.sources++
 		s = &Source{key: key, peer: identity, of: of, queue: places{queue: true}}
 		p.sources[key] = s
 	}
 	if s.connected { // an older stream, of which we have not heard that it has ended
-		p.Leave(s, s.ready, now)
+		p.Leave(s, s.ready, now, now)
 	}
 	s.ready = make(chan struct{}, 1)
 	s.connected, s.fence = true, fence
 	s.window, s.told, s.out, s.echoed, s.pending = 0, false, nil, 0, 0
 	s.alive, s.pingDue = now, true
-	var unknown []uint64
+	var answer Answer
 	slices.Sort(held)
-	for _, seq := range slices.Compact(held) { // each is answered for once
+	held = slices.Compact(held) // each is answered for once
+	asked := func(seq uint64) bool {
+		_, ok := slices.BinarySearch(held, seq)
+		return ok || in.Last != 0 && in.First <= seq && seq <= in.Last
+	}
+	p.findAgain(s, asked)
+	for _, seq := range held {
 		if s.held.Get(seq) != nil {
 			continue
 		}
@@ -109,20 +130,70 @@ func (p *Pool) Join(identity, queue string, fence uint64, held []uint64, now int
 			s.out = o.Append(s.out)
 			continue
 		}
-		unknown = append(unknown, seq)
+		answer.Unknown = append(answer.Unknown, seq)
+	}
+	if in.Last != 0 {
+		answer.Running = p.runningOf(s, in.First, in.Last)
+		s.sayDone(in.First, in.Last, held, now, p.opts.CacheTime)
 	}
 	p.stale = true
 	p.share(now)
 	s.wake()
-	return s, unknown, nil
+	return s, answer, nil
 }
 
-// Leave notes that a stream of a producer has ended, the one whose Ready it was.
-func (p *Pool) Leave(s *Source, ready <-chan struct{}, now int64) {
+// findAgain makes tasks that a producer asks about its own again whose handlers run on
+// since it was lost.
+func (p *Pool) findAgain(s *Source, asked func(seq uint64) bool) {
+	for t := p.running.head; t != nil; t = t.run.next {
+		if t.Source == s && t.lost && t.state == stateGone && asked(t.Seq) && s.held.Get(t.Seq) == nil {
+			t.lost, t.state = false, stateRunning
+			s.held.Put(t.Seq, t)
+			s.bytes += int64(len(t.Body))
+			s.of.bytes += int64(len(t.Body))
+		}
+	}
+}
+
+// runningOf lists number and delivery of a source's tasks in a range whose handlers run.
+func (p *Pool) runningOf(s *Source, first, last uint64) []uint64 {
+	var out []uint64
+	for t := p.running.head; t != nil && len(out) < frame.MaxList; t = t.run.next {
+		if t.Source == s && t.state == stateRunning && first <= t.Seq && t.Seq <= last {
+			out = append(out, t.Seq, t.delivery)
+		}
+	}
+	return out
+}
+
+// sayDone writes again that tasks in a range were done, as far as the cache knows it;
+// those that are held were answered for.
+func (s *Source) sayDone(first, last uint64, held []uint64, now int64, window time.Duration) {
+	for _, page := range s.cache.pages {
+		if page == nil {
+			continue
+		}
+		for i := range page {
+			e := &page[i]
+			if e.verb != frame.Ack && e.verb != frame.Result || e.seq < first || e.seq > last || now-e.at >= int64(window) {
+				continue
+			}
+			if _, ok := slices.BinarySearch(held, e.seq); ok {
+				continue
+			}
+			o := e.outcome(e.delivery)
+			s.out = o.Append(s.out)
+		}
+	}
+}
+
+// Leave notes that a stream of a producer has ended, the one whose Ready it was, and when
+// the producer was heard of last.
+func (p *Pool) Leave(s *Source, ready <-chan struct{}, heard, now int64) {
 	if s.ready != ready || !s.connected {
 		return
 	}
-	s.connected, s.lostAt = false, now
+	s.connected, s.lostAt = false, heard
 	for t := s.queue.head; t != nil; t = s.queue.head {
 		p.drop(t)
 	}

@@ -24,6 +24,8 @@ type Task struct {
 	Owner    any   // the caller's
 
 	delivery uint64
+	over     error // its time is over, and its handler has not returned; its key waits for that
+	lost     bool  // its producer was lost, and may come back
 	start    int64 // it must have begun before; 0 is none
 	arrived  int64
 	began    int64
@@ -89,7 +91,7 @@ func after(now int64, d time.Duration) int64 {
 
 // Extend lets the handler of a task run for so much longer from now.
 func (p *Pool) Extend(t *Task, d time.Duration, now int64) {
-	if t.state == stateRunning {
+	if t.state == stateRunning && t.over == nil {
 		t.until = max(t.until, after(now, d))
 	}
 }

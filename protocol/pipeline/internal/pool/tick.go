@@ -21,7 +21,7 @@ func (p *Pool) Tick(dst []Cancellation, now int64) []Cancellation {
 	p.giveBack(now)
 	for t := p.running.head; t != nil; t = t.run.next {
 		switch {
-		case t.state != stateRunning:
+		case t.state != stateRunning || t.over != nil:
 		case t.Deadline != 0 && t.Deadline <= now:
 			dst = append(dst, Cancellation{t, ErrDeadline})
 			p.overrun(t, ErrDeadline, now)
@@ -30,6 +30,7 @@ func (p *Pool) Tick(dst []Cancellation, now int64) []Cancellation {
 			p.overrun(t, ErrOverrun, now)
 		case !t.Source.connected && now-t.Source.lostAt >= int64(p.opts.Grace):
 			dst = append(dst, Cancellation{t, ErrLost})
+			t.lost = true
 			p.settle(t)
 		}
 	}
@@ -48,9 +49,15 @@ func (p *Pool) Abandon(dst []Cancellation) []Cancellation {
 	return dst
 }
 
-// overrun answers for a task whose handler may run on: it cannot be stopped.
+// overrun answers for a task whose handler may run on: it cannot be stopped. Of one with
+// a key it says nothing before the handler has returned, as the next one of the key, or
+// the same again, must not run beside it.
 func (p *Pool) overrun(t *Task, cause error, now int64) {
 	p.stats.Overrun++
+	if frame.Keyed(t.Body) {
+		t.over = cause
+		return
+	}
 	p.answer(t, frame.Outcome{Verb: frame.Retry, Delay: -1, Data: []byte(cause.Error())}, now)
 	p.settle(t)
 }
@@ -84,7 +91,7 @@ func (p *Pool) sweep(now int64) {
 			}
 			continue
 		}
-		if s.held.Len() == 0 && now-s.lostAt >= int64(p.opts.CacheTime) {
+		if s.held.Len() == 0 && now-s.lostAt >= int64(p.opts.CacheTime) && !p.runs(s) {
 			p.clear(s)
 			delete(p.sources, key)
 			if s.of.sources--; s.of.sources == 0 {
@@ -92,6 +99,16 @@ func (p *Pool) sweep(now int64) {
 			}
 		}
 	}
+}
+
+// runs reports whether a handler runs for a source.
+func (p *Pool) runs(s *Source) bool {
+	for t := p.running.head; t != nil; t = t.run.next {
+		if t.Source == s {
+			return true
+		}
+	}
+	return false
 }
 
 // Next is when Tick has something to do; 0 is never.
@@ -109,7 +126,7 @@ func (p *Pool) Next(now int64) int64 {
 		soon(p.shared + rotateEvery)
 	}
 	for t := p.running.head; t != nil; t = t.run.next {
-		if t.state == stateRunning {
+		if t.state == stateRunning && t.over == nil {
 			soon(t.until)
 			soon(t.Deadline)
 		}

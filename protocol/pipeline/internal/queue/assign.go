@@ -63,7 +63,7 @@ func (q *Queue) bind(t *Task, w *Worker, now int64) {
 	t.state, t.worker, t.avoid = stateHeld, w, nil
 	t.fence = q.fence
 	t.delivery++
-	t.taken, t.recalled = false, false
+	t.taken, t.recalled, t.adopted = false, false, false
 	t.boundAt, t.vouched = now, now
 	w.held.push(t)
 	w.heldBytes += int64(t.size())
@@ -72,6 +72,11 @@ func (q *Queue) bind(t *Task, w *Worker, now int64) {
 		w.wake()
 	}
 	w.out = append(w.out, t)
+	q.atWorker(t)
+}
+
+// atWorker notes that a worker has a task.
+func (q *Queue) atWorker(t *Task) {
 	if t.Expires != 0 { // it has begun, or may have: only its deadline counts now
 		if t.Deadline != 0 {
 			q.times[expiryTimer].set(t, t.Deadline)
@@ -79,7 +84,7 @@ func (q *Queue) bind(t *Task, w *Worker, now int64) {
 			q.times[expiryTimer].remove(t)
 		}
 	}
-	q.refresh(w)
+	q.refresh(t.worker)
 }
 
 // unbind takes a task from its worker. It is nowhere then.

@@ -52,9 +52,12 @@ func (d *deadLetters) cut(from, to int) {
 }
 
 // RestoreDead takes in a dead letter of an earlier run.
-func (q *Queue) RestoreDead(t *Task, at int64) {
+func (q *Queue) RestoreDead(t *Task, at, now int64) {
 	q.seq = max(q.seq, t.Seq)
 	t.state, t.End = stateEnded, DeadLettered
+	if t.ID != "" && now-t.Added < q.dedup.window && q.dedup.byID[t.ID] == nil {
+		q.dedup.add(t, min(t.Added, now), now)
+	}
 	q.keepDead(t, at)
 }
 

@@ -1,12 +1,13 @@
 package queue
 
-import "time"
-
 // dedup remembers the tasks that had an ID, for a while.
 type dedup struct {
 	window int64
 	most   int
+	limit  int64
+	log    Log
 	byID   map[string]*Task
+	bytes  int64        // of results
 	order  []remembered // a ring, oldest at first
 	first  int
 	n      int
@@ -17,8 +18,8 @@ type remembered struct {
 	at   int64
 }
 
-func (d *dedup) init(window time.Duration, most int) {
-	d.window, d.most = int64(window), most
+func (d *dedup) init(opts *Options) {
+	d.window, d.most, d.limit, d.log = int64(opts.DedupTime), opts.DedupCount, opts.DedupBytes, opts.Log
 }
 
 // find returns the task that had the ID within the window, or has not ended. One that
@@ -33,7 +34,8 @@ func (d *dedup) find(id string, now int64) *Task {
 	return t
 }
 
-func (d *dedup) add(t *Task, now int64) {
+// add remembers a task which was added at a time.
+func (d *dedup) add(t *Task, at, now int64) {
 	if d.byID == nil {
 		d.byID = make(map[string]*Task)
 	}
@@ -45,30 +47,47 @@ func (d *dedup) add(t *Task, now int64) {
 		d.order, d.first = grown, 0
 	}
 	d.byID[t.ID] = t
-	d.order[(d.first+d.n)%len(d.order)] = remembered{t, now}
+	d.order[(d.first+d.n)%len(d.order)] = remembered{t, at}
 	d.n++
 	d.forget(now)
 }
 
-// forget drops what is older than the window or beyond the count. A task that has
-// not ended stays known for longer: it goes to the end of the ring.
+// done notes that a task was acked. It reports whether it is remembered.
+func (d *dedup) done(t *Task) bool {
+	if t.ID == "" || d.byID[t.ID] != t {
+		return false
+	}
+	d.bytes += int64(len(t.Result))
+	return true
+}
+
+// forget drops what is older than the window, or beyond the count or the bytes. A task
+// that has not ended stays known for longer: it goes to the end of the ring.
 func (d *dedup) forget(now int64) {
 	for range d.n {
 		r := &d.order[d.first]
-		if d.n <= d.most && now-r.at < d.window {
+		if d.n <= d.most && d.bytes <= d.limit && now-r.at < d.window {
 			return
 		}
 		old := *r
 		*r = remembered{}
 		d.first = (d.first + 1) % len(d.order)
 		d.n--
-		if old.task.state != stateEnded && d.n < d.most {
-			d.order[(d.first+d.n)%len(d.order)] = remembered{old.task, now}
+		t := old.task
+		if t.state != stateEnded && d.n < d.most {
+			d.order[(d.first+d.n)%len(d.order)] = remembered{t, now}
 			d.n++
 			continue
 		}
-		if d.byID[old.task.ID] == old.task {
-			delete(d.byID, old.task.ID)
+		if d.byID[t.ID] != t {
+			continue
+		}
+		delete(d.byID, t.ID)
+		if t.End == Acked {
+			d.bytes -= int64(len(t.Result))
+			if d.log != nil {
+				d.log.Forgot(t)
+			}
 		}
 	}
 }
@@ -78,4 +97,18 @@ func (d *dedup) remove(t *Task) {
 	if t.ID != "" && d.byID[t.ID] == t {
 		delete(d.byID, t.ID)
 	}
+}
+
+// Remember takes in a task of an earlier run which was acked and has an ID, with the
+// time at which it was added. Those that were added first come first, before Restore.
+// It reports whether the ID is still of use.
+func (q *Queue) Remember(t *Task, now int64) bool {
+	t.Added = min(t.Added, now)
+	if now-t.Added >= q.dedup.window || q.dedup.byID[t.ID] != nil {
+		return false
+	}
+	q.seq = max(q.seq, t.Seq)
+	t.state, t.End = stateEnded, Acked
+	q.dedup.add(t, t.Added, now)
+	return q.dedup.done(t)
 }

@@ -7,6 +7,8 @@ func (q *Queue) unqueue(t *Task) {
 		q.ready.remove(t)
 	case stateDelayed:
 		q.times[delayTimer].remove(t)
+	case stateUnsure:
+		q.unsure.remove(t)
 	case stateNone, stateNew, stateKeyed, stateHeld, stateEnded:
 	}
 	if t.state != stateKeyed { // leaveKey needs that
@@ -30,6 +32,7 @@ func (q *Queue) finish(t *Task, how End, now int64) {
 	q.times[expiryTimer].remove(t)
 	q.unlist(t)
 	t.state, t.End = stateEnded, how
+	t.known = how == Acked && q.dedup.done(t)
 	if q.opts.Log == nil {
 		t.Forget()
 	}
@@ -66,7 +69,7 @@ func (q *Queue) Cancel(seq uint64, now int64) bool {
 	if t == nil {
 		return false
 	}
-	if t.state == stateNew {
+	if t.state == stateNew || t.state == stateUnsure {
 		t.canceled = true
 		return true
 	}

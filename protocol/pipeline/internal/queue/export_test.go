@@ -4,7 +4,7 @@ import "fmt"
 
 // Check returns what does not agree in the queue.
 func (q *Queue) Check() error {
-	var n, held, keyed, delayed, ready, expiring int
+	var n, held, keyed, delayed, ready, expiring, unsure int
 	bytes := int64(0)
 	for t := q.oldest.head; t != nil; t = t.line.next {
 		n++
@@ -24,6 +24,8 @@ func (q *Queue) Check() error {
 			if t.worker == nil || q.workers[t.worker.id] != t.worker {
 				return fmt.Errorf("task %d is held by nobody", t.Seq)
 			}
+		case stateUnsure:
+			unsure++
 		case stateNone, stateEnded:
 			return fmt.Errorf("task %d is in state %d", t.Seq, t.state)
 		}
@@ -39,6 +41,9 @@ func (q *Queue) Check() error {
 				return fmt.Errorf("task %d of key %q is in state %d", t.Seq, t.Key, t.state)
 			}
 		}
+	}
+	if unsure != q.unsure.n || unsure > 0 && len(q.awaited) == 0 {
+		return fmt.Errorf("%d and %d tasks wait for word of %d workers", unsure, q.unsure.n, len(q.awaited))
 	}
 	if n != q.count || n != q.tasks.Len() || bytes != q.bytes {
 		return fmt.Errorf("%d tasks of %d bytes are listed, %d are in the table; counted were %d of %d", n, bytes, q.tasks.Len(), q.count, q.bytes)

@@ -43,6 +43,11 @@ func (q *Queue) outcome(w *Worker, t *Task, o *frame.Outcome, now int64) {
 		}
 		return
 	}
+	if t.late != nil && o.Verb != frame.Started {
+		q.unbind(t)
+		q.wasDone(t, now)
+		return
+	}
 	cause := ""
 	if o.Verb != frame.Result {
 		cause = foreign.Short(string(o.Data), frame.MaxCause) // it goes into logs and errors
@@ -75,8 +80,12 @@ func (q *Queue) outcome(w *Worker, t *Task, o *frame.Outcome, now int64) {
 	}
 }
 
-// had reports whether a worker was given the task before and may have done it.
+// had reports whether a worker was given the task before and may have done it. Of a task
+// of an earlier run it is not known to whom that gave it.
 func (t *Task) had(id string) bool {
+	if t.restored {
+		return true
+	}
 	for i := range t.History {
 		if t.History[i].Worker == id {
 			return true
@@ -85,19 +94,39 @@ func (t *Task) had(id string) bool {
 	return false
 }
 
-// late takes an ack for a task that is with another worker by now, or in line.
+// late takes an ack for a task that is with another worker by now, or in line. The next
+// of its key must not begin while the other one's handler runs.
 func (q *Queue) late(w *Worker, t *Task, o *frame.Outcome, now int64) {
-	if t.state == stateHeld {
-		other := t.worker
-		if t.taken {
-			other.order(&other.cancels, t.Seq)
-		}
-		q.unbind(t)
-	} else {
-		q.unqueue(t)
+	if t.late != nil || t.state == stateNew {
+		return
 	}
 	q.stats.Late++
-	q.ack(w, t, o, now)
+	t.late = &ack{worker: w.id}
+	if o.Verb == frame.Result {
+		t.late.result = append([]byte{}, o.Data...)
+	}
+	if t.state != stateHeld {
+		if t.state != stateKeyed {
+			q.unqueue(t)
+		}
+		q.wasDone(t, now)
+		return
+	}
+	other, begun := t.worker, t.taken
+	if begun {
+		other.order(&other.cancels, t.Seq)
+	}
+	if !begun || t.Key == "" {
+		q.unbind(t)
+		q.wasDone(t, now)
+	}
+}
+
+// wasDone ends a task that no worker has, for the ack that was late.
+func (q *Queue) wasDone(t *Task, now int64) {
+	t.Worker, t.Result = t.late.worker, t.late.result
+	t.Attempts++
+	q.end(t, Acked, now)
 }
 
 func (q *Queue) ack(w *Worker, t *Task, o *frame.Outcome, now int64) {
@@ -124,6 +153,10 @@ func (w *Worker) measure(ns float64) {
 
 // fail counts an attempt that failed. A negative delay is the queue's backoff.
 func (q *Queue) fail(t *Task, w *Worker, cause string, delay time.Duration, now int64) {
+	if t.late != nil {
+		q.wasDone(t, now)
+		return
+	}
 	t.Attempts++
 	t.note(Attempt{Worker: w.id, Began: t.boundAt, Ended: now, Cause: cause, Counted: true})
 	t.Cause = cause
@@ -132,11 +165,11 @@ func (q *Queue) fail(t *Task, w *Worker, cause string, delay time.Duration, now 
 	case t.canceled:
 		q.end(t, Canceled, now)
 		return
+	case t.Deadline != 0 && t.Deadline <= now: // also if it was the last attempt
+		q.end(t, Expired, now)
+		return
 	case t.Attempts >= q.opts.Attempts:
 		q.bury(t, now)
-		return
-	case t.Deadline != 0 && t.Deadline <= now:
-		q.end(t, Expired, now)
 		return
 	}
 	if delay < 0 {
@@ -153,6 +186,10 @@ func (q *Queue) fail(t *Task, w *Worker, cause string, delay time.Duration, now 
 // giveBack puts a task in line that has not begun. If it is not free of charge it
 // is a release of the worker's, of which there are only so many.
 func (q *Queue) giveBack(t *Task, cause string, free bool, now int64) {
+	if t.late != nil {
+		q.wasDone(t, now)
+		return
+	}
 	q.stats.Released++
 	if !free {
 		t.releases++

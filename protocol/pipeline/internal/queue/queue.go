@@ -43,6 +43,7 @@ const (
 	DefaultDeadBytes   = 64 << 20
 	DefaultDedupTime   = 2 * time.Minute
 	DefaultDedupCount  = 100_000
+	DefaultDedupBytes  = 64 << 20
 )
 
 // MaxWindow bounds the tasks that one worker may hold, whatever it grants.
@@ -59,12 +60,15 @@ var (
 )
 
 // Log is told what happens to tasks, for a queue that must outlive its process. It
-// is called in the order of events and must not call the queue.
+// is called in the order of events and must not call the queue. Once the end of a task
+// is written, Settle must be called.
 type Log interface {
 	Failed(t *Task)    // an attempt was counted; t.NotBefore says when the next may begin
 	Ended(t *Task)     // but see Dead
 	Dead(t *Task)      // it is kept as a dead letter
 	Buried(seq uint64) // the dead letter is kept no more
+	Forgot(t *Task)    // a task that was acked and has an ID is not remembered any more
+	Gone(id string)    // a worker has nothing of the queue any more
 }
 
 // Options of a queue; the zero value of each field is its default.
@@ -78,6 +82,7 @@ type Options struct {
 	DeadBytes   int64
 	DedupTime   time.Duration
 	DedupCount  int
+	DedupBytes  int64  // of results that are remembered
 	FirstSeq    uint64 // number of the first task minus one
 	Log         Log    // nil for a queue in memory
 	Rand        *rand.Rand
@@ -93,6 +98,7 @@ func (o *Options) defaults() {
 	orInt(&o.DeadBytes, DefaultDeadBytes)
 	orInt(&o.DedupTime, DefaultDedupTime)
 	orInt(&o.DedupCount, DefaultDedupCount)
+	orInt(&o.DedupBytes, DefaultDedupBytes)
 	if o.Rand == nil {
 		o.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) //nolint:gosec // a draw of lots, not a secret
 	}
@@ -119,10 +125,16 @@ type Queue struct {
 	times [2]timers // delayed tasks, and tasks that may expire
 	dedup dedup
 
+	awaited  map[string]bool // workers of an earlier run that have not said what they have
+	giveUp   int64           // when they are not awaited any more
+	unsure   places          // tasks that wait for that
+	restored uint64          // the last number of the earlier run's tasks
+
 	workers  map[string]*Worker
 	avail    []*Worker // those with credit
 	idle     []*Worker // those of avail that hold nothing
 	lost     int       // workers without a connection
+	giveUpAt int64     // when the first of these is given up
 	behind   int       // workers that hold more than they can run at once
 	looked   int64     // when leases were looked at
 	balanced int64     // when recalls were
@@ -140,7 +152,7 @@ func New(opts Options) *Queue {
 	q := &Queue{opts: opts, seq: opts.FirstSeq, keys: make(map[string]*keyed), workers: make(map[string]*Worker)}
 	q.times[delayTimer].kind = delayTimer
 	q.times[expiryTimer].kind = expiryTimer
-	q.dedup.init(opts.DedupTime, opts.DedupCount)
+	q.dedup.init(&opts)
 	q.dead.init(opts.DeadLetters, opts.DeadBytes)
 	return q
 }
@@ -184,7 +196,7 @@ func (q *Queue) Reserve(t *Task, now int64) (*Task, error) {
 	t.Seq, t.Added = q.seq, now
 	q.admit(t)
 	if t.ID != "" {
-		q.dedup.add(t, now)
+		q.dedup.add(t, now, now)
 	}
 	return t, nil
 }
@@ -220,9 +232,10 @@ func (q *Queue) want() {
 // The tasks must come in the order of their numbers; nothing is logged.
 func (q *Queue) Restore(t *Task, now int64) {
 	q.seq = max(q.seq, t.Seq)
+	q.restored, t.restored = max(q.restored, t.Seq), true
 	q.admit(t)
 	if t.ID != "" {
-		q.dedup.add(t, now)
+		q.dedup.add(t, now, now)
 	}
 	q.line(t, now)
 }
@@ -251,6 +264,9 @@ func (q *Queue) line(t *Task, now int64) {
 		q.times[expiryTimer].set(t, at)
 	}
 	if t.canceled {
+		if !q.ofKey(t) {
+			t.state = stateKeyed
+		}
 		q.end(t, Canceled, now)
 		return
 	}
@@ -261,6 +277,11 @@ func (q *Queue) line(t *Task, now int64) {
 func (q *Queue) enqueue(t *Task, now int64, front bool) {
 	if !q.ofKey(t) {
 		t.state = stateKeyed
+		return
+	}
+	if t.restored && len(q.awaited) > 0 {
+		t.state = stateUnsure
+		q.unsure.push(t)
 		return
 	}
 	if t.NotBefore > now {
@@ -282,7 +303,7 @@ func (q *Queue) Return(now int64) []*Task {
 	for t := q.oldest.head; t != nil; {
 		next := t.line.next
 		if t.state != stateNew {
-			t.began = t.state == stateHeld && t.taken
+			t.began = t.Began()
 			if t.state == stateHeld {
 				q.unbind(t)
 			}
@@ -296,7 +317,7 @@ func (q *Queue) Return(now int64) []*Task {
 
 // Began reports whether a worker may be at a task, or was when it ended.
 func (t *Task) Began() bool {
-	return t.began || t.state == stateHeld && t.taken || t.state == stateEnded && t.End == Acked
+	return t.began || t.state == stateUnsure || t.state == stateHeld && t.taken || t.state == stateEnded && t.End == Acked
 }
 
 // TakeEnded appends the tasks that have ended since it was called last.

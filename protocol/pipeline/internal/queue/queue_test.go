@@ -14,7 +14,7 @@ const second = int64(time.Second)
 func TestExpiryDuringARecall(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := 100 * second
-	slow := q.Join("slow", 1, 1, nil, now)
+	slow := q.Join("slow", queue.Welcome{Epoch: 1, Slots: 1}, now)
 	q.Window(slow, 10, 1<<20, now)
 	var tasks []*queue.Task
 	for i := range 4 {
@@ -31,7 +31,7 @@ func TestExpiryDuringARecall(t *testing.T) {
 		t.Fatalf("%d tasks were sent", n)
 	}
 	now += second / 2
-	idle := q.Join("idle", 2, 2, nil, now)
+	idle := q.Join("idle", queue.Welcome{Epoch: 2, Slots: 2}, now)
 	q.Window(idle, 2, 1<<20, now)
 	q.Tick(now)
 	recalls, _ := q.TakeOrders(slow, nil, nil)
@@ -65,7 +65,7 @@ func TestExpiryDuringARecall(t *testing.T) {
 func TestALeaseThatNobodyVouchesForEnds(t *testing.T) {
 	q := queue.New(queue.Options{Lease: 10 * time.Second})
 	now := 100 * second
-	w := q.Join("w", 1, 1, nil, now)
+	w := q.Join("w", queue.Welcome{Epoch: 1, Slots: 1}, now)
 	q.Window(w, 2, 1<<20, now)
 	kept, lost := &queue.Task{Body: []byte{0}}, &queue.Task{Body: []byte{0}}
 	for _, task := range []*queue.Task{kept, lost} {
@@ -99,7 +99,7 @@ func TestWhatAWorkerLeavesBehind(t *testing.T) {
 	}{{"the stream ended clean", true, []int{0, 0, 0}}, {"the connection was lost", false, []int{1, 0, 0}}} {
 		q := queue.New(queue.Options{})
 		now := 100 * second
-		w := q.Join("w", 1, 1, nil, now)
+		w := q.Join("w", queue.Welcome{Epoch: 1, Slots: 1}, now)
 		q.Window(w, 2, 1<<20, now)
 		var tasks []*queue.Task
 		for i := range 3 {
@@ -112,7 +112,7 @@ func TestWhatAWorkerLeavesBehind(t *testing.T) {
 				q.Window(w, 3, 1<<20, now)
 			}
 		}
-		q.Disconnect(w, tt.clean, now)
+		q.Disconnect(w, tt.clean, now, now)
 		now += 6 * second
 		q.Tick(now)
 		for i, task := range tasks {
@@ -129,7 +129,7 @@ func TestWhatAWorkerLeavesBehind(t *testing.T) {
 func TestACancellationIsToldToAWorkerThatComesBack(t *testing.T) {
 	for name, before := range map[string]bool{"canceled before the connection was lost": true, "canceled after it": false} {
 		q := queue.New(queue.Options{})
-		w := q.Join("w", 1, 1, nil, 0)
+		w := q.Join("w", queue.Welcome{Epoch: 1, Slots: 1}, 0)
 		q.Window(w, 1, 1<<20, 0)
 		task, err := q.Add(&queue.Task{Body: []byte{0, 1}}, 0)
 		if err != nil {
@@ -141,11 +141,11 @@ func TestACancellationIsToldToAWorkerThatComesBack(t *testing.T) {
 		if before {
 			q.Cancel(task.Seq, 1)
 		}
-		q.Disconnect(w, false, 1)
+		q.Disconnect(w, false, 1, 1)
 		if !before {
 			q.Cancel(task.Seq, 2)
 		}
-		w = q.Join("w", 1, 1, nil, 3)
+		w = q.Join("w", queue.Welcome{Epoch: 1, Slots: 1}, 3)
 		if _, cancels := q.TakeOrders(w, nil, nil); !slices.Equal(cancels, []uint64{task.Seq}) {
 			t.Errorf("%s: it is told to cancel %v", name, cancels)
 		}
@@ -154,7 +154,7 @@ func TestACancellationIsToldToAWorkerThatComesBack(t *testing.T) {
 
 func TestWhatHasEndedTakesLittleMemory(t *testing.T) {
 	q := queue.New(queue.Options{Attempts: 30, DeadBytes: 1 << 20})
-	w := q.Join("w", 1, 1, nil, 0)
+	w := q.Join("w", queue.Welcome{Epoch: 1, Slots: 1}, 0)
 	q.Window(w, 1, 1<<30, 0)
 	end := func(id string, o frame.Outcome) *queue.Task {
 		task, err := q.Add(&queue.Task{Body: make([]byte, 1<<10), ID: id}, 0)
@@ -199,7 +199,7 @@ func TestLowPrioritiesAreServedInTheEnd(t *testing.T) {
 	if _, err := q.Add(low, now); err != nil {
 		t.Fatal(err)
 	}
-	w := q.Join("w", 1, 1, nil, now)
+	w := q.Join("w", queue.Welcome{Epoch: 1, Slots: 1}, now)
 	for i := range 200 {
 		if _, err := q.Add(&queue.Task{Body: []byte{0}, Priority: 9}, now); err != nil {
 			t.Fatal(err)

@@ -27,6 +27,7 @@ const (
 	stateNone state = iota
 	stateNew        // reserved
 	stateKeyed
+	stateUnsure // in line, once it is known what workers of an earlier run have of it
 	stateReady
 	stateDelayed
 	stateHeld
@@ -59,6 +60,11 @@ type Task struct {
 
 	state    state
 	canceled bool // its end is wanted
+	restored bool // of an earlier run
+	adopted  bool // the worker has it from that
+	known    bool // its ID is remembered
+	behind   bool // it has ended, and waits for its key until that is written
+	late     *ack // it is done, as a worker said that had it before: it ends when the one that has it answers
 	recalled bool
 	began    bool
 	taken    bool // by the writer, so that the worker may know of it
@@ -75,6 +81,12 @@ type Task struct {
 	lane  *tenant
 	at    [2]int64
 	idx   [2]int
+}
+
+// ack is that a task was done, with a result unless that is nil.
+type ack struct {
+	worker string
+	result []byte
 }
 
 // Attempt is one delivery that did not succeed.
@@ -97,6 +109,10 @@ func (t *Task) size() int { return len(t.Body) + overhead }
 
 // Size is what the task counts against Options.MaxBytes.
 func (t *Task) Size() int { return t.size() }
+
+// Remembered reports whether a task that was acked is known by its ID; if so, and there
+// is a Log, that is told when it is not any more.
+func (t *Task) Remembered() bool { return t.known }
 
 // expiry is when the task has to be looked at; 0 is never.
 func (t *Task) expiry() int64 {

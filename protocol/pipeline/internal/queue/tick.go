@@ -23,6 +23,10 @@ func (q *Queue) Tick(now int64) {
 		q.times[expiryTimer].remove(t)
 		q.expire(t, now)
 	}
+	if len(q.awaited) > 0 && now >= q.giveUp {
+		q.giveUpAwaited(now)
+	}
+	q.giveUpLost(now)
 	if now-q.looked >= leaseEvery {
 		q.looked = now
 		q.leases(now)
@@ -36,6 +40,9 @@ func (q *Queue) Tick(now int64) {
 
 // expire deals with a task whose time is over.
 func (q *Queue) expire(t *Task, now int64) {
+	if t.state == stateUnsure { // a worker may be at it; it expires when that is known
+		return
+	}
 	if t.state != stateHeld || !t.taken {
 		if t.state == stateHeld {
 			q.unbind(t)
@@ -48,14 +55,28 @@ func (q *Queue) expire(t *Task, now int64) {
 	t.worker.order(&t.worker.cancels, t.Seq)
 }
 
-// leases takes back what workers have no longer said that they have, and all of
-// workers that have been gone for long.
-func (q *Queue) leases(now int64) {
+// giveUpLost takes back what workers have that have been gone for long.
+func (q *Queue) giveUpLost(now int64) {
+	if q.lost == 0 || now < q.giveUpAt {
+		return
+	}
+	q.giveUpAt = 0
 	for _, w := range q.workers {
-		if !w.connected && now-w.lostAt >= int64(q.opts.Grace) {
-			q.forget(w, now, "the connection to the worker was lost", w.slots)
+		if w.connected {
 			continue
 		}
+		switch over := w.lostAt + int64(q.opts.Grace); {
+		case over <= now:
+			q.lose(w, now, "the connection to the worker was lost", w.slots)
+		case q.giveUpAt == 0 || over < q.giveUpAt:
+			q.giveUpAt = over
+		}
+	}
+}
+
+// leases takes back what workers have no longer said that they have.
+func (q *Queue) leases(now int64) {
+	for _, w := range q.workers {
 		for t := w.held.head; t != nil; {
 			next := t.place.next
 			if t.taken && now-t.vouched >= int64(q.opts.Lease) {
@@ -132,8 +153,14 @@ func (q *Queue) Next() int64 {
 		}
 	}
 	soon(q.times[expiryTimer].next())
-	if q.count > 0 || q.lost > 0 {
+	if q.count > 0 {
 		soon(q.looked + leaseEvery)
+	}
+	if q.lost > 0 {
+		soon(q.giveUpAt)
+	}
+	if len(q.awaited) > 0 {
+		soon(q.giveUp)
 	}
 	if q.behind > 0 && len(q.workers) > 1 {
 		soon(q.balanced + recallEvery)

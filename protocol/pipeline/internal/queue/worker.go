@@ -62,11 +62,18 @@ func (q *Queue) Held(id string) []uint64 {
 	return out
 }
 
-// Join takes in what a worker answered: how many tasks it runs at once, and which
-// of those that it was asked about it does not know. If its epoch is another, it
-// has forgotten everything.
-func (q *Queue) Join(id string, epoch uint64, slots int, unknown []uint64, now int64) *Worker {
-	w := q.workers[id]
+// Welcome is what a worker answers on a new stream.
+type Welcome struct {
+	Epoch   uint64 // if it is another than before, the worker has forgotten everything
+	Slots   int    // how many tasks it runs at once
+	Unknown []uint64
+	Running []uint64 // of an earlier run of the queue: number and delivery of each, in turn
+}
+
+// Join takes in what a worker answered: what it does not know of what it was asked about,
+// and what it runs that an earlier run of the queue gave it.
+func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
+	w, epoch, slots, unknown := q.workers[id], in.Epoch, in.Slots, in.Unknown
 	if w != nil && w.epoch != epoch {
 		q.forget(w, now, "the worker started anew", w.slots)
 		w = nil
@@ -89,12 +96,16 @@ func (q *Queue) Join(id string, epoch uint64, slots int, unknown []uint64, now i
 			q.giveBack(t, "the connection was lost before it arrived", true, now)
 		}
 	}
+	for i := 0; i+1 < len(in.Running); i += 2 {
+		q.adopt(w, in.Running[i], in.Running[i+1], now)
+	}
 	for t := w.held.head; t != nil; t = t.place.next {
-		if t.canceled { // it may not have been told
+		if t.canceled || t.late != nil { // it may not have been told
 			w.order(&w.cancels, t.Seq)
 		}
 	}
 	q.refresh(w)
+	q.heard(id, now)
 	q.assign(now)
 	return w
 }
@@ -127,13 +138,17 @@ func (q *Queue) Stay(w *Worker, now int64) {
 // Holds returns how many tasks a worker has.
 func (w *Worker) Holds() int { return w.held.n }
 
-// Disconnect notes that the stream to a worker has ended. If it ended clean the worker
-// has answered for all that has reached it, and the rest has not begun; else it has until Options.Grace to come back.
-func (q *Queue) Disconnect(w *Worker, clean bool, now int64) {
+// Disconnect notes that the stream to a worker has ended, on which it was heard of last at
+// a time. If it ended clean the worker has answered for all that has reached it, and the
+// rest has not begun; else it has until Options.Grace after that time to come back.
+func (q *Queue) Disconnect(w *Worker, clean bool, heard, now int64) {
 	if q.workers[w.id] != w || !w.connected {
 		return
 	}
-	w.connected, w.lostAt = false, now
+	w.connected, w.lostAt = false, heard
+	if at := heard + int64(q.opts.Grace); q.giveUpAt == 0 || at < q.giveUpAt {
+		q.giveUpAt = at
+	}
 	w.recalls, w.cancels = nil, nil
 	q.refresh(w)
 	out := w.out // it cannot know of these
@@ -146,7 +161,7 @@ func (q *Queue) Disconnect(w *Worker, clean bool, now int64) {
 		t.recalled = false
 	}
 	if clean || w.held.n == 0 {
-		q.forget(w, now, "the worker left", 0)
+		q.lose(w, now, "the worker left", 0)
 	}
 	q.assign(now)
 }
@@ -154,8 +169,16 @@ func (q *Queue) Disconnect(w *Worker, clean bool, now int64) {
 // GiveUp takes back what a worker has that is not connected and is not awaited.
 func (q *Queue) GiveUp(id string, now int64) {
 	if w := q.workers[id]; w != nil && !w.connected {
-		q.forget(w, now, "the connection to the worker was lost, and it is not found any more", w.slots)
+		q.lose(w, now, "the connection to the worker was lost, and it is not found any more", w.slots)
 		q.assign(now)
+	}
+}
+
+// lose forgets a worker that is not to come back with what it had.
+func (q *Queue) lose(w *Worker, now int64, cause string, begun int) {
+	q.forget(w, now, cause, begun)
+	if q.opts.Log != nil {
+		q.opts.Log.Gone(w.id)
 	}
 }
 

@@ -1,0 +1,170 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// logged is a log that a test reads.
+type logged struct {
+	mu  sync.Mutex // guards the field below
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logged) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.buf.String(), text)
+}
+
+// shop is a node that is told to stop with 40 tasks queued, as by SIGTERM. It returns
+// what Run does, and the tasks.
+func shop(t *testing.T, mesh *linktest.Mesh, cfg link.Config) ([]*pipeline.Future, error) {
+	t.Helper()
+	cfg.Service = "shop"
+	node := mesh.Node(cfg)
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- node.Run(ctx) }()
+	<-node.Ready()
+	var all []*pipeline.Future
+	for i := range 40 {
+		f, err := pipeline.Enqueue(t.Context(), node, receipts, order{ID: fmt.Sprint(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, f)
+	}
+	sleep(300 * time.Millisecond)
+	stop()
+	return all, <-ran
+}
+
+// TestANodeThatDrainsHasItsTasksDone which it queued, with no word of the program.
+func TestANodeThatDrainsHasItsTasksDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		var done tally
+		worker(t, mesh, func(_ context.Context, o order) error { sleep(100 * time.Millisecond); done.add(o.ID); return nil }, pipeline.Slots(4))
+		all, err := shop(t, mesh, link.Config{})
+		if err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		for i, f := range all {
+			if o := f.Outcome(); o.End != pipeline.Acked || done.count(fmt.Sprint(i)) != 1 {
+				t.Errorf("task %d: %+v, done %d times", i, o, done.count(fmt.Sprint(i)))
+			}
+		}
+	})
+}
+
+// TestTasksThatADrainHasNoTimeForAreTold by Run, by the log and by their futures.
+func TestTasksThatADrainHasNoTimeForAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		worker(t, mesh, func(context.Context, order) error { sleep(time.Second); return nil }, pipeline.Slots(4))
+		var log logged
+		all, err := shop(t, mesh, link.Config{DrainTimeout: 3 * time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		returned := 0
+		for _, f := range all {
+			if f.Outcome().End == pipeline.Returned {
+				returned++
+			}
+		}
+		if returned == 0 || returned == len(all) {
+			t.Fatalf("%d of %d tasks were returned, want some", returned, len(all))
+		}
+		if want := fmt.Sprintf("%d tasks in memory", returned); !errors.Is(err, link.DeadlineExceeded) || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("Run returned %v, want %q", err, want)
+		}
+		if !log.has(fmt.Sprintf("tasks=%d ", returned)) {
+			t.Errorf("the log does not say that %d tasks were returned: %s", returned, log.buf.String())
+		}
+	})
+}
+
+// TestCloseLogsWhatItThrowsAway when a node is closed, and when a queue is.
+func TestCloseLogsWhatItThrowsAway(t *testing.T) {
+	dir := folder(t)
+	for name, c := range map[string]struct {
+		opts []pipeline.QueueOption
+		text string
+		node bool
+	}{
+		"a node":           {nil, "tasks=3 begun=0 kept=0", true},
+		"a queue":          {nil, "tasks=3 begun=0 kept=0", false},
+		"one that spills":  {[]pipeline.QueueOption{pipeline.Spill(dir + "1")}, "tasks=3 begun=0 kept=3", true},
+		"one that is kept": {[]pipeline.QueueOption{pipeline.Durable(dir+"2", pipeline.GroupCommit)}, "tasks=3 begun=0 kept=3", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log logged
+				node := linktest.NewMesh(t).Node(link.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				p := producer(t, node, c.opts...)
+				all := enqueue(t, p, 3)
+				var err error
+				if c.node {
+					err = node.Close()
+				} else {
+					_, err = p.Close()
+				}
+				if err != nil || !log.has(c.text) {
+					t.Errorf("%v; the log lacks %q: %s", err, c.text, log.buf.String())
+				}
+				if o := all[0].Outcome(); (o.End == pipeline.Kept) != (len(c.opts) > 0 && name == "one that is kept") {
+					t.Errorf("outcome %+v", o)
+				}
+			})
+		})
+	}
+}
+
+// TestADrainTakesTheTasksOfHandlersThatStillRun as it closes queues when they have ended.
+func TestADrainTakesTheTasksOfHandlersThatStillRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		var done tally
+		worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
+		place := link.Route{Service: "shop", Name: "place", Kind: link.Method}
+		node := mesh.Node(link.Config{Service: "shop"})
+		began := make(chan struct{})
+		node.HandleCall(place, link.CallHandler{
+			New: func() any { return &order{} },
+			Serve: func(ctx context.Context, v any) (any, error) {
+				close(began)
+				sleep(2 * time.Second)
+				_, err := pipeline.Enqueue(ctx, node, receipts, *v.(*order)) //nolint:forcetypeassert // New makes it
+				return v, err
+			},
+		})
+		mesh.Start(node)
+		placed := make(chan error, 1)
+		client := mesh.Node(link.Config{})
+		go func() { placed <- client.Call(t.Context(), place, &order{ID: "late"}, &order{}) }()
+		<-began
+		if err := node.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-placed; err != nil || done.count("late") != 1 {
+			t.Errorf("placed: %v; its task was done %d times", err, done.count("late"))
+		}
+	})
+}
