@@ -204,12 +204,6 @@ func (w *watching) take() []seen {
 	return list
 }
 
-// numbers is a codec of another kind.
-type numbers struct{ codec.Codec }
-
-func (numbers) ID() uint8    { return 200 }
-func (numbers) Name() string { return "numbers" }
-
 func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 	asText := link.Route{Service: "orders", Name: "count", Kind: link.Method}
 	for _, tt := range []struct {
@@ -249,15 +243,6 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 			link.Config{},
 			link.Unimplemented,
 			seen{Route: "orders/resize", Kind: link.Stage, Unserved: true, Code: link.Unimplemented},
-		},
-		{
-			"a codec that the node does not speak",
-			func(ctx context.Context, client *link.Node) error {
-				return client.Call(ctx, asText, new(3), new(string))
-			},
-			link.Config{Codec: numbers{codec.CBOR()}},
-			link.Unimplemented,
-			seen{Route: "orders/count", Code: link.Unimplemented},
 		},
 		{
 			"a handler that panics",

@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -141,14 +140,6 @@ func (t *routeTable) maxMessage(limit int) int {
 		}
 	}
 	return limit
-}
-
-func routesDigest(infos []wire.RouteInfo) []byte {
-	if len(infos) == 0 {
-		return nil
-	}
-	sum := sha256.Sum256(wire.AppendRoutes(nil, &wire.Routes{Routes: infos}))
-	return sum[:]
 }
 
 // dispatcher is the node as the transport's handler.

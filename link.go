@@ -49,9 +49,7 @@ package link
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -78,7 +76,6 @@ type Node struct {
 	registry discovery.Registry
 	owned    []io.Closer // what New made for itself
 	instance string
-	epoch    uint64
 	group    *lifecycle.Group
 	invoke   Handler // client middleware around one unary call
 	opener   Handler // client middleware around opening a stream
@@ -163,11 +160,6 @@ func New(cfg Config) (*Node, error) {
 		n.serving = chain(cfg.Server, serverTerminal)
 	}
 	n.instance = discovery.NewInstanceID(cfg.identityName())
-	var epoch [8]byte
-	if _, err := rand.Read(epoch[:]); err != nil {
-		return nil, failed("link.New", err)
-	}
-	n.epoch = binary.BigEndian.Uint64(epoch[:])
 	if n.identity == nil {
 		if n.identity, err = security.FromEnvironment(cfg.identityName(), cfg.Namespace); err != nil {
 			return nil, &Error{Code: FailedPrecondition, Op: "link.New", Message: err.Error(), Cause: err}
@@ -308,9 +300,9 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 	routes := n.routes.infos()
 	s := wire.Setup{
-		Version: 1, Instance: n.instance, Epoch: n.epoch, Tags: n.tags.current(),
-		MaxMessage: uint64(n.routes.maxMessage(n.cfg.Limits.maxMessage())), MaxHeader: wire.MaxHeader,
-		Codecs: []uint64{uint64(n.cfg.Codec.ID())}, RouteDigest: routesDigest(routes),
+		Version: 1, Instance: n.instance, Tags: n.tags.current(),
+		MaxMessage: uint64(n.routes.maxMessage(n.cfg.Limits.maxMessage())),
+		Codecs: []uint64{uint64(n.cfg.Codec.ID())},
 	}
 	return s, routes
 }

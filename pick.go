@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,10 +130,27 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) 
 	return nil, o.connect(ctx, e, class)
 }
 
+// unreadable says that an instance does not read the codec of this node, so that calls go to
+// others: in the middle of a deploy that changes it some do. Patterns with streams of their
+// own agree on codecs themselves.
+func (o *outgoing) unreadable(in *instance, session *transport.Session) error {
+	codec := o.service.node.cfg.Codec
+	if len(o.data) == 0 { // a stream
+		return nil
+	}
+	if reads := session.Remote().Codecs; !slices.Contains(reads, uint64(codec.ID())) {
+		return Errorf(Unimplemented, "%s reads messages in codecs %v, this node writes %s (%d); do both have the same Config.Codec?", in.ID, reads, codec.Name(), codec.ID())
+	}
+	return nil
+}
+
 // mistaken says that a call for one instance would be answered by another, that
 // is at the same address: the registry is wrong. Registries may add a suffix to an
 // ID that came twice, and a list that was configured has IDs of its own.
 func (o *outgoing) mistaken(in *instance, session *transport.Session) error {
+	if err := o.unreadable(in, session); err != nil {
+		return err
+	}
 	if o.config.instance == "" {
 		return nil
 	}

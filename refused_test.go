@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
 	"github.com/linkmesh/link/security/securitytest"
@@ -60,6 +61,39 @@ func TestTextOfPeersIsEscaped(t *testing.T) { // SEC-124
 			if strings.ContainsFunc(text, unicode.IsControl) {
 				t.Errorf("control characters in %q", text)
 			}
+		}
+	})
+}
+
+// numbers is a codec of another kind.
+type numbers struct{ codec.Codec }
+
+func (numbers) ID() uint8    { return 200 }
+func (numbers) Name() string { return "numbers" }
+
+// A server that does not read this node's codec gets no call: one that does takes it, and if there is none the error says
+// what is wrong, before anything was sent.
+func TestCodecsOfAServerAreReadBeforeACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		ran := 0
+		other := orders(mesh, link.Config{Codec: numbers{codec.CBOR()}}, keep)
+		client := mesh.Node(link.Config{})
+		_, err := reqrep.Call(t.Context(), client, putOrder, order{})
+		if e := (*link.Error)(nil); !errors.As(err, &e) || e.Code != link.Unimplemented || e.Remote || !strings.Contains(e.Message, "Config.Codec") {
+			t.Errorf("a call to a node with another codec: %v, want Unimplemented, from this side, and what to check", err)
+		}
+		orders(mesh, link.Config{}, func(context.Context, order) (order, error) {
+			ran++
+			return order{}, nil
+		})
+		for range 20 {
+			if _, err := reqrep.Call(t.Context(), client, putOrder, order{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ran != 20 || other.Status().Refused != nil {
+			t.Errorf("%d of 20 calls went to the node that reads them", ran)
 		}
 	})
 }

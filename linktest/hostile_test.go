@@ -50,7 +50,7 @@ func hostileAs(t *testing.T, m *Mesh, srv *link.Node, conf *tls.Config) *quic.Co
 		t.Fatal(err)
 	}
 	b := wire.AppendVarint(nil, uint64(wire.StreamControl))
-	if _, err := control.Write(wire.AppendSetup(b, &wire.Setup{Version: 1, MaxMessage: 1 << 20, MaxHeader: wire.MaxHeader})); err != nil {
+	if _, err := control.Write(wire.AppendSetup(b, &wire.Setup{Version: 1, MaxMessage: 1 << 20})); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -126,4 +126,45 @@ func TestCreditThatNobodyGranted(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A link node does not send a call in a codec that the server does not read; others may. Middleware sees it.
+func TestACodecThatTheServerDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := NewMesh(t)
+		seen := make(chan link.Code, 1)
+		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Handler) link.Handler {
+			return func(ctx context.Context, op *link.Operation) error {
+				err := next(ctx, op)
+				seen <- link.CodeOf(err)
+				return err
+			}
+		}}})
+		srv.HandleCall(link.Route{Service: "orders", Name: "get"}, link.CallHandler{
+			New:   func() any { return new(string) },
+			Serve: func(context.Context, any) (any, error) { t.Error("the handler ran"); return "", nil },
+		})
+		mesh.Start(srv)
+		stream, err := hostile(t, mesh, srv).OpenStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := wire.AppendVarint(nil, uint64(wire.StreamCall))
+		b = wire.AppendHeaders(b, &wire.Headers{Route: "get", Timeout: 1e7, Codec: 200})
+		b = append(wire.AppendFrameHeader(b, wire.FrameHeader{Kind: wire.KindData, Length: 1}), 'x')
+		if _, err := stream.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		reply, err := io.ReadAll(stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, n, err := wire.ParseFrameHeader(reply)
+		if err != nil || h.Kind != wire.KindStatus {
+			t.Fatalf("the reply begins with a frame of kind %#x, %v; want STATUS", h.Kind, err)
+		}
+		if status, err := wire.ParseStatus(reply[n:]); err != nil || status.Code != uint64(link.Unimplemented) || <-seen != link.Unimplemented {
+			t.Errorf("status %+v, %v; want Unimplemented, for middleware too", status, err)
+		}
+	})
 }

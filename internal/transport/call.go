@@ -117,16 +117,17 @@ func (l *lease) discard(code wire.Code) {
 // failure says what ended the call: us, or what the transport reports.
 func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 	s := l.session
+	unsent := failed.unsent || s.unserved(l.stream.StreamID())
 	switch l.ending.Load() {
 	case endCanceled:
-		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: ended(ctx)}
+		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: ended(ctx)}
 	case endDeadline:
 		if ctx.Err() != nil { // both came at once
-			return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: ended(ctx)}
+			return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: ended(ctx)}
 		}
-		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: failed.unsent, Err: context.DeadlineExceeded}
+		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: context.DeadlineExceeded}
 	}
-	e := s.streamError(failed.err, failed.unsent)
+	e := s.streamError(failed.err, unsent)
 	e.NotProcessed = e.NotProcessed && !failed.answered
 	return e
 }

@@ -223,6 +223,9 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if err := checkNames("SETUP", append(slices.Clip(setup.Tags), setup.Instance)); err != nil {
 			return err
 		}
+		if len(setup.Codecs) == 0 {
+			setup.Codecs = []uint64{0} // CBOR
+		}
 		s.remote = setup
 		s.hearTags(&s.remote.Tags)
 		if setup.State == wire.StateDraining {
@@ -259,9 +262,15 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		}
 		s.hearTags(&tags.Tags)
 	case wire.KindGoAway:
-		if _, err := wire.ParseGoAway(body); err != nil {
+		goAway, err := wire.ParseGoAway(body)
+		if err != nil {
 			return err
 		}
+		if s.dialed && goAway.LastStream < s.lastServed.Load() { // it never grows
+			s.lastServed.Store(goAway.LastStream)
+		}
+		reason := foreign.Text(goAway.Reason)
+		s.goodbye.Store(&reason)
 		s.drained()
 	case wire.KindPing:
 		token, err := wire.ParsePing(body)

@@ -38,16 +38,10 @@ func (e *Endpoint) Drain(ctx context.Context) error {
 	}
 	close(e.drainDone)
 	defer close(e.drainOver)
-	grace := func() time.Duration { // what is left of it
-		if d, ok := ctx.Deadline(); ok {
-			return max(time.Until(d), 0)
-		}
-		return 0
-	}
 	wait := goAwayDelay
 	sessions := e.acceptedSessions()
 	for _, s := range sessions {
-		s.announceDrain(grace(), wire.MaxVarint)
+		s.announceDrain(wire.MaxVarint)
 		wait = max(wait, min(s.RTT(), time.Second))
 	}
 	if len(sessions) > 0 {
@@ -58,7 +52,7 @@ func (e *Endpoint) Drain(ctx context.Context) error {
 	}
 	e.refusing.Store(true)
 	for _, s := range e.acceptedSessions() {
-		s.announceDrain(grace(), uint64(s.lastID.Load()))
+		s.announceDrain(uint64(s.lastID.Load()))
 	}
 	quiet := false
 	for e.active.Load() > 0 {
@@ -120,10 +114,10 @@ func (e *Endpoint) acceptedSessions() []*Session {
 }
 
 // announceDrain tells the peer that this node takes no new calls.
-func (s *Session) announceDrain(grace time.Duration, last uint64) {
+func (s *Session) announceDrain(last uint64) {
 	s.control.send(func(b []byte) []byte {
 		b = wire.AppendHealth(b, &wire.Health{State: wire.StateDraining})
-		return wire.AppendGoAway(b, &wire.GoAway{LastStream: last, Grace: uint64(grace.Milliseconds()), Reason: ErrDraining.Error()})
+		return wire.AppendGoAway(b, &wire.GoAway{LastStream: last, Reason: ErrDraining.Error()})
 	})
 }
 

@@ -100,7 +100,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	}
 	s.catchUp(&setup)
 	if e.draining.Load() { // it began after Setup was asked
-		s.announceDrain(0, wire.MaxVarint)
+		s.announceDrain(wire.MaxVarint)
 	}
 	s.group.Go(s.acceptUni)
 	timeout := time.NewTimer(e.limits.SetupTimeout)

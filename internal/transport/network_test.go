@@ -115,5 +115,5 @@ func (w *world) socketAt(addr *net.UDPAddr) net.PacketConn {
 
 // setupOf is what a node announces in these tests.
 func setupOf(limits Limits) wire.Setup {
-	return wire.Setup{Version: 1, Instance: "i-1", Epoch: 7, MaxMessage: uint64(limits.withDefaults().MaxMessage), MaxHeader: wire.MaxHeader}
+	return wire.Setup{Version: 1, Instance: "i-1", MaxMessage: uint64(limits.withDefaults().MaxMessage)}
 }

@@ -59,6 +59,9 @@ type Session struct {
 	heard   atomic.Int64 // when the peer last answered anything, likewise
 	pinged  atomic.Int64 // of a PING without its PONG, likewise, or 0
 	lastID  atomic.Int64 // accepted sessions: the last stream that was taken
+
+	lastServed atomic.Uint64          // dialed sessions: no handler of the peer's sees streams above it
+	goodbye    atomic.Pointer[string] // why the peer drains, as it says
 }
 
 func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *Session {
@@ -71,6 +74,7 @@ func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *S
 		bulk:       make(chan struct{}, bulkWrites),
 		tagRate:    rate.NewLimiter(rate.Every(tagsEvery), tagsBurst),
 	}
+	s.lastServed.Store(wire.MaxVarint)
 	s.leases.session, s.outbox.session = s, s
 	s.touch(time.Now())
 	return s
@@ -176,6 +180,19 @@ func (s *Session) retire(code wire.Code) {
 	}
 }
 
+// leaving is why a session takes no calls whose peer drains.
+func (s *Session) leaving() *Error {
+	e := &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
+	if why := s.goodbye.Load(); why != nil {
+		e.Detail = *why
+	}
+	return e
+}
+
+// unserved reports whether the peer has said that no handler of its own sees what was
+// sent on a stream: it drains, and the stream came too late.
+func (s *Session) unserved(id quic.StreamID) bool { return uint64(id) > s.lastServed.Load() }
+
 // taken is active of a session that is being closed.
 const taken = math.MinInt64 / 2
 
@@ -188,7 +205,7 @@ func (s *Session) acquire() error {
 	case running < 0:
 		return &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: true, Detail: "it is no longer used"}
 	case s.isDraining():
-		return &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
+		return s.leaving()
 	case s.retired.Load():
 		return &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: true, Detail: "another connection takes its place"}
 	}

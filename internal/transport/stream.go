@@ -72,7 +72,7 @@ func (st *Stream) read() {
 	case err == nil || errors.Is(err, io.EOF):
 		st.end = io.EOF
 	default:
-		end := st.Session.streamError(err, false)
+		end := st.Session.streamError(err, st.Session.unserved(st.stream.StreamID()))
 		end.NotProcessed = end.NotProcessed && dialed && !st.answered
 		st.end = end
 	}

@@ -5,16 +5,14 @@ package wire
 // that the sender takes.
 type GoAway struct {
 	LastStream uint64 // key 1: the last stream ID of the peer's that is served
-	Grace      uint64 // key 2: milliseconds until what still runs is canceled
 	Reason     string // key 3: text for people
 }
 
 // AppendGoAway appends a whole GOAWAY frame.
 func AppendGoAway(b []byte, g *GoAway) []byte {
 	b, body := BeginFrame(b, KindGoAway, 0)
-	b = appendHead(b, majorMap, 3)
+	b = appendHead(b, majorMap, 2)
 	b = appendUint(append(b, 1), g.LastStream)
-	b = appendUint(append(b, 2), g.Grace)
 	b = appendText(append(b, 3), g.Reason)
 	putVarint4(b[body-4:], uint64(len(b)-body))
 	return b
@@ -28,8 +26,6 @@ func ParseGoAway(body []byte) (g GoAway, err error) {
 		switch key {
 		case 1:
 			g.LastStream = r.uint62()
-		case 2:
-			g.Grace = r.uint()
 		case 3:
 			g.Reason = string(r.text(MaxText))
 		default:

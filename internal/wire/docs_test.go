@@ -121,7 +121,7 @@ func TestTablesInDocsMatchTheCode(t *testing.T) {
 		"bytes of metadata, bytes of a trace context":                  wire.MaxPairBytes,
 		"bytes of a name: route, instance, error ID, type of a detail": wire.MaxName,
 		"bytes of a text for people":                                   wire.MaxText,
-		"bytes of an idempotency key or route digest":                  wire.MaxKeyBytes,
+		"bytes of an idempotency key":                                  wire.MaxKeyBytes,
 		"details of a STATUS":                                          wire.MaxDetails,
 		"tags of a SETUP":                                              wire.MaxTags,
 		"bytes of a tag":                                               wire.MaxTag,

@@ -23,33 +23,27 @@ const (
 type Setup struct {
 	Version     uint64   // key 1: 1
 	Instance    string   // key 2: ID of the instance, "" for a client that serves nothing
-	Epoch       uint64   // key 3: random number of this process start
 	Tags        []string // key 4: tags of the instance
 	MaxMessage  uint64   // key 5: largest message the sender accepts, in bytes
-	MaxHeader   uint64   // key 6: largest HEADERS body the sender accepts
-	Codecs      []uint64 // key 7: codecs the sender reads
+	Codecs      []uint64 // key 7: codecs the sender reads; nil if it does not say
 	State       State    // key 8: serving or draining
 	Class       Class    // key 9: set by the dialer
-	RouteDigest []byte   // key 10: SHA-256 over the route table, empty if there is none
 }
 
 // AppendSetup appends a whole SETUP frame.
 func AppendSetup(b []byte, s *Setup) []byte {
 	b, body := BeginFrame(b, KindSetup, FlagCritical)
-	b = appendHead(b, majorMap, 10)
+	b = appendHead(b, majorMap, 7)
 	b = appendUint(append(b, 1), s.Version)
 	b = appendText(append(b, 2), s.Instance)
-	b = appendUint(append(b, 3), s.Epoch)
 	b = appendTexts(append(b, 4), s.Tags)
 	b = appendUint(append(b, 5), s.MaxMessage)
-	b = appendUint(append(b, 6), s.MaxHeader)
 	b = appendHead(append(b, 7), majorArray, uint64(len(s.Codecs)))
 	for _, c := range s.Codecs {
 		b = appendUint(b, c)
 	}
 	b = appendUint(append(b, 8), uint64(s.State))
 	b = appendUint(append(b, 9), uint64(s.Class))
-	b = appendBytes(append(b, 10), s.RouteDigest)
 	putVarint4(b[body-4:], uint64(len(b)-body))
 	return b
 }
@@ -66,14 +60,10 @@ func ParseSetup(body []byte) (s Setup, err error) {
 			s.Version = r.uint()
 		case 2:
 			s.Instance = string(r.text(MaxName))
-		case 3:
-			s.Epoch = r.uint()
 		case 4:
 			s.Tags = r.tags()
 		case 5:
 			s.MaxMessage = r.uint()
-		case 6:
-			s.MaxHeader = r.uint()
 		case 7:
 			s.Codecs = make([]uint64, 0, r.array(MaxCodecs))
 			for range cap(s.Codecs) {
@@ -83,8 +73,6 @@ func ParseSetup(body []byte) (s Setup, err error) {
 			s.State = State(r.uint())
 		case 9:
 			s.Class = Class(r.uint())
-		case 10:
-			s.RouteDigest = append([]byte(nil), r.bytes(MaxKeyBytes)...)
 		default:
 			return false
 		}

@@ -1,7 +1,6 @@
 package wire_test
 
 import (
-	"crypto/sha256"
 
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -27,18 +26,17 @@ func transcripts() []transcript {
 }
 
 func setupScene() transcript {
-	digest := sha256.Sum256([]byte("routes"))
 	return transcript{
 		"setup", "After the handshake: SETUP from both sides at once, then the server's routes, more of them later.",
 		[]section{
 			{"client stream 2", []item{typ(wire.StreamControl), frame(wire.AppendSetup(nil, &wire.Setup{
-				Version: 1, Epoch: 0x1122334455667788, MaxMessage: 4 << 20, MaxHeader: 16 << 10, Codecs: []uint64{0},
+				Version: 1, MaxMessage: 4 << 20, Codecs: []uint64{0},
 			}))}},
 			{"server stream 3", []item{
 				typ(wire.StreamControl),
 				frame(wire.AppendSetup(nil, &wire.Setup{
-					Version: 1, Instance: "orders-1", Epoch: 0x8877665544332211, Tags: []string{"v2", "zone=eu-1a"},
-					MaxMessage: 4 << 20, MaxHeader: 16 << 10, Codecs: []uint64{0, 1}, RouteDigest: digest[:],
+					Version: 1, Instance: "orders-1", Tags: []string{"v2", "zone=eu-1a"},
+					MaxMessage: 4 << 20, Codecs: []uint64{0, 1},
 				})),
 				frame(wire.AppendRoutes(nil, &wire.Routes{Routes: []wire.RouteInfo{{Name: "get", Level: 2}, {Name: "place"}}})),
 			}},
@@ -193,10 +191,10 @@ func drainScene() transcript {
 				frame(wire.AppendSetup(nil, &wire.Setup{Version: 1, MaxMessage: 4 << 20})),
 			}},
 			{"server stream 3", []item{health, frame(wire.AppendGoAway(nil, &wire.GoAway{
-				LastStream: wire.MaxVarint, Grace: 30_000, Reason: "node is draining",
+				LastStream: wire.MaxVarint, Reason: "node is draining",
 			}))}},
 			{"server stream 3", []item{health, frame(wire.AppendGoAway(nil, &wire.GoAway{
-				LastStream: 44, Grace: 29_900, Reason: "node is draining",
+				LastStream: 44, Reason: "node is draining",
 			}))}},
 			{"server stream 3", []item{code("CONNECTION_CLOSE", wire.CodeGoingAway)}},
 		},

@@ -69,9 +69,9 @@ func statusCodec() *bodyCodec {
 func setupCodec() *bodyCodec {
 	return &bodyCodec{
 		kind:     wire.KindSetup,
-		full:     "aa 01 01 02 62 6931 03 07 04 82 62 7632 61 61 05 1a 00400000 06 19 4000 07 82 00 01 08 01 09 01 0a 42 abcd",
+		full:     "a7 01 01 02 62 6931 04 82 62 7632 61 61 05 1a 00400000 07 82 00 01 08 01 09 01",
 		limit:    wire.MaxControl,
-		required: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10},
+		required: []uint64{1, 2, 4, 5, 7, 8, 9},
 		parse:    func(body []byte) (any, error) { return ptr(wire.ParseSetup(body)) },
 		write:    writer(wire.AppendSetup),
 	}
@@ -80,9 +80,9 @@ func setupCodec() *bodyCodec {
 func goAwayCodec() *bodyCodec {
 	return &bodyCodec{
 		kind:     wire.KindGoAway,
-		full:     "a3 01 18 2c 02 19 7530 03 63 627965",
+		full:     "a2 01 18 2c 03 63 627965",
 		limit:    wire.MaxControl,
-		required: []uint64{1, 2, 3},
+		required: []uint64{1, 3},
 		parse:    func(body []byte) (any, error) { return ptr(wire.ParseGoAway(body)) },
 		write:    writer(wire.AppendGoAway),
 	}

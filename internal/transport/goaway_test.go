@@ -1,0 +1,99 @@
+package transport
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// goAwayServer accepts three calls, says that the last stream it serves is last, and ends the connection.
+func goAwayServer(w *world, last uint64) *rawServer {
+	return w.rawServer("orders", func(r *raw) {
+		r.open(append(controlType(), setupFrame()...))
+		r.accept()
+		for range 3 {
+			if _, err := r.conn.AcceptStream(r.t.Context()); err != nil {
+				r.t.Error(err)
+				return
+			}
+		}
+		r.send(wire.AppendGoAway(nil, &wire.GoAway{LastStream: last, Reason: "moving\x1b[2J"}))
+		idle(time.Second)
+		_ = r.conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeGoingAway), "gone")
+	})
+}
+
+// A call on a stream above the last that a draining server serves was seen by no handler, so it may be made again
+// elsewhere, whatever it does; one on a stream up to that may have run.
+func TestCallsAboveTheLastStreamWereNotProcessed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		last      uint64
+		processed map[uint64]bool // by stream: it may have run
+	}{
+		"the first is served": {0, map[uint64]bool{0: true, 4: false, 8: false}},
+		"two are":             {4, map[uint64]bool{0: true, 4: true, 8: false}},
+		"it does not know":    {wire.MaxVarint, map[uint64]bool{0: true, 4: true, 8: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				s, err := w.quiet("web", Limits{}).dial(goAwayServer(w, tc.last))
+				if err != nil {
+					t.Fatal(err)
+				}
+				type outcome struct {
+					id  uint64
+					err error
+				}
+				ended := make(chan outcome, 3)
+				for id := uint64(0); id < 8; id += 4 { // two calls and a stream of a pattern
+					go func() {
+						_, _, err := call(t.Context(), s, "echo", "x")
+						ended <- outcome{id, err}
+					}()
+					settle()
+				}
+				st, err := s.Open(t.Context(), &wire.Headers{Route: "feed", Timeout: wire.MaxVarint})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = st.Recv(t.Context())
+				ended <- outcome{8, err}
+				for range 3 {
+					got := <-ended
+					if e := failure(t, got.err, ReasonLost); e.NotProcessed == tc.processed[got.id] {
+						t.Errorf("stream %d: not processed is %v", got.id, e.NotProcessed)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Why a peer drains reaches who is turned away by it.
+func TestReasonOfGoAwayIsInTheError(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.rawServer("orders", func(r *raw) {
+			r.open(append(controlType(), setupFrame()...))
+			r.accept()
+			_, _ = r.conn.AcceptStream(r.t.Context()) // keeps the connection open
+			r.send(wire.AppendGoAway(nil, &wire.GoAway{LastStream: 0, Reason: "moving\x1b[2J"}))
+			<-r.conn.Context().Done()
+		})
+		s, err := w.quiet("web", Limits{}).dial(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _, _ = call(t.Context(), s, "echo", "x") }()
+		settle()
+		e := failure(t, callError(t, s), ReasonDraining)
+		if text := e.Error(); !strings.Contains(text, `moving\x1b[2J`) || !e.NotProcessed {
+			t.Errorf("the error is %q, not processed %v", text, e.NotProcessed)
+		}
+	})
+}
