@@ -32,6 +32,7 @@ func TestStatusShowsWhoWasRefused(t *testing.T) { // SEC-121
 		if _, err := reqrep.Call(t.Context(), stranger, putOrder, order{}); link.CodeOf(err) != link.Unauthenticated {
 			t.Errorf("a stranger's call: %v, want Unauthenticated", err)
 		}
+		synctest.Wait() // the client may know first
 		got := server.Status().Refused
 		if diff := cmp.Diff(map[string]uint64{"untrusted": 1}, got); diff != "" {
 			t.Errorf("refused (-want +got):\n%s", diff)
