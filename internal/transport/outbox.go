@@ -225,14 +225,14 @@ func (w *callWriter) await(b []byte) {
 		w.box.writing.Unlock()
 		close(waiting)
 		if w.serving {
-			s.leave(nil)
+			s.left()
 		}
 	}
 	if w.waiting = waiting; !s.group.Go(run) {
 		w.waiting = nil
 		w.done(ErrClosed)
 		if w.serving {
-			s.leave(nil)
+			s.left()
 		}
 	}
 }

@@ -53,10 +53,12 @@ type Call struct {
 	out    callWriter
 	fr     frameReader
 	scope  []byte
-	single bool // the stream carries no further call
-	rest   rest // of a CALLS stream, between calls
-	early  *Route
-	broken error // of the stream, found by Receive or Decline
+	// scopeTaken is what scope counts in the peer's share of bytes.
+	scopeTaken int64
+	single     bool // the stream carries no further call
+	rest       rest // of a CALLS stream, between calls
+	early      *Route
+	broken     error // of the stream, found by Receive or Decline
 }
 
 // Canceled returns a context that ends when the caller is gone.
@@ -196,11 +198,34 @@ func (c *Call) readHeaders(first bool) error {
 			return err
 		}
 		if !c.fr.buffered(wire.KindData) { // reading on would overwrite them
-			c.scope = append(c.scope[:0], body...)
+			if err := c.keepScope(body); err != nil {
+				return err
+			}
 			body = c.scope
 			c.fr.release() // a large message gets a buffer of its own
 		}
 		return c.parseHeaders(body)
+	}
+}
+
+// keepScope copies the body of HEADERS. A long one counts until the call is over,
+// which may be long after it has arrived.
+func (c *Call) keepScope(body []byte) error {
+	if len(body) > readBuffer {
+		if err := c.Session.shares.bytes.Take(int64(len(body))); err != nil {
+			return noRoom(err)
+		}
+		c.scopeTaken = int64(len(body))
+	}
+	c.scope = append(c.scope[:0], body...)
+	return nil
+}
+
+// dropScope gives up what a long HEADERS took.
+func (c *Call) dropScope() {
+	if c.scopeTaken > 0 {
+		c.Session.shares.bytes.Give(c.scopeTaken)
+		c.scope, c.scopeTaken = nil, 0
 	}
 }
 
@@ -215,6 +240,7 @@ func (c *Call) parseHeaders(body []byte) (err error) {
 // serve handles one call and reports whether the stream may carry another.
 func (c *Call) serve(first bool) (again bool, err error) {
 	e := c.Session.endpoint
+	defer c.dropScope()
 	if err := c.readHeaders(first); err != nil {
 		return false, err
 	}
@@ -250,19 +276,22 @@ func (s *Session) enter() (refusal *wire.Status) {
 	return nil
 }
 
-// stay counts a call once more that was handled here, and whose reply waits for the
-// peer; leave must follow.
-func (s *Session) stay() {
-	s.endpoint.begin()
-	s.active.Add(1)
-	s.shares.calls.Add(1)
-}
-
-// leave ends enter and stay. A refused call counts for the drain alone.
+// leave ends what enter began. A refused call counts for the drain alone.
 func (s *Session) leave(refusal *wire.Status) {
 	if refusal == nil {
 		s.shares.calls.Give(1)
 	}
+	s.left()
+}
+
+// stay makes a drain wait for a reply that waits for the peer; left must follow. It
+// is no call that runs: a stream has one such reply at most.
+func (s *Session) stay() {
+	s.endpoint.begin()
+	s.active.Add(1)
+}
+
+func (s *Session) left() {
 	s.active.Add(-1)
 	s.endpoint.end()
 }

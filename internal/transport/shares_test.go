@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
@@ -87,6 +88,7 @@ type siege struct {
 	conns  int // of the member; 0 is 12
 	limits Limits
 	pool   func(p *pools) *share.Pool
+	window uint64 // of the member's streams, in bytes; 0 is 16 KiB
 	// fill does its worst over one connection.
 	fill func(r *raw)
 	// honest is what each of floor others does at once, on connections of their own.
@@ -123,6 +125,18 @@ func sieges() []siege {
 			honest: echo, floor: 40,
 		},
 		{
+			bound:  "calls whose small replies wait for room",
+			limits: Limits{CallsPerProcess: 200, CallsPerIdentity: 20},
+			pool:   func(p *pools) *share.Pool { return p.streams },
+			window: 16,
+			fill: func(r *raw) {
+				for range 30 {
+					r.attempt(append(calls(), bytes.Repeat(callFrames("kilo", time.Hour, ""), 3)...))
+				}
+			},
+			honest: echo, floor: 40,
+		},
+		{
 			bound:  "streams",
 			limits: Limits{StreamsPerProcess: 1000},
 			pool:   func(p *pools) *share.Pool { return p.streams },
@@ -153,6 +167,17 @@ func sieges() []siege {
 				}
 			},
 			honest: func(s *Session) error { return expectEcho(s, message) }, floor: 4,
+		},
+		{
+			bound:  "bytes of headers whose message does not come",
+			limits: Limits{InFlightBytes: 2 << 20, MaxMessage: 200 << 10},
+			pool:   func(p *pools) *share.Pool { return p.bytes },
+			fill: func(r *raw) {
+				for range 30 {
+					r.attempt(append(calls(), withMetadata("echo", 7<<10)...))
+				}
+			},
+			honest: func(s *Session) error { return expectEcho(s, message[:100<<10]) }, floor: 4,
 		},
 		{
 			bound:  "bytes of replies that are not read",
@@ -213,12 +238,14 @@ func besiege(w *world, siege siege, free bool) {
 	}
 	server := w.node("orders", siege.limits, opts...)
 	server.handler.onCall("bulk", func(c *Call) { answer(c, strings.Repeat("b", 1<<20)) })
+	server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1100)) })
 	server.handler.onStream("deaf", func(s *Stream) { <-s.Canceled().Done() })
 	pool := siege.pool(&server.pools)
 	m := &member{w: w, to: server, free: free}
 	config := rawConfig()
 	config.KeepAlivePeriod = 5 * time.Second
-	config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 16<<10, 16<<10
+	config.InitialStreamReceiveWindow = cmp.Or(siege.window, 16<<10)
+	config.MaxStreamReceiveWindow = config.InitialStreamReceiveWindow
 	var conns []*raw
 	for range cmp.Or(siege.conns, 12) {
 		if r := m.connect(config); r != nil {
