@@ -27,7 +27,11 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 	start := o.now
 	e.Begin(clock.Of(start))
 	reply := &o.reply
-	if err := session.Call(ctx, start, o.deadline, &o.headers, o.data, reply); err != nil {
+	var mover transport.Mover
+	if o.Route.Level == ReadOnly {
+		o.at, mover = e, o
+	}
+	if err := session.CallMovable(ctx, start, o.deadline, &o.headers, o.data, mover, reply); err != nil {
 		o.now = time.Now()
 		return o.broken(ctx, e, err, start, o.now)
 	}
@@ -113,10 +117,14 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, no
 	}
 	mapped := fromTransport(te, e.Value())
 	mapped.Attempt = o.attempts
-	if !te.NotProcessed && (te.Reason == transport.ReasonLost || te.Reason == transport.ReasonCanceled) {
+	if !te.NotProcessed && (te.Reason == transport.ReasonLost || te.Reason == transport.ReasonCanceled || te.Reason == transport.ReasonDoubt) {
 		mapped.Message += "; the call may have run"
 	}
 	switch {
+	case te.Reason == transport.ReasonDoubt: // MayMove has said yes
+		o.tried.Add(e)
+		o.retry = true // should nobody else be left after all
+		return false, mapped
 	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit,
 		mapped.Code == Internal: // bytes that are not allowed, or a handler that ended its goroutine
 		return true, mapped

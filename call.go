@@ -34,8 +34,10 @@ type outgoing struct {
 	picks    int  // instances looked at
 	passed   int  // of these, without a connection and with no dial begun for the call
 	leaver   *endpoint
-	room     int  // how many may be pending
-	widened  bool // no pending instance answered soon
+	doubted  *endpoint // one that has a connection and is in doubt
+	at       *endpoint // where the call waits, if it may be moved
+	room     int       // how many may be pending
+	widened  bool      // no pending instance answered soon
 	pending  []pending
 	redials  int // times a connection ended before the call left
 	tried    balance.Tried[*instance]

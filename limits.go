@@ -32,8 +32,7 @@ type Limits struct {
 	StreamIdle           time.Duration // before an idle call stream that the caller does not close is closed; default 90 s
 	Waiters              int           // calls and streams that may wait for a stream on one connection; default 4096
 	SessionIdle          time.Duration // before an unused connection is closed; default 5 min
-	PingAfter            time.Duration // silence under load before a peer is probed; default 2 s
-	PingTimeout          time.Duration // for the answer to a probe; default 3 s
+	Silence              time.Duration // time to notice that a peer is silent; it is given up after twice that; default 500 ms
 	Handshakes           int           // handshakes under way at once; default 1024
 	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 128
 	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128

@@ -55,7 +55,7 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			e, ok = o.pick()
 		}
 		if !ok && len(o.pending) > 0 && !o.key.Set {
-			if e, session := o.proven(class); session != nil {
+			if e, session := o.proven(class); session != nil && !session.Doubtful() {
 				return e, session, nil
 			}
 		}
@@ -70,10 +70,15 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			for _, p := range o.pending {
 				o.tried.Add(p.endpoint)
 			}
-		case len(o.pending) > 0 && (!o.widened || !o.further()):
+		case len(o.pending) > 0 && (!o.widened || !o.further() && o.doubted == nil):
 			e, session, err := o.connected(ctx, class)
 			if session != nil || err != nil {
 				return e, session, err
+			}
+		case o.doubted != nil: // better one that may live than nobody
+			e, o.doubted = o.doubted, nil
+			if session := e.Value().peer.Live(class); session != nil {
+				return e, session, nil
 			}
 		case o.further(): // nobody here, or none that answers at once: on to the next level
 			if err := o.descend(ctx); err != nil {
@@ -113,6 +118,11 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) 
 		return nil, nil
 	}
 	if session := in.peer.Live(class); session != nil {
+		if session.Doubtful() {
+			o.tried.Add(e)
+			o.doubted = e
+			return nil, nil
+		}
 		if err := o.mistaken(in, session); err != nil {
 			o.skip(e, err)
 			return nil, nil

@@ -80,3 +80,35 @@ func retryPause(ctx context.Context, n int, deadline time.Time) bool {
 		return false
 	}
 }
+
+// MayMove implements [transport.Mover]: a call that changes nothing leaves an instance
+// in doubt when another has a connection that is not, and the budget of retries has
+// room.
+func (o *outgoing) MayMove() bool {
+	return o.attempts < o.most() && o.retries("unavailable") && o.alternative() && o.takeRetry()
+}
+
+// maxLooks is how many instances alternative looks at.
+const maxLooks = 8
+
+// alternative reports whether another instance for the call has a connection and is not
+// in doubt.
+func (o *outgoing) alternative() bool {
+	if o.config.instance != "" {
+		return false
+	}
+	tried, now, class := o.tried, time.Now().UnixNano(), o.class()
+	tried.Add(o.at)
+	for range maxLooks {
+		e, ok := o.levels[o.level].group.Pick(now, &tried, o.key)
+		if !ok {
+			return false
+		}
+		in := e.Value()
+		if session := in.peer.Live(class); session != nil && !session.Doubtful() && now >= in.state.leaving.Load() {
+			return true
+		}
+		tried.Add(e)
+	}
+	return false
+}

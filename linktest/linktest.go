@@ -194,6 +194,14 @@ func (m *Mesh) Kill(n *link.Node) {
 	}
 }
 
+// Crash ends n as kill -9 does: no packet leaves it from now on, and its host, which
+// lives, refuses those that come. Its entry stays in the registry: nobody has withdrawn it. What
+// its handlers do is no longer seen by anybody; they end with the test.
+func (m *Mesh) Crash(n *link.Node) {
+	m.tb.Helper()
+	m.network.empty(m.addr(m.member(n)), true)
+}
+
 // member returns what the mesh knows of n.
 func (m *Mesh) member(n *link.Node) *member {
 	m.tb.Helper()

@@ -1,6 +1,7 @@
 package linktest
 
 import (
+	"context"
 	"encoding/binary"
 	"maps"
 	"math/rand/v2"
@@ -32,8 +33,43 @@ type network struct {
 }
 
 type host struct {
-	wire *simnet.SimulatedLink
-	dead bool
+	wire  *simnet.SimulatedLink
+	dead  bool // no packet leaves or reaches it
+	empty bool // nobody listens there; it says so to those who ask
+	mute  bool // its process was killed: nothing leaves it any more
+}
+
+// socket is the socket of a node.
+type socket struct {
+	*simnet.SimConn
+
+	network *network
+	addr    netip.AddrPort
+}
+
+// Close closes the socket. Its host goes on.
+func (s *socket) Close() error {
+	s.network.empty(s.addr, false)
+	return s.SimConn.Close()
+}
+
+// Knock reports whether the host of addr says that nobody listens there, as kernels do
+// by ICMP. It takes the time of a round trip; what is cut off says nothing.
+func (s *socket) Knock(ctx context.Context, addr netip.AddrPort) (refused bool) {
+	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	trip, refuses := s.network.knock(s.addr, addr)
+	if !refuses {
+		<-ctx.Done()
+		return false
+	}
+	t := time.NewTimer(trip)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // pair is a direction between two hosts.
@@ -82,7 +118,7 @@ func (n *network) listen() (net.PacketConn, netip.AddrPort) {
 	conn := simnet.NewBlockingSimConn(net.UDPAddrFromAddrPort(addr), wire)
 	wire.Start()
 	n.update(func(n *network) { n.hosts[addr] = &host{wire: wire} })
-	return conn, addr
+	return &socket{conn, n, addr}, addr
 }
 
 // close ends the goroutines of all hosts, whose sockets must be closed, and waits
@@ -104,6 +140,39 @@ func (n *network) kill(addr netip.AddrPort) {
 	if h := n.hosts[addr]; h != nil {
 		h.dead = true
 	}
+}
+
+// empty takes the process from a host, which refuses what comes from then on. Killed, it
+// also loses what the process has just sent.
+func (n *network) empty(addr netip.AddrPort, killed bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if h := n.hosts[addr]; h != nil {
+		h.empty, h.mute = true, h.mute || killed
+	}
+}
+
+// knock returns whether a host answers that nobody listens there, and after which time.
+func (n *network) knock(from, to netip.AddrPort) (trip time.Duration, refuses bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	src, dst := n.hosts[from], n.hosts[to]
+	if src == nil || dst == nil || src.dead || src.mute || dst.dead || !dst.empty {
+		return 0, false
+	}
+	for _, direction := range []pair{{from, to}, {to, from}} {
+		delay := n.base.delay
+		if p := n.paths[direction]; p != nil {
+			if p.cut {
+				return 0, false
+			}
+			if p.delay != nil {
+				delay = *p.delay
+			}
+		}
+		trip += delay
+	}
+	return trip, true
 }
 
 // pathLocked returns the path of a direction, to be changed.
@@ -134,7 +203,7 @@ func (n *network) arrives(from, to netip.AddrPort) *simnet.SimulatedLink {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	src, dst := n.hosts[from], n.hosts[to]
-	if src == nil || dst == nil || src.dead || dst.dead {
+	if src == nil || dst == nil || src.dead || src.mute || dst.dead || dst.empty {
 		return nil
 	}
 	p := n.pathLocked(from, to)

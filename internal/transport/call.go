@@ -52,12 +52,18 @@ const (
 //
 // An error of type [*Error] says whether a handler may have seen the call.
 func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, reply *Reply) error {
+	return s.CallMovable(ctx, now, deadline, h, data, nil, reply)
+}
+
+// CallMovable is [Session.Call] of a call that may leave for another peer while this
+// one is in doubt: mover, which may be nil, decides when. It fails with [ReasonDoubt] then.
+func (s *Session) CallMovable(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, mover Mover, reply *Reply) error {
 	defer s.release()
 	if err := s.acquire(); err != nil {
 		return err
 	}
 	if len(data) > LeasedMessage {
-		return s.callOnce(ctx, deadline, h, data, reply)
+		return s.callOnce(ctx, deadline, h, data, mover, reply)
 	}
 	l, err := s.leases.get(ctx, deadline)
 	if err != nil {
@@ -66,11 +72,11 @@ func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Hea
 	if l.waited { // then now is past
 		l.waited, now = false, time.Now()
 	}
-	return l.call(ctx, now, deadline, h, data, wire.StreamCalls, reply)
+	return l.call(ctx, now, deadline, h, data, wire.StreamCalls, mover, reply)
 }
 
 // callOnce sends a large call on a stream of its own.
-func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte, reply *Reply) error {
+func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte, mover Mover, reply *Reply) error {
 	open, cancel := context.WithDeadline(ctx, deadline)
 	stream, err := s.awaitStream(open)
 	cancel()
@@ -79,12 +85,12 @@ func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Head
 	}
 	l := s.newLease(stream)
 	s.leases.use(l)
-	return l.call(ctx, time.Now(), deadline, h, data, wire.StreamCall, reply)
+	return l.call(ctx, time.Now(), deadline, h, data, wire.StreamCall, mover, reply)
 }
 
-func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType, reply *Reply) error {
+func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType, mover Mover, reply *Reply) error {
 	h.Timeout = uint64(max(deadline.Sub(now).Microseconds(), 0))
-	l.begin(ctx, now, deadline)
+	l.begin(ctx, now, deadline, mover)
 	failed := l.exchange(h, data, kind, reply)
 	untouched := l.finish()
 	if failed == nil {
@@ -126,6 +132,8 @@ func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 			return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: ended(ctx)}
 		}
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: context.DeadlineExceeded}
+	case endMoved:
+		return &Error{Reason: ReasonDoubt, Peer: s.remoteAddr, NotProcessed: unsent, Detail: "it has given no sign of life for a while"}
 	}
 	e := s.streamError(failed.err, unsent)
 	e.NotProcessed = e.NotProcessed && !failed.answered

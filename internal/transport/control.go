@@ -11,7 +11,6 @@ import (
 
 	"github.com/quic-go/quic-go"
 
-	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -231,6 +230,7 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if setup.State == wire.StateDraining {
 			s.drained()
 		}
+		s.endpoint.settle(s)
 		close(s.setup)
 	case wire.KindRoutes:
 		if !s.dialed || !s.routes.room(len(body)) {
@@ -277,11 +277,8 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if err != nil {
 			return err
 		}
-		s.heard.Store(clock.Now())
 		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPong, token) })
-	case wire.KindPong:
-		s.pinged.Store(0)
-		s.heard.Store(clock.Now())
+	case wire.KindPong: // the packet that it came in was the sign of life
 	default:
 		if h.Flags&wire.FlagCritical != 0 {
 			return &wire.SyntaxError{What: "CONTROL", Reason: "unknown critical frame"}

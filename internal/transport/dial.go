@@ -64,46 +64,133 @@ func (e *Endpoint) clientConfig() *quic.Config {
 	return c
 }
 
-// resolve turns "host:port" into an address. Only names that are not addresses
-// reach the resolver.
-func resolve(ctx context.Context, addr string) (*net.UDPAddr, error) {
-	if ap, err := netip.ParseAddrPort(addr); err == nil {
-		return net.UDPAddrFromAddrPort(ap), nil
-	}
-	host, service, err := net.SplitHostPort(addr)
+// headStart is how long one address of a name has to answer before the next is
+// dialed beside it: the Connection Attempt Delay of RFC 8305, section 8.
+const headStart = 250 * time.Millisecond
+
+// dial connects to the peer and returns when the peer's SETUP is there. A host name
+// may have several addresses: each is dialed when the one before it has failed or had its
+// head start, and the first that answers wins.
+func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Session, error) {
+	addrs, err := e.resolve(ctx, p.key.addr)
 	if err != nil {
+		return nil, &Error{Reason: ReasonUnreachable, Peer: p.key.addr, NotProcessed: true, Err: err}
+	}
+	if addrs, err = e.allowed(p.key.addr, addrs); err != nil {
 		return nil, err
 	}
-	port, err := net.DefaultResolver.LookupPort(ctx, "udp", service)
-	if err != nil {
-		return nil, err
+	if len(addrs) == 1 {
+		return e.dialAddr(ctx, p, class, addrs[0])
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(ips[0].Unmap(), uint16(port))), nil
+	return e.dialFirst(ctx, p, class, addrs)
 }
 
-// dial connects to the peer and returns when the peer's SETUP is there.
-func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Session, error) {
-	addr := p.key.addr
-	udp, err := resolve(ctx, addr)
-	if err != nil {
-		return nil, &Error{Reason: ReasonUnreachable, Peer: addr, NotProcessed: true, Err: err}
+// allowed returns the addresses that may be dialed.
+func (e *Endpoint) allowed(name string, addrs []netip.AddrPort) ([]netip.AddrPort, error) {
+	if e.cfg.MayDial == nil {
+		return addrs, nil
 	}
-	if e.cfg.MayDial != nil {
-		if err := e.cfg.MayDial(udp.AddrPort().Addr().Unmap()); err != nil {
-			return nil, &Error{Reason: ReasonForbidden, Peer: addr, NotProcessed: true, Err: err}
+	var forbidden error
+	out := make([]netip.AddrPort, 0, len(addrs))
+	for _, ap := range addrs {
+		if err := e.cfg.MayDial(ap.Addr().Unmap()); err == nil {
+			out = append(out, ap)
+		} else if forbidden == nil {
+			forbidden = err
 		}
 	}
-	var own ownLeaf
-	conf := p.conf.TLS()
-	own.watch(conf)
-	conn, err := e.quic.Dial(withOwner(ctx), udp, conf, e.clientConfig())
-	if isTimeout(err) { // quic-go's own, which is set to the same time as that of ctx
-		err = p.silence()
+	if len(out) == 0 {
+		return nil, &Error{Reason: ReasonForbidden, Peer: name, NotProcessed: true, Err: forbidden}
 	}
+	return out, nil
+}
+
+// dialed is how the dial of one address ended.
+type dialed struct {
+	session *Session
+	err     error
+}
+
+// dialFirst dials several addresses and returns the first session.
+func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, addrs []netip.AddrPort) (*Session, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(errAnswered)
+	results := make(chan dialed, len(addrs))
+	timer := time.NewTimer(0) // the first begins at once
+	defer timer.Stop()
+	var failed []error
+	begun := 0
+	next := func() {
+		ap := addrs[begun]
+		begun++
+		if !e.group.Go(func(context.Context) {
+			s, err := e.dialAddr(ctx, p, class, ap)
+			results <- dialed{s, err}
+		}) {
+			results <- dialed{nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}}
+		}
+		if begun < len(addrs) {
+			timer.Reset(headStart)
+		}
+	}
+	for {
+		select {
+		case <-timer.C:
+			next()
+		case r := <-results:
+			if r.err == nil {
+				e.group.Go(func(context.Context) { leaveLosers(results, begun-len(failed)-1) }) // what answers too late
+				return r.session, nil
+			}
+			if failed = append(failed, r.err); len(failed) == len(addrs) {
+				return nil, worst(failed, addrs)
+			}
+			if begun < len(addrs) && len(failed) == begun { // nobody else is being waited for
+				timer.Stop()
+				next()
+			}
+		}
+	}
+}
+
+var errAnswered = errors.New("another address answered first")
+
+// leaveLosers closes the sessions of dials that were still under way when another
+// address answered.
+func leaveLosers(results <-chan dialed, left int) {
+	for range left {
+		if r := <-results; r.session != nil {
+			r.session.retire(wire.CodeIdle)
+		}
+	}
+}
+
+// worst is the error that says most about why none of the addresses can be reached:
+// somebody who answers wrongly before somebody who does not answer.
+func worst(failed []error, addrs []netip.AddrPort) error {
+	out := failed[0]
+	for _, err := range failed {
+		if te, ok := errors.AsType[*Error](err); ok && te.Reason != ReasonUnreachable {
+			out = err
+			break
+		}
+	}
+	te, ok := errors.AsType[*Error](out)
+	if !ok {
+		return out
+	}
+	whole := *te
+	whole.Detail = fmt.Sprintf("none of its %d addresses %v can be used", len(addrs), addrs)
+	if te.Detail != "" {
+		whole.Detail += ": " + te.Detail
+	}
+	return &whole
+}
+
+// dialAddr connects to the peer at one address.
+func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, class wire.Class, to netip.AddrPort) (*Session, error) {
+	addr := p.key.addr
+	conn, own, err := e.handshake(ctx, p, to)
 	if err != nil {
 		return nil, dialError(addr, e.cfg.Protocol, err)
 	}
@@ -151,3 +238,42 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Sessio
 }
 
 var errNoSetup = errors.New("the peer sent no SETUP")
+
+// handshake makes a connection. It gives up as soon as the peer's host says that
+// nobody listens there.
+func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (*quic.Conn, *ownLeaf, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	knocked := make(chan struct{})
+	if !e.group.Go(func(context.Context) {
+		defer close(knocked)
+		t := time.NewTimer(knockAfter)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		if e.knock(ctx, to) {
+			cancel(errRefused)
+		}
+	}) {
+		return nil, nil, ErrClosed
+	}
+	own, conf := new(ownLeaf), p.conf.TLS()
+	own.watch(conf)
+	conn, err := e.quic.Dial(withOwner(ctx), net.UDPAddrFromAddrPort(to), conf, e.clientConfig())
+	switch {
+	case err == nil:
+	case errors.Is(err, errRefused), errors.Is(context.Cause(ctx), errRefused):
+		err = errRefused
+	case isTimeout(err): // quic-go's own, which is set to the same time as that of ctx
+		err = p.silence()
+	}
+	cancel(nil)
+	<-knocked
+	return conn, own, err
+}
+
+// errRefused is why a dial ended whose address is one where nobody listens.
+var errRefused = errors.New("connection refused: nobody listens at this port, says its host")

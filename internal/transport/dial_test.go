@@ -236,7 +236,7 @@ func TestDialOfAClosedEndpoint(t *testing.T) {
 func TestDeadServerIsNoticed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
-		limits := Limits{PingAfter: 2 * time.Second, PingTimeout: 3 * time.Second}
+		limits := Limits{Silence: 2 * time.Second}
 		server, client := w.node("orders", Limits{}), w.quiet("web", limits)
 		s := client.connect(server)
 		mustEcho(t, s)
@@ -246,7 +246,7 @@ func TestDeadServerIsNoticed(t *testing.T) {
 		if e := failure(t, err, ReasonLost); e.NotProcessed {
 			t.Errorf("%q says that nothing was processed, but the handler ran", e)
 		}
-		if took, most := time.Since(start), time.Second+limits.PingAfter+limits.PingTimeout+2*time.Second; took > most {
+		if took, most := time.Since(start), time.Second+2*limits.Silence+limits.Silence/8; took > most {
 			t.Errorf("noticed after %v, want %v at most", took, most)
 		}
 		w.lose(nil)

@@ -32,13 +32,14 @@ const (
 	ReasonForbidden                  // Config.MayDial refuses the address
 	ReasonCanceled                   // the caller's context ended
 	ReasonClosed                     // this endpoint closed
+	ReasonDoubt                      // the peer is silent and may be gone; the call may leave it
 )
 
 // String returns the reason in words.
 func (r Reason) String() string {
 	return [...]string{
 		"unreachable", "incompatible protocol", "rejected by peer", "wrong identity", "refused", "overloaded", "draining",
-		"reset by peer", "connection lost", "protocol violation", "limit exceeded", "forbidden address", "canceled", "closed",
+		"reset by peer", "connection lost", "protocol violation", "limit exceeded", "forbidden address", "canceled", "closed", "in doubt",
 	}[r]
 }
 
@@ -197,6 +198,8 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 		case e.Code == wire.CodeGoingAway:
 			e.Reason = ReasonClosed
 		}
+	} else if _, reset := errors.AsType[*quic.StatelessResetError](err); reset {
+		e.Detail, e.Err = "the process at its address is another one now, or has lost its memory", nil
 	}
 	return e
 }

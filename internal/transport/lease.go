@@ -29,12 +29,14 @@ type lease struct {
 	// the watcher when the call began. Who moves it from phaseYoung owns ctx and
 	// deadline: the call, to end, or the watcher, under mu.
 	phase  atomic.Uint64
-	ending atomic.Uint32 // endNone, endCanceled or endDeadline
+	ending atomic.Uint32 // endNone, endCanceled, endDeadline or endMoved
 
 	ctx      context.Context //nolint:containedctx // of the call under way
 	deadline time.Time
+	mover    Mover
 
 	mu      sync.Mutex // guards the fields below
+	moved   bool       // the call was told to go elsewhere
 	unwatch func() bool
 	timer   *time.Timer // ends the call at its deadline; reused
 	timed   bool
@@ -55,6 +57,7 @@ const (
 	endNone uint32 = iota
 	endCanceled
 	endDeadline
+	endMoved
 )
 
 func (s *Session) newLease(stream *quic.Stream) *lease {
@@ -73,8 +76,8 @@ func (l *lease) stop(why uint32, code wire.Code) {
 }
 
 // begin puts a call on the lease.
-func (l *lease) begin(ctx context.Context, now, deadline time.Time) {
-	l.ctx, l.deadline = ctx, deadline
+func (l *lease) begin(ctx context.Context, now, deadline time.Time, mover Mover) {
+	l.ctx, l.deadline, l.mover = ctx, deadline, mover
 	if deadline.Sub(now) < watchNow {
 		l.mu.Lock()
 		l.watchLocked()
@@ -95,14 +98,14 @@ func (l *lease) finish() bool {
 	if v := l.phase.Load(); v&phaseMask != phaseYoung || !l.phase.CompareAndSwap(v, phaseDone) {
 		l.mu.Lock()
 		untouched = l.unwatch == nil || l.unwatch()
-		if l.timed && !l.timer.Stop() {
+		if l.timed && !l.timer.Stop() || l.moved {
 			untouched = false
 		}
-		l.unwatch = nil
+		l.unwatch, l.moved = nil, false
 		l.phase.Store(phaseDone)
 		l.mu.Unlock()
 	}
-	l.ctx = nil
+	l.ctx, l.mover = nil, nil
 	return untouched
 }
 
@@ -120,6 +123,8 @@ func (l *lease) watchOld(now uint64) bool {
 	defer l.mu.Unlock()
 	if l.phase.CompareAndSwap(v, phaseWatched) {
 		l.watchLocked()
+		l.session.fresh.Store(true)
+		l.session.endpoint.alert()
 	}
 	return false
 }

@@ -36,12 +36,15 @@ func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 	if err := s.reserve(h.Credit.Bytes); err != nil {
 		return nil, err
 	}
+	s.streams.Add(1)
+	s.endpoint.alert()
 	st, err := s.openStream(ctx, h)
-	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.release() }) {
+	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.streams.Add(-1); s.release() }) {
 		err = s.lost(nil, false)
 	}
 	if err != nil {
 		s.credit.Add(-int64(h.Credit.Bytes))
+		s.streams.Add(-1)
 		s.release()
 		return nil, err
 	}
@@ -93,9 +96,9 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 		defer e.lasting.Add(-1)
 	}
 	s.used.Store(clock.Of(now))
-	s.heard.Store(clock.Of(now))
-	s.serving.Add(1)
-	defer s.serving.Add(-1)
+	s.streams.Add(1)
+	defer s.streams.Add(-1)
+	e.alert()
 	if s.admit(&route, refusal); route.Refuse != nil {
 		st.finish(route.Refuse)
 		return nil

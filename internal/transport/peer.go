@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,8 +111,22 @@ func (p *Peer) Said() (tags []string, ok bool) {
 func (p *Peer) Probe() {
 	for class := range p.slots {
 		if s := p.slots[class].session.Load(); s != nil && !s.ended() {
-			s.probe(time.Now())
+			s.suspect()
 		}
+	}
+}
+
+// Expect says which instance a registry shows at the address. A connection to another
+// one takes no new calls, and is asked for a sign of life: its process is likely to be gone. Names
+// are compared as far as the instance's own goes, for a registry may have added to it.
+func (p *Peer) Expect(instance string) {
+	for class := range p.slots {
+		s := p.slots[class].session.Load()
+		if s == nil || s.ended() || s.remote.Instance == "" || strings.HasPrefix(instance, s.remote.Instance) {
+			continue
+		}
+		s.retire(wire.CodeNone)
+		s.suspect()
 	}
 }
 
@@ -203,7 +218,11 @@ func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing
 	} else {
 		// What is silent is not tried again before as long as it took to notice.
 		now := time.Now()
-		slot.last, slot.until = d.err, now.Add(max(backoff(slot.failures, backoffMax), now.Sub(began)))
+		pause := backoff(slot.failures, backoffMax)
+		if !errors.Is(d.err, errRefused) { // a refusal costs nothing and is there at once
+			pause = max(pause, now.Sub(began))
+		}
+		slot.last, slot.until = d.err, now.Add(pause)
 		slot.failures++
 	}
 	slot.mu.Unlock()
@@ -237,24 +256,36 @@ func backoff(n int, most time.Duration) time.Duration {
 	return time.Duration(d/2 + rand.Float64()*d/2) //nolint:gosec // jitter is no secret
 }
 
+// refusedRetry is the longest pause between two dials of an address where nobody listens:
+// a process that is started again takes calls as soon.
+const refusedRetry = 50 * time.Millisecond
+
 // dialPatiently tries again while the peer says that it has too many handshakes
-// under way: many nodes that start at once must all get in. If the time is up while it
-// tries, what the peer said last is the error.
+// under way: many nodes that start at once must all get in. It also does while nobody
+// listens at the address, for Limits.DialTimeout as if the address were silent: a process that
+// starts again there is back in less. If the time is up while it tries, what the peer said last is
+// the error.
 func (p *Peer) dialPatiently(ctx context.Context, class wire.Class) (*Session, error) {
 	var said error
+	began := time.Now()
 	for try := 0; ; try++ {
 		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, p.silence())
 		s, err := p.endpoint.dial(attempt, p, class)
 		cancel()
-		var te *Error
-		if err == nil || !errors.As(err, &te) || te.Reason != ReasonOverloaded {
-			if err != nil && said != nil && ctx.Err() != nil {
+		pause := backoff(try, time.Second)
+		switch te, ok := errors.AsType[*Error](err); {
+		case !ok: // it worked
+			return s, err
+		case errors.Is(err, errRefused) && time.Since(began) < p.endpoint.limits.DialTimeout:
+			pause = min(pause, refusedRetry)
+		case te.Reason != ReasonOverloaded:
+			if said != nil && ctx.Err() != nil {
 				return nil, said
 			}
-			return s, err
+			return nil, err
 		}
 		said = err
-		t := time.NewTimer(backoff(try, time.Second))
+		t := time.NewTimer(pause)
 		select {
 		case <-t.C:
 		case <-ctx.Done():

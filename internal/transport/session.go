@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -28,6 +27,7 @@ type Session struct {
 	remoteAddr string // at the beginning
 	moved      atomic.Pointer[address]
 	peer       any
+	site       site      // whom it reaches where
 	shares     shares    // of the peer, in Endpoint.pools
 	admitted   bool      // counts in Endpoint.accepted and shares.conns; guarded by Endpoint.mu
 	evicted    bool      // makes way for another; guarded by Endpoint.mu
@@ -52,16 +52,19 @@ type Session struct {
 	bulk       chan struct{} // holds a token per large message being written
 
 	active  atomic.Int64 // calls and streams in flight
+	streams atomic.Int64 // streams of patterns among these
 	window  atomic.Int64 // bytes that the connection's window has grown by
-	serving atomic.Int64 // streams among these that handlers of patterns run here
 	credit  atomic.Int64 // bytes of credit that our streams have given out
 	used    atomic.Int64 // of the last use, on the scale of package clock
-	heard   atomic.Int64 // when the peer last answered anything, likewise
-	pinged  atomic.Int64 // of a PING without its PONG, likewise, or 0
 	lastID  atomic.Int64 // accepted sessions: the last stream that was taken
 
 	lastServed atomic.Uint64          // dialed sessions: no handler of the peer's sees streams above it
 	goodbye    atomic.Pointer[string] // why the peer drains, as it says
+
+	pulse     pulse
+	suspected atomic.Bool // there is a hint that the peer is gone
+	fresh     atomic.Bool // a call began to last
+	doubted   atomic.Bool // the peer has been silent for too long
 }
 
 func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *Session {
@@ -129,13 +132,11 @@ func (s *Session) Route(kind uint64, name string) (id uint64, ok bool) {
 // order, at most so many.
 func (s *Session) RouteNames(kind uint64, most int) []string { return s.routes.names(kind, most) }
 
-// touch notes that the peer is alive and in use. The janitor looks at seconds,
-// so most calls only read what others wrote.
+// touch notes that the session is in use. The janitor looks at seconds, so most calls
+// only read what others wrote.
 func (s *Session) touch(now time.Time) {
-	n := clock.Of(now)
-	if n-s.heard.Load() > int64(touchEvery) {
+	if n := clock.Of(now); n-s.used.Load() > int64(touchEvery) {
 		s.used.Store(n)
-		s.heard.Store(n)
 	}
 }
 
@@ -161,6 +162,7 @@ func (s *Session) usable() bool { return !s.ended() && !s.isDraining() && !s.ret
 // that a fleet does not do so at once.
 func (s *Session) identify(who Identity, now time.Time) {
 	s.peer, s.expires = who.Peer, who.Expires
+	s.site = site{who.Key, addrPort(s.conn.RemoteAddr())}
 	s.shares = s.endpoint.pools.shares(&who, s.remoteAddr)
 	if o, ok := s.conn.Context().Value(ownerKey{}).(*owner); ok {
 		o.session.Store(s)
@@ -251,6 +253,7 @@ func (s *Session) finish() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.sessions, s)
+	e.leaveLocked(s)
 	if s.admitted {
 		s.shares.conns.Give(1)
 		e.accepted--
@@ -264,7 +267,7 @@ func (s *Session) finish() {
 	s.shares.release()
 }
 
-// janitor closes what is unused and probes peers that are silent under load.
+// janitor closes what is unused or has expired.
 func (e *Endpoint) janitor(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -288,9 +291,8 @@ func (e *Endpoint) janitor(ctx context.Context) {
 					s.tend(now)
 				case !s.expires.IsZero() && now.After(s.expires):
 					s.close(wire.CodeUnauthenticated, "a certificate has expired")
-				default: // a peer that lives probes us before we do
+				default:
 					s.resting.expire(unused)
-					s.listen(now, s.serving.Load() > 0, 2*e.limits.PingAfter)
 				}
 			}
 		}
@@ -307,31 +309,7 @@ func (s *Session) tend(now time.Time) {
 	if !s.expires.IsZero() && now.After(s.expires) {
 		s.close(wire.CodeUnauthenticated, "a certificate has expired")
 	}
-	busy := s.active.Load() > 0
-	if s.listen(now, busy, limits.PingAfter); !busy && clock.Of(now)-s.used.Load() > int64(limits.SessionIdle) {
+	if s.active.Load() == 0 && clock.Of(now)-s.used.Load() > int64(limits.SessionIdle) {
 		s.retire(wire.CodeIdle)
-	}
-}
-
-// listen probes a peer that was silent for so long though it is busy, and closes the
-// connection if it does not answer.
-func (s *Session) listen(now time.Time, busy bool, silence time.Duration) {
-	limits := &s.endpoint.limits
-	if pinged := s.pinged.Load(); pinged != 0 {
-		if clock.Of(now)-pinged > int64(limits.PingTimeout) {
-			s.close(wire.CodeDeadline, fmt.Sprintf("no answer for %v under load", silence+limits.PingTimeout))
-		}
-		return
-	}
-	if busy && clock.Of(now)-s.heard.Load() > int64(silence) {
-		s.probe(now)
-	}
-}
-
-// probe asks the peer for a sign of life; tend closes the connection if none
-// comes in Limits.PingTimeout.
-func (s *Session) probe(now time.Time) {
-	if s.pinged.CompareAndSwap(0, clock.Of(now)) {
-		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPing, uint64(clock.Of(now))&wire.MaxVarint) })
 	}
 }

@@ -52,7 +52,7 @@ func TestAKilledWorkerLosesNothing(t *testing.T) {
 
 // hasty is limits with which a connection is given up soon.
 func hasty() link.Limits {
-	return link.Limits{PingAfter: 300 * time.Millisecond, PingTimeout: 300 * time.Millisecond}
+	return link.Limits{Silence: 300 * time.Millisecond}
 }
 
 func TestLeasesSurviveABlip(t *testing.T) {

@@ -177,7 +177,7 @@ func TestLongMessagesThatNobodyReadAreFew(t *testing.T) {
 // TestALongMessageLeavesNoBuffers with those who have sent it.
 func TestALongMessageLeavesNoBuffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mesh := linktest.NewMesh(t)
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond)) // without one QUIC measures its own acknowledgments
 		_, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
 		const subscriptions = 12 // three times what the bound below leaves room for

@@ -1,0 +1,165 @@
+package link_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+// load is 8 callers that call as fast as they can.
+type load struct {
+	mu    sync.Mutex // guards the fields below
+	done  []time.Time
+	worst time.Duration
+	errs  []error
+
+	stop atomic.Bool
+	wg   sync.WaitGroup
+}
+
+const callers = 8
+
+func startLoad(t *testing.T, call func(ctx context.Context) error) *load {
+	t.Helper()
+	l := new(load)
+	for range callers {
+		l.wg.Go(func() {
+			for !l.stop.Load() {
+				start := time.Now()
+				err := call(t.Context())
+				l.note(start, err)
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) note(start time.Time, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.worst = max(l.worst, now.Sub(start))
+	if l.done = append(l.done, now); err != nil {
+		l.errs = append(l.errs, err)
+	}
+}
+
+func (l *load) end() {
+	l.stop.Store(true)
+	l.wg.Wait()
+}
+
+// between counts the calls that ended in a time.
+func (l *load) between(from, to time.Time) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, at := range l.done {
+		if !at.Before(from) && at.Before(to) {
+			n++
+		}
+	}
+	return n
+}
+
+// deaths are the ways in which one of three servers stops to answer.
+var deaths = []struct {
+	name string
+	die  func(m *linktest.Mesh, client, server *link.Node)
+}{
+	{"killed", func(m *linktest.Mesh, _, server *link.Node) { m.Crash(server) }},
+	{"its host lost", func(m *linktest.Mesh, _, server *link.Node) { m.Kill(server) }},
+	{"frozen", func(m *linktest.Mesh, client, server *link.Node) { m.Partition(client, server) }},
+}
+
+// TestReadOnlyCallsOutliveTheirServer: one of three servers stops to answer while 8
+// callers call. Time is virtual, so the bounds are exact.
+func TestReadOnlyCallsOutliveTheirServer(t *testing.T) {
+	for _, death := range deaths {
+		t.Run(death.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond/2))
+				servers := make([]*link.Node, 3)
+				for i := range servers {
+					servers[i] = mesh.Node(link.Config{Service: "orders"})
+					reqrep.Handle(servers[i], getOrder, func(_ context.Context, q orderQuery) (order, error) {
+						sleep(time.Millisecond)
+						return order{ID: q.ID}, nil
+					})
+					mesh.Start(servers[i])
+				}
+				client := mesh.Node(link.Config{})
+				l := startLoad(t, func(ctx context.Context) error {
+					_, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: "o"})
+					return err
+				})
+				sleep(5*time.Second + 700*time.Microsecond)
+				before := time.Now()
+				death.die(mesh, client, servers[0])
+				sleep(4 * time.Second)
+				l.end()
+				for _, err := range l.errs {
+					t.Errorf("a call that changes nothing failed: %v", err)
+				}
+				if l.worst > 500*time.Millisecond {
+					t.Errorf("the worst call took %v, want 500 ms at most", l.worst)
+				}
+				was := l.between(before.Add(-time.Second), before)
+				for second := 1; second < 4; second++ {
+					from := before.Add(time.Duration(second) * time.Second)
+					if is := l.between(from, from.Add(time.Second)); is*10 < was*8 {
+						t.Errorf("%d calls in second %d after it, %d in the one before it; want 80 %%", is, second, was)
+					}
+				}
+				t.Logf("worst %v; calls per second %d, then %d, %d, %d, %d", l.worst, was, l.between(before, before.Add(time.Second)),
+					l.between(before.Add(time.Second), before.Add(2*time.Second)), l.between(before.Add(2*time.Second), before.Add(3*time.Second)),
+					l.between(before.Add(3*time.Second), before.Add(4*time.Second)))
+			})
+		})
+	}
+}
+
+// TestUnsafeCallsOnALostServerEndSoon: what may have run says so, within a second.
+func TestUnsafeCallsOnALostServerEndSoon(t *testing.T) {
+	for _, death := range deaths {
+		t.Run(death.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond/2))
+				server := orders(mesh, link.Config{}, func(ctx context.Context, o order) (order, error) {
+					<-ctx.Done()
+					return o, nil
+				})
+				client := mesh.Node(link.Config{})
+				errs := make(chan error, callers)
+				for range callers {
+					go func() {
+						_, err := reqrep.Call(t.Context(), client, putOrder, order{ID: "o"})
+						errs <- err
+					}()
+				}
+				sleep(time.Second)
+				death.die(mesh, client, server)
+				start := time.Now()
+				for range callers {
+					err := <-errs
+					if !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), "may have run") {
+						t.Errorf("the call ended with %v; want unavailable, and that it may have run", err)
+					}
+				}
+				took := time.Since(start)
+				if took > time.Second {
+					t.Errorf("they ended after %v, want 1 s at most", took)
+				}
+				t.Logf("they ended after %v", took)
+			})
+		})
+	}
+}

@@ -1,0 +1,38 @@
+//go:build !linux
+
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"syscall"
+)
+
+// knockUDP reports whether the host of addr says that nobody listens there. Here the
+// kernel does not say which datagram its report is about, so that one could be made by whoever
+// guesses the port of a socket: two that come one after the other must agree.
+func knockUDP(ctx context.Context, local netip.Addr, addr netip.AddrPort) (refused bool) {
+	return knockOnce(ctx, local, addr) && knockOnce(ctx, local, addr)
+}
+
+func knockOnce(ctx context.Context, local netip.Addr, addr netip.AddrPort) bool {
+	conn, done, err := dialKnock(ctx, local, addr)
+	if err != nil {
+		return false
+	}
+	defer done()
+	b := newKnock()
+	if _, err := conn.Write(b[:]); err != nil {
+		return errors.Is(err, syscall.ECONNREFUSED)
+	}
+	for {
+		_, err := conn.Read(b[:])
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET): // as Windows has it
+			return true
+		case err != nil:
+			return false
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package transport
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// listener returns a real socket and its address.
+func listener(t *testing.T, network, addr string) (*net.UDPConn, netip.AddrPort) {
+	t.Helper()
+	to, err := net.ResolveUDPAddr(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.ListenUDP(network, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() }) // some tests close it themselves
+	return conn, addrPort(conn.LocalAddr())
+}
+
+// TestKnock asks this machine's kernel, once while somebody listens and once when nobody does.
+func TestKnock(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
+		t.Run(addr, func(t *testing.T) {
+			conn, at := listener(t, "udp", addr)
+			heard := make(chan []byte, 1)
+			go func() {
+				b := make([]byte, 2*knockSize)
+				n, _ := conn.Read(b) // fails when the test is over
+				heard <- b[:n]
+			}()
+			ctx, cancel := context.WithCancel(t.Context())
+			result := make(chan bool)
+			go func() { result <- knockUDP(ctx, at.Addr(), at) }()
+			if b := <-heard; len(b) != knockSize || b[0]&0xc0 != 0 {
+				t.Errorf("the knock is %x, want %d bytes that are no QUIC packet", b, knockSize)
+			}
+			cancel() // nobody has said anything
+			if <-result {
+				t.Error("somebody listens, and the knock says that nobody does")
+			}
+			if err := conn.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !knockUDP(t.Context(), at.Addr(), at) {
+				t.Error("nobody listens, and the knock does not say so")
+			}
+		})
+	}
+}
+
+// TestKnockEndsWithItsContext: a host that says nothing is waited for no longer.
+func TestKnockEndsWithItsContext(t *testing.T) {
+	_, at := listener(t, "udp", "127.0.0.1:0")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if knockUDP(ctx, at.Addr(), at) {
+		t.Error("a knock that was over before it began says that nobody listens")
+	}
+}
+
+// TestKnocksAreBounded: each holds a socket.
+func TestKnocksAreBounded(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.quiet("web", Limits{})
+		e.cfg.Conn = deaf{e.cfg.Conn}
+		for range maxKnocks {
+			e.group.Go(func(ctx context.Context) { e.knock(ctx, netip.AddrPort{}) })
+		}
+		settle()
+		start := time.Now()
+		if e.knock(w.t.Context(), netip.AddrPort{}) || time.Since(start) != 0 {
+			w.t.Errorf("one knock too many took %v, want none of it", time.Since(start))
+		}
+		pass(knockWait)
+		if len(e.knocks) != 0 {
+			w.t.Errorf("%d knocks are under way, long after they were over", len(e.knocks))
+		}
+	})
+}
+
+// deaf is a socket in a network that never says that nobody listens.
+type deaf struct{ net.PacketConn }
+
+func (deaf) Knock(ctx context.Context, _ netip.AddrPort) bool { <-ctx.Done(); return false }

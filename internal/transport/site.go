@@ -1,0 +1,44 @@
+package transport
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// site is who is reached where: an identity at the address of a socket.
+type site struct {
+	identity string
+	addr     netip.AddrPort
+}
+
+// settle notes whom a session reaches, now that its peer has said so. A socket belongs
+// to one process: sessions with another instance at the same address are those of a process
+// that is gone, and end.
+func (e *Endpoint) settle(s *Session) {
+	var gone []*Session
+	e.mu.Lock()
+	for _, other := range e.sites[s.site] {
+		if a, b := other.remote.Instance, s.remote.Instance; a != "" && b != "" && a != b {
+			gone = append(gone, other)
+		}
+	}
+	if _, known := e.sessions[s]; known {
+		e.sites[s.site] = append(e.sites[s.site], s)
+	}
+	e.mu.Unlock()
+	for _, other := range gone {
+		other.close(wire.CodeDeadline, "the process is gone: "+s.remote.Instance+" is at its address now")
+	}
+}
+
+// leaveLocked forgets a session that has ended.
+func (e *Endpoint) leaveLocked(s *Session) {
+	left := slices.DeleteFunc(e.sites[s.site], func(other *Session) bool { return other == s })
+	if len(left) == 0 {
+		delete(e.sites, s.site)
+		return
+	}
+	e.sites[s.site] = left
+}
