@@ -302,7 +302,7 @@ func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 	s := wire.Setup{
 		Version: 1, Instance: n.instance, Tags: n.tags.current(),
 		MaxMessage: uint64(n.routes.maxMessage(n.cfg.Limits.maxMessage())),
-		Codecs: []uint64{uint64(n.cfg.Codec.ID())},
+		Codecs:     []uint64{uint64(n.cfg.Codec.ID())},
 	}
 	return s, routes
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/consul"
 	"github.com/linkmesh/link/integration/internal/agent"
+	"github.com/linkmesh/link/security"
 )
 
 // TestWithoutRightsTheErrorSaysWhichAreMissing registers with tokens that may not.
@@ -25,7 +26,7 @@ func TestWithoutRightsTheErrorSaysWhichAreMissing(t *testing.T) {
 		"the token of another":        other.Secret,
 		"a token that does not exist": "11111111-2222-3333-4444-555555555555",
 	} {
-		r := m.registry(a.Address(), func(c *consul.Config) { c.Token = token })
+		r := m.registry(a.Address(), func(c *consul.Config) { c.Token = security.Hide(token) })
 		g, err := r.Register(t.Context(), instance())
 		if err == nil {
 			t.Errorf("%s: registered", name)
@@ -39,7 +40,7 @@ func TestWithoutRightsTheErrorSaysWhichAreMissing(t *testing.T) {
 			t.Errorf("%s: the error shows the token: %v", name, err)
 		}
 	}
-	r := m.registry(a.Address(), func(c *consul.Config) { c.Token = a.NewToken("", service).Secret })
+	r := m.registry(a.Address(), func(c *consul.Config) { c.Token = security.Hide(a.NewToken("", service).Secret) })
 	in := instance()
 	register(t, r, in)
 	follow(t, r, service).untilIDs(in.ID)
@@ -107,9 +108,9 @@ func TestATokenThatMayNoLongerReadEmptiesNothing(t *testing.T) {
 	a := agent.Start(t, agent.Config{ACL: true})
 	m := newMesh(t)
 	in := instance()
-	register(t, m.registry(a.Address(), func(c *consul.Config) { c.Token = a.Token() }), in)
+	register(t, m.registry(a.Address(), func(c *consul.Config) { c.Token = security.Hide(a.Token()) }), in)
 	token := a.NewToken("", service)
-	w := follow(t, m.registry(a.Address(), func(c *consul.Config) { c.Token = token.Secret }), service)
+	w := follow(t, m.registry(a.Address(), func(c *consul.Config) { c.Token = security.Hide(token.Secret) }), service)
 	w.untilIDs(in.ID)
 	a.Narrow(token, `key_prefix "" { policy = "read" }`)
 	// A query that waits hears nothing of it until it ends, which takes up to a minute.
@@ -133,7 +134,7 @@ func TestAServerWithAWrongTokenIsCalledOn(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	writeToken(t, file, right)
 	s := m.serve(m.registry(a.Address(), func(c *consul.Config) { c.TokenFile = file }), link.Config{})
-	r := m.registry(a.Address(), func(c *consul.Config) { c.Token = right.Secret })
+	r := m.registry(a.Address(), func(c *consul.Config) { c.Token = security.Hide(right.Secret) })
 	client := m.client(r)
 	untilAnswered(t, client, s)
 	w := follow(t, r, service)

@@ -94,7 +94,8 @@ type Source interface {
 }
 
 // An SVID is an X509-SVID: a certificate for an identity, with its private key.
-// It prints as its identity; the key never shows.
+// It prints and marshals as its identity, and gob does not encode it; the key never shows. The tls.Certificate in it
+// is crypto/tls's own type, which hides nothing once it is taken out.
 type SVID struct {
 	// ID is the identity in the certificate.
 	ID ID
@@ -111,3 +112,12 @@ func (s SVID) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, s.String()) }
 
 // LogValue is the identity, without the key.
 func (s SVID) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText is String, for JSON, XML and others.
+func (s SVID) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// GobEncode fails with ErrHidden: what gob writes is for another program to use.
+func (s SVID) GobEncode() ([]byte, error) { return nil, ErrHidden }
+
+// GobDecode fails with ErrHidden.
+func (s *SVID) GobDecode([]byte) error { return ErrHidden }

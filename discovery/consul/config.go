@@ -12,6 +12,8 @@ import (
 	"strconv"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/linkmesh/link/security"
 )
 
 const (
@@ -29,8 +31,8 @@ type Config struct {
 	// CONSUL_HTTP_ADDR or, without that variable, 127.0.0.1:8500.
 	Address string
 
-	// Token is the ACL token. "" is CONSUL_HTTP_TOKEN.
-	Token string
+	// Token is the ACL token, as security.Hide makes it. The zero value is CONSUL_HTTP_TOKEN.
+	Token security.Hidden
 
 	// TokenFile holds the ACL token and is read again when it changes: at most once a second, and at
 	// once when Consul refuses the one in use. It wins over Token. "" is CONSUL_HTTP_TOKEN_FILE,
@@ -55,8 +57,8 @@ type Config struct {
 
 // String returns the config without its token.
 func (c Config) String() string {
-	return fmt.Sprintf("consul.Config{Address: %q, Token: %s, TokenFile: %q, Datacenters: %q, StateDir: %q}",
-		c.Address, secret(c.Token), c.TokenFile, c.Datacenters, c.StateDir)
+	return fmt.Sprintf("consul.Config{Address: %q, Token: %q, TokenFile: %q, Datacenters: %q, StateDir: %q}",
+		c.Address, c.Token, c.TokenFile, c.Datacenters, c.StateDir)
 }
 
 // GoString returns the same as String.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/linkmesh/link/security"
 )
 
 // clearEnv keeps the variables of whoever runs the tests out of them.
@@ -134,7 +136,7 @@ func TestWhichTokenIsUsed(t *testing.T) {
 	} {
 		t.Setenv("CONSUL_HTTP_TOKEN", c.envToken)
 		t.Setenv("CONSUL_HTTP_TOKEN_FILE", c.envFile)
-		r, err := New(Config{Token: c.token, TokenFile: c.file, StateDir: stateOff})
+		r, err := New(Config{Token: security.Hide(c.token), TokenFile: c.file, StateDir: stateOff})
 		if err != nil {
 			t.Errorf("%+v: %v", c, err)
 			continue
@@ -158,7 +160,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("CONSUL_HTTP_TOKEN", "s3cr3t-2")
 	t.Setenv("CONSUL_HTTP_AUTH", "me:s3cr3t-3")
-	cfg := Config{Token: "s3cr3t-1", StateDir: stateOff, Address: "127.0.0.1:1"}
+	cfg := Config{Token: security.Hide("s3cr3t-1"), StateDir: stateOff, Address: "127.0.0.1:1"}
 	r, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +191,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 
 func TestATokenIsNotTakenElsewhere(t *testing.T) {
 	clearEnv(t)
-	r, err := New(Config{Token: "s3cr3t", StateDir: stateOff})
+	r, err := New(Config{Token: security.Hide("s3cr3t"), StateDir: stateOff})
 	if err != nil {
 		t.Fatal(err)
 	}

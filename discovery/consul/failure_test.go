@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/security"
 )
 
 // answers is a fault: everything is answered so.
@@ -132,7 +133,7 @@ func TestATokenThatConsulDoesNotKnowIsSaidToBeSo(t *testing.T) {
 		env    map[string]string
 		origin string
 	}{
-		"config":           {Config{Token: token}, nil, "Config.Token"},
+		"config":           {Config{Token: security.Hide(token)}, nil, "Config.Token"},
 		"environment":      {Config{}, map[string]string{"CONSUL_HTTP_TOKEN": token}, "CONSUL_HTTP_TOKEN"},
 		"file":             {Config{TokenFile: file}, nil, "the file " + file},
 		"file, in the env": {Config{}, map[string]string{"CONSUL_HTTP_TOKEN_FILE": file}, "the file " + file},

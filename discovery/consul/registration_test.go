@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/security"
 )
 
 func register(t *testing.T, r *Registry, in discovery.Instance) discovery.Registration {
@@ -172,7 +173,7 @@ func TestADeniedRegistrationNamesTheRule(t *testing.T) {
 			http.Error(w, "Permission denied", http.StatusForbidden)
 			return true
 		})
-		r, _ := a.registry(t, Config{Token: "s3cr3t-token"})
+		r, _ := a.registry(t, Config{Token: security.Hide("s3cr3t-token")})
 		_, err := r.Register(t.Context(), instance("orders-1"))
 		if !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), `service "orders" { policy = "write" }`) {
 			t.Errorf("error %v", err)

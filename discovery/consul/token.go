@@ -29,7 +29,8 @@ func (s secret) String() string {
 	return redacted
 }
 
-func (s secret) GoString() string { return s.String() }
+// Format prints String for every verb.
+func (s secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 func (s secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
@@ -50,9 +51,9 @@ type tokenSource struct {
 
 // newTokenSource follows the precedence of the api package: file before value, config before environment.
 func newTokenSource(cfg Config) (*tokenSource, error) {
-	s := &tokenSource{file: cfg.TokenFile, origin: "Config.Token", current: secret(cfg.Token), log: cfg.Logger}
+	s := &tokenSource{file: cfg.TokenFile, origin: "Config.Token", current: secret(cfg.Token.Reveal()), log: cfg.Logger}
 	field := "TokenFile"
-	if s.file == "" && cfg.Token == "" {
+	if s.file == "" && cfg.Token.IsZero() {
 		field = api.HTTPTokenFileEnvName
 		s.file = os.Getenv(field)
 		s.current, s.origin = secret(os.Getenv(api.HTTPTokenEnvName)), api.HTTPTokenEnvName

@@ -1,7 +1,6 @@
 package wire_test
 
 import (
-
 	"github.com/linkmesh/link/internal/wire"
 )
 
