@@ -17,12 +17,11 @@ import (
 // settled, by a reply or by an error that another attempt must not follow.
 func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.Session) (settled bool, err error) {
 	in := e.Value()
-	if limit := session.Remote().MaxMessage; uint64(o.size) > limit {
-		return true, o.tooLarge(limit, in)
+	if err := o.fit(ctx, session, in); err != nil {
+		return true, err
 	}
 	o.attempts++
 	o.headers.Attempt = uint64(o.attempts - 1)
-	o.setRoute(session)
 	o.span.Attempt(o.attempts, in.ID)
 	start := o.now
 	e.Begin(clock.Of(start))
@@ -43,12 +42,6 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 		return true, o.decode(session, reply)
 	}
 	return o.failed(ctx, e, session, reply, start)
-}
-
-// tooLarge, as failed and broken, is apart from attempt so that the goroutines that wait
-// for replies have small stacks: with many calls under way they would not fit the caches.
-func (o *outgoing) tooLarge(limit uint64, in *instance) error {
-	return Errorf(ResourceExhausted, "request of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of %s", o.size, limit, in.ID)
 }
 
 // failed deals with a reply that is an error.
@@ -90,14 +83,6 @@ func blame(s *wire.Status) balance.Outcome {
 		return balance.Faulted
 	}
 	return balance.Erred
-}
-
-func (o *outgoing) setRoute(session *transport.Session) {
-	if id, ok := session.Route(uint64(o.Route.Kind), o.Route.Name); ok {
-		o.headers.Route, o.headers.RouteID = "", id
-		return
-	}
-	o.headers.Route, o.headers.RouteKind = o.Route.Name, uint64(o.Route.Kind)
 }
 
 // broken deals with an attempt that got no reply.

@@ -185,6 +185,9 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	if o.Route.Name == "" || len(o.Route.Name) > wire.MaxName {
 		return o.Route.Validate()
 	}
+	if o.config.sized && (o.config.size < 1 || o.config.size > maxMessageCap) {
+		return Errorf(InvalidArgument, "MaxMessage is %d, want 1 to %d", o.config.size, maxMessageCap)
+	}
 	if len(o.Metadata.pairs) > 0 {
 		if err := o.Metadata.validate(); err != nil {
 			return err
@@ -243,8 +246,8 @@ func (o *outgoing) encode(n *Node) error {
 	}
 	o.size = len(b) - body
 	o.service.sizes.note(len(b))
-	if limit := n.cfg.Limits.maxMessage(); o.size > limit {
-		return Errorf(ResourceExhausted, "request of %d bytes exceeds this node's Config.Limits.MaxMessage of %d bytes", o.size, limit)
+	if o.size > maxMessageCap {
+		return o.tooLarge(maxMessageCap, "the most that any message may have,", "")
 	}
 	if err := wire.EndFrame(b, body); err != nil {
 		return Errorf(ResourceExhausted, "%w", err)

@@ -117,7 +117,7 @@ func (n *Node) check(h *handler) error {
 }
 
 func (h *handler) info() wire.RouteInfo {
-	return wire.RouteInfo{Kind: uint64(h.route.Kind), Name: h.route.Name, Level: uint64(h.route.Level)}
+	return wire.RouteInfo{Kind: uint64(h.route.Kind), Name: h.route.Name, Level: uint64(h.route.Level), MaxMessage: uint64(h.config.maxMessage)}
 }
 
 func (t *routeTable) infos() []wire.RouteInfo {
@@ -260,15 +260,42 @@ func (n *Node) encode(c *transport.Call, h *handler, response any) (err error) {
 	if c.Reply, err = n.cfg.Codec.Append(b, response); err != nil {
 		return uncoded(err, Internal, "encoding the response")
 	}
-	if size, limit := len(c.Reply)-body, replyLimit(n, c.Session); size > limit {
-		return Errorf(ResourceExhausted, "response of %d bytes exceeds the Config.Limits.MaxMessage of %d bytes of the two sides", size, limit)
+	if size := len(c.Reply) - body; size > n.replyLimit(h, c) {
+		return n.replyTooLarge(h, c, size)
 	}
 	h.sizes.note(len(c.Reply))
 	return wire.EndFrame(c.Reply, body)
 }
 
-func replyLimit(n *Node, s *transport.Session) int {
-	return int(min(uint64(n.cfg.Limits.maxMessage()), s.Remote().MaxMessage))
+// replyLimit is how large a reply may be: what the route allows, and what the caller takes.
+func (n *Node) replyLimit(h *handler, c *transport.Call) int {
+	return min(h.limit(n), callerTakes(c))
+}
+
+// limit is how large messages of the route are.
+func (h *handler) limit(n *Node) int {
+	if h.config.sized {
+		return h.config.maxMessage
+	}
+	return n.cfg.Limits.maxMessage()
+}
+
+func callerTakes(c *transport.Call) int {
+	if m := c.Headers.MaxMessage; m > 0 {
+		return int(min(m, maxMessageCap))
+	}
+	return int(min(c.Session.Remote().MaxMessage, maxMessageCap))
+}
+
+func (n *Node) replyTooLarge(h *handler, c *transport.Call, size int) error {
+	limit, whose := h.limit(n), "Config.Limits.MaxMessage of %d bytes of this node; MaxMessage is an option of the handler, too"
+	if h.config.sized {
+		whose = "MaxMessage of %d bytes that the handler was registered with"
+	}
+	if takes := callerTakes(c); takes < limit {
+		limit, whose = takes, "Config.Limits.MaxMessage of %d bytes of the caller; MaxMessage is an option of calls, too"
+	}
+	return Errorf(ResourceExhausted, "response of %d bytes exceeds the "+whose, size, limit)
 }
 
 // serve runs the handler of a call, in its middleware.

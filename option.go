@@ -21,6 +21,8 @@ type callConfig struct {
 	sticky   string
 	instance string // the only one to call
 	zone     bool   // only in our own zone
+	size     int    // of the largest message
+	sized    bool   // size was given
 }
 
 // narrows reports whether the call asks for a part of the instances.
@@ -132,14 +134,24 @@ func (o creditOption) applyCall(c *callConfig) {
 // effect on unary calls.
 func Credit(messages, bytes int) CallOption { return creditOption{messages, bytes} }
 
+// Option is one for calls and for handlers.
+type Option interface {
+	CallOption
+	HandleOption
+}
+
 type maxMessageOption int
 
+func (o maxMessageOption) applyCall(c *callConfig)     { c.size, c.sized = int(o), true }
 func (o maxMessageOption) applyHandle(h *handleConfig) { h.maxMessage, h.sized = int(o), true }
 
-// MaxMessage overrides Limits.MaxMessage for what a handler receives: bytes of
-// one message, from 1 to 64 MiB. A larger limit than that of the node holds for
-// callers that connect after the handler was registered.
-func MaxMessage(bytes int) HandleOption { return maxMessageOption(bytes) }
+// MaxMessage overrides Limits.MaxMessage for one route or one call, in both
+// directions: bytes of one message, from 1 to 64 MiB.
+//
+// On a handler it says how large messages of the route are. Callers learn it when they
+// connect, and need to set nothing: they send and take as much. On a call or stream it
+// says how much the caller sends and takes, whatever the route says.
+func MaxMessage(bytes int) Option { return maxMessageOption(bytes) }
 
 type lastingOption struct{}
 

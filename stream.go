@@ -107,7 +107,9 @@ func (n *Node) open(ctx context.Context, o *outgoing) error {
 }
 
 func (o *outgoing) openOn(ctx context.Context, e *endpoint, session *transport.Session) error {
-	o.setRoute(session)
+	if err := o.fit(ctx, session, e.Value()); err != nil {
+		return err
+	}
 	opening, opened := context.WithDeadline(ctx, o.deadline) // of the opening; the stream outlives it
 	raw, err := session.Open(opening, &o.headers)
 	opened()
@@ -223,8 +225,8 @@ func (s *Stream) Send(f Frame) error {
 	if f.Kind < FirstFrameKind || f.Kind > LastFrameKind {
 		return Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", uint8(f.Kind), uint8(FirstFrameKind), uint8(LastFrameKind))
 	}
-	if limit := s.raw.Session.Remote().MaxMessage; uint64(len(f.Body)) > limit {
-		return Errorf(ResourceExhausted, "frame of %d bytes exceeds the peer's Config.Limits.MaxMessage of %d bytes", len(f.Body), limit)
+	if limit := s.peerTakes(); uint64(len(f.Body)) > limit {
+		return Errorf(ResourceExhausted, "frame of %d bytes exceeds the MaxMessage of %d bytes of the peer", len(f.Body), limit)
 	}
 	if s.ctx.Err() != nil { // its end resets the stream a moment later
 		return s.error("send on", &transport.Error{Reason: transport.ReasonCanceled, Err: context.Cause(s.ctx)})
@@ -241,6 +243,19 @@ func (s *Stream) Send(f Frame) error {
 		return nil
 	}
 	return s.error("send on", err)
+}
+
+// peerTakes is the size of the largest frame that the peer accepts: what the opener said of this stream, or the
+// other side of the route.
+func (s *Stream) peerTakes() uint64 {
+	if !s.client {
+		if m := s.raw.Headers.MaxMessage; m > 0 {
+			return m
+		}
+	} else if r, ok := s.raw.Session.Route(uint64(s.route.Kind), s.route.Name); ok && r.MaxMessage > 0 {
+		return r.MaxMessage
+	}
+	return s.raw.Session.Remote().MaxMessage
 }
 
 // Recv returns the next frame, waiting for it. The error is io.EOF when the

@@ -151,6 +151,9 @@ type callFailure struct {
 // exchange writes the request and reads the reply.
 func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, reply *Reply) *callFailure {
 	l.frames = l.frames[:0]
+	if l.maxReply = h.MaxMessage; l.maxReply == 0 {
+		l.maxReply = uint64(l.session.endpoint.limits.MaxMessage)
+	}
 	if l.fresh {
 		l.frames = wire.AppendVarint(l.frames, uint64(kind))
 	}
@@ -218,7 +221,7 @@ func (l *lease) write(last bool) error {
 // read reads [DATA] STATUS.
 func (l *lease) read(reply *Reply) error {
 	reply.lease = l
-	limit := uint64(l.session.endpoint.limits.MaxMessage)
+	limit := l.maxReply
 	for {
 		h, err := l.fr.next()
 		if err != nil {

@@ -241,6 +241,7 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 			return err
 		}
 		s.routes.add(&routes)
+		s.routedOnce.Do(func() { close(s.routed) })
 	case wire.KindHealth:
 		health, err := wire.ParseHealth(body)
 		if err != nil {

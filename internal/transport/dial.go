@@ -213,6 +213,7 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, class wire.Class, to n
 	}
 	setup, _ := e.cfg.Setup() // the side that dials serves nothing here, so its routes are of no use
 	setup.Class = class
+	setup.MaxMessage = uint64(e.limits.MaxMessage) // of replies; that of routes is for those who call them
 	if err := s.open(&setup, nil); err != nil {
 		s.close(wire.CodeInternal, "no CONTROL stream")
 		return nil, dialError(addr, e.cfg.Protocol, err)

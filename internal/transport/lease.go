@@ -21,9 +21,11 @@ type lease struct {
 	fr      frameReader
 	frames  []byte // of the request, reused
 	fresh   bool   // the stream type was not written yet
-	freed   time.Time
-	waited  bool // the call that got it had to wait
-	place   int  // in leasePool.busy, and one; 0 while it is idle; guarded by leasePool.mu
+
+	maxReply uint64 // bytes of the largest reply of the call under way
+	freed    time.Time
+	waited   bool // the call that got it had to wait
+	place    int  // in leasePool.busy, and one; 0 while it is idle; guarded by leasePool.mu
 
 	// phase holds one of the phases below and above it the tick of
 	// the watcher when the call began. Who moves it from phaseYoung owns ctx and

@@ -65,6 +65,9 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	}
 	st := s.newStream(quicStream, &sendSide{stream: quicStream})
 	st.granted = h.Credit
+	if h.MaxMessage > 0 {
+		st.maxMessage = int(h.MaxMessage)
+	}
 	st.fr = newFrameReader(quicStream, &s.endpoint.limits, s.shares.bytes, true)
 	stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) }) // the peer may have no room for b
 	err = st.out.writeAll(b)

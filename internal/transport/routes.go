@@ -24,8 +24,13 @@ type routeName struct {
 	name string
 }
 
-// routeTable holds the numbers that a peer gave its routes. Readers take no
-// lock.
+// PeerRoute is what a peer says of one of its routes.
+type PeerRoute struct {
+	ID         uint64
+	MaxMessage uint64 // bytes of the largest message, both ways; 0 is that of SETUP
+}
+
+// routeTable holds what a peer said of its routes. Readers take no lock.
 //
 // It is a list of maps, each at least twice as large as the next. A frame adds a map at the
 // end, which is merged with those before it that are not. So an entry moves to a larger map
@@ -33,25 +38,25 @@ type routeName struct {
 // mostly one, for a server announces its routes together.
 type routeTable struct {
 	mu     sync.Mutex // one writer at a time; guards the counters
-	parts  atomic.Pointer[[]map[routeName]uint64]
+	parts  atomic.Pointer[[]map[routeName]PeerRoute]
 	held   int // entries
 	frames int
 	bytes  int
 	moved  int // entries written into maps, for tests: the work that was done
 }
 
-func (t *routeTable) lookup(kind uint64, name string) (uint64, bool) {
+func (t *routeTable) lookup(kind uint64, name string) (PeerRoute, bool) {
 	parts := t.parts.Load()
 	if parts == nil {
-		return 0, false
+		return PeerRoute{}, false
 	}
 	key := routeName{kind, name}
 	for _, part := range *parts {
-		if id, ok := part[key]; ok {
-			return id, true
+		if r, ok := part[key]; ok {
+			return r, true
 		}
 	}
-	return 0, false
+	return PeerRoute{}, false
 }
 
 // names returns the names of one kind, in no order, at most so many.
@@ -91,7 +96,7 @@ func (t *routeTable) room(n int) bool {
 func (t *routeTable) add(r *wire.Routes) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fresh := make(map[routeName]uint64, min(len(r.Routes), maxPeerRoutes-t.held))
+	fresh := make(map[routeName]PeerRoute, min(len(r.Routes), maxPeerRoutes-t.held))
 	for i, info := range r.Routes {
 		if t.held == maxPeerRoutes {
 			break
@@ -103,14 +108,14 @@ func (t *routeTable) add(r *wire.Routes) {
 		if _, taken := t.lookup(info.Kind, info.Name); taken {
 			continue
 		}
-		fresh[key] = r.First + uint64(i)
+		fresh[key] = PeerRoute{r.First + uint64(i), info.MaxMessage}
 		t.held++
 		t.moved++
 	}
 	if len(fresh) == 0 {
 		return
 	}
-	var parts []map[routeName]uint64
+	var parts []map[routeName]PeerRoute
 	if old := t.parts.Load(); old != nil {
 		parts = slices.Clone(*old)
 	}
@@ -122,8 +127,8 @@ func (t *routeTable) add(r *wire.Routes) {
 }
 
 // merge returns a new map: readers may be in the old ones.
-func (t *routeTable) merge(a, b map[routeName]uint64) map[routeName]uint64 {
-	out := make(map[routeName]uint64, len(a)+len(b))
+func (t *routeTable) merge(a, b map[routeName]PeerRoute) map[routeName]PeerRoute {
+	out := make(map[routeName]PeerRoute, len(a)+len(b))
 	maps.Copy(out, a)
 	maps.Copy(out, b)
 	t.moved += len(out)

@@ -30,8 +30,8 @@ func TestRouteTable(t *testing.T) {
 	announce(&table, 0, "a", "b", "a")
 	announce(&table, 10, "b", "c")
 	for name, want := range map[string]uint64{"a": 0, "b": 1, "c": 11} {
-		if id, ok := table.lookup(0, name); !ok || id != want {
-			t.Errorf("%s is number %d, %v; want %d, the first it was given", name, id, ok, want)
+		if r, ok := table.lookup(0, name); !ok || r.ID != want {
+			t.Errorf("%s is number %d, %v; want %d, the first it was given", name, r.ID, ok, want)
 		}
 	}
 	if _, ok := table.lookup(1, "a"); ok {
@@ -63,8 +63,8 @@ func TestRoutesCostWhatTheyHold(t *testing.T) { // SEC-123
 			if parts := len(*table.parts.Load()); parts > bits.Len(maxPeerRoutes)+1 {
 				t.Errorf("a lookup goes through %d maps", parts)
 			}
-			if id, ok := table.lookup(0, "route-0"); !ok || id != 0 {
-				t.Errorf("the first route has number %d, %v", id, ok)
+			if r, ok := table.lookup(0, "route-0"); !ok || r.ID != 0 {
+				t.Errorf("the first route has number %d, %v", r.ID, ok)
 			}
 			if _, ok := table.lookup(0, fmt.Sprint("route-", maxPeerRoutes)); ok {
 				t.Error("a route beyond the limit is held")

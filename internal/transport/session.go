@@ -39,10 +39,13 @@ type Session struct {
 	tags       atomic.Pointer[[]string] // of the peer, as it said last
 	tagRate    *rate.Limiter            // of its TAGS
 
-	setup     chan struct{} // closed when remote is set
-	draining  chan struct{} // closed when the peer drains
-	drainOnce sync.Once
-	retired   atomic.Bool // dialed: another session takes the new calls
+	setup  chan struct{} // closed when remote is set
+	routed chan struct{} // closed when the peer has announced routes, or nobody waits for them any more
+
+	routedOnce sync.Once
+	draining   chan struct{} // closed when the peer drains
+	drainOnce  sync.Once
+	retired    atomic.Bool // dialed: another session takes the new calls
 
 	retireCode atomic.Uint64 // how a retired session closes
 	control    controlWriter
@@ -73,6 +76,7 @@ func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *S
 		remoteAddr: conn.RemoteAddr().String(),
 		group:      lifecycle.New(conn.Context()),
 		setup:      make(chan struct{}),
+		routed:     make(chan struct{}),
 		draining:   make(chan struct{}),
 		bulk:       make(chan struct{}, bulkWrites),
 		tagRate:    rate.NewLimiter(rate.Every(tagsEvery), tagsBurst),
@@ -123,8 +127,22 @@ func (s *Session) Done() <-chan struct{} { return s.conn.Context().Done() }
 // RTT returns the smoothed round-trip time of the connection.
 func (s *Session) RTT() time.Duration { return s.conn.ConnectionStats().SmoothedRTT }
 
-// Route returns the number of the peer's route, if the peer announced it.
-func (s *Session) Route(kind uint64, name string) (id uint64, ok bool) {
+// AwaitRoutes waits until the peer has announced routes, once for as long as that may
+// take; later calls find that they have waited.
+func (s *Session) AwaitRoutes(ctx context.Context, most time.Duration) {
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-s.routed:
+	case <-s.Done():
+	case <-ctx.Done():
+	case <-t.C:
+		s.routedOnce.Do(func() { close(s.routed) })
+	}
+}
+
+// Route returns what the peer said of a route, if it announced it.
+func (s *Session) Route(kind uint64, name string) (r PeerRoute, ok bool) {
 	return s.routes.lookup(kind, name)
 }
 

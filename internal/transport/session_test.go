@@ -48,16 +48,16 @@ func TestSessionKnowsWhatThePeerAnnounced(t *testing.T) {
 			t.Errorf("identity of the peer: %v, want %v", got, want)
 		}
 		settle()
-		if id, ok := s.Route(0, "echo"); !ok || id != 0 {
-			t.Errorf("route echo: %d, %t; want the number 0", id, ok)
+		if r, ok := s.Route(0, "echo"); !ok || r.ID != 0 {
+			t.Errorf("route echo: %d, %t; want the number 0", r.ID, ok)
 		}
 		if _, ok := s.Route(1, "echo"); ok {
 			t.Error("a topic echo was found, only a method is announced")
 		}
 		server.AnnounceRoutes(5, []wire.RouteInfo{{Kind: 1, Name: "placed"}})
 		settle()
-		if id, ok := s.Route(1, "placed"); !ok || id != 5 {
-			t.Errorf("route placed, announced later: %d, %t; want the number 5", id, ok)
+		if r, ok := s.Route(1, "placed"); !ok || r.ID != 5 {
+			t.Errorf("route placed, announced later: %d, %t; want the number 5", r.ID, ok)
 		}
 		mustEcho(t, s)
 	})

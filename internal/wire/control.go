@@ -1,5 +1,7 @@
 package wire
 
+import "slices"
+
 // GoAway says that the sender drains. It may come twice: first with LastStream
 // at [MaxVarint], so that peers choose another node, then with the last stream
 // that the sender takes.
@@ -73,23 +75,36 @@ type RouteInfo struct {
 	Kind  uint64 // kind of the route: method, topic, stage, …
 	Name  string
 	Level uint64 // idempotency level of a method
+	// MaxMessage is bytes of the largest message, both ways; 0 says nothing of it.
+	MaxMessage uint64
 }
 
 // Routes announces routes of the sender by number. Numbers are given once per
 // connection and never change; a later frame adds to the table.
 type Routes struct {
 	First  uint64      // key 1: number of the first route of this frame; the others follow it
-	Routes []RouteInfo // key 2
+	Routes []RouteInfo // key 2; key 3: MaxMessage of each, left out if all are 0
 }
 
 // AppendRoutes appends a whole ROUTES frame.
 func AppendRoutes(b []byte, t *Routes) []byte {
 	b, body := BeginFrame(b, KindRoutes, 0)
-	b = appendHead(b, majorMap, 2)
+	sized := slices.ContainsFunc(t.Routes, func(e RouteInfo) bool { return e.MaxMessage != 0 })
+	if sized {
+		b = appendHead(b, majorMap, 3)
+	} else {
+		b = appendHead(b, majorMap, 2)
+	}
 	b = appendUint(append(b, 1), t.First)
 	b = appendHead(append(b, 2), majorArray, uint64(len(t.Routes)))
 	for _, e := range t.Routes {
 		b = appendUint(appendText(appendUint(appendHead(b, majorArray, 3), e.Kind), e.Name), e.Level)
+	}
+	if sized {
+		b = appendHead(append(b, 3), majorArray, uint64(len(t.Routes)))
+		for _, e := range t.Routes {
+			b = appendUint(b, e.MaxMessage)
+		}
 	}
 	putVarint4(b[body-4:], uint64(len(b)-body))
 	return b
@@ -114,6 +129,13 @@ func ParseRoutes(body []byte) (t Routes, err error) {
 					r.fail("empty route")
 				}
 				t.Routes = append(t.Routes, info)
+			}
+		case 3:
+			if n := r.array(MaxRoutes); r.err == nil && n != len(t.Routes) {
+				r.fail("limits of other routes than these")
+			}
+			for i := range t.Routes {
+				t.Routes[i].MaxMessage = r.uint()
 			}
 		default:
 			return false

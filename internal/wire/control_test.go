@@ -45,6 +45,7 @@ func TestRoutesRoundTrip(t *testing.T) {
 	for _, r := range []wire.Routes{
 		{},
 		{First: 3, Routes: []wire.RouteInfo{{Kind: 1, Name: "placed"}}},
+		{First: 3, Routes: []wire.RouteInfo{{Kind: 1, Name: "placed", MaxMessage: 1}, {Name: "get"}, {Name: "export", MaxMessage: wire.MaxVarint}}},
 		{First: wire.MaxVarint, Routes: []wire.RouteInfo{{Name: "get", Level: 2}, {Name: strings.Repeat("n", 255), Kind: 1 << 40}}},
 	} {
 		h, body := splitFrame(t, wire.AppendRoutes(nil, &r))

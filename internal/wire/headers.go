@@ -15,6 +15,7 @@ type Headers struct {
 	RouteKind   uint64 // key 9: kind of the route, left out if zero (method) or if RouteID is used
 	Metadata    []Pair // key 10: the user's metadata, by [ComparePairs]
 	Credit      Credit // key 11: what the opener of a stream grants at once, left out if zero
+	MaxMessage  uint64 // key 12: bytes of the largest message that the opener takes here, left out if zero (that of its SETUP)
 }
 
 // AppendHeaders appends a whole HEADERS frame. It does not check limits; the
@@ -24,7 +25,7 @@ func AppendHeaders(b []byte, h *Headers) []byte {
 	n := byte(2)
 	for _, set := range [...]bool{
 		len(h.Trace) > 0, h.Codec != 0, len(h.Idempotency) > 0, h.Attempt != 0,
-		h.Route != "" && h.RouteKind != 0, len(h.Metadata) > 0, h.Credit != Credit{},
+		h.Route != "" && h.RouteKind != 0, len(h.Metadata) > 0, h.Credit != Credit{}, h.MaxMessage != 0,
 	} {
 		if set {
 			n++
@@ -59,6 +60,9 @@ func AppendHeaders(b []byte, h *Headers) []byte {
 		b = appendHead(append(b, 11), majorArray, 2)
 		b = appendUint(appendUint(b, h.Credit.Messages), h.Credit.Bytes)
 	}
+	if h.MaxMessage != 0 {
+		b = appendUint(append(b, 12), h.MaxMessage)
+	}
 	putVarint4(b[body-4:], uint64(len(b)-body))
 	return b
 }
@@ -75,6 +79,7 @@ type HeadersView struct {
 	RouteKind   uint64
 	Metadata    PairsView
 	Credit      Credit
+	MaxMessage  uint64 // 0: that of SETUP
 }
 
 // ParseHeaders parses the body of a HEADERS frame.
@@ -122,6 +127,8 @@ func ParseHeaders(body []byte) (h HeadersView, err error) {
 				r.fail("credit is not a pair")
 			}
 			h.Credit = Credit{Messages: r.uint62(), Bytes: r.uint62()}
+		case 12:
+			h.MaxMessage = r.uint()
 		default:
 			r.skip()
 		}

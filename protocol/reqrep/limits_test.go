@@ -62,8 +62,9 @@ func TestMessageLimits(t *testing.T) {
 		{"reply over the server's limit", limited, link.Config{}, nil, 0, 2000, true, []string{"Config.Limits.MaxMessage of 1000 bytes", "response of 20"}, true},
 		{"reply over the caller's limit", link.Config{}, limited, nil, 0, 2000, true, []string{"Config.Limits.MaxMessage of 1000 bytes", "response of 20"}, true},
 		{"large reply over the caller's limit", link.Config{}, limited, nil, 0, 2 << 20, true, []string{"Config.Limits.MaxMessage of 1000 bytes", "response of 20971"}, true},
-		{"request over the handler's limit", link.Config{}, link.Config{}, []link.HandleOption{link.MaxMessage(small)}, 2000, 0, true, []string{"MaxMessage of 1000 bytes", "message of 20"}, false},
-		{"large request over the handler's limit", link.Config{}, link.Config{}, []link.HandleOption{link.MaxMessage(small)}, 2 << 20, 0, true, []string{"MaxMessage of 1000 bytes", "message of 20971"}, false},
+		{"request over the handler's limit", link.Config{}, link.Config{}, []link.HandleOption{link.MaxMessage(small)}, 2000, 0, false, []string{"the route's MaxMessage of 1000 bytes of orders-", "request of 20"}, false},
+		{"large request over the handler's limit", link.Config{}, link.Config{}, []link.HandleOption{link.MaxMessage(small)}, 2 << 20, 0, false, []string{"the route's MaxMessage of 1000 bytes of orders-", "request of 20971"}, false},
+		{"reply over the handler's limit", link.Config{}, link.Config{}, []link.HandleOption{link.MaxMessage(small)}, 0, 2000, true, []string{"MaxMessage of 1000 bytes that the handler was registered with", "response of 20"}, true},
 		{"request that the handler's limit allows", limited, link.Config{}, []link.HandleOption{link.MaxMessage(4000)}, 2000, 0, false, nil, true},
 		{"all within limits", limited, limited, nil, 900, 900, false, nil, true},
 	} {
@@ -76,6 +77,11 @@ func TestMessageLimits(t *testing.T) {
 					return answer{strings.Repeat("r", tt.reply)}, nil
 				}, tt.opts...)
 				client := mesh.Node(tt.client)
+				if tt.reply == 0 { // so that the limit of the route is known
+					if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"again"}); err != nil {
+						t.Fatal(err)
+					}
+				}
 				_, err := reqrep.Call(t.Context(), client, unsafeMethod, query{strings.Repeat("q", tt.request)})
 				if ran != tt.ran {
 					t.Errorf("the handler ran: %v, want %v", ran, tt.ran)

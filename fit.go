@@ -1,0 +1,67 @@
+package link
+
+import (
+	"context"
+	"time"
+
+	"github.com/linkmesh/link/internal/transport"
+)
+
+// fit names the route to the peer, and sees that the message is no larger than both sides take.
+func (o *outgoing) fit(ctx context.Context, session *transport.Session, in *instance) error {
+	r, known := session.Route(uint64(o.Route.Kind), o.Route.Name)
+	own := o.service.node.cfg.Limits.maxMessage()
+	if !known && session.Remote().MaxMessage > uint64(own) && !o.config.sized {
+		r, known = o.awaitRoute(ctx, session)
+	}
+	if known {
+		o.headers.Route, o.headers.RouteKind, o.headers.RouteID = "", 0, r.ID
+	} else {
+		o.headers.Route, o.headers.RouteKind = o.Route.Name, uint64(o.Route.Kind)
+	}
+	o.headers.MaxMessage = 0 // that of our SETUP
+	if r.MaxMessage == 0 && !o.config.sized && o.size <= own && uint64(o.size) <= session.Remote().MaxMessage {
+		return nil // as nearly all
+	}
+	return o.fitLarge(session, r, own, in)
+}
+
+// fitLarge is fit where a message or a limit is not as usual. Like failed and broken it is apart so that the
+// goroutines that wait for replies have small stacks: with many calls under way they would not fit the caches.
+func (o *outgoing) fitLarge(session *transport.Session, r transport.PeerRoute, own int, in *instance) error {
+	theirs := session.Remote().MaxMessage
+	whose, of := "the Config.Limits.MaxMessage", " of "+in.ID
+	if r.MaxMessage > 0 {
+		theirs, whose = r.MaxMessage, "the route's MaxMessage"
+	}
+	mine := max(own, int(min(r.MaxMessage, maxMessageCap)))
+	if o.config.sized {
+		mine = o.config.size
+	}
+	if mine != own {
+		o.headers.MaxMessage = uint64(mine)
+	}
+	switch {
+	case o.size > mine && o.config.sized:
+		return o.tooLarge(mine, "the call's MaxMessage", "")
+	case o.size > mine:
+		return o.tooLarge(mine, "this node's Config.Limits.MaxMessage", "; MaxMessage is an option of calls and handlers, too")
+	case uint64(o.size) > theirs:
+		return o.tooLarge(int(theirs), whose, of)
+	}
+	return nil
+}
+
+func (o *outgoing) tooLarge(limit int, whose, more string) error {
+	return Errorf(ResourceExhausted, "request of %d bytes exceeds %s of %d bytes%s", o.size, whose, limit, more)
+}
+
+// routesWait is how long the first call on a connection waits to learn how large the messages of its route may be,
+// if those of some route may be larger than is usual here. A server announces its routes as soon as it is connected.
+const routesWait = time.Second
+
+// awaitRoute waits until the peer has announced its routes.
+func (o *outgoing) awaitRoute(ctx context.Context, session *transport.Session) (transport.PeerRoute, bool) {
+	session.AwaitRoutes(ctx, min(routesWait, time.Until(o.deadline)))
+	return session.Route(uint64(o.Route.Kind), o.Route.Name)
+}
