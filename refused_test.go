@@ -88,6 +88,7 @@ func TestCodecsOfAServerAreReadBeforeACall(t *testing.T) {
 			ran++
 			return order{}, nil
 		})
+		synctest.Wait() // until the client has heard of it
 		for range 20 {
 			if _, err := reqrep.Call(t.Context(), client, putOrder, order{}); err != nil {
 				t.Fatal(err)

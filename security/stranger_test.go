@@ -251,6 +251,9 @@ func TestAStrangerCostsFewSignatures(t *testing.T) { // SEC-120
 			if checks != tc.checks {
 				t.Errorf("%d signatures were checked, want %d", checks, tc.checks)
 			}
+			// A dialer judges a server by the same rules.
+			client, _ := handshake(t, security.ClientTLS(ca.Source("web"), ca.ID("web")), security.ServerTLS(tc.source(ca)))
+			expectRefusal(t, client.err, tc.reason, security.RoleClient)
 			if checks > 3*honest {
 				t.Errorf("%d signatures were checked, more than 3 times the %d of an honest peer", checks, honest)
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -37,9 +38,9 @@ func (m *Message[T]) DeadLetter() *DeadLetter {
 	if err := codec.CBOR().Decode(text, &w); err != nil {
 		return nil
 	}
-	d := &DeadLetter{Seq: w.Seq, Published: time.UnixMicro(w.Published), Reason: w.Reason, Group: w.Group}
+	d := &DeadLetter{Seq: w.Seq, Published: time.UnixMicro(w.Published), Reason: foreign.Text(w.Reason), Group: foreign.Text(w.Group)}
 	for _, a := range w.History {
-		d.History = append(d.History, Attempt{time.UnixMicro(a.Sent), time.UnixMicro(a.Ended), a.Outcome, a.Cause})
+		d.History = append(d.History, Attempt{time.UnixMicro(a.Sent), time.UnixMicro(a.Ended), foreign.Text(a.Outcome), foreign.Text(a.Cause)})
 	}
 	return d
 }
