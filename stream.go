@@ -258,6 +258,24 @@ func (s *Stream) peerTakes() uint64 {
 	return s.raw.Session.Remote().MaxMessage
 }
 
+// Await waits until a credited frame of so many bytes can be sent without waiting for
+// credit, or until ctx ends, which ends nothing else: for who has something else to
+// say then. It is for the goroutine that sends.
+//
+// Errors: ctx's, or what has ended the stream.
+func (s *Stream) Await(ctx context.Context, bytes int) error {
+	if c := s.raw.Credit(); c.Messages > 0 && c.Bytes >= uint64(max(bytes, 0)) {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
+	if err := s.raw.Await(ctx, uint64(max(bytes, 0))); err != nil {
+		return s.error("send on", err)
+	}
+	return nil
+}
+
 // Recv returns the next frame, waiting for it. The error is io.EOF when the
 // peer has ended its side cleanly; for a caller, that the handler returned nil.
 //

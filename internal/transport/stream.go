@@ -350,11 +350,23 @@ func (st *Stream) Send(ctx context.Context, f Frame) error {
 }
 
 func (st *Stream) takeCredit(ctx context.Context, size uint64) error {
+	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, true)
+}
+
+// Await waits until there is credit for a frame of so many bytes, and takes none of
+// it. Nothing becomes of the stream if ctx ends before.
+func (st *Stream) Await(ctx context.Context, size uint64) error {
+	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, false)
+}
+
+func (st *Stream) awaitCredit(ctx context.Context, need wire.Credit, take bool) error {
 	for {
 		st.mu.Lock()
-		if st.credit.Messages >= 1 && st.credit.Bytes >= size {
-			st.credit.Messages--
-			st.credit.Bytes -= size
+		if st.credit.Messages >= need.Messages && st.credit.Bytes >= need.Bytes {
+			if take {
+				st.credit.Messages -= need.Messages
+				st.credit.Bytes -= need.Bytes
+			}
 			st.mu.Unlock()
 			return nil
 		}

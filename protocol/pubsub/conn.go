@@ -30,8 +30,10 @@ type conn struct {
 	owedFrames, owedBytes int           // of the goroutine that reads: read and not granted again
 	cut                   func()        // ends it, to be made again
 
+	pulse   pulse
 	session int    // of the member: verdicts on messages of an earlier one mean nothing
 	begun   bool   // something of it was observed
+	broken  bool   // guarded by member.mu: it has sent nonsense, and the rest is not read
 	topic   string // of the last message, which was asked for
 }
 
@@ -77,6 +79,7 @@ func (c *conn) asked(path string) bool {
 // wait: a grant costs both sides as much as hundreds of messages.
 func (c *conn) read(f *frames) {
 	c.letGo(f)
+	c.member.finished(f)
 	if !f.kept && c.reuse != nil && cap(f.body) <= 2*lane.MaxFrame { // longer ones are rare, and not worth keeping
 		c.reuse(f.body)
 	}

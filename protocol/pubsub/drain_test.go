@@ -2,6 +2,9 @@ package pubsub_test
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,4 +53,114 @@ func TestADrainDeliversWhatHandlersPublishMeanwhile(t *testing.T) {
 			t.Errorf("got %+v", m)
 		}
 	})
+}
+
+// TestADrainDeliversWhatIsOwed to a subscriber that is slow, and reads, in every class: it
+// has all there is before the publisher ends, or is told how much it has not.
+func TestADrainDeliversWhatIsOwed(t *testing.T) {
+	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Latest, pubsub.Reliable, pubsub.AtLeastOnce} {
+		for name, drain := range map[string]time.Duration{"in time": time.Minute, "too late": 2 * time.Second} {
+			for _, size := range []int{10, 3000} {
+				t.Run(fmt.Sprint(class, ", ", name, ", ", size), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { drainSlow(t, class, drain, size) })
+				})
+			}
+		}
+	}
+}
+
+func drainSlow(t *testing.T, class pubsub.Class, drain time.Duration, size int) {
+	t.Helper()
+	mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+	node, p := publisher(t, mesh, link.Config{DrainTimeout: drain})
+	s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class))
+	const n = 3000
+	const pace = 2 * time.Millisecond
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		body := string(make([]byte, size))
+		for i := range n {
+			if _, err := p.Publish(t.Context(), order{ID: body, Cents: int64(i)}, pubsub.Key(fmt.Sprint(i%7))); err != nil {
+				t.Error(err)
+			}
+			sleep(pace / 2)
+		}
+	}()
+	var stopped time.Time
+	go func() {
+		<-published
+		mesh.Stop(node) // which fails the test if handlers had to be canceled
+		stopped = time.Now()
+	}()
+	got, told, ended := 0, uint64(0), false
+	defer time.AfterFunc(time.Hour, s.Close).Stop()
+	for m := range s.Messages() {
+		switch {
+		case m.Gap == nil:
+			got++
+			m.Ack()
+			sleep(pace)
+		case m.Gap.Count == 0:
+			t.Fatalf("gap %+v", m.Gap)
+		default:
+			told += m.Gap.Count
+			ended = ended || m.Gap.Reason == "drained"
+		}
+		if uint64(got)+told >= n {
+			break
+		}
+	}
+	if uint64(got)+told != n {
+		t.Errorf("%d messages came and %d were told as missing, of %d", got, told, n)
+	}
+	if ended && drain > 10*time.Second {
+		t.Errorf("there was time for all, and %d were told as missing", told)
+	}
+	if rest := within(s, time.Minute); len(rest) > 0 {
+		t.Errorf("after everything there came %v", rest)
+	}
+	if stopped.IsZero() {
+		t.Error("the node has not stopped")
+	}
+}
+
+// TestADrainTellsThoseThatReadNothing until it is too late, and does not wait for longer
+// than it may.
+func TestADrainTellsThoseThatReadNothing(t *testing.T) {
+	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Latest, pubsub.Reliable, pubsub.AtLeastOnce} {
+		t.Run(class.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				var log lines
+				node, p := publisher(t, mesh, link.Config{DrainTimeout: 4 * time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class))
+				const n = 2000
+				for i := range n {
+					if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 3000)), Cents: int64(i)}, pubsub.Key(fmt.Sprint(i))); err != nil {
+						t.Fatal(err)
+					}
+				}
+				mesh.Stop(node)
+				got, told := 0, uint64(0)
+				var last string
+				for m := range s.Messages() {
+					if m.Gap == nil {
+						got++
+					} else {
+						told, last = told+m.Gap.Count, m.Gap.Reason
+					}
+					if uint64(got)+told >= n {
+						break
+					}
+				}
+				if all := uint64(got) + told; all != n || last != "drained" {
+					t.Errorf("%d messages came, and %d were told as missing, of %d; the last one: %s", got, told, n, last)
+				}
+				if !strings.Contains(log.String(), "the drain has ended before") {
+					t.Errorf("the log says nothing of it:\n%s", log.String())
+				}
+			})
+		})
+	}
 }

@@ -136,6 +136,10 @@ func (h *handler[T]) handle(m Message[T]) {
 		m.Ack()
 	case m.acked():
 		m.Nack(-1, err.Error())
+		if m.conn.member.ended() {
+			h.sub.node.Logger().Error("pubsub: the handler of a subscription failed, and the publisher has ended: the message does not come again",
+				"topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
+		}
 	default:
 		h.sub.node.Logger().Error("pubsub: the handler of a subscription failed", "topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
 	}

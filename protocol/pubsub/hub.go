@@ -29,6 +29,8 @@ type hub struct {
 		told       atomic.Bool
 	}
 
+	drain drain
+
 	mu       sync.Mutex // guards the fields below
 	peers    map[quota]int
 	sessions map[*session]struct{}
@@ -62,6 +64,7 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 		node: node, log: log, rules: r, began: began, peers: make(map[quota]int),
 		sessions: make(map[*session]struct{}), changed: make(chan struct{}),
 	}
+	h.drain.attach(node)
 	node.Handle(route(node.Service()), h.serve, link.Lasting())
 	node.HandleCall(statsRoute(node.Service()), link.CallHandler{New: func() any { return new(struct{}) }, Serve: h.serveStats})
 	r.hub.Store(h)

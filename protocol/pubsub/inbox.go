@@ -38,9 +38,11 @@ type inbox struct {
 type frames struct {
 	conn *conn
 	body []byte
-	owed int  // bytes of credit that are due for it
-	kept bool // messages refer to the body
-	gap  *Gap // instead of a body
+	owed int    // bytes of credit that are due for it
+	kept bool   // messages refer to the body
+	gap  *Gap   // instead of a body
+	gaps uint64 // with acks: how many the body tells
+	read int    // with acks: messages of the body that were read
 }
 
 // intake is where one member's connection puts what it receives.
@@ -59,41 +61,77 @@ func (i intake) joined(c *conn, a *subscribed) *conn {
 	return c
 }
 
-// take passes a frame on, which is the subscription's from then on. One for which no
-// credit is owed says how far the publisher is; the next one says so again.
-func (i intake) take(ctx context.Context, c *conn, body []byte, owed int) error {
-	f := &frames{conn: c, body: body, owed: owed}
-	if len(body) > lane.MaxFrame {
-		if err := c.hold(ctx, len(body)); err != nil {
+// take passes a frame on, which is the subscription's from then on, when there is room.
+func (i intake) take(ctx context.Context, f *frames) error {
+	c := f.conn
+	if len(f.body) > lane.MaxFrame {
+		if err := c.hold(ctx, len(f.body)); err != nil {
 			return err
 		}
 	}
-	c.waiting.Add(1)
-	if owed == 0 {
-		select {
-		case i.box.in <- f:
-		default:
-			c.waiting.Add(-1)
-			c.letGo(f)
-		}
-		return nil
-	}
+	i.member.received(f)
+	c.pulse.arm()
 	select {
 	case i.box.in <- f:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+	case <-i.box.ctx.Done(): // nobody reads any more
+	}
+	i.member.dropped(f)
+	return context.Cause(i.box.ctx)
+}
+
+// note passes on a frame that says how far the publisher is, if there is room: the next
+// one says so again.
+func (i intake) note(f *frames) {
+	i.member.received(f)
+	select {
+	case i.box.in <- f:
+	default:
+		i.member.dropped(f)
 	}
 }
 
-// judging says what becomes of messages until ctx ends; wait waits for its end.
-func (i intake) judging(ctx context.Context, say func(v *verdict) error) (wait func()) {
+// judging says what becomes of messages, and that they are read, until ctx ends or wait is
+// called, which waits for its end. Say may be called by several goroutines, one at a time.
+func (i intake) judging(ctx context.Context, c *conn, say func(v *verdict) error) (wait func()) {
+	var mu sync.Mutex
+	one := func(v *verdict) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return say(v)
+	}
+	read := i.box.progress()
+	c.pulse.start(func() (waits bool) {
+		if !i.member.waiting() {
+			return false
+		}
+		if now := i.box.progress(); now != read {
+			read = now
+			return one(&verdict{Reading: true}) == nil
+		}
+		return true
+	})
+	ctx, quit := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		i.member.report(ctx, say)
+		i.member.report(ctx, one)
 	}()
-	return func() { <-done }
+	return func() { quit(); c.pulse.stop(); <-done }
+}
+
+// progress counts what the subscription has read, of all its publishers: who waits for
+// one that reads others waits for one that reads.
+func (b *inbox) progress() (read uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range b.members {
+		m.mu.Lock()
+		read += m.count.records
+		m.mu.Unlock()
+	}
+	return read
 }
 
 // end ends the subscription because its node has.

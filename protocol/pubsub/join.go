@@ -118,8 +118,9 @@ func (b *inbox) listen(m *member) error {
 	if h := b.rules.hub.Load(); h != nil && m.id == b.node.Instance() {
 		return h.attendLocally(b.ctx, ask, to)
 	}
-	ctx, cancel := context.WithCancel(b.ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.ctx)) // it outlasts the subscription, to say so
 	defer cancel()
+	opening := context.AfterFunc(b.ctx, cancel)
 	shares := lane.SharesOf(b.node)
 	st, credit, err := shares.Open(ctx, b.node, route(m.service), m.id)
 	if err != nil {
@@ -143,14 +144,24 @@ func (b *inbox) listen(m *member) error {
 		}
 	}
 	c := to.joined(&conn{peer: st.Peer(), foreign: outside(b.node, st.Peer()), credit: credit, cut: st.Close, reuse: st.Recycle, grant: grant}, answer)
-	wait := to.judging(ctx, func(v *verdict) error {
+	say := func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {
 			err = st.Send(f)
 		}
 		return err
-	})
+	}
+	wait := to.judging(ctx, c, say)
 	defer func() { cancel(); wait() }()
+	if !opening() {
+		return context.Cause(b.ctx)
+	}
+	leaving := b.leaving(func() {
+		wait()
+		m.lastWords(say)
+		_ = st.CloseSend() // fails only if the stream has ended
+	}, cancel)
+	defer leaving()
 	parts := lane.Joiner{Most: maxRecords}
 	for {
 		f, err := st.Recv()
@@ -163,15 +174,38 @@ func (b *inbox) listen(m *member) error {
 			}
 			c.grant(1, len(f.Body))
 			continue
+		case f.Kind == kindLast:
+			err = to.take(ctx, &frames{conn: c, body: f.Body})
 		case f.Kind != kindRecords:
 			continue // of a later version
+		case f.Credited:
+			err = to.take(ctx, &frames{conn: c, body: parts.Whole(f.Body), owed: len(f.Body)})
+		default:
+			to.note(&frames{conn: c, body: f.Body})
 		}
-		owed := 0
-		if f.Credited {
-			owed = len(f.Body)
-		}
-		if err := to.take(ctx, c, parts.Whole(f.Body), owed); err != nil {
+		if err != nil && b.ctx.Err() == nil {
 			return err
+		}
+	}
+}
+
+// leaveTime is how long a publisher has to hear that a subscription ends; then the
+// stream is cut.
+const leaveTime = time.Second
+
+// leaving calls leave when the subscription ends, and cut a moment later if the publisher
+// has not ended the stream by then. Done waits for it, or sees to it that it is not called.
+func (b *inbox) leaving(leave, cut func()) (done func()) {
+	left := make(chan *time.Timer, 1)
+	stop := context.AfterFunc(b.ctx, func() {
+		late := time.AfterFunc(leaveTime, cut)
+		leave()
+		left <- late
+	})
+	return func() {
+		if !stop() {
+			cut()
+			(<-left).Stop()
 		}
 	}
 }

@@ -10,16 +10,21 @@ import (
 // localSink is a subscription of the publisher's own node: its records take no socket.
 type localSink struct {
 	ctx  context.Context //nolint:containedctx // that of the subscription; it ends the sink
-	take func(body []byte, owed int) error
+	in   intake
+	conn *conn
 }
 
-func (s localSink) send(body []byte, credited bool, _ func()) error {
-	owed := 0
-	if credited {
-		owed = len(body)
-	}
-	return s.take(append([]byte(nil), body...), owed)
+func (s localSink) send(_ context.Context, body []byte, _ func()) error {
+	return s.in.take(s.ctx, &frames{conn: s.conn, body: append([]byte(nil), body...), owed: len(body)})
 }
+
+func (s localSink) note(body []byte) error {
+	s.in.note(&frames{conn: s.conn, body: append([]byte(nil), body...)})
+	return nil
+}
+
+// last is never called, for this sink never drains.
+func (s localSink) last([]byte) error { return nil }
 
 func (s localSink) size() int { return lane.MaxFrame }
 
@@ -42,9 +47,9 @@ func (h *hub) attendLocally(ctx context.Context, ask *subscribe, in intake) erro
 	defer h.leave(s)
 	defer func() { s.finish(err) }()
 	c := in.joined(&conn{peer: peer, cut: cancel, grant: func(int, int) {}}, &answer)
-	sink.take = func(body []byte, owed int) error { return in.take(ctx, c, body, owed) }
-	judged := in.judging(ctx, s.apply)
-	defer func() { cancel(); judged(); s.workers.Wait() }()
+	sink.in, sink.conn = in, c
+	judged := in.judging(ctx, c, s.apply)
+	defer func() { cancel(); judged(); in.member.lastWords(s.apply); s.workers.Wait() }()
 	err = s.run(ctx, func() error { <-ctx.Done(); return errUnsubscribed })
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,9 @@ type member struct {
 	tracker *journal.Tracker
 	pending verdict
 	out     map[uint64]held // delivered, and neither acked nor given up
+	owed    int             // of these, how many the publisher has yet to deliver in this session
+	told    uint64          // gaps that were received in this session
+	unread  []*frames       // received, oldest first, with the one that is being read
 	session int             // counts those that the publisher did not resume
 	wake    chan struct{}
 	conn    *conn // the present one
@@ -47,7 +51,9 @@ type member struct {
 type held struct {
 	ttl   time.Duration
 	nacks int
+	lane  int
 	back  bool      // it was given back, and is to come again
+	owed  bool      // it is of a session that is no more, and to come again
 	until time.Time // when it does not come again any more; zero is never
 }
 
@@ -86,17 +92,131 @@ func (m *member) ask() *subscribe {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ask := m.want
-	if p := m.positionLocked(); p.Epoch != 0 {
-		ask.Start, ask.Position = startAt, p.Append(nil)
+	p := m.receivedLocked()
+	if p.Epoch == 0 {
+		return &ask
 	}
+	if m.acks {
+		ask.Told = m.told
+		if ask.Again = m.againLocked(p.Epoch); ask.Again == nil {
+			p = m.unackedLocked(p)
+		}
+	}
+	ask.Start, ask.Position = startAt, p.Append(nil)
 	return &ask
 }
 
-// positionLocked is how far the subscription has come, of no epoch if that is not known.
-// With acks it counts only if the session is gone: then everything comes again that was
-// not acked, and what is to come again in any case.
-func (m *member) positionLocked() journal.Position {
+// received notes a frame that is to be read, and dropped that it is not.
+func (m *member) received(f *frames) {
+	f.conn.waiting.Add(1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unread = append(m.unread, f)
+	if m.acks && f.conn.session == m.session {
+		f.gaps = journal.GapsIn(f.body)
+		m.told += f.gaps
+	}
+}
+
+func (m *member) dropped(f *frames) {
+	f.conn.waiting.Add(-1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unread = m.unread[:len(m.unread)-1]
+	m.told -= f.gaps
+}
+
+// waiting reports whether something was received and not read.
+func (m *member) waiting() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.unread) > 0
+}
+
+// finished notes that the oldest frame was read.
+func (m *member) finished(f *frames) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.unread) > 0 && m.unread[0] == f {
+		m.unread = slices.Delete(m.unread, 0, 1)
+	}
+}
+
+// breakOff ends a connection whose publisher has sent nonsense, so that it is made again
+// where the subscription is.
+func (m *member) breakOff(c *conn) {
+	m.mu.Lock()
+	first, now := !c.broken, m.conn
+	c.broken = true
+	m.mu.Unlock()
+	if !first {
+		return // what came with it is passed over
+	}
+	c.cut()
+	if now != nil && now != c { // it began behind what is not read
+		now.cut()
+	}
+}
+
+// receivedLocked is how far the subscription will have come when it has read all that
+// was received. What is asked for then begins there, so that nothing is told twice.
+func (m *member) receivedLocked() journal.Position {
 	p := m.tracker.Position()
+	for _, f := range m.unread {
+		if c := f.conn; !c.broken && (!m.acks || c.session == m.session) {
+			p = p.Advance(journal.Class(m.want.Class), c.epoch, f.body)
+		}
+	}
+	return p
+}
+
+// againLocked returns the messages of an epoch that have no ack and are to come again, as
+// ranges of their numbers; nil if they are too many to ask for.
+func (m *member) againLocked(epoch uint64) []uint64 {
+	seqs := make([]uint64, 0, len(m.out))
+	for seq, h := range m.out {
+		if h.back && !h.until.IsZero() && time.Now().After(h.until) {
+			delete(m.out, seq)
+			continue
+		}
+		seqs = append(seqs, seq)
+	}
+	for _, f := range m.unread {
+		if f.conn.session == m.session && f.conn.epoch == epoch && !f.conn.broken {
+			read := f.read
+			for seq := range journal.Messages(f.body) {
+				if read--; read < 0 {
+					seqs = append(seqs, seq)
+				}
+			}
+		}
+	}
+	slices.Sort(seqs)
+	seqs = slices.Compact(seqs)
+	most := m.want.Messages
+	if most == 0 {
+		most = journal.DefaultWindow
+	}
+	if len(seqs) > max(most, journal.MaxAgain) {
+		return nil
+	}
+	list := make([]uint64, 0, 2)
+	for _, seq := range seqs {
+		if n := len(list); n > 0 && list[n-1]+1 == seq {
+			list[n-1] = seq
+		} else {
+			list = append(list, seq, seq)
+		}
+	}
+	return list
+}
+
+// positionLocked is how far the subscription has come, of no epoch if that is not known.
+// With acks, everything after it comes again that was not acked.
+func (m *member) positionLocked() journal.Position { return m.unackedLocked(m.tracker.Position()) }
+
+// unackedLocked returns a position before all that was not acked.
+func (m *member) unackedLocked(p journal.Position) journal.Position {
 	for seq, h := range m.out {
 		if h.back && !h.until.IsZero() && time.Now().After(h.until) {
 			delete(m.out, seq)
@@ -114,8 +234,7 @@ func (m *member) joined(c *conn, ask *subscribe, a *subscribed) {
 	m.mu.Lock()
 	if !a.Resumed {
 		m.session++
-		clear(m.out)
-		m.pending = verdict{}
+		m.told, m.pending = 0, verdict{}
 		m.beginLocked(ask, a)
 	}
 	c.session, c.epoch = m.session, a.Epoch
@@ -133,7 +252,8 @@ func (m *member) beginLocked(ask *subscribe, a *subscribed) {
 	switch {
 	case m.acks && ask.Start == startAt: // what is to come again is ahead once more
 		if p, _, err := journal.ParsePosition(ask.Position); err == nil {
-			m.tracker = journal.NewTracker(journal.Class(m.want.Class), p)
+			m.goOn(p)
+			m.oweLocked(ask.Again, p.Epoch == a.Epoch)
 		}
 		return
 	case m.tracker.Position().Epoch != 0:
@@ -147,6 +267,30 @@ func (m *member) beginLocked(ask *subscribe, a *subscribed) {
 		return
 	}
 	m.goOn(journal.Position{Epoch: a.Epoch, Seq: [journal.Lanes]uint64{before, before, before}})
+}
+
+// oweLocked notes what was asked for once more, if the publisher is still the same run: none
+// of it can be judged before it has come.
+func (m *member) oweLocked(again []uint64, same bool) {
+	old := m.out
+	m.out, m.owed = make(map[uint64]held), 0
+	for i := 0; same && i+1 < len(again); i += 2 {
+		for seq := again[i]; seq <= again[i+1]; seq++ {
+			m.out[seq] = held{owed: true, lane: old[seq].lane}
+			m.owed++
+		}
+	}
+}
+
+// goneLocked notes that the publisher does not have what it was to deliver again.
+func (m *member) goneLocked(g *journal.Gap) {
+	for seq, h := range m.out {
+		exact := g.Lane == h.lane || g.Count == g.To-g.From+1
+		if h.owed && exact && g.From <= seq && seq <= g.To {
+			delete(m.out, seq)
+			m.owed--
+		}
+	}
 }
 
 // goOn makes a position that of the subscription.
@@ -176,6 +320,30 @@ func (m *member) full() error {
 		return m.failure
 	}
 	return nil
+}
+
+// lastWords says what was not said yet: verdicts, and what a member of a group has read.
+func (m *member) lastWords(say func(v *verdict) error) {
+	m.mu.Lock()
+	v := m.pending
+	m.pending = verdict{}
+	if m.credit > 0 {
+		v.Credit += m.taken
+		m.taken = 0
+	}
+	m.mu.Unlock()
+	for part := range v.parts() {
+		if say(part) != nil {
+			return // the stream has ended
+		}
+	}
+}
+
+// ended reports whether the publisher has said that this was all.
+func (m *member) ended() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last != nil && !m.open
 }
 
 // cutShort returns the last connection of a publisher that did not end it in good order.
@@ -208,10 +376,19 @@ func (m *member) observe(c *conn, rec *journal.Record) bool {
 	if !m.acks {
 		return fresh
 	}
-	if rec.Kind == journal.KindMessage {
+	switch {
+	case rec.Kind == journal.KindMessage:
+		if len(m.unread) > 0 {
+			m.unread[0].read++
+		}
 		h := m.out[rec.Seq]
-		h.ttl, h.back = rec.TTL, false
+		if h.owed {
+			m.owed--
+		}
+		h.ttl, h.lane, h.back, h.owed = rec.TTL, journal.LaneOf(rec.Priority), false, false
 		m.out[rec.Seq] = h
+	case rec.Kind == journal.KindGap && m.owed > 0:
+		m.goneLocked(&rec.Gap)
 	}
 	return true // it may come again on purpose
 }
@@ -252,7 +429,7 @@ func (m *member) ackRange(from, to uint64) {
 func (m *member) ackRangeLocked(from, to uint64) {
 	var first, last uint64
 	for seq, h := range m.out {
-		if seq < from || seq > to || h.back {
+		if seq < from || seq > to || h.back || h.owed {
 			continue
 		}
 		if first == 0 || seq < first {
@@ -293,7 +470,7 @@ func (m *member) judge(c *conn, seq uint64, add func(v *verdict, h *held) bool) 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h, open := m.out[seq]
-	if !open || h.back || c.session != m.session {
+	if !open || h.back || h.owed || c.session != m.session {
 		return
 	}
 	if add(&m.pending, &h) {

@@ -92,7 +92,7 @@ func (m *Message[T]) destination() string {
 // Gap says which messages of a publisher are missing from a subscription, and why.
 type Gap struct {
 	// Reason is "overflow", "ttl", "conflated", "retention", "restart", "gone",
-	// "refused" or "switched"; docs/guarantees.md says when each is told.
+	// "refused", "switched", "drained" or "lost"; docs/guarantees.md says when each is told.
 	Reason   string
 	From, To uint64 // numbers of the publisher, both included
 	Count    uint64 // how many of them were this subscription's; 0 is unknown

@@ -95,6 +95,7 @@ const (
 	kindRecords    link.FrameKind = 0x42
 	kindVerdict    link.FrameKind = 0x43
 	kindPart       link.FrameKind = 0x44
+	kindLast       link.FrameKind = 0x45
 )
 
 // route is where every subscription of a service is opened.

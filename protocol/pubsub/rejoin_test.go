@@ -3,6 +3,7 @@ package pubsub_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -245,4 +246,89 @@ func TestCodecsMustAgree(t *testing.T) {
 		publish(t, p, 1, 1)
 		want(t, within(s, time.Second), "1")
 	})
+}
+
+// TestGapsAreToldOnce has a connection that is lost when gaps have been told: one was read,
+// one has arrived, and one is on its way.
+func TestGapsAreToldOnce(t *testing.T) {
+	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Reliable, pubsub.AtLeastOnce} {
+		for name, away := range map[string]time.Duration{"for a moment": 40 * time.Second, "for longer than a session is kept": 150 * time.Second} {
+			for _, read := range []int{0, 1, 2, 3, 4, 5} {
+				t.Run(fmt.Sprint(class, ", ", name, ", ", read), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { gapsOnce(t, class, away, read) })
+				})
+			}
+		}
+	}
+}
+
+func gapsOnce(t *testing.T, class pubsub.Class, away time.Duration, read int) {
+	t.Helper()
+	mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+	node, p := publisher(t, mesh, link.Config{})
+	client := mesh.Node(link.Config{})
+	s := subscribe(t, client, placed, pubsub.In(class))
+	seen, told, n := make(map[uint64]bool), uint64(0), 0
+	enter := func(m pubsub.Message[order]) {
+		switch {
+		case m.Gap == nil:
+			seen[m.Seq] = true
+			if m.Value.Cents > 5 || m.Value.Cents%2 == 0 {
+				m.Ack() // others are asked for once more
+			}
+		case m.Gap.Count == 0:
+			t.Errorf("gap %+v", m.Gap)
+		default:
+			told += m.Gap.Count
+		}
+	}
+	body := string(make([]byte, 300<<10)) // of which a few wait, for want of credit, so that the others expire
+	say := func(pieces int) {
+		for range pieces {
+			for _, opt := range []pubsub.PublishOption{pubsub.TTL(0), pubsub.TTL(time.Second), pubsub.TTL(time.Second)} {
+				n++
+				publishOne(t, p, order{ID: body, Cents: int64(n)}, opt)
+			}
+			sleep(2 * time.Second)
+		}
+	}
+	for range 5 {
+		n++
+		publishOne(t, p, order{ID: body, Cents: int64(n)})
+	}
+	sleep(time.Second)
+	say(3)
+	for range read {
+		enter(take(t, s, 1)[0])
+		sleep(10 * time.Millisecond)
+	}
+	mesh.Partition(node, client)
+	say(1)
+	sleep(away)
+	mesh.Heal(node, client)
+	sleep(time.Minute)
+	say(1)
+	stop := time.AfterFunc(10*time.Minute, s.Close)
+	defer stop.Stop()
+	for m := range s.Messages() {
+		enter(m)
+	}
+	if class != pubsub.AtLeastOnce {
+		if told == 0 || len(seen)+int(told) != n {
+			t.Errorf("%d messages came and %d were told as missing, of %d", len(seen), told, n)
+		}
+		return
+	}
+	// What expired on its way is a dead letter; what had come and had no ack is told as well.
+	dead, expiring := int(pubsub.StatsOf(node).Published.DeadLetters), uint64(n-5)/3*2
+	if told == 0 || told > expiring || len(seen)+int(told)+dead < n {
+		t.Errorf("%d messages came, %d were told as missing and %d are dead letters; of %d, %d could expire", len(seen), told, dead, n, expiring)
+	}
+}
+
+func publishOne(t *testing.T, p *pubsub.Publisher[order], o order, opts ...pubsub.PublishOption) {
+	t.Helper()
+	if _, err := p.Publish(t.Context(), o, opts...); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -23,11 +23,33 @@ type streamSink struct {
 }
 
 // send cuts what is longer than a frame may be into parts.
-func (s streamSink) send(body []byte, credited bool, moved func()) error {
-	if !credited {
-		return s.stream.Send(link.Frame{Kind: kindRecords, Body: body})
+func (s streamSink) send(ctx context.Context, body []byte, moved func()) error {
+	for ; len(body) > s.frame; body = body[s.frame:] {
+		if err := s.one(ctx, kindPart, body[:s.frame]); err != nil {
+			return err
+		}
+		moved()
 	}
-	return lane.Send(s.stream, kindRecords, kindPart, s.frame, body, moved)
+	return s.one(ctx, kindRecords, body)
+}
+
+// one sends a credited frame, unless ctx ends while it waits for credit.
+func (s streamSink) one(ctx context.Context, kind link.FrameKind, body []byte) error {
+	if err := s.stream.Await(ctx, len(body)); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	return s.stream.Send(link.Frame{Kind: kind, Credited: true, Body: body})
+}
+
+func (s streamSink) note(body []byte) error {
+	return s.stream.Send(link.Frame{Kind: kindRecords, Body: body})
+}
+
+func (s streamSink) last(body []byte) error {
+	return s.stream.Send(link.Frame{Kind: kindLast, Body: body})
 }
 
 func (s streamSink) size() int                 { return s.frame }
@@ -83,7 +105,7 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 	}
 	if ask.Session != "" {
 		ask.Session = sessionOf(ask, peer)
-		if cursor, err := h.log.Resume(ask.Session, now); err == nil {
+		if cursor, err := h.log.Resume(ask.Session, ask.Told, now); err == nil {
 			answer.Live, answer.Resumed = cursor.Live(), true
 			return newSession(h, out, cursor, ask, peer), answer, nil
 		}

@@ -31,8 +31,13 @@ const (
 // sink is where the records of a session go: a stream, or a subscriber of this node.
 type sink interface {
 	// send passes on a frame of records, which is the session's again when it returns.
-	// A credited one waits for the subscriber; moved is called when it has taken a part.
-	send(body []byte, credited bool, moved func()) error
+	// It waits for the subscriber, and calls moved when that has taken a part; if ctx
+	// ends while it waits, the error is ctx's and the frame was not sent.
+	send(ctx context.Context, body []byte, moved func()) error
+	// note passes on a frame that takes no credit and may be dropped: a mark.
+	note(body []byte) error
+	// last passes on the gaps of what does not come any more.
+	last(body []byte) error
 	// size is how many bytes a frame should have.
 	size() int
 	// draining is closed when the publisher drains and nothing runs there any more that
@@ -60,7 +65,7 @@ type session struct {
 	markedAt time.Time // and when
 
 	workers sync.WaitGroup // of run, which the end of the sink ends
-	sending atomic.Int64   // UnixNano since when a frame waits for the subscriber, or 0
+	sending atomic.Int64   // hub.since of when a frame began to wait for the subscriber, or it last took something; 0: none waits
 }
 
 func newSession(h *hub, out sink, cursor *journal.Cursor, ask *subscribe, peer link.Peer) *session {
@@ -102,9 +107,10 @@ func (s *session) run(ctx context.Context, read func() error) error {
 	for err == nil {
 		select {
 		case err = <-ended:
-		case now := <-watch.C:
-			s.hub.keepTime(s.hub.since())
-			if since := s.sending.Load(); since != 0 && now.UnixNano()-since >= int64(StuckTime) {
+		case <-watch.C:
+			now := s.hub.since()
+			s.hub.keepTime(now)
+			if since := s.sending.Load(); since != 0 && int64(now)-since >= int64(StuckTime) {
 				s.hub.stuck.Add(1)
 				err = link.Errorf(link.ResourceExhausted, "the subscriber took nothing for %v while messages waited; subscribe again to go on", StuckTime)
 			}
@@ -136,17 +142,17 @@ func (s *session) write(ctx context.Context) error {
 		}
 		body, _, more, err := s.cursor.Fill((*buf)[:0], frame, frameMessages, time.Now())
 		if len(body) > 0 {
-			if err := s.send(body); err != nil {
+			switch err := s.send(body); {
+			case errors.Is(err, errDrained):
+				return s.giveUp(body)
+			case err != nil:
 				return err
 			}
 			*buf = body
 		}
 		s.progress(head, len(body), more)
 		if err != nil {
-			if behind, ok := errors.AsType[*journal.TooFarBehindError](err); ok {
-				return link.Errorf(link.OutOfRange, "%w", behind)
-			}
-			return link.Errorf(link.Unavailable, "%w", err)
+			return s.failed(err)
 		}
 		if more {
 			continue
@@ -156,6 +162,19 @@ func (s *session) write(ctx context.Context) error {
 		if err := s.idle(ctx, timer); err != nil {
 			return err
 		}
+	}
+}
+
+// failed ends a session whose cursor has.
+func (s *session) failed(err error) error {
+	behind, ok := errors.AsType[*journal.TooFarBehindError](err)
+	switch {
+	case !ok:
+		return link.Errorf(link.Unavailable, "%w", err)
+	case s.quiet():
+		return s.giveUp(nil) // there is nobody to subscribe to again
+	default:
+		return link.Errorf(link.OutOfRange, "%w", behind)
 	}
 }
 
@@ -179,19 +198,31 @@ func putFrame(buf *[]byte) {
 }
 
 func (s *session) send(body []byte) error {
-	s.moves()
+	s.sending.Store(max(int64(s.hub.since()), 1))
 	defer s.sending.Store(0)
-	return s.out.send(body, true, s.moves)
+	return s.out.send(s.hub.drain.words, body, s.moves)
 }
 
-// moves notes that the subscriber is taking what is sent.
-func (s *session) moves() { s.sending.Store(time.Now().UnixNano()) }
+// moves notes that the subscriber takes what is sent, or reads what it has.
+func (s *session) moves() {
+	if since := s.sending.Load(); since != 0 {
+		s.sending.CompareAndSwap(since, max(int64(s.hub.since()), 1))
+	}
+}
 
 // idle waits until there is something to write.
 func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 	wait := HeartbeatEvery
 	if at, ok := s.cursor.Deadline(); ok {
 		wait = min(wait, max(time.Until(at), 0))
+	}
+	quiet := s.out.draining()
+	if s.quiet() {
+		// Nothing is published any more. What others of a group answer makes no sound here.
+		if !s.cursor.Owed(time.Now(), s.hub.drain.until()) {
+			return errDrained
+		}
+		quiet, wait = nil, min(wait, drainLook)
 	}
 	timer.Reset(wait)
 	select {
@@ -205,11 +236,13 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 		body := s.cursor.Mark(nil)
 		if now := time.Now(); len(body) > 0 && (!bytes.Equal(body, s.mark) || now.Sub(s.markedAt) >= repeatMark) {
 			s.mark, s.markedAt = body, now
-			return s.out.send(body, false, nil)
+			return s.out.note(body)
 		}
 		return nil
-	case <-s.out.draining():
-		return errDrained // what was published has been written
+	case <-quiet:
+		return nil // what was published until now is still to be written
+	case <-s.over():
+		return s.giveUp(nil)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

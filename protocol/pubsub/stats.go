@@ -183,11 +183,13 @@ func gapsByReason(counts *[journal.Reasons]uint64, unknown uint64) map[string]ui
 
 // tally counts what came from a publisher.
 type tally struct {
+	records                     uint64 // all of them
 	messages, repeated, unknown uint64
 	gaps                        [journal.Reasons]uint64
 }
 
 func (t *tally) add(rec *journal.Record, fresh bool) {
+	t.records++
 	switch {
 	case rec.Kind == journal.KindMessage && fresh:
 		t.messages++

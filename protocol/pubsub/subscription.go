@@ -132,7 +132,7 @@ func (s *Subscription[T]) yield(f *frames, yield func(Message[T]) bool) bool {
 		}
 		if err != nil {
 			s.node.Logger().Warn("pubsub: what a publisher sends makes no sense; its stream is opened again", "topic", s.name, "publisher", c.peer, "error", err)
-			c.cut()
+			c.member.breakOff(c)
 			break
 		}
 		if !ok {

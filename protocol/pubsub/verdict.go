@@ -17,10 +17,11 @@ type verdict struct {
 	Alive    bool     `cbor:"4,keyasint,omitempty"` // the leases of all that is under way start anew
 	Credit   int      `cbor:"5,keyasint,omitempty"` // more messages that this member of a group has room for
 	Causes   []string `cbor:"6,keyasint,omitempty"` // of the nacks, as many
+	Reading  bool     `cbor:"7,keyasint,omitempty"` // messages were taken that came before; there are more
 }
 
 func (v *verdict) empty() bool {
-	return len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit == 0 && !v.Alive
+	return len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit == 0 && !v.Alive && !v.Reading
 }
 
 // addAck appends a range, to the last one where it can.
@@ -35,6 +36,9 @@ func (v *verdict) addAck(from, to uint64) {
 // apply does what the subscriber has said.
 func (s *session) apply(v *verdict) error {
 	now := time.Now()
+	if v.Reading || len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit > 0 {
+		s.moves()
+	}
 	if len(v.Acks)%2 != 0 || len(v.Nacks) != 2*len(v.Causes) {
 		return errors.New("a verdict with half a pair, or with nacks and causes that do not match")
 	}
@@ -87,12 +91,12 @@ func (v *verdict) parts() iter.Seq[*verdict] {
 		for !v.empty() {
 			part := &verdict{
 				Nacks: cut(&v.Nacks, maxNacks), Causes: cut(&v.Causes, maxNacks/2),
-				Releases: cut(&v.Releases, verdictSize), Alive: v.Alive, Credit: v.Credit,
+				Releases: cut(&v.Releases, verdictSize), Alive: v.Alive, Credit: v.Credit, Reading: v.Reading,
 			}
 			if len(v.Nacks)+len(v.Releases) == 0 {
 				part.Acks = cut(&v.Acks, verdictSize)
 			}
-			v.Credit, v.Alive = 0, false
+			v.Credit, v.Alive, v.Reading = 0, false, false
 			if !yield(part) {
 				return
 			}

@@ -28,6 +28,8 @@ type subscribe struct {
 	Block    int64    `cbor:"15,keyasint,omitempty"` // microseconds that publishers wait for it
 	Seq      uint64   `cbor:"16,keyasint,omitempty"` // the number to start with, or that of the feed to start after
 	Credit   int      `cbor:"17,keyasint,omitempty"` // messages that a member of a group is trusted with
+	Again    []uint64 `cbor:"18,keyasint,omitempty"` // of a position, with acks: first and last of ranges before it that are to come again
+	Told     uint64   `cbor:"19,keyasint,omitempty"` // of a session: gaps that were received in it
 }
 
 // subscribed answers it.
@@ -77,6 +79,17 @@ func (s *subscribe) start() (journal.Start, error) {
 	}
 }
 
+// ranges are pairs of numbers.
+func ranges(list []uint64) (out []journal.Range, err error) {
+	if len(list)%2 != 0 {
+		return nil, link.Errorf(link.InvalidArgument, "subscribe: half a range of what is to come again")
+	}
+	for i := 0; i < len(list); i += 2 {
+		out = append(out, journal.Range{From: list[i], To: list[i+1]})
+	}
+	return out, nil
+}
+
 func (s *subscribe) subscription() (journal.Subscription, error) {
 	for _, path := range s.Patterns {
 		if _, name := realmOf(path); subject.ValidPattern(name) != nil {
@@ -84,11 +97,15 @@ func (s *subscribe) subscription() (journal.Subscription, error) {
 		}
 	}
 	start, err := s.start()
+	if err != nil {
+		return journal.Subscription{}, err
+	}
+	again, err := ranges(s.Again)
 	return journal.Subscription{
 		Patterns: s.Patterns, Keys: s.Keys,
 		Class: journal.Class(s.Class), Overflow: journal.Overflow(s.Overflow),
 		Limits: journal.Limits{Messages: s.Messages, Bytes: s.Bytes, Age: time.Duration(s.Age) * time.Microsecond},
-		Start:  start, Group: s.Group, Credit: s.Credit, ID: s.Session, Lease: time.Duration(s.Lease) * time.Microsecond,
+		Start:  start, Again: again, Group: s.Group, Credit: s.Credit, ID: s.Session, Lease: time.Duration(s.Lease) * time.Microsecond,
 	}, err
 }
 

@@ -3,8 +3,10 @@ package pubsub_test
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -25,6 +27,7 @@ const (
 
 	frameSubscribed link.FrameKind = 0x41
 	frameRecords    link.FrameKind = 0x42
+	frameLast       link.FrameKind = 0x45
 )
 
 // TestTheWireIsGolden records what a publisher sends to a subscriber made by hand, and
@@ -94,7 +97,7 @@ const someEpoch = uint64(0x0102030405060708)
 func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
 	t.Helper()
 	mesh := linktest.NewMesh(t)
-	_, p := publisher(t, mesh, link.Config{})
+	node, p := publisher(t, mesh, link.Config{DrainTimeout: time.Second})
 	publish(t, p, 1, 1, pubsub.Key("k"))
 	st := raw(t, mesh.Node(link.Config{}))
 	say(t, st, frameSubscribe, fields{1: []string{"placed", "placed.>"}, 3: 3, 5: 1})
@@ -116,6 +119,25 @@ func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
 	next()
 	say(t, st, frameVerdict, fields{2: []uint64{2, 1}, 6: []string{"later"}})
 	next()
+	say(t, st, frameVerdict, fields{1: []uint64{1, 2}})
+	for i := range 5 { // for which this subscriber has no room
+		if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 6<<10)), Cents: int64(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mesh.Stop(node)
+	for {
+		if f, err = st.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		if f.Kind == frameLast {
+			lines.note("publisher", "LAST", f.Body)
+			break
+		}
+	}
+	if _, err = st.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("after LAST: %v", err)
+	}
 	return records
 }
 
@@ -123,13 +145,21 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 	t.Helper()
 	mesh := linktest.NewMesh(t)
 	node := mesh.Node(link.Config{Service: "orders"})
-	judged := make(chan []byte, 1)
+	judged := make(chan []byte)
+	again := false
+	asked, lost := make(chan struct{}), make(chan struct{})
 	node.Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
 		f, err := st.Recv()
 		if err != nil {
 			return err
 		}
 		lines.note("subscriber", "SUBSCRIBE", with(t, f.Body, 10, "a random name"))
+		if again {
+			close(asked)
+			<-st.Context().Done()
+			return nil
+		}
+		again = true
 		say(t, st, frameSubscribed, fields{1: someEpoch, 2: 2})
 		for _, body := range records {
 			if err := st.Send(link.Frame{Kind: frameRecords, Credited: true, Body: body}); err != nil {
@@ -140,7 +170,11 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 			if f, err = st.Recv(); err != nil {
 				return nil //nolint:nilerr // the subscriber has gone
 			}
-			judged <- f.Body
+			select {
+			case judged <- f.Body:
+			case <-lost:
+				return link.Errorf(link.Unavailable, "the connection is lost")
+			}
 		}
 	})
 	mesh.Start(node)
@@ -152,5 +186,8 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 	got[2].Nack(3*time.Second, "no stock")
 	verdict()
 	sleep(10 * time.Second)
-	verdict() // of life
+	verdict() // that it reads
+	verdict() // that it lives
+	close(lost)
+	<-asked // once more
 }

@@ -261,7 +261,7 @@ func (s *share) note(c *Cursor, d *delivery, at int64, how Outcome, cause string
 func (s *share) bury(c *Cursor, d *delivery, why DeadReason) {
 	c.window.remove(d)
 	s.done(d)
-	s.dead.add(d, why, s.sub.Group)
+	s.dead.add(d, why, s.sub.Group, c.id)
 	c.window.recycle(d)
 	c.signal()
 }

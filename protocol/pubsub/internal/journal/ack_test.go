@@ -327,7 +327,7 @@ func TestSessionGoesOnWhereItWas(t *testing.T) {
 		t.Error("a second session of the same name")
 	}
 	resume := func() *stream {
-		c, err := l.Resume("s", now)
+		c, err := l.Resume("s", 0, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -347,7 +347,7 @@ func TestSessionGoesOnWhereItWas(t *testing.T) {
 	}
 	next.Detach(now)
 	now = now.Add(journal.SessionKept)
-	if _, err := l.Resume("s", now); !errors.Is(err, journal.ErrNoSession) {
+	if _, err := l.Resume("s", 0, now); !errors.Is(err, journal.ErrNoSession) {
 		t.Errorf("resume too late: %v", err)
 	}
 	l.Tick(now)
@@ -355,7 +355,7 @@ func TestSessionGoesOnWhereItWas(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	subscribe(t, l, now, sub).Close(now)
-	if _, err := l.Resume("s", now); !errors.Is(err, journal.ErrNoSession) {
+	if _, err := l.Resume("s", 0, now); !errors.Is(err, journal.ErrNoSession) {
 		t.Errorf("resume after Close: %v", err)
 	}
 	plain := subscribe(t, l, now, journal.Subscription{})
@@ -369,8 +369,8 @@ func TestGapsAreToldAgainIfTheyMayBeLost(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
 	s := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, ID: "s"})
-	resume := func() {
-		c, err := l.Resume("s", now)
+	resume := func(heard uint64) {
+		c, err := l.Resume("s", heard, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -379,13 +379,18 @@ func TestGapsAreToldAgainIfTheyMayBeLost(t *testing.T) {
 	publish(t, l, now, journal.Message{Topic: "t", TTL: 1, Payload: []byte("x")}, journal.Message{Topic: "t", Payload: []byte("a")})
 	now = now.Add(time.Second)
 	s.want(now, "(ttl 1-1 x1) a")
-	resume()
-	s.want(now, "a#2 (ttl 1-1 x1)")
+	resume(0) // nothing arrived
+	s.want(now, "(ttl 1-1 x1) a#2")
+	resume(1) // the gap did
+	s.want(now, "a#3")
+	publish(t, l, now, journal.Message{Topic: "t", TTL: 1, Payload: []byte("y")})
+	now = now.Add(time.Second)
+	s.want(now, "(ttl 3-3 x1)")
 	publish(t, l, now, say("t", "b")...)
 	s.want(now, "b")
-	acked(t, s, now, 1, journal.Range{From: 3, To: 3})
-	resume()
-	s.want(now, "a#3")
+	acked(t, s, now, 1, journal.Range{From: 4, To: 4}) // so that all before it has arrived
+	resume(1)
+	s.want(now, "a#4")
 }
 
 func TestTickEndsLeasesOfThoseThatDoNotAsk(t *testing.T) {
@@ -412,7 +417,7 @@ func TestAnExpiredSessionMakesWay(t *testing.T) {
 	sub := journal.Subscription{Class: journal.AtLeastOnce, ID: "s", Patterns: []string{">"}}
 	subscribe(t, l, now, sub).Detach(now)
 	now = now.Add(journal.SessionKept + time.Second)
-	if _, err := l.Resume("s", now); !errors.Is(err, journal.ErrNoSession) {
+	if _, err := l.Resume("s", 0, now); !errors.Is(err, journal.ErrNoSession) {
 		t.Errorf("resume too late: %v", err)
 	}
 	s := subscribe(t, l, now, sub)
@@ -432,7 +437,7 @@ func TestReconnectingIsNoFailure(t *testing.T) {
 	s.want(now, "a")
 	const storm = 2 * journal.MaxDeliveries
 	for i := range storm {
-		c, err := l.Resume("s", now)
+		c, err := l.Resume("s", 0, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -479,7 +484,7 @@ func TestLeasesThatEndedUnheardAreForgiven(t *testing.T) {
 		s.want(now, "")
 		now = now.Add(time.Second)
 		s.want(now, fmt.Sprintf("a#%d", 2*i+2))
-		c, err := l.Resume("s", now)
+		c, err := l.Resume("s", 0, now)
 		if err != nil {
 			t.Fatal(err)
 		}

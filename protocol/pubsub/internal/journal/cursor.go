@@ -20,12 +20,14 @@ type Cursor struct {
 	clock    uint32   // the last CLOCK on the stream
 	head     head     // what comes next
 	counts   counts
-	credit   int     // of a member
-	weight   int     // of a member: its part of the keys
-	number   uint64  // of a member, unique in the group
-	tasks    []task  // of a member: what it was given and has not taken
-	window   *window // of AtLeastOnce
-	detached int64   // when; 0: it is not
+	credit   int      // of a member
+	weight   int      // of a member: its part of the keys
+	number   uint64   // of a member, unique in the group
+	tasks    []task   // of a member: what it was given and has not taken
+	flight   []flight // of a member of BestEffort: what was sent and is not known to be read, oldest first
+	unknown  bool     // flight has forgotten some
+	window   *window  // of AtLeastOnce
+	detached int64    // when; 0: it is not
 }
 
 // head is a message that comes next.
@@ -105,22 +107,23 @@ func (c *Cursor) Mark(buf []byte) []byte {
 	if s.group != nil || s.feed.search != nil || s.feed.pending(s.feed.laneFor(laneHigh)) == 0 {
 		return buf // for a member it has no meaning; and of a restart the gap tells first
 	}
-	c.told = s.feed.position().Least()
+	c.told = c.least()
 	return appendMark(buf, Mark{MarkProgress, c.told})
 }
 
-// Close ends the subscription, and a session with it. A member of a group leaves it:
-// what it has not taken, or not acked, goes to the others. The log drops what an
-// AtLeastOnce subscription was still to get when its last cursor closes.
+// Close ends the subscription, and a session with it, because the subscriber says so. A
+// member of a group leaves it: what it has not read, by the credit that it gave back, or
+// not acked, goes to the others at once, which counts as no failure. The log drops what
+// an AtLeastOnce subscription was still to get when its last cursor closes.
 func (c *Cursor) Close(now time.Time) {
 	l := c.share.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.close(c, l.since(now))
+	l.close(c, l.since(now), true)
 }
 
-// close is Close with the log's lock held.
-func (l *Log) close(c *Cursor, now int64) {
+// close is Close with the log's lock held. Who is not alive was lost.
+func (l *Log) close(c *Cursor, now int64, alive bool) {
 	s := c.share
 	s.mu.Lock()
 	if c.closed {
@@ -131,7 +134,7 @@ func (l *Log) close(c *Cursor, now int64) {
 	c.signal()
 	last := true
 	if s.group != nil {
-		last = s.exit(c, now)
+		last = s.exit(c, now, alive)
 	}
 	if c.window != nil {
 		c.window.grow(-c.window.bytes) // what is left in it is dropped

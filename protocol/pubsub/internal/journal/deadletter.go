@@ -20,6 +20,7 @@ type DeadLetter struct {
 	Reason  DeadReason
 	History []Attempt // of its deliveries, oldest first; the last MaxDeliveries
 	Group   string    // of the subscription that gave it up, "" if it had none
+	Session string    // of the subscriber that it was with last, if it had one
 
 	size int
 }
@@ -84,13 +85,13 @@ type deadLetters struct {
 	dropped uint64
 }
 
-func (t *deadLetters) add(d *delivery, why DeadReason, group string) {
+func (t *deadLetters) add(d *delivery, why DeadReason, group, session string) {
 	var rec Record
 	body, _, _ := cutBytes(d.record()[1:])
 	rec.Priority = DefaultPriority
 	rec.parse(body, uint64(d.clock)<<clockBits) // written by this log
 	n := DeadLetter{
-		Seq: d.seq, Time: rec.Time, Reason: why, History: d.history, Group: group, size: int(d.size),
+		Seq: d.seq, Time: rec.Time, Reason: why, History: d.history, Group: group, Session: session, size: int(d.size),
 		Message: Message{
 			Topic: d.topic.name, Key: string(rec.Key), Headers: rec.Headers.copied(), Trace: rec.Trace.copied(),
 			Payload: append([]byte(nil), rec.Payload...), TTL: rec.TTL, Priority: rec.Priority, Feed: rec.Feed,

@@ -19,7 +19,8 @@ type feed struct {
 	live   uint64     // the first number after the subscription
 	budget int        // entries of the ring that may be looked at
 	known  [16]verdict
-	behind bool // what comes next has left the ring, of the class Reliable: it ends
+	told   uint64 // of Latest: numbers below may have been told on a connection before, which nobody knows by number
+	behind bool   // what comes next has left the ring, of the class Reliable: it ends
 
 	// what peek has found
 	at    int    // lane
@@ -138,6 +139,9 @@ func (f *feed) pop(l *lane) {
 func (f *feed) drop(i int, seq uint64, why Reason, after uint64) {
 	g := Gap{Lane: i, Reason: why, From: seq, To: seq, Count: 1}
 	if f.latest != nil {
+		if seq < f.told {
+			g.Count = 0
+		}
 		f.lanes[i].gaps.join(g) // all of them come before the next message
 		return
 	}

@@ -92,6 +92,9 @@ func (c *Cursor) next(at int64) state {
 	}
 	if c.window != nil {
 		if d := s.due(c, at); d != nil {
+			if s.feed.gapsBefore(d) {
+				return told
+			}
 			c.head = d.head()
 			return some
 		}
@@ -109,6 +112,21 @@ func (c *Cursor) next(at int64) state {
 	return some
 }
 
+// gapsBefore finds gaps that were told before a delivery and have not arrived either: who
+// has the delivery is taken to know all that came before it.
+func (f *feed) gapsBefore(d *delivery) bool {
+	for _, i := range []int{laneHigh, int(d.lane)} { // where a restart is told, and its own
+		if g := f.lanes[i].gaps; len(g) > 0 && (g[0].From == 0 || i == int(d.lane) && g[0].From < d.seq) {
+			f.at, f.until = i, d.seq
+			if i != int(d.lane) {
+				f.until = 1
+			}
+			return true
+		}
+	}
+	return false
+}
+
 // noteThrottled counts that other subscriptions leave no room in the log's bound.
 func (c *Cursor) noteThrottled() {
 	if c.window.throttled() {
@@ -119,7 +137,7 @@ func (c *Cursor) noteThrottled() {
 // replayed reports whether all that the subscriber gets from before its subscription
 // was written.
 func (c *Cursor) replayed() bool {
-	return c.share.feed.replayed() && (len(c.tasks) == 0 || c.tasks[0].seq >= c.share.feed.live)
+	return c.share.feed.replayed() && (len(c.tasks) == 0 || c.tasks[0].seq >= c.share.feed.live) && c.window.unsent() >= c.share.feed.live
 }
 
 // need bounds the bytes that the head takes.
@@ -226,12 +244,17 @@ func (c *Cursor) markProgress(w *writer) {
 	if f.log.settled.Load() < c.told+markEvery && (f.latest == nil || w.n == 0) {
 		return
 	}
-	p := f.position().Least()
+	p := c.least()
 	if p < c.told+markEvery && (f.latest == nil || w.n == 0) {
 		return
 	}
 	c.told = max(c.told, p)
 	w.out = appendMark(w.out, Mark{MarkProgress, p})
+}
+
+// least is the number up to which all was written on this stream.
+func (c *Cursor) least() uint64 {
+	return min(c.share.feed.position().Least(), c.window.unsent()-1)
 }
 
 // tell notes that the subscriber has come to a number. That of Latest is not in order.

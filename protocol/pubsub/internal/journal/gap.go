@@ -1,6 +1,9 @@
 package journal
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Reason says why messages are missing.
 type Reason uint8
@@ -12,12 +15,14 @@ const (
 	ReasonConflated Reason = 3 // a newer message of the same topic and key took their place
 	ReasonRetention Reason = 4 // they were no longer in the ring
 	ReasonRestart   Reason = 5 // they belonged to an earlier epoch of the publisher
+	ReasonDrained   Reason = 6 // the publisher ended before they could be delivered
+	ReasonLost      Reason = 7 // they were on their way to a member of the group when that was lost
 )
 
 // Reasons is one more than the largest reason, for arrays with one place for each.
-const Reasons = 6
+const Reasons = 8
 
-var _ = [1]struct{}{}[Reasons-1-ReasonRestart]
+var _ = [1]struct{}{}[Reasons-1-ReasonLost]
 
 func (r Reason) String() string {
 	switch r {
@@ -31,6 +36,10 @@ func (r Reason) String() string {
 		return "retention"
 	case ReasonRestart:
 		return "restart"
+	case ReasonDrained:
+		return "drained"
+	case ReasonLost:
+		return "lost"
 	default:
 		return fmt.Sprintf("reason %d", uint8(r))
 	}
@@ -64,9 +73,16 @@ func (g *gaps) add(n Gap, after uint64) {
 			return
 		}
 	}
-	*g = append(*g, Gap{})
-	copy((*g)[i+1:], (*g)[i:])
-	(*g)[i] = n
+	*g = slices.Insert(*g, i, n)
+}
+
+// insert puts a gap in its place as it was told before.
+func (g *gaps) insert(n Gap) {
+	i := len(*g)
+	for i > 0 && (*g)[i-1].From > n.From {
+		i--
+	}
+	*g = slices.Insert(*g, i, n)
 }
 
 // join is add where nothing is between gaps: those of one reason become one.

@@ -68,13 +68,14 @@ func (s *share) enter(c *Cursor, now int64) error {
 }
 
 // exit removes a member, and reports whether it was the last one.
-func (s *share) exit(c *Cursor, now int64) bool {
+func (s *share) exit(c *Cursor, now int64, alive bool) bool {
 	g := s.group
 	g.members = slices.DeleteFunc(g.members, func(m *Cursor) bool { return m == c })
 	if len(g.members) == 0 {
 		return true
 	}
-	s.strip(c, now)
+	s.land(c, alive)
+	s.strip(c, now, alive)
 	s.dispatch(now, false)
 	return false
 }
@@ -93,8 +94,8 @@ func (s *share) replace(old, c *Cursor, now int64) {
 }
 
 // strip takes from a member what it has, for the others. If there are none that are
-// connected, it keeps it.
-func (s *share) strip(c *Cursor, now int64) {
+// connected, it keeps it. If it is alive, it has failed at nothing.
+func (s *share) strip(c *Cursor, now int64, alive bool) {
 	g := s.group
 	other := slices.IndexFunc(g.members, func(m *Cursor) bool { return m != c && m.detached == 0 })
 	if other < 0 && slices.Contains(g.members, c) {
@@ -108,7 +109,7 @@ func (s *share) strip(c *Cursor, now int64) {
 	}
 	c.tasks = nil
 	if c.window != nil {
-		s.disconnected(c, now, false)
+		s.disconnected(c, now, alive)
 		for _, d := range slices.Clone(c.window.list) {
 			c.window.remove(d)
 			if d.due > now && other >= 0 {
@@ -124,6 +125,54 @@ func (s *share) strip(c *Cursor, now int64) {
 	for i := range g.slots {
 		if g.slots[i].holder == c {
 			g.slots[i].holder = nil
+		}
+	}
+}
+
+// flightMost is how many messages that are not known to be read are remembered of a
+// member, 8 bytes each; of more the oldest are taken to be read.
+const flightMost = 1 << 16
+
+// flight is the number of a message and, in its last bits, its lane.
+type flight uint64
+
+const laneBits = 2
+
+// fly notes that a message was sent to a member of BestEffort.
+func (c *Cursor) fly(t *task) {
+	if len(c.flight) >= flightMost {
+		c.flight, c.unknown = c.flight[1:], true
+	}
+	c.flight = append(c.flight, flight(t.seq<<laneBits|uint64(t.lane)))
+}
+
+// land ends the flight of what was sent to a member that leaves: it goes to the others if
+// the member has said what it has read, and is told to them as a gap if it was lost.
+func (s *share) land(c *Cursor, alive bool) {
+	var lost [Lanes]Gap
+	for _, f := range c.flight {
+		seq, lane := uint64(f>>laneBits), int(f&(1<<laneBits-1))
+		one := Gap{Lane: lane, Reason: ReasonLost, From: seq, To: seq, Count: 1}
+		e, _ := s.log.ring.at(seq)
+		switch g := &lost[lane]; {
+		case alive && e != nil:
+			s.group.giveBack(task{seq: seq, hash: e.hash, lane: e.lane})
+		case alive:
+			one.Reason = ReasonRetention
+			s.group.giveBack(task{seq: seq, gap: &one})
+		case g.Count == 0:
+			*g = one
+		default:
+			g.merge(one)
+		}
+	}
+	c.flight = nil
+	for _, g := range lost {
+		if g.Count > 0 {
+			if c.unknown {
+				g.Count = 0
+			}
+			s.group.giveBack(task{seq: g.From, gap: &g})
 		}
 	}
 }
@@ -326,6 +375,7 @@ func (c *Cursor) AddCredit(messages int, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.credit = min(c.credit+max(messages, 0), MaxCredit)
+	c.flight = c.flight[min(max(messages, 0), len(c.flight)):]
 	if s.group != nil && !c.closed {
 		s.dispatch(s.log.since(now), false)
 	}

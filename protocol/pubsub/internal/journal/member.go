@@ -12,7 +12,7 @@ func (c *Cursor) nextTask(at int64) state {
 		}
 		if d := t.delivery; d != nil {
 			if d.expires != 0 && at >= d.expires {
-				s.dead.add(d, DeadExpired, s.sub.Group)
+				s.dead.add(d, DeadExpired, s.sub.Group, c.id)
 				s.release(d.hash)
 				c.popTask()
 				c.signal()
@@ -66,6 +66,7 @@ func (c *Cursor) takeTask(at int64) (attempt int) {
 		c.window.add(t.seq, f.entry, f.slab, at)
 	default:
 		s.release(t.hash)
+		c.fly(&t)
 	}
 	return 1
 }

@@ -24,6 +24,29 @@ func (s *subscriber) delivered(rec *journal.Record) {
 		s.Errorf("%s: message %d comes as delivery %d after %d", s.name, rec.Seq, rec.Attempt, s.held[rec.Seq])
 	}
 	s.held[rec.Seq] = rec.Attempt
+	delete(s.owed, rec.Seq)
+}
+
+// gone enters a gap of what was to be delivered again.
+func (s *subscriber) gone(g *journal.Gap) {
+	for seq := range s.owed {
+		exact := g.Count == g.To-g.From+1 || g.Lane == s.ledger.epoch.messages[seq-1].lane
+		if g.From <= seq && seq <= g.To && exact {
+			delete(s.owed, seq)
+			delete(s.held, seq)
+		}
+	}
+}
+
+// answerable returns what the subscriber has and may answer.
+func (s *subscriber) answerable() []uint64 {
+	var list []uint64
+	for _, seq := range slices.Sorted(maps.Keys(s.held)) {
+		if !s.owed[seq] {
+			list = append(list, seq)
+		}
+	}
+	return list
 }
 
 func (s *subscriber) ack(err error, seqs ...uint64) {
@@ -57,7 +80,7 @@ func (s *subscriber) ackRange(err error, n int, from, to uint64) {
 func (s *subscriber) settleSome() {
 	c := s.choose
 	s.bury()
-	seqs := slices.Sorted(maps.Keys(s.held))
+	seqs := s.answerable()
 	if len(seqs) == 0 {
 		_, err := s.cur.Ack(s.now, journal.Range{From: 1, To: uint64(len(s.messages) + 10)})
 		if _, ok := errors.AsType[*journal.NotSentError](err); !ok {
@@ -99,47 +122,78 @@ func (s *subscriber) settleSome() {
 // bury takes the dead letters.
 func (s *subscriber) bury() {
 	for _, d := range s.cur.DeadLetters(journal.MaxDeadLetters) {
-		p := s.ledger.mine(d.Seq)
-		if p == nil || string(d.Message.Payload) != p.payload || d.Message.Topic != p.topic || d.Message.Key != p.key || !d.Time.Equal(p.at) {
-			s.Errorf("%s: dead letter %d is not what was published", s.name, d.Seq)
-		}
-		if s.acked[d.Seq] || s.dead[d.Seq] {
-			s.Errorf("%s: dead letter %d is acked %v or dead already %v: %v %+v", s.name, d.Seq, s.acked[d.Seq], s.dead[d.Seq], d.Reason, d.History)
-		}
-		failed := 0
-		for _, a := range d.History {
-			if a.Outcome != journal.Disconnected {
-				failed++
-			}
-			if a.Ended.Before(a.Sent) || a.Outcome == journal.Nacked != (a.Cause == "no") {
-				s.Errorf("%s: dead letter %d has the attempt %+v", s.name, d.Seq, a)
-			}
-		}
-		if full := len(d.History) == journal.MaxDeliveries; d.Reason == journal.DeadDeliveries && failed != journal.DefaultMaxDeliveries && !full {
-			s.Errorf("%s: dead letter %d has failed %d times", s.name, d.Seq, failed)
-		}
-		s.dead[d.Seq] = true
-		delete(s.held, d.Seq)
+		s.died(&d)
 	}
+}
+
+// buryAll takes the dead letters of all sessions, those included that have ended.
+func (w *world) buryAll() {
+	for _, d := range w.log.DeadLetters(1 << 20) {
+		for _, s := range w.subs {
+			if s.name == d.Session {
+				s.died(&d)
+			}
+		}
+		for _, g := range w.groups {
+			if g.sub.Group == d.Group {
+				g.dead[d.Seq] = true
+			}
+		}
+	}
+}
+
+// died enters a dead letter.
+func (s *subscriber) died(d *journal.DeadLetter) {
+	p := s.ledger.mine(d.Seq)
+	if p == nil || string(d.Message.Payload) != p.payload || d.Message.Topic != p.topic || d.Message.Key != p.key || !d.Time.Equal(p.at) {
+		s.Errorf("%s: dead letter %d is not what was published", s.name, d.Seq)
+	}
+	if s.acked[d.Seq] || s.dead[d.Seq] {
+		s.Errorf("%s: dead letter %d is acked %v or dead already %v: %v %+v", s.name, d.Seq, s.acked[d.Seq], s.dead[d.Seq], d.Reason, d.History)
+	}
+	failed := 0
+	for _, a := range d.History {
+		if a.Outcome != journal.Disconnected {
+			failed++
+		}
+		if a.Ended.Before(a.Sent) || a.Outcome == journal.Nacked != (a.Cause == "no") {
+			s.Errorf("%s: dead letter %d has the attempt %+v", s.name, d.Seq, a)
+		}
+	}
+	if full := len(d.History) == journal.MaxDeliveries; d.Reason == journal.DeadDeliveries && failed != journal.DefaultMaxDeliveries && !full {
+		s.Errorf("%s: dead letter %d has failed %d times", s.name, d.Seq, failed)
+	}
+	if _, had := s.held[d.Seq]; !had {
+		s.ledger.unheard++
+	}
+	s.dead[d.Seq] = true
+	delete(s.held, d.Seq)
+	delete(s.owed, d.Seq)
 }
 
 // ackAll reports whether there was anything to ack.
 func (s *subscriber) ackAll() bool {
 	s.bury()
 	some := len(s.held) > 0
-	for _, seq := range slices.Sorted(maps.Keys(s.held)) {
+	for _, seq := range s.answerable() {
 		_, err := s.cur.Ack(s.now, journal.Range{From: seq, To: seq})
 		s.ack(err, seq)
 	}
 	return some
 }
 
-// settled checks that every message is acked, dead, or in a gap.
+// settled checks that every message is acked, dead, or in a gap, and nothing is left.
 func (s *subscriber) settled() {
-	g := s.ledger
 	if st := s.cur.Stats(s.now); st.Unacked != 0 || st.Lag.Messages != 0 {
 		s.Errorf("%s: all is acked, and %+v", s.name, st)
 	}
+	s.accounted()
+}
+
+// accounted checks that every message is acked, dead, or in a gap, and told once.
+func (s *subscriber) accounted() {
+	g := s.ledger
+	g.once(func(p *published) bool { return s.acked[p.seq] || s.dead[p.seq] })
 	for i := range g.epoch.messages {
 		p := &g.epoch.messages[i]
 		if p.seq < g.from[p.lane] || !wants(&s.sub, p) {

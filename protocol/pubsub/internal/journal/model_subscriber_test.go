@@ -3,6 +3,8 @@ package journal_test
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
@@ -23,8 +25,10 @@ type subscriber struct {
 	left    time.Time
 
 	// of AtLeastOnce
-	held    map[uint64]int // delivered → attempt
-	resumes int            // of its session
+	held    map[uint64]int  // delivered → attempt
+	owed    map[uint64]bool // of these, to be delivered again before they can be answered
+	resumes int             // of its session
+	heard   uint64          // gaps that came in its session
 	acked   map[uint64]bool
 	dead    map[uint64]bool
 }
@@ -45,7 +49,7 @@ func newSubscriber(w *world) *subscriber {
 	c := w.choose
 	s := &subscriber{
 		world: w, name: fmt.Sprintf("subscriber %d", len(w.subs)), sub: w.randomSubscription(),
-		held: make(map[uint64]int), acked: make(map[uint64]bool), dead: make(map[uint64]bool),
+		held: make(map[uint64]int), owed: make(map[uint64]bool), acked: make(map[uint64]bool), dead: make(map[uint64]bool),
 	}
 	s.sub.Class = pick(c, journal.BestEffort, journal.BestEffort, journal.Latest, journal.Reliable, journal.AtLeastOnce)
 	switch s.sub.Class {
@@ -85,6 +89,7 @@ func newSubscriber(w *world) *subscriber {
 		s.ledger.from[i] = from
 	}
 	s.ledger.exact = from <= live && (from == live || s.sub.Class != journal.Latest) && s.sub.Start == journal.StartNew()
+	s.ledger.whole = s.ledger.exact
 	cur, err := w.log.Subscribe(s.sub, w.now)
 	if err != nil {
 		w.Fatal(err)
@@ -150,10 +155,11 @@ func (s *subscriber) reconnect() {
 		s.restart = true
 		s.ledger = newLedger(s.world, s.ledger.name, &s.sub)
 		s.ledger.from = [journal.Lanes]uint64{1, 1, 1}
-		s.ledger.exact = false
+		s.ledger.exact, s.ledger.whole, s.heard = false, true, 0
 		s.held, s.acked, s.dead = make(map[uint64]int), make(map[uint64]bool), make(map[uint64]bool)
+		s.owed = make(map[uint64]bool)
 	} else if s.sub.ID != "" {
-		cur, err := s.log.Resume(s.sub.ID, s.now)
+		cur, err := s.log.Resume(s.sub.ID, s.heard, s.now)
 		s.resumes++
 		if err == nil {
 			s.connect(cur)
@@ -162,15 +168,15 @@ func (s *subscriber) reconnect() {
 		if !errors.Is(err, journal.ErrNoSession) {
 			s.Fatal(err)
 		}
-		// What the session had is gone with it: start anew.
-		s.ledger = newLedger(s.world, s.ledger.name, &s.sub)
-		for i := range s.ledger.from {
-			s.ledger.from[i] = uint64(len(s.messages) + 1)
-		}
-		s.held, s.acked, s.dead = make(map[uint64]int), make(map[uint64]bool), make(map[uint64]bool)
-		s.restart = false
+		// What the session had is gone with it: what has no ack is asked for once more.
+		s.buryAll()
+		s.heard = 0
 		sub := s.sub
-		sub.Start = journal.StartNew()
+		sub.Start = journal.StartAt(s.tracker.Position())
+		for _, seq := range slices.Sorted(maps.Keys(s.held)) {
+			sub.Again = append(sub.Again, journal.Range{From: seq, To: seq})
+			s.held[seq], s.owed[seq] = 0, true
+		}
 		if cur, err = s.log.Subscribe(sub, s.now); err != nil {
 			s.Fatal(err)
 		}
@@ -185,7 +191,9 @@ func (s *subscriber) reconnect() {
 	}
 	s.connect(cur)
 	s.tracker.Restart(s.log.Epoch())
-	s.ledger.exact = s.ledger.exact && s.sub.Class != journal.Latest
+	if s.sub.Class == journal.Latest { // what it was told may come after all, and the counts of what is told are unknown
+		s.ledger.exact, s.ledger.whole = false, false
+	}
 	s.resumed = true
 }
 
@@ -256,17 +264,19 @@ func (s *subscriber) record(rec *journal.Record) {
 			s.restart = false
 		}
 		g.gaps = append(g.gaps, rec.Gap)
+		s.heard++
+		s.gone(&rec.Gap)
 	case journal.KindMessage:
 		g.message(rec, s.now)
 	}
 	if s.restart && s.sub.Class != journal.AtLeastOnce { // which may deliver again before it tells again
 		s.Errorf("%s: was not told of the restart before a record of kind %d", s.name, rec.Kind)
 	}
+	fresh := s.tracker.Observe(rec)
 	if s.sub.Class == journal.AtLeastOnce {
 		s.delivered(rec)
 		return
 	}
-	fresh := s.tracker.Observe(rec)
 	if s.sub.Class == journal.Latest {
 		s.latest(rec, fresh)
 		return

@@ -10,15 +10,19 @@ const (
 	// SessionKept is how long a session waits for its subscriber.
 	SessionKept = time.Minute
 	// HandOver is how long a disconnected member of a group keeps what it has.
-	HandOver = 5 * time.Second
+	HandOver = time.Second
 )
 
 // Detach says that the subscriber is disconnected. The session stays for [SessionKept],
 // and messages are kept before it as long as they are in the ring; [Log.Resume] goes on with
-// it. Without a session it is [Cursor.Close].
+// it. Without a session the subscription ends: what was on its way to a member of a group
+// of BestEffort is told to the others as a gap, for nobody knows whether it arrived.
 func (c *Cursor) Detach(now time.Time) {
 	if c.id == "" {
-		c.Close(now)
+		l := c.share.log
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.close(c, l.since(now), false)
 		return
 	}
 	s := c.share
@@ -34,8 +38,9 @@ func (c *Cursor) Detach(now time.Time) {
 // Resume goes on with a session on a new stream, whether or not its old cursor was
 // detached: that one is closed. What was delivered and not acked is delivered again at
 // once. That is no failure, for a subscriber that resumes is alive: a bad network alone
-// makes no dead letters. The error is [ErrNoSession].
-func (l *Log) Resume(id string, now time.Time) (*Cursor, error) {
+// makes no dead letters. Gaps is how many gaps the subscriber has received in the
+// session; those that were told after these are told again. The error is [ErrNoSession].
+func (l *Log) Resume(id string, gaps uint64, now time.Time) (*Cursor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old := l.sessions[id]
@@ -56,6 +61,8 @@ func (l *Log) Resume(id string, now time.Time) (*Cursor, error) {
 	old.closed = true
 	old.tasks, old.window = nil, newWindow(l, &s.sub)
 	old.signal()
+	c.window.before = c.window.sends
+	c.window.heard(gaps)
 	s.disconnected(c, at, true)
 	if s.group != nil {
 		c.credit = old.weight // what was on its way is sent again, or was read
@@ -71,21 +78,19 @@ func (l *Log) Resume(id string, now time.Time) (*Cursor, error) {
 // that it may not have received to be told again. Who is not alive may have died of a
 // message, so that its delivery has failed.
 func (s *share) disconnected(c *Cursor, at int64, alive bool) {
-	for i, list := range c.window.gaps {
-		for _, g := range list {
-			if s.group != nil {
-				s.group.giveBack(task{seq: g.From, gap: &g})
-			} else {
-				s.feed.lanes[i].gaps.add(g, 0)
-			}
+	for _, g := range c.window.gaps {
+		if s.group != nil {
+			s.group.giveBack(task{seq: g.From, gap: &g.Gap})
+		} else {
+			s.feed.lanes[g.Lane].gaps.insert(g.Gap)
 		}
 	}
-	c.window.gaps = [Lanes]gaps{}
+	c.window.gaps = nil
 	for _, d := range slices.Clone(c.window.list) {
-		if alive {
-			d.forgive()
-		}
+		forgiven := alive && d.forgive()
 		switch {
+		case d.waits && forgiven:
+			c.window.retry(d, at) // perhaps it never arrived
 		case d.waits:
 		case alive:
 			s.note(c, d, at, Disconnected, "")
@@ -106,7 +111,7 @@ func (l *Log) Tick(now time.Time) {
 	l.ring.evict(l.opts.Bytes, l.clock-int64(l.opts.Age))
 	for _, c := range slices.Collect(maps.Values(l.sessions)) {
 		if c.gone(at, SessionKept) {
-			l.close(c, at)
+			l.close(c, at, false)
 		}
 	}
 	leased := make([]*share, 0, len(l.leased))
@@ -143,7 +148,7 @@ func (s *share) tick(at int64) {
 		case c.detached == 0:
 			s.reclaim(c, at)
 		case at-c.detached >= int64(HandOver):
-			s.strip(c, at)
+			s.strip(c, at, false)
 		}
 	}
 	s.dispatch(at, false)

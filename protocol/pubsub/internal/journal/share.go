@@ -63,7 +63,7 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 	defer l.mu.Unlock()
 	if sub.ID != "" {
 		if old := l.sessions[sub.ID]; old != nil && old.gone(l.since(now), SessionKept) {
-			l.close(old, l.since(now)) // Tick would have
+			l.close(old, l.since(now), false) // Tick would have
 		}
 		if _, taken := l.sessions[sub.ID]; taken {
 			return nil, &OptionError{"Subscription.ID", sub.ID, "is that of a session; resume it"}
@@ -108,6 +108,11 @@ func (l *Log) join(c *Cursor, sub Subscription, now int64) error {
 	}
 	if err := s.feed.start(sub.Start); err != nil {
 		return err
+	}
+	if len(sub.Again) > 0 {
+		if err := s.feed.again(sub.Again, sub.Start.at); err != nil {
+			return err
+		}
 	}
 	c.share, c.progress = s, now
 	if sub.Group != "" {

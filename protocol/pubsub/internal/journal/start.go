@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -147,6 +148,48 @@ func (f *feed) resume(p Position, first, end uint64, lost func(lane int, from ui
 		}
 		l.live = l.next == end
 	}
+	if f.latest != nil {
+		f.told = end
+	}
+	return nil
+}
+
+// again puts messages from before a position before the subscription: as many as can
+// have waited for their acks. Those that are not kept any more are told by number, so that
+// the subscriber knows which. Of another epoch nothing is kept.
+func (f *feed) again(list []Range, p Position) error {
+	end := f.log.ring.end.Load()
+	if p.Epoch != f.log.opts.Epoch {
+		return nil
+	}
+	var gone gaps
+	last, n := uint64(0), uint64(0)
+	for _, r := range list {
+		if r.From <= last || r.From > r.To || r.To >= end {
+			return &OptionError{"Subscription.Again", r, "does not ascend, or was not published yet"}
+		}
+		last, n = r.To, n+r.To-r.From+1
+		if f.class != AtLeastOnce {
+			return &OptionError{"Subscription.Again", r, "is for at least once: other classes have no acks"}
+		}
+		if err := atMost("messages of Subscription.Again", int(min(n, math.MaxInt32)), max(f.limits.Messages, MaxAgain)); err != nil {
+			return err
+		}
+		for seq := r.From; seq <= r.To; seq++ {
+			e, s := f.log.ring.at(seq)
+			switch k := len(gone) - 1; {
+			case e != nil && s != f.log.hole && f.wants(e, s) && seq <= p.Seq[e.lane]:
+				f.replay(seq)
+			case e != nil && s != f.log.hole: // it is not the subscription's
+			case k >= 0 && gone[k].To+1 == seq:
+				gone[k].To, gone[k].Count = seq, gone[k].Count+1
+			default:
+				gone = append(gone, Gap{Lane: laneNormal, Reason: ReasonRetention, From: seq, To: seq, Count: 1})
+			}
+		}
+	}
+	l := &f.lanes[laneNormal]
+	l.gaps = append(gone, l.gaps...) // these are behind the position
 	return nil
 }
 

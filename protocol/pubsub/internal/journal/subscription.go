@@ -14,6 +14,10 @@ type Subscription struct {
 	Limits   Limits
 	Overflow Overflow // of BestEffort
 	Start    Start
+	// Again is numbers of messages from before the position of [StartAt], in ranges that
+	// ascend, that come once more: those that an AtLeastOnce subscriber has not acked. They
+	// are not more than Limits.Messages, or [MaxAgain] if that is more.
+	Again []Range
 
 	// Group is the name of the group the subscriber is a member of; empty is none.
 	// Subscriptions are of one group if name, patterns, keys and class are the same.

@@ -21,11 +21,23 @@ type window struct {
 
 	sends    uint64 // deliveries so far, which number them
 	received uint64 // the last of these that the subscriber is known to have
-	// Gaps that the subscriber was told of, and may not have received; and sends, when it
-	// was told of the last.
-	gaps  [Lanes]gaps
-	gapAt uint64
+	before   uint64 // the last of these on an earlier stream, if some of those are still to be sent on this one
+	// Gaps that the subscriber was told of, and may not have received; and how many it was
+	// told of in this session before these.
+	gaps []toldGap
+	told uint64
 }
+
+// toldGap is a gap that was told, and sends at that time.
+type toldGap struct {
+	Gap
+	after uint64
+}
+
+// maxTold is how many gaps a window remembers that the subscriber may not have
+// received. One that was told so many gaps ago has arrived: a subscriber has at most
+// 64 frames on their way to it.
+const maxTold = 1024
 
 const never = math.MaxInt64
 
@@ -72,12 +84,14 @@ func (d *delivery) keep() {
 }
 
 // forgive takes back that leases have ended since the subscriber was heard last: it was
-// alive, and could not say so.
-func (d *delivery) forgive() {
+// alive, and could not say so. It reports whether any had.
+func (d *delivery) forgive() (some bool) {
 	for i := len(d.history) - 1; i >= 0 && d.history[i].Outcome == LeaseEnded; i-- {
 		d.history[i].Outcome = Disconnected
 		d.failed--
+		some = true
 	}
+	return some
 }
 
 func (w *window) full() bool {
@@ -138,6 +152,21 @@ func (w *window) again(d *delivery, at int64) int {
 	return d.attempt
 }
 
+// unsent returns the least number that was sent on an earlier stream and not yet on this
+// one, so that nobody knows whether the subscriber has it.
+func (w *window) unsent() uint64 {
+	if w == nil || w.before == 0 {
+		return never
+	}
+	for _, d := range w.list {
+		if d.order <= w.before {
+			return d.seq
+		}
+	}
+	w.before = 0
+	return never
+}
+
 // search returns the index of the first delivery with a number of at least seq.
 func (w *window) search(seq uint64) int {
 	return sort.Search(len(w.list), func(i int) bool { return w.list[i].seq >= seq })
@@ -159,8 +188,18 @@ func (w *window) remove(d *delivery) {
 
 // tell notes that the subscriber was told of a gap.
 func (w *window) tell(g Gap) {
-	w.gaps[g.Lane].add(g, 0)
-	w.gapAt = w.sends
+	if len(w.gaps) >= maxTold {
+		w.heard(w.told + 1)
+	}
+	w.gaps = append(w.gaps, toldGap{g, w.sends})
+}
+
+// heard notes that the subscriber has received so many gaps in this session.
+func (w *window) heard(gaps uint64) {
+	if n := int(min(gaps-min(gaps, w.told), uint64(len(w.gaps)))); n > 0 {
+		w.gaps = slices.Delete(w.gaps, 0, n)
+		w.told += uint64(n)
+	}
 }
 
 // answered notes that the subscriber has received a delivery, and so all that was
@@ -170,9 +209,11 @@ func (w *window) answered(d *delivery) {
 		return // that was an earlier delivery
 	}
 	w.received = max(w.received, d.order)
-	if w.received > w.gapAt {
-		w.gaps = [Lanes]gaps{}
+	n := 0
+	for n < len(w.gaps) && w.gaps[n].after < w.received {
+		n++
 	}
+	w.heard(w.told + uint64(n))
 }
 
 // recycle makes a removed delivery available for the next message.
