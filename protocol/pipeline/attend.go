@@ -158,7 +158,7 @@ func (l *workerLink) work(ctx context.Context) error {
 		Epoch: welcome.Epoch, Slots: min(welcome.Slots, queue.MaxWindow), Unknown: welcome.Unknown, Running: welcome.Running,
 	}, now)
 	ready := w.Ready()
-	l.worker = w
+	l.worker, q.told = w, false
 	if l.vanished.Load() {
 		q.tasks.Leave(w)
 	}
@@ -179,6 +179,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	l.worker = nil
 	q.tasks.Disconnect(w, errors.Is(err, io.EOF), c.heard.Load(), q.clock.now().UnixNano())
 	l.giveUp()
+	q.noteUnservedLocked()
 	q.unlock()
 	if errors.Is(err, io.EOF) {
 		return nil

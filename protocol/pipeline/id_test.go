@@ -32,7 +32,9 @@ func TestAPushThatGivesUpLeavesTheOthersTheirTask(t *testing.T) {
 		first := make(chan error, 1)
 		go func() { first <- p.Push(hasty, order{ID: "a"}, pipeline.ID("a")) }()
 		synctest.Wait()
-		if err := p.Push(t.Context(), order{ID: "a"}, pipeline.ID("a")); err != nil {
+		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := p.Push(patient, order{ID: "a"}, pipeline.ID("a")); err != nil {
 			t.Errorf("the push that waits: %v", err)
 		}
 		if err := <-first; !errors.Is(err, link.DeadlineExceeded) {

@@ -50,7 +50,9 @@ func TestTimesOfCenturies(t *testing.T) {
 			sleep(time.Hour)
 			return ctx.Err()
 		}, pipeline.MaxRun(time.Minute))
-		if err := producer(t, mesh.Node(link.Config{})).Push(t.Context(), order{}); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		if err := producer(t, mesh.Node(link.Config{})).Push(ctx, order{}); err != nil {
 			t.Errorf("a handler that has extended its time by centuries: %v", err)
 		}
 	})

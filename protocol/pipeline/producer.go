@@ -100,8 +100,9 @@ var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochec
 // keepPayload is the largest buffer that is kept, in bytes.
 const keepPayload = 64 << 10
 
-// enqueue puts a task in the queue, in a span.
-func (q *Queue) enqueue(ctx context.Context, v any, wait bool, opts []PushOption) (e *entry, err error) {
+// enqueue puts a task in the queue, in a span. If wait, it waits for room until ctx ends, or
+// until a time if that is not zero.
+func (q *Queue) enqueue(ctx context.Context, v any, wait bool, until time.Time, opts []PushOption) (e *entry, err error) {
 	ctx, span := q.tracer.StartSend(ctx, q.name)
 	defer func() { span.End(uint32(link.CodeOf(err)), err) }()
 	e, failFast, err := q.encode(ctx, v, opts)
@@ -109,14 +110,29 @@ func (q *Queue) enqueue(ctx context.Context, v any, wait bool, opts []PushOption
 		return nil, err
 	}
 	if failFast && !q.connected() {
+		if err := q.unserved(); err != nil { //nolint:contextcheck // it does not wait for long
+			return nil, link.Errorf(link.Unavailable, "push to %s: no worker is connected: %w", q.route, err)
+		}
 		return nil, link.Errorf(link.Unavailable, "push to %s: no worker is connected", q.route)
+	}
+	if !until.IsZero() {
+		return q.addWithin(ctx, e, until)
 	}
 	return q.add(ctx, e, wait)
 }
 
-// push puts a task in the queue and waits until it has ended.
+// push puts a task in the queue and waits until it has ended, as long as a call would if
+// ctx has no deadline.
 func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, err error) {
-	e, err = q.enqueue(ctx, v, true, opts)
+	var until time.Time
+	var late <-chan time.Time
+	if _, ok := ctx.Deadline(); !ok {
+		until = time.Now().Add(q.node.CallTimeout())
+		t := q.patience(until)
+		defer q.putPatience(t)
+		late = t.C
+	}
+	e, err = q.enqueue(ctx, v, true, until, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -128,22 +144,27 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 		q.calls.Put(c)
 		return e, e.err()
 	}
+	code, cause := link.DeadlineExceeded, errPushTime
 	select {
 	case <-c:
-	case <-ctx.Done():
-		if e.hangUp(c) {
-			<-c
-		}
 		q.calls.Put(c)
-		q.abandon(e)
-		return nil, link.Errorf(link.CodeOf(ctx.Err()), "push to %s: task %s has not ended: %w", q.route, taskID(q.id, e.Seq), context.Cause(ctx))
+		return e, e.err()
+	case <-late:
+	case <-ctx.Done():
+		code, cause = link.CodeOf(ctx.Err()), context.Cause(ctx)
+	}
+	if e.hangUp(c) {
+		<-c
 	}
 	q.calls.Put(c)
-	return e, e.err()
+	err = q.errUnended(e, code, cause) //nolint:contextcheck // it does not wait for long
+	q.abandon(e)
+	return nil, err
 }
 
 // Push pushes v to stage s and returns when a worker has done it: nil says so. It
-// waits for room in the queue and for a worker; if ctx ends first the task is
+// waits for room in the queue and for a worker, until ctx ends or, if ctx has no
+// deadline, for link.Config.CallTimeout; if that ends first the task is
 // canceled, unless a worker does it all the same or others have pushed it by its [ID]. It uses the node's own queue for
 // the stage, in memory; [NewProducer] makes others.
 //
@@ -180,7 +201,7 @@ func Enqueue[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts 
 	if err != nil {
 		return nil, err
 	}
-	e, err := q.enqueue(ctx, &v, true, opts)
+	e, err := q.enqueue(ctx, &v, true, time.Time{}, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +214,7 @@ func EnqueueResult[T, R any](ctx context.Context, node *link.Node, s StageResult
 	if err != nil {
 		return nil, err
 	}
-	e, err := q.enqueue(ctx, &v, true, opts)
+	e, err := q.enqueue(ctx, &v, true, time.Time{}, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +228,7 @@ func TryPush[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts 
 	if err != nil {
 		return nil, err
 	}
-	e, err := q.enqueue(ctx, &v, false, opts)
+	e, err := q.enqueue(ctx, &v, false, time.Time{}, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +275,7 @@ func (p *Producer[T]) Push(ctx context.Context, v T, opts ...PushOption) error {
 // Enqueue pushes a task and returns when the queue has it, on disk if it is durable;
 // see the function [Enqueue].
 func (p *Producer[T]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
-	e, err := p.enqueue(ctx, &v, true, opts)
+	e, err := p.enqueue(ctx, &v, true, time.Time{}, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -293,7 +314,7 @@ func (p *Producer[T]) EnqueueAll(ctx context.Context, values []T, opts ...PushOp
 
 // TryPush is Enqueue that does not wait for room.
 func (p *Producer[T]) TryPush(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
-	e, err := p.enqueue(ctx, &v, false, opts)
+	e, err := p.enqueue(ctx, &v, false, time.Time{}, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -327,7 +348,7 @@ func (p *ProducerResult[T, R]) Push(ctx context.Context, v T, opts ...PushOption
 
 // Enqueue pushes a task and returns when the queue has it.
 func (p *ProducerResult[T, R]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*FutureResult[R], error) {
-	e, err := p.enqueue(ctx, &v, true, opts)
+	e, err := p.enqueue(ctx, &v, true, time.Time{}, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ type Queue struct {
 	cancelAll context.CancelFunc
 	done      chan struct{} // closed when nothing of the queue runs
 	calls     sync.Pool     // of the channels that pushes wait on; one that is in it is empty
+	timers    sync.Pool     // of the timers of pushes whose context has no deadline; one that is in it is stopped
 	store     *store        // nil in memory
 
 	mu       sync.Mutex // guards the fields below
@@ -41,7 +42,10 @@ type Queue struct {
 	left     []Unfinished // when it was done
 	err      error        // likewise
 
-	poke chan struct{} // holds a token when tick is to be sooner
+	told bool // that nobody serves the stage; until somebody does
+
+	poke       chan struct{} // holds a token when tick is to be sooner
+	unattended chan struct{} // holds a token when there may be nobody to take tasks
 }
 
 // newQueue makes a queue that runs until it is closed or its node is.
@@ -57,7 +61,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	q := &Queue{
 		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: node.Tracer(),
 		fence: uint64(time.Now().UnixNano()),
-		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), done: make(chan struct{}),
+		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), unattended: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q.cancelAll = cancel
@@ -93,6 +97,10 @@ func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	others.Go(func() { q.keepTime(ctx) })
+	q.mu.Lock()
+	q.noteUnservedLocked() // a durable queue may have tasks already
+	q.mu.Unlock()
+	others.Go(func() { q.tellUnserved(ctx) })
 	q.follow(ctx, workers, &others)
 	cancel()
 	others.Wait()
@@ -141,6 +149,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 		now := q.clock.now()
 		if q.tick <= now.UnixNano() {
 			q.tasks.Tick(now.UnixNano())
+			q.noteUnservedLocked() // what was delayed may be due
 		}
 		q.tick = q.tasks.Next()
 		next := q.tick
@@ -260,6 +269,7 @@ func (q *Queue) reserve(ctx context.Context, e *entry, wait bool) (*entry, error
 			} else if twin == e {
 				q.tasks.Start(&e.Task, now)
 			}
+			q.noteUnservedLocked()
 			q.unlock()
 			return twin, nil
 		case errors.Is(err, queue.ErrClosed):

@@ -436,6 +436,7 @@ func (s *store) begin(buf []byte, adds []*entry) []byte {
 	now := q.clock.now().UnixNano()
 	for _, e := range adds {
 		q.tasks.Start(&e.Task, now)
+		q.noteUnservedLocked()
 	}
 	q.unlock()
 	return buf

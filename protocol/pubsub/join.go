@@ -58,10 +58,12 @@ func (b *inbox) attend(m *member) {
 		if failures++; time.Since(began) > rejoinMost {
 			failures = 1
 		}
-		if errors.Is(err, link.Unimplemented) {
+		lacks := errors.Is(err, link.Unimplemented) // a publisher: it may get one, and is not waited for
+		if lacks {
 			m.waits()
+			m.settle()
 		}
-		if failures == 1 && err != nil && !errors.Is(err, io.EOF) {
+		if failures == 1 && err != nil && !lacks && !errors.Is(err, io.EOF) {
 			b.node.Logger().Warn("pubsub: a publisher is lost to a subscription; trying again", "topic", b.name, "publisher", m.id, "error", err)
 		}
 		if !b.pause(failures, err) {

@@ -13,6 +13,11 @@ func (s *Subscription[T]) followShared() (<-chan []*member, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.running.Go(func() {
+		s.tellIdle(func() error {
+			return link.Errorf(link.Unavailable, "no service is known that publishes to it: none has the tag %q, or none can be reached", s.topic.tag())
+		})
+	})
 	known := make(chan []*member, 1)
 	s.running.Go(func() {
 		defer s.rules.exit(s.inbox)

@@ -80,6 +80,9 @@ func (s *Subscription[T]) start() (<-chan []*member, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.running.Go(func() {
+		s.tellIdle(func() error { return s.node.Unserved(s.topic.route(s.topic.service), s.want.calls...) })
+	})
 	known := make(chan []*member, 1)
 	s.running.Go(func() {
 		defer s.rules.exit(s.inbox)

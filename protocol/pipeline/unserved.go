@@ -1,0 +1,106 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/linkmesh/link"
+)
+
+// unservedAfter is how long tasks wait while no worker is connected before the log says so.
+const unservedAfter = 5 * time.Second
+
+// errPushTime is why a push ends whose context has no deadline.
+var errPushTime = errors.New("the deadline of a push that has none, link.Config.CallTimeout, is over; give the context one, or use Enqueue")
+
+// unserved says why nobody takes the queue's tasks, nil if somebody does.
+func (q *Queue) unserved() error {
+	if q.connected() {
+		return nil
+	}
+	return q.node.Unserved(q.route, q.set.calls...)
+}
+
+// errUnended is the error of a push that did not wait until its task ended.
+func (q *Queue) errUnended(e *entry, code link.Code, cause error) error {
+	if why := q.unserved(); why != nil {
+		return link.Errorf(code, "push to %s: task %s has not begun: %w: %w", q.route, taskID(q.id, e.Seq), why, cause)
+	}
+	return link.Errorf(code, "push to %s: task %s has not ended: %w", q.route, taskID(q.id, e.Seq), cause)
+}
+
+// addWithin is add that waits until a time at most, for room and for the disk. Mostly there
+// is no need to wait, and none of a timer.
+func (q *Queue) addWithin(ctx context.Context, e *entry, until time.Time) (*entry, error) {
+	twin, err := q.reserve(ctx, e, false)
+	switch {
+	case err == nil && twin.accepted == nil:
+		return twin, nil
+	case err != nil && link.CodeOf(err) != link.ResourceExhausted:
+		return nil, err
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, until, errPushTime)
+	defer cancel()
+	if err != nil {
+		if twin, err = q.reserve(ctx, e, true); err != nil {
+			return nil, err
+		}
+	}
+	return twin, q.await(ctx, twin)
+}
+
+// patience returns a timer that fires at a time.
+func (q *Queue) patience(until time.Time) *time.Timer {
+	if t, ok := q.timers.Get().(*time.Timer); ok {
+		t.Reset(time.Until(until))
+		return t
+	}
+	return time.NewTimer(time.Until(until))
+}
+
+func (q *Queue) putPatience(t *time.Timer) {
+	t.Stop()
+	q.timers.Put(t)
+}
+
+// noteUnservedLocked wakes tellUnserved if tasks may wait for somebody to come.
+func (q *Queue) noteUnservedLocked() {
+	if q.told || q.tasks.Connected() > 0 {
+		return
+	}
+	select {
+	case q.unattended <- struct{}{}:
+	default:
+	}
+}
+
+// tellUnserved says in the log when tasks wait and nobody takes them, once until somebody
+// does: a name may be wrong. It sleeps while there are none.
+func (q *Queue) tellUnserved(ctx context.Context) {
+	timer := time.NewTimer(unservedAfter)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		select {
+		case <-q.unattended:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		q.mu.Lock()
+		pending, oldest := q.tasks.Backlog(q.clock.now().UnixNano())
+		waits := pending > 0 && !q.told && q.tasks.Connected() == 0
+		q.told = q.told || waits && oldest >= unservedAfter
+		say := waits && q.told
+		q.mu.Unlock()
+		switch {
+		case say:
+			if err := q.node.Unserved(q.route, q.set.calls...); err != nil { //nolint:contextcheck // it does not wait for long
+				q.node.Logger().Warn("pipeline: tasks wait, and no worker is connected", "stage", q.name, "tasks", pending, "for", oldest, "error", err)
+			}
+		case waits:
+			timer.Reset(unservedAfter - oldest)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// logLines is a log that may be read while it is written.
+type logLines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// A push that names nobody ends by the default deadline, says what is wrong, and is said in
+// the log before.
+func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
+	for name, c := range map[string]struct {
+		stage pipeline.Stage[order]
+		says  []string
+	}{
+		"a mistyped service": {pipeline.NewStage[order]("mailr", "receipts"), []string{"nobody serves stage receipts of service mailr", `the nearest name there is "mailer"`}},
+		"a mistyped stage":   {pipeline.NewStage[order]("mailer", "reciepts"), []string{"nobody serves stage reciepts of service mailer", `the nearest name there is "receipts"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				worker(t, mesh, func(context.Context, order) error { return nil })
+				log := &logLines{}
+				client := mesh.Node(link.Config{Logger: log.logger(), CallTimeout: 12 * time.Second})
+				began := time.Now()
+				ended := make(chan error, 1)
+				go func() { ended <- pipeline.Push(context.WithoutCancel(t.Context()), client, c.stage, order{}) }()
+				sleep(6 * time.Second)
+				if n := strings.Count(log.String(), "tasks wait, and no worker is connected"); n != 1 || !strings.Contains(log.String(), strings.ReplaceAll(c.says[1], `"`, `\"`)) {
+					t.Errorf("said %d times, want once with %s:\n%s", n, c.says[1], log)
+				}
+				var err error
+				select {
+				case err = <-ended:
+				case <-time.After(time.Hour):
+					t.Fatal("the push has not ended")
+				}
+				if took := time.Since(began); took < 12*time.Second || took > 13*time.Second {
+					t.Errorf("it took %v", took)
+				}
+				if !errors.Is(err, link.DeadlineExceeded) {
+					t.Errorf("%v, want deadline exceeded", err)
+				}
+				for _, text := range append(c.says, "CallTimeout") {
+					if !strings.Contains(err.Error(), text) {
+						t.Errorf("%v\ndoes not say %q", err, text)
+					}
+				}
+				if _, err := pipeline.TryPush(t.Context(), client, c.stage, order{}, pipeline.FailFast()); err == nil || !strings.Contains(err.Error(), c.says[0]) {
+					t.Errorf("a push that is not to wait: %v\ndoes not say %q", err, c.says[0])
+				}
+			})
+		})
+	}
+}
+
+// The default deadline counts for all that a push waits for: room in the queue as well.
+func TestAPushToAFullQueueEndsByTheDefaultDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		client := mesh.Node(link.Config{CallTimeout: 3 * time.Second})
+		p, err := pipeline.NewProducer(client, receipts, pipeline.Capacity(1, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Enqueue(t.Context(), order{}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Hour)
+		defer cancel()
+		began := time.Now()
+		if err := p.Push(context.WithoutCancel(ctx), order{}); !errors.Is(err, link.DeadlineExceeded) || time.Since(began) != 3*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		shorter, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		began = time.Now()
+		if err := p.Push(shorter, order{}); !errors.Is(err, link.DeadlineExceeded) || time.Since(began) != time.Second {
+			t.Errorf("with a deadline of its own: %v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// While a worker is connected a queue that waits is not a queue that nobody serves.
+func TestAServedQueueIsNotSaidToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		worker(t, mesh, func(ctx context.Context, _ order) error {
+			select {
+			case <-time.After(20 * time.Second):
+			case <-ctx.Done():
+			}
+			return nil
+		}, pipeline.Slots(1))
+		log := &logLines{}
+		client := mesh.Node(link.Config{Logger: log.logger()})
+		for range 3 {
+			if _, err := pipeline.Enqueue(t.Context(), client, receipts, order{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sleep(30 * time.Second)
+		if strings.Contains(log.String(), "no worker is connected") {
+			t.Errorf("the log:\n%s", log)
+		}
+	})
+}
