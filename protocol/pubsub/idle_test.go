@@ -16,25 +16,25 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// lines is a log that may be read while it is written.
-type lines struct {
+// logLines is a log that may be read while it is written.
+type logLines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *logLines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(p)
 }
 
-func (l *lines) String() string {
+func (l *logLines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
 
-func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func TestASubscriptionWithoutAPublisherIsSaidOnce(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -51,7 +51,7 @@ func TestASubscriptionWithoutAPublisherIsSaidOnce(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				publisher(t, mesh, link.Config{})
 				mesh.Start(mesh.Node(link.Config{Service: "users"}))
-				log := &lines{}
+				log := &logLines{}
 				client := mesh.Node(link.Config{Logger: log.logger()})
 				subscribe(t, client, c.topic)
 				sleep(4 * time.Second)
@@ -83,7 +83,7 @@ func TestAnInstanceWithoutAPublisherDelaysNothing(t *testing.T) {
 			mesh.Start(node)
 			without = append(without, node)
 		}
-		log := &lines{}
+		log := &logLines{}
 		client := mesh.Node(link.Config{Logger: log.logger()})
 		began := time.Now()
 		s := subscribe(t, client, placed)
