@@ -179,6 +179,14 @@ func (d *dispatcher) missing(h *handler) transport.Route {
 	return transport.Route{Value: h, Early: true, Guarded: h.config.authorize != nil}
 }
 
+// spanName is the name of spans of calls: that of the route, never one that the peer made up.
+func (h *handler) spanName() string {
+	if h.unserved {
+		return tracing.OtherMethod
+	}
+	return h.route.String()
+}
+
 // unserved is the handler of a route that there is none for.
 func (d *dispatcher) unserved(h *wire.HeadersView) *handler {
 	r := Route{Service: d.cfg.Service, Name: fmt.Sprintf("#%d", h.RouteID), Kind: Kind(min(h.RouteKind, math.MaxUint8))}
@@ -304,7 +312,7 @@ func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response 
 	var use context.Context = ctx
 	var span tracing.ServerSpan
 	if c.Headers.Trace.Len() > 0 || n.cfg.Tracer.Enabled() {
-		use, span = n.cfg.Tracer.StartServer(ctx, h.route.String(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
+		use, span = n.cfg.Tracer.StartServer(ctx, h.spanName(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
 		defer func() { span.End(uint32(CodeOf(err)), err) }()
 	}
 	if h.wrapped != nil {

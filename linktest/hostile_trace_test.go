@@ -82,3 +82,42 @@ func TestTraceContextFromAnotherTrustDomain(t *testing.T) { // SEC-125
 		})
 	}
 }
+
+// Names of spans come from the program: a peer that calls what nobody serves does not get its own into the traces, where
+// each new one costs.
+func TestNamesOfSpansAreNotThePeers(t *testing.T) { // SEC-611
+	synctest.Test(t, func(t *testing.T) {
+		mesh := NewMesh(t)
+		exporter := tracetest.NewInMemoryExporter()
+		provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+		srv := mesh.Node(link.Config{
+			Service: "orders", Tracer: tracing.New(tracing.Config{TracerProvider: provider}),
+			Server: []link.Middleware{func(next link.Handler) link.Handler { return next }}, // it sees calls that nobody serves
+		})
+		mesh.Start(srv)
+		conn := hostile(t, mesh, srv)
+		for _, name := range []string{"made-up", "\x1b[2J", "get\n"} {
+			stream, err := conn.OpenStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := wire.AppendVarint(nil, uint64(wire.StreamCall))
+			b = wire.AppendHeaders(b, &wire.Headers{Route: name, Timeout: 1e7})
+			b = append(wire.AppendFrameHeader(b, wire.FrameHeader{Kind: wire.KindData, Length: 1}), 0x60)
+			if _, err := stream.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			if err := stream.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(stream); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, span := range exporter.GetSpans() {
+			if span.Name != tracing.OtherMethod {
+				t.Errorf("a span is named %q", span.Name)
+			}
+		}
+	})
+}
