@@ -29,6 +29,11 @@ type Status struct {
 	// the same, at most every 10 s for each reason. Nil if there were none.
 	Refused map[string]uint64
 
+	// Shed counts the calls, streams and messages of callers that were refused for want
+	// of room, by the field of Limits: "CallsPerProcess". The log says whose, at most
+	// every 10 s for each limit. Nil if there were none.
+	Shed map[string]uint64
+
 	// Copies of calls that a topology asked for: begun, and left out because too
 	// many were under way.
 	Mirrored, MirrorsDropped uint64
@@ -81,6 +86,9 @@ func (n *Node) Status() Status {
 	if e := n.endpoint.Load(); e != nil {
 		if refused := e.Refused(); len(refused) > 0 {
 			s.Refused = refused
+		}
+		if shed := e.Shed(); len(shed) > 0 {
+			s.Shed = shed
 		}
 	}
 	return s

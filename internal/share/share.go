@@ -196,6 +196,9 @@ func (h *Holder) Add(n int64) {
 // Give gives back n of what was taken.
 func (h *Holder) Give(n int64) { h.Add(-n) }
 
+// Name returns the name of the holder.
+func (h *Holder) Name() string { return h.key.Name }
+
 // Held returns what the holder has.
 func (h *Holder) Held() int64 { return h.held.Load() }
 

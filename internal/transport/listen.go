@@ -124,7 +124,8 @@ func (s *Session) acceptCalls() {
 			return
 		}
 		s.lastID.Store(int64(stream.StreamID()))
-		if s.shares.streams.Take(1) != nil {
+		if err := s.shares.streams.Take(1); err != nil {
+			s.noteShed("StreamsPerProcess", "streams exceed Limits.StreamsPerProcess: "+err.Error())
 			stream.CancelRead(quic.StreamErrorCode(wire.CodeOverloaded))
 			stream.CancelWrite(quic.StreamErrorCode(wire.CodeOverloaded))
 			stream.ReleaseStreamCredit()

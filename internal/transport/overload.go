@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/internal/wire"
@@ -39,7 +40,13 @@ func (s *Session) overload(why error) *wire.Status {
 	if why != nil {
 		message = fmt.Sprintf("of the server's Limits.%s of %d calls %v", name, limit, why)
 	}
+	s.noteShed(name, message)
 	return &wire.Status{Code: codeResourceExhausted, Refused: true, Message: message}
+}
+
+// noteShed counts and logs that the peer got something not because of a limit.
+func (s *Session) noteShed(limit, text string) {
+	s.endpoint.shed.note(limit, s.shares.calls.Name()+" at "+s.remoteAddr, text, time.Now())
 }
 
 var errStreams = errors.New("more calls than streams")

@@ -38,10 +38,11 @@ const (
 	refusedOther        = "other"
 )
 
-// refusals counts the connections of others that came to nothing, by reason, and logs
-// them, each reason at most once in refusalsEvery.
+// refusals counts what others asked for and did not get, by reason, and logs it, each
+// reason at most once in refusalsEvery.
 type refusals struct {
-	log *slog.Logger
+	log  *slog.Logger
+	what string // what the lines begin with
 
 	mu      sync.Mutex // guards the fields below
 	reasons map[string]*refusal
@@ -119,7 +120,7 @@ func (r *refusals) flush(now time.Time) {
 }
 
 func (r *refusals) say(l line) {
-	r.log.Warn("link: refusing connections: "+foreign.Text(l.text), "reason", l.reason, "count", l.count, "peer", l.peer)
+	r.log.Warn(r.what+": "+foreign.Text(l.text), "reason", l.reason, "count", l.count, "peer", l.peer)
 }
 
 // stop ends counting: what ends with the endpoint was not refused.
@@ -131,8 +132,13 @@ func (r *refusals) stop() {
 
 // Refused returns how many connections of others came to nothing, by reason: those of
 // [Config.Refusal] and of this package. Reasons that did not occur are missing.
-func (e *Endpoint) Refused() map[string]uint64 {
-	r := &e.refusals
+func (e *Endpoint) Refused() map[string]uint64 { return e.refusals.totals() }
+
+// Shed returns how many calls, streams and messages of peers were refused for want of
+// room, by the limit: "CallsPerProcess". Limits that were not reached are missing.
+func (e *Endpoint) Shed() map[string]uint64 { return e.shed.totals() }
+
+func (r *refusals) totals() map[string]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make(map[string]uint64, len(r.reasons))

@@ -139,6 +139,7 @@ func (s *Session) endStream(side *sendSide, err error) {
 		_ = side.stream.Close() // the peer ended the stream between two calls
 		return
 	case errors.As(err, &own) && own.Reason == ReasonOverloaded:
+		s.noteShed("InFlightBytes", own.Err.Error())
 		code = wire.CodeOverloaded
 	case own != nil && own.Reason == ReasonRefused:
 		code = wire.CodeRefused
@@ -156,7 +157,8 @@ func (s *Session) endStream(side *sendSide, err error) {
 // endRunning is endStream for a stream whose handler runs, or has run: it never says
 // that no handler saw it.
 func (s *Session) endRunning(side *sendSide, err error) {
-	if own, ok := errors.AsType[*Error](err); ok && (own.Reason == ReasonOverloaded || own.Reason == ReasonRefused) {
+	if own, ok := errors.AsType[*Error](err); ok && own.Reason == ReasonOverloaded {
+		s.noteShed("InFlightBytes", own.Err.Error())
 		err = errors.Join(&wire.LimitError{What: "stream"}, own.Err)
 	}
 	s.endStream(side, err)
@@ -469,6 +471,8 @@ func (c *Call) writeLarge() error {
 	bytes := c.Session.shares.bytes
 	size := int64(len(c.Reply))
 	if err := bytes.Take(size); err != nil {
+		s := c.Session
+		s.noteShed("InFlightBytes", noRoom(err).Error())
 		return c.out.write(wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: "reply not sent: " + noRoom(err).Error()}, c.StatusFlags()))
 	}
 	defer bytes.Give(size)

@@ -303,6 +303,7 @@ func (e *Endpoint) janitor(ctx context.Context) {
 			}
 			e.mu.Unlock()
 			e.refusals.flush(now)
+			e.shed.flush(now)
 			for _, s := range sessions {
 				switch {
 				case s.dialed:

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -141,10 +142,11 @@ func sieges() []siege {
 			limits: Limits{StreamsPerProcess: 1000},
 			pool:   func(p *pools) *share.Pool { return p.streams },
 			fill: func(r *raw) {
-				for range 100 {
+				for range 60 {
 					if st := r.attempt(append(calls(), callFrames("echo", time.Second, "x")...)); st != nil {
-						_ = st.reply() // and it stays open
+						_ = st.reply() // and it stays open, while there is room
 					}
+					r.attempt(append(calls(), headers("echo", time.Hour)...))
 				}
 			},
 			honest: echo, floor: 40,
@@ -260,6 +262,11 @@ func besiege(w *world, siege siege, free bool) {
 	}
 	if held > limit/2+limit/20 {
 		t.Errorf("one member holds %d of %d", held, limit)
+	}
+	told := server.Shed()
+	maps.Copy(told, server.Refused())
+	if len(told) == 0 || !server.log.contains("mallory") && told[refusedOverload] == 0 {
+		t.Errorf("nobody is told of what was refused, and whom: %v", told)
 	}
 	var wg sync.WaitGroup
 	for i := range siege.floor {

@@ -99,7 +99,8 @@ type Endpoint struct {
 	gate     *gate
 	pools    pools
 	watcher  watcher
-	refusals refusals
+	refusals refusals // of connections
+	shed     refusals // of calls, streams and messages, for want of room
 
 	liveness liveness
 	knocks   chan struct{} // holds a token per knock under way
@@ -154,7 +155,8 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e.handlers, e.cancelRun = context.WithCancelCause(context.Background())
 	e.pools = newPools(&e.limits)
-	e.refusals = refusals{log: cfg.Logger, reasons: make(map[string]*refusal)}
+	e.refusals = refusals{log: cfg.Logger, what: "link: refusing connections", reasons: make(map[string]*refusal)}
+	e.shed = refusals{log: cfg.Logger, what: "link: no room for what a peer asks", reasons: make(map[string]*refusal)}
 	e.gate = newGate(e.limits)
 	e.gate.failed = func(peer string, err error) { e.refusals.failed(cfg.Refusal, peer, err) }
 	e.quic = &quic.Transport{
@@ -211,6 +213,7 @@ func (e *Endpoint) Close() error {
 	e.mu.Unlock()
 
 	e.refusals.stop()
+	e.shed.stop()
 	e.cancelRun(ErrClosed)
 	if l := e.listener.Load(); l != nil {
 		_ = l.Close() // only fails when closed already
