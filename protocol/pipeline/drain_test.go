@@ -151,7 +151,8 @@ func TestADrainTakesTheTasksOfHandlersThatStillRun(t *testing.T) {
 			Serve: func(ctx context.Context, v any) (any, error) {
 				close(began)
 				sleep(2 * time.Second)
-				_, err := pipeline.Enqueue(ctx, node, receipts, *v.(*order)) //nolint:forcetypeassert // New makes it
+				o, _ := v.(*order) // New makes nothing else
+				_, err := pipeline.Enqueue(ctx, node, receipts, *o)
 				return v, err
 			},
 		})

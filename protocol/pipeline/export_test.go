@@ -17,6 +17,23 @@ type Faults struct {
 	kinds  map[byte]bool // of records that it hits; nil is all
 	told   func(wal.Position, error)
 	denied int
+	held   bool // nothing is told to be durable
+}
+
+// Hold has the disk say no more that anything is durable.
+func (f *Faults) Hold() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held = true
+}
+
+func (f *Faults) durable(pos wal.Position, err error) {
+	f.mu.Lock()
+	held := f.held
+	f.mu.Unlock()
+	if !held || err != nil {
+		f.told(pos, err)
+	}
 }
 
 // On makes a queue durable in folder, with these faults.
@@ -24,7 +41,7 @@ func (f *Faults) On(folder string, mode Mode) QueueOption {
 	return queueOption(func(s *queueSettings) {
 		s.folder, s.mode = folder, mode
 		s.disk = func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) {
-			f.told = opts.OnDurable
+			f.told, opts.OnDurable = opts.OnDurable, f.durable
 			log, err := wal.Open(dir, opts, replay)
 			f.disk = log
 			return f, err
@@ -104,3 +121,19 @@ func SetBackPull(d time.Duration) PullOption {
 
 // RecordDead is another kind of record, for [Faults.Set].
 const RecordDead = recordDead
+
+// Patient has a queue wait long for workers that are lost, so that a slow machine loses
+// none.
+func Patient() QueueOption {
+	return queueOption(func(s *queueSettings) { s.queue.Grace = time.Hour })
+}
+
+// RejoinPause is how long a queue waits after so many failures in a row to have a stream
+// to a worker.
+func RejoinPause(failures int) time.Duration { return rejoinPause(failures) }
+
+// The kinds of other records, for [Faults.Set].
+const (
+	RecordMeta   = recordMeta
+	RecordWorker = recordWorker
+)

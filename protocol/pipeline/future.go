@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -46,6 +47,9 @@ func (e End) String() string {
 // the same: the disk of a durable queue failed, or the context ended, before it was known
 // that the task is on disk. Once the queue is opened again, what is on disk is done.
 var ErrMayRun = errors.New("it may be on disk, and is done then, perhaps when the queue is opened again")
+
+// mayRun is err of a push whose task may be done all the same.
+func mayRun(err error) error { return fmt.Errorf("%w: %w", ErrMayRun, err) }
 
 // Outcome is what became of a task.
 type Outcome struct {

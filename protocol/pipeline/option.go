@@ -28,8 +28,8 @@ func (f pullOption) applyPull(s *pullSettings) { f(s) }
 func Slots(n int) PullOption { return pullOption(func(s *pullSettings) { s.pool.Slots = max(n, 0) }) }
 
 // MaxRun is how long a handler may run; 0 is 15 minutes. After that its context ends,
-// the attempt has failed, and its slot stays taken until it returns. [Extend] gives a
-// handler more.
+// the attempt has failed, and its slot stays taken until it returns; so does the key of
+// its task, if that has one. [Extend] gives a handler more.
 func MaxRun(d time.Duration) PullOption {
 	return pullOption(func(s *pullSettings) { s.pool.MaxRun = max(d, 0) })
 }
@@ -66,7 +66,9 @@ type pushOption func(s *pushSettings)
 func (f pushOption) applyPush(s *pushSettings) { f(s) }
 
 // Key says what the task is about, in at most 255 bytes: tasks of one key and queue
-// are done one at a time, in the order in which they were accepted.
+// are done one at a time, in the order in which they were accepted: the next begins when
+// the handler of the one before has returned, or its worker is lost. A handler that never
+// returns holds up its key.
 func Key(key string) PushOption { return pushOption(func(s *pushSettings) { s.task.Key = key }) }
 
 // Tenant says on whose behalf the task is done, in at most 255 bytes. Tenants whose
@@ -76,8 +78,9 @@ func Tenant(name string) PushOption {
 }
 
 // ID names the task, in at most 255 bytes: another with the same ID that is pushed to
-// the queue while the first is there, or within two minutes (100,000 tasks), is the
-// same task, and has its outcome; unless that was canceled or expired.
+// the queue while the first is there, or within two minutes (100,000 tasks, 64 MiB of
+// results), is the same task, and has its outcome; unless that was canceled or expired. A
+// [Durable] queue knows it when it is opened again.
 func ID(id string) PushOption { return pushOption(func(s *pushSettings) { s.task.ID = id }) }
 
 // Priority is from 0 to 9, higher first; 4 is that of tasks that say none. A task
@@ -94,7 +97,7 @@ func Delay(d time.Duration) PushOption { return pushOption(func(s *pushSettings)
 func TTL(d time.Duration) PushOption { return pushOption(func(s *pushSettings) { s.ttl = d }) }
 
 // Deadline is when the task must be done: the handler's context ends then, and the
-// task expires.
+// task expires; if it has a key, once the handler has returned.
 func Deadline(t time.Time) PushOption {
 	return pushOption(func(s *pushSettings) { s.deadline = t })
 }
@@ -148,7 +151,9 @@ func KeepDeadLetters(tasks int, bytes int64) QueueOption {
 	return queueOption(func(s *queueSettings) { s.queue.DeadLetters, s.queue.DeadBytes = max(tasks, 0), max(bytes, 0) })
 }
 
-// OnDeadLetter calls f for each task that becomes a dead letter, which is logged else.
+// OnDeadLetter calls f for each task that becomes a dead letter, which is logged else; for
+// a [Durable] queue once that is written, so that it is not told twice. After a crash look
+// at [Queue.DeadLetters] for those that may not have been told.
 // Several calls may run at once. It must not block, and not wait for the queue, as a
 // push, Redrive and Close do: what moves the queue on waits for it.
 func OnDeadLetter(f func(DeadLetter)) QueueOption {
@@ -177,8 +182,9 @@ const (
 // Durable keeps the queue in folder, which one queue at a time may have open, and
 // which is made if only its last element is missing. The folder must be a real one of
 // mode 0700 that belongs to the user of the process. A queue that is opened again
-// goes on with all tasks that have not ended, and its dead letters. What is in the
-// folder is not encrypted.
+// goes on with all tasks that have not ended, and its dead letters. It asks the workers
+// of the earlier run first what they still run, and waits 5 s at most for those that do not
+// answer. What is in the folder is not encrypted.
 func Durable(folder string, mode Mode) QueueOption {
 	return queueOption(func(s *queueSettings) { s.folder, s.mode = folder, mode })
 }

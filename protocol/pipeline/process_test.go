@@ -13,10 +13,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
@@ -24,11 +24,22 @@ import (
 // of a queue.
 const childEnv = "LINK_PIPELINE_TEST_CHILD"
 
+// Of the goroutines that push in the child, the first have a key each.
+const (
+	pushers = 8
+	keyed   = 4
+)
+
 // runChild pushes tasks through a durable queue, numbered from the number that it is
 // given, and says which are accepted and which are done, until it is killed. From the
 // number 0 it pushes none, and ends when all tasks that are left are done.
 func runChild(dir string) int {
-	say := func(what string, args ...any) { _, _ = fmt.Fprintf(os.Stdout, what+"\n", args...) }
+	var out sync.Mutex
+	say := func(what string, args ...any) {
+		out.Lock()
+		defer out.Unlock()
+		_, _ = fmt.Fprintf(os.Stdout, what+"\n", args...)
+	}
 	next, err := strconv.Atoi(os.Args[1])
 	if err != nil {
 		return 2
@@ -38,27 +49,31 @@ func runChild(dir string) int {
 		say("error %v", err)
 		return 1
 	}
-	p, err := pipeline.NewProducer(node, receipts, pipeline.Durable(dir, pipeline.GroupCommit))
+	p, err := pipeline.NewProducer(node, receipts, pipeline.Durable(dir, pipeline.GroupCommit), pipeline.Patient())
 	if err != nil {
 		say("error %v", err)
 		return 1
 	}
 	ctx := context.Background()
+	say("up")
 	if next == 0 {
 		left, err := p.Drain(ctx)
 		say("left %d %v", len(left), err)
 		return 0
 	}
-	say("up")
 	var mu sync.Mutex
-	for range 8 {
+	for i := range pushers {
 		go func() {
+			var opts []pipeline.PushOption
+			if i < keyed {
+				opts = append(opts, pipeline.Key(strconv.Itoa(i)))
+			}
 			for {
 				mu.Lock()
 				n := next
 				next++
 				mu.Unlock()
-				f, err := p.Enqueue(ctx, order{ID: strconv.Itoa(n)})
+				f, err := p.Enqueue(ctx, order{ID: strconv.Itoa(n)}, opts...)
 				if err != nil {
 					say("error %v", err)
 					return
@@ -75,11 +90,85 @@ func runChild(dir string) int {
 	select {}
 }
 
-// TestKillNine kills the process of a durable producer again and again.
+// rounds is what the worker of TestKillNine sees. It lives while producers are killed.
+type rounds struct {
+	mu     sync.Mutex // guards the fields below
+	round  int
+	ran    map[int][]int     // in which rounds a task ran
+	keys   map[string][]int  // tasks of a key in the order in which they began
+	busy   map[string]int    // handlers that run, by key
+	fences map[string]uint64 // the last one, by key
+	faults []string
+	next   chan struct{} // closed when the next producer is up
+	last   bool          // no other comes
+}
+
+// run is the handler: now and then it runs until the producer was killed and is back.
+func (r *rounds) run(ctx context.Context, o order) error {
+	n, err := strconv.Atoi(o.ID)
+	if err != nil {
+		return err
+	}
+	task := pipeline.TaskOf(ctx)
+	wait := r.begin(n, task.Key, task.Fence)
+	if wait != nil {
+		<-wait
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busy[task.Key]--; r.ran[n] == nil || r.ran[n][len(r.ran[n])-1] != r.round {
+		r.ran[n] = append(r.ran[n], r.round)
+	}
+	return nil
+}
+
+func (r *rounds) begin(n int, key string, fence uint64) (wait <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busy[key]++; key == "" {
+		return nil
+	}
+	if r.busy[key] > 1 {
+		r.faults = append(r.faults, fmt.Sprintf("task %d of key %s began while another ran", n, key))
+	}
+	if had := r.keys[key]; len(had) > 0 && n <= had[len(had)-1] {
+		r.faults = append(r.faults, fmt.Sprintf("task %d of key %s began after task %d", n, key, had[len(had)-1]))
+	}
+	if fence <= r.fences[key] {
+		r.faults = append(r.faults, fmt.Sprintf("task %d of key %s began with fence %d after %d", n, key, fence, r.fences[key]))
+	}
+	r.keys[key], r.fences[key] = append(r.keys[key], n), fence
+	if !r.last && rand.IntN(4) == 0 {
+		return r.next
+	}
+	return nil
+}
+
+// up notes that the next producer is there, and whether it is the last.
+func (r *rounds) up(last bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = last
+	close(r.next)
+	r.next = make(chan struct{})
+}
+
+// over ends a round.
+func (r *rounds) over() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.round++
+}
+
+// TestKillNine kills the process of a durable producer again and again, each time once it
+// has said so many things. Its worker lives, and runs tasks while there is no producer.
 func TestKillNine(t *testing.T) {
 	kills := 200
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		kills = 10
+	case race.Enabled:
+		kills = 50
 	}
 	t.Setenv("LINK_CLUSTER_SECRET", strings.Repeat("s3cret-", 8))
 	registry, err := static.New()
@@ -90,19 +179,10 @@ func TestKillNine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	round := 0
-	ran := map[int][]int{} // in which rounds a task ran
-	pipeline.Pull(node, receipts, func(_ context.Context, o order) error {
-		n, err := strconv.Atoi(o.ID)
-		if err != nil {
-			return err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		ran[n] = append(ran[n], round)
-		return nil
-	})
+	r := &rounds{
+		ran: map[int][]int{}, keys: map[string][]int{}, busy: map[string]int{}, fences: map[string]uint64{}, next: make(chan struct{}),
+	}
+	pipeline.Pull(node, receipts, r.run)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- node.Run(ctx) }()
@@ -116,7 +196,7 @@ func TestKillNine(t *testing.T) {
 	accepted := map[int]bool{}
 	finished := map[int]int{} // in which round we heard that a task is done
 	highest := 0
-	run := func(from int, killAfter time.Duration) {
+	run := func(from, killAfter int) {
 		cmd := exec.CommandContext(t.Context(), exe, strconv.Itoa(from))
 		cmd.Env = append(os.Environ(), childEnv+"="+dir, "LINK_PEERS=mailer="+node.Addr())
 		cmd.Stderr = os.Stderr
@@ -127,36 +207,37 @@ func TestKillNine(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
+		said := 0
+		for lines := bufio.NewScanner(out); lines.Scan(); said++ {
 			what, rest, _ := strings.Cut(lines.Text(), " ")
 			n, _ := strconv.Atoi(rest)
 			switch what {
 			case "up":
-				time.AfterFunc(killAfter, func() { _ = cmd.Process.Kill() })
+				r.up(from == 0)
 			case "accepted":
 				accepted[n] = true
 				highest = max(highest, n)
 			case "done":
-				finished[n] = round
+				finished[n] = r.round // over writes it, on this goroutine
 			case "left":
 				if rest != "0 <nil>" {
-					t.Errorf("round %d: left %s", round, rest)
+					t.Errorf("round %d: left %s", r.round, rest)
 				}
 			default:
-				t.Errorf("round %d: the child says %q", round, lines.Text())
+				t.Errorf("round %d: the child says %q", r.round, lines.Text())
+				_ = cmd.Process.Kill()
+			}
+			if from > 0 && said == killAfter {
 				_ = cmd.Process.Kill()
 			}
 		}
 		_ = cmd.Wait() // it was killed
+		r.over()
 	}
 	for range kills {
-		run(highest+1000, time.Duration(5+rand.IntN(60))*time.Millisecond)
-		mu.Lock()
-		round++
-		mu.Unlock()
+		run(highest+1000, rand.IntN(100))
 	}
-	run(0, time.Minute)
+	run(0, 0)
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -164,20 +245,27 @@ func TestKillNine(t *testing.T) {
 	_ = registry.Close()
 	again := 0
 	for n := range accepted {
-		if len(ran[n]) == 0 {
+		if len(r.ran[n]) == 0 {
 			t.Errorf("task %d was accepted and is lost", n)
 		}
-		if len(ran[n]) > 1 {
+		if len(r.ran[n]) > 1 {
 			again++
 		}
 	}
-	for n, r := range finished {
-		if last := ran[n][len(ran[n])-1]; last > r {
-			t.Errorf("task %d was done in round %d and ran again in round %d", n, r, last)
+	for n, in := range finished {
+		if last := r.ran[n][len(r.ran[n])-1]; last > in {
+			t.Errorf("task %d was done in round %d and ran again in round %d", n, in, last)
 		}
 	}
-	if len(finished) == 0 {
-		t.Error("no task was done")
+	for _, fault := range r.faults {
+		t.Error(fault)
 	}
-	t.Logf("%d kills: %d tasks accepted, %d told to be done, %d ran more than once", kills, len(accepted), len(finished), again)
+	ofKeys := 0
+	for _, tasks := range r.keys {
+		ofKeys += len(tasks)
+	}
+	if len(finished) == 0 || ofKeys == 0 {
+		t.Errorf("%d tasks were told to be done, %d with a key began", len(finished), ofKeys)
+	}
+	t.Logf("%d kills: %d tasks accepted, %d told to be done, %d ran more than once; %d with a key began", kills, len(accepted), len(finished), again, ofKeys)
 }

@@ -244,7 +244,7 @@ func (q *Queue) await(ctx context.Context, e *entry) error {
 	case <-e.accepted:
 		return e.refused()
 	case <-ctx.Done():
-		return link.Errorf(link.CodeOf(ctx.Err()), "push to %s: task %s is not on disk yet: %w: %w", q.route, taskID(q.id, e.Seq), ErrMayRun, context.Cause(ctx))
+		return link.Errorf(link.CodeOf(ctx.Err()), "push to %s: task %s is not on disk yet: %w", q.route, taskID(q.id, e.Seq), mayRun(context.Cause(ctx)))
 	}
 }
 

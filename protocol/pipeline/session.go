@@ -68,12 +68,6 @@ func (s *session) write(ctx context.Context) error {
 
 func (s *session) send(work *pool.Work, now time.Time) error {
 	var small [24]byte
-	if work.Window {
-		b := frame.AppendUint(frame.AppendUint(small[:0], uint64(work.Tasks)), uint64(work.Bytes))
-		if err := s.stream.Send(link.Frame{Kind: frame.KindWindow, Body: b}); err != nil {
-			return err
-		}
-	}
 	most := lane.FrameFor(uint64(s.credit))
 	for rest := work.Outcomes; len(rest) > 0; {
 		n := cutOutcomes(rest, most)
@@ -81,6 +75,12 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 			return err
 		}
 		rest = rest[n:]
+	}
+	if work.Window { // after what was done before: a producer that has come back waits for that
+		b := frame.AppendUint(frame.AppendUint(small[:0], uint64(work.Tasks)), uint64(work.Bytes))
+		if err := s.stream.Send(link.Frame{Kind: frame.KindWindow, Body: b}); err != nil {
+			return err
+		}
 	}
 	if work.Ping {
 		b := frame.AppendUint(small[:0], uint64(now.UnixMicro()))

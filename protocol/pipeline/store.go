@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
@@ -120,6 +121,9 @@ func (s *store) restore(found *restored) {
 	if q.set.salvage {
 		first += seqBlock // numbers may have been used of which nothing is left
 	}
+	// Workers keep outcomes in a ring by number: the next ones take the places of the oldest,
+	// as they would if no numbers had been left out.
+	first += (found.high - first) % pool.CacheCount
 	s.meta.high = first
 	set := q.set.queue
 	set.Log, set.FirstSeq = &s.events, first
@@ -145,6 +149,9 @@ func (s *store) restoreWorkers(found *restored, now int64) {
 	s.events.workers = make(map[string]uint64, len(found.workers))
 	s.nextWorker = firstWorker | s.meta.fence
 	for id, worker := range found.workers {
+		if twice, ok := s.events.workers[worker]; ok {
+			s.events.end(recordWorker, twice)
+		}
 		s.events.workers[worker] = id
 		s.nextWorker = max(s.nextWorker, id+1)
 	}
@@ -466,7 +473,7 @@ func (s *store) durable(pos wal.Position, err error) {
 // refuseUnsure ends pushes whose tasks may be on disk or not.
 func (s *store) refuseUnsure(entries []*entry, frozen error) {
 	for _, e := range entries {
-		e.refuse(link.Errorf(link.DataLoss, "push to %s: task %s: %w: %w", s.queue.route, taskID(s.queue.id, e.Seq), ErrMayRun, frozen))
+		e.refuse(link.Errorf(link.DataLoss, "push to %s: task %s: %w", s.queue.route, taskID(s.queue.id, e.Seq), mayRun(frozen)))
 	}
 }
 

@@ -418,12 +418,12 @@ func (m *model) exchange(c *wire, delay int64) {
 	}
 	held := c.w.pool.Holds(c.src)
 	work := c.w.pool.Take(c.src, nil, m.now)
+	if len(work.Outcomes) > 0 {
+		c.back = append(c.back, message{at: delay, kind: 'o', body: work.Outcomes})
+	}
 	if work.Window {
 		c.most = max(c.most, work.Tasks)
 		c.back = append(c.back, message{at: delay, kind: 'w', a: uint64(work.Tasks), b: uint64(work.Bytes)})
-	}
-	if len(work.Outcomes) > 0 {
-		c.back = append(c.back, message{at: delay, kind: 'o', body: work.Outcomes})
 	}
 	if len(work.Alive) > 0 {
 		c.back = append(c.back, message{at: delay, kind: 'a', list: work.Alive})

@@ -105,13 +105,14 @@ func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 		}
 	}
 	q.refresh(w)
-	q.heard(id, now)
 	q.assign(now)
 	return w
 }
 
-// Window takes in how much a worker may hold.
+// Window takes in how much a worker may hold. By the first it has said what it has of an
+// earlier run.
 func (q *Queue) Window(w *Worker, tasks, bytes uint64, now int64) {
+	q.heard(w.id, now)
 	w.window = int(min(tasks, MaxWindow))
 	w.bytes = int64(min(bytes, uint64(q.opts.MaxBytes)))
 	q.refresh(w)
