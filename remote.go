@@ -55,6 +55,11 @@ func fromTransport(err error, in *instance) *Error {
 	return out
 }
 
+// ErrProcessGone is part of the error of a call or stream whose connection ended because
+// the process of the peer has: its host said that nobody listens at its port any more, or
+// another process has its address. What the peer ran runs no more, and will not come back.
+var ErrProcessGone = transport.ErrGone
+
 // maxRetryAfter bounds the milliseconds that a peer may ask to wait, so that they fit a
 // time.Duration.
 const maxRetryAfter = 1 << 40

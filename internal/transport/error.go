@@ -52,8 +52,16 @@ type Error struct {
 	// NotProcessed reports that no handler saw the call, so that it is safe to
 	// send it elsewhere whatever it does.
 	NotProcessed bool
+	Gone         bool  // the process of the peer has ended: the error Is ErrGone
 	Err          error // the cause, may be nil
 }
+
+// ErrGone is why a connection ended whose peer's process has ended: its host says that
+// nobody listens at its address any more, or another process does.
+var ErrGone = errors.New("the process of the peer is gone")
+
+// Is implements what errors.Is looks for.
+func (e *Error) Is(target error) bool { return e.Gone && target == ErrGone }
 
 // Error implements error.
 func (e *Error) Error() string {
@@ -188,7 +196,7 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 			err = cause
 		}
 	}
-	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Err: err}
+	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Gone: s.gone.Load(), Err: err}
 	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
 		e.Code = wire.Code(app.ErrorCode)
 		e.Detail, e.Err = foreign.Text(app.ErrorMessage), nil
@@ -199,7 +207,7 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 			e.Reason = ReasonClosed
 		}
 	} else if _, reset := errors.AsType[*quic.StatelessResetError](err); reset {
-		e.Detail, e.Err = "the process at its address is another one now, or has lost its memory", nil
+		e.Detail, e.Err, e.Gone = "the process at its address is another one now, or has lost its memory", nil, true
 	}
 	return e
 }

@@ -214,6 +214,7 @@ func (s *Session) knock() {
 	if !s.group.Go(func(ctx context.Context) {
 		defer s.pulse.knocking.Unlock()
 		if s.endpoint.knock(ctx, addrPort(s.conn.RemoteAddr())) {
+			s.gone.Store(true)
 			s.close(wire.CodeDeadline, "the process is gone: nobody listens at its port, says its host")
 		}
 	}) {

@@ -68,6 +68,7 @@ type Session struct {
 	suspected atomic.Bool // there is a hint that the peer is gone
 	fresh     atomic.Bool // a call began to last
 	doubted   atomic.Bool // the peer has been silent for too long
+	gone      atomic.Bool // its host says that its process has ended
 }
 
 func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *Session {

@@ -29,6 +29,7 @@ func (e *Endpoint) settle(s *Session) {
 	}
 	e.mu.Unlock()
 	for _, other := range gone {
+		other.gone.Store(true)
 		other.close(wire.CodeDeadline, "the process is gone: "+s.remote.Instance+" is at its address now")
 	}
 }

@@ -44,7 +44,7 @@ func (l *workerLink) show(there bool) {
 // to no more: it does not come back. The queue's lock is held.
 func (l *workerLink) giveUp() {
 	if l.vanished.Load() {
-		l.queue.tasks.GiveUp(l.id, l.queue.clock.now().UnixNano())
+		l.queue.tasks.GiveUp(l.id, "the connection to the worker was lost, and it is not found any more", l.queue.clock.now().UnixNano())
 	}
 }
 
@@ -177,7 +177,11 @@ func (l *workerLink) work(ctx context.Context) error {
 	}
 	q.mu.Lock()
 	l.worker = nil
-	q.tasks.Disconnect(w, errors.Is(err, io.EOF), c.heard.Load(), q.clock.now().UnixNano())
+	now = q.clock.now().UnixNano()
+	q.tasks.Disconnect(w, errors.Is(err, io.EOF), c.heard.Load(), now)
+	if errors.Is(err, link.ErrProcessGone) {
+		q.tasks.GiveUp(l.id, "the process of the worker is gone", now)
+	}
 	l.giveUp()
 	q.noteUnservedLocked()
 	q.unlock()

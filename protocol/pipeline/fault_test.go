@@ -532,3 +532,26 @@ func TestTheTopologyChoosesTheWorkers(t *testing.T) {
 		}
 	})
 }
+
+// TestAFrozenWorkerIsGivenUpFromItsLastWordOn and not from when its silence is noticed.
+func TestAFrozenWorkerIsGivenUpFromItsLastWordOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		began := make(chan struct{}, 10)
+		w := worker(t, mesh, func(ctx context.Context, _ order) error { began <- struct{}{}; <-ctx.Done(); return ctx.Err() })
+		client := mesh.Node(link.Config{})
+		p := producer(t, client)
+		f := enqueue(t, p, 1)[0]
+		<-began
+		worker(t, mesh, func(context.Context, order) error { return nil })
+		mesh.Partition(client, w)
+		lost := time.Now()
+		for p.Stats().InFlight > 0 {
+			sleep(10 * time.Millisecond)
+		}
+		if d := time.Since(lost); d > 5*time.Second+50*time.Millisecond {
+			t.Errorf("it was given up after %v", d)
+		}
+		wait(t, []*pipeline.Future{f})
+	})
+}

@@ -50,3 +50,30 @@ func TestAWorkerThatIsFoundNoMoreIsNotAwaited(t *testing.T) {
 		})
 	}
 }
+
+// TestAWorkerWhoseProcessIsGoneIsNotAwaited as its host says so. The registry shows it
+// still.
+func TestAWorkerWhoseProcessIsGoneIsNotAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		began := make(chan struct{}, 10)
+		w := worker(t, mesh, func(ctx context.Context, _ order) error { began <- struct{}{}; <-ctx.Done(); return ctx.Err() })
+		p := producer(t, mesh.Node(link.Config{}))
+		f := enqueue(t, p, 1)[0]
+		<-began
+		var done tally
+		worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
+		mesh.Crash(w)
+		killed := time.Now()
+		for p.Stats().InFlight > 0 {
+			sleep(10 * time.Millisecond)
+		}
+		if d := time.Since(killed); d > time.Second {
+			t.Errorf("it was given up after %v", d)
+		}
+		wait(t, []*pipeline.Future{f})
+		if o := f.Outcome(); o.Attempts != 2 || o.History[0].Cause != "the process of the worker is gone" {
+			t.Errorf("%+v", o)
+		}
+	})
+}

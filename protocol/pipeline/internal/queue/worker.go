@@ -167,10 +167,11 @@ func (q *Queue) Disconnect(w *Worker, clean bool, heard, now int64) {
 	q.assign(now)
 }
 
-// GiveUp takes back what a worker has that is not connected and is not awaited.
-func (q *Queue) GiveUp(id string, now int64) {
+// GiveUp takes back what a worker has that is not connected and is not awaited, for a
+// cause.
+func (q *Queue) GiveUp(id, cause string, now int64) {
 	if w := q.workers[id]; w != nil && !w.connected {
-		q.lose(w, now, "the connection to the worker was lost, and it is not found any more", w.slots)
+		q.lose(w, now, cause, w.slots)
 		q.assign(now)
 	}
 }
