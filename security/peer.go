@@ -11,7 +11,7 @@ import (
 type Peer struct {
 	// ID is the peer's proven identity.
 	ID ID
-	// NotAfter is when its leaf ends. A connection must not outlive it.
+	// NotAfter is when its leaf ends. A connection of a node ends in the second in which it does.
 	NotAfter time.Time
 	// SPKI is the SHA-256 of the public key in the leaf (its SubjectPublicKeyInfo in DER).
 	// Unlike a fingerprint of the certificate it cannot be changed by whoever forwards the certificate.

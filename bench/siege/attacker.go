@@ -94,7 +94,7 @@ func (m *mallory) dial(ctx context.Context, name string, window uint64) (*link1,
 		return nil, err
 	}
 	hello := wire.AppendVarint(nil, uint64(wire.StreamControl))
-	hello = wire.AppendSetup(hello, &wire.Setup{Version: 1, MaxMessage: 4 << 20, MaxHeader: wire.MaxHeader, Codecs: []uint64{0}})
+	hello = wire.AppendSetup(hello, &wire.Setup{Version: 1, MaxMessage: 4 << 20, Codecs: []uint64{0}})
 	if _, err := control.Write(hello); err != nil {
 		return nil, err
 	}
