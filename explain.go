@@ -33,7 +33,7 @@ func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topolo
 		opt.applyCall(&c)
 	}
 	request := topology.Request{
-		Kind: r.Kind.String(), Name: r.Name, Caller: n.cfg.identityName(), Key: c.sticky,
+		Kind: r.Kind.String(), Name: r.Name, Caller: n.cfg.identityName(), ReadOnly: r.Level == ReadOnly, Key: c.sticky,
 		Random: rand.Uint64(), //nolint:gosec // a draw of lots, not a secret
 	}
 	if c.metadata.Len() > 0 {

@@ -65,6 +65,7 @@ func (v *view) serves(plan *topology.Plan, c *callConfig, now int64) bool {
 func (o *outgoing) describe() {
 	r := &o.request
 	r.Kind, r.Name, r.Caller, r.Key = o.Route.Kind.String(), o.Route.Name, o.service.node.cfg.identityName(), o.config.sticky
+	r.ReadOnly = o.Route.Level == ReadOnly
 	if len(o.Metadata.pairs) > 0 {
 		r.Meta = (*lookup)(&o.Metadata)
 	}

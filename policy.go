@@ -38,6 +38,7 @@ type policies struct {
 	problems map[string]*problem       // of documents that did not come into force, by origin
 	stale    map[string]string         // why documents of the registry cannot be read, by origin
 	version  fileVersion
+	said     map[string]bool // what was logged of documents that ask for more than they may
 }
 
 // problem is why a document is not in force.
@@ -131,12 +132,24 @@ func (p *policies) installLocked(origin string, policy *topology.Policy) {
 	delete(p.problems, origin)
 	p.now.Store(policy)
 	p.node.cfg.Logger.Info("link: topology in force", "changed", origin)
+	p.sayBoundedLocked(policy)
 	if m := p.node.services.table.Load(); m != nil {
 		for _, s := range *m {
 			s.setPolicy(policy)
 			p.reach(s.name, policy)
 		}
 	}
+}
+
+// sayBoundedLocked logs what a document asks for and does not get, each once until it changes.
+func (p *policies) sayBoundedLocked(policy *topology.Policy) {
+	said := make(map[string]bool)
+	for _, note := range policy.Bounded() {
+		if said[note.Error()] = true; !p.said[note.Error()] {
+			p.node.cfg.Logger.Warn("link: a topology document asks for more than its source may", "reason", note)
+		}
+	}
+	p.said = said
 }
 
 // adopt gives a service the policy in force.

@@ -25,8 +25,10 @@ type Layer struct {
 	// Document is what it says. Nil says nothing.
 	Document *Document
 
-	// Trusted layers may send calls to any service, the others only to those of
-	// Options.AllowRedirect.
+	// Trusted layers may send calls to any service, and ask for all that a document can.
+	// The others send calls only to the services of Options.AllowRedirect, mirror only
+	// read-only methods, and get timeouts, retries and settings of balancing within
+	// bounds such as MostTimeout; see [Policy.Bounded].
 	Trusted bool
 
 	// Only, if set, is the one service the document may speak of; then it may not set defaults
@@ -43,6 +45,7 @@ type Layer struct {
 func Compile(opts Options, layers ...Layer) (*Policy, error) {
 	merged, defaults := graph{}, Defaults{}
 	found := make([]*problems, 0, len(layers))
+	notes := &problems{}
 	for _, layer := range layers {
 		doc := layer.Document
 		if doc == nil {
@@ -53,10 +56,13 @@ func Compile(opts Options, layers ...Layer) (*Policy, error) {
 		if doc.validateFields(p); len(p.list) == 0 {
 			layer.permitted(opts, p)
 		}
-		for name, service := range doc.Services {
-			merged[name] = entry{service, p}
+		note := &problems{origin: layer.Origin, source: doc.source}
+		services, bounded := layer.bounded(note)
+		notes.take(note)
+		for name, service := range services {
+			merged[name] = entry{service, p, layer.Trusted}
 		}
-		defaults = doc.Defaults.or(defaults)
+		defaults = bounded.or(defaults)
 	}
 	all := &problems{}
 	all.limit("services", "services in all layers", len(merged), MaxServices)
@@ -69,7 +75,9 @@ func Compile(opts Options, layers ...Layer) (*Policy, error) {
 	if err := all.err(); err != nil {
 		return nil, err
 	}
-	return build(merged, defaults), nil
+	policy := build(merged, defaults)
+	policy.bounded = notes.sorted()
+	return policy, nil
 }
 
 // or returns d with the fields of o where d says nothing.

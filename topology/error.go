@@ -23,7 +23,7 @@ var (
 
 // FieldError is one problem of a document.
 type FieldError struct {
-	Kind   error  // ErrInvalid, ErrLimit or ErrRefused
+	Kind   error  // ErrInvalid, ErrLimit, ErrRefused or ErrBounded
 	Origin string // the file as named to Parse, else the layer
 	Line   int    // from 1; 0 if not known, as for documents made in Go
 	Column int    // from 1; 0 if not known

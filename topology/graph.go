@@ -13,6 +13,7 @@ type graph map[string]entry
 type entry struct {
 	service  Service
 	problems *problems // of the document the entry is from
+	trusted  bool
 }
 
 // edge is one word that leads to another service.

@@ -45,12 +45,13 @@ func (p *Plan) KeyOf(r *Request) (key uint64, ok bool) {
 // a call could have gone. The result must not be modified.
 func (p *Plan) Others() []*Plan { return p.others }
 
-// Mirrored returns the plan for a copy of the call, or nil if it is not to be copied. The copy gets
+// Mirrored returns the plan for a copy of the call, or nil if it is not to be copied: from a document of
+// a layer that is not trusted only calls of read-only methods are. The copy gets
 // one attempt; where the plan leads to another service, that service's plan for the request says
 // which instances, but its Mirror and Fault are to be ignored. It allocates nothing.
 func (p *Plan) Mirrored(r *Request) *Plan {
 	m := p.mirror
-	if m == nil || !drawn(r.Random^m.salt, m.written.Percent) {
+	if m == nil || m.readOnly && !r.ReadOnly || !drawn(r.Random^m.salt, m.written.Percent) {
 		return nil
 	}
 	return m.split.byChance(r.Random)
@@ -63,7 +64,8 @@ func (p *Plan) Faulted(r *Request) bool {
 
 // mirror is a compiled Mirror.
 type mirror struct {
-	written Mirror
-	split   split
-	salt    uint64
+	written  Mirror
+	readOnly bool // copies only calls of read-only methods
+	split    split
+	salt     uint64
 }

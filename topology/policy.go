@@ -11,6 +11,16 @@ import (
 type Policy struct {
 	services map[string]*Plans
 	defaults Defaults
+	bounded  []error
+}
+
+// Bounded returns what the layers that are not trusted asked for and do not get, as
+// *FieldError of kind ErrBounded: at most MaxProblems.
+func (p *Policy) Bounded() []error {
+	if p == nil {
+		return nil
+	}
+	return slices.Clone(p.bounded)
 }
 
 // Service returns the plans for calls to a service, never nil. For a service without an entry it
@@ -92,6 +102,9 @@ func build(g graph, defaults Defaults) *Policy {
 	for name, e := range g {
 		plans := newPlans(name, e.service, defaults)
 		plans.written = true
+		if plans.mirror != nil {
+			plans.mirror.readOnly = !e.trusted
+		}
 		p.services[name] = plans
 	}
 	return p
@@ -149,7 +162,7 @@ func (b *builder) rule(number int, r Route, m *mirror) rule {
 		base.Fault, base.faultSalt = &fault, hash(b.name)^saltFault
 	}
 	return rule{
-		match:  newMatcher(r.Match),
+		match:  newMatcher(r.Match, b.name),
 		split:  b.split(r.To, base, failover),
 		sticky: strings.TrimPrefix(r.Sticky, prefixMeta),
 	}

@@ -8,10 +8,12 @@ import (
 
 // Request is what a policy looks at in a call.
 type Request struct {
-	Kind   string   // "method", "topic" or "stage"
-	Name   string   // of the route: "Orders/Get"
-	Caller string   // service name of the caller
-	Meta   Metadata // nil: none
+	Kind   string // "method", "topic" or "stage"
+	Name   string // of the route within its service: "get"
+	Caller string // service name of the caller
+	// ReadOnly says that the call changes nothing, so that a copy of it does no harm.
+	ReadOnly bool
+	Meta     Metadata // nil: none
 
 	// Key is the sticky key of the call. If it is not "" it decides splits and the instance, in
 	// place of what the policy names.
@@ -76,13 +78,15 @@ type matcher struct {
 	kind    string // "" for every route
 	name    string // or prefix
 	prefix  bool
+	alone   string // the name, or prefix, without the service, if it was written with that
+	written bool   // it was
 	callers []string
 	meta    []pair
 }
 
 type pair struct{ key, value string }
 
-func newMatcher(m Match) matcher {
+func newMatcher(m Match, service string) matcher {
 	c := matcher{callers: slices.Clone(m.Caller)}
 	switch {
 	case m.Method != "":
@@ -93,6 +97,7 @@ func newMatcher(m Match) matcher {
 		c.kind, c.name = "stage", m.Stage
 	}
 	c.name, c.prefix = strings.CutSuffix(c.name, "*")
+	c.alone, c.written = strings.CutPrefix(c.name, service+"/") // else alone is the name
 	for _, key := range slices.Sorted(maps.Keys(m.Meta)) {
 		c.meta = append(c.meta, pair{key, m.Meta[key]})
 	}
@@ -110,9 +115,9 @@ func (m *matcher) ofRoute(r *Request) bool {
 	case m.kind != r.Kind:
 		return false
 	case m.prefix:
-		return strings.HasPrefix(r.Name, m.name)
+		return strings.HasPrefix(r.Name, m.name) || m.written && strings.HasPrefix(r.Name, m.alone)
 	}
-	return r.Name == m.name
+	return r.Name == m.name || m.written && r.Name == m.alone
 }
 
 func (m *matcher) ofMeta(r *Request) bool {

@@ -21,7 +21,7 @@
 //	      canary: { tags: [v2] }
 //	    routes:                                  # the first match wins; the last has no match
 //	      - { match: { meta: { x-canary: "1" } }, to: canary }
-//	      - { match: { method: Orders/Export }, to: stable, timeout: 30s }
+//	      - { match: { method: export }, to: stable, timeout: 30s }
 //	      - { to: { stable: 95, canary: 5 }, sticky: meta:user-id }
 //	    failover: [zone, region, subset:stable, service:orders-dr]
 //	    lb: { policy: p2c, panic: 50%, slow_start: 30s, subset: 20 }
@@ -32,7 +32,12 @@
 //
 //	doc, err := topology.Parse("topology.yaml", data)
 //	policy, err := topology.Compile(topology.Options{}, topology.Layer{Origin: "file topology.yaml", Document: doc, Trusted: true})
-//	plan := policy.Service("orders").Route(&topology.Request{Kind: "method", Name: "Orders/Get", Random: rand.Uint64()})
+//	plan := policy.Service("orders").Route(&topology.Request{Kind: "method", Name: "get", Random: rand.Uint64()})
+//
+// # Routes
+//
+// A "match" names a method, topic or stage as its service does, get, or as errors and logs do, with the service in
+// front: orders/get. In the rules of orders both mean the same. One "*" at the end stands for all names that begin so.
 //
 // # Targets
 //

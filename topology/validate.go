@@ -48,7 +48,7 @@ func (d *Document) validateFields(p *problems) {
 			p.invalid(path, "%s is no name of a service: %s", clipped(name), reason)
 			continue
 		}
-		v := serviceCheck{p, path, name, s.Subsets}
+		v := serviceCheck{p, path, name, s.Subsets, d.Services}
 		v.service(s)
 	}
 	p.duration("defaults.timeout", d.Defaults.Timeout)

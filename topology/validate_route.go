@@ -28,6 +28,12 @@ func (v serviceCheck) routes(path string, routes []Route) {
 	}
 }
 
+// has reports whether the document is about a service.
+func (v serviceCheck) has(service string) bool {
+	_, ok := v.all[service]
+	return ok
+}
+
 // all reports whether every call matches.
 func (m Match) all() bool {
 	return m.Method == "" && m.Topic == "" && m.Stage == "" && len(m.Caller) == 0 && len(m.Meta) == 0
@@ -46,6 +52,8 @@ func (v serviceCheck) match(path string, m Match) {
 		set = f.key
 		if reason := badText(f.pattern, MaxName); reason != "" {
 			v.invalid(at, "%s", reason)
+		} else if other, name, ok := strings.Cut(f.pattern, "/"); ok && other != v.name && v.has(other) {
+			v.invalid(at, "is %s, a %s of service %s, and these are the rules of %s; write %s if that is its name here", clipped(f.pattern), f.key, other, v.name, clipped(v.name+"/"+other+"/"+name))
 		} else if star := strings.IndexByte(f.pattern, '*'); star >= 0 && star != len(f.pattern)-1 {
 			v.invalid(at, "is %s; one * may stand at the end, for all names that begin so", clipped(f.pattern))
 		}

@@ -16,6 +16,7 @@ type serviceCheck struct {
 	path    string
 	name    string
 	subsets map[string]Subset
+	all     map[string]Service // of the document
 }
 
 func (v serviceCheck) service(s Service) {

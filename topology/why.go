@@ -10,7 +10,7 @@ import (
 func (m *matcher) why(r *Request) string {
 	switch {
 	case !m.ofRoute(r):
-		name := m.name
+		name := m.alone
 		if m.prefix {
 			name += "*"
 		}

@@ -1,0 +1,119 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// ErrBounded: a layer that is not trusted asks for more than such a layer may, and gets less.
+var ErrBounded = errors.New("topology bounded")
+
+// What a layer that is not trusted may ask for. Whoever can write it decides where calls go, within a service and
+// what Options.AllowRedirect names: that is what it is for. It must not make them fail, hang or multiply besides.
+const (
+	// LeastTimeout is more than a call across a continent takes, and MostTimeout what servers let a call last
+	// unless told otherwise: with less all calls would fail, with more they would pile up.
+	LeastTimeout = 100 * time.Millisecond
+	MostTimeout  = time.Minute
+	// MostRetries and MostBudget are what calls have without a document: more would multiply an outage.
+	MostRetries         = 3
+	MostBudget  Percent = 20
+	// MostEject and MostEjected keep a few errors from emptying a service for long, LeastPanic what notices that.
+	MostEject           = 5 * time.Minute
+	MostEjected Percent = 50
+	LeastPanic  Percent = 10
+	LeastErrors         = 2
+	// MostSlowStart keeps new instances from being useless, LeastSubset a client from hanging on one instance.
+	MostSlowStart = 5 * time.Minute
+	LeastSubset   = 2
+)
+
+// bounded returns the services and the defaults of a layer within what it may ask for, and reports the rest.
+func (l Layer) bounded(p *problems) (map[string]Service, Defaults) {
+	doc := l.Document
+	if l.Trusted {
+		return doc.Services, doc.Defaults
+	}
+	b := bounds{p}
+	defaults := doc.Defaults
+	defaults.Timeout = b.timeout("defaults.timeout", defaults.Timeout)
+	defaults.Retry = b.retry("defaults.retry", defaults.Retry)
+	services := make(map[string]Service, len(doc.Services))
+	for _, name := range slices.Sorted(maps.Keys(doc.Services)) {
+		services[name] = b.service(join("services", name), doc.Services[name])
+	}
+	return services, defaults
+}
+
+// bounds keeps what a document asks for within what it may. Its methods return what holds.
+type bounds struct{ *problems }
+
+func (b bounds) add(path, format string, args ...any) {
+	b.problems.add(ErrBounded, path, format+", because others can write this document", args...)
+}
+
+func (b bounds) service(path string, s Service) Service {
+	s.Timeout = b.timeout(join(path, "timeout"), s.Timeout)
+	s.Retry = b.retry(join(path, "retry"), s.Retry)
+	s.Routes = slices.Clone(s.Routes)
+	for i := range s.Routes {
+		at := fmt.Sprintf("%s.routes[%d]", path, i)
+		s.Routes[i].Timeout = b.timeout(join(at, "timeout"), s.Routes[i].Timeout)
+		s.Routes[i].Retry = b.retry(join(at, "retry"), s.Routes[i].Retry)
+	}
+	if s.Outlier != nil {
+		o := b.outlier(join(path, "outlier"), *s.Outlier)
+		s.Outlier = &o
+	}
+	s.LB = b.loadBalancing(join(path, "lb"), s.LB)
+	if s.Mirror != nil {
+		b.add(join(path, "mirror"), "copies only calls of read-only methods: the others would run twice")
+	}
+	return s
+}
+
+// most and least replace a value that was said and is beyond a bound.
+func most[T ~int | ~int64 | ~float64](b bounds, path string, v, bound T) T {
+	if v <= bound {
+		return v
+	}
+	b.add(path, "is %v, and %v holds", v, bound)
+	return bound
+}
+
+func least[T ~int | ~int64 | ~float64](b bounds, path string, v, bound T) T {
+	if v == 0 || v >= bound {
+		return v
+	}
+	b.add(path, "is %v, and %v holds", clip(v), bound)
+	return bound
+}
+
+func (b bounds) timeout(path string, d time.Duration) time.Duration {
+	return most(b, path, least(b, path, d, LeastTimeout), MostTimeout)
+}
+
+func (b bounds) retry(path string, r Retry) Retry {
+	r.Attempts = most(b, join(path, "attempts"), r.Attempts, MostRetries)
+	r.Budget = most(b, join(path, "budget"), r.Budget, MostBudget)
+	return r
+}
+
+func (b bounds) outlier(path string, o Outlier) Outlier {
+	o.Errors = least(b, join(path, "errors"), o.Errors, LeastErrors)
+	o.Eject = most(b, join(path, "eject"), o.Eject, MostEject)
+	o.Max = most(b, join(path, "max"), o.Max, MostEjected)
+	return o
+}
+
+func (b bounds) loadBalancing(path string, lb LoadBalancing) LoadBalancing {
+	lb.Panic = least(b, join(path, "panic"), lb.Panic, LeastPanic)
+	lb.SlowStart = most(b, join(path, "slow_start"), lb.SlowStart, MostSlowStart)
+	if lb.Subset > 0 {
+		lb.Subset = least(b, join(path, "subset"), lb.Subset, LeastSubset)
+	}
+	return lb
+}

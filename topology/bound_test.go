@@ -1,0 +1,114 @@
+package topology_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/topology"
+)
+
+const greedy = `version: link/v1
+services:
+  orders:
+    timeout: 24h
+    retry: { attempts: 5, budget: 100% }
+    outlier: { errors: 1, eject: 24h, max: 100% }
+    lb: { panic: 0, slow_start: 24h, subset: 1 }
+    mirror: { percent: 100 }
+    routes:
+      - { match: { method: get }, timeout: 1ms, retry: { attempts: 4 } }
+defaults: { timeout: 10m, retry: { budget: 50% } }
+`
+
+// TestALayerThatIsNotTrustedGetsWhatIsBearable compiles what makes calls fail, hang and multiply, once from a file and
+// once from a registry that others can write to.
+func TestALayerThatIsNotTrustedGetsWhatIsBearable(t *testing.T) { // SEC-354
+	doc, err := topology.Parse("kv", []byte(greedy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := &topology.Request{Kind: "method", Name: "get"}
+	other := &topology.Request{Kind: "method", Name: "list", Random: 1}
+	for _, tt := range []struct {
+		trusted                 bool
+		timeout, ofGet          time.Duration
+		attempts, attemptsGet   int
+		budget                  topology.Percent
+		errors                  int
+		eject, slowStart        time.Duration
+		ejected, panicking      topology.Percent
+		subset, bounded         int
+		mirrorsUnsafe, default_ bool
+	}{
+		{true, 24 * time.Hour, time.Millisecond, 5, 4, 100, 1, 24 * time.Hour, 24 * time.Hour, 100, topology.Off, 1, 0, true, true},
+		{false, time.Minute, 100 * time.Millisecond, 3, 3, 20, 2, 5 * time.Minute, 5 * time.Minute, 50, 10, 2, 14, false, false},
+	} {
+		p, err := topology.Compile(topology.Options{}, topology.Layer{Origin: "kv", Document: doc, Trusted: tt.trusted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plans := p.Service("orders")
+		plan, first := plans.Route(other), plans.Route(get)
+		if plan.Timeout != tt.timeout || first.Timeout != tt.ofGet {
+			t.Errorf("trusted %v: timeouts %v and %v, want %v and %v", tt.trusted, plan.Timeout, first.Timeout, tt.timeout, tt.ofGet)
+		}
+		if plan.Retry.Attempts != tt.attempts || first.Retry.Attempts != tt.attemptsGet || plan.Retry.Budget != tt.budget {
+			t.Errorf("trusted %v: retries %+v and %+v", tt.trusted, plan.Retry, first.Retry)
+		}
+		if o := plan.Outlier; o.Errors != tt.errors || o.Eject != tt.eject || o.Max != tt.ejected {
+			t.Errorf("trusted %v: outlier %+v", tt.trusted, o)
+		}
+		if lb := plan.LB; lb.Panic != tt.panicking || lb.SlowStart != tt.slowStart || lb.Subset != tt.subset {
+			t.Errorf("trusted %v: balancing %+v", tt.trusted, lb)
+		}
+		if copied := plan.Mirrored(other) != nil; copied != tt.mirrorsUnsafe {
+			t.Errorf("trusted %v: a call that changes something is copied: %v", tt.trusted, copied)
+		}
+		if plan.Mirrored(&topology.Request{Kind: "method", Name: "list", Random: 1, ReadOnly: true}) == nil {
+			t.Errorf("trusted %v: a call that changes nothing is not copied", tt.trusted)
+		}
+		if unwritten := p.Service("users").Route(other); (unwritten.Timeout == 10*time.Minute) != tt.default_ {
+			t.Errorf("trusted %v: the timeout of services without an entry is %v", tt.trusted, unwritten.Timeout)
+		}
+		notes := p.Bounded()
+		if len(notes) != tt.bounded {
+			t.Errorf("trusted %v: %d bounds were said, want %d:\n%v", tt.trusted, len(notes), tt.bounded, errors.Join(notes...))
+		}
+		for _, note := range notes {
+			if !errors.Is(note, topology.ErrBounded) || !strings.HasPrefix(note.Error(), "kv:") || !strings.HasSuffix(note.Error(), ", because others can write this document") {
+				t.Errorf("a bound is told as %q", note)
+			}
+		}
+	}
+	if doc.Services["orders"].Timeout != 24*time.Hour || doc.Services["orders"].Routes[0].Timeout != time.Millisecond || doc.Services["orders"].Outlier.Errors != 1 {
+		t.Error("the document was changed")
+	}
+}
+
+func TestALayerThatIsNotTrustedAndAsksForLittleGetsIt(t *testing.T) {
+	doc, err := topology.Parse("kv", []byte(`version: link/v1
+services:
+  orders:
+    timeout: 200ms
+    retry: { attempts: 2, budget: 10% }
+    outlier: { errors: 3, eject: 1m, max: 20% }
+    lb: { panic: 30%, slow_start: 1m, subset: 0 }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted, err := topology.Compile(topology.Options{}, topology.Layer{Document: doc, Trusted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := topology.Compile(topology.Options{}, topology.Layer{Document: doc})
+	if err != nil || len(p.Bounded()) > 0 {
+		t.Fatal(err, p.Bounded())
+	}
+	got, want := p.Service("orders").Only(), trusted.Service("orders").Only()
+	if got.Timeout != want.Timeout || got.LB != want.LB || got.Outlier != want.Outlier || got.Retry.Attempts != 2 || got.Retry.Budget != 10 {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}

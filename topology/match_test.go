@@ -1,0 +1,46 @@
+package topology_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/linkmesh/link/topology"
+)
+
+// TestAMatchMayNameTheService writes routes as errors and logs show them.
+func TestAMatchMayNameTheService(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"get", "get", true},
+		{"catalog/get", "get", true},
+		{"catalog/get", "catalog/get", true}, // a name may have a slash
+		{"catalog/get", "getall", false},
+		{"catalog/get*", "getall", true},
+		{"catalog/*", "anything", true},
+		{"catalog/admin/reset", "admin/reset", true},
+		{"admin/reset", "admin/reset", true},
+		{"admin/reset", "reset", false},
+		{"catalogue/get", "get", false},
+	} {
+		for _, kind := range []string{"method", "topic", "stage"} {
+			p := compiled(t, "version: link/v1\nservices:\n  catalog:\n    routes:\n      - { match: { "+kind+": \""+tt.pattern+"\" }, timeout: 7s }\n")
+			if plan := p.Service("catalog").Route(&topology.Request{Kind: kind, Name: tt.name}); (plan.Timeout != 0) != tt.want {
+				t.Errorf("%s: %s matches %s: %v, want %v", kind, tt.pattern, tt.name, plan.Timeout != 0, tt.want)
+			}
+		}
+	}
+}
+
+func TestAMatchOfAnotherServiceIsRefusedWithItsLine(t *testing.T) {
+	_, err := topology.Parse("topology.yaml", []byte("version: link/v1\nservices:\n  orders: {}\n  catalog:\n    routes:\n      - { match: { method: orders/get } }\n"))
+	want := `topology.yaml:6:28: services.catalog.routes[0].match.method: is "orders/get", a method of service orders, and these are the rules of catalog; write "catalog/orders/get" if that is its name here`
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	p := compiled(t, "version: link/v1\nservices:\n  orders: {}\n  catalog:\n    routes:\n      - { match: { method: catalog/orders/get }, timeout: 7s }\n")
+	if plan := p.Service("catalog").Route(&topology.Request{Kind: "method", Name: "orders/get"}); plan.Timeout == 0 {
+		t.Error("a name that looks like one of another service cannot be written")
+	}
+}
