@@ -99,7 +99,7 @@ func TestMaxMessageOfAStream(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				srv := mesh.Node(link.Config{Service: "orders"})
 				srv.Handle(feed, func(_ context.Context, s *link.Stream) error {
-					if err := s.Grant(4, 16<<20); err != nil { //nolint:contextcheck // it does not block
+					if err := s.Grant(4, 16<<20); err != nil {
 						return err
 					}
 					f, err := s.Recv()

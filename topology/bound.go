@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ErrBounded: a layer that is not trusted asks for more than such a layer may, and gets less.
+// ErrBounded means that a layer that is not trusted asks for more than such a layer may, and gets less.
 var ErrBounded = errors.New("topology bounded")
 
 // What a layer that is not trusted may ask for. Whoever can write it decides where calls go, within a service and

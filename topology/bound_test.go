@@ -32,15 +32,15 @@ func TestALayerThatIsNotTrustedGetsWhatIsBearable(t *testing.T) { // SEC-354
 	get := &topology.Request{Kind: "method", Name: "get"}
 	other := &topology.Request{Kind: "method", Name: "list", Random: 1}
 	for _, tt := range []struct {
-		trusted                 bool
-		timeout, ofGet          time.Duration
-		attempts, attemptsGet   int
-		budget                  topology.Percent
-		errors                  int
-		eject, slowStart        time.Duration
-		ejected, panicking      topology.Percent
-		subset, bounded         int
-		mirrorsUnsafe, default_ bool
+		trusted                  bool
+		timeout, ofGet           time.Duration
+		attempts, attemptsGet    int
+		budget                   topology.Percent
+		errors                   int
+		eject, slowStart         time.Duration
+		ejected, panicking       topology.Percent
+		subset, bounded          int
+		mirrorsUnsafe, elsewhere bool
 	}{
 		{true, 24 * time.Hour, time.Millisecond, 5, 4, 100, 1, 24 * time.Hour, 24 * time.Hour, 100, topology.Off, 1, 0, true, true},
 		{false, time.Minute, 100 * time.Millisecond, 3, 3, 20, 2, 5 * time.Minute, 5 * time.Minute, 50, 10, 2, 14, false, false},
@@ -69,7 +69,7 @@ func TestALayerThatIsNotTrustedGetsWhatIsBearable(t *testing.T) { // SEC-354
 		if plan.Mirrored(&topology.Request{Kind: "method", Name: "list", Random: 1, ReadOnly: true}) == nil {
 			t.Errorf("trusted %v: a call that changes nothing is not copied", tt.trusted)
 		}
-		if unwritten := p.Service("users").Route(other); (unwritten.Timeout == 10*time.Minute) != tt.default_ {
+		if unwritten := p.Service("users").Route(other); (unwritten.Timeout == 10*time.Minute) != tt.elsewhere {
 			t.Errorf("trusted %v: the timeout of services without an entry is %v", tt.trusted, unwritten.Timeout)
 		}
 		notes := p.Bounded()

@@ -22,7 +22,7 @@ func TestAMatchMayNameTheService(t *testing.T) {
 		{"catalog/admin/reset", "admin/reset", true},
 		{"admin/reset", "admin/reset", true},
 		{"admin/reset", "reset", false},
-		{"catalogue/get", "get", false},
+		{"catalogs/get", "get", false},
 	} {
 		for _, kind := range []string{"method", "topic", "stage"} {
 			p := compiled(t, "version: link/v1\nservices:\n  catalog:\n    routes:\n      - { match: { "+kind+": \""+tt.pattern+"\" }, timeout: 7s }\n")
