@@ -85,7 +85,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	s.identify(who, time.Now())
 	if !e.admitSession(s) {
 		s.group.Stop(ErrClosed)
-		s.shares.release()
+		s.disown()
 		refuse(wire.CodeOverloaded, refusedOverload, "too many connections; see Limits.ConnsPerIdentity and ConnsPerProcess")
 		return
 	}

@@ -175,7 +175,7 @@ func (s *Session) ended() bool { return s.conn.Context().Err() != nil }
 // usable reports whether new calls may start.
 func (s *Session) usable() bool { return !s.ended() && !s.isDraining() && !s.retired.Load() }
 
-// identify notes who the peer is; finish must follow, or a release of shares. A connection never outlives a certificate: the janitor
+// identify notes who the peer is; finish must follow, or disown. A connection never outlives a certificate: the janitor
 // closes it in the second in which one expires. The side that dialed moves to a new one when
 // a twentieth to a tenth of the time is left, in which calls come to their end; spread so
 // that a fleet does not do so at once.
@@ -249,12 +249,12 @@ func (s *Session) close(code wire.Code, reason string) {
 }
 
 // add registers a session with the endpoint. It reports false if the endpoint
-// is closed, and has then released the shares.
+// is closed, and has then disowned the session.
 func (e *Endpoint) add(s *Session) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
-		s.shares.release()
+		s.disown()
 		return false
 	}
 	e.sessions[s] = struct{}{}
@@ -267,7 +267,6 @@ func (s *Session) finish() {
 	<-s.conn.Context().Done()
 	s.group.Stop(context.Cause(s.conn.Context()))
 	s.group.Wait()
-	s.giveWindow()
 	e := s.endpoint
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -283,7 +282,7 @@ func (s *Session) finish() {
 			}
 		}
 	}
-	s.shares.release()
+	s.disown()
 }
 
 // janitor closes what is unused or has expired.

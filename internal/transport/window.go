@@ -37,8 +37,10 @@ func (e *Endpoint) mayGrow(conn *quic.Conn, delta uint64) bool {
 	return true
 }
 
-// giveWindow gives back by how much the window has grown.
-func (s *Session) giveWindow() {
+// disown ends what the session has of its peer's shares: its window may have grown as
+// soon as it was identified.
+func (s *Session) disown() {
 	const ended = math.MinInt64 / 2
 	s.shares.windows.Give(s.window.Swap(ended))
+	s.shares.release()
 }

@@ -81,3 +81,24 @@ func TestManyConnectionsBeginNarrow(t *testing.T) {
 		mustEcho(t, w.quiet("web", Limits{}).connect(server))
 	})
 }
+
+// TestAWindowThatGrowsLateIsGivenBack: the connection of a session that was refused, or
+// has ended, may still read for a moment.
+func TestAWindowThatGrowsLateIsGivenBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		mustEcho(t, w.quiet("web", Limits{}).connect(server))
+		conn := server.acceptedSessions()[0].conn
+		s := server.newSession(conn, false, wire.ClassCalls)
+		defer s.group.Stop(ErrClosed)
+		s.identify(Identity{Key: "refused"}, time.Now())
+		if !server.mayGrow(conn, 1000) || server.pools.windows.Used() != 1000 {
+			t.Fatalf("the windows have grown by %d, want 1000", server.pools.windows.Used())
+		}
+		s.disown()
+		if server.mayGrow(conn, 1000) || server.pools.windows.Used() != 0 {
+			t.Errorf("the windows have grown by %d when the session is gone", server.pools.windows.Used())
+		}
+	})
+}
