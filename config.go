@@ -47,6 +47,12 @@ type Config struct {
 	Advertise string
 	// Socket is the socket to use in place of Addr; the node owns and closes it.
 	Socket net.PacketConn
+	// StateDir is the folder, of this user alone, for what a node with a port of its own
+	// keeps from one run to the next: the secret with which a process that is started again at
+	// its address ends the connections of the one before, so that callers go on at once. Empty
+	// means LINK_STATE_DIR, if it is set, else link/state in os.UserCacheDir. "off" keeps nothing.
+	// Nodes on one host share it.
+	StateDir string
 	// Registry finds instances and announces this one. Nil means LINK_PEERS, if it
 	// is set, else Consul, if CONSUL_HTTP_ADDR is set, else the local registry of
 	// this machine. The node closes a registry that it made itself.

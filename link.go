@@ -286,6 +286,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 		Handler:   (*dispatcher)(n),
 		Limits:    n.cfg.Limits.transport(),
 		Logger:    n.cfg.Logger,
+		ResetKey:  n.resetKey(conn.LocalAddr()),
 	})
 	if err != nil {
 		return nil, Errorf(Unavailable, "starting QUIC: %w", errors.Join(err, conn.Close()))

@@ -22,6 +22,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if addr := os.Getenv(restartedChild); addr != "" {
+		if err := serveAgain(addr); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -127,6 +127,9 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 	}
 	delete(s.leftOut, in.ID)
 	next := &instance{Instance: in, service: s, asked: in.TagsUnknown}
+	if known == nil && origin != discovery.FromConfig {
+		defer func() { next.peer.Expect(in.ID) }()
+	}
 	if known != nil && known.Addr == in.Addr {
 		next.peer, next.state = known.peer, known.state
 	} else {

@@ -113,8 +113,8 @@ func (m *Mesh) CA() *securitytest.CA { return m.ca }
 // node announces, such as an address where nobody is.
 func (m *Mesh) Registry() *static.Registry { return m.registry }
 
-// Node returns a new node of the mesh. It fills in Socket, Registry, Identity and
-// Logger of cfg, where these are nil; the logger writes to the log of the test. A
+// Node returns a new node of the mesh. It fills in Socket, Registry, Identity,
+// StateDir ("off") and Logger of cfg, where these are empty; the logger writes to the log of the test. A
 // node that is not started is a client.
 func (m *Mesh) Node(cfg link.Config) *link.Node {
 	m.tb.Helper()
@@ -128,6 +128,9 @@ func (m *Mesh) Node(cfg link.Config) *link.Node {
 	}
 	if cfg.Socket == nil {
 		cfg.Socket, member.addr = m.network.listen()
+	}
+	if cfg.StateDir == "" {
+		cfg.StateDir = "off" // a mesh in memory leaves nothing on disk
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(m.tb.Output(), nil)).With("node", cfg.Socket.LocalAddr().String())

@@ -1,0 +1,210 @@
+package transport
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// keyed makes a node derive the tokens of its stateless resets from a key.
+func keyed(key byte) nodeOption {
+	return func(c *Config) { c.ResetKey = &[32]byte{key} }
+}
+
+// again puts a node at the address of another one, whose process is gone. Its SETUP names
+// another instance.
+func (w *world) again(old *node, opts ...nodeOption) *node {
+	w.t.Helper()
+	w.lose(from(old.addr)) // a process that is killed says nothing
+	if err := old.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.lose(nil)
+	at, err := net.ResolveUDPAddr("udp", old.addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.node("orders", Limits{}, append(opts, func(c *Config) {
+		_ = c.Conn.Close() // always nil
+		c.Conn = w.socketAt(at)
+		setup := c.Setup
+		c.Setup = func() (wire.Setup, []wire.RouteInfo) {
+			s, routes := setup()
+			s.Instance = "i-2"
+			return s, routes
+		}
+	})...)
+}
+
+// TestARestartEndsOldConnections: the first packet to a process that has the key of the
+// one before it ends the connections of that one. With another key they go on until silence
+// ends them.
+func TestARestartEndsOldConnections(t *testing.T) {
+	for name, test := range map[string]struct {
+		key  byte
+		most time.Duration
+	}{
+		"with its key":     {1, 5 * latency},
+		"with another key": {2, time.Second + 500*time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				server, client := w.node("orders", Limits{}, keyed(1)), w.quiet("web", Limits{})
+				p := client.peer(server)
+				s, err := p.Session(t.Context(), wire.ClassCalls)
+				if err != nil {
+					t.Fatal(err)
+				}
+				mustEcho(t, s)
+				w.again(server, keyed(test.key))
+				start := time.Now()
+				_, _, err = call(t.Context(), s, "echo", "to the process that is gone")
+				e := failure(t, err, ReasonLost)
+				if took := time.Since(start); took > test.most {
+					t.Errorf("the call ended after %v, want %v at most", took, test.most)
+				}
+				if test.key == 1 && !strings.Contains(e.Error(), "another one now") {
+					t.Errorf("the error does not say why: %v", e)
+				}
+				s, err = p.Session(t.Context(), wire.ClassCalls)
+				if err != nil {
+					t.Fatal(err)
+				}
+				mustEcho(t, s)
+			})
+		})
+	}
+}
+
+// TestAnotherInstanceAtTheAddressEndsOldConnections, in both directions and without any
+// reset: a socket belongs to one process.
+func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.node("web", Limits{})
+		p := client.peer(server)
+		old, err := p.Session(t.Context(), wire.ClassCalls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := server.peer(client).Session(t.Context(), wire.ClassCalls) // the server calls, too
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEcho(t, back)
+		settle()
+		next := w.again(server)
+		if accepted := len(client.acceptedSessions()); accepted != 1 {
+			t.Fatalf("%d connections of the process that is gone, want its one", accepted)
+		}
+		if _, err := p.Session(t.Context(), wire.ClassBulk); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if !old.ended() {
+			t.Error("the connection to the process that is gone is used")
+		}
+		back, err = next.peer(client).Session(t.Context(), wire.ClassCalls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEcho(t, back)
+		settle()
+		if accepted := len(client.acceptedSessions()); accepted != 1 {
+			t.Errorf("%d connections from that address, want the one of the process that is there", accepted)
+		}
+	})
+}
+
+// TestAnInstanceThatARegistryShowsIsExpected: its word is a hint.
+func TestAnInstanceThatARegistryShowsIsExpected(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		p := client.peer(server)
+		s, err := p.Session(t.Context(), wire.ClassCalls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Expect("i-1")
+		p.Expect("i-1-again") // registries add to names
+		if p.Live(wire.ClassCalls) != s {
+			t.Error("the connection to the instance that is expected is not used")
+		}
+		server.handler.onCall("late", func(c *Call) { idle(5 * time.Second); answer(c, "here") })
+		result := make(chan error, 1)
+		go func() {
+			_, _, err := call(t.Context(), s, "late", "")
+			result <- err
+		}()
+		settle()
+		p.Expect("i-2")
+		if p.Live(wire.ClassCalls) != nil {
+			t.Error("the connection to another instance takes new calls")
+		}
+		if err := <-result; err != nil {
+			t.Errorf("the call on the connection that was there, and answers, failed: %v", err)
+		}
+	})
+}
+
+// TestForgedResetsEndNothing is SEC-341: whoever sees the packets of a connection knows
+// its IDs, and the tokens that belong to them follow from a secret.
+func TestForgedResetsEndNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}, keyed(1)), w.quiet("web", Limits{})
+		forger := w.node("mallory", Limits{}, keyed(2)) // a member, with a key of its own
+		s := client.connect(server)
+		mustEcho(t, s)
+		// It is shown what the client sends to the server, and answers in the server's name.
+		var mu sync.Mutex
+		var seen [][]byte
+		w.lose(func(p packet) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if p.To.String() == server.addr && p.Data[0]&0x80 == 0 && len(p.Data) > 40 {
+				seen = append(seen, append([]byte(nil), p.Data...))
+			}
+			return false
+		})
+		mustEcho(t, s)
+		settle()
+		w.lose(nil)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(seen) == 0 {
+			t.Fatal("saw no packet of the connection")
+		}
+		resets := 0
+		w.mu.Lock()
+		toForger, toClient := w.hosts[forger.addr], w.hosts[client.addr]
+		w.mu.Unlock()
+		w.lose(func(p packet) bool {
+			if p.From.String() != forger.addr {
+				return false
+			}
+			resets++
+			p.From = server.Addr()
+			toClient.RecvPacket(p)
+			return true
+		})
+		for _, b := range seen {
+			toForger.RecvPacket(packet{From: client.Addr(), To: forger.Addr(), Data: b})
+		}
+		settle()
+		if resets == 0 {
+			t.Fatal("the forger answered with no reset")
+		}
+		if s.ended() {
+			t.Errorf("%d resets with tokens of another key ended the connection: %v", resets, errors.Unwrap(s.lost(nil, false)))
+		}
+		mustEcho(t, s)
+	})
+}
