@@ -20,7 +20,7 @@ const (
 
 // Bounds of what an outcome carries, in bytes.
 const (
-	MaxResult = 64 << 10
+	MaxResult = 4 << 20 // as long as a task
 	MaxCause  = 1 << 10
 )
 

@@ -159,3 +159,24 @@ func TestTheCachesOfAnIdentityAreBounded(t *testing.T) {
 		t.Errorf("%d pages stay counted", of.pages)
 	}
 }
+
+// TestAProducerThatReadsNoResultsGetsNoMoreTasksDone has long results wait for a producer that does not read.
+func TestAProducerThatReadsNoResultsGetsNoMoreTasksDone(t *testing.T) { // SEC-356
+	p, s := one(t, Options{Slots: 8}, 8)
+	for range 8 {
+		for _, task := range p.Begin(nil, 3) {
+			p.Done(task, frame.Outcome{Verb: frame.Result, Data: make([]byte, frame.MaxResult)}, 4)
+			p.Free()
+		}
+	}
+	if err := p.Receive(s, frameOf(100, 3, 1, false), 5); err != nil {
+		t.Fatal(err)
+	}
+	if n := p.State().Released; n == 0 || s.held.Len() > 0 {
+		t.Errorf("%d tasks were given back, %d are held, while %d bytes of results wait", n, s.held.Len(), len(s.out))
+	}
+	p.Take(s, nil, 6)
+	if err := p.Receive(s, frameOf(200, 2, 1, false), 7); err != nil || s.held.Len() == 0 {
+		t.Errorf("when they are read: %v, %d tasks are held", err, s.held.Len())
+	}
+}

@@ -44,6 +44,9 @@ const (
 	MaxPages = 1 << 10
 	// MaxTask is the longest frame of tasks: what one slot may need at once.
 	MaxTask = 4<<20 + frame.MaxBody
+	// MaxUnread is how many bytes of outcomes may wait for a producer to read them, before it
+	// gets no more tasks taken: four results of the longest.
+	MaxUnread = 4 * frame.MaxResult
 	// MaxEcho bounds the answers that wait to be written to a producer for what it should
 	// not have sent, in bytes.
 	MaxEcho = 4 << 20

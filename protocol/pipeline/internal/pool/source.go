@@ -299,6 +299,9 @@ func at(now, left int64) int64 {
 
 // allowed is how many tasks the producer may have sent in good faith.
 func (s *Source) allowed(now int64) int {
+	if len(s.out) > MaxUnread { // it does not read the results of those before
+		return 0
+	}
 	if now-s.shrunk < shrinkTime {
 		return max(s.window, s.allow)
 	}
