@@ -111,6 +111,15 @@ const (
 	tagsBurst = 64
 )
 
+// A peer says little on CONTROL: PING when it hears nothing, TAGS, the few frames of a
+// drain. One that says more than controlRate frames a second, controlBurst in a row apart, is
+// disconnected: each frame costs more to read than to write. ROUTES of a server are
+// bounded by themselves.
+const (
+	controlRate  = 64
+	controlBurst = 1024
+)
+
 // announceTags tells the peer that the node's tags have changed since SETUP.
 func (s *Session) announceTags(tags []string) {
 	s.control.send(func(b []byte) []byte { return wire.AppendTags(b, &wire.Tags{Tags: tags}) })
@@ -186,6 +195,8 @@ func (s *Session) readControl(fr *frameReader) {
 	s.close(wire.CodeProtocol, reason)
 }
 
+var errControlFlood = errors.New("too many frames on CONTROL")
+
 func (s *Session) readControlFrames(fr *frameReader) error {
 	for first := true; ; first = false {
 		h, err := fr.header()
@@ -197,6 +208,10 @@ func (s *Session) readControlFrames(fr *frameReader) error {
 		}
 		if first != (h.Kind == wire.KindSetup) {
 			return &wire.SyntaxError{What: "CONTROL", Reason: "SETUP is not the first frame and the only one"}
+		}
+		if (h.Kind != wire.KindRoutes || !s.dialed) && !s.controlRate.Allow() {
+			s.close(wire.CodeLimit, fmt.Sprintf("more than %d frames in a row on CONTROL, and %d a second", controlBurst, controlRate))
+			return errControlFlood
 		}
 		body, err := fr.body(h.Length)
 		if err != nil {

@@ -218,15 +218,15 @@ func TestPeerThatDoesNotReadControlIsDisconnected(t *testing.T) {
 		config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = 4<<10, 4<<10
 		r := w.rawClientWith("mallory", server, config)
 		r.open(append(controlType(), setupFrame()...))
-		pings := bytes.Repeat(wire.AppendPing(nil, wire.KindPing, 1), 1000)
+		pings := bytes.Repeat(wire.AppendPing(nil, wire.KindPing, 1), controlRate-4)
 		for r.conn.Context().Err() == nil {
 			if _, err := r.control.Write(pings); err != nil {
 				break
 			}
-			pass(latency)
+			pass(time.Second)
 		}
-		if code, reason := r.closed(); code != wire.CodeLimit || !strings.Contains(reason, "CONTROL") {
-			t.Errorf("closed with %v %q, want LIMIT about CONTROL", code, reason)
+		if code, reason := r.closed(); code != wire.CodeLimit || !strings.Contains(reason, "CONTROL is not read") {
+			t.Errorf("closed with %v %q, want LIMIT about CONTROL that is not read", code, reason)
 		}
 		mustEcho(t, honest)
 	})

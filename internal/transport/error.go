@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"github.com/quic-go/quic-go"
 
@@ -182,11 +183,22 @@ func dialError(peer, protocol string, err error) *Error {
 		e.Detail = "the peer has no certificate to show"
 	case !tp.Remote:
 		e.Reason = ReasonIdentity
-		if cause := errors.Unwrap(tp); cause != nil { // what our verifier said
+		if cause := verdict(tp); cause != nil { // what our verifier said
 			e.Err = cause
 		}
 	}
 	return e
+}
+
+// verdict is what crypto/tls said when it ended a handshake, without what QUIC adds; nil if
+// that was not why it ended.
+func verdict(tp *quic.TransportError) error {
+	for _, cause := range tp.Unwrap() {
+		if cause != nil && !errors.Is(cause, net.ErrClosed) {
+			return cause
+		}
+	}
+	return nil
 }
 
 // lost describes the end of a connection under a running operation.

@@ -154,8 +154,8 @@ func (r *refusals) failed(reason func(error) string, peer string, err error) {
 	if reason != nil {
 		if known := reason(err); known != "" {
 			why = known
-			if tp, ok := errors.AsType[*quic.TransportError](err); ok && errors.Unwrap(tp) != nil {
-				text = errors.Unwrap(tp).Error() // without what QUIC adds
+			if tp, ok := errors.AsType[*quic.TransportError](err); ok && verdict(tp) != nil {
+				text = verdict(tp).Error()
 			}
 		}
 	}

@@ -147,3 +147,36 @@ func TestAClientAnnouncesNoRoutes(t *testing.T) {
 		}
 	})
 }
+
+// Frames on CONTROL that cost little to write, ROUTES among them, end the connection of a client that sends them without
+// end; what an honest one may send in a row does not.
+func TestAClientThatFloodsControlIsDisconnected(t *testing.T) { // SEC-127
+	for name, f := range map[string][]byte{
+		"ROUTES":  wire.AppendRoutes(nil, &wire.Routes{First: 1, Routes: []wire.RouteInfo{{Name: "x"}}}),
+		"unknown": frame(0x9d, 0, ""),
+		"PONG":    wire.AppendPing(nil, wire.KindPong, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				server := w.node("orders", Limits{})
+				honest := w.quiet("web", Limits{}).connect(server)
+				r := w.client("mallory", server)
+				for range controlBurst - 1 - controlRate { // SETUP was one
+					r.send(f)
+				}
+				settle()
+				r.mustEcho()
+				for range 2 * controlRate {
+					if _, err := r.control.Write(f); err != nil {
+						break
+					}
+				}
+				if code, _ := r.closed(); code != wire.CodeLimit {
+					t.Errorf("closed with %v, want LIMIT", code)
+				}
+				mustEcho(t, honest)
+			})
+		})
+	}
+}

@@ -19,25 +19,26 @@ import (
 
 // Session is a connection on which both sides have received the other's SETUP.
 type Session struct {
-	endpoint   *Endpoint
-	conn       *quic.Conn
-	dialed     bool
-	dialedAs   *Peer // of a dialed session
-	class      wire.Class
-	remoteAddr string // at the beginning
-	moved      atomic.Pointer[address]
-	peer       any
-	site       site      // whom it reaches where
-	shares     shares    // of the peer, in Endpoint.pools
-	admitted   bool      // counts in Endpoint.accepted and shares.conns; guarded by Endpoint.mu
-	evicted    bool      // makes way for another; guarded by Endpoint.mu
-	expires    time.Time // when a certificate expires; zero is never
-	retireAt   time.Time // when a dialed session makes way for another; zero is never
-	group      *lifecycle.Group
-	remote     wire.Setup
-	routes     routeTable               // of the peer
-	tags       atomic.Pointer[[]string] // of the peer, as it said last
-	tagRate    *rate.Limiter            // of its TAGS
+	endpoint    *Endpoint
+	conn        *quic.Conn
+	dialed      bool
+	dialedAs    *Peer // of a dialed session
+	class       wire.Class
+	remoteAddr  string // at the beginning
+	moved       atomic.Pointer[address]
+	peer        any
+	site        site      // whom it reaches where
+	shares      shares    // of the peer, in Endpoint.pools
+	admitted    bool      // counts in Endpoint.accepted and shares.conns; guarded by Endpoint.mu
+	evicted     bool      // makes way for another; guarded by Endpoint.mu
+	expires     time.Time // when a certificate expires; zero is never
+	retireAt    time.Time // when a dialed session makes way for another; zero is never
+	group       *lifecycle.Group
+	remote      wire.Setup
+	routes      routeTable               // of the peer
+	tags        atomic.Pointer[[]string] // of the peer, as it said last
+	tagRate     *rate.Limiter            // of its TAGS
+	controlRate *rate.Limiter            // of its frames on CONTROL
 
 	setup  chan struct{} // closed when remote is set
 	routed chan struct{} // closed when the peer has announced routes, or nobody waits for them any more
@@ -81,6 +82,8 @@ func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *S
 		draining:   make(chan struct{}),
 		bulk:       make(chan struct{}, bulkWrites),
 		tagRate:    rate.NewLimiter(rate.Every(tagsEvery), tagsBurst),
+
+		controlRate: rate.NewLimiter(controlRate, controlBurst),
 	}
 	s.lastServed.Store(wire.MaxVarint)
 	s.leases.session, s.outbox.session = s, s
