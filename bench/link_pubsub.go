@@ -37,6 +37,7 @@ func (linkTopics) publisher(ctx context.Context, m material, _ string) (publishe
 	if err != nil {
 		return nil, err
 	}
+	pubsub.AllowBlock(node, pubsub.MaxBlock)
 	out, err := pubsub.NewPublisher(node, linkTopic)
 	if err != nil {
 		return nil, errors.Join(err, node.Close())

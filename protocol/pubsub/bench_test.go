@@ -41,6 +41,7 @@ func BenchmarkDeliver(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	pubsub.AllowBlock(server, pubsub.MaxBlock)
 	s, err := pubsub.Subscribe(ctx, client, ticks, pubsub.Block(5*time.Second))
 	if err != nil {
 		b.Fatal(err)

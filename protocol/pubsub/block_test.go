@@ -1,6 +1,9 @@
 package pubsub_test
 
 import (
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +23,7 @@ func TestBlockIsAboutItsOwnTopic(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		pubsub.AllowBlock(node, pubsub.MaxBlock)
 		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Block(10*time.Second))
 		sleep(time.Second)
 		began := time.Now()
@@ -43,10 +47,11 @@ func TestBlockIsAboutItsOwnTopic(t *testing.T) {
 func TestBlockedTimesDoNotAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		_, p := publisher(t, mesh, link.Config{})
+		node, p := publisher(t, mesh, link.Config{})
 		const most = 5 * time.Second
+		pubsub.AllowBlock(node, most)
 		for range 5 {
-			subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Block(most))
+			subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Block(2*most)) // which is cut
 		}
 		body := order{ID: string(make([]byte, 50<<10))}
 		var longest time.Duration
@@ -59,6 +64,53 @@ func TestBlockedTimesDoNotAddUp(t *testing.T) {
 		}
 		if longest != most {
 			t.Errorf("a publish waited for %v, want %v", longest, most)
+		}
+	})
+}
+
+// TestNobodyBlocksAPublisherThatDoesNotAllowIt (SEC-720): a subscriber that takes nothing
+// delays no publish unless the node of the publisher has said so, and its rules see for
+// how long.
+func TestNobodyBlocksAPublisherThatDoesNotAllowIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		greedy := func() error {
+			s, err := pubsub.Subscribe(t.Context(), client, placed, pubsub.Block(pubsub.MaxBlock))
+			if err == nil {
+				t.Cleanup(s.Close)
+			}
+			return err
+		}
+		if err := greedy(); !errors.Is(err, link.PermissionDenied) || !strings.Contains(err.Error(), "pubsub.AllowBlock") {
+			t.Errorf("without leave: %v", err)
+		}
+		pubsub.AllowBlock(node, time.Second)
+		var asked []time.Duration
+		pubsub.Authorize(node, func(a pubsub.Access) error {
+			asked = append(asked, a.Block)
+			if a.Block > 0 {
+				return errors.New("not you")
+			}
+			return nil
+		})
+		if err := greedy(); !errors.Is(err, link.PermissionDenied) {
+			t.Errorf("against the rules: %v", err)
+		}
+		subscribe(t, client, placed)
+		if want := []time.Duration{time.Second, 0}; !slices.Equal(asked, want) {
+			t.Errorf("the rules saw %v, want %v", asked, want)
+		}
+		began := time.Now()
+		body := order{ID: string(make([]byte, 1<<20))}
+		for range 30 { // more than anybody may be behind
+			if _, err := p.Publish(t.Context(), body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("publishing took %v", took)
 		}
 	})
 }

@@ -77,6 +77,7 @@ func TestAllOfTheCreditComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		mesh.Start(node)
+		pubsub.AllowBlock(node, time.Second)
 		s, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), ticks, pubsub.Block(time.Second))
 		if err != nil {
 			t.Fatal(err)

@@ -61,3 +61,73 @@ func TestAMemberThatHangsHoldsUpItsOwnKeysOnly(t *testing.T) {
 		}
 	})
 }
+
+// TestAMemberThatClosesHandsOverAtOnce what it has not acked, of AtLeastOnce, or not read:
+// to a member that comes later as well, and nothing is told as missing.
+func TestAMemberThatClosesHandsOverAtOnce(t *testing.T) {
+	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.AtLeastOnce} {
+		t.Run(class.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				node, p := publisher(t, mesh, link.Config{})
+				opts := []pubsub.SubscribeOption{pubsub.In(class), pubsub.Group("g")}
+				a := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
+				const n = 100
+				publish(t, p, 1, n, pubsub.Key("k"))
+				done := make(map[string]bool)
+				for _, m := range take(t, a, 10) {
+					m.Ack()
+					done[m.Value.ID] = true
+				}
+				b := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
+				a.Close()
+				closed := time.Now()
+				defer time.AfterFunc(time.Minute, b.Close).Stop() // or nothing would end the test
+				for _, m := range take(t, b, n-10) {
+					if m.Gap != nil || done[m.Value.ID] {
+						t.Errorf("message %s, gap %+v; it came before: %t", m.Value.ID, m.Gap, done[m.Value.ID])
+					}
+					m.Ack()
+					done[m.Value.ID] = true
+				}
+				if took := time.Since(closed); took > 100*time.Millisecond {
+					t.Errorf("the other member had all after %v", took)
+				}
+				b.Close()
+				sleep(10 * time.Millisecond)
+				if r, err := p.Publish(t.Context(), order{}); err != nil || r.Matched != 0 {
+					t.Errorf("nobody subscribes, and a message has matched %+v, %v; %+v", r, err, pubsub.StatsOf(node).Readers)
+				}
+			})
+		})
+	}
+}
+
+// TestALostMemberIsToldOf to those that live: BestEffort does not deliver again what was on
+// its way.
+func TestALostMemberIsToldOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		_, p := publisher(t, mesh, link.Config{})
+		victim := mesh.Node(link.Config{})
+		subscribe(t, victim, placed, pubsub.Group("g"))
+		other := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Group("g"))
+		const n = 400
+		publish(t, p, 1, n)
+		sleep(time.Second)
+		mesh.Kill(victim)
+		sleep(time.Minute)
+		got, told := 0, uint64(0)
+		defer time.AfterFunc(time.Minute, other.Close).Stop() // or nothing would end the test
+		for m := range other.Messages() {
+			if m.Gap == nil {
+				got++
+			} else if told += m.Gap.Count; m.Gap.Reason != "lost" {
+				t.Errorf("gap %+v", m.Gap)
+			}
+		}
+		if told == 0 || uint64(got)+told != n {
+			t.Errorf("%d messages came and %d were told as lost, of %d", got, told, n)
+		}
+	})
+}

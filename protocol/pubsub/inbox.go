@@ -244,10 +244,16 @@ func (b *inbox) parted(m *member) bool {
 		b.rememberLocked(m.id, past{p, time.Now()})
 	}
 	b.mu.Unlock()
+	b.gone(m)
+	return true
+}
+
+// gone tells that a publisher has vanished, once for each time that it was heard, unless it
+// has ended in good order.
+func (b *inbox) gone(m *member) {
 	if c := m.cutShort(); c != nil && b.turn == nil { // AnyOne goes on elsewhere
 		b.tell(c, "gone")
 	}
-	return true
 }
 
 func (b *inbox) rememberLocked(id string, p past) {

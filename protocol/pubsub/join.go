@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -55,6 +56,9 @@ func (b *inbox) attend(m *member) {
 			}
 			return
 		}
+		if errors.Is(err, link.ErrProcessGone) {
+			b.gone(m) // whatever discovery shows
+		}
 		if failures++; time.Since(began) > rejoinMost {
 			failures = 1
 		}
@@ -103,7 +107,9 @@ func (b *inbox) pause(failures int, err error) bool {
 	if errors.Is(err, link.Unimplemented) {
 		most = askAgain
 	}
-	t := time.NewTimer(min(rejoinLeast<<min(failures-1, 10), most))
+	pause := min(rejoinLeast<<min(failures-1, 10), most)
+	pause -= rand.N(pause / 2) //nolint:gosec // jitter is no secret: all subscribers of a publisher lose it at once
+	t := time.NewTimer(pause)
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -346,13 +346,15 @@ func (m *member) ended() bool {
 	return m.last != nil && !m.open
 }
 
-// cutShort returns the last connection of a publisher that did not end it in good order.
+// cutShort returns the last connection of a publisher that did not end it in good order,
+// once.
 func (m *member) cutShort() *conn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.open {
 		return nil
 	}
+	m.open = false // until it is heard again
 	return m.last
 }
 

@@ -136,7 +136,8 @@ func FromTime(t time.Time) SubscribeOption {
 // Block lets publishers wait for this subscription, each message at most for max
 // ([MaxBlock] at the most), when it is 8 MiB behind. It trades the publisher's pace
 // for a subscription that loses nothing: give it to those you would rather have
-// slow than incomplete.
+// slow than incomplete. Publishers of other nodes must allow it with [AllowBlock], or they
+// refuse the subscription.
 func Block(most time.Duration) SubscribeOption {
 	return subscribeOption(func(s *settings) {
 		s.ask.Block = most.Microseconds()

@@ -174,7 +174,8 @@ func TestWhatIsDropped(t *testing.T) {
 func TestABlockedPublisherLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		_, p := publisher(t, mesh, link.Config{})
+		node, p := publisher(t, mesh, link.Config{})
+		pubsub.AllowBlock(node, pubsub.MaxBlock)
 		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Block(10*time.Second))
 		const n = 20_000
 		go func() {

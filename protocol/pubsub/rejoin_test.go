@@ -332,3 +332,30 @@ func publishOne(t *testing.T, p *pubsub.Publisher[order], o order, opts ...pubsu
 		t.Fatal(err)
 	}
 }
+
+// TestAPublisherWhosePortIsClosedIsGone at once, though the registry shows it for long.
+func TestAPublisherWhosePortIsClosedIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		node, p := publisher(t, mesh, link.Config{})
+		watch, err := mesh.Registry().Watch(t.Context(), discovery.Query{Service: "orders", Namespace: "default"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		registry := &fickle{mesh.Registry(), make(chan discovery.Snapshot, 1)}
+		registry.said <- <-watch // and nothing more
+		s := subscribe(t, mesh.Node(link.Config{Registry: registry}), placed, pubsub.In(pubsub.Reliable))
+		publish(t, p, 1, 1)
+		take(t, s, 1)
+		sleep(time.Minute)
+		mesh.Crash(node)
+		killed := time.Now()
+		defer time.AfterFunc(time.Minute, s.Close).Stop() // or nothing would end the test
+		m := take(t, s, 1)[0]
+		if m.Gap == nil || m.Gap.Reason != "gone" || m.Publisher != node.Instance() {
+			t.Errorf("got %+v, %+v", m, m.Gap)
+		}
+		t.Logf("told %v after the end", time.Since(killed))
+		want(t, within(s, 30*time.Second)) // and not again
+	})
+}

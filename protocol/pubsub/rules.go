@@ -13,6 +13,7 @@ import (
 type rules struct {
 	allow atomic.Pointer[func(Access) error]
 	hub   atomic.Pointer[hub] // of the node, once it has one
+	block atomic.Int64        // nanoseconds that publishers may be made to wait
 
 	mu            sync.Mutex // guards the field below
 	subscriptions map[*inbox]struct{}
