@@ -69,7 +69,7 @@ func (s *layouts) of(t reflect.Type) *layout {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := layoutCompiler{known: s, made: make(map[reflect.Type]*layout)}
+	c := layoutCompiler{known: s, made: make(map[reflect.Type]*layout), own: make(map[*layout]bool)}
 	l := c.compile(t)
 	for _, made := range c.made {
 		c.deepen(made)
@@ -84,6 +84,7 @@ func (s *layouts) of(t reflect.Type) *layout {
 type layoutCompiler struct {
 	known *layouts
 	made  map[reflect.Type]*layout
+	own   map[*layout]bool // those of made; the others are in use, and are not written to
 	state map[*layout]deepening
 }
 
@@ -96,7 +97,7 @@ func (c *layoutCompiler) compile(t reflect.Type) *layout {
 		return l // complete, or of a type that holds itself
 	}
 	l := &layout{form: formOf(t), size: int64(t.Size()), length: -1, opaque: marshals(t)}
-	c.made[t] = l
+	c.made[t], c.own[l] = l, true
 	switch l.form { //nolint:exhaustive // the others hold nothing
 	case formPointer:
 		l.elem = c.compile(t.Elem())
@@ -152,7 +153,7 @@ func (c *layoutCompiler) deepen(l *layout) (levels int, broken bool) {
 	case deepened:
 		return l.levels, l.broken
 	}
-	if c.made == nil || l.levels != 0 { // known before, complete
+	if !c.own[l] { // known before, complete
 		return l.levels, l.broken
 	}
 	if c.state == nil {
