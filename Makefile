@@ -93,6 +93,11 @@ $(CONSUL): integration/consul-agent/go.mod integration/consul-agent/go.sum
 		mkdir -p $(BIN) && rm -f $(BIN)/consul-v* && \
 		cd integration/consul-agent && go build -o $@ github.com/hashicorp/consul && touch $@)
 
+.PHONY: consul
+consul: $(CONSUL) ## run a Consul agent to try things with, until it is interrupted
+	@echo "==> Consul on 127.0.0.1:8500, its UI there too; in another shell: CONSUL_HTTP_ADDR=127.0.0.1:8500 go run ./examples/quickstart"
+	@exec $(CONSUL) agent -dev -log-level=warn
+
 .PHONY: quickstart
 quickstart: ## run the example of the README
 	$(call step,examples/quickstart,go run ./examples/quickstart)

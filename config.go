@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -24,9 +23,11 @@ type Config struct {
 	// pure client, whose identity is the service "client".
 	Service string
 	// Namespace separates meshes that share a registry. Empty means that of
-	// Identity, if it is set, else "default".
+	// Identity, if it is set, else LINK_NAMESPACE, else "default".
 	Namespace string
 	// Tags say what this instance is: "v2", "zone=eu-1a". At most 64 of 128 bytes.
+	// LINK_TAGS ("v2,canary") and LINK_ZONE ("eu-1a", for "zone=eu-1a") add to them;
+	// of two with one key, as in key=value, the one here counts.
 	Tags []string
 	// Meta holds further facts about this instance, for the subsets of a topology.
 	// At most 56 pairs; see discovery.Instance. Unlike tags, peers do not confirm it.
@@ -38,11 +39,11 @@ type Config struct {
 	// succeeds, beside Tags; the instance stays announced either way. The probes
 	// run every second ([ProbeInterval]) while the node runs.
 	Monitors map[string]Probe
-	// Addr is the UDP address to listen on and to dial from. Empty means
-	// "127.0.0.1:0" in the development tier and ":0" in the others.
+	// Addr is the UDP address to listen on and to dial from. Empty means LINK_ADDR,
+	// if it is set and the node has a Service, else "127.0.0.1:0" in the development tier and ":0" in the others.
 	Addr string
-	// Advertise is the "host:port" that others dial. Empty means the address the
-	// node listens on, or, if that is unspecified, the first global address of
+	// Advertise is the "host:port" that others dial. Empty means LINK_ADVERTISE, if
+	// it is set and the node has a Service, else the address the node listens on, or, if that is unspecified, the first global address of
 	// this machine.
 	Advertise string
 	// Socket is the socket to use in place of Addr; the node owns and closes it.
@@ -110,6 +111,9 @@ func resolve(cfg Config) (Config, error) {
 	if cfg.Namespace == "" && cfg.Identity != nil {
 		cfg.Namespace = cfg.Identity.ID().Namespace()
 	}
+	if err := cfg.fromEnvironment(); err != nil {
+		return cfg, err
+	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = security.DefaultNamespace
 	}
@@ -130,9 +134,6 @@ func resolve(cfg Config) (Config, error) {
 	cfg.Tags = slices.Clone(cfg.Tags)
 	cfg.Meta, cfg.Monitors, cfg.AllowNets = maps.Clone(cfg.Meta), maps.Clone(cfg.Monitors), unmapped(cfg.AllowNets)
 	cfg.AllowRedirect = slices.Clone(cfg.AllowRedirect)
-	if cfg.TopologyFile == "" {
-		cfg.TopologyFile = os.Getenv("LINK_TOPOLOGY")
-	}
 	if err := cfg.resolveCodec(); err != nil {
 		return cfg, err
 	}
@@ -236,7 +237,7 @@ func (cfg *Config) bindAddr(tier security.Tier) (string, error) {
 		return "", Errorf(InvalidArgument, "Config.Addr is %q, want host:port: %w", cfg.Addr, err)
 	}
 	if !loopback(host) {
-		return "", Errorf(FailedPrecondition, "Config.Addr is %q, but the development tier stays on loopback; set LINK_CLUSTER_SECRET or Config.Identity to leave this machine", cfg.Addr)
+		return "", Errorf(FailedPrecondition, "Config.Addr (or LINK_ADDR) is %q, but the development tier stays on loopback; set LINK_CLUSTER_SECRET or Config.Identity to leave this machine", cfg.Addr)
 	}
 	return cfg.Addr, nil
 }
@@ -263,7 +264,7 @@ func (cfg *Config) advertised(local net.Addr) (string, error) {
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return "", Errorf(Unavailable, "finding an address to announce: %w; set Config.Advertise", err)
+		return "", Errorf(Unavailable, "finding an address to announce: %w; set Config.Advertise or LINK_ADVERTISE", err)
 	}
 	best := "127.0.0.1"
 	for _, a := range addrs {

@@ -181,7 +181,7 @@ func New(cfg Config) (*Node, error) {
 
 // defaultRegistry makes the registry that the environment asks for.
 func (n *Node) defaultRegistry() error {
-	if peers := os.Getenv("LINK_PEERS"); peers != "" {
+	if peers := os.Getenv(envPeers); peers != "" {
 		instances, err := static.Parse(peers)
 		if err != nil {
 			return Errorf(InvalidArgument, "LINK_PEERS: %w", err)

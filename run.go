@@ -125,6 +125,8 @@ func (n *Node) listen() error {
 		return err
 	}
 	n.state = stateStarting
+	n.cfg.Logger.Info("link: node listens", "service", n.cfg.Service, "tier", n.identity.Tier().String(),
+		"listens", listens(e.Addr()), "announces", n.addr)
 	return nil
 }
 

@@ -37,7 +37,8 @@ func FromEnvironment(service, namespace string) (Source, error) {
 	case "", "development", "dev", "test":
 	case "production", "prod":
 		return nil, fmt.Errorf("%w: %s=production needs tier production, but the environment gives tier %s: "+
-			"configure an identity source of tier production (certificate authority, SPIFFE or files), or unset %s",
+			"set link.Config.Identity to a security.Source of tier production in the program (link has none built in yet, so it is one of your own), "+
+			"or unset %s, which lets members of the cluster secret take any service's name",
 			ErrTierRefused, envMode, tier, envMode)
 	default:
 		return nil, fmt.Errorf("%w: %s=%.64q is unknown: set it to production (or prod), development (or dev), or test, or unset %s",
@@ -46,7 +47,7 @@ func FromEnvironment(service, namespace string) (Source, error) {
 	switch {
 	case tier == TierDev && os.Getenv(envKubernetes) != "":
 		return nil, fmt.Errorf(`%w: the dev tier inside Kubernetes (%s is set): `+
-			`set %s to %s, the same in all pods, or configure an identity source`,
+			`set %s to %s, the same in all pods, or set link.Config.Identity to a source of your own`,
 			ErrTierRefused, envKubernetes, envClusterSecret, secretMaker)
 	case tier == TierDev:
 		return NewDevSource(service, namespace)

@@ -30,7 +30,7 @@ func TestFromEnvironment(t *testing.T) { // SEC-313
 		{name: "unknown environment", secret: good, mode: "staging", err: security.ErrTierRefused, says: `LINK_ENV="staging" is unknown: set it to production`},
 		{name: "misspelled production", secret: unset, mode: "prodution", err: security.ErrTierRefused, says: "development (or dev), or test, or unset"},
 		{name: "dev in Kubernetes", secret: unset, kubernetes: "10.0.0.1", err: security.ErrTierRefused, says: `set LINK_CLUSTER_SECRET to the output of "openssl rand -base64 32"`},
-		{name: "dev in production", secret: unset, mode: "production", err: security.ErrTierRefused, says: "identity source of tier production"},
+		{name: "dev in production", secret: unset, mode: "production", err: security.ErrTierRefused, says: "link.Config.Identity to a security.Source of tier production"},
 		{name: "cluster secret in production", secret: good, mode: "production", err: security.ErrTierRefused, says: "tier cluster-secret"},
 		{name: "production in other words", secret: good, mode: " PROD ", err: security.ErrTierRefused, says: "LINK_ENV"},
 		{

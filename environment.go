@@ -1,0 +1,106 @@
+package link
+
+import (
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// The variables that stand in for fields of Config that are empty, so that a program need
+// not be built anew for each place it runs in.
+const (
+	envAddr      = "LINK_ADDR"
+	envAdvertise = "LINK_ADVERTISE"
+	envTags      = "LINK_TAGS"
+	envZone      = "LINK_ZONE"
+	envNamespace = "LINK_NAMESPACE"
+	envTopology  = "LINK_TOPOLOGY"
+	envPeers     = "LINK_PEERS"
+)
+
+// fromEnvironment fills in what cfg leaves to the environment. What the program says
+// counts more. The addresses are for nodes that serve: the clients beside them in a
+// process would take each other the port.
+func (cfg *Config) fromEnvironment() error {
+	if cfg.Namespace == "" && cfg.Identity == nil {
+		cfg.Namespace = os.Getenv(envNamespace)
+		if err := (discovery.Query{Service: clientService, Namespace: cfg.Namespace}).Validate(); err != nil {
+			return Errorf(InvalidArgument, envNamespace+": %w", err)
+		}
+	}
+	if cfg.Addr == "" && cfg.Service != "" && cfg.Socket == nil {
+		cfg.Addr = os.Getenv(envAddr)
+		if _, _, err := net.SplitHostPort(cfg.Addr); cfg.Addr != "" && err != nil {
+			return Errorf(InvalidArgument, envAddr+" is %q, want host:port, or :port for all addresses: %w", cfg.Addr, err)
+		}
+	}
+	if cfg.Advertise == "" && cfg.Service != "" {
+		cfg.Advertise = os.Getenv(envAdvertise)
+		if _, port, err := net.SplitHostPort(cfg.Advertise); cfg.Advertise != "" && (err != nil || port == "") {
+			return Errorf(InvalidArgument, envAdvertise+" is %q, want host:port", cfg.Advertise)
+		}
+	}
+	if cfg.TopologyFile == "" {
+		cfg.TopologyFile = os.Getenv(envTopology)
+	}
+	return cfg.tagsFromEnvironment()
+}
+
+// tagsFromEnvironment adds to Config.Tags. A tag "key=value" is left out if the program
+// has one with that key.
+func (cfg *Config) tagsFromEnvironment() error {
+	own := slices.Clone(cfg.Tags)
+	add := func(variable, tag string) error {
+		if err := (discovery.TagQuery{Tag: tag}).Validate(); err != nil {
+			return Errorf(InvalidArgument, variable+": %w", err)
+		}
+		key, _, pair := strings.Cut(tag, "=")
+		taken := slices.ContainsFunc(own, func(have string) bool { return have == tag || pair && strings.HasPrefix(have, key+"=") })
+		if _, ok := cfg.Meta[key]; !taken && (!pair || !ok) {
+			cfg.Tags = append(slices.Clip(cfg.Tags), tag)
+		}
+		return nil
+	}
+	if zone := os.Getenv(envZone); zone != "" {
+		if err := add(envZone, discovery.KeyZone+"="+zone); err != nil {
+			return err
+		}
+		own = slices.Clone(cfg.Tags) // LINK_TAGS may name another
+	}
+	if text := os.Getenv(envTags); text != "" {
+		for tag := range strings.SplitSeq(text, ",") {
+			if err := add(envTags, strings.TrimSpace(tag)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maxListed bounds the addresses of a log line.
+const maxListed = 16
+
+// listens returns the addresses on which a socket at local takes packets: those of the
+// machine if it is bound to none.
+func listens(local net.Addr) []string {
+	host, port, err := net.SplitHostPort(local.String())
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return []string{local.String()}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return []string{local.String()}
+	}
+	var all []string
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if all = append(all, net.JoinHostPort(n.IP.String(), port)); len(all) == maxListed {
+				break
+			}
+		}
+	}
+	return all
+}

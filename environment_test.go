@@ -1,0 +1,126 @@
+package link_test
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/security"
+)
+
+// announcing runs a node and returns what it announces.
+func announcing(t *testing.T, cfg link.Config) discovery.Instance {
+	t.Helper()
+	registry, err := static.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Registry = registry
+	node, err := link.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- node.Run(t.Context()) }()
+	select {
+	case <-node.Ready():
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := node.Close(); err != nil {
+			t.Error(err)
+		}
+		<-ended
+	})
+	q := discovery.Query{Service: cfg.Service, Namespace: node.Identity().Namespace()}
+	snapshots, err := registry.Watch(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := <-snapshots
+	if len(s.Instances) != 1 {
+		t.Fatalf("%d instances of %s", len(s.Instances), q)
+	}
+	return s.Instances[0]
+}
+
+func TestTheEnvironmentStandsInForFields(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	t.Setenv("LINK_ADDR", "127.0.0.1:0")
+	t.Setenv("LINK_ADVERTISE", "orders.internal:7443")
+	t.Setenv("LINK_TAGS", "v2, canary ,tier=gold")
+	t.Setenv("LINK_ZONE", "eu-1a")
+	t.Setenv("LINK_NAMESPACE", "blue")
+	in := announcing(t, link.Config{Service: "orders", Tags: []string{"own"}})
+	if want := []string{"canary", "own", "tier=gold", "v2", "zone=eu-1a"}; in.Addr != "orders.internal:7443" || in.Namespace != "blue" || !slices.Equal(in.Tags, want) {
+		t.Errorf("announced %+v, want %q", in, want)
+	}
+	in = announcing(t, link.Config{
+		Service: "orders", Namespace: "green", Advertise: "127.0.0.1:7", Tags: []string{"zone=own", "tier=silver"},
+	})
+	if want := []string{"canary", "tier=silver", "v2", "zone=own"}; in.Addr != "127.0.0.1:7" || in.Namespace != "green" || !slices.Equal(in.Tags, want) {
+		t.Errorf("what the program says counts: announced %+v, want %q", in, want)
+	}
+}
+
+func TestAVariableThatIsWrongIsNamed(t *testing.T) {
+	for variable, value := range map[string]string{
+		"LINK_ADDR": "7443", "LINK_ADVERTISE": "orders", "LINK_TAGS": "v2,,v3", "LINK_ZONE": "eu 1a", "LINK_NAMESPACE": "a/b",
+	} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+			t.Setenv(variable, value)
+			_, err := link.New(link.Config{Service: "orders"})
+			if !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), variable) {
+				t.Errorf("%v, want invalid argument with the name", err)
+			}
+		})
+	}
+}
+
+// A client beside a server in one process does not take it the port.
+func TestAClientLeavesTheAddressToTheServer(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	var lc net.ListenConfig
+	held, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	t.Setenv("LINK_ADDR", held.LocalAddr().String())
+	registry, err := static.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := link.New(link.Config{Registry: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	if _, err := client.Follow(t.Context(), readOrder.Route()); err != nil {
+		t.Errorf("a client: %v", err)
+	}
+	server, err := link.New(link.Config{Service: "orders", Registry: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Run(t.Context()); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), held.LocalAddr().String()) {
+		t.Errorf("a server whose address is taken: %v", err)
+	}
+}
+
+func TestANodeSaysWhereItListens(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	log := &logBuffer{}
+	announcing(t, link.Config{Service: "orders", Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if text := log.String(); !strings.Contains(text, "link: node listens") || !strings.Contains(text, "tier=cluster-secret") || !strings.Contains(text, "127.0.0.1:") || strings.Contains(text, "listens=[[::]") {
+		t.Errorf("the log:\n%s", text)
+	}
+}
