@@ -104,7 +104,7 @@ func TestARegistrationAsOthersSeeIt(t *testing.T) {
 		t.Fatal("the catalog does not show it when Register returns")
 	}
 	s := e.Service
-	if s.Service != service || s.Address != "127.0.0.1" || s.Port != 7444 || !slices.Equal(s.Tags, in.Tags) {
+	if s.Service != service || s.Address != "127.0.0.1" || s.Port != 7444 || !slices.Equal(s.Tags, append(slices.Clone(in.Tags), "link-ns-default")) {
 		t.Errorf("registered as %+v", s)
 	}
 	if s.Meta["build"] != "7" || s.Meta["link-proto"] != "1" || s.EnableTagOverride {
@@ -137,7 +137,7 @@ func TestARegistrationAsOthersSeeIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the end of maintenance, and the new tag", within, func() error {
-		if e := entry(t, a, in.ID); inMaintenance(e) != "" || !slices.Equal(e.Service.Tags, in.Tags) {
+		if e := entry(t, a, in.ID); inMaintenance(e) != "" || !slices.Equal(e.Service.Tags, append(slices.Clone(in.Tags), "link-ns-default")) {
 			return fmt.Errorf("maintenance %q, tags %q", inMaintenance(e), e.Service.Tags)
 		}
 		return nil

@@ -30,7 +30,7 @@ func forge(t *testing.T, a *agent.Agent, id, addr string, meta map[string]string
 	all := map[string]string{"link-proto": "1", "link-ns": discovery.DefaultNamespace}
 	maps.Copy(all, meta)
 	if err := a.Client().Agent().ServiceRegister(&api.AgentServiceRegistration{
-		ID: id, Name: service, Address: host, Port: port, Meta: all,
+		ID: id, Name: service, Address: host, Port: port, Meta: all, Tags: []string{"link-ns-default"},
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,7 @@ func TestTwoThousandServicesStayWithinTheConnectionLimit(t *testing.T) {
 			Node: "elsewhere", Address: "127.0.0.1", SkipNodeUpdate: true,
 			Service: &api.AgentService{
 				ID: id, Service: name(i), Address: "127.0.0.1", Port: 7443,
+				Tags: []string{"link-ns-default"},
 				Meta: map[string]string{"link-proto": "1", "link-ns": discovery.DefaultNamespace},
 			},
 		}, nil)

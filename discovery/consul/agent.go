@@ -2,15 +2,35 @@ package consul
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/linkmesh/link/discovery"
 )
 
-// checkOutput is the text beside the check in Consul's UI. It never changes: each change of an
-// output is a write to the servers.
-const checkOutput = "alive"
+// checkNotes stand with the check in Consul's UI, for a person who wonders what it is.
+var checkNotes = fmt.Sprintf("The process renews this check every %v, by itself. Without that for %v its instance gets no calls from link; "+ //nolint:gochecknoglobals // a constant
+	"without it for %v more Consul removes the instance.", HeartbeatEvery, CheckTTL, DeregisterAfter)
+
+// checkOutput is the text beside the check in Consul's UI: which process it is that lives, and
+// where. For one process it never changes: each change of an output is a write to the servers.
+func checkOutput(in discovery.Instance) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown host"
+	}
+	text := fmt.Sprintf("alive: process %d on %s serves %s in namespace %s at %s over link/%s (UDP)",
+		os.Getpid(), host, in.Service, in.Namespace, in.Addr, protocol)
+	if !in.Started.IsZero() {
+		text += ", since " + in.Started.UTC().Format(time.RFC3339)
+	}
+	return text
+}
 
 // maintenanceReason is what Consul's UI shows about a draining instance.
 const maintenanceReason = "link: draining"
@@ -76,7 +96,7 @@ func (c *client) beat(ctx context.Context, what string, g *registration) error {
 	p := errand{what: what, needs: writeRule(g.query.Service), time: HeartbeatEvery}
 	x, err := c.call(ctx, p, func(ctx context.Context) error {
 		o := (&api.QueryOptions{}).WithContext(ctx)
-		return c.api.Agent().UpdateTTLOpts(checkID(g.id, g.owner), checkOutput, api.HealthPassing, o)
+		return c.api.Agent().UpdateTTLOpts(checkID(g.id, g.owner), checkOutput(g.in), api.HealthPassing, o)
 	})
 	// Agents before 1.11 answer 500 (agent/agent.go, updateTTLCheck).
 	if err != nil && x.status == http.StatusInternalServerError && strings.Contains(err.Error(), "does not have associated TTL") {

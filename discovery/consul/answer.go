@@ -111,7 +111,7 @@ type answer struct {
 func (c *client) ask(ctx context.Context, q discovery.Query, ask question, known []member) (answer, error) {
 	var raw []json.RawMessage
 	p := errand{what: "look up " + q.String() + ask.where(), needs: readRule, limit: MaxAnswer}
-	x, pos, err := c.query(ctx, p, "/v1/health/service/"+url.PathEscape(q.Service), "", ask, func() any {
+	x, pos, err := c.query(ctx, p, "/v1/health/service/"+url.PathEscape(q.Service), instanceFilter(q.Normalized().Namespace), ask, func() any {
 		raw = nil
 		return &raw
 	})

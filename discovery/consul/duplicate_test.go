@@ -3,6 +3,7 @@ package consul
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -107,7 +108,7 @@ func TestWhoLostAnIDUnawaresTakesNothingOfTheOther(t *testing.T) {
 		}
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if h := a.services["orders-1"]; h == nil || len(h.reg.Tags) != 0 {
+		if h := a.services["orders-1"]; h == nil || !slices.Equal(h.reg.Tags, []string{"link-ns-default"}) {
 			t.Errorf("the agent holds %+v", h)
 		}
 	})

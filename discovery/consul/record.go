@@ -29,14 +29,32 @@ const (
 	statusDrain   = "draining"
 )
 
+// tagNamespace begins the tag that says the namespace to Consul, which filters on it: so a watch is
+// woken by, and is told of, its own namespace only, and link-ns-blue.orders.service.consul means
+// that namespace in DNS. It never becomes part of Instance.Tags.
+const tagNamespace = "link-ns-"
+
+// instanceFilter picks the instances of a namespace among those of a service (api-docs/health).
+func instanceFilter(namespace string) string {
+	return `"` + tagNamespace + namespace + `" in Service.Tags`
+}
+
 // checkID names the check of the heartbeats. It holds the owner, so that the heartbeats of one
 // registration never keep another alive that has taken over the ID, and find out that it has.
 func checkID(id, owner string) string { return "service:" + id + ":" + owner }
 
-// check is Instance.Validate, and refuses pairs of meta data that link or Consul uses itself.
+// check is Instance.Validate, and refuses tags and pairs of meta data that link or Consul uses itself.
 func check(in discovery.Instance) error {
 	if err := in.Validate(); err != nil {
 		return err
+	}
+	for i, tag := range in.Tags {
+		if strings.HasPrefix(tag, tagNamespace) {
+			return &discovery.FieldError{
+				Kind: discovery.ErrInvalidInstance, Field: "Tags[" + strconv.Itoa(i) + "]", Value: tag,
+				Reason: "tags that begin with " + tagNamespace + " are kept for link; choose another",
+			}
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.Meta)) {
 		if strings.HasPrefix(key, metaPrefix) || strings.HasPrefix(key, consulPrefix) {
@@ -74,7 +92,7 @@ func encode(in discovery.Instance, owner string) (*api.AgentServiceRegistration,
 	return &api.AgentServiceRegistration{
 		ID:                in.ID,
 		Name:              in.Service,
-		Tags:              in.Tags,
+		Tags:              append(slices.Clip(in.Tags), tagNamespace+in.Namespace),
 		Address:           host,
 		Port:              number,
 		Meta:              meta,
@@ -83,6 +101,7 @@ func encode(in discovery.Instance, owner string) (*api.AgentServiceRegistration,
 		Check: &api.AgentServiceCheck{
 			CheckID:                        checkID(in.ID, owner),
 			Name:                           "link heartbeat",
+			Notes:                          checkNotes,
 			TTL:                            CheckTTL.String(),
 			Status:                         api.HealthPassing,
 			DeregisterCriticalServiceAfter: DeregisterAfter.String(),
@@ -171,7 +190,7 @@ func (e *entry) decode(q discovery.Query) (m member, s sort, reason string) {
 		Service:   e.Service.Service,
 		Namespace: namespace,
 		Addr:      net.JoinHostPort(host, strconv.Itoa(e.Service.Port)),
-		Tags:      e.Service.Tags,
+		Tags:      slices.DeleteFunc(slices.Clone(e.Service.Tags), func(tag string) bool { return strings.HasPrefix(tag, tagNamespace) }),
 		Weight:    weight,
 		Status:    status,
 	}

@@ -157,8 +157,8 @@ func TestAnUpdateThatDidNotArriveIsMadeUpFor(t *testing.T) {
 		settle(15 * time.Second)
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if got := a.services["orders-1"].reg.Tags; !slices.Equal(got, in.Tags) {
-			t.Errorf("tags %q, want %q", got, in.Tags)
+		if got := a.services["orders-1"].reg.Tags; !slices.Equal(got, append(in.Tags, "link-ns-default")) {
+			t.Errorf("tags %q, want %q and that of the namespace", got, in.Tags)
 		}
 	})
 }
