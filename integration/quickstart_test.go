@@ -74,7 +74,7 @@ func TestTheQuickstartRunsThroughConsul(t *testing.T) {
 		`(?m)^   heard live +of all [1-9][\d,]* orders`,
 		`(?m)^   done +all 1,000, after`,
 		`(?m)^   found now +nobody$`,
-		`(?m)^All 9 steps passed in`,
+		`(?m)^All 10 steps passed in`,
 	} {
 		if !regexp.MustCompile(want).MatchString(report.String()) {
 			t.Errorf("the report has no line like %s", want)
