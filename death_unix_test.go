@@ -1,0 +1,87 @@
+//go:build unix
+
+package link_test
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/protocol/reqrep"
+	"github.com/linkmesh/link/security"
+)
+
+// TestReadOnlyCallsOutliveAProcess kills or freezes one of three processes while 8 callers call. Times are for
+// the log: TestReadOnlyCallsOutliveTheirServer holds the bounds, in virtual time.
+func TestReadOnlyCallsOutliveAProcess(t *testing.T) {
+	for name, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "frozen": syscall.SIGSTOP} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+			t.Setenv("LINK_STATE_DIR", t.TempDir())
+			var victim *os.Process
+			instances := make([]discovery.Instance, 3)
+			for i := range instances {
+				instances[i] = discovery.Instance{ID: "orders-" + strconv.Itoa(i), Service: "orders", Addr: freeAddr(t)}
+				victim, _ = startProcess(t, instances[i].Addr)
+			}
+			registry, err := static.New(instances...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", CallTimeout: 2 * time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := client.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			answers := make(map[string]int)
+			calls := make(chan string, callers)
+			l := startLoad(t, func(ctx context.Context) error {
+				var who link.Peer
+				_, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: "o"}, link.Answered(&who))
+				calls <- who.Addr
+				return err
+			})
+			await := func(until func() bool) {
+				for !until() {
+					answers[<-calls]++
+				}
+			}
+			await(func() bool { return len(answers) == 3 && total(answers) > 3000 })
+			began := l.longest()
+			if err := victim.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			died := time.Now()
+			clear(answers)
+			await(func() bool { return total(answers) > 6000 })
+			took := time.Since(died)
+			go func() {
+				for range calls { // the last calls end, too
+				}
+			}()
+			l.end()
+			close(calls)
+			for _, err := range l.errs {
+				t.Errorf("a call that changes nothing failed: %v", err)
+			}
+			t.Logf("longest call %v before, %v after; 6000 calls took %v", began.Round(time.Millisecond), l.longest().Round(time.Millisecond), took.Round(time.Millisecond))
+		})
+	}
+}
+
+func total(counts map[string]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
