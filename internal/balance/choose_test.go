@@ -139,29 +139,41 @@ func TestTriedBeyondItsBoundForgetsTheFirst(t *testing.T) {
 // nothing but the drawn slots is looked at.
 func TestAChoiceInspectsOnlyWhatItDraws(t *testing.T) {
 	const n = 10000
+	var slots editor[slot]
+	for range n {
+		slots.push(slot{})
+	}
 	for tries := range MaxTried + 1 {
 		for range 20 {
 			r := rand.Uint64()
-			slots := make([]slot, n)
 			first, second := drawPair(n, r)
-			slots[first], slots[second] = plain(), plain()
+			drawn := []int{first, second}
+			slots.set(first, plain())
+			slots.set(second, plain())
 			var avoided []*load
 			if tries > 0 {
-				avoided = append(avoided, slots[first].load)
+				avoided = append(avoided, slots.at(first).load)
 			}
 			d := draws{size: n, state: r}
 			d.take(first)
 			d.take(second)
 			for k := range tries {
-				i, _ := d.next()
-				slots[i] = plain()
+				i, ok := d.next()
+				if !ok { // it has drawn MaxDraws
+					break
+				}
+				drawn = append(drawn, i)
+				slots.set(i, plain())
 				if k > 0 {
-					avoided = append(avoided, slots[i].load)
+					avoided = append(avoided, slots.at(i).load)
 				}
 			}
 			terms := &terms{avoided: avoided}
-			if i := choose(vectorOf(slots...), terms, r); i < 0 || slices.Contains(avoided, slots[i].load) {
+			if i := choose(slots.vector, terms, r); i < 0 || slices.Contains(avoided, slots.at(i).load) {
 				t.Fatalf("choose after %d tries = %d", tries, i)
+			}
+			for _, i := range drawn {
+				slots.set(i, slot{})
 			}
 		}
 	}

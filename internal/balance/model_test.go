@@ -35,17 +35,20 @@ func (g *modelGroup) accepts(v int) bool { return v%g.modulus == 0 }
 // TestAgainstTheModel runs random schedules of updates, failures, bars and picks.
 func TestAgainstTheModel(t *testing.T) {
 	for seed := range uint64(8) {
-		m := &model{
-			t: t, random: rand.New(rand.NewPCG(seed, 0)), now: int64(seed) * second,
-			items: make(map[string]Item[int]), barred: make(map[string]int64),
-		}
-		for range 300 {
-			m.step()
-			m.check()
-			if t.Failed() {
-				t.Fatalf("seed %d", seed)
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Parallel()
+			m := &model{
+				t: t, random: rand.New(rand.NewPCG(seed, 0)), now: int64(seed) * second,
+				items: make(map[string]Item[int]), barred: make(map[string]int64),
 			}
-		}
+			for range 300 {
+				m.step()
+				m.check()
+				if t.Failed() {
+					return
+				}
+			}
+		})
 	}
 }
 
@@ -134,13 +137,18 @@ func (m *model) check() {
 	for i := range m.groups {
 		g := &m.groups[i]
 		want, available := make(map[string]int), 0
+		var unbarred []*Endpoint[int]
 		for key, item := range m.items {
 			if !g.accepts(item.Value) {
 				continue
 			}
 			want[key] = item.Value
+			if m.barred[key] > m.now {
+				continue
+			}
 			e, _ := m.set.Lookup(key)
-			if _, ejected := e.Ejected(m.now); !ejected && m.barred[key] <= m.now {
+			unbarred = append(unbarred, e)
+			if _, ejected := e.Ejected(m.now); !ejected {
 				available++
 			}
 		}
@@ -152,26 +160,26 @@ func (m *model) check() {
 		}
 		m.checkKept(g, want)
 		for range 20 {
-			m.checkPick(g, want)
+			m.checkPick(g, want, unbarred)
 		}
 	}
 }
 
-// checkPick picks once, having tried some.
-func (m *model) checkPick(g *modelGroup, want map[string]int) {
+// checkPick picks once, having tried some. Unbarred are the members that are not.
+func (m *model) checkPick(g *modelGroup, want map[string]int, unbarred []*Endpoint[int]) {
 	m.t.Helper()
 	var tried Tried[int]
 	m.each(m.random.IntN(MaxTried+1), func(e *Endpoint[int]) { tried.Add(e) })
 	if m.random.IntN(2) == 0 { // try those that are left, so that few are
-		for e := range g.Members() {
-			if m.barred[e.key] <= m.now && tried.Len() < MaxTried && m.random.IntN(3) > 0 {
+		for _, e := range unbarred {
+			if tried.Len() < MaxTried && m.random.IntN(3) > 0 {
 				tried.Add(e)
 			}
 		}
 	}
 	open := 0
-	for key := range want {
-		if e, _ := m.set.Lookup(key); m.barred[key] <= m.now && !tried.Has(e) {
+	for _, e := range unbarred {
+		if !tried.Has(e) {
 			open++
 		}
 	}

@@ -87,7 +87,7 @@ func TestCallersOfASilentInstanceLoseOneCallEach(t *testing.T) {
 	for _, n := range []int{1, 8, 100} {
 		all := servers(3, time.Millisecond)
 		c := callersOf(simulateWith(Options{Outlier: Outlier{Errors: -1}}, all...), n)
-		c.call(time.Minute)
+		c.call(time.Second)
 		c.freeze(all[0], time.Hour)
 		c.call(5 * time.Second)
 		if most := (n+2)/3*2 + probesIn(5*time.Second) + 1; c.failed > most {
