@@ -29,22 +29,25 @@ func (n *Node) Follow(ctx context.Context, r Route, opts ...CallOption) (<-chan 
 	if _, err := n.socket(); err != nil {
 		return nil, failed("follow "+r.String(), err)
 	}
+	if err := r.Validate(); err != nil {
+		return nil, failed("follow "+r.String(), err)
+	}
 	var err error
 	if o.service, err = n.service(r.Service); err != nil {
 		return nil, failed("follow "+r.String(), err)
 	}
-	if err := r.Validate(); err != nil {
-		return nil, failed("follow "+r.String(), err)
-	}
+	unpin := o.service.pin()
 	ch := make(chan []discovery.Instance, 1)
 	ok := n.group.Go(func(closed context.Context) {
 		defer close(ch)
+		defer unpin()
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		defer context.AfterFunc(closed, func() { cancel(errNodeClosed) })()
 		o.followInto(ctx, ch)
 	})
 	if !ok {
+		unpin()
 		return nil, failed("follow "+r.String(), errNodeClosed)
 	}
 	return ch, nil

@@ -366,6 +366,9 @@ func (s *service) releaseAll() {
 		in.peer.Release()
 	}
 	s.members = nil
+	if s.snapshot.Stale {
+		s.node.services.stale.Add(-1)
+	}
 }
 
 // meeting asks what a service needs to be found by this node, in its tier and registry.

@@ -248,6 +248,7 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 	if left <= 0 {
 		return &Error{Code: DeadlineExceeded, Message: "while waiting for an instance: " + err.Error(), Attempt: o.attempts, Cause: context.DeadlineExceeded}
 	}
+	defer o.service.pin()()
 	tick := time.NewTimer(min(left, waitTick))
 	defer tick.Stop()
 	select {

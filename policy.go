@@ -256,14 +256,14 @@ func readPolicy(path string) (*topology.Document, fileVersion, error) {
 
 // watchRegistry follows the document about a service that the registry keeps,
 // if it keeps any. The channel is closed when its first word is in force.
-func (p *policies) watchRegistry(query discovery.Query) (ruled <-chan struct{}) {
+func (p *policies) watchRegistry(ctx context.Context, query discovery.Query) (ruled <-chan struct{}) {
 	known := make(chan struct{})
 	w, ok := p.node.registry.(discovery.PolicyWatcher)
 	if !ok {
 		close(known)
 		return known
 	}
-	ch, err := w.WatchPolicy(p.node.group.Context(), query)
+	ch, err := w.WatchPolicy(ctx, query)
 	if err != nil {
 		p.node.cfg.Logger.Warn("link: the registry's topology is not followed", "service", query.Service, "error", err)
 		close(known)
@@ -297,6 +297,22 @@ func (p *policies) followRegistry(service string, ch <-chan discovery.Policy, kn
 	}
 	if first {
 		close(known)
+	}
+	p.forget(service, origin)
+}
+
+// forget drops the document about a service that is followed no more. Another one may
+// have begun to follow it meanwhile.
+func (p *policies) forget(service, origin string) {
+	if p.node.group.Context().Err() != nil {
+		return
+	}
+	if m := p.node.services.table.Load(); m != nil && (*m)[service] != nil {
+		return
+	}
+	p.noteStale(service, origin, discovery.Policy{})
+	if p.has(origin) {
+		p.replace(origin, nil, nil)
 	}
 }
 

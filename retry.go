@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkmesh/link/internal/clock"
 )
 
 // How calls that may run twice are sent again. The numbers are those that
@@ -97,7 +99,7 @@ func (o *outgoing) alternative() bool {
 	if o.config.instance != "" {
 		return false
 	}
-	tried, now, class := o.tried, time.Now().UnixNano(), o.class()
+	tried, now, class := o.tried, clock.Now(), o.class()
 	tried.Add(o.at)
 	for range maxLooks {
 		e, ok := o.levels[o.level].group.Pick(now, &tried, o.key)

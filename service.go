@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -13,7 +14,9 @@ import (
 )
 
 const (
-	// maxServices is how many services one node may call.
+	// maxServices is how many services one node knows. Beyond them those give way that
+	// were not used for longest, so that a node which calls whatever names it is told
+	// goes on.
 	maxServices = 4096
 	// ejectTime is how long an instance with a wrong identity is not tried: such a
 	// registration is an attack or a grave mistake, and mends itself seldom.
@@ -32,6 +35,9 @@ type serviceTable struct {
 	mu    sync.Mutex // one writer at a time
 	table atomic.Pointer[map[string]*service]
 	stale atomic.Int64 // services whose registry cannot be read
+
+	age       atomic.Int64  // how many services were added: what the use of a service is counted in
+	forgotten atomic.Uint64 // services that gave way
 }
 
 // service is one service that the node calls: its instances and what was
@@ -47,6 +53,11 @@ type service struct {
 	known     chan struct{} // closed when calls may begin
 	knownOnce sync.Once
 	heard     atomic.Bool // an instance list is in use
+
+	life context.Context //nolint:containedctx // of what follows the registry; it ends when the service is forgotten
+	end  context.CancelCauseFunc
+	used atomic.Int64 // serviceTable.age when it was used last
+	pins atomic.Int64 // how many wait for its instances, or follow them: it is not forgotten
 
 	mu       sync.Mutex    // guards the fields below
 	change   chan struct{} // closed and replaced when the instances change
@@ -72,6 +83,9 @@ func (h *sizeHint) note(size int) {
 func (n *Node) service(name string) (*service, error) {
 	if m := n.services.table.Load(); m != nil {
 		if s := (*m)[name]; s != nil {
+			if age := n.services.age.Load(); s.used.Load() != age {
+				s.used.Store(age)
+			}
 			return s, nil
 		}
 	}
@@ -92,8 +106,11 @@ func (n *Node) addService(name string) (*service, error) {
 		}
 		next = maps.Clone(*m)
 	}
+	var victim *service
 	if len(next) >= maxServices {
-		return nil, Errorf(ResourceExhausted, "the node calls %d services already", maxServices)
+		if victim = longestUnused(next); victim == nil {
+			return nil, Errorf(ResourceExhausted, "the node follows %d services already, which is as many as it can", maxServices)
+		}
 	}
 	own := n.identity.ID()
 	id, err := security.NewID(own.TrustDomain(), own.Namespace(), name)
@@ -105,24 +122,61 @@ func (n *Node) addService(name string) (*service, error) {
 		known: make(chan struct{}), change: make(chan struct{}),
 		members: make(map[string]*instance), held: make(map[string]time.Time), leftOut: make(map[string]bool),
 	}
-	ctx := n.group.Context()
-	snapshots, err := n.registry.Watch(ctx, query)
+	s.life, s.end = context.WithCancelCause(n.group.Context())
+	snapshots, err := n.registry.Watch(s.life, query)
 	if err != nil {
-		if ctx.Err() != nil {
+		defer s.end(err)
+		if s.life.Err() != nil {
 			return nil, errNodeClosed
 		}
 		return nil, Errorf(Unavailable, "looking for %s in %s: %w", name, describeRegistry(n.registry), err)
 	}
 	n.policy.watchFile()
 	n.policy.adopt(s)
-	ruled := n.policy.watchRegistry(query)
-	if !n.group.Go(func(ctx context.Context) { s.follow(ctx, snapshots, ruled) }) {
+	ruled := n.policy.watchRegistry(s.life, query)
+	if !n.group.Go(func(context.Context) { s.follow(s.life, snapshots, ruled) }) {
+		s.end(errNodeClosed)
 		return nil, errNodeClosed
 	}
 	next[name] = s
+	s.used.Store(n.services.age.Add(1))
+	if victim != nil {
+		delete(next, victim.name)
+		defer n.forgotten(victim)
+	}
 	n.services.table.Store(&next)
 	n.policy.adopt(s) // it may have changed before the table had s
 	return s, nil
+}
+
+// longestUnused returns the service that was not used for longest, of those that nobody
+// waits for; nil if there is none.
+func longestUnused(table map[string]*service) (found *service) {
+	for _, s := range table {
+		if s.pins.Load() == 0 && (found == nil || s.used.Load() < found.used.Load()) {
+			found = s
+		}
+	}
+	return found
+}
+
+// forgotten ends what follows a service that is in the table no more. Calls that are
+// under way to it go on; its connections end when they are idle.
+func (n *Node) forgotten(s *service) {
+	s.end(errForgotten)
+	if n.services.forgotten.Add(1) == 1 {
+		n.cfg.Logger.Warn("link: the node calls many services; those that it has not used for longest are forgotten, and looked for again when they are called",
+			"limit", maxServices, "service", s.name)
+	}
+}
+
+// errForgotten is why a service is no longer followed.
+var errForgotten = errors.New("the service was not used for longest of too many")
+
+// pin keeps the service from being forgotten until unpin is called.
+func (s *service) pin() (unpin func()) {
+	s.pins.Add(1)
+	return func() { s.pins.Add(-1) }
 }
 
 // follow applies snapshots until the node closes. Calls wait for the first of
@@ -184,6 +238,7 @@ func (s *service) wait(ctx context.Context, deadline time.Time) error {
 		return nil
 	default:
 	}
+	defer s.pin()()
 	t := time.NewTimer(time.Until(deadline))
 	defer t.Stop()
 	select {
@@ -197,7 +252,10 @@ func (s *service) wait(ctx context.Context, deadline time.Time) error {
 		return Errorf(DeadlineExceeded, "%s has not said in time %s of %s", describeRegistry(s.node.registry), what, s.name)
 	case <-ctx.Done():
 		return Errorf(CodeOf(ctx.Err()), "while looking for %s in %s: %w", s.name, describeRegistry(s.node.registry), context.Cause(ctx))
-	case <-s.node.group.Context().Done():
+	case <-s.life.Done():
+		if s.node.group.Context().Err() == nil {
+			return Errorf(Unavailable, "looking for %s: %w; a further call looks for it again", s.name, context.Cause(s.life))
+		}
 		return errNodeClosed
 	}
 }

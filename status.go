@@ -20,8 +20,11 @@ type Status struct {
 	Serving  bool   // announced, and takes calls
 	Registry string // where the node looks: "Consul at 127.0.0.1:8500"
 
-	Services []ServiceStatus  // those that were called or watched, by name
-	Topology []TopologyStatus // the documents, by origin
+	Services []ServiceStatus // those that were called or watched, by name
+	// Forgotten is how many services gave way because the node has called more than it
+	// keeps, which is 4096; each is looked for again when it is called.
+	Forgotten uint64
+	Topology  []TopologyStatus // the documents, by origin
 
 	// Refused counts the connections that others tried to make to this node and that came
 	// to nothing, by reason: those of security.Reason, "overload", "timeout",
@@ -74,7 +77,8 @@ func (n *Node) Status() Status {
 	s := Status{
 		Service: n.cfg.Service, Instance: n.instance, Addr: n.addr, Tags: slices.Clone(n.tags.current()),
 		Serving: n.state == stateRunning, Registry: describeRegistry(n.registry),
-		Mirrored: n.mirrors.sent.Load(), MirrorsDropped: n.mirrors.dropped.Load(),
+		Forgotten: n.services.forgotten.Load(),
+		Mirrored:  n.mirrors.sent.Load(), MirrorsDropped: n.mirrors.dropped.Load(),
 	}
 	n.mu.Unlock()
 	if m := n.services.table.Load(); m != nil {

@@ -38,8 +38,8 @@
 //     10 s, unless the samples that follow are as slow: who was slow by chance has its
 //     share back after seconds.
 //   - The average fades once an instance is idle for [IdleAfter], so that one that
-//     was slow or failing is tried again: after 4.3 s if it was 1000 times slower than
-//     the others. Its next answers then count alone, with [ReturnTolerance], for they
+//     was slow or failing is tried again: after 3 s if it was 50 times slower than the
+//     others, and after 4 s ([IdleForget]) whatever it was. Its next answers then count alone, with [ReturnTolerance], for they
 //     say little: of two equals of which one is idle, that one answers its first call
 //     in three times the time that the busy one takes.
 //   - An instance is at least as slow as the time for which it has owed an answer.
@@ -144,6 +144,10 @@ const (
 	// IdleDecay is the time constant of that fading. With Decay in its place an
 	// instance that was slow for its first 50 ms would be avoided for a minute.
 	IdleDecay = 500 * time.Millisecond
+
+	// IdleForget is how long after its last sample nothing is left of an endpoint's
+	// average, whatever it was.
+	IdleForget = 4 * time.Second
 
 	// ReturnTolerance is [LatencyTolerance] for an endpoint that was idle for longer than
 	// IdleAfter, until it has had [WarmSamples] answers, of which the least counts: the

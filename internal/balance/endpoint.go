@@ -59,12 +59,16 @@ func (e *Endpoint[T]) Hold() { e.load.inflight.Add(1) }
 func (e *Endpoint[T]) End(start, now int64, o Outcome) {
 	l := e.load
 	l.abandon()
+	overdue := false
 	if o == Unanswered {
 		l.unanswered()
-	} else if l.answered(start, now) && o != Faulted && e.ward.restore(l, now) {
+	} else if overdue = l.answered(now); o != Faulted && l.readmits(start, now) && e.ward.restore(l, now) {
 		l.counted.Store(0)
 	}
 	l.sample(now-start, now, o)
+	if overdue && o == Answered {
+		l.heal(now - start)
+	}
 	if o == Faulted || o == Unanswered {
 		e.ward.failed(l, now)
 	} else if f := l.failures.Load(); f&^gone != 0 {

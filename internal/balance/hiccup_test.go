@@ -22,10 +22,10 @@ func TestEqualsShareAlikeAfterAHiccup(t *testing.T) {
 			c.call(time.Second)
 			v.latency = latency
 		},
-		"slow for a minute": func(c *callers, v *server) {
+		"slow for 20 s": func(c *callers, v *server) {
 			latency := v.latency
 			v.latency = 500 * time.Millisecond
-			c.call(time.Minute)
+			c.call(20 * time.Second)
 			v.latency = latency
 		},
 		"out of time for 3 s": func(c *callers, v *server) {
@@ -49,11 +49,11 @@ func TestEqualsShareAlikeAfterAHiccup(t *testing.T) {
 				all := servers(2, latency)
 				all[0].cold, all[1].cold = cold, cold
 				c := callersOf(simulateWith(Options{}, all...), 1)
-				c.call(10 * time.Second)
+				c.call(2 * time.Second)
 				hiccup(c, all[0])
 				c.call(5 * time.Second)
 				c.forget()
-				c.call(5 * time.Second)
+				c.call(2 * time.Second)
 				if got, sum := all[0].calls, total(all); got < sum*35/100 || got > sum*65/100 {
 					t.Errorf("%s at %v, %d cold calls: it has %d of %d calls", name, latency, cold, got, sum)
 				}

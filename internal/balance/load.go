@@ -191,8 +191,11 @@ func (l *load) estimate(now int64) float64 {
 
 // fadedBy is what idling leaves of an average.
 func fadedBy(idle int64) float64 {
-	if idle <= int64(IdleAfter) {
+	switch {
+	case idle <= int64(IdleAfter):
 		return 1
+	case idle > int64(IdleForget):
+		return 0
 	}
 	return decay(idle-int64(IdleAfter), IdleDecay)
 }

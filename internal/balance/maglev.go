@@ -28,6 +28,11 @@ type seat struct {
 // each has places in proportion to its weight, which depend on the keys and
 // weights alone; and most stay its own when others come and go. The order of seats
 // is lost.
+//
+// The race detector need not look: nobody else sees what it writes, and to make a table
+// would take it most of the time of the tests.
+//
+//go:norace
 func maglev(seats []seat) []uint32 {
 	if len(seats) == 0 {
 		return nil

@@ -34,6 +34,7 @@ func (g *modelGroup) accepts(v int) bool { return v%g.modulus == 0 }
 
 // TestAgainstTheModel runs random schedules of updates, failures, bars and picks.
 func TestAgainstTheModel(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(8) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()

@@ -21,7 +21,12 @@ const (
 	ProbeAfter = 250 * time.Millisecond
 
 	// ProbeMost is the longest time between two probes of a silent instance.
-	ProbeMost = 4 * time.Second
+	ProbeMost = 2 * time.Second
+
+	// SilenceScar is how many times as slow as the answer that ends its silence an
+	// instance counts at most, if a call has waited in vain: so it has its share back
+	// 2 s later, and one that now answers and now does not is still called less.
+	SilenceScar = 8
 
 	// ProbesEjected is into how many parts probes divide an ejection: one is due after a
 	// quarter of the first part, after a half of it and at the end of each. An instance
@@ -42,17 +47,31 @@ func (l *load) begin(now int64) {
 	}
 }
 
-// answered notes that an answer came, to a call that began at start. It reports whether
-// the instance is out, and the answer that of a probe or of another call that began
-// after it was ejected.
-func (l *load) answered(start, now int64) (restored bool) {
+// answered notes that an answer came. It reports whether one was overdue.
+func (l *load) answered(now int64) (overdue bool) {
 	if owed := l.owed.Load(); owed != 0 && now-owed >= int64(Resolution) {
 		l.owed.Store(0)
 	}
-	if l.failures.Load()&unheard != 0 {
-		l.failures.And(^unheard)
+	if l.failures.Load()&unheard == 0 {
+		return false
 	}
+	l.failures.And(^unheard)
+	return true
+}
+
+// readmits reports whether the instance is out, and a call that began at start was a
+// probe, or another one that began after it was ejected.
+func (l *load) readmits(start, now int64) bool {
 	return l.special.Load() > now && l.ejected.Load() > now && start >= l.outcast.Load()
+}
+
+// heal takes back what calls that waited in vain have added to the latency of an
+// instance that has answered in elapsed.
+func (l *load) heal(elapsed int64) {
+	word := l.measured.Load()
+	m := unpack(word)
+	m.average = min(m.average, SilenceScar*max(float64(elapsed), float64(LatencyFloor)))
+	l.measured.CompareAndSwap(word, m.pack()) // or another sample has its say
 }
 
 // unanswered notes that a call ended without an answer. Nothing follows from it if one
