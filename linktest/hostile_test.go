@@ -168,3 +168,72 @@ func TestACodecThatTheServerDoesNotRead(t *testing.T) {
 		}
 	})
 }
+
+// TestACodecThatTheServerDoesNotSpeak calls in codec 9, which no link node does to one that has not announced it: the
+// answer says what is spoken, the handler does not run, and the stream goes on.
+func TestACodecThatTheServerDoesNotSpeak(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := NewMesh(t)
+		srv := mesh.Node(link.Config{Service: "orders"})
+		ran := 0
+		srv.HandleCall(link.Route{Service: "orders", Name: "get"}, link.CallHandler{
+			New:   func() any { return new(string) },
+			Serve: func(context.Context, any) (any, error) { ran++; return new("ok"), nil },
+		})
+		mesh.Start(srv)
+		stream, err := hostile(t, mesh, srv).OpenStreamSync(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := wire.AppendVarint(nil, uint64(wire.StreamCalls))
+		for _, codec := range []uint64{9, 0} {
+			b = wire.AppendHeaders(b, &wire.Headers{Route: "get", Timeout: 1 << 30, Codec: codec})
+			var body int
+			b, body = wire.BeginFrame(b, wire.KindData, 0)
+			b = append(b, 0x61, 'q')
+			if err := wire.EndFrame(b, body); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			b = b[:0]
+			var status wire.Status
+			for status.Code, ran = 99, 0; status.Code == 99; {
+				h, body := nextFrame(t, stream)
+				if h.Kind == wire.KindStatus {
+					if status, err = wire.ParseStatus(body); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			want := map[uint64]link.Code{9: link.Unimplemented, 0: link.OK}[codec]
+			if link.Code(status.Code) != want || (ran == 1) != (codec == 0) {
+				t.Errorf("codec %d: %+v, the handler ran %d times; want %v", codec, status, ran, want)
+			}
+			if codec == 9 && status.Message != "codec 9 is not spoken here, this node speaks cbor (0)" {
+				t.Errorf("the message is %q", status.Message)
+			}
+		}
+	})
+}
+
+// nextFrame reads one frame.
+func nextFrame(t *testing.T, r io.Reader) (wire.FrameHeader, []byte) {
+	t.Helper()
+	var head []byte
+	for {
+		var one [1]byte
+		if _, err := io.ReadFull(r, one[:]); err != nil {
+			t.Fatal(err)
+		}
+		head = append(head, one[0])
+		if h, _, err := wire.ParseFrameHeader(head); err == nil {
+			body := make([]byte, h.Length)
+			if _, err := io.ReadFull(r, body); err != nil {
+				t.Fatal(err)
+			}
+			return h, body
+		}
+	}
+}

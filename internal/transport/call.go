@@ -167,7 +167,7 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 		l.frames, rest = append(l.frames, data...), nil
 	}
 	if err := l.write(kind == wire.StreamCalls && rest == nil); err != nil {
-		return &callFailure{err: err, unsent: true}
+		return l.refused(reply, err)
 	}
 	l.fresh = false
 	if rest != nil {
@@ -176,13 +176,7 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 			write = func() error { return l.out.writeAll(rest) }
 		}
 		if err := write(); err != nil {
-			// The message is not whole, so no handler can have seen it, but its
-			// refusal may be there to be read.
-			if rerr := l.read(reply); rerr == nil {
-				reply.clean = false
-				return nil
-			}
-			return &callFailure{err: err, unsent: true}
+			return l.refused(reply, err)
 		}
 	}
 	if kind == wire.StreamCall {
@@ -202,6 +196,16 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 		return &callFailure{err: err, answered: reply.Message != nil}
 	}
 	return nil
+}
+
+// refused reads the answer to a request that could not be written: it is not whole, so no
+// handler can have seen it, but its refusal may be there to be read.
+func (l *lease) refused(reply *Reply, err error) *callFailure {
+	if l.read(reply) == nil {
+		reply.clean = false
+		return nil
+	}
+	return &callFailure{err: err, unsent: true, answered: reply.Message != nil}
 }
 
 // write sends frames, or queues them if nothing follows before the reply.
