@@ -337,8 +337,21 @@ func (w *world) rawServer(service string, script func(r *raw)) *rawServer {
 
 func (w *world) rawServerTLS(id security.ID, conf *tls.Config, script func(r *raw)) *rawServer {
 	w.t.Helper()
+	return w.rawServerWith(id, conf, rawConfig(), script)
+}
+
+// narrowServer takes so many bytes from each stream before it has read them.
+func (w *world) narrowServer(service string, window uint64, script func(r *raw)) *rawServer {
+	w.t.Helper()
+	source, config := w.ca.Source(service), rawConfig()
+	config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = window, window
+	return w.rawServerWith(source.ID(), security.ServerTLS(source), config, script)
+}
+
+func (w *world) rawServerWith(id security.ID, conf *tls.Config, config *quic.Config, script func(r *raw)) *rawServer {
+	w.t.Helper()
 	tr := &quic.Transport{Conn: w.socket()}
-	l, err := tr.Listen(conf, rawConfig())
+	l, err := tr.Listen(conf, config)
 	if err != nil {
 		w.t.Fatal(err)
 	}
