@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
@@ -64,6 +65,45 @@ func TestAFolderThatCannotBeSpilledTo(t *testing.T) {
 		left, err := p.Close()
 		if !errors.Is(err, link.FailedPrecondition) || len(left) != 1 || left[0].Kept {
 			t.Errorf("%d tasks are left, kept %v, %v", len(left), len(left) == 1 && left[0].Kept, err)
+		}
+	})
+}
+
+// TestASpilledQueueIsKnownToItsWorkers by the numbers of its tasks: what they did of it
+// is not taken for what is left, and what they run is not done twice. The folder can be
+// spilled to again when a durable queue has used it.
+func TestASpilledQueueIsKnownToItsWorkers(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var done tally
+		worker(t, mesh, func(_ context.Context, o order) error { sleep(time.Second); done.add(o.ID); return nil }, pipeline.Slots(4))
+		client := mesh.Node(link.Config{})
+		p := producer(t, client, pipeline.Spill(dir))
+		all := enqueue(t, p, 12)
+		sleep(1500 * time.Millisecond) // 4 are done, 4 run
+		if left, err := p.Close(); err != nil || len(left) != 8 || !left[0].Kept {
+			t.Fatalf("%d tasks are left, %v", len(left), err)
+		}
+		if o := all[0].Outcome(); o.End != pipeline.Acked {
+			t.Fatalf("outcome %+v", o)
+		}
+		d := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		if _, err := d.Enqueue(t.Context(), order{ID: "named"}, pipeline.ID("named")); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := d.Drain(t.Context()); err != nil || len(left) != 0 {
+			t.Fatalf("%d tasks are left, %v", len(left), err)
+		}
+		for i := range 12 {
+			if n := done.count(fmt.Sprint(i)); n != 1 {
+				t.Errorf("task %d was done %d times", i, n)
+			}
+		}
+		p = producer(t, client, pipeline.Spill(dir))
+		enqueue(t, p, 1, pipeline.Delay(time.Hour))
+		if left, err := p.Close(); err != nil || len(left) != 1 || !left[0].Kept {
+			t.Errorf("the second time %d tasks are left, %v", len(left), err)
 		}
 	})
 }
