@@ -51,7 +51,7 @@ help: ## show this list
 ##@ test
 
 .PHONY: check
-check: fmt-check tidy vet lint ## format, go.mod, vet, lint and the short tests: before each commit
+check: fmt-check tidy vet ports lint ## format, go.mod, vet, lint and the short tests: before each commit
 	$(call step,short tests,go test -short -shuffle=on -timeout 5m ./...)
 
 .PHONY: test
@@ -150,6 +150,22 @@ fmt-check: $(LINT_STAMP)
 .PHONY: vet
 vet:
 	$(call step,vet,go vet ./...)
+
+# Where an int has 32 bits everything is vetted; on the other ports what has files of their own.
+# The first run compiles the standard library for each, later ones what has changed.
+PORTS := darwin/arm64 windows/amd64 freebsd/amd64 linux/arm64 linux/arm linux/riscv64 linux/s390x
+
+.PHONY: ports
+ports: ## vet for 32 bits, and for other systems and processors
+	$(call step,vet for 386,GOARCH=386 go vet ./...)
+	@differs=$$(go list -f '{{if .IgnoredGoFiles}}{{.ImportPath}}{{end}}' ./...); \
+	for port in $(PORTS); do \
+		$(MAKE) ports-one PORT=$$port PACKAGES="$$(tr '\n' ' ' <<<"$$differs")"; \
+	done
+
+.PHONY: ports-one
+ports-one:
+	$(call step,vet for $(PORT),GOOS=$(word 1,$(subst /, ,$(PORT))) GOARCH=$(word 2,$(subst /, ,$(PORT))) go vet $(PACKAGES))
 
 .PHONY: lint
 lint: $(LINT_STAMP) ## golangci-lint on every module

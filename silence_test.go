@@ -55,7 +55,7 @@ func TestASilentInstanceYieldsToAYoungOne(t *testing.T) {
 				mesh.Partition(old, client)
 				sent, failed := burst(t, client, rate, 5*time.Second, time.Second)
 				// Those that are sent until the silence shows, and some probes.
-				if most := rate*int(balance.SilenceFloor)/int(time.Second) + 1 + 10; failed > most {
+				if most := int(rate*balance.SilenceFloor/time.Second) + 1 + 10; failed > most {
 					t.Errorf("of the %d calls in the 5 s after the older one fell silent %d failed, want at most %d", sent, failed, most)
 				}
 			})

@@ -75,7 +75,7 @@ func TestASilentInstanceYieldsToAYoungOne(t *testing.T) {
 		s.freeze(old, time.Hour)
 		s.forget()
 		s.run(5*time.Second, rate)
-		most := rate*int(SilenceFloor)/int(time.Second) + 1 + 2*probesIn(5*time.Second)
+		most := int(rate*SilenceFloor/time.Second) + 1 + 2*probesIn(5*time.Second)
 		if old.calls > most {
 			t.Errorf("the other %v old: of %d calls in the 5 s after the freeze %d went to the silent one, want at most %d", age, old.calls+young.calls, old.calls, most)
 		}

@@ -244,7 +244,7 @@ func TestHostileSubscribers(t *testing.T) {
 		"an unknown class":                   {first: fields{1: []string{"placed"}, 3: 200}},
 		"an unknown start":                   {first: fields{1: []string{"placed"}, 5: 200}},
 		"a position of no one":               {first: fields{1: []string{"placed"}, 5: 4, 8: []byte{1}}},
-		"a window beyond all":                {first: fields{1: []string{"placed"}, 3: 3, 11: 1 << 40}},
+		"a window beyond all":                {first: fields{1: []string{"placed"}, 3: 3, 11: uint64(1 << 40)}},
 		"a key of 200 KiB":                   {first: fields{1: []string{"placed"}, 2: []string{string(make([]byte, 200<<10))}}},
 		"an ack of what was never sent":      {first: good, verdict: fields{1: []uint64{7, 7}}},
 		"an ack of everything to come":       {first: good, verdict: fields{1: []uint64{0, 1 << 62}}},
@@ -304,7 +304,7 @@ func TestCreditBeyondAllBounds(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 100 {
-			say(t, st, frameVerdict, fields{5: 1 << 40})
+			say(t, st, frameVerdict, fields{5: uint64(1 << 40)})
 			sleep(time.Millisecond)
 		}
 		honest := subscribe(t, mesh.Node(link.Config{}), placed)
