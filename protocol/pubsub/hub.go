@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/security"
 )
@@ -30,6 +31,8 @@ type hub struct {
 	}
 
 	drain drain
+
+	kept, durable *share.Pool // sessions, and those that stay
 
 	mu       sync.Mutex // guards the fields below
 	peers    map[quota]int
@@ -64,6 +67,8 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 		node: node, log: log, rules: r, began: began, peers: make(map[quota]int),
 		sessions: make(map[*session]struct{}), changed: make(chan struct{}),
 	}
+	h.kept = share.NewPool(share.Config{Limit: journal.MaxSessions - MaxDurable, Floor: sessionFloor})
+	h.durable = share.NewPool(share.Config{Limit: MaxDurable, Floor: sessionFloor})
 	h.drain.attach(node)
 	node.Handle(route(node.Service()), h.serve, link.Lasting())
 	node.HandleCall(statsRoute(node.Service()), link.CallHandler{New: func() any { return new(struct{}) }, Serve: h.serveStats})
@@ -144,6 +149,27 @@ func (h *hub) keepTime(at time.Duration) {
 	}
 	h.log.Tick(h.began.Add(at))
 	h.bury()
+}
+
+// sessionFloor is how many sessions each identity may have, as long as there are any,
+// whatever its share.
+const sessionFloor = 16
+
+// takeSession counts a session as a part of what the peer's identity may have. Ended gives it back.
+func (h *hub) takeSession(peer link.Peer, durable bool) (ended func(), err error) {
+	pool, name := h.kept, "sessions of AtLeastOnce"
+	if durable {
+		pool, name = h.durable, "durable names (pubsub.MaxDurable)"
+	}
+	holder := pool.Holder(share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory))
+	if err := holder.Take(1); err != nil {
+		holder.Release()
+		return nil, link.Errorf(link.ResourceExhausted, "subscribe: no room for one more of the %s of %s here, it has %d: %w", name, peer.Service(), holder.Held(), err)
+	}
+	return func() {
+		holder.Give(1)
+		holder.Release()
+	}, nil
 }
 
 // quota is what a peer's subscriptions are counted by: its identity, and its instance,

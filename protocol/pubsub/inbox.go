@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -21,6 +22,7 @@ type inbox struct {
 	ctx     context.Context //nolint:containedctx // a subscription is a lasting call; it ends the subscription
 	cancel  context.CancelCauseFunc
 	running sync.WaitGroup
+	forgets atomic.Bool   // when it ends, its durable name is given up
 	in      chan *frames  // what was received, in order for each publisher
 	turn    chan struct{} // of AnyOne: held by the member that is listened to; nil: all are
 
@@ -78,7 +80,10 @@ func (i intake) take(ctx context.Context, f *frames) error {
 	case <-i.box.ctx.Done(): // nobody reads any more
 	}
 	i.member.dropped(f)
-	return context.Cause(i.box.ctx)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return context.Cause(i.box.ctx) //nolint:contextcheck // that of the subscription, which may end first
 }
 
 // note passes on a frame that says how far the publisher is, if there is room: the next

@@ -166,7 +166,7 @@ func (b *inbox) listen(m *member) error {
 	}
 	leaving := b.leaving(func() {
 		wait()
-		m.lastWords(say)
+		m.lastWords(say, b.forgets.Load())
 		_ = st.CloseSend() // fails only if the stream has ended
 	}, cancel)
 	defer leaving()
@@ -225,10 +225,13 @@ const maxRecords = journal.DefaultMaxMessage + lane.MaxFrame
 // begin subscribes on a stream.
 func begin(st *link.Stream, ask *subscribe) (*subscribed, error) {
 	f, err := frame(kindSubscribe, ask)
-	if err == nil {
-		err = st.Send(f)
-	}
 	if err != nil {
+		return nil, err
+	}
+	if err := st.Send(f); err != nil {
+		if _, why := st.Recv(); why != nil { // it was refused before it was said, and this says why
+			return nil, why
+		}
 		return nil, err
 	}
 	if f, err = st.Recv(); err != nil {

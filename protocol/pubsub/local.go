@@ -15,7 +15,7 @@ type localSink struct {
 }
 
 func (s localSink) send(_ context.Context, body []byte, _ func()) error {
-	return s.in.take(s.ctx, &frames{conn: s.conn, body: append([]byte(nil), body...), owed: len(body)})
+	return s.in.take(s.ctx, &frames{conn: s.conn, body: append([]byte(nil), body...), owed: len(body)}) //nolint:contextcheck // the sink's own
 }
 
 func (s localSink) note(body []byte) error {
@@ -49,7 +49,7 @@ func (h *hub) attendLocally(ctx context.Context, ask *subscribe, in intake) erro
 	c := in.joined(&conn{peer: peer, cut: cancel, grant: func(int, int) {}}, &answer)
 	sink.in, sink.conn = in, c
 	judged := in.judging(ctx, c, s.apply)
-	defer func() { cancel(); judged(); in.member.lastWords(s.apply); s.workers.Wait() }()
+	defer func() { cancel(); judged(); in.member.lastWords(s.apply, in.box.forgets.Load()); s.workers.Wait() }()
 	err = s.run(ctx, func() error { <-ctx.Done(); return errUnsubscribed })
 	return err
 }

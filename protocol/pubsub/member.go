@@ -323,10 +323,11 @@ func (m *member) full() error {
 }
 
 // lastWords says what was not said yet: verdicts, and what a member of a group has read.
-func (m *member) lastWords(say func(v *verdict) error) {
+func (m *member) lastWords(say func(v *verdict) error, forget bool) {
 	m.mu.Lock()
 	v := m.pending
 	m.pending = verdict{}
+	v.Forget = forget
 	if m.credit > 0 {
 		v.Credit += m.taken
 		m.taken = 0

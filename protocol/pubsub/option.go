@@ -53,6 +53,9 @@ func (s *settings) check() error {
 	if s.ask.Start == startLast && s.ask.Last < 1 {
 		return link.Errorf(link.InvalidArgument, "subscribe: FromLast is %d, want 1 or more", s.ask.Last)
 	}
+	if c := Class(s.ask.Class); s.ask.Durable && (c != AtLeastOnce || s.ask.Session == "") {
+		return link.Errorf(link.InvalidArgument, "subscribe: Durable(%q) in the class %s; it needs a name, and In(pubsub.AtLeastOnce)", s.ask.Session, c)
+	}
 	if c := Class(s.ask.Class); c != BestEffort && s.ask.Overflow != uint8(journal.DropOldest) {
 		return link.Errorf(link.InvalidArgument, "subscribe: DropNewest is for the class best effort, and this is %s", c)
 	}
@@ -152,6 +155,20 @@ func Block(most time.Duration) SubscribeOption {
 // Zero is 30 s.
 func Lease(d time.Duration) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Lease = d.Microseconds() })
+}
+
+// Durable gives an AtLeastOnce subscription a name by which its publishers keep its place
+// when it ends: when it is closed, and when its process ends in whatever way. The next
+// subscription with the name goes on there: it gets what was not acked, and what was
+// published since, as far back as publishers keep messages; what they do not keep any
+// more is told as a gap. The place is kept for [DurableKept], in the memory of
+// each publisher, and is lost with that. It belongs to the identity that made it, with the
+// same topic, keys and group: the same name of another identity is another place.
+//
+// One subscription has the name at a time; another one waits at each publisher until the
+// first is not connected there, and logs that it waits. [Subscription.Forget] gives the name up.
+func Durable(name string) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Session, s.ask.Durable = name, true })
 }
 
 // Via gives options to the calls that the subscription makes, such as link.OnTags

@@ -81,6 +81,12 @@ const (
 	// MaxServiceSubscriptions bounds those of all nodes of a service at one publisher: a
 	// quarter of what its log holds, so that no service can keep out the others.
 	MaxServiceSubscriptions = 16384
+	// DurableKept is how long a publisher keeps the place of a [Durable] subscription that
+	// is not connected.
+	DurableKept = time.Hour
+	// MaxDurable bounds the durable names at one publisher; each identity may have as many
+	// as it leaves free, and 16 in any case.
+	MaxDurable = 1024
 	// MaxBlock bounds the time of [Block].
 	MaxBlock = 10 * time.Second
 	// HeartbeatEvery is how often an idle subscription is told how far it is, if that has

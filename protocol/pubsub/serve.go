@@ -105,17 +105,29 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 	}
 	if ask.Session != "" {
 		ask.Session = sessionOf(ask, peer)
-		if cursor, err := h.log.Resume(ask.Session, ask.Told, now); err == nil {
+		cursor, err := h.log.Resume(ask.Session, ask.Holder, ask.Told, now)
+		switch {
+		case err == nil:
 			answer.Live, answer.Resumed = cursor.Live(), true
 			return newSession(h, out, cursor, ask, peer), answer, nil
+		case errors.Is(err, journal.ErrHeld):
+			return nil, answer, link.Errorf(link.Unavailable, "subscribe: another subscription of %s has this durable name, and is connected; give each a name of its own, or wait until it ends", peer.Service())
 		}
 	}
 	want, err := ask.subscription()
 	if err != nil {
 		return nil, answer, err
 	}
+	if ask.Session != "" {
+		if want.Ended, err = h.takeSession(peer, ask.Durable); err != nil {
+			return nil, answer, err
+		}
+	}
 	cursor, err := h.log.Subscribe(want, now)
 	if err != nil {
+		if want.Ended != nil {
+			want.Ended()
+		}
 		return nil, answer, link.Errorf(subscribeCode(err), "subscribe: %w", err)
 	}
 	answer.Live = cursor.Live()
@@ -126,7 +138,7 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 // what that asked for then, so that nobody goes on with what may not be asked for now.
 func sessionOf(ask *subscribe, peer link.Peer) string {
 	h := sha256.New()
-	for _, s := range slices.Concat([]string{peer.Identity.String(), ask.Session, ask.Group}, ask.Patterns, []string{""}, ask.Keys) {
+	for _, s := range slices.Concat([]string{peer.Identity.String(), fmt.Sprint(ask.Durable), ask.Session, ask.Group}, ask.Patterns, []string{""}, ask.Keys) {
 		_, _ = fmt.Fprintf(h, "%d %s", len(s), s) // a hash takes everything
 	}
 	return hex.EncodeToString(h.Sum(nil))

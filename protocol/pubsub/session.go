@@ -56,6 +56,8 @@ type session struct {
 	patterns []string
 	class    Class
 	group    string
+	durable  bool        // it stays when the subscriber ends
+	forget   atomic.Bool // unless that says that it ends
 
 	block time.Duration // how long publishers wait for it; 0: not at all
 	seen  atomic.Int64  // of hub.appended, how much it has had or has not asked for
@@ -71,7 +73,7 @@ type session struct {
 func newSession(h *hub, out sink, cursor *journal.Cursor, ask *subscribe, peer link.Peer) *session {
 	s := &session{
 		hub: h, out: out, cursor: cursor, peer: peer,
-		patterns: ask.Patterns, class: Class(ask.Class), group: ask.Group,
+		patterns: ask.Patterns, class: Class(ask.Class), group: ask.Group, durable: ask.Durable,
 		block: min(time.Duration(max(ask.Block, 0))*time.Microsecond, MaxBlock),
 		moved: make(chan struct{}, 1),
 	}
@@ -121,7 +123,7 @@ func (s *session) run(ctx context.Context, read func() error) error {
 
 // finish lets go of the cursor: for good, or for as long as its session is kept.
 func (s *session) finish(err error) {
-	if errors.Is(err, errUnsubscribed) {
+	if errors.Is(err, errUnsubscribed) && (!s.durable || s.forget.Load()) {
 		s.cursor.Close(time.Now())
 	} else {
 		s.cursor.Detach(time.Now())

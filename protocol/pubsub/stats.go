@@ -37,6 +37,10 @@ type Published struct {
 	// subscription had to wait because these were 512 MiB.
 	Unacked   int    `json:"unacked"`
 	Throttled uint64 `json:"throttled"`
+	// Sessions is how many AtLeastOnce subscriptions the node keeps a place for, connected
+	// or not, and Durable how many of these have a name.
+	Sessions int `json:"sessions"`
+	Durable  int `json:"durable"`
 }
 
 // Reader is a subscription at the node that publishes.
@@ -139,7 +143,7 @@ func (h *hub) stats(now time.Time) (Published, []Reader) {
 	p := Published{
 		First: l.First, Next: l.Next, Bytes: l.Bytes, Stuck: h.stuck.Load(),
 		DeadLetters: h.dead.kept.Load(), DeadLettersLost: h.dead.lost.Load() + l.DeadLetters,
-		Unacked: l.Unacked, Throttled: l.Throttled,
+		Unacked: l.Unacked, Throttled: l.Throttled, Sessions: l.Sessions, Durable: int(h.durable.Used()),
 	}
 	h.mu.Lock()
 	list := make([]*session, 0, len(h.sessions))

@@ -50,7 +50,10 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	if err := b.want.check(); err != nil {
 		return nil, err
 	}
-	if Class(b.want.ask.Class) == AtLeastOnce {
+	switch {
+	case b.want.ask.Durable:
+		b.want.ask.Holder = rand.Text()
+	case Class(b.want.ask.Class) == AtLeastOnce:
 		b.want.ask.Session = rand.Text()
 	}
 	if b.want.anyOne {
@@ -216,6 +219,13 @@ func (s *Subscription[T]) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.refused
+}
+
+// Forget is Close of a [Durable] subscription that gives up its name at the publishers that
+// it is connected to; the others keep it for [DurableKept].
+func (s *Subscription[T]) Forget() {
+	s.forgets.Store(true)
+	s.Close()
 }
 
 // Close ends the subscription at all publishers and waits until nothing of it runs,

@@ -17,11 +17,12 @@ type verdict struct {
 	Alive    bool     `cbor:"4,keyasint,omitempty"` // the leases of all that is under way start anew
 	Credit   int      `cbor:"5,keyasint,omitempty"` // more messages that this member of a group has room for
 	Causes   []string `cbor:"6,keyasint,omitempty"` // of the nacks, as many
+	Forget   bool     `cbor:"8,keyasint,omitempty"` // the durable session ends with this stream
 	Reading  bool     `cbor:"7,keyasint,omitempty"` // messages were taken that came before; there are more
 }
 
 func (v *verdict) empty() bool {
-	return len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit == 0 && !v.Alive && !v.Reading
+	return len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit == 0 && !v.Alive && !v.Reading && !v.Forget
 }
 
 // addAck appends a range, to the last one where it can.
@@ -36,6 +37,9 @@ func (v *verdict) addAck(from, to uint64) {
 // apply does what the subscriber has said.
 func (s *session) apply(v *verdict) error {
 	now := time.Now()
+	if v.Forget {
+		s.forget.Store(true)
+	}
 	if v.Reading || len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit > 0 {
 		s.moves()
 	}
@@ -91,12 +95,12 @@ func (v *verdict) parts() iter.Seq[*verdict] {
 		for !v.empty() {
 			part := &verdict{
 				Nacks: cut(&v.Nacks, maxNacks), Causes: cut(&v.Causes, maxNacks/2),
-				Releases: cut(&v.Releases, verdictSize), Alive: v.Alive, Credit: v.Credit, Reading: v.Reading,
+				Releases: cut(&v.Releases, verdictSize), Alive: v.Alive, Credit: v.Credit, Reading: v.Reading, Forget: v.Forget,
 			}
 			if len(v.Nacks)+len(v.Releases) == 0 {
 				part.Acks = cut(&v.Acks, verdictSize)
 			}
-			v.Credit, v.Alive, v.Reading = 0, false, false
+			v.Credit, v.Alive, v.Reading, v.Forget = 0, false, false, false
 			if !yield(part) {
 				return
 			}

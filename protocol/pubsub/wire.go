@@ -30,6 +30,8 @@ type subscribe struct {
 	Credit   int      `cbor:"17,keyasint,omitempty"` // messages that a member of a group is trusted with
 	Again    []uint64 `cbor:"18,keyasint,omitempty"` // of a position, with acks: first and last of ranges before it that are to come again
 	Told     uint64   `cbor:"19,keyasint,omitempty"` // of a session: gaps that were received in it
+	Durable  bool     `cbor:"20,keyasint,omitempty"` // of a session: it stays when its subscriber ends, for DurableKept
+	Holder   string   `cbor:"21,keyasint,omitempty"` // of a durable session: the subscription that has it
 }
 
 // subscribed answers it.
@@ -79,6 +81,14 @@ func (s *subscribe) start() (journal.Start, error) {
 	}
 }
 
+// kept is how long the session stays; 0 is the default.
+func (s *subscribe) kept() time.Duration {
+	if s.Durable {
+		return DurableKept
+	}
+	return 0
+}
+
 // ranges are pairs of numbers.
 func ranges(list []uint64) (out []journal.Range, err error) {
 	if len(list)%2 != 0 {
@@ -106,6 +116,7 @@ func (s *subscribe) subscription() (journal.Subscription, error) {
 		Class: journal.Class(s.Class), Overflow: journal.Overflow(s.Overflow),
 		Limits: journal.Limits{Messages: s.Messages, Bytes: s.Bytes, Age: time.Duration(s.Age) * time.Microsecond},
 		Start:  start, Again: again, Group: s.Group, Credit: s.Credit, ID: s.Session, Lease: time.Duration(s.Lease) * time.Microsecond,
+		Holder: s.Holder, Kept: s.kept(),
 	}, err
 }
 

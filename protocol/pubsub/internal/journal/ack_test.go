@@ -327,7 +327,7 @@ func TestSessionGoesOnWhereItWas(t *testing.T) {
 		t.Error("a second session of the same name")
 	}
 	resume := func() *stream {
-		c, err := l.Resume("s", 0, now)
+		c, err := l.Resume("s", "", 0, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -347,7 +347,7 @@ func TestSessionGoesOnWhereItWas(t *testing.T) {
 	}
 	next.Detach(now)
 	now = now.Add(journal.SessionKept)
-	if _, err := l.Resume("s", 0, now); !errors.Is(err, journal.ErrNoSession) {
+	if _, err := l.Resume("s", "", 0, now); !errors.Is(err, journal.ErrNoSession) {
 		t.Errorf("resume too late: %v", err)
 	}
 	l.Tick(now)
@@ -355,7 +355,7 @@ func TestSessionGoesOnWhereItWas(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	subscribe(t, l, now, sub).Close(now)
-	if _, err := l.Resume("s", 0, now); !errors.Is(err, journal.ErrNoSession) {
+	if _, err := l.Resume("s", "", 0, now); !errors.Is(err, journal.ErrNoSession) {
 		t.Errorf("resume after Close: %v", err)
 	}
 	plain := subscribe(t, l, now, journal.Subscription{})
@@ -370,7 +370,7 @@ func TestGapsAreToldAgainIfTheyMayBeLost(t *testing.T) {
 	l := newLog(t, journal.Options{})
 	s := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, ID: "s"})
 	resume := func(heard uint64) {
-		c, err := l.Resume("s", heard, now)
+		c, err := l.Resume("s", "", heard, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -417,7 +417,7 @@ func TestAnExpiredSessionMakesWay(t *testing.T) {
 	sub := journal.Subscription{Class: journal.AtLeastOnce, ID: "s", Patterns: []string{">"}}
 	subscribe(t, l, now, sub).Detach(now)
 	now = now.Add(journal.SessionKept + time.Second)
-	if _, err := l.Resume("s", 0, now); !errors.Is(err, journal.ErrNoSession) {
+	if _, err := l.Resume("s", "", 0, now); !errors.Is(err, journal.ErrNoSession) {
 		t.Errorf("resume too late: %v", err)
 	}
 	s := subscribe(t, l, now, sub)
@@ -437,7 +437,7 @@ func TestReconnectingIsNoFailure(t *testing.T) {
 	s.want(now, "a")
 	const storm = 2 * journal.MaxDeliveries
 	for i := range storm {
-		c, err := l.Resume("s", 0, now)
+		c, err := l.Resume("s", "", 0, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -484,7 +484,7 @@ func TestLeasesThatEndedUnheardAreForgiven(t *testing.T) {
 		s.want(now, "")
 		now = now.Add(time.Second)
 		s.want(now, fmt.Sprintf("a#%d", 2*i+2))
-		c, err := l.Resume("s", 0, now)
+		c, err := l.Resume("s", "", 0, now)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import "time"
 type Cursor struct {
 	share *share
 	id    string
+	owner session
 	ready chan struct{}
 
 	// guarded by the lock of the share
@@ -142,6 +143,9 @@ func (l *Log) close(c *Cursor, now int64, alive bool) {
 	s.mu.Unlock()
 	if c.id != "" && l.sessions[c.id] == c {
 		delete(l.sessions, c.id)
+		if c.owner.ended != nil {
+			c.owner.ended()
+		}
 	}
 	if last {
 		l.leave(s)

@@ -12,6 +12,9 @@ var ErrClosed = errors.New("journal: the subscription is closed")
 // ErrNoSession is the error of [Log.Resume] for a session that is not there, or no more.
 var ErrNoSession = errors.New("journal: there is no such session, or it was disconnected for too long; subscribe anew")
 
+// ErrHeld is the error of [Log.Resume] for a session that somebody else has.
+var ErrHeld = errors.New("journal: somebody else has this session, and is connected")
+
 // TooFarBehindError ends a Reliable subscription: what it needs next has left the ring.
 type TooFarBehindError struct {
 	Resume Position // what it was delivered and told up to here

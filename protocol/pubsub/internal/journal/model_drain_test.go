@@ -31,7 +31,8 @@ func (s *subscriber) drain() {
 	for n := s.choose.below(4); n > 0 && s.cur != nil; n-- {
 		s.fill(pick(s.choose, 100, 1<<10, 64<<10), pick(s.choose, 1, 3, 256))
 	}
-	for s.choose.oneIn(3) && s.cur != nil && s.fill(64<<10, 256) {
+	for more := s.choose.oneIn(3); more && s.cur != nil; {
+		more = s.fill(64<<10, 256)
 	}
 	if s.cur == nil {
 		s.reconnect() // it was too far behind

@@ -159,7 +159,7 @@ func (s *subscriber) reconnect() {
 		s.held, s.acked, s.dead = make(map[uint64]int), make(map[uint64]bool), make(map[uint64]bool)
 		s.owed = make(map[uint64]bool)
 	} else if s.sub.ID != "" {
-		cur, err := s.log.Resume(s.sub.ID, s.heard, s.now)
+		cur, err := s.log.Resume(s.sub.ID, "", s.heard, s.now)
 		s.resumes++
 		if err == nil {
 			s.connect(cur)

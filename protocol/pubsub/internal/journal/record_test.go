@@ -316,7 +316,7 @@ func TestTimesAreThoseOfTheirMessages(t *testing.T) {
 		check(3)
 		s.Detach(now)
 		var err error
-		if s.Cursor, err = l.Resume("s", 0, now); err != nil {
+		if s.Cursor, err = l.Resume("s", "", 0, now); err != nil {
 			t.Fatal(err)
 		}
 		s.reader = journal.NewReader(journal.ReaderLimits{})

@@ -13,7 +13,14 @@ const (
 	HandOver = time.Second
 )
 
-// Detach says that the subscriber is disconnected. The session stays for [SessionKept],
+// session is what a cursor of a session knows of it.
+type session struct {
+	kept   time.Duration
+	holder string
+	ended  func()
+}
+
+// Detach says that the subscriber is disconnected. The session stays for Subscription.Kept,
 // and messages are kept before it as long as they are in the ring; [Log.Resume] goes on with
 // it. Without a session the subscription ends: what was on its way to a member of a group
 // of BestEffort is told to the others as a gap, for nobody knows whether it arrived.
@@ -39,8 +46,9 @@ func (c *Cursor) Detach(now time.Time) {
 // detached: that one is closed. What was delivered and not acked is delivered again at
 // once. That is no failure, for a subscriber that resumes is alive: a bad network alone
 // makes no dead letters. Gaps is how many gaps the subscriber has received in the
-// session; those that were told after these are told again. The error is [ErrNoSession].
-func (l *Log) Resume(id string, gaps uint64, now time.Time) (*Cursor, error) {
+// session; those that were told after these are told again. Errors:
+// [ErrNoSession], [ErrHeld] if somebody else than holder has the session and is connected.
+func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old := l.sessions[id]
@@ -51,11 +59,14 @@ func (l *Log) Resume(id string, gaps uint64, now time.Time) (*Cursor, error) {
 	s := old.share
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old.detached != 0 && at-old.detached >= int64(SessionKept) {
+	if old.detached != 0 && at-old.detached >= int64(old.owner.kept) {
 		return nil, ErrNoSession // Tick will end it
 	}
+	if old.detached == 0 && old.owner.holder != holder {
+		return nil, ErrHeld
+	}
 	c := &Cursor{
-		share: s, id: id, ready: make(chan struct{}, 1), counts: old.counts, told: old.told,
+		share: s, id: id, owner: session{old.owner.kept, holder, old.owner.ended}, ready: make(chan struct{}, 1), counts: old.counts, told: old.told,
 		credit: s.sub.Credit, tasks: old.tasks, window: old.window,
 	}
 	old.closed = true
@@ -110,7 +121,7 @@ func (l *Log) Tick(now time.Time) {
 	l.clock = max(l.clock, at)
 	l.ring.evict(l.opts.Bytes, l.clock-int64(l.opts.Age))
 	for _, c := range slices.Collect(maps.Values(l.sessions)) {
-		if c.gone(at, SessionKept) {
+		if c.gone(at, c.owner.kept) {
 			l.close(c, at, false)
 		}
 	}

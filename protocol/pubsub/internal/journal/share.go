@@ -62,7 +62,7 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if sub.ID != "" {
-		if old := l.sessions[sub.ID]; old != nil && old.gone(l.since(now), SessionKept) {
+		if old := l.sessions[sub.ID]; old != nil && old.gone(l.since(now), old.owner.kept) {
 			l.close(old, l.since(now), false) // Tick would have
 		}
 		if _, taken := l.sessions[sub.ID]; taken {
@@ -72,7 +72,7 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 			return nil, err
 		}
 	}
-	c := &Cursor{ready: make(chan struct{}, 1), id: sub.ID, credit: sub.Credit, window: newWindow(l, &sub)}
+	c := &Cursor{ready: make(chan struct{}, 1), id: sub.ID, owner: session{sub.Kept, sub.Holder, sub.Ended}, credit: sub.Credit, window: newWindow(l, &sub)}
 	if err := l.join(c, sub, l.since(now)); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,13 @@ type Subscription struct {
 	// ID is the name of the session of an AtLeastOnce subscription, unique in the log;
 	// empty is no session. See [Cursor.Detach].
 	ID string
+	// Kept is how long the session waits for its subscriber; zero is [SessionKept].
+	Kept time.Duration
+	// Holder is who has the session: while that is connected, nobody else resumes it.
+	Holder string
+	// Ended is called when the session has ended. It must not block, nor call the log.
+	Ended func()
+
 	// Lease is how long a message may go without ack or extension before it is
 	// delivered again; zero is [DefaultLease].
 	Lease time.Duration
@@ -94,10 +101,13 @@ func (s *Subscription) resolve() error {
 		return &OptionError{"Subscription.Class", s.Class, "cannot be that of a group; best effort and at least once can"}
 	case s.ID != "" && s.Class != AtLeastOnce:
 		return &OptionError{"Subscription.ID", s.ID, "is only for at least once: other classes resume with StartAt"}
-	case s.Lease < 0 || s.Deliveries < 0 || s.Credit < 0:
+	case s.Lease < 0 || s.Kept < 0 || s.Deliveries < 0 || s.Credit < 0:
 		return &OptionError{"Subscription.Lease, Deliveries or Credit", "", "is negative"}
 	case slices.ContainsFunc(s.Backoff, func(d time.Duration) bool { return d < 0 }):
 		return &OptionError{"Subscription.Backoff", s.Backoff, "is negative"}
+	}
+	if s.Kept == 0 {
+		s.Kept = SessionKept
 	}
 	if s.Lease == 0 {
 		s.Lease = DefaultLease

@@ -125,7 +125,7 @@ func TestWhatIsClosedWaitsForNoAck(t *testing.T) {
 		t.Errorf("%d bytes wait for acks after a member has left, want %d", got, before)
 	}
 	alone.Detach(now)
-	c, err := l.Resume("s", 0, now)
+	c, err := l.Resume("s", "", 0, now)
 	if err != nil {
 		t.Fatal(err)
 	}

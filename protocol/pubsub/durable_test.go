@@ -1,0 +1,131 @@
+package pubsub_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pubsub"
+)
+
+// TestADurableNameOutlivesItsSubscriber, however that ends: the next one with the name, in
+// another process, gets what was not acked and what was published meanwhile.
+func TestADurableNameOutlivesItsSubscriber(t *testing.T) {
+	for name, end := range map[string]func(mesh *linktest.Mesh, node *link.Node, s *pubsub.Subscription[order]){
+		"closed":  func(_ *linktest.Mesh, _ *link.Node, s *pubsub.Subscription[order]) { s.Close() },
+		"stopped": func(mesh *linktest.Mesh, node *link.Node, _ *pubsub.Subscription[order]) { mesh.Stop(node) },
+		"killed":  func(mesh *linktest.Mesh, node *link.Node, _ *pubsub.Subscription[order]) { mesh.Kill(node) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				publishing, p := publisher(t, mesh, link.Config{})
+				opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
+				first := mesh.Node(link.Config{Service: "auditor"})
+				s := subscribe(t, first, placed, opts...)
+				publish(t, p, 1, 4)
+				for i, m := range take(t, s, 3) {
+					if i != 1 {
+						m.Ack() // 1 and 3
+					}
+				}
+				sleep(100 * time.Millisecond)
+				end(mesh, first, s)
+				sleep(time.Minute)
+				publish(t, p, 5, 6)
+				sleep(2 * time.Minute)
+				if st := pubsub.StatsOf(publishing).Published; st.Durable != 1 || st.Sessions != 1 {
+					t.Errorf("stats %+v", st)
+				}
+				stranger := subscribe(t, mesh.Node(link.Config{Service: "stranger"}), placed, opts...) // whose name is another one
+				next := subscribe(t, mesh.Node(link.Config{Service: "auditor"}), placed, opts...)
+				want(t, within(next, 10*time.Second), "2", "4", "5", "6")
+				want(t, within(stranger, time.Second))
+				next.Forget()
+				stranger.Forget()
+				sleep(time.Second)
+				if st := pubsub.StatsOf(publishing).Published; st.Durable != 0 || st.Sessions != 0 {
+					t.Errorf("the names were given up, and there are %+v", st)
+				}
+			})
+		})
+	}
+}
+
+// TestADurableNameIsHeldByOne subscription: another one waits until that has ended.
+func TestADurableNameIsHeldByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		_, p := publisher(t, mesh, link.Config{})
+		opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
+		a := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
+		b := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
+		publish(t, p, 1, 1)
+		take(t, a, 1)[0].Ack()
+		sleep(time.Minute)
+		a.Close()
+		publish(t, p, 2, 2)
+		want(t, within(b, 10*time.Second), "2")
+	})
+}
+
+// TestADurableNameEnds when nobody has come for its hour.
+func TestADurableNameEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit"))
+		s.Close()
+		sleep(pubsub.DurableKept - time.Minute)
+		publish(t, p, 1, 1)
+		if n := pubsub.StatsOf(node).Published.Durable; n != 1 {
+			t.Errorf("%d names, want 1", n)
+		}
+		sleep(2 * time.Minute)
+		publish(t, p, 2, 2)
+		if n := pubsub.StatsOf(node).Published.Durable; n != 0 {
+			t.Errorf("%d names, want none", n)
+		}
+	})
+}
+
+// TestOneIdentityDoesNotTakeAllSessions (SEC-721): whoever takes all it can leaves room
+// for others.
+func TestOneIdentityDoesNotTakeAllSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		publisher(t, mesh, link.Config{})
+		greedy := mesh.Node(link.Config{Service: "greedy"})
+		taken := 0
+		var err error
+		for i := range pubsub.MaxDurable {
+			st := raw(t, greedy)
+			say(t, st, frameSubscribe, fields{1: []string{"placed"}, 3: 3, 10: fmt.Sprint(i), 20: true})
+			if _, err = st.Recv(); err != nil {
+				break
+			}
+			taken++
+			st.Close()
+			sleep(time.Millisecond)
+		}
+		if taken > pubsub.MaxDurable/2 || !errors.Is(err, link.ResourceExhausted) {
+			t.Errorf("one has %d names, then %v", taken, err)
+		}
+		subscribe(t, mesh.Node(link.Config{Service: "modest"}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit"))
+	})
+}
+
+func TestADurableNameNeedsAcks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		for _, opts := range [][]pubsub.SubscribeOption{{pubsub.Durable("audit")}, {pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("")}} {
+			if _, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), placed, opts...); !errors.Is(err, link.InvalidArgument) {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}
