@@ -38,7 +38,7 @@ func TestHostilePublishers(t *testing.T) {
 			return st.Send(records(append(topic, record(2, 0, 0, 0, 1, 0xa0)...)...))
 		},
 		"an answer after the answer": func(st *link.Stream) error {
-			say(t, st, frameSubscribed, fields{1: 99, 2: 1 << 40})
+			say(t, st, frameSubscribed, fields{1: 99, 2: uint64(1 << 40)})
 			return nil
 		},
 		"parts without an end": func(st *link.Stream) error {
