@@ -42,7 +42,7 @@ func TestInstancesOutsideOfTheAllowedNetworksAreNotDialed(t *testing.T) {
 }
 
 func TestAddressesThatAreNoMachineAreNeverDialed(t *testing.T) {
-	for _, host := range []string{"169.254.169.254", "[fd00:ec2::254]", "[::ffff:169.254.169.254]"} {
+	for _, host := range []string{"169.254.169.254", "169.254.170.2", "[fd00:ec2::254]", "[::ffff:169.254.169.254]"} {
 		registry, err := static.New(discovery.Instance{ID: "orders-1", Service: "orders", Addr: host + ":7443"})
 		if err != nil {
 			t.Fatal(err)
