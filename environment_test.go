@@ -37,7 +37,9 @@ func announcing(t *testing.T, cfg link.Config) discovery.Instance {
 		if err := node.Close(); err != nil {
 			t.Error(err)
 		}
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 	q := discovery.Query{Service: cfg.Service, Namespace: node.Identity().Namespace()}
 	snapshots, err := registry.Watch(t.Context(), q)
