@@ -91,7 +91,7 @@ func TestReadOnlyCallsOutliveTheirServer(t *testing.T) {
 				for i := range servers {
 					servers[i] = mesh.Node(link.Config{Service: "orders"})
 					reqrep.Handle(servers[i], getOrder, func(_ context.Context, q orderQuery) (order, error) {
-						sleep(time.Millisecond)
+						sleep(4 * time.Millisecond)
 						return order{ID: q.ID}, nil
 					})
 					mesh.Start(servers[i])
@@ -101,7 +101,7 @@ func TestReadOnlyCallsOutliveTheirServer(t *testing.T) {
 					_, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: "o"})
 					return err
 				})
-				sleep(5*time.Second + 700*time.Microsecond)
+				sleep(3*time.Second + 700*time.Microsecond)
 				before := time.Now()
 				death.die(mesh, client, servers[0])
 				sleep(4 * time.Second)

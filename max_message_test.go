@@ -15,7 +15,7 @@ import (
 
 // TestMaxMessageOfAHandlerHoldsForBothSides raises the limit of one route, and sets nothing at its callers.
 func TestMaxMessageOfAHandlerHoldsForBothSides(t *testing.T) {
-	const large = 20 << 20
+	const large = 6 << 20 // beyond the default
 	small := reqrep.NewMethod[string, string]("orders", "small", reqrep.Unsafe)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
