@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
@@ -20,8 +21,8 @@ import (
 // model test of many more schedules; this one has the whole of link around them.
 func TestChaos(t *testing.T) {
 	seeds := 8
-	if testing.Short() {
-		seeds = 2
+	if testing.Short() || race.Enabled {
+		seeds = 3
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
