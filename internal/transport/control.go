@@ -184,7 +184,7 @@ func (f *frameReader) streamType() (wire.StreamType, error) {
 // connection.
 func (s *Session) readControl(fr *frameReader) {
 	err := s.readControlFrames(fr)
-	if s.ended() || errors.As(err, new(*quic.ApplicationError)) || errors.As(err, new(*quic.IdleTimeoutError)) {
+	if s.hasEnded(err) || s.ended() {
 		return // the connection ended first
 	}
 	reason := "CONTROL stream ended"

@@ -208,6 +208,7 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 			err = cause
 		}
 	}
+	s.hasEnded(err)
 	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Gone: s.gone.Load(), Err: err}
 	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
 		e.Code = wire.Code(app.ErrorCode)

@@ -2,11 +2,15 @@ package transport
 
 import (
 	"errors"
+	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -77,6 +81,46 @@ func TestARestartEndsOldConnections(t *testing.T) {
 					t.Fatal(err)
 				}
 				mustEcho(t, s)
+			})
+		})
+	}
+}
+
+// TestAConnectionThatIsKnownToBeLostIsNotUsed: QUIC ends the streams of a connection before its context, so one who sends
+// a lost call again would meet the same connection; see TestARestartEndsOldConnections. What ends one stream ends no more.
+func TestAConnectionThatIsKnownToBeLostIsNotUsed(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		ends bool
+	}{
+		"stateless reset":     {&quic.StatelessResetError{}, true},
+		"silence":             {&quic.IdleTimeoutError{}, true},
+		"closed by the peer":  {&quic.ApplicationError{Remote: true}, true},
+		"error of QUIC":       {&quic.TransportError{Remote: true}, true},
+		"end of its stream":   {io.ErrUnexpectedEOF, false},
+		"reply without end":   {errNoStatus, false},
+		"reset of its stream": {&quic.StreamError{Remote: true}, false},
+		"slow peer":           {os.ErrDeadlineExceeded, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+				p := client.peer(server)
+				s, err := p.Session(t.Context(), wire.ClassCalls)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = s.streamError(test.err, false) // as an operation that fails with it
+				next, err := p.Session(t.Context(), wire.ClassCalls)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if (next != s) != test.ends {
+					t.Errorf("another connection takes the next call: %t, want %t", next != s, test.ends)
+				}
+				mustEcho(t, next)
+				s.close(wire.CodeNone, "test")
 			})
 		})
 	}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -47,6 +48,8 @@ type Session struct {
 	draining   chan struct{} // closed when the peer drains
 	drainOnce  sync.Once
 	retired    atomic.Bool // dialed: another session takes the new calls
+
+	over atomic.Bool // an operation has found that the connection has ended; its context may end a moment later
 
 	retireCode atomic.Uint64 // how a retired session closes
 	control    controlWriter
@@ -173,7 +176,21 @@ func (s *Session) isDraining() bool {
 	}
 }
 
-func (s *Session) ended() bool { return s.conn.Context().Err() != nil }
+// ended reports whether the connection has ended. Whoever has learned so from an
+// operation that failed finds it true: a call that is sent again must not meet the
+// connection that has just been lost.
+func (s *Session) ended() bool { return s.over.Load() || s.conn.Context().Err() != nil }
+
+// hasEnded reports whether err, of an operation on the connection or on one of its
+// streams, says that the connection has ended, and notes that it has: QUIC ends what runs
+// on a connection before it ends the connection's context.
+func (s *Session) hasEnded(err error) bool {
+	if !errors.Is(err, net.ErrClosed) { // every error that ends a connection is one
+		return false
+	}
+	s.over.Store(true)
+	return true
+}
 
 // usable reports whether new calls may start.
 func (s *Session) usable() bool { return !s.ended() && !s.isDraining() && !s.retired.Load() }
