@@ -173,7 +173,9 @@ func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err err
 // Peer returns the other side.
 func (s *Stream) Peer() Peer { return peerOf(s.raw.Session) }
 
-// Context returns the context of the stream: it ends with the stream.
+// Context returns the context of the stream: it ends with the stream. A caller's has ended
+// when Recv has returned an error, a handler's when the handler has returned or the caller
+// is gone; io.EOF tells a handler that the caller sends no more, and ends nothing.
 func (s *Stream) Context() context.Context { return s.ctx }
 
 // Draining returns a channel that is closed when the serving node drains: a

@@ -44,6 +44,7 @@ type Stream struct {
 	settled  bool          // the queue does not count in shares.bytes any more
 	finished bool          // our STATUS is about to be written, or is
 	onEnd    func()
+	tellEnd  sync.Once // runs onEnd
 }
 
 // Frame is one frame of a pattern. Its receiver owns Body.
@@ -79,7 +80,7 @@ func (st *Stream) read() {
 	close(st.credited)
 	st.Session.credit.Add(-int64(st.granted.Bytes))
 	st.granted = wire.Credit{}
-	onEnd, finished := st.onEnd, st.finished
+	finished := st.finished
 	st.mu.Unlock()
 	switch { // after end is set: it says more than that the stream was reset here
 	case err == nil: // the STATUS was the last frame
@@ -92,8 +93,19 @@ func (st *Stream) read() {
 		_ = st.stream.Close() // for END is no FIN; it fails if the stream was reset
 	}
 	st.wake()
+	st.noteEnd()
+}
+
+// noteEnd runs what OnEnd was given, once, and returns when it has run. The reader calls
+// it, and so does everyone who is about to report the end, which they may find before the
+// reader comes to it: what ends with the stream has ended for those who know of the end.
+// It must not be called with mu held.
+func (st *Stream) noteEnd() {
+	st.mu.Lock()
+	onEnd := st.onEnd
+	st.mu.Unlock()
 	if onEnd != nil {
-		onEnd()
+		st.tellEnd.Do(onEnd)
 	}
 }
 
@@ -266,9 +278,12 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 			st.mu.Unlock()
 			return f, nil
 		}
-		end := st.endLocked()
+		end, over := st.endLocked(), st.end != nil
 		st.mu.Unlock()
 		if end != nil {
+			if over {
+				st.noteEnd()
+			}
 			st.wake() // for the next call
 			return Frame{}, end
 		}
@@ -294,8 +309,12 @@ func (st *Stream) Status() *wire.Status {
 // while they may come.
 func (st *Stream) End() error {
 	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.endLocked()
+	end, over := st.endLocked(), st.end != nil
+	st.mu.Unlock()
+	if over {
+		st.noteEnd()
+	}
+	return end
 }
 
 // endLocked is the end for those who receive. Where we opened the stream, a STATUS
@@ -373,6 +392,7 @@ func (st *Stream) awaitCredit(ctx context.Context, need wire.Credit, take bool) 
 		more, end := st.credited, st.end
 		st.mu.Unlock()
 		if end != nil {
+			st.noteEnd()
 			if errors.Is(end, io.EOF) {
 				end = &Error{Reason: ReasonReset, Peer: st.Session.remoteAddr, Detail: "the peer ended the stream"}
 			}
@@ -496,8 +516,9 @@ func (st *Stream) Quiet() <-chan struct{} {
 	return st.Session.endpoint.quiet
 }
 
-// OnEnd runs f once the peer's side has ended, at once if it has. It is called
-// at most once per stream.
+// OnEnd runs f once the peer's side has ended, at once if it has, and before Recv, Await,
+// End or a Send that waits for credit report that end. It is called at most once per
+// stream, before those; f must not call them.
 func (st *Stream) OnEnd(f func()) {
 	st.mu.Lock()
 	if st.end == nil {

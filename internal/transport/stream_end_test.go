@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +96,40 @@ func TestRecvEndsWithItsContext(t *testing.T) {
 		}
 		if got := st.mustRecv(t); got != "late" {
 			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo: Recv may find the end before the reader of the stream has come to say
+// so, woken by the frame before it.
+func TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		server.handler.onStream("stream", func(s *Stream) { s.Finish(&wire.Status{}) })
+		s := client.connect(server)
+		for _, end := range []func(st *Stream) error{
+			func(st *Stream) error { _, err := st.Recv(t.Context()); return err },
+			func(st *Stream) error { _ = st.Await(t.Context(), 1); return st.End() },
+		} {
+			st := openStream(t, s, wire.Credit{})
+			var over atomic.Int64
+			st.OnEnd(func() {
+				for range 1000 {
+					runtime.Gosched() // to all that wait for the end
+				}
+				over.Add(1)
+			})
+			if err := end(st); !errors.Is(err, io.EOF) {
+				t.Errorf("the stream ended with %v", err)
+			}
+			if n := over.Load(); n != 1 {
+				t.Errorf("what ends with the stream has ended %d times when its end is reported, want once", n)
+			}
+			settle()
+			if n := over.Load(); n != 1 {
+				t.Errorf("what ends with the stream has ended %d times, want once", n)
+			}
 		}
 	})
 }
