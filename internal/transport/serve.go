@@ -55,10 +55,11 @@ type Call struct {
 	scope  []byte
 	// scopeTaken is what scope counts in the peer's share of bytes.
 	scopeTaken int64
-	single     bool // the stream carries no further call
-	rest       rest // of a CALLS stream, between calls
-	early      *Route
-	broken     error // of the stream, found by Receive or Decline
+	single     bool   // the stream carries no further call
+	rest       rest   // of a CALLS stream, between calls
+	found      Route  // of the call; kept here, as a pointer to it outlives Find
+	early      *Route // found, until the message has been received or declined
+	broken     error  // of the stream, found by Receive or Decline
 }
 
 // Canceled returns a context that ends when the caller is gone.
@@ -247,16 +248,16 @@ func (c *Call) serve(first bool) (again bool, err error) {
 		return false, err
 	}
 	now := time.Now()
-	route := e.cfg.Handler.Find(c.Session, &c.Headers)
-	if route.Stream {
+	c.found = e.cfg.Handler.Find(c.Session, &c.Headers)
+	if c.found.Stream {
 		if !c.single {
 			return false, c.Session.protocolError("a stream of a pattern on a stream for unary calls")
 		}
-		return false, c.serveStream(route, now)
+		return false, c.serveStream(c.found, now)
 	}
 	timeout := min(time.Duration(min(c.Headers.Timeout, uint64(time.Hour/time.Microsecond)))*time.Microsecond, e.limits.MaxCallTime)
 	c.Deadline = now.Add(timeout)
-	return c.handle(&route, now)
+	return c.handle(&c.found, now)
 }
 
 // enter counts a call that is handled here, or says why it must be refused. A drain
