@@ -34,8 +34,17 @@ func (v *verdict) addAck(from, to uint64) {
 	v.Acks = append(v.Acks, from, to)
 }
 
-// apply does what the subscriber has said.
+// apply does what the subscriber has said. What it says of a cursor that is closed comes
+// too late, which it could not know: that ends no session. Whoever closed the cursor does,
+// and says why.
 func (s *session) apply(v *verdict) error {
+	if err := s.judge(v); !errors.Is(err, journal.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *session) judge(v *verdict) error {
 	now := time.Now()
 	if v.Forget {
 		s.forget.Store(true)
