@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
@@ -58,10 +59,14 @@ func TestADrainDeliversWhatHandlersPublishMeanwhile(t *testing.T) {
 // TestADrainDeliversWhatIsOwed to a subscriber that is slow, and reads, in every class: it
 // has all there is before the publisher ends, or is told how much it has not.
 func TestADrainDeliversWhatIsOwed(t *testing.T) {
+	run := 0
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Latest, pubsub.Reliable, pubsub.AtLeastOnce} {
-		for name, drain := range map[string]time.Duration{"in time": time.Minute, "too late": 2 * time.Second} {
+		for _, drain := range []time.Duration{time.Minute, 2 * time.Second} { // in time, and too late
 			for _, size := range []int{10, 3000} {
-				t.Run(fmt.Sprint(class, ", ", name, ", ", size), func(t *testing.T) {
+				if run++; race.Enabled && run%3 != 0 {
+					continue // every class, and both drains and sizes, are among the rest
+				}
+				t.Run(fmt.Sprint(class, ", ", drain, ", ", size), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) { drainSlow(t, class, drain, size) })
 				})
 			}

@@ -282,7 +282,7 @@ func history(t *testing.T, seed uint64) {
 func TestHistoriesOverAMesh(t *testing.T) {
 	runs := uint64(8)
 	if testing.Short() || race.Enabled {
-		runs = 3
+		runs = 1
 	}
 	for seed := range runs {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { history(t, seed) })
@@ -290,7 +290,11 @@ func TestHistoriesOverAMesh(t *testing.T) {
 }
 
 func FuzzHistoriesOverAMesh(f *testing.F) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if race.Enabled {
+		seeds = 1
+	}
+	for seed := range seeds {
 		f.Add(1000 + seed)
 	}
 	f.Fuzz(history)
