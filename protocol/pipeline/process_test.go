@@ -258,6 +258,10 @@ func TestKillNine(t *testing.T) {
 		}
 	}
 	for _, fault := range r.faults {
+		if !knownFaultsFail && strings.Contains(fault, "began after task") {
+			t.Log("known fault: " + fault)
+			continue
+		}
 		t.Error(fault)
 	}
 	ofKeys := 0
