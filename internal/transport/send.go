@@ -115,8 +115,6 @@ func (s *sendSide) reset(code wire.Code) {
 		s.stream.SetReliableBoundary()
 	}
 	s.mu.Unlock()
-	// The end of writing ends the context of a handler, and whoever cleans up after it
-	// stops the peer with a code that says nothing: so ours goes first.
-	s.stream.CancelRead(quic.StreamErrorCode(code))
 	s.stream.CancelWrite(quic.StreamErrorCode(code))
+	s.stream.CancelRead(quic.StreamErrorCode(code))
 }

@@ -161,6 +161,9 @@ func (s *Session) endRunning(side *sendSide, err error) {
 	if own, ok := errors.AsType[*Error](err); ok && own.Reason == ReasonOverloaded {
 		s.noteShed("InFlightBytes", own.Err.Error())
 		err = errors.Join(&wire.LimitError{What: "stream"}, own.Err)
+		// A reset ends the context of the handler, and who cleans up after it stops the peer
+		// with a code that says nothing: ours goes first.
+		side.stream.CancelRead(quic.StreamErrorCode(wire.CodeLimit))
 	}
 	s.endStream(side, err)
 }
