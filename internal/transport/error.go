@@ -259,6 +259,20 @@ func (s *Session) streamError(err error, notProcessed bool) *Error {
 	return s.lost(err, notProcessed)
 }
 
+// lossBehind returns the loss of the connection if that is why the stream was reset on this
+// side: a lost connection ends the context of a stream before its reader hears of it, and
+// the handler that returns meanwhile resets what is left.
+func lossBehind(stream *quic.Stream, err error) error {
+	if reset, ok := errors.AsType[*quic.StreamError](err); !ok || reset.Remote {
+		return err
+	}
+	why := context.Cause(stream.Context())
+	if _, reset := errors.AsType[*quic.StreamError](why); reset || why == nil || errors.Is(why, quic.ErrStreamClosed) || errors.Is(why, context.Canceled) {
+		return err
+	}
+	return why
+}
+
 func (s *Session) protocolError(detail string) *Error {
 	return &Error{Reason: ReasonProtocol, Peer: s.remoteAddr, Detail: detail}
 }

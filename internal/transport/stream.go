@@ -73,7 +73,7 @@ func (st *Stream) read() {
 	case err == nil || errors.Is(err, io.EOF):
 		st.end = io.EOF
 	default:
-		end := st.Session.streamError(err, st.Session.unserved(st.stream.StreamID()))
+		end := st.Session.streamError(lossBehind(st.stream, err), st.Session.unserved(st.stream.StreamID()))
 		end.NotProcessed = end.NotProcessed && dialed && !st.answered
 		st.end = end
 	}
