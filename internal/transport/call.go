@@ -156,6 +156,8 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 	}
 	if l.fresh {
 		l.frames = wire.AppendVarint(l.frames, uint64(kind))
+	} else {
+		l.odd = !l.odd
 	}
 	start := len(l.frames)
 	l.frames = wire.AppendHeaders(l.frames, h)
@@ -248,6 +250,9 @@ func (l *lease) read(reply *Reply) error {
 			}
 			reply.Message = l.fr.keep(body, wire.KindStatus)
 		case wire.KindStatus:
+			if h.Flags&wire.FlagOdd != 0 != l.odd { // bytes that came while the lease was idle
+				return l.session.protocolError("a second reply to the call before")
+			}
 			reply.clean = h.Flags&wire.FlagLast == 0
 			if h.Length == 0 {
 				return nil

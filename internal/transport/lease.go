@@ -21,6 +21,7 @@ type lease struct {
 	fr      frameReader
 	frames  []byte // of the request, reused
 	fresh   bool   // the stream type was not written yet
+	odd     bool   // the call under way is the second on the stream, the fourth and so on
 
 	maxReply uint64 // bytes of the largest reply of the call under way
 	freed    time.Time

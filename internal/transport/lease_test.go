@@ -29,7 +29,7 @@ func mustCall(t *testing.T, s *Session, route string) string {
 func pool(w *world, server, client Limits) (*node, *Session) {
 	n := w.node("orders", server)
 	n.handler.onCall("id", streamID)
-	n.handler.onCall("last", func(c *Call) { c.Reply = wire.AppendOK(c.Reply, wire.FlagLast) })
+	n.handler.onCall("last", func(c *Call) { c.Reply = wire.AppendOK(c.Reply, c.StatusFlags()|wire.FlagLast) })
 	n.handler.onCall("fail", func(c *Call) { c.Reply = wire.AppendStatus(c.Reply, &wire.Status{Code: 5}, c.StatusFlags()) })
 	return n, w.quiet("web", client).connect(n)
 }

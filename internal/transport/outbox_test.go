@@ -363,12 +363,12 @@ func TestAQueuedRequestWaitsForRoom(t *testing.T) {
 				read := make(chan struct{})
 				server := w.rawServer("orders", serving(func(s *rawStream) {
 					<-read
-					for fresh := true; ; fresh = false {
-						message, err := s.request(fresh)
+					for n := 0; ; n++ {
+						message, err := s.request(n == 0)
 						if err != nil {
 							return
 						}
-						s.say(data(fmt.Sprint(len(message))), wire.AppendOK(nil, 0))
+						s.say(data(fmt.Sprint(len(message))), wire.AppendOK(nil, oddOf(n)))
 					}
 				}))
 				s, err := w.quiet("web", Limits{}).dial(server)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -261,11 +262,13 @@ func TestSplitAnywhere(t *testing.T) {
 			t := w.t
 			i := 0
 			server := w.rawServer("orders", serving(func(s *rawStream) {
-				for fresh := true; ; fresh = false {
-					if _, err := s.request(fresh); err != nil {
+				for n := 0; ; n++ {
+					if _, err := s.request(n == 0); err != nil {
 						return
 					}
-					cut := i // the next call may begin before the rest is sent
+					response := bytes.Clone(response)
+					response[len(response)-len(wire.AppendOK(nil, 0))+1] |= byte(oddOf(n)) // it ends with a plain OK
+					cut := i                                                               // the next call may begin before the rest is sent
 					s.say(response[:cut])
 					idle(3 * latency)
 					s.say(response[cut:])
@@ -349,6 +352,67 @@ func TestALeaseWithBytesBehindItsStatusIsNotUsedAgain(t *testing.T) { // SEC-325
 			if n := streams.Load(); n != 3 {
 				t.Errorf("3 calls took %d streams", n)
 			}
+		})
+	}
+}
+
+// oddOf returns the flag of the STATUS of the nth call on a stream, counted from 0.
+func oddOf(n int) wire.Flags {
+	if n%2 == 1 {
+		return wire.FlagOdd
+	}
+	return 0
+}
+
+// TestASecondReplyNeverAnswersTheNextCall has a server reply twice, the second time when
+// the lease is idle.
+func TestASecondReplyNeverAnswersTheNextCall(t *testing.T) { // SEC-325
+	for name, second := range map[string][]byte{
+		"a whole reply": join(data("second"), wire.AppendOK(nil, 0)),
+		"an error":      wire.AppendStatus(nil, &wire.Status{Code: 5, Message: "second"}, 0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				var streams atomic.Int64
+				server := w.rawServer("orders", serving(func(s *rawStream) {
+					mine := streams.Add(1)
+					for n := 0; ; n++ {
+						if _, err := s.request(n == 0); err != nil {
+							return
+						}
+						s.say(data("own"), wire.AppendOK(nil, oddOf(n)))
+						if mine == 1 && n == 0 {
+							idle(10 * latency) // the client has taken the reply and the lease is idle
+							s.say(second)
+						}
+					}
+				}))
+				s, err := w.quiet("web", Limits{}).dial(server)
+				if err != nil {
+					t.Fatal(err)
+				}
+				mustOwn := func() {
+					t.Helper()
+					if got, _, err := call(t.Context(), s, "any", ""); err != nil || got != "own" {
+						t.Errorf("%q, %v; want the reply of this call", got, err)
+					}
+				}
+				mustOwn()
+				pass(time.Second)
+				got, status, err := call(t.Context(), s, "any", "")
+				if err == nil {
+					t.Errorf("the next call was answered %q, %+v by the second reply to the one before", got, status)
+				} else if e := failure(t, err, ReasonProtocol); e.NotProcessed {
+					t.Errorf("%q says that no handler saw the call", e)
+				}
+				for range 3 {
+					mustOwn()
+				}
+				if n := streams.Load(); n != 2 {
+					t.Errorf("the calls took %d streams, want one more for what came after the fault", n)
+				}
+			})
 		})
 	}
 }

@@ -56,6 +56,7 @@ type Call struct {
 	// scopeTaken is what scope counts in the peer's share of bytes.
 	scopeTaken int64
 	single     bool   // the stream carries no further call
+	odd        bool   // it is the second call on the stream, the fourth and so on
 	rest       rest   // of a CALLS stream, between calls
 	found      Route  // of the call; kept here, as a pointer to it outlives Find
 	early      *Route // found, until the message has been received or declined
@@ -71,10 +72,14 @@ func (s *Session) Handlers() context.Context { return s.endpoint.handlers }
 
 // StatusFlags returns the flags for the STATUS frame of the reply.
 func (c *Call) StatusFlags() wire.Flags {
-	if c.single {
-		return wire.FlagLast
+	var flags wire.Flags
+	if c.odd {
+		flags = wire.FlagOdd
 	}
-	return 0
+	if c.single {
+		flags |= wire.FlagLast
+	}
+	return flags
 }
 
 // serveStream runs one stream of the peer's to its end, then lets the peer open
@@ -250,6 +255,7 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	if err := c.readHeaders(first); err != nil {
 		return false, err
 	}
+	c.odd = !first && !c.odd
 	now := time.Now()
 	c.found = e.cfg.Handler.Find(c.Session, &c.Headers)
 	if c.found.Stream {

@@ -109,7 +109,7 @@ func TestTablesInDocsMatchTheCode(t *testing.T) {
 	row(number(uint64(wire.KindPattern))+"–"+number(uint64(wire.KindPatternMax)), "PATTERN")
 	for name, flag := range map[string]wire.Flags{
 		"compressed": wire.FlagCompressed, "more": wire.FlagMore, "critical": wire.FlagCritical,
-		"credited": wire.FlagCredited, "last": wire.FlagLast,
+		"credited": wire.FlagCredited, "last": wire.FlagLast, "odd": wire.FlagOdd,
 	} {
 		row(number(uint64(flag)), name)
 	}

@@ -262,7 +262,7 @@ func rewrite(tb testing.TB, f goldenFrame) []byte {
 			tb.Fatalf("%v %x: %v", c, f.body, err)
 		}
 		if status, ok := v.(*wire.Status); ok {
-			return wire.AppendStatus(nil, status, f.header.Flags&wire.FlagLast)
+			return wire.AppendStatus(nil, status, f.header.Flags&(wire.FlagLast|wire.FlagOdd))
 		}
 		return c.write(nil, v)
 	}

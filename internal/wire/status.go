@@ -24,7 +24,7 @@ func AppendOK(b []byte, flags Flags) []byte {
 }
 
 // AppendStatus appends a whole STATUS frame. A plain OK is an empty body. The
-// only flag that callers add is [FlagLast].
+// only flags that callers add are [FlagLast] and [FlagOdd].
 func AppendStatus(b []byte, s *Status, flags Flags) []byte {
 	b, body := BeginFrame(b, KindStatus, flags|FlagCritical)
 	n := byte(0)

@@ -23,7 +23,7 @@ func TestStatusIsWrittenAsSpecified(t *testing.T) {
 		"broken":      {wire.Status{Code: 13, Broken: true}, "a2 01 0d 08 f5"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, flags := range []wire.Flags{0, wire.FlagLast} {
+			for _, flags := range []wire.Flags{0, wire.FlagLast, wire.FlagOdd, wire.FlagLast | wire.FlagOdd} {
 				h, body := splitFrame(t, wire.AppendStatus(nil, &tc.s, flags))
 				if h.Kind != wire.KindStatus || h.Flags != flags|wire.FlagCritical {
 					t.Errorf("header is %+v", h)

@@ -62,7 +62,7 @@ func unaryScene() transcript {
 				frame(wire.AppendHeaders(nil, &wire.Headers{RouteID: 1, Timeout: 250_000, Idempotency: []byte("o-1"), Attempt: 1})),
 				data(order),
 			}},
-			{"server stream 0", []item{frame(wire.AppendStatus(nil, &wire.Status{Metadata: []wire.Pair{{"cost", "3"}}}, 0))}},
+			{"server stream 0", []item{frame(wire.AppendStatus(nil, &wire.Status{Metadata: []wire.Pair{{"cost", "3"}}}, wire.FlagOdd))}},
 			{"client stream 0", []item{event("FIN")}},
 			{"server stream 0", []item{event("FIN")}},
 		},

@@ -76,6 +76,7 @@ const (
 	FlagCritical   Flags = 1 << 2 // a receiver that does not know the kind fails the stream
 	FlagCredited   Flags = 1 << 3 // the frame uses credit that its receiver granted
 	FlagLast       Flags = 1 << 4 // on STATUS: the sender takes no further call on this stream
+	FlagOdd        Flags = 1 << 5 // on STATUS: it answers the second call on the stream, the fourth and so on
 )
 
 // Limits on what a parser accepts. Bodies of messages have limits of their own,
