@@ -102,10 +102,6 @@ consul: $(CONSUL) ## run a Consul agent to try things with, until it is interrup
 quickstart: ## run the example of the README
 	$(call step,examples/quickstart,go run ./examples/quickstart)
 
-.PHONY: faults
-faults: ## the tests of faults that are known and not mended yet: see "Not kept yet" in docs/guarantees.md
-	go test -tags faults -count=5 -run 'TestKillNine' ./protocol/pipeline
-
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s), models for HISTORIES (10000x), one after the other
 	@targets=$$(grep -rEo --include='*_test.go' --exclude-dir=.tmp '^func Fuzz[A-Z][A-Za-z0-9_]*' . | sort || true); \
