@@ -159,7 +159,11 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	}
 	w.mu.Unlock()
 	if err != nil {
-		return link.Errorf(link.ResourceExhausted, "%s: %w", peer.Identity, err)
+		code := link.ResourceExhausted
+		if errors.Is(err, pool.ErrFenced) {
+			code = link.Aborted
+		}
+		return link.Errorf(code, "%s: %w", peer.Identity, err)
 	}
 	s := &session{worker: w, stream: st, source: src, ready: ready, heard: now.UnixNano()}
 	defer func() {

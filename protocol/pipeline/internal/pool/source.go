@@ -9,8 +9,11 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/table"
 )
 
-// ErrTooMany is why a producer is not taken.
-var ErrTooMany = errors.New("the identity has too many queues here")
+// Why a producer is not taken.
+var (
+	ErrTooMany = errors.New("the identity has too many queues here")
+	ErrFenced  = errors.New("a later run of the queue was here already")
+)
 
 // peer is what all queues of one identity have here.
 type peer struct {
@@ -88,7 +91,8 @@ type Answer struct {
 	Running []uint64 // number and delivery of each, in turn
 }
 
-// Join takes in a producer's stream, and answers for the tasks that it asks about.
+// Join takes in a producer's stream, and answers for the tasks that it asks about. The
+// error is ErrTooMany or ErrFenced.
 func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 	identity, fence, held := in.Identity, in.Fence, in.Held
 	key := identity + " " + in.Queue
@@ -105,6 +109,9 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 		of.sources++
 		s = &Source{key: key, peer: identity, of: of, queue: places{queue: true}}
 		p.sources[key] = s
+	}
+	if in.Fence < s.fence { // what is left of a process that was killed must not displace the one after it
+		return nil, Answer{}, ErrFenced
 	}
 	if s.connected { // an older stream, of which we have not heard that it has ended
 		p.Leave(s, s.ready, now, now)
