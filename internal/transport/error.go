@@ -58,7 +58,8 @@ type Error struct {
 }
 
 // ErrGone is why a connection ended whose peer's process has ended: its host says that
-// nobody listens at its address any more, or another process does.
+// nobody listens at its address any more, or another instance said in its SETUP that it is there. A
+// stateless reset alone proves neither.
 var ErrGone = errors.New("the process of the peer is gone")
 
 // Is implements what errors.Is looks for.
@@ -220,7 +221,8 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 			e.Reason = ReasonClosed
 		}
 	} else if _, reset := errors.AsType[*quic.StatelessResetError](err); reset {
-		e.Detail, e.Err, e.Gone = "the process at its address is another one now, or has lost its memory", nil, true
+		// A process that lives answers so, too, for a connection that it gave up while its peer was not heard.
+		e.Detail, e.Err = "the process at its address does not know the connection: it is another one now, or it gave the connection up", nil
 	}
 	return e
 }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -73,7 +74,7 @@ func TestARestartEndsOldConnections(t *testing.T) {
 				if took := time.Since(start); took > test.most {
 					t.Errorf("the call ended after %v, want %v at most", took, test.most)
 				}
-				if test.key == 1 && !strings.Contains(e.Error(), "another one now") {
+				if test.key == 1 && !strings.Contains(e.Error(), "does not know the connection") {
 					t.Errorf("the error does not say why: %v", e)
 				}
 				s, err = p.Session(t.Context(), wire.ClassCalls)
@@ -250,5 +251,54 @@ func TestForgedResetsEndNothing(t *testing.T) {
 			t.Errorf("%d resets with tokens of another key ended the connection: %v", resets, errors.Unwrap(s.lost(nil, false)))
 		}
 		mustEcho(t, s)
+	})
+}
+
+// TestAResetAloneDoesNotSayThatTheProcessIsGone: a process that lives, but gave a connection
+// up while its peer could not be heard, answers with the same resets as one that has started
+// again.
+func TestAResetAloneDoesNotSayThatTheProcessIsGone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}, keyed(1)), w.quiet("web", Limits{Silence: time.Minute}) // which is frozen, as far as the server can tell
+		running := make(chan error, 1)
+		server.handler.onStream("task", func(s *Stream) {
+			<-s.Canceled().Done()
+			running <- context.Cause(s.Canceled())
+		})
+		p := client.peer(server)
+		s, err := p.Session(t.Context(), wire.ClassCalls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := s.Open(t.Context(), &wire.Headers{Route: "task", Timeout: wire.MaxVarint})
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		w.lose(func(packet) bool { return true })
+		why := <-running
+		pass(5 * time.Second) // it has forgotten the connection
+		if len(server.acceptedSessions()) > 0 {
+			t.Fatalf("the server has not given its silent client up: %v", why)
+		}
+		w.lose(nil)
+		_, _, err = call(t.Context(), s, "echo", "heard again")
+		e := failure(t, err, ReasonLost)
+		if _, reset := errors.AsType[*quic.StatelessResetError](context.Cause(s.conn.Context())); !reset {
+			t.Fatalf("the connection ended otherwise: %v", e)
+		}
+		_, err = st.Recv(t.Context())
+		if e, gone := failure(t, err, ReasonLost), errors.Is(err, ErrGone); gone {
+			t.Errorf("the process lives, and the stream says: %v", e)
+		}
+		if errors.Is(e, ErrGone) {
+			t.Errorf("the process lives, and the call says: %v", e)
+		}
+		next, err := p.Session(t.Context(), wire.ClassCalls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEcho(t, next)
 	})
 }

@@ -41,7 +41,8 @@ func describe(h wire.FrameHeader) string {
 		{wire.FlagMore, "more"},
 		{wire.FlagCritical, "critical"},
 		{wire.FlagCredited, "credited"},
-		{wire.FlagLast, "last"}, {wire.FlagOdd, "odd"},
+		{wire.FlagLast, "last"},
+		{wire.FlagOdd, "odd"},
 	} {
 		if h.Flags&f.flag != 0 {
 			flags = append(flags, f.name)
