@@ -199,6 +199,9 @@ func (h *Holder) Give(n int64) { h.Add(-n) }
 // Name returns the name of the holder.
 func (h *Holder) Name() string { return h.key.Name }
 
+// Key returns who the holder is.
+func (h *Holder) Key() Key { return h.key }
+
 // Held returns what the holder has.
 func (h *Holder) Held() int64 { return h.held.Load() }
 

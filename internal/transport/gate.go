@@ -22,6 +22,7 @@ type gate struct {
 	fresh  *rate.Limiter                // handshakes that may start without address validation
 
 	places *share.Pool // of handshakes under way, among sources
+	debts  debts       // of those whose connections were cut off
 
 	mu          sync.Mutex // guards the fields below
 	unvalidated int
@@ -39,11 +40,10 @@ const (
 )
 
 // refuseLocked notes that addr was refused.
-func (g *gate) refuseLocked(addr netip.AddrPort) error {
+func (g *gate) refuseLocked(addr netip.AddrPort) {
 	if len(g.refused[0]) < maxRefused {
 		g.refused[0][addr] = struct{}{}
 	}
-	return errTooManyHandshakes
 }
 
 // wasRefusedLocked reports whether addr was refused a moment ago.
@@ -66,6 +66,7 @@ func newGate(l Limits) *gate {
 		failed: func(string, error) {},
 		fresh:  rate.NewLimiter(rate.Limit(l.RetryRate), l.RetryRate),
 		places: share.NewPool(share.Config{Limit: int64(l.Handshakes), Floor: floorHandshakes}),
+		debts:  debts{of: make(map[debtor]*debt)},
 	}
 }
 
@@ -101,19 +102,28 @@ type handshakeKey struct{}
 // is refused costs them seconds.
 func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
 	addr := addrPort(info.RemoteAddr)
+	now := time.Now()
 	g.mu.Lock()
-	if g.wasRefusedLocked(addr, time.Now()) {
+	if g.wasRefusedLocked(addr, now) {
 		defer g.mu.Unlock()
-		return nil, g.refuseLocked(addr)
+		g.refuseLocked(addr)
+		return nil, errTooManyHandshakes
+	}
+	socket, host := atAddress(addr)
+	if err := g.debts.admit(now, socket, host); err != nil {
+		g.refuseLocked(addr)
+		g.mu.Unlock()
+		g.failed(addr.String(), err)
+		return nil, err
 	}
 	h := &handshake{gate: g, from: g.places.Holder(share.Key{Name: source(info.RemoteAddr)}), validated: info.AddrVerified}
 	many := !h.validated && h.from.Held() >= int64(g.limits.HandshakesPerSource)
 	if many || h.from.Take(1) != nil {
 		h.from.Release()
-		err := g.refuseLocked(addr)
+		g.refuseLocked(addr)
 		g.mu.Unlock()
-		g.failed(addr.String(), err)
-		return nil, err
+		g.failed(addr.String(), errTooManyHandshakes)
+		return nil, errTooManyHandshakes
 	}
 	if !h.validated {
 		g.unvalidated++

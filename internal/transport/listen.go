@@ -82,7 +82,14 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 		return
 	}
 	s := e.newSession(conn, false, wire.ClassCalls)
-	s.identify(who, time.Now())
+	now := time.Now()
+	s.identify(who, now)
+	if err := s.admitIdentity(now); err != nil {
+		s.group.Stop(ErrClosed)
+		s.disown()
+		refuse(wire.CodeOverloaded, refusedPaused, err.Error())
+		return
+	}
 	if !e.admitSession(s) {
 		s.group.Stop(ErrClosed)
 		s.disown()
@@ -110,7 +117,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 		s.class = s.remote.Class
 		s.acceptCalls()
 	case <-timeout.C:
-		s.close(wire.CodeProtocol, "no SETUP in time")
+		s.close(wire.CodeProtocol, lateSetup)
 	case <-conn.Context().Done():
 	}
 }

@@ -26,6 +26,7 @@ const (
 // The reasons of this package, beside those of [Config.Refusal].
 const (
 	refusedOverload     = "overload"         // too many handshakes or connections; see Limits
+	refusedPaused       = "paused"           // its connections were ended for breaking the rules, see debts
 	refusedTimeout      = "timeout"          // the handshake was not complete in time
 	refusedProtocol     = "protocol"         // nothing of the form link/… was offered
 	refusedVersion      = "version"          // another version of link
@@ -170,6 +171,9 @@ func handshakeReason(err error) (reason, text string) {
 	text = err.Error()
 	if errors.Is(err, errTooManyHandshakes) {
 		return refusedOverload, text + " (Limits.Handshakes, Limits.HandshakesPerSource)"
+	}
+	if _, ok := errors.AsType[*pausedError](err); ok {
+		return refusedPaused, text
 	}
 	if _, ok := errors.AsType[*quic.HandshakeTimeoutError](err); ok {
 		return refusedTimeout, text

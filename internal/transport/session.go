@@ -285,7 +285,9 @@ func (e *Endpoint) add(s *Session) bool {
 // forgets it. The goroutine that owns the session calls it.
 func (s *Session) finish() {
 	<-s.conn.Context().Done()
-	s.group.Stop(context.Cause(s.conn.Context()))
+	why := context.Cause(s.conn.Context())
+	s.charge(why, time.Now())
+	s.group.Stop(why)
 	s.group.Wait()
 	e := s.endpoint
 	e.mu.Lock()
@@ -322,6 +324,7 @@ func (e *Endpoint) janitor(ctx context.Context) {
 				sessions = append(sessions, s)
 			}
 			e.mu.Unlock()
+			e.gate.debts.sweep(now)
 			e.refusals.flush(now)
 			e.shed.flush(now)
 			for _, s := range sessions {

@@ -215,7 +215,11 @@ func (st *Stream) admit(h wire.FrameHeader) error {
 	}
 	if h.Flags&wire.FlagCredited != 0 {
 		if st.granted.Messages < 1 || st.granted.Bytes < h.Length {
-			return &wire.LimitError{What: "credited frame", Limit: st.granted.Bytes, Got: h.Length}
+			// No peer that keeps the rules does so, and where one stream does, others follow: the
+			// connection ends.
+			err := &wire.LimitError{What: "credited frame", Limit: st.granted.Bytes, Got: h.Length}
+			st.Session.close(wire.CodeLimit, err.Error())
+			return err
 		}
 		st.granted.Messages--
 		st.granted.Bytes -= h.Length

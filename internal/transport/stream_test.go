@@ -222,22 +222,23 @@ func TestStreamAttacks(t *testing.T) {
 		name string
 		send []byte
 		want wire.Code
+		cut  bool // not the stream alone ends, but the connection
 	}{
-		{"credited frame with too many bytes", frame(wire.KindPattern, wire.FlagCredited, "12345678901"), wire.CodeLimit},
-		{"more credited frames than granted", bytes.Repeat(frame(wire.KindPattern, wire.FlagCredited, "1"), 2), wire.CodeLimit},
-		{"frames without credit above PendingFrames", bytes.Repeat(over, 9), wire.CodeLimit},
-		{"frames without credit above PendingBytes", bytes.Repeat(frame(wire.KindPattern, 0, strings.Repeat("x", 600)), 2), wire.CodeLimit},
-		{"frame above MaxMessage", wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindPattern, Length: 100<<10 + 1}), wire.CodeLimit},
-		{"frame of the largest length", wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindPattern, Length: wire.MaxVarint}), wire.CodeLimit},
-		{"unknown critical frame", frame(0x9d, wire.FlagCritical, ""), wire.CodeProtocol},
-		{"compressed frame", frame(wire.KindPattern, wire.FlagCompressed, ""), wire.CodeProtocol},
-		{"fragment", frame(wire.KindPattern, wire.FlagMore, ""), wire.CodeProtocol},
-		{"frame behind END", join(wire.AppendEnd(nil), over), wire.CodeProtocol},
-		{"END that is too long", wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindEnd, Flags: wire.FlagCritical, Length: 1 << 20}), wire.CodeLimit},
-		{"HEADERS again", headers("stream", 1), wire.CodeProtocol},
-		{"malformed CREDIT", frame(wire.KindCredit, wire.FlagCritical, "\x01"), wire.CodeProtocol},
-		{"malformed STATUS", frame(wire.KindStatus, wire.FlagCritical, "\xff"), wire.CodeProtocol},
-		{"frame that never ends", frame(wire.KindPattern, 0, "12345")[:5], wire.CodeLimit},
+		{"credited frame with too many bytes", frame(wire.KindPattern, wire.FlagCredited, "12345678901"), wire.CodeLimit, true},
+		{"more credited frames than granted", bytes.Repeat(frame(wire.KindPattern, wire.FlagCredited, "1"), 2), wire.CodeLimit, true},
+		{"frames without credit above PendingFrames", bytes.Repeat(over, 9), wire.CodeLimit, false},
+		{"frames without credit above PendingBytes", bytes.Repeat(frame(wire.KindPattern, 0, strings.Repeat("x", 600)), 2), wire.CodeLimit, false},
+		{"frame above MaxMessage", wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindPattern, Length: 100<<10 + 1}), wire.CodeLimit, false},
+		{"frame of the largest length", wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindPattern, Length: wire.MaxVarint}), wire.CodeLimit, false},
+		{"unknown critical frame", frame(0x9d, wire.FlagCritical, ""), wire.CodeProtocol, false},
+		{"compressed frame", frame(wire.KindPattern, wire.FlagCompressed, ""), wire.CodeProtocol, false},
+		{"fragment", frame(wire.KindPattern, wire.FlagMore, ""), wire.CodeProtocol, false},
+		{"frame behind END", join(wire.AppendEnd(nil), over), wire.CodeProtocol, false},
+		{"END that is too long", wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindEnd, Flags: wire.FlagCritical, Length: 1 << 20}), wire.CodeLimit, false},
+		{"HEADERS again", headers("stream", 1), wire.CodeProtocol, false},
+		{"malformed CREDIT", frame(wire.KindCredit, wire.FlagCritical, "\x01"), wire.CodeProtocol, false},
+		{"malformed STATUS", frame(wire.KindStatus, wire.FlagCritical, "\xff"), wire.CodeProtocol, false},
+		{"frame that never ends", frame(wire.KindPattern, 0, "12345")[:5], wire.CodeLimit, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -252,7 +253,11 @@ func TestStreamAttacks(t *testing.T) {
 					t.Fatal(err)
 				}
 				raw.write(test.send)
-				raw.mustReset(test.want)
+				if test.cut {
+					r.mustClose(test.want)
+				} else {
+					raw.mustReset(test.want)
+				}
 				err := error(nil)
 				for err == nil {
 					_, err = st.Recv(t.Context())
@@ -261,7 +266,9 @@ func TestStreamAttacks(t *testing.T) {
 					t.Errorf("the handler got %v, want an Error", err)
 				}
 				mustEcho(t, honest)
-				r.mustEcho()
+				if !test.cut {
+					r.mustEcho()
+				}
 			})
 		})
 	}
