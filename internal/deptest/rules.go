@@ -88,7 +88,7 @@ func Rules() []Rule {
 			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, the log on disk and the sharing of bounds, which know nothing of link",
 			From:   []string{"./protocol/..."},
 			Only: []string{
-				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal", "./internal/share", "./internal/foreign",
+				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal", "./internal/share", "./internal/spell", "./internal/foreign",
 			},
 		},
 		{

@@ -53,8 +53,11 @@ func Nearest(word string, names []string) []string {
 
 // Proposal says the nearest names as the end of an error: `; the nearest name there is "orders"`. It
 // is "" if there is none. Names are quoted, so that they may come from anywhere.
-func Proposal(word string, names []string) string {
-	like := Nearest(word, names)
+func Proposal(word string, names []string) string { return Proposed(Nearest(word, names)) }
+
+// Proposed says names that were found already, as [Proposal] does.
+func Proposed(like []string) string {
+	like = slices.Clone(like)
 	switch len(like) {
 	case 0:
 		return ""

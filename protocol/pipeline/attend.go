@@ -69,7 +69,7 @@ const (
 
 // attend keeps a stream to the worker for as long as it is there.
 func (l *workerLink) attend(ctx context.Context) {
-	told := false
+	defer l.queue.taken(l.id)
 	for failures := 0; ctx.Err() == nil; {
 		began := time.Now()
 		err := l.work(ctx)
@@ -77,15 +77,12 @@ func (l *workerLink) attend(ctx context.Context) {
 			return
 		}
 		if failures++; time.Since(began) > rejoinMost {
-			failures, told = 1, false
+			failures = 1
 		}
 		pause := rejoinPause(failures)
 		if err != nil && final(err) {
 			pause = rejoinPause(rejoinSlow) // it may have changed its mind by then
-			if !told {
-				l.queue.node.Logger().Warn("pipeline: a worker does not take a queue's tasks; trying again", "stage", l.queue.name, "worker", l.id, "error", err)
-			}
-			told = true
+			l.queue.tellRefused(l.id, err)
 		}
 		t := time.NewTimer(pause)
 		select {
@@ -159,6 +156,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	}, now)
 	ready := w.Ready()
 	l.worker, q.told = w, false
+	q.takenLocked(l.id)
 	if l.vanished.Load() {
 		q.tasks.Leave(w)
 	}

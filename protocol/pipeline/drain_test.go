@@ -1,39 +1,19 @@
 package pipeline_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/logtest"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
-
-// logged is a log that a test reads.
-type logged struct {
-	mu  sync.Mutex // guards the field below
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logged) has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.buf.String(), text)
-}
 
 // shop is a node that is told to stop with 40 tasks queued, as by SIGTERM. It returns
 // what Run does, and the tasks.
@@ -81,8 +61,8 @@ func TestTasksThatADrainHasNoTimeForAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		worker(t, mesh, func(context.Context, order) error { sleep(time.Second); return nil }, pipeline.Slots(4))
-		var log logged
-		all, err := shop(t, mesh, link.Config{DrainTimeout: 3 * time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		var log logtest.Log
+		all, err := shop(t, mesh, link.Config{DrainTimeout: 3 * time.Second, Logger: log.Logger()})
 		returned := 0
 		for _, f := range all {
 			if f.Outcome().End == pipeline.Returned {
@@ -95,8 +75,8 @@ func TestTasksThatADrainHasNoTimeForAreTold(t *testing.T) {
 		if want := fmt.Sprintf("%d tasks in memory", returned); !errors.Is(err, link.DeadlineExceeded) || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("Run returned %v, want %q", err, want)
 		}
-		if !log.has(fmt.Sprintf("tasks=%d ", returned)) {
-			t.Errorf("the log does not say that %d tasks were returned: %s", returned, log.buf.String())
+		if !log.Has(fmt.Sprintf("tasks=%d ", returned)) {
+			t.Errorf("the log does not say that %d tasks were returned: %s", returned, log.String())
 		}
 	})
 }
@@ -116,8 +96,8 @@ func TestCloseLogsWhatItThrowsAway(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var log logged
-				node := linktest.NewMesh(t).Node(link.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				var log logtest.Log
+				node := linktest.NewMesh(t).Node(link.Config{Logger: log.Logger()})
 				p := producer(t, node, c.opts...)
 				all := enqueue(t, p, 3)
 				var err error
@@ -126,8 +106,8 @@ func TestCloseLogsWhatItThrowsAway(t *testing.T) {
 				} else {
 					_, err = p.Close()
 				}
-				if err != nil || !log.has(c.text) {
-					t.Errorf("%v; the log lacks %q: %s", err, c.text, log.buf.String())
+				if err != nil || !log.Has(c.text) {
+					t.Errorf("%v; the log lacks %q: %s", err, c.text, log.String())
 				}
 				if o := all[0].Outcome(); (o.End == pipeline.Kept) != (len(c.opts) > 0 && name == "one that is kept") {
 					t.Errorf("outcome %+v", o)

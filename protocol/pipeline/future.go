@@ -220,13 +220,14 @@ func (f *Future) ID() string { return taskID(f.queue.id, f.entry.Seq) }
 //
 // Errors: Aborted for a dead letter, DeadlineExceeded for a task that expired,
 // Canceled for one that was canceled, Unavailable for one that its queue returned or
-// keeps on disk, DataLoss for one that is [Undecided]; the code of ctx's error with its cause. [Future.Outcome] says more.
+// keeps on disk, DataLoss for one that is [Undecided]; the code of ctx's error with its cause,
+// and with why nobody takes the task if no worker is connected by its deadline. [Future.Outcome] says more.
 func (f *Future) Wait(ctx context.Context) error {
 	select {
 	case <-f.Done():
 		return f.entry.err()
 	case <-ctx.Done():
-		return link.Errorf(link.CodeOf(ctx.Err()), "waiting for task %s: %w", f.ID(), context.Cause(ctx))
+		return link.Errorf(link.CodeOf(ctx.Err()), "waiting for task %s: %w", f.ID(), f.queue.orUnserved(ctx))
 	}
 }
 

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -17,42 +15,16 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/wal"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/logtest"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// journal is what a node logs.
-type journal struct {
-	mu  sync.Mutex // guards the field below
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(b)
-}
-
-func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
-
 // says fails the test unless there are n lines with all the words.
-func (j *journal) says(t *testing.T, n int, words ...string) {
+func says(t *testing.T, log *logtest.Log, n int, words ...string) {
 	t.Helper()
 	synctest.Wait() // futures end before what is said of them is logged
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	lines := 0
-	for line := range strings.Lines(j.buf.String()) {
-		all := true
-		for _, w := range words {
-			all = all && strings.Contains(line, w)
-		}
-		if all {
-			lines++
-		}
-	}
-	if lines != n {
-		t.Errorf("%d lines with %q, want %d, in\n%s", lines, words, n, j.buf.String())
+	if lines := log.Count(words...); lines != n {
+		t.Errorf("%d lines with %q, want %d, in\n%s", lines, words, n, log)
 	}
 }
 
@@ -60,8 +32,8 @@ func TestTheLogSaysWhatAnOperatorMustKnow(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		var mine, theirs journal
-		node := mesh.Node(link.Config{Service: "mailer", Logger: theirs.logger()})
+		var mine, theirs logtest.Log
+		node := mesh.Node(link.Config{Service: "mailer", Logger: theirs.Logger()})
 		pipeline.Pull(node, receipts, func(_ context.Context, o order) error {
 			switch o.ID {
 			case "panics":
@@ -74,7 +46,7 @@ func TestTheLogSaysWhatAnOperatorMustKnow(t *testing.T) {
 		pipeline.Pull(node, pipeline.NewStage[order]("mailer", "closed"), func(context.Context, order) error { return nil },
 			pipeline.Authorize(func(link.Peer) error { return errors.New("not you") }))
 		mesh.Start(node)
-		client := mesh.Node(link.Config{Logger: mine.logger()})
+		client := mesh.Node(link.Config{Logger: mine.Logger()})
 		var faults pipeline.Faults
 		p := producer(t, client, faults.On(dir, pipeline.GroupCommit), pipeline.Attempts(1))
 		for _, id := range []string{"panics", "dead"} {
@@ -82,13 +54,13 @@ func TestTheLogSaysWhatAnOperatorMustKnow(t *testing.T) {
 				t.Errorf("%s: %v", id, err)
 			}
 		}
-		theirs.says(t, 1, "level=ERROR", "panicked", "a bug", "log_test.go")
-		mine.says(t, 2, "level=WARN", "dead letter", "cause=")
+		says(t, &theirs, 1, "level=ERROR", "panicked", "a bug", "log_test.go")
+		says(t, &mine, 2, "level=WARN", "dead letter", "cause=")
 		if _, err := pipeline.Enqueue(t.Context(), client, pipeline.NewStage[order]("mailer", "closed"), order{}); err != nil {
 			t.Error(err)
 		}
 		sleep(time.Minute)
-		mine.says(t, 1, "level=WARN", "mailer/closed", "not you")
+		says(t, &mine, 1, "level=WARN", "mailer/closed", "not you")
 
 		faults.Set(wal.ErrNoSpace)
 		for range 3 {
@@ -96,14 +68,14 @@ func TestTheLogSaysWhatAnOperatorMustKnow(t *testing.T) {
 				t.Errorf("push to a full disk: %v", err)
 			}
 		}
-		mine.says(t, 1, "level=WARN", "full", dir)
+		says(t, &mine, 1, "level=WARN", "full", dir)
 		faults.Set(nil)
 		if err := p.Push(t.Context(), order{}); err != nil {
 			t.Error(err)
 		}
-		mine.says(t, 1, "room again", dir)
+		says(t, &mine, 1, "room again", dir)
 		faults.Freeze(&wal.FrozenError{Op: "sync", File: "x.wal", Cause: syscall.EIO})
-		mine.says(t, 1, "level=ERROR", "frozen", dir, "x.wal")
+		says(t, &mine, 1, "level=ERROR", "frozen", dir, "x.wal")
 	})
 }
 
@@ -111,8 +83,8 @@ func TestAPanicOfOnDeadLetterIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		worker(t, mesh, func(context.Context, order) error { return pipeline.Reject(errors.New("no")) })
-		var mine journal
-		p := producer(t, mesh.Node(link.Config{Logger: mine.logger()}), pipeline.OnDeadLetter(func(pipeline.DeadLetter) {
+		var mine logtest.Log
+		p := producer(t, mesh.Node(link.Config{Logger: mine.Logger()}), pipeline.OnDeadLetter(func(pipeline.DeadLetter) {
 			panic("a bug") //nolint:forbidigo // it is what is tested
 		}))
 		for range 2 {
@@ -120,7 +92,7 @@ func TestAPanicOfOnDeadLetterIsLogged(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		mine.says(t, 2, "level=ERROR", "OnDeadLetter panicked", "a bug")
+		says(t, &mine, 2, "level=ERROR", "OnDeadLetter panicked", "a bug")
 	})
 }
 
@@ -128,8 +100,8 @@ func TestADamagedFolderCanBeSalvaged(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		var mine journal
-		client := mesh.Node(link.Config{Logger: mine.logger()})
+		var mine logtest.Log
+		client := mesh.Node(link.Config{Logger: mine.Logger()})
 		p := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
 		all := enqueue(t, p, 100)
 		closeQueue(t, p)
@@ -153,7 +125,7 @@ func TestADamagedFolderCanBeSalvaged(t *testing.T) {
 		if n := p.Stats().Depth; n != 99 {
 			t.Errorf("%d tasks are left of 100, of which one was damaged", n)
 		}
-		mine.says(t, 1, "level=WARN", "regions=1")
+		says(t, &mine, 1, "level=WARN", "regions=1")
 		f, err := p.Enqueue(t.Context(), order{})
 		if err != nil {
 			t.Fatal(err)
@@ -175,6 +147,6 @@ func TestADamagedFolderCanBeSalvaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		closeQueue(t, producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit)))
-		mine.says(t, 1, "level=WARN", "cut_off=3")
+		says(t, &mine, 1, "level=WARN", "cut_off=3")
 	})
 }

@@ -42,7 +42,8 @@ type Queue struct {
 	left     []Unfinished // when it was done
 	err      error        // likewise
 
-	told bool // that nobody serves the stage; until somebody does
+	told    bool     // that nobody serves the stage; until somebody does
+	refused refusals // workers that do not take the queue's tasks
 
 	poke       chan struct{} // holds a token when tick is to be sooner
 	unattended chan struct{} // holds a token when there may be nobody to take tasks
@@ -292,7 +293,7 @@ func (q *Queue) reserve(ctx context.Context, e *entry, wait bool) (*entry, error
 		case <-turn:
 		case <-ctx.Done():
 			q.giveUp(turn)
-			return nil, link.Errorf(link.CodeOf(ctx.Err()), "push to %s: the queue is full: %w", q.route, context.Cause(ctx))
+			return nil, link.Errorf(link.CodeOf(ctx.Err()), "push to %s: the queue is full: %w", q.route, q.orUnserved(ctx))
 		}
 	}
 }

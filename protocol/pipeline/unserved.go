@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -10,6 +11,48 @@ import (
 
 // unservedAfter is how long tasks wait while no worker is connected before the log says so.
 const unservedAfter = 5 * time.Second
+
+// refusals are the workers of a queue that do not take its tasks, and since when.
+type refusals struct {
+	since map[string]time.Time
+	told  bool
+}
+
+// tellRefused notes that a worker does not take the queue's tasks. If that lasts, the log says
+// so, once until none does: while a new version is rolled out some have a stage and some do
+// not yet.
+func (q *Queue) tellRefused(worker string, err error) {
+	q.mu.Lock()
+	now := q.clock.now()
+	r := &q.refused
+	if r.since == nil {
+		r.since = make(map[string]time.Time)
+	}
+	if _, ok := r.since[worker]; !ok {
+		r.since[worker] = now
+	}
+	say := !r.told && now.Sub(r.since[worker]) >= unservedAfter
+	r.told = r.told || say
+	workers := len(r.since)
+	q.mu.Unlock()
+	if say {
+		q.node.Logger().Warn("pipeline: workers do not take a queue's tasks; trying again", "stage", q.name, "workers", workers, "for", unservedAfter, "one", worker, "error", err)
+	}
+}
+
+// taken notes that a worker takes tasks, or is not there any more.
+func (q *Queue) taken(worker string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.takenLocked(worker)
+}
+
+func (q *Queue) takenLocked(worker string) {
+	delete(q.refused.since, worker)
+	if len(q.refused.since) == 0 {
+		q.refused.told = false
+	}
+}
 
 // errPushTime is why a push ends whose context has no deadline.
 var errPushTime = errors.New("the deadline of a push that has none, link.Config.CallTimeout, is over; give the context one, or use Enqueue")
@@ -20,6 +63,18 @@ func (q *Queue) unserved() error {
 		return nil
 	}
 	return q.node.Unserved(q.route, q.set.calls...)
+}
+
+// orUnserved is why ctx has ended while something waited for workers. If its time was over
+// and no worker is connected, it says so as well.
+func (q *Queue) orUnserved(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if why := q.unserved(); why != nil { //nolint:contextcheck // it does not wait for long
+			return fmt.Errorf("%w: %w", why, cause)
+		}
+	}
+	return cause
 }
 
 // errUnended is the error of a push that did not wait until its task ended.

@@ -1,40 +1,18 @@
 package pipeline_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/logtest"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
-
-// logLines is a log that may be read while it is written.
-type logLines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // A push that names nobody ends by the default deadline, says what is wrong, and is said in
 // the log before.
@@ -50,8 +28,8 @@ func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				worker(t, mesh, func(context.Context, order) error { return nil })
-				log := &logLines{}
-				client := mesh.Node(link.Config{Logger: log.logger(), CallTimeout: 12 * time.Second})
+				log := &logtest.Log{}
+				client := mesh.Node(link.Config{Logger: log.Logger(), CallTimeout: 12 * time.Second})
 				began := time.Now()
 				ended := make(chan error, 1)
 				go func() { ended <- pipeline.Push(context.WithoutCancel(t.Context()), client, c.stage, order{}) }()
@@ -74,6 +52,25 @@ func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
 				for _, text := range append(c.says, "CallTimeout") {
 					if !strings.Contains(err.Error(), text) {
 						t.Errorf("%v\ndoes not say %q", err, text)
+					}
+				}
+				short, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				f, err := pipeline.Enqueue(t.Context(), client, c.stage, order{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				full, err := pipeline.NewProducer(client, c.stage, pipeline.Capacity(1, 0))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := full.Enqueue(short, order{}); err != nil {
+					t.Fatal(err)
+				}
+				_, errFull := full.Enqueue(short, order{})
+				for what, err := range map[string]error{"a future": f.Wait(short), "a full queue": errFull} {
+					if !errors.Is(err, link.DeadlineExceeded) || !strings.Contains(err.Error(), c.says[0]) || !strings.Contains(err.Error(), c.says[1]) {
+						t.Errorf("%s: %v\ndoes not say %q", what, err, c.says)
 					}
 				}
 				if _, err := pipeline.TryPush(t.Context(), client, c.stage, order{}, pipeline.FailFast()); err == nil || !strings.Contains(err.Error(), c.says[0]) {
@@ -122,8 +119,8 @@ func TestAServedQueueIsNotSaidToWait(t *testing.T) {
 			}
 			return nil
 		}, pipeline.Slots(1))
-		log := &logLines{}
-		client := mesh.Node(link.Config{Logger: log.logger()})
+		log := &logtest.Log{}
+		client := mesh.Node(link.Config{Logger: log.Logger()})
 		for range 3 {
 			if _, err := pipeline.Enqueue(t.Context(), client, receipts, order{}); err != nil {
 				t.Fatal(err)
@@ -132,6 +129,31 @@ func TestAServedQueueIsNotSaidToWait(t *testing.T) {
 		sleep(30 * time.Second)
 		if strings.Contains(log.String(), "no worker is connected") {
 			t.Errorf("the log:\n%s", log)
+		}
+	})
+}
+
+// While a new version is rolled out some workers have a stage and some do not yet: the log says
+// so when that lasts, and once for all of them.
+func TestWorkersWithoutTheStageAreSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		worker(t, mesh, func(context.Context, order) error { return nil })
+		for range 5 {
+			mesh.Start(mesh.Node(link.Config{Service: "mailer"}))
+		}
+		log := &logtest.Log{}
+		client := mesh.Node(link.Config{Logger: log.Logger()})
+		if err := pipeline.Push(t.Context(), client, receipts, order{}); err != nil {
+			t.Fatal(err)
+		}
+		sleep(4 * time.Second)
+		if log.Has("level=WARN") {
+			t.Errorf("it is said at once:\n%s", log)
+		}
+		sleep(time.Minute)
+		if n := log.Count("level=WARN"); n != 1 || !log.Has("workers do not take a queue's tasks", "workers=5") {
+			t.Errorf("said %d times, want once of 5 workers:\n%s", n, log)
 		}
 	})
 }

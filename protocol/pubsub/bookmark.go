@@ -2,7 +2,6 @@ package pubsub
 
 import (
 	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -36,7 +35,7 @@ func (s *Subscription[T]) Bookmark() []byte {
 		}
 	}
 	s.mu.Unlock()
-	b, err := codec.CBOR().Append(nil, mark)
+	b, err := control.Append(nil, mark)
 	if err != nil {
 		return nil // a map of bytes can be encoded
 	}
@@ -50,7 +49,7 @@ func (s *Subscription[T]) Bookmark() []byte {
 func Resume(mark []byte) SubscribeOption {
 	return subscribeOption(func(s *settings) {
 		var b bookmark
-		err := codec.CBOR().Decode(mark, &b)
+		err := control.Decode(mark, &b)
 		if err == nil && b.Version != bookmarkVersion {
 			err = link.Errorf(link.InvalidArgument, "version %d, this is %d", b.Version, bookmarkVersion)
 		}

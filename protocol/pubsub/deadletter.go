@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -35,7 +34,7 @@ func (m *Message[T]) DeadLetter() *DeadLetter {
 		return nil
 	}
 	var w deadLetter
-	if err := codec.CBOR().Decode(text, &w); err != nil {
+	if err := control.Decode(text, &w); err != nil {
 		return nil
 	}
 	d := &DeadLetter{Seq: w.Seq, Published: time.UnixMicro(w.Published), Reason: foreign.Text(w.Reason), Group: foreign.Text(w.Group)}
@@ -96,7 +95,7 @@ func (h *hub) buryOne(d *journal.DeadLetter) {
 	for _, a := range d.History[max(len(d.History)-deadHistory, 0):] {
 		w.History = append(w.History, deadAttempt{a.Sent.UnixMicro(), a.Ended.UnixMicro(), a.Outcome.String(), strings.ToValidUTF8(a.Cause, "")})
 	}
-	text, err := codec.CBOR().Append(nil, w)
+	text, err := control.Append(nil, w)
 	if err == nil {
 		m := d.Message
 		r.dead = true

@@ -3,7 +3,6 @@ package pubsub_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +11,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/logtest"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
@@ -135,8 +135,8 @@ func TestADrainTellsThoseThatReadNothing(t *testing.T) {
 		t.Run(class.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-				var log lines
-				node, p := publisher(t, mesh, link.Config{DrainTimeout: 4 * time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				var log logtest.Log
+				node, p := publisher(t, mesh, link.Config{DrainTimeout: 4 * time.Second, Logger: log.Logger()})
 				s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class))
 				const n = 2000
 				for i := range n {

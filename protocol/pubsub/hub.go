@@ -30,7 +30,8 @@ type hub struct {
 		told       atomic.Bool
 	}
 
-	drain drain
+	drain  drain
+	topics topics
 
 	kept, durable *share.Pool // sessions, and those that stay
 

@@ -1,6 +1,12 @@
 package pubsub
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/spell"
+)
 
 // idleAfter is how long a subscription without a publisher waits before the log says so.
 const idleAfter = 5 * time.Second
@@ -19,6 +25,9 @@ func (b *inbox) tellIdle(why func() error) {
 		return
 	}
 	if err := why(); err != nil {
+		b.mu.Lock()
+		b.idle = err.Error()
+		b.mu.Unlock()
 		b.node.Logger().Warn("pubsub: a subscription has no publisher yet, and waits for one", "topic", b.name, "for", idleAfter, "error", err)
 	}
 }
@@ -39,4 +48,68 @@ func (b *inbox) heard() bool {
 		}
 	}
 	return false
+}
+
+// published takes in what a publisher says of the topic: if all that are connected say that
+// nobody there publishes to it, the log says so once, for a name may be wrong.
+func (i intake) published(say *published) {
+	m := i.member
+	m.mu.Lock()
+	m.nobody = nil
+	if !say.Any {
+		m.nobody = say
+	}
+	m.mu.Unlock()
+	why := i.box.unpublished()
+	if why == nil {
+		return
+	}
+	i.box.mu.Lock()
+	first := !i.box.told
+	i.box.told = true
+	i.box.mu.Unlock()
+	if first {
+		i.box.node.Logger().Warn("pubsub: a subscription waits, and nobody publishes to its topic", "topic", i.box.name, "for", idleAfter, "error", why)
+	}
+}
+
+// unpublished returns why nothing can come from the publishers that are connected: all of
+// them say that nobody there publishes to the topic. Nil if that is not so.
+func (b *inbox) unpublished() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	count := 0
+	var near []string
+	for _, m := range b.members {
+		m.mu.Lock()
+		connected, nobody := m.conn != nil, m.nobody
+		m.mu.Unlock()
+		switch {
+		case !connected:
+		case nobody == nil:
+			return nil
+		default:
+			count++
+			near = append(near, nobody.Near...)
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	slices.Sort(near)
+	near = slices.Compact(near)
+	return link.Errorf(link.NotFound, "none of the %d instances that are connected publishes to it%s", count, spell.Proposed(near[:min(len(near), spell.MaxProposed)]))
+}
+
+// why is what is known of why nothing can come, "" if something can.
+func (b *inbox) why() string {
+	if err := b.unpublished(); err != nil {
+		return err.Error()
+	}
+	if b.heard() {
+		return ""
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.idle
 }

@@ -1,40 +1,19 @@
 package pubsub_test
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/logtest"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
-
-// logLines is a log that may be read while it is written.
-type logLines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func TestASubscriptionWithoutAPublisherIsSaidOnce(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -51,8 +30,8 @@ func TestASubscriptionWithoutAPublisherIsSaidOnce(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				publisher(t, mesh, link.Config{})
 				mesh.Start(mesh.Node(link.Config{Service: "users"}))
-				log := &logLines{}
-				client := mesh.Node(link.Config{Logger: log.logger()})
+				log := &logtest.Log{}
+				client := mesh.Node(link.Config{Logger: log.Logger()})
 				subscribe(t, client, c.topic)
 				sleep(4 * time.Second)
 				if strings.Contains(log.String(), "no publisher yet") {
@@ -83,8 +62,8 @@ func TestAnInstanceWithoutAPublisherDelaysNothing(t *testing.T) {
 			mesh.Start(node)
 			without = append(without, node)
 		}
-		log := &logLines{}
-		client := mesh.Node(link.Config{Logger: log.logger()})
+		log := &logtest.Log{}
+		client := mesh.Node(link.Config{Logger: log.Logger()})
 		began := time.Now()
 		s := subscribe(t, client, placed)
 		if took := time.Since(began); took > 500*time.Millisecond {
@@ -127,6 +106,107 @@ func TestAnIdleSubscriptionEndsAtOnce(t *testing.T) {
 		s.Close()
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("Close took %v", took)
+		}
+	})
+}
+
+// TestAMistypedTopicIsSaidOnce that nobody publishes to, at a service that publishes others:
+// in the log after a while, with the name that may have been meant, and in the statistics of
+// both sides.
+func TestAMistypedTopicIsSaidOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		topic pubsub.Topic[order]
+		local bool // the subscriber's node publishes
+		says  string
+	}{
+		"mistyped":                 {pubsub.NewTopic[order]("orders", "plcaed"), false, `the nearest name there is \"placed\"`},
+		"mistyped, below":          {pubsub.NewTopic[order]("orders", "plcaed.eu"), false, `the nearest name there is \"placed\"`},
+		"mistyped, a pattern":      {pubsub.NewTopic[order]("orders", "plcaed.>"), false, `the nearest name there is \"placed\"`},
+		"mistyped, on the node":    {pubsub.NewTopic[order]("orders", "plcaed"), true, `the nearest name there is \"placed\"`},
+		"like no other":            {pubsub.NewTopic[order]("orders", "shipped"), false, "none of the 1 instances that are connected publishes to it"},
+		"mistyped, dead letters":   {pubsub.DeadLetters(pubsub.NewTopic[order]("orders", "plcaed")), false, `the nearest name there is \"placed\"`},
+		"one that may not be seen": {pubsub.NewTopic[order]("orders", "secrat"), false, "publishes to it\""},
+		"right":                    {placed, false, ""},
+		"right, dead letters":      {pubsub.DeadLetters(placed), false, ""},
+		"below one":                {pubsub.NewTopic[order]("orders", "placed.*.42"), false, ""},
+		"all":                      {pubsub.NewTopic[order]("orders", ">"), false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				log := &logtest.Log{}
+				node, _ := publisher(t, mesh, link.Config{Logger: log.Logger()})
+				if _, err := pubsub.NewPublisher(node, pubsub.NewTopic[order]("orders", "secret")); err != nil {
+					t.Fatal(err)
+				}
+				pubsub.Authorize(node, func(a pubsub.Access) error {
+					if a.Topic == "secret" {
+						return errors.New("nobody may")
+					}
+					return nil
+				})
+				client := node
+				if !c.local {
+					client = mesh.Node(link.Config{Logger: log.Logger()})
+				}
+				s := subscribe(t, client, c.topic)
+				sleep(4 * time.Second)
+				if log.Has("waits") {
+					t.Errorf("it is said at once:\n%s", log)
+				}
+				sleep(time.Minute)
+				want := 0
+				if c.says != "" {
+					want = 1
+				}
+				if n := log.Count("nobody publishes to its topic", c.says); n != want || log.Count("level=WARN") != want {
+					t.Errorf("said %d times, want %d, with %q:\n%s", n, want, c.says, log)
+				}
+				subs := pubsub.StatsOf(client).Subscriptions
+				reader := pubsub.StatsOf(node).Readers[0]
+				if len(subs) != 1 || (subs[0].Idle != "") != (want == 1) || subs[0].Publishers[0].Unpublished != (want == 1) || reader.Unpublished != (want == 1) {
+					t.Errorf("the statistics: %+v, and of the publisher: %+v", subs, reader)
+				}
+				// Once somebody publishes to it, nothing is wrong any more, and the first message comes.
+				if name != "mistyped" {
+					return
+				}
+				p, err := pubsub.NewPublisher(node, c.topic)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sleep(2 * time.Second)
+				if subs := pubsub.StatsOf(client).Subscriptions; subs[0].Idle != "" || subs[0].Publishers[0].Unpublished || pubsub.StatsOf(node).Readers[0].Unpublished {
+					t.Errorf("the statistics, when somebody publishes to it: %+v", subs)
+				}
+				publish(t, p, 1, 1)
+				if m := take(t, s, 1)[0]; m.Value.ID != "1" {
+					t.Errorf("got %+v", m)
+				}
+			})
+		})
+	}
+}
+
+// TestATopicThatOneInstancePublishesIsNotMissed although another one does not.
+func TestATopicThatOneInstancePublishesIsNotMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		publisher(t, mesh, link.Config{})
+		other := mesh.Node(link.Config{Service: "orders"})
+		if _, err := pubsub.NewPublisher(other, pubsub.NewTopic[order]("orders", "shipped")); err != nil {
+			t.Fatal(err)
+		}
+		mesh.Start(other)
+		log := &logtest.Log{}
+		client := mesh.Node(link.Config{Logger: log.Logger()})
+		subscribe(t, client, placed)
+		sleep(time.Minute)
+		if log.Has("level=WARN") {
+			t.Errorf("the log:\n%s", log)
+		}
+		if s := pubsub.StatsOf(client).Subscriptions[0]; s.Idle != "" {
+			t.Errorf("the statistics: %+v", s)
 		}
 	})
 }

@@ -34,6 +34,8 @@ type inbox struct {
 	holder  string  // of AnyOne: who was listened to last
 	refused error   // by a publisher, for good
 	half    *frames // of which a loop has taken a part
+	told    bool    // that nobody publishes to the topic
+	idle    string  // why no publisher was found, when it was said
 }
 
 // frames is one frame of records and where it came from.

@@ -184,6 +184,14 @@ func (b *inbox) listen(m *member) error {
 			continue
 		case f.Kind == kindLast:
 			err = to.take(ctx, &frames{conn: c, body: f.Body})
+		case f.Kind == kindTopics:
+			var say published
+			if err = parse(f, kindTopics, &say); err == nil {
+				err = say.check()
+			}
+			if err == nil {
+				to.published(&say)
+			}
 		case f.Kind != kindRecords:
 			continue // of a later version
 		case f.Credited:

@@ -35,11 +35,12 @@ type member struct {
 	unread  []*frames       // received, oldest first, with the one that is being read
 	session int             // counts those that the publisher did not resume
 	wake    chan struct{}
-	conn    *conn // the present one
-	last    *conn // the present one, or the one before; nil before the first
-	open    bool  // it was heard, and did not say that this was all
-	taken   int   // messages read on it since credit was given
-	failure error // of the last connection
+	conn    *conn      // the present one
+	last    *conn      // the present one, or the one before; nil before the first
+	open    bool       // it was heard, and did not say that this was all
+	taken   int        // messages read on it since credit was given
+	failure error      // of the last connection
+	nobody  *published // what its publisher said of a subscription that nobody publishes to; nil: it did not
 	count   tally
 
 	// of the goroutine that reads the subscription: whether it takes messages of a path
@@ -208,6 +209,9 @@ func (m *member) againLocked(epoch uint64) []uint64 {
 			list = append(list, seq, seq)
 		}
 	}
+	if len(list) > 2*journal.MaxAgain {
+		return nil // they would not fit in a frame
+	}
 	return list
 }
 
@@ -238,7 +242,7 @@ func (m *member) joined(c *conn, ask *subscribe, a *subscribed) {
 		m.beginLocked(ask, a)
 	}
 	c.session, c.epoch = m.session, a.Epoch
-	m.conn, m.last, m.open, m.taken = c, c, true, 0
+	m.conn, m.last, m.open, m.taken, m.nobody = c, c, true, 0, nil
 	m.pending.Credit = 0
 	m.mu.Unlock()
 	m.settle()

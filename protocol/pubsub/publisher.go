@@ -55,6 +55,7 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 		return nil, err
 	}
 	p := &Publisher[T]{hub: h, topic: t, path: t.path(), name: t.String()}
+	h.topics.add(p.path)
 	if t.realm.kind == shared {
 		if err := node.AddTag(t.tag()); err != nil {
 			return nil, err

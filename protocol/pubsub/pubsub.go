@@ -102,6 +102,7 @@ const (
 	kindVerdict    link.FrameKind = 0x43
 	kindPart       link.FrameKind = 0x44
 	kindLast       link.FrameKind = 0x45
+	kindTopics     link.FrameKind = 0x46
 )
 
 // route is where every subscription of a service is opened.

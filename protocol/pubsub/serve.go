@@ -52,6 +52,14 @@ func (s streamSink) last(body []byte) error {
 	return s.stream.Send(link.Frame{Kind: kindLast, Body: body})
 }
 
+func (s streamSink) topics(say *published) error {
+	f, err := frame(kindTopics, say)
+	if err != nil {
+		return err
+	}
+	return s.stream.Send(f)
+}
+
 func (s streamSink) size() int                 { return s.frame }
 func (s streamSink) draining() <-chan struct{} { return s.stream.Quiet() }
 func (s streamSink) ended() <-chan struct{}    { return s.stream.Context().Done() }
@@ -62,20 +70,24 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 	if err != nil {
 		return err
 	}
-	var ask subscribe
-	if err := parse(first, kindSubscribe, &ask); err != nil {
+	wish, err := parseWish(first)
+	if err != nil {
 		return err
 	}
 	peer := st.Peer()
-	if err := h.mayRead(peer, &ask); err != nil {
+	if err := h.mayRead(peer, wish); err != nil {
 		return err
 	}
 	if err := h.admit(peer); err != nil {
 		return err
 	}
 	defer h.release(peer)
+	ask, err := parseSubscribe(first, wish)
+	if err != nil {
+		return err
+	}
 	_, credit := st.Credit()
-	s, answer, err := h.open(streamSink{st, lane.FrameFor(credit)}, &ask, peer)
+	s, answer, err := h.open(streamSink{st, lane.FrameFor(credit)}, ask, peer)
 	if err != nil {
 		return err
 	}

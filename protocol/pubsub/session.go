@@ -38,6 +38,8 @@ type sink interface {
 	note(body []byte) error
 	// last passes on the gaps of what does not come any more.
 	last(body []byte) error
+	// topics passes on whether anybody publishes what was asked for. It takes no credit.
+	topics(say *published) error
 	// size is how many bytes a frame should have.
 	size() int
 	// draining is closed when the publisher drains and nothing runs there any more that
@@ -63,6 +65,10 @@ type session struct {
 	seen  atomic.Int64  // of hub.appended, how much it has had or has not asked for
 	moved chan struct{} // holds a token when seen has grown enough
 
+	began       time.Duration // hub.since of when it began
+	looked      uint64        // of the goroutine that writes: the topics of the hub that it was compared with
+	unpublished atomic.Bool   // the subscriber was told that nobody publishes what it asks for
+
 	mark     []byte    // of the goroutine that writes: the last one that was sent in an idle second
 	markedAt time.Time // and when
 
@@ -78,6 +84,7 @@ func newSession(h *hub, out sink, cursor *journal.Cursor, ask *subscribe, peer l
 		moved: make(chan struct{}, 1),
 	}
 	s.seen.Store(h.appended())
+	s.began = h.since()
 	return s
 }
 
@@ -231,8 +238,8 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 	case <-s.cursor.Ready():
 		return nil
 	case <-timer.C:
-		if wait < HeartbeatEvery {
-			return nil
+		if err := s.tellTopics(); err != nil || wait < HeartbeatEvery {
+			return err
 		}
 		// It takes no credit: a subscriber that reads nothing owes nothing for it.
 		body := s.cursor.Mark(nil)

@@ -55,7 +55,9 @@ type Reader struct {
 	Bytes    uint64            `json:"bytes"`
 	Gaps     map[string]uint64 `json:"gaps,omitempty"` // messages missing, by reason; "unknown" counts gaps of unknown size
 	Unacked  int               `json:"unacked,omitempty"`
-	StuckFor time.Duration     `json:"stuck_for,omitempty"` // since when nothing was taken though there is something
+	// Unpublished says that the reader was told that nobody publishes here what it asks for.
+	Unpublished bool          `json:"unpublished,omitempty"`
+	StuckFor    time.Duration `json:"stuck_for,omitempty"` // since when nothing was taken though there is something
 }
 
 // Lag is how far behind a subscription is. Messages is an upper bound while Exact is
@@ -69,20 +71,27 @@ type Lag struct {
 
 // Subscribed is a subscription of the node.
 type Subscribed struct {
-	Topic      string   `json:"topic"`
-	Waiting    int      `json:"waiting"` // frames received and not read
+	Topic   string `json:"topic"`
+	Waiting int    `json:"waiting"` // frames received and not read
+	// Idle says why nothing can come, if that is known: that no publisher is found, or that
+	// those which are publish no such topic, with the nearest names there are. It is known
+	// 5 s after the subscription began.
+	Idle       string   `json:"idle,omitempty"`
 	Publishers []Source `json:"publishers,omitempty"`
 }
 
 // Source is one publisher of a subscription.
 type Source struct {
-	Service   string            `json:"service"`
-	Instance  string            `json:"instance"`
-	Connected bool              `json:"connected"`
-	Messages  uint64            `json:"messages"`
-	Repeated  uint64            `json:"repeated"` // received twice and filtered
-	Gaps      map[string]uint64 `json:"gaps,omitempty"`
-	Unacked   int               `json:"unacked,omitempty"`
+	Service   string `json:"service"`
+	Instance  string `json:"instance"`
+	Connected bool   `json:"connected"`
+	// Unpublished says that the publisher's node publishes to no topic that the
+	// subscription asks for.
+	Unpublished bool              `json:"unpublished,omitempty"`
+	Messages    uint64            `json:"messages"`
+	Repeated    uint64            `json:"repeated"` // received twice and filtered
+	Gaps        map[string]uint64 `json:"gaps,omitempty"`
+	Unacked     int               `json:"unacked,omitempty"`
 }
 
 // StatsOf returns the statistics of a node.
@@ -158,6 +167,7 @@ func (h *hub) stats(now time.Time) (Published, []Reader) {
 			Service: s.peer.Service(), Instance: s.peer.Instance, Patterns: s.patterns, Class: s.class.String(), Group: s.group,
 			Lag:      Lag{st.Lag.Messages, st.Lag.Bytes, st.Lag.Age, st.Lag.Exact},
 			Messages: st.Messages, Bytes: st.Bytes, Gaps: gapsByReason(&st.Gaps, st.UnknownGaps), Unacked: st.Unacked,
+			Unpublished: s.unpublished.Load(),
 		}
 		if !st.StuckSince.IsZero() {
 			r.StuckFor = max(now.Sub(st.StuckSince), 0)
@@ -213,11 +223,11 @@ func (b *inbox) stats() Subscribed {
 		members = append(members, m)
 	}
 	b.mu.Unlock()
-	out := Subscribed{Topic: b.name, Waiting: len(b.in)}
+	out := Subscribed{Topic: b.name, Waiting: len(b.in), Idle: b.why()}
 	for _, m := range members {
 		m.mu.Lock()
 		out.Publishers = append(out.Publishers, Source{
-			Service: m.service, Instance: m.id, Connected: m.conn != nil, Messages: m.count.messages, Repeated: m.count.repeated,
+			Service: m.service, Instance: m.id, Connected: m.conn != nil, Unpublished: m.nobody != nil, Messages: m.count.messages, Repeated: m.count.repeated,
 			Gaps: gapsByReason(&m.count.gaps, m.count.unknown), Unacked: len(m.out),
 		})
 		m.mu.Unlock()

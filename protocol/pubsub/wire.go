@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"slices"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -32,6 +33,51 @@ type subscribe struct {
 	Told     uint64   `cbor:"19,keyasint,omitempty"` // of a session: gaps that were received in it
 	Durable  bool     `cbor:"20,keyasint,omitempty"` // of a session: it stays when its subscriber ends, for DurableKept
 	Holder   string   `cbor:"21,keyasint,omitempty"` // of a durable session: the subscription that has it
+}
+
+// maxSubscribe is the longest SUBSCRIBE, in bytes: 64 patterns and 1024 keys of the longest,
+// 4096 ranges that are to come again, and what there is besides. It is all that a peer which
+// may not subscribe can make a publisher look at.
+const maxSubscribe = 240 << 10
+
+// wish is the part of a SUBSCRIBE by which it is decided whether a peer may subscribe; the
+// rest is not decoded before. Of the patterns beyond those that are allowed nothing is kept.
+type wish struct {
+	Patterns [journal.MaxPatterns + 1]string `cbor:"1,keyasint"`
+	Group    string                          `cbor:"9,keyasint,omitempty"`
+	Block    int64                           `cbor:"15,keyasint,omitempty"`
+}
+
+// parseWish reads what a SUBSCRIBE asks for, and nothing else of it.
+func parseWish(f link.Frame) (*subscribe, error) {
+	if len(f.Body) > maxSubscribe {
+		return nil, link.Errorf(link.ResourceExhausted, "a SUBSCRIBE of %d bytes, the limit is %d", len(f.Body), maxSubscribe)
+	}
+	w := new(wish)
+	if err := parse(f, kindSubscribe, w); err != nil {
+		return nil, err
+	}
+	n := len(w.Patterns)
+	for n > 0 && w.Patterns[n-1] == "" {
+		n--
+	}
+	if n > journal.MaxPatterns {
+		return nil, link.Errorf(link.InvalidArgument, "a SUBSCRIBE with more than %d patterns", journal.MaxPatterns)
+	}
+	return &subscribe{Patterns: w.Patterns[:n], Group: w.Group, Block: w.Block}, nil
+}
+
+// parseSubscribe reads the whole of it, once the peer may have what wish is of it.
+func parseSubscribe(f link.Frame, wish *subscribe) (*subscribe, error) {
+	ask := new(subscribe)
+	if err := parse(f, kindSubscribe, ask); err != nil {
+		return nil, err
+	}
+	if !slices.Equal(ask.Patterns, wish.Patterns) || ask.Group != wish.Group {
+		return nil, link.Errorf(link.InvalidArgument, "a SUBSCRIBE with an empty pattern")
+	}
+	ask.Block = wish.Block // as far as it may
+	return ask, nil
 }
 
 // subscribed answers it.
@@ -120,9 +166,12 @@ func (s *subscribe) subscription() (journal.Subscription, error) {
 	}, err
 }
 
+// control is the codec of frames that are not messages.
+var control = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps what it learns of types
+
 // frame encodes v, one of the types above.
 func frame(kind link.FrameKind, v any) (link.Frame, error) {
-	body, err := codec.CBOR().Append(nil, v)
+	body, err := control.Append(nil, v)
 	if err != nil {
 		return link.Frame{}, link.Errorf(link.Internal, "%w", err)
 	}
@@ -134,7 +183,7 @@ func parse(f link.Frame, kind link.FrameKind, v any) error {
 	if f.Kind != kind {
 		return link.Errorf(link.InvalidArgument, "frame of kind %#x, want %#x", uint8(f.Kind), uint8(kind))
 	}
-	if err := codec.CBOR().Decode(f.Body, v); err != nil {
+	if err := control.Decode(f.Body, v); err != nil {
 		return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
 	}
 	return nil

@@ -28,6 +28,7 @@ const (
 	frameSubscribed link.FrameKind = 0x41
 	frameRecords    link.FrameKind = 0x42
 	frameLast       link.FrameKind = 0x45
+	frameTopics     link.FrameKind = 0x46
 )
 
 // TestTheWireIsGolden records what a publisher sends to a subscriber made by hand, and
@@ -38,6 +39,7 @@ func TestTheWireIsGolden(t *testing.T) {
 	var records [][]byte
 	synctest.Test(t, func(t *testing.T) { records = publisherSpeaks(t, &lines) })
 	synctest.Test(t, func(t *testing.T) { subscriberSpeaks(t, &lines, records) })
+	synctest.Test(t, func(t *testing.T) { durableSpeaks(t, &lines) })
 	got := lines.String()
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
@@ -120,6 +122,7 @@ func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
 	say(t, st, frameVerdict, fields{2: []uint64{2, 1}, 6: []string{"later"}})
 	next()
 	say(t, st, frameVerdict, fields{1: []uint64{1, 2}})
+	topics(t, mesh, node, lines)
 	for i := range 5 { // for which this subscriber has no room
 		if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 6<<10)), Cents: int64(i)}); err != nil {
 			t.Fatal(err)
@@ -139,6 +142,77 @@ func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
 		t.Errorf("after LAST: %v", err)
 	}
 	return records
+}
+
+// topics records what a publisher says of a topic that nobody publishes to, and then somebody
+// does.
+func topics(t *testing.T, mesh *linktest.Mesh, node *link.Node, lines *transcript) {
+	t.Helper()
+	st := raw(t, mesh.Node(link.Config{}))
+	say(t, st, frameSubscribe, fields{1: []string{"plcaed"}})
+	next := func() {
+		for {
+			f, err := st.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Kind == frameTopics {
+				lines.note("publisher", "TOPICS", f.Body)
+				return
+			}
+		}
+	}
+	next()
+	if _, err := pubsub.NewPublisher(node, pubsub.NewTopic[order]("orders", "plcaed")); err != nil {
+		t.Fatal(err)
+	}
+	next()
+	if err := st.CloseSend(); err != nil {
+		t.Error(err)
+	}
+}
+
+// oneGap is RECORDS with a gap: of lane 1, message 2, because of its TTL.
+var oneGap = []byte{3, 5, 1, 2, 2, 2, 1}
+
+// durableSpeaks records a durable subscription that is told of a gap, loses its connection,
+// and is forgotten in the end.
+func durableSpeaks(t *testing.T, lines *transcript) {
+	t.Helper()
+	mesh := linktest.NewMesh(t)
+	node := mesh.Node(link.Config{Service: "orders"})
+	lost, forgotten := make(chan struct{}), make(chan struct{})
+	again := false
+	node.Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+		f, err := st.Recv()
+		if err != nil {
+			return err
+		}
+		lines.note("subscriber", "SUBSCRIBE", with(t, f.Body, 21, "a random holder"))
+		say(t, st, frameSubscribed, fields{1: someEpoch, 2: 2, 3: again})
+		if !again {
+			again = true
+			if err := st.Send(link.Frame{Kind: frameRecords, Credited: true, Body: oneGap}); err != nil {
+				return err
+			}
+			<-lost
+			return link.Errorf(link.Unavailable, "the connection is lost")
+		}
+		for f, err = st.Recv(); err == nil; f, err = st.Recv() {
+			lines.note("subscriber", "VERDICT", f.Body)
+			close(forgotten)
+		}
+		return nil
+	})
+	mesh.Start(node)
+	s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit"))
+	if m := take(t, s, 1)[0]; m.Gap == nil {
+		t.Errorf("got %+v", m)
+	}
+	close(lost)
+	sleep(time.Second)
+	s.Forget()
+	<-forgotten
 }
 
 func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {

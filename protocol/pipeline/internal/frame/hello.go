@@ -22,9 +22,12 @@ type Welcome struct {
 	Running []uint64 `cbor:"4,keyasint,omitempty"` // between First and Last: number and delivery of each, in turn
 }
 
+// control is the codec of frames that are not records.
+var control = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps what it learns of types
+
 // Encode makes a frame of v, one of the types above.
 func Encode(kind link.FrameKind, v any) (link.Frame, error) {
-	body, err := codec.CBOR().Append(nil, v)
+	body, err := control.Append(nil, v)
 	if err != nil {
 		return link.Frame{}, link.Errorf(link.Internal, "%w", err)
 	}
@@ -36,7 +39,7 @@ func Decode(f link.Frame, kind link.FrameKind, v any) error {
 	if f.Kind != kind {
 		return link.Errorf(link.InvalidArgument, "frame of kind %#x, want %#x", uint8(f.Kind), uint8(kind))
 	}
-	if err := codec.CBOR().Decode(f.Body, v); err != nil {
+	if err := control.Decode(f.Body, v); err != nil {
 		return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
 	}
 	return nil

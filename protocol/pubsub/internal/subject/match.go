@@ -26,6 +26,33 @@ func Match(pattern, name string) bool {
 	}
 }
 
+// Meets reports whether a valid pattern matches a valid name, or can match one that has more
+// tokens after it: what a publisher of that name may publish to.
+func Meets(pattern, name string) bool {
+	for first := true; ; first = false {
+		p, ps, pmore := strings.Cut(pattern, ".")
+		n, ns, nmore := strings.Cut(name, ".")
+		own := first && n == Reserved
+		switch {
+		case p == rest:
+			return !own
+		case p == one:
+			if own {
+				return false
+			}
+		case p != n:
+			return false
+		}
+		if !nmore {
+			return true // what the pattern has more stands below the name
+		}
+		if !pmore {
+			return false
+		}
+		pattern, name = ps, ns
+	}
+}
+
 // Covers reports whether every name that the valid pattern b matches is matched by
 // the valid pattern a. It is exact: names that are too long to be valid do not count.
 func Covers(a, b string) bool {

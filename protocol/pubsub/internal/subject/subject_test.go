@@ -234,3 +234,29 @@ func FuzzMatch(f *testing.F) {
 		}
 	})
 }
+
+func TestMeets(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"placed", "placed", true},
+		{"placed.eu", "placed", true},
+		{"placed.*.42", "placed", true},
+		{"placed.>", "placed", true},
+		{">", "placed", true},
+		{"*", "placed", true},
+		{"*", "placed.eu", false},
+		{"placed", "placed.eu", false},
+		{"*.eu", "placed", true},
+		{"*.eu", "placed.us", false},
+		{"plcaed", "placed", false},
+		{"plcaed.>", "placed", false},
+		{">", "_link.own.placed", false},
+		{"_link.own.>", "_link.own.placed", true},
+	} {
+		if got := subject.Meets(c.pattern, c.name); got != c.want {
+			t.Errorf("%s and %s: %v, want %v", c.pattern, c.name, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package pubsub
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/internal/race"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// TestControlFramesMakeNoCodec, which costs a hundred times as much as the frame.
+func TestControlFramesMakeNoCodec(t *testing.T) {
+	got := testing.AllocsPerRun(100, func() {
+		f, err := frame(kindVerdict, &verdict{Acks: []uint64{1, 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v verdict
+		if err := parse(f, kindVerdict, &v); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > 10 && !race.Enabled { // with which a sync.Pool forgets at random
+		t.Errorf("%v allocations for a frame and its reading, want at most 10", got)
+	}
+}
+
+// hostile is a SUBSCRIBE of which all but the patterns is as much as there is room for.
+func hostile(t *testing.T, fields map[int]any) link.Frame {
+	t.Helper()
+	body, err := codec.CBOR().Append(nil, fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return link.Frame{Kind: kindSubscribe, Body: body}
+}
+
+// TestWhoIsRefusedHasNothingDecodedButItsWish: by the patterns of a SUBSCRIBE it is decided
+// whether a peer may have it; what else is in it costs a peer's garbage only after that.
+func TestWhoIsRefusedHasNothingDecodedButItsWish(t *testing.T) { // SEC-357
+	many := func(n, size int) []string {
+		out := make([]string, n)
+		for i := range out {
+			out[i] = fmt.Sprintf("%0*d", size, i)
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		fields map[int]any
+		refuse string
+	}{
+		"short":            {map[int]any{1: []string{"placed"}}, ""},
+		"all that may be":  {map[int]any{1: many(64, 255), 2: many(1024, 128), 18: make([]uint64, 8192)}, ""},
+		"countless keys":   {map[int]any{1: []string{"placed"}, 2: many(30_000, 5)}, ""},
+		"countless ranges": {map[int]any{1: []string{"placed"}, 18: make([]uint64, 200_000)}, ""},
+		"patterns":         {map[int]any{1: many(30_000, 5)}, "more than 64 patterns"},
+		"too long":         {map[int]any{1: []string{"placed"}, 2: many(1024, 250)}, "the limit is 245760"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := hostile(t, c.fields)
+			var err error
+			allocs := testing.AllocsPerRun(10, func() { _, err = parseWish(f) })
+			if c.refuse == "" && err != nil || c.refuse != "" && (err == nil || !strings.Contains(err.Error(), c.refuse)) {
+				t.Errorf("%v, want %q", err, c.refuse)
+			}
+			if most := journal.MaxPatterns + 16.0; allocs > most && !race.Enabled {
+				t.Errorf("%v allocations before anybody said that the peer may, want at most %v", allocs, most)
+			}
+		})
+	}
+	f := hostile(t, map[int]any{1: []string{"placed", ""}})
+	wish, err := parseWish(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseSubscribe(f, wish); err == nil {
+		t.Error("a pattern passed that nobody was asked about")
+	}
+}
+
+// TestWhatComesAgainFitsAFrame however much waits for an ack.
+func TestWhatComesAgainFitsAFrame(t *testing.T) {
+	m := newMember("orders", "orders-1", &subscribe{Class: uint8(AtLeastOnce), Messages: journal.MaxBacklog}, false)
+	for seq := range uint64(100_000) {
+		m.out[2*seq+1<<40] = held{}
+	}
+	m.tracker = journal.NewTracker(journal.AtLeastOnce, journal.Position{Epoch: 1, Seq: [journal.Lanes]uint64{1 << 41, 1 << 41, 1 << 41}})
+	f, err := frame(kindSubscribe, m.ask())
+	if err != nil || len(f.Body) > maxSubscribe {
+		t.Errorf("a SUBSCRIBE of %d bytes, want at most %d; %v", len(f.Body), maxSubscribe, err)
+	}
+}
