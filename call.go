@@ -213,6 +213,9 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 		}
 		o.now = time.Now()
 	}
+	if o.cares() {
+		o.tried.Careful()
+	}
 	if err := o.choose(ctx); err != nil {
 		return err
 	}

@@ -213,7 +213,11 @@ func (o *outgoing) pick() (*endpoint, bool) {
 		e, ok := o.service.set.Lookup(o.config.instance)
 		return e, ok && !o.tried.Has(e) && !e.Barred(clock.Of(o.now))
 	}
-	return o.levels[o.level].group.Pick(clock.Of(o.now), &o.tried, o.key)
+	e, ok := o.levels[o.level].group.Pick(clock.Of(o.now), &o.tried, o.key)
+	if due := o.tried.Due(); due != nil {
+		o.service.ask(due, o.class())
+	}
+	return e, ok
 }
 
 // none is the error when there is nobody to call.

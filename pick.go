@@ -55,7 +55,7 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			e, ok = o.pick()
 		}
 		if !ok && len(o.pending) > 0 && !o.key.Set {
-			if e, session := o.proven(class); session != nil && !session.Doubtful() {
+			if e, session := o.proven(class); session != nil && !session.Doubtful() && o.mistaken(e.Value(), session) == nil {
 				return e, session, nil
 			}
 		}

@@ -77,7 +77,8 @@
 // or a new connection to it, puts an end to that.
 //
 // Neither is waited for: now and then the next call that draws it goes there, as a
-// probe, one at a time. See [ProbeAfter] and [ProbesEjected].
+// probe, one at a time. See [ProbeAfter] and [ProbesEjected]. Calls that must not run twice are
+// no probes, see [Tried.Careful]: the owner asks the instance for a sign of life in another way.
 //
 // [Endpoint.Bar] is the owner's word that an instance must not be picked, which
 // nothing overrides.

@@ -16,6 +16,8 @@ type terms struct {
 	avoided   []*load // what the call was sent to already
 	heedless  bool    // of ejections
 	desperate bool    // a silent instance is better than nobody
+	careful   bool    // the call is no probe
+	due       *load   // the probe that such a call met
 }
 
 // open reports whether a pick may return the instance at all.

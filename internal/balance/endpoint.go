@@ -70,7 +70,7 @@ func (e *Endpoint[T]) End(start, now int64, o Outcome) {
 		l.heal(now - start)
 	}
 	if o == Faulted || o == Unanswered {
-		e.ward.failed(l, now)
+		e.ward.failed(l, now, o)
 	} else if f := l.failures.Load(); f&^gone != 0 {
 		l.failures.And(gone)
 	}
@@ -79,6 +79,16 @@ func (e *Endpoint[T]) End(start, now int64, o Outcome) {
 // Heard notes that there is a new connection to the instance: it is silent no more, and
 // if it is ejected, the next call that draws it is a probe.
 func (e *Endpoint[T]) Heard(now int64) { e.load.heard(now) }
+
+// Answers notes that the instance has given the sign of life that [Tried.Due] asks for. It is silent
+// no more, unless calls still wait for it. If it is ejected because it did not answer, and there is a
+// new connection since, it is so no more: its process is another one, or can be reached again. A process
+// that only takes packets is no evidence that its handlers answer.
+func (e *Endpoint[T]) Answers(now int64) {
+	if l := e.load; l.pardons(now) && e.ward.restore(l, now) {
+		l.counted.Store(0)
+	}
+}
 
 // Silence is how long the instance has owed an answer as of now: since the first call
 // that began after its last answer. It is 0 if it owes none.

@@ -94,26 +94,50 @@ func (g *Group[T]) Pick(now int64, tried *Tried[T], key Key) (*Endpoint[T], bool
 
 // pick is Pick without a key; r is all the randomness.
 func (g *Group[T]) pick(v *view[T], now int64, tried *Tried[T], r uint64) (*Endpoint[T], bool) {
-	t := &terms{now: now, slowStart: v.slowStart, avoided: tried.avoided()}
-	if v.subset {
-		t.heedless = g.panics(&g.kept, &v.kept)
-		if e := g.pickFrom(v, &v.kept, &g.kept, t, r); e != nil {
-			return e, true
+	t := tried.terms(now, v.slowStart)
+	e := g.pickKept(v, t, r)
+	if e == nil {
+		t.heedless = g.panics(&g.base, &v.base)
+		e = g.pickBase(v, t, r)
+	}
+	g.tell(v, t, tried)
+	return e, e != nil
+}
+
+// pickKept picks from those that this client keeps; nil if there is nobody fit, or no subset.
+func (g *Group[T]) pickKept(v *view[T], t *terms, r uint64) *Endpoint[T] {
+	if !v.subset {
+		return nil
+	}
+	t.heedless = g.panics(&g.kept, &v.kept)
+	return g.pickFrom(v, &v.kept, &g.kept, t, r)
+}
+
+// tell notes the probe that a careful pick met. Probes are seldom due, so that a look at
+// all members costs little.
+func (g *Group[T]) tell(v *view[T], t *terms, tried *Tried[T]) {
+	if t.due == nil {
+		return
+	}
+	for _, p := range &v.base {
+		for i := range p.slots.n {
+			if p.slots.at(i).load == t.due {
+				tried.due = *p.endpoints.at(i)
+				return
+			}
 		}
 	}
-	t.heedless = g.panics(&g.base, &v.base)
-	return g.pickBase(v, t, r)
 }
 
 // pickBase picks from all members; from the ejected ones only if none else is left, and
 // from the silent ones only if none of these is.
-func (g *Group[T]) pickBase(v *view[T], t *terms, r uint64) (*Endpoint[T], bool) {
+func (g *Group[T]) pickBase(v *view[T], t *terms, r uint64) *Endpoint[T] {
 	e := g.pickFrom(v, &v.base, &g.base, t, r)
 	if e == nil {
 		t.heedless, t.desperate = true, true
 		e = g.pickFrom(v, &v.base, &g.base, t, r)
 	}
-	return e, e != nil
+	return e
 }
 
 // pickFrom picks from one part or, if there is nobody fit, from the other.

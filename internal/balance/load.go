@@ -23,7 +23,9 @@ type load struct {
 	ramped  atomic.Int64 // until when its share still grows
 	outcast atomic.Int64 // when the last ejection began
 	probe   atomic.Int64 // before then it gets no probe; see probing
-	_       [cacheLine - 40]byte
+	met     atomic.Int64 // when there was a new connection to it last
+	mute    atomic.Bool  // it was ejected because it did not answer
+	_       [cacheLine - 52]byte
 }
 
 const cacheLine = 64

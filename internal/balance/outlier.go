@@ -1,7 +1,7 @@
 package balance
 
 // failed counts a failure of l, and ejects it when there were enough in a row.
-func (w *ward) failed(l *load, now int64) {
+func (w *ward) failed(l *load, now int64, how Outcome) {
 	errors := w.errors.Load()
 	if errors == 0 || now < l.ejected.Load() {
 		return
@@ -9,12 +9,13 @@ func (w *ward) failed(l *load, now int64) {
 	// Each further round of failures is another occasion: the first may have come
 	// while enough others were out, or another held the lock.
 	if n := l.failures.Add(1) &^ (gone | unheard); n%errors == 0 {
-		w.eject(l, now)
+		w.eject(l, now, how)
 	}
 }
 
-// eject does not wait for the lock, since End does not.
-func (w *ward) eject(l *load, now int64) {
+// eject does not wait for the lock, since End does not. The last of the failures stands for
+// all.
+func (w *ward) eject(l *load, now int64, how Outcome) {
 	if !w.mu.TryLock() {
 		return
 	}
@@ -32,6 +33,7 @@ func (w *ward) eject(l *load, now int64) {
 	t.ejections = max(t.ejections-healthy, 0) + 1
 	lasts := min(int64(t.ejections)*int64(o.Eject), int64(MaxEject))
 	l.outcast.Store(now)
+	l.mute.Store(how == Unanswered)
 	l.probe.Store(now + lasts/ProbesEjected/4)
 	l.ejected.Store(now + lasts)
 	l.reclassify()

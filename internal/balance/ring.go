@@ -55,9 +55,21 @@ func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], hash uint64
 		v = r.view
 	}
 	hash = mix(hash)
-	t := &terms{now: now, slowStart: v.slowStart, avoided: tried.avoided(), heedless: g.panics(&g.base, &v.base)}
+	t := tried.terms(now, v.slowStart)
+	t.heedless = g.panics(&g.base, &v.base)
+	e := r.pick(v, t, hash)
+	if e == nil {
+		e = g.pickBase(current, t, hash)
+	}
+	g.tell(current, t, tried)
+	return e, e != nil
+}
+
+// pick returns the member in the place of hash or after it that is fit and has room, or nil if
+// the first MaxPlaces have none.
+func (r *ring[T]) pick(v *view[T], t *terms, hash uint64) *Endpoint[T] {
 	if len(r.table) == 0 {
-		return g.pickBase(current, t, hash)
+		return nil
 	}
 	perWeight := LoadFactor * float64(r.survey(v)+1) / r.weights
 	place := int(hash % TableSize)
@@ -65,13 +77,13 @@ func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], hash uint64
 		p, i := v.locate(int(r.table[place]))
 		s := v.base[p].slots.at(i)
 		if t.keeps(s.load) && hasRoom(s, perWeight) {
-			return *v.base[p].endpoints.at(i), true
+			return *v.base[p].endpoints.at(i)
 		}
 		if place++; place == TableSize {
 			place = 0
 		}
 	}
-	return g.pickBase(current, t, hash)
+	return nil
 }
 
 // keeps reports whether the calls of a key stay with the instance.

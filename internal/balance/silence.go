@@ -114,7 +114,19 @@ func (l *load) plain(now int64) bool {
 func (l *load) heard(now int64) {
 	l.owed.Store(0)
 	l.failures.And(^unheard)
+	l.met.Store(now)
 	l.probe.Store(now)
+}
+
+// pardons notes a sign of life that was asked for in place of a probe. It ends a silence, unless
+// calls still wait: their answer, or their end, says more. It reports whether it ends an ejection: one
+// for want of answers, if there was a new connection since.
+func (l *load) pardons(now int64) bool {
+	if l.inflight.Load() <= 0 {
+		l.owed.Store(0)
+		l.failures.And(^unheard)
+	}
+	return l.ejected.Load() > now && l.mute.Load() && l.met.Load() >= l.outcast.Load()
 }
 
 // probes reports whether a shunned instance is to be probed, and lets nobody else do it
@@ -131,5 +143,12 @@ func (t *terms) probes(l *load) bool {
 	} else if out < int64(ProbeAfter) {
 		return false
 	}
-	return l.probe.CompareAndSwap(due, t.now+min(max(out, int64(ProbeAfter)), most))
+	if !l.probe.CompareAndSwap(due, t.now+min(max(out, int64(ProbeAfter)), most)) {
+		return false
+	}
+	if t.careful {
+		t.due = l
+		return false
+	}
+	return true
 }

@@ -374,3 +374,77 @@ func TestErrorsThatAHandlerMeansAreHealth(t *testing.T) {
 		t.Errorf("errors that come fast made the latency %v, it was %v", got, before)
 	}
 }
+
+// TestACarefulCallIsNoProbe: it passes over the instance whose probe is due, and says which that is.
+func TestACarefulCallIsNoProbe(t *testing.T) {
+	for name, key := range map[string]Key{"by load": {}, "by key": {Hash: 7, Set: true}} {
+		t.Run(name, func(t *testing.T) {
+			s, g := fresh(GroupOptions{}, 2)
+			all := endpoints(t, s, 2)
+			home, _ := g.Pick(0, nil, key)
+			other := all[1-home.Value()]
+			home.Begin(second)
+			home.End(second, 2*second, Unanswered)
+			now := 2*second + int64(SilenceKeyed)
+			var tried Tried[int]
+			tried.Careful()
+			asked := 0
+			for range 100 {
+				if e, ok := g.Pick(now, &tried, key); !ok || e != other {
+					t.Fatalf("picked %v, %t; want the one that answers", e, ok)
+				}
+				if due := tried.Due(); due != nil {
+					if asked++; due != home {
+						t.Errorf("the probe that is due is of %s", due.Key())
+					}
+				}
+				tried.Reset()
+			}
+			if asked != 1 {
+				t.Errorf("100 picks in one moment asked for %d signs of life, want 1", asked)
+			}
+			home.Answers(now)
+			if d := home.Silence(now); d != 0 {
+				t.Errorf("it has given a sign of life, and is silent since %v", d)
+			}
+		})
+	}
+}
+
+// TestASignOfLifeEndsWhatSilenceBegan, and nothing else.
+func TestASignOfLifeEndsWhatSilenceBegan(t *testing.T) {
+	for name, tt := range map[string]struct {
+		how       Outcome
+		connected bool // since the ejection
+		ends      bool
+	}{
+		"no answers, a new connection":   {Unanswered, true, true},
+		"no answers, the old one":        {Unanswered, false, false},
+		"faults, and a new connection":   {Faulted, true, false},
+		"faults, and the old connection": {Faulted, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := fresh(GroupOptions{}, 2)
+			e := endpoints(t, s, 2)[0]
+			for range DefaultErrors {
+				e.Begin(second)
+				e.End(second, second+ms, tt.how)
+			}
+			if tt.connected {
+				e.Heard(2 * second)
+			}
+			e.Answers(3 * second)
+			if _, out := e.Ejected(3 * second); out == tt.ends {
+				t.Errorf("ejected after a sign of life: %t", out)
+			}
+		})
+	}
+	t.Run("while calls wait", func(t *testing.T) {
+		e := alone()
+		e.Begin(second)
+		e.Answers(2 * second)
+		if e.Silence(3*second) == 0 {
+			t.Error("a call waits still, and it counts as one that answers")
+		}
+	})
+}

@@ -294,7 +294,12 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 			return err
 		}
 		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPong, token) })
-	case wire.KindPong: // the packet that it came in was the sign of life
+	case wire.KindPong: // the packet that it came in was the sign of life, for those who watch over the connection
+		token, err := wire.ParsePing(body)
+		if err != nil {
+			return err
+		}
+		s.ponged(token)
 	default:
 		if h.Flags&wire.FlagCritical != 0 {
 			return &wire.SyntaxError{What: "CONTROL", Reason: "unknown critical frame"}

@@ -68,6 +68,7 @@ type Session struct {
 	lastServed atomic.Uint64          // dialed sessions: no handler of the peer's sees streams above it
 	goodbye    atomic.Pointer[string] // why the peer drains, as it says
 
+	pinged    atomic.Pointer[ping] // whose answer is waited for
 	pulse     pulse
 	suspected atomic.Bool // there is a hint that the peer is gone
 	fresh     atomic.Bool // a call began to last

@@ -1,0 +1,50 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// ping is a PING that somebody waits for.
+type ping struct {
+	token    uint64
+	answered chan struct{}
+}
+
+// errPinging means that somebody else waits for an answer of the same peer.
+var errPinging = errors.New("a ping is under way")
+
+// Ping asks the peer for a sign of life and returns nil when the answer is there: its process
+// runs and takes packets, which says nothing about its handlers. It waits for Limits.Silence at
+// most, and fails at once while another Ping of the session is under way.
+func (s *Session) Ping(ctx context.Context) error {
+	p := &ping{token: uint64(clock.Now()) & wire.MaxVarint, answered: make(chan struct{})}
+	if !s.pinged.CompareAndSwap(nil, p) {
+		return errPinging
+	}
+	defer s.pinged.CompareAndSwap(p, nil)
+	s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPing, p.token) })
+	t := time.NewTimer(s.endpoint.limits.Silence)
+	defer t.Stop()
+	select {
+	case <-p.answered:
+		return nil
+	case <-s.Done():
+		return s.lost(nil, true)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return context.DeadlineExceeded
+	}
+}
+
+// ponged notes the answer to a PING.
+func (s *Session) ponged(token uint64) {
+	if p := s.pinged.Load(); p != nil && p.token == token && s.pinged.CompareAndSwap(p, nil) {
+		close(p.answered)
+	}
+}

@@ -1,0 +1,151 @@
+package link_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/reqrep"
+)
+
+// unsafely sends calls that must not run twice, a hundred a second for d, and returns how many failed.
+func unsafely(t *testing.T, client *link.Node, d time.Duration) (failed int) {
+	t.Helper()
+	for range int(d / (10 * time.Millisecond)) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if _, err := reqrep.Call(ctx, client, putOrder, order{ID: "o"}); err != nil {
+			failed++
+		}
+		cancel()
+		sleep(10 * time.Millisecond)
+	}
+	return failed
+}
+
+// bothAt starts an instance that serves calls that change nothing, and such that must not run twice.
+func bothAt(mesh *linktest.Mesh, put orderHandler) *link.Node {
+	node := mesh.Node(link.Config{Service: "orders", Tags: []string{"any"}})
+	reqrep.Handle(node, putOrder, put)
+	reqrep.Handle(node, readOrder, keep)
+	mesh.Start(node)
+	return node
+}
+
+// TestCallsThatMustNotRunTwiceAreNoProbes: an ejected instance is asked by those that may, or
+// not before its time.
+func TestCallsThatMustNotRunTwiceAreNoProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		var broken atomic.Bool
+		var runs atomic.Int64
+		bothAt(mesh, keep)
+		bothAt(mesh, func(_ context.Context, o order) (order, error) {
+			if runs.Add(1); broken.Load() {
+				panic("ill") //nolint:forbidigo // a fault of the handler
+			}
+			return o, nil
+		})
+		client := mesh.Node(link.Config{})
+		warm(t, client)
+		unsafely(t, client, time.Minute) // slow start is over
+		if runs.Load() == 0 {
+			t.Fatal("the instance had no calls while it was well")
+		}
+		broken.Store(true)
+		for client.Status().Services[0].Ejected == 0 {
+			unsafely(t, client, time.Second)
+		}
+		broken.Store(false)
+		runs.Store(0)
+		if failed := unsafely(t, client, balance.DefaultEject/2); failed > 0 || runs.Load() > 0 {
+			t.Errorf("%d calls that must not run twice went to an instance that is ejected, and %d failed", runs.Load(), failed)
+		}
+		warm(t, client) // with calls that may run twice
+		sleep(time.Second)
+		warm(t, client)
+		unsafely(t, client, 10*time.Second)
+		if runs.Load() == 0 {
+			t.Error("a probe was answered, and no call goes to the instance")
+		}
+	})
+}
+
+// TestASilentInstanceIsBackWithoutProbes: where all calls must not run twice, an instance that was cut
+// off is dialed, and asked over its connection.
+func TestASilentInstanceIsBackWithoutProbes(t *testing.T) {
+	for name, cut := range map[string]time.Duration{"for a moment": 400 * time.Millisecond, "for long": 10 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				bothAt(mesh, keep)
+				var runs atomic.Int64
+				lost := bothAt(mesh, func(_ context.Context, o order) (order, error) {
+					runs.Add(1)
+					return o, nil
+				})
+				client := mesh.Node(link.Config{})
+				unsafely(t, client, time.Minute)
+				mesh.Partition(lost, client)
+				// One call waits in vain until the connection is given up, or its time is over. The next
+				// ones see the silence.
+				failed := unsafely(t, client, cut)
+				if failed > 2 {
+					t.Errorf("%d calls failed, want those that were sent before the silence showed", failed)
+				}
+				mesh.Heal(lost, client)
+				sleep(5 * time.Second)
+				unsafely(t, client, 5*time.Second)
+				runs.Store(0)
+				if failed := unsafely(t, client, 5*time.Second); failed > 0 || runs.Load() == 0 {
+					t.Errorf("of 500 calls after it came back the instance had %d, and %d failed", runs.Load(), failed)
+				}
+			})
+		})
+	}
+}
+
+// TestAKnownInstanceMustReadWhatIsSent: among many addresses where nobody answers, a call goes to the instance that
+// was connected last only if that one reads its codec.
+func TestAKnownInstanceMustReadWhatIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		other := mesh.Node(link.Config{Service: "orders", Codec: numbers{codec.CBOR()}})
+		reqrep.Handle(other, putOrder, keep)
+		feed := link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
+		other.Handle(feed, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
+		mesh.Start(other)
+		client := mesh.Node(link.Config{})
+		st, err := client.Open(t.Context(), feed) // patterns with streams agree on codecs themselves
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		for i := range 100 {
+			if _, err := mesh.Registry().Register(t.Context(), discovery.Instance{
+				ID: fmt.Sprint("gone-", i), Service: "orders", Addr: fmt.Sprintf("10.9.9.%d:7443", i+1),
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			// A large message takes the connection of streams.
+			_, err := reqrep.Call(ctx, client, putOrder, order{ID: strings.Repeat("o", 100<<10)})
+			cancel()
+			if e := (*link.Error)(nil); !errors.As(err, &e) || e.Remote {
+				t.Errorf("%v, want an error from this side: nobody can be reached who reads the call", err)
+			}
+		}
+	})
+}
