@@ -43,7 +43,7 @@ type Config struct {
 	// if it is set and the node has a Service, else "127.0.0.1:0" in the development tier and ":0" in the others.
 	Addr string
 	// Advertise is the "host:port" that others dial. Empty means LINK_ADVERTISE, if
-	// it is set and the node has a Service, else the address the node listens on, or, if that is unspecified, the first global address of
+	// it is set and the node has a Service and no Socket, else the address the node listens on, or, if that is unspecified, the first global address of
 	// this machine.
 	Advertise string
 	// Socket is the socket to use in place of Addr; the node owns and closes it.
@@ -90,7 +90,8 @@ type Config struct {
 	Client, Server []Middleware
 	// CallTimeout is the deadline of calls whose context has none. Zero means 10 s.
 	CallTimeout time.Duration
-	// DrainTimeout is how long Run waits for running calls when its context ends.
+	// DrainTimeout is how long Run waits, when its context ends, for what is under way:
+	// calls, what subscribers are owed, queued tasks, and what [Node.OnDrain] was given.
 	// Zero means 30 s.
 	DrainTimeout time.Duration
 	// Limits bounds everything else.

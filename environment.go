@@ -19,6 +19,7 @@ const (
 	envNamespace = "LINK_NAMESPACE"
 	envTopology  = "LINK_TOPOLOGY"
 	envPeers     = "LINK_PEERS"
+	envStateDir  = "LINK_STATE_DIR"
 )
 
 // fromEnvironment fills in what cfg leaves to the environment. What the program says
@@ -37,7 +38,7 @@ func (cfg *Config) fromEnvironment() error {
 			return Errorf(InvalidArgument, envAddr+" is %q, want host:port, or :port for all addresses: %w", cfg.Addr, err)
 		}
 	}
-	if cfg.Advertise == "" && cfg.Service != "" {
+	if cfg.Advertise == "" && cfg.Service != "" && cfg.Socket == nil {
 		cfg.Advertise = os.Getenv(envAdvertise)
 		if _, port, err := net.SplitHostPort(cfg.Advertise); cfg.Advertise != "" && (err != nil || port == "") {
 			return Errorf(InvalidArgument, envAdvertise+" is %q, want host:port", cfg.Advertise)
@@ -45,6 +46,9 @@ func (cfg *Config) fromEnvironment() error {
 	}
 	if cfg.TopologyFile == "" {
 		cfg.TopologyFile = os.Getenv(envTopology)
+	}
+	if cfg.StateDir == "" {
+		cfg.StateDir = os.Getenv(envStateDir)
 	}
 	return cfg.tagsFromEnvironment()
 }

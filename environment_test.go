@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +71,40 @@ func TestTheEnvironmentStandsInForFields(t *testing.T) {
 	})
 	if want := []string{"canary", "tier=silver", "v2", "zone=own"}; in.Addr != "127.0.0.1:7" || in.Namespace != "green" || !slices.Equal(in.Tags, want) {
 		t.Errorf("what the program says counts: announced %+v, want %q", in, want)
+	}
+}
+
+// TestAnAddressOfTheEnvironmentIsNotForASocketOfTheProgram: that is somewhere else.
+func TestAnAddressOfTheEnvironmentIsNotForASocketOfTheProgram(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	t.Setenv("LINK_ADVERTISE", "orders.internal:7443")
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // the node's from here on
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in := announcing(t, link.Config{Service: "orders", Socket: socket}); in.Addr != socket.LocalAddr().String() {
+		t.Errorf("announced %s, want the address of the socket, %s", in.Addr, socket.LocalAddr())
+	}
+}
+
+// TestTheFolderForWhatOutlivesAProcess is the one that LINK_STATE_DIR names.
+func TestTheFolderForWhatOutlivesAProcess(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	named, own := filepath.Join(t.TempDir(), "named"), filepath.Join(t.TempDir(), "own")
+	t.Setenv("LINK_STATE_DIR", named)
+	for _, test := range []struct{ said, used, unused string }{{"", named, own}, {own, own, ""}} {
+		announcing(t, link.Config{Service: "orders", Addr: freeAddr(t), StateDir: test.said})
+		if _, err := os.Stat(filepath.Join(test.used, "reset.secret")); err != nil {
+			t.Errorf("with the folder %q in the program: %v", test.said, err)
+		}
+		if _, err := os.Stat(test.unused); err == nil {
+			t.Errorf("with the folder %q in the program, %s was made", test.said, test.unused)
+		}
+	}
+	t.Setenv("LINK_STATE_DIR", "off")
+	announcing(t, link.Config{Service: "orders", Addr: freeAddr(t)})
+	if _, err := os.Stat("off"); err == nil {
+		t.Error("a folder called off was made")
 	}
 }
 

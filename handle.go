@@ -302,6 +302,9 @@ func (n *Node) replyTooLarge(h *handler, c *transport.Call, size int) error {
 	}
 	if takes := callerTakes(c); takes < limit {
 		limit, whose = takes, "Config.Limits.MaxMessage of %d bytes of the caller; MaxMessage is an option of calls, too"
+		if c.Headers.MaxMessage > 0 {
+			whose = "MaxMessage of %d bytes that the caller gave the call"
+		}
 	}
 	return Errorf(ResourceExhausted, "response of %d bytes exceeds the "+whose, size, limit)
 }

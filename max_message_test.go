@@ -57,7 +57,7 @@ func TestMaxMessageOfACall(t *testing.T) {
 		{"request, raised", link.Limits{MaxMessage: 8 << 20}, []link.CallOption{link.MaxMessage(8 << 20)}, large, 0, ""},
 		{"request, not raised", link.Limits{MaxMessage: 8 << 20}, nil, large, 0, "this node's Config.Limits.MaxMessage of 4194304 bytes"},
 		{"request, raised at the caller alone", link.Limits{}, []link.CallOption{link.MaxMessage(8 << 20)}, large, 0, "Config.Limits.MaxMessage of 4194304 bytes of orders-"},
-		{"reply, lowered", link.Limits{}, []link.CallOption{link.MaxMessage(1000)}, 0, 2000, "MaxMessage of 1000 bytes of the caller"},
+		{"reply, lowered", link.Limits{}, []link.CallOption{link.MaxMessage(1000)}, 0, 2000, "the MaxMessage of 1000 bytes that the caller gave the call"},
 		{"request, lowered", link.Limits{}, []link.CallOption{link.MaxMessage(1000)}, 2000, 0, "the call's MaxMessage of 1000 bytes"},
 		{"nothing", link.Limits{}, []link.CallOption{link.MaxMessage(0)}, 0, 0, "MaxMessage is 0, want 1 to 67108864"},
 		{"too much", link.Limits{}, []link.CallOption{link.MaxMessage(64<<20 + 1)}, 0, 0, "want 1 to 67108864"},

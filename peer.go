@@ -16,7 +16,8 @@ type Peer struct {
 	// proves membership only; see package security.
 	Identity security.ID
 	// Advisory means that the name in Identity is one that the peer chose: any member
-	// of the mesh can take it. It is so in the tier of the cluster secret.
+	// of the mesh can take it. It is so in the tiers without a CA: the cluster secret, and
+	// development, where every process of the user has the same secret.
 	Advisory bool
 	// Instance and Tags are what the peer says of itself in its SETUP. They are
 	// as true as the peer is honest. Tags must not be modified.
@@ -71,8 +72,9 @@ func (n *Node) identify(state tls.ConnectionState, own *x509.Certificate) (trans
 	if own != nil && own.NotAfter.Before(expires) {
 		expires = own.NotAfter
 	}
-	v := &verified{peer: peer, advisory: n.identity.Tier() == security.TierClusterSecret, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}
-	return transport.Identity{Key: peer.ID.String(), Advisory: v.advisory, Peer: v, Expires: expires}, nil
+	tier := n.identity.Tier()
+	v := &verified{peer: peer, advisory: tier != security.TierProduction, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}
+	return transport.Identity{Key: peer.ID.String(), Advisory: tier == security.TierClusterSecret, Peer: v, Expires: expires}, nil
 }
 
 func verifiedOf(s *transport.Session) *verified {

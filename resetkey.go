@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/linkmesh/link/internal/private"
 )
@@ -21,10 +20,6 @@ const (
 	// resetSecretName is the file with the secret that reset keys are derived from.
 	resetSecretName = "reset.secret"
 	resetSecretSize = 32
-	// resetSecretTries is how often a secret that is being written is read again, with
-	// resetSecretPause in between.
-	resetSecretTries = 20
-	resetSecretPause = 5 * time.Millisecond
 )
 
 // resetKey returns the key of the stateless resets of a node that listens at local, or nil if
@@ -85,18 +80,11 @@ func resetSecret(dir string) ([]byte, error) {
 	if err := makeResetSecret(folder); err != nil {
 		return nil, err
 	}
-	for try := 0; ; try++ {
-		secret, err := folder.Read(resetSecretName, resetSecretSize+1)
-		switch {
-		case err != nil:
-			return nil, err
-		case len(secret) == resetSecretSize:
-			return secret, nil
-		case try == resetSecretTries: // its writer is dead, or it is something else
-			return nil, fmt.Errorf("%s has %d bytes, want %d; remove it", folder.Path(resetSecretName), len(secret), resetSecretSize)
-		}
-		time.Sleep(resetSecretPause) //nolint:forbidigo // another process writes it in this moment
+	secret, err := folder.Read(resetSecretName, resetSecretSize+1)
+	if err == nil && len(secret) != resetSecretSize {
+		return nil, fmt.Errorf("%s has %d bytes, want %d; remove it", folder.Path(resetSecretName), len(secret), resetSecretSize)
 	}
+	return secret, err
 }
 
 // makeResetSecret makes the secret if it is missing. Of several processes that begin at
@@ -105,15 +93,10 @@ func makeResetSecret(folder *private.Folder) error {
 	if _, err := folder.Lstat(resetSecretName); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := folder.Create(resetSecretName)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
 	var secret [resetSecretSize]byte
 	_, _ = rand.Read(secret[:]) // never fails
-	_, err = f.Write(secret[:])
-	return errors.Join(err, f.Sync(), f.Close())
+	if err := folder.WriteNew(resetSecretName, resetSecretName+".", secret[:]); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }

@@ -45,7 +45,8 @@ type Stream struct {
 // Open opens a stream to an instance of the route's service. It blocks until the
 // instance has let it open one: until ctx ends or, if ctx has no deadline, for
 // Config.CallTimeout at most. The stream lives until the handler returns,
-// [Stream.Close], or the end of ctx, which resets it. Options: Meta, Credit, Answered.
+// [Stream.Close], or the end of ctx, which resets it. Options: Meta, Credit, Answered, MaxMessage, Sticky, InZone,
+// OnInstance, OnTags and WaitForReady.
 //
 // Errors: as [Node.Call]; ResourceExhausted if Limits.Waiters wait for a stream of the
 // connection already. A refusal by the handler arrives at Recv.
@@ -225,10 +226,11 @@ func (s *Stream) error(what string, err error) error {
 // Unavailable if the stream is lost; Canceled and DeadlineExceeded.
 func (s *Stream) Send(f Frame) error {
 	if f.Kind < FirstFrameKind || f.Kind > LastFrameKind {
-		return Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", uint8(f.Kind), uint8(FirstFrameKind), uint8(LastFrameKind))
+		return failed("send on "+s.route.String(), Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", uint8(f.Kind), uint8(FirstFrameKind), uint8(LastFrameKind)))
 	}
 	if limit := s.peerTakes(); uint64(len(f.Body)) > limit {
-		return Errorf(ResourceExhausted, "frame of %d bytes exceeds the MaxMessage of %d bytes of the peer", len(f.Body), limit)
+		return failed("send on "+s.route.String(), Errorf(ResourceExhausted,
+			"frame of %d bytes exceeds the MaxMessage of %d bytes of the peer: send it in parts, or raise MaxMessage there", len(f.Body), limit))
 	}
 	if s.ctx.Err() != nil { // its end resets the stream a moment later
 		return s.error("send on", &transport.Error{Reason: transport.ReasonCanceled, Err: context.Cause(s.ctx)})
@@ -236,9 +238,6 @@ func (s *Stream) Send(f Frame) error {
 	var flags wire.Flags
 	if f.Credited {
 		flags = wire.FlagCredited
-	}
-	if s.ctx.Err() != nil { // the reset of the stream may still be on its way
-		return s.error("send on", &transport.Error{Reason: transport.ReasonCanceled})
 	}
 	err := s.raw.Send(s.ctx, transport.Frame{Kind: wire.Kind(f.Kind), Flags: flags, Body: f.Body})
 	if err == nil {

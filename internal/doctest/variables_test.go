@@ -11,7 +11,7 @@ import (
 )
 
 // TestTheTableOfVariablesIsWhole compares the variables that the library reads with those
-// in the README's table.
+// in the README's table, and with all that are spoken of in code, logs and docs.
 func TestTheTableOfVariablesIsWhole(t *testing.T) {
 	variable := regexp.MustCompile(`LINK_[A-Z]+(?:_[A-Z]+)*`)
 	quoted := regexp.MustCompile(`"LINK_[A-Z]+(?:_[A-Z]+)*"`)
@@ -22,6 +22,22 @@ func TestTheTableOfVariablesIsWhole(t *testing.T) {
 		}
 		for _, found := range quoted.FindAllString(text, -1) {
 			read[strings.Trim(found, `"`)] = true
+		}
+	}
+	spoken := make(map[string]string) // where
+	for _, ext := range []string{".go", ".md"} {
+		for name, text := range files(t, ext) {
+			if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "integration/") || strings.HasPrefix(name, "bench/") || strings.HasPrefix(name, "internal/") {
+				continue
+			}
+			for _, found := range variable.FindAllString(text, -1) {
+				spoken[found] = name
+			}
+		}
+	}
+	for found, name := range spoken {
+		if !read[found] {
+			t.Errorf("%s speaks of %s, which nothing reads", name, found)
 		}
 	}
 	written := make(map[string]bool)

@@ -151,6 +151,24 @@ func (f *Folder) Write(name, prefix string, data []byte) error {
 	return nil
 }
 
+// WriteNew makes a file with this content, synced, complete or not at all. It never replaces one:
+// the error is fs.ErrExist then. prefix begins the name of the file until it is complete.
+func (f *Folder) WriteNew(name, prefix string, data []byte) error {
+	temp := prefix + rand.Text()
+	file, err := f.Create(temp)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
+		err = f.root.Link(temp, name)
+	}
+	if err = errors.Join(err, f.Remove(temp)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
 // Read returns the contents of a file of at most limit bytes.
 func (f *Folder) Read(name string, limit int64) ([]byte, error) {
 	file, err := f.Open(name, os.O_RDONLY)
