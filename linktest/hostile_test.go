@@ -120,9 +120,9 @@ func TestCreditThatNobodyGranted(t *testing.T) {
 					t.Errorf("the handler got %d frames, want %d", got, tt.fit)
 				}
 				_, err = io.Copy(io.Discard, stream)
-				var reset *quic.StreamError
-				if !errors.As(err, &reset) || reset.ErrorCode != quic.StreamErrorCode(wire.CodeLimit) {
-					t.Errorf("the stream ended with %v, want a reset with LIMIT", err)
+				var end *quic.ApplicationError
+				if !errors.As(err, &end) || !end.Remote || end.ErrorCode != quic.ApplicationErrorCode(wire.CodeLimit) {
+					t.Errorf("the stream ended with %v, want the end of the connection, with LIMIT", err)
 				}
 			})
 		})
