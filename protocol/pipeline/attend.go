@@ -200,7 +200,7 @@ type connection struct {
 	pongs  chan []byte
 	heard  atomic.Int64 // when the worker was heard of last
 
-	told   int       // what the worker was told of the backlog
+	told   int       // what the worker believes of the backlog
 	toldAt time.Time // when
 }
 
@@ -237,6 +237,7 @@ func (c *connection) write(ctx context.Context) error {
 			if err := c.send(body, n, most, recalls, cancels); err != nil {
 				return err
 			}
+			c.told = max(c.told-n, 0) // the worker takes one off for each
 			if err := c.tell(pending, oldest, now, timer); err != nil {
 				return err
 			}

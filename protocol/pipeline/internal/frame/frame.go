@@ -66,7 +66,8 @@
 // RECALL if its handler has not begun, and when it drains all that has not begun:
 // after LEAVING nothing new must be sent.
 //
-// BACKLOG is sent when it has changed, 10 ms after the last at the earliest, except
+// The worker takes one off BACKLOG for each task that comes. It is sent when it is
+// another than that, 10 ms after the last at the earliest, except
 // that one which says that there are tasks again is sent at once. A worker
 // grants its producer as much link credit as that has given it, from 8 KiB to 1 MiB, and
 // 64 frames; neither side makes frames longer than half of it.

@@ -62,11 +62,11 @@ func (p *Pool) overrun(t *Task, cause error, now int64) {
 	p.settle(t)
 }
 
-// giveBack releases what is beyond a producer's window and has waited for long, the
-// last first.
+// giveBack releases what is beyond a producer's window, as it was told, and has waited for
+// long, the last first. The producer tells by the window that the task is not to blame.
 func (p *Pool) giveBack(now int64) {
 	for _, s := range p.sources {
-		if over := s.held.Len() - s.wish; over > 0 {
+		if over := s.held.Len() - max(s.wish, s.window); over > 0 {
 			for t := s.queue.tail; t != nil && over > 0; over-- {
 				before := t.queue.prev
 				if now-t.arrived < startPatience {

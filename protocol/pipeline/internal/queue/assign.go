@@ -1,7 +1,8 @@
 package queue
 
 // assign binds tasks to workers for as long as there are both tasks that wait and
-// workers with credit.
+// workers with credit. If it leaves tasks that wait and there were none before, workers
+// that grant nothing are told.
 func (q *Queue) assign(now int64) {
 	for q.ready.n > 0 && len(q.avail) > 0 {
 		t := q.ready.pop(now)
@@ -11,6 +12,11 @@ func (q *Queue) assign(now int64) {
 			continue
 		}
 		q.bind(t, q.choose(t, now), now)
+	}
+	if wait := q.ready.n > 0; wait != q.wanting {
+		if q.wanting = wait; wait {
+			q.want()
+		}
 	}
 }
 

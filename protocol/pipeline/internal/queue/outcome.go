@@ -63,12 +63,12 @@ func (q *Queue) outcome(w *Worker, t *Task, o *frame.Outcome, now int64) {
 		w.measure(max(float64(now-t.boundAt), failurePenalty))
 		q.fail(t, w, cause, o.Delay, now)
 	case frame.Release:
-		recalled := t.recalled
+		recalled, beyond := t.recalled, w.held.n > w.window
 		q.unbind(t)
 		if !recalled {
 			t.avoid = w
 		}
-		q.giveBack(t, cause, recalled || w.leaving, now)
+		q.giveBack(t, cause, recalled || beyond || w.leaving, now)
 	case frame.Reject:
 		q.unbind(t)
 		t.Attempts++

@@ -135,6 +135,7 @@ type Queue struct {
 	idle     []*Worker // those of avail that hold nothing
 	lost     int       // workers without a connection
 	giveUpAt int64     // when the first of these is given up
+	wanting  bool      // tasks were left waiting
 	behind   int       // workers that hold more than they can run at once
 	looked   int64     // when leases were looked at
 	balanced int64     // when recalls were
@@ -206,9 +207,6 @@ func (q *Queue) Start(t *Task, now int64) {
 	q.stats.Added++
 	q.line(t, now)
 	q.assign(now)
-	if q.ready.n == 1 { // it may be the first that waits
-		q.want()
-	}
 }
 
 // Withdraw forgets a task that was not started; it has not ended, it never was.

@@ -117,6 +117,9 @@ func (q *Queue) Window(w *Worker, tasks, bytes uint64, now int64) {
 	w.bytes = int64(min(bytes, uint64(q.opts.MaxBytes)))
 	q.refresh(w)
 	q.assign(now)
+	if w.window == 0 && q.ready.n > 0 { // it may not know that
+		w.wake()
+	}
 }
 
 // Leave lets a worker have nothing new. Its Ready holds a token when it holds nothing
