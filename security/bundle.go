@@ -61,7 +61,7 @@ func NewBundle(trustDomain string, roots ...*x509.Certificate) (*Bundle, error) 
 		bundle.roots = append(bundle.roots, trusted{root, pool})
 		if n := bundle.unmarked(root); n > maxAnchors {
 			return nil, fmt.Errorf("%w of %s: %d roots named %s have no subject key identifier, at most %d may",
-				ErrBadBundle, trustDomain, n, quote(root.Subject.String()), maxAnchors)
+				ErrBadBundle, trustDomain, n, subjectOf(root), maxAnchors)
 		}
 	}
 	return bundle, nil

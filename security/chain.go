@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,6 +35,21 @@ type anchor struct {
 	root *trusted
 }
 
+// maxPrinted is how long the DER of a name may be that is printed whole. Package pkix takes time and memory for it that
+// grow with the square of its length, and a stranger fills a certificate with one name.
+const maxPrinted = 256
+
+func issuerOf(cert *x509.Certificate) string  { return printed(cert.RawIssuer, &cert.Issuer) }
+func subjectOf(cert *x509.Certificate) string { return printed(cert.RawSubject, &cert.Subject) }
+
+// printed returns a name for an error: of a long one only its common name.
+func printed(raw []byte, name *pkix.Name) string {
+	if len(raw) <= maxPrinted {
+		return quote(name.String())
+	}
+	return fmt.Sprintf("%s (of a name of %d bytes)", quote("CN="+name.CommonName), len(raw))
+}
+
 // errNotSigned means that an anchor's claim was false, which only the signature tells.
 var errNotSigned = errors.New("the key of that root did not sign it")
 
@@ -42,7 +58,7 @@ func (c *chain) prove(bundle *Bundle) error {
 	anchors := c.anchors(bundle.roots)
 	if len(anchors) == 0 {
 		return fmt.Errorf("no root of %s is the issuer of any certificate shown, the last of which names %s",
-			bundle.trustDomain, quote(c.certs[len(c.certs)-1].Issuer.String()))
+			bundle.trustDomain, issuerOf(c.certs[len(c.certs)-1]))
 	}
 	var err error
 	for _, a := range anchors[:min(len(anchors), maxAnchors)] {
@@ -117,7 +133,7 @@ func (c *chain) descend(a anchor) error {
 
 func (c *chain) unsigned(a anchor, i int, err error) error {
 	if i == a.at {
-		return fmt.Errorf("certificate %d names the root %s as its issuer: %w: %w", i, quote(a.root.cert.Subject.String()), errNotSigned, err)
+		return fmt.Errorf("certificate %d names the root %s as its issuer: %w: %w", i, subjectOf(a.root.cert), errNotSigned, err)
 	}
 	return fmt.Errorf("certificate %d names the next one as its issuer, whose key did not sign it: %w", i, err)
 }

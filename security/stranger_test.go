@@ -1,6 +1,7 @@
 package security_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,9 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"net"
 	"net/url"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -26,6 +29,7 @@ import (
 // A maker makes certificates that name any subject and issuer, signed with any key.
 type maker struct {
 	subject, issuer string
+	rawIssuer       []byte // in the place of issuer
 	keyID, issuerID []byte // key identifiers; nil: none
 	key, signer     crypto.Signer
 	leaf            bool
@@ -59,7 +63,7 @@ func (m maker) make(tb testing.TB, change ...func(*x509.Certificate)) *x509.Cert
 	if template.IsCA && m.keyID == nil { // crypto/x509 would make an identifier
 		withoutKeyID(tb, template)
 	}
-	parent := &x509.Certificate{Subject: pkix.Name{CommonName: m.issuer}, SubjectKeyId: m.issuerID}
+	parent := &x509.Certificate{Subject: pkix.Name{CommonName: m.issuer}, SubjectKeyId: m.issuerID, RawSubject: m.rawIssuer}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, m.key.Public(), m.signer)
 	if err != nil {
 		tb.Fatal(err)
@@ -205,6 +209,9 @@ func strangers(tb testing.TB, ca *securitytest.CA) []stranger {
 		}
 	})
 	rows = append(rows, stranger{"a thousand addresses", []*x509.Certificate{many}, leafKey, security.ReasonUntrusted, 1})
+	// A name is printed in time that grows with the square of its length, if package pkix does it.
+	bulky := maker{rawIssuer: bulkyName(2000), key: leafKey, signer: leafKey, leaf: true}.make(tb)
+	rows = append(rows, stranger{"issuer of 2,000 attributes", []*x509.Certificate{bulky}, leafKey, security.ReasonUntrusted, 0})
 	constrained := maker{subject: "c", issuer: rootOfMesh, key: shared, signer: shared}.make(tb, func(cert *x509.Certificate) {
 		for i := range 900 {
 			cert.ExcludedURIDomains = append(cert.ExcludedURIDomains, fmt.Sprintf("d%d.test", i))
@@ -212,6 +219,13 @@ func strangers(tb testing.TB, ca *securitytest.CA) []stranger {
 	})
 	below := maker{issuer: "c", key: leafKey, signer: shared, leaf: true}.make(tb)
 	return append(rows, stranger{"a thousand name constraints", []*x509.Certificate{below, constrained}, leafKey, security.ReasonUntrusted, 1})
+}
+
+// bulkyName is the DER of a name with n attributes in one set, each of seven bytes: the type 1.2 and an empty string.
+func bulkyName(n int) []byte {
+	attributes := bytes.Repeat([]byte{0x30, 5, 6, 1, 0x2a, 0x13, 0}, n)
+	set := append([]byte{0x31, 0x82, byte(len(attributes) >> 8), byte(len(attributes))}, attributes...)
+	return append([]byte{0x30, 0x82, byte(len(set) >> 8), byte(len(set))}, set...)
 }
 
 // publicOnly is the public half of a key; the other is never needed.
@@ -231,6 +245,24 @@ func mustSVID(tb testing.TB, src security.Source) *security.SVID {
 	return svid
 }
 
+const (
+	maxGarbage = 256 << 10 // bytes allocated to judge a stranger's chain and to say why it is refused
+	maxRefusal = 1 << 10   // bytes of what is said
+)
+
+// garbageOf is how many bytes f allocates, the least of three runs: other goroutines allocate too.
+func garbageOf(f func()) uint64 {
+	least := uint64(math.MaxUint64)
+	for range 3 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	return least
+}
+
 func TestAStrangerCostsFewSignatures(t *testing.T) { // SEC-120
 	ca := securitytest.NewCA(t, "mesh.test")
 	honest, err := security.SignatureChecks(ca.Bundle(), shown(t, ca.Source("web")))
@@ -247,6 +279,13 @@ func TestAStrangerCostsFewSignatures(t *testing.T) { // SEC-120
 				t.Fatalf("%d bytes, %d certificates: refused for its size, which shows nothing", size, len(tc.certs))
 			}
 			checks, err := security.SignatureChecks(ca.Bundle(), tc.certs)
+			if garbage := garbageOf(func() {
+				if _, err := security.SignatureChecks(ca.Bundle(), tc.certs); err == nil || len(err.Error()) > maxRefusal {
+					t.Errorf("got %v, want a refusal of at most %d bytes", err, maxRefusal)
+				}
+			}); garbage > maxGarbage {
+				t.Errorf("%d bytes were allocated to judge it and to say why, want at most %d", garbage, maxGarbage)
+			}
 			expectRefusal(t, err, tc.reason, security.RoleServer)
 			if checks != tc.checks {
 				t.Errorf("%d signatures were checked, want %d", checks, tc.checks)
