@@ -44,7 +44,7 @@ type cborCodec struct {
 	enc    cbor.UserBufferEncMode
 	dec    cbor.DecMode
 	limits Limits
-	parts  int // of a value that are looked at
+	parts  int // how many parts of a value Append looks at
 	// buffers holds empty *bytes.Buffer headers: the storage is always the
 	// caller's, so the pool retains no memory of large messages.
 	buffers sync.Pool

@@ -85,9 +85,9 @@ func levelsOf(data []byte) (deepest int) {
 // walker walks through a value as the library does when it encodes it.
 type walker struct {
 	layouts *layouts
-	most    int // levels
+	most    int // how many levels a value may have
 	parts   int
-	left    int // of these
+	left    int // how many parts may still be looked at
 	deepest int
 	path    map[visit]struct{} // what the part at hand is in; nil: not looked at
 }
@@ -173,7 +173,7 @@ func (w *walker) inside(v reflect.Value, l *layout, level int) error {
 			}
 			part, err := v.FieldByIndexErr(f.index)
 			if err != nil {
-				continue // of an embedded struct that is not there
+				continue // an embedded struct on the way is nil
 			}
 			if err := w.walk(part, f.layout, level); err != nil {
 				return err

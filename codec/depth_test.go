@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/codec/codectest"
 )
 
-// endless is a type of which there is no value but pointers.
+// endless is a type whose only values are pointers.
 type endless *endless
 
 func TestAValueThatHoldsItselfIsAnError(t *testing.T) {

@@ -13,11 +13,11 @@ import (
 // may hold themselves, and what their bodies become in memory.
 type layout struct {
 	form   form
-	size   int64     // of a value in its place: an element, a field
-	elem   *layout   // of pointers, lists and maps
-	key    *layout   // of maps
-	length int       // of an array; -1 of a slice
-	fields []element // of a struct
+	size   int64     // what a value takes as an element or a field
+	elem   *layout   // what a pointer, list or map holds
+	key    *layout   // the keys of a map
+	length int       // the length of an array; -1 for a slice
+	fields []element // the fields of a struct
 	byName map[string]int
 	byInt  map[int64]int
 	tuple  bool // a struct that travels as an array

@@ -9,7 +9,7 @@ import (
 // TestEstimatesHold compares the sums with what is kept.
 const (
 	sliceHeader = 24 // boxed in an interface
-	textHeader  = 16 // as above
+	textHeader  = 16 // also boxed in an interface
 	boxed       = 8  // a number in an interface
 	mapHeader   = 48
 	mapGroup    = 8   // slots that a map has at least, and a control byte of each
@@ -45,7 +45,7 @@ func (l *layout) most(seen map[*layout]bool) int64 {
 		return 0
 	}
 	seen[l] = true
-	most, share := l.size, int64(0) // of an item; that each byte of its parts has to pay as well
+	most, share := l.size, int64(0) // what an item takes; what each byte of its parts pays on top
 	switch l.form {
 	case formText, formRaw, formScalar:
 		most += boxed
@@ -155,7 +155,7 @@ func (m *meter) nested(l *layout, major byte, n uint64) (ok bool) {
 }
 
 func (m *meter) array(l *layout, n uint64) bool {
-	switch l.form { //nolint:exhaustive // the others are no lists
+	switch l.form { //nolint:exhaustive // the others take no array
 	case formAny:
 		m.bytes += sliceHeader + int64(n)*l.size
 		return m.times(n, l)
@@ -202,7 +202,7 @@ func (m *meter) opaque(l *layout, n uint64) bool {
 }
 
 func (m *meter) pairs(l *layout, n uint64) bool {
-	switch l.form { //nolint:exhaustive // the others are no maps
+	switch l.form { //nolint:exhaustive // the others take no map
 	case formAny:
 		m.bytes += mapMemory(int64(n), anySlot)
 		for range n {

@@ -60,8 +60,8 @@ const recentPlans = 64
 // compiled is what is known of a type that was given to the codec.
 type compiled struct {
 	t      reflect.Type
-	plan   *plan   // of the struct that t points to; nil if there is none
-	layout *layout // of t, and if that is a pointer of what it points to
+	plan   *plan   // for the struct that t points to; nil if there is none
+	layout *layout // the layout of t, or of what t points to
 	most   int64   // bytes of memory that a byte of a body may become
 }
 

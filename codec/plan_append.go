@@ -26,7 +26,7 @@ const (
 	encodedNull      = 0xf6
 	encodedUndefined = 0xf7
 
-	maxHead = 9 // of any item, and all of an integer or float
+	maxHead = 9 // the longest head of an item, and the longest integer or float
 )
 
 // append appends the encoding of v, a struct of the plan's type.
