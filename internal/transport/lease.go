@@ -127,7 +127,7 @@ func (l *lease) watchOld(now uint64) bool {
 	if l.phase.CompareAndSwap(v, phaseWatched) {
 		l.watchLocked()
 		l.session.fresh.Store(true)
-		l.session.endpoint.alert()
+		l.session.alert()
 	}
 	return false
 }

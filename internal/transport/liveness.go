@@ -1,11 +1,14 @@
 package transport
 
 import (
+	"container/heap"
 	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/wire"
@@ -27,43 +30,97 @@ import (
 //
 // Silence is counted in looks, each of which counts for at most twice the time between two: a process
 // that was itself frozen or had no processor does not blame its peers.
+//
+// Only peers of whom something is expected are looked at, each at its own pace, so that the cost
+// follows the calls and streams under way and not the connections. A peer that runs a long call and
+// answers is asked every S, for twice S is how soon its caller is to know that it is gone.
 type liveness struct {
-	wake   chan struct{} // holds a token when somebody is to be looked at soon
-	dozing atomic.Bool   // nobody is looked at, or seldom
+	wake   chan struct{} // holds a token when there are alerts
+	looked atomic.Uint64 // at how many sessions, and
+	asked  atomic.Uint64 // how many were asked, and
+	knocks atomic.Uint64 // how many hosts: its cost, for tests
+
+	mu     sync.Mutex // guards alerts
+	alerts []*Session // to be looked at soon
 }
 
 // pulse is what is known of the life of a session's peer. The goroutine that looks
-// uses it alone.
+// uses it alone, but for knocking.
 type pulse struct {
+	due      time.Time     // when it is looked at next
+	place    int           // in the queue, and one; 0: it is not looked at
+	looked   time.Time     // when it was looked at last
+	pace     time.Duration // from then to due
 	received uint64        // packets, when the last came
 	sent     uint64        // packets, then
 	silent   time.Duration // since then
 	asked    time.Duration // silent, when the peer was asked; 0: it was not
+	knocked  bool          // its host was asked, too
 	answered uint          // times that it was asked and lived since a call began to last
 	watched  bool          // the above is up to date
 	knocking sync.Mutex    // held by who knocks
 }
 
-// urgency is how soon a session must be looked at again.
-type urgency uint8
-
+// How soon a session is looked at again, as parts of Limits.Silence.
 const (
-	unhurried urgency = iota // whenever something happens
-	patient                  // in S/2: it has streams
-	urgent                   // in S/16: calls wait for it, or it was asked
+	urgentPart  = 16 // an answer is due
+	easyPart    = 4  // it has long calls, and has lived through some questions
+	patientPart = 2  // it has streams only
 )
 
-// minLook is the shortest time between two looks, however small Limits.Silence is.
+// easyAfter is after how many questions in a row that were answered a peer is looked at
+// less often.
+const easyAfter = 3
+
+// minLook is the shortest time between two looks, however small Limits.Silence is and however
+// many sessions are looked at.
 const minLook = 5 * time.Millisecond
 
-// alert makes the endpoint look at its peers soon.
-func (e *Endpoint) alert() {
-	if e.liveness.dozing.Swap(false) {
-		select {
-		case e.liveness.wake <- struct{}{}:
-		default: // it holds a token already
-		}
+// alert makes the endpoint look at the peer soon: something is expected of it now.
+func (s *Session) alert() {
+	if s.hurried.Load() || s.alerted.Swap(true) {
+		return // it is looked at soon as it is
 	}
+	l := &s.endpoint.liveness
+	l.mu.Lock()
+	l.alerts = append(l.alerts, s)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default: // it holds a token already
+	}
+}
+
+// lookouts are the sessions that are looked at, the one that is due next first.
+type lookouts []*Session //nolint:recvcheck // as heap.Interface wants it
+
+// Len implements heap.Interface.
+func (q lookouts) Len() int { return len(q) }
+
+// Less implements heap.Interface.
+func (q lookouts) Less(i, j int) bool { return q[i].pulse.due.Before(q[j].pulse.due) }
+
+// Swap implements heap.Interface.
+func (q lookouts) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].pulse.place, q[j].pulse.place = i+1, j+1
+}
+
+// Push implements heap.Interface.
+func (q *lookouts) Push(x any) {
+	s, _ := x.(*Session) // nothing else is pushed
+	*q = append(*q, s)
+	s.pulse.place = len(*q)
+}
+
+// Pop implements heap.Interface.
+func (q *lookouts) Pop() any {
+	last := len(*q) - 1
+	s := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	s.pulse.place = 0
+	return s
 }
 
 // attend is the goroutine that watches over the lives of peers.
@@ -72,106 +129,138 @@ func (e *Endpoint) attend(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
-	var sessions []*Session
-	last, pace := time.Now(), time.Duration(0)
+	var queue lookouts
 	for {
 		now := time.Now()
-		awake := min(now.Sub(last), 2*pace)
-		last = now
-		var need urgency
-		if need, sessions = e.lookAll(sessions[:0], awake); need != urgent {
-			l.dozing.Store(true)
-			// What happened before it could see that we doze is found here.
-			need, sessions = e.lookAll(sessions[:0], 0)
+		l.takeAlerts(&queue, now, e.pace(urgentPart))
+		for len(queue) > 0 && !queue[0].pulse.due.After(now) {
+			s := queue[0]
+			if s.pulse.pace = s.look(now); s.pulse.pace == 0 {
+				heap.Pop(&queue)
+				continue
+			}
+			s.pulse.due = now.Add(s.pulse.pace)
+			heap.Fix(&queue, 0)
 		}
-		switch need {
-		case urgent:
-			pace = max(e.limits.Silence/16, minLook)
-		case patient:
-			pace = max(e.limits.Silence/2, minLook)
-		case unhurried:
-			pace = 0 // until then nobody is silent
+		if len(queue) > 0 {
+			timer.Reset(max(queue[0].pulse.due.Sub(now), minLook))
 		}
-		if !e.pause(ctx, timer, pace) {
+		select {
+		case <-ctx.Done():
 			return
+		case <-timer.C:
+		case <-l.wake:
+			timer.Stop()
 		}
 	}
 }
 
-// pause waits until it is time to look again. It reports false when ctx ends.
-func (e *Endpoint) pause(ctx context.Context, timer *time.Timer, pace time.Duration) bool {
-	if pace > 0 {
-		timer.Reset(pace)
+// takeAlerts makes the sessions due of which there were alerts, but not sooner than urgent after
+// they were looked at last.
+func (l *liveness) takeAlerts(queue *lookouts, now time.Time, urgent time.Duration) {
+	l.mu.Lock()
+	alerts := l.alerts
+	l.alerts = nil
+	l.mu.Unlock()
+	for _, s := range alerts {
+		s.alerted.Store(false) // what happens from here on alerts again
+		p := &s.pulse
+		if p.place == 0 {
+			p.due = now
+			heap.Push(queue, s)
+			continue
+		}
+		if soon := p.looked.Add(urgent); soon.Before(p.due) {
+			p.due = soon
+			heap.Fix(queue, p.place-1)
+		}
 	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-	case <-e.liveness.wake:
-		timer.Stop()
-	}
-	e.liveness.dozing.Store(false)
-	return true
 }
 
-// lookAll looks at all sessions and says how soon to look again.
-func (e *Endpoint) lookAll(sessions []*Session, awake time.Duration) (urgency, []*Session) {
-	e.mu.Lock()
-	for s := range e.sessions {
-		sessions = append(sessions, s)
-	}
-	e.mu.Unlock()
-	need := unhurried
-	for _, s := range sessions {
-		need = max(need, s.look(awake))
-	}
-	clear(sessions)
-	return need, sessions
+// pace is a part of Limits.Silence.
+func (e *Endpoint) pace(part time.Duration) time.Duration {
+	return max(e.limits.Silence/part, minLook)
 }
 
-// look looks for signs of life of the peer. Awake is the time since the last look.
-func (s *Session) look(awake time.Duration) urgency {
-	p, limits := &s.pulse, &s.endpoint.limits
+// look looks for signs of life of the peer, and returns when to look again: in no time means
+// not until there is an alert.
+func (s *Session) look(now time.Time) time.Duration {
+	e := s.endpoint
+	e.liveness.looked.Add(1)
+	s.hurried.Store(false) // what happens from here on alerts
+	p := &s.pulse
 	streams := s.streams.Load()
 	calls := s.dialed && s.active.Load() > streams
 	suspected := s.suspected.Swap(false)
 	if s.ended() || !calls && streams == 0 && p.asked == 0 && !suspected {
 		p.watched = false
-		return unhurried
+		return 0
 	}
 	stats := s.conn.ConnectionStats()
-	switch heard := stats.PacketsReceived != p.received; {
-	case heard || !p.watched:
-		if p.asked != 0 {
-			p.answered++
-		}
-		p.received, p.sent, p.silent, p.asked, p.watched = stats.PacketsReceived, stats.PacketsSent, 0, 0, true
-		s.doubted.Store(false)
-	default:
-		p.silent += awake
-	}
+	s.listen(now, &stats)
 	if s.fresh.Swap(false) {
 		p.answered = 0
 	}
+	if !s.judge(&stats, calls, suspected) {
+		return 0
+	}
+	switch {
+	case p.asked != 0, stats.PacketsSent != p.sent, calls && p.answered < easyAfter:
+		s.hurried.Store(true)
+		return e.pace(urgentPart)
+	case calls:
+		return e.pace(easyPart)
+	}
+	return e.pace(patientPart)
+}
+
+// listen notes whether the peer was heard since the last look.
+func (s *Session) listen(now time.Time, stats *quic.ConnectionStats) {
+	p := &s.pulse
+	awake := min(now.Sub(p.looked), 2*p.pace)
+	p.looked = now
+	if stats.PacketsReceived == p.received && p.watched {
+		p.silent += awake
+		return
+	}
+	if p.asked != 0 {
+		p.answered++
+	}
+	p.received, p.sent, p.silent, p.asked = stats.PacketsReceived, stats.PacketsSent, 0, 0
+	if p.watched { // it may have been silent since it answered
+		p.silent = min(max(time.Duration(clock.Of(now)-s.pongAt.Load()), 0), awake)
+	}
+	p.watched = true
+	s.doubted.Store(false)
+}
+
+// judge asks the peer, doubts it or gives it up, as its silence says. It reports whether it
+// goes on.
+func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool {
+	p, silence := &s.pulse, s.endpoint.limits.Silence
 	pto := stats.SmoothedRTT + max(4*stats.MeanDeviation, time.Millisecond) + maxAckDelay
+	sent := stats.PacketsSent - p.sent
 	switch since := p.silent - p.asked; {
 	case p.asked == 0:
-		if suspected || p.silent >= s.patience(calls, stats.PacketsSent-p.sent) {
+		if suspected || p.silent >= s.patience(calls, sent) {
 			p.asked = max(p.silent, 1)
 			s.ask()
-			s.knock()
+			// A question that is a matter of routine is likely to be answered.
+			if p.knocked = suspected || sent > 1; p.knocked {
+				s.knock()
+			}
 		}
-	case p.silent >= 2*limits.Silence && since >= max(limits.Silence/2, 3*pto):
-		s.close(wire.CodeDeadline, fmt.Sprintf("no sign of life for %v (Limits.Silence is %v)", p.silent.Round(time.Millisecond), limits.Silence))
-		return unhurried
-	case since >= max(limits.Silence/4, 2*pto):
+	case p.silent >= 2*silence && since >= max(silence/2, 3*pto):
+		s.close(wire.CodeDeadline, fmt.Sprintf("no sign of life for %v (Limits.Silence is %v)", p.silent.Round(time.Millisecond), silence))
+		return false
+	case since >= max(silence/4, 2*pto):
 		s.doubt()
 		s.knock()
+	case !p.knocked && since >= max(s.endpoint.pace(urgentPart), pto):
+		p.knocked = true
+		s.knock()
 	}
-	if calls || p.asked != 0 || stats.PacketsSent != p.sent {
-		return urgent
-	}
-	return patient
+	return true
 }
 
 // maxAckDelay is how long a peer may keep an acknowledgment back: QUIC's default.
@@ -196,11 +285,12 @@ func (s *Session) patience(calls bool, sent uint64) time.Duration {
 // that it is gone.
 func (s *Session) suspect() {
 	s.suspected.Store(true)
-	s.endpoint.alert()
+	s.alert()
 }
 
 // ask asks the peer for a sign of life.
 func (s *Session) ask() {
+	s.endpoint.liveness.asked.Add(1)
 	token := uint64(clock.Now()) & wire.MaxVarint
 	s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPing, token) })
 }
@@ -211,6 +301,7 @@ func (s *Session) knock() {
 	if !s.pulse.knocking.TryLock() {
 		return
 	}
+	s.endpoint.liveness.knocks.Add(1)
 	if !s.group.Go(func(ctx context.Context) {
 		defer s.pulse.knocking.Unlock()
 		if s.endpoint.knock(ctx, addrPort(s.conn.RemoteAddr())) {

@@ -37,7 +37,7 @@ func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 		return nil, err
 	}
 	s.streams.Add(1)
-	s.endpoint.alert()
+	s.alert()
 	st, err := s.openStream(ctx, h)
 	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.streams.Add(-1); s.release() }) {
 		err = s.lost(nil, false)
@@ -101,7 +101,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	s.used.Store(clock.Of(now))
 	s.streams.Add(1)
 	defer s.streams.Add(-1)
-	e.alert()
+	c.Session.alert()
 	if s.admit(&route, refusal); route.Refuse != nil {
 		st.finish(route.Refuse)
 		return nil

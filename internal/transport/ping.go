@@ -44,6 +44,7 @@ func (s *Session) Ping(ctx context.Context) error {
 
 // ponged notes the answer to a PING.
 func (s *Session) ponged(token uint64) {
+	s.pongAt.Store(clock.Now())
 	if p := s.pinged.Load(); p != nil && p.token == token && s.pinged.CompareAndSwap(p, nil) {
 		close(p.answered)
 	}

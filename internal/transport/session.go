@@ -70,10 +70,13 @@ type Session struct {
 
 	pinged    atomic.Pointer[ping] // whose answer is waited for
 	pulse     pulse
-	suspected atomic.Bool // there is a hint that the peer is gone
-	fresh     atomic.Bool // a call began to last
-	doubted   atomic.Bool // the peer has been silent for too long
-	gone      atomic.Bool // its host says that its process has ended
+	suspected atomic.Bool  // there is a hint that the peer is gone
+	fresh     atomic.Bool  // a call began to last
+	alerted   atomic.Bool  // it waits to be looked at
+	hurried   atomic.Bool  // it is looked at soon anyway
+	pongAt    atomic.Int64 // when it answered a PING last, on the scale of package clock
+	doubted   atomic.Bool  // the peer has been silent for too long
+	gone      atomic.Bool  // its host says that its process has ended
 }
 
 func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *Session {

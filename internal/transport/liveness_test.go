@@ -1,0 +1,148 @@
+package transport
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// lookCost is what watching over peers has cost an endpoint.
+type lookCost struct{ looks, questions, knocks uint64 }
+
+func (e *Endpoint) lookCost() lookCost {
+	l := &e.liveness
+	return lookCost{l.looked.Load(), l.asked.Load(), l.knocks.Load()}
+}
+
+func (c lookCost) since(before lookCost) lookCost {
+	return lookCost{c.looks - before.looks, c.questions - before.questions, c.knocks - before.knocks}
+}
+
+// TestTheCostOfLooksFollowsTheCallsUnderWay: one call is held on one of a hundred connections.
+func TestTheCostOfLooksFollowsTheCallsUnderWay(t *testing.T) {
+	const spectators = 100
+	inWorld(t, func(w *world) {
+		t := w.t
+		client := w.quiet("web", Limits{})
+		for range spectators {
+			mustEcho(t, client.connect(w.node("orders", Limits{})))
+		}
+		server := w.node("orders", Limits{})
+		s := client.connect(server)
+		settle()
+		open := server.held("held")
+		results := holdCalls(t.Context(), s, 1, "held")
+		settle()
+		before := client.lookCost()
+		const seconds = 20 // holdCalls waits for no longer than 30
+		pass(seconds * time.Second)
+		cost := client.lookCost().since(before)
+		const most = seconds * (urgentPart + easyPart) // of one session
+		if cost.looks > most {
+			t.Errorf("%d looks in %d s, want at most %d: one call is under way", cost.looks, seconds, most)
+		}
+		open()
+		if failed := results(); len(failed) > 0 {
+			t.Fatal(failed)
+		}
+		settle()
+		pass(time.Second)
+		before = client.lookCost()
+		pass(time.Minute)
+		if cost := client.lookCost().since(before); cost != (lookCost{}) {
+			t.Errorf("nothing is under way, and in a minute there were %+v", cost)
+		}
+	})
+}
+
+// TestAHeldCallCostsAQuestionNowAndThen for as long as it lasts, and no socket: its peer answers.
+func TestAHeldCallCostsAQuestionNowAndThen(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{MaxCallTime: time.Hour}), w.quiet("web", Limits{})
+		s := client.connect(server)
+		open := server.held("held")
+		result := make(chan error, 1)
+		go func() {
+			_, _, err := callWithin(t.Context(), s, 20*time.Minute, "held", "")
+			result <- err
+		}()
+		pass(10 * time.Second)
+		before := client.lookCost()
+		const minutes = 10
+		pass(minutes * time.Minute)
+		cost := client.lookCost().since(before)
+		silences := uint64(minutes * time.Minute / client.limits.Silence)
+		if cost.questions > silences || cost.looks > 8*silences || cost.knocks > 0 {
+			t.Errorf("in %d min: %+v, want one question for each Limits.Silence, of which there were %d, and no host asked", minutes, cost, silences)
+		}
+		open()
+		if err := <-result; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestAPeerThatRunsALongCallIsGivenUpInTime, however long it has answered before: within twice
+// Limits.Silence of the moment when it fell silent.
+func TestAPeerThatRunsALongCallIsGivenUpInTime(t *testing.T) {
+	for phase := range 10 {
+		inWorld(t, func(w *world) {
+			t := w.t
+			server, client := w.node("orders", Limits{MaxCallTime: time.Hour}), w.quiet("web", Limits{})
+			s := client.connect(server)
+			defer server.held("held")()
+			result := make(chan error, 1)
+			go func() {
+				_, _, err := callWithin(t.Context(), s, 20*time.Minute, "held", "")
+				result <- err
+			}()
+			pass(time.Minute + time.Duration(phase)*client.limits.Silence/10)
+			w.lose(from(server.addr))
+			start := time.Now()
+			e := failure(t, <-result, ReasonLost)
+			if took := time.Since(start); took > 2*client.limits.Silence+2*minLook {
+				t.Errorf("%q after %v, want twice Limits.Silence at most", e, took)
+			}
+		})
+	}
+}
+
+// TestPing is about the question that somebody waits for.
+func TestPing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		s := client.connect(server)
+		for range 3 {
+			if err := s.Ping(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.lose(from(server.addr))
+		other := make(chan error, 1)
+		start := time.Now()
+		go func() { other <- s.Ping(t.Context()) }()
+		pass(latency)
+		if err := s.Ping(t.Context()); err == nil || time.Since(start) != latency {
+			t.Errorf("a second ping: %v after %v, want that one is under way", err, time.Since(start)-latency)
+		}
+		if err := <-other; err == nil {
+			t.Error("a peer that is not heard has answered")
+		}
+		if took := time.Since(start); took != client.limits.Silence {
+			t.Errorf("it was waited for %v, want Limits.Silence", took)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Ping(ctx); err == nil {
+			t.Error("a ping that nobody waits for was answered")
+		}
+		s.close(wire.CodeNone, "test")
+		if err := s.Ping(t.Context()); err == nil {
+			t.Error("a connection that has ended has answered")
+		}
+	})
+}
