@@ -3,7 +3,7 @@ package discovery
 import "context"
 
 // Finder is implemented by registries that can say which services have an instance with a tag. It
-// is for what any service may offer, and for which there is no list of those that do.
+// is for what any service may offer, so that nobody has to keep a list of those that do.
 //
 // What it says is a hint, as all that a registry says: names, whose instances [Registry.Watch]
 // follows. So a name that stays too long costs a watch that shows nobody with the tag, and a

@@ -12,7 +12,7 @@ const (
 	// MaxIDBytes is the longest SPIFFE ID as a URI (SPIFFE ID specification, section 2.3).
 	MaxIDBytes = 2048
 
-	maxLabelBytes = 63 // of one dot-separated part of a trust domain (RFC 1035, section 2.3.4)
+	maxLabelBytes = 63 // for one dot-separated part of a trust domain (RFC 1035, section 2.3.4)
 
 	idScheme    = "spiffe://"
 	idNamespace = "/ns/"

@@ -99,7 +99,7 @@ func withoutKeyID(tb testing.TB, template *x509.Certificate) {
 type stranger struct {
 	name   string
 	certs  []*x509.Certificate
-	key    crypto.Signer // of the leaf
+	key    crypto.Signer // the leaf's key
 	reason security.Reason
 	checks int // signatures that are checked at most
 }

@@ -45,8 +45,8 @@ func (t *Tracer) StartServer(ctx context.Context, method string, carrier Carrier
 		options = append(options, trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: sender}))
 	}
 	if !sender.IsRemote() {
-		// A span that ctx has from the program, such as one around Run, is no
-		// ancestor of what a peer asks for.
+		// A span that ctx has from the program, such as one around Run, is not
+		// the parent of what a peer asks for.
 		options = append(options, trace.WithNewRoot())
 	}
 	ctx, span := tracer.Start(ctx, method, options...) //nolint:spancheck // ServerSpan.End ends it

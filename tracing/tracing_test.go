@@ -230,7 +230,7 @@ func TestAGlobalPropagatorReplacesTheStandard(t *testing.T) {
 	}
 }
 
-// fixedProvider is no pointer, and comparing it panics.
+// fixedProvider is not a pointer, and comparing it panics.
 type fixedProvider struct {
 	trace.TracerProvider
 	_ []int

@@ -117,7 +117,7 @@ func (c *client) maintain(ctx context.Context, what string, g *registration, on 
 	return err
 }
 
-// remove deregisters the instance. It is no error if the agent does not know it.
+// remove deregisters the instance. An instance that the agent does not know is not an error.
 func (c *client) remove(ctx context.Context, what string, g *registration) error {
 	_, err := c.call(ctx, errand{what: what, needs: writeRule(g.query.Service)}, func(ctx context.Context) error {
 		return c.api.Agent().ServiceDeregisterOpts(g.id, (&api.QueryOptions{}).WithContext(ctx))

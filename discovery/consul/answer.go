@@ -102,7 +102,7 @@ type answer struct {
 	members []member // sorted, at most discovery.MaxInstances
 	foreign int      // entries that are not link's
 	bad     int      // entries that are broken
-	reason  string   // of the first of these
+	reason  string   // what is wrong with the first broken entry
 	over    int      // members beyond the bound
 	open    bool     // an empty answer may be due to a missing token
 }

@@ -28,10 +28,10 @@ type budget struct {
 	mu       sync.Mutex // guards the fields below
 	limit    int
 	used     int
-	policies int // of used
+	policies int // how many of used are watches of policies
 	grown    time.Time
 	resume   time.Time
-	waiting  map[*context.CancelFunc]struct{} // of questions that an overload ends
+	waiting  map[*context.CancelFunc]struct{} // cancels each question that an overload ends
 }
 
 func newBudget() *budget {

@@ -29,7 +29,7 @@ func TestAddresses(t *testing.T) {
 	clearEnv(t)
 	for _, c := range []struct {
 		cfg, env, ssl string
-		url           string // of a request
+		url           string // how the URL of a request begins
 	}{
 		{url: "http://127.0.0.1:8500/v1"},
 		{cfg: "10.0.0.1:8500", env: "10.0.0.2:8500", url: "http://10.0.0.1:8500/v1"},

@@ -25,7 +25,7 @@
 //
 // # Guarantees
 //
-// An ill registry never empties a set. Errors, answers that are no answers (429, HTML, cut JSON)
+// An ill registry never empties a set. Errors, answers that say nothing (429, HTML, cut JSON)
 // and answers that access rules have thinned leave the last known instances in place, marked
 // Stale with a reason. An answer that lacks known instances and comes from a cluster without a
 // leader, from an index that went backwards or from an agent that was just unreachable is believed

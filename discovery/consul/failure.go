@@ -39,7 +39,7 @@ func (f *failure) Error() string { return "consul: " + f.what + ": " + f.reason 
 
 // Unwrap returns the error of the package that the failure is.
 func (f *failure) Unwrap() error {
-	switch f.kind { //nolint:exhaustive // the others are no error of the package
+	switch f.kind { //nolint:exhaustive // the package has no error for the others
 	case denied, hidden:
 		return ErrDenied
 	case refused, missing:

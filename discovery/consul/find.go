@@ -116,7 +116,7 @@ func (c *client) askTag(ctx context.Context, q discovery.TagQuery, ask question,
 	a := answer{position: pos, open: x.open(len(raw))}
 	for name, tags := range raw {
 		if !slices.Contains(tags, q.Tag) {
-			continue // of a Consul that knows no filter
+			continue // this Consul does not know the filter
 		}
 		if err := (discovery.Query{Service: name}).Validate(); err != nil {
 			a.refuse(printable(name) + ": " + err.Error())

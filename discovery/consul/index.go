@@ -4,8 +4,8 @@ package consul
 // documentation (api-docs/features/blocking). The zero value asks without waiting.
 type cursor struct {
 	index   uint64 // to ask with; 0 does not wait
-	last    uint64 // of the last answer
-	backend string // that gave it; each counts for itself
+	last    uint64 // the last answer's; 0 if there was none
+	backend string // the backend that gave last; each counts for itself
 }
 
 // advance takes the index of an answer and reports whether it went backwards, as it does when the

@@ -19,9 +19,9 @@ type signs struct {
 // goroutine.
 type keeper struct {
 	known  []member  // the last believed answer
-	at     time.Time // of known; zero: there is none
+	at     time.Time // when known was answered; zero: nothing is known yet
 	shaken bool      // the agent was unreachable since: it may have restarted with nothing
-	doubt  time.Time // of the last sign of illness while something is missing; zero: no doubt
+	doubt  time.Time // when illness last showed while something was missing; zero: no doubt
 }
 
 // verdict is what becomes of an answer.

@@ -19,7 +19,7 @@ const (
 type pacer struct {
 	spent float64 // tokens that are missing from the bucket
 	every time.Duration
-	at    time.Time // of spent
+	at    time.Time // when spent was last right; zero: never
 	busy  time.Time // since when the bucket is empty; zero: it is not
 }
 
@@ -54,5 +54,5 @@ func backoff(n int, least, most time.Duration) time.Duration {
 
 // around returns d give or take a part of it, evenly spread.
 func around(d time.Duration, part float64) time.Duration {
-	return time.Duration(float64(d) * (1 - part + 2*part*rand.Float64())) //nolint:gosec // as above
+	return time.Duration(float64(d) * (1 - part + 2*part*rand.Float64())) //nolint:gosec // chance keeps clients apart, not secrets
 }

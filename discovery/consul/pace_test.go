@@ -100,7 +100,7 @@ func TestPlacesInTheAgent(t *testing.T) {
 		t.Errorf("%d places, want %d", held, MaxBlocking)
 	}
 	b.overloaded(now)
-	b.overloaded(now.Add(time.Second)) // of the same overload
+	b.overloaded(now.Add(time.Second)) // part of the same overload
 	if p := b.pause(now); p < busyPause || p > 2*busyPause {
 		t.Errorf("pause %v", p)
 	}

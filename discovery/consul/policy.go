@@ -29,7 +29,7 @@ func policyKey(q discovery.Query) string {
 // WatchPolicy implements discovery.PolicyWatcher. The documents are in Consul's KV store under
 // link/topology/<service>, or link/topology/<namespace>/<service> for a namespace other than default.
 // The first word comes when Consul has answered or failed to. What Consul says is also kept in
-// Config.StateDir, and that there is no document as well: a start without Consul begins with it.
+// Config.StateDir, even that there is no document: a start without Consul begins with it.
 func (r *Registry) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan discovery.Policy, error) {
 	if err := q.Validate(); err != nil {
 		return nil, fmt.Errorf("consul: %w", err)

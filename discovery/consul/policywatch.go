@@ -18,7 +18,7 @@ type policyWatch struct {
 
 	cursor   cursor
 	pacer    pacer
-	place    bool // of the budget is held
+	place    bool // whether it holds a place of the budget
 	plain    bool // the next question does not wait
 	delay    time.Duration
 	failures int

@@ -25,7 +25,7 @@ const (
 	metaOwner     = "link-owner"     // random, new for each registration: whose entry it is
 	consulPrefix  = "consul-"        // Consul keeps these for itself (agent/structs/structs.go)
 	protocol      = "1"              // what this version speaks
-	startedFormat = time.RFC3339Nano // of Started, which has milliseconds
+	startedFormat = time.RFC3339Nano // for Started, which has milliseconds
 	statusDrain   = "draining"
 )
 

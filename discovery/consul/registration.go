@@ -23,14 +23,14 @@ type registration struct {
 	// the fields below. A channel, because Update must give up when its context ends.
 	turn        chan struct{}
 	in          discovery.Instance
-	reg         *api.AgentServiceRegistration // of in; nil until the first push
+	reg         *api.AgentServiceRegistration // what in becomes; nil until the first push
 	attempted   bool                          // the agent may hold something of ours
 	behind      bool                          // the agent does not hold all of in
 	maintenance bool                          // was turned on
 	lost        bool                          // another process has taken the ID over
 	closed      bool
 
-	group *lifecycle.Group // of the heartbeats; its context ends all that is said to the agent
+	group *lifecycle.Group // runs the heartbeats; its context ends all that is said to the agent
 }
 
 // newRegistration returns a registration whose turn the caller has.

@@ -22,7 +22,7 @@ import (
 type Registry struct {
 	client      *client
 	datacenters []string // the agent's own, "", first
-	namespace   string   // of Consul Enterprise, as is partition
+	namespace   string   // in Consul Enterprise, as is partition
 	partition   string
 	log         *slog.Logger
 	lines       *limitedLog
@@ -50,7 +50,7 @@ type Registry struct {
 
 // watch is one call of Watch or Find.
 type watch struct {
-	stop func() bool // of context.AfterFunc
+	stop func() bool // what context.AfterFunc returned
 }
 
 // New returns a registry for the agent that cfg and the environment mean. It reads the files they

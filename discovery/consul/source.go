@@ -45,12 +45,12 @@ type source struct {
 	keeper keeper
 	cursor cursor
 	pacer  pacer
-	place  bool // of the budget is held
+	place  bool // whether it holds a place of the budget
 	plain  bool // the next question must be
 
 	failures int           // in a row
 	delay    time.Duration // before the next question
-	free     bool          // that question does not count for the pace
+	free     bool          // the next question does not count for the pace
 	asked    bool          // Consul has answered before
 	visible  bool          // an answer without a token had entries: then an empty one is one
 	shown    []member
@@ -119,7 +119,7 @@ func (s *source) question() question {
 	case !s.place:
 		q.mode = cached
 	case s.cursor.index > 0:
-		// Spread, as watches that began together would end together for ever.
+		// Spread out: watches that began together would otherwise keep ending together.
 		q.mode, q.index, q.wait = blocking, s.cursor.index, spread(waitLeast, waitMost)
 	}
 	return q

@@ -20,7 +20,7 @@ const stateFormat = 1
 type stateKey struct {
 	_          struct{} `cbor:",toarray"`
 	Agent      string
-	Namespace  string // of Consul Enterprise, as is Partition
+	Namespace  string // in Consul Enterprise, as is Partition
 	Partition  string
 	Datacenter string
 	Query      string

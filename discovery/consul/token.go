@@ -40,7 +40,7 @@ func (s secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // tokenSource is where requests get their token. It is safe for concurrent use.
 type tokenSource struct {
 	file   string // "" if the token never changes
-	origin string // of the token, for messages
+	origin string // where the token comes from, for messages
 	log    *slog.Logger
 
 	mu      sync.Mutex // guards the fields below

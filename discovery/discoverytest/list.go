@@ -39,7 +39,7 @@ func listComesAndGoes(t *testing.T, k *kit, r listRegistry) {
 	space, service := newName("space"), newName("orders")
 	in := instance(service)
 	in.Namespace = space
-	other := instance(newName("users")) // of the default namespace
+	other := instance(newName("users")) // in the default namespace
 	list := func(want ...string) {
 		t.Helper()
 		var got []string

@@ -134,7 +134,7 @@ func TestDefaultDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", tmp)
-	const hash = "bfabc37432958b06" // of example.org, SHA-256 cut to 8 bytes
+	const hash = "bfabc37432958b06" // SHA-256 of example.org, cut to 8 bytes
 	cfg := Config{TrustDomain: "example.org"}
 
 	t.Run("below the runtime directory", func(t *testing.T) {
@@ -190,8 +190,8 @@ func TestDefaultDirectory(t *testing.T) {
 	})
 }
 
-// SEC-617: who takes the name of the registry among the temporary files, where anybody may, keeps no
-// node from starting: all processes of the user meet in one of his own.
+// SEC-617: anybody may take the name of the registry among the temporary files, but that keeps no
+// node from starting: all processes of the user then meet in a directory of their own.
 func TestATakenTemporaryDirectoryIsNotWaitedFor(t *testing.T) {
 	uid := strconv.Itoa(os.Geteuid())
 	for name, squat := range map[string]func(t *testing.T, path string){
@@ -205,7 +205,7 @@ func TestATakenTemporaryDirectoryIsNotWaitedFor(t *testing.T) {
 		"by a file": func(t *testing.T, path string) { t.Helper(); writeFile(t, path, nil, 0o600) },
 		"by another user": func(t *testing.T, path string) {
 			t.Helper()
-			if other := foreign(t, path); other != path { // of root, for those who can give none away
+			if other := foreign(t, path); other != path { // root's own, if this user can give no file away
 				if err := os.Symlink(other, path); err != nil {
 					t.Fatal(err)
 				}

@@ -20,7 +20,7 @@ func TestWhatSomebodyChangesIsPutInOrderAndSaidOnce(t *testing.T) {
 		return func(dir string) error { return os.WriteFile(file(dir), data, 0o600) }
 	}
 	other := instance("orders-1")
-	other.Addr = "192.0.2.1:7444" // of the same length
+	other.Addr = "192.0.2.1:7444" // another address of the same length
 	for name, c := range map[string]struct {
 		change func(dir string) error
 		says   string

@@ -14,7 +14,7 @@ import (
 type registration struct {
 	registry *Registry
 	id       string
-	name     string // of the file
+	name     string // the name of the file
 	query    discovery.Query
 	made     bool // its file has been published; guarded by Registry.mu
 

@@ -27,7 +27,7 @@ type Registry struct {
 	making  sync.WaitGroup // Register calls under way
 	polling sync.WaitGroup
 	closing sync.Once
-	closed  error // of the first Close
+	closed  error // what the first Close returned
 
 	mu            sync.Mutex // guards the fields below
 	stop          context.CancelFunc

@@ -99,7 +99,7 @@ func TestSetReplacesTheListAndKeepsRegistrations(t *testing.T) {
 		if got := addrs(<-users); len(got) != 1 || got[0] != "192.0.2.2:7443" {
 			t.Errorf("users after Set: %q", got)
 		}
-		// The same list again is no change.
+		// The same list again changes nothing.
 		if err := r.Set(at("users", "192.0.2.2:7443")); err != nil {
 			t.Fatal(err)
 		}

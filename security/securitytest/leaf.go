@@ -119,7 +119,7 @@ func SelfSigned() Option {
 // subjectAltName writes the names as they are; crypto/x509 would normalize them.
 func subjectAltName(tb testing.TB, leaf *Leaf) pkix.Extension {
 	tb.Helper()
-	const tagDNS, tagURI = 2, 6 // of GeneralName (RFC 5280, section 4.2.1.6)
+	const tagDNS, tagURI = 2, 6 // the tags of GeneralName (RFC 5280, section 4.2.1.6)
 	var names []asn1.RawValue
 	for _, uri := range leaf.URIs {
 		names = append(names, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tagURI, Bytes: []byte(uri)})

@@ -38,7 +38,7 @@ type topic[V any] struct {
 
 type watch[V any] struct {
 	ch   chan V
-	stop func() bool // of context.AfterFunc
+	stop func() bool // what context.AfterFunc returned
 }
 
 // watch opens a watch of k, which sees the value known so far at once and otherwise waits for the
