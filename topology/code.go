@@ -12,7 +12,7 @@ func codeNames() []string {
 }
 
 // CodeNumber returns the number of a code that a document names, "unavailable": gRPC's names and
-// numbers, in lower case. It reports false for a name that is no code.
+// numbers, in lower case. It reports false for a name that is not a code.
 func CodeNumber(name string) (uint32, bool) {
 	i := slices.Index(codeNames(), name)
 	return uint32(i + 1), i >= 0

@@ -27,7 +27,7 @@ type FieldError struct {
 	Origin string // the file as named to Parse, else the layer
 	Line   int    // from 1; 0 if not known, as for documents made in Go
 	Column int    // from 1; 0 if not known
-	Path   string // of the field: "services.orders.routes[2].to"; "" for the document as a whole
+	Path   string // the field: "services.orders.routes[2].to"; "" for the document as a whole
 	Reason string // what is wrong and what to do
 }
 

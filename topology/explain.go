@@ -24,7 +24,7 @@ func (c *Candidate) locality() Locality { return Locality{c.Zone, c.Region, c.Da
 type Explanation struct {
 	Service string
 	Request Request
-	At      Locality // of the caller
+	At      Locality // where the caller is
 
 	Written bool     // whether a document has an entry for the service
 	Rule    int      // index of the route that matched, or NoRule
@@ -33,13 +33,13 @@ type Explanation struct {
 	Target  string   // the one chosen
 	Sticky  string   // where the rule finds its key: "meta:user-id", "the call's key", "" for chance
 	Key     string   // the key that decided; "" if chance did, or there was no choice
-	Plan    *Plan    // of rule and target
+	Plan    *Plan    // the plan of the rule and the target
 
 	// Fixed says why the policy's own choice did not count, "" if it did.
 	Fixed string
 
 	Levels    []ExplainedLevel    // in order, those of other services in place
-	Instances []ExplainedInstance // of all services in Levels and of Service, by service, level and ID
+	Instances []ExplainedInstance // those of Service and of all services in Levels, by service, level and ID
 }
 
 // explainer is an Explanation that is being made or printed.
@@ -61,7 +61,7 @@ type Share struct {
 type ExplainedLevel struct {
 	Level
 
-	Via              string        // of another service: by which of its rules; "" for none
+	Via              string        // "by routes[0] of orders-new"; "" if no rule of another service leads there
 	LB               LoadBalancing // how an instance of it is chosen
 	Available, Total int
 	Takes            float64 // share of the calls that it gets now, 0 to 1

@@ -21,7 +21,7 @@ type explained struct {
 		Random                  uint64
 	}
 	Zone, Region, DC string
-	Trouble          map[string]string // of instances, by ID
+	Trouble          map[string]string // what is wrong with an instance, by ID
 	Note             map[string]string
 	Weight           map[string]int
 }

@@ -12,14 +12,14 @@ type graph map[string]entry
 
 type entry struct {
 	service  Service
-	problems *problems // of the document the entry is from
+	problems *problems // the problems of the document that the entry is from
 	trusted  bool
 }
 
 // edge is one word that leads to another service.
 type edge struct {
 	to   string
-	path string // of the field
+	path string // the path of the field
 }
 
 // paths calls yield for each "to" of a service and the failover list that goes with it, where nil

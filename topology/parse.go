@@ -133,7 +133,7 @@ func lineOf(data []byte, line int) string {
 
 func indentation(line string) string { return line[:len(line)-len(strings.TrimLeft(line, " \t"))] }
 
-// unreadable finds the first character that is no text.
+// unreadable finds the first character that is not text.
 func unreadable(data []byte) (position, string) {
 	at := position{1, 1}
 	for len(data) > 0 {

@@ -11,7 +11,7 @@ type Plan struct {
 	Service string        // the service called
 	Rule    int           // index of the route, or NoRule
 	Target  string        // as in Route.To: "stable", "any", "service:orders-new"
-	Share   int           // of the calls that match the rule, in percent
+	Share   int           // percent of the calls that match the rule
 	Levels  []Level       // where to look for an instance, in order; never empty
 	Timeout time.Duration // 0: the policy does not say
 	Retry   Retry         // zero fields: the policy does not say
@@ -20,9 +20,9 @@ type Plan struct {
 	Mirror  *Mirror       // as written, nil if there is none; see Mirrored
 	Fault   *Fault        // as written, nil if there is none; see Faulted
 
-	others    []*Plan // of the other targets of the rule that have a share, the greatest first
+	others    []*Plan // plans of the rule's other targets that have a share, the greatest first
 	mirror    *mirror
-	hashKey   string // of LB.Key
+	hashKey   string // the key of the metadata that LB.Key names
 	faultSalt uint64
 }
 

@@ -9,7 +9,7 @@ import (
 // Request is what a policy looks at in a call.
 type Request struct {
 	Kind   string // "method", "topic" or "stage"
-	Name   string // of the route within its service: "get"
+	Name   string // the name of the route within its service: "get"
 	Caller string // service name of the caller
 	// ReadOnly says that the call changes nothing, so that a copy of it does no harm.
 	ReadOnly bool

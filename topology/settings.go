@@ -86,7 +86,7 @@ type Outlier struct {
 	Errors   int           // failures in a row; 0: DefaultErrors
 	Interval time.Duration // how often to look; 0: DefaultInterval
 	Eject    time.Duration // for how long, times the ejections in a row; 0: DefaultEject
-	Max      Percent       // of the instances at a time, at least one; 0: DefaultMaxEject; Off: nobody ever
+	Max      Percent       // percent of the instances at a time, at least one; 0: DefaultMaxEject; Off: nobody ever
 }
 
 func (o *Outlier) filled() Outlier {
@@ -104,14 +104,14 @@ func (o *Outlier) filled() Outlier {
 // Mirror sends copies of calls elsewhere and drops the replies.
 type Mirror struct {
 	To      Split   // as in Route; empty means {"any": 100}
-	Percent Percent // of the calls, more than 0 to 100
+	Percent Percent // percent of the calls, more than 0 to 100
 }
 
 // Fault breaks calls on purpose, to see what happens. It is refused unless Options.AllowFaults.
 type Fault struct {
 	Delay   time.Duration // before the call is sent; 0: none
 	Abort   string        // a code such as "unavailable" that the call fails with in place of being sent; "": none
-	Percent Percent       // of the calls, more than 0 to 100
+	Percent Percent       // percent of the calls, more than 0 to 100
 }
 
 // first returns the first of values that is not zero.

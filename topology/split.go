@@ -14,7 +14,7 @@ type split struct {
 type splitTarget struct {
 	plan  *Plan
 	share int
-	seed  uint64 // of service and target
+	seed  uint64 // a hash of service and target
 }
 
 // byChance chooses a target with the probability of its share.

@@ -145,7 +145,7 @@ func (d *Document) Equal(o *Document) bool {
 
 // Defaults hold for all services, those without an entry included.
 type Defaults struct {
-	Timeout   time.Duration // of a call whose context has no deadline; 0: the node's own, at most MaxDuration
+	Timeout   time.Duration // for calls whose context has no deadline; 0: the node's own, at most MaxDuration
 	Retry     Retry
 	ZoneAware Switch // 0 means On
 }

@@ -45,7 +45,7 @@ func (d *Document) validateFields(p *problems) {
 		s := d.Services[name]
 		path := join("services", name)
 		if reason := badService(name); reason != "" {
-			p.invalid(path, "%s is no name of a service: %s", clipped(name), reason)
+			p.invalid(path, "%s cannot be the name of a service: %s", clipped(name), reason)
 			continue
 		}
 		v := serviceCheck{p, path, name, s.Subsets, d.Services}
@@ -79,7 +79,7 @@ func (p *problems) retry(path string, r Retry) {
 	for i, code := range r.On {
 		at := fmt.Sprintf("%s[%d]", on, i)
 		if known := []string{"unavailable", "resource_exhausted"}; !slices.Contains(known, code) {
-			p.invalid(at, "%s is no code to retry on%s", clipped(code), meant(code, known))
+			p.invalid(at, "%s is not a code to retry on%s", clipped(code), meant(code, known))
 		} else if slices.Contains(r.On[:i], code) {
 			p.invalid(at, "%s is there twice", code)
 		}

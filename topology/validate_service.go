@@ -16,7 +16,7 @@ type serviceCheck struct {
 	path    string
 	name    string
 	subsets map[string]Subset
-	all     map[string]Service // of the document
+	all     map[string]Service // all services of the document
 }
 
 func (v serviceCheck) service(s Service) {
@@ -46,7 +46,7 @@ func (v serviceCheck) service(s Service) {
 func (v serviceCheck) subset(path, name string, s Subset) {
 	at := join(path, name)
 	if reason := badSubset(name); reason != "" {
-		v.invalid(at, "%s is no name of a subset: %s", clipped(name), reason)
+		v.invalid(at, "%s cannot be the name of a subset: %s", clipped(name), reason)
 		return
 	}
 	if s.Name != "" && s.Name != name {
@@ -145,7 +145,7 @@ func (v serviceCheck) fault(path string, f Fault) {
 	v.duration(join(path, "delay"), f.Delay)
 	if f.Abort != "" {
 		if _, ok := CodeNumber(f.Abort); !ok {
-			v.invalid(join(path, "abort"), "%s is no code%s", clipped(f.Abort), meant(f.Abort, codeNames()))
+			v.invalid(join(path, "abort"), "%s is not a code%s", clipped(f.Abort), meant(f.Abort, codeNames()))
 		}
 	}
 	if f.Delay == 0 && f.Abort == "" {
@@ -216,7 +216,7 @@ func (v serviceCheck) noSubset(path, name string, target bool) {
 
 func (v serviceCheck) serviceName(path, name string) {
 	if reason := badService(name); reason != "" {
-		v.invalid(path, "%s is no name of a service: %s", clipped(name), reason)
+		v.invalid(path, "%s cannot be the name of a service: %s", clipped(name), reason)
 	}
 }
 

@@ -172,7 +172,7 @@ func TestErrorNamesFileLineAndField(t *testing.T) {
 	_, err := topology.Parse("topology.yaml", []byte("version: link/v1\nservices:\n  orders:\n    routes: [ { to: blue } ]\n"))
 	var fe *topology.FieldError
 	if !errors.As(err, &fe) {
-		t.Fatalf("%v is no FieldError", err)
+		t.Fatalf("%v is not a FieldError", err)
 	}
 	if fe.Origin != "topology.yaml" || fe.Line != 4 || fe.Column != 21 || fe.Path != "services.orders.routes[0].to" {
 		t.Errorf("got %+v", fe)
