@@ -15,7 +15,7 @@ import "time"
 // origin is when the process began, and began what its clock showed then.
 var (
 	origin = time.Now()        //nolint:gochecknoglobals // a constant of the process
-	began  = origin.UnixNano() //nolint:gochecknoglobals // likewise
+	began  = origin.UnixNano() //nolint:gochecknoglobals // a constant of the process
 )
 
 // Now returns the present in nanoseconds: those since 1970, by what the system's

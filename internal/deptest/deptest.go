@@ -22,10 +22,10 @@ const Module = "github.com/linkmesh/link"
 type Package struct {
 	ImportPath string
 
-	Imports      []string // of the package itself
-	TestImports  []string // of its _test.go files
-	XTestImports []string // of its _test.go files in package x_test
-	Deps         []string // of the package itself, all the way down
+	Imports      []string // what the package itself imports
+	TestImports  []string // what its _test.go files import
+	XTestImports []string // what its _test.go files in package x_test import
+	Deps         []string // what the package itself depends on, all the way down
 }
 
 // A Rule forbids imports. Patterns are those of Match.

@@ -27,7 +27,7 @@ import (
 // Block is one fenced block of a page.
 type Block struct {
 	File string // path from the root of the module
-	Line int    // of the opening fence, from 1
+	Line int    // the line of the opening fence, from 1
 	Lang string // what follows the opening fence: "go", "sh", ""
 	Text string // the lines between the fences
 }

@@ -16,7 +16,7 @@ func TestLinksInPagesLeadSomewhere(t *testing.T) {
 	found := 0
 	for name, page := range files(t, ".md") {
 		for _, m := range link.FindAllStringSubmatch(page, -1) {
-			if strings.HasPrefix(m[1], "NNNN-") { // of the template
+			if strings.HasPrefix(m[1], "NNNN-") { // a link of the template for ADRs
 				continue
 			}
 			found++

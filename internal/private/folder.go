@@ -43,7 +43,7 @@ func Open(path string) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := root.Stat(".") // of what was opened
+	after, err := root.Stat(".") // what was opened, which may be something else by now
 	if err == nil {
 		err = CheckFolder(path, after, Loose)
 	}

@@ -16,7 +16,7 @@ const hasModes = true
 // not wait for the other end of a pipe.
 const openNoWait = syscall.O_NOFOLLOW | syscall.O_NONBLOCK | syscall.O_NOCTTY
 
-// ownerOf returns the user whom a file belongs to, and how many names it has; -1 if that is unknown.
+// ownerOf returns the user that a file belongs to, and how many names it has; -1 if that is unknown.
 func ownerOf(info fs.FileInfo) (uid int, names uint64) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

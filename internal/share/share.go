@@ -12,7 +12,7 @@
 // shared-memory packet switches", IEEE/ACM Transactions on Networking 6(2), 1998)
 // with a factor of 1, which switches use to share buffers among ports.
 //
-// Where names cost nothing to make up, a share for each would be no bound: there
+// Where names cost nothing to make up, a share for each would not be a bound: there
 // a [Key] has a Place too. A place is a holder like any other, and those in it
 // share half of the pool by the same rule.
 //
@@ -47,7 +47,7 @@ var (
 
 // Config is what a [Pool] is made of.
 type Config struct {
-	Limit int64 // of all holders together
+	Limit int64 // what all holders may have together
 	// Floor is what each holder may have, as long as it is free, whatever its share.
 	Floor int64
 	// Most is what one holder may have; 0 is as much as its share.

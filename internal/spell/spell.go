@@ -9,7 +9,7 @@ import (
 
 // Bounds of one search.
 const (
-	MaxNames    = 4096 // of those given so many are looked at
+	MaxNames    = 4096 // how many of the names given are looked at
 	MaxProposed = 3    // names that are proposed
 	maxLen      = 256  // bytes of a word or name beyond which it is like no other
 	maxDistance = 3

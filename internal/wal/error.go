@@ -57,7 +57,7 @@ func (e *FrozenError) Unwrap() error { return e.Cause }
 // the folder and open the log once with Options.Salvage.
 type DamageError struct {
 	File   string
-	Offset int64 // of the first bad record in the file
+	Offset int64 // where in the file the first bad record begins
 	Reason string
 	// Expected and Actual are checksums, lengths or positions, as Reason says; both zero if it says
 	// nothing of the kind.

@@ -27,7 +27,7 @@ type file interface {
 	io.Closer
 	Size() (int64, error)
 	Truncate(size int64) error
-	Sync() error // of the data and the size
+	Sync() error // makes the data and the size durable
 }
 
 // folder implements files.

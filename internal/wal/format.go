@@ -47,7 +47,7 @@ type origin struct {
 	from  Position // where the record stood that was copied
 }
 
-// recordSize is the size on disk of a record that is no copy.
+// recordSize is the size on disk of a record that is not a copy.
 func recordSize(body int) int64 { return recordHeaderSize + int64(body) }
 
 func segmentName(base Position) string { return fmt.Sprintf("%016x%s", uint64(base), segmentSuffix) }

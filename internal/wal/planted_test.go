@@ -59,7 +59,7 @@ func TestAPlantedFileIsNotWrittenTo(t *testing.T) {
 		plant  func(t *testing.T, victim, path string)
 		file   string
 		opens  bool   // the log puts a file of its own there
-		reason string // of ErrUnsafeDir
+		reason string // part of the error
 	}{
 		{"a link for the segment to come", link, nextName, true, ""},
 		{"a second name for the segment to come", second, nextName, true, ""},
@@ -101,7 +101,7 @@ func TestAPlantedFileIsNotWrittenTo(t *testing.T) {
 	}
 }
 
-// SEC-615: a folder that others may reach into, or that leads elsewhere, is no folder for a log.
+// SEC-615: a log refuses a folder that others may reach into, and one that leads elsewhere.
 func TestAFolderOfOthersIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, reason string

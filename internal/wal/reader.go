@@ -16,7 +16,7 @@ type entry struct {
 	offset int64
 	size   int64
 	flags  byte
-	from   Position // of a copy: the position of what was copied
+	from   Position // in a copy: the position of what was copied
 }
 
 func (e *entry) mark() bool { return e.flags&flagMark != 0 }
@@ -40,7 +40,7 @@ type reader struct {
 	file   io.ReaderAt
 	base   Position
 	size   int64
-	offset int64 // of the next record
+	offset int64 // where the next record begins
 
 	buf   []byte // the bytes of the file from start on
 	start int64

@@ -6,7 +6,7 @@ type segment struct {
 	number uint32 // consecutive, in this process only
 	base   Position
 	size   int64
-	file   file // of the segments that are still to be written or synced
+	file   file // nil once everything in it is written and synced
 }
 
 func (s *segment) name() string { return segmentName(s.base) }

@@ -16,7 +16,7 @@ func syncData(f *os.File) error {
 	var syncErr error
 	err = conn.Control(func(fd uintptr) {
 		for {
-			// A signal interrupts the wait before anything failed, so this is no second try.
+			// A signal interrupts the wait before anything failed, so this is not a second try.
 			if syncErr = unix.Fdatasync(int(fd)); !errors.Is(syncErr, unix.EINTR) {
 				return
 			}

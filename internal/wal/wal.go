@@ -120,7 +120,7 @@ type Log struct {
 	compacting sync.WaitGroup
 	committing sync.WaitGroup
 	closing    sync.Once
-	closed     error         // of the first Close
+	closed     error         // what the first Close returned
 	stop       chan struct{} // ends compaction
 	finish     chan struct{} // ends commits, after compaction
 
@@ -134,7 +134,7 @@ type Log struct {
 	segments  []*segment // oldest first; the last one takes appends
 	sealing   *segment   // the last but one, while the last has not got its name
 	end       Position
-	buf       []byte        // of the append under way
+	buf       []byte        // records about to be written; kept for the next ones
 	round     chan struct{} // closed when durable or frozen changes; nil when nobody waits
 	waiting   bool          // dirty or urgent has been asked for what is not durable
 	ids       liveSet
@@ -154,8 +154,8 @@ type counters struct {
 // Stats says how a log is doing.
 type Stats struct {
 	Segments  int
-	DiskBytes int64 // of all segments
-	LiveBytes int64 // of the records whose IDs have not ended
+	DiskBytes int64 // the size of all segments
+	LiveBytes int64 // the size of the records whose IDs have not ended
 	LiveIDs   int
 
 	End     Position // where the next record goes

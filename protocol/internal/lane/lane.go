@@ -4,7 +4,7 @@
 // # Overview
 //
 // A credited frame needs as much credit as it has bytes, so one that is longer than all
-// the credit of its stream would wait for ever. [Send] cuts such frames into parts, and a
+// the credit of its stream would never be sent. [Send] cuts such frames into parts, and a
 // [Joiner] puts them together on the other side.
 //
 // The credit that the streams of one connection give out is bounded, so that a stream
@@ -83,7 +83,7 @@ type Flow struct {
 	Stream *link.Stream
 	Credit int // bytes
 
-	frames, bytes int // that were read and not granted again
+	frames, bytes int // read and not granted again yet
 }
 
 // Read notes that a frame was read.
