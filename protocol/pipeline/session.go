@@ -137,7 +137,7 @@ func (s *session) read() error {
 	flow := lane.Flow{Stream: s.stream, Credit: s.credit}
 	joiner := lane.Joiner{Most: maxTasks}
 	parts := 0
-	defer func() { s.hold(-parts) }()
+	defer func() { s.let(parts) }()
 	for {
 		f, err := s.stream.Recv()
 		if err != nil {
@@ -150,15 +150,15 @@ func (s *session) read() error {
 			if err := joiner.Part(f.Body); err != nil {
 				return err
 			}
-			parts += len(f.Body)
 			if !s.hold(len(f.Body)) {
 				return errTooLarge
 			}
+			parts += len(f.Body)
 			continue
 		}
 		if f.Credited {
 			f.Body = joiner.Whole(f.Body)
-			s.hold(-parts)
+			s.let(parts)
 			parts = 0
 		}
 		if err := s.take(f); errors.Is(err, frame.ErrMalformed) {
@@ -169,14 +169,21 @@ func (s *session) read() error {
 	}
 }
 
-// hold notes how much of tasks in parts is here; it reports whether that may be.
+// hold notes that a part of a task is here; it reports whether that may be.
 func (s *session) hold(n int) bool {
-	if n == 0 {
-		return true
-	}
 	s.worker.mu.Lock()
 	defer s.worker.mu.Unlock()
 	return s.worker.pool.Hold(s.source, n)
+}
+
+// let notes that parts are here no more.
+func (s *session) let(n int) {
+	if n == 0 {
+		return
+	}
+	s.worker.mu.Lock()
+	defer s.worker.mu.Unlock()
+	s.worker.pool.Let(s.source, n)
 }
 
 func (s *session) take(f link.Frame) error {
@@ -229,10 +236,15 @@ func (s *session) take(f link.Frame) error {
 	if s.source.Flooded() {
 		return errFlood
 	}
+	w.lookLocked(now)
+	return nil
+}
+
+// lookLocked makes the goroutine that keeps time look again if something is due sooner.
+func (w *Worker) lookLocked(now int64) {
 	if next := w.pool.Next(now); next != 0 && (w.tick == 0 || next < w.tick) {
 		w.pokeLocked()
 	}
-	return nil
 }
 
 // drain gives back what has not begun.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
@@ -150,10 +151,11 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	w.mu.Lock()
 	now := w.clock.now()
 	src, found, err := w.pool.Join(pool.Hello{
-		Identity: peer.Identity.String(), Queue: hello.Queue, Fence: hello.Fence, Held: hello.Held, First: hello.First, Last: hello.Last,
+		From: share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory), Queue: hello.Queue, Fence: hello.Fence, Held: hello.Held, First: hello.First, Last: hello.Last,
 	}, now.UnixNano())
 	var ready <-chan struct{}
 	if err == nil {
+		w.lookLocked(now.UnixNano())
 		ready = src.Ready() // that of this stream: the next one has another
 		src.Owner = &producer{base: context.WithoutCancel(ctx), queue: hello.Queue, peer: peer.Service(), foreign: peer.Identity.TrustDomain() != w.node.Identity().TrustDomain()}
 	}

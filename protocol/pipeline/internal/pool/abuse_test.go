@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
@@ -74,7 +75,7 @@ func TestATaskThatIsAskedAboutOftenIsAnsweredOnce(t *testing.T) {
 	p, _ := one(t, Options{Slots: 2}, 1)
 	p.Done(p.Begin(nil, 3)[0], frame.Outcome{Verb: frame.Result, Data: make([]byte, frame.MaxResult)}, 4)
 	p.Free()
-	s, answer, err := p.Join(Hello{Identity: "peer", Queue: "queue", Fence: 1000, Held: append(numbers(1, 8000), numbers(9, 100)...)}, 5)
+	s, answer, err := p.Join(Hello{From: share.Key{Name: "peer"}, Queue: "queue", Fence: 1000, Held: append(numbers(1, 8000), numbers(9, 100)...)}, 5)
 	if err != nil || len(answer.Unknown) != 1 {
 		t.Errorf("unknown %v, %v", answer.Unknown, err)
 	}
@@ -88,7 +89,7 @@ func TestWhatAnIdentityHasHereIsBoundedWhateverItsQueues(t *testing.T) {
 	p := New(opts)
 	var all []*Source
 	for i := range 64 {
-		s, _, err := p.Join(Hello{Identity: "peer", Queue: fmt.Sprint(i)}, 1)
+		s, _, err := p.Join(Hello{From: share.Key{Name: "peer"}, Queue: fmt.Sprint(i)}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,18 +109,18 @@ func TestWhatAnIdentityHasHereIsBoundedWhateverItsQueues(t *testing.T) {
 	for _, s := range all {
 		held += s.bytes
 	}
-	if of := all[0].of; held != of.bytes || held > p.limit()+each {
-		t.Errorf("%d bytes are held, counted %d, at most %d may be", held, of.bytes, p.limit())
+	if of := all[0].of; held != of.bytes.Held() || held > p.limit() {
+		t.Errorf("%d bytes are held, counted %d, at most %d may be", held, of.bytes.Held(), p.limit())
 	}
-	room := int(p.limit() - all[0].of.bytes)
+	room := int(p.limit() - all[0].of.bytes.Held())
 	if !p.Hold(all[0], room) || p.Hold(all[1], 1) {
 		t.Error("parts do not count as tasks do")
 	}
-	p.Hold(all[1], -room-1)
+	p.Let(all[1], room)
 	for _, s := range all {
 		p.Leave(s, s.ready, 3, 3)
 	}
-	if n := all[0].of.bytes; n != 0 {
+	if n := all[0].of.bytes.Held(); n != 0 {
 		t.Errorf("%d bytes stay counted", n)
 	}
 	p.sweep(3 + int64(DefaultCacheTime))
@@ -132,7 +133,7 @@ func TestTheCachesOfAnIdentityAreBounded(t *testing.T) {
 	p := New(Options{})
 	var of *peer
 	for i := range 64 {
-		s, _, err := p.Join(Hello{Identity: "peer", Queue: fmt.Sprint(i)}, 1)
+		s, _, err := p.Join(Hello{From: share.Key{Name: "peer"}, Queue: fmt.Sprint(i)}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,14 +150,14 @@ func TestTheCachesOfAnIdentityAreBounded(t *testing.T) {
 			}
 		}
 	}
-	if pages != MaxPages || of.pages != pages {
-		t.Errorf("%d pages, counted %d, want %d", pages, of.pages, MaxPages)
+	if pages != MaxPages || int(of.pages.Held()) != pages {
+		t.Errorf("%d pages, counted %d, want %d", pages, of.pages.Held(), MaxPages)
 	}
 	for _, s := range p.sources {
-		p.clear(s)
+		s.clear()
 	}
-	if of.pages != 0 {
-		t.Errorf("%d pages stay counted", of.pages)
+	if n := of.pages.Held(); n != 0 {
+		t.Errorf("%d pages stay counted", n)
 	}
 }
 

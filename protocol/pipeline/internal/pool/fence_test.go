@@ -3,6 +3,8 @@ package pool
 import (
 	"errors"
 	"testing"
+
+	"github.com/linkmesh/link/internal/share"
 )
 
 // TestWhatIsLeftOfAKilledProducerDisplacesNobody: its HELLO may be read when the process
@@ -11,7 +13,7 @@ func TestWhatIsLeftOfAKilledProducerDisplacesNobody(t *testing.T) {
 	const before, after = 100, 200
 	p := New(Options{})
 	join := func(fence uint64) (*Source, error) {
-		s, _, err := p.Join(Hello{Identity: "shop", Queue: "q", Fence: fence}, 1)
+		s, _, err := p.Join(Hello{From: share.Key{Name: "shop"}, Queue: "q", Fence: fence}, 1)
 		return s, err
 	}
 	s, err := join(after)

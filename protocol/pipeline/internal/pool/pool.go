@@ -9,7 +9,9 @@
 // slot is idle for the time of a round trip, as many as the slots finish in that
 // time. They are divided by backlog, max-min fair: nobody gets more than it has
 // tasks while another wants more, what is over is divided evenly, and each has at
-// least one, a probe, while there are as many slots as producers.
+// least one, a probe, while there are as many slots as producers. Where names are free
+// they are divided among addresses first; then among the identities, and then among the
+// queues of each: who has many queues, or many names, does not get more.
 //
 // # What a lost connection leaves
 //
@@ -20,6 +22,7 @@ package pool
 import (
 	"time"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
@@ -92,19 +95,19 @@ func or[T int | int64 | time.Duration](v *T, def T) {
 type Pool struct {
 	opts     Options
 	sources  map[string]*Source
-	peers    map[string]*peer
+	peers    map[share.Key]*peer
+	bounds   bounds
 	turn     *Source // ring of sources with queued tasks
 	queued   int
 	busy     int // handlers that run
 	running  places
-	service  float64 // moving average of a task's time in a slot, in nanoseconds
-	total    int     // windows that were divided last
-	shared   int64   // when
-	stale    bool    // they are to be divided anew
-	rotation int     // whose turn it is to have what does not divide
-	starved  bool    // somebody has tasks and no window
+	service  float64      // moving average of a task's time in a slot, in nanoseconds
+	total    int          // windows that were divided last
+	shared   int64        // when
+	stale    bool         // they are to be divided anew
+	turns    map[turn]int // whose turn it is to have what does not divide
+	starved  bool         // somebody has tasks and no window
 	swept    int64
-	kept     int64 // bytes of results in caches
 	draining bool
 	stats    Stats
 }
@@ -124,7 +127,9 @@ func New(opts Options) *Pool {
 	or(&opts.HeldBytes, DefaultHeldBytes)
 	or(&opts.CacheTime, DefaultCacheTime)
 	or(&opts.CacheBytes, DefaultCacheBytes)
-	return &Pool{opts: opts, sources: make(map[string]*Source), peers: make(map[string]*peer)}
+	p := &Pool{opts: opts, sources: make(map[string]*Source), peers: make(map[share.Key]*peer)}
+	p.bounds = newBounds(p)
+	return p
 }
 
 // Capacity is how many tasks run at once.

@@ -1,17 +1,18 @@
 package pool
 
 import (
+	"cmp"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
 // split divides total among those who want demand, max-min fair: nobody gets more
 // than it wants while another has less than that other wants. What does not divide
 // goes one by one, from the one at turn on, and split returns whose turn it is next.
-// What nobody wants is divided evenly. With probe each gets at least one, beyond
-// total if need be.
-func split(total int, demand []int, turn int, probe bool) ([]int, int) {
+// What nobody wants is divided evenly.
+func split(total int, demand []int, turn int) ([]int, int) {
 	n := len(demand)
 	out := make([]int, n)
 	if n == 0 {
@@ -48,9 +49,6 @@ func split(total int, demand []int, turn int, probe bool) ([]int, int) {
 	even := left / n
 	for i := range out {
 		out[i] += even
-		if probe {
-			out[i] = max(out[i], 1)
-		}
 	}
 	return out, next
 }
@@ -66,32 +64,95 @@ func (p *Pool) share(now int64) {
 	}
 	p.stale, p.shared, p.total = false, now, total
 	var live []*Source
-	var demand []int
 	for _, s := range p.sources {
 		if s.connected {
 			live = append(live, s)
 		}
 	}
 	slices.SortFunc(live, func(a, b *Source) int { // the same division every time
-		switch {
-		case a.key < b.key:
-			return -1
-		case a.key > b.key:
-			return 1
-		}
-		return 0
+		return cmp.Or(strings.Compare(a.of.place(), b.of.place()), strings.Compare(a.key, b.key))
 	})
-	for _, s := range live {
-		demand = append(demand, min(s.pending, math.MaxInt32)+s.held.Len())
-	}
 	if p.draining {
 		total = 0
 	}
-	parts, next := split(total, demand, p.rotation, !p.draining && p.Capacity() >= len(live))
-	p.rotation, p.starved = next, false
-	for i, w := range parts {
-		live[i].grant(w, now)
-		p.starved = p.starved || w < demand[i] && w == 0
+	parts := make([]int, len(live))
+	before := p.turns
+	p.turns = make(map[turn]int, len(before))
+	p.divide(live, parts, total, turn{level: byPlace}, before)
+	probe := !p.draining && p.Capacity() >= len(live)
+	p.starved = false
+	for i, s := range live {
+		if probe {
+			parts[i] = max(parts[i], 1)
+		}
+		s.grant(parts[i], now)
+		p.starved = p.starved || parts[i] == 0 && s.demand() > 0
+	}
+}
+
+// The levels at which windows are divided.
+const (
+	byPlace = iota
+	byPeer
+	byQueue
+)
+
+// turn names who divides windows among them: those at a level who are of one at the level
+// above it.
+type turn struct {
+	level int
+	of    string
+}
+
+func (s *Source) at(level int) string {
+	switch level {
+	case byPlace:
+		return s.of.place()
+	case byPeer:
+		return s.of.key.Name
+	default:
+		return s.key
+	}
+}
+
+// demand is how many tasks a source could have here.
+func (s *Source) demand() int { return min(s.pending, math.MaxInt32-s.held.Len()) + s.held.Len() }
+
+// divide says what each of live, which are in order, gets of total: first among those at a
+// level, then among those of each. Before are the turns of the last time.
+func (p *Pool) divide(live []*Source, parts []int, total int, at turn, before map[turn]int) {
+	var starts, demand []int
+	for i, s := range live {
+		if i == 0 || s.at(at.level) != live[i-1].at(at.level) {
+			starts, demand = append(starts, i), append(demand, 0)
+		}
+		n := &demand[len(demand)-1]
+		*n = min(*n, math.MaxInt32-s.demand()) + s.demand()
+	}
+	shares, next := split(total, demand, before[at])
+	p.turns[at] = next
+	for i, from := range starts {
+		if at.level == byQueue {
+			parts[from] = shares[i]
+			continue
+		}
+		to := len(live)
+		if i+1 < len(starts) {
+			to = starts[i+1]
+		}
+		p.divide(live[from:to], parts[from:to], shares[i], turn{at.level + 1, live[from].at(at.level)}, before)
+	}
+}
+
+// few is how many sources windows are divided among at once; among more it is done every
+// shareEvery.
+const few = 64
+
+// reshare divides the windows anew, now or soon.
+func (p *Pool) reshare(now int64) {
+	p.stale = true
+	if now-p.shared >= shareEvery || len(p.sources) <= few {
+		p.share(now)
 	}
 }
 
@@ -129,8 +190,12 @@ func (p *Pool) roundTrip() int64 {
 	return most
 }
 
-// Pong notes a round trip.
+// Pong notes a round trip, if it was asked for.
 func (p *Pool) Pong(s *Source, trip time.Duration, now int64) {
+	if !s.asked {
+		return
+	}
+	s.asked = false
 	s.trip[s.trips%len(s.trip)] = int64(trip)
 	s.trips++
 	p.share(now)
@@ -139,10 +204,11 @@ func (p *Pool) Pong(s *Source, trip time.Duration, now int64) {
 // Backlog notes how many tasks wait at a producer.
 func (p *Pool) Backlog(s *Source, pending uint64, now int64) {
 	s.pending = int(min(pending, math.MaxInt32))
-	p.stale = true
-	if now-p.shared >= shareEvery || s.window == 0 {
-		p.share(now)
+	if s.window == 0 || now-p.shared >= shareEvery {
+		p.reshare(now)
+		return
 	}
+	p.stale = true
 }
 
 // Work is what is to be written to a producer.
@@ -167,7 +233,7 @@ func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
 		w.Bytes = max(p.opts.HeldBytes*int64(s.wish)/int64(max(p.total, 1)), 1<<20)
 	}
 	if s.pingDue {
-		s.pingDue, s.pinged, w.Ping = false, now, true
+		s.pingDue, s.pinged, s.asked, w.Ping = false, now, true, true
 	}
 	if now-s.alive >= int64(p.opts.Lease)/3 {
 		s.alive = now

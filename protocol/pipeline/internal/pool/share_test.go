@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
@@ -14,21 +15,20 @@ func TestSplit(t *testing.T) {
 		total  int
 		demand []int
 		turn   int
-		probe  bool
 		want   []int
 	}{
-		{10, []int{100}, 0, true, []int{10}},
-		{10, []int{0}, 0, true, []int{10}}, // what nobody wants is had all the same
-		{10, []int{100, 0}, 0, true, []int{10, 1}},
-		{10, []int{2, 100, 100}, 0, true, []int{2, 4, 4}},
-		{3, []int{9, 9, 9, 9}, 0, false, []int{1, 1, 1, 0}},
-		{3, []int{9, 9, 9, 9}, 3, false, []int{1, 1, 0, 1}},
-		{2, []int{0, 5, 0, 5}, 0, false, []int{0, 1, 0, 1}},
-		{0, []int{5, 5}, 0, false, []int{0, 0}},
-		{8, nil, 0, true, []int{}},
+		{10, []int{100}, 0, []int{10}},
+		{10, []int{0}, 0, []int{10}}, // what nobody wants is had all the same
+		{10, []int{100, 0}, 0, []int{10, 0}},
+		{10, []int{2, 100, 100}, 0, []int{2, 4, 4}},
+		{3, []int{9, 9, 9, 9}, 0, []int{1, 1, 1, 0}},
+		{3, []int{9, 9, 9, 9}, 3, []int{1, 1, 0, 1}},
+		{2, []int{0, 5, 0, 5}, 0, []int{0, 1, 0, 1}},
+		{0, []int{5, 5}, 0, []int{0, 0}},
+		{8, nil, 0, []int{}},
 	} {
-		if got, _ := split(tt.total, tt.demand, tt.turn, tt.probe); !slices.Equal(got, tt.want) {
-			t.Errorf("split(%d, %v, %d, %v) = %v, want %v", tt.total, tt.demand, tt.turn, tt.probe, got, tt.want)
+		if got, _ := split(tt.total, tt.demand, tt.turn); !slices.Equal(got, tt.want) {
+			t.Errorf("split(%d, %v, %d) = %v, want %v", tt.total, tt.demand, tt.turn, got, tt.want)
 		}
 	}
 }
@@ -43,7 +43,7 @@ func TestSplitIsMaxMinFair(t *testing.T) {
 			wanted += demand[i]
 		}
 		total := r.IntN(60)
-		got, _ := split(total, demand, r.IntN(8), false)
+		got, _ := split(total, demand, r.IntN(8))
 		sum := 0
 		for i, a := range got {
 			sum += a
@@ -63,7 +63,7 @@ func TestSplitIsMaxMinFair(t *testing.T) {
 func one(t *testing.T, opts Options, tasks int) (*Pool, *Source) {
 	t.Helper()
 	p := New(opts)
-	s, answer, err := p.Join(Hello{Identity: "peer", Queue: "queue", Fence: 1000, Held: []uint64{4, 5}}, 1)
+	s, answer, err := p.Join(Hello{From: share.Key{Name: "peer"}, Queue: "queue", Fence: 1000, Held: []uint64{4, 5}}, 1)
 	if err != nil || !slices.Equal(answer.Unknown, []uint64{4, 5}) {
 		t.Fatal(answer, err)
 	}
@@ -118,7 +118,7 @@ func TestAFinishedTaskIsNotDoneAgain(t *testing.T) {
 	}
 	ready := s.ready
 	p.Leave(s, ready, 6, 6)
-	if _, answer, err := p.Join(Hello{Identity: "peer", Queue: "queue", Fence: 1000, Held: []uint64{1, 2, 3}}, 7); err != nil || !slices.Equal(answer.Unknown, []uint64{3}) {
+	if _, answer, err := p.Join(Hello{From: share.Key{Name: "peer"}, Queue: "queue", Fence: 1000, Held: []uint64{1, 2, 3}}, 7); err != nil || !slices.Equal(answer.Unknown, []uint64{3}) {
 		t.Errorf("of 1, 2 and 3 it does not know %v, %v", answer.Unknown, err)
 	}
 	if got := outcomes(t, p, s); len(got) != 1 || got[0].Seq != 1 {
@@ -126,7 +126,7 @@ func TestAFinishedTaskIsNotDoneAgain(t *testing.T) {
 	}
 	later := int64(DefaultCacheTime) + 10
 	p.Leave(s, s.ready, later, later)
-	if _, answer, err := p.Join(Hello{Identity: "peer", Queue: "queue", Fence: 1000, Held: []uint64{1}}, later); err != nil || len(answer.Unknown) != 1 {
+	if _, answer, err := p.Join(Hello{From: share.Key{Name: "peer"}, Queue: "queue", Fence: 1000, Held: []uint64{1}}, later); err != nil || len(answer.Unknown) != 1 {
 		t.Errorf("after the window it does not know %v, %v", answer.Unknown, err)
 	}
 }
@@ -168,14 +168,14 @@ func TestPrefetchFollowsRoundTripAndServiceTime(t *testing.T) {
 func TestOneIdentityHasOnlySoManyQueues(t *testing.T) {
 	p := New(Options{})
 	for i := range MaxSources {
-		if _, _, err := p.Join(Hello{Identity: "peer", Queue: string(rune('a' + i))}, 1); err != nil {
+		if _, _, err := p.Join(Hello{From: share.Key{Name: "peer"}, Queue: string(rune('a' + i))}, 1); err != nil {
 			t.Fatal(i, err)
 		}
 	}
-	if _, _, err := p.Join(Hello{Identity: "peer", Queue: "one more"}, 1); err == nil {
+	if _, _, err := p.Join(Hello{From: share.Key{Name: "peer"}, Queue: "one more"}, 1); err == nil {
 		t.Error("one more was taken")
 	}
-	if _, _, err := p.Join(Hello{Identity: "other", Queue: "q"}, 1); err != nil {
+	if _, _, err := p.Join(Hello{From: share.Key{Name: "other"}, Queue: "q"}, 1); err != nil {
 		t.Error(err)
 	}
 }

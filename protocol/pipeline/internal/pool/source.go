@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/table"
 )
@@ -15,29 +16,11 @@ var (
 	ErrFenced  = errors.New("a later run of the queue was here already")
 )
 
-// peer is what all queues of one identity have here.
-type peer struct {
-	sources int
-	pages   int   // of caches
-	bytes   int64 // of tasks, and of parts of tasks
-}
-
-// limit is how many bytes of tasks one identity may have here: those that wait, and one
-// task for each slot, however large.
-func (p *Pool) limit() int64 { return p.opts.HeldBytes + int64(p.Capacity())*MaxTask }
-
-// Hold notes that a part of a task has come, or with a negative n that parts are none any
-// more. It reports whether the identity may have that much here.
-func (p *Pool) Hold(s *Source, n int) bool {
-	s.of.bytes += int64(n)
-	return n < 0 || s.of.bytes <= p.limit()
-}
-
 // Source is one producer's queue. The other fields are the pool's.
 type Source struct {
 	Owner any // the caller's
 
-	key, peer string
+	key       string
 	of        *peer
 	ready     chan struct{}
 	connected bool
@@ -61,6 +44,7 @@ type Source struct {
 	trips   int
 	pinged  int64
 	pingDue bool
+	asked   bool  // a round trip is being measured
 	alive   int64 // when the producer was last told what is here
 
 	prev, next *Source // in the pool's ring
@@ -78,10 +62,11 @@ func (s *Source) wake() {
 
 // Hello is what a producer says first on a stream.
 type Hello struct {
-	Identity, Queue string
-	Fence           uint64
-	Held            []uint64
-	First, Last     uint64 // it asks about these numbers as well, if Last is not 0
+	From        share.Key
+	Queue       string
+	Fence       uint64
+	Held        []uint64
+	First, Last uint64 // it asks about these numbers as well, if Last is not 0
 }
 
 // Answer is what there is to say of the tasks that it asks about; the outcomes of those
@@ -94,20 +79,15 @@ type Answer struct {
 // Join takes in a producer's stream, and answers for the tasks that it asks about. The
 // error is ErrTooMany or ErrFenced.
 func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
-	identity, fence, held := in.Identity, in.Fence, in.Held
-	key := identity + " " + in.Queue
+	fence, held := in.Fence, in.Held
+	key := in.From.Name + " " + in.Queue
 	s := p.sources[key]
 	if s == nil {
-		of := p.peers[identity]
-		if of == nil {
-			of = &peer{}
-			p.peers[identity] = of
+		of, err := p.peerOf(in.From)
+		if err != nil {
+			return nil, Answer{}, err
 		}
-		if of.sources >= MaxSources {
-			return nil, Answer{}, ErrTooMany
-		}
-		of.sources++
-		s = &Source{key: key, peer: identity, of: of, queue: places{queue: true}}
+		s = &Source{key: key, of: of, queue: places{queue: true}}
 		p.sources[key] = s
 	}
 	if in.Fence < s.fence { // what is left of a process that was killed must not displace the one after it
@@ -118,7 +98,7 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 	}
 	s.ready = make(chan struct{}, 1)
 	s.connected, s.fence = true, fence
-	s.window, s.told, s.out, s.echoed, s.pending = 0, false, nil, 0, 0
+	s.window, s.wish, s.told, s.out, s.echoed, s.pending = 0, 0, false, nil, 0, 0
 	s.alive, s.pingDue = now, true
 	var answer Answer
 	slices.Sort(held)
@@ -143,8 +123,7 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 		answer.Running = p.runningOf(s, in.First, in.Last)
 		s.sayDone(in.First, in.Last, held, now, p.opts.CacheTime)
 	}
-	p.stale = true
-	p.share(now)
+	p.reshare(now)
 	s.wake()
 	return s, answer, nil
 }
@@ -157,7 +136,7 @@ func (p *Pool) findAgain(s *Source, asked func(seq uint64) bool) {
 			t.lost, t.state = false, stateRunning
 			s.held.Put(t.Seq, t)
 			s.bytes += int64(len(t.Body))
-			s.of.bytes += int64(len(t.Body))
+			s.of.bytes.Add(int64(len(t.Body)))
 		}
 	}
 }
@@ -205,8 +184,7 @@ func (p *Pool) Leave(s *Source, ready <-chan struct{}, heard, now int64) {
 		p.drop(t)
 	}
 	s.out = nil
-	p.stale = true
-	p.share(now)
+	p.reshare(now)
 }
 
 // drop takes a task that has not begun out of the pool.
@@ -221,7 +199,7 @@ func (p *Pool) free(t *Task) {
 	s := t.Source
 	s.held.Remove(t.Seq)
 	s.bytes -= int64(len(t.Body))
-	s.of.bytes -= int64(len(t.Body))
+	s.of.bytes.Give(int64(len(t.Body)))
 }
 
 // dequeue takes a task out of its source's queue.
@@ -284,14 +262,13 @@ func (p *Pool) Receive(s *Source, body []byte, now int64) error {
 		if s.pending > 0 {
 			s.pending--
 		}
-		if p.draining || s.held.Len() >= s.allowed(now) || s.bytes > p.opts.HeldBytes || s.of.bytes > p.limit() {
+		if p.draining || s.held.Len() >= s.allowed(now) || s.bytes > p.opts.HeldBytes || s.of.bytes.Take(int64(len(t.Body))) != nil {
 			p.echo(s, &frame.Outcome{Verb: frame.Release, Seq: t.Seq, Delivery: t.delivery, Data: []byte("there is no room for it")})
 			p.stats.Released++
 			continue
 		}
 		s.held.Put(t.Seq, t)
 		s.bytes += int64(len(t.Body))
-		s.of.bytes += int64(len(t.Body))
 		p.enqueue(t)
 	}
 	return nil

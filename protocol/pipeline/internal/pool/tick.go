@@ -92,11 +92,10 @@ func (p *Pool) sweep(now int64) {
 			continue
 		}
 		if s.held.Len() == 0 && now-s.lostAt >= int64(p.opts.CacheTime) && !p.runs(s) {
-			p.clear(s)
+			s.clear()
 			delete(p.sources, key)
-			if s.of.sources--; s.of.sources == 0 {
-				delete(p.peers, s.peer)
-			}
+			s.of.sources.Give(1)
+			p.forget(s.of)
 		}
 	}
 }

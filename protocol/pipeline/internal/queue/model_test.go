@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
@@ -378,7 +379,7 @@ func (m *model) wire(c *wire) {
 	case c.joining == 1:
 		m.lose(c)
 		var err error
-		hello := pool.Hello{Identity: "peer", Queue: c.p.name, Fence: c.p.fence, Held: c.held, First: c.asked[0], Last: c.asked[1]}
+		hello := pool.Hello{From: share.Key{Name: "peer"}, Queue: c.p.name, Fence: c.p.fence, Held: c.held, First: c.asked[0], Last: c.asked[1]}
 		if c.src, c.answer, err = c.w.pool.Join(hello, m.now); err != nil {
 			m.fail("join: %v", err)
 		}

@@ -1,0 +1,116 @@
+package pool
+
+import (
+	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+)
+
+// bounds are what all producers have here together. Each identity may have as much as it
+// leaves free, and where names are free those at one address have half of it together.
+type bounds struct {
+	sources, pages, bytes, results *share.Pool
+}
+
+func newBounds(p *Pool) bounds {
+	return bounds{
+		sources: share.NewPool(share.Config{Limit: others * MaxSources, Floor: leastSources, Most: MaxSources}),
+		pages:   share.NewPool(share.Config{Limit: others * MaxPages, Floor: leastSources, Most: MaxPages}),
+		bytes:   share.NewPool(share.Config{Limit: others * p.limit(), Floor: MaxTask, Most: p.limit()}),
+		results: share.NewPool(share.Config{Limit: p.opts.CacheBytes}),
+	}
+}
+
+const (
+	// others is how many times what one identity may have all may have together.
+	others = 4
+	// leastSources is how many queues an identity may have whatever its share.
+	leastSources = 16
+)
+
+// limit is how many bytes of tasks one identity may have here: those that wait, and one
+// task for each slot, however large.
+func (p *Pool) limit() int64 { return p.opts.HeldBytes + int64(p.Capacity())*MaxTask }
+
+// peer is what all queues of one identity have here.
+type peer struct {
+	key     share.Key
+	sources *share.Holder
+	pages   *share.Holder // of caches
+	bytes   *share.Holder // of tasks, and of parts of tasks
+	results *share.Holder // bytes of outcomes that are kept
+}
+
+// peerOf returns the peer with a key, with one source more.
+func (p *Pool) peerOf(key share.Key) (*peer, error) {
+	of := p.peers[key]
+	if of == nil {
+		of = &peer{key, p.bounds.sources.Holder(key), p.bounds.pages.Holder(key), p.bounds.bytes.Holder(key), p.bounds.results.Holder(key)}
+		p.peers[key] = of
+	}
+	if of.sources.Take(1) != nil {
+		p.forget(of)
+		return nil, ErrTooMany
+	}
+	return of, nil
+}
+
+// forget gives up a peer without sources.
+func (p *Pool) forget(of *peer) {
+	if of.sources.Held() > 0 {
+		return
+	}
+	delete(p.peers, of.key)
+	for _, h := range []*share.Holder{of.sources, of.pages, of.bytes, of.results} {
+		h.Release()
+	}
+}
+
+// place is whose windows are divided first: those at one address where names are free.
+func (of *peer) place() string {
+	if of.key.Place != "" {
+		return of.key.Place
+	}
+	return of.key.Name
+}
+
+// Hold notes that a part of a task has come. It reports whether the identity may have that
+// much here.
+func (p *Pool) Hold(s *Source, n int) bool { return s.of.bytes.Take(int64(n)) == nil }
+
+// Let notes that parts of tasks are none any more.
+func (p *Pool) Let(s *Source, n int) { s.of.bytes.Give(int64(n)) }
+
+// keep puts an outcome in the cache of a source, in the place of one that is CacheCount
+// tasks older. What goes beyond the share of its identity is not kept.
+func (p *Pool) keep(s *Source, o *frame.Outcome, now int64) {
+	at := o.Seq / cachePage % uint64(len(s.cache.pages))
+	page := s.cache.pages[at]
+	if page == nil {
+		if s.of.pages.Take(1) != nil {
+			return
+		}
+		page = new([cachePage]entry)
+		s.cache.pages[at] = page
+	}
+	e := &page[o.Seq%cachePage]
+	s.of.results.Give(int64(len(e.data)))
+	if n := int64(len(o.Data)); n > 0 && s.of.results.Take(n) != nil {
+		*e = entry{}
+		return
+	}
+	e.seq, e.delivery, e.at, e.ran, e.delay, e.data, e.verb = o.Seq, o.Delivery, now, int64(o.Ran), int64(o.Delay), o.Data, o.Verb
+}
+
+// clear gives back what the cache of a source takes.
+func (s *Source) clear() {
+	for _, page := range s.cache.pages {
+		if page == nil {
+			continue
+		}
+		s.of.pages.Give(1)
+		for i := range page {
+			s.of.results.Give(int64(len(page[i].data)))
+		}
+	}
+	s.cache = cache{}
+}
