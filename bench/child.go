@@ -65,7 +65,7 @@ type childSpec struct {
 	role     role
 	peer     string
 	material material
-	addr     string // of the server, publisher or broker; "" when there is none
+	addr     string // where the server, publisher or broker is; "" when there is none
 	subs     int    // subscriber: how many of them
 	data     string // broker or producer: folder for tasks; "" keeps them in memory
 	size     int    // subscriber: bytes of a message
@@ -228,7 +228,7 @@ func (p *parent) ready(answer func(request) (reply, error)) func(addr string) {
 // A process is a running child as its parent sees it.
 type process struct {
 	what  string // for errors
-	addr  string // of a server, broker or publisher
+	addr  string // where a server, broker or publisher listens
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	enc   *json.Encoder

@@ -67,9 +67,9 @@ func (mangosTopics) publisher(_ context.Context, m material, _ string) (publishe
 
 type mangosPublisher struct {
 	out, back mangos.Socket
-	addrs     []string      // of out and of back
+	addrs     []string      // where out and back listen
 	attached  chan struct{} // one for each subscriber
-	count     int           // of attached
+	count     int           // how many subscribers are attached
 	window    *window
 	work      sync.WaitGroup
 }

@@ -29,7 +29,7 @@ type session struct {
 	material material
 	secret   string // LINK_CLUSTER_SECRET of every child
 	stdout   io.Writer
-	stderr   *sharedWriter // of the children too
+	stderr   *sharedWriter // for what the children write, too
 }
 
 // A sharedWriter takes one write at a time.

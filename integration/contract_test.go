@@ -11,7 +11,7 @@ import (
 )
 
 // TestContract holds the registry to the contract of package discovery. The wait is long because a
-// service that changes again and again is asked for ever less often, by design.
+// service that changes again and again is asked about less and less often, by design.
 func TestContract(t *testing.T) {
 	t.Parallel()
 	a := agent.Start(t, agent.Config{})

@@ -104,7 +104,7 @@ func TestTheQuickstartRunsThroughConsul(t *testing.T) {
 			return err
 		}
 		delete(all, "consul") // Consul itself
-		delete(all, "mailer") // as above
+		delete(all, "mailer") // killed, so it could not withdraw
 		if len(all) > 0 {
 			return fmt.Errorf("it has %v", slices.Sorted(maps.Keys(all)))
 		}

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	callers    = 4                     // of one traffic
-	callEvery  = 10 * time.Millisecond // by each
+	callers    = 4                     // how many call at once
+	callEvery  = 10 * time.Millisecond // how often each calls
 	maxFailed  = 10                    // failures kept, the others are counted only
 	callWithin = 10 * time.Second      // the deadline of each call
 )

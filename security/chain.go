@@ -120,7 +120,7 @@ func (c *chain) descend(a anchor) error {
 	for i := a.at; i > 0; i-- {
 		cert := c.certs[i]
 		if !cert.BasicConstraintsValid || !cert.IsCA {
-			return fmt.Errorf("certificate %d is no authority, and issued another", i)
+			return fmt.Errorf("certificate %d is not an authority, but issued another", i)
 		}
 		c.checks++
 		if err := cert.CheckSignatureFrom(parent); err != nil {

@@ -132,6 +132,6 @@ func TestAnOverloadEndsTheQuestionsThatWait(t *testing.T) {
 	}
 	end()
 	if len(b.waiting) != 0 {
-		t.Errorf("%d questions are remembered for ever", len(b.waiting))
+		t.Errorf("%d questions are still remembered", len(b.waiting))
 	}
 }

@@ -130,7 +130,7 @@ func FuzzParse(f *testing.F) {
 		instances, err := static.Parse(text)
 		if err != nil {
 			if !errors.Is(err, static.ErrSyntax) {
-				t.Fatalf("error %v is no ErrSyntax", err)
+				t.Fatalf("error %v is not ErrSyntax", err)
 			}
 			return
 		}

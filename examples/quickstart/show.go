@@ -109,5 +109,5 @@ func (m *mesh) leave() {
 	for name := range m.processes {
 		_, _ = m.stop(name) // the step's error is the one that counts
 	}
-	_ = errors.Join(m.node.Close(), os.Remove(m.topology)) // as above
+	_ = errors.Join(m.node.Close(), os.Remove(m.topology)) // the step's error is the one that counts
 }

@@ -70,7 +70,7 @@ func TestTableShowsWhatIsMissing(t *testing.T) {
 		t.Errorf("a row that the table does not have is in\n%s", got)
 	}
 	if _, err := doctest.Table("unary/64B/c16\tgrpc\t1.50\n"); err == nil {
-		t.Error("a line that lacks a field is no error")
+		t.Error("a line that lacks a field gives no error")
 	}
 }
 

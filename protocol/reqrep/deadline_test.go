@@ -148,7 +148,7 @@ func TestHandlerThatOverrunsItsDeadline(t *testing.T) {
 				t.Errorf("the next call: %+v, %v", got, err)
 			}
 		}
-		sleep(time.Minute) // until the handlers have returned: Close does not wait for ever
+		sleep(time.Minute) // until the handlers have returned: Close does not wait without end
 	})
 }
 

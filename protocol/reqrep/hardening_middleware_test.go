@@ -20,7 +20,7 @@ import (
 func TestMiddlewareThatRetries(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		code   link.Code // of the first try
+		code   link.Code // how the first try fails
 		change bool      // middleware changes the request for the second
 		want   []string  // requests that handlers see
 	}{

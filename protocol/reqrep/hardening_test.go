@@ -288,12 +288,12 @@ func TestWaitForReadyWithManyDeadInstances(t *testing.T) {
 }
 
 func TestErrorsBeyondTheLimitsAreCut(t *testing.T) {
-	const limit = 255 // of the names on the wire
+	const limit = 255 // bytes of a name on the wire
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
 			name string
 			err  *link.Error
-			id   string // that arrives
+			id   string // the ID that arrives
 		}{
 			{"long ID", &link.Error{ID: strings.Repeat("x", 300)}, strings.Repeat("x", limit)},
 			{"invalid ID", &link.Error{ID: "a\xff"}, "a\uFFFD"},
@@ -334,7 +334,7 @@ func TestWaitForAStreamCostsTime(t *testing.T) {
 					}
 				})
 				sleep(time.Second)
-				if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"fast" + pad}); err != nil { // of 10 s it waits for 7
+				if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"fast" + pad}); err != nil { // it waits for 7 of its 10 s
 					t.Fatal(err)
 				}
 				if got := <-left; got < 2*time.Second || got > 4*time.Second {

@@ -19,7 +19,7 @@ func binary(tb testing.TB) string {
 	tb.Helper()
 	if path := os.Getenv(BinaryVariable); path != "" {
 		if !executable(path) {
-			tb.Fatalf("%s is %q, which is no executable file", BinaryVariable, path)
+			tb.Fatalf("%s is %q, which is not an executable file", BinaryVariable, path)
 		}
 		return path
 	}

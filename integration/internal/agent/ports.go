@@ -43,7 +43,7 @@ func freePorts(tb testing.TB, n int, wan bool) []ports {
 		var sockets []io.Closer
 		var err error
 		for range 100 {
-			*port = firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // a port is no secret
+			*port = firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // a port is not a secret
 			if sockets, err = listen(*port); err == nil {
 				break
 			}

@@ -107,7 +107,7 @@ type Request struct {
 	Path   string
 	Query  url.Values
 	Header http.Header
-	Status int    // of the answer, 0 if there was none
+	Status int    // the status of the answer, 0 if there was none
 	Fault  string // the fault in force, "" if none
 	Err    error  // why there was no answer
 }
