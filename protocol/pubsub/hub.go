@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +13,6 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
-	"github.com/linkmesh/link/security"
 )
 
 // hub is what a node publishes with: one log for all its topics, and the
@@ -35,10 +36,13 @@ type hub struct {
 
 	kept, durable *share.Pool // sessions, and those that stay
 
+	subscriptions *share.Pool
+
 	mu       sync.Mutex // guards the fields below
 	peers    map[quota]int
 	sessions map[*session]struct{}
-	changed  chan struct{} // closed and replaced when sessions change
+	blockers map[*session]struct{} // of these, those that publishers wait for
+	waiters  map[*waiter]struct{}
 }
 
 type hubKey struct{}
@@ -66,8 +70,9 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 	}
 	h := &hub{
 		node: node, log: log, rules: r, began: began, peers: make(map[quota]int),
-		sessions: make(map[*session]struct{}), changed: make(chan struct{}),
+		sessions: make(map[*session]struct{}), blockers: make(map[*session]struct{}), waiters: make(map[*waiter]struct{}),
 	}
+	h.subscriptions = share.NewPool(share.Config{Limit: journal.MaxSubscriptions, Floor: sessionFloor, Most: MaxServiceSubscriptions})
 	h.kept = share.NewPool(share.Config{Limit: journal.MaxSessions - MaxDurable, Floor: sessionFloor})
 	h.durable = share.NewPool(share.Config{Limit: MaxDurable, Floor: sessionFloor})
 	h.drain.attach(node)
@@ -98,47 +103,83 @@ func (h *hub) append(ctx context.Context, m *journal.Message) (Report, error) {
 // appended is the bytes of records published so far.
 func (h *hub) appended() int64 { return int64(h.log.Written()) }
 
-// join adds a session, and leave removes it.
+// join adds a session, and leave removes it. Neither looks at the others.
 func (h *hub) join(s *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.sessions[s] = struct{}{}
-	h.noteLocked()
+	if s.block > 0 {
+		h.blockers[s] = struct{}{}
+		h.noteBlockersLocked()
+	}
+	h.tellLocked(s, 1)
 }
 
 func (h *hub) leave(s *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.sessions, s)
-	h.noteLocked()
+	if s.block > 0 {
+		delete(h.blockers, s)
+		h.noteBlockersLocked()
+	}
+	h.tellLocked(s, -1)
 }
 
-func (h *hub) noteLocked() {
-	var blocking []*session
-	for s := range h.sessions {
-		if s.block > 0 {
-			blocking = append(blocking, s)
-		}
-	}
-	if len(blocking) == 0 {
+func (h *hub) noteBlockersLocked() {
+	if len(h.blockers) == 0 {
 		h.blocking.Store(nil)
-	} else {
-		h.blocking.Store(&blocking)
+		return
 	}
-	close(h.changed)
-	h.changed = make(chan struct{})
+	blocking := slices.Collect(maps.Keys(h.blockers))
+	h.blocking.Store(&blocking)
 }
 
-// matching counts the sessions that want a path.
-func (h *hub) matching(path string) (n int, changed <-chan struct{}) {
+// waiter waits for sessions that want a path.
+type waiter struct {
+	path    string
+	have    int // guarded by the lock of the hub
+	changed chan struct{}
+}
+
+// watch returns a waiter that knows how many sessions want a path, until unwatch.
+func (h *hub) watch(path string) *waiter {
+	w := &waiter{path: path, changed: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.sessions {
 		if s.wants(path) {
-			n++
+			w.have++
 		}
 	}
-	return n, h.changed
+	h.waiters[w] = struct{}{}
+	return w
+}
+
+func (h *hub) unwatch(w *waiter) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.waiters, w)
+}
+
+func (h *hub) matching(w *waiter) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return w.have
+}
+
+// tellLocked tells those who wait that a session has come or gone.
+func (h *hub) tellLocked(s *session, by int) {
+	for w := range h.waiters {
+		if !s.wants(w.path) {
+			continue
+		}
+		w.have += by
+		select {
+		case w.changed <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // keepTime tells the log the time about once a second. Publishers and the writers
@@ -173,35 +214,42 @@ func (h *hub) takeSession(peer link.Peer, durable bool) (ended func(), err error
 	}, nil
 }
 
-// quota is what a peer's subscriptions are counted by: its identity, and its instance,
-// which it may say as it likes.
+// quota is the subscriptions of one node: of who it is, as shares are counted, and of its
+// instance, which it may say as it likes.
 type quota struct {
-	identity security.ID
-	instance string // "" counts all
+	key      share.Key
+	instance string
 }
 
-// admit counts a subscription of a peer.
-func (h *hub) admit(peer link.Peer) error {
-	node, service := quota{peer.Identity, "/" + peer.Instance}, quota{peer.Identity, ""}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if n := h.peers[node]; n >= MaxSubscriptions {
-		return link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxSubscriptions", peer, n)
+// admit counts a subscription of a peer, as one of its node and as a part of what its
+// identity may have. Release takes it back.
+func (h *hub) admit(peer link.Peer) (release func(), err error) {
+	node := quota{share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory), peer.Instance}
+	if n := h.count(node, 1); n > MaxSubscriptions {
+		h.count(node, -1)
+		return nil, link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxSubscriptions", peer, n-1)
 	}
-	if n := h.peers[service]; n >= MaxServiceSubscriptions {
-		return link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxServiceSubscriptions", peer.Identity, n)
+	holder := h.subscriptions.Holder(node.key)
+	if err := holder.Take(1); err != nil {
+		holder.Release()
+		h.count(node, -1)
+		return nil, link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, of at most pubsub.MaxServiceSubscriptions, and has no room for one more: %w", peer.Identity, holder.Held(), err)
 	}
-	h.peers[node]++
-	h.peers[service]++
-	return nil
+	return func() {
+		holder.Give(1)
+		holder.Release()
+		h.count(node, -1)
+	}, nil
 }
 
-func (h *hub) release(peer link.Peer) {
+// count adds to the subscriptions of a node, and returns how many it has.
+func (h *hub) count(node quota, n int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, q := range []quota{{peer.Identity, "/" + peer.Instance}, {peer.Identity, ""}} {
-		if h.peers[q]--; h.peers[q] == 0 {
-			delete(h.peers, q)
-		}
+	h.peers[node] += n
+	have := h.peers[node]
+	if have == 0 {
+		delete(h.peers, node)
 	}
+	return have
 }

@@ -132,13 +132,15 @@ func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Rep
 
 // WaitSubscribers returns when n subscriptions match the topic, or ctx ends.
 func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
+	w := p.hub.watch(p.path)
+	defer p.hub.unwatch(w)
 	for {
-		have, changed := p.hub.matching(p.path)
+		have := p.hub.matching(w)
 		if have >= n {
 			return nil
 		}
 		select {
-		case <-changed:
+		case <-w.changed:
 		case <-ctx.Done():
 			return link.Errorf(link.CodeOf(ctx.Err()), "%s has %d subscriptions, want %d: %w", p.name, have, n, context.Cause(ctx))
 		}

@@ -78,10 +78,11 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 	if err := h.mayRead(peer, wish); err != nil {
 		return err
 	}
-	if err := h.admit(peer); err != nil {
+	release, err := h.admit(peer)
+	if err != nil {
 		return err
 	}
-	defer h.release(peer)
+	defer release()
 	ask, err := parseSubscribe(first, wish)
 	if err != nil {
 		return err

@@ -95,12 +95,19 @@ func (t *topics) forget(n *topic) {
 
 // remember keeps the matches of a topic if there is room.
 func (t *topics) remember(n *topic, generation uint64, matches []*share) {
+	had := n.matches
 	t.forget(n)
 	n.generation = generation
 	if t.kept+len(matches) > matchBudget {
 		return
 	}
-	n.matches = append([]*share(nil), matches...)
+	if cap(had) > 2*len(matches)+queueStart {
+		had = nil
+	}
+	n.matches = append(had[:0], matches...) // in its room: subscriptions come and go all the time
+	if len(had) > len(matches) {
+		clear(had[len(matches):])
+	}
 	n.matched = true
 	t.kept += len(matches)
 }

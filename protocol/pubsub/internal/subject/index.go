@@ -1,29 +1,20 @@
 package subject
 
 import (
-	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // Index finds the values whose patterns match a name. Its zero value is empty and
-// ready. A value may be there under several patterns, and several times under one.
+// ready. A value may be there under several patterns, once under each.
 //
-// [Index.Match] takes no lock and allocates nothing; it sees the index as it was at
-// one moment. [Index.Add] and [Index.Remove] exclude each other and cost what they
-// change, whatever the size of the index. Memory is in proportion to the patterns;
-// names leave nothing behind.
+// It is safe for concurrent use. [Index.Match] allocates nothing and excludes only
+// changes. [Index.Add] and [Index.Remove] cost what the pattern is long, whatever the
+// size of the index and however many values are under one pattern. Memory is in
+// proportion to the patterns; names leave nothing behind.
 type Index[T comparable] struct {
-	mu   sync.Mutex // one writer at a time
-	tree atomic.Pointer[tree[T]]
-}
-
-// tree is one state of an index. All it points to is immutable, but for the unused
-// capacity of lists, which belongs to the newest state.
-type tree[T comparable] struct {
-	seed       maphash.Seed
+	mu         sync.RWMutex // guards the fields below
 	root       *node[T]
 	generation uint64
 	size       int
@@ -31,189 +22,219 @@ type tree[T comparable] struct {
 
 // node is a place between two tokens.
 type node[T comparable] struct {
-	here []T // patterns that end here
-	rest []T // patterns that end here with ">"
+	here set[T] // patterns that end here
+	rest set[T] // patterns that end here with ">"
 	one  *node[T]
-	kids *kids[T]
+	kids map[string]*node[T]
 }
 
 func (n *node[T]) empty() bool {
-	return len(n.here) == 0 && len(n.rest) == 0 && n.one == nil && n.kids == nil
+	return len(n.here.list) == 0 && len(n.rest.list) == 0 && n.one == nil && len(n.kids) == 0
 }
 
-// Add puts a value under a valid pattern.
-func (x *Index[T]) Add(pattern string, v T) {
+// Add puts a value under a valid pattern, and reports whether it was not there.
+func (x *Index[T]) Add(pattern string, v T) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	t := x.tree.Load()
-	if t == nil {
-		t = &tree[T]{seed: maphash.MakeSeed()}
+	if x.root == nil {
+		x.root = &node[T]{}
 	}
-	next := &tree[T]{seed: t.seed, generation: t.generation + 1, size: t.size + 1}
-	next.root = t.root.add(t.seed, pattern, v)
-	x.tree.Store(next)
-}
-
-// Remove takes a value from under a pattern, once, and reports whether it was there.
-func (x *Index[T]) Remove(pattern string, v T) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	t := x.tree.Load()
-	if t == nil {
+	if !x.root.add(pattern, v) {
 		return false
 	}
-	root, found := t.root.remove(t.seed, pattern, v)
-	if !found {
-		return false
-	}
-	x.tree.Store(&tree[T]{seed: t.seed, root: root, generation: t.generation + 1, size: t.size - 1})
+	x.generation++
+	x.size++
 	return true
 }
 
-// Match calls visit for every value under a pattern that matches the valid name, as
-// often as it is there.
+// Remove takes a value from under a pattern, and reports whether it was there.
+func (x *Index[T]) Remove(pattern string, v T) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.root == nil || !x.root.remove(pattern, v) {
+		return false
+	}
+	x.generation++
+	x.size--
+	return true
+}
+
+// Match calls visit for every value under a pattern that matches the valid name, once
+// for each such pattern. Visit must not change the index.
 func (x *Index[T]) Match(name string, visit func(T)) {
-	if t := x.tree.Load(); t != nil && t.root != nil {
-		t.root.match(t.seed, name, true, visit)
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.root != nil {
+		x.root.match(name, true, visit)
 	}
 }
 
 // Generation returns a number that changes with every change of the index. Who
 // keeps the result of a Match reads it before.
 func (x *Index[T]) Generation() uint64 {
-	if t := x.tree.Load(); t != nil {
-		return t.generation
-	}
-	return 0
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.generation
 }
 
 // Len returns how many values the index holds, each as often as it was added.
 func (x *Index[T]) Len() int {
-	if t := x.tree.Load(); t != nil {
-		return t.size
-	}
-	return 0
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.size
 }
 
 // match visits each node at most once, whatever the name: its work is bounded by
 // the size of the tree.
-func (n *node[T]) match(seed maphash.Seed, name string, first bool, visit func(T)) {
+func (n *node[T]) match(name string, first bool, visit func(T)) {
 	token, tail, more := strings.Cut(name, ".")
 	if !first || token != Reserved {
-		for _, v := range n.rest {
+		for _, v := range n.rest.list {
 			visit(v)
 		}
 		if n.one != nil {
-			n.one.step(seed, tail, more, visit)
+			n.one.step(tail, more, visit)
 		}
 	}
-	if kid := n.kids.get(token, maphash.String(seed, token)); kid != nil {
-		kid.step(seed, tail, more, visit)
+	if kid := n.kids[token]; kid != nil {
+		kid.step(tail, more, visit)
 	}
 }
 
-func (n *node[T]) step(seed maphash.Seed, tail string, more bool, visit func(T)) {
+func (n *node[T]) step(tail string, more bool, visit func(T)) {
 	if more {
-		n.match(seed, tail, false, visit)
+		n.match(tail, false, visit)
 		return
 	}
-	for _, v := range n.here {
+	for _, v := range n.here.list {
 		visit(v)
 	}
 }
 
-// add returns a copy of n, which may be nil, with v under the pattern.
-func (n *node[T]) add(seed maphash.Seed, pattern string, v T) *node[T] {
-	c := &node[T]{}
-	if n != nil {
-		*c = *n
-	}
+func (n *node[T]) add(pattern string, v T) bool {
 	token, tail, more := strings.Cut(pattern, ".")
 	if token == rest {
-		c.rest = append(c.rest, v) // readers of older states do not look past their length
-		return c
+		return n.rest.add(v)
 	}
-	hash := maphash.String(seed, token)
-	kid := c.one
-	if token != one {
-		kid = c.kids.get(token, hash)
+	kid := n.kid(token)
+	if kid == nil {
+		kid = &node[T]{}
+		n.put(token, kid)
 	}
 	if more {
-		kid = kid.add(seed, tail, v)
-	} else {
-		kid = kid.end(v)
+		return kid.add(tail, v)
 	}
-	if token == one {
-		c.one = kid
-	} else {
-		c.kids = c.kids.put(token, hash, 0, kid)
-	}
-	return c
+	return kid.here.add(v)
 }
 
-// end returns a copy of n, which may be nil, with v in its place.
-func (n *node[T]) end(v T) *node[T] {
-	c := &node[T]{}
-	if n != nil {
-		*c = *n
-	}
-	c.here = append(c.here, v)
-	return c
-}
-
-// remove returns a copy of n without v under the pattern, nil if nothing is left.
-func (n *node[T]) remove(seed maphash.Seed, pattern string, v T) (*node[T], bool) {
-	if n == nil {
-		return nil, false
-	}
-	c := *n
+// remove takes v from under the pattern, and forgets places that are empty then.
+func (n *node[T]) remove(pattern string, v T) (found bool) {
 	token, tail, more := strings.Cut(pattern, ".")
-	var found bool
-	switch token {
-	case rest:
-		c.rest, found = without(c.rest, v)
-	case one:
-		c.one, found = c.one.drop(seed, tail, more, v)
+	if token == rest {
+		return n.rest.remove(v)
+	}
+	kid := n.kid(token)
+	switch {
+	case kid == nil:
+		return false
+	case more:
+		found = kid.remove(tail, v)
 	default:
-		var kid *node[T]
-		hash := maphash.String(seed, token)
-		if kid, found = c.kids.get(token, hash).drop(seed, tail, more, v); found {
-			c.kids = c.kids.put(token, hash, 0, kid)
+		found = kid.here.remove(v)
+	}
+	if kid.empty() {
+		n.put(token, nil)
+	}
+	return found
+}
+
+func (n *node[T]) kid(token string) *node[T] {
+	if token == one {
+		return n.one
+	}
+	return n.kids[token]
+}
+
+// put sets the place behind a token; nil is none.
+func (n *node[T]) put(token string, kid *node[T]) {
+	switch {
+	case token == one:
+		n.one = kid
+	case kid != nil:
+		if n.kids == nil {
+			n.kids = make(map[string]*node[T])
+		}
+		n.kids[strings.Clone(token)] = kid
+	default:
+		if delete(n.kids, token); len(n.kids) == 0 {
+			n.kids = nil // a map keeps the room that it once needed
 		}
 	}
-	switch {
-	case !found:
-		return n, false
-	case c.empty():
-		return nil, true
-	}
-	return &c, true
 }
 
-func (n *node[T]) drop(seed maphash.Seed, tail string, more bool, v T) (*node[T], bool) {
-	if n == nil || more {
-		return n.remove(seed, tail, v)
-	}
-	c := *n
-	var found bool
-	c.here, found = without(c.here, v)
-	switch {
-	case !found:
-		return n, false
-	case c.empty():
-		return nil, true
-	}
-	return &c, true
+// set is the values under one pattern, in no order.
+type set[T comparable] struct {
+	list []T
+	at   map[T]int // where in the list; nil while that is short
 }
 
-// without returns a copy of the list that lacks one v.
-func without[T comparable](list []T, v T) ([]T, bool) {
-	i := slices.Index(list, v)
+// shortSet is how many values are looked through one by one.
+const shortSet = 8
+
+// find returns the index of a value, -1 if it is not there.
+func (s *set[T]) find(v T) int {
+	if s.at != nil {
+		if i, ok := s.at[v]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := range s.list {
+		if s.list[i] == v {
+			return i
+		}
+	}
+	return -1
+}
+
+func (s *set[T]) add(v T) bool {
+	if s.find(v) >= 0 {
+		return false
+	}
+	s.list = append(s.list, v)
+	switch {
+	case s.at != nil:
+		s.at[v] = len(s.list) - 1
+	case len(s.list) > shortSet:
+		s.at = make(map[T]int, 2*shortSet)
+		for i, v := range s.list {
+			s.at[v] = i
+		}
+	}
+	return true
+}
+
+// remove puts the last value in the place of v.
+func (s *set[T]) remove(v T) bool {
+	i := s.find(v)
 	if i < 0 {
-		return list, false
+		return false
 	}
-	if len(list) == 1 {
-		return nil, true
+	var zero T
+	last := len(s.list) - 1
+	moved := s.list[last]
+	s.list[i] = moved
+	s.list[last] = zero
+	if s.at != nil {
+		s.at[moved] = i
+		delete(s.at, v)
 	}
-	return slices.Concat(list[:i], list[i+1:]), true
+	s.list = s.list[:last]
+	switch last {
+	case 0:
+		*s = set[T]{}
+	case shortSet / 2: // neither keeps the room that many values needed
+		s.list, s.at = slices.Clone(s.list), nil
+	}
+	return true
 }

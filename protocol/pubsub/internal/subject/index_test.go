@@ -67,8 +67,15 @@ func TestIndexAgreesWithMatch(t *testing.T) {
 			before--
 		default:
 			e := entry{patterns[rnd.IntN(len(patterns))], rnd.IntN(20)}
-			x.Add(e.pattern, e.v)
-			list = append(list, e)
+			fresh := !slices.Contains(list, e)
+			if x.Add(e.pattern, e.v) != fresh {
+				t.Fatalf("%v is there %v, and Add says otherwise", e, !fresh)
+			}
+			if fresh {
+				list = append(list, e)
+			} else {
+				before--
+			}
 		}
 		if x.Len() != len(list) || x.Generation() != before+1 {
 			t.Fatalf("Len %d of %d, generation %d after %d", x.Len(), len(list), x.Generation(), before)
@@ -104,6 +111,37 @@ func TestManyTokensInOnePlace(t *testing.T) {
 	}
 	if got := matches(&x, "device.1.state"); got != nil || x.Len() != 0 {
 		t.Errorf("%v are left of %d", got, x.Len())
+	}
+}
+
+// TestAChangeCostsNoMoreWhereManyAre counts the bytes that a value takes which comes and
+// goes beside many others under its pattern, and beside many tokens.
+func TestAChangeCostsNoMoreWhereManyAre(t *testing.T) {
+	const changes = 1000
+	cost := func(many int) uint64 {
+		var x subject.Index[int]
+		for i := range many {
+			x.Add("orders.placed", i)
+			x.Add("orders.>", i)
+			x.Add(fmt.Sprintf("device.%d", i), i)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range changes {
+			for _, pattern := range []string{"orders.placed", "orders.>", "device.x"} {
+				x.Add(pattern, -1-i)
+				if !x.Remove(pattern, -1-i) {
+					t.Fatalf("%d is not under %s", -1-i, pattern)
+				}
+			}
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / changes
+	}
+	few, many := cost(100), cost(10_000)
+	t.Logf("a change takes %d bytes beside 100 values, %d beside 10,000", few, many)
+	if many > 2*few+100 {
+		t.Errorf("a change takes %d bytes beside 100 values, %d beside 10,000", few, many)
 	}
 }
 

@@ -1,0 +1,117 @@
+package pubsub
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/security"
+)
+
+func newTestHub(t *testing.T) *hub {
+	t.Helper()
+	h, err := hubOf(linktest.NewMesh(t).Node(link.Config{Service: "orders"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func peerAt(t *testing.T, id, instance, addr string, advisory bool) link.Peer {
+	t.Helper()
+	identity, err := security.ParseID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return link.Peer{Identity: identity, Instance: instance, Addr: addr, Advisory: advisory}
+}
+
+// TestATakenNameLocksNobodyOut: where names are free, who takes the name and the instance of
+// another one counts as somebody else, because it is at another place.
+func TestATakenNameLocksNobodyOut(t *testing.T) { // SEC-358
+	h := newTestHub(t)
+	const name = "spiffe://link.test/ns/default/svc/billing"
+	mallory, victim := peerAt(t, name, "billing-1", "10.0.0.9:1000", true), peerAt(t, name, "billing-1", "10.0.0.1:1000", true)
+	for i := range MaxSubscriptions {
+		if _, err := h.admit(mallory); err != nil {
+			t.Fatalf("after %d: %v", i, err)
+		}
+	}
+	if _, err := h.admit(mallory); !errors.Is(err, link.ResourceExhausted) {
+		t.Errorf("one more than MaxSubscriptions: %v", err)
+	}
+	for i := range MaxSubscriptions {
+		if _, err := h.admit(victim); err != nil {
+			t.Fatalf("the owner of the name, after %d: %v", i, err)
+		}
+	}
+}
+
+// TestOneMemberLeavesOthersSubscriptions: by one name or, where names are free, by many, one
+// place has no more than half of what the log holds, and gives all of it back.
+func TestOneMemberLeavesOthersSubscriptions(t *testing.T) { // SEC-358
+	for _, free := range []bool{false, true} {
+		t.Run(fmt.Sprintf("names free %t", free), func(t *testing.T) {
+			h := newTestHub(t)
+			var release []func()
+			for i := range journal.MaxSubscriptions {
+				name := "spiffe://link.test/ns/default/svc/mallory"
+				if free {
+					name = fmt.Sprintf("spiffe://link.test/ns/default/svc/mallory-%d", i/1000)
+				}
+				done, err := h.admit(peerAt(t, name, fmt.Sprint(i/MaxSubscriptions), "10.0.0.9:1000", free))
+				if err == nil {
+					release = append(release, done)
+				} else if !errors.Is(err, link.ResourceExhausted) {
+					t.Fatal(err)
+				}
+			}
+			most := MaxServiceSubscriptions
+			if free {
+				most = journal.MaxSubscriptions / 2
+			}
+			if n := len(release); n > most || n < most/2 {
+				t.Errorf("one member has %d subscriptions, want at most %d", n, most)
+			}
+			for i := range MaxSubscriptions {
+				if _, err := h.admit(peerAt(t, "spiffe://link.test/ns/default/svc/billing", "billing-1", "10.0.0.1:1000", free)); err != nil {
+					t.Fatalf("an honest one, after %d: %v", i, err)
+				}
+			}
+			for _, done := range release {
+				done()
+			}
+			if used := h.subscriptions.Used(); used != MaxSubscriptions || len(h.peers) != 1 {
+				t.Errorf("%d subscriptions of %d nodes are counted when the attacker is gone", used, len(h.peers))
+			}
+		})
+	}
+}
+
+// TestWhoComesAndGoesDisturbsNoOthers: a session that publishers do not wait for changes
+// nothing of what they look at, and takes no memory, however many others there are.
+func TestWhoComesAndGoesDisturbsNoOthers(t *testing.T) {
+	h := newTestHub(t)
+	for range 1000 {
+		h.join(&session{hub: h, block: 1, patterns: []string{"a"}})
+	}
+	blocking := h.blocking.Load()
+	w := h.watch("b")
+	defer h.unwatch(w)
+	s := &session{hub: h, patterns: []string{"b"}}
+	if got := testing.AllocsPerRun(100, func() {
+		h.join(s)
+		if h.matching(w) != 1 {
+			t.Error("who waits for a session was not told")
+		}
+		h.leave(s)
+	}); got > 0 || h.blocking.Load() != blocking {
+		t.Errorf("a session that came and went beside 1000 others made %v allocations, or the list of those that publishers wait for anew", got)
+	}
+	if h.matching(w) != 0 {
+		t.Error("who waits for a session was not told that it has gone")
+	}
+}
