@@ -5,6 +5,7 @@ package link_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -23,7 +24,7 @@ func TestReadOnlyCallsOutliveAProcess(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "frozen": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
-			t.Setenv("LINK_STATE_DIR", t.TempDir())
+			t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
 			var victim *os.Process
 			instances := make([]discovery.Instance, 3)
 			for i := range instances {

@@ -2,11 +2,14 @@ package link_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -60,6 +63,8 @@ func startProcess(t *testing.T, addr string) (process *os.Process, kill func()) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	var logged bytes.Buffer
+	cmd.Stderr = &logged
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +73,9 @@ func startProcess(t *testing.T, addr string) (process *os.Process, kill func()) 
 		once.Do(func() {
 			_ = cmd.Process.Kill() // fails if it ended by itself, which Wait tells
 			_ = cmd.Wait()         // killed
+			if strings.Contains(logged.String(), "noticed late") {
+				t.Errorf("the process has no secret for its stateless resets, and says %s", &logged)
+			}
 		})
 	}
 	t.Cleanup(kill)
@@ -92,7 +100,7 @@ func freeAddr(t *testing.T) string {
 // again at its address. What is between is the time that a process takes to start: calls wait for it.
 func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
-	t.Setenv("LINK_STATE_DIR", t.TempDir())
+	t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
 	addr := freeAddr(t)
 	kill := startAgain(t, addr)
 	registry, err := static.New(discovery.Instance{ID: "orders-1", Service: "orders", Addr: addr})
