@@ -34,7 +34,7 @@ const (
 const (
 	MaxPatterns = 64
 	MaxKeys     = 1024
-	MaxMembers  = 1024    // of a group
+	MaxMembers  = 1024    // how many members a group may have
 	MaxCredit   = 1 << 20 // messages that a member of a group may be trusted with
 	MaxName     = 256     // bytes of the name of a group, of a session's id
 	MaxAgain    = 4096    // messages of Subscription.Again, if Limits.Messages is less

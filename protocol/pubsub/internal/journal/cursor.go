@@ -21,13 +21,13 @@ type Cursor struct {
 	clock    uint32   // the last CLOCK on the stream
 	head     head     // what comes next
 	counts   counts
-	credit   int      // of a member
-	weight   int      // of a member: its part of the keys
-	number   uint64   // of a member, unique in the group
-	tasks    []task   // of a member: what it was given and has not taken
-	flight   []flight // of a member of BestEffort: what was sent and is not known to be read, oldest first
+	credit   int      // for a member: messages that it may still be given
+	weight   int      // for a member: its part of the keys
+	number   uint64   // for a member: unique in the group
+	tasks    []task   // for a member: what it was given and has not taken
+	flight   []flight // for a member of BestEffort: what was sent and is not known to be read, oldest first
 	unknown  bool     // flight has forgotten some
-	window   *window  // of AtLeastOnce
+	window   *window  // for AtLeastOnce; otherwise nil
 	detached int64    // when; 0: it is not
 }
 
@@ -35,7 +35,7 @@ type Cursor struct {
 type head struct {
 	seq      uint64
 	topic    *topic
-	clock    uint32 // that the record counts from
+	clock    uint32 // the clock that the record counts from
 	record   []byte
 	delivery *delivery // one more delivery of this, of AtLeastOnce
 }

@@ -18,16 +18,16 @@ type DeadLetter struct {
 	Time    time.Time // when it was published
 	Message Message
 	Reason  DeadReason
-	History []Attempt // of its deliveries, oldest first; the last MaxDeliveries
-	Group   string    // of the subscription that gave it up, "" if it had none
-	Session string    // of the subscriber that it was with last, if it had one
+	History []Attempt // its deliveries, oldest first; the last MaxDeliveries
+	Group   string    // the group that gave it up, "" if it was not a group
+	Session string    // the session of its last subscriber, if that had one
 
 	size int
 }
 
 // Attempt is one delivery that has failed.
 type Attempt struct {
-	Session string // of the subscriber, if it had one
+	Session string // the subscriber's, if it had one
 	Sent    time.Time
 	Ended   time.Time
 	Outcome Outcome

@@ -13,18 +13,18 @@ type feed struct {
 	lanes  [Lanes]lane
 	turn   [Lanes]int // messages that lanes may still send in this round of 8:4:1
 	queued int        // numbers in queues
-	bytes  int        // of these, in units
-	latest *latest    // of the class Latest, in place of queues
+	bytes  int        // what these messages take, in units
+	latest *latest    // what a Latest subscription has in place of queues
 	search *search    // for where to start, while it lasts
 	live   uint64     // the first number after the subscription
 	budget int        // entries of the ring that may be looked at
 	known  [16]verdict
-	told   uint64 // of Latest: numbers below may have been told on a connection before, which nobody knows by number
+	told   uint64 // for Latest: numbers below may have been told on an earlier connection, which nobody knows by number
 	behind bool   // what comes next has left the ring, of the class Reliable: it ends
 
 	// what peek has found
 	at    int    // lane
-	until uint64 // of gaps: the message after them
+	until uint64 // for gaps: the message after them
 	seq   uint64
 	entry *entry
 	slab  *slab

@@ -29,16 +29,16 @@ type group struct {
 // one who joins takes its part of the slots of which no message is on its way.
 type slotHolder struct {
 	holder *Cursor
-	joins  uint64 // of the group, when the holder was found
+	joins  uint64 // the joins of the group when the holder was found
 	out    int    // messages with a member
 }
 
 // task is a message or a gap for a member.
 type task struct {
 	seq      uint64
-	hash     uint32 // of the key
+	hash     uint32 // the hash of the key
 	lane     uint8
-	delivery *delivery // of a message that was delivered before
+	delivery *delivery // nil for a message that is new
 	gap      *Gap
 }
 
@@ -208,7 +208,7 @@ func (s *share) release(hash uint32) {
 
 func (s *share) done(d *delivery) { s.release(d.hash) }
 
-// dispatch gives members what there is, as far as they have credit. look allows it to
+// dispatch gives members the messages at hand, as far as they have credit. look allows it to
 // spend the budget of the feed; otherwise a member's Fill does.
 func (s *share) dispatch(at int64, look bool) state {
 	g, f := s.group, &s.feed

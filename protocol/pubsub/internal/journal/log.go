@@ -43,7 +43,7 @@ type Log struct {
 	written atomic.Uint64 // as ring.written
 	ring    ring
 	index   subject.Index[*share]
-	hole    *slab // of messages that were not kept
+	hole    *slab // stands for the records of messages that were not kept
 
 	unacked   atomic.Int64  // bytes in windows
 	throttled atomic.Uint64 // times that a window waited for room in Options.Unacked
@@ -52,10 +52,10 @@ type Log struct {
 	topics   topics
 	shares   map[*share]struct{}
 	groups   map[string]*share
-	leased   map[*share]struct{} // of AtLeastOnce
+	leased   map[*share]struct{} // the shares of AtLeastOnce
 	sessions map[string]*Cursor
-	dead     deadLetters // of subscriptions that have ended
-	round    uint64      // of finding matches
+	dead     deadLetters // those of subscriptions that have ended
+	round    uint64      // counts searches for matches
 	found    []*share    // scratch of it
 	clock    int64       // the latest time a publisher gave
 }

@@ -14,12 +14,12 @@ type Message struct {
 	Headers []Pair
 	Trace   []Pair // the publisher's trace context
 	Payload []byte // copied by Append
-	// TTL is how long the message is worth delivering; zero is for ever. Microseconds count.
+	// TTL is how long the message is worth delivering; zero is without end. Microseconds count.
 	TTL time.Duration
 	// Priority is from 1 to 255, higher first; zero is [DefaultPriority]. See [LaneOf].
 	Priority uint8
 	// Feed numbers the messages of a feed that several publishers send, each the same:
-	// it grows from message to message, and [StartFeed] finds it. Zero is no feed.
+	// it grows from message to message, and [StartFeed] finds it. Zero means no feed.
 	Feed uint64
 }
 
@@ -29,7 +29,7 @@ type Pair struct{ Name, Value string }
 // Report is what became of a message when it was published.
 type Report struct {
 	Matched int // subscriptions that asked for it; a group counts as one
-	Queued  int // of these, how many have it before them
+	Queued  int // how many of these have the message before them
 	Dropped int // messages, this one or older ones, that overflowed a subscription because of it
 }
 

@@ -159,7 +159,7 @@ func (m *member) message(rec *journal.Record, lost bool) {
 			m.Errorf("%s: message %d comes as delivery %d", m.name, rec.Seq, rec.Attempt)
 		}
 	} else {
-		if rec.Attempt > journal.DefaultMaxDeliveries+m.joined { // to leave is no failure
+		if rec.Attempt > journal.DefaultMaxDeliveries+m.joined { // to leave does not count as a failure
 			m.Errorf("%s: message %d comes as delivery %d", m.name, rec.Seq, rec.Attempt)
 		}
 		for _, other := range m.list {

@@ -24,10 +24,10 @@ type subscriber struct {
 	restart bool // it is in another epoch, and was not told yet
 	left    time.Time
 
-	// of AtLeastOnce
+	// for AtLeastOnce
 	held    map[uint64]int  // delivered → attempt
-	owed    map[uint64]bool // of these, to be delivered again before they can be answered
-	resumes int             // of its session
+	owed    map[uint64]bool // what must be delivered again before it can be answered
+	resumes int             // how often its session was resumed
 	heard   uint64          // gaps that came in its session
 	acked   map[uint64]bool
 	dead    map[uint64]bool

@@ -3,7 +3,7 @@ package journal
 import "iter"
 
 // Pairs are the headers of a record: a view on its bytes, checked when it was read.
-// The zero value is no headers.
+// The zero value holds no headers.
 type Pairs struct {
 	n   int
 	raw []byte

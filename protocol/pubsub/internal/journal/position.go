@@ -12,7 +12,7 @@ type Position struct {
 // Least returns the number up to which nothing is missing in any lane.
 func (p Position) Least() uint64 { return min(p.Seq[0], p.Seq[1], p.Seq[2]) }
 
-// ErrPosition is the error for bytes that are no position.
+// ErrPosition is the error for bytes that do not hold a position.
 var ErrPosition = errors.New("journal: malformed position")
 
 // Append appends the position: the epoch in eight bytes, big endian, for it is a

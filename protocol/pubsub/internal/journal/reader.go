@@ -13,18 +13,18 @@ import (
 type Record struct {
 	Kind Kind // KindMessage, KindGap or KindMark
 
-	// of a message
+	// for a message
 	Seq      uint64
 	Topic    string
 	Time     time.Time // when it was published, by the publisher's clock; microseconds
 	Priority uint8
-	TTL      time.Duration // as published; zero is for ever
+	TTL      time.Duration // as published; zero is without end
 	Feed     uint64        // zero is none
 	Key      []byte
 	Trace    Pairs
 	Headers  Pairs
 	Payload  []byte
-	Attempt  int // of AtLeastOnce: which delivery this is; 1, the first, if nothing else was said
+	Attempt  int // for AtLeastOnce: which delivery this is; 1, the first, if nothing else was said
 
 	Gap  Gap
 	Mark Mark
@@ -101,7 +101,7 @@ func (r *Reader) Next(rec *Record) (bool, error) {
 		case KindDelivery:
 			problem, done = r.delivery(body), false
 		default:
-			done = false // of a later version
+			done = false // a later version of the format has it
 		}
 		if problem != "" {
 			r.err = &RecordError{kind, problem}

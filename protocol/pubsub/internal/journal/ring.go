@@ -32,8 +32,8 @@ type entry struct {
 	expires int64 // when its TTL ends; 0 is never
 	off     uint32
 	size    uint32
-	hash    uint32 // of the key; 0 is no key
-	clock   uint32 // that its record counts from
+	hash    uint32 // the hash of the key; 0: it has no key
+	clock   uint32 // the clock that its record counts from
 	key     uint16 // offset of the key in the record
 	keyLen  uint8
 	lane    uint8

@@ -12,7 +12,7 @@ func (c *Cursor) run(w *writer, at int64, maxMessages int) {
 	l := &f.lanes[f.at]
 	end := f.log.ring.end.Load()
 	var side span
-	var in *block // that the last number was found in
+	var in *block // where the last number was found
 	begin, room := len(w.out), w.limit-len(w.out)
 	n, last := 0, uint64(0)
 	plain := c.head.topic // what is of it is the subscription's, and known on the stream

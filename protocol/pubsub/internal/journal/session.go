@@ -44,8 +44,8 @@ func (c *Cursor) Detach(now time.Time) {
 
 // Resume goes on with a session on a new stream, whether or not its old cursor was
 // detached: that one is closed. What was delivered and not acked is delivered again at
-// once. That is no failure, for a subscriber that resumes is alive: a bad network alone
-// makes no dead letters. Gaps is how many gaps the subscriber has received in the
+// once. That does not count as a failure, as a subscriber that resumes is alive: a bad
+// network alone makes no dead letters. Gaps is how many gaps the subscriber has received in the
 // session; those that were told after these are told again. Errors:
 // [ErrNoSession], [ErrHeld] if somebody else than holder has the session and is connected.
 func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, error) {

@@ -8,7 +8,7 @@ import (
 // share is one subscription of the log: of a single cursor, or of a group of them.
 type share struct {
 	log   *Log
-	round uint64 // of Log.match; guarded by the log's lock
+	round uint64 // the last round of Log.match that found it; guarded by the log's lock
 	keys  map[string]struct{}
 	sub   Subscription // resolved
 

@@ -114,7 +114,7 @@ func (f *feed) start(s Start) error {
 		}
 	case startAt:
 		if s.at.Epoch != f.log.opts.Epoch {
-			i := laneHigh // of which the gap comes before anything else
+			i := laneHigh // the lane whose gap comes before anything else
 			if f.latest != nil {
 				i = laneNormal
 			}

@@ -6,7 +6,7 @@ import "time"
 type Stats struct {
 	Lag      Lag
 	Messages uint64 // delivered, each time counting
-	Bytes    uint64 // of these
+	Bytes    uint64 // what these messages had together
 	// Gaps is the missing messages by [Reason], of gaps whose count is known;
 	// UnknownGaps is the number of the other gaps.
 	Gaps        [Reasons]uint64
@@ -16,10 +16,10 @@ type Stats struct {
 	StuckSince time.Time
 	Detached   bool
 
-	// of AtLeastOnce
+	// for AtLeastOnce
 	Unacked      int
 	UnackedBytes int
-	// of the subscription, or the group
+	// for the subscription, or the group
 	DeadLetters        int // waiting to be taken
 	DeadLettersTotal   uint64
 	DeadLettersDropped uint64
@@ -31,7 +31,7 @@ type Stats struct {
 type Lag struct {
 	Messages uint64
 	Bytes    uint64
-	Age      time.Duration // of the oldest
+	Age      time.Duration // how old the oldest is
 	Exact    bool
 }
 
@@ -104,10 +104,10 @@ func (f *feed) lag(now int64) Lag {
 type LogStats struct {
 	First, Next   uint64 // numbers: the oldest in the ring, and that of the next message
 	Bytes         int    // what the ring holds, its bookkeeping included
-	Topics        int    // that have a number
+	Topics        int    // topics that have a number
 	Subscriptions int    // groups counting as one
 	Sessions      int
-	DeadLetters   uint64 // of subscriptions that have ended, dropped before they were taken
+	DeadLetters   uint64 // from subscriptions that have ended, dropped before they were taken
 	Unacked       int    // bytes of messages that wait for acks
 	Throttled     uint64 // times that a subscription waited because these were Options.Unacked
 }

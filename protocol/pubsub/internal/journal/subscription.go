@@ -9,17 +9,17 @@ import (
 // Subscription is what a subscriber asks for.
 type Subscription struct {
 	Patterns []string // at least one, at most MaxPatterns; a message that matches several comes once
-	Keys     []string // of messages; none is all. At most MaxKeys
+	Keys     []string // keys of the messages it wants; none is all. At most MaxKeys
 	Class    Class
 	Limits   Limits
-	Overflow Overflow // of BestEffort
+	Overflow Overflow // for BestEffort
 	Start    Start
 	// Again is numbers of messages from before the position of [StartAt], in ranges that
 	// ascend, that come once more: those that an AtLeastOnce subscriber has not acked. They
 	// are not more than Limits.Messages, or [MaxAgain] if that is more.
 	Again []Range
 
-	// Group is the name of the group the subscriber is a member of; empty is none.
+	// Group is the name of the group the subscriber is a member of; empty means none.
 	// Subscriptions are of one group if name, patterns, keys and class are the same.
 	// The class is BestEffort or AtLeastOnce; limits, overflow and start are those of
 	// the first member.
@@ -29,7 +29,7 @@ type Subscription struct {
 	Credit int
 
 	// ID is the name of the session of an AtLeastOnce subscription, unique in the log;
-	// empty is no session. See [Cursor.Detach].
+	// empty means no session. See [Cursor.Detach].
 	ID string
 	// Kept is how long the session waits for its subscriber; zero is [SessionKept].
 	Kept time.Duration

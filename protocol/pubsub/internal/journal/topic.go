@@ -16,7 +16,7 @@ type topic struct {
 
 	// guarded by the lock of the log
 	matched    bool
-	generation uint64   // of the index, when matches were found
+	generation uint64   // the index's, when matches were found
 	matches    []*share // nil if there was no room to remember them
 	recent     bool     // published to since the hand went by
 }

@@ -57,10 +57,10 @@ type delivery struct {
 	due     int64 // end of the lease, or time of the next delivery
 	sent    int64
 	attempt int
-	failed  int // of its deliveries, those that count to Subscription.Deliveries
+	failed  int // failed deliveries that count to Subscription.Deliveries
 	history []Attempt
 	order   uint64  // number among all deliveries of the window
-	avoid   *Cursor // of a group: who released it
+	avoid   *Cursor // for a group: who released it
 }
 
 func newWindow(l *Log, s *Subscription) *window {
@@ -206,7 +206,7 @@ func (w *window) heard(gaps uint64) {
 // written to its stream before.
 func (w *window) answered(d *delivery) {
 	if d.waits {
-		return // that was an earlier delivery
+		return // the answer is to an earlier delivery
 	}
 	w.received = max(w.received, d.order)
 	n := 0

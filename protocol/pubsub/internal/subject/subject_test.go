@@ -11,8 +11,8 @@ import (
 func TestNames(t *testing.T) {
 	for _, tt := range []struct {
 		name, subject string
-		problem       string // of the name; empty: none
-		pattern       string // of the same as a pattern
+		problem       string // what is wrong with the name; empty: nothing
+		pattern       string // what is wrong with it as a pattern; empty: nothing
 	}{
 		{"one token", "orders", "", ""},
 		{"several tokens", "orders.eu.placed", "", ""},
