@@ -77,7 +77,7 @@ type Registry interface {
 	// error. One last unread snapshot may still be received after ctx has ended.
 	//
 	// Errors: ErrInvalidQuery, ErrLimit, ErrClosed, ctx's error if it has already ended, and
-	// those of the back end that waiting would not mend.
+	// those of the back end that waiting would not cure.
 	Watch(ctx context.Context, q Query) (<-chan Snapshot, error)
 }
 

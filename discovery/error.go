@@ -20,7 +20,7 @@ var (
 	// ErrLimit says that a bound of the registry was reached; the message names it.
 	ErrLimit = errors.New("discovery: limit reached")
 
-	// ErrUnavailable says that the registry cannot be reached or is ill: waiting may mend it.
+	// ErrUnavailable says that the registry cannot be reached or is ill: waiting may help.
 	ErrUnavailable = errors.New("discovery: registry is unavailable")
 
 	// ErrClosed says that the Registry or the Registration is closed.

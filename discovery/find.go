@@ -16,7 +16,7 @@ type Finder interface {
 	// names. While the registry cannot be read the last list stands.
 	//
 	// Errors: ErrInvalidQuery, ErrLimit, ErrClosed, ctx's error if it has already ended, and those of
-	// the back end that waiting would not mend.
+	// the back end that waiting would not cure.
 	Find(ctx context.Context, q TagQuery) (<-chan []string, error)
 }
 

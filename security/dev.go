@@ -17,7 +17,7 @@ const devLabel = "link/v1/dev-root"
 //
 // The secret behind it is in the file link/dev.secret of os.UserConfigDir, made on first use. Processes that start
 // together agree on one. The file and its folder must belong to the user and be closed to everyone else
-// (modes 0600 and 0700); otherwise the error is a [*DevSecretError] that says how to mend it.
+// (modes 0600 and 0700); otherwise the error is a [*DevSecretError] that says how to fix it.
 func NewDevSource(service, namespace string) (Source, error) {
 	config, err := os.UserConfigDir()
 	if err != nil {

@@ -22,11 +22,11 @@ type DevSecretError struct {
 	Path    string      // the file or folder
 	Mode    fs.FileMode // what was found there; zero when nothing could be read
 	Problem string      // what is wrong
-	Fix     string      // a command that mends it; empty when there is no simple one
+	Fix     string      // a command that fixes it; empty when there is no simple one
 	Err     error       // the cause; may be nil
 }
 
-// Error names the path, the mode found, the problem and the command that mends it.
+// Error names the path, the mode found, the problem and the command that fixes it.
 func (e *DevSecretError) Error() string {
 	text := "security: dev secret: " + e.Path
 	if e.Mode != 0 {

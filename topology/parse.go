@@ -78,7 +78,7 @@ func emptyNode(doc *yaml.Node) bool {
 }
 
 // next reads one document. The parser has panicked on broken input before (go-yaml issues 560, 665
-// and 744, since mended), so that it is held not to take the process with it.
+// and 744, since fixed), so that it is held not to take the process with it.
 func next(decode *yaml.Decoder) (doc *yaml.Node, err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -34,10 +34,10 @@
 // While no SDK is set, no span is made and none of the calls above allocates;
 // context and baggage that came in still go out, so that a service without an
 // SDK does not cut the trace. The providers of the API itself, the global
-// placeholder and the no-op provider, count as no SDK; spans that eBPF
+// placeholder and the no-op provider, do not count as an SDK; spans that eBPF
 // auto-instrumentation attaches to the placeholder are therefore not made.
 //
-// What a peer outside of the trust domain sends is linked to, and no more ([Foreign]):
+// What a peer outside of the trust domain sends is only linked to ([Foreign]):
 // it neither forces sampling nor puts baggage into the calls of this service.
 //
 // Names and attributes follow the semantic conventions named by [SchemaURL]. No

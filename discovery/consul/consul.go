@@ -89,7 +89,7 @@ var (
 	ErrDenied = errors.New("consul: permission denied")
 
 	// ErrUnavailable says that Consul gave no usable answer: it cannot be reached, is overloaded, has
-	// an error of its own, or what answers is not Consul. Waiting may mend it. It wraps
+	// an error of its own, or what answers is not Consul. Waiting may help. It wraps
 	// discovery.ErrUnavailable.
 	ErrUnavailable = fmt.Errorf("consul: %w", discovery.ErrUnavailable)
 )

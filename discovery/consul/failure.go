@@ -22,7 +22,7 @@ const (
 	busy        kind = "busy"        // 429: the agent's limits
 	denied      kind = "denied"      // 403
 	missing     kind = "missing"     // 404
-	refused     kind = "refused"     // another 4xx: asking again will not mend it
+	refused     kind = "refused"     // another 4xx: asking again will not help
 	erring      kind = "erring"      // 5xx
 	garbled     kind = "garbled"     // not what Consul answers
 	hidden      kind = "hidden"      // access rules have thinned the answer

@@ -45,7 +45,7 @@ func newDirectory(cfg Config) (directory, error) {
 	leaf := hex.EncodeToString(sum[:8])
 	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); runtimeDir != "" {
 		if !filepath.IsAbs(runtimeDir) {
-			return directory{}, fmt.Errorf("%w: XDG_RUNTIME_DIR %q is not absolute; mend or unset it, or set Dir",
+			return directory{}, fmt.Errorf("%w: XDG_RUNTIME_DIR %q is not absolute; fix or unset it, or set Dir",
 				ErrInvalidConfig, runtimeDir)
 		}
 		// A missing directory is common without a login session (cron, containers), and the XDG

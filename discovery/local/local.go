@@ -56,7 +56,7 @@ import (
 var (
 	// ErrUnsafeDir says that a directory of the registry, or XDG_RUNTIME_DIR above it, is open to
 	// others: it belongs to another user, has a loose mode, or is a symbolic link. The message
-	// names the path, what is wrong and what mends it.
+	// names the path, what is wrong and how to fix it.
 	ErrUnsafeDir = errors.New("local: unsafe directory")
 
 	// ErrUnsupported says that this operating system has no flock.

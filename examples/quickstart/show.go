@@ -29,7 +29,7 @@ type mesh struct {
 // show runs the quickstart.
 func show(ctx context.Context) error {
 	began := time.Now()
-	// What link reads from the environment, but for the address of Consul: this is
+	// What link reads from the environment, except for the address of Consul: this is
 	// a demonstration of the defaults, all on loopback.
 	for _, name := range []string{"LINK_CLUSTER_SECRET", "LINK_PEERS", "LINK_TOPOLOGY", "KUBERNETES_SERVICE_HOST"} {
 		if err := os.Unsetenv(name); err != nil {

@@ -25,7 +25,7 @@
 //
 // # Errors
 //
-// [*Error] says what is wrong with which path and what mends it; it matches [ErrUnsafe]. Others are
+// [*Error] says what is wrong with which path and how to fix it; it matches [ErrUnsafe]. Others are
 // those of the file system.
 package private
 
@@ -53,10 +53,10 @@ type Error struct {
 	Path    string
 	Problem string // follows the path: "is a symbolic link"
 	Fix     string // what to do; "" if the user of the folder has to know
-	Foreign bool   // it is not a folder or file that this user has made: only another path mends that
+	Foreign bool   // it is not a folder or file that this user has made: only another path helps
 }
 
-// Error names the path, the problem and what mends it.
+// Error names the path, the problem and how to fix it.
 func (e *Error) Error() string {
 	text := e.Path + " " + e.Problem
 	if e.Fix != "" {

@@ -75,7 +75,7 @@ func TestModel(t *testing.T) {
 			}
 			late := p.Holder(Key{Name: "late"})
 			if free := conf.Limit - p.Used(); free > 1 && late.Take(1) != nil {
-				t.Fatalf("seed %d, step %d: %d are free and who has nothing gets none", seed, step, free)
+				t.Fatalf("seed %d, step %d: %d are free and a holder with nothing gets none", seed, step, free)
 			} else if free > 1 {
 				late.Give(1)
 			}

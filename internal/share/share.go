@@ -146,7 +146,7 @@ func (h *Holder) Take(n int64) error {
 	if h.place != nil {
 		here = h.place.held.Add(n)
 	}
-	// Who is refused leaves the pool alone, so that it cannot make others be refused.
+	// A holder that is refused leaves the pool alone, so that it cannot make others be refused.
 	err := h.judge(held, here, p.used.Load()+n)
 	if err == nil {
 		if err = h.judge(held, here, p.used.Add(n)); err == nil {

@@ -14,7 +14,7 @@ var (
 
 	// ErrUnsafeDir says that others than the user of this process could reach into the folder or a
 	// file in it: it belongs to another user, has a loose mode, or is a link. The message names the
-	// path, what is wrong and what mends it.
+	// path, what is wrong and how to fix it.
 	ErrUnsafeDir = errors.New("wal: unsafe folder")
 
 	// ErrUnsupported says that this system has no flock.

@@ -17,7 +17,7 @@ type faulty struct {
 
 	mu    sync.Mutex // guards the fields below
 	fail  map[string]error
-	short int // bytes that a failing write writes all the same
+	short int // bytes that a failing write still writes
 	calls map[string]int
 }
 
@@ -41,7 +41,7 @@ func (f *faulty) opened(tb testing.TB, opts Options) (*Log, state) {
 	return l, s
 }
 
-// set makes calls fail from now on; a nil error mends them.
+// set makes calls fail from now on; a nil error lets them succeed again.
 func (f *faulty) set(call string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

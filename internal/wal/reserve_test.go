@@ -74,7 +74,7 @@ func TestTheReserveIsForEndsOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestALogWithoutRoomForTheReserveIsOpened all the same.
+// TestALogWithoutRoomForTheReserveIsOpened: what it holds can be read.
 func TestALogWithoutRoomForTheReserveIsOpened(t *testing.T) {
 	f := newFaulty(t)
 	l, _ := f.opened(t, Options{})

@@ -114,7 +114,7 @@ func (c *Cursor) Mark(buf []byte) []byte {
 
 // Close ends the subscription, and a session with it, because the subscriber says so. A
 // member of a group leaves it: what it has not read, by the credit that it gave back, or
-// not acked, goes to the others at once, which counts as no failure. The log drops what
+// not acked, goes to the others at once, which is not a failure. The log drops what
 // an AtLeastOnce subscription was still to get when its last cursor closes.
 func (c *Cursor) Close(now time.Time) {
 	l := c.share.log
@@ -123,7 +123,7 @@ func (c *Cursor) Close(now time.Time) {
 	l.close(c, l.since(now), true)
 }
 
-// close is Close with the log's lock held. Who is not alive was lost.
+// close is Close with the log's lock held. A subscriber that is not alive was lost.
 func (l *Log) close(c *Cursor, now int64, alive bool) {
 	s := c.share
 	s.mu.Lock()

@@ -9,7 +9,7 @@ import (
 // resumed by another one.
 var ErrClosed = errors.New("journal: the subscription is closed")
 
-// ErrNoSession is the error of [Log.Resume] for a session that is not there, or no more.
+// ErrNoSession is the error of [Log.Resume] for a session that is not there, or no longer is.
 var ErrNoSession = errors.New("journal: there is no such session, or it was disconnected for too long; subscribe anew")
 
 // ErrHeld is the error of [Log.Resume] for a session that somebody else has.

@@ -37,7 +37,7 @@ type entry struct {
 	key     uint16 // offset of the key in the record
 	keyLen  uint8
 	lane    uint8
-	fresh   bool // its topic is of its own making, and held by it
+	fresh   bool // its topic was made for it, and counts in its cost
 }
 
 // cost is what the ring counts for the entry.

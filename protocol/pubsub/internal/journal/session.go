@@ -86,8 +86,8 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 }
 
 // disconnected makes what the subscriber has not acked due again, at once, and gaps
-// that it may not have received to be told again. Who is not alive may have died of a
-// message, so that its delivery has failed.
+// that it may not have received to be told again. A subscriber that is not alive may have
+// died of a message, so that its delivery has failed.
 func (s *share) disconnected(c *Cursor, at int64, alive bool) {
 	for _, g := range c.window.gaps {
 		if s.group != nil {

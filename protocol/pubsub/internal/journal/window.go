@@ -98,13 +98,13 @@ func (w *window) full() bool {
 	return len(w.list) >= w.limits.Messages || w.bytes >= w.limits.Bytes || w.throttled()
 }
 
-// throttled reports whether the windows of all subscriptions have no room for more. Who
-// has nothing gets one message all the same.
+// throttled reports whether the windows of all subscriptions have no room for more. A
+// subscription that has nothing still gets one message.
 func (w *window) throttled() bool {
 	return len(w.list) > 0 && w.log.unacked.Load() >= int64(w.log.opts.Unacked)
 }
 
-// grow counts bytes that wait for an ack, or no more.
+// grow counts bytes that wait for an ack or, if bytes is negative, no longer do.
 func (w *window) grow(bytes int) {
 	w.bytes += bytes
 	w.log.unacked.Add(int64(bytes))
