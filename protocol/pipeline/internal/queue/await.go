@@ -1,7 +1,5 @@
 package queue
 
-import "math"
-
 // Await tells the queue which workers an earlier run had. What that had not ended may be
 // with them, so that tasks which are restored wait until each has said what it runs, or
 // until Options.Grace is over. It comes before Restore.
@@ -60,6 +58,10 @@ func (q *Queue) sure(now int64) {
 	}
 }
 
+// mostAdopted bounds the number of a delivery of an earlier run, as a worker says it: those
+// that follow must not overflow, for a worker that is told of delivery 0 ends the stream.
+const mostAdopted = 1 << 31
+
 // adopt binds a task of an earlier run to a worker that runs it. Of two the one with the
 // later delivery has it; what a worker runs in vain it is told to cancel.
 func (q *Queue) adopt(w *Worker, seq, delivery uint64, now int64) {
@@ -67,7 +69,7 @@ func (q *Queue) adopt(w *Worker, seq, delivery uint64, now int64) {
 	if t != nil && t.worker == w {
 		return
 	}
-	newer := t != nil && t.restored && delivery >= uint64(t.delivery) && delivery <= math.MaxUint32
+	newer := t != nil && t.restored && delivery >= uint64(t.delivery) && delivery <= mostAdopted
 	if newer && t.state == stateHeld {
 		if newer = t.adopted && delivery > uint64(t.delivery); newer {
 			t.worker.order(&t.worker.cancels, seq)

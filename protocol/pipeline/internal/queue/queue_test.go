@@ -218,3 +218,26 @@ func TestLowPrioritiesAreServedInTheEnd(t *testing.T) {
 	}
 	t.Error("the lowest priority starves")
 }
+
+// TestADeliveryThatAWorkerMadeUpDoesNotOverflow: the next worker would end the stream, and
+// with it all that it has of the queue.
+func TestADeliveryThatAWorkerMadeUpDoesNotOverflow(t *testing.T) { // SEC-372
+	now := 100 * second
+	for _, said := range []uint64{1 << 31, 1<<32 - 2, 1<<32 - 1, 1<<62 - 1} {
+		q := queue.New(queue.Options{})
+		q.Await([]string{"liar"}, now)
+		q.Restore(&queue.Task{Seq: 1, Body: []byte{0, 1}}, now)
+		liar := q.Join("liar", queue.Welcome{Epoch: 1, Slots: 1, Running: []uint64{1, said}}, now)
+		q.Window(liar, 0, 0, now)
+		for i := range uint64(3) { // to one after the other
+			q.Disconnect(liar, true, now, now)
+			liar = q.Join("other", queue.Welcome{Epoch: 2 + i, Slots: 1}, now)
+			q.Window(liar, 1, 1<<20, now)
+			b, n := q.Take(liar, nil, 1<<20, now)
+			var rec frame.Task
+			if _, err := rec.Cut(b); n != 1 || err != nil {
+				t.Errorf("delivery %d: after it %d tasks are sent, delivery %d, %v", said, n, rec.Delivery, err)
+			}
+		}
+	}
+}
