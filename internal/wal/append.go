@@ -11,7 +11,7 @@ const keepBuffer = 1 << 20
 // Append writes records in this order and returns the position behind the last of them, for Commit.
 // It hands them to the operating system and does not wait for the disk, unless Options.SyncEach is
 // set or a new segment's predecessor is still being synced. It keeps nothing of the records. Either
-// all of them are appended or none.
+// all of them are appended or none. It leaves as much of the disk free as compaction needs.
 //
 // Errors are ErrNoSpace, ErrTooLarge, ErrClosed and *FrozenError.
 func (l *Log) Append(records ...Record) (Position, error) {
@@ -46,7 +46,14 @@ func (l *Log) appendLocked(records []Record, reserved bool) (Position, error) {
 		return 0, fmt.Errorf("%w: %d bytes in %d records, a segment holds %d; append less at once or raise SegmentBytes",
 			ErrTooLarge, size, len(records), limit)
 	}
-	s, err := l.writeRecordsLocked(records, size)
+	var s *segment
+	var err error
+	if !reserved {
+		err = l.spareLocked(size)
+	}
+	if err == nil {
+		s, err = l.writeRecordsLocked(records, size)
+	}
 	if reserved && errors.Is(err, ErrNoSpace) && l.useReserveLocked() {
 		s, err = l.writeRecordsLocked(records, size)
 	}
@@ -60,6 +67,7 @@ func (l *Log) appendLocked(records []Record, reserved bool) (Position, error) {
 			l.ids.add(records[i].ID, recordSize(len(records[i].Body)), s.number)
 		}
 	}
+	l.spare -= size
 	l.marked = false
 	l.lookCrowdedLocked()
 	l.lookReserveLocked()

@@ -60,7 +60,7 @@ func (l *Log) compact() bool {
 	l.mu.Lock()
 	due := l.crowdedLocked()
 	oldest := l.segments[0]
-	dead := len(l.copied) == 0 && l.ids.oldest[oldest.number] == 0
+	dead := len(l.copied) == 0 && l.ids.oldest[oldest.number].n == 0
 	l.mu.Unlock()
 	if !due {
 		return false
@@ -106,6 +106,7 @@ func (l *Log) drop(s *segment) error {
 	l.disk -= s.size
 	clear(l.copied)
 	l.ids.dropped()
+	l.spare = 0 // the next one may need more
 	l.stats.removed++
 	return nil
 }

@@ -18,6 +18,7 @@ type files interface {
 	rename(from, to string) error
 	remove(name string) error
 	syncDir() error
+	free() (bytes int64, ok bool) // that the disk has left for this process, if that is known
 }
 
 // file is what the log asks of a file.
@@ -42,6 +43,8 @@ func (d folder) open(name string) (file, error) { return onDisk(d.Open(name, os.
 func (d folder) rename(from, to string) error { return d.Rename(from, to) }
 
 func (d folder) remove(name string) error { return d.Remove(name) }
+
+func (d folder) free() (bytes int64, ok bool) { return freeOf(d.Path("")) }
 
 func (d folder) syncDir() error { return d.Sync() }
 

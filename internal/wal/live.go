@@ -5,8 +5,14 @@ package wal
 type liveSet struct {
 	entries map[uint64]liveID
 	bytes   int64
-	first   uint32         // number of the oldest segment
-	oldest  map[uint32]int // by number of segment: IDs that may have their oldest record there
+	first   uint32             // number of the oldest segment
+	oldest  map[uint32]liveIDs // by number of segment: IDs that may have their oldest record there
+}
+
+// liveIDs are IDs, and the bytes of all their records.
+type liveIDs struct {
+	n     int
+	bytes int64
 }
 
 type liveID struct {
@@ -15,7 +21,7 @@ type liveID struct {
 }
 
 func newLiveSet() liveSet {
-	return liveSet{entries: make(map[uint64]liveID), oldest: make(map[uint32]int)}
+	return liveSet{entries: make(map[uint64]liveID), oldest: make(map[uint32]liveIDs)}
 }
 
 // add counts a record of size bytes in the segment with that number.
@@ -23,7 +29,9 @@ func (v *liveSet) add(id uint64, size int64, segment uint32) {
 	e, ok := v.entries[id]
 	if !ok {
 		e.oldest = segment
-		v.oldest[segment]++
+		v.enter(segment, 1, size)
+	} else {
+		v.enter(e.oldest, 0, size)
 	}
 	e.bytes += size
 	v.bytes += size
@@ -36,7 +44,7 @@ func (v *liveSet) end(id uint64) {
 	if !ok {
 		return
 	}
-	v.leave(e.oldest)
+	v.enter(e.oldest, -1, -e.bytes)
 	v.bytes -= e.bytes
 	delete(v.entries, id)
 }
@@ -48,31 +56,38 @@ func (v *liveSet) moved(id uint64, grown int64, segment uint32) {
 	if !ok {
 		return
 	}
+	from := e.oldest
+	e.oldest = max(e.oldest, segment+1)
+	v.enter(from, -1, -e.bytes)
 	e.bytes += grown
 	v.bytes += grown
-	if e.oldest <= segment {
-		v.leave(e.oldest)
-		e.oldest = segment + 1
-		v.oldest[e.oldest]++
-	}
+	v.enter(e.oldest, 1, e.bytes)
 	v.entries[id] = e
 }
 
 // dropped says that the oldest segment is gone. IDs that had nothing in it after all, or had it
 // copied, may have something in the next one.
 func (v *liveSet) dropped() {
-	if n := v.oldest[v.first]; n > 0 {
-		v.oldest[v.first+1] += n
-		delete(v.oldest, v.first)
-	}
+	left := v.oldest[v.first]
+	delete(v.oldest, v.first)
 	v.first++
+	if left.n > 0 {
+		v.enter(v.first, left.n, left.bytes)
+	}
 }
 
-func (v *liveSet) leave(segment uint32) {
+// enter counts so many more IDs, and bytes, whose oldest records may be in a segment, or in
+// the oldest there is.
+func (v *liveSet) enter(segment uint32, n int, bytes int64) {
 	segment = max(segment, v.first)
-	if v.oldest[segment]--; v.oldest[segment] == 0 {
+	at := v.oldest[segment]
+	at.n += n
+	at.bytes += bytes
+	if at.n == 0 {
 		delete(v.oldest, segment)
+		return
 	}
+	v.oldest[segment] = at
 }
 
 func (v *liveSet) has(id uint64) bool {

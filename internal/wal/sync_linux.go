@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -29,4 +30,13 @@ func syncData(f *os.File) error {
 		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: syncErr}
 	}
 	return nil
+}
+
+// freeOf returns how much room the disk of a folder has for this user.
+func freeOf(dir string) (bytes int64, ok bool) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || st.Bavail > math.MaxInt64>>24 { // 1<<24 is more than any block
+		return 0, false
+	}
+	return int64(st.Bavail) * int64(st.Frsize), true //nolint:unconvert // it is 32 bits long on some
 }

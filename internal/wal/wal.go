@@ -26,7 +26,8 @@
 //     and not skipped. Damage to the very last record after a crash looks like an unfinished one and
 //     is treated as such; after [Log.Close] it is told apart, as Close writes a mark behind it.
 //   - An error of fsync freezes the log: see [FrozenError].
-//   - A full disk refuses an append and does no harm: see [ErrNoSpace].
+//   - A full disk refuses an append and does no harm: see [ErrNoSpace]. On Linux the log leaves as much room
+//     as it needs to remove its oldest segment, so that a disk that it has filled itself does not stay full.
 //   - Compaction brings the folder to at most twice the live bytes and one segment. What is appended
 //     while it runs, and the live records of the one segment under way, come on top.
 //
@@ -139,6 +140,7 @@ type Log struct {
 	waiting   bool          // dirty or urgent has been asked for what is not durable
 	ids       liveSet
 	disk      int64  // bytes of all segments
+	spare     int64  // bytes that may be appended before the disk is asked for its room
 	copied    copies // records of the oldest segment that have a copy
 	reserved  bool   // the reserve is on the disk
 	refilled  time.Time

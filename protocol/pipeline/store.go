@@ -34,10 +34,11 @@ type store struct {
 	nextWorker uint64 // ID of a record
 
 	// The writer's, until it has ended.
-	full   bool // the log was told so
-	meta   meta
-	queued []wal.Record  // that the disk had no room for
-	untold []*queue.Task // have ended, and that is among these
+	full     bool // the log was told so
+	toldFull time.Time
+	meta     meta
+	queued   []wal.Record  // that the disk had no room for
+	untold   []*queue.Task // have ended, and that is among these
 
 	mu      sync.Mutex // guards the fields below
 	commits []commit   // tasks that are written and not synced, oldest first
@@ -372,13 +373,19 @@ func (s *store) tell(ended []*queue.Task) {
 	q.unlock()
 }
 
+// tellFullEvery is how often it is logged at the most that the disk is full: on one that
+// nearly is, there is room for what ends and none for what begins.
+const tellFullEvery = 10 * time.Second
+
 // tellRoom logs that the disk is full, and that it is not any more, once each.
 func (s *store) tellRoom(err error) {
 	full := errors.Is(err, wal.ErrNoSpace)
-	if full == s.full || err != nil && !full {
+	if full == s.full || err != nil && !full || full && !s.toldFull.IsZero() && time.Since(s.toldFull) < tellFullEvery {
 		return
 	}
-	s.full = full
+	if s.full = full; full {
+		s.toldFull = time.Now()
+	}
 	log := s.queue.node.Logger().With("stage", s.queue.route.String(), "folder", s.queue.set.folder)
 	if full {
 		log.Warn("pipeline: the disk of a durable queue is full: pushes fail, and who waits is not told that tasks are done, until there is room", "error", err)
