@@ -37,7 +37,7 @@ func Walked(c Codec, v any) bool {
 	return own(c).plans.of(v).layout.levels > own(c).limits.MaxNesting
 }
 
-// WithParts makes c look at so many parts of a value at most, and returns it.
+// WithParts makes c look at n parts of a value at most, and returns it.
 func WithParts(c Codec, n int) Codec {
 	own(c).parts = n
 	return c

@@ -148,7 +148,7 @@ type sample struct {
 // maxErrors is how many of the errors are kept.
 const maxErrors = 5
 
-// Honest callers: so many, each with a call every so often, and one subscription.
+// Honest callers, how often each calls, and one subscription.
 const (
 	callers   = 4
 	callEvery = 10 * time.Millisecond

@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// SendAll asks a shop for so many receipts. It answers when they are queued, not when
+// SendAll asks a shop for as many receipts as the batch says. It answers when they are queued, not when
 // they are sent.
 var SendAll = reqrep.NewMethod[Batch, Batch]("shop", "send-all", reqrep.Unsafe)
 

@@ -74,7 +74,7 @@ func (l *Log) appendLocked(records []Record, reserved bool) (Position, error) {
 	return l.end, nil
 }
 
-// writeRecordsLocked writes records of so many bytes in all, and returns the segment.
+// writeRecordsLocked writes records of size bytes in all, and returns the segment.
 func (l *Log) writeRecordsLocked(records []Record, size int64) (*segment, error) {
 	s, err := l.roomLocked(size)
 	if err != nil {

@@ -76,7 +76,7 @@ func (v *liveSet) dropped() {
 	}
 }
 
-// enter counts so many more IDs, and bytes, whose oldest records may be in a segment, or in
+// enter counts n more IDs, and their bytes, whose oldest records may be in a segment, or in
 // the oldest there is.
 func (v *liveSet) enter(segment uint32, n int, bytes int64) {
 	segment = max(segment, v.first)

@@ -27,7 +27,7 @@ const (
 
 const childSegment = 8 << 10
 
-// The child ends an ID once it has appended so many more; every fourth lives longer.
+// How many more IDs the child appends before it ends one; every fourth lives longer.
 const (
 	childLife     = 20
 	childLongLife = 400

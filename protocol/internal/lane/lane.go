@@ -32,7 +32,7 @@ const (
 	Frames = 64
 )
 
-// FrameFor is how long frames are for a peer that has room for so many bytes: half of
+// FrameFor is how long frames are for a peer that has room for credit bytes: half of
 // that, so that one can be on its way while the other is read.
 func FrameFor(credit uint64) int {
 	return int(min(max(credit/2, MinFrame), MaxFrame))
@@ -77,8 +77,8 @@ func (j *Joiner) Whole(body []byte) []byte {
 	return whole
 }
 
-// Flow gives credit back to the peer of a stream that has so many bytes of it, in as few
-// frames as will do: never less than three quarters of it are with the peer.
+// Flow gives credit back to the peer of a stream that has Credit bytes of it, in as few
+// frames as will do: the peer always has at least three quarters of it.
 type Flow struct {
 	Stream *link.Stream
 	Credit int // bytes
@@ -107,7 +107,7 @@ type Shares struct {
 	streams map[string]int
 }
 
-// share is the credit of a stream while there are up to so many to an instance.
+// share is the credit of a stream, in bytes, while there are up to upTo of them to an instance.
 type share struct{ upTo, bytes int }
 
 // MaxStreams is how many streams [Shares.Open] has to one instance at a time: half of

@@ -35,7 +35,7 @@ type toldGap struct {
 }
 
 // maxTold is how many gaps a window remembers that the subscriber may not have
-// received. One that was told so many gaps ago has arrived: a subscriber has at most
+// received. One that was told that many gaps ago has arrived: a subscriber has at most
 // 64 frames on their way to it.
 const maxTold = 1024
 
@@ -194,7 +194,7 @@ func (w *window) tell(g Gap) {
 	w.gaps = append(w.gaps, toldGap{g, w.sends})
 }
 
-// heard notes that the subscriber has received so many gaps in this session.
+// heard notes how many gaps the subscriber has received in this session.
 func (w *window) heard(gaps uint64) {
 	if n := int(min(gaps-min(gaps, w.told), uint64(len(w.gaps)))); n > 0 {
 		w.gaps = slices.Delete(w.gaps, 0, n)
@@ -265,7 +265,7 @@ func (w *window) ended(at int64) *delivery {
 	return nil
 }
 
-// backoff returns how long the next delivery waits after so many have failed.
+// backoff returns how long the next delivery waits after failed ones.
 func backoff(steps []time.Duration, failed int) time.Duration {
 	return steps[min(max(failed, 1), len(steps))-1]
 }
