@@ -150,6 +150,9 @@ func (l *workerLink) work(ctx context.Context) error {
 		}
 	}
 	q.mu.Lock()
+	if q.store != nil {
+		q.store.meetLocked(l.id)
+	}
 	now := q.clock.now().UnixNano()
 	w := q.tasks.Join(l.id, queue.Welcome{
 		Epoch: welcome.Epoch, Slots: min(welcome.Slots, queue.MaxWindow), Unknown: welcome.Unknown, Running: welcome.Running,

@@ -12,12 +12,13 @@ import (
 type Faults struct {
 	disk
 
-	mu     sync.Mutex // guards the fields below
-	fail   error
-	kinds  map[byte]bool // of records that it hits; nil is all
-	told   func(wal.Position, error)
-	denied int
-	held   bool // nothing is told to be durable
+	mu      sync.Mutex // guards the fields below
+	fail    error
+	kinds   map[byte]bool // of records that it hits; nil is all
+	told    func(wal.Position, error)
+	denied  int
+	written [256]int // records of each kind
+	held    bool     // nothing is told to be durable
 }
 
 // Hold has the disk say no more that anything is durable.
@@ -78,7 +79,7 @@ func (f *Faults) Append(records ...wal.Record) (wal.Position, error) {
 	if err := f.hit(records[0].Kind); err != nil {
 		return 0, err
 	}
-	return f.disk.Append(records...)
+	return f.note(records)(f.disk.Append(records...))
 }
 
 // AppendReserved is that of the log, or fails.
@@ -86,7 +87,28 @@ func (f *Faults) AppendReserved(records ...wal.Record) (wal.Position, error) {
 	if err := f.hit(records[0].Kind); err != nil {
 		return 0, err
 	}
-	return f.disk.AppendReserved(records...)
+	return f.note(records)(f.disk.AppendReserved(records...))
+}
+
+// note counts records that are written.
+func (f *Faults) note(records []wal.Record) func(wal.Position, error) (wal.Position, error) {
+	return func(pos wal.Position, err error) (wal.Position, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, r := range records {
+			if err == nil && !r.End {
+				f.written[r.Kind]++
+			}
+		}
+		return pos, err
+	}
+}
+
+// Written is how many records of a kind were written, those that end others not counted.
+func (f *Faults) Written(kind byte) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.written[kind]
 }
 
 func (f *Faults) hit(kind byte) error {

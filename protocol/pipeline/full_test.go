@@ -125,3 +125,28 @@ func TestRejoiningIsSpread(t *testing.T) {
 		}
 	}
 }
+
+// TestAWorkerThatWasMetOnAFullDiskIsWrittenDownLater: a queue that is opened after a crash
+// must know whom to ask what runs.
+func TestAWorkerThatWasMetOnAFullDiskIsWrittenDownLater(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var faults pipeline.Faults
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		all := enqueue(t, p, 3)
+		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace), pipeline.RecordWorker)
+		worker(t, mesh, func(context.Context, order) error { return nil })
+		wait(t, all)
+		if n := faults.Written(pipeline.RecordWorker); n != 0 {
+			t.Fatalf("%d workers were written on a full disk", n)
+		}
+		faults.Set(nil)
+		for range 2 {
+			wait(t, enqueue(t, p, 1))
+			if n := faults.Written(pipeline.RecordWorker); n != 1 {
+				t.Errorf("%d workers are written, want 1", n)
+			}
+		}
+	})
+}

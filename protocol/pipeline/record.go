@@ -106,6 +106,14 @@ func (e *events) Ended(t *queue.Task) {
 // Forgot implements queue.Log.
 func (e *events) Forgot(t *queue.Task) { e.end(recordDone, firstDone|t.Seq) }
 
+// meet notes that a worker may have tasks, in the record id.
+func (e *events) meet(worker string, id uint64) {
+	from := len(e.bodies)
+	e.bodies = append(e.bodies, worker...)
+	e.workers[worker] = id
+	e.add(recordWorker, id, from)
+}
+
 // Gone implements queue.Log.
 func (e *events) Gone(worker string) {
 	if id, ok := e.workers[worker]; ok {

@@ -219,9 +219,7 @@ func (s *session) take(f link.Frame) error {
 		if !ok {
 			return frame.ErrMalformed
 		}
-		if trip := now - int64(min(sent, 1<<61))*1000; trip > 0 && trip < int64(time.Minute) {
-			w.pool.Pong(s.source, time.Duration(trip), now)
-		}
+		w.pool.Pong(s.source, sent, now)
 	case frame.KindRecall:
 		w.pool.Recall(s.source, numbers, now)
 	case frame.KindCancel:

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -32,6 +33,8 @@ type store struct {
 	events     events
 	ended      []*queue.Task
 	nextWorker uint64 // ID of a record
+
+	unmet atomic.Bool // workers were met that the disk had no room for
 
 	// The writer's, until it has ended.
 	full     bool // the log was told so
@@ -198,7 +201,8 @@ func (s *store) raise(seq uint64, old []uint64) error {
 }
 
 // introduce writes that a worker may have tasks from now on: a queue that is opened again
-// asks it first what it runs.
+// asks it first what it runs. On a full disk that has to wait, because the queue is to be
+// drained all the same.
 func (s *store) introduce(ctx context.Context, worker string) error {
 	q := s.queue
 	q.mu.Lock()
@@ -206,7 +210,6 @@ func (s *store) introduce(ctx context.Context, worker string) error {
 	id := s.nextWorker
 	if !known {
 		s.nextWorker++
-		s.events.workers[worker] = id
 	}
 	q.mu.Unlock()
 	if known {
@@ -214,12 +217,64 @@ func (s *store) introduce(ctx context.Context, worker string) error {
 	}
 	pos, err := s.log.AppendReserved(wal.Record{Kind: recordWorker, ID: id, Body: []byte(worker)})
 	if errors.Is(err, wal.ErrNoSpace) {
-		return nil // to wait for room would keep the queue from being drained
+		s.unmet.Store(true)
+		return nil
 	}
 	if err == nil {
 		err = s.log.Commit(ctx, pos)
 	}
+	if err == nil {
+		q.mu.Lock()
+		s.events.workers[worker] = id
+		q.mu.Unlock()
+	}
 	return err
+}
+
+// meetLocked has a worker that gets tasks now written down, before what happens to them, if
+// it is not: the queue may just have given up waiting for it. On a full disk it is for meet
+// to do. The queue's lock is held.
+func (s *store) meetLocked(worker string) {
+	if _, known := s.events.workers[worker]; known || s.unmet.Load() {
+		return
+	}
+	s.events.meet(worker, s.nextWorker)
+	s.nextWorker++
+	s.wakeLocked()
+}
+
+// meet has the workers written down that were met on a full disk, and are here still.
+func (s *store) meet() {
+	if !s.unmet.Swap(false) {
+		return
+	}
+	q := s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range q.links {
+		if l.worker != nil {
+			s.meetLocked(l.id)
+		}
+	}
+}
+
+// unmeet returns records without those of workers that were met, for which the disk has no
+// room: those that tasks have ended must not wait for them.
+func (s *store) unmeet(records []wal.Record) []wal.Record {
+	met := func(r wal.Record) bool { return r.Kind == recordWorker && !r.End }
+	if !slices.ContainsFunc(records, met) {
+		return records
+	}
+	s.unmet.Store(true)
+	q := s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.DeleteFunc(records, func(r wal.Record) bool {
+		if met(r) && s.events.workers[string(r.Body)] == r.ID {
+			delete(s.events.workers, string(r.Body))
+		}
+		return met(r)
+	})
 }
 
 // wakeLocked makes the writer look. The queue's lock is held.
@@ -333,6 +388,10 @@ func (s *store) append(records []wal.Record) []wal.Record {
 		}
 		switch {
 		case errors.Is(err, wal.ErrNoSpace):
+			if kept := s.unmeet(records); len(kept) < len(records) {
+				records = kept
+				continue
+			}
 			return records
 		case err != nil:
 			s.freeze(err)
@@ -423,6 +482,9 @@ func (s *store) begin(buf []byte, adds []*entry) []byte {
 		}
 		pos, err = s.log.Append(records...)
 		s.tellRoom(err)
+		if err == nil {
+			s.meet()
+		}
 	}
 	if err != nil {
 		if _, ok := errors.AsType[*wal.FrozenError](err); ok {

@@ -54,7 +54,7 @@
 //	RESULT 2  microseconds, bytes
 //	RETRY 3   microseconds of delay and 1, or 0 for the producer's backoff; cause as bytes
 //	RELEASE 4 cause as bytes
-//	REJECT 5  cause as bytes; causes have at most 1 KiB, results 64 KiB
+//	REJECT 5  cause as bytes; causes have at most 1 KiB, results 4 MiB
 //	STARTED 6 nothing: the answer to RECALL or CANCEL for a task whose handler runs
 //
 // # Rules

@@ -9,7 +9,8 @@ import (
 // cache keeps the outcomes of the last tasks of a source: in a ring by number, made
 // in pages as they are needed.
 type cache struct {
-	pages [CacheCount / cachePage]*[cachePage]entry
+	pages   [CacheCount / cachePage]*[cachePage]entry
+	results []uint64 // numbers of those with data, the oldest first; some may be gone
 }
 
 const cachePage = 256
@@ -41,4 +42,54 @@ func (c *cache) get(seq uint64, now int64, window time.Duration) *entry {
 		return nil
 	}
 	return e
+}
+
+// result returns the entry of a number that has data, nil if it is there no more.
+func (c *cache) result(seq uint64) *entry {
+	page := c.pages[seq/cachePage%uint64(len(c.pages))]
+	if e := &page[seq%cachePage]; e.seq == seq && len(e.data) > 0 {
+		return e
+	}
+	return nil
+}
+
+// dropResult forgets an outcome and its result.
+func (s *Source) dropResult(e *entry) {
+	s.of.results.Give(int64(len(e.data)))
+	*e = entry{}
+}
+
+// dropOldest forgets the oldest result. It reports whether there was one.
+func (s *Source) dropOldest() bool {
+	c := &s.cache
+	for len(c.results) > 0 {
+		e := c.result(c.results[0])
+		if c.results = c.results[1:]; e != nil {
+			s.dropResult(e)
+			return true
+		}
+	}
+	c.results = nil
+	return false
+}
+
+// noteResult puts the number of a result behind those of older ones.
+func (c *cache) noteResult(seq uint64) {
+	for len(c.results) >= CacheCount && c.result(c.results[0]) == nil {
+		c.results = c.results[1:]
+	}
+	c.results = append(c.results, seq)
+}
+
+// dropAged forgets the results that are older than the window.
+func (s *Source) dropAged(now int64, window time.Duration) {
+	for c := &s.cache; len(c.results) > 0; {
+		e := c.result(c.results[0])
+		if e != nil && now-e.at < int64(window) {
+			return
+		}
+		if c.results = c.results[1:]; e != nil {
+			s.dropResult(e)
+		}
+	}
 }

@@ -22,7 +22,7 @@ func (p *Pool) Check() error {
 				return fmt.Errorf("task %d is gone and held", t.Seq)
 			}
 		}
-		if inQueue != s.queue.n || bytes != s.bytes || (inQueue > 0) != (s.next != nil) {
+		if inQueue != s.queue.n || bytes != s.bytes || (inQueue > 0) != (s.line.next != nil) {
 			return fmt.Errorf("source %s: %d queued, %d in the queue; %d bytes, counted %d", s.key, inQueue, s.queue.n, bytes, s.bytes)
 		}
 		queued += inQueue

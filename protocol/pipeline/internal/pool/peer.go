@@ -38,13 +38,38 @@ type peer struct {
 	pages   *share.Holder // of caches
 	bytes   *share.Holder // of tasks, and of parts of tasks
 	results *share.Holder // bytes of outcomes that are kept
+	unread  int64         // bytes of outcomes that its producers have not read
+
+	group *group
+}
+
+// group is whose turn it is at once: an identity or, where names are free, an address.
+type group struct {
+	peers int
+	turn  *node[*Source] // ring of its sources with queued tasks
+	line  node[*group]   // in the pool's ring, while there are any
+}
+
+func (p *Pool) groupOf(place string) *group {
+	g := p.groups[place]
+	if g == nil {
+		g = &group{}
+		g.line.value = g
+		p.groups[place] = g
+	}
+	g.peers++
+	return g
 }
 
 // peerOf returns the peer with a key, with one source more.
 func (p *Pool) peerOf(key share.Key) (*peer, error) {
 	of := p.peers[key]
 	if of == nil {
-		of = &peer{key, p.bounds.sources.Holder(key), p.bounds.pages.Holder(key), p.bounds.bytes.Holder(key), p.bounds.results.Holder(key)}
+		of = &peer{
+			key: key, sources: p.bounds.sources.Holder(key), pages: p.bounds.pages.Holder(key),
+			bytes: p.bounds.bytes.Holder(key), results: p.bounds.results.Holder(key),
+		}
+		of.group = p.groupOf(of.place())
 		p.peers[key] = of
 	}
 	if of.sources.Take(1) != nil {
@@ -60,6 +85,9 @@ func (p *Pool) forget(of *peer) {
 		return
 	}
 	delete(p.peers, of.key)
+	if of.group.peers--; of.group.peers == 0 {
+		delete(p.groups, of.place())
+	}
 	for _, h := range []*share.Holder{of.sources, of.pages, of.bytes, of.results} {
 		h.Release()
 	}
@@ -81,7 +109,8 @@ func (p *Pool) Hold(s *Source, n int) bool { return s.of.bytes.Take(int64(n)) ==
 func (p *Pool) Let(s *Source, n int) { s.of.bytes.Give(int64(n)) }
 
 // keep puts an outcome in the cache of a source, in the place of one that is CacheCount
-// tasks older. What goes beyond the share of its identity is not kept.
+// tasks older. A result takes the room of older ones of its source, up to the share of its
+// identity.
 func (p *Pool) keep(s *Source, o *frame.Outcome, now int64) {
 	at := o.Seq / cachePage % uint64(len(s.cache.pages))
 	page := s.cache.pages[at]
@@ -93,10 +122,14 @@ func (p *Pool) keep(s *Source, o *frame.Outcome, now int64) {
 		s.cache.pages[at] = page
 	}
 	e := &page[o.Seq%cachePage]
-	s.of.results.Give(int64(len(e.data)))
-	if n := int64(len(o.Data)); n > 0 && s.of.results.Take(n) != nil {
-		*e = entry{}
-		return
+	s.dropResult(e)
+	if n := int64(len(o.Data)); n > 0 {
+		for s.of.results.Take(n) != nil {
+			if !s.dropOldest() {
+				return
+			}
+		}
+		s.cache.noteResult(o.Seq)
 	}
 	e.seq, e.delivery, e.at, e.ran, e.delay, e.data, e.verb = o.Seq, o.Delivery, now, int64(o.Ran), int64(o.Delay), o.Data, o.Verb
 }

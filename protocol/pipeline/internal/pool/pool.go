@@ -50,6 +50,9 @@ const (
 	// MaxUnread is how many bytes of outcomes may wait for a producer to read them, before it
 	// gets no more tasks taken: four results of the longest.
 	MaxUnread = 4 * frame.MaxResult
+	// PeerUnread is MaxUnread for all queues of one identity together: one queue that is
+	// stuck does not stop the others.
+	PeerUnread = 4 * MaxUnread
 	// MaxEcho bounds the answers that wait to be written to a producer for what it should
 	// not have sent, in bytes.
 	MaxEcho = 4 << 20
@@ -97,7 +100,8 @@ type Pool struct {
 	sources  map[string]*Source
 	peers    map[share.Key]*peer
 	bounds   bounds
-	turn     *Source // ring of sources with queued tasks
+	groups   map[string]*group
+	turn     *node[*group] // ring of those with queued tasks
 	queued   int
 	busy     int // handlers that run
 	running  places
@@ -127,7 +131,7 @@ func New(opts Options) *Pool {
 	or(&opts.HeldBytes, DefaultHeldBytes)
 	or(&opts.CacheTime, DefaultCacheTime)
 	or(&opts.CacheBytes, DefaultCacheBytes)
-	p := &Pool{opts: opts, sources: make(map[string]*Source), peers: make(map[share.Key]*peer)}
+	p := &Pool{opts: opts, sources: make(map[string]*Source), peers: make(map[share.Key]*peer), groups: make(map[string]*group)}
 	p.bounds = newBounds(p)
 	return p
 }

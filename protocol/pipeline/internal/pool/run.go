@@ -27,19 +27,18 @@ func (p *Pool) Waiting(now int64) bool {
 // oldest is when the task arrived that has waited longest.
 func (p *Pool) oldest() int64 {
 	first := int64(0)
-	for s := p.turn; s != nil; s = s.next {
-		if at := s.queue.head.arrived; first == 0 || at < first {
-			first = at
-		}
-		if s.next == p.turn {
-			break
-		}
-	}
+	p.turn.all(func(g *group) {
+		g.turn.all(func(s *Source) {
+			if at := s.queue.head.arrived; first == 0 || at < first {
+				first = at
+			}
+		})
+	})
 	return first
 }
 
 // Begin takes a slot and appends the tasks that a handler is to run in it: one, or a
-// batch. Sources take turns. It appends nothing if nothing can begin, and takes no
+// batch. Groups take turns, and so do the sources of each. It appends nothing if nothing can begin, and takes no
 // slot then. Free gives the slot back.
 func (p *Pool) Begin(dst []*Task, now int64) []*Task {
 	if !p.Waiting(now) {
@@ -47,9 +46,10 @@ func (p *Pool) Begin(dst []*Task, now int64) []*Task {
 	}
 	had := len(dst)
 	for p.turn != nil && len(dst)-had < p.opts.Batch {
-		s := p.turn
+		g := p.turn.value
+		s := g.turn.value
 		t := s.queue.head
-		p.turn = s.next
+		p.turn, g.turn = p.turn.next, g.turn.next
 		if t.start != 0 && t.start <= now || t.Deadline != 0 && t.Deadline <= now {
 			p.release(t, "its time was over before it could begin", now)
 			continue

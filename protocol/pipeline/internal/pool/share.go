@@ -190,16 +190,21 @@ func (p *Pool) roundTrip() int64 {
 	return most
 }
 
-// Pong notes a round trip, if it was asked for.
-func (p *Pool) Pong(s *Source, trip time.Duration, now int64) {
-	if !s.asked {
+// Pong takes in the answer to a PING, which bears the time of that in microseconds. One
+// that nobody asked for is passed over.
+func (p *Pool) Pong(s *Source, sent uint64, now int64) {
+	if !s.asked || sent != uint64(s.pinged/1000) {
 		return
 	}
 	s.asked = false
-	s.trip[s.trips%len(s.trip)] = int64(trip)
+	s.trip[s.trips%len(s.trip)] = min(max(now-s.pinged, 1), maxTrip)
 	s.trips++
 	p.share(now)
 }
+
+// maxTrip is the longest round trip that counts: who answers later does not make others'
+// tasks wait here any longer.
+const maxTrip = int64(time.Second)
 
 // Backlog notes how many tasks wait at a producer.
 func (p *Pool) Backlog(s *Source, pending uint64, now int64) {
@@ -225,8 +230,7 @@ type Work struct {
 // Take returns what is to be written to a producer; buf is to be used for what comes
 // next, as the outcomes are the caller's.
 func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
-	w := Work{Outcomes: s.out, Leaving: p.draining}
-	s.out, s.echoed = buf[:0], 0
+	w := Work{Outcomes: s.write(buf), Leaving: p.draining}
 	if !s.told || s.window != s.wish {
 		s.told, s.window = true, s.wish
 		w.Window, w.Tasks = true, s.wish

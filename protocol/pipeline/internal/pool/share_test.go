@@ -158,7 +158,9 @@ func TestPrefetchFollowsRoundTripAndServiceTime(t *testing.T) {
 		task := p.Begin(nil, 3)[0]
 		p.Done(task, frame.Outcome{Verb: frame.Ack}, 3+int64(tt.service))
 		p.Free()
-		p.Pong(s, tt.trip, 4)
+		s.pingDue = true
+		p.Take(s, nil, 5000)
+		p.Pong(s, 5, 5000+int64(tt.trip))
 		if got := p.windows(); got != tt.want {
 			t.Errorf("round trip %v, service %v: window %d, want %d", tt.trip, tt.service, got, tt.want)
 		}

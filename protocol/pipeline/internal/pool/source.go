@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"time"
@@ -37,6 +38,7 @@ type Source struct {
 	bytes   int64
 	queue   places
 	out     []byte // outcomes to be written
+	writing int    // bytes of those that are being written
 	echoed  int    // bytes of these that answer what the producer should not have sent
 	cache   cache
 
@@ -47,7 +49,7 @@ type Source struct {
 	asked   bool  // a round trip is being measured
 	alive   int64 // when the producer was last told what is here
 
-	prev, next *Source // in the pool's ring
+	line node[*Source] // in its group's ring, while it has queued tasks
 }
 
 // Ready holds a token when there is something to write.
@@ -88,6 +90,7 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 			return nil, Answer{}, err
 		}
 		s = &Source{key: key, of: of, queue: places{queue: true}}
+		s.line.value = s
 		p.sources[key] = s
 	}
 	if in.Fence < s.fence { // what is left of a process that was killed must not displace the one after it
@@ -98,7 +101,8 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 	}
 	s.ready = make(chan struct{}, 1)
 	s.connected, s.fence = true, fence
-	s.window, s.wish, s.told, s.out, s.echoed, s.pending = 0, 0, false, nil, 0, 0
+	s.window, s.wish, s.told, s.pending = 0, 0, false, 0
+	s.unwrite()
 	s.alive, s.pingDue = now, true
 	var answer Answer
 	slices.Sort(held)
@@ -114,7 +118,7 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 		}
 		if e := s.cache.get(seq, now, p.opts.CacheTime); e != nil {
 			o := e.outcome(e.delivery)
-			s.out = o.Append(s.out)
+			s.append(&o)
 			continue
 		}
 		answer.Unknown = append(answer.Unknown, seq)
@@ -168,7 +172,7 @@ func (s *Source) sayDone(first, last uint64, held []uint64, now int64, window ti
 				continue
 			}
 			o := e.outcome(e.delivery)
-			s.out = o.Append(s.out)
+			s.append(&o)
 		}
 	}
 }
@@ -183,7 +187,7 @@ func (p *Pool) Leave(s *Source, ready <-chan struct{}, heard, now int64) {
 	for t := s.queue.head; t != nil; t = s.queue.head {
 		p.drop(t)
 	}
-	s.out = nil
+	s.unwrite()
 	p.reshare(now)
 }
 
@@ -210,15 +214,10 @@ func (p *Pool) dequeue(t *Task) {
 	if s.queue.n > 0 {
 		return
 	}
-	if s.next == s {
-		p.turn = nil
-	} else {
-		s.prev.next, s.next.prev = s.next, s.prev
-		if p.turn == s {
-			p.turn = s.next
-		}
+	g := s.of.group
+	if s.line.leave(&g.turn); g.turn == nil {
+		g.line.leave(&p.turn)
 	}
-	s.prev, s.next = nil, nil
 }
 
 func (p *Pool) enqueue(t *Task) {
@@ -228,19 +227,22 @@ func (p *Pool) enqueue(t *Task) {
 	if s.queue.n > 1 {
 		return
 	}
-	if p.turn == nil {
-		s.prev, s.next = s, s
-		p.turn = s
-		return
+	g := s.of.group
+	first := g.turn == nil
+	if s.line.enter(&g.turn); first {
+		g.line.enter(&p.turn)
 	}
-	s.prev, s.next = p.turn.prev, p.turn
-	s.prev.next, s.next.prev = s, s
 }
+
+// maxShared is the longest frame that the tasks in it keep here together until the last of
+// them is done. Those of honest producers are no longer, but for one long task.
+const maxShared = 256 << 10
 
 // Receive takes in the body of a TASKS frame, which the pool keeps. The error is
 // that of a body that is malformed.
 func (p *Pool) Receive(s *Source, body []byte, now int64) error {
 	var rec frame.Task
+	whole := len(body)
 	block := make([]Task, 0, min(len(body)/64+1, 256)) // of tasks that arrive together
 	for len(body) > 0 {
 		rest, err := rec.Cut(body)
@@ -253,6 +255,9 @@ func (p *Pool) Receive(s *Source, body []byte, now int64) error {
 		}
 		if len(block) == cap(block) {
 			block = make([]Task, 0, 256)
+		}
+		if whole > maxShared && 2*len(rec.Body) < whole { // it would keep all of the frame here
+			rec.Body = bytes.Clone(rec.Body)
 		}
 		block = append(block, Task{
 			Source: s, Seq: rec.Seq, Attempt: rec.Attempt, Fence: s.fence + rec.Fence, Body: rec.Body,
@@ -283,7 +288,7 @@ func at(now, left int64) int64 {
 
 // allowed is how many tasks the producer may have sent in good faith.
 func (s *Source) allowed(now int64) int {
-	if len(s.out) > MaxUnread { // it does not read the results of those before
+	if s.overread() {
 		return 0
 	}
 	if now-s.shrunk < shrinkTime {
@@ -331,5 +336,33 @@ func (p *Pool) say(s *Source, o *frame.Outcome) {
 	if len(s.out) == 0 {
 		s.wake()
 	}
+	s.append(o)
+}
+
+// overread reports whether so much waits to be read by a producer, or by all of its peer,
+// that no more tasks of it are done.
+func (s *Source) overread() bool {
+	return len(s.out)+s.writing > MaxUnread || s.of.unread > PeerUnread
+}
+
+// write returns what there is to write. It is unread until the next time.
+func (s *Source) write(buf []byte) []byte {
+	out := s.out
+	s.of.unread -= int64(s.writing)
+	s.writing = len(out)
+	s.out, s.echoed = buf[:0], 0
+	return out
+}
+
+// append adds an outcome to what there is to write.
+func (s *Source) append(o *frame.Outcome) {
+	before := len(s.out)
 	s.out = o.Append(s.out)
+	s.of.unread += int64(len(s.out) - before)
+}
+
+// unwrite forgets what there is to write.
+func (s *Source) unwrite() {
+	s.of.unread -= int64(len(s.out) + s.writing)
+	s.out, s.writing, s.echoed = nil, 0, 0
 }

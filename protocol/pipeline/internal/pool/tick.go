@@ -81,6 +81,7 @@ func (p *Pool) giveBack(now int64) {
 
 func (p *Pool) sweep(now int64) {
 	for key, s := range p.sources {
+		s.dropAged(now, p.opts.CacheTime)
 		if s.connected {
 			if s.held.Len() > 0 && now-s.pinged >= pingEvery {
 				s.pingDue = true

@@ -433,7 +433,7 @@ func (m *model) exchange(c *wire, delay int64) {
 		c.heard, c.told = m.now, m.now
 	}
 	if work.Ping {
-		c.w.pool.Pong(c.src, time.Duration(m.rand.Int64N(int64(5*time.Millisecond))), m.now)
+		c.down = append(c.down, message{at: delay, kind: 'p', a: uint64(m.now / 1000)})
 	}
 	if work.Leaving {
 		c.back = append(c.back, message{at: delay, kind: 'l'})
@@ -469,6 +469,8 @@ func (m *model) downward(c *wire, f *message) {
 		}
 	case 'b':
 		c.w.pool.Backlog(c.src, f.a, m.now)
+	case 'p':
+		c.w.pool.Pong(c.src, f.a, m.now)
 	}
 }
 
