@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// load is 8 callers that call as fast as they can.
+// load is callers that call as fast as they can.
 type load struct {
 	mu    sync.Mutex // guards the fields below
 	done  []time.Time
@@ -26,7 +27,7 @@ type load struct {
 	wg   sync.WaitGroup
 }
 
-const callers = 8
+var callers = race.Fewer(8, 3)
 
 func startLoad(t *testing.T, call func(ctx context.Context) error) *load {
 	t.Helper()
@@ -80,7 +81,7 @@ var deaths = []struct {
 	{"frozen", func(m *linktest.Mesh, client, server *link.Node) { m.Partition(client, server) }},
 }
 
-// TestReadOnlyCallsOutliveTheirServer: one of three servers stops to answer while 8
+// TestReadOnlyCallsOutliveTheirServer: one of three servers stops to answer while
 // callers call. Time is virtual, so the bounds are exact.
 func TestReadOnlyCallsOutliveTheirServer(t *testing.T) {
 	for _, death := range deaths {

@@ -96,7 +96,7 @@ func freeAddr(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
-// TestARestartLosesNoReadOnlyCall kills the only server of a fixed list three times while 8 callers call, and starts it
+// TestARestartLosesNoReadOnlyCall kills the only server of a fixed list three times while callers call, and starts it
 // again at its address. What is between is the time that a process takes to start: calls wait for it.
 func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
@@ -142,7 +142,7 @@ func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 		kill()
 		kill = startAgain(t, addr)
 		up := time.Now()
-		await(2 * callers)
+		await(int64(2 * callers))
 		for before := round.Add(1) - 1; underWay[before].Load() > 0; {
 			<-progress // a call has three attempts: none shall meet two restarts
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -167,7 +168,7 @@ func TestParseRefusesByLimit(t *testing.T) {
 // What a hostile document may cost is bounded by its size. These are the shapes that cost parsers
 // most; that each returns an error at all, and this test in time, is what is checked.
 func TestParseSurvivesBombs(t *testing.T) {
-	const size = topology.MaxDocument - 16
+	size := race.Fewer(topology.MaxDocument-16, topology.MaxDocument/2)
 	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
 	for name, text := range map[string]string{
 		"open brackets":   fill("["),

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -39,7 +40,7 @@ func splitDocument(shares topology.Split, sticky string) *topology.Document {
 }
 
 func TestSharesAreKept(t *testing.T) {
-	const picks = 100_000
+	picks := race.Fewer(100_000, 20_000)
 	for _, shares := range []topology.Split{
 		{"stable": 95, "canary": 5},
 		{"stable": 99, "canary": 1},

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/linkmesh/link/internal/race"
 )
 
 // near fails unless got is want to within five standard deviations of picks trials.
@@ -39,9 +41,9 @@ func TestASlowStartGrowsTheShareOfANewcomer(t *testing.T) {
 }
 
 func TestASlowStartHoldsUnderLoad(t *testing.T) {
-	for _, rate := range []int{100, 20000, 100_000} { // 0.02 to 20 calls in flight each
+	for _, rate := range []int{100, 20000, race.Fewer(100_000, 40_000)} { // 0.02 to 20 calls in flight each
 		joined, fair := 0, 0.0
-		for range max(1, 10_000/rate) { // some 40 calls to the one that joins would say little
+		for range max(1, race.Fewer(10_000, 4000)/rate) { // some 40 calls to the one that joins would say little
 			all := servers(5, time.Millisecond)
 			s := simulateWith(Options{Outlier: Outlier{Errors: -1}}, all...)
 			s.run(time.Second, rate)
@@ -98,7 +100,7 @@ func TestWhenAllStartSlowlyAllArePicked(t *testing.T) {
 		put = append(put, Item[int]{Key: strconv.Itoa(i), Value: i})
 	}
 	s.Update(put, nil, 0)
-	got := counts(t, g, 0, nil, n, 2000*n)
+	got := counts(t, g, 0, nil, n, race.Fewer(2000, 200)*n)
 	if x := chiSquared(got[1:]); got[0] != 0 || x > tooUneven(n-1) {
 		t.Fatalf("χ² = %.1f, barred one %d", x, got[0])
 	}

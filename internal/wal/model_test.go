@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/linkmesh/link/internal/race"
 )
 
 // errPower is what every call returns once the power has been cut.
@@ -216,7 +218,7 @@ func (f *shadowFile) Sync() error {
 }
 
 func TestNoCrashLosesOrInventsARecord(t *testing.T) {
-	schedules, crashes := uint64(40), 20
+	schedules, crashes := race.Fewer[uint64](40, 8), 20
 	if testing.Short() {
 		schedules = 5
 	}

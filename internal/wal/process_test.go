@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/linkmesh/link/internal/race"
 )
 
 // How often TestKilledProcess kills its process.
@@ -98,7 +100,7 @@ func child(t *testing.T, role, dir string) *exec.Cmd {
 }
 
 func TestAKilledProcessLosesNothingCommitted(t *testing.T) {
-	rounds := kills
+	rounds := race.Fewer(kills, 40)
 	if testing.Short() {
 		rounds = killsShort
 	}

@@ -20,9 +20,9 @@ import (
 // and producers start anew, by a random schedule under virtual time. The engines have a
 // model test of many more schedules; this one has the whole of link around them.
 func TestChaos(t *testing.T) {
-	seeds := 8
-	if testing.Short() || race.Enabled {
-		seeds = 3
+	seeds := race.Fewer(8, 2)
+	if testing.Short() {
+		seeds = 2
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

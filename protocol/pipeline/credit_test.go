@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
@@ -39,7 +40,7 @@ func TestANodePushesToManyStagesOfOneWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "mailer"})
-		const n = 100
+		n := race.Fewer(100, 40)
 		var stages []pipeline.Stage[order]
 		var done atomic.Int64
 		for i := range n {
@@ -62,7 +63,7 @@ func TestANodePushesToManyStagesOfOneWorker(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := done.Load(); got != n {
+		if got := done.Load(); got != int64(n) {
 			t.Errorf("%d tasks were done, want %d", got, n)
 		}
 	})

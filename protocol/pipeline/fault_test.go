@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
@@ -224,7 +225,8 @@ func TestShares(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-				const slots, each = 4, 400
+				const slots = 4
+				each := race.Fewer[uint64](400, 100)
 				type state struct {
 					busy, done atomic.Int64
 				}
@@ -249,7 +251,7 @@ func TestShares(t *testing.T) {
 				for range c.producers {
 					p := producer(t, mesh.Node(link.Config{}))
 					producers = append(producers, p)
-					all = append(all, enqueue(t, p, each)...)
+					all = append(all, enqueue(t, p, int(each))...)
 				}
 				sleep(100 * time.Millisecond)
 				halfway := make([]uint64, c.producers)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/internal/wal"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pipeline"
@@ -59,7 +60,7 @@ func TestAStageThatIsFullForLongCostsNoAttempts(t *testing.T) {
 				}
 				parse(mesh, middle, out)
 				all := enqueueLines(t, mesh, 20)
-				sleep(time.Hour)
+				sleep(race.Fewer(time.Hour, 5*time.Minute))
 				var done tally
 				worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
 				faults.Set(nil)

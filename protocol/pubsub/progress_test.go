@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
@@ -25,7 +26,7 @@ func TestThoseThatReadSlowlyAreNotCutOff(t *testing.T) {
 					mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 					node, p := publisher(t, mesh, link.Config{})
 					other, q := publisher(t, mesh, link.Config{})
-					n, size := 200, 8<<10 // more than a stream has credit for
+					n, size := race.Fewer(200, 60), 8<<10 // more than a stream has credit for
 					if pace > time.Second {
 						n, size = 14, 100<<10
 					}

@@ -15,6 +15,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
@@ -210,7 +211,7 @@ func TestDrainWaitsForMessagesOnTheirWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		serve(mesh, link.Config{}, echo)
-		large := strings.Repeat("x", 3<<20) // many round trips
+		large := strings.Repeat("x", race.Fewer(3<<20, 1<<20)) // many round trips
 		var wg sync.WaitGroup
 		for i := range 6 {
 			wg.Go(func() {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
@@ -783,7 +784,7 @@ func (m *model) run(n int) {
 
 // TestModel runs random schedules. A failure prints its seed.
 func TestModel(t *testing.T) {
-	runs := 400
+	runs := race.Fewer(400, 80)
 	if testing.Short() {
 		runs = 50
 	}
@@ -815,7 +816,7 @@ func TestModel(t *testing.T) {
 		sum.crashes, sum.adopted, sum.keyed, sum.fenced, sum.twins, sum.oldTwins)
 	counts := []int{sum.ends[queue.Acked], sum.ends[queue.DeadLettered], sum.ends[queue.Expired], sum.ends[queue.Canceled], sum.ends[queue.Returned], sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts, sum.crashes, sum.adopted, sum.keyed, sum.twins, sum.oldTwins, sum.fenced}
 	for i, n := range counts {
-		if n == 0 && (i < len(counts)-1 || !testing.Short()) { // the last is rare
+		if n == 0 && (i < len(counts)-1 || runs == 400) { // the last is rare
 			t.Error("something of this never happened, so it was not tested")
 		}
 	}
