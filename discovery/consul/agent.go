@@ -19,6 +19,8 @@ var checkNotes = fmt.Sprintf("The process renews this check every %v, by itself.
 
 // checkOutput is the text beside the check in Consul's UI: which process it is that lives, and
 // where. For one process it never changes: each change of an output is a write to the servers.
+// Where the agent was quicker to write the registration than link to renew it, the catalog shows
+// the text up to one and a half check_update_interval later, which is 5 minutes by default.
 func checkOutput(in discovery.Instance) string {
 	host, err := os.Hostname()
 	if err != nil {

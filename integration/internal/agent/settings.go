@@ -34,6 +34,8 @@ type settings struct {
 	LogLevel         string          `json:"log_level"`
 	NoUpdateCheck    bool            `json:"disable_update_check"`
 	LeaveOnTerminate bool            `json:"leave_on_terminate"` // a crash is not a farewell
+	// The output of a check that changes nothing else is written minutes later by default.
+	CheckUpdateInterval string `json:"check_update_interval"`
 
 	// dev is not in the file: it is a flag of the command line.
 	dev bool
@@ -95,6 +97,8 @@ func newSettings(cfg Config) settings {
 		LogLevel:      "info",
 		NoUpdateCheck: true,
 		dev:           !cfg.Durable,
+
+		CheckUpdateInterval: "1s",
 	}
 	if cfg.ACL {
 		token := newUUID()
