@@ -191,7 +191,7 @@ func (m *meter) times(n uint64, l *layout) bool {
 	return true
 }
 
-// opaque skips n items, of which one that decodes itself gets a copy.
+// opaque skips n items; what decodes itself gets a copy of them.
 func (m *meter) opaque(l *layout, n uint64) bool {
 	before := len(m.data)
 	ok := m.skip(n)

@@ -25,7 +25,7 @@ func answers(code int, body string) func(http.ResponseWriter, *http.Request) boo
 	}
 }
 
-// onWrite makes a fault one of what changes something.
+// onWrite limits a fault to requests that change something.
 func onWrite(fault func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool { return r.Method == http.MethodPut && fault(w, r) }
 }

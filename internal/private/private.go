@@ -68,7 +68,7 @@ func (e *Error) Error() string {
 // Is matches ErrUnsafe.
 func (e *Error) Is(target error) bool { return target == ErrUnsafe }
 
-// CheckFolder says whether others can reach into the folder at path, of which info is what Lstat
+// CheckFolder says whether others can reach into the folder at path; info is what Lstat
 // or the open folder says. loose are the bits that its mode must not have. The error is an *Error.
 func CheckFolder(path string, info fs.FileInfo, loose fs.FileMode) error {
 	mode := info.Mode()

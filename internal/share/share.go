@@ -64,7 +64,7 @@ type Pool struct {
 	places  map[string]*place
 }
 
-// NewPool returns a pool of which nothing is in use.
+// NewPool returns a pool with nothing in use.
 func NewPool(conf Config) *Pool {
 	if conf.Most == 0 {
 		conf.Most = math.MaxInt64

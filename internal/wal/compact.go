@@ -91,7 +91,7 @@ func (l *Log) freeze(op string, s *segment, err error) {
 	_ = l.freezeLocked(op, l.path(s.name()), err)
 }
 
-// drop removes a segment of which everything live has been copied. The folder is synced before the
+// drop removes a segment once everything live in it has been copied. The folder is synced before the
 // next one can be removed, so that a crash leaves no hole.
 func (l *Log) drop(s *segment) error {
 	if err := l.files.remove(s.name()); err != nil {

@@ -171,7 +171,7 @@ func scripted(base Position, script []byte) []byte {
 	return b
 }
 
-// FuzzOpen replays a folder of two segments, one byte of which is changed. Whatever it does, a log
+// FuzzOpen replays a folder of two segments with one byte changed. Whatever it does, a log
 // that opens works, and opens again.
 func FuzzOpen(f *testing.F) {
 	f.Add([]byte{0, 1, 9, 0, 0, 2, 9, 0}, []byte{2, 1, 9, 3, 1, 1, 0, 0}, uint16(0), byte(0), false)

@@ -26,7 +26,7 @@ type group struct {
 }
 
 // slotHolder is who has the keys of a slot. It keeps them while it is there, except that
-// one who joins takes its part of the slots of which no message is on its way.
+// one who joins takes its part of the slots that have no message on its way.
 type slotHolder struct {
 	holder *Cursor
 	joins  uint64 // the joins of the group when the holder was found

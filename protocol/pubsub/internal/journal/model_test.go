@@ -66,7 +66,7 @@ type world struct {
 	made   int // groups
 }
 
-// newWorld starts a history of which the seed and the script decide everything.
+// newWorld starts a history that the seed and the script decide entirely.
 func newWorld(t *testing.T, seed uint64, script []byte) *world {
 	t.Helper()
 	w := &world{
