@@ -127,10 +127,8 @@ func resolve(cfg Config) (Config, error) {
 	if err := cfg.Limits.validate(); err != nil {
 		return cfg, err
 	}
-	if cfg.Advertise != "" {
-		if _, port, err := net.SplitHostPort(cfg.Advertise); err != nil || port == "" {
-			return cfg, Errorf(InvalidArgument, "Config.Advertise is %q, want host:port", cfg.Advertise)
-		}
+	if err := cfg.validateAdvertise(); err != nil {
+		return cfg, err
 	}
 	cfg.Tags = slices.Clone(cfg.Tags)
 	cfg.Meta, cfg.Monitors, cfg.AllowNets = maps.Clone(cfg.Meta), maps.Clone(cfg.Monitors), unmapped(cfg.AllowNets)
@@ -167,6 +165,18 @@ func (cfg *Config) resolveCodec() error {
 		return Errorf(InvalidArgument, "Config.Limits: %w", err)
 	}
 	cfg.Codec = c
+	return nil
+}
+
+// validateAdvertise checks that others can dial the address they are told.
+func (cfg *Config) validateAdvertise() error {
+	if cfg.Advertise == "" {
+		return nil
+	}
+	shown := discovery.Instance{ID: "x", Service: cfg.identityName(), Namespace: cfg.Namespace, Addr: cfg.Advertise}
+	if err := shown.Validate(); err != nil {
+		return Errorf(InvalidArgument, "Config.Advertise (or LINK_ADVERTISE) is what others dial: %w", err)
+	}
 	return nil
 }
 
