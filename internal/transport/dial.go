@@ -71,7 +71,11 @@ const headStart = 250 * time.Millisecond
 // dial connects to the peer and returns when the peer's SETUP is there. A host name
 // may have several addresses: each is dialed when the one before it has failed or had its
 // head start, and the first that answers wins.
-func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Session, error) {
+//
+// Nobody listened a moment ago at an address that is dialed again: its process may come up between
+// two packets, and QUIC sends the first one again only after 200 ms or so. A second dial begins beside
+// the first one before that.
+func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class, again bool) (*Session, error) {
 	addrs, err := e.resolve(ctx, p.key.addr)
 	if err != nil {
 		return nil, &Error{Reason: ReasonUnreachable, Peer: p.key.addr, NotProcessed: true, Err: err}
@@ -79,10 +83,13 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class) (*Sessio
 	if addrs, err = e.allowed(p.key.addr, addrs); err != nil {
 		return nil, err
 	}
-	if len(addrs) == 1 {
-		return e.dialAddr(ctx, p, class, addrs[0])
+	switch {
+	case len(addrs) > 1:
+		return e.dialFirst(ctx, p, class, addrs, headStart)
+	case again:
+		return e.dialFirst(ctx, p, class, []netip.AddrPort{addrs[0], addrs[0]}, refusedRetry)
 	}
-	return e.dialFirst(ctx, p, class, addrs)
+	return e.dialAddr(ctx, p, class, addrs[0])
 }
 
 // allowed returns the addresses that may be dialed.
@@ -111,8 +118,9 @@ type dialed struct {
 	err     error
 }
 
-// dialFirst dials several addresses and returns the first session.
-func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, addrs []netip.AddrPort) (*Session, error) {
+// dialFirst dials several addresses, each when the one before has had its head start, and returns the
+// first session.
+func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, addrs []netip.AddrPort, headStart time.Duration) (*Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errAnswered)
 	results := make(chan dialed, len(addrs))
@@ -145,6 +153,9 @@ func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, add
 			if failed = append(failed, r.err); len(failed) == len(addrs) {
 				return nil, worst(failed, addrs)
 			}
+			if len(failed) == begun && addrs[begun] == addrs[begun-1] { // it says no more when it is asked again at once
+				return nil, r.err
+			}
 			if begun < len(addrs) && len(failed) == begun { // nobody else is being waited for
 				timer.Stop()
 				next()
@@ -176,7 +187,7 @@ func worst(failed []error, addrs []netip.AddrPort) error {
 		}
 	}
 	te, ok := errors.AsType[*Error](out)
-	if !ok {
+	if !ok || addrs[0] == addrs[1] {
 		return out
 	}
 	whole := *te

@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -376,4 +379,61 @@ func TestAHandshakeThatABusyPeerLostIsMadeAgain(t *testing.T) {
 			t.Errorf("%s: %v, not processed %t; want overloaded, which is tried again", name, e, e.NotProcessed)
 		}
 	}
+}
+
+// freshly is a socket in a network that says at the first knock that nobody listens, and nothing
+// after that.
+type freshly struct {
+	net.PacketConn
+
+	knocked atomic.Bool
+	refused chan struct{} // closed when it has said so
+}
+
+func (f *freshly) Knock(ctx context.Context, _ netip.AddrPort) bool {
+	if !f.knocked.Swap(true) {
+		close(f.refused)
+		return true
+	}
+	<-ctx.Done()
+	return false
+}
+
+// TestAProcessThatComesUpWhileItIsDialedIsReachedSoon: the first packet of a dial meets nobody, and the
+// knock that follows meets the process, so that nothing says that the packet is lost.
+func TestAProcessThatComesUpWhileItIsDialedIsReachedSoon(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		refused := make(chan struct{})
+		client := w.quiet("web", Limits{}, func(c *Config) { c.Conn = &freshly{PacketConn: c.Conn, refused: refused} })
+		var begun atomic.Int64
+		w.lose(func(p packet) bool {
+			if p.From.String() != client.addr {
+				return false
+			}
+			select {
+			case <-refused: // another dial begins: its first packets are lost
+				now := time.Now().UnixNano()
+				begun.CompareAndSwap(0, now)
+				return now-begun.Load() < int64(knockAfter)
+			default:
+				return true
+			}
+		})
+		start := time.Now()
+		mustEcho(t, client.connect(server))
+		if took := time.Since(start); took > knockAfter+3*refusedRetry {
+			t.Errorf("it is connected after %v, want %v at most", took, knockAfter+3*refusedRetry)
+		} else {
+			t.Logf("connected after %v", took)
+		}
+		settle()
+		w.lose(nil)
+		mustEcho(t, client.connect(server))
+		pass(2 * time.Second)
+		if n := len(server.acceptedSessions()); n != 1 {
+			t.Errorf("the server has %d connections, want the one that is used", n)
+		}
+	})
 }

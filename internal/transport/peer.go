@@ -267,17 +267,18 @@ const refusedRetry = 50 * time.Millisecond
 // the error.
 func (p *Peer) dialPatiently(ctx context.Context, class wire.Class) (*Session, error) {
 	var said error
+	again := false // nobody listened at the address
 	began := time.Now()
 	for try := 0; ; try++ {
 		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, p.silence())
-		s, err := p.endpoint.dial(attempt, p, class)
+		s, err := p.endpoint.dial(attempt, p, class, again)
 		cancel()
 		pause := backoff(try, time.Second)
 		switch te, ok := errors.AsType[*Error](err); {
 		case !ok: // it worked
 			return s, err
 		case errors.Is(err, errRefused) && time.Since(began) < p.endpoint.limits.DialTimeout:
-			pause = min(pause, refusedRetry)
+			pause, again = min(pause, refusedRetry), true
 		case te.Reason != ReasonOverloaded:
 			if said != nil && ctx.Err() != nil {
 				return nil, said
