@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/linkmesh/link/internal/race"
@@ -324,4 +325,59 @@ func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestALeaseThatArrivesAsItsWaiterLeavesIsKept, whichever of the two the waiter sees first.
+func TestALeaseThatArrivesAsItsWaiterLeavesIsKept(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		_, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		mustEcho(t, s)
+		p := &s.leases
+		left := 0
+		for round := 0; round < 1000 && left < 10; round++ {
+			l, err := p.get(t.Context(), time.Now().Add(time.Minute))
+			if err != nil {
+				t.Fatalf("round %d: the lease was lost: %v", round, err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() {
+				got, err := p.get(ctx, time.Now().Add(time.Minute))
+				if err == nil {
+					p.put(got)
+				}
+				ended <- err
+			}()
+			settle()
+			cancel()
+			p.put(l)
+			if <-ended != nil {
+				left++
+			}
+			synctest.Wait()
+		}
+		if left == 0 {
+			t.Error("no waiter left")
+		}
+		mustEcho(t, s)
+	})
+}
+
+// TestAStreamThatThePeerDoesNotKnowIsGivenBack: a lease beyond Limits.IdleLeases that no call has used.
+func TestAStreamThatThePeerDoesNotKnowIsGivenBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		_, s := pool(w, Limits{StreamsPerConnection: 2}, Limits{IdleLeases: 1})
+		mustEcho(t, s)
+		for range 5 {
+			stream, err := s.conn.OpenStreamSync(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.leases.put(s.newLease(stream))
+			settle()
+		}
+		mustEcho(t, s)
+	})
 }
