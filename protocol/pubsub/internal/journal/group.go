@@ -374,7 +374,7 @@ func (c *Cursor) AddCredit(messages int, now time.Time) {
 	s := c.share
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.credit = min(c.credit+max(messages, 0), MaxCredit)
+	c.credit = min(c.credit+min(max(messages, 0), MaxCredit), MaxCredit)
 	c.flight = c.flight[min(max(messages, 0), len(c.flight)):]
 	if s.group != nil && !c.closed {
 		s.dispatch(s.log.since(now), false)
