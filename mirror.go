@@ -33,11 +33,14 @@ func (m *mirrors) send(o *outgoing) {
 		m.dropped.Add(1)
 		return
 	}
+	m.sent.Add(1) // unless it comes to nothing
 	c := &outgoing{
 		Operation: Operation{Route: o.Route, Client: true, Metadata: Metadata{pairs: slices.Clone(o.Metadata.pairs)}},
 		service:   o.service, now: o.now, deadline: o.deadline,
 		plan: plan, fixed: true, request: o.request,
-		data: slices.Clone(o.data), size: o.size,
+		// What the message and its reply need. What narrows the choice of an instance is for the call, not for its copy.
+		config: callConfig{key: o.config.key, size: o.config.size, sized: o.config.sized},
+		data:   slices.Clone(o.data), size: o.size,
 		headers: wire.Headers{
 			Trace: o.headers.Trace, Codec: o.headers.Codec, Idempotency: slices.Clone(o.headers.Idempotency),
 		},
@@ -50,13 +53,17 @@ func (m *mirrors) send(o *outgoing) {
 		defer func() { <-m.room }()
 		ctx, cancel := context.WithDeadline(ctx, c.deadline)
 		defer cancel()
-		if err := c.start(ctx); err == nil {
-			_ = c.run(ctx) // nobody waits for it
+		err := c.start(ctx)
+		if err == nil {
+			err = c.run(ctx)
+		}
+		if err != nil && c.attempts == 0 { // nobody was asked; whatever became of it else, nobody waits for it
+			m.sent.Add(^uint64(0))
+			m.dropped.Add(1)
 		}
 	})
 	if !ok {
+		m.sent.Add(^uint64(0))
 		<-m.room
-		return
 	}
-	m.sent.Add(1)
 }

@@ -54,3 +54,48 @@ func TestATopologyOfARegistryRunsNothingTwice(t *testing.T) { // SEC-355
 		}
 	})
 }
+
+// TestACopyMayBeAsLargeAsItsCall: the options of the call that say how large messages may be hold for its copy. What
+// cannot be sent is counted as dropped.
+func TestACopyMayBeAsLargeAsItsCall(t *testing.T) {
+	const large = 5 << 20
+	put := func(service string) reqrep.Method[string, int] {
+		return reqrep.NewMethod[string, int](service, "put", reqrep.ReadOnly)
+	}
+	for name, tt := range map[string]struct {
+		limit            int // of the shadow
+		copies           int32
+		mirrored, missed uint64
+	}{
+		"as much as the service": {8 << 20, 1, 1, 0},
+		"less":                   {1 << 20, 0, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				var copies atomic.Int32
+				for service, limit := range map[string]int{"orders": 8 << 20, "orders-shadow": tt.limit} {
+					srv := mesh.Node(link.Config{Service: service, Limits: link.Limits{MaxMessage: limit}})
+					reqrep.Handle(srv, put(service), func(_ context.Context, s string) (int, error) {
+						if service == "orders-shadow" {
+							copies.Add(1)
+						}
+						return len(s), nil
+					})
+					mesh.Start(srv)
+				}
+				client := mesh.Node(link.Config{
+					Topology: parse(t, "version: link/v1\nservices: { orders: { mirror: { to: service:orders-shadow, percent: 100 } } }\n"),
+				})
+				if _, err := reqrep.Call(t.Context(), client, put("orders"), strings.Repeat("x", large), link.MaxMessage(8<<20)); err != nil {
+					t.Fatal(err)
+				}
+				sleep(time.Minute)
+				if s := client.Status(); copies.Load() != tt.copies || s.Mirrored != tt.mirrored || s.MirrorsDropped != tt.missed {
+					t.Errorf("%d copies arrived, counted as %d sent and %d dropped; want %d, %d and %d",
+						copies.Load(), s.Mirrored, s.MirrorsDropped, tt.copies, tt.mirrored, tt.missed)
+				}
+			})
+		})
+	}
+}
