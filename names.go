@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,47 @@ const (
 	namesTime = 2 * time.Second
 )
 
+// How many searches for names that are like another one are made in namesEvery; errors beyond them propose
+// nothing. Others may choose both the names and the word.
+const (
+	maxServiceSearches = 1024 // of a node, among the services of its registry
+	maxRouteSearches   = 64   // of a connection, among the routes of its peer
+)
+
+// proposals remembers what was proposed in the place of which word, for namesEvery.
+type proposals struct {
+	mu    sync.Mutex // guards the fields below
+	since time.Time
+	texts map[string]string
+}
+
+// of returns what was proposed in the place of a word, or makes a proposal if not too many were made lately.
+func (p *proposals) of(word string, most int, propose func() string) string {
+	p.mu.Lock()
+	if now := time.Now(); p.texts == nil || now.Sub(p.since) >= namesEvery {
+		p.since, p.texts = now, make(map[string]string)
+	}
+	texts := p.texts
+	text, known := texts[word]
+	if known || len(texts) >= most {
+		p.mu.Unlock()
+		return text
+	}
+	texts[word] = "" // it counts from now on, and only one caller makes it
+	p.mu.Unlock()
+	text = propose()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	texts[word] = text
+	return text
+}
+
+func (p *proposals) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.texts = nil
+}
+
 // names are the services that the registry knows, for errors that propose the one that
 // was meant.
 type names struct {
@@ -32,7 +74,9 @@ type names struct {
 	asked    time.Time
 	answered chan struct{} // closed when the question under way has ended
 	known    []string
-	proposed map[string]string // by the name that was asked for
+	heard    bool // known is what the registry has said
+
+	proposed proposals
 }
 
 // propose returns the end of an error that nobody has announced a service: the names
@@ -60,15 +104,12 @@ func (k *names) propose(name string, until time.Time) string {
 		}
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	text, ok := k.proposed[name]
-	if !ok && k.proposed != nil {
-		text = spell.Proposal(name, k.known)
-		if len(k.proposed) < maxServices {
-			k.proposed[name] = text
-		}
+	known, heard := k.known, k.heard
+	k.mu.Unlock()
+	if !heard {
+		return ""
 	}
-	return text
+	return k.proposed.of(name, maxServiceSearches, func() string { return spell.Proposal(name, slices.Values(known)) })
 }
 
 // ask asks the registry. An error leaves what was known.
@@ -81,14 +122,17 @@ func (k *names) ask(ctx context.Context, lister discovery.Lister, answered chan 
 	defer k.mu.Unlock()
 	k.answered = nil
 	if err == nil {
-		k.known, k.proposed = known, make(map[string]string)
+		k.known, k.heard = known, true
+		k.proposed.forget()
 	}
 }
 
 // proposeRoute returns the end of an error that a peer does not serve a route: the names
 // of its routes that are like it, or "".
 func proposeRoute(r Route, session *transport.Session) string {
-	return spell.Proposal(r.Name, session.RouteNames(uint64(r.Kind), spell.MaxNames))
+	return verifiedOf(session).nearRoutes.of(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
+		return spell.Proposal(r.Name, session.RouteNames(uint64(r.Kind)))
+	})
 }
 
 // Unserved says why nobody serves a route for calls with these options: that no instance

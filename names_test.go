@@ -3,6 +3,8 @@ package link_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -117,6 +119,49 @@ func TestNamesAreAskedForSeldom(t *testing.T) {
 		}
 		if n := registry.asked.Load(); n != 1 {
 			t.Errorf("asked %d times", n)
+		}
+	})
+}
+
+// bytesFor is how many bytes f allocates for each of n times, whoever allocates them.
+func bytesFor(n int, f func(i int)) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range n {
+		f(i)
+	}
+	runtime.ReadMemStats(&after)
+	return (after.TotalAlloc - before.TotalAlloc) / uint64(n)
+}
+
+// TestAServerWithManyRoutesMakesErrorsCostLittle: one that answers Unimplemented and has thousands of routes with names
+// that are like the one that was called makes its caller search them now and then, and not for each reply.
+func TestAServerWithManyRoutesMakesErrorsCostLittle(t *testing.T) { // SEC-128
+	const routes, calls, most = 4200, 300, 64 << 10
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		srv := mesh.Node(link.Config{Service: "orders"})
+		for i := range routes {
+			reqrep.Handle(srv, reqrep.NewMethod[order, order]("orders", fmt.Sprintf("%s%04d", strings.Repeat("x", 60), i), reqrep.ReadOnly), keep)
+		}
+		mesh.Start(srv)
+		client := mesh.Node(link.Config{})
+		wrong := reqrep.NewMethod[order, order]("orders", strings.Repeat("x", 60)+"12a4", reqrep.ReadOnly)
+		call := func(int) {
+			_, err := reqrep.Call(t.Context(), client, wrong, order{})
+			mustSay(t, err, link.Unimplemented, "the nearest names there are")
+		}
+		call(0)
+		sleep(time.Second) // its routes are known
+		if got := bytesFor(calls, call); got > most {
+			t.Errorf("a reply that the route is not there makes the caller allocate %d bytes, want at most %d", got, most)
+		}
+		other := func(i int) { // names that somebody else chose
+			_, err := reqrep.Call(t.Context(), client, reqrep.NewMethod[order, order]("orders", fmt.Sprintf("%s%03da", strings.Repeat("x", 60), i), reqrep.ReadOnly), order{})
+			mustSay(t, err, link.Unimplemented)
+		}
+		if got := bytesFor(calls, other); got > most {
+			t.Errorf("the same for a new route each time: %d bytes, want at most %d", got, most)
 		}
 	})
 }

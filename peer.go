@@ -59,6 +59,7 @@ type verified struct {
 	advisory    bool
 	tls         string
 	keyExchange string
+	nearRoutes  proposals // for calls of routes that the peer does not have
 }
 
 // identify reads the peer of a verified handshake for the transport, in which this node

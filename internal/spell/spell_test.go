@@ -1,6 +1,8 @@
 package spell
 
 import (
+	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
@@ -25,11 +27,11 @@ func TestNearest(t *testing.T) {
 		{"b", []string{"a"}},
 		{strings.Repeat("x", 1000), nil},
 	} {
-		if got := Nearest(c.word, names); !slices.Equal(got, c.want) {
+		if got := Nearest(c.word, slices.Values(names)); !slices.Equal(got, c.want) {
 			t.Errorf("%.20q: got %q, want %q", c.word, got, c.want)
 		}
 	}
-	if got := Nearest("x1", []string{"x2", "x3", "x4", "x5"}); !slices.Equal(got, []string{"x2", "x3", "x4"}) {
+	if got := Nearest("x1", slices.Values([]string{"x5", "x3", "x4", "x2"})); !slices.Equal(got, []string{"x2", "x3", "x4"}) {
 		t.Errorf("of many: %q", got)
 	}
 }
@@ -43,9 +45,29 @@ func TestProposalQuotesWhatItNames(t *testing.T) {
 		{[]string{"orders"}, `; the nearest name there is "orders"`},
 		{[]string{"order\x1b", "orders", "order1"}, `; the nearest names there are "order\x1b", "order1" and "orders"`},
 	} {
-		if got := Proposal("order", c.names); got != c.want {
+		if got := Proposal("order", slices.Values(c.names)); got != c.want {
 			t.Errorf("of %q: %s, want %s", c.names, got, c.want)
 		}
+	}
+}
+
+// Whoever chooses the names chooses neither how many of them are compared nor what is allocated for them.
+func TestNamesThatAreAllLikeTheWordCostLittle(t *testing.T) {
+	names := make([]string, 0, 2*MaxNames)
+	for i := range cap(names) {
+		names = append(names, fmt.Sprintf("%s%04d", strings.Repeat("x", maxLen-4), i))
+	}
+	word := strings.Repeat("x", maxLen-4) + "12a4"
+	s := newSearch(word)
+	for _, name := range names {
+		s.look(name)
+	}
+	if s.looked != MaxNames || s.compared != MaxCompared {
+		t.Errorf("%d names were looked at and %d compared, want %d and %d", s.looked, s.compared, MaxNames, MaxCompared)
+	}
+	values := slices.Values(names)
+	if n := testing.AllocsPerRun(10, func() { Nearest(word, values) }); n > 4 {
+		t.Errorf("%v allocations, want at most 4, however many names there are", n)
 	}
 }
 
@@ -60,6 +82,9 @@ func FuzzDistance(f *testing.F) {
 		}
 		want := whole(a, b)
 		for most := range 6 {
+			if d := bits.OnesCount64(lettersOf(a) ^ lettersOf(b)); want <= most && d > 2*most {
+				t.Errorf("%q and %q, whose distance is %d, differ in %d letters", a, b, want, d)
+			}
 			if got := distance(a, b, most); got != min(want, most+1) {
 				t.Errorf("%q and %q up to %d: %d, want %d", a, b, most, got, min(want, most+1))
 			}
@@ -79,11 +104,11 @@ func whole(a, b string) int {
 	for i := 1; i <= len(a); i++ {
 		for j := 1; j <= len(b); j++ {
 			cost := 1
-			if a[i-1] == b[j-1] {
+			if lower(a[i-1]) == lower(b[j-1]) {
 				cost = 0
 			}
 			d[i][j] = min(d[i-1][j-1]+cost, d[i-1][j]+1, d[i][j-1]+1)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+			if i > 1 && j > 1 && lower(a[i-1]) == lower(b[j-2]) && lower(a[i-2]) == lower(b[j-1]) {
 				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
 			}
 		}

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -59,24 +60,21 @@ func (t *routeTable) lookup(kind uint64, name string) (PeerRoute, bool) {
 	return PeerRoute{}, false
 }
 
-// names returns the names of one kind, in no order, at most so many.
-func (t *routeTable) names(kind uint64, most int) []string {
-	parts := t.parts.Load()
-	if parts == nil {
-		return nil
-	}
-	var all []string
-	for _, part := range *parts {
-		for key := range part {
-			if len(all) == most {
-				return all
-			}
-			if key.kind == kind {
-				all = append(all, key.name)
+// names gives the names of one kind, in no order.
+func (t *routeTable) names(kind uint64) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		parts := t.parts.Load()
+		if parts == nil {
+			return
+		}
+		for _, part := range *parts {
+			for key := range part {
+				if key.kind == kind && !yield(key.name) {
+					return
+				}
 			}
 		}
 	}
-	return all
 }
 
 // room counts a frame with a body of n bytes, and reports whether it is to be taken in.

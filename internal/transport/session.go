@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"iter"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -157,9 +158,8 @@ func (s *Session) Route(kind uint64, name string) (r PeerRoute, ok bool) {
 	return s.routes.lookup(kind, name)
 }
 
-// RouteNames returns the names of the peer's routes of a kind that it announced, in no
-// order, at most so many.
-func (s *Session) RouteNames(kind uint64, most int) []string { return s.routes.names(kind, most) }
+// RouteNames gives the names of the peer's routes of a kind that it announced, in no order.
+func (s *Session) RouteNames(kind uint64) iter.Seq[string] { return s.routes.names(kind) }
 
 // touch notes that the session is in use. The janitor looks at seconds, so most calls
 // only read what others wrote.

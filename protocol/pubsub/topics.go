@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,7 +82,7 @@ func (t *topics) near(patterns []string, allow func(path string) bool) (out []st
 		}
 		tokens := strings.Split(word, ".")
 		for n := range tokens {
-			out = append(out, spell.Nearest(strings.Join(tokens[:n+1], "."), byTokens[n])...)
+			out = append(out, spell.Nearest(strings.Join(tokens[:n+1], "."), slices.Values(byTokens[n]))...)
 		}
 	}
 	return out[:min(len(out), spell.MaxProposed)]
