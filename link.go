@@ -51,6 +51,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"hash/maphash"
 	"io"
 	"net"
 	"os"
@@ -147,6 +148,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.monitors = monitors{node: n}
 	n.names.node = n
+	n.services.seed = maphash.MakeSeed()
 	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
 	n.tags.init(n)
 	n.started = time.Now()

@@ -35,10 +35,17 @@ type policies struct {
 
 	mu       sync.Mutex                // guards the fields below; taken before service.mu
 	layers   map[string]topology.Layer // by origin
+	owners   map[string]*follower      // who put a layer of the registry there, by origin
 	problems map[string]*problem       // of documents that did not come into force, by origin
-	stale    map[string]string         // why documents of the registry cannot be read, by origin
+	stale    map[string]staleness      // why documents of the registry cannot be read, by origin
 	version  fileVersion
 	said     map[string]bool // what was logged of documents that ask for more than they may
+}
+
+// staleness is why a document of the registry cannot be read, and whose word that is.
+type staleness struct {
+	reason string
+	by     *follower
 }
 
 // problem is why a document is not in force.
@@ -60,7 +67,7 @@ func (p *policies) current() *topology.Policy { return p.now.Load() }
 // sees of a wrong document.
 func (p *policies) load() error {
 	p.layers, p.problems = make(map[string]topology.Layer), make(map[string]*problem)
-	p.stale = make(map[string]string)
+	p.stale, p.owners = make(map[string]staleness), make(map[string]*follower)
 	if doc := p.node.cfg.Topology; doc != nil {
 		p.layers[originCode] = topology.Layer{Origin: originCode, Document: doc, Trusted: true}
 	}
@@ -106,6 +113,10 @@ func (p *policies) compileLocked() (*topology.Policy, error) {
 func (p *policies) replace(origin string, layer *topology.Layer, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.replaceLocked(origin, layer, err)
+}
+
+func (p *policies) replaceLocked(origin string, layer *topology.Layer, err error) {
 	before, was := p.layers[origin]
 	if err == nil {
 		if layer == nil {
@@ -133,11 +144,9 @@ func (p *policies) installLocked(origin string, policy *topology.Policy) {
 	p.now.Store(policy)
 	p.node.cfg.Logger.Info("link: topology in force", "changed", origin)
 	p.sayBoundedLocked(policy)
-	if m := p.node.services.table.Load(); m != nil {
-		for _, s := range *m {
-			s.setPolicy(policy)
-			p.reach(s.name, policy)
-		}
+	for s := range p.node.services.all() {
+		s.setPolicy(policy)
+		p.reach(s.name, policy)
 	}
 }
 
@@ -269,27 +278,26 @@ func (p *policies) watchRegistry(ctx context.Context, query discovery.Query) (ru
 		close(known)
 		return known
 	}
-	if !p.node.group.Go(func(context.Context) { p.followRegistry(query.Service, ch, known) }) {
+	f := &follower{policies: p, service: query.Service}
+	if !p.node.group.Go(func(context.Context) { f.follow(ctx, ch, known) }) {
 		close(known)
 	}
 	return known
 }
 
-func (p *policies) followRegistry(service string, ch <-chan discovery.Policy, known chan struct{}) {
-	first, origin := true, ""
+// follower follows the document about one service that the registry keeps, for as long as the node knows the service.
+// A service that is forgotten and known again has another one, which may begin before the first has ended.
+type follower struct {
+	policies *policies
+	service  string
+	origin   string // of its document, "" until there was one
+	stale    string // its key in policies.stale, "" if it is not there
+}
+
+func (f *follower) follow(ctx context.Context, ch <-chan discovery.Policy, known chan struct{}) {
+	first := true
 	for policy := range ch {
-		if policy.Origin != "" {
-			origin = policy.Origin
-		}
-		p.noteStale(service, origin, policy)
-		switch {
-		case policy.Document == nil && policy.Stale: // what is in force stays so
-		case policy.Document != nil:
-			doc, err := topology.Parse(origin, policy.Document)
-			p.replace(origin, &topology.Layer{Origin: origin, Document: doc, Only: service}, err)
-		case p.has(origin):
-			p.replace(origin, nil, nil)
-		}
+		f.take(ctx, policy)
 		if first {
 			first = false
 			close(known)
@@ -298,45 +306,74 @@ func (p *policies) followRegistry(service string, ch <-chan discovery.Policy, kn
 	if first {
 		close(known)
 	}
-	p.forget(service, origin)
+	f.leave()
 }
 
-// forget drops the document about a service that is followed no more. Another one may
-// have begun to follow it meanwhile.
-func (p *policies) forget(service, origin string) {
+// take makes the registry's word the topology, unless ctx, the life of the service, has ended: another follower may have
+// begun. A document that cannot be read, or is wrong, leaves in force what is.
+func (f *follower) take(ctx context.Context, policy discovery.Policy) {
+	if policy.Origin != "" {
+		f.origin = policy.Origin
+	}
+	var doc *topology.Document
+	var err error
+	if policy.Document != nil {
+		doc, err = topology.Parse(f.origin, policy.Document)
+	}
+	p := f.policies
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	f.noteStaleLocked(policy)
+	switch {
+	case policy.Document != nil:
+		p.owners[f.origin] = f
+		p.replaceLocked(f.origin, &topology.Layer{Origin: f.origin, Document: doc, Only: f.service}, err)
+	case !policy.Stale && p.hasLocked(f.origin):
+		delete(p.owners, f.origin)
+		p.replaceLocked(f.origin, nil, nil)
+	}
+}
+
+// leave takes away what this follower has put in force, and nothing that another one has.
+func (f *follower) leave() {
+	p := f.policies
 	if p.node.group.Context().Err() != nil {
 		return
 	}
-	if m := p.node.services.table.Load(); m != nil && (*m)[service] != nil {
-		return
-	}
-	p.noteStale(service, origin, discovery.Policy{})
-	if p.has(origin) {
-		p.replace(origin, nil, nil)
-	}
-}
-
-// noteStale remembers that the registry's document about a service cannot be read,
-// or can again, and says the former once for all services.
-func (p *policies) noteStale(service, origin string, policy discovery.Policy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if origin == "" {
-		origin = service + " in " + describeRegistry(p.node.registry)
+	f.noteStaleLocked(discovery.Policy{})
+	if p.owners[f.origin] != f {
+		return
+	}
+	delete(p.owners, f.origin)
+	p.replaceLocked(f.origin, nil, nil)
+}
+
+// noteStaleLocked remembers that the registry's document about a service cannot be read,
+// or can again, and says the former once for all services.
+func (f *follower) noteStaleLocked(policy discovery.Policy) {
+	p := f.policies
+	first := len(p.stale) == 0
+	if p.stale[f.stale].by == f {
+		delete(p.stale, f.stale)
 	}
 	if !policy.Stale {
-		delete(p.stale, origin)
 		return
 	}
-	if len(p.stale) == 0 {
-		p.node.cfg.Logger.Warn("link: the registry's topology cannot be read; what is known stays in force", "service", service, "reason", policy.Reason)
+	if f.stale = f.origin; f.stale == "" {
+		f.stale = f.service + " in " + describeRegistry(p.node.registry)
 	}
-	p.stale[origin] = policy.Reason
+	if first {
+		p.node.cfg.Logger.Warn("link: the registry's topology cannot be read; what is known stays in force", "service", f.service, "reason", policy.Reason)
+	}
+	p.stale[f.stale] = staleness{policy.Reason, f}
 }
 
-func (p *policies) has(origin string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *policies) hasLocked(origin string) bool {
 	_, ok := p.layers[origin]
 	return ok || p.problems[origin] != nil
 }

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -27,8 +28,6 @@ type view struct {
 	// only is where every call goes that asks for nothing itself, if there is but
 	// one such place: the usual case, and nothing to decide on each call.
 	only *path
-
-	empty map[string]bool // subsets that were said to be empty; guarded by the service's lock
 
 	mu       sync.Mutex // guards the fields below
 	paths    map[narrowing]*path
@@ -113,24 +112,43 @@ func (v *view) noteEmptyLocked() {
 		for _, in := range s.members {
 			empty = empty && !subset.Matches(in.Tags, in.Meta)
 		}
+		what := fmt.Sprintf("subset %s %q %q", subset.Name, subset.Tags, subset.Meta)
 		if !empty {
-			delete(v.empty, subset.Name)
+			delete(s.said, what)
 			continue
 		}
-		if v.empty[subset.Name] {
+		if !s.sayLocked(what) {
 			continue
 		}
-		if v.empty == nil {
-			v.empty = make(map[string]bool)
-		}
-		v.empty[subset.Name] = true
 		s.node.cfg.Logger.Warn("link: the topology names a subset in which no instance of the configured list can be; calls for it fail, or go where its failover says",
 			"service", s.name, "subset", subset.Name, "tags", subset.Tags, "meta", subset.Meta, "instances", len(s.members),
 			"fix", "give the tags to Config.Tags of the instances or to LINK_PEERS: \""+s.name+"=host:port[tag,tag]\"")
 	}
 }
 
-// warnOfUnknownPlaces says when a policy prefers places and nobody knows where this
+// maxSaid is how many things one service has said once. It has more than a document can make it say; beyond it some
+// are said again.
+const maxSaid = 2 * topology.MaxSubsets
+
+// say reports whether something is to be said of the service: it was not yet, whatever documents came and went since.
+func (s *service) say(what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sayLocked(what)
+}
+
+func (s *service) sayLocked(what string) bool {
+	if s.said[what] {
+		return false
+	}
+	if s.said == nil || len(s.said) >= maxSaid {
+		s.said = make(map[string]bool)
+	}
+	s.said[what] = true
+	return true
+}
+
+// warnOfUnknownPlaces says once when a policy prefers places and nobody knows where this
 // node is: such levels reach nobody.
 func (v *view) warnOfUnknownPlaces() {
 	if v.policy == nil {
@@ -144,7 +162,7 @@ func (v *view) warnOfUnknownPlaces() {
 		case l.Scope == topology.SameRegion && v.at.Region == "":
 			word, missing = "region", discovery.KeyRegion
 		}
-		if word != "" {
+		if word != "" && v.service.say("place "+word) {
 			v.service.node.cfg.Logger.Warn("link: a failover names the "+word+", and this node does not say in which it is: it reaches nobody there",
 				"service", v.service.name, "fix", "Config.Tags: \""+missing+"=…\"")
 		}

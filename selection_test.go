@@ -642,3 +642,30 @@ func (s *staling) Watch(ctx context.Context, q discovery.Query) (<-chan discover
 	}()
 	return to, nil
 }
+
+// TestWhatIsSaidOnceIsSaidOnce however often a document changes that says nothing new about it.
+func TestWhatIsSaidOnceIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := ordersAt(mesh, "a")
+		configured, err := static.New(discovery.Instance{ID: node.Status().Instance, Service: "orders", Addr: node.Status().Addr, Tags: []string{"a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		registry := &shared{Registry: configured, policy: make(chan discovery.Policy, 1), origin: discovery.FromConfig}
+		log := &logBuffer{}
+		client := mesh.Node(link.Config{Registry: registry, Logger: log.logger()})
+		for i := range 20 {
+			registry.policy <- kv(fmt.Sprintf("version: link/v1\nservices: { orders: { timeout: %ds, subsets: { gone: { tags: [b] } }, failover: [zone, region, any, subset:gone] } }\n", i+1))
+			sleep(time.Second)
+			if _, err := ask(t, client); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, want := range []string{"names a subset in which no instance", "a failover names the zone", "a failover names the region"} {
+			if n := strings.Count(log.String(), want); n != 1 {
+				t.Errorf("of 20 documents the log says %d times %q, want once", n, want)
+			}
+		}
+	})
+}

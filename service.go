@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"errors"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,10 @@ const (
 	// were not used for longest, so that a node which calls whatever names it is told
 	// goes on.
 	maxServices = 4096
+	// desertedAfter is how often in a row a service without instances is found unused, desertedEvery apart, before it
+	// is forgotten.
+	desertedAfter = 3
+	desertedEvery = 20 * time.Second
 	// ejectTime is how long an instance with a wrong identity is not tried: such a
 	// registration is an attack or a grave mistake, and mends itself seldom.
 	ejectTime = 5 * time.Minute
@@ -29,16 +32,6 @@ const (
 	// connections answer: the registry is more likely ill than they are.
 	holdTime = 30 * time.Second
 )
-
-// serviceTable holds the services that the node calls. Readers take no lock.
-type serviceTable struct {
-	mu    sync.Mutex // one writer at a time
-	table atomic.Pointer[map[string]*service]
-	stale atomic.Int64 // services whose registry cannot be read
-
-	age       atomic.Int64  // how many services were added: what the use of a service is counted in
-	forgotten atomic.Uint64 // services that gave way
-}
 
 // service is one service that the node calls: its instances and what was
 // learned about them.
@@ -54,10 +47,11 @@ type service struct {
 	knownOnce sync.Once
 	heard     atomic.Bool // an instance list is in use
 
-	life context.Context //nolint:containedctx // of what follows the registry; it ends when the service is forgotten
-	end  context.CancelCauseFunc
-	used atomic.Int64 // serviceTable.age when it was used last
-	pins atomic.Int64 // how many wait for its instances, or follow them: it is not forgotten
+	life   context.Context //nolint:containedctx // of what follows the registry; it ends when the service is forgotten
+	end    context.CancelCauseFunc
+	used   atomic.Int64 // serviceTable.age when it was used last
+	pins   atomic.Int64 // how many wait for its instances, or follow them: it is not forgotten
+	recent atomic.Bool  // it was used since follow looked
 
 	mu       sync.Mutex    // guards the fields below
 	change   chan struct{} // closed and replaced when the instances change
@@ -66,6 +60,7 @@ type service struct {
 	held     map[string]time.Time // members that the snapshot lacks, since when
 	leftOut  map[string]bool      // instances of the snapshot that may not be dialed
 	forgot   time.Time            // when a call last had tags forgotten
+	said     map[string]bool      // what the log says once
 }
 
 // sizeHint remembers how large a buffer the messages of one kind take, so that
@@ -81,15 +76,21 @@ func (h *sizeHint) note(size int) {
 
 // service returns the service called name, beginning to watch it at first use.
 func (n *Node) service(name string) (*service, error) {
-	if m := n.services.table.Load(); m != nil {
-		if s := (*m)[name]; s != nil {
-			if age := n.services.age.Load(); s.used.Load() != age {
-				s.used.Store(age)
-			}
-			return s, nil
-		}
+	if s := n.services.get(name); s != nil {
+		s.use()
+		return s, nil
 	}
 	return n.addService(name)
+}
+
+// use notes that the service is in use. Mostly it only reads, which callers on many processors can do at once.
+func (s *service) use() {
+	if age := s.node.services.age.Load(); s.used.Load() != age {
+		s.used.Store(age)
+	}
+	if !s.recent.Load() {
+		s.recent.Store(true)
+	}
 }
 
 func (n *Node) addService(name string) (*service, error) {
@@ -97,25 +98,23 @@ func (n *Node) addService(name string) (*service, error) {
 	if err := query.Validate(); err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
-	n.services.mu.Lock()
-	defer n.services.mu.Unlock()
-	next := make(map[string]*service)
-	if m := n.services.table.Load(); m != nil {
-		if s := (*m)[name]; s != nil {
-			return s, nil
-		}
-		next = maps.Clone(*m)
-	}
-	var victim *service
-	if len(next) >= maxServices {
-		if victim = longestUnused(next); victim == nil {
-			return nil, Errorf(ResourceExhausted, "the node follows %d services already, which is as many as it can", maxServices)
-		}
-	}
 	own := n.identity.ID()
 	id, err := security.NewID(own.TrustDomain(), own.Namespace(), name)
 	if err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
+	}
+	t := &n.services
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.get(name); s != nil {
+		s.use()
+		return s, nil
+	}
+	var victim *service
+	if t.held >= maxServices {
+		if victim = t.victimLocked(); victim == nil {
+			return nil, Errorf(ResourceExhausted, "the node follows %d services already, which is as many as it can", maxServices)
+		}
 	}
 	s := &service{
 		node: n, name: name, identity: id,
@@ -138,40 +137,57 @@ func (n *Node) addService(name string) (*service, error) {
 		s.end(errNodeClosed)
 		return nil, errNodeClosed
 	}
-	next[name] = s
-	s.used.Store(n.services.age.Add(1))
+	s.used.Store(t.age.Add(1))
+	s.recent.Store(true)
 	if victim != nil {
-		delete(next, victim.name)
-		defer n.forgotten(victim)
+		t.removeLocked(victim)
+		defer n.giveWay(victim)
 	}
-	n.services.table.Store(&next)
+	t.addLocked(s)
 	n.policy.adopt(s) // it may have changed before the table had s
 	return s, nil
 }
 
-// longestUnused returns the service that was not used for longest, of those that nobody
-// waits for; nil if there is none.
-func longestUnused(table map[string]*service) (found *service) {
-	for _, s := range table {
-		if s.pins.Load() == 0 && (found == nil || s.used.Load() < found.used.Load()) {
-			found = s
-		}
-	}
-	return found
-}
-
-// forgotten ends what follows a service that is in the table no more. Calls that are
+// giveWay ends what follows a service that is in the table no more. Calls that are
 // under way to it go on; its connections end when they are idle.
-func (n *Node) forgotten(s *service) {
-	s.end(errForgotten)
-	if n.services.forgotten.Add(1) == 1 {
+func (n *Node) giveWay(s *service) {
+	s.end(errGaveWay)
+	n.services.forgotten.Add(1)
+	if n.services.gaveWay.Add(1) == 1 {
 		n.cfg.Logger.Warn("link: the node calls many services; those that it has not used for longest are forgotten, and looked for again when they are called",
 			"limit", maxServices, "service", s.name)
 	}
 }
 
-// errForgotten is why a service is no longer followed.
-var errForgotten = errors.New("the service was not used for longest of too many")
+// Why a service is no longer followed.
+var (
+	errGaveWay  = errors.New("the service was not used for longest of too many")
+	errDeserted = errors.New("the service had no instances, and was not used for a while")
+)
+
+// desert forgets the service if nobody serves it and nobody needs it, and reports whether that is so: to follow a
+// name costs the registry something, and anybody may make up names. A service that the topology may send calls to is
+// needed when another one fails.
+func (s *service) desert() bool {
+	n := s.node
+	t := &n.services
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.inhabited() || s.pins.Load() > 0 || s.recent.Load() || n.policy.current().Reached(s.name) || t.get(s.name) != s {
+		return false
+	}
+	t.removeLocked(s)
+	t.forgotten.Add(1)
+	s.end(errDeserted)
+	return true
+}
+
+// inhabited reports whether the registry knows an instance, or one that it has lost is held.
+func (s *service) inhabited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.members)+len(s.leftOut) > 0
+}
 
 // pin keeps the service from being forgotten until unpin is called.
 func (s *service) pin() (unpin func()) {
@@ -189,7 +205,9 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 	defer held.Stop()
 	patience := time.NewTimer(policyWait)
 	defer patience.Stop()
-	seen, decided := false, false
+	idle := time.NewTicker(desertedEvery)
+	defer idle.Stop()
+	seen, decided, quiet := false, false, 0
 	for {
 		select {
 		case snapshot, ok := <-snapshots:
@@ -206,6 +224,14 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 				s.node.cfg.Logger.Warn("link: the registry has not said what topology there is; calls go by what is known", "service", s.name, "after", policyWait)
 			}
 			decided = true
+		case <-idle.C:
+			if quiet++; s.recent.Swap(false) {
+				quiet = 0
+			}
+			if quiet >= desertedAfter && s.desert() {
+				return
+			}
+			continue
 		case <-ctx.Done():
 			return
 		}

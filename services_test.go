@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -152,6 +153,97 @@ func TestAForgottenServiceTakesItsTopologyWithIt(t *testing.T) {
 		synctest.Wait()
 		if got := client.Status().Topology; len(got) != 0 {
 			t.Errorf("documents of services that are forgotten: %+v", got)
+		}
+	})
+}
+
+// TestANewServiceCostsTheSameHoweverManyThereAre: to know one more does not copy all that are known.
+func TestANewServiceCostsTheSameHoweverManyThereAre(t *testing.T) {
+	const keeps, more, most = 4096, 500, 64 << 10
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		client := mesh.Node(link.Config{})
+		call := func(i int) {
+			if err := askFor(t.Context(), client, fmt.Sprint("nobody-", i)); !errors.Is(err, link.Unavailable) {
+				t.Fatalf("name %d: %v, want unavailable", i, err)
+			}
+		}
+		for i := range keeps {
+			call(i)
+		}
+		if got := bytesFor(more, func(i int) { call(keeps + i) }); got > most {
+			t.Errorf("a new name takes %d bytes of memory beside %d others, want at most %d", got, keeps, most)
+		}
+	})
+}
+
+// TestNamesThatNobodyServesAreNotWatchedForEver: a caller that makes up names does not make a node ask its registry about them
+// for as long as it lives. What is in use, followed or waited for stays, and so does what has instances or stands in
+// for another service.
+func TestNamesThatNobodyServesAreNotWatchedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const names = 500
+		mesh := linktest.NewMesh(t)
+		ordersAt(mesh, "a")
+		registry := &watchCount{Registry: mesh.Registry()}
+		log := &logBuffer{}
+		client := mesh.Node(link.Config{
+			Registry: registry, Logger: log.logger(),
+			Topology: parse(t, "version: link/v1\nservices: { orders: { failover: [any, service:orders-dr] } }\n"),
+		})
+		if _, err := ask(t, client); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		followed, err := client.Follow(ctx, link.Route{Service: "followed", Name: "get"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-followed
+		waiting := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			_, err := reqrep.Call(ctx, client, reqrep.NewMethod[order, order]("awaited", "get", reqrep.ReadOnly), order{}, link.WaitForReady())
+			waiting <- err
+		}()
+		for i := range names {
+			if err := askFor(t.Context(), client, fmt.Sprint("nobody-", i)); !errors.Is(err, link.Unavailable) {
+				t.Fatalf("name %d: %v, want unavailable", i, err)
+			}
+		}
+		for range 12 {
+			sleep(10 * time.Second)
+			if err := askFor(t.Context(), client, "asked-for"); !errors.Is(err, link.Unavailable) {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		status := client.Status()
+		var kept []string
+		for _, s := range status.Services {
+			kept = append(kept, s.Service)
+		}
+		if want := []string{"asked-for", "awaited", "followed", "orders", "orders-dr"}; !slices.Equal(kept, want) {
+			t.Errorf("after two minutes it keeps %d services, %q and so on, want %q", len(kept), kept[:min(len(kept), 10)], want)
+		}
+		if got := registry.watched.Load(); got != int64(len(kept)) {
+			t.Errorf("it watches %d services, want %d", got, len(kept))
+		}
+		if status.Forgotten != names {
+			t.Errorf("it has forgotten %d services, want %d", status.Forgotten, names)
+		}
+		serveCopies(mesh, "nobody-7", link.Config{}, keep)
+		if err := askFor(t.Context(), client, "nobody-7"); err != nil {
+			t.Errorf("a service that was forgotten, and is there now: %v", err)
+		}
+		serveCopies(mesh, "awaited", link.Config{}, keep)
+		if err := <-waiting; err != nil {
+			t.Errorf("the call that waited: %v", err)
+		}
+		if strings.Contains(log.String(), "are forgotten") {
+			t.Errorf("the log says that there are too many services:\n%s", log.String())
 		}
 	})
 }

@@ -3,6 +3,7 @@ package link
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
@@ -21,8 +22,9 @@ type Status struct {
 	Registry string // where the node looks: "Consul at 127.0.0.1:8500"
 
 	Services []ServiceStatus // those that were called or watched, by name
-	// Forgotten is how many services gave way because the node has called more than it
-	// keeps, which is 4096; each is looked for again when it is called.
+	// Forgotten is how many services were forgotten: they gave way because the node has called
+	// more than it keeps, which is 4096, or had no instances and were not used for a minute. Each
+	// is looked for again when it is called.
 	Forgotten uint64
 	Topology  []TopologyStatus // the documents, by origin
 
@@ -37,8 +39,9 @@ type Status struct {
 	// every 10 s for each limit. Nil if there were none.
 	Shed map[string]uint64
 
-	// Copies of calls that a topology asked for: begun, and left out because too
-	// many were under way.
+	// Copies of calls that a topology asked for: those under way or sent, and those that were
+	// not sent, because too many were under way, nobody could be reached, or they were too large
+	// for the instance.
 	Mirrored, MirrorsDropped uint64
 }
 
@@ -81,11 +84,10 @@ func (n *Node) Status() Status {
 		Mirrored:  n.mirrors.sent.Load(), MirrorsDropped: n.mirrors.dropped.Load(),
 	}
 	n.mu.Unlock()
-	if m := n.services.table.Load(); m != nil {
-		for _, name := range slices.Sorted(maps.Keys(*m)) {
-			s.Services = append(s.Services, (*m)[name].status())
-		}
+	for known := range n.services.all() {
+		s.Services = append(s.Services, known.status())
 	}
+	slices.SortFunc(s.Services, func(a, b ServiceStatus) int { return strings.Compare(a.Service, b.Service) })
 	s.Topology = n.policy.status()
 	if e := n.endpoint.Load(); e != nil {
 		if refused := e.Refused(); len(refused) > 0 {
@@ -143,7 +145,7 @@ func (p *policies) status() []TopologyStatus {
 	slices.Sort(origins)
 	out := make([]TopologyStatus, 0, len(origins))
 	for _, origin := range origins {
-		s := TopologyStatus{Origin: origin, Stale: p.stale[origin]}
+		s := TopologyStatus{Origin: origin, Stale: p.stale[origin].reason}
 		if origin == originFile {
 			s.Origin = p.node.cfg.TopologyFile
 		}

@@ -12,6 +12,7 @@ type Policy struct {
 	services map[string]*Plans
 	defaults Defaults
 	bounded  []error
+	reached  map[string]bool // services that calls to another one may be sent to
 }
 
 // Bounded returns what the layers that are not trusted asked for and do not get, as
@@ -34,6 +35,10 @@ func (p *Policy) Service(name string) *Plans {
 	}
 	return newPlans(name, Service{}, p.defaults)
 }
+
+// Reached reports whether a document may send calls to another service to this one: whether it is a target, a
+// failover or a mirror.
+func (p *Policy) Reached(name string) bool { return p != nil && p.reached[name] }
 
 // Services returns every service that a call to name may reach: itself first, then those behind
 // targets, failovers and mirrors, near ones first. They are to be watched in advance, so that a
@@ -98,7 +103,7 @@ func (s *Plans) Service() string { return s.service }
 // build makes a policy of checked documents.
 func build(g graph, defaults Defaults) *Policy {
 	defaults.Retry.On = slices.Clone(defaults.Retry.On)
-	p := &Policy{services: make(map[string]*Plans, len(g)), defaults: defaults}
+	p := &Policy{services: make(map[string]*Plans, len(g)), defaults: defaults, reached: make(map[string]bool)}
 	for name, e := range g {
 		plans := newPlans(name, e.service, defaults)
 		plans.written = true
@@ -106,6 +111,9 @@ func build(g graph, defaults Defaults) *Policy {
 			plans.mirror.readOnly = !e.trusted
 		}
 		p.services[name] = plans
+		for _, to := range plans.reach {
+			p.reached[to] = true
+		}
 	}
 	return p
 }

@@ -1,0 +1,38 @@
+package link
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"github.com/linkmesh/link/discovery"
+)
+
+// TestAFollowerTakesAwayOnlyWhatItPutThere has a service forgotten and known again, and what followed it the first
+// time end last: the document that the second follower has put in force stays.
+func TestAFollowerTakesAwayOnlyWhatItPutThere(t *testing.T) {
+	n, err := New(Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	const text = "version: link/v1\nservices: { orders: { subsets: { a: { tags: [a] } }, routes: [{ to: a }] } }\n"
+	policy := discovery.Policy{Document: []byte(text), Origin: "KV link/topology/orders"}
+	unreadable := discovery.Policy{Stale: true, Reason: "it cannot be read"}
+	ctx, end := context.WithCancel(t.Context())
+	first, second := &follower{policies: &n.policy, service: "orders"}, &follower{policies: &n.policy, service: "orders"}
+	first.take(ctx, policy)
+	first.take(ctx, discovery.Policy{Stale: true, Reason: "it could not be read"})
+	end()
+	second.take(t.Context(), policy)
+	second.take(t.Context(), unreadable)
+	first.take(ctx, discovery.Policy{}) // what was on its way when it ended
+	first.leave()
+	if got := n.Status().Topology; len(got) != 1 || got[0].Stale != unreadable.Reason || n.policy.current() == nil {
+		t.Errorf("after the first follower has ended: %+v; want the document of the second, as it knows it", got)
+	}
+	second.leave()
+	if got := n.Status().Topology; len(got) != 0 || n.policy.current() != nil {
+		t.Errorf("after both have ended: %+v, want nothing", got)
+	}
+}
