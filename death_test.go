@@ -164,3 +164,56 @@ func TestUnsafeCallsOnALostServerEndSoon(t *testing.T) {
 		})
 	}
 }
+
+// TestCallsGoOnInTheNextZone: the only instance of a zone stops to answer, that of the next
+// one has been called before, or not.
+func TestCallsGoOnInTheNextZone(t *testing.T) {
+	for _, death := range deaths {
+		for name, known := range map[string]bool{"known": true, "not known": false} {
+			t.Run(death.name+", the next "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond/2))
+					serve := func(zone string) *link.Node {
+						n := mesh.Node(link.Config{Service: "orders", Tags: []string{"zone=" + zone, "region=eu"}})
+						reqrep.Handle(n, getOrder, func(_ context.Context, q orderQuery) (order, error) {
+							sleep(4 * time.Millisecond)
+							return order{ID: q.ID}, nil
+						})
+						mesh.Start(n)
+						return n
+					}
+					near, next := serve("a"), serve("b")
+					client := mesh.Node(link.Config{Tags: []string{"zone=a", "region=eu"}, Topology: parse(t, `
+version: link/v1
+services: { orders: { failover: [zone, region] } }
+`)})
+					if known {
+						if _, err := reqrep.Call(t.Context(), client, getOrder, orderQuery{}, link.OnInstance(next.Instance())); err != nil {
+							t.Fatal(err)
+						}
+					}
+					l := startLoad(t, func(ctx context.Context) error {
+						_, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: "o"})
+						return err
+					})
+					sleep(3*time.Second + 700*time.Microsecond)
+					before := time.Now()
+					death.die(mesh, client, near)
+					sleep(3 * time.Second)
+					l.end()
+					for _, err := range l.errs {
+						t.Errorf("a call that changes nothing failed: %v", err)
+					}
+					if l.worst > 500*time.Millisecond {
+						t.Errorf("the worst call took %v, want 500 ms at most", l.worst)
+					}
+					was, is := l.between(before.Add(-time.Second), before), l.between(before.Add(time.Second), before.Add(2*time.Second))
+					if is*10 < was*8 {
+						t.Errorf("%d calls in the second after the next, %d in the one before; want 80 %%", is, was)
+					}
+					t.Logf("worst %v; calls per second %d, then %d", l.worst, was, is)
+				})
+			})
+		}
+	}
+}

@@ -75,14 +75,14 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			if session != nil || err != nil {
 				return e, session, err
 			}
-		case o.doubted != nil: // better one that may live than nobody
-			e, o.doubted = o.doubted, nil
-			if session := e.Value().peer.Live(class); session != nil {
-				return e, session, nil
-			}
 		case o.further(): // nobody here, or none that answers at once: on to the next level
 			if err := o.descend(ctx); err != nil {
 				return nil, nil, err
+			}
+		case o.doubted != nil: // better one that may live than nobody
+			e, o.doubted = o.doubted, nil
+			if session := e.Value().peer.Live(class); session != nil && o.mistaken(e.Value(), session) == nil {
+				return e, session, nil
 			}
 		case o.leaver != nil: // better one that drained a while ago than nobody
 			e, o.leaver = o.leaver, nil

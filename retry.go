@@ -93,24 +93,33 @@ func (o *outgoing) MayMove() bool {
 // maxLooks is how many instances alternative looks at.
 const maxLooks = 8
 
-// alternative reports whether another instance for the call has a connection and is not
-// in doubt.
+// alternative reports whether another instance for the call, of its level or of a later one,
+// has a connection and is not in doubt. It begins to connect to one if none has.
 func (o *outgoing) alternative() bool {
 	if o.config.instance != "" {
 		return false
 	}
 	tried, now, class := o.tried, clock.Now(), o.class()
 	tried.Add(o.at)
-	for range maxLooks {
-		e, ok := o.levels[o.level].group.Pick(now, &tried, o.key)
-		if !ok {
-			return false
+	looks, dialed := 0, false
+	for _, l := range o.levels[o.level:] {
+		for ; l.other == "" && looks < maxLooks; looks++ {
+			e, ok := l.group.Pick(now, &tried, o.key)
+			if !ok {
+				break
+			}
+			in := e.Value()
+			session := in.peer.Live(class)
+			switch {
+			case now < in.state.leaving.Load():
+			case session == nil && !dialed: // so that there is one when it is looked again
+				_, err := in.peer.Connect(class)
+				dialed = err == nil
+			case session != nil && !session.Doubtful():
+				return true
+			}
+			tried.Add(e)
 		}
-		in := e.Value()
-		if session := in.peer.Live(class); session != nil && !session.Doubtful() && now >= in.state.leaving.Load() {
-			return true
-		}
-		tried.Add(e)
 	}
 	return false
 }

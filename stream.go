@@ -122,7 +122,7 @@ func (o *outgoing) openOn(ctx context.Context, e *endpoint, session *transport.S
 	st := &Stream{ctx: sctx, cancel: cancel, raw: raw, route: o.Route, client: true}
 	st.stop = context.AfterFunc(sctx, func() { raw.Cancel(wire.CodeCanceled) })
 	raw.OnEnd(func() {
-		e.Abandon()
+		e.Release()
 		st.stop()
 		cancel(ErrFinished)
 	})

@@ -49,8 +49,17 @@ const (
 func (e *Endpoint[T]) Begin(now int64) { e.load.begin(now) }
 
 // Hold counts something in flight to which no answer is expected: a stream. Exactly
-// one Abandon follows.
-func (e *Endpoint[T]) Hold() { e.load.inflight.Add(1) }
+// one Release follows.
+func (e *Endpoint[T]) Hold() {
+	e.load.held.Add(1)
+	e.load.inflight.Add(1)
+}
+
+// Release counts out what Hold has counted.
+func (e *Endpoint[T]) Release() {
+	e.load.inflight.Add(-1)
+	e.load.held.Add(-1)
+}
 
 // End counts the call out and its time, now − start in nanoseconds, into the
 // latency. Enough calls in a row that faulted or had no answer eject the instance. An
@@ -62,7 +71,7 @@ func (e *Endpoint[T]) End(start, now int64, o Outcome) {
 	overdue := false
 	if o == Unanswered {
 		l.unanswered()
-	} else if overdue = l.answered(now); o != Faulted && l.readmits(start, now) && e.ward.restore(l, now) {
+	} else if overdue = l.answered(start, now); o != Faulted && l.readmits(start, now) && e.ward.restore(l, now) {
 		l.counted.Store(0)
 	}
 	l.sample(now-start, now, o)
@@ -98,7 +107,7 @@ func (e *Endpoint[T]) Silence(now int64) time.Duration { return time.Duration(e.
 // never left, so that its time says nothing about the instance.
 func (e *Endpoint[T]) Abandon() { e.load.abandon() }
 
-// InFlight is the number of calls in flight.
+// InFlight is the number of calls and streams in flight.
 func (e *Endpoint[T]) InFlight() int64 { return e.load.inflight.Load() }
 
 // Latency is the average latency as of now, 0 if there was no call yet.

@@ -16,7 +16,8 @@ type load struct {
 	failures atomic.Uint32 // in a row, below the two bits gone and unheard
 	owed     atomic.Int64  // since when it owes an answer, 0 if it owes none; see silence
 	special  atomic.Int64  // the latest of barred, ejected and ramped: after it, all are past
-	_        [cacheLine - 48]byte
+	held     atomic.Int64  // how many of inflight are streams
+	_        [cacheLine - 56]byte
 
 	barred  atomic.Int64 // until when it must not be picked
 	ejected atomic.Int64 // until when it should not be picked
@@ -78,6 +79,9 @@ func (l *load) tally() tally {
 	word := l.counted.Load()
 	return tally{samples: word & 0xff, slower: word >> 8 & 0xff, alike: word >> 16 & 0xff, returned: word&returning != 0}
 }
+
+// calls is how many calls are in flight, to which an answer is owed.
+func (l *load) calls() int64 { return l.inflight.Load() - l.held.Load() }
 
 func (l *load) abandon() { l.inflight.Add(-1) }
 

@@ -41,15 +41,17 @@ const (
 // were answered meanwhile. It is kept to [Resolution], which spares a busy instance's
 // cache line most of the writes.
 func (l *load) begin(now int64) {
-	n, owed := l.inflight.Add(1), l.owed.Load()
+	n, owed := l.inflight.Add(1)-l.held.Load(), l.owed.Load()
 	if owed == 0 || n == 1 && now-owed >= int64(Resolution) && l.failures.Load()&unheard == 0 {
 		l.owed.Store(max(now, 1))
 	}
 }
 
-// answered notes that an answer came. It reports whether one was overdue.
-func (l *load) answered(now int64) (overdue bool) {
-	if owed := l.owed.Load(); owed != 0 && now-owed >= int64(Resolution) {
+// answered notes that an answer came to a call that began at start. It reports whether one
+// was overdue. What is owed for less than Resolution stays noted when no other call is under
+// way: then it says nothing.
+func (l *load) answered(start, now int64) (overdue bool) {
+	if owed := l.owed.Load(); owed != 0 && (now-owed >= int64(Resolution) || start >= owed && l.calls() > 0) {
 		l.owed.Store(0)
 	}
 	if l.failures.Load()&unheard == 0 {
@@ -85,7 +87,7 @@ func (l *load) unanswered() {
 // silence is how long the instance has owed an answer, in nanoseconds; 0 if it owes none.
 func (l *load) silence(now int64) int64 {
 	owed := l.owed.Load()
-	if owed == 0 || l.inflight.Load() <= 0 && l.failures.Load()&unheard == 0 {
+	if owed == 0 || l.calls() <= 0 && l.failures.Load()&unheard == 0 {
 		return 0
 	}
 	return max(now-owed, 0)
@@ -122,7 +124,7 @@ func (l *load) heard(now int64) {
 // calls still wait: their answer, or their end, says more. It reports whether it ends an ejection: one
 // for want of answers, if there was a new connection since.
 func (l *load) pardons(now int64) bool {
-	if l.inflight.Load() <= 0 {
+	if l.calls() <= 0 {
 		l.owed.Store(0)
 		l.failures.And(^unheard)
 	}

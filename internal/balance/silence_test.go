@@ -305,6 +305,23 @@ func TestSilence(t *testing.T) {
 			e.Heard(250 * ms)
 		}, 300, 0},
 		{"a stream", func(e *Endpoint[int]) { e.Hold() }, 300, 0},
+		{"a stream, and a call that was answered at once", func(e *Endpoint[int]) {
+			e.Hold()
+			e.Begin(100 * ms)
+			e.End(100*ms, 100*ms+ms/3, Answered)
+		}, 300, 0},
+		{"a stream that ended, and a call", func(e *Endpoint[int]) {
+			e.Hold()
+			e.Release()
+			e.Begin(100 * ms)
+		}, 300, 200 * time.Millisecond},
+		{"a long call, and one that was answered at once", func(e *Endpoint[int]) {
+			e.Begin(100 * ms)
+			e.Begin(110 * ms)
+			e.End(110*ms, 120*ms, Answered)
+			e.Begin(130 * ms)
+			e.End(130*ms, 130*ms+ms/3, Answered)
+		}, 300, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
