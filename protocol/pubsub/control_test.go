@@ -83,7 +83,7 @@ func TestWhoIsRefusedHasNothingDecodedButItsWish(t *testing.T) { // SEC-357
 
 // TestWhatComesAgainFitsAFrame however much waits for an ack.
 func TestWhatComesAgainFitsAFrame(t *testing.T) {
-	m := newMember("orders", "orders-1", &subscribe{Class: uint8(AtLeastOnce), Messages: journal.MaxBacklog}, false)
+	m := newMember("orders", "orders-1", &subscribe{Class: uint8(AtLeastOnce), Messages: journal.MaxWindow}, false)
 	for seq := range uint64(100_000) {
 		m.out[2*seq+1<<40] = held{}
 	}

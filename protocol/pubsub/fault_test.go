@@ -91,8 +91,8 @@ func TestASubscriberKilledInABatch(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		_, p := publisher(t, mesh, link.Config{})
 		victim, other := mesh.Node(link.Config{}), mesh.Node(link.Config{})
-		a := subscribe(t, victim, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Limits(100_000, 0, 0))
-		b := subscribe(t, other, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Limits(100_000, 0, 0))
+		a := subscribe(t, victim, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Limits(60_000, 0, 0))
+		b := subscribe(t, other, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Limits(60_000, 0, 0))
 		const n = 500
 		publish(t, p, 1, n)
 		done := make(map[string]bool)

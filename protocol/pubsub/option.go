@@ -80,7 +80,7 @@ func In(c Class) SubscribeOption {
 // Limits bounds what may wait for the subscription at each publisher: messages,
 // bytes, and for BestEffort their age. Zero is the default of the class: 1024
 // messages, 8 MiB and 10 s for BestEffort, 65,536 keys for Latest, 1000 messages
-// and 8 MiB that are not acked for AtLeastOnce.
+// and 8 MiB that are not acked for AtLeastOnce, which may have 65,536 and 64 MiB at most.
 func Limits(messages, bytes int, age time.Duration) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Messages, s.ask.Bytes, s.ask.Age = messages, bytes, age.Microseconds() })
 }

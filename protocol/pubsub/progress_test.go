@@ -30,7 +30,7 @@ func TestThoseThatReadSlowlyAreNotCutOff(t *testing.T) {
 					if pace > time.Second {
 						n, size = 14, 100<<10
 					}
-					s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class), pubsub.Limits(100_000, 64<<20, 0))
+					s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class), pubsub.Limits(60_000, 64<<20, 0))
 					body := strings.Repeat("x", size)
 					for i := range n {
 						for _, p := range []*pubsub.Publisher[order]{p, q} { // who waits for the other's turn is not stuck either

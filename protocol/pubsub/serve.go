@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -131,6 +132,7 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 	if err != nil {
 		return nil, answer, err
 	}
+	want.Who = share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory)
 	if ask.Session != "" {
 		if want.Ended, err = h.takeSession(peer, ask.Durable); err != nil {
 			return nil, answer, err

@@ -33,8 +33,9 @@ type Published struct {
 	Stuck           uint64 `json:"stuck"`
 	DeadLetters     uint64 `json:"dead_letters"`
 	DeadLettersLost uint64 `json:"dead_letters_lost"`
-	// Unacked is the bytes of all messages that wait for acks, and Throttled how often a
-	// subscription had to wait because these were 512 MiB.
+	// Unacked is the bytes that it takes to keep all messages that wait for acks, and
+	// Throttled how often a subscription had to wait because its subscriber's part of the
+	// 512 MiB for these was in use.
 	Unacked   int    `json:"unacked"`
 	Throttled uint64 `json:"throttled"`
 	// Sessions is how many AtLeastOnce subscriptions the node keeps a place for, connected

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -41,37 +42,69 @@ func (c *Cursor) Ack(now time.Time, ranges ...Range) (int, error) {
 	}
 	n := 0
 	for _, r := range ranges {
-		n += s.ack(c.window, r)
+		if d := c.window.find(r.To); d != nil {
+			c.window.answered(d)
+		}
+		for !c.closed {
+			some, all := s.ack(c.window, r)
+			if n += some; all {
+				break
+			}
+			s.mu.Unlock() // publishers do not wait for all of a long range
+			s.mu.Lock()
+		}
 	}
-	if n > 0 {
+	if n > 0 && !c.closed {
 		c.progress = s.log.since(now)
 		s.opened(c, now)
 	}
 	return n, nil
 }
 
-// ack acks a range, and returns the number of messages that are.
-func (s *share) ack(w *window, r Range) (n int) {
-	if d := w.find(r.To); d != nil {
-		w.answered(d)
+// ack acks a range, of at most stepsAtOnce messages, and returns the number of messages that
+// are, and whether there are no more. It passes over chunks with nothing that it may ack.
+func (s *share) ack(w *window, r Range) (n int, all bool) {
+	if r.From == r.To {
+		if d := w.find(r.To); d != nil {
+			s.end(w, d)
+			return 1, true
+		}
+		return 0, true
 	}
-	i, j := w.search(r.From), w.search(r.To)
-	if j < len(w.list) && w.list[j].seq == r.To {
-		j++
-	}
-	left := w.list[:i]
-	for _, d := range w.list[i:j] {
-		if r.From != r.To && (d.waits || d.order > w.received) {
-			left = append(left, d)
+	var acked [stepsAtOnce]*delivery
+	for i := w.list.chunkOf(r.From); i < len(w.list.chunks) && n <= stepsAtOnce-chunkSize; i++ {
+		c := w.list.chunks[i]
+		if c.at[c.head].seq > r.To {
+			break
+		}
+		if c.least > w.received {
 			continue
 		}
-		w.grow(-int(d.size))
-		s.done(d)
-		w.recycle(d)
-		n++
+		w.looked += uint64(c.len())
+		least := uint64(never)
+		for _, d := range c.list() {
+			switch {
+			case w.waits(d):
+			case d.order <= w.received && r.From <= d.seq && d.seq <= r.To:
+				acked[n] = d
+				n++
+			default:
+				least = min(least, d.order)
+			}
+		}
+		c.least = least
 	}
-	w.list = slices.Delete(w.list, len(left), j)
-	return n
+	for _, d := range acked[:n] {
+		s.end(w, d)
+	}
+	return n, n <= stepsAtOnce-chunkSize
+}
+
+// end ends the delivery of a message for good.
+func (s *share) end(w *window, d *delivery) {
+	w.remove(d)
+	s.done(d)
+	w.recycle(d)
 }
 
 // AckThrough is an Ack of the range that ends with seq.
@@ -92,7 +125,7 @@ func (c *Cursor) Nack(now time.Time, seq uint64, delay time.Duration, cause stri
 	if err := c.checkSent(seq); err != nil {
 		return err
 	}
-	if d := c.window.find(seq); d != nil && !d.waits {
+	if d := c.window.find(seq); d != nil && !c.window.waits(d) {
 		c.window.answered(d)
 		s.fail(c, d, s.log.since(now), Nacked, cause, delay)
 		c.signal() // for the new deadline
@@ -111,7 +144,7 @@ func (c *Cursor) Release(now time.Time, seq uint64) error {
 	if err := c.checkSent(seq); err != nil {
 		return err
 	}
-	if d := c.window.find(seq); d != nil && !d.waits {
+	if d := c.window.find(seq); d != nil && !c.window.waits(d) {
 		c.window.answered(d)
 		d.attempt--
 		d.avoid = c
@@ -133,11 +166,12 @@ func (c *Cursor) Extend(now time.Time, seqs ...uint64) error {
 		if err := c.checkSent(seq); err != nil {
 			return err
 		}
-		if d := c.window.find(seq); d != nil && !d.waits {
+		if d := c.window.find(seq); d != nil && !c.window.waits(d) {
 			c.window.answered(d)
+			c.window.leases.remove(d)
 			d.due = at + c.window.lease
+			c.window.leases.add(d)
 			c.progress = at
-			d.keep()
 		}
 	}
 	return nil
@@ -155,13 +189,9 @@ func (c *Cursor) ExtendAll(now time.Time) error {
 	case c.window == nil:
 		return &OptionError{"Subscription.Class", s.sub.Class, "has no acks; at least once has"}
 	}
-	at := s.log.since(now)
-	for _, d := range c.window.list {
-		if !d.waits {
-			d.due = at + c.window.lease
-			d.keep()
-			c.progress = at
-		}
+	if at := s.log.since(now); c.window.leases.n > 0 {
+		c.window.alive = max(c.window.alive, at+c.window.lease)
+		c.progress = at
 	}
 	return nil
 }
@@ -175,11 +205,11 @@ func (c *Cursor) Deadline() (at time.Time, ok bool) {
 	if c.window == nil {
 		return time.Time{}, false
 	}
-	due := min(c.window.leaseEnd, c.window.retryAt)
-	if due == never {
+	next := min(c.window.leaseEnd(), c.window.retryAt())
+	if next == never {
 		return time.Time{}, false
 	}
-	return s.log.base.Add(time.Duration(due)), true
+	return s.log.base.Add(time.Duration(next)), true
 }
 
 // checkSent returns an error if a message was not sent to the subscriber, as far as
@@ -215,22 +245,54 @@ func (s *share) opened(c *Cursor, now time.Time) {
 }
 
 // due turns leases that have ended into failures, and returns what c should be sent
-// again, nil if there is nothing.
-func (s *share) due(c *Cursor, at int64) *delivery {
-	s.endLeases(c, at)
-	for {
-		d := c.window.ready(at)
-		if d == nil || d.expires == 0 || at < d.expires {
-			return d
-		}
-		s.bury(c, d, DeadExpired)
+// again, nil if there is nothing. All is false if there may be more that time asks for.
+func (s *share) due(c *Cursor, at int64) (d *delivery, all bool) {
+	w := c.window
+	if !s.forgive(w, at) || !s.endLeases(c, at) {
+		return nil, false
 	}
+	for range stepsAtOnce {
+		switch d := w.ready(at); {
+		case d == nil:
+			return nil, true
+		case d.expires != 0 && at >= d.expires:
+			s.bury(c, d, DeadExpired)
+		case w.isLost(d):
+			d.forgive() // perhaps what came after it never arrived
+			s.note(c, d, at, Disconnected, "")
+			w.retry(d, at)
+		default:
+			return d, true
+		}
+	}
+	return nil, false
 }
 
-func (s *share) endLeases(c *Cursor, at int64) {
-	for d := c.window.ended(at); d != nil; d = c.window.ended(at) {
+// forgive makes due what has lapsed though the subscriber was alive, and reports whether
+// that is all.
+func (s *share) forgive(w *window, at int64) bool {
+	for range stepsAtOnce {
+		if !w.forgives || len(w.lapsed.list) == 0 {
+			w.forgives = false
+			return true
+		}
+		d := w.lapsed.list[0]
+		d.forgive()
+		w.retry(d, at)
+	}
+	return false
+}
+
+// endLeases reports whether it has ended all that are over.
+func (s *share) endLeases(c *Cursor, at int64) bool {
+	for range stepsAtOnce {
+		d := c.window.ended(at)
+		if d == nil {
+			return true
+		}
 		s.fail(c, d, at, LeaseEnded, "", -1)
 	}
+	return false
 }
 
 // fail ends one delivery of a message. A negative delay is the backoff.
@@ -244,24 +306,44 @@ func (s *share) fail(c *Cursor, d *delivery, at int64, how Outcome, cause string
 	if delay < 0 {
 		delay = backoff(s.sub.Backoff, d.failed)
 	}
-	c.window.retry(d, at+int64(delay))
+	if how == LeaseEnded {
+		c.window.wait(d, at+int64(delay), lapsed)
+	} else {
+		c.window.retry(d, at+int64(delay))
+	}
 }
 
-// note adds the end of a delivery to the history of its message.
+// note adds the end of a delivery to the history of its message. If there is no room for
+// one more, the oldest makes way.
 func (s *share) note(c *Cursor, d *delivery, at int64, how Outcome, cause string) {
-	if n := len(d.history) - MaxDeliveries + 1; n > 0 {
-		d.history = slices.Delete(d.history, 0, n)
+	w, cause := c.window, cause[:min(len(cause), maxCause)]
+	before := d.cost()
+	cost := attemptCost + len(cause)
+	if len(d.history) >= MaxHistory || w.holder.Take(int64(cost)) != nil {
+		if len(d.history) > 0 {
+			d.causes -= len(d.history[0].Cause)
+			d.history = slices.Delete(d.history, 0, 1)
+		}
+	} else {
+		w.holder.Give(int64(cost))
 	}
 	d.history = append(d.history, Attempt{
-		Session: c.id, Sent: s.log.time(d.sent), Ended: s.log.time(at), Outcome: how, Cause: cause[:min(len(cause), maxCause)],
+		Session: c.id, Sent: s.log.time(d.sent), Ended: s.log.time(at), Outcome: how, Cause: strings.Clone(cause),
 	})
+	d.causes += len(cause)
+	w.grow(d.cost() - before)
 }
 
 // bury makes a delivery in c's window a dead letter.
 func (s *share) bury(c *Cursor, d *delivery, why DeadReason) {
 	c.window.remove(d)
 	s.done(d)
-	s.dead.add(d, why, s.sub.Group, c.id)
+	s.died(c, d, why)
 	c.window.recycle(d)
 	c.signal()
+}
+
+// died makes a delivery a dead letter.
+func (s *share) died(c *Cursor, d *delivery, why DeadReason) {
+	s.dead.add(d, why, s.sub.Group, c.id, c.window.holder.Key())
 }

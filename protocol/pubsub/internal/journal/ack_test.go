@@ -456,7 +456,7 @@ func TestReconnectingIsNoFailure(t *testing.T) {
 		}
 	}
 	list := l.DeadLetters(2)
-	if len(list) != 1 || len(list[0].History) != journal.MaxDeliveries || list[0].History[journal.MaxDeliveries-1].Outcome != journal.Nacked {
+	if len(list) != 1 || len(list[0].History) != journal.MaxHistory || list[0].History[journal.MaxHistory-1].Outcome != journal.Nacked {
 		t.Errorf("%d dead letters: %+v", len(list), list)
 	}
 }

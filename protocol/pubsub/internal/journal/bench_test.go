@@ -59,3 +59,60 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDeliveryAcked publishes 64 bytes to a cursor of AtLeastOnce that has so many
+// others unacked, and acks each, in ranges as a subscriber does, and one by one.
+func BenchmarkDeliveryAcked(b *testing.B) {
+	for _, unacked := range []int{0, 900, 60_000} {
+		for _, batch := range []int{1, 64} {
+			b.Run(fmt.Sprintf("unacked=%d/acks=%d", unacked, batch), func(b *testing.B) { benchmarkAcked(b, unacked, batch) })
+		}
+	}
+}
+
+func benchmarkAcked(b *testing.B, unacked, batch int) {
+	b.Helper()
+	now := time.Now()
+	l, err := journal.New(journal.Options{Epoch: 1}, now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := l.Subscribe(journal.Subscription{
+		Patterns: []string{"t"}, Class: journal.AtLeastOnce, Limits: journal.Limits{Messages: 1 << 16, Bytes: journal.MaxWindowBytes},
+	}, now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := journal.Message{Topic: "t", Payload: make([]byte, 64)}
+	buf := make([]byte, 0, 64<<10)
+	seq := uint64(0)
+	send := func() {
+		if _, err := l.Append(m, now); err != nil {
+			b.Fatal(err)
+		}
+		seq++
+		if seq%uint64(batch) != 0 {
+			return
+		}
+		for more := true; more; {
+			if _, _, more, err = c.Fill(buf, cap(buf), 256, now); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for range (unacked + batch - 1) / batch * batch {
+		send()
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for b.Loop() {
+		if send(); seq%uint64(batch) != 0 {
+			continue
+		}
+		to := seq - uint64(unacked+batch-1)/uint64(batch)*uint64(batch)
+		n, err := c.Ack(now, journal.Range{From: to - uint64(batch) + 1, To: to})
+		if err != nil || n != batch {
+			b.Fatal(n, err)
+		}
+	}
+}

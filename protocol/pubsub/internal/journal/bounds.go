@@ -51,9 +51,13 @@ const (
 	MaxWindowBytes       = DefaultBytes // the most: what waits for acks is kept beside the ring
 	DefaultMemberCredit  = 1024
 	MaxBacklog           = 1 << 20 // the most that Limits.Messages can be
+	MaxWindow            = 1 << 16 // the most of AtLeastOnce
 	DefaultLease         = 30 * time.Second
 	DefaultMaxDeliveries = 5
 )
+
+// unackedFloor is what each identity may have of Options.Unacked, as long as it is free.
+const unackedFloor = DefaultWindowBytes
 
 const (
 	// liveQueue is how many messages a Reliable or AtLeastOnce subscription has queued

@@ -54,7 +54,7 @@ const (
 //	             Messages   Bytes   Age
 //	BestEffort   1024       8 MiB   10 s
 //	Latest       65 536 keys, also the most
-//	AtLeastOnce  1000       8 MiB        delivered and not yet acked
+//	AtLeastOnce  1000       8 MiB        delivered and not yet acked; at most 65 536 and 64 MiB
 //
 // Bytes are those of records, rounded up to 16.
 type Limits struct {
@@ -85,6 +85,9 @@ func (l Limits) resolved(c Class) (Limits, error) {
 		}
 		d = Limits{Messages: DefaultLatestKeys}
 	case AtLeastOnce:
+		if err := atMost("Limits.Messages of at least once", l.Messages, MaxWindow); err != nil {
+			return l, err
+		}
 		if err := atMost("Limits.Bytes of at least once", l.Bytes, MaxWindowBytes); err != nil {
 			return l, err
 		}

@@ -38,6 +38,7 @@ type head struct {
 	clock    uint32 // the clock that the record counts from
 	record   []byte
 	delivery *delivery // one more delivery of this, of AtLeastOnce
+	size     uint32
 }
 
 // counts are what Stats reports.
@@ -92,9 +93,10 @@ func (c *Cursor) Position() Position {
 	defer s.mu.Unlock()
 	p := s.feed.position()
 	if c.window != nil {
-		for _, d := range c.window.list {
+		c.window.list.from(0, func(d *delivery) bool {
 			p.Seq[d.lane] = min(p.Seq[d.lane], d.seq-1)
-		}
+			return true
+		})
 	}
 	return p
 }
@@ -137,8 +139,12 @@ func (l *Log) close(c *Cursor, now int64, alive bool) {
 	if s.group != nil {
 		last = s.exit(c, now, alive)
 	}
+	for i := range c.tasks { // of the last member
+		s.uncount(&c.tasks[i])
+	}
+	c.tasks = nil
 	if c.window != nil {
-		c.window.grow(-c.window.bytes) // what is left in it is dropped
+		c.window.end() // what is left in it is dropped
 	}
 	s.mu.Unlock()
 	if c.id != "" && l.sessions[c.id] == c {

@@ -3,6 +3,8 @@ package journal
 import (
 	"fmt"
 	"time"
+
+	pool "github.com/linkmesh/link/internal/share"
 )
 
 // Bounds of the dead letters that a subscription keeps until they are taken. Beyond
@@ -18,11 +20,13 @@ type DeadLetter struct {
 	Time    time.Time // when it was published
 	Message Message
 	Reason  DeadReason
-	History []Attempt // its deliveries, oldest first; the last MaxDeliveries
+	History []Attempt // its deliveries, oldest first; the last MaxHistory
 	Group   string    // the group that gave it up, "" if it was not a group
 	Session string    // the session of its last subscriber, if that had one
+	Who     pool.Key  // who that is
 
-	size int
+	size int // of the record
+	cost int
 }
 
 // Attempt is one delivery that has failed.
@@ -83,18 +87,21 @@ type deadLetters struct {
 	bytes   int
 	total   uint64
 	dropped uint64
+	holder  *pool.Holder // who pays; nil: nobody
 }
 
-func (t *deadLetters) add(d *delivery, why DeadReason, group, session string) {
+// add takes a delivery over, with its record.
+func (t *deadLetters) add(d *delivery, why DeadReason, group, session string, who pool.Key) {
+	d.keep()
 	var rec Record
 	body, _, _ := cutBytes(d.record()[1:])
 	rec.Priority = DefaultPriority
 	rec.parse(body, uint64(d.clock)<<clockBits) // written by this log
 	n := DeadLetter{
-		Seq: d.seq, Time: rec.Time, Reason: why, History: d.history, Group: group, Session: session, size: int(d.size),
+		Seq: d.seq, Time: rec.Time, Reason: why, History: d.history, Group: group, Session: session, Who: who, size: int(d.size), cost: d.cost(),
 		Message: Message{
 			Topic: d.topic.name, Key: string(rec.Key), Headers: rec.Headers.copied(), Trace: rec.Trace.copied(),
-			Payload: append([]byte(nil), rec.Payload...), TTL: rec.TTL, Priority: rec.Priority, Feed: rec.Feed,
+			Payload: rec.Payload, TTL: rec.TTL, Priority: rec.Priority, Feed: rec.Feed,
 		},
 	}
 	t.keep(n)
@@ -104,6 +111,9 @@ func (t *deadLetters) add(d *delivery, why DeadReason, group, session string) {
 func (t *deadLetters) keep(n DeadLetter) {
 	t.list = append(t.list, n)
 	t.bytes += n.size
+	if t.holder != nil {
+		t.holder.Add(int64(n.cost))
+	}
 	for len(t.list) > MaxDeadLetters || t.bytes > MaxDeadLetterBytes && len(t.list) > 1 {
 		t.take(1)
 		t.dropped++
@@ -117,6 +127,9 @@ func (t *deadLetters) take(n int) []DeadLetter {
 	t.list = t.list[n:]
 	for i := range taken {
 		t.bytes -= taken[i].size
+		if t.holder != nil {
+			t.holder.Give(int64(taken[i].cost))
+		}
 	}
 	return taken
 }

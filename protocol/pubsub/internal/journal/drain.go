@@ -23,7 +23,7 @@ func (c *Cursor) Owed(now, until time.Time) bool {
 	if s.group == nil {
 		return c.window.owes(last)
 	}
-	if len(s.group.back) > 0 {
+	if len(s.group.back.list) > 0 {
 		return true
 	}
 	for _, m := range s.group.members {
@@ -39,12 +39,7 @@ func (w *window) owes(until int64) bool {
 	if w == nil {
 		return false
 	}
-	for _, d := range w.list {
-		if !d.waits || d.due < until {
-			return true
-		}
-	}
-	return false
+	return w.leases.n > 0 || w.retryAt() < until
 }
 
 // GiveUp ends the cursor because the publisher ends: whatever was to come becomes gaps,
@@ -112,26 +107,27 @@ func (s *share) giveUp(c *Cursor, told *giveUp, at int64) (unacked int) {
 		if t.gap == nil {
 			s.release(t.hash)
 		}
+		s.uncount(&t)
 		told.task(t)
 	}
 	c.tasks, c.flight = nil, nil // what was sent arrives before this
 	if c.window != nil {
-		for _, d := range c.window.list {
-			if d.waits {
+		for d := c.window.list.first(); d != nil; d = c.window.list.first() {
+			if c.window.waits(d) {
 				told.one(int(d.lane), d.seq, ReasonDrained)
 			} else {
 				unacked++
 			}
-			c.window.grow(-int(d.size))
+			c.window.remove(d)
 			s.done(d)
 		}
-		c.window.list = nil
 	}
 	if g := s.group; g != nil {
-		for _, t := range g.back {
+		for len(g.back.list) > 0 {
+			t := g.back.pop()
+			s.uncount(&t)
 			told.task(t)
 		}
-		g.back = nil
 	}
 	s.feed.giveUp(told, at)
 	return unacked

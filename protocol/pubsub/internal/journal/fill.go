@@ -91,10 +91,13 @@ func (c *Cursor) next(at int64) state {
 		return c.nextTask(at)
 	}
 	if c.window != nil {
-		if d := s.due(c, at); d != nil {
-			if s.feed.gapsBefore(d) {
-				return told
-			}
+		switch d, all := s.due(c, at); {
+		case !all:
+			return busy
+		case d == nil:
+		case s.feed.gapsBefore(d):
+			return told
+		default:
 			c.head = d.head()
 			return some
 		}
@@ -103,12 +106,11 @@ func (c *Cursor) next(at int64) state {
 	if what != some {
 		return what
 	}
-	if c.window != nil && c.window.full() {
-		c.noteThrottled()
+	if c.window != nil && !c.window.room(s.feed.entry.size) {
 		return full
 	}
 	f := &s.feed
-	c.head = head{seq: f.seq, topic: f.entry.topic, clock: f.entry.clock, record: f.entry.record(f.slab)}
+	c.head = head{seq: f.seq, topic: f.entry.topic, clock: f.entry.clock, record: f.entry.record(f.slab), size: f.entry.size}
 	return some
 }
 
@@ -125,13 +127,6 @@ func (f *feed) gapsBefore(d *delivery) bool {
 		}
 	}
 	return false
-}
-
-// noteThrottled counts that other subscriptions leave no room in the log's bound.
-func (c *Cursor) noteThrottled() {
-	if c.window.throttled() {
-		c.share.log.throttled.Add(1)
-	}
 }
 
 // replayed reports whether all that the subscriber gets from before its subscription

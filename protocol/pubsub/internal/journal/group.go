@@ -19,7 +19,7 @@ const (
 // soon as there is one, into the list of its tasks, which its Fill takes.
 type group struct {
 	members []*Cursor
-	back    []task // what members gave back, by number; it goes before what is new
+	back    heap[task] // what members gave back, by number; it goes before what is new
 	slots   [groupSlots]slotHolder
 	joins   uint64
 	draws   uint64
@@ -43,7 +43,7 @@ type task struct {
 }
 
 func newGroup(first *Cursor) *group {
-	g := &group{}
+	g := &group{back: heap[task]{less: func(a, b task) bool { return a.seq < b.seq || a.seq == b.seq && a.gap != nil && b.gap == nil }}}
 	g.add(first)
 	return g
 }
@@ -105,21 +105,25 @@ func (s *share) strip(c *Cursor, now int64, alive bool) {
 		if t.gap == nil {
 			s.release(t.hash)
 		}
-		g.giveBack(t)
+		g.back.push(t)
 	}
 	c.tasks = nil
 	if c.window != nil {
-		s.disconnected(c, now, alive)
-		for _, d := range slices.Clone(c.window.list) {
+		s.tellAgain(c)
+		for d := c.window.list.first(); d != nil; d = c.window.list.first() {
+			if !s.disconnected(c, d, now, alive) {
+				continue // it is a dead letter
+			}
 			c.window.remove(d)
 			if d.due > now && other >= 0 {
 				w := g.members[other].window // which waits in its place
+				d.order = never
 				w.insert(d)
-				w.retryAt = min(w.retryAt, d.due)
+				w.retry(d, d.due)
 				continue
 			}
 			s.release(d.hash)
-			g.giveBack(task{seq: d.seq, hash: d.hash, lane: d.lane, delivery: d})
+			s.giveBack(d)
 		}
 	}
 	for i := range g.slots {
@@ -156,10 +160,10 @@ func (s *share) land(c *Cursor, alive bool) {
 		e, _ := s.log.ring.at(seq)
 		switch g := &lost[lane]; {
 		case alive && e != nil:
-			s.group.giveBack(task{seq: seq, hash: e.hash, lane: e.lane})
+			s.group.back.push(task{seq: seq, hash: e.hash, lane: e.lane})
 		case alive:
 			one.Reason = ReasonRetention
-			s.group.giveBack(task{seq: seq, gap: &one})
+			s.group.back.push(task{seq: seq, gap: &one})
 		case g.Count == 0:
 			*g = one
 		default:
@@ -172,31 +176,42 @@ func (s *share) land(c *Cursor, alive bool) {
 			if c.unknown {
 				g.Count = 0
 			}
-			s.group.giveBack(task{seq: g.From, gap: &g})
+			s.group.back.push(task{seq: g.From, gap: &g})
 		}
 	}
 }
 
-func (g *group) giveBack(t task) {
-	i, _ := slices.BinarySearchFunc(g.back, t.seq, func(have task, seq uint64) int {
-		if have.seq < seq {
-			return -1
-		}
-		return 1
-	})
-	g.back = slices.Insert(g.back, i, t)
+// giveBack gives a delivery that is in no window any more to the group.
+func (s *share) giveBack(d *delivery) {
+	d.keep()
+	t := task{seq: d.seq, hash: d.hash, lane: d.lane, delivery: d}
+	s.holder.Add(int64(d.cost()))
+	s.group.back.push(t)
 }
 
-// reclaim takes from a member's window what is due again: any member may get it.
-func (s *share) reclaim(c *Cursor, at int64) {
+// uncount notes that a delivery is not the group's any more.
+func (s *share) uncount(t *task) {
+	if t.delivery != nil {
+		s.holder.Give(int64(t.delivery.cost()))
+	}
+}
+
+// reclaim takes from a member's window what is due again: any member may get it. It
+// reports whether that was all.
+func (s *share) reclaim(c *Cursor, at int64) bool {
 	if c.window == nil {
-		return
+		return true
 	}
-	for d := s.due(c, at); d != nil; d = s.due(c, at) {
+	for range stepsAtOnce {
+		d, all := s.due(c, at)
+		if d == nil {
+			return all
+		}
 		c.window.remove(d)
 		s.release(d.hash)
-		s.group.giveBack(task{seq: d.seq, hash: d.hash, lane: d.lane, delivery: d})
+		s.giveBack(d)
 	}
+	return false
 }
 
 // release notes that no member has a message any more.
@@ -208,15 +223,17 @@ func (s *share) release(hash uint32) {
 
 func (s *share) done(d *delivery) { s.release(d.hash) }
 
-// dispatch gives members the messages at hand, as far as they have credit. look allows it to
-// spend the budget of the feed; otherwise a member's Fill does.
+// dispatch gives members the messages at hand, as far as they have credit, and at most stepsAtOnce
+// messages: then it is busy, and a member's Fill goes on. look allows it to spend the
+// budget of the feed; otherwise a member's Fill does.
 func (s *share) dispatch(at int64, look bool) state {
 	g, f := s.group, &s.feed
 	if !look {
 		f.budget = 0
 	}
-	for len(g.back) > 0 {
-		t := g.back[0]
+	given := 0
+	for len(g.back.list) > 0 && given < stepsAtOnce {
+		t := g.back.list[0]
 		var avoid *Cursor
 		if t.delivery != nil {
 			avoid = t.delivery.avoid
@@ -228,10 +245,11 @@ func (s *share) dispatch(at int64, look bool) state {
 		if c == nil {
 			return none
 		}
-		g.back = slices.Delete(g.back, 0, 1)
+		g.back.pop()
 		g.give(c, t, at)
+		given++
 	}
-	for {
+	for ; given < stepsAtOnce; given++ {
 		what := f.peek(at)
 		if what != some && what != told {
 			if what == busy && !look {
@@ -254,6 +272,10 @@ func (s *share) dispatch(at int64, look bool) state {
 			g.give(c, task{seq: gap.From, gap: &gap}, at)
 		}
 	}
+	if !look {
+		g.rouse()
+	}
+	return busy
 }
 
 // rouse wakes a member to look on.
@@ -296,7 +318,7 @@ func (g *group) choose(hash uint32, avoid *Cursor) *Cursor {
 func (c *Cursor) spare() int {
 	n := min(c.credit, c.share.feed.limits.Messages)
 	if c.window != nil {
-		n = min(n, c.window.limits.Messages-len(c.window.list))
+		n = min(n, c.window.limits.Messages-c.window.list.n)
 	}
 	if c.detached != 0 {
 		n = 0

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	pool "github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
@@ -18,8 +19,10 @@ type Options struct {
 	// Messages leave it by whichever comes first; the newest one never does.
 	Bytes int
 	Age   time.Duration
-	// Unacked bounds the bytes of all messages that wait for acks: beyond it, a
-	// subscription gets one only when none of its own waits. Zero is [DefaultUnacked].
+	// Unacked bounds what it takes to keep the messages that wait for acks: their records,
+	// and about 300 bytes and the history of their deliveries for each. Each
+	// Subscription.Who may have as much as it leaves free; beyond that, a subscription gets a
+	// message only when none of its own waits. Zero is [DefaultUnacked].
 	Unacked int
 	// NoHistory keeps only what a subscription asked for when it was published. A
 	// message that nobody asked for is not encoded, and a subscription that starts
@@ -45,7 +48,7 @@ type Log struct {
 	index   subject.Index[*share]
 	hole    *slab // stands for the records of messages that were not kept
 
-	unacked   atomic.Int64  // bytes in windows
+	unacked   *pool.Pool    // what windows, and what waits beside them, take
 	throttled atomic.Uint64 // times that a window waited for room in Options.Unacked
 
 	mu       sync.Mutex // guards the fields below, and all of ring that is written
@@ -92,6 +95,7 @@ func New(o Options, now time.Time) (*Log, error) {
 		shares: make(map[*share]struct{}), groups: make(map[string]*share),
 		leased: make(map[*share]struct{}), sessions: make(map[string]*Cursor),
 	}
+	l.unacked = pool.NewPool(pool.Config{Limit: int64(o.Unacked), Floor: min(unackedFloor, int64(o.Unacked)/8)})
 	l.ring.init()
 	return l, nil
 }

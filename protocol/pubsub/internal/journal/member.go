@@ -3,7 +3,9 @@ package journal
 // nextTask finds what comes next for a member of a group.
 func (c *Cursor) nextTask(at int64) state {
 	s := c.share
-	s.reclaim(c, at)
+	if !s.reclaim(c, at) {
+		return busy
+	}
 	what := s.dispatch(at, true)
 	for len(c.tasks) > 0 {
 		t := &c.tasks[0]
@@ -12,9 +14,10 @@ func (c *Cursor) nextTask(at int64) state {
 		}
 		if d := t.delivery; d != nil {
 			if d.expires != 0 && at >= d.expires {
-				s.dead.add(d, DeadExpired, s.sub.Group, c.id)
+				t := c.popTask()
+				s.uncount(&t)
+				s.died(c, d, DeadExpired)
 				s.release(d.hash)
-				c.popTask()
 				c.signal()
 				continue
 			}
@@ -28,10 +31,9 @@ func (c *Cursor) nextTask(at int64) state {
 				t.gap = &Gap{Lane: int(t.lane), Reason: why, From: t.seq, To: t.seq, Count: 1}
 				return told
 			}
-			c.head = head{seq: t.seq, topic: f.entry.topic, clock: f.entry.clock, record: f.entry.record(f.slab)}
+			c.head = head{seq: t.seq, topic: f.entry.topic, clock: f.entry.clock, record: f.entry.record(f.slab), size: f.entry.size}
 		}
-		if c.window != nil && c.window.full() {
-			c.noteThrottled()
+		if c.window != nil && !c.window.room(c.head.size) {
 			return full
 		}
 		return some
@@ -60,6 +62,7 @@ func (c *Cursor) takeTask(at int64) (attempt int) {
 	c.credit = max(c.credit-1, 0)
 	switch f := &s.feed; {
 	case t.delivery != nil:
+		s.uncount(&t)
 		c.window.insert(t.delivery)
 		return c.window.again(t.delivery, at)
 	case c.window != nil:

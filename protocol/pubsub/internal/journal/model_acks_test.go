@@ -160,7 +160,7 @@ func (s *subscriber) died(d *journal.DeadLetter) {
 			s.Errorf("%s: dead letter %d has the attempt %+v", s.name, d.Seq, a)
 		}
 	}
-	if full := len(d.History) == journal.MaxDeliveries; d.Reason == journal.DeadDeliveries && failed != journal.DefaultMaxDeliveries && !full {
+	if full := len(d.History) == journal.MaxHistory; d.Reason == journal.DeadDeliveries && failed != journal.DefaultMaxDeliveries && !full {
 		s.Errorf("%s: dead letter %d has failed %d times", s.name, d.Seq, failed)
 	}
 	if _, had := s.held[d.Seq]; !had {

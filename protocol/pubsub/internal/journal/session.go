@@ -70,11 +70,11 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 		credit: s.sub.Credit, tasks: old.tasks, window: old.window,
 	}
 	old.closed = true
-	old.tasks, old.window = nil, newWindow(l, &s.sub)
+	old.tasks, old.window = nil, nil
 	old.signal()
-	c.window.before = c.window.sends
 	c.window.heard(gaps)
-	s.disconnected(c, at, true)
+	s.tellAgain(c)
+	c.window.lose()
 	if s.group != nil {
 		c.credit = old.weight // what was on its way is sent again, or was read
 		s.replace(old, c, at)
@@ -85,31 +85,38 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 	return c, nil
 }
 
-// disconnected makes what the subscriber has not acked due again, at once, and gaps
-// that it may not have received to be told again. A subscriber that is not alive may have
-// died of a message, so that its delivery has failed.
-func (s *share) disconnected(c *Cursor, at int64, alive bool) {
+// tellAgain makes gaps that the subscriber may not have received to be told again.
+func (s *share) tellAgain(c *Cursor) {
 	for _, g := range c.window.gaps {
 		if s.group != nil {
-			s.group.giveBack(task{seq: g.From, gap: &g.Gap})
+			s.group.back.push(task{seq: g.From, gap: &g.Gap})
 		} else {
 			s.feed.lanes[g.Lane].gaps.insert(g.Gap)
 		}
 	}
 	c.window.gaps = nil
-	for _, d := range slices.Clone(c.window.list) {
-		forgiven := alive && d.forgive()
-		switch {
-		case d.waits && forgiven:
-			c.window.retry(d, at) // perhaps it never arrived
-		case d.waits:
-		case alive:
-			s.note(c, d, at, Disconnected, "")
-			c.window.retry(d, at)
-		default:
-			s.fail(c, d, at, Disconnected, "", 0)
+}
+
+// disconnected makes a delivery that a subscriber leaves due again, at once if it was with
+// it, and reports whether it is to be delivered again at all. A subscriber that is not alive may have died
+// of a message, so that its delivery has failed.
+func (s *share) disconnected(c *Cursor, d *delivery, at int64, alive bool) bool {
+	w := c.window
+	lost := w.isLost(d)
+	switch {
+	case w.waits(d) && !lost:
+		if alive && d.place == lapsed || w.forgives && d.place == lapsed {
+			d.forgive()
+			w.retry(d, at) // perhaps it never arrived
 		}
+	case alive || lost:
+		d.forgive()
+		s.note(c, d, at, Disconnected, "")
+		w.retry(d, at)
+	default:
+		s.fail(c, d, at, Disconnected, "", 0)
 	}
+	return w.find(d.seq) == d
 }
 
 // Tick does what time asks for: messages leave the ring by age, leases of subscribers
@@ -147,34 +154,49 @@ func (s *share) tick(at int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.only; c != nil {
-		if c.detached != 0 {
-			return // its leases end when it resumes
+		if c.detached == 0 { // otherwise its leases end when it resumes
+			s.steps(func() bool { return !c.closed && !c.forgives() && !s.endLeases(c, at) })
 		}
-		s.endLeases(c, at)
-		c.relieve(at)
+		s.relieve(c, at)
 		return
 	}
-	for _, c := range s.group.members {
+	for _, c := range slices.Clone(s.group.members) {
 		switch {
+		case c.closed:
 		case c.detached == 0:
-			s.reclaim(c, at)
+			s.steps(func() bool { return !c.closed && !s.reclaim(c, at) })
 		case at-c.detached >= int64(HandOver):
 			s.strip(c, at, false)
 		}
 	}
 	s.dispatch(at, false)
-	for _, c := range s.group.members {
+	for _, c := range slices.Clone(s.group.members) {
 		if c.window != nil {
-			c.relieve(at)
+			s.relieve(c, at)
 		}
 	}
 }
 
+// steps does what takes long in steps, between which others can have the lock.
+func (s *share) steps(more func() bool) {
+	for more() {
+		s.mu.Unlock()
+		s.mu.Lock()
+	}
+}
+
+// forgives reports whether leases that have ended are to be forgiven first.
+func (c *Cursor) forgives() bool { return c.window.forgives }
+
 // relieve wakes a cursor whose window has something due again, or room again, and lets go
 // of memory that it does not need.
-func (c *Cursor) relieve(at int64) {
-	if at >= c.window.retryAt || c.blocked && !c.window.full() {
+func (s *share) relieve(c *Cursor, at int64) {
+	if c.closed {
+		return
+	}
+	if at >= c.window.retryAt() || c.blocked && c.window.mayHaveRoom() {
 		c.wake()
 	}
-	c.window.keepOld(c.share.log.ring.first.Load())
+	first := s.log.ring.first.Load()
+	s.steps(func() bool { return !c.closed && !c.window.keepOld(first, stepsAtOnce) })
 }

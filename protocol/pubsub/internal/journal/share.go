@@ -3,6 +3,8 @@ package journal
 import (
 	"sync"
 	"time"
+
+	pool "github.com/linkmesh/link/internal/share"
 )
 
 // share is one subscription of the log: of a single cursor, or of a group of them.
@@ -17,6 +19,9 @@ type share struct {
 	only  *Cursor // nil: a group
 	group *group
 	dead  deadLetters
+	// holder is who pays for what waits beside the windows, of AtLeastOnce: of a group it is
+	// its first member.
+	holder *pool.Holder
 }
 
 // wantsKey needs no lock: keys do not change.
@@ -74,6 +79,9 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 	}
 	c := &Cursor{ready: make(chan struct{}, 1), id: sub.ID, owner: session{sub.Kept, sub.Holder, sub.Ended}, credit: sub.Credit, window: newWindow(l, &sub)}
 	if err := l.join(c, sub, l.since(now)); err != nil {
+		if c.window != nil {
+			c.window.end()
+		}
 		return nil, err
 	}
 	if sub.ID != "" {
@@ -122,6 +130,8 @@ func (l *Log) join(c *Cursor, sub Subscription, now int64) error {
 	l.shares[s] = struct{}{}
 	if sub.Class == AtLeastOnce {
 		l.leased[s] = struct{}{}
+		s.holder = l.unacked.Holder(sub.Who)
+		s.dead.holder = s.holder
 	}
 	for _, p := range sub.Patterns {
 		l.index.Add(p, s)
@@ -143,6 +153,15 @@ func (l *Log) leave(s *share) {
 	defer s.mu.Unlock()
 	for _, d := range s.dead.take(len(s.dead.list)) {
 		l.dead.keep(d)
+	}
+	if s.holder != nil {
+		if s.group != nil {
+			for _, t := range s.group.back.list {
+				s.uncount(&t)
+			}
+			s.group.back.list = nil
+		}
+		s.holder.Release()
 	}
 	s.feed.lanes, s.feed.latest, s.feed.search = [Lanes]lane{}, nil, nil // topics may still remember the share
 }

@@ -49,10 +49,10 @@ func (c *Cursor) Stats(now time.Time) Stats {
 		DeadLetters: len(s.dead.list), DeadLettersTotal: s.dead.total, DeadLettersDropped: s.dead.dropped,
 	}
 	if c.window != nil {
-		r.Unacked, r.UnackedBytes = len(c.window.list), c.window.bytes
+		r.Unacked, r.UnackedBytes = c.window.list.n, c.window.bytes
 	}
 	if s.group != nil {
-		r.Lag.Messages += uint64(len(s.group.back))
+		r.Lag.Messages += uint64(len(s.group.back.list))
 	}
 	for _, t := range c.tasks {
 		r.Lag.Messages++
@@ -108,8 +108,8 @@ type LogStats struct {
 	Subscriptions int    // groups counting as one
 	Sessions      int
 	DeadLetters   uint64 // from subscriptions that have ended, dropped before they were taken
-	Unacked       int    // bytes of messages that wait for acks
-	Throttled     uint64 // times that a subscription waited because these were Options.Unacked
+	Unacked       int    // what it takes to keep the messages that wait for acks, in bytes
+	Throttled     uint64 // times that a subscription waited because its part of Options.Unacked was in use
 }
 
 // Stats returns the state of the log.
@@ -119,6 +119,6 @@ func (l *Log) Stats() LogStats {
 	return LogStats{
 		First: l.ring.first.Load(), Next: l.ring.end.Load(), Bytes: l.ring.held,
 		Topics: len(l.topics.byID), Subscriptions: len(l.shares), Sessions: len(l.sessions), DeadLetters: l.dead.dropped,
-		Unacked: int(l.unacked.Load()), Throttled: l.throttled.Load(),
+		Unacked: int(l.unacked.Used()), Throttled: l.throttled.Load(),
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	pool "github.com/linkmesh/link/internal/share"
 )
 
 // Subscription is what a subscriber asks for.
@@ -38,6 +40,9 @@ type Subscription struct {
 	// Ended is called when the session has ended. It must not block, nor call the log.
 	Ended func()
 
+	// Who pays for what the subscriber has not acked; see [Options].Unacked.
+	Who pool.Key
+
 	// Lease is how long a message may go without ack or extension before it is
 	// delivered again; zero is [DefaultLease].
 	Lease time.Duration
@@ -50,9 +55,11 @@ type Subscription struct {
 	Deliveries int
 }
 
-// MaxDeliveries is the most that Subscription.Deliveries can be, and so the length of
-// a dead letter's history.
+// MaxDeliveries is the most that Subscription.Deliveries can be.
 const MaxDeliveries = 100
+
+// MaxHistory is how many deliveries of a message are remembered, the last ones.
+const MaxHistory = 16
 
 // maxBackoffs is the most steps of a backoff.
 const maxBackoffs = 32

@@ -9,13 +9,14 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestWindowsShareABound: what waits for acks in all of them is no more than the log
-// allows, each has at least one message, and acks of one make room for the others.
+// TestWindowsShareABound: what waits for acks in all of one subscriber's is no more than half
+// of what the log allows, each has at least one message, and acks of one make room for the
+// others.
 func TestWindowsShareABound(t *testing.T) {
 	now := start()
 	const size, room, subscribers = 1000, 10, 4
 	for _, group := range []string{"", "g"} {
-		l := newLog(t, journal.Options{Unacked: room * size})
+		l := newLog(t, journal.Options{Unacked: 2 * room * (size + 20 + journal.DeliveryCost)})
 		var streams []*stream
 		for range subscribers {
 			streams = append(streams, subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, Group: group}))
@@ -121,9 +122,10 @@ func TestWhatIsClosedWaitsForNoAck(t *testing.T) {
 	before := l.Stats().Unacked
 	a.Close(now)
 	b.read(now)
-	if got := l.Stats().Unacked; got != before {
-		t.Errorf("%d bytes wait for acks after a member has left, want %d", got, before)
+	if got, most := l.Stats().Unacked, before+20*journal.AttemptCost; got < before || got > most { // with what was noted of it
+		t.Errorf("%d bytes wait for acks after a member has left, want %d to %d", got, before, most)
 	}
+	before = l.Stats().Unacked
 	alone.Detach(now)
 	c, err := l.Resume("s", "", 0, now)
 	if err != nil {
@@ -131,8 +133,8 @@ func TestWhatIsClosedWaitsForNoAck(t *testing.T) {
 	}
 	again := &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
 	again.read(now)
-	if got := l.Stats().Unacked; got != before {
-		t.Errorf("%d bytes wait for acks after a session was resumed, want %d", got, before)
+	if got, most := l.Stats().Unacked, before+20*journal.AttemptCost; got < before || got > most {
+		t.Errorf("%d bytes wait for acks after a session was resumed, want %d to %d", got, before, most)
 	}
 	again.Close(now)
 	b.Close(now)

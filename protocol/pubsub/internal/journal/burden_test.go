@@ -1,0 +1,222 @@
+package journal_test
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	pool "github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// burden is a subscriber that acks nothing, with as much before it as it may have.
+func burden(t *testing.T, l *journal.Log, now time.Time, id string, messages int) *stream {
+	t.Helper()
+	s := subscribe(t, l, now, journal.Subscription{
+		Patterns: []string{"t"}, Class: journal.AtLeastOnce, ID: id, Limits: journal.Limits{Messages: messages, Bytes: journal.MaxWindowBytes},
+	})
+	for range messages {
+		publish(t, l, now, say("t", "x")...)
+	}
+	for s.more = true; s.more; {
+		_, _, more, err := s.Fill(nil, 64<<10, 1024, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.more = more
+	}
+	if st := s.Stats(now); st.Unacked != messages {
+		t.Fatalf("%d messages wait for acks, want %d", st.Unacked, messages)
+	}
+	return s
+}
+
+// TestAWindowHasAMostOfMessages because a subscriber chooses it.
+func TestAWindowHasAMostOfMessages(t *testing.T) {
+	sub := journal.Subscription{Class: journal.AtLeastOnce, Patterns: []string{">"}, Limits: journal.Limits{Messages: journal.MaxWindow}}
+	if err := sub.Validate(); err != nil {
+		t.Error(err)
+	}
+	sub.Limits.Messages++
+	if _, ok := errors.AsType[*journal.LimitError](sub.Validate()); !ok {
+		t.Errorf("a window of %d messages: %v", sub.Limits.Messages, sub.Validate())
+	}
+}
+
+// TestWhatASubscriberSaysTouchesNoMoreThanItSpeaksOf counts how many deliveries are looked
+// at when a subscriber says that it lives, acks one message, nacks one, acks a range in which
+// nothing can be acked, or comes back: as many beside 100 messages as beside 60,000, for
+// publishers wait meanwhile.
+func TestWhatASubscriberSaysTouchesNoMoreThanItSpeaksOf(t *testing.T) { // SEC-359
+	type act struct {
+		name string
+		do   func(t *testing.T, l *journal.Log, s *stream, now time.Time, i uint64)
+		late bool // all was nacked before, for later
+	}
+	const times = 50
+	one := func(s *stream, now time.Time, seq uint64) error {
+		_, err := s.Ack(now, journal.Range{From: seq, To: seq})
+		return err
+	}
+	for _, a := range []act{
+		{"says that it lives", func(t *testing.T, _ *journal.Log, s *stream, now time.Time, _ uint64) {
+			t.Helper()
+			if err := s.ExtendAll(now); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"acks one by one", func(t *testing.T, _ *journal.Log, s *stream, now time.Time, i uint64) {
+			t.Helper()
+			if err := one(s, now, i+1); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"nacks the last ones, and gets them again", func(t *testing.T, _ *journal.Log, s *stream, now time.Time, _ uint64) {
+			t.Helper()
+			if err := s.Nack(now, uint64(s.Stats(now).Unacked), 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, err := s.Fill(nil, 1<<10, 1, now); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"acks a range in vain", func(t *testing.T, _ *journal.Log, s *stream, now time.Time, _ uint64) {
+			t.Helper()
+			if n, err := s.AckThrough(now, uint64(s.Stats(now).Unacked)); n != 0 || err != nil {
+				t.Fatal(n, err)
+			}
+		}, true},
+		{"comes back", func(t *testing.T, l *journal.Log, s *stream, now time.Time, _ uint64) {
+			t.Helper()
+			c, err := l.Resume("s", "", 0, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Cursor, s.reader = c, journal.NewReader(journal.ReaderLimits{})
+			if _, n, _, err := s.Fill(nil, 1<<10, 1, now); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+		}, false},
+	} {
+		t.Run(a.name, func(t *testing.T) {
+			cost := func(messages int) (steps, bytes uint64) {
+				now := start()
+				l := newLog(t, journal.Options{})
+				s := burden(t, l, now, "s", messages)
+				for seq := uint64(1); a.late && seq <= uint64(messages); seq++ {
+					if err := s.Nack(now, seq, time.Hour, ""); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				looked := s.Looked()
+				for i := range uint64(times) {
+					now = now.Add(time.Millisecond)
+					a.do(t, l, s, now, i)
+				}
+				steps = (s.Looked() - looked) / times
+				runtime.ReadMemStats(&after)
+				return steps, (after.TotalAlloc - before.TotalAlloc) / times
+			}
+			few, fewBytes := cost(100)
+			many, manyBytes := cost(60_000)
+			t.Logf("%d deliveries and %d bytes beside 100, %d and %d beside 60,000", few, fewBytes, many, manyBytes)
+			if many > few+2048 || manyBytes > 2*fewBytes+4096 {
+				t.Errorf("%d deliveries and %d bytes beside 100, %d and %d beside 60,000", few, fewBytes, many, manyBytes)
+			}
+		})
+	}
+}
+
+// TestWhatIsKeptBesideAMessageCounts: records of 20 bytes, which are nacked over and over
+// with long causes, take no more memory than a subscriber's part of Options.Unacked.
+func TestWhatIsKeptBesideAMessageCounts(t *testing.T) { // SEC-360
+	const unacked = 16 << 20
+	now := start()
+	l := newLog(t, journal.Options{Unacked: unacked, Bytes: 1 << 20})
+	subs := make([]*stream, 4)
+	for i := range subs {
+		subs[i] = subscribe(t, l, now, journal.Subscription{
+			Class: journal.AtLeastOnce, Deliveries: journal.MaxDeliveries, Limits: journal.Limits{Messages: 8192},
+			Patterns: []string{"t"}, Who: pool.Key{Name: "mallory"},
+		})
+	}
+	cause := string(make([]byte, 256))
+	before := heap()
+	for range 8192 {
+		publish(t, l, now, say("t", "x")...)
+	}
+	for range 20 {
+		for _, s := range subs {
+			out, _, _, err := s.Fill(nil, 1<<20, 8192, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for seq := range journal.Messages(out) {
+				if err := s.Nack(now, seq, 0, cause); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	grown := heap() - before
+	t.Logf("%d KiB of %d KiB are counted, and %d KiB are in use", l.Stats().Unacked>>10, unacked>>10, grown>>10)
+	if got := l.Stats().Unacked; got > unacked/2+unacked/8 || grown > unacked {
+		t.Errorf("one subscriber has %d bytes of %d, and %d are in use", got, unacked, grown)
+	}
+	runtime.KeepAlive(subs)
+}
+
+// TestOneSubscriberLeavesOthersTheirWindows: eight full windows of one subscriber, which acks
+// nothing, leave a window of another one as much as it wants.
+func TestOneSubscriberLeavesOthersTheirWindows(t *testing.T) { // SEC-360
+	for _, free := range []bool{false, true} {
+		t.Run(fmt.Sprintf("names free %t", free), func(t *testing.T) {
+			const unacked = 64 << 20
+			now := start()
+			l := newLog(t, journal.Options{Unacked: unacked})
+			who := func(name, place string) pool.Key {
+				if !free {
+					place = ""
+				}
+				return pool.Key{Name: name, Place: place}
+			}
+			var all []*stream
+			for i := range 8 {
+				name := "mallory"
+				if free {
+					name = fmt.Sprint("mallory", i)
+				}
+				all = append(all, subscribe(t, l, now, journal.Subscription{
+					Class: journal.AtLeastOnce, ID: fmt.Sprint(i), Who: who(name, "10.0.0.9"), Limits: journal.Limits{Bytes: journal.MaxWindowBytes},
+				}))
+			}
+			honest := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, Who: who("billing", "10.0.0.1")})
+			for range 900 {
+				publish(t, l, now, journal.Message{Topic: "t", Payload: make([]byte, 16<<10)})
+			}
+			fill := func(s *stream) {
+				for more := true; more; {
+					var err error
+					if _, _, more, err = s.Fill(nil, 1<<20, 1024, now); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for _, s := range all {
+				fill(s)
+				s.Detach(now)
+			}
+			if held := l.Stats().Unacked; held > unacked/2+unacked/8 || held < unacked/8 {
+				t.Errorf("one subscriber has %d of %d", held, unacked)
+			}
+			fill(honest)
+			if st := honest.Stats(now); st.UnackedBytes < journal.DefaultWindowBytes-(17<<10) {
+				t.Errorf("another one has %d bytes, want its window of %d", st.UnackedBytes, journal.DefaultWindowBytes)
+			}
+		})
+	}
+}
