@@ -12,20 +12,31 @@ import (
 var ErrBounded = errors.New("topology bounded")
 
 // What a layer that is not trusted may ask for. Whoever can write it decides where calls go, within a service and
-// what Options.AllowRedirect names: that is what it is for. It must not make them fail, hang or multiply besides.
+// what Options.AllowRedirect names: that is what it is for. It must not make them fail, hang or multiply besides,
+// nor switch off what keeps them from that.
 const (
 	// LeastTimeout is more than a call across a continent takes, and MostTimeout what servers let a call last
 	// unless told otherwise: with less all calls would fail, with more they would pile up.
 	LeastTimeout = 100 * time.Millisecond
 	MostTimeout  = time.Minute
-	// MostRetries and MostBudget are what calls have without a document: more would multiply an outage.
-	MostRetries         = 3
-	MostBudget  Percent = 20
+	// MostRetries and MostBudget are what calls have without a document: more would multiply an outage. With
+	// less than LeastRetries attempts and LeastBudget, each instance that restarts would fail calls.
+	MostRetries          = 3
+	MostBudget   Percent = 20
+	LeastRetries         = 2
+	LeastBudget  Percent = 5
 	// MostEject and MostEjected keep a few errors from emptying a service for long, LeastPanic what notices that.
 	MostEject           = 5 * time.Minute
 	MostEjected Percent = 50
 	LeastPanic  Percent = 10
 	LeastErrors         = 2
+	// LeastEject and those after it keep an instance that fails from being called on: it is ejected, for a while, and MostPanic
+	// keeps that from being passed over while half of the instances are well.
+	LeastEject            = time.Second
+	LeastEjected  Percent = 10
+	LeastInterval         = time.Second
+	MostErrors            = 100
+	MostPanic     Percent = 50
 	// MostSlowStart keeps new instances from being useless, LeastSubset a client from hanging on one instance.
 	MostSlowStart = 5 * time.Minute
 	LeastSubset   = 2
@@ -47,6 +58,9 @@ func (l Layer) bounded(p *problems) (map[string]Service, Defaults) {
 	}
 	return services, defaults
 }
+
+// retryUnavailable is the code of calls that fail because their instance is gone or leaves.
+const retryUnavailable = "unavailable"
 
 // bounds keeps what a document asks for within what it may. Its methods return what holds.
 type bounds struct{ *problems }
@@ -97,20 +111,32 @@ func (b bounds) timeout(path string, d time.Duration) time.Duration {
 }
 
 func (b bounds) retry(path string, r Retry) Retry {
-	r.Attempts = most(b, join(path, "attempts"), r.Attempts, MostRetries)
-	r.Budget = most(b, join(path, "budget"), r.Budget, MostBudget)
+	at := join(path, "attempts")
+	r.Attempts = most(b, at, least(b, at, r.Attempts, LeastRetries), MostRetries)
+	at = join(path, "budget")
+	r.Budget = most(b, at, least(b, at, r.Budget, LeastBudget), MostBudget)
+	if r.On != nil && !slices.Contains(r.On, retryUnavailable) {
+		b.add(join(path, "on"), "lacks %s, which holds, too", retryUnavailable)
+		r.On = append(slices.Clone(r.On), retryUnavailable)
+	}
 	return r
 }
 
 func (b bounds) outlier(path string, o Outlier) Outlier {
-	o.Errors = least(b, join(path, "errors"), o.Errors, LeastErrors)
-	o.Eject = most(b, join(path, "eject"), o.Eject, MostEject)
-	o.Max = most(b, join(path, "max"), o.Max, MostEjected)
+	at := join(path, "errors")
+	o.Errors = most(b, at, least(b, at, o.Errors, LeastErrors), MostErrors)
+	at = join(path, "interval")
+	o.Interval = most(b, at, least(b, at, o.Interval, LeastInterval), MostEject)
+	at = join(path, "eject")
+	o.Eject = most(b, at, least(b, at, o.Eject, LeastEject), MostEject)
+	at = join(path, "max")
+	o.Max = most(b, at, least(b, at, o.Max, LeastEjected), MostEjected)
 	return o
 }
 
 func (b bounds) loadBalancing(path string, lb LoadBalancing) LoadBalancing {
-	lb.Panic = least(b, join(path, "panic"), lb.Panic, LeastPanic)
+	at := join(path, "panic")
+	lb.Panic = most(b, at, least(b, at, lb.Panic, LeastPanic), MostPanic)
 	lb.SlowStart = most(b, join(path, "slow_start"), lb.SlowStart, MostSlowStart)
 	if lb.Subset > 0 {
 		lb.Subset = least(b, join(path, "subset"), lb.Subset, LeastSubset)

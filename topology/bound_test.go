@@ -2,6 +2,7 @@ package topology_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,5 +111,41 @@ services:
 	got, want := p.Service("orders").Only(), trusted.Service("orders").Only()
 	if got.Timeout != want.Timeout || got.LB != want.LB || got.Outlier != want.Outlier || got.Retry.Attempts != 2 || got.Retry.Budget != 10 {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// What keeps calls from failing is no more for others to switch off than what would make them multiply.
+func TestALayerThatIsNotTrustedSwitchesNoProtectionOff(t *testing.T) { // SEC-359
+	doc, err := topology.Parse("kv", []byte(`version: link/v1
+services:
+  orders:
+    retry: { attempts: 1, budget: 0.01%, on: [resource_exhausted] }
+    outlier: { errors: 1000000, interval: 1ms, eject: 1ms, max: 0 }
+    lb: { panic: 100% }
+    routes: [{ match: { method: get }, retry: { attempts: 1 } }]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := topology.Compile(topology.Options{}, topology.Layer{Origin: "kv", Document: doc})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := p.Service("orders").Route(&topology.Request{Kind: "method", Name: "list"})
+	get := p.Service("orders").Route(&topology.Request{Kind: "method", Name: "get"})
+	if r := plan.Retry; r.Attempts != 2 || r.Budget != 5 || !slices.Equal(r.On, []string{"resource_exhausted", "unavailable"}) || get.Retry.Attempts != 2 {
+		t.Errorf("retries %+v, of the route %+v", r, get.Retry)
+	}
+	if o := plan.Outlier; o.Errors != 100 || o.Interval != time.Second || o.Eject != time.Second || o.Max != 10 {
+		t.Errorf("outlier %+v", o)
+	}
+	if plan.LB.Panic != 50 {
+		t.Errorf("balancing %+v", plan.LB)
+	}
+	if notes := p.Bounded(); len(notes) != 9 {
+		t.Errorf("%d bounds were said, want 9:\n%v", len(notes), errors.Join(notes...))
+	}
+	if on := doc.Services["orders"].Retry.On; len(on) != 1 || doc.Services["orders"].Outlier.Max != topology.Off {
+		t.Error("the document was changed")
 	}
 }

@@ -50,8 +50,8 @@ type Split map[string]int
 // Match selects calls; all that is set must hold. The zero value selects every call.
 type Match struct {
 	// Method, Topic and Stage are the name of a route of that kind, alone ("get") or after that of its
-	// service ("orders/get"), or with one "*" at its end the beginning of such names. At most one of the
-	// three.
+	// service ("orders/get"), or with one "*" at its end the beginning of such names. A name that has a "/"
+	// itself is written after its service, so that a service that is misspelled shows. At most one of the three.
 	Method, Topic, Stage string
 
 	// Caller lists services: the call comes from one of them. At most MaxTargets.

@@ -24,7 +24,7 @@ services:
       canary: { tags: [v2, eu], meta: { size: 1.10 } }
     routes:
       - { match: { meta: { x-canary: "1" }, caller: billing }, to: canary }
-      - { match: { method: Orders/Export*, caller: [billing, web] }, to: stable, timeout: 30s, retry: { attempts: 1 }, failover: [] }
+      - { match: { method: orders/Export*, caller: [billing, web] }, to: stable, timeout: 30s, retry: { attempts: 1 }, failover: [] }
       - { match: { topic: placed }, to: service:orders-events }
       - { match: { stage: pack } }
       - { to: { stable: 95, canary: 5, any: 0 }, sticky: meta:user-id, failover: [dc, any] }
@@ -54,7 +54,7 @@ func fullDocument() *topology.Document {
 						To:    topology.Split{"canary": 100},
 					},
 					{
-						Match:    topology.Match{Method: "Orders/Export*", Caller: []string{"billing", "web"}},
+						Match:    topology.Match{Method: "orders/Export*", Caller: []string{"billing", "web"}},
 						To:       topology.Split{"stable": 100},
 						Timeout:  30 * time.Second,
 						Retry:    topology.Retry{Attempts: 1},

@@ -37,8 +37,8 @@ func TestOnlyIsThePlanOfAllCalls(t *testing.T) {
 func TestFirstRuleThatMatchesHolds(t *testing.T) {
 	p := compiled(t, service(`
 routes:
-  - { match: { method: Orders/Export }, to: stable }
-  - { match: { method: "Orders/*", caller: [billing, web], meta: { x-canary: "1", x-team: a } }, to: canary }
+  - { match: { method: orders/Export }, to: stable }
+  - { match: { method: "orders/*", caller: [billing, web], meta: { x-canary: "1", x-team: a } }, to: canary }
   - { match: { topic: placed }, to: stable }
   - { match: { stage: "pack*" }, to: big }
   - { match: { meta: { empty: "" } }, to: big }
@@ -50,13 +50,13 @@ routes:
 		r    topology.Request
 		rule int
 	}{
-		{"the exact method", topology.Request{Kind: "method", Name: "Orders/Export", Caller: "web", Meta: team}, 0},
-		{"a longer method", topology.Request{Kind: "method", Name: "Orders/ExportAll", Caller: "web", Meta: team}, 1},
-		{"the prefix itself", topology.Request{Kind: "method", Name: "Orders/", Caller: "billing", Meta: team}, 1},
-		{"another caller", topology.Request{Kind: "method", Name: "Orders/Get", Caller: "shop", Meta: team}, topology.NoRule},
-		{"half the metadata", topology.Request{Kind: "method", Name: "Orders/Get", Caller: "web", Meta: topology.MetadataMap{"x-canary": "1"}}, topology.NoRule},
-		{"another value", topology.Request{Kind: "method", Name: "Orders/Get", Caller: "web", Meta: topology.MetadataMap{"x-canary": "2", "x-team": "a"}}, topology.NoRule},
-		{"no metadata", topology.Request{Kind: "method", Name: "Orders/Get", Caller: "web"}, topology.NoRule},
+		{"the exact method", topology.Request{Kind: "method", Name: "orders/Export", Caller: "web", Meta: team}, 0},
+		{"a longer method", topology.Request{Kind: "method", Name: "orders/ExportAll", Caller: "web", Meta: team}, 1},
+		{"the prefix itself", topology.Request{Kind: "method", Name: "orders/", Caller: "billing", Meta: team}, 1},
+		{"another caller", topology.Request{Kind: "method", Name: "orders/Get", Caller: "shop", Meta: team}, topology.NoRule},
+		{"half the metadata", topology.Request{Kind: "method", Name: "orders/Get", Caller: "web", Meta: topology.MetadataMap{"x-canary": "1"}}, topology.NoRule},
+		{"another value", topology.Request{Kind: "method", Name: "orders/Get", Caller: "web", Meta: topology.MetadataMap{"x-canary": "2", "x-team": "a"}}, topology.NoRule},
+		{"no metadata", topology.Request{Kind: "method", Name: "orders/Get", Caller: "web"}, topology.NoRule},
 		{"the topic", topology.Request{Kind: "topic", Name: "placed"}, 2},
 		{"a method named like the topic", topology.Request{Kind: "method", Name: "placed"}, topology.NoRule},
 		{"a stage", topology.Request{Kind: "stage", Name: "packing"}, 3},

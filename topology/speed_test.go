@@ -13,9 +13,9 @@ func TestRouteAndMatchesAllocateNothing(t *testing.T) {
 	p := compiled(t, full)
 	plans := p.Service("orders")
 	requests := []topology.Request{
-		{Kind: "method", Name: "Orders/Export/All", Caller: "web", Meta: topology.MetadataMap{"x-canary": "0", "user-id": "u1", "cart": "c"}},
-		{Kind: "method", Name: "Orders/Get", Meta: topology.MetadataMap{"user-id": "u1", "cart": "c"}},
-		{Kind: "method", Name: "Orders/Get", Random: 5},
+		{Kind: "method", Name: "orders/Export/All", Caller: "web", Meta: topology.MetadataMap{"x-canary": "0", "user-id": "u1", "cart": "c"}},
+		{Kind: "method", Name: "orders/Get", Meta: topology.MetadataMap{"user-id": "u1", "cart": "c"}},
+		{Kind: "method", Name: "orders/Get", Random: 5},
 		{Kind: "topic", Name: "placed", Key: "k"},
 	}
 	subset := &topology.Subset{Tags: []string{"eu", "v2"}, Meta: map[string]string{"size": "big"}}
@@ -48,12 +48,12 @@ func BenchmarkRoute(b *testing.B) {
 		doc := &topology.Document{Services: map[string]topology.Service{"orders": {Subsets: map[string]topology.Subset{"canary": {Tags: []string{"v2"}}}}}}
 		s := doc.Services["orders"]
 		for i := range rules {
-			s.Routes = append(s.Routes, topology.Route{Match: topology.Match{Method: fmt.Sprint("Orders/M", i)}})
+			s.Routes = append(s.Routes, topology.Route{Match: topology.Match{Method: fmt.Sprint("orders/M", i)}})
 		}
 		s.Routes = append(s.Routes, topology.Route{To: topology.Split{"any": 95, "canary": 5}, Sticky: "meta:user"})
 		doc.Services["orders"] = s
 		plans := compiledDoc(b, doc).Service("orders")
-		r := topology.Request{Kind: "method", Name: "Orders/Get", Meta: topology.MetadataMap{"user": "u1"}}
+		r := topology.Request{Kind: "method", Name: "orders/Get", Meta: topology.MetadataMap{"user": "u1"}}
 		b.Run(fmt.Sprint(rules, " rules before"), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -79,7 +79,7 @@ func TestPoliciesMaySwapUnderCallers(t *testing.T) {
 				default:
 				}
 				p := current.Load()
-				r := topology.Request{Kind: "method", Name: "Orders/Get", Random: i, Meta: topology.MetadataMap{"user-id": "u"}}
+				r := topology.Request{Kind: "method", Name: "orders/Get", Random: i, Meta: topology.MetadataMap{"user-id": "u"}}
 				plan := p.Service("orders").Route(&r)
 				for _, l := range plan.Levels {
 					l.Subset.Matches(nil, nil)

@@ -78,7 +78,7 @@ func (p *problems) retry(path string, r Retry) {
 	}
 	for i, code := range r.On {
 		at := fmt.Sprintf("%s[%d]", on, i)
-		if known := []string{"unavailable", "resource_exhausted"}; !slices.Contains(known, code) {
+		if known := []string{retryUnavailable, "resource_exhausted"}; !slices.Contains(known, code) {
 			p.invalid(at, "%s is not a code to retry on%s", clipped(code), meant(code, known))
 		} else if slices.Contains(r.On[:i], code) {
 			p.invalid(at, "%s is there twice", code)

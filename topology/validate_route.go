@@ -28,6 +28,16 @@ func (v serviceCheck) routes(path string, routes []Route) {
 	}
 }
 
+// whole says how a pattern is written whose first part is not the service. A service that is misspelled would otherwise be
+// a rule that never matches, and nobody would know.
+func (v serviceCheck) whole(other, name string) string {
+	whole := clipped(v.name + "/" + other + "/" + name)
+	if distance(other, v.name) <= max(2, len(v.name)/3) && other != "" {
+		return "did you mean " + clipped(v.name+"/"+name) + "? Write " + whole
+	}
+	return "write " + whole
+}
+
 // has reports whether the document is about a service.
 func (v serviceCheck) has(service string) bool {
 	_, ok := v.all[service]
@@ -54,6 +64,8 @@ func (v serviceCheck) match(path string, m Match) {
 			v.invalid(at, "%s", reason)
 		} else if other, name, ok := strings.Cut(f.pattern, "/"); ok && other != v.name && v.has(other) {
 			v.invalid(at, "is %s, a %s of service %s, and these are the rules of %s; write %s if that is its name here", clipped(f.pattern), f.key, other, v.name, clipped(v.name+"/"+other+"/"+name))
+		} else if other, name, ok := strings.Cut(f.pattern, "/"); ok && other != v.name {
+			v.invalid(at, "is %s, and these are the rules of %s; %s if it is a name of %s", clipped(f.pattern), v.name, v.whole(other, name), v.name)
 		} else if star := strings.IndexByte(f.pattern, '*'); star >= 0 && star != len(f.pattern)-1 {
 			v.invalid(at, "is %s; one * may stand at the end, for all names that begin so", clipped(f.pattern))
 		}
