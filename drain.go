@@ -27,7 +27,8 @@ type drainFuncs struct {
 // Functions run at the same time, each once. The context of f ends when the time for
 // the drain is over ([Config.DrainTimeout], or the context of Shutdown); f should
 // return soon after that, and is left behind 1 s later. Until then f can call, push
-// and publish. An error of f, or a panic, is part of what Run and Shutdown return.
+// and publish: subscriptions of peers end, and queues of the pipeline are closed, when all
+// functions have returned and nothing runs that could have something for them. An error of f, or a panic, is part of what Run and Shutdown return.
 // [Node.Close] by itself does not call f, nor does a drain that had begun before.
 func (n *Node) OnDrain(f func(ctx context.Context) error) {
 	n.drains.mu.Lock()
@@ -35,10 +36,11 @@ func (n *Node) OnDrain(f func(ctx context.Context) error) {
 	n.drains.begin = append(n.drains.begin, f)
 }
 
-// OnQuiet has the node call f as the last step of a drain: when no handler runs any
-// more, and the functions of [Node.OnDrain] have returned, but connections are still
-// open. It is for what those leave to be sent or saved; the pipeline drains the queues
-// of the node here. If the time for the drain is over by then, the context of f has
+// OnQuiet has the node call f late in a drain: when no handler runs any more but those that
+// are [Lasting], and the functions of [Node.OnDrain] have returned, but connections and
+// lasting streams are still open. It is for what those leave to be sent or saved; the
+// pipeline drains the queues of the node here. What f publishes is delivered after it has
+// returned. If the time for the drain is over by then, the context of f has
 // ended already. All else is as with OnDrain.
 func (n *Node) OnQuiet(f func(ctx context.Context) error) {
 	n.drains.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
@@ -179,17 +180,18 @@ func (n *Node) Shutdown(ctx context.Context) error {
 
 	var errs []error
 	wait := n.callDrain(ctx, &n.drains.begin)
+	var late error
+	settle := sync.OnceFunc(func() { late = errors.Join(wait(), n.callDrain(ctx, &n.drains.quiet)()) })
 	if ran {
 		if err := n.reannounce(ctx); err != nil && ctx.Err() == nil {
 			n.cfg.Logger.Warn("link: the registry did not take the word that this node drains; peers hear it from the node", "error", err)
 		}
-		if err := e.Drain(ctx); err != nil {
+		if err := e.Drain(ctx, settle); err != nil {
 			errs = append(errs, Errorf(DeadlineExceeded, "handlers still ran when the drain ended: %w", err))
 		}
 	}
-	errs = append(errs, wait())
-	errs = append(errs, n.callDrain(ctx, &n.drains.quiet)())
-	if err := joined(append(errs, n.Close())...); err != nil {
+	settle() // unless that was done, and if it is being done, until it is
+	if err := joined(append(errs, late, n.Close())...); err != nil {
 		return failed("shutdown", err)
 	}
 	return nil

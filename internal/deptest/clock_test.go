@@ -14,7 +14,7 @@ import (
 var wall = map[string]string{
 	"internal/clock/clock.go":                 "it is what the others use",
 	"internal/doctest/":                       "it is for go test",
-	"protocol/pipeline/":                      "its clock goes on from the time of its making; records on disk and fences have the system's time",
+	"protocol/pipeline/":                      "its clocks go on from the time of their making",
 	"protocol/pubsub/option.go":               "a point in time that a user names",
 	"protocol/pubsub/deadletter.go":           "times that others read",
 	"protocol/pubsub/internal/journal/log.go": "times of messages go on from the time of the log's making",

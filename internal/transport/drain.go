@@ -16,18 +16,20 @@ var ErrDraining = errors.New("node is draining")
 
 const (
 	goAwayDelay = 100 * time.Millisecond // between the two GOAWAYs, if no RTT is longer
-	cancelDelay = 100 * time.Millisecond // for canceled handlers to answer
+	cancelDelay = 100 * time.Millisecond // for handlers that are canceled, or told to end, to answer
 	lingerTime  = time.Second            // for peers to leave by themselves
 )
 
 // Drain takes the node out without losing a call: it tells peers to go
 // elsewhere, then refuses new calls, then waits for those that run, lasting streams
-// last, at most until ctx ends; what still runs then is canceled with [ErrDraining]. It does
-// not close connections. Only the first call acts; others wait until it is over, or
+// last, at most until ctx ends; what still runs then is canceled with [ErrDraining]. Before
+// lasting streams are told to end, it calls settle, unless that is nil, and waits for it: what
+// that does may still have something for them. It must return soon after ctx has ended, and is
+// not called if that is before. Drain does not close connections. Only the first call acts; others wait until it is over, or
 // their ctx ends.
 //
 // The error is ctx's if handlers had to be canceled.
-func (e *Endpoint) Drain(ctx context.Context) error {
+func (e *Endpoint) Drain(ctx context.Context, settle func()) error {
 	if !e.draining.CompareAndSwap(false, true) { // a second GOAWAY from the beginning would take back the first
 		select {
 		case <-e.drainOver:
@@ -54,26 +56,51 @@ func (e *Endpoint) Drain(ctx context.Context) error {
 	for _, s := range e.acceptedSessions() {
 		s.announceDrain(uint64(s.lastID.Load()))
 	}
-	quiet := false
-	for e.active.Load() > 0 {
-		if !quiet && e.active.Load() <= e.lasting.Load() {
-			quiet = true
-			close(e.quiet)
-		}
-		select {
-		case <-e.idle:
-		case <-ctx.Done():
-			e.cancelRun(ErrDraining)
-			e.awaitCanceled()
-			return context.Cause(ctx)
-		}
+	if err := e.awaitHandlers(ctx, settle); err != nil {
+		return err
 	}
 	e.linger(ctx)
 	return nil
 }
 
-// awaitCanceled gives canceled handlers a moment to answer.
-func (e *Endpoint) awaitCanceled() {
+// awaitHandlers waits for calls and streams to end, calls settle in between, and cancels what
+// runs when ctx ends.
+func (e *Endpoint) awaitHandlers(ctx context.Context, settle func()) error {
+	var settled chan struct{} // closed when settle has returned; nil before it is called, and after that
+	for quiet := false; !quiet || e.active.Load() > 0; {
+		if !quiet && settled == nil && e.active.Load() <= e.lasting.Load() {
+			settled = make(chan struct{})
+			go func() {
+				defer close(settled)
+				if settle != nil {
+					settle()
+				}
+			}()
+		}
+		select {
+		case <-settled:
+			quiet, settled = true, nil
+			close(e.quiet)
+		case <-e.idle:
+		case <-ctx.Done():
+			if settled != nil {
+				<-settled
+				close(e.quiet)
+				e.awaitEnd()
+			}
+			if e.active.Load() == 0 {
+				return nil
+			}
+			e.cancelRun(ErrDraining)
+			e.awaitEnd()
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// awaitEnd gives handlers a moment to end: those that were canceled, to answer.
+func (e *Endpoint) awaitEnd() {
 	t := time.NewTimer(cancelDelay)
 	defer t.Stop()
 	for e.active.Load() > 0 {

@@ -18,7 +18,7 @@ func (n *node) drain(d time.Duration) (result chan error) {
 	n.w.scripts.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), d)
 		defer cancel()
-		result <- n.Drain(ctx)
+		result <- n.Drain(ctx, nil)
 	})
 	return result
 }
@@ -138,7 +138,7 @@ func TestClientLeavesAnIdleNodeThatDrains(t *testing.T) {
 		s := client.connect(server)
 		mustEcho(t, s)
 		start := time.Now()
-		if err := server.Drain(t.Context()); err != nil {
+		if err := server.Drain(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(start); took > goAwayDelay+20*latency {
@@ -167,7 +167,7 @@ func TestDrainCancelsWhatOutlastsItsGrace(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := withTimeout(t, 2*time.Second)
 		defer cancel()
-		if err := server.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := server.Drain(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("drain: %v, want that its time was over", err)
 		}
 		if took := time.Since(start); took > 2*time.Second+cancelDelay+10*latency {
@@ -186,7 +186,7 @@ func TestDrainOfANodeWithoutConnectionsIsImmediate(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		start := time.Now()
-		if err := w.node("orders", Limits{}).Drain(t.Context()); err != nil || time.Since(start) != 0 {
+		if err := w.node("orders", Limits{}).Drain(t.Context(), nil); err != nil || time.Since(start) != 0 {
 			t.Errorf("took %v: %v", time.Since(start), err)
 		}
 	})
@@ -204,10 +204,10 @@ func TestSecondDrainWaitsForTheFirst(t *testing.T) {
 		}
 		ctx, cancel := withTimeout(t, 10*time.Millisecond)
 		defer cancel()
-		if err := server.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := server.Drain(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a second drain with little time: %v", err)
 		}
-		if err := server.Drain(t.Context()); err != nil {
+		if err := server.Drain(t.Context(), nil); err != nil {
 			t.Errorf("a third drain: %v", err)
 		}
 		select {
@@ -310,4 +310,37 @@ func TestListenOnAClosedEndpoint(t *testing.T) {
 			t.Error("a closed endpoint listens")
 		}
 	})
+}
+
+// What a drain leaves to be done is done before lasting streams are told to end, and is waited
+// for however little time there is.
+func TestADrainSettlesBeforeItIsOver(t *testing.T) {
+	for name, given := range map[string]time.Duration{"in time": time.Minute, "too late": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				server := w.node("orders", Limits{})
+				ctx, cancel := withTimeout(t, given)
+				defer cancel()
+				began, settled := time.Now(), false
+				err := server.Drain(ctx, func() {
+					<-time.After(2 * time.Second)
+					select {
+					case <-server.quiet:
+						t.Error("lasting streams were told to end before")
+					default:
+					}
+					settled = true
+				})
+				if took := time.Since(began); err != nil || !settled || took != 2*time.Second {
+					t.Errorf("after %v: %v; settled: %v", took, err, settled)
+				}
+				select {
+				case <-server.quiet:
+				default:
+					t.Error("lasting streams were not told to end")
+				}
+			})
+		})
+	}
 }

@@ -195,18 +195,3 @@ func Drain(ctx context.Context, node *link.Node) ([]Unfinished, error) {
 	wg.Wait()
 	return slices.Concat(left...), errors.Join(errs...)
 }
-
-// drain is the last step of a drain of the node: what its handlers pushed is done, as far
-// as there is time. The error is that tasks are lost, or what the disk did.
-func (s *system) drain(ctx context.Context) error {
-	left, err := Drain(ctx, s.node)
-	lost := 0
-	for i := range left {
-		lost += step(!left[i].Kept && !left[i].MayBe)
-	}
-	if lost > 0 {
-		err = errors.Join(err, link.Errorf(link.DeadlineExceeded,
-			"%d tasks in memory had not ended when the time for the drain was over; they are lost with the process: see pipeline.Durable, pipeline.Spill and Config.DrainTimeout", lost))
-	}
-	return err
-}

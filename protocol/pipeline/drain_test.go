@@ -149,3 +149,94 @@ func TestADrainTakesTheTasksOfHandlersThatStillRun(t *testing.T) {
 		}
 	})
 }
+
+// TestANodeThatIsItsOnlyWorkerHasItsTasksDone before it takes nothing more of its own: also
+// what handlers of its tasks push to other stages of the node, and tasks that failed once.
+// Those of others go back to them at once.
+func TestANodeThatIsItsOnlyWorkerHasItsTasksDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		var log logtest.Log
+		node := mesh.Node(link.Config{Service: "mailer", Logger: log.Logger()})
+		copies := pipeline.NewStage[order]("mailer", "copies")
+		var done, copied, theirs tally
+		pipeline.Pull(node, receipts, func(ctx context.Context, o order) error {
+			sleep(100 * time.Millisecond)
+			if o.Cents > 0 {
+				theirs.add(o.ID)
+				return nil
+			}
+			if done.add(o.ID); o.ID == "7" && done.count("7") == 1 {
+				return errors.New("once")
+			}
+			_, err := pipeline.Enqueue(ctx, node, copies, o)
+			return err
+		}, pipeline.Slots(2))
+		pipeline.Pull(node, copies, func(_ context.Context, o order) error { sleep(50 * time.Millisecond); copied.add(o.ID); return nil }, pipeline.Slots(1))
+		ctx, stop := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- node.Run(ctx) }()
+		<-node.Ready()
+		if err := pipeline.Push(t.Context(), node, copies, order{ID: "first"}); err != nil { // so that its queue has a worker
+			t.Fatal(err)
+		}
+		other := producer(t, mesh.Node(link.Config{}))
+		var all []*pipeline.Future
+		for i := range 40 {
+			f, err := pipeline.Enqueue(t.Context(), node, receipts, order{ID: fmt.Sprint(i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, f)
+			if _, err := other.Enqueue(t.Context(), order{ID: fmt.Sprint("other", i), Cents: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sleep(150 * time.Millisecond)
+		stop()
+		if err := <-ran; err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		for i, f := range all {
+			if o := f.Outcome(); o.End != pipeline.Acked || copied.count(fmt.Sprint(i)) != 1 {
+				t.Errorf("task %d: %+v, what came of it was done %d times", i, o, copied.count(fmt.Sprint(i)))
+			}
+		}
+		if n := len(theirs.runs); n == 40 {
+			t.Errorf("all tasks of the other producer were done, want the most given back")
+		}
+		if log.Has("level=WARN") {
+			t.Errorf("the log:\n%s", log.String())
+		}
+	})
+}
+
+// TestADrainTakesNoTasksOfOthersAtItsEnd as they would have no end: only the handlers of tasks
+// push while queues are waited for.
+func TestADrainTakesNoTasksOfOthersAtItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		worker(t, mesh, func(context.Context, order) error { sleep(time.Second); return nil }, pipeline.Slots(1))
+		node := mesh.Node(link.Config{Service: "shop"})
+		mesh.Start(node)
+		p := producer(t, node)
+		enqueue(t, p, 5)
+		pushed := make(chan error, 1)
+		go func() {
+			for {
+				if _, err := p.Enqueue(context.WithoutCancel(t.Context()), order{}); err != nil {
+					pushed <- err
+					return
+				}
+				sleep(900 * time.Millisecond)
+			}
+		}()
+		sleep(time.Millisecond)
+		if err := node.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-pushed; !errors.Is(err, link.Unavailable) {
+			t.Errorf("a push meanwhile: %v, want unavailable", err)
+		}
+	})
+}

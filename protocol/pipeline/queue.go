@@ -31,16 +31,18 @@ type Queue struct {
 	timers    sync.Pool     // of the timers of pushes whose context has no deadline; one that is in it is stopped
 	store     *store        // nil in memory
 
-	mu       sync.Mutex // guards the fields below
-	tasks    *queue.Queue
-	full     []chan struct{} // pushes that wait for room, oldest first
-	links    map[string]*workerLink
-	tick     int64         // when the queue is looked at next; 0 is never
-	changed  chan struct{} // closed and replaced when tasks have ended; nil if nobody waits for that
-	failed   error         // why the queue is frozen
-	isClosed bool
-	left     []Unfinished // when it was done
-	err      error        // likewise
+	mu        sync.Mutex // guards the fields below
+	tasks     *queue.Queue
+	full      []chan struct{} // pushes that wait for room, oldest first
+	links     map[string]*workerLink
+	tick      int64         // when the queue is looked at next; 0 is never
+	changed   chan struct{} // closed and replaced when tasks have ended; nil if nobody waits for that
+	failed    error         // why the queue is frozen
+	isClosed  bool
+	finishing bool         // the node drains: only what handlers of tasks push is taken
+	accepted  uint64       // tasks
+	left      []Unfinished // when it was done
+	err       error        // likewise
 
 	told    bool     // that nobody serves the stage; until somebody does
 	refused refusals // workers that do not take the queue's tasks
@@ -61,7 +63,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	}
 	q := &Queue{
 		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: node.Tracer(),
-		fence: uint64(time.Now().UnixNano()),
+		fence: firstFence(),
 		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), unattended: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -127,12 +129,18 @@ func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance,
 			running.Go(func() { l.attend(ctx) })
 		}
 		for id, l := range q.links {
-			if !there[id] {
+			if !there[id] && !q.finishesHere(id) {
 				l.show(false)
 			}
 		}
 		q.unlock()
 	}
+}
+
+// finishesHere reports whether a worker that is not shown any more goes on: that of a node
+// that drains does its own tasks first.
+func (q *Queue) finishesHere(worker string) bool {
+	return worker == q.node.Instance() && !q.node.Status().Serving
 }
 
 // keepTime does what is due.
@@ -259,11 +267,15 @@ func (q *Queue) reserve(ctx context.Context, e *entry, wait bool) (*entry, error
 	for {
 		q.mu.Lock()
 		now := q.clock.now().UnixNano()
-		got, err := q.tasks.Reserve(&e.Task, now)
+		got, err := (*queue.Task)(nil), queue.ErrClosed
+		if !q.finishing || ctx.Value(taskKey{}) != nil {
+			got, err = q.tasks.Reserve(&e.Task, now)
+		}
 		switch {
 		case err == nil:
 			twin, _ := got.Owner.(*entry) // encode sets nothing else
 			twin.wanted++
+			q.accepted++
 			if twin == e && q.store != nil {
 				q.store.adds = append(q.store.adds, e)
 				q.store.wakeLocked()

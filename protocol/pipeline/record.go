@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/linkmesh/link/internal/wal"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
@@ -67,6 +66,7 @@ type events struct {
 	bodies  []byte
 	records []event
 	workers map[string]uint64 // the records of workers; the next ones have them as well
+	clock   clock             // the queue's; likewise
 }
 
 type event struct {
@@ -125,7 +125,7 @@ func (e *events) Gone(worker string) {
 // Dead implements queue.Log.
 func (e *events) Dead(t *queue.Task) {
 	from := len(e.bodies)
-	e.bodies = frame.AppendUint(frame.AppendUint(e.bodies, uint64(time.Now().UnixNano())), uint64(t.Attempts))
+	e.bodies = frame.AppendUint(frame.AppendUint(e.bodies, uint64(e.clock.now().UnixNano())), uint64(t.Attempts))
 	e.bodies = frame.AppendBytes(e.bodies, t.Cause)
 	e.bodies = appendHistory(e.bodies, t.History)
 	e.add(recordDead, t.Seq, from)

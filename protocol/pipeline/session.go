@@ -32,13 +32,9 @@ type session struct {
 // producer's pace allows.
 func (s *session) write(ctx context.Context) error {
 	var spare []byte
-	drain := s.stream.Draining()
 	for {
 		select {
 		case <-s.ready:
-		case <-drain:
-			drain = nil
-			s.worker.drain()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -243,11 +239,4 @@ func (w *Worker) lookLocked(now int64) {
 	if next := w.pool.Next(now); next != 0 && (w.tick == 0 || next < w.tick) {
 		w.pokeLocked()
 	}
-}
-
-// drain gives back what has not begun.
-func (w *Worker) drain() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.pool.Drain(w.clock.now().UnixNano())
 }

@@ -76,7 +76,7 @@ const reserve = 1 << 20
 // openStore opens the folder of a queue, and puts what it holds in the queue. The
 // queue has not been used yet.
 func openStore(q *Queue, dir string, mode Mode) (*store, error) {
-	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1)}
+	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1), events: events{clock: q.clock}}
 	found := newRestored()
 	open := openDisk
 	if q.set.disk != nil {
@@ -119,7 +119,7 @@ func (s *store) restore(found *restored) {
 	if s.meta.id == 0 {
 		s.meta = meta{id: firstMeta, queue: q.id, route: q.route.String()}
 	}
-	s.meta.fence = max(uint64(now), s.meta.fence+fenceStep)
+	s.meta.fence = max(q.fence, s.meta.fence+fenceStep)
 	q.id, q.fence = s.meta.queue, s.meta.fence
 	first := max(s.meta.high, found.high)
 	if q.set.salvage {
@@ -346,7 +346,7 @@ func (s *store) gathered(spare events) (adds []*entry, ended []*queue.Task, now 
 	defer s.queue.mu.Unlock()
 	adds, ended, now = s.adds, s.ended, s.events
 	s.adds, s.ended = nil, nil
-	s.events = events{bodies: spare.bodies[:0], records: spare.records[:0], workers: now.workers}
+	s.events = events{bodies: spare.bodies[:0], records: spare.records[:0], workers: now.workers, clock: now.clock}
 	return adds, ended, now
 }
 

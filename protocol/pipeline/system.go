@@ -26,6 +26,7 @@ type systemKey struct{}
 func systemOf(node *link.Node) *system {
 	s, _ := node.Extension(systemKey{}, func() any { // nobody else has the key
 		s := &system{node: node}
+		node.OnDrain(s.begin)
 		node.OnQuiet(s.drain)
 		return s
 	}).(*system)
@@ -58,6 +59,13 @@ func defaultQueue(node *link.Node, route link.Route) (*Queue, error) {
 	s.serve()
 	s.defaults.Store(route, q)
 	return q, nil
+}
+
+// allWorkers returns the workers of the node.
+func (s *system) allWorkers() []*Worker {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.workers)
 }
 
 func (s *system) known(route link.Route) *Queue {

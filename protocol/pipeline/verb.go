@@ -81,7 +81,10 @@ type Task struct {
 	Delivery int    // from 1: how often it was sent to a worker
 	// Fence is higher for each later delivery of any task of a queue. A store that
 	// keeps the highest it has seen and refuses lower ones is safe from a worker that
-	// was given up and runs on.
+	// was given up and runs on. It also grows from one run of a [Durable] queue to the
+	// next, and from a queue in memory to those that the process makes later, whatever the
+	// system's clock is set to; from a queue in memory to that of the next process unless the
+	// clock was set back in between.
 	Fence    uint64
 	Producer string // service of the producer's identity
 

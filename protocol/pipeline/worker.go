@@ -33,6 +33,8 @@ type Worker struct {
 	runners int
 	hands   sync.WaitGroup // of the runners
 	tick    int64          // when the pool is looked at next; 0 is never
+	others  int            // streams of producers of other nodes
+	parted  chan struct{}  // closed and replaced when one has ended; nil if nobody waits for that
 	poke    chan struct{}  // holds a token when that is to be sooner
 }
 
@@ -92,7 +94,7 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 }
 
 func (w *Worker) start() *Worker {
-	w.node.Handle(w.route, w.serve, link.Authorize(w.mayPush))
+	w.node.Handle(w.route, w.serve, link.Authorize(w.mayPush), link.Lasting()) // system.begin ends it
 	systemOf(w.node).addWorker(w)
 	w.node.Go(w.keepTime)
 	return w
@@ -148,10 +150,15 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	if len(hello.Held) > frame.MaxList || len(hello.Queue) == 0 || len(hello.Queue) > 64 {
 		return link.Errorf(link.InvalidArgument, "a HELLO with a queue of %d bytes and %d tasks", len(hello.Queue), len(hello.Held))
 	}
+	own := w.isOwn(peer)
+	if !own {
+		w.arrive()
+		defer w.part()
+	}
 	w.mu.Lock()
 	now := w.clock.now()
 	src, found, err := w.pool.Join(pool.Hello{
-		From: share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory), Queue: hello.Queue, Fence: hello.Fence, Held: hello.Held, First: hello.First, Last: hello.Last,
+		From: share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory), Queue: hello.Queue, Fence: hello.Fence, Held: hello.Held, First: hello.First, Last: hello.Last, Own: own,
 	}, now.UnixNano())
 	var ready <-chan struct{}
 	if err == nil {
@@ -270,7 +277,7 @@ const abandonTime = 10 * time.Second
 // abandon cancels all handlers and waits for them.
 func (w *Worker) abandon() {
 	w.mu.Lock()
-	w.pool.Drain(w.clock.now().UnixNano())
+	w.pool.Drain(true, w.clock.now().UnixNano())
 	over := w.pool.Abandon(nil)
 	w.mu.Unlock()
 	cancelAll(over)

@@ -47,15 +47,17 @@ func (d *drain) attach(node *link.Node) {
 		time.AfterFunc(left, func() { d.end(errDrained) })
 		return nil
 	})
-	node.OnQuiet(func(context.Context) error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.subscriptions > 0 {
-			node.Logger().Warn("pubsub: the drain has ended before subscriptions that are slow had all; they were told of the rest. A longer Config.DrainTimeout gives them more time",
-				"subscriptions", d.subscriptions, "messages", d.missing, "unacked", d.unacked)
-		}
-		return nil
-	})
+}
+
+// tell says in the log what was not delivered, when the last subscription has ended.
+func (d *drain) tell(node *link.Node) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.subscriptions > 0 {
+		node.Logger().Warn("pubsub: the drain has ended before subscriptions that are slow had all; they were told of the rest. A longer Config.DrainTimeout gives them more time",
+			"subscriptions", d.subscriptions, "messages", d.missing, "unacked", d.unacked)
+	}
+	d.subscriptions, d.missing, d.unacked = 0, 0, 0
 }
 
 // until is when they are, zero if that is not known.

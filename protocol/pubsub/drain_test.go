@@ -167,3 +167,39 @@ func TestADrainTellsThoseThatReadNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestADrainDeliversWhatItsFunctionsPublish those of OnDrain and of OnQuiet, however long they
+// take within the time of the drain.
+func TestADrainDeliversWhatItsFunctionsPublish(t *testing.T) {
+	for name, register := range map[string]func(*link.Node, func(context.Context) error){"OnDrain": (*link.Node).OnDrain, "OnQuiet": (*link.Node).OnQuiet} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				node, p := publisher(t, mesh, link.Config{})
+				register(node, func(ctx context.Context) error {
+					for i := range 3 {
+						sleep(time.Second)
+						if _, err := p.Publish(ctx, order{ID: fmt.Sprint(i)}); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce))
+				stopped := make(chan struct{})
+				go func() {
+					mesh.Stop(node)
+					close(stopped)
+				}()
+				defer time.AfterFunc(time.Hour, s.Close).Stop()
+				for i, m := range take(t, s, 3) {
+					if m.Value.ID != fmt.Sprint(i) {
+						t.Errorf("message %d: %+v", i, m)
+					}
+					m.Ack()
+				}
+				<-stopped
+			})
+		})
+	}
+}

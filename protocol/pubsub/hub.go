@@ -41,6 +41,7 @@ type hub struct {
 	mu       sync.Mutex // guards the fields below
 	peers    map[quota]int
 	sessions map[*session]struct{}
+	remote   int                   // sessions of other nodes
 	blockers map[*session]struct{} // of these, those that publishers wait for
 	waiters  map[*waiter]struct{}
 }
@@ -112,18 +113,28 @@ func (h *hub) join(s *session) {
 		h.blockers[s] = struct{}{}
 		h.noteBlockersLocked()
 	}
+	if s.out.draining() != nil {
+		h.remote++
+	}
 	h.tellLocked(s, 1)
 }
 
 func (h *hub) leave(s *session) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	delete(h.sessions, s)
 	if s.block > 0 {
 		delete(h.blockers, s)
 		h.noteBlockersLocked()
 	}
 	h.tellLocked(s, -1)
+	if s.out.draining() != nil {
+		h.remote--
+	}
+	over := h.remote == 0
+	h.mu.Unlock()
+	if over {
+		h.drain.tell(h.node)
+	}
 }
 
 func (h *hub) noteBlockersLocked() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/protocol/pipeline"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
@@ -21,6 +22,13 @@ import (
 const most = 2 * time.Minute
 
 type nothing struct{}
+
+type task struct{ Fails bool }
+
+var (
+	work   = pipeline.NewStage[task]("orders", "work")
+	fences = make(chan uint64, 1) // of the tasks that were done
+)
 
 var read = reqrep.NewMethod[nothing, nothing]("orders", "get", reqrep.ReadOnly)
 
@@ -61,7 +69,7 @@ func run() error {
 		stop()
 		return err
 	}
-	err = errors.Join(check(ctx, client, &sick), client.Close())
+	err = errors.Join(check(ctx, client, &sick), checkFences(ctx, client), client.Close())
 	stop()
 	return errors.Join(err, <-ended, <-ended, registry.Close())
 }
@@ -74,6 +82,13 @@ func start(ctx context.Context, registry *static.Registry, maybe bool, sick *ato
 	if err != nil {
 		return nil, err
 	}
+	pipeline.Pull(node, work, func(ctx context.Context, t task) error {
+		if t.Fails {
+			return pipeline.Reject(errors.New("as it was asked to"))
+		}
+		fences <- pipeline.TaskOf(ctx).Fence
+		return nil
+	})
 	reqrep.Handle(node, read, func(context.Context, nothing) (nothing, error) {
 		if maybe && sick.Load() {
 			panic("sick")
@@ -126,6 +141,67 @@ func callUntil(ctx context.Context, client *link.Node, done func() bool) error {
 			return err
 		}
 		<-pause.C
+	}
+	return nil
+}
+
+// checkFences sets the clock back before each queue of a stage is made: the fences of its
+// tasks are higher than those of the queue before, in memory and on disk, and so is the time
+// at which a task became a dead letter, however it is asked for.
+func checkFences(ctx context.Context, client *link.Node) error {
+	folder, err := os.MkdirTemp("", "link-clock-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	last := make(map[bool]uint64) // those of queues in memory do not grow with those on disk
+	for i, durable := range []bool{false, false, true, true, false, true} {
+		setClock(-time.Duration(i) * time.Hour)
+		opts := []pipeline.QueueOption{pipeline.OnDeadLetter(func(pipeline.DeadLetter) {})}
+		if durable {
+			opts = append(opts, pipeline.Durable(folder, pipeline.EveryTask))
+		}
+		p, err := pipeline.NewProducer(client, work, opts...)
+		if err != nil {
+			return err
+		}
+		if err := p.Push(ctx, task{}); err != nil {
+			return err
+		}
+		fence := <-fences
+		if fence <= last[durable] {
+			return fmt.Errorf("queue %d, made when the clock had been set back: its fence is %d, and that of the one before was %d", i, fence, last[durable])
+		}
+		last[durable] = fence
+		if !durable {
+			continue
+		}
+		setClock(-time.Duration(100+i) * time.Hour) // the time of a dead letter goes by the queue's clock
+		if err := p.Push(ctx, task{Fails: true}); !errors.Is(err, link.Aborted) {
+			return fmt.Errorf("a task that is rejected: %w", err)
+		}
+		letters := p.DeadLetters()
+		told := letters[len(letters)-1].Time
+		if _, err := p.Drain(ctx); err != nil {
+			return err
+		}
+		if p, err = pipeline.NewProducer(client, work, opts...); err != nil {
+			return err
+		}
+		letters = p.DeadLetters()
+		if kept := letters[len(letters)-1].Time; kept.Sub(told).Abs() > most {
+			return fmt.Errorf("a dead letter of %v is one of %v when its queue is opened again", told, kept)
+		}
+		if err := p.Push(ctx, task{}); err != nil {
+			return err
+		}
+		if fence = <-fences; fence <= last[durable] {
+			return fmt.Errorf("the fence of a queue that was opened again is %d, and was %d", fence, last[durable])
+		}
+		last[durable] = fence
+		if _, err := p.Close(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -112,7 +112,8 @@ type Pool struct {
 	turns    map[turn]int // whose turn it is to have what does not divide
 	starved  bool         // somebody has tasks and no window
 	swept    int64
-	draining bool
+	draining bool // nothing is taken, but of the worker's own node
+	left     bool // nothing is
 	stats    Stats
 }
 

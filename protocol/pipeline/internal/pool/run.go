@@ -156,14 +156,15 @@ func (p *Pool) Cancel(dst []*Task, s *Source, seqs []uint64, now int64) []*Task 
 	return dst
 }
 
-// Drain gives back all that has not begun and takes nothing new.
-func (p *Pool) Drain(now int64) {
-	if p.draining {
+// Drain gives back all that has not begun and takes nothing new, but from sources of the
+// worker's own node unless all is true: who drains has its own tasks done.
+func (p *Pool) Drain(all bool, now int64) {
+	if p.left || p.draining && !all {
 		return
 	}
-	p.draining = true
+	p.draining, p.left = true, all
 	for _, s := range p.sources {
-		for t := s.queue.head; t != nil; t = s.queue.head {
+		for t := s.queue.head; t != nil && p.leaves(s); t = s.queue.head {
 			p.release(t, "the worker drains", now)
 		}
 	}
@@ -173,6 +174,9 @@ func (p *Pool) Drain(now int64) {
 		s.wake()
 	}
 }
+
+// leaves reports whether the pool takes nothing of a source any more.
+func (p *Pool) leaves(s *Source) bool { return p.left || p.draining && !s.own }
 
 // Draining reports whether Drain was called.
 func (p *Pool) Draining() bool { return p.draining }

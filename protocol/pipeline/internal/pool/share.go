@@ -65,21 +65,22 @@ func (p *Pool) share(now int64) {
 	p.stale, p.shared, p.total = false, now, total
 	var live []*Source
 	for _, s := range p.sources {
-		if s.connected {
+		switch {
+		case !s.connected:
+		case p.leaves(s):
+			s.grant(0, now)
+		default:
 			live = append(live, s)
 		}
 	}
 	slices.SortFunc(live, func(a, b *Source) int { // the same division every time
 		return cmp.Or(strings.Compare(a.of.place(), b.of.place()), strings.Compare(a.key, b.key))
 	})
-	if p.draining {
-		total = 0
-	}
 	parts := make([]int, len(live))
 	before := p.turns
 	p.turns = make(map[turn]int, len(before))
 	p.divide(live, parts, total, turn{level: byPlace}, before)
-	probe := !p.draining && p.Capacity() >= len(live)
+	probe := p.Capacity() >= len(live)
 	p.starved = false
 	for i, s := range live {
 		if probe {
@@ -230,7 +231,7 @@ type Work struct {
 // Take returns what is to be written to a producer; buf is to be used for what comes
 // next, as the outcomes are the caller's.
 func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
-	w := Work{Outcomes: s.write(buf), Leaving: p.draining}
+	w := Work{Outcomes: s.write(buf), Leaving: p.leaves(s)}
 	if !s.told || s.window != s.wish {
 		s.told, s.window = true, s.wish
 		w.Window, w.Tasks = true, s.wish

@@ -26,6 +26,7 @@ type Source struct {
 	ready     chan struct{}
 	connected bool
 	lostAt    int64
+	own       bool
 	fence     uint64
 
 	pending int // that wait at the producer
@@ -69,6 +70,7 @@ type Hello struct {
 	Fence       uint64
 	Held        []uint64
 	First, Last uint64 // it asks about these numbers as well, if Last is not 0
+	Own         bool   // it is of the worker's own node: a drain serves it to the end
 }
 
 // Answer is what there is to say of the tasks that it asks about; the outcomes of those
@@ -100,7 +102,7 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 		p.Leave(s, s.ready, now, now)
 	}
 	s.ready = make(chan struct{}, 1)
-	s.connected, s.fence = true, fence
+	s.connected, s.fence, s.own = true, fence, in.Own
 	s.window, s.wish, s.told, s.pending = 0, 0, false, 0
 	s.unwrite()
 	s.alive, s.pingDue = now, true
@@ -267,7 +269,7 @@ func (p *Pool) Receive(s *Source, body []byte, now int64) error {
 		if s.pending > 0 {
 			s.pending--
 		}
-		if p.draining || s.held.Len() >= s.allowed(now) || s.bytes > p.opts.HeldBytes || s.of.bytes.Take(int64(len(t.Body))) != nil {
+		if p.leaves(s) || s.held.Len() >= s.allowed(now) || s.bytes > p.opts.HeldBytes || s.of.bytes.Take(int64(len(t.Body))) != nil {
 			p.echo(s, &frame.Outcome{Verb: frame.Release, Seq: t.Seq, Delivery: t.delivery, Data: []byte("there is no room for it")})
 			p.stats.Released++
 			continue

@@ -12,7 +12,7 @@ type Cancellation struct {
 
 // Tick does what is due, and appends the tasks whose handlers are to be canceled.
 func (p *Pool) Tick(dst []Cancellation, now int64) []Cancellation {
-	if p.starved && !p.draining && now-p.shared >= rotateEvery {
+	if p.starved && now-p.shared >= rotateEvery {
 		p.stale = true
 	}
 	if now-p.shared >= shareEvery {
@@ -122,7 +122,7 @@ func (p *Pool) Next(now int64) int64 {
 	if p.stale {
 		soon(p.shared + shareEvery)
 	}
-	if p.starved && !p.draining {
+	if p.starved {
 		soon(p.shared + rotateEvery)
 	}
 	for t := p.running.head; t != nil; t = t.run.next {

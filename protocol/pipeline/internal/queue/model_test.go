@@ -290,7 +290,7 @@ func (m *model) fault() {
 		}
 	case 5:
 		if m.chance(10) {
-			m.workers[m.rand.IntN(len(m.workers))].pool.Drain(m.now)
+			m.workers[m.rand.IntN(len(m.workers))].pool.Drain(true, m.now)
 		}
 	case 6:
 		if m.chance(4) {
