@@ -96,12 +96,12 @@ func TestOneMemberLeavesOthersSubscriptions(t *testing.T) { // SEC-358
 func TestWhoComesAndGoesDisturbsNoOthers(t *testing.T) {
 	h := newTestHub(t)
 	for range 1000 {
-		h.join(&session{hub: h, block: 1, patterns: []string{"a"}})
+		h.join(&session{out: localSink{}, hub: h, block: 1, patterns: []string{"a"}})
 	}
 	blocking := h.blocking.Load()
 	w := h.watch("b")
 	defer h.unwatch(w)
-	s := &session{hub: h, patterns: []string{"b"}}
+	s := &session{out: localSink{}, hub: h, patterns: []string{"b"}}
 	if got := testing.AllocsPerRun(100, func() {
 		h.join(s)
 		if h.matching(w) != 1 {

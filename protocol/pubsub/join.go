@@ -102,14 +102,20 @@ const (
 	askAgain = time.Second
 )
 
-func (b *inbox) pause(failures int, err error) bool {
+// rejoinPause is how long to wait after so many failures in a row, the last of which was err:
+// twice as long each time, and of that a part drawn by lot, so that those who lost a publisher
+// at the same time do not all come back to it at the same time.
+func rejoinPause(failures int, err error) time.Duration {
 	most := rejoinMost
 	if errors.Is(err, link.Unimplemented) {
 		most = askAgain
 	}
 	pause := min(rejoinLeast<<min(failures-1, 10), most)
-	pause -= rand.N(pause / 2) //nolint:gosec // jitter is no secret: all subscribers of a publisher lose it at once
-	t := time.NewTimer(pause)
+	return pause - rand.N(pause/2) //nolint:gosec // a draw of lots, not a secret
+}
+
+func (b *inbox) pause(failures int, err error) bool {
+	t := time.NewTimer(rejoinPause(failures, err))
 	defer t.Stop()
 	select {
 	case <-t.C:
