@@ -37,6 +37,7 @@ type Limits struct {
 	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 128
 	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128
 	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
+	RefusalRate          int           // refused calls and streams per second of one peer whose stream it may replace at once; default 2048
 	PendingFrames        int           // frames without credit that wait for Recv on one stream; default 1024
 	PendingBytes         int           // bytes of these; default 256 KiB
 	MaxNesting           int           // levels of arrays, maps and structs in a message, both ways; default 100; see codec.Limits

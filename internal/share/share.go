@@ -183,6 +183,16 @@ func (h *Holder) judge(held, here, used int64) error {
 	return nil
 }
 
+// Lacks reports whether the holder could not have n more now, and whether that is so
+// because of what it has, it or its place.
+func (h *Holder) Lacks(n int64) bool {
+	held, here := h.held.Load(), int64(0)
+	if h.place != nil {
+		here = h.place.held.Load()
+	}
+	return held+here > 0 && h.judge(held+n, here+n, h.pool.used.Load()+n) != nil
+}
+
 // Add takes n without asking: for what can no longer be refused. It may exceed
 // the limit.
 func (h *Holder) Add(n int64) {

@@ -31,6 +31,7 @@ type Limits struct {
 	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 128
 	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128
 	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
+	RefusalRate          int           // refused calls and streams per second of one peer whose stream it may replace at once; default 2048
 	PendingFrames        int           // uncredited frames of a stream waiting for Recv; default 1024
 	PendingBytes         int           // bytes of these; default 256 KiB
 }
@@ -67,6 +68,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.HandshakesPerSource, 128)
 	or(&l.RetryAbove, 128)
 	or(&l.RetryRate, 200)
+	or(&l.RefusalRate, 2048)
 	or(&l.PendingFrames, 1024)
 	or(&l.PendingBytes, 256<<10)
 	return l

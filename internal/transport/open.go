@@ -92,7 +92,10 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	st.Headers = c.Headers.Clone()
 	st.credit = st.Headers.Credit
 
-	refusal := s.enter()
+	refusal := s.enter(&c.Headers)
+	if refusal != nil && refusal != drainStatus {
+		c.refuse()
+	}
 	defer s.leave(refusal)
 	if route.Lasting {
 		e.lasting.Add(1)
@@ -123,5 +126,8 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	returned = true
 	c.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	reading.Wait()
+	if st.refused {
+		c.refuse()
+	}
 	return nil
 }

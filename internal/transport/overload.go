@@ -27,6 +27,11 @@ var drainStatus = &wire.Status{Code: codeUnavailable, Message: "node is draining
 // overload says why one more call is refused, though the drain has not begun.
 func (s *Session) overload(why error) *wire.Status {
 	l := &s.endpoint.limits
+	if errors.Is(why, errUnsent) {
+		message := fmt.Sprintf("of the server's Limits.InFlightBytes of %d bytes the caller has its share: %v", l.InFlightBytes, why)
+		s.noteShed("InFlightBytes", message)
+		return &wire.Status{Code: codeResourceExhausted, Refused: true, Message: message}
+	}
 	name, limit := "CallsPerProcess", l.CallsPerProcess
 	switch {
 	case errors.Is(why, share.ErrMost):

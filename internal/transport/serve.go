@@ -56,6 +56,7 @@ type Call struct {
 	// scopeTaken is what scope counts in the peer's share of bytes.
 	scopeTaken int64
 	single     bool   // the stream carries no further call
+	late       bool   // the peer may open another stream in its place later
 	odd        bool   // it is the second call on the stream, the fourth and so on
 	rest       rest   // of a CALLS stream, between calls
 	found      Route  // of the call; kept here, as a pointer to it outlives Find
@@ -85,26 +86,26 @@ func (c *Call) StatusFlags() wire.Flags {
 // serveStream runs one stream of the peer's to its end, then lets the peer open
 // another in its place.
 func (s *Session) serveStream(stream *quic.Stream) {
-	defer stream.ReleaseStreamCredit()
 	c := &Call{Session: s, stream: stream}
+	defer func() { s.giveCredit(stream, c.late) }()
 	c.out = newCallWriter(&s.outbox, stream, true)
 	c.fr = newFrameReader(stream, &s.endpoint.limits, s.shares.bytes, true)
 	defer c.fr.release()
 	kind, err := c.fr.streamType()
 	if err != nil {
-		s.endStream(&c.out.sendSide, err)
+		c.end(err)
 		return
 	}
 	switch kind { //nolint:exhaustive // the other types are not bidirectional or not known
 	case wire.StreamCalls:
 		if err := c.serveAll(); err != nil {
-			s.endStream(&c.out.sendSide, err)
+			c.end(err)
 			return
 		}
 	case wire.StreamCall:
 		c.single = true
 		if _, err := c.serve(true); err != nil {
-			s.endStream(&c.out.sendSide, err)
+			c.end(err)
 			return
 		}
 	default:
@@ -134,8 +135,24 @@ func (c *Call) serveAll() error {
 	}
 }
 
-// endStream resets a stream after an error of the peer's or of the connection.
-func (s *Session) endStream(side *sendSide, err error) {
+// end ends the stream after an error.
+func (c *Call) end(err error) {
+	if c.Session.endStream(&c.out.sendSide, err) {
+		c.refuse()
+	}
+}
+
+// refuse counts that something was refused on the stream. If that is too often, the
+// stream carries no further call, and its credit returns late.
+func (c *Call) refuse() {
+	if !c.late && c.Session.refusal() {
+		c.single, c.late = true, true
+	}
+}
+
+// endStream resets a stream after an error of the peer's or of the connection. It reports
+// whether that refuses something: the peer asked for too much or broke the rules.
+func (s *Session) endStream(side *sendSide, err error) (refused bool) {
 	code := wire.CodeProtocol
 	var own *Error
 	var limit *wire.LimitError
@@ -143,7 +160,7 @@ func (s *Session) endStream(side *sendSide, err error) {
 	switch {
 	case errors.Is(err, io.EOF):
 		_ = side.stream.Close() // the peer ended the stream between two calls
-		return
+		return false
 	case errors.As(err, &own) && own.Reason == ReasonOverloaded:
 		s.noteShed("InFlightBytes", own.Err.Error())
 		code = wire.CodeOverloaded
@@ -158,11 +175,12 @@ func (s *Session) endStream(side *sendSide, err error) {
 	if code != wire.CodeCanceled && !s.ended() {
 		s.endpoint.log.Debug("link: stream reset", "peer", s.remoteAddr, "code", code.String(), "error", err)
 	}
+	return code == wire.CodeOverloaded || code == wire.CodeLimit || code == wire.CodeProtocol
 }
 
 // endRunning is endStream for a stream whose handler runs, or has run: it never says
 // that no handler saw it.
-func (s *Session) endRunning(side *sendSide, err error) {
+func (s *Session) endRunning(side *sendSide, err error) (refused bool) {
 	if own, ok := errors.AsType[*Error](err); ok && own.Reason == ReasonOverloaded {
 		s.noteShed("InFlightBytes", own.Err.Error())
 		err = errors.Join(&wire.LimitError{What: "stream"}, own.Err)
@@ -170,7 +188,7 @@ func (s *Session) endRunning(side *sendSide, err error) {
 		// with a code that says nothing: ours goes first.
 		side.stream.CancelRead(quic.StreamErrorCode(wire.CodeLimit))
 	}
-	s.endStream(side, err)
+	return s.endStream(side, err)
 }
 
 func isTimeout(err error) bool {
@@ -271,7 +289,7 @@ func (c *Call) serve(first bool) (again bool, err error) {
 
 // enter counts a call that is handled here, or says why it must be refused. A drain
 // waits for both; leave must follow.
-func (s *Session) enter() (refusal *wire.Status) {
+func (s *Session) enter(h *wire.HeadersView) (refusal *wire.Status) {
 	e := s.endpoint
 	e.begin()
 	running := s.active.Add(1)
@@ -284,6 +302,10 @@ func (s *Session) enter() (refusal *wire.Status) {
 	if running > int64(e.limits.StreamsPerConnection) {
 		s.shares.calls.Give(1)
 		return s.overload(errStreams)
+	}
+	if s.caller.unsent.lacks(h, s.shares.bytes) && !s.caller.pace.trials.Allow() {
+		s.shares.calls.Give(1)
+		return s.overload(errUnsent)
 	}
 	return nil
 }
@@ -316,7 +338,10 @@ const keepReply = 4 << 10
 // one who does not read replies uses up its own limits.
 func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	s := c.Session
-	refused := s.enter()
+	refused := s.enter(&c.Headers)
+	if refused != nil && refused != drainStatus {
+		c.refuse()
+	}
 	answered := false
 	defer func() {
 		if !answered { // also when the handler ended its goroutine (runtime.Goexit)
@@ -483,6 +508,8 @@ func (c *Call) writeLarge() error {
 	if err := bytes.Take(size); err != nil {
 		s := c.Session
 		s.noteShed("InFlightBytes", noRoom(err).Error())
+		s.caller.unsent.note(&c.Headers, size)
+		c.refuse()
 		return c.out.write(wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: "reply not sent: " + noRoom(err).Error()}, c.StatusFlags()))
 	}
 	defer bytes.Give(size)

@@ -29,8 +29,10 @@ type Session struct {
 	remoteAddr  string // at the beginning
 	moved       atomic.Pointer[address]
 	peer        any
-	site        site      // whom it reaches where
-	shares      shares    // of the peer, in Endpoint.pools
+	site        site    // whom it reaches where
+	shares      shares  // of the peer, in Endpoint.pools
+	caller      *caller // the peer, in Endpoint.callers
+	late        lateCredit
 	admitted    bool      // counts in Endpoint.accepted and shares.conns; guarded by Endpoint.mu
 	evicted     bool      // makes way for another; guarded by Endpoint.mu
 	expires     time.Time // when a certificate expires; zero is never
@@ -207,6 +209,7 @@ func (s *Session) identify(who Identity, now time.Time) {
 	s.peer, s.expires = who.Peer, who.Expires
 	s.site = site{who.Key, addrPort(s.conn.RemoteAddr())}
 	s.shares = s.endpoint.pools.shares(&who, s.remoteAddr)
+	s.caller = s.endpoint.callers.join(s.shares.conns.Key())
 	if o, ok := s.conn.Context().Value(ownerKey{}).(*owner); ok {
 		o.session.Store(s)
 	}
@@ -329,6 +332,7 @@ func (e *Endpoint) janitor(ctx context.Context) {
 			}
 			e.mu.Unlock()
 			e.gate.debts.sweep(now)
+			e.callers.sweep(now)
 			e.refusals.flush(now)
 			e.shed.flush(now)
 			for _, s := range sessions {

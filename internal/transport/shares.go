@@ -15,6 +15,7 @@ type pools struct {
 	conns   *share.Pool // connections that peers dialed
 	bytes   *share.Pool // of messages that are being received, wait to be read, or are not read by the peer
 	windows *share.Pool // bytes that connections may have in flight to us, beyond what each has at first
+	late    *share.Pool // streams whose credit has not been given back yet, see credit.go
 }
 
 // What each peer may have of a pool whatever its share, as long as it is free. The
@@ -34,12 +35,13 @@ func newPools(l *Limits) pools {
 		conns:   share.NewPool(share.Config{Limit: int64(l.ConnsPerProcess), Floor: floorConns, Most: int64(l.ConnsPerIdentity)}),
 		bytes:   share.NewPool(share.Config{Limit: l.InFlightBytes, Floor: int64(l.MaxMessage)}),
 		windows: share.NewPool(share.Config{Limit: l.WindowBytes, Floor: floorWindows}),
+		late:    share.NewPool(share.Config{Limit: int64(l.StreamsPerProcess), Floor: floorStreams}),
 	}
 }
 
 // shares is what one peer has of each pool, over all connections to it.
 type shares struct {
-	calls, streams, conns, bytes, windows *share.Holder
+	calls, streams, conns, bytes, windows, late *share.Holder
 }
 
 // shares returns the shares of a peer; release must follow when nothing of it is
@@ -52,11 +54,12 @@ func (p *pools) shares(who *Identity, addr string) shares {
 		conns:   p.conns.Holder(key),
 		bytes:   p.bytes.Holder(key),
 		windows: p.windows.Holder(key),
+		late:    p.late.Holder(key),
 	}
 }
 
 func (s *shares) release() {
-	for _, h := range []*share.Holder{s.calls, s.streams, s.conns, s.bytes, s.windows} {
+	for _, h := range []*share.Holder{s.calls, s.streams, s.conns, s.bytes, s.windows, s.late} {
 		h.Release()
 	}
 }

@@ -40,6 +40,7 @@ type Stream struct {
 	status   *wire.Status  // of the peer, once it arrived
 	end      error         // why there are no more frames; io.EOF after a clean end
 	noMore   bool          // the peer has sent END: only CREDIT and STATUS may follow
+	refused  bool          // it was reset because the peer asked for too much or broke the rules; the reader's, until it has ended
 	answered bool          // the peer has sent a frame: where we opened the stream, a handler runs
 	settled  bool          // the queue does not count in shares.bytes any more
 	finished bool          // our STATUS is about to be written, or is
@@ -86,7 +87,7 @@ func (st *Stream) read() {
 	case err == nil: // the STATUS was the last frame
 		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	case !errors.Is(err, io.EOF) && !finished: // a reset could take back the STATUS
-		st.Session.endRunning(st.out, err)
+		st.refused = st.Session.endRunning(st.out, err)
 	}
 	if dialed {
 		st.settleQueue()

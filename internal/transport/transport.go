@@ -98,6 +98,8 @@ type Endpoint struct {
 	group    *lifecycle.Group
 	gate     *gate
 	pools    pools
+	callers  callers
+	lenders  lenders
 	watcher  watcher
 	refusals refusals // of connections
 	shed     refusals // of calls, streams and messages, for want of room
@@ -155,6 +157,8 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e.handlers, e.cancelRun = context.WithCancelCause(context.Background())
 	e.pools = newPools(&e.limits)
+	e.callers.refusals = e.limits.RefusalRate
+	e.lenders = lenders{wake: make(chan struct{}, 1), all: make(map[*Session]struct{})}
 	e.refusals = refusals{log: cfg.Logger, what: "link: refusing connections", reasons: make(map[string]*refusal)}
 	e.shed = refusals{log: cfg.Logger, what: "link: no room for what a peer asks", reasons: make(map[string]*refusal)}
 	e.gate = newGate(e.limits)
@@ -174,6 +178,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.liveness.wake = make(chan struct{}, 1)
 	e.group.Go(e.attend)
 	e.group.Go(e.janitor)
+	e.group.Go(e.repayAll)
 	return e, nil
 }
 

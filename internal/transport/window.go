@@ -42,5 +42,7 @@ func (e *Endpoint) mayGrow(conn *quic.Conn, delta uint64) bool {
 func (s *Session) disown() {
 	const ended = math.MinInt64 / 2
 	s.shares.windows.Give(s.window.Swap(ended))
+	s.dropCredit()
+	s.endpoint.callers.leave(s.caller)
 	s.shares.release()
 }

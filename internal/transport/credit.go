@@ -1,0 +1,164 @@
+package transport
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+// A peer may open as many streams as were closed, so one whose streams are refused at once
+// opens the next ones at once: to refuse 29,000 a second took half a processor, and their
+// garbage more. QUIC leaves it to this side when it says that another stream may be opened.
+// Of each caller, over all its connections, that is said at once for Limits.RefusalRate streams a second that
+// were refused or that broke the rules, and later for those beyond. Everything else is told as before, and streams that
+// are served are not delayed.
+
+// creditTick is how often credit is given back that is late.
+const creditTick = 20 * time.Millisecond
+
+// lateCredit is what a session has not given back yet.
+type lateCredit struct {
+	mu      sync.Mutex // guards the fields below
+	streams []*quic.Stream
+	ended   bool
+}
+
+func (l *lateCredit) empty() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.streams) == 0
+}
+
+// lenders are the sessions of an endpoint that have late credit.
+type lenders struct {
+	wake chan struct{} // holds a token when there are some
+
+	mu  sync.Mutex // guards all
+	all map[*Session]struct{}
+}
+
+// refusal counts one refusal and reports whether there were more of them than are free.
+func (s *Session) refusal() (late bool) {
+	if s.caller.pace.refusals.Allow() {
+		return false
+	}
+	s.noteShed("RefusalRate", "more of its calls and streams were refused than Limits.RefusalRate in a second: it may open others in their place later")
+	return true
+}
+
+// giveCredit lets the peer open a stream in place of this one, at once or later. If it
+// should be later and there is no room to remember that, it waits.
+func (s *Session) giveCredit(stream *quic.Stream, late bool) {
+	if !late {
+		stream.ReleaseStreamCredit()
+		return
+	}
+	if !s.keepCredit(stream) {
+		_ = s.caller.pace.refusals.Wait(s.conn.Context()) // if it fails the connection has ended
+		stream.ReleaseStreamCredit()
+		return
+	}
+	l := &s.endpoint.lenders
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.all) == 0 {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+	l.all[s] = struct{}{}
+}
+
+func (s *Session) keepCredit(stream *quic.Stream) bool {
+	l := &s.late
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended || s.shares.late.Take(1) != nil {
+		return false
+	}
+	l.streams = append(l.streams, stream)
+	return true
+}
+
+// repay gives back what credit may be given back by now and reports whether some is left.
+func (s *Session) repay() bool {
+	l := &s.late
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(l.streams) && s.caller.pace.refusals.Allow() {
+		l.streams[n].ReleaseStreamCredit()
+		l.streams[n] = nil
+		n++
+	}
+	s.shares.late.Give(int64(n))
+	if l.streams = l.streams[n:]; len(l.streams) == 0 {
+		l.streams = nil
+	}
+	return l.streams != nil
+}
+
+// dropCredit forgets the late credit of a session that has ended.
+func (s *Session) dropCredit() {
+	s.late.mu.Lock()
+	s.shares.late.Give(int64(len(s.late.streams)))
+	s.late.streams, s.late.ended = nil, true
+	s.late.mu.Unlock()
+	l := &s.endpoint.lenders
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.all, s)
+}
+
+// repayAll gives back late credit while there is some. It is a goroutine of the endpoint.
+func (e *Endpoint) repayAll(ctx context.Context) {
+	l := &e.lenders
+	timer := time.NewTimer(creditTick)
+	timer.Stop()
+	defer timer.Stop()
+	var sessions []*Session
+	for {
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			return
+		}
+		for more := true; more; {
+			timer.Reset(creditTick)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				return
+			}
+			sessions = sessions[:0]
+			l.mu.Lock()
+			for s := range l.all {
+				sessions = append(sessions, s)
+			}
+			l.mu.Unlock()
+			more = e.repayThese(sessions)
+			clear(sessions)
+		}
+	}
+}
+
+// repayThese does so for each of the sessions and reports whether there is some left of any.
+func (e *Endpoint) repayThese(sessions []*Session) (more bool) {
+	l := &e.lenders
+	for _, s := range sessions {
+		if s.repay() {
+			continue
+		}
+		l.mu.Lock()
+		if s.late.empty() { // and not: has become late since
+			delete(l.all, s)
+		}
+		l.mu.Unlock()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.all) > 0
+}

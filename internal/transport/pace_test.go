@@ -1,0 +1,286 @@
+package transport
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// insistent does the same on stream after stream of a connection, as fast as it is
+// allowed, and leaves each when the node has ended it. It ends with the connection.
+func (r *raw) insistent(request []byte, streams int, tried *atomic.Int64) {
+	for range streams {
+		r.w.scripts.Go(func() {
+			for {
+				s, err := r.conn.OpenStreamSync(r.conn.Context())
+				if err != nil {
+					return
+				}
+				tried.Add(1)
+				_ = s.SetWriteDeadline(time.Now().Add(time.Minute)) // never fails
+				_, _ = s.Write(request)                             // it may be stopped
+				st := &rawStream{t: r.t, conn: r, Stream: s, frames: frames{src: s}}
+				_ = st.reply() // or the reset
+				s.CancelRead(0)
+				s.CancelWrite(0)
+			}
+		})
+	}
+}
+
+// TestRefusalsAreNoFasterThanTheirRate: whoever is refused and tries again at once is
+// allowed to do so as often as Limits.RefusalRate says, over all its connections.
+func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
+	const rate, conns, streams, seconds = 100, 3, 20, 10
+	for _, test := range []struct {
+		name    string
+		limits  Limits
+		request []byte
+		hold    int // streams that it holds on each connection, with a call that waits
+	}{
+		{"streams", Limits{StreamsPerProcess: 512}, callStream(wire.StreamCall, "echo", time.Second, "x"), 90},
+		{"calls", Limits{CallsPerIdentity: 9}, callStream(wire.StreamCall, "echo", time.Second, "x"), 3},
+		{"calls on streams that could carry more", Limits{CallsPerIdentity: 9}, callStream(wire.StreamCalls, "echo", time.Second, "x"), 3},
+		{"streams of patterns", Limits{CallsPerIdentity: 9}, patternStream("stream"), 3},
+		{"streams that break the rules", Limits{}, join(calls(), data("no HEADERS")), 0},
+		{"streams of patterns that break the rules", Limits{}, join(patternStream("stream"), frame(0x9d, wire.FlagCritical, "")), 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				test.limits.StreamsPerConnection, test.limits.RefusalRate = streams+test.hold, rate
+				server := w.node("orders", test.limits)
+				server.handler.onStream("stream", func(s *Stream) { <-s.Canceled().Done() })
+				honest := w.quiet("web", Limits{}).connect(server)
+				config := rawConfig()
+				config.KeepAlivePeriod = 5 * time.Second
+				var all []*raw
+				for range conns {
+					r := w.clientWith("mallory", server, config)
+					for range test.hold {
+						r.stream(callStream(wire.StreamCall, "wait", time.Minute, ""))
+					}
+					all = append(all, r)
+				}
+				settle()
+				var tried atomic.Int64
+				for _, r := range all {
+					r.insistent(test.request, streams, &tried)
+				}
+				for range seconds {
+					pass(time.Second)
+					mustEcho(t, honest)
+				}
+				// What is free at once, what may be tried in the time, and what is open.
+				if n, most := tried.Load(), int64(rate+rate*(seconds+2)+conns*streams); n > most || n < rate*seconds/2 {
+					t.Errorf("it tried %d times in %d s, want %d at most", n, seconds, most)
+				}
+				if server.Shed()["RefusalRate"] == 0 || len(server.log.lines("reason=RefusalRate", "mallory")) == 0 {
+					t.Error("it is not told that somebody is refused too often")
+				}
+				again := w.clientWith("mallory", server, config)
+				before := tried.Load()
+				again.insistent(test.request, streams, &tried)
+				pass(time.Second)
+				if n := tried.Load() - before; n > int64(2*rate+test.limits.StreamsPerConnection) {
+					t.Errorf("it tried %d times in a second with one more connection", n)
+				}
+				for _, r := range append(all, again) {
+					_ = r.conn.CloseWithError(0, "") // has no error to return
+				}
+				pass(3 * time.Second)
+				if n := server.pools.late.Used(); n != 0 || len(server.lenders.all) != 0 {
+					t.Errorf("the credit of %d streams of nobody is late", n)
+				}
+				if len(server.callers.by) != 1 || len(server.callers.paces) != 1 {
+					t.Errorf("%d callers and %d paces are known, want that of the honest one", len(server.callers.by), len(server.callers.paces))
+				}
+			})
+		})
+	}
+}
+
+// TestRefusalsBelowTheirRateAreAtOnce, and so is the next attempt.
+func TestRefusalsBelowTheirRateAreAtOnce(t *testing.T) { // SEC-329
+	inWorld(t, func(w *world) {
+		t := w.t
+		const streams, rate = 10, 1000
+		server := w.node("orders", Limits{CallsPerIdentity: 1, StreamsPerConnection: streams, RefusalRate: rate})
+		client := w.quiet("web", Limits{}).connect(server)
+		r := w.client("web", server)
+		r.stream(callStream(wire.StreamCall, "wait", time.Hour, ""))
+		settle()
+		start := time.Now()
+		for i := range rate - 10 {
+			if i%2 == 0 {
+				got := r.stream(callStream(wire.StreamCall, "echo", time.Minute, "x")).reply()
+				if got.err != nil || !got.status.Refused {
+					t.Fatalf("call %d: %+v", i, got)
+				}
+				continue
+			}
+			if _, status, err := call(t.Context(), client, "echo", "x"); err != nil || !status.Refused {
+				t.Fatalf("call %d: %+v, %v", i, status, err)
+			}
+		}
+		if took := time.Since(start); took > rate*4*latency { // virtual: two ways each, and none waits
+			t.Errorf("%d refusals took %v", rate-10, took)
+		}
+		if n := server.pools.late.Used(); n != 0 {
+			t.Errorf("the credit of %d streams is late", n)
+		}
+	})
+}
+
+// TestLateCreditIsBounded, and returns when the peer has calmed down.
+func TestLateCreditIsBounded(t *testing.T) { // SEC-329
+	inWorld(t, func(w *world) {
+		t := w.t
+		const streams, limit = 300, 800
+		server := w.node("orders", Limits{StreamsPerProcess: limit, StreamsPerConnection: streams, RefusalRate: 10})
+		config := rawConfig()
+		config.KeepAlivePeriod = 5 * time.Second
+		var all []*raw
+		for range 6 {
+			r := w.clientWith("mallory", server, config)
+			for range streams {
+				r.attempt(join(calls(), data("no HEADERS")))
+			}
+			all = append(all, r)
+		}
+		pass(time.Second)
+		if n := server.pools.late.Used(); n > limit/2 || n < limit/4 {
+			t.Errorf("the credit of %d streams of one peer is late, want a share of %d", n, limit)
+		}
+		honest := w.quiet("web", Limits{}).connect(server)
+		mustEcho(t, honest)
+		pass(6 * streams / 10 * time.Second)
+		if n := server.pools.late.Used(); n != 0 {
+			t.Errorf("the credit of %d streams is late when all have been given back", n)
+		}
+		for _, r := range all {
+			for range streams {
+				if r.attempt(callStream(wire.StreamCall, "echo", time.Minute, "x")) == nil {
+					t.Fatal("a stream is not allowed again")
+				}
+			}
+			settle()
+		}
+	})
+}
+
+// TestHandlersDoNotRunForRepliesWithoutRoom: who does not read its replies is refused
+// before the handler runs, until it reads.
+func TestHandlersDoNotRunForRepliesWithoutRoom(t *testing.T) { // SEC-330
+	for _, opts := range [][]nodeOption{nil, {advisory}} {
+		t.Run(fmt.Sprintf("names free %t", opts != nil), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				server := w.node("orders", Limits{InFlightBytes: 16 << 20, MaxMessage: 1 << 20}, opts...)
+				server.handler.onCall("bulk", func(c *Call) { answer(c, strings.Repeat("b", 1<<20)) })
+				honest := w.quiet("web", Limits{}).connect(server)
+				r := w.narrow("mallory", server, 1<<10)
+				var held []*rawStream
+				for range 8 {
+					held = append(held, r.stream(callStream(wire.StreamCall, "bulk", time.Hour, "")))
+				}
+				settle()
+				const seconds = 5
+				refused := 0
+				for range seconds {
+					for range 100 {
+						got := r.stream(callStream(wire.StreamCall, "bulk", time.Minute, "")).reply()
+						if got.err != nil || got.status.Code != codeResourceExhausted {
+							t.Fatalf("a reply without room: %+v", got)
+						}
+						if got.status.Refused {
+							refused++
+						}
+					}
+					pass(time.Second)
+				}
+				ran, most := server.handler.count("bulk"), 8+1+trialRate*(seconds+1)
+				if ran > most || refused+ran != 8+100*seconds {
+					t.Errorf("%d handlers ran and %d calls were refused, want %d at most and the rest", ran, refused, most)
+				}
+				r.mustEcho() // other calls go on
+				if got, status, err := call(t.Context(), honest, "bulk", ""); err != nil || status.Code != 0 || len(got) != 1<<20 {
+					t.Errorf("an honest call: %d bytes, %+v, %v", len(got), status, err)
+				}
+				for _, st := range held {
+					st.CancelRead(0)
+				}
+				pass(time.Second)
+				for range 4 * trialRate { // at once, if the caller has what it asks for
+					st := r.stream(callStream(wire.StreamCall, "bulk", time.Minute, ""))
+					settle()
+					if st.CancelRead(0); server.handler.count("bulk") == ran {
+						t.Fatal("it is refused although it holds nothing any more")
+					}
+					ran = server.handler.count("bulk")
+					settle()
+				}
+			})
+		})
+	}
+}
+
+// TestWhoHoldsNothingIsNotRefused: its reply may find no room because of others, but it
+// can do nothing about that.
+func TestWhoHoldsNothingIsNotRefused(t *testing.T) { // SEC-330
+	inWorld(t, func(w *world) {
+		t := w.t
+		const calls = 3 * trialRate
+		server := w.node("orders", Limits{InFlightBytes: 4 << 20, MaxMessage: 1 << 20})
+		server.handler.onCall("bulk", func(c *Call) { answer(c, strings.Repeat("b", 1<<20)) })
+		for i := range 6 {
+			r := w.narrow(fmt.Sprintf("mallory%d", i), server, 1<<10)
+			for range 4 {
+				r.stream(callStream(wire.StreamCall, "bulk", time.Hour, ""))
+			}
+			settle()
+		}
+		honest := w.quiet("web", Limits{}).connect(server)
+		before := server.handler.count("bulk")
+		for range calls {
+			if _, status, err := call(t.Context(), honest, "bulk", ""); err != nil || status.Refused {
+				t.Fatalf("%+v, %v", status, err)
+			}
+		}
+		if n := server.handler.count("bulk") - before; n != calls {
+			t.Errorf("%d of %d ran", n, calls)
+		}
+	})
+}
+
+func TestUnsentRoutesAreBounded(t *testing.T) { // SEC-330
+	var u unsent
+	pools := newPools(new(Limits{InFlightBytes: 1000, MaxMessage: 1}.withDefaults()))
+	who := Identity{Key: "mallory"}
+	room := pools.shares(&who, "192.0.2.1:1").bytes
+	if err := room.Take(450); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 * maxUnsent {
+		u.note(&wire.HeadersView{Route: fmt.Append(nil, i)}, 100)
+	}
+	if len(u.of) > maxUnsent+1 {
+		t.Errorf("%d routes are remembered", len(u.of))
+	}
+	if !u.lacks(&wire.HeadersView{Route: []byte("another")}, room) {
+		t.Error("a caller that has one route more than are told apart is not refused on all")
+	}
+	room.Give(450)
+	for i := range 10 * maxUnsent {
+		if u.lacks(&wire.HeadersView{Route: fmt.Append(nil, i)}, room) {
+			t.Error("it is refused although it holds nothing")
+		}
+	}
+	if len(u.of) != 0 || u.some.Load() {
+		t.Errorf("%d are left", len(u.of))
+	}
+}
