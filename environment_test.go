@@ -78,7 +78,7 @@ func TestTheEnvironmentStandsInForFields(t *testing.T) {
 func TestAnAddressOfTheEnvironmentIsNotForASocketOfTheProgram(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	t.Setenv("LINK_ADVERTISE", "orders.internal:7443")
-	socket, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // the node's from here on
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
