@@ -14,9 +14,9 @@ type terms struct {
 	now       int64
 	slowStart int64   // nanoseconds from the floor to the whole share
 	avoided   []*load // what the call was sent to already
-	heedless  bool    // of ejections
+	heedless  bool    // an ejected instance is as good as any
 	desperate bool    // a silent instance is better than nobody
-	careful   bool    // the call is no probe
+	careful   bool    // the call must not probe
 	due       *load   // the probe that such a call met
 }
 

@@ -41,7 +41,7 @@ const (
 	// Faulted is an answer that says that the instance is to blame: it refused the call,
 	// or its handler broke.
 	Faulted
-	// Unanswered is no answer: the connection was lost, or the time was up.
+	// Unanswered means that no answer came: the connection was lost, or the time was up.
 	Unanswered
 )
 
@@ -85,14 +85,14 @@ func (e *Endpoint[T]) End(start, now int64, o Outcome) {
 	}
 }
 
-// Heard notes that there is a new connection to the instance: it is silent no more, and
+// Heard notes that there is a new connection to the instance: it is no longer silent, and
 // if it is ejected, the next call that draws it is a probe.
 func (e *Endpoint[T]) Heard(now int64) { e.load.heard(now) }
 
-// Answers notes that the instance has given the sign of life that [Tried.Due] asks for. It is silent
-// no more, unless calls still wait for it. If it is ejected because it did not answer, and there is a
-// new connection since, it is so no more: its process is another one, or can be reached again. A process
-// that only takes packets is no evidence that its handlers answer.
+// Answers notes that the instance has given the sign of life that [Tried.Due] asks for. It is no
+// longer silent, unless calls still wait for it. If it is ejected because it did not answer, and there is a
+// new connection since, it no longer is: its process is another one, or can be reached again. A process
+// that takes packets may still have handlers that do not answer.
 func (e *Endpoint[T]) Answers(now int64) {
 	if l := e.load; l.pardons(now) && e.ward.restore(l, now) {
 		l.counted.Store(0)

@@ -25,16 +25,16 @@ type Group[T any] struct {
 	view     atomic.Pointer[view[T]]
 	ring     atomic.Pointer[ring[T]]
 	building sync.Mutex       // held while a ring is made
-	turns    [2]atomic.Uint64 // of round robin, by part
+	turns    [2]atomic.Uint64 // the turns of round robin, by part
 
-	// The fields below are guarded by ward.mu, but for the counts of the pools.
+	// The fields below are guarded by ward.mu, except for the counts of the pools.
 	base    [2]pool[T] // all members: those of the own zone and the others, if split
-	kept    [2]pool[T] // of those, the ones this client keeps, if subset
+	kept    [2]pool[T] // the members that this client keeps, if subset
 	split   bool
 	subset  bool
 	epoch   uint64
 	changed bool
-	seed    uint64         // of the ranks
+	seed    uint64         // seeds the ranks of members
 	zones   map[string]int // members by zone
 	weights map[uint32]int // members by weight
 }
@@ -56,7 +56,7 @@ type view[T any] struct {
 func newGroup[T any](w *ward, match func(T) bool, o GroupOptions) *Group[T] {
 	g := &Group[T]{ward: w, match: match, options: o, zones: make(map[string]int), weights: make(map[uint32]int)}
 	for i := range 2 {
-		g.turns[i].Store(uint64(rand.Uint32())) //nolint:gosec // lest all clients begin with the same instance
+		g.turns[i].Store(uint64(rand.Uint32())) //nolint:gosec // so that clients begin with different instances
 		w.enrollLocked(&g.base[i].census)
 		w.enrollLocked(&g.kept[i].census)
 	}
@@ -171,7 +171,7 @@ func (g *Group[T]) panics(pools *[2]pool[T], parts *[2]part[T]) bool {
 }
 
 // Health is how many members are neither barred nor ejected at now, and how many
-// there are. It is O(1), but for the first call after a bar or an ejection ends.
+// there are. It is O(1), except for the first call after a bar or an ejection ends.
 func (g *Group[T]) Health(now int64) (available, total int) {
 	g.ward.tick(now)
 	total = g.Len()

@@ -7,7 +7,7 @@ import (
 
 // TestEqualsShareAlikeAfterAHiccup: of two idle instances one is slow, or fails, for a
 // while; one caller calls one after the other. Within 5 s after both answer alike each
-// has its half again, be it that an instance which was left alone takes a few calls to
+// has its half again, even if an instance which was left alone takes a few calls to
 // be as fast as the other one.
 func TestEqualsShareAlikeAfterAHiccup(t *testing.T) {
 	hiccups := map[string]func(c *callers, v *server){

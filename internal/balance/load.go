@@ -54,7 +54,7 @@ func (m *measure) pack() uint64 {
 // tally is how many samples there were, up to WarmSamples, and how many of the last ones
 // in a row were slower than the average, below SlowRun. An average that such a run has
 // raised is a peak until PeakHeld samples in a row are like it; alike is how many of
-// these are still to come, 0 if it is no peak. An instance that has returned is one that
+// these are still to come, 0 if it is not a peak. An instance that has returned is one that
 // nobody had asked for [IdleAfter]: its samples are counted anew, and what is known of
 // it is compared all the same.
 type tally struct {

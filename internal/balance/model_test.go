@@ -20,7 +20,7 @@ type model struct {
 	self   string
 	zone   string
 	items  map[string]Item[int]
-	keys   []string // of items, sorted
+	keys   []string // the keys of items, sorted
 	barred map[string]int64
 	groups []modelGroup
 }

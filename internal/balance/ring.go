@@ -13,7 +13,7 @@ const (
 	LoadFactor = 1.25
 
 	// LoadFloor is how many calls in flight an instance takes of picks with a key
-	// whatever the average is: that few are no queue on a machine of some cores. Without
+	// whatever the average is: so few do not make a queue on a machine of some cores. Without
 	// it, a key would leave an instance that is idle but for its own calls.
 	LoadFloor = 16
 
@@ -21,7 +21,7 @@ const (
 	MaxPlaces = 64
 
 	// RingEvery is how long the table of a group of more than RingFree members stands
-	// at least. To make one takes about 1 ms, and 3 ms at 10,000 members.
+	// at least. Making one takes about 1 ms, and 3 ms at 10,000 members.
 	RingEvery = 100 * time.Millisecond
 
 	// RingFree is up to how many members each change is followed at once.
@@ -43,7 +43,7 @@ type ring[T any] struct {
 	// calls would be a bottleneck even for those without keys. So each pick looks at
 	// a few members in turn, and corrects the sum by what changed in them.
 	seen   []atomic.Int64 // calls in flight of each member when it was last looked at
-	sum    atomic.Int64   // of seen
+	sum    atomic.Int64   // the sum of seen
 	cursor atomic.Uint64
 }
 

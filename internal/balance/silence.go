@@ -112,7 +112,7 @@ func (l *load) plain(now int64) bool {
 	return l.special.Load() <= now && !l.silent(now, SilenceFloor)
 }
 
-// heard notes a sign of life that is no answer to a call: a new connection. A probe is due.
+// heard notes a sign of life that is not an answer to a call: a new connection. A probe is due.
 func (l *load) heard(now int64) {
 	l.owed.Store(0)
 	l.failures.And(^unheard)
@@ -132,7 +132,7 @@ func (l *load) pardons(now int64) bool {
 }
 
 // probes reports whether a shunned instance is to be probed, and lets nobody else do it
-// for a while. Calls that were sent elsewhere before are no probes: they have had their
+// for a while. Calls that were sent elsewhere before do not probe: they have had their
 // share of trouble.
 func (t *terms) probes(l *load) bool {
 	due := l.probe.Load()

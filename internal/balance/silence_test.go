@@ -8,7 +8,7 @@ import (
 
 const ms = int64(time.Millisecond)
 
-// callers is a closed loop in virtual time: so many callers, each of which pauses and
+// callers is a closed loop in virtual time: a number of callers, each of which pauses and
 // calls again when its call has ended.
 type callers struct {
 	*simulation

@@ -15,7 +15,7 @@ type Tried[T any] struct {
 	next  int
 
 	careful bool
-	due     *Endpoint[T] // of a careful call; see Due
+	due     *Endpoint[T] // what a careful call passed over; see Due
 }
 
 // Careful makes picks with the set probe nobody: the call must not run twice, nor hang on

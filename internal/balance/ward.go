@@ -18,7 +18,7 @@ type ward struct {
 	options  Options    // see optionsLocked
 	resolved bool
 	size     int // instances in the set
-	ejected  int // of them
+	ejected  int // instances that are ejected
 	troubles map[*load]*trouble
 	due      dueHeap
 	censuses []*census
@@ -188,8 +188,8 @@ func (w *ward) standingLocked(l *load) standing {
 	return 0
 }
 
-// leaveLocked forgets an instance that left the set. It is barred for good, lest a
-// pick from an old snapshot return it.
+// leaveLocked forgets an instance that left the set. It is barred for good, so that no
+// pick from an old snapshot returns it.
 func (w *ward) leaveLocked(l *load) {
 	l.failures.Or(gone)
 	l.barred.Store(never)

@@ -42,7 +42,7 @@ var (
 	// ErrShare means that the holder, or its place, would have more than it leaves free.
 	ErrShare = errors.New("the caller has its share of it")
 	// ErrMost means that the holder would have more than one may.
-	ErrMost = errors.New("the caller has as much as one may")
+	ErrMost = errors.New("the caller has as much as a single one may have")
 )
 
 // Config is what a [Pool] is made of.

@@ -12,8 +12,8 @@ import (
 
 // Bounds of one search. The names may be a stranger's choice, and as like the word as it wants.
 const (
-	MaxNames    = 4096 // of those given so many are looked at
-	MaxCompared = 256  // of these, so many are compared letter by letter: those of a like length, with like letters
+	MaxNames    = 4096 // how many of the names given are looked at
+	MaxCompared = 256  // how many are compared letter by letter: those of a like length, with like letters
 	MaxProposed = 3    // names that are proposed
 	maxLen      = 256  // bytes of a word or name beyond which it is like no other
 	maxDistance = 3

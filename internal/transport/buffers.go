@@ -15,7 +15,7 @@ const (
 // buffers holds byte slices for reuse. Small ones are in pools by size class,
 // powers of two, that the garbage collector empties; making a large one anew
 // costs as much as moving its message, so a bounded number of bytes is kept. It
-// is a cache without meaning for behavior, hence global.
+// is a cache without meaning for behavior, so it may be global.
 var buffers struct { //nolint:gochecknoglobals // see above
 	pools [minKept]sync.Pool
 

@@ -159,7 +159,7 @@ func TestAShedStreamMayHaveRun(t *testing.T) { // SEC-322
 	})
 }
 
-// TestAResetBehindFramesIsNoRefusal, whatever its code: who has answered has run.
+// TestAResetBehindFramesIsNoRefusal, whatever its code: a handler that has answered has run.
 func TestAResetBehindFramesIsNoRefusal(t *testing.T) { // SEC-322
 	for _, code := range []wire.Code{wire.CodeRefused, wire.CodeOverloaded, wire.CodeGoingAway} {
 		for _, answered := range []bool{false, true} {

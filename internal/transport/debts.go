@@ -16,7 +16,7 @@ import (
 // A peer that breaks the rules of link/1 loses its connection. If nothing followed, it
 // would dial again at once, and a handshake costs this side as much as the offense. So each
 // connection that is cut off is charged to the peer's socket, which is one process, and to
-// whom it can hide behind: its identity or, where names are free, its host. Who has been
+// what it can hide behind: its identity or, where names are free, its host. A debtor that was
 // charged more often than the terms forgive is not let in for a while, and then one
 // connection at a time.
 //
@@ -41,7 +41,7 @@ const (
 	// trialEvery is how far apart connections are admitted of one who had to pause, until
 	// everything is forgotten.
 	trialEvery = 250 * time.Millisecond
-	// maxDebtors bounds the table. To get into it takes a handshake and an offense.
+	// maxDebtors bounds the table. Getting into it takes a handshake and an offense.
 	maxDebtors = 4096
 )
 
@@ -72,7 +72,7 @@ func (d debtor) String() string {
 // debt is what is held against a debtor.
 type debt struct {
 	left   float64   // offenses that have no consequence
-	at     time.Time // when that was so many
+	at     time.Time // when left was counted
 	pauses int       // in a row
 	paused time.Time // until when
 	next   time.Time // when a connection is admitted
@@ -110,7 +110,7 @@ func (b *debts) charge(who debtor, now time.Time) {
 	switch {
 	case d.left >= 1:
 		d.left--
-	case now.Before(d.paused): // of a connection that was there before
+	case now.Before(d.paused): // the connection began before the pause
 	default:
 		pause := t.most
 		if d.pauses < 16 {
@@ -207,7 +207,7 @@ func (s *Session) charge(why error, now time.Time) {
 }
 
 // admitIdentity says why no connection is taken from the peer of a session, which is known
-// only behind its handshake. Who makes us do handshakes for nothing is charged for them,
+// only after its handshake. Whoever makes us do handshakes for nothing is charged for them,
 // and then turned away before.
 func (s *Session) admitIdentity(now time.Time) error {
 	who := s.behind()

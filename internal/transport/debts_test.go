@@ -163,7 +163,7 @@ func useCreditOfNobody(r *raw) {
 	r.stream(patternStream("stream")).say(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindPattern, Flags: wire.FlagCredited, Length: 4 << 20}))
 }
 
-// hangUp says that the node has broken the rules, which is no offense of the peer's.
+// hangUp says that the node has broken the rules, which is not an offense of the peer's.
 func hangUp(r *raw) {
 	_ = r.conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeProtocol), "") // has no error to return
 }
@@ -234,7 +234,7 @@ func TestNeighborsOfOneThatIsWrong(t *testing.T) { // SEC-328
 				config.KeepAlivePeriod = 5 * time.Second
 				neighbor := (&member{w: w, to: server}).connect(config) // mallory's, at another port
 				had := 0
-				for range 600 { // one that is merely wrong dials twice a second, for ever
+				for range 600 { // one that is merely wrong dials twice a second, without end
 					if o.offend("mallory", 10_000, floodControl) {
 						had++
 					}
@@ -254,8 +254,8 @@ func TestNeighborsOfOneThatIsWrong(t *testing.T) { // SEC-328
 	}
 }
 
-// TestHandshakesForNothingAreRefusedBefore: who is known by an identity only is refused
-// behind its handshake, and does not make the node do those for ever.
+// TestHandshakesForNothingAreRefusedBefore: a peer that is known only by its identity is refused
+// after its handshake, and cannot make the node do those without end.
 func TestHandshakesForNothingAreRefusedBefore(t *testing.T) { // SEC-328
 	inWorld(t, func(w *world) {
 		t := w.t

@@ -40,7 +40,7 @@ const connWindow = 32 << 20
 const (
 	firstWindow  = 1 << 20
 	narrowWindow = 128 << 10
-	wideConns    = 64 // of Limits.ConnsPerProcess, one in so many begins with firstWindow
+	wideConns    = 64 // one in so many of Limits.ConnsPerProcess begins with firstWindow
 )
 
 func (e *Endpoint) serverConfig() *quic.Config {
@@ -224,7 +224,7 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, class wire.Class, to n
 	}
 	setup, _ := e.cfg.Setup() // the side that dials serves nothing here, so its routes are of no use
 	setup.Class = class
-	setup.MaxMessage = uint64(e.limits.MaxMessage) // of replies; that of routes is for those who call them
+	setup.MaxMessage = uint64(e.limits.MaxMessage) // for replies; what routes take is for those who call them
 	if err := s.open(&setup, nil); err != nil {
 		s.close(wire.CodeInternal, "no CONTROL stream")
 		return nil, dialError(addr, e.cfg.Protocol, err)
@@ -239,7 +239,7 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, class wire.Class, to n
 		s.touch(time.Now())
 		return s, nil
 	case <-conn.Context().Done():
-		if s.isDraining() { // as above
+		if s.isDraining() { // it closes by itself
 			return nil, &Error{Reason: ReasonDraining, Peer: addr, NotProcessed: true}
 		}
 		return nil, dialError(addr, e.cfg.Protocol, context.Cause(conn.Context()))

@@ -166,7 +166,7 @@ func dialError(peer, protocol string, err error) *Error {
 		return e
 	}
 	switch alert := uint64(tp.ErrorCode) - alertBase; {
-	case tp.ErrorCode == quic.InvalidToken: // of a Retry that it sent too long ago
+	case tp.ErrorCode == quic.InvalidToken: // the token is from a Retry that it sent too long ago
 		e.Reason = ReasonOverloaded
 		e.Detail = "the peer was too busy to go on with the handshake in time"
 	case tp.ErrorCode == quic.ConnectionRefused:

@@ -240,7 +240,7 @@ func TestBodyThatKeepsUpIsServed(t *testing.T) {
 	})
 }
 
-// TestStreamMayRestBetweenCalls, but not for ever: a stream that carries no call holds
+// TestStreamMayRestBetweenCalls, but not without end: a stream that carries no call holds
 // a goroutine and buffers.
 func TestStreamMayRestBetweenCalls(t *testing.T) { // SEC-323
 	inWorld(t, func(w *world) {

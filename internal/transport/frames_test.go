@@ -44,7 +44,7 @@ type readFrame struct {
 	body   string
 }
 
-// readFrames reads what there is; frames of an even kind are skipped.
+// readFrames reads until src ends; frames of an even kind are skipped.
 func readFrames(src byteStream) (out []readFrame, err error) {
 	limits := Limits{MaxMessage: 1 << 16}.withDefaults()
 	bodies := share.NewPool(share.Config{Limit: 1 << 20, Floor: 1 << 20}).Holder(share.Key{})

@@ -21,8 +21,8 @@ type gate struct {
 	failed func(peer string, err error) // hears of handshakes that fail; must not block
 	fresh  *rate.Limiter                // handshakes that may start without address validation
 
-	places *share.Pool // of handshakes under way, among sources
-	debts  debts       // of those whose connections were cut off
+	places *share.Pool // handshakes under way, shared among sources
+	debts  debts       // held against peers whose connections were cut off
 
 	mu          sync.Mutex // guards the fields below
 	unvalidated int
@@ -170,7 +170,7 @@ func handshakeDone(ctx context.Context) {
 // source is the unit that handshakes are counted by: what one host controls as a whole.
 func source(addr net.Addr) string { return share.PlaceOf(addrPort(addr).Addr()).String() }
 
-// addrPort is zero for what is no UDP address.
+// addrPort is zero for what is not a UDP address.
 func addrPort(addr net.Addr) netip.AddrPort {
 	if udp, ok := addr.(*net.UDPAddr); ok {
 		return udp.AddrPort()

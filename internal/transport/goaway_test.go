@@ -74,7 +74,7 @@ func TestCallsAboveTheLastStreamWereNotProcessed(t *testing.T) {
 	}
 }
 
-// Why a peer drains reaches who is turned away by it.
+// The reason why a peer drains reaches those that it turns away.
 func TestReasonOfGoAwayIsInTheError(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t

@@ -11,8 +11,8 @@ import (
 )
 
 // knockUDP reports whether the host of addr says that nobody listens there. The kernel
-// hands over, with the report, the datagram that it is about: only who has seen the knock can
-// make a report about it.
+// hands over, with the report, the datagram that it is about: only somebody who has seen the knock
+// can make a report about it.
 func knockUDP(ctx context.Context, local netip.Addr, addr netip.AddrPort) (refused bool) {
 	conn, done, err := dialKnock(ctx, local, addr)
 	if err != nil {

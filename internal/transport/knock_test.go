@@ -38,7 +38,7 @@ func TestKnock(t *testing.T) {
 			result := make(chan bool)
 			go func() { result <- knockUDP(ctx, at.Addr(), at) }()
 			if b := <-heard; len(b) != knockSize || b[0]&0xc0 != 0 {
-				t.Errorf("the knock is %x, want %d bytes that are no QUIC packet", b, knockSize)
+				t.Errorf("the knock is %x, want %d bytes that are not a QUIC packet", b, knockSize)
 			}
 			cancel() // nobody has said anything
 			if <-result {

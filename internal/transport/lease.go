@@ -19,7 +19,7 @@ type lease struct {
 	stream  *quic.Stream
 	out     callWriter
 	fr      frameReader
-	frames  []byte // of the request, reused
+	frames  []byte // the frames of the request; reused
 	fresh   bool   // the stream type was not written yet
 	odd     bool   // the call under way is the second on the stream, the fourth and so on
 
@@ -29,12 +29,12 @@ type lease struct {
 	place    int  // in leasePool.busy, and one; 0 while it is idle; guarded by leasePool.mu
 
 	// phase holds one of the phases below and above it the tick of
-	// the watcher when the call began. Who moves it from phaseYoung owns ctx and
+	// the watcher when the call began. Whoever moves it from phaseYoung owns ctx and
 	// deadline: the call, to end, or the watcher, under mu.
 	phase  atomic.Uint64
 	ending atomic.Uint32 // endNone, endCanceled, endDeadline or endMoved
 
-	ctx      context.Context //nolint:containedctx // of the call under way
+	ctx      context.Context //nolint:containedctx // the context of the call under way
 	deadline time.Time
 	mover    Mover
 

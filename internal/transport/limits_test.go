@@ -49,7 +49,7 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		limits   Limits
-		identity string // of those that use up the limit
+		identity string // who uses up the limit
 		sessions int
 	}{
 		{"CallsPerIdentity", Limits{CallsPerIdentity: 4}, "web", 1},

@@ -31,7 +31,7 @@ import (
 // Silence is counted in looks, each of which counts for at most twice the time between two: a process
 // that was itself frozen or had no processor does not blame its peers.
 //
-// Only peers of whom something is expected are looked at, each at its own pace, so that the cost
+// Only peers that owe something are looked at, each at its own pace, so that the cost
 // follows the calls and streams under way and not the connections. A peer that runs a long call and
 // answers is asked every S, for twice S is how soon its caller is to know that it is gone.
 type liveness struct {
@@ -45,7 +45,7 @@ type liveness struct {
 }
 
 // pulse is what is known of the life of a session's peer. The goroutine that looks
-// uses it alone, but for knocking.
+// uses it alone, except for knocking.
 type pulse struct {
 	due      time.Time     // when it is looked at next
 	place    int           // in the queue, and one; 0: it is not looked at
@@ -155,7 +155,7 @@ func (e *Endpoint) attend(ctx context.Context) {
 	}
 }
 
-// takeAlerts makes the sessions due of which there were alerts, but not sooner than urgent after
+// takeAlerts makes sessions due that were alerted, but not sooner than urgent after
 // they were looked at last.
 func (l *liveness) takeAlerts(queue *lookouts, now time.Time, urgent time.Duration) {
 	l.mu.Lock()

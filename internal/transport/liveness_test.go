@@ -39,7 +39,7 @@ func TestTheCostOfLooksFollowsTheCallsUnderWay(t *testing.T) {
 		const seconds = 20 // holdCalls waits for no longer than 30
 		pass(seconds * time.Second)
 		cost := client.lookCost().since(before)
-		const most = seconds * (urgentPart + easyPart) // of one session
+		const most = seconds * (urgentPart + easyPart) // for one session
 		if cost.looks > most {
 			t.Errorf("%d looks in %d s, want at most %d: one call is under way", cost.looks, seconds, most)
 		}

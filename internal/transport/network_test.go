@@ -24,7 +24,7 @@ const (
 type world struct {
 	t       *testing.T
 	ca      *securitytest.CA
-	scripts sync.WaitGroup // of raw servers
+	scripts sync.WaitGroup // the scripts of raw servers
 
 	mu    sync.Mutex // guards the fields below
 	hosts map[string]simnet.PacketReceiver

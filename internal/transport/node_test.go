@@ -249,7 +249,7 @@ func (r *recorder) ServeCall(c *Call) {
 	route, _ := c.Route.(named) // Find gives nothing else
 	r.begin(route.name)
 	defer r.running.Add(-1)
-	route.f.(callFunc)(c) //nolint:errcheck // as above
+	route.f.(callFunc)(c) //nolint:errcheck // the type of the route says that it is one
 }
 
 // ServeStream implements Handler.
@@ -257,7 +257,7 @@ func (r *recorder) ServeStream(s *Stream) {
 	route, _ := s.Route.(named)
 	r.begin(route.name)
 	defer r.running.Add(-1)
-	route.f.(streamFunc)(s) //nolint:errcheck // as above
+	route.f.(streamFunc)(s) //nolint:errcheck // the type of the route says that it is one
 }
 
 // logBuffer holds what an endpoint logs.

@@ -29,10 +29,10 @@ type outbox struct {
 
 	mu    sync.Mutex // guards the fields below
 	queue []queuedWrite
-	bytes []byte // of the queue, one after the other
+	bytes []byte // the bytes of the queue, one write after the other
 	led   bool   // a goroutine is about to flush
 
-	writing sync.Mutex // held by who flushes; guards the fields below, and is locked before mu
+	writing sync.Mutex // held by whoever flushes; guards the fields below, and is locked before mu
 	alone   int32      // what direct was set to last
 	// The arrays of queue and bytes of the last flush.
 	spareQueue []queuedWrite
@@ -50,9 +50,9 @@ const (
 	outboxBytes = 64 << 10
 	// outboxKeep is how large a buffer an outbox keeps.
 	outboxKeep = 16 << 10
-	// outboxProbe is how many writes follow each other at once after ever more have
-	// waited for others in vain. To yield can wake a thread, which costs more than a
-	// write, so less than one call in a hundred shall.
+	// outboxProbe is how many writes follow each other at once after more and more
+	// have waited for others in vain. Yielding can wake a thread, which costs more than a
+	// write, so less than one call in a hundred should.
 	outboxProbe = 255
 	// outboxPatience is how long a goroutine that yields may be kept waiting without
 	// consequence. Where it takes longer, and longer than outboxPace for each write that
@@ -72,10 +72,10 @@ type callWriter struct {
 	serving bool // it writes replies; a drain waits for them
 
 	queued   uint64
-	deadline time.Time     // of what was queued last
-	written  atomic.Uint64 // of queued
+	deadline time.Time     // the deadline of what was queued last
+	written  atomic.Uint64 // how many of queued were written
 
-	err     error         // of a write; guarded by box.writing
+	err     error         // why a write failed; guarded by box.writing
 	waiting chan struct{} // closed when the write that has to wait for the peer has ended; guarded by box.writing
 }
 

@@ -137,7 +137,7 @@ func TestAnOutboxIsBounded(t *testing.T) {
 	})
 }
 
-// TestWhoIsAloneDoesNotWait: one call after the other yields ever less often.
+// TestWhoIsAloneDoesNotWait: one call after the other yields less and less often.
 func TestWhoIsAloneDoesNotWait(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -352,7 +352,7 @@ func TestAQueuedRequestWaitsForRoom(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		timeout time.Duration
-		want    Reason // of the call's end; 0 if it is answered
+		want    Reason // how the call ends; 0 if it is answered
 	}{
 		{"answered", time.Minute, 0},
 		{"out of time", 5 * time.Second, ReasonCanceled},

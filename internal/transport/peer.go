@@ -34,7 +34,7 @@ type slot struct {
 	dialing  *dialing
 	failures int
 	until    time.Time // no dial before
-	last     error     // of the dial before until
+	last     error     // why the dial before until failed
 }
 
 type dialing struct {
@@ -253,7 +253,7 @@ func backoff(n int, most time.Duration) time.Duration {
 		d *= 1.6
 	}
 	d = min(d, float64(most))
-	return time.Duration(d/2 + rand.Float64()*d/2) //nolint:gosec // jitter is no secret
+	return time.Duration(d/2 + rand.Float64()*d/2) //nolint:gosec // jitter is not a secret
 }
 
 // refusedRetry is the longest pause between two dials of an address where nobody listens:

@@ -22,7 +22,7 @@ type raw struct {
 	w       *world
 	conn    *quic.Conn
 	control *quic.SendStream
-	frames  *frames // of the other side's CONTROL stream
+	frames  *frames // the frames of the other side's CONTROL stream
 	setup   wire.Setup
 }
 
@@ -76,7 +76,7 @@ func (w *world) clientWith(service string, to *node, config *quic.Config) *raw {
 	return r
 }
 
-// narrow returns a connection that takes so many bytes from each stream of the node's
+// narrow returns a connection that takes window bytes from each stream of the node's
 // before it has read them.
 func (w *world) narrow(service string, to *node, window uint64) *raw {
 	w.t.Helper()
@@ -340,7 +340,7 @@ func (w *world) rawServerTLS(id security.ID, conf *tls.Config, script func(r *ra
 	return w.rawServerWith(id, conf, rawConfig(), script)
 }
 
-// narrowServer takes so many bytes from each stream before it has read them.
+// narrowServer takes window bytes from each stream before it has read them.
 func (w *world) narrowServer(service string, window uint64, script func(r *raw)) *rawServer {
 	w.t.Helper()
 	source, config := w.ca.Source(service), rawConfig()

@@ -55,7 +55,7 @@ type refusal struct {
 	total  uint64
 	unsaid uint64    // since the last line
 	said   time.Time // when that was
-	peer   string    // of the latest
+	peer   string    // the peer of the latest
 	text   string
 }
 

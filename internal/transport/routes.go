@@ -14,7 +14,7 @@ import (
 // by name.
 const (
 	maxPeerRoutes = 16 << 10 // entries
-	maxRouteBytes = 4 << 20  // of ROUTES frames, the names in them
+	maxRouteBytes = 4 << 20  // bytes of ROUTES frames, the names in them
 	// maxRouteFrames bounds frames that add nothing. A server that adds one route at a
 	// time stays within it.
 	maxRouteFrames = maxPeerRoutes

@@ -39,7 +39,7 @@ type sendSide struct {
 	backlog int // bytes of small writes since one waited; mayQueue's alone
 }
 
-// mayQueue reports whether so many bytes may be written without waiting for those
+// mayQueue reports whether n bytes may be written without waiting for those
 // before them. If not, they must be written by write, which waits. One goroutine at a
 // time may call it.
 func (s *sendSide) mayQueue(n int) bool {
@@ -110,7 +110,7 @@ func (s *sendSide) writeBulk(on *Session, b []byte) error {
 // the peer had room for it.
 func (s *sendSide) reset(code wire.Code) {
 	s.mu.Lock()
-	// To write one more frame takes up room for what was left over, if there is any.
+	// Writing one more frame takes up room for what was left over, if there is any.
 	if !s.loose || !s.cut && s.stream.TryWriteAll(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: kindIgnored})) == nil {
 		s.stream.SetReliableBoundary()
 	}

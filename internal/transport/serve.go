@@ -31,7 +31,7 @@ type Handler interface {
 type Route struct {
 	Value      any          // for the handler
 	Stream     bool         // ServeStream rather than ServeCall
-	Lasting    bool         // of a stream: a drain waits for others first; see Stream.Quiet
+	Lasting    bool         // for a stream: a drain waits for others first; see Stream.Quiet
 	MaxMessage int          // largest message; 0 is Limits.MaxMessage
 	Guarded    bool         // Admit decides
 	Early      bool         // ServeCall runs before the message is read; it calls Receive or Decline
@@ -58,10 +58,10 @@ type Call struct {
 	single     bool   // the stream carries no further call
 	late       bool   // the peer may open another stream in its place later
 	odd        bool   // it is the second call on the stream, the fourth and so on
-	rest       rest   // of a CALLS stream, between calls
-	found      Route  // of the call; kept here, as a pointer to it outlives Find
+	rest       rest   // how a CALLS stream waits between calls
+	found      Route  // the route of the call; kept here, as a pointer to it outlives Find
 	early      *Route // found, until the message has been received or declined
-	broken     error  // of the stream, found by Receive or Decline
+	broken     error  // why the stream is broken, found by Receive or Decline
 }
 
 // Canceled returns a context that ends when the caller is gone.
@@ -319,7 +319,7 @@ func (s *Session) leave(refusal *wire.Status) {
 }
 
 // stay makes a drain wait for a reply that waits for the peer; left must follow. It
-// is no call that runs: a stream has one such reply at most.
+// does not count as a call that runs: a stream has one such reply at most.
 func (s *Session) stay() {
 	s.endpoint.begin()
 	s.active.Add(1)

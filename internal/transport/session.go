@@ -24,13 +24,13 @@ type Session struct {
 	endpoint    *Endpoint
 	conn        *quic.Conn
 	dialed      bool
-	dialedAs    *Peer // of a dialed session
+	dialedAs    *Peer // the peer that a dialed session was dialed for
 	class       wire.Class
 	remoteAddr  string // at the beginning
 	moved       atomic.Pointer[address]
 	peer        any
-	site        site    // whom it reaches where
-	shares      shares  // of the peer, in Endpoint.pools
+	site        site    // which peer it reaches, and where
+	shares      shares  // the peer's shares in Endpoint.pools
 	caller      *caller // the peer, in Endpoint.callers
 	late        lateCredit
 	admitted    bool      // counts in Endpoint.accepted and shares.conns; guarded by Endpoint.mu
@@ -39,10 +39,10 @@ type Session struct {
 	retireAt    time.Time // when a dialed session makes way for another; zero is never
 	group       *lifecycle.Group
 	remote      wire.Setup
-	routes      routeTable               // of the peer
-	tags        atomic.Pointer[[]string] // of the peer, as it said last
-	tagRate     *rate.Limiter            // of its TAGS
-	controlRate *rate.Limiter            // of its frames on CONTROL
+	routes      routeTable               // the peer's routes
+	tags        atomic.Pointer[[]string] // the peer's tags, as it said last
+	tagRate     *rate.Limiter            // bounds the peer's TAGS
+	controlRate *rate.Limiter            // bounds the peer's frames on CONTROL
 
 	setup  chan struct{} // closed when remote is set
 	routed chan struct{} // closed when the peer has announced routes, or nobody waits for them any more
@@ -58,14 +58,14 @@ type Session struct {
 	control    controlWriter
 	outbox     outbox
 	leases     leasePool
-	resting    restingCalls  // of an accepted session
+	resting    restingCalls  // for an accepted session
 	bulk       chan struct{} // holds a token per large message being written
 
 	active  atomic.Int64 // calls and streams in flight
 	streams atomic.Int64 // streams of patterns among these
 	window  atomic.Int64 // bytes that the connection's window has grown by
 	credit  atomic.Int64 // bytes of credit that our streams have given out
-	used    atomic.Int64 // of the last use, on the scale of package clock
+	used    atomic.Int64 // when it was last used, on the scale of package clock
 	lastID  atomic.Int64 // accepted sessions: the last stream that was taken
 
 	lastServed atomic.Uint64          // dialed sessions: no handler of the peer's sees streams above it
@@ -214,7 +214,7 @@ func (s *Session) identify(who Identity, now time.Time) {
 		o.session.Store(s)
 	}
 	if left := who.Expires.Sub(now); !who.Expires.IsZero() {
-		s.retireAt = now.Add(left - time.Duration((1+rand.Float64())*float64(left)/20)) //nolint:gosec // jitter is no secret
+		s.retireAt = now.Add(left - time.Duration((1+rand.Float64())*float64(left)/20)) //nolint:gosec // jitter is not a secret
 	}
 }
 

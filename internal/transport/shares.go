@@ -13,7 +13,7 @@ type pools struct {
 	calls   *share.Pool // calls and streams that handlers run
 	streams *share.Pool // streams that peers have open, idle ones among them
 	conns   *share.Pool // connections that peers dialed
-	bytes   *share.Pool // of messages that are being received, wait to be read, or are not read by the peer
+	bytes   *share.Pool // bytes of messages that are being received, wait to be read, or are not read by the peer
 	windows *share.Pool // bytes that connections may have in flight to us, beyond what each has at first
 	late    *share.Pool // streams whose credit has not been given back yet, see credit.go
 }

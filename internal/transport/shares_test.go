@@ -87,10 +87,10 @@ func (r *raw) attempt(b []byte) *rawStream {
 // still get.
 type siege struct {
 	bound  string
-	conns  int // of the member; 0 is 12
+	conns  int // connections of the member; 0 is 12
 	limits Limits
 	pool   func(p *pools) *share.Pool
-	window uint64 // of the member's streams, in bytes; 0 is 16 KiB
+	window uint64 // credit window of the member's streams, in bytes; 0 is 16 KiB
 	// fill does its worst over one connection.
 	fill func(r *raw)
 	// honest is what each of floor others does at once, on connections of their own.
@@ -271,7 +271,7 @@ func besiege(w *world, siege siege, free bool) {
 	told := server.Shed()
 	maps.Copy(told, server.Refused())
 	if len(told) == 0 || !server.log.contains("mallory") && told[refusedOverload] == 0 {
-		t.Errorf("nobody is told of what was refused, and whom: %v", told)
+		t.Errorf("nobody is told what was refused, and to which peer: %v", told)
 	}
 	var wg sync.WaitGroup
 	for i := range floor {

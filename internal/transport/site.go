@@ -7,13 +7,13 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// site is who is reached where: an identity at the address of a socket.
+// site is a peer at a place: an identity at the address of a socket.
 type site struct {
 	identity string
 	addr     netip.AddrPort
 }
 
-// settle notes whom a session reaches, now that its peer has said so. A socket belongs
+// settle notes which peer a session reaches, now that its peer has said so. A socket belongs
 // to one process: sessions with another instance at the same address are those of a process
 // that is gone, and end.
 func (e *Endpoint) settle(s *Session) {

@@ -23,7 +23,7 @@ func checkSocket(conn net.PacketConn, log *slog.Logger) {
 		return // not a kernel socket
 	}
 	_ = c.SetReadBuffer(wantBuffer)  // what counts is the size it has then
-	_ = c.SetWriteBuffer(wantBuffer) // as above
+	_ = c.SetWriteBuffer(wantBuffer) // what counts is the size it has then
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return

@@ -37,7 +37,7 @@ type Stream struct {
 	pending  int           // bytes of uncredited frames in queue
 	plain    int           // uncredited frames in queue
 	arrived  chan struct{} // holds a token when queue or end changed
-	status   *wire.Status  // of the peer, once it arrived
+	status   *wire.Status  // the peer's, once it arrived
 	end      error         // why there are no more frames; io.EOF after a clean end
 	noMore   bool          // the peer has sent END: only CREDIT and STATUS may follow
 	refused  bool          // it was reset because the peer asked for too much or broke the rules; the reader's, until it has ended
@@ -91,7 +91,7 @@ func (st *Stream) read() {
 	}
 	if dialed {
 		st.settleQueue()
-		_ = st.stream.Close() // for END is no FIN; it fails if the stream was reset
+		_ = st.stream.Close() // END is not FIN; this fails if the stream was reset
 	}
 	st.wake()
 	st.noteEnd()
@@ -175,7 +175,7 @@ func (st *Stream) readOwn(h wire.FrameHeader) error {
 	if err != nil {
 		return err
 	}
-	switch h.Kind { //nolint:exhaustive // as above
+	switch h.Kind { //nolint:exhaustive // the others have returned above
 	case wire.KindCredit:
 		credit, err := wire.ParseCredit(body)
 		if err != nil {
@@ -347,7 +347,7 @@ func (st *Stream) Grant(c wire.Credit) error {
 	st.mu.Unlock()
 	err := st.write(context.Background(), false, func(b []byte) []byte { return wire.AppendCredit(b, c) })
 	if stopped, ok := errors.AsType[*Error](err); ok && stopped.Reason == ReasonReset && stopped.Code == wire.CodeNone {
-		return nil // the peer has sent all and reads no more; its last frames are still to be received
+		return nil // the peer has sent all and reads nothing else; its last frames are still to be received
 	}
 	return err
 }
@@ -377,7 +377,7 @@ func (st *Stream) takeCredit(ctx context.Context, size uint64) error {
 	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, true)
 }
 
-// Await waits until there is credit for a frame of so many bytes, and takes none of
+// Await waits until there is credit for a frame of size bytes, and takes none of
 // it. Nothing becomes of the stream if ctx ends before.
 func (st *Stream) Await(ctx context.Context, size uint64) error {
 	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, false)
@@ -466,7 +466,7 @@ func (st *Stream) CloseSend() error {
 	}
 	err := st.write(context.Background(), false, wire.AppendEnd)
 	if stopped, ok := errors.AsType[*Error](err); ok && stopped.Reason == ReasonReset && stopped.Code == wire.CodeNone {
-		return nil // the peer has ended the stream, and reads no more
+		return nil // the peer has ended the stream, and reads nothing else
 	}
 	return err
 }

@@ -101,8 +101,8 @@ type Endpoint struct {
 	callers  callers
 	lenders  lenders
 	watcher  watcher
-	refusals refusals // of connections
-	shed     refusals // of calls, streams and messages, for want of room
+	refusals refusals // connections that were refused
+	shed     refusals // calls, streams and messages that were refused for want of room
 
 	liveness liveness
 	knocks   chan struct{} // holds a token per knock under way
@@ -114,7 +114,7 @@ type Endpoint struct {
 	drainOver chan struct{}            // closed when the drain is over
 	tags      atomic.Pointer[[]string] // announced since the start; nil: those of Setup
 	active    atomic.Int64             // calls and streams that handlers run, or that are being refused
-	seconds   atomic.Int64             // that the janitor has counted
+	seconds   atomic.Int64             // seconds that the janitor has counted
 	lasting   atomic.Int64             // streams among these that end when nothing else runs
 	quiet     chan struct{}            // closed when only lasting streams are left while refusing
 	idle      chan struct{}            // holds a token when a call or stream has ended while refusing
@@ -124,7 +124,7 @@ type Endpoint struct {
 
 	mu       sync.Mutex // guards the fields below
 	sessions map[*Session]struct{}
-	sites    map[site][]*Session // those that know whom they reach
+	sites    map[site][]*Session // those that know which peer they reach
 	peers    map[peerKey]*Peer
 	accepted int // sessions that a peer dialed
 	closed   bool
@@ -232,7 +232,7 @@ func (e *Endpoint) Close() error {
 }
 
 // ErrStuck means that handlers go on long after their context was canceled.
-// Their goroutines are left to themselves: waiting for them could be for ever.
+// Their goroutines are left to themselves: waiting for them might never end.
 var ErrStuck = errors.New("handlers ignore that their context is canceled")
 
 // closeWait is how long Close waits for canceled handlers.

@@ -48,7 +48,7 @@ type udpConn struct {
 	*net.UDPConn
 
 	raw syscall.RawConn
-	v6  bool // of the address family AF_INET6, which takes IPv4 too
+	v6  bool // the socket is of the family AF_INET6, which takes IPv4 too
 	due atomic.Bool
 	// stir sets due when stirEvery is over.
 	stir *time.Timer
@@ -58,17 +58,17 @@ type udpConn struct {
 	call func(fd uintptr) bool // receives; made once, for it would be allocated
 	room int                   // how many of in have a buffer
 	want int                   // how many datagrams are asked for
-	got  int                   // of in
+	got  int                   // how many of in were received
 	fail syscall.Errno
 
-	next  int    // of in
-	rest  []byte // of the datagram before next that quic-go has not got
-	size  int    // of its parts
+	next  int    // which of in quic-go gets next
+	rest  []byte // what quic-go has not got yet of the datagram before next
+	size  int    // the size of the parts of that datagram
 	alone int    // datagrams read alone since more were looked for
 
 	from   sockaddr // the last sender
 	sender net.Addr // the same
-	zones  zones    // of senders
+	zones  zones    // the zones of senders
 }
 
 // datagram is what one datagram is received in.
@@ -114,7 +114,7 @@ func systemSocket(conn net.PacketConn) net.PacketConn {
 	return c
 }
 
-// grow makes room for so many datagrams.
+// grow makes room for up to room datagrams.
 func (c *udpConn) grow(room int) {
 	for ; c.room < min(room, groBatch); c.room++ {
 		in, msg := &c.in[c.room], &c.head[c.room].msg

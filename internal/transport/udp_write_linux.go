@@ -44,7 +44,7 @@ type datagramWrite struct {
 }
 
 // datagramWrites recycles what a system call must point to, and which would be allocated.
-// It is a cache without meaning for behavior, hence global.
+// It is a cache without meaning for behavior, so it may be global.
 var datagramWrites = sync.Pool{New: func() any { //nolint:gochecknoglobals // see above
 	w := new(datagramWrite)
 	w.call = w.send

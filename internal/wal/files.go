@@ -18,7 +18,7 @@ type files interface {
 	rename(from, to string) error
 	remove(name string) error
 	syncDir() error
-	free() (bytes int64, ok bool) // that the disk has left for this process, if that is known
+	free() (bytes int64, ok bool) // how much the disk has left for this process, if that is known
 }
 
 // file is what the log asks of a file.

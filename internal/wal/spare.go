@@ -10,7 +10,7 @@ const (
 	spareLeast = 256 << 10
 )
 
-// spareLocked refuses an append of so many bytes that would leave compaction no room: to remove
+// spareLocked refuses an append of size bytes that would leave compaction no room: to remove
 // the oldest segment, the log copies what is live in it. A log that has filled its disk to the
 // brim would be stuck, however little of it is live.
 func (l *Log) spareLocked(size int64) error {

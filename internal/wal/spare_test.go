@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// small is a disk that has so many bytes for the log.
+// small is a disk with a limited number of bytes for the log.
 type small struct {
 	folder
 

@@ -27,7 +27,7 @@ type task struct{ Fails bool }
 
 var (
 	work   = pipeline.NewStage[task]("orders", "work")
-	fences = make(chan uint64, 1) // of the tasks that were done
+	fences = make(chan uint64, 1) // the fences of the tasks that were done
 )
 
 var read = reqrep.NewMethod[nothing, nothing]("orders", "get", reqrep.ReadOnly)
