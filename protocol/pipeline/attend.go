@@ -18,7 +18,7 @@ import (
 type workerLink struct {
 	queue    *Queue
 	id       string
-	vanished atomic.Bool // the topology leads to it no more
+	vanished atomic.Bool // the topology no longer leads to it
 
 	worker *queue.Worker // while there is a stream; the queue's lock guards it
 }
@@ -40,15 +40,15 @@ func (l *workerLink) show(there bool) {
 	}
 }
 
-// giveUp takes back what a worker has that is not connected, and that the topology leads
-// to no more: it does not come back. The queue's lock is held.
+// giveUp takes back what a worker has that is not connected, and that the topology no longer
+// leads to: it does not come back. The queue's lock is held.
 func (l *workerLink) giveUp() {
 	if l.vanished.Load() {
 		l.queue.tasks.GiveUp(l.id, "the connection to the worker was lost, and it is not found any more", l.queue.clock.now().UnixNano())
 	}
 }
 
-// over reports whether the topology leads to the worker no more, and forgets it then: if
+// over reports whether the topology no longer leads to the worker, and forgets it then: if
 // it comes back, it has another link.
 func (l *workerLink) over() bool {
 	l.queue.mu.Lock()
@@ -96,7 +96,7 @@ func (l *workerLink) attend(ctx context.Context) {
 // rejoinSlow is how many failures it takes until the pause is the longest.
 const rejoinSlow = 8
 
-// rejoinPause is how long to wait after so many failures in a row: twice as long each time,
+// rejoinPause is how long to wait after that many failures in a row: twice as long each time,
 // and of that a part drawn by lot, so that those who lost a worker at the same time do not
 // all come back to it at the same time.
 func rejoinPause(failures int) time.Duration {
@@ -104,7 +104,7 @@ func rejoinPause(failures int) time.Duration {
 	return most/2 + rand.N(most/2) //nolint:gosec // a draw of lots, not a secret
 }
 
-// final reports whether trying again soon will not mend an error.
+// final reports whether trying again soon will not help against an error.
 func final(err error) bool {
 	switch link.CodeOf(err) { //nolint:exhaustive // the others pass
 	case link.PermissionDenied, link.InvalidArgument, link.Unimplemented, link.ResourceExhausted:
@@ -356,7 +356,7 @@ func (c *connection) take(f link.Frame) error {
 		q.mu.Lock()
 		q.tasks.Leave(c.worker)
 		q.unlock()
-	default: // of a later version
+	default: // a later version sent it
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func TestProducersWhoseBacklogStaysTheSameAreServed(t *testing.T) {
 }
 
 // TestTasksThatWaitLongForTheirTurnAreDone: a worker gives back what could not begin soon,
-// as often as it takes; that is no fault of the task's.
+// as often as it takes; the task does not pay for that.
 func TestTasksThatWaitLongForTheirTurnAreDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

@@ -17,7 +17,7 @@ type Unfinished struct {
 	ID       string
 	Key      string
 	Payload  []byte // as the node's codec encoded it
-	Attempts int    // that failed
+	Attempts int    // failed attempts
 	Begun    bool   // a worker may be at it, or have done it
 	Kept     bool   // it is on disk, and goes on when the queue is opened again
 	MayBe    bool   // its push failed with ErrMayRun: it may be on disk, and goes on then

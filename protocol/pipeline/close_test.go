@@ -27,7 +27,7 @@ func result(t *testing.T, what string, f func() error) func() {
 				t.Errorf("%s: %v, want unavailable", what, err)
 			}
 		case <-time.After(time.Minute):
-			t.Fatalf("%s: it waits for ever", what)
+			t.Fatalf("%s: it waits without end", what)
 		}
 	}
 }

@@ -17,7 +17,7 @@ type DeadLetter struct {
 	Tenant   string
 	Payload  []byte // as the node's codec encoded it
 	Attempts int
-	Cause    string // of the last attempt
+	Cause    string // why the last attempt failed
 	Time     time.Time
 	History  []Attempt
 }

@@ -29,7 +29,7 @@ var (
 func together(pull func(node *link.Node), f func(ctx context.Context, node *link.Node) error) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	registry, err := static.New() // of this process; leave Config.Registry out to find other processes
+	registry, err := static.New() // for this process alone; leave Config.Registry out to find other processes
 	if err != nil {
 		fmt.Println(err) //nolint:forbidigo // an example
 		return

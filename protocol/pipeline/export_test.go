@@ -14,14 +14,14 @@ type Faults struct {
 
 	mu      sync.Mutex // guards the fields below
 	fail    error
-	kinds   map[byte]bool // of records that it hits; nil is all
+	kinds   map[byte]bool // the kinds of records that it hits; nil is all
 	told    func(wal.Position, error)
 	denied  int
 	written [256]int // records of each kind
 	held    bool     // nothing is told to be durable
 }
 
-// Hold has the disk say no more that anything is durable.
+// Hold keeps the disk from saying that anything is durable.
 func (f *Faults) Hold() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -51,7 +51,7 @@ func (f *Faults) On(folder string, mode Mode) QueueOption {
 }
 
 // Set makes appends fail from now on, those with records of these kinds, or all; a
-// nil error mends them.
+// nil error lets them succeed again.
 func (f *Faults) Set(err error, kinds ...byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -150,7 +150,7 @@ func Patient() QueueOption {
 	return queueOption(func(s *queueSettings) { s.queue.Grace = time.Hour })
 }
 
-// RejoinPause is how long a queue waits after so many failures in a row to have a stream
+// RejoinPause is how long a queue waits after that many failures in a row to have a stream
 // to a worker.
 func RejoinPause(failures int) time.Duration { return rejoinPause(failures) }
 

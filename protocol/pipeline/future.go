@@ -56,8 +56,8 @@ type Outcome struct {
 	End      End
 	Worker   string // instance that acked it
 	Attempts int
-	Cause    string    // of the last attempt that failed
-	History  []Attempt // of the deliveries that did not succeed, oldest first
+	Cause    string    // why the last attempt failed, if any did
+	History  []Attempt // the deliveries that did not succeed, oldest first
 }
 
 // Attempt is one delivery of a task that did not succeed.
@@ -79,7 +79,7 @@ type entry struct {
 	queue.Task
 	owner    *Queue
 	accepted chan struct{} // closed when the task is on disk, or refused; nil in memory
-	wanted   int           // by so many that pushed it; the queue's lock guards it
+	wanted   int           // how many have pushed it; the queue's lock guards it
 
 	mu      sync.Mutex // guards the fields below
 	ended   bool
@@ -88,8 +88,8 @@ type entry struct {
 	failure error           // why the task was refused, or what became of it is not known
 	kept    bool            // with a failure: it is on disk all the same
 	done    chan struct{}   // nil until somebody asks for it
-	call1   chan struct{}   // of the first push that waits
-	calls   []chan struct{} // of the others
+	call1   chan struct{}   // for the first push that waits
+	calls   []chan struct{} // for the other pushes that wait
 }
 
 // settle tells those who wait for tasks that they have ended.

@@ -142,7 +142,7 @@ func TestWorkersThatLie(t *testing.T) {
 				}
 				if len(out) > 0 {
 					if err := st.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: out}); err != nil {
-						return nil //nolint:nilerr // as above
+						return nil //nolint:nilerr // the end of the test
 					}
 				}
 			}

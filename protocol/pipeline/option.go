@@ -34,7 +34,7 @@ func MaxRun(d time.Duration) PullOption {
 	return pullOption(func(s *pullSettings) { s.pool.MaxRun = max(d, 0) })
 }
 
-// Batch lets a handler of [PullBatch] take up to k tasks at once: when so many wait, or
+// Batch lets a handler of [PullBatch] take up to k tasks at once: when k wait, or
 // the first has waited for linger.
 func Batch(k int, linger time.Duration) PullOption {
 	return pullOption(func(s *pullSettings) { s.pool.Batch, s.pool.Linger = max(k, 0), max(linger, 0) })
@@ -93,7 +93,7 @@ func Priority(p uint8) PushOption {
 func Delay(d time.Duration) PushOption { return pushOption(func(s *pushSettings) { s.delay = d }) }
 
 // TTL is how long the task is worth beginning: one that has not begun by then
-// expires. Zero is for ever.
+// expires. Zero means that it never does.
 func TTL(d time.Duration) PushOption { return pushOption(func(s *pushSettings) { s.ttl = d }) }
 
 // Deadline is when the task must be done: the handler's context ends then, and the

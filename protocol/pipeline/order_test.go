@@ -142,7 +142,7 @@ func TestAProducerThatComesBackLearnsWhatRuns(t *testing.T) {
 		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit)) // the handler of 0 runs
 		<-began
 		closeQueue(t, p)
-		sleep(4 * time.Second) // that of 1 returns while there is no producer
+		sleep(4 * time.Second) // the handler of 1 returns while there is no producer
 		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
 		if left, err := p.Drain(t.Context()); len(left) != 0 || err != nil {
 			t.Errorf("%d left, %v", len(left), err)

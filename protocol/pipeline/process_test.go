@@ -24,7 +24,7 @@ import (
 // of a queue.
 const childEnv = "LINK_PIPELINE_TEST_CHILD"
 
-// Of the goroutines that push in the child, the first have a key each.
+// Several goroutines push in the child; the first of them have a key each.
 const (
 	pushers = 8
 	keyed   = 4
@@ -161,7 +161,7 @@ func (r *rounds) over() {
 }
 
 // TestKillNine kills the process of a durable producer again and again, each time once it
-// has said so many things. Its worker lives, and runs tasks while there is no producer.
+// has said a number of things. Its worker lives, and runs tasks while there is no producer.
 func TestKillNine(t *testing.T) {
 	kills := 200
 	switch {

@@ -19,7 +19,7 @@ import (
 type Queue struct {
 	node      *link.Node
 	route     link.Route
-	name      string // of the route, for spans
+	name      string // the name of the route, for spans
 	id        string
 	fence     uint64
 	set       queueSettings
@@ -27,8 +27,8 @@ type Queue struct {
 	tracer    *tracing.Tracer
 	cancelAll context.CancelFunc
 	done      chan struct{} // closed when nothing of the queue runs
-	calls     sync.Pool     // of the channels that pushes wait on; one that is in it is empty
-	timers    sync.Pool     // of the timers of pushes whose context has no deadline; one that is in it is stopped
+	calls     sync.Pool     // holds channels that pushes wait on; one that is in it is empty
+	timers    sync.Pool     // holds timers of pushes whose context has no deadline; one that is in it is stopped
 	store     *store        // nil in memory
 
 	mu        sync.Mutex // guards the fields below
@@ -42,9 +42,9 @@ type Queue struct {
 	finishing bool         // the node drains: only what handlers of tasks push is taken
 	accepted  uint64       // tasks
 	left      []Unfinished // when it was done
-	err       error        // likewise
+	err       error        // what Close and Drain return then
 
-	told    bool     // that nobody serves the stage; until somebody does
+	told    bool     // the log has said that nobody serves the stage; until somebody does
 	refused refusals // workers that do not take the queue's tasks
 
 	poke       chan struct{} // holds a token when tick is to be sooner

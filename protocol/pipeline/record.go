@@ -18,7 +18,7 @@ const (
 	recordEnd    = 4
 	recordMeta   = 5
 	recordWorker = 6 // one that may have tasks; ended when it has none any more
-	recordDone   = 7 // of a task with an ID that was acked; ended when the ID is forgotten
+	recordDone   = 7 // a task with an ID that was acked; ended when the ID is forgotten
 )
 
 // The IDs of records that are not of tasks; those are below all of them.
@@ -73,7 +73,7 @@ type event struct {
 	kind     byte
 	end      bool
 	id       uint64
-	from, to int // of bodies
+	from, to int // where its body is in bodies
 }
 
 func (e *events) add(kind byte, id uint64, from int) {
@@ -255,7 +255,7 @@ func parseTask(b []byte) (*entry, error) {
 type restored struct {
 	tasks   map[uint64]*entry
 	dead    map[uint64]int64  // when those of tasks that are dead letters became that
-	done    map[uint64]*entry // that are remembered by their IDs
+	done    map[uint64]*entry // tasks that are remembered by their IDs
 	workers map[uint64]string // by ID of their records
 	meta    meta
 	metas   []uint64

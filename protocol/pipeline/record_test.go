@@ -8,7 +8,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// history of so many failed attempts, at the times 1, 2, 3 and on.
+// history of n failed attempts, at the times 1, 2, 3 and on.
 func failures(n int) []queue.Attempt {
 	var out []queue.Attempt
 	for i := range n {

@@ -52,7 +52,7 @@ func (w *Worker) runner() {
 type turn struct {
 	worker *Worker
 	tracer *tracing.Tracer
-	name   string // of the stage, for spans
+	name   string // the name of the stage, for spans
 	tasks  []*pool.Task
 	ctxs   []*taskContext
 	bodies []frame.Body
@@ -116,14 +116,14 @@ func (r *turn) run() {
 	clear(r.bodies)
 }
 
-// trace makes the context of a task one of its producer's trace, and those of a batch
-// one of a trace that is linked to those of their producers.
+// trace puts the context of a task into its producer's trace, and those of a batch into
+// a trace that is linked to the traces of their producers.
 func (r *turn) trace() (span tracing.MessageSpan) {
 	if len(r.ctxs) == 1 {
 		body, c := &r.bodies[0], r.ctxs[0]
 		if len(body.Trace) > 0 || r.tracer.Enabled() {
 			how := tracing.Child
-			if from, _ := r.tasks[0].Source.Owner.(*producer); from.foreign { // as above
+			if from, _ := r.tasks[0].Source.Owner.(*producer); from.foreign { // traces of another trust domain are not continued
 				how = tracing.Foreign
 			}
 			c.Context, span = r.tracer.StartProcess(c.Context, r.name, carrierOf(body), how)

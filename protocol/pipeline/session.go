@@ -41,7 +41,7 @@ func (s *session) write(ctx context.Context) error {
 		for {
 			now := s.worker.clock.now()
 			s.worker.mu.Lock()
-			if s.source.Ready() != s.ready { // what there is to write is for the other one
+			if s.source.Ready() != s.ready { // what is left to write is for the other one
 				s.worker.mu.Unlock()
 				return errOtherStream
 			}
@@ -172,7 +172,7 @@ func (s *session) hold(n int) bool {
 	return s.worker.pool.Hold(s.source, n)
 }
 
-// let notes that parts are here no more.
+// let notes that parts are no longer here.
 func (s *session) let(n int) {
 	if n == 0 {
 		return
@@ -224,7 +224,7 @@ func (s *session) take(f link.Frame) error {
 				ctx.cancel(pool.ErrCanceled)
 			}
 		}
-	default: // of a later version
+	default: // a later version sent it
 		return nil
 	}
 	if s.source.Flooded() {

@@ -38,7 +38,7 @@ type QueueStats struct {
 	LateAcks   uint64 `json:"late_acks"`  // from workers that had been given up
 
 	Frozen  bool          `json:"frozen"`
-	Disk    DiskStats     `json:"disk"` // of a durable queue
+	Disk    DiskStats     `json:"disk"` // for a durable queue
 	Workers []WorkerStats `json:"workers"`
 }
 
@@ -56,7 +56,7 @@ type WorkerStats struct {
 	Slots     int           `json:"slots"`
 	Window    int           `json:"window"` // tasks that it may hold
 	InFlight  int           `json:"in_flight"`
-	Service   time.Duration `json:"service"` // of one task, on average of late
+	Service   time.Duration `json:"service"` // how long one task takes, on average of late
 	Acked     uint64        `json:"acked"`
 }
 

@@ -40,7 +40,7 @@ type store struct {
 	full     bool // the log was told so
 	toldFull time.Time
 	meta     meta
-	queued   []wal.Record  // that the disk had no room for
+	queued   []wal.Record  // records that the disk had no room for
 	untold   []*queue.Task // have ended, and that is among these
 
 	mu      sync.Mutex // guards the fields below
@@ -327,7 +327,7 @@ func (s *store) write(ctx context.Context) {
 					size += len(adds[n].Body)
 					n++
 				}
-				buf = s.begin(buf[:0], adds[:n]) //nolint:contextcheck // as above
+				buf = s.begin(buf[:0], adds[:n]) //nolint:contextcheck // what is begun is finished
 				adds = adds[n:]
 			}
 			if len(s.queued) > 0 {
@@ -340,7 +340,7 @@ func (s *store) write(ctx context.Context) {
 	}
 }
 
-// gathered returns what there is to write, and has the next gather in spare.
+// gathered returns what is to be written, and has the next gather in spare.
 func (s *store) gathered(spare events) (adds []*entry, ended []*queue.Task, now events) {
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
@@ -447,7 +447,7 @@ func (s *store) tellRoom(err error) {
 	}
 	log := s.queue.node.Logger().With("stage", s.queue.route.String(), "folder", s.queue.set.folder)
 	if full {
-		log.Warn("pipeline: the disk of a durable queue is full: pushes fail, and who waits is not told that tasks are done, until there is room", "error", err)
+		log.Warn("pipeline: the disk of a durable queue is full: pushes fail, and those who wait are not told that tasks are done, until there is room", "error", err)
 		return
 	}
 	log.Info("pipeline: the disk of a durable queue has room again")

@@ -12,7 +12,7 @@ import (
 // system is what a node has of this pattern.
 type system struct {
 	node     *link.Node
-	defaults sync.Map // of the queues that the functions without a Producer use, by route
+	defaults sync.Map // the queues that the functions without a Producer use, by route
 	serving  sync.Once
 	inspect  atomic.Pointer[func(link.Peer) error]
 

@@ -85,8 +85,8 @@ func (q *Queue) errUnended(e *entry, code link.Code, cause error) error {
 	return link.Errorf(code, "push to %s: task %s has not ended: %w", q.route, taskID(q.id, e.Seq), cause)
 }
 
-// addWithin is add that waits until a time at most, for room and for the disk. Mostly there
-// is no need to wait, and none of a timer.
+// addWithin is add that waits until a time at most, for room and for the disk. Mostly it
+// need not wait, and makes no timer.
 func (q *Queue) addWithin(ctx context.Context, e *entry, until time.Time) (*entry, error) {
 	twin, err := q.reserve(ctx, e, false)
 	switch {

@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// A worker whose connection is lost is awaited for 5 s, unless it is found no more.
+// A worker whose connection is lost is awaited for 5 s, unless it is no longer found.
 func TestAWorkerThatIsFoundNoMoreIsNotAwaited(t *testing.T) {
 	for name, lost := range map[string]bool{"before its connection is lost": false, "while it is awaited": true} {
 		t.Run(name, func(t *testing.T) {

@@ -21,7 +21,7 @@ type verdict struct {
 
 // Error implements error.
 func (v *verdict) Error() string {
-	switch v.verb { //nolint:exhaustive // the others are no errors
+	switch v.verb { //nolint:exhaustive // the others are not errors
 	case frame.Retry:
 		return "retry: " + v.cause.Error()
 	case frame.Release:
@@ -42,7 +42,7 @@ func Retry(delay time.Duration, cause error) error {
 }
 
 // Release is what a handler returns for a task that it has not begun and cannot do
-// here: it goes to another worker, if there is one. It counts as no attempt. A task
+// here: it goes to another worker, if there is one. It does not count as an attempt. A task
 // that is released a hundred times is a dead letter.
 func Release(reason string) error {
 	return &verdict{frame.Release, 0, errors.New(reason)}

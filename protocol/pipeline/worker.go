@@ -31,7 +31,7 @@ type Worker struct {
 	mu      sync.Mutex // guards the fields below
 	pool    *pool.Pool
 	runners int
-	hands   sync.WaitGroup // of the runners
+	hands   sync.WaitGroup // waits for the runners
 	tick    int64          // when the pool is looked at next; 0 is never
 	others  int            // streams of producers of other nodes
 	parted  chan struct{}  // closed and replaced when one has ended; nil if nobody waits for that
@@ -66,7 +66,7 @@ func PullResult[T, R any](node *link.Node, s StageResult[T, R], f func(ctx conte
 			err = link.Errorf(link.ResourceExhausted, "the result has %d bytes, the limit is %d", len(b), frame.MaxResult)
 		}
 		if err != nil {
-			return nil, Reject(err) // to do the task again would not mend it
+			return nil, Reject(err) // doing the task again would not help
 		}
 		return b, nil
 	})
@@ -163,7 +163,7 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	var ready <-chan struct{}
 	if err == nil {
 		w.lookLocked(now.UnixNano())
-		ready = src.Ready() // that of this stream: the next one has another
+		ready = src.Ready() // belongs to this stream: the next one has another
 		src.Owner = &producer{base: context.WithoutCancel(ctx), queue: hello.Queue, peer: peer.Service(), foreign: peer.Identity.TrustDomain() != w.node.Identity().TrustDomain()}
 	}
 	w.mu.Unlock()
@@ -194,7 +194,7 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 	}
 	ended := make(chan error, 2)
 	go func() { ended <- s.write(ctx) }() // the end of the stream, which follows that of serve, ends both
-	go func() { ended <- s.read() }()     //nolint:contextcheck // as above
+	go func() { ended <- s.read() }()     //nolint:contextcheck // the end of the stream ends it
 	if err := <-ended; !errors.Is(err, io.EOF) && !errors.Is(err, errDrained) {
 		return err
 	}
@@ -215,9 +215,9 @@ const (
 
 // producer is what a worker knows of a producer, for its handlers.
 type producer struct {
-	base        context.Context //nolint:containedctx // of handlers, which outlast the stream
+	base        context.Context //nolint:containedctx // for handlers, which outlast the stream
 	queue, peer string
-	foreign     bool // of another trust domain
+	foreign     bool // the producer is in another trust domain
 }
 
 func (w *Worker) capacity() int {

@@ -29,8 +29,8 @@ type Outcome struct {
 	Verb     Verb
 	Seq      uint64
 	Delivery uint64
-	Ran      time.Duration // of Ack and Result
-	Delay    time.Duration // of Retry; negative is the producer's backoff
+	Ran      time.Duration // for Ack and Result
+	Delay    time.Duration // for Retry; negative is the producer's backoff
 	Data     []byte        // the result, or the cause
 }
 
@@ -103,7 +103,7 @@ func (o *Outcome) Cut(b []byte) (rest []byte, err error) {
 	return b, nil
 }
 
-// micros is so many microseconds, at most a year.
+// micros is v microseconds, at most a year.
 func micros(v uint64) time.Duration {
 	return time.Duration(min(v, uint64(365*24*time.Hour/time.Microsecond))) * time.Microsecond
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// frameOf makes the body of a TASKS frame of n tasks with so many bytes each, from a
+// frameOf makes the body of a TASKS frame of n tasks with size bytes each, from a
 // number on; with again they are all that one.
 func frameOf(from uint64, n, size int, again bool) []byte {
 	var b []byte

@@ -35,8 +35,8 @@ func (p *Pool) limit() int64 { return p.opts.HeldBytes + int64(p.Capacity())*Max
 type peer struct {
 	key     share.Key
 	sources *share.Holder
-	pages   *share.Holder // of caches
-	bytes   *share.Holder // of tasks, and of parts of tasks
+	pages   *share.Holder // pages of caches
+	bytes   *share.Holder // bytes of tasks, and of parts of tasks
 	results *share.Holder // bytes of outcomes that are kept
 	unread  int64         // bytes of outcomes that its producers have not read
 

@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// join has a producer join that says it has so many tasks waiting.
+// join has a producer join that says how many tasks it has waiting.
 func join(t *testing.T, p *Pool, from share.Key, queue string, backlog uint64, now int64) *Source {
 	t.Helper()
 	s, _, err := p.Join(Hello{From: from, Queue: queue}, now)
@@ -39,12 +39,12 @@ func TestWhoHasManyQueuesDoesNotGetMoreWindows(t *testing.T) { // SEC-370
 		s := join(t, p, honest, "q", 8, now)
 		p.Tick(nil, now+shareEvery)
 		if w := p.Take(s, nil, now); !w.Window || w.Tasks != 8 {
-			t.Errorf("%s: who has 8 tasks gets a window of %d, of %d slots", name, w.Tasks, p.Capacity())
+			t.Errorf("%s: a queue of 8 tasks gets a window of %d, of %d slots", name, w.Tasks, p.Capacity())
 		}
 	}
 }
 
-// TestManyNamesAtAnAddressHoldNoMoreThanHalf of what there is for tasks, parts of tasks,
+// TestManyNamesAtAnAddressHoldNoMoreThanHalf of the room for tasks, parts of tasks,
 // results that are kept, and queues.
 func TestManyNamesAtAnAddressHoldNoMoreThanHalf(t *testing.T) { // SEC-371
 	p := New(Options{})

@@ -11,7 +11,7 @@
 // tasks while another wants more, what is over is divided evenly, and each has at
 // least one, a probe, while there are as many slots as producers. Where names are free
 // they are divided among addresses first; then among the identities, and then among the
-// queues of each: who has many queues, or many names, does not get more.
+// queues of each: a peer with many queues, or many names, does not get more.
 //
 // # What a lost connection leaves
 //
@@ -48,7 +48,7 @@ const (
 	// MaxTask is the longest frame of tasks: what one slot may need at once.
 	MaxTask = 4<<20 + frame.MaxBody
 	// MaxUnread is how many bytes of outcomes may wait for a producer to read them, before it
-	// gets no more tasks taken: four results of the longest.
+	// has no further tasks taken: four results of the longest.
 	MaxUnread = 4 * frame.MaxResult
 	// PeerUnread is MaxUnread for all queues of one identity together: one queue that is
 	// stuck does not stop the others.

@@ -29,7 +29,7 @@ type Source struct {
 	own       bool
 	fence     uint64
 
-	pending int // that wait at the producer
+	pending int // tasks that wait at the producer
 	window  int // as it was told last
 	told    bool
 	wish    int // as it is to be told
@@ -73,7 +73,7 @@ type Hello struct {
 	Own         bool   // it is of the worker's own node: a drain serves it to the end
 }
 
-// Answer is what there is to say of the tasks that it asks about; the outcomes of those
+// Answer is what the worker knows of the tasks that it was asked about; the outcomes of those
 // that are done are to be written again.
 type Answer struct {
 	Unknown []uint64
@@ -245,7 +245,7 @@ const maxShared = 256 << 10
 func (p *Pool) Receive(s *Source, body []byte, now int64) error {
 	var rec frame.Task
 	whole := len(body)
-	block := make([]Task, 0, min(len(body)/64+1, 256)) // of tasks that arrive together
+	block := make([]Task, 0, min(len(body)/64+1, 256)) // tasks that arrive together share one block
 	for len(body) > 0 {
 		rest, err := rec.Cut(body)
 		if err != nil {

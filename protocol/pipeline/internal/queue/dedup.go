@@ -7,7 +7,7 @@ type dedup struct {
 	limit  int64
 	log    Log
 	byID   map[string]*Task
-	bytes  int64        // of results
+	bytes  int64        // bytes of results
 	order  []remembered // a ring, oldest at first
 	first  int
 	n      int

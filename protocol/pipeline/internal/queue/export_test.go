@@ -87,7 +87,7 @@ func (q *Queue) Check() error {
 	for i := 1; i < max(len(q.times[0].tasks), len(q.times[1].tasks)); i++ {
 		for k := range q.times {
 			if h := &q.times[k]; i < len(h.tasks) && h.less(i, (i-1)/2) {
-				return fmt.Errorf("timer heap %d is no heap", k)
+				return fmt.Errorf("timer heap %d is not a heap", k)
 			}
 		}
 	}

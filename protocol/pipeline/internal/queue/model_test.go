@@ -41,7 +41,7 @@ type facts struct {
 	crashes                                      int // restarts that lost what was not written
 	adopted                                      int // tasks that a producer which came back found with workers
 	keyed                                        int // runs of tasks with a key after another of the key
-	fenced                                       int // of these, those beside one whose worker was lost
+	fenced                                       int // such runs beside one whose worker was lost
 	twins, oldTwins                              int // pushes with a known ID, and those that name a task of an earlier run
 }
 
@@ -51,7 +51,7 @@ type producer struct {
 	log   *journal
 	fence uint64
 	tasks map[uint64]*task // by number
-	ended []*queue.Task    // that are not told, as it is not written
+	ended []*queue.Task    // tasks that are not told, as their end is not written
 	named map[string]*task // the last with an ID
 	began int64            // when it was opened
 }
@@ -88,7 +88,7 @@ type run struct {
 	verb     frame.Verb
 	canceled bool
 	deaf     bool   // it ignores that it was canceled
-	lost     []bool // of each task: its producer may have given it up
+	lost     []bool // for each task: its producer may have given it up
 }
 
 // wire is the stream between a producer and a worker.

@@ -80,8 +80,8 @@ func (q *Queue) outcome(w *Worker, t *Task, o *frame.Outcome, now int64) {
 	}
 }
 
-// had reports whether a worker was given the task before and may have done it. Of a task
-// of an earlier run it is not known to whom that gave it.
+// had reports whether a worker was given the task before and may have done it. It is
+// not known to which worker an earlier run gave a task.
 func (t *Task) had(id string) bool {
 	if t.restored {
 		return true

@@ -66,7 +66,7 @@ type Log interface {
 	Failed(t *Task)    // an attempt was counted; t.NotBefore says when the next may begin
 	Ended(t *Task)     // but see Dead
 	Dead(t *Task)      // it is kept as a dead letter
-	Buried(seq uint64) // the dead letter is kept no more
+	Buried(seq uint64) // the dead letter is no longer kept
 	Forgot(t *Task)    // a task that was acked and has an ID is not remembered any more
 	Gone(id string)    // a worker has nothing of the queue any more
 }
@@ -82,7 +82,7 @@ type Options struct {
 	DeadBytes   int64
 	DedupTime   time.Duration
 	DedupCount  int
-	DedupBytes  int64  // of results that are remembered
+	DedupBytes  int64  // bytes of results that are remembered
 	FirstSeq    uint64 // number of the first task minus one
 	Log         Log    // nil for a queue in memory
 	Rand        *rand.Rand
@@ -113,13 +113,13 @@ func orInt[T int | int64 | time.Duration](v *T, def T) {
 // Queue is a queue. It is not safe for concurrent use.
 type Queue struct {
 	opts   Options
-	seq    uint64 // of the last task
+	seq    uint64 // the number of the last task
 	fence  uint64
 	served uint64
 
 	tasks table.Table[Task]
-	count int   // of tasks that have not ended
-	bytes int64 // of these
+	count int   // tasks that have not ended
+	bytes int64 // the bytes of these tasks
 	ready ready
 	keys  map[string]*keyed
 	times [2]timers // delayed tasks, and tasks that may expire
@@ -158,7 +158,7 @@ func New(opts Options) *Queue {
 	return q
 }
 
-// Room reports whether a task of so many bytes would be taken.
+// Room reports whether a task of size bytes would be taken.
 func (q *Queue) Room(size int) bool {
 	return q.count < q.opts.MaxTasks && (q.count == 0 || q.bytes+int64(size) <= q.opts.MaxBytes)
 }

@@ -40,17 +40,17 @@ type Task struct {
 	Body      []byte // as it is sent
 	Key       string // tasks of one key are done one after the other
 	Tenant    string // tenants have equal shares
-	ID        string // of two tasks with one ID within the window the second is none
+	ID        string // a second task with the same ID within the window is not added
 	Priority  uint8
 	NotBefore int64
 	Expires   int64 // it must begin before; 0 is none
 	Deadline  int64 // it must be done by; 0 is none
-	Owner     any   // of the caller's
+	Owner     any   // the caller's
 
 	Seq      uint64
 	Added    int64
-	Attempts int       // that were counted
-	History  []Attempt // of deliveries that did not succeed
+	Attempts int       // attempts that counted
+	History  []Attempt // deliveries that did not succeed
 
 	// What became of it, once it has ended.
 	End    End
@@ -60,7 +60,7 @@ type Task struct {
 
 	state    state
 	canceled bool // its end is wanted
-	restored bool // of an earlier run
+	restored bool // an earlier run of the queue took it
 	adopted  bool // the worker has it from that
 	known    bool // its ID is remembered
 	behind   bool // it has ended, and waits for its key until that is written

@@ -67,7 +67,7 @@ type Welcome struct {
 	Epoch   uint64 // if it is another than before, the worker has forgotten everything
 	Slots   int    // how many tasks it runs at once
 	Unknown []uint64
-	Running []uint64 // of an earlier run of the queue: number and delivery of each, in turn
+	Running []uint64 // what an earlier run of the queue gave it: number and delivery of each, in turn
 }
 
 // Join takes in what a worker answered: what it does not know of what it was asked about,

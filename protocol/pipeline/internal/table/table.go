@@ -9,7 +9,7 @@ const pageSize = 256
 // concurrent use.
 type Table[T any] struct {
 	pages map[uint64]*page[T]
-	last  *page[T] // that was looked at
+	last  *page[T] // the page that was looked at last
 	n     int
 }
 
