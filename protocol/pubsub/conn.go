@@ -16,7 +16,7 @@ import (
 type conn struct {
 	member  *member
 	peer    link.Peer
-	foreign bool // of another trust domain
+	foreign bool // the publisher is in another trust domain
 	reader  *journal.Reader
 	epoch   uint64
 	live    uint64
@@ -27,14 +27,14 @@ type conn struct {
 	waiting               atomic.Int32  // frames that were not read
 	long                  atomic.Int64  // bytes of those that came in parts, whose credit is given back at once
 	shrunk                chan struct{} // holds a token when long has shrunk
-	owedFrames, owedBytes int           // of the goroutine that reads: read and not granted again
+	owedFrames, owedBytes int           // for the goroutine that reads: read and not granted again
 	cut                   func()        // ends it, to be made again
 
 	pulse   pulse
-	session int    // of the member: verdicts on messages of an earlier one mean nothing
+	session int    // the member's, when it began: verdicts on messages of an earlier one mean nothing
 	begun   bool   // something of it was observed
 	broken  bool   // guarded by member.mu: it has sent nonsense, and the rest is not read
-	topic   string // of the last message, which was asked for
+	topic   string // the topic of the last message, which was asked for
 }
 
 // hold waits until there is room for a long frame: one always has, and others as long as

@@ -45,7 +45,7 @@ func TestANodeHasManySubscriptionsAtOnePublisher(t *testing.T) {
 		client := mesh.Node(link.Config{})
 		n := 300
 		if race.Enabled {
-			n = 100 // of which the last few have a lesser share than those before, too
+			n = 100 // enough that the last few get a lesser share than those before
 		}
 		var all []*pubsub.Subscription[order]
 		for i := range n {
@@ -126,7 +126,7 @@ func TestALongMessageOverASlowPathIsNotStuck(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
-		for range 40 { // that share the credit of their connection with the next one
+		for range 40 { // these share the credit of their connection with the next one
 			subscribe(t, client, pubsub.NewTopic[order]("orders", "other"))
 		}
 		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))

@@ -14,8 +14,8 @@ type DeadLetter struct {
 	Seq       uint64    // the number that the message had
 	Published time.Time // when it was published first, by the publisher's clock
 	Reason    string    // "too many deliveries" or "expired"
-	Group     string    // of the subscription that gave it up, "" if it had none
-	History   []Attempt // of its deliveries, oldest first; the last 16
+	Group     string    // the group that gave it up, "" if it was not a group
+	History   []Attempt // its deliveries, oldest first; the last 16
 }
 
 // Attempt is one delivery that failed.
@@ -87,7 +87,7 @@ func (h *hub) bury() {
 
 func (h *hub) buryOne(d *journal.DeadLetter) {
 	r, topic := realmOf(d.Message.Topic)
-	if r.dead { // of who reads dead letters with acks: it ends here
+	if r.dead { // a subscriber reads dead letters with acks: it ends here
 		h.dead.lost.Add(1)
 		return
 	}

@@ -25,12 +25,12 @@ type drain struct {
 	at    atomic.Pointer[time.Time] // when words ends; nil: nobody knows
 
 	mu            sync.Mutex // guards the fields below
-	subscriptions int        // that were not delivered all
+	subscriptions int        // subscriptions that were not delivered everything
 	missing       uint64     // messages that these were told of
 	unacked       int        // messages that these have, and had not answered
 }
 
-// attach makes a drain of the node one of the hub: its subscriptions get what they are
+// attach makes a drain of the node drain the hub, too: its subscriptions get what they are
 // owed as long as there is time, and are told of the rest.
 func (d *drain) attach(node *link.Node) {
 	d.words, d.end = context.WithCancelCause(context.Background())
@@ -54,7 +54,7 @@ func (d *drain) tell(node *link.Node) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.subscriptions > 0 {
-		node.Logger().Warn("pubsub: the drain has ended before subscriptions that are slow had all; they were told of the rest. A longer Config.DrainTimeout gives them more time",
+		node.Logger().Warn("pubsub: the drain has ended before slow subscriptions had everything; they were told of the rest. A longer Config.DrainTimeout gives them more time",
 			"subscriptions", d.subscriptions, "messages", d.missing, "unacked", d.unacked)
 	}
 	d.subscriptions, d.missing, d.unacked = 0, 0, 0

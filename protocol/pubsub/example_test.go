@@ -23,7 +23,7 @@ var Events = pubsub.NewTopic[Event]("news", "events")
 func together(f func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error) error {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	registry, err := static.New() // of this process; leave Config.Registry out to find other processes
+	registry, err := static.New() // for this process alone; leave Config.Registry out to find other processes
 	if err != nil {
 		return err
 	}

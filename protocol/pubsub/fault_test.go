@@ -306,7 +306,7 @@ func TestCreditBeyondAllBounds(t *testing.T) {
 		}
 		honest := subscribe(t, mesh.Node(link.Config{}), placed)
 		before := heap()
-		publish(t, p, 1, 100_000) // of which the member reads nothing
+		publish(t, p, 1, 100_000) // the member reads nothing of this
 		if grown := heap() - before; grown > 100<<20 {
 			t.Errorf("the publisher grew by %d MiB", grown>>20)
 		}

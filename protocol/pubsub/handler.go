@@ -16,7 +16,7 @@ const MaxWorkers = 1024
 // workerQueue is how many messages wait for each worker.
 const workerQueue = 16
 
-// Workers lets the handler of [SubscribeFunc] run for so many messages at a time, up to
+// Workers lets the handler of [SubscribeFunc] run for n messages at a time, up to
 // [MaxWorkers]. Messages of one topic and key are handled in order; others, and those
 // without a key, are not. Zero is 1: all in order.
 func Workers(n int) SubscribeOption { return subscribeOption(func(s *settings) { s.workers = n }) }
@@ -67,7 +67,7 @@ func (h *handler[T]) run() {
 	}
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	free := make(chan *Message[T], n*workerQueue) // of messages without a key; by pointer, for T may be large
+	free := make(chan *Message[T], n*workerQueue) // for messages without a key; by pointer, for T may be large
 	defer close(free)
 	keyed := make([]chan *Message[T], n)
 	for i := range keyed {

@@ -226,7 +226,7 @@ func (f fragile) MarshalBinary() ([]byte, error) { return []byte(f.S), nil }
 
 func (f *fragile) UnmarshalBinary(b []byte) error {
 	if f.S = string(b); f.S == "panic" {
-		panic("fragile") //nolint:forbidigo // that is what is tested
+		panic("fragile") //nolint:forbidigo // the panic is what is tested
 	}
 	return nil
 }

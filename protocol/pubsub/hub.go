@@ -42,7 +42,7 @@ type hub struct {
 	peers    map[quota]int
 	sessions map[*session]struct{}
 	remote   int                   // sessions of other nodes
-	blockers map[*session]struct{} // of these, those that publishers wait for
+	blockers map[*session]struct{} // the sessions that publishers wait for
 	waiters  map[*waiter]struct{}
 }
 

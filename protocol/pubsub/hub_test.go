@@ -29,8 +29,8 @@ func peerAt(t *testing.T, id, instance, addr string, advisory bool) link.Peer {
 	return link.Peer{Identity: identity, Instance: instance, Addr: addr, Advisory: advisory}
 }
 
-// TestATakenNameLocksNobodyOut: where names are free, who takes the name and the instance of
-// another one counts as somebody else, because it is at another place.
+// TestATakenNameLocksNobodyOut: where names are free, a subscriber that takes the name and the
+// instance of another one counts as somebody else, because it is at another place.
 func TestATakenNameLocksNobodyOut(t *testing.T) { // SEC-358
 	h := newTestHub(t)
 	const name = "spiffe://link.test/ns/default/svc/billing"

@@ -16,7 +16,7 @@ import (
 // from them.
 type inbox struct {
 	node    *link.Node
-	name    string // of the topic, for errors
+	name    string // the topic's, for errors
 	want    settings
 	rules   *rules
 	ctx     context.Context //nolint:containedctx // a subscription is a lasting call; it ends the subscription
@@ -24,17 +24,17 @@ type inbox struct {
 	running sync.WaitGroup
 	forgets atomic.Bool   // when it ends, its durable name is given up
 	in      chan *frames  // what was received, in order for each publisher
-	turn    chan struct{} // of AnyOne: held by the member that is listened to; nil: all are
+	turn    chan struct{} // for AnyOne: held by the member that is listened to; nil: all are
 
 	mu      sync.Mutex // guards the fields below
 	members map[string]*member
-	marks   bookmarks // of publishers that were there in an earlier run
+	marks   bookmarks // for publishers that were there in an earlier run
 	past    map[string]past
-	feed    uint64  // of AnyOne: the last number that was read
-	holder  string  // of AnyOne: who was listened to last
+	feed    uint64  // for AnyOne: the last number that was read
+	holder  string  // for AnyOne: who was listened to last
 	refused error   // by a publisher, for good
-	half    *frames // of which a loop has taken a part
-	told    bool    // that nobody publishes to the topic
+	half    *frames // frames that a loop has taken a part of
+	told    bool    // the log has said that nobody publishes to the topic
 	idle    string  // why no publisher was found, when it was said
 }
 
@@ -54,7 +54,7 @@ type intake struct {
 	box      *inbox
 	member   *member
 	ask      *subscribe
-	switched bool // of AnyOne: nobody knows what is missed between the last publisher and this one
+	switched bool // for AnyOne: nobody knows what is missed between the last publisher and this one
 }
 
 // joined makes a connection the member's present one.
@@ -85,7 +85,7 @@ func (i intake) take(ctx context.Context, f *frames) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	return context.Cause(i.box.ctx) //nolint:contextcheck // that of the subscription, which may end first
+	return context.Cause(i.box.ctx) //nolint:contextcheck // the subscription's context may end first
 }
 
 // note passes on a frame that says how far the publisher is, if there is room: the next
@@ -226,7 +226,7 @@ func (b *inbox) update(service string, list []discovery.Instance, first bool) (j
 	return joined
 }
 
-// past is where a subscription was at a publisher that discovery shows no more. It may
+// past is where a subscription was at a publisher that discovery no longer shows. It may
 // come back.
 type past struct {
 	position journal.Position
@@ -237,7 +237,7 @@ type past struct {
 // makes way. Each takes about 100 bytes.
 const maxPast = 1024
 
-// parted lets go of a member that discovery shows no more, and reports whether it did. If
+// parted lets go of a member that discovery no longer shows, and reports whether it did. If
 // the publisher did not end the stream in good order, what it had still to say is lost,
 // and a gap says so.
 func (b *inbox) parted(m *member) bool {
@@ -289,7 +289,7 @@ func (b *inbox) tell(c *conn, reason string) {
 	}
 }
 
-// forget lets go of a member that is attended no more, and returns how many are left.
+// forget lets go of a member that is no longer attended, and returns how many are left.
 func (b *inbox) forget(m *member) (left int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -76,7 +76,7 @@ func (b *inbox) attend(m *member) {
 	}
 }
 
-// final reports whether trying again will not mend an error.
+// final reports whether trying again will not help against an error.
 func final(err error) bool {
 	switch link.CodeOf(err) { //nolint:exhaustive // the others pass
 	case link.PermissionDenied, link.InvalidArgument:
@@ -151,8 +151,8 @@ func (b *inbox) listen(m *member) error {
 			b.name, errCodec, st.Peer(), answer.Codec, mine.Name(), mine.ID())
 	}
 	grant := func(frames, bytes int) {
-		// If the stream has ended nobody needs it. If other streams took what there is to
-		// grant on the connection, it would stall for ever: a new one gets its share.
+		// If the stream has ended nobody needs it. If other streams took all that can
+		// be granted on the connection, it would stall: a new one gets its share.
 		if err := st.Grant(frames, bytes); errors.Is(err, link.ResourceExhausted) {
 			st.Close()
 		}
@@ -199,7 +199,7 @@ func (b *inbox) listen(m *member) error {
 				to.published(&say)
 			}
 		case f.Kind != kindRecords:
-			continue // of a later version
+			continue // a later version sent it
 		case f.Credited:
 			err = to.take(ctx, &frames{conn: c, body: parts.Whole(f.Body), owed: len(f.Body)})
 		default:

@@ -9,7 +9,7 @@ import (
 
 // localSink is a subscription of the publisher's own node: its records take no socket.
 type localSink struct {
-	ctx  context.Context //nolint:containedctx // that of the subscription; it ends the sink
+	ctx  context.Context //nolint:containedctx // the subscription's; its end ends the sink
 	in   intake
 	conn *conn
 }

@@ -20,8 +20,8 @@ type member struct {
 	id      string
 	topic   string // in spans
 	acks    bool
-	credit  int           // of a member of a group: messages it is trusted with; 0: no group
-	leaving atomic.Bool   // discovery shows it no more
+	credit  int           // for a member of a group: messages it is trusted with; 0: no group
+	leaving atomic.Bool   // discovery no longer shows it
 	settled chan struct{} // closed when it has answered, or failed to, for the first time
 	once    sync.Once
 
@@ -30,7 +30,7 @@ type member struct {
 	tracker *journal.Tracker
 	pending verdict
 	out     map[uint64]held // delivered, and neither acked nor given up
-	owed    int             // of these, how many the publisher has yet to deliver in this session
+	owed    int             // how many of out the publisher has yet to deliver in this session
 	told    uint64          // gaps that were received in this session
 	unread  []*frames       // received, oldest first, with the one that is being read
 	session int             // counts those that the publisher did not resume
@@ -39,11 +39,11 @@ type member struct {
 	last    *conn      // the present one, or the one before; nil before the first
 	open    bool       // it was heard, and did not say that this was all
 	taken   int        // messages read on it since credit was given
-	failure error      // of the last connection
+	failure error      // why the last connection failed
 	nobody  *published // what its publisher said of a subscription that nobody publishes to; nil: it did not
 	count   tally
 
-	// of the goroutine that reads the subscription: whether it takes messages of a path
+	// for the goroutine that reads the subscription: whether it takes messages of a path
 	decided   map[string]bool
 	decidedBy *func(Access) error
 }
@@ -54,7 +54,7 @@ type held struct {
 	nacks int
 	lane  int
 	back  bool      // it was given back, and is to come again
-	owed  bool      // it is of a session that is no more, and to come again
+	owed  bool      // its session has ended, and it is to come again
 	until time.Time // when it does not come again any more; zero is never
 }
 

@@ -30,7 +30,7 @@ type Message[T any] struct {
 	Priority  uint8
 	Replayed  bool // published before the subscription began
 	realm     realm
-	Attempt   int // of AtLeastOnce: which delivery this is, from 1
+	Attempt   int // for AtLeastOnce: which delivery this is, from 1
 
 	pairs *pairs // nil: none
 	conn  *conn

@@ -27,7 +27,7 @@ import (
 type source struct {
 	node  *link.Node
 	p     *pubsub.Publisher[order]
-	sent  uint64 // so many messages
+	sent  uint64 // how many messages
 	alive bool
 	owes  map[string]bool // those that listened when it began to drain, by their node
 }

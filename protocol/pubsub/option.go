@@ -35,7 +35,7 @@ type settings struct {
 	workers int
 	onGap   func(publisher string, gap Gap)
 	marks   bookmarks
-	err     error // of an option
+	err     error // what is wrong with an option
 }
 
 // check says what of the options cannot be, or not together.

@@ -20,7 +20,7 @@ type Publisher[T any] struct {
 	tag   string // announced; "" if none
 	close sync.Once
 
-	drafts sync.Pool // of *draft[T]
+	drafts sync.Pool // holds *draft[T]
 }
 
 // draft is what a message is made of while it is published. Values are encoded from
@@ -190,7 +190,7 @@ func Header(name, value string) PublishOption {
 }
 
 // TTL is how long the message is worth delivering. After that it is told as a gap
-// with the reason "ttl". Zero is for ever.
+// with the reason "ttl". Zero means that it never expires.
 func TTL(d time.Duration) PublishOption {
 	return publishOption(func(m *journal.Message) { m.TTL = d })
 }

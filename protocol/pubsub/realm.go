@@ -50,7 +50,7 @@ func (r realm) prefix() string {
 // realmOf takes a path apart. What is in no realm of link's is the service's own.
 func realmOf(path string) (r realm, name string) {
 	if !strings.HasPrefix(path, subject.Reserved) {
-		return realm{}, path // of nearly every message
+		return realm{}, path // nearly every message ends here
 	}
 	for _, r := range realms()[1:] {
 		if name, ok := strings.CutPrefix(path, r.prefix()); ok {

@@ -12,7 +12,7 @@ import (
 // rules are what a node's publishers and subscriptions have in common.
 type rules struct {
 	allow atomic.Pointer[func(Access) error]
-	hub   atomic.Pointer[hub] // of the node, once it has one
+	hub   atomic.Pointer[hub] // the node's, once it has one
 	block atomic.Int64        // nanoseconds that publishers may be made to wait
 
 	mu            sync.Mutex // guards the field below

@@ -62,17 +62,17 @@ type session struct {
 	forget   atomic.Bool // unless that says that it ends
 
 	block time.Duration // how long publishers wait for it; 0: not at all
-	seen  atomic.Int64  // of hub.appended, how much it has had or has not asked for
+	seen  atomic.Int64  // how much of hub.appended it has had or has not asked for
 	moved chan struct{} // holds a token when seen has grown enough
 
 	began       time.Duration // hub.since of when it began
-	looked      uint64        // of the goroutine that writes: the topics of the hub that it was compared with
+	looked      uint64        // for the goroutine that writes: the topics of the hub that it was compared with
 	unpublished atomic.Bool   // the subscriber was told that nobody publishes what it asks for
 
-	mark     []byte    // of the goroutine that writes: the last one that was sent in an idle second
+	mark     []byte    // for the goroutine that writes: the last one that was sent in an idle second
 	markedAt time.Time // and when
 
-	workers sync.WaitGroup // of run, which the end of the sink ends
+	workers sync.WaitGroup // waits for run, which the end of the sink ends
 	sending atomic.Int64   // hub.since of when a frame began to wait for the subscriber, or it last took something; 0: none waits
 }
 

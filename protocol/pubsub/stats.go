@@ -18,7 +18,7 @@ const MaxStats = 1000
 type Stats struct {
 	Published     Published    `json:"published"`
 	Readers       []Reader     `json:"readers,omitempty"`       // who subscribes at this node
-	Subscriptions []Subscribed `json:"subscriptions,omitempty"` // of this node
+	Subscriptions []Subscribed `json:"subscriptions,omitempty"` // what this node subscribes to
 	Omitted       int          `json:"omitted,omitempty"`       // entries beyond MaxStats
 }
 

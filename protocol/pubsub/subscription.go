@@ -18,7 +18,7 @@ type Subscription[T any] struct {
 	*inbox
 	topic Topic[T]
 	codec codec.Codec
-	value T // of the goroutine that ranges, zero but while one is decoded: so it need not be allocated
+	value T // for the goroutine that ranges; zero except while one is decoded: so it need not be allocated
 }
 
 // Subscribe subscribes to t at all instances of its service that the topology lets

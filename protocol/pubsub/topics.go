@@ -41,8 +41,8 @@ func (t *topics) add(path string) {
 	t.version.Add(1)
 }
 
-// meet reports whether a publisher of the node may publish what patterns select. Broadcasts
-// are no topics that anybody declares, so they always may.
+// meet reports whether a publisher of the node may publish what patterns select. Nobody
+// declares broadcasts, so they always may.
 func (t *topics) meet(patterns []string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -16,7 +16,7 @@ type verdict struct {
 	Releases []uint64 `cbor:"3,keyasint,omitempty"`
 	Alive    bool     `cbor:"4,keyasint,omitempty"` // the leases of all that is under way start anew
 	Credit   int      `cbor:"5,keyasint,omitempty"` // more messages that this member of a group has room for
-	Causes   []string `cbor:"6,keyasint,omitempty"` // of the nacks, as many
+	Causes   []string `cbor:"6,keyasint,omitempty"` // one for each nack
 	Forget   bool     `cbor:"8,keyasint,omitempty"` // the durable session ends with this stream
 	Reading  bool     `cbor:"7,keyasint,omitempty"` // messages were taken that came before; there are more
 }

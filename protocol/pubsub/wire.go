@@ -29,14 +29,14 @@ type subscribe struct {
 	Block    int64    `cbor:"15,keyasint,omitempty"` // microseconds that publishers wait for it
 	Seq      uint64   `cbor:"16,keyasint,omitempty"` // the number to start with, or that of the feed to start after
 	Credit   int      `cbor:"17,keyasint,omitempty"` // messages that a member of a group is trusted with
-	Again    []uint64 `cbor:"18,keyasint,omitempty"` // of a position, with acks: first and last of ranges before it that are to come again
-	Told     uint64   `cbor:"19,keyasint,omitempty"` // of a session: gaps that were received in it
-	Durable  bool     `cbor:"20,keyasint,omitempty"` // of a session: it stays when its subscriber ends, for DurableKept
-	Holder   string   `cbor:"21,keyasint,omitempty"` // of a durable session: the subscription that has it
+	Again    []uint64 `cbor:"18,keyasint,omitempty"` // for a position, with acks: first and last of ranges before it that are to come again
+	Told     uint64   `cbor:"19,keyasint,omitempty"` // for a session: gaps that were received in it
+	Durable  bool     `cbor:"20,keyasint,omitempty"` // for a session: it stays when its subscriber ends, for DurableKept
+	Holder   string   `cbor:"21,keyasint,omitempty"` // for a durable session: the subscription that has it
 }
 
 // maxSubscribe is the longest SUBSCRIBE, in bytes: 64 patterns and 1024 keys of the longest,
-// 4096 ranges that are to come again, and what there is besides. It is all that a peer which
+// 4096 ranges that are to come again, and the other fields. It is all that a peer which
 // may not subscribe can make a publisher look at.
 const maxSubscribe = 240 << 10
 
@@ -85,7 +85,7 @@ type subscribed struct {
 	Epoch   uint64 `cbor:"1,keyasint"`
 	Live    uint64 `cbor:"2,keyasint,omitempty"` // messages before this number are replayed
 	Resumed bool   `cbor:"3,keyasint,omitempty"` // the session was still there
-	Codec   uint8  `cbor:"4,keyasint,omitempty"` // of payloads
+	Codec   uint8  `cbor:"4,keyasint,omitempty"` // the codec of payloads
 }
 
 // How a subscription starts.

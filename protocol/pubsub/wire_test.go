@@ -260,8 +260,8 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 	got[2].Nack(3*time.Second, "no stock")
 	verdict()
 	sleep(10 * time.Second)
-	verdict() // that it reads
-	verdict() // that it lives
+	verdict() // says that it reads
+	verdict() // says that it lives
 	close(lost)
 	<-asked // once more
 }

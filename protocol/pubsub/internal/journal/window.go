@@ -427,7 +427,7 @@ func (w *window) ended(at int64) *delivery {
 	return w.leases.first()
 }
 
-// backoff returns how long the next delivery waits after failed ones.
+// backoff returns how long the next delivery waits when that many have failed.
 func backoff(steps []time.Duration, failed int) time.Duration {
 	return steps[min(max(failed, 1), len(steps))-1]
 }

@@ -60,7 +60,7 @@ func expect(t *testing.T, what string, err error, problem string) {
 		t.Fatalf("%s: %v, want %q in it", what, err, problem)
 	}
 	if e, ok := errors.AsType[*subject.Error](err); !ok || len(e.Subject) > subject.MaxBytes {
-		t.Errorf("%s: %#v is no *subject.Error with a bounded subject", what, err)
+		t.Errorf("%s: %#v is not a *subject.Error with a bounded subject", what, err)
 	}
 	if got, want := errors.Is(err, subject.ErrReserved), strings.Contains(problem, "reserved"); got != want {
 		t.Errorf("%s: is ErrReserved = %v, want %v", what, got, want)
