@@ -29,6 +29,10 @@ type directory struct {
 	made   []string // path and those above it that are the registry's own, outermost first
 
 	instead error // why it is not the usual one; nil if it is
+
+	// twin is where processes are that began while the usual directory was another's, if this is the usual one, and
+	// the other way round. Nil if there cannot be any.
+	twin *directory
 }
 
 // newDirectory finds the directory that cfg means. It looks at the environment and, to see
@@ -58,11 +62,22 @@ func newDirectory(cfg Config) (directory, error) {
 		}
 	}
 	base := filepath.Join(os.TempDir(), "link-"+strconv.Itoa(os.Geteuid()))
-	if reason := squatted(base); reason != nil {
-		return besides(leaf, reason)
-	}
 	path := filepath.Join(base, leaf)
-	return directory{path: path, made: []string{base, path}}, nil
+	usual := directory{path: path, made: []string{base, path}}
+	other, err := besides(leaf)
+	if reason := squatted(base); reason != nil {
+		if err != nil {
+			return directory{}, fmt.Errorf("%w: %w: have its owner or root remove it, or set XDG_RUNTIME_DIR or TMPDIR, "+
+				"for all processes of the mesh alike, to a directory that only this user can write (and there is no other place: %w)",
+				ErrUnsafeDir, reason, err)
+		}
+		other.instead, other.twin = reason, &usual
+		return other, nil
+	}
+	if err == nil {
+		usual.twin = &other
+	}
+	return usual, nil
 }
 
 // squatted says whether somebody else has taken the name of our directory among the temporary
@@ -82,18 +97,16 @@ func squatted(base string) error {
 
 // besides is the directory that all processes of this user on this host use while somebody else has
 // the usual one. Home directories may be shared by hosts, whose instances are not to be mixed.
-func besides(leaf string, reason error) (directory, error) {
+func besides(leaf string) (directory, error) {
 	cache, err := os.UserCacheDir()
 	host, hostErr := os.Hostname()
 	if err = errors.Join(err, hostErr); err != nil {
-		return directory{}, fmt.Errorf("%w: %w: have its owner or root remove it, or set XDG_RUNTIME_DIR or TMPDIR, "+
-			"for all processes of the mesh alike, to a directory that only this user can write (and there is no other place: %w)",
-			ErrUnsafeDir, reason, err)
+		return directory{}, err
 	}
 	sum := sha256.Sum256([]byte(host))
 	base := filepath.Join(cache, "link", "registry-"+hex.EncodeToString(sum[:8]))
 	path := filepath.Join(base, leaf)
-	return directory{path: path, made: []string{base, path}, instead: reason}, nil
+	return directory{path: path, made: []string{base, path}}, nil
 }
 
 // prepare makes the directories that are missing and checks all of them.

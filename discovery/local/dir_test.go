@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -295,4 +296,57 @@ func TestAListingIsBounded(t *testing.T) {
 		t.Errorf("%d names, more %t, %v; want %d and more", len(list), more, err, MaxFiles)
 	}
 	eventually(t, "a log line", func() bool { return log.lines("too full") == 1 })
+}
+
+// Somebody else had the usual directory for a while. What was registered meanwhile and what was registered since are in
+// two directories, and find each other all the same.
+func TestTheHalvesOfARegistryThatWasSplitFindEachOther(t *testing.T) {
+	tmp, home := t.TempDir(), t.TempDir()
+	for key, value := range map[string]string{"XDG_RUNTIME_DIR": "", "TMPDIR": tmp, "HOME": home, "XDG_CACHE_HOME": ""} {
+		t.Setenv(key, value)
+	}
+	taken := filepath.Join(tmp, "link-"+strconv.Itoa(os.Geteuid()))
+	begin := func(id string) (*Registry, *logBuffer) {
+		log := &logBuffer{}
+		r, err := New(Config{TrustDomain: "example.org", Poll: MinPoll, Logger: slog.New(slog.NewTextHandler(log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = r.Close() })
+		if _, err := r.Register(t.Context(), instance(id)); err != nil {
+			t.Fatal(err)
+		}
+		return r, log
+	}
+	writeFile(t, taken, nil, 0o600)
+	during, _ := begin("orders-0")
+	if err := os.Remove(taken); err != nil {
+		t.Fatal(err)
+	}
+	after, log := begin("orders-1")
+	if during.dir.path == after.dir.path {
+		t.Fatalf("both are in %s: the registry is not split", after.dir.path)
+	}
+	seen := watch(t, after)
+	untilIDs(t, seen, "orders-0", "orders-1")
+	untilIDs(t, watch(t, during), "orders-0", "orders-1")
+	for name, r := range map[string]*Registry{"during": during, "after": after} {
+		if names, err := r.Services(t.Context(), ""); err != nil || !slices.Equal(names, []string{"orders"}) {
+			t.Errorf("%s: services %q, %v", name, names, err)
+		}
+	}
+	if n := log.lines("in two directories"); n != 1 || log.lines(during.dir.path) != 1 {
+		t.Errorf("the log says %d times, want once, that there is another directory:\n%s", n, log)
+	}
+	if err := during.Close(); err != nil {
+		t.Fatal(err)
+	}
+	untilIDs(t, seen, "orders-1")
+	// What others can write is not read.
+	if err := os.Chmod(filepath.Dir(during.dir.path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := during.dir.look(); err == nil {
+		t.Errorf("a directory below one that is open to others is read: %v", again)
+	}
 }

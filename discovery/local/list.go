@@ -36,11 +36,19 @@ func (r *Registry) services(ctx context.Context, namespace string) ([]string, er
 	if _, err := s.scan(nil); err != nil {
 		return nil, err
 	}
+	scanners := []*scanner{s}
+	if r.dir.twin != nil {
+		twin := newScanner(*r.dir.twin, r.coder, s.log)
+		twin.scanLent(nil)
+		scanners = append(scanners, twin)
+	}
 	want := discovery.Query{Namespace: namespace}.Normalized().Namespace
 	found := make(map[string]bool)
-	for _, e := range s.entries {
-		if e.settled() && e.query.Namespace == want {
-			found[e.query.Service] = true
+	for _, s := range scanners {
+		for _, e := range s.entries {
+			if e.settled() && e.query.Namespace == want {
+				found[e.query.Service] = true
+			}
 		}
 	}
 	names := slices.Sorted(maps.Keys(found))

@@ -93,7 +93,8 @@ type Config struct {
 	// Dir is the directory of the instance files. It is made, with mode 0700, if it does not
 	// exist. "" is $XDG_RUNTIME_DIR/link/<hash of TrustDomain>, or, without that variable or that
 	// directory, link-<uid>/<hash> in os.TempDir. If somebody else has taken link-<uid> there, it is
-	// link/registry-<hash of the host's name>/<hash> in os.UserCacheDir, with a log line.
+	// link/registry-<hash of the host's name>/<hash> in os.UserCacheDir, with a log line. Instances in
+	// the one are found by those in the other, within 5 s, as long as both belong to the user.
 	Dir string
 
 	// TrustDomain keeps meshes of one user apart: each has a directory of its own. It has no

@@ -14,8 +14,11 @@ import (
 type poller struct {
 	registry *Registry
 	scanner  *scanner
-	failure  string // why the last scan failed, "" if it did not
-	unkept   string // why the directory could not be kept in order, "" if it could
+	twin     *scanner  // of the other directory, nil if there cannot be one
+	twinAt   time.Time // when that was looked at last
+	split    bool      // there is somebody in it
+	failure  string    // why the last scan failed, "" if it did not
+	unkept   string    // why the directory could not be kept in order, "" if it could
 }
 
 func (p *poller) run(ctx context.Context) {
@@ -105,6 +108,7 @@ func (p *poller) refresh(w *wanted) {
 		watched[q] = true
 	}
 	changed, err := p.scanner.scan(watched)
+	changed = p.scanTwin(watched) || changed
 	if err != nil {
 		if text := err.Error(); text != p.failure {
 			p.failure = text
@@ -123,9 +127,9 @@ func (p *poller) refresh(w *wanted) {
 		return
 	}
 	for _, q := range w.services {
-		p.registry.feed.Publish(q, p.scanner.instances(q))
+		p.registry.feed.Publish(q, p.instances(q))
 	}
-	for q, services := range p.scanner.services(w.tags) {
+	for q, services := range p.services(w.tags) {
 		if left := p.registry.names.Publish(q, services); left > 0 {
 			p.scanner.log.warn("local registry: too many services have one tag, the rest is left out",
 				"tag", q.String(), "found", len(services), "limit", discovery.MaxServices)

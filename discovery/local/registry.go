@@ -207,7 +207,11 @@ func (r *Registry) startLocked() error {
 	// The poller belongs to the Registry and outlives the call that happens to start it.
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, newLimitedLog(r.log))}
+	log := newLimitedLog(r.log)
+	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, log)}
+	if r.dir.twin != nil {
+		p.twin = newScanner(*r.dir.twin, r.coder, log)
+	}
 	r.polling.Go(func() { p.run(ctx) })
 	return nil
 }

@@ -64,6 +64,11 @@ func (s *scanner) scan(watched map[discovery.Query]bool) (changed bool, err erro
 	if err != nil {
 		return false, err
 	}
+	return s.scanAt(info, watched)
+}
+
+// scanAt is scan for a directory that has been checked.
+func (s *scanner) scanAt(info fs.FileInfo, watched map[discovery.Query]bool) (changed bool, err error) {
 	all := s.mustList(info)
 	if all {
 		if changed, err = s.list(info); err != nil {
