@@ -147,8 +147,16 @@ func TestWhatIsDropped(t *testing.T) {
 			mesh := linktest.NewMesh(t)
 			_, p := publisher(t, mesh, link.Config{})
 			s := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
-			const n = 100_000 // more than credit and backlog hold
-			publish(t, p, 1, n)
+			const n, step = 20_000, 5 // more than credit and backlog hold
+			big := order{ID: string(make([]byte, 1000))}
+			for i := range n {
+				if _, err := p.Publish(t.Context(), big); err != nil {
+					t.Fatal(err)
+				}
+				if i%step == 0 {
+					synctest.Wait() // so that the subscriber takes all it has credit for, and only then there is no room
+				}
+			}
 			got, gone := uint64(0), uint64(0)
 			var last pubsub.Message[order]
 			for last = range s.Messages() {

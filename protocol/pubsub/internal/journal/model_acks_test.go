@@ -20,7 +20,9 @@ func (s *subscriber) delivered(rec *journal.Record) {
 	if s.dead[rec.Seq] {
 		s.Errorf("%s: message %d was delivered after its death", s.name, rec.Seq)
 	}
-	if rec.Attempt < s.held[rec.Seq] || rec.Attempt > journal.DefaultMaxDeliveries+s.resumes {
+	// A session that is resumed is forgiven the leases that ended since it was heard last, all
+	// of them if need be, and the delivery that the connection was lost in.
+	if most := journal.DefaultMaxDeliveries * (1 + s.resumes); rec.Attempt < s.held[rec.Seq] || rec.Attempt > most {
 		s.Errorf("%s: message %d comes as delivery %d after %d", s.name, rec.Seq, rec.Attempt, s.held[rec.Seq])
 	}
 	s.held[rec.Seq] = rec.Attempt
