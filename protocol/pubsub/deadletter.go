@@ -1,11 +1,14 @@
 package pubsub
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -72,22 +75,75 @@ type deadAttempt struct {
 // buryBatch is how many dead letters are taken from the log at a time.
 const buryBatch = 64
 
-// bury publishes what was given up, below the realm of dead letters.
-func (h *hub) bury() {
-	for {
+const (
+	// deadShare is how many bytes all dead letters take in the log together, an eighth of
+	// it: what failed for one subscription must not push out what others have yet to read.
+	// Half of it is one identity's.
+	deadShare = journal.DefaultBytes / 8
+	// deadFloor is what each identity may have, as long as it is free: one message of the
+	// longest.
+	deadFloor = journal.DefaultMaxMessage + deadOverhead
+	// deadOverhead is about what a dead letter takes in the log beside its payload.
+	deadOverhead = 1 << 10
+	// refusedEvery is how often it is told that dead letters found no room.
+	refusedEvery = 10 * time.Second
+)
+
+// grave is a dead letter in the log.
+type grave struct {
+	seq    uint64
+	size   int64
+	holder *share.Holder
+}
+
+// bury publishes what was given up, below the realm of dead letters, until ctx ends.
+func (h *hub) bury(ctx context.Context) {
+	for ctx.Err() == nil {
 		letters := h.log.DeadLetters(buryBatch)
 		for i := range letters {
 			h.buryOne(&letters[i])
 		}
 		if len(letters) < buryBatch {
-			return
+			break
 		}
 	}
+	if now := time.Now(); h.dead.refused > 0 && now.Sub(h.dead.refusedAt) >= refusedEvery {
+		h.node.Logger().Warn("pubsub: messages were given up that could not be kept as dead letters, because those of one subscriber may take a sixteenth of what the node keeps; they are counted in Stats",
+			"messages", h.dead.refused)
+		h.dead.refused, h.dead.refusedAt = 0, now
+	}
+}
+
+// dig makes room for a dead letter, nil if who gave it up has none.
+func (h *hub) dig(d *journal.DeadLetter) *grave {
+	first, n := h.log.First(), 0
+	for ; n < len(h.dead.graves) && h.dead.graves[n].seq < first; n++ {
+		h.dead.graves[n].close()
+	}
+	h.dead.graves = slices.Delete(h.dead.graves, 0, n)
+	g := &grave{size: int64(len(d.Message.Payload) + deadOverhead), holder: h.dead.pool.Holder(d.Who)}
+	if g.holder.Take(g.size) != nil {
+		g.holder.Release()
+		h.dead.refused++
+		return nil
+	}
+	return g
+}
+
+// close gives back what a grave takes.
+func (g *grave) close() {
+	g.holder.Give(g.size)
+	g.holder.Release()
 }
 
 func (h *hub) buryOne(d *journal.DeadLetter) {
 	r, topic := realmOf(d.Message.Topic)
 	if r.dead { // a subscriber reads dead letters with acks: it ends here
+		h.dead.lost.Add(1)
+		return
+	}
+	g := h.dig(d)
+	if g == nil {
 		h.dead.lost.Add(1)
 		return
 	}
@@ -101,15 +157,17 @@ func (h *hub) buryOne(d *journal.DeadLetter) {
 		r.dead = true
 		m.Topic, m.TTL, m.Feed = r.prefix()+topic, 0, 0
 		m.Headers = append([]journal.Pair{{Name: deadHeader, Value: string(text)}}, m.Headers...)
-		_, err = h.log.Append(m, time.Now())
+		g.seq, err = h.log.Number(&m, time.Now())
 		if _, ok := errors.AsType[*journal.LimitError](err); ok { // its own headers fill it
 			m.Headers = m.Headers[:1]
-			_, err = h.log.Append(m, time.Now())
+			g.seq, err = h.log.Number(&m, time.Now())
 		}
 	}
 	if err != nil {
+		g.close()
 		h.dead.lost.Add(1)
 	} else {
+		h.dead.graves = append(h.dead.graves, *g)
 		h.dead.kept.Add(1)
 	}
 	if h.dead.told.CompareAndSwap(false, true) {

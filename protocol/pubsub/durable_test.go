@@ -87,6 +87,7 @@ func TestADurableNameEnds(t *testing.T) {
 		}
 		sleep(2 * time.Minute)
 		publish(t, p, 2, 2)
+		synctest.Wait() // the node tells the log the time beside that
 		if n := pubsub.StatsOf(node).Published.Durable; n != 0 {
 			t.Errorf("%d names, want none", n)
 		}

@@ -29,6 +29,11 @@ type hub struct {
 	dead     struct {
 		kept, lost atomic.Uint64
 		told       atomic.Bool
+		busy       atomic.Bool // somebody keeps the log's time, and has the fields below
+		pool       *share.Pool // bytes that they take in the log
+		graves     []grave     // those in the log, oldest first
+		refused    uint64      // for which there was no room, and was not told
+		refusedAt  time.Time   // when that was last told
 	}
 
 	drain  drain
@@ -73,6 +78,7 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 		node: node, log: log, rules: r, began: began, peers: make(map[quota]int),
 		sessions: make(map[*session]struct{}), blockers: make(map[*session]struct{}), waiters: make(map[*waiter]struct{}),
 	}
+	h.dead.pool = share.NewPool(share.Config{Limit: deadShare, Floor: deadFloor})
 	h.subscriptions = share.NewPool(share.Config{Limit: journal.MaxSubscriptions, Floor: sessionFloor, Most: MaxServiceSubscriptions})
 	h.kept = share.NewPool(share.Config{Limit: journal.MaxSessions - MaxDurable, Floor: sessionFloor})
 	h.durable = share.NewPool(share.Config{Limit: MaxDurable, Floor: sessionFloor})
@@ -193,15 +199,21 @@ func (h *hub) tellLocked(s *session, by int) {
 	}
 }
 
-// keepTime tells the log the time about once a second. Publishers and the writers
-// of subscriptions do that; without either there is nothing that ages.
+// keepTime lets the node tell the log the time about once a second, and publish what was
+// given up. Publishers and the writers of subscriptions ask for it, and do not wait; without
+// either there is nothing that ages.
 func (h *hub) keepTime(at time.Duration) {
 	last := h.tick.Load()
-	if int64(at)-last < int64(time.Second) || !h.tick.CompareAndSwap(last, int64(at)) {
+	if int64(at)-last < int64(time.Second) || !h.tick.CompareAndSwap(last, int64(at)) || !h.dead.busy.CompareAndSwap(false, true) {
 		return
 	}
-	h.log.Tick(h.began.Add(at))
-	h.bury()
+	if !h.node.Go(func(ctx context.Context) {
+		defer h.dead.busy.Store(false)
+		h.log.Tick(h.began.Add(at))
+		h.bury(ctx)
+	}) {
+		h.dead.busy.Store(false) // the node is closed
+	}
 }
 
 // sessionFloor is how many sessions each identity may have, as long as there are any,

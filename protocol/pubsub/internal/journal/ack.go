@@ -345,5 +345,8 @@ func (s *share) bury(c *Cursor, d *delivery, why DeadReason) {
 
 // died makes a delivery a dead letter.
 func (s *share) died(c *Cursor, d *delivery, why DeadReason) {
+	if len(s.dead.list) == 0 {
+		s.log.dying.add(s)
+	}
 	s.dead.add(d, why, s.sub.Group, c.id, c.window.holder.Key())
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	pool "github.com/linkmesh/link/internal/share"
@@ -138,14 +139,47 @@ func (t *deadLetters) take(n int) []DeadLetter {
 // ended.
 func (l *Log) DeadLetters(n int) []DeadLetter {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	taken := l.dead.take(n)
-	for s := range l.leased {
+	l.mu.Unlock()
+	for len(taken) < n {
+		s := l.dying.next()
+		if s == nil {
+			break
+		}
 		s.mu.Lock()
 		taken = append(taken, s.dead.take(n-len(taken))...)
+		if len(s.dead.list) > 0 {
+			l.dying.add(s)
+		}
 		s.mu.Unlock()
 	}
 	return taken
+}
+
+// dying are the subscriptions that may have dead letters, so that nobody looks at others.
+type dying struct {
+	mu   sync.Mutex // after that of a share; guards the field below
+	list []*share
+}
+
+func (t *dying) add(s *share) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.list = append(t.list, s)
+}
+
+// next takes the one that has waited longest, nil if there is none.
+func (t *dying) next() *share {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.list) == 0 {
+		t.list = nil
+		return nil
+	}
+	s := t.list[0]
+	t.list[0] = nil
+	t.list = t.list[1:]
+	return s
 }
 
 // DeadLetters takes up to n dead letters, oldest first, of the subscription; of a group,

@@ -48,7 +48,8 @@ type Log struct {
 	index   subject.Index[*share]
 	hole    *slab // stands for the records of messages that were not kept
 
-	unacked   *pool.Pool    // what windows, and what waits beside them, take
+	unacked   *pool.Pool // what windows, and what waits beside them, take
+	dying     dying
 	throttled atomic.Uint64 // times that a window waited for room in Options.Unacked
 
 	mu       sync.Mutex // guards the fields below, and all of ring that is written
@@ -124,8 +125,23 @@ func (l *Log) Append(m Message, now time.Time) (Report, error) {
 
 // AppendAt is Append with the time since the one that [New] was given.
 func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
+	r, _, err := l.appendAt(m, since)
+	return r, err
+}
+
+// Number is Append for those who want to know the number that the message has got, zero if
+// it was not kept, and not what became of it.
+func (l *Log) Number(m *Message, now time.Time) (seq uint64, err error) {
+	_, seq, err = l.appendAt(m, now.Sub(l.base))
+	return seq, err
+}
+
+// First returns the number of the oldest message in the ring.
+func (l *Log) First() uint64 { return l.ring.first.Load() }
+
+func (l *Log) appendAt(m *Message, since time.Duration) (r Report, seq uint64, err error) {
 	if err := m.check(); err != nil {
-		return Report{}, err
+		return Report{}, 0, err
 	}
 	var long *slab
 	var lay layout
@@ -134,7 +150,7 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	if len(m.Payload) >= longRecord {
 		lay.measure(m, 0, 0, micros, true)
 		if lay.total > l.opts.MaxMessage {
-			return Report{}, l.tooLarge(lay.total)
+			return Report{}, 0, l.tooLarge(lay.total)
 		}
 		long = &slab{b: m.append(make([]byte, 0, lay.total), &lay, 0, 0, micros)}
 	}
@@ -143,7 +159,7 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	defer l.mu.Unlock()
 	t, fresh, err := l.topics.get(m.Topic)
 	if err != nil {
-		return Report{}, err
+		return Report{}, 0, err
 	}
 	matches := l.match(t)
 	l.clock = max(l.clock, at)
@@ -151,9 +167,9 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	if l.opts.NoHistory && len(l.shares) == 0 {
 		l.ring.skip(LaneOf(m.Priority), at)
 		l.settled.Store(l.ring.end.Load() - 1)
-		return Report{}, nil
+		return Report{}, 0, nil
 	}
-	seq := l.ring.end.Load()
+	seq = l.ring.end.Load()
 	e, s := l.ring.next(), long
 	switch {
 	case l.opts.NoHistory && !wanted(matches, m.Key):
@@ -163,7 +179,7 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	default:
 		lay.measure(m, seq, uint64(t.id), micros, false)
 		if lay.total > l.opts.MaxMessage {
-			return Report{}, l.tooLarge(lay.total)
+			return Report{}, 0, l.tooLarge(lay.total)
 		}
 		var off int
 		s, off = l.ring.reserve(lay.total)
@@ -181,7 +197,6 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	l.ring.put(e, s)
 	l.ring.evict(l.opts.Bytes, at-int64(l.opts.Age))
 
-	var r Report
 	for _, sh := range matches {
 		if sh.wantsKey(m.Key) {
 			queued, dropped := sh.push(seq, e, at)
@@ -192,7 +207,7 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	}
 	l.written.Store(l.ring.written)
 	l.settled.Store(seq)
-	return r, nil
+	return r, seq, nil
 }
 
 // Written returns the bytes of all records that were ever appended.
