@@ -209,8 +209,8 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		do   func(ctx context.Context, client *link.Node) error
-		cfg  link.Config // of the client
-		code link.Code   // that the caller gets
+		cfg  link.Config // the client's
+		code link.Code   // the code that the caller gets
 		want seen
 	}{
 		{
@@ -372,7 +372,7 @@ func TestARequestIsNotReadBehindItsReply(t *testing.T) {
 					return next(ctx, op)
 				}
 				left.Go(func() {
-					<-time.After(time.Second) // of virtual time
+					<-time.After(time.Second) // in virtual time
 					if _, err := op.Decode(); !errors.Is(err, link.Canceled) {
 						t.Errorf("the request of a call that is over: %v, want canceled", err)
 					}

@@ -139,7 +139,7 @@ func outcomeOf(te *transport.Error) (o balance.Outcome, ok bool) {
 	if te.NotProcessed {
 		return 0, false
 	}
-	switch te.Reason { //nolint:exhaustive // likewise
+	switch te.Reason { //nolint:exhaustive // the rest is silence
 	case transport.ReasonRefused, transport.ReasonReset, transport.ReasonProtocol:
 		return balance.Faulted, true
 	case transport.ReasonLimit: // the reply is longer than this side takes

@@ -25,14 +25,14 @@ type outgoing struct {
 	data     []byte // the DATA frame
 	reply    transport.Reply
 	inline   [4]wire.Pair // room for metadata
-	size     int          // of the message in it
+	size     int          // the size of the message in reply
 	span     tracing.ClientSpan
 	attempts int
 	retry    bool // the attempt before may have run, and another was allowed
 	broke    bool // another attempt was wanted, and the budget of retries had none
 	refusals int  // attempts that no handler saw
 	picks    int  // instances looked at
-	passed   int  // of these, without a connection and with no dial begun for the call
+	passed   int  // those of picks without a connection and with no dial begun for the call
 	leaver   *endpoint
 	doubted  *endpoint // one that has a connection and is in doubt
 	at       *endpoint // where the call waits, if it may be moved
@@ -48,9 +48,9 @@ type outgoing struct {
 	level    int      // where it goes now
 	unheard  *service // one that the topology names, and of which nothing was known
 	key      balance.Key
-	keyed    *topology.Plan // that key is of
-	last     error          // of what was tried since the instances were last looked through
-	failure  error          // of the last attempt
+	keyed    *topology.Plan // the plan that key belongs to
+	last     error          // the last error since the instances were last looked through
+	failure  error          // why the last attempt failed
 }
 
 type outgoingKey struct{}

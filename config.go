@@ -202,7 +202,7 @@ func (cfg *Config) validateInstance() error {
 	}
 	for i, p := range cfg.AllowNets {
 		if !p.IsValid() {
-			return Errorf(InvalidArgument, "Config.AllowNets[%d] is no network; use netip.ParsePrefix", i)
+			return Errorf(InvalidArgument, "Config.AllowNets[%d] is not a network; use netip.ParsePrefix", i)
 		}
 	}
 	return nil
@@ -268,7 +268,7 @@ func (cfg *Config) advertised(local net.Addr) (string, error) {
 	}
 	host, port, err := net.SplitHostPort(local.String())
 	if err != nil {
-		return "", Errorf(Internal, "the socket's address %q is no host:port: %w", local, err)
+		return "", Errorf(Internal, "the socket's address %q is not a host:port: %w", local, err)
 	}
 	if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
 		return local.String(), nil

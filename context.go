@@ -86,7 +86,7 @@ type callContext struct {
 
 // callWatch is the part of a callContext that does the work.
 type callWatch struct {
-	context.Context //nolint:containedctx // as above
+	context.Context //nolint:containedctx // this type is a context
 
 	cancel  context.CancelCauseFunc
 	release context.CancelFunc

@@ -103,7 +103,7 @@ func TestManyNodesOnOneServer(t *testing.T) {
 	<-server.Ready()
 
 	// Handshakes are slow under the race detector and on a busy machine: nobody
-	// gives up, and only so many nodes dial at once. They all stay connected.
+	// gives up, and the nodes dial a few at a time. They all stay connected.
 	patient := link.Config{
 		Service: "gateway", Addr: "127.0.0.1:0", Registry: registry, Logger: quiet,
 		CallTimeout: 10 * time.Minute, Limits: link.Limits{DialTimeout: 10 * time.Minute},

@@ -25,7 +25,7 @@ type Error struct {
 	Attempt int    // attempts that were made; 0 and 1 are not shown
 	Message string // for people
 	Remote  bool   // the peer decided this, not this side
-	ID      string // of the peer's log entry with the cause of an error that has no code
+	ID      string // marks the cause in the peer's log, for an error that has no code
 	// RetryAfter is how long the peer asks to wait before another try; 0 says
 	// nothing.
 	RetryAfter time.Duration
@@ -33,7 +33,7 @@ type Error struct {
 	Cause      error // on this side only; not sent
 }
 
-// Error implements error: what was tried, the code, what happened, with whom.
+// Error implements error: what was tried, the code, what happened, and at which peer.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.Op != "" {

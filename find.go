@@ -20,7 +20,7 @@ import (
 // discovery.MaxServices names, and may have the node's own.
 //
 // Errors: InvalidArgument if the tag breaks a rule of discovery.Instance.Tags;
-// Unimplemented if the registry is no discovery.Finder; ResourceExhausted and
+// Unimplemented if the registry is not a discovery.Finder; ResourceExhausted and
 // Unavailable as the registry says; Unavailable if the node is closed.
 func (n *Node) FollowTag(ctx context.Context, tag string) (<-chan []string, error) {
 	ch, err := n.followTag(ctx, tag)
@@ -37,7 +37,7 @@ func (n *Node) followTag(ctx context.Context, tag string) (<-chan []string, erro
 	}
 	finder, ok := n.registry.(discovery.Finder)
 	if !ok {
-		return nil, Errorf(Unimplemented, "%s cannot tell which services have the tag %q: it is no discovery.Finder; use one that is, "+
+		return nil, Errorf(Unimplemented, "%s cannot tell which services have the tag %q: it is not a discovery.Finder; use one that is, "+
 			"as discovery/consul, discovery/local and discovery/static are, or name the services", describeRegistry(n.registry), tag)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

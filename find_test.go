@@ -158,14 +158,14 @@ func TestFollowTagSaysWhatIsWrong(t *testing.T) {
 	cancel()
 	for name, c := range map[string]struct {
 		node *link.Node
-		ctx  context.Context //nolint:containedctx // of one case
+		ctx  context.Context //nolint:containedctx // each case has its own
 		tag  string
 		code link.Code
 		says string
 	}{
 		"no tag":        {client, t.Context(), "", link.InvalidArgument, `Tag ""`},
 		"a space":       {client, t.Context(), "a b", link.InvalidArgument, "must not contain spaces"},
-		"no finder":     {mesh.Node(link.Config{Registry: blindRegistry{mesh.Registry()}}), t.Context(), placedTag, link.Unimplemented, "it is no discovery.Finder; use one that is"},
+		"no finder":     {mesh.Node(link.Config{Registry: blindRegistry{mesh.Registry()}}), t.Context(), placedTag, link.Unimplemented, "it is not a discovery.Finder; use one that is"},
 		"too many":      {mesh.Node(link.Config{Registry: fullRegistry{mesh.Registry()}}), t.Context(), placedTag, link.ResourceExhausted, placedTag},
 		"ended context": {client, ended, placedTag, link.Canceled, ""},
 	} {

@@ -19,7 +19,7 @@ func (o *outgoing) fit(ctx context.Context, session *transport.Session, in *inst
 	} else {
 		o.headers.Route, o.headers.RouteKind = o.Route.Name, uint64(o.Route.Kind)
 	}
-	o.headers.MaxMessage = 0 // that of our SETUP
+	o.headers.MaxMessage = 0 // our SETUP says it
 	if r.MaxMessage == 0 && !o.config.sized && o.size <= own && uint64(o.size) <= session.Remote().MaxMessage {
 		return nil // as nearly all
 	}

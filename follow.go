@@ -20,7 +20,7 @@ import (
 // that drain are left out, those that cannot be reached at the moment are not, unless
 // only they can say whether they have the tags that count.
 // The channel holds the newest list only; a list is sorted by ID and must not be
-// modified. The first comes when the registry has said what there is.
+// modified. The first comes when the registry has answered.
 //
 // Errors: as [Node.Call] before it sends anything.
 func (n *Node) Follow(ctx context.Context, r Route, opts ...CallOption) (<-chan []discovery.Instance, error) {

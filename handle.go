@@ -39,7 +39,7 @@ type handler struct {
 	config  handleConfig
 	call    CallHandler
 	stream  StreamHandler
-	sizes   sizeHint // of responses
+	sizes   sizeHint // how large responses are
 	wrapped Handler  // server middleware around either; nil if there is none
 
 	missing  error // not nil: why nothing is run; only in middleware
@@ -92,7 +92,7 @@ func (n *Node) register(h *handler, opts []HandleOption) {
 	}
 	key := routeKey{h.route.Kind, h.route.Name}
 	if next.byName[key] != nil {
-		panic(failed("link.Handle", Errorf(AlreadyExists, "%s %s has a handler already", h.route.Kind, h.route))) //nolint:forbidigo // as above
+		panic(failed("link.Handle", Errorf(AlreadyExists, "%s %s has a handler already", h.route.Kind, h.route))) //nolint:forbidigo // a programmer error at set-up
 	}
 	h.id = uint64(len(next.byID))
 	next.byID = append(next.byID, h)

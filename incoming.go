@@ -106,8 +106,8 @@ func serverTerminal(ctx context.Context, op *Operation) (err error) {
 // PanicError is what a panic of a handler becomes for the server's middleware. The caller gets [Internal] and
 // an ID under which the log has the rest.
 type PanicError struct {
-	Value any    // of the panic
-	Stack []byte // of the goroutine
+	Value any    // what the handler panicked with
+	Stack []byte // the goroutine's
 }
 
 // Error returns the value and the stack.

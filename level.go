@@ -35,8 +35,8 @@ func (o *outgoing) plot(ctx context.Context) error {
 }
 
 // planFor returns the plan of a call. One that asks for a part of the instances
-// goes to the target of its rule that has any of them, be it not the one that the
-// lot or the key fell on.
+// goes to the target of its rule that has any of them, even if the lot or the key
+// fell on another one.
 func (v *view) planFor(r *topology.Request, c *callConfig, now int64) *topology.Plan {
 	plan := v.plans.Route(r)
 	if !c.narrows() || v.serves(plan, c, now) {
@@ -79,8 +79,7 @@ func (o *outgoing) start(ctx context.Context) error {
 }
 
 // look begins to look through the instances of a level. A call with a key waits
-// for the instance that the key means to be connected, the others take whom they
-// get.
+// for the instance that the key means to be connected, the others take any that is.
 func (o *outgoing) look() {
 	o.passed, o.room, o.widened = 0, len(o.pending)+firstPending, false
 	if o.key.Set {
@@ -102,7 +101,7 @@ func (o *outgoing) descend(ctx context.Context) error {
 // settle goes on from the present level to the first that takes the call: one
 // with an instance that may be available. A level of one place of which a part is
 // out passes its share on, unless no later level has anybody. If nobody is
-// available anywhere, the first level counts that has somebody who is only ejected.
+// available anywhere, the first level counts that has an instance which is only ejected.
 func (o *outgoing) settle(ctx context.Context) error {
 	if o.config.instance != "" {
 		return nil
@@ -154,7 +153,7 @@ func (o *outgoing) lot() float64 {
 		h := (hash ^ uint64(o.level)) * 0x9e3779b97f4a7c15 // Fibonacci hashing: the upper bits of a hash again
 		return float64(h>>11) / (1 << 53)
 	}
-	return rand.Float64() //nolint:gosec // a share is no secret
+	return rand.Float64() //nolint:gosec // a share is not a secret
 }
 
 // choosing makes the key of a plan the one that instances are chosen by.

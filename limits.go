@@ -26,7 +26,7 @@ type Limits struct {
 	BodyRate             int           // bytes per second that a message must keep up after BodyGrace; default 16 KiB/s
 	BodyGrace            time.Duration // before BodyRate counts; default 10 s
 	SetupTimeout         time.Duration // from the handshake to the peer's SETUP; default 5 s
-	DialTimeout          time.Duration // of one dial, handshake and SETUP; default 5 s
+	DialTimeout          time.Duration // for one dial, handshake and SETUP; default 5 s
 	IdleLeases           int           // idle call streams kept per connection; default 256
 	LeaseIdle            time.Duration // before an idle call stream is closed; default 30 s
 	StreamIdle           time.Duration // before an idle call stream that the caller does not close is closed; default 90 s
@@ -34,7 +34,7 @@ type Limits struct {
 	SessionIdle          time.Duration // before an unused connection is closed; default 5 min
 	Silence              time.Duration // time to notice that a peer is silent; it is given up after twice that; default 500 ms
 	Handshakes           int           // handshakes under way at once; default 1024
-	HandshakesPerSource  int           // of these, from one unvalidated address (IPv6: /64); default 128
+	HandshakesPerSource  int           // handshakes under way from one unvalidated address (IPv6: /64); default 128
 	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128
 	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
 	RefusalRate          int           // refused calls and streams per second of one peer whose stream it may replace at once; default 2048

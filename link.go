@@ -175,7 +175,7 @@ func New(cfg Config) (*Node, error) {
 		}
 	}
 	if _, err := n.cfg.bindAddr(n.identity.Tier()); err != nil {
-		_ = n.closeOwned() // as above
+		_ = n.closeOwned() // the error of the address is the one that counts
 		return nil, failed("link.New", err)
 	}
 	return n, nil

@@ -214,7 +214,7 @@ func (in *instance) live() bool {
 
 // answersLocked reports whether a held instance stays: while its connection
 // answers, for holdTime, and after that, if others write to the registry, until it
-// shows somebody else to whom there is a connection.
+// shows another instance that is connected.
 func (s *service) answersLocked(id string, since, now time.Time) bool {
 	return s.members[id].live() &&
 		(now.Sub(since) < holdTime || s.snapshot.Origin == discovery.FromNetwork && !s.othersLiveLocked())
@@ -268,7 +268,7 @@ func (s *service) heardFromLocked(addr string) {
 }
 
 // confirm takes in the tags that an instance says it has, on each connection to
-// it and when they change. The registry's word counts no more.
+// it and when they change. From then on the registry's word does not count.
 func (s *service) confirm(addr string, tags []string) {
 	tags = tagSet(tags)
 	s.mu.Lock()

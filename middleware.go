@@ -10,7 +10,7 @@ type Operation struct {
 	Route    Route
 	Client   bool     // this side calls; otherwise it serves
 	Peer     Peer     // who calls; on the client who answered, once next has returned
-	Metadata Metadata // of the caller; a client's middleware may add to it with Set
+	Metadata Metadata // what the caller sent; a client's middleware may add to it with Set
 	Request  any      // unary: pointer to the request; on the server nil until Decode or next has read it
 	Response any      // unary: the response, once next has returned
 	Stream   *Stream  // streams; on the client once next has returned

@@ -63,7 +63,7 @@ func TestACopyMayBeAsLargeAsItsCall(t *testing.T) {
 		return reqrep.NewMethod[string, int](service, "put", reqrep.ReadOnly)
 	}
 	for name, tt := range map[string]struct {
-		limit            int // of the shadow
+		limit            int // the limit of the shadow
 		copies           int32
 		mirrored, missed uint64
 	}{

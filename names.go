@@ -27,8 +27,8 @@ const (
 // How many searches for names that are like another one are made in namesEvery; errors beyond them propose
 // nothing. Others may choose both the names and the word.
 const (
-	maxServiceSearches = 1024 // of a node, among the services of its registry
-	maxRouteSearches   = 64   // of a connection, among the routes of its peer
+	maxServiceSearches = 1024 // a node's, among the services of its registry
+	maxRouteSearches   = 64   // a connection's, among the routes of its peer
 )
 
 // proposals remembers what was proposed in the place of which word, for namesEvery.
@@ -174,7 +174,7 @@ func (o *outgoing) unserved(n *Node) error {
 	select {
 	case <-s.known:
 	default:
-		return Errorf(Unavailable, "%s has not said yet which instances there are", describeRegistry(n.registry))
+		return Errorf(Unavailable, "%s has not said yet which instances exist", describeRegistry(n.registry))
 	}
 	o.now = time.Now()
 	o.deadline = o.now.Add(namesWait)

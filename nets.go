@@ -24,7 +24,7 @@ func (n *Node) mayDial(addr netip.Addr) error {
 	addr = addr.Unmap().WithZone("")
 	switch {
 	case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return fmt.Errorf("%v is no address of one machine", addr)
+		return fmt.Errorf("%v is not the address of one machine", addr)
 	case slices.Contains(metadataServices, addr):
 		return fmt.Errorf("%v is a metadata service", addr)
 	}
@@ -39,12 +39,12 @@ func (n *Node) mayDial(addr netip.Addr) error {
 	return fmt.Errorf("%v is outside of Config.AllowNets", addr)
 }
 
-// refused says why an instance may not be dialed, "" if it may be, and what
-// mends that.
+// refused says why an instance may not be dialed, "" if it may be, and how to
+// fix that.
 func (n *Node) refused(in discovery.Instance, origin discovery.Origin) (why, fix string) {
 	host, _, err := net.SplitHostPort(in.Addr)
 	if err != nil {
-		return "its address is no host:port", "mend the registration"
+		return "its address is not a host:port", "fix the registration"
 	}
 	local := loopback(host)
 	if n.identity.Tier() == security.TierDev && !local {
@@ -55,7 +55,7 @@ func (n *Node) refused(in discovery.Instance, origin discovery.Origin) (why, fix
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if err := n.mayDial(addr); err != nil {
-			return err.Error(), "mend the registration, or Config.AllowNets"
+			return err.Error(), "fix the registration, or Config.AllowNets"
 		}
 	}
 	return "", ""

@@ -21,7 +21,7 @@ type callConfig struct {
 	sticky   string
 	instance string // the only one to call
 	zone     bool   // only in our own zone
-	size     int    // of the largest message
+	size     int    // the largest message
 	sized    bool   // size was given
 }
 
@@ -68,7 +68,7 @@ type answeredOption struct{ peer *Peer }
 
 func (o answeredOption) applyCall(c *callConfig) { c.answered = o.peer }
 
-// Answered stores in p who answered the call, be it with a reply or an error.
+// Answered stores in p who answered the call, with a reply or an error.
 // p is left alone if nobody did.
 func Answered(p *Peer) CallOption { return answeredOption{p} }
 
@@ -129,7 +129,7 @@ func (o creditOption) applyCall(c *callConfig) {
 	c.messages, c.bytes = uint64(max(o.messages, 0)), uint64(max(o.bytes, 0))
 }
 
-// Credit lets the peer of a stream that [Node.Open] opens send so many credited
+// Credit lets the peer of a stream that [Node.Open] opens send that many credited
 // frames and bytes at once, without waiting for [Stream.Grant]. It has no
 // effect on unary calls.
 func Credit(messages, bytes int) CallOption { return creditOption{messages, bytes} }

@@ -36,7 +36,7 @@ type policies struct {
 	mu       sync.Mutex                // guards the fields below; taken before service.mu
 	layers   map[string]topology.Layer // by origin
 	owners   map[string]*follower      // who put a layer of the registry there, by origin
-	problems map[string]*problem       // of documents that did not come into force, by origin
+	problems map[string]*problem       // why documents did not come into force, by origin
 	stale    map[string]staleness      // why documents of the registry cannot be read, by origin
 	version  fileVersion
 	said     map[string]bool // what was logged of documents that ask for more than they may
@@ -290,7 +290,7 @@ func (p *policies) watchRegistry(ctx context.Context, query discovery.Query) (ru
 type follower struct {
 	policies *policies
 	service  string
-	origin   string // of its document, "" until there was one
+	origin   string // where its document is from, "" until there was one
 	stale    string // its key in policies.stale, "" if it is not there
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestMoreSetsOfTagsThanAreKeptReady: each of them reaches whom it names, also when it
+// TestMoreSetsOfTagsThanAreKeptReady: each of them reaches the instances it names, also when it
 // comes again after many others.
 func TestMoreSetsOfTagsThanAreKeptReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

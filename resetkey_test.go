@@ -63,7 +63,7 @@ func TestOneResetSecretForAFolder(t *testing.T) {
 }
 
 // TestMembersCannotForgeResets is SEC-342: the key does not follow from what members of a
-// cluster share, and who is to have no key gets none.
+// cluster share, and a node that must not have a key gets none.
 func TestMembersCannotForgeResets(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	at := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7443}

@@ -45,7 +45,7 @@ func (b *retryBudget) refillLocked(now time.Time) {
 // earn counts a call: one in earnEvery, drawn at random, counts for all, so that
 // calls rarely meet on the counter.
 func (b *retryBudget) earn() {
-	if rand.Uint32()%earnEvery == 0 { //nolint:gosec // a sample is no secret
+	if rand.Uint32()%earnEvery == 0 { //nolint:gosec // a sample is not a secret
 		b.calls.Add(earnEvery)
 	}
 }
@@ -69,7 +69,7 @@ func (b *retryBudget) take(now time.Time, share float64) bool {
 // the deadline would end first.
 func retryPause(ctx context.Context, n int, deadline time.Time) bool {
 	d := min(retryBase<<(n-2), retryMax)
-	d = time.Duration(rand.Float64() * float64(d)) //nolint:gosec // jitter is no secret
+	d = time.Duration(rand.Float64() * float64(d)) //nolint:gosec // jitter is not a secret
 	if time.Until(deadline) <= d {
 		return false
 	}

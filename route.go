@@ -67,7 +67,7 @@ type Route struct {
 	Service string // the service that owns the route
 	Name    string // the name within the service, 1 to 255 bytes of letters, digits and . _ - / : *
 	Kind    Kind
-	Level   Level // of a method
+	Level   Level // the level of a method
 }
 
 // String returns "service/name".

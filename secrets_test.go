@@ -183,7 +183,7 @@ func TestFieldsThatSoundLikeSecretsHide(t *testing.T) { // SEC-126
 			kind = strings.TrimPrefix(kind, "security.")
 			_, known := innocent()[name]
 			if _, field, _ := strings.Cut(name[strings.Index(name, ".")+1:], "."); (sounds.MatchString(field) || sounds.MatchString(kind)) && !known && kind != "Hidden" {
-				t.Errorf("%s: %s is a %s: use security.Hidden, or say why it is no secret", path, name, kind)
+				t.Errorf("%s: %s is a %s: use security.Hidden, or say why it is not a secret", path, name, kind)
 			}
 		}
 		return nil

@@ -23,7 +23,7 @@ type view struct {
 	service *service
 	policy  *topology.Policy
 	plans   *topology.Plans
-	at      topology.Locality // of this node
+	at      topology.Locality // where this node is
 
 	// only is where every call goes that asks for nothing itself, if there is but
 	// one such place: the usual case, and nothing to decide on each call.
@@ -52,7 +52,7 @@ type path struct {
 // level is a set of instances to choose from.
 type level struct {
 	group *balance.Group[*instance]
-	plan  *topology.Plan // that the level is of
+	plan  *topology.Plan // the plan that the level belongs to
 	other string         // the service whose own plan says more, in place of group
 	step  topology.Level
 

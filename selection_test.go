@@ -173,7 +173,7 @@ func TestABarGoesWithTheAddress(t *testing.T) {
 		_ = honest
 		if _, err := ask(t, client); err != nil {
 			e, _ := client.Explain(t.Context(), link.Route{Service: "orders", Name: "get"})
-			t.Errorf("1 s after its address was mended: %v\n%s", err, e)
+			t.Errorf("1 s after its address was fixed: %v\n%s", err, e)
 		}
 	})
 }

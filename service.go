@@ -22,7 +22,7 @@ const (
 	desertedAfter = 3
 	desertedEvery = 20 * time.Second
 	// ejectTime is how long an instance with a wrong identity is not tried: such a
-	// registration is an attack or a grave mistake, and mends itself seldom.
+	// registration is an attack or a grave mistake, and seldom goes away by itself.
 	ejectTime = 5 * time.Minute
 	// leaveTime is how long an instance that drains is not tried: long enough for
 	// the registry to say so too. Dialing it again meets a closed socket, which
@@ -42,12 +42,12 @@ type service struct {
 	set       balance.Set[*instance]
 	view      atomic.Pointer[view] // how calls choose among the set
 	budget    retryBudget
-	sizes     sizeHint      // of requests
+	sizes     sizeHint      // how large requests are
 	known     chan struct{} // closed when calls may begin
 	knownOnce sync.Once
 	heard     atomic.Bool // an instance list is in use
 
-	life   context.Context //nolint:containedctx // of what follows the registry; it ends when the service is forgotten
+	life   context.Context //nolint:containedctx // for what follows the registry; it ends when the service is forgotten
 	end    context.CancelCauseFunc
 	used   atomic.Int64 // serviceTable.age when it was used last
 	pins   atomic.Int64 // how many wait for its instances, or follow them: it is not forgotten
@@ -148,7 +148,7 @@ func (n *Node) addService(name string) (*service, error) {
 	return s, nil
 }
 
-// giveWay ends what follows a service that is in the table no more. Calls that are
+// giveWay ends what follows a service that is no longer in the table. Calls that are
 // under way to it go on; its connections end when they are idle.
 func (n *Node) giveWay(s *service) {
 	s.end(errGaveWay)
@@ -161,7 +161,7 @@ func (n *Node) giveWay(s *service) {
 
 // Why a service is no longer followed.
 var (
-	errGaveWay  = errors.New("the service was not used for longest of too many")
+	errGaveWay  = errors.New("the node knows too many services, and this one was unused for longest")
 	errDeserted = errors.New("the service had no instances, and was not used for a while")
 )
 
@@ -221,7 +221,7 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 			ruled, decided = nil, true
 		case <-patience.C:
 			if !decided {
-				s.node.cfg.Logger.Warn("link: the registry has not said what topology there is; calls go by what is known", "service", s.name, "after", policyWait)
+				s.node.cfg.Logger.Warn("link: the registry has not said which topology is in force; calls go by what is known", "service", s.name, "after", policyWait)
 			}
 			decided = true
 		case <-idle.C:
@@ -271,11 +271,11 @@ func (s *service) wait(ctx context.Context, deadline time.Time) error {
 	case <-s.known:
 		return nil
 	case <-t.C:
-		what := "which instances there are"
+		what := "which instances exist"
 		if s.heard.Load() {
-			what = "what topology there is"
+			what = "which topology is in force"
 		}
-		return Errorf(DeadlineExceeded, "%s has not said in time %s of %s", describeRegistry(s.node.registry), what, s.name)
+		return Errorf(DeadlineExceeded, "%s has not said in time %s for %s", describeRegistry(s.node.registry), what, s.name)
 	case <-ctx.Done():
 		return Errorf(CodeOf(ctx.Err()), "while looking for %s in %s: %w", s.name, describeRegistry(s.node.registry), context.Cause(ctx))
 	case <-s.life.Done():

@@ -169,7 +169,7 @@ func TestAnErrorSaysThatTheBudgetOfRetriesIsUsedUp(t *testing.T) {
 	})
 }
 
-// TestStickyKeysStayWithAnInstanceThatIsNotBusy: some calls under way are no load.
+// TestStickyKeysStayWithAnInstanceThatIsNotBusy: some calls under way do not make it busy.
 func TestStickyKeysStayWithAnInstanceThatIsNotBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -49,12 +49,12 @@ type Status struct {
 type ServiceStatus struct {
 	Service   string
 	Instances int // known, the held ones included
-	Serving   int // of those, the ones that do not drain
-	Connected int // of those, the ones with a connection
-	Barred    int // of those, the ones not tried for a while: unreachable, or a wrong identity
-	Ejected   int // of those, the ones left alone for a while because they failed
-	Held      int // that the registry lacks all at once, but whose connections answer
-	LeftOut   int // that the registry shows and that may not be dialed
+	Serving   int // those that do not drain
+	Connected int // those with a connection
+	Barred    int // those not tried for a while: unreachable, or a wrong identity
+	Ejected   int // those left alone for a while because they failed
+	Held      int // those that the registry lacks all at once, but whose connections answer
+	LeftOut   int // those that the registry shows and that may not be dialed
 
 	Source string    // the kind of registry
 	Stale  bool      // the registry cannot be read; the last known instances are in use
@@ -70,7 +70,7 @@ type TopologyStatus struct {
 	// Err is why the newest version of the document is not in force, nil if it is.
 	// The version before stays in force.
 	Err error
-	At  time.Time // of Err
+	At  time.Time // when Err came up
 }
 
 // Status returns what the node knows at this moment. It does not block on the

@@ -23,9 +23,9 @@ const (
 type Frame struct {
 	Kind FrameKind
 	// Credited frames use credit that their receiver granted; see [Stream.Grant].
-	// Others do not wait, but only so many may be on their way, and so many bytes of
-	// them: Limits.PendingFrames and PendingBytes of the receiver, who resets the
-	// stream beyond.
+	// Others do not wait, but at most Limits.PendingFrames of the receiver may be on
+	// their way, with at most PendingBytes of its limits; beyond that it resets the
+	// stream.
 	Credited bool
 	Body     []byte // the receiver owns it
 }
@@ -111,7 +111,7 @@ func (o *outgoing) openOn(ctx context.Context, e *endpoint, session *transport.S
 	if err := o.fit(ctx, session, e.Value()); err != nil {
 		return err
 	}
-	opening, opened := context.WithDeadline(ctx, o.deadline) // of the opening; the stream outlives it
+	opening, opened := context.WithDeadline(ctx, o.deadline) // for opening it; the stream outlives this
 	raw, err := session.Open(opening, &o.headers)
 	opened()
 	if err != nil {
@@ -176,7 +176,7 @@ func (s *Stream) Peer() Peer { return peerOf(s.raw.Session) }
 
 // Context returns the context of the stream: it ends with the stream. A caller's has ended
 // when Recv has returned an error, a handler's when the handler has returned or the caller
-// is gone; io.EOF tells a handler that the caller sends no more, and ends nothing.
+// is gone; io.EOF tells a handler that the caller will send nothing else, and ends nothing.
 func (s *Stream) Context() context.Context { return s.ctx }
 
 // Draining returns a channel that is closed when the serving node drains: a
@@ -259,9 +259,9 @@ func (s *Stream) peerTakes() uint64 {
 	return s.raw.Session.Remote().MaxMessage
 }
 
-// Await waits until a credited frame of so many bytes can be sent without waiting for
-// credit, or until ctx ends, which ends nothing else: for who has something else to
-// say then. It is for the goroutine that sends.
+// Await waits until a credited frame of that many bytes can be sent without waiting for
+// credit, or until ctx ends, which ends nothing else, so that the caller can say something
+// else then. It is for the goroutine that sends.
 //
 // Errors: ctx's, or what has ended the stream.
 func (s *Stream) Await(ctx context.Context, bytes int) error {
@@ -298,7 +298,7 @@ func (s *Stream) Recv() (Frame, error) {
 // numbers; those that are not given back are garbage as usual.
 func (s *Stream) Recycle(body []byte) { transport.PutBuffer(body) }
 
-// Grant lets the peer send so many more credited frames and bytes of them. It
+// Grant lets the peer send that many more credited frames and bytes of them. It
 // does not block. ResourceExhausted if more bytes are granted than one stream
 // may hold.
 func (s *Stream) Grant(messages, bytes int) error {

@@ -290,4 +290,4 @@ func TestStreamKnowsItsCall(t *testing.T) {
 }
 
 // TestDrainEndsAStreamThatStays ends the grace while the handler waits in Recv or
-// Send, which it may do for ever.
+// Send, which it may do without end.

@@ -24,7 +24,7 @@ type serviceTable struct {
 
 	age       atomic.Int64  // how many services were added: what the use of a service is counted in
 	forgotten atomic.Uint64 // services that were forgotten
-	gaveWay   atomic.Uint64 // of these, those that gave way to others
+	gaveWay   atomic.Uint64 // those of them that gave way to others
 
 	mu      sync.Mutex // one writer at a time; guards the fields below
 	held    int

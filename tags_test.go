@@ -71,7 +71,7 @@ func TestAddedTagsAreAnnouncedBeforeAndWhileTheNodeRuns(t *testing.T) {
 		}
 		node.RemoveTag(placedTag)
 		node.RemoveTag(shippedTag) // once of twice
-		node.RemoveTag("v2")       // of the configuration
+		node.RemoveTag("v2")       // it comes from the configuration, so it stays
 		node.RemoveTag("never added")
 		sleep(time.Second)
 		if got := registeredTags(t, mesh); !slices.Equal(got, []string{shippedTag, "v2"}) {

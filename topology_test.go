@@ -743,7 +743,7 @@ func TestAnIllRegistryDoesNotHoldCallsForItsTopology(t *testing.T) {
 		if _, err := ask(t, client); err != nil || time.Since(start) > 3*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
-		if !strings.Contains(log.String(), "has not said what topology") {
+		if !strings.Contains(log.String(), "has not said which topology") {
 			t.Errorf("log:\n%s", log)
 		}
 	})

@@ -69,7 +69,7 @@ func TestNetworkFaultsReachCalls(t *testing.T) {
 		do     func(mesh *linktest.Mesh, srv, client *link.Node)
 		undo   func(mesh *linktest.Mesh, srv, client *link.Node)
 		broken bool
-		least  time.Duration // that the call takes while the fault lasts
+		least  time.Duration // how long the call takes at least while the fault lasts
 	}{
 		{
 			name:  "delay between all nodes",

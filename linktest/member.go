@@ -17,7 +17,7 @@ type member struct {
 	announced *announced     // nil if the node has a registry of the test's own
 
 	done chan struct{} // closed when Run has returned
-	err  error         // of Run, once done is closed
+	err  error         // what Run returned, once done is closed
 
 	mu     sync.Mutex // guards the field below
 	cancel context.CancelFunc

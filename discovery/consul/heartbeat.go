@@ -51,7 +51,7 @@ func (g *registration) keep(ctx context.Context) {
 		wait = backoff(failures, beatRetryLeast, most)
 		if what != last {
 			last = what
-			g.r.lines.warn("consul registry: heartbeat failed; without one the instance is out in time",
+			g.r.lines.warn("consul registry: heartbeat failed; Consul takes the instance out unless one succeeds",
 				"id", g.id, "service", g.query, "within", CheckTTL, "reason", err)
 		}
 	}

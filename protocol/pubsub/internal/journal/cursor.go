@@ -139,7 +139,7 @@ func (l *Log) close(c *Cursor, now int64, alive bool) {
 	if s.group != nil {
 		last = s.exit(c, now, alive)
 	}
-	for i := range c.tasks { // of the last member
+	for i := range c.tasks { // tasks that the last member leaves behind
 		s.uncount(&c.tasks[i])
 	}
 	c.tasks = nil

@@ -26,7 +26,7 @@ type DeadLetter struct {
 	Session string    // the session of its last subscriber, if that had one
 	Who     pool.Key  // who that is
 
-	size int // of the record
+	size int // the size of the record
 	cost int
 }
 

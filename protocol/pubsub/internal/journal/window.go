@@ -16,11 +16,11 @@ type window struct {
 	log    *Log
 	limits Limits
 	lease  int64
-	holder *pool.Holder // of a part of Options.Unacked
+	holder *pool.Holder // holds a part of Options.Unacked
 	list   deliveries   // by number
-	bytes  int          // of records
+	bytes  int          // bytes of records in list
 	cost   int          // counted with the holder: what it costs to keep all of these, and spare
-	spare  int          // of that, what is for the next message
+	spare  int          // the part of cost that is for the next message
 	need   int          // what the next message costs, if there was no room for it
 
 	leases   *leases         // with the subscriber
