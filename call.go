@@ -83,7 +83,7 @@ func (n *Node) Call(ctx context.Context, r Route, in, out any, opts ...CallOptio
 }
 
 // outgoings recycles calls: a call is large and short. It is a cache without
-// meaning for behavior, hence global.
+// meaning for behavior, so it may be global.
 var outgoings = sync.Pool{New: func() any { return new(outgoing) }} //nolint:gochecknoglobals // see above
 
 func (o *outgoing) init(r Route, in, out any, opts []CallOption) {

@@ -114,7 +114,7 @@ services:
 	}
 }
 
-// What keeps calls from failing is no more for others to switch off than what would make them multiply.
+// Others may switch off what keeps calls from failing as little as what keeps them from multiplying.
 func TestALayerThatIsNotTrustedSwitchesNoProtectionOff(t *testing.T) { // SEC-359
 	doc, err := topology.Parse("kv", []byte(`version: link/v1
 services:

@@ -41,6 +41,6 @@ func TestEachAttackRuns(t *testing.T) {
 func TestAnUnknownAttackIsNamed(t *testing.T) {
 	err := run(t.Context(), []string{"-attack", "nonsense"}, new(bytes.Buffer), new(bytes.Buffer))
 	if err == nil || !strings.Contains(err.Error(), "nonsense") || !strings.Contains(err.Error(), "strangers") {
-		t.Errorf("got %v, want an error that names it and what there is", err)
+		t.Errorf("got %v, want an error that names it and lists the attacks", err)
 	}
 }

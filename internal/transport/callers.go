@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/internal/share"
 )
 
-// callers are those whom an endpoint serves, as they count in [pools]: by name or, where
+// callers are the peers that an endpoint serves, as they count in [pools]: by name or, where
 // names are free, by name and host.
 type callers struct {
 	refusals int // Limits.RefusalRate

@@ -116,7 +116,7 @@ func TestClientFails(t *testing.T) {
 		{"reset PROTOCOL", func(s *rawStream) { s.CancelWrite(2) }, ReasonProtocol, nil, true},
 		{"reset with an unknown code", func(s *rawStream) { s.CancelWrite(0x1234) }, ReasonReset, nil, true},
 		{"garbage", func(s *rawStream) { s.say([]byte(strings.Repeat("\xff", 100))) }, ReasonProtocol, nil, true},
-		{"STATUS that is no CBOR", func(s *rawStream) { s.say(frame(wire.KindStatus, wire.FlagCritical, "\xff")) }, ReasonProtocol, nil, true},
+		{"STATUS that is not CBOR", func(s *rawStream) { s.say(frame(wire.KindStatus, wire.FlagCritical, "\xff")) }, ReasonProtocol, nil, true},
 		{"STATUS above 16 KiB", func(s *rawStream) {
 			s.say(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindStatus, Length: wire.MaxHeader + 1}))
 		}, ReasonProtocol, nil, true},

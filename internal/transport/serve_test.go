@@ -159,7 +159,7 @@ func TestServerResets(t *testing.T) {
 		{"unknown critical frame", join(h, frame(0x9d, wire.FlagCritical, "x"), data("hi")), false, wire.CodeProtocol},
 		{"compressed DATA", join(h, frame(wire.KindData, wire.FlagCompressed, "hi")), false, wire.CodeProtocol},
 		{"fragmented DATA", join(h, frame(wire.KindData, wire.FlagMore, "hi")), false, wire.CodeProtocol},
-		{"HEADERS that are no CBOR", join(frame(wire.KindHeaders, wire.FlagCritical, "\xff\xff\xff"), data("hi")), false, wire.CodeProtocol},
+		{"HEADERS that are not CBOR", join(frame(wire.KindHeaders, wire.FlagCritical, "\xff\xff\xff"), data("hi")), false, wire.CodeProtocol},
 		{"HEADERS without a timeout", join(frame(wire.KindHeaders, wire.FlagCritical, "\xa1\x01\x00"), data("hi")), false, wire.CodeProtocol},
 		{"HEADERS with keys out of order", join(frame(wire.KindHeaders, wire.FlagCritical, "\xa2\x02\x00\x01\x00"), data("hi")), false, wire.CodeProtocol},
 		{"HEADERS with bytes behind", join(frame(wire.KindHeaders, wire.FlagCritical, "\xa2\x01\x00\x02\x00\x00"), data("hi")), false, wire.CodeProtocol},

@@ -248,8 +248,8 @@ func TestStreamsLearnOfADrain(t *testing.T) {
 	})
 }
 
-// TestAGrantBehindTheLastFrameIsNoError: the peer has sent all and reads no more, and what
-// it sent is received by who grants for each frame.
+// TestAGrantBehindTheLastFrameIsNoError: the peer has sent all and reads nothing else, and what
+// it sent is received by a side that grants for each frame.
 func TestAGrantBehindTheLastFrameIsNoError(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t

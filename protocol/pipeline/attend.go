@@ -23,7 +23,7 @@ type workerLink struct {
 	worker *queue.Worker // while there is a stream; the queue's lock guards it
 }
 
-// show notes whether the topology leads to the worker. One that it leads to no more
+// show notes whether the topology leads to the worker. One that it no longer leads to
 // finishes what it has, and its stream ends. The queue's lock is held.
 func (l *workerLink) show(there bool) {
 	if l.vanished.Swap(!there) != there {

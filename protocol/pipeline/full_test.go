@@ -127,7 +127,7 @@ func TestRejoiningIsSpread(t *testing.T) {
 }
 
 // TestAWorkerThatWasMetOnAFullDiskIsWrittenDownLater: a queue that is opened after a crash
-// must know whom to ask what runs.
+// must know which workers to ask what runs.
 func TestAWorkerThatWasMetOnAFullDiskIsWrittenDownLater(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {

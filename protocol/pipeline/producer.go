@@ -94,7 +94,7 @@ func after(now int64, d time.Duration) int64 {
 }
 
 // payloads recycles the buffers that tasks are encoded in. It is a cache without
-// meaning for behavior, hence global.
+// meaning for behavior, so it may be global.
 var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // see above
 
 // keepPayload is the largest buffer that is kept, in bytes.

@@ -253,7 +253,7 @@ func TestHostileSubscribers(t *testing.T) {
 		"negative credit":                    {first: good, verdict: fields{5: -1}},
 		"an ack where there are none":        {first: fields{1: []string{"placed"}}, verdict: fields{1: []uint64{1, 1}}},
 		"a sign of life where there is none": {first: fields{1: []string{"placed"}}, verdict: fields{4: true}},
-		"a verdict that is no CBOR":          {first: good, verdict: []byte{0x9f, 0x9f, 0x9f}},
+		"a verdict that is not CBOR":         {first: good, verdict: []byte{0x9f, 0x9f, 0x9f}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

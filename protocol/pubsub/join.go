@@ -102,7 +102,7 @@ const (
 	askAgain = time.Second
 )
 
-// rejoinPause is how long to wait after so many failures in a row, the last of which was err:
+// rejoinPause is how long to wait after that many failures in a row, the last of which was err:
 // twice as long each time, and of that a part drawn by lot, so that those who lost a publisher
 // at the same time do not all come back to it at the same time.
 func rejoinPause(failures int, err error) time.Duration {

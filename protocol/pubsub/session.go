@@ -188,7 +188,7 @@ func (s *session) failed(err error) error {
 }
 
 // outgoing recycles the buffers that frames are put together in, so that subscriptions
-// hold none while they are idle. It is a cache without meaning for behavior, hence global.
+// hold none while they are idle. It is a cache without meaning for behavior, so it may be global.
 var outgoing sync.Pool //nolint:gochecknoglobals // see above
 
 func getFrame(size int) *[]byte {

@@ -132,7 +132,7 @@ func TestCauseDoesNotDecideTheCode(t *testing.T) {
 	}
 }
 
-// silentRegistry never says which instances there are.
+// silentRegistry never says which instances exist.
 type silentRegistry struct{ *static.Registry }
 
 func (silentRegistry) Watch(context.Context, discovery.Query) (<-chan discovery.Snapshot, error) {

@@ -83,8 +83,8 @@ func TestMetadataOfACallIsLimited(t *testing.T) {
 		{"key that is reserved as a whole", []link.CallOption{link.Meta("link-", "x")}, `"link-"`},
 		{"key that only looks reserved", []link.CallOption{link.Meta("link", "x")}, ""},
 		{"empty key", []link.CallOption{link.Meta("", "x")}, `""`},
-		{"key that is no text", []link.CallOption{link.Meta("a\xff", "x")}, "metadata"},
-		{"value that is no text", []link.CallOption{link.Meta("a", "\xff")}, "metadata"},
+		{"key that is not text", []link.CallOption{link.Meta("a\xff", "x")}, "metadata"},
+		{"value that is not text", []link.CallOption{link.Meta("a", "\xff")}, "metadata"},
 		{"longest idempotency key", []link.CallOption{link.IdempotencyKey(strings.Repeat("k", 255))}, ""},
 		{"idempotency key too long", []link.CallOption{link.IdempotencyKey(strings.Repeat("k", 256))}, "255"},
 	} {

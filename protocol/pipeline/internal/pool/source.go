@@ -347,7 +347,7 @@ func (s *Source) overread() bool {
 	return len(s.out)+s.writing > MaxUnread || s.of.unread > PeerUnread
 }
 
-// write returns what there is to write. It is unread until the next time.
+// write returns what is to be written. It is unread until the next time.
 func (s *Source) write(buf []byte) []byte {
 	out := s.out
 	s.of.unread -= int64(s.writing)
@@ -356,14 +356,14 @@ func (s *Source) write(buf []byte) []byte {
 	return out
 }
 
-// append adds an outcome to what there is to write.
+// append adds an outcome to what is to be written.
 func (s *Source) append(o *frame.Outcome) {
 	before := len(s.out)
 	s.out = o.Append(s.out)
 	s.of.unread += int64(len(s.out) - before)
 }
 
-// unwrite forgets what there is to write.
+// unwrite forgets what is to be written.
 func (s *Source) unwrite() {
 	s.of.unread -= int64(len(s.out) + s.writing)
 	s.out, s.writing, s.echoed = nil, 0, 0

@@ -184,7 +184,7 @@ func (q *Queue) fail(t *Task, w *Worker, cause string, delay time.Duration, now 
 }
 
 // giveBack puts a task in line that has not begun. If it is not free of charge it
-// is a release of the worker's, of which there are only so many.
+// is a release of the worker's, and the number of those is limited.
 func (q *Queue) giveBack(t *Task, cause string, free bool, now int64) {
 	if t.late != nil {
 		q.wasDone(t, now)

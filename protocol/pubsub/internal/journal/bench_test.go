@@ -60,7 +60,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkDeliveryAcked publishes 64 bytes to a cursor of AtLeastOnce that has so many
+// BenchmarkDeliveryAcked publishes 64 bytes to a cursor of AtLeastOnce that has some
 // others unacked, and acks each, in ranges as a subscriber does, and one by one.
 func BenchmarkDeliveryAcked(b *testing.B) {
 	for _, unacked := range []int{0, 900, 60_000} {
