@@ -14,7 +14,7 @@ import (
 type poller struct {
 	registry *Registry
 	scanner  *scanner
-	twin     *scanner  // of the other directory, nil if there cannot be one
+	twin     *scanner  // reads the other directory, nil if there cannot be one
 	twinAt   time.Time // when that was looked at last
 	split    bool      // there is somebody in it
 	failure  string    // why the last scan failed, "" if it did not

@@ -68,7 +68,7 @@ func (p *poller) instances(q discovery.Query) []discovery.Instance {
 		return all
 	}
 	all = append(all, more...)
-	slices.SortStableFunc(all, discovery.CompareID) // of two with one ID the first stands
+	slices.SortStableFunc(all, discovery.CompareID) // the first of two with one ID stays
 	all = slices.CompactFunc(all, func(a, b discovery.Instance) bool { return a.ID == b.ID })
 	return slices.Clip(all[:min(len(all), discovery.MaxInstances)])
 }
