@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -218,5 +219,43 @@ func TestOneSubscriberLeavesOthersTheirWindows(t *testing.T) { // SEC-360
 				t.Errorf("another one has %d bytes, want its window of %d", st.UnackedBytes, journal.DefaultWindowBytes)
 			}
 		})
+	}
+}
+
+// TestAMemberThatLeavesIsHandedOverInSteps between which publishers go on, and the group gets
+// all of it, in order.
+func TestAMemberThatLeavesIsHandedOverInSteps(t *testing.T) {
+	const messages, step = 5000, 256
+	now := start()
+	l := newLog(t, journal.Options{})
+	sub := journal.Subscription{Class: journal.AtLeastOnce, Patterns: []string{"t"}, Group: "g", Credit: messages, Limits: journal.Limits{Messages: messages}}
+	a := subscribe(t, l, now, sub)
+	for range messages {
+		publish(t, l, now, say("t", "x")...)
+	}
+	fill := func(s *stream) (seqs []uint64) {
+		for s.more = true; s.more; {
+			out, _, more, err := s.Fill(nil, 64<<10, 1024, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seqs, s.more = slices.AppendSeq(seqs, journal.Messages(out)), more
+		}
+		return seqs
+	}
+	if got := fill(a); len(got) != messages {
+		t.Fatalf("a member has %d messages, want %d", len(got), messages)
+	}
+	b := subscribe(t, l, now, sub)
+	if left := a.StripOnce(); left != messages-step {
+		t.Errorf("one step leaves %d messages of %d, want %d less", left, messages, step)
+	}
+	a.Close(now)
+	if got := fill(b); len(got) != messages || !slices.IsSorted(got) {
+		t.Errorf("the other member gets %d messages, want %d, in order", len(got), messages)
+	}
+	b.Close(now)
+	if got := l.Stats().Unacked; got != 0 {
+		t.Errorf("%d bytes wait for acks of nobody", got)
 	}
 }

@@ -121,30 +121,29 @@ func (c *Cursor) Mark(buf []byte) []byte {
 func (c *Cursor) Close(now time.Time) {
 	l := c.share.log
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.close(c, l.since(now), true)
+	left := l.close(c, l.since(now), true)
+	l.mu.Unlock()
+	left.handOver()
 }
 
-// close is Close with the log's lock held. A subscriber that is not alive was lost.
-func (l *Log) close(c *Cursor, now int64, alive bool) {
+// close is Close with the log's lock held. A subscriber that is not alive was lost. What it
+// returns, if that is not nil, is to be handed over without that lock.
+func (l *Log) close(c *Cursor, now int64, alive bool) (left *leaver) {
 	s := c.share
 	s.mu.Lock()
 	if c.closed {
 		s.mu.Unlock()
-		return
+		return nil
 	}
 	c.closed = true
 	c.signal()
-	last := true
-	if s.group != nil {
-		last = s.exit(c, now, alive)
-	}
-	for i := range c.tasks { // tasks that the last member leaves behind
-		s.uncount(&c.tasks[i])
-	}
-	c.tasks = nil
-	if c.window != nil {
-		c.window.end() // what is left in it is dropped
+	if s.group != nil && !s.exit(c) {
+		left = &leaver{c: c, at: now, alive: alive}
+	} else {
+		c.dropTasks()
+		if c.window != nil {
+			c.window.end() // what is left in it is dropped
+		}
 	}
 	s.mu.Unlock()
 	if c.id != "" && l.sessions[c.id] == c {
@@ -153,7 +152,16 @@ func (l *Log) close(c *Cursor, now int64, alive bool) {
 			c.owner.ended()
 		}
 	}
-	if last {
+	if left == nil {
 		l.leave(s)
 	}
+	return left
+}
+
+// dropTasks forgets what the last member of a group was given.
+func (c *Cursor) dropTasks() {
+	for i := range c.tasks {
+		c.share.uncount(&c.tasks[i])
+	}
+	c.tasks = nil
 }

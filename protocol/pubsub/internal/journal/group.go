@@ -23,6 +23,7 @@ type group struct {
 	slots   [groupSlots]slotHolder
 	joins   uint64
 	draws   uint64
+	handing int // members whose messages are being handed over
 }
 
 // slotHolder is who has the keys of a slot. It keeps them while it is there, except that
@@ -67,17 +68,44 @@ func (s *share) enter(c *Cursor, now int64) error {
 	return nil
 }
 
-// exit removes a member, and reports whether it was the last one.
-func (s *share) exit(c *Cursor, now int64, alive bool) bool {
+// exit removes a member, and reports whether it was the last one. What it has is still to be
+// handed over.
+func (s *share) exit(c *Cursor) bool {
 	g := s.group
 	g.members = slices.DeleteFunc(g.members, func(m *Cursor) bool { return m == c })
 	if len(g.members) == 0 {
 		return true
 	}
-	s.land(c, alive)
-	s.strip(c, now, alive)
-	s.dispatch(now, false)
+	g.handing++
 	return false
+}
+
+// leaver is a member that has left a group, and what is to be told of it.
+type leaver struct {
+	c     *Cursor
+	at    int64
+	alive bool
+	lost  [Lanes]Gap
+}
+
+// handOver gives what a member has left to the others, in steps between which publishers
+// have the lock, but not the log's. The group gives out nothing meanwhile, so that the
+// messages of a key stay in order.
+func (t *leaver) handOver() {
+	if t == nil {
+		return
+	}
+	s := t.c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.steps(func() bool { return !s.gone && (!s.land(t) || !s.strip(t.c, t.at, t.alive)) })
+	t.c.dropTasks()
+	if t.c.window != nil {
+		t.c.window.end()
+	}
+	if s.group.handing--; !s.gone {
+		s.dispatch(t.at, false)
+	}
 }
 
 // replace puts a cursor in the place of the one whose session it goes on with.
@@ -93,44 +121,49 @@ func (s *share) replace(old, c *Cursor, now int64) {
 	s.dispatch(now, false)
 }
 
-// strip takes from a member what it has, for the others. If there are none that are
-// connected, it keeps it. If it is alive, it has failed at nothing.
-func (s *share) strip(c *Cursor, now int64, alive bool) {
+// strip takes from a member what it has, for the others, at most stepsAtOnce at a time, and
+// reports whether that was all. If there are no others that are connected, it keeps it. If it
+// is alive, it has failed at nothing.
+func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 	g := s.group
 	other := slices.IndexFunc(g.members, func(m *Cursor) bool { return m != c && m.detached == 0 })
 	if other < 0 && slices.Contains(g.members, c) {
-		return
-	}
-	for _, t := range c.tasks {
-		if t.gap == nil {
-			s.release(t.hash)
-		}
-		g.back.push(t)
-	}
-	c.tasks = nil
-	if c.window != nil {
-		s.tellAgain(c)
-		for d := c.window.list.first(); d != nil; d = c.window.list.first() {
-			if !s.disconnected(c, d, now, alive) {
-				continue // it is a dead letter
-			}
-			c.window.remove(d)
-			if d.due > now && other >= 0 {
-				w := g.members[other].window // which waits in its place
-				d.order = never
-				w.insert(d)
-				w.retry(d, d.due)
-				continue
-			}
-			s.release(d.hash)
-			s.giveBack(d)
-		}
+		return true
 	}
 	for i := range g.slots {
 		if g.slots[i].holder == c {
 			g.slots[i].holder = nil
 		}
 	}
+	left := stepsAtOnce
+	for ; len(c.tasks) > 0 && left > 0; left-- {
+		t := c.popTask()
+		if t.gap == nil {
+			s.release(t.hash)
+		}
+		g.back.push(t)
+	}
+	if c.window == nil {
+		return len(c.tasks) == 0
+	}
+	s.tellAgain(c)
+	for d := c.window.list.first(); d != nil && left > 0; d = c.window.list.first() {
+		left--
+		if !s.disconnected(c, d, now, alive) {
+			continue // it is a dead letter
+		}
+		c.window.remove(d)
+		if d.due > now && other >= 0 {
+			w := g.members[other].window // which waits in its place
+			d.order = never
+			w.insert(d)
+			w.retry(d, d.due)
+			continue
+		}
+		s.release(d.hash)
+		s.giveBack(d)
+	}
+	return left > 0
 }
 
 // flightMost is how many messages that are not known to be read are remembered of a
@@ -150,18 +183,20 @@ func (c *Cursor) fly(t *task) {
 	c.flight = append(c.flight, flight(t.seq<<laneBits|uint64(t.lane)))
 }
 
-// land ends the flight of what was sent to a member that leaves: it goes to the others if
-// the member has said what it has read, and is told to them as a gap if it was lost.
-func (s *share) land(c *Cursor, alive bool) {
-	var lost [Lanes]Gap
-	for _, f := range c.flight {
+// land ends the flight of what was sent to a member that has left, at most stepsAtOnce at a
+// time, and reports whether that was all: it goes to the others if the member has said what
+// it has read, and is told to them as a gap if it was lost.
+func (s *share) land(t *leaver) bool {
+	c := t.c
+	n := min(len(c.flight), stepsAtOnce)
+	for _, f := range c.flight[:n] {
 		seq, lane := uint64(f>>laneBits), int(f&(1<<laneBits-1))
 		one := Gap{Lane: lane, Reason: ReasonLost, From: seq, To: seq, Count: 1}
 		e, _ := s.log.ring.at(seq)
-		switch g := &lost[lane]; {
-		case alive && e != nil:
+		switch g := &t.lost[lane]; {
+		case t.alive && e != nil:
 			s.group.back.push(task{seq: seq, hash: e.hash, lane: e.lane})
-		case alive:
+		case t.alive:
 			one.Reason = ReasonRetention
 			s.group.back.push(task{seq: seq, gap: &one})
 		case g.Count == 0:
@@ -170,8 +205,10 @@ func (s *share) land(c *Cursor, alive bool) {
 			g.merge(one)
 		}
 	}
-	c.flight = nil
-	for _, g := range lost {
+	if c.flight = c.flight[n:]; len(c.flight) > 0 {
+		return false
+	}
+	for _, g := range t.lost {
 		if g.Count > 0 {
 			if c.unknown {
 				g.Count = 0
@@ -179,6 +216,8 @@ func (s *share) land(c *Cursor, alive bool) {
 			s.group.back.push(task{seq: g.From, gap: &g})
 		}
 	}
+	c.flight, t.lost = nil, [Lanes]Gap{}
+	return true
 }
 
 // giveBack gives a delivery that is in no window any more to the group.
@@ -230,6 +269,9 @@ func (s *share) dispatch(at int64, look bool) state {
 	g, f := s.group, &s.feed
 	if !look {
 		f.budget = 0
+	}
+	if g.handing > 0 {
+		return none // what they have left goes before what is new
 	}
 	given := 0
 	for len(g.back.list) > 0 && given < stepsAtOnce {

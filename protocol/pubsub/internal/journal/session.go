@@ -28,8 +28,9 @@ func (c *Cursor) Detach(now time.Time) {
 	if c.id == "" {
 		l := c.share.log
 		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.close(c, l.since(now), false)
+		left := l.close(c, l.since(now), false)
+		l.mu.Unlock()
+		left.handOver()
 		return
 	}
 	s := c.share
@@ -127,9 +128,10 @@ func (l *Log) Tick(now time.Time) {
 	l.mu.Lock()
 	l.clock = max(l.clock, at)
 	l.ring.evict(l.opts.Bytes, l.clock-int64(l.opts.Age))
+	var left []*leaver
 	for _, c := range slices.Collect(maps.Values(l.sessions)) {
 		if c.gone(at, c.owner.kept) {
-			l.close(c, at, false)
+			left = append(left, l.close(c, at, false))
 		}
 	}
 	leased := make([]*share, 0, len(l.leased))
@@ -137,6 +139,9 @@ func (l *Log) Tick(now time.Time) {
 		leased = append(leased, s)
 	}
 	l.mu.Unlock()
+	for _, t := range left {
+		t.handOver()
+	}
 	for _, s := range leased {
 		s.tick(at)
 	}
@@ -166,7 +171,9 @@ func (s *share) tick(at int64) {
 		case c.detached == 0:
 			s.steps(func() bool { return !c.closed && !s.reclaim(c, at) })
 		case at-c.detached >= int64(HandOver):
-			s.strip(c, at, false)
+			s.group.handing++
+			s.steps(func() bool { return !c.closed && !s.strip(c, at, false) })
+			s.group.handing--
 		}
 	}
 	s.dispatch(at, false)

@@ -15,6 +15,7 @@ type share struct {
 	sub   Subscription // resolved
 
 	mu    sync.Mutex // after the log's; guards the fields below and those of its cursors
+	gone  bool       // it has no cursor any more
 	feed  feed
 	only  *Cursor // nil: a group
 	group *group
@@ -64,11 +65,13 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 	if err := sub.resolve(); err != nil {
 		return nil, err
 	}
+	var left *leaver
+	defer func() { left.handOver() }()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if sub.ID != "" {
 		if old := l.sessions[sub.ID]; old != nil && old.gone(l.since(now), old.owner.kept) {
-			l.close(old, l.since(now), false) // Tick would have
+			left = l.close(old, l.since(now), false) // Tick would have
 		}
 		if _, taken := l.sessions[sub.ID]; taken {
 			return nil, &OptionError{"Subscription.ID", sub.ID, "is that of a session; resume it"}
@@ -151,6 +154,7 @@ func (l *Log) leave(s *share) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.gone = true
 	for _, d := range s.dead.take(len(s.dead.list)) {
 		l.dead.keep(d)
 	}
