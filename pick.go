@@ -37,6 +37,7 @@ type endpoint = balance.Endpoint[*instance]
 type pending struct {
 	endpoint *endpoint
 	done     <-chan struct{}
+	began    time.Time // when the dial began
 }
 
 // next returns the instance for the next attempt and a connection to it. It
@@ -196,7 +197,11 @@ func (o *outgoing) connect(ctx context.Context, e *endpoint, class wire.Class) e
 	if err != nil {
 		return o.unreached(ctx, e, class, err)
 	}
-	o.pending = append(o.pending, pending{e, done})
+	began := e.Value().peer.DialedSince(class)
+	if began.IsZero() { // it has ended meanwhile
+		began = time.Now()
+	}
+	o.pending = append(o.pending, pending{e, done, began})
 	return nil
 }
 
@@ -268,7 +273,7 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	deadline := time.NewTimer(time.Until(o.deadline))
 	defer deadline.Stop()
-	widen := time.NewTimer(widenAfter)
+	widen := time.NewTimer(o.patience())
 	defer widen.Stop()
 	if o.room == maxPending {
 		widen.Stop()
@@ -298,6 +303,19 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	e := o.pending[i].endpoint
 	o.pending = append(o.pending[:i], o.pending[i+1:]...)
 	return e, nil
+}
+
+// patience is how long the call waits for its dials before it connects to others. Each dial
+// has widenAfter since it began, so that calls do not wait, one after the other, for an
+// instance that does not answer.
+func (o *outgoing) patience() time.Duration {
+	latest := o.pending[0].began
+	for _, p := range o.pending[1:] {
+		if p.began.After(latest) {
+			latest = p.began
+		}
+	}
+	return time.Until(latest.Add(widenAfter))
 }
 
 func (o *outgoing) notConnected(code Code, cause error) error {

@@ -38,6 +38,7 @@ type slot struct {
 }
 
 type dialing struct {
+	began   time.Time
 	done    chan struct{}
 	session *Session
 	err     error
@@ -143,6 +144,18 @@ func (p *Peer) Connect(class wire.Class) (done <-chan struct{}, err error) {
 	return d.done, nil
 }
 
+// DialedSince returns when the dial of class began that is under way; the zero Time if none
+// is.
+func (p *Peer) DialedSince(class wire.Class) time.Time {
+	slot := &p.slots[class]
+	slot.mu.Lock()
+	defer slot.mu.Unlock()
+	if slot.dialing == nil {
+		return time.Time{}
+	}
+	return slot.dialing.began
+}
+
 // RetryAt returns when the connection of class may be dialed again after a dial
 // that failed; the zero Time if it may be now.
 func (p *Peer) RetryAt(class wire.Class) time.Time {
@@ -197,7 +210,7 @@ func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
 	if time.Now().Before(slot.until) {
 		return nil, slot.last
 	}
-	d := &dialing{done: make(chan struct{})}
+	d := &dialing{done: make(chan struct{}), began: time.Now()}
 	if !p.endpoint.group.Go(func(ctx context.Context) { p.run(ctx, slot, class, d) }) {
 		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
 	}

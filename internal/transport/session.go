@@ -223,8 +223,7 @@ func (s *Session) identify(who Identity, now time.Time) {
 func (s *Session) retire(code wire.Code) {
 	if s.retired.CompareAndSwap(false, true) {
 		s.retireCode.Store(uint64(code))
-		s.active.Add(1) // so that release closes a session without calls
-		s.release()
+		s.closeUnused()
 	}
 }
 
@@ -261,9 +260,18 @@ func (s *Session) acquire() error {
 }
 
 // release ends a call or stream that was counted in active. The last one on a
-// session whose peer drains closes it, so that the peer need not wait.
+// session whose peer drains closes it, so that the peer need not wait. One that is
+// retired for other reasons is closed by tend: what was said last, a reset say, has left
+// by then, and nobody waits.
 func (s *Session) release() {
-	if s.active.Add(-1) == 0 && s.dialed && (s.isDraining() || s.retired.Load()) && s.active.CompareAndSwap(0, taken) {
+	if s.active.Add(-1) == 0 && s.dialed && s.isDraining() {
+		s.closeUnused()
+	}
+}
+
+// closeUnused closes a session on which nothing is under way.
+func (s *Session) closeUnused() {
+	if s.active.CompareAndSwap(0, taken) {
 		s.close(wire.Code(s.retireCode.Load()), "no longer used")
 	}
 }
@@ -361,5 +369,8 @@ func (s *Session) tend(now time.Time) {
 	}
 	if s.active.Load() == 0 && clock.Of(now)-s.used.Load() > int64(limits.SessionIdle) {
 		s.retire(wire.CodeIdle)
+	}
+	if s.retired.Load() {
+		s.closeUnused()
 	}
 }
