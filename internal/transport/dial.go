@@ -40,7 +40,7 @@ const connWindow = 32 << 20
 const (
 	firstWindow  = 1 << 20
 	narrowWindow = 128 << 10
-	wideConns    = 64 // one in so many of Limits.ConnsPerProcess begins with firstWindow
+	wideConns    = 64 // while fewer than a 64th of Limits.ConnsPerProcess are open, they begin with firstWindow
 )
 
 func (e *Endpoint) serverConfig() *quic.Config {
