@@ -271,9 +271,13 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 // await returns the first of the pending instances whose dial has ended, or nil
 // when it is time to connect to one more.
 func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
+	patience := o.patience()
+	if patience <= 0 && o.room < maxPending {
+		return o.ready(), nil
+	}
 	deadline := time.NewTimer(time.Until(o.deadline))
 	defer deadline.Stop()
-	widen := time.NewTimer(o.patience())
+	widen := time.NewTimer(max(patience, 1))
 	defer widen.Stop()
 	if o.room == maxPending {
 		widen.Stop()
@@ -293,16 +297,38 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	case 1:
 		return nil, o.notConnected(CodeOf(ctx.Err()), context.Cause(ctx))
 	case 2:
-		o.room, o.widened = min(2*o.room, maxPending), true
-		return nil, nil
+		return o.widen(), nil
 	case 3: // somebody may have come who answers at once
 		o.room = min(o.room+1, maxPending)
 		return nil, nil
 	}
-	i := chosen - 4
+	return o.dialed(chosen - 4), nil
+}
+
+// dialed takes a pending instance off the others.
+func (o *outgoing) dialed(i int) *endpoint {
 	e := o.pending[i].endpoint
 	o.pending = append(o.pending[:i], o.pending[i+1:]...)
-	return e, nil
+	return e
+}
+
+// widen lets the call connect to more instances.
+func (o *outgoing) widen() *endpoint {
+	o.room, o.widened = min(2*o.room, maxPending), true
+	return nil
+}
+
+// ready is await without waiting.
+func (o *outgoing) ready() *endpoint {
+	for i, p := range o.pending {
+		select {
+		case <-p.done:
+			o.now = time.Now()
+			return o.dialed(i)
+		default:
+		}
+	}
+	return o.widen()
 }
 
 // patience is how long the call waits for its dials before it connects to others. Each dial
