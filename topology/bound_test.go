@@ -115,7 +115,7 @@ services:
 }
 
 // Others may switch off what keeps calls from failing as little as what keeps them from multiplying.
-func TestALayerThatIsNotTrustedSwitchesNoProtectionOff(t *testing.T) { // SEC-359
+func TestALayerThatIsNotTrustedSwitchesNoProtectionOff(t *testing.T) { // SEC-378
 	doc, err := topology.Parse("kv", []byte(`version: link/v1
 services:
   orders:

@@ -108,7 +108,7 @@ func TestRoundTripsThatWereNotMeasuredCountForNothing(t *testing.T) {
 
 // TestQueuesDoNotMultiplyTurns: of two groups that have tasks here, each has every other
 // turn, however many queues and names one of them has.
-func TestQueuesDoNotMultiplyTurns(t *testing.T) { // SEC-372
+func TestQueuesDoNotMultiplyTurns(t *testing.T) { // SEC-375
 	for name, from := range map[string]func(i int) share.Key{
 		"one name":         func(int) share.Key { return share.Key{Name: "mallory"} },
 		"names at a place": func(i int) share.Key { return share.Key{Name: fmt.Sprint("mallory-", i), Place: "10.0.0.1/32"} },
@@ -143,7 +143,7 @@ func TestQueuesDoNotMultiplyTurns(t *testing.T) { // SEC-372
 }
 
 // TestASmallTaskDoesNotKeepALargeFrame here, of which the rest is not counted.
-func TestASmallTaskDoesNotKeepALargeFrame(t *testing.T) { // SEC-373
+func TestASmallTaskDoesNotKeepALargeFrame(t *testing.T) { // SEC-376
 	p, s := one(t, Options{Slots: 4}, 0)
 	small := frame.Task{Seq: 1, Delivery: 1, Attempt: 1, Left: -1, Start: -1, Body: []byte{1}}
 	again := frame.Task{Seq: 1, Delivery: 2, Attempt: 1, Left: -1, Start: -1, Body: make([]byte, 4<<20)}
@@ -171,7 +171,7 @@ func TestASmallTaskDoesNotKeepALargeFrame(t *testing.T) { // SEC-373
 }
 
 // TestQueuesThatReadNoResultsStopTheirIdentity, and no other.
-func TestQueuesThatReadNoResultsStopTheirIdentity(t *testing.T) { // SEC-374
+func TestQueuesThatReadNoResultsStopTheirIdentity(t *testing.T) { // SEC-377
 	p := New(Options{Slots: 4})
 	done := func(s *Source) int {
 		s.wish, s.window = 8, 8
