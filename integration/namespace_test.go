@@ -16,7 +16,7 @@ import (
 // the check is.
 func TestConsulShowsWhatACheckMeans(t *testing.T) {
 	t.Parallel()
-	a := agent.Start(t, agent.Config{})
+	a := agent.Start(t, agent.Config{PromptOutputs: true})
 	m := newMesh(t)
 	in := instance()
 	register(t, m.registry(a.Address()), in)

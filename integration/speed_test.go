@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -130,7 +131,14 @@ func TestAStoppingServerFailsNoCall(t *testing.T) {
 	tr := startTraffic(t, client, write)
 	for range 4 {
 		tr.through(100)
-		servers = append(servers, m.serve(m.registry(a.Address()), link.Config{}))
+		next := m.serve(m.registry(a.Address()), link.Config{})
+		eventually(t, "answers of the new server", within, func() error {
+			if tr.answered(next.Instance()) == 0 {
+				return errors.New("none so far")
+			}
+			return nil
+		})
+		servers = append(servers, next)
 		servers[0].stop()
 		servers = servers[1:]
 	}

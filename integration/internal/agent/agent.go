@@ -48,6 +48,9 @@ type Config struct {
 	Datacenter string
 	// MaxConnections is how many HTTP connections the agent allows one address, 200 if zero.
 	MaxConnections int
+	// PromptOutputs has the agent write what a check says at once. By default that is minutes
+	// late if nothing else has changed.
+	PromptOutputs bool
 	// WAN lets the agent join other datacenters; see [Agent.JoinWAN].
 	WAN bool
 }

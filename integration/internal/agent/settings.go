@@ -15,27 +15,26 @@ const loopback = "127.0.0.1"
 // settings is the part of an agent's configuration file that the tests need. The comments name
 // what is not a matter of course.
 type settings struct {
-	NodeName         string          `json:"node_name"`
-	Datacenter       string          `json:"datacenter"`
-	BindAddr         string          `json:"bind_addr"`
-	ClientAddr       string          `json:"client_addr"`
-	Server           bool            `json:"server"`
-	Bootstrap        bool            `json:"bootstrap,omitempty"`
-	BootstrapExpect  int             `json:"bootstrap_expect,omitempty"`
-	RetryJoin        []string        `json:"retry_join,omitempty"`
-	RetryInterval    string          `json:"retry_interval,omitempty"`
-	Ports            ports           `json:"ports"`
-	Performance      performance     `json:"performance"`
-	GossipLAN        map[string]any  `json:"gossip_lan,omitempty"`
-	Connect          map[string]bool `json:"connect"`
-	UI               map[string]bool `json:"ui_config"`
-	ACL              *acl            `json:"acl,omitempty"`
-	Limits           limits          `json:"limits"`
-	LogLevel         string          `json:"log_level"`
-	NoUpdateCheck    bool            `json:"disable_update_check"`
-	LeaveOnTerminate bool            `json:"leave_on_terminate"` // a crash is not a farewell
-	// The output of a check that changes nothing else is written minutes later by default.
-	CheckUpdateInterval string `json:"check_update_interval"`
+	NodeName            string          `json:"node_name"`
+	Datacenter          string          `json:"datacenter"`
+	BindAddr            string          `json:"bind_addr"`
+	ClientAddr          string          `json:"client_addr"`
+	Server              bool            `json:"server"`
+	Bootstrap           bool            `json:"bootstrap,omitempty"`
+	BootstrapExpect     int             `json:"bootstrap_expect,omitempty"`
+	RetryJoin           []string        `json:"retry_join,omitempty"`
+	RetryInterval       string          `json:"retry_interval,omitempty"`
+	Ports               ports           `json:"ports"`
+	Performance         performance     `json:"performance"`
+	GossipLAN           map[string]any  `json:"gossip_lan,omitempty"`
+	Connect             map[string]bool `json:"connect"`
+	UI                  map[string]bool `json:"ui_config"`
+	ACL                 *acl            `json:"acl,omitempty"`
+	Limits              limits          `json:"limits"`
+	LogLevel            string          `json:"log_level"`
+	NoUpdateCheck       bool            `json:"disable_update_check"`
+	LeaveOnTerminate    bool            `json:"leave_on_terminate"` // a crash is not a farewell
+	CheckUpdateInterval string          `json:"check_update_interval,omitempty"`
 
 	// dev is not in the file: it is a flag of the command line.
 	dev bool
@@ -97,8 +96,9 @@ func newSettings(cfg Config) settings {
 		LogLevel:      "info",
 		NoUpdateCheck: true,
 		dev:           !cfg.Durable,
-
-		CheckUpdateInterval: "1s",
+	}
+	if cfg.PromptOutputs {
+		s.CheckUpdateInterval = "1s"
 	}
 	if cfg.ACL {
 		token := newUUID()
