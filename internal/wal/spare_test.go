@@ -87,13 +87,14 @@ func TestALogThatFillsItsDiskIsNotStuck(t *testing.T) {
 		if fill(); id == 0 {
 			t.Fatalf("there is no room from the beginning: %+v", l.Stats())
 		}
+		removed := l.Stats().Removed
 		for _, id := range live {
 			if _, err := l.AppendReserved(Record{Kind: 2, ID: id, End: true}); err != nil {
 				t.Fatalf("task %d cannot end: %v; %+v", id, err, l.Stats())
 			}
 		}
 		live = nil
-		for removed := l.Stats().Removed; l.Stats().Removed == removed; { // else it is stuck
+		for l.Stats().Removed == removed { // else it is stuck
 			runtime.Gosched()
 		}
 	}
