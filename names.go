@@ -38,8 +38,8 @@ type proposals struct {
 	texts map[string]string
 }
 
-// of returns what was proposed in the place of a word, or makes a proposal if not too many were made lately.
-func (p *proposals) of(word string, most int, propose func() string) string {
+// propose returns what was proposed in the place of a word, or makes a proposal if not too many were made lately.
+func (p *proposals) propose(word string, most int, search func() string) string {
 	p.mu.Lock()
 	if now := time.Now(); p.texts == nil || now.Sub(p.since) >= namesEvery {
 		p.since, p.texts = now, make(map[string]string)
@@ -52,7 +52,7 @@ func (p *proposals) of(word string, most int, propose func() string) string {
 	}
 	texts[word] = "" // it counts from now on, and only one caller makes it
 	p.mu.Unlock()
-	text = propose()
+	text = search()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	texts[word] = text
@@ -109,7 +109,7 @@ func (k *names) propose(name string, until time.Time) string {
 	if !heard {
 		return ""
 	}
-	return k.proposed.of(name, maxServiceSearches, func() string { return spell.Proposal(name, slices.Values(known)) })
+	return k.proposed.propose(name, maxServiceSearches, func() string { return spell.Proposal(name, slices.Values(known)) })
 }
 
 // ask asks the registry. An error leaves what was known.
@@ -130,7 +130,7 @@ func (k *names) ask(ctx context.Context, lister discovery.Lister, answered chan 
 // proposeRoute returns the end of an error that a peer does not serve a route: the names
 // of its routes that are like it, or "".
 func proposeRoute(r Route, session *transport.Session) string {
-	return verifiedOf(session).nearRoutes.of(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
+	return verifiedOf(session).nearRoutes.propose(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
 		return spell.Proposal(r.Name, session.RouteNames(uint64(r.Kind)))
 	})
 }

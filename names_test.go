@@ -134,8 +134,8 @@ func bytesFor(n int, f func(i int)) uint64 {
 	return (after.TotalAlloc - before.TotalAlloc) / uint64(n)
 }
 
-// TestAServerWithManyRoutesMakesErrorsCostLittle: one that answers Unimplemented and has thousands of routes with names
-// that are like the one that was called makes its caller search them now and then, and not for each reply.
+// TestAServerWithManyRoutesMakesErrorsCostLittle: its caller searches their names now and then, and not
+// for each reply, be the server one that answers Unimplemented and has thousands of routes with names like the one called.
 func TestAServerWithManyRoutesMakesErrorsCostLittle(t *testing.T) { // SEC-128
 	const routes, calls, most = 4200, 300, 64 << 10
 	synctest.Test(t, func(t *testing.T) {

@@ -15,9 +15,9 @@ type Peer struct {
 	// Identity is proven by the peer's certificate. In the tiers without a CA it
 	// proves membership only; see package security.
 	Identity security.ID
-	// Advisory means that the name in Identity is one that the peer chose: any member
-	// of the mesh can take it. It is so in the tiers without a CA: the cluster secret, and
-	// development, where every process of the user has the same secret.
+	// Advisory means that the peer chose the name in Identity, as any member can. It is
+	// so in the tiers without a CA: the cluster secret, and development, where every
+	// process of the user has the same secret.
 	Advisory bool
 	// Instance and Tags are what the peer says of itself in its SETUP. They are
 	// as true as the peer is honest. Tags must not be modified.
