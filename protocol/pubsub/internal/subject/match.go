@@ -5,49 +5,36 @@ import "strings"
 // Match reports whether a valid pattern matches a valid name. For others the
 // answer has no meaning.
 func Match(pattern, name string) bool {
-	for first := true; ; first = false {
-		p, ps, pmore := strings.Cut(pattern, ".")
-		n, ns, nmore := strings.Cut(name, ".")
-		own := first && n == Reserved
-		switch {
-		case p == rest:
-			return !own
-		case p == one:
-			if own {
-				return false
-			}
-		case p != n:
-			return false
-		}
-		if !pmore || !nmore {
-			return pmore == nmore
-		}
-		pattern, name = ps, ns
-	}
+	matches, _ := compare(pattern, name)
+	return matches
 }
 
 // Meets reports whether a valid pattern matches a valid name, or can match one that has more
 // tokens after it: what a publisher of that name may publish to.
 func Meets(pattern, name string) bool {
+	matches, below := compare(pattern, name)
+	return matches || below
+}
+
+// compare reports whether a pattern matches a name, and else whether the name ends where the
+// pattern goes on.
+func compare(pattern, name string) (matches, below bool) {
 	for first := true; ; first = false {
 		p, ps, pmore := strings.Cut(pattern, ".")
 		n, ns, nmore := strings.Cut(name, ".")
 		own := first && n == Reserved
 		switch {
 		case p == rest:
-			return !own
+			return !own, false
 		case p == one:
 			if own {
-				return false
+				return false, false
 			}
 		case p != n:
-			return false
+			return false, false
 		}
-		if !nmore {
-			return true // what the pattern has more stands below the name
-		}
-		if !pmore {
-			return false
+		if !pmore || !nmore {
+			return pmore == nmore, pmore && !nmore
 		}
 		pattern, name = ps, ns
 	}
