@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"errors"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -32,13 +31,6 @@ const (
 )
 
 type endpoint = balance.Endpoint[*instance]
-
-// pending is an instance that the call waits to be connected to.
-type pending struct {
-	endpoint *endpoint
-	done     <-chan struct{}
-	began    time.Time // when the dial began
-}
 
 // next returns the instance for the next attempt and a connection to it. It
 // prefers an instance that has one to one that must be dialed: the dial goes on
@@ -191,53 +183,6 @@ func (o *outgoing) proven(class wire.Class) (*endpoint, *transport.Session) {
 	return e, e.Value().peer.Live(class)
 }
 
-// connect begins to connect to an instance. The error settles the call.
-func (o *outgoing) connect(ctx context.Context, e *endpoint, class wire.Class) error {
-	done, err := e.Value().peer.Connect(class)
-	if err != nil {
-		return o.unreached(ctx, e, class, err)
-	}
-	began := e.Value().peer.DialedSince(class)
-	if began.IsZero() { // it has ended meanwhile
-		began = time.Now()
-	}
-	o.pending = append(o.pending, pending{e, done, began})
-	return nil
-}
-
-// connected waits for the first of the pending instances. It returns nothing if
-// that one cannot be reached, or it is time to connect to one more. The error
-// settles the call.
-func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, *transport.Session, error) {
-	e, err := o.await(ctx)
-	if err != nil || e == nil {
-		return nil, nil, err
-	}
-	in := e.Value()
-	dial, dialed := context.WithDeadline(ctx, o.deadline) // it may have to be made again
-	session, err := in.peer.Session(dial, class)
-	dialed()
-	if err != nil {
-		return nil, nil, o.unreached(ctx, e, class, err)
-	}
-	in.state.leaving.Store(0) // whatever it said before, it takes calls
-	if err := o.mistaken(in, session); err != nil {
-		o.skip(e, err)
-		return nil, nil, nil
-	}
-	if now, ok := in.service.set.Lookup(in.ID); ok && now.Value() != in {
-		// It has changed since it was picked, by what it just said of itself maybe:
-		// it may not be one of those that the call is for.
-		o.tried.Reset()
-		for _, p := range o.pending {
-			o.tried.Add(p.endpoint)
-		}
-		return nil, nil, nil
-	}
-	o.levels[o.level].proves(e)
-	return e, session, nil
-}
-
 // waitTick is how often a call that waits for an instance looks again, for
 // dials that may be tried again; a change in the registry wakes it at once.
 const waitTick = 100 * time.Millisecond
@@ -266,87 +211,6 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 	o.picks, o.last = 0, nil
 	o.tried.Reset()
 	return o.plot(ctx) // the topology may have changed
-}
-
-// await returns the first of the pending instances whose dial has ended, or nil
-// when it is time to connect to one more.
-func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
-	patience := o.patience()
-	if patience <= 0 && o.room < maxPending {
-		return o.ready(), nil
-	}
-	deadline := time.NewTimer(time.Until(o.deadline))
-	defer deadline.Stop()
-	widen := time.NewTimer(max(patience, 1))
-	defer widen.Stop()
-	if o.room == maxPending {
-		widen.Stop()
-	}
-	receive := func(c any) reflect.SelectCase {
-		return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(c)}
-	}
-	cases := []reflect.SelectCase{receive(deadline.C), receive(ctx.Done()), receive(widen.C), receive(o.service.changed())}
-	for _, p := range o.pending {
-		cases = append(cases, receive(p.done))
-	}
-	chosen, _, _ := reflect.Select(cases) // a dial takes longer than reflection by far
-	o.now = time.Now()
-	switch chosen {
-	case 0:
-		return nil, o.notConnected(DeadlineExceeded, context.DeadlineExceeded)
-	case 1:
-		return nil, o.notConnected(CodeOf(ctx.Err()), context.Cause(ctx))
-	case 2:
-		return o.widen(), nil
-	case 3: // somebody may have come who answers at once
-		o.room = min(o.room+1, maxPending)
-		return nil, nil
-	}
-	return o.dialed(chosen - 4), nil
-}
-
-// dialed takes a pending instance off the others.
-func (o *outgoing) dialed(i int) *endpoint {
-	e := o.pending[i].endpoint
-	o.pending = append(o.pending[:i], o.pending[i+1:]...)
-	return e
-}
-
-// widen lets the call connect to more instances.
-func (o *outgoing) widen() *endpoint {
-	o.room, o.widened = min(2*o.room, maxPending), true
-	return nil
-}
-
-// ready is await without waiting.
-func (o *outgoing) ready() *endpoint {
-	for i, p := range o.pending {
-		select {
-		case <-p.done:
-			o.now = time.Now()
-			return o.dialed(i)
-		default:
-		}
-	}
-	return o.widen()
-}
-
-// patience is how long the call waits for its dials before it connects to others. Each dial
-// has widenAfter since it began, so that calls do not wait, one after the other, for an
-// instance that does not answer.
-func (o *outgoing) patience() time.Duration {
-	latest := o.pending[0].began
-	for _, p := range o.pending[1:] {
-		if p.began.After(latest) {
-			latest = p.began
-		}
-	}
-	return time.Until(latest.Add(widenAfter))
-}
-
-func (o *outgoing) notConnected(code Code, cause error) error {
-	in := o.pending[0].endpoint.Value()
-	return &Error{Code: code, Peer: in.ID + " at " + in.Addr, Message: "while connecting: " + cause.Error(), Cause: cause, Attempt: o.attempts}
 }
 
 func (o *outgoing) skip(e *endpoint, err error) {

@@ -1,11 +1,9 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,7 +11,6 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/wal"
-	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
@@ -69,117 +66,6 @@ type commit struct {
 	entries []*entry
 }
 
-// reserve is how many bytes of the disk a queue keeps for what it has to write when the
-// disk is full: that tasks have ended. It is enough for 40,000 of them.
-const reserve = 1 << 20
-
-// openStore opens the folder of a queue, and puts what it holds in the queue. The
-// queue has not been used yet.
-func openStore(q *Queue, dir string, mode Mode) (*store, error) {
-	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1), events: events{clock: q.clock}}
-	found := newRestored()
-	open := openDisk
-	if q.set.disk != nil {
-		open = q.set.disk
-	}
-	log, err := open(dir, wal.Options{OnDurable: s.durable, Salvage: q.set.salvage, Reserve: reserve}, found.replay)
-	if err != nil {
-		code := link.FailedPrecondition
-		if _, ok := errors.AsType[*wal.DamageError](err); ok {
-			code = link.DataLoss
-			err = fmt.Errorf("%w: that is the option pipeline.Salvage", err)
-		}
-		return nil, link.Errorf(code, "the folder of %s: %w", q.route, err)
-	}
-	fail := func(err error) (*store, error) {
-		return nil, errors.Join(err, log.Close())
-	}
-	s.log = log
-	if r := log.Recovery(); r.Truncated > 0 || r.Regions > 0 {
-		q.node.Logger().Warn("pipeline: a durable queue was opened and is not as it was written: an unfinished write at its end was cut off, or damage was skipped",
-			"stage", q.route.String(), "file", r.TruncatedFile, "cut_off", r.Truncated, "skipped", r.Skipped, "regions", r.Regions)
-	}
-	if found.meta.id != 0 && found.meta.route != q.route.String() {
-		return fail(link.Errorf(link.FailedPrecondition, "the folder %s holds tasks of %s, not of %s", dir, found.meta.route, q.route))
-	}
-	s.restore(found)
-	err = s.raise(s.meta.high, found.metas)
-	s.tellRoom(err)
-	if err != nil && !errors.Is(err, wal.ErrNoSpace) { // without room it takes no tasks, and can be drained
-		return fail(link.Errorf(link.FailedPrecondition, "the folder of %s: %w", q.route, err))
-	}
-	return s, nil
-}
-
-// restore puts what a folder holds in the queue.
-func (s *store) restore(found *restored) {
-	q := s.queue
-	now := q.clock.now().UnixNano()
-	s.meta = found.meta
-	if s.meta.id == 0 {
-		s.meta = meta{id: firstMeta, queue: q.id, route: q.route.String()}
-	}
-	s.meta.fence = max(q.fence, s.meta.fence+fenceStep)
-	q.id, q.fence = s.meta.queue, s.meta.fence
-	first := max(s.meta.high, found.high)
-	if q.set.salvage {
-		first += seqBlock // numbers may have been used of which nothing is left
-	}
-	// Workers keep outcomes in a ring by number: the next ones take the places of the oldest,
-	// as they would if no numbers had been left out.
-	first += (found.high - first) % pool.CacheCount
-	s.meta.high = first
-	set := q.set.queue
-	set.Log, set.FirstSeq = &s.events, first
-	q.tasks = queue.New(set)
-	s.restoreWorkers(found, now)
-	s.restoreDone(found, now)
-	for _, seq := range slices.Sorted(maps.Keys(found.tasks)) {
-		e := found.tasks[seq]
-		if e.Body == nil { // its task record was damaged, and the folder opened all the same
-			continue
-		}
-		e.owner, e.wanted = q, 1 // by who pushed it in an earlier run
-		if at, ok := found.dead[seq]; ok {
-			q.tasks.RestoreDead(&e.Task, at, now)
-			continue
-		}
-		q.tasks.Restore(&e.Task, now)
-	}
-}
-
-// restoreWorkers has the queue await the workers that may have tasks of it.
-func (s *store) restoreWorkers(found *restored, now int64) {
-	s.events.workers = make(map[string]uint64, len(found.workers))
-	s.nextWorker = firstWorker | s.meta.fence
-	for id, worker := range found.workers {
-		if twice, ok := s.events.workers[worker]; ok {
-			s.events.end(recordWorker, twice)
-		}
-		s.events.workers[worker] = id
-		s.nextWorker = max(s.nextWorker, id+1)
-	}
-	s.queue.tasks.Await(slices.Collect(maps.Keys(s.events.workers)), now)
-}
-
-// restoreDone has the queue remember the IDs of tasks that were done. One whose task is
-// there still was cut off from its end by a crash.
-func (s *store) restoreDone(found *restored, now int64) {
-	done := slices.SortedFunc(maps.Values(found.done), func(a, b *entry) int {
-		return cmp.Or(cmp.Compare(a.Added, b.Added), cmp.Compare(a.Seq, b.Seq))
-	})
-	for _, e := range done {
-		e.owner = s.queue
-		if found.tasks[e.Seq] != nil {
-			delete(found.tasks, e.Seq)
-			s.events.end(recordEnd, e.Seq)
-		}
-		if !s.queue.tasks.Remember(&e.Task, now) {
-			s.events.Forgot(&e.Task)
-		}
-	}
-}
-
 // raise sets numbers above seq aside.
 func (s *store) raise(seq uint64, old []uint64) error {
 	next := s.meta
@@ -198,83 +84,6 @@ func (s *store) raise(seq uint64, old []uint64) error {
 	}
 	s.meta = next
 	return nil
-}
-
-// introduce writes that a worker may have tasks from now on: a queue that is opened again
-// asks it first what it runs. On a full disk that has to wait, because the queue is to be
-// drained all the same.
-func (s *store) introduce(ctx context.Context, worker string) error {
-	q := s.queue
-	q.mu.Lock()
-	_, known := s.events.workers[worker]
-	id := s.nextWorker
-	if !known {
-		s.nextWorker++
-	}
-	q.mu.Unlock()
-	if known {
-		return nil
-	}
-	pos, err := s.log.AppendReserved(wal.Record{Kind: recordWorker, ID: id, Body: []byte(worker)})
-	if errors.Is(err, wal.ErrNoSpace) {
-		s.unmet.Store(true)
-		return nil
-	}
-	if err == nil {
-		err = s.log.Commit(ctx, pos)
-	}
-	if err == nil {
-		q.mu.Lock()
-		s.events.workers[worker] = id
-		q.mu.Unlock()
-	}
-	return err
-}
-
-// meetLocked has a worker that gets tasks now written down, before what happens to them, if
-// it is not: the queue may just have given up waiting for it. On a full disk it is for meet
-// to do. The queue's lock is held.
-func (s *store) meetLocked(worker string) {
-	if _, known := s.events.workers[worker]; known || s.unmet.Load() {
-		return
-	}
-	s.events.meet(worker, s.nextWorker)
-	s.nextWorker++
-	s.wakeLocked()
-}
-
-// meet has the workers written down that were met on a full disk, and are here still.
-func (s *store) meet() {
-	if !s.unmet.Swap(false) {
-		return
-	}
-	q := s.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, l := range q.links {
-		if l.worker != nil {
-			s.meetLocked(l.id)
-		}
-	}
-}
-
-// unmeet returns records without those of workers that were met, for which the disk has no
-// room: those that tasks have ended must not wait for them.
-func (s *store) unmeet(records []wal.Record) []wal.Record {
-	met := func(r wal.Record) bool { return r.Kind == recordWorker && !r.End }
-	if !slices.ContainsFunc(records, met) {
-		return records
-	}
-	s.unmet.Store(true)
-	q := s.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return slices.DeleteFunc(records, func(r wal.Record) bool {
-		if met(r) && s.events.workers[string(r.Body)] == r.ID {
-			delete(s.events.workers, string(r.Body))
-		}
-		return met(r)
-	})
 }
 
 // wakeLocked makes the writer look. The queue's lock is held.

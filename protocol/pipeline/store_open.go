@@ -1,0 +1,111 @@
+package pipeline
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// reserve is how many bytes of the disk a queue keeps for what it has to write when the
+// disk is full: that tasks have ended. It is enough for 40,000 of them.
+const reserve = 1 << 20
+
+// openStore opens the folder of a queue, and puts what it holds in the queue. The
+// queue has not been used yet.
+func openStore(q *Queue, dir string, mode Mode) (*store, error) {
+	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1), events: events{clock: q.clock}}
+	found := newRestored()
+	open := openDisk
+	if q.set.disk != nil {
+		open = q.set.disk
+	}
+	log, err := open(dir, wal.Options{OnDurable: s.durable, Salvage: q.set.salvage, Reserve: reserve}, found.replay)
+	if err != nil {
+		code := link.FailedPrecondition
+		if _, ok := errors.AsType[*wal.DamageError](err); ok {
+			code = link.DataLoss
+			err = fmt.Errorf("%w: that is the option pipeline.Salvage", err)
+		}
+		return nil, link.Errorf(code, "the folder of %s: %w", q.route, err)
+	}
+	fail := func(err error) (*store, error) {
+		return nil, errors.Join(err, log.Close())
+	}
+	s.log = log
+	if r := log.Recovery(); r.Truncated > 0 || r.Regions > 0 {
+		q.node.Logger().Warn("pipeline: a durable queue was opened and is not as it was written: an unfinished write at its end was cut off, or damage was skipped",
+			"stage", q.route.String(), "file", r.TruncatedFile, "cut_off", r.Truncated, "skipped", r.Skipped, "regions", r.Regions)
+	}
+	if found.meta.id != 0 && found.meta.route != q.route.String() {
+		return fail(link.Errorf(link.FailedPrecondition, "the folder %s holds tasks of %s, not of %s", dir, found.meta.route, q.route))
+	}
+	s.restore(found)
+	err = s.raise(s.meta.high, found.metas)
+	s.tellRoom(err)
+	if err != nil && !errors.Is(err, wal.ErrNoSpace) { // without room it takes no tasks, and can be drained
+		return fail(link.Errorf(link.FailedPrecondition, "the folder of %s: %w", q.route, err))
+	}
+	return s, nil
+}
+
+// restore puts what a folder holds in the queue.
+func (s *store) restore(found *restored) {
+	q := s.queue
+	now := q.clock.now().UnixNano()
+	s.meta = found.meta
+	if s.meta.id == 0 {
+		s.meta = meta{id: firstMeta, queue: q.id, route: q.route.String()}
+	}
+	s.meta.fence = max(q.fence, s.meta.fence+fenceStep)
+	q.id, q.fence = s.meta.queue, s.meta.fence
+	first := max(s.meta.high, found.high)
+	if q.set.salvage {
+		first += seqBlock // numbers may have been used of which nothing is left
+	}
+	// Workers keep outcomes in a ring by number: the next ones take the places of the oldest,
+	// as they would if no numbers had been left out.
+	first += (found.high - first) % pool.CacheCount
+	s.meta.high = first
+	set := q.set.queue
+	set.Log, set.FirstSeq = &s.events, first
+	q.tasks = queue.New(set)
+	s.restoreWorkers(found, now)
+	s.restoreDone(found, now)
+	for _, seq := range slices.Sorted(maps.Keys(found.tasks)) {
+		e := found.tasks[seq]
+		if e.Body == nil { // its task record was damaged, and the folder opened all the same
+			continue
+		}
+		e.owner, e.wanted = q, 1 // by who pushed it in an earlier run
+		if at, ok := found.dead[seq]; ok {
+			q.tasks.RestoreDead(&e.Task, at, now)
+			continue
+		}
+		q.tasks.Restore(&e.Task, now)
+	}
+}
+
+// restoreDone has the queue remember the IDs of tasks that were done. One whose task is
+// there still was cut off from its end by a crash.
+func (s *store) restoreDone(found *restored, now int64) {
+	done := slices.SortedFunc(maps.Values(found.done), func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(a.Added, b.Added), cmp.Compare(a.Seq, b.Seq))
+	})
+	for _, e := range done {
+		e.owner = s.queue
+		if found.tasks[e.Seq] != nil {
+			delete(found.tasks, e.Seq)
+			s.events.end(recordEnd, e.Seq)
+		}
+		if !s.queue.tasks.Remember(&e.Task, now) {
+			s.events.Forgot(&e.Task)
+		}
+	}
+}
