@@ -367,7 +367,10 @@ func (s *Session) tend(now time.Time) {
 	if !s.expires.IsZero() && now.After(s.expires) {
 		s.close(wire.CodeUnauthenticated, "a certificate has expired")
 	}
-	if s.active.Load() == 0 && clock.Of(now)-s.used.Load() > int64(limits.SessionIdle) {
+	switch at := clock.Of(now); {
+	case s.active.Load() > 0: // a long call or stream is a use for as long as it lasts
+		s.used.Store(at)
+	case at-s.used.Load() > int64(limits.SessionIdle):
 		s.retire(wire.CodeIdle)
 	}
 	if s.retired.Load() {

@@ -77,6 +77,28 @@ func TestStreamsOfALostConnection(t *testing.T) {
 	})
 }
 
+// TestAConnectionIsIdleOnlySinceItsLastStreamEnded, and not since that began.
+func TestAConnectionIsIdleOnlySinceItsLastStreamEnded(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		limits := Limits{SessionIdle: time.Minute}
+		server, client := w.node("orders", Limits{}), w.quiet("web", limits)
+		server.streams()
+		s := client.connect(server)
+		st := openStream(t, s, wire.Credit{})
+		idle(10 * limits.SessionIdle)
+		st.Cancel(wire.CodeCanceled)
+		idle(limits.SessionIdle / 2)
+		if s.ended() {
+			t.Error("the connection ended with its stream")
+		}
+		idle(limits.SessionIdle)
+		if !s.ended() {
+			t.Error("the connection is kept though nothing uses it")
+		}
+	})
+}
+
 func TestRecvEndsWithItsContext(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
