@@ -107,9 +107,7 @@ func TestNamesOfSpansAreNotThePeers(t *testing.T) { // SEC-611
 			if _, err := stream.Write(b); err != nil {
 				t.Fatal(err)
 			}
-			if err := stream.Close(); err != nil {
-				t.Fatal(err)
-			}
+			_ = stream.Close() // it fails if the answer is there, behind which the server reads no more
 			if _, err := io.ReadAll(stream); err != nil {
 				t.Fatal(err)
 			}
