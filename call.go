@@ -34,7 +34,7 @@ type outgoing struct {
 	picks    int  // instances looked at
 	passed   int  // those of picks without a connection and with no dial begun for the call
 	leaver   *endpoint
-	doubted  *endpoint // one that has a connection and is in doubt
+	doubted  *endpoint // one that has a connection and is in doubt, or ejected
 	at       *endpoint // where the call waits, if it may be moved
 	room     int       // how many may be pending
 	widened  bool      // no pending instance answered soon

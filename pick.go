@@ -120,6 +120,13 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) 
 			o.skip(e, err)
 			return nil, nil
 		}
+		if len(o.pending) > 0 { // a healthy one that is nearly connected comes first
+			if _, ejected := e.Ejected(now); ejected {
+				o.tried.Add(e)
+				o.doubted = e
+				return nil, nil
+			}
+		}
 		if o.passed > 0 {
 			o.levels[o.level].proves(e)
 		}

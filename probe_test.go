@@ -149,3 +149,27 @@ func TestAKnownInstanceMustReadWhatIsSent(t *testing.T) {
 		}
 	})
 }
+
+// TestAnEjectedInstanceIsNoShortcut: a call waits until a healthy instance is connected, rather than to
+// go to an ejected one that is.
+func TestAnEjectedInstanceIsNoShortcut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		bothAt(mesh, func(context.Context, order) (order, error) { panic("ill") }) //nolint:forbidigo // a fault of the handler
+		client := mesh.Node(link.Config{})
+		warm(t, client)
+		for client.Status().Services[0].Ejected == 0 {
+			if unsafely(t, client, 10*time.Millisecond) == 0 {
+				t.Fatal("a call succeeds")
+			}
+		}
+		bothAt(mesh, keep)
+		synctest.Wait()
+		if s := client.Status().Services[0]; s.Serving != 2 || s.Connected != 1 {
+			t.Fatalf("%+v, want two that serve, and a connection to one", s)
+		}
+		if failed := unsafely(t, client, time.Second); failed > 0 {
+			t.Errorf("%d of 100 calls failed, though one of two instances is well", failed)
+		}
+	})
+}

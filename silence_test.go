@@ -237,3 +237,31 @@ func TestEqualsShareAlikeAfterAHiccup(t *testing.T) {
 		}
 	})
 }
+
+// TestALongNetworkHasTimeForItsProbes: on a network of 100 ms a peer whose last packets were lost three
+// times in a row is not given up before QUIC has probed a fourth time.
+func TestALongNetworkHasTimeForItsProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(50*time.Millisecond))
+		server := bothAt(mesh, func(_ context.Context, o order) (order, error) {
+			sleep(2 * time.Second)
+			return o, nil
+		})
+		client := mesh.Node(link.Config{})
+		for range 10 { // the deviation of the round trips is small then
+			warm(t, client)
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := reqrep.Call(t.Context(), client, putOrder, order{ID: "o"})
+			done <- err
+		}()
+		sleep(time.Second)
+		mesh.Partition(server, client)
+		sleep(1400 * time.Millisecond)
+		mesh.Heal(server, client)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

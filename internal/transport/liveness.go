@@ -25,8 +25,8 @@ import (
 //     nobody listens.
 //
 // Any packet is an answer. Round trips that are slow, because the network is long or the peer is
-// overloaded, stretch these times: three probe timeouts (RFC 9002, section 6.2) pass before a peer
-// is given up, and two before it is in doubt.
+// overloaded, stretch these times: four probe timeouts (RFC 9002, section 6.2), each twice as long as
+// the one before, pass before a peer is given up, and as much as two of the first before it is in doubt.
 //
 // Silence is counted in looks, each of which counts for at most twice the time between two: a process
 // that was itself frozen or had no processor does not blame its peers.
@@ -250,7 +250,7 @@ func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool
 				s.knock()
 			}
 		}
-	case p.silent >= 2*silence && since >= max(silence/2, 3*pto):
+	case p.silent >= 2*silence && since >= max(silence/2, probesLost*pto):
 		s.close(wire.CodeDeadline, fmt.Sprintf("no sign of life for %v (Limits.Silence is %v)", p.silent.Round(time.Millisecond), silence))
 		return false
 	case since >= max(silence/4, 2*pto):
@@ -262,6 +262,11 @@ func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool
 	}
 	return true
 }
+
+// probesLost is how many of the first probe timeout four in a row take, for each doubles the next.
+// Where a network loses one packet in twenty, three answers in a row are lost too often: while its
+// congestion window is full, QUIC sends nothing but its probes, and each gets one packet for an answer.
+const probesLost = 1 + 2 + 4 + 8
 
 // maxAckDelay is how long a peer may keep an acknowledgment back: QUIC's default.
 const maxAckDelay = 25 * time.Millisecond

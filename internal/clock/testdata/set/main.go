@@ -106,6 +106,13 @@ func start(ctx context.Context, registry *static.Registry, maybe bool, sick *ato
 
 // check sets the clock while an instance is ejected, which is a state that ends.
 func check(ctx context.Context, client *link.Node, sick *atomic.Bool) error {
+	connected := func() bool {
+		s := client.Status()
+		return len(s.Services) > 0 && s.Services[0].Connected == 2
+	}
+	if err := callUntil(ctx, client, connected); err != nil {
+		return fmt.Errorf("two instances are not connected: %w", err)
+	}
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
 		setClock(0)
 		sick.Store(true)
