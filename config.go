@@ -27,7 +27,8 @@ type Config struct {
 	Namespace string
 	// Tags say what this instance is: "v2", "zone=eu-1a". At most 64 of 128 bytes.
 	// LINK_TAGS ("v2,canary") and LINK_ZONE ("eu-1a", for "zone=eu-1a") add to them;
-	// of two with one key, as in key=value, the one here counts.
+	// of two with one key, as in key=value, the one here counts. At most one zone=,
+	// one region= and one dc=, each with a name, say where the instance is.
 	Tags []string
 	// Meta holds further facts about this instance, for the subsets of a topology.
 	// At most 56 pairs; see discovery.Instance. Unlike tags, peers do not confirm it.
@@ -191,6 +192,9 @@ func (cfg *Config) validateInstance() error {
 		if slices.Contains(cfg.Tags, tag) {
 			return Errorf(InvalidArgument, "Config.Monitors has the tag %q, and so has Config.Tags, which are announced always; remove one", tag)
 		}
+		if discovery.IsPlace(tag) {
+			return Errorf(InvalidArgument, "Config.Monitors has the tag %q, and where a node is does not come and go; put it in Config.Tags", tag)
+		}
 		tags = append(tags, tag)
 	}
 	shown := discovery.Instance{
@@ -198,6 +202,9 @@ func (cfg *Config) validateInstance() error {
 		Tags: tags, Meta: cfg.Meta, Weight: cfg.Weight,
 	}
 	if err := shown.Validate(); err != nil {
+		return Errorf(InvalidArgument, "Config: %w", err)
+	}
+	if err := shown.ValidatePlace(); err != nil {
 		return Errorf(InvalidArgument, "Config: %w", err)
 	}
 	for i, p := range cfg.AllowNets {

@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"reflect"
@@ -16,6 +17,8 @@ import (
 	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/security/securitytest"
 )
+
+func unwell(context.Context) error { return errDown }
 
 func TestWrongConfigNamesFieldAndValue(t *testing.T) {
 	ca := securitytest.NewCA(t, "mesh.test")
@@ -41,6 +44,10 @@ func TestWrongConfigNamesFieldAndValue(t *testing.T) {
 		{"advertise every interface", link.Config{Advertise: "0.0.0.0:7443"}, link.InvalidArgument, []string{"Config.Advertise", `"0.0.0.0:7443"`}},
 		{"advertise no port", link.Config{Advertise: "example.com:0"}, link.InvalidArgument, []string{"Config.Advertise", `"example.com:0"`}},
 		{"tag", link.Config{Tags: []string{"a\nb"}}, link.InvalidArgument, []string{"Config", `Tags[0] "a\nb"`}},
+		{"two zones", link.Config{Tags: []string{"zone=a", "v2", "zone=b"}}, link.InvalidArgument, []string{"Config", `Tags[2] "zone=b"`, `"zone=a"`, "remove one"}},
+		{"zone without a name", link.Config{Tags: []string{"zone="}}, link.InvalidArgument, []string{"Config", `Tags[0] "zone="`, "names no zone"}},
+		{"region without a name", link.Config{Meta: map[string]string{"region": ""}}, link.InvalidArgument, []string{"Config", `Meta["region"]`, "names no region"}},
+		{"zone of a monitor", link.Config{Monitors: map[string]link.Probe{"zone=a": unwell}}, link.InvalidArgument, []string{"Config.Monitors", `"zone=a"`, "Config.Tags"}},
 		{"tags", link.Config{Tags: make([]string, 65)}, link.InvalidArgument, []string{"Config", "Tags", "65"}},
 		{"message limit", link.Config{Limits: link.Limits{MaxMessage: 64<<20 + 1}}, link.InvalidArgument, []string{"Config.Limits.MaxMessage", "67108865"}},
 		{"dev tier beyond loopback", link.Config{Addr: "0.0.0.0:0", Identity: dev}, link.FailedPrecondition, []string{"Config.Addr", `"0.0.0.0:0"`, "loopback"}},

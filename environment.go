@@ -56,14 +56,15 @@ func (cfg *Config) fromEnvironment() error {
 // tagsFromEnvironment adds to Config.Tags. A tag "key=value" is left out if the program
 // has one with that key.
 func (cfg *Config) tagsFromEnvironment() error {
-	own := slices.Clone(cfg.Tags)
+	own := slices.Clip(cfg.Tags)
 	add := func(variable, tag string) error {
 		if err := (discovery.TagQuery{Tag: tag}).Validate(); err != nil {
 			return Errorf(InvalidArgument, variable+": %w", err)
 		}
 		key, _, pair := strings.Cut(tag, "=")
-		taken := slices.ContainsFunc(own, func(have string) bool { return have == tag || pair && strings.HasPrefix(have, key+"=") })
-		if _, ok := cfg.Meta[key]; !taken && (!pair || !ok) {
+		_, taken := cfg.Meta[key]
+		taken = pair && (taken || slices.ContainsFunc(own, func(have string) bool { return strings.HasPrefix(have, key+"=") }))
+		if !taken && !slices.Contains(cfg.Tags, tag) {
 			cfg.Tags = append(slices.Clip(cfg.Tags), tag)
 		}
 		return nil
@@ -72,13 +73,17 @@ func (cfg *Config) tagsFromEnvironment() error {
 		if err := add(envZone, discovery.KeyZone+"="+zone); err != nil {
 			return err
 		}
-		own = slices.Clone(cfg.Tags) // LINK_TAGS may name another
 	}
 	if text := os.Getenv(envTags); text != "" {
 		for tag := range strings.SplitSeq(text, ",") {
 			if err := add(envTags, strings.TrimSpace(tag)); err != nil {
 				return err
 			}
+		}
+	}
+	if len(cfg.Tags) > len(own) {
+		if err := (discovery.Instance{Tags: cfg.Tags}).ValidatePlace(); err != nil {
+			return Errorf(InvalidArgument, "Config.Tags with what "+envZone+" and "+envTags+" add: %w", err)
 		}
 	}
 	return nil

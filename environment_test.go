@@ -123,6 +123,38 @@ func TestAVariableThatIsWrongIsNamed(t *testing.T) {
 	}
 }
 
+// TestAPlaceOfTheEnvironmentIsOnePlace: two that differ are not settled in silence.
+func TestAPlaceOfTheEnvironmentIsOnePlace(t *testing.T) {
+	for _, c := range []struct {
+		zone, tags string
+		own        []string
+		wrong      string // "" if nothing is
+	}{
+		{"a", "zone=a,v2", nil, ""},
+		{"a", "zone=b", []string{"zone=c"}, ""}, // what the program says counts
+		{"", "tier=gold,tier=silver", nil, ""},
+		{"a", "zone=b", nil, `"zone=b": "zone=a" is there, too`},
+		{"", "zone=a,v2,zone=b", nil, `"zone=b": "zone=a" is there, too`},
+		{"", "zone=", nil, "names no zone"},
+	} {
+		t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+		t.Setenv("LINK_ZONE", c.zone)
+		t.Setenv("LINK_TAGS", c.tags)
+		node, err := link.New(link.Config{Service: "orders", Tags: c.own})
+		switch {
+		case err == nil:
+			if err := node.Close(); err != nil {
+				t.Error(err)
+			}
+			if c.wrong != "" {
+				t.Errorf("LINK_ZONE=%s LINK_TAGS=%s: no error, want %s", c.zone, c.tags, c.wrong)
+			}
+		case c.wrong == "" || !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), c.wrong) || !strings.Contains(err.Error(), "LINK_TAGS"):
+			t.Errorf("LINK_ZONE=%s LINK_TAGS=%s: %v, want invalid argument with %q", c.zone, c.tags, err, c.wrong)
+		}
+	}
+}
+
 // A client beside a server in one process does not take it the port.
 func TestAClientLeavesTheAddressToTheServer(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())

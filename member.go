@@ -144,6 +144,7 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 		}
 	}
 	settleTags(next, origin)
+	s.warnOfPlaceLocked(next)
 	s.members[in.ID] = next
 	s.putLocked(next, u)
 }
@@ -158,6 +159,17 @@ func settleTags(in *instance, origin discovery.Origin) {
 	if said, ok := in.peer.Said(); ok {
 		in.Tags, in.TagsUnknown = tagSet(said), false
 	}
+}
+
+// warnOfPlaceLocked says once for a service that an instance of it says two places, or
+// one without a name. No node announces that, but a list made by hand may say it, and others.
+func (s *service) warnOfPlaceLocked(in *instance) {
+	err := in.ValidatePlace()
+	if err == nil || !s.sayLocked("places") {
+		return
+	}
+	s.node.cfg.Logger.Warn("link: an instance does not say clearly where it is; until it does, the first place in the alphabet counts, and one without a name does not",
+		"service", s.name, "instance", in.ID, "error", err, "zone", in.Zone(), "region", in.Region(), "dc", in.Datacenter())
 }
 
 // tagSet returns tags sorted and each once, as instances have them.
@@ -286,6 +298,7 @@ func (s *service) confirm(addr string, tags []string) {
 		}
 		next := *in
 		next.Tags, next.TagsUnknown = tags, false
+		s.warnOfPlaceLocked(&next)
 		s.members[id] = &next
 		s.putLocked(&next, &u)
 	}

@@ -154,6 +154,7 @@ func (v *view) warnOfUnknownPlaces() {
 	if v.policy == nil {
 		return
 	}
+	_, told := v.service.node.registry.(discovery.Placer) // which datacenter this is, sooner or later
 	for _, l := range v.plans.Route(&topology.Request{}).Levels {
 		word, missing := "", ""
 		switch {
@@ -161,6 +162,8 @@ func (v *view) warnOfUnknownPlaces() {
 			word, missing = "zone", discovery.KeyZone
 		case l.Scope == topology.SameRegion && v.at.Region == "":
 			word, missing = "region", discovery.KeyRegion
+		case l.Scope == topology.SameDatacenter && v.at.Datacenter == "" && !told:
+			word, missing = "datacenter", discovery.KeyDatacenter
 		}
 		if word != "" && v.service.say("place "+word) {
 			v.service.node.cfg.Logger.Warn("link: a failover names the "+word+", and this node does not say in which it is: it reaches nobody there",

@@ -16,6 +16,7 @@ import (
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
+	"github.com/linkmesh/link/topology"
 )
 
 // mute is a registry that says nothing about one service.
@@ -665,6 +666,26 @@ func TestWhatIsSaidOnceIsSaidOnce(t *testing.T) {
 		for _, want := range []string{"names a subset in which no instance", "a failover names the zone", "a failover names the region"} {
 			if n := strings.Count(log.String(), want); n != 1 {
 				t.Errorf("of 20 documents the log says %d times %q, want once", n, want)
+			}
+		}
+	})
+}
+
+// TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid, for each kind of place.
+func TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		for word, key := range map[string]string{"zone": "zone", "region": "region", "dc": "dc"} {
+			log := &logBuffer{}
+			doc := &topology.Document{Version: topology.Version, Services: map[string]topology.Service{"orders": {Failover: []string{word, "any"}}}}
+			for _, tags := range [][]string{nil, {key + "=1"}} {
+				client := mesh.Node(link.Config{Topology: doc, Logger: log.logger(), Tags: tags})
+				if _, err := client.Explain(t.Context(), putOrder.Route()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if text := log.String(); strings.Count(text, "does not say in which") != 1 || !strings.Contains(text, `Config.Tags: \"`+key+"=") {
+				t.Errorf("%s: want one line:\n%s", word, text)
 			}
 		}
 	})

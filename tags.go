@@ -50,11 +50,15 @@ func (o *ownTags) init(n *Node) {
 // Config.Tags or a probe announces too stays as long as any of them says so.
 //
 // Errors: InvalidArgument names the tag and the rule of discovery.Instance.Tags
-// that it breaks; ResourceExhausted beyond discovery.MaxTags, counting what
+// that it breaks, or says that it is a place such as "zone=eu-1a", which belongs in
+// Config.Tags; ResourceExhausted beyond discovery.MaxTags, counting what
 // Config.Monitors may announce.
 func (n *Node) AddTag(tag string) error {
 	if err := (discovery.TagQuery{Tag: tag}).Validate(); err != nil {
 		return failed("add tag", Errorf(InvalidArgument, "%w", err))
+	}
+	if discovery.IsPlace(tag) {
+		return failed("add tag", Errorf(InvalidArgument, "the tag %q says where the node is, which is known when it is made; put it in Config.Tags", tag))
 	}
 	return n.tags.add(tag)
 }

@@ -165,6 +165,9 @@ func TestAddTagSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("%q: %v", tag, err)
 		}
 	}
+	if err := node.AddTag("zone=a"); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Config.Tags") {
+		t.Errorf("a place: %v", err)
+	}
 	addTag(t, node, placedTag)
 	addTag(t, node, placedTag)
 	addTag(t, node, "db")
@@ -280,6 +283,33 @@ func TestConcurrentAddTagAndRemoveTagSettle(t *testing.T) {
 		sleep(time.Second)
 		if got := registeredTags(t, mesh); len(got) != 8 || slices.Contains(got, placedTag) {
 			t.Errorf("tags %v, want n=0 to n=7", got)
+		}
+	})
+}
+
+// TestAnInstanceInTwoZonesIsSaidOnce has an instance that somebody else has put into the registry.
+func TestAnInstanceInTwoZonesIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		for i, tags := range [][]string{{"zone=b", "zone=a"}, {"zone=", "zone=b"}} {
+			in := discovery.Instance{ID: fmt.Sprintf("orders-%d", i), Service: "orders", Addr: fmt.Sprintf("10.1.0.%d:7443", i+1), Tags: tags}
+			if _, err := mesh.Registry().Register(t.Context(), in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log := &logBuffer{}
+		client := mesh.Node(link.Config{Tags: []string{"zone=b"}, Logger: log.logger()})
+		e, err := client.Explain(t.Context(), putOrder.Route(), link.InZone())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, near := range []bool{false, true} {
+			if said := e.Instances[i].Trouble == ""; said != near {
+				t.Errorf("%s is near: %t, want %t", e.Instances[i].ID, said, near)
+			}
+		}
+		if text := log.String(); strings.Count(text, "say clearly where it is") != 1 || !strings.Contains(text, "instance=orders-0") || !strings.Contains(text, "zone=a") {
+			t.Errorf("want one line on orders-0:\n%s", text)
 		}
 	})
 }

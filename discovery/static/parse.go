@@ -28,7 +28,7 @@ const MaxText = 1 << 20
 // instance without brackets is one whose tags the list does not know, and a node asks it for them.
 // White space around names, addresses, tags and entries is ignored, and so are empty entries.
 // Anything else is an ErrSyntax that names the piece: a service twice, an address twice, an empty
-// address or tag, an address that is not host:port.
+// address or tag, an address that is not host:port, tags of two zones.
 //
 // The instances come in the order of the text, with stable IDs.
 func Parse(text string) ([]discovery.Instance, error) {
@@ -54,7 +54,7 @@ func Parse(text string) ([]discovery.Instance, error) {
 		for _, p := range places {
 			in := discovery.Instance{Service: q.Service, Namespace: q.Namespace, Addr: p.addr, Tags: p.tags, TagsUnknown: len(p.tags) == 0}.Normalized()
 			in.ID = stableID(in)
-			if err := in.Validate(); err != nil {
+			if err := errors.Join(in.Validate(), in.ValidatePlace()); err != nil {
 				return nil, fmt.Errorf("%w: entry %s: %w", ErrSyntax, clip(entry), err)
 			}
 			instances = append(instances, in)

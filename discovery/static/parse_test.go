@@ -77,6 +77,8 @@ func TestParseNamesTheWrongPiece(t *testing.T) {
 		{"orders=10.0.0.5:7443[v2]x,10.0.0.6:7443", "want the tags between brackets"},
 		{"orders=10.0.0.5:7443[v2]]", "want the tags between brackets"},
 		{"orders=10.0.0.5:7443[v 2]", `Tags[0]`},
+		{"orders=10.0.0.5:7443[zone=a,zone=b]", `"zone=b": "zone=a" is there, too`},
+		{"orders=10.0.0.5:7443[zone=]", "names no zone"},
 		{"orders=10.0.0.5[v2]", `"10.0.0.5"`},
 		{"orders=[v2]", `"[v2]"`},
 		{"orders=10.0.0.5:7443;orders=10.0.0.6:7443", "default/orders is listed before"},
