@@ -136,7 +136,7 @@ func (c *link1) answer(s *quic.ReceiveStream) {
 
 // stream opens a stream of a type with these frames.
 func (c *link1) stream(typ wire.StreamType, frames []byte) (*quic.Stream, error) {
-	s, err := c.OpenStream()
+	s, err := c.OpenStreamSync(c.Context())
 	if err != nil {
 		return nil, err
 	}

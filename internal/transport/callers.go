@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -35,6 +36,16 @@ type pace struct {
 	refusals *rate.Limiter
 	trials   *rate.Limiter
 	refs     int // guarded by callers.mu
+}
+
+// allows counts a refusal of this cost if it is free.
+func (p *pace) allows(cost int) bool {
+	return p.refusals.AllowN(time.Now(), min(cost, p.refusals.Burst()))
+}
+
+// wait waits until a refusal of this cost is free, and counts it. It fails when ctx ends.
+func (p *pace) wait(ctx context.Context, cost int) error {
+	return p.refusals.WaitN(ctx, min(cost, p.refusals.Burst()))
 }
 
 // join returns the caller with this key; leave must follow.

@@ -132,8 +132,8 @@ func (s *Session) catchUp(setup *wire.Setup) {
 	}
 }
 
-// acceptUni takes the peer's unidirectional streams: one CONTROL, any number of
-// types that we do not know.
+// acceptUni takes the peer's unidirectional streams: one CONTROL, and such of types that we do
+// not know, as many as frames on CONTROL.
 func (s *Session) acceptUni(ctx context.Context) {
 	var hasControl bool
 	for {
@@ -146,6 +146,9 @@ func (s *Session) acceptUni(ctx context.Context) {
 		switch {
 		case err != nil:
 			s.close(wire.CodeProtocol, "a unidirectional stream has no type")
+			return
+		case kind != wire.StreamControl && !s.controlRate.Allow():
+			s.close(wire.CodeLimit, "too many unidirectional streams of an unknown type")
 			return
 		case kind != wire.StreamControl:
 			stream.CancelRead(quic.StreamErrorCode(wire.CodeIgnored))

@@ -207,6 +207,31 @@ func TestClientIgnoresUnknownStreams(t *testing.T) {
 	})
 }
 
+// TestUnknownStreamsAreBounded: a peer may open streams of types that we do not know, as often as it may
+// send frames on CONTROL.
+func TestUnknownStreamsAreBounded(t *testing.T) { // SEC-380
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		r := w.client("mallory", server)
+		opened := 0
+		for ; opened < 2*controlBurst; opened++ {
+			s, err := r.conn.OpenUniStreamSync(t.Context())
+			if err != nil {
+				break
+			}
+			_, _ = s.Write(wire.AppendVarint(nil, 0x9d)) // the connection may have ended
+			_ = s.Close()
+		}
+		if code, reason := r.closed(); code != wire.CodeLimit || !strings.Contains(reason, "unknown type") {
+			t.Errorf("after %d streams closed with %v %q, want LIMIT about streams of an unknown type", opened, code, reason)
+		}
+		if opened < controlBurst/2 {
+			t.Errorf("closed after %d streams", opened)
+		}
+	})
+}
+
 // A peer that does not read its CONTROL stream gets its PONGs queued, but not
 // without end.
 func TestPeerThatDoesNotReadControlIsDisconnected(t *testing.T) {

@@ -6,14 +6,27 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // A peer may open as many streams as were closed, so one whose streams are refused at once
 // opens the next ones at once: to refuse 29,000 a second took half a processor, and their
 // garbage more. QUIC leaves it to this side when it says that another stream may be opened.
 // Of each caller, over all its connections, that is said at once for Limits.RefusalRate streams a second that
-// were refused or that broke the rules, and later for those beyond. Everything else is told as before, and streams that
-// are served are not delayed.
+// were refused or that broke the rules, and later for those beyond; those that carried nothing count for more.
+// Everything else is told as before, and streams that are served are not delayed.
+//
+// Until then QUIC keeps about 7 KB of each such stream, so what one caller may have of them is bounded too.
+
+// What counts how much in Limits.RefusalRate.
+const (
+	costRefused = 1 // a stream or call that was answered
+	// costWasted is that of a stream that its peer has opened for nothing: it is beyond
+	// Limits.StreamsPerProcess, no call came in time, or no further one. To make, keep and end it takes
+	// about eight times the time of a refusal.
+	costWasted = 8
+)
 
 // creditTick is how often credit is given back that is late.
 const creditTick = 20 * time.Millisecond
@@ -21,8 +34,14 @@ const creditTick = 20 * time.Millisecond
 // lateCredit is what a session has not given back yet.
 type lateCredit struct {
 	mu      sync.Mutex // guards the fields below
-	streams []*quic.Stream
+	streams []owed
 	ended   bool
+}
+
+// owed is a stream whose credit returns later, and what it counts.
+type owed struct {
+	stream *quic.Stream
+	cost   int
 }
 
 func (l *lateCredit) empty() bool {
@@ -39,26 +58,45 @@ type lenders struct {
 	all map[*Session]struct{}
 }
 
-// refusal counts one refusal and reports whether there were more of them than are free.
-func (s *Session) refusal() (late bool) {
-	if s.caller.pace.refusals.Allow() {
+// refusal counts a refusal of this cost and reports whether there were more than are free.
+func (s *Session) refusal(cost int) (late bool) {
+	if s.caller.pace.allows(cost) {
 		return false
 	}
 	s.noteShed("RefusalRate", "more of its calls and streams were refused than Limits.RefusalRate in a second: it may open others in their place later")
 	return true
 }
 
-// giveCredit lets the peer open a stream in place of this one, at once or later. If it
-// should be later and there is no room to remember that, it waits.
-func (s *Session) giveCredit(stream *quic.Stream, late bool) {
-	if !late {
-		stream.ReleaseStreamCredit()
-		return
+// giveCredit lets the peer open a stream in place of this one: later if that has a cost, or
+// else at once. If there is no room to remember it, the stream waits.
+func (s *Session) giveCredit(stream *quic.Stream, cost int) {
+	if cost > 0 && !s.keepCredit(stream, cost) {
+		_ = s.caller.pace.wait(s.conn.Context(), cost) // if it fails the connection has ended
+		cost = 0
 	}
-	if !s.keepCredit(stream) {
-		_ = s.caller.pace.refusals.Wait(s.conn.Context()) // if it fails the connection has ended
+	if cost == 0 {
 		stream.ReleaseStreamCredit()
-		return
+	}
+}
+
+// giveUnseen is giveCredit for a stream that was refused before anything was read. If there is no
+// room to remember it, the connection ends: those who wait would take memory that nothing counts.
+func (s *Session) giveUnseen(stream *quic.Stream) {
+	switch {
+	case !s.refusal(costWasted):
+		stream.ReleaseStreamCredit()
+	case s.keepCredit(stream, costWasted):
+	case s.shares.late.Held() < floorStreams: // others have taken it all
+		stream.ReleaseStreamCredit()
+	default:
+		s.close(wire.CodeLimit, "too many streams were refused: wait for replies before opening others (Limits.StreamsPerProcess, Limits.RefusalRate)")
+	}
+}
+
+// keepCredit remembers to give the credit of a stream back, and reports whether there was room.
+func (s *Session) keepCredit(stream *quic.Stream, cost int) bool {
+	if !s.noteCredit(stream, cost) {
+		return false
 	}
 	l := &s.endpoint.lenders
 	l.mu.Lock()
@@ -70,16 +108,17 @@ func (s *Session) giveCredit(stream *quic.Stream, late bool) {
 		}
 	}
 	l.all[s] = struct{}{}
+	return true
 }
 
-func (s *Session) keepCredit(stream *quic.Stream) bool {
+func (s *Session) noteCredit(stream *quic.Stream, cost int) bool {
 	l := &s.late
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended || s.shares.late.Take(1) != nil {
 		return false
 	}
-	l.streams = append(l.streams, stream)
+	l.streams = append(l.streams, owed{stream, cost})
 	return true
 }
 
@@ -89,9 +128,9 @@ func (s *Session) repay() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
-	for n < len(l.streams) && s.caller.pace.refusals.Allow() {
-		l.streams[n].ReleaseStreamCredit()
-		l.streams[n] = nil
+	for n < len(l.streams) && s.caller.pace.allows(l.streams[n].cost) {
+		l.streams[n].stream.ReleaseStreamCredit()
+		l.streams[n] = owed{}
 		n++
 	}
 	s.shares.late.Give(int64(n))

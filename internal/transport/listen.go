@@ -135,7 +135,7 @@ func (s *Session) acceptCalls() {
 			s.noteShed("StreamsPerProcess", "streams exceed Limits.StreamsPerProcess: "+err.Error())
 			stream.CancelRead(quic.StreamErrorCode(wire.CodeOverloaded))
 			stream.CancelWrite(quic.StreamErrorCode(wire.CodeOverloaded))
-			s.giveCredit(stream, s.refusal())
+			s.giveUnseen(stream)
 			continue
 		}
 		serve := func(context.Context) {

@@ -94,7 +94,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 
 	refusal := s.enter(&c.Headers)
 	if refusal != nil && refusal != drainStatus {
-		c.refuse()
+		c.refuse(costRefused)
 	}
 	defer s.leave(refusal)
 	if route.Lasting {
@@ -127,7 +127,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	c.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	reading.Wait()
 	if st.refused {
-		c.refuse()
+		c.refuse(costRefused)
 	}
 	return nil
 }

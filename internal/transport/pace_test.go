@@ -2,6 +2,7 @@ package transport
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,8 +12,8 @@ import (
 )
 
 // insistent does the same on stream after stream of a connection, as fast as it is
-// allowed, and leaves each when the node has ended it. It ends with the connection.
-func (r *raw) insistent(request []byte, streams int, tried *atomic.Int64) {
+// allowed, and leaves each when it has a reply, or at its end if it idles. It ends with the connection.
+func (r *raw) insistent(request []byte, streams int, idles bool, tried *atomic.Int64) {
 	for range streams {
 		r.w.scripts.Go(func() {
 			for {
@@ -25,6 +26,9 @@ func (r *raw) insistent(request []byte, streams int, tried *atomic.Int64) {
 				_, _ = s.Write(request)                             // it may be stopped
 				st := &rawStream{t: r.t, conn: r, Stream: s, frames: frames{src: s}}
 				_ = st.reply() // or the reset
+				if idles {
+					_, _ = io.Copy(io.Discard, s) // the end is an error
+				}
 				s.CancelRead(0)
 				s.CancelWrite(0)
 			}
@@ -41,13 +45,17 @@ func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 		limits  Limits
 		request []byte
 		hold    int // streams that it holds on each connection, with a call that waits
+		cost    int // of each attempt
 	}{
-		{"streams", Limits{StreamsPerProcess: 512}, callStream(wire.StreamCall, "echo", time.Second, "x"), 90},
-		{"calls", Limits{CallsPerIdentity: 9}, callStream(wire.StreamCall, "echo", time.Second, "x"), 3},
-		{"calls on streams that could carry more", Limits{CallsPerIdentity: 9}, callStream(wire.StreamCalls, "echo", time.Second, "x"), 3},
-		{"streams of patterns", Limits{CallsPerIdentity: 9}, patternStream("stream"), 3},
-		{"streams that break the rules", Limits{}, join(calls(), data("no HEADERS")), 0},
-		{"streams of patterns that break the rules", Limits{}, join(patternStream("stream"), frame(0x9d, wire.FlagCritical, "")), 0},
+		{"streams", Limits{StreamsPerProcess: 512}, callStream(wire.StreamCall, "echo", time.Second, "x"), 90, costWasted},
+		{"calls", Limits{CallsPerIdentity: 9}, callStream(wire.StreamCall, "echo", time.Second, "x"), 3, costRefused},
+		{"calls on streams that could carry more", Limits{CallsPerIdentity: 9}, callStream(wire.StreamCalls, "echo", time.Second, "x"), 3, costRefused},
+		{"streams of patterns", Limits{CallsPerIdentity: 9}, patternStream("stream"), 3, costRefused},
+		{"streams without a call", Limits{}, join(calls(), data("no HEADERS")), 0, costWasted},
+		{"streams without anything", Limits{FirstHeader: 10 * time.Millisecond}, calls(), 0, costWasted},
+		{"streams that are not used again", Limits{StreamIdle: time.Second}, callStream(wire.StreamCalls, "echo", time.Second, "x"), 0, costWasted},
+		{"streams of an unknown type", Limits{}, []byte{0x33}, 0, costRefused},
+		{"streams of patterns that break the rules", Limits{}, join(patternStream("stream"), frame(0x9d, wire.FlagCritical, "")), 0, costRefused},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -69,22 +77,23 @@ func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 				settle()
 				var tried atomic.Int64
 				for _, r := range all {
-					r.insistent(test.request, streams, &tried)
+					r.insistent(test.request, streams, test.limits.StreamIdle > 0, &tried)
 				}
 				for range seconds {
 					pass(time.Second)
 					mustEcho(t, honest)
 				}
 				// What is free at once, what may be tried in the time, and what is open.
-				if n, most := tried.Load(), int64(rate+rate*(seconds+2)+conns*streams); n > most || n < rate*seconds/2 {
-					t.Errorf("it tried %d times in %d s, want %d at most", n, seconds, most)
+				free := int64(rate+rate*(seconds+2)) / int64(test.cost)
+				if n, most := tried.Load(), free+conns*streams; n > most || n < free/3 {
+					t.Errorf("it tried %d times in %d s, want %d at most, and a third of %d", n, seconds, most, free)
 				}
 				if server.Shed()["RefusalRate"] == 0 || len(server.log.lines("reason=RefusalRate", "mallory")) == 0 {
 					t.Error("it is not told that somebody is refused too often")
 				}
 				again := w.clientWith("mallory", server, config)
 				before := tried.Load()
-				again.insistent(test.request, streams, &tried)
+				again.insistent(test.request, streams, test.limits.StreamIdle > 0, &tried)
 				pass(time.Second)
 				if n := tried.Load() - before; n > int64(2*rate+test.limits.StreamsPerConnection) {
 					t.Errorf("it tried %d times in a second with one more connection", n)
@@ -140,12 +149,12 @@ func TestRefusalsBelowTheirRateAreAtOnce(t *testing.T) { // SEC-329
 func TestLateCreditIsBounded(t *testing.T) { // SEC-329
 	inWorld(t, func(w *world) {
 		t := w.t
-		const streams, limit = 300, 800
-		server := w.node("orders", Limits{StreamsPerProcess: limit, StreamsPerConnection: streams, RefusalRate: 10})
+		const streams, limit, rate = 300, 800, 10
+		server := w.node("orders", Limits{StreamsPerProcess: limit, StreamsPerConnection: streams, RefusalRate: rate})
 		config := rawConfig()
 		config.KeepAlivePeriod = 5 * time.Second
 		var all []*raw
-		for range 6 {
+		for range 2 {
 			r := w.clientWith("mallory", server, config)
 			for range streams {
 				r.attempt(join(calls(), data("no HEADERS")))
@@ -158,7 +167,7 @@ func TestLateCreditIsBounded(t *testing.T) { // SEC-329
 		}
 		honest := w.quiet("web", Limits{}).connect(server)
 		mustEcho(t, honest)
-		pass(6 * streams / 10 * time.Second)
+		pass(2 * streams * costWasted / rate * time.Second)
 		if n := server.pools.late.Used(); n != 0 {
 			t.Errorf("the credit of %d streams is late when all have been given back", n)
 		}
@@ -283,4 +292,42 @@ func TestUnsentRoutesAreBounded(t *testing.T) { // SEC-330
 	if len(u.of) != 0 || u.some.Load() {
 		t.Errorf("%d are left", len(u.of))
 	}
+}
+
+// TestWhoOpensTooManyStreamsIsCutOff: those that found no room, and whose credit has not returned
+// yet, take memory too.
+func TestWhoOpensTooManyStreamsIsCutOff(t *testing.T) { // SEC-379
+	inWorld(t, func(w *world) {
+		t := w.t
+		const streams, limit, conns = 500, 2048, 10
+		server := w.node("orders", Limits{StreamsPerProcess: limit, StreamsPerConnection: streams, RefusalRate: 10})
+		honest := w.quiet("web", Limits{}).connect(server)
+		config := rawConfig()
+		config.KeepAlivePeriod = 5 * time.Second
+		var all []*raw
+		for range conns {
+			all = append(all, w.clientWith("mallory", server, config))
+		}
+		for _, r := range all {
+			for range streams {
+				r.attempt(callStream(wire.StreamCall, "wait", time.Minute, ""))
+			}
+			settle()
+			mustEcho(t, honest)
+		}
+		cut := 0
+		for _, r := range all {
+			if r.conn.Context().Err() != nil {
+				r.mustClose(wire.CodeLimit)
+				cut++
+			}
+		}
+		open, late := server.pools.streams.Used(), server.pools.late.Used()
+		if most := int64(limit/2 + limit/2); open+late > most || int64((conns-cut)*streams) > most {
+			t.Errorf("it has %d streams open and the credit of %d is late, on %d connections with %d each", open, late, conns-cut, streams)
+		}
+		if cut == 0 || cut == conns {
+			t.Errorf("%d of %d connections were ended", cut, conns)
+		}
+	})
 }

@@ -56,7 +56,8 @@ type Call struct {
 	// scopeTaken is what scope counts in the peer's share of bytes.
 	scopeTaken int64
 	single     bool   // the stream carries no further call
-	late       bool   // the peer may open another stream in its place later
+	late       int    // what the stream counts until the peer may open another in its place; 0: at once
+	heard      bool   // a call has begun on it
 	odd        bool   // it is the second call on the stream, the fourth and so on
 	rest       rest   // how a CALLS stream waits between calls
 	found      Route  // the route of the call; kept here, as a pointer to it outlives Find
@@ -111,6 +112,7 @@ func (s *Session) serveStream(stream *quic.Stream) {
 	default:
 		stream.CancelRead(quic.StreamErrorCode(wire.CodeIgnored))
 		stream.CancelWrite(quic.StreamErrorCode(wire.CodeIgnored))
+		c.refuse(costRefused)
 		return
 	}
 	_ = stream.Close() // fails only if the peer is gone
@@ -137,16 +139,21 @@ func (c *Call) serveAll() error {
 
 // end ends the stream after an error.
 func (c *Call) end(err error) {
-	if c.Session.endStream(&c.out.sendSide, err) {
-		c.refuse()
+	refused := c.Session.endStream(&c.out.sendSide, err)
+	switch {
+	case c.Session.ended():
+	case !c.heard, errors.Is(err, errRested):
+		c.refuse(costWasted)
+	case refused:
+		c.refuse(costRefused)
 	}
 }
 
 // refuse counts that something was refused on the stream. If that is too often, the
 // stream carries no further call, and its credit returns late.
-func (c *Call) refuse() {
-	if !c.late && c.Session.refusal() {
-		c.single, c.late = true, true
+func (c *Call) refuse(cost int) {
+	if c.late == 0 && c.Session.refusal(cost) {
+		c.single, c.late = true, cost
 	}
 }
 
@@ -273,6 +280,7 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	if err := c.readHeaders(first); err != nil {
 		return false, err
 	}
+	c.heard = true
 	c.odd = !first && !c.odd
 	now := time.Now()
 	c.found = e.cfg.Handler.Find(c.Session, &c.Headers)
@@ -340,7 +348,7 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	s := c.Session
 	refused := s.enter(&c.Headers)
 	if refused != nil && refused != drainStatus {
-		c.refuse()
+		c.refuse(costRefused)
 	}
 	answered := false
 	defer func() {
@@ -509,7 +517,7 @@ func (c *Call) writeLarge() error {
 		s := c.Session
 		s.noteShed("InFlightBytes", noRoom(err).Error())
 		s.caller.unsent.note(&c.Headers, size)
-		c.refuse()
+		c.refuse(costRefused)
 		return c.out.write(wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: "reply not sent: " + noRoom(err).Error()}, c.StatusFlags()))
 	}
 	defer bytes.Give(size)
