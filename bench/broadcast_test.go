@@ -43,6 +43,17 @@ func TestABroadcastRowComparesEverySystem(t *testing.T) {
 	}
 }
 
+func TestAWindowInWhichNothingArrivesIsMadeLonger(t *testing.T) {
+	var out, progress bytes.Buffer
+	args := []string{"-self", "quic", "-row", "pubsub/64B/1to1", "-runs", "1", "-warm", "0", "-window", "1us"}
+	if err := run(t.Context(), args, &out, &progress); err != nil {
+		t.Fatalf("run: %v\n%s", err, progress.String())
+	}
+	if text := out.String(); text == "" || strings.Contains(text, "Inf") || strings.Contains(text, "NaN") {
+		t.Errorf("ratios of nothing:\n%s", text)
+	}
+}
+
 func TestARowWithoutSelfIsMeasuredAndHasNoRatios(t *testing.T) {
 	var out, progress bytes.Buffer
 	args := []string{"-self", "grpc", "-row", "pubsub/64B/1to1", "-runs", "1", "-warm", "50ms", "-window", "100ms"}
