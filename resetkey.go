@@ -4,9 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -77,26 +75,13 @@ func resetSecret(dir string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = folder.Close() }() // only read
-	if err := makeResetSecret(folder); err != nil {
-		return nil, err
-	}
-	secret, err := folder.Read(resetSecretName, resetSecretSize+1)
+	secret, err := folder.ReadOrMake(resetSecretName, resetSecretSize+1, func() []byte {
+		secret := make([]byte, resetSecretSize)
+		_, _ = rand.Read(secret) // never fails
+		return secret
+	})
 	if err == nil && len(secret) != resetSecretSize {
 		return nil, fmt.Errorf("%s has %d bytes, want %d; remove it", folder.Path(resetSecretName), len(secret), resetSecretSize)
 	}
 	return secret, err
-}
-
-// makeResetSecret makes the secret if it is missing. Of several processes that begin at
-// once, one makes it.
-func makeResetSecret(folder *private.Folder) error {
-	if _, err := folder.Lstat(resetSecretName); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	var secret [resetSecretSize]byte
-	_, _ = rand.Read(secret[:]) // never fails
-	if err := folder.WriteNew(resetSecretName, resetSecretName+".", secret[:]); !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
 }

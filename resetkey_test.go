@@ -62,6 +62,22 @@ func TestOneResetSecretForAFolder(t *testing.T) {
 	}
 }
 
+// TestAResetSecretWhoseMakerWasKilledIsRead: at that moment it had two names.
+func TestAResetSecretWhoseMakerWasKilledIsRead(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	first, err := resetSecret(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, resetSecretName)
+	if err := os.Link(path, path+".half"); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := resetSecret(dir); err != nil || !bytes.Equal(again, first) {
+		t.Errorf("the secret is %x, %v; want %x", again, err, first)
+	}
+}
+
 // TestMembersCannotForgeResets is SEC-342: the key does not follow from what members of a
 // cluster share, and a node that must not have a key gets none.
 func TestMembersCannotForgeResets(t *testing.T) {

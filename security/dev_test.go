@@ -17,7 +17,7 @@ import (
 // devHome gives the dev tier a folder of its own and returns where it will keep its secret.
 func devHome(t *testing.T) (folder, file string) {
 	t.Helper()
-	config := filepath.Join(t.TempDir(), "config") // not there yet
+	config := filepath.Join(t.TempDir(), "it's a config") // not there yet, and a path that a shell must see quoted
 	t.Setenv("XDG_CONFIG_HOME", config)
 	folder = filepath.Join(config, "link")
 	return folder, filepath.Join(folder, "dev.secret")
@@ -173,19 +173,25 @@ func TestUnsafeDevSecretsAreRefused(t *testing.T) {
 		damage       func(t *testing.T, path string)
 		problem, fix string
 	}{
-		{"file readable by the group", false, chmod(0o640), "0640", "chmod 600 '"},
-		{"file readable by all", false, chmod(0o644), "0644", "chmod 600 '"},
-		{"file writable by all", false, chmod(0o602), "0602", "chmod 600 '"},
-		{"folder readable by all", true, chmod(0o755), "0755", "chmod 700 '"},
-		{"folder open to the group", true, chmod(0o710), "0710", "chmod 700 '"},
-		{"file is a symbolic link", false, symlink, "symbolic link", "rm '"},
-		{"folder is a symbolic link", true, symlink, "symbolic link", "rm '"},
-		{"file is empty", false, write(""), "has 0 bytes, want 43", "rm '"},
-		{"file is short", false, write(security.NewSecret()[:42]), "has 42 bytes, want 43", "rm '"},
-		{"file is long", false, write(security.NewSecret() + "\n"), "has 44 bytes, want 43", "rm '"},
-		{"file is huge", false, write(strings.Repeat("A", 1<<20)), "has 1048576 bytes", "rm '"},
-		{"file is garbage", false, write(strings.Repeat("!", 43)), "damaged", "rm '"},
-		{"file is a placeholder", false, write(strings.Repeat("A", 43)), "damaged", "rm '"},
+		{"file readable by the group", false, chmod(0o640), "0640", "chmod 0600 "},
+		{"file readable by all", false, chmod(0o644), "0644", "chmod 0600 "},
+		{"file writable by all", false, chmod(0o602), "0602", "chmod 0600 "},
+		{"folder readable by all", true, chmod(0o755), "0755", "chmod 0700 "},
+		{"folder open to the group", true, chmod(0o710), "0710", "chmod 0700 "},
+		{"file is a symbolic link", false, symlink, "symbolic link", "rm "},
+		{"folder is a symbolic link", true, symlink, "symbolic link", "remove the link"},
+		{"file has a name elsewhere", false, func(t *testing.T, path string) {
+			t.Helper()
+			if err := os.Link(path, filepath.Join(t.TempDir(), "copy")); err != nil {
+				t.Fatal(err)
+			}
+		}, "second name", "rm "},
+		{"file is empty", false, write(""), "has 0 bytes, want 43", "rm "},
+		{"file is short", false, write(security.NewSecret()[:42]), "has 42 bytes, want 43", "rm "},
+		{"file is long", false, write(security.NewSecret() + "\n"), "has 44 bytes, want 43", "rm "},
+		{"file is huge", false, write(strings.Repeat("A", 1<<20)), "has more than 1024 bytes", "rm "},
+		{"file is garbage", false, write(strings.Repeat("!", 43)), "damaged", "rm "},
+		{"file is a placeholder", false, write(strings.Repeat("A", 43)), "damaged", "rm "},
 		{"file is a folder", false, func(t *testing.T, path string) {
 			t.Helper()
 			if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
@@ -197,7 +203,7 @@ func TestUnsafeDevSecretsAreRefused(t *testing.T) {
 			if err := errors.Join(os.RemoveAll(path), os.WriteFile(path, nil, 0o600)); err != nil {
 				t.Fatal(err)
 			}
-		}, "cannot be made", ""},
+		}, "is not a folder; remove it", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			folder, path := devHome(t)
@@ -220,6 +226,19 @@ func TestUnsafeDevSecretsAreRefused(t *testing.T) {
 				t.Errorf("path is %q, want %q", unsafe.Path, path)
 			}
 		})
+	}
+}
+
+// TestADevSecretWhoseMakerWasKilledIsRead: at that moment it had two names.
+func TestADevSecretWhoseMakerWasKilledIsRead(t *testing.T) {
+	_, file := devHome(t)
+	mustDev(t, "orders")
+	if err := os.Link(file, file+".half"); err != nil {
+		t.Fatal(err)
+	}
+	mustDev(t, "orders")
+	if _, err := os.Lstat(file + ".half"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the second name is still there: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/linkmesh/link/internal/private"
 	"github.com/linkmesh/link/security"
 )
 
@@ -23,25 +24,29 @@ func (givenAway) Sys() any {
 func TestADevSecretOfAnotherUserSaysWhatToDo(t *testing.T) {
 	folder, file := devHome(t)
 	mustDev(t, "orders")
+	info, err := os.Lstat(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := private.CheckFolder(folder, info, private.Loose); err != nil {
+		t.Errorf("one's own folder is refused: %v", err)
+	}
 	for _, tc := range []struct {
-		path      string
-		kind      fs.FileMode
+		err       error
 		says, fix string
 	}{
-		{folder, fs.ModeDir, "run as that user, or set HOME or XDG_CONFIG_HOME to a folder of this user", ""},
-		{file, 0, "belongs to user ", "rm '" + file + "'"},
+		{
+			security.UnfitFolder(folder, private.CheckFolder(folder, givenAway{info}, private.Loose)),
+			"choose a folder of this user, or run as the owner: HOME or XDG_CONFIG_HOME says where it is", "",
+		},
+		{
+			security.UnfitFile(file, &private.Error{Path: file, Problem: private.FileProblem(0, private.FileMode, os.Geteuid()+1), Fix: "remove it"}),
+			"belongs to user ", "rm " + private.Word(file),
+		},
 	} {
-		info, err := os.Lstat(tc.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = security.PrivateProblem(tc.path, givenAway{info}, tc.kind, info.Mode().Perm())
 		var unsafe *security.DevSecretError
-		if !errors.As(err, &unsafe) || unsafe.Fix != tc.fix || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), tc.fix) {
-			t.Errorf("got %v, want it to say %q and the fix %q", err, tc.says, tc.fix)
-		}
-		if err := security.PrivateProblem(tc.path, info, tc.kind, info.Mode().Perm()); err != nil {
-			t.Errorf("one's own is refused: %v", err)
+		if !errors.As(tc.err, &unsafe) || unsafe.Fix != tc.fix || !strings.Contains(tc.err.Error(), tc.says) || !strings.Contains(tc.err.Error(), tc.fix) {
+			t.Errorf("got %v, want it to say %q and the fix %q", tc.err, tc.says, tc.fix)
 		}
 	}
 }

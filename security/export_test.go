@@ -3,13 +3,13 @@ package security
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"io/fs"
 )
 
-// PrivateProblem says whether a path with this information is unfit for a secret.
-func PrivateProblem(path string, info fs.FileInfo, kind, mode fs.FileMode) error {
-	return privateProblem(path, info, kind, mode)
-}
+// UnfitFolder and UnfitFile are the errors of what cannot hold a secret.
+func UnfitFolder(path string, err error) error { return unfitFolder(path, err) }
+
+// UnfitFile is like UnfitFolder.
+func UnfitFile(path string, err error) error { return unfitFile(path, err) }
 
 // Verify runs the verifier of a handshake on a state made by hand.
 func Verify(src Source, role Role, expected ID, state tls.ConnectionState) error {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Folder is an open folder that was checked. It is safe for concurrent use.
@@ -75,7 +76,7 @@ func (f *Folder) Open(name string, flag int) (*os.File, error) {
 		return nil, err
 	}
 	// Before it is opened, as a root follows links within it and opening a pipe waits.
-	if err := checkFile(path, before, true); err != nil {
+	if err := checkFile(path, before); err != nil {
 		return nil, err
 	}
 	file, err := f.root.OpenFile(name, flag|openNoWait, 0)
@@ -84,7 +85,7 @@ func (f *Folder) Open(name string, flag int) (*os.File, error) {
 	}
 	after, err := file.Stat()
 	if err == nil {
-		err = checkFile(path, after, true)
+		err = checkFile(path, after)
 	}
 	if err == nil && !os.SameFile(before, after) {
 		err = changed(path)
@@ -152,7 +153,8 @@ func (f *Folder) Write(name, prefix string, data []byte) error {
 }
 
 // WriteNew makes a file with this content, synced, complete or not at all. It never replaces one:
-// the error is fs.ErrExist then. prefix begins the name of the file until it is complete.
+// the error is fs.ErrExist then. prefix begins the name of the file until it is complete. For a
+// moment the file has both names, and for good if the process ends in it: see ReadOrMake.
 func (f *Folder) WriteNew(name, prefix string, data []byte) error {
 	temp := prefix + rand.Text()
 	file, err := f.Create(temp)
@@ -163,11 +165,73 @@ func (f *Folder) WriteNew(name, prefix string, data []byte) error {
 	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
 		err = f.root.Link(temp, name)
 	}
-	if err = errors.Join(err, f.Remove(temp)); err != nil {
+	if gone := f.Remove(temp); !errors.Is(gone, fs.ErrNotExist) { // a reader may have been faster
+		err = errors.Join(err, gone)
+	}
+	if err != nil {
 		return err
 	}
 	return f.Sync()
 }
+
+// ReadOrMake returns the contents of a file of at most limit bytes. If there is none it makes it of
+// what fresh returns. Of several processes that do so at once one makes it, and all read the same;
+// one that ends while it makes the file leaves none, or a whole one.
+func (f *Folder) ReadOrMake(name string, limit int64, fresh func() []byte) ([]byte, error) {
+	prefix := name + "."
+	for range createTries {
+		data, err := f.Read(name, limit)
+		switch unsafe, _ := errors.AsType[*Error](err); {
+		case errors.Is(err, fs.ErrNotExist):
+			if err := f.WriteNew(name, prefix, fresh()); err != nil && !errors.Is(err, fs.ErrExist) {
+				return nil, err
+			}
+		case unsafe != nil && unsafe.named:
+			settled, failed := f.settle(name, prefix)
+			if failed != nil || !settled {
+				return nil, errors.Join(err, failed)
+			}
+		default:
+			return data, err
+		}
+	}
+	return nil, changed(f.Path(name))
+}
+
+// maxSettled is how many names settle looks at.
+const maxSettled = 4096
+
+// settle removes the second name that WriteNew has left to a file, and reports whether the file has
+// one name now.
+func (f *Folder) settle(name, prefix string) (bool, error) {
+	file, err := f.Lstat(name)
+	if err != nil {
+		return false, err
+	}
+	names, err := f.Names(maxSettled)
+	if err != nil {
+		return false, err
+	}
+	for _, other := range names {
+		if !strings.HasPrefix(other, prefix) {
+			continue
+		}
+		if info, err := f.Lstat(other); err != nil || !os.SameFile(file, info) {
+			continue
+		}
+		if err := f.Remove(other); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	if file, err = f.Lstat(name); err != nil {
+		return false, err
+	}
+	_, n := ownerOf(file)
+	return n == 1, nil
+}
+
+// ErrLarger is matched by the error of Read for a file beyond its limit.
+var ErrLarger = errors.New("larger")
 
 // Read returns the contents of a file of at most limit bytes.
 func (f *Folder) Read(name string, limit int64) ([]byte, error) {
@@ -178,7 +242,7 @@ func (f *Folder) Read(name string, limit int64) ([]byte, error) {
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("%s is larger than %d bytes", f.Path(name), limit)
+		err = fmt.Errorf("%s is %w than %d bytes", f.Path(name), ErrLarger, limit)
 	}
 	return data, err
 }

@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 )
 
 // ErrUnsafe is matched by every *Error.
@@ -54,6 +55,8 @@ type Error struct {
 	Problem string // follows the path: "is a symbolic link"
 	Fix     string // what to do; "" if the user of the folder has to know
 	Foreign bool   // it is not a folder or file that this user has made: only another path helps
+
+	named bool // the problem is a second name
 }
 
 // Error names the path, the problem and how to fix it.
@@ -87,10 +90,29 @@ func CheckFolder(path string, info fs.FileInfo, loose fs.FileMode) error {
 	if got := mode.Perm(); hasModes && got&loose != 0 {
 		return &Error{
 			Path: path, Problem: fmt.Sprintf("has mode %#o, want %#o: other users could read or change what is in it", got, got&^loose),
-			Fix: fmt.Sprintf("run: chmod %#o %s", got&^loose, path),
+			Fix: chmod(got&^loose, path),
 		}
 	}
 	return nil
+}
+
+// chmod is the fix of a mode.
+func chmod(mode fs.FileMode, path string) string {
+	return fmt.Sprintf("%schmod %#o %s", Run, mode, Word(path))
+}
+
+// Run begins an Error.Fix that is a command.
+const Run = "run: "
+
+// Word makes a path one word of a shell command.
+func Word(path string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-", r)
+	}
+	if path != "" && path[0] != '-' && !strings.ContainsFunc(path, func(r rune) bool { return !plain(r) }) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // FileProblem says what is wrong with a file of this kind, with these permission bits (in the
@@ -110,20 +132,22 @@ func FileProblem(kind, perm fs.FileMode, owner int) string {
 	return ""
 }
 
-// checkFile is for a file as it was found; single says that it may have one name only.
-func checkFile(path string, info fs.FileInfo, single bool) error {
+// checkFile is for a file as it was found.
+func checkFile(path string, info fs.FileInfo) error {
 	mode := info.Mode()
 	owner, names := ownerOf(info)
 	problem := FileProblem(mode.Type(), perm(mode), owner)
 	fix := "remove it if nobody needs it"
 	switch {
-	case problem == "" && single && names > 1:
-		problem = "has a second name (a hard link), under which others may read or change it"
-		fix = "put a copy in its place"
+	case problem == "" && names > 1:
+		return &Error{
+			Path: path, Problem: "has a second name (a hard link), under which others may read or change it",
+			Fix: "put a copy in its place", named: true,
+		}
 	case problem == "":
 		return nil
 	case mode.IsRegular() && hasModes && owner == os.Geteuid():
-		fix = fmt.Sprintf("run: chmod %#o %s", FileMode, path)
+		fix = chmod(FileMode, path)
 	}
 	return &Error{Path: path, Problem: problem, Fix: fix}
 }

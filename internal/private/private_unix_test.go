@@ -4,11 +4,13 @@ package private_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/linkmesh/link/internal/private"
@@ -147,5 +149,75 @@ func TestTheErrorSaysWhatMendsIt(t *testing.T) {
 	}
 	if _, err := private.Open(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a folder that is not there: %v", err)
+	}
+}
+
+// TestAFileIsMadeOnce, whoever else makes it at the same moment, and also if who made it was
+// killed before it had taken away the name that the file had until it was complete.
+func TestAFileIsMadeOnce(t *testing.T) {
+	f := newFolder(t)
+	const makers = 16
+	for round := range 20 {
+		name := fmt.Sprintf("secret-%d", round)
+		read := make([]string, makers)
+		var wg sync.WaitGroup
+		for i := range makers {
+			wg.Go(func() {
+				folder, err := private.Open(f.Path(""))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer folder.Close()
+				data, err := folder.ReadOrMake(name, 3, func() []byte { return fmt.Appendf(nil, "%d", i) })
+				if err != nil {
+					t.Error(err)
+				}
+				read[i] = string(data)
+			})
+		}
+		wg.Wait()
+		for i, text := range read {
+			if text == "" || text != read[0] {
+				t.Fatalf("maker %d reads %q, maker 0 %q", i, text, read[0])
+			}
+		}
+		if err := os.Link(f.Path(name), f.Path(name+".KILLED")); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := f.ReadOrMake(name, 3, nil); err != nil || string(data) != read[0] {
+			t.Errorf("after a crash: %q, %v", data, err)
+		}
+	}
+	if names, err := f.Names(0); err != nil || len(names) != 20 {
+		t.Errorf("what is left: %q, %v", names, err)
+	}
+}
+
+// TestAFileWithANameElsewhereIsNotSettled: others may read and change it.
+func TestAFileWithANameElsewhereIsNotSettled(t *testing.T) {
+	f := newFolder(t)
+	elsewhere := victim(t)
+	if err := os.Link(elsewhere, f.Path("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Write("secret.other", "new-", []byte("precious")); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := f.ReadOrMake("secret", 100, nil); !errors.Is(err, private.ErrUnsafe) || data != nil {
+		t.Errorf("read %q, %v", data, err)
+	}
+	if names, err := f.Names(0); err != nil || len(names) != 2 {
+		t.Errorf("what is left: %q, %v", names, err)
+	}
+}
+
+func TestWordsOfAShell(t *testing.T) {
+	for path, want := range map[string]string{
+		"/tmp/a-b_c.d": "/tmp/a-b_c.d", "": "''", "-rf": "'-rf'", "/a b": "'/a b'", "/a'b": `'/a'\''b'`, "/a;b": "'/a;b'", "/ä": "'/ä'",
+	} {
+		if got := private.Word(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
 	}
 }
