@@ -46,10 +46,11 @@ func (l *Log) appendLocked(records []Record, reserved bool) (Position, error) {
 		return 0, fmt.Errorf("%w: %d bytes in %d records, a segment holds %d; append less at once or raise SegmentBytes",
 			ErrTooLarge, size, len(records), limit)
 	}
+	copied := size + int64(len(records))*originSize
 	var s *segment
 	var err error
 	if !reserved {
-		err = l.spareLocked(size)
+		err = l.spareLocked(size, copied)
 	}
 	if err == nil {
 		s, err = l.writeRecordsLocked(records, size)
@@ -67,7 +68,8 @@ func (l *Log) appendLocked(records []Record, reserved bool) (Position, error) {
 			l.ids.add(records[i].ID, recordSize(len(records[i].Body)), s.number)
 		}
 	}
-	l.spare -= size
+	l.spare -= size + copied
+	l.pressed = l.pressed && reserved
 	l.marked = false
 	l.lookCrowdedLocked()
 	l.lookReserveLocked()
@@ -107,18 +109,27 @@ func (l *Log) roomLocked(size int64) (*segment, error) {
 			l.published.Wait()
 			continue
 		}
-		next, err := newSegment(l.files, last.number+1, l.end)
-		if err != nil {
-			if noRoom(err) {
-				return nil, fmt.Errorf("%w: new segment: %w", ErrNoSpace, err)
-			}
-			return nil, l.freezeLocked("create", l.path(nextName), err)
+		if err := l.nextLocked(); err != nil {
+			return nil, err
 		}
-		l.sealing = last
-		l.segments = append(l.segments, next)
-		l.disk += next.size
-		l.end += Position(next.size)
 	}
+}
+
+// nextLocked begins a segment. None may be sealed.
+func (l *Log) nextLocked() error {
+	last := l.segments[len(l.segments)-1]
+	next, err := newSegment(l.files, last.number+1, l.end)
+	if err != nil {
+		if noRoom(err) {
+			return fmt.Errorf("%w: new segment: %w", ErrNoSpace, err)
+		}
+		return l.freezeLocked("create", l.path(nextName), err)
+	}
+	l.sealing = last
+	l.segments = append(l.segments, next)
+	l.disk += next.size
+	l.end += Position(next.size)
+	return nil
 }
 
 func (l *Log) usableLocked() error {
@@ -168,7 +179,7 @@ func (l *Log) refuseLocked(records []Record, err error) error {
 			l.ids.end(records[i].ID)
 		}
 	}
-	l.lookCrowdedLocked()
+	l.pressLocked(err)
 	return fmt.Errorf("%w; append again once %s has room", err, l.dir)
 }
 

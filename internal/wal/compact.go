@@ -25,8 +25,29 @@ func (c copies) has(pos Position) bool {
 // crowdedLocked says whether compaction is due. At least half of what it passes over is dead then,
 // so that in the long run it copies no more bytes than users append.
 func (l *Log) crowdedLocked() bool {
-	return len(l.segments) > 1 && l.segments[0] != l.sealing && l.frozen == nil && !l.shut &&
-		l.disk > 2*l.ids.bytes+l.opts.SegmentBytes/2
+	return len(l.segments) > 1 && l.segments[0] != l.sealing && l.frozen == nil && !l.shut && l.wastesLocked()
+}
+
+// wastesLocked says whether so much on the disk is dead that it is worth to copy what is not: of
+// a disk that has refused an append, less than otherwise.
+func (l *Log) wastesLocked() bool {
+	slack := l.opts.SegmentBytes / 2
+	if l.pressed {
+		slack = min(slack, spareLeast)
+	}
+	return l.disk > 2*l.ids.bytes+slack
+}
+
+// pressLocked has compaction make room, after an append was refused. Compaction removes whole
+// segments and not the last one, which on a small disk may be the only one: it is ended early.
+// So is one that is as long as a file may be.
+func (l *Log) pressLocked(why error) {
+	l.pressed = true
+	early := len(l.segments) == 1 && l.wastesLocked() || tooLong(why)
+	if early && l.sealing == nil && l.nextLocked() == nil {
+		l.hurry() // the new segment gets its name with the next sync
+	}
+	l.lookCrowdedLocked()
 }
 
 func (l *Log) lookCrowdedLocked() {

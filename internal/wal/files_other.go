@@ -6,3 +6,5 @@ package wal
 func lockDir(folder) (unlock func() error, err error) { return nil, ErrUnsupported }
 
 func noRoom(error) bool { return false }
+
+func tooLong(error) bool { return false }

@@ -35,3 +35,6 @@ func lockDir(d folder) (unlock func() error, err error) {
 func noRoom(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
 }
+
+// tooLong says whether a write failed because a file may not be longer.
+func tooLong(err error) bool { return errors.Is(err, unix.EFBIG) }

@@ -36,7 +36,8 @@ type Options struct {
 	GroupCommit time.Duration
 
 	// Reserve is how many bytes of the disk the log keeps for AppendReserved, in a file of its
-	// own that goes when a full disk is met, and comes back when there is room. Zero is none.
+	// own that goes when a full disk is met, and comes back when there is room for twice as
+	// much. Zero is none.
 	Reserve int64
 
 	// SyncEach makes Append return only once its records are on the disk. Appends that run at the

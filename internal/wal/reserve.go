@@ -5,8 +5,12 @@ import "time"
 // reserveName is the file that keeps room on the disk for AppendReserved.
 const reserveName = "reserve"
 
-// refillEvery is how often it is tried at the most to have the reserve again.
-const refillEvery = time.Second
+// How often it is tried at the most to have the reserve again: at first, and, with a pause that
+// doubles each time that there was no room, later.
+const (
+	refillEvery = time.Second
+	refillMost  = time.Minute
+)
 
 // findReserve looks for the reserve that an earlier run left, and makes it if there is none.
 func (l *Log) findReserve() {
@@ -32,7 +36,7 @@ func (l *Log) useReserveLocked() bool {
 
 // lookReserveLocked asks for the reserve if there is none.
 func (l *Log) lookReserveLocked() {
-	if l.opts.Reserve == 0 || l.reserved || time.Since(l.refilled) < refillEvery {
+	if l.opts.Reserve == 0 || l.reserved || time.Since(l.refilled) < l.refillPause {
 		return
 	}
 	l.refilled = time.Now()
@@ -42,22 +46,40 @@ func (l *Log) lookReserveLocked() {
 	}
 }
 
-// makeReserve writes the reserve, if there is room for it and for as much again: the
-// last of the disk is not for it. Only Open and the goroutine that compacts call it.
+// makeReserve writes the reserve if there is room for it, for as much again, which others on the
+// disk may need, and for compaction. Only Open and the goroutine that compacts call it.
 func (l *Log) makeReserve() {
 	if l.opts.Reserve == 0 {
 		return
 	}
+	made := l.reserveFits() && l.writeReserve()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reserved = made; made {
+		l.refillPause = refillEvery
+	} else {
+		l.refillPause = min(max(2*l.refillPause, refillEvery), refillMost)
+	}
+}
+
+// reserveFits asks the disk first: to try and see would fill it to the last byte for a moment, at
+// which the writes of others fail. Where nobody knows how much is left, only a try can tell.
+func (l *Log) reserveFits() bool {
+	free, ok := l.files.free()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !ok || free-l.neededLocked() >= 2*l.opts.Reserve
+}
+
+// writeReserve reports whether there was room.
+func (l *Log) writeReserve() bool {
 	f, err := l.files.create(reserveName)
 	if err != nil {
-		return
+		return false
 	}
 	zeros := make([]byte, 64<<10)
-	for at := int64(0); at < 2*l.opts.Reserve && err == nil; at += int64(len(zeros)) {
-		_, err = f.WriteAt(zeros, at)
-	}
-	if err == nil {
-		err = f.Truncate(l.opts.Reserve)
+	for at := int64(0); at < l.opts.Reserve && err == nil; at += int64(len(zeros)) {
+		_, err = f.WriteAt(zeros[:min(int64(len(zeros)), l.opts.Reserve-at)], at)
 	}
 	if err == nil {
 		err = f.Sync() // else a file system that allocates late keeps nothing
@@ -67,9 +89,6 @@ func (l *Log) makeReserve() {
 	}
 	if err != nil {
 		_ = l.files.remove(reserveName)
-		return
 	}
-	l.mu.Lock()
-	l.reserved = true
-	l.mu.Unlock()
+	return err == nil
 }

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // tight is a disk that is full until the reserve is given back.
@@ -89,5 +92,73 @@ func TestALogWithoutRoomForTheReserveIsOpened(t *testing.T) {
 	}
 	if (tight{f}).reserved() != 0 {
 		t.Error("half a reserve was left")
+	}
+}
+
+// crammed is a disk that says how much room it has, and counts what is written to the reserve.
+type crammed struct {
+	*faulty
+
+	room atomic.Int64 // less than 0 is unknown
+}
+
+func (f *crammed) free() (bytes int64, ok bool) {
+	_ = f.check("free")
+	room := f.room.Load()
+	return room, room >= 0
+}
+
+func (f *crammed) create(name string) (file, error) {
+	if name == reserveName {
+		if err := f.check("reserve"); err != nil {
+			return nil, err
+		}
+	}
+	return f.faulty.create(name)
+}
+
+// TestTheReserveLeavesRoomForOthers: where space is short, the log asks how much there is and
+// writes nothing, and asks less and less often; where nobody knows, it tries less and less often.
+func TestTheReserveLeavesRoomForOthers(t *testing.T) {
+	const size, minutes = 64 << 10, 10
+	for _, tt := range []struct {
+		name string
+		room int64
+		full error
+		want int // times that the reserve is written in that time
+	}{
+		{name: "there is room", room: 2*size + spareLeast, want: 1},
+		{name: "a byte is missing", room: 2*size + spareLeast - 1, want: 0},
+		{name: "nobody knows, and there is none", room: -1, full: syscall.ENOSPC, want: 1 + 6 + minutes - 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &crammed{faulty: newFaulty(t)}
+			f.room.Store(tt.room)
+			synctest.Test(t, func(t *testing.T) {
+				opts, err := Options{Reserve: size}.withDefaults()
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.set("reserve", tt.full)
+				l, err := open(f.Path(""), f, opts, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer closeLog(t, l)
+				asked := f.count("free")
+				for range minutes * 60 {
+					if _, err := l.AppendReserved(Record{Kind: 1, ID: 1, End: true}); err != nil {
+						t.Fatal(err)
+					}
+					<-time.After(time.Second)
+				}
+				if n := f.count("reserve"); n > tt.want || n < tt.want-2 {
+					t.Errorf("the reserve was written %d times, want about %d", n, tt.want)
+				}
+				if n := f.count("free") - asked; n > minutes+7 {
+					t.Errorf("the disk was asked %d times in %d minutes", n, minutes)
+				}
+			})
+		})
 	}
 }

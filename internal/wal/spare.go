@@ -12,9 +12,10 @@ const (
 
 // spareLocked refuses an append of size bytes that would leave compaction no room: to remove
 // the oldest segment, the log copies what is live in it. A log that has filled its disk to the
-// brim would be stuck, however little of it is live.
-func (l *Log) spareLocked(size int64) error {
-	if size <= l.spare {
+// brim would be stuck, however little of it is live. What is appended counts with its copy, as it
+// may belong to the oldest segment itself.
+func (l *Log) spareLocked(size, copied int64) error {
+	if size+copied <= l.spare {
 		return nil
 	}
 	l.spare = 0
@@ -22,11 +23,11 @@ func (l *Log) spareLocked(size int64) error {
 	if !ok {
 		return nil
 	}
-	needed := l.neededLocked()
+	needed := l.neededLocked() + copied
 	if free-needed < size {
 		return fmt.Errorf("%w: the disk has %d bytes left, of which compaction may need %d", ErrNoSpace, free, needed)
 	}
-	l.spare = min(free-needed, spareStep)
+	l.spare = min(free-needed+copied, spareStep)
 	return nil
 }
 

@@ -28,6 +28,7 @@
 //   - An error of fsync freezes the log: see [FrozenError].
 //   - A full disk refuses an append and does no harm: see [ErrNoSpace]. On Linux the log leaves as much room
 //     as it needs to remove its oldest segment, so that a disk that it has filled itself does not stay full.
+//     An append that was refused has a segment end early if that lets compaction make room.
 //   - Compaction brings the folder to at most twice the live bytes and one segment. What is appended
 //     while it runs, and the live records of the one segment under way, come on top.
 //
@@ -139,13 +140,16 @@ type Log struct {
 	round     chan struct{} // closed when durable or frozen changes; nil when nobody waits
 	waiting   bool          // dirty or urgent has been asked for what is not durable
 	ids       liveSet
-	disk      int64  // bytes of all segments
-	spare     int64  // bytes that may be appended before the disk is asked for its room
-	copied    copies // records of the oldest segment that have a copy
-	reserved  bool   // the reserve is on the disk
-	refilled  time.Time
-	marked    bool // nothing but a mark, or nothing at all, is at the end
-	stats     counters
+	disk      int64     // bytes of all segments
+	spare     int64     // bytes that may be appended before the disk is asked for its room
+	pressed   bool      // the disk has refused an append, and taken none since
+	copied    copies    // records of the oldest segment that have a copy
+	reserved  bool      // the reserve is on the disk
+	refilled  time.Time // the reserve was asked for last
+	// refillPause is how long it is not asked for after that.
+	refillPause time.Duration
+	marked      bool // nothing but a mark, or nothing at all, is at the end
+	stats       counters
 }
 
 // counters are the parts of Stats that only grow.
