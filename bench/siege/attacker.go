@@ -135,8 +135,8 @@ func (c *link1) answer(s *quic.ReceiveStream) {
 }
 
 // stream opens a stream of a type with these frames.
-func (c *link1) stream(typ wire.StreamType, frames []byte) (*quic.Stream, error) {
-	s, err := c.OpenStreamSync(c.Context())
+func (c *link1) stream(ctx context.Context, typ wire.StreamType, frames []byte) (*quic.Stream, error) {
+	s, err := c.OpenStreamSync(ctx)
 	if err != nil {
 		return nil, err
 	}

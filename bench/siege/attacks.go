@@ -162,7 +162,7 @@ func (m *mallory) eachStream(ctx context.Context, name string, window uint64, n 
 		}
 	}()
 	return together(ctx, n, func(int) error {
-		s, err := c.stream(typ, first)
+		s, err := c.stream(ctx, typ, first)
 		if err != nil {
 			return err
 		}
