@@ -188,6 +188,7 @@ func TestSlowloris(t *testing.T) {
 		{"large DATA", join(calls(), h, data(strings.Repeat("m", 100<<10))[:5]), []byte(strings.Repeat("m", 100)), limits.BodyGrace},
 		{"DATA that never comes", join(calls(), headers("echo", 3*time.Second)), nil, 3*time.Second + writeGrace},
 		{"DATA that never comes behind grease", join(calls(), headers("echo", 3*time.Second), frame(0x9d, 0, "grease")), nil, 3*time.Second + writeGrace},
+		{"DATA that never comes behind slow grease", join(calls(), headers("echo", 3*time.Second)), bytes.Repeat(frame(0x9d, 0, ""), 20), 3*time.Second + writeGrace},
 		{"second call", join(calls(), h, data("first")), callFrames("echo", time.Minute, "second"), limits.FirstHeader},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -217,6 +218,52 @@ func TestSlowloris(t *testing.T) {
 				if used := server.pools.bytes.Used(); used != 0 {
 					t.Errorf("%d bytes in flight when nothing is", used)
 				}
+			})
+		})
+	}
+}
+
+// TestGreaseKeepsNothingAlive: frames that a server ignores prolong neither a call nor the life of a
+// stream that carries none.
+func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
+	const idle = 5 * time.Second
+	for _, test := range []struct {
+		name  string
+		ready []byte
+		want  wire.Code
+		most  time.Duration
+	}{
+		{"before DATA", join(calls(), headers("echo", 3*time.Second)), wire.CodeLimit, 3*time.Second + writeGrace},
+		{"after a call", callStream(wire.StreamCalls, "echo", time.Second, "x"), wire.CodeRefused, idle + 2*time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				server := w.node("orders", Limits{StreamIdle: idle})
+				r := w.client("mallory", server)
+				start := time.Now()
+				st := r.stream(test.ready)
+				if test.want == wire.CodeRefused {
+					if got := st.reply(); got.err != nil {
+						t.Fatal(got.err)
+					}
+				}
+				grease := bytes.Repeat(frame(0x9d, 0, strings.Repeat("g", 60)), 10)
+				st.write(grease[:20]) // the last frame of each write is never whole
+				grease = append(grease[20:], grease[:20]...)
+				w.scripts.Go(func() {
+					for time.Since(start) < time.Minute {
+						if _, err := st.Write(grease); err != nil {
+							return
+						}
+						pass(100 * time.Millisecond)
+					}
+				})
+				st.mustReset(test.want)
+				if took := time.Since(start); took > test.most+time.Second {
+					t.Errorf("reset after %v, want about %v", took, test.most)
+				}
+				r.mustEcho()
 			})
 		})
 	}

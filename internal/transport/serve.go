@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -55,14 +56,16 @@ type Call struct {
 	scope  []byte
 	// scopeTaken is what scope counts in the peer's share of bytes.
 	scopeTaken int64
-	single     bool   // the stream carries no further call
-	late       int    // what the stream counts until the peer may open another in its place; 0: at once
-	heard      bool   // a call has begun on it
-	odd        bool   // it is the second call on the stream, the fourth and so on
-	rest       rest   // how a CALLS stream waits between calls
-	found      Route  // the route of the call; kept here, as a pointer to it outlives Find
-	early      *Route // found, until the message has been received or declined
-	broken     error  // why the stream is broken, found by Receive or Decline
+	single     bool // the stream carries no further call
+	late       int  // what the stream counts until the peer may open another in its place; 0: at once
+	heard      bool // a call has begun on it
+	odd        bool // it is the second call on the stream, the fourth and so on
+	rest       rest // how a CALLS stream waits between calls
+	// restedSince is the second in which it began to, whatever came since that is no call.
+	restedSince int64
+	found       Route  // the route of the call; kept here, as a pointer to it outlives Find
+	early       *Route // found, until the message has been received or declined
+	broken      error  // why the stream is broken, found by Receive or Decline
 }
 
 // Canceled returns a context that ends when the caller is gone.
@@ -127,7 +130,8 @@ func (c *Call) serveAll() error {
 	for first := true; ; first = false {
 		again, err := c.serve(first)
 		if again {
-			c.rest.begin(s.endpoint.seconds.Load())
+			c.restedSince = s.endpoint.seconds.Load()
+			c.rest.begin(c.restedSince)
 			continue
 		}
 		if unwritten := c.out.settle(); unwritten != nil {
@@ -223,7 +227,7 @@ func (c *Call) readHeaders(first bool) error {
 			if err := c.fr.skip(h.Length); err != nil {
 				return err
 			}
-			c.rest.begin(c.Session.endpoint.seconds.Load()) // no call has begun
+			c.rest.begin(c.restedSince) // no call has begun
 			continue
 		}
 		if h.Length > wire.MaxHeader {
@@ -478,6 +482,9 @@ func (c *Call) readMessage(route *Route) (*wire.Status, error) {
 		default:
 			if err := c.fr.skip(h.Length); err != nil {
 				return nil, err
+			}
+			if time.Now().After(c.Deadline.Add(writeGrace)) { // one that always has more to skip never waits
+				return nil, os.ErrDeadlineExceeded
 			}
 		}
 	}
