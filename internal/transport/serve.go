@@ -227,6 +227,9 @@ func (c *Call) readHeaders(first bool) error {
 			if err := c.fr.skip(h.Length); err != nil {
 				return err
 			}
+			if c.restedSince < c.Session.endpoint.unusedSince() {
+				return errRested
+			}
 			c.rest.begin(c.restedSince) // no call has begun
 			continue
 		}

@@ -332,7 +332,8 @@ func (e *Endpoint) janitor(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			unused := e.seconds.Add(1) - int64(math.Ceil(e.limits.StreamIdle.Seconds()))
+			e.seconds.Add(1)
+			unused := e.unusedSince()
 			sessions = sessions[:0]
 			e.mu.Lock()
 			for s := range e.sessions {
@@ -355,6 +356,11 @@ func (e *Endpoint) janitor(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// unusedSince is the second since which a call stream has carried no call that is closed.
+func (e *Endpoint) unusedSince() int64 {
+	return e.seconds.Load() - int64(math.Ceil(e.limits.StreamIdle.Seconds()))
 }
 
 // tend looks after one dialed session, once a second.
