@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 // The causes with which the context of a handler ends, by context.Cause.
 var (
-	ErrCallerGone = errors.New("the caller is gone")       // it canceled, or its connection ended
+	ErrCallerGone = errors.New("the caller is gone")       // it canceled, or its connection ended; also ErrProcessGone if its process did
 	ErrDeadline   = errors.New("the call is out of time")  // the deadline that the caller sent, or Limits.MaxCallTime
 	ErrDraining   = errors.New("the node drains")          // the grace of the drain is over
 	ErrFinished   = errors.New("the handler has returned") // what outlives a handler must not use its context
@@ -147,11 +148,11 @@ func (c *callContext) started() context.Context {
 	node := c.session.Handlers()
 	switch { // at once, because Err may have said so already
 	case c.caller.Err() != nil:
-		cancel(ErrCallerGone)
+		cancel(callerGone(c.session))
 	case node.Err() != nil:
 		cancel(nodeCause(node))
 	}
-	c.watch.stop[0] = context.AfterFunc(c.caller, func() { cancel(ErrCallerGone) })
+	c.watch.stop[0] = context.AfterFunc(c.caller, func() { cancel(callerGone(c.session)) })
 	c.watch.stop[1] = context.AfterFunc(node, func() { cancel(nodeCause(node)) })
 	return c.watch
 }
@@ -169,6 +170,16 @@ func (c *callContext) finish() {
 		w.release()
 	}
 }
+
+// callerGone is why the context of a handler ends whose caller canceled or was lost.
+func callerGone(s *transport.Session) error {
+	if s.Gone() {
+		return errCallerEnded
+	}
+	return ErrCallerGone
+}
+
+var errCallerEnded = fmt.Errorf("%w: %w", ErrCallerGone, ErrProcessGone)
 
 func nodeCause(node context.Context) error {
 	if errors.Is(context.Cause(node), transport.ErrDraining) {

@@ -141,7 +141,7 @@ func (d *dispatcher) ServeStream(raw *transport.Stream) {
 	info := &callInfo{session: raw.Session, handler: h, headers: &raw.Headers}
 	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), infoKey{}, info))
 	defer cancel(ErrFinished)
-	defer context.AfterFunc(raw.Canceled(), func() { cancel(ErrCallerGone) })()
+	defer context.AfterFunc(raw.Canceled(), func() { cancel(callerGone(raw.Session)) })()
 	node := raw.Session.Handlers()
 	defer context.AfterFunc(node, func() { cancel(nodeCause(node)) })()
 

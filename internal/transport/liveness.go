@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -211,7 +212,7 @@ func (s *Session) look(now time.Time) time.Duration {
 	case calls:
 		return e.pace(easyPart)
 	}
-	return e.pace(patientPart)
+	return min(e.pace(patientPart), max(s.patience(false, 0)-p.silent, e.pace(urgentPart)))
 }
 
 // listen notes whether the peer was heard since the last look.
@@ -301,9 +302,10 @@ func (s *Session) ask() {
 }
 
 // knock asks the peer's host whether anybody listens there, and gives the peer up if
-// nobody does.
+// nobody does. The address of a peer that dialed may be that of a NAT, which says so of every port but the
+// one that it opened for the connection: such a peer is asked on this host only.
 func (s *Session) knock() {
-	if !s.pulse.knocking.TryLock() {
+	if !s.dialed && !sameHost(s.conn.RemoteAddr(), s.conn.LocalAddr()) || !s.pulse.knocking.TryLock() {
 		return
 	}
 	s.endpoint.liveness.knocks.Add(1)
@@ -318,11 +320,20 @@ func (s *Session) knock() {
 	}
 }
 
+// sameHost reports whether two addresses are of one host, between which there is no NAT.
+func sameHost(a, b net.Addr) bool {
+	one, other := addrPort(a).Addr().Unmap(), addrPort(b).Addr().Unmap()
+	return one.IsLoopback() && other.IsLoopback() || one == other && one.IsValid()
+}
+
 // doubt lets calls go elsewhere while the peer is silent.
 func (s *Session) doubt() {
 	s.doubted.Store(true)
 	s.leases.moveOn()
 }
+
+// Gone reports whether the process of the peer has ended, as [ErrGone] says.
+func (s *Session) Gone() bool { return s.gone.Load() }
 
 // Doubtful reports whether the peer has been silent for longer than peers are. It may live.
 func (s *Session) Doubtful() bool { return s.doubted.Load() }

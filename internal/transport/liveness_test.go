@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -106,6 +108,48 @@ func TestAPeerThatRunsALongCallIsGivenUpInTime(t *testing.T) {
 			if took := time.Since(start); took > 2*client.limits.Silence+2*minLook {
 				t.Errorf("%q after %v, want twice Limits.Silence at most", e, took)
 			}
+		})
+	}
+}
+
+// refusing is a socket in a network whose hosts say that nobody listens anywhere.
+type refusing struct{ net.PacketConn }
+
+func (refusing) Knock(context.Context, netip.AddrPort) bool { return true }
+
+// TestANATSaysNothingOfWhoIsBehindIt: a peer that dialed is silent for less than it may be, and the host at its
+// address says that nobody listens at the port that it seems to have. On the same host that is the peer's own word.
+func TestANATSaysNothingOfWhoIsBehindIt(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		client net.IP
+		gone   bool
+	}{{"another host", net.IPv4(10, 0, 0, 77).To4(), false}, {"the same host", net.IPv4(10, 0, 0, 1).To4(), true}} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				server := w.node("orders", Limits{}, func(c *Config) { c.Conn = refusing{c.Conn} })
+				server.handler.onStream("feed", func(s *Stream) { <-s.Canceled().Done() })
+				client := w.quiet("web", Limits{}, func(c *Config) {
+					_ = c.Conn.Close() // it gets another
+					c.Conn = w.socketAt(&net.UDPAddr{IP: test.client, Port: 7444})
+				})
+				s := client.connect(server)
+				st, err := s.Open(t.Context(), &wire.Headers{Route: "feed"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer st.Cancel(wire.CodeCanceled)
+				settle()
+				accepted := server.acceptedSessions()[0]
+				w.lose(from(client.addr))
+				pass(server.limits.Silence * 13 / 10) // the server asks after 5/4, and knocks soon after
+				w.lose(nil)
+				settle()
+				if accepted.Gone() != test.gone || accepted.ended() != test.gone {
+					t.Errorf("the session is gone: %t, and has ended: %t; want both %t", accepted.Gone(), accepted.ended(), test.gone)
+				}
+			})
 		})
 	}
 }

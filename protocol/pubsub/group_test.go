@@ -103,6 +103,31 @@ func TestAMemberThatClosesHandsOverAtOnce(t *testing.T) {
 	}
 }
 
+// TestWhatALostMemberHadIsHandedOverInTime, whenever it is lost: it takes twice Limits.Silence, or some more for QUIC's probes, to see
+// that it is gone, and a second to give up waiting for it. Nothing else happens meanwhile.
+func TestWhatALostMemberHadIsHandedOverInTime(t *testing.T) {
+	for phase := range 8 {
+		synctest.Test(t, func(t *testing.T) {
+			mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+			_, p := publisher(t, mesh, link.Config{})
+			opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g")}
+			victim := mesh.Node(link.Config{})
+			a := subscribe(t, victim, placed, opts...)
+			const n = 10
+			publish(t, p, 1, n)
+			take(t, a, n)
+			b := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
+			sleep(time.Minute + time.Duration(phase)*125*time.Millisecond)
+			mesh.Kill(victim)
+			killed := time.Now()
+			take(t, b, n)
+			if took := time.Since(killed); took > 2*time.Second+100*time.Millisecond {
+				t.Errorf("phase %d: what it had went to the other member after %v", phase, took)
+			}
+		})
+	}
+}
+
 // TestALostMemberIsToldOf to those that live: BestEffort does not deliver again what was on
 // its way.
 func TestALostMemberIsToldOf(t *testing.T) {

@@ -5,9 +5,18 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/linkmesh/link/internal/child"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain checks for leaked goroutines. The binary also serves as the other process of a test.
+func TestMain(m *testing.M) {
+	if role := child.Role(); role != "" {
+		childMain(role)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // sleep lets virtual time pass.
 func sleep(d time.Duration) { <-time.After(d) }

@@ -128,12 +128,20 @@ func (s *session) run(ctx context.Context, read func() error) error {
 	return err
 }
 
-// finish lets go of the cursor: for good, or for as long as its session is kept.
+// finish lets go of the cursor: for good, or for as long as its session is kept. A member of a group that may come
+// back has a moment before the others get what it has.
 func (s *session) finish(err error) {
-	if errors.Is(err, errUnsubscribed) && (!s.durable || s.forget.Load()) {
-		s.cursor.Close(time.Now())
-	} else {
-		s.cursor.Detach(time.Now())
+	switch now := time.Now(); {
+	case errors.Is(err, errUnsubscribed) && (!s.durable || s.forget.Load()):
+		s.cursor.Close(now)
+	case errors.Is(err, link.ErrProcessGone):
+		s.cursor.Lose(now, s.durable)
+	default:
+		if s.cursor.Detach(now); s.group != "" {
+			time.AfterFunc(journal.HandOver, func() {
+				s.hub.node.Go(func(context.Context) { s.cursor.HandOver(time.Now()) }) // unless the node is closed
+			})
+		}
 	}
 }
 

@@ -188,7 +188,8 @@ func (q *Queue) lose(w *Worker, now int64, cause string, begun int) {
 }
 
 // forget takes back what a worker holds. The first of its tasks may have begun, as many
-// as begun says.
+// as begun says. A task that is lost with its worker for the first time is not suspected to be
+// the reason, and does not wait.
 func (q *Queue) forget(w *Worker, now int64, cause string, begun int) {
 	w.connected = false
 	delete(q.workers, w.id)
@@ -199,7 +200,11 @@ func (q *Queue) forget(w *Worker, now int64, cause string, begun int) {
 		taken := t.taken
 		q.unbind(t)
 		if taken && i < begun {
-			q.fail(t, w, cause, -1, now)
+			pause := time.Duration(-1)
+			if t.Attempts == 0 {
+				pause = 0
+			}
+			q.fail(t, w, cause, pause, now)
 		} else {
 			q.giveBack(t, cause, true, now)
 		}

@@ -43,6 +43,47 @@ func (c *Cursor) Detach(now time.Time) {
 	c.signal()
 }
 
+// Lose says that the subscriber is gone and does not come back: its session ends as if it had been kept
+// long enough. One that others of the same name may go on with stays, and what a member of a group has goes to the
+// others at once.
+func (c *Cursor) Lose(now time.Time, named bool) {
+	if named {
+		c.Detach(now)
+		c.handOver(now, false)
+		return
+	}
+	l := c.share.log
+	l.mu.Lock()
+	left := l.close(c, l.since(now), false)
+	l.mu.Unlock()
+	left.handOver()
+}
+
+// HandOver gives what a member of a group has to the others, if it has been disconnected for [HandOver].
+func (c *Cursor) HandOver(now time.Time) { c.handOver(now, true) }
+
+func (c *Cursor) handOver(now time.Time, awaited bool) {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.log.since(now)
+	if s.group == nil || s.gone || awaited && at-c.detached < int64(HandOver) {
+		return
+	}
+	s.takeOver(c, at)
+	s.dispatch(at, false)
+}
+
+// takeOver takes what a member has that is disconnected.
+func (s *share) takeOver(c *Cursor, at int64) {
+	if c.closed || c.detached == 0 {
+		return
+	}
+	s.group.handing++
+	s.steps(func() bool { return !c.closed && !s.strip(c, at, false) })
+	s.group.handing--
+}
+
 // Resume goes on with a session on a new stream, whether or not its old cursor was
 // detached: that one is closed. What was delivered and not acked is delivered again at
 // once. That does not count as a failure, as a subscriber that resumes is alive: a bad
@@ -171,9 +212,7 @@ func (s *share) tick(at int64) {
 		case c.detached == 0:
 			s.steps(func() bool { return !c.closed && !s.reclaim(c, at) })
 		case at-c.detached >= int64(HandOver):
-			s.group.handing++
-			s.steps(func() bool { return !c.closed && !s.strip(c, at, false) })
-			s.group.handing--
+			s.takeOver(c, at)
 		}
 	}
 	s.dispatch(at, false)
