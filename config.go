@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -97,6 +98,12 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Limits bounds everything else.
 	Limits Limits
+	// LookupEnv looks up the variables that stand in for fields which are empty: those
+	// that begin with LINK_, CONSUL_HTTP_ADDR and KUBERNETES_SERVICE_HOST. Nil means
+	// os.LookupEnv. A program that is to depend on no variable returns "", false. What
+	// else a Consul agent needs, such as a token, discovery/consul reads from the
+	// environment of the process.
+	LookupEnv func(name string) (value string, ok bool)
 	// Logger takes what has no caller to return to. Nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -110,6 +117,9 @@ const (
 // resolve returns cfg with defaults in place of zero values, except for what
 // needs I/O or the environment.
 func resolve(cfg Config) (Config, error) {
+	if cfg.LookupEnv == nil {
+		cfg.LookupEnv = os.LookupEnv
+	}
 	if cfg.Namespace == "" && cfg.Identity != nil {
 		cfg.Namespace = cfg.Identity.ID().Namespace()
 	}

@@ -2,7 +2,6 @@ package link
 
 import (
 	"net"
-	"os"
 	"slices"
 	"strings"
 
@@ -20,35 +19,44 @@ const (
 	envTopology  = "LINK_TOPOLOGY"
 	envPeers     = "LINK_PEERS"
 	envStateDir  = "LINK_STATE_DIR"
+	envConsul    = "CONSUL_HTTP_ADDR"
 )
+
+// env returns the value of a variable, "" if it is not set.
+func (cfg *Config) env(name string) string {
+	if value, ok := cfg.LookupEnv(name); ok {
+		return value
+	}
+	return ""
+}
 
 // fromEnvironment fills in what cfg leaves to the environment. What the program says
 // counts more. The addresses are for nodes that serve: the clients beside them in a
 // process would take each other the port.
 func (cfg *Config) fromEnvironment() error {
 	if cfg.Namespace == "" && cfg.Identity == nil {
-		cfg.Namespace = os.Getenv(envNamespace)
+		cfg.Namespace = cfg.env(envNamespace)
 		if err := (discovery.Query{Service: clientService, Namespace: cfg.Namespace}).Validate(); err != nil {
 			return Errorf(InvalidArgument, envNamespace+": %w", err)
 		}
 	}
 	if cfg.Addr == "" && cfg.Service != "" && cfg.Socket == nil {
-		cfg.Addr = os.Getenv(envAddr)
+		cfg.Addr = cfg.env(envAddr)
 		if _, _, err := net.SplitHostPort(cfg.Addr); cfg.Addr != "" && err != nil {
 			return Errorf(InvalidArgument, envAddr+" is %q, want host:port, or :port for all addresses: %w", cfg.Addr, err)
 		}
 	}
 	if cfg.Advertise == "" && cfg.Service != "" && cfg.Socket == nil {
-		cfg.Advertise = os.Getenv(envAdvertise)
+		cfg.Advertise = cfg.env(envAdvertise)
 		if _, port, err := net.SplitHostPort(cfg.Advertise); cfg.Advertise != "" && (err != nil || port == "") {
 			return Errorf(InvalidArgument, envAdvertise+" is %q, want host:port", cfg.Advertise)
 		}
 	}
 	if cfg.TopologyFile == "" {
-		cfg.TopologyFile = os.Getenv(envTopology)
+		cfg.TopologyFile = cfg.env(envTopology)
 	}
 	if cfg.StateDir == "" {
-		cfg.StateDir = os.Getenv(envStateDir)
+		cfg.StateDir = cfg.env(envStateDir)
 	}
 	return cfg.tagsFromEnvironment()
 }
@@ -69,12 +77,12 @@ func (cfg *Config) tagsFromEnvironment() error {
 		}
 		return nil
 	}
-	if zone := os.Getenv(envZone); zone != "" {
+	if zone := cfg.env(envZone); zone != "" {
 		if err := add(envZone, discovery.KeyZone+"="+zone); err != nil {
 			return err
 		}
 	}
-	if text := os.Getenv(envTags); text != "" {
+	if text := cfg.env(envTags); text != "" {
 		for tag := range strings.SplitSeq(text, ",") {
 			if err := add(envTags, strings.TrimSpace(tag)); err != nil {
 				return err

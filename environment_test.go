@@ -3,16 +3,19 @@ package link_test
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/shell"
 	"github.com/linkmesh/link/security"
 )
 
@@ -192,5 +195,55 @@ func TestANodeSaysWhereItListens(t *testing.T) {
 	announcing(t, link.Config{Service: "orders", Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if text := log.String(); !strings.Contains(text, "link: node listens") || !strings.Contains(text, "tier=cluster-secret") || !strings.Contains(text, "127.0.0.1:") || strings.Contains(text, "listens=[[::]") {
 		t.Errorf("the log:\n%s", text)
+	}
+}
+
+// TestVariablesComeFromWhereTheProgramSays, all of them.
+func TestVariablesComeFromWhereTheProgramSays(t *testing.T) {
+	dir := t.TempDir()
+	document := filepath.Join(dir, "topology.yaml")
+	if err := os.WriteFile(document, []byte("version: link/v1\nservices: { orders: { timeout: 7s } }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr := freeAddr(t)
+	variables := map[string]string{
+		"LINK_CLUSTER_SECRET": security.NewSecret(), "LINK_ENV": "test", "LINK_ADDR": addr, "LINK_ADVERTISE": "orders.internal:7443",
+		"LINK_TAGS": "v2", "LINK_ZONE": "eu-1a", "LINK_NAMESPACE": "blue", "LINK_TOPOLOGY": document,
+		"LINK_STATE_DIR": filepath.Join(dir, "state"), "LINK_PEERS": "blue/users=127.0.0.1:7001", "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+	}
+	asked := make(map[string]bool)
+	lookup := func(name string) (string, bool) {
+		asked[name] = true
+		value, ok := variables[name]
+		return value, ok
+	}
+	in := announcing(t, link.Config{Service: "orders", LookupEnv: lookup})
+	if want := []string{"v2", "zone=eu-1a"}; in.Addr != "orders.internal:7443" || in.Namespace != "blue" || !slices.Equal(in.Tags, want) {
+		t.Errorf("announced %+v", in)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "state", "reset.secret")); err != nil {
+		t.Errorf("the state folder: %v", err)
+	}
+	client, err := link.New(link.Config{LookupEnv: lookup})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	found, err := client.Instances(t.Context(), "users")
+	if err != nil || len(found) != 1 || client.Identity().TrustDomain() != security.ClusterTrustDomain {
+		t.Errorf("%s finds %v, %v", client.Identity(), found, err)
+	}
+	e, err := client.Explain(t.Context(), readOrder.Route())
+	if err != nil || e.Plan == nil || e.Plan.Timeout != 7*time.Second {
+		t.Errorf("the topology says %+v, %v", e.Plan, err)
+	}
+	delete(variables, "LINK_PEERS")
+	variables["CONSUL_HTTP_ADDR"] = "nonsense"
+	if _, err := link.New(link.Config{LookupEnv: lookup}); err == nil || !strings.Contains(err.Error(), "CONSUL_HTTP_ADDR") {
+		t.Errorf("a wrong address of Consul: %v", err)
+	}
+	// Those that package shell keeps from tests are all that there are.
+	if got, want := slices.Sorted(maps.Keys(asked)), slices.Sorted(slices.Values(shell.Variables())); !slices.Equal(got, want) {
+		t.Errorf("looked up %q, want %q", got, want)
 	}
 }

@@ -163,7 +163,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.instance = discovery.NewInstanceID(cfg.identityName())
 	if n.identity == nil {
-		if n.identity, err = security.FromEnvironment(cfg.identityName(), cfg.Namespace); err != nil {
+		if n.identity, err = security.FromVariables(cfg.LookupEnv, cfg.identityName(), cfg.Namespace); err != nil {
 			return nil, &Error{Code: FailedPrecondition, Op: "link.New", Message: err.Error(), Cause: err}
 		}
 		n.owned = append(n.owned, n.identity)
@@ -183,23 +183,27 @@ func New(cfg Config) (*Node, error) {
 
 // defaultRegistry makes the registry that the environment asks for.
 func (n *Node) defaultRegistry() error {
-	if peers := os.Getenv(envPeers); peers != "" {
+	if peers := n.cfg.env(envPeers); peers != "" {
 		instances, err := static.Parse(peers)
 		if err != nil {
-			return Errorf(InvalidArgument, "LINK_PEERS: %w", err)
+			return Errorf(InvalidArgument, envPeers+": %w", err)
 		}
 		r, err := static.New(instances...)
 		if err != nil {
-			return Errorf(InvalidArgument, "LINK_PEERS: %w", err)
+			return Errorf(InvalidArgument, envPeers+": %w", err)
 		}
 		n.registry = r
 		n.own(r)
 		return nil
 	}
-	if os.Getenv("CONSUL_HTTP_ADDR") != "" {
-		r, err := consul.New(consul.Config{Logger: n.cfg.Logger})
+	if addr := n.cfg.env(envConsul); addr != "" {
+		cfg := consul.Config{Logger: n.cfg.Logger}
+		if addr != os.Getenv(envConsul) { // of another environment than that of the process
+			cfg.Address = addr
+		}
+		r, err := consul.New(cfg)
 		if err != nil {
-			return Errorf(InvalidArgument, "CONSUL_HTTP_ADDR: %w", err)
+			return Errorf(InvalidArgument, envConsul+": %w", err)
 		}
 		n.registry = r
 		n.own(r)

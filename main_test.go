@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/linkmesh/link/internal/shell"
 )
 
 // TestMain checks for leaked goroutines. The binary also serves as the other
@@ -29,6 +31,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	shell.Forget()
 	goleak.VerifyTestMain(m)
 }
 

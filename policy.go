@@ -74,7 +74,7 @@ func (p *policies) load() error {
 	if path := p.node.cfg.TopologyFile; path != "" {
 		doc, version, err := readPolicy(path)
 		if err != nil {
-			return Errorf(InvalidArgument, "Config.TopologyFile: %w", err)
+			return Errorf(InvalidArgument, "Config.TopologyFile (or "+envTopology+"): %w", err)
 		}
 		p.layers[originFile] = topology.Layer{Origin: path, Document: doc, Trusted: true}
 		p.version = version

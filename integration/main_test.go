@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/linkmesh/link/internal/shell"
 )
 
 // TestMain checks for leaked goroutines. The binary also serves as the other process of a test.
@@ -18,6 +20,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	shell.Forget()
 	goleak.VerifyTestMain(m)
 }
 

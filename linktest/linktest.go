@@ -114,8 +114,9 @@ func (m *Mesh) CA() *securitytest.CA { return m.ca }
 func (m *Mesh) Registry() *static.Registry { return m.registry }
 
 // Node returns a new node of the mesh. It fills in Socket, Registry, Identity,
-// StateDir ("off") and Logger of cfg, where these are empty; the logger writes to the log of the test. A
-// node that is not started is a client.
+// StateDir ("off"), LookupEnv (no variable is set, so that a test does not depend on the
+// shell that it runs in) and Logger of cfg, where these are empty; the logger writes to
+// the log of the test. A node that is not started is a client.
 func (m *Mesh) Node(cfg link.Config) *link.Node {
 	m.tb.Helper()
 	member := &member{done: make(chan struct{})}
@@ -131,6 +132,9 @@ func (m *Mesh) Node(cfg link.Config) *link.Node {
 	}
 	if cfg.StateDir == "" {
 		cfg.StateDir = "off" // a mesh in memory leaves nothing on disk
+	}
+	if cfg.LookupEnv == nil {
+		cfg.LookupEnv = func(string) (string, bool) { return "", false }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(m.tb.Output(), nil)).With("node", cfg.Socket.LocalAddr().String())

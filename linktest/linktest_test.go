@@ -3,6 +3,7 @@ package linktest_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +183,33 @@ func TestStoppedNodeTellsItsPeers(t *testing.T) {
 		mesh.Stop(client)
 		if _, err := reqrep.Call(t.Context(), client, getOrder, orderQuery{ID: "o-1"}); !errors.Is(err, link.Unavailable) {
 			t.Errorf("of a stopped client: %v, want unavailable", err)
+		}
+	})
+}
+
+// TestMembersDoNotDependOnTheShell: what a developer has set for other programs does not
+// change a test, unless the test asks for it.
+func TestMembersDoNotDependOnTheShell(t *testing.T) {
+	for name, value := range map[string]string{
+		"LINK_TAGS": "v9", "LINK_ZONE": "z9", "LINK_NAMESPACE": "n9", "LINK_TOPOLOGY": "/nowhere", "LINK_PEERS": "nonsense",
+		"LINK_ADDR": "nonsense", "LINK_ADVERTISE": "nonsense", "LINK_STATE_DIR": "/nowhere", "LINK_ENV": "nonsense",
+		"LINK_CLUSTER_SECRET": "short", "CONSUL_HTTP_ADDR": "nonsense",
+	} {
+		t.Setenv(name, value)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "orders", Tags: []string{"own"}})
+		if got := node.Status().Tags; !slices.Equal(got, []string{"own"}) {
+			t.Errorf("the node has the tags %q", got)
+		}
+		if got := node.Identity().Namespace(); got != "default" {
+			t.Errorf("the node is in the namespace %q", got)
+		}
+		mesh.Start(node)
+		asked := mesh.Node(link.Config{LookupEnv: func(name string) (string, bool) { return "eu-1a", name == "LINK_ZONE" }})
+		if got := asked.Status().Tags; !slices.Equal(got, []string{"zone=eu-1a"}) {
+			t.Errorf("a node with variables of the test has the tags %q", got)
 		}
 	})
 }

@@ -27,12 +27,17 @@ var ErrTierRefused = errors.New("security: tier refused")
 // LINK_CLUSTER_SECRET set to nothing is an error that matches ErrBadSecret, since it is most likely a secret that
 // failed to arrive.
 func FromEnvironment(service, namespace string) (Source, error) {
-	secret, hasSecret := os.LookupEnv(envClusterSecret)
+	return FromVariables(os.LookupEnv, service, namespace)
+}
+
+// FromVariables is FromEnvironment with the variables that lookup knows.
+func FromVariables(lookup func(name string) (value string, ok bool), service, namespace string) (Source, error) {
+	secret, hasSecret := lookup(envClusterSecret)
 	tier := TierDev
 	if hasSecret {
 		tier = TierClusterSecret
 	}
-	mode := os.Getenv(envMode)
+	mode, _ := lookup(envMode)
 	switch strings.ToLower(strings.TrimSpace(mode)) {
 	case "", "development", "dev", "test":
 	case "production", "prod":
@@ -44,8 +49,9 @@ func FromEnvironment(service, namespace string) (Source, error) {
 		return nil, fmt.Errorf("%w: %s=%.64q is unknown: set it to production (or prod), development (or dev), or test, or unset %s",
 			ErrTierRefused, envMode, mode, envMode)
 	}
+	kubernetes, _ := lookup(envKubernetes)
 	switch {
-	case tier == TierDev && os.Getenv(envKubernetes) != "":
+	case tier == TierDev && kubernetes != "":
 		return nil, fmt.Errorf(`%w: the dev tier inside Kubernetes (%s is set): `+
 			`set %s to %s, the same in all pods, or set link.Config.Identity to a source of your own`,
 			ErrTierRefused, envKubernetes, envClusterSecret, secretMaker)

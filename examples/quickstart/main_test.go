@@ -8,9 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
+
+	"github.com/linkmesh/link/internal/shell"
 )
 
 // quickstart returns the built program, to be run in an environment of its own.
@@ -23,8 +24,7 @@ func quickstart(t *testing.T) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(t.Context(), program)
 	// Not through the Consul of whoever runs the tests: integration/ has one of its own.
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CONSUL_") })
-	cmd.Env = append(cmd.Env, "TMPDIR="+dir, "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_RUNTIME_DIR="+filepath.Join(dir, "run"))
+	cmd.Env = append(shell.Without(os.Environ()), "TMPDIR="+dir, "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_RUNTIME_DIR="+filepath.Join(dir, "run"))
 	if err := os.Mkdir(filepath.Join(dir, "run"), 0o700); err != nil {
 		t.Fatal(err)
 	}

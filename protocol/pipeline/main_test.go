@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/linkmesh/link/internal/child"
+	"github.com/linkmesh/link/internal/shell"
 )
 
 func TestMain(m *testing.M) {
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	shell.Forget()
 	goleak.VerifyTestMain(m)
 }
 

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/linkmesh/link/internal/child"
+	"github.com/linkmesh/link/internal/shell"
 )
 
 // TestMain checks for leaked goroutines. The binary also serves as the other process of a test.
@@ -15,6 +16,7 @@ func TestMain(m *testing.M) {
 		childMain(role)
 		return
 	}
+	shell.Forget()
 	goleak.VerifyTestMain(m)
 }
 
