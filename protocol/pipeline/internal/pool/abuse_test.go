@@ -2,6 +2,8 @@ package pool
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/linkmesh/link/internal/share"
@@ -180,5 +182,68 @@ func TestAProducerThatReadsNoResultsGetsNoMoreTasksDone(t *testing.T) { // SEC-3
 	p.Take(s, nil, 6) // the first ones are written
 	if err := p.Receive(s, frameOf(200, 2, 1, false), 7); err != nil || s.held.Len() == 0 {
 		t.Errorf("when they are read: %v, %d tasks are held", err, s.held.Len())
+	}
+}
+
+// TestAHelloThatAsksForAllIsAnsweredInSteps: it costs its sender a few bytes, and none of the
+// results that are kept is copied before those before it have been read.
+func TestAHelloThatAsksForAllIsAnsweredInSteps(t *testing.T) { // SEC-740
+	const results, size = 100, 64 << 10
+	var held []uint64
+	for i := range results / 2 {
+		held = append(held, uint64(i)+1)
+	}
+	for name, hello := range map[string]Hello{
+		"a range": {First: 0, Last: math.MaxUint64},
+		"a list":  {Held: slices.Clone(held)},
+		"both":    {First: 0, Last: math.MaxUint64, Held: held},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, s := one(t, Options{Slots: 4}, 0)
+			for i := range results {
+				p.keep(s, &frame.Outcome{Verb: frame.Result, Seq: uint64(i) + 1, Delivery: 3, Data: make([]byte, size)}, 2)
+			}
+			want := results
+			if hello.Last == 0 {
+				want = len(held)
+			}
+			hello.From, hello.Queue, hello.Fence = share.Key{Name: "peer"}, "queue", 1000
+			s, answer, err := p.Join(hello, 3)
+			if err != nil || len(answer.Unknown) != 0 {
+				t.Fatal(answer, err)
+			}
+			if n := len(s.out); n > AgainBytes {
+				t.Errorf("a HELLO has %d bytes copied, want at most %d", n, AgainBytes)
+			}
+			seen := make(map[uint64]bool)
+			for steps := 1; ; steps++ {
+				w := p.Take(s, nil, 3)
+				if n := len(w.Outcomes); n > AgainBytes+2*size {
+					t.Errorf("step %d: %d bytes are copied, want about %d", steps, n, AgainBytes)
+				}
+				for rest := w.Outcomes; len(rest) > 0; {
+					var o frame.Outcome
+					if rest, err = o.Cut(rest); err != nil {
+						t.Fatal(err)
+					}
+					if seen[o.Seq] || o.Verb != frame.Result || o.Delivery != 3 {
+						t.Errorf("task %d: %+v", o.Seq, o.Verb)
+					}
+					seen[o.Seq] = true
+				}
+				if w.Window { // says that this was all
+					if least := want * size / (AgainBytes + size); steps < least {
+						t.Errorf("%d bytes in %d steps", want*size, steps)
+					}
+					break
+				}
+				if p.Holds(s) == 0 {
+					t.Fatal("nothing is to be written, and no window was told")
+				}
+			}
+			if len(seen) != want {
+				t.Errorf("%d results were written again, want %d", len(seen), want)
+			}
+		})
 	}
 }

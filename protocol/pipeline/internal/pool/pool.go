@@ -56,6 +56,9 @@ const (
 	// MaxEcho bounds the answers that wait to be written to a producer for what it should
 	// not have sent, in bytes.
 	MaxEcho = 4 << 20
+	// AgainBytes is about how many bytes of outcomes are copied at a time for a producer that
+	// has come back and asks for them.
+	AgainBytes = 256 << 10
 )
 
 const (

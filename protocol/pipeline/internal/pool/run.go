@@ -183,4 +183,4 @@ func (p *Pool) Draining() bool { return p.draining }
 
 // Holds reports how many tasks of a source the pool has, or has not told the
 // outcome of.
-func (p *Pool) Holds(s *Source) int { return s.held.Len() + len(s.out) }
+func (p *Pool) Holds(s *Source) int { return s.held.Len() + len(s.out) + len(s.again) }

@@ -231,8 +231,9 @@ type Work struct {
 // Take returns what is to be written to a producer; buf is to be used for what comes
 // next, as the outcomes are the caller's.
 func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
+	s.sayAgain(now, p.opts.CacheTime)
 	w := Work{Outcomes: s.write(buf), Leaving: p.leaves(s)}
-	if !s.told || s.window != s.wish {
+	if len(s.again) == 0 && (!s.told || s.window != s.wish) { // a producer that has come back takes the first for the end of what was done before
 		s.told, s.window = true, s.wish
 		w.Window, w.Tasks = true, s.wish
 		w.Bytes = max(p.opts.HeldBytes*int64(s.wish)/int64(max(p.total, 1)), 1<<20)

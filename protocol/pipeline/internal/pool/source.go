@@ -38,6 +38,7 @@ type Source struct {
 	held    table.Table[Task]
 	bytes   int64
 	queue   places
+	again   []done // are to be written again, and not in out yet
 	out     []byte // outcomes to be written
 	writing int    // bytes of those that are being written
 	echoed  int    // bytes of these that answer what the producer should not have sent
@@ -119,15 +120,14 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 			continue
 		}
 		if e := s.cache.get(seq, now, p.opts.CacheTime); e != nil {
-			o := e.outcome(e.delivery)
-			s.append(&o)
+			s.again = append(s.again, done{seq, e.delivery})
 			continue
 		}
 		answer.Unknown = append(answer.Unknown, seq)
 	}
 	if in.Last != 0 {
 		answer.Running = p.runningOf(s, in.First, in.Last)
-		s.sayDone(in.First, in.Last, held, now, p.opts.CacheTime)
+		s.askDone(in.First, in.Last, held, now, p.opts.CacheTime)
 	}
 	p.reshare(now)
 	s.wake()
@@ -158,9 +158,12 @@ func (p *Pool) runningOf(s *Source, first, last uint64) []uint64 {
 	return out
 }
 
-// sayDone writes again that tasks in a range were done, as far as the cache knows it;
+// done is a task whose outcome is to be written again.
+type done struct{ seq, delivery uint64 }
+
+// askDone has it written again that tasks in a range were done, as far as the cache knows it;
 // those that are held were answered for.
-func (s *Source) sayDone(first, last uint64, held []uint64, now int64, window time.Duration) {
+func (s *Source) askDone(first, last uint64, held []uint64, now int64, window time.Duration) {
 	for _, page := range s.cache.pages {
 		if page == nil {
 			continue
@@ -173,9 +176,28 @@ func (s *Source) sayDone(first, last uint64, held []uint64, now int64, window ti
 			if _, ok := slices.BinarySearch(held, e.seq); ok {
 				continue
 			}
-			o := e.outcome(e.delivery)
-			s.append(&o)
+			s.again = append(s.again, done{e.seq, e.delivery})
 		}
+	}
+}
+
+// sayAgain adds some of the outcomes that are to be written again, up to AgainBytes and the last
+// of them. The others are copied when the producer has read these: a HELLO costs a few bytes, and
+// may ask for all that is kept. One that is kept no longer is given back.
+func (s *Source) sayAgain(now int64, window time.Duration) {
+	for n := 0; len(s.again) > 0 && n < AgainBytes; {
+		before := len(s.out)
+		d := s.again[0]
+		o := frame.Outcome{Verb: frame.Release, Seq: d.seq, Delivery: d.delivery, Data: []byte("its outcome is not known any more")}
+		if e := s.cache.get(d.seq, now, window); e != nil {
+			o = e.outcome(d.delivery)
+		}
+		s.append(&o)
+		n += len(s.out) - before
+		s.again = s.again[1:]
+	}
+	if len(s.again) == 0 {
+		s.again = nil
 	}
 }
 
@@ -366,5 +388,5 @@ func (s *Source) append(o *frame.Outcome) {
 // unwrite forgets what is to be written.
 func (s *Source) unwrite() {
 	s.of.unread -= int64(len(s.out) + s.writing)
-	s.out, s.writing, s.echoed = nil, 0, 0
+	s.out, s.writing, s.echoed, s.again = nil, 0, 0, nil
 }
