@@ -236,10 +236,10 @@ func (c *connection) write(ctx context.Context) error {
 			if over {
 				return nil
 			}
-			buf = body
 			if err := c.send(body, n, most, recalls, cancels); err != nil {
 				return err
 			}
+			buf = kept(body)
 			c.told = max(c.told-n, 0) // the worker takes one off for each
 			if err := c.tell(pending, oldest, now, timer); err != nil {
 				return err

@@ -18,6 +18,19 @@ var (
 	errTooLarge    = link.Errorf(link.ResourceExhausted, "the producer's identity has as much here as it may")
 )
 
+// keepBuffer is the longest buffer that a stream keeps for what it writes next. It is
+// that of a frame; a longer one is for the tasks and results that need it, and not for the time
+// in which nothing is written.
+const keepBuffer = 64 << 10
+
+// kept returns a buffer to be used again, or none.
+func kept(b []byte) []byte {
+	if cap(b) > keepBuffer {
+		return nil
+	}
+	return b[:0]
+}
+
 // session is a worker's side of one stream.
 type session struct {
 	worker *Worker
@@ -51,7 +64,7 @@ func (s *session) write(ctx context.Context) error {
 			if err := s.send(&work, now); err != nil {
 				return err
 			}
-			spare = work.Outcomes
+			spare = kept(work.Outcomes)
 			if work.Leaving && held == 0 {
 				return errDrained
 			}

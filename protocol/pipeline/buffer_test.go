@@ -1,0 +1,59 @@
+package pipeline_test
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// TestIdleStreamsKeepNoLargeBuffers of the tasks and results that have passed.
+func TestIdleStreamsKeepNoLargeBuffers(t *testing.T) {
+	const queues, size = 12, 4<<20 - 1<<10
+	// What may stay: the results that the worker has for those that come back, and the pools of
+	// the transport.
+	const most = 16<<20 + 24<<20
+	stage := pipeline.NewStageResult[string, string]("printer", "print")
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		worker := mesh.Node(link.Config{Service: "printer"})
+		pipeline.PullResult(worker, stage, func(_ context.Context, s string) (string, error) { return s, nil })
+		mesh.Start(worker)
+		node := mesh.Node(link.Config{})
+		push := func(n int) (all []*pipeline.ProducerResult[string, string]) {
+			for range queues {
+				p, err := pipeline.NewProducerResult(node, stage)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := p.Push(t.Context(), strings.Repeat("x", n)); err != nil || len(got) != n {
+					t.Fatalf("%d, %v", len(got), err)
+				}
+				all = append(all, p)
+			}
+			return all
+		}
+		before := heap()
+		small := push(1)
+		large := push(size)
+		if grown := int64(heap()) - int64(before); grown > most {
+			t.Errorf("%d idle streams keep %d MiB, want at most %d", queues, grown>>20, most>>20)
+		}
+		runtime.KeepAlive(small)
+		runtime.KeepAlive(large)
+	})
+}
+
+// heap is how many bytes are in use.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools hold outlives one
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
