@@ -57,7 +57,7 @@ func fromTransport(err error, in *instance) *Error {
 
 // ErrProcessGone is part of the error of a call or stream whose connection ended because
 // the process of the peer has: its host said that nobody listens at its port any more, or
-// another instance said that it is at that address. What the peer ran has ended, and will not come
+// another instance said that it is at that address and this one does not answer. What the peer ran has ended, and will not come
 // back. A process that has started again, or gave the connection up, may answer first that it does not know
 // the connection, which says nothing of what ran: such an error is not ErrProcessGone.
 var ErrProcessGone = transport.ErrGone

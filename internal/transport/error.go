@@ -58,8 +58,8 @@ type Error struct {
 }
 
 // ErrGone is why a connection ended whose peer's process has ended: its host says that
-// nobody listens at its address any more, or another instance said in its SETUP that it is there. A
-// stateless reset alone proves neither.
+// nobody listens at its address any more, or another instance said in its SETUP that it is there and this
+// one does not answer. A stateless reset alone proves neither.
 var ErrGone = errors.New("the process of the peer is gone")
 
 // Is implements what errors.Is looks for.

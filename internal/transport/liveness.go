@@ -22,8 +22,8 @@ import (
 //     life, S after it one that has only streams; and its host is asked whether anybody listens.
 //   - A peer that has not answered S/4 after that is in doubt: new calls go elsewhere, and calls that
 //     may run twice are moved there.
-//   - A peer that was silent for 2 S is given up, and at once when its host says that
-//     nobody listens.
+//   - A peer that was silent for 2 S is given up; when it is in doubt if another instance is at its
+//     address, and at once when its host says that nobody listens.
 //
 // Any packet is an answer. Round trips that are slow, because the network is long or the peer is
 // overloaded, stretch these times: four probe timeouts (RFC 9002, section 6.2), each twice as long as
@@ -226,6 +226,7 @@ func (s *Session) listen(now time.Time, stats *quic.ConnectionStats) {
 	}
 	if p.asked != 0 {
 		p.answered++
+		s.displacedBy.Store(nil)
 	}
 	p.received, p.sent, p.silent, p.asked = stats.PacketsReceived, stats.PacketsSent, 0, 0
 	if p.watched { // it may have been silent since it answered
@@ -255,6 +256,11 @@ func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool
 		s.close(wire.CodeDeadline, fmt.Sprintf("no sign of life for %v (Limits.Silence is %v)", p.silent.Round(time.Millisecond), silence))
 		return false
 	case since >= max(silence/4, 2*pto):
+		if by := s.displacedBy.Load(); by != nil {
+			s.gone.Store(true)
+			s.close(wire.CodeDeadline, "the process is gone: it does not answer, and "+*by+" is at its address now")
+			return false
+		}
 		s.doubt()
 		s.knock()
 	case !p.knocked && since >= max(s.endpoint.pace(urgentPart), pto):

@@ -376,13 +376,18 @@ func (n *node) dial(s *rawServer) (*Session, error) {
 // serving is a script that exchanges SETUP and gives each stream of the client's
 // to serve, on a goroutine of its own.
 func serving(serve func(s *rawStream)) func(r *raw) {
+	return servingAs(func() wire.Setup { return setupOf(Limits{}) }, serve)
+}
+
+// servingAs is serving with a SETUP of its own.
+func servingAs(setup func() wire.Setup, serve func(s *rawStream)) func(r *raw) {
 	return func(r *raw) {
 		s, err := r.conn.OpenUniStream()
 		if err != nil {
 			return
 		}
 		r.control = s
-		if _, err := s.Write(wire.AppendSetup(controlType(), new(setupOf(Limits{})))); err != nil {
+		if _, err := s.Write(wire.AppendSetup(controlType(), new(setup()))); err != nil {
 			return
 		}
 		r.w.scripts.Go(r.answerPings)

@@ -3,11 +3,13 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,7 +130,7 @@ func TestAConnectionThatIsKnownToBeLostIsNotUsed(t *testing.T) {
 }
 
 // TestAnotherInstanceAtTheAddressEndsOldConnections, in both directions and without any
-// reset: a socket belongs to one process.
+// reset, as soon as the peer is silent: a socket belongs to one process.
 func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -151,18 +153,69 @@ func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
 		if _, err := p.Session(t.Context(), wire.ClassBulk); err != nil {
 			t.Fatal(err)
 		}
-		settle()
-		if !old.ended() {
+		if !old.Doubtful() {
 			t.Error("the connection to the process that is gone is used")
+		}
+		pass(200 * time.Millisecond) // half of Limits.Silence; it is given up without a hint after twice that
+		if !old.ended() {
+			t.Error("the connection to the process that is gone has not ended")
 		}
 		back, err = next.peer(client).Session(t.Context(), wire.ClassCalls)
 		if err != nil {
 			t.Fatal(err)
 		}
 		mustEcho(t, back)
-		settle()
+		pass(200 * time.Millisecond)
 		if accepted := len(client.acceptedSessions()); accepted != 1 {
 			t.Errorf("%d connections from that address, want the one of the process that is there", accepted)
+		}
+	})
+}
+
+// TestSeveralInstancesBehindOneAddressLive: a load balancer gives each connection another process.
+func TestSeveralInstancesBehindOneAddressLive(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		var instances atomic.Int64
+		setup := func() wire.Setup {
+			s := setupOf(Limits{})
+			s.Instance = fmt.Sprint("i-", instances.Add(1))
+			return s
+		}
+		server := w.rawServer("orders", servingAs(setup, func(s *rawStream) {
+			if _, err := s.request(true); err == nil {
+				idle(3 * time.Second)
+				s.write(append(data("late"), wire.AppendOK(nil, 0)...))
+			}
+		}))
+		client := w.quiet("web", Limits{})
+		p := client.peerAt(server.id, server.addr.String())
+		var sessions []*Session
+		results := make(chan error, 2)
+		for _, class := range []wire.Class{wire.ClassCalls, wire.ClassBulk} {
+			s, err := p.Session(t.Context(), class)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sessions = append(sessions, s)
+			go func() {
+				_, _, err := call(t.Context(), s, "late", "")
+				results <- err
+			}()
+			pass(time.Second)
+		}
+		if n := instances.Load(); n != 2 {
+			t.Fatalf("%d instances, want one for each connection", n)
+		}
+		for range sessions {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+		for i, s := range sessions {
+			if s.ended() || s.Doubtful() {
+				t.Errorf("connection %d to a process that answers has ended, or is in doubt", i)
+			}
 		}
 	})
 }

@@ -80,6 +80,8 @@ type Session struct {
 	pongAt    atomic.Int64 // when it answered a PING last, on the scale of package clock
 	doubted   atomic.Bool  // the peer has been silent for too long
 	gone      atomic.Bool  // its host says that its process has ended
+	// displacedBy is the instance that says it is at the address of the peer, which has not answered since.
+	displacedBy atomic.Pointer[string]
 }
 
 func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *Session {

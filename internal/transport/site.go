@@ -3,8 +3,6 @@ package transport
 import (
 	"net/netip"
 	"slices"
-
-	"github.com/linkmesh/link/internal/wire"
 )
 
 // site is a peer at a place: an identity at the address of a socket.
@@ -15,22 +13,24 @@ type site struct {
 
 // settle notes which peer a session reaches, now that its peer has said so. A socket belongs
 // to one process: sessions with another instance at the same address are those of a process
-// that is gone, and end.
+// that is gone, unless a load balancer has the address. So they are asked, and end if they are silent.
 func (e *Endpoint) settle(s *Session) {
-	var gone []*Session
+	name := s.remote.Instance
+	var displaced []*Session
 	e.mu.Lock()
 	for _, other := range e.sites[s.site] {
 		if a, b := other.remote.Instance, s.remote.Instance; a != "" && b != "" && a != b {
-			gone = append(gone, other)
+			displaced = append(displaced, other)
 		}
 	}
 	if _, known := e.sessions[s]; known {
 		e.sites[s.site] = append(e.sites[s.site], s)
 	}
 	e.mu.Unlock()
-	for _, other := range gone {
-		other.gone.Store(true)
-		other.close(wire.CodeDeadline, "the process is gone: "+s.remote.Instance+" is at its address now")
+	for _, other := range displaced {
+		other.displacedBy.Store(&name)
+		other.doubt()
+		other.suspect()
 	}
 }
 
