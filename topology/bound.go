@@ -25,11 +25,12 @@ const (
 	MostBudget   Percent = 20
 	LeastRetries         = 2
 	LeastBudget  Percent = 5
-	// MostEject and MostEjected keep a few errors from emptying a service for long, LeastPanic what notices that.
-	MostEject           = 5 * time.Minute
-	MostEjected Percent = 50
-	LeastPanic  Percent = 10
-	LeastErrors         = 2
+	// MostEject, MostInterval and MostEjected keep a few errors from emptying a service for long, LeastPanic what notices that.
+	MostEject            = 5 * time.Minute
+	MostInterval         = 5 * time.Minute
+	MostEjected  Percent = 50
+	LeastPanic   Percent = 10
+	LeastErrors          = 2
 	// LeastEject and those after it keep an instance that fails from being called on: it is ejected, for a while, and MostPanic
 	// keeps that from being passed over while half of the instances are well.
 	LeastEject            = time.Second
@@ -126,7 +127,7 @@ func (b bounds) outlier(path string, o Outlier) Outlier {
 	at := join(path, "errors")
 	o.Errors = most(b, at, least(b, at, o.Errors, LeastErrors), MostErrors)
 	at = join(path, "interval")
-	o.Interval = most(b, at, least(b, at, o.Interval, LeastInterval), MostEject)
+	o.Interval = most(b, at, least(b, at, o.Interval, LeastInterval), MostInterval)
 	at = join(path, "eject")
 	o.Eject = most(b, at, least(b, at, o.Eject, LeastEject), MostEject)
 	at = join(path, "max")

@@ -149,3 +149,119 @@ services:
 		t.Error("the document was changed")
 	}
 }
+
+// TestEveryBoundOfALayerThatIsNotTrusted asks for as much as each bound lets through, of which nothing is said, and for
+// one step more, of which the bound holds. All constants Most… and Least… are there.
+func TestEveryBoundOfALayerThatIsNotTrusted(t *testing.T) { // SEC-354, SEC-378
+	const step = time.Nanosecond
+	onService := func(s topology.Service) *topology.Document { return of(s) }
+	onRoute := func(r topology.Route) *topology.Document { return of(topology.Service{Routes: []topology.Route{r}}) }
+	onDefaults := func(d topology.Defaults) *topology.Document { return &topology.Document{Defaults: d} }
+	timeout := func(p *topology.Plan) int64 { return int64(p.Timeout) }
+	attempts := func(p *topology.Plan) int64 { return int64(p.Retry.Attempts) }
+	budget := func(p *topology.Plan) int64 { return int64(p.Retry.Budget) }
+	covered := map[string]bool{}
+	for _, test := range []struct {
+		bound, path string
+		holds, more int64 // the bound, and the next value beyond it
+		asks        func(v int64) *topology.Document
+		gets        func(p *topology.Plan) int64
+	}{
+		{"LeastTimeout", "services.orders.timeout", int64(topology.LeastTimeout), int64(topology.LeastTimeout - step), func(v int64) *topology.Document {
+			return onService(topology.Service{Timeout: time.Duration(v)})
+		}, timeout},
+		{"MostTimeout", "services.orders.timeout", int64(topology.MostTimeout), int64(topology.MostTimeout + step), func(v int64) *topology.Document {
+			return onService(topology.Service{Timeout: time.Duration(v)})
+		}, timeout},
+		{"LeastTimeout", "services.orders.routes[0].timeout", int64(topology.LeastTimeout), int64(topology.LeastTimeout - step), func(v int64) *topology.Document {
+			return onRoute(topology.Route{Timeout: time.Duration(v)})
+		}, timeout},
+		{"MostTimeout", "services.orders.routes[0].timeout", int64(topology.MostTimeout), int64(topology.MostTimeout + step), func(v int64) *topology.Document {
+			return onRoute(topology.Route{Timeout: time.Duration(v)})
+		}, timeout},
+		{"LeastTimeout", "defaults.timeout", int64(topology.LeastTimeout), int64(topology.LeastTimeout - step), func(v int64) *topology.Document {
+			return onDefaults(topology.Defaults{Timeout: time.Duration(v)})
+		}, timeout},
+		{"MostTimeout", "defaults.timeout", int64(topology.MostTimeout), int64(topology.MostTimeout + step), func(v int64) *topology.Document {
+			return onDefaults(topology.Defaults{Timeout: time.Duration(v)})
+		}, timeout},
+		{"LeastRetries", "services.orders.retry.attempts", topology.LeastRetries, topology.LeastRetries - 1, func(v int64) *topology.Document {
+			return onService(topology.Service{Retry: topology.Retry{Attempts: int(v)}})
+		}, attempts},
+		{"MostRetries", "services.orders.retry.attempts", topology.MostRetries, topology.MostRetries + 1, func(v int64) *topology.Document {
+			return onService(topology.Service{Retry: topology.Retry{Attempts: int(v)}})
+		}, attempts},
+		{"MostRetries", "services.orders.routes[0].retry.attempts", topology.MostRetries, topology.MostRetries + 1, func(v int64) *topology.Document {
+			return onRoute(topology.Route{Retry: topology.Retry{Attempts: int(v)}})
+		}, attempts},
+		{"MostRetries", "defaults.retry.attempts", topology.MostRetries, topology.MostRetries + 1, func(v int64) *topology.Document {
+			return onDefaults(topology.Defaults{Retry: topology.Retry{Attempts: int(v)}})
+		}, attempts},
+		{"LeastBudget", "services.orders.retry.budget", int64(topology.LeastBudget), int64(topology.LeastBudget - 1), func(v int64) *topology.Document {
+			return onService(topology.Service{Retry: topology.Retry{Budget: topology.Percent(v)}})
+		}, budget},
+		{"MostBudget", "services.orders.retry.budget", int64(topology.MostBudget), int64(topology.MostBudget + 1), func(v int64) *topology.Document {
+			return onService(topology.Service{Retry: topology.Retry{Budget: topology.Percent(v)}})
+		}, budget},
+		{"LeastErrors", "services.orders.outlier.errors", topology.LeastErrors, topology.LeastErrors - 1, func(v int64) *topology.Document {
+			return onService(topology.Service{Outlier: &topology.Outlier{Errors: int(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Errors) }},
+		{"MostErrors", "services.orders.outlier.errors", topology.MostErrors, topology.MostErrors + 1, func(v int64) *topology.Document {
+			return onService(topology.Service{Outlier: &topology.Outlier{Errors: int(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Errors) }},
+		{"LeastInterval", "services.orders.outlier.interval", int64(topology.LeastInterval), int64(topology.LeastInterval - step), func(v int64) *topology.Document {
+			return onService(topology.Service{Outlier: &topology.Outlier{Interval: time.Duration(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Interval) }},
+		{"MostInterval", "services.orders.outlier.interval", int64(topology.MostInterval), int64(topology.MostInterval + step), func(v int64) *topology.Document {
+			return onService(topology.Service{Outlier: &topology.Outlier{Interval: time.Duration(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Interval) }},
+		{"LeastEject", "services.orders.outlier.eject", int64(topology.LeastEject), int64(topology.LeastEject - step), func(v int64) *topology.Document {
+			return onService(topology.Service{Outlier: &topology.Outlier{Eject: time.Duration(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Eject) }},
+		{"MostEject", "services.orders.outlier.eject", int64(topology.MostEject), int64(topology.MostEject + step), func(v int64) *topology.Document {
+			return onService(topology.Service{Outlier: &topology.Outlier{Eject: time.Duration(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Eject) }},
+		{"LeastEjected", "services.orders.outlier.max", int64(topology.LeastEjected), int64(topology.LeastEjected - 1), func(v int64) *topology.Document {
+			return onService(topology.Service{Outlier: &topology.Outlier{Max: topology.Percent(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Max) }},
+		{"MostEjected", "services.orders.outlier.max", int64(topology.MostEjected), int64(topology.MostEjected + 1), func(v int64) *topology.Document {
+			return onService(topology.Service{Outlier: &topology.Outlier{Max: topology.Percent(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Max) }},
+		{"LeastPanic", "services.orders.lb.panic", int64(topology.LeastPanic), int64(topology.LeastPanic - 1), func(v int64) *topology.Document {
+			return onService(topology.Service{LB: topology.LoadBalancing{Panic: topology.Percent(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.LB.Panic) }},
+		{"MostPanic", "services.orders.lb.panic", int64(topology.MostPanic), int64(topology.MostPanic + 1), func(v int64) *topology.Document {
+			return onService(topology.Service{LB: topology.LoadBalancing{Panic: topology.Percent(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.LB.Panic) }},
+		{"MostSlowStart", "services.orders.lb.slow_start", int64(topology.MostSlowStart), int64(topology.MostSlowStart + step), func(v int64) *topology.Document {
+			return onService(topology.Service{LB: topology.LoadBalancing{SlowStart: time.Duration(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.LB.SlowStart) }},
+		{"LeastSubset", "services.orders.lb.subset", topology.LeastSubset, topology.LeastSubset - 1, func(v int64) *topology.Document {
+			return onService(topology.Service{LB: topology.LoadBalancing{Subset: int(v)}})
+		}, func(p *topology.Plan) int64 { return int64(p.LB.Subset) }},
+	} {
+		covered[test.bound] = true
+		t.Run(test.bound+" "+test.path, func(t *testing.T) {
+			for _, v := range []int64{test.holds, test.more} {
+				p, err := topology.Compile(topology.Options{}, topology.Layer{Origin: "kv", Document: test.asks(v)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := test.gets(p.Service("orders").Route(&topology.Request{Kind: "method", Name: "get"})); got != test.holds {
+					t.Errorf("asked for %d: %d holds, want %d", v, got, test.holds)
+				}
+				switch notes := p.Bounded(); {
+				case v == test.holds && len(notes) != 0:
+					t.Errorf("asked for %d: %v", v, errors.Join(notes...))
+				case v != test.holds && (len(notes) != 1 || !errors.Is(notes[0], topology.ErrBounded) || !strings.Contains(notes[0].Error(), "kv: "+test.path+": is ")):
+					t.Errorf("asked for %d: said %v, want one note on %s", v, errors.Join(notes...), test.path)
+				}
+			}
+		})
+	}
+	for _, name := range constantsOf(t, "bound.go", "Most", "Least") {
+		if !covered[name] {
+			t.Errorf("no row for %s", name)
+		}
+	}
+}
