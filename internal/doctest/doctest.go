@@ -1,6 +1,6 @@
 // Package doctest holds the pages of this repository to its code: Go in them
-// compiles, commands in them exist, links lead somewhere, and the table of
-// measurements says what was measured.
+// compiles, commands in them exist, links lead somewhere, the table of measurements
+// says what was measured, and those of limits hold the bounds of the code.
 //
 // # Usage
 //
@@ -17,6 +17,8 @@
 //     command that the Makefile runs, or "go get" of this module. Text after " #"
 //     is a comment.
 //   - Code spans that begin with "make " name a target too.
+//   - A constant of a pattern, or of the log on disk, that bounds something has a row
+//     in the tables of docs/design.md that says its value.
 package doctest
 
 import (

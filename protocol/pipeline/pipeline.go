@@ -69,7 +69,7 @@ func (s Stage[T]) Route() link.Route { return stageRoute(s.service, s.name) }
 // String returns "service/name".
 func (s Stage[T]) String() string { return s.service + "/" + s.name }
 
-// StageResult is a stage whose tasks have a result, of at most 64 KiB encoded.
+// StageResult is a stage whose tasks have a result, of at most 4 MiB encoded.
 type StageResult[T, R any] struct{ service, name string }
 
 // NewStageResult declares a stage of a service, as [NewStage] does.
