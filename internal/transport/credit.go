@@ -68,28 +68,19 @@ func (s *Session) refusal(cost int) (late bool) {
 }
 
 // giveCredit lets the peer open a stream in place of this one: later if that has a cost, or
-// else at once. If there is no room to remember it, the stream waits.
+// else at once. If there is no room to remember it, one that was refused waits, and counts in
+// Limits.StreamsPerProcess meanwhile; one that was wasted ends the connection, for whoever does that
+// so often opens others in the meantime.
 func (s *Session) giveCredit(stream *quic.Stream, cost int) {
-	if cost > 0 && !s.keepCredit(stream, cost) {
-		_ = s.caller.pace.wait(s.conn.Context(), cost) // if it fails the connection has ended
-		cost = 0
-	}
-	if cost == 0 {
-		stream.ReleaseStreamCredit()
-	}
-}
-
-// giveUnseen is giveCredit for a stream that was refused before anything was read. If there is no
-// room to remember it, the connection ends: those who wait would take memory that nothing counts.
-func (s *Session) giveUnseen(stream *quic.Stream) {
 	switch {
-	case !s.refusal(costWasted):
+	case cost == 0:
 		stream.ReleaseStreamCredit()
-	case s.keepCredit(stream, costWasted):
-	case s.shares.late.Held() < floorStreams: // others have taken it all
+	case s.keepCredit(stream, cost):
+	case cost != costWasted || s.shares.late.Held() < floorStreams: // others have taken it all
+		_ = s.caller.pace.wait(s.conn.Context(), cost) // if it fails the connection has ended
 		stream.ReleaseStreamCredit()
 	default:
-		s.close(wire.CodeLimit, "too many streams were refused: wait for replies before opening others (Limits.StreamsPerProcess, Limits.RefusalRate)")
+		s.close(wire.CodeLimit, "too many streams carried nothing or found no room: wait for replies before opening others (Limits.StreamsPerProcess, Limits.RefusalRate)")
 	}
 }
 

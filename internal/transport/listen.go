@@ -135,7 +135,11 @@ func (s *Session) acceptCalls() {
 			s.noteShed("StreamsPerProcess", "streams exceed Limits.StreamsPerProcess: "+err.Error())
 			stream.CancelRead(quic.StreamErrorCode(wire.CodeOverloaded))
 			stream.CancelWrite(quic.StreamErrorCode(wire.CodeOverloaded))
-			s.giveUnseen(stream)
+			cost := 0
+			if s.refusal(costWasted) {
+				cost = costWasted
+			}
+			s.giveCredit(stream, cost)
 			continue
 		}
 		serve := func(context.Context) {

@@ -150,24 +150,26 @@ func TestLateCreditIsBounded(t *testing.T) { // SEC-329
 	inWorld(t, func(w *world) {
 		t := w.t
 		const streams, limit, rate = 300, 800, 10
+		bad := join(patternStream("stream"), frame(0x9d, wire.FlagCritical, ""))
 		server := w.node("orders", Limits{StreamsPerProcess: limit, StreamsPerConnection: streams, RefusalRate: rate})
+		server.handler.onStream("stream", func(s *Stream) { <-s.Canceled().Done() })
 		config := rawConfig()
 		config.KeepAlivePeriod = 5 * time.Second
 		var all []*raw
 		for range 2 {
 			r := w.clientWith("mallory", server, config)
 			for range streams {
-				r.attempt(join(calls(), data("no HEADERS")))
+				r.attempt(bad)
 			}
 			all = append(all, r)
 		}
 		pass(time.Second)
-		if n := server.pools.late.Used(); n > limit/2 || n < limit/4 {
+		if n := server.pools.late.Used(); n > limit/lateShare/2+floorStreams || n < limit/lateShare/2 {
 			t.Errorf("the credit of %d streams of one peer is late, want a share of %d", n, limit)
 		}
 		honest := w.quiet("web", Limits{}).connect(server)
 		mustEcho(t, honest)
-		pass(2 * streams * costWasted / rate * time.Second)
+		pass(2 * streams / rate * time.Second)
 		if n := server.pools.late.Used(); n != 0 {
 			t.Errorf("the credit of %d streams is late when all have been given back", n)
 		}
@@ -323,7 +325,7 @@ func TestWhoOpensTooManyStreamsIsCutOff(t *testing.T) { // SEC-379
 			}
 		}
 		open, late := server.pools.streams.Used(), server.pools.late.Used()
-		if most := int64(limit/2 + limit/2); open+late > most || int64((conns-cut)*streams) > most {
+		if most := int64(limit/2 + limit/lateShare); open+late > most || int64((conns-cut)*streams) > most {
 			t.Errorf("it has %d streams open and the credit of %d is late, on %d connections with %d each", open, late, conns-cut, streams)
 		}
 		if cut == 0 || cut == conns {

@@ -91,7 +91,10 @@ func (c *Call) StatusFlags() wire.Flags {
 // another in its place.
 func (s *Session) serveStream(stream *quic.Stream) {
 	c := &Call{Session: s, stream: stream}
-	defer func() { s.giveCredit(stream, c.late) }()
+	defer func() {
+		c.fr, c.scope, c.Reply = frameReader{}, nil, nil // giveCredit may wait
+		s.giveCredit(stream, c.late)
+	}()
 	c.out = newCallWriter(&s.outbox, stream, true)
 	c.fr = newFrameReader(stream, &s.endpoint.limits, s.shares.bytes, true)
 	defer c.fr.release()

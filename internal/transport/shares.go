@@ -28,6 +28,10 @@ const (
 	floorHandshakes = 8
 )
 
+// lateShare is which part of Limits.StreamsPerProcess may be streams of which nothing is left but the
+// credit that has not returned, beside those that are open.
+const lateShare = 4
+
 func newPools(l *Limits) pools {
 	return pools{
 		calls:   share.NewPool(share.Config{Limit: int64(l.CallsPerProcess), Floor: floorCalls, Most: int64(l.CallsPerIdentity)}),
@@ -35,7 +39,7 @@ func newPools(l *Limits) pools {
 		conns:   share.NewPool(share.Config{Limit: int64(l.ConnsPerProcess), Floor: floorConns, Most: int64(l.ConnsPerIdentity)}),
 		bytes:   share.NewPool(share.Config{Limit: l.InFlightBytes, Floor: int64(l.MaxMessage)}),
 		windows: share.NewPool(share.Config{Limit: l.WindowBytes, Floor: floorWindows}),
-		late:    share.NewPool(share.Config{Limit: int64(l.StreamsPerProcess), Floor: floorStreams}),
+		late:    share.NewPool(share.Config{Limit: int64(l.StreamsPerProcess) / lateShare, Floor: floorStreams}),
 	}
 }
 
