@@ -255,9 +255,23 @@ func TestNodeRunsOnce(t *testing.T) {
 		if _, err := reqrep.Call(t.Context(), mesh.Node(link.Config{}), putOrder, order{}); err != nil {
 			t.Errorf("a call after the second Run: %v", err)
 		}
+	})
+}
+
+// TestRunOfAClientIsRefusedAndChangesNothing, before its first call and after it.
+func TestRunOfAClientIsRefusedAndChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		orders(mesh, link.Config{}, keep)
 		client := mesh.Node(link.Config{})
-		if err := client.Run(t.Context()); !errors.Is(err, link.FailedPrecondition) || !strings.Contains(err.Error(), "Config.Service") {
-			t.Errorf("Run of a client: %v, want failed precondition that names Config.Service", err)
+		for range 2 {
+			err := client.Run(t.Context())
+			if !errors.Is(err, link.FailedPrecondition) || !strings.Contains(err.Error(), "set Config.Service to serve") || !strings.Contains(err.Error(), "without Run") {
+				t.Errorf("Run of a client: %v, want failed precondition that says what to do", err)
+			}
+			if _, err := reqrep.Call(t.Context(), client, putOrder, order{}); err != nil {
+				t.Errorf("a call after it: %v", err)
+			}
 		}
 	})
 }

@@ -261,6 +261,12 @@ func (n *Node) socket() (*transport.Endpoint, error) {
 
 var errNodeClosed = &Error{Code: Unavailable, Message: "the node is closed"}
 
+var errClientRuns = &Error{
+	Code: FailedPrecondition,
+	Message: "Config.Service is empty, so nobody could find the node, and it does not run: set Config.Service to serve; " +
+		"a client calls, subscribes and pushes without Run, and ends with Shutdown or Close",
+}
+
 var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node ran already or is closed"}
 
 func (n *Node) socketLocked() (*transport.Endpoint, error) {

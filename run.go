@@ -18,14 +18,18 @@ import (
 // waited for, such as the queues of a pipeline. It blocks; [Node.Ready] tells when the node serves. A node
 // runs once.
 //
+// A client, which has no Config.Service, does not run: it calls, subscribes and
+// pushes as it is, and Run leaves it so. To let it finish what it has under way, call
+// [Node.Shutdown].
+//
 // The error is nil after a clean drain. Errors: Unavailable if the address
-// cannot be used or the registry does not take the node; FailedPrecondition if
-// the node has no Service or ran before; DeadlineExceeded if handlers had to be
+// cannot be used or the registry does not take the node, which is closed then;
+// FailedPrecondition if the node has no Service or ran before, and nothing is done; DeadlineExceeded if handlers had to be
 // canceled when the drain ended, or tasks in memory had not been done; those of the
 // functions of OnDrain and OnQuiet.
 func (n *Node) Run(ctx context.Context) error {
 	if err := n.start(ctx); err != nil {
-		if !errors.Is(err, errRanBefore) {
+		if !errors.Is(err, errRanBefore) && !errors.Is(err, errClientRuns) {
 			err = joined(err, n.Close())
 		}
 		return failed("run", err)
@@ -113,7 +117,7 @@ func (n *Node) listen() error {
 		return errRanBefore
 	}
 	if n.cfg.Service == "" {
-		return Errorf(FailedPrecondition, "Config.Service is empty: a node without a service cannot be found, so it cannot run")
+		return errClientRuns
 	}
 	e, err := n.socketLocked()
 	if err != nil {
