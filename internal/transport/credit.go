@@ -2,11 +2,13 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -72,11 +74,13 @@ func (s *Session) refusal(cost int) (late bool) {
 // Limits.StreamsPerProcess meanwhile; one that was wasted ends the connection, for whoever does that
 // so often opens others in the meantime.
 func (s *Session) giveCredit(stream *quic.Stream, cost int) {
-	switch {
-	case cost == 0:
+	if cost == 0 {
 		stream.ReleaseStreamCredit()
-	case s.keepCredit(stream, cost):
-	case cost != costWasted || s.shares.late.Held() < floorStreams: // others have taken it all
+		return
+	}
+	switch err := s.keepCredit(stream, cost); {
+	case err == nil:
+	case cost != costWasted, errors.Is(err, share.ErrSpent): // by others, it may be
 		_ = s.caller.pace.wait(s.conn.Context(), cost) // if it fails the connection has ended
 		stream.ReleaseStreamCredit()
 	default:
@@ -84,10 +88,10 @@ func (s *Session) giveCredit(stream *quic.Stream, cost int) {
 	}
 }
 
-// keepCredit remembers to give the credit of a stream back, and reports whether there was room.
-func (s *Session) keepCredit(stream *quic.Stream, cost int) bool {
-	if !s.noteCredit(stream, cost) {
-		return false
+// keepCredit remembers to give the credit of a stream back. The error is that of [share.Holder.Take].
+func (s *Session) keepCredit(stream *quic.Stream, cost int) error {
+	if err := s.noteCredit(stream, cost); err != nil {
+		return err
 	}
 	l := &s.endpoint.lenders
 	l.mu.Lock()
@@ -99,18 +103,21 @@ func (s *Session) keepCredit(stream *quic.Stream, cost int) bool {
 		}
 	}
 	l.all[s] = struct{}{}
-	return true
+	return nil
 }
 
-func (s *Session) noteCredit(stream *quic.Stream, cost int) bool {
+func (s *Session) noteCredit(stream *quic.Stream, cost int) error {
 	l := &s.late
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended || s.shares.late.Take(1) != nil {
-		return false
+	if l.ended {
+		return nil // and there is nobody to give it to
+	}
+	if err := s.shares.late.Take(1); err != nil {
+		return err
 	}
 	l.streams = append(l.streams, owed{stream, cost})
-	return true
+	return nil
 }
 
 // repay gives back what credit may be given back by now and reports whether some is left.

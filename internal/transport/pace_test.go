@@ -299,37 +299,46 @@ func TestUnsentRoutesAreBounded(t *testing.T) { // SEC-330
 // TestWhoOpensTooManyStreamsIsCutOff: those that found no room, and whose credit has not returned
 // yet, take memory too.
 func TestWhoOpensTooManyStreamsIsCutOff(t *testing.T) { // SEC-379
-	inWorld(t, func(w *world) {
-		t := w.t
-		const streams, limit, conns = 500, 2048, 10
-		server := w.node("orders", Limits{StreamsPerProcess: limit, StreamsPerConnection: streams, RefusalRate: 10})
-		honest := w.quiet("web", Limits{}).connect(server)
-		config := rawConfig()
-		config.KeepAlivePeriod = 5 * time.Second
-		var all []*raw
-		for range conns {
-			all = append(all, w.clientWith("mallory", server, config))
-		}
-		for _, r := range all {
-			for range streams {
-				r.attempt(callStream(wire.StreamCall, "wait", time.Minute, ""))
-			}
-			settle()
-			mustEcho(t, honest)
-		}
-		cut := 0
-		for _, r := range all {
-			if r.conn.Context().Err() != nil {
-				r.mustClose(wire.CodeLimit)
-				cut++
-			}
-		}
-		open, late := server.pools.streams.Used(), server.pools.late.Used()
-		if most := int64(limit/2 + limit/lateShare); open+late > most || int64((conns-cut)*streams) > most {
-			t.Errorf("it has %d streams open and the credit of %d is late, on %d connections with %d each", open, late, conns-cut, streams)
-		}
-		if cut == 0 || cut == conns {
-			t.Errorf("%d of %d connections were ended", cut, conns)
-		}
-	})
+	for name, opts := range map[string][]nodeOption{"one name": nil, "names free": {advisory}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				const streams, limit, conns = 500, 2048, 10
+				server := w.node("orders", Limits{StreamsPerProcess: limit, StreamsPerConnection: streams, RefusalRate: 10}, opts...)
+				honest := w.quiet("web", Limits{}).connect(server)
+				config := rawConfig()
+				config.KeepAlivePeriod = 5 * time.Second
+				var all []*raw
+				m := &member{w: w, to: server, free: opts != nil}
+				for range conns {
+					r := m.connect(config)
+					if r == nil {
+						t.Fatal("no connection")
+					}
+					all = append(all, r)
+				}
+				for _, r := range all {
+					for range streams {
+						r.attempt(callStream(wire.StreamCall, "wait", time.Minute, ""))
+					}
+					settle()
+					mustEcho(t, honest)
+				}
+				cut := 0
+				for _, r := range all {
+					if r.conn.Context().Err() != nil {
+						r.mustClose(wire.CodeLimit)
+						cut++
+					}
+				}
+				open, late := server.pools.streams.Used(), server.pools.late.Used()
+				if most := int64(limit/2 + limit/lateShare); open+late > most || int64((conns-cut)*streams) > most {
+					t.Errorf("it has %d streams open and the credit of %d is late, on %d connections with %d each", open, late, conns-cut, streams)
+				}
+				if cut == 0 || cut == conns {
+					t.Errorf("%d of %d connections were ended", cut, conns)
+				}
+			})
+		})
+	}
 }
