@@ -48,7 +48,9 @@ type Config struct {
 	// it is set and the node has a Service and no Socket, else the address the node listens on, or, if that is unspecified, the first global address of
 	// this machine.
 	Advertise string
-	// Socket is the socket to use in place of Addr; the node owns and closes it.
+	// Socket is the socket to use in place of Addr; the node owns and closes it. A read or write that fails is made
+	// again: it ends no connection. A socket that is closed by others, or from which nothing but errors come for
+	// 10 s, ends the node, see [Node.Run].
 	Socket net.PacketConn
 	// StateDir is the folder, of this user alone, for what a node with a port of its own
 	// keeps from one run to the next: the secret with which a process that is started again at

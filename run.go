@@ -23,7 +23,7 @@ import (
 // [Node.Shutdown].
 //
 // The error is nil after a clean drain. Errors: Unavailable if the address
-// cannot be used or the registry does not take the node, which is closed then;
+// cannot be used, the registry does not take the node, or its socket fails for good while it runs; the node is closed then.
 // FailedPrecondition if the node has no Service or ran before, and nothing is done; DeadlineExceeded if handlers had to be
 // canceled when the drain ended, or tasks in memory had not been done; those of the
 // functions of OnDrain and OnQuiet.
@@ -41,6 +41,8 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-n.shutdown:
 		<-n.closed
 		return nil
+	case <-n.endpoint.Load().Failed():
+		return failed("run", joined(Errorf(Unavailable, "%w", n.endpoint.Load().Failure()), n.Close()))
 	case <-ctx.Done():
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.DrainTimeout)

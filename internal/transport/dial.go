@@ -76,6 +76,9 @@ const headStart = 250 * time.Millisecond
 // two packets, and QUIC sends the first one again only after 200 ms or so. A second dial begins beside
 // the first one before that.
 func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class, again bool) (*Session, error) {
+	if err := e.Failure(); err != nil {
+		return nil, &Error{Reason: ReasonUnreachable, Peer: p.key.addr, NotProcessed: true, Err: err}
+	}
 	addrs, err := e.resolve(ctx, p.key.addr)
 	if err != nil {
 		return nil, &Error{Reason: ReasonUnreachable, Peer: p.key.addr, NotProcessed: true, Err: err}

@@ -36,10 +36,15 @@ type world struct {
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, ca: securitytest.NewCA(t, trustDomain), hosts: make(map[string]simnet.PacketReceiver)}
-		t.Cleanup(w.scripts.Wait) // after all sockets are closed
-		test(w)
+		test(newWorld(t))
 	})
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, ca: securitytest.NewCA(t, trustDomain), hosts: make(map[string]simnet.PacketReceiver)}
+	t.Cleanup(w.scripts.Wait) // after all sockets are closed
+	return w
 }
 
 // pass lets virtual time pass.

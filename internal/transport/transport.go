@@ -104,6 +104,10 @@ type Endpoint struct {
 	refusals refusals // connections that were refused
 	shed     refusals // calls, streams and messages that were refused for want of room
 
+	socketOnce sync.Once
+	socketErr  error         // why the socket has failed
+	socketLost chan struct{} // closed when it has; guards socketErr
+
 	liveness liveness
 	knocks   chan struct{} // holds a token per knock under way
 
@@ -144,16 +148,17 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		cfg: cfg, limits: cfg.Limits.withDefaults(), log: cfg.Logger,
-		group:     lifecycle.New(context.Background()),
-		drainDone: make(chan struct{}),
-		drainOver: make(chan struct{}),
-		idle:      make(chan struct{}, 1),
-		quiet:     make(chan struct{}),
-		gone:      make(chan struct{}, 1),
-		knocks:    make(chan struct{}, maxKnocks),
-		sessions:  make(map[*Session]struct{}),
-		sites:     make(map[site][]*Session),
-		peers:     make(map[peerKey]*Peer),
+		group:      lifecycle.New(context.Background()),
+		socketLost: make(chan struct{}),
+		drainDone:  make(chan struct{}),
+		drainOver:  make(chan struct{}),
+		idle:       make(chan struct{}, 1),
+		quiet:      make(chan struct{}),
+		gone:       make(chan struct{}, 1),
+		knocks:     make(chan struct{}, maxKnocks),
+		sessions:   make(map[*Session]struct{}),
+		sites:      make(map[site][]*Session),
+		peers:      make(map[peerKey]*Peer),
 	}
 	e.handlers, e.cancelRun = context.WithCancelCause(context.Background())
 	e.pools = newPools(&e.limits)
@@ -164,7 +169,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.gate = newGate(e.limits)
 	e.gate.failed = func(peer string, err error) { e.refusals.failed(cfg.Refusal, peer, err) }
 	e.quic = &quic.Transport{
-		Conn:                             systemSocket(cfg.Conn),
+		Conn:                             sturdySocket(cfg.Conn, e.log, e.fail),
 		ConnectionIDLength:               connIDLen,
 		StatelessResetKey:                &key,
 		MaxTokenAge:                      time.Hour,
@@ -190,6 +195,29 @@ const connIDLen = 8
 
 // Addr returns the local address of the socket.
 func (e *Endpoint) Addr() net.Addr { return e.cfg.Conn.LocalAddr() }
+
+// fail notes that the socket cannot be read any more.
+func (e *Endpoint) fail(why error) {
+	e.socketOnce.Do(func() {
+		e.socketErr = fmt.Errorf("the socket of this node has failed, and the node with it: %w", why)
+		e.log.Error("link: the socket has failed; the node can neither call nor be called, and must be replaced", "error", why)
+		close(e.socketLost)
+	})
+}
+
+// Failed returns a channel that is closed when the socket cannot be read any more, though the endpoint was not
+// closed. All connections end then.
+func (e *Endpoint) Failed() <-chan struct{} { return e.socketLost }
+
+// Failure returns why, once Failed is closed, and nil before.
+func (e *Endpoint) Failure() error {
+	select {
+	case <-e.socketLost:
+		return e.socketErr
+	default:
+		return nil
+	}
+}
 
 // Draining returns a channel that is closed when the endpoint begins to drain.
 func (e *Endpoint) Draining() <-chan struct{} { return e.drainDone }

@@ -47,6 +47,8 @@ const (
 type udpConn struct {
 	*net.UDPConn
 
+	errs *sturdy // nil: errors are the caller's
+
 	raw syscall.RawConn
 	v6  bool // the socket is of the family AF_INET6, which takes IPv4 too
 	due atomic.Bool
@@ -146,7 +148,24 @@ func (c *udpConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 			return n, nil
 		}
 		if err := c.read(); err != nil {
+			if c.errs != nil && c.errs.rest(err) {
+				continue
+			}
 			return 0, err
 		}
+		if c.errs != nil {
+			c.errs.came()
+		}
 	}
+}
+
+// endure implements enduring.
+func (c *udpConn) endure(s *sturdy) { c.errs = s }
+
+// SetReadDeadline implements net.PacketConn.
+func (c *udpConn) SetReadDeadline(t time.Time) error {
+	if c.errs != nil && !t.IsZero() {
+		c.errs.end()
+	}
+	return c.UDPConn.SetReadDeadline(t)
 }

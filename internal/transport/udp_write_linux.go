@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -11,6 +12,25 @@ import (
 
 // WriteMsgUDP implements quic.OOBCapablePacketConn.
 func (c *udpConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	n, oobn, err = c.write(b, oob, addr)
+	if err == nil || c.errs == nil || len(b) == 0 {
+		return n, oobn, err
+	}
+	if err := c.errs.resend(b, oob, addr, err, func() error { _, _, err := c.write(b, oob, addr); return err }); err != nil {
+		return 0, 0, err
+	}
+	return len(b), len(oob), nil
+}
+
+// isSegmented reports whether control messages ask the kernel to cut a datagram into several.
+func isSegmented(oob []byte) bool {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	return err == nil && slices.ContainsFunc(messages, func(m unix.SocketControlMessage) bool {
+		return m.Header.Level == unix.IPPROTO_UDP && m.Header.Type == unix.UDP_SEGMENT
+	})
+}
+
+func (c *udpConn) write(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
 	w, _ := datagramWrites.Get().(*datagramWrite) // New makes nothing else
 	defer datagramWrites.Put(w)
 	length, ok := w.to.set(addr, c.v6)

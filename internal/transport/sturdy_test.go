@@ -1,0 +1,226 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/ipv4"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// faulty is a socket that fails as often as it is told.
+type faulty struct {
+	net.PacketConn
+
+	err           error
+	reads, writes atomic.Int64 // that fail yet; less than 0: all
+}
+
+func (f *faulty) fails(left *atomic.Int64, op string) error {
+	for n := left.Load(); n != 0; n = left.Load() {
+		if n < 0 || left.CompareAndSwap(n, n-1) {
+			return &net.OpError{Op: op, Net: "udp", Err: os.NewSyscallError(op, f.err)}
+		}
+	}
+	return nil
+}
+
+func (f *faulty) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := f.PacketConn.ReadFrom(b)
+	if err == nil {
+		err = f.fails(&f.reads, "recvmsg")
+	}
+	return n, from, err
+}
+
+func (f *faulty) WriteTo(b []byte, to net.Addr) (int, error) {
+	if err := f.fails(&f.writes, "sendmsg"); err != nil {
+		return 0, err
+	}
+	return f.PacketConn.WriteTo(b, to)
+}
+
+// faultyUDP is a faulty socket with control messages.
+type faultyUDP struct {
+	*net.UDPConn
+
+	faulty *faulty
+}
+
+func (f *faultyUDP) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
+	n, err := ipv4.NewPacketConn(f.UDPConn).ReadBatch(ms, flags)
+	if err == nil {
+		err = f.faulty.fails(&f.faulty.reads, "recvmsg")
+	}
+	return n, err
+}
+
+func (f *faultyUDP) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
+	if err := f.faulty.fails(&f.faulty.writes, "sendmsg"); err != nil {
+		return 0, 0, err
+	}
+	return f.UDPConn.WriteMsgUDP(b, oob, to)
+}
+
+var socketErrors = []error{
+	syscall.ECONNREFUSED, syscall.ENOBUFS, syscall.EPERM, syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENOMEM, syscall.EIO, syscall.EINVAL, errors.New("a socket of the user's"),
+}
+
+// eachFault runs a test with each error of reads, and of writes.
+func eachFault(t *testing.T, test func(t *testing.T, socket *faulty, fault *atomic.Int64)) {
+	t.Helper()
+	for _, err := range socketErrors {
+		t.Run("reads: "+err.Error(), func(t *testing.T) {
+			socket := &faulty{err: err}
+			test(t, socket, &socket.reads)
+		})
+		t.Run("writes: "+err.Error(), func(t *testing.T) {
+			socket := &faulty{err: err}
+			test(t, socket, &socket.writes)
+		})
+	}
+}
+
+// manyFaults makes calls while a socket fails, twice at a time: a write is made again once.
+func manyFaults(t *testing.T, s *Session, fault *atomic.Int64) {
+	t.Helper()
+	for range 5 {
+		fault.Store(2)
+		for fault.Load() > 0 {
+			mustEcho(t, s)
+		}
+	}
+	if s.ended() {
+		t.Errorf("the connection has ended: %v", s.lost(nil, false))
+	}
+}
+
+// TestErrorsOfTheSocketEndNoConnection: they are losses of datagrams.
+func TestErrorsOfTheSocketEndNoConnection(t *testing.T) {
+	eachFault(t, func(t *testing.T, socket *faulty, fault *atomic.Int64) {
+		t.Helper()
+		inWorld(t, func(w *world) {
+			server := w.node("orders", Limits{})
+			client := w.quiet("web", Limits{}, func(c *Config) { socket.PacketConn, c.Conn = c.Conn, socket })
+			manyFaults(w.t, client.connect(server), fault)
+		})
+	})
+}
+
+// TestErrorsOfAUDPSocketEndNoConnection is about sockets to which quic-go gives control messages.
+func TestErrorsOfAUDPSocketEndNoConnection(t *testing.T) {
+	eachFault(t, func(t *testing.T, socket *faulty, fault *atomic.Int64) {
+		t.Helper()
+		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, server := onLoopback(t, &faultyUDP{conn, socket})
+		manyFaults(t, client.connect(server), fault)
+	})
+}
+
+// onLoopback returns two nodes with sockets of the kernel; the first has conn.
+func onLoopback(t *testing.T, conn net.PacketConn) (client, server *node) {
+	t.Helper()
+	w := newWorld(t)
+	with := func(conn net.PacketConn) nodeOption {
+		return func(c *Config) {
+			_ = c.Conn.Close() // the simulated one
+			c.Conn = conn
+		}
+	}
+	at, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.quiet("web", Limits{}, with(conn)), w.node("orders", Limits{}, with(at))
+}
+
+// TestADialThatCannotSendSaysWhyAtOnce, unless that may pass.
+func TestADialThatCannotSendSaysWhyAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		socket := &faulty{err: syscall.ENETUNREACH}
+		client := w.quiet("web", Limits{}, func(c *Config) { socket.PacketConn, c.Conn = c.Conn, socket })
+		socket.writes.Store(-1)
+		start := time.Now()
+		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+		if e := failure(t, err, ReasonUnreachable); !strings.Contains(e.Error(), syscall.ENETUNREACH.Error()) || time.Since(start) > latency {
+			t.Errorf("%v after %v, want that the network is unreachable, at once", e, time.Since(start))
+		}
+		socket.err = syscall.ENOBUFS
+		socket.writes.Store(2)
+		pass(time.Minute) // until it is dialed again
+		mustEcho(t, client.connect(server))
+	})
+}
+
+// TestAnErrorOfAnEarlierDatagramIsNotThatOfTheNext: a dial is not ended by what became of another one.
+func TestAnErrorOfAnEarlierDatagramIsNotThatOfTheNext(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		socket := &faulty{err: syscall.EHOSTUNREACH}
+		client := w.quiet("web", Limits{}, func(c *Config) { socket.PacketConn, c.Conn = c.Conn, socket })
+		socket.writes.Store(1)
+		mustEcho(t, client.connect(server))
+	})
+}
+
+// TestASocketThatIsBrokenIsSaid, however it broke: the endpoint does not stay deaf in silence.
+func TestASocketThatIsBrokenIsSaid(t *testing.T) {
+	for name, test := range map[string]struct {
+		broken func(socket *faulty)
+		why    string
+	}{
+		"reads fail for ever":    {func(s *faulty) { s.reads.Store(-1) }, "reading it has failed for 10s"},
+		"somebody has closed it": {func(s *faulty) { _ = s.Close() }, "somebody else has closed it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				socket := &faulty{err: syscall.EBADF}
+				server := w.node("orders", Limits{}, func(c *Config) { socket.PacketConn, c.Conn = c.Conn, socket })
+				client := w.quiet("web", Limits{})
+				mustEcho(t, client.connect(server))
+				select {
+				case <-server.Failed():
+					t.Fatal("a socket that works has failed")
+				default:
+				}
+				test.broken(socket)
+				for range 20 { // so that there is something to read
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					_, _ = client.peer(server).Session(ctx, wire.ClassCalls) // it fails, and counts for nothing
+					cancel()
+					pass(time.Second)
+				}
+				select {
+				case <-server.Failed():
+				default:
+					t.Fatal("it has not failed")
+				}
+				if err := server.Failure(); err == nil || !strings.Contains(err.Error(), test.why) {
+					t.Errorf("it has failed because %v, want that %s", err, test.why)
+				}
+				if !server.log.contains("level=ERROR", test.why) {
+					t.Errorf("the log does not say so: %s", server.log.buf.String())
+				}
+				_, err := server.peer(client).Session(t.Context(), wire.ClassCalls)
+				if e := failure(t, err, ReasonUnreachable); !strings.Contains(e.Error(), test.why) {
+					t.Errorf("a dial says %v", e)
+				}
+			})
+		})
+	}
+}
