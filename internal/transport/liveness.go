@@ -233,7 +233,9 @@ func (s *Session) listen(now time.Time, stats *quic.ConnectionStats) {
 		p.silent = min(max(time.Duration(clock.Of(now)-s.pongAt.Load()), 0), awake)
 	}
 	p.watched = true
-	s.doubted.Store(false)
+	if s.displacedBy.Load() == nil { // otherwise what was heard is from before the hint: only an answer counts
+		s.doubted.Store(false)
+	}
 }
 
 // judge asks the peer, doubts it or gives it up, as its silence says. It reports whether it
