@@ -48,6 +48,8 @@ package linktest
 import (
 	"context"
 	"log/slog"
+	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -119,6 +121,19 @@ func (m *Mesh) Registry() *static.Registry { return m.registry }
 // the log of the test. A node that is not started is a client.
 func (m *Mesh) Node(cfg link.Config) *link.Node {
 	m.tb.Helper()
+	return m.node(cfg, m.network.listen)
+}
+
+// NodeAt is [Mesh.Node] of a process that is started again: the node has the address of one
+// before, which has ended by [Mesh.Stop] or [Mesh.Crash], and is another instance.
+func (m *Mesh) NodeAt(before *link.Node, cfg link.Config) *link.Node {
+	m.tb.Helper()
+	addr := m.addr(m.member(before))
+	return m.node(cfg, func() (net.PacketConn, netip.AddrPort) { return m.network.listenAt(addr) })
+}
+
+func (m *Mesh) node(cfg link.Config, listen func() (net.PacketConn, netip.AddrPort)) *link.Node {
+	m.tb.Helper()
 	member := &member{done: make(chan struct{})}
 	if cfg.Identity == nil {
 		cfg.Identity = m.ca.Source(identityName(cfg.Service), securitytest.InNamespace(namespace(cfg.Namespace)))
@@ -128,7 +143,7 @@ func (m *Mesh) Node(cfg link.Config) *link.Node {
 		cfg.Registry = member.announced
 	}
 	if cfg.Socket == nil {
-		cfg.Socket, member.addr = m.network.listen()
+		cfg.Socket, member.addr = listen()
 	}
 	if cfg.StateDir == "" {
 		cfg.StateDir = "off" // a mesh in memory leaves nothing on disk

@@ -25,11 +25,12 @@ const (
 type network struct {
 	seed uint64
 
-	mu    sync.Mutex // guards the fields below
-	base  conditions
-	hosts map[netip.AddrPort]*host
-	paths map[pair]*path
-	count uint32 // hosts that were ever made
+	mu     sync.Mutex // guards the fields below
+	base   conditions
+	hosts  map[netip.AddrPort]*host
+	before []*host // have lost their address to another
+	paths  map[pair]*path
+	count  uint32 // hosts that were ever made
 }
 
 type host struct {
@@ -45,11 +46,12 @@ type socket struct {
 
 	network *network
 	addr    netip.AddrPort
+	host    *host
 }
 
 // Close closes the socket. Its host goes on.
 func (s *socket) Close() error {
-	s.network.empty(s.addr, false)
+	s.network.update(func(*network) { s.host.empty = true })
 	return s.SimConn.Close()
 }
 
@@ -107,25 +109,36 @@ func (n *network) listen() (net.PacketConn, netip.AddrPort) {
 	n.mu.Unlock()
 	var ip [4]byte
 	binary.BigEndian.PutUint32(ip[:], 10<<24|number)
-	addr := netip.AddrPortFrom(netip.AddrFrom4(ip), port)
+	return n.listenAt(netip.AddrPortFrom(netip.AddrFrom4(ip), port))
+}
 
+// listenAt returns the socket of a new host with an address, from which the one that had it
+// before, if there was any, has gone.
+func (n *network) listenAt(addr netip.AddrPort) (net.PacketConn, netip.AddrPort) {
+	h := new(host)
 	wire := &simnet.SimulatedLink{
 		UplinkSettings:   simnet.LinkSettings{MTU: mtu},
 		DownlinkSettings: simnet.LinkSettings{MTU: mtu},
 		LatencyFunc:      n.latency,
-		UploadPacket:     (*router)(n),
+		UploadPacket:     &router{n, h},
 	}
+	h.wire = wire
 	conn := simnet.NewBlockingSimConn(net.UDPAddrFromAddrPort(addr), wire)
 	wire.Start()
-	n.update(func(n *network) { n.hosts[addr] = &host{wire: wire} })
-	return &socket{conn, n, addr}, addr
+	n.update(func(n *network) {
+		if before := n.hosts[addr]; before != nil {
+			n.before = append(n.before, before)
+		}
+		n.hosts[addr] = h
+	})
+	return &socket{conn, n, addr, h}, addr
 }
 
 // close ends the goroutines of all hosts, whose sockets must be closed, and waits
 // for them.
 func (n *network) close() {
 	n.mu.Lock()
-	hosts := slices.Collect(maps.Values(n.hosts))
+	hosts := append(slices.Collect(maps.Values(n.hosts)), n.before...)
 	clear(n.hosts)
 	n.mu.Unlock()
 	for _, h := range hosts {
@@ -198,12 +211,12 @@ func (n *network) latency(p simnet.Packet) time.Duration {
 	return n.base.delay
 }
 
-// arrives returns who gets a packet, or nil if it is lost.
-func (n *network) arrives(from, to netip.AddrPort) *simnet.SimulatedLink {
+// arrives returns who gets a packet of a host, or nil if it is lost.
+func (n *network) arrives(sender *host, from, to netip.AddrPort) *simnet.SimulatedLink {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	src, dst := n.hosts[from], n.hosts[to]
-	if src == nil || dst == nil || src.dead || src.mute || dst.dead || dst.empty {
+	if src != sender || src == nil || dst == nil || src.dead || src.mute || dst.dead || dst.empty {
 		return nil
 	}
 	p := n.pathLocked(from, to)
@@ -217,12 +230,15 @@ func (n *network) arrives(from, to netip.AddrPort) *simnet.SimulatedLink {
 	return dst.wire
 }
 
-// router is the network as the simulator sees it.
-type router network
+// router is the network as the simulator sees it, for one host.
+type router struct {
+	network *network
+	host    *host
+}
 
 // SendPacket implements simnet.Router.
 func (r *router) SendPacket(p simnet.Packet) error {
-	if to := (*network)(r).arrives(addrOf(p.From), addrOf(p.To)); to != nil {
+	if to := r.network.arrives(r.host, addrOf(p.From), addrOf(p.To)); to != nil {
 		to.RecvPacket(p)
 	}
 	return nil

@@ -18,13 +18,13 @@ func lossPattern(t *testing.T, seed uint64, replies int) (pattern string) {
 		conns[i], addrs[i] = n.listen()
 	}
 	for range 200 {
-		if n.arrives(addrs[0], addrs[1]) != nil {
+		if n.arrives(n.hosts[addrs[0]], addrs[0], addrs[1]) != nil {
 			pattern += "+"
 		} else {
 			pattern += "-"
 		}
 		for range replies {
-			n.arrives(addrs[1], addrs[0])
+			n.arrives(n.hosts[addrs[1]], addrs[1], addrs[0])
 		}
 	}
 	for _, c := range conns {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +22,7 @@ type workerLink struct {
 	queue    *Queue
 	id       string
 	vanished atomic.Bool // the topology no longer leads to it
+	place    lane.Place  // for attend
 
 	worker *queue.Worker // while there is a stream; the queue's lock guards it
 }
@@ -125,6 +129,10 @@ func (l *workerLink) work(ctx context.Context) error {
 	}
 	defer shares.Leave(l.id)
 	defer st.Close()
+	if err := l.place.Check(st, q.workers()); err != nil {
+		q.takeBack(l.id)
+		return err
+	}
 	q.mu.Lock()
 	ask := frame.Hello{Queue: q.id, Fence: q.fence, Held: q.tasks.Held(l.id)}
 	ask.First, ask.Last = q.tasks.Asks()
@@ -181,7 +189,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	now = q.clock.now().UnixNano()
 	q.tasks.Disconnect(w, errors.Is(err, io.EOF), c.heard.Load(), now)
 	if errors.Is(err, link.ErrProcessGone) {
-		q.tasks.GiveUp(l.id, "the process of the worker is gone", now)
+		q.takeBackLocked(l.id)
 	}
 	l.giveUp()
 	q.noteUnservedLocked()
@@ -190,6 +198,24 @@ func (l *workerLink) work(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// workers yields the instances to which the topology leads, or has led.
+func (q *Queue) workers() iter.Seq[string] {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Values(slices.Collect(maps.Keys(q.links)))
+}
+
+// takeBack takes back what a worker had whose process is gone.
+func (q *Queue) takeBack(worker string) {
+	q.mu.Lock()
+	q.takeBackLocked(worker)
+	q.unlock()
+}
+
+func (q *Queue) takeBackLocked(worker string) {
+	q.tasks.GiveUp(worker, "the process of the worker is gone", q.clock.now().UnixNano())
 }
 
 // connection is a queue's side of one stream.

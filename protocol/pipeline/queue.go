@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 	"github.com/linkmesh/link/tracing"
 )
@@ -124,7 +125,7 @@ func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance,
 				l.show(true)
 				continue
 			}
-			l := &workerLink{queue: q, id: in.ID}
+			l := &workerLink{queue: q, id: in.ID, place: lane.Place{ID: in.ID}}
 			q.links[in.ID] = l
 			running.Go(func() { l.attend(ctx) })
 		}

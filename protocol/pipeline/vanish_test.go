@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,6 +75,37 @@ func TestAWorkerWhoseProcessIsGoneIsNotAwaited(t *testing.T) {
 		wait(t, []*pipeline.Future{f})
 		if o := f.Outcome(); o.Attempts != 2 || o.History[0].Cause != "the process of the worker is gone" {
 			t.Errorf("%+v", o)
+		}
+	})
+}
+
+// TestAWorkerAtTheAddressOfAnotherIsServedOnce: the registry still shows the one that crashed
+// there, and both names lead to the new process, which must not be taken for two.
+func TestAWorkerAtTheAddressOfAnotherIsServedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		before := worker(t, mesh, func(context.Context, order) error { return nil })
+		p := producer(t, mesh.Node(link.Config{}))
+		wait(t, enqueue(t, p, 1))
+		mesh.Crash(before)
+		node := mesh.NodeAt(before, link.Config{Service: "mailer"})
+		var done tally
+		pipeline.Pull(node, receipts, func(_ context.Context, o order) error {
+			done.add(o.ID)
+			sleep(10 * time.Second)
+			return nil
+		})
+		mesh.Start(node)
+		sleep(5 * time.Second)
+		wait(t, enqueue(t, p, 8))
+		s := p.Stats()
+		if s.Failures != 0 || s.Releases != 0 || len(s.Workers) != 1 {
+			t.Errorf("%d attempts failed, %d tasks came back, %d workers are connected: %+v", s.Failures, s.Releases, len(s.Workers), s)
+		}
+		for i := range 8 {
+			if n := done.count(fmt.Sprint(i)); n != 1 {
+				t.Errorf("task %d was done %d times", i, n)
+			}
 		}
 	})
 }

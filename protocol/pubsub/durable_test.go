@@ -24,6 +24,7 @@ func TestADurableNameOutlivesItsSubscriber(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				publishing, p := publisher(t, mesh, link.Config{})
+				sleep(pubsub.DurableKept) // it knows all names that there are
 				opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
 				first := mesh.Node(link.Config{Service: "auditor"})
 				s := subscribe(t, first, placed, opts...)
@@ -61,6 +62,7 @@ func TestADurableNameIsHeldByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		_, p := publisher(t, mesh, link.Config{})
+		sleep(pubsub.DurableKept)
 		opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
 		a := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
 		b := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
@@ -128,5 +130,82 @@ func TestADurableNameNeedsAcks(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		}
+	})
+}
+
+// TestADurableNameHearsThatItsPublisherStartedAnew: the place that it had at the earlier run, a
+// new instance at the same address, is lost with that, and a gap says so. What the publisher has
+// published since it started comes.
+func TestADurableNameHearsThatItsPublisherStartedAnew(t *testing.T) {
+	for name, end := range map[string]func(mesh *linktest.Mesh, node *link.Node){
+		"drained": func(mesh *linktest.Mesh, node *link.Node) { mesh.Stop(node) },
+		"crashed": func(mesh *linktest.Mesh, node *link.Node) { mesh.Crash(node) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				before, p := publisher(t, mesh, link.Config{})
+				sleep(2 * pubsub.DurableKept) // it knows all names that there are
+				opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
+				lives := subscribe(t, mesh.Node(link.Config{Service: "observer"}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("live"))
+				s := subscribe(t, mesh.Node(link.Config{Service: "auditor"}), placed, opts...)
+				publish(t, p, 1, 2)
+				take(t, s, 2)[0].Ack()
+				for _, m := range take(t, lives, 2) {
+					m.Ack()
+				}
+				sleep(100 * time.Millisecond)
+				s.Close()
+				publish(t, p, 3, 3)
+				take(t, lives, 1)[0].Ack()
+				sleep(time.Second)
+				end(mesh, before)
+				sleep(time.Second)
+
+				node := mesh.NodeAt(before, link.Config{Service: "orders"})
+				again, err := pubsub.NewPublisher(node, placed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				mesh.Start(node)
+				sleep(10 * time.Second)
+				publish(t, again, 4, 5)
+				next := subscribe(t, mesh.Node(link.Config{Service: "auditor"}), placed, opts...)
+				publish(t, again, 6, 6)
+				want(t, within(next, 10*time.Second), "restart", "4", "5", "6")
+
+				// One that listened all the time was told of the end of the earlier run.
+				told := []string{"gone", "4", "5", "6"}
+				if name == "drained" {
+					told = told[1:]
+				}
+				want(t, within(lives, 10*time.Second), told...)
+			})
+		})
+	}
+}
+
+// TestADurableNameIsToldNothingWithoutNeed: not by a publisher that knows all names that there are,
+// nor when it comes back to one that knows it, nor if it has been there for as long as places are kept.
+func TestADurableNameIsToldNothingWithoutNeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		_, p := publisher(t, mesh, link.Config{})
+		publish(t, p, 1, 1)
+		sleep(pubsub.DurableKept)
+		opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
+		node := mesh.Node(link.Config{Service: "auditor"})
+		first := subscribe(t, node, placed, opts...)
+		publish(t, p, 2, 2)
+		take(t, first, 1)[0].Ack()
+		sleep(time.Second)
+		first.Close()
+		next := subscribe(t, node, placed, opts...)
+		publish(t, p, 3, 3)
+		sleep(pubsub.DurableKept)
+		_, other := publisher(t, mesh, link.Config{})
+		sleep(time.Second)
+		publish(t, other, 4, 4)
+		want(t, within(next, 10*time.Second), "3", "4")
 	})
 }

@@ -2,6 +2,9 @@ package pubsub
 
 import (
 	"context"
+	"iter"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +20,7 @@ import (
 type inbox struct {
 	node    *link.Node
 	name    string // the topic's, for errors
+	began   time.Time
 	want    settings
 	rules   *rules
 	ctx     context.Context //nolint:containedctx // a subscription is a lasting call; it ends the subscription
@@ -30,12 +34,13 @@ type inbox struct {
 	members map[string]*member
 	marks   bookmarks // for publishers that were there in an earlier run
 	past    map[string]past
-	feed    uint64  // for AnyOne: the last number that was read
-	holder  string  // for AnyOne: who was listened to last
-	refused error   // by a publisher, for good
-	half    *frames // frames that a loop has taken a part of
-	told    bool    // the log has said that nobody publishes to the topic
-	idle    string  // why no publisher was found, when it was said
+	answers map[string]string // by address: the publisher that has answered there
+	feed    uint64            // for AnyOne: the last number that was read
+	holder  string            // for AnyOne: who was listened to last
+	refused error             // by a publisher, for good
+	half    *frames           // frames that a loop has taken a part of
+	told    bool              // the log has said that nobody publishes to the topic
+	idle    string            // why no publisher was found, when it was said
 }
 
 // frames is one frame of records and where it came from.
@@ -61,6 +66,7 @@ type intake struct {
 func (i intake) joined(c *conn, a *subscribed) *conn {
 	c.member, c.reader, c.live, c.shrunk = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live, make(chan struct{}, 1)
 	i.member.joined(c, i.ask, a)
+	i.box.hears(i.member)
 	i.box.held(c, i.switched)
 	return c
 }
@@ -207,7 +213,7 @@ func (b *inbox) update(service string, list []discovery.Instance, first bool) (j
 			continue
 		}
 		m := newMember(service, in.ID, &b.want.ask, !first)
-		m.topic = b.name
+		m.topic, m.addr = b.name, in.Addr
 		if was, ok := b.past[in.ID]; ok {
 			m.goOn(was.position)
 			delete(b.past, in.ID)
@@ -287,6 +293,32 @@ func (b *inbox) tell(c *conn, reason string) {
 	case b.in <- &frames{conn: c, gap: &Gap{Reason: reason}}:
 	case <-b.ctx.Done():
 	}
+}
+
+// hears notes where a publisher has answered.
+func (b *inbox) hears(m *member) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.answers == nil || len(b.answers) >= maxPast {
+		b.answers = make(map[string]string)
+	}
+	b.answers[m.addr] = m.id
+}
+
+// heardBefore reports whether another publisher has answered at the address of one: an earlier
+// run of it, of whose end the subscription has been told what there was to tell.
+func (b *inbox) heardBefore(m *member) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	id, ok := b.answers[m.addr]
+	return ok && id != m.id
+}
+
+// publishers yields the instances that are attended.
+func (b *inbox) publishers() iter.Seq[string] {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Values(slices.Collect(maps.Keys(b.members)))
 }
 
 // forget lets go of a member that is no longer attended, and returns how many are left.

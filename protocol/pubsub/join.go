@@ -128,6 +128,7 @@ func (b *inbox) pause(failures int, err error) bool {
 // listen has one connection to a publisher until it ends.
 func (b *inbox) listen(m *member) error {
 	ask := m.ask()
+	ask.Young = ask.Durable && ask.Start != startAt && time.Since(b.began) < DurableKept && !b.heardBefore(m)
 	to := intake{box: b, member: m, ask: ask, switched: b.switchTo(m, ask)}
 	if h := b.rules.hub.Load(); h != nil && m.id == b.node.Instance() {
 		return h.attendLocally(b.ctx, ask, to)
@@ -142,6 +143,9 @@ func (b *inbox) listen(m *member) error {
 	}
 	defer shares.Leave(m.id)
 	defer st.Close()
+	if err := m.place.Check(st, b.publishers()); err != nil {
+		return err
+	}
 	answer, err := begin(st, ask)
 	if err != nil {
 		return err

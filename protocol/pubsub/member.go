@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -24,6 +25,8 @@ type member struct {
 	leaving atomic.Bool   // discovery no longer shows it
 	settled chan struct{} // closed when it has answered, or failed to, for the first time
 	once    sync.Once
+	place   lane.Place // for the goroutine that attends it
+	addr    string
 
 	mu      sync.Mutex // guards the fields below
 	want    subscribe
@@ -60,7 +63,7 @@ type held struct {
 
 func newMember(service, id string, want *subscribe, late bool) *member {
 	m := &member{
-		service: service, id: id, want: *want, acks: Class(want.Class) == AtLeastOnce,
+		service: service, id: id, place: lane.Place{ID: id}, want: *want, acks: Class(want.Class) == AtLeastOnce,
 		settled: make(chan struct{}), wake: make(chan struct{}, 1), out: make(map[uint64]held),
 		tracker: journal.NewTracker(journal.Class(want.Class), journal.Position{}),
 	}
@@ -262,9 +265,9 @@ func (m *member) beginLocked(ask *subscribe, a *subscribed) {
 		return
 	case m.tracker.Position().Epoch != 0:
 		return
+	case ask.Start == startAll, a.Anew && ask.Start == startNew:
 	case ask.Start == startNew:
 		before = max(a.Live, 1) - 1
-	case ask.Start == startAll:
 	case ask.Start == startSeq:
 		before = max(min(ask.Seq, a.Live), 1) - 1
 	default:

@@ -38,6 +38,9 @@ type sink struct {
 	node   *link.Node
 	sub    *pubsub.Subscription[order]
 	class  pubsub.Class
+	opts   []pubsub.SubscribeOption
+	names  bool // it has a durable name, and comes and goes
+	away   bool
 	pause  atomic.Int64      // nanoseconds after each message
 	joined map[string]uint64 // by publisher: messages before the subscription
 
@@ -87,14 +90,40 @@ func (m *model) addSink() {
 	for _, src := range m.sources {
 		s.joined[src.node.Instance()] = src.sent
 	}
-	s.sub = subscribe(m.T, s.node, placed, opts...)
-	go s.read(m.T)
+	if s.names = s.class == pubsub.AtLeastOnce && m.rnd.IntN(2) == 0; s.names {
+		opts = append(opts, pubsub.Durable(s.name))
+	}
+	s.opts = opts
+	s.begin(m.T)
 	m.sinks = append(m.sinks, s)
 }
 
-func (s *sink) read(t *testing.T) {
+func (s *sink) begin(t *testing.T) {
 	t.Helper()
-	for msg := range s.sub.Messages() {
+	s.sub = subscribe(t, s.node, placed, s.opts...)
+	go s.read(t, s.sub)
+}
+
+// comeOrGo ends a subscription that has a durable name, or begins one with it on another node.
+func (m *model) comeOrGo(s *sink) {
+	switch {
+	case !s.names:
+	case s.away:
+		s.node, s.away = m.mesh.Node(link.Config{}), false
+		s.begin(m.T)
+	case m.rnd.IntN(2) == 0:
+		s.sub.Close()
+		s.away = true
+	default:
+		m.mesh.Kill(s.node)
+		s.sub.Close()
+		s.away = true
+	}
+}
+
+func (s *sink) read(t *testing.T, sub *pubsub.Subscription[order]) {
+	t.Helper()
+	for msg := range sub.Messages() {
 		s.take(t, msg)
 		if pause := s.pause.Load(); pause > 0 {
 			sleep(time.Duration(pause))
@@ -166,6 +195,8 @@ func (m *model) step() {
 		m.cut = append(m.cut, pair)
 	case n < 10:
 		m.heal()
+	case n < 12:
+		m.comeOrGo(m.sinks[m.rnd.IntN(len(m.sinks))])
 	case n < 16:
 		sleep(time.Duration(m.rnd.IntN(40)) * time.Second)
 	case n < 20:
@@ -256,6 +287,11 @@ func history(t *testing.T, seed uint64) {
 			m.step()
 		}
 		m.heal()
+		for _, s := range m.sinks {
+			if s.away {
+				m.comeOrGo(s)
+			}
+		}
 		sleep(3 * time.Minute)
 		for _, src := range m.sources {
 			if src.alive { // so that the last word is one that was said when all was well

@@ -162,7 +162,10 @@ func Lease(d time.Duration) SubscribeOption {
 // subscription with the name goes on there: it gets what was not acked, and what was
 // published since, as far back as publishers keep messages; what they do not keep any
 // more is told as a gap. The place is kept for [DurableKept], in the memory of
-// each publisher, and is lost with that. It belongs to the identity that made it, with the
+// each publisher, and is lost with that: a publisher that has run for less than that time and
+// does not know the name, whether or not an earlier run of it did, tells a gap "restart" first and
+// begins with the oldest message that it keeps, unless the subscription says where to begin.
+// It belongs to the identity that made it, with the
 // same topic, keys and group: the same name of another identity is another place.
 //
 // One subscription has the name at a time; another one waits at each publisher until the

@@ -132,6 +132,9 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 	if err != nil {
 		return nil, answer, err
 	}
+	if h.mayHaveKnown(ask) {
+		answer.Anew, want.Start = true, want.Start.Anew()
+	}
 	want.Who = share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory)
 	if ask.Session != "" {
 		if want.Ended, err = h.takeSession(peer, ask.Durable); err != nil {
@@ -147,6 +150,13 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 	}
 	answer.Live = cursor.Live()
 	return newSession(h, out, cursor, ask, peer), answer, nil
+}
+
+// mayHaveKnown reports whether an earlier run of this publisher may have kept a place for a
+// durable name that this one does not know. A run that is as old as places are kept knows all
+// that there are, and so does a subscription of that age, which has heard the end of earlier runs.
+func (h *hub) mayHaveKnown(ask *subscribe) bool {
+	return ask.Durable && ask.Young && ask.Start != startAt && h.since() < DurableKept
 }
 
 // sessionOf names a session in the log: it belongs to the identity that began it, and to

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"iter"
+	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/codec"
@@ -42,7 +43,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	if err := t.checkPattern(); err != nil {
 		return nil, err
 	}
-	b := &inbox{node: node, name: t.String(), rules: rulesOf(node), in: make(chan *frames, lane.Frames), members: make(map[string]*member)}
+	b := &inbox{node: node, name: t.String(), began: time.Now(), rules: rulesOf(node), in: make(chan *frames, lane.Frames), members: make(map[string]*member)}
 	b.want.ask.Patterns = []string{t.path()}
 	for _, opt := range opts {
 		opt.applySubscribe(&b.want)

@@ -33,6 +33,7 @@ type subscribe struct {
 	Told     uint64   `cbor:"19,keyasint,omitempty"` // for a session: gaps that were received in it
 	Durable  bool     `cbor:"20,keyasint,omitempty"` // for a session: it stays when its subscriber ends, for DurableKept
 	Holder   string   `cbor:"21,keyasint,omitempty"` // for a durable session: the subscription that has it
+	Young    bool     `cbor:"22,keyasint,omitempty"` // for a durable session: the subscription began less than DurableKept ago, so that an earlier one may have had the name
 }
 
 // maxSubscribe is the longest SUBSCRIBE, in bytes: 64 patterns and 1024 keys of the longest,
@@ -86,6 +87,7 @@ type subscribed struct {
 	Live    uint64 `cbor:"2,keyasint,omitempty"` // messages before this number are replayed
 	Resumed bool   `cbor:"3,keyasint,omitempty"` // the session was still there
 	Codec   uint8  `cbor:"4,keyasint,omitempty"` // the codec of payloads
+	Anew    bool   `cbor:"5,keyasint,omitempty"` // the publisher does not know the durable name, and an earlier run of it may have
 }
 
 // How a subscription starts.

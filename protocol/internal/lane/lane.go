@@ -18,6 +18,8 @@ package lane
 
 import (
 	"context"
+	"iter"
+	"strings"
 	"sync"
 
 	"github.com/linkmesh/link"
@@ -158,6 +160,38 @@ func (s *Shares) Leave(instance string) {
 	if s.streams[instance]--; s.streams[instance] == 0 {
 		delete(s.streams, instance)
 	}
+}
+
+// Place is an instance to which a node has streams, one after the other. It belongs to one
+// goroutine.
+type Place struct {
+	ID string // by which it is known
+
+	met bool // it has said that name itself
+}
+
+// Check returns an error, [link.ErrProcessGone], if a stream has led to another instance, which
+// has the address of this one: it has, or will have, a stream of its own. Where instances are
+// known by their addresses, as those of a list, what is at the address is the instance; so all, which
+// yields those that are known, decides as long as this one was not met by its name. An instance
+// may say less of that than a registry.
+func (p *Place) Check(st *link.Stream, all iter.Seq[string]) error {
+	said := st.Peer().Instance
+	if said == "" {
+		return nil
+	}
+	if strings.HasPrefix(p.ID, said) {
+		p.met = true
+		return nil
+	}
+	known := p.met
+	for id := range all {
+		known = known || strings.HasPrefix(id, said)
+	}
+	if !known {
+		return nil
+	}
+	return link.Errorf(link.Unavailable, "%s is not there any more, and %s is at its address: %w", p.ID, said, link.ErrProcessGone)
 }
 
 type sharesKey struct{}

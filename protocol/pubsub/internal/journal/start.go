@@ -14,6 +14,7 @@ type Start struct {
 	at   Position
 	time time.Time
 	seq  uint64
+	anew bool
 }
 
 type startKind uint8
@@ -61,6 +62,17 @@ func StartSeq(seq uint64) Start { return Start{kind: startSeq, seq: max(seq, 1)}
 // at most feed. If that has left the ring, a gap says so.
 func StartFeed(feed uint64) Start { return Start{kind: startFeed, seq: feed} }
 
+// Anew is the start of a subscriber that an earlier epoch may have known: a gap says that this is
+// another one. In place of the next message it starts with the oldest, for the others may have been
+// missed.
+func (s Start) Anew() Start {
+	s.anew = true
+	if s.kind == startNew || s.kind == startAll {
+		s.kind, s.at = startAt, Position{}
+	}
+	return s
+}
+
 // search is a walk back through the ring for the place to start.
 type search struct {
 	next uint64              // the number to look at
@@ -85,6 +97,9 @@ func (f *feed) start(s Start) error {
 		if from < first {
 			f.lanes[i].gaps.add(Gap{Lane: i, Reason: ReasonRetention, From: from, To: first - 1}, 0)
 		}
+	}
+	if s.anew && s.kind != startAt {
+		f.tellRestart()
 	}
 	switch s.kind {
 	case startNew:
@@ -114,11 +129,7 @@ func (f *feed) start(s Start) error {
 		}
 	case startAt:
 		if s.at.Epoch != f.log.opts.Epoch {
-			i := laneHigh // the lane whose gap comes before anything else
-			if f.latest != nil {
-				i = laneNormal
-			}
-			f.lanes[i].gaps.add(Gap{Lane: i, Reason: ReasonRestart}, 0)
+			f.tellRestart()
 			lost(laneNormal, 1)
 			from(first)
 			return nil
@@ -126,6 +137,15 @@ func (f *feed) start(s Start) error {
 		return f.resume(s.at, first, end, lost)
 	}
 	return nil
+}
+
+// tellRestart has a gap say, before anything else, that this is another epoch.
+func (f *feed) tellRestart() {
+	i := laneHigh // the lane whose gap comes before anything else
+	if f.latest != nil {
+		i = laneNormal
+	}
+	f.lanes[i].gaps.add(Gap{Lane: i, Reason: ReasonRestart}, 0)
 }
 
 // resume starts each lane after its number in the position.
