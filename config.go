@@ -119,8 +119,9 @@ const (
 // resolve returns cfg with defaults in place of zero values, except for what
 // needs I/O or the environment.
 func resolve(cfg Config) (Config, error) {
+	var environ []string
 	if cfg.LookupEnv == nil {
-		cfg.LookupEnv = os.LookupEnv
+		cfg.LookupEnv, environ = os.LookupEnv, os.Environ()
 	}
 	if cfg.Namespace == "" && cfg.Identity != nil {
 		cfg.Namespace = cfg.Identity.ID().Namespace()
@@ -161,6 +162,7 @@ func resolve(cfg Config) (Config, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	cfg.warnOfMisspelled(environ)
 	return cfg, nil
 }
 

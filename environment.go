@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/spell"
 )
 
 // The variables that stand in for fields of Config that are empty, so that a program need
@@ -59,6 +61,49 @@ func (cfg *Config) fromEnvironment() error {
 		cfg.StateDir = cfg.env(envStateDir)
 	}
 	return cfg.tagsFromEnvironment()
+}
+
+// warnOfMisspelled says which variables of the process are perhaps meant for link, which does not know them. One
+// that is misspelled would do nothing, in silence: without its secret a node is in the development tier. Others may
+// have variables that begin with LINK_ as well, so only those are named that are much like one of link's own.
+func (cfg *Config) warnOfMisspelled(environ []string) {
+	for _, pair := range environ {
+		name, _, _ := strings.Cut(pair, "=")
+		rest, ok := strings.CutPrefix(strings.ToUpper(name), envPrefix)
+		if !ok {
+			continue
+		}
+		meant := ""
+		switch like := spell.Nearest(rest, slices.Values(variables())); {
+		case slices.Contains(variables(), rest):
+			if _, read := cfg.LookupEnv(envPrefix + rest); !read {
+				meant = envPrefix + rest // capitals count
+			}
+		case len(like) > 0 && like[0][0] == rest[0]: // HOME is no slip for ZONE
+			meant = envPrefix + like[0]
+		case strings.Contains(rest, "SECRET"):
+			meant = "LINK_CLUSTER_SECRET"
+		}
+		if meant != "" {
+			cfg.Logger.Warn("link: a variable is set that link does not know, and much like one that it reads",
+				"variable", foreign.Text(name), "meant", meant)
+		}
+	}
+}
+
+// envPrefix begins all variables of link.
+const envPrefix = "LINK_"
+
+// variables are the names of those that link reads, without envPrefix.
+func variables() []string {
+	names := []string{
+		envAddr, envAdvertise, envTags, envZone, envNamespace, envTopology, envPeers, envStateDir,
+		"LINK_CLUSTER_SECRET", "LINK_ENV", // which package security reads
+	}
+	for i, name := range names {
+		names[i] = strings.TrimPrefix(name, envPrefix)
+	}
+	return names
 }
 
 // tagsFromEnvironment adds to Config.Tags. A tag "key=value" is left out if the program

@@ -247,3 +247,33 @@ func TestVariablesComeFromWhereTheProgramSays(t *testing.T) {
 		t.Errorf("looked up %q, want %q", got, want)
 	}
 }
+
+// TestAVariableThatIsMisspelledIsSaid: it would do nothing, in silence.
+func TestAVariableThatIsMisspelledIsSaid(t *testing.T) {
+	for name, meant := range map[string]string{
+		"LINK_CLUSTERSECRET": "LINK_CLUSTER_SECRET", "LINK_SECRET": "LINK_CLUSTER_SECRET", "LINK_TAG": "LINK_TAGS", "LINK_PEER": "LINK_PEERS",
+		"LINK_ADDRESS": "LINK_ADDR", "LINK_NAME_SPACE": "LINK_NAMESPACE", "link_zone": "LINK_ZONE", "LINK_TOPOLGY": "LINK_TOPOLOGY",
+		"LINK_ENVS": "LINK_ENV", "LINK_ADVERTISED": "LINK_ADVERTISE", "LINK_STATEDIR": "LINK_STATE_DIR",
+		// Those of other programs, as Kubernetes makes them for a service called link, are left alone.
+		"LINK_SERVICE_HOST": "", "LINK_PORT": "", "LINK_PORT_7443_UDP_ADDR": "", "LINKED_TAGS": "", "LINK_HOME": "", "LINK_": "", "LINK_KEY": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "value-that-may-be-secret")
+			log := &logBuffer{}
+			node, err := link.New(link.Config{Logger: log.logger()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := node.Close(); err != nil {
+				t.Error(err)
+			}
+			text := log.String()
+			if said := strings.Contains(text, "variable="+name+" meant="+meant+"\n"); said != (meant != "") || meant == "" && strings.Contains(text, "variable=") {
+				t.Errorf("want %q to be proposed:\n%s", meant, text)
+			}
+			if strings.Contains(text, "value-that") {
+				t.Errorf("the value is in the log:\n%s", text)
+			}
+		})
+	}
+}

@@ -140,7 +140,7 @@ func TestClientWhoseAddressIsInUseSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = reqrep.Call(t.Context(), client, putOrder, order{})
-	if !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), "opening the UDP socket on "+addr) {
+	if !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), "opening the UDP socket on "+addr) || !strings.Contains(err.Error(), "choose another port in Config.Addr or LINK_ADDR") {
 		t.Errorf("got %v, want unavailable: the socket on %s", err, addr)
 	}
 	if err := client.Close(); err != nil {

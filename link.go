@@ -58,6 +58,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
@@ -285,7 +286,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 		}
 		var lc net.ListenConfig
 		if conn, err = lc.ListenPacket(context.Background(), "udp", bind); err != nil {
-			return nil, Errorf(Unavailable, "opening the UDP socket on %s: %w", bind, err)
+			return nil, Errorf(Unavailable, "opening the UDP socket on %s: %w%s", bind, err, inUse(err))
 		}
 	}
 	e, err := transport.New(transport.Config{
@@ -307,6 +308,14 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 	n.cfg.Logger.Info("link: node", "service", n.cfg.identityName(), "instance", n.instance, "tier", tier.String(),
 		"trust_domain", n.identity.ID().TrustDomain(), "bind", e.Addr().String())
 	return e, nil
+}
+
+// inUse says what helps if an address belongs to another process.
+func inUse(err error) string {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return "; another process has it: choose another port in Config.Addr or LINK_ADDR, or end that one"
+	}
+	return ""
 }
 
 // setup is what the node announces on each connection.

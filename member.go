@@ -389,13 +389,13 @@ func (n *Node) meeting() string {
 	_, here := n.registry.(*local.Registry)
 	switch tier := n.identity.Tier(); {
 	case tier == security.TierDev && here:
-		return "is it running on this machine, as the same OS user? The development tier reaches no further: " +
+		return "is it running on this machine, as the same OS user, in the same namespace? The development tier reaches no further: " +
 			"set LINK_CLUSTER_SECRET, and LINK_PEERS or CONSUL_HTTP_ADDR, for all nodes"
 	case tier == security.TierDev:
 		return "is it running on this machine, as the same OS user, with the same registry and namespace? The development tier reaches no further: " +
 			"set LINK_CLUSTER_SECRET for all nodes"
 	case here:
-		return "is it running on this machine, as the same OS user, with the same " + proofOf(tier) + "? The local registry reaches no further: " +
+		return "is it running on this machine, as the same OS user, with the same namespace and " + proofOf(tier) + "? The local registry reaches no further: " +
 			"set LINK_PEERS or CONSUL_HTTP_ADDR for all nodes"
 	default:
 		return "is it running, with the same registry, namespace and " + proofOf(tier) + " as this node?"

@@ -87,10 +87,18 @@ func (e *VerifyError) Error() string {
 		}
 		b.WriteString(": " + foreign.Text(text)) // names in certificates are the peer's
 	}
-	if hint := e.Reason.hint(); hint != "" {
+	if hint := e.hint(); hint != "" {
 		b.WriteString("; " + hint)
 	}
 	return b.String()
+}
+
+// hint is what to look at next.
+func (e *VerifyError) hint() string {
+	if e.Reason == ReasonWrongIdentity && e.Got.Service() == e.Expected.Service() && e.Got.TrustDomain() == e.Expected.TrustDomain() {
+		return "the same service has the address in another namespace: do both nodes use the same LINK_NAMESPACE?"
+	}
+	return e.Reason.hint()
 }
 
 // Unwrap gives the Err value of the reason and the cause.

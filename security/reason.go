@@ -123,7 +123,7 @@ func (r Reason) hint() string {
 	case ReasonNotYetValid, ReasonExpired:
 		return "check the clocks of both machines and the peer's renewal"
 	case ReasonWrongIdentity:
-		return "the address belongs to another service: check what is registered there"
+		return "another service has the address: check what is registered there"
 	case ReasonVersion, ReasonProtocol, ReasonResumed, ReasonNoCertificate, ReasonChainTooLong, ReasonChainTooLarge,
 		ReasonProfile, ReasonUsage, ReasonMalformedID, ReasonWeak, ReasonRepeated, ReasonBundle, ReasonNameConstraint:
 		return ""

@@ -145,6 +145,30 @@ func attacks(t *testing.T, ca *securitytest.CA) []attack {
 	return rows
 }
 
+// TestAWrongIdentitySaysWhereToLook tells another namespace, which is a variable, from another service.
+func TestAWrongIdentitySaysWhereToLook(t *testing.T) {
+	id := func(namespace, service string) security.ID {
+		t.Helper()
+		id, err := security.NewID("mesh.test", namespace, service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	for _, c := range []struct {
+		got  security.ID
+		want string
+	}{
+		{id("blue", "orders"), "in another namespace: do both nodes use the same LINK_NAMESPACE?"},
+		{id("default", "billing"), "another service has the address: check what is registered there"},
+	} {
+		err := &security.VerifyError{Reason: security.ReasonWrongIdentity, Expected: id("default", "orders"), Got: c.got}
+		if !strings.HasSuffix(err.Error(), c.want) {
+			t.Errorf("%v, want it to end with %q", err, c.want)
+		}
+	}
+}
+
 func TestAttackersAreRefused(t *testing.T) {
 	ca := securitytest.NewCA(t, "mesh.test")
 	honest := ca.Source("web")

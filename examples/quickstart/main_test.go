@@ -60,6 +60,7 @@ func temporary(t *testing.T, cmd *exec.Cmd) []string {
 
 func TestQuickstartShowsWhatItPromises(t *testing.T) {
 	cmd := quickstart(t)
+	cmd.Env = append(cmd.Env, "LINK_ADDR=:7443", "LINK_ENV=production", "LINK_TAGS=v9", "LINK_ZONE=z9") // they are for other programs
 	var report, warnings bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &report, &warnings
 	if err := cmd.Run(); err != nil {
@@ -110,6 +111,19 @@ func TestQuickstartShowsWhatItPromises(t *testing.T) {
 	}
 	if files := announced(t, cmd); len(files) > 0 {
 		t.Errorf("still announced: %v", files)
+	}
+}
+
+// TestQuickstartSaysAtOnceThatConsulIsNotThere, not after all the time that it may take.
+func TestQuickstartSaysAtOnceThatConsulIsNotThere(t *testing.T) {
+	cmd := quickstart(t)
+	cmd.Env = append(cmd.Env, "CONSUL_HTTP_ADDR=127.0.0.1:1") // nobody has that port
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("exit status %d, want 1, %v", cmd.ProcessState.ExitCode(), err)
+	}
+	if text := string(out); !strings.Contains(text, "quickstart: Consul at 127.0.0.1:1 cannot be read") || !strings.Contains(text, "connection refused") || strings.Contains(text, "1. Discovery") {
+		t.Errorf("it does not say what is wrong before it begins:\n%s", out)
 	}
 }
 

@@ -31,7 +31,10 @@ func show(ctx context.Context) error {
 	began := time.Now()
 	// What link reads from the environment, except for the address of Consul: this is
 	// a demonstration of the defaults, all on loopback.
-	for _, name := range []string{"LINK_CLUSTER_SECRET", "LINK_PEERS", "LINK_TOPOLOGY", "KUBERNETES_SERVICE_HOST"} {
+	for _, name := range []string{
+		"LINK_ADDR", "LINK_ADVERTISE", "LINK_CLUSTER_SECRET", "LINK_ENV", "LINK_NAMESPACE", "LINK_PEERS", "LINK_STATE_DIR",
+		"LINK_TAGS", "LINK_TOPOLOGY", "LINK_ZONE", "KUBERNETES_SERVICE_HOST",
+	} {
 		if err := os.Unsetenv(name); err != nil {
 			return err
 		}
@@ -56,6 +59,9 @@ func show(ctx context.Context) error {
 	}
 	defer m.leave()
 	m.line("link quickstart: two versions of orders, a gateway, mailers, each a process; %s", meetingPlace(node))
+	if err := reachable(ctx, node); err != nil {
+		return err
+	}
 	steps := []struct {
 		title string
 		run   func(context.Context, *mesh) error
@@ -81,6 +87,19 @@ func show(ctx context.Context) error {
 		}
 	}
 	m.line("\nAll %d steps passed in %.1f s.", len(steps), time.Since(began).Seconds())
+	return nil
+}
+
+// reachable asks the registry, which the services would wait for.
+func reachable(ctx context.Context, node *link.Node) error {
+	if _, err := node.Instances(ctx, "orders"); err != nil {
+		return err
+	}
+	for _, s := range node.Status().Services {
+		if s.Stale {
+			return fmt.Errorf("%s cannot be read, so nobody would be found: %s", node.Status().Registry, s.Reason)
+		}
+	}
 	return nil
 }
 

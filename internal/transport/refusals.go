@@ -190,7 +190,7 @@ func handshakeReason(err error) (reason, text string) {
 	case tp.ErrorCode == quic.ConnectionRefused:
 		return refusedOverload, "more handshakes were complete than could be taken"
 	case tp.Remote && tp.ErrorCode.IsCryptoError():
-		return refusedByPeer, "the peer ended the handshake: " + tls.AlertError(alert).Error()
+		return refusedByPeer, "the peer ended the handshake: " + tls.AlertError(alert).Error() + "; its own log says why"
 	case tp.Remote:
 		return refusedAbandoned, text
 	case !tp.ErrorCode.IsCryptoError():
