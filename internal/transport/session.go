@@ -356,6 +356,7 @@ func (e *Endpoint) janitor(ctx context.Context) {
 					s.resting.expire(unused)
 				}
 			}
+			clear(sessions) // they may end before the slice is as full again
 		}
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -273,4 +275,34 @@ func closeCode(s *Session) wire.Code {
 		return wire.MaxVarint
 	}
 	return wire.Code(app.ErrorCode)
+}
+
+// TestSessionsThatHaveEndedTakeNoMemory: what looks at all sessions now and then keeps none of them.
+func TestSessionsThatHaveEndedTakeNoMemory(t *testing.T) { // SEC-382
+	inWorld(t, func(w *world) {
+		t := w.t
+		const conns = 20
+		server := w.node("orders", Limits{})
+		var freed atomic.Int64
+		var all []*raw
+		for range conns {
+			all = append(all, w.client("web", server))
+		}
+		for _, s := range server.acceptedSessions() {
+			runtime.AddCleanup(s, func(int) { freed.Add(1) }, 0)
+		}
+		pass(3 * time.Second) // all have been looked at
+		for _, r := range all[1:] {
+			_ = r.conn.CloseWithError(0, "") // has no error to return
+		}
+		pass(time.Minute)
+		for range 10 {
+			runtime.GC() // cleanups run behind it
+			pass(time.Second)
+		}
+		// The last one that was looked at may still be on a stack.
+		if n := freed.Load(); n < conns-3 {
+			t.Errorf("of %d sessions that have ended %d are still in memory", conns-1, conns-1-n)
+		}
+	})
 }

@@ -234,6 +234,7 @@ func (l *Log) match(t *topic) []*share {
 		return t.matches
 	}
 	l.round++
+	clear(l.found) // of those that may have ended
 	l.found = l.found[:0]
 	l.index.Match(t.name, func(sh *share) {
 		if sh.round != l.round {
