@@ -338,6 +338,7 @@ func TestAResetAloneDoesNotSayThatTheProcessIsGone(t *testing.T) {
 		w.lose(nil)
 		_, _, err = call(t.Context(), s, "echo", "heard again")
 		e := failure(t, err, ReasonLost)
+		<-s.conn.Context().Done() // a moment later
 		if _, reset := errors.AsType[*quic.StatelessResetError](context.Cause(s.conn.Context())); !reset {
 			t.Fatalf("the connection ended otherwise: %v", e)
 		}
