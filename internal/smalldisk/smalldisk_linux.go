@@ -96,7 +96,7 @@ func limit(t *testing.T, dir string, size int64) Disk {
 		}
 		t.Logf("no small disk: this process may not mount one (%v); only the size of files is limited, to %d bytes", err, size)
 	}
-	signal.Ignore(syscall.SIGXFSZ)                               // a write that is too long fails with EFBIG then
+	signal.Ignore(syscall.SIGXFSZ) // a write that is too long fails with EFBIG then
 	most := syscall.Rlimit{Cur: uint64(size), Max: uint64(size)}
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &most); err != nil {
 		t.Fatal(err)

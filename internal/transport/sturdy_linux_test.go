@@ -4,7 +4,9 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
@@ -73,5 +75,109 @@ func TestAnErrorOfSegmentsIsForQUIC(t *testing.T) {
 		if err := s.resend([]byte{0x40}, test.oob, &net.UDPAddr{}, unix.EIO, func() error { return unix.EIO }); !errors.Is(err, test.want) {
 			t.Errorf("%s: quic-go is told %v, want %v", test.name, err, test.want)
 		}
+	}
+}
+
+// TestAReadThatFailsIsMadeAgain: a datagram that waits behind the report on another one is read.
+func TestAReadThatFailsIsMadeAgain(t *testing.T) {
+	nobody, out := loopback(t), loopback(t)
+	if err := nobody.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in := loopback(t)
+	if err := reportErrors(in); err != nil {
+		t.Fatal(err)
+	}
+	conn, ok := sturdySocket(in, slog.New(slog.DiscardHandler), func(err error) { t.Errorf("the socket has failed: %v", err) }).(*udpConn)
+	if !ok {
+		t.Fatal("the kernel offers no UDP_GRO")
+	}
+	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+	for i := range byte(3) {
+		if _, err := in.WriteTo([]byte("anybody?"), nobody.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.WriteTo([]byte{i}, in.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.ReadBatch(ms, 0); n != 1 || err != nil || ms[0].N != 1 || ms[0].Buffers[0][0] != i {
+			t.Fatalf("datagram %d: %d, %v, % x", i, n, err, ms[0].Buffers[0][:ms[0].N])
+		}
+		if conn.errs.since.IsZero() {
+			t.Fatal("no read has failed")
+		}
+		conn.errs.since = time.Time{}
+	}
+	// The end of the endpoint is no failure.
+	if err := conn.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ReadBatch(ms, 0); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after the deadline: %v", err)
+	}
+}
+
+// TestAWriteWaitsForRoom: the kernel has no room for a datagram now, so the write goes on when there is some. Sockets of
+// another family are the ones here whose buffers fill.
+func TestAWriteWaitsForRoom(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		if ends[i], err = net.FileConn(f); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		defer ends[i].Close()
+	}
+	unixConn, ok := ends[0].(*net.UnixConn)
+	if !ok {
+		t.Fatalf("%T is no socket of the family", ends[0])
+	}
+	raw, err := unixConn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, 1000)
+	w, ok := datagramWrites.New().(*datagramWrite)
+	if !ok {
+		t.Fatal("no write")
+	}
+	w.msg.Name, w.msg.Namelen = nil, 0 // the sockets are connected
+	w.part.Base = &body[0]
+	w.part.SetLen(len(body))
+	sent := 0
+	for full := false; !full; {
+		if err := raw.Write(func(fd uintptr) bool {
+			full = !w.send(fd)
+			return true
+		}); err != nil || w.fail != 0 && !full {
+			t.Fatalf("after %d datagrams: %v, %v", sent, err, w.fail)
+		}
+		if sent++; sent > 1<<16 {
+			t.Fatal("the socket has room for everything")
+		}
+	}
+	written := make(chan error, 1)
+	go func() {
+		err := raw.Write(w.call)
+		if err == nil && w.fail != 0 {
+			err = w.fail
+		}
+		written <- err
+	}()
+	b := make([]byte, 2*len(body))
+	for range sent { // the one that found no room among them
+		if n, err := ends[1].Read(b); n != len(body) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if err := <-written; err != nil || w.n != len(body) {
+		t.Errorf("the write that found no room wrote %d bytes, %v", w.n, err)
 	}
 }

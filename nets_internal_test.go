@@ -1,0 +1,156 @@
+package link
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/security/securitytest"
+)
+
+// still makes a node that opens no socket.
+func still(t *testing.T, cfg Config) *Node {
+	t.Helper()
+	registry, err := static.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Registry, cfg.Logger, cfg.StateDir = registry, slog.New(slog.DiscardHandler), "off"
+	n, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// somewhere is a socket at an address.
+type somewhere struct {
+	net.PacketConn
+
+	at string
+}
+
+func (s somewhere) LocalAddr() net.Addr { return named(s.at) }
+func (somewhere) Close() error          { return nil }
+
+type named string
+
+func (named) Network() string  { return "udp" }
+func (n named) String() string { return string(n) }
+
+// TestWhoIsOnThisMachineOnly: such a node may dial what a shared registry says of its own machine.
+func TestWhoIsOnThisMachineOnly(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	here := discovery.Instance{ID: "orders-1", Service: "orders", Addr: "127.0.0.1:7443"}
+	for _, test := range []struct {
+		name string
+		cfg  Config
+		want bool
+	}{
+		{"bound to loopback", Config{Addr: "127.0.0.1:0"}, true},
+		{"bound to loopback, IPv6", Config{Addr: "[::1]:0"}, true},
+		{"bound to localhost", Config{Addr: "LOCALHOST:0"}, true},
+		{"bound everywhere", Config{Addr: ":0"}, false},
+		{"by default", Config{}, false},
+		{"bound to another address", Config{Addr: "192.0.2.1:0"}, false},
+		{"a socket on loopback", Config{Socket: somewhere{at: "127.0.0.1:9"}}, true},
+		{"a socket elsewhere", Config{Addr: "127.0.0.1:0", Socket: somewhere{at: "192.0.2.1:9"}}, false},
+		{"a socket of another kind", Config{Socket: somewhere{at: "carrier pigeon"}}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := still(t, test.cfg)
+			if got := n.onLoopback(); got != test.want {
+				t.Errorf("on this machine only: %t, want %t", got, test.want)
+			}
+			why, fix := n.refused(here, discovery.FromNetwork)
+			if refused := why != ""; refused == test.want || refused && !strings.Contains(fix, "Config.Advertise") {
+				t.Errorf("an instance on loopback in a shared registry: %q, %q", why, fix)
+			}
+			if why, _ := n.refused(here, discovery.FromHost); why != "" {
+				t.Errorf("an instance on loopback in the registry of this machine: %q", why)
+			}
+		})
+	}
+}
+
+// TestANodeThatListensIsWhereItSays, whatever it is bound to.
+func TestANodeThatListensIsWhereItSays(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	for addr, want := range map[string]bool{"127.0.0.1:7443": true, "192.0.2.1:7443": false, "orders.example:7443": false} {
+		n := still(t, Config{Addr: "127.0.0.1:0"})
+		n.addr = addr
+		if got := n.onLoopback(); got != want {
+			t.Errorf("%s: on this machine only: %t, want %t", addr, got, want)
+		}
+	}
+}
+
+// TestWhatMayNotBeDialedInTheDevelopmentTier: it stays on its machine.
+func TestWhatMayNotBeDialedInTheDevelopmentTier(t *testing.T) {
+	n := still(t, Config{Identity: securitytest.NewCA(t, "mesh.test").Source("client", securitytest.WithTier(security.TierDev))})
+	for addr, want := range map[string]string{
+		"127.0.0.1:7443": "", "[::1]:7443": "", "localhost:7443": "",
+		"192.0.2.1:7443": "the development tier stays on this machine", "orders.example:7443": "the development tier stays on this machine",
+		"192.0.2.1": "its address is not a host:port",
+	} {
+		if why, _ := n.refused(discovery.Instance{Addr: addr}, discovery.FromNetwork); why != want {
+			t.Errorf("%s: %q, want %q", addr, why, want)
+		}
+	}
+}
+
+// TestAddressesThatMayBeDialed, as an IPv4 address may be written in two ways.
+func TestAddressesThatMayBeDialed(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	prefixes := func(texts ...string) (out []netip.Prefix) {
+		for _, text := range texts {
+			out = append(out, netip.MustParsePrefix(text))
+		}
+		return out
+	}
+	for _, test := range []struct {
+		nets []netip.Prefix
+		addr string
+		want string // in the reason; "": none
+	}{
+		{nil, "192.0.2.1", ""},
+		{nil, "0.0.0.0", "not the address of one machine"},
+		{nil, "::", "not the address of one machine"},
+		{nil, "224.0.0.1", "not the address of one machine"},
+		{nil, "ff02::1", "not the address of one machine"},
+		{nil, "255.255.255.255", "not the address of one machine"},
+		{nil, "::ffff:255.255.255.255", "not the address of one machine"},
+		{nil, "fd00:ec2::254%eth0", "metadata service"},
+		{prefixes("192.0.2.0/24"), "192.0.2.9", ""},
+		{prefixes("192.0.2.0/24"), "::ffff:192.0.2.9", ""},
+		{prefixes("192.0.2.0/24"), "192.0.3.9", "outside of Config.AllowNets"},
+		{prefixes("::ffff:192.0.2.0/120"), "192.0.2.9", ""},
+		{prefixes("::ffff:192.0.2.0/120"), "192.0.3.9", "outside of Config.AllowNets"},
+		{prefixes("192.0.2.9/24"), "192.0.2.200", ""},                           // a host's address with the length of its network
+		{prefixes("::/0"), "192.0.2.1", "outside of Config.AllowNets"},          // IPv6 alone
+		{prefixes("::ffff:0:0/64"), "192.0.2.1", "outside of Config.AllowNets"}, // so is this
+		{prefixes("::/0", "0.0.0.0/0"), "192.0.2.1", ""},
+		{prefixes("fe80::/10"), "fe80::1%eth0", ""},
+		{prefixes("0.0.0.0/0"), "169.254.169.254", "metadata service"},
+	} {
+		n := still(t, Config{AllowNets: test.nets})
+		err := n.mayDial(netip.MustParseAddr(test.addr))
+		if test.want == "" && err != nil || !strings.Contains(fmt.Sprint(err), test.want) {
+			t.Errorf("%s with %v: %v, want %q", test.addr, test.nets, err, test.want)
+		}
+	}
+	if err := still(t, Config{}).mayDial(netip.Addr{}); err == nil {
+		t.Error("no address at all may be dialed")
+	}
+}
