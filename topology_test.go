@@ -356,9 +356,9 @@ func TestACodedTopologyOverridesTheFile(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "a")
 		ordersAt(mesh, "b")
-		t.Setenv("LINK_TOPOLOGY", path)
-		file := mesh.Node(link.Config{})
-		code := mesh.Node(link.Config{Topology: parse(t, "version: link/v1\nservices: { orders: { subsets: { b: { tags: [b] } }, routes: [{ to: b }] } }\n")})
+		variables := func(name string) (string, bool) { return path, name == "LINK_TOPOLOGY" }
+		file := mesh.Node(link.Config{LookupEnv: variables})
+		code := mesh.Node(link.Config{LookupEnv: variables, Topology: parse(t, "version: link/v1\nservices: { orders: { subsets: { b: { tags: [b] } }, routes: [{ to: b }] } }\n")})
 		if got := tally(t, file, 20); got["a"] != 20 {
 			t.Errorf("by LINK_TOPOLOGY answers %v, want all by a", got)
 		}
