@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/spell"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -232,9 +234,36 @@ func (o *outgoing) none() error {
 		return err
 	}
 	if asked := o.asked(); asked != "" {
-		return Errorf(Unavailable, "none of the %d instances of service %q is for this call, which goes to %s; Node.Explain says why", o.service.set.Len(), o.service.name, asked)
+		return Errorf(Unavailable, "none of the %d instances of service %q is for this call, which goes to %s%s; Node.Explain says why", o.service.set.Len(), o.service.name, asked, o.nearTags())
 	}
 	return err
+}
+
+// nearTags proposes tags that instances have in the place of one that the call asks for and none has.
+func (o *outgoing) nearTags() string {
+	s := o.service
+	for _, tag := range o.config.tags {
+		text := s.nearTags.propose(tag, maxTagSearches, func() string { return spell.Proposal(tag, maps.Keys(s.tags())) })
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// tags returns the tags of the instances, as many as are searched.
+func (s *service) tags() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tags := make(map[string]bool)
+	for _, in := range s.members {
+		for _, tag := range in.Tags {
+			if tags[tag] = true; len(tags) == spell.MaxNames {
+				return tags
+			}
+		}
+	}
+	return tags
 }
 
 // asked says which instances the call is for, "" if all are.

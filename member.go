@@ -410,6 +410,17 @@ func proofOf(tier security.Tier) string {
 	return "trust domain"
 }
 
+// leftOutLocked says why the instances that are left out are, by one of them; "" if none is.
+func (s *service) leftOutLocked() string {
+	for i := range s.snapshot.Instances {
+		if in := &s.snapshot.Instances[i]; s.leftOut[in.ID] {
+			why, fix := s.node.refused(*in, s.snapshot.Origin)
+			return fmt.Sprintf("%d left out, such as %s at %s: %s; %s", len(s.leftOut), in.ID, in.Addr, why, fix)
+		}
+	}
+	return ""
+}
+
 // none describes why there is nobody to call, to a call that has time until then.
 func (s *service) none(until time.Time) error {
 	s.mu.Lock()
@@ -424,6 +435,7 @@ func (s *service) none(until time.Time) error {
 			last = t
 		}
 	}
+	leftOut := s.leftOutLocked()
 	stale := ""
 	if s.snapshot.Stale {
 		stale = "; it cannot be read now (" + s.snapshot.Reason + ")"
@@ -431,6 +443,8 @@ func (s *service) none(until time.Time) error {
 	s.mu.Unlock()
 	where := describeRegistry(s.node.registry)
 	switch {
+	case total == 0 && leftOut != "":
+		return Errorf(Unavailable, "no instance of service %q in %s may be called%s: %s", s.name, where, stale, leftOut)
 	case total == 0:
 		known := "registered"
 		if stale != "" {

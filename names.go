@@ -29,6 +29,7 @@ const (
 const (
 	maxServiceSearches = 1024 // a node's, among the services of its registry
 	maxRouteSearches   = 64   // a connection's, among the routes of its peer
+	maxTagSearches     = 64   // a service's, among the tags of its instances
 )
 
 // proposals remembers what was proposed in the place of which word, for namesEvery.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -162,6 +163,25 @@ func TestAServerWithManyRoutesMakesErrorsCostLittle(t *testing.T) { // SEC-128
 		}
 		if got := bytesFor(calls, other); got > most {
 			t.Errorf("the same for a new route each time: %d bytes, want at most %d", got, most)
+		}
+	})
+}
+
+// TestATagThatNobodyHasIsProposedFor: the nearest that some instance has.
+func TestATagThatNobodyHasIsProposedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		orders(mesh, link.Config{Tags: []string{"canary", "eu"}}, keep)
+		client := mesh.Node(link.Config{})
+		for tags, want := range map[[2]string]string{
+			{"canray"}:           `which goes to tags canray; the nearest name there is "canary"; Node.Explain`,
+			{"eu", "canary-2x"}:  `which goes to tags eu canary-2x; the nearest name there is "canary"; Node.Explain`,
+			{"like-no-other-at"}: "which goes to tags like-no-other-at; Node.Explain",
+		} {
+			asked := slices.DeleteFunc(tags[:], func(tag string) bool { return tag == "" })
+			if err := put(t.Context(), client, link.OnTags(asked...)); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: %v, want %q", asked, err, want)
+			}
 		}
 	})
 }

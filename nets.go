@@ -51,7 +51,7 @@ func (n *Node) refused(in discovery.Instance, origin discovery.Origin) (why, fix
 		return "the development tier stays on this machine", "set LINK_CLUSTER_SECRET"
 	}
 	if local && origin == discovery.FromNetwork && !n.onLoopback() {
-		return "it names this machine, but its registry is shared with others", "announce it with an address that others reach: Config.Advertise"
+		return "it names this machine, but its registry is shared with others", "announce it with an address that others reach: Config.Advertise; in the development tier it has none, so set LINK_CLUSTER_SECRET there"
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if err := n.mayDial(addr); err != nil {

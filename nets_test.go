@@ -54,7 +54,8 @@ func TestAddressesThatAreNoMachineAreNeverDialed(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = reqrep.Call(t.Context(), node, putOrder, order{ID: "o"})
-		if !errors.Is(err, link.Unavailable) || !strings.Contains(log.String(), "metadata service") {
+		if !errors.Is(err, link.Unavailable) || !strings.Contains(log.String(), "metadata service") ||
+			!strings.Contains(err.Error(), "may be called: 1 left out, such as orders-1 at "+host+":7443") || !strings.Contains(err.Error(), "Config.AllowNets") {
 			t.Errorf("%s: %v; log:\n%s", host, err, log)
 		}
 		if err := errors.Join(node.Close(), registry.Close()); err != nil {

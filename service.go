@@ -43,6 +43,7 @@ type service struct {
 	view      atomic.Pointer[view] // how calls choose among the set
 	budget    retryBudget
 	sizes     sizeHint      // how large requests are
+	nearTags  proposals     // for calls for tags that no instance has
 	known     chan struct{} // closed when calls may begin
 	knownOnce sync.Once
 	heard     atomic.Bool // an instance list is in use

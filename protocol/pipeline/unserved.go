@@ -152,7 +152,7 @@ func (q *Queue) tellUnserved(ctx context.Context) {
 		switch {
 		case say:
 			if err := q.node.Unserved(q.route, q.set.calls...); err != nil { //nolint:contextcheck // it does not wait for long
-				q.node.Logger().Warn("pipeline: tasks wait, and no worker is connected", "stage", q.name, "tasks", pending, "for", oldest, "error", err)
+				q.node.Logger().Warn("pipeline: tasks wait, and no worker is connected", "stage", q.name, "tasks", pending, "for", oldest.Round(time.Second), "error", err)
 			}
 		case waits:
 			timer.Reset(unservedAfter - oldest)
