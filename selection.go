@@ -167,7 +167,7 @@ func (v *view) warnOfUnknownPlaces() {
 		}
 		if word != "" && v.service.say("place "+word) {
 			v.service.node.cfg.Logger.Warn("link: a failover names the "+word+", and this node does not say in which it is: it reaches nobody there",
-				"service", v.service.name, "fix", "Config.Tags: \""+missing+"=…\"")
+				"service", v.service.name, "fix", "Config.Tags or LINK_TAGS: \""+missing+"=…\"")
 		}
 	}
 }

@@ -684,7 +684,7 @@ func TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if text := log.String(); strings.Count(text, "does not say in which") != 1 || !strings.Contains(text, `Config.Tags: \"`+key+"=") {
+			if text := log.String(); strings.Count(text, "does not say in which") != 1 || !strings.Contains(text, `Config.Tags or LINK_TAGS: \"`+key+"=") {
 				t.Errorf("%s: want one line:\n%s", word, text)
 			}
 		}

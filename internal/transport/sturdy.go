@@ -198,6 +198,22 @@ func (c sturdyPackets) SetReadDeadline(t time.Time) error {
 	return c.PacketConn.SetReadDeadline(t)
 }
 
+// SetReadBuffer asks the socket, if it has a buffer. quic-go writes to the standard log if there is nobody to ask.
+func (c sturdyPackets) SetReadBuffer(bytes int) error {
+	if of, ok := c.PacketConn.(interface{ SetReadBuffer(bytes int) error }); ok {
+		return of.SetReadBuffer(bytes)
+	}
+	return nil
+}
+
+// SetWriteBuffer is like SetReadBuffer.
+func (c sturdyPackets) SetWriteBuffer(bytes int) error {
+	if of, ok := c.PacketConn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		return of.SetWriteBuffer(bytes)
+	}
+	return nil
+}
+
 // sturdyMessages is a socket that takes control messages, as those of package net do.
 type sturdyMessages struct {
 	quic.OOBCapablePacketConn

@@ -224,3 +224,34 @@ func TestASocketThatIsBrokenIsSaid(t *testing.T) {
 		})
 	}
 }
+
+// asked is a socket, of no kernel, that is asked for its buffers.
+type asked struct {
+	net.PacketConn
+
+	read, write int
+}
+
+func (a *asked) SetReadBuffer(bytes int) error  { a.read = bytes; return nil }
+func (a *asked) SetWriteBuffer(bytes int) error { a.write = bytes; return nil }
+
+// TestASocketOfNoKernelIsAskedForBuffers: quic-go complains in the standard log of those that it cannot ask.
+func TestASocketOfNoKernelIsAskedForBuffers(t *testing.T) {
+	buffers := func(conn net.PacketConn) error {
+		c, ok := sturdySocket(conn, nil, nil).(interface {
+			SetReadBuffer(bytes int) error
+			SetWriteBuffer(bytes int) error
+		})
+		if !ok {
+			t.Fatalf("the socket of a %T has no buffers", conn)
+		}
+		return errors.Join(c.SetReadBuffer(1), c.SetWriteBuffer(2))
+	}
+	socket := &asked{}
+	if err := buffers(socket); err != nil || socket.read != 1 || socket.write != 2 {
+		t.Errorf("asked for %d and %d bytes, %v", socket.read, socket.write, err)
+	}
+	if err := buffers(&faulty{}); err != nil {
+		t.Errorf("a socket without buffers: %v", err)
+	}
+}
