@@ -178,7 +178,8 @@ func dialError(peer, protocol string, err error) *Error {
 		e.Detail = fmt.Sprintf("this node speaks %s, the peer speaks another protocol", protocol)
 	case tp.Remote && (alert >= alertCertificateFirst && alert <= alertCertificateLast || alert == alertCertRequired):
 		e.Reason = ReasonRejected
-		e.Detail = "the peer did not accept this node's certificate: " + tls.AlertError(alert).Error()
+		e.Detail = "the peer did not accept this node's certificate, and its log says why; are both clocks right, and are both nodes of one cluster or authority? " +
+			tls.AlertError(alert).Error()
 	case tp.Remote && alert == alertHandshakeFailure:
 		e.Reason = ReasonIdentity
 		e.Detail = "the peer has no certificate to show"

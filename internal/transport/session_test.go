@@ -159,6 +159,9 @@ func TestServerThatRejectsTheCertificateIsNoSuccess(t *testing.T) {
 		client.source = w.ca.Source("web", securitytest.SignedBy(securitytest.NewCA(t, trustDomain)))
 		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
 		e := failure(t, err, ReasonRejected)
+		if !strings.Contains(err.Error(), "its log says why; are both clocks right") {
+			t.Errorf("%v does not say what to look at", err)
+		}
 		if !e.NotProcessed || !strings.Contains(e.Error(), "certificate") {
 			t.Errorf("the error is %q (not processed: %t)", e, e.NotProcessed)
 		}
