@@ -98,6 +98,7 @@ func (s *session) over() <-chan struct{} {
 // giveUp tells the subscriber what does not come any more. Unsent is a frame that waited
 // for it.
 func (s *session) giveUp(unsent []byte) error {
+	s.hub.log.Seal() // what is published after this would be told to nobody
 	gaps, missing, unacked := s.cursor.GiveUp(time.Now(), unsent)
 	if len(gaps)+unacked > 0 {
 		s.hub.drain.note(missing, unacked)

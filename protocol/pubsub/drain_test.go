@@ -2,6 +2,7 @@ package pubsub_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -202,4 +203,78 @@ func TestADrainDeliversWhatItsFunctionsPublish(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhatIsPublishedAtTheEndOfADrainIsDeliveredOrRefused: whatever time it is, each publish fails, or
+// its message comes or is told as missing.
+func TestWhatIsPublishedAtTheEndOfADrainIsDeliveredOrRefused(t *testing.T) {
+	for name, pause := range map[string]time.Duration{"a reader that keeps up": 0, "one that does not": 20 * time.Millisecond} {
+		for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Reliable, pubsub.AtLeastOnce} {
+			for _, handler := range []bool{true, false} { // a handler keeps the node from being quiet
+				t.Run(fmt.Sprint(name, ", ", class, ", ", handler), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { publishThrough(t, class, pause, handler) })
+				})
+			}
+		}
+	}
+}
+
+func publishThrough(t *testing.T, class pubsub.Class, pause time.Duration, handler bool) {
+	t.Helper()
+	mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+	node, p := publisher(t, mesh, link.Config{DrainTimeout: 4 * time.Second})
+	s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class))
+	if handler {
+		node.OnDrain(func(ctx context.Context) error { <-ctx.Done(); return nil })
+	}
+	var accepted uint64
+	refused := make(chan error, 1)
+	go func() {
+		defer close(refused)
+		for range 4000 {
+			if _, err := p.Publish(context.WithoutCancel(t.Context()), order{ID: "x"}); err != nil {
+				refused <- err
+				return
+			}
+			accepted++
+			sleep(2 * time.Millisecond)
+		}
+	}()
+	var got, told uint64
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for m := range s.Messages() {
+			if m.Gap != nil {
+				told += m.Gap.Count
+				continue
+			}
+			got++
+			m.Ack()
+			if pause > 0 {
+				sleep(pause)
+			}
+		}
+	}()
+	sleep(time.Second)
+	if err := node.Shutdown(deadline(t, 4*time.Second)); err != nil {
+		t.Log(err) // that a function was left behind is not what is tested
+	}
+	err := <-refused
+	sleep(time.Minute)
+	s.Close()
+	<-read
+	if !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), "drain") {
+		t.Errorf("a publish at the end: %v, want unavailable, and why", err)
+	}
+	if got+told != accepted {
+		t.Errorf("%d messages were published, %d came and %d were told as missing", accepted, got, told)
+	}
+}
+
+func deadline(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
 }

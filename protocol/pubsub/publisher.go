@@ -82,7 +82,8 @@ func (p *Publisher[T]) Close() {
 // is published then all the same. The trace context and baggage of ctx go with it.
 //
 // Errors: InvalidArgument if v cannot be encoded or an option is out of range;
-// ResourceExhausted if the message is larger than a node takes.
+// ResourceExhausted if the message is larger than a node takes; Unavailable late in a drain of the
+// node, when subscriptions have been told that this was all.
 func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) (Report, error) {
 	d, _ := p.drafts.Get().(*draft[T])
 	if d == nil {
@@ -107,6 +108,8 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 	switch {
 	case err == nil:
 		return report, nil
+	case errors.Is(err, journal.ErrSealed):
+		return Report{}, link.Errorf(link.Unavailable, "publish to %s: the node drains, and its subscriptions have been told that this was all: publish elsewhere, or before the end of the drain (Config.DrainTimeout)", p.name)
 	case errors.Is(err, journal.ErrTooLarge):
 		return Report{}, link.Errorf(link.ResourceExhausted, "publish to %s: %w", p.name, err)
 	}

@@ -236,6 +236,7 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 	quiet := s.out.draining()
 	if s.quiet() {
 		// Nothing is published any more. What others of a group answer makes no sound here.
+		s.hub.log.Seal()
 		if !s.cursor.Owed(time.Now(), s.hub.drain.until()) {
 			return errDrained
 		}

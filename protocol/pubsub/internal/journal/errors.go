@@ -9,6 +9,9 @@ import (
 // resumed by another one.
 var ErrClosed = errors.New("journal: the subscription is closed")
 
+// ErrSealed is the error of Append after [Log.Seal].
+var ErrSealed = errors.New("journal: the publisher ends, and takes nothing more")
+
 // ErrNoSession is the error of [Log.Resume] for a session that is not there, or no longer is.
 var ErrNoSession = errors.New("journal: there is no such session, or it was disconnected for too long; subscribe anew")
 

@@ -62,6 +62,7 @@ type Log struct {
 	round    uint64      // counts searches for matches
 	found    []*share    // scratch of it
 	clock    int64       // the latest time a publisher gave
+	sealed   bool        // Append takes nothing more
 }
 
 // ErrTooLarge is what [Log.Append] wraps when a message is larger than MaxMessage.
@@ -118,28 +119,36 @@ func (l *Log) time(at int64) time.Time { return l.base.Add(time.Duration(at)) }
 // when it returns. It never waits for a subscriber.
 //
 // Errors: [*LimitError], [*OptionError], a [*subject.Error] for a topic that is none,
-// and one that is [ErrTooLarge]; then nothing happened.
+// [ErrSealed], and one that is [ErrTooLarge]; then nothing happened.
 func (l *Log) Append(m Message, now time.Time) (Report, error) {
 	return l.AppendAt(&m, now.Sub(l.base))
 }
 
 // AppendAt is Append with the time since the one that [New] was given.
 func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
-	r, _, err := l.appendAt(m, since)
+	r, _, err := l.appendAt(m, since, false)
 	return r, err
 }
 
 // Number is Append for those who want to know the number that the message has got, zero if
-// it was not kept, and not what became of it.
+// it was not kept, and not what became of it. A log that is sealed takes it.
 func (l *Log) Number(m *Message, now time.Time) (seq uint64, err error) {
-	_, seq, err = l.appendAt(m, now.Sub(l.base))
+	_, seq, err = l.appendAt(m, now.Sub(l.base), true)
 	return seq, err
 }
 
 // First returns the number of the oldest message in the ring.
 func (l *Log) First() uint64 { return l.ring.first.Load() }
 
-func (l *Log) appendAt(m *Message, since time.Duration) (r Report, seq uint64, err error) {
+// Seal has Append return [ErrSealed] from now on: a subscription that ends after that, because
+// the publisher does, has had or been told everything that was ever appended.
+func (l *Log) Seal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sealed = true
+}
+
+func (l *Log) appendAt(m *Message, since time.Duration, sealed bool) (r Report, seq uint64, err error) {
 	if err := m.check(); err != nil {
 		return Report{}, 0, err
 	}
@@ -157,6 +166,9 @@ func (l *Log) appendAt(m *Message, since time.Duration) (r Report, seq uint64, e
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.sealed && !sealed {
+		return Report{}, 0, ErrSealed
+	}
 	t, fresh, err := l.topics.get(m.Topic)
 	if err != nil {
 		return Report{}, 0, err
