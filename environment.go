@@ -79,7 +79,7 @@ func (cfg *Config) warnOfMisspelled(environ []string) {
 			if _, read := cfg.LookupEnv(envPrefix + rest); !read {
 				meant = envPrefix + rest // capitals count
 			}
-		case len(like) > 0 && like[0][0] == rest[0]: // HOME is no slip for ZONE
+		case len(like) > 0 && like[0][0] == rest[0]: // HOME is not a slip for ZONE
 			meant = envPrefix + like[0]
 		case strings.Contains(rest, "SECRET"):
 			meant = "LINK_CLUSTER_SECRET"

@@ -43,8 +43,8 @@
 //
 // # Errors
 //
-// Tests with errors.Is: [ErrInvalidInstance], [ErrInvalidQuery], [ErrDuplicateID], [ErrLimit],
-// [ErrClosed]. The first two are [*FieldError] values, which name the field and the value.
+// Test with errors.Is: [ErrInvalidInstance], [ErrInvalidQuery], [ErrDuplicateID], [ErrLimit],
+// [ErrUnavailable], [ErrClosed]. The first two are [*FieldError] values, which name the field and the value.
 //
 // # Testing
 //

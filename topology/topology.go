@@ -83,7 +83,9 @@
 // Compile merges documents; later ones override earlier ones, a service's whole entry at a time and
 // the defaults field by field. A document from a source that others can write to is a layer that is
 // not Trusted: it may send calls to another service only if Options.AllowRedirect names that
-// service, because the identity a caller expects follows from the service's name.
+// service, because the identity a caller expects follows from the service's name. Its mirrors copy
+// only calls of read-only methods, and its timeouts, retries, ejection and settings of balancing hold
+// within bounds ([MostTimeout] and those beside it); [Policy.Bounded] says what did not.
 //
 // # Guarantees
 //
@@ -99,7 +101,7 @@
 // # Errors
 //
 // Each problem is a [*FieldError] that names file, line and field; several are joined. Test for the
-// kind with errors.Is: [ErrInvalid], [ErrLimit], [ErrRefused].
+// kind with errors.Is: [ErrInvalid], [ErrLimit], [ErrRefused]; what Policy.Bounded returns is [ErrBounded].
 //
 // # Testing
 //

@@ -14,7 +14,7 @@
 //
 // The token needs service "<name>" { policy = "write" } to announce a service, service_prefix ""
 // and node_prefix "" { policy = "read" } to find others. A service identity gives these. For
-// routing policies it needs beside that
+// routing policies it also needs
 //
 //	key_prefix "link/topology/" { policy = "read" }
 //
@@ -45,7 +45,7 @@
 // and all but the closest of races. Of two that race through, the one that was overwritten notices
 // at its next heartbeat: it says so in the log, stops its heartbeats, returns ErrDuplicateID from
 // Update, and announces itself again when the ID is free.
-// IDs that differ only in case are one to Consul's servers; do not use such. Different agents do not
+// IDs that differ only in case are one to Consul's servers; do not use them. Different agents do not
 // know of each other's IDs. Instances of one ID on several agents are all delivered: the oldest under
 // its ID, the others with a suffix made from the node's name.
 //

@@ -1,5 +1,5 @@
-// Package reqrep is request/response over link: typed methods, called by name
-// of the service that owns them.
+// Package reqrep is request/response over link: typed methods, called by
+// the name of the service that owns them.
 //
 // # Overview
 //
