@@ -18,3 +18,10 @@ func (c *Cursor) StripOnce() int {
 	s.strip(c, 0, true)
 	return c.window.list.n
 }
+
+// WhileLocked calls f while nobody can publish.
+func (l *Log) WhileLocked(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}

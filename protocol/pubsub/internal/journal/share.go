@@ -65,6 +65,11 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 	if err := sub.resolve(); err != nil {
 		return nil, err
 	}
+	f := l.newFeed(&sub)
+	again, err := f.again(sub.Again, sub.Start.at)
+	if err != nil {
+		return nil, err
+	}
 	var left *leaver
 	defer func() { left.handOver() }()
 	l.mu.Lock()
@@ -81,7 +86,7 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 		}
 	}
 	c := &Cursor{ready: make(chan struct{}, 1), id: sub.ID, owner: session{sub.Kept, sub.Holder, sub.Ended}, credit: sub.Credit, window: newWindow(l, &sub)}
-	if err := l.join(c, sub, l.since(now)); err != nil {
+	if err := l.join(c, sub, f, again, l.since(now)); err != nil {
 		if c.window != nil {
 			c.window.end()
 		}
@@ -93,8 +98,24 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 	return c, nil
 }
 
-// join gives a cursor its share, a new one unless it is of a group that is there.
-func (l *Log) join(c *Cursor, sub Subscription, now int64) error {
+// newFeed makes the feed of a subscription, which has not begun.
+func (l *Log) newFeed(sub *Subscription) *feed {
+	f := &feed{log: l, patterns: sub.Patterns, class: sub.Class, overflow: sub.Overflow, limits: sub.Limits}
+	if len(sub.Keys) > 0 {
+		f.keys = make(map[string]struct{}, len(sub.Keys))
+		for _, k := range sub.Keys {
+			f.keys[k] = struct{}{}
+		}
+	}
+	if sub.Class == Latest {
+		f.latest = newLatest()
+	}
+	return f
+}
+
+// join gives a cursor its share, a new one with the feed unless it is of a group that is there.
+// Again are the gaps of what was to come again.
+func (l *Log) join(c *Cursor, sub Subscription, f *feed, again gaps, now int64) error {
 	if sub.Group != "" {
 		if s := l.groups[sub.groupKey()]; s != nil {
 			return s.enter(c, now)
@@ -103,28 +124,12 @@ func (l *Log) join(c *Cursor, sub Subscription, now int64) error {
 	if err := allAtMost("subscriptions of a log", len(l.shares)+1, MaxSubscriptions); err != nil {
 		return err
 	}
-	s := &share{log: l, sub: sub, only: c}
-	s.feed = feed{
-		log: l, patterns: sub.Patterns, class: sub.Class, overflow: sub.Overflow, limits: sub.Limits,
-	}
-	if len(sub.Keys) > 0 {
-		s.keys = make(map[string]struct{}, len(sub.Keys))
-		for _, k := range sub.Keys {
-			s.keys[k] = struct{}{}
-		}
-		s.feed.keys = s.keys
-	}
-	if sub.Class == Latest {
-		s.feed.latest = newLatest()
-	}
+	s := &share{log: l, sub: sub, only: c, feed: *f, keys: f.keys}
 	if err := s.feed.start(sub.Start); err != nil {
 		return err
 	}
-	if len(sub.Again) > 0 {
-		if err := s.feed.again(sub.Again, sub.Start.at); err != nil {
-			return err
-		}
-	}
+	normal := &s.feed.lanes[laneNormal]
+	normal.gaps = append(again, normal.gaps...) // these are behind the position
 	c.share, c.progress = s, now
 	if sub.Group != "" {
 		s.only, s.group = nil, newGroup(c)

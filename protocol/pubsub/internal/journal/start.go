@@ -174,26 +174,26 @@ func (f *feed) resume(p Position, first, end uint64, lost func(lane int, from ui
 	return nil
 }
 
-// again puts messages from before a position before the subscription: as many as can
-// have waited for their acks. Those that are not kept any more are told by number, so that
-// the subscriber knows which. Of another epoch nothing is kept.
-func (f *feed) again(list []Range, p Position) error {
+// again puts messages from before a position before a feed that has not begun: as many as can
+// have waited for their acks. It returns those that are not kept any more, which are told by
+// number, so that the subscriber knows which. Of another epoch nothing is kept. It holds no lock:
+// a few bytes ask for tens of thousands of messages, and to look at them must not stop publishers.
+func (f *feed) again(list []Range, p Position) (gone gaps, err error) {
 	end := f.log.ring.end.Load()
 	if p.Epoch != f.log.opts.Epoch {
-		return nil
+		return nil, nil
 	}
-	var gone gaps
 	last, n := uint64(0), uint64(0)
 	for _, r := range list {
 		if r.From <= last || r.From > r.To || r.To >= end {
-			return &OptionError{"Subscription.Again", r, "does not ascend, or was not published yet"}
+			return nil, &OptionError{"Subscription.Again", r, "does not ascend, or was not published yet"}
 		}
 		last, n = r.To, n+r.To-r.From+1
 		if f.class != AtLeastOnce {
-			return &OptionError{"Subscription.Again", r, "is for at least once: other classes have no acks"}
+			return nil, &OptionError{"Subscription.Again", r, "is for at least once: other classes have no acks"}
 		}
 		if err := atMost("messages of Subscription.Again", int(min(n, math.MaxInt32)), max(f.limits.Messages, MaxAgain)); err != nil {
-			return err
+			return nil, err
 		}
 		for seq := r.From; seq <= r.To; seq++ {
 			e, s := f.log.ring.at(seq)
@@ -208,9 +208,12 @@ func (f *feed) again(list []Range, p Position) error {
 			}
 		}
 	}
-	l := &f.lanes[laneNormal]
-	l.gaps = append(gone, l.gaps...) // these are behind the position
-	return nil
+	normal := &f.lanes[laneNormal]
+	for _, g := range normal.gaps { // left the ring while they were put in line
+		gone.insert(g)
+	}
+	normal.gaps = nil
+	return gone, nil
 }
 
 // lookBack walks on, as far as the budget allows, and reports whether the place to

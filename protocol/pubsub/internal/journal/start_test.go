@@ -198,3 +198,25 @@ func TestStartBeforeTheRingIsTold(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsToComeAgainDoesNotStopPublishers while it is looked for: the last number of a long
+// list is wrong, and that is found without the log's lock.
+func TestWhatIsToComeAgainDoesNotStopPublishers(t *testing.T) {
+	l := newLog(t, journal.Options{})
+	const n = 3000
+	for range n {
+		publish(t, l, start(), say("t", "x")...)
+	}
+	again := []journal.Range{{From: 1, To: n}, {From: n + 1, To: n + 1}}
+	sub := journal.Subscription{Patterns: []string{"t"}, Class: journal.AtLeastOnce, Start: journal.StartAt(at(l.Epoch(), n)), Again: again}
+	l.WhileLocked(func() {
+		if _, err := l.Subscribe(sub, start()); err == nil || !strings.Contains(err.Error(), "was not published yet") {
+			t.Errorf("a message that is to come again and was not published: %v", err)
+		}
+	})
+	sub.Again = again[:1]
+	s := subscribe(t, l, start(), sub)
+	if _, got, _, err := s.Fill(nil, 1<<20, n, start()); err != nil || got == 0 {
+		t.Errorf("%d messages come again, %v", got, err)
+	}
+}
