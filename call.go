@@ -39,7 +39,8 @@ type outgoing struct {
 	room     int       // how many may be pending
 	widened  bool      // no pending instance answered soon
 	pending  []pending
-	redials  int // times a connection ended before the call left
+	redials  int       // times a connection ended before the call left
+	waits    time.Time // since when it waits for an instance, if the call says so
 	tried    balance.Tried[*instance]
 	request  topology.Request // what the topology decides by
 	plan     *topology.Plan

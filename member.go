@@ -252,6 +252,9 @@ func (s *service) dropLocked(id string, u *update) {
 
 // commitLocked hands the changes to the balancer and wakes who waits for them.
 func (s *service) commitLocked(u update, now time.Time) {
+	if len(u.put) > 0 {
+		delete(s.said, saidWait)
+	}
 	if len(u.put) > 0 || len(u.remove) > 0 {
 		s.set.Update(u.put, u.remove, clock.Of(now))
 	}

@@ -185,3 +185,38 @@ func TestATagThatNobodyHasIsProposedFor(t *testing.T) {
 		}
 	})
 }
+
+// TestACallThatWaitsForLongIsSaidOnce, until there is an instance.
+func TestACallThatWaitsForLongIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		orders(mesh, link.Config{}, keep)
+		log := &logBuffer{}
+		client := mesh.Node(link.Config{Logger: log.logger()})
+		misspelled := reqrep.NewMethod[order, order]("ordesr", "put", link.Unsafe)
+		wait := func(d time.Duration) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			if _, err := reqrep.Call(ctx, client, misspelled, order{}, link.WaitForReady()); !errors.Is(err, link.DeadlineExceeded) {
+				t.Error(err)
+			}
+		}
+		said := func() int { return strings.Count(log.String(), "calls wait for an instance") }
+		if wait(4 * time.Second); said() != 0 {
+			t.Errorf("said after 4 s:\n%s", log)
+		}
+		for range 2 {
+			if wait(20 * time.Second); said() != 1 || !strings.Contains(log.String(), `the nearest name there is \"orders\"`) {
+				t.Errorf("said %d times, want once with the nearest name:\n%s", said(), log)
+			}
+		}
+		srv := mesh.Node(link.Config{Service: "ordesr"})
+		mesh.Start(srv)
+		sleep(time.Second)
+		mesh.Stop(srv)
+		if wait(20 * time.Second); said() != 2 {
+			t.Errorf("said %d times, want again when the instance that came has gone:\n%s", said(), log)
+		}
+	})
+}

@@ -86,7 +86,8 @@ func (waitOption) applyCall(c *callConfig) { c.wait = true }
 
 // WaitForReady makes the call wait, until its deadline, for an instance that can
 // be reached, where it would else fail with [Unavailable] at once. It does not
-// send a call again that may have run.
+// send a call again that may have run. That calls to a service have waited for 5 s is
+// logged once, until an instance comes.
 func WaitForReady() CallOption { return waitOption{} }
 
 type tagsOption []string

@@ -205,6 +205,7 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 	if left <= 0 {
 		return &Error{Code: DeadlineExceeded, Message: "while waiting for an instance: " + err.Error(), Attempt: o.attempts, Cause: context.DeadlineExceeded}
 	}
+	o.tellWait(err)
 	defer o.service.pin()()
 	tick := time.NewTimer(min(left, waitTick))
 	defer tick.Stop()
@@ -218,6 +219,19 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 	o.picks, o.last = 0, nil
 	o.tried.Reset()
 	return o.plot(ctx) // the topology may have changed
+}
+
+// waitTold is after how long it is logged, once for a service until it has an instance, that a call waits: what
+// is misspelled may wait for long.
+const waitTold = 5 * time.Second
+
+func (o *outgoing) tellWait(why error) {
+	switch {
+	case o.waits.IsZero():
+		o.waits = o.now
+	case o.now.Sub(o.waits) >= waitTold && o.service.say(saidWait):
+		o.service.node.cfg.Logger.Warn("link: calls wait for an instance", "route", o.Route.String(), "for", o.now.Sub(o.waits).Round(time.Second), "error", why)
+	}
 }
 
 func (o *outgoing) skip(e *endpoint, err error) {

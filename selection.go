@@ -137,6 +137,9 @@ func (s *service) say(what string) bool {
 	return s.sayLocked(what)
 }
 
+// saidWait is what is said when calls wait, until instances come.
+const saidWait = "calls wait"
+
 func (s *service) sayLocked(what string) bool {
 	if s.said[what] {
 		return false
