@@ -88,3 +88,73 @@ func total(counts map[string]int) (n int) {
 	}
 	return n
 }
+
+// TestReadOnlyCallsOutliveAFreezeOfAll: both processes are frozen until their connections are given up, and go on. Times are
+// for the log.
+func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
+	var processes []*os.Process
+	instances := make([]discovery.Instance, 2)
+	for i := range instances {
+		instances[i] = discovery.Instance{ID: "orders-" + strconv.Itoa(i), Service: "orders", Addr: freeAddr(t)}
+		p, _ := startProcess(t, instances[i].Addr)
+		processes = append(processes, p)
+	}
+	registry, err := static.New(instances...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", CallTimeout: 2 * time.Minute, Limits: link.Limits{DialTimeout: time.Minute}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	answers := make(chan string, callers)
+	l := startLoad(t, func(ctx context.Context) error {
+		var who link.Peer
+		_, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: "o"}, link.Answered(&who))
+		answers <- who.Addr
+		return err
+	})
+	// await returns when so many calls have ended, and both processes have answered some of them.
+	await := func(calls int) {
+		for seen := make(map[string]int); len(seen) < 2 || total(seen) < calls; {
+			seen[<-answers]++
+		}
+	}
+	signal := func(s syscall.Signal) {
+		for _, p := range processes {
+			if err := p.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range race.Fewer(3, 1) {
+		await(race.Fewer(3000, 600)) // which also earn the retries of those that are in flight
+		frozen := time.Now()
+		signal(syscall.SIGSTOP)
+		for client.Status().Services[0].Connected > 0 {
+			sleep(5 * time.Millisecond)
+		}
+		gone := time.Since(frozen)
+		signal(syscall.SIGCONT)
+		thawed := time.Now()
+		await(2 * callers)
+		t.Logf("given up after %v; %v after they went on both answer; the longest call took %v",
+			gone.Round(time.Millisecond), time.Since(thawed).Round(time.Millisecond), l.longest().Round(time.Millisecond))
+	}
+	go func() {
+		for range answers { // the last calls end, too
+		}
+	}()
+	l.end()
+	close(answers)
+	for _, err := range l.errs {
+		t.Errorf("a call that changes nothing failed: %v", err)
+	}
+}
