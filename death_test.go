@@ -218,3 +218,54 @@ services: { orders: { failover: [zone, region] } }
 		}
 	}
 }
+
+// TestCallsGoOnWhenTheNetworkIsBack, however long it was away: within twice Limits.Silence, wherever that meets the dials, which
+// begin and fail meanwhile.
+func TestCallsGoOnWhenTheNetworkIsBack(t *testing.T) {
+	const most = time.Second
+	for _, away := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 60, 120, 300, 301, 302, 303, 304, 305} {
+		synctest.Test(t, func(t *testing.T) {
+			mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+			servers := []*link.Node{ordersAt(mesh, "a"), ordersAt(mesh, "b")}
+			client := mesh.Node(link.Config{})
+			warm(t, client)
+			for _, server := range servers {
+				mesh.Partition(server, client)
+			}
+			var calls sync.WaitGroup
+			send := func(note func(err error)) {
+				calls.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					_, err := reqrep.Call(ctx, client, readOrder, order{ID: "o"})
+					note(err)
+				})
+				sleep(25 * time.Millisecond)
+			}
+			for cut := time.Now(); time.Since(cut) < time.Duration(away)*time.Second+10*time.Millisecond; {
+				send(func(error) {})
+			}
+			for _, server := range servers {
+				mesh.Heal(server, client)
+			}
+			healed := time.Now()
+			answered := make(chan time.Duration, 2*most/(25*time.Millisecond))
+			for time.Since(healed) < 2*most {
+				send(func(err error) {
+					if err == nil {
+						answered <- time.Since(healed)
+					}
+				})
+			}
+			calls.Wait()
+			select {
+			case took := <-answered:
+				if took > most {
+					t.Errorf("after %d s without a network it took %v to the first answer, want %v at most", away, took, most)
+				}
+			default:
+				t.Errorf("after %d s without a network nobody has answered in %v", away, 2*most)
+			}
+		})
+	}
+}

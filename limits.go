@@ -74,6 +74,13 @@ func (l Limits) codec() codec.Limits {
 	return codec.Limits{MaxNesting: l.MaxNesting, MaxExpansion: l.MaxExpansion}
 }
 
+func (l Limits) silence() time.Duration {
+	if l.Silence == 0 {
+		return 500 * time.Millisecond
+	}
+	return l.Silence
+}
+
 func (l Limits) maxMessage() int {
 	if l.MaxMessage == 0 {
 		return 4 << 20

@@ -88,6 +88,11 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 			if err := o.start(ctx); err != nil {
 				return nil, nil, err
 			}
+		case o.service.redial(o.now, class): // nobody is connected: the network may be back
+			o.tried.Reset()
+			if err := o.start(ctx); err != nil {
+				return nil, nil, err
+			}
 		case o.config.instance == "" && o.service.forgetTags(o.now): // instances may be others by now
 			o.tried.Reset()
 			if err := o.start(ctx); err != nil {

@@ -61,6 +61,7 @@ type service struct {
 	held     map[string]time.Time // members that the snapshot lacks, since when
 	leftOut  map[string]bool      // instances of the snapshot that may not be dialed
 	forgot   time.Time            // when a call last had tags forgotten
+	redialAt time.Time            // when a call may next have instances dialed again
 	said     map[string]bool      // what the log says once
 }
 

@@ -68,9 +68,17 @@ func (e *Endpoint) clientConfig() *quic.Config {
 // dialed beside it: the Connection Attempt Delay of RFC 8305, section 8.
 const headStart = 250 * time.Millisecond
 
+// renewDial is after how long a dial that nobody answers begins anew, beside the handshakes that it has begun: QUIC sends
+// the first packet of a handshake again after twice the time each time, so that a network that comes back would find nobody who
+// dials for seconds. In a dial of 5 s no two packets are further apart than 0.8 s.
+const (
+	renewDial   = 2 * time.Second
+	maxRenewals = 8 // of one dial, for a DialTimeout that is long
+)
+
 // dial connects to the peer and returns when the peer's SETUP is there. A host name
 // may have several addresses: each is dialed when the one before it has failed or had its
-// head start, and the first that answers wins.
+// head start, and the first that answers wins. While none does, they are dialed again after renewDial.
 //
 // Nobody listened a moment ago at an address that is dialed again: its process may come up between
 // two packets, and QUIC sends the first one again only after 200 ms or so. A second dial begins beside
@@ -86,13 +94,23 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class, again bo
 	if addrs, err = e.allowed(p.key.addr, addrs); err != nil {
 		return nil, err
 	}
-	switch {
-	case len(addrs) > 1:
-		return e.dialFirst(ctx, p, class, addrs, headStart)
-	case again:
-		return e.dialFirst(ctx, p, class, []netip.AddrPort{addrs[0], addrs[0]}, refusedRetry)
+	plan := make([]dialAt, 0, len(addrs)+maxRenewals)
+	for _, addr := range addrs {
+		plan = append(plan, dialAt{addr, headStart})
 	}
-	return e.dialAddr(ctx, p, class, addrs[0])
+	if again && len(addrs) == 1 {
+		plan = append(plan, dialAt{addrs[0], refusedRetry})
+	}
+	for i := range min(maxRenewals, int(e.limits.DialTimeout/renewDial)) {
+		plan = append(plan, dialAt{addrs[i%len(addrs)], renewDial})
+	}
+	return e.dialFirst(ctx, p, class, addrs, plan)
+}
+
+// dialAt is a handshake that begins so long after the one before it.
+type dialAt struct {
+	addr  netip.AddrPort
+	after time.Duration
 }
 
 // allowed returns the addresses that may be dialed.
@@ -121,18 +139,18 @@ type dialed struct {
 	err     error
 }
 
-// dialFirst dials several addresses, each when the one before has had its head start, and returns the
-// first session.
-func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, addrs []netip.AddrPort, headStart time.Duration) (*Session, error) {
+// dialFirst makes handshakes as planned, the next at once when those that have begun have failed, and returns the
+// first session. It fails when each address has.
+func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, addrs []netip.AddrPort, plan []dialAt) (*Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errAnswered)
-	results := make(chan dialed, len(addrs))
+	results := make(chan dialed, len(plan))
 	timer := time.NewTimer(0) // the first begins at once
 	defer timer.Stop()
 	var failed []error
 	begun := 0
 	next := func() {
-		ap := addrs[begun]
+		ap := plan[begun].addr
 		begun++
 		if !e.group.Go(func(context.Context) {
 			s, err := e.dialAddr(ctx, p, class, ap)
@@ -140,8 +158,8 @@ func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, add
 		}) {
 			results <- dialed{nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}}
 		}
-		if begun < len(addrs) {
-			timer.Reset(headStart)
+		if begun < len(plan) {
+			timer.Reset(plan[begun].after)
 		}
 	}
 	for {
@@ -153,15 +171,16 @@ func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, add
 				e.group.Go(func(context.Context) { leaveLosers(results, begun-len(failed)-1) }) // what answers too late
 				return r.session, nil
 			}
-			if failed = append(failed, r.err); len(failed) == len(addrs) {
-				return nil, worst(failed, addrs)
-			}
-			if len(failed) == begun && addrs[begun] == addrs[begun-1] { // it says no more when it is asked again at once
+			failed = append(failed, r.err)
+			switch {
+			case len(addrs) == 1 && (len(failed) == begun || errors.Is(r.err, errRefused)): // it says no more when it is asked again at once
 				return nil, r.err
-			}
-			if begun < len(addrs) && len(failed) == begun { // nobody else is being waited for
+			case len(failed) < begun: // somebody else is being waited for
+			case begun < len(addrs):
 				timer.Stop()
 				next()
+			default:
+				return nil, worst(failed, addrs)
 			}
 		}
 	}
@@ -190,7 +209,7 @@ func worst(failed []error, addrs []netip.AddrPort) error {
 		}
 	}
 	te, ok := errors.AsType[*Error](out)
-	if !ok || addrs[0] == addrs[1] {
+	if !ok {
 		return out
 	}
 	whole := *te

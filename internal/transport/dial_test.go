@@ -127,6 +127,31 @@ func TestFailedDialBacksOff(t *testing.T) {
 	})
 }
 
+// TestADialBeginsAnew while nobody answers, so that a network that comes back is used soon, and not when QUIC sends its
+// first packet again.
+func TestADialBeginsAnew(t *testing.T) {
+	for away := 500 * time.Millisecond; away < 4500*time.Millisecond; away += 250 * time.Millisecond {
+		inWorld(t, func(w *world) {
+			t := w.t
+			server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+			w.lose(func(simnet.Packet) bool { return true })
+			var healed time.Time
+			time.AfterFunc(away, func() {
+				healed = time.Now()
+				w.lose(nil)
+			})
+			mustEcho(t, client.connect(server))
+			if took := time.Since(healed); took > 900*time.Millisecond {
+				t.Errorf("the network was away for %v, and it took %v to use it", away, took)
+			}
+			pass(2 * time.Second)
+			if n := len(server.acceptedSessions()); n != 1 {
+				t.Errorf("the server has %d connections, want the one that is used", n)
+			}
+		})
+	}
+}
+
 func TestNewsOfAPeerEndsItsBackoff(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t

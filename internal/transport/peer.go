@@ -35,6 +35,7 @@ type slot struct {
 	failures int
 	until    time.Time // no dial before
 	last     error     // why the dial before until failed
+	failed   time.Time // when it did
 }
 
 type dialing struct {
@@ -165,6 +166,21 @@ func (p *Peer) RetryAt(class wire.Class) time.Time {
 	return slot.until
 }
 
+// Redial lets the connection of class be dialed again now, though a dial that found nobody has made it wait for longer. It
+// reports false unless that dial ended as long ago as after says.
+func (p *Peer) Redial(class wire.Class, after time.Duration) bool {
+	slot := &p.slots[class]
+	slot.mu.Lock()
+	defer slot.mu.Unlock()
+	now := time.Now()
+	te, ok := errors.AsType[*Error](slot.last)
+	if !ok || te.Reason != ReasonUnreachable || slot.dialing != nil || !now.Before(slot.until) || now.Sub(slot.failed) < after {
+		return false
+	}
+	slot.until = time.Time{}
+	return true
+}
+
 // Renew forgets dials that failed: there is news that the peer is there.
 func (p *Peer) Renew() {
 	for class := range p.slots {
@@ -235,7 +251,7 @@ func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing
 		if !errors.Is(d.err, errRefused) { // a refusal costs nothing and is there at once
 			pause = max(pause, now.Sub(began))
 		}
-		slot.last, slot.until = d.err, now.Add(pause)
+		slot.last, slot.failed, slot.until = d.err, now, now.Add(pause)
 		slot.failures++
 	}
 	slot.mu.Unlock()
