@@ -27,7 +27,8 @@ import (
 //   - A write that fails is made again once, because the error may be that of an earlier datagram. If it fails again,
 //     the datagram is lost; but an error of a handshake's ends the handshake, for whoever dials wants to know.
 //
-// Errors of the size of a datagram are quic-go's, which finds out with them what a path and a device take.
+// Errors of the size of a datagram are quic-go's, which finds out with them what a path takes. Where a device does not cut
+// datagrams into segments, that is done here.
 type sturdy struct {
 	log    *slog.Logger
 	failed func(error) // is told why the socket cannot be read any more
@@ -122,11 +123,16 @@ func (s *sturdy) came() {
 }
 
 // resend makes a write again that has failed, and returns the error that quic-go is to know of.
-func (s *sturdy) resend(b, oob []byte, to net.Addr, err error, again func() error) error {
-	if isForQUIC(err, oob) {
+func (s *sturdy) resend(b, oob []byte, to net.Addr, err error, write func(b, oob []byte) error) error {
+	if errors.Is(err, syscall.EIO) {
+		if rest, size := withoutSegments(oob); size > 0 {
+			return s.cut(b, rest, size, to, write)
+		}
+	}
+	if isForQUIC(err) {
 		return err
 	}
-	if err = again(); err == nil || isForQUIC(err, oob) {
+	if err = write(b, oob); err == nil || isForQUIC(err) {
 		return err
 	}
 	if handshake := b[0]&0x80 != 0; handshake && !isForNow(err) { // RFC 9000, section 17.2
@@ -140,6 +146,23 @@ func (s *sturdy) resend(b, oob []byte, to net.Addr, err error, again func() erro
 	return nil
 }
 
+// cut writes one by one the packets that a device did not take as segments of one datagram. quic-go could do that
+// itself, but notes the error where another goroutine reads without a lock.
+func (s *sturdy) cut(b, oob []byte, size int, to net.Addr, write func(b, oob []byte) error) error {
+	for len(b) > 0 {
+		part := b[:min(size, len(b))]
+		b = b[len(part):]
+		err := write(part, oob)
+		if err != nil {
+			err = s.resend(part, oob, to, err, write)
+		}
+		if err != nil && !isTooLong(err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Errors of Windows, WSAEMSGSIZE and WSAENOBUFS, that package syscall does not name.
 const (
 	errTooLong = syscall.Errno(10040)
@@ -147,10 +170,11 @@ const (
 )
 
 // isForQUIC reports whether quic-go makes something of an error of a write, or the socket is closed.
-func isForQUIC(err error, oob []byte) bool {
-	return errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, errTooLong) || errors.Is(err, syscall.EIO) && isSegmented(oob) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded)
+func isForQUIC(err error) bool {
+	return isTooLong(err) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded)
 }
+
+func isTooLong(err error) bool { return errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, errTooLong) }
 
 // isForNow reports whether an error says that there is no room at the moment.
 func isForNow(err error) bool {
@@ -184,7 +208,7 @@ func (c sturdyPackets) WriteTo(b []byte, to net.Addr) (int, error) {
 	if err == nil || len(b) == 0 {
 		return n, err
 	}
-	if err := c.sturdy.resend(b, nil, to, err, func() error { _, err := c.PacketConn.WriteTo(b, to); return err }); err != nil {
+	if err := c.sturdy.resend(b, nil, to, err, func(b, _ []byte) error { _, err := c.PacketConn.WriteTo(b, to); return err }); err != nil {
 		return 0, err
 	}
 	return len(b), nil
@@ -259,7 +283,7 @@ func (c *sturdyMessages) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn in
 	if err == nil || len(b) == 0 {
 		return n, oobn, err
 	}
-	err = c.packets.sturdy.resend(b, oob, to, err, func() error {
+	err = c.packets.sturdy.resend(b, oob, to, err, func(b, oob []byte) error {
 		_, _, err := c.OOBCapablePacketConn.WriteMsgUDP(b, oob, to)
 		return err
 	})

@@ -1,10 +1,13 @@
 package transport
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,19 +64,41 @@ func TestAReportOnAnotherDatagramEndsNoConnection(t *testing.T) {
 	}
 }
 
-// TestAnErrorOfSegmentsIsForQUIC, which sends one packet at a time then. Without segments it would cut what it sends into
-// parts of no bytes, for ever.
-func TestAnErrorOfSegmentsIsForQUIC(t *testing.T) {
-	segments := control(unix.IPPROTO_UDP, unix.UDP_SEGMENT, []byte{0xb0, 4})
+// TestSegmentsThatADeviceDoesNotTakeAreSentOneByOne with all other control messages. quic-go hears nothing of it: it would note
+// the error in a race, and cut what has no segments into parts of no bytes, for ever.
+func TestSegmentsThatADeviceDoesNotTakeAreSentOneByOne(t *testing.T) {
+	segments := control(unix.IPPROTO_UDP, unix.UDP_SEGMENT, []byte{4, 0})
+	if binary.NativeEndian.Uint16([]byte{4, 0}) != 4 {
+		segments = control(unix.IPPROTO_UDP, unix.UDP_SEGMENT, []byte{0, 4})
+	}
 	ecn := control(unix.IPPROTO_IP, unix.IP_TOS, []byte{2, 0, 0, 0})
+	packets := []byte("@123@456@7")
 	for _, test := range []struct {
 		name string
 		oob  []byte
-		want error
-	}{{"none", nil, nil}, {"ECN", ecn, nil}, {"segments", segments, unix.EIO}, {"both", append(ecn, segments...), unix.EIO}} {
+		fail error // of each write that has no segments
+		want []string
+		err  error
+	}{
+		{"ECN alone", ecn, unix.EIO, []string{"@123@456@7"}, nil}, // made again once
+		{"segments", segments, nil, []string{"@123", "@456", "@7"}, nil},
+		{"both", slices.Concat(ecn, segments), nil, []string{"@123", "@456", "@7"}, nil},
+		{"both, in the other order", slices.Concat(segments, ecn), nil, []string{"@123", "@456", "@7"}, nil},
+		{"segments that are too long", segments, unix.EMSGSIZE, []string{"@123", "@456", "@7"}, nil},
+		{"segments that cannot be sent", segments, unix.EPERM, []string{"@123", "@123", "@456", "@456", "@7", "@7"}, nil},
+		{"a socket that is closed", segments, net.ErrClosed, []string{"@123"}, net.ErrClosed},
+	} {
+		var wrote []string
 		s := &sturdy{log: slog.New(slog.DiscardHandler)}
-		if err := s.resend([]byte{0x40}, test.oob, &net.UDPAddr{}, unix.EIO, func() error { return unix.EIO }); !errors.Is(err, test.want) {
-			t.Errorf("%s: quic-go is told %v, want %v", test.name, err, test.want)
+		err := s.resend(packets, test.oob, &net.UDPAddr{}, unix.EIO, func(b, oob []byte) error {
+			wrote = append(wrote, string(b))
+			if want, _ := withoutSegments(test.oob); !bytes.Equal(oob, want) {
+				t.Errorf("%s: control messages % x, want % x", test.name, oob, want)
+			}
+			return test.fail
+		})
+		if !errors.Is(err, test.err) || !slices.Equal(wrote, test.want) {
+			t.Errorf("%s: wrote %q, %v; want %q, %v", test.name, wrote, err, test.want, test.err)
 		}
 	}
 }

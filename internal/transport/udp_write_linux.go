@@ -1,8 +1,8 @@
 package transport
 
 import (
+	"encoding/binary"
 	"net"
-	"slices"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -16,18 +16,28 @@ func (c *udpConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, er
 	if err == nil || c.errs == nil || len(b) == 0 {
 		return n, oobn, err
 	}
-	if err := c.errs.resend(b, oob, addr, err, func() error { _, _, err := c.write(b, oob, addr); return err }); err != nil {
+	if err := c.errs.resend(b, oob, addr, err, func(b, oob []byte) error { _, _, err := c.write(b, oob, addr); return err }); err != nil {
 		return 0, 0, err
 	}
 	return len(b), len(oob), nil
 }
 
-// isSegmented reports whether control messages ask the kernel to cut a datagram into several.
-func isSegmented(oob []byte) bool {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	return err == nil && slices.ContainsFunc(messages, func(m unix.SocketControlMessage) bool {
-		return m.Header.Level == unix.IPPROTO_UDP && m.Header.Type == unix.UDP_SEGMENT
-	})
+// withoutSegments returns control messages but for the one that asks the kernel to cut a datagram into
+// segments, and their size, 0 if there is none.
+func withoutSegments(oob []byte) (rest []byte, size int) {
+	for len(oob) > 0 {
+		head, body, left, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			return nil, 0 // it is not for us to say what is wrong with them
+		}
+		if head.Level == unix.IPPROTO_UDP && head.Type == unix.UDP_SEGMENT && len(body) >= 2 {
+			size = int(binary.NativeEndian.Uint16(body))
+		} else {
+			rest = append(rest, oob[:len(oob)-len(left)]...)
+		}
+		oob = left
+	}
+	return rest, size
 }
 
 func (c *udpConn) write(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
