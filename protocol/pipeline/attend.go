@@ -122,12 +122,11 @@ func (l *workerLink) work(ctx context.Context) error {
 	q := l.queue
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	shares := lane.SharesOf(q.node)
-	st, credit, err := shares.Open(ctx, q.node, q.route, l.id)
+	st, credit, leave, err := l.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer shares.Leave(l.id)
+	defer leave()
 	defer st.Close()
 	if err := l.place.Check(st, q.workers()); err != nil {
 		q.takeBack(l.id)
@@ -175,7 +174,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, credit: credit, pongs: make(chan []byte, 1)}
 	c.heard.Store(now)
 	ended := make(chan error, 1)
-	go func() { //nolint:contextcheck // work waits for it, and the stream has its own
+	go func() {
 		ended <- c.read()
 		cancel()
 	}()
@@ -224,11 +223,12 @@ type connection struct {
 	queue  *Queue
 	worker *queue.Worker
 	ready  <-chan struct{}
-	stream *link.Stream
+	stream stream
 	credit int // bytes that each side may have on its way
 	pongs  chan []byte
 	heard  atomic.Int64 // when the worker was heard of last
 
+	small  [16]byte  // for frames of numbers
 	told   int       // what the worker believes of the backlog
 	toldAt time.Time // when
 }
@@ -309,8 +309,7 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time, time
 		return nil
 	}
 	c.told, c.toldAt = pending, now
-	var small [16]byte
-	b := frame.AppendUint(frame.AppendUint(small[:0], uint64(pending)), uint64(oldest.Microseconds()))
+	b := frame.AppendUint(frame.AppendUint(c.small[:0], uint64(pending)), uint64(oldest.Microseconds()))
 	if pending > 0 {
 		timer.Reset(backlogEvery)
 	}

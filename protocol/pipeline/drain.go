@@ -88,6 +88,7 @@ func (q *Queue) turnAway() (accepted uint64, changed <-chan struct{}) {
 			q.changed = make(chan struct{})
 		}
 		changed = q.changed
+		q.callHomeLocked()
 	}
 	q.mu.Unlock()
 	for _, c := range waiting { // they look again

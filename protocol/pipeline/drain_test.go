@@ -240,3 +240,50 @@ func TestADrainTakesNoTasksOfOthersAtItsEnd(t *testing.T) {
 		}
 	})
 }
+
+// TestADrainReachesTheOwnWorkerOfAStage to which the node has not pushed before, or whose queue
+// was made a moment ago: discovery does not lead to the node any more.
+func TestADrainReachesTheOwnWorkerOfAStage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		node := mesh.Node(link.Config{Service: "mailer", DrainTimeout: time.Minute})
+		stages := []pipeline.Stage[order]{receipts, pipeline.NewStage[order]("mailer", "copies"), pipeline.NewStage[order]("mailer", "archive")}
+		done := make([]tally, len(stages))
+		for i, stage := range stages {
+			pipeline.Pull(node, stage, func(ctx context.Context, o order) error {
+				sleep(100 * time.Millisecond)
+				if done[i].add(o.ID); i+1 == len(stages) {
+					return nil
+				}
+				_, err := pipeline.Enqueue(ctx, node, stages[i+1], o)
+				return err
+			}, pipeline.Slots(2))
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- node.Run(ctx) }()
+		<-node.Ready()
+		var all []*pipeline.Future
+		for i := range 10 {
+			f, err := pipeline.Enqueue(t.Context(), node, receipts, order{ID: fmt.Sprint(i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, f)
+		}
+		stop() // before there is a stream
+		if err := <-ran; err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		for i, f := range all {
+			if o := f.Outcome(); o.End != pipeline.Acked {
+				t.Errorf("task %d: %+v", i, o)
+			}
+			for s := range done {
+				if n := done[s].count(fmt.Sprint(i)); n != 1 {
+					t.Errorf("task %d was done %d times in %v", i, n, stages[s])
+				}
+			}
+		}
+	})
+}

@@ -49,6 +49,7 @@ type Queue struct {
 	refused refusals // workers that do not take the queue's tasks
 
 	poke       chan struct{} // holds a token when tick is to be sooner
+	home       chan struct{} // holds a token when the worker of the node itself is to be reached
 	unattended chan struct{} // holds a token when there may be nobody to take tasks
 }
 
@@ -65,7 +66,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	q := &Queue{
 		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: node.Tracer(),
 		fence: firstFence(),
-		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), unattended: make(chan struct{}, 1), done: make(chan struct{}),
+		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), home: make(chan struct{}, 1), unattended: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q.cancelAll = cancel
@@ -116,7 +117,18 @@ func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
 // follow keeps a stream to each worker that the topology lets through, until ctx
 // ends or the node closes.
 func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance, running *sync.WaitGroup) {
-	for list := range workers {
+	for {
+		var list []discovery.Instance
+		select {
+		case <-q.home:
+			q.attendOwn(ctx, running)
+			continue
+		case got, open := <-workers:
+			if !open {
+				return
+			}
+			list = got
+		}
 		q.mu.Lock()
 		there := make(map[string]bool, len(list))
 		for _, in := range list {
@@ -135,6 +147,18 @@ func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance,
 			}
 		}
 		q.unlock()
+	}
+}
+
+// attendOwn keeps a stream to the worker of the node itself.
+func (q *Queue) attendOwn(ctx context.Context, running *sync.WaitGroup) {
+	id := q.node.Instance()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.links[id] == nil {
+		l := &workerLink{queue: q, id: id, place: lane.Place{ID: id}}
+		q.links[id] = l
+		running.Go(func() { l.attend(ctx) })
 	}
 }
 

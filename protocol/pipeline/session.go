@@ -34,11 +34,12 @@ func kept(b []byte) []byte {
 // session is a worker's side of one stream.
 type session struct {
 	worker *Worker
-	stream *link.Stream
+	stream stream
 	credit int // bytes that each side may have on its way
 	source *pool.Source
 	ready  <-chan struct{}
-	heard  int64 // when the producer was heard of last; the worker's lock guards it
+	small  [24]byte // for frames of numbers
+	heard  int64    // when the producer was heard of last; the worker's lock guards it
 }
 
 // write sends outcomes, windows and what else there is, in as few frames as the
@@ -76,7 +77,6 @@ func (s *session) write(ctx context.Context) error {
 }
 
 func (s *session) send(work *pool.Work, now time.Time) error {
-	var small [24]byte
 	most := lane.FrameFor(uint64(s.credit))
 	for rest := work.Outcomes; len(rest) > 0; {
 		n := cutOutcomes(rest, most)
@@ -86,13 +86,13 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 		rest = rest[n:]
 	}
 	if work.Window { // after what was done before: a producer that has come back waits for that
-		b := frame.AppendUint(frame.AppendUint(small[:0], uint64(work.Tasks)), uint64(work.Bytes))
+		b := frame.AppendUint(frame.AppendUint(s.small[:0], uint64(work.Tasks)), uint64(work.Bytes))
 		if err := s.stream.Send(link.Frame{Kind: frame.KindWindow, Body: b}); err != nil {
 			return err
 		}
 	}
 	if work.Ping {
-		b := frame.AppendUint(small[:0], uint64(now.UnixMicro()))
+		b := frame.AppendUint(s.small[:0], uint64(now.UnixMicro()))
 		if err := s.stream.Send(link.Frame{Kind: frame.KindPing, Body: b}); err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func cutOutcomes(b []byte, most int) int {
 	}
 }
 
-func sendList(st *link.Stream, kind link.FrameKind, numbers []uint64) error {
+func sendList(st stream, kind link.FrameKind, numbers []uint64) error {
 	for len(numbers) > 0 {
 		n := min(len(numbers), frame.MaxList)
 		if err := st.Send(link.Frame{Kind: kind, Body: frame.AppendList(nil, numbers[:n])}); err != nil {

@@ -94,7 +94,7 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 }
 
 func (w *Worker) start() *Worker {
-	w.node.Handle(w.route, w.serve, link.Authorize(w.mayPush), link.Lasting()) // system.begin ends it
+	w.node.Handle(w.route, func(ctx context.Context, st *link.Stream) error { return w.serve(ctx, st) }, link.Authorize(w.mayPush), link.Lasting()) // system.begin ends it
 	systemOf(w.node).addWorker(w)
 	w.node.Go(w.keepTime)
 	return w
@@ -137,7 +137,7 @@ func (w *Worker) mayPush(peer link.Peer) error {
 }
 
 // serve answers one producer until either side ends.
-func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
+func (w *Worker) serve(ctx context.Context, st stream) error {
 	first, err := st.Recv()
 	if err != nil {
 		return err
@@ -187,14 +187,14 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 		err = st.Send(answer)
 	}
 	if err == nil {
-		err = st.Grant(lane.Frames, s.credit) //nolint:contextcheck // the stream has its own
+		err = st.Grant(lane.Frames, s.credit)
 	}
 	if err != nil {
 		return err
 	}
 	ended := make(chan error, 2)
 	go func() { ended <- s.write(ctx) }() // the end of the stream, which follows that of serve, ends both
-	go func() { ended <- s.read() }()     //nolint:contextcheck // the end of the stream ends it
+	go func() { ended <- s.read() }()
 	if err := <-ended; !errors.Is(err, io.EOF) && !errors.Is(err, errDrained) {
 		return err
 	}
@@ -202,7 +202,7 @@ func (w *Worker) serve(ctx context.Context, st *link.Stream) error {
 }
 
 // creditOf is what a producer has given the worker, which gives as much.
-func creditOf(st *link.Stream) int {
+func creditOf(st stream) int {
 	_, bytes := st.Credit()
 	return int(min(max(bytes, leastCredit), mostCredit))
 }

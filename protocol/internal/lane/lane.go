@@ -42,7 +42,7 @@ func FrameFor(credit uint64) int {
 
 // Send sends body as a credited frame of a kind, and what is beyond most bytes before it
 // as parts, after each of which it calls moved, unless that is nil. Body is not kept.
-func Send(st *link.Stream, kind, part link.FrameKind, most int, body []byte, moved func()) error {
+func Send(st interface{ Send(f link.Frame) error }, kind, part link.FrameKind, most int, body []byte, moved func()) error {
 	for ; len(body) > most; body = body[most:] {
 		if err := st.Send(link.Frame{Kind: part, Credited: true, Body: body[:most]}); err != nil {
 			return err
@@ -82,7 +82,9 @@ func (j *Joiner) Whole(body []byte) []byte {
 // Flow gives credit back to the peer of a stream that has Credit bytes of it, in as few
 // frames as will do: the peer always has at least three quarters of it.
 type Flow struct {
-	Stream *link.Stream
+	Stream interface {
+		Grant(messages, bytes int) error
+	}
 	Credit int // bytes
 
 	frames, bytes int // read and not granted again yet
@@ -175,7 +177,7 @@ type Place struct {
 // known by their addresses, as those of a list, what is at the address is the instance; so all, which
 // yields those that are known, decides as long as this one was not met by its name. An instance
 // may say less of that than a registry.
-func (p *Place) Check(st *link.Stream, all iter.Seq[string]) error {
+func (p *Place) Check(st interface{ Peer() link.Peer }, all iter.Seq[string]) error {
 	said := st.Peer().Instance
 	if said == "" {
 		return nil
