@@ -187,7 +187,7 @@ func TestAProducerThatReadsNoResultsGetsNoMoreTasksDone(t *testing.T) { // SEC-3
 
 // TestAHelloThatAsksForAllIsAnsweredInSteps: it costs its sender a few bytes, and none of the
 // results that are kept is copied before those before it have been read.
-func TestAHelloThatAsksForAllIsAnsweredInSteps(t *testing.T) { // SEC-740
+func TestAHelloThatAsksForAllIsAnsweredInSteps(t *testing.T) { // SEC-722
 	const results, size = 100, 64 << 10
 	var held []uint64
 	for i := range results / 2 {

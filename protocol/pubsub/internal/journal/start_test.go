@@ -201,7 +201,7 @@ func TestStartBeforeTheRingIsTold(t *testing.T) {
 
 // TestWhatIsToComeAgainDoesNotStopPublishers while it is looked for: the last number of a long
 // list is wrong, and that is found without the log's lock.
-func TestWhatIsToComeAgainDoesNotStopPublishers(t *testing.T) {
+func TestWhatIsToComeAgainDoesNotStopPublishers(t *testing.T) { // SEC-723
 	l := newLog(t, journal.Options{})
 	const n = 3000
 	for range n {
