@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -300,4 +301,33 @@ func both() *net.Resolver {
 	var z zone
 	z.set(netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	return z.resolver()
+}
+
+// TestWhyNoneOfSeveralAddressesCanBeUsed: who answers wrongly says more than who does not answer.
+func TestWhyNoneOfSeveralAddressesCanBeUsed(t *testing.T) {
+	addrs := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:1")}
+	silent := &Error{Reason: ReasonUnreachable, Peer: "orders.example:1", NotProcessed: true}
+	other := &Error{Reason: ReasonIncompatible, Peer: "orders.example:1", NotProcessed: true, Detail: "this node speaks link/1"}
+	plain := errors.New("no error of a dial")
+	for _, test := range []struct {
+		name   string
+		failed []error
+		reason Reason
+		says   []string
+	}{
+		{"nobody answers", []error{silent, silent}, ReasonUnreachable, []string{"none of its 2 addresses", "192.0.2.1:1", "192.0.2.2:1"}},
+		{"the second answers wrongly", []error{silent, other}, ReasonIncompatible, []string{"none of its 2 addresses", "192.0.2.2:1", "this node speaks link/1"}},
+		{"the first does", []error{other, silent}, ReasonIncompatible, []string{"this node speaks link/1"}},
+	} {
+		e := failure(t, worst(test.failed, addrs), test.reason)
+		if !containsAll(e.Error(), test.says...) || !e.NotProcessed {
+			t.Errorf("%s: %v, want it to say %q, and that nothing was processed", test.name, e, test.says)
+		}
+	}
+	if err := worst([]error{plain, silent}, addrs); !errors.Is(err, plain) {
+		t.Errorf("an error of another kind is told as %v", err)
+	}
+	if silent.Detail != "" {
+		t.Errorf("an error that others may hold was changed: %v", silent)
+	}
 }

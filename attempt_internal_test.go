@@ -1,0 +1,65 @@
+package link
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/topology"
+)
+
+// TestWhereACallThatGotNoReplyGoes is about a call that must not run twice. It goes on only if no handler saw it.
+func TestWhereACallThatGotNoReplyGoes(t *testing.T) {
+	s, e := toNobody(t)
+	errPlain := errors.New("no error of a connection")
+	for _, test := range []struct {
+		name    string
+		err     error
+		times   int    // that it fails so
+		settled bool   // at last
+		tried   bool   // the instance is, at last
+		leaving bool   // the instance is not called for a while
+		says    string // the error of the last time
+	}{
+		{"an error of another kind", errPlain, 1, true, false, false, "no error of a connection"},
+		{"the instance drains", &transport.Error{Reason: transport.ReasonDraining, NotProcessed: true}, 1, false, true, true, "drain"},
+		{"the connection ended before the call left", &transport.Error{Reason: transport.ReasonLost, NotProcessed: true}, maxRedials, false, false, false, "lost"},
+		{"so again and again", &transport.Error{Reason: transport.ReasonLost, NotProcessed: true}, maxRedials + 1, false, true, false, "lost"},
+		{"the connection was lost", &transport.Error{Reason: transport.ReasonLost}, 1, true, true, false, "may have run"},
+		{"nobody takes it", &transport.Error{Reason: transport.ReasonRefused, NotProcessed: true}, maxRefusals, false, true, false, "refused"},
+		{"one more does not", &transport.Error{Reason: transport.ReasonRefused, NotProcessed: true}, maxRefusals + 1, true, true, false, "refused"},
+		{"the instance is in doubt", &transport.Error{Reason: transport.ReasonDoubt, NotProcessed: true}, 1, false, true, false, "doubt"},
+		{"the caller gave up", &transport.Error{Reason: transport.ReasonCanceled}, 1, true, false, false, "may have run"},
+		{"the reply is too long", &transport.Error{Reason: transport.ReasonLimit}, 1, true, false, false, "limit"},
+		{"the peer breaks the protocol", &transport.Error{Reason: transport.ReasonProtocol}, 1, true, false, false, "protocol"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e.Value().state.leaving.Store(0)
+			o := &outgoing{service: s, plan: new(topology.Plan), Operation: Operation{Route: Route{Service: "orders", Name: "put", Level: Unsafe}}}
+			var settled bool
+			var err error
+			for i := range test.times {
+				now := time.Now()
+				e.Begin(clock.Of(now))
+				if settled, err = o.broken(t.Context(), e, test.err, now, now); settled && i < test.times-1 {
+					t.Fatalf("it is settled after %d times: %v", i+1, err)
+				}
+			}
+			if settled != test.settled || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("settled %t with %v, want %t and %q", settled, err, test.settled, test.says)
+			}
+			if got := o.tried.Has(e); got != test.tried {
+				t.Errorf("the instance is tried: %t, want %t", got, test.tried)
+			}
+			if got := e.Value().state.leaving.Load() > 0; got != test.leaving {
+				t.Errorf("the instance is leaving: %t, want %t", got, test.leaving)
+			}
+			if n := e.InFlight(); n != 0 {
+				t.Errorf("%d calls are in flight", n)
+			}
+		})
+	}
+}
