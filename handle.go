@@ -63,7 +63,7 @@ type routeKey struct {
 }
 
 // HandleCall serves a unary route. It panics if the route is not one of this
-// node's service, is handled already, or an option is out of range: mistakes of
+// node's service, is handled already, has no handler, or an option is out of range: mistakes of
 // the program, as with http.ServeMux. It may be called while the node runs.
 func (n *Node) HandleCall(r Route, h CallHandler, opts ...HandleOption) {
 	n.register(&handler{route: r, call: h}, opts)
@@ -106,6 +106,12 @@ func (n *Node) register(h *handler, opts []HandleOption) {
 func (n *Node) check(h *handler) error {
 	if err := h.route.Validate(); err != nil {
 		return err
+	}
+	if h.stream == nil && (h.call.Serve == nil || h.call.New == nil) {
+		return Errorf(InvalidArgument, "the handler of %s is nil", h.route)
+	}
+	if n.cfg.Service == "" {
+		return Errorf(InvalidArgument, "route %s belongs to service %q, and this node serves none: set Config.Service", h.route, h.route.Service)
 	}
 	if h.route.Service != n.cfg.Service {
 		return Errorf(InvalidArgument, "route %s belongs to service %q, this node serves %q", h.route, h.route.Service, n.cfg.Service)

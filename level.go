@@ -279,7 +279,11 @@ func (o *outgoing) asked() string {
 		parts = append(parts, "tags "+strings.Join(o.config.tags, " "))
 	}
 	if o.config.zone {
-		parts = append(parts, "zone "+strconv.Quote(o.service.node.locality().Zone))
+		zone := "this node's zone, which it does not say (Config.Tags or LINK_ZONE)"
+		if own := o.service.node.locality().Zone; own != "" {
+			zone = "zone " + strconv.Quote(own)
+		}
+		parts = append(parts, zone)
 	}
 	return strings.Join(parts, ", then ")
 }

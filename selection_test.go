@@ -690,3 +690,23 @@ func TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid(t *testing.T) {
 		}
 	})
 }
+
+// TestACallInTheZoneOfANodeThatHasNoneSaysSo.
+func TestACallInTheZoneOfANodeThatHasNoneSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		orders(mesh, link.Config{Tags: []string{"zone=a"}}, keep)
+		for _, tt := range []struct {
+			tags []string
+			want string
+		}{
+			{nil, "which goes to this node's zone, which it does not say (Config.Tags or LINK_ZONE)"},
+			{[]string{"zone=b"}, `which goes to zone "b"`},
+		} {
+			err := put(t.Context(), mesh.Node(link.Config{Tags: tt.tags}), link.InZone())
+			if !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%q: %v, want %q", tt.tags, err, tt.want)
+			}
+		}
+	})
+}

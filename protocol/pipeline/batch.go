@@ -65,7 +65,7 @@ func PullBatch[T any](node *link.Node, s Stage[T], f func(ctx context.Context, b
 			out[places[i]] = outcomeOf(verdict)
 		}
 	}
-	return w.start()
+	return w.start(f != nil)
 }
 
 // batchContext is the base of a batch's context: it is of no task, and extends all.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -104,6 +105,29 @@ func TestResultsAndFutures(t *testing.T) {
 		}
 		if _, err := pipeline.PushResult(t.Context(), client, totals, order{Cents: -1}); !errors.Is(err, link.Aborted) {
 			t.Errorf("a rejected task: %v, want aborted", err)
+		}
+	})
+}
+
+// TestAWorkerWithoutAHandlerIsRefused at once, and not for each task.
+func TestAWorkerWithoutAHandlerIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := linktest.NewMesh(t).Node(link.Config{Service: "post"})
+		stage, results := pipeline.NewStage[int]("post", "letters"), pipeline.NewStageResult[int, int]("post", "count")
+		for name, pull := range map[string]func(){
+			"Pull":       func() { pipeline.Pull(node, stage, nil) },
+			"PullResult": func() { pipeline.PullResult(node, results, nil) },
+			"PullBatch":  func() { pipeline.PullBatch(node, stage, nil) },
+			"Through":    func() { pipeline.Through[int, int](node, stage, stage, nil) },
+		} {
+			func() {
+				defer func() {
+					if err, ok := recover().(error); !ok || !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "is nil") {
+						t.Errorf("%s: %v, want a panic that says what is nil", name, err)
+					}
+				}()
+				pull()
+			}()
 		}
 	})
 }

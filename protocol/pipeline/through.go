@@ -37,6 +37,9 @@ func (p *Producer[T]) put(ctx context.Context, _ *link.Node, v T, opts []PushOpt
 // before it has said that it is done, and out's queue is not, the same is not pushed
 // twice within two minutes. The errors of f mean what those of a handler of [Pull] do.
 func Through[A, B any](node *link.Node, in Stage[A], out Target[B], f func(ctx context.Context, task A) (B, error), opts ...PullOption) *Worker {
+	if f == nil {
+		return Pull[A](node, in, nil, opts...) // which says so
+	}
 	return Pull(node, in, func(ctx context.Context, a A) error {
 		b, err := f(ctx, a)
 		if err != nil {

@@ -46,11 +46,11 @@ type Worker struct {
 //
 // Call it before the node runs, so that those who find the node find its stages. It
 // panics as [link.Node.Handle] does if the stage is another service's or has a
-// handler already.
+// handler already, or if f is nil.
 func Pull[T any](node *link.Node, s Stage[T], f func(ctx context.Context, task T) error, opts ...PullOption) *Worker {
 	w := newWorker(node, s.Route(), opts)
 	w.run = each(w, func(ctx context.Context, v *T) ([]byte, error) { return nil, f(ctx, *v) })
-	return w.start()
+	return w.start(f != nil)
 }
 
 // PullResult is [Pull] for a stage with results.
@@ -70,7 +70,7 @@ func PullResult[T, R any](node *link.Node, s StageResult[T, R], f func(ctx conte
 		}
 		return b, nil
 	})
-	return w.start()
+	return w.start(f != nil)
 }
 
 func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
@@ -93,8 +93,13 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 	return w
 }
 
-func (w *Worker) start() *Worker {
-	w.node.Handle(w.route, func(ctx context.Context, st *link.Stream) error { return w.serve(ctx, st) }, link.Authorize(w.mayPush), link.Lasting()) // system.begin ends it
+// start serves the stage, and panics as [link.Node.Handle] does; has says that there is a handler.
+func (w *Worker) start(has bool) *Worker {
+	var serve link.StreamHandler
+	if has {
+		serve = func(ctx context.Context, st *link.Stream) error { return w.serve(ctx, st) }
+	}
+	w.node.Handle(w.route, serve, link.Authorize(w.mayPush), link.Lasting()) // system.begin ends it
 	systemOf(w.node).addWorker(w)
 	w.node.Go(w.keepTime)
 	return w

@@ -39,6 +39,9 @@ func OnGap(f func(publisher string, gap Gap)) SubscribeOption {
 //
 // The messages of the subscription are f's: do not range over it as well.
 func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f func(ctx context.Context, m Message[T]) error, opts ...SubscribeOption) (*Subscription[T], error) {
+	if f == nil {
+		return nil, link.Errorf(link.InvalidArgument, "subscribe to %s: the handler is nil", t)
+	}
 	s, err := Subscribe(ctx, node, t, opts...)
 	if err != nil {
 		return nil, err

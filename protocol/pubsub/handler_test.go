@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -269,6 +270,20 @@ func TestAPanicOfADecoderLeavesNothing(t *testing.T) {
 			if !panicked && m.Value != v {
 				t.Errorf("got %+v, want %+v", m.Value, v)
 			}
+		}
+	})
+}
+
+// TestMistakesOfASubscriptionAreNamedAsTheyWereWritten: the options, not what they become.
+func TestMistakesOfASubscriptionAreNamedAsTheyWereWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := linktest.NewMesh(t).Node(link.Config{})
+		topic := pubsub.NewTopic[int]("news", "events")
+		if _, err := pubsub.SubscribeFunc(t.Context(), node, topic, nil); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "news/events: the handler is nil") {
+			t.Errorf("no handler: %v", err)
+		}
+		if _, err := pubsub.Subscribe(t.Context(), node, topic, pubsub.Durable("audit")); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), `Durable("audit") in the class best effort; it needs a name, and In(pubsub.AtLeastOnce)`) {
+			t.Errorf("a durable name of best effort: %v", err)
 		}
 	})
 }

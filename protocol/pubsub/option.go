@@ -43,6 +43,9 @@ func (s *settings) check() error {
 	if s.err != nil {
 		return s.err
 	}
+	if c := Class(s.ask.Class); s.ask.Durable && (c != AtLeastOnce || s.ask.Session == "") {
+		return link.Errorf(link.InvalidArgument, "subscribe: Durable(%q) in the class %s; it needs a name, and In(pubsub.AtLeastOnce)", s.ask.Session, c)
+	}
 	want, err := s.ask.subscription()
 	if err == nil {
 		err = want.Validate()
@@ -52,9 +55,6 @@ func (s *settings) check() error {
 	}
 	if s.ask.Start == startLast && s.ask.Last < 1 {
 		return link.Errorf(link.InvalidArgument, "subscribe: FromLast is %d, want 1 or more", s.ask.Last)
-	}
-	if c := Class(s.ask.Class); s.ask.Durable && (c != AtLeastOnce || s.ask.Session == "") {
-		return link.Errorf(link.InvalidArgument, "subscribe: Durable(%q) in the class %s; it needs a name, and In(pubsub.AtLeastOnce)", s.ask.Session, c)
 	}
 	if c := Class(s.ask.Class); c != BestEffort && s.ask.Overflow != uint8(journal.DropOldest) {
 		return link.Errorf(link.InvalidArgument, "subscribe: DropNewest is for the class best effort, and this is %s", c)

@@ -67,10 +67,10 @@ func (m Method[Req, Res]) Route() link.Route { return m.route }
 func (m Method[Req, Res]) String() string { return m.route.String() }
 
 // Handle serves m on node. It panics if m does not belong to the node's service
-// or has a handler already. f runs on the goroutine that received the request;
+// or has a handler already, or if f is nil. f runs on the goroutine that received the request;
 // its context ends when the caller is gone, at the deadline, and when f returns.
 func Handle[Req, Res any](node *link.Node, m Method[Req, Res], f func(context.Context, Req) (Res, error), opts ...link.HandleOption) {
-	node.HandleCall(m.route, link.CallHandler{
+	handler := link.CallHandler{
 		New: func() any { return new(Req) },
 		Serve: func(ctx context.Context, request any) (any, error) {
 			req, ok := request.(*Req)
@@ -83,7 +83,11 @@ func Handle[Req, Res any](node *link.Node, m Method[Req, Res], f func(context.Co
 			}
 			return &res, nil
 		},
-	}, opts...)
+	}
+	if f == nil {
+		handler.Serve = nil
+	}
+	node.HandleCall(m.route, handler, opts...)
 }
 
 // Call calls m with req on an instance of its service. It blocks until the

@@ -210,6 +210,19 @@ func TestHandlePanicsOnMistakes(t *testing.T) {
 				reqrep.Handle(node, tt.method, echo, tt.opts...)
 			}()
 		}
+		for name, handle := range map[string]func(){
+			"the handler of orders/change is nil":           func() { reqrep.Handle[query, answer](node, unsafeMethod, nil) },
+			"and this node serves none: set Config.Service": func() { reqrep.Handle(mesh.Node(link.Config{}), unsafeMethod, echo) },
+		} {
+			func() {
+				defer func() {
+					if err, ok := recover().(error); !ok || !strings.Contains(err.Error(), name) {
+						t.Errorf("panic is %v, want %q", err, name)
+					}
+				}()
+				handle()
+			}()
+		}
 	})
 }
 
