@@ -49,7 +49,7 @@ func TestALogOnADiskThatIsReallyFull(t *testing.T) {
 		}
 		until := func(what string, done func() bool) {
 			for tries := 0; !done(); tries++ {
-				if runtime.Gosched(); tries > 50_000 {
+				if runtime.Gosched(); tries > 5_000_000 {
 					t.Fatalf("there is no room for %s: %+v", what, l.Stats())
 				}
 			}
