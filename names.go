@@ -3,6 +3,8 @@ package link
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,7 +112,20 @@ func (k *names) propose(name string, until time.Time) string {
 	if !heard {
 		return ""
 	}
-	return k.proposed.propose(name, maxServiceSearches, func() string { return spell.Proposal(name, slices.Values(known)) })
+	return k.proposed.propose(name, maxServiceSearches, func() string { return proposeService(name, known) })
+}
+
+// proposeService names the services that are like another one or, if there are but a few, those.
+func proposeService(name string, known []string) string {
+	text := spell.Proposal(name, slices.Values(known))
+	if text != "" || len(known) == 0 || len(known) > spell.MaxProposed || slices.Contains(known, name) {
+		return text
+	}
+	quoted := make([]string, len(known))
+	for i, other := range known {
+		quoted[i] = strconv.Quote(other)
+	}
+	return "; all that is there is " + strings.Join(quoted, ", ")
 }
 
 // ask asks the registry. An error leaves what was known.

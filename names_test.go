@@ -220,3 +220,22 @@ func TestACallThatWaitsForLongIsSaidOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestAServiceThatIsLikeNoOtherIsToldWhatThereIs, if that is little.
+func TestAServiceThatIsLikeNoOtherIsToldWhatThereIs(t *testing.T) {
+	for n, want := range map[int]string{0: "; is it running", 1: `; all that is there is "shop-0"; is it`, 3: `; all that is there is "shop-0", "shop-1", "shop-2"; is it`, 4: "; is it running"} {
+		synctest.Test(t, func(t *testing.T) {
+			mesh := linktest.NewMesh(t)
+			for i := range n {
+				in := discovery.Instance{ID: fmt.Sprint("i", i), Service: fmt.Sprint("shop-", i), Addr: "10.1.0.1:7443"}
+				if _, err := mesh.Registry().Register(t.Context(), in); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := put(t.Context(), mesh.Node(link.Config{}))
+			if !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), fmt.Sprintf("(0 listed, %d registered)%s", n, want)) {
+				t.Errorf("%d services: %v, want %q", n, err, want)
+			}
+		})
+	}
+}
