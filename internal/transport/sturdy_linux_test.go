@@ -206,3 +206,64 @@ func TestAWriteWaitsForRoom(t *testing.T) {
 		t.Errorf("the write that found no room wrote %d bytes, %v", w.n, err)
 	}
 }
+
+// TestASocketThatTellsMoreThanThereIsRoomFor: a socket of the user's has options that make the kernel say more of each datagram than
+// fits, so that what it says is cut off somewhere. quic-go ends all connections over what it cannot read of that.
+func TestASocketThatTellsMoreThanThereIsRoomFor(t *testing.T) {
+	for name, options := range map[string][][3]int{
+		"a time":         {{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}},
+		"and a TTL":      {{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, {unix.IPPROTO_IP, unix.IP_RECVTTL, 1}},
+		"and a mark":     {{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, {unix.IPPROTO_IP, unix.IP_RECVTTL, 1}, {unix.SOL_SOCKET, unix.SO_RCVMARK, 1}},
+		"and an address": {{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, {unix.IPPROTO_IP, unix.IP_RECVTTL, 1}, {unix.SOL_SOCKET, unix.SO_RCVMARK, 1}, {unix.IPPROTO_IP, unix.IP_RECVORIGDSTADDR, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4zero})
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw, err := conn.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := raw.Control(func(fd uintptr) {
+				for _, o := range options {
+					if err := unix.SetsockoptInt(int(fd), o[0], o[1], o[2]); err != nil {
+						t.Errorf("option %v: %v", o, err)
+					}
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			client, server := onLoopback(t, conn)
+			s := client.connect(server)
+			for range 20 {
+				mustEcho(t, s)
+			}
+		})
+	}
+}
+
+// TestWhatQUICReadsOfADatagramIsKept, whole, and nothing else.
+func TestWhatQUICReadsOfADatagramIsKept(t *testing.T) {
+	tos := control(unix.IPPROTO_IP, unix.IP_TOS, []byte{2})
+	to := control(unix.IPPROTO_IP, unix.IP_PKTINFO, make([]byte, unix.SizeofInet4Pktinfo))
+	class := control(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, make([]byte, 4))
+	to6 := control(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, make([]byte, unix.SizeofInet6Pktinfo))
+	ttl := control(unix.IPPROTO_IP, unix.IP_TTL, make([]byte, 4))
+	for _, test := range []struct {
+		name      string
+		oob, want []byte
+	}{
+		{"nothing", nil, nil},
+		{"all", slices.Concat(ttl, tos, ttl, to, class, ttl, to6, ttl), slices.Concat(tos, to, class, to6)},
+		{"others alone", slices.Concat(ttl, ttl), nil},
+		{"ECN without a value", slices.Concat(to, control(unix.IPPROTO_IP, unix.IP_TOS, nil)), to},
+		{"an address that is cut off", slices.Concat(tos, control(unix.IPPROTO_IP, unix.IP_PKTINFO, make([]byte, 5))), tos},
+		{"a header that is cut off", slices.Concat(tos, to[:7]), tos},
+	} {
+		oob := slices.Clone(test.oob)
+		if n := keepForQUIC(oob, len(oob)); !bytes.Equal(oob[:n], test.want) {
+			t.Errorf("%s: kept % x, want % x", test.name, oob[:n], test.want)
+		}
+	}
+}

@@ -15,8 +15,11 @@ const (
 	groBatch = 8
 	// groBuffer holds the longest datagram that the kernel makes of several.
 	groBuffer = 64 << 10
-	// groControl holds the control messages of a datagram: ECN, address, segment size.
-	groControl = 128
+	// groControl holds the control messages of a datagram: ECN, address, segment size, and what options ask for that
+	// somebody else has set on the socket.
+	groControl = 512
+	// quicControl is how much of that quic-go takes.
+	quicControl = 128
 	// groAlone is how many datagrams are read alone before one read looks whether more
 	// are waiting. Looking costs a second try in the kernel; with a queue, it goes on.
 	groAlone = 15

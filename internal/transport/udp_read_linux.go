@@ -74,6 +74,9 @@ func (c *udpConn) open() {
 	c.next++
 	c.rest = in.buf[:head.n]
 	control, size := cutSegmentSize(in.control[:], int(head.msg.Controllen))
+	if control > quicControl || head.msg.Flags&unix.MSG_CTRUNC != 0 {
+		control = keepForQUIC(in.control[:], control)
+	}
 	head.msg.SetControllen(control)
 	if c.size = size; size <= 0 {
 		c.size = len(c.rest)
@@ -109,6 +112,34 @@ func cutSegmentSize(oob []byte, n int) (left, size int) {
 		at = end
 	}
 	return n, 0
+}
+
+// keepForQUIC leaves those of the first n bytes of control messages that quic-go reads, and returns how many bytes
+// that are. It ends all connections over one that is cut off.
+func keepForQUIC(oob []byte, n int) (left int) {
+	for at := 0; at < n; {
+		head, body, rest, err := unix.ParseOneSocketControlMessage(oob[at:n])
+		if err != nil {
+			break
+		}
+		end := n - len(rest)
+		want := -1 // bytes
+		switch [2]int32{head.Level, head.Type} {
+		case [2]int32{unix.IPPROTO_IP, unix.IP_TOS}:
+			want = 1
+		case [2]int32{unix.IPPROTO_IP, unix.IP_PKTINFO}:
+			want = unix.SizeofInet4Pktinfo
+		case [2]int32{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}:
+			want = 4
+		case [2]int32{unix.IPPROTO_IPV6, unix.IPV6_PKTINFO}:
+			want = unix.SizeofInet6Pktinfo
+		}
+		if len(body) == want {
+			left += copy(oob[left:], oob[at:end])
+		}
+		at = end
+	}
+	return min(left, quicControl)
 }
 
 // failed returns the error of a system call as package net would, for quic-go looks
