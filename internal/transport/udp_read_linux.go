@@ -99,7 +99,7 @@ func (c *udpConn) cut(m *ipv4.Message) {
 // cutSegmentSize takes the control message with the segment size out of the first n
 // bytes of oob, and returns how many are left and the size, 0 if there was none.
 func cutSegmentSize(oob []byte, n int) (left, size int) {
-	for at := 0; at < n; {
+	for at := 0; n-at >= unix.SizeofCmsghdr; { // which x/sys does not check
 		head, body, rest, err := unix.ParseOneSocketControlMessage(oob[at:n])
 		if err != nil {
 			break // quic-go says the same of it
@@ -117,7 +117,7 @@ func cutSegmentSize(oob []byte, n int) (left, size int) {
 // keepForQUIC leaves those of the first n bytes of control messages that quic-go reads, and returns how many bytes
 // that are. It ends all connections over one that is cut off.
 func keepForQUIC(oob []byte, n int) (left int) {
-	for at := 0; at < n; {
+	for at := 0; n-at >= unix.SizeofCmsghdr; { // which x/sys does not check
 		head, body, rest, err := unix.ParseOneSocketControlMessage(oob[at:n])
 		if err != nil {
 			break

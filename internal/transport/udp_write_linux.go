@@ -25,7 +25,7 @@ func (c *udpConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, er
 // withoutSegments returns control messages but for the one that asks the kernel to cut a datagram into
 // segments, and their size, 0 if there is none.
 func withoutSegments(oob []byte) (rest []byte, size int) {
-	for len(oob) > 0 {
+	for len(oob) >= unix.SizeofCmsghdr { // which x/sys does not check
 		head, body, left, err := unix.ParseOneSocketControlMessage(oob)
 		if err != nil {
 			return nil, 0 // it is not for us to say what is wrong with them
