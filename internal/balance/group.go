@@ -28,15 +28,17 @@ type Group[T any] struct {
 	turns    [2]atomic.Uint64 // the turns of round robin, by part
 
 	// The fields below are guarded by ward.mu, except for the counts of the pools.
-	base    [2]pool[T] // all members: those of the own zone and the others, if split
-	kept    [2]pool[T] // the members that this client keeps, if subset
-	split   bool
-	subset  bool
-	epoch   uint64
-	changed bool
-	seed    uint64         // seeds the ranks of members
-	zones   map[string]int // members by zone
-	weights map[uint32]int // members by weight
+	base   [2]pool[T] // all members: those of the own zone and the others, if split
+	kept   [2]pool[T] // the members that this client keeps, if subset
+	split  bool
+	subset bool
+	// unranked says of each part that a new member was not compared with those that are kept.
+	unranked [2]bool
+	epoch    uint64
+	changed  bool
+	seed     uint64         // seeds the ranks of members
+	zones    map[string]int // members by zone
+	weights  map[uint32]int // members by weight
 }
 
 // view is what a pick sees of a group.

@@ -37,8 +37,8 @@ func (g *Group[T]) quotaLocked() [2]int {
 	return [2]int{near, min(k-near, others)}
 }
 
-// selectLocked keeps what is to be kept. It does nothing unless a kept one left,
-// or the group grew or shrank across a bound; then it ranks all members.
+// selectLocked keeps what is to be kept. It does nothing unless a kept one left, a new one
+// was not compared with those that are kept, or the group grew or shrank across a bound; then it ranks all members.
 func (g *Group[T]) selectLocked() {
 	k := g.options.Subset
 	g.subset = g.options.Policy != Hash && k > 0 && g.lenLocked() > max(k, SubsetAbove)
@@ -51,8 +51,9 @@ func (g *Group[T]) selectLocked() {
 		return
 	}
 	for i, want := range g.quotaLocked() {
-		if g.kept[i].len() != want {
+		if g.kept[i].len() != want || g.unranked[i] {
 			g.keepLocked(i, g.bestLocked(i, want))
+			g.unranked[i] = false
 		}
 	}
 }
@@ -92,10 +93,12 @@ func (g *Group[T]) keepLocked(part int, best []ranked[T]) {
 }
 
 // considerLocked keeps a new member in place of the kept one of the lowest rank, if
-// it ranks higher. If one is missing, selectLocked will look at all.
+// it ranks higher. If one is missing, selectLocked will look at all, also if the quota is
+// lower by then.
 func (g *Group[T]) considerLocked(part int, e *Endpoint[T]) {
 	kept := &g.kept[part]
 	if kept.len() == 0 || kept.len() != g.quotaLocked()[part] {
+		g.unranked[part] = true
 		return
 	}
 	worst := g.rankLocked(*kept.endpoints.at(0))

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -199,5 +200,41 @@ func TestKeyedPicksUseTheWholeGroup(t *testing.T) {
 	}
 	if len(seen) != n {
 		t.Fatalf("keyed picks reach %d of %d", len(seen), n)
+	}
+}
+
+// TestANewcomerIsKeptThoughOneLeaves: in one update a member that is kept leaves, one that ranks above all
+// comes, and one of another zone takes the place of the first in the quota.
+func TestANewcomerIsKeptThoughOneLeaves(t *testing.T) {
+	const k = 21
+	s := new(Set[int])
+	s.Configure(Options{Self: "me", Zone: "a"}, 0)
+	g := s.Group(nil, GroupOptions{ZoneAware: true, Subset: k}, 0)
+	var put []Item[int]
+	for i := range SubsetAbove + 10 {
+		zone := "a"
+		if i < k/3-1 { // one less than are kept
+			zone = "b"
+		}
+		put = append(put, Item[int]{Key: strconv.Itoa(i), Weight: 1, Zone: zone})
+	}
+	s.Update(put, nil, 0)
+	rank := func(key string) uint64 { return mix(hashOf(key) ^ hashOf("me")) }
+	var near []string
+	for _, key := range keptOf(g) {
+		if e, _ := s.Lookup(key); e.zone == "a" {
+			near = append(near, key)
+		}
+	}
+	slices.SortFunc(near, func(a, b string) int { return cmp.Compare(rank(b), rank(a)) })
+	newcomer := ""
+	for i := 1000; newcomer == ""; i++ {
+		if key := strconv.Itoa(i); rank(key) > rank(near[0]) {
+			newcomer = key
+		}
+	}
+	s.Update([]Item[int]{{Key: newcomer, Weight: 1, Zone: "a"}, {Key: "far", Weight: 1, Zone: "b"}}, near[1:2], 0)
+	if kept := keptOf(g); len(kept) != k || !slices.Contains(kept, newcomer) {
+		t.Errorf("it keeps %v, want %d with %s, which ranks highest", kept, k, newcomer)
 	}
 }
