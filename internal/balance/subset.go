@@ -97,8 +97,8 @@ func (g *Group[T]) keepLocked(part int, best []ranked[T]) {
 // lower by then.
 func (g *Group[T]) considerLocked(part int, e *Endpoint[T]) {
 	kept := &g.kept[part]
-	if kept.len() == 0 || kept.len() != g.quotaLocked()[part] {
-		g.unranked[part] = true
+	if quota := g.quotaLocked()[part]; kept.len() != quota || quota == 0 {
+		g.unranked[part] = g.unranked[part] || quota > 0
 		return
 	}
 	worst := g.rankLocked(*kept.endpoints.at(0))
