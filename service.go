@@ -191,10 +191,14 @@ func (s *service) inhabited() bool {
 	return len(s.members)+len(s.leftOut) > 0
 }
 
-// pin keeps the service from being forgotten until unpin is called.
+// pin keeps the service from being forgotten until unpin is called, and for a while after that: whoever
+// waited for its instances looks at them then, and may wait again.
 func (s *service) pin() (unpin func()) {
 	s.pins.Add(1)
-	return func() { s.pins.Add(-1) }
+	return func() {
+		s.use() // before the pin is gone: desert asks in this order
+		s.pins.Add(-1)
+	}
 }
 
 // follow applies snapshots until the node closes. Calls wait for the first of
