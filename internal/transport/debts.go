@@ -152,6 +152,18 @@ func (b *debts) sweepLocked(now time.Time) {
 	}
 }
 
+// paused reports whether no connection is taken from one of these.
+func (b *debts) paused(now time.Time, all ...debtor) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, who := range all {
+		if d := b.of[who]; d != nil && now.Before(d.next) {
+			return true
+		}
+	}
+	return false
+}
+
 // admit says why no connection is taken from one of these, or takes it into account.
 func (b *debts) admit(now time.Time, all ...debtor) error {
 	b.mu.Lock()

@@ -71,8 +71,12 @@ func newGate(l Limits) *gate {
 }
 
 // mustValidate makes the peer prove its address with a Retry (RFC 9000, section
-// 8.1.2) while handshakes come in unusual numbers.
+// 8.1.2) while handshakes come in unusual numbers. One who must pause is refused with its first packet
+// and needs to prove nothing for that.
 func (g *gate) mustValidate(addr net.Addr) bool {
+	if socket, host := atAddress(addrPort(addr)); g.debts.paused(time.Now(), socket, host) {
+		return false
+	}
 	from := g.places.Holder(share.Key{Name: source(addr)})
 	many := from.Held() >= int64(g.limits.HandshakesPerSource)
 	from.Release()

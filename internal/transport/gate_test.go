@@ -292,3 +292,35 @@ func TestAcceptQueueOverflowRecovers(t *testing.T) {
 		mustEcho(t, client.connect(server))
 	})
 }
+
+// TestWhoMustPauseProvesNothing: it is refused with its first packet, whatever else goes on, and uses
+// up nothing that lets others in without a further round trip.
+func TestWhoMustPauseProvesNothing(t *testing.T) { // SEC-383
+	synctest.Test(t, func(t *testing.T) {
+		const rate = 10
+		g := newGate(Limits{RetryRate: rate}.withDefaults())
+		addr := udp("192.0.2.1")
+		socket, _ := atAddress(addrPort(addr))
+		for range int(socketTerms.free) + 1 {
+			g.debts.charge(socket, time.Now())
+		}
+		for range 2 * rate {
+			if g.mustValidate(addr) {
+				t.Fatal("one who must pause is asked to prove its address")
+			}
+		}
+		if g.mustValidate(udp("192.0.2.2")) {
+			t.Error("another one must prove its address for what the first has sent")
+		}
+		if _, err := visit(g, "192.0.2.1", false); err == nil {
+			t.Error("one who must pause is admitted")
+		}
+		pass(firstPause)
+		for range rate {
+			g.mustValidate(addr)
+		}
+		if !g.mustValidate(addr) {
+			t.Error("after the pause, many handshakes need no proof of an address")
+		}
+	})
+}
