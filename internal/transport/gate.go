@@ -71,10 +71,17 @@ func newGate(l Limits) *gate {
 }
 
 // mustValidate makes the peer prove its address with a Retry (RFC 9000, section
-// 8.1.2) while handshakes come in unusual numbers. One who must pause is refused with its first packet
-// and needs to prove nothing for that.
+// 8.1.2) while handshakes come in unusual numbers. One who must pause, or was refused a moment ago, is
+// refused with its first packet and needs to prove nothing for that.
 func (g *gate) mustValidate(addr net.Addr) bool {
-	if socket, host := atAddress(addrPort(addr)); g.debts.paused(time.Now(), socket, host) {
+	now, at := time.Now(), addrPort(addr)
+	if socket, host := atAddress(at); g.debts.paused(now, socket, host) {
+		return false
+	}
+	g.mu.Lock()
+	refused := g.wasRefusedLocked(at, now)
+	g.mu.Unlock()
+	if refused {
 		return false
 	}
 	from := g.places.Holder(share.Key{Name: source(addr)})

@@ -315,7 +315,17 @@ func TestWhoMustPauseProvesNothing(t *testing.T) { // SEC-383
 		if _, err := visit(g, "192.0.2.1", false); err == nil {
 			t.Error("one who must pause is admitted")
 		}
-		pass(firstPause)
+		pass(firstPause - time.Millisecond)
+		if _, err := visit(g, "192.0.2.1", false); err == nil {
+			t.Error("one who must pause is admitted")
+		}
+		pass(time.Millisecond)
+		for range 2 * rate {
+			if g.mustValidate(addr) {
+				t.Fatal("one who was refused a moment ago is asked to prove its address")
+			}
+		}
+		pass(2 * refuseFor)
 		for range rate {
 			g.mustValidate(addr)
 		}
