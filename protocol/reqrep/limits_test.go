@@ -81,6 +81,7 @@ func TestMessageLimits(t *testing.T) {
 					if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"again"}); err != nil {
 						t.Fatal(err)
 					}
+					synctest.Wait() // routes may come a moment after the reply
 				}
 				if tt.request > 1<<20 { // it has a connection of its own, whose routes come a moment after it
 					_, _ = reqrep.Call(t.Context(), client, unsafeMethod, query{strings.Repeat("q", tt.request)}) // decided by either side
