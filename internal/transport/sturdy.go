@@ -25,7 +25,7 @@ import (
 //   - A read that fails is made again, after a pause if the one before failed, too. After readsFail without a
 //     datagram the socket is given up, and the endpoint with it: see [Endpoint.Failed].
 //   - A write that fails is made again once, because the error may be that of an earlier datagram. If it fails again,
-//     the datagram is lost; but an error of a handshake's ends the handshake, for whoever dials wants to know.
+//     the datagram is lost; but an error of the first packets of a handshake ends it, for whoever dials wants to know.
 //
 // Errors of the size of a datagram are quic-go's, which finds out with them what a path takes. Where a device does not cut
 // datagrams into segments, that is done here.
@@ -135,7 +135,10 @@ func (s *sturdy) resend(b, oob []byte, to net.Addr, err error, write func(b, oob
 	if err = write(b, oob); err == nil || isForQUIC(err) {
 		return err
 	}
-	if handshake := b[0]&0x80 != 0; handshake && !isForNow(err) { // RFC 9000, section 17.2
+	if initial := b[0]&0xb0 == 0x80; initial && !isForNow(err) { // RFC 9000, section 17.2.2
+		if errors.Is(err, syscall.EIO) {
+			return errors.New(err.Error()) // quic-go would cut the packet into parts of no bytes, without an end
+		}
 		return err
 	}
 	lost := s.lost.Add(1)

@@ -128,6 +128,20 @@ func TestErrorsOfAUDPSocketEndNoConnection(t *testing.T) {
 	})
 }
 
+// TestADialThroughADeviceThatFailsEnds: quic-go takes EIO for a word on segments, of which there are none.
+func TestADialThroughADeviceThatFailsEnds(t *testing.T) {
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := &faulty{err: syscall.EIO}
+	client, server := onLoopback(t, &faultyUDP{conn, socket})
+	socket.writes.Store(-1)
+	_, err = client.peer(server).Session(t.Context(), wire.ClassCalls)
+	failure(t, err, ReasonUnreachable)
+	socket.writes.Store(0)
+}
+
 // onLoopback returns two nodes with sockets of the kernel; the first has conn.
 func onLoopback(t *testing.T, conn net.PacketConn) (client, server *node) {
 	t.Helper()
