@@ -18,7 +18,7 @@ func TestWhereACallThatGotNoReplyGoes(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		err     error
-		times   int    // that it fails so
+		times   int    // how often it fails with err
 		settled bool   // at last
 		tried   bool   // the instance is, at last
 		leaving bool   // the instance is not called for a while

@@ -27,8 +27,8 @@ type Config struct {
 	// Identity, if it is set, else LINK_NAMESPACE, else "default".
 	Namespace string
 	// Tags say what this instance is: "v2", "zone=eu-1a". At most 64 of 128 bytes.
-	// LINK_TAGS ("v2,canary") and LINK_ZONE ("eu-1a", for "zone=eu-1a") add to them;
-	// of two with one key, as in key=value, the one here counts. At most one zone=,
+	// LINK_TAGS ("v2,canary") and LINK_ZONE ("eu-1a", for "zone=eu-1a") add to them,
+	// but not a tag key=value whose key is here already. At most one zone=,
 	// one region= and one dc=, each with a name, say where the instance is.
 	Tags []string
 	// Meta holds further facts about this instance, for the subsets of a topology.
@@ -100,11 +100,10 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Limits bounds everything else.
 	Limits Limits
-	// LookupEnv looks up the variables that stand in for fields which are empty: those
-	// that begin with LINK_, CONSUL_HTTP_ADDR and KUBERNETES_SERVICE_HOST. Nil means
-	// os.LookupEnv. A program that is to depend on no variable returns "", false. What
-	// else a Consul agent needs, such as a token, discovery/consul reads from the
-	// environment of the process.
+	// LookupEnv looks up the variables that stand in for fields which are empty: LINK_…,
+	// CONSUL_HTTP_ADDR and KUBERNETES_SERVICE_HOST. Nil means os.LookupEnv. A program
+	// that is to depend on no variable returns "", false. What else a Consul agent
+	// needs, such as a token, discovery/consul reads from the environment of the process.
 	LookupEnv func(name string) (value string, ok bool)
 	// Logger takes what has no caller to return to. Nil means slog.Default().
 	Logger *slog.Logger

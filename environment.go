@@ -63,8 +63,8 @@ func (cfg *Config) fromEnvironment() error {
 	return cfg.tagsFromEnvironment()
 }
 
-// warnOfMisspelled says which variables of the process are perhaps meant for link, which does not know them. One
-// that is misspelled would do nothing, in silence: without its secret a node is in the development tier. Others may
+// warnOfMisspelled says which variables of the process are perhaps meant for link, which does not know them. A
+// misspelled one would do nothing, in silence: without its secret a node is in the development tier. Others may
 // have variables that begin with LINK_ as well, so only those are named that are much like one of link's own.
 func (cfg *Config) warnOfMisspelled(environ []string) {
 	for _, pair := range environ {

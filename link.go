@@ -199,7 +199,7 @@ func (n *Node) defaultRegistry() error {
 	}
 	if addr := n.cfg.env(envConsul); addr != "" {
 		cfg := consul.Config{Logger: n.cfg.Logger}
-		if addr != os.Getenv(envConsul) { // of another environment than that of the process
+		if addr != os.Getenv(envConsul) { // consul.New would read that of the process
 			cfg.Address = addr
 		}
 		r, err := consul.New(cfg)

@@ -30,9 +30,8 @@ func (o *outgoing) connect(ctx context.Context, e *endpoint, class wire.Class) e
 	return nil
 }
 
-// connected waits for the first of the pending instances. It returns nothing if
-// that one cannot be reached, or it is time to connect to one more. The error
-// settles the call.
+// connected waits for the first of the pending instances. It returns nothing if it
+// cannot be reached, or it is time to connect to one more. The error settles the call.
 func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, *transport.Session, error) {
 	e, err := o.await(ctx)
 	if err != nil || e == nil {

@@ -49,8 +49,8 @@ func (o *ownTags) init(n *Node) {
 // Tags are counted: a tag that was added twice has to be removed twice. One that
 // Config.Tags or a probe announces too stays as long as any of them says so.
 //
-// Errors: InvalidArgument names the tag and the rule of discovery.Instance.Tags
-// that it breaks, or says that it is a place such as "zone=eu-1a", which belongs in
+// Errors: InvalidArgument names the tag and the broken rule of
+// discovery.Instance.Tags, or says that a place such as "zone=eu-1a" belongs in
 // Config.Tags; ResourceExhausted beyond discovery.MaxTags, counting what
 // Config.Monitors may announce.
 func (n *Node) AddTag(tag string) error {
