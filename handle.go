@@ -2,14 +2,9 @@ package link
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -367,89 +362,10 @@ func carrierOf(v wire.PairsView) tracing.Carrier {
 	return out
 }
 
-// statusOn is status, except that what failed because this node canceled its
-// handlers is Unavailable: the caller canceled nothing, and others may serve it.
-func (n *Node) statusOn(s *transport.Session, r Route, err error) (status wire.Status) {
-	defer func() {
-		if p := recover(); p != nil { // an error's own methods are the user's code too
-			status = n.internal(r, panicked(p))
-		}
-	}()
-	if err != nil && s.Handlers().Err() != nil && (CodeOf(err) == Canceled || errors.Is(err, ErrDraining)) {
-		return wire.Status{Code: uint64(Unavailable), Message: "the node ended while the handler ran"}
-	}
-	return n.status(r, err)
-}
-
-// status turns a handler's error into what the caller gets. An error without a
-// code keeps its text here and sends an ID that finds it in the log.
-func (n *Node) status(r Route, err error) wire.Status {
-	if err == nil {
-		return wire.Status{}
-	}
-	var e *Error
-	var code Code
-	switch {
-	case isA[*PanicError](err): // whatever it was wrapped in
-	case errors.As(err, &e) && e != nil:
-		s := wire.Status{
-			Code: uint64(normal(e.Code)), Message: clip(e.Message, wire.MaxText), ErrorID: clip(e.ID, wire.MaxName),
-			RetryAfter: uint64(max(e.RetryAfter.Milliseconds(), 0)),
-		}
-		size := len(s.Message)
-		for _, d := range e.Details {
-			if size += len(d.Type) + len(d.Data) + 8; len(s.Details) == wire.MaxDetails || size > maxStatus || clip(d.Type, wire.MaxName) != d.Type {
-				n.cfg.Logger.Warn("link: error details are too large, leaving some out", "route", r.String(), "limit", maxStatus)
-				break
-			}
-			s.Details = append(s.Details, wire.Detail(d))
-		}
-		return s
-	case errors.As(err, &code):
-		return wire.Status{Code: uint64(normal(code)), Message: normal(code).String()}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrDeadline):
-		return wire.Status{Code: uint64(DeadlineExceeded), Message: ErrDeadline.Error()}
-	case errors.Is(err, context.Canceled), errors.Is(err, ErrCallerGone):
-		return wire.Status{Code: uint64(Canceled), Message: "the handler was canceled"}
-	}
-	return n.internal(r, err)
-}
-
-// internal logs an error whose text stays here and returns what the caller gets.
-func (n *Node) internal(r Route, err error) wire.Status {
-	id := errorID()
-	n.cfg.Logger.Error("link: handler failed", "route", r.String(), "error_id", id, "error", printable{err})
-	return wire.Status{Code: uint64(Internal), Message: "the handler failed", ErrorID: id, Broken: isA[*PanicError](err)}
-}
-
 // printable keeps an error that cannot print itself, a nil pointer say, from
 // ending the process.
 type printable struct{ err error }
 
-// LogValue implements slog.LogValuer.
-func (p printable) LogValue() (v slog.Value) {
-	defer func() {
-		if recover() != nil {
-			v = slog.StringValue(fmt.Sprintf("an error of type %T whose Error panics", p.err))
-		}
-	}()
-	return slog.StringValue(p.err.Error())
-}
-
 // maxStatus is how much of a STATUS message and details may fill; the rest of
 // wire.MaxHeader is for reply metadata.
 const maxStatus = 7 << 10
-
-func clip(s string, limit int) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "")
-	}
-	return s
-}
-
-func errorID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return hex.EncodeToString(b[:])
-}

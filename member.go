@@ -2,20 +2,16 @@ package link
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/discovery/local"
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security"
 )
 
 // instance is one version of what is known of one instance of a service. A
@@ -385,78 +381,4 @@ func (s *service) releaseAll() {
 	if s.snapshot.Stale {
 		s.node.services.stale.Add(-1)
 	}
-}
-
-// meeting asks what a service needs to be found by this node, in its tier and registry.
-func (n *Node) meeting() string {
-	_, here := n.registry.(*local.Registry)
-	switch tier := n.identity.Tier(); {
-	case tier == security.TierDev && here:
-		return "is it running on this machine, as the same OS user, in the same namespace? The development tier reaches no further: " +
-			"set LINK_CLUSTER_SECRET, and LINK_PEERS or CONSUL_HTTP_ADDR, for all nodes"
-	case tier == security.TierDev:
-		return "is it running on this machine, as the same OS user, with the same registry and namespace? The development tier reaches no further: " +
-			"set LINK_CLUSTER_SECRET for all nodes"
-	case here:
-		return "is it running on this machine, as the same OS user, with the same namespace and " + proofOf(tier) + "? The local registry reaches no further: " +
-			"set LINK_PEERS or CONSUL_HTTP_ADDR for all nodes"
-	default:
-		return "is it running, with the same registry, namespace and " + proofOf(tier) + " as this node?"
-	}
-}
-
-// proofOf is what the nodes of a mesh have in common in a tier.
-func proofOf(tier security.Tier) string {
-	if tier == security.TierClusterSecret {
-		return "LINK_CLUSTER_SECRET"
-	}
-	return "trust domain"
-}
-
-// leftOutLocked says why the instances that are left out are, by one of them; "" if none is.
-func (s *service) leftOutLocked() string {
-	for i := range s.snapshot.Instances {
-		if in := &s.snapshot.Instances[i]; s.leftOut[in.ID] {
-			why, fix := s.node.refused(*in, s.snapshot.Origin)
-			return fmt.Sprintf("%d left out, such as %s at %s: %s; %s", len(s.leftOut), in.ID, in.Addr, why, fix)
-		}
-	}
-	return ""
-}
-
-// none describes why there is nobody to call, to a call that has time until then.
-func (s *service) none(until time.Time) error {
-	s.mu.Lock()
-	total, draining := len(s.members), 0
-	now := time.Now()
-	var last *trouble
-	for _, in := range s.members {
-		if in.Status == discovery.Draining {
-			draining++
-		}
-		if t := in.state.trouble.Load(); t != nil && now.Before(t.until) && (last == nil || t.until.After(last.until)) {
-			last = t
-		}
-	}
-	leftOut := s.leftOutLocked()
-	stale := ""
-	if s.snapshot.Stale {
-		stale = "; it cannot be read now (" + s.snapshot.Reason + ")"
-	}
-	s.mu.Unlock()
-	where := describeRegistry(s.node.registry)
-	switch {
-	case total == 0 && leftOut != "":
-		return Errorf(Unavailable, "no instance of service %q in %s may be called%s: %s", s.name, where, stale, leftOut)
-	case total == 0:
-		known := "registered"
-		if stale != "" {
-			known = "known"
-		}
-		return Errorf(Unavailable, "no instance of service %q in namespace %q is "+known+" in %s%s%s; %s (trust domain %s, tier %s)",
-			s.name, s.node.cfg.Namespace, where, stale, s.node.names.propose(s.name, until), s.node.meeting(), s.identity.TrustDomain(), s.node.identity.Tier())
-	case last != nil:
-		return last.err
-	}
-	return Errorf(Unavailable, "none of the %d instances of service %q in %s takes calls: %s", total, s.name, where, strings.TrimSpace(fmt.Sprintf("%d drain%s", draining, stale)))
 }

@@ -1,11 +1,9 @@
 package pubsub
 
 import (
-	"context"
 	"errors"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -329,24 +327,6 @@ func (m *member) full() error {
 	return nil
 }
 
-// lastWords says what was not said yet: verdicts, and what a member of a group has read.
-func (m *member) lastWords(say func(v *verdict) error, forget bool) {
-	m.mu.Lock()
-	v := m.pending
-	m.pending = verdict{}
-	v.Forget = forget
-	if m.credit > 0 {
-		v.Credit += m.taken
-		m.taken = 0
-	}
-	m.mu.Unlock()
-	for part := range v.parts() {
-		if say(part) != nil {
-			return // the stream has ended
-		}
-	}
-}
-
 // ended reports whether the publisher has said that this was all.
 func (m *member) ended() bool {
 	m.mu.Lock()
@@ -410,128 +390,5 @@ func (m *member) tookLocked() {
 		m.pending.Credit += m.taken
 		m.taken = 0
 		m.signal()
-	}
-}
-
-func (m *member) ack(c *conn, seq uint64) {
-	m.judge(c, seq, func(v *verdict, _ *held) bool {
-		v.addAck(seq, seq)
-		return false
-	})
-}
-
-// ackThrough acks what was delivered in the session of a message, up to that.
-func (m *member) ackThrough(c *conn, seq uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if c.session == m.session {
-		m.ackRangeLocked(0, seq)
-	}
-}
-
-// ackRange acks what was delivered with numbers in a range.
-func (m *member) ackRange(from, to uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.ackRangeLocked(from, to)
-}
-
-func (m *member) ackRangeLocked(from, to uint64) {
-	var first, last uint64
-	for seq, h := range m.out {
-		if seq < from || seq > to || h.back || h.owed {
-			continue
-		}
-		if first == 0 || seq < first {
-			first = seq
-		}
-		last = max(last, seq)
-		delete(m.out, seq)
-	}
-	if first > 0 {
-		m.pending.addAck(first, last)
-		m.signal()
-	}
-}
-
-func (m *member) nack(c *conn, seq uint64, delay time.Duration, cause string) {
-	d := uint64(0)
-	if delay >= 0 {
-		d = uint64(delay.Microseconds()) + 1
-	}
-	cause = strings.ToValidUTF8(cause[:min(len(cause), maxCause)], "")
-	m.judge(c, seq, func(v *verdict, h *held) bool {
-		v.Nacks, v.Causes = append(v.Nacks, seq, d), append(v.Causes, cause)
-		h.nacks++
-		return h.nacks < journal.DefaultMaxDeliveries
-	})
-}
-
-func (m *member) release(c *conn, seq uint64) {
-	m.judge(c, seq, func(v *verdict, _ *held) bool {
-		v.Releases = append(v.Releases, seq)
-		return true
-	})
-}
-
-// judge notes a verdict on a message that has none yet. add reports whether the message is
-// to come again.
-func (m *member) judge(c *conn, seq uint64, add func(v *verdict, h *held) bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h, open := m.out[seq]
-	if !open || h.back || h.owed || c.session != m.session {
-		return
-	}
-	if add(&m.pending, &h) {
-		h.back = true
-		if h.ttl > 0 {
-			h.until = time.Now().Add(h.ttl)
-		}
-		m.out[seq] = h
-	} else {
-		delete(m.out, seq)
-	}
-	m.signal()
-}
-
-func (m *member) signal() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
-
-// report says verdicts, and extends the leases of messages without one, until ctx
-// ends or say fails.
-func (m *member) report(ctx context.Context, say func(v *verdict) error) {
-	if !m.acks && m.credit == 0 {
-		return
-	}
-	lease := time.Duration(m.want.Lease) * time.Microsecond
-	if lease <= 0 {
-		lease = journal.DefaultLease
-	}
-	ticker := time.NewTicker(lease / 3)
-	defer ticker.Stop()
-	for {
-		var extend bool
-		select {
-		case <-m.wake:
-		case <-ticker.C:
-			extend = true
-		case <-ctx.Done():
-			return
-		}
-		m.mu.Lock()
-		v := m.pending
-		m.pending = verdict{}
-		v.Alive = extend && m.acks
-		m.mu.Unlock()
-		for part := range v.parts() {
-			if err := say(part); err != nil {
-				return // the stream has ended, and what was not said is delivered again
-			}
-		}
 	}
 }

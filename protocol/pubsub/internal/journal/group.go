@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"math"
 	"slices"
 	"time"
 )
@@ -339,96 +338,6 @@ func (g *group) give(c *Cursor, t task, at int64) {
 	}
 	c.tasks = append(c.tasks, t)
 	c.wake()
-}
-
-// choose returns who gets a message, nil if it has to wait.
-func (g *group) choose(hash uint32, avoid *Cursor) *Cursor {
-	if hash == 0 {
-		return g.withCredit(avoid)
-	}
-	s := &g.slots[hash%groupSlots]
-	if s.holder == nil || s.out == 0 && s.joins != g.joins {
-		s.holder, s.joins = g.rendezvous(hash%groupSlots), g.joins
-	}
-	if s.holder == nil || s.holder.spare() <= -groupParked {
-		return nil
-	}
-	return s.holder
-}
-
-// spare is how many more messages a member can take. A disconnected one takes none.
-func (c *Cursor) spare() int {
-	n := min(c.credit, c.share.feed.limits.Messages)
-	if c.window != nil {
-		n = min(n, c.window.limits.Messages-c.window.list.n)
-	}
-	if c.detached != 0 {
-		n = 0
-	}
-	return n - len(c.tasks)
-}
-
-// withCredit picks among members with credit the one with more of two, so that each
-// gets its part; nil if there is none. It avoids one if there is another.
-func (g *group) withCredit(avoid *Cursor) *Cursor {
-	n := len(g.members)
-	i := g.draw(n)
-	a, b := g.members[i], g.members[g.draw(n)]
-	if b.spare() > a.spare() {
-		a = b
-	}
-	if a.spare() > 0 && a != avoid {
-		return a
-	}
-	for k := range n {
-		if c := g.members[(i+k)%n]; c.spare() > 0 && c != avoid {
-			return c
-		}
-	}
-	if avoid != nil && avoid.spare() > 0 && slices.Contains(g.members, avoid) {
-		return avoid
-	}
-	return nil
-}
-
-// draw returns a number below n. Draws need to be even, not to be secret.
-func (g *group) draw(n int) int {
-	g.draws++
-	return int(mix(g.draws) % uint64(n))
-}
-
-func (g *group) connected() *Cursor {
-	i := slices.IndexFunc(g.members, func(c *Cursor) bool { return c.detached == 0 })
-	if i < 0 {
-		return nil
-	}
-	return g.members[i]
-}
-
-// rendezvous returns the connected member that a slot belongs to: of all, the one with
-// the least -ln(u)/weight, u being the member's own random number for the slot (Thaler
-// and Ravishankar 1998, with weights as in Schindelhauer and Schomaker 2005).
-func (g *group) rendezvous(slot uint32) *Cursor {
-	var best *Cursor
-	least := math.Inf(1)
-	for _, c := range g.members {
-		if c.detached != 0 {
-			continue
-		}
-		u := (float64(mix(c.number<<32|uint64(slot))>>11) + 0.5) / (1 << 53)
-		if score := -math.Log(u) / float64(max(c.weight, 1)); score < least {
-			best, least = c, score
-		}
-	}
-	return best
-}
-
-// mix is the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }
 
 // AddCredit says that a member of a group has room for more messages. Fill counts them

@@ -1,0 +1,220 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// read moves frames from the transport to the queue until the stream ends. It
+// never waits for the application: what the peer may send is bounded by the
+// credit it was granted and by Limits.PendingFrames and PendingBytes.
+func (st *Stream) read() {
+	err := st.readFrames()
+	st.fr.release()
+	dialed := st.Session.dialed
+	st.mu.Lock()
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
+		st.end = io.EOF
+	default:
+		end := st.Session.streamError(lossBehind(st.stream, err), st.Session.unserved(st.stream.StreamID()))
+		end.NotProcessed = end.NotProcessed && dialed && !st.answered
+		st.end = end
+	}
+	close(st.credited)
+	st.Session.credit.Add(-int64(st.granted.Bytes))
+	st.granted = wire.Credit{}
+	finished := st.finished
+	st.mu.Unlock()
+	switch { // after end is set: it says more than that the stream was reset here
+	case err == nil: // the STATUS was the last frame
+		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	case !errors.Is(err, io.EOF) && !finished: // a reset could take back the STATUS
+		st.refused = st.Session.endRunning(st.out, err)
+	}
+	if dialed {
+		st.settleQueue()
+		_ = st.stream.Close() // END is not FIN; this fails if the stream was reset
+	}
+	st.wake()
+	st.noteEnd()
+}
+
+// readFrames returns nil behind a STATUS.
+func (st *Stream) readFrames() error {
+	for {
+		h, err := st.fr.header()
+		if err != nil {
+			return err
+		}
+		if h.Flags&(wire.FlagCompressed|wire.FlagMore) != 0 {
+			return st.Session.protocolError("compressed or fragmented frame")
+		}
+		if h.Kind == wire.KindData || h.Kind >= wire.KindPattern && h.Kind <= wire.KindPatternMax {
+			err = st.readOne(h)
+		} else {
+			err = st.readOwn(h)
+		}
+		if err != nil || h.Kind == wire.KindStatus {
+			return err
+		}
+	}
+}
+
+// readOne reads a frame for the application.
+func (st *Stream) readOne(h wire.FrameHeader) error {
+	if err := st.admit(h); err != nil {
+		return err
+	}
+	body, err := st.fr.body(h.Length)
+	if err != nil {
+		return err
+	}
+	body = st.fr.own(body)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.queue = append(st.queue, Frame{Kind: h.Kind, Flags: h.Flags, Body: body})
+	st.wake()
+	return nil
+}
+
+// readOwn reads a frame that is about the stream, or that nobody knows.
+func (st *Stream) readOwn(h wire.FrameHeader) error {
+	switch h.Kind { //nolint:exhaustive // the others mean nothing here
+	case wire.KindCredit, wire.KindStatus, wire.KindEnd:
+	default:
+		if h.Flags&wire.FlagCritical != 0 {
+			return st.Session.protocolError("unknown critical frame on a stream")
+		}
+		if h.Length > wire.MaxControl {
+			return &wire.LimitError{What: "unknown frame", Limit: wire.MaxControl, Got: h.Length}
+		}
+		return st.fr.skip(h.Length)
+	}
+	if h.Length > wire.MaxHeader {
+		return &wire.LimitError{What: "frame", Limit: wire.MaxHeader, Got: h.Length}
+	}
+	body, err := st.fr.body(h.Length)
+	if err != nil {
+		return err
+	}
+	switch h.Kind { //nolint:exhaustive // the others have returned above
+	case wire.KindCredit:
+		credit, err := wire.ParseCredit(body)
+		if err != nil {
+			return err
+		}
+		st.addCredit(credit)
+	case wire.KindStatus:
+		status, err := wire.ParseStatus(body)
+		if err != nil {
+			return err
+		}
+		st.mu.Lock()
+		st.status, st.answered = &status, true
+		st.mu.Unlock()
+	default:
+		st.mu.Lock()
+		st.noMore = true
+		st.mu.Unlock()
+		st.wake()
+	}
+	return nil
+}
+
+// admit uses up the credit of a frame, or counts it as one without. It comes before the
+// body is read, so that a peer has no more of our memory than it was given.
+func (st *Stream) admit(h wire.FrameHeader) error {
+	if h.Length > uint64(st.maxMessage) {
+		return &wire.LimitError{What: "frame", Limit: uint64(st.maxMessage), Got: h.Length}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.answered = true
+	if st.noMore {
+		return st.Session.protocolError("a frame behind END")
+	}
+	if h.Flags&wire.FlagCredited != 0 {
+		if st.granted.Messages < 1 || st.granted.Bytes < h.Length {
+			// No peer that keeps the rules does so, and where one stream does, others follow: the
+			// connection ends.
+			err := &wire.LimitError{What: "credited frame", Limit: st.granted.Bytes, Got: h.Length}
+			st.Session.close(wire.CodeLimit, err.Error())
+			return err
+		}
+		st.granted.Messages--
+		st.granted.Bytes -= h.Length
+		st.Session.credit.Add(-int64(h.Length))
+		return nil
+	}
+	l := &st.Session.endpoint.limits
+	if st.plain >= l.PendingFrames {
+		return &wire.LimitError{What: "frames without credit (Limits.PendingFrames)", Limit: uint64(l.PendingFrames), Got: uint64(st.plain) + 1}
+	}
+	if size := uint64(st.pending) + h.Length; size > uint64(l.PendingBytes) {
+		return &wire.LimitError{What: "bytes without credit (Limits.PendingBytes)", Limit: uint64(l.PendingBytes), Got: size}
+	}
+	if err := st.Session.shares.bytes.Take(int64(h.Length) + frameCost); err != nil {
+		return noRoom(err)
+	}
+	st.plain++
+	st.pending += int(h.Length)
+	return nil
+}
+
+// settleQueue gives back the room of frames that may never be received: the handler
+// has returned, or, where we opened the stream, its other side has ended.
+func (st *Stream) settleQueue() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.settled {
+		st.settled = true
+		st.Session.shares.bytes.Give(int64(st.pending + st.plain*frameCost))
+	}
+}
+
+// Recv returns the next frame. It waits for one until ctx ends. The error is
+// io.EOF after the peer's clean end.
+func (st *Stream) Recv(ctx context.Context) (Frame, error) {
+	for canceled := false; ; {
+		st.mu.Lock()
+		if len(st.queue) > 0 {
+			f := st.queue[0]
+			st.queue[0] = Frame{}
+			if st.queue = st.queue[1:]; len(st.queue) == 0 {
+				st.queue = nil
+			}
+			if f.Flags&wire.FlagCredited == 0 {
+				st.plain--
+				st.pending -= len(f.Body)
+				if !st.settled {
+					st.Session.shares.bytes.Give(int64(len(f.Body)) + frameCost)
+				}
+			}
+			st.mu.Unlock()
+			return f, nil
+		}
+		end, over := st.endLocked(), st.end != nil
+		st.mu.Unlock()
+		if end != nil {
+			if over {
+				st.noteEnd()
+			}
+			st.wake() // for the next call
+			return Frame{}, end
+		}
+		if canceled {
+			return Frame{}, &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: ended(ctx)}
+		}
+		select {
+		case <-st.arrived:
+		case <-ctx.Done():
+			canceled = true // the end of the stream may be what ended ctx
+		}
+	}
+}
