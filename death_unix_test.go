@@ -13,7 +13,6 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/protocol/reqrep"
 	"github.com/linkmesh/link/security"
@@ -32,19 +31,7 @@ func TestReadOnlyCallsOutliveAProcess(t *testing.T) {
 				instances[i] = discovery.Instance{ID: "orders-" + strconv.Itoa(i), Service: "orders", Addr: freeAddr(t)}
 				victim, _ = startProcess(t, instances[i].Addr)
 			}
-			registry, err := static.New(instances...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			client, err := link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", CallTimeout: 2 * time.Minute})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := client.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
+			client := patientClient(t, link.Limits{}, instances...)
 			before, after := race.Fewer(3000, 600), race.Fewer(6000, 1200)
 			answers := make(map[string]int)
 			calls := make(chan string, callers)
@@ -68,15 +55,7 @@ func TestReadOnlyCallsOutliveAProcess(t *testing.T) {
 			clear(answers)
 			await(func() bool { return total(answers) > after })
 			took := time.Since(died)
-			go func() {
-				for range calls { // the last calls end, too
-				}
-			}()
-			l.end()
-			close(calls)
-			for _, err := range l.errs {
-				t.Errorf("a call that changes nothing failed: %v", err)
-			}
+			endLoad(t, l, calls)
 			t.Logf("longest call %v before, %v after; %d calls took %v", began.Round(time.Millisecond), l.longest().Round(time.Millisecond), after, took.Round(time.Millisecond))
 		})
 	}
@@ -101,19 +80,7 @@ func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 		p, _ := startProcess(t, instances[i].Addr)
 		processes = append(processes, p)
 	}
-	registry, err := static.New(instances...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", CallTimeout: 2 * time.Minute, Limits: link.Limits{DialTimeout: time.Minute}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	client := patientClient(t, link.Limits{DialTimeout: time.Minute}, instances...)
 	answers := make(chan string, callers)
 	l := startLoad(t, func(ctx context.Context) error {
 		var who link.Peer
@@ -148,6 +115,12 @@ func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 		t.Logf("given up after %v; %v after they went on both answer; the longest call took %v",
 			gone.Round(time.Millisecond), time.Since(thawed).Round(time.Millisecond), l.longest().Round(time.Millisecond))
 	}
+	endLoad(t, l, answers)
+}
+
+// endLoad ends the callers, whose answers nobody waits for any more. None may have failed.
+func endLoad(t *testing.T, l *load, answers chan string) {
+	t.Helper()
 	go func() {
 		for range answers { // the last calls end, too
 		}

@@ -96,6 +96,25 @@ func freeAddr(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
+// patientClient is a client of a fixed list, whose calls wait for longer than a process takes to start.
+func patientClient(t *testing.T, limits link.Limits, instances ...discovery.Instance) *link.Node {
+	t.Helper()
+	registry, err := static.New(instances...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", CallTimeout: 2 * time.Minute, Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
 // TestARestartLosesNoReadOnlyCall kills the only server of a fixed list three times while callers call, and starts it
 // again at its address. What is between is the time that a process takes to start: calls wait for it.
 func TestARestartLosesNoReadOnlyCall(t *testing.T) {
@@ -103,19 +122,7 @@ func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 	t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
 	addr := freeAddr(t)
 	kill := startAgain(t, addr)
-	registry, err := static.New(discovery.Instance{ID: "orders-1", Service: "orders", Addr: addr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", CallTimeout: 2 * time.Minute, Limits: link.Limits{DialTimeout: time.Minute}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	client := patientClient(t, link.Limits{DialTimeout: time.Minute}, discovery.Instance{ID: "orders-1", Service: "orders", Addr: addr})
 	const restarts = 3
 	var done, round atomic.Int64
 	var underWay [restarts + 1]atomic.Int64 // by the round in which they began
