@@ -4,15 +4,14 @@ package link_test
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/child"
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/protocol/reqrep"
 	"github.com/linkmesh/link/security"
@@ -21,15 +20,15 @@ import (
 // TestReadOnlyCallsOutliveAProcess kills or freezes one of three processes while 8 callers call. Times are for
 // the log: TestReadOnlyCallsOutliveTheirServer holds the bounds, in virtual time.
 func TestReadOnlyCallsOutliveAProcess(t *testing.T) {
-	for name, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "frozen": syscall.SIGSTOP} {
+	for name, end := range map[string]func(p *child.Process){"killed": (*child.Process).Kill, "frozen": (*child.Process).Freeze} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 			t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
-			var victim *os.Process
+			var victim *child.Process
 			instances := make([]discovery.Instance, 3)
 			for i := range instances {
 				instances[i] = discovery.Instance{ID: "orders-" + strconv.Itoa(i), Service: "orders", Addr: freeAddr(t)}
-				victim, _ = startProcess(t, instances[i].Addr)
+				victim = startServer(t, instances[i].Addr)
 			}
 			client := patientClient(t, link.Limits{}, instances...)
 			before, after := race.Fewer(3000, 600), race.Fewer(6000, 1200)
@@ -48,9 +47,7 @@ func TestReadOnlyCallsOutliveAProcess(t *testing.T) {
 			}
 			await(func() bool { return len(answers) == 3 && total(answers) > before })
 			began := l.longest()
-			if err := victim.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
+			end(victim)
 			died := time.Now()
 			clear(answers)
 			await(func() bool { return total(answers) > after })
@@ -73,12 +70,11 @@ func total(counts map[string]int) (n int) {
 func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
-	var processes []*os.Process
+	var processes []*child.Process
 	instances := make([]discovery.Instance, 2)
 	for i := range instances {
 		instances[i] = discovery.Instance{ID: "orders-" + strconv.Itoa(i), Service: "orders", Addr: freeAddr(t)}
-		p, _ := startProcess(t, instances[i].Addr)
-		processes = append(processes, p)
+		processes = append(processes, startServer(t, instances[i].Addr))
 	}
 	client := patientClient(t, link.Limits{DialTimeout: time.Minute}, instances...)
 	answers := make(chan string, callers)
@@ -94,22 +90,20 @@ func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 			seen[<-answers]++
 		}
 	}
-	signal := func(s syscall.Signal) {
+	each := func(do func(p *child.Process)) {
 		for _, p := range processes {
-			if err := p.Signal(s); err != nil {
-				t.Fatal(err)
-			}
+			do(p)
 		}
 	}
 	for range race.Fewer(3, 1) {
 		await(race.Fewer(3000, 600)) // which also earn the retries of those that are in flight
 		frozen := time.Now()
-		signal(syscall.SIGSTOP)
+		each((*child.Process).Freeze)
 		for client.Status().Services[0].Connected > 0 {
 			sleep(5 * time.Millisecond)
 		}
 		gone := time.Since(frozen)
-		signal(syscall.SIGCONT)
+		each((*child.Process).Thaw)
 		thawed := time.Now()
 		await(2 * callers)
 		t.Logf("given up after %v; %v after they went on both answer; the longest call took %v",

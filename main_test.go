@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/linkmesh/link/internal/child"
 	"github.com/linkmesh/link/internal/shell"
 )
 
@@ -24,8 +25,8 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	if addr := os.Getenv(restartedChild); addr != "" {
-		if err := serveAgain(addr); err != nil {
+	if child.Role() == serverRole {
+		if err := serveAgain(os.Getenv(addrVariable)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -1,16 +1,10 @@
 package link_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,12 +12,16 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/child"
 	"github.com/linkmesh/link/protocol/reqrep"
 	"github.com/linkmesh/link/security"
 )
 
-// restartedChild makes the test binary a server at the address that it holds.
-const restartedChild = "LINK_TEST_SERVE_AGAIN"
+// serverRole makes the test binary a server at the address that addrVariable holds.
+const (
+	serverRole   = "server"
+	addrVariable = "LINK_TEST_SERVE_AT"
+)
 
 // serveAgain serves getOrder until the process is killed. It says on standard output when it is up.
 func serveAgain(addr string) error {
@@ -38,51 +36,23 @@ func serveAgain(addr string) error {
 	reqrep.Handle(node, getOrder, func(_ context.Context, q orderQuery) (order, error) { return order{ID: q.ID}, nil })
 	go func() {
 		<-node.Ready()
-		_, _ = fmt.Fprintln(os.Stdout, "up") // the parent sees that
+		child.Say("up")
 	}()
 	return node.Run(context.Background())
 }
 
-// startAgain starts a server in a process of its own and returns when it serves. The function that it returns
-// kills it.
-func startAgain(t *testing.T, addr string) (kill func()) {
+// startServer starts a server in a process of its own and returns when it serves.
+func startServer(t *testing.T, addr string) *child.Process {
 	t.Helper()
-	_, kill = startProcess(t, addr)
-	return kill
-}
-
-func startProcess(t *testing.T, addr string) (process *os.Process, kill func()) {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), exe)
-	cmd.Env = append(os.Environ(), restartedChild+"="+addr)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var logged bytes.Buffer
-	cmd.Stderr = &logged
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var once sync.Once
-	kill = func() {
-		once.Do(func() {
-			_ = cmd.Process.Kill() // fails if it ended by itself, which Wait tells
-			_ = cmd.Wait()         // killed
-			if strings.Contains(logged.String(), "noticed late") {
-				t.Errorf("the process has no secret for its stateless resets, and says %s", &logged)
-			}
-		})
-	}
-	t.Cleanup(kill)
-	if line := bufio.NewScanner(out); !line.Scan() || line.Text() != "up" {
-		t.Fatalf("the server said %q, want that it is up", line.Text())
-	}
-	return cmd.Process, kill
+	p := child.Start(t, serverRole, addrVariable+"="+addr)
+	t.Cleanup(func() {
+		p.Kill()
+		if said := p.Logged(); strings.Contains(said, "noticed late") {
+			t.Errorf("the process has no secret for its stateless resets, and says %s", said)
+		}
+	})
+	p.Says("up")
+	return p
 }
 
 // freeAddr returns an address of this host where nobody listens.
@@ -121,7 +91,7 @@ func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
 	addr := freeAddr(t)
-	kill := startAgain(t, addr)
+	server := startServer(t, addr)
 	client := patientClient(t, link.Limits{DialTimeout: time.Minute}, discovery.Instance{ID: "orders-1", Service: "orders", Addr: addr})
 	const restarts = 3
 	var done, round atomic.Int64
@@ -146,8 +116,8 @@ func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 	}
 	for range restarts {
 		await(200) // which also earn the retries of those that are in flight when it dies
-		kill()
-		kill = startAgain(t, addr)
+		server.Kill()
+		server = startServer(t, addr)
 		up := time.Now()
 		await(int64(2 * callers))
 		for before := round.Add(1) - 1; underWay[before].Load() > 0; {

@@ -85,6 +85,9 @@ func (p *Process) Says(word string) string {
 	return rest
 }
 
+// Logged returns what the process has written to its standard error. It must have ended.
+func (p *Process) Logged() string { return p.logged.String() }
+
 // Kill ends the process as kill -9 does, and waits for it.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // fails if it ended by itself
