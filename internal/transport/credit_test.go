@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -256,6 +257,106 @@ func TestCreditOutlivesTheEndOfInput(t *testing.T) {
 		settle()
 		if n := server.pools.streams.Used(); n != 0 {
 			t.Errorf("%d streams are open", n)
+		}
+	})
+}
+
+// TestCreditedFramesThatAreNotReadCountAsCredit: what came for credit is bounded like what may still come.
+func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
+	inWorld(t, func(w *world) {
+		t := w.t
+		const size = 1 << 20
+		streams := maxCredit/size + 6
+		server := w.node("orders", Limits{})
+		var granted atomic.Int64
+		read := make(chan struct{})
+		server.handler.onStream("stream", func(s *Stream) {
+			if s.Grant(wire.Credit{Messages: 1, Bytes: size}) != nil {
+				return
+			}
+			granted.Add(1)
+			select {
+			case <-read:
+				if _, err := s.Recv(t.Context()); err != nil {
+					t.Error(err)
+				}
+				<-s.Canceled().Done()
+			case <-s.Canceled().Done():
+			}
+		})
+		client := w.quiet("web", Limits{}).connect(server)
+		body := make([]byte, size)
+		var sent []*Stream
+		for range streams {
+			st, err := client.Open(t.Context(), &wire.Headers{Route: "stream", Timeout: wire.MaxVarint})
+			if err != nil {
+				t.Fatal(err)
+			}
+			settle()
+			if st.Credit().Bytes == size {
+				if err := st.Send(t.Context(), Frame{Kind: wire.KindPattern, Flags: wire.FlagCredited, Body: body}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sent = append(sent, st)
+			pass(time.Second) // the frame has arrived
+		}
+		if n := granted.Load(); n != maxCredit/size {
+			t.Errorf("%d streams got credit of 1 MiB, and nothing of it is read; want %d", n, maxCredit/size)
+		}
+		server.mu.Lock()
+		var s *Session
+		for one := range server.sessions {
+			s = one
+		}
+		server.mu.Unlock()
+		close(read)
+		settle()
+		if n := s.credit.Load(); n != 0 {
+			t.Errorf("%d bytes count as credit when all has been read", n)
+		}
+		for _, st := range sent {
+			st.Cancel(wire.CodeCanceled)
+		}
+		settle()
+		if n := s.credit.Load(); n != 0 {
+			t.Errorf("%d bytes count as credit when all streams have ended", n)
+		}
+	})
+}
+
+// TestCreditedFramesOfAStreamThatEndsAreForgotten, whether or not anybody has read them.
+func TestCreditedFramesOfAStreamThatEndsAreForgotten(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.onStream("stream", func(s *Stream) {
+			if err := s.Grant(wire.Credit{Messages: 1, Bytes: 1 << 20}); err != nil {
+				t.Error(err)
+			}
+			<-s.Canceled().Done() // it reads nothing
+		})
+		client := w.quiet("web", Limits{}).connect(server)
+		st, err := client.Open(t.Context(), &wire.Headers{Route: "stream", Timeout: wire.MaxVarint})
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if err := st.Send(t.Context(), Frame{Kind: wire.KindPattern, Flags: wire.FlagCredited, Body: make([]byte, 1000)}); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		for s := range server.sessions {
+			if n := s.credit.Load(); n != 1<<20 {
+				t.Errorf("%d bytes count as credit, want those that may come and those that came", n)
+			}
+			st.Cancel(wire.CodeCanceled)
+			settle()
+			if n := s.credit.Load(); n != 0 {
+				t.Errorf("%d bytes count as credit of a stream that has ended", n)
+			}
 		}
 	})
 }

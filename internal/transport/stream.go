@@ -36,6 +36,7 @@ type Stream struct {
 	queue    []Frame
 	pending  int           // bytes of uncredited frames in queue
 	plain    int           // uncredited frames in queue
+	unread   int           // bytes of credited frames in queue, which count as credit still
 	arrived  chan struct{} // holds a token when queue or end changed
 	status   *wire.Status  // the peer's, once it arrived
 	end      error         // why there are no more frames; io.EOF after a clean end

@@ -149,7 +149,7 @@ func (st *Stream) admit(h wire.FrameHeader) error {
 		}
 		st.granted.Messages--
 		st.granted.Bytes -= h.Length
-		st.Session.credit.Add(-int64(h.Length))
+		st.unread += int(h.Length)
 		return nil
 	}
 	l := &st.Session.endpoint.limits
@@ -175,6 +175,24 @@ func (st *Stream) settleQueue() {
 	if !st.settled {
 		st.settled = true
 		st.Session.shares.bytes.Give(int64(st.pending + st.plain*frameCost))
+		st.Session.credit.Add(-int64(st.unread))
+	}
+}
+
+// tookLocked gives back the room of a frame that left the queue.
+func (st *Stream) tookLocked(f *Frame) {
+	size := int64(len(f.Body))
+	if f.Flags&wire.FlagCredited != 0 {
+		st.unread -= len(f.Body)
+		if !st.settled {
+			st.Session.credit.Add(-size)
+		}
+		return
+	}
+	st.plain--
+	st.pending -= len(f.Body)
+	if !st.settled {
+		st.Session.shares.bytes.Give(size + frameCost)
 	}
 }
 
@@ -189,13 +207,7 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 			if st.queue = st.queue[1:]; len(st.queue) == 0 {
 				st.queue = nil
 			}
-			if f.Flags&wire.FlagCredited == 0 {
-				st.plain--
-				st.pending -= len(f.Body)
-				if !st.settled {
-					st.Session.shares.bytes.Give(int64(len(f.Body)) + frameCost)
-				}
-			}
+			st.tookLocked(&f)
 			st.mu.Unlock()
 			return f, nil
 		}
