@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"reflect"
 	"time"
 
@@ -75,15 +76,9 @@ func (l Limits) codec() codec.Limits {
 }
 
 func (l Limits) silence() time.Duration {
-	if l.Silence == 0 {
-		return 500 * time.Millisecond
-	}
-	return l.Silence
+	return cmp.Or(l.Silence, transport.DefaultSilence)
 }
 
 func (l Limits) maxMessage() int {
-	if l.MaxMessage == 0 {
-		return 4 << 20
-	}
-	return l.MaxMessage
+	return cmp.Or(l.MaxMessage, transport.DefaultMaxMessage)
 }

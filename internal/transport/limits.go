@@ -42,8 +42,14 @@ func or[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
+// The defaults that others go by, too.
+const (
+	DefaultMaxMessage = 4 << 20
+	DefaultSilence    = 500 * time.Millisecond
+)
+
 func (l Limits) withDefaults() Limits {
-	or(&l.MaxMessage, 4<<20)
+	or(&l.MaxMessage, DefaultMaxMessage)
 	or(&l.StreamsPerConnection, 1024)
 	or(&l.StreamsPerProcess, 32<<10)
 	or(&l.CallsPerIdentity, 4096)
@@ -63,7 +69,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.StreamIdle, 90*time.Second)
 	or(&l.Waiters, 4096)
 	or(&l.SessionIdle, 5*time.Minute)
-	or(&l.Silence, 500*time.Millisecond)
+	or(&l.Silence, DefaultSilence)
 	or(&l.Handshakes, 1024)
 	or(&l.HandshakesPerSource, 128)
 	or(&l.RetryAbove, 128)
