@@ -22,6 +22,7 @@ type Limits struct {
 	ConnsPerProcess      int           // connections that peers may hold in all; default 10000
 	InFlightBytes        int64         // bytes of large messages being received, over all connections; default 256 MiB
 	WindowBytes          int64         // bytes by which the windows of all connections may grow, and with them what is in flight to this node; default 1 GiB
+	CreditBytes          int64         // bytes of credit that streams may have given out to all peers, until what came for it is read; default 1 GiB
 	MaxCallTime          time.Duration // cap on the deadline of an incoming unary call; default 60 s
 	FirstHeader          time.Duration // until a new stream has sent its whole HEADERS; default 5 s
 	BodyRate             int           // bytes per second that a message must keep up after BodyGrace; default 16 KiB/s

@@ -299,8 +299,10 @@ func (s *Stream) Recv() (Frame, error) {
 func (s *Stream) Recycle(body []byte) { transport.PutBuffer(body) }
 
 // Grant lets the peer send that many more credited frames and bytes of them. It
-// does not block. ResourceExhausted if more bytes are granted than one stream
-// may hold.
+// does not block. ResourceExhausted if the streams of the connection have
+// given out more than 24 MiB together, or those of all connections of the peer
+// more than its share of Limits.CreditBytes, beyond 8 KiB of each stream; what
+// was sent counts until it is received.
 func (s *Stream) Grant(messages, bytes int) error {
 	if messages < 0 || bytes < 0 {
 		return Errorf(InvalidArgument, "credit of %d frames and %d bytes, want 0 or more", messages, bytes)

@@ -15,6 +15,7 @@ type Limits struct {
 	ConnsPerProcess      int           // connections that peers may hold in all; default 10000
 	InFlightBytes        int64         // bytes of messages being received, over all connections; default 256 MiB
 	WindowBytes          int64         // bytes by which the windows of all connections may grow, see mayGrow; default 1 GiB
+	CreditBytes          int64         // bytes of credited frames that all peers may send, or have sent and nobody has read; default 1 GiB
 	MaxCallTime          time.Duration // cap on the deadline of an incoming unary call; default 60 s
 	FirstHeader          time.Duration // until a new stream has sent its whole HEADERS; default 5 s
 	BodyRate             int           // bytes per second that a body must keep up after BodyGrace; default 16 KiB/s
@@ -58,6 +59,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.ConnsPerProcess, 10_000)
 	or(&l.InFlightBytes, 256<<20)
 	or(&l.WindowBytes, 1<<30)
+	or(&l.CreditBytes, 1<<30)
 	or(&l.MaxCallTime, time.Minute)
 	or(&l.FirstHeader, 5*time.Second)
 	or(&l.BodyRate, 16<<10)

@@ -17,23 +17,49 @@ import (
 // window and stall the others.
 const maxCredit = connWindow / 4 * 3
 
+// leastCredit is what each stream may give out whatever the share of its peer, so
+// that one that comes late can carry something: the number of streams is bounded too.
+const leastCredit = 8 << 10
+
 var errCredit = fmt.Errorf("streams of one connection may grant %d bytes of credit together", maxCredit)
 
-// reserve counts credit that is given out, and release what is used or void.
-func (s *Session) reserve(bytes uint64) error {
-	if bytes > maxCredit || s.credit.Add(int64(bytes)) > maxCredit {
-		if bytes <= maxCredit {
-			s.credit.Add(-int64(bytes))
-		}
-		return &Error{Reason: ReasonLimit, Peer: s.remoteAddr, NotProcessed: true, Err: errCredit}
+// reserve counts credit that is given out by a stream that has held given out before,
+// for the connection and in the peer's share of Limits.CreditBytes, and unreserve what
+// was read or is void.
+func (s *Session) reserve(bytes, held uint64) error {
+	if bytes == 0 {
+		return nil
 	}
-	return nil
+	err := errCredit
+	if bytes <= maxCredit {
+		n := int64(bytes)
+		if s.credit.Add(n) <= maxCredit {
+			if held+bytes <= leastCredit {
+				s.shares.credit.Add(n)
+				return nil
+			}
+			if err = s.shares.credit.Take(n); err == nil {
+				return nil
+			}
+			err = fmt.Errorf("streams exceed Limits.CreditBytes: %w", err)
+			s.noteShed("CreditBytes", err.Error())
+		}
+		s.credit.Add(-n)
+	}
+	return &Error{Reason: ReasonLimit, Peer: s.remoteAddr, NotProcessed: true, Err: err}
+}
+
+func (s *Session) unreserve(bytes int64) {
+	if bytes != 0 {
+		s.credit.Add(-bytes)
+		s.shares.credit.Give(bytes)
+	}
 }
 
 // Open opens a stream of its own for h. It waits for the peer to allow one, at
 // most until ctx ends. The stream outlives ctx.
 func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
-	if err := s.reserve(h.Credit.Bytes); err != nil {
+	if err := s.reserve(h.Credit.Bytes, 0); err != nil {
 		return nil, err
 	}
 	s.streams.Add(1)
@@ -43,7 +69,7 @@ func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 		err = s.lost(nil, false)
 	}
 	if err != nil {
-		s.credit.Add(-int64(h.Credit.Bytes))
+		s.unreserve(int64(h.Credit.Bytes))
 		s.streams.Add(-1)
 		s.release()
 		return nil, err

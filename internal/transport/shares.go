@@ -15,6 +15,7 @@ type pools struct {
 	conns   *share.Pool // connections that peers dialed
 	bytes   *share.Pool // bytes of messages that are being received, wait to be read, or are not read by the peer
 	windows *share.Pool // bytes that connections may have in flight to us, beyond what each has at first
+	credit  *share.Pool // bytes of credit that streams have given out, and of frames that came for it and are not read
 	late    *share.Pool // streams whose credit has not been given back yet, see credit.go
 }
 
@@ -25,6 +26,7 @@ const (
 	floorStreams    = 256
 	floorConns      = 16
 	floorWindows    = 4 << 20
+	floorCredit     = 4 << 20
 	floorHandshakes = 8
 )
 
@@ -39,13 +41,14 @@ func newPools(l *Limits) pools {
 		conns:   share.NewPool(share.Config{Limit: int64(l.ConnsPerProcess), Floor: floorConns, Most: int64(l.ConnsPerIdentity)}),
 		bytes:   share.NewPool(share.Config{Limit: l.InFlightBytes, Floor: int64(l.MaxMessage)}),
 		windows: share.NewPool(share.Config{Limit: l.WindowBytes, Floor: floorWindows}),
+		credit:  share.NewPool(share.Config{Limit: l.CreditBytes, Floor: floorCredit}),
 		late:    share.NewPool(share.Config{Limit: int64(l.StreamsPerProcess) / lateShare, Floor: floorStreams}),
 	}
 }
 
 // shares is what one peer has of each pool, over all connections to it.
 type shares struct {
-	calls, streams, conns, bytes, windows, late *share.Holder
+	calls, streams, conns, bytes, windows, credit, late *share.Holder
 }
 
 // shares returns the shares of a peer; release must follow when nothing of it is
@@ -58,12 +61,13 @@ func (p *pools) shares(who *Identity, addr string) shares {
 		conns:   p.conns.Holder(key),
 		bytes:   p.bytes.Holder(key),
 		windows: p.windows.Holder(key),
+		credit:  p.credit.Holder(key),
 		late:    p.late.Holder(key),
 	}
 }
 
 func (s *shares) release() {
-	for _, h := range []*share.Holder{s.calls, s.streams, s.conns, s.bytes, s.windows, s.late} {
+	for _, h := range []*share.Holder{s.calls, s.streams, s.conns, s.bytes, s.windows, s.credit, s.late} {
 		h.Release()
 	}
 }

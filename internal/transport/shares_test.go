@@ -204,7 +204,28 @@ func sieges() []siege {
 			},
 			honest: func(s *Session) error { return expectEcho(s, message) }, floor: 4,
 		},
+		{ // SEC-385
+			bound:  "credit",
+			limits: Limits{CreditBytes: 32 << 20},
+			pool:   func(p *pools) *share.Pool { return p.credit },
+			fill: func(r *raw) {
+				for range 6 {
+					r.attempt(callStream(wire.StreamCall, "grant", time.Hour, ""))
+				}
+			},
+			honest: expectCredit, floor: 4,
+		},
 	}
+}
+
+// expectCredit expects that a handler can grant 1 MiB.
+func expectCredit(s *Session) error {
+	st, err := s.Open(s.conn.Context(), &wire.Headers{Route: "grant", Timeout: wire.MaxVarint})
+	if err != nil {
+		return err
+	}
+	defer st.Cancel(wire.CodeCanceled)
+	return st.Await(s.conn.Context(), 1<<20)
 }
 
 func expectEcho(s *Session, message string) error {
@@ -246,6 +267,11 @@ func besiege(w *world, siege siege, free bool) {
 	server.handler.onCall("bulk", func(c *Call) { answer(c, strings.Repeat("b", 1<<20)) })
 	server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1100)) })
 	server.handler.onStream("deaf", func(s *Stream) { <-s.Canceled().Done() })
+	server.handler.onStream("grant", func(s *Stream) {
+		if s.Grant(wire.Credit{Messages: 1, Bytes: 1 << 20}) == nil {
+			<-s.Canceled().Done()
+		}
+	})
 	pool := siege.pool(&server.pools)
 	m := &member{w: w, to: server, free: free}
 	config := rawConfig()
@@ -293,7 +319,7 @@ func besiege(w *world, siege siege, free bool) {
 		_ = r.conn.CloseWithError(0, "") // has no error to return
 	}
 	pass(time.Second)
-	if n := server.pools.calls.Used() + server.pools.bytes.Used(); n != 0 {
+	if n := server.pools.calls.Used() + server.pools.bytes.Used() + server.pools.credit.Used(); n != 0 {
 		t.Errorf("%d calls and bytes are held when the attacker is gone", n)
 	}
 }

@@ -130,7 +130,7 @@ func (st *Stream) Grant(c wire.Credit) error {
 		defer st.mu.Unlock()
 		return nil // nothing more comes
 	}
-	if err := st.Session.reserve(c.Bytes); err != nil {
+	if err := st.Session.reserve(c.Bytes, st.granted.Bytes+uint64(st.unread)); err != nil {
 		st.mu.Unlock()
 		return err
 	}

@@ -27,7 +27,7 @@ func (st *Stream) read() {
 		st.end = end
 	}
 	close(st.credited)
-	st.Session.credit.Add(-int64(st.granted.Bytes))
+	st.Session.unreserve(int64(st.granted.Bytes))
 	st.granted = wire.Credit{}
 	finished := st.finished
 	st.mu.Unlock()
@@ -175,7 +175,7 @@ func (st *Stream) settleQueue() {
 	if !st.settled {
 		st.settled = true
 		st.Session.shares.bytes.Give(int64(st.pending + st.plain*frameCost))
-		st.Session.credit.Add(-int64(st.unread))
+		st.Session.unreserve(int64(st.unread))
 	}
 }
 
@@ -185,7 +185,7 @@ func (st *Stream) tookLocked(f *Frame) {
 	if f.Flags&wire.FlagCredited != 0 {
 		st.unread -= len(f.Body)
 		if !st.settled {
-			st.Session.credit.Add(-size)
+			st.Session.unreserve(size)
 		}
 		return
 	}

@@ -171,7 +171,7 @@ func (l *workerLink) work(ctx context.Context) error {
 		q.tasks.Leave(w)
 	}
 	q.unlock()
-	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, credit: credit, pongs: make(chan []byte, 1)}
+	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, credit: credit, granted: creditOf(st), pongs: make(chan []byte, 1)}
 	c.heard.Store(now)
 	ended := make(chan error, 1)
 	go func() {
@@ -219,14 +219,15 @@ func (q *Queue) takeBackLocked(worker string) {
 
 // connection is a queue's side of one stream.
 type connection struct {
-	link   *workerLink
-	queue  *Queue
-	worker *queue.Worker
-	ready  <-chan struct{}
-	stream stream
-	credit int // bytes that each side may have on its way
-	pongs  chan []byte
-	heard  atomic.Int64 // when the worker was heard of last
+	link    *workerLink
+	queue   *Queue
+	worker  *queue.Worker
+	ready   <-chan struct{}
+	stream  stream
+	credit  int // bytes that the worker may have on its way
+	granted int // bytes that the queue may have on its way
+	pongs   chan []byte
+	heard   atomic.Int64 // when the worker was heard of last
 
 	small  [16]byte  // for frames of numbers
 	told   int       // what the worker believes of the backlog
@@ -235,7 +236,7 @@ type connection struct {
 
 // write sends tasks and orders until ctx ends.
 func (c *connection) write(ctx context.Context) error {
-	most := lane.FrameFor(uint64(c.credit))
+	most := lane.FrameFor(uint64(c.granted))
 	buf := make([]byte, 0, most+most/16)
 	var recalls, cancels []uint64
 	timer := time.NewTimer(backlogEvery)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/race"
@@ -37,9 +38,20 @@ func TestTasksLongerThanTheCreditArrive(t *testing.T) {
 // TestANodePushesToManyStagesOfOneWorker, more than its connection could give a MiB of
 // credit each.
 func TestANodePushesToManyStagesOfOneWorker(t *testing.T) {
+	pushToMany(t, link.Limits{}, link.Limits{})
+}
+
+// TestStreamsBeginWithTheCreditThatIsThere, where a worker or a producer has little.
+func TestStreamsBeginWithTheCreditThatIsThere(t *testing.T) {
+	little := link.Limits{CreditBytes: 6 << 20}
+	t.Run("at the worker", func(t *testing.T) { pushToMany(t, little, link.Limits{}) })
+	t.Run("at the producer", func(t *testing.T) { pushToMany(t, link.Limits{}, little) })
+}
+
+func pushToMany(t *testing.T, worker, producer link.Limits) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		node := mesh.Node(link.Config{Service: "mailer"})
+		node := mesh.Node(link.Config{Service: "mailer", Limits: worker})
 		n := race.Fewer(100, 40)
 		var stages []pipeline.Stage[order]
 		var done atomic.Int64
@@ -49,17 +61,19 @@ func TestANodePushesToManyStagesOfOneWorker(t *testing.T) {
 			stages = append(stages, s)
 		}
 		mesh.Start(node)
-		client := mesh.Node(link.Config{})
+		client := mesh.Node(link.Config{Limits: producer})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // with too little credit they never arrive
+		defer cancel()
 		var futures []*pipeline.Future
 		for _, s := range stages {
-			f, err := pipeline.Enqueue(t.Context(), client, s, order{ID: string(make([]byte, 200<<10))})
+			f, err := pipeline.Enqueue(ctx, client, s, order{ID: string(make([]byte, 200<<10))})
 			if err != nil {
 				t.Fatal(err)
 			}
 			futures = append(futures, f)
 		}
 		for _, f := range futures {
-			if err := f.Wait(t.Context()); err != nil {
+			if err := f.Wait(ctx); err != nil {
 				t.Fatal(err)
 			}
 		}

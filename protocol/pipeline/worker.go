@@ -187,12 +187,17 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 		w.pokeLocked()
 	}()
 	s.credit = creditOf(st)
+	err = st.Grant(lane.Frames, s.credit)
+	if errors.Is(err, link.ResourceExhausted) { // the producer's other streams have its share
+		s.credit = leastCredit
+		err = st.Grant(lane.Frames, s.credit)
+	}
+	if err != nil {
+		return err
+	}
 	answer, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: w.epoch, Slots: w.capacity(), Unknown: found.Unknown, Running: found.Running})
 	if err == nil {
 		err = st.Send(answer)
-	}
-	if err == nil {
-		err = st.Grant(lane.Frames, s.credit)
 	}
 	if err != nil {
 		return err
@@ -206,7 +211,8 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 	return nil
 }
 
-// creditOf is what a producer has given the worker, which gives as much.
+// creditOf is the credit that the other side of a stream gave before its first frame. A worker
+// gives as much as its producer did, or less if it has little.
 func creditOf(st stream) int {
 	_, bytes := st.Credit()
 	return int(min(max(bytes, leastCredit), mostCredit))
