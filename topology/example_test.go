@@ -42,7 +42,7 @@ func Example() {
 		topology.Locality{Zone: "eu-1a", Region: "eu"},
 		func(service string) []topology.Candidate { return instances[service] }))
 	// Output:
-	// orders: method get from billing (zone eu-1a, region eu)
+	// method orders/get from billing (zone eu-1a, region eu)
 	// routes[0]: to stable 95%, canary 5%; sticky meta:user-id "ada" -> stable
 	// levels:
 	//   1  stable in zone eu-1a       2 of 2 available  <- picked here (p2c)
@@ -100,10 +100,10 @@ services:
       canary: { tags: [v2] }
     routes:
       - { to: { stable: 95, canray: 5 }, stikcy: meta:user-id }
-      - { match: { method: export }, timeout: 30 }
+      - { match: { method: orders/export }, timeout: 30 }
 `))
 	fmt.Println(err)
 	// Output:
 	// topology.yaml:9:42: services.orders.routes[0].stikcy: unknown key; did you mean "sticky"?
-	// topology.yaml:10:47: services.orders.routes[1].timeout: is "30", want a time such as 200ms, 5s or 2m; it lacks a unit
+	// topology.yaml:10:54: services.orders.routes[1].timeout: is "30", want a time such as 200ms, 5s or 2m; it lacks a unit
 }

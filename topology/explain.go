@@ -48,7 +48,7 @@ type explainer Explanation
 // Passed is a route that did not match.
 type Passed struct {
 	Rule int
-	Why  string // "is for method export"
+	Why  string // "is for method orders/export"
 }
 
 // Share is a target and its share of the calls in percent.

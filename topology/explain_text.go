@@ -39,11 +39,10 @@ func (x Explanation) String() string {
 
 func (e *explainer) writeHead(b *strings.Builder) {
 	r := e.Request
-	fmt.Fprintf(b, "%s:", safe(e.Service))
 	if r.Name != "" {
-		fmt.Fprintf(b, " %s %s", safe(first(r.Kind, "route")), safe(r.Name))
+		fmt.Fprintf(b, "%s %s/%s", safe(first(r.Kind, "route")), safe(e.Service), safe(r.Name))
 	} else {
-		b.WriteString(" any call")
+		fmt.Fprintf(b, "any call to %s", safe(e.Service))
 	}
 	if r.Caller != "" {
 		fmt.Fprintf(b, " from %s", safe(r.Caller))

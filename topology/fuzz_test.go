@@ -51,7 +51,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for name := range doc.Services {
 			r := topology.Request{Kind: "method", Name: "a", Random: 7}
-			if text := topology.Explain(p, name, r, topology.Locality{}, nil).String(); !strings.HasPrefix(text, name+":") {
+			if text := topology.Explain(p, name, r, topology.Locality{}, nil).String(); !strings.HasPrefix(text, "method "+name+"/a\n") {
 				t.Errorf("%s is explained as %q", name, text)
 			}
 		}

@@ -80,6 +80,7 @@ type matcher struct {
 	prefix  bool
 	alone   string // the name, or prefix, without the service, if it was written with that
 	written bool   // it was
+	shown   string // the name or prefix as explanations show it
 	callers []string
 	meta    []pair
 }
@@ -96,6 +97,7 @@ func newMatcher(m Match, service string) matcher {
 	case m.Stage != "":
 		c.kind, c.name = "stage", m.Stage
 	}
+	c.shown = service + "/" + strings.TrimPrefix(c.name, service+"/")
 	c.name, c.prefix = strings.CutSuffix(c.name, "*")
 	c.alone, c.written = strings.CutPrefix(c.name, service+"/") // else alone is the name
 	for _, key := range slices.Sorted(maps.Keys(m.Meta)) {

@@ -21,7 +21,7 @@
 //	      canary: { tags: [v2] }
 //	    routes:                                  # the first match wins; the last has no match
 //	      - { match: { meta: { x-canary: "1" } }, to: canary }
-//	      - { match: { method: export }, to: stable, timeout: 30s }
+//	      - { match: { method: orders/export }, to: stable, timeout: 30s }
 //	      - { to: { stable: 95, canary: 5 }, sticky: meta:user-id }
 //	    failover: [zone, region, subset:stable, service:orders-dr]
 //	    lb: { policy: p2c, panic: 50%, slow_start: 30s, subset: 20 }
@@ -36,8 +36,8 @@
 //
 // # Routes
 //
-// A "match" names a method, topic or stage as its service does, get, or as errors and logs do, with the service in
-// front: orders/get. In the rules of orders both mean the same. One "*" at the end stands for all names that begin so.
+// A "match" names a method, topic or stage as errors, logs and explanations do: orders/get. In the rules of orders
+// the service may be left out. One "*" at the end stands for all names that begin so.
 //
 // # Targets
 //

@@ -10,11 +10,7 @@ import (
 func (m *matcher) why(r *Request) string {
 	switch {
 	case !m.ofRoute(r):
-		name := m.alone
-		if m.prefix {
-			name += "*"
-		}
-		return "is for " + m.kind + " " + name
+		return "is for " + m.kind + " " + m.shown
 	case !m.ofMeta(r):
 		for _, p := range m.meta {
 			if !p.in(r) {

@@ -75,7 +75,7 @@ func TestQuickstartShowsWhatItPromises(t *testing.T) {
 		`(?m)^   v2 +spiffe://dev\.link/ns/quickstart-\w+/svc/orders +TLS 1\.3 +X25519MLKEM768$`,
 		`(?m)^   v1 +stable +[89]\d\d +[89]\d\.\d % +90 %$`,
 		`(?m)^   v2 +canary +\d+ +1?\d\.\d % +10 %$`,
-		`(?m)^   \| orders: method get from gateway$`,
+		`(?m)^   \| method orders/get from gateway$`,
 		`(?m)^   \|   1 +stable +1 of 1 available +<- picked here`,
 		`(?m)^ +1 +[\d,]+ +\S+ +0$`,
 		`(?m)^ +64 +[\d,]+ +\S+ +0$`,
