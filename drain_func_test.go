@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
@@ -120,4 +123,50 @@ func TestCloseCallsNoFunctions(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestANodeThatIsNotAnnouncedDrains: who knows its address is served while the registry cannot be
+// reached, and loses no call when the node ends, by its context or by Shutdown.
+func TestANodeThatIsNotAnnouncedDrains(t *testing.T) {
+	for name, end := range map[string]func(node *link.Node, cancel func()) error{
+		"its context ends": func(_ *link.Node, cancel func()) error { cancel(); return nil },
+		"Shutdown":         func(node *link.Node, _ func()) error { return node.Shutdown(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				node := mesh.Node(link.Config{Service: "orders", Registry: &ill{Registry: mesh.Registry(), until: time.Now().Add(time.Hour)}})
+				reqrep.Handle(node, putOrder, func(ctx context.Context, o order) (order, error) {
+					sleep(3 * time.Second)
+					return o, ctx.Err()
+				})
+				var drained atomic.Bool
+				node.OnDrain(func(context.Context) error { drained.Store(true); return nil })
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				ran, called := make(chan error, 1), make(chan error, 1)
+				go func() { ran <- node.Run(ctx) }()
+				sleep(time.Second)
+				list, err := static.New(discovery.Instance{Service: "orders", Addr: node.Addr()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				client := mesh.Node(link.Config{Registry: list})
+				go func() {
+					_, err := reqrep.Call(t.Context(), client, putOrder, order{ID: "o"})
+					called <- err
+				}()
+				sleep(time.Second)
+				if err := end(node, cancel); err != nil {
+					t.Errorf("the end: %v", err)
+				}
+				if err := <-called; err != nil {
+					t.Errorf("a call that ran: %v", err)
+				}
+				if err := <-ran; err != nil || !drained.Load() {
+					t.Errorf("Run returned %v, OnDrain was called: %t", err, drained.Load())
+				}
+			})
+		})
+	}
 }

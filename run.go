@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -13,7 +14,7 @@ import (
 )
 
 // Run announces the node and serves until ctx ends or the node is shut down or
-// closed. When ctx ends it withdraws, drains for Config.DrainTimeout at most, and
+// closed. While the registry cannot be reached it serves those who know its address. When ctx ends it withdraws, drains for Config.DrainTimeout at most, and
 // closes the node; what was registered with [Node.OnDrain] and [Node.OnQuiet] is
 // waited for, such as the queues of a pipeline. It blocks; [Node.Ready] tells when the node serves. A node
 // runs once.
@@ -28,13 +29,15 @@ import (
 // canceled when the drain ended, or tasks in memory had not been done; those of the
 // functions of OnDrain and OnQuiet.
 func (n *Node) Run(ctx context.Context) error {
-	if err := n.start(ctx); err != nil {
-		if !errors.Is(err, errRanBefore) && !errors.Is(err, errClientRuns) {
-			err = joined(err, n.Close())
-		}
+	serves, err := n.start(ctx)
+	switch {
+	case err == nil:
+		close(n.ready)
+	case errors.Is(err, errRanBefore), errors.Is(err, errClientRuns):
 		return failed("run", err)
-	}
-	close(n.ready)
+	case !serves, ctx.Err() == nil && !n.isDraining():
+		return failed("run", joined(err, n.Close()))
+	} // one that no registry has taken so far serves those who know it, and drains as others do
 	select {
 	case <-n.closed:
 		return nil
@@ -53,15 +56,38 @@ func (n *Node) Run(ctx context.Context) error {
 	return nil
 }
 
-// start listens, then announces the node, so that nobody is sent to an address
-// where nothing listens yet.
-func (n *Node) start(ctx context.Context) error {
-	if err := n.listen(); err != nil {
-		return err
+// isDraining reports whether Shutdown has begun.
+func (n *Node) isDraining() bool {
+	select {
+	case <-n.shutdown:
+		return true
+	default:
+		return false
 	}
+}
+
+// start listens, then announces the node, so that nobody is sent to an address
+// where nothing listens yet. It reports whether the node listens.
+func (n *Node) start(ctx context.Context) (serves bool, err error) {
+	if err := n.listen(); err != nil {
+		return false, err
+	}
+	return true, n.announceFirst(ctx)
+}
+
+// announceFirst announces a node that listens. It gives up when ctx ends or the node
+// drains or is closed.
+func (n *Node) announceFirst(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(n.group.Context(), func() { cancel(errNodeClosed) })()
+	n.group.Go(func(context.Context) {
+		select {
+		case <-n.shutdown:
+			cancel(errNodeClosed)
+		case <-ctx.Done():
+		}
+	})
 	n.monitors.watch(ctx)
 	n.group.Go(n.tags.announce)
 	announce, tags, err := n.enroll(ctx)
@@ -132,6 +158,10 @@ func (n *Node) listen() error {
 		return err
 	}
 	n.state = stateStarting
+	if local, _, err := net.SplitHostPort(n.addr); err == nil && loopback(local) && n.cfg.Advertise == "" && n.addr != e.Addr().String() {
+		n.cfg.Logger.Warn("link: this machine has no address that others can reach; the node announces its loopback address",
+			"fix", "set Config.Advertise or LINK_ADVERTISE", "announces", n.addr)
+	}
 	n.cfg.Logger.Info("link: node listens", "service", n.cfg.Service, "tier", n.identity.Tier().String(),
 		"listens", listens(e.Addr()), "announces", n.addr)
 	return nil
@@ -178,7 +208,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 			return failed("shutdown", ctx.Err())
 		}
 	}
-	ran := n.state == stateRunning
+	ran := n.state == stateRunning || n.state == stateStarting
 	n.state = stateDraining
 	e := n.endpoint.Load()
 	close(n.shutdown)
