@@ -23,7 +23,7 @@ var detailCodec = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps 
 // error, by errors.As. An error says which detail has no CBOR encoding.
 func WithDetails(err error, details ...any) error {
 	e := failed("", err)
-	if inner, ok := errors.AsType[*Error](err); ok {
+	if inner, ok := errors.AsType[*Error](err); ok && inner != nil {
 		e.Details = slices.Clone(inner.Details)
 	}
 	for _, d := range details {
@@ -40,13 +40,13 @@ func WithDetails(err error, details ...any) error {
 func DetailOf[T any](err error) (T, bool) {
 	var v T
 	var e *Error
-	ok := errors.As(err, &e) && e.detail(reflect.TypeFor[T](), &v)
+	ok := errors.As(err, &e) && e != nil && e.detail(reflect.TypeFor[T](), &v)
 	return v, ok
 }
 
 // As lets errors.As find a detail whose type implements error.
 func (e *Error) As(target any) bool {
-	if len(e.Details) == 0 {
+	if e == nil || len(e.Details) == 0 {
 		return false
 	}
 	return e.detail(reflect.TypeOf(target).Elem(), target)

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +38,9 @@ type Error struct {
 
 // Error implements error: what was tried, the code, what happened, and at which peer.
 func (e *Error) Error() string {
+	if e == nil {
+		return textOfNil
+	}
 	var b strings.Builder
 	if e.Op != "" {
 		b.WriteString(e.Op + ": ")
@@ -56,16 +62,58 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// textOfNil is what a nil pointer says that was returned as an error, as a function that
+// returns *Error makes it.
+const textOfNil = "a nil *link.Error was returned as an error"
+
 // SpanDescription implements tracing.Describer: the message alone, which was
-// written to be shown.
-func (e *Error) SpanDescription() string { return e.Message }
+// written to be shown, without the addresses in it.
+func (e *Error) SpanDescription() string {
+	if e == nil {
+		return textOfNil
+	}
+	return withoutAddresses(e.Message)
+}
+
+// withoutAddresses is a text with "…" in the place of each address, host:port and
+// list of them.
+func withoutAddresses(text string) string {
+	words := strings.Split(text, " ")
+	for i, w := range words {
+		core := strings.Trim(w, `,;:"'()`)
+		if bare := strings.Trim(core, "[]"); isAddress(core) || isAddress(bare) {
+			words[i] = strings.Replace(w, core, "…", 1)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func isAddress(word string) bool {
+	if _, err := netip.ParseAddr(word); err == nil {
+		return true
+	}
+	host, port, err := net.SplitHostPort(word)
+	if err != nil || host == "" {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
 
 // Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Cause }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Cause
+}
 
 // Is reports whether target is the code of e, or the context error that means
 // the same.
 func (e *Error) Is(target error) bool {
+	if e == nil {
+		return false
+	}
 	if c, ok := target.(Code); ok {
 		return c == normal(e.Code)
 	}
@@ -90,12 +138,21 @@ func normal(c Code) Code {
 
 // CodeOf returns the code of err: that of the [*Error] or Code in its chain;
 // the code of a context error; [ResourceExhausted] of a message beyond the
-// limits of the codec, [Internal] of a [*PanicError]; and otherwise [Unknown].
-// CodeOf(nil) is [OK].
+// limits of the codec, [Internal] of a [*PanicError] and of an error whose methods
+// panic; and otherwise [Unknown]. CodeOf(nil) is [OK].
 func CodeOf(err error) Code {
 	if err == nil {
 		return OK
 	}
+	return codeOf(err)
+}
+
+func codeOf(err error) (code Code) {
+	defer func() {
+		if recover() != nil { // the methods of an error are the user's code, and may be asked where nobody else recovers
+			code = Internal
+		}
+	}()
 	var e *Error
 	var c Code
 	switch {
@@ -136,7 +193,7 @@ func uncoded(err error, code Code, format string, args ...any) error {
 func failed(op string, err error) *Error {
 	e, ok := err.(*Error) //nolint:errorlint // one that is wrapped keeps the text around it
 	if ok && e == nil {   // a pointer in an interface, as a function that returns *Error makes it
-		return &Error{Code: Unknown, Op: op, Message: "a nil *link.Error was returned as an error"}
+		return &Error{Code: Unknown, Op: op, Message: textOfNil}
 	}
 	if ok {
 		out := *e
@@ -145,7 +202,17 @@ func failed(op string, err error) *Error {
 		}
 		return &out
 	}
-	return &Error{Code: CodeOf(err), Op: op, Message: strings.ReplaceAll(err.Error(), "\n", "; "), Cause: err}
+	return &Error{Code: CodeOf(err), Op: op, Message: strings.ReplaceAll(textOf(err), "\n", "; "), Cause: err}
+}
+
+// textOf is the text of an error, whose methods may panic.
+func textOf(err error) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = fmt.Sprintf("an error of type %T whose Error panics", err)
+		}
+	}()
+	return err.Error()
 }
 
 // joined is errors.Join that leaves a single error as it is.

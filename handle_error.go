@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 
@@ -69,14 +68,7 @@ func (n *Node) internal(r Route, err error) wire.Status {
 }
 
 // LogValue implements slog.LogValuer.
-func (p printable) LogValue() (v slog.Value) {
-	defer func() {
-		if recover() != nil {
-			v = slog.StringValue(fmt.Sprintf("an error of type %T whose Error panics", p.err))
-		}
-	}()
-	return slog.StringValue(p.err.Error())
-}
+func (p printable) LogValue() slog.Value { return slog.StringValue(textOf(p.err)) }
 
 func clip(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")

@@ -36,12 +36,17 @@ func end(span trace.Span, code uint32, failed bool, err error) {
 	span.End()
 }
 
-func describe(err error) string {
+func describe(err error) (text string) {
+	defer func() {
+		if recover() != nil { // the methods of an error are the user's code
+			text = ""
+		}
+	}()
 	d, ok := errors.AsType[Describer](err)
 	if !ok {
 		return ""
 	}
-	text := d.SpanDescription()
+	text = d.SpanDescription()
 	if len(text) > MaxDescription {
 		text = text[:MaxDescription]
 	}

@@ -132,13 +132,13 @@ func (h *handler[T]) gap(m Message[T]) bool {
 
 func (h *handler[T]) handle(m Message[T]) {
 	ctx, span := m.Context(h.sub.ctx, h.sub.node.Tracer())
-	err := h.call(ctx, m)
+	cause, err := h.call(ctx, m)
 	span.End(uint32(link.CodeOf(err)), err)
 	switch {
 	case err == nil:
 		m.Ack()
 	case m.acked():
-		m.Nack(-1, err.Error())
+		m.Nack(-1, cause)
 		if m.conn.member.ended() {
 			h.sub.node.Logger().Error("pubsub: the handler of a subscription failed, and the publisher has ended: the message does not come again",
 				"topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
@@ -148,15 +148,20 @@ func (h *handler[T]) handle(m Message[T]) {
 	}
 }
 
-func (h *handler[T]) call(ctx context.Context, m Message[T]) (err error) {
+// call runs the handler. Cause is the text of its error, whose methods may panic as well.
+func (h *handler[T]) call(ctx context.Context, m Message[T]) (cause string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			h.sub.node.Logger().Error("pubsub: the handler of a subscription panicked", "topic", m.Topic, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
+			cause = err.Error()
 		}
 	}()
-	if m.Err != nil {
-		return m.Err // it cannot be handled, and in time is a dead letter
+	if err = m.Err; err == nil { // what cannot be decoded cannot be handled, and in time is a dead letter
+		err = h.f(ctx, m)
 	}
-	return h.f(ctx, m)
+	if err != nil {
+		cause = err.Error()
+	}
+	return cause, err
 }
