@@ -98,8 +98,8 @@ func (s *Session) hearTags(tags *[]string) {
 		return
 	}
 	p.said.Store(tags)
-	if p.conf.Tags != nil {
-		p.conf.Tags(p.key.addr, *tags)
+	if hear := p.conf.Load().Tags; hear != nil {
+		hear(p.key.addr, *tags)
 	}
 }
 

@@ -91,7 +91,7 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class, again bo
 	if err != nil {
 		return nil, &Error{Reason: ReasonUnreachable, Peer: p.key.addr, NotProcessed: true, Err: err}
 	}
-	if addrs, err = e.allowed(p.key.addr, addrs); err != nil {
+	if addrs, err = e.allowed(p, addrs); err != nil {
 		return nil, err
 	}
 	plan := make([]dialAt, 0, len(addrs)+maxRenewals)
@@ -114,23 +114,32 @@ type dialAt struct {
 }
 
 // allowed returns the addresses that may be dialed.
-func (e *Endpoint) allowed(name string, addrs []netip.AddrPort) ([]netip.AddrPort, error) {
-	if e.cfg.MayDial == nil {
-		return addrs, nil
-	}
+func (e *Endpoint) allowed(p *Peer, addrs []netip.AddrPort) ([]netip.AddrPort, error) {
 	var forbidden error
 	out := make([]netip.AddrPort, 0, len(addrs))
 	for _, ap := range addrs {
-		if err := e.cfg.MayDial(ap.Addr().Unmap()); err == nil {
+		if err := e.mayDial(p, ap.Addr().Unmap()); err == nil {
 			out = append(out, ap)
 		} else if forbidden == nil {
 			forbidden = err
 		}
 	}
 	if len(out) == 0 {
-		return nil, &Error{Reason: ReasonForbidden, Peer: name, NotProcessed: true, Err: forbidden}
+		return nil, &Error{Reason: ReasonForbidden, Peer: p.key.addr, NotProcessed: true, Err: forbidden}
 	}
 	return out, nil
+}
+
+func (e *Endpoint) mayDial(p *Peer, addr netip.Addr) error {
+	for _, may := range []func(netip.Addr) error{e.cfg.MayDial, p.conf.Load().MayDial} {
+		if may == nil {
+			continue
+		}
+		if err := may(addr); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dialed is how the dial of one address ended.
@@ -294,7 +303,7 @@ func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (*
 	}) {
 		return nil, nil, ErrClosed
 	}
-	own, conf := new(ownLeaf), p.conf.TLS()
+	own, conf := new(ownLeaf), p.conf.Load().TLS()
 	own.watch(conf)
 	conn, err := e.quic.Dial(withOwner(ctx), net.UDPAddrFromAddrPort(to), conf, e.clientConfig())
 	switch {

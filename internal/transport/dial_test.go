@@ -81,7 +81,7 @@ func TestReleasedPeerEndsWithItsIdleConnection(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{SessionIdle: time.Minute})
-		p := client.Peer("id", server.addr, client.peer(server).conf)
+		p := client.Peer("id", server.addr, *client.peer(server).conf.Load())
 		s, err := p.Session(t.Context(), wire.ClassCalls)
 		if err != nil {
 			t.Fatal(err)

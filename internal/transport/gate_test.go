@@ -278,7 +278,7 @@ func TestAcceptQueueOverflowRecovers(t *testing.T) {
 		client := w.quiet("web", Limits{})
 		for i := range 60 {
 			p := client.peerAt(server.id, server.addr)
-			p = client.Peer(fmt.Sprint(i), server.addr, p.conf) // so that each dials
+			p = client.Peer(fmt.Sprint(i), server.addr, *p.conf.Load()) // so that each dials
 			defer p.Release()
 			wg.Go(func() {
 				if _, err := p.Session(t.Context(), wire.ClassCalls); err != nil {

@@ -21,45 +21,38 @@ const maxCredit = connWindow / 4 * 3
 // that one that comes late can carry something: the number of streams is bounded too.
 const leastCredit = 8 << 10
 
+// beyondLeast is how much of a stream's credit counts in Limits.CreditBytes.
+func beyondLeast(credit uint64) int64 { return int64(credit - min(credit, leastCredit)) }
+
 var errCredit = fmt.Errorf("streams of one connection may grant %d bytes of credit together", maxCredit)
 
-// reserve counts credit that is given out by a stream that has held given out before,
-// for the connection and in the peer's share of Limits.CreditBytes, and unreserve what
-// was read or is void.
-func (s *Session) reserve(bytes, held uint64) error {
-	if bytes == 0 {
-		return nil
-	}
+// reserve makes room for the credit of a stream, which grows: on the connection, and in
+// the peer's share of Limits.CreditBytes.
+func (s *Session) reserve(from, to uint64) error {
 	err := errCredit
-	if bytes <= maxCredit {
-		n := int64(bytes)
-		if s.credit.Add(n) <= maxCredit {
-			if held+bytes <= leastCredit {
-				s.shares.credit.Add(n)
-				return nil
-			}
-			if err = s.shares.credit.Take(n); err == nil {
-				return nil
-			}
-			err = fmt.Errorf("streams exceed Limits.CreditBytes: %w", err)
-			s.noteShed("CreditBytes", err.Error())
+	if more := int64(min(to, maxCredit+1) - from); s.credit.Add(more) <= maxCredit {
+		if err = s.shares.credit.Take(beyondLeast(to) - beyondLeast(from)); err == nil {
+			return nil
 		}
-		s.credit.Add(-n)
+		err = fmt.Errorf("streams exceed Limits.CreditBytes: %w", err)
+		s.noteShed("CreditBytes", err.Error())
+		s.credit.Add(-more)
+	} else {
+		s.credit.Add(-more)
 	}
 	return &Error{Reason: ReasonLimit, Peer: s.remoteAddr, NotProcessed: true, Err: err}
 }
 
-func (s *Session) unreserve(bytes int64) {
-	if bytes != 0 {
-		s.credit.Add(-bytes)
-		s.shares.credit.Give(bytes)
-	}
+// unreserve gives room back.
+func (s *Session) unreserve(from, to uint64) {
+	s.credit.Add(int64(to) - int64(from))
+	s.shares.credit.Give(beyondLeast(from) - beyondLeast(to))
 }
 
 // Open opens a stream of its own for h. It waits for the peer to allow one, at
 // most until ctx ends. The stream outlives ctx.
 func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
-	if err := s.reserve(h.Credit.Bytes, 0); err != nil {
+	if err := s.reserve(0, h.Credit.Bytes); err != nil {
 		return nil, err
 	}
 	s.streams.Add(1)
@@ -69,7 +62,7 @@ func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 		err = s.lost(nil, false)
 	}
 	if err != nil {
-		s.unreserve(int64(h.Credit.Bytes))
+		s.unreserve(h.Credit.Bytes, 0)
 		s.streams.Add(-1)
 		s.release()
 		return nil, err
@@ -90,7 +83,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 		return nil, err
 	}
 	st := s.newStream(quicStream, &sendSide{stream: quicStream})
-	st.granted = h.Credit
+	st.granted, st.reserved = h.Credit, h.Credit.Bytes
 	if h.MaxMessage > 0 {
 		st.maxMessage = int(h.MaxMessage)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,8 +22,8 @@ type peerKey struct{ identity, addr string }
 type Peer struct {
 	endpoint *Endpoint
 	key      peerKey
-	conf     PeerConfig
-	refs     int // guarded by endpoint.mu
+	conf     atomic.Pointer[PeerConfig] // as the last who asked for the peer gave it
+	refs     int                        // guarded by endpoint.mu
 	slots    [2]slot
 	said     atomic.Pointer[[]string] // tags, on the latest connection or when they changed
 }
@@ -53,19 +54,22 @@ type PeerConfig struct {
 	// connection before it is used and when they change. It must not block, nor
 	// modify tags.
 	Tags func(addr string, tags []string)
+	// MayDial, if it is not nil, is asked as Config.MayDial is, besides.
+	MayDial func(netip.Addr) error
 }
 
-// Peer returns the peer with this identity and address; equal arguments give
-// the same value. [Peer.Release] gives it back.
+// Peer returns the peer with this identity and address; equal ones give the same
+// value, which goes by conf from then on. [Peer.Release] gives it back.
 func (e *Endpoint) Peer(identity, addr string, conf PeerConfig) *Peer {
 	key := peerKey{identity, addr}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.peers[key]
 	if p == nil {
-		p = &Peer{endpoint: e, key: key, conf: conf}
+		p = &Peer{endpoint: e, key: key}
 		e.peers[key] = p
 	}
+	p.conf.Store(&conf)
 	p.refs++
 	return p
 }

@@ -33,6 +33,7 @@ type Stream struct {
 	credit   wire.Credit
 	credited chan struct{} // closed and replaced when credit arrives
 	granted  wire.Credit   // what the peer may still send
+	reserved uint64        // bytes of credit for which there is room
 	queue    []Frame
 	pending  int           // bytes of uncredited frames in queue
 	plain    int           // uncredited frames in queue
@@ -130,11 +131,14 @@ func (st *Stream) Grant(c wire.Credit) error {
 		defer st.mu.Unlock()
 		return nil // nothing more comes
 	}
-	if err := st.Session.reserve(c.Bytes, st.granted.Bytes+uint64(st.unread)); err != nil {
-		st.mu.Unlock()
-		return err
+	if need := st.owedLocked() + min(c.Bytes, maxCredit+1); need > st.reserved {
+		if err := st.Session.reserve(st.reserved, need); err != nil {
+			st.mu.Unlock()
+			return err
+		}
+		st.reserved = need
 	}
-	st.granted.Messages += c.Messages
+	st.granted.Messages += min(c.Messages, wire.MaxVarint-st.granted.Messages) // what the peer counts, too
 	st.granted.Bytes += c.Bytes
 	st.mu.Unlock()
 	err := st.write(context.Background(), false, func(b []byte) []byte { return wire.AppendCredit(b, c) })
@@ -142,6 +146,25 @@ func (st *Stream) Grant(c wire.Credit) error {
 		return nil // the peer has sent all and reads nothing else; its last frames are still to be received
 	}
 	return err
+}
+
+// owedLocked is how many bytes the peer may still send by credit, or has sent so that
+// nobody has received.
+func (st *Stream) owedLocked() uint64 {
+	owed := st.granted.Bytes
+	if !st.settled {
+		owed += uint64(st.unread)
+	}
+	return owed
+}
+
+// returnLocked gives room back when less than half of it is owed. Who reads and grants what
+// was read, a part at a time, keeps its room: what was granted once can be granted again.
+func (st *Stream) returnLocked() {
+	if owed := st.owedLocked(); owed <= st.reserved/2 && st.reserved > 0 {
+		st.Session.unreserve(st.reserved, owed)
+		st.reserved = owed
+	}
 }
 
 // frameHeaderRoom is the most that the header of a frame takes.

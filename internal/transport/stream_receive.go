@@ -27,8 +27,8 @@ func (st *Stream) read() {
 		st.end = end
 	}
 	close(st.credited)
-	st.Session.unreserve(int64(st.granted.Bytes))
 	st.granted = wire.Credit{}
+	st.returnLocked()
 	finished := st.finished
 	st.mu.Unlock()
 	switch { // after end is set: it says more than that the stream was reset here
@@ -175,7 +175,7 @@ func (st *Stream) settleQueue() {
 	if !st.settled {
 		st.settled = true
 		st.Session.shares.bytes.Give(int64(st.pending + st.plain*frameCost))
-		st.Session.unreserve(int64(st.unread))
+		st.returnLocked()
 	}
 }
 
@@ -184,9 +184,7 @@ func (st *Stream) tookLocked(f *Frame) {
 	size := int64(len(f.Body))
 	if f.Flags&wire.FlagCredited != 0 {
 		st.unread -= len(f.Body)
-		if !st.settled {
-			st.Session.unreserve(size)
-		}
+		st.returnLocked()
 		return
 	}
 	st.plain--
