@@ -183,7 +183,7 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	if err := o.config.checkTags(); err != nil {
 		return err
 	}
-	if o.Route.Name == "" || len(o.Route.Name) > wire.MaxName {
+	if !isName(o.Route.Name) || o.Route.Level > ReadOnly {
 		return o.Route.Validate()
 	}
 	if o.config.sized && (o.config.size < 1 || o.config.size > maxMessageCap) {

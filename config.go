@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"net"
@@ -297,12 +298,22 @@ func (cfg *Config) advertised(local net.Addr) (string, error) {
 	if err != nil {
 		return "", Errorf(Unavailable, "finding an address to announce: %w; set Config.Advertise or LINK_ADVERTISE", err)
 	}
-	best := "127.0.0.1"
+	return net.JoinHostPort(reachable(addrs), port), nil
+}
+
+// reachable is the first global address of this machine, of IPv4 if it has any, or its loopback
+// address.
+func reachable(addrs []net.Addr) string {
+	best := ""
 	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+		n, ok := a.(*net.IPNet)
+		switch {
+		case !ok || !n.IP.IsGlobalUnicast():
+		case n.IP.To4() != nil:
+			return n.IP.String()
+		case best == "":
 			best = n.IP.String()
-			break
 		}
 	}
-	return net.JoinHostPort(best, port), nil
+	return cmp.Or(best, "127.0.0.1")
 }

@@ -102,6 +102,9 @@ func (n *Node) check(h *handler) error {
 	if err := h.route.Validate(); err != nil {
 		return err
 	}
+	if h.config.guarded && h.config.authorize == nil {
+		return Errorf(InvalidArgument, "Authorize of %s was given nil, which would let everybody use it; leave the option out if that is meant", h.route)
+	}
 	if h.stream == nil && (h.call.Serve == nil || h.call.New == nil) {
 		return Errorf(InvalidArgument, "the handler of %s is nil", h.route)
 	}
@@ -209,7 +212,9 @@ func (d *dispatcher) Admit(s *transport.Session, r *transport.Route) (refusal *w
 				err = panicked(p)
 			}
 		}()
-		err = h.config.authorize(peerOf(s))
+		if err = h.config.authorize(peerOf(s)); err != nil {
+			_ = err.Error() // so are the methods of its error
+		}
 	}()
 	if err == nil {
 		return nil

@@ -20,7 +20,7 @@ type Limits struct {
 	CallsPerProcess      int           // calls and streams that may run here in all; default 20000
 	ConnsPerIdentity     int           // connections that one identity may hold; default 1024
 	ConnsPerProcess      int           // connections that peers may hold in all; default 10000
-	InFlightBytes        int64         // bytes of large messages being received, over all connections; default 256 MiB
+	InFlightBytes        int64         // bytes of messages over 2 KiB being received, of large replies that are not read, of frames without credit, and of replies at a caller; default 256 MiB
 	WindowBytes          int64         // bytes by which the windows of all connections may grow, and with them what is in flight to this node; default 1 GiB
 	CreditBytes          int64         // bytes of credit that streams may have given out to all peers, until what came for it is read; default 1 GiB
 	MaxCallTime          time.Duration // cap on the deadline of an incoming unary call; default 60 s

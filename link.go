@@ -171,7 +171,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	if n.registry == nil {
 		if err := n.defaultRegistry(); err != nil {
-			_ = n.identity.Close() // the error above is the one that counts
+			_ = n.closeOwned() // the error of the registry is the one that counts
 			return nil, failed("link.New", err)
 		}
 	}

@@ -133,7 +133,7 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 			known.peer.Release()
 			u.remove = append(u.remove, in.ID)
 		}
-		next.peer = e.Peer(s.identity.String(), in.Addr, transport.PeerConfig{TLS: s.clientTLS, Tags: s.confirm})
+		next.peer = e.Peer(s.identity.String(), in.Addr, transport.PeerConfig{TLS: s.clientTLS, Tags: s.confirm, MayDial: s.mayDial})
 		next.state = new(instanceState)
 		if known == nil {
 			next.peer.Renew()

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -50,8 +51,8 @@ func (n *Node) refused(in discovery.Instance, origin discovery.Origin) (why, fix
 	if n.identity.Tier() == security.TierDev && !local {
 		return "the development tier stays on this machine", "set LINK_CLUSTER_SECRET"
 	}
-	if local && origin == discovery.FromNetwork && !n.onLoopback() {
-		return "it names this machine, but its registry is shared with others", "announce it with an address that others reach: Config.Advertise; in the development tier it has none, so set LINK_CLUSTER_SECRET there"
+	if local && n.elsewhere(origin) {
+		return errHere.Error(), "announce it with an address that others reach: Config.Advertise; in the development tier it has none, so set LINK_CLUSTER_SECRET there"
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if err := n.mayDial(addr); err != nil {
@@ -59,6 +60,27 @@ func (n *Node) refused(in discovery.Instance, origin discovery.Origin) (why, fix
 		}
 	}
 	return "", ""
+}
+
+// errHere is why an instance that others registered may not be dialed at an address of this machine.
+var errHere = errors.New("it names this machine, but its registry is shared with others")
+
+// elsewhere reports whether instances are on other machines than this node: their registry is
+// shared with others, and so is the address of this node.
+func (n *Node) elsewhere(origin discovery.Origin) bool {
+	return origin == discovery.FromNetwork && !n.onLoopback()
+}
+
+// mayDial says why instances of the service must not be dialed at an address that their host
+// names have.
+func (s *service) mayDial(addr netip.Addr) error {
+	s.mu.Lock()
+	origin := s.snapshot.Origin
+	s.mu.Unlock()
+	if addr.IsLoopback() && s.node.elsewhere(origin) {
+		return fmt.Errorf("%v: %w", addr, errHere)
+	}
+	return nil
 }
 
 // onLoopback reports whether the node itself is to be found on this machine

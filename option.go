@@ -15,8 +15,8 @@ type callConfig struct {
 	answered *Peer
 	wait     bool
 	reply    *Metadata
-	messages uint64
-	bytes    uint64
+	messages int
+	bytes    int
 	tags     []string // those that the instance must have
 	sticky   string
 	instance string // the only one to call
@@ -45,6 +45,7 @@ type handleConfig struct {
 	sized      bool // maxMessage was given
 	lasting    bool
 	authorize  func(Peer) error
+	guarded    bool // authorize was given
 }
 
 type metaOption struct{ key, value string }
@@ -127,12 +128,12 @@ func OnInstance(id string) CallOption { return instanceOption(id) }
 type creditOption struct{ messages, bytes int }
 
 func (o creditOption) applyCall(c *callConfig) {
-	c.messages, c.bytes = uint64(max(o.messages, 0)), uint64(max(o.bytes, 0))
+	c.messages, c.bytes = o.messages, o.bytes
 }
 
 // Credit lets the peer of a stream that [Node.Open] opens send that many credited
-// frames and bytes at once, without waiting for [Stream.Grant]. It has no
-// effect on unary calls.
+// frames and bytes at once, without waiting for [Stream.Grant]; Open fails with
+// [InvalidArgument] for less than 0 of either. It has no effect on unary calls.
 func Credit(messages, bytes int) CallOption { return creditOption{messages, bytes} }
 
 // Option is one for calls and for handlers.
@@ -166,12 +167,12 @@ func Lasting() HandleOption { return lastingOption{} }
 
 type authorizeOption func(Peer) error
 
-func (o authorizeOption) applyHandle(h *handleConfig) { h.authorize = o }
+func (o authorizeOption) applyHandle(h *handleConfig) { h.authorize, h.guarded = o, true }
 
 // Authorize lets f decide who may use a route: it returns why a peer may not, nil if
 // it may. It runs before the message of a call, or any frame of a stream, is read: a
 // peer that is refused costs the node its headers. An error without a code is
 // [PermissionDenied]. What depends on metadata or on the request is for [Middleware].
 // f is called on many goroutines at once, for each call and stream; one that panics
-// refuses.
+// refuses. If f is nil the handler is not registered: that panics, as a handler that is nil does.
 func Authorize(f func(Peer) error) HandleOption { return authorizeOption(f) }

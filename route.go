@@ -2,7 +2,6 @@ package link
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -92,8 +91,28 @@ func (r Route) Validate() error {
 
 const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:*"
 
+// inNames are the bytes of nameBytes.
+var inNames = func() (in [256]bool) { //nolint:gochecknoglobals // a constant
+	for i := range len(nameBytes) {
+		in[nameBytes[i]] = true
+	}
+	return in
+}()
+
+func isName(name string) bool {
+	if name == "" || len(name) > wire.MaxName {
+		return false
+	}
+	for i := range len(name) {
+		if !inNames[name[i]] {
+			return false
+		}
+	}
+	return true
+}
+
 func validName(field, name string) error {
-	if name == "" || len(name) > wire.MaxName || strings.Trim(name, nameBytes) != "" {
+	if !isName(name) {
 		return Errorf(InvalidArgument, "%s is %q, want 1 to %d bytes of letters, digits and . _ - / : *", field, name, wire.MaxName)
 	}
 	return nil

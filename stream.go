@@ -75,6 +75,9 @@ func (n *Node) openTerminal(ctx context.Context, op *Operation) error {
 }
 
 func (n *Node) open(ctx context.Context, o *outgoing) error {
+	if err := checkCredit(o.config.messages, o.config.bytes); err != nil {
+		return err
+	}
 	if err := n.prepare(ctx, o); err != nil {
 		return err
 	}
@@ -83,7 +86,7 @@ func (n *Node) open(ctx context.Context, o *outgoing) error {
 	}
 	o.headers.Metadata = o.Metadata.pairs
 	o.headers.Codec = uint64(n.cfg.Codec.ID())
-	o.headers.Credit = wire.Credit{Messages: o.config.messages, Bytes: o.config.bytes}
+	o.headers.Credit = wire.Credit{Messages: uint64(o.config.messages), Bytes: uint64(o.config.bytes)}
 	if d, ok := ctx.Deadline(); ok {
 		o.headers.Timeout = uint64(max(timeLeft(d).Microseconds(), 1))
 	} else {
@@ -304,11 +307,19 @@ func (s *Stream) Recycle(body []byte) { transport.PutBuffer(body) }
 // more than its share of Limits.CreditBytes, beyond 8 KiB of each stream; what
 // was sent counts until it is received.
 func (s *Stream) Grant(messages, bytes int) error {
-	if messages < 0 || bytes < 0 {
-		return Errorf(InvalidArgument, "credit of %d frames and %d bytes, want 0 or more", messages, bytes)
+	if err := checkCredit(messages, bytes); err != nil {
+		return err
 	}
 	if err := s.raw.Grant(wire.Credit{Messages: uint64(messages), Bytes: uint64(bytes)}); err != nil {
 		return s.error("grant on", err)
+	}
+	return nil
+}
+
+// checkCredit says which amount of credit cannot be granted.
+func checkCredit(messages, bytes int) error {
+	if messages < 0 || bytes < 0 || messages > wire.MaxVarint || bytes > wire.MaxVarint {
+		return Errorf(InvalidArgument, "credit of %d frames and %d bytes, want 0 to 2^62 - 1", messages, bytes)
 	}
 	return nil
 }
