@@ -10,6 +10,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pubsub"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
 // TestADurableNameOutlivesItsSubscriber, however that ends: the next one with the name, in
@@ -97,29 +98,45 @@ func TestADurableNameEnds(t *testing.T) {
 }
 
 // TestOneIdentityDoesNotTakeAllSessions (SEC-721): whoever takes all it can leaves room
-// for others.
+// for others, of the sessions that stay as of those that do not.
 func TestOneIdentityDoesNotTakeAllSessions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		mesh := linktest.NewMesh(t)
-		publisher(t, mesh, link.Config{})
-		greedy := mesh.Node(link.Config{Service: "greedy"})
-		taken := 0
-		var err error
-		for i := range pubsub.MaxDurable {
-			st := raw(t, greedy)
-			say(t, st, frameSubscribe, fields{1: []string{"placed"}, 3: 3, 10: fmt.Sprint(i), 20: true})
-			if _, err = st.Recv(); err != nil {
-				break
-			}
-			taken++
-			st.Close()
-			sleep(time.Millisecond)
-		}
-		if taken > pubsub.MaxDurable/2 || !errors.Is(err, link.ResourceExhausted) {
-			t.Errorf("one has %d names, then %v", taken, err)
-		}
-		subscribe(t, mesh.Node(link.Config{Service: "modest"}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit"))
-	})
+	for _, tt := range []struct {
+		name    string
+		most    int
+		durable bool
+		modest  []pubsub.SubscribeOption
+	}{
+		{"durable names", pubsub.MaxDurable, true, []pubsub.SubscribeOption{pubsub.Durable("audit")}},
+		{"sessions", journal.MaxSessions - pubsub.MaxDurable, false, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				publisher(t, mesh, link.Config{})
+				greedy := mesh.Node(link.Config{Service: "greedy"})
+				taken := 0
+				var err error
+				for i := range tt.most {
+					st := raw(t, greedy)
+					ask := fields{1: []string{"placed"}, 3: 3, 10: fmt.Sprint(i)}
+					if tt.durable {
+						ask[20] = true
+					}
+					say(t, st, frameSubscribe, ask)
+					if _, err = st.Recv(); err != nil {
+						break
+					}
+					taken++
+					st.Close()
+					sleep(time.Millisecond)
+				}
+				if taken > tt.most/2 || taken < tt.most/4 || !errors.Is(err, link.ResourceExhausted) {
+					t.Errorf("one has %d of %d, then %v", taken, tt.most, err)
+				}
+				subscribe(t, mesh.Node(link.Config{Service: "modest"}), placed, append(tt.modest, pubsub.In(pubsub.AtLeastOnce))...)
+			})
+		})
+	}
 }
 
 func TestADurableNameNeedsAcks(t *testing.T) {
