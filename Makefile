@@ -147,6 +147,10 @@ $(BIN)/benchpeers:
 
 ##@ code
 
+.PHONY: metrics
+metrics: ## sizes and shapes of the code, and how deep a call is when it is written
+	@go run ./internal/metrics
+
 .PHONY: fmt
 fmt: $(LINT_STAMP) ## format every file (gofumpt, gci)
 	@$(LINT) fmt ./...

@@ -1,0 +1,47 @@
+// Command metrics prints what the size and shape of the code are, one figure a line:
+// files, functions, structs, exported names, comments, and how deep a call is when it is
+// written to the transport. It counts the library alone: no tests, examples and
+// measurements.
+//
+//	go run ./internal/metrics [folder]
+//
+// docs/design.md says which figures are bounded.
+package main
+
+import (
+	"fmt"
+	"os"
+	"text/tabwriter"
+)
+
+func main() {
+	root := "."
+	if len(os.Args) > 1 {
+		root = os.Args[1]
+	}
+	if err := run(root); err != nil {
+		fmt.Fprintln(os.Stderr, "metrics:", err)
+		os.Exit(1)
+	}
+}
+
+func run(root string) error {
+	library, err := read(root)
+	if err != nil {
+		return err
+	}
+	figures := measure(library)
+	path, err := callPath(root)
+	if err != nil {
+		return err
+	}
+	figures = append(figures, path...)
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	for _, f := range figures {
+		fmt.Fprintf(w, "%s\t%s\n", f.name, f.value)
+	}
+	return w.Flush()
+}
+
+// figure is one line of the table.
+type figure struct{ name, value string }

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// file is one source file of the library.
+type file struct {
+	name   string // its path below the root of the module
+	pkg    string // folder of its package, "." for the root
+	lines  []string
+	set    *token.FileSet
+	syntax *ast.File
+}
+
+// read returns the files of the library: every package of the module but commands,
+// examples and what only tests import.
+func read(root string) ([]*file, error) {
+	var files []*file
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		if d.IsDir() {
+			if skipped(path, name) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		f, err := parse(path, name)
+		if err != nil {
+			return err
+		}
+		if f.syntax.Name.Name != "main" {
+			files = append(files, f)
+		}
+		return nil
+	})
+	return files, err
+}
+
+// testing names the packages that only tests import.
+func testing() []string {
+	return []string{"internal/child", "internal/deptest", "internal/doctest", "internal/race", "internal/shell", "internal/smalldisk", "protocol/internal/logtest"}
+}
+
+func skipped(path, name string) bool {
+	if name == "." {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(path, "go.mod")) // another module
+	return err == nil || strings.HasPrefix(filepath.Base(name), ".") || filepath.Base(name) == "testdata" ||
+		name == "examples" || slices.Contains(testing(), name)
+}
+
+func parse(path, name string) (*file, error) {
+	src, err := os.ReadFile(path) //nolint:gosec // it is a source file that was just listed
+	if err != nil {
+		return nil, err
+	}
+	f := &file{name: name, pkg: filepath.ToSlash(filepath.Dir(name)), set: token.NewFileSet()}
+	f.lines = strings.Split(strings.TrimSuffix(string(src), "\n"), "\n")
+	f.syntax, err = parser.ParseFile(f.set, path, src, parser.ParseComments)
+	if err != nil {
+		return nil, fmt.Errorf("parse %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// public reports whether users can import the package of f.
+func (f *file) public() bool {
+	return !slices.Contains(strings.Split(f.pkg, "/"), "internal")
+}
+
+// line returns the number of the line in which pos is, from 1.
+func (f *file) line(pos token.Pos) int { return f.set.Position(pos).Line }
