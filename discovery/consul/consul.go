@@ -42,7 +42,8 @@
 //
 // IDs: the agent keeps one service per ID and the last writer wins; there is no compare-and-set.
 // Register therefore looks before it writes and again after, which refuses every ID that is in use
-// and all but the closest of races. Of two that race through, the one that was overwritten notices
+// and all but the closest of races. What this Registry wrote itself is never another's, even if an agent that was ill
+// applies it after Register has given up. Of two that race through, the one that was overwritten notices
 // at its next heartbeat: it says so in the log, stops its heartbeats, returns ErrDuplicateID from
 // Update, and announces itself again when the ID is free.
 // IDs that differ only in case are one to Consul's servers; do not use them. Different agents do not

@@ -162,3 +162,13 @@ func printable(s string) string {
 	q := strconv.QuoteToASCII(s)
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`) + more
 }
+
+// refusedWhole reports whether err says that the agent has not done what was asked, and will not.
+func refusedWhole(err error) bool {
+	switch kindOf(err) { //nolint:exhaustive // in the other cases it may
+	case denied, missing, refused, busy:
+		return true
+	default:
+		return false
+	}
+}

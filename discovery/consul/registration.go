@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -17,7 +16,7 @@ type registration struct {
 	r     *Registry
 	id    string
 	query discovery.Query
-	owner string // random: tells this registration from another of the same ID
+	owner string // random: tells registrations of this Registry from those of others with the same ID
 
 	// turn holds a token while nobody talks to the agent about the instance; whoever takes it owns
 	// the fields below. A channel, because Update must give up when its context ends.
@@ -26,6 +25,7 @@ type registration struct {
 	reg         *api.AgentServiceRegistration // what in becomes; nil until the first push
 	attempted   bool                          // the agent may hold something of ours
 	behind      bool                          // the agent does not hold all of in
+	unanswered  bool                          // a write had no answer: the agent may apply it at any time
 	maintenance bool                          // was turned on
 	lost        bool                          // another process has taken the ID over
 	closed      bool
@@ -36,7 +36,7 @@ type registration struct {
 // newRegistration returns a registration whose turn the caller has.
 func newRegistration(r *Registry, in discovery.Instance) *registration {
 	return &registration{
-		r: r, id: in.ID, query: in.Query(), owner: rand.Text(), in: in,
+		r: r, id: in.ID, query: in.Query(), owner: r.ownerOf(in.ID), in: in,
 		turn:  make(chan struct{}, 1),
 		group: lifecycle.New(r.group.Context()),
 	}
@@ -55,7 +55,7 @@ func (g *registration) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.service != nil && h.live {
+	if h.foreign(g) {
 		return g.duplicate(what, h)
 	}
 	if err := g.push(ctx, what, true); err != nil {
@@ -108,6 +108,7 @@ func (g *registration) push(ctx context.Context, what string, fresh bool) error 
 	}
 	g.attempted = true
 	if err := c.put(ctx, what, reg, fresh); err != nil {
+		g.unanswered = g.unanswered || !refusedWhole(err)
 		return err
 	}
 	g.reg = reg
@@ -201,22 +202,28 @@ func (g *registration) Close() error {
 }
 
 // withdraw removes the instance from the agent unless it is another's by now. It outlives the
-// contexts of registration and registry, for a bounded time.
+// contexts of registration and registry, for a bounded time. If the agent may hold the instance all
+// the same, or come to hold it, its owner is remembered for the next registration of the ID.
 func (g *registration) withdraw() {
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(g.group.Context()), CloseTime, errNoTime)
-	defer cancel()
-	what := g.what("withdraw")
-	h, err := g.r.client.held(ctx, what, g)
-	if err == nil {
-		if h.service == nil || h.owner != g.owner {
-			return
-		}
-		err = g.r.client.remove(ctx, what, g)
+	err := g.remove()
+	if err != nil || g.unanswered {
+		g.r.keepOwner(g.id, g.owner)
 	}
 	if err != nil {
 		g.r.lines.warn("consul registry: instance could not be withdrawn; Consul will see that its heartbeats have ended",
 			"id", g.id, "service", g.query, "within", CheckTTL, "reason", err)
 	}
+}
+
+func (g *registration) remove() error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(g.group.Context()), CloseTime, errNoTime)
+	defer cancel()
+	what := g.what("withdraw")
+	h, err := g.r.client.held(ctx, what, g)
+	if err != nil || h.service == nil || h.owner != g.owner {
+		return err
+	}
+	return g.r.client.remove(ctx, what, g)
 }
 
 var errNoTime = fmt.Errorf("%w: no answer within %v", ErrUnavailable, CloseTime)

@@ -3,6 +3,7 @@ package consul
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -246,6 +247,89 @@ func TestARegisterOfUnknownOutcomeIsTakenBack(t *testing.T) {
 		}
 		if got := a.ids(); len(got) != 0 {
 			t.Errorf("the agent still announces %q", got)
+		}
+	})
+}
+
+// An agent that is ill may apply a write long after Register has given up on it. What it holds then is this process's
+// own, and no reason to refuse the ID.
+func TestALateWriteOfOnesOwnIsNoDuplicate(t *testing.T) {
+	for name, c := range map[string]struct {
+		looks bool // the agent answers other requests meanwhile
+	}{"the agent stands still": {false}, "only the write is slow": {true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAgent(t)
+				r, _ := a.registry(t, Config{})
+				resumed, stalled := make(chan struct{}), false
+				a.setFault(func(_ http.ResponseWriter, r *http.Request) bool {
+					switch {
+					case r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/service/register"):
+						a.mu.Lock()
+						stalled = true
+						a.mu.Unlock()
+						<-resumed
+						return false
+					case !c.looks:
+						a.mu.Lock()
+						ill := stalled
+						a.mu.Unlock()
+						if ill {
+							<-r.Context().Done()
+						}
+						return ill
+					}
+					return false
+				})
+				in := instance("orders-1")
+				if _, err := r.Register(t.Context(), in); !errors.Is(err, ErrUnavailable) {
+					t.Fatalf("error %v, want ErrUnavailable", err)
+				}
+				a.setFault(nil)
+				close(resumed)
+				settle(time.Second)
+				if got := a.ids(); len(got) != 1 {
+					t.Fatalf("the agent holds %q, want what was written late", got)
+				}
+				in.Tags = []string{"second"}
+				register(t, r, in)
+				settle(2 * VerifyEvery)
+				a.mu.Lock()
+				defer a.mu.Unlock()
+				if got := a.services["orders-1"].reg.Tags; !slices.Contains(got, "second") {
+					t.Errorf("the agent holds tags %q, want those of the second registration", got)
+				}
+			})
+		})
+	}
+}
+
+func TestAnIDThatCouldNotBeWithdrawnIsTakenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAgent(t)
+		r, _ := a.registry(t, Config{})
+		g := register(t, r, instance("orders-1"))
+		a.down(true)
+		if err := g.Close(); err != nil {
+			t.Fatal(err)
+		}
+		a.down(false)
+		register(t, r, instance("orders-1"))
+	})
+}
+
+func TestAsManyOwnersAreRememberedAsThereIsRoomFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAgent(t)
+		r, log := a.registry(t, Config{})
+		for i := range maxLoose + 1 {
+			r.keepOwner(fmt.Sprint("orders-", i), "owner")
+		}
+		if n := log.lines("forgotten"); len(r.loose) != maxLoose || n != 1 {
+			t.Errorf("%d owners are remembered, want %d; %d lines say that one was forgotten:\n%s", len(r.loose), maxLoose, n, log)
+		}
+		if r.ownerOf("orders-0") == "owner" || r.ownerOf("orders-1") != "owner" {
+			t.Error("it is not the oldest that has made way")
 		}
 	})
 }

@@ -46,6 +46,8 @@ type Registry struct {
 	finders       map[discovery.TagQuery]*finder
 	stops         map[*watch]struct{}
 	registrations map[string]*registration // by catalogKey, those being made as well
+	loose         map[string]string        // by ID: owners of what the agent may hold and nobody keeps
+	looseIDs      []string                 // the IDs of loose, the oldest first
 }
 
 // watch is one call of Watch or Find.
@@ -89,6 +91,7 @@ func New(cfg Config) (*Registry, error) {
 		finders:       make(map[discovery.TagQuery]*finder),
 		stops:         make(map[*watch]struct{}),
 		registrations: make(map[string]*registration),
+		loose:         make(map[string]string),
 	}, nil
 }
 
@@ -281,8 +284,8 @@ func (r *Registry) register(ctx context.Context, in discovery.Instance) (*regist
 	ctx, cancel := bind(ctx, r.group)
 	defer cancel()
 	if err := g.announce(ctx); err != nil {
-		r.forget(g)
-		g.abandon() //nolint:contextcheck // ctx may have ended, and what the agent holds must go
+		g.abandon()  //nolint:contextcheck // ctx may have ended, and what the agent holds must go
+		r.forget(g) // only now: whoever registers the ID next is to know the owner of what is left
 		return nil, r.client.advised(err)
 	}
 	g.start()
