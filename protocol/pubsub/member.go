@@ -32,6 +32,7 @@ type member struct {
 	pending verdict
 	out     map[uint64]held // delivered, and neither acked nor given up
 	owed    int             // how many of out the publisher has yet to deliver in this session
+	read    uint64          // deliveries of AtLeastOnce that were read
 	told    uint64          // gaps that were received in this session
 	unread  []*frames       // received, oldest first, with the one that is being read
 	session int             // counts those that the publisher did not resume
@@ -52,6 +53,7 @@ type member struct {
 // held is a message of AtLeastOnce that its publisher has not let go of.
 type held struct {
 	ttl   time.Duration
+	order uint64 // which of all deliveries it was, for verdicts
 	nacks int
 	lane  int
 	back  bool      // it was given back, and is to come again
@@ -375,6 +377,8 @@ func (m *member) observe(c *conn, rec *journal.Record) bool {
 		if h.owed {
 			m.owed--
 		}
+		m.read++
+		h.order = m.read
 		h.ttl, h.lane, h.back, h.owed = rec.TTL, journal.LaneOf(rec.Priority), false, false
 		m.out[rec.Seq] = h
 	case rec.Kind == journal.KindGap && m.owed > 0:

@@ -1,7 +1,9 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,8 +11,8 @@ import (
 )
 
 func (m *member) ack(c *conn, seq uint64) {
-	m.judge(c, seq, func(v *verdict, _ *held) bool {
-		v.addAck(seq, seq)
+	m.judge(c, seq, func(v *verdict, h *held) bool {
+		v.addAck(seq, h.order)
 		return false
 	})
 }
@@ -32,19 +34,17 @@ func (m *member) ackRange(from, to uint64) {
 }
 
 func (m *member) ackRangeLocked(from, to uint64) {
-	var first, last uint64
+	var list []answer
 	for seq, h := range m.out {
 		if seq < from || seq > to || h.back || h.owed {
 			continue
 		}
-		if first == 0 || seq < first {
-			first = seq
-		}
-		last = max(last, seq)
+		list = append(list, answer{seq, h.order})
 		delete(m.out, seq)
 	}
-	if first > 0 {
-		m.pending.addAck(first, last)
+	if len(list) > 0 {
+		slices.SortFunc(list, func(a, b answer) int { return cmp.Compare(a.seq, b.seq) })
+		m.pending.addAcks(list)
 		m.signal()
 	}
 }

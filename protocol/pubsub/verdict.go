@@ -1,8 +1,10 @@
 package pubsub
 
 import (
+	"cmp"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/linkmesh/link/internal/foreign"
@@ -19,20 +21,47 @@ type verdict struct {
 	Causes   []string `cbor:"6,keyasint,omitempty"` // one for each nack
 	Forget   bool     `cbor:"8,keyasint,omitempty"` // the durable session ends with this stream
 	Reading  bool     `cbor:"7,keyasint,omitempty"` // messages were taken that came before; there are more
+
+	order uint64 // of what Acks has, the latest to be received; see [verdict.addAck]
 }
 
 func (v *verdict) empty() bool {
 	return len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit == 0 && !v.Alive && !v.Reading && !v.Forget
 }
 
-// addAck appends a range, to the last one where it can.
-func (v *verdict) addAck(from, to uint64) {
-	if n := len(v.Acks); n > 0 && v.Acks[n-1]+1 == from {
-		v.Acks[n-1] = to
-		return
+// addAck appends an ack of a message that was received as number order, to the last range
+// where it can. Of a range a publisher takes what was sent before its last message, or before
+// another that was answered: so the last one to be received is said before others are joined.
+func (v *verdict) addAck(seq, order uint64) {
+	if n := len(v.Acks); n > 0 && v.Acks[n-1]+1 == seq && order > v.order {
+		v.Acks[n-1] = seq
+	} else {
+		v.Acks = append(v.Acks, seq, seq)
 	}
-	v.Acks = append(v.Acks, from, to)
+	v.order = max(v.order, order)
 }
+
+// addAcks appends acks of messages that ascend. The ranges have nothing but these: a publisher
+// that has sent others meanwhile, on another stream, could take these to be acked too.
+func (v *verdict) addAcks(list []answer) {
+	latest := slices.MaxFunc(list, func(a, b answer) int { return cmp.Compare(a.order, b.order) })
+	if latest.order > v.order {
+		v.addAck(latest.seq, latest.order)
+	}
+	from := list[0].seq
+	for i, a := range list {
+		switch {
+		case i+1 == len(list):
+			v.Acks = append(v.Acks, from, a.seq)
+		case list[i+1].seq != a.seq+1:
+			v.Acks = append(v.Acks, from, a.seq)
+			from = list[i+1].seq
+		}
+	}
+}
+
+// answer is the number of a message, and which of all that were received it is.
+type answer struct{ seq, order uint64 }
 
 // apply does what the subscriber has said. What it says of a cursor that is closed comes
 // too late, which it could not know: that ends no session. Whoever closed the cursor does,
