@@ -20,7 +20,9 @@ type outgoing struct {
 	config   callConfig
 	service  *service
 	now      time.Time // last reading of the clock
+	began    time.Time
 	deadline time.Time
+	dated    bool // the deadline is the caller's, and the plan changes nothing in it
 	headers  wire.Headers
 	data     []byte // the DATA frame
 	reply    transport.Reply
@@ -197,33 +199,44 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	if len(o.config.key) > wire.MaxKeyBytes {
 		return Errorf(InvalidArgument, "idempotency key of %d bytes, want at most %d", len(o.config.key), wire.MaxKeyBytes)
 	}
-	var ok bool
 	o.now = time.Now()
-	start := o.now
-	if o.deadline, ok = ctx.Deadline(); !ok {
-		o.deadline = o.now.Add(n.cfg.CallTimeout)
-	}
+	o.began = o.now
+	o.deadline, o.dated = ctx.Deadline()
 	if err := ctx.Err(); err != nil {
 		return Errorf(CodeOf(err), "before the call: %w", context.Cause(ctx))
 	}
 	select {
 	case <-o.service.known:
 	default:
-		if err := o.service.wait(ctx, o.deadline); err != nil {
+		if err := o.meet(ctx); err != nil {
 			return err
 		}
-		o.now = time.Now()
 	}
 	if o.cares() {
 		o.tried.Careful()
 	}
-	if err := o.choose(ctx); err != nil {
-		return err
+	return o.choose(ctx)
+}
+
+// meet waits for a service that is not known yet, for as long as the topology says that is known meanwhile.
+func (o *outgoing) meet(ctx context.Context) error {
+	o.describe()
+	o.limit(o.service.view.Load().plans.Route(&o.request))
+	err := o.service.wait(ctx, o.deadline)
+	o.now = time.Now()
+	return err
+}
+
+// limit makes the deadline that of a plan, unless the caller has set one.
+func (o *outgoing) limit(plan *topology.Plan) {
+	if o.dated {
+		return
 	}
-	if t := o.plan.Timeout; t > 0 && !ok {
-		o.deadline = start.Add(t)
+	t := plan.Timeout
+	if t <= 0 {
+		t = o.service.node.cfg.CallTimeout
 	}
-	return nil
+	o.deadline = o.began.Add(t)
 }
 
 func tracePairs(c tracing.Carrier) []wire.Pair {

@@ -18,6 +18,7 @@ import (
 func (o *outgoing) choose(ctx context.Context) error {
 	if p := o.service.view.Load().only; p != nil && o.config.sticky == "" && !o.config.narrows() {
 		o.plan, o.keyed, o.levels, o.room = p.plan, p.plan, p.levels, firstPending
+		o.limit(o.plan)
 		return nil
 	}
 	o.describe()
@@ -31,6 +32,7 @@ func (o *outgoing) plot(ctx context.Context) error {
 	if !o.fixed {
 		o.plan = v.planFor(&o.request, &o.config, clock.Of(o.now))
 	}
+	o.limit(o.plan) // before settle, which may wait
 	o.levels, o.level = v.path(o.plan, &o.config).levels, 0
 	o.look()
 	return o.settle(ctx)

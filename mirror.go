@@ -36,7 +36,7 @@ func (m *mirrors) send(o *outgoing) {
 	m.sent.Add(1) // unless it comes to nothing
 	c := &outgoing{
 		Operation: Operation{Route: o.Route, Client: true, Metadata: Metadata{pairs: slices.Clone(o.Metadata.pairs)}},
-		service:   o.service, now: o.now, deadline: o.deadline,
+		service:   o.service, now: o.now, deadline: o.deadline, dated: true,
 		plan: plan, fixed: true, request: o.request,
 		// What the message and its reply need. What narrows the choice of an instance is for the call, not for its copy.
 		config: callConfig{key: o.config.key, size: o.config.size, sized: o.config.sized},

@@ -193,7 +193,7 @@ func (o *outgoing) unserved(n *Node) error {
 		return Errorf(Unavailable, "%s has not said yet which instances exist", describeRegistry(n.registry))
 	}
 	o.now = time.Now()
-	o.deadline = o.now.Add(namesWait)
+	o.deadline, o.dated = o.now.Add(namesWait), true
 	list, unknown := o.reachable()
 	if len(list)+len(unknown) == 0 {
 		o.plan = s.view.Load().plans.Route(&o.request)

@@ -284,7 +284,7 @@ func (r *Registry) register(ctx context.Context, in discovery.Instance) (*regist
 	ctx, cancel := bind(ctx, r.group)
 	defer cancel()
 	if err := g.announce(ctx); err != nil {
-		g.abandon()  //nolint:contextcheck // ctx may have ended, and what the agent holds must go
+		g.abandon() //nolint:contextcheck // ctx may have ended, and what the agent holds must go
 		r.forget(g) // only now: whoever registers the ID next is to know the owner of what is left
 		return nil, r.client.advised(err)
 	}
