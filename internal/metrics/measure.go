@@ -28,7 +28,7 @@ type counts struct {
 	files, funcs, structs []sized
 	code, comments        int // lines
 	trailing, openers     int // comments behind code, and those of them that continue a thought
-	root, rootExported    int
+	root                  int
 	exported              map[string]int // by package
 	options               int
 }

@@ -49,6 +49,7 @@ func TestStreamsBeginWithTheCreditThatIsThere(t *testing.T) {
 }
 
 func pushToMany(t *testing.T, worker, producer link.Limits) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "mailer", Limits: worker})
