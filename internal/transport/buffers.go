@@ -36,13 +36,13 @@ func GetBuffer(n int) []byte {
 	return make([]byte, 0, 1<<class)
 }
 
-// getLarge returns the smallest kept buffer that n fits in, unless it is wasted
-// on n.
+// getLarge returns the smallest kept buffer that n fits in, unless most of it would be
+// wasted on n: what is counted is n.
 func getLarge(n int) []byte {
 	buffers.mu.Lock()
 	best := -1
 	for i, b := range buffers.kept {
-		if cap(b) >= n && cap(b)/4 <= n && (best < 0 || cap(b) < cap(buffers.kept[best])) {
+		if cap(b) >= n && cap(b)/2 <= n && (best < 0 || cap(b) < cap(buffers.kept[best])) {
 			best = i
 		}
 	}

@@ -20,8 +20,61 @@ func (c *Call) StatusFlags() wire.Flags {
 	return flags
 }
 
-// write sends the reply, or queues it.
+// keepReply is the largest reply buffer that an idle stream keeps.
+const keepReply = 4 << 10
+
+// write sends the reply, or queues it. A reply of some size counts in
+// Limits.InFlightBytes until it is gone: a peer that does not read its replies must not
+// fill our memory.
 func (c *Call) write() error {
+	c.fit()
+	size := int64(len(c.Reply))
+	if size <= inlineBody {
+		return c.send()
+	}
+	bytes := c.Session.shares.bytes
+	if err := bytes.Take(size); err != nil {
+		s := c.Session
+		s.noteShed("InFlightBytes", noRoom(err).Error())
+		s.caller.unsent.note(&c.Headers, size)
+		c.refuse(costRefused)
+		PutBuffer(c.Reply)
+		c.Reply = wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: "reply not sent: " + noRoom(err).Error()}, c.StatusFlags())
+		return c.send()
+	}
+	defer bytes.Give(size)
+	return c.send()
+}
+
+// fit puts the reply into a buffer of its size if most of the one that it is in is empty.
+// What counts is how long a reply is, and it may wait for long: a short one in the place of a
+// long one that its caller does not take must not hold the buffer of that.
+func (c *Call) fit() {
+	large, size := c.Reply, len(c.Reply)
+	if cap(large) <= max(keepReply, 2*size) {
+		return
+	}
+	if c.Reply = c.kept; size > keepReply {
+		c.Reply = GetBuffer(size)
+	} else if cap(c.kept) < size {
+		c.Reply = make([]byte, 0, size)
+	}
+	c.Reply = append(c.Reply[:0], large...)
+	PutBuffer(large)
+}
+
+// keep keeps a small buffer for the next reply, and gives up a large one.
+func (c *Call) keep() {
+	if cap(c.Reply) <= keepReply {
+		c.kept = c.Reply[:0]
+		return
+	}
+	PutBuffer(c.Reply)
+	c.Reply = c.kept
+}
+
+// send waits, where it must, for the replies before this one and for the peer.
+func (c *Call) send() error {
 	if c.out.mayQueue(len(c.Reply)) {
 		var err error
 		if c.single { // the stream ends behind it
@@ -39,26 +92,7 @@ func (c *Call) write() error {
 	if err := c.out.setDeadline(c.Deadline); err != nil {
 		return err
 	}
-	if len(c.Reply) > inlineBody {
-		return c.writeLarge()
-	}
-	return c.out.write(c.Reply)
-}
-
-// writeLarge sends a large reply, which counts in Limits.InFlightBytes until it
-// is gone: a peer that does not read its replies must not fill our memory.
-func (c *Call) writeLarge() error {
-	bytes := c.Session.shares.bytes
-	size := int64(len(c.Reply))
-	if err := bytes.Take(size); err != nil {
-		s := c.Session
-		s.noteShed("InFlightBytes", noRoom(err).Error())
-		s.caller.unsent.note(&c.Headers, size)
-		c.refuse(costRefused)
-		return c.out.write(wire.AppendStatus(nil, &wire.Status{Code: codeResourceExhausted, Message: "reply not sent: " + noRoom(err).Error()}, c.StatusFlags()))
-	}
-	defer bytes.Give(size)
-	if size <= LeasedMessage {
+	if len(c.Reply) <= LeasedMessage {
 		return c.out.write(c.Reply)
 	}
 	return c.out.writeBulk(c.Session, c.Reply)

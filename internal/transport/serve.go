@@ -52,6 +52,7 @@ type Call struct {
 	stream *quic.Stream
 	out    callWriter
 	fr     frameReader
+	kept   []byte // what Reply is next, see keep
 	scope  []byte
 	// scopeTaken is what scope counts in the peer's share of bytes.
 	scopeTaken int64
@@ -79,7 +80,7 @@ func (s *Session) Handlers() context.Context { return s.endpoint.handlers }
 func (s *Session) serveStream(stream *quic.Stream) {
 	c := &Call{Session: s, stream: stream}
 	defer func() {
-		c.fr, c.scope, c.Reply = frameReader{}, nil, nil // giveCredit may wait
+		c.fr, c.scope, c.Reply, c.kept = frameReader{}, nil, nil, nil // giveCredit may wait
 		s.giveCredit(stream, c.late)
 	}()
 	c.out = newCallWriter(&s.outbox, stream, true)
@@ -262,9 +263,6 @@ func (s *Session) left() {
 	s.endpoint.end()
 }
 
-// keepReply is the largest reply buffer that an idle stream keeps.
-const keepReply = 4 << 10
-
 // handle reads the message of a call and answers it. The call counts from here
 // on, so that a drain waits for its message, until its reply is queued, so that
 // one who does not read replies uses up its own limits.
@@ -293,10 +291,7 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	err = c.write()
 	answered = true
 	s.touch(now)
-	if cap(c.Reply) > keepReply {
-		PutBuffer(c.Reply)
-		c.Reply = nil
-	}
+	c.keep()
 	return !c.single && err == nil, err
 }
 
