@@ -222,7 +222,9 @@ func (s *Stream) error(what string, err error) error {
 }
 
 // Send sends one frame. A credited one waits for credit. It blocks until the
-// transport has taken the frame. Body is not kept.
+// transport has taken the frame, for as long as a peer does not read what came before
+// unless the context of the stream ends, and holds Body until then: a handler whose peers
+// may be slow needs a context with an end. Body is not kept.
 //
 // Errors: InvalidArgument if Kind is out of range; ResourceExhausted if the body
 // is larger than the peer takes; what the handler returned, if it did;

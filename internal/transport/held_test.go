@@ -72,3 +72,196 @@ func TestAReplyThatWaitsHoldsWhatItCounts(t *testing.T) { // SEC-386
 		})
 	}
 }
+
+// patternOf opens a stream of a pattern and returns it.
+func (r *raw) patternOf(route string, more ...[]byte) *rawStream {
+	r.t.Helper()
+	return r.stream(join(patternStream(route), join(more...)))
+}
+
+// alive answers PINGs until the connection ends.
+func (r *raw) alive() {
+	r.w.scripts.Go(func() {
+		for {
+			h, body, err := r.frames.next()
+			if err != nil {
+				return
+			}
+			if h.Kind == wire.KindPing {
+				_, _ = r.control.Write(frame(wire.KindPong, 0, string(body))) // or the next read fails
+			}
+		}
+	})
+}
+
+// TestAFrameThatWaitsIsHeldOnce by who sends it: a peer that does not read makes the
+// transport hold no copies.
+func TestAFrameThatWaitsIsHeldOnce(t *testing.T) { // SEC-387
+	inWorld(t, func(w *world) {
+		t := w.t
+		const size, streams = 1 << 20, 90
+		body := strings.Repeat("b", size)
+		server := w.node("orders", Limits{})
+		shared := plain(body)
+		server.handler.onStream("stream", func(s *Stream) {
+			_ = s.Send(s.Canceled(), shared) // fails but for the one that is read
+			s.Finish(&wire.Status{})
+		})
+		r := w.narrow("slow", server, 4<<10)
+		r.alive()
+		settle()
+		before := heapInUse()
+		opened := make([]*rawStream, streams)
+		for i := range opened {
+			opened[i] = r.patternOf("stream")
+		}
+		settle()
+		if n := server.handler.count("stream"); n != streams {
+			t.Fatalf("%d handlers run, want %d: nothing was tested", n, streams)
+		}
+		if held := heapInUse() - before; held > streams*64<<10 {
+			t.Errorf("%d KiB are held for %d frames, whose body is the handler's", held>>10, streams)
+		}
+		h, got, err := opened[0].frames.next() // it reads at last
+		if err != nil || h.Kind != wire.KindPattern || string(got) != body {
+			t.Errorf("%d bytes arrived in a frame of kind %#x, %v", len(got), h.Kind, err)
+		}
+		_ = r.conn.CloseWithError(0, "") // has no error to return
+	})
+}
+
+// TestGrantDoesNotWaitForThePeer, neither behind a frame that does nor when there is no room
+// for what it says itself, and nothing of it is lost.
+func TestGrantDoesNotWaitForThePeer(t *testing.T) { // SEC-388
+	for name, test := range map[string]struct {
+		frames int
+		send   bool
+	}{
+		"behind a frame":  {frames: 20, send: true},
+		"many of its own": {frames: 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				server := w.node("orders", Limits{})
+				server.handler.onStream("stream", func(s *Stream) {
+					if test.send {
+						w.scripts.Go(func() { _ = s.Send(s.Canceled(), plain(strings.Repeat("b", 64<<10))) })
+						idle(10 * latency)
+					}
+					for range test.frames {
+						if _, err := s.Recv(s.Canceled()); err != nil {
+							t.Errorf("receiving: %v", err)
+							return
+						}
+						if err := s.Grant(wire.Credit{Messages: 1, Bytes: 10}); err != nil {
+							t.Errorf("granting: %v", err)
+							return
+						}
+						server.handler.begin("granted")
+					}
+					<-s.Canceled().Done()
+				})
+				r := w.narrow("slow", server, 16)
+				r.alive()
+				st := r.patternOf("stream")
+				for range test.frames {
+					st.write(frame(wire.KindPattern, 0, "f"))
+				}
+				pass(5 * time.Second)
+				if n := server.handler.count("granted"); n != test.frames {
+					t.Errorf("the handler has taken %d frames, want %d: it waits for the peer", n, test.frames)
+				}
+				var got wire.Credit
+				_ = st.SetReadDeadline(time.Now().Add(time.Minute)) // never fails
+				for got.Messages < uint64(test.frames) {
+					h, body, err := st.frames.next()
+					if err != nil {
+						t.Fatalf("%+v was granted, then: %v", got, err)
+					}
+					if h.Kind == wire.KindCredit {
+						c, err := wire.ParseCredit(body)
+						if err != nil {
+							t.Fatal(err)
+						}
+						got.Messages += c.Messages
+						got.Bytes += c.Bytes
+					}
+				}
+				if want := (wire.Credit{Messages: uint64(test.frames), Bytes: 10 * uint64(test.frames)}); got != want {
+					t.Errorf("%+v was granted, want %+v", got, want)
+				}
+				_ = r.conn.CloseWithError(0, "") // has no error to return
+			})
+		})
+	}
+}
+
+// TestARefusedStreamIsLetGo though its peer takes nothing.
+func TestARefusedStreamIsLetGo(t *testing.T) { // SEC-389
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		server.handler.route("stream", Route{Stream: true, Refuse: &wire.Status{Code: 12, Message: strings.Repeat("n", 4<<10)}})
+		r := w.narrow("slow", server, 16)
+		r.alive()
+		settle()
+		for range 20 {
+			r.patternOf("stream")
+		}
+		settle() // STATUS is longer than a packet
+		if n := server.Active(); n != 20 {
+			t.Fatalf("%d refusals wait for the peer, want 20: nothing was tested", n)
+		}
+		pass(2 * writeGrace)
+		if n := server.Active(); n != 0 {
+			t.Errorf("%d refusals wait for the peer after %v", n, 2*writeGrace)
+		}
+		_ = r.conn.CloseWithError(0, "") // has no error to return
+	})
+}
+
+// TestFramesThatChangeNothingWakeNobody: CREDIT that lets nobody send, and END once more.
+func TestFramesThatChangeNothingWakeNobody(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server := w.node("orders", Limits{})
+		opened := server.streams()
+		r := w.client("mallory", server)
+		st := r.patternOf("stream")
+		s := <-opened
+		sent := make(chan error, 1)
+		go func() { sent <- s.Send(s.Canceled(), credited(strings.Repeat("b", 100))) }()
+		settle()
+		waits := func() <-chan struct{} {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.credited
+		}
+		before := waits()
+		for _, c := range []wire.Credit{{}, {Bytes: 1}, {Bytes: 98}, {Messages: 5}} {
+			st.write(wire.AppendCredit(nil, c))
+		}
+		settle()
+		if now := waits(); before == nil || now != before {
+			t.Error("who waits for credit was woken by too little of it")
+		}
+		st.write(wire.AppendCredit(nil, wire.Credit{Bytes: 1}))
+		settle()
+		if len(sent) != 1 || <-sent != nil || waits() != nil {
+			t.Error("the frame was not sent when there was credit for it")
+		}
+		st.write(wire.AppendEnd(nil))
+		settle()
+		<-s.arrived
+		st.write(join(wire.AppendEnd(nil), wire.AppendEnd(nil)))
+		settle()
+		if len(s.arrived) != 0 {
+			t.Error("who receives was woken by an END that is not the first")
+		}
+		if s.End() == nil {
+			t.Error("the stream goes on behind END")
+		}
+		_ = r.conn.CloseWithError(0, "") // has no error to return
+	})
+}

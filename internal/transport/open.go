@@ -125,7 +125,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	defer s.streams.Add(-1)
 	c.Session.alert()
 	if s.admit(&route, refusal); route.Refuse != nil {
-		st.finish(route.Refuse)
+		st.Finish(route.Refuse)
 		return nil
 	}
 	defer st.settleQueue()

@@ -2,9 +2,9 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -28,11 +28,14 @@ type Stream struct {
 	frames  []byte
 	closed  bool // END is sent
 	out     *sendSide
+	untold  atomic.Bool // there is something unsaid
 
 	mu       sync.Mutex // guards the fields below
 	credit   wire.Credit
-	credited chan struct{} // closed and replaced when credit arrives
+	credited chan struct{} // closed when there is credit for one who waits; nil: nobody does
+	wanted   wire.Credit   // the least that those who wait for it need
 	granted  wire.Credit   // what the peer may still send
+	unsaid   wire.Credit   // what it has not been told of that
 	reserved uint64        // bytes of credit for which there is room
 	queue    []Frame
 	pending  int           // bytes of uncredited frames in queue
@@ -60,7 +63,7 @@ type Frame struct {
 func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
 	return &Stream{
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
-		out: out, credited: make(chan struct{}), arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
+		out: out, arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
 	}
 }
 
@@ -86,15 +89,6 @@ func (st *Stream) wake() {
 
 // frameCost is what a frame takes in the queue beside its body.
 const frameCost = 64
-
-func (st *Stream) addCredit(c wire.Credit) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.credit.Messages += min(c.Messages, wire.MaxVarint-st.credit.Messages)
-	st.credit.Bytes += min(c.Bytes, wire.MaxVarint-st.credit.Bytes)
-	close(st.credited)
-	st.credited = make(chan struct{})
-}
 
 // Status returns the peer's STATUS, or nil if none has arrived.
 func (st *Stream) Status() *wire.Status {
@@ -124,30 +118,6 @@ func (st *Stream) endLocked() error {
 	return st.end
 }
 
-// Grant lets the peer send more credited frames. It does not block.
-func (st *Stream) Grant(c wire.Credit) error {
-	st.mu.Lock()
-	if st.end != nil {
-		defer st.mu.Unlock()
-		return nil // nothing more comes
-	}
-	if need := st.owedLocked() + min(c.Bytes, maxCredit+1); need > st.reserved {
-		if err := st.Session.reserve(st.reserved, need); err != nil {
-			st.mu.Unlock()
-			return err
-		}
-		st.reserved = need
-	}
-	st.granted.Messages += min(c.Messages, wire.MaxVarint-st.granted.Messages) // what the peer counts, too
-	st.granted.Bytes += c.Bytes
-	st.mu.Unlock()
-	err := st.write(context.Background(), false, func(b []byte) []byte { return wire.AppendCredit(b, c) })
-	if stopped, ok := errors.AsType[*Error](err); ok && stopped.Reason == ReasonReset && stopped.Code == wire.CodeNone {
-		return nil // the peer has sent all and reads nothing else; its last frames are still to be received
-	}
-	return err
-}
-
 // owedLocked is how many bytes the peer may still send by credit, or has sent so that
 // nobody has received.
 func (st *Stream) owedLocked() uint64 {
@@ -167,107 +137,6 @@ func (st *Stream) returnLocked() {
 	}
 }
 
-// frameHeaderRoom is the most that the header of a frame takes.
-const frameHeaderRoom = 17
-
-// Send sends one frame. With [wire.FlagCredited] it first waits for credit. It
-// blocks until the transport has taken the frame or ctx ended; a frame that was
-// cut short by ctx ends the stream. body is not kept.
-func (st *Stream) Send(ctx context.Context, f Frame) error {
-	if f.Flags&wire.FlagCredited != 0 {
-		if err := st.takeCredit(ctx, uint64(len(f.Body))); err != nil {
-			return err
-		}
-	}
-	return st.write(ctx, true, func(b []byte) []byte {
-		if need := len(f.Body) + frameHeaderRoom; cap(b) < need {
-			b = GetBuffer(need)
-		}
-		b = wire.AppendFrameHeader(b, wire.FrameHeader{Kind: f.Kind, Flags: f.Flags, Length: uint64(len(f.Body))})
-		return append(b, f.Body...)
-	})
-}
-
-func (st *Stream) takeCredit(ctx context.Context, size uint64) error {
-	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, true)
-}
-
-// Await waits until there is credit for a frame of size bytes, and takes none of
-// it. Nothing becomes of the stream if ctx ends before.
-func (st *Stream) Await(ctx context.Context, size uint64) error {
-	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, false)
-}
-
-func (st *Stream) awaitCredit(ctx context.Context, need wire.Credit, take bool) error {
-	for {
-		st.mu.Lock()
-		if st.credit.Messages >= need.Messages && st.credit.Bytes >= need.Bytes {
-			if take {
-				st.credit.Messages -= need.Messages
-				st.credit.Bytes -= need.Bytes
-			}
-			st.mu.Unlock()
-			return nil
-		}
-		more, end := st.credited, st.end
-		st.mu.Unlock()
-		if end != nil {
-			st.noteEnd()
-			if errors.Is(end, io.EOF) {
-				end = &Error{Reason: ReasonReset, Peer: st.Session.remoteAddr, Detail: "the peer ended the stream"}
-			}
-			return end
-		}
-		select {
-		case <-more:
-		case <-ctx.Done():
-			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Detail: "while waiting for credit", Err: ended(ctx)}
-		}
-	}
-}
-
-// Credit returns what may be sent without waiting.
-func (st *Stream) Credit() wire.Credit {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.credit
-}
-
-// write sends the frames that appendFrames appends. It may wait for those before them
-// to leave if paced is set.
-func (st *Stream) write(ctx context.Context, paced bool, appendFrames func([]byte) []byte) error {
-	st.writeMu.Lock()
-	defer st.writeMu.Unlock()
-	st.frames = appendFrames(st.frames[:0])
-	defer st.shrink()
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) })
-		defer stop()
-	}
-	write := st.out.writeAll
-	if paced && !st.out.mayQueue(len(st.frames)) {
-		write = st.out.write
-	}
-	if err := write(st.frames); err != nil {
-		if ctx.Err() != nil {
-			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: ended(ctx)}
-		}
-		if end := st.End(); end != nil && !errors.Is(end, io.EOF) {
-			return end
-		}
-		return st.Session.streamError(err, false)
-	}
-	return nil
-}
-
-// shrink gives up a large buffer: a stream that is idle holds none.
-func (st *Stream) shrink() {
-	if cap(st.frames) > readBuffer {
-		PutBuffer(st.frames)
-		st.frames = nil
-	}
-}
-
 // CloseSend says that our side sends no more frames: the peer's Recv returns io.EOF
 // behind those it has sent. Grant goes on to work, because the end is a frame of its
 // own; the FIN of the stream waits until the peer's side has ended.
@@ -275,12 +144,12 @@ func (st *Stream) CloseSend() error {
 	st.writeMu.Lock()
 	again := st.closed
 	st.closed = true
-	st.writeMu.Unlock()
+	st.unlock()
 	if again {
 		return nil
 	}
-	err := st.write(context.Background(), false, wire.AppendEnd)
-	if stopped, ok := errors.AsType[*Error](err); ok && stopped.Reason == ReasonReset && stopped.Code == wire.CodeNone {
+	err := st.write(context.Background(), wire.AppendEnd)
+	if isAllRead(err) {
 		return nil // the peer has ended the stream, and reads nothing else
 	}
 	return err
@@ -292,13 +161,13 @@ func (st *Stream) finish(status *wire.Status) {
 	st.mu.Lock()
 	st.finished = true
 	st.mu.Unlock()
-	if st.write(context.Background(), false, func(b []byte) []byte { return wire.AppendStatus(b, status, wire.FlagLast) }) != nil {
+	if st.write(context.Background(), func(b []byte) []byte { return wire.AppendStatus(b, status, wire.FlagLast) }) != nil {
 		st.out.reset(wire.CodeCanceled) // the peer is gone, or took no STATUS in time
 		return
 	}
 	st.writeMu.Lock()
 	_ = st.stream.Close() // fails only if the peer is gone
-	st.writeMu.Unlock()
+	st.unlock()
 	st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 }
 

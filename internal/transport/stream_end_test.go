@@ -166,7 +166,7 @@ func TestFinishWaitsForNobody(t *testing.T) {
 			ctx, cancel := context.WithTimeout(s.Canceled(), time.Second)
 			defer cancel()
 			for range 20 {
-				if s.write(ctx, false, func(b []byte) []byte { return append(b, make([]byte, 100<<10)...) }) != nil {
+				if s.write(ctx, func(b []byte) []byte { return append(b, make([]byte, 100<<10)...) }) != nil {
 					break
 				}
 			}

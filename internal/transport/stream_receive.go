@@ -26,7 +26,7 @@ func (st *Stream) read() {
 		end.NotProcessed = end.NotProcessed && dialed && !st.answered
 		st.end = end
 	}
-	close(st.credited)
+	st.wakeLocked()
 	st.granted = wire.Credit{}
 	st.returnLocked()
 	finished := st.finished
@@ -120,9 +120,12 @@ func (st *Stream) readOwn(h wire.FrameHeader) error {
 		st.mu.Unlock()
 	default:
 		st.mu.Lock()
+		again := st.noMore
 		st.noMore = true
 		st.mu.Unlock()
-		st.wake()
+		if !again {
+			st.wake()
+		}
 	}
 	return nil
 }

@@ -8,5 +8,15 @@ type turnstile chan struct{}
 // Lock takes the lock.
 func (t turnstile) Lock() { t <- struct{}{} }
 
+// TryLock takes the lock if nobody has it.
+func (t turnstile) TryLock() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 // Unlock gives it back.
 func (t turnstile) Unlock() { <-t }

@@ -1,0 +1,248 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// Grant lets the peer send more credited frames. It does not block: where the peer makes no
+// room for what we send, it is told once it does.
+func (st *Stream) Grant(c wire.Credit) error {
+	st.mu.Lock()
+	if st.end != nil {
+		defer st.mu.Unlock()
+		return nil // nothing more comes
+	}
+	if need := st.owedLocked() + min(c.Bytes, maxCredit+1); need > st.reserved {
+		if err := st.Session.reserve(st.reserved, need); err != nil {
+			st.mu.Unlock()
+			return err
+		}
+		st.reserved = need
+	}
+	st.granted.Messages += min(c.Messages, wire.MaxVarint-st.granted.Messages) // what the peer counts, too
+	st.granted.Bytes += c.Bytes
+	st.unsaid.Messages += min(c.Messages, wire.MaxVarint-st.unsaid.Messages)
+	st.unsaid.Bytes += min(c.Bytes, wire.MaxVarint-st.unsaid.Bytes)
+	st.mu.Unlock()
+	st.untold.Store(true)
+	if err := st.tell(); !isAllRead(err) {
+		return err
+	}
+	return nil // its last frames are still to be received
+}
+
+// isAllRead reports whether the peer has stopped reading because it has sent all.
+func isAllRead(err error) bool {
+	stopped, ok := errors.AsType[*Error](err)
+	return ok && stopped.Reason == ReasonReset && stopped.Code == wire.CodeNone
+}
+
+// tell tells the peer what it was granted, unless somebody else writes, who tells it then.
+func (st *Stream) tell() error {
+	for st.untold.Load() && st.writeMu.TryLock() {
+		st.untold.Store(false)
+		st.mu.Lock()
+		c := st.unsaid
+		st.unsaid = wire.Credit{}
+		over := st.finished // nothing follows STATUS
+		st.mu.Unlock()
+		if c == (wire.Credit{}) || over {
+			st.writeMu.Unlock()
+			continue
+		}
+		st.frames = wire.AppendCredit(st.frames[:0], c)
+		err := st.out.tryWrite(st.frames)
+		if errors.Is(err, quic.ErrWouldBlock) {
+			return st.tellLater()
+		}
+		st.writeMu.Unlock()
+		if err != nil {
+			return st.writeError(err)
+		}
+	}
+	return nil
+}
+
+// tellLater writes what is in frames once the peer has made room for it, which nobody waits
+// for. It takes over the turnstile.
+func (st *Stream) tellLater() error {
+	run := func(context.Context) {
+		_ = st.out.write(st.frames) // fails only if the stream has ended
+		st.unlock()
+	}
+	if !st.Session.group.Go(run) {
+		st.writeMu.Unlock()
+		return st.Session.lost(nil, false)
+	}
+	return nil
+}
+
+// unlock lets others write, and tells the peer what it was granted meanwhile.
+func (st *Stream) unlock() {
+	st.writeMu.Unlock()
+	if st.untold.Load() {
+		_ = st.tell() // fails only if the stream has ended, which others notice
+	}
+}
+
+func (st *Stream) addCredit(c wire.Credit) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	before := st.credit
+	st.credit.Messages += min(c.Messages, wire.MaxVarint-st.credit.Messages)
+	st.credit.Bytes += min(c.Bytes, wire.MaxVarint-st.credit.Bytes)
+	if st.credit != before && has(st.credit, st.wanted) {
+		st.wakeLocked()
+	}
+}
+
+// has reports whether credit covers what is needed.
+func has(credit, need wire.Credit) bool {
+	return credit.Messages >= need.Messages && credit.Bytes >= need.Bytes
+}
+
+// wakeLocked wakes those who wait for credit.
+func (st *Stream) wakeLocked() {
+	if st.credited != nil {
+		close(st.credited)
+		st.credited = nil
+	}
+}
+
+// waitLocked returns a channel that is closed when there may be that much credit.
+func (st *Stream) waitLocked(need wire.Credit) <-chan struct{} {
+	if st.credited == nil {
+		st.credited, st.wanted = make(chan struct{}), need
+	}
+	st.wanted.Messages = min(st.wanted.Messages, need.Messages)
+	st.wanted.Bytes = min(st.wanted.Bytes, need.Bytes)
+	return st.credited
+}
+
+// frameHeaderRoom is the most that the header of a frame takes.
+const frameHeaderRoom = 17
+
+// Send sends one frame. With [wire.FlagCredited] it first waits for credit. It
+// blocks until the transport has taken the frame or ctx ended; a frame that was
+// cut short by ctx ends the stream. The body is the caller's, and is not kept: a large one
+// is read until Send returns, so that what waits for the peer is held once.
+func (st *Stream) Send(ctx context.Context, f Frame) error {
+	if f.Flags&wire.FlagCredited != 0 {
+		if err := st.takeCredit(ctx, uint64(len(f.Body))); err != nil {
+			return err
+		}
+	}
+	beside, behind := f.Body, []byte(nil)
+	if len(f.Body) > inlineBody {
+		beside, behind = nil, f.Body
+	}
+	return st.writeWith(ctx, behind, true, func(b []byte) []byte {
+		if need := len(beside) + frameHeaderRoom; cap(b) < need {
+			b = GetBuffer(need)
+		}
+		b = wire.AppendFrameHeader(b, wire.FrameHeader{Kind: f.Kind, Flags: f.Flags, Length: uint64(len(f.Body))})
+		return append(b, beside...)
+	})
+}
+
+func (st *Stream) takeCredit(ctx context.Context, size uint64) error {
+	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, true)
+}
+
+// Await waits until there is credit for a frame of size bytes, and takes none of
+// it. Nothing becomes of the stream if ctx ends before.
+func (st *Stream) Await(ctx context.Context, size uint64) error {
+	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, false)
+}
+
+func (st *Stream) awaitCredit(ctx context.Context, need wire.Credit, take bool) error {
+	for {
+		st.mu.Lock()
+		if has(st.credit, need) {
+			if take {
+				st.credit.Messages -= need.Messages
+				st.credit.Bytes -= need.Bytes
+			}
+			st.mu.Unlock()
+			return nil
+		}
+		if end := st.end; end != nil {
+			st.mu.Unlock()
+			st.noteEnd()
+			if errors.Is(end, io.EOF) {
+				end = &Error{Reason: ReasonReset, Peer: st.Session.remoteAddr, Detail: "the peer ended the stream"}
+			}
+			return end
+		}
+		more := st.waitLocked(need)
+		st.mu.Unlock()
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Detail: "while waiting for credit", Err: ended(ctx)}
+		}
+	}
+}
+
+// Credit returns what may be sent without waiting.
+func (st *Stream) Credit() wire.Credit {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.credit
+}
+
+// write sends the frames that appendFrames appends, without waiting for those before them
+// to leave if there is room.
+func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) error {
+	return st.writeWith(ctx, nil, false, appendFrames)
+}
+
+// writeWith is write with a body behind the frames, which ends the last of them. It may wait
+// for those before them to leave if paced is set.
+func (st *Stream) writeWith(ctx context.Context, body []byte, paced bool, appendFrames func([]byte) []byte) error {
+	st.writeMu.Lock()
+	defer st.unlock()
+	st.frames = appendFrames(st.frames[:0])
+	defer st.shrink()
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) })
+		defer stop()
+	}
+	write := st.out.writeAll
+	if paced && !st.out.mayQueue(len(st.frames)+len(body)) && len(body) == 0 {
+		write = st.out.write
+	}
+	err := write(st.frames)
+	if err == nil && len(body) > 0 {
+		err = st.out.write(body)
+	}
+	if err != nil && ctx.Err() != nil {
+		return &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: ended(ctx)}
+	}
+	return st.writeError(err)
+}
+
+// writeError says why a write failed.
+func (st *Stream) writeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if end := st.End(); end != nil && !errors.Is(end, io.EOF) {
+		return end
+	}
+	return st.Session.streamError(err, false)
+}
+
+// shrink gives up a large buffer: a stream that is idle holds none.
+func (st *Stream) shrink() {
+	if cap(st.frames) > readBuffer {
+		PutBuffer(st.frames)
+		st.frames = nil
+	}
+}
