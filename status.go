@@ -29,7 +29,8 @@ type Status struct {
 	Topology  []TopologyStatus // the documents, by origin
 
 	// Refused counts the connections that others tried to make to this node and that came
-	// to nothing, by reason: those of security.Reason, "overload", "timeout",
+	// to nothing, by reason: those of security.Reason, "overload", "timeout", "flood" (too many
+	// handshakes of an address, or datagrams of one handshake, each of which counts),
 	// "no-certificate", "proof", "rejected-by-peer" and a few more. The log says
 	// the same, at most every 10 s for each reason. Nil if there were none.
 	Refused map[string]uint64

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -25,9 +26,40 @@ type gate struct {
 	debts  debts       // held against peers whose connections were cut off
 
 	mu          sync.Mutex // guards the fields below
+	started     lately[netip.Prefix, *starts]
 	unvalidated int
 	refused     [2]map[netip.AddrPort]struct{} // addresses refused just now and a moment before
 	turned      time.Time                      // when refused[0] was begun
+}
+
+// starts is how many handshakes a place may begin. Who abandons them at once never has many
+// under way, and each costs as much as one that is completed, or twenty times as much, see
+// strangers.
+type starts struct {
+	proven   *rate.Limiter // with a validated address; beyond it they are refused
+	unproven *rate.Limiter // without; beyond it the address must be validated. It can be forged, so nobody is refused for it
+}
+
+const (
+	// startRate is how many handshakes a second one place may begin, and startBurst how many at
+	// once: so many nodes behind one address may start together after a deploy. One costs this
+	// side half a millisecond, or 11 if its peer makes the most of it.
+	startRate  = 64
+	startBurst = 1024
+	// unprovenRate is how many of these need not validate their address.
+	unprovenRate  = 16
+	unprovenBurst = 128
+	// maxStarters bounds the places that are remembered.
+	maxStarters = 4096
+)
+
+// startsLocked returns what the place of an address may begin.
+func (g *gate) startsLocked(at netip.AddrPort) *starts {
+	s := g.started.at(share.PlaceOf(at.Addr()))
+	if *s == nil {
+		*s = &starts{proven: rate.NewLimiter(startRate, startBurst), unproven: rate.NewLimiter(unprovenRate, unprovenBurst)}
+	}
+	return *s
 }
 
 const (
@@ -67,6 +99,8 @@ func newGate(l Limits) *gate {
 		fresh:  rate.NewLimiter(rate.Limit(l.RetryRate), l.RetryRate),
 		places: share.NewPool(share.Config{Limit: int64(l.Handshakes), Floor: floorHandshakes}),
 		debts:  debts{of: make(map[debtor]*debt)},
+
+		started: newLately[netip.Prefix, *starts](maxStarters),
 	}
 }
 
@@ -88,12 +122,15 @@ func (g *gate) mustValidate(addr net.Addr) bool {
 	many := from.Held() >= int64(g.limits.HandshakesPerSource)
 	from.Release()
 	g.mu.Lock()
-	busy := g.unvalidated >= g.limits.RetryAbove
+	busy := g.unvalidated >= g.limits.RetryAbove || !g.startsLocked(at).unproven.AllowN(now, 1)
 	g.mu.Unlock()
 	return many || busy || !g.fresh.Allow()
 }
 
-var errTooManyHandshakes = errors.New("too many handshakes under way")
+var (
+	errTooManyHandshakes = errors.New("too many handshakes under way")
+	errTooManyStarts     = fmt.Errorf("more than %d handshakes begun from one address at once and %d in a second", startBurst, startRate)
+)
 
 // handshake is the place of one handshake in the gate.
 type handshake struct {
@@ -126,6 +163,12 @@ func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Contex
 		g.mu.Unlock()
 		g.failed(addr.String(), err)
 		return nil, err
+	}
+	if info.AddrVerified && !g.startsLocked(addr).proven.AllowN(now, 1) {
+		g.refuseLocked(addr)
+		g.mu.Unlock()
+		g.failed(addr.String(), errTooManyStarts)
+		return nil, errTooManyStarts
 	}
 	h := &handshake{gate: g, from: g.places.Holder(share.Key{Name: source(info.RemoteAddr)}), validated: info.AddrVerified}
 	many := !h.validated && h.from.Held() >= int64(g.limits.HandshakesPerSource)

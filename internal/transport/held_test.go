@@ -132,7 +132,7 @@ func TestAFrameThatWaitsIsHeldOnce(t *testing.T) { // SEC-387
 
 // TestGrantDoesNotWaitForThePeer, neither behind a frame that does nor when there is no room
 // for what it says itself, and nothing of it is lost.
-func TestGrantDoesNotWaitForThePeer(t *testing.T) { // SEC-388
+func TestGrantDoesNotWaitForThePeer(t *testing.T) { // SEC-387
 	for name, test := range map[string]struct {
 		frames int
 		send   bool
@@ -198,7 +198,7 @@ func TestGrantDoesNotWaitForThePeer(t *testing.T) { // SEC-388
 }
 
 // TestARefusedStreamIsLetGo though its peer takes nothing.
-func TestARefusedStreamIsLetGo(t *testing.T) { // SEC-389
+func TestARefusedStreamIsLetGo(t *testing.T) { // SEC-388
 	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})

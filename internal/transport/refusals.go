@@ -26,6 +26,7 @@ const (
 // The reasons of this package, beside those of [Config.Refusal].
 const (
 	refusedOverload     = "overload"         // too many handshakes or connections; see Limits
+	refusedFlood        = "flood"            // too many handshakes begun, or datagrams of one, each of which counts; see starts and strangers
 	refusedPaused       = "paused"           // its connections were ended for breaking the rules, see debts
 	refusedTimeout      = "timeout"          // the handshake was not complete in time
 	refusedProtocol     = "protocol"         // nothing of the form link/… was offered
@@ -171,6 +172,9 @@ func handshakeReason(err error) (reason, text string) {
 	text = err.Error()
 	if errors.Is(err, errTooManyHandshakes) {
 		return refusedOverload, text + " (Limits.Handshakes, Limits.HandshakesPerSource)"
+	}
+	if errors.Is(err, errTooManyStarts) {
+		return refusedFlood, text
 	}
 	if _, ok := errors.AsType[*pausedError](err); ok {
 		return refusedPaused, text

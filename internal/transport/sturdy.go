@@ -29,6 +29,8 @@ import (
 //
 // Errors of the size of a datagram are quic-go's, which finds out with them what a path takes. Where a device does not cut
 // datagrams into segments, that is done here.
+//
+// And it drops what strangers send beyond what they may.
 type sturdy struct {
 	log    *slog.Logger
 	failed func(error) // is told why the socket cannot be read any more
@@ -39,6 +41,8 @@ type sturdy struct {
 	// for the goroutine that reads
 	row   int       // reads that have failed since the last datagram
 	since time.Time // when the first of them did
+
+	strangers strangers
 
 	lost atomic.Uint64 // datagrams that could not be sent
 	said atomic.Int64  // when that was logged last, on the scale of package clock
@@ -65,9 +69,10 @@ type batchConn interface {
 	ReadBatch(ms []ipv4.Message, flags int) (int, error)
 }
 
-// sturdySocket returns a socket that is sturdy.
-func sturdySocket(conn net.PacketConn, log *slog.Logger, failed func(error)) net.PacketConn {
-	s := &sturdy{log: log, failed: failed, ended: make(chan struct{})}
+// sturdySocket returns a socket that is sturdy. dropped hears of the datagrams of strangers
+// that are dropped.
+func sturdySocket(conn net.PacketConn, log *slog.Logger, failed func(error), dropped func(peer, text string)) net.PacketConn {
+	s := &sturdy{log: log, failed: failed, ended: make(chan struct{}), strangers: newStrangers(dropped)}
 	s.end = sync.OnceFunc(func() { close(s.ended) })
 	packets := sturdyPackets{conn, s}
 	switch c := systemSocket(conn).(type) {
@@ -119,6 +124,16 @@ func (s *sturdy) rest(err error) bool {
 func (s *sturdy) came() {
 	if s.row != 0 {
 		s.row = 0
+	}
+}
+
+// sift empties the datagrams that quic-go may not see: it passes over them then.
+func (s *sturdy) sift(ms []ipv4.Message) {
+	for i := range ms {
+		m := &ms[i]
+		if m.N > 0 && m.Buffers[0][0]&headerForm != 0 && !s.strangers.admits(m.Buffers[0][:m.N], m.Addr) {
+			m.N = 0
+		}
 	}
 }
 
@@ -197,6 +212,9 @@ func (c sturdyPackets) ReadFrom(b []byte) (int, net.Addr, error) {
 		n, from, err := c.PacketConn.ReadFrom(b)
 		if err == nil {
 			c.sturdy.came()
+			if n > 0 && b[0]&headerForm != 0 && !c.sturdy.strangers.admits(b[:n], from) {
+				continue
+			}
 			return n, from, nil
 		}
 		if !c.sturdy.rest(err) {
@@ -272,6 +290,7 @@ func (c *sturdyMessages) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 		n, err := c.batch.ReadBatch(ms, flags)
 		if err == nil {
 			c.packets.sturdy.came()
+			c.packets.sturdy.sift(ms[:n])
 			return n, nil
 		}
 		if !c.packets.sturdy.rest(err) {

@@ -113,7 +113,7 @@ func TestAReadThatFailsIsMadeAgain(t *testing.T) {
 	if err := reportErrors(in); err != nil {
 		t.Fatal(err)
 	}
-	conn, ok := sturdySocket(in, slog.New(slog.DiscardHandler), func(err error) { t.Errorf("the socket has failed: %v", err) }).(*udpConn)
+	conn, ok := sturdySocket(in, slog.New(slog.DiscardHandler), func(err error) { t.Errorf("the socket has failed: %v", err) }, nil).(*udpConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}

@@ -251,7 +251,7 @@ func (a *asked) SetWriteBuffer(bytes int) error { a.write = bytes; return nil }
 // TestASocketOfNoKernelIsAskedForBuffers: quic-go complains in the standard log of those that it cannot ask.
 func TestASocketOfNoKernelIsAskedForBuffers(t *testing.T) {
 	buffers := func(conn net.PacketConn) error {
-		c, ok := sturdySocket(conn, nil, nil).(interface {
+		c, ok := sturdySocket(conn, nil, nil, nil).(interface {
 			SetReadBuffer(bytes int) error
 			SetWriteBuffer(bytes int) error
 		})

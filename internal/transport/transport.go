@@ -169,7 +169,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.gate = newGate(e.limits)
 	e.gate.failed = func(peer string, err error) { e.refusals.failed(cfg.Refusal, peer, err) }
 	e.quic = &quic.Transport{
-		Conn:                             sturdySocket(cfg.Conn, e.log, e.fail),
+		Conn:                             sturdySocket(cfg.Conn, e.log, e.fail, e.dropped),
 		ConnectionIDLength:               connIDLen,
 		StatelessResetKey:                &key,
 		MaxTokenAge:                      time.Hour,
@@ -204,6 +204,9 @@ func (e *Endpoint) fail(why error) {
 		close(e.socketLost)
 	})
 }
+
+// dropped counts a datagram that was dropped because its sender sends too many.
+func (e *Endpoint) dropped(peer, text string) { e.refusals.note(refusedFlood, peer, text, time.Now()) }
 
 // Failed returns a channel that is closed when the socket cannot be read any more, though the endpoint was not
 // closed. All connections end then.

@@ -140,8 +140,9 @@ func (c *udpConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 			if n == len(ms) {
 				return n, nil
 			}
-			c.cut(&ms[n])
-			n++
+			if c.cut(&ms[n]) {
+				n++
+			}
 		}
 		if c.next < c.got {
 			c.open()

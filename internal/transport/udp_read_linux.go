@@ -86,14 +86,19 @@ func (c *udpConn) open() {
 	}
 }
 
-// cut hands out the next part of the datagram that was opened last.
-func (c *udpConn) cut(m *ipv4.Message) {
+// cut hands out the next part of the datagram that was opened last, and reports whether
+// quic-go may see it.
+func (c *udpConn) cut(m *ipv4.Message) bool {
 	in, msg := &c.in[c.next-1], &c.head[c.next-1].msg
 	part := c.rest[:min(c.size, len(c.rest))]
 	c.rest = c.rest[len(part):]
+	if part[0]&headerForm != 0 && c.errs != nil && !c.errs.strangers.admits(part, c.sender) {
+		return false
+	}
 	m.N = copy(m.Buffers[0], part)
 	m.NN = copy(m.OOB, in.control[:msg.Controllen])
 	m.Addr, m.Flags = c.sender, int(msg.Flags)
+	return true
 }
 
 // cutSegmentSize takes the control message with the segment size out of the first n
