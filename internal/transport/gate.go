@@ -33,7 +33,7 @@ type gate struct {
 }
 
 // starts is how many handshakes a place may begin. Who abandons them at once never has many
-// under way, and each costs as much as one that is completed, or twenty times as much, see
+// under way, and each costs as much as one that is completed, or forty times as much, see
 // strangers.
 type starts struct {
 	proven   *rate.Limiter // with a validated address; beyond it they are refused
@@ -43,8 +43,8 @@ type starts struct {
 const (
 	// startRate is how many handshakes a second one place may begin, and startBurst how many at
 	// once: so many nodes behind one address may start together after a deploy. One costs this
-	// side half a millisecond, or 11 if its peer makes the most of it.
-	startRate  = 64
+	// side half a millisecond, or 20 if its peer makes the most of it.
+	startRate  = 32
 	startBurst = 1024
 	// unprovenRate is how many of these need not validate their address.
 	unprovenRate  = 16

@@ -20,14 +20,14 @@ type initials struct {
 	number uint32
 }
 
-func newInitials(t testing.TB, id uint64) *initials {
-	t.Helper()
+func newInitials(tb testing.TB, id uint64) *initials {
+	tb.Helper()
 	p := &initials{}
 	binary.BigEndian.PutUint64(p.id[:], id)
 	salt := []byte{0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17, 0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a}
 	must := func(b []byte, err error) []byte {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		return b
 	}
@@ -39,14 +39,14 @@ func newInitials(t testing.TB, id uint64) *initials {
 	p.iv = expand(secret, "quic iv", 12)
 	var err error
 	if p.hide, err = aes.NewCipher(expand(secret, "quic hp", 16)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	block, err := aes.NewCipher(expand(secret, "quic key", 16))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if p.seal, err = cipher.NewGCM(block); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

@@ -1,9 +1,6 @@
 package transport
 
-import (
-	"fmt"
-	"net"
-)
+import "net"
 
 // strangers bounds the datagrams of each handshake, before quic-go sees them. Whoever sends one
 // has proved nothing yet, and what it costs is up to the sender: quic-go looks for each frame of
@@ -16,8 +13,11 @@ import (
 // strangers.
 type strangers struct {
 	dropped func(peer, text string) // hears of each datagram that is dropped; must not block
-	sent    lately[connID, int]
+	sent    lately[connID, arrivals]
 }
+
+// arrivals counts the datagrams for one connection ID.
+type arrivals struct{ initials, others int }
 
 // connID is a connection ID in a packet with a long header.
 type connID struct {
@@ -28,18 +28,23 @@ type connID struct {
 const (
 	// headerForm is set in the first byte of a packet of a handshake (RFC 8999, section 5.1).
 	headerForm = 0x80
-	// maxHandshakeDatagrams is how many datagrams of a handshake are for one connection ID, at
-	// most. Without losses they are two, of a ClientHello with a post-quantum key or of
-	// certificates. The side that hears nothing sends two more at a time, 5 times within the
-	// time that a dial has, and what is dropped then has come before.
-	maxHandshakeDatagrams = 12
+	// packetType is zero in one that begins with an Initial packet (RFC 9000, section 17.2).
+	packetType = 0x30
+	// maxInitials is how many datagrams with Initial packets are for one connection ID, at most.
+	// Without losses they are two, for a ClientHello has a post-quantum key. The side that hears
+	// nothing sends two more at a time, 5 times within the time that a dial has, and what is
+	// dropped then has come before.
+	maxInitials = 12
+	// maxHandshakeDatagrams is how many others are: a chain of certificates may have 16 KiB,
+	// which are 14, and half as many acknowledge those of the other side.
+	maxHandshakeDatagrams = 24
 	// maxConnIDs bounds the connection IDs that are remembered. One that makes way is as good as
 	// new, so there are many more than handshakes under way.
 	maxConnIDs = 32 << 10
 )
 
 func newStrangers(dropped func(peer, text string)) strangers {
-	return strangers{dropped: dropped, sent: newLately[connID, int](maxConnIDs)}
+	return strangers{dropped: dropped, sent: newLately[connID, arrivals](maxConnIDs)}
 }
 
 // admits reports whether quic-go may see a datagram, which has a long header.
@@ -49,14 +54,15 @@ func (s *strangers) admits(b []byte, from net.Addr) bool {
 		to.length = b[5]
 		copy(to.id[:], b[6:min(len(b), 6+int(b[5]))])
 	}
-	n := s.sent.at(to)
-	if *n < maxHandshakeDatagrams {
+	sent := s.sent.at(to)
+	n, most := &sent.others, maxHandshakeDatagrams
+	if b[0]&packetType == 0 {
+		n, most = &sent.initials, maxInitials
+	}
+	if *n < most {
 		*n++
 		return true
 	}
-	s.dropped(from.String(), floodText)
+	s.dropped(from.String(), "more datagrams of one handshake than it takes; they are dropped")
 	return false
 }
-
-//nolint:gochecknoglobals // a constant
-var floodText = fmt.Sprintf("more than %d datagrams of one handshake; they are dropped", maxHandshakeDatagrams)

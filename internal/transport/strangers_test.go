@@ -1,14 +1,21 @@
 package transport
 
 import (
+	"crypto/tls"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/ipv4"
+
+	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as above
 )
 
 // TestWhatAStrangerSendsOfOneHandshakeIsBounded, and dropped before QUIC sees it, counted and
@@ -28,7 +35,7 @@ func TestWhatAStrangerSendsOfOneHandshakeIsBounded(t *testing.T) { // SEC-389
 			_, _ = from.WriteTo(p.next(size, cryptoBytes(nil, 6*fit+1, fit)), server.Addr())
 		}
 		settle()
-		want := uint64(4 + flood - maxHandshakeDatagrams)
+		want := uint64(4 + flood - maxInitials)
 		if got := server.Refused()[refusedFlood]; got != want {
 			t.Errorf("%d datagrams were dropped, want %d", got, want)
 		}
@@ -58,14 +65,14 @@ func TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds(t *testing.T) { // SE
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer in.Close() //nolint:errcheck // nothing is lost with it
+			defer in.Close()
 			dropped := 0
 			conn := sturdySocket(kind(in), nil, nil, func(string, string) { dropped++ })
 			out, err := net.Dial("udp", in.LocalAddr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer out.Close() //nolint:errcheck // as above
+			defer out.Close()
 			var got []string
 			read := func() { // a datagram or several
 				ms := make([]ipv4.Message, 8)
@@ -92,7 +99,7 @@ func TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds(t *testing.T) { // SE
 					t.Fatal(err)
 				}
 			}
-			for range maxHandshakeDatagrams {
+			for range maxInitials {
 				send(long(1, "a"))
 				read()
 			}
@@ -101,10 +108,10 @@ func TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds(t *testing.T) { // SE
 			}
 			send(long(2, "b"))
 			send([]byte("\x40short c"))
-			for len(got) < maxHandshakeDatagrams+2 {
+			for len(got) < maxInitials+2 {
 				read()
 			}
-			if last := fmt.Sprint(got[maxHandshakeDatagrams-1:]); last != "[a b c]" || dropped != 3 {
+			if last := fmt.Sprint(got[maxInitials-1:]); last != "[a b c]" || dropped != 3 {
 				t.Errorf("got %s at last, and %d were dropped, want [a b c] and 3", last, dropped)
 			}
 		})
@@ -166,4 +173,45 @@ func TestHandshakesThatOnePlaceBeginsAreBounded(t *testing.T) { // SEC-389
 			t.Errorf("%d places are remembered, want %d", n, maxStarters)
 		}
 	})
+}
+
+// TestTheLongestChainsAreShown on both sides though every third packet of a handshake is
+// lost: what is bounded is more than they take.
+func TestTheLongestChainsAreShown(t *testing.T) {
+	long := securitytest.MutateLeaf(func(leaf *securitytest.Leaf) {
+		leaf.Template.ExtraExtensions = append(leaf.Template.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: make([]byte, 14<<10)})
+	})
+	for _, loss := range []int{0, 3} {
+		inWorld(t, func(w *world) {
+			t := w.t
+			withLong := func(service string) nodeOption {
+				return func(c *Config) {
+					source := w.ca.Source(service, long)
+					c.ServerTLS = func(protocol string) *tls.Config { return security.ServerTLSFor(source, protocol) }
+				}
+			}
+			server := w.node("orders", Limits{}, withLong("orders"))
+			var sent, others atomic.Int64
+			w.lose(func(p packet) bool {
+				if p.Data[0]&headerForm == 0 {
+					return false
+				}
+				if p.Data[0]&packetType != 0 {
+					others.Add(1)
+				}
+				return loss > 0 && sent.Add(1)%int64(loss) == 0
+			})
+			client := w.quiet("web", Limits{DialTimeout: 20 * time.Second})
+			client.source = w.ca.Source("web", long)
+			mustEcho(t, client.connect(server))
+			if n := others.Load(); n < 20 {
+				t.Errorf("%d datagrams without Initial packets were sent: the chains were short", n)
+			}
+			for name, n := range map[string]*node{"server": server, "client": client} {
+				if loss == 0 && n.Refused()[refusedFlood] != 0 {
+					t.Errorf("the %s dropped %d datagrams", name, n.Refused()[refusedFlood])
+				}
+			}
+		})
+	}
 }
