@@ -5,7 +5,8 @@
 //
 // A credited frame needs as much credit as it has bytes, so one that is longer than all
 // the credit of its stream would never be sent. [Send] cuts such frames into parts, and a
-// [Joiner] puts them together on the other side.
+// [Joiner] puts them together on the other side. Whoever has sent parts keeps memory there until
+// it sends the end; [Parts] bounds that.
 //
 // The credit that the streams of one connection give out is bounded, so that a stream
 // that nobody reads does not stop the others. [Shares] counts the streams that a node has
@@ -13,7 +14,7 @@
 //
 // # Concurrency
 //
-// A Joiner and a Flow belong to one goroutine. Shares is safe for concurrent use.
+// A Joiner and a Flow belong to one goroutine. Shares and Parts are safe for concurrent use.
 package lane
 
 import (
@@ -54,31 +55,6 @@ func Send(st interface{ Send(f link.Frame) error }, kind, part link.FrameKind, m
 	return st.Send(link.Frame{Kind: kind, Credited: true, Body: body})
 }
 
-// Joiner puts frames together that came in parts.
-type Joiner struct {
-	Most  int // bytes of a frame
-	parts []byte
-}
-
-// Part takes a part. The error is ResourceExhausted if the frame becomes too long.
-func (j *Joiner) Part(body []byte) error {
-	if len(j.parts)+len(body) > j.Most {
-		return link.Errorf(link.ResourceExhausted, "a frame of more than %d bytes in parts", j.Most)
-	}
-	j.parts = append(j.parts, body...)
-	return nil
-}
-
-// Whole returns the frame that body is the end of: body itself if there were no parts.
-func (j *Joiner) Whole(body []byte) []byte {
-	if len(j.parts) == 0 {
-		return body
-	}
-	whole := append(j.parts, body...)
-	j.parts = nil
-	return whole
-}
-
 // Flow gives credit back to the peer of a stream that has Credit bytes of it, in as few
 // frames as will do: the peer always has at least three quarters of it.
 type Flow struct {
@@ -111,16 +87,16 @@ type Shares struct {
 	streams map[string]int
 }
 
-// share is the credit of a stream, in bytes, while there are up to upTo of them to an instance.
-type share struct{ upTo, bytes int }
+// ration is the credit of a stream, in bytes, while there are up to upTo of them to an instance.
+type ration struct{ upTo, bytes int }
 
 // MaxStreams is how many streams [Shares.Open] has to one instance at a time: half of
 // what a connection has.
 const MaxStreams = 512
 
-// shares give out less than the 24 MiB that streams of a connection may.
-func shares() []share {
-	return []share{{8, 1 << 20}, {32, 256 << 10}, {96, 64 << 10}, {MaxStreams, 8 << 10}}
+// rations give out less than the 24 MiB that streams of a connection may.
+func rations() []ration {
+	return []ration{{8, 1 << 20}, {32, 256 << 10}, {96, 64 << 10}, {MaxStreams, 8 << 10}}
 }
 
 // Open opens a stream to an instance, with the credit that is its share. Leave must
@@ -129,7 +105,7 @@ func shares() []share {
 func (s *Shares) Open(ctx context.Context, node *link.Node, r link.Route, instance string) (st *link.Stream, credit int, err error) {
 	n := s.enter(instance)
 	err = link.Errorf(link.ResourceExhausted, "open %s: this node has %d streams to %s already, at most %d are allowed", r, n-1, instance, MaxStreams)
-	for _, c := range shares() {
+	for _, c := range rations() {
 		if n > c.upTo {
 			continue
 		}
