@@ -20,7 +20,7 @@ type Unfinished struct {
 	Attempts int    // failed attempts
 	Begun    bool   // a worker may be at it, or have done it
 	Kept     bool   // it is on disk, and goes on when the queue is opened again
-	MayBe    bool   // its push failed with ErrMayRun: it may be on disk, and goes on then
+	MayBe    bool   // it may be on disk, and goes on then: its push failed with ErrMayRun, or the disk failed while it was spilled
 }
 
 // Drain takes no more tasks and waits until those that were accepted have ended, or
@@ -71,13 +71,17 @@ func (q *Queue) finish() error {
 	if q.store == nil {
 		left := q.tasks.Return(q.clock.now().UnixNano())
 		q.unlock()
+		var kept, mayBe int
 		var err error
 		if q.set.spill != "" {
-			err = q.spill(left)
+			kept, mayBe, err = q.spill(left)
 		}
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.left, q.err = q.unfinishedLocked(left, q.set.spill != "" && err == nil), err
+		q.left, q.err = q.unfinishedLocked(left, kept), err
+		for i := range q.left[kept : kept+mayBe] {
+			q.left[kept+i].MayBe = true
+		}
 		q.tellLeft(q.left)
 		return err
 	}
@@ -89,7 +93,7 @@ func (q *Queue) finish() error {
 		open = append(open, t)
 	}
 	slices.SortFunc(open, func(a, b *queue.Task) int { return cmp.Compare(a.Seq, b.Seq) })
-	q.left = q.unfinishedLocked(open, true)
+	q.left = q.unfinishedLocked(open, len(open))
 	if q.err = q.failed; q.err == nil && err != nil {
 		q.err = link.Errorf(link.DataLoss, "closing the queue of %s: %w", q.route, err)
 	}
@@ -104,9 +108,11 @@ func (q *Queue) finish() error {
 	return err
 }
 
-func (q *Queue) unfinishedLocked(tasks []*queue.Task, kept bool) []Unfinished {
+// unfinishedLocked lists tasks, of which the first ones are kept on disk.
+func (q *Queue) unfinishedLocked(tasks []*queue.Task, onDisk int) []Unfinished {
 	var out []Unfinished
-	for _, t := range tasks {
+	for i, t := range tasks {
+		kept := i < onDisk
 		body, _ := frame.ParseBody(t.Body) // it is ours
 		out = append(out, Unfinished{
 			ID: taskID(q.id, t.Seq), Key: t.Key, Payload: slices.Clone(body.Payload), Attempts: t.Attempts,

@@ -15,6 +15,7 @@ type Faults struct {
 	mu      sync.Mutex // guards the fields below
 	fail    error
 	kinds   map[byte]bool // the kinds of records that it hits; nil is all
+	spare   int           // appends of these kinds that succeed before
 	told    func(wal.Position, error)
 	denied  int
 	written [256]int // records of each kind
@@ -42,7 +43,9 @@ func (f *Faults) On(folder string, mode Mode) QueueOption {
 	return queueOption(func(s *queueSettings) {
 		s.folder, s.mode = folder, mode
 		s.disk = func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) {
-			f.told, opts.OnDurable = opts.OnDurable, f.durable
+			if f.told = opts.OnDurable; f.told != nil { // who spills is not told
+				opts.OnDurable = f.durable
+			}
 			log, err := wal.Open(dir, opts, replay)
 			f.disk = log
 			return f, err
@@ -50,18 +53,31 @@ func (f *Faults) On(folder string, mode Mode) QueueOption {
 	})
 }
 
+// SpillOn is [Spill] into folder, with these faults.
+func (f *Faults) SpillOn(folder string) QueueOption {
+	return queueOption(func(s *queueSettings) { f.On("", GroupCommit).applyQueue(s); s.spill = folder })
+}
+
 // Set makes appends fail from now on, those with records of these kinds, or all; a
 // nil error lets them succeed again.
 func (f *Faults) Set(err error, kinds ...byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fail, f.kinds = err, nil
+	f.fail, f.kinds, f.spare = err, nil, 0
 	for _, k := range kinds {
 		if f.kinds == nil {
 			f.kinds = make(map[byte]bool)
 		}
 		f.kinds[k] = true
 	}
+}
+
+// SetAfter is Set for appends with records of a kind, but for the first n.
+func (f *Faults) SetAfter(n int, err error, kind byte) {
+	f.Set(err, kind)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spare = n
 }
 
 // Denied is how many appends failed.
@@ -115,6 +131,10 @@ func (f *Faults) hit(kind byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail == nil || f.kinds != nil && !f.kinds[kind] {
+		return nil
+	}
+	if f.spare > 0 {
+		f.spare--
 		return nil
 	}
 	f.denied++

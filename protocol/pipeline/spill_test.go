@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/wal"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
@@ -49,6 +52,79 @@ func TestWhatIsSpilledGoesOnInADurableQueue(t *testing.T) {
 			t.Errorf("%d tasks were done, want 20", len(done))
 		}
 	})
+}
+
+// TestMoreIsSpilledThanASegmentHolds: a queue in memory may have four times as much.
+func TestMoreIsSpilledThanASegmentHolds(t *testing.T) {
+	const tasks, size = 17, 4<<20 - 1<<10
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		client := linktest.NewMesh(t).Node(link.Config{})
+		p := producer(t, client, pipeline.Spill(dir))
+		enqueueLarge(t, p, tasks, size)
+		left, err := p.Close()
+		if err != nil || len(left) != tasks {
+			t.Fatalf("%d tasks are left, %v", len(left), err)
+		}
+		for i, u := range left {
+			if !u.Kept {
+				t.Errorf("task %d is lost", i)
+			}
+		}
+		d := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		if n := d.Stats().Depth; n != tasks {
+			t.Errorf("%d tasks go on, want %d", n, tasks)
+		}
+	})
+}
+
+// TestADiskThatFillsWhileTasksAreSpilled keeps the oldest, and the list says which.
+func TestADiskThatFillsWhileTasksAreSpilled(t *testing.T) {
+	const tasks, room = 6, 4 // each is an append of its own
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		client := linktest.NewMesh(t).Node(link.Config{})
+		var faults pipeline.Faults
+		p := producer(t, client, faults.SpillOn(dir))
+		enqueueLarge(t, p, tasks, 2<<20)
+		faults.SetAfter(room, wal.ErrNoSpace, pipeline.RecordTask)
+		left, err := p.Close()
+		if !errors.Is(err, link.DataLoss) || !errors.Is(err, wal.ErrNoSpace) || len(left) != tasks {
+			t.Fatalf("%d tasks are left, %v", len(left), err)
+		}
+		var want []string
+		for i, u := range left {
+			if u.Kept != (i < room) || u.MayBe {
+				t.Errorf("task %d: kept %v, may be %v", i, u.Kept, u.MayBe)
+			}
+			if u.Kept {
+				want = append(want, u.ID)
+			}
+		}
+		d := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		again, err := d.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, u := range again {
+			got = append(got, u.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%v go on, want %v", got, want)
+		}
+	})
+}
+
+// enqueueLarge pushes n tasks of about size bytes.
+func enqueueLarge(t *testing.T, p *pipeline.Producer[order], n, size int) {
+	t.Helper()
+	large := strings.Repeat("x", size)
+	for range n {
+		if _, err := p.Enqueue(t.Context(), order{ID: large}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestAFolderThatCannotBeSpilledTo(t *testing.T) {
