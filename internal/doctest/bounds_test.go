@@ -22,6 +22,7 @@ import (
 func rows() map[string]string {
 	return map[string]string{
 		"protocol/internal/lane.MaxFrame":                       "frame of records",
+		"protocol/internal/lane.MaxParts":                       "`lane.MaxParts`",
 		"protocol/internal/lane.MaxStreams":                     "subscriptions of a node, of a service",
 		"protocol/pubsub.MaxBlock":                              "`Block`",
 		"protocol/pubsub.MaxDurable":                            "durable names at a publisher",
@@ -123,6 +124,7 @@ func inner() map[string]string {
 	)
 	return map[string]string{
 		"protocol/internal/lane.MinFrame":                  pace,
+		"protocol/internal/lane.leastParts":                sum,
 		"protocol/internal/varint.Max":                     parser,
 		"protocol/pubsub.maxDelay":                         parser, // the row writes it as a power
 		"protocol/pubsub.maxRecords":                       sum,

@@ -320,7 +320,10 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time, time
 // read takes what the worker sends, until the stream ends.
 func (c *connection) read() error {
 	flow := lane.Flow{Stream: c.stream, Credit: c.credit}
-	joiner := lane.Joiner{Most: maxTasks}
+	room := lane.PartsOf(c.queue.node).Of(c.stream.Peer())
+	defer room.Release()
+	joiner := lane.Joiner{Most: maxTasks, Room: room}
+	defer joiner.Drop()
 	for {
 		f, err := c.stream.Recv()
 		if err != nil {

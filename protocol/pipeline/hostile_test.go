@@ -23,6 +23,12 @@ import (
 // streams what act says.
 func hostile(t *testing.T, mesh *linktest.Mesh, act func(ctx context.Context, st *link.Stream) error) *link.Node {
 	t.Helper()
+	return hostileTo(t, mesh, 10<<20, act)
+}
+
+// hostileTo is hostile with so many bytes of credit to each producer.
+func hostileTo(t *testing.T, mesh *linktest.Mesh, credit int, act func(ctx context.Context, st *link.Stream) error) *link.Node {
+	t.Helper()
 	node := mesh.Node(link.Config{Service: "mailer"})
 	node.Handle(receipts.Route(), func(ctx context.Context, st *link.Stream) error {
 		if _, err := st.Recv(); err != nil {
@@ -30,7 +36,7 @@ func hostile(t *testing.T, mesh *linktest.Mesh, act func(ctx context.Context, st
 		}
 		welcome, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: 7, Slots: math.MaxInt32})
 		if err == nil {
-			err = errors.Join(st.Send(welcome), st.Grant(1000, 10<<20)) //nolint:contextcheck // the stream has its own
+			err = errors.Join(st.Send(welcome), st.Grant(1000, credit)) //nolint:contextcheck // the stream has its own
 		}
 		if err != nil {
 			return err

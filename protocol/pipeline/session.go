@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -15,7 +16,6 @@ var (
 	errDrained     = errors.New("the worker has drained")
 	errOtherStream = link.Errorf(link.Aborted, "the producer has opened another stream")
 	errFlood       = link.Errorf(link.ResourceExhausted, "the producer sends what it should not, and does not read the answers")
-	errTooLarge    = link.Errorf(link.ResourceExhausted, "the producer's identity has as much here as it may")
 )
 
 // keepBuffer is the longest buffer that a stream keeps for what it writes next. It is
@@ -38,8 +38,8 @@ type session struct {
 	credit int // bytes that each side may have on its way
 	source *pool.Source
 	ready  <-chan struct{}
-	small  [24]byte // for frames of numbers
-	heard  int64    // when the producer was heard of last; the worker's lock guards it
+	small  [24]byte     // for frames of numbers
+	heard  atomic.Int64 // when the producer was heard of last
 }
 
 // write sends outcomes, windows and what else there is, in as few frames as the
@@ -144,14 +144,14 @@ func sendList(st stream, kind link.FrameKind, numbers []uint64) error {
 // read takes tasks and what else a producer sends, until it ends the stream.
 func (s *session) read() error {
 	flow := lane.Flow{Stream: s.stream, Credit: s.credit}
-	joiner := lane.Joiner{Most: maxTasks}
-	parts := 0
-	defer func() { s.let(parts) }()
+	joiner := lane.Joiner{Most: maxTasks, Room: s.source.Room()}
+	defer joiner.Drop()
 	for {
 		f, err := s.stream.Recv()
 		if err != nil {
 			return err
 		}
+		s.heard.Store(s.worker.clock.now().UnixNano())
 		if err := flow.Read(f); err != nil {
 			return err
 		}
@@ -159,16 +159,10 @@ func (s *session) read() error {
 			if err := joiner.Part(f.Body); err != nil {
 				return err
 			}
-			if !s.hold(len(f.Body)) {
-				return errTooLarge
-			}
-			parts += len(f.Body)
 			continue
 		}
 		if f.Credited {
 			f.Body = joiner.Whole(f.Body)
-			s.let(parts)
-			parts = 0
 		}
 		if err := s.take(f); errors.Is(err, frame.ErrMalformed) {
 			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
@@ -176,23 +170,6 @@ func (s *session) read() error {
 			return err
 		}
 	}
-}
-
-// hold notes that a part of a task is here; it reports whether that may be.
-func (s *session) hold(n int) bool {
-	s.worker.mu.Lock()
-	defer s.worker.mu.Unlock()
-	return s.worker.pool.Hold(s.source, n)
-}
-
-// let notes that parts are no longer here.
-func (s *session) let(n int) {
-	if n == 0 {
-		return
-	}
-	s.worker.mu.Lock()
-	defer s.worker.mu.Unlock()
-	s.worker.pool.Let(s.source, n)
 }
 
 func (s *session) take(f link.Frame) error {
@@ -207,7 +184,6 @@ func (s *session) take(f link.Frame) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.clock.now().UnixNano()
-	s.heard = now
 	if s.source.Ready() != s.ready {
 		return errOtherStream
 	}

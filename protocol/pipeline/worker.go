@@ -179,11 +179,12 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 		}
 		return link.Errorf(code, "%s: %w", peer.Identity, err)
 	}
-	s := &session{worker: w, stream: st, source: src, ready: ready, heard: now.UnixNano()}
+	s := &session{worker: w, stream: st, source: src, ready: ready}
+	s.heard.Store(now.UnixNano())
 	defer func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.pool.Leave(src, ready, s.heard, w.clock.now().UnixNano())
+		w.pool.Leave(src, ready, s.heard.Load(), w.clock.now().UnixNano())
 		w.pokeLocked()
 	}()
 	s.credit = creditOf(st)

@@ -114,11 +114,11 @@ func TestWhatAnIdentityHasHereIsBoundedWhateverItsQueues(t *testing.T) {
 	if of := all[0].of; held != of.bytes.Held() || held > p.limit() {
 		t.Errorf("%d bytes are held, counted %d, at most %d may be", held, of.bytes.Held(), p.limit())
 	}
-	room := int(p.limit() - all[0].of.bytes.Held())
-	if !p.Hold(all[0], room) || p.Hold(all[1], 1) {
+	room := p.limit() - all[0].of.bytes.Held()
+	if all[0].Room().Take(room) != nil || all[1].Room().Take(1) == nil {
 		t.Error("parts do not count as tasks do")
 	}
-	p.Let(all[1], room)
+	all[1].Room().Give(room)
 	for _, s := range all {
 		p.Leave(s, s.ready, 3, 3)
 	}

@@ -101,12 +101,8 @@ func (of *peer) place() string {
 	return of.key.Name
 }
 
-// Hold notes that a part of a task has come. It reports whether the identity may have that
-// much here.
-func (p *Pool) Hold(s *Source, n int) bool { return s.of.bytes.Take(int64(n)) == nil }
-
-// Let notes that parts of tasks are none any more.
-func (p *Pool) Let(s *Source, n int) { s.of.bytes.Give(int64(n)) }
+// Room is where parts of tasks are counted: with the tasks of the source's identity.
+func (s *Source) Room() *share.Holder { return s.of.bytes }
 
 // keep puts an outcome in the cache of a source, in the place of one that is CacheCount
 // tasks older. A result takes the room of older ones of its source, up to the share of its

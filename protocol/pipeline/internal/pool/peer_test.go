@@ -58,7 +58,7 @@ func TestManyNamesAtAnAddressHoldNoMoreThanHalf(t *testing.T) { // SEC-371
 		}
 		last = s
 		for range 40 {
-			p.Hold(s, frame.MaxResult)
+			_ = s.Room().Take(frame.MaxResult)
 		}
 		p.keep(s, &frame.Outcome{Verb: frame.Result, Seq: 1, Data: make([]byte, 64<<10)}, 1)
 	}
@@ -72,7 +72,7 @@ func TestManyNamesAtAnAddressHoldNoMoreThanHalf(t *testing.T) { // SEC-371
 		t.Errorf("%d queues are here, %d were refused", n, refused)
 	}
 	other := join(t, p, share.Key{Name: "shop", Place: "10.0.0.2/32"}, "q", 1, 1)
-	if !p.Hold(other, MaxTask) {
+	if other.Room().Take(MaxTask) != nil {
 		t.Error("another address has no room for a task")
 	}
 	p.keep(other, &frame.Outcome{Verb: frame.Result, Seq: 1, Data: make([]byte, 1<<20)}, 1)
