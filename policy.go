@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +24,8 @@ const (
 
 // policies puts the topology together: the file, then what the registry keeps,
 // then Config.Topology; later ones override earlier ones. A document that is
-// wrong leaves in force what was in force.
+// wrong leaves in force what was in force. One of the registry that does not go
+// together with others waits until it does.
 type policies struct {
 	node *Node
 	now  atomic.Pointer[topology.Policy]
@@ -34,7 +33,8 @@ type policies struct {
 	poll sync.Once
 
 	mu       sync.Mutex                // guards the fields below; taken before service.mu
-	layers   map[string]topology.Layer // by origin
+	layers   map[string]topology.Layer // in force, by origin
+	waiting  map[string]topology.Layer // do not go together with those, by origin
 	owners   map[string]*follower      // who put a layer of the registry there, by origin
 	problems map[string]*problem       // why documents did not come into force, by origin
 	stale    map[string]staleness      // why documents of the registry cannot be read, by origin
@@ -67,7 +67,7 @@ func (p *policies) current() *topology.Policy { return p.now.Load() }
 // sees of a wrong document.
 func (p *policies) load() error {
 	p.layers, p.problems = make(map[string]topology.Layer), make(map[string]*problem)
-	p.stale, p.owners = make(map[string]staleness), make(map[string]*follower)
+	p.stale, p.owners, p.waiting = make(map[string]staleness), make(map[string]*follower), make(map[string]topology.Layer)
 	if doc := p.node.cfg.Topology; doc != nil {
 		p.layers[originCode] = topology.Layer{Origin: originCode, Document: doc, Trusted: true}
 	}
@@ -79,86 +79,12 @@ func (p *policies) load() error {
 		p.layers[originFile] = topology.Layer{Origin: path, Document: doc, Trusted: true}
 		p.version = version
 	}
-	policy, err := p.compileLocked()
+	policy, err := p.compile(p.layers)
 	if err != nil {
 		return Errorf(InvalidArgument, "topology: %w", err)
 	}
 	p.now.Store(policy)
 	return nil
-}
-
-// compileLocked makes a policy of all layers, nil if there is none.
-func (p *policies) compileLocked() (*topology.Policy, error) {
-	if len(p.layers) == 0 {
-		return nil, nil //nolint:nilnil // nil is the policy of no document
-	}
-	var ordered []topology.Layer
-	if l, ok := p.layers[originFile]; ok {
-		ordered = append(ordered, l)
-	}
-	for _, origin := range slices.Sorted(maps.Keys(p.layers)) {
-		if origin != originFile && origin != originCode {
-			ordered = append(ordered, p.layers[origin])
-		}
-	}
-	if l, ok := p.layers[originCode]; ok {
-		ordered = append(ordered, l)
-	}
-	cfg := &p.node.cfg
-	return topology.Compile(topology.Options{AllowRedirect: cfg.AllowRedirect, AllowFaults: cfg.AllowFaults}, ordered...)
-}
-
-// replace puts a layer in the place of the one with the same origin; nil
-// removes it. If that makes no policy, everything stays and the log says why.
-func (p *policies) replace(origin string, layer *topology.Layer, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.replaceLocked(origin, layer, err)
-}
-
-func (p *policies) replaceLocked(origin string, layer *topology.Layer, err error) {
-	before, was := p.layers[origin]
-	if err == nil {
-		if layer == nil {
-			delete(p.layers, origin)
-		} else {
-			p.layers[origin] = *layer
-		}
-		var policy *topology.Policy
-		if policy, err = p.compileLocked(); err == nil {
-			p.installLocked(origin, policy)
-			return
-		}
-		if delete(p.layers, origin); was {
-			p.layers[origin] = before
-		}
-	}
-	if last := p.problems[origin]; last == nil || last.err.Error() != err.Error() {
-		p.node.cfg.Logger.Error("link: a topology document is wrong and stays out of force; the one before stays in force", "origin", origin, "error", err)
-	}
-	p.problems[origin] = &problem{err, time.Now()}
-}
-
-func (p *policies) installLocked(origin string, policy *topology.Policy) {
-	delete(p.problems, origin)
-	p.now.Store(policy)
-	p.node.cfg.Logger.Info("link: topology in force", "changed", origin)
-	p.sayBoundedLocked(policy)
-	for s := range p.node.services.all() {
-		s.setPolicy(policy)
-		p.reach(s.name, policy)
-	}
-}
-
-// sayBoundedLocked logs what a document asks for and does not get, each once until it changes.
-func (p *policies) sayBoundedLocked(policy *topology.Policy) {
-	said := make(map[string]bool)
-	for _, note := range policy.Bounded() {
-		if said[note.Error()] = true; !p.said[note.Error()] {
-			p.node.cfg.Logger.Warn("link: a topology document asks for more than its source may", "reason", note)
-		}
-	}
-	p.said = said
 }
 
 // adopt gives a service the policy in force.

@@ -1,0 +1,191 @@
+package link
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link/topology"
+)
+
+// maxWaiting bounds the documents of a registry that are kept because they may come into force when
+// others change. Each of them costs the making of a policy or more with every change.
+const maxWaiting = 256
+
+// compile makes a policy of layers, nil if there are none.
+func (p *policies) compile(layers map[string]topology.Layer) (*topology.Policy, error) {
+	if len(layers) == 0 {
+		return nil, nil //nolint:nilnil // nil is the policy of no document
+	}
+	var ordered []topology.Layer
+	if l, ok := layers[originFile]; ok {
+		ordered = append(ordered, l)
+	}
+	for _, origin := range slices.Sorted(maps.Keys(layers)) {
+		if origin != originFile && origin != originCode {
+			ordered = append(ordered, layers[origin])
+		}
+	}
+	if l, ok := layers[originCode]; ok {
+		ordered = append(ordered, l)
+	}
+	cfg := &p.node.cfg
+	return topology.Compile(topology.Options{AllowRedirect: cfg.AllowRedirect, AllowFaults: cfg.AllowFaults}, ordered...)
+}
+
+// replace puts a layer in the place of the one with the same origin; nil
+// removes it. If that makes no policy, everything stays and the log says why.
+func (p *policies) replace(origin string, layer *topology.Layer, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.replaceLocked(origin, layer, err)
+}
+
+func (p *policies) replaceLocked(origin string, layer *topology.Layer, err error) {
+	delete(p.waiting, origin) // it is older
+	if err != nil {
+		p.refuseLocked(origin, err, "is wrong and stays out of force; the one before stays in force")
+		return
+	}
+	next := maps.Clone(p.layers)
+	if layer == nil {
+		delete(next, origin)
+	} else {
+		next[origin] = *layer
+	}
+	policy, err := p.compile(next)
+	switch {
+	case err == nil:
+		p.layers = next
+	case layer == nil || layer.Trusted:
+		policy, err = p.yieldLocked(next)
+	default:
+		if _, alone := p.compile(map[string]topology.Layer{origin: *layer}); alone == nil {
+			p.waitLocked(origin, *layer, err, "the one before stays in force")
+			return
+		}
+	}
+	if err != nil {
+		p.refuseLocked(origin, err, "is wrong and stays out of force; the one before stays in force")
+		return
+	}
+	delete(p.problems, origin)
+	if last := p.recallLocked(); last != nil {
+		policy = last
+	}
+	p.installLocked(origin, policy)
+}
+
+// yieldLocked puts those of layers in force that are this node's own, and of the registry's as many as
+// go together with them: who can write to a registry must not keep a node from what it is told itself.
+func (p *policies) yieldLocked(layers map[string]topology.Layer) (*topology.Policy, error) {
+	own, others := make(map[string]topology.Layer), make(map[string]topology.Layer)
+	for origin, layer := range layers {
+		if layer.Trusted {
+			own[origin] = layer
+		} else {
+			others[origin] = layer
+		}
+	}
+	policy, err := p.compile(own)
+	if err != nil {
+		return nil, err
+	}
+	p.layers = own
+	out := make(map[string]error)
+	if last := p.admitLocked(others, slices.Sorted(maps.Keys(others)), out); last != nil {
+		policy = last
+	}
+	for _, origin := range slices.Sorted(maps.Keys(out)) {
+		p.waitLocked(origin, others[origin], out[origin], "it gives way to those of this node itself")
+	}
+	return policy, nil
+}
+
+// recallLocked puts in force what waits and goes together with the others by now. It returns the
+// policy that this makes, nil if nothing has changed.
+func (p *policies) recallLocked() (policy *topology.Policy) {
+	for len(p.waiting) > 0 {
+		out := make(map[string]error)
+		last := p.admitLocked(p.waiting, slices.Sorted(maps.Keys(p.waiting)), out)
+		if last == nil {
+			return policy
+		}
+		policy = last
+		for origin := range p.waiting {
+			if out[origin] == nil {
+				delete(p.waiting, origin)
+				delete(p.problems, origin)
+				p.node.cfg.Logger.Info("link: a topology document that waited for others to change comes into force", "origin", origin)
+			}
+		}
+	}
+	return policy
+}
+
+// admitLocked puts those of the layers called origins in force that go together with what is in force, in this
+// order, and says of the others in out why not. It returns the policy that this makes, nil if nothing has changed. It
+// halves the layers until it has found those that do not fit, which are few.
+func (p *policies) admitLocked(layers map[string]topology.Layer, origins []string, out map[string]error) *topology.Policy {
+	if len(origins) == 0 {
+		return nil
+	}
+	next := maps.Clone(p.layers)
+	for _, origin := range origins {
+		next[origin] = layers[origin]
+	}
+	policy, err := p.compile(next)
+	if err == nil {
+		p.layers = next
+		return policy
+	}
+	if len(origins) == 1 {
+		out[origins[0]] = err
+		return nil
+	}
+	half := len(origins) / 2
+	first := p.admitLocked(layers, origins[:half], out)
+	if second := p.admitLocked(layers, origins[half:], out); second != nil {
+		return second
+	}
+	return first
+}
+
+// waitLocked keeps a layer that does not go together with the others.
+func (p *policies) waitLocked(origin string, layer topology.Layer, err error, meanwhile string) {
+	if len(p.waiting) >= maxWaiting {
+		p.node.cfg.Logger.Warn("link: so many topology documents do not go together with others that this one is forgotten until it is written again", "origin", origin, "limit", maxWaiting)
+	} else {
+		p.waiting[origin] = layer
+	}
+	p.refuseLocked(origin, err, "does not go together with others and stays out of force until they change; "+meanwhile)
+}
+
+// refuseLocked notes why a document is not in force, and says so once.
+func (p *policies) refuseLocked(origin string, err error, what string) {
+	if last := p.problems[origin]; last == nil || last.err.Error() != err.Error() {
+		p.node.cfg.Logger.Error("link: a topology document "+what, "origin", origin, "error", err)
+	}
+	p.problems[origin] = &problem{err, time.Now()}
+}
+
+func (p *policies) installLocked(origin string, policy *topology.Policy) {
+	p.now.Store(policy)
+	p.node.cfg.Logger.Info("link: topology in force", "changed", origin)
+	p.sayBoundedLocked(policy)
+	for s := range p.node.services.all() {
+		s.setPolicy(policy)
+		p.reach(s.name, policy)
+	}
+}
+
+// sayBoundedLocked logs what a document asks for and does not get, each once until it changes.
+func (p *policies) sayBoundedLocked(policy *topology.Policy) {
+	said := make(map[string]bool)
+	for _, note := range policy.Bounded() {
+		if said[note.Error()] = true; !p.said[note.Error()] {
+			p.node.cfg.Logger.Warn("link: a topology document asks for more than its source may", "reason", note)
+		}
+	}
+	p.said = said
+}
