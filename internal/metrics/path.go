@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -53,7 +54,7 @@ func callPath(root string) ([]figure, error) {
 }
 
 func goTool(dir string, args ...string) ([]byte, error) {
-	cmd := exec.Command("go", args...) //nolint:gosec // what callPath says
+	cmd := exec.CommandContext(context.Background(), "go", args...) //nolint:gosec // what callPath says
 	cmd.Dir = dir
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
