@@ -320,7 +320,7 @@ func (s *Stream) Grant(messages, bytes int) error {
 
 // checkCredit says which amount of credit cannot be granted.
 func checkCredit(messages, bytes int) error {
-	if messages < 0 || bytes < 0 || messages > wire.MaxVarint || bytes > wire.MaxVarint {
+	if messages < 0 || bytes < 0 || uint64(messages) > wire.MaxVarint || uint64(bytes) > wire.MaxVarint {
 		return Errorf(InvalidArgument, "credit of %d frames and %d bytes, want 0 to 2^62 - 1", messages, bytes)
 	}
 	return nil
