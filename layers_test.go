@@ -88,10 +88,12 @@ func problemsOf(client *link.Node) []string {
 	return out
 }
 
+// reached calls a service and returns the tag of who answered.
 func reached(t *testing.T, client *link.Node, service string) string {
 	t.Helper()
 	var who link.Peer
-	if _, err := reqrep.Call(t.Context(), client, reqrep.NewMethod[order, order](service, "get", reqrep.ReadOnly), order{ID: "o"}, link.Answered(&who)); err != nil {
+	method := reqrep.NewMethod[order, order](service, "get", reqrep.ReadOnly)
+	if _, err := reqrep.Call(t.Context(), client, method, order{ID: "o"}, link.Answered(&who)); err != nil {
 		t.Fatal(err)
 	}
 	return who.Tags[0]
