@@ -29,17 +29,15 @@ var errCredit = fmt.Errorf("streams of one connection may grant %d bytes of cred
 // reserve makes room for the credit of a stream, which grows: on the connection, and in
 // the peer's share of Limits.CreditBytes.
 func (s *Session) reserve(from, to uint64) error {
-	err := errCredit
-	if more := int64(min(to, maxCredit+1) - from); s.credit.Add(more) <= maxCredit {
+	more, err := int64(min(to, maxCredit+1)-from), errCredit
+	if s.credit.Add(more) <= maxCredit {
 		if err = s.shares.credit.Take(beyondLeast(to) - beyondLeast(from)); err == nil {
 			return nil
 		}
 		err = fmt.Errorf("streams exceed Limits.CreditBytes: %w", err)
 		s.noteShed("CreditBytes", err.Error())
-		s.credit.Add(-more)
-	} else {
-		s.credit.Add(-more)
 	}
+	s.credit.Add(-more)
 	return &Error{Reason: ReasonLimit, Peer: s.remoteAddr, NotProcessed: true, Err: err}
 }
 
