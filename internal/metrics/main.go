@@ -4,8 +4,6 @@
 // measurements.
 //
 //	go run ./internal/metrics [folder]
-//
-// docs/design.md says which figures are bounded.
 package main
 
 import (

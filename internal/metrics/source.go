@@ -55,8 +55,8 @@ func read(root string) ([]*file, error) {
 	return files, err
 }
 
-// testing names the packages that only tests import.
-func testing() []string {
+// forTests names the packages that only tests import.
+func forTests() []string {
 	return []string{"internal/child", "internal/deptest", "internal/doctest", "internal/race", "internal/shell", "internal/smalldisk", "protocol/internal/logtest"}
 }
 
@@ -66,7 +66,7 @@ func skipped(path, name string) bool {
 	}
 	_, err := os.Stat(filepath.Join(path, "go.mod")) // another module
 	return err == nil || strings.HasPrefix(filepath.Base(name), ".") || filepath.Base(name) == "testdata" ||
-		name == "examples" || slices.Contains(testing(), name)
+		name == "examples" || slices.Contains(forTests(), name)
 }
 
 func parse(path, name string) (*file, error) {
