@@ -462,3 +462,33 @@ func TestAProcessThatComesUpWhileItIsDialedIsReachedSoon(t *testing.T) {
 		}
 	})
 }
+
+// TestAPeerGoesByWhoAskedForItLast: a service that was forgotten and is known again hears the tags, and
+// decides where to dial, though the one before it has not let go of the peer yet.
+func TestAPeerGoesByWhoAskedForItLast(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		first := client.peer(server)
+		conf := *first.conf.Load()
+		var heard int
+		forbidden := errors.New("not here")
+		conf.Tags = func(string, []string) { heard++ }
+		conf.MayDial = func(netip.Addr) error { return forbidden }
+		again := client.Peer(server.id.String(), server.addr, conf)
+		defer again.Release()
+		if again != first {
+			t.Fatal("it is another peer")
+		}
+		_, err := first.Session(t.Context(), wire.ClassCalls)
+		if e := failure(t, err, ReasonForbidden); !errors.Is(e, forbidden) {
+			t.Errorf("error %v", err)
+		}
+		conf.MayDial = nil
+		defer client.Peer(server.id.String(), server.addr, conf).Release()
+		pass(time.Minute) // the pause after the dial that failed
+		if _, err := first.Session(t.Context(), wire.ClassCalls); err != nil || heard != 1 {
+			t.Errorf("connected with %v, and the tags were heard %d times", err, heard)
+		}
+	})
+}
