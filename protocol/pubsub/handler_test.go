@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -286,4 +287,42 @@ func TestMistakesOfASubscriptionAreNamedAsTheyWereWritten(t *testing.T) {
 			t.Errorf("a durable name of best effort: %v", err)
 		}
 	})
+}
+
+// speechlessError is an error that cannot print itself when it is a nil pointer.
+type speechlessError struct{ text string }
+
+func (e *speechlessError) Error() string { return e.text }
+
+// TestAnErrorWhoseMethodsPanicIsAFailure like others: the message comes again, and the next one is handled.
+func TestAnErrorWhoseMethodsPanicIsAFailure(t *testing.T) {
+	for name, failure := range map[string]error{"panic in Error": (*speechlessError)(nil), "nil *link.Error": (*link.Error)(nil)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				_, p := publisher(t, mesh, link.Config{})
+				var runs []string
+				s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m pubsub.Message[order]) error {
+					runs = append(runs, m.Value.ID)
+					if len(runs) == 1 {
+						return failure
+					}
+					return nil
+				}, pubsub.In(pubsub.AtLeastOnce))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, id := range []string{"1", "2"} {
+					if _, err := p.Publish(t.Context(), order{ID: id}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				sleep(10 * time.Second)
+				s.Close()
+				if want := []string{"1", "2", "1"}; !slices.Equal(runs, want) {
+					t.Errorf("handled %q, want %q", runs, want)
+				}
+			})
+		})
+	}
 }

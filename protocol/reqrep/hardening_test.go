@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
@@ -31,13 +33,17 @@ type textPanicsError struct{ text string }
 
 func (p *textPanicsError) Error() string { return p.text }
 
-func TestErrorsThatPanicEndOneCall(t *testing.T) {
-	for name, failure := range map[string]error{
+func panickingErrors() map[string]error {
+	return map[string]error{
 		"nil *link.Error in an interface": (*link.Error)(nil),
 		"wrapped nil *link.Error":         wrapped{(*link.Error)(nil)},
 		"panic in Is":                     isPanicsError{},
 		"panic in Error":                  (*textPanicsError)(nil),
-	} {
+	}
+}
+
+func TestErrorsThatPanicEndOneCall(t *testing.T) {
+	for name, failure := range panickingErrors() {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
@@ -55,6 +61,53 @@ func TestErrorsThatPanicEndOneCall(t *testing.T) {
 				}
 				if got, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"fine"}); err != nil || got.Text != "fine" {
 					t.Errorf("the next call: %+v, %v", got, err)
+				}
+			})
+		})
+	}
+}
+
+// TestNoErrorEndsTheProcess: the methods of an error are the program's code, wherever it comes from.
+// Traces look at it as well, and a caller decides whether there is one.
+func TestNoErrorEndsTheProcess(t *testing.T) {
+	route := link.Route{Service: "orders", Name: "watch", Kind: link.Channel}
+	guarded := link.Route{Service: "orders", Name: "guarded", Kind: link.Channel}
+	for name, failure := range panickingErrors() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				node := mesh.Node(link.Config{Service: "orders"})
+				reqrep.Handle(node, unsafeMethod, func(_ context.Context, q query) (answer, error) {
+					if q.Text == "fail" {
+						return answer{}, failure
+					}
+					return answer(q), nil
+				})
+				node.Handle(route, func(context.Context, *link.Stream) error { return failure })
+				node.Handle(guarded, func(context.Context, *link.Stream) error { return nil }, link.Authorize(func(link.Peer) error { return failure }))
+				node.OnDrain(func(context.Context) error { return failure })
+				mesh.Start(node)
+				client := mesh.Node(link.Config{})
+				ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
+					TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled,
+				}))
+				if _, err := reqrep.Call(ctx, client, unsafeMethod, query{"fail"}); !errors.Is(err, link.Internal) {
+					t.Errorf("a call: %v, want internal", err)
+				}
+				for _, r := range []link.Route{route, guarded} {
+					st, err := client.Open(ctx, r)
+					if err == nil {
+						_, err = st.Recv()
+					}
+					if code := link.CodeOf(err); code != link.Internal && (r != guarded || code != link.PermissionDenied) {
+						t.Errorf("a stream of %s: %v", r, err)
+					}
+				}
+				if _, err := reqrep.Call(ctx, client, unsafeMethod, query{"fine"}); err != nil {
+					t.Errorf("the next call: %v", err)
+				}
+				if err := node.Shutdown(t.Context()); err == nil {
+					t.Error("the error of a function of OnDrain is not told")
 				}
 			})
 		})
