@@ -75,17 +75,35 @@ func (e *Error) SpanDescription() string {
 	return withoutAddresses(e.Message)
 }
 
-// withoutAddresses is a text with "…" in the place of each address, host:port and
-// list of them.
+// withoutAddresses is a text with "…" in the place of each address and host:port.
 func withoutAddresses(text string) string {
-	words := strings.Split(text, " ")
-	for i, w := range words {
-		core := strings.Trim(w, `,;:"'()`)
-		if bare := strings.Trim(core, "[]"); isAddress(core) || isAddress(bare) {
-			words[i] = strings.Replace(w, core, "…", 1)
+	var b strings.Builder
+	for text != "" {
+		n := strings.IndexAny(text, ` /=,;"'()`)
+		if n == 0 {
+			b.WriteByte(text[0])
+			text = text[1:]
+			continue
+		}
+		if n < 0 {
+			n = len(text)
+		}
+		b.WriteString(withoutAddress(text[:n]))
+		text = text[n:]
+	}
+	return b.String()
+}
+
+// withoutAddress is withoutAddresses of one word, which may have a mark behind it and brackets
+// around it.
+func withoutAddress(word string) string {
+	core := strings.TrimRight(word, ":.!?")
+	for _, w := range []string{word, core, strings.TrimPrefix(core, "["), strings.TrimSuffix(core, "]"), strings.Trim(core, "[]")} {
+		if isAddress(w) {
+			return strings.Replace(word, w, "…", 1)
 		}
 	}
-	return strings.Join(words, " ")
+	return word
 }
 
 func isAddress(word string) bool {
