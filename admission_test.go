@@ -416,3 +416,16 @@ func TestAuthorizeThatPanicsRefuses(t *testing.T) {
 		}
 	})
 }
+
+// TestACheckThatIsNilIsRefused: it would let everybody in.
+func TestACheckThatIsNilIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := linktest.NewMesh(t).Node(link.Config{Service: "orders"})
+		defer func() {
+			if err, ok := recover().(error); !ok || !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Authorize of orders/put was given nil") {
+				t.Errorf("got %v", err)
+			}
+		}()
+		reqrep.Handle(node, putOrder, keep, link.Authorize(nil))
+	})
+}

@@ -212,9 +212,7 @@ func (d *dispatcher) Admit(s *transport.Session, r *transport.Route) (refusal *w
 				err = panicked(p)
 			}
 		}()
-		if err = h.config.authorize(peerOf(s)); err != nil {
-			_ = err.Error() // so are the methods of its error
-		}
+		err = h.config.authorize(peerOf(s))
 	}()
 	if err == nil {
 		return nil
