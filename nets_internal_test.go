@@ -154,3 +154,61 @@ func TestAddressesThatMayBeDialed(t *testing.T) {
 		t.Error("no address at all may be dialed")
 	}
 }
+
+// TestNamesOfThisMachineAreJudgedWhenTheyAreResolved: a host name may hide a loopback address.
+func TestNamesOfThisMachineAreJudgedWhenTheyAreResolved(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	for _, tt := range []struct {
+		bind   string
+		origin discovery.Origin
+		addr   string
+		want   bool
+	}{
+		{":0", discovery.FromNetwork, "127.0.0.1", false},
+		{":0", discovery.FromNetwork, "::1", false},
+		{":0", discovery.FromNetwork, "192.0.2.1", true},
+		{":0", discovery.FromHost, "127.0.0.1", true},
+		{":0", discovery.FromConfig, "127.0.0.1", true},
+		{"127.0.0.1:0", discovery.FromNetwork, "127.0.0.1", true},
+	} {
+		s := &service{node: still(t, Config{Addr: tt.bind})}
+		s.snapshot.Origin = tt.origin
+		if err := s.mayDial(netip.MustParseAddr(tt.addr)); (err == nil) != tt.want {
+			t.Errorf("bound to %s, registry %v, %s: %v", tt.bind, tt.origin, tt.addr, err)
+		}
+	}
+}
+
+// TestTheAddressThatANodeAnnounces is one that others reach, of whichever family there is.
+func TestTheAddressThatANodeAnnounces(t *testing.T) {
+	ip := func(s string) net.Addr { return &net.IPNet{IP: net.ParseIP(s), Mask: net.CIDRMask(64, 128)} }
+	for _, tt := range []struct {
+		addrs []net.Addr
+		want  string
+	}{
+		{[]net.Addr{ip("127.0.0.1"), ip("fd00::5"), ip("10.0.0.5")}, "10.0.0.5"},
+		{[]net.Addr{ip("::1"), ip("fe80::1"), ip("fd00::5"), ip("2001:db8::1")}, "fd00::5"},
+		{[]net.Addr{ip("127.0.0.1"), ip("fe80::1"), named("eth0")}, "127.0.0.1"},
+		{nil, "127.0.0.1"},
+	} {
+		if got := reachable(tt.addrs); got != tt.want {
+			t.Errorf("of %v it announces %s, want %s", tt.addrs, got, tt.want)
+		}
+	}
+}
+
+// TestAnIdentityThatWasGivenStaysOpen when New fails: others may use it.
+func TestAnIdentityThatWasGivenStaysOpen(t *testing.T) {
+	source, err := security.NewClusterSource(security.NewSecret(), "orders", "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	lookup := func(name string) (string, bool) { return "no address", name == envPeers }
+	if _, err := New(Config{Service: "orders", Identity: source, LookupEnv: lookup}); err == nil || !strings.Contains(err.Error(), envPeers) {
+		t.Fatalf("got %v, want the error of %s", err, envPeers)
+	}
+	if _, err := source.SVID(); err != nil {
+		t.Errorf("the identity was closed: %v", err)
+	}
+}

@@ -14,10 +14,11 @@ import (
 )
 
 // Run announces the node and serves until ctx ends or the node is shut down or
-// closed. While the registry cannot be reached it serves those who know its address. When ctx ends it withdraws, drains for Config.DrainTimeout at most, and
-// closes the node; what was registered with [Node.OnDrain] and [Node.OnQuiet] is
-// waited for, such as the queues of a pipeline. It blocks; [Node.Ready] tells when the node serves. A node
-// runs once.
+// closed. While the registry cannot be reached it serves those who know its address.
+// When ctx ends it withdraws, drains for Config.DrainTimeout at most, and closes the
+// node; what was registered with [Node.OnDrain] and [Node.OnQuiet] is waited for, such
+// as the queues of a pipeline. It blocks; [Node.Ready] tells when the node serves. A
+// node runs once.
 //
 // A client, which has no Config.Service, does not run: it calls, subscribes and
 // pushes as it is, and Run leaves it so. To let it finish what it has under way, call

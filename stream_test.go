@@ -291,3 +291,39 @@ func TestStreamKnowsItsCall(t *testing.T) {
 
 // TestDrainEndsAStreamThatStays ends the grace while the handler waits in Recv or
 // Send, which it may do without end.
+
+// TestWrongRoutesAndCreditAreSaid before anything is sent.
+func TestWrongRoutesAndCreditAreSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		route := link.Route{Service: "orders", Name: "watch", Kind: link.Channel}
+		node := mesh.Node(link.Config{Service: "orders"})
+		node.Handle(route, func(_ context.Context, st *link.Stream) error {
+			_, err := st.Recv()
+			return err
+		})
+		mesh.Start(node)
+		client := mesh.Node(link.Config{})
+		for _, r := range []link.Route{
+			{Service: "orders", Name: "get\x1b[2J"}, {Service: "orders", Name: "a b"}, {Service: "orders"}, {Service: "orders", Name: "get", Level: link.ReadOnly + 1},
+		} {
+			if err := client.Call(t.Context(), r, nil, nil); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Route.") {
+				t.Errorf("%q, level %d: %v", r.Name, r.Level, err)
+			}
+		}
+		const most = int(^uint(0) >> 1)
+		st, err := client.Open(t.Context(), route)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, credit := range [][2]int{{-1, 0}, {0, -1}, {most, 1}, {1, most}} {
+			if _, err := client.Open(t.Context(), route, link.Credit(credit[0], credit[1])); !errors.Is(err, link.InvalidArgument) && !errors.Is(err, link.ResourceExhausted) {
+				t.Errorf("Open with credit %d: %v", credit, err)
+			}
+			if err := st.Grant(credit[0], credit[1]); !errors.Is(err, link.InvalidArgument) && !errors.Is(err, link.ResourceExhausted) {
+				t.Errorf("Grant of %d: %v", credit, err)
+			}
+		}
+		st.Close()
+	})
+}
