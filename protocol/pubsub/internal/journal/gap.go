@@ -85,6 +85,22 @@ func (g *gaps) insert(n Gap) {
 	*g = slices.Insert(*g, i, n)
 }
 
+// merged returns all of two lists by From, in one pass, those of the first before those of the
+// second.
+func merged(a, b gaps) gaps {
+	if len(b) == 0 {
+		return a
+	}
+	all := make(gaps, 0, len(a)+len(b))
+	for _, n := range b {
+		for len(a) > 0 && a[0].From <= n.From {
+			all, a = append(all, a[0]), a[1:]
+		}
+		all = append(all, n)
+	}
+	return append(all, a...)
+}
+
 // join is add where nothing is between gaps: those of one reason become one.
 func (g *gaps) join(n Gap) {
 	for i := range *g {

@@ -224,6 +224,7 @@ func FuzzHistory(f *testing.F) {
 		f.Add(seed, []byte(nil))
 	}
 	f.Add(uint64(1), []byte{53, 0, 1, 2, 3})
+	f.Add(uint64(9017050854345464368), []byte(nil)) // a gap at the start beside those of what was to come again
 	f.Fuzz(func(t *testing.T, seed uint64, script []byte) { history(t, seed, script) })
 }
 

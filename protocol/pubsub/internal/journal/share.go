@@ -129,7 +129,7 @@ func (l *Log) join(c *Cursor, sub Subscription, f *feed, again gaps, now int64) 
 		return err
 	}
 	normal := &s.feed.lanes[laneNormal]
-	normal.gaps = append(again, normal.gaps...) // these are behind the position
+	normal.gaps = merged(again, normal.gaps) // what is told first must be the least: marks go up to there
 	c.share, c.progress = s, now
 	if sub.Group != "" {
 		s.only, s.group = nil, newGroup(c)

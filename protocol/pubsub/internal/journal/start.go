@@ -209,9 +209,7 @@ func (f *feed) again(list []Range, p Position) (gone gaps, err error) {
 		}
 	}
 	normal := &f.lanes[laneNormal]
-	for _, g := range normal.gaps { // left the ring while they were put in line
-		gone.insert(g)
-	}
+	gone = merged(gone, normal.gaps) // some have left the ring while they were put in line
 	normal.gaps = nil
 	return gone, nil
 }
