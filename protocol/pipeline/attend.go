@@ -111,7 +111,7 @@ func rejoinPause(failures int) time.Duration {
 // final reports whether trying again soon will not help against an error.
 func final(err error) bool {
 	switch link.CodeOf(err) { //nolint:exhaustive // the others pass
-	case link.PermissionDenied, link.InvalidArgument, link.Unimplemented, link.ResourceExhausted:
+	case link.PermissionDenied, link.InvalidArgument, link.Unimplemented, link.ResourceExhausted, link.Aborted:
 		return true
 	}
 	return false

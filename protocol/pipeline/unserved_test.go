@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,6 +155,31 @@ func TestWorkersWithoutTheStageAreSaidOnce(t *testing.T) {
 		sleep(time.Minute)
 		if n := log.Count("level=WARN"); n != 1 || !log.Has("workers do not take a queue's tasks", "workers=5") {
 			t.Errorf("said %d times, want once of 5 workers:\n%s", n, log)
+		}
+	})
+}
+
+// A worker that has seen a later run of the queue does not take the tasks of this one: that is
+// said, too, and it is not asked again and again.
+func TestAQueueOfWhichALaterRunIsKnownSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		w := mesh.Node(link.Config{Service: "mailer"})
+		var asked atomic.Int64
+		w.Handle(receipts.Route(), func(context.Context, *link.Stream) error {
+			asked.Add(1)
+			return link.Errorf(link.Aborted, "a later run of the queue was here already")
+		})
+		mesh.Start(w)
+		log := &logtest.Log{}
+		enqueue(t, producer(t, mesh.Node(link.Config{Logger: log.Logger()})), 1)
+		sleep(2 * time.Second)
+		if n := asked.Load(); n != 1 {
+			t.Errorf("it was asked %d times in 2 s, want once", n)
+		}
+		sleep(20 * time.Second)
+		if n := log.Count("workers do not take a queue's tasks"); n != 1 || !log.Has("a later run of the queue was here already") {
+			t.Errorf("said %d times, want once with the reason:\n%s", n, log)
 		}
 	})
 }

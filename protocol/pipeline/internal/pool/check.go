@@ -2,7 +2,7 @@ package pool
 
 import "fmt"
 
-// Key names the source: the peer's identity and the queue.
+// Key names the source: where names are free the peer's place, its identity and the queue.
 func (s *Source) Key() string { return s.key }
 
 // Check returns what does not agree in the pool. It is for tests.

@@ -86,6 +86,9 @@ type Answer struct {
 func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 	fence, held := in.Fence, in.Held
 	key := in.From.Name + " " + in.Queue
+	if in.From.Place != "" { // a name that is free is another one elsewhere
+		key = in.From.Place + " " + key
+	}
 	s := p.sources[key]
 	if s == nil {
 		of, err := p.peerOf(in.From)
