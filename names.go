@@ -144,8 +144,10 @@ func (k *names) ask(ctx context.Context, lister discovery.Lister, answered chan 
 }
 
 // proposeRoute returns the end of an error that a peer does not serve a route: the names
-// of its routes that are like it, or "".
-func proposeRoute(r Route, session *transport.Session) string {
+// of its routes that are like it, or "". The answer may come before the peer's routes, which have a stream of their
+// own: it waits for them until a time, at most for namesWait, and on one connection but once.
+func proposeRoute(ctx context.Context, r Route, session *transport.Session, until time.Time) string {
+	session.AwaitRoutes(ctx, namesWait, until)
 	return verifiedOf(session).nearRoutes.propose(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
 		return spell.Proposal(r.Name, session.RouteNames(uint64(r.Kind)))
 	})
@@ -156,7 +158,7 @@ func proposeRoute(r Route, session *transport.Session) string {
 // nearest names that exist; or that none of them could be connected to yet. It is nil if
 // the node is connected to an instance that serves the route. It is for patterns whose
 // users wait, for a word to them or to the log, and dials nobody. It may wait 100 ms for
-// the registry.
+// the registry, or for the routes of instances that were connected to just now.
 //
 // The error says "nobody serves stage receipts of service mailer" and so on. It is
 // Unavailable, or Unimplemented if the route's name is what is wrong; or what makes a call
@@ -214,17 +216,19 @@ func (o *outgoing) unserved(n *Node) error {
 			}
 			continue
 		}
-		if _, ok := session.Route(uint64(o.Route.Kind), o.Route.Name); ok {
-			s.mu.Unlock()
-			return nil
-		}
 		without = append(without, session)
 	}
 	s.mu.Unlock()
+	for _, session := range without {
+		session.AwaitRoutes(context.Background(), namesWait, o.deadline)
+		if _, ok := session.Route(uint64(o.Route.Kind), o.Route.Name); ok {
+			return nil
+		}
+	}
 	where := describeRegistry(n.registry)
 	switch {
 	case len(without) > 0:
-		return Errorf(Unimplemented, "none of the %d instances in %s that are connected has it%s", len(without), where, proposeRoute(o.Route, without[0]))
+		return Errorf(Unimplemented, "none of the %d instances in %s that are connected has it%s", len(without), where, proposeRoute(context.Background(), o.Route, without[0], o.deadline))
 	case last != nil:
 		return Errorf(CodeOf(last.err), "none of the %d instances in %s is connected: %w", len(list)+len(unknown), where, last.err)
 	}

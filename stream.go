@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
@@ -199,7 +200,7 @@ func (s *Stream) error(what string, err error) error {
 		e := fromStatus(status, s.Peer().String())
 		e.Op = op
 		if e.Code == Unimplemented {
-			e.Message += proposeRoute(s.route, s.raw.Session)
+			e.Message += proposeRoute(context.Background(), s.route, s.raw.Session, time.Now().Add(namesWait))
 		}
 		return e
 	}
@@ -283,7 +284,9 @@ func (s *Stream) Await(ctx context.Context, bytes int) error {
 }
 
 // Recv returns the next frame, waiting for it. The error is io.EOF when the
-// peer has ended its side cleanly; for a caller, that the handler returned nil.
+// peer has ended its side cleanly; for a caller, that the handler returned nil. That a
+// peer does not serve the route is said with the nearest name that it does serve, for which
+// the first such error of a connection may wait 100 ms, whatever ctx says.
 //
 // Errors: what the handler returned; Unavailable if the stream is lost;
 // Canceled and DeadlineExceeded.
