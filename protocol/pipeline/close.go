@@ -62,12 +62,19 @@ func (q *Queue) Close() ([]Unfinished, error) {
 	return q.Drain(ctx)
 }
 
-// finish ends what the queue still has, when nothing of it runs.
-func (q *Queue) finish() error {
-	systemOf(q.node).remove(q)
+// shut has the queue take no more tasks.
+func (q *Queue) shut() {
 	q.mu.Lock()
 	q.isClosed = true
 	q.tasks.Close()
+	q.unlock()
+}
+
+// finish ends what the queue still has, when nothing of it runs.
+func (q *Queue) finish() error {
+	systemOf(q.node).remove(q)
+	q.shut()
+	q.mu.Lock()
 	if q.store == nil {
 		left := q.tasks.Return(q.clock.now().UnixNano())
 		q.unlock()
@@ -168,10 +175,7 @@ func (q *Queue) freeze(err error) {
 			open = append(open, e)
 		}
 	}
-	if q.changed != nil {
-		close(q.changed)
-		q.changed = nil
-	}
+	q.changedLocked()
 	q.unlock()
 	q.cancelAll()
 	for _, e := range open {

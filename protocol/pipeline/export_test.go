@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/wal"
 )
 
@@ -20,6 +21,31 @@ type Faults struct {
 	denied  int
 	written [256]int // records of each kind
 	held    bool     // nothing is told to be durable
+	hasty   func(pos wal.Position) error
+	stalled chan struct{}
+}
+
+// Stall has appends of tasks wait until what it returns is called.
+func (f *Faults) Stall() (resume func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	stalled := make(chan struct{})
+	f.stalled = stalled
+	return func() { close(stalled) }
+}
+
+// Hasty has the disk tell how an append of tasks that is just returning has fared: that it is
+// durable if f returns nil, and nothing after that.
+func (f *Faults) Hasty(fail func() error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held = true
+	f.hasty = func(pos wal.Position) error {
+		if err := fail(); err != nil {
+			return err
+		}
+		return f.disk.Commit(context.Background(), pos)
+	}
 }
 
 // Hold keeps the disk from saying that anything is durable.
@@ -92,10 +118,23 @@ func (f *Faults) Freeze(err error) { f.told(0, err) }
 
 // Append is that of the log, or fails.
 func (f *Faults) Append(records ...wal.Record) (wal.Position, error) {
+	f.mu.Lock()
+	stalled := f.stalled
+	f.mu.Unlock()
+	if stalled != nil {
+		<-stalled
+	}
 	if err := f.hit(records[0].Kind); err != nil {
 		return 0, err
 	}
-	return f.note(records)(f.disk.Append(records...))
+	pos, err := f.note(records)(f.disk.Append(records...))
+	f.mu.Lock()
+	hasty := f.hasty
+	f.mu.Unlock()
+	if err == nil && hasty != nil {
+		f.told(pos, hasty(pos))
+	}
+	return pos, err
 }
 
 // AppendReserved is that of the log, or fails.
@@ -179,3 +218,13 @@ const (
 	RecordMeta   = recordMeta
 	RecordWorker = recordWorker
 )
+
+// Halt ends what runs of a queue, as the end of its node does.
+func (q *Queue) Halt() { q.cancelAll() }
+
+// HoldFinish keeps the queues of a node from finishing until what it returns is called.
+func HoldFinish(node *link.Node) (release func()) {
+	s := systemOf(node)
+	s.mu.Lock()
+	return s.mu.Unlock
+}

@@ -37,7 +37,7 @@ type Queue struct {
 	full      []chan struct{} // pushes that wait for room, oldest first
 	links     map[string]*workerLink
 	tick      int64         // when the queue is looked at next; 0 is never
-	changed   chan struct{} // closed and replaced when tasks have ended; nil if nobody waits for that
+	changed   chan struct{} // closed and replaced when tasks have ended or are withdrawn; nil if nobody waits for that
 	failed    error         // why the queue is frozen
 	isClosed  bool
 	finishing bool         // the node drains: only what handlers of tasks push is taken
@@ -109,6 +109,7 @@ func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
 	q.follow(ctx, workers, &others)
 	cancel()
 	others.Wait()
+	q.shut() // what would be pushed later would not be written
 	stop()
 	writer.Wait()
 	_ = q.finish() //nolint:contextcheck // ctx has ended; the error is kept for Close
@@ -216,9 +217,8 @@ func (q *Queue) unlock() {
 		wake = append(wake, q.full[:n]...)
 		q.full = append(q.full[:0], q.full[n:]...)
 	}
-	if len(ended) > 0 && q.changed != nil {
-		close(q.changed)
-		q.changed = nil
+	if len(ended) > 0 {
+		q.changedLocked()
 	}
 	s := q.store
 	if s != nil && (len(ended) > 0 || len(s.events.records) > 0) {
@@ -233,6 +233,20 @@ func (q *Queue) unlock() {
 		settle(ended)
 		q.tellDeadOf(ended)
 	}
+}
+
+// changedLocked tells those who wait for it that there are fewer tasks.
+func (q *Queue) changedLocked() {
+	if q.changed != nil {
+		close(q.changed)
+		q.changed = nil
+	}
+}
+
+// withdrawLocked takes a task out that was not written, and is not going to be.
+func (q *Queue) withdrawLocked(e *entry) {
+	q.tasks.Withdraw(&e.Task)
+	q.changedLocked()
 }
 
 // tellDeadOf says which of the tasks that have ended are dead letters.

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -41,7 +40,9 @@ type store struct {
 	untold   []*queue.Task // have ended, and that is among these
 
 	mu      sync.Mutex // guards the fields below
+	writing []*entry   // tasks that are handed to the log right now
 	commits []commit   // tasks that are written and not synced, oldest first
+	synced  wal.Position
 	frozen  error
 }
 
@@ -58,12 +59,6 @@ type disk interface {
 
 func openDisk(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) {
 	return wal.Open(dir, opts, replay)
-}
-
-// commit is tasks that are accepted when the log is durable up to a position.
-type commit struct {
-	pos     wal.Position
-	entries []*entry
 }
 
 // raise sets numbers above seq aside.
@@ -262,99 +257,6 @@ func (s *store) tellRoom(err error) {
 	log.Info("pipeline: the disk of a durable queue has room again")
 }
 
-// errStillFull refuses tasks while there is no room to write how others ended.
-var errStillFull = fmt.Errorf("%w: how other tasks have ended is not written yet", wal.ErrNoSpace)
-
-// begin writes tasks and puts them in line. What the disk has no room for is
-// refused.
-func (s *store) begin(buf []byte, adds []*entry) []byte {
-	q := s.queue
-	err := s.failure()
-	if err == nil && len(s.queued) > 0 {
-		err = errStillFull
-	}
-	if last := adds[len(adds)-1].Seq; err == nil && last > s.meta.high {
-		err = s.raise(last, []uint64{s.meta.id})
-	}
-	var pos wal.Position
-	if err == nil {
-		records := make([]wal.Record, len(adds))
-		ends := make([]int, len(adds))
-		for i, e := range adds {
-			buf = appendTask(buf, &e.Task)
-			ends[i] = len(buf)
-		}
-		from := 0
-		for i, e := range adds {
-			records[i] = wal.Record{Kind: recordTask, ID: e.Seq, Body: buf[from:ends[i]]}
-			from = ends[i]
-		}
-		pos, err = s.log.Append(records...)
-		s.tellRoom(err)
-		if err == nil {
-			s.meet()
-		}
-	}
-	if err != nil {
-		if _, ok := errors.AsType[*wal.FrozenError](err); ok {
-			s.freeze(err)
-		}
-		q.mu.Lock()
-		for _, e := range adds {
-			q.tasks.Withdraw(&e.Task)
-		}
-		q.unlock()
-		if frozen := s.failure(); frozen != nil { // some of what failed may have been written
-			s.refuseUnsure(adds, frozen)
-			return buf
-		}
-		for _, e := range adds {
-			e.refuse(link.Errorf(link.ResourceExhausted, "push to %s: the task was not written: %w", q.route, err))
-		}
-		return buf
-	}
-	s.mu.Lock()
-	s.commits = append(s.commits, commit{pos, adds})
-	s.mu.Unlock()
-	s.log.RequestCommit(pos)
-	q.mu.Lock()
-	now := q.clock.now().UnixNano()
-	for _, e := range adds {
-		q.tasks.Start(&e.Task, now)
-		q.noteUnservedLocked()
-	}
-	q.unlock()
-	return buf
-}
-
-// durable is told by the log how far it is on the disk.
-func (s *store) durable(pos wal.Position, err error) {
-	if err != nil {
-		s.freeze(err)
-		return
-	}
-	s.mu.Lock()
-	n := 0
-	for n < len(s.commits) && s.commits[n].pos <= pos {
-		n++
-	}
-	done := slices.Clone(s.commits[:n])
-	s.commits = append(s.commits[:0], s.commits[n:]...)
-	s.mu.Unlock()
-	for _, c := range done {
-		for _, e := range c.entries {
-			e.accept()
-		}
-	}
-}
-
-// refuseUnsure ends pushes whose tasks may be on disk or not.
-func (s *store) refuseUnsure(entries []*entry, frozen error) {
-	for _, e := range entries {
-		e.refuse(link.Errorf(link.DataLoss, "push to %s: task %s: %w", s.queue.route, taskID(s.queue.id, e.Seq), mayRun(frozen)))
-	}
-}
-
 func (s *store) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -369,8 +271,8 @@ func (s *store) freeze(err error) {
 	if first {
 		s.frozen = link.Errorf(link.DataLoss, "the queue of %s is frozen, and goes on when it is opened again: %w", s.queue.route, err)
 	}
-	commits := s.commits
-	s.commits = nil
+	commits := append(s.commits, commit{entries: s.writing})
+	s.commits, s.writing = nil, nil
 	frozen := s.frozen
 	s.mu.Unlock()
 	for _, c := range commits {
