@@ -37,7 +37,7 @@ const (
 	MaxMembers  = 1024    // how many members a group may have
 	MaxCredit   = 1 << 20 // messages that a member of a group may be trusted with
 	MaxName     = 256     // bytes of the name of a group, of a session's id
-	MaxAgain    = 4096    // messages of Subscription.Again, if Limits.Messages is less
+	MaxAgain    = 4096    // ranges of Subscription.Again, and messages if Limits.Messages is less
 )
 
 // Defaults of [Limits].

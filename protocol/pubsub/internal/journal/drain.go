@@ -60,7 +60,7 @@ func (c *Cursor) GiveUp(now time.Time, unsent []byte) (records []byte, missing u
 	s.mu.Unlock()
 	for _, restart := range []bool{true, false} { // which comes before anything else
 		for _, list := range told.gaps {
-			for _, g := range list {
+			for _, g := range list.all() {
 				if (g.Reason == ReasonRestart) == restart {
 					records = appendGap(records, g)
 					missing += g.Count
@@ -163,10 +163,10 @@ func (f *feed) giveUp(told *giveUp, at int64) {
 			f.budget = scanBudget
 			f.skip(l, i, told, at)
 		}
-		for _, g := range l.gaps {
+		for _, g := range l.gaps.all() {
 			told.add(g)
 		}
-		l.gaps = nil
+		l.gaps = gaps{}
 	}
 	for f.latest != nil && f.latest.n > 0 {
 		f.seq = f.latest.front().seq

@@ -1,5 +1,7 @@
 package journal
 
+import "slices"
+
 // What it costs to keep a message in a window, beside its record, and each failure.
 const (
 	DeliveryCost = deliveryCost
@@ -25,3 +27,55 @@ func (l *Log) WhileLocked(f func()) {
 	defer l.mu.Unlock()
 	f()
 }
+
+// TellOnce tells of gaps that come next, as far as one step does, and returns how many are left
+// to be told.
+func (c *Cursor) TellOnce() int {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feed.budget = scanBudget
+	s.feed.peek(0)
+	n := c.gapsDue()
+	c.writeGaps(&writer{}, &n)
+	return n
+}
+
+// GapsMovedByTaking returns how many gaps change their places when as many are told one by one.
+func GapsMovedByTaking(n uint64) (moved int) {
+	var g gaps
+	for i := range n {
+		g.add(Gap{Reason: ReasonRetention, From: 2*i + 1, To: 2*i + 1, Count: 1}, 2*i)
+	}
+	for g.len() > 1 {
+		second := &g.all()[1]
+		g.pop()
+		if &g.all()[0] != second {
+			moved += g.len()
+		}
+	}
+	return moved
+}
+
+// GapList is a list of gaps beside one that is kept the simple way.
+type GapList struct {
+	g    gaps
+	want []Gap
+}
+
+// Put puts a gap in a place, and Cut takes one out. Both return whether the list is what it
+// should be.
+func (l *GapList) Put(at int, g Gap) bool {
+	l.g.put(at, g)
+	l.want = slices.Insert(l.want, at, g)
+	return slices.Equal(l.g.all(), l.want)
+}
+
+func (l *GapList) Cut(at int) bool {
+	l.g.cut(at)
+	l.want = slices.Delete(l.want, at, at+1)
+	return slices.Equal(l.g.all(), l.want)
+}
+
+// Len is how many there are.
+func (l *GapList) Len() int { return len(l.want) }

@@ -17,7 +17,7 @@ type feed struct {
 	latest *latest    // what a Latest subscription has in place of queues
 	search *search    // for where to start, while it lasts
 	live   uint64     // the first number after the subscription
-	budget int        // entries of the ring that may be looked at
+	budget int        // entries that may be looked at to no avail
 	known  [16]verdict
 	told   uint64 // for Latest: numbers below may have been told on an earlier connection, which nobody knows by number
 	behind bool   // what comes next has left the ring, of the class Reliable: it ends
@@ -48,7 +48,7 @@ func (l *lane) front() (seq uint64, size int) {
 	return l.queue.front()
 }
 
-func (l *lane) idle() bool { return l.live && l.queue.n == 0 && len(l.gaps) == 0 }
+func (l *lane) idle() bool { return l.live && l.queue.n == 0 && l.gaps.len() == 0 }
 
 // verdict is whether a topic is the subscription's.
 type verdict struct {
@@ -111,9 +111,7 @@ func (f *feed) makeRoom(of int) bool {
 	}
 	for i := Lanes - 1; i >= of; i-- {
 		if l := &f.lanes[i]; l.queue.n > 0 {
-			seq, _ := l.queue.front()
-			f.pop(l)
-			f.drop(i, seq, ReasonOverflow, 0)
+			f.dropFront(l, i, ReasonOverflow)
 			return true
 		}
 	}
@@ -146,6 +144,21 @@ func (f *feed) drop(i int, seq uint64, why Reason, after uint64) {
 		return
 	}
 	f.lanes[i].gaps.add(g, after)
+}
+
+// dropFront drops the oldest message of a queue.
+func (f *feed) dropFront(l *lane, i int, why Reason) {
+	seq, _ := l.queue.front()
+	f.pop(l)
+	f.drop(i, seq, why, 0)
+	if f.class != BestEffort {
+		return // those that were to come again are told one by one
+	}
+	next := uint64(never)
+	if l.queue.n > 0 {
+		next, _ = l.queue.front()
+	}
+	l.gaps.close(seq, next)
 }
 
 // peek finds what comes next. For a message, commit takes it, and for a gap popGap.
@@ -194,14 +207,14 @@ func (f *feed) peekLane(i int, now int64) state {
 				l.live = true
 			}
 		}
+		f.until = never
+		if s == some || l.queue.n > 0 {
+			f.until = f.seq
+		}
 		switch {
 		case s == failed:
 			return failed
-		case len(l.gaps) > 0 && (s != some || l.gaps[0].From < f.seq):
-			f.until = never
-			if s == some {
-				f.until = f.seq
-			}
+		case l.gaps.before(f.until) > 0:
 			return told
 		case s == some || s == busy:
 			return s
@@ -224,8 +237,11 @@ func (f *feed) peekQueue(l *lane, i int, now int64) state {
 		if f.entry == nil && f.class == Reliable {
 			return failed
 		}
-		f.pop(l)
-		f.drop(i, f.seq, why, 0)
+		if f.budget == 0 {
+			return busy
+		}
+		f.budget--
+		f.dropFront(l, i, why)
 	}
 	return none
 }
@@ -258,12 +274,10 @@ func (f *feed) commit() {
 // written together: their ranges may overlap, so a subscriber that has only some of
 // them would be further than it was told.
 func (f *feed) gapsDue() (n int) {
-	for _, g := range f.lanes[f.at].gaps {
-		if g.From < f.until {
-			n++
-		}
+	if f.latest != nil {
+		return f.lanes[f.at].gaps.len() // in no order
 	}
-	return n
+	return f.lanes[f.at].gaps.before(f.until)
 }
 
 // popGap takes the gap that peek has found.
@@ -289,7 +303,7 @@ func (f *feed) pending(i int) uint64 {
 	if f.latest != nil && f.latest.n > 0 {
 		n = min(n, f.latest.front().first)
 	}
-	for _, g := range l.gaps {
+	for _, g := range l.gaps.all() {
 		n = min(n, g.From)
 		if f.latest == nil {
 			break // the others are in order
@@ -335,10 +349,10 @@ func (f *feed) replayed() bool {
 func (f *feed) end() state {
 	for i := range f.lanes {
 		l := &f.lanes[i]
-		if len(l.gaps) == 0 {
+		if l.gaps.len() == 0 {
 			continue
 		}
-		if seq, _ := l.front(); seq == 0 || l.gaps[0].From < seq {
+		if seq, _ := l.front(); seq == 0 || l.gaps.all()[0].From < seq {
 			f.at, f.until = i, never
 			if seq != 0 {
 				f.until = seq

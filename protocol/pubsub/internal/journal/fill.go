@@ -51,10 +51,13 @@ func (c *Cursor) Fill(buf []byte, maxBytes, maxMessages int, now time.Time) (out
 			if !w.room(n * maxGapLen) {
 				return w.out, w.n, true, nil
 			}
-			for range n {
-				g := c.takeGap()
-				c.count(g)
-				w.out = appendGap(w.out, g)
+			before := len(w.out)
+			for !c.writeGaps(&w, &n) {
+				s.mu.Unlock()
+				s.mu.Lock()
+				if c.closed || c.detached != 0 {
+					return w.out[:before], w.n, false, ErrClosed // some of them would say too much
+				}
 			}
 		case some:
 			if w.n >= maxMessages || !w.room(c.need()) {
@@ -118,7 +121,7 @@ func (c *Cursor) next(at int64) state {
 // has the delivery is taken to know all that came before it.
 func (f *feed) gapsBefore(d *delivery) bool {
 	for _, i := range []int{laneHigh, int(d.lane)} { // where a restart is told, and its own
-		if g := f.lanes[i].gaps; len(g) > 0 && (g[0].From == 0 || i == int(d.lane) && g[0].From < d.seq) {
+		if g := f.lanes[i].gaps.all(); len(g) > 0 && (g[0].From == 0 || i == int(d.lane) && g[0].From < d.seq) {
 			f.at, f.until = i, d.seq
 			if i != int(d.lane) {
 				f.until = 1
@@ -185,6 +188,20 @@ func (c *Cursor) introduce(t *topic) {
 		c.known = known
 	}
 	c.known[t.id] = t.turn
+}
+
+// writeGaps writes some of n gaps that come together, at most stepsAtOnce, and reports whether
+// that was all.
+func (c *Cursor) writeGaps(w *writer, n *int) bool {
+	some := min(*n, stepsAtOnce)
+	for range some {
+		g := c.takeGap()
+		c.count(g)
+		w.out = appendGap(w.out, g)
+	}
+	*n -= some
+	w.turns += some
+	return *n == 0
 }
 
 // take takes the head, and returns which delivery of it this is.

@@ -1,9 +1,6 @@
 package journal
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // Reason says why messages are missing.
 type Reason uint8
@@ -56,61 +53,6 @@ type Gap struct {
 	Count    uint64
 }
 
-// gaps are what a lane has yet to tell, by From. Between two messages there is at
-// most one for each reason, so there are not more than a few for each message.
-type gaps []Gap
-
-// add notes that messages are missing. after is the number of the message before
-// them that is still to be delivered, zero if there is none: what is missing on the
-// same side of it for the same reason becomes one gap.
-func (g *gaps) add(n Gap, after uint64) {
-	i := len(*g)
-	for i > 0 && (*g)[i-1].From > n.From {
-		i--
-	}
-	for j := i - 1; j >= 0 && (*g)[j].From > after; j-- {
-		if (*g)[j].merge(n) {
-			return
-		}
-	}
-	*g = slices.Insert(*g, i, n)
-}
-
-// insert puts a gap in its place as it was told before.
-func (g *gaps) insert(n Gap) {
-	i := len(*g)
-	for i > 0 && (*g)[i-1].From > n.From {
-		i--
-	}
-	*g = slices.Insert(*g, i, n)
-}
-
-// merged returns all of two lists by From, in one pass, those of the first before those of the
-// second.
-func merged(a, b gaps) gaps {
-	if len(b) == 0 {
-		return a
-	}
-	all := make(gaps, 0, len(a)+len(b))
-	for _, n := range b {
-		for len(a) > 0 && a[0].From <= n.From {
-			all, a = append(all, a[0]), a[1:]
-		}
-		all = append(all, n)
-	}
-	return append(all, a...)
-}
-
-// join is add where nothing is between gaps: those of one reason become one.
-func (g *gaps) join(n Gap) {
-	for i := range *g {
-		if (*g)[i].merge(n) {
-			return
-		}
-	}
-	*g = append(*g, n)
-}
-
 func (g *Gap) merge(n Gap) bool {
 	if g.Reason != n.Reason || g.From == 0 || n.From == 0 {
 		return false
@@ -122,11 +64,4 @@ func (g *Gap) merge(n Gap) bool {
 		g.Count += n.Count
 	}
 	return true
-}
-
-// pop removes the first gap.
-func (g *gaps) pop() Gap {
-	first := (*g)[0]
-	*g = (*g)[:copy(*g, (*g)[1:])]
-	return first
 }

@@ -121,11 +121,15 @@ func (f *feed) peekLatest(now int64) state {
 		if why == 0 {
 			break
 		}
+		if f.budget == 0 {
+			return busy
+		}
+		f.budget--
 		f.latest.pop()
 		f.drop(laneNormal, f.seq, why, 0)
 	}
 	switch {
-	case len(l.gaps) > 0:
+	case l.gaps.len() > 0:
 		f.until = never
 		return told
 	case f.latest.n > 0:

@@ -54,7 +54,7 @@ func (f *feed) alone() bool {
 			return false
 		}
 	}
-	return len(f.lanes[f.at].gaps) == 0
+	return f.lanes[f.at].gaps.len() == 0
 }
 
 // follow looks at the next number of a lane without gaps, which is below end if it is

@@ -127,18 +127,6 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 	return c, nil
 }
 
-// tellAgain makes gaps that the subscriber may not have received to be told again.
-func (s *share) tellAgain(c *Cursor) {
-	for _, g := range c.window.gaps {
-		if s.group != nil {
-			s.group.back.push(task{seq: g.From, gap: &g.Gap})
-		} else {
-			s.feed.lanes[g.Lane].gaps.insert(g.Gap)
-		}
-	}
-	c.window.gaps = nil
-}
-
 // disconnected makes a delivery that a subscriber leaves due again, at once if it was with
 // it, and reports whether it is to be delivered again at all. A subscriber that is not alive may have died
 // of a message, so that its delivery has failed.

@@ -115,7 +115,7 @@ func (l *Log) newFeed(sub *Subscription) *feed {
 
 // join gives a cursor its share, a new one with the feed unless it is of a group that is there.
 // Again are the gaps of what was to come again.
-func (l *Log) join(c *Cursor, sub Subscription, f *feed, again gaps, now int64) error {
+func (l *Log) join(c *Cursor, sub Subscription, f *feed, again []Gap, now int64) error {
 	if sub.Group != "" {
 		if s := l.groups[sub.groupKey()]; s != nil {
 			return s.enter(c, now)
@@ -128,8 +128,7 @@ func (l *Log) join(c *Cursor, sub Subscription, f *feed, again gaps, now int64) 
 	if err := s.feed.start(sub.Start); err != nil {
 		return err
 	}
-	normal := &s.feed.lanes[laneNormal]
-	normal.gaps = merged(again, normal.gaps) // what is told first must be the least: marks go up to there
+	s.feed.lanes[laneNormal].gaps.mix(again) // in order: marks go up to the first that is to be told
 	c.share, c.progress = s, now
 	if sub.Group != "" {
 		s.only, s.group = nil, newGroup(c)

@@ -178,10 +178,13 @@ func (f *feed) resume(p Position, first, end uint64, lost func(lane int, from ui
 // have waited for their acks. It returns those that are not kept any more, which are told by
 // number, so that the subscriber knows which. Of another epoch nothing is kept. It holds no lock:
 // a few bytes ask for tens of thousands of messages, and to look at them must not stop publishers.
-func (f *feed) again(list []Range, p Position) (gone gaps, err error) {
+func (f *feed) again(list []Range, p Position) (gone []Gap, err error) {
 	end := f.log.ring.end.Load()
 	if p.Epoch != f.log.opts.Epoch {
 		return nil, nil
+	}
+	if err := atMost("ranges of Subscription.Again", len(list), MaxAgain); err != nil {
+		return nil, err
 	}
 	last, n := uint64(0), uint64(0)
 	for _, r := range list {
@@ -209,8 +212,8 @@ func (f *feed) again(list []Range, p Position) (gone gaps, err error) {
 		}
 	}
 	normal := &f.lanes[laneNormal]
-	gone = merged(gone, normal.gaps) // some have left the ring while they were put in line
-	normal.gaps = nil
+	normal.gaps.mix(gone) // some have left the ring while they were put in line
+	gone, normal.gaps = normal.gaps.all(), gaps{}
 	return gone, nil
 }
 

@@ -18,7 +18,7 @@ type Subscription struct {
 	Start    Start
 	// Again is numbers of messages from before the position of [StartAt], in ranges that
 	// ascend, that come once more: those that an AtLeastOnce subscriber has not acked. They
-	// are not more than Limits.Messages, or [MaxAgain] if that is more.
+	// are not more than Limits.Messages, or [MaxAgain] if that is more, in at most MaxAgain ranges.
 	Again []Range
 
 	// Group is the name of the group the subscriber is a member of; empty means none.

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"math"
-	"slices"
 	"time"
 	"unsafe"
 
@@ -42,24 +41,13 @@ type window struct {
 	lost                 int
 	lostFrom, unsentFrom uint64
 	owned                uint64 // deliveries with lesser numbers keep no others in memory
-	// Gaps that the subscriber was told of, and may not have received; and how many it was
-	// told of in this session before these.
+	// Gaps that the subscriber may not have received, counted in cost; and how many it was told
+	// of in this session before these.
 	gaps []toldGap
 	told uint64
 
 	looked uint64 // deliveries that were looked at beside the one that was meant
 }
-
-// toldGap is a gap that was told, and sends at that time.
-type toldGap struct {
-	Gap
-	after uint64
-}
-
-// maxTold is how many gaps a window remembers that the subscriber may not have
-// received. One that was told that many gaps ago has arrived: a subscriber has at most
-// 64 frames on their way to it.
-const maxTold = 1024
 
 const never = math.MaxInt64
 
@@ -86,7 +74,7 @@ func newWindow(l *Log, s *Subscription) *window {
 // end gives back what the window takes, with all that is in it.
 func (w *window) end() {
 	w.grow(-w.cost)
-	w.bytes, w.spare, w.list = 0, 0, deliveries{}
+	w.bytes, w.spare, w.list, w.gaps = 0, 0, deliveries{}, nil
 	w.holder.Release()
 }
 
@@ -273,36 +261,6 @@ func (w *window) remove(d *delivery) {
 		w.grow(-w.spare)
 		w.spare = 0
 	}
-}
-
-// tell notes that the subscriber was told of a gap.
-func (w *window) tell(g Gap) {
-	if len(w.gaps) >= maxTold {
-		w.heard(w.told + 1)
-	}
-	w.gaps = append(w.gaps, toldGap{g, w.sends})
-}
-
-// heard notes how many gaps the subscriber has received in this session.
-func (w *window) heard(gaps uint64) {
-	if n := int(min(gaps-min(gaps, w.told), uint64(len(w.gaps)))); n > 0 {
-		w.gaps = slices.Delete(w.gaps, 0, n)
-		w.told += uint64(n)
-	}
-}
-
-// answered notes that the subscriber has received a delivery, and so all that was
-// written to its stream before.
-func (w *window) answered(d *delivery) {
-	if w.waits(d) {
-		return // the answer is to an earlier delivery
-	}
-	w.received = max(w.received, d.order)
-	n := 0
-	for n < len(w.gaps) && w.gaps[n].after < w.received {
-		n++
-	}
-	w.heard(w.told + uint64(n))
 }
 
 // recycle makes a removed delivery available for the next message.

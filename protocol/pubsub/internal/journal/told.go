@@ -1,0 +1,106 @@
+package journal
+
+import (
+	"cmp"
+	"slices"
+	"unsafe"
+)
+
+// toldGap is one that the subscriber was told of, and may not have received.
+type toldGap struct {
+	Gap
+	after uint64 // deliveries before it
+	n     uint64 // how many gaps it stands for, with those that follow and stand for none
+}
+
+// maxTold is how many of these a window remembers: all that one frame tells of what was to
+// come again, and 1024. Of more the older half becomes one for each lane and reason.
+const maxTold = MaxAgain + 1024
+
+const toldCost = int(unsafe.Sizeof(toldGap{}))
+
+// tell notes that the subscriber was told of a gap.
+func (w *window) tell(g Gap) {
+	if len(w.gaps) >= maxTold {
+		w.condense()
+	}
+	w.gaps = append(w.gaps, toldGap{g, w.sends, 1})
+	w.grow(toldCost)
+}
+
+// condense makes few gaps of the older half: less exact ones, but none is forgotten.
+func (w *window) condense() {
+	old := w.gaps[:len(w.gaps)/2]
+	var lanes giveUp
+	few := make([]toldGap, 0, len(old))
+	var n uint64
+	for _, g := range old {
+		n += g.n
+		if g.From > 0 || !slices.Contains(lanes.gaps[g.Lane].all(), g.Gap) { // a restart needs to be told once
+			lanes.add(g.Gap)
+		}
+	}
+	last := old[len(old)-1].after
+	for i := range lanes.gaps {
+		for _, g := range lanes.gaps[i].all() {
+			few = append(few, toldGap{g, last, n})
+			n = 0
+		}
+	}
+	w.grow((len(few) - len(old)) * toldCost)
+	w.gaps = slices.Replace(w.gaps, 0, len(old), few...)
+}
+
+// heard notes how many gaps the subscriber has received in this session.
+func (w *window) heard(gaps uint64) {
+	i, left := 0, gaps-min(gaps, w.told)
+	for i < len(w.gaps) && w.gaps[i].n <= left {
+		left -= w.gaps[i].n
+		i++
+	}
+	w.arrived(i)
+}
+
+// arrived takes the first of the gaps from those that may have to be told again.
+func (w *window) arrived(n int) {
+	for _, g := range w.gaps[:n] {
+		w.told += g.n
+	}
+	w.grow(-n * toldCost)
+	if w.gaps = w.gaps[n:]; len(w.gaps) == 0 {
+		w.gaps = nil
+	}
+}
+
+// answered notes that the subscriber has received a delivery, and so all that was
+// written to its stream before.
+func (w *window) answered(d *delivery) {
+	if w.waits(d) {
+		return // the answer is to an earlier delivery
+	}
+	w.received = max(w.received, d.order)
+	n := 0
+	for n < len(w.gaps) && w.gaps[n].after < w.received {
+		n++
+	}
+	w.arrived(n)
+}
+
+// tellAgain makes gaps that the subscriber may not have received to be told again.
+func (s *share) tellAgain(c *Cursor) {
+	w := c.window
+	var lanes [Lanes][]Gap
+	for _, g := range w.gaps {
+		if s.group != nil {
+			s.group.back.push(task{seq: g.From, gap: &g.Gap})
+		} else {
+			lanes[g.Lane] = append(lanes[g.Lane], g.Gap)
+		}
+	}
+	w.grow(-len(w.gaps) * toldCost)
+	w.gaps = nil
+	for i, list := range lanes {
+		slices.SortStableFunc(list, func(a, b Gap) int { return cmp.Compare(a.From, b.From) })
+		s.feed.lanes[i].gaps.mix(list)
+	}
+}
