@@ -116,6 +116,7 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 	old.signal()
 	c.window.heard(gaps)
 	s.tellAgain(c)
+	c.window.told = gaps // it counts on from here, also if others were told meanwhile of what it had heard
 	c.window.lose()
 	if s.group != nil {
 		c.credit = old.weight // what was on its way is sent again, or was read
