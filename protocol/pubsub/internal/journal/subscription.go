@@ -1,8 +1,8 @@
 package journal
 
 import (
+	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	pool "github.com/linkmesh/link/internal/share"
@@ -134,10 +134,14 @@ func (s *Subscription) resolve() error {
 	return nil
 }
 
-// groupKey returns what members of one group have in common.
+// groupKey returns what members of one group have in common. Keys may hold any bytes, so each
+// part comes with its length.
 func (s *Subscription) groupKey() string {
-	parts := slices.Concat([]string{s.Group, s.Class.String()}, s.Patterns, []string{""}, s.Keys)
-	return strings.Join(parts, "\x00")
+	var key []byte
+	for _, part := range slices.Concat([]string{s.Group, s.Class.String()}, s.Patterns, []string{""}, s.Keys) {
+		key = fmt.Appendf(key, "%d %s", len(part), part)
+	}
+	return string(key)
 }
 
 // Validate returns what [Log.Subscribe] would say of the subscription itself.
