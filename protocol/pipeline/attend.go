@@ -74,6 +74,13 @@ const (
 // attend keeps a stream to the worker for as long as it is there.
 func (l *workerLink) attend(ctx context.Context) {
 	defer l.queue.taken(l.id)
+	if s := l.queue.store; s != nil {
+		select {
+		case <-s.numbered:
+		case <-ctx.Done():
+			return
+		}
+	}
 	for failures := 0; ctx.Err() == nil; {
 		began := time.Now()
 		err := l.work(ctx)

@@ -228,3 +228,6 @@ func HoldFinish(node *link.Node) (release func()) {
 	s.mu.Lock()
 	return s.mu.Unlock
 }
+
+// SpareFences is how many runs in a row may find the disk full.
+const SpareFences = spareFences

@@ -24,6 +24,9 @@ type store struct {
 	mode  Mode
 	kick  chan struct{} // holds a token when there is something to write
 
+	fences   *fences
+	numbered chan struct{} // closed once no later run can begin with the fences of this one
+
 	// The queue's lock guards these.
 	adds       []*entry
 	events     events
@@ -78,6 +81,9 @@ func (s *store) raise(seq uint64, old []uint64) error {
 		return err
 	}
 	s.meta = next
+	if s.numbered != nil && !s.isNumbered() { // who spills sends nothing
+		close(s.numbered)
+	}
 	return nil
 }
 
@@ -106,7 +112,7 @@ func (s *store) write(ctx context.Context) {
 	for {
 		var retry <-chan time.Time
 		var timer *time.Timer
-		if len(s.queued) > 0 {
+		if len(s.queued) > 0 || !s.isNumbered() {
 			timer = time.NewTimer(retryEvery)
 			retry = timer.C
 		}
@@ -117,6 +123,9 @@ func (s *store) write(ctx context.Context) {
 		}
 		if timer != nil {
 			timer.Stop()
+		}
+		if !s.isNumbered() {
+			s.numberLate() //nolint:contextcheck // what is begun is finished
 		}
 		for {
 			adds, ended, now := s.gathered(spare)

@@ -20,7 +20,7 @@ const reserve = 1 << 20
 // openStore opens the folder of a queue, and puts what it holds in the queue. The
 // queue has not been used yet.
 func openStore(q *Queue, dir string, mode Mode) (*store, error) {
-	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1), events: events{clock: q.clock}}
+	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1), numbered: make(chan struct{}), events: events{clock: q.clock}}
 	found := newRestored()
 	open := openDisk
 	if q.set.disk != nil {
@@ -46,10 +46,9 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	if found.meta.id != 0 && found.meta.route != q.route.String() {
 		return fail(link.Errorf(link.FailedPrecondition, "the folder %s holds tasks of %s, not of %s", dir, found.meta.route, q.route))
 	}
+	s.fences = openFences(dir)
 	s.restore(found)
-	err = s.raise(s.meta.high, found.metas)
-	s.tellRoom(err)
-	if err != nil && !errors.Is(err, wal.ErrNoSpace) { // without room it takes no tasks, and can be drained
+	if err := s.number(found); err != nil {
 		return fail(link.Errorf(link.FailedPrecondition, "the folder of %s: %w", q.route, err))
 	}
 	return s, nil
@@ -63,7 +62,7 @@ func (s *store) restore(found *restored) {
 	if s.meta.id == 0 {
 		s.meta = meta{id: firstMeta, queue: q.id, route: q.route.String()}
 	}
-	s.meta.fence = max(q.fence, s.meta.fence+fenceStep)
+	s.meta.fence = max(q.fence, s.fences.next(s.meta.fence))
 	q.id, q.fence = s.meta.queue, s.meta.fence
 	first := max(s.meta.high, found.high)
 	if q.set.salvage {

@@ -1,0 +1,138 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+)
+
+// fenced is a mesh with a worker that tells the fences of a task that is never done, and the folder
+// of its queue.
+type fenced struct {
+	mesh   *linktest.Mesh
+	dir    string
+	fences chan uint64
+	last   uint64
+}
+
+func newFenced(t *testing.T, dir string) *fenced {
+	t.Helper()
+	f := &fenced{mesh: linktest.NewMesh(t), dir: dir, fences: make(chan uint64, 1000)}
+	worker(t, f.mesh, func(ctx context.Context, _ order) error {
+		f.fences <- pipeline.TaskOf(ctx).Fence
+		return pipeline.Retry(10*time.Second, errors.New("not yet"))
+	})
+	return f
+}
+
+// open opens the queue, on a disk that is as full as faults say and with a clock that is set
+// back by some time.
+func (f *fenced) open(t *testing.T, faults *pipeline.Faults, back time.Duration) *pipeline.Producer[order] {
+	t.Helper()
+	return producer(t, f.mesh.Node(link.Config{}), faults.On(f.dir, pipeline.GroupCommit), pipeline.Attempts(1000), pipeline.SetBack(-back))
+}
+
+// look takes the fences of a run, of which there are none if none is expected.
+func (f *fenced) look(t *testing.T, run int, any bool) {
+	t.Helper()
+	sleep(10 * time.Minute)
+	if got := len(f.fences) > 0; got != any {
+		t.Errorf("run %d: fences were given out: %v, want %v", run, got, any)
+	}
+	for len(f.fences) > 0 {
+		fence := <-f.fences
+		if fence <= f.last {
+			t.Errorf("run %d: fence %d after %d", run, fence, f.last)
+		}
+		f.last = fence
+	}
+}
+
+func fullForMeta() *pipeline.Faults {
+	var faults pipeline.Faults
+	faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace), pipeline.RecordMeta, pipeline.RecordTask)
+	return &faults
+}
+
+// TestNoFenceIsGivenTwiceOnAFullDisk, on which a run cannot write where its fences begin; the
+// clock is set back at each run, too.
+func TestNoFenceIsGivenTwiceOnAFullDisk(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFenced(t, dir)
+		for run, full := range []bool{false, true, true, false, true, true, true, false} {
+			faults := new(pipeline.Faults)
+			if full {
+				faults = fullForMeta()
+			}
+			p := f.open(t, faults, time.Duration(run)*5*time.Minute)
+			if run == 0 {
+				enqueue(t, p, 1)
+			}
+			f.look(t, run, true)
+			closeQueue(t, p)
+		}
+	})
+}
+
+// TestAQueueWaitsForRoomRatherThanGiveAFenceTwice: if no more runs may begin without
+// room, or it is not known how many did.
+func TestAQueueWaitsForRoomRatherThanGiveAFenceTwice(t *testing.T) {
+	for name, spend := range map[string]func(t *testing.T, f *fenced){
+		"too many runs": func(t *testing.T, f *fenced) {
+			t.Helper()
+			for run := range pipeline.SpareFences {
+				p := f.open(t, fullForMeta(), 0)
+				if run == pipeline.SpareFences-1 {
+					f.look(t, run, true)
+				}
+				closeQueue(t, p)
+			}
+		},
+		"a file that was lost": func(t *testing.T, f *fenced) {
+			t.Helper()
+			if err := os.Remove(filepath.Join(f.dir, "fences")); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := folder(t)
+			synctest.Test(t, func(t *testing.T) {
+				f := newFenced(t, dir)
+				p := f.open(t, new(pipeline.Faults), 0)
+				enqueue(t, p, 1)
+				f.look(t, 0, true)
+				closeQueue(t, p)
+				spend(t, f)
+				f.drop()
+				faults := fullForMeta()
+				p = f.open(t, faults, 0)
+				f.look(t, 1, false)
+				faults.Set(nil)
+				f.look(t, 1, true)
+				closeQueue(t, p)
+				p = f.open(t, fullForMeta(), 0) // the file is as it was at first
+				f.look(t, 2, true)
+				closeQueue(t, p)
+			})
+		})
+	}
+}
+
+// drop takes the fences of runs that were not looked at.
+func (f *fenced) drop() {
+	for len(f.fences) > 0 {
+		f.last = max(f.last, <-f.fences)
+	}
+}
