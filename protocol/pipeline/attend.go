@@ -169,7 +169,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	}
 	now := q.clock.now().UnixNano()
 	w := q.tasks.Join(l.id, queue.Welcome{
-		Epoch: welcome.Epoch, Slots: min(welcome.Slots, queue.MaxWindow), Unknown: welcome.Unknown, Running: welcome.Running,
+		Epoch: welcome.Epoch, Slots: min(welcome.Slots, queue.MaxWindow), Asked: ask.Held, Unknown: welcome.Unknown, Running: welcome.Running,
 	}, now)
 	ready := w.Ready()
 	l.worker, q.told = w, false

@@ -391,7 +391,7 @@ func (m *model) wire(c *wire) {
 	default:
 		m.lose(c)
 		c.p.log.introduce(c.w.name)
-		c.dst = c.p.q.Join(c.w.name, queue.Welcome{Epoch: c.w.epoch, Slots: c.w.pool.Capacity(), Unknown: c.answer.Unknown, Running: c.answer.Running}, m.now)
+		c.dst = c.p.q.Join(c.w.name, queue.Welcome{Epoch: c.w.epoch, Slots: c.w.pool.Capacity(), Asked: c.held, Unknown: c.answer.Unknown, Running: c.answer.Running}, m.now)
 		c.up, c.joining, c.heard = true, 0, m.now
 	}
 }

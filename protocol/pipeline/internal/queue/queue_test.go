@@ -241,3 +241,48 @@ func TestADeliveryThatAWorkerMadeUpDoesNotOverflow(t *testing.T) { // SEC-372
 		}
 	}
 }
+
+// TestALateWelcomeEndsWhatIsWithAnotherNow: what was asked about when the stream was opened may have
+// been given to another worker before the answer came, and its handler there is of no use.
+func TestALateWelcomeEndsWhatIsWithAnotherNow(t *testing.T) {
+	q := queue.New(queue.Options{})
+	now := 100 * second
+	w := q.Join("w", queue.Welcome{Epoch: 1, Slots: 4}, now)
+	q.Window(w, 4, 1<<20, now)
+	for range 3 {
+		if _, err := q.Add(&queue.Task{Body: []byte{0, 1}}, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, n := q.Take(w, nil, 1<<20, now); n != 3 {
+		t.Fatalf("%d tasks were sent", n)
+	}
+	q.Disconnect(w, false, now, now)
+	asked := q.Held("w")
+	now += int64(queue.DefaultGrace)
+	q.Tick(now)
+	other := q.Join("other", queue.Welcome{Epoch: 2, Slots: 1}, now)
+	q.Window(other, 1, 1<<20, now)
+	if _, n := q.Take(other, nil, 1<<20, now); n != 1 || len(asked) != 3 {
+		t.Fatalf("%d tasks went to the other worker, %v were asked about", n, asked)
+	}
+	w = q.Join("w", queue.Welcome{Epoch: 1, Slots: 4, Asked: asked, Unknown: asked[2:]}, now)
+	_, cancels := q.TakeOrders(w, nil, nil)
+	if !slices.Equal(cancels, asked[:2]) {
+		t.Errorf("it is told to cancel %v, want %v: it has none of %v here", cancels, asked[:2], asked)
+	}
+	// What it is given meanwhile, it is to do.
+	q.Disconnect(w, false, now, now)
+	w = q.Join("w", queue.Welcome{Epoch: 1, Slots: 4, Asked: asked}, now)
+	q.Window(w, 4, 1<<20, now)
+	if _, n := q.Take(w, nil, 1<<20, now); n != 2 {
+		t.Fatalf("%d tasks were sent", n)
+	}
+	_, cancels = q.TakeOrders(w, nil, nil)
+	if held := q.Held("other"); !slices.Equal(cancels, held) {
+		t.Errorf("it is told to cancel %v, and the other one has %v", cancels, held)
+	}
+	if err := q.Check(); err != nil {
+		t.Error(err)
+	}
+}

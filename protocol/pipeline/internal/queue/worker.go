@@ -64,14 +64,16 @@ func (q *Queue) Held(id string) []uint64 {
 
 // Welcome is what a worker answers on a new stream.
 type Welcome struct {
-	Epoch   uint64 // if it is another than before, the worker has forgotten everything
-	Slots   int    // how many tasks it runs at once
-	Unknown []uint64
+	Epoch   uint64   // if it is another than before, the worker has forgotten everything
+	Slots   int      // how many tasks it runs at once
+	Asked   []uint64 // what it was asked about, as Held listed it
+	Unknown []uint64 // of these
 	Running []uint64 // what an earlier run of the queue gave it: number and delivery of each, in turn
 }
 
 // Join takes in what a worker answered: what it does not know of what it was asked about,
-// and what it runs that an earlier run of the queue gave it.
+// and what it runs that an earlier run of the queue gave it. What it was asked about and does
+// not have any more it is told to cancel.
 func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 	w, epoch, slots, unknown := q.workers[id], in.Epoch, in.Slots, in.Unknown
 	if w != nil && w.epoch != epoch {
@@ -102,6 +104,13 @@ func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 	for t := w.held.head; t != nil; t = t.place.next {
 		if t.canceled || t.late != nil { // it may not have been told
 			w.order(&w.cancels, t.Seq)
+		}
+	}
+	unknown = slices.Sorted(slices.Values(unknown))
+	for _, seq := range in.Asked { // it may be with another by now, or have ended, and its handler here is in vain
+		_, never := slices.BinarySearch(unknown, seq)
+		if t := q.tasks.Get(seq); !never && (t == nil || t.worker != w) {
+			w.order(&w.cancels, seq)
 		}
 	}
 	q.refresh(w)
@@ -270,6 +279,9 @@ func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 			rec.Start = time.Duration(max(t.Expires-now, 0))
 		}
 		buf = rec.Append(buf)
+		if i := slices.Index(w.cancels, t.Seq); i >= 0 { // that was of an earlier delivery
+			w.cancels = slices.Delete(w.cancels, i, i+1)
+		}
 		t.taken, t.vouched = true, now
 		n++
 	}
