@@ -51,7 +51,7 @@ func (o *outgoing) failed(ctx context.Context, e *endpoint, session *transport.S
 	o.tried.Add(e)
 	failure := fromStatus(&reply.Status, peerOf(session).String())
 	if failure.Code == Unimplemented {
-		failure.Message += proposeRoute(ctx, o.Route, session, o.deadline)
+		failure.Message += proposeRoute(ctx.Done(), o.Route, session, o.deadline)
 	}
 	failure.Attempt = o.attempts
 	switch {

@@ -62,6 +62,6 @@ const routesWait = time.Second
 
 // awaitRoute waits until the peer has announced its routes.
 func (o *outgoing) awaitRoute(ctx context.Context, session *transport.Session) (transport.PeerRoute, bool) {
-	session.AwaitRoutes(ctx, routesWait, o.deadline)
+	session.AwaitRoutes(ctx.Done(), routesWait, o.deadline)
 	return session.Route(uint64(o.Route.Kind), o.Route.Name)
 }

@@ -145,9 +145,9 @@ func (k *names) ask(ctx context.Context, lister discovery.Lister, answered chan 
 
 // proposeRoute returns the end of an error that a peer does not serve a route: the names
 // of its routes that are like it, or "". The answer may come before the peer's routes, which have a stream of their
-// own: it waits for them until a time, at most for namesWait, and on one connection but once.
-func proposeRoute(ctx context.Context, r Route, session *transport.Session, until time.Time) string {
-	session.AwaitRoutes(ctx, namesWait, until)
+// own: it waits for them until stop is closed or a time has come, at most for namesWait, and on one connection but once.
+func proposeRoute(stop <-chan struct{}, r Route, session *transport.Session, until time.Time) string {
+	session.AwaitRoutes(stop, namesWait, until)
 	return verifiedOf(session).nearRoutes.propose(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
 		return spell.Proposal(r.Name, session.RouteNames(uint64(r.Kind)))
 	})
@@ -220,7 +220,7 @@ func (o *outgoing) unserved(n *Node) error {
 	}
 	s.mu.Unlock()
 	for _, session := range without {
-		session.AwaitRoutes(context.Background(), namesWait, o.deadline)
+		session.AwaitRoutes(nil, namesWait, o.deadline)
 		if _, ok := session.Route(uint64(o.Route.Kind), o.Route.Name); ok {
 			return nil
 		}
@@ -228,7 +228,7 @@ func (o *outgoing) unserved(n *Node) error {
 	where := describeRegistry(n.registry)
 	switch {
 	case len(without) > 0:
-		return Errorf(Unimplemented, "none of the %d instances in %s that are connected has it%s", len(without), where, proposeRoute(context.Background(), o.Route, without[0], o.deadline))
+		return Errorf(Unimplemented, "none of the %d instances in %s that are connected has it%s", len(without), where, proposeRoute(nil, o.Route, without[0], o.deadline))
 	case last != nil:
 		return Errorf(CodeOf(last.err), "none of the %d instances in %s is connected: %w", len(list)+len(unknown), where, last.err)
 	}

@@ -142,6 +142,19 @@ func TestSetRefusesAsAWhole(t *testing.T) {
 	}
 }
 
+func TestSetNamesTheFieldThatIsWrong(t *testing.T) {
+	r := mustNew(t)
+	for want, in := range map[string]discovery.Instance{
+		"Service": at("or ders", "192.0.2.1:7443"),
+		"Addr":    at("orders", "nowhere"),
+	} {
+		var field *discovery.FieldError
+		if err := r.Set(in); !errors.As(err, &field) || field.Field != want {
+			t.Errorf("an instance without an ID: %v, want what is wrong with %s", err, want)
+		}
+	}
+}
+
 func TestSetRefusesAnIDThatIsRegistered(t *testing.T) {
 	r := mustNew(t)
 	in := at("orders", "192.0.2.1:7443")

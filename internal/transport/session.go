@@ -143,16 +143,16 @@ func (s *Session) Done() <-chan struct{} { return s.conn.Context().Done() }
 // RTT returns the smoothed round-trip time of the connection.
 func (s *Session) RTT() time.Duration { return s.conn.ConnectionStats().SmoothedRTT }
 
-// AwaitRoutes waits until the peer has announced routes, until a time, and for as long as that may take at most:
-// once a wait was that long, later ones find that it has been.
-func (s *Session) AwaitRoutes(ctx context.Context, most time.Duration, until time.Time) {
+// AwaitRoutes waits until the peer has announced routes, stop is closed or a time has come, and for as long as that
+// may take at most: once a wait was that long, later ones find that it has been.
+func (s *Session) AwaitRoutes(stop <-chan struct{}, most time.Duration, until time.Time) {
 	left := time.Until(until)
 	t := time.NewTimer(min(most, left))
 	defer t.Stop()
 	select {
 	case <-s.routed:
 	case <-s.Done():
-	case <-ctx.Done():
+	case <-stop:
 	case <-t.C:
 		if most <= left {
 			s.routedOnce.Do(func() { close(s.routed) })
