@@ -186,8 +186,11 @@ func (o *outgoing) again(ctx context.Context, pause time.Duration) bool {
 	return o.retry
 }
 
-// most is how many attempts the call has.
+// most is how many attempts the call has. A copy has one: the budget is for calls that somebody waits for.
 func (o *outgoing) most() int {
+	if o.copied {
+		return 1
+	}
 	if n := o.plan.Retry.Attempts; n > 0 {
 		return n
 	}

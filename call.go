@@ -46,7 +46,7 @@ type outgoing struct {
 	tried    balance.Tried[*instance]
 	request  topology.Request // what the topology decides by
 	plan     *topology.Plan
-	fixed    bool     // the plan was given
+	copied   bool     // a mirror's: its plan was given, and it neither earns retries nor takes them
 	levels   []level  // where the call may go, best first
 	level    int      // where it goes now
 	unheard  *service // one that the topology names, and of which nothing was known
@@ -275,7 +275,9 @@ func (o *outgoing) encode(n *Node) error {
 // run makes attempts until one settles the call.
 func (o *outgoing) run(ctx context.Context) error {
 	s := o.service
-	s.budget.earn()
+	if !o.copied {
+		s.budget.earn()
+	}
 	for {
 		e, session, err := o.next(ctx, o.class())
 		if err != nil {

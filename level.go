@@ -29,7 +29,7 @@ func (o *outgoing) choose(ctx context.Context) error {
 // plot makes a plan of what the topology says now.
 func (o *outgoing) plot(ctx context.Context) error {
 	v := o.service.view.Load()
-	if !o.fixed {
+	if !o.copied {
 		o.plan = v.planFor(&o.request, &o.config, clock.Of(o.now))
 	}
 	o.limit(o.plan) // before settle, which may wait

@@ -37,7 +37,7 @@ func (m *mirrors) send(o *outgoing) {
 	c := &outgoing{
 		Operation: Operation{Route: o.Route, Client: true, Metadata: Metadata{pairs: slices.Clone(o.Metadata.pairs)}},
 		service:   o.service, now: o.now, deadline: o.deadline, dated: true,
-		plan: plan, fixed: true, request: o.request,
+		plan: plan, copied: true, request: o.request,
 		// What the message and its reply need. What narrows the choice of an instance is for the call, not for its copy.
 		config: callConfig{key: o.config.key, size: o.config.size, sized: o.config.sized},
 		data:   slices.Clone(o.data), size: o.size,
