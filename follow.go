@@ -116,8 +116,8 @@ const (
 func ask(unknown []*instance) []<-chan struct{} {
 	var asked []<-chan struct{}
 	for _, in := range unknown {
-		if done, err := in.peer.Connect(wire.ClassBulk); err == nil {
-			asked = append(asked, done)
+		if dial, err := in.peer.Connect(wire.ClassBulk); err == nil {
+			asked = append(asked, dial.Done())
 		}
 	}
 	return asked

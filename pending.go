@@ -12,37 +12,34 @@ import (
 // pending is an instance that the call waits to be connected to.
 type pending struct {
 	endpoint *endpoint
-	done     <-chan struct{}
-	began    time.Time // when the dial began
+	dial     *transport.Dial
 }
 
 // connect begins to connect to an instance. The error settles the call.
 func (o *outgoing) connect(ctx context.Context, e *endpoint, class wire.Class) error {
-	done, err := e.Value().peer.Connect(class)
+	dial, err := e.Value().peer.Connect(class)
 	if err != nil {
 		return o.unreached(ctx, e, class, err)
 	}
-	began := e.Value().peer.DialedSince(class)
-	if began.IsZero() { // it has ended meanwhile
-		began = time.Now()
-	}
-	o.pending = append(o.pending, pending{e, done, began})
+	o.pending = append(o.pending, pending{e, dial})
 	return nil
 }
 
 // connected waits for the first of the pending instances. It returns nothing if it
 // cannot be reached, or it is time to connect to one more. The error settles the call.
 func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, *transport.Session, error) {
-	e, err := o.await(ctx)
-	if err != nil || e == nil {
+	p, err := o.await(ctx)
+	if err != nil || p == nil {
 		return nil, nil, err
 	}
+	e := p.endpoint
 	in := e.Value()
-	dial, dialed := context.WithDeadline(ctx, o.deadline) // it may have to be made again
-	session, err := in.peer.Session(dial, class)
-	dialed()
-	if err != nil {
+	if _, err := p.dial.Result(); err != nil {
 		return nil, nil, o.unreached(ctx, e, class, err)
+	}
+	session := in.peer.Live(class)
+	if session == nil { // it has ended since: the call waits for the next one as it waits for the others
+		return nil, nil, o.connect(ctx, e, class)
 	}
 	in.state.leaving.Store(0) // whatever it said before, it takes calls
 	if err := o.mistaken(in, session); err != nil {
@@ -64,7 +61,7 @@ func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, 
 
 // await returns the first of the pending instances whose dial has ended, or nil
 // when it is time to connect to one more.
-func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
+func (o *outgoing) await(ctx context.Context) (*pending, error) {
 	patience := o.patience()
 	if patience <= 0 && o.room < maxPending {
 		return o.ready(), nil
@@ -81,7 +78,7 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 	}
 	cases := []reflect.SelectCase{receive(deadline.C), receive(ctx.Done()), receive(widen.C), receive(o.service.changed())}
 	for _, p := range o.pending {
-		cases = append(cases, receive(p.done))
+		cases = append(cases, receive(p.dial.Done()))
 	}
 	chosen, _, _ := reflect.Select(cases) // a dial takes longer than reflection by far
 	o.now = time.Now()
@@ -100,23 +97,23 @@ func (o *outgoing) await(ctx context.Context) (*endpoint, error) {
 }
 
 // dialed takes a pending instance off the others.
-func (o *outgoing) dialed(i int) *endpoint {
-	e := o.pending[i].endpoint
+func (o *outgoing) dialed(i int) *pending {
+	p := o.pending[i]
 	o.pending = append(o.pending[:i], o.pending[i+1:]...)
-	return e
+	return &p
 }
 
 // widen lets the call connect to more instances.
-func (o *outgoing) widen() *endpoint {
+func (o *outgoing) widen() *pending {
 	o.room, o.widened = min(2*o.room, maxPending), true
 	return nil
 }
 
 // ready is await without waiting.
-func (o *outgoing) ready() *endpoint {
+func (o *outgoing) ready() *pending {
 	for i, p := range o.pending {
 		select {
-		case <-p.done:
+		case <-p.dial.Done():
 			o.now = time.Now()
 			return o.dialed(i)
 		default:
@@ -129,10 +126,10 @@ func (o *outgoing) ready() *endpoint {
 // has widenAfter since it began, so that calls do not wait, one after the other, for an
 // instance that does not answer.
 func (o *outgoing) patience() time.Duration {
-	latest := o.pending[0].began
+	latest := o.pending[0].dial.Began()
 	for _, p := range o.pending[1:] {
-		if p.began.After(latest) {
-			latest = p.began
+		if began := p.dial.Began(); began.After(latest) {
+			latest = began
 		}
 	}
 	return time.Until(latest.Add(widenAfter))

@@ -1,10 +1,11 @@
 package link
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,19 +15,55 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestADialThatIsMadeAgainKeepsTheDeadline: the dial that a call has waited for is over, and when the call asks for the
-// connection, that has ended. The context of the call has no deadline, and the address is silent.
-func TestADialThatIsMadeAgainKeepsTheDeadline(t *testing.T) {
-	s, e := toNobody(t)
-	over := make(chan struct{})
-	close(over)
-	now := time.Now()
-	o := &outgoing{service: s, now: now, deadline: now.Add(20 * time.Millisecond), pending: []pending{{e, over, now}}, levels: make([]level, 1)}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	_, _, err := o.connected(ctx, wire.ClassCalls)
-	if !errors.Is(err, DeadlineExceeded) || ctx.Err() != nil {
-		t.Errorf("the call ended with %v, its context with %v; want that it is out of time", err, ctx.Err())
+// TestADialThatIsMadeAgainHoldsNoCall: the dial that a call has waited for is over, and when the call asks for the
+// connection, that has ended. The address is silent by then: the call goes to another instance, and if there is none, it
+// waits no longer than it may.
+func TestADialThatIsMadeAgainHoldsNoCall(t *testing.T) {
+	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
+	gone, other := serving(t), serving(t)
+	n := newNode(t, Config{Registry: listed(t, gone.Addr(), other.Addr()), Addr: "127.0.0.1:0", Limits: Limits{DialTimeout: time.Minute}})
+	s := known(t, n)
+	lookup := func(id string) *endpoint {
+		e, ok := s.set.Lookup(id)
+		if !ok {
+			t.Fatalf("%s is not known", id)
+		}
+		return e
+	}
+	dialed := func(id string) pending {
+		dial, err := lookup(id).Value().peer.Connect(wire.ClassCalls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-dial.Done()
+		return pending{lookup(id), dial} // its endpoint is another one since it said its tags
+	}
+	waits := []pending{dialed("orders-0"), dialed("orders-1")}
+	session, err := waits[0].dial.Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := gone.Addr()
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-session.Done()
+	silentAt(t, addr)
+
+	call := func(most time.Duration, waits ...pending) (*endpoint, error) {
+		now := time.Now()
+		o := &outgoing{service: s, now: now, deadline: now.Add(most), pending: waits, room: maxPending, levels: make([]level, 1)}
+		for {
+			if e, _, err := o.connected(t.Context(), wire.ClassCalls); e != nil || err != nil {
+				return e, err
+			}
+		}
+	}
+	if e, err := call(time.Minute, slices.Clone(waits)...); err != nil || e.Value().ID != "orders-1" {
+		t.Errorf("the call went to %v, %v; want the instance that is there", e, err)
+	}
+	if e, err := call(50*time.Millisecond, waits[0]); !errors.Is(err, DeadlineExceeded) {
+		t.Errorf("the call went to %v, %v; want that it is out of time", e, err)
 	}
 }
 
@@ -34,16 +71,48 @@ func TestADialThatIsMadeAgainKeepsTheDeadline(t *testing.T) {
 func toNobody(t *testing.T) (*service, *endpoint) {
 	t.Helper()
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
-	silent, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	addr := silentAt(t, "127.0.0.1:0")
+	s := known(t, newNode(t, Config{Registry: listed(t, addr), Addr: "127.0.0.1:0", Limits: Limits{DialTimeout: time.Minute}}))
+	e, ok := s.set.Lookup("orders-0")
+	if !ok {
+		t.Fatal("the instance is not known")
+	}
+	return s, e
+}
+
+// known returns what a node knows of orders, once it knows its instances.
+func known(t *testing.T, n *Node) *service {
+	t.Helper()
+	s, err := n.service("orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.wait(t.Context(), time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// silentAt is the address of a socket that never answers.
+func silentAt(t *testing.T, addr string) string {
+	t.Helper()
+	at, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, err := net.ListenUDP("udp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = silent.Close() }) // it has sent nothing
-	registry, err := static.New(discovery.Instance{ID: "orders-1", Service: "orders", Addr: silent.LocalAddr().String()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := New(Config{Registry: registry, Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler), Limits: Limits{DialTimeout: time.Minute}})
+	return silent.LocalAddr().String()
+}
+
+// newNode returns a node that the test closes.
+func newNode(t *testing.T, cfg Config) *Node {
+	t.Helper()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	n, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,16 +121,29 @@ func toNobody(t *testing.T) (*service, *endpoint) {
 			t.Error(err)
 		}
 	})
-	s, err := n.service("orders")
+	return n
+}
+
+// serving returns an instance of orders.
+func serving(t *testing.T) *Node {
+	t.Helper()
+	n := newNode(t, Config{Service: "orders", Registry: listed(t), Addr: "127.0.0.1:0"})
+	if _, err := n.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// listed returns a registry with instances of orders, orders-0 and so on.
+func listed(t *testing.T, addrs ...string) *static.Registry {
+	t.Helper()
+	var all []discovery.Instance
+	for i, addr := range addrs {
+		all = append(all, discovery.Instance{ID: fmt.Sprint("orders-", i), Service: "orders", Addr: addr})
+	}
+	registry, err := static.New(all...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.wait(t.Context(), time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	e, ok := s.set.Lookup("orders-1")
-	if !ok {
-		t.Fatal("the instance is not known")
-	}
-	return s, e
+	return registry
 }

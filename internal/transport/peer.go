@@ -32,19 +32,29 @@ type slot struct {
 	session atomic.Pointer[Session]
 
 	mu       sync.Mutex // guards the fields below
-	dialing  *dialing
+	dialing  *Dial
 	failures int
 	until    time.Time // no dial before
 	last     error     // why the dial before until failed
 	failed   time.Time // when it did
 }
 
-type dialing struct {
+// Dial is a dial of one connection, which serves all who ask.
+type Dial struct {
 	began   time.Time
 	done    chan struct{}
-	session *Session
+	session *Session // with err set before done is closed
 	err     error
 }
+
+// Began returns when the dial began.
+func (d *Dial) Began() time.Time { return d.began }
+
+// Done returns a channel that is closed when the dial has ended, well or not.
+func (d *Dial) Done() <-chan struct{} { return d.done }
+
+// Result returns the connection, once the dial has ended, which may have ended since. The error says NotProcessed.
+func (d *Dial) Result() (*Session, error) { return d.session, d.err }
 
 // PeerConfig is how a peer is reached, equal for equal identities and addresses.
 type PeerConfig struct {
@@ -136,30 +146,11 @@ func (p *Peer) Expect(instance string) {
 	}
 }
 
-// Connect begins to dial the connection of class, if there is none, and returns
-// a channel that is closed when the dial has ended, well or not. One dial serves
-// all who ask; it takes Limits.DialTimeout at most. After a failed dial, the
+// Connect begins to dial the connection of class and returns the dial, which has ended if there is a connection
+// already. It takes patience times Limits.DialTimeout at most. After a failed dial, the
 // error is that dial's until a jittered, growing time has passed. Every error
 // says NotProcessed.
-func (p *Peer) Connect(class wire.Class) (done <-chan struct{}, err error) {
-	d, err := p.start(&p.slots[class], class)
-	if err != nil {
-		return nil, err
-	}
-	return d.done, nil
-}
-
-// DialedSince returns when the dial of class began that is under way; the zero Time if none
-// is.
-func (p *Peer) DialedSince(class wire.Class) time.Time {
-	slot := &p.slots[class]
-	slot.mu.Lock()
-	defer slot.mu.Unlock()
-	if slot.dialing == nil {
-		return time.Time{}
-	}
-	return slot.dialing.began
-}
+func (p *Peer) Connect(class wire.Class) (*Dial, error) { return p.start(&p.slots[class], class) }
 
 // RetryAt returns when the connection of class may be dialed again after a dial
 // that failed; the zero Time if it may be now.
@@ -213,7 +204,7 @@ func (p *Peer) Session(ctx context.Context, class wire.Class) (*Session, error) 
 }
 
 // start returns the dial under way, or begins one.
-func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
+func (p *Peer) start(slot *slot, class wire.Class) (*Dial, error) {
 	slot.mu.Lock()
 	defer slot.mu.Unlock()
 	if slot.dialing != nil {
@@ -221,7 +212,7 @@ func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
 	}
 	if s := slot.session.Load(); s != nil && !s.ended() && !s.retired.Load() {
 		if s.usable() {
-			d := &dialing{done: make(chan struct{}), session: s}
+			d := &Dial{began: time.Now(), done: make(chan struct{}), session: s}
 			close(d.done)
 			return d, nil
 		}
@@ -230,7 +221,7 @@ func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
 	if time.Now().Before(slot.until) {
 		return nil, slot.last
 	}
-	d := &dialing{done: make(chan struct{}), began: time.Now()}
+	d := &Dial{began: time.Now(), done: make(chan struct{})}
 	if !p.endpoint.group.Go(func(ctx context.Context) { p.run(ctx, slot, class, d) }) {
 		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
 	}
@@ -239,7 +230,7 @@ func (p *Peer) start(slot *slot, class wire.Class) (*dialing, error) {
 }
 
 // run dials and tells everybody who waits.
-func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *dialing) {
+func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *Dial) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience*p.endpoint.limits.DialTimeout, p.silence())
 	defer cancel()
 	began := time.Now()
