@@ -127,7 +127,7 @@ func (n *Node) callTerminal(ctx context.Context, op *Operation) error {
 		return err
 	}
 	err = n.call(ctx, o)
-	op.Peer = o.Peer
+	op.Peer, op.Attempt = o.Peer, o.attempts
 	o.giveBack()
 	return err
 }
@@ -296,9 +296,9 @@ func (o *outgoing) run(ctx context.Context) error {
 // ended, of idleness or age, in the moment before the call left.
 const maxRedials = 2
 
-func (o *outgoing) class() wire.Class {
+func (o *outgoing) class() transport.Class {
 	if o.size > transport.LeasedMessage {
-		return wire.ClassBulk
+		return transport.ClassBulk
 	}
-	return wire.ClassCalls
+	return transport.ClassCalls
 }

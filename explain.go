@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
-	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -128,7 +128,7 @@ func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) stri
 // noteLocked says how an instance does.
 func (s *service) noteLocked(in *instance, now time.Time) string {
 	note := "not connected"
-	if in.peer.Live(wire.ClassCalls) != nil || in.peer.Live(wire.ClassBulk) != nil {
+	if in.peer.Live(transport.ClassCalls) != nil || in.peer.Live(transport.ClassBulk) != nil {
 		note = "connected"
 	}
 	if e, ok := s.set.Lookup(in.ID); ok {

@@ -16,6 +16,9 @@ func (o *outgoing) fit(ctx context.Context, session *transport.Session, in *inst
 	}
 	if known {
 		o.headers.Route, o.headers.RouteKind, o.headers.RouteID = "", 0, r.ID
+		if r.Level != uint64(o.Route.Level) {
+			o.lower(Level(min(r.Level, uint64(ReadOnly)+1)), in)
+		}
 	} else {
 		o.headers.Route, o.headers.RouteKind = o.Route.Name, uint64(o.Route.Kind)
 	}
@@ -50,6 +53,23 @@ func (o *outgoing) fitLarge(session *transport.Session, r transport.PeerRoute, o
 		return o.tooLarge(int(theirs), whose, of)
 	}
 	return nil
+}
+
+// lower makes the call go by the level of its method that the server has announced, if that is the more careful one: the
+// server knows what its method does, and a retry that it does not expect does harm there. A level that nobody knows is [Unsafe].
+func (o *outgoing) lower(theirs Level, in *instance) {
+	if theirs > ReadOnly {
+		theirs = Unsafe
+	}
+	if theirs >= o.Route.Level {
+		return
+	}
+	if o.service.say("level " + o.Route.Name) {
+		o.service.node.cfg.Logger.Warn("link: a method is less safe to run twice than its callers here say; calls go by its server",
+			"service", o.Route.Service, "method", o.Route.Name, "instance", in.ID, "served", theirs, "called", o.Route.Level,
+			"fix", "give NewMethod the same Level on both sides")
+	}
+	o.Route.Level = theirs
 }
 
 func (o *outgoing) tooLarge(limit int, whose, more string) error {

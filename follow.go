@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -116,7 +116,7 @@ const (
 func ask(unknown []*instance) []<-chan struct{} {
 	var asked []<-chan struct{}
 	for _, in := range unknown {
-		if dial, err := in.peer.Connect(wire.ClassBulk); err == nil {
+		if dial, err := in.peer.Connect(transport.ClassBulk); err == nil {
 			asked = append(asked, dial.Done())
 		}
 	}

@@ -320,6 +320,7 @@ func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response 
 	var span tracing.ServerSpan
 	if c.Headers.Trace.Len() > 0 || n.cfg.Tracer.Enabled() {
 		use, span = n.cfg.Tracer.StartServer(ctx, h.spanName(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
+		span.Attempt(attemptOf(c))
 		defer func() { span.End(uint32(CodeOf(err)), err) }()
 	}
 	if h.wrapped != nil {
@@ -353,6 +354,9 @@ func (n *Node) decode(h *handler, c *transport.Call) (any, error) {
 	}
 	return request, nil
 }
+
+// attemptOf is which attempt of its caller's a call is, from 1.
+func attemptOf(c *transport.Call) int { return int(min(c.Headers.Attempt, math.MaxInt32-1)) + 1 }
 
 func carrierOf(v wire.PairsView) tracing.Carrier {
 	if v.Len() == 0 {

@@ -72,7 +72,7 @@ func (n *Node) serveWrapped(ctx context.Context, info *callInfo, h *handler, c *
 			response, err = nil, panicked(p)
 		}
 	}()
-	op := &Operation{Route: h.route, Peer: peerOf(c.Session), Metadata: info.readMetadata(), Unserved: h.unserved, incoming: in}
+	op := &Operation{Route: h.route, Peer: peerOf(c.Session), Metadata: info.readMetadata(), Unserved: h.unserved, Attempt: attemptOf(c), incoming: in}
 	err = h.wrapped(context.WithValue(ctx, servingKey{}, h), op)
 	return op.Response, err
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/internal/wire"
 )
 
 // instance is one version of what is known of one instance of a service. A
@@ -217,7 +216,7 @@ func (s *service) configured() bool {
 
 // live reports whether there is a connection that takes work.
 func (in *instance) live() bool {
-	return in.peer.Live(wire.ClassCalls) != nil || in.peer.Live(wire.ClassBulk) != nil
+	return in.peer.Live(transport.ClassCalls) != nil || in.peer.Live(transport.ClassBulk) != nil
 }
 
 // answersLocked reports whether a held instance stays: while its connection

@@ -14,6 +14,9 @@ type Operation struct {
 	Request  any      // unary: pointer to the request; on the server nil until Decode or next has read it
 	Response any      // unary: the response, once next has returned
 	Stream   *Stream  // streams; on the client once next has returned
+	// Attempt says, of unary calls, which attempt of its caller's a server has before it, as the caller says,
+	// and on the client how many were made, once next has returned. It counts from 1; 0 on streams.
+	Attempt int
 	// Unserved says that this node has no such route. Route.Name is then what the
 	// caller wrote, anything of up to 255 bytes: no label for metrics.
 	Unserved bool

@@ -11,7 +11,6 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/spell"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/internal/wire"
 )
 
 // How errors learn which names there are. What a registry says is kept, so that calls
@@ -237,8 +236,8 @@ func (o *outgoing) unserved(n *Node) error {
 
 // session returns a connection to the instance, nil if there is none that takes work.
 func (in *instance) session() *transport.Session {
-	if s := in.peer.Live(wire.ClassBulk); s != nil {
+	if s := in.peer.Live(transport.ClassBulk); s != nil {
 		return s
 	}
-	return in.peer.Live(wire.ClassCalls)
+	return in.peer.Live(transport.ClassCalls)
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/internal/wire"
 )
 
 // pending is an instance that the call waits to be connected to.
@@ -16,7 +15,7 @@ type pending struct {
 }
 
 // connect begins to connect to an instance. The error settles the call.
-func (o *outgoing) connect(ctx context.Context, e *endpoint, class wire.Class) error {
+func (o *outgoing) connect(ctx context.Context, e *endpoint, class transport.Class) error {
 	dial, err := e.Value().peer.Connect(class)
 	if err != nil {
 		return o.unreached(ctx, e, class, err)
@@ -27,7 +26,7 @@ func (o *outgoing) connect(ctx context.Context, e *endpoint, class wire.Class) e
 
 // connected waits for the first of the pending instances. It returns nothing if it
 // cannot be reached, or it is time to connect to one more. The error settles the call.
-func (o *outgoing) connected(ctx context.Context, class wire.Class) (*endpoint, *transport.Session, error) {
+func (o *outgoing) connected(ctx context.Context, class transport.Class) (*endpoint, *transport.Session, error) {
 	p, err := o.await(ctx)
 	if err != nil || p == nil {
 		return nil, nil, err

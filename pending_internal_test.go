@@ -11,7 +11,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
-	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
 )
 
@@ -31,7 +31,7 @@ func TestADialThatIsMadeAgainHoldsNoCall(t *testing.T) {
 		return e
 	}
 	dialed := func(id string) pending {
-		dial, err := lookup(id).Value().peer.Connect(wire.ClassCalls)
+		dial, err := lookup(id).Value().peer.Connect(transport.ClassCalls)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestADialThatIsMadeAgainHoldsNoCall(t *testing.T) {
 		now := time.Now()
 		o := &outgoing{service: s, now: now, deadline: now.Add(most), pending: waits, room: maxPending, levels: make([]level, 1)}
 		for {
-			if e, _, err := o.connected(t.Context(), wire.ClassCalls); e != nil || err != nil {
+			if e, _, err := o.connected(t.Context(), transport.ClassCalls); e != nil || err != nil {
 				return e, err
 			}
 		}

@@ -10,7 +10,6 @@ import (
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/internal/wire"
 )
 
 const (
@@ -35,7 +34,7 @@ type endpoint = balance.Endpoint[*instance]
 // next returns the instance for the next attempt and a connection to it. It
 // prefers an instance that has one to one that must be dialed: the dial goes on
 // in the background, for later calls. The error settles the call.
-func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *transport.Session, error) {
+func (o *outgoing) next(ctx context.Context, class transport.Class) (*endpoint, *transport.Session, error) {
 	for {
 		var e *endpoint
 		ok := false
@@ -108,7 +107,7 @@ func (o *outgoing) next(ctx context.Context, class wire.Class) (*endpoint, *tran
 
 // consider looks at an instance that was picked. It returns its connection, if
 // it has one, or puts it aside. The error settles the call.
-func (o *outgoing) consider(ctx context.Context, e *endpoint, class wire.Class) (*transport.Session, error) {
+func (o *outgoing) consider(ctx context.Context, e *endpoint, class transport.Class) (*transport.Session, error) {
 	in, now := e.Value(), clock.Of(o.now)
 	if now < in.state.leaving.Load() {
 		o.tried.Add(e)
@@ -179,7 +178,7 @@ func (o *outgoing) mistaken(in *instance, session *transport.Session) error {
 // proven returns the instance of this level that was connected last, and its
 // connection, if it has one still: among many that are not what they seem, draws
 // alone find it seldom.
-func (o *outgoing) proven(class wire.Class) (*endpoint, *transport.Session) {
+func (o *outgoing) proven(class transport.Class) (*endpoint, *transport.Session) {
 	if o.config.instance != "" {
 		return nil, nil
 	}
@@ -260,7 +259,7 @@ func (o *outgoing) nobody() error {
 
 // unreached deals with an instance to which there is no connection: nothing was
 // sent, so another is tried. It returns an error if the call is over.
-func (o *outgoing) unreached(ctx context.Context, e *endpoint, class wire.Class, err error) error {
+func (o *outgoing) unreached(ctx context.Context, e *endpoint, class transport.Class, err error) error {
 	in := e.Value()
 	mapped := fromTransport(err, in)
 	if te, ok := errors.AsType[*transport.Error](err); ok {

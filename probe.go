@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/linkmesh/link/internal/clock"
-	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/internal/transport"
 )
 
 // cares reports whether the call must not go to an instance that is likely not to answer, as a
@@ -13,7 +13,7 @@ func (o *outgoing) cares() bool { return o.Route.Level == Unsafe && o.config.key
 
 // ask asks an instance for a sign of life, in place of a call that must not be its probe. It waits for
 // nothing. The balancer says when: seldom, and for one caller at a time.
-func (s *service) ask(e *endpoint, class wire.Class) {
+func (s *service) ask(e *endpoint, class transport.Class) {
 	peer := e.Value().peer
 	session := peer.Live(class)
 	if session == nil {

@@ -3,7 +3,7 @@ package link
 import (
 	"time"
 
-	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/internal/transport"
 )
 
 // redialed is how many instances a call that finds nobody has dialed again at once.
@@ -12,7 +12,7 @@ const redialed = maxPending
 // redial lets calls dial instances again at which nobody answered, sooner than the pauses after their dials say: nobody
 // else is left to call, and when a network comes back after minutes, nobody is to wait for a pause that has grown. They
 // have Limits.Silence after each dial, a few of them at a time. It reports whether there are any.
-func (s *service) redial(now time.Time, class wire.Class) bool {
+func (s *service) redial(now time.Time, class transport.Class) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.Before(s.redialAt) {

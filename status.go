@@ -8,7 +8,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/clock"
-	"github.com/linkmesh/link/internal/wire"
+	"github.com/linkmesh/link/internal/transport"
 )
 
 // Status is what a node knows of itself and of the services it calls, for
@@ -113,7 +113,7 @@ func (s *service) status() ServiceStatus {
 		if in.Status == discovery.Serving {
 			out.Serving++
 		}
-		if in.peer.Live(wire.ClassCalls) != nil || in.peer.Live(wire.ClassBulk) != nil {
+		if in.peer.Live(transport.ClassCalls) != nil || in.peer.Live(transport.ClassBulk) != nil {
 			out.Connected++
 		}
 		e, ok := s.set.Lookup(id)

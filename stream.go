@@ -94,7 +94,7 @@ func (n *Node) open(ctx context.Context, o *outgoing) error {
 		o.headers.Timeout = wire.MaxVarint
 	}
 	for {
-		e, session, err := o.next(ctx, wire.ClassBulk)
+		e, session, err := o.next(ctx, transport.ClassBulk)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (n *Node) open(ctx context.Context, o *outgoing) error {
 		if te, ok := errors.AsType[*transport.Error](err); ok && (!te.NotProcessed || te.Reason == transport.ReasonCanceled) {
 			return fromTransport(err, e.Value())
 		}
-		if err := o.unreached(ctx, e, wire.ClassBulk, err); err != nil {
+		if err := o.unreached(ctx, e, transport.ClassBulk, err); err != nil {
 			return err
 		}
 		o.picks++

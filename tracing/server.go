@@ -53,6 +53,13 @@ func (t *Tracer) StartServer(ctx context.Context, method string, carrier Carrier
 	return ctx, ServerSpan{span}                       //nolint:spancheck // ServerSpan.End ends it
 }
 
+// Attempt records that the call is attempt n of its caller's, counted from 1, if it is not the first.
+func (s ServerSpan) Attempt(n int) {
+	if n > 1 && s.span != nil && s.span.IsRecording() {
+		s.span.SetAttributes(keyAttempt.Int(n))
+	}
+}
+
 // End ends the span with the code of the reply, by gRPC's numbers, 0 for success.
 // Codes that are the server's fault are errors of the span: Unknown,
 // DeadlineExceeded, Unimplemented, Internal, Unavailable and DataLoss. Err adds

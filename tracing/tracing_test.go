@@ -73,6 +73,7 @@ func TestACallIsAClientSpanWithAServerSpanBelow(t *testing.T) {
 	if got := baggage.FromContext(serverCtx).Member("tenant").Value(); got != "acme" {
 		t.Errorf("baggage tenant = %q, want acme", got)
 	}
+	server.Attempt(2)
 	failure := fmt.Errorf("peer 10.0.0.1:4433: %w", described{"no such order"})
 	server.End(5, failure)
 	client.End(5, failure)
@@ -86,7 +87,7 @@ func TestACallIsAClientSpanWithAServerSpanBelow(t *testing.T) {
 			Name: "orders/get", Kind: "server",
 			Attributes: map[string]any{
 				"rpc.system.name": "link", "rpc.method": "orders/get",
-				"service.peer.name": "web", "rpc.response.status_code": "NOT_FOUND",
+				"service.peer.name": "web", "rpc.response.status_code": "NOT_FOUND", "link.attempt.number": int64(2),
 			},
 		},
 		{

@@ -60,7 +60,7 @@ func overLoopback(tb testing.TB) *Session {
 	}
 	p := here.Peer("orders", there.Addr().String(), PeerConfig{TLS: func() *tls.Config { return security.ClientTLS(client, server.ID()) }})
 	tb.Cleanup(p.Release)
-	s, err := p.Session(context.Background(), wire.ClassCalls)
+	s, err := p.Session(context.Background(), ClassCalls)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -83,7 +83,7 @@ const (
 // Nobody listened a moment ago at an address that is dialed again: its process may come up between
 // two packets, and QUIC sends the first one again only after 200 ms or so. A second dial begins beside
 // the first one before that.
-func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class, again bool) (*Session, error) {
+func (e *Endpoint) dial(ctx context.Context, p *Peer, again bool) (*Session, error) {
 	if err := e.Failure(); err != nil {
 		return nil, &Error{Reason: ReasonUnreachable, Peer: p.key.addr, NotProcessed: true, Err: err}
 	}
@@ -104,7 +104,7 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, class wire.Class, again bo
 	for i := range min(maxRenewals, int(e.limits.DialTimeout/renewDial)) {
 		plan = append(plan, dialAt{addrs[i%len(addrs)], renewDial})
 	}
-	return e.dialFirst(ctx, p, class, addrs, plan)
+	return e.dialFirst(ctx, p, addrs, plan)
 }
 
 // dialAt is a handshake that begins so long after the one before it.
@@ -150,7 +150,7 @@ type dialed struct {
 
 // dialFirst makes handshakes as planned, the next at once when those that have begun have failed, and returns the
 // first session. It fails when each address has.
-func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, addrs []netip.AddrPort, plan []dialAt) (*Session, error) {
+func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, addrs []netip.AddrPort, plan []dialAt) (*Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errAnswered)
 	results := make(chan dialed, len(plan))
@@ -162,7 +162,7 @@ func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, class wire.Class, add
 		ap := plan[begun].addr
 		begun++
 		if !e.group.Go(func(context.Context) {
-			s, err := e.dialAddr(ctx, p, class, ap)
+			s, err := e.dialAddr(ctx, p, ap)
 			results <- dialed{s, err}
 		}) {
 			results <- dialed{nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}}
@@ -230,13 +230,13 @@ func worst(failed []error, addrs []netip.AddrPort) error {
 }
 
 // dialAddr connects to the peer at one address.
-func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, class wire.Class, to netip.AddrPort) (*Session, error) {
+func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, to netip.AddrPort) (*Session, error) {
 	addr := p.key.addr
 	conn, own, err := e.handshake(ctx, p, to)
 	if err != nil {
 		return nil, dialError(addr, e.cfg.Protocol, err)
 	}
-	s := e.newSession(conn, true, class)
+	s := e.newSession(conn, true)
 	s.dialedAs = p
 	who, err := e.cfg.Identify(conn.ConnectionState().TLS, own.get())
 	if err != nil {
@@ -253,8 +253,7 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, class wire.Class, to n
 		s.finish()
 		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
 	}
-	setup, _ := e.cfg.Setup() // the side that dials serves nothing here, so its routes are of no use
-	setup.Class = class
+	setup, _ := e.cfg.Setup()                      // the side that dials serves nothing here, so its routes are of no use
 	setup.MaxMessage = uint64(e.limits.MaxMessage) // for replies; what routes take is for those who call them
 	if err := s.open(&setup, nil); err != nil {
 		s.close(wire.CodeInternal, "no CONTROL stream")

@@ -30,14 +30,14 @@ func TestManyCallersShareOneDial(t *testing.T) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		p := client.peer(server)
-		if p.Live(wire.ClassCalls) != nil {
+		if p.Live(ClassCalls) != nil {
 			t.Error("there is a session before the first dial")
 		}
 		got := make([]*Session, 100)
 		var wg sync.WaitGroup
 		for i := range got {
 			wg.Go(func() {
-				s, err := p.Session(t.Context(), wire.ClassCalls)
+				s, err := p.Session(t.Context(), ClassCalls)
 				if err != nil {
 					t.Errorf("caller %d: %v", i, err)
 				}
@@ -54,10 +54,10 @@ func TestManyCallersShareOneDial(t *testing.T) {
 		if a, b := sessions(client.Endpoint), sessions(server.Endpoint); a != 1 || b != 1 {
 			t.Errorf("%d sessions here and %d there, want one", a, b)
 		}
-		if p.Live(wire.ClassCalls) != got[0] || p.Live(wire.ClassBulk) != nil {
+		if p.Live(ClassCalls) != got[0] || p.Live(ClassBulk) != nil {
 			t.Error("the live sessions are not the one that was dialed")
 		}
-		if bulk, err := p.Session(t.Context(), wire.ClassBulk); err != nil || bulk == got[0] {
+		if bulk, err := p.Session(t.Context(), ClassBulk); err != nil || bulk == got[0] {
 			t.Errorf("class bulk has the same connection, or none: %v", err)
 		}
 	})
@@ -82,7 +82,7 @@ func TestReleasedPeerEndsWithItsIdleConnection(t *testing.T) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{SessionIdle: time.Minute})
 		p := client.Peer("id", server.addr, *client.peer(server).conf.Load())
-		s, err := p.Session(t.Context(), wire.ClassCalls)
+		s, err := p.Session(t.Context(), ClassCalls)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,19 +107,19 @@ func TestFailedDialBacksOff(t *testing.T) {
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		w.lose(func(simnet.Packet) bool { return true })
 		p := client.peer(server)
-		_, first := p.Session(t.Context(), wire.ClassCalls)
+		_, first := p.Session(t.Context(), ClassCalls)
 		mustFail(t, first, ReasonUnreachable)
 		w.lose(nil)
 		start := time.Now()
-		_, second := p.Session(t.Context(), wire.ClassCalls)
+		_, second := p.Session(t.Context(), ClassCalls)
 		if !errors.Is(second, first) || time.Since(start) != 0 {
 			t.Errorf("the next caller got %v after %v, want the same error at once", second, time.Since(start))
 		}
-		if again := p.RetryAt(wire.ClassCalls); time.Until(again) < 4*time.Second {
+		if again := p.RetryAt(ClassCalls); time.Until(again) < 4*time.Second {
 			t.Errorf("may be dialed again after %v, want no sooner than it took to notice", time.Until(again))
 		}
-		pass(time.Until(p.RetryAt(wire.ClassCalls)))
-		s, err := p.Session(t.Context(), wire.ClassCalls)
+		pass(time.Until(p.RetryAt(ClassCalls)))
+		s, err := p.Session(t.Context(), ClassCalls)
 		if err != nil {
 			t.Fatalf("after the backoff: %v", err)
 		}
@@ -158,16 +158,16 @@ func TestNewsOfAPeerEndsItsBackoff(t *testing.T) {
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		w.lose(func(simnet.Packet) bool { return true })
 		p := client.peer(server)
-		_, err := p.Session(t.Context(), wire.ClassCalls)
+		_, err := p.Session(t.Context(), ClassCalls)
 		if e := failure(t, err, ReasonUnreachable); !containsAll(e.Error(), "no answer in 5s", "Limits.DialTimeout") {
 			t.Errorf("%q does not say how long was waited", e)
 		}
 		w.lose(nil)
 		p.Renew()
-		if again := p.RetryAt(wire.ClassCalls); !again.IsZero() {
+		if again := p.RetryAt(ClassCalls); !again.IsZero() {
 			t.Errorf("may be dialed again at %v, want now", again)
 		}
-		s, err := p.Session(t.Context(), wire.ClassCalls)
+		s, err := p.Session(t.Context(), ClassCalls)
 		if err != nil {
 			t.Fatalf("after the news: %v", err)
 		}
@@ -196,13 +196,13 @@ func TestDialOutlivesItsCaller(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("changed my mind")
 		go func() { pass(latency); cancel(why) }()
-		_, err := p.Session(ctx, wire.ClassCalls)
+		_, err := p.Session(ctx, ClassCalls)
 		e := failure(t, err, ReasonCanceled)
 		if !errors.Is(e, why) || !e.NotProcessed {
 			t.Errorf("the error is %v (not processed: %t), want the cause", e, e.NotProcessed)
 		}
 		settle()
-		s := p.Live(wire.ClassCalls)
+		s := p.Live(ClassCalls)
 		if s == nil {
 			t.Fatal("the dial ended with its caller")
 		}
@@ -233,7 +233,7 @@ func TestDialOfADrainingServer(t *testing.T) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		server.draining.Store(true)
-		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+		_, err := client.peer(server).Session(t.Context(), ClassCalls)
 		if e := failure(t, err, ReasonDraining); !e.NotProcessed {
 			t.Errorf("%q does not say that nothing was processed", e)
 		}
@@ -248,7 +248,7 @@ func TestDialOfAClosedEndpoint(t *testing.T) {
 		w.lose(from(server.addr))
 		result := make(chan error)
 		go func() {
-			_, err := p.Session(context.Background(), wire.ClassCalls)
+			_, err := p.Session(context.Background(), ClassCalls)
 			result <- err
 		}()
 		synctest.Wait()
@@ -256,7 +256,7 @@ func TestDialOfAClosedEndpoint(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustFail(t, <-result, ReasonClosed)
-		_, err := p.Session(t.Context(), wire.ClassCalls)
+		_, err := p.Session(t.Context(), ClassCalls)
 		mustFail(t, err, ReasonClosed)
 	})
 }
@@ -367,11 +367,11 @@ func TestConnectionEndsInTheSecondOfItsCertificate(t *testing.T) { // SEC-408
 					lasting <- err
 				}()
 				pass(18*time.Minute - time.Second)
-				if p.Live(wire.ClassCalls) != s {
+				if p.Live(ClassCalls) != s {
 					t.Fatal("the session was retired too early")
 				}
 				pass(time.Minute + 2*time.Second)
-				if live := p.Live(wire.ClassCalls); (live == nil) != side[1] {
+				if live := p.Live(ClassCalls); (live == nil) != side[1] {
 					t.Errorf("new calls go to %v a minute before the end, client knows: %v", live, side[1])
 				}
 				pass(time.Minute - 3*time.Second)
@@ -480,14 +480,14 @@ func TestAPeerGoesByWhoAskedForItLast(t *testing.T) {
 		if again != first {
 			t.Fatal("it is another peer")
 		}
-		_, err := first.Session(t.Context(), wire.ClassCalls)
+		_, err := first.Session(t.Context(), ClassCalls)
 		if e := failure(t, err, ReasonForbidden); !errors.Is(e, forbidden) {
 			t.Errorf("error %v", err)
 		}
 		conf.MayDial = nil
 		defer client.Peer(server.id.String(), server.addr, conf).Release()
 		pass(time.Minute) // the pause after the dial that failed
-		if _, err := first.Session(t.Context(), wire.ClassCalls); err != nil || heard != 1 {
+		if _, err := first.Session(t.Context(), ClassCalls); err != nil || heard != 1 {
 			t.Errorf("connected with %v, and the tags were heard %d times", err, heard)
 		}
 	})

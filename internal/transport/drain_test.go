@@ -253,7 +253,7 @@ func TestCloseEndsEverything(t *testing.T) {
 				settle()
 				dialing := make(chan error, 1)
 				go func() {
-					_, err := client.peerAt(w.ca.ID("nobody"), "10.9.9.9:7443").Session(context.Background(), wire.ClassCalls)
+					_, err := client.peerAt(w.ca.ID("nobody"), "10.9.9.9:7443").Session(context.Background(), ClassCalls)
 					dialing <- err
 				}()
 				drained := server.drain(time.Minute)
@@ -291,7 +291,7 @@ func TestCloseEndsEverything(t *testing.T) {
 				if server.Active() != 0 || sessions(server.Endpoint)+sessions(client.Endpoint) != 0 {
 					t.Errorf("%d active handlers, sessions remain", server.Active())
 				}
-				if _, err := client.peer(server).Session(t.Context(), wire.ClassCalls); err == nil {
+				if _, err := client.peer(server).Session(t.Context(), ClassCalls); err == nil {
 					t.Error("a closed endpoint dials, or is dialed")
 				}
 			})

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
-
-	"github.com/linkmesh/link/internal/wire"
 )
 
 func udp(ip string) *net.UDPAddr { return &net.UDPAddr{IP: net.ParseIP(ip), Port: 4242} }
@@ -245,7 +243,7 @@ func TestManyNodesAtOnceAllGetIn(t *testing.T) {
 			wg.Go(func() {
 				// In the very same instant, quic-go would drop most of what it answers.
 				idle(time.Duration(i) * time.Millisecond / 2)
-				s, err := p.Session(t.Context(), wire.ClassCalls)
+				s, err := p.Session(t.Context(), ClassCalls)
 				if err != nil {
 					t.Errorf("dialing: %v", err)
 					return
@@ -281,7 +279,7 @@ func TestAcceptQueueOverflowRecovers(t *testing.T) {
 			p = client.Peer(fmt.Sprint(i), server.addr, *p.conf.Load()) // so that each dials
 			defer p.Release()
 			wg.Go(func() {
-				if _, err := p.Session(t.Context(), wire.ClassCalls); err != nil {
+				if _, err := p.Session(t.Context(), ClassCalls); err != nil {
 					t.Errorf("dialing: %v", err)
 				}
 			})

@@ -151,7 +151,7 @@ func TestConnectionLimits(t *testing.T) {
 					s.active.Add(1)
 					defer s.active.Add(-1)
 				}
-				_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), wire.ClassCalls)
+				_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), ClassCalls)
 				if e := failure(t, err, ReasonOverloaded); !strings.Contains(e.Error(), "Limits."+test.name[:5]) {
 					t.Errorf("the error is %q", e)
 				}
@@ -171,7 +171,7 @@ func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 		defer busy.active.Add(-1)
 		start := time.Now()
 		w.lose(func(packet) bool { return time.Since(start) > 3*time.Second/2 })
-		_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), wire.ClassCalls)
+		_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), ClassCalls)
 		mustFail(t, err, ReasonOverloaded)
 		w.lose(func(packet) bool { return false })
 	})
@@ -214,7 +214,7 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		mustEcho(t, first)
 		idle := server.acceptedSessions()[0]
 		newcomer := func() *Session { // as serve makes one, before the victim is gone
-			s := server.newSession(idle.conn, false, wire.ClassCalls)
+			s := server.newSession(idle.conn, false)
 			s.shares = server.pools.shares(&Identity{Key: w.ca.Source("web").ID().String()}, s.remoteAddr)
 			s.active.Add(1)
 			return s

@@ -81,7 +81,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 		refuse(wire.CodeUnauthenticated, refusedUnidentified, "no identity: "+err.Error())
 		return
 	}
-	s := e.newSession(conn, false, wire.ClassCalls)
+	s := e.newSession(conn, false)
 	now := time.Now()
 	s.identify(who, now)
 	if err := s.admitIdentity(now); err != nil {
@@ -114,7 +114,6 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	defer timeout.Stop()
 	select {
 	case <-s.setup:
-		s.class = s.remote.Class
 		s.acceptCalls()
 	case <-timeout.C:
 		s.close(wire.CodeProtocol, lateSetup)

@@ -107,7 +107,7 @@ func (n *node) peerAt(id security.ID, addr string) *Peer {
 // connect returns a session to the node.
 func (n *node) connect(to *node) *Session {
 	n.t.Helper()
-	s, err := n.peer(to).Session(n.t.Context(), wire.ClassCalls)
+	s, err := n.peer(to).Session(n.t.Context(), ClassCalls)
 	if err != nil {
 		n.t.Fatalf("connecting: %v", err)
 	}

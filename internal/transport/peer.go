@@ -96,7 +96,7 @@ func (p *Peer) Release() {
 
 // Live returns the session of class if there is one that takes calls, without
 // dialing.
-func (p *Peer) Live(class wire.Class) *Session {
+func (p *Peer) Live(class Class) *Session {
 	if s := p.slots[class].session.Load(); s != nil && s.usable() {
 		return s
 	}
@@ -115,7 +115,7 @@ func (p *Peer) Said() (tags []string, ok bool) {
 		slot.mu.Lock()
 		dialing := slot.dialing != nil
 		slot.mu.Unlock()
-		if dialing || p.Live(wire.Class(class)) != nil {
+		if dialing || p.Live(Class(class)) != nil {
 			return *said, true
 		}
 	}
@@ -150,11 +150,11 @@ func (p *Peer) Expect(instance string) {
 // already. It takes patience times Limits.DialTimeout at most. After a failed dial, the
 // error is that dial's until a jittered, growing time has passed. Every error
 // says NotProcessed.
-func (p *Peer) Connect(class wire.Class) (*Dial, error) { return p.start(&p.slots[class], class) }
+func (p *Peer) Connect(class Class) (*Dial, error) { return p.start(&p.slots[class]) }
 
 // RetryAt returns when the connection of class may be dialed again after a dial
 // that failed; the zero Time if it may be now.
-func (p *Peer) RetryAt(class wire.Class) time.Time {
+func (p *Peer) RetryAt(class Class) time.Time {
 	slot := &p.slots[class]
 	slot.mu.Lock()
 	defer slot.mu.Unlock()
@@ -163,7 +163,7 @@ func (p *Peer) RetryAt(class wire.Class) time.Time {
 
 // Redial lets the connection of class be dialed again now, though a dial that found nobody has made it wait for longer. It
 // reports false unless that dial ended as long ago as after says.
-func (p *Peer) Redial(class wire.Class, after time.Duration) bool {
+func (p *Peer) Redial(class Class, after time.Duration) bool {
 	slot := &p.slots[class]
 	slot.mu.Lock()
 	defer slot.mu.Unlock()
@@ -187,11 +187,11 @@ func (p *Peer) Renew() {
 }
 
 // Session is Connect that waits, and returns the connection.
-func (p *Peer) Session(ctx context.Context, class wire.Class) (*Session, error) {
+func (p *Peer) Session(ctx context.Context, class Class) (*Session, error) {
 	if s := p.Live(class); s != nil {
 		return s, nil
 	}
-	d, err := p.start(&p.slots[class], class)
+	d, err := p.start(&p.slots[class])
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +204,7 @@ func (p *Peer) Session(ctx context.Context, class wire.Class) (*Session, error) 
 }
 
 // start returns the dial under way, or begins one.
-func (p *Peer) start(slot *slot, class wire.Class) (*Dial, error) {
+func (p *Peer) start(slot *slot) (*Dial, error) {
 	slot.mu.Lock()
 	defer slot.mu.Unlock()
 	if slot.dialing != nil {
@@ -222,7 +222,7 @@ func (p *Peer) start(slot *slot, class wire.Class) (*Dial, error) {
 		return nil, slot.last
 	}
 	d := &Dial{began: time.Now(), done: make(chan struct{})}
-	if !p.endpoint.group.Go(func(ctx context.Context) { p.run(ctx, slot, class, d) }) {
+	if !p.endpoint.group.Go(func(ctx context.Context) { p.run(ctx, slot, d) }) {
 		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
 	}
 	slot.dialing = d
@@ -230,11 +230,11 @@ func (p *Peer) start(slot *slot, class wire.Class) (*Dial, error) {
 }
 
 // run dials and tells everybody who waits.
-func (p *Peer) run(ctx context.Context, slot *slot, class wire.Class, d *Dial) {
+func (p *Peer) run(ctx context.Context, slot *slot, d *Dial) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience*p.endpoint.limits.DialTimeout, p.silence())
 	defer cancel()
 	began := time.Now()
-	d.session, d.err = p.dialPatiently(ctx, class)
+	d.session, d.err = p.dialPatiently(ctx)
 	slot.mu.Lock()
 	if slot.dialing = nil; d.err == nil {
 		slot.failures, slot.last, slot.until = 0, nil, time.Time{}
@@ -289,13 +289,13 @@ const refusedRetry = 50 * time.Millisecond
 // listens at the address, for Limits.DialTimeout as if the address were silent: a process that
 // starts again there is back in less. If the time is up while it tries, what the peer said last is
 // the error.
-func (p *Peer) dialPatiently(ctx context.Context, class wire.Class) (*Session, error) {
+func (p *Peer) dialPatiently(ctx context.Context) (*Session, error) {
 	var said error
 	again := false // nobody listened at the address
 	began := time.Now()
 	for try := 0; ; try++ {
 		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, p.silence())
-		s, err := p.endpoint.dial(attempt, p, class, again)
+		s, err := p.endpoint.dial(attempt, p, again)
 		cancel()
 		pause := backoff(try, time.Second)
 		switch te, ok := errors.AsType[*Error](err); {

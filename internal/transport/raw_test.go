@@ -370,7 +370,7 @@ func (w *world) rawServerWith(id security.ID, conf *tls.Config, config *quic.Con
 
 // dial connects a node to the raw server.
 func (n *node) dial(s *rawServer) (*Session, error) {
-	return n.peerAt(s.id, s.addr.String()).Session(n.t.Context(), wire.ClassCalls)
+	return n.peerAt(s.id, s.addr.String()).Session(n.t.Context(), ClassCalls)
 }
 
 // serving is a script that exchanges SETUP and gives each stream of the client's

@@ -64,7 +64,7 @@ func TestARestartEndsOldConnections(t *testing.T) {
 				t := w.t
 				server, client := w.node("orders", Limits{}, keyed(1)), w.quiet("web", Limits{})
 				p := client.peer(server)
-				s, err := p.Session(t.Context(), wire.ClassCalls)
+				s, err := p.Session(t.Context(), ClassCalls)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -79,7 +79,7 @@ func TestARestartEndsOldConnections(t *testing.T) {
 				if test.key == 1 && !strings.Contains(e.Error(), "does not know the connection") {
 					t.Errorf("the error does not say why: %v", e)
 				}
-				s, err = p.Session(t.Context(), wire.ClassCalls)
+				s, err = p.Session(t.Context(), ClassCalls)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -110,12 +110,12 @@ func TestAConnectionThatIsKnownToBeLostIsNotUsed(t *testing.T) {
 				t := w.t
 				server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 				p := client.peer(server)
-				s, err := p.Session(t.Context(), wire.ClassCalls)
+				s, err := p.Session(t.Context(), ClassCalls)
 				if err != nil {
 					t.Fatal(err)
 				}
 				_ = s.streamError(test.err, false) // as an operation that fails with it
-				next, err := p.Session(t.Context(), wire.ClassCalls)
+				next, err := p.Session(t.Context(), ClassCalls)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -136,11 +136,11 @@ func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.node("web", Limits{})
 		p := client.peer(server)
-		old, err := p.Session(t.Context(), wire.ClassCalls)
+		old, err := p.Session(t.Context(), ClassCalls)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := server.peer(client).Session(t.Context(), wire.ClassCalls) // the server calls, too
+		back, err := server.peer(client).Session(t.Context(), ClassCalls) // the server calls, too
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
 		if accepted := len(client.acceptedSessions()); accepted != 1 {
 			t.Fatalf("%d connections of the process that is gone, want its one", accepted)
 		}
-		if _, err := p.Session(t.Context(), wire.ClassBulk); err != nil {
+		if _, err := p.Session(t.Context(), ClassBulk); err != nil {
 			t.Fatal(err)
 		}
 		if !old.Doubtful() {
@@ -160,7 +160,7 @@ func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
 		if !old.ended() {
 			t.Error("the connection to the process that is gone has not ended")
 		}
-		back, err = next.peer(client).Session(t.Context(), wire.ClassCalls)
+		back, err = next.peer(client).Session(t.Context(), ClassCalls)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +192,7 @@ func TestSeveralInstancesBehindOneAddressLive(t *testing.T) {
 		p := client.peerAt(server.id, server.addr.String())
 		var sessions []*Session
 		results := make(chan error, 2)
-		for _, class := range []wire.Class{wire.ClassCalls, wire.ClassBulk} {
+		for _, class := range []Class{ClassCalls, ClassBulk} {
 			s, err := p.Session(t.Context(), class)
 			if err != nil {
 				t.Fatal(err)
@@ -226,13 +226,13 @@ func TestAnInstanceThatARegistryShowsIsExpected(t *testing.T) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		p := client.peer(server)
-		s, err := p.Session(t.Context(), wire.ClassCalls)
+		s, err := p.Session(t.Context(), ClassCalls)
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.Expect("i-1")
 		p.Expect("i-1-again") // registries add to names
-		if p.Live(wire.ClassCalls) != s {
+		if p.Live(ClassCalls) != s {
 			t.Error("the connection to the instance that is expected is not used")
 		}
 		server.handler.onCall("late", func(c *Call) { idle(5 * time.Second); answer(c, "here") })
@@ -243,7 +243,7 @@ func TestAnInstanceThatARegistryShowsIsExpected(t *testing.T) {
 		}()
 		settle()
 		p.Expect("i-2")
-		if p.Live(wire.ClassCalls) != nil {
+		if p.Live(ClassCalls) != nil {
 			t.Error("the connection to another instance takes new calls")
 		}
 		if err := <-result; err != nil {
@@ -320,7 +320,7 @@ func TestAResetAloneDoesNotSayThatTheProcessIsGone(t *testing.T) {
 			running <- context.Cause(s.Canceled())
 		})
 		p := client.peer(server)
-		s, err := p.Session(t.Context(), wire.ClassCalls)
+		s, err := p.Session(t.Context(), ClassCalls)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -349,7 +349,7 @@ func TestAResetAloneDoesNotSayThatTheProcessIsGone(t *testing.T) {
 		if errors.Is(e, ErrGone) {
 			t.Errorf("the process lives, and the call says: %v", e)
 		}
-		next, err := p.Session(t.Context(), wire.ClassCalls)
+		next, err := p.Session(t.Context(), ClassCalls)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -146,7 +146,7 @@ func TestAHostNameIsDialedAtAllItsAddresses(t *testing.T) {
 					first, second := w.node(test.as, Limits{}, w.at(order[0].String())), w.node("orders", Limits{}, w.at(order[1].String()))
 					test.do(w, client, first, second)
 					began := time.Now()
-					s, err := client.peerAt(w.ca.ID("orders"), hostName).Session(t.Context(), wire.ClassCalls)
+					s, err := client.peerAt(w.ca.ID("orders"), hostName).Session(t.Context(), ClassCalls)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -182,7 +182,7 @@ func TestAHostNameIsLookedUpForEachDial(t *testing.T) {
 		p := client.peerAt(old.id, hostName)
 		for _, server := range []*node{old, next} {
 			z.set(addrPort(server.Addr()).Addr())
-			s, err := p.Session(t.Context(), wire.ClassCalls)
+			s, err := p.Session(t.Context(), ClassCalls)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -216,7 +216,7 @@ func TestNamesThatLeadNowhere(t *testing.T) {
 				}
 				z.set(addrs...)
 				client := w.quiet("web", Limits{}, func(c *Config) { c.Resolver = z.resolver() })
-				_, err := client.peerAt(w.ca.ID("orders"), hostName).Session(w.t.Context(), wire.ClassCalls)
+				_, err := client.peerAt(w.ca.ID("orders"), hostName).Session(w.t.Context(), ClassCalls)
 				if e := failure(w.t, err, ReasonUnreachable); !containsAll(e.Error(), test.want...) || !e.NotProcessed {
 					w.t.Errorf("the error is %q, want %q in it", e, test.want)
 				}
@@ -278,7 +278,7 @@ func TestLocalhost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := client.peerAt(server.id, "localhost.test.:"+port).Session(t.Context(), wire.ClassCalls)
+			s, err := client.peerAt(server.id, "localhost.test.:"+port).Session(t.Context(), ClassCalls)
 			if err != nil {
 				t.Fatal(err)
 			}

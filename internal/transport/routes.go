@@ -28,6 +28,7 @@ type routeName struct {
 // PeerRoute is what a peer says of one of its routes.
 type PeerRoute struct {
 	ID         uint64
+	Level      uint64 // how often a method may run; one that this node does not know is 0
 	MaxMessage uint64 // bytes of the largest message, both ways; 0 is that of SETUP
 }
 
@@ -106,7 +107,7 @@ func (t *routeTable) add(r *wire.Routes) {
 		if _, taken := t.lookup(info.Kind, info.Name); taken {
 			continue
 		}
-		fresh[key] = PeerRoute{r.First + uint64(i), info.MaxMessage}
+		fresh[key] = PeerRoute{r.First + uint64(i), info.Level, info.MaxMessage}
 		t.held++
 		t.moved++
 	}

@@ -24,8 +24,7 @@ type Session struct {
 	endpoint    *Endpoint
 	conn        *quic.Conn
 	dialed      bool
-	dialedAs    *Peer // the peer that a dialed session was dialed for
-	class       wire.Class
+	dialedAs    *Peer  // the peer that a dialed session was dialed for
 	remoteAddr  string // at the beginning
 	moved       atomic.Pointer[address]
 	peer        any
@@ -84,9 +83,9 @@ type Session struct {
 	displacedBy atomic.Pointer[string]
 }
 
-func (e *Endpoint) newSession(conn *quic.Conn, dialed bool, class wire.Class) *Session {
+func (e *Endpoint) newSession(conn *quic.Conn, dialed bool) *Session {
 	s := &Session{
-		endpoint: e, conn: conn, dialed: dialed, class: class,
+		endpoint: e, conn: conn, dialed: dialed,
 		remoteAddr: conn.RemoteAddr().String(),
 		group:      lifecycle.New(conn.Context()),
 		setup:      make(chan struct{}),

@@ -80,7 +80,7 @@ func TestTagsFollowThePeer(t *testing.T) {
 			},
 		})
 		defer p.Release()
-		s, err := p.Session(t.Context(), wire.ClassCalls)
+		s, err := p.Session(t.Context(), ClassCalls)
 		if err != nil || len(heard) != 1 {
 			t.Fatalf("connecting: %v; tags were heard %d times, want once before the session is used", err, len(heard))
 		}
@@ -110,7 +110,7 @@ func TestAnAddressThatMayNotBeDialed(t *testing.T) {
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		forbidden := errors.New("not here")
 		client.cfg.MayDial = func(netip.Addr) error { return forbidden }
-		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+		_, err := client.peer(server).Session(t.Context(), ClassCalls)
 		if e := failure(t, err, ReasonForbidden); !errors.Is(e, forbidden) || !e.NotProcessed {
 			t.Errorf("error %v", err)
 		}
@@ -157,7 +157,7 @@ func TestServerThatRejectsTheCertificateIsNoSuccess(t *testing.T) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		client.source = w.ca.Source("web", securitytest.SignedBy(securitytest.NewCA(t, trustDomain)))
-		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+		_, err := client.peer(server).Session(t.Context(), ClassCalls)
 		e := failure(t, err, ReasonRejected)
 		if !strings.Contains(err.Error(), "its log says why; are both clocks right") {
 			t.Errorf("%v does not say what to look at", err)
@@ -175,7 +175,7 @@ func TestClientRefusesAnotherIdentity(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server, client := w.node("billing", Limits{}), w.quiet("web", Limits{})
-		_, err := client.peerAt(w.ca.ID("orders"), server.addr).Session(t.Context(), wire.ClassCalls)
+		_, err := client.peerAt(w.ca.ID("orders"), server.addr).Session(t.Context(), ClassCalls)
 		if e := failure(t, err, ReasonIdentity); !e.NotProcessed {
 			t.Errorf("%q does not say that nothing was processed", e)
 		}
@@ -187,12 +187,12 @@ func TestNobodyThere(t *testing.T) {
 		t := w.t
 		client := w.quiet("web", Limits{})
 		start := time.Now()
-		_, err := client.peerAt(w.ca.ID("orders"), "10.9.9.9:7443").Session(t.Context(), wire.ClassCalls)
+		_, err := client.peerAt(w.ca.ID("orders"), "10.9.9.9:7443").Session(t.Context(), ClassCalls)
 		mustFail(t, err, ReasonUnreachable)
 		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("gave up after %v, want 5 s at most", took)
 		}
-		_, err = client.peerAt(w.ca.ID("orders"), "no port").Session(t.Context(), wire.ClassCalls)
+		_, err = client.peerAt(w.ca.ID("orders"), "no port").Session(t.Context(), ClassCalls)
 		mustFail(t, err, ReasonUnreachable)
 	})
 }
@@ -204,7 +204,7 @@ func TestVersionsMismatch(t *testing.T) {
 				t := w.t
 				server := w.node("orders", Limits{}, speaking(test.server))
 				client := w.quiet("web", Limits{}, speaking(test.client))
-				_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+				_, err := client.peer(server).Session(t.Context(), ClassCalls)
 				e := failure(t, err, ReasonIncompatible)
 				if !containsAll(e.Error(), "link/1", "link/2") || !e.NotProcessed {
 					t.Errorf("the error names not both versions: %q", e)

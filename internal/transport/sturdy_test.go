@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv4"
-
-	"github.com/linkmesh/link/internal/wire"
 )
 
 // faulty is a socket that fails as often as it is told.
@@ -137,7 +135,7 @@ func TestADialThroughADeviceThatFailsEnds(t *testing.T) {
 	socket := &faulty{err: syscall.EIO}
 	client, server := onLoopback(t, &faultyUDP{conn, socket})
 	socket.writes.Store(2) // a write is made again once; those of no bytes would not fail
-	_, err = client.peer(server).Session(t.Context(), wire.ClassCalls)
+	_, err = client.peer(server).Session(t.Context(), ClassCalls)
 	_ = failure(t, err, ReasonUnreachable)
 }
 
@@ -167,7 +165,7 @@ func TestADialThatCannotSendSaysWhyAtOnce(t *testing.T) {
 		client := w.quiet("web", Limits{}, func(c *Config) { socket.PacketConn, c.Conn = c.Conn, socket })
 		socket.writes.Store(-1)
 		start := time.Now()
-		_, err := client.peer(server).Session(t.Context(), wire.ClassCalls)
+		_, err := client.peer(server).Session(t.Context(), ClassCalls)
 		if e := failure(t, err, ReasonUnreachable); !strings.Contains(e.Error(), syscall.ENETUNREACH.Error()) || time.Since(start) > latency {
 			t.Errorf("%v after %v, want that the network is unreachable, at once", e, time.Since(start))
 		}
@@ -214,7 +212,7 @@ func TestASocketThatIsBrokenIsSaid(t *testing.T) {
 				test.broken(socket)
 				for range 20 { // so that there is something to read
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-					_, _ = client.peer(server).Session(ctx, wire.ClassCalls) // it fails, and counts for nothing
+					_, _ = client.peer(server).Session(ctx, ClassCalls) // it fails, and counts for nothing
 					cancel()
 					pass(time.Second)
 				}
@@ -229,7 +227,7 @@ func TestASocketThatIsBrokenIsSaid(t *testing.T) {
 				if !server.log.contains("level=ERROR", test.why) {
 					t.Errorf("the log does not say so: %s", server.log.buf.String())
 				}
-				_, err := server.peer(client).Session(t.Context(), wire.ClassCalls)
+				_, err := server.peer(client).Session(t.Context(), ClassCalls)
 				if e := failure(t, err, ReasonUnreachable); !strings.Contains(e.Error(), test.why) {
 					t.Errorf("a dial says %v", e)
 				}

@@ -90,7 +90,7 @@ func TestAWindowThatGrowsLateIsGivenBack(t *testing.T) {
 		server := w.node("orders", Limits{})
 		mustEcho(t, w.quiet("web", Limits{}).connect(server))
 		conn := server.acceptedSessions()[0].conn
-		s := server.newSession(conn, false, wire.ClassCalls)
+		s := server.newSession(conn, false)
 		defer s.group.Stop(ErrClosed)
 		s.identify(Identity{Key: "refused"}, time.Now())
 		if !server.mayGrow(conn, 1000) || server.pools.windows.Used() != 1000 {

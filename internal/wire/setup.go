@@ -9,15 +9,6 @@ const (
 	StateDraining State = 1
 )
 
-// Class says what a connection is for, so that bulk never delays calls.
-type Class uint64
-
-// The classes of connections.
-const (
-	ClassCalls Class = 0 // unary calls and CONTROL
-	ClassBulk  Class = 1 // large messages, subscriptions, tasks
-)
-
 // Setup is the first frame of each CONTROL stream. A connection is up when both
 // sides have received the other's.
 type Setup struct {
@@ -27,13 +18,12 @@ type Setup struct {
 	MaxMessage uint64   // key 5: largest message the sender accepts, in bytes
 	Codecs     []uint64 // key 7: codecs the sender reads; nil if it does not say
 	State      State    // key 8: serving or draining
-	Class      Class    // key 9: set by the dialer
 }
 
 // AppendSetup appends a whole SETUP frame.
 func AppendSetup(b []byte, s *Setup) []byte {
 	b, body := BeginFrame(b, KindSetup, FlagCritical)
-	b = appendHead(b, majorMap, 7)
+	b = appendHead(b, majorMap, 6)
 	b = appendUint(append(b, 1), s.Version)
 	b = appendText(append(b, 2), s.Instance)
 	b = appendTexts(append(b, 4), s.Tags)
@@ -43,7 +33,6 @@ func AppendSetup(b []byte, s *Setup) []byte {
 		b = appendUint(b, c)
 	}
 	b = appendUint(append(b, 8), uint64(s.State))
-	b = appendUint(append(b, 9), uint64(s.Class))
 	putVarint4(b[body-4:], uint64(len(b)-body))
 	return b
 }
@@ -71,8 +60,6 @@ func ParseSetup(body []byte) (s Setup, err error) {
 			}
 		case 8:
 			s.State = State(r.uint())
-		case 9:
-			s.Class = Class(r.uint())
 		default:
 			return false
 		}

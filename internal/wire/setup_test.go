@@ -12,13 +12,13 @@ func TestSetupRoundTrip(t *testing.T) {
 		"least": {Version: 1, MaxMessage: 1},
 		"client": {
 			Version: 1, MaxMessage: 1<<64 - 1,
-			Codecs: []uint64{0}, Class: wire.ClassBulk,
+			Codecs: []uint64{0},
 		},
 		"server": {
 			Version: 1, Instance: "orders-1", Tags: []string{"zone=eu-1a", "v2", ""}, MaxMessage: 4 << 20,
 			Codecs: []uint64{0, 1, 1000}, State: wire.StateDraining,
 		},
-		"unknown state and class": {Version: 2, MaxMessage: 1, State: 99, Class: 99},
+		"unknown state": {Version: 2, MaxMessage: 1, State: 99},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, body := splitFrame(t, wire.AppendSetup(nil, &s))
@@ -68,7 +68,6 @@ func TestSetupRefusesMalformedFields(t *testing.T) {
 		"codecs as number":    {"a1 07 00", "expected an array"},
 		"codec as text":       {"a1 07 81 60", "expected an unsigned integer"},
 		"state as boolean":    {"a1 08 f4", "expected an unsigned integer"},
-		"class as boolean":    {"a1 09 f4", "expected an unsigned integer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := wire.ParseSetup(unhex(t, tc.body))

@@ -69,9 +69,9 @@ func statusCodec() *bodyCodec {
 func setupCodec() *bodyCodec {
 	return &bodyCodec{
 		kind:     wire.KindSetup,
-		full:     "a7 01 01 02 62 6931 04 82 62 7632 61 61 05 1a 00400000 07 82 00 01 08 01 09 01",
+		full:     "a6 01 01 02 62 6931 04 82 62 7632 61 61 05 1a 00400000 07 82 00 01 08 01",
 		limit:    wire.MaxControl,
-		required: []uint64{1, 2, 4, 5, 7, 8, 9},
+		required: []uint64{1, 2, 4, 5, 7, 8},
 		parse:    func(body []byte) (any, error) { return ptr(wire.ParseSetup(body)) },
 		write:    writer(wire.AppendSetup),
 	}
