@@ -7,6 +7,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
 // Faults is a real log in which calls fail as a test says.
@@ -231,3 +232,40 @@ func HoldFinish(node *link.Node) (release func()) {
 
 // SpareFences is how many runs in a row may find the disk full.
 const SpareFences = spareFences
+
+// LongestTasks is the longest frame of tasks that a worker takes.
+const LongestTasks = maxTasks
+
+// EnqueueRaw pushes a task with a body of any length.
+func (q *Queue) EnqueueRaw(ctx context.Context, body []byte) (*Future, error) {
+	e := &entry{owner: q}
+	e.Body, e.Owner = body, e
+	e, err := q.add(ctx, e, true)
+	return &Future{e, q}, err
+}
+
+// refusing is a stream that sends nothing, and has not ended as far as anybody knows.
+type refusing struct {
+	stream
+
+	err error
+}
+
+func (s refusing) Send(link.Frame) error    { return s.err }
+func (s refusing) Context() context.Context { return context.Background() }
+
+// SendRefused has the queue send a task to a worker whose stream refuses it with an error, which
+// it returns, and then lose the stream.
+func (q *Queue) SendRefused(err error) error {
+	now := q.clock.now().UnixNano()
+	q.mu.Lock()
+	w := q.tasks.Join("refusing", queue.Welcome{Epoch: 1, Slots: 1}, now)
+	q.tasks.Window(w, 1, 1<<20, now)
+	q.unlock()
+	c := &connection{link: &workerLink{queue: q}, queue: q, worker: w, ready: w.Ready(), stream: refusing{err: err}, most: 4 << 10, pongs: make(chan []byte)}
+	err = c.write(context.Background())
+	q.mu.Lock()
+	q.tasks.Disconnect(w, false, now, now)
+	q.unlock()
+	return err
+}

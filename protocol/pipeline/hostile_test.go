@@ -31,20 +31,25 @@ func hostileTo(t *testing.T, mesh *linktest.Mesh, credit int, act func(ctx conte
 	t.Helper()
 	node := mesh.Node(link.Config{Service: "mailer"})
 	node.Handle(receipts.Route(), func(ctx context.Context, st *link.Stream) error {
-		if _, err := st.Recv(); err != nil {
-			return err
-		}
-		welcome, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: 7, Slots: math.MaxInt32})
-		if err == nil {
-			err = errors.Join(st.Send(welcome), st.Grant(1000, credit)) //nolint:contextcheck // the stream has its own
-		}
-		if err != nil {
+		if err := welcome(st, credit); err != nil { //nolint:contextcheck // the stream has its own
 			return err
 		}
 		return act(ctx, st)
 	})
 	mesh.Start(node)
 	return node
+}
+
+// welcome answers the HELLO of a producer, and gives it so many bytes of credit.
+func welcome(st *link.Stream, credit int) error {
+	if _, err := st.Recv(); err != nil {
+		return err
+	}
+	f, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: 7, Slots: math.MaxInt32})
+	if err != nil {
+		return err
+	}
+	return errors.Join(st.Send(f), st.Grant(1000, credit))
 }
 
 // grant sends a window.

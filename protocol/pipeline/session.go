@@ -77,15 +77,64 @@ func (s *session) write(ctx context.Context) error {
 }
 
 func (s *session) send(work *pool.Work, now time.Time) error {
+	if err := sendList(s.stream, frame.KindAlive, work.Alive); err != nil {
+		return err
+	}
 	most := lane.FrameFor(uint64(s.credit))
 	for rest := work.Outcomes; len(rest) > 0; {
 		n := cutOutcomes(rest, most)
-		if err := lane.Send(s.stream, frame.KindOutcomes, frame.KindPart, most, rest[:n], nil); err != nil {
+		if err := s.outcomes(rest[:n], rest, most); err != nil {
 			return err
 		}
-		rest = rest[n:]
+		if rest = rest[n:]; len(rest) > 0 {
+			if err := s.aside(rest); err != nil {
+				return err
+			}
+		}
 	}
-	if work.Window { // after what was done before: a producer that has come back waits for that
+	if err := s.control(work, now); err != nil { // after what was done before: a producer that has come back waits for the window
+		return err
+	}
+	if work.Leaving {
+		return s.stream.Send(link.Frame{Kind: frame.KindLeaving})
+	}
+	return nil
+}
+
+// outcomes sends some of what is left of them, in parts if it is a long one.
+func (s *session) outcomes(body, left []byte, most int) error {
+	for ; len(body) > most; body = body[most:] {
+		if err := s.stream.Send(link.Frame{Kind: frame.KindPart, Credited: true, Body: body[:most]}); err != nil {
+			return err
+		}
+		if err := s.aside(left); err != nil {
+			return err
+		}
+	}
+	return s.stream.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: body})
+}
+
+// aside sends what is not to wait until the outcomes that are left are written: with little credit
+// that takes longer than a lease.
+func (s *session) aside(left []byte) error {
+	w := s.worker
+	now := w.clock.now()
+	w.mu.Lock()
+	if s.source.Ready() != s.ready {
+		w.mu.Unlock()
+		return errOtherStream
+	}
+	work := w.pool.Aside(s.source, left, now.UnixNano())
+	w.mu.Unlock()
+	if err := sendList(s.stream, frame.KindAlive, work.Alive); err != nil {
+		return err
+	}
+	return s.control(&work, now)
+}
+
+// control sends the window and PING.
+func (s *session) control(work *pool.Work, now time.Time) error {
+	if work.Window {
 		b := frame.AppendUint(frame.AppendUint(s.small[:0], uint64(work.Tasks)), uint64(work.Bytes))
 		if err := s.stream.Send(link.Frame{Kind: frame.KindWindow, Body: b}); err != nil {
 			return err
@@ -93,17 +142,7 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 	}
 	if work.Ping {
 		b := frame.AppendUint(s.small[:0], uint64(now.UnixMicro()))
-		if err := s.stream.Send(link.Frame{Kind: frame.KindPing, Body: b}); err != nil {
-			return err
-		}
-	}
-	if len(work.Alive) > 0 {
-		if err := sendList(s.stream, frame.KindAlive, work.Alive); err != nil {
-			return err
-		}
-	}
-	if work.Leaving {
-		return s.stream.Send(link.Frame{Kind: frame.KindLeaving})
+		return s.stream.Send(link.Frame{Kind: frame.KindPing, Body: b})
 	}
 	return nil
 }
@@ -161,7 +200,7 @@ func (s *session) read() error {
 			}
 			continue
 		}
-		if f.Credited {
+		if f.Credited && f.Kind != frame.KindBeside {
 			f.Body = joiner.Whole(f.Body)
 		}
 		if err := s.take(f); errors.Is(err, frame.ErrMalformed) {
@@ -188,7 +227,7 @@ func (s *session) take(f link.Frame) error {
 		return errOtherStream
 	}
 	switch f.Kind { //nolint:exhaustive // the others are the worker's, or of a later version
-	case frame.KindTasks:
+	case frame.KindTasks, frame.KindBeside:
 		if err := w.pool.Receive(s.source, f.Body, now); err != nil {
 			return err
 		}

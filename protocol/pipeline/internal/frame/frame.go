@@ -26,6 +26,7 @@
 //	0x5b  LEAVING   worker    no        empty
 //	0x5c  PART      both      yes       a part of a TASKS or OUTCOMES frame that is too long, to be
 //	                                    put in front of the next PART, TASKS or OUTCOMES
+//	0x5d  BESIDE    producer  yes       TASKS that stand for themselves, between the parts of a frame
 //
 // # Records
 //
@@ -100,6 +101,7 @@ const (
 	KindPong     link.FrameKind = 0x5a
 	KindLeaving  link.FrameKind = 0x5b
 	KindPart     link.FrameKind = 0x5c
+	KindBeside   link.FrameKind = 0x5d
 )
 
 // MaxBody is how many bytes of records are put in one frame at the most; a record that is

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
 // split divides total among those who want demand, max-min fair: nobody gets more
@@ -233,7 +235,41 @@ type Work struct {
 func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
 	s.sayAgain(now, p.opts.CacheTime)
 	w := Work{Outcomes: s.write(buf), Leaving: p.leaves(s)}
-	if len(s.again) == 0 && (!s.told || s.window != s.wish) { // a producer that has come back takes the first for the end of what was done before
+	p.aside(s, &w, len(s.again) == 0, now) // a producer that has come back takes the first window for the end of what was done before
+	return w
+}
+
+// Aside returns what is not to wait until outcomes are written that need many frames, of which
+// rest is left. When the producer is told what is here, that are also the tasks whose outcomes it
+// has not been told.
+func (p *Pool) Aside(s *Source, rest []byte, now int64) Work {
+	var w Work
+	if p.aside(s, &w, s.told, now) {
+		w.Alive = appendSeqs(appendSeqs(w.Alive, rest), s.out)
+		for _, d := range s.again {
+			w.Alive = append(w.Alive, d.seq)
+		}
+	}
+	return w
+}
+
+// appendSeqs appends the numbers of the tasks in records of outcomes.
+func appendSeqs(dst []uint64, records []byte) []uint64 {
+	var o frame.Outcome
+	for len(records) > 0 {
+		rest, err := o.Cut(records)
+		if err != nil { // they are ours
+			break
+		}
+		dst, records = append(dst, o.Seq), rest
+	}
+	return dst
+}
+
+// aside adds what is due beside outcomes; tell says whether a window may be. It reports whether
+// the producer is told what is here.
+func (p *Pool) aside(s *Source, w *Work, tell bool, now int64) bool {
+	if tell && (!s.told || s.window != s.wish) {
 		s.told, s.window = true, s.wish
 		w.Window, w.Tasks = true, s.wish
 		w.Bytes = max(p.opts.HeldBytes*int64(s.wish)/int64(max(p.total, 1)), 1<<20)
@@ -241,11 +277,12 @@ func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
 	if s.pingDue {
 		s.pingDue, s.pinged, s.asked, w.Ping = false, now, true, true
 	}
-	if now-s.alive >= int64(p.opts.Lease)/3 {
-		s.alive = now
-		for t := range s.held.All {
-			w.Alive = append(w.Alive, t.Seq)
-		}
+	if now-s.alive < int64(p.opts.Lease)/3 {
+		return false
 	}
-	return w
+	s.alive = now
+	for t := range s.held.All {
+		w.Alive = append(w.Alive, t.Seq)
+	}
+	return true
 }

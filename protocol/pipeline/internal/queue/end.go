@@ -96,6 +96,9 @@ func (q *Queue) Fail(seq uint64, cause string, now int64) {
 		return
 	}
 	if t.state == stateHeld {
+		if t.worker.sending == seq {
+			t.worker.sending = 0
+		}
 		q.unbind(t)
 	} else {
 		q.unqueue(t)

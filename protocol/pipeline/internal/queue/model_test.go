@@ -42,6 +42,7 @@ type facts struct {
 	adopted                                      int // tasks that a producer which came back found with workers
 	keyed                                        int // runs of tasks with a key after another of the key
 	fenced                                       int // such runs beside one whose worker was lost
+	parts                                        int // tasks that went in parts
 	twins, oldTwins                              int // pushes with a known ID, and those that name a task of an earlier run
 }
 
@@ -108,6 +109,7 @@ type wire struct {
 	most       int   // the largest window that it was granted since it came up
 	heard      int64 // when the producer heard of the worker, and the other way round
 	told       int64
+	rest       []byte // a task that goes in parts
 }
 
 type message struct {
@@ -356,7 +358,7 @@ func (m *model) cut(c *wire, clean bool) {
 	if c.dst != nil && c.up {
 		c.p.q.Disconnect(c.dst, clean, c.heard, m.now)
 	}
-	c.up, c.joining, c.src, c.most = false, 0, nil, 0
+	c.up, c.joining, c.src, c.most, c.rest = false, 0, nil, 0, nil
 }
 
 // wire lets one frame pass, or the stream come up.
@@ -398,8 +400,15 @@ func (m *model) wire(c *wire) {
 
 // exchange has both sides write, and delivers what has arrived.
 func (m *model) exchange(c *wire, delay int64) {
-	if body, n := c.p.q.Take(c.dst, nil, 200+m.rand.IntN(2000), m.now); n > 0 {
-		c.down = append(c.down, message{at: delay, kind: 't', body: body})
+	m.parts(c, delay)
+	most := 40 + m.rand.IntN(300)
+	if body, n := c.p.q.Take(c.dst, nil, most, m.now); n > 0 {
+		if len(body) > most {
+			c.rest = body
+			m.facts.parts++
+		} else {
+			c.down = append(c.down, message{at: delay, kind: 't', body: body})
+		}
 		for _, w := range c.p.q.State(m.now).Workers {
 			if w.ID == c.w.name && w.InFlight > c.most {
 				m.fail("%s was sent tasks by %s, so that it holds %d, and was never granted more than %d", w.ID, c.p.name, w.InFlight, c.most)
@@ -453,6 +462,19 @@ func (m *model) exchange(c *wire, delay int64) {
 		c.back = c.back[1:]
 		c.heard = m.now
 		m.backward(c, &f)
+	}
+}
+
+// parts has a part of a task pass, of which the last brings it.
+func (m *model) parts(c *wire, delay int64) {
+	switch {
+	case c.rest == nil:
+	case m.chance(4):
+		c.p.q.Sent(c.dst, m.now)
+		c.down = append(c.down, message{at: delay, kind: 't', body: c.rest})
+		c.rest = nil
+	case m.chance(2):
+		c.p.q.Sending(c.dst, m.now)
 	}
 }
 
@@ -805,16 +827,17 @@ func TestModel(t *testing.T) {
 		sum.adopted += m.facts.adopted
 		sum.keyed += m.facts.keyed
 		sum.fenced += m.facts.fenced
+		sum.parts += m.facts.parts
 		sum.twins += m.facts.twins
 		sum.oldTwins += m.facts.oldTwins
 		for i, n := range m.facts.ends {
 			sum.ends[i] += n
 		}
 	}
-	t.Logf("%d schedules: ends %v, %d runs, %d of them again, %d recalls, %d streams cut, %d workers killed, %d producers restarted, %d of them after a crash that lost what was not written; %d tasks found with workers, %d runs with a key, %d beside one that was given up; %d pushes with a known ID, %d of them of an earlier run",
+	t.Logf("%d schedules: ends %v, %d runs, %d of them again, %d recalls, %d streams cut, %d workers killed, %d producers restarted, %d of them after a crash that lost what was not written; %d tasks found with workers, %d runs with a key, %d beside one that was given up; %d tasks in parts; %d pushes with a known ID, %d of them of an earlier run",
 		runs, sum.ends[1:], sum.runs, sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts,
-		sum.crashes, sum.adopted, sum.keyed, sum.fenced, sum.twins, sum.oldTwins)
-	counts := []int{sum.ends[queue.Acked], sum.ends[queue.DeadLettered], sum.ends[queue.Expired], sum.ends[queue.Canceled], sum.ends[queue.Returned], sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts, sum.crashes, sum.adopted, sum.keyed, sum.twins, sum.oldTwins, sum.fenced}
+		sum.crashes, sum.adopted, sum.keyed, sum.fenced, sum.parts, sum.twins, sum.oldTwins)
+	counts := []int{sum.ends[queue.Acked], sum.ends[queue.DeadLettered], sum.ends[queue.Expired], sum.ends[queue.Canceled], sum.ends[queue.Returned], sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts, sum.crashes, sum.adopted, sum.keyed, sum.parts, sum.twins, sum.oldTwins, sum.fenced}
 	for i, n := range counts {
 		if n == 0 && (i < len(counts)-1 || runs == 400) { // the last is rare
 			t.Error("something of this never happened, so it was not tested")

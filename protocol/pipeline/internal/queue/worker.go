@@ -3,8 +3,6 @@ package queue
 import (
 	"slices"
 	"time"
-
-	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
 // Worker is what a queue knows of one worker. Its fields are the queue's.
@@ -24,6 +22,8 @@ type Worker struct {
 	out           []*Task // bound and not yet taken, oldest first
 	recalls       []uint64
 	cancels       []uint64
+	sending       uint64 // the number of a task that goes in parts; 0 is none
+	sendingSince  int64
 
 	service float64 // moving average of what a task takes, in nanoseconds
 	served  uint64
@@ -170,6 +170,11 @@ func (q *Queue) Disconnect(w *Worker, clean bool, heard, now int64) {
 		q.unbind(t)
 		q.giveBack(t, "", true, now)
 	}
+	if t := q.inParts(w); t != nil { // it has not arrived
+		q.unbind(t)
+		q.giveBack(t, "", true, now)
+	}
+	w.sending = 0
 	for t := w.held.head; t != nil; t = t.place.next {
 		t.recalled = false
 	}
@@ -261,45 +266,4 @@ func step(up bool) int {
 		return 1
 	}
 	return -1
-}
-
-// Take appends the records of tasks that are bound to a worker and not yet sent, up
-// to most bytes or one task. It returns how many they are.
-func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
-	n := 0
-	for _, t := range w.out {
-		if n > 0 && len(buf)+len(t.Body)+frame.MaxTaskHead > most {
-			break
-		}
-		rec := frame.Task{Seq: t.Seq, Delivery: uint64(t.delivery), Attempt: uint64(t.Attempts + 1), Fence: t.fence, Left: -1, Start: -1, Body: t.Body}
-		if t.Deadline != 0 {
-			rec.Left = time.Duration(max(t.Deadline-now, 0))
-		}
-		if t.Expires != 0 {
-			rec.Start = time.Duration(max(t.Expires-now, 0))
-		}
-		buf = rec.Append(buf)
-		if i := slices.Index(w.cancels, t.Seq); i >= 0 { // that was of an earlier delivery
-			w.cancels = slices.Delete(w.cancels, i, i+1)
-		}
-		t.taken, t.vouched = true, now
-		n++
-	}
-	if n == len(w.out) {
-		clear(w.out)
-		w.out = w.out[:0]
-	} else {
-		rest := copy(w.out, w.out[n:])
-		clear(w.out[rest:])
-		w.out = w.out[:rest]
-	}
-	return buf, n
-}
-
-// TakeOrders appends the numbers of tasks that the worker is to give back, and of
-// those that it is to cancel.
-func (q *Queue) TakeOrders(w *Worker, recalls, cancels []uint64) ([]uint64, []uint64) {
-	recalls, cancels = append(recalls, w.recalls...), append(cancels, w.cancels...)
-	w.recalls, w.cancels = w.recalls[:0], w.cancels[:0]
-	return recalls, cancels
 }

@@ -1,0 +1,290 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+)
+
+// little is the least credit that a stream has: parts have half of it.
+const little = 8 << 10
+
+// slowly reads the frames of a peer that has little credit, one credited frame each pause, and
+// gives see all of them until that returns false.
+func slowly(st *link.Stream, pause time.Duration, see func(f link.Frame) bool) error {
+	for {
+		f, err := st.Recv()
+		if err != nil || !see(f) {
+			return err
+		}
+		if f.Credited {
+			select {
+			case <-time.After(pause):
+			case <-st.Context().Done():
+			}
+			if err := st.Grant(1, len(f.Body)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// done says that tasks are.
+func done(st *link.Stream, tasks []byte) error {
+	var rec frame.Task
+	var out []byte
+	for len(tasks) > 0 {
+		rest, err := rec.Cut(tasks)
+		if err != nil {
+			return err
+		}
+		tasks = rest
+		o := frame.Outcome{Verb: frame.Ack, Seq: rec.Seq, Delivery: rec.Delivery}
+		out = o.Append(out)
+	}
+	return st.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: out})
+}
+
+// TestOthersDoNotWaitForTheEndOfATaskInParts: with little credit that takes minutes. Meanwhile other
+// tasks go beside it, and PONG and orders as well; an order for the task itself comes when the
+// worker has it.
+func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
+	const most = 3 // parts that may pass before
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var large, small *pipeline.Future
+		var p *pipeline.Producer[order]
+		parts, due := 0, map[link.FrameKind]int{}
+		expect := func(kind link.FrameKind) { due[kind] = parts + most }
+		order := make(chan link.FrameKind, 100)
+		over := make(chan struct{})
+		hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
+			defer close(over)
+			if err := grant(st, 10); err != nil {
+				return err
+			}
+			return slowly(st, time.Millisecond, func(f link.Frame) bool {
+				for kind, at := range due {
+					if f.Kind != kind && parts > at {
+						t.Errorf("frame %#x has not come within %d parts", uint8(kind), most)
+						return false
+					}
+				}
+				delete(due, f.Kind)
+				switch f.Kind {
+				case frame.KindPart:
+					switch parts++; parts {
+					case 5:
+						if err := st.Send(link.Frame{Kind: frame.KindPing, Body: []byte{1}}); err != nil {
+							t.Error(err)
+						}
+						expect(frame.KindPong)
+					case 20:
+						small = enqueue(t, p, 1)[0]
+						expect(frame.KindBeside)
+					case 40:
+						small.Cancel()
+						expect(frame.KindCancel)
+					case 60:
+						large.Cancel()
+					}
+				case frame.KindPong, frame.KindBeside, frame.KindCancel, frame.KindTasks:
+					order <- f.Kind
+				}
+				return len(order) < 5
+			})
+		})
+		p = producer(t, mesh.Node(link.Config{}))
+		f, err := p.Enqueue(t.Context(), orderOf(1<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		large = f
+		<-over
+		close(order)
+		want := []link.FrameKind{frame.KindPong, frame.KindBeside, frame.KindCancel, frame.KindTasks, frame.KindCancel}
+		if got := slices.Collect(chanOf(order)); !slices.Equal(got, want) || parts < 200 {
+			t.Errorf("frames %#x between %d parts, want %#x", got, parts, want)
+		}
+	})
+}
+
+func orderOf(size int) order { return order{ID: string(make([]byte, size))} }
+
+func chanOf[T any](c chan T) func(yield func(T) bool) {
+	return func(yield func(T) bool) {
+		for v := range c {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// TestTheLeaseOfATaskGoesOnWithItsParts: a worker with little credit, far away, has it minutes
+// after it began to come.
+func TestTheLeaseOfATaskGoesOnWithItsParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
+			if err := grant(st, 1); err != nil {
+				return err
+			}
+			var body []byte
+			return slowly(st, time.Second, func(f link.Frame) bool {
+				if f.Credited {
+					body = append(body, f.Body...)
+				}
+				if f.Kind == frame.KindTasks {
+					if err := done(st, body); err != nil {
+						t.Error(err)
+					}
+				}
+				return true
+			})
+		})
+		f, err := producer(t, mesh.Node(link.Config{})).Enqueue(t.Context(), orderOf(1<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := f.Wait(t.Context()); err != nil || f.Outcome().Attempts != 1 {
+			t.Errorf("%v: %+v", err, f.Outcome())
+		}
+		if d := time.Since(began); d < time.Minute {
+			t.Errorf("it took %v, which is no time that a lease does not last", d)
+		}
+	})
+}
+
+// TestAWorkerThatTakesPartsTooSlowlyIsGivenUp, so that it does not keep a task for days.
+func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
+			if err := grant(st, 1); err != nil {
+				return err
+			}
+			return slowly(st, 20*time.Second, func(link.Frame) bool { return true })
+		})
+		p := producer(t, mesh.Node(link.Config{}))
+		f, err := p.Enqueue(t.Context(), orderOf(3<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sleep(10 * time.Minute)
+		if n := p.Stats().Failures; n != 0 {
+			t.Errorf("%d attempts have failed while parts are taken", n)
+		}
+		sleep(10 * time.Minute)
+		if n := p.Stats().Failures; n == 0 {
+			t.Error("the task is with the worker still")
+		}
+		worker(t, mesh, func(context.Context, order) error { return nil })
+		wait(t, []*pipeline.Future{f})
+	})
+}
+
+// TestATaskThatDoesNotArriveHasNotBegun: its stream is cut between its parts, and no attempt
+// counts.
+func TestATaskThatDoesNotArriveHasNotBegun(t *testing.T) { // SEC-397
+	for name, end := range map[string]error{
+		"for want of room":     link.Errorf(link.ResourceExhausted, "parts of frames whose ends have not come"),
+		"for no reason of its": link.Errorf(link.Unavailable, "the worker goes"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				var streams atomic.Int64
+				node := hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
+					if err := grant(st, 1); err != nil {
+						return err
+					}
+					parts := 0
+					if err := slowly(st, 0, func(f link.Frame) bool {
+						if f.Kind == frame.KindPart {
+							parts++
+						}
+						return parts < 3
+					}); err != nil {
+						return err
+					}
+					streams.Add(1)
+					return end
+				})
+				p := producer(t, mesh.Node(link.Config{}))
+				f, err := p.Enqueue(t.Context(), orderOf(1<<20))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for streams.Load() < 20 && f.Outcome().End == pipeline.Open {
+					sleep(time.Second)
+				}
+				if o := f.Outcome(); o.End != pipeline.Open {
+					t.Fatalf("after %d streams: %+v", streams.Load(), o)
+				}
+				mesh.Kill(node)
+				worker(t, mesh, func(context.Context, order) error { return nil })
+				wait(t, []*pipeline.Future{f})
+				if n := f.Outcome().Attempts; n != 1 {
+					t.Errorf("%d attempts, want one", n)
+				}
+			})
+		})
+	}
+}
+
+// TestATaskThatNoWorkerTakesIsADeadLetter: a folder may hold one that another version wrote.
+func TestATaskThatNoWorkerTakesIsADeadLetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		worker(t, mesh, func(context.Context, order) error { return nil })
+		p := producer(t, mesh.Node(link.Config{}))
+		wait(t, enqueue(t, p, 1))
+		f, err := p.EnqueueRaw(t.Context(), make([]byte, pipeline.LongestTasks+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Wait(t.Context()); !errors.Is(err, link.Aborted) || f.Outcome().End != pipeline.DeadLettered {
+			t.Errorf("%v: %+v", err, f.Outcome())
+		}
+		wait(t, enqueue(t, p, 3))
+		g, err := p.Enqueue(t.Context(), orderOf(3<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait(t, []*pipeline.Future{g})
+		if n := len(p.Stats().Workers); n != 1 {
+			t.Errorf("%d workers", n)
+		}
+	})
+}
+
+// TestAStreamThatIsResetCondemnsNoTask: that a large task was not sent says nothing of the task.
+func TestAStreamThatIsResetCondemnsNoTask(t *testing.T) { // SEC-397
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		for _, size := range []int{1, 1 << 20} {
+			p := producer(t, mesh.Node(link.Config{}))
+			f, err := p.Enqueue(t.Context(), orderOf(size))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.SendRefused(link.Errorf(link.ResourceExhausted, "parts of frames whose ends have not come")); !errors.Is(err, link.ResourceExhausted) {
+				t.Errorf("the stream: %v", err)
+			}
+			if o := f.Outcome(); o.End != pipeline.Open {
+				t.Errorf("a task of %d bytes: %+v", size, o)
+			}
+		}
+	})
+}
