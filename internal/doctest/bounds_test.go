@@ -108,6 +108,7 @@ func rows() map[string]string {
 		"protocol/pipeline/internal/queue.MaxDelay":             "delay that a handler",
 		"protocol/pipeline/internal/queue.MaxPriority":          "key, tenant and `ID`",
 		"protocol/pipeline/internal/queue.MaxReleases":          "times that a handler may give",
+		"protocol/pipeline/internal/queue.MaxSending":           "time for which the parts of a task",
 		"protocol/pipeline/internal/queue.MaxWindow":            "tasks of one queue that a worker holds",
 		"protocol/pipeline/internal/queue.maxHistory":           "history of a task",
 		"protocol/pipeline/internal/queue.maxReleasePause":      "times that a handler may give",
