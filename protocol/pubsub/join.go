@@ -180,6 +180,11 @@ func (b *inbox) listen(m *member) error {
 		_ = st.CloseSend() // fails only if the stream has ended
 	}, cancel)
 	defer leaving()
+	all := lane.PartsOf(b.node)
+	room := all.Of(st.Peer())
+	defer room.Release()
+	turn := lane.Turn{Parts: all, Room: room, Size: maxRecords}
+	defer turn.End()
 	parts := lane.Joiner{Most: maxRecords}
 	for {
 		f, err := st.Recv()
@@ -187,6 +192,9 @@ func (b *inbox) listen(m *member) error {
 		case err != nil:
 			return err
 		case f.Kind == kindPart:
+			if !turn.Take(st.Context().Done()) {
+				return ending(st)
+			}
 			if err := parts.Part(f.Body); err != nil {
 				return err
 			}
@@ -205,11 +213,22 @@ func (b *inbox) listen(m *member) error {
 		case f.Kind != kindRecords:
 			continue // a later version sent it
 		case f.Credited:
-			err = to.take(ctx, &frames{conn: c, body: parts.Whole(f.Body), owed: len(f.Body)})
+			body := parts.Whole(f.Body)
+			turn.End()
+			err = to.take(ctx, &frames{conn: c, body: body, owed: len(f.Body)})
 		default:
 			to.note(&frames{conn: c, body: f.Body})
 		}
 		if err != nil && b.ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// ending reads on to the end of a stream that has one, and returns why that is.
+func ending(st *link.Stream) error {
+	for {
+		if _, err := st.Recv(); err != nil {
 			return err
 		}
 	}

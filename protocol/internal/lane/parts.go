@@ -1,6 +1,9 @@
 package lane
 
 import (
+	"sync"
+	"time"
+
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/share"
 )
@@ -54,7 +57,71 @@ func (j *Joiner) Drop() {
 // Parts counts the parts of frames that a node has of those whom it has opened streams to.
 // Each of them, or its address where names are free, may have as much as it leaves free, and one
 // frame.
-type Parts struct{ pool *share.Pool }
+type Parts struct {
+	pool *share.Pool
+
+	mu    sync.Mutex    // guards the field below
+	freed chan struct{} // closed when a turn ends; nil: nobody waits
+}
+
+// Turn is room for a whole frame, taken before its first part: whoever has begun one can end it,
+// however many others wait for theirs. It belongs to one goroutine.
+type Turn struct {
+	Parts *Parts
+	Room  *share.Holder
+	Size  int // of the longest frame
+
+	taken bool
+}
+
+// lookAgain is how often those who wait for a turn look for room that was given back otherwise.
+const lookAgain = time.Second
+
+// Take waits until there is room, unless there is already, or until done is closed, when it
+// returns false.
+func (t *Turn) Take(done <-chan struct{}) bool {
+	for !t.taken {
+		freed := t.Parts.wait()
+		if t.taken = t.Room.Take(int64(t.Size)) == nil; t.taken {
+			break
+		}
+		again := time.NewTimer(lookAgain)
+		select {
+		case <-freed:
+		case <-again.C:
+		case <-done:
+			again.Stop()
+			return false
+		}
+		again.Stop()
+	}
+	return true
+}
+
+// End gives the room back, if it was taken.
+func (t *Turn) End() {
+	if !t.taken {
+		return
+	}
+	t.taken = false
+	t.Room.Give(int64(t.Size))
+	t.Parts.mu.Lock()
+	defer t.Parts.mu.Unlock()
+	if t.Parts.freed != nil {
+		close(t.Parts.freed)
+		t.Parts.freed = nil
+	}
+}
+
+// wait returns a channel that is closed when a turn ends.
+func (p *Parts) wait() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.freed == nil {
+		p.freed = make(chan struct{})
+	}
+	return p.freed
+}
 
 // Of returns the room of a peer. Its Release must follow when the
 // stream has ended and the [Joiner] was told to drop what it had.
@@ -67,7 +134,7 @@ type partsKey struct{}
 // PartsOf returns the parts that a node has, of all patterns together.
 func PartsOf(node *link.Node) *Parts {
 	p, _ := node.Extension(partsKey{}, func() any { // nothing else is kept there
-		return &Parts{share.NewPool(share.Config{Limit: MaxParts, Floor: leastParts})}
+		return &Parts{pool: share.NewPool(share.Config{Limit: MaxParts, Floor: leastParts})}
 	}).(*Parts)
 	return p
 }

@@ -3,8 +3,10 @@ package lane_test
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
@@ -59,6 +61,61 @@ func TestPartsWhoseEndNeverComesAreBounded(t *testing.T) { // SEC-394
 			})
 		})
 	}
+}
+
+// TestWhoHasBegunAFrameCanEndIt: of as many streams as there may be, those that have room for a
+// whole frame send it, and the others begin when these have ended.
+func TestWhoHasBegunAFrameCanEndIt(t *testing.T) { // SEC-392
+	synctest.Test(t, func(t *testing.T) {
+		const frame, streams = 4 << 20, 200
+		parts := lane.PartsOf(linktest.NewMesh(t).Node(link.Config{}))
+		room := parts.Of(peer(t, "orders", "10.0.0.1:1", false))
+		defer room.Release()
+		var begun, ended atomic.Int64
+		next, given := make(chan struct{}), make(chan struct{})
+		for range streams {
+			go func() {
+				turn := lane.Turn{Parts: parts, Room: room, Size: frame}
+				defer turn.End()
+				for range 2 { // further parts need nothing
+					if !turn.Take(given) {
+						return
+					}
+				}
+				begun.Add(1)
+				<-next
+				turn.End()
+				ended.Add(1)
+			}()
+		}
+		const most = lane.MaxParts / 2 / frame
+		for want := int64(most); want < streams; want += most {
+			synctest.Wait()
+			if begun.Load() != want || ended.Load() != want-most {
+				t.Fatalf("%d frames are begun and %d ended, want %d and %d", begun.Load(), ended.Load(), want, want-most)
+			}
+			for range most {
+				next <- struct{}{}
+			}
+		}
+		close(next)
+		synctest.Wait()
+		if ended.Load() != streams || room.Held() != 0 {
+			t.Errorf("%d of %d frames have ended, and %d bytes are counted still", ended.Load(), streams, room.Held())
+		}
+		if err := room.Take(lane.MaxParts / 2); err != nil { // by what has no turns
+			t.Fatal(err)
+		}
+		late := lane.Turn{Parts: parts, Room: room, Size: frame}
+		if close(given); late.Take(given) {
+			t.Error("a turn when there is no room, and nobody waits any more")
+		}
+		time.AfterFunc(time.Minute, func() { room.Give(lane.MaxParts / 2) })
+		if !late.Take(nil) {
+			t.Error("no turn when there is room")
+		}
+		late.End()
+	})
 }
 
 func peer(t *testing.T, name, addr string, advisory bool) link.Peer {
