@@ -37,6 +37,7 @@ func rows() map[string]string {
 		"protocol/pubsub.maxSubscribe":                          "SUBSCRIBE",
 		"protocol/pubsub.maxTopics":                             "topics of a node by which",
 		"protocol/pubsub/internal/journal.DefaultAge":           "what a publisher keeps",
+		"protocol/pubsub/internal/journal.DefaultBacklog":       "what subscriptions take that are behind",
 		"protocol/pubsub/internal/journal.DefaultBacklogAge":    "backlog of a subscription",
 		"protocol/pubsub/internal/journal.DefaultBacklogBytes":  "backlog of a subscription",
 		"protocol/pubsub/internal/journal.DefaultBytes":         "what a publisher keeps",

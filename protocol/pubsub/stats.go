@@ -38,6 +38,11 @@ type Published struct {
 	// 512 MiB for these was in use.
 	Unacked   int    `json:"unacked"`
 	Throttled uint64 `json:"throttled"`
+	// Backlog is the bytes that the backlogs of all subscriptions take, beyond the first 8 KiB
+	// of each, and Crowded how often one could not grow because its subscriber's part of the 256
+	// MiB for these was in use.
+	Backlog int    `json:"backlog"`
+	Crowded uint64 `json:"crowded"`
 	// Sessions is how many AtLeastOnce subscriptions the node keeps a place for, connected
 	// or not, and Durable how many of these have a name.
 	Sessions int `json:"sessions"`
@@ -153,7 +158,7 @@ func (h *hub) stats(now time.Time) (Published, []Reader) {
 	p := Published{
 		First: l.First, Next: l.Next, Bytes: l.Bytes, Stuck: h.stuck.Load(),
 		DeadLetters: h.dead.kept.Load(), DeadLettersLost: h.dead.lost.Load() + l.DeadLetters,
-		Unacked: l.Unacked, Throttled: l.Throttled, Sessions: l.Sessions, Durable: int(h.durable.Used()),
+		Unacked: l.Unacked, Throttled: l.Throttled, Backlog: l.Backlog, Crowded: l.Crowded, Sessions: l.Sessions, Durable: int(h.durable.Used()),
 	}
 	h.mu.Lock()
 	list := make([]*session, 0, len(h.sessions))

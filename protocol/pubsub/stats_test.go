@@ -265,6 +265,24 @@ func TestRealmsCannotBeReachedAround(t *testing.T) {
 	})
 }
 
+// TestStatsSayWhatBacklogsTake of a subscription that reads nothing.
+func TestStatsSayWhatBacklogsTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node, p := publisher(t, mesh, link.Config{})
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Limits(1<<20, 64<<20, time.Hour))
+		publish(t, p, 1, 100_000)
+		if st := pubsub.StatsOf(node).Published; st.Backlog < 100_000 || st.Crowded != 0 {
+			t.Errorf("%d bytes for a backlog of about 100,000 messages, refused %d times", st.Backlog, st.Crowded)
+		}
+		s.Close()
+		sleep(time.Second)
+		if st := pubsub.StatsOf(node).Published; st.Backlog != 0 {
+			t.Errorf("%d bytes for the backlogs of nobody", st.Backlog)
+		}
+	})
+}
+
 func TestStatsSayWhatWaitsForAcks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

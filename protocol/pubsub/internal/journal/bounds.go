@@ -15,6 +15,7 @@ const (
 	DefaultAge        = 5 * time.Minute
 	DefaultMaxMessage = 4 << 20
 	DefaultUnacked    = 8 * DefaultBytes
+	DefaultBacklog    = 256 << 20
 )
 
 // Bounds of a log.
@@ -58,6 +59,9 @@ const (
 
 // unackedFloor is what each identity may have of Options.Unacked, as long as it is free.
 const unackedFloor = DefaultWindowBytes
+
+// backlogFloor is the same of Options.Backlog: one backlog of MaxBacklog messages.
+const backlogFloor int64 = MaxBacklog * int64(numberCost)
 
 const (
 	// liveQueue is how many messages a Reliable or AtLeastOnce subscription has queued

@@ -11,24 +11,27 @@ type Cursor struct {
 	ready chan struct{}
 
 	// guarded by the lock of the share
-	parked   bool // Fill has found nothing: the next message signals ready
-	blocked  bool // Fill has found more than the window of AtLeastOnce allows
-	closed   bool
-	marked   bool     // MARK(live) was written
-	progress int64    // when something was delivered or answered last, or came to an empty backlog
-	told     uint64   // the last number that the subscriber was told of
-	known    []uint32 // per number of a topic: its turn that was introduced on the stream
-	clock    uint32   // the last CLOCK on the stream
-	head     head     // what comes next
-	counts   counts
-	credit   int      // for a member: messages that it may still be given
-	weight   int      // for a member: its part of the keys
-	number   uint64   // for a member: unique in the group
-	tasks    []task   // for a member: what it was given and has not taken
-	flight   []flight // for a member of BestEffort: what was sent and is not known to be read, oldest first
-	unknown  bool     // flight has forgotten some
-	window   *window  // for AtLeastOnce; otherwise nil
-	detached int64    // when; 0: it is not
+	parked     bool // Fill has found nothing: the next message signals ready
+	blocked    bool // Fill has found more than the window of AtLeastOnce allows
+	closed     bool
+	marked     bool     // MARK(live) was written
+	progress   int64    // when something was delivered or answered last, or came to an empty backlog
+	told       uint64   // the last number that the subscriber was told of
+	known      []uint32 // per number of a topic: its turn that was introduced on the stream
+	clock      uint32   // the last CLOCK on the stream
+	head       head     // what comes next
+	counts     counts
+	credit     int      // for a member: messages that it may still be given
+	weight     int      // for a member: its part of the keys
+	number     uint64   // for a member: unique in the group
+	tasks      []task   // for a member: what it was given and has not taken
+	flight     []flight // for a member of BestEffort: what was sent and is not known to be read, oldest first
+	backlog    *backlog // for a member: what tasks and flight take
+	taskRoom   int      // for how many tasks that is
+	flightRoom int
+	unknown    bool    // flight has forgotten some
+	window     *window // for AtLeastOnce; otherwise nil
+	detached   int64   // when; 0: it is not
 }
 
 // head is a message that comes next.
@@ -144,6 +147,7 @@ func (l *Log) close(c *Cursor, now int64, alive bool) (left *leaver) {
 		if c.window != nil {
 			c.window.end() // what is left in it is dropped
 		}
+		c.backlog.end()
 	}
 	s.mu.Unlock()
 	if c.id != "" && l.sessions[c.id] == c {
@@ -163,5 +167,8 @@ func (c *Cursor) dropTasks() {
 	for i := range c.tasks {
 		c.share.uncount(&c.tasks[i])
 	}
-	c.tasks = nil
+	if c.backlog != nil {
+		c.tasks = c.tasks[:0]
+		c.emptied()
+	}
 }

@@ -110,7 +110,10 @@ func (s *share) giveUp(c *Cursor, told *giveUp, at int64) (unacked int) {
 		s.uncount(&t)
 		told.task(t)
 	}
-	c.tasks, c.flight = nil, nil // what was sent arrives before this
+	if c.tasks, c.flight = nil, nil; s.group != nil { // what was sent arrives before this
+		c.emptied()
+		c.landed()
+	}
 	if c.window != nil {
 		for d := c.window.list.first(); d != nil; d = c.window.list.first() {
 			if c.window.waits(d) {
@@ -172,7 +175,7 @@ func (f *feed) giveUp(told *giveUp, at int64) {
 		f.seq = f.latest.front().seq
 		f.entry, f.slab = f.log.ring.at(f.seq)
 		told.one(laneNormal, f.seq, f.missing(at))
-		f.latest.pop()
+		f.popLatest()
 	}
 }
 

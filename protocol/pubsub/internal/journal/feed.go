@@ -10,17 +10,18 @@ type feed struct {
 	overflow Overflow
 	limits   Limits
 
-	lanes  [Lanes]lane
-	turn   [Lanes]int // messages that lanes may still send in this round of 8:4:1
-	queued int        // numbers in queues
-	bytes  int        // what these messages take, in units
-	latest *latest    // what a Latest subscription has in place of queues
-	search *search    // for where to start, while it lasts
-	live   uint64     // the first number after the subscription
-	budget int        // entries that may be looked at to no avail
-	known  [16]verdict
-	told   uint64 // for Latest: numbers below may have been told on an earlier connection, which nobody knows by number
-	behind bool   // what comes next has left the ring, of the class Reliable: it ends
+	lanes   [Lanes]lane
+	turn    [Lanes]int // messages that lanes may still send in this round of 8:4:1
+	queued  int        // numbers in queues
+	bytes   int        // what these messages take, in units
+	latest  *latest    // what a Latest subscription has in place of queues
+	search  *search    // for where to start, while it lasts
+	live    uint64     // the first number after the subscription
+	backlog *backlog
+	budget  int // entries that may be looked at to no avail
+	known   [16]verdict
+	told    uint64 // for Latest: numbers below may have been told on an earlier connection, which nobody knows by number
+	behind  bool   // what comes next has left the ring, of the class Reliable: it ends
 
 	// what peek has found
 	at    int    // lane
@@ -88,9 +89,19 @@ func (f *feed) push(seq uint64, e *entry) (queued, dropped int) {
 	for f.class == BestEffort && f.over(size) {
 		dropped++
 		if !f.makeRoom(int(e.lane)) {
-			f.drop(int(e.lane), seq, ReasonOverflow, l.newest())
-			l.next = seq + 1
-			return 0, dropped
+			return f.refuse(seq, e, dropped)
+		}
+	}
+	if !f.room(&l.queue) {
+		switch {
+		case f.class != BestEffort:
+			l.live, l.next = false, seq
+			return 1, 0
+		case f.overflow == DropNewest:
+			return f.refuse(seq, e, 1)
+		default:
+			f.dropFront(l, int(e.lane), ReasonOverflow)
+			dropped++
 		}
 	}
 	l.queue.push(seq, size)
@@ -98,6 +109,14 @@ func (f *feed) push(seq uint64, e *entry) (queued, dropped int) {
 	f.queued++
 	f.bytes += size
 	return 1, dropped
+}
+
+// refuse drops a new message.
+func (f *feed) refuse(seq uint64, e *entry, dropped int) (int, int) {
+	l := &f.lanes[e.lane]
+	f.drop(int(e.lane), seq, ReasonOverflow, l.newest())
+	l.next = seq + 1
+	return 0, dropped
 }
 
 func (f *feed) over(size int) bool {
@@ -128,7 +147,10 @@ func (l *lane) newest() uint64 {
 
 func (f *feed) pop(l *lane) {
 	_, size := l.queue.front()
-	l.queue.pop()
+	had := len(l.queue.items)
+	if l.queue.pop(); len(l.queue.items) < had {
+		f.backlog.grow(had*numberCost, 0)
+	}
 	f.queued--
 	f.bytes -= size
 }
@@ -263,7 +285,7 @@ func (f *feed) unfit(now int64) Reason {
 // commit takes the message that peek has found.
 func (f *feed) commit() {
 	if f.latest != nil {
-		f.latest.pop()
+		f.popLatest()
 		return
 	}
 	f.turn[f.at]--

@@ -99,6 +99,7 @@ func (t *leaver) handOver() {
 	defer s.mu.Unlock()
 	s.steps(func() bool { return !s.gone && (!s.land(t) || !s.strip(t.c, t.at, t.alive)) })
 	t.c.dropTasks()
+	t.c.backlog.end()
 	if t.c.window != nil {
 		t.c.window.end()
 	}
@@ -166,7 +167,7 @@ func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 }
 
 // flightMost is how many messages that are not known to be read are remembered of a
-// member, 8 bytes each; of more the oldest are taken to be read.
+// member, 8 bytes each; of more the older half is taken to be read.
 const flightMost = 1 << 16
 
 // flight is the number of a message and, in its last bits, its lane.
@@ -176,9 +177,7 @@ const laneBits = 2
 
 // fly notes that a message was sent to a member of BestEffort.
 func (c *Cursor) fly(t *task) {
-	if len(c.flight) >= flightMost {
-		c.flight, c.unknown = c.flight[1:], true
-	}
+	c.remembers()
 	c.flight = append(c.flight, flight(t.seq<<laneBits|uint64(t.lane)))
 }
 
@@ -215,7 +214,8 @@ func (s *share) land(t *leaver) bool {
 			s.group.back.push(task{seq: g.From, gap: &g})
 		}
 	}
-	c.flight, t.lost = nil, [Lanes]Gap{}
+	c.landed()
+	t.lost = [Lanes]Gap{}
 	return true
 }
 
@@ -283,7 +283,7 @@ func (s *share) dispatch(at int64, look bool) state {
 		if t.gap != nil {
 			c = g.connected()
 		}
-		if c == nil {
+		if c == nil || !c.holds() {
 			return none
 		}
 		g.back.pop()
@@ -302,7 +302,7 @@ func (s *share) dispatch(at int64, look bool) state {
 		if what == some {
 			c = g.choose(f.entry.hash, nil)
 		}
-		if c == nil {
+		if c == nil || !c.holds() {
 			return none
 		}
 		if what == some {
@@ -348,8 +348,9 @@ func (c *Cursor) AddCredit(messages int, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.credit = min(c.credit+min(max(messages, 0), MaxCredit), MaxCredit)
-	c.flight = c.flight[min(max(messages, 0), len(c.flight)):]
 	if s.group != nil && !c.closed {
+		c.flight = c.flight[min(max(messages, 0), len(c.flight)):]
+		c.landed()
 		s.dispatch(s.log.since(now), false)
 	}
 }

@@ -25,9 +25,9 @@ func newLatest() *latest {
 
 func (t *latest) front() *place { return &t.slots[t.head] }
 
-// put enters a message and returns the number that it replaces, 0 if none. find is the
-// ring's.
-func (t *latest) put(r *ring, seq uint64, e *entry, s *slab) (old uint64) {
+// put enters a message and returns the number that it replaces, 0 if none. It is not ok if
+// there is no room for one more key.
+func (t *latest) put(r *ring, seq uint64, e *entry, s *slab, room func(from, to int) bool) (old uint64, ok bool) {
 	h := maphash.String(t.seed, e.topic.name)
 	if e.keyLen > 0 {
 		h = h*31 + maphash.Bytes(t.seed, e.keyIn(s))
@@ -36,12 +36,16 @@ func (t *latest) put(r *ring, seq uint64, e *entry, s *slab) (old uint64) {
 		p := &t.slots[(t.head+at-t.popped)&(len(t.slots)-1)]
 		if had, hs := r.at(p.seq); had == nil || sameKey(had, hs, e, s) {
 			old, p.seq = p.seq, seq
-			return old
+			return old, true
 		}
 		// Two keys with one hash: each stays, and only the newer can be replaced.
 	}
 	if t.n == len(t.slots) {
-		slots := make([]place, max(2*t.n, queueStart))
+		more := max(2*t.n, queueStart)
+		if !room(t.n*placeCost, more*placeCost) {
+			return 0, false
+		}
+		slots := make([]place, more)
 		for i := range t.n {
 			slots[i] = t.slots[(t.head+i)&(len(t.slots)-1)]
 		}
@@ -50,7 +54,7 @@ func (t *latest) put(r *ring, seq uint64, e *entry, s *slab) (old uint64) {
 	t.slots[(t.head+t.n)&(len(t.slots)-1)] = place{seq, seq, h}
 	t.index[h] = t.popped + t.n
 	t.n++
-	return 0
+	return 0, true
 }
 
 func sameKey(a *entry, as *slab, b *entry, bs *slab) bool {
@@ -70,6 +74,13 @@ func (t *latest) pop() {
 	}
 }
 
+func (f *feed) popLatest() {
+	had := len(f.latest.slots)
+	if f.latest.pop(); len(f.latest.slots) < had {
+		f.backlog.grow(had*placeCost, 0)
+	}
+}
+
 func (f *feed) pushLatest(seq uint64, e *entry) (queued, dropped int) {
 	l := &f.lanes[laneNormal]
 	if !l.live || seq < l.next {
@@ -85,15 +96,22 @@ func (f *feed) putLatest(seq uint64, e *entry, s *slab) (dropped int) {
 		f.drop(laneNormal, seq, ReasonRetention, 0)
 		return 0
 	}
-	if old := f.latest.put(&f.log.ring, seq, e, s); old != 0 {
+	old, ok := f.latest.put(&f.log.ring, seq, e, s, f.backlog.grow)
+	if !ok {
+		f.drop(laneNormal, f.latest.front().seq, ReasonOverflow, 0)
+		f.popLatest()
+		dropped++
+		old, _ = f.latest.put(&f.log.ring, seq, e, s, f.backlog.grow)
+	}
+	if old != 0 {
 		f.drop(laneNormal, old, ReasonConflated, 0)
 	}
 	if f.latest.n > f.limits.Messages {
 		f.drop(laneNormal, f.latest.front().seq, ReasonOverflow, 0)
-		f.latest.pop()
-		return 1
+		f.popLatest()
+		dropped++
 	}
-	return 0
+	return dropped
 }
 
 // peekLatest reads the ring to its end before it delivers, so that no value is
@@ -125,7 +143,7 @@ func (f *feed) peekLatest(now int64) state {
 			return busy
 		}
 		f.budget--
-		f.latest.pop()
+		f.popLatest()
 		f.drop(laneNormal, f.seq, why, 0)
 	}
 	switch {

@@ -24,6 +24,12 @@ type Options struct {
 	// Subscription.Who may have as much as it leaves free; beyond that, a subscription gets a
 	// message only when none of its own waits. Zero is [DefaultUnacked].
 	Unacked int
+	// Backlog bounds what subscriptions take that are behind: 8 bytes for each message, 32 of a
+	// member of a group, and about 64 for each key of Latest, beyond the first 8 KiB of each list.
+	// Each Subscription.Who may have as much as it leaves free; beyond that BestEffort and Latest
+	// drop messages, other classes read the ring, and a group keeps what a member has no room for.
+	// Zero is [DefaultBacklog].
+	Backlog int
 	// NoHistory keeps only what a subscription asked for when it was published. A
 	// message that nobody asked for is not encoded, and a subscription that starts
 	// before it is told of a gap.
@@ -51,6 +57,8 @@ type Log struct {
 	unacked   *pool.Pool // what windows, and what waits beside them, take
 	dying     dying
 	throttled atomic.Uint64 // times that a window waited for room in Options.Unacked
+	backlogs  *pool.Pool    // what backlogs take
+	crowded   atomic.Uint64 // times that a backlog had no more room in Options.Backlog
 
 	mu       sync.Mutex // guards the fields below, and all of ring that is written
 	topics   topics
@@ -82,6 +90,9 @@ func New(o Options, now time.Time) (*Log, error) {
 	if o.Unacked == 0 {
 		o.Unacked = DefaultUnacked
 	}
+	if o.Backlog == 0 {
+		o.Backlog = DefaultBacklog
+	}
 	switch {
 	case o.Bytes < 0:
 		return nil, &OptionError{"Options.Bytes", o.Bytes, "is negative"}
@@ -89,6 +100,8 @@ func New(o Options, now time.Time) (*Log, error) {
 		return nil, &OptionError{"Options.Unacked", o.Unacked, "is negative"}
 	case o.Age < 0:
 		return nil, &OptionError{"Options.Age", o.Age, "is negative"}
+	case o.Backlog < 0:
+		return nil, &OptionError{"Options.Backlog", o.Backlog, "is negative"}
 	case o.MaxMessage < 0 || o.MaxMessage > maxRecord:
 		return nil, &OptionError{"Options.MaxMessage", o.MaxMessage, "must be from 1 to 2^27"}
 	}
@@ -98,6 +111,7 @@ func New(o Options, now time.Time) (*Log, error) {
 		leased: make(map[*share]struct{}), sessions: make(map[string]*Cursor),
 	}
 	l.unacked = pool.NewPool(pool.Config{Limit: int64(o.Unacked), Floor: min(unackedFloor, int64(o.Unacked)/8)})
+	l.backlogs = pool.NewPool(pool.Config{Limit: int64(o.Backlog), Floor: min(backlogFloor, int64(o.Backlog)/8)})
 	l.ring.init()
 	return l, nil
 }

@@ -48,9 +48,7 @@ func (c *Cursor) popTask() task {
 	t := c.tasks[0]
 	c.tasks[0] = task{}
 	c.tasks = c.tasks[1:]
-	if len(c.tasks) == 0 {
-		c.tasks = nil
-	}
+	c.emptied()
 	return t
 }
 

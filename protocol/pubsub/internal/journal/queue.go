@@ -21,9 +21,12 @@ const (
 // units returns how the queue counts a size.
 func units(size uint32) int { return int(size+sizeUnit-1) / sizeUnit }
 
+// longer is how many numbers a full queue has room for after the next one.
+func (q *queue) longer() int { return max(2*q.n, queueStart) }
+
 func (q *queue) push(seq uint64, size int) {
 	if q.n == len(q.items) {
-		items := make([]uint64, max(2*q.n, queueStart))
+		items := make([]uint64, q.longer())
 		for i := range q.n {
 			items[i] = q.items[(q.head+i)&(len(q.items)-1)]
 		}

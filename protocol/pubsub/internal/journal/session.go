@@ -109,10 +109,10 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 	}
 	c := &Cursor{
 		share: s, id: id, owner: session{old.owner.kept, holder, old.owner.ended}, ready: make(chan struct{}, 1), counts: old.counts, told: old.told,
-		credit: s.sub.Credit, tasks: old.tasks, window: old.window,
+		credit: s.sub.Credit, tasks: old.tasks, window: old.window, backlog: old.backlog, taskRoom: old.taskRoom,
 	}
 	old.closed = true
-	old.tasks, old.window = nil, nil
+	old.tasks, old.window, old.backlog = nil, nil, nil
 	old.signal()
 	c.window.heard(gaps)
 	s.tellAgain(c)

@@ -66,6 +66,12 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 		return nil, err
 	}
 	f := l.newFeed(&sub)
+	used := false
+	defer func() {
+		if !used {
+			f.backlog.end()
+		}
+	}()
 	again, err := f.again(sub.Again, sub.Start.at)
 	if err != nil {
 		return nil, err
@@ -86,12 +92,17 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 		}
 	}
 	c := &Cursor{ready: make(chan struct{}, 1), id: sub.ID, owner: session{sub.Kept, sub.Holder, sub.Ended}, credit: sub.Credit, window: newWindow(l, &sub)}
+	if sub.Group != "" {
+		c.backlog = l.backlogOf(sub.Who)
+	}
 	if err := l.join(c, sub, f, again, l.since(now)); err != nil {
 		if c.window != nil {
 			c.window.end()
 		}
+		c.backlog.end()
 		return nil, err
 	}
+	used = c.share.feed.backlog == f.backlog // a group has its own
 	if sub.ID != "" {
 		l.sessions[sub.ID] = c
 	}
@@ -100,7 +111,7 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 
 // newFeed makes the feed of a subscription, which has not begun.
 func (l *Log) newFeed(sub *Subscription) *feed {
-	f := &feed{log: l, patterns: sub.Patterns, class: sub.Class, overflow: sub.Overflow, limits: sub.Limits}
+	f := &feed{log: l, backlog: l.backlogOf(sub.Who), patterns: sub.Patterns, class: sub.Class, overflow: sub.Overflow, limits: sub.Limits}
 	if len(sub.Keys) > 0 {
 		f.keys = make(map[string]struct{}, len(sub.Keys))
 		for _, k := range sub.Keys {
@@ -172,4 +183,5 @@ func (l *Log) leave(s *share) {
 		s.holder.Release()
 	}
 	s.feed.lanes, s.feed.latest, s.feed.search = [Lanes]lane{}, nil, nil // topics may still remember the share
+	s.feed.backlog.end()
 }

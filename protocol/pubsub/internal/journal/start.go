@@ -289,7 +289,11 @@ func (f *feed) replay(seq uint64) {
 	case f.latest != nil && e != nil:
 		f.putLatest(seq, e, s)
 	case e != nil:
-		f.lanes[e.lane].queue.push(seq, units(e.size))
+		q := &f.lanes[e.lane].queue
+		if q.n == len(q.items) {
+			f.backlog.need(len(q.items)*numberCost, q.longer()*numberCost)
+		}
+		q.push(seq, units(e.size))
 		f.queued++
 		f.bytes += units(e.size)
 	default: // it has left the ring just now

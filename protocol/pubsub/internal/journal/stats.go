@@ -110,6 +110,8 @@ type LogStats struct {
 	DeadLetters   uint64 // from subscriptions that have ended, dropped before they were taken
 	Unacked       int    // what it takes to keep the messages that wait for acks, in bytes
 	Throttled     uint64 // times that a subscription waited because its part of Options.Unacked was in use
+	Backlog       int    // what backlogs take, in bytes, as far as it is counted
+	Crowded       uint64 // times that a backlog could not grow because its subscriber's part of Options.Backlog was in use
 }
 
 // Stats returns the state of the log.
@@ -120,5 +122,6 @@ func (l *Log) Stats() LogStats {
 		First: l.ring.first.Load(), Next: l.ring.end.Load(), Bytes: l.ring.held,
 		Topics: len(l.topics.byID), Subscriptions: len(l.shares), Sessions: len(l.sessions), DeadLetters: l.dead.dropped,
 		Unacked: int(l.unacked.Used()), Throttled: l.throttled.Load(),
+		Backlog: int(l.backlogs.Used()), Crowded: l.crowded.Load(),
 	}
 }
