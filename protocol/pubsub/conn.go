@@ -31,10 +31,12 @@ type conn struct {
 	cut                   func()        // ends it, to be made again
 
 	pulse   pulse
-	session int    // the member's, when it began: verdicts on messages of an earlier one mean nothing
-	begun   bool   // something of it was observed
-	broken  bool   // guarded by member.mu: it has sent nonsense, and the rest is not read
-	topic   string // the topic of the last message, which was asked for
+	session int         // the member's, when it began: verdicts on messages of an earlier one mean nothing
+	begun   bool        // something of it was observed
+	records uint64      // guarded by member.mu: messages that were read
+	inLine  atomic.Bool // a long frame waits for room to put its parts
+	broken  bool        // guarded by member.mu: it has sent nonsense, and the rest is not read
+	topic   string      // the topic of the last message, which was asked for
 }
 
 // hold waits until there is room for a long frame: one always has, and others as long as
@@ -49,6 +51,20 @@ func (c *conn) hold(ctx context.Context, size int) error {
 	}
 	c.long.Add(int64(size))
 	return nil
+}
+
+// countLocked notes that a record was read.
+func (c *conn) countLocked(rec *journal.Record) {
+	if rec.Kind == journal.KindMessage {
+		c.records++
+	}
+}
+
+// readOn returns how many messages of a connection were read.
+func (m *member) readOn(c *conn) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return c.records
 }
 
 // letGo gives back the room of a long frame.

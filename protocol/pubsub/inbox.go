@@ -116,12 +116,13 @@ func (i intake) judging(ctx context.Context, c *conn, say func(v *verdict) error
 	}
 	read := i.box.progress()
 	c.pulse.start(func() (waits bool) {
-		if !i.member.waiting() {
+		inLine := c.inLine.Load()
+		if !i.member.waiting() && !inLine {
 			return false
 		}
-		if now := i.box.progress(); now != read {
+		if now := i.box.progress(); now != read || inLine {
 			read = now
-			return one(&verdict{Reading: true}) == nil
+			return one(&verdict{Reading: true, Read: i.member.readOn(c)}) == nil
 		}
 		return true
 	})

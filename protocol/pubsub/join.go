@@ -185,6 +185,7 @@ func (b *inbox) listen(m *member) error {
 	defer room.Release()
 	turn := lane.Turn{Parts: all, Room: room, Size: maxRecords}
 	defer turn.End()
+	turn.Waits = func() { c.inLine.Store(true); c.pulse.arm() } // it is not stuck
 	parts := lane.Joiner{Most: maxRecords}
 	for {
 		f, err := st.Recv()
@@ -192,7 +193,8 @@ func (b *inbox) listen(m *member) error {
 		case err != nil:
 			return err
 		case f.Kind == kindPart:
-			if !turn.Take(st.Context().Done()) {
+			taken := turn.Take(st.Context().Done())
+			if c.inLine.Store(false); !taken {
 				return ending(st)
 			}
 			if err := parts.Part(f.Body); err != nil {

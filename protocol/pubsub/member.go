@@ -352,6 +352,7 @@ func (m *member) cutShort() *conn {
 func (m *member) observe(c *conn, rec *journal.Record) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	c.countLocked(rec)
 	if m.acks && c.session != m.session {
 		m.count.add(rec, true)
 		return true // it comes again, and that counts

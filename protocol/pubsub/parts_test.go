@@ -28,7 +28,7 @@ func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
 		}
 		mesh.Start(honest)
 		hostile := mesh.Node(link.Config{Service: "orders"})
-		var here atomic.Int64
+		var here, told atomic.Int64
 		hostile.Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(ctx context.Context, st *link.Stream) error {
 			if _, err := st.Recv(); err != nil {
 				return err
@@ -37,6 +37,13 @@ func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
 			part := link.Frame{Kind: framePart, Credited: true, Body: make([]byte, 4<<10)}
 			sent := 0
 			defer func() { here.Add(-int64(sent)) }()
+			go func() {
+				for f, err := st.Recv(); err == nil; f, err = st.Recv() {
+					if f.Kind == frameVerdict {
+						told.Add(1)
+					}
+				}
+			}()
 			for ; sent < each; sent += len(part.Body) {
 				if err := st.Send(part); err != nil {
 					return err
@@ -56,6 +63,9 @@ func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
 		sleep(10 * time.Second)
 		if most := int64(lane.MaxParts/2 + 16<<20); here.Load() > most || here.Load() < most/2 { // and what 40 streams have credit for
 			t.Errorf("%d MiB of parts are here, want at most %d, and not much less", here.Load()>>20, most>>20)
+		}
+		if told.Load() == 0 {
+			t.Error("no stream was told that the subscriber is not stuck while its parts have no room")
 		}
 		long := strings.Repeat("x", each-1024)
 		if _, err := p.Publish(t.Context(), order{ID: long}); err != nil {

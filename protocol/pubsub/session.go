@@ -26,6 +26,9 @@ const (
 	// resumeWindow is how far behind it may be still when they go on: waking up for
 	// every frame would cost more than the messages.
 	resumeWindow = blockWindow * 3 / 4
+	// elsewhereMost is how long a subscription is not stuck because it says that it reads what
+	// others publish, of which there is no proof here: as long as a log keeps messages.
+	elsewhereMost = 10 * StuckTime
 )
 
 // sink is where the records of a session go: a stream, or a subscriber of this node.
@@ -65,6 +68,8 @@ type session struct {
 	seen  atomic.Int64  // how much of hub.appended it has had or has not asked for
 	moved chan struct{} // holds a token when seen has grown enough
 
+	readSoFar, credited uint64 // for the goroutine that reads: messages that the subscriber has read and given credit for
+
 	began       time.Duration // hub.since of when it began
 	looked      uint64        // for the goroutine that writes: the topics of the hub that it was compared with
 	unpublished atomic.Bool   // the subscriber was told that nobody publishes what it asks for
@@ -73,6 +78,8 @@ type session struct {
 	markedAt time.Time // and when
 
 	workers sync.WaitGroup // waits for run, which the end of the sink ends
+	sent    atomic.Uint64  // messages
+	proved  atomic.Int64   // hub.since of when the subscriber last took or read something that was sent
 	sending atomic.Int64   // hub.since of when a frame began to wait for the subscriber, or it last took something; 0: none waits
 }
 
@@ -157,7 +164,8 @@ func (s *session) write(ctx context.Context) error {
 		if buf == nil {
 			buf = getFrame(frame)
 		}
-		body, _, more, err := s.cursor.Fill((*buf)[:0], frame, frameMessages, time.Now())
+		body, n, more, err := s.cursor.Fill((*buf)[:0], frame, frameMessages, time.Now())
+		s.sent.Add(uint64(n))
 		if len(body) > 0 {
 			switch err := s.send(body); {
 			case errors.Is(err, errDrained):
@@ -215,15 +223,24 @@ func putFrame(buf *[]byte) {
 }
 
 func (s *session) send(body []byte) error {
-	s.sending.Store(max(int64(s.hub.since()), 1))
+	now := max(int64(s.hub.since()), 1)
+	s.proved.Store(now)
+	s.sending.Store(now)
 	defer s.sending.Store(0)
 	return s.out.send(s.hub.drain.words, body, s.moves)
 }
 
 // moves notes that the subscriber takes what is sent, or reads what it has.
 func (s *session) moves() {
-	if since := s.sending.Load(); since != 0 {
-		s.sending.CompareAndSwap(since, max(int64(s.hub.since()), 1))
+	s.proved.Store(int64(s.hub.since()))
+	s.waits()
+}
+
+// waits notes that the subscriber says that it reads something else, for as long as that may be.
+func (s *session) waits() {
+	now := max(int64(s.hub.since()), 1)
+	if since := s.sending.Load(); since != 0 && now-s.proved.Load() < int64(elsewhereMost) {
+		s.sending.CompareAndSwap(since, now)
 	}
 }
 

@@ -21,6 +21,7 @@ type verdict struct {
 	Causes   []string `cbor:"6,keyasint,omitempty"` // one for each nack
 	Forget   bool     `cbor:"8,keyasint,omitempty"` // the durable session ends with this stream
 	Reading  bool     `cbor:"7,keyasint,omitempty"` // messages were taken that came before; there are more
+	Read     uint64   `cbor:"9,keyasint,omitempty"` // with Reading: how many of this stream
 
 	order uint64 // of what Acks has, the latest to be received; see [verdict.addAck]
 }
@@ -78,9 +79,7 @@ func (s *session) judge(v *verdict) error {
 	if v.Forget {
 		s.forget.Store(true)
 	}
-	if v.Reading || len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit > 0 {
-		s.moves()
-	}
+	answered := s.cursor.Answered()
 	if len(v.Acks)%2 != 0 || len(v.Nacks) != 2*len(v.Causes) {
 		return errors.New("a verdict with half a pair, or with nacks and causes that do not match")
 	}
@@ -111,9 +110,29 @@ func (s *session) judge(v *verdict) error {
 		}
 	}
 	if v.Alive {
-		return s.cursor.ExtendAll(now)
+		if err := s.cursor.ExtendAll(now); err != nil {
+			return err
+		}
+	}
+	switch proved := s.proves(v); {
+	case proved || s.cursor.Answered() > answered:
+		s.moves()
+	case v.Reading:
+		s.waits()
 	}
 	return nil
+}
+
+// proves reports whether the subscriber says of more messages than before that it has read them,
+// and of no more than it can have.
+func (s *session) proves(v *verdict) bool {
+	sent := s.sent.Load()
+	s.credited += uint64(min(v.Credit, journal.MaxCredit))
+	more := v.Credit > 0 && s.credited <= sent
+	if v.Reading && s.readSoFar < v.Read && v.Read <= sent {
+		s.readSoFar, more = v.Read, true
+	}
+	return more
 }
 
 // maxDelay is the longest delay of a nack, in microseconds: 12 days.
@@ -133,7 +152,7 @@ func (v *verdict) parts() iter.Seq[*verdict] {
 		for !v.empty() {
 			part := &verdict{
 				Nacks: cut(&v.Nacks, maxNacks), Causes: cut(&v.Causes, maxNacks/2),
-				Releases: cut(&v.Releases, verdictSize), Alive: v.Alive, Credit: v.Credit, Reading: v.Reading, Forget: v.Forget,
+				Releases: cut(&v.Releases, verdictSize), Alive: v.Alive, Credit: v.Credit, Reading: v.Reading, Read: v.Read, Forget: v.Forget,
 			}
 			if len(v.Nacks)+len(v.Releases) == 0 {
 				part.Acks = cut(&v.Acks, verdictSize)

@@ -70,6 +70,8 @@ type Turn struct {
 	Parts *Parts
 	Room  *share.Holder
 	Size  int // of the longest frame
+	// Waits is called before Take waits, if it is not nil.
+	Waits func()
 
 	taken bool
 }
@@ -84,6 +86,9 @@ func (t *Turn) Take(done <-chan struct{}) bool {
 		freed := t.Parts.wait()
 		if t.taken = t.Room.Take(int64(t.Size)) == nil; t.taken {
 			break
+		}
+		if t.Waits != nil {
+			t.Waits()
 		}
 		again := time.NewTimer(lookAgain)
 		select {

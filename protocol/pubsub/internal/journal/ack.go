@@ -47,6 +47,7 @@ func (c *Cursor) Ack(now time.Time, ranges ...Range) (int, error) {
 		}
 		for !c.closed {
 			some, all := s.ack(c.window, r)
+			c.answers += uint64(some)
 			if n += some; all {
 				break
 			}
@@ -127,6 +128,7 @@ func (c *Cursor) Nack(now time.Time, seq uint64, delay time.Duration, cause stri
 	}
 	if d := c.window.find(seq); d != nil && !c.window.waits(d) {
 		c.window.answered(d)
+		c.answers++
 		s.fail(c, d, s.log.since(now), Nacked, cause, delay)
 		c.signal() // for the new deadline
 		s.opened(c, now)
@@ -146,6 +148,7 @@ func (c *Cursor) Release(now time.Time, seq uint64) error {
 	}
 	if d := c.window.find(seq); d != nil && !c.window.waits(d) {
 		c.window.answered(d)
+		c.answers++
 		d.attempt--
 		d.avoid = c
 		c.window.retry(d, s.log.since(now))

@@ -30,6 +30,7 @@ type Cursor struct {
 	taskRoom   int      // for how many tasks that is
 	flightRoom int
 	unknown    bool    // flight has forgotten some
+	answers    uint64  // deliveries that were answered
 	window     *window // for AtLeastOnce; otherwise nil
 	detached   int64   // when; 0: it is not
 }
@@ -86,6 +87,15 @@ func (c *Cursor) Live() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.feed.live
+}
+
+// Answered returns how many deliveries of the cursor were acked, nacked or released. What is
+// said of one again does not count.
+func (c *Cursor) Answered() uint64 {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.answers
 }
 
 // Position returns how far Fill has come; of AtLeastOnce, how far acks have. It is of
