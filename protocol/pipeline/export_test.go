@@ -24,6 +24,16 @@ type Faults struct {
 	held    bool     // nothing is told to be durable
 	hasty   func(pos wal.Position) error
 	stalled chan struct{}
+	syncing chan struct{} // syncs that are waited for take until it is closed
+}
+
+// HoldSync has syncs that the queue waits for take until what it returns is called.
+func (f *Faults) HoldSync() (release func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	syncing := make(chan struct{})
+	f.syncing = syncing
+	return func() { close(syncing) }
 }
 
 // Stall has appends of tasks wait until what it returns is called.
@@ -182,7 +192,15 @@ func (f *Faults) hit(kind byte) error {
 }
 
 // Commit is that of the log.
-func (f *Faults) Commit(ctx context.Context, pos wal.Position) error { return f.disk.Commit(ctx, pos) }
+func (f *Faults) Commit(ctx context.Context, pos wal.Position) error {
+	f.mu.Lock()
+	syncing := f.syncing
+	f.mu.Unlock()
+	if syncing != nil {
+		<-syncing
+	}
+	return f.disk.Commit(ctx, pos)
+}
 
 // The kinds of records, for [Faults.Set].
 const (
@@ -268,4 +286,20 @@ func (q *Queue) SendRefused(err error) error {
 	q.tasks.Disconnect(w, false, now, now)
 	q.unlock()
 	return err
+}
+
+// ServeAs has a worker serve a producer that is peer, and returns the end of its stream.
+func ServeAs(ctx context.Context, w *Worker, peer link.Peer) interface {
+	Send(f link.Frame) error
+	Recv() (link.Frame, error)
+} {
+	ctx, end := context.WithCancelCause(ctx)
+	there, back := make(chan link.Frame, 64), make(chan link.Frame, 64)
+	go func() { end(w.serve(ctx, &localStream{ctx, end, there, back, peer})) }()
+	return &localStream{ctx, end, back, there, peer}
+}
+
+// Remember bounds the tasks that are known by their IDs, and the bytes of their results.
+func Remember(tasks int, bytes int64) QueueOption {
+	return queueOption(func(s *queueSettings) { s.queue.DedupCount, s.queue.DedupBytes = tasks, bytes })
 }

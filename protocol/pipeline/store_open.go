@@ -84,6 +84,7 @@ func (s *store) restore(found *restored) {
 		}
 		e.owner, e.wanted = q, 1 // by who pushed it in an earlier run
 		if at, ok := found.dead[seq]; ok {
+			e.ended = true // for those who push its ID again
 			q.tasks.RestoreDead(&e.Task, at, now)
 			continue
 		}
