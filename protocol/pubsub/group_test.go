@@ -2,7 +2,9 @@ package pubsub_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -22,6 +24,31 @@ func TestAMemberThatReadsGetsMoreThanItsFirstCredit(t *testing.T) {
 		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Group("billing"), pubsub.Limits(10_000, 0, 0))
 		publish(t, p, 1, 5000)
 		take(t, s, 5000)
+	})
+}
+
+// TestGroupsHaveTwoClasses: whoever asks for another one is told so before it has a subscription, with
+// a publisher or without.
+func TestGroupsHaveTwoClasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		for _, publishes := range []bool{false, true} {
+			if publishes {
+				publisher(t, mesh, link.Config{})
+			}
+			for class, refused := range map[pubsub.Class]bool{pubsub.BestEffort: false, pubsub.AtLeastOnce: false, pubsub.Latest: true, pubsub.Reliable: true} {
+				s, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), placed, pubsub.In(class), pubsub.Group("g"))
+				if err == nil {
+					s.Close()
+				}
+				if errors.Is(err, link.InvalidArgument) != refused || refused == (err == nil) {
+					t.Errorf("%v in a group: %v, want that it is refused: %t", class, err, refused)
+				}
+				if refused && !strings.Contains(err.Error(), class.String()) {
+					t.Errorf("the error does not name the class: %v", err)
+				}
+			}
+		}
 	})
 }
 
@@ -62,8 +89,8 @@ func TestAMemberThatHangsHoldsUpItsOwnKeysOnly(t *testing.T) {
 	})
 }
 
-// TestAMemberThatClosesHandsOverAtOnce what it has not acked, of AtLeastOnce, or not read:
-// to a member that comes later as well, and nothing is told as missing.
+// TestAMemberThatClosesHandsOverAtOnce what it has not acked, of AtLeastOnce, or not read: to a
+// member that was not there when it was published as well, and nothing is told as missing.
 func TestAMemberThatClosesHandsOverAtOnce(t *testing.T) {
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.AtLeastOnce} {
 		t.Run(class.String(), func(t *testing.T) {
@@ -97,6 +124,47 @@ func TestAMemberThatClosesHandsOverAtOnce(t *testing.T) {
 				sleep(10 * time.Millisecond)
 				if r, err := p.Publish(t.Context(), order{}); err != nil || r.Matched != 0 {
 					t.Errorf("nobody subscribes, and a message has matched %+v, %v; %+v", r, err, pubsub.StatsOf(node).Readers)
+				}
+			})
+		})
+	}
+}
+
+// TestWhatAMemberLeavesWaitsForOneThatComesLater where those that are there have no credit left:
+// it subscribes when the other one has closed, and gets all of it.
+func TestWhatAMemberLeavesWaitsForOneThatComesLater(t *testing.T) {
+	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.AtLeastOnce} {
+		t.Run(class.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				node, p := publisher(t, mesh, link.Config{})
+				opts := []pubsub.SubscribeOption{pubsub.In(class), pubsub.Group("g")}
+				const n, few = 100, 10
+				busy := subscribe(t, mesh.Node(link.Config{}), placed, append(opts, pubsub.Credit(few))...)
+				a := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
+				publish(t, p, 1, n)
+				done := make(map[string]bool)
+				read := func(who string, s *pubsub.Subscription[order], n int) {
+					t.Helper()
+					defer time.AfterFunc(time.Minute, s.Close).Stop() // or nothing would end the test
+					for _, m := range take(t, s, n) {
+						if m.Gap != nil || done[m.Value.ID] {
+							t.Errorf("%s: message %s, gap %+v; it came before: %t", who, m.Value.ID, m.Gap, done[m.Value.ID])
+						}
+						m.Ack()
+						done[m.Value.ID] = true
+					}
+				}
+				read("the one that closes", a, few)
+				a.Close()
+				sleep(time.Second)
+				if list := pubsub.StatsOf(node).Readers; len(list) != 1 || list[0].Lag.Messages < n-2*few {
+					t.Errorf("when it has closed, the readers are %+v", list)
+				}
+				read("the one that comes later", subscribe(t, mesh.Node(link.Config{}), placed, opts...), n-2*few)
+				read("the one that was busy", busy, few)
+				if len(done) != n {
+					t.Errorf("%d messages came, want %d", len(done), n)
 				}
 			})
 		})

@@ -97,7 +97,9 @@ func Keys(keys ...string) SubscribeOption {
 }
 
 // Group makes the subscription a member of a group: each message goes to one
-// member, those of one key to the same one for as long as it is there.
+// member, those of one key to the same one for as long as it is there. It is for
+// [BestEffort] and [AtLeastOnce]; with [Latest] or [Reliable] the subscription is refused
+// with InvalidArgument, for what these promise is to one subscriber.
 func Group(name string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Group = name })
 }

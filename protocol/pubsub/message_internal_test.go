@@ -1,0 +1,90 @@
+package pubsub
+
+import (
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/baggage"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/tracing"
+)
+
+// traced is a message with a sampled trace and baggage, of a publisher that is foreign or not.
+func traced(t *testing.T, foreign bool) *Message[int] {
+	t.Helper()
+	now := time.Now()
+	log, err := journal.New(journal.Options{Epoch: 1}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cursor, err := log.Subscribe(journal.Subscription{Patterns: []string{">"}}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(journal.Message{Topic: "placed", Trace: []journal.Pair{
+		{Name: "traceparent", Value: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, {Name: "baggage", Value: "tenant=planted"},
+	}}, now); err != nil {
+		t.Fatal(err)
+	}
+	frame, _, _, err := cursor.Fill(nil, 1<<10, 1, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := journal.NewReader(journal.ReaderLimits{})
+	r.Reset(frame)
+	var rec journal.Record
+	for rec.Kind != journal.KindMessage {
+		if ok, err := r.Next(&rec); !ok {
+			t.Fatal("no message", err)
+		}
+	}
+	return &Message[int]{conn: &conn{foreign: foreign, member: &member{topic: "orders/placed"}}, pairs: &pairs{trace: rec.Trace}}
+}
+
+// TestTheTraceOfAMessageFromAnotherTrustDomain is linked to and no more: its publisher decides neither what is sampled
+// here, nor what goes out with the calls of this service.
+func TestTheTraceOfAMessageFromAnotherTrustDomain(t *testing.T) { // SEC-125
+	for _, foreign := range []bool{false, true} {
+		exporter := tracetest.NewInMemoryExporter()
+		tracer := tracing.New(tracing.Config{TracerProvider: sdk.NewTracerProvider(sdk.WithSyncer(exporter))})
+		m := traced(t, foreign)
+		ctx, span := m.Context(t.Context(), tracer)
+		span.End(0, nil)
+		want := map[bool]string{false: "planted"}[foreign]
+		if got := baggage.FromContext(ctx).Member("tenant").Value(); got != want {
+			t.Errorf("foreign %t: baggage is %q, want %q", foreign, got, want)
+		}
+		sender := trace.SpanContextFromContext(ctx).TraceID().String() == "0af7651916cd43dd8448eb211c80319c"
+		spans := exporter.GetSpans()
+		if len(spans) != 1 || len(spans[0].Links) != 1 || spans[0].Parent.IsValid() || sender {
+			t.Errorf("foreign %t: spans %+v, the trace is the sender's: %t", foreign, spans, sender)
+		}
+		plain, _ := m.Context(t.Context(), tracing.New(tracing.Config{}))
+		if got := baggage.FromContext(plain).Member("tenant").Value(); got != want {
+			t.Errorf("foreign %t, without an SDK: baggage is %q, want %q", foreign, got, want)
+		}
+		if is := trace.SpanContextFromContext(plain).IsValid(); is == foreign {
+			t.Errorf("foreign %t, without an SDK: the trace goes on: %t", foreign, is)
+		}
+	}
+}
+
+func TestWhoIsOutsideOfTheTrustDomain(t *testing.T) {
+	node := linktest.NewMesh(t).Node(link.Config{})
+	for domain, want := range map[string]bool{node.Identity().TrustDomain(): false, "partner.test": true} {
+		id, err := security.NewID(domain, "default", "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := outside(node, link.Peer{Identity: id}); got != want {
+			t.Errorf("%s is outside: %t, want %t", id, got, want)
+		}
+	}
+}
