@@ -7,6 +7,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/security"
 )
 
 // stream is what a queue and a worker need of a [link.Stream], or of an end of a pair within the
@@ -32,7 +33,10 @@ type localStream struct {
 
 // toOwn returns a stream to the worker of the node itself, and what waits for the end of that.
 func (q *Queue) toOwn(ctx context.Context, w *Worker) (near stream, wait func(), err error) {
-	self := link.Peer{Identity: q.node.Identity(), Instance: q.node.Instance(), Addr: q.node.Addr()}
+	identity := q.node.Identity()
+	self := link.Peer{ // as the network shows it, so that the worker knows what it has of the queue
+		Identity: identity, Instance: q.node.Instance(), Addr: q.node.Addr(), Advisory: identity.TrustDomain() == security.ClusterTrustDomain,
+	}
 	if err := w.mayPush(self); err != nil {
 		return nil, nil, err
 	}

@@ -1,0 +1,67 @@
+package pipeline_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+	"github.com/linkmesh/link/security"
+)
+
+// TestANodeIsTheSameProducerToItselfWithoutTheNetwork, also where names are free: its worker is to
+// know what it has of the queue when a drain reaches it without the network.
+func TestANodeIsTheSameProducerToItselfWithoutTheNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+		source, err := security.NewClusterSource(security.NewSecret(), "mailer", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		node := mesh.Node(link.Config{Service: "mailer", Identity: source, DrainTimeout: time.Minute})
+		var mu sync.Mutex
+		keys := make(map[string][]share.Key)
+		copies := pipeline.NewStage[order]("mailer", "copies")
+		note := func(stage pipeline.Stage[order]) pipeline.PullOption {
+			return pipeline.Authorize(func(peer link.Peer) error {
+				mu.Lock()
+				defer mu.Unlock()
+				keys[stage.String()] = append(keys[stage.String()], share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory))
+				return nil
+			})
+		}
+		pipeline.Pull(node, receipts, func(context.Context, order) error { return nil }, note(receipts))
+		began := make(chan struct{})
+		pipeline.Pull(node, copies, func(ctx context.Context, o order) error {
+			close(began)
+			sleep(5 * time.Second) // the node drains by then, and discovery does not lead to it any more
+			_, err := pipeline.Enqueue(ctx, node, receipts, o)
+			return err
+		}, note(copies))
+		ctx, stop := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- node.Run(ctx) }()
+		<-node.Ready()
+		f, err := pipeline.Enqueue(t.Context(), node, copies, order{}) // by the network
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-began
+		stop()
+		if err := <-ran; err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		wait(t, []*pipeline.Future{f})
+		mu.Lock()
+		defer mu.Unlock()
+		far, near := keys[copies.String()], keys[receipts.String()]
+		if len(far) == 0 || len(near) == 0 || far[0] != near[len(near)-1] || far[0].Place == "" {
+			t.Errorf("by the network it is %v, without %v", far, near)
+		}
+	})
+}
