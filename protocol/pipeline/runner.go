@@ -67,7 +67,7 @@ func (r *turn) prepare() {
 		from, _ := t.Source.Owner.(*producer) // serve sets nothing else
 		c := &taskContext{worker: r.worker, task: t}
 		c.Context, c.cancel = context.WithCancelCause(from.base) //nolint:fatcontext // each task has its own
-		c.info.Producer, c.info.queue, c.info.seq = from.peer, from.queue, t.Seq
+		c.info.Producer, c.info.from, c.info.queue, c.info.seq = from.peer, from.from, from.queue, t.Seq
 		c.info.Attempt, c.info.Delivery, c.info.Fence = int(t.Attempt), int(t.Delivery()), t.Fence
 		if t.Deadline != 0 {
 			c.deadline = time.Unix(0, t.Deadline)

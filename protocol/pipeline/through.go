@@ -33,9 +33,9 @@ func (p *Producer[T]) put(ctx context.Context, _ *link.Node, v T, opts []PushOpt
 // taken from in, so that its producers wait as well: [MaxRun] is for f alone. If it is
 // closed, the task goes to another worker of in.
 //
-// What f makes of a task keeps the task's key, and has its ID: if the node is lost
-// before it has said that it is done, and out's queue is not, the same is not pushed
-// twice within two minutes. The errors of f mean what those of a handler of [Pull] do.
+// What f makes of a task keeps the task's key, and has an ID made of the task's and its
+// producer: if the node is lost before it has said that it is done, and out's queue is not, the
+// same is not pushed twice within two minutes. The errors of f mean what those of a handler of [Pull] do.
 func Through[A, B any](node *link.Node, in Stage[A], out Target[B], f func(ctx context.Context, task A) (B, error), opts ...PullOption) *Worker {
 	if f == nil {
 		return Pull[A](node, in, nil, opts...) // which says so
@@ -57,7 +57,7 @@ const roomEvery = time.Second
 func pass[B any](ctx context.Context, node *link.Node, out Target[B], b B) error {
 	task := TaskOf(ctx)
 	for {
-		err := out.put(ctx, node, b, []PushOption{Key(task.Key), ID(task.ID())})
+		err := out.put(ctx, node, b, []PushOption{Key(task.Key), ID(task.passedID())})
 		switch {
 		case errors.Is(err, wal.ErrNoSpace):
 		case link.CodeOf(err) == link.Unavailable:

@@ -12,6 +12,8 @@ import (
 	"github.com/linkmesh/link/internal/wal"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pipeline"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/security"
 )
 
 var lines = pipeline.NewStage[string]("parser", "lines")
@@ -96,6 +98,61 @@ func TestAStageWhoseNextIsClosedGivesItsTasksBack(t *testing.T) {
 			if o := f.Outcome(); o.Attempts != 1 || len(o.History) == 0 || o.History[0].Counted {
 				t.Errorf("outcome %+v", o)
 			}
+		}
+	})
+}
+
+// TestAnotherProducerDoesNotSpendTheIDsOfAStage: it may claim the name of any queue, and numbers of
+// tasks that this has not given yet. What comes of these must not pass for what comes of its own.
+func TestAnotherProducerDoesNotSpendTheIDsOfAStage(t *testing.T) { // SEC-399
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		middle := mesh.Node(link.Config{Service: "parser"})
+		out := producer(t, middle)
+		w := pipeline.Through(middle, lines, out, func(_ context.Context, line string) (order, error) { return order{ID: line}, nil })
+		mesh.Start(middle)
+		var done tally
+		worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for _, who := range []string{"mallory", "shop", "shop"} {
+			identity, err := security.ParseID("spiffe://mesh.test/ns/default/svc/" + who)
+			if err != nil {
+				t.Fatal(err)
+			}
+			st := pipeline.ServeAs(ctx, w, link.Peer{Identity: identity, Addr: "10.0.0.9:1"})
+			hello, err := frame.Encode(frame.KindHello, frame.Hello{Queue: "the queue of shop"})
+			if err == nil {
+				err = st.Send(hello)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload, err := middle.Codec().Append(nil, &who)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := frame.Body{Payload: payload}
+			rec := frame.Task{Seq: 1, Delivery: 1, Attempt: 1, Left: -1, Start: -1, Body: body.Append(nil)}
+			for sent := false; ; {
+				f, err := st.Recv()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if f.Kind == frame.KindWindow && !sent {
+					sent = true
+					if err := st.Send(link.Frame{Kind: frame.KindTasks, Credited: true, Body: rec.Append(nil)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if f.Kind == frame.KindOutcomes {
+					break
+				}
+			}
+		}
+		sleep(time.Second)
+		if a, b := done.count("mallory"), done.count("shop"); a != 1 || b != 1 {
+			t.Errorf("what came of the task of mallory was done %d times, of that of shop %d times; want 1 each", a, b)
 		}
 	})
 }

@@ -2,12 +2,15 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"strconv"
 	"time"
 
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 )
@@ -88,14 +91,26 @@ type Task struct {
 	Fence    uint64
 	Producer string // service of the producer's identity
 
+	from    share.Key
 	queue   string
 	seq     uint64
 	headers []frame.Pair
 }
 
 // ID returns what tells the task from all others, the same in each delivery: the
-// queue that it comes from and its number there.
+// queue that it comes from and its number there. Whoever may push can claim the name of a queue of
+// another: a handler that keeps which tasks are done keeps the Producer with it.
 func (t *Task) ID() string { return taskID(t.queue, t.seq) }
+
+// passedID is the ID of what a stage makes of the task, which is that of no other producer's.
+func (t *Task) passedID() string {
+	sum := sha256.Sum256([]byte(t.from.Name + " " + t.from.Place))
+	return hex.EncodeToString(sum[:passedBytes]) + "-" + t.ID()
+}
+
+// passedBytes is how much of the hash of a producer is in the IDs of what is passed on: nobody
+// finds another one with the same, and an ID has 255 bytes.
+const passedBytes = 16
 
 func taskID(queue string, seq uint64) string { return queue + "-" + strconv.FormatUint(seq, 10) }
 

@@ -160,16 +160,17 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 		w.arrive()
 		defer w.part()
 	}
+	from := share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory)
 	w.mu.Lock()
 	now := w.clock.now()
 	src, found, err := w.pool.Join(pool.Hello{
-		From: share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory), Queue: hello.Queue, Fence: hello.Fence, Held: hello.Held, First: hello.First, Last: hello.Last, Own: own,
+		From: from, Queue: hello.Queue, Fence: hello.Fence, Held: hello.Held, First: hello.First, Last: hello.Last, Own: own,
 	}, now.UnixNano())
 	var ready <-chan struct{}
 	if err == nil {
 		w.lookLocked(now.UnixNano())
 		ready = src.Ready() // belongs to this stream: the next one has another
-		src.Owner = &producer{base: context.WithoutCancel(ctx), queue: hello.Queue, peer: peer.Service(), foreign: peer.Identity.TrustDomain() != w.node.Identity().TrustDomain()}
+		src.Owner = &producer{base: context.WithoutCancel(ctx), from: from, queue: hello.Queue, peer: peer.Service(), foreign: peer.Identity.TrustDomain() != w.node.Identity().TrustDomain()}
 	}
 	w.mu.Unlock()
 	if err != nil {
@@ -228,6 +229,7 @@ const (
 // producer is what a worker knows of a producer, for its handlers.
 type producer struct {
 	base        context.Context //nolint:containedctx // for handlers, which outlast the stream
+	from        share.Key
 	queue, peer string
 	foreign     bool // the producer is in another trust domain
 }
