@@ -100,13 +100,7 @@ func (c *Cursor) remembers() {
 		c.flight, c.flightRoom = append(make([]flight, 0, n), c.flight...), n
 		return
 	}
-	c.flight, c.unknown = c.flight[:copy(c.flight, c.flight[len(c.flight)/2:])], true
-}
-
-// landed lets go of the room of flights when there are none.
-func (c *Cursor) landed() {
-	if len(c.flight) == 0 {
-		c.backlog.grow(c.flightRoom*numberCost, 0)
-		c.flight, c.flightRoom = nil, 0
-	}
+	all := c.flight
+	c.landed(len(all) / 2)
+	c.flight, c.unknown = all[:copy(all, c.flight)], true
 }

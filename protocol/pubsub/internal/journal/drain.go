@@ -110,9 +110,9 @@ func (s *share) giveUp(c *Cursor, told *giveUp, at int64) (unacked int) {
 		s.uncount(&t)
 		told.task(t)
 	}
-	if c.tasks, c.flight = nil, nil; s.group != nil { // what was sent arrives before this
+	if c.tasks = nil; s.group != nil {
 		c.emptied()
-		c.landed()
+		c.landed(len(c.flight)) // what was sent arrives before this
 	}
 	if c.window != nil {
 		for d := c.window.list.first(); d != nil; d = c.window.list.first() {

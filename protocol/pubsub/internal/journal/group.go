@@ -170,15 +170,40 @@ func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 // member, 8 bytes each; of more the older half is taken to be read.
 const flightMost = 1 << 16
 
-// flight is the number of a message and, in its last bits, its lane.
+// flight is the number of a message and, in its last bits, the slot of its key and its lane. The
+// key stays with the member until the message is known to be read.
 type flight uint64
 
-const laneBits = 2
+const (
+	laneBits = 2
+	slotBits = 11 // 0: it has no key; otherwise one more than the slot
+)
+
+func (f flight) seq() uint64 { return uint64(f >> (laneBits + slotBits)) }
+func (f flight) lane() int   { return int(f & (1<<laneBits - 1)) }
+func (f flight) slot() int   { return int(f >> laneBits & (1<<slotBits - 1)) }
+
+// landed ends the flight of the first n messages, and lets go of the room when there are no others.
+func (c *Cursor) landed(n int) {
+	for _, f := range c.flight[:n] {
+		if slot := f.slot(); slot > 0 {
+			c.share.group.slots[slot-1].out--
+		}
+	}
+	if c.flight = c.flight[n:]; len(c.flight) == 0 {
+		c.backlog.grow(c.flightRoom*numberCost, 0)
+		c.flight, c.flightRoom = nil, 0
+	}
+}
 
 // fly notes that a message was sent to a member of BestEffort.
 func (c *Cursor) fly(t *task) {
 	c.remembers()
-	c.flight = append(c.flight, flight(t.seq<<laneBits|uint64(t.lane)))
+	slot := uint64(0)
+	if t.hash != 0 {
+		slot = uint64(t.hash%groupSlots) + 1
+	}
+	c.flight = append(c.flight, flight((t.seq<<slotBits|slot)<<laneBits|uint64(t.lane)))
 }
 
 // land ends the flight of what was sent to a member that has left, at most stepsAtOnce at a
@@ -188,7 +213,7 @@ func (s *share) land(t *leaver) bool {
 	c := t.c
 	n := min(len(c.flight), stepsAtOnce)
 	for _, f := range c.flight[:n] {
-		seq, lane := uint64(f>>laneBits), int(f&(1<<laneBits-1))
+		seq, lane := f.seq(), f.lane()
 		one := Gap{Lane: lane, Reason: ReasonLost, From: seq, To: seq, Count: 1}
 		e, _ := s.log.ring.at(seq)
 		switch g := &t.lost[lane]; {
@@ -203,7 +228,7 @@ func (s *share) land(t *leaver) bool {
 			g.merge(one)
 		}
 	}
-	if c.flight = c.flight[n:]; len(c.flight) > 0 {
+	if c.landed(n); len(c.flight) > 0 {
 		return false
 	}
 	for _, g := range t.lost {
@@ -214,7 +239,6 @@ func (s *share) land(t *leaver) bool {
 			s.group.back.push(task{seq: g.From, gap: &g})
 		}
 	}
-	c.landed()
 	t.lost = [Lanes]Gap{}
 	return true
 }
@@ -349,8 +373,7 @@ func (c *Cursor) AddCredit(messages int, now time.Time) {
 	defer s.mu.Unlock()
 	c.credit = min(c.credit+min(max(messages, 0), MaxCredit), MaxCredit)
 	if s.group != nil && !c.closed {
-		c.flight = c.flight[min(max(messages, 0), len(c.flight)):]
-		c.landed()
+		c.landed(min(max(messages, 0), len(c.flight)))
 		s.dispatch(s.log.since(now), false)
 	}
 }

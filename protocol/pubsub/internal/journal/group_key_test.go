@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
@@ -27,5 +28,36 @@ func TestGroupsWithOtherKeysAreOthers(t *testing.T) { // SEC-393
 		if n := l.Stats().Subscriptions; n != 2 {
 			t.Errorf("%d groups with a member that has the same keys in another order, want 2", n)
 		}
+	}
+}
+
+// TestAKeyStaysWhileAMessageOfItIsOnItsWay to a member that has not said that it read it: when that
+// closes, another one gets it before what was published later, and not behind.
+func TestAKeyStaysWhileAMessageOfItIsOnItsWay(t *testing.T) {
+	for i := range 20 {
+		now := start()
+		l := newLog(t, journal.Options{})
+		key := fmt.Sprint(i)
+		one := func(payload string) {
+			t.Helper()
+			publish(t, l, now, journal.Message{Topic: "t", Key: key, Payload: []byte(payload)})
+		}
+		sub := journal.Subscription{Group: "g", Patterns: []string{"t"}}
+		a := subscribe(t, l, now, sub)
+		one("1")
+		a.want(now, "1")
+		b := subscribe(t, l, now, sub)
+		one("2")
+		b.want(now, "")
+		a.Close(now) // and has read nothing
+		b.want(now, "1 2")
+		b.AddCredit(2, now)
+		c := subscribe(t, l, now, sub)
+		one("3") // goes to one of them, for nothing is on its way
+		if got := b.read(now) + c.read(now); got != "3" {
+			t.Errorf("key %s: read %q, want 3", key, got)
+		}
+		b.Close(now)
+		c.want(now, map[bool]string{true: "3"}[c.Stats(now).Lag.Messages > 0])
 	}
 }

@@ -66,7 +66,6 @@ func (c *Cursor) takeTask(at int64) (attempt int) {
 	case c.window != nil:
 		c.window.add(t.seq, f.entry, f.slab, at)
 	default:
-		s.release(t.hash)
 		c.fly(&t)
 	}
 	return 1
