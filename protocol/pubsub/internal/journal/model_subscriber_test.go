@@ -258,7 +258,7 @@ func (s *subscriber) record(rec *journal.Record) {
 		}
 	case journal.KindGap:
 		if rec.Gap.Reason == journal.ReasonRestart {
-			if !s.restart && s.sub.Class != journal.AtLeastOnce { // which may tell twice
+			if !s.restart {
 				s.Errorf("%s: told of a restart", s.name)
 			}
 			s.restart = false
@@ -269,7 +269,7 @@ func (s *subscriber) record(rec *journal.Record) {
 	case journal.KindMessage:
 		g.message(rec, s.now)
 	}
-	if s.restart && s.sub.Class != journal.AtLeastOnce { // which may deliver again before it tells again
+	if s.restart {
 		s.Errorf("%s: was not told of the restart before a record of kind %d", s.name, rec.Kind)
 	}
 	fresh := s.tracker.Observe(rec)
