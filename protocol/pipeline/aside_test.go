@@ -72,7 +72,7 @@ func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
 			if err := grant(st, 10); err != nil {
 				return err
 			}
-			return slowly(st, time.Millisecond, func(f link.Frame) bool {
+			return slowly(st, time.Millisecond, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
 				for kind, at := range due {
 					if f.Kind != kind && parts > at {
 						t.Errorf("frame %#x has not come within %d parts", uint8(kind), most)
@@ -140,7 +140,7 @@ func TestTheLeaseOfATaskGoesOnWithItsParts(t *testing.T) {
 				return err
 			}
 			var body []byte
-			return slowly(st, time.Second, func(f link.Frame) bool {
+			return slowly(st, time.Second, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
 				if f.Credited {
 					body = append(body, f.Body...)
 				}
@@ -174,7 +174,7 @@ func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
 			if err := grant(st, 1); err != nil {
 				return err
 			}
-			return slowly(st, 20*time.Second, func(link.Frame) bool { return true })
+			return slowly(st, 20*time.Second, func(link.Frame) bool { return true }) //nolint:contextcheck // it ends with its stream
 		})
 		p := producer(t, mesh.Node(link.Config{}))
 		f, err := p.Enqueue(t.Context(), orderOf(3<<20))
@@ -210,7 +210,7 @@ func TestATaskThatDoesNotArriveHasNotBegun(t *testing.T) { // SEC-397
 						return err
 					}
 					parts := 0
-					if err := slowly(st, 0, func(f link.Frame) bool {
+					if err := slowly(st, 0, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
 						if f.Kind == frame.KindPart {
 							parts++
 						}

@@ -43,11 +43,11 @@ func (f *fenced) open(t *testing.T, faults *pipeline.Faults, back time.Duration)
 }
 
 // look takes the fences of a run, of which there are none if none is expected.
-func (f *fenced) look(t *testing.T, run int, any bool) {
+func (f *fenced) look(t *testing.T, run int, given bool) {
 	t.Helper()
 	sleep(10 * time.Minute)
-	if got := len(f.fences) > 0; got != any {
-		t.Errorf("run %d: fences were given out: %v, want %v", run, got, any)
+	if got := len(f.fences) > 0; got != given {
+		t.Errorf("run %d: fences were given out: %v, want %v", run, got, given)
 	}
 	for len(f.fences) > 0 {
 		fence := <-f.fences

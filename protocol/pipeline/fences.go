@@ -58,7 +58,7 @@ func (f *fences) fill() {
 }
 
 func (f *fences) set(size int64) error {
-	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the user's own folder
+	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}

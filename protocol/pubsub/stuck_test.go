@@ -25,7 +25,7 @@ func TestWhoOnlySaysThatItReadsIsStuck(t *testing.T) { // SEC-391
 		"nothing":                         {fields{}, nil, pubsub.StuckTime, pubsub.StuckTime},
 		"that it reads":                   {fields{}, func(int) fields { return fields{7: true} }, elsewhere, elsewhere + pubsub.StuckTime},
 		"how many it has read":            {fields{}, func(i int) fields { return fields{7: true, 9: i} }, elsewhere, elsewhere + 2*pubsub.StuckTime},
-		"that it has read what it cannot": {fields{}, func(i int) fields { return fields{7: true, 9: 1 << 30} }, elsewhere, elsewhere + pubsub.StuckTime},
+		"that it has read what it cannot": {fields{}, func(int) fields { return fields{7: true, 9: 1 << 30} }, elsewhere, elsewhere + pubsub.StuckTime},
 		"credit without end":              {fields{9: "g"}, func(int) fields { return fields{5: 1 << 20} }, pubsub.StuckTime, pubsub.StuckTime},
 		"credit for what it was sent":     {fields{9: "g"}, func(int) fields { return fields{5: 1} }, pubsub.StuckTime, 2 * pubsub.StuckTime},
 		"the same ack":                    {fields{3: 3}, func(int) fields { return fields{1: []uint64{1, 1}} }, pubsub.StuckTime, pubsub.StuckTime + every},

@@ -122,7 +122,7 @@ func TestABacklogGoesWithItsSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a = &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
+	a = &stream{Cursor: c}
 	if got := l.Stats().Backlog; got != held || held < messages*16 {
 		t.Errorf("%d bytes are counted when its session goes on, and were %d", got, held)
 	}

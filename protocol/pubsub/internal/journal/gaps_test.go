@@ -17,7 +17,7 @@ func TestListsOfGapsChangeAtAnyPlace(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var list journal.GapList
 		for i := range uint64(500) {
-			ok := true
+			var ok bool
 			if n := list.Len(); n > 0 && r.IntN(5) < 2 {
 				ok = list.Cut(r.IntN(n))
 			} else {
@@ -117,7 +117,7 @@ func TestNoGapIsForgottenThatMayHaveToBeToldAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
+	s = &stream{Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
 	told := make(map[uint64]bool)
 	var counted uint64
 	for s.more = true; s.more; {
