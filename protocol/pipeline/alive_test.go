@@ -98,14 +98,14 @@ func TestPartsAreASignOfLife(t *testing.T) {
 	part := link.Frame{Kind: frame.KindPart, Credited: true, Body: []byte{1}}
 	speak := func(st *link.Stream) error {
 		for range 20 {
+			sleep(time.Second)
 			if err := st.Send(part); err != nil {
 				return err
 			}
-			sleep(time.Second)
 		}
 		return nil
 	}
-	const gone, patience = 3 * time.Second, 10 * time.Second // 5 s after the last word
+	const gone, patience = time.Second, 10 * time.Second // it is given up 5 s after the last word
 	t.Run("of a worker", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			mesh := linktest.NewMesh(t)

@@ -62,13 +62,15 @@ func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var large, small *pipeline.Future
-		var p *pipeline.Producer[order]
+		p := producer(t, mesh.Node(link.Config{}))
+		pushed := make(chan struct{})
 		parts, due := 0, map[link.FrameKind]int{}
 		expect := func(kind link.FrameKind) { due[kind] = parts + most }
 		order := make(chan link.FrameKind, 100)
 		over := make(chan struct{})
 		hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
 			defer close(over)
+			<-pushed
 			if err := grant(st, 10); err != nil {
 				return err
 			}
@@ -89,7 +91,11 @@ func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
 						}
 						expect(frame.KindPong)
 					case 20:
-						small = enqueue(t, p, 1)[0]
+						var err error
+						if small, err = p.Enqueue(t.Context(), orderOf(1)); err != nil {
+							t.Error(err)
+							return false
+						}
 						expect(frame.KindBeside)
 					case 40:
 						small.Cancel()
@@ -103,12 +109,12 @@ func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
 				return len(order) < 5
 			})
 		})
-		p = producer(t, mesh.Node(link.Config{}))
 		f, err := p.Enqueue(t.Context(), orderOf(1<<20))
 		if err != nil {
 			t.Fatal(err)
 		}
 		large = f
+		close(pushed)
 		<-over
 		close(order)
 		want := []link.FrameKind{frame.KindPong, frame.KindBeside, frame.KindCancel, frame.KindTasks, frame.KindCancel}
