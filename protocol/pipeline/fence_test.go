@@ -115,6 +115,7 @@ func TestAQueueWaitsForRoomRatherThanGiveAFenceTwice(t *testing.T) {
 				f.look(t, 0, true)
 				closeQueue(t, p)
 				spend(t, f)
+				sleep(time.Minute) // what had come to the worker is over
 				f.drop()
 				faults := fullForMeta()
 				p = f.open(t, faults, 0)
