@@ -161,7 +161,10 @@ func (b *inbox) listen(m *member) error {
 			st.Close()
 		}
 	}
-	c := to.joined(&conn{peer: st.Peer(), foreign: outside(b.node, st.Peer()), credit: credit, cut: st.Close, reuse: st.Recycle, grant: grant}, answer)
+	rest, quit := context.WithCancel(b.ctx)
+	defer quit()
+	cut := func() { quit(); st.Close() }
+	c := to.joined(&conn{peer: st.Peer(), foreign: outside(b.node, st.Peer()), credit: credit, cut: cut, reuse: st.Recycle, grant: grant}, answer)
 	say := func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {
@@ -187,15 +190,16 @@ func (b *inbox) listen(m *member) error {
 	defer turn.End()
 	turn.Waits = func() { c.inLine.Store(true); c.pulse.arm() } // it is not stuck
 	parts := lane.Joiner{Most: maxRecords}
+	in := arrivals{stream: st}
 	for {
-		f, err := st.Recv()
+		f, err := in.next()
 		switch {
 		case err != nil:
 			return err
 		case f.Kind == kindPart:
-			taken := turn.Take(st.Context().Done())
-			if c.inLine.Store(false); !taken {
-				return ending(st)
+			err := in.await(rest, &turn)
+			if c.inLine.Store(false); err != nil {
+				return err
 			}
 			if err := parts.Part(f.Body); err != nil {
 				return err
@@ -222,15 +226,6 @@ func (b *inbox) listen(m *member) error {
 			to.note(&frames{conn: c, body: f.Body})
 		}
 		if err != nil && b.ctx.Err() == nil {
-			return err
-		}
-	}
-}
-
-// ending reads on to the end of a stream that has one, and returns why that is.
-func ending(st *link.Stream) error {
-	for {
-		if _, err := st.Recv(); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package pubsub_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -77,4 +78,37 @@ func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
 			}
 		}
 	})
+}
+
+// TestPartsThatWaitForRoomOutlastTheirPublisher: a message in parts that came when the subscriber
+// had no room for parts is delivered when there is room, with what came behind it, although the
+// publisher has said all, and is gone.
+func TestPartsThatWaitForRoomOutlastTheirPublisher(t *testing.T) {
+	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Latest, pubsub.Reliable, pubsub.AtLeastOnce} {
+		t.Run(class.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
+				node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
+				client := mesh.Node(link.Config{})
+				s := subscribe(t, client, placed, pubsub.In(class))
+				room := lane.PartsOf(client).Of(link.Peer{Identity: node.Identity()})
+				defer room.Release()
+				for room.Take(1<<20) == nil { //nolint:revive // it takes all that this publisher may have
+				}
+				ids := []string{strings.Repeat("x", 300<<10), "short"}
+				for _, id := range ids {
+					if _, err := p.Publish(t.Context(), order{ID: id}, pubsub.Key(id[:1])); err != nil {
+						t.Fatal(err)
+					}
+				}
+				mesh.Stop(node)
+				sleep(2 * time.Minute)
+				room.Give(room.Held())
+				got := within(s, time.Minute)
+				if !slices.Equal(got, ids) {
+					t.Errorf("%.20q came, want the long message and the short one", got)
+				}
+			})
+		})
+	}
 }
