@@ -28,11 +28,11 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 	reply := &o.reply
 	var mover transport.Mover
 	if o.Route.Level == ReadOnly {
-		o.at, mover = e, o
+		o.at, o.by, mover = e, session, o
 	}
 	if err := session.CallMovable(ctx, start, o.deadline, &o.headers, o.data, mover, reply); err != nil {
 		o.now = time.Now()
-		return o.broken(ctx, e, err, start, o.now)
+		return o.broken(ctx, e, session, err, start, o.now)
 	}
 	o.now = reply.At
 	defer reply.Release()
@@ -60,6 +60,7 @@ func (o *outgoing) failed(ctx context.Context, e *endpoint, session *transport.S
 	case code != Unavailable:
 		return true, failure
 	default:
+		o.careful(session, e.Value())
 		settled = !o.again(ctx, failure.RetryAfter)
 	}
 	o.noteBudget(failure)
@@ -86,7 +87,7 @@ func blame(s *wire.Status) balance.Outcome {
 }
 
 // broken deals with an attempt that got no reply.
-func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, now time.Time) (settled bool, failure error) {
+func (o *outgoing) broken(ctx context.Context, e *endpoint, session *transport.Session, err error, start, now time.Time) (settled bool, failure error) {
 	te, ok := errors.AsType[*transport.Error](err)
 	if !ok {
 		e.Abandon()
@@ -121,6 +122,7 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, err error, start, no
 	if te.NotProcessed {
 		settled = !o.elsewhere(te.Reason == transport.ReasonOverloaded)
 	} else {
+		o.careful(session, e.Value())
 		settled = !o.again(ctx, 0)
 	}
 	o.noteBudget(mapped)

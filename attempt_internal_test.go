@@ -44,7 +44,7 @@ func TestWhereACallThatGotNoReplyGoes(t *testing.T) {
 			for i := range test.times {
 				now := time.Now()
 				e.Begin(clock.Of(now))
-				if settled, err = o.broken(t.Context(), e, test.err, now, now); settled && i < test.times-1 {
+				if settled, err = o.broken(t.Context(), e, nil, test.err, now, now); settled && i < test.times-1 {
 					t.Fatalf("it is settled after %d times: %v", i+1, err)
 				}
 			}

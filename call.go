@@ -36,10 +36,11 @@ type outgoing struct {
 	picks    int  // instances looked at
 	passed   int  // those of picks without a connection and with no dial begun for the call
 	leaver   *endpoint
-	doubted  *endpoint // one that has a connection and is in doubt, or ejected
-	at       *endpoint // where the call waits, if it may be moved
-	room     int       // how many may be pending
-	widened  bool      // no pending instance answered soon
+	doubted  *endpoint          // one that has a connection and is in doubt, or ejected
+	at       *endpoint          // where the call waits, if it may be moved
+	by       *transport.Session // with at: the connection it waits on
+	room     int                // how many may be pending
+	widened  bool               // no pending instance answered soon
 	pending  []pending
 	redials  int       // times a connection ended before the call left
 	waits    time.Time // since when it waits for an instance, if the call says so

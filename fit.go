@@ -17,7 +17,7 @@ func (o *outgoing) fit(ctx context.Context, session *transport.Session, in *inst
 	if known {
 		o.headers.Route, o.headers.RouteKind, o.headers.RouteID = "", 0, r.ID
 		if r.Level != uint64(o.Route.Level) {
-			o.lower(Level(min(r.Level, uint64(ReadOnly)+1)), in)
+			o.lower(r, in)
 		}
 	} else {
 		o.headers.Route, o.headers.RouteKind = o.Route.Name, uint64(o.Route.Kind)
@@ -55,12 +55,29 @@ func (o *outgoing) fitLarge(session *transport.Session, r transport.PeerRoute, o
 	return nil
 }
 
-// lower makes the call go by the level of its method that the server has announced, if that is the more careful one: the
-// server knows what its method does, and a retry that it does not expect does harm there. A level that nobody knows is [Unsafe].
-func (o *outgoing) lower(theirs Level, in *instance) {
-	if theirs > ReadOnly {
-		theirs = Unsafe
+// careful makes the call go by the level that the server announces, which may have come since the call was sent: the
+// first one on a connection may be ahead of the routes.
+func (o *outgoing) careful(session *transport.Session, in *instance) {
+	if o.Route.Level == Unsafe {
+		return
 	}
+	if r, known := session.Route(uint64(o.Route.Kind), o.Route.Name); known {
+		o.lower(r, in)
+	}
+}
+
+// theirs is the level that a server announces. One that nobody knows is [Unsafe].
+func theirs(r transport.PeerRoute) Level {
+	if r.Level > uint64(ReadOnly) {
+		return Unsafe
+	}
+	return Level(r.Level) //nolint:gosec // it is at most ReadOnly
+}
+
+// lower makes the call go by the level of its method that the server has announced, if that is the more careful one: the
+// server knows what its method does, and a retry that it does not expect does harm there.
+func (o *outgoing) lower(r transport.PeerRoute, in *instance) {
+	theirs := theirs(r)
 	if theirs >= o.Route.Level {
 		return
 	}

@@ -144,7 +144,7 @@ func (k *names) ask(ctx context.Context, lister discovery.Lister, answered chan 
 
 // proposeRoute returns the end of an error that a peer does not serve a route: the names
 // of its routes that are like it, or "". The answer may come before the peer's routes, which have a stream of their
-// own: it waits for them until stop is closed or a time has come, at most for namesWait, and on one connection but once.
+// own: it waits for them until stop is closed or a time, if one is given, has come, at most for namesWait, and on one connection but once.
 func proposeRoute(stop <-chan struct{}, r Route, session *transport.Session, until time.Time) string {
 	session.AwaitRoutes(stop, namesWait, until)
 	return verifiedOf(session).nearRoutes.propose(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
@@ -157,7 +157,7 @@ func proposeRoute(stop <-chan struct{}, r Route, session *transport.Session, unt
 // nearest names that exist; or that none of them could be connected to yet. It is nil if
 // the node is connected to an instance that serves the route. It is for patterns whose
 // users wait, for a word to them or to the log, and dials nobody. It may wait 100 ms for
-// the registry, or for the routes of instances that were connected to just now.
+// the registry, or 200 ms for the routes of instances that were connected to just now.
 //
 // The error says "nobody serves stage receipts of service mailer" and so on. It is
 // Unavailable, or Unimplemented if the route's name is what is wrong; or what makes a call
@@ -218,8 +218,9 @@ func (o *outgoing) unserved(n *Node) error {
 		without = append(without, session)
 	}
 	s.mu.Unlock()
+	until := time.Now().Add(2 * namesWait) // more than one wait, so that one that was whole is remembered
 	for _, session := range without {
-		session.AwaitRoutes(nil, namesWait, o.deadline)
+		session.AwaitRoutes(nil, namesWait, until)
 		if _, ok := session.Route(uint64(o.Route.Kind), o.Route.Name); ok {
 			return nil
 		}
@@ -227,7 +228,7 @@ func (o *outgoing) unserved(n *Node) error {
 	where := describeRegistry(n.registry)
 	switch {
 	case len(without) > 0:
-		return Errorf(Unimplemented, "none of the %d instances in %s that are connected has it%s", len(without), where, proposeRoute(nil, o.Route, without[0], o.deadline))
+		return Errorf(Unimplemented, "none of the %d instances in %s that are connected has it%s", len(without), where, proposeRoute(nil, o.Route, without[0], until))
 	case last != nil:
 		return Errorf(CodeOf(last.err), "none of the %d instances in %s is connected: %w", len(list)+len(unknown), where, last.err)
 	}

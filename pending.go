@@ -38,6 +38,9 @@ func (o *outgoing) connected(ctx context.Context, class transport.Class) (*endpo
 	}
 	session := in.peer.Live(class)
 	if session == nil { // it has ended since: the call waits for the next one as it waits for the others
+		if o.redials++; o.redials > maxRedials {
+			return nil, nil, o.unreached(ctx, e, class, &transport.Error{Reason: transport.ReasonLost, Peer: in.Addr, NotProcessed: true, Detail: "its connections end as soon as they are made"})
+		}
 		return nil, nil, o.connect(ctx, e, class)
 	}
 	in.state.leaving.Store(0) // whatever it said before, it takes calls

@@ -65,6 +65,11 @@ func TestADialThatIsMadeAgainHoldsNoCall(t *testing.T) {
 	if e, err := call(50*time.Millisecond, waits[0]); !errors.Is(err, DeadlineExceeded) {
 		t.Errorf("the call went to %v, %v; want that it is out of time", e, err)
 	}
+	o := &outgoing{service: s, deadline: time.Now().Add(time.Minute), pending: waits[:1:1], room: maxPending, levels: make([]level, 1)}
+	o.redials = maxRedials
+	if e, _, err := o.connected(t.Context(), transport.ClassCalls); e != nil || err != nil || len(o.pending) > 0 || !o.tried.Has(waits[0].endpoint) {
+		t.Errorf("%v, %v; an instance that ends its connections again and again is dialed without an end", e, err)
+	}
 }
 
 // toNobody returns a service, and its instance, at whose address nobody answers.

@@ -200,7 +200,7 @@ func (s *Stream) error(what string, err error) error {
 		e := fromStatus(status, s.Peer().String())
 		e.Op = op
 		if e.Code == Unimplemented {
-			e.Message += proposeRoute(nil, s.route, s.raw.Session, time.Now().Add(namesWait))
+			e.Message += proposeRoute(nil, s.route, s.raw.Session, time.Time{})
 		}
 		return e
 	}

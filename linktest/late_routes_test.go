@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,10 +19,20 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// lateServer serves nothing, answers each stream with Unimplemented, and announces its routes late, if at all.
-func lateServer(t *testing.T, m *Mesh, late time.Duration, routes ...wire.RouteInfo) {
+// late is a server that answers each request with a code after a time, and announces its routes late, if at all.
+type late struct {
+	code           link.Code
+	answer, routes time.Duration // after a request, after the first stream
+	announced      []wire.RouteInfo
+
+	requests atomic.Int32
+	addr     netip.AddrPort // once it has started
+}
+
+func (l *late) start(t *testing.T, m *Mesh) {
 	t.Helper()
 	conn, addr := m.network.listen()
+	l.addr = addr
 	transport := &quic.Transport{Conn: conn}
 	source := m.CA().Source("orders")
 	listener, err := transport.Listen(security.ServerTLS(source), &quic.Config{EnableStreamResetPartialDelivery: true})
@@ -43,11 +55,11 @@ func lateServer(t *testing.T, m *Mesh, late time.Duration, routes ...wire.RouteI
 		if err != nil {
 			return
 		}
-		if len(routes) > 0 {
-			time.AfterFunc(late, func() { _, _ = control.Write(wire.AppendRoutes(nil, &wire.Routes{Routes: routes})) })
+		if len(l.announced) > 0 {
+			time.AfterFunc(l.routes, func() { _, _ = control.Write(wire.AppendRoutes(nil, &wire.Routes{Routes: l.announced})) })
 		}
 		for err == nil {
-			go refuse(stream)
+			go l.refuse(stream)
 			stream, err = c.AcceptStream(context.Background())
 		}
 	}
@@ -66,7 +78,7 @@ func lateServer(t *testing.T, m *Mesh, late time.Duration, routes ...wire.RouteI
 }
 
 // refuse answers each request of a stream, whose type is one byte.
-func refuse(stream *quic.Stream) {
+func (l *late) refuse(stream *quic.Stream) {
 	defer func() { _ = stream.Close() }()
 	in := bufio.NewReader(stream)
 	last := wire.KindHeaders // the frame that ends a request
@@ -89,7 +101,9 @@ func refuse(stream *quic.Stream) {
 			return
 		}
 		if h.Kind == last {
-			_, _ = stream.Write(wire.AppendStatus(nil, &wire.Status{Code: uint64(link.Unimplemented), Message: "not served"}, flags))
+			l.requests.Add(1)
+			time.Sleep(l.answer)
+			_, _ = stream.Write(wire.AppendStatus(nil, &wire.Status{Code: uint64(l.code), Message: "not served"}, flags))
 			flags ^= wire.FlagOdd
 		}
 	}
@@ -114,7 +128,8 @@ func TestAnErrorThatComesBeforeTheRoutesProposesOne(t *testing.T) {
 		t.Run(r.Kind.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := NewMesh(t)
-				lateServer(t, mesh, 50*time.Millisecond, wire.RouteInfo{Kind: uint64(r.Kind), Name: "get"})
+				srv := &late{code: link.Unimplemented, routes: 50 * time.Millisecond, announced: []wire.RouteInfo{{Kind: uint64(r.Kind), Name: "get"}}}
+				srv.start(t, mesh)
 				err := callLate(t.Context(), mesh.Node(link.Config{}), r)
 				if link.CodeOf(err) != link.Unimplemented || !strings.Contains(err.Error(), `the nearest name there is "get"`) {
 					t.Errorf("%v, want a proposal", err)
@@ -126,21 +141,28 @@ func TestAnErrorThatComesBeforeTheRoutesProposesOne(t *testing.T) {
 
 // TestRoutesThatNeverComeDelayOneError, and no error beyond the deadline of its call.
 func TestRoutesThatNeverComeDelayOneError(t *testing.T) {
+	t.Run("method", func(t *testing.T) { delayOneError(t, link.Method) })
+	t.Run("channel", func(t *testing.T) { delayOneError(t, link.Channel) })
+}
+
+func delayOneError(t *testing.T, kind link.Kind) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := NewMesh(t)
-		lateServer(t, mesh, 0)
+		(&late{code: link.Unimplemented}).start(t, mesh)
 		client := mesh.Node(link.Config{})
 		fail := func(patience time.Duration) time.Duration {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			began := time.Now()
-			if err := callLate(ctx, client, link.Route{Service: "orders", Kind: link.Method, Name: "gett"}); link.CodeOf(err) != link.Unimplemented {
+			if err := callLate(ctx, client, link.Route{Service: "orders", Kind: kind, Name: "gett"}); link.CodeOf(err) != link.Unimplemented {
 				t.Error(err)
 			}
 			return time.Since(began)
 		}
-		if took := fail(50 * time.Millisecond); took > 50*time.Millisecond {
-			t.Errorf("the error of a call that has 50 ms came after %v", took)
+		if kind == link.Method { // a stream's error waits whatever its context says
+			if took := fail(50 * time.Millisecond); took > 50*time.Millisecond {
+				t.Errorf("the error of a call that has 50 ms came after %v", took)
+			}
 		}
 		if took := fail(time.Second); took < 100*time.Millisecond || took > 150*time.Millisecond {
 			t.Errorf("the first error came after %v, want 100 ms and what the network takes", took)
@@ -149,4 +171,56 @@ func TestRoutesThatNeverComeDelayOneError(t *testing.T) {
 			t.Errorf("the second error came after %v, want no wait", took)
 		}
 	})
+}
+
+// TestALevelThatComesAfterTheCallCounts: the first call on a connection may be sent before the routes are there. When it
+// fails, they are, and say that it must not run twice.
+func TestALevelThatComesAfterTheCallCounts(t *testing.T) {
+	for _, level := range []link.Level{link.Unsafe, link.Idempotent} {
+		t.Run(level.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := NewMesh(t)
+				srv := &late{code: link.Unavailable, answer: 10 * time.Millisecond, announced: []wire.RouteInfo{{Name: "get", Level: uint64(level)}}}
+				srv.start(t, mesh)
+				err := callLate(t.Context(), mesh.Node(link.Config{}), link.Route{Service: "orders", Kind: link.Method, Name: "get", Level: link.ReadOnly})
+				if link.CodeOf(err) != link.Unavailable {
+					t.Error(err)
+				}
+				want := map[link.Level]int32{link.Unsafe: 1, link.Idempotent: 3}[level]
+				if n := srv.requests.Load(); n != want {
+					t.Errorf("the call was sent %d times, want %d", n, want)
+				}
+			})
+		})
+	}
+}
+
+// TestACallThatChangesSomethingIsNotMoved though it was called as one that does not, before the routes were there: its
+// instance falls silent while it runs, and another one is there.
+func TestACallThatChangesSomethingIsNotMoved(t *testing.T) {
+	for _, level := range []link.Level{link.Unsafe, link.ReadOnly} {
+		t.Run(level.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := NewMesh(t)
+				srv := &late{code: link.Unavailable, answer: 20 * time.Second, routes: 5 * time.Millisecond, announced: []wire.RouteInfo{{Name: "get", Level: uint64(level)}}}
+				srv.start(t, mesh)
+				client := mesh.Node(link.Config{})
+				route := link.Route{Service: "orders", Kind: link.Method, Name: "get", Level: link.ReadOnly}
+				ended := make(chan error, 1)
+				go func() { ended <- callLate(t.Context(), client, route) }()
+				time.Sleep(10 * time.Millisecond)
+				if n := srv.requests.Load(); n != 1 {
+					t.Fatalf("the call was sent %d times before its instance fell silent", n)
+				}
+				other := mesh.Node(link.Config{Service: "orders"})
+				other.HandleCall(route, link.CallHandler{New: func() any { return new(string) }, Serve: func(context.Context, any) (any, error) { return "x", nil }})
+				mesh.Start(other)
+				mesh.network.kill(srv.addr)
+				if err := <-ended; (err == nil) != (level == link.ReadOnly) {
+					t.Errorf("the call ended with %v; is it to be moved: %t", err, level == link.ReadOnly)
+				}
+				time.Sleep(srv.answer) // until its goroutine has ended
+			})
+		})
+	}
 }

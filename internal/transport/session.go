@@ -142,18 +142,21 @@ func (s *Session) Done() <-chan struct{} { return s.conn.Context().Done() }
 // RTT returns the smoothed round-trip time of the connection.
 func (s *Session) RTT() time.Duration { return s.conn.ConnectionStats().SmoothedRTT }
 
-// AwaitRoutes waits until the peer has announced routes, stop is closed or a time has come, and for as long as that
-// may take at most: once a wait was that long, later ones find that it has been.
+// AwaitRoutes waits until the peer has announced routes, stop is closed or a time, if one is given, has come, and for
+// as long as that may take at most: once a wait was that long, later ones find that it has been.
 func (s *Session) AwaitRoutes(stop <-chan struct{}, most time.Duration, until time.Time) {
-	left := time.Until(until)
-	t := time.NewTimer(min(most, left))
+	wait := most
+	if !until.IsZero() {
+		wait = min(most, time.Until(until))
+	}
+	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-s.routed:
 	case <-s.Done():
 	case <-stop:
 	case <-t.C:
-		if most <= left {
+		if wait == most {
 			s.routedOnce.Do(func() { close(s.routed) })
 		}
 	}
