@@ -91,7 +91,14 @@ func TestWorkersKeepTheOrderOfAKey(t *testing.T) {
 		var mu sync.Mutex
 		running, most, total := 0, 0, 0
 		last := make(map[string]int64)
+		var all sync.WaitGroup
+		all.Add(4)
 		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m pubsub.Message[order]) error {
+			if m.Value.Cents == 0 { // which worker has which keys, and takes the others, is left to chance
+				all.Done()
+				all.Wait()
+				return nil
+			}
 			mu.Lock()
 			running++
 			total++
@@ -110,6 +117,10 @@ func TestWorkersKeepTheOrderOfAKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for range 4 {
+			publish(t, p, 0, 0)
+		}
+		all.Wait()
 		for i := 1; i <= 200; i++ {
 			key := fmt.Sprint(i % 7)
 			if i%7 == 0 {
@@ -119,8 +130,8 @@ func TestWorkersKeepTheOrderOfAKey(t *testing.T) {
 		}
 		sleep(time.Minute)
 		s.Close()
-		if total != 200 || most != 4 {
-			t.Errorf("%d messages handled, at most %d at a time; want 200 and 4", total, most)
+		if total != 200 || most < 2 || most > 4 {
+			t.Errorf("%d messages handled, at most %d at a time; want 200 and 2 to 4", total, most)
 		}
 	})
 }
