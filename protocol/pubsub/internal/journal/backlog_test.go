@@ -163,3 +163,52 @@ func TestWhatAMemberHadIsToldWithoutACount(t *testing.T) {
 		t.Errorf("the other member is told %q, want of the last ones, up to %d, without a count", got, messages)
 	}
 }
+
+// TestWhatMembersGaveBackCountsOn: a member that takes as much as it may and leaves, in one group
+// after the other whose other member takes nothing, leaves no more than its identity's part.
+func TestWhatMembersGaveBackCountsOn(t *testing.T) { // SEC-400
+	const bound, groups, messages = 1 << 20, 24, 10_000
+	for name, class := range map[string]journal.Class{"best effort": journal.BestEffort, "at least once": journal.AtLeastOnce} {
+		t.Run(name, func(t *testing.T) {
+			now := start()
+			l := newLog(t, journal.Options{Backlog: bound})
+			sub := journal.Subscription{
+				Who: pool.Key{Name: "mallory"}, Class: class, Limits: journal.Limits{Messages: journal.MaxWindow, Bytes: journal.MaxWindowBytes, Age: time.Hour},
+			}
+			before := heap()
+			var stay []*stream
+			for i := range groups {
+				topic := fmt.Sprint("t", i)
+				sub.Group, sub.Credit, sub.Patterns = "g", 1, []string{topic}
+				stay = append(stay, subscribe(t, l, now, sub))
+				sub.Credit = journal.MaxCredit
+				leaves := subscribe(t, l, now, sub)
+				for range messages {
+					publish(t, l, now, say(topic, "x")...)
+				}
+				leaves.Close(now)
+			}
+			grown := heap() - before - int64(l.Stats().Bytes)
+			t.Logf("%d KiB are counted, %d KiB are in use beside the ring", l.Stats().Backlog>>10, grown>>10)
+			if got := l.Stats().Backlog; got < bound/4 || got > bound*7/8 {
+				t.Errorf("%d bytes of backlogs are counted, of %d", got, bound)
+			}
+			if most := int64(bound + groups*(64<<10)); grown > most {
+				t.Errorf("%d KiB are in use beside the ring, want at most %d", grown>>10, most>>10)
+			}
+			if came, missing := account(t, stay[0], now); came+missing == 0 {
+				t.Error("the member that stayed gets nothing")
+			}
+			for i, s := range stay {
+				if s.AddCredit(journal.MaxCredit, now); i%2 == 0 {
+					account(t, s, now) // the others close with all of it
+				}
+				s.Close(now)
+			}
+			if got := l.Stats().Backlog; got != 0 {
+				t.Errorf("%d bytes are counted of nobody", got)
+			}
+			runtime.KeepAlive(stay)
+		})
+	}
+}

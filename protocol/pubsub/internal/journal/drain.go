@@ -23,7 +23,7 @@ func (c *Cursor) Owed(now, until time.Time) bool {
 	if s.group == nil {
 		return c.window.owes(last)
 	}
-	if len(s.group.back.list) > 0 {
+	if s.group.back.len() > 0 {
 		return true
 	}
 	for _, m := range s.group.members {
@@ -126,7 +126,7 @@ func (s *share) giveUp(c *Cursor, told *giveUp, at int64) (unacked int) {
 		}
 	}
 	if g := s.group; g != nil {
-		for len(g.back.list) > 0 {
+		for g.back.len() > 0 {
 			t := g.back.pop()
 			s.uncount(&t)
 			told.task(t)

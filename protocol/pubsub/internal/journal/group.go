@@ -18,7 +18,7 @@ const (
 // soon as there is one, into the list of its tasks, which its Fill takes.
 type group struct {
 	members []*Cursor
-	back    heap[task] // what members gave back, by number; it goes before what is new
+	back    returned // what members gave back; it goes before what is new
 	slots   [groupSlots]slotHolder
 	joins   uint64
 	draws   uint64
@@ -42,8 +42,8 @@ type task struct {
 	gap      *Gap
 }
 
-func newGroup(first *Cursor) *group {
-	g := &group{back: heap[task]{less: func(a, b task) bool { return a.seq < b.seq || a.seq == b.seq && a.gap != nil && b.gap == nil }}}
+func newGroup(first *Cursor, b *backlog) *group {
+	g := &group{back: newReturned(b)}
 	g.add(first)
 	return g
 }
@@ -297,8 +297,8 @@ func (s *share) dispatch(at int64, look bool) state {
 		return none // what they have left goes before what is new
 	}
 	given := 0
-	for len(g.back.list) > 0 && given < stepsAtOnce {
-		t := g.back.list[0]
+	for g.back.len() > 0 && given < stepsAtOnce {
+		t := g.back.first()
 		var avoid *Cursor
 		if t.delivery != nil {
 			avoid = t.delivery.avoid

@@ -142,7 +142,7 @@ func (l *Log) join(c *Cursor, sub Subscription, f *feed, again []Gap, now int64)
 	s.feed.lanes[laneNormal].gaps.mix(again) // in order: marks go up to the first that is to be told
 	c.share, c.progress = s, now
 	if sub.Group != "" {
-		s.only, s.group = nil, newGroup(c)
+		s.only, s.group = nil, newGroup(c, s.feed.backlog)
 		l.groups[sub.groupKey()] = s
 	}
 	l.shares[s] = struct{}{}
@@ -173,13 +173,13 @@ func (l *Log) leave(s *share) {
 	for _, d := range s.dead.take(len(s.dead.list)) {
 		l.dead.keep(d)
 	}
-	if s.holder != nil {
-		if s.group != nil {
-			for _, t := range s.group.back.list {
-				s.uncount(&t)
-			}
-			s.group.back.list = nil
+	if s.group != nil {
+		for _, t := range s.group.back.tasks.list {
+			s.uncount(&t)
 		}
+		s.group.back.drop()
+	}
+	if s.holder != nil {
 		s.holder.Release()
 	}
 	s.feed.lanes, s.feed.latest, s.feed.search = [Lanes]lane{}, nil, nil // topics may still remember the share

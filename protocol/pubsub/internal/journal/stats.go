@@ -52,7 +52,7 @@ func (c *Cursor) Stats(now time.Time) Stats {
 		r.Unacked, r.UnackedBytes = c.window.list.n, c.window.bytes
 	}
 	if s.group != nil {
-		r.Lag.Messages += uint64(len(s.group.back.list))
+		r.Lag.Messages += uint64(s.group.back.len())
 	}
 	for _, t := range c.tasks {
 		r.Lag.Messages++
