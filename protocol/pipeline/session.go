@@ -77,7 +77,7 @@ func (s *session) write(ctx context.Context) error {
 }
 
 func (s *session) send(work *pool.Work, now time.Time) error {
-	if err := sendList(s.stream, frame.KindAlive, work.Alive); err != nil {
+	if err := s.control(work, now); err != nil { // first: later ones are told between the outcomes
 		return err
 	}
 	most := lane.FrameFor(uint64(s.credit))
@@ -91,9 +91,6 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 				return err
 			}
 		}
-	}
-	if err := s.control(work, now); err != nil { // after what was done before: a producer that has come back waits for the window
-		return err
 	}
 	if work.Leaving {
 		return s.stream.Send(link.Frame{Kind: frame.KindLeaving})
@@ -126,14 +123,14 @@ func (s *session) aside(left []byte) error {
 	}
 	work := w.pool.Aside(s.source, left, now.UnixNano())
 	w.mu.Unlock()
-	if err := sendList(s.stream, frame.KindAlive, work.Alive); err != nil {
-		return err
-	}
 	return s.control(&work, now)
 }
 
-// control sends the window and PING.
+// control sends what is here, the window and PING.
 func (s *session) control(work *pool.Work, now time.Time) error {
+	if err := sendList(s.stream, frame.KindAlive, work.Alive); err != nil {
+		return err
+	}
 	if work.Window {
 		b := frame.AppendUint(frame.AppendUint(s.small[:0], uint64(work.Tasks)), uint64(work.Bytes))
 		if err := s.stream.Send(link.Frame{Kind: frame.KindWindow, Body: b}); err != nil {

@@ -219,7 +219,8 @@ func (p *Pool) Backlog(s *Source, pending uint64, now int64) {
 	p.stale = true
 }
 
-// Work is what is to be written to a producer.
+// Work is what is to be written to a producer. All but Outcomes and Leaving goes first: while
+// outcomes are written that need many frames, Aside may have a newer window told.
 type Work struct {
 	Outcomes []byte
 	Window   bool // the two that follow are to be told
@@ -231,11 +232,14 @@ type Work struct {
 }
 
 // Take returns what is to be written to a producer; buf is to be used for what comes
-// next, as the outcomes are the caller's.
+// next, as the outcomes are the caller's. It is called when those of the last time are written,
+// and again as long as there are any.
 func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
+	// A producer that has come back takes the first window for the end of what was done before.
+	tell := s.told || len(s.again) == 0
 	s.sayAgain(now, p.opts.CacheTime)
 	w := Work{Outcomes: s.write(buf), Leaving: p.leaves(s)}
-	p.aside(s, &w, len(s.again) == 0, now) // a producer that has come back takes the first window for the end of what was done before
+	p.aside(s, &w, tell, now)
 	return w
 }
 

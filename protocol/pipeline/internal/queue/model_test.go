@@ -43,6 +43,7 @@ type facts struct {
 	keyed                                        int // runs of tasks with a key after another of the key
 	fenced                                       int // such runs beside one whose worker was lost
 	parts                                        int // tasks that went in parts
+	asides                                       int // times that outcomes were interrupted
 	twins, oldTwins                              int // pushes with a known ID, and those that name a task of an earlier run
 }
 
@@ -109,7 +110,9 @@ type wire struct {
 	most       int   // the largest window that it was granted since it came up
 	heard      int64 // when the producer heard of the worker, and the other way round
 	told       int64
-	rest       []byte // a task that goes in parts
+	rest       []byte     // a task that goes in parts
+	work       *pool.Work // of which outcomes are being written
+	drained    bool       // nothing is to follow these
 }
 
 type message struct {
@@ -358,7 +361,7 @@ func (m *model) cut(c *wire, clean bool) {
 	if c.dst != nil && c.up {
 		c.p.q.Disconnect(c.dst, clean, c.heard, m.now)
 	}
-	c.up, c.joining, c.src, c.most, c.rest = false, 0, nil, 0, nil
+	c.up, c.joining, c.src, c.most, c.rest, c.work = false, 0, nil, 0, nil, nil
 }
 
 // wire lets one frame pass, or the stream come up.
@@ -427,30 +430,7 @@ func (m *model) exchange(c *wire, delay int64) {
 		pending, _ := c.p.q.Backlog(m.now)
 		c.down = append(c.down, message{at: delay, kind: 'b', a: uint64(pending)})
 	}
-	held := c.w.pool.Holds(c.src)
-	work := c.w.pool.Take(c.src, nil, m.now)
-	if len(work.Outcomes) > 0 {
-		c.back = append(c.back, message{at: delay, kind: 'o', body: work.Outcomes})
-	}
-	if work.Window {
-		c.most = max(c.most, work.Tasks)
-		c.back = append(c.back, message{at: delay, kind: 'w', a: uint64(work.Tasks), b: uint64(work.Bytes)})
-	}
-	if len(work.Alive) > 0 {
-		c.back = append(c.back, message{at: delay, kind: 'a', list: work.Alive})
-	}
-	if held > 0 && !c.w.frozen { // as PING and PONG do
-		c.heard, c.told = m.now, m.now
-	}
-	if work.Ping {
-		c.down = append(c.down, message{at: delay, kind: 'p', a: uint64(m.now / 1000)})
-	}
-	if work.Leaving {
-		c.back = append(c.back, message{at: delay, kind: 'l'})
-		if held == 0 {
-			c.back = append(c.back, message{at: delay, kind: 'e'})
-		}
-	}
+	m.answer(c, delay)
 	for len(c.down) > 0 && c.down[0].at <= m.now {
 		f := c.down[0]
 		c.down = c.down[1:]
@@ -828,16 +808,17 @@ func TestModel(t *testing.T) {
 		sum.keyed += m.facts.keyed
 		sum.fenced += m.facts.fenced
 		sum.parts += m.facts.parts
+		sum.asides += m.facts.asides
 		sum.twins += m.facts.twins
 		sum.oldTwins += m.facts.oldTwins
 		for i, n := range m.facts.ends {
 			sum.ends[i] += n
 		}
 	}
-	t.Logf("%d schedules: ends %v, %d runs, %d of them again, %d recalls, %d streams cut, %d workers killed, %d producers restarted, %d of them after a crash that lost what was not written; %d tasks found with workers, %d runs with a key, %d beside one that was given up; %d tasks in parts; %d pushes with a known ID, %d of them of an earlier run",
+	t.Logf("%d schedules: ends %v, %d runs, %d of them again, %d recalls, %d streams cut, %d workers killed, %d producers restarted, %d of them after a crash that lost what was not written; %d tasks found with workers, %d runs with a key, %d beside one that was given up; %d tasks in parts; %d times outcomes were interrupted; %d pushes with a known ID, %d of them of an earlier run",
 		runs, sum.ends[1:], sum.runs, sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts,
-		sum.crashes, sum.adopted, sum.keyed, sum.fenced, sum.parts, sum.twins, sum.oldTwins)
-	counts := []int{sum.ends[queue.Acked], sum.ends[queue.DeadLettered], sum.ends[queue.Expired], sum.ends[queue.Canceled], sum.ends[queue.Returned], sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts, sum.crashes, sum.adopted, sum.keyed, sum.parts, sum.twins, sum.oldTwins, sum.fenced}
+		sum.crashes, sum.adopted, sum.keyed, sum.fenced, sum.parts, sum.asides, sum.twins, sum.oldTwins)
+	counts := []int{sum.ends[queue.Acked], sum.ends[queue.DeadLettered], sum.ends[queue.Expired], sum.ends[queue.Canceled], sum.ends[queue.Returned], sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts, sum.crashes, sum.adopted, sum.keyed, sum.parts, sum.asides, sum.twins, sum.oldTwins, sum.fenced}
 	for i, n := range counts {
 		if n == 0 && (i < len(counts)-1 || runs == 400) { // the last is rare
 			t.Error("something of this never happened, so it was not tested")
