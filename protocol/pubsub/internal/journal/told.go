@@ -14,25 +14,34 @@ type toldGap struct {
 }
 
 // maxTold is how many of these a window remembers: all that one frame tells of what was to
-// come again, and 1024. Of more the older half becomes one for each lane and reason.
+// come again, and 1024. Of more the older half becomes one for each lane and reason, and all of
+// them where there is no room.
 const maxTold = MaxAgain + 1024
 
 const toldCost = int(unsafe.Sizeof(toldGap{}))
 
-// tell notes that the subscriber was told of a gap.
+// tell notes that the subscriber was told of a gap. Where its part of Options.Unacked is in use,
+// all gaps become few, which are counted whatever there is.
 func (w *window) tell(g Gap) {
 	if len(w.gaps) >= maxTold {
-		w.condense()
+		w.condense(len(w.gaps) / 2)
 	}
+	if w.holder.Take(int64(toldCost)) != nil {
+		w.condense(len(w.gaps))
+		w.holder.Add(int64(toldCost))
+	}
+	w.cost += toldCost
 	w.gaps = append(w.gaps, toldGap{g, w.sends, 1})
-	w.grow(toldCost)
 }
 
-// condense makes few gaps of the older half: less exact ones, but none is forgotten.
-func (w *window) condense() {
-	old := w.gaps[:len(w.gaps)/2]
+// condense makes few gaps of the oldest ones: less exact ones, but none is forgotten.
+func (w *window) condense(oldest int) {
+	if oldest == 0 {
+		return
+	}
+	old, rest := w.gaps[:oldest], w.gaps[oldest:]
 	var lanes giveUp
-	few := make([]toldGap, 0, len(old))
+	var few []toldGap
 	var n uint64
 	for _, g := range old {
 		n += g.n
@@ -48,7 +57,7 @@ func (w *window) condense() {
 		}
 	}
 	w.grow((len(few) - len(old)) * toldCost)
-	w.gaps = slices.Replace(w.gaps, 0, len(old), few...)
+	w.gaps = append(few, rest...)
 }
 
 // heard notes how many gaps the subscriber has received in this session.
