@@ -93,6 +93,9 @@ func (l *workerLink) attend(ctx context.Context) {
 		pause := rejoinPause(failures)
 		if err != nil && final(err) {
 			pause = rejoinPause(rejoinSlow) // it may have changed its mind by then
+			if l.awaited() {
+				pause = rejoinPause(rejoinAsk)
+			}
 			l.queue.tellRefused(l.id, err)
 		}
 		t := time.NewTimer(pause)
@@ -104,8 +107,20 @@ func (l *workerLink) attend(ctx context.Context) {
 	}
 }
 
-// rejoinSlow is how many failures it takes until the pause is the longest.
-const rejoinSlow = 8
+const (
+	// rejoinSlow is how many failures it takes until the pause is the longest.
+	rejoinSlow = 8
+	// rejoinAsk is as many as make for a pause of which several pass within the grace of a worker
+	// that has ended its stream: it is to say in time what it has, and what has not arrived.
+	rejoinAsk = 6
+)
+
+// awaited reports whether the worker may come back with what it had.
+func (l *workerLink) awaited() bool {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	return l.queue.tasks.Awaited(l.id)
+}
 
 // rejoinPause is how long to wait after that many failures in a row: twice as long each time,
 // and of that a part drawn by lot, so that those who lost a worker at the same time do not

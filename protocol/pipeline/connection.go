@@ -183,6 +183,9 @@ func (c *connection) read() error {
 	for {
 		f, err := c.stream.Recv()
 		if err != nil {
+			if final(err) { // a word of the worker, which lives
+				c.heard.Store(c.queue.clock.now().UnixNano())
+			}
 			return err
 		}
 		c.heard.Store(c.queue.clock.now().UnixNano())

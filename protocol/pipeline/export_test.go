@@ -303,3 +303,6 @@ func ServeAs(ctx context.Context, w *Worker, peer link.Peer) interface {
 func Remember(tasks int, bytes int64) QueueOption {
 	return queueOption(func(s *queueSettings) { s.queue.DedupCount, s.queue.DedupBytes = tasks, bytes })
 }
+
+// DefaultGrace is how long a worker is waited for whose stream has ended.
+const DefaultGrace = queue.DefaultGrace

@@ -184,6 +184,12 @@ func (q *Queue) Disconnect(w *Worker, clean bool, heard, now int64) {
 	q.assign(now)
 }
 
+// Awaited reports whether a worker that is not connected may come back with what it had.
+func (q *Queue) Awaited(id string) bool {
+	w := q.workers[id]
+	return w != nil && !w.connected
+}
+
 // GiveUp takes back what a worker has that is not connected and is not awaited, for a
 // cause.
 func (q *Queue) GiveUp(id, cause string, now int64) {

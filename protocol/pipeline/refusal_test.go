@@ -1,0 +1,83 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+)
+
+// TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun: the parts run ahead of the worker's refusal, and
+// the worker was heard of last long ago. It does not know the task, and says so when it is asked.
+func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-397
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		refused, last := 0, time.Now() // its streams follow one another
+		node := mesh.Node(link.Config{Service: "mailer"})
+		node.Handle(receipts.Route(), func(_ context.Context, st *link.Stream) error {
+			first, err := st.Recv()
+			if err != nil {
+				return err
+			}
+			var hello frame.Hello
+			if err := frame.Decode(first, frame.KindHello, &hello); err != nil {
+				return err
+			}
+			f, err := frame.Encode(frame.KindWelcome, frame.Welcome{Epoch: 7, Slots: 1, Unknown: hello.Held})
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(st.Send(f), st.Grant(1000, 1<<20), grant(st, 1)); err != nil {
+				return err
+			}
+			if took := time.Since(last); len(hello.Held) > 0 && took > pipeline.DefaultGrace/2 {
+				t.Errorf("it was asked %v after it had refused a task", took)
+			}
+			var body []byte
+			for parts := false; ; {
+				f, err := st.Recv()
+				if err != nil {
+					return err
+				}
+				if f.Credited {
+					body = append(body, f.Body...)
+				}
+				parts = parts || f.Kind == frame.KindPart
+				if !parts || f.Kind != frame.KindTasks {
+					continue
+				}
+				if refused++; refused > 10 {
+					return errors.Join(done(st, body), untilEnd(st))
+				}
+				last = time.Now()
+				return link.Errorf(link.ResourceExhausted, "parts of frames whose ends have not come")
+			}
+		})
+		mesh.Start(node)
+		p := producer(t, mesh.Node(link.Config{}))
+		sleep(time.Minute) // nothing is said
+		f, err := p.Enqueue(t.Context(), orderOf(100<<10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait(t, []*pipeline.Future{f})
+		if n := f.Outcome().Attempts; n != 1 || refused != 11 {
+			t.Errorf("%d attempts and %d refusals, want 1 and 10: %+v", n, refused-1, f.Outcome())
+		}
+	})
+}
+
+// untilEnd reads until the other side has gone.
+func untilEnd(st *link.Stream) error {
+	for {
+		if _, err := st.Recv(); err != nil {
+			return err
+		}
+	}
+}
