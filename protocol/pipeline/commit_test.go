@@ -150,3 +150,37 @@ func TestNothingIsSaidToBeKeptThatWasNotWritten(t *testing.T) {
 		t.Errorf("%d tasks were accepted, %d are said to be kept, %d are there", accepted, kept, n)
 	}
 }
+
+// TestATaskThatMeetsAFreezeBeforeItIsWrittenIsNotKept: the queue has looked whether its disk works,
+// and that fails before the task is handed to it.
+func TestATaskThatMeetsAFreezeBeforeItIsWrittenIsNotKept(t *testing.T) {
+	dir := folder(t)
+	frozen := &wal.FrozenError{Op: "sync", File: "0000000000000000.wal", Cause: syscall.EIO}
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{})
+		closeQueue(t, producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit)))
+		var faults pipeline.Faults
+		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace), pipeline.RecordMeta)
+		p := producer(t, node, faults.On(dir, pipeline.GroupCommit))
+		faults.Set(frozen, pipeline.RecordTask)
+		release := faults.HoldSync() // the numbers of tasks are written and synced before the first of them
+		refused := make(chan error, 1)
+		go func() {
+			_, err := p.Enqueue(t.Context(), order{})
+			refused <- err
+		}()
+		synctest.Wait()
+		faults.Freeze(frozen)
+		if err := <-refused; !errors.Is(err, link.DataLoss) || errors.Is(err, pipeline.ErrMayRun) {
+			t.Errorf("the push: %v", err)
+		}
+		release()
+		if left, err := p.Close(); err == nil || len(left) != 0 {
+			t.Errorf("left %+v, %v; nothing was written", left, err)
+		}
+		if n := producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit)).Stats().Depth; n != 0 {
+			t.Errorf("%d tasks are there when it is opened again", n)
+		}
+	})
+}

@@ -30,7 +30,7 @@ func (s *store) begin(buf []byte, adds []*entry) []byte {
 	}
 	handed := err == nil
 	if handed {
-		buf, err = s.hand(buf, adds)
+		buf, handed, err = s.hand(buf, adds)
 	}
 	_, broke := errors.AsType[*wal.FrozenError](err)
 	if broke {
@@ -65,8 +65,8 @@ func (s *store) begin(buf []byte, adds []*entry) []byte {
 }
 
 // hand writes tasks to the log. They are accepted when that is synced, which it may be before it
-// has returned.
-func (s *store) hand(buf []byte, adds []*entry) ([]byte, error) {
+// has returned. It reports whether the log was given them: not if it has failed meanwhile.
+func (s *store) hand(buf []byte, adds []*entry) (_ []byte, handed bool, _ error) {
 	records := make([]wal.Record, len(adds))
 	ends := make([]int, len(adds))
 	for i, e := range adds {
@@ -79,12 +79,16 @@ func (s *store) hand(buf []byte, adds []*entry) ([]byte, error) {
 		from = ends[i]
 	}
 	s.mu.Lock()
+	if err := s.frozen; err != nil { // freeze did not find them, and has told nobody that they may run
+		s.mu.Unlock()
+		return buf, false, err
+	}
 	s.writing = adds
 	s.mu.Unlock()
 	pos, err := s.log.Append(records...)
 	s.tellRoom(err)
 	if _, frozen := errors.AsType[*wal.FrozenError](err); frozen {
-		return buf, err // freeze is to find them
+		return buf, true, err // freeze is to find them
 	}
 	s.mu.Lock()
 	s.writing = nil
@@ -105,7 +109,7 @@ func (s *store) hand(buf []byte, adds []*entry) ([]byte, error) {
 	if err == nil {
 		s.meet()
 	}
-	return buf, err
+	return buf, true, err
 }
 
 // durable is told by the log how far it is on the disk.
