@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// choose returns who gets a message, nil if it has to wait.
+// choose returns who gets a message, which has room for it; nil if it has to wait.
 func (g *group) choose(hash uint32, avoid *Cursor) *Cursor {
 	if hash == 0 {
 		return g.withCredit(avoid)
@@ -14,7 +14,7 @@ func (g *group) choose(hash uint32, avoid *Cursor) *Cursor {
 	if s.holder == nil || s.out == 0 && s.joins != g.joins {
 		s.holder, s.joins = g.rendezvous(hash%groupSlots), g.joins
 	}
-	if s.holder == nil || s.holder.spare() <= -groupParked {
+	if s.holder == nil || s.holder.spare() <= -groupParked || !s.holder.holds() {
 		return nil
 	}
 	return s.holder
@@ -32,8 +32,8 @@ func (c *Cursor) spare() int {
 	return n - len(c.tasks)
 }
 
-// withCredit picks among members with credit the one with more of two, so that each
-// gets its part; nil if there is none. It avoids one if there is another.
+// withCredit picks among members with credit, and room for one more task, the one with more of
+// two, so that each gets its part; nil if there is none. It avoids one if there is another.
 func (g *group) withCredit(avoid *Cursor) *Cursor {
 	n := len(g.members)
 	i := g.draw(n)
@@ -41,19 +41,22 @@ func (g *group) withCredit(avoid *Cursor) *Cursor {
 	if b.spare() > a.spare() {
 		a = b
 	}
-	if a.spare() > 0 && a != avoid {
+	if a != avoid && a.takes() {
 		return a
 	}
 	for k := range n {
-		if c := g.members[(i+k)%n]; c.spare() > 0 && c != avoid {
+		if c := g.members[(i+k)%n]; c != avoid && c.takes() {
 			return c
 		}
 	}
-	if avoid != nil && avoid.spare() > 0 && slices.Contains(g.members, avoid) {
+	if avoid != nil && slices.Contains(g.members, avoid) && avoid.takes() {
 		return avoid
 	}
 	return nil
 }
+
+// takes reports whether a member has credit, and room, which is made then.
+func (c *Cursor) takes() bool { return c.spare() > 0 && c.holds() }
 
 // draw returns a number below n. Draws need to be even, not to be secret.
 func (g *group) draw(n int) int {
@@ -61,8 +64,10 @@ func (g *group) draw(n int) int {
 	return int(mix(g.draws) % uint64(n))
 }
 
+// connected returns a member that is there, with room for a gap; nil if there is none: then each
+// of them has others to take, and comes for more.
 func (g *group) connected() *Cursor {
-	i := slices.IndexFunc(g.members, func(c *Cursor) bool { return c.detached == 0 })
+	i := slices.IndexFunc(g.members, func(c *Cursor) bool { return c.detached == 0 && c.holds() })
 	if i < 0 {
 		return nil
 	}

@@ -1,6 +1,10 @@
 package journal
 
-import "slices"
+import (
+	"slices"
+
+	pool "github.com/linkmesh/link/internal/share"
+)
 
 // What it costs to keep a message in a window, beside its record, and each failure.
 const (
@@ -26,6 +30,16 @@ func (l *Log) WhileLocked(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f()
+}
+
+// Crowd takes all of Options.Backlog that somebody may have.
+func (l *Log) Crowd(who pool.Key) {
+	h := l.backlogs.Holder(who)
+	for n := l.backlogs.Limit(); n > 0; {
+		if h.Take(n) != nil {
+			n /= 2
+		}
+	}
 }
 
 // TellOnce tells of gaps that come next, as far as one step does, and returns how many are left

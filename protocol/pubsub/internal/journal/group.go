@@ -303,11 +303,13 @@ func (s *share) dispatch(at int64, look bool) state {
 		if t.delivery != nil {
 			avoid = t.delivery.avoid
 		}
-		c := g.choose(t.hash, avoid)
+		var c *Cursor
 		if t.gap != nil {
 			c = g.connected()
+		} else {
+			c = g.choose(t.hash, avoid)
 		}
-		if c == nil || !c.holds() {
+		if c == nil {
 			return none
 		}
 		g.back.pop()
@@ -322,11 +324,13 @@ func (s *share) dispatch(at int64, look bool) state {
 			}
 			return what
 		}
-		c := g.connected()
+		var c *Cursor
 		if what == some {
 			c = g.choose(f.entry.hash, nil)
+		} else {
+			c = g.connected()
 		}
-		if c == nil || !c.holds() {
+		if c == nil {
 			return none
 		}
 		if what == some {
