@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -28,4 +29,35 @@ func TestNoMarkPassesAGapThatWasNotTold(t *testing.T) {
 		t.Errorf("before anything was told: %q", words)
 	}
 	s.want(now, "(retention 1-11) (retention 11-11 x1) 12 [1 to 12]")
+}
+
+// TestWhatDoesNotComeAgainIsToldByNumber: a message that leaves the ring while it waits to come
+// again becomes no gap with one whose lane nobody knows any more, so that the subscriber knows of
+// each; those that lie side by side do.
+func TestWhatDoesNotComeAgainIsToldByNumber(t *testing.T) {
+	for second, want := range map[string]string{
+		"apart":        "(retention 5-5 x1) (retention 7-7 x1)",
+		"side by side": "(retention 5-6 x2)",
+	} {
+		now := start()
+		l := newLog(t, journal.Options{Age: time.Minute})
+		publish(t, l, now, say("other", numbers(1, 4)...)...)
+		publish(t, l, now, journal.Message{Topic: "t", Payload: []byte("5"), Priority: 255})
+		now = now.Add(50 * time.Second)
+		seq := uint64(6)
+		if second == "apart" {
+			publish(t, l, now, say("other", "6")...)
+			seq = 7
+		}
+		publish(t, l, now, say("t", fmt.Sprint(seq))...)
+		now = now.Add(11 * time.Second)
+		publish(t, l, now, say("other", "x")...) // and what came first is gone
+		s := subscribe(t, l, now, journal.Subscription{
+			Class: journal.AtLeastOnce, Patterns: []string{"t"}, Start: journal.StartAt(journal.Position{Epoch: l.Epoch(), Seq: [journal.Lanes]uint64{seq, seq, 0}}),
+			Again: []journal.Range{{From: 5, To: 5}, {From: seq, To: seq}},
+		})
+		now = now.Add(50 * time.Second)
+		publish(t, l, now, say("other", "x")...)
+		s.want(now, want)
+	}
 }

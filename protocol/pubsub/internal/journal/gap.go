@@ -51,6 +51,8 @@ type Gap struct {
 	Reason   Reason
 	From, To uint64
 	Count    uint64
+
+	exact bool // it was to come again: it becomes part of no other that says less which
 }
 
 func (g *Gap) merge(n Gap) bool {

@@ -47,6 +47,9 @@ func (g *gaps) add(n Gap, after uint64) {
 func (g *gaps) mergeNear(at int, n Gap, after uint64) bool {
 	list := g.all()
 	for i := at - 1; i >= max(at-nearGaps, 0) && list[i].From > after; i-- {
+		if list[i].exact && (n.From != list[i].To+1 || n.Count != n.To-n.From+1) {
+			continue
+		}
 		if list[i].merge(n) {
 			return true
 		}

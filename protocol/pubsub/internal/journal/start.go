@@ -200,20 +200,16 @@ func (f *feed) again(list []Range, p Position) (gone []Gap, err error) {
 		}
 		for seq := r.From; seq <= r.To; seq++ {
 			e, s := f.log.ring.at(seq)
-			switch k := len(gone) - 1; {
-			case e != nil && s != f.log.hole && f.wants(e, s) && seq <= p.Seq[e.lane]:
-				f.replay(seq)
-			case e != nil && s != f.log.hole: // it is not the subscription's
-			case k >= 0 && gone[k].To+1 == seq:
+			if e != nil && s != f.log.hole && (!f.wants(e, s) || seq > p.Seq[e.lane] || f.replay(seq)) {
+				continue // it is not the subscription's, or it comes
+			}
+			if k := len(gone) - 1; k >= 0 && gone[k].To+1 == seq {
 				gone[k].To, gone[k].Count = seq, gone[k].Count+1
-			default:
-				gone = append(gone, Gap{Lane: laneNormal, Reason: ReasonRetention, From: seq, To: seq, Count: 1})
+			} else {
+				gone = append(gone, Gap{Lane: laneNormal, Reason: ReasonRetention, From: seq, To: seq, Count: 1, exact: true})
 			}
 		}
 	}
-	normal := &f.lanes[laneNormal]
-	normal.gaps.mix(gone) // some have left the ring while they were put in line
-	gone, normal.gaps = normal.gaps.all(), gaps{}
 	return gone, nil
 }
 
@@ -269,7 +265,9 @@ func (f *feed) lookBack(now int64) bool {
 		return true
 	}
 	for _, seq := range slices.Backward(s.list) {
-		f.replay(seq)
+		if !f.replay(seq) {
+			f.drop(laneNormal, seq, ReasonRetention, f.lanes[laneNormal].newest())
+		}
 	}
 	f.startFrom(f.live)
 	return true
@@ -282,8 +280,9 @@ func (f *feed) startFrom(seq uint64) {
 	}
 }
 
-// replay puts a message from before the subscription before it.
-func (f *feed) replay(seq uint64) {
+// replay puts a message from before the subscription before it, unless it has left the ring just
+// now.
+func (f *feed) replay(seq uint64) bool {
 	e, s := f.log.ring.at(seq)
 	switch {
 	case f.latest != nil && e != nil:
@@ -296,9 +295,8 @@ func (f *feed) replay(seq uint64) {
 		q.push(seq, units(e.size))
 		f.queued++
 		f.bytes += units(e.size)
-	default: // it has left the ring just now
-		f.drop(laneNormal, seq, ReasonRetention, f.lanes[laneNormal].newest())
 	}
+	return e != nil
 }
 
 // feedOf reads the feed's number out of a record that the log has written.
