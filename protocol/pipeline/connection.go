@@ -144,7 +144,7 @@ func (c *connection) tasks(body []byte, n int) error {
 	q.mu.Lock()
 	defer q.unlock()
 	err := link.Errorf(link.ResourceExhausted, "it has %d bytes with what is sent beside it, and a worker takes %d", len(body), maxTasks)
-	q.tasks.Fail(rec.Seq, err.Error(), q.clock.now().UnixNano())
+	q.tasks.Fail(c.worker, rec.Seq, err.Error(), q.clock.now().UnixNano())
 	return nil
 }
 

@@ -89,16 +89,18 @@ func (q *Queue) Cancel(seq uint64, now int64) bool {
 	return true
 }
 
-// Fail dead-letters a task that cannot be sent.
-func (q *Queue) Fail(seq uint64, cause string, now int64) {
+// Fail dead-letters a task that was taken to be sent in parts to a worker, and that none would
+// take. It may have ended meanwhile, or be with another one.
+func (q *Queue) Fail(w *Worker, seq uint64, cause string, now int64) {
+	if w.sending == seq {
+		w.sending = 0
+		w.wake() // others that go in parts wait for that
+	}
 	t := q.tasks.Get(seq)
 	if t == nil {
 		return
 	}
 	if t.state == stateHeld {
-		if t.worker.sending == seq {
-			t.worker.sending = 0
-		}
 		q.unbind(t)
 	} else {
 		q.unqueue(t)

@@ -1,0 +1,75 @@
+package queue_test
+
+import (
+	"testing"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// long is a task that needs several frames of short bytes.
+func long(t *testing.T, q *queue.Queue, now int64) *queue.Task {
+	t.Helper()
+	return added(t, q, make([]byte, 10*short), now)
+}
+
+const short = 200
+
+func added(t *testing.T, q *queue.Queue, body []byte, now int64) *queue.Task {
+	t.Helper()
+	task := &queue.Task{Body: body}
+	if _, err := q.Add(task, now); err != nil {
+		t.Fatal(err)
+	}
+	return task
+}
+
+// joined is a worker with room for ten tasks, of which it runs so many at once.
+func joined(q *queue.Queue, id string, slots int, now int64) *queue.Worker {
+	w := q.Join(id, queue.Welcome{Epoch: 1, Slots: slots}, now)
+	q.Window(w, 10, 1<<20, now)
+	return w
+}
+
+// taken returns the numbers of the tasks that are to be sent to a worker next.
+func taken(t *testing.T, q *queue.Queue, w *queue.Worker, now int64) (out []uint64) {
+	t.Helper()
+	body, _ := q.Take(w, nil, short, now)
+	var rec frame.Task
+	for len(body) > 0 {
+		rest, err := rec.Cut(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, body = append(out, rec.Seq), rest
+	}
+	return out
+}
+
+// TestATaskThatEndsBeforeItFailsIsNotSentForEver: others that go in parts go to that worker then.
+func TestATaskThatEndsBeforeItFailsIsNotSentForEver(t *testing.T) {
+	q := queue.New(queue.Options{})
+	now := second
+	w := joined(q, "w", 1, now)
+	first, next := long(t, q, now), long(t, q, now)
+	if got := taken(t, q, w, now); len(got) != 1 || got[0] != first.Seq {
+		t.Fatalf("took %v", got)
+	}
+	rejected := (&frame.Outcome{Verb: frame.Reject, Seq: first.Seq, Delivery: 1}).Append(nil)
+	if err := q.Apply(w, rejected, now); err != nil || first.End != queue.DeadLettered {
+		t.Fatal(first.End, err)
+	}
+	for len(w.Ready()) > 0 {
+		<-w.Ready()
+	}
+	q.Fail(w, first.Seq, "it is too long", now)
+	if len(w.Ready()) == 0 {
+		t.Error("nobody is told that the next one can go")
+	}
+	if got := taken(t, q, w, now); len(got) != 1 || got[0] != next.Seq {
+		t.Errorf("took %v, want the next one", got)
+	}
+	if err := q.Check(); err != nil {
+		t.Error(err)
+	}
+}
