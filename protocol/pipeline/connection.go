@@ -198,7 +198,7 @@ func (c *connection) read() error {
 			}
 			continue
 		}
-		if f.Credited {
+		if f.Kind == frame.KindOutcomes { // others, of a later version as well, may come between the parts
 			f.Body = joiner.Whole(f.Body)
 		}
 		if err := c.take(f); err != nil {

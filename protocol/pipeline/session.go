@@ -197,7 +197,7 @@ func (s *session) read() error {
 			}
 			continue
 		}
-		if f.Credited && f.Kind != frame.KindBeside {
+		if f.Kind == frame.KindTasks { // others, of a later version as well, may come between the parts
 			f.Body = joiner.Whole(f.Body)
 		}
 		if err := s.take(f); errors.Is(err, frame.ErrMalformed) {
