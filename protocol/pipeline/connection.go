@@ -58,8 +58,8 @@ func (c *connection) write(ctx context.Context) error {
 	}
 }
 
-// turn sends what there is: of a task that goes in parts one part, as nothing else is to wait for
-// all of them, and then a frame of others. It reports whether there may be more, and whether
+// turn sends what there is: a frame of tasks and, of a task that goes in parts, one part after it, as
+// nothing else is to wait for all of them. It reports whether there may be more, and whether
 // the worker is to have nothing more at all.
 func (c *connection) turn() (more, over bool, err error) {
 	q := c.queue
@@ -67,24 +67,25 @@ func (c *connection) turn() (more, over bool, err error) {
 	last := parts && len(c.rest) <= c.most
 	q.mu.Lock()
 	now := q.clock.now()
-	if last {
-		q.tasks.Sent(c.worker, now.UnixNano())
-	} else if parts {
+	if parts && !last {
 		q.tasks.Sending(c.worker, now.UnixNano())
 	}
-	body, n := q.tasks.Take(c.worker, c.buf[:0], c.most, now.UnixNano())
+	body, n := q.tasks.Take(c.worker, c.buf[:0], c.most, now.UnixNano()) // none that goes in parts beside another one
 	c.recalls, c.cancels = q.tasks.TakeOrders(c.worker, c.recalls[:0], c.cancels[:0])
+	if last {
+		q.tasks.Sent(c.worker, now.UnixNano())
+	}
 	pending, oldest := q.tasks.Backlog(now.UnixNano())
 	over = c.link.vanished.Load() && c.worker.Holds() == 0
 	q.unlock()
 	if over {
 		return false, true, nil
 	}
-	if parts {
-		err = c.part(last)
-	}
-	if err == nil && n > 0 {
+	if n > 0 {
 		err = c.tasks(body, n)
+	}
+	if err == nil && parts {
+		err = c.part(last)
 	}
 	if err == nil {
 		err = sendList(c.stream, frame.KindRecall, c.recalls)
@@ -102,7 +103,7 @@ func (c *connection) turn() (more, over bool, err error) {
 		}
 	default:
 	}
-	return n > 0 || len(c.rest) > 0, false, c.tell(pending, oldest, now)
+	return n > 0 || parts || len(c.rest) > 0, false, c.tell(pending, oldest, now)
 }
 
 // part sends the next part of a task, or the last.

@@ -1,0 +1,61 @@
+package pipeline_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+)
+
+// TestATaskThatIsTakenBesidePartsGoesBeforeTheNext of them, which waits for credit.
+func TestATaskThatIsTakenBesidePartsGoesBeforeTheNext(t *testing.T) {
+	for name, c := range map[string]struct {
+		size int
+		want []link.FrameKind
+	}{
+		"before a part":     {100 << 10, []link.FrameKind{frame.KindPart, frame.KindPart, frame.KindPart, frame.KindBeside, frame.KindPart}},
+		"before the last":   {14 << 10, []link.FrameKind{frame.KindPart, frame.KindPart, frame.KindPart, frame.KindBeside, frame.KindTasks}},
+		"not after the end": {10 << 10, []link.FrameKind{frame.KindPart, frame.KindPart, frame.KindTasks, frame.KindTasks}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				var frames <-chan link.Frame
+				goOn := make(chan struct{})
+				hostileTo(t, mesh, little, func(ctx context.Context, st *link.Stream) error {
+					if err := grant(st, 10); err != nil {
+						return err
+					}
+					frames = listen(st)
+					<-goOn
+					if err := st.Grant(1000, 1<<20); err != nil {
+						return err
+					}
+					<-ctx.Done()
+					return nil
+				})
+				p := producer(t, mesh.Node(link.Config{}))
+				if _, err := p.Enqueue(t.Context(), orderOf(c.size)); err != nil {
+					t.Fatal(err)
+				}
+				sleep(time.Second) // it waits for credit
+				enqueue(t, p, 1)
+				sleep(time.Second)
+				close(goOn)
+				sleep(time.Second)
+				kinds, _ := got(frames)
+				kinds = slices.DeleteFunc(kinds, func(k link.FrameKind) bool {
+					return k != frame.KindPart && k != frame.KindBeside && k != frame.KindTasks
+				})
+				if len(kinds) < len(c.want) || !slices.Equal(kinds[:len(c.want)], c.want) {
+					t.Errorf("frames %#x, want %#x", kinds[:min(len(kinds), 10)], c.want)
+				}
+			})
+		})
+	}
+}
