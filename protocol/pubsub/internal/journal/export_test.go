@@ -55,6 +55,18 @@ func (c *Cursor) TellOnce() int {
 	return n
 }
 
+// LookOnce looks at what a member was given, as far as one step of Stats does, and returns the bytes
+// of what it has looked at.
+func (c *Cursor) LookOnce() uint64 {
+	s := c.share
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var lag Lag
+	looked := 0
+	c.addTasks(&lag, &looked, 0)
+	return lag.Bytes
+}
+
 // GapsMovedByTaking returns how many gaps change their places when as many are told one by one.
 func GapsMovedByTaking(n uint64) (moved int) {
 	var g gaps

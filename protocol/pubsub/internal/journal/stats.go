@@ -39,7 +39,6 @@ type Lag struct {
 func (c *Cursor) Stats(now time.Time) Stats {
 	s := c.share
 	s.log.mu.Lock()
-	defer s.log.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := s.log.since(now)
@@ -51,20 +50,31 @@ func (c *Cursor) Stats(now time.Time) Stats {
 	if c.window != nil {
 		r.Unacked, r.UnackedBytes = c.window.list.n, c.window.bytes
 	}
+	s.log.mu.Unlock()
 	if s.group != nil {
-		r.Lag.Messages += uint64(s.group.back.len())
-	}
-	for _, t := range c.tasks {
-		r.Lag.Messages++
-		if e, _ := s.log.ring.at(t.seq); e != nil {
-			r.Lag.Bytes += uint64(e.size)
-			r.Lag.Age = max(r.Lag.Age, time.Duration(at-e.at))
-		}
+		r.Lag.Messages += uint64(s.group.back.len() + len(c.tasks))
+		looked := 0
+		s.steps(func() bool { return c.addTasks(&r.Lag, &looked, at) })
 	}
 	if r.Lag.Messages > 0 && s.group == nil || len(c.tasks) > 0 {
 		r.StuckSince = s.log.time(c.progress)
 	}
 	return r
+}
+
+// addTasks adds how large and how old the messages are that a member was given and that the ring
+// has, behind those that were looked at, at most stepsAtOnce at a time; more reports that there are
+// others.
+func (c *Cursor) addTasks(lag *Lag, looked *int, at int64) (more bool) {
+	from, to := min(*looked, len(c.tasks)), min(*looked+stepsAtOnce, len(c.tasks))
+	for _, t := range c.tasks[from:to] {
+		if e, _ := c.share.log.ring.at(t.seq); e != nil {
+			lag.Bytes += uint64(e.size)
+			lag.Age = max(lag.Age, time.Duration(at-e.at))
+		}
+	}
+	*looked = to
+	return to < len(c.tasks)
 }
 
 // lag is called with the log's lock held too.
