@@ -182,12 +182,14 @@ func (s *session) read() error {
 	flow := lane.Flow{Stream: s.stream, Credit: s.credit}
 	joiner := lane.Joiner{Most: maxTasks, Room: s.source.Room()}
 	defer joiner.Drop()
+	var since int64 // when the first part came of a frame whose end has not; 0 is none
 	for {
 		f, err := s.stream.Recv()
 		if err != nil {
 			return err
 		}
-		s.heard.Store(s.worker.clock.now().UnixNano())
+		now := s.worker.clock.now().UnixNano()
+		s.heard.Store(now)
 		if err := flow.Read(f); err != nil {
 			return err
 		}
@@ -195,12 +197,19 @@ func (s *session) read() error {
 			if err := joiner.Part(f.Body); err != nil {
 				return err
 			}
+			if since == 0 {
+				since = now
+			}
 			continue
 		}
+		began := now
 		if f.Kind == frame.KindTasks { // others, of a later version as well, may come between the parts
 			f.Body = joiner.Whole(f.Body)
+			if since != 0 {
+				began, since = since, 0
+			}
 		}
-		if err := s.take(f); errors.Is(err, frame.ErrMalformed) {
+		if err := s.take(f, began); errors.Is(err, frame.ErrMalformed) {
 			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
 		} else if err != nil {
 			return err
@@ -208,7 +217,8 @@ func (s *session) read() error {
 	}
 }
 
-func (s *session) take(f link.Frame) error {
+// take takes in a frame that began to come at a time.
+func (s *session) take(f link.Frame, began int64) error {
 	w := s.worker
 	var numbers []uint64
 	if f.Kind == frame.KindRecall || f.Kind == frame.KindCancel {
@@ -225,7 +235,7 @@ func (s *session) take(f link.Frame) error {
 	}
 	switch f.Kind { //nolint:exhaustive // the others are the worker's, or of a later version
 	case frame.KindTasks, frame.KindBeside:
-		if err := w.pool.Receive(s.source, f.Body, now); err != nil {
+		if err := w.pool.Receive(s.source, f.Body, began, now); err != nil {
 			return err
 		}
 		w.spawnLocked(now)

@@ -27,9 +27,9 @@ func frameOf(from uint64, n, size int, again bool) []byte {
 
 func TestAnswersToAProducerThatRepeatsItselfAreBounded(t *testing.T) {
 	for name, act := range map[string]func(p *Pool, s *Source) error{
-		"tasks that are done": func(p *Pool, s *Source) error { return p.Receive(s, frameOf(1, 3000, 1, true), 5) },
+		"tasks that are done": func(p *Pool, s *Source) error { return p.Receive(s, frameOf(1, 3000, 1, true), 5, 5) },
 		"tasks beyond its window": func(p *Pool, s *Source) error {
-			return p.Receive(s, frameOf(1000, 300_000, 1, false), 5)
+			return p.Receive(s, frameOf(1000, 300_000, 1, false), 5, 5)
 		},
 		"recalls of what runs": func(p *Pool, s *Source) error {
 			for range 1000 {
@@ -103,7 +103,7 @@ func TestWhatAnIdentityHasHereIsBoundedWhateverItsQueues(t *testing.T) {
 	const each = 1 << 20
 	for _, s := range all {
 		s.wish, s.window = 8, 8 // as they may have been told in turn
-		if err := p.Receive(s, frameOf(1, 8, each, false), 2); err != nil {
+		if err := p.Receive(s, frameOf(1, 8, each, false), 2, 2); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -172,7 +172,7 @@ func TestAProducerThatReadsNoResultsGetsNoMoreTasksDone(t *testing.T) { // SEC-3
 			p.Free()
 		}
 	}
-	if err := p.Receive(s, frameOf(100, 3, 1, false), 5); err != nil {
+	if err := p.Receive(s, frameOf(100, 3, 1, false), 5, 5); err != nil {
 		t.Fatal(err)
 	}
 	if n := p.State().Released; n == 0 || s.held.Len() > 0 {
@@ -180,7 +180,7 @@ func TestAProducerThatReadsNoResultsGetsNoMoreTasksDone(t *testing.T) { // SEC-3
 	}
 	p.Take(s, nil, 6)
 	p.Take(s, nil, 6) // the first ones are written
-	if err := p.Receive(s, frameOf(200, 2, 1, false), 7); err != nil || s.held.Len() == 0 {
+	if err := p.Receive(s, frameOf(200, 2, 1, false), 7, 7); err != nil || s.held.Len() == 0 {
 		t.Errorf("when they are read: %v, %d tasks are held", err, s.held.Len())
 	}
 }

@@ -60,7 +60,7 @@ func TestWhoKnowsTheNameOfAQueueDoesNotShutItsProducerOut(t *testing.T) { // SEC
 				t.Fatal(err)
 			}
 			s.wish, s.window = 8, 8
-			if err := p.Receive(s, frameOf(1, 2, 1, false), 3); err != nil {
+			if err := p.Receive(s, frameOf(1, 2, 1, false), 3, 3); err != nil {
 				t.Fatal(err)
 			}
 			done := p.Begin(nil, 3)[0]

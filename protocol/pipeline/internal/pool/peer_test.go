@@ -116,7 +116,7 @@ func TestQueuesDoNotMultiplyTurns(t *testing.T) { // SEC-375
 		p := New(Options{Slots: 16})
 		send := func(s *Source) {
 			s.wish, s.window = 8, 8 // as they may have been told in turn
-			if err := p.Receive(s, frameOf(1, 8, 1, false), 1); err != nil {
+			if err := p.Receive(s, frameOf(1, 8, 1, false), 1, 1); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -148,7 +148,7 @@ func TestASmallTaskDoesNotKeepALargeFrame(t *testing.T) { // SEC-376
 	small := frame.Task{Seq: 1, Delivery: 1, Attempt: 1, Left: -1, Start: -1, Body: []byte{1}}
 	again := frame.Task{Seq: 1, Delivery: 2, Attempt: 1, Left: -1, Start: -1, Body: make([]byte, 4<<20)}
 	body := again.Append(small.Append(nil))
-	if err := p.Receive(s, body, 2); err != nil {
+	if err := p.Receive(s, body, 2, 2); err != nil {
 		t.Fatal(err)
 	}
 	held := s.held.Get(1)
@@ -161,7 +161,7 @@ func TestASmallTaskDoesNotKeepALargeFrame(t *testing.T) { // SEC-376
 	}
 	large := frame.Task{Seq: 2, Delivery: 1, Attempt: 1, Left: -1, Start: -1, Body: make([]byte, 4<<20)}
 	whole := large.Append(nil)
-	if err := p.Receive(s, whole, 3); err != nil {
+	if err := p.Receive(s, whole, 3, 3); err != nil {
 		t.Fatal(err)
 	}
 	whole[len(whole)-1] = 7
@@ -175,7 +175,7 @@ func TestQueuesThatReadNoResultsStopTheirIdentity(t *testing.T) { // SEC-377
 	p := New(Options{Slots: 4})
 	done := func(s *Source) int {
 		s.wish, s.window = 8, 8
-		if err := p.Receive(s, frameOf(1, 8, 1, false), 1); err != nil {
+		if err := p.Receive(s, frameOf(1, 8, 1, false), 1, 1); err != nil {
 			t.Fatal(err)
 		}
 		n := s.held.Len()

@@ -79,7 +79,7 @@ func send(t *testing.T, p *Pool, s *Source, first, n int, delivery uint64) {
 		rec := frame.Task{Seq: uint64(first + i), Delivery: delivery, Attempt: 1, Fence: 7, Left: -1, Start: -1, Body: []byte{0, 1}}
 		b = rec.Append(b)
 	}
-	if err := p.Receive(s, b, 2); err != nil {
+	if err := p.Receive(s, b, 2, 2); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Check(); err != nil {

@@ -265,9 +265,10 @@ func (p *Pool) enqueue(t *Task) {
 // them is done. Those of honest producers are no longer, but for one long task.
 const maxShared = 256 << 10
 
-// Receive takes in the body of a TASKS frame, which the pool keeps. The error is
-// that of a body that is malformed.
-func (p *Pool) Receive(s *Source, body []byte, now int64) error {
+// Receive takes in the body of a TASKS frame, which the pool keeps, and which began to come at a
+// time: with little credit long ago, and the time that tasks have left is counted from then. The
+// error is that of a body that is malformed.
+func (p *Pool) Receive(s *Source, body []byte, since, now int64) error {
 	var rec frame.Task
 	whole := len(body)
 	block := make([]Task, 0, min(len(body)/64+1, 256)) // tasks that arrive together share one block
@@ -288,7 +289,7 @@ func (p *Pool) Receive(s *Source, body []byte, now int64) error {
 		}
 		block = append(block, Task{
 			Source: s, Seq: rec.Seq, Attempt: rec.Attempt, Fence: s.fence + rec.Fence, Body: rec.Body,
-			Deadline: at(now, int64(rec.Left)), start: at(now, int64(rec.Start)), delivery: rec.Delivery, arrived: now,
+			Deadline: at(since, int64(rec.Left)), start: at(since, int64(rec.Start)), delivery: rec.Delivery, arrived: now,
 		})
 		t := &block[len(block)-1]
 		if s.pending > 0 {

@@ -461,7 +461,7 @@ func (m *model) parts(c *wire, delay int64) {
 func (m *model) downward(c *wire, f *message) {
 	switch f.kind {
 	case 't':
-		if err := c.w.pool.Receive(c.src, f.body, m.now); err != nil {
+		if err := c.w.pool.Receive(c.src, f.body, m.now, m.now); err != nil {
 			m.fail("tasks: %v", err)
 		}
 	case 'r':
