@@ -172,32 +172,48 @@ func TestTheLeaseOfATaskGoesOnWithItsParts(t *testing.T) {
 	})
 }
 
-// TestAWorkerThatTakesPartsTooSlowlyIsGivenUp, so that it does not keep a task for days.
+// TestAWorkerThatTakesPartsTooSlowlyIsGivenUp, so that it does not keep a task for days, whatever it
+// says of that.
 func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
-	synctest.Test(t, func(t *testing.T) {
-		mesh := linktest.NewMesh(t)
-		hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
-			if err := grant(st, 1); err != nil {
-				return err
-			}
-			return slowly(st, 20*time.Second, func(link.Frame) bool { return true }) //nolint:contextcheck // it ends with its stream
+	for name, says := range map[string]link.Frame{
+		"and says that it is here": {Kind: frame.KindPing, Body: []byte{1}},
+		"and says that it has it":  {Kind: frame.KindAlive, Body: frame.AppendList(nil, []uint64{1})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mesh := linktest.NewMesh(t)
+				var streams atomic.Int64
+				hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
+					streams.Add(1)
+					if err := grant(st, 1); err != nil {
+						return err
+					}
+					return slowly(st, 20*time.Second, func(link.Frame) bool { //nolint:contextcheck // it ends with its stream
+						_ = st.Send(says) // why it ends is to be read
+						return true
+					})
+				})
+				p := producer(t, mesh.Node(link.Config{}))
+				f, err := p.Enqueue(t.Context(), orderOf(3<<20))
+				if err != nil {
+					t.Fatal(err)
+				}
+				sleep(10 * time.Minute)
+				if n := p.Stats().Failures; n != 0 {
+					t.Errorf("%d attempts have failed while parts are taken", n)
+				}
+				sleep(10 * time.Minute)
+				if n := p.Stats().Failures; n == 0 {
+					t.Error("the task is with the worker still")
+				}
+				if n := streams.Load(); n < 2 {
+					t.Error("the rest of the task is sent to it still")
+				}
+				worker(t, mesh, func(context.Context, order) error { return nil })
+				wait(t, []*pipeline.Future{f})
+			})
 		})
-		p := producer(t, mesh.Node(link.Config{}))
-		f, err := p.Enqueue(t.Context(), orderOf(3<<20))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sleep(10 * time.Minute)
-		if n := p.Stats().Failures; n != 0 {
-			t.Errorf("%d attempts have failed while parts are taken", n)
-		}
-		sleep(10 * time.Minute)
-		if n := p.Stats().Failures; n == 0 {
-			t.Error("the task is with the worker still")
-		}
-		worker(t, mesh, func(context.Context, order) error { return nil })
-		wait(t, []*pipeline.Future{f})
-	})
+	}
 }
 
 // TestATaskThatDoesNotArriveHasNotBegun: its stream is cut between its parts, and no attempt

@@ -58,6 +58,9 @@ func (c *connection) write(ctx context.Context) error {
 	}
 }
 
+// errSlow ends a stream on which the rest of a task would be sent in vain.
+var errSlow = link.Errorf(link.Aborted, "the worker has taken the parts of a task too slowly for %v", queue.MaxSending)
+
 // turn sends what there is: a frame of tasks and, of a task that goes in parts, one part after it, as
 // nothing else is to wait for all of them. It reports whether there may be more, and whether
 // the worker is to have nothing more at all.
@@ -67,8 +70,9 @@ func (c *connection) turn() (more, over bool, err error) {
 	last := parts && len(c.rest) <= c.most
 	q.mu.Lock()
 	now := q.clock.now()
-	if parts && !last {
-		q.tasks.Sending(c.worker, now.UnixNano())
+	if parts && !last && !q.tasks.Sending(c.worker, now.UnixNano()) {
+		q.unlock()
+		return false, false, errSlow
 	}
 	body, n := q.tasks.Take(c.worker, c.buf[:0], c.most, now.UnixNano()) // none that goes in parts beside another one
 	c.recalls, c.cancels = q.tasks.TakeOrders(c.worker, c.recalls[:0], c.cancels[:0])

@@ -64,11 +64,15 @@ func (q *Queue) inParts(w *Worker) *Task {
 }
 
 // Sending notes that a part of the task that goes in parts is sent, but not the last: as long as a
-// worker takes them its lease goes on, up to MaxSending.
-func (q *Queue) Sending(w *Worker, now int64) {
-	if t := q.inParts(w); t != nil && now-w.sendingSince < int64(MaxSending) {
+// worker takes them its lease goes on, up to MaxSending. It reports whether to go on: not when the
+// task was given up after that.
+func (q *Queue) Sending(w *Worker, now int64) bool {
+	slow := now-w.sendingSince >= int64(MaxSending)
+	t := q.inParts(w)
+	if t != nil && !slow {
 		t.vouched = now
 	}
+	return t != nil || !slow
 }
 
 // Sent notes that the last part of a task is sent. It has come behind those that were sent

@@ -89,10 +89,10 @@ func (q *Queue) leases(now int64) {
 	}
 }
 
-// Vouch notes that a worker has tasks.
+// Vouch notes that a worker has tasks. It cannot have one that still goes in parts.
 func (q *Queue) Vouch(w *Worker, seqs []uint64, now int64) {
 	for _, seq := range seqs {
-		if t := q.tasks.Get(seq); t != nil && t.worker == w {
+		if t := q.tasks.Get(seq); t != nil && t.worker == w && seq != w.sending {
 			t.vouched = now
 		}
 	}
