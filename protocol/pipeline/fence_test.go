@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/wal"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/logtest"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
@@ -136,4 +138,64 @@ func (f *fenced) drop() {
 	for len(f.fences) > 0 {
 		f.last = max(f.last, <-f.fences)
 	}
+}
+
+// TestAQueueThatWaitsForRoomSaysSo, in the log and to those who wait for its tasks.
+func TestAQueueThatWaitsForRoomSaysSo(t *testing.T) {
+	const why = "sends no task before its disk has room"
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFenced(t, dir)
+		p := f.open(t, new(pipeline.Faults), 0)
+		enqueue(t, p, 1)
+		closeQueue(t, p)
+		if err := os.Remove(filepath.Join(dir, "fences")); err != nil {
+			t.Fatal(err)
+		}
+		f.drop()
+		var log logtest.Log
+		faults := fullForMeta()
+		p = producer(t, f.mesh.Node(link.Config{Logger: log.Logger()}), faults.On(dir, pipeline.GroupCommit), pipeline.Attempts(1000))
+		says(t, &log, 1, "level=WARN", "a durable queue "+why, dir)
+		sleep(time.Minute)
+		says(t, &log, 1, "level=WARN", "tasks wait", why)
+		if _, err := p.TryPush(t.Context(), order{}, pipeline.FailFast()); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("a push that is not to wait: %v", err)
+		}
+		faults.Set(nil)
+		f.look(t, 1, true)
+		if _, err := p.TryPush(t.Context(), order{}, pipeline.FailFast()); err != nil {
+			t.Errorf("a push when there is room: %v", err)
+		}
+	})
+}
+
+// TestFencesAreSpareAgainWhenRoomIsFound by a run that began without, as of a run that began with it.
+func TestFencesAreSpareAgainWhenRoomIsFound(t *testing.T) {
+	dir := folder(t)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFenced(t, dir)
+		closeQueue(t, f.open(t, new(pipeline.Faults), 0))
+		spare := func() int64 {
+			info, err := os.Stat(filepath.Join(dir, "fences"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.Size()
+		}
+		faults := fullForMeta()
+		p := f.open(t, faults, 0)
+		if n := spare(); n != pipeline.SpareFences-1 {
+			t.Errorf("%d fences are spare when one is taken, want %d", n, pipeline.SpareFences-1)
+		}
+		faults.Set(nil)
+		enqueue(t, p, 1)
+		if n := spare(); n != pipeline.SpareFences {
+			t.Errorf("%d fences are spare when there is room, want %d", n, pipeline.SpareFences)
+		}
+		f.look(t, 1, true)
+		closeQueue(t, p)
+		f.open(t, new(pipeline.Faults), 0)
+		f.look(t, 2, true)
+	})
 }

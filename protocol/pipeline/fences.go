@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/wal"
 )
 
@@ -49,6 +50,9 @@ func (f *fences) take() bool {
 	return f.set(f.left) == nil
 }
 
+// errUnnumbered is why a queue sends nothing.
+var errUnnumbered = link.Errorf(link.ResourceExhausted, "the queue sends no task before its disk has room to write where its fences begin, or one might be given twice")
+
 // fill makes the file as long as it is to be, once a base is written. If there is no room for
 // that, fewer runs may find the disk full.
 func (f *fences) fill() {
@@ -81,7 +85,7 @@ func (s *store) number(found *restored) error {
 	s.tellRoom(err)
 	switch {
 	case err == nil:
-		s.fences.fill()
+		return nil
 	case !errors.Is(err, wal.ErrNoSpace):
 		return err
 	case found.meta.id != 0:
@@ -89,19 +93,18 @@ func (s *store) number(found *restored) error {
 		s.queue.fence = s.meta.fence
 		if s.fences.take() {
 			close(s.numbered)
+			return nil // without room it takes no tasks, and can be drained
 		}
 	}
-	return nil // without room it takes no tasks, and can be drained
+	s.queue.node.Logger().Warn("pipeline: a durable queue sends no task before its disk has room", "stage", s.queue.route.String(), "folder", s.queue.set.folder, "error", errUnnumbered)
+	return nil
 }
 
 // numberLate writes the base of a run that has waited for room.
 func (s *store) numberLate() {
 	err := s.raise(s.meta.high, []uint64{s.meta.id})
 	s.tellRoom(err)
-	switch {
-	case err == nil:
-		s.fences.fill()
-	case !errors.Is(err, wal.ErrNoSpace):
+	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
 		s.freeze(err)
 	}
 }

@@ -81,9 +81,13 @@ func (s *store) raise(seq uint64, old []uint64) error {
 		return err
 	}
 	s.meta = next
-	if s.numbered != nil && !s.isNumbered() { // who spills sends nothing
+	if s.numbered == nil { // who spills sends nothing
+		return nil
+	}
+	if !s.isNumbered() {
 		close(s.numbered)
 	}
+	s.fences.fill()
 	return nil
 }
 

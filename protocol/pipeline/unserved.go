@@ -62,6 +62,9 @@ func (q *Queue) unserved() error {
 	if q.connected() {
 		return nil
 	}
+	if q.store != nil && !q.store.isNumbered() {
+		return errUnnumbered
+	}
 	return q.node.Unserved(q.route, q.set.calls...)
 }
 
@@ -151,7 +154,7 @@ func (q *Queue) tellUnserved(ctx context.Context) {
 		q.mu.Unlock()
 		switch {
 		case say:
-			if err := q.node.Unserved(q.route, q.set.calls...); err != nil { //nolint:contextcheck // it does not wait for long
+			if err := q.unserved(); err != nil { //nolint:contextcheck // it does not wait for long
 				q.node.Logger().Warn("pipeline: tasks wait, and no worker is connected", "stage", q.name, "tasks", pending, "for", oldest.Round(time.Second), "error", err)
 			}
 		case waits:
