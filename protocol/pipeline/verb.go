@@ -99,7 +99,10 @@ type Task struct {
 
 // ID returns what tells the task from all others, the same in each delivery: the
 // queue that it comes from and its number there. Whoever may push can claim the name of a queue of
-// another: a handler that keeps which tasks are done keeps the Producer with it.
+// another: a handler that keeps which tasks are done keeps the Producer with it. That helps where
+// identities are proven, in production. In the dev and the cluster-secret tier any member can claim
+// the name of a service as well, so that both can be another one's: a handler that must not be
+// deceived by members needs the production tier.
 func (t *Task) ID() string { return taskID(t.queue, t.seq) }
 
 // passedID is the ID of what a stage makes of the task, which is that of no other producer's.
