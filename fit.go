@@ -71,7 +71,7 @@ func theirs(r transport.PeerRoute) Level {
 	if r.Level > uint64(ReadOnly) {
 		return Unsafe
 	}
-	return Level(r.Level) //nolint:gosec // it is at most ReadOnly
+	return Level(r.Level)
 }
 
 // lower makes the call go by the level of its method that the server has announced, if that is the more careful one: the

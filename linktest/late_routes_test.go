@@ -19,6 +19,8 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
+func sleep(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // virtual time
+
 // late is a server that answers each request with a code after a time, and announces its routes late, if at all.
 type late struct {
 	code           link.Code
@@ -102,7 +104,7 @@ func (l *late) refuse(stream *quic.Stream) {
 		}
 		if h.Kind == last {
 			l.requests.Add(1)
-			time.Sleep(l.answer)
+			sleep(l.answer)
 			_, _ = stream.Write(wire.AppendStatus(nil, &wire.Status{Code: uint64(l.code), Message: "not served"}, flags))
 			flags ^= wire.FlagOdd
 		}
@@ -146,6 +148,7 @@ func TestRoutesThatNeverComeDelayOneError(t *testing.T) {
 }
 
 func delayOneError(t *testing.T, kind link.Kind) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		mesh := NewMesh(t)
 		(&late{code: link.Unimplemented}).start(t, mesh)
@@ -208,7 +211,7 @@ func TestACallThatChangesSomethingIsNotMoved(t *testing.T) {
 				route := link.Route{Service: "orders", Kind: link.Method, Name: "get", Level: link.ReadOnly}
 				ended := make(chan error, 1)
 				go func() { ended <- callLate(t.Context(), client, route) }()
-				time.Sleep(10 * time.Millisecond)
+				sleep(10 * time.Millisecond)
 				if n := srv.requests.Load(); n != 1 {
 					t.Fatalf("the call was sent %d times before its instance fell silent", n)
 				}
@@ -219,7 +222,7 @@ func TestACallThatChangesSomethingIsNotMoved(t *testing.T) {
 				if err := <-ended; (err == nil) != (level == link.ReadOnly) {
 					t.Errorf("the call ended with %v; is it to be moved: %t", err, level == link.ReadOnly)
 				}
-				time.Sleep(srv.answer) // until its goroutine has ended
+				sleep(srv.answer) // until its goroutine has ended
 			})
 		})
 	}
