@@ -14,13 +14,17 @@ const MaxSending = 15 * time.Minute
 // Take appends the records of tasks that are bound to a worker and not yet sent, up
 // to most bytes or one task. It returns how many they are. If they have more than most bytes
 // it is one that has to go in parts: Sending and Sent are to be called for it, and until Sent
-// no other one is taken that does.
+// no other one is taken that does, but those behind it are.
 func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 	n := 0
 	for _, t := range w.out {
-		long := len(buf)+len(t.Body)+frame.MaxTaskHead > most
-		if long && (n > 0 || w.sending != 0) {
-			break
+		if len(buf)+len(t.Body)+frame.MaxTaskHead > most {
+			if n > 0 {
+				break
+			}
+			if w.sending != 0 {
+				continue
+			}
 		}
 		rec := frame.Task{Seq: t.Seq, Delivery: uint64(t.delivery), Attempt: uint64(t.Attempts + 1), Fence: t.fence, Left: -1, Start: -1, Body: t.Body}
 		if t.Deadline != 0 {
@@ -44,9 +48,7 @@ func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 		clear(w.out)
 		w.out = w.out[:0]
 	} else {
-		rest := copy(w.out, w.out[n:])
-		clear(w.out[rest:])
-		w.out = w.out[:rest]
+		w.out = slices.DeleteFunc(w.out, func(t *Task) bool { return t.taken })
 	}
 	return buf, n
 }

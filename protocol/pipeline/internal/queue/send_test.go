@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
@@ -68,6 +69,71 @@ func TestATaskThatEndsBeforeItFailsIsNotSentForEver(t *testing.T) {
 	}
 	if got := taken(t, q, w, now); len(got) != 1 || got[0] != next.Seq {
 		t.Errorf("took %v, want the next one", got)
+	}
+	if err := q.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOthersPassALongTaskThatWaitsForAnother, which goes in parts to the same worker.
+func TestOthersPassALongTaskThatWaitsForAnother(t *testing.T) {
+	q := queue.New(queue.Options{})
+	now := second
+	w := joined(q, "w", 4, now)
+	first, next := long(t, q, now), long(t, q, now)
+	small := added(t, q, []byte{0, 1}, now)
+	for i, want := range [][]uint64{{first.Seq}, {small.Seq}, nil} {
+		if got := taken(t, q, w, now); !slices.Equal(got, want) {
+			t.Errorf("step %d: took %v, want %v", i, got, want)
+		}
+		q.Sending(w, now)
+	}
+	q.Sent(w, now)
+	if got := taken(t, q, w, now); !slices.Equal(got, []uint64{next.Seq}) {
+		t.Errorf("took %v when the first was sent, want %d", got, next.Seq)
+	}
+	if err := q.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestALongTaskThatWaitsForAnotherGoesToAWorkerThatIsFree, if there is one that has no other to take
+// first.
+func TestALongTaskThatWaitsForAnotherGoesToAWorkerThatIsFree(t *testing.T) {
+	q := queue.New(queue.Options{})
+	now := second
+	w := joined(q, "w", 4, now)
+	tasks := []*queue.Task{long(t, q, now), long(t, q, now), long(t, q, now)}
+	if got := taken(t, q, w, now); !slices.Equal(got, []uint64{tasks[0].Seq}) {
+		t.Fatalf("took %v", got)
+	}
+	other := joined(q, "other", 4, now)
+	for i, want := range [][]uint64{{tasks[2].Seq}, nil} {
+		now += second
+		q.Sending(w, now)
+		q.Sending(other, now)
+		q.Tick(now)
+		if got := taken(t, q, other, now); !slices.Equal(got, want) {
+			t.Errorf("step %d: the other took %v, want %v", i, got, want)
+		}
+		if got := taken(t, q, w, now); len(got) != 0 {
+			t.Errorf("step %d: the first took %v", i, got)
+		}
+		if err := q.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+	q.Sent(other, now)
+	now += second
+	q.Sending(w, now)
+	q.Tick(now)
+	if got := taken(t, q, other, now); !slices.Equal(got, []uint64{tasks[1].Seq}) {
+		t.Errorf("the other took %v when it was free again, want %d", got, tasks[1].Seq)
+	}
+	for _, task := range tasks {
+		if task.Attempts != 0 || len(task.History) != 0 {
+			t.Errorf("task %d has failed: %+v", task.Seq, task.History)
+		}
 	}
 	if err := q.Check(); err != nil {
 		t.Error(err)

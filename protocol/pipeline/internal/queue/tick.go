@@ -1,6 +1,9 @@
 package queue
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// leaseEvery is how often leases are looked at.
@@ -104,6 +107,7 @@ func (q *Queue) balance(now int64) {
 	if q.ready.n > 0 || len(q.avail) == 0 {
 		return
 	}
+	q.spread(now)
 	free := 0
 	fastest := 0.0
 	for _, w := range q.avail {
@@ -139,6 +143,34 @@ func (q *Queue) balance(now int64) {
 		}
 		if n == 0 {
 			return
+		}
+	}
+}
+
+// spread gives tasks that could not be sent to their worker, as a long one goes there in parts or
+// it reads slowly, to others that would begin at once: one to each, the last first.
+func (q *Queue) spread(now int64) {
+	var from []*Worker
+	for _, w := range q.workers {
+		if n := len(w.out); n > 0 && now-w.out[n-1].boundAt >= recallEvery {
+			from = append(from, w)
+		}
+	}
+	if len(from) == 0 {
+		return
+	}
+	for _, to := range slices.Clone(q.avail) { // binding changes it
+		if to.held.n >= to.slots || len(to.out) > 0 || to.sending != 0 {
+			continue
+		}
+		w := from[len(from)-1]
+		t := w.out[len(w.out)-1]
+		q.unbind(t)
+		q.bind(t, to, now)
+		if n := len(w.out); n == 0 || now-w.out[n-1].boundAt < recallEvery {
+			if from = from[:len(from)-1]; len(from) == 0 {
+				return
+			}
 		}
 	}
 }
