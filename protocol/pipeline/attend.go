@@ -154,6 +154,9 @@ func (l *workerLink) work(ctx context.Context) error {
 		q.takeBack(l.id)
 		return err
 	}
+	if l.id == q.node.Instance() {
+		systemOf(q.node).meet(st)
+	}
 	q.mu.Lock()
 	ask := frame.Hello{Queue: q.id, Fence: q.fence, Held: q.tasks.Held(l.id)}
 	ask.First, ask.Last = q.tasks.Asks()

@@ -306,3 +306,6 @@ func Remember(tasks int, bytes int64) QueueOption {
 
 // DefaultGrace is how long a worker is waited for whose stream has ended.
 const DefaultGrace = queue.DefaultGrace
+
+// OwnPeer is a node as its own worker sees it without the network.
+func OwnPeer(node *link.Node) link.Peer { return systemOf(node).ownPeer() }

@@ -33,10 +33,7 @@ type localStream struct {
 
 // toOwn returns a stream to the worker of the node itself, and what waits for the end of that.
 func (q *Queue) toOwn(ctx context.Context, w *Worker) (near stream, wait func(), err error) {
-	identity := q.node.Identity()
-	self := link.Peer{ // as the network shows it, so that the worker knows what it has of the queue
-		Identity: identity, Instance: q.node.Instance(), Addr: q.node.Addr(), Advisory: identity.TrustDomain() == security.ClusterTrustDomain,
-	}
+	self := systemOf(q.node).ownPeer()
 	if err := w.mayPush(self); err != nil {
 		return nil, nil, err
 	}
@@ -52,6 +49,28 @@ func (q *Queue) toOwn(ctx context.Context, w *Worker) (near stream, wait func(),
 		end(err)
 	}()
 	return &localStream{ctx, end, back, there, self}, func() { <-served }, nil
+}
+
+// meet notes how the network shows the node to itself, if a stream has led to it: at the address
+// from which its own worker sees it come, which is not always the one that it announces.
+func (s *system) meet(st stream) {
+	if peer := st.Peer(); peer.Instance == s.node.Instance() && peer.Identity == s.node.Identity() {
+		s.self.Store(&peer)
+	}
+}
+
+// ownPeer is the node as its own worker knows it by the network; if no stream has led to it yet, the
+// worker has nothing of its queues that it should know again.
+func (s *system) ownPeer() link.Peer {
+	if peer := s.self.Load(); peer != nil {
+		return *peer
+	}
+	identity := s.node.Identity()
+	domain := identity.TrustDomain()
+	return link.Peer{
+		Identity: identity, Instance: s.node.Instance(), Addr: s.node.Addr(),
+		Advisory: domain == security.ClusterTrustDomain || domain == security.DevTrustDomain,
+	}
 }
 
 func (s *localStream) Send(f link.Frame) error {
