@@ -33,7 +33,7 @@ func TestATaskThatIsTakenBesidePartsGoesBeforeTheNext(t *testing.T) {
 					}
 					frames = listen(st)
 					<-goOn
-					if err := st.Grant(1000, 1<<20); err != nil {
+					if err := st.Grant(1000, 1<<20); err != nil { //nolint:contextcheck // the stream has its own
 						return err
 					}
 					<-ctx.Done()
