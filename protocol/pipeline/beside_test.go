@@ -59,3 +59,42 @@ func TestATaskThatIsTakenBesidePartsGoesBeforeTheNext(t *testing.T) {
 		})
 	}
 }
+
+// TestATaskThatComesInPartsIsAmongThoseThatWait, so that the worker keeps a place for it.
+func TestATaskThatComesInPartsIsAmongThoseThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		var said []uint64
+		over := make(chan struct{})
+		hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
+			parts := 0
+			return slowly(st, time.Second, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
+				switch f.Kind {
+				case frame.KindBacklog:
+					n, _, _ := frame.CutUint(f.Body)
+					if said = append(said, n); len(said) == 1 {
+						if err := grant(st, 1); err != nil {
+							t.Error(err)
+						}
+					}
+				case frame.KindPart:
+					parts++
+				case frame.KindTasks:
+					if parts == 0 {
+						t.Error("it came whole")
+					}
+					close(over)
+					return false
+				}
+				return true
+			})
+		})
+		if _, err := producer(t, mesh.Node(link.Config{})).Enqueue(t.Context(), orderOf(100<<10)); err != nil {
+			t.Fatal(err)
+		}
+		<-over
+		if !slices.Equal(said, []uint64{1}) {
+			t.Errorf("the producer said that %v tasks wait, want that one does, until it has come", said)
+		}
+	})
+}

@@ -107,6 +107,9 @@ func (c *connection) turn() (more, over bool, err error) {
 		}
 	default:
 	}
+	if len(c.rest) > 0 { // it has not come yet, and needs its place there when it does
+		pending++
+	}
 	return n > 0 || parts || len(c.rest) > 0, false, c.tell(pending, oldest, now)
 }
 

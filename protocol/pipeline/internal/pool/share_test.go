@@ -181,3 +181,25 @@ func TestOneIdentityHasOnlySoManyQueues(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestATaskHasTheWindowThatHeldWhenItBeganToCome, in parts, however long that takes.
+func TestATaskHasTheWindowThatHeldWhenItBeganToCome(t *testing.T) {
+	const second = int64(time.Second)
+	p, s := one(t, Options{Slots: 1}, 0)
+	s.grant(0, 10*second)
+	if w := p.Take(s, nil, 10*second); !w.Window || w.Tasks != 0 {
+		t.Fatalf("the window is %d", w.Tasks)
+	}
+	for i, tt := range []struct {
+		since, now int64
+		held       bool
+	}{{9 * second, 60 * second, true}, {60 * second, 60 * second, false}} {
+		if err := p.Receive(s, frameOf(uint64(i)+1, 1, 1, false), tt.since, tt.now); err != nil {
+			t.Fatal(err)
+		}
+		if held := s.held.Get(uint64(i)+1) != nil; held != tt.held {
+			t.Errorf("a task that came from %d s on is held: %v, want %v", tt.since/second, held, tt.held)
+		}
+		p.Recall(s, []uint64{1}, 60*second)
+	}
+}

@@ -295,7 +295,7 @@ func (p *Pool) Receive(s *Source, body []byte, since, now int64) error {
 		if s.pending > 0 {
 			s.pending--
 		}
-		if p.leaves(s) || s.held.Len() >= s.allowed(now) || s.bytes > p.opts.HeldBytes || s.of.bytes.Take(int64(len(t.Body))) != nil {
+		if p.leaves(s) || s.held.Len() >= s.allowed(since) || s.bytes > p.opts.HeldBytes || s.of.bytes.Take(int64(len(t.Body))) != nil {
 			p.echo(s, &frame.Outcome{Verb: frame.Release, Seq: t.Seq, Delivery: t.delivery, Data: []byte("there is no room for it")})
 			p.stats.Released++
 			continue
@@ -314,12 +314,12 @@ func at(now, left int64) int64 {
 	return now + left
 }
 
-// allowed is how many tasks the producer may have sent in good faith.
-func (s *Source) allowed(now int64) int {
+// allowed is how many tasks the producer may have begun to send at a time in good faith.
+func (s *Source) allowed(at int64) int {
 	if s.overread() {
 		return 0
 	}
-	if now-s.shrunk < shrinkTime {
+	if at-s.shrunk < shrinkTime {
 		return max(s.window, s.allow)
 	}
 	return s.window
