@@ -60,7 +60,7 @@ func (o *outgoing) failed(ctx context.Context, e *endpoint, session *transport.S
 	case code != Unavailable:
 		return true, failure
 	default:
-		o.careful(session, e.Value())
+		o.careful(ctx, session, e.Value())
 		settled = !o.again(ctx, failure.RetryAfter)
 	}
 	o.noteBudget(failure)
@@ -122,7 +122,7 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, session *transport.S
 	if te.NotProcessed {
 		settled = !o.elsewhere(te.Reason == transport.ReasonOverloaded)
 	} else {
-		o.careful(session, e.Value())
+		o.careful(ctx, session, e.Value())
 		settled = !o.again(ctx, 0)
 	}
 	o.noteBudget(mapped)

@@ -43,6 +43,7 @@ type outgoing struct {
 	widened  bool               // no pending instance answered soon
 	pending  []pending
 	redials  int       // times a connection ended before the call left
+	ended    int       // times one had ended in the moment it came
 	waits    time.Time // since when it waits for an instance, if the call says so
 	tried    balance.Tried[*instance]
 	request  topology.Request // what the topology decides by

@@ -56,11 +56,12 @@ func (o *outgoing) fitLarge(session *transport.Session, r transport.PeerRoute, o
 }
 
 // careful makes the call go by the level that the server announces, which may have come since the call was sent: the
-// first one on a connection may be ahead of the routes.
-func (o *outgoing) careful(session *transport.Session, in *instance) {
+// first one on a connection may be ahead of the routes. They have a stream of their own, so it waits for them a moment.
+func (o *outgoing) careful(ctx context.Context, session *transport.Session, in *instance) {
 	if o.Route.Level == Unsafe {
 		return
 	}
+	session.AwaitRoutes(ctx.Done(), namesWait, o.deadline)
 	if r, known := session.Route(uint64(o.Route.Kind), o.Route.Name); known {
 		o.lower(r, in)
 	}

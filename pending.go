@@ -14,6 +14,10 @@ type pending struct {
 	dial     *transport.Dial
 }
 
+// maxEnded is how often in all a call finds that the connection it waited for has ended in the moment it came, and waits
+// for the next.
+const maxEnded = 16
+
 // connect begins to connect to an instance. The error settles the call.
 func (o *outgoing) connect(ctx context.Context, e *endpoint, class transport.Class) error {
 	dial, err := e.Value().peer.Connect(class)
@@ -38,7 +42,7 @@ func (o *outgoing) connected(ctx context.Context, class transport.Class) (*endpo
 	}
 	session := in.peer.Live(class)
 	if session == nil { // it has ended since: the call waits for the next one as it waits for the others
-		if o.redials++; o.redials > maxRedials {
+		if o.ended++; o.ended > maxEnded {
 			return nil, nil, o.unreached(ctx, e, class, &transport.Error{Reason: transport.ReasonLost, Peer: in.Addr, NotProcessed: true, Detail: "its connections end as soon as they are made"})
 		}
 		return nil, nil, o.connect(ctx, e, class)

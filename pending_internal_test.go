@@ -66,7 +66,7 @@ func TestADialThatIsMadeAgainHoldsNoCall(t *testing.T) {
 		t.Errorf("the call went to %v, %v; want that it is out of time", e, err)
 	}
 	o := &outgoing{service: s, deadline: time.Now().Add(time.Minute), pending: waits[:1:1], room: maxPending, levels: make([]level, 1)}
-	o.redials = maxRedials
+	o.ended = maxEnded
 	if e, _, err := o.connected(t.Context(), transport.ClassCalls); e != nil || err != nil || len(o.pending) > 0 || !o.tried.Has(waits[0].endpoint) {
 		t.Errorf("%v, %v; an instance that ends its connections again and again is dialed without an end", e, err)
 	}

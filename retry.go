@@ -87,8 +87,8 @@ func retryPause(ctx context.Context, n int, deadline time.Time) bool {
 // in doubt when another has a connection that is not, and the budget of retries has
 // room.
 func (o *outgoing) MayMove() bool {
-	if r, known := o.by.Route(uint64(o.Route.Kind), o.Route.Name); known && theirs(r) != ReadOnly {
-		return false // its server says that it changes something
+	if r, known := o.by.Route(uint64(o.Route.Kind), o.Route.Name); !known || theirs(r) != ReadOnly {
+		return false // its server has not said that it changes nothing
 	}
 	return o.attempts < o.most() && o.retries("unavailable") && o.alternative() && o.takeRetry()
 }
