@@ -142,9 +142,10 @@ func (k *names) ask(ctx context.Context, lister discovery.Lister, answered chan 
 	}
 }
 
-// proposeRoute returns the end of an error that a peer does not serve a route: the names
-// of its routes that are like it, or "". The answer may come before the peer's routes, which have a stream of their
-// own: it waits for them until stop is closed or a time, if one is given, has come, at most for namesWait, and on one connection but once.
+// proposeRoute returns the end of an error that a peer does not serve a route: the names that it
+// does serve and that are like it, or "". The answer may come before the peer's routes, which
+// have a stream of their own, so it waits for them: at most for namesWait, and no longer than until
+// stop is closed or, if it is not zero, until a time. On one connection one such wait is enough.
 func proposeRoute(stop <-chan struct{}, r Route, session *transport.Session, until time.Time) string {
 	session.AwaitRoutes(stop, namesWait, until)
 	return verifiedOf(session).nearRoutes.propose(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
