@@ -67,8 +67,8 @@ func (o *outgoing) careful(ctx context.Context, session *transport.Session, in *
 	}
 }
 
-// theirs is the level that a server announces. One that nobody knows is [Unsafe].
-func theirs(r transport.PeerRoute) Level {
+// levelOf is the level that a server announces. One that nobody knows is [Unsafe].
+func levelOf(r transport.PeerRoute) Level {
 	if r.Level > uint64(ReadOnly) {
 		return Unsafe
 	}
@@ -78,7 +78,7 @@ func theirs(r transport.PeerRoute) Level {
 // lower makes the call go by the level of its method that the server has announced, if that is the more careful one: the
 // server knows what its method does, and a retry that it does not expect does harm there.
 func (o *outgoing) lower(r transport.PeerRoute, in *instance) {
-	theirs := theirs(r)
+	theirs := levelOf(r)
 	if theirs >= o.Route.Level {
 		return
 	}

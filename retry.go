@@ -87,7 +87,7 @@ func retryPause(ctx context.Context, n int, deadline time.Time) bool {
 // in doubt when another has a connection that is not, and the budget of retries has
 // room.
 func (o *outgoing) MayMove() bool {
-	if r, known := o.by.Route(uint64(o.Route.Kind), o.Route.Name); !known || theirs(r) != ReadOnly {
+	if r, known := o.by.Route(uint64(o.Route.Kind), o.Route.Name); !known || levelOf(r) != ReadOnly {
 		return false // its server has not said that it changes nothing
 	}
 	return o.attempts < o.most() && o.retries("unavailable") && o.alternative() && o.takeRetry()
