@@ -35,9 +35,6 @@ func (in Instance) Validate() error {
 	bad := func(field, value, reason string) error {
 		return &FieldError{Kind: ErrInvalidInstance, Field: field, Value: value, Reason: reason}
 	}
-	if reason := checkWord(in.ID, MaxID); reason != "" {
-		return bad("ID", in.ID, reason)
-	}
 	if reason := checkWord(in.Service, MaxName); reason != "" {
 		return bad("Service", in.Service, reason)
 	}
@@ -48,6 +45,10 @@ func (in Instance) Validate() error {
 	}
 	if reason := checkAddr(in.Addr); reason != "" {
 		return bad("Addr", in.Addr, reason)
+	}
+	// After what IDs are made of, so that the error names what is wrong and not what follows from it.
+	if reason := checkWord(in.ID, MaxID); reason != "" {
+		return bad("ID", in.ID, reason)
 	}
 	if len(in.Tags) > MaxTags {
 		return bad("Tags", strconv.Itoa(len(in.Tags))+" tags", "want at most "+strconv.Itoa(MaxTags))

@@ -74,15 +74,11 @@ func New(instances ...discovery.Instance) (*Registry, error) {
 func (r *Registry) Set(instances ...discovery.Instance) error {
 	listed := make(map[string]discovery.Instance, len(instances))
 	for i, in := range instances {
-		named := in.ID != ""
-		if !named {
-			in.ID = "x" // what is wrong is not the ID that is made of the rest
+		if in.ID == "" {
+			in.ID = stableID(in)
 		}
 		if err := in.Validate(); err != nil {
 			return fmt.Errorf("static: instance %d: %w", i, err)
-		}
-		if !named {
-			in.ID = stableID(in)
 		}
 		in.TagsUnknown = len(in.Tags) == 0
 		in = in.Normalized()
