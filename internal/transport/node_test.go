@@ -293,3 +293,17 @@ func (n *node) serverTLS() *tls.Config { return n.cfg.ServerTLS(n.cfg.Protocol) 
 func honestTLS(w *world, to *node) *tls.Config {
 	return security.ClientTLS(w.ca.Source("web"), to.id)
 }
+
+// Session dials the connection of class if there is none, waits for it and returns it.
+func (p *Peer) Session(ctx context.Context, class Class) (*Session, error) {
+	d, err := p.Connect(class)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-d.Done():
+		return d.Result()
+	case <-ctx.Done():
+		return nil, &Error{Reason: ReasonCanceled, Peer: p.key.addr, NotProcessed: true, Detail: "while connecting", Err: ended(ctx)}
+	}
+}

@@ -146,12 +146,6 @@ func (p *Peer) Expect(instance string) {
 	}
 }
 
-// Connect begins to dial the connection of class and returns the dial, which has ended if there is a connection
-// already. It takes patience times Limits.DialTimeout at most. After a failed dial, the
-// error is that dial's until a jittered, growing time has passed. Every error
-// says NotProcessed.
-func (p *Peer) Connect(class Class) (*Dial, error) { return p.start(&p.slots[class]) }
-
 // RetryAt returns when the connection of class may be dialed again after a dial
 // that failed; the zero Time if it may be now.
 func (p *Peer) RetryAt(class Class) time.Time {
@@ -186,25 +180,12 @@ func (p *Peer) Renew() {
 	}
 }
 
-// Session is Connect that waits, and returns the connection.
-func (p *Peer) Session(ctx context.Context, class Class) (*Session, error) {
-	if s := p.Live(class); s != nil {
-		return s, nil
-	}
-	d, err := p.start(&p.slots[class])
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-d.done:
-		return d.session, d.err
-	case <-ctx.Done():
-		return nil, &Error{Reason: ReasonCanceled, Peer: p.key.addr, NotProcessed: true, Detail: "while connecting", Err: ended(ctx)}
-	}
-}
-
-// start returns the dial under way, or begins one.
-func (p *Peer) start(slot *slot) (*Dial, error) {
+// Connect begins to dial the connection of class and returns the dial, which has ended if there is a connection
+// already. It takes patience times Limits.DialTimeout at most. After a failed dial, the
+// error is that dial's until a jittered, growing time has passed. Every error
+// says NotProcessed.
+func (p *Peer) Connect(class Class) (*Dial, error) {
+	slot := &p.slots[class]
 	slot.mu.Lock()
 	defer slot.mu.Unlock()
 	if slot.dialing != nil {
@@ -233,7 +214,6 @@ func (p *Peer) start(slot *slot) (*Dial, error) {
 func (p *Peer) run(ctx context.Context, slot *slot, d *Dial) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience*p.endpoint.limits.DialTimeout, p.silence())
 	defer cancel()
-	began := time.Now()
 	d.session, d.err = p.dialPatiently(ctx)
 	slot.mu.Lock()
 	if slot.dialing = nil; d.err == nil {
@@ -244,7 +224,7 @@ func (p *Peer) run(ctx context.Context, slot *slot, d *Dial) {
 		now := time.Now()
 		pause := backoff(slot.failures, backoffMax)
 		if !errors.Is(d.err, errRefused) { // a refusal costs nothing and is there at once
-			pause = max(pause, now.Sub(began))
+			pause = max(pause, now.Sub(d.began))
 		}
 		slot.last, slot.failed, slot.until = d.err, now, now.Add(pause)
 		slot.failures++
