@@ -90,13 +90,14 @@ func (c *Cursor) emptied() {
 	}
 }
 
-// remembers makes room for one more flight. If there is none, the older half is forgotten.
+// remembers makes room for one more flight. If there is none, the older half is forgotten. A flight
+// counts as the task that it is given back as when its member leaves, which cannot be refused then.
 func (c *Cursor) remembers() {
 	if len(c.flight) < cap(c.flight) {
 		return
 	}
 	n := max(2*len(c.flight), queueStart)
-	if len(c.flight) < flightMost && c.backlog.grow(c.flightRoom*numberCost, n*numberCost) {
+	if len(c.flight) < flightMost && c.backlog.grow(c.flightRoom*taskCost, n*taskCost) {
 		c.flight, c.flightRoom = append(make([]flight, 0, n), c.flight...), n
 		return
 	}

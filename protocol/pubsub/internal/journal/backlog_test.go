@@ -167,13 +167,21 @@ func TestWhatAMemberHadIsToldWithoutACount(t *testing.T) {
 // TestWhatMembersGaveBackCountsOn: a member that takes as much as it may and leaves, in one group
 // after the other whose other member takes nothing, leaves no more than its identity's part.
 func TestWhatMembersGaveBackCountsOn(t *testing.T) { // SEC-400
-	const bound, groups, messages = 1 << 20, 24, 10_000
-	for name, class := range map[string]journal.Class{"best effort": journal.BestEffort, "at least once": journal.AtLeastOnce} {
+	const bound, groups = 1 << 20, 24
+	for name, c := range map[string]struct {
+		class    journal.Class
+		messages int
+		sent     bool // what it leaves was sent to it, and it never said that it read it
+	}{
+		"best effort":       {journal.BestEffort, 10_000, false},
+		"best effort, sent": {journal.BestEffort, 2000, true}, // no more than are remembered of what was sent
+		"at least once":     {journal.AtLeastOnce, 10_000, false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			now := start()
 			l := newLog(t, journal.Options{Backlog: bound})
 			sub := journal.Subscription{
-				Who: pool.Key{Name: "mallory"}, Class: class, Limits: journal.Limits{Messages: journal.MaxWindow, Bytes: journal.MaxWindowBytes, Age: time.Hour},
+				Who: pool.Key{Name: "mallory"}, Class: c.class, Limits: journal.Limits{Messages: journal.MaxWindow, Bytes: journal.MaxWindowBytes, Age: time.Hour},
 			}
 			before := heap()
 			var stay []*stream
@@ -183,8 +191,11 @@ func TestWhatMembersGaveBackCountsOn(t *testing.T) { // SEC-400
 				stay = append(stay, subscribe(t, l, now, sub))
 				sub.Credit = journal.MaxCredit
 				leaves := subscribe(t, l, now, sub)
-				for range messages {
+				for range c.messages {
 					publish(t, l, now, say(topic, "x")...)
+				}
+				if c.sent {
+					account(t, leaves, now)
 				}
 				leaves.Close(now)
 			}

@@ -191,7 +191,7 @@ func (c *Cursor) landed(n int) {
 		}
 	}
 	if c.flight = c.flight[n:]; len(c.flight) == 0 {
-		c.backlog.grow(c.flightRoom*numberCost, 0)
+		c.backlog.grow(c.flightRoom*taskCost, 0)
 		c.flight, c.flightRoom = nil, 0
 	}
 }
