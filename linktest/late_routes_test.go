@@ -228,3 +228,24 @@ func TestACallThatChangesSomethingIsNotMoved(t *testing.T) {
 		})
 	}
 }
+
+// TestAWaitForNamesEndsNoWaitForSizes: an error waits a moment for the routes, a call that is larger than usual longer.
+func TestAWaitForNamesEndsNoWaitForSizes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := NewMesh(t)
+		srv := &late{
+			code: link.Unimplemented, routes: 500 * time.Millisecond,
+			announced: []wire.RouteInfo{{Name: "put", MaxMessage: 60 << 10}},
+		}
+		srv.start(t, mesh)
+		client := mesh.Node(link.Config{Limits: link.Limits{MaxMessage: 32 << 10}})
+		err := client.Call(t.Context(), link.Route{Service: "orders", Name: "get"}, "x", new(string), link.MaxMessage(1000)) // which waits for no size
+		if link.CodeOf(err) != link.Unimplemented {
+			t.Error(err)
+		}
+		err = client.Call(t.Context(), link.Route{Service: "orders", Name: "put"}, strings.Repeat("x", 40<<10), new(string))
+		if link.CodeOf(err) != link.Unimplemented || srv.requests.Load() != 2 {
+			t.Errorf("%v, and %d requests came; want that the large one was sent", err, srv.requests.Load())
+		}
+	})
+}

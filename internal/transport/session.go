@@ -44,7 +44,8 @@ type Session struct {
 	controlRate *rate.Limiter            // bounds the peer's frames on CONTROL
 
 	setup  chan struct{} // closed when remote is set
-	routed chan struct{} // closed when the peer has announced routes, or nobody waits for them any more
+	routed chan struct{} // closed when the peer has announced routes
+	waited atomic.Int64  // how long somebody has waited for that in vain, in ns
 
 	routedOnce sync.Once
 	draining   chan struct{} // closed when the peer drains
@@ -143,11 +144,14 @@ func (s *Session) Done() <-chan struct{} { return s.conn.Context().Done() }
 func (s *Session) RTT() time.Duration { return s.conn.ConnectionStats().SmoothedRTT }
 
 // AwaitRoutes waits until the peer has announced routes, stop is closed or a time, if one is given, has come, and for
-// as long as that may take at most: once a wait was that long, later ones find that it has been.
+// as long as that may take at most: once a wait was that long, later ones that may take no longer find that it has been.
 func (s *Session) AwaitRoutes(stop <-chan struct{}, most time.Duration, until time.Time) {
 	wait := most
 	if !until.IsZero() {
 		wait = min(most, time.Until(until))
+	}
+	if time.Duration(s.waited.Load()) >= most {
+		return
 	}
 	t := time.NewTimer(wait)
 	defer t.Stop()
@@ -157,7 +161,7 @@ func (s *Session) AwaitRoutes(stop <-chan struct{}, most time.Duration, until ti
 	case <-stop:
 	case <-t.C:
 		if wait == most {
-			s.routedOnce.Do(func() { close(s.routed) })
+			s.waited.Store(int64(most)) // a shorter one that ends just then makes another wait at worst
 		}
 	}
 }
