@@ -75,7 +75,7 @@ func (c *Cursor) holds() bool {
 		return true
 	}
 	n := max(2*len(c.tasks), queueStart)
-	if !c.backlog.grow(c.taskRoom*taskCost, n*taskCost) {
+	if c.full = c.full || !c.backlog.grow(c.taskRoom*taskCost, n*taskCost); c.full {
 		return false
 	}
 	c.tasks, c.taskRoom = append(make([]task, 0, n), c.tasks...), n

@@ -223,3 +223,26 @@ func TestWhatMembersGaveBackCountsOn(t *testing.T) { // SEC-400
 		})
 	}
 }
+
+// TestMembersWithoutRoomAreAskedSeldom: publishers wait while those who may get a message are looked at, so a member that
+// had no room is asked for it again when it has taken something.
+func TestMembersWithoutRoomAreAskedSeldom(t *testing.T) { // SEC-402
+	const members, free, more = 64, 256, 1000 // free is how many messages a member has for nothing
+	now := start()
+	l := newLog(t, journal.Options{Backlog: 1})
+	sub := journal.Subscription{Group: "g", Credit: journal.MaxCredit, Patterns: []string{">"}, Limits: journal.Limits{Messages: 1 << 20, Bytes: 1 << 30}}
+	var all []*stream
+	for range members {
+		all = append(all, subscribe(t, l, now, sub))
+	}
+	for range members*free + more {
+		publish(t, l, now, say("t", "x")...)
+	}
+	before := l.Stats().Crowded
+	if before > 4*members {
+		t.Errorf("%d members without room were asked %d times while %d messages came", members, before, more)
+	}
+	if came, _ := account(t, all[0], now); came <= free {
+		t.Errorf("a member that has room again gets %d messages, want more than the %d that it had", came, free)
+	}
+}

@@ -28,6 +28,7 @@ type Cursor struct {
 	flight     []flight // for a member of BestEffort: what was sent and is not known to be read, oldest first
 	backlog    *backlog // for a member: what tasks and flight take
 	taskRoom   int      // for how many tasks that is
+	full       bool     // there was no more room for tasks, and none was taken since
 	flightRoom int
 	unknown    bool    // flight has forgotten some
 	answers    uint64  // deliveries that were answered

@@ -48,6 +48,7 @@ func (c *Cursor) popTask() task {
 	t := c.tasks[0]
 	c.tasks[0] = task{}
 	c.tasks = c.tasks[1:]
+	c.full = false
 	c.emptied()
 	return t
 }
