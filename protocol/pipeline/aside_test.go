@@ -11,6 +11,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/logtest"
 	"github.com/linkmesh/link/protocol/pipeline"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
@@ -193,7 +194,8 @@ func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
 						return true
 					})
 				})
-				p := producer(t, mesh.Node(link.Config{}))
+				log := &logtest.Log{}
+				p := producer(t, mesh.Node(link.Config{Logger: log.Logger()}))
 				f, err := p.Enqueue(t.Context(), orderOf(3<<20))
 				if err != nil {
 					t.Fatal(err)
@@ -208,6 +210,9 @@ func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
 				}
 				if n := streams.Load(); n < 2 {
 					t.Error("the rest of the task is sent to it still")
+				}
+				if n := log.Count("workers do not take a queue's tasks"); n != 1 || !log.Has("too slowly") {
+					t.Errorf("said %d times, want once with the reason:\n%s", n, log)
 				}
 				worker(t, mesh, func(context.Context, order) error { return nil })
 				wait(t, []*pipeline.Future{f})

@@ -191,7 +191,6 @@ func (l *workerLink) work(ctx context.Context) error {
 	}, now)
 	ready := w.Ready()
 	l.worker, q.told = w, false
-	q.takenLocked(l.id)
 	if l.vanished.Load() {
 		q.tasks.Leave(w)
 	}
@@ -205,7 +204,7 @@ func (l *workerLink) work(ctx context.Context) error {
 	}()
 	err = c.write(ctx)
 	st.Close()
-	if got := <-ended; got != nil {
+	if got := <-ended; got != nil && !errors.Is(err, errSlow) {
 		err = got // why the stream ended counts more than that it has
 	}
 	q.mu.Lock()

@@ -221,6 +221,7 @@ func (c *connection) take(f link.Frame) error {
 	case frame.KindOutcomes:
 		q.mu.Lock()
 		err := q.tasks.Apply(c.worker, f.Body, q.clock.now().UnixNano())
+		q.takenLocked(c.link.id)
 		q.unlock()
 		return err
 	case frame.KindWindow:

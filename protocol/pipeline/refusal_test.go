@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/logtest"
 	"github.com/linkmesh/link/protocol/pipeline"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
@@ -60,7 +61,8 @@ func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-3
 			}
 		})
 		mesh.Start(node)
-		p := producer(t, mesh.Node(link.Config{}))
+		log := &logtest.Log{}
+		p := producer(t, mesh.Node(link.Config{Logger: log.Logger()}))
 		sleep(time.Minute) // nothing is said
 		f, err := p.Enqueue(t.Context(), orderOf(100<<10))
 		if err != nil {
@@ -69,6 +71,9 @@ func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-3
 		wait(t, []*pipeline.Future{f})
 		if n := f.Outcome().Attempts; n != 1 || refused != 11 {
 			t.Errorf("%d attempts and %d refusals, want 1 and 10: %+v", n, refused-1, f.Outcome())
+		}
+		if n := log.Count("workers do not take a queue's tasks"); n != 1 || !log.Has("parts of frames whose ends have not come") {
+			t.Errorf("said %d times that tasks are refused, want once with the reason:\n%s", n, log)
 		}
 	})
 }

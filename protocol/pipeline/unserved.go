@@ -31,7 +31,8 @@ func (q *Queue) tellRefused(worker string, err error) {
 	if _, ok := r.since[worker]; !ok {
 		r.since[worker] = now
 	}
-	say := !r.told && now.Sub(r.since[worker]) >= unservedAfter
+	long := now.Sub(r.since[worker]) >= unservedAfter || errors.Is(err, errSlow) // which has taken its time
+	say := !r.told && long
 	r.told = r.told || say
 	workers := len(r.since)
 	q.mu.Unlock()
@@ -40,7 +41,8 @@ func (q *Queue) tellRefused(worker string, err error) {
 	}
 }
 
-// taken notes that a worker takes tasks, or is not there any more.
+// taken notes that a worker takes tasks, or is not there any more. That it opens a stream does not say that it
+// takes them.
 func (q *Queue) taken(worker string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
