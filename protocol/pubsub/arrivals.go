@@ -4,16 +4,39 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/internal/lane"
 )
+
+const (
+	// maxUnheard is how many bytes a node keeps of all publishers whose streams have ended while
+	// parts had no room: each of them, or its address where names are free, may have as much as it
+	// leaves free, and what one stream has credit for.
+	maxUnheard   = 64 << 20
+	leastUnheard = 2 << 20
+	// unheardMost is how long that waits: as long as a publisher keeps its own.
+	unheardMost = elsewhereMost
+	// waiterCost is what waits with the frames of a stream, a goroutine and the member, in bytes,
+	// and frameCost what a frame takes beside its body.
+	waiterCost = 32 << 10
+	frameCost  = 64
+)
+
+// errUnheard is that of a publisher that has said all, some of which found no room here. It is not
+// io.EOF: not all of it was heard.
+var errUnheard = errors.New("its stream has ended, and there was no room for the last that came on it")
 
 // arrivals are the frames of a stream. They belong to one goroutine.
 type arrivals struct {
 	stream *link.Stream
-	kept   []link.Frame // received, and not yet returned; no more than the stream had credit for
-	end    error        // follows kept; nil: more may come
+	room   *share.Holder // counts kept; nil: what has no room when the stream ends is dropped, for others say it again
+	kept   []link.Frame  // received, and not yet returned
+	taken  int64         // of room
+	end    error         // follows kept; nil: more may come
+	until  time.Time     // with end: when nothing waits any more
 }
 
 // next returns the next frame, waiting for it.
@@ -30,23 +53,63 @@ func (a *arrivals) next() (link.Frame, error) {
 	return a.stream.Recv()
 }
 
-// await waits for a turn. What ends the stream meanwhile ends the wait, unless the publisher has
-// said all it had to say: it will not say that again, so what has arrived waits on, until ctx ends.
-func (a *arrivals) await(ctx context.Context, turn *lane.Turn) error {
-	if a.end == nil && turn.Take(a.stream.Context().Done()) {
-		return nil
+// await waits for a turn for a part. What ends the stream meanwhile ends the wait, unless the
+// publisher has said all it had to say: it will not say that again, so what has arrived waits on,
+// until ctx ends, as far as there is room for it and for no longer than unheardMost.
+func (a *arrivals) await(ctx context.Context, turn *lane.Turn, part *link.Frame) error {
+	if a.end == nil {
+		if turn.Take(a.stream.Context().Done()) {
+			return nil
+		}
+		if all := a.keep(part); !errors.Is(a.end, io.EOF) {
+			return a.end // it comes again
+		} else if !all {
+			return errUnheard
+		}
+		a.until = time.Now().Add(unheardMost)
 	}
-	for a.end == nil {
+	late, cancel := context.WithDeadline(ctx, a.until)
+	defer cancel()
+	switch {
+	case turn.Take(late.Done()):
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	default:
+		return errUnheard
+	}
+}
+
+// keep receives what is left of a stream that has ended, and reports whether it has room for that
+// and for the part that was received before. The stream counts none of it any more.
+func (a *arrivals) keep(part *link.Frame) (all bool) {
+	all = a.count(waiterCost) && a.count(sizeOf(part))
+	for {
 		f, err := a.stream.Recv()
-		if a.end = err; err == nil {
+		if err != nil {
+			a.end = err
+			return all
+		}
+		if all = all && a.count(sizeOf(&f)); all {
 			a.kept = append(a.kept, f)
 		}
 	}
-	if !errors.Is(a.end, io.EOF) {
-		return a.end // it comes again
+}
+
+func sizeOf(f *link.Frame) int { return len(f.Body) + frameCost }
+
+func (a *arrivals) count(bytes int) bool {
+	if a.room == nil || a.room.Take(int64(bytes)) != nil {
+		return false
 	}
-	if !turn.Take(ctx.Done()) {
-		return context.Cause(ctx)
+	a.taken += int64(bytes)
+	return true
+}
+
+// drop forgets what was not returned, and gives back the room of all that was kept.
+func (a *arrivals) drop() {
+	if a.kept = nil; a.room != nil {
+		a.room.Give(a.taken)
+		a.room.Release()
 	}
-	return nil
 }

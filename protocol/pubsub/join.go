@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -44,7 +45,12 @@ func (b *inbox) attend(m *member) {
 			m.lost(err)
 		}
 		switch {
-		case b.ctx.Err() != nil, b.parted(m):
+		case b.ctx.Err() != nil:
+			return
+		case b.parted(m):
+			if errors.Is(err, errUnheard) {
+				b.node.Logger().Warn("pubsub: a publisher has left, and there was no room for the last that it sent", "topic", b.name, "publisher", m.id, "error", err)
+			}
 			return
 		case !turn:
 			continue // it left, and came back
@@ -191,13 +197,17 @@ func (b *inbox) listen(m *member) error {
 	turn.Waits = func() { c.inLine.Store(true); c.pulse.arm() } // it is not stuck
 	parts := lane.Joiner{Most: maxRecords}
 	in := arrivals{stream: st}
+	if b.turn == nil { // AnyOne goes on elsewhere
+		in.room = b.rules.unheard.Holder(share.KeyOf(st.Peer().Identity.String(), st.Peer().Addr, st.Peer().Advisory))
+	}
+	defer in.drop()
 	for {
 		f, err := in.next()
 		switch {
 		case err != nil:
 			return err
 		case f.Kind == kindPart:
-			err := in.await(rest, &turn)
+			err := in.await(rest, &turn, &f)
 			if c.inLine.Store(false); err != nil {
 				return err
 			}

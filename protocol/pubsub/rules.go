@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/share"
 )
 
 // rules are what a node's publishers and subscriptions have in common.
@@ -15,6 +16,8 @@ type rules struct {
 	hub   atomic.Pointer[hub] // the node's, once it has one
 	block atomic.Int64        // nanoseconds that publishers may be made to wait
 
+	unheard *share.Pool // what is kept of streams that have ended
+
 	mu            sync.Mutex // guards the field below
 	subscriptions map[*inbox]struct{}
 }
@@ -22,7 +25,9 @@ type rules struct {
 type rulesKey struct{}
 
 func rulesOf(node *link.Node) *rules {
-	made := node.Extension(rulesKey{}, func() any { return &rules{subscriptions: make(map[*inbox]struct{})} })
+	made := node.Extension(rulesKey{}, func() any {
+		return &rules{subscriptions: make(map[*inbox]struct{}), unheard: share.NewPool(share.Config{Limit: maxUnheard, Floor: leastUnheard})}
+	})
 	r, _ := made.(*rules) // nothing else is kept there
 	return r
 }
