@@ -1,5 +1,7 @@
 package queue
 
+import "slices"
+
 // assign binds tasks to workers for as long as there are both tasks that wait and
 // workers with credit. If it leaves tasks that wait and there were none before, workers
 // that grant nothing are told.
@@ -78,19 +80,29 @@ func (q *Queue) bind(t *Task, w *Worker, now int64) {
 		w.wake()
 	}
 	w.out = append(w.out, t)
-	q.atWorker(t)
+	q.refresh(w)
 }
 
-// atWorker notes that a worker has a task.
+// atWorker notes that a task has begun, or may have: only its deadline counts now.
 func (q *Queue) atWorker(t *Task) {
-	if t.Expires != 0 { // it has begun, or may have: only its deadline counts now
-		if t.Deadline != 0 {
-			q.times[expiryTimer].set(t, t.Deadline)
-		} else {
-			q.times[expiryTimer].remove(t)
-		}
+	if t.Expires == 0 {
+		return
 	}
-	q.refresh(t.worker)
+	if t.Deadline != 0 {
+		q.times[expiryTimer].set(t, t.Deadline)
+	} else {
+		q.times[expiryTimer].remove(t)
+	}
+}
+
+// untake gives back what is bound to a worker and was not taken.
+func (q *Queue) untake(w *Worker, now int64) {
+	out := w.out
+	w.out = nil
+	for _, t := range slices.Backward(out) {
+		q.unbind(t)
+		q.giveBack(t, "", true, now)
+	}
 }
 
 // unbind takes a task from its worker. It is nowhere then.

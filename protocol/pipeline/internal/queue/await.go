@@ -88,4 +88,5 @@ func (q *Queue) adopt(w *Worker, seq, delivery uint64, now int64) {
 	w.held.push(t)
 	w.heldBytes += int64(t.size())
 	q.atWorker(t)
+	q.refresh(w)
 }

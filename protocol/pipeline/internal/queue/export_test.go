@@ -62,7 +62,7 @@ func (q *Queue) Check() error {
 		if out != len(w.out) || size != w.heldBytes {
 			return fmt.Errorf("worker %s: %d tasks to be sent, %d listed; %d bytes, counted %d", w.id, out, len(w.out), size, w.heldBytes)
 		}
-		has := w.connected && !w.leaving && w.held.n < w.window && (w.heldBytes < w.bytes || w.held.n == 0)
+		has := w.connected && !w.leaving && !w.slow && w.held.n < w.window && (w.heldBytes < w.bytes || w.held.n == 0)
 		if has != (w.availIdx >= 0) || has && q.avail[w.availIdx] != w || (has && w.held.n == 0) != (w.idleIdx >= 0) {
 			return fmt.Errorf("worker %s: credit %v, index %d, idle %d", w.id, has, w.availIdx, w.idleIdx)
 		}

@@ -16,6 +16,11 @@ const MaxSending = 15 * time.Minute
 // it is one that has to go in parts: Sending and Sent are to be called for it, and until Sent
 // no other one is taken that does, but those behind it are.
 func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
+	if w.slow && w.sending == 0 {
+		w.slow = false
+		q.refresh(w)
+		q.assign(now)
+	}
 	n := 0
 	for _, t := range w.out {
 		if len(buf)+len(t.Body)+frame.MaxTaskHead > most {
@@ -38,6 +43,7 @@ func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 			w.cancels = slices.Delete(w.cancels, i, i+1)
 		}
 		t.taken, t.vouched = true, now
+		q.atWorker(t)
 		n++
 		if len(buf) > most {
 			w.sending, w.sendingSince = t.Seq, now

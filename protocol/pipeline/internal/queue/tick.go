@@ -77,9 +77,16 @@ func (q *Queue) giveUpLost(now int64) {
 	}
 }
 
-// leases takes back what workers have no longer said that they have.
+// leases takes back what workers have no longer said that they have, and what was bound to them for
+// as long and not taken. With one worker that stays: nobody else would do it sooner.
 func (q *Queue) leases(now int64) {
 	for _, w := range q.workers {
+		if len(w.out) > 0 && len(q.workers) > 1 && now-w.out[0].boundAt >= int64(q.opts.Lease) {
+			w.slow = true // else it might get the same ones again
+			q.refresh(w)
+			q.untake(w, now)
+			w.wake()
+		}
 		for t := w.held.head; t != nil; {
 			next := t.place.next
 			if t.taken && now-t.vouched >= int64(q.opts.Lease) {

@@ -13,6 +13,7 @@ type Worker struct {
 
 	connected bool
 	leaving   bool  // it takes nothing new
+	slow      bool  // nothing new is bound to it before the writer can take any task for it
 	lostAt    int64 // when the connection was lost, if it is
 
 	window, slots int
@@ -86,7 +87,7 @@ func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 	}
 	// A channel of its own for each stream: that of an earlier one must get no token.
 	w.ready = make(chan struct{}, 1)
-	w.connected, w.leaving, w.lostAt = true, false, 0
+	w.connected, w.leaving, w.slow, w.lostAt = true, false, false, 0
 	w.window, w.bytes = 0, 0
 	w.slots = max(slots, 1)
 	for t := w.held.head; t != nil; t = t.place.next {
@@ -164,12 +165,7 @@ func (q *Queue) Disconnect(w *Worker, clean bool, heard, now int64) {
 	}
 	w.recalls, w.cancels = nil, nil
 	q.refresh(w)
-	out := w.out // it cannot know of these
-	w.out = nil
-	for _, t := range slices.Backward(out) {
-		q.unbind(t)
-		q.giveBack(t, "", true, now)
-	}
+	q.untake(w, now)                 // it cannot know of these
 	if t := q.inParts(w); t != nil { // it has not arrived
 		q.unbind(t)
 		q.giveBack(t, "", true, now)
@@ -241,7 +237,7 @@ func (q *Queue) refresh(w *Worker) {
 		w.behind = behind
 		q.behind += step(behind)
 	}
-	has := w.connected && !w.leaving && w.held.n < w.window && (w.heldBytes < w.bytes || w.held.n == 0)
+	has := w.connected && !w.leaving && !w.slow && w.held.n < w.window && (w.heldBytes < w.bytes || w.held.n == 0)
 	if has != (w.availIdx >= 0) {
 		if has {
 			w.availIdx = len(q.avail)

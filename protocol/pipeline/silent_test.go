@@ -1,0 +1,58 @@
+package pipeline_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/pipeline"
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// TestAWorkerThatReadsNothingKeepsNoTask that was not sent to it, while more tasks wait than others
+// take: it grants a large window, says that it lives, and gives no credit.
+func TestAWorkerThatReadsNothingKeepsNoTask(t *testing.T) { // SEC-396
+	const window, backlog = 500, 200
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		hostileTo(t, mesh, little, func(ctx context.Context, st *link.Stream) error {
+			if err := grant(st, window); err != nil {
+				return err
+			}
+			for ctx.Err() == nil {
+				if err := st.Send(link.Frame{Kind: frame.KindPing, Body: []byte{1}}); err != nil {
+					return err
+				}
+				sleep(time.Second)
+			}
+			return nil
+		})
+		p := producer(t, mesh.Node(link.Config{}))
+		var first []*pipeline.Future
+		for range window + backlog {
+			f, err := p.Enqueue(t.Context(), orderOf(100)) // all of them are more than it gives credit for
+			if err != nil {
+				t.Fatal(err)
+			}
+			first = append(first, f)
+		}
+		sleep(time.Second)
+		if s := p.Stats(); s.InFlight != window || s.Waiting != backlog {
+			t.Fatalf("%d tasks are with it, %d wait", s.InFlight, s.Waiting)
+		}
+		worker(t, mesh, func(context.Context, order) error { sleep(20 * time.Millisecond); return nil }, pipeline.Slots(1))
+		for range 2 * queue.DefaultLease / time.Second {
+			enqueue(t, p, max(backlog-p.Stats().Waiting, 0))
+			sleep(time.Second)
+		}
+		left := slices.DeleteFunc(first, func(f *pipeline.Future) bool { return f.Outcome().End == pipeline.Acked })
+		if len(left) > 0 {
+			t.Errorf("%d of the first %d tasks are not done, and %d tasks are: the first of them is %+v", len(left), window+backlog, p.Stats().Acked, left[0].Outcome())
+		}
+	})
+}
