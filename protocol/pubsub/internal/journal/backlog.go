@@ -11,6 +11,7 @@ import (
 // is made for them: so it costs nothing for most messages. A list that finds no more room does
 // without, in the way of its class. The lock of the share guards it.
 type backlog struct {
+	who     pool.Key
 	holder  *pool.Holder // holds a part of Options.Backlog
 	held    int64
 	crowded *atomic.Uint64
@@ -23,12 +24,13 @@ const (
 
 	numberCost = int(unsafe.Sizeof(uint64(0)))
 	taskCost   = int(unsafe.Sizeof(task{}))
+	gapCost    = int64(unsafe.Sizeof(Gap{})) // of a task
 	// placeCost is what a place of Latest takes, with what its key is found by.
 	placeCost = int(unsafe.Sizeof(place{})) + 40
 )
 
 func (l *Log) backlogOf(who pool.Key) *backlog {
-	return &backlog{holder: l.backlogs.Holder(who), crowded: &l.crowded}
+	return &backlog{who: who, holder: l.backlogs.Holder(who), crowded: &l.crowded}
 }
 
 func counted(bytes int) int64 { return int64(max(bytes-uncounted, 0)) }
@@ -50,9 +52,13 @@ func (b *backlog) grow(from, to int) bool {
 
 // need is grow for what has no other way: it counts, whatever there is.
 func (b *backlog) need(from, to int) {
-	more := counted(to) - counted(from)
-	b.holder.Add(more)
-	b.held += more
+	b.add(counted(to) - counted(from))
+}
+
+// add counts bytes, whatever there is, or gives them back.
+func (b *backlog) add(bytes int64) {
+	b.holder.Add(bytes)
+	b.held += bytes
 }
 
 // end gives back all of it. Nil has nothing.

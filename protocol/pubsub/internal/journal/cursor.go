@@ -177,6 +177,7 @@ func (l *Log) close(c *Cursor, now int64, alive bool) (left *leaver) {
 func (c *Cursor) dropTasks() {
 	for i := range c.tasks {
 		c.share.uncount(&c.tasks[i])
+		c.uncount(&c.tasks[i])
 	}
 	if c.backlog != nil {
 		c.tasks = c.tasks[:0]

@@ -108,6 +108,7 @@ func (s *share) giveUp(c *Cursor, told *giveUp, at int64) (unacked int) {
 			s.release(t.hash)
 		}
 		s.uncount(&t)
+		c.uncount(&t)
 		told.task(t)
 	}
 	if c.tasks = nil; s.group != nil {

@@ -42,8 +42,8 @@ type task struct {
 	gap      *Gap
 }
 
-func newGroup(first *Cursor, b *backlog) *group {
-	g := &group{back: newReturned(b)}
+func newGroup(l *Log, first *Cursor) *group {
+	g := &group{back: newReturned(l)}
 	g.add(first)
 	return g
 }
@@ -81,10 +81,10 @@ func (s *share) exit(c *Cursor) bool {
 
 // leaver is a member that has left a group, and what is to be told of it.
 type leaver struct {
-	c     *Cursor
-	at    int64
-	alive bool
-	lost  [Lanes]Gap
+	c       *Cursor
+	at      int64
+	alive   bool
+	missing [Lanes]Gap
 }
 
 // handOver gives what a member has left to the others, in steps between which publishers
@@ -141,7 +141,7 @@ func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 		if t.gap == nil {
 			s.release(t.hash)
 		}
-		g.back.push(t)
+		g.back.push(t, c.backlog)
 	}
 	if c.window == nil {
 		return len(c.tasks) == 0
@@ -161,7 +161,7 @@ func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 			continue
 		}
 		s.release(d.hash)
-		s.giveBack(d)
+		s.giveBack(c, d)
 	}
 	return left > 0
 }
@@ -208,47 +208,47 @@ func (c *Cursor) fly(t *task) {
 
 // land ends the flight of what was sent to a member that has left, at most stepsAtOnce at a
 // time, and reports whether that was all: it goes to the others if the member has said what
-// it has read, and is told to them as a gap if it was lost.
+// it has read, and is told to them as a gap if it was lost, or is not kept any more.
 func (s *share) land(t *leaver) bool {
 	c := t.c
 	n := min(len(c.flight), stepsAtOnce)
 	for _, f := range c.flight[:n] {
 		seq, lane := f.seq(), f.lane()
 		one := Gap{Lane: lane, Reason: ReasonLost, From: seq, To: seq, Count: 1}
-		e, _ := s.log.ring.at(seq)
-		switch g := &t.lost[lane]; {
-		case t.alive && e != nil:
-			s.group.back.push(task{seq: seq, hash: e.hash, lane: e.lane})
-		case t.alive:
+		if t.alive {
+			if e, _ := s.log.ring.at(seq); e != nil {
+				s.group.back.push(task{seq: seq, hash: e.hash, lane: e.lane}, c.backlog)
+				continue
+			}
 			one.Reason = ReasonRetention
-			s.group.back.push(task{seq: seq, gap: &one})
-		case g.Count == 0:
+		}
+		if g := &t.missing[lane]; g.Count == 0 {
 			*g = one
-		default:
+		} else {
 			g.merge(one)
 		}
 	}
 	if c.landed(n); len(c.flight) > 0 {
 		return false
 	}
-	for _, g := range t.lost {
+	for _, g := range t.missing {
 		if g.Count > 0 {
-			if c.unknown {
+			if c.unknown && !t.alive {
 				g.Count = 0
 			}
-			s.group.back.push(task{seq: g.From, gap: &g})
+			s.group.back.push(task{seq: g.From, gap: &g}, c.backlog)
 		}
 	}
-	t.lost = [Lanes]Gap{}
+	t.missing = [Lanes]Gap{}
 	return true
 }
 
-// giveBack gives a delivery that is in no window any more to the group.
-func (s *share) giveBack(d *delivery) {
+// giveBack gives a delivery that is not in a member's window any more to the group.
+func (s *share) giveBack(c *Cursor, d *delivery) {
 	d.keep()
 	t := task{seq: d.seq, hash: d.hash, lane: d.lane, delivery: d}
 	s.holder.Add(int64(d.cost()))
-	s.group.back.push(t)
+	s.group.back.push(t, c.backlog)
 }
 
 // uncount notes that a delivery is not the group's any more.
@@ -271,7 +271,7 @@ func (s *share) reclaim(c *Cursor, at int64) bool {
 		}
 		c.window.remove(d)
 		s.release(d.hash)
-		s.giveBack(d)
+		s.giveBack(c, d)
 	}
 	return false
 }
@@ -363,6 +363,9 @@ func (g *group) give(c *Cursor, t task, at int64) {
 	}
 	if len(c.tasks) == 0 {
 		c.progress = at
+	}
+	if t.gap != nil {
+		c.backlog.add(gapCost)
 	}
 	c.tasks = append(c.tasks, t)
 	c.wake()

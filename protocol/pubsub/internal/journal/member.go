@@ -29,6 +29,7 @@ func (c *Cursor) nextTask(at int64) state {
 			if why := f.unfit(at); why != 0 {
 				s.release(t.hash)
 				t.gap = &Gap{Lane: int(t.lane), Reason: why, From: t.seq, To: t.seq, Count: 1}
+				c.backlog.add(gapCost)
 				return told
 			}
 			c.head = head{seq: t.seq, topic: f.entry.topic, clock: f.entry.clock, record: f.entry.record(f.slab), size: f.entry.size}
@@ -49,8 +50,16 @@ func (c *Cursor) popTask() task {
 	c.tasks[0] = task{}
 	c.tasks = c.tasks[1:]
 	c.full = false
+	c.uncount(&t)
 	c.emptied()
 	return t
+}
+
+// uncount notes that a gap is not among a member's tasks any more.
+func (c *Cursor) uncount(t *task) {
+	if t.gap != nil {
+		c.backlog.add(-gapCost)
+	}
 }
 
 // takeTask takes the head, and returns which delivery of it this is.

@@ -1,17 +1,21 @@
 package journal
 
+import "slices"
+
 // returned is what members of a group gave back, by number. It cannot be refused: whoever has it
-// gave back as much, and it is counted with the backlog of the group, which finds no more room
-// when there is much of it.
+// gave back as much. It is counted with the backlogs of those who gave back what made it grow: of
+// several, those who did so first are let off first.
 type returned struct {
-	tasks   heap[task]
-	room    int // for how many tasks
-	backlog *backlog
+	log    *Log
+	tasks  heap[task]
+	room   int // for how many tasks
+	gaps   int // how many of them are gaps
+	payers []*backlog
 }
 
-func newReturned(b *backlog) returned {
+func newReturned(l *Log) returned {
 	before := func(a, b task) bool { return a.seq < b.seq || a.seq == b.seq && a.gap != nil && b.gap == nil }
-	return returned{tasks: heap[task]{less: before}, backlog: b}
+	return returned{log: l, tasks: heap[task]{less: before}}
 }
 
 func (r *returned) len() int { return len(r.tasks.list) }
@@ -19,35 +23,78 @@ func (r *returned) len() int { return len(r.tasks.list) }
 // first returns the one with the least number.
 func (r *returned) first() task { return r.tasks.list[0] }
 
-func (r *returned) push(t task) {
+// push takes what a member gives back that has this backlog.
+func (r *returned) push(t task, from *backlog) {
 	if r.len() == r.room {
-		r.resize(max(2*r.room, queueStart))
+		r.resize(r.room+max(r.room/4, queueStart), from)
+	}
+	if t.gap != nil {
+		r.gaps++
+		r.pay(gapCost, from)
 	}
 	r.tasks.push(t)
 }
 
 func (r *returned) pop() task {
 	t := r.tasks.pop()
+	if t.gap != nil {
+		r.gaps--
+		r.letOff(gapCost)
+	}
 	switch n := r.len(); {
 	case n == 0:
-		r.resize(0)
-	case n <= r.room/4 && r.room > queueStart:
-		r.resize(r.room / 2)
+		r.resize(0, nil)
+	case n <= r.room/2 && r.room > 2*queueStart:
+		r.resize(n+n/4, nil)
 	}
 	return t
 }
 
 // drop forgets all of it.
 func (r *returned) drop() {
-	r.tasks.list = nil
-	r.resize(0)
+	r.letOff(int64(r.gaps) * gapCost)
+	r.gaps = 0
+	r.resize(0, nil)
 }
 
-func (r *returned) resize(room int) {
-	r.backlog.need(r.room*taskCost, room*taskCost)
+// resize makes room for so many tasks; for more than there were, a member pays.
+func (r *returned) resize(room int, from *backlog) {
+	if more := counted(room*taskCost) - counted(r.room*taskCost); more > 0 {
+		r.pay(more, from)
+	} else {
+		r.letOff(-more)
+	}
 	if r.room = room; room == 0 {
 		r.tasks.list = nil
 		return
 	}
 	r.tasks.list = append(make([]task, 0, room), r.tasks.list...)
+}
+
+// pay counts bytes with who has a backlog, which may end before these are let go of.
+func (r *returned) pay(bytes int64, who *backlog) {
+	n := len(r.payers)
+	if n == 0 || r.payers[n-1].who != who.who {
+		i := slices.IndexFunc(r.payers, func(p *backlog) bool { return p.who == who.who })
+		if i < 0 {
+			r.payers, i = append(r.payers, r.log.backlogOf(who.who)), n
+		}
+		payer := r.payers[i]
+		r.payers = append(slices.Delete(r.payers, i, i+1), payer)
+	}
+	r.payers[len(r.payers)-1].add(bytes)
+}
+
+// letOff gives back bytes of those who paid first.
+func (r *returned) letOff(bytes int64) {
+	for bytes > 0 {
+		first := r.payers[0]
+		n := min(bytes, first.held)
+		first.add(-n)
+		if bytes -= n; first.held == 0 {
+			first.end()
+			r.payers[0] = nil
+			r.payers = r.payers[1:]
+		}
+	}
 }

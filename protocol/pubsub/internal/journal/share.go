@@ -142,7 +142,7 @@ func (l *Log) join(c *Cursor, sub Subscription, f *feed, again []Gap, now int64)
 	s.feed.lanes[laneNormal].gaps.mix(again) // in order: marks go up to the first that is to be told
 	c.share, c.progress = s, now
 	if sub.Group != "" {
-		s.only, s.group = nil, newGroup(c, s.feed.backlog)
+		s.only, s.group = nil, newGroup(l, c)
 		l.groups[sub.groupKey()] = s
 	}
 	l.shares[s] = struct{}{}

@@ -99,11 +99,14 @@ func (w *window) answered(d *delivery) {
 func (s *share) tellAgain(c *Cursor) {
 	w := c.window
 	var lanes [Lanes][]Gap
-	for _, g := range w.gaps {
-		if s.group != nil {
-			s.group.back.push(task{seq: g.From, gap: &g.Gap})
+	if s.group != nil && c.backlog.holder.Lacks(int64(len(w.gaps))*(int64(taskCost)+gapCost)) {
+		w.condense(len(w.gaps))
+	}
+	for _, told := range w.gaps {
+		if g := told.Gap; s.group != nil {
+			s.group.back.push(task{seq: g.From, gap: &g}, c.backlog)
 		} else {
-			lanes[g.Lane] = append(lanes[g.Lane], g.Gap)
+			lanes[g.Lane] = append(lanes[g.Lane], g)
 		}
 	}
 	w.grow(-len(w.gaps) * toldCost)

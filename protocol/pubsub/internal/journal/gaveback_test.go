@@ -1,0 +1,111 @@
+package journal_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	pool "github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// TestWhatLeftTheRingBesideAMemberIsOneGap: what was sent to a member that leaves, and is not kept
+// any more, is told to the others as one gap, however much it was.
+func TestWhatLeftTheRingBesideAMemberIsOneGap(t *testing.T) {
+	const messages = 3000
+	now := start()
+	l := newLog(t, journal.Options{Age: time.Minute})
+	sub := journal.Subscription{Patterns: []string{"t"}, Group: "g", Credit: journal.MaxCredit, Limits: journal.Limits{Messages: messages, Age: time.Hour}}
+	a := subscribe(t, l, now, sub)
+	publish(t, l, now, say("t", numbers(1, messages)...)...)
+	if came, _ := account(t, a, now); came != messages {
+		t.Fatalf("%d messages came, want %d", came, messages)
+	}
+	now = now.Add(2 * time.Minute)
+	publish(t, l, now, say("other", "x")...)
+	b := subscribe(t, l, now, sub)
+	a.Close(now)
+	b.want(now, fmt.Sprintf("(retention 1-%d x%d)", messages, messages))
+}
+
+// TestGapsThatMembersGaveBackCount: members that were told of thousands of single messages, and
+// leave before they say that they heard so, leave nothing that is not counted, and no more than
+// their identity's part.
+func TestGapsThatMembersGaveBackCount(t *testing.T) { // SEC-400
+	const groups, bound = 48, 4 << 20
+	now := start()
+	l := newLog(t, journal.Options{Backlog: bound, Age: time.Minute})
+	publish(t, l, now, say("t", numbers(1, 2*journal.MaxAgain)...)...)
+	sub := journal.Subscription{
+		Class: journal.AtLeastOnce, Who: pool.Key{Name: "mallory"}, Patterns: []string{"t"}, Credit: 1,
+		Start: journal.StartAt(journal.Position{Epoch: l.Epoch(), Seq: [journal.Lanes]uint64{0, 2 * journal.MaxAgain, 0}}),
+	}
+	for seq := uint64(2); seq <= 2*journal.MaxAgain; seq += 2 {
+		sub.Again = append(sub.Again, journal.Range{From: seq, To: seq})
+	}
+	now = now.Add(2 * time.Minute)
+	publish(t, l, now, say("other", "x")...)
+	before := heap()
+	var stay []*stream
+	for i := range groups {
+		sub.Group = fmt.Sprint(i)
+		leaves := subscribe(t, l, now, sub)
+		if _, missing := account(t, leaves, now); missing < journal.MaxAgain {
+			t.Fatalf("group %d is told of %d messages, want at least %d", i, missing, journal.MaxAgain)
+		}
+		stay = append(stay, subscribe(t, l, now, sub))
+		leaves.Close(now)
+	}
+	grown, counted := heap()-before, int64(l.Stats().Backlog)
+	t.Logf("%d KiB are counted, %d KiB are in use", counted>>10, grown>>10)
+	if most := counted + groups*(48<<10); grown > most {
+		t.Errorf("%d KiB are in use, want at most %d: %d are counted", grown>>10, most>>10, counted>>10)
+	}
+	if counted < bound/4 || counted > bound*7/8 {
+		t.Errorf("%d KiB are counted, of %d", counted>>10, bound>>10)
+	}
+	for i, s := range stay {
+		if i%2 == 0 { // the others close with all of it
+			if _, missing := account(t, s, now); missing < journal.MaxAgain {
+				t.Errorf("the other member of group %d is told of %d messages, want at least %d", i, missing, journal.MaxAgain)
+			}
+		}
+		s.Close(now)
+	}
+	if got := l.Stats().Backlog; got != 0 {
+		t.Errorf("%d bytes are counted of nobody", got)
+	}
+	runtime.KeepAlive(stay)
+}
+
+// TestWhatAMemberGaveBackIsItsIdentitysOwn: one that takes as much as it may of a group that
+// another began, and leaves, leaves that one's backlogs their room.
+func TestWhatAMemberGaveBackIsItsIdentitysOwn(t *testing.T) { // SEC-400
+	const messages, backlog = 12_000, 20_000
+	now := start()
+	l := newLog(t, journal.Options{Backlog: 1 << 20})
+	limits := journal.Limits{Messages: journal.MaxBacklog, Bytes: 1 << 30, Age: time.Hour}
+	billing, mallory := pool.Key{Name: "billing"}, pool.Key{Name: "mallory"}
+	other := subscribe(t, l, now, journal.Subscription{Who: billing, Patterns: []string{"u"}, Limits: limits})
+	first := subscribe(t, l, now, journal.Subscription{Who: billing, Patterns: []string{"t"}, Group: "g", Credit: 1, Limits: limits})
+	leaves := subscribe(t, l, now, journal.Subscription{Who: mallory, Patterns: []string{"t"}, Group: "g", Credit: journal.MaxCredit, Limits: limits})
+	publish(t, l, now, say("t", numbers(1, messages)...)...)
+	leaves.Close(now)
+	if held := l.Stats().Backlog; held < messages*32/2 {
+		t.Fatalf("%d bytes are counted of what was given back", held)
+	}
+	publish(t, l, now, say("u", numbers(1, backlog)...)...)
+	if came, missing := account(t, other, now); came != backlog || missing != 0 {
+		t.Errorf("%d messages came and %d are missing beside what another left, want %d and none", came, missing, backlog)
+	}
+	first.AddCredit(journal.MaxCredit, now)
+	if came, _ := account(t, first, now); came != messages {
+		t.Errorf("the first member gets %d messages, want %d", came, messages)
+	}
+	first.Close(now)
+	other.Close(now)
+	if got := l.Stats().Backlog; got != 0 {
+		t.Errorf("%d bytes are counted of nobody", got)
+	}
+}
