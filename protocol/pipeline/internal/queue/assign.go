@@ -115,9 +115,9 @@ func (q *Queue) unbind(t *Task) {
 		w.wake()
 	}
 	if !t.taken {
-		for i, o := range w.out {
+		for i, o := range slices.Backward(w.out) {
 			if o == t {
-				w.out = append(w.out[:i:i], w.out[i+1:]...)
+				w.out = slices.Delete(w.out, i, i+1)
 				break
 			}
 		}

@@ -66,6 +66,9 @@ func (q *Queue) Check() error {
 		if has != (w.availIdx >= 0) || has && q.avail[w.availIdx] != w || (has && w.held.n == 0) != (w.idleIdx >= 0) {
 			return fmt.Errorf("worker %s: credit %v, index %d, idle %d", w.id, has, w.availIdx, w.idleIdx)
 		}
+		if w.behind != (w.connected && (w.held.n > w.slots || len(w.out) > 0)) {
+			return fmt.Errorf("worker %s: behind %v with %d tasks in %d slots, %d to be sent", w.id, w.behind, w.held.n, w.slots, len(w.out))
+		}
 		if w.behind {
 			behind++
 		}

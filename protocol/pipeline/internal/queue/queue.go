@@ -136,7 +136,7 @@ type Queue struct {
 	lost     int       // workers without a connection
 	giveUpAt int64     // when the first of these is given up
 	wanting  bool      // tasks were left waiting
-	behind   int       // workers that hold more than they can run at once
+	behind   int       // workers that hold more than they can run at once, or something that they were not sent
 	looked   int64     // when leases were looked at
 	balanced int64     // when recalls were
 

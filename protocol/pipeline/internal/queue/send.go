@@ -56,6 +56,8 @@ func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 	} else {
 		w.out = slices.DeleteFunc(w.out, func(t *Task) bool { return t.taken })
 	}
+	w.most = most
+	q.refresh(w)
 	return buf, n
 }
 

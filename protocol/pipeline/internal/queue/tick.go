@@ -2,7 +2,10 @@ package queue
 
 import (
 	"slices"
+	"sort"
 	"time"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
 const (
@@ -155,31 +158,41 @@ func (q *Queue) balance(now int64) {
 }
 
 // spread gives tasks that could not be sent to their worker, as a long one goes there in parts or
-// it reads slowly, to others that would begin at once: one to each, the last first.
+// it reads slowly, to others that would begin at once: to each in turn, the last first, and of
+// those that go in parts one.
 func (q *Queue) spread(now int64) {
 	var from []*Worker
 	for _, w := range q.workers {
-		if n := len(w.out); n > 0 && now-w.out[n-1].boundAt >= recallEvery {
+		if w.waiting(now) > 0 {
 			from = append(from, w)
 		}
 	}
 	if len(from) == 0 {
 		return
 	}
-	for _, to := range slices.Clone(q.avail) { // binding changes it
-		if to.held.n >= to.slots || len(to.out) > 0 || to.sending != 0 {
+	to := slices.DeleteFunc(slices.Clone(q.avail), func(w *Worker) bool { return len(w.out) > 0 || w.sending != 0 })
+	for len(from) > 0 && len(to) > 0 {
+		w, next := from[len(from)-1], to[0]
+		to = to[1:]
+		if next.availIdx < 0 || next.held.n >= next.slots {
 			continue
 		}
-		w := from[len(from)-1]
-		t := w.out[len(w.out)-1]
+		t := w.out[w.waiting(now)-1]
 		q.unbind(t)
-		q.bind(t, to, now)
-		if n := len(w.out); n == 0 || now-w.out[n-1].boundAt < recallEvery {
-			if from = from[:len(from)-1]; len(from) == 0 {
-				return
-			}
+		q.bind(t, next, now)
+		if len(t.Body)+frame.MaxTaskHead <= w.most {
+			to = append(to, next)
+		}
+		if w.waiting(now) == 0 {
+			from = from[:len(from)-1]
 		}
 	}
+}
+
+// waiting is how many of the tasks that are to be sent to a worker, the first of them, have waited
+// for that.
+func (w *Worker) waiting(now int64) int {
+	return sort.Search(len(w.out), func(i int) bool { return now-w.out[i].boundAt < recallEvery })
 }
 
 // Next is when Tick has something to do; 0 is never. It takes the same time however

@@ -23,6 +23,7 @@ type Worker struct {
 	out           []*Task // bound and not yet taken, oldest first
 	recalls       []uint64
 	cancels       []uint64
+	most          int    // bytes of a frame to it, as the writer said last
 	sending       uint64 // the number of a task that goes in parts; 0 is none
 	sendingSince  int64
 
@@ -233,7 +234,7 @@ func (q *Queue) refresh(w *Worker) {
 		w.lost = lost
 		q.lost += step(lost)
 	}
-	if behind := w.connected && w.held.n > w.slots; behind != w.behind {
+	if behind := w.connected && (w.held.n > w.slots || len(w.out) > 0); behind != w.behind {
 		w.behind = behind
 		q.behind += step(behind)
 	}

@@ -1,0 +1,66 @@
+package queue_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
+)
+
+// TestWhatWaitsForAWorkerGoesToOneThatIsFreeAtOnce, as many as that begins.
+func TestWhatWaitsForAWorkerGoesToOneThatIsFreeAtOnce(t *testing.T) {
+	const slots = 4
+	for name, c := range map[string]struct{ size, want int }{"small tasks": {2, slots}, "one that goes in parts": {10 * short, 1}} {
+		t.Run(name, func(t *testing.T) {
+			q := queue.New(queue.Options{})
+			now := second
+			w := joined(q, "w", 16, now)
+			long(t, q, now)
+			if got := taken(t, q, w, now); len(got) != 1 {
+				t.Fatalf("took %v", got)
+			}
+			for range 2 * slots {
+				added(t, q, make([]byte, c.size), now)
+			}
+			now += second / 2 // leases are looked at
+			q.Tick(now)
+			other := joined(q, "other", slots, now)
+			began := now
+			for inFlight(q, "other", now) == 0 {
+				if now = q.Next(); now == 0 || now-began >= second/2 {
+					t.Fatal("it is not looked at sooner than leases are")
+				}
+				q.Tick(now)
+			}
+			if n := inFlight(q, "other", now); n != c.want {
+				t.Errorf("it was given %d, want %d", n, c.want)
+			}
+			if n := len(taken(t, q, other, now)); n != c.want {
+				t.Errorf("it took %d, want %d", n, c.want)
+			}
+			if err := q.Check(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestWhatWaitsForAWorkerGoesToAnotherThoughMoreComes for that, which it takes at once.
+func TestWhatWaitsForAWorkerGoesToAnotherThoughMoreComes(t *testing.T) {
+	q := queue.New(queue.Options{})
+	now := second
+	w := joined(q, "w", 16, now)
+	long(t, q, now)
+	waits := long(t, q, now)
+	taken(t, q, w, now)
+	now += second
+	added(t, q, []byte{0, 1}, now)
+	other := joined(q, "other", 16, now)
+	q.Tick(now)
+	if got := taken(t, q, other, now); !slices.Equal(got, []uint64{waits.Seq}) {
+		t.Errorf("the other one took %v, want %d", got, waits.Seq)
+	}
+	if err := q.Check(); err != nil {
+		t.Error(err)
+	}
+}
