@@ -64,3 +64,39 @@ func TestWhatWaitsForAWorkerGoesToAnotherThoughMoreComes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTasksAreRecalledThoughOthersBehindThemAreNotSent, for a worker that takes no long ones now.
+func TestTasksAreRecalledThoughOthersBehindThemAreNotSent(t *testing.T) {
+	q := queue.New(queue.Options{})
+	now := second
+	w := joined(q, "w", 1, now)
+	var small []uint64
+	for range 4 {
+		small = append(small, added(t, q, []byte{0, 1}, now).Seq)
+	}
+	if got := taken(t, q, w, now); !slices.Equal(got, small) {
+		t.Fatalf("took %v", got)
+	}
+	parts := long(t, q, now)
+	if got := taken(t, q, w, now); !slices.Equal(got, []uint64{parts.Seq}) {
+		t.Fatalf("took %v", got)
+	}
+	for range 2 {
+		long(t, q, now)
+	}
+	other := joined(q, "other", 10, now)
+	for now = second; len(taken(t, q, other, now)) == 0; q.Tick(now) { // one of the long ones
+		now += second
+		q.Vouch(w, small, now)
+		q.Sending(w, now)
+	}
+	now += second
+	q.Tick(now)
+	recalls, _ := q.TakeOrders(w, nil, nil)
+	if want := []uint64{small[3], small[2], small[1]}; !slices.Equal(recalls, want) {
+		t.Errorf("recalled %v, want %v, all but the one that it runs", recalls, want)
+	}
+	if err := q.Check(); err != nil {
+		t.Error(err)
+	}
+}

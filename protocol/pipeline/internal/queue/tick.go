@@ -130,19 +130,24 @@ func (q *Queue) balance(now int64) {
 	}
 	for free > 0 {
 		var from *Worker
+		var tail *Task
 		for _, w := range q.workers {
-			if !w.connected || w.held.n <= w.slots || w.held.tail.recalled || !w.held.tail.taken || now-w.held.tail.boundAt < recallEvery {
+			if !w.connected || q.whole(w) <= w.slots {
+				continue
+			}
+			t := w.arrived(w.held.tail)
+			if t.recalled || now-t.boundAt < recallEvery {
 				continue
 			}
 			if w.wait(now) > 2*fastest && (from == nil || w.wait(now) > from.wait(now)) {
-				from = w
+				from, tail = w, t
 			}
 		}
 		if from == nil {
 			return
 		}
 		n := 0
-		for t := from.held.tail; t != nil && free > 0 && from.held.n-n > from.slots && !t.recalled && t.taken; t = t.place.prev {
+		for t := tail; t != nil && free > 0 && q.whole(from)-n > from.slots && !t.recalled; t = from.arrived(t.place.prev) {
 			if !from.order(&from.recalls, t.Seq) {
 				return
 			}
@@ -155,6 +160,24 @@ func (q *Queue) balance(now int64) {
 			return
 		}
 	}
+}
+
+// whole is how many tasks were sent to a worker, with all of their parts.
+func (q *Queue) whole(w *Worker) int {
+	n := w.held.n - len(w.out)
+	if q.inParts(w) != nil {
+		n--
+	}
+	return n
+}
+
+// arrived is the last task, from t on towards the first, that was sent to a worker with all of its
+// parts: it can be asked to give that back.
+func (w *Worker) arrived(t *Task) *Task {
+	for t != nil && (!t.taken || t.Seq == w.sending) {
+		t = t.place.prev
+	}
+	return t
 }
 
 // spread gives tasks that could not be sent to their worker, as a long one goes there in parts or
