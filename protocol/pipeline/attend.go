@@ -154,13 +154,17 @@ func (l *workerLink) work(ctx context.Context) error {
 		q.takeBack(l.id)
 		return err
 	}
-	if l.id == q.node.Instance() {
-		systemOf(q.node).meet(st)
-	}
 	q.mu.Lock()
 	ask := frame.Hello{Queue: q.id, Fence: q.fence, Held: q.tasks.Held(l.id)}
 	ask.First, ask.Last = q.tasks.Asks()
 	q.mu.Unlock()
+	self := st.Peer()
+	own := l.id == q.node.Instance() && isOwn(q.node, self)
+	if own {
+		sight := &systemOf(q.node).sight
+		sight.begin(ask.Queue)
+		defer sight.end(ask.Queue, nil)
+	}
 	hello, err := frame.Encode(frame.KindHello, ask)
 	if err == nil {
 		err = st.Send(hello)
@@ -175,6 +179,9 @@ func (l *workerLink) work(ctx context.Context) error {
 	var welcome frame.Welcome
 	if err := frame.Decode(first, frame.KindWelcome, &welcome); err != nil {
 		return err
+	}
+	if own {
+		systemOf(q.node).sight.end(ask.Queue, &self)
 	}
 	if q.store != nil {
 		if err := q.store.introduce(ctx, l.id); err != nil {

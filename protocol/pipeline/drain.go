@@ -105,9 +105,9 @@ func (w *Worker) drain(all bool) {
 	w.pool.Drain(all, w.clock.now().UnixNano())
 }
 
-// isOwn reports whether a producer is on the worker's node.
-func (w *Worker) isOwn(peer link.Peer) bool {
-	return peer.Instance == w.node.Instance() && peer.Identity == w.node.Identity()
+// isOwn reports whether a peer is the node itself, as far as it says so.
+func isOwn(node *link.Node, peer link.Peer) bool {
+	return peer.Instance == node.Instance() && peer.Identity == node.Identity()
 }
 
 // arrive counts a stream of a producer of another node, and part its end.

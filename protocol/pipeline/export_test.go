@@ -309,3 +309,17 @@ const DefaultGrace = queue.DefaultGrace
 
 // OwnPeer is a node as its own worker sees it without the network.
 func OwnPeer(node *link.Node) link.Peer { return systemOf(node).ownPeer() }
+
+// Sighted is a node as its worker sees it without the network, when its queue has dialed one address
+// and others have said HELLO for that queue before the answer.
+func Sighted(node *link.Node, dialed string, hellos ...string) string {
+	s, self := systemOf(node), systemOf(node).ownPeer()
+	s.sight.begin("q")
+	for _, addr := range hellos {
+		self.Addr = addr
+		s.sight.see("q", self)
+	}
+	self.Addr = dialed
+	s.sight.end("q", &self)
+	return s.ownPeer().Addr
+}

@@ -51,18 +51,10 @@ func (q *Queue) toOwn(ctx context.Context, w *Worker) (near stream, wait func(),
 	return &localStream{ctx, end, back, there, self}, func() { <-served }, nil
 }
 
-// meet notes how the network shows the node to itself, if a stream has led to it: at the address
-// from which its own worker sees it come, which is not always the one that it announces.
-func (s *system) meet(st stream) {
-	if peer := st.Peer(); peer.Instance == s.node.Instance() && peer.Identity == s.node.Identity() {
-		s.self.Store(&peer)
-	}
-}
-
 // ownPeer is the node as its own worker knows it by the network; if no stream has led to it yet, the
 // worker has nothing of its queues that it should know again.
 func (s *system) ownPeer() link.Peer {
-	if peer := s.self.Load(); peer != nil {
+	if peer := s.sight.seen(); peer != nil {
 		return *peer
 	}
 	identity := s.node.Identity()

@@ -15,7 +15,7 @@ type system struct {
 	defaults sync.Map // the queues that the functions without a Producer use, by route
 	serving  sync.Once
 	inspect  atomic.Pointer[func(link.Peer) error]
-	self     atomic.Pointer[link.Peer] // how the network shows the node to itself, once it has
+	sight    sightings
 
 	mu      sync.Mutex // guards the fields below
 	queues  []*Queue

@@ -155,12 +155,14 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 	if len(hello.Held) > frame.MaxList || len(hello.Queue) == 0 || len(hello.Queue) > 64 {
 		return link.Errorf(link.InvalidArgument, "a HELLO with a queue of %d bytes and %d tasks", len(hello.Queue), len(hello.Held))
 	}
-	own := w.isOwn(peer)
-	if !own {
+	own := isOwn(w.node, peer)
+	if own {
+		systemOf(w.node).sight.see(hello.Queue, peer)
+	} else {
 		w.arrive()
 		defer w.part()
 	}
-	from := share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory)
+	from := keyOf(peer)
 	w.mu.Lock()
 	now := w.clock.now()
 	src, found, err := w.pool.Join(pool.Hello{
