@@ -18,6 +18,10 @@ type toldGap struct {
 // them where there is no room.
 const maxTold = MaxAgain + 1024
 
+// maxApart is how many gaps of what was to come again stay apart from each other where gaps become
+// few, so that the subscriber knows of each of these messages, whatever its lane.
+const maxApart = 16
+
 const toldCost = int(unsafe.Sizeof(toldGap{}))
 
 // tell notes that the subscriber was told of a gap. Where its part of Options.Unacked is in use,
@@ -41,20 +45,29 @@ func (w *window) condense(oldest int) {
 	}
 	old, rest := w.gaps[:oldest], w.gaps[oldest:]
 	var lanes giveUp
+	var all []Gap // those apart from each other first
 	var few []toldGap
 	var n uint64
 	for _, g := range old {
 		n += g.n
+		if k := len(all); g.exact && k > 0 && all[k-1].To+1 == g.From {
+			all[k-1].merge(g.Gap)
+			continue
+		} else if g.exact && k < maxApart {
+			all = append(all, g.Gap)
+			continue
+		}
 		if g.From > 0 || !slices.Contains(lanes.gaps[g.Lane].all(), g.Gap) { // a restart needs to be told once
 			lanes.add(g.Gap)
 		}
 	}
-	last := old[len(old)-1].after
 	for i := range lanes.gaps {
-		for _, g := range lanes.gaps[i].all() {
-			few = append(few, toldGap{g, last, n})
-			n = 0
-		}
+		all = append(all, lanes.gaps[i].all()...)
+	}
+	last := old[len(old)-1].after
+	for _, g := range all {
+		few = append(few, toldGap{g, last, n})
+		n = 0
 	}
 	w.grow((len(few) - len(old)) * toldCost)
 	w.gaps = append(few, rest...)
