@@ -78,10 +78,11 @@ unit: ## all tests of the module
 	$(call step,tests,go test -vet=off -shuffle=on -p $(PACKAGES) -timeout $(PATIENCE) $(LONGEST) ./...)
 
 # Its collector runs a quarter as often: marking costs the detector most, and the
-# heaps are small.
+# heaps are small. A process would wait a second when it ends, for races at the end;
+# some tests start hundreds.
 .PHONY: race
 race: ## all tests under the race detector
-	$(call step,race detector,GOGC=400 go test -race -vet=off -shuffle=on -p $(PACKAGES) -timeout $(PATIENCE) $(RACED))
+	$(call step,race detector,GOGC=400 GORACE=atexit_sleep_ms=0 go test -race -vet=off -shuffle=on -p $(PACKAGES) -timeout $(PATIENCE) $(RACED))
 
 .PHONY: nested
 nested: ## the tests of the nested modules, integration excepted

@@ -223,7 +223,8 @@ services: { orders: { failover: [zone, region] } }
 // begin and fail meanwhile.
 func TestCallsGoOnWhenTheNetworkIsBack(t *testing.T) {
 	const most = time.Second
-	for _, away := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 60, 120, 300, 301, 302, 303, 304, 305} {
+	all := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 60, 120, 300, 301, 302, 303, 304, 305}
+	for _, away := range race.Fewer(all, []int{1, 6, 11, 60, 303}) {
 		synctest.Test(t, func(t *testing.T) {
 			mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 			servers := []*link.Node{ordersAt(mesh, "a"), ordersAt(mesh, "b")}

@@ -179,35 +179,6 @@ func TestLongMessagesThatNobodyReadAreFew(t *testing.T) {
 	}
 }
 
-// TestALongMessageLeavesNoBuffers with those who have sent it.
-func TestALongMessageLeavesNoBuffers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond)) // without one QUIC measures its own acknowledgments
-		_, p := publisher(t, mesh, link.Config{})
-		client := mesh.Node(link.Config{})
-		const subscriptions = 12 // three times what the bound below leaves room for
-		for range subscriptions {
-			s, err := pubsub.SubscribeFunc(t.Context(), client, placed, func(context.Context, pubsub.Message[order]) error { return nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-		}
-		sleep(time.Second)
-		before := heap()
-		const size = 4<<20 - 100
-		if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, size))}); err != nil {
-			t.Fatal(err)
-		}
-		sleep(time.Second)
-		publish(t, p, 1, 10)
-		sleep(time.Second)
-		if grown := heap() - before; grown > 4*size {
-			t.Errorf("%d MiB are kept after one message of 4 MiB to %d subscriptions", grown>>20, subscriptions)
-		}
-	})
-}
-
 // TestCreditThatOthersTook has a subscription that has nothing left to grant when it
 // reads at last: it must not stall.
 func TestCreditThatOthersTook(t *testing.T) {

@@ -27,11 +27,12 @@ func TestPartsWhoseEndNeverComesAreBounded(t *testing.T) { // SEC-394
 				parts := lane.PartsOf(linktest.NewMesh(t).Node(link.Config{}))
 				const frame, part = 4 << 20, 1 << 20
 				held, streams := 0, make([]lane.Joiner, lane.MaxStreams)
+				body := make([]byte, part)
 				for i := range streams {
 					j := &streams[i]
 					j.Most, j.Room = frame, parts.Of(who(i))
 					for sent := 0; sent < frame; sent += part {
-						if err := j.Part(make([]byte, part)); err == nil {
+						if err := j.Part(body); err == nil {
 							held += part
 						} else if !errors.Is(err, link.ResourceExhausted) {
 							t.Fatal(err)

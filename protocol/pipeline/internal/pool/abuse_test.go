@@ -100,10 +100,10 @@ func TestWhatAnIdentityHasHereIsBoundedWhateverItsQueues(t *testing.T) {
 	for _, s := range all {
 		p.Take(s, nil, 2)
 	}
-	const each = 1 << 20
+	tasks := frameOf(1, 8, 1<<20, false)
 	for _, s := range all {
 		s.wish, s.window = 8, 8 // as they may have been told in turn
-		if err := p.Receive(s, frameOf(1, 8, each, false), 2, 2); err != nil {
+		if err := p.Receive(s, tasks, 2, 2); err != nil {
 			t.Fatal(err)
 		}
 	}

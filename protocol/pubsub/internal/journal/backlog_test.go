@@ -2,11 +2,9 @@ package journal_test
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 	"time"
 
-	pool "github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -33,75 +31,6 @@ func account(t *testing.T, s *stream, now time.Time) (came, missing uint64) {
 		}
 	}
 	return came, missing
-}
-
-// TestBacklogsOfAnIdentityShareABound: many subscriptions that read nothing and have the largest
-// limits take no more than their identity's part, whatever their class; what is dropped for it is
-// told; and another one's backlog is as large as it wants.
-func TestBacklogsOfAnIdentityShareABound(t *testing.T) { // SEC-391
-	const bound, subscriptions, messages = 1 << 20, 48, 10_000
-	for name, sub := range map[string]journal.Subscription{
-		"oldest":           {},
-		"newest":           {Overflow: journal.DropNewest},
-		"group":            {Group: "g", Credit: journal.MaxCredit},
-		"group, with keys": {Group: "g", Patterns: []string{"keyed.>"}},
-		"latest":           {Class: journal.Latest},
-		"reliable":         {Class: journal.Reliable},
-		"at least once":    {Class: journal.AtLeastOnce, Group: "g", Credit: journal.MaxCredit},
-	} {
-		t.Run(name, func(t *testing.T) {
-			now := start()
-			l := newLog(t, journal.Options{Backlog: bound, Unacked: 64 << 20})
-			if sub.Class == journal.BestEffort {
-				sub.Limits = journal.Limits{Messages: journal.MaxBacklog, Bytes: 1 << 30, Age: time.Hour}
-			}
-			if sub.Class == journal.AtLeastOnce {
-				sub.Limits = journal.Limits{Messages: journal.MaxWindow}
-			}
-			sub.Who = pool.Key{Name: "mallory"}
-			group := sub.Group
-			before := heap()
-			var all []*stream
-			for i := range subscriptions {
-				if group != "" {
-					sub.Group = fmt.Sprint(group, i)
-				}
-				all = append(all, subscribe(t, l, now, sub))
-			}
-			other := subscribe(t, l, now, journal.Subscription{
-				Who: pool.Key{Name: "billing"}, Limits: journal.Limits{Messages: messages, Bytes: 1 << 30, Age: time.Hour},
-			})
-			for i := range messages {
-				publish(t, l, now, journal.Message{Topic: fmt.Sprint("keyed.", i%100), Key: fmt.Sprint(i)})
-			}
-			grown := heap() - before - int64(l.Stats().Bytes)
-			t.Logf("%d KiB are counted, %d KiB are in use beside the ring", l.Stats().Backlog>>10, grown>>10)
-			if got := l.Stats().Backlog; got > bound*3/4 {
-				t.Errorf("%d bytes of backlogs are counted, of %d", got, bound)
-			}
-			if most := int64(bound + subscriptions*(64<<10)); grown > most {
-				t.Errorf("%d KiB are in use beside the ring, want at most %d", grown>>10, most>>10)
-			}
-			if l.Stats().Crowded == 0 && sub.Class != journal.Reliable {
-				t.Error("nothing was counted as refused")
-			}
-			if came, missing := account(t, other, now); came != messages || missing != 0 {
-				t.Errorf("another one gets %d messages, and %d are missing, of %d", came, missing, messages)
-			}
-			for _, s := range all[:4] {
-				if came, missing := account(t, s, now); came+missing != messages && sub.Class != journal.AtLeastOnce {
-					t.Errorf("%d messages came and %d are told to be missing, of %d", came, missing, messages)
-				}
-			}
-			for _, s := range append(all, other) {
-				s.Close(now)
-			}
-			if got := l.Stats().Backlog; got != 0 {
-				t.Errorf("%d bytes are counted of nobody", got)
-			}
-			runtime.KeepAlive(all)
-		})
-	}
 }
 
 // TestABacklogGoesWithItsSession to the cursor that goes on with it, and with a member that leaves.
@@ -161,66 +90,6 @@ func TestWhatAMemberHadIsToldWithoutACount(t *testing.T) {
 	var from, to int
 	if n, err := fmt.Sscanf(got, "(lost %d-%d)", &from, &to); n != 2 || err != nil || to != messages || from < messages/2 {
 		t.Errorf("the other member is told %q, want of the last ones, up to %d, without a count", got, messages)
-	}
-}
-
-// TestWhatMembersGaveBackCountsOn: a member that takes as much as it may and leaves, in one group
-// after the other whose other member takes nothing, leaves no more than its identity's part.
-func TestWhatMembersGaveBackCountsOn(t *testing.T) { // SEC-400
-	const bound, groups = 1 << 20, 24
-	for name, c := range map[string]struct {
-		class    journal.Class
-		messages int
-		sent     bool // what it leaves was sent to it, and it never said that it read it
-	}{
-		"best effort":       {journal.BestEffort, 10_000, false},
-		"best effort, sent": {journal.BestEffort, 2000, true}, // no more than are remembered of what was sent
-		"at least once":     {journal.AtLeastOnce, 10_000, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			now := start()
-			l := newLog(t, journal.Options{Backlog: bound})
-			sub := journal.Subscription{
-				Who: pool.Key{Name: "mallory"}, Class: c.class, Limits: journal.Limits{Messages: journal.MaxWindow, Bytes: journal.MaxWindowBytes, Age: time.Hour},
-			}
-			before := heap()
-			var stay []*stream
-			for i := range groups {
-				topic := fmt.Sprint("t", i)
-				sub.Group, sub.Credit, sub.Patterns = "g", 1, []string{topic}
-				stay = append(stay, subscribe(t, l, now, sub))
-				sub.Credit = journal.MaxCredit
-				leaves := subscribe(t, l, now, sub)
-				for range c.messages {
-					publish(t, l, now, say(topic, "x")...)
-				}
-				if c.sent {
-					account(t, leaves, now)
-				}
-				leaves.Close(now)
-			}
-			grown := heap() - before - int64(l.Stats().Bytes)
-			t.Logf("%d KiB are counted, %d KiB are in use beside the ring", l.Stats().Backlog>>10, grown>>10)
-			if got := l.Stats().Backlog; got < bound/4 || got > bound*7/8 {
-				t.Errorf("%d bytes of backlogs are counted, of %d", got, bound)
-			}
-			if most := int64(bound + groups*(64<<10)); grown > most {
-				t.Errorf("%d KiB are in use beside the ring, want at most %d", grown>>10, most>>10)
-			}
-			if came, missing := account(t, stay[0], now); came+missing == 0 {
-				t.Error("the member that stayed gets nothing")
-			}
-			for i, s := range stay {
-				if s.AddCredit(journal.MaxCredit, now); i%2 == 0 {
-					account(t, s, now) // the others close with all of it
-				}
-				s.Close(now)
-			}
-			if got := l.Stats().Backlog; got != 0 {
-				t.Errorf("%d bytes are counted of nobody", got)
-			}
-			runtime.KeepAlive(stay)
-		})
 	}
 }
 

@@ -2,13 +2,11 @@ package journal_test
 
 import (
 	"errors"
-	"fmt"
 	"runtime"
 	"slices"
 	"testing"
 	"time"
 
-	pool "github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -127,96 +125,6 @@ func TestWhatASubscriberSaysTouchesNoMoreThanItSpeaksOf(t *testing.T) { // SEC-3
 			t.Logf("%d deliveries and %d bytes beside 100, %d and %d beside 60,000", few, fewBytes, many, manyBytes)
 			if many > few+2048 || manyBytes > 2*fewBytes+4096 {
 				t.Errorf("%d deliveries and %d bytes beside 100, %d and %d beside 60,000", few, fewBytes, many, manyBytes)
-			}
-		})
-	}
-}
-
-// TestWhatIsKeptBesideAMessageCounts: records of 20 bytes, which are nacked over and over
-// with long causes, take no more memory than a subscriber's part of Options.Unacked.
-func TestWhatIsKeptBesideAMessageCounts(t *testing.T) { // SEC-360
-	const unacked = 16 << 20
-	now := start()
-	l := newLog(t, journal.Options{Unacked: unacked, Bytes: 1 << 20})
-	subs := make([]*stream, 4)
-	for i := range subs {
-		subs[i] = subscribe(t, l, now, journal.Subscription{
-			Class: journal.AtLeastOnce, Deliveries: journal.MaxDeliveries, Limits: journal.Limits{Messages: 8192},
-			Patterns: []string{"t"}, Who: pool.Key{Name: "mallory"},
-		})
-	}
-	cause := string(make([]byte, 256))
-	before := heap()
-	for range 8192 {
-		publish(t, l, now, say("t", "x")...)
-	}
-	for range 20 {
-		for _, s := range subs {
-			out, _, _, err := s.Fill(nil, 1<<20, 8192, now)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for seq := range journal.Messages(out) {
-				if err := s.Nack(now, seq, 0, cause); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	grown := heap() - before
-	t.Logf("%d KiB of %d KiB are counted, and %d KiB are in use", l.Stats().Unacked>>10, unacked>>10, grown>>10)
-	if got := l.Stats().Unacked; got > unacked/2+unacked/8 || grown > unacked {
-		t.Errorf("one subscriber has %d bytes of %d, and %d are in use", got, unacked, grown)
-	}
-	runtime.KeepAlive(subs)
-}
-
-// TestOneSubscriberLeavesOthersTheirWindows: eight full windows of one subscriber, which acks
-// nothing, leave a window of another one as much as it wants.
-func TestOneSubscriberLeavesOthersTheirWindows(t *testing.T) { // SEC-360
-	for _, free := range []bool{false, true} {
-		t.Run(fmt.Sprintf("names free %t", free), func(t *testing.T) {
-			const unacked = 64 << 20
-			now := start()
-			l := newLog(t, journal.Options{Unacked: unacked})
-			who := func(name, place string) pool.Key {
-				if !free {
-					place = ""
-				}
-				return pool.Key{Name: name, Place: place}
-			}
-			var all []*stream
-			for i := range 8 {
-				name := "mallory"
-				if free {
-					name = fmt.Sprint("mallory", i)
-				}
-				all = append(all, subscribe(t, l, now, journal.Subscription{
-					Class: journal.AtLeastOnce, ID: fmt.Sprint(i), Who: who(name, "10.0.0.9"), Limits: journal.Limits{Bytes: journal.MaxWindowBytes},
-				}))
-			}
-			honest := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, Who: who("billing", "10.0.0.1")})
-			for range 900 {
-				publish(t, l, now, journal.Message{Topic: "t", Payload: make([]byte, 16<<10)})
-			}
-			fill := func(s *stream) {
-				for more := true; more; {
-					var err error
-					if _, _, more, err = s.Fill(nil, 1<<20, 1024, now); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			for _, s := range all {
-				fill(s)
-				s.Detach(now)
-			}
-			if held := l.Stats().Unacked; held > unacked/2+unacked/8 || held < unacked/8 {
-				t.Errorf("one subscriber has %d of %d", held, unacked)
-			}
-			fill(honest)
-			if st := honest.Stats(now); st.UnackedBytes < journal.DefaultWindowBytes-(17<<10) {
-				t.Errorf("another one has %d bytes, want its window of %d", st.UnackedBytes, journal.DefaultWindowBytes)
 			}
 		})
 	}

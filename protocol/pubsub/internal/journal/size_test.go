@@ -1,0 +1,283 @@
+//go:build !race
+
+package journal_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	pool "github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// The tests of this file move hundreds of MiB, or many small messages in one goroutine:
+// ten times as much work under the race detector, which sees no goroutine here that it
+// does not see in the other tests.
+
+// TestBacklogsOfAnIdentityShareABound: many subscriptions that read nothing and have the largest
+// limits take no more than their identity's part, whatever their class; what is dropped for it is
+// told; and another one's backlog is as large as it wants.
+func TestBacklogsOfAnIdentityShareABound(t *testing.T) { // SEC-391
+	const bound, subscriptions, messages = 1 << 20, 48, 10_000
+	for name, sub := range map[string]journal.Subscription{
+		"oldest":           {},
+		"newest":           {Overflow: journal.DropNewest},
+		"group":            {Group: "g", Credit: journal.MaxCredit},
+		"group, with keys": {Group: "g", Patterns: []string{"keyed.>"}},
+		"latest":           {Class: journal.Latest},
+		"reliable":         {Class: journal.Reliable},
+		"at least once":    {Class: journal.AtLeastOnce, Group: "g", Credit: journal.MaxCredit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := start()
+			l := newLog(t, journal.Options{Backlog: bound, Unacked: 64 << 20})
+			if sub.Class == journal.BestEffort {
+				sub.Limits = journal.Limits{Messages: journal.MaxBacklog, Bytes: 1 << 30, Age: time.Hour}
+			}
+			if sub.Class == journal.AtLeastOnce {
+				sub.Limits = journal.Limits{Messages: journal.MaxWindow}
+			}
+			sub.Who = pool.Key{Name: "mallory"}
+			group := sub.Group
+			before := heap()
+			var all []*stream
+			for i := range subscriptions {
+				if group != "" {
+					sub.Group = fmt.Sprint(group, i)
+				}
+				all = append(all, subscribe(t, l, now, sub))
+			}
+			other := subscribe(t, l, now, journal.Subscription{
+				Who: pool.Key{Name: "billing"}, Limits: journal.Limits{Messages: messages, Bytes: 1 << 30, Age: time.Hour},
+			})
+			for i := range messages {
+				publish(t, l, now, journal.Message{Topic: fmt.Sprint("keyed.", i%100), Key: fmt.Sprint(i)})
+			}
+			grown := heap() - before - int64(l.Stats().Bytes)
+			t.Logf("%d KiB are counted, %d KiB are in use beside the ring", l.Stats().Backlog>>10, grown>>10)
+			if got := l.Stats().Backlog; got > bound*3/4 {
+				t.Errorf("%d bytes of backlogs are counted, of %d", got, bound)
+			}
+			if most := int64(bound + subscriptions*(64<<10)); grown > most {
+				t.Errorf("%d KiB are in use beside the ring, want at most %d", grown>>10, most>>10)
+			}
+			if l.Stats().Crowded == 0 && sub.Class != journal.Reliable {
+				t.Error("nothing was counted as refused")
+			}
+			if came, missing := account(t, other, now); came != messages || missing != 0 {
+				t.Errorf("another one gets %d messages, and %d are missing, of %d", came, missing, messages)
+			}
+			for _, s := range all[:4] {
+				if came, missing := account(t, s, now); came+missing != messages && sub.Class != journal.AtLeastOnce {
+					t.Errorf("%d messages came and %d are told to be missing, of %d", came, missing, messages)
+				}
+			}
+			for _, s := range append(all, other) {
+				s.Close(now)
+			}
+			if got := l.Stats().Backlog; got != 0 {
+				t.Errorf("%d bytes are counted of nobody", got)
+			}
+			runtime.KeepAlive(all)
+		})
+	}
+}
+
+// TestWhatMembersGaveBackCountsOn: a member that takes as much as it may and leaves, in one group
+// after the other whose other member takes nothing, leaves no more than its identity's part.
+func TestWhatMembersGaveBackCountsOn(t *testing.T) { // SEC-400
+	const bound, groups = 1 << 20, 24
+	for name, c := range map[string]struct {
+		class    journal.Class
+		messages int
+		sent     bool // what it leaves was sent to it, and it never said that it read it
+	}{
+		"best effort":       {journal.BestEffort, 10_000, false},
+		"best effort, sent": {journal.BestEffort, 2000, true}, // no more than are remembered of what was sent
+		"at least once":     {journal.AtLeastOnce, 10_000, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := start()
+			l := newLog(t, journal.Options{Backlog: bound})
+			sub := journal.Subscription{
+				Who: pool.Key{Name: "mallory"}, Class: c.class, Limits: journal.Limits{Messages: journal.MaxWindow, Bytes: journal.MaxWindowBytes, Age: time.Hour},
+			}
+			before := heap()
+			var stay []*stream
+			for i := range groups {
+				topic := fmt.Sprint("t", i)
+				sub.Group, sub.Credit, sub.Patterns = "g", 1, []string{topic}
+				stay = append(stay, subscribe(t, l, now, sub))
+				sub.Credit = journal.MaxCredit
+				leaves := subscribe(t, l, now, sub)
+				for range c.messages {
+					publish(t, l, now, say(topic, "x")...)
+				}
+				if c.sent {
+					account(t, leaves, now)
+				}
+				leaves.Close(now)
+			}
+			grown := heap() - before - int64(l.Stats().Bytes)
+			t.Logf("%d KiB are counted, %d KiB are in use beside the ring", l.Stats().Backlog>>10, grown>>10)
+			if got := l.Stats().Backlog; got < bound/4 || got > bound*7/8 {
+				t.Errorf("%d bytes of backlogs are counted, of %d", got, bound)
+			}
+			if most := int64(bound + groups*(64<<10)); grown > most {
+				t.Errorf("%d KiB are in use beside the ring, want at most %d", grown>>10, most>>10)
+			}
+			if came, missing := account(t, stay[0], now); came+missing == 0 {
+				t.Error("the member that stayed gets nothing")
+			}
+			for i, s := range stay {
+				if s.AddCredit(journal.MaxCredit, now); i%2 == 0 {
+					account(t, s, now) // the others close with all of it
+				}
+				s.Close(now)
+			}
+			if got := l.Stats().Backlog; got != 0 {
+				t.Errorf("%d bytes are counted of nobody", got)
+			}
+			runtime.KeepAlive(stay)
+		})
+	}
+}
+
+// TestWhatIsKeptBesideAMessageCounts: records of 20 bytes, which are nacked over and over
+// with long causes, take no more memory than a subscriber's part of Options.Unacked.
+func TestWhatIsKeptBesideAMessageCounts(t *testing.T) { // SEC-360
+	const unacked = 16 << 20
+	now := start()
+	l := newLog(t, journal.Options{Unacked: unacked, Bytes: 1 << 20})
+	subs := make([]*stream, 4)
+	for i := range subs {
+		subs[i] = subscribe(t, l, now, journal.Subscription{
+			Class: journal.AtLeastOnce, Deliveries: journal.MaxDeliveries, Limits: journal.Limits{Messages: 8192},
+			Patterns: []string{"t"}, Who: pool.Key{Name: "mallory"},
+		})
+	}
+	cause := string(make([]byte, 256))
+	before := heap()
+	for range 8192 {
+		publish(t, l, now, say("t", "x")...)
+	}
+	for range 20 {
+		for _, s := range subs {
+			out, _, _, err := s.Fill(nil, 1<<20, 8192, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for seq := range journal.Messages(out) {
+				if err := s.Nack(now, seq, 0, cause); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	grown := heap() - before
+	t.Logf("%d KiB of %d KiB are counted, and %d KiB are in use", l.Stats().Unacked>>10, unacked>>10, grown>>10)
+	if got := l.Stats().Unacked; got > unacked/2+unacked/8 || grown > unacked {
+		t.Errorf("one subscriber has %d bytes of %d, and %d are in use", got, unacked, grown)
+	}
+	runtime.KeepAlive(subs)
+}
+
+// TestOneSubscriberLeavesOthersTheirWindows: eight full windows of one subscriber, which acks
+// nothing, leave a window of another one as much as it wants.
+func TestOneSubscriberLeavesOthersTheirWindows(t *testing.T) { // SEC-360
+	for _, free := range []bool{false, true} {
+		t.Run(fmt.Sprintf("names free %t", free), func(t *testing.T) {
+			const unacked = 64 << 20
+			now := start()
+			l := newLog(t, journal.Options{Unacked: unacked})
+			who := func(name, place string) pool.Key {
+				if !free {
+					place = ""
+				}
+				return pool.Key{Name: name, Place: place}
+			}
+			var all []*stream
+			for i := range 8 {
+				name := "mallory"
+				if free {
+					name = fmt.Sprint("mallory", i)
+				}
+				all = append(all, subscribe(t, l, now, journal.Subscription{
+					Class: journal.AtLeastOnce, ID: fmt.Sprint(i), Who: who(name, "10.0.0.9"), Limits: journal.Limits{Bytes: journal.MaxWindowBytes},
+				}))
+			}
+			honest := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, Who: who("billing", "10.0.0.1")})
+			for range 900 {
+				publish(t, l, now, journal.Message{Topic: "t", Payload: make([]byte, 16<<10)})
+			}
+			fill := func(s *stream) {
+				for more := true; more; {
+					var err error
+					if _, _, more, err = s.Fill(nil, 1<<20, 1024, now); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for _, s := range all {
+				fill(s)
+				s.Detach(now)
+			}
+			if held := l.Stats().Unacked; held > unacked/2+unacked/8 || held < unacked/8 {
+				t.Errorf("one subscriber has %d of %d", held, unacked)
+			}
+			fill(honest)
+			if st := honest.Stats(now); st.UnackedBytes < journal.DefaultWindowBytes-(17<<10) {
+				t.Errorf("another one has %d bytes, want its window of %d", st.UnackedBytes, journal.DefaultWindowBytes)
+			}
+		})
+	}
+}
+
+// TestGapsThatWereToldLeaveOthersTheirWindows: subscriptions that ask for thousands of single
+// messages once more, which are not kept any more, and never say that they heard so, leave a
+// window of another subscriber as much as it wants; and what they were told is told again.
+func TestGapsThatWereToldLeaveOthersTheirWindows(t *testing.T) { // SEC-401
+	const unacked, subscriptions = 64 << 20, 400
+	now := start()
+	l := newLog(t, journal.Options{Unacked: unacked, Age: time.Minute})
+	publish(t, l, now, say("t", numbers(1, 2*journal.MaxAgain)...)...)
+	sub := journal.Subscription{
+		Class: journal.AtLeastOnce, Who: pool.Key{Name: "mallory"}, Patterns: []string{"t"},
+		Start: journal.StartAt(journal.Position{Epoch: l.Epoch(), Seq: [journal.Lanes]uint64{0, 2 * journal.MaxAgain, 0}}),
+	}
+	for seq := uint64(2); seq <= 2*journal.MaxAgain; seq += 2 {
+		sub.Again = append(sub.Again, journal.Range{From: seq, To: seq})
+	}
+	honest := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, Who: pool.Key{Name: "billing"}, Patterns: []string{"u"}})
+	now = now.Add(2 * time.Minute)
+	publish(t, l, now, say("other", "x")...)
+	for i := range subscriptions {
+		sub.ID = fmt.Sprint(i)
+		if _, missing := account(t, subscribe(t, l, now, sub), now); missing < journal.MaxAgain {
+			t.Fatalf("subscription %d is told of %d messages, want at least %d", i, missing, journal.MaxAgain)
+		}
+	}
+	t.Logf("%d KiB of %d are counted", l.Stats().Unacked>>10, unacked>>10)
+	if held := l.Stats().Unacked; held > unacked/2+unacked/8 || held < unacked/8 {
+		t.Errorf("one subscriber has %d of %d", held, unacked)
+	}
+	for range 600 {
+		publish(t, l, now, journal.Message{Topic: "u", Payload: make([]byte, 16<<10)})
+	}
+	account(t, honest, now)
+	if st := honest.Stats(now); st.UnackedBytes < journal.DefaultWindowBytes-(17<<10) {
+		t.Errorf("another one has %d bytes, want its window of %d", st.UnackedBytes, journal.DefaultWindowBytes)
+	}
+	for _, id := range []string{"0", fmt.Sprint(subscriptions - 1)} {
+		c, err := l.Resume(id, "", 0, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
+		if _, missing := account(t, s, now); missing < journal.MaxAgain {
+			t.Errorf("session %s is told again of %d messages, want at least %d", id, missing, journal.MaxAgain)
+		}
+	}
+}

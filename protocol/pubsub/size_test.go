@@ -1,0 +1,115 @@
+//go:build !race
+
+package pubsub_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/pubsub"
+)
+
+// The tests of this file move hundreds of MiB, or many small messages in one goroutine:
+// ten times as much work under the race detector, which sees no goroutine here that it
+// does not see in the other tests.
+
+// TestAPublisherThatSendsPartsWithoutAnEnd to many subscriptions of a node fills no more of its
+// memory than one member may, and another publisher's longest messages arrive.
+func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
+	const subscriptions, each = 40, 4 << 20 // of which each stream may have one
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		honest := mesh.Node(link.Config{Service: "bills"})
+		bills := pubsub.NewTopic[order]("bills", "placed")
+		p, err := pubsub.NewPublisher(honest, bills)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mesh.Start(honest)
+		hostile := mesh.Node(link.Config{Service: "orders"})
+		var here, told atomic.Int64
+		hostile.Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(ctx context.Context, st *link.Stream) error {
+			if _, err := st.Recv(); err != nil {
+				return err
+			}
+			say(t, st, frameSubscribed, fields{1: 7, 2: 1})
+			part := link.Frame{Kind: framePart, Credited: true, Body: make([]byte, 4<<10)}
+			sent := 0
+			defer func() { here.Add(-int64(sent)) }()
+			go func() {
+				for f, err := st.Recv(); err == nil; f, err = st.Recv() {
+					if f.Kind == frameVerdict {
+						told.Add(1)
+					}
+				}
+			}()
+			for ; sent < each; sent += len(part.Body) {
+				if err := st.Send(part); err != nil {
+					return err
+				}
+				here.Add(int64(len(part.Body)))
+			}
+			<-ctx.Done()
+			return nil
+		})
+		mesh.Start(hostile)
+		node := mesh.Node(link.Config{})
+		var all []*pubsub.Subscription[order] // more than may have parts here at a time
+		for range subscriptions {
+			subscribe(t, node, placed)
+			all = append(all, subscribe(t, node, bills))
+		}
+		sleep(10 * time.Second)
+		if most := int64(lane.MaxParts/2 + 16<<20); here.Load() > most || here.Load() < most/2 { // and what 40 streams have credit for
+			t.Errorf("%d MiB of parts are here, want at most %d, and not much less", here.Load()>>20, most>>20)
+		}
+		if told.Load() == 0 {
+			t.Error("no stream was told that the subscriber is not stuck while its parts have no room")
+		}
+		long := strings.Repeat("x", each-1024)
+		if _, err := p.Publish(t.Context(), order{ID: long}); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range all {
+			if m := take(t, s, 1)[0]; m.Value.ID != long {
+				t.Fatalf("a message of %d bytes, want %d; gap %+v", len(m.Value.ID), len(long), m.Gap)
+			}
+		}
+	})
+}
+
+// TestALongMessageLeavesNoBuffers with those who have sent it.
+func TestALongMessageLeavesNoBuffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond)) // without one QUIC measures its own acknowledgments
+		_, p := publisher(t, mesh, link.Config{})
+		client := mesh.Node(link.Config{})
+		const subscriptions = 12 // three times what the bound below leaves room for
+		for range subscriptions {
+			s, err := pubsub.SubscribeFunc(t.Context(), client, placed, func(context.Context, pubsub.Message[order]) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+		}
+		sleep(time.Second)
+		before := heap()
+		const size = 4<<20 - 100
+		if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, size))}); err != nil {
+			t.Fatal(err)
+		}
+		sleep(time.Second)
+		publish(t, p, 1, 10)
+		sleep(time.Second)
+		if grown := heap() - before; grown > 4*size {
+			t.Errorf("%d MiB are kept after one message of 4 MiB to %d subscriptions", grown>>20, subscriptions)
+		}
+	})
+}
