@@ -16,12 +16,15 @@ func (c *Cursor) Owed(now, until time.Time) bool {
 	if c.closed {
 		return false
 	}
+	if s.group == nil && c.window.owes(last) {
+		return true // before what is new is looked at: no gap of that may pass what comes again
+	}
 	s.feed.budget = scanBudget
 	if s.feed.peek(s.log.since(now)) != none {
 		return true
 	}
 	if s.group == nil {
-		return c.window.owes(last)
+		return false
 	}
 	if s.group.back.len() > 0 {
 		return true

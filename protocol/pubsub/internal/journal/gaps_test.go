@@ -119,7 +119,7 @@ func TestNoGapIsForgottenThatMayHaveToBeToldAgain(t *testing.T) {
 	}
 	s = &stream{Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
 	told := make(map[uint64]bool)
-	var counted uint64
+	var counted, last uint64
 	for s.more = true; s.more; {
 		out, _, more, err := s.Fill(nil, 64<<10, 1024, now)
 		if err != nil {
@@ -138,7 +138,10 @@ func TestNoGapIsForgottenThatMayHaveToBeToldAgain(t *testing.T) {
 				told[seq] = true
 			}
 			if rec.Kind == journal.KindGap {
-				counted += rec.Gap.Count
+				counted, last = counted+rec.Gap.Count, rec.Gap.To
+			}
+			if rec.Kind == journal.KindMessage && rec.Seq < last {
+				t.Fatalf("message %d comes after a gap to %d, and a subscriber that is lost between them goes on behind it", rec.Seq, last)
 			}
 		}
 	}

@@ -14,8 +14,9 @@ type toldGap struct {
 }
 
 // maxTold is how many of these a window remembers: all that one frame tells of what was to
-// come again, and 1024. Of more the older half becomes one for each lane and reason, and all of
-// them where there is no room.
+// come again, and 1024. Of more the older half becomes one for each lane and reason between two
+// deliveries, and all of them where there is no room. So they are more only where as many messages
+// wait for their acks.
 const maxTold = MaxAgain + 1024
 
 // maxApart is how many gaps of what was to come again stay apart from each other where gaps become
@@ -25,52 +26,73 @@ const maxApart = 16
 const toldCost = int(unsafe.Sizeof(toldGap{}))
 
 // tell notes that the subscriber was told of a gap. Where its part of Options.Unacked is in use,
-// all gaps become few, which are counted whatever there is.
+// all gaps become few, which are counted whatever there is. What stays apart then is looked at
+// again when there is as much more.
 func (w *window) tell(g Gap) {
-	if len(w.gaps) >= maxTold {
+	if len(w.gaps) >= max(maxTold, 4*w.few) {
 		w.condense(len(w.gaps) / 2)
 	}
 	if w.holder.Take(int64(toldCost)) != nil {
-		w.condense(len(w.gaps))
+		if len(w.gaps) >= 2*w.few {
+			w.condense(len(w.gaps))
+		}
 		w.holder.Add(int64(toldCost))
 	}
 	w.cost += toldCost
 	w.gaps = append(w.gaps, toldGap{g, w.sends, 1})
 }
 
-// condense makes few gaps of the oldest ones: less exact ones, but none is forgotten.
+// condense makes few gaps of the oldest ones: less exact ones, but none is forgotten. They stay
+// apart where a delivery of their lane lies between them: who has received a gap goes on behind it,
+// and may not have that delivery.
 func (w *window) condense(oldest int) {
 	if oldest == 0 {
 		return
 	}
 	old, rest := w.gaps[:oldest], w.gaps[oldest:]
-	var lanes giveUp
-	var all []Gap // those apart from each other first
-	var few []toldGap
+	var exact, joined []Gap
+	var newest [Lanes][Reasons]int // of each lane and reason: how many of joined there are up to its last
 	var n uint64
 	for _, g := range old {
 		n += g.n
-		if k := len(all); g.exact && k > 0 && all[k-1].To+1 == g.From {
-			all[k-1].merge(g.Gap)
+		if k := len(exact); g.exact && k > 0 && exact[k-1].To+1 == g.From {
+			exact[k-1].merge(g.Gap)
 			continue
 		} else if g.exact && k < maxApart {
-			all = append(all, g.Gap)
+			exact = append(exact, g.Gap)
 			continue
 		}
-		if g.From > 0 || !slices.Contains(lanes.gaps[g.Lane].all(), g.Gap) { // a restart needs to be told once
-			lanes.add(g.Gap)
+		k := &newest[g.Lane][g.Reason]
+		if *k > 0 {
+			last := &joined[*k-1]
+			if *last == g.Gap && g.From == 0 || !w.between(*last, g.Gap) && last.merge(g.Gap) {
+				continue // a restart needs to be told once
+			}
 		}
-	}
-	for i := range lanes.gaps {
-		all = append(all, lanes.gaps[i].all()...)
+		joined = append(joined, g.Gap)
+		*k = len(joined)
 	}
 	last := old[len(old)-1].after
-	for _, g := range all {
+	w.few = len(exact) + len(joined)
+	few := make([]toldGap, 0, w.few+len(rest))
+	for _, g := range append(exact, joined...) {
 		few = append(few, toldGap{g, last, n})
 		n = 0
 	}
 	w.grow((len(few) - len(old)) * toldCost)
 	w.gaps = append(few, rest...)
+}
+
+// between reports whether a delivery of a lane lies between two gaps of it.
+func (w *window) between(a, b Gap) (found bool) {
+	w.list.from(min(a.To, b.To)+1, func(d *delivery) bool {
+		if d.seq >= max(a.From, b.From) {
+			return false
+		}
+		found = int(d.lane) == a.Lane
+		return !found
+	})
+	return found
 }
 
 // heard notes how many gaps the subscriber has received in this session.
@@ -92,6 +114,7 @@ func (w *window) arrived(n int) {
 	if w.gaps = w.gaps[n:]; len(w.gaps) == 0 {
 		w.gaps = nil
 	}
+	w.few = min(w.few, len(w.gaps))
 }
 
 // answered notes that the subscriber has received a delivery, and so all that was
@@ -123,7 +146,7 @@ func (s *share) tellAgain(c *Cursor) {
 		}
 	}
 	w.grow(-len(w.gaps) * toldCost)
-	w.gaps = nil
+	w.gaps, w.few = nil, 0
 	for i, list := range lanes {
 		slices.SortStableFunc(list, func(a, b Gap) int { return cmp.Compare(a.From, b.From) })
 		s.feed.lanes[i].gaps.mix(list)

@@ -44,3 +44,61 @@ func TestWhatDoesNotComeAgainIsToldByNumberWhereGapsBecomeFew(t *testing.T) {
 		})
 	}
 }
+
+// TestGapsThatBecomeFewPassNoMessage that has not come: the subscriber would go on behind that
+// message if its session were lost as well.
+func TestGapsThatBecomeFewPassNoMessage(t *testing.T) {
+	now := start()
+	l := newLog(t, journal.Options{Unacked: 1})
+	s := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, ID: "s"})
+	publish(t, l, now, journal.Message{Topic: "t", TTL: time.Second}, journal.Message{Topic: "t", Payload: []byte("2")},
+		journal.Message{Topic: "t", TTL: time.Second}, journal.Message{Topic: "t", TTL: time.Second})
+	now = now.Add(time.Second)
+	s.want(now, "(ttl 1-1 x1) 2 (ttl 3-4 x2)")
+	publish(t, l, now, journal.Message{Topic: "t", TTL: time.Second, Priority: 255})
+	now = now.Add(time.Second)
+	s.want(now, "(ttl 5-5 x1)") // gaps are to become few for this one
+	s.Detach(now)
+	c, err := l.Resume("s", "", 0, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p journal.Position
+	for more := true; more; {
+		var out []byte
+		if out, _, more, err = c.Fill(nil, 1, 1, now); err != nil {
+			t.Fatal(err)
+		}
+		for seq := range journal.Messages(out) {
+			if seq != 2 || p.Seq[journal.LaneOf(journal.DefaultPriority)] != 1 {
+				t.Errorf("message %d comes to a subscriber at %v, want it after the first gap and before the other", seq, p)
+			}
+		}
+		p = p.Advance(journal.AtLeastOnce, l.Epoch(), out)
+	}
+	if p.Seq[journal.LaneOf(journal.DefaultPriority)] != 4 {
+		t.Errorf("the subscriber ends at %v, want 4", p)
+	}
+}
+
+// TestAGapThatIsFoundInADrainPassesNoMessage that comes again: a publisher that drains looks at what
+// is new while others are still to come.
+func TestAGapThatIsFoundInADrainPassesNoMessage(t *testing.T) {
+	now := start()
+	l := newLog(t, journal.Options{})
+	s := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, ID: "s"})
+	publish(t, l, now, journal.Message{Topic: "t", TTL: time.Second}, journal.Message{Topic: "t", Payload: []byte("2")})
+	now = now.Add(time.Second)
+	s.want(now, "(ttl 1-1 x1) 2")
+	publish(t, l, now, journal.Message{Topic: "t", TTL: time.Second})
+	now = now.Add(time.Second)
+	c, err := l.Resume("s", "", 0, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.Owed(now, time.Time{}) {
+		t.Error("nothing is owed to a subscriber to which a message comes again")
+	}
+	s = &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
+	s.want(now, "(ttl 1-1 x1) 2#2 (ttl 3-3 x1)")
+}

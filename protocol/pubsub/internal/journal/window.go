@@ -44,6 +44,7 @@ type window struct {
 	// Gaps that the subscriber may not have received, counted in cost; and how many it was told
 	// of in this session before these.
 	gaps []toldGap
+	few  int // how many were left of those that became few last
 	told uint64
 
 	looked uint64 // deliveries that were looked at beside the one that was meant

@@ -1,0 +1,55 @@
+package journal_test
+
+import (
+	"errors"
+	"runtime"
+	"testing"
+
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// TestASessionThatIsResumedDuringACopyLosesNothing: Fill copies a long message without the lock, and
+// what lies behind that message is the new stream's then.
+func TestASessionThatIsResumedDuringACopyLosesNothing(t *testing.T) {
+	const long, short, times = 2 << 20, 10, 20
+	resumed := 0
+	for range times {
+		now := start()
+		l := newLog(t, journal.Options{})
+		old := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, ID: "s"})
+		publish(t, l, now, say("t", "first")...)
+		old.want(now, "first")
+		publish(t, l, now, say("t", string(make([]byte, long)))...)
+		publish(t, l, now, say("t", numbers(1, short)...)...)
+		filled := make(chan error)
+		go func() {
+			_, _, _, err := old.Fill(nil, 2*long, 1+short, now)
+			filled <- err
+		}()
+		for old.Stats(now).Unacked < 2 { // the long one was taken, and is perhaps still copied
+			runtime.Gosched()
+		}
+		c, err := l.Resume("s", "", 0, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if errors.Is(<-filled, journal.ErrClosed) {
+			resumed++
+		}
+		s := &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
+		came := 0
+		for s.more = true; s.more; {
+			_, n, more, err := s.Fill(nil, 2*long, 1+short, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			came, s.more = came+n, more
+		}
+		if came != 2+short {
+			t.Fatalf("%d messages come on the new stream, want %d", came, 2+short)
+		}
+	}
+	if resumed == 0 {
+		t.Errorf("none of %d sessions was resumed during a copy, so nothing was tested", times)
+	}
+}
