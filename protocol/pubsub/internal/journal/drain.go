@@ -26,7 +26,7 @@ func (c *Cursor) Owed(now, until time.Time) bool {
 	if s.group == nil {
 		return false
 	}
-	if s.group.back.len() > 0 {
+	if s.group.handing > 0 || s.group.back.len() > 0 {
 		return true
 	}
 	for _, m := range s.group.members {

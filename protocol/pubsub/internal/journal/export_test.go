@@ -2,6 +2,7 @@ package journal
 
 import (
 	"slices"
+	"time"
 
 	pool "github.com/linkmesh/link/internal/share"
 )
@@ -23,6 +24,14 @@ func (c *Cursor) StripOnce() int {
 	defer s.mu.Unlock()
 	s.strip(c, 0, true)
 	return c.window.list.n
+}
+
+// Leave is Close without its end, which is to be called: the others are to get what a member has left.
+func (c *Cursor) Leave(now time.Time) (handOver func()) {
+	l := c.share.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.close(c, l.since(now), true).handOver
 }
 
 // WhileLocked calls f while nobody can publish.

@@ -109,3 +109,24 @@ func TestWhatAMemberGaveBackIsItsIdentitysOwn(t *testing.T) { // SEC-400
 		t.Errorf("%d bytes are counted of nobody", got)
 	}
 }
+
+// TestWhatIsHandedOverIsOwedToTheOthers already while it is on its way to them: the last of them does
+// not end in a drain before it has come.
+func TestWhatIsHandedOverIsOwedToTheOthers(t *testing.T) {
+	now := start()
+	l := newLog(t, journal.Options{})
+	sub := journal.Subscription{Patterns: []string{"t"}, Group: "g"}
+	a := subscribe(t, l, now, sub)
+	publish(t, l, now, say("t", "1", "2")...)
+	a.want(now, "1 2")
+	b := subscribe(t, l, now, sub)
+	handOver := a.Leave(now)
+	if !b.Owed(now, time.Time{}) {
+		t.Error("nothing is owed to a member while it is handed over what another has left")
+	}
+	handOver()
+	b.want(now, "1 2")
+	if b.Owed(now, time.Time{}) {
+		t.Error("something is owed to a member that got all there is")
+	}
+}
