@@ -45,6 +45,7 @@ func (b *inbox) takeTurn(m *member) bool {
 				return false
 			}
 			return true
+		case b.others <- struct{}{}: // who holds the turn waits for nothing but room
 		case <-b.ctx.Done():
 			return false
 		}

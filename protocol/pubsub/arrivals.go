@@ -13,11 +13,11 @@ import (
 
 const (
 	// maxUnheard is how many bytes a node keeps of all publishers whose streams have ended while
-	// parts had no room: each of them, or its address where names are free, may have as much as it
+	// nobody read, or parts had no room: each of them, or its address where names are free, may have as much as it
 	// leaves free, and what one stream has credit for.
 	maxUnheard   = 64 << 20
 	leastUnheard = 2 << 20
-	// unheardMost is how long that waits: as long as a publisher keeps its own.
+	// unheardMost is how long parts wait for room then: as long as a publisher keeps its own.
 	unheardMost = elsewhereMost
 	// waiterCost is what waits with the frames of a stream, a goroutine and the member, in bytes,
 	// and frameCost what a frame takes beside its body.
@@ -32,11 +32,12 @@ var errUnheard = errors.New("its stream has ended, and there was no room for the
 // arrivals are the frames of a stream. They belong to one goroutine.
 type arrivals struct {
 	stream *link.Stream
-	room   *share.Holder // counts kept; nil: what has no room when the stream ends is dropped, for others say it again
-	kept   []link.Frame  // received, and not yet returned
-	taken  int64         // of room
-	end    error         // follows kept; nil: more may come
-	until  time.Time     // with end: when nothing waits any more
+	room   *share.Holder   // counts kept
+	others <-chan struct{} // for AnyOne: receives if another publisher is ready, which says again what is dropped here
+	kept   []link.Frame    // received, and not yet returned
+	taken  int64           // of room
+	end    error           // follows kept; nil: more may come
+	until  time.Time       // when nothing waits for a turn any more, with end
 }
 
 // next returns the next frame, waiting for it.
@@ -55,21 +56,34 @@ func (a *arrivals) next() (link.Frame, error) {
 
 // await waits for a turn for a part. What ends the stream meanwhile ends the wait, unless the
 // publisher has said all it had to say: it will not say that again, so what has arrived waits on,
-// until ctx ends, as far as there is room for it and for no longer than unheardMost.
+// until ctx ends or there is another publisher that says it again, as far as there is room for it
+// and for no longer than unheardMost.
 func (a *arrivals) await(ctx context.Context, turn *lane.Turn, part *link.Frame) error {
-	if a.end == nil {
+	if !errors.Is(a.end, io.EOF) {
 		if turn.Take(a.stream.Context().Done()) {
 			return nil
 		}
-		if all := a.keep(part); !errors.Is(a.end, io.EOF) {
-			return a.end // it comes again
-		} else if !all {
-			return errUnheard
+		if err := a.outlast(sizeOf(part)); err != nil {
+			return err
 		}
+		if !errors.Is(a.end, io.EOF) {
+			return a.end // it comes again
+		}
+	}
+	if a.until.IsZero() {
 		a.until = time.Now().Add(unheardMost)
 	}
 	late, cancel := context.WithDeadline(ctx, a.until)
 	defer cancel()
+	if a.others != nil {
+		go func() {
+			select {
+			case <-a.others:
+				cancel()
+			case <-late.Done():
+			}
+		}()
+	}
 	switch {
 	case turn.Take(late.Done()):
 		return nil
@@ -80,26 +94,45 @@ func (a *arrivals) await(ctx context.Context, turn *lane.Turn, part *link.Frame)
 	}
 }
 
-// keep receives what is left of a stream that has ended, and reports whether it has room for that
-// and for the part that was received before. The stream counts none of it any more.
-func (a *arrivals) keep(part *link.Frame) (all bool) {
-	all = a.count(waiterCost) && a.count(sizeOf(part))
-	for {
+// ended returns a channel that is closed when the stream ends, unless that was seen. Nil is not of
+// a stream.
+func (a *arrivals) ended() <-chan struct{} {
+	if a == nil || a.end != nil {
+		return nil
+	}
+	return a.stream.Context().Done()
+}
+
+// outlast makes what is left of a stream that has ended wait here, with a frame that waits already,
+// or says why there is no room for that.
+func (a *arrivals) outlast(bytes int) error {
+	if a.end != nil {
+		return nil
+	}
+	all := a.count(waiterCost) && a.count(bytes)
+	for a.end == nil {
 		f, err := a.stream.Recv()
-		if err != nil {
-			a.end = err
-			return all
+		if a.end = err; err != nil {
+			break
 		}
 		if all = all && a.count(sizeOf(&f)); all {
 			a.kept = append(a.kept, f)
 		}
+	}
+	switch {
+	case all:
+		return nil
+	case errors.Is(a.end, io.EOF):
+		return errUnheard
+	default:
+		return a.end // it comes again
 	}
 }
 
 func sizeOf(f *link.Frame) int { return len(f.Body) + frameCost }
 
 func (a *arrivals) count(bytes int) bool {
-	if a.room == nil || a.room.Take(int64(bytes)) != nil {
+	if a.room.Take(int64(bytes)) != nil {
 		return false
 	}
 	a.taken += int64(bytes)
@@ -108,8 +141,7 @@ func (a *arrivals) count(bytes int) bool {
 
 // drop forgets what was not returned, and gives back the room of all that was kept.
 func (a *arrivals) drop() {
-	if a.kept = nil; a.room != nil {
-		a.room.Give(a.taken)
-		a.room.Release()
-	}
+	a.kept = nil
+	a.room.Give(a.taken)
+	a.room.Release()
 }

@@ -1,7 +1,6 @@
 package pubsub
 
 import (
-	"context"
 	"slices"
 	"sync/atomic"
 
@@ -39,18 +38,17 @@ type conn struct {
 	topic   string      // the topic of the last message, which was asked for
 }
 
-// hold waits until there is room for a long frame: one always has, and others as long as
-// all of them are no more than the longest one.
-func (c *conn) hold(ctx context.Context, size int) error {
-	for n := c.long.Load(); n > 0 && n+int64(size) > maxRecords; n = c.long.Load() {
-		select {
-		case <-c.shrunk:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+// holds makes room for a frame, and reports whether there is any: it is for long ones, of which one
+// always has room, and others as long as all of them are no more than the longest one.
+func (c *conn) holds(size int) bool {
+	if size <= lane.MaxFrame {
+		return true
+	}
+	if n := c.long.Load(); n > 0 && n+int64(size) > maxRecords {
+		return false
 	}
 	c.long.Add(int64(size))
-	return nil
+	return true
 }
 
 // countLocked notes that a record was read.

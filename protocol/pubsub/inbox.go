@@ -11,7 +11,6 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -29,6 +28,7 @@ type inbox struct {
 	forgets atomic.Bool   // when it ends, its durable name is given up
 	in      chan *frames  // what was received, in order for each publisher
 	turn    chan struct{} // for AnyOne: held by the member that is listened to; nil: all are
+	others  chan struct{} // for AnyOne: sends to who asks for one that waits for the turn
 
 	mu      sync.Mutex // guards the fields below
 	members map[string]*member
@@ -71,27 +71,46 @@ func (i intake) joined(c *conn, a *subscribed) *conn {
 	return c
 }
 
-// take passes a frame on, which is the subscription's from then on, when there is room.
-func (i intake) take(ctx context.Context, f *frames) error {
+// take passes a frame on, which is the subscription's from then on, when there is room. If the
+// stream that it came on ends before, the frame waits on with what is left of that, as far as there
+// is room for both; nil is no stream.
+func (i intake) take(ctx context.Context, f *frames, in *arrivals) error {
 	c := f.conn
-	if len(f.body) > lane.MaxFrame {
-		if err := c.hold(ctx, len(f.body)); err != nil {
-			return err
+	ended := in.ended()
+	outlast := func() error {
+		ended = nil
+		return in.outlast(len(f.body) + frameCost)
+	}
+	for !c.holds(len(f.body)) {
+		select {
+		case <-c.shrunk:
+		case <-ended:
+			if err := outlast(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 	i.member.received(f)
 	c.pulse.arm()
-	select {
-	case i.box.in <- f:
-		return nil
-	case <-ctx.Done():
-	case <-i.box.ctx.Done(): // nobody reads any more
-	}
-	i.member.dropped(f)
-	if err := context.Cause(ctx); err != nil {
+	for {
+		var err error
+		select {
+		case i.box.in <- f:
+			return nil
+		case <-ended:
+			if err = outlast(); err == nil {
+				continue
+			}
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-i.box.ctx.Done(): // nobody reads any more
+			err = context.Cause(i.box.ctx) //nolint:contextcheck // the subscription's context may end first
+		}
+		i.member.dropped(f)
 		return err
 	}
-	return context.Cause(i.box.ctx) //nolint:contextcheck // the subscription's context may end first
 }
 
 // note passes on a frame that says how far the publisher is, if there is room: the next
@@ -260,6 +279,27 @@ func (b *inbox) parted(m *member) bool {
 	b.mu.Unlock()
 	b.gone(m)
 	return true
+}
+
+// unheard tells that a publisher has ended, and there was no room for the last that it sent, unless
+// there is another one that says it again.
+func (b *inbox) unheard(m *member, why error) {
+	b.node.Logger().Warn("pubsub: a publisher has ended, and there was no room for the last that it sent", "topic", b.name, "publisher", m.id, "error", why)
+	if c := m.cutShort(); c != nil && !b.hasOther(m) {
+		b.tell(c, "gone")
+	}
+}
+
+// hasOther reports whether AnyOne may go on elsewhere than at a publisher.
+func (b *inbox) hasOther(m *member) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id := range b.members {
+		if b.turn != nil && id != m.id {
+			return true
+		}
+	}
+	return false
 }
 
 // gone tells that a publisher has vanished, once for each time that it was heard, unless it

@@ -44,13 +44,13 @@ func (b *inbox) attend(m *member) {
 			b.giveTurn()
 			m.lost(err)
 		}
+		if errors.Is(err, errUnheard) && b.ctx.Err() == nil {
+			b.unheard(m, err)
+		}
 		switch {
 		case b.ctx.Err() != nil:
 			return
 		case b.parted(m):
-			if errors.Is(err, errUnheard) {
-				b.node.Logger().Warn("pubsub: a publisher has left, and there was no room for the last that it sent", "topic", b.name, "publisher", m.id, "error", err)
-			}
 			return
 		case !turn:
 			continue // it left, and came back
@@ -196,10 +196,7 @@ func (b *inbox) listen(m *member) error {
 	defer turn.End()
 	turn.Waits = func() { c.inLine.Store(true); c.pulse.arm() } // it is not stuck
 	parts := lane.Joiner{Most: maxRecords}
-	in := arrivals{stream: st}
-	if b.turn == nil { // AnyOne goes on elsewhere
-		in.room = b.rules.unheard.Holder(share.KeyOf(st.Peer().Identity.String(), st.Peer().Addr, st.Peer().Advisory))
-	}
+	in := arrivals{stream: st, others: b.others, room: b.rules.unheard.Holder(share.KeyOf(st.Peer().Identity.String(), st.Peer().Addr, st.Peer().Advisory))}
 	defer in.drop()
 	for {
 		f, err := in.next()
@@ -217,7 +214,7 @@ func (b *inbox) listen(m *member) error {
 			c.grant(1, len(f.Body))
 			continue
 		case f.Kind == kindLast:
-			err = to.take(ctx, &frames{conn: c, body: f.Body})
+			err = to.take(ctx, &frames{conn: c, body: f.Body}, &in)
 		case f.Kind == kindTopics:
 			var say published
 			if err = parse(f, kindTopics, &say); err == nil {
@@ -231,7 +228,7 @@ func (b *inbox) listen(m *member) error {
 		case f.Credited:
 			body := parts.Whole(f.Body)
 			turn.End()
-			err = to.take(ctx, &frames{conn: c, body: body, owed: len(f.Body)})
+			err = to.take(ctx, &frames{conn: c, body: body, owed: len(f.Body)}, &in)
 		default:
 			to.note(&frames{conn: c, body: f.Body})
 		}

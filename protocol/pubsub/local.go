@@ -15,7 +15,7 @@ type localSink struct {
 }
 
 func (s localSink) send(_ context.Context, body []byte, _ func()) error {
-	return s.in.take(s.ctx, &frames{conn: s.conn, body: append([]byte(nil), body...), owed: len(body)}) //nolint:contextcheck // the sink's own
+	return s.in.take(s.ctx, &frames{conn: s.conn, body: append([]byte(nil), body...), owed: len(body)}, nil) //nolint:contextcheck // the sink's own
 }
 
 func (s localSink) note(body []byte) error {

@@ -58,7 +58,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 		b.want.ask.Session = rand.Text()
 	}
 	if b.want.anyOne {
-		b.turn = make(chan struct{}, 1)
+		b.turn, b.others = make(chan struct{}, 1), make(chan struct{})
 	}
 	b.marks = b.want.marks
 	s := &Subscription[T]{inbox: b, topic: t, codec: node.Codec()}
