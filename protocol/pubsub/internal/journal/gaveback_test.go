@@ -3,6 +3,8 @@ package journal_test
 import (
 	"fmt"
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -128,5 +130,50 @@ func TestWhatIsHandedOverIsOwedToTheOthers(t *testing.T) {
 	b.want(now, "1 2")
 	if b.Owed(now, time.Time{}) {
 		t.Error("something is owed to a member that got all there is")
+	}
+}
+
+// TestWhatALeavingMemberPutOffLeavesOthersRoom: deliveries that it nacked for long wait in the window of
+// another one, which has room for new ones all the same. Those that find none there are due at once.
+func TestWhatALeavingMemberPutOffLeavesOthersRoom(t *testing.T) {
+	const window = 100
+	now := start()
+	l := newLog(t, journal.Options{})
+	sub := journal.Subscription{Class: journal.AtLeastOnce, Patterns: []string{"t"}, Group: "g", Credit: 10 * window, Limits: journal.Limits{Messages: window}}
+	a := subscribe(t, l, now, sub)
+	publish(t, l, now, say("t", numbers(1, window)...)...)
+	a.read(now)
+	for seq := uint64(1); seq <= window; seq++ {
+		if err := a.Nack(now, seq, 300*time.Hour, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := subscribe(t, l, now, sub)
+	a.Close(now)
+	publish(t, l, now, say("t", "new")...)
+	takes := func() (n int, last string) { // and acks
+		for _, word := range strings.Fields(b.read(now)) {
+			n++
+			last, _, _ = strings.Cut(word, "#")
+			if seq, err := strconv.ParseUint(last, 10, 64); err == nil {
+				acked(t, b, now, 1, journal.Range{From: seq, To: seq})
+			}
+		}
+		return n, last
+	}
+	early, last := takes()
+	if last != "new" {
+		var n int
+		n, last = takes()
+		early += n
+	}
+	if last != "new" {
+		t.Errorf("%d messages come to the member that stays, and acks them, and the new one does not", early)
+	}
+	now = now.Add(300 * time.Hour)
+	acked(t, b, now, 1, journal.Range{From: window + 1, To: window + 1})
+	late, _ := takes()
+	if late < window/2 || early-1+late != window {
+		t.Errorf("of %d messages that wait %d come at once, and %d when it is time", window, early-1, late)
 	}
 }

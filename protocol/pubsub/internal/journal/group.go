@@ -147,17 +147,20 @@ func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 		return len(c.tasks) == 0
 	}
 	s.tellAgain(c)
+	var host *window
+	if other >= 0 {
+		host = g.members[other].window
+	}
 	for d := c.window.list.first(); d != nil && left > 0; d = c.window.list.first() {
 		left--
 		if !s.disconnected(c, d, now, alive) {
 			continue // it is a dead letter
 		}
 		c.window.remove(d)
-		if d.due > now && other >= 0 {
-			w := g.members[other].window // which waits in its place
+		if d.due > now && host != nil && host.hosts(d) { // it waits in its place
 			d.order = never
-			w.insert(d)
-			w.retry(d, d.due)
+			host.insert(d)
+			host.retry(d, d.due)
 			continue
 		}
 		s.release(d.hash)

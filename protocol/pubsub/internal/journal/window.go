@@ -109,6 +109,12 @@ func (w *window) room(size uint32) bool {
 	return true
 }
 
+// hosts reports whether a delivery of a member that has left may wait here: half of the window is for
+// what its own subscriber gets.
+func (w *window) hosts(d *delivery) bool {
+	return w.list.n < w.limits.Messages/2 && w.bytes < w.limits.Bytes/2 && w.room(d.size)
+}
+
 // mayHaveRoom reports whether it is worth to look whether there is room again.
 func (w *window) mayHaveRoom() bool {
 	if w.list.n >= w.limits.Messages || w.bytes >= w.limits.Bytes {
