@@ -95,19 +95,3 @@ func (c *Cursor) emptied() {
 		c.tasks, c.taskRoom = nil, 0
 	}
 }
-
-// remembers makes room for one more flight. If there is none, the older half is forgotten. A flight
-// counts as the task that it is given back as when its member leaves, which cannot be refused then.
-func (c *Cursor) remembers() {
-	if len(c.flight) < cap(c.flight) {
-		return
-	}
-	n := max(2*len(c.flight), queueStart)
-	if len(c.flight) < flightMost && c.backlog.grow(c.flightRoom*taskCost, n*taskCost) {
-		c.flight, c.flightRoom = append(make([]flight, 0, n), c.flight...), n
-		return
-	}
-	all := c.flight
-	c.landed(len(all) / 2)
-	c.flight, c.unknown = all[:copy(all, c.flight)], true
-}

@@ -1,7 +1,6 @@
 package journal_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -70,26 +69,6 @@ func TestABacklogGoesWithItsSession(t *testing.T) {
 	}
 	if !isLimit(err) || l.Stats().Backlog != 0 {
 		t.Errorf("one member too many: %v; %d bytes are counted", err, l.Stats().Backlog)
-	}
-}
-
-// TestWhatAMemberHadIsToldWithoutACount if there was no room to remember all of it.
-func TestWhatAMemberHadIsToldWithoutACount(t *testing.T) {
-	now := start()
-	l := newLog(t, journal.Options{Backlog: 1})
-	sub := journal.Subscription{Patterns: []string{"t"}, Group: "g", Credit: 10_000, Limits: journal.Limits{Messages: 10_000, Age: time.Hour}}
-	a := subscribe(t, l, now, sub)
-	const messages = 3000
-	for range messages {
-		publish(t, l, now, say("t", "x")...)
-		a.read(now)
-	}
-	b := subscribe(t, l, now, sub)
-	a.Detach(now)
-	got := b.read(now)
-	var from, to int
-	if n, err := fmt.Sscanf(got, "(lost %d-%d)", &from, &to); n != 2 || err != nil || to != messages || from < messages/2 {
-		t.Errorf("the other member is told %q, want of the last ones, up to %d, without a count", got, messages)
 	}
 }
 

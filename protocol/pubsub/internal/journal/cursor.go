@@ -30,10 +30,11 @@ type Cursor struct {
 	taskRoom   int      // for how many tasks that is
 	full       bool     // there was no more room for tasks, and none was taken since
 	flightRoom int
-	unknown    bool    // flight has forgotten some
-	answers    uint64  // deliveries that were answered
-	window     *window // for AtLeastOnce; otherwise nil
-	detached   int64   // when; 0: it is not
+	forgotten  *forgotten // nil: nothing
+	unsure     *unsure    // nil: nothing
+	answers    uint64     // deliveries that were answered
+	window     *window    // for AtLeastOnce; otherwise nil
+	detached   int64      // when; 0: it is not
 }
 
 // head is a message that comes next.

@@ -116,7 +116,7 @@ func (s *share) giveUp(c *Cursor, told *giveUp, at int64) (unacked int) {
 	}
 	if c.tasks = nil; s.group != nil {
 		c.emptied()
-		c.landed(len(c.flight)) // what was sent arrives before this
+		c.hasAll() // what was sent arrives before this
 	}
 	if c.window != nil {
 		for d := c.window.list.first(); d != nil; d = c.window.list.first() {

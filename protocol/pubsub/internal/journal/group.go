@@ -1,9 +1,6 @@
 package journal
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // groupSlots is how many slots the keys of a group fall into by their hash. The keys of
 // a slot go to one member. groupParked is how many messages a member is given for its
@@ -169,83 +166,6 @@ func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 	return left > 0
 }
 
-// flightMost is how many messages that are not known to be read are remembered of a
-// member, 8 bytes each; of more the older half is taken to be read.
-const flightMost = 1 << 16
-
-// flight is the number of a message and, in its last bits, the slot of its key and its lane. The
-// key stays with the member until the message is known to be read.
-type flight uint64
-
-const (
-	laneBits = 2
-	slotBits = 11 // 0: it has no key; otherwise one more than the slot
-)
-
-func (f flight) seq() uint64 { return uint64(f >> (laneBits + slotBits)) }
-func (f flight) lane() int   { return int(f & (1<<laneBits - 1)) }
-func (f flight) slot() int   { return int(f >> laneBits & (1<<slotBits - 1)) }
-
-// landed ends the flight of the first n messages, and lets go of the room when there are no others.
-func (c *Cursor) landed(n int) {
-	for _, f := range c.flight[:n] {
-		if slot := f.slot(); slot > 0 {
-			c.share.group.slots[slot-1].out--
-		}
-	}
-	if c.flight = c.flight[n:]; len(c.flight) == 0 {
-		c.backlog.grow(c.flightRoom*taskCost, 0)
-		c.flight, c.flightRoom = nil, 0
-	}
-}
-
-// fly notes that a message was sent to a member of BestEffort.
-func (c *Cursor) fly(t *task) {
-	c.remembers()
-	slot := uint64(0)
-	if t.hash != 0 {
-		slot = uint64(t.hash%groupSlots) + 1
-	}
-	c.flight = append(c.flight, flight((t.seq<<slotBits|slot)<<laneBits|uint64(t.lane)))
-}
-
-// land ends the flight of what was sent to a member that has left, at most stepsAtOnce at a
-// time, and reports whether that was all: it goes to the others if the member has said what
-// it has read, and is told to them as a gap if it was lost, or is not kept any more.
-func (s *share) land(t *leaver) bool {
-	c := t.c
-	n := min(len(c.flight), stepsAtOnce)
-	for _, f := range c.flight[:n] {
-		seq, lane := f.seq(), f.lane()
-		one := Gap{Lane: lane, Reason: ReasonLost, From: seq, To: seq, Count: 1}
-		if t.alive {
-			if e, _ := s.log.ring.at(seq); e != nil {
-				s.group.back.push(task{seq: seq, hash: e.hash, lane: e.lane}, c.backlog)
-				continue
-			}
-			one.Reason = ReasonRetention
-		}
-		if g := &t.missing[lane]; g.Count == 0 {
-			*g = one
-		} else {
-			g.merge(one)
-		}
-	}
-	if c.landed(n); len(c.flight) > 0 {
-		return false
-	}
-	for _, g := range t.missing {
-		if g.Count > 0 {
-			if c.unknown && !t.alive {
-				g.Count = 0
-			}
-			s.group.back.push(task{seq: g.From, gap: &g}, c.backlog)
-		}
-	}
-	t.missing = [Lanes]Gap{}
-	return true
-}
-
 // giveBack gives a delivery that is not in a member's window any more to the group.
 func (s *share) giveBack(c *Cursor, d *delivery) {
 	d.keep()
@@ -372,18 +292,4 @@ func (g *group) give(c *Cursor, t task, at int64) {
 	}
 	c.tasks = append(c.tasks, t)
 	c.wake()
-}
-
-// AddCredit says that a member of a group has room for more messages. Fill counts them
-// down. Keys are shared out by [Subscription.Credit], which does not change; a member
-// never has more than [MaxCredit].
-func (c *Cursor) AddCredit(messages int, now time.Time) {
-	s := c.share
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.credit = min(c.credit+min(max(messages, 0), MaxCredit), MaxCredit)
-	if s.group != nil && !c.closed {
-		c.landed(min(max(messages, 0), len(c.flight)))
-		s.dispatch(s.log.since(now), false)
-	}
 }

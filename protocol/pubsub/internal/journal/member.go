@@ -81,4 +81,10 @@ func (c *Cursor) takeTask(at int64) (attempt int) {
 	return 1
 }
 
-func (c *Cursor) takeGapTask() Gap { return *c.popTask().gap }
+func (c *Cursor) takeGapTask() Gap {
+	g := *c.popTask().gap
+	if c.window == nil {
+		c.heardOf(g)
+	}
+	return g
+}

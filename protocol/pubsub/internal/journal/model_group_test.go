@@ -29,6 +29,7 @@ type member struct {
 	held   map[uint64]bool
 	last   map[string]uint64 // key → number
 	read   int               // messages since credit was given back
+	told   uint64            // messages in gaps that it has heard of
 }
 
 func newMembers(w *world) *members {
@@ -77,14 +78,22 @@ func (g *members) step() {
 		g.join()
 	case n == 1 && len(g.list) > 1:
 		g.list = append(g.list[:i], g.list[i+1:]...)
+		out, sent := []byte(nil), 0
 		if c.oneIn(2) { // a frame is on its way, which the others get or are told of
-			out, _, _, err := m.cur.Fill(nil, 1<<10, 10, g.now)
-			if err != nil {
+			var err error
+			if out, sent, _, err = m.cur.Fill(nil, 1<<10, 10, g.now); err != nil {
 				g.Error(err)
 			}
-			m.receive(out, true)
 		}
-		if c.oneIn(2) {
+		closes := c.oneIn(2)
+		// What it has heard of is perhaps told to another one. Who closes and has read all messages
+		// says that it has heard all.
+		heard := g.sub.Class == journal.BestEffort && closes && sent == 0
+		m.receive(out, !heard)
+		if g.sub.Class == journal.BestEffort && !heard {
+			g.ledger.unheard += m.told
+		}
+		if closes {
 			m.giveCredit(m.read)
 			m.cur.Close(g.now)
 			return
@@ -135,7 +144,10 @@ func (m *member) receive(frame []byte, lost bool) (n int) {
 		}
 		switch rec.Kind {
 		case journal.KindGap:
-			g.gaps = append(g.gaps, rec.Gap)
+			if !lost {
+				g.gaps = append(g.gaps, rec.Gap)
+				m.told += rec.Gap.Count
+			}
 		case journal.KindMessage:
 			n++
 			m.message(&rec, lost)
