@@ -111,8 +111,8 @@ func (a *arrivals) outlast(bytes int) error {
 	}
 	all := a.count(waiterCost) && a.count(bytes)
 	for a.end == nil {
-		f, err := a.stream.Recv()
-		if a.end = err; err != nil {
+		var f link.Frame
+		if f, a.end = a.stream.Recv(); a.end != nil {
 			break
 		}
 		if all = all && a.count(sizeOf(&f)); all {

@@ -152,7 +152,7 @@ func TestWhatALeavingMemberPutOffLeavesOthersRoom(t *testing.T) {
 	a.Close(now)
 	publish(t, l, now, say("t", "new")...)
 	takes := func() (n int, last string) { // and acks
-		for _, word := range strings.Fields(b.read(now)) {
+		for word := range strings.FieldsSeq(b.read(now)) {
 			n++
 			last, _, _ = strings.Cut(word, "#")
 			if seq, err := strconv.ParseUint(last, 10, 64); err == nil {

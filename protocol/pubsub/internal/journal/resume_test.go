@@ -36,14 +36,13 @@ func TestASessionThatIsResumedDuringACopyLosesNothing(t *testing.T) {
 		if errors.Is(<-filled, journal.ErrClosed) {
 			resumed++
 		}
-		s := &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
 		came := 0
-		for s.more = true; s.more; {
-			_, n, more, err := s.Fill(nil, 2*long, 1+short, now)
-			if err != nil {
+		for more := true; more; {
+			var n int
+			if _, n, more, err = c.Fill(nil, 2*long, 1+short, now); err != nil {
 				t.Fatal(err)
 			}
-			came, s.more = came+n, more
+			came += n
 		}
 		if came != 2+short {
 			t.Fatalf("%d messages come on the new stream, want %d", came, 2+short)
