@@ -63,8 +63,10 @@ func (a *arrivals) await(ctx context.Context, turn *lane.Turn, part *link.Frame)
 		if turn.Take(a.stream.Context().Done()) {
 			return nil
 		}
-		if err := a.outlast(sizeOf(part)); err != nil {
-			return err
+		if a.end == nil {
+			if err := a.outlast(sizeOf(part)); err != nil {
+				return err
+			}
 		}
 		if !errors.Is(a.end, io.EOF) {
 			return a.end // it comes again
@@ -104,28 +106,31 @@ func (a *arrivals) ended() <-chan struct{} {
 }
 
 // outlast makes what is left of a stream that has ended wait here, with a frame that waits already,
-// or says why there is no room for that.
+// or says why there is no room for that. It is called once.
 func (a *arrivals) outlast(bytes int) error {
-	if a.end != nil {
-		return nil
-	}
-	all := a.count(waiterCost) && a.count(bytes)
-	for a.end == nil {
-		var f link.Frame
-		if f, a.end = a.stream.Recv(); a.end != nil {
-			break
-		}
-		if all = all && a.count(sizeOf(&f)); all {
-			a.kept = append(a.kept, f)
-		}
-	}
 	switch {
-	case all:
+	case a.keep(bytes):
 		return nil
 	case errors.Is(a.end, io.EOF):
 		return errUnheard
 	default:
 		return a.end // it comes again
+	}
+}
+
+// keep receives what is left of a stream that has ended, and reports whether it has room for that
+// and for the bytes of a frame that was received before. The stream counts none of it any more.
+func (a *arrivals) keep(bytes int) (all bool) {
+	all = a.count(waiterCost) && a.count(bytes)
+	for {
+		f, err := a.stream.Recv()
+		if err != nil {
+			a.end = err
+			return all
+		}
+		if all = all && a.count(sizeOf(&f)); all {
+			a.kept = append(a.kept, f)
+		}
 	}
 }
 
