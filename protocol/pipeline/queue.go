@@ -182,13 +182,17 @@ func (q *Queue) keepTime(ctx context.Context) {
 		}
 		q.mu.Lock()
 		now := q.clock.now()
+		var silent []string
 		if q.tick <= now.UnixNano() {
-			q.tasks.Tick(now.UnixNano())
+			silent = q.tasks.Tick(now.UnixNano())
 			q.noteUnservedLocked() // what was delayed may be due
 		}
 		q.tick = q.tasks.Next()
 		next := q.tick
 		q.unlock()
+		for _, id := range silent {
+			q.tellRefused(id, errSilent)
+		}
 		if next == 0 {
 			timer.Stop()
 			continue

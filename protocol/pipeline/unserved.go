@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
 // unservedAfter is how long tasks wait while no worker is connected before the log says so.
@@ -31,7 +32,7 @@ func (q *Queue) tellRefused(worker string, err error) {
 	if _, ok := r.since[worker]; !ok {
 		r.since[worker] = now
 	}
-	long := now.Sub(r.since[worker]) >= unservedAfter || errors.Is(err, errSlow) // which has taken its time
+	long := now.Sub(r.since[worker]) >= unservedAfter || errors.Is(err, errSlow) || errors.Is(err, errSilent) // which have taken their time
 	say := !r.told && long
 	r.told = r.told || say
 	workers := len(r.since)
@@ -40,6 +41,9 @@ func (q *Queue) tellRefused(worker string, err error) {
 		q.node.Logger().Warn("pipeline: workers do not take a queue's tasks; trying again", "stage", q.name, "workers", workers, "for", unservedAfter, "one", worker, "error", err)
 	}
 }
+
+// errSilent is said of a worker that has a stream and reads nothing of what waits for it.
+var errSilent = link.Errorf(link.Unavailable, "the worker has read nothing for %v", queue.DefaultLease)
 
 // taken notes that a worker takes tasks, or is not there any more. That it opens a stream does not say that it
 // takes them.

@@ -43,9 +43,9 @@ func (q *Queue) choose(t *Task, now int64) *Worker {
 	}
 	a, b := from[i], from[j]
 	switch {
-	case a == t.avoid:
+	case a == t.avoid || a.delays(t):
 		return b
-	case b == t.avoid:
+	case b == t.avoid || b.delays(t):
 		return a
 	}
 	x, y := a.wait(now), b.wait(now)
@@ -54,6 +54,12 @@ func (q *Queue) choose(t *Task, now int64) *Worker {
 	}
 	return a
 }
+
+// fits reports whether a task goes to a worker in one frame.
+func (w *Worker) fits(t *Task) bool { return t.record() <= w.most }
+
+// delays reports whether a task would wait until another one has gone to the worker in parts.
+func (w *Worker) delays(t *Task) bool { return w.sending != 0 && !w.fits(t) }
 
 // wait is what one more task would take at a worker, in nanoseconds. A worker that
 // is at its first task is as slow as that was until now.
@@ -66,6 +72,9 @@ func (w *Worker) wait(now int64) float64 {
 }
 
 func (q *Queue) bind(t *Task, w *Worker, now int64) {
+	if q.behind == 0 {
+		q.balanced = now // mostly its writer takes it before that is looked at
+	}
 	q.fence++
 	q.served++
 	t.state, t.worker, t.avoid = stateHeld, w, nil
@@ -80,6 +89,7 @@ func (q *Queue) bind(t *Task, w *Worker, now int64) {
 		w.wake()
 	}
 	w.out = append(w.out, t)
+	w.count(t, 1)
 	q.refresh(w)
 }
 
@@ -95,13 +105,22 @@ func (q *Queue) atWorker(t *Task) {
 	}
 }
 
-// untake gives back what is bound to a worker and was not taken.
+// count notes that a task is to be sent to a worker, or no longer.
+func (w *Worker) count(t *Task, n int) {
+	if w.fits(t) {
+		w.outBytes += n * t.record()
+	} else {
+		w.outLong += n
+	}
+}
+
+// untake puts back in line what is bound to a worker and was not taken.
 func (q *Queue) untake(w *Worker, now int64) {
 	out := w.out
-	w.out = nil
+	w.out, w.outBytes, w.outLong = nil, 0, 0
 	for _, t := range slices.Backward(out) {
 		q.unbind(t)
-		q.giveBack(t, "", true, now)
+		q.again(t, now)
 	}
 }
 
@@ -118,6 +137,7 @@ func (q *Queue) unbind(t *Task) {
 		for i, o := range slices.Backward(w.out) {
 			if o == t {
 				w.out = slices.Delete(w.out, i, i+1)
+				w.count(t, -1)
 				break
 			}
 		}

@@ -94,6 +94,7 @@ func (q *Queue) Cancel(seq uint64, now int64) bool {
 func (q *Queue) Fail(w *Worker, seq uint64, cause string, now int64) {
 	if w.sending == seq {
 		w.sending = 0
+		q.refresh(w)
 		w.wake() // others that go in parts wait for that
 	}
 	t := q.tasks.Get(seq)

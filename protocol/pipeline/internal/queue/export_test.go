@@ -51,18 +51,26 @@ func (q *Queue) Check() error {
 	atWorkers, behind, lost := 0, 0, 0
 	for _, w := range q.workers {
 		atWorkers += w.held.n
-		out := 0
+		out, outBytes, outLong := 0, 0, 0
 		size := int64(0)
 		for t := w.held.head; t != nil; t = t.place.next {
 			size += int64(t.size())
 			if !t.taken {
 				out++
+				if w.fits(t) {
+					outBytes += t.record()
+				} else {
+					outLong++
+				}
 			}
 		}
 		if out != len(w.out) || size != w.heldBytes {
 			return fmt.Errorf("worker %s: %d tasks to be sent, %d listed; %d bytes, counted %d", w.id, out, len(w.out), size, w.heldBytes)
 		}
-		has := w.connected && !w.leaving && !w.slow && w.held.n < w.window && (w.heldBytes < w.bytes || w.held.n == 0)
+		if outBytes != w.outBytes || outLong != w.outLong || w.stuck != 0 && out > 0 {
+			return fmt.Errorf("worker %s: %d bytes and %d long ones to be sent, counted %d and %d; stuck since %d", w.id, outBytes, outLong, w.outBytes, w.outLong, w.stuck)
+		}
+		has := w.connected && !w.leaving && w.stuck == 0 && w.hasRoom() && w.held.n < w.window && (w.heldBytes < w.bytes || w.held.n == 0)
 		if has != (w.availIdx >= 0) || has && q.avail[w.availIdx] != w || (has && w.held.n == 0) != (w.idleIdx >= 0) {
 			return fmt.Errorf("worker %s: credit %v, index %d, idle %d", w.id, has, w.availIdx, w.idleIdx)
 		}
@@ -96,3 +104,6 @@ func (q *Queue) Check() error {
 	}
 	return nil
 }
+
+// Worker returns the worker of an instance.
+func (q *Queue) Worker(id string) *Worker { return q.workers[id] }

@@ -19,7 +19,8 @@
 // # Ties to workers
 //
 // A task binds to a worker only if that has credit: fewer tasks held than its
-// window. What a worker holds is kept in the order in which it was sent, and
+// window, and less than a frame that its writer has not taken. What its writer does
+// not come for is put back in line. What a worker holds is kept in the order in which it was sent, and
 // workers begin in that order; when a worker is lost, its first slots tasks may
 // have begun and cost an attempt, the others have not.
 package queue

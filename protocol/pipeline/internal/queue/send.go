@@ -16,14 +16,15 @@ const MaxSending = 15 * time.Minute
 // it is one that has to go in parts: Sending and Sent are to be called for it, and until Sent
 // no other one is taken that does, but those behind it are.
 func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
-	if w.slow && w.sending == 0 {
-		w.slow = false
+	w.came, w.told = now, false
+	if w.stuck != 0 {
+		w.stuck = 0
 		q.refresh(w)
 		q.assign(now)
 	}
 	n := 0
 	for _, t := range w.out {
-		if len(buf)+len(t.Body)+frame.MaxTaskHead > most {
+		if len(buf)+t.record() > most {
 			if n > 0 {
 				break
 			}
@@ -56,8 +57,12 @@ func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 	} else {
 		w.out = slices.DeleteFunc(w.out, func(t *Task) bool { return t.taken })
 	}
-	w.most = most
+	w.most, w.outBytes, w.outLong = most, 0, 0
+	for _, t := range w.out {
+		w.count(t, 1)
+	}
 	q.refresh(w)
+	q.assign(now)
 	return buf, n
 }
 
@@ -94,6 +99,7 @@ func (q *Queue) Sent(w *Worker, now int64) {
 		w.held.push(t)
 	}
 	w.sending = 0
+	q.refresh(w)
 }
 
 // TakeOrders appends the numbers of tasks that the worker is to give back, and of

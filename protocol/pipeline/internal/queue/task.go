@@ -1,5 +1,7 @@
 package queue
 
+import "github.com/linkmesh/link/protocol/pipeline/internal/frame"
+
 // MaxPriority is the highest priority; 0 is the lowest.
 const MaxPriority = 9
 
@@ -106,6 +108,9 @@ const maxHistory = 32
 const overhead = 400
 
 func (t *Task) size() int { return len(t.Body) + overhead }
+
+// record bounds the bytes of the record that is sent of it.
+func (t *Task) record() int { return len(t.Body) + frame.MaxTaskHead }
 
 // Size is what the task counts against Options.MaxBytes.
 func (t *Task) Size() int { return t.size() }

@@ -2,24 +2,22 @@ package queue
 
 import (
 	"slices"
-	"sort"
 	"time"
-
-	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
 const (
 	// leaseEvery is how often leases are looked at.
 	leaseEvery = int64(time.Second)
 	// recallEvery is how often it is looked whether a worker waits while tasks wait
-	// at another.
+	// at another, and how long a task waits for the writer of its worker.
 	recallEvery = int64(10 * time.Millisecond)
 )
 
 // Tick does what is due: delayed tasks go in line, tasks expire, workers that were
 // lost for long lose what they had, and tasks that wait at a slow worker are
-// recalled for one that is idle.
-func (q *Queue) Tick(now int64) {
+// recalled for one that is idle. It returns the workers that have taken nothing for a lease,
+// each once until it does.
+func (q *Queue) Tick(now int64) (silent []string) {
 	for t := q.times[delayTimer].due(now); t != nil; t = q.times[delayTimer].due(now) {
 		q.times[delayTimer].remove(t)
 		t.state = stateReady
@@ -35,13 +33,18 @@ func (q *Queue) Tick(now int64) {
 	q.giveUpLost(now)
 	if now-q.looked >= leaseEvery {
 		q.looked = now
-		q.leases(now)
+		silent = q.leases(now)
+	}
+	due := now-q.balanced >= recallEvery
+	if due {
+		q.balanced = now
+		q.relieve(now)
 	}
 	q.assign(now)
-	if now-q.balanced >= recallEvery {
-		q.balanced = now
+	if due {
 		q.balance(now)
 	}
+	return silent
 }
 
 // expire deals with a task whose time is over.
@@ -80,15 +83,13 @@ func (q *Queue) giveUpLost(now int64) {
 	}
 }
 
-// leases takes back what workers have no longer said that they have, and what was bound to them for
-// as long and not taken. With one worker that stays: nobody else would do it sooner.
-func (q *Queue) leases(now int64) {
+// leases takes back what workers have no longer said that they have. It returns those that have
+// been stuck for as long, each once.
+func (q *Queue) leases(now int64) (silent []string) {
 	for _, w := range q.workers {
-		if len(w.out) > 0 && len(q.workers) > 1 && now-w.out[0].boundAt >= int64(q.opts.Lease) {
-			w.slow = true // else it might get the same ones again
-			q.refresh(w)
-			q.untake(w, now)
-			w.wake()
+		if w.stuck != 0 && w.connected && !w.told && now-w.stuck >= int64(q.opts.Lease) {
+			w.told = true
+			silent = append(silent, w.id)
 		}
 		for t := w.held.head; t != nil; {
 			next := t.place.next
@@ -100,7 +101,28 @@ func (q *Queue) leases(now int64) {
 			t = next
 		}
 	}
+	return silent
 }
+
+// relieve puts back in line what has waited for the writer of a worker. If that does not come, as it
+// waits for credit, the worker gets nothing new before it does. If it comes and sends a long task in
+// parts, other long ones wait for that: they go back for a worker that would begin one at once.
+func (q *Queue) relieve(now int64) {
+	for _, w := range q.workers {
+		if len(w.out) == 0 || now-w.out[0].boundAt < recallEvery {
+			continue
+		}
+		if now-w.came >= recallEvery {
+			w.stuck = now
+		}
+		if w.stuck != 0 || w.sending != 0 && slices.ContainsFunc(q.avail, (*Worker).beginsLong) {
+			q.untake(w, now)
+		}
+	}
+}
+
+// beginsLong reports whether a worker with credit would begin a task at once that goes in parts.
+func (w *Worker) beginsLong() bool { return w.sending == 0 && w.held.n < w.slots }
 
 // Vouch notes that a worker has tasks. It cannot have one that still goes in parts.
 func (q *Queue) Vouch(w *Worker, seqs []uint64, now int64) {
@@ -117,7 +139,6 @@ func (q *Queue) balance(now int64) {
 	if q.ready.n > 0 || len(q.avail) == 0 {
 		return
 	}
-	q.spread(now)
 	free := 0
 	fastest := 0.0
 	for _, w := range q.avail {
@@ -178,44 +199,6 @@ func (w *Worker) arrived(t *Task) *Task {
 		t = t.place.prev
 	}
 	return t
-}
-
-// spread gives tasks that could not be sent to their worker, as a long one goes there in parts or
-// it reads slowly, to others that would begin at once: to each in turn, the last first, and of
-// those that go in parts one.
-func (q *Queue) spread(now int64) {
-	var from []*Worker
-	for _, w := range q.workers {
-		if w.waiting(now) > 0 {
-			from = append(from, w)
-		}
-	}
-	if len(from) == 0 {
-		return
-	}
-	to := slices.DeleteFunc(slices.Clone(q.avail), func(w *Worker) bool { return len(w.out) > 0 || w.sending != 0 })
-	for len(from) > 0 && len(to) > 0 {
-		w, next := from[len(from)-1], to[0]
-		to = to[1:]
-		if next.availIdx < 0 || next.held.n >= next.slots {
-			continue
-		}
-		t := w.out[w.waiting(now)-1]
-		q.unbind(t)
-		q.bind(t, next, now)
-		if len(t.Body)+frame.MaxTaskHead <= w.most {
-			to = append(to, next)
-		}
-		if w.waiting(now) == 0 {
-			from = from[:len(from)-1]
-		}
-	}
-}
-
-// waiting is how many of the tasks that are to be sent to a worker, the first of them, have waited
-// for that.
-func (w *Worker) waiting(now int64) int {
-	return sort.Search(len(w.out), func(i int) bool { return now-w.out[i].boundAt < recallEvery })
 }
 
 // Next is when Tick has something to do; 0 is never. It takes the same time however

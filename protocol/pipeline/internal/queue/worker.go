@@ -13,7 +13,9 @@ type Worker struct {
 
 	connected bool
 	leaving   bool  // it takes nothing new
-	slow      bool  // nothing new is bound to it before the writer can take any task for it
+	stuck     int64 // since when it gets nothing new, as its writer does not come for what is to be sent; 0 is not
+	told      bool  // that it is stuck
+	came      int64 // when its writer came last
 	lostAt    int64 // when the connection was lost, if it is
 
 	window, slots int
@@ -21,6 +23,8 @@ type Worker struct {
 	held          places // in the order in which they were bound
 	heldBytes     int64
 	out           []*Task // bound and not yet taken, oldest first
+	outBytes      int     // of those of out that go in one frame
+	outLong       int     // how many of out do not
 	recalls       []uint64
 	cancels       []uint64
 	most          int    // bytes of a frame to it, as the writer said last
@@ -83,12 +87,13 @@ func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 		w = nil
 	}
 	if w == nil {
-		w = &Worker{id: id, epoch: epoch, availIdx: -1, idleIdx: -1}
+		w = &Worker{id: id, epoch: epoch, availIdx: -1, idleIdx: -1, most: firstFrame}
 		q.workers[id] = w
 	}
 	// A channel of its own for each stream: that of an earlier one must get no token.
 	w.ready = make(chan struct{}, 1)
-	w.connected, w.leaving, w.slow, w.lostAt = true, false, false, 0
+	w.connected, w.leaving, w.stuck, w.told, w.lostAt = true, false, 0, false, 0
+	w.came = now
 	w.window, w.bytes = 0, 0
 	w.slots = max(slots, 1)
 	for t := w.held.head; t != nil; t = t.place.next {
@@ -228,6 +233,13 @@ func (q *Queue) forget(w *Worker, now int64, cause string, begun int) {
 	}
 }
 
+// firstFrame is how many bytes a frame to a worker has before its writer has said that.
+const firstFrame = 4 << 10
+
+// hasRoom reports whether less waits for the writer of a worker than it takes when it comes: a
+// frame, and a long task if none is going in parts.
+func (w *Worker) hasRoom() bool { return w.outBytes < w.most && (w.outLong == 0 || w.sending != 0) }
+
 // refresh puts a worker among those with credit, or takes it out.
 func (q *Queue) refresh(w *Worker) {
 	if lost := !w.connected && q.workers[w.id] == w; lost != w.lost {
@@ -238,7 +250,7 @@ func (q *Queue) refresh(w *Worker) {
 		w.behind = behind
 		q.behind += step(behind)
 	}
-	has := w.connected && !w.leaving && !w.slow && w.held.n < w.window && (w.heldBytes < w.bytes || w.held.n == 0)
+	has := w.connected && !w.leaving && w.stuck == 0 && w.hasRoom() && w.held.n < w.window && (w.heldBytes < w.bytes || w.held.n == 0)
 	if has != (w.availIdx >= 0) {
 		if has {
 			w.availIdx = len(q.avail)
