@@ -228,8 +228,8 @@ func (s *Stream) error(what string, err error) error {
 // may be slow needs a context with an end. Body is not kept.
 //
 // Errors: InvalidArgument if Kind is out of range; ResourceExhausted if the body
-// is larger than the peer takes; what the handler returned, if it did;
-// Unavailable if the stream is lost; Canceled and DeadlineExceeded.
+// is larger than the peer takes; what the handler returned, if it did, for which
+// Send waits a second at most; Unavailable if the stream is lost; Canceled and DeadlineExceeded.
 func (s *Stream) Send(f Frame) error {
 	if f.Kind < FirstFrameKind || f.Kind > LastFrameKind {
 		return failed("send on "+s.route.String(), Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", uint8(f.Kind), uint8(FirstFrameKind), uint8(LastFrameKind)))

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -299,4 +301,52 @@ func TestAGrantBehindTheLastFrameIsNoError(t *testing.T) {
 		}
 		st.Cancel(wire.CodeCanceled)
 	})
+}
+
+// TestWhoSendsToAPeerThatHasEndedHearsWhy: a peer that ends a stream stops reading it, and says why in
+// a STATUS that may come later, or never.
+func TestWhoSendsToAPeerThatHasEndedHearsWhy(t *testing.T) {
+	for name, c := range map[string]struct {
+		late time.Duration // 0: never
+		has  bool
+	}{
+		"at once":          {time.Nanosecond, true},
+		"a packet is lost": {statusMost / 2, true},
+		"never":            {0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				server := w.rawServer("orders", serving(func(s *rawStream) {
+					if _, err := s.Read(make([]byte, 100)); err != nil {
+						return
+					}
+					s.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+					if c.late > 0 {
+						idle(c.late)
+						s.say(wire.AppendStatus(nil, &wire.Status{Code: 10, Message: "a later run was here"}, wire.FlagLast))
+					}
+				}))
+				s, err := w.quiet("web", Limits{}).dial(server)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				st, err := s.Open(w.t.Context(), &wire.Headers{Route: "stream"})
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				defer st.Cancel(wire.CodeCanceled)
+				ping := Frame{Kind: wire.KindPattern, Body: []byte("x")}
+				for err == nil {
+					err = st.Send(w.t.Context(), ping)
+					idle(latency)
+				}
+				if status := st.Status(); (status != nil) != c.has {
+					w.t.Errorf("Send ends with %v, and the STATUS is %+v", err, status)
+				}
+				if err := st.Send(w.t.Context(), ping); err == nil {
+					w.t.Error("another Send succeeds")
+				}
+			})
+		})
+	}
 }

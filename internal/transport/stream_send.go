@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -130,7 +131,8 @@ const frameHeaderRoom = 17
 
 // Send sends one frame. With [wire.FlagCredited] it first waits for credit. It
 // blocks until the transport has taken the frame or ctx ended; a frame that was
-// cut short by ctx ends the stream. The body is the caller's, and is not kept: a large one
+// cut short by ctx ends the stream. If the peer has ended the stream it waits, for statusMost at
+// most, for the STATUS that says why. The body is the caller's, and is not kept: a large one
 // is read until Send returns, so that what waits for the peer is held once.
 func (st *Stream) Send(ctx context.Context, f Frame) error {
 	if f.Flags&wire.FlagCredited != 0 {
@@ -142,13 +144,44 @@ func (st *Stream) Send(ctx context.Context, f Frame) error {
 	if len(f.Body) > inlineBody {
 		beside, behind = nil, f.Body
 	}
-	return st.writeWith(ctx, behind, true, func(b []byte) []byte {
+	err := st.writeWith(ctx, behind, true, func(b []byte) []byte {
 		if need := len(beside) + frameHeaderRoom; cap(b) < need {
 			b = GetBuffer(need)
 		}
 		b = wire.AppendFrameHeader(b, wire.FrameHeader{Kind: f.Kind, Flags: f.Flags, Length: uint64(len(f.Body))})
 		return append(b, beside...)
 	})
+	if err != nil && st.Session.dialed && isAllRead(err) {
+		st.awaitStatus(ctx)
+		return st.writeError(err)
+	}
+	return err
+}
+
+// statusMost is how long a sender waits for the STATUS of a peer that has stopped reading. Both
+// leave it at the same time, so what makes the wait long is the loss of a packet or two.
+const statusMost = time.Second
+
+// awaitStatus waits for the end of a stream that the peer has stopped reading: why is in its STATUS.
+func (st *Stream) awaitStatus(ctx context.Context) {
+	late := time.NewTimer(statusMost)
+	defer late.Stop()
+	for {
+		st.mu.Lock()
+		if st.end != nil {
+			st.mu.Unlock()
+			return
+		}
+		more := st.waitLocked(wire.Credit{Messages: wire.MaxVarint, Bytes: wire.MaxVarint})
+		st.mu.Unlock()
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return
+		case <-late.C:
+			return
+		}
+	}
 }
 
 func (st *Stream) takeCredit(ctx context.Context, size uint64) error {
