@@ -82,7 +82,7 @@ unit: ## all tests of the module
 # some tests start hundreds.
 .PHONY: race
 race: ## all tests under the race detector
-	$(call step,race detector,GOGC=400 GORACE=atexit_sleep_ms=0 go test -race -vet=off -shuffle=on -p $(PACKAGES) -timeout $(PATIENCE) $(RACED))
+	$(call step,race detector,GOGC=400 GORACE=atexit_sleep_ms=0 .ci/race -vet=off -shuffle=on -p=$(PACKAGES) -timeout=$(PATIENCE) $(RACED))
 
 .PHONY: nested
 nested: ## the tests of the nested modules, integration excepted
