@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -76,15 +77,17 @@ func (a *arrivals) await(ctx context.Context, turn *lane.Turn, part *link.Frame)
 		a.until = time.Now().Add(unheardMost)
 	}
 	late, cancel := context.WithDeadline(ctx, a.until)
+	var watch sync.WaitGroup
+	defer watch.Wait()
 	defer cancel()
 	if a.others != nil {
-		go func() {
+		watch.Go(func() {
 			select {
 			case <-a.others:
 				cancel()
 			case <-late.Done():
 			}
-		}()
+		})
 	}
 	switch {
 	case turn.Take(late.Done()):

@@ -292,10 +292,13 @@ func (b *inbox) unheard(m *member, why error) {
 
 // hasOther reports whether AnyOne may go on elsewhere than at a publisher.
 func (b *inbox) hasOther(m *member) bool {
+	if b.turn == nil {
+		return false
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id := range b.members {
-		if b.turn != nil && id != m.id {
+		if id != m.id {
 			return true
 		}
 	}
