@@ -43,7 +43,11 @@ func (c *Cursor) fly(t *task) {
 		slot = uint64(t.hash%groupSlots) + 1
 	}
 	c.flight = append(c.flight, flight((t.seq<<slotBits|slot)<<laneBits|uint64(t.lane)))
-	if u := c.unsure; u != nil && u.left == 0 {
+	switch u := c.unsure; {
+	case u == nil || u.left > 0:
+	case u.behind.empty():
+		c.unsure = nil // it has read those before
+	default:
 		u.before, u.behind, u.left = u.behind, giveUp{}, len(c.flight)
 		if c.forgotten != nil {
 			u.left += c.forgotten.n
@@ -66,6 +70,10 @@ func (t *giveUp) all(others *giveUp) {
 			t.once(g)
 		}
 	}
+}
+
+func (t *giveUp) empty() bool {
+	return !slices.ContainsFunc(t.gaps[:], func(g gaps) bool { return g.len() > 0 })
 }
 
 // once is add, but that a restart is told once.
