@@ -4,7 +4,7 @@ import (
 	"sync"
 
 	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/internal/lane"
 )
 
 // sightings tell how a node shows to its own worker by the network. Its queues do not see that:
@@ -41,7 +41,7 @@ func (s *sightings) see(queue string, peer link.Peer) {
 	case at == nil:
 	case at.peer == nil:
 		at.peer = &peer
-	case keyOf(peer) != keyOf(*at.peer):
+	case lane.KeyOf(peer) != lane.KeyOf(*at.peer):
 		at.conflicting = true
 	}
 }
@@ -66,9 +66,4 @@ func (s *sightings) seen() *link.Peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.self
-}
-
-// keyOf is who a peer is to a worker.
-func keyOf(peer link.Peer) share.Key {
-	return share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory)
 }

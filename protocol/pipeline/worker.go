@@ -162,7 +162,7 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 		w.arrive()
 		defer w.part()
 	}
-	from := keyOf(peer)
+	from := lane.KeyOf(peer)
 	w.mu.Lock()
 	now := w.clock.now()
 	src, found, err := w.pool.Join(pool.Hello{

@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -226,7 +227,7 @@ func (h *hub) takeSession(peer link.Peer, durable bool) (ended func(), err error
 	if durable {
 		pool, name = h.durable, "durable names (pubsub.MaxDurable)"
 	}
-	holder := pool.Holder(share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory))
+	holder := pool.Holder(lane.KeyOf(peer))
 	if err := holder.Take(1); err != nil {
 		holder.Release()
 		return nil, link.Errorf(link.ResourceExhausted, "subscribe: no room for one more of the %s of %s here, it has %d: %w", name, peer.Service(), holder.Held(), err)
@@ -247,7 +248,7 @@ type quota struct {
 // admit counts a subscription of a peer, as one of its node and as a part of what its
 // identity may have. Release takes it back.
 func (h *hub) admit(peer link.Peer) (release func(), err error) {
-	node := quota{share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory), peer.Instance}
+	node := quota{lane.KeyOf(peer), peer.Instance}
 	if n := h.count(node, 1); n > MaxSubscriptions {
 		h.count(node, -1)
 		return nil, link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxSubscriptions", peer, n-1)

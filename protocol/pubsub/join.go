@@ -9,7 +9,6 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -196,7 +195,7 @@ func (b *inbox) listen(m *member) error {
 	defer turn.End()
 	turn.Waits = func() { c.inLine.Store(true); c.pulse.arm() } // it is not stuck
 	parts := lane.Joiner{Most: maxRecords}
-	in := arrivals{stream: st, others: b.others, room: b.rules.unheard.Holder(share.KeyOf(st.Peer().Identity.String(), st.Peer().Addr, st.Peer().Advisory))}
+	in := arrivals{stream: st, others: b.others, room: b.rules.unheard.Holder(lane.KeyOf(st.Peer()))}
 	defer in.drop()
 	for {
 		f, err := in.next()

@@ -12,7 +12,6 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/foreign"
-	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -135,7 +134,7 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 	if h.mayHaveKnown(ask) {
 		answer.Anew, want.Start = true, want.Start.Anew()
 	}
-	want.Who = share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory)
+	want.Who = lane.KeyOf(peer)
 	if ask.Session != "" {
 		if want.Ended, err = h.takeSession(peer, ask.Durable); err != nil {
 			return nil, answer, err

@@ -131,7 +131,12 @@ func (p *Parts) wait() <-chan struct{} {
 // Of returns the room of a peer. Its Release must follow when the
 // stream has ended and the [Joiner] was told to drop what it had.
 func (p *Parts) Of(peer link.Peer) *share.Holder {
-	return p.pool.Holder(share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory))
+	return p.pool.Holder(KeyOf(peer))
+}
+
+// KeyOf is whose share of what a node has a peer's use counts against.
+func KeyOf(peer link.Peer) share.Key {
+	return share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory)
 }
 
 type partsKey struct{}
