@@ -80,12 +80,13 @@ func TestIDsAreKnownAfterACrash(t *testing.T) {
 		if err := node.Close(); err != nil {
 			t.Fatal(err)
 		}
-		close(open)
 
 		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		synctest.Wait()
 		if s := p.Stats(); s.Depth != 1 || s.DeadLetters != 1 {
 			t.Errorf("opened again: %+v", s)
 		}
+		close(open) // only now, as the result comes as soon as the worker is connected
 		soon, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := push(p, "dead").Wait(soon); !errors.Is(err, link.Aborted) {
@@ -170,12 +171,13 @@ func TestBoundsHoldAfterACrash(t *testing.T) {
 		if err := node.Close(); err != nil {
 			t.Fatal(err)
 		}
-		close(open)
 
 		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		synctest.Wait()
 		if s := p.Stats(); s.Depth != n || s.DeadLetters != 2 || s.DeadDropped != 0 {
 			t.Errorf("opened once more: %+v", s)
 		}
+		close(open) // only now, as results come as soon as the worker is connected
 		wait(t, enqueue(p, "open")) // all are known, as they had not ended
 		wait(t, enqueue(p, "done"))
 		known := 0
