@@ -177,7 +177,7 @@ func TestBoundsHoldAfterACrash(t *testing.T) {
 		if s := p.Stats(); s.Depth != n || s.DeadLetters != 2 || s.DeadDropped != 0 {
 			t.Errorf("opened once more: %+v", s)
 		}
-		close(open) // only now, as results come as soon as the worker is connected
+		close(open)                 // only now, as results come as soon as the worker is connected
 		wait(t, enqueue(p, "open")) // all are known, as they had not ended
 		wait(t, enqueue(p, "done"))
 		known := 0
