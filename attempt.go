@@ -44,7 +44,7 @@ func (o *outgoing) attempt(ctx context.Context, e *endpoint, session *transport.
 	return o.failed(ctx, e, session, reply, start)
 }
 
-// failed deals with a reply that is an error.
+// failed handles a reply that is an error.
 func (o *outgoing) failed(ctx context.Context, e *endpoint, session *transport.Session, reply *transport.Reply, start time.Time) (settled bool, err error) {
 	code := Code(reply.Status.Code)
 	e.End(clock.Of(start), clock.Of(o.now), blame(&reply.Status))
@@ -67,7 +67,7 @@ func (o *outgoing) failed(ctx context.Context, e *endpoint, session *transport.S
 	return settled, failure
 }
 
-// noteBudget says in an error that the call was not sent again for want of budget.
+// noteBudget adds to an error that the retry budget kept the call from being sent again.
 func (o *outgoing) noteBudget(e *Error) {
 	if o.broke {
 		e.Message += fmt.Sprintf("; not sent again: the retries of calls to %s are limited to %.0f %% of the calls and %d a second, and used up",
@@ -75,10 +75,10 @@ func (o *outgoing) noteBudget(e *Error) {
 	}
 }
 
-// blame says what an error that was answered means for its instance. Only what the
-// library itself saw is held against it: that it refused the call, or that the handler
-// broke. An error that a handler means to return is between it and its caller,
-// whatever the code; and an instance that refuses because it drains is about to go.
+// blame returns how an error reply counts for its instance. Only what the library
+// itself saw counts against the instance: it refused the call, or its handler panicked.
+// An error that a handler returns on purpose does not, whatever its code, and neither
+// does a refusal by an instance that drains and is about to leave.
 func blame(s *wire.Status) balance.Outcome {
 	if s.Broken || s.Refused && Code(s.Code) != Unavailable {
 		return balance.Faulted
@@ -86,7 +86,7 @@ func blame(s *wire.Status) balance.Outcome {
 	return balance.Erred
 }
 
-// broken deals with an attempt that got no reply.
+// broken handles an attempt that got no reply.
 func (o *outgoing) broken(ctx context.Context, e *endpoint, session *transport.Session, err error, start, now time.Time) (settled bool, failure error) {
 	te, ok := errors.AsType[*transport.Error](err)
 	if !ok {
@@ -107,15 +107,19 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, session *transport.S
 		mapped.Message += "; the call may have run"
 	}
 	switch {
-	case te.Reason == transport.ReasonDoubt: // MayMove has said yes
+	case te.Reason == transport.ReasonDoubt:
+		// MayMove has agreed to move the call. If no other instance is left after all,
+		// the same one may be tried again.
 		o.tried.Add(e)
-		o.retry = true // should nobody else be left after all
+		o.retry = true
 		return false, mapped
 	case te.Reason == transport.ReasonCanceled, te.Reason == transport.ReasonLimit,
-		mapped.Code == Internal: // bytes that are not allowed, or a handler that ended its goroutine
+		mapped.Code == Internal:
+		// Internal means a protocol violation, or a handler that ended its goroutine.
 		return true, mapped
 	case te.NotProcessed && te.Reason == transport.ReasonLost && o.redials < maxRedials:
-		o.redials++ // the connection ended before the call left; the instance may be well
+		// The connection ended before the call was sent; the instance may be healthy.
+		o.redials++
 		return false, mapped
 	}
 	o.tried.Add(e)
@@ -129,8 +133,8 @@ func (o *outgoing) broken(ctx context.Context, e *endpoint, session *transport.S
 	return settled, mapped
 }
 
-// outcomeOf says what an attempt without a reply means for its instance: nothing, if it
-// never left or its caller gave it up.
+// outcomeOf returns how an attempt without a reply counts for its instance. It reports
+// false if the attempt does not count: it was never sent, or its caller gave it up.
 func outcomeOf(te *transport.Error) (o balance.Outcome, ok bool) {
 	switch te.Reason { //nolint:exhaustive // the rest is silence
 	case transport.ReasonCanceled:
@@ -144,20 +148,21 @@ func outcomeOf(te *transport.Error) (o balance.Outcome, ok bool) {
 	switch te.Reason { //nolint:exhaustive // the rest is silence
 	case transport.ReasonRefused, transport.ReasonReset, transport.ReasonProtocol:
 		return balance.Faulted, true
-	case transport.ReasonLimit: // the reply is longer than this side takes
+	case transport.ReasonLimit:
+		// The reply is larger than this side accepts.
 		return balance.Erred, true
 	}
 	return balance.Unanswered, true
 }
 
-// maxRefusals bounds how often a call goes on to another instance because no
+// maxRefusals bounds how often a call moves on to another instance because no
 // handler saw it.
 const maxRefusals = balance.MaxTried
 
 // elsewhere reports whether a call that no handler saw goes to another instance.
-// One that drains costs nothing; what overloaded instances refuse comes out of
-// the budget of retries, or a whole service that is overloaded would be asked
-// many times for each call.
+// A call that was refused for overload takes a retry from the budget; otherwise
+// each call would be sent many times to a service that is overloaded as a whole.
+// Other refusals, such as those of a draining instance, cost nothing.
 func (o *outgoing) elsewhere(overloaded bool) bool {
 	o.refusals++
 	if overloaded {
@@ -188,7 +193,7 @@ func (o *outgoing) again(ctx context.Context, pause time.Duration) bool {
 	return o.retry
 }
 
-// most is how many attempts the call has. A copy has one: the budget is for calls that somebody waits for.
+// most returns the maximum number of attempts. A mirrored copy has one: retries are for calls that somebody waits for.
 func (o *outgoing) most() int {
 	if o.copied {
 		return 1
@@ -199,19 +204,19 @@ func (o *outgoing) most() int {
 	return maxAttempts
 }
 
-// retries reports whether the topology lets calls be sent again that failed with
-// a code.
+// retries reports whether the topology allows retries of calls that failed with
+// the given code.
 func (o *outgoing) retries(code string) bool {
 	return o.plan.Retry.On == nil || slices.Contains(o.plan.Retry.On, code)
 }
 
-// takeRetry takes a retry out of the service's budget.
+// takeRetry takes a retry from the service's budget and reports whether there was one.
 func (o *outgoing) takeRetry() bool {
 	o.broke = !o.service.budget.take(time.Now(), o.retryShare())
 	return !o.broke
 }
 
-// retryShare is how many retries each call earns.
+// retryShare returns how many retries each call earns, a fraction of one.
 func (o *outgoing) retryShare() float64 {
 	if budget := o.plan.Retry.Budget; budget > 0 {
 		return float64(budget) / 100
@@ -219,7 +224,7 @@ func (o *outgoing) retryShare() float64 {
 	return retryShare
 }
 
-// record fills in what the options asked for.
+// record stores the results that the options asked for, and Peer for middleware.
 func (o *outgoing) record(session *transport.Session, reply *transport.Reply) {
 	if o.config.answered != nil {
 		*o.config.answered = peerOf(session)

@@ -13,56 +13,81 @@ import (
 	"github.com/linkmesh/link/tracing"
 )
 
-// outgoing is one unary call on its way through the attempts.
+// outgoing is the state of one unary call, or of one stream that is being opened.
 type outgoing struct {
 	Operation
 
-	config   callConfig
-	service  *service
-	now      time.Time // last reading of the clock
+	config  callConfig
+	service *service
+	// now is the last reading of the clock.
+	now      time.Time
 	began    time.Time
 	deadline time.Time
-	dated    bool // the deadline is the caller's, and the plan changes nothing in it
-	headers  wire.Headers
-	data     []byte // the DATA frame
-	reply    transport.Reply
-	inline   [4]wire.Pair // room for metadata
-	size     int          // the size of the message in reply
+	// dated means that the caller set the deadline, which no plan changes.
+	dated   bool
+	headers wire.Headers
+	// data is the encoded DATA frame of the request.
+	data  []byte
+	reply transport.Reply
+	// inline is room for metadata.
+	inline [4]wire.Pair
+	// size is the size of the request message in bytes.
+	size     int
 	span     tracing.ClientSpan
 	attempts int
-	retry    bool // the attempt before may have run, and another was allowed
-	broke    bool // another attempt was wanted, and the budget of retries had none
-	refusals int  // attempts that no handler saw
-	picks    int  // instances looked at
-	passed   int  // those of picks without a connection and with no dial begun for the call
-	leaver   *endpoint
-	doubted  *endpoint          // one that has a connection and is in doubt, or ejected
-	at       *endpoint          // where the call waits, if it may be moved
-	by       *transport.Session // with at: the connection it waits on
-	room     int                // how many may be pending
-	widened  bool               // no pending instance answered soon
-	pending  []pending
-	redials  int       // times a connection ended before the call left
-	ended    int       // times one had ended in the moment it came
-	waits    time.Time // since when it waits for an instance, if the call says so
-	tried    balance.Tried[*instance]
-	request  topology.Request // what the topology decides by
-	plan     *topology.Plan
-	copied   bool     // a mirror's: its plan was given, and it neither earns retries nor takes them
-	levels   []level  // where the call may go, best first
-	level    int      // where it goes now
-	unheard  *service // one that the topology names, and of which nothing was known
-	key      balance.Key
-	keyed    *topology.Plan // the plan that key belongs to
-	last     error          // the last error since the instances were last looked through
-	failure  error          // why the last attempt failed
+	// retry means that the previous attempt may have run and that another one is allowed.
+	retry bool
+	// broke means that another attempt was wanted, but the retry budget was used up.
+	broke bool
+	// refusals counts the attempts that no handler saw.
+	refusals int
+	// picks counts the instances that the call looked at.
+	picks int
+	// passed counts the picks that had no connection and that this call did not dial.
+	passed int
+	// leaver is an instance that announced that it drains.
+	leaver *endpoint
+	// doubted is an instance with a connection that is in doubt, or that is ejected.
+	doubted *endpoint
+	// at is the instance, and by the connection, on which the call waits if it may be moved.
+	at *endpoint
+	by *transport.Session
+	// room is how many instances may be pending at once.
+	room int
+	// widened means that no pending instance answered soon enough.
+	widened bool
+	pending []pending
+	// redials counts the connections that ended before the call was sent.
+	redials int
+	// ended counts the connections that ended as soon as they were made.
+	ended int
+	// waits is when the call began to wait for an instance, if it has WaitForReady.
+	waits time.Time
+	tried balance.Tried[*instance]
+	// request is what the topology decides by.
+	request topology.Request
+	plan    *topology.Plan
+	// copied means that this is a mirrored copy: its plan is given, and it neither earns nor takes retries.
+	copied bool
+	// levels are where the call may go, best first; level is the index of the current one.
+	levels []level
+	level  int
+	// unheard is a failover service whose instances are not known yet.
+	unheard *service
+	key     balance.Key
+	// keyed is the plan that key belongs to.
+	keyed *topology.Plan
+	// last is the last error since the call began to go through the instances.
+	last error
+	// failure is why the last attempt failed.
+	failure error
 }
 
 type outgoingKey struct{}
 
 // Call makes one unary call: it encodes in, sends it to an instance of the
 // route's service, and decodes the reply into out, a pointer. It blocks until
-// then, at most until ctx ends or, if ctx has no deadline, for
+// the reply is there, at most until ctx ends or, if ctx has no deadline, for
 // Config.CallTimeout.
 //
 // Errors: those that the handler returns, with Remote set; Unavailable if no
@@ -72,11 +97,12 @@ type outgoingKey struct{}
 func (n *Node) Call(ctx context.Context, r Route, in, out any, opts ...CallOption) error {
 	var err error
 	if len(n.cfg.Client) == 0 {
-		o, _ := outgoings.Get().(*outgoing) // New makes nothing else
+		o, _ := outgoings.Get().(*outgoing)
 		o.init(r, in, out, opts)
 		err = n.call(ctx, o)
 		o.recycle()
-	} else { // middleware may keep the operation
+	} else {
+		// Middleware may keep the operation, so it is not recycled.
 		o := &outgoing{}
 		o.init(r, in, out, opts)
 		err = n.invoke(context.WithValue(ctx, outgoingKey{}, o), &o.Operation)
@@ -87,8 +113,8 @@ func (n *Node) Call(ctx context.Context, r Route, in, out any, opts ...CallOptio
 	return nil
 }
 
-// outgoings recycles calls: a call is large and short. It is a cache without
-// meaning for behavior, so it may be global.
+// outgoings recycles outgoing values, which are large and short-lived. It is
+// only a cache, so it may be global.
 var outgoings = sync.Pool{New: func() any { return new(outgoing) }} //nolint:gochecknoglobals // see above
 
 func (o *outgoing) init(r Route, in, out any, opts []CallOption) {
@@ -100,10 +126,10 @@ func (o *outgoing) init(r Route, in, out any, opts []CallOption) {
 	o.Metadata = o.config.metadata
 }
 
-// keepData is the largest message buffer that a recycled call keeps.
+// keepData is the largest message buffer, in bytes, that a recycled call keeps.
 const keepData = 16 << 10
 
-// recycle puts the call back into the pool with its buffer, and nothing else.
+// recycle returns the call to the pool. Only its message buffer is kept.
 func (o *outgoing) recycle() {
 	data := o.data
 	if cap(data) > keepData {
@@ -114,15 +140,15 @@ func (o *outgoing) recycle() {
 	outgoings.Put(o)
 }
 
-// giveBack gives the buffer back.
+// giveBack returns the message buffer to its pool.
 func (o *outgoing) giveBack() {
 	transport.PutBuffer(o.data)
 	o.data = nil
 }
 
 // callTerminal is the innermost handler of the client's middleware. Each time it
-// is called it makes a call of its own, of what the operation says then: next may
-// run twice, and on after the outer handler has returned.
+// is called it makes a call of its own from the operation as it is then: next may
+// run twice, and may still run after the outer handler has returned.
 func (n *Node) callTerminal(ctx context.Context, op *Operation) error {
 	o, err := outgoingOf(ctx, op)
 	if err != nil {
@@ -134,7 +160,7 @@ func (n *Node) callTerminal(ctx context.Context, op *Operation) error {
 	return err
 }
 
-// outgoingOf returns a call of what op says, with the options of the caller.
+// outgoingOf returns a new call made from op, with the options of the caller.
 func outgoingOf(ctx context.Context, op *Operation) (*outgoing, error) {
 	given, ok := ctx.Value(outgoingKey{}).(*outgoing)
 	if !ok {
@@ -175,7 +201,7 @@ func (n *Node) call(ctx context.Context, o *outgoing) error {
 	return err
 }
 
-// prepare checks the call and finds its service.
+// prepare checks the call, finds its service and chooses where it may go.
 func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	if _, err := n.socket(); err != nil {
 		return err
@@ -220,7 +246,7 @@ func (n *Node) prepare(ctx context.Context, o *outgoing) error {
 	return o.choose(ctx)
 }
 
-// meet waits for a service that is not known yet, for as long as the topology says that is known meanwhile.
+// meet waits until the service is known, at most for the timeout of the topology that is known so far.
 func (o *outgoing) meet(ctx context.Context) error {
 	o.describe()
 	o.limit(o.service.view.Load().plans.Route(&o.request))
@@ -229,7 +255,7 @@ func (o *outgoing) meet(ctx context.Context) error {
 	return err
 }
 
-// limit makes the deadline that of a plan, unless the caller has set one.
+// limit sets the deadline from the timeout of a plan, unless the caller has set one.
 func (o *outgoing) limit(plan *topology.Plan) {
 	if o.dated {
 		return
@@ -294,8 +320,8 @@ func (o *outgoing) run(ctx context.Context) error {
 	}
 }
 
-// maxRedials is how often one call tries an instance again whose connection
-// ended, of idleness or age, in the moment before the call left.
+// maxRedials is how often one call tries an instance again because its connection
+// ended, by idleness or age, just before the call was sent.
 const maxRedials = 2
 
 func (o *outgoing) class() transport.Class {

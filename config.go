@@ -18,18 +18,18 @@ import (
 	"github.com/linkmesh/link/tracing"
 )
 
-// Config is what a [Node] is made of. The zero value works: a client in the
+// Config is the configuration of a [Node]. The zero value works: a client in the
 // development tier that finds services on this machine.
 type Config struct {
 	// Service is the name the node serves under, and its identity. Empty means a
 	// pure client, whose identity is the service "client".
 	Service string
-	// Namespace separates meshes that share a registry. Empty means that of
-	// Identity, if it is set, else LINK_NAMESPACE, else "default".
+	// Namespace separates meshes that share a registry. Empty means the namespace
+	// of Identity, if it is set, else LINK_NAMESPACE, else "default".
 	Namespace string
-	// Tags say what this instance is: "v2", "zone=eu-1a". At most 64 of 128 bytes.
+	// Tags describe this instance: "v2", "zone=eu-1a". At most 64 of 128 bytes each.
 	// LINK_TAGS ("v2,canary") and LINK_ZONE ("eu-1a", for "zone=eu-1a") add to them,
-	// but not a tag key=value whose key is here already. At most one zone=,
+	// but not a tag key=value whose key Tags or Meta has already. At most one zone=,
 	// one region= and one dc=, each with a name, say where the instance is.
 	Tags []string
 	// Meta holds further facts about this instance, for the subsets of a topology.
@@ -43,48 +43,49 @@ type Config struct {
 	// run every second ([ProbeInterval]) while the node runs.
 	Monitors map[string]Probe
 	// Addr is the UDP address to listen on and to dial from. Empty means LINK_ADDR,
-	// if it is set and the node has a Service, else "127.0.0.1:0" in the development tier and ":0" in the others.
+	// if it is set and the node has a Service, else "127.0.0.1:0" in the development
+	// tier and ":0" in the others.
 	Addr string
 	// Advertise is the "host:port" that others dial. Empty means LINK_ADVERTISE, if
-	// it is set and the node has a Service and no Socket, else the address the node listens on, or, if that is unspecified, the first global address of
-	// this machine.
+	// it is set and the node has a Service and no Socket, else the address the node
+	// listens on or, if that is unspecified, the first global address of this machine.
 	Advertise string
-	// Socket is the socket to use in place of Addr; the node owns and closes it. A read or write that fails is made
-	// again: it ends no connection. A socket that is closed by others, or from which nothing but errors come for
-	// 10 s, ends the node, see [Node.Run].
+	// Socket is the socket to use in place of Addr; the node owns and closes it. Failed reads and writes are retried
+	// and end no connection. A socket that others close, or that returns nothing but errors for 10 s, ends the node;
+	// see [Node.Run].
 	Socket net.PacketConn
-	// StateDir is the folder, of this user alone, for what a node with a port of its own
-	// keeps from one run to the next: the secret with which a process that is started again at
-	// its address ends the connections of the one before, so that callers go on at once. Empty
-	// means LINK_STATE_DIR, if it is set, else link/state in os.UserCacheDir. "off" keeps nothing.
+	// StateDir is a folder, private to this user, where a node with a fixed port or a Socket
+	// keeps state between runs: the secret that lets a restarted process end the connections
+	// of its predecessor at the same address, so that callers go on at once. Empty means
+	// LINK_STATE_DIR, if it is set, else link/state in os.UserCacheDir. "off" keeps nothing.
 	// Nodes on one host share it.
 	StateDir string
 	// Registry finds instances and announces this one. Nil means LINK_PEERS, if it
 	// is set, else Consul, if CONSUL_HTTP_ADDR is set, else the local registry of
 	// this machine. The node closes a registry that it made itself.
 	Registry discovery.Registry
-	// AllowNets are the networks in which instances may be. Empty means everywhere
-	// but multicast, unspecified and broadcast addresses and those of cloud
-	// metadata services, which never are. A registry that other machines write to
-	// may name addresses of this machine only to a node that is bound to loopback.
+	// AllowNets are the networks in which instances may be. Empty means all.
+	// Multicast, unspecified and broadcast addresses and those of cloud metadata
+	// services are never allowed. A registry that other machines write to may name
+	// loopback addresses only if this node is bound to loopback, too.
 	AllowNets []netip.Prefix
-	// Topology is the policy for routing, in code. It overrides what TopologyFile
-	// and the registry (Consul's KV) say of the same services. Nil means none. It
+	// Topology is the routing policy, in code. It overrides what TopologyFile and
+	// the registry (Consul's KV) say about the same services. Nil means none. It
 	// must not be modified afterwards.
 	Topology *topology.Document
-	// TopologyFile is a YAML file with the policy for routing, which is read again
-	// when it changes. The registry overrides it. Empty means LINK_TOPOLOGY, if it
-	// is set, else none.
+	// TopologyFile is a YAML file with the routing policy, which is read again when
+	// it changes. The registry overrides it. Empty means LINK_TOPOLOGY, if it is
+	// set, else none.
 	TopologyFile string
 	// AllowRedirect names the services to which a topology from the registry may
-	// send calls that were made to others.
+	// redirect calls to other services.
 	AllowRedirect []string
-	// AllowFaults lets a topology break calls on purpose. Leave it off in
+	// AllowFaults lets a topology inject faults into calls. Leave it off in
 	// production.
 	AllowFaults bool
 	// Identity proves who this node is. Nil means LINK_CLUSTER_SECRET, if it is
 	// set, else the development tier; see security.FromEnvironment. The node
-	// closes a source that it made itself. Its ID must be that of Service and
+	// closes a source that it made itself. Its ID must match Service and
 	// Namespace.
 	Identity security.Source
 	// Codec encodes messages. Nil means CBOR within Limits.
@@ -95,18 +96,18 @@ type Config struct {
 	Client, Server []Middleware
 	// CallTimeout is the deadline of calls whose context has none. Zero means 10 s.
 	CallTimeout time.Duration
-	// DrainTimeout is how long Run waits, when its context ends, for what is under way:
-	// calls, what subscribers are owed, queued tasks, and what [Node.OnDrain] was given.
+	// DrainTimeout is how long Run waits, when its context ends, for work in flight:
+	// calls, messages for subscribers, queued tasks, and the functions of [Node.OnDrain].
 	// Zero means 30 s.
 	DrainTimeout time.Duration
 	// Limits bounds everything else.
 	Limits Limits
-	// LookupEnv looks up the variables that stand in for fields which are empty: LINK_…,
-	// CONSUL_HTTP_ADDR and KUBERNETES_SERVICE_HOST. Nil means os.LookupEnv. A program
-	// that is to depend on no variable returns "", false. What else a Consul agent
-	// needs, such as a token, discovery/consul reads from the environment of the process.
+	// LookupEnv looks up the variables that stand in for empty fields: LINK_…,
+	// CONSUL_HTTP_ADDR and KUBERNETES_SERVICE_HOST. Nil means os.LookupEnv. A function
+	// that returns "", false makes the node independent of these variables. Other settings
+	// of a Consul agent, such as a token, are always read from the process environment.
 	LookupEnv func(name string) (value string, ok bool)
-	// Logger takes what has no caller to return to. Nil means slog.Default().
+	// Logger receives what cannot be returned to a caller. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -166,7 +167,7 @@ func resolve(cfg Config) (Config, error) {
 	return cfg, nil
 }
 
-// resolveCodec makes the codec that Limits ask for, unless there is another.
+// resolveCodec makes the codec with the bounds in Limits, unless Codec is set.
 func (cfg *Config) resolveCodec() error {
 	limits := cfg.Limits.codec()
 	if cfg.Codec != nil {
@@ -183,7 +184,7 @@ func (cfg *Config) resolveCodec() error {
 	return nil
 }
 
-// validateAdvertise checks that others can dial the address they are told.
+// validateAdvertise checks that Advertise is an address that others can dial.
 func (cfg *Config) validateAdvertise() error {
 	if cfg.Advertise == "" {
 		return nil
@@ -195,8 +196,8 @@ func (cfg *Config) validateAdvertise() error {
 	return nil
 }
 
-// validateInstance checks what the node announces, with all that its monitors
-// may add.
+// validateInstance checks what the node announces, with every tag that its
+// monitors may add.
 func (cfg *Config) validateInstance() error {
 	tags := slices.Clone(cfg.Tags)
 	for tag, probe := range cfg.Monitors {
@@ -229,8 +230,7 @@ func (cfg *Config) validateInstance() error {
 	return nil
 }
 
-// matchIdentity checks that the node serves under the name that it can prove,
-// and takes the namespace from there.
+// matchIdentity checks that Identity proves the node's service and namespace.
 func (cfg *Config) matchIdentity() error {
 	if cfg.Identity == nil {
 		return nil
@@ -245,7 +245,7 @@ func (cfg *Config) matchIdentity() error {
 	return nil
 }
 
-// identityName is the service in the node's identity.
+// identityName returns the service name in the node's identity.
 func (cfg *Config) identityName() string {
 	if cfg.Service == "" {
 		return clientService
@@ -253,7 +253,7 @@ func (cfg *Config) identityName() string {
 	return cfg.Service
 }
 
-// bindAddr is the address to listen on.
+// bindAddr returns the address to listen on.
 func (cfg *Config) bindAddr(tier security.Tier) (string, error) {
 	if tier != security.TierDev {
 		if cfg.Addr == "" {
@@ -282,7 +282,7 @@ func loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// advertised is the address that others dial when the socket is at local.
+// advertised returns the address that others dial, for a socket bound to local.
 func (cfg *Config) advertised(local net.Addr) (string, error) {
 	if cfg.Advertise != "" {
 		return cfg.Advertise, nil
@@ -301,8 +301,8 @@ func (cfg *Config) advertised(local net.Addr) (string, error) {
 	return net.JoinHostPort(reachable(addrs), port), nil
 }
 
-// reachable is the first global address of this machine, of IPv4 if it has any, or its loopback
-// address.
+// reachable returns the first global address of this machine, preferring IPv4, or the IPv4
+// loopback address if it has none.
 func reachable(addrs []net.Addr) string {
 	best := ""
 	for _, a := range addrs {

@@ -11,12 +11,19 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// The causes with which the context of a handler ends, by context.Cause.
+// The causes with which the context of a handler ends, as returned by context.Cause.
 var (
-	ErrCallerGone = errors.New("the caller is gone")       // it canceled, or its connection ended; also ErrProcessGone if its process did
-	ErrDeadline   = errors.New("the call is out of time")  // the deadline that the caller sent, or Limits.MaxCallTime
-	ErrDraining   = errors.New("the node drains")          // the grace of the drain is over
-	ErrFinished   = errors.New("the handler has returned") // what outlives a handler must not use its context
+	// ErrCallerGone means that the caller canceled, or that its connection ended.
+	// If its process ended, the cause is also ErrProcessGone.
+	ErrCallerGone = errors.New("the caller is gone")
+	// ErrDeadline means that the deadline that the caller sent, or
+	// Limits.MaxCallTime, has passed.
+	ErrDeadline = errors.New("the call is out of time")
+	// ErrDraining means that the time for the drain of the node is over.
+	ErrDraining = errors.New("the node drains")
+	// ErrFinished means that the handler has returned. What outlives a handler must
+	// not use its context.
+	ErrFinished = errors.New("the handler has returned")
 )
 
 // callInfo is what the functions of this package read from the context of a
@@ -24,15 +31,18 @@ var (
 type callInfo struct {
 	session *transport.Session
 	handler *handler
-	headers *wire.HeadersView // nil once the handler has returned; its buffer is used again
+	// headers is nil once the handler has returned, because its buffer is reused.
+	headers *wire.HeadersView
 
-	mu       sync.Mutex // guards the fields below, headers and the embedding context
+	// mu guards headers, metadata and the embedding context.
+	mu       sync.Mutex
 	metadata Metadata
-	reply    Metadata
+	// reply is written by one goroutine at a time; see SetReplyMeta.
+	reply Metadata
 }
 
-// readMetadata copies the caller's metadata out of the buffer it came in, when
-// somebody asks for it.
+// readMetadata copies the caller's metadata out of the receive buffer at the
+// first call.
 func (i *callInfo) readMetadata() Metadata {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -44,13 +54,14 @@ func (i *callInfo) readMetadata() Metadata {
 
 type infoKey struct{}
 
+// infoOf returns the callInfo in the context of a handler, nil in other contexts.
 func infoOf(ctx context.Context) *callInfo {
-	info, _ := ctx.Value(infoKey{}).(*callInfo) // nil outside a handler
+	info, _ := ctx.Value(infoKey{}).(*callInfo)
 	return info
 }
 
-// RouteOf returns the route of the call that ctx belongs to, in a handler;
-// elsewhere the zero Route.
+// RouteOf returns the route of the call that ctx, the context of a handler,
+// belongs to. For other contexts it returns the zero Route.
 func RouteOf(ctx context.Context) Route {
 	if info := infoOf(ctx); info != nil {
 		return info.handler.route
@@ -58,9 +69,9 @@ func RouteOf(ctx context.Context) Route {
 	return Route{}
 }
 
-// IdempotencyKeyOf returns the key that the caller gave with [IdempotencyKey],
-// in the context of a handler and before that returns; elsewhere and if it gave
-// none, "".
+// IdempotencyKeyOf returns the key that the caller gave with [IdempotencyKey], or
+// "" if it gave none. ctx must be the context of a handler that has not returned;
+// otherwise the result is "".
 func IdempotencyKeyOf(ctx context.Context) string {
 	info := infoOf(ctx)
 	if info == nil {
@@ -75,14 +86,15 @@ func IdempotencyKeyOf(ctx context.Context) string {
 }
 
 // callContext is the context of one incoming unary call. Most handlers never
-// ask whether it ended, so that machinery is made when somebody does.
+// ask whether it has ended, so the machinery for that is made on demand.
 type callContext struct {
 	callInfo
 
 	deadline time.Time
 	caller   context.Context //nolint:containedctx // ends when the caller is gone; this type is a context
 	finished bool
-	watch    *callWatch // made when it is asked for
+	// watch is made by started, at first use.
+	watch *callWatch
 }
 
 // callWatch is the part of a callContext that does the work.
@@ -103,7 +115,7 @@ func (c *callContext) Value(key any) any {
 	case infoKey:
 		return &c.callInfo
 	case *int:
-		// The context package looks for its own cancelation this way, to find
+		// The context package looks for its own cancellation this way, to find
 		// causes and to watch without a goroutine.
 		return c.started().Value(key)
 	}
@@ -146,7 +158,8 @@ func (c *callContext) started() context.Context {
 		return c.watch
 	}
 	node := c.session.Handlers()
-	switch { // at once, because Err may have said so already
+	// Cancel at once, because Err may have reported the end already.
+	switch {
 	case c.caller.Err() != nil:
 		cancel(callerGone(c.session))
 	case node.Err() != nil:
@@ -171,7 +184,7 @@ func (c *callContext) finish() {
 	}
 }
 
-// callerGone is why the context of a handler ends whose caller canceled or was lost.
+// callerGone returns the cause for a handler whose caller canceled or was lost.
 func callerGone(s *transport.Session) error {
 	if s.Gone() {
 		return errCallerEnded

@@ -11,16 +11,19 @@ import (
 // Detail is a typed part of an [Error]. It crosses the wire as CBOR under the
 // name of its type.
 type Detail struct {
-	Type string // the type's package and name, "shop.QuotaExceeded"
-	Data []byte // its CBOR
+	// Type is the type's package and name, "shop.QuotaExceeded".
+	Type string
+	// Data is the value encoded as CBOR.
+	Data []byte
 }
 
-// detailCodec encodes details, whatever codec the node speaks.
+// detailCodec encodes details, whatever codec the node uses.
 var detailCodec = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps what it learns of types
 
 // WithDetails returns err, which must hold an [*Error] or a [Code], with
-// details that the peer can read by [DetailOf] and, if their types implement
-// error, by errors.As. An error says which detail has no CBOR encoding.
+// details that the peer can read with [DetailOf] and, if their types implement
+// error, with errors.As. If a detail has no CBOR encoding, it returns err joined
+// with an error that says so.
 func WithDetails(err error, details ...any) error {
 	e := failed("", err)
 	if inner, ok := errors.AsType[*Error](err); ok && inner != nil {
@@ -52,8 +55,8 @@ func (e *Error) As(target any) bool {
 	return e.detail(reflect.TypeOf(target).Elem(), target)
 }
 
-// detail decodes the detail of type t into target, which points to a t. Of a
-// pointer type it is the pointed-to type that travels.
+// detail decodes the detail of type t into target, which points to a t. A pointer
+// type travels under the name of the type that it points to.
 func (e *Error) detail(t reflect.Type, target any) bool {
 	name := detailName(t)
 	for _, d := range e.Details {

@@ -8,48 +8,49 @@ import (
 	"time"
 )
 
-// drainWait is how long functions of [Node.OnDrain] and [Node.OnQuiet] have to return
-// once the time of the drain is over.
+// drainWait is how long the functions of [Node.OnDrain] and [Node.OnQuiet] have to
+// return once the time for the drain is over.
 const drainWait = time.Second
 
-// drainFuncs are what a node calls when it drains.
+// drainFuncs are the functions that a node calls when it drains.
 type drainFuncs struct {
 	mu    sync.Mutex // guards the fields below
 	begin []func(context.Context) error
 	quiet []func(context.Context) error
 }
 
-// OnDrain has the node call f when it begins to drain, in [Node.Run] or
-// [Node.Shutdown], while handlers that had begun still run: to stop what makes new
-// work, such as a timer or a consumer, or to wait for what other nodes are owed. The
-// node does not close before f has returned.
+// OnDrain makes the node call f when it begins to drain, in [Node.Run] or
+// [Node.Shutdown], while handlers still run. It is for stopping what makes new work,
+// such as a timer or a consumer, or for waiting until other nodes have what they are
+// owed. The node does not close before f has returned.
 //
-// Functions run at the same time, each once. The context of f ends when the time for
-// the drain is over ([Config.DrainTimeout], or the context of Shutdown); f should
-// return soon after that, and is left behind 1 s later. Until then f can call, push
-// and publish: subscriptions of peers end, and queues of the pipeline are closed, when all
-// functions have returned and nothing runs that could have something for them. An error of f, or a panic, is part of what Run and Shutdown return.
-// [Node.Close] by itself does not call f, nor does a drain that had begun before.
+// Functions run concurrently, each once. The context of f ends when the time for the
+// drain is over ([Config.DrainTimeout], or the context of Shutdown). f should return
+// soon after that; the node stops waiting for it 1 s later. Until then f can call, push
+// and publish: subscriptions of peers end, and pipeline queues close, only when all
+// functions have returned and nothing runs that could still have something for them.
+// An error or a panic of f is part of what Run and Shutdown return. [Node.Close] alone
+// does not call f, and neither does a drain that began before OnDrain was called.
 func (n *Node) OnDrain(f func(ctx context.Context) error) {
 	n.drains.mu.Lock()
 	defer n.drains.mu.Unlock()
 	n.drains.begin = append(n.drains.begin, f)
 }
 
-// OnQuiet has the node call f late in a drain: when no handler runs any more but those that
-// are [Lasting], and the functions of [Node.OnDrain] have returned, but connections and
-// lasting streams are still open. It is for what those leave to be sent or saved; the
-// pipeline drains the queues of the node here. What f publishes is delivered after it has
-// returned. If the time for the drain is over by then, the context of f has
-// ended already. All else is as with OnDrain.
+// OnQuiet makes the node call f late in a drain: when only [Lasting] handlers still run
+// and the functions of [Node.OnDrain] have returned, but connections and lasting streams
+// are still open. It is for sending or saving what the others have left; the pipeline
+// drains the queues of the node here. What f publishes is delivered after f has returned.
+// If the time for the drain is over by then, the context of f has ended already.
+// Otherwise OnQuiet is like OnDrain.
 func (n *Node) OnQuiet(f func(ctx context.Context) error) {
 	n.drains.mu.Lock()
 	defer n.drains.mu.Unlock()
 	n.drains.quiet = append(n.drains.quiet, f)
 }
 
-// callDrain starts functions, and returns a function that waits for them until ctx has
-// ended and a moment longer.
+// callDrain starts the functions of list and empties it. It returns a function that waits
+// for them, until drainWait after the end of ctx.
 func (n *Node) callDrain(ctx context.Context, list *[]func(context.Context) error) (wait func() error) {
 	n.drains.mu.Lock()
 	funcs := *list
@@ -81,7 +82,7 @@ func (n *Node) callDrain(ctx context.Context, list *[]func(context.Context) erro
 	}
 }
 
-// callOne calls f, of which a panic is an error.
+// callOne calls f and turns a panic of f into an error.
 func (n *Node) callOne(ctx context.Context, f func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/linkmesh/link/internal/spell"
 )
 
-// The variables that stand in for fields of Config that are empty, so that a program need
-// not be built anew for each place it runs in.
+// The environment variables that stand in for empty fields of Config, so that a program
+// need not be rebuilt for each place it runs in.
 const (
 	envAddr      = "LINK_ADDR"
 	envAdvertise = "LINK_ADVERTISE"
@@ -24,7 +24,7 @@ const (
 	envConsul    = "CONSUL_HTTP_ADDR"
 )
 
-// env returns the value of a variable, "" if it is not set.
+// env returns the value of a variable, or "" if it is not set.
 func (cfg *Config) env(name string) string {
 	if value, ok := cfg.LookupEnv(name); ok {
 		return value
@@ -32,9 +32,9 @@ func (cfg *Config) env(name string) string {
 	return ""
 }
 
-// fromEnvironment fills in what cfg leaves to the environment. What the program says
-// counts more. The addresses are for nodes that serve: the clients beside them in a
-// process would take each other the port.
+// fromEnvironment fills empty fields of cfg from the environment. Fields that the program
+// has set take precedence. The addresses are for nodes that serve only: clients in the same
+// process would compete with them for the port.
 func (cfg *Config) fromEnvironment() error {
 	if cfg.Namespace == "" && cfg.Identity == nil {
 		cfg.Namespace = cfg.env(envNamespace)
@@ -63,9 +63,9 @@ func (cfg *Config) fromEnvironment() error {
 	return cfg.tagsFromEnvironment()
 }
 
-// warnOfMisspelled says which variables of the process are perhaps meant for link, which does not know them. A
-// misspelled one would do nothing, in silence: without its secret a node is in the development tier. Others may
-// have variables that begin with LINK_ as well, so only those are named that are much like one of link's own.
+// warnOfMisspelled logs the variables of the process that are probably meant for link but that link does not know. A
+// misspelled variable would be ignored in silence: without its secret a node is in the development tier. Other programs
+// may use variables that begin with LINK_, too, so only those that resemble one of link's own are logged.
 func (cfg *Config) warnOfMisspelled(environ []string) {
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
@@ -76,10 +76,12 @@ func (cfg *Config) warnOfMisspelled(environ []string) {
 		meant := ""
 		switch like := spell.Nearest(rest, slices.Values(variables())); {
 		case slices.Contains(variables(), rest):
+			// Names of variables are case-sensitive.
 			if _, read := cfg.LookupEnv(envPrefix + rest); !read {
-				meant = envPrefix + rest // capitals count
+				meant = envPrefix + rest
 			}
-		case len(like) > 0 && like[0][0] == rest[0]: // HOME is not a slip for ZONE
+		case len(like) > 0 && like[0][0] == rest[0]:
+			// The first letter must match: HOME is not a typo of ZONE.
 			meant = envPrefix + like[0]
 		case strings.Contains(rest, "SECRET"):
 			meant = "LINK_CLUSTER_SECRET"
@@ -91,14 +93,15 @@ func (cfg *Config) warnOfMisspelled(environ []string) {
 	}
 }
 
-// envPrefix begins all variables of link.
+// envPrefix is the prefix of link's own variables.
 const envPrefix = "LINK_"
 
-// variables are the names of those that link reads, without envPrefix.
+// variables returns the names of link's own variables, without envPrefix.
 func variables() []string {
 	names := []string{
 		envAddr, envAdvertise, envTags, envZone, envNamespace, envTopology, envPeers, envStateDir,
-		"LINK_CLUSTER_SECRET", "LINK_ENV", // which package security reads
+		// Package security reads these.
+		"LINK_CLUSTER_SECRET", "LINK_ENV",
 	}
 	for i, name := range names {
 		names[i] = strings.TrimPrefix(name, envPrefix)
@@ -106,8 +109,8 @@ func variables() []string {
 	return names
 }
 
-// tagsFromEnvironment adds to Config.Tags. A tag "key=value" is left out if the program
-// has one with that key.
+// tagsFromEnvironment adds tags to Config.Tags. It leaves out a tag "key=value" if
+// Config.Tags or Config.Meta has that key already.
 func (cfg *Config) tagsFromEnvironment() error {
 	own := slices.Clip(cfg.Tags)
 	add := func(variable, tag string) error {
@@ -142,11 +145,11 @@ func (cfg *Config) tagsFromEnvironment() error {
 	return nil
 }
 
-// maxListed bounds the addresses of a log line.
+// maxListed bounds the number of addresses in a log line.
 const maxListed = 16
 
-// listens returns the addresses on which a socket at local takes packets: those of the
-// machine if it is bound to none.
+// listens returns the addresses at which a socket bound to local receives packets. For an
+// unspecified address these are the addresses of the machine, at most maxListed of them.
 func listens(local net.Addr) []string {
 	host, port, err := net.SplitHostPort(local.String())
 	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {

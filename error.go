@@ -22,21 +22,30 @@ import (
 //   - errors.As(err, &detail) finds a detail whose type implements error;
 //     [DetailOf] finds any.
 type Error struct {
-	Code    Code
-	Op      string // what was tried, "call orders/get"; "" if there is nothing to add
-	Peer    string // who answered or was tried, "orders-01k… at 10.0.0.5:7443"; "" if nobody
-	Attempt int    // attempts that were made; 0 and 1 are not shown
-	Message string // for people
-	Remote  bool   // the peer decided this, not this side
-	ID      string // marks the cause in the peer's log, for an error that has no code
-	// RetryAfter is how long the peer asks to wait before another try; 0 says
-	// nothing.
+	Code Code
+	// Op is the operation that failed, "call orders/get"; "" if there is nothing to
+	// add.
+	Op string
+	// Peer is the peer that answered or was tried, "orders-01k… at 10.0.0.5:7443";
+	// "" if there is none.
+	Peer string
+	// Attempt is the number of attempts. The text shows it if it is above 1.
+	Attempt int
+	// Message is text for people.
+	Message string
+	// Remote means that the peer decided this, not this side.
+	Remote bool
+	// ID finds the cause in the peer's log, for an error without a code.
+	ID string
+	// RetryAfter is how long the peer asks to wait before another try; 0 means that
+	// it does not say.
 	RetryAfter time.Duration
 	Details    []Detail
-	Cause      error // on this side only; not sent
+	// Cause is the error behind this one. It stays on this side.
+	Cause error
 }
 
-// Error implements error: what was tried, the code, what happened, and at which peer.
+// Error implements error. The text names the operation, the code, what happened, and the peer.
 func (e *Error) Error() string {
 	if e == nil {
 		return textOfNil
@@ -62,12 +71,12 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// textOfNil is what a nil pointer says that was returned as an error, as a function that
-// returns *Error makes it.
+// textOfNil is the text of a nil *Error in an error interface, which comes from functions
+// that are declared to return *Error.
 const textOfNil = "a nil *link.Error was returned as an error"
 
-// SpanDescription implements tracing.Describer: the message alone, which was
-// written to be shown, without the addresses in it.
+// SpanDescription implements tracing.Describer. It returns the message alone, which
+// was written to be shown, with its addresses removed.
 func (e *Error) SpanDescription() string {
 	if e == nil {
 		return textOfNil
@@ -75,7 +84,7 @@ func (e *Error) SpanDescription() string {
 	return withoutAddresses(e.Message)
 }
 
-// withoutAddresses is a text with "…" in the place of each address and host:port.
+// withoutAddresses returns text with "…" in place of each address and host:port.
 func withoutAddresses(text string) string {
 	var b strings.Builder
 	for text != "" {
@@ -94,8 +103,8 @@ func withoutAddresses(text string) string {
 	return b.String()
 }
 
-// withoutAddress is withoutAddresses of one word, which may have a mark behind it and brackets
-// around it.
+// withoutAddress is withoutAddresses for one word, which may be followed by punctuation and
+// enclosed in brackets.
 func withoutAddress(word string) string {
 	core := strings.TrimRight(word, ":.!?")
 	for _, w := range []string{word, core, strings.TrimPrefix(core, "["), strings.TrimSuffix(core, "]"), strings.Trim(core, "[]")} {
@@ -126,8 +135,8 @@ func (e *Error) Unwrap() error {
 	return e.Cause
 }
 
-// Is reports whether target is the code of e, or the context error that means
-// the same.
+// Is reports whether target is the code of e, or the context error with the same
+// meaning.
 func (e *Error) Is(target error) bool {
 	if e == nil {
 		return false
@@ -154,10 +163,10 @@ func normal(c Code) Code {
 	return c
 }
 
-// CodeOf returns the code of err: that of the [*Error] or Code in its chain;
-// the code of a context error; [ResourceExhausted] of a message beyond the
-// limits of the codec, [Internal] of a [*PanicError] and of an error whose methods
-// panic; and otherwise [Unknown]. CodeOf(nil) is [OK].
+// CodeOf returns the code of err: the code of the [*Error] or the Code in its
+// chain, or the code of a context error; [ResourceExhausted] for a message beyond the
+// limits of the codec; [Internal] for a [*PanicError] or an error whose methods panic;
+// otherwise [Unknown]. CodeOf(nil) is [OK].
 func CodeOf(err error) Code {
 	if err == nil {
 		return OK
@@ -166,8 +175,9 @@ func CodeOf(err error) Code {
 }
 
 func codeOf(err error) (code Code) {
+	// The methods of an error are user code, and may run where nothing else recovers.
 	defer func() {
-		if recover() != nil { // the methods of an error are the user's code, and may be asked where nobody else recovers
+		if recover() != nil {
 			code = Internal
 		}
 	}()
@@ -197,8 +207,8 @@ func isA[E error](err error) bool {
 	return ok
 }
 
-// uncoded returns an error of the codec with a code: its own, if a limit was
-// exceeded, or another.
+// uncoded gives an error of the codec a code: ResourceExhausted if a limit was
+// exceeded, else code. err becomes the last argument of format.
 func uncoded(err error, code Code, format string, args ...any) error {
 	if isA[*codec.LimitError](err) {
 		code = ResourceExhausted
@@ -207,10 +217,10 @@ func uncoded(err error, code Code, format string, args ...any) error {
 }
 
 // failed returns err as an *Error with the operation, for the public functions
-// of this package.
+// of this package. An operation that err has already is kept.
 func failed(op string, err error) *Error {
 	e, ok := err.(*Error) //nolint:errorlint // one that is wrapped keeps the text around it
-	if ok && e == nil {   // a pointer in an interface, as a function that returns *Error makes it
+	if ok && e == nil {
 		return &Error{Code: Unknown, Op: op, Message: textOfNil}
 	}
 	if ok {
@@ -223,7 +233,7 @@ func failed(op string, err error) *Error {
 	return &Error{Code: CodeOf(err), Op: op, Message: strings.ReplaceAll(textOf(err), "\n", "; "), Cause: err}
 }
 
-// textOf is the text of an error, whose methods may panic.
+// textOf returns the text of an error, whose methods may panic.
 func textOf(err error) (text string) {
 	defer func() {
 		if recover() != nil {
@@ -233,7 +243,7 @@ func textOf(err error) (text string) {
 	return err.Error()
 }
 
-// joined is errors.Join that leaves a single error as it is.
+// joined is errors.Join, except that it returns a single error as it is.
 func joined(errs ...error) error {
 	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	if len(errs) == 1 {

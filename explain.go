@@ -15,12 +15,13 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// Explain says where a call would go as things are now, and for each instance
-// why it may or may not get it: [topology.Explanation] is a struct and prints as
-// text. It sends nothing. Options that select instances or carry metadata count
-// as in a call. It waits for the registry's first word until ctx ends.
+// Explain reports where a call would go at this moment, and for each instance why
+// it may or may not get the call; a [topology.Explanation] prints as text. Options
+// that select instances or carry metadata apply as in a call. Explain sends nothing.
+// It blocks until the registry has first answered, ctx ends, or Config.CallTimeout
+// has passed.
 //
-// Errors: as [Node.Instances].
+// Errors: those of [Node.Instances].
 func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topology.Explanation, error) {
 	if err := r.Validate(); err != nil {
 		return topology.Explanation{}, failed("explain "+r.String(), err)
@@ -63,7 +64,7 @@ func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topolo
 	return topology.ExplainPlan(v.policy, r.Service, request, plan, n.locality(), candidates), nil
 }
 
-// candidates are the instances as an explanation shows them to a call.
+// candidates returns the instances as an explanation shows them, for a call with options c.
 func (s *service) candidates(c *callConfig) []topology.Candidate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +94,7 @@ func candidateOf(in *discovery.Instance) topology.Candidate {
 	}
 }
 
-// troubleLocked says why an instance gets no call at all, "" if it may.
+// troubleLocked returns why an instance gets no call at all, or "" if it may get one.
 func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) string {
 	if in.Status == discovery.Draining {
 		return "draining"
@@ -125,7 +126,7 @@ func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) stri
 	return ""
 }
 
-// noteLocked says how an instance does.
+// noteLocked describes the state of an instance: its connection, load and latency.
 func (s *service) noteLocked(in *instance, now time.Time) string {
 	note := "not connected"
 	if in.peer.Live(transport.ClassCalls) != nil || in.peer.Live(transport.ClassBulk) != nil {

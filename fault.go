@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// fault breaks the call on purpose, if the topology says so and the lot falls on
-// it. The error settles the call.
+// fault injects the fault that the topology asks for, if the call is drawn for it.
+// A non-nil error settles the call.
 func (o *outgoing) fault(ctx context.Context) error {
 	if !o.plan.Faulted(&o.request) {
 		return nil

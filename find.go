@@ -7,21 +7,21 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// FollowTag returns the names of the services, in the node's namespace, that have
-// an instance with a tag, and again whenever they change, until ctx ends or the
-// node closes; then the channel is closed. It is for patterns that speak to
-// whichever services offer something: each is then followed with [Node.Follow], and
-// a node makes itself found with [Node.AddTag].
+// FollowTag sends the names of the services, in the node's namespace, that have an
+// instance with a tag, now and whenever they change, until ctx ends or the node
+// closes; then the channel is closed. It is for patterns that talk to every service
+// that offers something: follow each service with [Node.Follow], and let a node be
+// found with [Node.AddTag].
 //
 // The channel holds the newest list only; a list is sorted and must not be
-// modified. The first comes promptly, even if it is empty. The list is a hint, by
-// the word of the registry: a service may be in it that has no such instance any
-// more, and while the registry cannot be read the last list stands. It has at most
-// discovery.MaxServices names, and may have the node's own.
+// modified. The first comes promptly, even if it is empty. The list is a hint from
+// the registry: it may name a service that no longer has such an instance, and while
+// the registry cannot be read the last list stays in use. It has at most
+// discovery.MaxServices names and may include the node's own.
 //
 // Errors: InvalidArgument if the tag breaks a rule of discovery.Instance.Tags;
 // Unimplemented if the registry is not a discovery.Finder; ResourceExhausted and
-// Unavailable as the registry says; Unavailable if the node is closed.
+// Unavailable from the registry; Unavailable if the node is closed.
 func (n *Node) FollowTag(ctx context.Context, tag string) (<-chan []string, error) {
 	ch, err := n.followTag(ctx, tag)
 	if err != nil {
@@ -70,18 +70,19 @@ func (n *Node) followTag(ctx context.Context, tag string) (<-chan []string, erro
 	return ch, nil
 }
 
-// relay passes on lists, the newest in the place of one that is unread, until ctx
-// ends.
+// relay forwards lists until ctx ends. A newer list replaces one that is unread.
 func relay(ctx context.Context, from <-chan []string, to chan []string) {
 	for {
 		select {
 		case list, ok := <-from:
 			if !ok {
-				<-ctx.Done() // the registry is closed; what is known stays
+				// The registry is closed; the last list stays in use.
+				<-ctx.Done()
 				return
 			}
+			// Drop an older list that is unread.
 			select {
-			case <-to: // unread, and old
+			case <-to:
 			default:
 			}
 			to <- list

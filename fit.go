@@ -7,7 +7,7 @@ import (
 	"github.com/linkmesh/link/internal/transport"
 )
 
-// fit names the route to the peer, and sees that the message is no larger than both sides take.
+// fit names the route for the peer, and checks that both sides accept a message of this size.
 func (o *outgoing) fit(ctx context.Context, session *transport.Session, in *instance) error {
 	r, known := session.Route(uint64(o.Route.Kind), o.Route.Name)
 	own := o.service.node.cfg.Limits.maxMessage()
@@ -22,15 +22,17 @@ func (o *outgoing) fit(ctx context.Context, session *transport.Session, in *inst
 	} else {
 		o.headers.Route, o.headers.RouteKind = o.Route.Name, uint64(o.Route.Kind)
 	}
-	o.headers.MaxMessage = 0 // our SETUP says it
+	// Zero means the limit that this side announced in its SETUP.
+	o.headers.MaxMessage = 0
+	// Nearly all calls return here.
 	if r.MaxMessage == 0 && !o.config.sized && o.size <= own && uint64(o.size) <= session.Remote().MaxMessage {
-		return nil // as nearly all
+		return nil
 	}
 	return o.fitLarge(session, r, own, in)
 }
 
-// fitLarge is fit where a message or a limit is not as usual. Like failed and broken it is apart so that the
-// goroutines that wait for replies have small stacks: with many calls under way they would not fit the caches.
+// fitLarge is fit for an unusual message size or limit. Like failed and broken it is a function of its own so that
+// goroutines that wait for replies have small stacks: with many calls in flight, larger ones would not fit the caches.
 func (o *outgoing) fitLarge(session *transport.Session, r transport.PeerRoute, own int, in *instance) error {
 	theirs := session.Remote().MaxMessage
 	whose, of := "the Config.Limits.MaxMessage", " of "+in.ID
@@ -55,8 +57,8 @@ func (o *outgoing) fitLarge(session *transport.Session, r transport.PeerRoute, o
 	return nil
 }
 
-// careful makes the call go by the level that the server announces, which may have come since the call was sent: the
-// first one on a connection may be ahead of the routes. They have a stream of their own, so it waits for them a moment.
+// careful applies the level that the server announces, which may have arrived since the call was sent: the first call on
+// a connection may overtake the routes, which have a stream of their own. It waits up to namesWait for them.
 func (o *outgoing) careful(ctx context.Context, session *transport.Session, in *instance) {
 	if o.Route.Level == Unsafe {
 		return
@@ -67,7 +69,7 @@ func (o *outgoing) careful(ctx context.Context, session *transport.Session, in *
 	}
 }
 
-// levelOf is the level that a server announces. One that nobody knows is [Unsafe].
+// levelOf returns the level that a server announces. An unknown level counts as [Unsafe].
 func levelOf(r transport.PeerRoute) Level {
 	if r.Level > uint64(ReadOnly) {
 		return Unsafe
@@ -75,8 +77,8 @@ func levelOf(r transport.PeerRoute) Level {
 	return Level(r.Level)
 }
 
-// lower makes the call go by the level of its method that the server has announced, if that is the more careful one: the
-// server knows what its method does, and a retry that it does not expect does harm there.
+// lower applies the level that the server announced for the method, if that is the more careful one: the server knows
+// what its method does, and a retry that it does not expect would do harm there.
 func (o *outgoing) lower(r transport.PeerRoute, in *instance) {
 	theirs := levelOf(r)
 	if theirs >= o.Route.Level {
@@ -94,11 +96,11 @@ func (o *outgoing) tooLarge(limit int, whose, more string) error {
 	return Errorf(ResourceExhausted, "request of %d bytes exceeds %s of %d bytes%s", o.size, whose, limit, more)
 }
 
-// routesWait is how long the first call on a connection waits to learn how large the messages of its route may be,
-// if those of some route may be larger than is usual here. A server announces its routes as soon as it is connected.
+// routesWait is how long the first call on a connection waits to learn the message limit of its route, if some route
+// of the peer allows more than this node does. A server announces its routes as soon as it is connected.
 const routesWait = time.Second
 
-// awaitRoute waits until the peer has announced its routes.
+// awaitRoute waits until the peer has announced its routes, at most for routesWait, and returns the call's route.
 func (o *outgoing) awaitRoute(ctx context.Context, session *transport.Session) (transport.PeerRoute, bool) {
 	session.AwaitRoutes(ctx.Done(), routesWait, o.deadline)
 	return session.Route(uint64(o.Route.Kind), o.Route.Name)

@@ -10,19 +10,19 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// Follow returns the instances that a route may reach, as the topology says for
-// a call with these options, and again whenever they change, until ctx ends or
-// the node closes; then the channel is closed. It is for patterns that speak to
-// all instances and not to one: a stream to each is opened with [OnInstance].
+// Follow sends the instances that a route may reach, by the topology for a call
+// with these options, now and whenever they change, until ctx ends or the node
+// closes; then the channel is closed. It is for patterns that talk to all instances
+// rather than to one: open a stream to each with [OnInstance].
 //
-// Of the levels of the topology the first that has an instance counts; of a split,
-// all targets do. Instances
-// that drain are left out, those that cannot be reached at the moment are not, unless
-// only they can say whether they have the tags that count.
+// Only the first level of the topology that has an instance counts; all targets of
+// a split count. Instances that drain are left out. Instances that cannot be reached
+// at the moment are included, unless only they can tell whether they have the
+// required tags.
 // The channel holds the newest list only; a list is sorted by ID and must not be
 // modified. The first comes when the registry has answered.
 //
-// Errors: as [Node.Call] before it sends anything.
+// Errors: those of [Node.Call] before it sends anything.
 func (n *Node) Follow(ctx context.Context, r Route, opts ...CallOption) (<-chan []discovery.Instance, error) {
 	o := &outgoing{}
 	o.init(r, nil, nil, opts)
@@ -66,7 +66,8 @@ func (o *outgoing) followInto(ctx context.Context, ch chan []discovery.Instance)
 	defer again.Stop()
 	var last []discovery.Instance
 	for first := true; ; first = false {
-		changed := o.service.changed() // before looking, so that nothing is missed
+		// Ask for changes before looking, so that none is missed.
+		changed := o.service.changed()
 		now, unknown := o.reachable()
 		if asked := ask(unknown); first && len(asked) > 0 {
 			awaitAll(ctx, asked, askWait)
@@ -75,8 +76,9 @@ func (o *outgoing) followInto(ctx context.Context, ch chan []discovery.Instance)
 		}
 		if first || !slices.EqualFunc(last, now, discovery.Instance.Equal) {
 			last = now
+			// Drop an older list that is unread.
 			select {
-			case <-ch: // unread, and old
+			case <-ch:
 			default:
 			}
 			ch <- now
@@ -100,19 +102,19 @@ func (o *outgoing) followInto(ctx context.Context, ch chan []discovery.Instance)
 	}
 }
 
-// followPause is how long changes are gathered before they are looked at: a large
-// service changes often, and a look goes through all of it.
+// followPause is how long changes are collected before they are looked at: a large
+// service changes often, and each look goes through all of it.
 const followPause = 50 * time.Millisecond
 
-// How long the first list waits for what instances say of their tags, and how often
-// those are asked that could not be reached.
 const (
-	askWait  = 2 * time.Second
+	// askWait is how long the first list waits for instances to announce their tags.
+	askWait = 2 * time.Second
+	// askAgain is how often instances that could not be reached are dialed again.
 	askAgain = 5 * time.Second
 )
 
-// ask begins to connect to instances whose tags nobody knows: they say them, and are
-// followed then if they are meant. It returns the dials under way.
+// ask begins to connect to instances with unknown tags: they announce their tags then,
+// and are followed if they match. It returns the dials in progress.
 func ask(unknown []*instance) []<-chan struct{} {
 	var asked []<-chan struct{}
 	for _, in := range unknown {
@@ -123,7 +125,7 @@ func ask(unknown []*instance) []<-chan struct{} {
 	return asked
 }
 
-// awaitAll waits until all channels are closed, for so long at the most.
+// awaitAll waits until all channels are closed, at most for the duration most.
 func awaitAll(ctx context.Context, all []<-chan struct{}, most time.Duration) {
 	patience := time.NewTimer(most)
 	defer patience.Stop()
@@ -139,16 +141,18 @@ func awaitAll(ctx context.Context, all []<-chan struct{}, most time.Duration) {
 }
 
 // reachable returns the instances of the first level that has any, and those that may
-// belong to it but whose tags nobody knows.
+// belong to it but whose tags are unknown.
 func (o *outgoing) reachable() (known []discovery.Instance, unknown []*instance) {
 	v := o.service.view.Load()
 	o.describe()
 	plan := v.plans.Route(&o.request)
-	for _, p := range append([]*topology.Plan{plan}, plan.Others()...) { // a split is for calls: all its targets speak
+	// A split divides calls only; all of its targets are followed.
+	for _, p := range append([]*topology.Plan{plan}, plan.Others()...) {
 		had := len(known)
 		for _, l := range v.path(p, &o.config).levels {
+			// The instances of another service have another identity.
 			if l.group == nil {
-				continue // another service's instances have another identity
+				continue
 			}
 			for e := range l.group.Members() {
 				in := e.Value()

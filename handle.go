@@ -14,9 +14,9 @@ import (
 	"github.com/linkmesh/link/tracing"
 )
 
-// CallHandler serves a unary route. New returns a pointer for a request to be
-// decoded into; Serve gets it and returns what is sent back. Serve is called on
-// many goroutines at once.
+// CallHandler serves a unary route. New returns a pointer into which a request is
+// decoded; Serve gets it and returns the response. Serve is called on many
+// goroutines at once.
 type CallHandler struct {
 	New   func() any
 	Serve func(ctx context.Context, request any) (response any, err error)
@@ -27,18 +27,22 @@ type CallHandler struct {
 // node cancels its handlers.
 type StreamHandler func(ctx context.Context, s *Stream) error
 
-// handler is what the node knows of one route it serves.
+// handler is one route that the node serves.
 type handler struct {
-	route   Route
-	id      uint64
-	config  handleConfig
-	call    CallHandler
-	stream  StreamHandler
-	sizes   sizeHint // how large responses are
-	wrapped Handler  // server middleware around either; nil if there is none
+	route  Route
+	id     uint64
+	config handleConfig
+	call   CallHandler
+	stream StreamHandler
+	// sizes is the hint for responses.
+	sizes sizeHint
+	// wrapped is the server middleware around call or stream; nil if there is none.
+	wrapped Handler
 
-	missing  error // not nil: why nothing is run; only in middleware
-	unserved bool  // there is no such route
+	// missing, if not nil, is why no handler runs. Only middleware sees such a call.
+	missing error
+	// unserved means that the node has no such route.
+	unserved bool
 }
 
 // routeTable holds the routes the node serves. Readers take no lock.
@@ -57,15 +61,16 @@ type routeKey struct {
 	name string
 }
 
-// HandleCall serves a unary route. It panics if the route is not one of this
-// node's service, is handled already, has no handler, or an option is out of range: mistakes of
-// the program, as with http.ServeMux. It may be called while the node runs.
+// HandleCall serves a unary route. It panics if the route belongs to another
+// service, has a handler already, h lacks a function, or an option is out of range:
+// these are mistakes of the program, as with http.ServeMux. It may be called while
+// the node runs.
 func (n *Node) HandleCall(r Route, h CallHandler, opts ...HandleOption) {
 	n.register(&handler{route: r, call: h}, opts)
 }
 
-// Handle serves a route with a stream of its own framing. It panics as
-// [Node.HandleCall] does.
+// Handle serves a route with a stream, whose frames the pattern defines. It panics
+// as [Node.HandleCall] does.
 func (n *Node) Handle(r Route, h StreamHandler, opts ...HandleOption) {
 	n.register(&handler{route: r, stream: h}, opts)
 }
@@ -136,7 +141,7 @@ func (t *routeTable) infos() []wire.RouteInfo {
 	return out
 }
 
-// maxMessage is the largest message that any handler takes, at least limit.
+// maxMessage returns the size of the largest message that any handler takes, at least limit.
 func (t *routeTable) maxMessage(limit int) int {
 	if r := t.table.Load(); r != nil {
 		for _, h := range r.byID {
@@ -146,7 +151,7 @@ func (t *routeTable) maxMessage(limit int) int {
 	return limit
 }
 
-// dispatcher is the node as the transport's handler.
+// dispatcher is the node as a transport.Handler.
 type dispatcher Node
 
 // Find implements transport.Handler.
@@ -154,7 +159,8 @@ func (d *dispatcher) Find(_ *transport.Session, h *wire.HeadersView) transport.R
 	t := d.routes.table.Load()
 	var found *handler
 	if t != nil && h.Route != nil && h.RouteKind <= math.MaxUint8 {
-		found = t.byName[routeKey{Kind(h.RouteKind), string(h.Route)}] // no copy: it is a map index
+		// The conversion in a map index does not copy.
+		found = t.byName[routeKey{Kind(h.RouteKind), string(h.Route)}]
 	} else if t != nil && h.Route == nil && h.RouteID < uint64(len(t.byID)) {
 		found = t.byID[h.RouteID]
 	}
@@ -173,7 +179,7 @@ func (d *dispatcher) Find(_ *transport.Session, h *wire.HeadersView) transport.R
 	}
 }
 
-// missing is the route of a call that no handler sees: middleware does, if there is any.
+// missing returns the route of a call that no handler serves: middleware sees it, if there is any.
 func (d *dispatcher) missing(h *handler) transport.Route {
 	if d.serving == nil {
 		status := (*Node)(d).status(h.route, h.missing)
@@ -183,7 +189,7 @@ func (d *dispatcher) missing(h *handler) transport.Route {
 	return transport.Route{Value: h, Early: true, Guarded: h.config.authorize != nil}
 }
 
-// spanName is the name of spans of calls: that of the route, never one that the peer made up.
+// spanName returns the name for spans of calls: the name of the route, never one that the peer made up.
 func (h *handler) spanName() string {
 	if h.unserved {
 		return tracing.OtherMethod
@@ -191,7 +197,7 @@ func (h *handler) spanName() string {
 	return h.route.String()
 }
 
-// unserved is the handler of a route that there is none for.
+// unserved returns a handler for a route that the node does not serve.
 func (d *dispatcher) unserved(h *wire.HeadersView) *handler {
 	r := Route{Service: d.cfg.Service, Name: fmt.Sprintf("#%d", h.RouteID), Kind: Kind(min(h.RouteKind, math.MaxUint8))}
 	what := fmt.Sprintf("route number %d", h.RouteID)
@@ -204,11 +210,12 @@ func (d *dispatcher) unserved(h *wire.HeadersView) *handler {
 
 // Admit implements transport.Handler.
 func (d *dispatcher) Admit(s *transport.Session, r *transport.Route) (refusal *wire.Status) {
-	h, _ := r.Value.(*handler) // Find returns nothing else
+	h, _ := r.Value.(*handler)
 	n, err := (*Node)(d), error(nil)
 	func() {
+		// A panic of this user code refuses the call.
 		defer func() {
-			if p := recover(); p != nil { // it is the user's code, and refuses
+			if p := recover(); p != nil {
 				err = panicked(p)
 			}
 		}()
@@ -227,7 +234,7 @@ func (d *dispatcher) Admit(s *transport.Session, r *transport.Route) (refusal *w
 // ServeCall implements transport.Handler.
 func (d *dispatcher) ServeCall(c *transport.Call) {
 	n := (*Node)(d)
-	h, _ := c.Route.(*handler) // Find returns nothing else
+	h, _ := c.Route.(*handler)
 	ctx := &callContext{
 		callInfo: callInfo{session: c.Session, handler: h, headers: &c.Headers},
 		deadline: c.Deadline, caller: c.Canceled(),
@@ -250,8 +257,7 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 	c.Reply = wire.AppendStatus(c.Reply, &status, c.StatusFlags())
 }
 
-// noteExit logs, when it is deferred, that a handler has not returned and its goroutine
-// ends: nobody else would hear of it.
+// noteExit is deferred around a handler and logs if its goroutine exits without returning.
 func (n *Node) noteExit(h *handler, returned *bool) {
 	if !*returned {
 		n.cfg.Logger.Error("link: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); its caller gets an error", "route", h.route.String())
@@ -260,8 +266,9 @@ func (n *Node) noteExit(h *handler, returned *bool) {
 
 // encode appends the DATA frame of the response to the reply.
 func (n *Node) encode(c *transport.Call, h *handler, response any) (err error) {
+	// A type may encode itself with user code.
 	defer func() {
-		if p := recover(); p != nil { // how a type encodes itself is the user's code too
+		if p := recover(); p != nil {
 			err = panicked(p)
 		}
 	}()
@@ -279,12 +286,12 @@ func (n *Node) encode(c *transport.Call, h *handler, response any) (err error) {
 	return wire.EndFrame(c.Reply, body)
 }
 
-// replyLimit is how large a reply may be: what the route allows, and what the caller takes.
+// replyLimit returns how large a reply may be, by the limits of the route and of the caller.
 func (n *Node) replyLimit(h *handler, c *transport.Call) int {
 	return min(h.limit(n), callerTakes(c))
 }
 
-// limit is how large messages of the route are.
+// limit returns how large the messages of the route may be.
 func (h *handler) limit(n *Node) int {
 	if h.config.sized {
 		return h.config.maxMessage
@@ -313,9 +320,10 @@ func (n *Node) replyTooLarge(h *handler, c *transport.Call, size int) error {
 	return Errorf(ResourceExhausted, "response of %d bytes exceeds the "+whose, size, limit)
 }
 
-// serve runs the handler of a call, in its middleware.
+// serve runs the handler of a call, inside its middleware.
 func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response any, err error) {
-	defer ctx.finish() // also when the handler ends its goroutine
+	// This runs even if the handler ends its goroutine.
+	defer ctx.finish()
 	var use context.Context = ctx
 	var span tracing.ServerSpan
 	if c.Headers.Trace.Len() > 0 || n.cfg.Tracer.Enabled() {
@@ -343,7 +351,7 @@ func (n *Node) run(ctx context.Context, h *handler, c *transport.Call) (response
 	return h.call.Serve(ctx, request)
 }
 
-// decode decodes the request of a call that has been read.
+// decode decodes the request of a call whose message has been read.
 func (n *Node) decode(h *handler, c *transport.Call) (any, error) {
 	if c.Headers.Timeout == 0 {
 		return nil, Errorf(DeadlineExceeded, "the call arrived after its deadline")
@@ -355,7 +363,7 @@ func (n *Node) decode(h *handler, c *transport.Call) (any, error) {
 	return request, nil
 }
 
-// attemptOf is which attempt of its caller's a call is, from 1.
+// attemptOf returns which attempt of its caller a call is, counted from 1.
 func attemptOf(c *transport.Call) int { return int(min(c.Headers.Attempt, math.MaxInt32-1)) + 1 }
 
 func carrierOf(v wire.PairsView) tracing.Carrier {
@@ -369,10 +377,10 @@ func carrierOf(v wire.PairsView) tracing.Carrier {
 	return out
 }
 
-// printable keeps an error that cannot print itself, a nil pointer say, from
+// printable keeps an error that cannot print itself, such as a nil pointer, from
 // ending the process.
 type printable struct{ err error }
 
-// maxStatus is how much of a STATUS message and details may fill; the rest of
-// wire.MaxHeader is for reply metadata.
+// maxStatus bounds the bytes of the message and the details of a STATUS; the rest
+// of wire.MaxHeader is for reply metadata.
 const maxStatus = 7 << 10

@@ -12,11 +12,12 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// statusOn is status, except that what failed because this node canceled its
-// handlers is Unavailable: the caller canceled nothing, and others may serve it.
+// statusOn is status, except that a call that failed because this node canceled its
+// handlers is Unavailable: the caller did not cancel it, and others may serve it.
 func (n *Node) statusOn(s *transport.Session, r Route, err error) (status wire.Status) {
+	// The methods of an error are user code, too.
 	defer func() {
-		if p := recover(); p != nil { // an error's own methods are the user's code too
+		if p := recover(); p != nil {
 			status = n.internal(r, panicked(p))
 		}
 	}()
@@ -26,8 +27,8 @@ func (n *Node) statusOn(s *transport.Session, r Route, err error) (status wire.S
 	return n.status(r, err)
 }
 
-// status turns a handler's error into what the caller gets. An error without a
-// code keeps its text here and sends an ID that finds it in the log.
+// status turns a handler's error into what the caller gets. The text of an error
+// without a code is only logged here; the caller gets an ID that finds it in the log.
 func (n *Node) status(r Route, err error) wire.Status {
 	if err == nil {
 		return wire.Status{}
@@ -35,7 +36,8 @@ func (n *Node) status(r Route, err error) wire.Status {
 	var e *Error
 	var code Code
 	switch {
-	case isA[*PanicError](err): // whatever it was wrapped in
+	// A panic is internal, whatever error wraps it.
+	case isA[*PanicError](err):
 	case errors.As(err, &e) && e != nil:
 		s := wire.Status{
 			Code: uint64(normal(e.Code)), Message: clip(e.Message, wire.MaxText), ErrorID: clip(e.ID, wire.MaxName),
@@ -60,7 +62,7 @@ func (n *Node) status(r Route, err error) wire.Status {
 	return n.internal(r, err)
 }
 
-// internal logs an error whose text stays here and returns what the caller gets.
+// internal logs an error whose text the caller must not see, and returns what the caller gets.
 func (n *Node) internal(r Route, err error) wire.Status {
 	id := errorID()
 	n.cfg.Logger.Error("link: handler failed", "route", r.String(), "error_id", id, "error", printable{err})
@@ -80,6 +82,7 @@ func clip(s string, limit int) string {
 
 func errorID() string {
 	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	// Read of crypto/rand never fails.
+	_, _ = rand.Read(b[:])
 	return hex.EncodeToString(b[:])
 }

@@ -14,14 +14,16 @@ type incoming struct {
 	node    *Node
 	handler *handler
 
-	mu      sync.Mutex // guards the fields below; held while the request is read
+	// mu guards the fields below. It is held while the request is read.
+	mu      sync.Mutex
 	call    *transport.Call
 	request any
 	err     error
-	over    bool // the reply is about to be written, or is
+	// over means that the request can no longer be read, because the reply is next.
+	over bool
 }
 
-// decode reads the request and decodes it.
+// decode reads and decodes the request at the first call.
 func (i *incoming) decode() (any, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -35,8 +37,9 @@ func (i *incoming) decode() (any, error) {
 }
 
 func (i *incoming) decodeLocked() (request any, err error) {
+	// A type may decode itself with user code.
 	defer func() {
-		if p := recover(); p != nil { // how a type decodes itself is the user's code
+		if p := recover(); p != nil {
 			err = panicked(p)
 		}
 	}()
@@ -53,7 +56,7 @@ func (i *incoming) decodeLocked() (request any, err error) {
 	return i.node.decode(i.handler, i.call)
 }
 
-// finish makes the call ready for its reply: nobody reads the request from now on.
+// finish makes the call ready for its reply: the request cannot be read from now on.
 func (i *incoming) finish() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -63,12 +66,13 @@ func (i *incoming) finish() {
 
 type servingKey struct{}
 
-// serveWrapped runs the handler of a call in the server's middleware, which begins before the request is read.
+// serveWrapped runs the handler of a call inside the server's middleware, which begins before the request is read.
 func (n *Node) serveWrapped(ctx context.Context, info *callInfo, h *handler, c *transport.Call) (response any, err error) {
 	in := &incoming{node: n, handler: h, call: c}
 	defer in.finish()
+	// This recovers panics of middleware.
 	defer func() {
-		if p := recover(); p != nil { // in middleware
+		if p := recover(); p != nil {
 			response, err = nil, panicked(p)
 		}
 	}()
@@ -77,8 +81,8 @@ func (n *Node) serveWrapped(ctx context.Context, info *callInfo, h *handler, c *
 	return op.Response, err
 }
 
-// serverTerminal is the innermost handler of the server's middleware. What panics below it is an error to the
-// middleware.
+// serverTerminal is the innermost handler of the server's middleware. It turns a panic of the handler into an error
+// that the middleware sees.
 func serverTerminal(ctx context.Context, op *Operation) (err error) {
 	h, ok := ctx.Value(servingKey{}).(*handler)
 	if !ok {
@@ -103,11 +107,13 @@ func serverTerminal(ctx context.Context, op *Operation) (err error) {
 	return err
 }
 
-// PanicError is what a panic of a handler becomes for the server's middleware. The caller gets [Internal] and
-// an ID under which the log has the rest.
+// PanicError is the error that the server's middleware gets for a panic of a handler. The caller gets [Internal]
+// and an ID that finds the rest in the log.
 type PanicError struct {
-	Value any    // what the handler panicked with
-	Stack []byte // the goroutine's
+	// Value is what the handler panicked with.
+	Value any
+	// Stack is the stack of the goroutine.
+	Stack []byte
 }
 
 // Error returns the value and the stack.

@@ -12,8 +12,9 @@ import (
 )
 
 // Instances returns the instances of a service that the node knows, sorted by
-// ID, watching the service from then on. It waits for the registry's first
-// word until ctx ends. The result must not be modified.
+// ID. From then on the node watches the service. Instances blocks until the registry
+// has first answered, ctx ends, or Config.CallTimeout has passed. The result must
+// not be modified.
 func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance, error) {
 	s, err := n.service(name)
 	if err == nil {
@@ -35,15 +36,15 @@ func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance
 // Codec returns the codec of the node's messages, for patterns.
 func (n *Node) Codec() codec.Codec { return n.cfg.Codec }
 
-// Tracer returns what makes the spans of the node, for patterns that have their own.
+// Tracer returns the tracer of the node, for patterns that make spans of their own.
 func (n *Node) Tracer() *tracing.Tracer { return n.cfg.Tracer }
 
-// Logger returns what the node logs to, for patterns that have something to say.
+// Logger returns the logger of the node, for patterns that log.
 func (n *Node) Logger() *slog.Logger { return n.cfg.Logger }
 
-// CallTimeout returns Config.CallTimeout, or its default: how long what a pattern does
-// waits if its context has no deadline.
+// CallTimeout returns Config.CallTimeout, or its default: the timeout for an operation of
+// a pattern whose context has no deadline.
 func (n *Node) CallTimeout() time.Duration { return n.cfg.CallTimeout }
 
-// Service returns Config.Service: the name that others find the node by, "" for a client.
+// Service returns Config.Service, the name by which others find the node; "" for a client.
 func (n *Node) Service() string { return n.cfg.Service }

@@ -9,10 +9,10 @@ import (
 )
 
 // maxWaiting bounds the documents of a registry that are kept because they may come into force when
-// others change. Each of them costs the making of a policy or more with every change.
+// others change. Each of them costs at least one compilation of a policy with every change.
 const maxWaiting = 256
 
-// compile makes a policy of layers, nil if there are none.
+// compile compiles layers into a policy, nil if there are none.
 func (p *policies) compile(layers map[string]topology.Layer) (*topology.Policy, error) {
 	if len(layers) == 0 {
 		return nil, nil //nolint:nilnil // nil is the policy of no document
@@ -33,8 +33,8 @@ func (p *policies) compile(layers map[string]topology.Layer) (*topology.Policy, 
 	return topology.Compile(topology.Options{AllowRedirect: cfg.AllowRedirect, AllowFaults: cfg.AllowFaults}, ordered...)
 }
 
-// replace puts a layer in the place of the one with the same origin; nil
-// removes it. If that makes no policy, everything stays and the log says why.
+// replace replaces the layer with the same origin; a nil layer removes it. If the
+// result is not a valid policy, everything stays as it is and the log says why.
 func (p *policies) replace(origin string, layer *topology.Layer, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,7 +42,8 @@ func (p *policies) replace(origin string, layer *topology.Layer, err error) {
 }
 
 func (p *policies) replaceLocked(origin string, layer *topology.Layer, err error) {
-	delete(p.waiting, origin) // it is older
+	// A waiting layer of the same origin is older.
+	delete(p.waiting, origin)
 	if err != nil {
 		p.refuseLocked(origin, err, "is wrong and stays out of force; the one before stays in force")
 		return
@@ -76,8 +77,8 @@ func (p *policies) replaceLocked(origin string, layer *topology.Layer, err error
 	p.installLocked(origin, policy)
 }
 
-// yieldLocked puts those of layers in force that are this node's own, and of the registry's as many as
-// go together with them: who can write to a registry must not keep a node from what it is told itself.
+// yieldLocked puts this node's own layers in force, and those of the registry that are compatible with
+// them: whoever can write to a registry must not be able to block a node's own configuration.
 func (p *policies) yieldLocked(layers map[string]topology.Layer) (*topology.Policy, error) {
 	own, others := make(map[string]topology.Layer), make(map[string]topology.Layer)
 	for origin, layer := range layers {
@@ -102,8 +103,8 @@ func (p *policies) yieldLocked(layers map[string]topology.Layer) (*topology.Poli
 	return policy, nil
 }
 
-// recallLocked puts in force what waits and goes together with the others by now. It returns the
-// policy that this makes, nil if nothing has changed.
+// recallLocked puts in force the waiting layers that have become compatible with the others. It returns
+// the resulting policy, nil if nothing has changed.
 func (p *policies) recallLocked() (policy *topology.Policy) {
 	for len(p.waiting) > 0 {
 		out := make(map[string]error)
@@ -123,9 +124,9 @@ func (p *policies) recallLocked() (policy *topology.Policy) {
 	return policy
 }
 
-// admitLocked puts those of the layers called origins in force that go together with what is in force, in this
-// order, and says of the others in out why not. It returns the policy that this makes, nil if nothing has changed. It
-// halves the layers until it has found those that do not fit, which are few.
+// admitLocked puts the layers named by origins in force, in this order, as far as they are compatible with what is in
+// force. It stores in out why the others are not. It returns the resulting policy, nil if nothing has changed. It
+// bisects the layers to find the incompatible ones, which are few.
 func (p *policies) admitLocked(layers map[string]topology.Layer, origins []string, out map[string]error) *topology.Policy {
 	if len(origins) == 0 {
 		return nil
@@ -151,7 +152,7 @@ func (p *policies) admitLocked(layers map[string]topology.Layer, origins []strin
 	return first
 }
 
-// waitLocked keeps a layer that does not go together with the others.
+// waitLocked keeps a layer that is not compatible with the others, unless maxWaiting wait already.
 func (p *policies) waitLocked(origin string, layer topology.Layer, err error, meanwhile string) {
 	if len(p.waiting) >= maxWaiting {
 		p.node.cfg.Logger.Warn("link: so many topology documents do not go together with others that this one is forgotten until it is written again", "origin", origin, "limit", maxWaiting)
@@ -161,7 +162,7 @@ func (p *policies) waitLocked(origin string, layer topology.Layer, err error, me
 	p.refuseLocked(origin, err, "does not go together with others and stays out of force until they change; "+meanwhile)
 }
 
-// refuseLocked notes why a document is not in force, and says so once.
+// refuseLocked records why a document is not in force, and logs it if the reason is new.
 func (p *policies) refuseLocked(origin string, err error, what string) {
 	if last := p.problems[origin]; last == nil || last.err.Error() != err.Error() {
 		p.node.cfg.Logger.Error("link: a topology document "+what, "origin", origin, "error", err)
@@ -179,7 +180,7 @@ func (p *policies) installLocked(origin string, policy *topology.Policy) {
 	}
 }
 
-// sayBoundedLocked logs what a document asks for and does not get, each once until it changes.
+// sayBoundedLocked logs what documents ask for and do not get, each once until it changes.
 func (p *policies) sayBoundedLocked(policy *topology.Policy) {
 	said := make(map[string]bool)
 	for _, note := range policy.Bounded() {

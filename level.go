@@ -26,21 +26,22 @@ func (o *outgoing) choose(ctx context.Context) error {
 	return o.plot(ctx)
 }
 
-// plot makes a plan of what the topology says now.
+// plot plans the call by the current topology. A mirrored copy keeps its plan.
 func (o *outgoing) plot(ctx context.Context) error {
 	v := o.service.view.Load()
 	if !o.copied {
 		o.plan = v.planFor(&o.request, &o.config, clock.Of(o.now))
 	}
-	o.limit(o.plan) // before settle, which may wait
+	// The deadline must be set before settle, which may wait.
+	o.limit(o.plan)
 	o.levels, o.level = v.path(o.plan, &o.config).levels, 0
 	o.look()
 	return o.settle(ctx)
 }
 
-// planFor returns the plan of a call. One that asks for a part of the instances
-// goes to the target of its rule that has any of them, even if the lot or the key
-// fell on another one.
+// planFor returns the plan of a call. A call that asks for a part of the instances
+// goes to a target of its rule that has any of them, even if chance or its key
+// chose another target.
 func (v *view) planFor(r *topology.Request, c *callConfig, now int64) *topology.Plan {
 	plan := v.plans.Route(r)
 	if !c.narrows() || v.serves(plan, c, now) {
@@ -65,7 +66,7 @@ func (v *view) serves(plan *topology.Plan, c *callConfig, now int64) bool {
 	return false
 }
 
-// describe tells the topology what it decides by.
+// describe fills in the request, by which the topology decides.
 func (o *outgoing) describe() {
 	r := &o.request
 	r.Kind, r.Name, r.Caller, r.Key = o.Route.Kind.String(), o.Route.Name, o.service.node.cfg.identityName(), o.config.sticky
@@ -75,15 +76,15 @@ func (o *outgoing) describe() {
 	}
 }
 
-// start goes to the first level that has anybody, by the plan there is.
+// start goes to the first level of the call's plan that has an instance.
 func (o *outgoing) start(ctx context.Context) error {
 	o.look()
 	o.levels, o.level = o.service.view.Load().path(o.plan, &o.config).levels, 0
 	return o.settle(ctx)
 }
 
-// look begins to look through the instances of a level. A call with a key waits
-// for the instance that the key means to be connected, the others take any that is.
+// look begins to go through the instances of a level. A call with a key waits for
+// the key's own instance to be connected; other calls take any connected instance.
 func (o *outgoing) look() {
 	o.passed, o.room, o.widened = 0, len(o.pending)+firstPending, false
 	if o.key.Set {
@@ -92,7 +93,7 @@ func (o *outgoing) look() {
 	o.room = min(o.room, maxPending)
 }
 
-// further reports whether there is a level after the present one.
+// further reports whether there is a level after the current one.
 func (o *outgoing) further() bool { return o.config.instance == "" && o.level+1 < len(o.levels) }
 
 // descend goes to the next level.
@@ -102,16 +103,17 @@ func (o *outgoing) descend(ctx context.Context) error {
 	return o.settle(ctx)
 }
 
-// settle goes on from the present level to the first that takes the call: one
-// with an instance that may be available. A level of one place of which a part is
-// out passes its share on, unless no later level has anybody. If nobody is
-// available anywhere, the first level counts that has an instance which is only ejected.
+// settle goes on from the current level to the first one that takes the call: a
+// level with an available instance. A level of one place with some instances out
+// passes a share of the calls on, unless no later level has an available instance.
+// If no level has one, the first level with an instance that is only ejected is used.
 func (o *outgoing) settle(ctx context.Context) error {
 	if o.config.instance != "" {
 		return nil
 	}
 	now := clock.Of(o.now)
-	resort, spilled := -1, false // the level to stand on if no later one will do
+	// resort is the level to use if no later one will do; spilled means that it has an available instance.
+	resort, spilled := -1, false
 	for {
 		l := &o.levels[o.level]
 		last := o.level+1 == len(o.levels)
@@ -123,7 +125,8 @@ func (o *outgoing) settle(ctx context.Context) error {
 		}
 		if last && resort < 0 {
 			if s := o.unheard; s != nil && l.group.Standing(now) == 0 {
-				o.unheard = nil // nobody else is left, so it is worth waiting for
+				// No other level is left, so this service is worth waiting for.
+				o.unheard = nil
 				if err := s.wait(ctx, o.deadline); err != nil {
 					return err
 				}
@@ -150,17 +153,18 @@ func (o *outgoing) settle(ctx context.Context) error {
 	return nil
 }
 
-// lot is a number from 0 to 1 that decides whether a level passes the call on: the
-// same for equal keys, or drawn.
+// lot returns a number from 0 to 1 that decides whether a level passes the call on:
+// the same for equal keys, random without a key.
 func (o *outgoing) lot() float64 {
 	if hash, ok := o.plan.KeyOf(&o.request); ok {
-		h := (hash ^ uint64(o.level)) * 0x9e3779b97f4a7c15 // Fibonacci hashing: the upper bits of a hash again
+		// This is Fibonacci hashing, of which the upper bits are used.
+		h := (hash ^ uint64(o.level)) * 0x9e3779b97f4a7c15
 		return float64(h>>11) / (1 << 53)
 	}
 	return rand.Float64() //nolint:gosec // a share is not a secret
 }
 
-// choosing makes the key of a plan the one that instances are chosen by.
+// choosing makes the key of a plan the one by which instances are picked.
 func (o *outgoing) choosing(plan *topology.Plan) {
 	if o.keyed == plan {
 		return
@@ -172,9 +176,9 @@ func (o *outgoing) choosing(plan *topology.Plan) {
 	o.look()
 }
 
-// enter puts the levels of another service, by its own plan, in the place of the
-// present level. If others may take the call, a service of which nothing is known
-// yet counts as empty.
+// enter replaces the current level with the levels of another service, by that
+// service's own plan. If other levels may take the call, a service whose instances
+// are not known yet counts as empty.
 func (o *outgoing) enter(ctx context.Context, name string, others bool) error {
 	var levels []level
 	s, err := o.service.node.service(name)
@@ -200,17 +204,18 @@ func (o *outgoing) enter(ctx context.Context, name string, others bool) error {
 		return Errorf(Internal, "the topology leads through more than %d levels", maxLevels)
 	}
 	o.levels = slices.Concat(o.levels[:o.level], levels, o.levels[o.level+1:])
-	if o.level == len(o.levels) { // it was the last, and is empty
+	// The level was the last one and has been replaced by none.
+	if o.level == len(o.levels) {
 		o.level--
 	}
 	return nil
 }
 
-// maxLevels bounds the levels of one call. Package topology refuses documents
-// that need more; two of its policies may meet while one replaces the other.
+// maxLevels bounds the levels of one call. Package topology refuses documents that
+// need more than MaxLevels; a call may meet two policies while one replaces the other.
 const maxLevels = 2 * topology.MaxLevels
 
-// pick returns an instance of the present level that was not tried.
+// pick returns an instance of the current level that was not tried.
 func (o *outgoing) pick() (*endpoint, bool) {
 	if o.config.instance != "" {
 		e, ok := o.service.set.Lookup(o.config.instance)
@@ -223,7 +228,7 @@ func (o *outgoing) pick() (*endpoint, bool) {
 	return e, ok
 }
 
-// none is the error when there is nobody to call.
+// none returns the error for a call that has no instance to go to.
 func (o *outgoing) none() error {
 	if id := o.config.instance; id != "" {
 		if _, ok := o.service.set.Lookup(id); !ok {
@@ -241,7 +246,7 @@ func (o *outgoing) none() error {
 	return err
 }
 
-// nearTags proposes tags that instances have in the place of one that the call asks for and none has.
+// nearTags proposes existing tags in place of a tag that the call asks for and no instance has.
 func (o *outgoing) nearTags() string {
 	s := o.service
 	for _, tag := range o.config.tags {
@@ -253,7 +258,7 @@ func (o *outgoing) nearTags() string {
 	return ""
 }
 
-// tags returns the tags of the instances, as many as are searched.
+// tags returns the tags of the instances, at most spell.MaxNames of them.
 func (s *service) tags() map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,7 +273,7 @@ func (s *service) tags() map[string]bool {
 	return tags
 }
 
-// asked says which instances the call is for, "" if all are.
+// asked describes which instances the call is for, "" if it is for all of them.
 func (o *outgoing) asked() string {
 	var parts []string
 	for _, l := range o.plan.Levels {
@@ -290,7 +295,7 @@ func (o *outgoing) asked() string {
 	return strings.Join(parts, ", then ")
 }
 
-// levelText names a level: "subset canary in the same zone", "service orders-dr".
+// levelText returns a name for a level: "subset canary in this zone", "service orders-dr".
 func levelText(l topology.Level) string {
 	text := "service " + l.Service
 	if l.Subset != nil {
@@ -302,7 +307,7 @@ func levelText(l topology.Level) string {
 	return text
 }
 
-// lookup is metadata as package topology reads it.
+// lookup is Metadata in the form that package topology reads.
 type lookup Metadata
 
 // Get implements topology.Metadata.

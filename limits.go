@@ -21,27 +21,27 @@ type Limits struct {
 	ConnsPerIdentity     int           // connections that one identity may hold; default 1024
 	ConnsPerProcess      int           // connections that peers may hold in all; default 10000
 	InFlightBytes        int64         // bytes of messages over 2 KiB being received, of large replies that are not read, of frames without credit, and of replies at a caller; default 256 MiB
-	WindowBytes          int64         // bytes by which the windows of all connections may grow, and with them what is in flight to this node; default 1 GiB
-	CreditBytes          int64         // bytes of credit that streams may have given out to all peers, until what came for it is read; default 1 GiB
+	WindowBytes          int64         // bytes by which the windows of all connections may grow, and with them the data in flight to this node; default 1 GiB
+	CreditBytes          int64         // bytes of credit granted to all peers, until the frames sent for it are read; default 1 GiB
 	MaxCallTime          time.Duration // cap on the deadline of an incoming unary call; default 60 s
-	FirstHeader          time.Duration // until a new stream has sent its whole HEADERS; default 5 s
-	BodyRate             int           // bytes per second that a message must keep up after BodyGrace; default 16 KiB/s
-	BodyGrace            time.Duration // before BodyRate counts; default 10 s
-	SetupTimeout         time.Duration // from the handshake to the peer's SETUP; default 5 s
-	DialTimeout          time.Duration // for one dial, handshake and SETUP; default 5 s
+	FirstHeader          time.Duration // time for a new stream to send all of its HEADERS; default 5 s
+	BodyRate             int           // bytes per second that a message must sustain after BodyGrace; default 16 KiB/s
+	BodyGrace            time.Duration // time before BodyRate applies; default 10 s
+	SetupTimeout         time.Duration // time from the handshake to the peer's SETUP; default 5 s
+	DialTimeout          time.Duration // time for one dial, handshake and SETUP; default 5 s
 	IdleLeases           int           // idle call streams kept per connection; default 256
-	LeaseIdle            time.Duration // before an idle call stream is closed; default 30 s
-	StreamIdle           time.Duration // before an idle call stream that the caller does not close is closed; default 90 s
+	LeaseIdle            time.Duration // time before an idle call stream is closed; default 30 s
+	StreamIdle           time.Duration // time before an idle call stream that the caller does not close is closed; default 90 s
 	Waiters              int           // calls and streams that may wait for a stream on one connection; default 4096
-	SessionIdle          time.Duration // before an unused connection is closed; default 5 min
+	SessionIdle          time.Duration // time before an unused connection is closed; default 5 min
 	Silence              time.Duration // time to notice that a peer is silent; it is given up after twice that; default 500 ms
-	Handshakes           int           // handshakes under way at once; default 1024
-	HandshakesPerSource  int           // handshakes under way from one unvalidated address (IPv6: /64); default 128
-	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128
+	Handshakes           int           // handshakes in progress at once; default 1024
+	HandshakesPerSource  int           // handshakes in progress from one unvalidated address (IPv6: /64); default 128
+	RetryAbove           int           // unvalidated handshakes in progress above which addresses must be validated; default 128
 	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
-	RefusalRate          int           // refused calls and streams per second of one peer whose stream it may replace at once; default 2048
+	RefusalRate          int           // refused calls and streams per second that one peer may replace with new streams at once; default 2048
 	PendingFrames        int           // frames without credit that wait for Recv on one stream; default 1024
-	PendingBytes         int           // bytes of these; default 256 KiB
+	PendingBytes         int           // bytes of these frames; default 256 KiB
 	MaxNesting           int           // levels of arrays, maps and structs in a message, both ways; default 100; see codec.Limits
 	MaxExpansion         int           // bytes of memory that each byte of a message may become, both ways; default 60; see codec.Limits
 }
@@ -62,7 +62,7 @@ func (l Limits) validate() error {
 	return nil
 }
 
-// transport returns the limits that the transport keeps: it has them by the same names.
+// transport returns the limits that the transport enforces. Its fields have the same names.
 func (l Limits) transport() (out transport.Limits) {
 	from, to := reflect.ValueOf(l), reflect.ValueOf(&out).Elem()
 	for i := range to.NumField() {
@@ -71,7 +71,7 @@ func (l Limits) transport() (out transport.Limits) {
 	return out
 }
 
-// codec returns the limits that the codec keeps.
+// codec returns the limits that the codec enforces.
 func (l Limits) codec() codec.Limits {
 	return codec.Limits{MaxNesting: l.MaxNesting, MaxExpansion: l.MaxExpansion}
 }

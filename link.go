@@ -8,10 +8,10 @@
 // node with handlers runs ([Node.Run]): it announces itself, serves, and drains
 // when its context ends. A node that never runs is a client.
 //
-// Programs speak through a pattern, such as protocol/reqrep, which adds types to
-// the two things a node can do: one unary call ([Node.Call],
-// [Node.HandleCall]) and one stream of frames ([Node.Open], [Node.Handle]).
-// Patterns use nothing else, so others can be built beside them.
+// Programs use a pattern, such as protocol/reqrep, which adds types to the two
+// operations of a node: one unary call ([Node.Call], [Node.HandleCall]) and one
+// stream of frames ([Node.Open], [Node.Handle]). Patterns use nothing else, so
+// others can be built beside them.
 //
 // # Usage
 //
@@ -24,8 +24,8 @@
 //
 // # Guarantees
 //
-//   - Every connection is TLS 1.3 with both sides proven; no option turns that
-//     off. The identity expected is the service that was asked for.
+//   - Every connection uses TLS 1.3 with both sides authenticated; no option turns
+//     that off. A peer must prove the identity of the service that is called.
 //   - A call ends by its deadline, 10 s if the context has none, with a reply or
 //     an [*Error].
 //   - A call that a handler may have seen is not sent again, unless its route is
@@ -44,7 +44,7 @@
 //
 // # Testing
 //
-// Package linktest has a mesh in memory: real nodes on a simulated network.
+// Package linktest provides a mesh in memory: real nodes on a simulated network.
 package link
 
 import (
@@ -76,12 +76,16 @@ type Node struct {
 	cfg      Config
 	identity security.Source
 	registry discovery.Registry
-	owned    []io.Closer // what New made for itself
+	// owned is what New made for the node, closed last in reverse order.
+	owned    []io.Closer
 	instance string
 	group    *lifecycle.Group
-	invoke   Handler // client middleware around one unary call
-	opener   Handler // client middleware around opening a stream
-	serving  Handler // server middleware around all that is served; nil if there is none
+	// invoke is the client middleware around one unary call.
+	invoke Handler
+	// opener is the client middleware around opening a stream.
+	opener Handler
+	// serving is the server middleware around everything that is served; nil if there is none.
+	serving Handler
 
 	started  time.Time
 	tags     ownTags
@@ -89,7 +93,8 @@ type Node struct {
 	mirrors  mirrors
 	policy   policies
 
-	announcing chan struct{} // holds a token while the registry is told
+	// announcing holds a token while the registry is updated.
+	announcing chan struct{}
 
 	extensions extensions
 	drains     drainFuncs
@@ -98,34 +103,39 @@ type Node struct {
 	services serviceTable
 	names    names
 
-	mu       sync.Mutex // guards the fields below
-	state    state
-	endpoint atomic.Pointer[transport.Endpoint] // written under mu
+	mu    sync.Mutex // guards the fields below
+	state state
+	// endpoint is written under mu and read without it.
+	endpoint atomic.Pointer[transport.Endpoint]
 	announce discovery.Registration
 	addr     string
 
-	ready    chan struct{} // closed when the node serves
-	closed   chan struct{} // closed when the node is closed for good
-	shutdown chan struct{} // closed when Shutdown begins
+	// ready is closed when the node serves.
+	ready chan struct{}
+	// closed is closed when the node is closed for good.
+	closed chan struct{}
+	// shutdown is closed when Shutdown begins.
+	shutdown chan struct{}
 }
 
-// registryWait is how long a drain waits for the registry: peers that are
-// connected hear of it anyway.
+// registryWait bounds one update of the registry. A drain does not wait longer,
+// because connected peers learn of the drain directly.
 const registryWait = time.Second
 
 type state uint8
 
 const (
-	stateNew      state = iota
-	stateStarting       // listens, and waits for the registry to take it
+	stateNew state = iota
+	// stateStarting means that the node listens and waits for the registry to accept it.
+	stateStarting
 	stateRunning
 	stateDraining
 	stateClosed
 )
 
-// New returns a node made of cfg. It reads the environment and the files of the
-// identity, but opens no socket and starts nothing that needs Close, other than
-// what cfg leaves to defaults.
+// New returns a node configured by cfg. It reads the environment and the files of
+// the identity, but opens no socket and starts nothing that needs Close, except what
+// cfg leaves to defaults.
 //
 // Errors: InvalidArgument names the field and value; FailedPrecondition if the
 // tier is not allowed here.
@@ -171,12 +181,12 @@ func New(cfg Config) (*Node, error) {
 	}
 	if n.registry == nil {
 		if err := n.defaultRegistry(); err != nil {
-			_ = n.closeOwned() // the error of the registry is the one that counts
+			_ = n.closeOwned()
 			return nil, failed("link.New", err)
 		}
 	}
 	if _, err := n.cfg.bindAddr(n.identity.Tier()); err != nil {
-		_ = n.closeOwned() // the error of the address is the one that counts
+		_ = n.closeOwned()
 		return nil, failed("link.New", err)
 	}
 	return n, nil
@@ -199,7 +209,8 @@ func (n *Node) defaultRegistry() error {
 	}
 	if addr := n.cfg.env(envConsul); addr != "" {
 		cfg := consul.Config{Logger: n.cfg.Logger}
-		if addr != os.Getenv(envConsul) { // consul.New would read that of the process
+		// Without an address consul.New reads the environment of the process.
+		if addr != os.Getenv(envConsul) {
 			cfg.Address = addr
 		}
 		r, err := consul.New(cfg)
@@ -310,7 +321,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 	return e, nil
 }
 
-// inUse says what helps if an address belongs to another process.
+// inUse returns advice for the case that another process has the address, or "".
 func inUse(err error) string {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return "; another process has it: choose another port in Config.Addr or LINK_ADDR, or end that one"
@@ -318,7 +329,7 @@ func inUse(err error) string {
 	return ""
 }
 
-// setup is what the node announces on each connection.
+// setup returns what the node announces on each connection.
 func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 	routes := n.routes.infos()
 	s := wire.Setup{

@@ -13,53 +13,56 @@ import (
 	"github.com/linkmesh/link/internal/transport"
 )
 
-// instance is one version of what is known of one instance of a service. A
-// change makes a new one over the same state. Its tags are those that the
-// instance confirmed, if it did.
+// instance is one version of what is known about an instance of a service. A
+// change makes a new version over the same state. Its tags are those that the
+// instance itself has confirmed, if it has.
 type instance struct {
 	discovery.Instance
 
 	service *service
 	peer    *transport.Peer
 	state   *instanceState
-	asked   bool // whoever listed it does not know its tags: what it says counts
+	// asked means that the registry does not know the tags, so those that the instance announces count.
+	asked bool
 }
 
-// instanceState is what was learned of an instance.
+// instanceState is what was learned about an instance.
 type instanceState struct {
-	leaving atomic.Int64 // until when, on the scale of package clock, it is not tried, because it said that it drains
+	// leaving is until when, in the time of package clock, the instance is not tried because it drains.
+	leaving atomic.Int64
 	trouble atomic.Pointer[trouble]
 }
 
-// trouble is why an instance is not called for a while.
+// trouble is why, and until when, an instance is not called.
 type trouble struct {
 	err   error
 	until time.Time
 }
 
-// left notes that the instance said that it drains.
+// left records that the instance announced that it drains.
 func (in *instance) left() { in.state.leaving.Store(clock.Of(time.Now().Add(leaveTime))) }
 
-// bar keeps calls away from an instance until a time.
+// bar keeps calls away from an instance until the given time.
 func (in *instance) bar(e *endpoint, until time.Time, why error) {
 	in.state.trouble.Store(&trouble{why, until})
 	e.Bar(clock.Of(until))
 }
 
-// update collects what a snapshot changes.
+// update collects the changes to the balancer.
 type update struct {
 	put    []balance.Item[*instance]
 	remove []string
 }
 
-// apply makes the instances of a snapshot those that calls go to. What it
-// allocates and changes is in proportion to what the snapshot changes. It
-// reports whether it did, which takes the node's socket, and whether it holds
-// instances that the snapshot lacks and must look again.
+// apply makes calls go to the instances of a snapshot. What it allocates and
+// changes is in proportion to what the snapshot changes. It reports whether the
+// snapshot was applied, which takes the node's socket, and whether instances that
+// the snapshot lacks are held, so that it must be applied again later.
 func (s *service) apply(snapshot discovery.Snapshot) (applied, holding bool) {
 	e, err := s.node.socket()
 	if err != nil {
-		return false, false // the node is closed, or calls get this error themselves
+		// The node is closed, or calls get this error themselves.
+		return false, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,8 +84,8 @@ func (s *service) apply(snapshot discovery.Snapshot) (applied, holding bool) {
 	return true, len(s.held) > 0
 }
 
-// compareLocked walks through the instances of two snapshots, both sorted by
-// ID. It returns those that are gone.
+// compareLocked compares the instances of two snapshots, both sorted by ID. It
+// returns the IDs of those that are gone.
 func (s *service) compareLocked(e *transport.Endpoint, next discovery.Snapshot, u *update) (gone []string) {
 	old, fresh := s.snapshot.Instances, next.Instances
 	sameOrigin := s.snapshot.Origin == next.Origin
@@ -128,7 +131,8 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 	if known != nil && known.Addr == in.Addr {
 		next.peer, next.state = known.peer, known.state
 	} else {
-		if known != nil { // another process, of which nothing is known
+		// Another address means another process, about which nothing is known.
+		if known != nil {
 			known.peer.Release()
 			u.remove = append(u.remove, in.ID)
 		}
@@ -144,9 +148,9 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 	s.putLocked(next, u)
 }
 
-// settleTags decides whose word on the tags counts: the instance's own, while
-// there is a connection to it. Its registry may have been written to by others.
-// What this process was configured with it believes, as far as that goes.
+// settleTags decides which tags count: those that the instance announces, while
+// there is a connection to it, because others may have written to the registry.
+// Tags in a list that this process was configured with are believed.
 func settleTags(in *instance, origin discovery.Origin) {
 	if origin == discovery.FromConfig && !in.asked {
 		return
@@ -156,8 +160,8 @@ func settleTags(in *instance, origin discovery.Origin) {
 	}
 }
 
-// warnOfPlaceLocked says once for a service that an instance of it says two places, or
-// one without a name. No node announces that, but a list made by hand may say it, and others.
+// warnOfPlaceLocked logs once per service that an instance names two places, or one without
+// a name. No node announces that, but a handwritten list or another program may.
 func (s *service) warnOfPlaceLocked(in *instance) {
 	err := in.ValidatePlace()
 	if err == nil || !s.sayLocked("places") {
@@ -167,12 +171,12 @@ func (s *service) warnOfPlaceLocked(in *instance) {
 		"service", s.name, "instance", in.ID, "error", err, "zone", in.Zone(), "region", in.Region(), "dc", in.Datacenter())
 }
 
-// tagSet returns tags sorted and each once, as instances have them.
+// tagSet returns tags sorted and without duplicates, as instances have them.
 func tagSet(tags []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(tags)))
 }
 
-// putLocked makes the balancer's set agree with an instance that is known.
+// putLocked adds to u what makes the balancer's set agree with a known instance.
 func (s *service) putLocked(in *instance, u *update) {
 	if in.Status != discovery.Serving {
 		u.remove = append(u.remove, in.ID)
@@ -181,11 +185,11 @@ func (s *service) putLocked(in *instance, u *update) {
 	u.put = append(u.put, balance.Item[*instance]{Key: in.ID, Value: in, Weight: uint32(in.Weight), Zone: in.Zone()})
 }
 
-// loseLocked deals with an instance that the registry no longer shows. The
-// registry may be ill, or may have been told wrong: an instance whose
-// authenticated connection answers, and that does not drain, outranks it and is
-// held. A list that this process was configured with is believed, unless most of
-// it vanishes at once; and the registry of this host always, which loses an instance
+// loseLocked handles an instance that the registry no longer shows. The registry
+// may be faulty, or may have been told something wrong: an instance that does not
+// drain and whose authenticated connection answers outranks it and is held. A list
+// that this process was configured with is believed, unless most of it vanishes at
+// once. The registry of this host is always believed, because it loses an instance
 // when the kernel says that its process is gone.
 func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) {
 	delete(s.leftOut, id)
@@ -206,7 +210,7 @@ func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) 
 	s.dropLocked(id, u)
 }
 
-// configured reports whether the instances are those that this process was
+// configured reports whether the instances come from a list that this process was
 // configured with.
 func (s *service) configured() bool {
 	s.mu.Lock()
@@ -214,14 +218,14 @@ func (s *service) configured() bool {
 	return s.snapshot.Origin == discovery.FromConfig
 }
 
-// live reports whether there is a connection that takes work.
+// live reports whether there is a connection that takes calls.
 func (in *instance) live() bool {
 	return in.peer.Live(transport.ClassCalls) != nil || in.peer.Live(transport.ClassBulk) != nil
 }
 
-// answersLocked reports whether a held instance stays: while its connection
-// answers, for holdTime, and after that, if others write to the registry, until it
-// shows another instance that is connected.
+// answersLocked reports whether a held instance stays. It stays for holdTime while
+// its connection answers. If others can write to the registry, it also stays after
+// that, until the registry shows another instance that is connected.
 func (s *service) answersLocked(id string, since, now time.Time) bool {
 	return s.members[id].live() &&
 		(now.Sub(since) < holdTime || s.snapshot.Origin == discovery.FromNetwork && !s.othersLiveLocked())
@@ -245,7 +249,7 @@ func (s *service) dropLocked(id string, u *update) {
 	u.remove = append(u.remove, id)
 }
 
-// commitLocked hands the changes to the balancer and wakes who waits for them.
+// commitLocked passes the changes to the balancer and wakes the calls that wait for them.
 func (s *service) commitLocked(u update, now time.Time) {
 	if len(u.put) > 0 {
 		delete(s.said, saidWait)
@@ -257,14 +261,14 @@ func (s *service) commitLocked(u update, now time.Time) {
 	s.wakeLocked()
 }
 
-// wakeLocked wakes who waits for a change of the instances.
+// wakeLocked wakes the calls and followers that wait for a change of the instances.
 func (s *service) wakeLocked() {
 	close(s.change)
 	s.change = make(chan struct{})
 }
 
-// heardFromLocked lets calls go again to the instances at an address, from where there
-// is a sign of life: a new connection, mostly.
+// heardFromLocked lets calls go again to the instances at an address that gave a sign of
+// life, usually a new connection.
 func (s *service) heardFromLocked(addr string) {
 	now := clock.Now()
 	for id, in := range s.members {
@@ -277,8 +281,8 @@ func (s *service) heardFromLocked(addr string) {
 	}
 }
 
-// confirm takes in the tags that an instance says it has, on each connection to
-// it and when they change. From then on the registry's word does not count.
+// confirm takes in the tags that an instance announces, on each connection to it
+// and when they change. From then on the registry's tags do not count.
 func (s *service) confirm(addr string, tags []string) {
 	tags = tagSet(tags)
 	s.mu.Lock()
@@ -286,7 +290,8 @@ func (s *service) confirm(addr string, tags []string) {
 	s.heardFromLocked(addr)
 	configured := s.snapshot.Origin == discovery.FromConfig
 	var u update
-	for id, in := range s.members { // connections are made, and tags change, seldom
+	// A full scan is cheap enough: connections are made, and tags change, rarely.
+	for id, in := range s.members {
 		if in.Addr != addr || configured && !in.asked || !in.TagsUnknown && slices.Equal(in.Tags, tags) {
 			continue
 		}
@@ -305,13 +310,13 @@ func (s *service) confirm(addr string, tags []string) {
 	}
 }
 
-// forgetPause is how long what instances said of their tags stands, at least, when a
-// call finds nobody by it.
+// forgetPause is the least time between two times that a service forgets the tags of
+// its instances.
 const forgetPause = 5 * time.Second
 
-// forgetTags lets go of the tags that instances said which are not connected any more:
-// other processes with other tags may be at their addresses. It is for calls that
-// find nobody, and reports whether there is somebody to ask again.
+// forgetTags forgets the tags that were announced by instances that are no longer
+// connected: other processes with other tags may be at their addresses. It is for calls
+// that find no instance, and reports whether there are instances to ask again.
 func (s *service) forgetTags(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -349,8 +354,8 @@ func (s *service) allowedLocked(in discovery.Instance, origin discovery.Origin) 
 	return why == ""
 }
 
-// noteStaleLocked says once that the registry is ill, and once that it is well
-// again, however many services are looked for in it.
+// noteStaleLocked logs once that the registry cannot be read, and once that it can
+// again, however many services are watched in it.
 func (s *service) noteStaleLocked(next discovery.Snapshot) {
 	log, stale := s.node.cfg.Logger, &s.node.services.stale
 	switch {

@@ -7,11 +7,12 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// Metadata is a set of text pairs that travels beside a message. At most 64
-// pairs and 8 KiB of keys and values; keys that start with "link-" are
+// Metadata is a set of text pairs that travels beside a message. It has at most
+// 64 pairs and 8 KiB of keys and values; keys that start with "link-" are
 // reserved. The zero value is empty.
 type Metadata struct {
-	pairs []wire.Pair // by wire.ComparePairs
+	// pairs is sorted by wire.ComparePairs.
+	pairs []wire.Pair
 }
 
 // Get returns the value of key, or "".
@@ -69,9 +70,9 @@ func (m Metadata) validate() error {
 	return nil
 }
 
-// MetadataOf returns the metadata that the caller sent, in the context of a
-// handler; elsewhere it is empty. It is to be called before the handler
-// returns; what it returned stays valid.
+// MetadataOf returns the metadata that the caller sent, if ctx is the context of
+// a handler; otherwise the result is empty. It must be called before the handler
+// returns; the result stays valid after that.
 func MetadataOf(ctx context.Context) Metadata {
 	if info := infoOf(ctx); info != nil {
 		return info.readMetadata()
@@ -79,10 +80,10 @@ func MetadataOf(ctx context.Context) Metadata {
 	return Metadata{}
 }
 
-// SetReplyMeta adds a pair to what the reply of the call that ctx belongs to
-// carries, beside its message or its error. It must be called before the
-// handler returns, by one goroutine at a time. Outside a handler, and if the
-// pair breaks a rule of [Metadata], it does nothing and reports false.
+// SetReplyMeta adds a pair to the metadata of the reply, which travels beside its
+// message or its error. ctx is the context of the handler. SetReplyMeta must be
+// called before the handler returns, by one goroutine at a time. Outside a handler,
+// and if the pair breaks a rule of [Metadata], it does nothing and reports false.
 func SetReplyMeta(ctx context.Context, key, value string) bool {
 	info := infoOf(ctx)
 	if info == nil {

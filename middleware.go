@@ -7,30 +7,41 @@ import (
 
 // Operation is one unary call or one stream, as middleware sees it.
 type Operation struct {
-	Route    Route
-	Client   bool     // this side calls; otherwise it serves
-	Peer     Peer     // who calls; on the client who answered, once next has returned
-	Metadata Metadata // what the caller sent; a client's middleware may add to it with Set
-	Request  any      // unary: pointer to the request; on the server nil until Decode or next has read it
-	Response any      // unary: the response, once next has returned
-	Stream   *Stream  // streams; on the client once next has returned
-	// Attempt says, of unary calls, which attempt of its caller's a server has before it, as the caller says,
-	// and on the client how many were made, once next has returned. It counts from 1; 0 on streams.
+	Route Route
+	// Client means that this side calls; otherwise it serves.
+	Client bool
+	// Peer is the caller. On the client it is the peer that answered, once next has
+	// returned.
+	Peer Peer
+	// Metadata is what the caller sends. Middleware of the client may add to it with
+	// SetMeta.
+	Metadata Metadata
+	// Request is a pointer to the request of a unary call. On the server it is nil
+	// until Decode or next has read it.
+	Request any
+	// Response is the response of a unary call, once next has returned.
+	Response any
+	// Stream is the stream, on the client once next has returned; nil for unary calls.
+	Stream *Stream
+	// Attempt counts the attempts of a unary call from 1; it is 0 for streams. On the
+	// server it is the number of this attempt, as the caller says. On the client it is
+	// how many were made, once next has returned.
 	Attempt int
-	// Unserved says that this node has no such route. Route.Name is then what the
-	// caller wrote, anything of up to 255 bytes: no label for metrics.
+	// Unserved means that this node has no such route. Route.Name is then what the
+	// caller wrote, up to 255 arbitrary bytes: do not use it as a label for metrics.
 	Unserved bool
 
-	incoming *incoming // on the server, of unary calls
+	// incoming is set for unary calls on the server.
+	incoming *incoming
 }
 
-// Decode reads the request of a unary call that is served, at the first call, and
-// returns op.Request, a pointer to it. Next does it for those who do not: middleware
-// runs before the request is read, so a caller that it turns away costs no more than
-// its headers. Call it once the caller is known to be welcome.
+// Decode reads and decodes the request of a unary call on the server, at the first
+// call, and returns op.Request, a pointer to it. If no middleware calls Decode, next
+// does. Middleware runs before the request is read, so a caller that it turns away
+// costs no more than its headers: call Decode once the caller is known to be welcome.
 //
 // Errors: InvalidArgument if the request cannot be decoded, ResourceExhausted if it is
-// too large; return them as they are. On the client it returns op.Request.
+// too large; return them as they are. On the client Decode returns op.Request.
 func (o *Operation) Decode() (any, error) {
 	if o.Request == nil && o.incoming != nil {
 		request, err := o.incoming.decode()
@@ -42,22 +53,23 @@ func (o *Operation) Decode() (any, error) {
 	return o.Request, nil
 }
 
-// SetMeta adds a pair to the metadata that a client sends when it calls next
-// after this.
+// SetMeta adds a pair to the metadata that a client sends. It must be called
+// before next.
 func (o *Operation) SetMeta(key, value string) { o.Metadata = o.Metadata.with(key, value) }
 
 // Handler runs one operation to its end.
 type Handler func(ctx context.Context, op *Operation) error
 
 // Middleware wraps a Handler. It may return without calling next, change ctx,
-// and look at the error and the response that next left. The first of a list is
-// the outermost. It is called for every pattern, on both sides; on the client
-// once per call, not per attempt.
+// and look at the error and the response of next. The first of a list is the
+// outermost. It is called for every pattern, on both sides; on the client once per
+// call, not once per attempt.
 //
-// On the server it sees every operation that is not shed for overload: also those
-// for routes that nobody serves ([Operation.Unserved]), whose requests cannot be
-// decoded, and whose handlers panic. Next then returns Unimplemented,
-// InvalidArgument, or a [*PanicError], with which CodeOf is [Internal].
+// On the server it sees every operation that is not shed for overload, including
+// those for routes that the node does not serve ([Operation.Unserved]), those whose
+// request cannot be decoded, and those whose handler panics. In these cases next
+// returns Unimplemented, InvalidArgument, or a [*PanicError], for which CodeOf
+// returns [Internal].
 type Middleware func(next Handler) Handler
 
 func chain(list []Middleware, last Handler) Handler {

@@ -8,20 +8,21 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// maxMirrored is how many copies of calls are under way at once. Beyond it calls
-// are not copied, and counted; see [Status].
+// maxMirrored bounds how many copies of calls are in flight at once. Beyond it
+// calls are not copied, which [Status] counts.
 const maxMirrored = 64
 
-// mirrors sends copies of calls where the topology wants them, and drops the
-// replies. A copy never delays the call nor changes its result.
+// mirrors sends copies of calls where the topology asks for them, and drops the
+// replies. A copy neither delays its call nor changes its result.
 type mirrors struct {
-	node    *Node
-	room    chan struct{} // holds a token per copy under way
+	node *Node
+	// room holds a token for each copy in flight.
+	room    chan struct{}
 	sent    atomic.Uint64
 	dropped atomic.Uint64
 }
 
-// send sends a copy of a call that has been encoded, if the lot falls on it.
+// send sends a copy of a call that has been encoded, if the call is drawn for it.
 func (m *mirrors) send(o *outgoing) {
 	plan := o.plan.Mirrored(&o.request)
 	if plan == nil {
@@ -33,12 +34,14 @@ func (m *mirrors) send(o *outgoing) {
 		m.dropped.Add(1)
 		return
 	}
-	m.sent.Add(1) // unless it comes to nothing
+	// This is taken back below if the copy is not sent.
+	m.sent.Add(1)
 	c := &outgoing{
 		Operation: Operation{Route: o.Route, Client: true, Metadata: Metadata{pairs: slices.Clone(o.Metadata.pairs)}},
 		service:   o.service, now: o.now, deadline: o.deadline, dated: true,
 		plan: plan, copied: true, request: o.request,
-		// What the message and its reply need. What narrows the choice of an instance is for the call, not for its copy.
+		// These are the options that the message and its reply need. Those that narrow the choice of an instance are
+		// for the call, not for its copy.
 		config: callConfig{key: o.config.key, size: o.config.size, sized: o.config.sized},
 		data:   slices.Clone(o.data), size: o.size,
 		headers: wire.Headers{
@@ -57,7 +60,8 @@ func (m *mirrors) send(o *outgoing) {
 		if err == nil {
 			err = c.run(ctx)
 		}
-		if err != nil && c.attempts == 0 { // nobody was asked; whatever became of it else, nobody waits for it
+		// The copy was not sent. Other errors are dropped, because nobody waits for the copy.
+		if err != nil && c.attempts == 0 {
 			m.sent.Add(^uint64(0))
 			m.dropped.Add(1)
 		}

@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// Probe says whether what a tag stands for is there: nil if it is. It must
-// return when ctx ends, which is after [ProbeTimeout]. A panic counts as an
-// error, and so does each [ProbeInterval] in which a probe goes on after that.
+// Probe returns nil if what a tag stands for is available, else an error. It must
+// return when ctx ends, which is after [ProbeTimeout]. A panic counts as an error,
+// and each [ProbeInterval] for which a probe runs on after that counts as another.
 type Probe func(ctx context.Context) error
 
-// How Config.Monitors works.
+// The timing of Config.Monitors.
 const (
 	// ProbeInterval is the time between two runs of one probe.
 	ProbeInterval = time.Second
 	// ProbeTimeout is how long one run may take before it counts as failed.
 	ProbeTimeout = time.Second
-	// ProbeAgree is how many runs in a row must say otherwise before the tag
-	// appears or goes: one hiccup moves no traffic. The first run counts at once.
+	// ProbeAgree is how many runs in a row must disagree with the tag before it
+	// appears or goes, so that one hiccup moves no traffic. The first run counts
+	// at once.
 	ProbeAgree = 2
 )
 
@@ -31,8 +32,8 @@ type monitors struct {
 	node *Node
 }
 
-// watch runs every probe once, so that the node is announced with the right
-// tags, and then for as long as the node lives.
+// watch starts the probes, which run for as long as the node lives. It waits for the
+// first run of each, so that the node is announced with the right tags.
 func (m *monitors) watch(ctx context.Context) {
 	probes := m.node.cfg.Monitors
 	if len(probes) == 0 {
@@ -46,14 +47,15 @@ func (m *monitors) watch(ctx context.Context) {
 		}
 	}
 	all := make(chan struct{})
-	go func() { first.Wait(); close(all) }() // each ends within ProbeTimeout
+	// This goroutine ends, because each first run ends within ProbeTimeout.
+	go func() { first.Wait(); close(all) }()
 	select {
 	case <-all:
 	case <-ctx.Done():
 	}
 }
 
-// follow runs one probe until ctx ends.
+// follow runs one probe until ctx ends. It calls first after the first run.
 func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first func()) {
 	ticker := time.NewTicker(ProbeInterval)
 	defer ticker.Stop()
@@ -71,11 +73,13 @@ func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first fu
 		if run == 0 {
 			first()
 		}
-		for hangs := true; hangs; { // at most one run at a time
+		// Wait for the end of the run, so that there is at most one at a time.
+		for hangs := true; hangs; {
 			select {
 			case <-ended:
 				hangs = false
-			case <-ticker.C: // one that ends late, or never, is a failed run each time
+			case <-ticker.C:
+				// A run that goes on counts as a failed run at each tick.
 				m.judge(&v, errProbeHangs)
 			case <-ctx.Done():
 				m.abandon(tag, ended)
@@ -92,14 +96,15 @@ func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first fu
 
 var errProbeHangs = fmt.Errorf("no result after %v, and it ignores that its context ended", ProbeTimeout)
 
-// verdict is what the runs of a probe have said so far.
+// verdict is the result of the runs of a probe so far.
 type verdict struct {
-	tag     string
-	begun   bool
-	against int // runs in a row that say otherwise than the tag
+	tag   string
+	begun bool
+	// against counts the runs in a row that disagree with the tag.
+	against int
 }
 
-// judge takes in a run, and lets the tag follow when enough agree.
+// judge takes in the result of a run, and changes the tag when enough runs agree.
 func (m *monitors) judge(v *verdict, err error) {
 	v.against++
 	if v.begun && m.node.tags.has(v.tag) == (err == nil) {
@@ -112,8 +117,8 @@ func (m *monitors) judge(v *verdict, err error) {
 	v.begun = true
 }
 
-// run runs a probe once, at most for ProbeTimeout. The channel is closed when
-// the probe has returned.
+// run runs a probe once and waits for its result, at most for ProbeTimeout. The
+// channel is closed when the probe has returned.
 func (m *monitors) run(ctx context.Context, tag string, probe Probe) (ended <-chan struct{}, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
 	result, done := make(chan error, 1), make(chan struct{})
@@ -130,8 +135,9 @@ func (m *monitors) run(ctx context.Context, tag string, probe Probe) (ended <-ch
 	select {
 	case err = <-result:
 	case <-ctx.Done():
+		// The probe may have returned at the same moment.
 		select {
-		case err = <-result: // it returned in the same moment
+		case err = <-result:
 		default:
 			err = fmt.Errorf("no result after %v", ProbeTimeout)
 		}
@@ -139,7 +145,8 @@ func (m *monitors) run(ctx context.Context, tag string, probe Probe) (ended <-ch
 	return done, err
 }
 
-// abandon waits for a probe that is still running when the node closes.
+// abandon waits for a probe that still runs when the node closes, at most for
+// probeStuck.
 func (m *monitors) abandon(tag string, ended <-chan struct{}) {
 	t := time.NewTimer(probeStuck)
 	defer t.Stop()

@@ -13,34 +13,35 @@ import (
 	"github.com/linkmesh/link/internal/transport"
 )
 
-// How errors learn which names there are. What a registry says is kept, so that calls
-// that fail by the thousand ask it seldom.
+// How errors learn which names exist. The names that a registry returns are cached, so that
+// calls that fail by the thousand rarely query it.
 const (
-	// namesEvery is how long the names that a registry gave stand.
+	// namesEvery is how long the names from a registry are kept.
 	namesEvery = 5 * time.Second
-	// namesWait is how long an error waits for them; one that comes later serves the
+	// namesWait is how long an error waits for the names; names that come later serve the
 	// next error.
 	namesWait = 100 * time.Millisecond
-	// namesTime bounds the question itself.
+	// namesTime bounds the query itself.
 	namesTime = 2 * time.Second
 )
 
-// How many searches for names that are like another one are made in namesEvery; errors beyond them propose
-// nothing. Others may choose both the names and the word.
+// These bound the searches for similar names in namesEvery; errors beyond them propose nothing. Both the names and
+// the word that is searched for may come from others.
 const (
-	maxServiceSearches = 1024 // a node's, among the services of its registry
-	maxRouteSearches   = 64   // a connection's, among the routes of its peer
-	maxTagSearches     = 64   // a service's, among the tags of its instances
+	maxServiceSearches = 1024 // per node, among the services of its registry
+	maxRouteSearches   = 64   // per connection, among the routes of its peer
+	maxTagSearches     = 64   // per service, among the tags of its instances
 )
 
-// proposals remembers what was proposed in the place of which word, for namesEvery.
+// proposals remembers for namesEvery what was proposed in place of each word.
 type proposals struct {
 	mu    sync.Mutex // guards the fields below
 	since time.Time
 	texts map[string]string
 }
 
-// propose returns what was proposed in the place of a word, or makes a proposal if not too many were made lately.
+// propose returns what was proposed in place of word, or searches for a proposal if fewer than most searches were made
+// lately.
 func (p *proposals) propose(word string, most int, search func() string) string {
 	p.mu.Lock()
 	if now := time.Now(); p.texts == nil || now.Sub(p.since) >= namesEvery {
@@ -52,7 +53,8 @@ func (p *proposals) propose(word string, most int, search func() string) string 
 		p.mu.Unlock()
 		return text
 	}
-	texts[word] = "" // it counts from now on, and only one caller makes it
+	// The search counts from now on, and only this caller makes it.
+	texts[word] = ""
 	p.mu.Unlock()
 	text = search()
 	p.mu.Lock()
@@ -68,21 +70,24 @@ func (p *proposals) forget() {
 }
 
 // names are the services that the registry knows, for errors that propose the one that
-// was meant.
+// was probably meant.
 type names struct {
 	node *Node
 
-	mu       sync.Mutex // guards the fields below
-	asked    time.Time
-	answered chan struct{} // closed when the question under way has ended
+	mu    sync.Mutex // guards the fields below
+	asked time.Time
+	// answered is closed when the query in flight has ended; nil if there is none.
+	answered chan struct{}
 	known    []string
-	heard    bool // known is what the registry has said
+	// heard means that known comes from the registry.
+	heard bool
 
 	proposed proposals
 }
 
-// propose returns the end of an error that nobody has announced a service: the names
-// that are like it, or "". It waits until a time, at most for namesWait.
+// propose returns the end of an error about a service that nobody has announced: the
+// names that are similar to its name, or "". It waits until the given time, at most for
+// namesWait.
 func (k *names) propose(name string, until time.Time) string {
 	lister, ok := k.node.registry.(discovery.Lister)
 	if !ok {
@@ -114,7 +119,7 @@ func (k *names) propose(name string, until time.Time) string {
 	return k.proposed.propose(name, maxServiceSearches, func() string { return proposeService(name, known) })
 }
 
-// proposeService names the services that are like another one or, if there are but a few, those.
+// proposeService names the services similar to name or, if none is and there are only a few services, all of them.
 func proposeService(name string, known []string) string {
 	text := spell.Proposal(name, slices.Values(known))
 	if text != "" || len(known) == 0 || len(known) > spell.MaxProposed || slices.Contains(known, name) {
@@ -127,7 +132,7 @@ func proposeService(name string, known []string) string {
 	return "; all that is there is " + strings.Join(quoted, ", ")
 }
 
-// ask asks the registry. An error leaves what was known.
+// ask queries the registry for the names. An error leaves those that are known.
 func (k *names) ask(ctx context.Context, lister discovery.Lister, answered chan struct{}) {
 	defer close(answered)
 	ctx, cancel := context.WithTimeout(ctx, namesTime)
@@ -142,10 +147,10 @@ func (k *names) ask(ctx context.Context, lister discovery.Lister, answered chan 
 	}
 }
 
-// proposeRoute returns the end of an error that a peer does not serve a route: the names that it
-// does serve and that are like it, or "". The answer may come before the peer's routes, which
-// have a stream of their own, so it waits for them: at most for namesWait, and no longer than until
-// stop is closed or, if it is not zero, until a time. On one connection one such wait is enough.
+// proposeRoute returns the end of an error about a route that a peer does not serve: the similar
+// names that it does serve, or "". The error may come before the peer's routes, which have a
+// stream of their own, so it waits for them: at most for namesWait, and no longer than until stop
+// is closed or, if it is not zero, until the given time. It waits in full only once per connection.
 func proposeRoute(stop <-chan struct{}, r Route, session *transport.Session, until time.Time) string {
 	session.AwaitRoutes(stop, namesWait, until)
 	return verifiedOf(session).nearRoutes.propose(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
@@ -153,16 +158,16 @@ func proposeRoute(stop <-chan struct{}, r Route, session *transport.Session, unt
 	})
 }
 
-// Unserved says why nobody serves a route for calls with these options: that no instance
-// of its service is known, or that those which are do not have the route, with the
-// nearest names that exist; or that none of them could be connected to yet. It is nil if
-// the node is connected to an instance that serves the route. It is for patterns whose
-// users wait, for a word to them or to the log, and dials nobody. It may wait 100 ms for
-// the registry, or 200 ms for the routes of instances that were connected to just now.
+// Unserved returns an error that says why nobody serves a route for calls with these
+// options: no instance of its service is known; those that are known lack the route, with
+// the nearest names that exist; or none of them could be connected to yet. It returns nil if
+// the node is connected to an instance that serves the route. It is for patterns whose users
+// wait, to tell them or to log it. It dials nothing. It may block 100 ms for the registry,
+// or 200 ms for the routes of instances that were connected to just now.
 //
-// The error says "nobody serves stage receipts of service mailer" and so on. It is
-// Unavailable, or Unimplemented if the route's name is what is wrong; or what makes a call
-// fail before it is sent, as with [Node.Call].
+// The error begins with "nobody serves stage receipts of service mailer". Its code is
+// Unavailable, or Unimplemented if the route's name is wrong, or that of an error that makes
+// a call fail before it is sent, as with [Node.Call].
 func (n *Node) Unserved(r Route, opts ...CallOption) error {
 	o := &outgoing{}
 	o.init(r, nil, nil, opts)
@@ -219,7 +224,8 @@ func (o *outgoing) unserved(n *Node) error {
 		without = append(without, session)
 	}
 	s.mu.Unlock()
-	until := time.Now().Add(2 * namesWait) // more than one wait, so that one that was whole is remembered
+	// This is longer than one wait, so that the session remembers a wait in full.
+	until := time.Now().Add(2 * namesWait)
 	for _, session := range without {
 		session.AwaitRoutes(nil, namesWait, until)
 		if _, ok := session.Route(uint64(o.Route.Kind), o.Route.Name); ok {
@@ -236,7 +242,7 @@ func (o *outgoing) unserved(n *Node) error {
 	return Errorf(Unavailable, "none of the %d instances in %s is connected", len(list)+len(unknown), where)
 }
 
-// session returns a connection to the instance, nil if there is none that takes work.
+// session returns a connection to the instance, nil if there is none that takes calls.
 func (in *instance) session() *transport.Session {
 	if s := in.peer.Live(transport.ClassBulk); s != nil {
 		return s

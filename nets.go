@@ -11,16 +11,17 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// Addresses that no instance has, whoever says so: those of cloud metadata
-// services answer anybody on the machine and give out its credentials.
+// metadataServices are addresses that no instance may have, whatever a registry
+// says: cloud metadata services answer any process on the machine and give out its
+// credentials.
 var metadataServices = []netip.Addr{ //nolint:gochecknoglobals // a constant
 	netip.AddrFrom4([4]byte{169, 254, 169, 254}), // most clouds
 	netip.AddrFrom4([4]byte{169, 254, 170, 2}),   // credentials of AWS ECS tasks
 	netip.MustParseAddr("fd00:ec2::254"),         // AWS over IPv6
 }
 
-// mayDial says why an address must not be dialed. It sees what host names
-// resolve to.
+// mayDial returns an error if an address must not be dialed. It is also called for
+// the addresses that host names resolve to.
 func (n *Node) mayDial(addr netip.Addr) error {
 	addr = addr.Unmap().WithZone("")
 	switch {
@@ -40,8 +41,8 @@ func (n *Node) mayDial(addr netip.Addr) error {
 	return fmt.Errorf("%v is outside of Config.AllowNets", addr)
 }
 
-// refused says why an instance may not be dialed, "" if it may be, and how to
-// fix that.
+// refused returns why an instance may not be dialed and how to fix that; both are
+// "" if it may be.
 func (n *Node) refused(in discovery.Instance, origin discovery.Origin) (why, fix string) {
 	host, _, err := net.SplitHostPort(in.Addr)
 	if err != nil {
@@ -62,17 +63,17 @@ func (n *Node) refused(in discovery.Instance, origin discovery.Origin) (why, fix
 	return "", ""
 }
 
-// errHere is why an instance that others registered may not be dialed at an address of this machine.
+// errHere is why an instance in a shared registry may not be dialed at a loopback address.
 var errHere = errors.New("it names this machine, but its registry is shared with others")
 
-// elsewhere reports whether instances are on other machines than this node: their registry is
-// shared with others, and so is the address of this node.
+// elsewhere reports whether instances may be on other machines, so that a loopback address cannot
+// be theirs: their registry is shared with other machines, and this node is not on loopback only.
 func (n *Node) elsewhere(origin discovery.Origin) bool {
 	return origin == discovery.FromNetwork && !n.onLoopback()
 }
 
-// mayDial says why instances of the service must not be dialed at an address that their host
-// names have.
+// mayDial returns an error if instances of the service must not be dialed at an address that
+// their host names resolve to.
 func (s *service) mayDial(addr netip.Addr) error {
 	s.mu.Lock()
 	origin := s.snapshot.Origin
@@ -83,7 +84,7 @@ func (s *service) mayDial(addr netip.Addr) error {
 	return nil
 }
 
-// onLoopback reports whether the node itself is to be found on this machine
+// onLoopback reports whether the node itself can be reached from this machine
 // only.
 func (n *Node) onLoopback() bool {
 	if host, _, err := net.SplitHostPort(n.Addr()); err == nil {
@@ -101,7 +102,7 @@ func (n *Node) onLoopback() bool {
 	return err == nil && loopback(host)
 }
 
-// unmapped returns networks with IPv4 written as such, as addresses are compared.
+// unmapped returns networks with IPv4-mapped IPv6 networks as IPv4, the form in which addresses are compared.
 func unmapped(nets []netip.Prefix) []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(nets))
 	for _, p := range nets {

@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// meeting asks what a service needs to be found by this node, in its tier and registry.
+// meeting returns a question about what a service needs so that this node finds it, by tier and registry.
 func (n *Node) meeting() string {
 	_, here := n.registry.(*local.Registry)
 	switch tier := n.identity.Tier(); {
@@ -28,7 +28,7 @@ func (n *Node) meeting() string {
 	}
 }
 
-// proofOf is what the nodes of a mesh have in common in a tier.
+// proofOf returns what the nodes of a mesh have in common in a tier.
 func proofOf(tier security.Tier) string {
 	if tier == security.TierClusterSecret {
 		return "LINK_CLUSTER_SECRET"
@@ -36,7 +36,7 @@ func proofOf(tier security.Tier) string {
 	return "trust domain"
 }
 
-// leftOutLocked says why the instances that are left out are, by one of them; "" if none is.
+// leftOutLocked returns how many instances are left out and why one of them is, or "" if none is.
 func (s *service) leftOutLocked() string {
 	for i := range s.snapshot.Instances {
 		if in := &s.snapshot.Instances[i]; s.leftOut[in.ID] {
@@ -47,7 +47,7 @@ func (s *service) leftOutLocked() string {
 	return ""
 }
 
-// none describes why there is nobody to call, to a call that has time until then.
+// none returns an error that says why there is no instance to call. It may wait for proposals until the given time.
 func (s *service) none(until time.Time) error {
 	s.mu.Lock()
 	total, draining := len(s.members), 0

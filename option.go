@@ -17,18 +17,22 @@ type callConfig struct {
 	reply    *Metadata
 	messages int
 	bytes    int
-	tags     []string // those that the instance must have
-	sticky   string
-	instance string // the only one to call
-	zone     bool   // only in our own zone
-	size     int    // the largest message
-	sized    bool   // size was given
+	// tags are what the instance must have.
+	tags   []string
+	sticky string
+	// instance is the ID of the only instance to call; "" if any will do.
+	instance string
+	// zone restricts the call to the zone of this node.
+	zone bool
+	// size is the largest message in bytes, if sized is set.
+	size  int
+	sized bool
 }
 
 // narrows reports whether the call asks for a part of the instances.
 func (c *callConfig) narrows() bool { return len(c.tags) > 0 || c.zone }
 
-// checkTags says which tag cannot be one.
+// checkTags returns an error if one of the tags is not valid.
 func (c *callConfig) checkTags() error {
 	if len(c.tags) == 0 {
 		return nil
@@ -39,21 +43,22 @@ func (c *callConfig) checkTags() error {
 	return nil
 }
 
-// handleConfig is what the options of a handler say.
+// handleConfig is what the options of a handler say. sized means that maxMessage
+// was given, guarded that authorize was.
 type handleConfig struct {
 	maxMessage int
-	sized      bool // maxMessage was given
+	sized      bool
 	lasting    bool
 	authorize  func(Peer) error
-	guarded    bool // authorize was given
+	guarded    bool
 }
 
 type metaOption struct{ key, value string }
 
 func (o metaOption) applyCall(c *callConfig) { c.metadata = c.metadata.with(o.key, o.value) }
 
-// Meta sends a pair of metadata with the call. Of two with the same key the
-// last counts. The handler reads it with [MetadataOf].
+// Meta sends a pair of metadata with the call. If a key is given twice, the last
+// value counts. The handler reads it with [MetadataOf].
 func Meta(key, value string) CallOption { return metaOption{key, value} }
 
 type keyOption string
@@ -69,8 +74,8 @@ type answeredOption struct{ peer *Peer }
 
 func (o answeredOption) applyCall(c *callConfig) { c.answered = o.peer }
 
-// Answered stores in p who answered the call, with a reply or an error.
-// p is left alone if nobody did.
+// Answered stores in p the peer that answered the call, with a reply or an error.
+// p does not change if no peer answered.
 func Answered(p *Peer) CallOption { return answeredOption{p} }
 
 type replyMetaOption struct{ metadata *Metadata }
@@ -78,7 +83,7 @@ type replyMetaOption struct{ metadata *Metadata }
 func (o replyMetaOption) applyCall(c *callConfig) { c.reply = o.metadata }
 
 // ReplyMeta stores in m the metadata that the handler set with [SetReplyMeta].
-// m is left alone if nobody answered.
+// m does not change if no peer answered.
 func ReplyMeta(m *Metadata) CallOption { return replyMetaOption{m} }
 
 type waitOption struct{}
@@ -86,17 +91,17 @@ type waitOption struct{}
 func (waitOption) applyCall(c *callConfig) { c.wait = true }
 
 // WaitForReady makes the call wait, until its deadline, for an instance that can
-// be reached, where it would else fail with [Unavailable] at once. It does not
-// send a call again that may have run. That calls to a service have waited for 5 s is
-// logged once, until an instance comes.
+// be reached; without it the call would fail with [Unavailable] at once. It does not
+// resend a call that may have run. If calls to a service wait for 5 s, that is logged
+// once, until an instance comes.
 func WaitForReady() CallOption { return waitOption{} }
 
 type tagsOption []string
 
 func (o tagsOption) applyCall(c *callConfig) { c.tags = append(c.tags, o...) }
 
-// OnTags sends the call only to instances that have all of tags, of those that
-// the topology lets it reach. If there is none the call fails with
+// OnTags sends the call only to instances that have all of tags, among those that
+// the topology lets it reach. If there is none, the call fails with
 // [Unavailable].
 func OnTags(tags ...string) CallOption { return tagsOption(tags) }
 
@@ -106,7 +111,7 @@ func (o stickyOption) applyCall(c *callConfig) { c.sticky = string(o) }
 
 // Sticky sends calls with the same key to the same instance, from whichever
 // node, for as long as it takes calls and is not much busier than the others; see
-// package topology. The key also decides weighted splits. An empty key is none.
+// package topology. The key also decides weighted splits. An empty key has no effect.
 func Sticky(key string) CallOption { return stickyOption(key) }
 
 type zoneOption struct{}
@@ -136,7 +141,7 @@ func (o creditOption) applyCall(c *callConfig) {
 // [InvalidArgument] for less than 0 of either. It has no effect on unary calls.
 func Credit(messages, bytes int) CallOption { return creditOption{messages, bytes} }
 
-// Option is one for calls and for handlers.
+// Option is an option for both calls and handlers.
 type Option interface {
 	CallOption
 	HandleOption
@@ -150,29 +155,29 @@ func (o maxMessageOption) applyHandle(h *handleConfig) { h.maxMessage, h.sized =
 // MaxMessage overrides Limits.MaxMessage for one route or one call, in both
 // directions: bytes of one message, from 1 to 64 MiB.
 //
-// On a handler it says how large messages of the route are. Callers learn it when they
-// connect, and need to set nothing: they send and take as much. On a call or stream it
-// says how much the caller sends and takes, whatever the route says.
+// On a handler it bounds the messages of the route. Callers learn it when they connect,
+// and need not set anything: they send and accept as much. On a call or stream it bounds
+// what the caller sends and accepts, whatever the route says.
 func MaxMessage(bytes int) Option { return maxMessageOption(bytes) }
 
 type lastingOption struct{}
 
 func (lastingOption) applyHandle(h *handleConfig) { h.lasting = true }
 
-// Lasting is for streams that last as long as their callers want, such as those of
-// subscriptions: a node that drains waits for all other handlers first, which may still
-// have something for them, and then closes [Stream.Quiet]. It has no effect on unary
-// calls.
+// Lasting marks streams that last as long as their callers want, such as those of
+// subscriptions. A node that drains waits for all other handlers first, which may still
+// have something for these streams, and then closes [Stream.Quiet]. It has no effect on
+// unary calls.
 func Lasting() HandleOption { return lastingOption{} }
 
 type authorizeOption func(Peer) error
 
 func (o authorizeOption) applyHandle(h *handleConfig) { h.authorize, h.guarded = o, true }
 
-// Authorize lets f decide who may use a route: it returns why a peer may not, nil if
-// it may. It runs before the message of a call, or any frame of a stream, is read: a
-// peer that is refused costs the node its headers. An error without a code is
-// [PermissionDenied]. What depends on metadata or on the request is for [Middleware].
-// f is called on many goroutines at once, for each call and stream; one that panics
-// refuses. If f is nil the handler is not registered: that panics, as a handler that is nil does.
+// Authorize lets f decide who may use a route: f returns nil if the peer may, else why
+// not. It runs before the message of a call, or any frame of a stream, is read, so a
+// refused peer costs the node only its headers. An error without a code becomes
+// [PermissionDenied]. Decisions that depend on metadata or on the request belong in
+// [Middleware]. f is called on many goroutines at once, for each call and stream; a panic
+// of f refuses the peer. If f is nil, registering the handler panics.
 func Authorize(f func(Peer) error) HandleOption { return authorizeOption(f) }

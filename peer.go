@@ -15,16 +15,17 @@ type Peer struct {
 	// Identity is proven by the peer's certificate. In the tiers without a CA it
 	// proves membership only; see package security.
 	Identity security.ID
-	// Advisory means that the peer chose the name in Identity, as any member can. It is
-	// so in the tiers without a CA: the cluster secret, and development, where every
-	// process of the user has the same secret.
+	// Advisory means that the peer chose the name in Identity, as any member can in the
+	// tiers without a CA: the cluster secret, and development, where every process of the
+	// user has the same secret.
 	Advisory bool
-	// Instance and Tags are what the peer says of itself in its SETUP. They are
-	// as true as the peer is honest. Tags must not be modified.
+	// Instance and Tags are what the peer says about itself. They are only as true as
+	// the peer is honest. Tags must not be modified.
 	Instance string
 	Tags     []string
-	Addr     string // address of the peer's socket
-	// TLS describes the connection, for logs: "TLS 1.3", "X25519MLKEM768".
+	// Addr is the address of the peer's socket.
+	Addr string
+	// TLS and KeyExchange describe the connection, for logs: "TLS 1.3", "X25519MLKEM768".
 	TLS         string
 	KeyExchange string
 }
@@ -32,7 +33,7 @@ type Peer struct {
 // Service returns the service of the peer's identity.
 func (p Peer) Service() string { return p.Identity.Service() }
 
-// String returns "orders-01k… at 10.0.0.5:7443".
+// String returns the instance and the address, "orders-01k… at 10.0.0.5:7443".
 func (p Peer) String() string {
 	name := p.Instance
 	if name == "" {
@@ -44,8 +45,8 @@ func (p Peer) String() string {
 	return name + " at " + p.Addr
 }
 
-// Caller returns who called, in the context of a handler; elsewhere the zero
-// Peer.
+// Caller returns the peer that called, if ctx is the context of a handler;
+// otherwise the zero Peer.
 func Caller(ctx context.Context) Peer {
 	if info := infoOf(ctx); info != nil {
 		return peerOf(info.session)
@@ -53,17 +54,18 @@ func Caller(ctx context.Context) Peer {
 	return Peer{}
 }
 
-// verified is what a session keeps of its handshake.
+// verified is what a session keeps from its handshake.
 type verified struct {
 	peer        security.Peer
 	advisory    bool
 	tls         string
 	keyExchange string
-	nearRoutes  proposals // for calls of routes that the peer does not have
+	// nearRoutes are proposals for calls of routes that the peer does not have.
+	nearRoutes proposals
 }
 
-// identify reads the peer of a verified handshake for the transport, in which this node
-// showed own.
+// identify returns the identity of the peer of a verified handshake, for the transport.
+// own is the certificate that this node showed, nil if it is not known.
 func (n *Node) identify(state tls.ConnectionState, own *x509.Certificate) (transport.Identity, error) {
 	peer, err := security.PeerFromState(state)
 	if err != nil {
@@ -79,11 +81,11 @@ func (n *Node) identify(state tls.ConnectionState, own *x509.Certificate) (trans
 }
 
 func verifiedOf(s *transport.Session) *verified {
-	v, _ := s.Peer().(*verified) // identify returns nothing else
+	v, _ := s.Peer().(*verified)
 	return v
 }
 
-// correlation says how far the trace context of a caller is trusted.
+// correlation returns how far the trace context of a caller is trusted.
 func (n *Node) correlation(s *transport.Session) tracing.Correlation {
 	if verifiedOf(s).peer.ID.TrustDomain() != n.identity.ID().TrustDomain() {
 		return tracing.Foreign

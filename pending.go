@@ -8,17 +8,17 @@ import (
 	"github.com/linkmesh/link/internal/transport"
 )
 
-// pending is an instance that the call waits to be connected to.
+// pending is an instance to which the call waits to be connected.
 type pending struct {
 	endpoint *endpoint
 	dial     *transport.Dial
 }
 
-// maxEnded is how often in all a call finds that the connection it waited for has ended in the moment it came, and waits
-// for the next.
+// maxEnded bounds how often, in all, a call waits for the next connection because the one that it waited for ended as
+// soon as it was made.
 const maxEnded = 16
 
-// connect begins to connect to an instance. The error settles the call.
+// connect begins to connect to an instance. A non-nil error settles the call.
 func (o *outgoing) connect(ctx context.Context, e *endpoint, class transport.Class) error {
 	dial, err := e.Value().peer.Connect(class)
 	if err != nil {
@@ -28,8 +28,9 @@ func (o *outgoing) connect(ctx context.Context, e *endpoint, class transport.Cla
 	return nil
 }
 
-// connected waits for the first of the pending instances. It returns nothing if it
-// cannot be reached, or it is time to connect to one more. The error settles the call.
+// connected waits for the first of the pending instances. It returns nil if that
+// instance cannot be used, or if it is time to connect to one more. A non-nil error
+// settles the call.
 func (o *outgoing) connected(ctx context.Context, class transport.Class) (*endpoint, *transport.Session, error) {
 	p, err := o.await(ctx)
 	if err != nil || p == nil {
@@ -41,20 +42,22 @@ func (o *outgoing) connected(ctx context.Context, class transport.Class) (*endpo
 		return nil, nil, o.unreached(ctx, e, class, err)
 	}
 	session := in.peer.Live(class)
-	if session == nil { // it has ended since: the call waits for the next one as it waits for the others
+	if session == nil {
+		// The connection has ended since. The call waits for the next one as it waits for the others.
 		if o.ended++; o.ended > maxEnded {
 			return nil, nil, o.unreached(ctx, e, class, &transport.Error{Reason: transport.ReasonLost, Peer: in.Addr, NotProcessed: true, Detail: "its connections end as soon as they are made"})
 		}
 		return nil, nil, o.connect(ctx, e, class)
 	}
-	in.state.leaving.Store(0) // whatever it said before, it takes calls
+	// Whatever the instance announced before, it takes calls now.
+	in.state.leaving.Store(0)
 	if err := o.mistaken(in, session); err != nil {
 		o.skip(e, err)
 		return nil, nil, nil
 	}
 	if now, ok := in.service.set.Lookup(in.ID); ok && now.Value() != in {
-		// It has changed since it was picked, by what it just said of itself maybe:
-		// it may not be one of those that the call is for.
+		// The instance has changed since it was picked, maybe by what it just announced:
+		// it may no longer be one that the call is for.
 		o.tried.Reset()
 		for _, p := range o.pending {
 			o.tried.Add(p.endpoint)
@@ -86,7 +89,8 @@ func (o *outgoing) await(ctx context.Context) (*pending, error) {
 	for _, p := range o.pending {
 		cases = append(cases, receive(p.dial.Done()))
 	}
-	chosen, _, _ := reflect.Select(cases) // a dial takes longer than reflection by far
+	// A dial takes far longer than reflection.
+	chosen, _, _ := reflect.Select(cases)
 	o.now = time.Now()
 	switch chosen {
 	case 0:
@@ -95,21 +99,22 @@ func (o *outgoing) await(ctx context.Context) (*pending, error) {
 		return nil, o.notConnected(CodeOf(ctx.Err()), context.Cause(ctx))
 	case 2:
 		return o.widen(), nil
-	case 3: // somebody may have come who answers at once
+	case 3:
+		// There may be a new instance that answers at once.
 		o.room = min(o.room+1, maxPending)
 		return nil, nil
 	}
 	return o.dialed(chosen - 4), nil
 }
 
-// dialed takes a pending instance off the others.
+// dialed removes a pending instance from the list and returns it.
 func (o *outgoing) dialed(i int) *pending {
 	p := o.pending[i]
 	o.pending = append(o.pending[:i], o.pending[i+1:]...)
 	return &p
 }
 
-// widen lets the call connect to more instances.
+// widen lets the call connect to more instances at once. It returns nil.
 func (o *outgoing) widen() *pending {
 	o.room, o.widened = min(2*o.room, maxPending), true
 	return nil
@@ -128,9 +133,9 @@ func (o *outgoing) ready() *pending {
 	return o.widen()
 }
 
-// patience is how long the call waits for its dials before it connects to others. Each dial
-// has widenAfter since it began, so that calls do not wait, one after the other, for an
-// instance that does not answer.
+// patience returns how long the call waits for its dials before it connects to others. Each
+// dial has widenAfter from when it began, so that calls do not wait, one after the other, for
+// an instance that does not answer.
 func (o *outgoing) patience() time.Duration {
 	latest := o.pending[0].dial.Began()
 	for _, p := range o.pending[1:] {

@@ -13,27 +13,27 @@ import (
 )
 
 const (
-	// maxPicks bounds how many instances one call looks at, those included that
+	// maxPicks bounds how many instances one call looks at, including those that
 	// never saw it.
 	maxPicks = 256
-	// firstPending is how many instances without a connection one call connects to
-	// at first; the first that answers gets the call. Each time widenAfter passes
-	// and none has answered, it connects to as many more, up to maxPending: one
+	// firstPending is how many instances without a connection one call dials at
+	// first; the first that answers gets the call. Each time widenAfter passes
+	// without an answer, the call dials as many more, up to maxPending, so that one
 	// honest instance among a hundred silent ones is found by its first caller.
 	// The delay is that of RFC 8305, section 8.
 	firstPending = 2
 	maxPending   = balance.MaxTried
 	widenAfter   = 250 * time.Millisecond
-	// maxPassed is how many further instances without a connection it passes over,
-	// in search of one that has one, before it waits for those.
+	// maxPassed is how many further instances without a connection a call passes
+	// over, in search of a connected one, before it waits for its dials.
 	maxPassed = 8
 )
 
 type endpoint = balance.Endpoint[*instance]
 
 // next returns the instance for the next attempt and a connection to it. It
-// prefers an instance that has one to one that must be dialed: the dial goes on
-// in the background, for later calls. The error settles the call.
+// prefers a connected instance to one that must be dialed; dials go on in the
+// background, for later calls. A non-nil error settles the call.
 func (o *outgoing) next(ctx context.Context, class transport.Class) (*endpoint, *transport.Session, error) {
 	for {
 		var e *endpoint
@@ -56,7 +56,8 @@ func (o *outgoing) next(ctx context.Context, class transport.Class) (*endpoint, 
 			if session, err := o.consider(ctx, e, class); session != nil || err != nil {
 				return e, session, err
 			}
-		case len(o.pending) < o.room && o.passed > 0: // back to those that were passed over
+		case len(o.pending) < o.room && o.passed > 0:
+			// Go back to the instances that were passed over.
 			o.passed = 0
 			o.tried.Reset()
 			for _, p := range o.pending {
@@ -67,32 +68,38 @@ func (o *outgoing) next(ctx context.Context, class transport.Class) (*endpoint, 
 			if session != nil || err != nil {
 				return e, session, err
 			}
-		case o.further(): // nobody here, or none that answers at once: on to the next level
+		case o.further():
+			// This level has no instance, or none that answers soon: go on to the next.
 			if err := o.descend(ctx); err != nil {
 				return nil, nil, err
 			}
-		case o.doubted != nil: // better one that may live than nobody
+		case o.doubted != nil:
+			// An instance that may be alive is better than none.
 			e, o.doubted = o.doubted, nil
 			if session := e.Value().peer.Live(class); session != nil && o.mistaken(e.Value(), session) == nil {
 				return e, session, nil
 			}
-		case o.leaver != nil: // better one that drained a while ago than nobody
+		case o.leaver != nil:
+			// An instance that drained a while ago is better than none.
 			e, o.leaver = o.leaver, nil
 			if err := o.connect(ctx, e, class); err != nil {
 				return nil, nil, err
 			}
-		case o.retry: // nobody else is left: the same instance may do
+		case o.retry:
+			// No other instance is left: the same one may be tried again.
 			o.retry = false
 			o.tried.Reset()
 			if err := o.start(ctx); err != nil {
 				return nil, nil, err
 			}
-		case o.service.redial(o.now, class): // nobody is connected: the network may be back
+		case o.service.redial(o.now, class):
+			// No instance is connected, but the network may be back.
 			o.tried.Reset()
 			if err := o.start(ctx); err != nil {
 				return nil, nil, err
 			}
-		case o.config.instance == "" && o.service.forgetTags(o.now): // instances may be others by now
+		case o.config.instance == "" && o.service.forgetTags(o.now):
+			// Other instances may be at these addresses by now.
 			o.tried.Reset()
 			if err := o.start(ctx); err != nil {
 				return nil, nil, err
@@ -105,8 +112,9 @@ func (o *outgoing) next(ctx context.Context, class transport.Class) (*endpoint, 
 	}
 }
 
-// consider looks at an instance that was picked. It returns its connection, if
-// it has one, or puts it aside. The error settles the call.
+// consider looks at an instance that was picked. It returns the connection if the
+// instance can take the call now, and otherwise puts the instance aside. A non-nil
+// error settles the call.
 func (o *outgoing) consider(ctx context.Context, e *endpoint, class transport.Class) (*transport.Session, error) {
 	in, now := e.Value(), clock.Of(o.now)
 	if now < in.state.leaving.Load() {
@@ -124,7 +132,8 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class transport.Cl
 			o.skip(e, err)
 			return nil, nil
 		}
-		if len(o.pending) > 0 { // a healthy one that is nearly connected comes first
+		// A healthy instance that is nearly connected comes before an ejected one.
+		if len(o.pending) > 0 {
 			if _, ejected := e.Ejected(now); ejected {
 				o.tried.Add(e)
 				o.doubted = e
@@ -138,18 +147,20 @@ func (o *outgoing) consider(ctx context.Context, e *endpoint, class transport.Cl
 	}
 	o.tried.Add(e)
 	if len(o.pending) >= o.room {
-		o.passed++ // others that are connected may still come up
+		// A connected instance may still come up.
+		o.passed++
 		return nil, nil
 	}
 	return nil, o.connect(ctx, e, class)
 }
 
-// unreadable says that an instance does not read the codec of this node, so that calls go to
-// others: in the middle of a deploy that changes it some do. Patterns with streams of their
-// own agree on codecs themselves.
+// unreadable returns an error if an instance does not read the codec of this node, so that
+// the call goes to another: in the middle of a deploy that changes the codec, some read it.
+// Patterns with streams of their own agree on codecs themselves.
 func (o *outgoing) unreadable(in *instance, session *transport.Session) error {
 	codec := o.service.node.cfg.Codec
-	if len(o.data) == 0 { // a stream
+	// Streams have no message here.
+	if len(o.data) == 0 {
 		return nil
 	}
 	if reads := session.Remote().Codecs; !slices.Contains(reads, uint64(codec.ID())) {
@@ -158,9 +169,10 @@ func (o *outgoing) unreadable(in *instance, session *transport.Session) error {
 	return nil
 }
 
-// mistaken says that a call for one instance would be answered by another, that
-// is at the same address: the registry is wrong. Registries may add a suffix to an
-// ID that came twice, and a list that was configured has IDs of its own.
+// mistaken returns an error if the call is unreadable for an instance, or if a call
+// for one instance would be answered by another at the same address: the registry is
+// wrong. Registries may add a suffix to an ID that came twice, and a configured list
+// has IDs of its own.
 func (o *outgoing) mistaken(in *instance, session *transport.Session) error {
 	if err := o.unreadable(in, session); err != nil {
 		return err
@@ -176,8 +188,8 @@ func (o *outgoing) mistaken(in *instance, session *transport.Session) error {
 }
 
 // proven returns the instance of this level that was connected last, and its
-// connection, if it has one still: among many that are not what they seem, draws
-// alone find it seldom.
+// connection, if it still has one: among many instances that are not what they seem,
+// random picks rarely find it.
 func (o *outgoing) proven(class transport.Class) (*endpoint, *transport.Session) {
 	if o.config.instance != "" {
 		return nil, nil
@@ -187,19 +199,20 @@ func (o *outgoing) proven(class transport.Class) (*endpoint, *transport.Session)
 	if e == nil || o.tried.Has(e) || e.Barred(now) {
 		return nil, nil
 	}
-	e, ok := e.Value().service.set.Lookup(e.Key()) // as it is now
+	// Get the current version of the instance.
+	e, ok := e.Value().service.set.Lookup(e.Key())
 	if !ok || l.match != nil && !l.match(e.Value()) || now < e.Value().state.leaving.Load() {
 		return nil, nil
 	}
 	return e, e.Value().peer.Live(class)
 }
 
-// waitTick is how often a call that waits for an instance looks again, for
-// dials that may be tried again; a change in the registry wakes it at once.
+// waitTick is how often a call that waits for an instance looks again, for dials
+// that may be retried; a change in the registry wakes it at once.
 const waitTick = 100 * time.Millisecond
 
-// nobodyYet returns why there is nobody to call, or waits for that to change if
-// the call says so.
+// nobodyYet returns why there is no instance to call. With WaitForReady it waits
+// for a change instead and returns nil.
 func (o *outgoing) nobodyYet(ctx context.Context) error {
 	err := o.nobody()
 	if !o.config.wait || CodeOf(err) != Unavailable {
@@ -222,11 +235,12 @@ func (o *outgoing) nobodyYet(ctx context.Context) error {
 	o.now = time.Now()
 	o.picks, o.last = 0, nil
 	o.tried.Reset()
-	return o.plot(ctx) // the topology may have changed
+	// The topology may have changed.
+	return o.plot(ctx)
 }
 
-// waitTold is after how long it is logged, once for a service until it has an instance, that a call waits: what
-// is misspelled may wait for long.
+// waitTold is how long a call waits before that is logged, once per service until it has an instance: a call to a
+// misspelled name may wait for long.
 const waitTold = 5 * time.Second
 
 func (o *outgoing) tellWait(why error) {
@@ -243,7 +257,7 @@ func (o *outgoing) skip(e *endpoint, err error) {
 	o.last, o.now = err, time.Now()
 }
 
-// nobody is the error when every instance was tried or there is none.
+// nobody returns the error for a call that has tried every instance, or has none.
 func (o *outgoing) nobody() error {
 	last := o.last
 	if last == nil {
@@ -257,8 +271,8 @@ func (o *outgoing) nobody() error {
 	return err
 }
 
-// unreached deals with an instance to which there is no connection: nothing was
-// sent, so another is tried. It returns an error if the call is over.
+// unreached handles an instance to which there is no connection: nothing was sent,
+// so another is tried. A non-nil error settles the call.
 func (o *outgoing) unreached(ctx context.Context, e *endpoint, class transport.Class, err error) error {
 	in := e.Value()
 	mapped := fromTransport(err, in)
@@ -266,7 +280,8 @@ func (o *outgoing) unreached(ctx context.Context, e *endpoint, class transport.C
 		switch te.Reason { //nolint:exhaustive // the others are the way of networks
 		case transport.ReasonIdentity, transport.ReasonForbidden:
 			in.bar(e, time.Now().Add(ejectTime), mapped)
-			o.picks-- // it costs this one try in all that time; others may be honest
+			// This pick does not count: the instance costs one try per ejectTime, and others may be honest.
+			o.picks--
 			what := "presents a wrong identity"
 			if te.Reason == transport.ReasonForbidden {
 				what = "has an address that may not be dialed"

@@ -15,34 +15,40 @@ import (
 )
 
 const (
-	// policyPoll is how often the file of the topology is looked at.
+	// policyPoll is how often the topology file is checked for changes.
 	policyPoll = time.Second
 	// policyWait is how long the first call to a service waits for the document
-	// that its registry may keep: a registry that is ill must not stop calls.
+	// that its registry may keep: a registry that is down must not stop calls.
 	policyWait = 2 * time.Second
 )
 
-// policies puts the topology together: the file, then what the registry keeps,
-// then Config.Topology; later ones override earlier ones. A document that is
-// wrong leaves in force what was in force. One of the registry that does not go
-// together with others waits until it does.
+// policies combines the topology documents: the file, then those of the registry,
+// then Config.Topology; later ones override earlier ones. An invalid document
+// leaves in force what was in force. A document of the registry that is not
+// compatible with others waits until it is. The maps are keyed by origin, except
+// said.
 type policies struct {
 	node *Node
 	now  atomic.Pointer[topology.Policy]
 
 	poll sync.Once
 
-	mu       sync.Mutex                // guards the fields below; taken before service.mu
-	layers   map[string]topology.Layer // in force, by origin
-	waiting  map[string]topology.Layer // do not go together with those, by origin
-	owners   map[string]*follower      // who put a layer of the registry there, by origin
-	problems map[string]*problem       // why documents did not come into force, by origin
-	stale    map[string]staleness      // why documents of the registry cannot be read, by origin
-	version  fileVersion
-	said     map[string]bool // what was logged of documents that ask for more than they may
+	mu sync.Mutex // guards the fields below; taken before service.mu
+	// layers are in force; waiting are not compatible with those.
+	layers  map[string]topology.Layer
+	waiting map[string]topology.Layer
+	// owners are the followers that put the layers of the registry in force.
+	owners map[string]*follower
+	// problems are why documents did not come into force.
+	problems map[string]*problem
+	// stale is why documents of the registry cannot be read. A document without a known origin has a key of its own.
+	stale   map[string]staleness
+	version fileVersion
+	// said is what was logged about documents that ask for more than they may.
+	said map[string]bool
 }
 
-// staleness is why a document of the registry cannot be read, and whose word that is.
+// staleness is why a document of the registry cannot be read, and the follower that found out.
 type staleness struct {
 	reason string
 	by     *follower
@@ -60,11 +66,11 @@ const (
 	originFile = "Config.TopologyFile"
 )
 
-// current returns the policy in force; nil is that of no document.
+// current returns the policy in force, nil if there is no document.
 func (p *policies) current() *topology.Policy { return p.now.Load() }
 
-// load reads what the configuration names. The error is the first one a user
-// sees of a wrong document.
+// load reads the documents that the configuration names. Its error is the first
+// that a user sees about an invalid document.
 func (p *policies) load() error {
 	p.layers, p.problems = make(map[string]topology.Layer), make(map[string]*problem)
 	p.stale, p.owners, p.waiting = make(map[string]staleness), make(map[string]*follower), make(map[string]topology.Layer)
@@ -98,8 +104,8 @@ func (p *policies) adopt(s *service) {
 	}
 }
 
-// reach begins to watch the services that calls to another may end at, so that
-// a failover finds them known.
+// reach begins to watch the services that calls to the named service may end at,
+// so that their instances are known when calls fail over.
 func (p *policies) reach(name string, policy *topology.Policy) {
 	for _, other := range policy.Services(name)[1:] {
 		p.node.group.Go(func(context.Context) {
@@ -110,7 +116,7 @@ func (p *policies) reach(name string, policy *topology.Policy) {
 	}
 }
 
-// watchFile follows the file of the topology, from the first service on.
+// watchFile begins to follow the topology file. Only the first call acts.
 func (p *policies) watchFile() {
 	path := p.node.cfg.TopologyFile
 	if path == "" {
@@ -132,8 +138,8 @@ func (p *policies) watchFile() {
 	})
 }
 
-// refresh reads the file again if it has changed. A file that is gone changes
-// nothing.
+// refresh reads the file again if it has changed. A missing file leaves in force
+// what is.
 func (p *policies) refresh(path string) {
 	p.mu.Lock()
 	last := p.version
@@ -151,7 +157,7 @@ func (p *policies) refresh(path string) {
 	p.replace(originFile, &topology.Layer{Origin: path, Document: doc, Trusted: true}, err)
 }
 
-// fileVersion tells versions of a file apart.
+// fileVersion identifies a version of a file.
 type fileVersion struct {
 	size     int64
 	modified time.Time
@@ -165,7 +171,7 @@ func versionOf(path string) (fileVersion, error) {
 	return fileVersion{info.Size(), info.ModTime()}, nil
 }
 
-// errUnsettled says that a file changed while it was read.
+// errUnsettled means that a file changed while it was read.
 var errUnsettled = errors.New("changed while it was read")
 
 func readPolicy(path string) (*topology.Document, fileVersion, error) {
@@ -189,8 +195,8 @@ func readPolicy(path string) (*topology.Document, fileVersion, error) {
 	return doc, before, err
 }
 
-// watchRegistry follows the document about a service that the registry keeps,
-// if it keeps any. The channel is closed when its first word is in force.
+// watchRegistry follows the registry's document about a service, if the registry
+// keeps documents. The channel is closed when its first answer has been taken in.
 func (p *policies) watchRegistry(ctx context.Context, query discovery.Query) (ruled <-chan struct{}) {
 	known := make(chan struct{})
 	w, ok := p.node.registry.(discovery.PolicyWatcher)
@@ -211,13 +217,15 @@ func (p *policies) watchRegistry(ctx context.Context, query discovery.Query) (ru
 	return known
 }
 
-// follower follows the document about one service that the registry keeps, for as long as the node knows the service.
-// A service that is forgotten and known again has another one, which may begin before the first has ended.
+// follower follows the registry's document about one service, for as long as the node knows the service. A service that
+// is forgotten and known again has another follower, which may begin before the first has ended.
 type follower struct {
 	policies *policies
 	service  string
-	origin   string // where its document is from, "" until there was one
-	stale    string // its key in policies.stale, "" if it is not there
+	// origin is where the document is from, "" until there was one.
+	origin string
+	// stale is the key in policies.stale, "" if the follower has no entry there.
+	stale string
 }
 
 func (f *follower) follow(ctx context.Context, ch <-chan discovery.Policy, known chan struct{}) {
@@ -235,8 +243,8 @@ func (f *follower) follow(ctx context.Context, ch <-chan discovery.Policy, known
 	f.leave()
 }
 
-// take makes the registry's word the topology, unless ctx, the life of the service, has ended: another follower may have
-// begun. A document that cannot be read, or is wrong, leaves in force what is.
+// take puts the registry's document in force, unless ctx, the lifetime of the service, has ended: another follower may
+// have begun. A document that cannot be read, or is invalid, leaves in force what is.
 func (f *follower) take(ctx context.Context, policy discovery.Policy) {
 	if policy.Origin != "" {
 		f.origin = policy.Origin
@@ -263,7 +271,7 @@ func (f *follower) take(ctx context.Context, policy discovery.Policy) {
 	}
 }
 
-// leave takes away what this follower has put in force, and nothing that another one has.
+// leave removes what this follower has put in force, but not what another one has.
 func (f *follower) leave() {
 	p := f.policies
 	if p.node.group.Context().Err() != nil {
@@ -279,8 +287,8 @@ func (f *follower) leave() {
 	p.replaceLocked(f.origin, nil, nil)
 }
 
-// noteStaleLocked remembers that the registry's document about a service cannot be read,
-// or can again, and says the former once for all services.
+// noteStaleLocked records that the registry's document about a service cannot be read, or
+// can again. It logs the former once for all services.
 func (f *follower) noteStaleLocked(policy discovery.Policy) {
 	p := f.policies
 	first := len(p.stale) == 0

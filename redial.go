@@ -6,12 +6,12 @@ import (
 	"github.com/linkmesh/link/internal/transport"
 )
 
-// redialed is how many instances a call that finds nobody has dialed again at once.
+// redialed bounds how many instances are dialed again at once for a call that finds none.
 const redialed = maxPending
 
-// redial lets calls dial instances again at which nobody answered, sooner than the pauses after their dials say: nobody
-// else is left to call, and when a network comes back after minutes, nobody is to wait for a pause that has grown. They
-// have Limits.Silence after each dial, a few of them at a time. It reports whether there are any.
+// redial lets calls dial unreachable instances again before the backoff of their dials ends: no other instance is left
+// to call, and when a network comes back after minutes, no call should wait for a backoff that has grown. Limits.Silence
+// must pass after each dial, and at most redialed instances are dialed at a time. It reports whether there are any.
 func (s *service) redial(now time.Time, class transport.Class) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -21,7 +21,7 @@ func (s *service) redial(now time.Time, class transport.Class) bool {
 	pause := s.node.cfg.Limits.silence()
 	s.redialAt = now.Add(waitTick)
 	found := 0
-	for id, in := range s.members { // in no order
+	for id, in := range s.members {
 		if !in.peer.Redial(class, pause) {
 			continue
 		}

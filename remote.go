@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// fromTransport gives a transport error its code.
+// fromTransport turns a transport error into an *Error with its code.
 func fromTransport(err error, in *instance) *Error {
 	out := &Error{Code: Unavailable, Message: err.Error(), Peer: in.ID + " at " + in.Addr, Cause: err}
 	var te *transport.Error
@@ -56,17 +56,18 @@ func fromTransport(err error, in *instance) *Error {
 }
 
 // ErrProcessGone is part of the error of a call or stream whose connection ended because
-// the process of the peer has: its host said that nobody listens at its port any more, or
-// another instance said that it is at that address and this one does not answer. What the peer ran has ended, and will not come
-// back. A process that has started again, or gave the connection up, may answer first that it does not know
-// the connection, which says nothing of what ran: such an error is not ErrProcessGone.
+// the process of the peer ended: its host reported that nothing listens at its port any
+// more, or another instance announced that it is at that address and this one does not
+// answer. What the peer ran has ended, and will not come back. A process that has
+// restarted, or has given up the connection, may answer first that it does not know the
+// connection. That says nothing about what ran, so such an error is not ErrProcessGone.
 var ErrProcessGone = transport.ErrGone
 
 // maxRetryAfter bounds the milliseconds that a peer may ask to wait, so that they fit a
 // time.Duration.
 const maxRetryAfter = 1 << 40
 
-// fromStatus is the error that a peer sent.
+// fromStatus returns the error that a peer sent.
 func fromStatus(s *wire.Status, peer string) *Error {
 	e := &Error{
 		Code: normal(Code(min(s.Code, uint64(Unauthenticated)+1))), Peer: peer, Message: foreign.Text(s.Message), Remote: true, ID: foreign.Text(s.ErrorID),

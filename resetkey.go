@@ -20,9 +20,9 @@ const (
 	resetSecretSize = 32
 )
 
-// resetKey returns the key of the stateless resets of a node that listens at local, or nil if
-// it is to be drawn: the node may have another address next time, so nobody would take over from
-// it, or nothing is kept. See docs/adr/0016-stateless-resets.md.
+// resetKey returns the key for the stateless resets of a node that listens at local. It returns
+// nil, for a random key, if nothing is kept or if the node may have another address next time, so
+// that no process would take over from it. See docs/adr/0016-stateless-resets.md.
 func (n *Node) resetKey(local net.Addr) *[32]byte {
 	if n.cfg.StateDir == noState || n.cfg.Socket == nil && !n.cfg.fixedPort() {
 		return nil
@@ -33,22 +33,24 @@ func (n *Node) resetKey(local net.Addr) *[32]byte {
 			"error", err, "fix", `set Config.StateDir or LINK_STATE_DIR to a folder of this user, or to "off"`)
 		return nil
 	}
-	host, _ := os.Hostname() // "" if there is none: two machines with one state folder are told apart by it
+	// The host name, "" if there is none, tells apart two machines that share a state folder.
+	host, _ := os.Hostname()
 	key, err := deriveResetKey(secret, n.identity.ID().String(), host, local.String())
-	if err != nil { // as for a key that is not allowed to be used
+	if err != nil {
+		// For example, the secret may not be allowed as a key.
 		n.cfg.Logger.Warn("link: deriving the key of stateless resets failed", "error", err)
 		return nil
 	}
 	return key
 }
 
-// fixedPort reports whether the node listens on a port that it was told.
+// fixedPort reports whether the node is configured to listen on a fixed port.
 func (cfg *Config) fixedPort() bool {
 	_, port, err := net.SplitHostPort(cfg.Addr)
 	return err == nil && port != "" && port != "0"
 }
 
-// deriveResetKey returns the key of one node at one address.
+// deriveResetKey derives the key of one node at one address from the secret.
 func deriveResetKey(secret []byte, identity, host, addr string) (*[32]byte, error) {
 	derived, err := hkdf.Key(sha256.New, secret, nil, "link/1 stateless reset\x00"+identity+"\x00"+host+"\x00"+addr, 32)
 	if err != nil {
@@ -57,8 +59,8 @@ func deriveResetKey(secret []byte, identity, host, addr string) (*[32]byte, erro
 	return (*[32]byte)(derived), nil
 }
 
-// resetSecret returns the secret in the folder dir, "" for that of this user. It makes
-// both at first use.
+// resetSecret returns the secret in the folder dir; "" means the default folder of this
+// user. It makes both at first use.
 func resetSecret(dir string) ([]byte, error) {
 	if dir == "" {
 		cache, err := os.UserCacheDir()
@@ -74,10 +76,11 @@ func resetSecret(dir string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = folder.Close() }() // only read
+	defer func() { _ = folder.Close() }()
 	secret, err := folder.ReadOrMake(resetSecretName, resetSecretSize+1, func() []byte {
 		secret := make([]byte, resetSecretSize)
-		_, _ = rand.Read(secret) // never fails
+		// Read of crypto/rand never fails.
+		_, _ = rand.Read(secret)
 		return secret
 	})
 	if err == nil && len(secret) != resetSecretSize {

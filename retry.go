@@ -10,9 +10,9 @@ import (
 	"github.com/linkmesh/link/internal/clock"
 )
 
-// How calls that may run twice are sent again. The numbers are those that
-// Finagle and Linkerd share for budgets, and gRPC's (A6) shape for backoff, with
-// full jitter.
+// How calls that may run twice are retried. The budget has the numbers that
+// Finagle and Linkerd share; the backoff has the shape of gRPC's (A6), with full
+// jitter.
 const (
 	maxAttempts    = 3
 	retryBase      = 25 * time.Millisecond
@@ -22,10 +22,11 @@ const (
 	retryBurst     = 100 // tokens kept: what 10 s earn
 )
 
-// retryBudget bounds how many calls to one service are sent again, so that
-// retries never multiply an outage.
+// retryBudget bounds how many calls to one service are retried, so that retries
+// never multiply an outage.
 type retryBudget struct {
-	calls atomic.Int64 // made since the last take
+	// calls counts the calls since the last take.
+	calls atomic.Int64
 
 	mu     sync.Mutex // guards the fields below
 	tokens float64
@@ -42,8 +43,8 @@ func (b *retryBudget) refillLocked(now time.Time) {
 	b.at = now
 }
 
-// earn counts a call: one in earnEvery, drawn at random, counts for all, so that
-// calls rarely meet on the counter.
+// earn counts a call. One in earnEvery, chosen at random, counts for all of them, so
+// that concurrent calls rarely contend for the counter.
 func (b *retryBudget) earn() {
 	if rand.Uint32()%earnEvery == 0 { //nolint:gosec // a sample is not a secret
 		b.calls.Add(earnEvery)
@@ -52,7 +53,7 @@ func (b *retryBudget) earn() {
 
 const earnEvery = 16
 
-// take reports whether a retry is allowed, when each call earns share of one.
+// take takes a retry and reports whether there was one. Each call earns share of one.
 func (b *retryBudget) take(now time.Time, share float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -65,8 +66,8 @@ func (b *retryBudget) take(now time.Time, share float64) bool {
 	return true
 }
 
-// retryPause waits before attempt n, counted from 2. It reports false if ctx or
-// the deadline would end first.
+// retryPause waits before attempt n, where the first retry is attempt 2. It reports
+// false if ctx ends first, or at once if the deadline would.
 func retryPause(ctx context.Context, n int, deadline time.Time) bool {
 	d := min(retryBase<<(n-2), retryMax)
 	d = time.Duration(rand.Float64() * float64(d)) //nolint:gosec // jitter is not a secret
@@ -83,12 +84,13 @@ func retryPause(ctx context.Context, n int, deadline time.Time) bool {
 	}
 }
 
-// MayMove implements [transport.Mover]: a call that changes nothing leaves an instance
-// in doubt when another has a connection that is not, and the budget of retries has
-// room.
+// MayMove implements [transport.Mover]. A read-only call leaves an instance that is in
+// doubt if another instance has a connection that is not in doubt, and if the retry
+// budget has room.
 func (o *outgoing) MayMove() bool {
+	// The server must have announced that the method is read-only.
 	if r, known := o.by.Route(uint64(o.Route.Kind), o.Route.Name); !known || levelOf(r) != ReadOnly {
-		return false // its server has not said that it changes nothing
+		return false
 	}
 	return o.attempts < o.most() && o.retries("unavailable") && o.alternative() && o.takeRetry()
 }
@@ -96,8 +98,8 @@ func (o *outgoing) MayMove() bool {
 // maxLooks is how many instances alternative looks at.
 const maxLooks = 8
 
-// alternative reports whether another instance for the call, of its level or of a later one,
-// has a connection and is not in doubt. It begins to connect to one if none has.
+// alternative reports whether another instance for the call, at its level or at a later one,
+// has a connection that is not in doubt. It begins to connect to one that has no connection.
 func (o *outgoing) alternative() bool {
 	if o.config.instance != "" {
 		return false
@@ -115,7 +117,8 @@ func (o *outgoing) alternative() bool {
 			session := in.peer.Live(class)
 			switch {
 			case now < in.state.leaving.Load():
-			case session == nil && !dialed: // so that there is one when it is looked again
+			case session == nil && !dialed:
+				// Dial, so that there may be a connection when MayMove is called again.
 				_, err := in.peer.Connect(class)
 				dialed = err == nil
 			case session != nil && !session.Doubtful():

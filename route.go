@@ -38,9 +38,9 @@ func (k Kind) String() string {
 // that may have run is sent again.
 type Level uint8
 
-// The levels, from the most careful.
+// The levels, from the most careful to the least.
 const (
-	Unsafe     Level = 0 // running twice does harm: never sent again once it may have run
+	Unsafe     Level = 0 // running twice does harm: not retried once it may have run
 	Idempotent Level = 1 // running twice leaves the same state as running once
 	ReadOnly   Level = 2 // changes nothing
 )
@@ -59,20 +59,24 @@ func (l Level) String() string {
 	}
 }
 
-// Route names something a service offers. The service owns its routes and the
+// Route names something that a service offers. The service owns its routes and the
 // other side dials it. Routes are comparable values; declare each once and let
 // both sides import it.
 type Route struct {
-	Service string // the service that owns the route
-	Name    string // the name within the service, 1 to 255 bytes of letters, digits and . _ - / : *
-	Kind    Kind
-	Level   Level // the level of a method
+	// Service is the service that owns the route.
+	Service string
+	// Name is the name within the service, 1 to 255 bytes of letters, digits and
+	// . _ - / : *
+	Name string
+	Kind Kind
+	// Level is the level of a method.
+	Level Level
 }
 
 // String returns "service/name".
 func (r Route) String() string { return r.Service + "/" + r.Name }
 
-// Validate returns an error that names the field and value that are wrong.
+// Validate returns nil, or an error that names the field and the value that are wrong.
 func (r Route) Validate() error {
 	if err := validName("Route.Service", r.Service); err != nil {
 		return err
@@ -91,7 +95,7 @@ func (r Route) Validate() error {
 
 const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:*"
 
-// inNames are the bytes of nameBytes.
+// inNames reports for each byte whether nameBytes has it.
 var inNames = func() (in [256]bool) { //nolint:gochecknoglobals // a constant
 	for i := range len(nameBytes) {
 		in[nameBytes[i]] = true

@@ -14,21 +14,22 @@ import (
 )
 
 // Run announces the node and serves until ctx ends or the node is shut down or
-// closed. While the registry cannot be reached it serves those who know its address.
-// When ctx ends it withdraws, drains for Config.DrainTimeout at most, and closes the
-// node; what was registered with [Node.OnDrain] and [Node.OnQuiet] is waited for, such
-// as the queues of a pipeline. It blocks; [Node.Ready] tells when the node serves. A
-// node runs once.
+// closed. While the registry cannot be reached, the node serves peers that know its
+// address. When ctx ends, Run withdraws the node, drains it for Config.DrainTimeout at
+// most, and closes it. It waits for the functions of [Node.OnDrain] and [Node.OnQuiet],
+// such as those that drain the queues of a pipeline. Run blocks; [Node.Ready] tells
+// when the node serves. A node runs once.
 //
 // A client, which has no Config.Service, does not run: it calls, subscribes and
-// pushes as it is, and Run leaves it so. To let it finish what it has under way, call
-// [Node.Shutdown].
+// pushes without Run, which only returns an error. To let a client finish what it has
+// in flight, call [Node.Shutdown].
 //
-// The error is nil after a clean drain. Errors: Unavailable if the address
-// cannot be used, the registry does not take the node, or its socket fails for good while it runs; the node is closed then.
-// FailedPrecondition if the node has no Service or ran before, and nothing is done; DeadlineExceeded if handlers had to be
-// canceled when the drain ended, or tasks in memory had not been done; those of the
-// functions of OnDrain and OnQuiet.
+// The error is nil after a clean drain. Errors: Unavailable if the address cannot be
+// used, the registry does not accept the node, or its socket fails for good while it
+// runs, and the node is closed then; FailedPrecondition if the node has no Service or
+// ran before, and nothing is done; DeadlineExceeded if handlers had to be canceled when
+// the drain ended, or tasks in memory were not done; those of the functions of OnDrain
+// and OnQuiet.
 func (n *Node) Run(ctx context.Context) error {
 	serves, err := n.start(ctx)
 	switch {
@@ -38,7 +39,8 @@ func (n *Node) Run(ctx context.Context) error {
 		return failed("run", err)
 	case !serves, ctx.Err() == nil && !n.isDraining():
 		return failed("run", joined(err, n.Close()))
-	} // one that no registry has taken so far serves those who know it, and drains as others do
+	}
+	// A node that no registry has accepted so far serves peers that know its address, and drains like any other.
 	select {
 	case <-n.closed:
 		return nil
@@ -67,8 +69,8 @@ func (n *Node) isDraining() bool {
 	}
 }
 
-// start listens, then announces the node, so that nobody is sent to an address
-// where nothing listens yet. It reports whether the node listens.
+// start listens, then announces the node, in this order so that no peer dials an
+// address where nothing listens yet. It reports whether the node listens.
 func (n *Node) start(ctx context.Context) (serves bool, err error) {
 	if err := n.listen(); err != nil {
 		return false, err
@@ -99,25 +101,28 @@ func (n *Node) announceFirst(ctx context.Context) error {
 		return Errorf(Unavailable, "announcing %s in %s: %w", n.cfg.Service, describeRegistry(n.registry), err)
 	case err != nil:
 		return errNodeClosed
-	case n.state != stateStarting: // closed meanwhile
+	case n.state != stateStarting:
+		// The node was closed meanwhile.
 		return joined(errNodeClosed, announce.Close())
 	}
 	n.announce, n.state = announce, stateRunning
+	// The tags may have changed before there was a registration to update.
 	if !slices.Equal(tags, n.tags.current()) {
-		n.tags.wake() // they changed before there was somebody to tell
+		n.tags.wake()
 	}
 	return nil
 }
 
-// How often a registry that cannot be reached is asked to take the node.
+// The least and the greatest pause between two attempts to register the node with a
+// registry that cannot be reached.
 const (
 	registerLeast = 500 * time.Millisecond
 	registerMost  = 5 * time.Second
 )
 
-// enroll announces the node. A registry that is ill is asked again until ctx
-// ends: the node serves those who know it, and is found when the registry is well.
-// It returns the tags that the registry was told.
+// enroll announces the node. While the registry is not available it tries again, until
+// ctx ends: the node serves peers that know its address, and is found when the registry
+// is back. It returns the tags that the registry was told.
 func (n *Node) enroll(ctx context.Context) (discovery.Registration, []string, error) {
 	for pause := registerLeast; ; pause = min(2*pause, registerMost) {
 		in := n.describe(discovery.Serving)
@@ -138,7 +143,7 @@ func (n *Node) enroll(ctx context.Context) (discovery.Registration, []string, er
 	}
 }
 
-// listen opens the socket for peers and settles the address to announce.
+// listen opens the socket for peers and determines the address to announce.
 func (n *Node) listen() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -168,7 +173,7 @@ func (n *Node) listen() error {
 	return nil
 }
 
-// describe is the node as the registry shows it.
+// describe returns the node as the registry should show it.
 func (n *Node) describe(status discovery.Status) discovery.Instance {
 	return discovery.Instance{
 		ID: n.instance, Service: n.cfg.Service, Namespace: n.cfg.Namespace,
@@ -177,7 +182,7 @@ func (n *Node) describe(status discovery.Status) discovery.Instance {
 	}
 }
 
-// statusLocked is what the registry should say of the node.
+// statusLocked returns the status that the registry should show for the node.
 func (n *Node) statusLocked() discovery.Status {
 	if n.state == stateDraining || n.state == stateClosed {
 		return discovery.Draining
@@ -192,12 +197,11 @@ func describeRegistry(r discovery.Registry) string {
 	return fmt.Sprintf("registry %T", r)
 }
 
-// Shutdown takes the node out of the mesh without failing a call: it withdraws
-// it from the registry, tells peers to go elsewhere, refuses new calls, waits
-// for those that run and for the functions of [Node.OnDrain] and [Node.OnQuiet], and
-// closes the node. When ctx ends first, what still runs
-// is canceled with [ErrDraining] and the error is ctx's. Shutdown of a closed
-// node does nothing.
+// Shutdown takes the node out of the mesh without failing a call: it withdraws the
+// node from the registry, tells peers to go elsewhere, refuses new calls, waits for
+// running calls and for the functions of [Node.OnDrain] and [Node.OnQuiet], and
+// closes the node. If ctx ends first, what still runs is canceled with [ErrDraining]
+// and the error is ctx's. Shutdown of a closed node does nothing.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.mu.Lock()
 	if n.state == stateClosed || n.state == stateDraining {
@@ -227,7 +231,8 @@ func (n *Node) Shutdown(ctx context.Context) error {
 			errs = append(errs, Errorf(DeadlineExceeded, "handlers still ran when the drain ended: %w", err))
 		}
 	}
-	settle() // unless that was done, and if it is being done, until it is
+	// This does nothing if Drain has called settle, and waits if that call still runs.
+	settle()
 	if err := joined(append(errs, late, n.Close())...); err != nil {
 		return failed("shutdown", err)
 	}
@@ -235,9 +240,9 @@ func (n *Node) Shutdown(ctx context.Context) error {
 }
 
 // Close ends the node at once: it withdraws from the registry, cancels what
-// runs, closes all connections and waits for every goroutine. Calls under way
+// runs, closes all connections and waits for every goroutine. Calls in flight
 // fail with Unavailable. Handlers that ignore for 5 s that their context is
-// canceled are left behind and reported. It is idempotent.
+// canceled are left behind and reported. Close is idempotent.
 func (n *Node) Close() error {
 	n.mu.Lock()
 	if n.state == stateClosed {

@@ -13,33 +13,37 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// maxNarrowed bounds how many sets of tags of [OnTags] one service keeps ready;
-// beyond them the least recently made give way.
+// maxNarrowed bounds how many paths for calls with [OnTags] or [InZone] one service
+// keeps ready; beyond it the oldest is dropped.
 const maxNarrowed = 64
 
-// view is what the policy of the moment makes of the instances of a service. A
-// new policy makes a new view.
+// view is what the current policy makes of the instances of a service. A new policy
+// makes a new view.
 type view struct {
 	service *service
 	policy  *topology.Policy
 	plans   *topology.Plans
-	at      topology.Locality // where this node is
+	// at is where this node is.
+	at topology.Locality
 
-	// only is where every call goes that asks for nothing itself, if there is but
-	// one such place: the usual case, and nothing to decide on each call.
+	// only is where all calls without Sticky, OnTags and InZone go, if there is just
+	// one such place: the usual case, with nothing to decide on each call.
 	only *path
 
-	mu       sync.Mutex // guards the fields below
-	paths    map[narrowing]*path
-	narrowed []narrowing // those with tags, oldest first
+	mu    sync.Mutex // guards the fields below, except fast
+	paths map[narrowing]*path
+	// narrowed are the keys of paths that narrow, oldest first.
+	narrowed []narrowing
 	closed   bool
-	fast     sync.Map // *topology.Plan to *path: those without narrowing
+	// fast maps *topology.Plan to *path, for calls that narrow nothing.
+	fast sync.Map
 }
 
-// narrowing is what a call asks for beside its plan.
+// narrowing is the key of a path: a plan, and what the call asks for besides.
 type narrowing struct {
 	plan *topology.Plan
-	tags string // joined
+	// tags are sorted, and joined by NUL.
+	tags string
 	zone bool
 }
 
@@ -52,28 +56,32 @@ type path struct {
 // level is a set of instances to choose from.
 type level struct {
 	group *balance.Group[*instance]
-	plan  *topology.Plan // the plan that the level belongs to
-	other string         // the service whose own plan says more, in place of group
+	// plan is the plan that the level belongs to.
+	plan *topology.Plan
+	// other is the service whose own plan takes the place of this level; group is nil then.
+	other string
 	step  topology.Level
 
-	match  func(*instance) bool      // nil accepts all
-	proven *atomic.Pointer[endpoint] // the instance that was connected last
+	// match accepts instances; nil accepts all.
+	match func(*instance) bool
+	// proven is the instance that was connected last.
+	proven *atomic.Pointer[endpoint]
 }
 
-// proves notes that there is a connection to an instance.
+// proves records that there is a connection to an instance.
 func (l *level) proves(e *endpoint) {
 	if l.proven != nil && l.proven.Load() != e {
 		l.proven.Store(e)
 	}
 }
 
-// newView makes a view of what a policy, which may be nil, says of a service.
+// newView makes the view of a service under a policy, which may be nil.
 func newView(s *service, policy *topology.Policy) *view {
 	return &view{service: s, at: s.node.locality(), policy: policy, plans: policy.Service(s.name), paths: make(map[narrowing]*path)}
 }
 
-// setPolicy makes calls follow another policy. What was measured of instances
-// stays.
+// setPolicy makes calls follow another policy. What was measured about instances
+// is kept.
 func (s *service) setPolicy(policy *topology.Policy) {
 	next := newView(s, policy)
 	s.configure(next)
@@ -88,12 +96,12 @@ func (s *service) setPolicy(policy *topology.Policy) {
 	}
 	s.mu.Lock()
 	next.noteEmptyLocked()
-	s.wakeLocked() // whoever follows the instances
+	s.wakeLocked()
 	s.mu.Unlock()
 }
 
-// noteEmptyLocked says once when a policy names a subset in which no instance of a list that was
-// configured can be: in a registry one may yet appear, there nobody does. The service's lock is held.
+// noteEmptyLocked logs once if a policy names a subset in which no instance of a configured list can
+// be: such an instance may yet appear in a registry, but not in a list. The service's lock is held.
 func (v *view) noteEmptyLocked() {
 	if v == nil || v.policy == nil {
 		return
@@ -126,18 +134,18 @@ func (v *view) noteEmptyLocked() {
 	}
 }
 
-// maxSaid is how many things one service has said once. It has more than a document can make it say; beyond it some
-// are said again.
+// maxSaid bounds the messages that a service remembers to have logged. It is more than one document can cause; beyond
+// it some are logged again.
 const maxSaid = 2 * topology.MaxSubsets
 
-// say reports whether something is to be said of the service: it was not yet, whatever documents came and went since.
+// say reports whether a message about the service is to be logged: it was not yet, whatever documents came and went.
 func (s *service) say(what string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sayLocked(what)
 }
 
-// saidWait is what is said when calls wait, until instances come.
+// saidWait stands for the message that calls wait. It is forgotten when instances come.
 const saidWait = "calls wait"
 
 func (s *service) sayLocked(what string) bool {
@@ -151,13 +159,14 @@ func (s *service) sayLocked(what string) bool {
 	return true
 }
 
-// warnOfUnknownPlaces says once when a policy prefers places and nobody knows where this
-// node is: such levels reach nobody.
+// warnOfUnknownPlaces logs once if a policy prefers near places and this node does not know
+// where it is: such levels reach no instance.
 func (v *view) warnOfUnknownPlaces() {
 	if v.policy == nil {
 		return
 	}
-	_, told := v.service.node.registry.(discovery.Placer) // which datacenter this is, sooner or later
+	// A Placer tells the datacenter of this node sooner or later.
+	_, told := v.service.node.registry.(discovery.Placer)
 	for _, l := range v.plans.Route(&topology.Request{}).Levels {
 		word, missing := "", ""
 		switch {
@@ -175,9 +184,10 @@ func (v *view) warnOfUnknownPlaces() {
 	}
 }
 
-// configure hands what holds for all calls to the balancer.
+// configure passes the settings that hold for all calls to the balancer.
 func (s *service) configure(v *view) {
-	plan := v.plans.Route(&topology.Request{}) // these two are the same in all plans of a service
+	// Outlier and LB are the same in all plans of a service.
+	plan := v.plans.Route(&topology.Request{})
 	outlier, lb := plan.Outlier, plan.LB
 	if outlier.Max < 0 {
 		outlier.Errors = topology.Off
@@ -192,7 +202,7 @@ func (s *service) configure(v *view) {
 	}, clock.Now())
 }
 
-// locality is where this node is: as its tags and meta say, and its registry.
+// locality returns where this node is, by its tags and meta. The registry may add the datacenter.
 func (n *Node) locality() topology.Locality {
 	at := localityOf(&discovery.Instance{Tags: n.cfg.Tags, Meta: n.cfg.Meta})
 	if p, ok := n.registry.(discovery.Placer); ok && at.Datacenter == "" {
@@ -201,7 +211,7 @@ func (n *Node) locality() topology.Locality {
 	return at
 }
 
-// localityOf is where an instance is.
+// localityOf returns where an instance is.
 func localityOf(in *discovery.Instance) topology.Locality {
 	return topology.Locality{Zone: in.Zone(), Region: in.Region(), Datacenter: in.Datacenter()}
 }
@@ -210,7 +220,7 @@ func localityOf(in *discovery.Instance) topology.Locality {
 func (v *view) path(plan *topology.Plan, c *callConfig) *path {
 	if !c.narrows() {
 		if p, ok := v.fast.Load(plan); ok {
-			found, _ := p.(*path) // nothing else is stored
+			found, _ := p.(*path)
 			return found
 		}
 	}
@@ -219,7 +229,8 @@ func (v *view) path(plan *topology.Plan, c *callConfig) *path {
 
 func (v *view) makePath(plan *topology.Plan, c *callConfig) *path {
 	tags := slices.Compact(slices.Sorted(slices.Values(c.tags)))
-	key := narrowing{plan, strings.Join(tags, "\x00"), c.zone} // no tag holds that
+	// No tag contains a NUL.
+	key := narrowing{plan, strings.Join(tags, "\x00"), c.zone}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if p := v.paths[key]; p != nil {
@@ -229,7 +240,8 @@ func (v *view) makePath(plan *topology.Plan, c *callConfig) *path {
 	for i := range plan.Levels {
 		p.levels = append(p.levels, v.levelLocked(plan, &plan.Levels[i], tags, c.zone))
 	}
-	if v.closed { // a call that began before the policy changed: its groups are its own
+	if v.closed {
+		// The policy changed after the call began. The path is not kept, so its groups are not updated.
 		for _, l := range p.levels {
 			v.service.set.Release(l.group)
 		}
@@ -255,8 +267,9 @@ func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string
 	}
 	own, lb := v.at, plan.LB
 	match := func(in *instance) bool {
+		// An instance with unknown tags may match. It announces its tags once it is connected.
 		if in.TagsUnknown {
-			return true // until it is connected, which tells
+			return true
 		}
 		at := localityOf(&in.Instance)
 		return l.Subset.Matches(in.Tags, in.Meta) && l.Scope.Contains(own, at) &&
@@ -279,12 +292,12 @@ func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string
 	}
 }
 
-// balancing are the policies of package topology in package balance.
+// balancing maps the policies of package topology to those of package balance.
 var balancing = map[topology.LBPolicy]balance.Policy{ //nolint:gochecknoglobals // a constant
 	topology.P2C: balance.P2C, topology.RoundRobin: balance.RoundRobin, topology.Hash: balance.Hash,
 }
 
-// hasAll reports whether tags, which are sorted, hold all of want.
+// hasAll reports whether tags, which must be sorted, contain all of want.
 func hasAll(tags, want []string) bool {
 	for _, tag := range want {
 		if _, ok := slices.BinarySearch(tags, tag); !ok {

@@ -13,70 +13,84 @@ import (
 )
 
 const (
-	// maxServices is how many services one node knows. Beyond them those give way that
-	// were not used for longest, so that a node which calls whatever names it is told
-	// goes on.
+	// maxServices is how many services one node knows. Beyond it the least recently used
+	// are forgotten, so that a node that calls arbitrary names goes on.
 	maxServices = 4096
-	// desertedAfter is how often in a row a service without instances is found unused, desertedEvery apart, before it
-	// is forgotten.
+	// desertedAfter is how often in a row, desertedEvery apart, a service without instances
+	// must be found unused before it is forgotten.
 	desertedAfter = 3
 	desertedEvery = 20 * time.Second
 	// ejectTime is how long an instance with a wrong identity is not tried: such a
-	// registration is an attack or a grave mistake, and seldom goes away by itself.
+	// registration is an attack or a grave mistake, and rarely goes away by itself.
 	ejectTime = 5 * time.Minute
 	// leaveTime is how long an instance that drains is not tried: long enough for
-	// the registry to say so too. Dialing it again meets a closed socket, which
+	// the registry to say so, too. Dialing it again meets a closed socket, which
 	// takes Limits.DialTimeout to notice.
 	leaveTime = 30 * time.Second
-	// holdTime is how long instances that vanish in numbers are kept while their
-	// connections answer: the registry is more likely ill than they are.
+	// holdTime is how long instances that the registry lost are kept while their
+	// connections answer: the registry is more likely to be faulty than they are.
 	holdTime = 30 * time.Second
 )
 
 // service is one service that the node calls: its instances and what was
 // learned about them.
 type service struct {
-	node      *Node
-	name      string
-	identity  security.ID
-	set       balance.Set[*instance]
-	view      atomic.Pointer[view] // how calls choose among the set
-	budget    retryBudget
-	sizes     sizeHint      // how large requests are
-	nearTags  proposals     // for calls for tags that no instance has
-	known     chan struct{} // closed when calls may begin
+	node     *Node
+	name     string
+	identity security.ID
+	set      balance.Set[*instance]
+	// view is how calls choose among the set.
+	view   atomic.Pointer[view]
+	budget retryBudget
+	// sizes is the hint for requests.
+	sizes sizeHint
+	// nearTags are proposals for calls for tags that no instance has.
+	nearTags proposals
+	// known is closed when calls may begin.
+	known     chan struct{}
 	knownOnce sync.Once
-	heard     atomic.Bool // an instance list is in use
+	// heard means that a list of instances is in use.
+	heard atomic.Bool
 
-	life   context.Context //nolint:containedctx // for what follows the registry; it ends when the service is forgotten
-	end    context.CancelCauseFunc
-	used   atomic.Int64 // serviceTable.age when it was used last
-	pins   atomic.Int64 // how many wait for its instances, or follow them: it is not forgotten
-	recent atomic.Bool  // it was used since follow looked
+	life context.Context //nolint:containedctx // for what follows the registry; it ends when the service is forgotten
+	end  context.CancelCauseFunc
+	// used is serviceTable.age at the last use.
+	used atomic.Int64
+	// pins counts those who wait for the instances or follow them. With pins the service is not forgotten.
+	pins atomic.Int64
+	// recent means that the service was used since follow last checked.
+	recent atomic.Bool
 
-	mu       sync.Mutex    // guards the fields below
-	change   chan struct{} // closed and replaced when the instances change
+	mu sync.Mutex // guards the fields below
+	// change is closed and replaced when the instances change.
+	change   chan struct{}
 	snapshot discovery.Snapshot
-	members  map[string]*instance // by ID: those of the snapshot that may be dialed, and those that are held
-	held     map[string]time.Time // members that the snapshot lacks, since when
-	leftOut  map[string]bool      // instances of the snapshot that may not be dialed
-	forgot   time.Time            // when a call last had tags forgotten
-	redialAt time.Time            // when a call may next have instances dialed again
-	said     map[string]bool      // what the log says once
+	// members holds, by ID, the instances of the snapshot that may be dialed and those that are held.
+	members map[string]*instance
+	// held holds since when the snapshot lacks a member.
+	held map[string]time.Time
+	// leftOut holds the instances of the snapshot that may not be dialed.
+	leftOut map[string]bool
+	// forgot is when forgetTags last acted.
+	forgot time.Time
+	// redialAt is when redial may act next.
+	redialAt time.Time
+	// said holds the messages that are logged only once.
+	said map[string]bool
 }
 
-// sizeHint remembers how large a buffer the messages of one kind take, so that
+// sizeHint remembers the buffer size that messages of one kind need, so that
 // encoding a large one does not grow its buffer step by step.
 type sizeHint struct{ atomic.Int64 }
 
-// note takes in a size. It writes only when the size is of another magnitude.
+// note takes in a size. It writes only if the hint is too small, or far too large.
 func (h *sizeHint) note(size int) {
 	if last := h.Load(); int64(size) > last || int64(size)*4 < last {
 		h.Store(int64(size) + int64(size)/8)
 	}
 }
 
-// service returns the service called name, beginning to watch it at first use.
+// service returns the service called name. At first use it begins to watch it.
 func (n *Node) service(name string) (*service, error) {
 	if s := n.services.get(name); s != nil {
 		s.use()
@@ -85,7 +99,7 @@ func (n *Node) service(name string) (*service, error) {
 	return n.addService(name)
 }
 
-// use notes that the service is in use. Mostly it only reads, which callers on many processors can do at once.
+// use records that the service is in use. It usually only reads, which callers on many processors can do at once.
 func (s *service) use() {
 	if age := s.node.services.age.Load(); s.used.Load() != age {
 		s.used.Store(age)
@@ -146,12 +160,13 @@ func (n *Node) addService(name string) (*service, error) {
 		defer n.giveWay(victim)
 	}
 	t.addLocked(s)
-	n.policy.adopt(s) // it may have changed before the table had s
+	// The policy may have changed before the table had s.
+	n.policy.adopt(s)
 	return s, nil
 }
 
-// giveWay ends what follows a service that is no longer in the table. Calls that are
-// under way to it go on; its connections end when they are idle.
+// giveWay stops following a service that was removed from the table to make room. Calls
+// in flight to it go on; its connections end when they are idle.
 func (n *Node) giveWay(s *service) {
 	s.end(errGaveWay)
 	n.services.forgotten.Add(1)
@@ -167,9 +182,9 @@ var (
 	errDeserted = errors.New("the service had no instances, and was not used for a while")
 )
 
-// desert forgets the service if nobody serves it and nobody needs it, and reports whether that is so: to follow a
-// name costs the registry something, and anybody may make up names. A service that the topology may send calls to is
-// needed when another one fails.
+// desert forgets the service if it has no instances and nobody needs it, and reports whether it did: following a name
+// has a cost for the registry, and anybody may make up names. A service that the topology may send calls to is needed,
+// because another one may fail.
 func (s *service) desert() bool {
 	n := s.node
 	t := &n.services
@@ -184,25 +199,26 @@ func (s *service) desert() bool {
 	return true
 }
 
-// inhabited reports whether the registry knows an instance, or one that it has lost is held.
+// inhabited reports whether the registry knows an instance, or an instance that it has lost is held.
 func (s *service) inhabited() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.members)+len(s.leftOut) > 0
 }
 
-// pin keeps the service from being forgotten until unpin is called, and for a while after that: whoever
-// waited for its instances looks at them then, and may wait again.
+// pin keeps the service from being forgotten until unpin is called, and for a while after that: a caller
+// that waited for its instances looks at them then, and may wait again.
 func (s *service) pin() (unpin func()) {
 	s.pins.Add(1)
 	return func() {
-		s.use() // before the pin is gone: desert asks in this order
+		// This comes before the pin is removed, because desert checks pins first.
+		s.use()
 		s.pins.Add(-1)
 	}
 }
 
-// follow applies snapshots until the node closes. Calls wait for the first of
-// them, and for the registry's word on the topology, for a while.
+// follow applies snapshots until the node closes or the service is forgotten. Calls
+// wait for the first snapshot and, for policyWait at most, for the registry's topology.
 func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapshot, ruled <-chan struct{}) {
 	defer s.releaseAll()
 	var last discovery.Snapshot
@@ -218,7 +234,8 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 		select {
 		case snapshot, ok := <-snapshots:
 			if !ok {
-				<-ctx.Done() // the registry is closed; what is known stays
+				// The registry is closed; what is known stays in use.
+				<-ctx.Done()
 				return
 			}
 			last, seen = snapshot, true
@@ -249,7 +266,8 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 			}
 		}
 		s.heard.Store(applied || s.heard.Load())
-		s.node.policy.adopt(s) // the registry may have said by now where this node is
+		// The registry may know by now where this node is.
+		s.node.policy.adopt(s)
 		if applied && decided {
 			s.knownOnce.Do(func() { close(s.known) })
 		}
@@ -263,7 +281,8 @@ func (s *service) changed() <-chan struct{} {
 	return s.change
 }
 
-// wait returns when the first snapshot is there.
+// wait blocks until calls to the service may begin. It returns an error if ctx, the
+// deadline or the lifetime of the service ends before.
 func (s *service) wait(ctx context.Context, deadline time.Time) error {
 	select {
 	case <-s.known:

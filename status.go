@@ -11,56 +11,75 @@ import (
 	"github.com/linkmesh/link/internal/transport"
 )
 
-// Status is what a node knows of itself and of the services it calls, for
+// Status is what a node knows about itself and about the services it calls, for
 // people and health pages. It is a copy and belongs to its receiver.
 type Status struct {
-	Service  string // "" for a pure client
+	// Service is "" for a pure client.
+	Service  string
 	Instance string
-	Addr     string // "" before the node runs
-	Tags     []string
-	Serving  bool   // announced, and takes calls
-	Registry string // where the node looks: "Consul at 127.0.0.1:8500"
+	// Addr is "" before the node runs.
+	Addr string
+	Tags []string
+	// Serving means that the node is announced and takes calls.
+	Serving bool
+	// Registry is where the node looks for instances: "Consul at 127.0.0.1:8500".
+	Registry string
 
-	Services []ServiceStatus // those that were called or watched, by name
-	// Forgotten is how many services were forgotten: they gave way because the node has called
-	// more than it keeps, which is 4096, or had no instances and were not used for a minute. Each
-	// is looked for again when it is called.
+	// Services are the services that were called or watched, sorted by name.
+	Services []ServiceStatus
+	// Forgotten is how many services were forgotten, because the node has called more than
+	// the 4096 that it keeps, or because they had no instances and were not used for a minute.
+	// A forgotten service is looked for again when it is called.
 	Forgotten uint64
-	Topology  []TopologyStatus // the documents, by origin
+	// Topology are the documents of the topology, sorted by origin.
+	Topology []TopologyStatus
 
-	// Refused counts the connections that others tried to make to this node and that came
-	// to nothing, by reason: those of security.Reason, "overload", "timeout", "flood" (too many
-	// handshakes of an address, or datagrams of one handshake, each of which counts),
-	// "no-certificate", "proof", "rejected-by-peer" and a few more. The log says
-	// the same, at most every 10 s for each reason. Nil if there were none.
+	// Refused counts the failed connection attempts of others to this node, by reason:
+	// those of security.Reason, "overload", "timeout", "flood" (too many handshakes of an
+	// address, or datagrams of one handshake, each of which counts), "no-certificate",
+	// "proof", "rejected-by-peer" and a few more. The log has the same, at most every 10 s
+	// for each reason. Nil if there were none.
 	Refused map[string]uint64
 
-	// Shed counts the calls, streams and messages of callers that were refused for want
-	// of room, by the field of Limits: "CallsPerProcess". The log says whose, at most
+	// Shed counts the calls, streams and messages of callers that were refused for lack of
+	// room, by the field of Limits: "CallsPerProcess". The log names the callers, at most
 	// every 10 s for each limit. Nil if there were none.
 	Shed map[string]uint64
 
-	// Copies of calls that a topology asked for: those under way or sent, and those that were
-	// not sent, because too many were under way, nobody could be reached, or they were too large
-	// for the instance.
+	// Mirrored counts the copies of calls, asked for by a topology, that are in flight or
+	// were sent. MirrorsDropped counts those that were not sent, because too many were in
+	// flight, no instance could be reached, or they were too large for the instance.
 	Mirrored, MirrorsDropped uint64
 }
 
-// ServiceStatus is what a node knows of a service that it calls.
+// ServiceStatus is what a node knows about a service that it calls.
 type ServiceStatus struct {
-	Service   string
-	Instances int // known, the held ones included
-	Serving   int // those that do not drain
-	Connected int // those with a connection
-	Barred    int // those not tried for a while: unreachable, or a wrong identity
-	Ejected   int // those left alone for a while because they failed
-	Held      int // those that the registry lacks all at once, but whose connections answer
-	LeftOut   int // those that the registry shows and that may not be dialed
+	Service string
+	// Instances counts the known instances, including those that are held.
+	Instances int
+	// Serving counts the instances that do not drain.
+	Serving int
+	// Connected counts the instances with a connection.
+	Connected int
+	// Barred counts the instances that are not tried for a while, because they are
+	// unreachable or have a wrong identity.
+	Barred int
+	// Ejected counts the instances that get no calls for a while because they failed.
+	Ejected int
+	// Held counts the instances that the registry no longer shows, but whose
+	// connections answer.
+	Held int
+	// LeftOut counts the instances that the registry shows but that may not be dialed.
+	LeftOut int
 
-	Source string    // the kind of registry
-	Stale  bool      // the registry cannot be read; the last known instances are in use
-	Reason string    // why it is stale
-	At     time.Time // when the registry showed this; zero if it never did
+	// Source is the kind of registry.
+	Source string
+	// Stale means that the registry cannot be read, and that the last known instances
+	// are in use. Reason is why.
+	Stale  bool
+	Reason string
+	// At is when the registry showed this; zero if it never did.
+	At time.Time
 }
 
 // TopologyStatus is one document of the topology.
@@ -69,9 +88,9 @@ type TopologyStatus struct {
 	// Stale is why the registry's document cannot be read, "" if it can.
 	Stale string
 	// Err is why the newest version of the document is not in force, nil if it is.
-	// The version before stays in force.
+	// The version before stays in force. At is when Err came up.
 	Err error
-	At  time.Time // when Err came up
+	At  time.Time
 }
 
 // Status returns what the node knows at this moment. It does not block on the

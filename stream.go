@@ -10,8 +10,8 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// FrameKind numbers the frames of a pattern, from 0x40 to 0x7f. What a kind
-// means is the pattern's to say.
+// FrameKind numbers the frames of a pattern, from 0x40 to 0x7f. The pattern
+// defines what a kind means.
 type FrameKind uint8
 
 // The range of frame kinds that patterns may use.
@@ -24,11 +24,11 @@ const (
 type Frame struct {
 	Kind FrameKind
 	// Credited frames use credit that their receiver granted; see [Stream.Grant].
-	// Others do not wait, but at most Limits.PendingFrames of the receiver may be on
-	// their way, with at most PendingBytes of its limits; beyond that it resets the
-	// stream.
+	// Other frames do not wait, but at most Limits.PendingFrames of the receiver, with
+	// at most its PendingBytes, may wait for Recv; beyond that it resets the stream.
 	Credited bool
-	Body     []byte // the receiver owns it
+	// Body belongs to the receiver of the frame.
+	Body []byte
 }
 
 // Stream is a two-way stream of frames between a caller and a handler. One
@@ -44,13 +44,13 @@ type Stream struct {
 }
 
 // Open opens a stream to an instance of the route's service. It blocks until the
-// instance has let it open one: until ctx ends or, if ctx has no deadline, for
-// Config.CallTimeout at most. The stream lives until the handler returns,
-// [Stream.Close], or the end of ctx, which resets it. Options: Meta, Credit, Answered, MaxMessage, Sticky, InZone,
-// OnInstance, OnTags and WaitForReady.
+// instance lets it open one, at most until ctx ends or, if ctx has no deadline, for
+// Config.CallTimeout. The stream lives until the handler returns, [Stream.Close] is
+// called, or ctx ends, which resets it. Options: Meta, Credit, Answered, MaxMessage,
+// Sticky, InZone, OnInstance, OnTags and WaitForReady.
 //
-// Errors: as [Node.Call]; ResourceExhausted if Limits.Waiters wait for a stream of the
-// connection already. A refusal by the handler arrives at Recv.
+// Errors: those of [Node.Call]; ResourceExhausted if Limits.Waiters already wait for a
+// stream of the connection. A refusal by the handler arrives at Recv.
 func (n *Node) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, error) {
 	o := &outgoing{}
 	o.Route, o.Client = r, true
@@ -115,7 +115,8 @@ func (o *outgoing) openOn(ctx context.Context, e *endpoint, session *transport.S
 	if err := o.fit(ctx, session, e.Value()); err != nil {
 		return err
 	}
-	opening, opened := context.WithDeadline(ctx, o.deadline) // for opening it; the stream outlives this
+	// The deadline is for opening the stream, which outlives it.
+	opening, opened := context.WithDeadline(ctx, o.deadline)
 	raw, err := session.Open(opening, &o.headers)
 	opened()
 	if err != nil {
@@ -141,7 +142,7 @@ func (o *outgoing) openOn(ctx context.Context, e *endpoint, session *transport.S
 // ServeStream implements transport.Handler.
 func (d *dispatcher) ServeStream(raw *transport.Stream) {
 	n := (*Node)(d)
-	h, _ := raw.Route.(*handler) // Find returns nothing else
+	h, _ := raw.Route.(*handler)
 	info := &callInfo{session: raw.Session, handler: h, headers: &raw.Headers}
 	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), infoKey{}, info))
 	defer cancel(ErrFinished)
@@ -178,22 +179,23 @@ func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err err
 // Peer returns the other side.
 func (s *Stream) Peer() Peer { return peerOf(s.raw.Session) }
 
-// Context returns the context of the stream: it ends with the stream. A caller's has ended
-// when Recv has returned an error, a handler's when the handler has returned or the caller
-// is gone; io.EOF tells a handler that the caller will send nothing else, and ends nothing.
+// Context returns the context of the stream, which ends with the stream. On the caller's
+// side it has ended once Recv has returned an error. On the handler's side it ends when the
+// handler returns or the caller is gone; io.EOF from Recv only tells a handler that the
+// caller will send nothing more.
 func (s *Stream) Context() context.Context { return s.ctx }
 
 // Draining returns a channel that is closed when the serving node drains: a
-// handler should come to an end, a caller should open a stream elsewhere.
+// handler should finish, a caller should open a stream elsewhere.
 func (s *Stream) Draining() <-chan struct{} { return s.raw.Draining() }
 
 // Quiet returns a channel that is closed, in a handler that is [Lasting], when the
-// serving node drains and no other handlers run on it: it should come to an
-// end now. For a caller it is Draining.
+// serving node drains and no other handlers run on it: the handler should finish
+// now. For a caller it is the same as Draining.
 func (s *Stream) Quiet() <-chan struct{} { return s.raw.Quiet() }
 
-// error gives an error of the transport its code. What ended the stream counts
-// more than that it has ended.
+// error gives an error of the transport its code. What ended the stream takes
+// precedence over the fact that it has ended.
 func (s *Stream) error(what string, err error) error {
 	op := what + " " + s.route.String()
 	if status := s.raw.Status(); s.client && status != nil && status.Code != 0 {
@@ -222,14 +224,15 @@ func (s *Stream) error(what string, err error) error {
 	return e
 }
 
-// Send sends one frame. A credited one waits for credit. It blocks until the
-// transport has taken the frame, for as long as a peer does not read what came before
-// unless the context of the stream ends, and holds Body until then: a handler whose peers
-// may be slow needs a context with an end. Body is not kept.
+// Send sends one frame. A credited frame first waits for credit. Send blocks until the
+// transport has taken the frame, which may last as long as the peer does not read what
+// came before, or until the context of the stream ends: a handler whose peers may be slow
+// needs a context with an end. Send uses Body until it returns and does not keep it.
 //
 // Errors: InvalidArgument if Kind is out of range; ResourceExhausted if the body
-// is larger than the peer takes; what the handler returned, if it did, for which
-// Send waits a second at most; Unavailable if the stream is lost; Canceled and DeadlineExceeded.
+// is larger than the peer accepts; what the handler returned, if it has, for which
+// Send waits a second at most; Unavailable if the stream is lost; Canceled and
+// DeadlineExceeded.
 func (s *Stream) Send(f Frame) error {
 	if f.Kind < FirstFrameKind || f.Kind > LastFrameKind {
 		return failed("send on "+s.route.String(), Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", uint8(f.Kind), uint8(FirstFrameKind), uint8(LastFrameKind)))
@@ -238,7 +241,8 @@ func (s *Stream) Send(f Frame) error {
 		return failed("send on "+s.route.String(), Errorf(ResourceExhausted,
 			"frame of %d bytes exceeds the MaxMessage of %d bytes of the peer: send it in parts, or raise MaxMessage there", len(f.Body), limit))
 	}
-	if s.ctx.Err() != nil { // its end resets the stream a moment later
+	// The end of the context resets the stream a moment later.
+	if s.ctx.Err() != nil {
 		return s.error("send on", &transport.Error{Reason: transport.ReasonCanceled, Err: context.Cause(s.ctx)})
 	}
 	var flags wire.Flags
@@ -252,8 +256,8 @@ func (s *Stream) Send(f Frame) error {
 	return s.error("send on", err)
 }
 
-// peerTakes is the size of the largest frame that the peer accepts: what the opener said of this stream, or the
-// other side of the route.
+// peerTakes returns the size of the largest frame that the peer accepts: what it announced for this stream or for the
+// route, or else in its SETUP.
 func (s *Stream) peerTakes() uint64 {
 	if !s.client {
 		if m := s.raw.Headers.MaxMessage; m > 0 {
@@ -265,11 +269,11 @@ func (s *Stream) peerTakes() uint64 {
 	return s.raw.Session.Remote().MaxMessage
 }
 
-// Await waits until a credited frame of that many bytes can be sent without waiting for
-// credit, or until ctx ends, which ends nothing else, so that the caller can say something
-// else then. It is for the goroutine that sends.
+// Await blocks until a credited frame of that many bytes can be sent without waiting for
+// credit, or until ctx ends. The end of ctx does not end the stream, so that something else
+// can be sent then. Only the goroutine that sends may call Await.
 //
-// Errors: ctx's, or what has ended the stream.
+// Errors: ctx's, or what ended the stream.
 func (s *Stream) Await(ctx context.Context, bytes int) error {
 	if c := s.raw.Credit(); c.Messages > 0 && c.Bytes >= uint64(max(bytes, 0)) {
 		return nil
@@ -283,10 +287,10 @@ func (s *Stream) Await(ctx context.Context, bytes int) error {
 	return nil
 }
 
-// Recv returns the next frame, waiting for it. The error is io.EOF when the
-// peer has ended its side cleanly; for a caller, that the handler returned nil. That a
-// peer does not serve the route is said with the nearest name that it does serve, for which
-// the first such error of a connection may wait 100 ms, whatever ctx says.
+// Recv returns the next frame, waiting for it. The error is io.EOF when the peer has
+// ended its side cleanly; for a caller this means that the handler returned nil. If the
+// peer does not serve the route, the error names the nearest route that it does serve, for
+// which the first such error of a connection may wait 100 ms, whatever ctx says.
 //
 // Errors: what the handler returned; Unavailable if the stream is lost;
 // Canceled and DeadlineExceeded.
@@ -301,16 +305,16 @@ func (s *Stream) Recv() (Frame, error) {
 	return Frame{}, s.error("receive on", err)
 }
 
-// Recycle gives back the body of a frame that Recv returned, for frames that come
-// later. Nothing may refer to it afterwards. It is worth it for large bodies in large
-// numbers; those that are not given back are garbage as usual.
+// Recycle gives back the body of a frame that Recv returned, for use by later frames.
+// Nothing may refer to it afterwards. It is worthwhile for large bodies in large numbers;
+// bodies that are not given back are garbage as usual.
 func (s *Stream) Recycle(body []byte) { transport.PutBuffer(body) }
 
-// Grant lets the peer send that many more credited frames and bytes of them. It
-// does not block. ResourceExhausted if the streams of the connection have
-// given out more than 24 MiB together, or those of all connections of the peer
-// more than its share of Limits.CreditBytes, beyond 8 KiB of each stream; what
-// was sent counts until it is received.
+// Grant lets the peer send that many more credited frames and bytes. It does not
+// block. The error is ResourceExhausted if the streams of the connection together would
+// have granted more than 24 MiB, or those of all connections of the peer more than its
+// share of Limits.CreditBytes, in which 8 KiB of each stream do not count. What was sent
+// counts until it is received.
 func (s *Stream) Grant(messages, bytes int) error {
 	if err := checkCredit(messages, bytes); err != nil {
 		return err
@@ -321,7 +325,7 @@ func (s *Stream) Grant(messages, bytes int) error {
 	return nil
 }
 
-// checkCredit says which amount of credit cannot be granted.
+// checkCredit returns an error for an amount of credit that cannot be granted.
 func checkCredit(messages, bytes int) error {
 	if messages < 0 || bytes < 0 || uint64(messages) > wire.MaxVarint || uint64(bytes) > wire.MaxVarint {
 		return Errorf(InvalidArgument, "credit of %d frames and %d bytes, want 0 to 2^62 - 1", messages, bytes)
@@ -335,8 +339,8 @@ func (s *Stream) Credit() (messages, bytes uint64) {
 	return c.Messages, c.Bytes
 }
 
-// CloseSend ends our side cleanly: the peer's Recv returns io.EOF after the
-// frames before it. Receiving and Grant go on to work. A handler ends its side by
+// CloseSend ends this side cleanly: the peer's Recv returns io.EOF after the frames
+// that were sent before. Receiving and Grant still work. A handler ends its side by
 // returning.
 func (s *Stream) CloseSend() error {
 	if err := s.raw.CloseSend(); err != nil {
@@ -345,8 +349,8 @@ func (s *Stream) CloseSend() error {
 	return nil
 }
 
-// Close ends a caller's stream at once; what is under way is lost. Closing a
-// stream that has ended does nothing.
+// Close ends a caller's stream at once; frames in flight are lost. Closing a stream
+// that has ended does nothing.
 func (s *Stream) Close() {
 	if s.client {
 		s.cancel(ErrFinished)

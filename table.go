@@ -10,28 +10,33 @@ import (
 	"sync/atomic"
 )
 
-// tableParts is how many parts the table of services has. A service that is added or forgotten copies one.
+// tableParts is how many parts the table of services has. Adding or forgetting a service copies one part.
 const tableParts = 64
 
-// forgetAhead is how many services are chosen at a time that may give way: the choice goes through all of them.
+// forgetAhead is how many services are chosen at a time to be forgotten next: choosing goes through all services.
 const forgetAhead = maxServices / 16
 
 // serviceTable holds the services that the node calls. Readers take no lock.
 type serviceTable struct {
 	seed  maphash.Seed
 	parts [tableParts]atomic.Pointer[map[string]*service]
-	stale atomic.Int64 // services whose registry cannot be read
+	// stale counts the services whose registry cannot be read.
+	stale atomic.Int64
 
-	age       atomic.Int64  // how many services were added: what the use of a service is counted in
-	forgotten atomic.Uint64 // services that were forgotten
-	gaveWay   atomic.Uint64 // those of them that gave way to others
+	// age counts the services that were added. It is the time scale of service.used.
+	age atomic.Int64
+	// forgotten counts the services that were forgotten.
+	forgotten atomic.Uint64
+	// gaveWay counts the services that were forgotten to make room for others.
+	gaveWay atomic.Uint64
 
-	mu      sync.Mutex // one writer at a time; guards the fields below
-	held    int
-	longest []unused // those to give way next, the one that was not used for longest first
+	mu   sync.Mutex // one writer at a time; guards the fields below
+	held int
+	// longest are the services to forget next, the least recently used first.
+	longest []unused
 }
 
-// unused is a service that was not used for long when it was chosen to give way.
+// unused is a service that was chosen to be forgotten, with its service.used at that time.
 type unused struct {
 	service *service
 	used    int64
@@ -49,7 +54,7 @@ func (t *serviceTable) get(name string) *service {
 	return nil
 }
 
-// all gives the services, in no order.
+// all yields the services, in no particular order.
 func (t *serviceTable) all() iter.Seq[*service] {
 	return func(yield func(*service) bool) {
 		for i := range t.parts {
@@ -78,7 +83,7 @@ func (t *serviceTable) removeLocked(s *service) {
 	t.held--
 }
 
-// changeLocked puts s into a copy of its part, or takes away who is there.
+// changeLocked puts s into a copy of the part of name, or removes name from it if s is nil.
 func (t *serviceTable) changeLocked(name string, s *service) {
 	part := t.part(name)
 	next := make(map[string]*service)
@@ -93,8 +98,8 @@ func (t *serviceTable) changeLocked(name string, s *service) {
 	part.Store(&next)
 }
 
-// victimLocked returns the service that was not used for longest, of those that nobody waits for; nil if there is
-// none. One that was chosen and not used since is still the one.
+// victimLocked returns the least recently used service among those without pins; nil if there is none. A service that
+// was chosen before and has not been used since is still the right one.
 func (t *serviceTable) victimLocked() *service {
 	for range 2 {
 		for len(t.longest) > 0 {

@@ -11,43 +11,47 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// How new tags are told.
+// When new tags are announced.
 const (
-	// tagsPause is the least time between two words about tags: what adds and
-	// removes them quickly keeps neither peers nor the registry busy.
+	// tagsPause is the least time between two announcements of tags, so that frequent
+	// changes keep neither peers nor the registry busy.
 	tagsPause = 100 * time.Millisecond
-	// tagsRetry is how long a registry that did not take new tags is left alone.
+	// tagsRetry is the pause before a failed update of the registry is retried.
 	tagsRetry = time.Second
 )
 
 // ownTags are the tags that a node announces: those of the configuration, those
 // whose probes succeed, and those added while it runs.
 type ownTags struct {
-	node    *Node
-	now     atomic.Pointer[[]string] // all of them, sorted
-	changed chan struct{}            // holds a token when the loop should look
+	node *Node
+	// now holds all tags, sorted.
+	now atomic.Pointer[[]string]
+	// changed holds a token when announce should look at the tags.
+	changed chan struct{}
 
-	mu     sync.Mutex      // guards the fields below, and writing now
-	probed map[string]bool // whether the probe of a tag succeeds
-	added  map[string]int  // how often a tag was added
+	mu sync.Mutex // guards the fields below, and writes of now
+	// probed holds whether the probe of a tag succeeds.
+	probed map[string]bool
+	// added holds how often a tag was added.
+	added map[string]int
 }
 
 func (o *ownTags) init(n *Node) {
 	o.node, o.changed = n, make(chan struct{}, 1)
 	o.probed, o.added = make(map[string]bool), make(map[string]int)
-	o.settleLocked() // nobody else has it yet
-	<-o.changed      // nor is there anybody to tell
+	// No lock is needed, because nothing else has o yet. The token is taken back, because nobody needs to be told.
+	o.settleLocked()
+	<-o.changed
 }
 
 // AddTag adds a tag to those that the node announces beside Config.Tags and
 // Config.Monitors, for patterns: others find the node by it ([Node.FollowTag]).
-// It may be called before and while the node runs. It does not wait: peers
-// and the registry are told soon, of what changes within 100 ms together; a
-// registry that does not take the word is asked every second until it does. A node
-// that never runs announces nothing.
+// It may be called before and while the node runs. It does not block: peers and the
+// registry are told soon, with changes within 100 ms combined. A failed update of the
+// registry is retried every second. A node that never runs announces nothing.
 //
-// Tags are counted: a tag that was added twice has to be removed twice. One that
-// Config.Tags or a probe announces too stays as long as any of them says so.
+// Tags are counted: a tag that was added twice has to be removed twice. A tag that
+// Config.Tags or a probe announces, too, stays as long as any of them does.
 //
 // Errors: InvalidArgument names the tag and the broken rule of
 // discovery.Instance.Tags, or says that a place such as "zone=eu-1a" belongs in
@@ -95,7 +99,7 @@ func (o *ownTags) remove(tag string) {
 	o.settleLocked()
 }
 
-// probe notes what a probe says of its tag.
+// probe records whether the probe of tag succeeds.
 func (o *ownTags) probe(tag string, succeeds bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -110,7 +114,7 @@ func (o *ownTags) has(tag string) bool {
 	return o.probed[tag]
 }
 
-// settleLocked makes the tags anew and has them told if they changed.
+// settleLocked recomputes the tags, and has them announced if they changed.
 func (o *ownTags) settleLocked() {
 	tags := slices.Clone(o.node.cfg.Tags)
 	for tag, succeeds := range o.probed {
@@ -128,7 +132,7 @@ func (o *ownTags) settleLocked() {
 	o.wake()
 }
 
-// wake has the loop look again.
+// wake makes announce look at the tags again.
 func (o *ownTags) wake() {
 	select {
 	case o.changed <- struct{}{}:
@@ -139,8 +143,8 @@ func (o *ownTags) wake() {
 // current returns the tags of the node. They must not be modified.
 func (o *ownTags) current() []string { return *o.now.Load() }
 
-// announce tells peers and the registry of new tags, until ctx ends. The
-// registry is told again until it takes the word.
+// announce tells peers and the registry about new tags, until ctx ends. A failed
+// update of the registry is retried until it succeeds.
 func (o *ownTags) announce(ctx context.Context) {
 	retry := time.NewTimer(tagsRetry)
 	retry.Stop()
@@ -175,13 +179,14 @@ func (o *ownTags) announce(ctx context.Context) {
 	}
 }
 
-// reannounce tells the registry what the node is now. Before the node is
-// announced there is nothing to tell.
+// reannounce updates the registry with the current state of the node. It does
+// nothing before the node is announced.
 func (n *Node) reannounce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, registryWait)
 	defer cancel()
+	// Only one update runs at a time, so that the last one is the newest.
 	select {
-	case n.announcing <- struct{}{}: // one at a time, so that the last word is the newest
+	case n.announcing <- struct{}{}:
 		defer func() { <-n.announcing }()
 	case <-ctx.Done():
 		return ctx.Err()

@@ -9,12 +9,12 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// clientTLS is the configuration of one dial to the service: whatever
+// clientTLS returns the TLS configuration for one dial to the service: whatever
 // discovery says, the peer must prove the service's identity.
 func (s *service) clientTLS() *tls.Config { return security.ClientTLS(s.node.identity, s.identity) }
 
-// refusalReason names why the verifier of package security refused a peer, "" if it did
-// not.
+// refusalReason returns the reason why the verifier of package security refused a peer, or
+// "" if it did not.
 func refusalReason(err error) string {
 	if refusal, ok := errors.AsType[*security.VerifyError](err); ok {
 		return refusal.Reason.String()
