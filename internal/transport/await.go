@@ -7,8 +7,8 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// awaitStream opens a stream. It waits for the peer to allow one, until ctx ends. Those
-// who wait here and those who wait for a lease count together in Limits.Waiters.
+// awaitStream opens a stream. It waits until the peer allows one or ctx ends. Callers that
+// wait here and callers that wait for a lease count together toward Limits.Waiters.
 func (s *Session) awaitStream(ctx context.Context) (*quic.Stream, error) {
 	stream, err := s.conn.OpenStream()
 	if err == nil {
@@ -30,8 +30,8 @@ func (s *Session) awaitStream(ctx context.Context) (*quic.Stream, error) {
 	return nil, s.streamError(err, true)
 }
 
-// waitOutside counts one who waits for a stream of its own. It reports false if too
-// many wait.
+// waitOutside counts a caller that waits for a stream of its own. It reports false if too
+// many wait already.
 func (p *leasePool) waitOutside() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,7 +48,7 @@ func (p *leasePool) leaveOutside() {
 	p.outside--
 }
 
-// fullLocked reports whether Limits.Waiters wait.
+// fullLocked reports whether Limits.Waiters callers wait.
 func (p *leasePool) fullLocked() bool {
 	return len(p.waiters)+p.outside >= p.session.endpoint.limits.Waiters
 }

@@ -6,16 +6,21 @@ import (
 )
 
 const (
-	minPooled  = 12       // 4 KiB
-	minKept    = 16       // 64 KiB: from here on buffers are kept, in multiples of it
-	maxKept    = 64       // buffers kept
-	maxKeeping = 32 << 20 // bytes of buffers kept
+	// minPooled is the smallest pooled size class, as a power of two: 4 KiB.
+	minPooled = 12
+	// minKept is the size class from which on buffers are kept, as a power of two: 64 KiB.
+	// Such buffers are allocated in multiples of it.
+	minKept = 16
+	// maxKept bounds the number of buffers kept.
+	maxKept = 64
+	// maxKeeping bounds the bytes of buffers kept.
+	maxKeeping = 32 << 20
 )
 
-// buffers holds byte slices for reuse. Small ones are in pools by size class,
-// powers of two, that the garbage collector empties; making a large one anew
-// costs as much as moving its message, so a bounded number of bytes is kept. It
-// is a cache without meaning for behavior, so it may be global.
+// buffers holds byte slices for reuse. Small ones are in pools by size class, in
+// powers of two, which the garbage collector empties. Allocating a large one costs
+// as much as copying its message, so a bounded number of bytes is kept. The cache
+// does not affect behavior, so it may be global.
 var buffers struct { //nolint:gochecknoglobals // see above
 	pools [minKept]sync.Pool
 
@@ -36,8 +41,8 @@ func GetBuffer(n int) []byte {
 	return make([]byte, 0, 1<<class)
 }
 
-// getLarge returns the smallest kept buffer that n fits in, unless most of it would be
-// wasted on n: what is counted is n.
+// getLarge returns the smallest kept buffer that holds n bytes, or a new one. It skips
+// buffers of more than twice the size, because limits count n and not the capacity.
 func getLarge(n int) []byte {
 	buffers.mu.Lock()
 	best := -1
@@ -59,7 +64,7 @@ func getLarge(n int) []byte {
 	return b
 }
 
-// PutBuffer gives a slice back; the caller must not use it afterwards.
+// PutBuffer recycles b. The caller must not use it afterwards.
 func PutBuffer(b []byte) {
 	class := bits.Len(uint(cap(b))) - 1
 	if class < minPooled {

@@ -11,18 +11,21 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// Reply is the answer to a unary call. Message aliases a buffer of the call:
+// Reply is the reply to a unary call. Message aliases a buffer of the call:
 // [Reply.Release] must be called once it is no longer needed, and not before.
 type Reply struct {
-	Message []byte // nil if the reply holds none
+	// Message is nil if the reply has no message.
+	Message []byte
 	Status  wire.Status
-	At      time.Time // when the reply was complete
+	// At is when the reply was complete.
+	At time.Time
 
 	lease *lease
 	clean bool
 }
 
-// Release gives back what the reply holds, which then holds nothing.
+// Release recycles the buffer and the stream of the reply, and clears it. It does nothing
+// if the reply is empty.
 func (r *Reply) Release() {
 	l := r.lease
 	if l == nil {
@@ -37,26 +40,27 @@ func (r *Reply) Release() {
 }
 
 const (
-	// inlineBody is the largest body that is copied behind the headers rather
-	// than written by itself.
+	// inlineBody is the largest body, in bytes, that is copied behind the headers rather
+	// than written separately.
 	inlineBody = 8 << 10
-	// LeasedMessage is the largest request that rides a leased stream.
+	// LeasedMessage is the largest request, in bytes, that is sent on a leased stream.
 	LeasedMessage = 64 << 10
 )
 
-// Call sends one unary call and waits for its reply. data is a whole DATA
-// frame. The call starts now and ends at deadline at the latest. Headers and data are not
-// kept. The reply is written to reply, which holds nothing before, and holds nothing to
-// release after an error: by pointer, for the stack of a goroutine that has waited is
-// cold, and copying a reply from call to call was 4 % of a client with 256 calls under way.
+// Call sends one unary call and waits for its reply. data is a whole DATA frame. The call
+// starts at now and ends at deadline at the latest. Call does not retain h or data. reply
+// must be empty, and after an error it is empty again: there is nothing to release. It is a
+// pointer because the stack of a goroutine that has waited is cold, and copying replies up
+// the stack was 4 % of a client with 256 calls in flight.
 //
 // An error of type [*Error] says whether a handler may have seen the call.
 func (s *Session) Call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, reply *Reply) error {
 	return s.CallMovable(ctx, now, deadline, h, data, nil, reply)
 }
 
-// CallMovable is [Session.Call] of a call that may leave for another peer while this
-// one is in doubt: mover, which may be nil, decides when. It fails with [ReasonDoubt] then.
+// CallMovable is like [Session.Call], but the call may leave for another peer while this
+// one is in doubt. mover, which may be nil, decides when. A call that leaves fails with
+// [ReasonDoubt].
 func (s *Session) CallMovable(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, mover Mover, reply *Reply) error {
 	defer s.release()
 	if err := s.acquire(); err != nil {
@@ -69,7 +73,8 @@ func (s *Session) CallMovable(ctx context.Context, now, deadline time.Time, h *w
 	if err != nil {
 		return err
 	}
-	if l.waited { // then now is past
+	// After a wait for the lease, now is out of date.
+	if l.waited {
 		l.waited, now = false, time.Now()
 	}
 	return l.call(ctx, now, deadline, h, data, wire.StreamCalls, mover, reply)
@@ -114,13 +119,15 @@ func (l *lease) discard(code wire.Code) {
 	l.session.leases.remove(l)
 	l.stream.CancelRead(quic.StreamErrorCode(code))
 	if code == wire.CodeNone {
-		_ = l.stream.Close() // fails only if the stream ended already
+		// Close fails only if the stream has ended already.
+		_ = l.stream.Close()
 		return
 	}
 	l.stream.CancelWrite(quic.StreamErrorCode(code))
 }
 
-// failure says what ended the call: us, or what the transport reports.
+// failure returns the error of a failed call: why this side ended it or, if it did not,
+// what the transport reports.
 func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 	s := l.session
 	unsent := failed.unsent || s.unserved(l.stream.StreamID())
@@ -128,7 +135,8 @@ func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 	case endCanceled:
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: ended(ctx)}
 	case endDeadline:
-		if ctx.Err() != nil { // both came at once
+		// If both ended at once, the context takes precedence.
+		if ctx.Err() != nil {
 			return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: ended(ctx)}
 		}
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: context.DeadlineExceeded}
@@ -140,12 +148,13 @@ func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 	return e
 }
 
-// callFailure is an error of an exchange with the word on whether the request
-// left.
+// callFailure is the error of an exchange, and whether a handler may have seen the request.
 type callFailure struct {
-	err      error
-	unsent   bool
-	answered bool // part of a reply was there, so a handler has run
+	err error
+	// unsent means that the request was not written completely.
+	unsent bool
+	// answered means that part of a reply arrived, so a handler has run.
+	answered bool
 }
 
 // exchange writes the request and reads the reply.
@@ -182,16 +191,19 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 		}
 	}
 	if kind == wire.StreamCall {
-		_ = l.stream.Close() // fails only if the stream was reset, which read reports
+		// Close fails only if the stream was reset, which read reports.
+		_ = l.stream.Close()
 	}
 	err := l.read(reply)
 	if unwritten := l.out.settle(); unwritten != nil {
 		if err != nil {
 			return &callFailure{err: unwritten, unsent: true}
 		}
-		reply.clean = false // there was a reply before its request
+		// The reply came before its request was written.
+		reply.clean = false
 	}
-	if l.fr.r != l.fr.w { // what is behind the STATUS would be taken for the next reply
+	// Bytes behind the STATUS would be taken for the next reply.
+	if l.fr.r != l.fr.w {
 		reply.clean = false
 	}
 	if err != nil {
@@ -200,8 +212,8 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 	return nil
 }
 
-// refused reads the answer to a request that could not be written: it is not whole, so no
-// handler can have seen it, but its refusal may be there to be read.
+// refused reads the reply to a request that could not be written. The request is incomplete,
+// so no handler has seen it, but the peer may have sent a refusal.
 func (l *lease) refused(reply *Reply, err error) *callFailure {
 	if l.read(reply) == nil {
 		reply.clean = false
@@ -210,7 +222,8 @@ func (l *lease) refused(reply *Reply, err error) *callFailure {
 	return &callFailure{err: err, unsent: true, answered: reply.Message != nil}
 }
 
-// write sends frames, or queues them if nothing follows before the reply.
+// write sends l.frames. If last is set, nothing follows before the reply, and write may
+// queue them.
 func (l *lease) write(last bool) error {
 	if last && len(l.frames) <= oneWrite {
 		err := l.out.queue(l.frames, time.Time{})
@@ -250,7 +263,8 @@ func (l *lease) read(reply *Reply) error {
 			}
 			reply.Message = l.fr.keep(body, wire.KindStatus)
 		case wire.KindStatus:
-			if h.Flags&wire.FlagOdd != 0 != l.odd { // bytes that came while the lease was idle
+			// A reply that came while the lease was idle has the other parity.
+			if h.Flags&wire.FlagOdd != 0 != l.odd {
 				return l.session.protocolError("a second reply to the call before")
 			}
 			reply.clean = h.Flags&wire.FlagLast == 0
@@ -269,8 +283,8 @@ func (l *lease) read(reply *Reply) error {
 	}
 }
 
-// readStatus reads the body of a STATUS. It is apart from read, which waits with all that
-// is on its stack.
+// readStatus reads the body of a STATUS. It is separate from read to keep the stack small
+// on which read waits.
 func (l *lease) readStatus(reply *Reply, length uint64) error {
 	if length > wire.MaxHeader {
 		return &wire.LimitError{What: "STATUS", Limit: wire.MaxHeader, Got: length}

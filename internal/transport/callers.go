@@ -10,17 +10,19 @@ import (
 	"github.com/linkmesh/link/internal/share"
 )
 
-// callers are the peers that an endpoint serves, as they count in [pools]: by name or, where
-// names are free, by name and host.
+// callers holds the peers that an endpoint serves, keyed as in [pools]: by name or, where
+// peers choose their names, by name and host.
 type callers struct {
-	refusals int // Limits.RefusalRate
+	// refusals is Limits.RefusalRate.
+	refusals int
 
-	mu    sync.Mutex // guards the fields below
-	by    map[share.Key]*caller
-	paces map[share.Key]*pace // by name or, where names are free, by host
+	mu sync.Mutex // guards the fields below
+	by map[share.Key]*caller
+	// paces is keyed by name or, where peers choose their names, by host.
+	paces map[share.Key]*pace
 }
 
-// caller is what is known of one, over all its connections.
+// caller is the state of one peer, over all its connections.
 type caller struct {
 	key  share.Key
 	pace *pace
@@ -29,8 +31,8 @@ type caller struct {
 	unsent unsent
 }
 
-// pace is how fast one is refused things, and how fast it may try again what found no
-// room. All names of a host have one pace where names are free.
+// pace limits how fast a peer is refused things, and how fast it may retry what found no
+// room. Where peers choose their names, all names of a host share one pace.
 type pace struct {
 	key      share.Key
 	refusals *rate.Limiter
@@ -38,12 +40,13 @@ type pace struct {
 	refs     int // guarded by callers.mu
 }
 
-// allows counts a refusal of this cost if it is free.
+// allows reports whether a refusal of this cost is within the rate, and counts it if so.
 func (p *pace) allows(cost int) bool {
 	return p.refusals.AllowN(time.Now(), min(cost, p.refusals.Burst()))
 }
 
-// wait waits until a refusal of this cost is free, and counts it. It fails when ctx ends.
+// wait waits until a refusal of this cost is within the rate, and counts it. It fails when
+// ctx ends.
 func (p *pace) wait(ctx context.Context, cost int) error {
 	return p.refusals.WaitN(ctx, min(cost, p.refusals.Burst()))
 }
@@ -86,8 +89,8 @@ func (c *callers) leave(who *caller) {
 	}
 }
 
-// sweep forgets the pace of those who are gone and have been for so long that a new one
-// would allow no more: to hang up and dial again gains nothing.
+// sweep forgets the paces of peers that have been gone for so long that a new pace would
+// allow no more. A peer thus gains nothing if it hangs up and dials again.
 func (c *callers) sweep(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

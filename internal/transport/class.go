@@ -1,7 +1,7 @@
 package transport
 
-// Class says what a connection is for, so that bulk never delays calls. It is the dialer's matter: a server treats
-// both alike.
+// Class is the purpose of a connection. Bulk traffic has connections of its own, so that it never delays calls. Only
+// the dialer distinguishes classes: a server treats both alike.
 type Class int
 
 // The classes of connections.

@@ -18,22 +18,25 @@ import (
 // controlQueue is how many bytes may wait on CONTROL for the peer to read.
 const controlQueue = 64 << 10
 
-// controlWriter writes our CONTROL stream. It never blocks: what the peer has no
-// room for waits, because messages may fill the connection for a while. A peer
+// controlWriter writes our CONTROL stream. It never blocks: frames that the peer has no
+// room for are queued, because messages may fill the connection for a while. A peer
 // that does not read its CONTROL stream is disconnected.
 type controlWriter struct {
 	session *Session
 
-	mu      sync.Mutex // guards the fields below
-	stream  *quic.SendStream
-	queue   []byte // frames behind those that are being written
-	writing bool   // a goroutine writes
+	mu     sync.Mutex // guards the fields below
+	stream *quic.SendStream
+	// queue holds the frames behind those that are being written.
+	queue []byte
+	// writing is set while a goroutine writes.
+	writing bool
 }
 
-// send sends the frames that appendFrames appends.
+// send sends the frames that appendFrames appends. It does nothing before CONTROL is open.
 func (c *controlWriter) send(appendFrames func([]byte) []byte) {
 	c.mu.Lock()
-	if c.stream == nil { // SETUP will say it
+	// Before CONTROL is open, SETUP will say what the frames would.
+	if c.stream == nil {
 		c.mu.Unlock()
 		return
 	}
@@ -50,11 +53,13 @@ func (c *controlWriter) send(appendFrames func([]byte) []byte) {
 	}
 }
 
-// write writes b and what is queued meanwhile.
+// write writes b and the frames that are queued meanwhile.
 func (c *controlWriter) write(b []byte) {
 	for len(b) > 0 {
+		// Write fails if the connection ended or the peer stopped reading. Frames then pile up
+		// until the queue is full.
 		if _, err := c.stream.Write(b); err != nil {
-			return // the connection ended, or the peer stopped reading: then CONTROL stays silent until it is full
+			return
 		}
 		c.mu.Lock()
 		b, c.queue = c.queue, nil
@@ -90,7 +95,7 @@ func (s *Session) announceRoutes(first uint64, routes []wire.RouteInfo) {
 	s.control.send(func(b []byte) []byte { return wire.AppendRoutes(b, &wire.Routes{First: first, Routes: routes}) })
 }
 
-// hearTags takes in the peer's tags.
+// hearTags stores the peer's tags and passes them to PeerConfig.Tags.
 func (s *Session) hearTags(tags *[]string) {
 	s.tags.Store(tags)
 	p := s.dialedAs
@@ -103,18 +108,18 @@ func (s *Session) hearTags(tags *[]string) {
 	}
 }
 
-// A peer announces new tags as often as its probes flip them. One that does so
-// more often than tagsEvery, tagsBurst times in a row apart, is disconnected: each
-// time costs its peers a look at what it means.
+// A peer announces new tags as often as its probes flip them. A peer that does so
+// more often than once in tagsEvery, beyond a burst of tagsBurst, is disconnected:
+// its peers have to evaluate each announcement.
 const (
 	tagsEvery = time.Second
 	tagsBurst = 64
 )
 
-// A peer says little on CONTROL: PING when it hears nothing, TAGS, the few frames of a
-// drain. One that says more than controlRate frames a second, controlBurst in a row apart, is
-// disconnected: each frame costs more to read than to write. ROUTES of a server are
-// bounded by themselves.
+// A peer sends little on CONTROL: PING when it hears nothing, TAGS, and the few frames of a
+// drain. A peer that sends more than controlRate frames per second, beyond a burst of
+// controlBurst, is disconnected: a frame costs more to read than to write. ROUTES of a
+// server have bounds of their own.
 const (
 	controlRate  = 64
 	controlBurst = 1024
@@ -125,15 +130,16 @@ func (s *Session) announceTags(tags []string) {
 	s.control.send(func(b []byte) []byte { return wire.AppendTags(b, &wire.Tags{Tags: tags}) })
 }
 
-// catchUp tells the peer what changed after Setup was asked and before CONTROL was open.
+// catchUp tells the peer what changed between the call of Config.Setup and the opening of
+// CONTROL.
 func (s *Session) catchUp(setup *wire.Setup) {
 	if tags := s.endpoint.tags.Load(); tags != nil && !slices.Equal(*tags, setup.Tags) {
 		s.announceTags(*tags)
 	}
 }
 
-// acceptUni takes the peer's unidirectional streams: one CONTROL, and such of types that we do
-// not know, as many as frames on CONTROL.
+// acceptUni accepts the peer's unidirectional streams: one CONTROL, and streams of unknown
+// types, which it ignores and which count toward the rate of frames on CONTROL.
 func (s *Session) acceptUni(ctx context.Context) {
 	var hasControl bool
 	for {
@@ -188,7 +194,7 @@ func (f *frameReader) streamType() (wire.StreamType, error) {
 func (s *Session) readControl(fr *frameReader) {
 	err := s.readControlFrames(fr)
 	if s.hasEnded(err) || s.ended() {
-		return // the connection ended first
+		return
 	}
 	reason := "CONTROL stream ended"
 	if !errors.Is(err, io.EOF) {
@@ -251,8 +257,9 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		s.endpoint.settle(s)
 		close(s.setup)
 	case wire.KindRoutes:
+		// Clients serve nothing here. Routes beyond the bound are called by name.
 		if !s.dialed || !s.routes.room(len(body)) {
-			return nil // clients serve nothing here; what is more than is kept is called by name
+			return nil
 		}
 		routes, err := wire.ParseRoutes(body)
 		if err != nil {
@@ -285,7 +292,8 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if err != nil {
 			return err
 		}
-		if s.dialed && goAway.LastStream < s.lastServed.Load() { // it never grows
+		// LastStream never grows.
+		if s.dialed && goAway.LastStream < s.lastServed.Load() {
 			s.lastServed.Store(goAway.LastStream)
 		}
 		reason := foreign.Text(goAway.Reason)
@@ -297,7 +305,8 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 			return err
 		}
 		s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPong, token) })
-	case wire.KindPong: // the packet that it came in was the sign of life, for those who watch over the connection
+	case wire.KindPong:
+		// To liveness, the packet that carried the PONG was already a sign of life.
 		token, err := wire.ParsePing(body)
 		if err != nil {
 			return err
@@ -311,8 +320,8 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 	return nil
 }
 
-// checkNames refuses names that would not be seen as they are: they go into errors, logs and
-// terminals.
+// checkNames returns an error if a name has characters that do not print, because names go
+// into errors, logs and terminals.
 func checkNames(what string, names []string) error {
 	for _, name := range names {
 		if !foreign.Clean(name) {
@@ -326,7 +335,8 @@ func checkNames(what string, names []string) error {
 func (s *Session) drained() {
 	s.drainOnce.Do(func() {
 		close(s.draining)
-		s.active.Add(1) // so that release closes a session without calls
+		// A session without calls is closed by this release.
+		s.active.Add(1)
 		s.release()
 	})
 }

@@ -12,35 +12,38 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// A peer may open as many streams as were closed, so one whose streams are refused at once
-// opens the next ones at once: to refuse 29,000 a second took half a processor, and their
-// garbage more. QUIC leaves it to this side when it says that another stream may be opened.
-// Of each caller, over all its connections, that is said at once for Limits.RefusalRate streams a second that
-// were refused or that broke the rules, and later for those beyond; those that carried nothing count for more.
-// Everything else is told as before, and streams that are served are not delayed.
+// A peer may open a stream for each one that was closed, so a peer whose streams are refused
+// at once opens the next ones at once: refusing 29,000 per second took half a processor, and
+// their garbage more. QUIC lets this side choose when it returns the credit for a stream.
+// For streams that were refused or broke the rules, it returns at once for Limits.RefusalRate
+// streams per second of each caller, over all its connections, and later beyond that.
+// Streams that carried nothing count for more. The credit of all other streams, such as those
+// that were served, is not delayed.
 //
-// Until then QUIC keeps about 7 KB of each such stream, so what one caller may have of them is bounded too.
+// QUIC keeps about 7 KB per stream until the credit returns, so the number of such streams of
+// one caller is bounded too.
 
-// What counts how much in Limits.RefusalRate.
+// The costs that count toward Limits.RefusalRate.
 const (
-	costRefused = 1 // a stream or call that was answered
-	// costWasted is that of a stream that its peer has opened for nothing: it is beyond
-	// Limits.StreamsPerProcess, no call came in time, or no further one. To make, keep and end it takes
-	// about eight times the time of a refusal.
+	// costRefused is the cost of a stream or call that was answered with a refusal.
+	costRefused = 1
+	// costWasted is the cost of a stream that its peer opened for nothing: it was beyond
+	// Limits.StreamsPerProcess, or no call, or no further call, came in time. Opening, keeping
+	// and ending it takes about eight times as long as a refusal.
 	costWasted = 8
 )
 
-// creditTick is how often credit is given back that is late.
+// creditTick is the interval at which late credit is returned.
 const creditTick = 20 * time.Millisecond
 
-// lateCredit is what a session has not given back yet.
+// lateCredit is the credit that a session has not returned yet.
 type lateCredit struct {
 	mu      sync.Mutex // guards the fields below
 	streams []owed
 	ended   bool
 }
 
-// owed is a stream whose credit returns later, and what it counts.
+// owed is a stream whose credit returns later, and its cost.
 type owed struct {
 	stream *quic.Stream
 	cost   int
@@ -52,15 +55,16 @@ func (l *lateCredit) empty() bool {
 	return len(l.streams) == 0
 }
 
-// lenders are the sessions of an endpoint that have late credit.
+// lenders holds the sessions of an endpoint that have late credit.
 type lenders struct {
-	wake chan struct{} // holds a token when there are some
+	// wake receives a token when the first session is added to all.
+	wake chan struct{}
 
 	mu  sync.Mutex // guards all
 	all map[*Session]struct{}
 }
 
-// refusal counts a refusal of this cost and reports whether there were more than are free.
+// refusal counts a refusal of this cost and reports whether it is beyond Limits.RefusalRate.
 func (s *Session) refusal(cost int) (late bool) {
 	if s.caller.pace.allows(cost) {
 		return false
@@ -69,10 +73,10 @@ func (s *Session) refusal(cost int) (late bool) {
 	return true
 }
 
-// giveCredit lets the peer open a stream in place of this one: later if that has a cost, or
-// else at once. If there is no room to remember it, one that was refused waits, and counts in
-// Limits.StreamsPerProcess meanwhile; one that was wasted ends the connection, for whoever does that
-// so often opens others in the meantime.
+// giveCredit lets the peer open a stream in place of this one: at once if cost is zero, and
+// later otherwise. If there is no room to keep the credit for later, giveCredit blocks for a
+// refused stream, which counts toward Limits.StreamsPerProcess meanwhile, and closes the
+// connection for a wasted one: a peer that wastes so many keeps opening others meanwhile.
 func (s *Session) giveCredit(stream *quic.Stream, cost int) {
 	if cost == 0 {
 		stream.ReleaseStreamCredit()
@@ -80,15 +84,18 @@ func (s *Session) giveCredit(stream *quic.Stream, cost int) {
 	}
 	switch err := s.keepCredit(stream, cost); {
 	case err == nil:
-	case cost != costWasted, errors.Is(err, share.ErrSpent): // by others, it may be
-		_ = s.caller.pace.wait(s.conn.Context(), cost) // if it fails the connection has ended
+	case cost != costWasted, errors.Is(err, share.ErrSpent):
+		// With ErrSpent, other peers may have used up the room. wait fails only if the
+		// connection has ended.
+		_ = s.caller.pace.wait(s.conn.Context(), cost)
 		stream.ReleaseStreamCredit()
 	default:
 		s.close(wire.CodeLimit, "too many streams carried nothing or found no room: wait for replies before opening others (Limits.StreamsPerProcess, Limits.RefusalRate)")
 	}
 }
 
-// keepCredit remembers to give the credit of a stream back. The error is that of [share.Holder.Take].
+// keepCredit keeps the credit of a stream, to be returned later. It returns the error of
+// [share.Holder.Take].
 func (s *Session) keepCredit(stream *quic.Stream, cost int) error {
 	if err := s.noteCredit(stream, cost); err != nil {
 		return err
@@ -110,8 +117,9 @@ func (s *Session) noteCredit(stream *quic.Stream, cost int) error {
 	l := &s.late
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// After the end of the session there is no peer to return the credit to.
 	if l.ended {
-		return nil // and there is nobody to give it to
+		return nil
 	}
 	if err := s.shares.late.Take(1); err != nil {
 		return err
@@ -120,7 +128,7 @@ func (s *Session) noteCredit(stream *quic.Stream, cost int) error {
 	return nil
 }
 
-// repay gives back what credit may be given back by now and reports whether some is left.
+// repay returns the late credit that the rate allows by now and reports whether some is left.
 func (s *Session) repay() bool {
 	l := &s.late
 	l.mu.Lock()
@@ -150,7 +158,8 @@ func (s *Session) dropCredit() {
 	delete(l.all, s)
 }
 
-// repayAll gives back late credit while there is some. It is a goroutine of the endpoint.
+// repayAll returns late credit every creditTick while there is some. It runs as a goroutine
+// of the endpoint until ctx ends.
 func (e *Endpoint) repayAll(ctx context.Context) {
 	l := &e.lenders
 	timer := time.NewTimer(creditTick)
@@ -182,7 +191,8 @@ func (e *Endpoint) repayAll(ctx context.Context) {
 	}
 }
 
-// repayThese does so for each of the sessions and reports whether there is some left of any.
+// repayThese calls repay for each session and reports whether any session of the endpoint
+// still has late credit.
 func (e *Endpoint) repayThese(sessions []*Session) (more bool) {
 	l := &e.lenders
 	for _, s := range sessions {
@@ -190,7 +200,8 @@ func (e *Endpoint) repayThese(sessions []*Session) (more bool) {
 			continue
 		}
 		l.mu.Lock()
-		if s.late.empty() { // and not: has become late since
+		// Credit may have become late since repay returned.
+		if s.late.empty() {
 			delete(l.all, s)
 		}
 		l.mu.Unlock()

@@ -13,20 +13,25 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// A peer that breaks the rules of link/1 loses its connection. If nothing followed, it
-// would dial again at once, and a handshake costs this side as much as the offense. So each
-// connection that is cut off is charged to the peer's socket, which is one process, and to
-// what it can hide behind: its identity or, where names are free, its host. A debtor that was
-// charged more often than the terms forgive is not let in for a while, and then one
-// connection at a time.
+// terms says how many offenses of a debtor are forgiven and how long its pauses become.
 //
-// A process that is merely wrong has one socket and is stopped there, so that its neighbors
-// notice nothing. One that takes a new port each time is stopped with its host or its
-// identity, for a shorter time, because others pay for it: what they have open stays.
+// A peer that breaks the rules of link/1 loses its connection. Without a further
+// consequence it would dial again at once, and a handshake costs this side as much as the
+// offense. Each connection that is cut off is therefore charged to the peer's socket, which
+// is one process, and to what the peer can hide behind: its identity or, where peers choose
+// their names, its host. A debtor that was charged more often than the terms forgive is not
+// admitted for a while, and then one connection at a time.
+//
+// A process that is merely faulty has one socket and is stopped there, so that its neighbors
+// notice nothing. A process that takes a new port each time is stopped with its host or its
+// identity, for a shorter time, because others are affected. Their open connections stay.
 type terms struct {
-	free  float64       // connections cut off that have no consequence
-	every time.Duration // for which one of them is forgotten
-	most  time.Duration // how long a pause may become
+	// free is how many connections may be cut off without a consequence.
+	free float64
+	// every is the time after which one of them is forgotten.
+	every time.Duration
+	// most is the longest pause.
+	most time.Duration
 }
 
 //nolint:gochecknoglobals // constants
@@ -36,16 +41,16 @@ var (
 )
 
 const (
-	// firstPause doubles with each offense after a pause.
+	// firstPause is the length of the first pause. It doubles with each offense after a pause.
 	firstPause = time.Second
-	// trialEvery is how far apart connections are admitted of one who had to pause, until
-	// everything is forgotten.
+	// trialEvery is the interval at which connections of a debtor are admitted after a pause,
+	// until all its offenses are forgotten.
 	trialEvery = 250 * time.Millisecond
 	// maxDebtors bounds the table. Getting into it takes a handshake and an offense.
 	maxDebtors = 4096
 )
 
-// debtor is who is charged: a socket, a host or an identity. The other fields are zero.
+// debtor is a socket, a host or an identity that is charged. The other fields are zero.
 type debtor struct {
 	socket netip.AddrPort
 	place  netip.Prefix
@@ -71,20 +76,24 @@ func (d debtor) String() string {
 
 // debt is what is held against a debtor.
 type debt struct {
-	left   float64   // offenses that have no consequence
-	at     time.Time // when left was counted
-	pauses int       // in a row
-	paused time.Time // until when
-	next   time.Time // when a connection is admitted
+	// left is how many more offenses had no consequence at the time at.
+	left float64
+	at   time.Time
+	// pauses counts the pauses in a row.
+	pauses int
+	// paused is when the last pause ends.
+	paused time.Time
+	// next is when the next connection is admitted.
+	next time.Time
 }
 
-// debts are those of an endpoint.
+// debts holds the debts of all debtors of an endpoint.
 type debts struct {
 	mu sync.Mutex // guards of
 	of map[debtor]*debt
 }
 
-// settle forgets what lies far enough behind and reports whether that is all.
+// settle forgets offenses that are old enough and reports whether none are left.
 func (d *debt) settle(t *terms, now time.Time) bool {
 	if past := now.Sub(d.at); past > 0 {
 		d.left, d.at = min(t.free, d.left+past.Seconds()/t.every.Seconds()), now
@@ -96,7 +105,7 @@ func (d *debt) settle(t *terms, now time.Time) bool {
 	return true
 }
 
-// charge counts an offense.
+// charge counts an offense of who.
 func (b *debts) charge(who debtor, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -110,7 +119,8 @@ func (b *debts) charge(who debtor, now time.Time) {
 	switch {
 	case d.left >= 1:
 		d.left--
-	case now.Before(d.paused): // the connection began before the pause
+	case now.Before(d.paused):
+		// The connection began before the pause.
 	default:
 		pause := t.most
 		if d.pauses < 16 {
@@ -118,12 +128,13 @@ func (b *debts) charge(who debtor, now time.Time) {
 		}
 		d.pauses++
 		d.paused = now.Add(pause)
-		d.at, d.next = d.paused, d.paused // nothing is forgotten during a pause
+		// Nothing is forgotten during a pause.
+		d.at, d.next = d.paused, d.paused
 	}
 }
 
-// makeRoomLocked forgets what may be forgotten if the table is full, and if there is
-// nothing, anybody.
+// makeRoomLocked makes room in a full table. It drops debtors whose offenses are forgotten
+// or, if there are none, arbitrary ones.
 func (b *debts) makeRoomLocked(now time.Time) {
 	if len(b.of) < maxDebtors {
 		return
@@ -137,7 +148,7 @@ func (b *debts) makeRoomLocked(now time.Time) {
 	}
 }
 
-// sweep forgets those whose offenses lie far enough behind.
+// sweep drops debtors whose offenses are forgotten.
 func (b *debts) sweep(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,7 +163,7 @@ func (b *debts) sweepLocked(now time.Time) {
 	}
 }
 
-// paused reports whether no connection is taken from one of these.
+// paused reports whether any of these debtors may not connect now.
 func (b *debts) paused(now time.Time, all ...debtor) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -164,7 +175,8 @@ func (b *debts) paused(now time.Time, all ...debtor) bool {
 	return false
 }
 
-// admit says why no connection is taken from one of these, or takes it into account.
+// admit returns an error if any of these debtors may not connect now. Otherwise it counts a
+// connection of each.
 func (b *debts) admit(now time.Time, all ...debtor) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -181,7 +193,7 @@ func (b *debts) admit(now time.Time, all ...debtor) error {
 	return nil
 }
 
-// pausedError is why a connection is not taken.
+// pausedError is the error for a connection of a debtor that may not connect now.
 type pausedError struct {
 	who  debtor
 	left time.Duration
@@ -192,13 +204,14 @@ func (e *pausedError) Error() string {
 	return fmt.Sprintf("connections of %v were ended for breaking the rules of link/1 too often; none is taken for %v", e.who, e.left.Round(time.Millisecond))
 }
 
-// atAddress are those who are charged for what comes from an address, whoever it is.
+// atAddress returns the debtors that are charged for what comes from an address, whatever
+// the identity.
 func atAddress(addr netip.AddrPort) (socket, host debtor) {
 	return debtor{socket: addr}, debtor{place: share.PlaceOf(addr.Addr())}
 }
 
-// behind is who is charged with the socket for what the session does: its host, if the
-// peer chose its name.
+// behind returns the debtor that is charged together with the socket for what the session
+// does: the peer's identity or, if the peer chose its name, its host.
 func (s *Session) behind() debtor {
 	key := s.shares.conns.Key()
 	if key.Place == "" {
@@ -208,7 +221,7 @@ func (s *Session) behind() debtor {
 	return host
 }
 
-// charge notes how the connection of an accepted session ended.
+// charge charges the peer of an accepted session if its connection ended with an offense.
 func (s *Session) charge(why error, now time.Time) {
 	if s.dialed || !isOffense(why) {
 		return
@@ -218,13 +231,14 @@ func (s *Session) charge(why error, now time.Time) {
 	b.charge(s.behind(), now)
 }
 
-// admitIdentity says why no connection is taken from the peer of a session, which is known
-// only after its handshake. Whoever makes us do handshakes for nothing is charged for them,
-// and then turned away before.
+// admitIdentity returns an error if the peer of a session, which is known only after its
+// handshake, may not connect now. Its socket and host are then charged for the useless
+// handshake, so that the gate refuses later ones before they begin.
 func (s *Session) admitIdentity(now time.Time) error {
 	who := s.behind()
+	// The gate has already admitted the host.
 	if who.name == "" {
-		return nil // the gate has asked
+		return nil
 	}
 	b := &s.endpoint.gate.debts
 	err := b.admit(now, who)
@@ -236,7 +250,8 @@ func (s *Session) admitIdentity(now time.Time) error {
 	return err
 }
 
-// lateSetup ends a connection whose peer, or whose node, may just be busy.
+// lateSetup is the reason for closing a connection without a SETUP in time. It is not an
+// offense, because the peer, or this node, may just be busy.
 const lateSetup = "no SETUP in time"
 
 // isOffense reports whether a connection ended because the peer broke the rules of link/1

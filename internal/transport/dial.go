@@ -13,8 +13,8 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// quicConfig is what both sides share. The sum of the credit that streams are
-// granted stays below 3/4 of the connection's window, see [Stream.Grant].
+// quicConfig returns the configuration that both sides share. The credit granted to
+// all streams together stays below 3/4 of the connection's window, see [Stream.Grant].
 func (e *Endpoint) quicConfig() *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout:             e.limits.DialTimeout,
@@ -30,17 +30,20 @@ func (e *Endpoint) quicConfig() *quic.Config {
 	}
 }
 
-// connWindow is the most that a peer may have in flight to us on one
+// connWindow is the most bytes that a peer may have in flight to us on one
 // connection.
 const connWindow = 32 << 20
 
-// What a connection may have in flight to us before its window grows, see
-// [Endpoint.mayGrow]. A peer that leaves a gap in each of its streams makes us hold it
-// all, on as many connections as it has, so of many connections most begin narrow.
+// The bytes that a connection may have in flight to us before its window grows, see
+// [Endpoint.mayGrow]. A peer that leaves a gap in each of its streams makes us buffer all
+// the rest, on each of its connections, so when there are many connections, most begin
+// with narrowWindow.
 const (
 	firstWindow  = 1 << 20
 	narrowWindow = 128 << 10
-	wideConns    = 64 // while fewer than a 64th of Limits.ConnsPerProcess are open, they begin with firstWindow
+	// wideConns divides Limits.ConnsPerProcess: while fewer connections than a 64th of that
+	// limit are open, new ones begin with firstWindow.
+	wideConns = 64
 )
 
 func (e *Endpoint) serverConfig() *quic.Config {
@@ -59,30 +62,32 @@ func (e *Endpoint) serverConfig() *quic.Config {
 
 func (e *Endpoint) clientConfig() *quic.Config {
 	c := e.quicConfig()
-	c.MaxIncomingStreams = -1 // the side that dials is the side that calls
+	// Only the dialing side opens streams.
+	c.MaxIncomingStreams = -1
 	c.KeepAlivePeriod = keepAlive
 	return c
 }
 
 // headStart is how long one address of a name has to answer before the next is
-// dialed beside it: the Connection Attempt Delay of RFC 8305, section 8.
+// dialed in parallel: the Connection Attempt Delay of RFC 8305, section 8.
 const headStart = 250 * time.Millisecond
 
-// renewDial is after how long a dial that nobody answers begins anew, beside the handshakes that it has begun: QUIC sends
-// the first packet of a handshake again after twice the time each time, so that a network that comes back would find nobody who
-// dials for seconds. In a dial of 5 s no two packets are further apart than 0.8 s.
+// renewDial is the time after which a dial without an answer begins another handshake, in parallel with those that it
+// has begun. QUIC doubles the interval at which it resends the first packet of a handshake, so when a network comes
+// back, no packet might be sent for seconds. In a dial of 5 s no two packets are more than 0.8 s apart.
 const (
-	renewDial   = 2 * time.Second
-	maxRenewals = 8 // of one dial, for a DialTimeout that is long
+	renewDial = 2 * time.Second
+	// maxRenewals bounds the renewals of one dial when DialTimeout is long.
+	maxRenewals = 8
 )
 
-// dial connects to the peer and returns when the peer's SETUP is there. A host name
+// dial connects to the peer and returns once the peer's SETUP has arrived. A host name
 // may have several addresses: each is dialed when the one before it has failed or had its
-// head start, and the first that answers wins. While none does, they are dialed again after renewDial.
+// head start, and the first that answers wins. While none answers, they are dialed again after renewDial.
 //
-// Nobody listened a moment ago at an address that is dialed again: its process may come up between
-// two packets, and QUIC sends the first one again only after 200 ms or so. A second dial begins beside
-// the first one before that.
+// again means that nobody listened at the address a moment ago. Its process may come up between two
+// packets, and QUIC resends the first one only after about 200 ms, so a second handshake begins in
+// parallel before that.
 func (e *Endpoint) dial(ctx context.Context, p *Peer, again bool) (*Session, error) {
 	if err := e.Failure(); err != nil {
 		return nil, &Error{Reason: ReasonUnreachable, Peer: p.key.addr, NotProcessed: true, Err: err}
@@ -107,13 +112,14 @@ func (e *Endpoint) dial(ctx context.Context, p *Peer, again bool) (*Session, err
 	return e.dialFirst(ctx, p, addrs, plan)
 }
 
-// dialAt is a handshake that begins so long after the one before it.
+// dialAt is a planned handshake. It begins when the time after has passed since the one
+// before it began.
 type dialAt struct {
 	addr  netip.AddrPort
 	after time.Duration
 }
 
-// allowed returns the addresses that may be dialed.
+// allowed returns the addresses that may be dialed, or an error if there are none.
 func (e *Endpoint) allowed(p *Peer, addrs []netip.AddrPort) ([]netip.AddrPort, error) {
 	var forbidden error
 	out := make([]netip.AddrPort, 0, len(addrs))
@@ -142,19 +148,19 @@ func (e *Endpoint) mayDial(p *Peer, addr netip.Addr) error {
 	return nil
 }
 
-// dialed is how the dial of one address ended.
+// dialed is the result of dialing one address.
 type dialed struct {
 	session *Session
 	err     error
 }
 
-// dialFirst makes handshakes as planned, the next at once when those that have begun have failed, and returns the
-// first session. It fails when each address has.
+// dialFirst begins the handshakes of plan, the next one early if all that have begun have failed, and returns the
+// first session. It fails once every address has failed.
 func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, addrs []netip.AddrPort, plan []dialAt) (*Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errAnswered)
 	results := make(chan dialed, len(plan))
-	timer := time.NewTimer(0) // the first begins at once
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var failed []error
 	begun := 0
@@ -177,14 +183,16 @@ func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, addrs []netip.AddrPor
 			next()
 		case r := <-results:
 			if r.err == nil {
-				e.group.Go(func(context.Context) { leaveLosers(results, begun-len(failed)-1) }) // what answers too late
+				e.group.Go(func(context.Context) { leaveLosers(results, begun-len(failed)-1) })
 				return r.session, nil
 			}
 			failed = append(failed, r.err)
 			switch {
-			case len(addrs) == 1 && (len(failed) == begun || errors.Is(r.err, errRefused)): // it says no more when it is asked again at once
+			case len(addrs) == 1 && (len(failed) == begun || errors.Is(r.err, errRefused)):
+				// Asking the same address again at once would not tell more.
 				return nil, r.err
-			case len(failed) < begun: // somebody else is being waited for
+			case len(failed) < begun:
+				// Other handshakes are still in flight.
 			case begun < len(addrs):
 				timer.Stop()
 				next()
@@ -197,7 +205,7 @@ func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, addrs []netip.AddrPor
 
 var errAnswered = errors.New("another address answered first")
 
-// leaveLosers closes the sessions of dials that were still under way when another
+// leaveLosers closes the sessions of dials that were still in flight when another
 // address answered.
 func leaveLosers(results <-chan dialed, left int) {
 	for range left {
@@ -207,8 +215,8 @@ func leaveLosers(results <-chan dialed, left int) {
 	}
 }
 
-// worst is the error that says most about why none of the addresses can be reached:
-// somebody who answers wrongly before somebody who does not answer.
+// worst returns the error that says most about why none of the addresses can be reached:
+// a wrong answer takes precedence over no answer.
 func worst(failed []error, addrs []netip.AddrPort) error {
 	out := failed[0]
 	for _, err := range failed {
@@ -253,23 +261,26 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, to netip.AddrPort) (*S
 		s.finish()
 		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
 	}
-	setup, _ := e.cfg.Setup()                      // the side that dials serves nothing here, so its routes are of no use
-	setup.MaxMessage = uint64(e.limits.MaxMessage) // for replies; what routes take is for those who call them
+	// The dialing side serves nothing here, so it announces no routes, and MaxMessage is for
+	// replies rather than for the messages that routes take.
+	setup, _ := e.cfg.Setup()
+	setup.MaxMessage = uint64(e.limits.MaxMessage)
 	if err := s.open(&setup, nil); err != nil {
 		s.close(wire.CodeInternal, "no CONTROL stream")
 		return nil, dialError(addr, e.cfg.Protocol, err)
 	}
 	s.catchUp(&setup)
 	s.group.Go(s.acceptUni)
+	// The session of a peer that drains closes by itself.
 	select {
 	case <-s.setup:
-		if s.isDraining() { // it closes by itself
+		if s.isDraining() {
 			return nil, &Error{Reason: ReasonDraining, Peer: addr, NotProcessed: true}
 		}
 		s.touch(time.Now())
 		return s, nil
 	case <-conn.Context().Done():
-		if s.isDraining() { // it closes by itself
+		if s.isDraining() {
 			return nil, &Error{Reason: ReasonDraining, Peer: addr, NotProcessed: true}
 		}
 		return nil, dialError(addr, e.cfg.Protocol, context.Cause(conn.Context()))
@@ -281,8 +292,8 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, to netip.AddrPort) (*S
 
 var errNoSetup = errors.New("the peer sent no SETUP")
 
-// handshake makes a connection. It gives up as soon as the peer's host says that
-// nobody listens there.
+// handshake makes a connection to one address. It gives up as soon as the peer's host
+// reports that nobody listens there.
 func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (*quic.Conn, *ownLeaf, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -309,7 +320,8 @@ func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (*
 	case err == nil:
 	case errors.Is(err, errRefused), errors.Is(context.Cause(ctx), errRefused):
 		err = errRefused
-	case isTimeout(err): // quic-go's own, which is set to the same time as that of ctx
+	case isTimeout(err):
+		// The timeout is quic-go's, which is as long as that of ctx.
 		err = p.silence()
 	}
 	cancel(nil)
@@ -317,5 +329,5 @@ func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (*
 	return conn, own, err
 }
 
-// errRefused is why a dial ended whose address is one where nobody listens.
+// errRefused is the error of a dial to an address where nobody listens.
 var errRefused = errors.New("connection refused: nobody listens at this port, says its host")

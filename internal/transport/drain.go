@@ -11,26 +11,31 @@ import (
 )
 
 // ErrDraining is the cause with which handlers are canceled that still run when
-// the grace of a drain is over.
+// the grace period of a drain is over.
 var ErrDraining = errors.New("node is draining")
 
 const (
-	goAwayDelay = 100 * time.Millisecond // between the two GOAWAYs, if no RTT is longer
-	cancelDelay = 100 * time.Millisecond // for handlers that are canceled, or told to end, to answer
-	lingerTime  = time.Second            // for peers to leave by themselves
+	// goAwayDelay is the time between the two GOAWAYs, if no RTT is longer.
+	goAwayDelay = 100 * time.Millisecond
+	// cancelDelay is how long handlers that are canceled, or told to end, have to answer.
+	cancelDelay = 100 * time.Millisecond
+	// lingerTime is how long peers have to leave by themselves.
+	lingerTime = time.Second
 )
 
-// Drain takes the node out without losing a call: it tells peers to go
-// elsewhere, then refuses new calls, then waits for those that run, lasting streams
-// last, at most until ctx ends; what still runs then is canceled with [ErrDraining]. Before
-// lasting streams are told to end, it calls settle, unless that is nil, and waits for it: what
-// that does may still have something for them. It must return soon after ctx has ended, and is
-// not called if that is before. Drain does not close connections. Only the first call acts; others wait until it is over, or
-// their ctx ends.
+// Drain takes the node out of service without losing a call. It tells peers to go elsewhere,
+// then refuses new calls, then waits for running calls and streams, lasting streams last, until
+// ctx ends. Handlers that still run then are canceled with [ErrDraining].
 //
-// The error is ctx's if handlers had to be canceled.
+// Before lasting streams are told to end, Drain calls settle, unless it is nil, and waits for it:
+// settle may still produce something for them. settle must return soon after ctx has ended, and
+// is not called if ctx ends first.
+//
+// Drain does not close connections. Only the first call acts; others wait until it is over or
+// their ctx ends. The error is the cause of ctx if handlers had to be canceled.
 func (e *Endpoint) Drain(ctx context.Context, settle func()) error {
-	if !e.draining.CompareAndSwap(false, true) { // a second GOAWAY from the beginning would take back the first
+	// A second drain would begin with a GOAWAY that takes back those of the first.
+	if !e.draining.CompareAndSwap(false, true) {
 		select {
 		case <-e.drainOver:
 			return nil
@@ -63,10 +68,12 @@ func (e *Endpoint) Drain(ctx context.Context, settle func()) error {
 	return nil
 }
 
-// awaitHandlers waits for calls and streams to end, calls settle in between, and cancels what
-// runs when ctx ends.
+// awaitHandlers waits for calls and streams to end. It calls settle once only lasting streams
+// are left, and cancels the handlers that still run when ctx ends.
 func (e *Endpoint) awaitHandlers(ctx context.Context, settle func()) error {
-	var settled chan struct{} // closed when settle has returned; nil before it is called, and after that
+	// settled is closed when settle has returned. It is nil before settle is called, and again
+	// once the return has been noticed.
+	var settled chan struct{}
 	for quiet := false; !quiet || e.active.Load() > 0; {
 		if !quiet && settled == nil && e.active.Load() <= e.lasting.Load() {
 			settled = make(chan struct{})
@@ -99,7 +106,7 @@ func (e *Endpoint) awaitHandlers(ctx context.Context, settle func()) error {
 	return nil
 }
 
-// awaitEnd gives handlers a moment to end: those that were canceled, to answer.
+// awaitEnd waits up to cancelDelay for handlers to end, so that canceled ones can answer.
 func (e *Endpoint) awaitEnd() {
 	t := time.NewTimer(cancelDelay)
 	defer t.Stop()
@@ -112,8 +119,8 @@ func (e *Endpoint) awaitEnd() {
 	}
 }
 
-// linger waits for peers to leave, which they do once their calls are answered:
-// a CONNECTION_CLOSE would overtake replies that are still queued.
+// linger waits up to lingerTime for peers to leave, which they do once their calls are
+// answered. A CONNECTION_CLOSE would overtake replies that are still queued.
 func (e *Endpoint) linger(ctx context.Context) {
 	t := time.NewTimer(lingerTime)
 	defer t.Stop()
@@ -149,7 +156,7 @@ func (s *Session) announceDrain(last uint64) {
 }
 
 // AnnounceTags tells all peers, those that connected and those that were dialed,
-// that the node's tags have changed. It keeps tags.
+// that the node's tags have changed. It retains tags.
 func (e *Endpoint) AnnounceTags(tags []string) {
 	e.tags.Store(&tags)
 	e.mu.Lock()

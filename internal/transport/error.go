@@ -19,21 +19,36 @@ type Reason uint8
 
 // The reasons.
 const (
-	ReasonUnreachable  Reason = iota // no connection: nobody answered, or the address is wrong
-	ReasonIncompatible               // the peer speaks no version of ours
-	ReasonRejected                   // the peer did not accept our certificate
-	ReasonIdentity                   // the peer's certificate is not the one expected
-	ReasonRefused                    // the peer or the connection took no call, no handler saw it
-	ReasonOverloaded                 // as refused, because a limit is reached
-	ReasonDraining                   // the peer drains and takes no new call
-	ReasonReset                      // the peer reset the stream
-	ReasonLost                       // the connection ended
-	ReasonProtocol                   // bytes that link/1 does not allow
-	ReasonLimit                      // a size, rate or credit was exceeded
-	ReasonForbidden                  // Config.MayDial refuses the address
-	ReasonCanceled                   // the caller's context ended
-	ReasonClosed                     // this endpoint closed
-	ReasonDoubt                      // the peer is silent and may be gone; the call may leave it
+	// ReasonUnreachable means that there is no connection: nobody answered, or the address is wrong.
+	ReasonUnreachable Reason = iota
+	// ReasonIncompatible means that the peer speaks none of our versions.
+	ReasonIncompatible
+	// ReasonRejected means that the peer did not accept our certificate.
+	ReasonRejected
+	// ReasonIdentity means that the peer's certificate is not the one expected.
+	ReasonIdentity
+	// ReasonRefused means that the peer or the connection took no call. No handler saw it.
+	ReasonRefused
+	// ReasonOverloaded is like ReasonRefused, because a limit is reached.
+	ReasonOverloaded
+	// ReasonDraining means that the peer drains and takes no new call.
+	ReasonDraining
+	// ReasonReset means that the peer reset the stream.
+	ReasonReset
+	// ReasonLost means that the connection ended.
+	ReasonLost
+	// ReasonProtocol means that bytes came that link/1 does not allow.
+	ReasonProtocol
+	// ReasonLimit means that a size, rate or credit was exceeded.
+	ReasonLimit
+	// ReasonForbidden means that Config.MayDial refuses the address.
+	ReasonForbidden
+	// ReasonCanceled means that the caller's context ended.
+	ReasonCanceled
+	// ReasonClosed means that this endpoint closed.
+	ReasonClosed
+	// ReasonDoubt means that the peer is silent and may be gone, and that the call may leave it.
+	ReasonDoubt
 )
 
 // String returns the reason in words.
@@ -44,25 +59,29 @@ func (r Reason) String() string {
 	}[r]
 }
 
-// Error is what every failing operation of this package returns.
+// Error is the error of every failing operation of this package.
 type Error struct {
 	Reason Reason
-	Peer   string // address of the peer, "" if there is none yet
-	Detail string // what happened, in words; may be ""
+	// Peer is the address of the peer, "" if there is none yet.
+	Peer string
+	// Detail says in words what happened. It may be "".
+	Detail string
 	Code   wire.Code
 	// NotProcessed reports that no handler saw the call, so that it is safe to
 	// send it elsewhere whatever it does.
 	NotProcessed bool
-	Gone         bool  // the process of the peer has ended: the error Is ErrGone
-	Err          error // the cause, may be nil
+	// Gone reports that the process of the peer has ended: the error then Is [ErrGone].
+	Gone bool
+	// Err is the cause. It may be nil.
+	Err error
 }
 
-// ErrGone is why a connection ended whose peer's process has ended: its host says that
-// nobody listens at its address any more, or another instance said in its SETUP that it is there and this
-// one does not answer. A stateless reset alone proves neither.
+// ErrGone means that a connection ended because the process of its peer has ended: its host
+// reports that nobody listens at its address any more, or another instance at the address has
+// sent a SETUP and this one does not answer. A stateless reset alone proves neither.
 var ErrGone = errors.New("the process of the peer is gone")
 
-// Is implements what errors.Is looks for.
+// Is makes errors.Is report that an error with Gone set is [ErrGone].
 func (e *Error) Is(target error) bool { return e.Gone && target == ErrGone }
 
 // Error implements error.
@@ -83,7 +102,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// OutOfTime reports whether what was canceled had reached its deadline, rather
+// OutOfTime reports whether a canceled operation had reached its deadline, rather
 // than been given up.
 func (e *Error) OutOfTime() bool {
 	if end, ok := errors.AsType[*EndedError](e.Err); ok {
@@ -92,12 +111,13 @@ func (e *Error) OutOfTime() bool {
 	return errors.Is(e.Err, context.DeadlineExceeded)
 }
 
-// EndedError is the Err of what failed because a context ended. How it ended and why
-// are two things: a cause may be any error, even one that looks like the other
-// way to end.
+// EndedError is the Err of an [Error] that is due to the end of a context. How and Why are
+// separate because a cause may be any error, even one that looks like the other way to end.
 type EndedError struct {
-	How error // context.Canceled or context.DeadlineExceeded
-	Why error // the cause of the context
+	// How is context.Canceled or context.DeadlineExceeded.
+	How error
+	// Why is the cause of the context.
+	Why error
 }
 
 func ended(ctx context.Context) error { return &EndedError{How: ctx.Err(), Why: context.Cause(ctx)} }
@@ -108,16 +128,19 @@ func (e *EndedError) Error() string { return e.Why.Error() }
 // Unwrap returns the cause.
 func (e *EndedError) Unwrap() error { return e.Why }
 
+// The TLS alerts of RFC 8446, section 6, that tell errors of handshakes apart. Alerts 42 to
+// 46, 48, 49 and 51 are all about the certificate. A server without a certificate sends
+// alertHandshakeFailure.
 const (
 	alertBase             = 0x100 // CRYPTO_ERROR, RFC 9001 section 4.8
-	alertCertificateFirst = 42    // bad_certificate, RFC 8446 section 6
-	alertCertificateLast  = 51    // decrypt_error; 42 to 46, 48, 49 and 51 all judge the certificate
-	alertHandshakeFailure = 40    // a server without a certificate
+	alertCertificateFirst = 42    // bad_certificate
+	alertCertificateLast  = 51    // decrypt_error
+	alertHandshakeFailure = 40
 	alertNoProtocol       = 120
 	alertCertRequired     = 116
 )
 
-// dialError turns the error of a handshake into ours.
+// dialError converts the error of a handshake to an [Error].
 func dialError(peer, protocol string, err error) *Error {
 	e := &Error{Reason: ReasonUnreachable, Peer: peer, NotProcessed: true, Err: err}
 	if own := (*Error)(nil); errors.As(err, &own) {
@@ -128,7 +151,8 @@ func dialError(peer, protocol string, err error) *Error {
 		return e
 	}
 	app, ok := errors.AsType[*quic.ApplicationError](err)
-	if ok && !app.Remote { // we closed, mostly because of what the peer sent
+	// This side closed the connection, mostly because of what the peer sent.
+	if ok && !app.Remote {
 		switch e.Code = wire.Code(app.ErrorCode); e.Code { //nolint:exhaustive // nothing else is a fault of the peer's
 		case wire.CodeIncompatible:
 			e.Reason = ReasonIncompatible
@@ -166,7 +190,8 @@ func dialError(peer, protocol string, err error) *Error {
 		return e
 	}
 	switch alert := uint64(tp.ErrorCode) - alertBase; {
-	case tp.ErrorCode == quic.InvalidToken: // the token is from a Retry that it sent too long ago
+	case tp.ErrorCode == quic.InvalidToken:
+		// The token is from a Retry that the peer sent too long ago.
 		e.Reason = ReasonOverloaded
 		e.Detail = "the peer was too busy to go on with the handshake in time"
 	case tp.ErrorCode == quic.ConnectionRefused:
@@ -185,15 +210,15 @@ func dialError(peer, protocol string, err error) *Error {
 		e.Detail = "the peer has no certificate to show"
 	case !tp.Remote:
 		e.Reason = ReasonIdentity
-		if cause := verdict(tp); cause != nil { // what our verifier said
+		if cause := verdict(tp); cause != nil {
 			e.Err = cause
 		}
 	}
 	return e
 }
 
-// verdict is what crypto/tls said when it ended a handshake, without what QUIC adds; nil if
-// that was not why it ended.
+// verdict returns the error with which crypto/tls, or our verifier, ended a handshake, without
+// what QUIC adds. It returns nil if the handshake ended for another reason.
 func verdict(tp *quic.TransportError) error {
 	for _, cause := range tp.Unwrap() {
 		if cause != nil && !errors.Is(cause, net.ErrClosed) {
@@ -203,7 +228,7 @@ func verdict(tp *quic.TransportError) error {
 	return nil
 }
 
-// lost describes the end of a connection under a running operation.
+// lost returns the error of an operation whose connection ended.
 func (s *Session) lost(err error, notProcessed bool) *Error {
 	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, errNoStatus) {
 		if cause := context.Cause(s.conn.Context()); cause != nil || err == nil {
@@ -222,7 +247,7 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 			e.Reason = ReasonClosed
 		}
 	} else if _, reset := errors.AsType[*quic.StatelessResetError](err); reset {
-		// A process that lives answers so, too, for a connection that it gave up while its peer was not heard.
+		// A live process also answers with a reset if it gave up the connection while it did not hear its peer.
 		e.Detail, e.Err = "the process at its address does not know the connection: it is another one now, or it gave the connection up", nil
 	}
 	return e
@@ -230,7 +255,7 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 
 var errNoStatus = errors.New("stream ended before its STATUS")
 
-// streamError turns the error of a read or write on a stream into ours.
+// streamError converts the error of a read or write on a stream to an [Error].
 func (s *Session) streamError(err error, notProcessed bool) *Error {
 	if own := (*Error)(nil); errors.As(err, &own) {
 		return own
@@ -263,8 +288,8 @@ func (s *Session) streamError(err error, notProcessed bool) *Error {
 }
 
 // lossBehind returns the loss of the connection if that is why the stream was reset on this
-// side: a lost connection ends the context of a stream before its reader hears of it, and
-// the handler that returns meanwhile resets what is left.
+// side, and err otherwise. A lost connection ends the context of a stream before its reader
+// notices, and a handler that returns in between resets the stream.
 func lossBehind(stream *quic.Stream, err error) error {
 	if reset, ok := errors.AsType[*quic.StreamError](err); !ok || reset.Remote {
 		return err

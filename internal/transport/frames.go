@@ -10,13 +10,14 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// source of frames: the receive side of a QUIC stream.
+// byteStream is a source of frames: the receiving side of a QUIC stream.
 type byteStream interface {
 	Read([]byte) (int, error)
 	SetReadDeadline(time.Time) error
 }
 
-// readBuffer is what a parked reader holds: one packet's worth of a request.
+// readBuffer is the size in bytes of the buffer that a parked reader holds: one
+// packet's worth of a request.
 const readBuffer = 2 << 10
 
 // frameReader reads frames from one stream. Bodies that fit its buffer are
@@ -25,13 +26,17 @@ const readBuffer = 2 << 10
 type frameReader struct {
 	src    byteStream
 	limits *Limits
-	bodies *share.Holder // nil: bodies are not counted
+	// bodies counts the bytes of large bodies. If it is nil, they are not counted.
+	bodies *share.Holder
 
-	buf        []byte
-	r, w       int
-	guard      bool // a partial frame must arrive in time
-	guarded    bool // a read deadline is set
-	awaiting   bool // it is for the first byte of a frame
+	buf  []byte
+	r, w int
+	// guard means that a frame that has begun must arrive in time.
+	guard bool
+	// guarded means that a read deadline is set, and awaiting that it is for the first
+	// byte of a frame.
+	guarded    bool
+	awaiting   bool
 	started    time.Time
 	large      []byte
 	largeTaken int
@@ -41,7 +46,7 @@ func newFrameReader(src byteStream, limits *Limits, bodies *share.Holder, guard 
 	return frameReader{src: src, limits: limits, bodies: bodies, guard: guard}
 }
 
-// release gives back the buffer of the last large body.
+// release recycles the buffer of the last large body.
 func (f *frameReader) release() {
 	if f.large != nil {
 		if f.bodies != nil {
@@ -52,8 +57,8 @@ func (f *frameReader) release() {
 	}
 }
 
-// fill reads more bytes. It moves what is left to the front only when there is
-// no room behind it.
+// fill reads more bytes. It moves unread bytes to the front of the buffer only if
+// there is no room behind them.
 func (f *frameReader) fill() error {
 	if f.buf == nil {
 		f.buf = make([]byte, readBuffer)
@@ -69,8 +74,9 @@ func (f *frameReader) fill() error {
 	}
 	n, err := f.src.Read(f.buf[f.w:])
 	f.w += n
+	// The next read returns the error again.
 	if n > 0 {
-		return nil // an error comes again at the next read
+		return nil
 	}
 	return err
 }
@@ -105,7 +111,7 @@ func (f *frameReader) header() (wire.FrameHeader, error) {
 	return f.next()
 }
 
-// next is header without giving back the last large body.
+// next is like header, but does not recycle the buffer of the last large body.
 func (f *frameReader) next() (wire.FrameHeader, error) {
 	for {
 		h, n, err := wire.ParseFrameHeader(f.buf[f.r:f.w])
@@ -127,8 +133,8 @@ func (f *frameReader) next() (wire.FrameHeader, error) {
 	}
 }
 
-// buffered reports whether the buffer holds all of the next frame and it is of
-// the given kind, so that reading it moves nothing.
+// buffered reports whether the buffer holds all of the next frame and the frame is
+// of the given kind, so that reading it does not move the contents of the buffer.
 func (f *frameReader) buffered(kind wire.Kind) bool {
 	h, n, err := wire.ParseFrameHeader(f.buf[f.r:f.w])
 	return err == nil && h.Kind == kind && uint64(f.w-f.r-n) >= h.Length
@@ -156,15 +162,16 @@ func (f *frameReader) body(n uint64) ([]byte, error) {
 	return b, f.whole()
 }
 
-// noRoom says that there is no room for a message, because of what a pool says.
+// noRoom returns the error for a message that a pool has no room for. why is the error of
+// the pool.
 func noRoom(why error) error {
 	return &Error{Reason: ReasonOverloaded, Err: fmt.Errorf("messages in flight exceed Limits.InFlightBytes: %w", why)}
 }
 
 const firstChunk = 64 << 10
 
-// largeBody reads a body that does not fit the buffer. Room for all of it is
-// made when the first 64 KiB have arrived: a length alone costs no more.
+// largeBody reads a body that does not fit the buffer. It makes room for all of it
+// only once the first 64 KiB have arrived, so that a length alone costs no more.
 func (f *frameReader) largeBody(n int) ([]byte, error) {
 	if err := f.grow(min(n, firstChunk)); err != nil {
 		return nil, err
@@ -194,7 +201,7 @@ func (f *frameReader) largeBody(n int) ([]byte, error) {
 	return f.large, f.whole()
 }
 
-// grow gives the large body room for n bytes, if the endpoint has room for them.
+// grow gives the large body room for n bytes. It fails if bodies has no room for them.
 func (f *frameReader) grow(n int) error {
 	if f.large == nil {
 		f.largeTaken = 0
@@ -213,8 +220,8 @@ func (f *frameReader) grow(n int) error {
 	return nil
 }
 
-// own returns body, the last that was read, as a slice that is the caller's: the
-// buffer of a large one, unless much of it is unused, and otherwise a copy.
+// own returns body, the last one read, as a slice that the caller owns: the buffer
+// of a large body, unless much of it is unused, and otherwise a copy.
 func (f *frameReader) own(body []byte) []byte {
 	if f.large == nil || cap(f.large)-len(f.large) > len(f.large)/4 {
 		return append([]byte(nil), body...)
@@ -226,9 +233,9 @@ func (f *frameReader) own(body []byte) []byte {
 	return body
 }
 
-// keep makes body, the last that was read, survive reading the next frame
-// without header: it is copied unless it is a buffer of its own or the next
-// frame is a whole one of the given kind in the buffer.
+// keep returns body, the last one read, such that it survives reading the next frame
+// with next. It copies body unless body has a buffer of its own or the next frame is
+// of the given kind and completely in the buffer.
 func (f *frameReader) keep(body []byte, next wire.Kind) []byte {
 	if f.large != nil || f.buffered(next) {
 		return body
@@ -237,8 +244,8 @@ func (f *frameReader) keep(body []byte, next wire.Kind) []byte {
 	return f.large
 }
 
-// small returns the n bytes after a header without touching a body that was
-// kept.
+// small returns the n bytes after a header. It leaves a body that keep returned
+// untouched.
 func (f *frameReader) small(n uint64) ([]byte, error) {
 	if n <= uint64(len(f.buf)) {
 		return f.body(n)
@@ -255,7 +262,7 @@ func (f *frameReader) small(n uint64) ([]byte, error) {
 	return b, f.whole()
 }
 
-// skip passes over the n bytes after a header.
+// skip discards the n bytes after a header.
 func (f *frameReader) skip(n uint64) error {
 	for {
 		have := min(uint64(f.w-f.r), n)

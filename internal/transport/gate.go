@@ -15,45 +15,53 @@ import (
 	"github.com/linkmesh/link/internal/share"
 )
 
-// gate admits handshakes. quic-go itself bounds only completed ones, so without
-// it each Initial packet costs a connection and a goroutine.
+// gate admits handshakes. quic-go itself bounds only completed ones, so without a
+// gate each Initial packet costs a connection and a goroutine.
 type gate struct {
 	limits Limits
-	failed func(peer string, err error) // hears of handshakes that fail; must not block
-	fresh  *rate.Limiter                // handshakes that may start without address validation
+	// failed is called for each handshake that fails. It must not block.
+	failed func(peer string, err error)
+	// fresh limits the handshakes that may start without address validation.
+	fresh *rate.Limiter
 
-	places *share.Pool // handshakes under way, shared among sources
-	debts  debts       // held against peers whose connections were cut off
+	// places counts the handshakes under way, shared among sources.
+	places *share.Pool
+	// debts are held against peers whose connections were cut off.
+	debts debts
 
 	mu          sync.Mutex // guards the fields below
 	started     lately[netip.Prefix, *starts]
 	unvalidated int
-	refused     [2]map[netip.AddrPort]struct{} // addresses refused just now and a moment before
-	turned      time.Time                      // when refused[0] was begun
+	// refused holds the addresses refused since turned and in the period before.
+	refused [2]map[netip.AddrPort]struct{}
+	turned  time.Time
 }
 
-// starts is how many handshakes a place may begin. Who abandons them at once never has many
-// under way, and each costs as much as one that is completed, or forty times as much, see
-// strangers.
+// starts limits how many handshakes a place may begin. A source that abandons them at once
+// never has many under way, yet each costs as much as a completed one, or forty times as
+// much, see strangers.
 type starts struct {
-	proven   *rate.Limiter // with a validated address; beyond it they are refused
-	unproven *rate.Limiter // without; beyond it the address must be validated. It can be forged, so nobody is refused for it
+	// proven limits handshakes with a validated address. Those beyond it are refused.
+	proven *rate.Limiter
+	// unproven limits handshakes without a validated address. Beyond it the address must be
+	// validated; nobody is refused because of it, as the address can be forged.
+	unproven *rate.Limiter
 }
 
 const (
-	// startRate is how many handshakes a second one place may begin, and startBurst how many at
-	// once: so many nodes behind one address may start together after a deploy. One costs this
-	// side half a millisecond, or 20 if its peer makes the most of it.
+	// startRate is how many handshakes per second one place may begin, and startBurst how many
+	// at once: that many nodes behind one address may start together after a deploy. A handshake
+	// costs this side half a millisecond, or 20 ms if its peer makes it as costly as it can.
 	startRate  = 32
 	startBurst = 1024
-	// unprovenRate is how many of these need not validate their address.
+	// unprovenRate and unprovenBurst are how many of these need not validate their address.
 	unprovenRate  = 16
 	unprovenBurst = 128
 	// maxStarters bounds the places that are remembered.
 	maxStarters = 4096
 )
 
-// startsLocked returns what the place of an address may begin.
+// startsLocked returns the limits of the place that an address belongs to.
 func (g *gate) startsLocked(at netip.AddrPort) *starts {
 	s := g.started.at(share.PlaceOf(at.Addr()))
 	if *s == nil {
@@ -63,9 +71,9 @@ func (g *gate) startsLocked(at netip.AddrPort) *starts {
 }
 
 const (
-	// refuseFor is for how long an address stays refused, at least. A ClientHello
+	// refuseFor is the shortest time for which an address stays refused. A ClientHello
 	// with a post-quantum key takes two packets: if the second were admitted after
-	// the first was refused, it would wait for the first in a place of the gate.
+	// the first was refused, it would hold a place in the gate while it waits for the first.
 	refuseFor = 50 * time.Millisecond
 	// maxRefused bounds the addresses that are remembered, against spoofed floods.
 	maxRefused = 4096
@@ -104,9 +112,9 @@ func newGate(l Limits) *gate {
 	}
 }
 
-// mustValidate makes the peer prove its address with a Retry (RFC 9000, section
-// 8.1.2) while handshakes come in unusual numbers. One who must pause, or was refused a moment ago, is
-// refused with its first packet and needs to prove nothing for that.
+// mustValidate reports whether the peer must prove its address with a Retry (RFC 9000, section
+// 8.1.2), which is so while handshakes come in unusual numbers. A peer that must pause, or was
+// refused a moment ago, is refused with its first packet and need not prove its address first.
 func (g *gate) mustValidate(addr net.Addr) bool {
 	now, at := time.Now(), addrPort(addr)
 	if socket, host := atAddress(at); g.debts.paused(now, socket, host) {
@@ -143,11 +151,10 @@ type handshake struct {
 
 type handshakeKey struct{}
 
-// admit counts a handshake, or refuses it with CONNECTION_REFUSED, which the
-// dialer takes as a reason to try again a little later. A source that has
-// proved its address may hold as many places as it leaves free, which is half of all
-// for the first: many nodes behind one address start at once after a deploy, and what
-// is refused costs them seconds.
+// admit counts a handshake, or refuses it with CONNECTION_REFUSED, which makes the
+// dialer try again a little later. A source that has proved its address may hold as
+// many places as it leaves free, which is half of all for the first source: many nodes
+// behind one address start at once after a deploy, and a refusal costs them seconds.
 func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
 	addr := addrPort(info.RemoteAddr)
 	now := time.Now()
@@ -183,7 +190,8 @@ func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Contex
 		g.unvalidated++
 	}
 	g.mu.Unlock()
-	context.AfterFunc(ctx, func() { // a handshake that fails ends its context
+	// A handshake that fails ends its context.
+	context.AfterFunc(ctx, func() {
 		if h.done() {
 			g.failed(addr.String(), context.Cause(ctx))
 		}
@@ -191,9 +199,9 @@ func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Contex
 	return context.WithValue(withOwner(ctx), handshakeKey{}, h), nil
 }
 
-// done gives the place back; the accept loop calls it when the handshake is
-// complete, the connection's context when it failed. It reports whether it was
-// there to give.
+// done gives the place back. The accept loop calls it when the handshake is complete,
+// and the end of the connection's context when it has failed. It reports whether this
+// call gave the place back.
 func (h *handshake) done() (was bool) {
 	h.once.Do(func() {
 		was = true
@@ -209,9 +217,10 @@ func (h *handshake) done() (was bool) {
 	return was
 }
 
-// handshakeOf returns the handshake of an accepted connection, or of a ClientHello.
+// handshakeOf returns the handshake that admit put into the context of an accepted
+// connection or a ClientHello, or nil.
 func handshakeOf(ctx context.Context) *handshake {
-	h, _ := ctx.Value(handshakeKey{}).(*handshake) // admit puts it there
+	h, _ := ctx.Value(handshakeKey{}).(*handshake)
 	return h
 }
 
@@ -221,10 +230,11 @@ func handshakeDone(ctx context.Context) {
 	}
 }
 
-// source is the unit that handshakes are counted by: what one host controls as a whole.
+// source returns the unit by which handshakes are counted: the addresses that one host
+// controls as a whole.
 func source(addr net.Addr) string { return share.PlaceOf(addrPort(addr).Addr()).String() }
 
-// addrPort is zero for what is not a UDP address.
+// addrPort returns the address and port of a UDP address, and zero for any other address.
 func addrPort(addr net.Addr) netip.AddrPort {
 	if udp, ok := addr.(*net.UDPAddr); ok {
 		return udp.AddrPort()

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// knockUDP reports whether the host of addr says that nobody listens there. The kernel
-// hands over, with the report, the datagram that it is about: only somebody who has seen the knock
-// can make a report about it.
+// knockUDP reports whether the host of addr says that nobody listens there. With a report,
+// the kernel returns the datagram that it is about, so only somebody who has seen the knock
+// can make one.
 func knockUDP(ctx context.Context, local netip.Addr, addr netip.AddrPort) (refused bool) {
 	conn, done, err := dialKnock(ctx, local, addr)
 	if err != nil {
@@ -39,7 +39,8 @@ func reportErrors(conn *net.UDPConn) error {
 	err = raw.Control(func(fd uintptr) {
 		v4 := unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVERR, 1)
 		v6 := unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
-		if v4 != nil && v6 != nil { // which of them works depends on the family
+		// Which of the two works depends on the address family.
+		if v4 != nil && v6 != nil {
 			failed = v4
 		}
 	})
@@ -49,8 +50,8 @@ func reportErrors(conn *net.UDPConn) error {
 	return failed
 }
 
-// undelivered waits for a report that nobody got a datagram, for as long as the socket
-// allows.
+// undelivered reports whether a report arrives that nobody received the datagram. It waits
+// until the read deadline of the socket.
 func undelivered(conn *net.UDPConn, datagram []byte) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -66,8 +67,8 @@ func undelivered(conn *net.UDPConn, datagram []byte) bool {
 	return err == nil && found
 }
 
-// nextReport takes the next report of a socket, if there is one more, and says whether
-// it is that nobody got the datagram.
+// nextReport takes the next report of a socket. more reports whether there was one, and
+// refused whether it says that nobody received the datagram.
 func nextReport(fd int, datagram []byte) (refused, more bool) {
 	var about [2 * knockSize]byte
 	var control [512]byte
@@ -83,7 +84,7 @@ func nextReport(fd int, datagram []byte) (refused, more bool) {
 	}
 }
 
-// refuses reports whether control messages hold a report, by ICMP, that there is nobody at a port.
+// refuses reports whether control messages hold an ICMP report that nobody listens at a port.
 func refuses(control []byte) bool {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
@@ -92,7 +93,8 @@ func refuses(control []byte) bool {
 	for _, m := range messages {
 		v4 := m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_RECVERR
 		v6 := m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_RECVERR
-		if (!v4 && !v6) || len(m.Data) < 8 { // struct sock_extended_err: ee_errno, ee_origin
+		// The data begins with a struct sock_extended_err: ee_errno, then ee_origin.
+		if (!v4 && !v6) || len(m.Data) < 8 {
 			continue
 		}
 		origin := m.Data[4]

@@ -10,8 +10,8 @@ import (
 )
 
 // knockUDP reports whether the host of addr says that nobody listens there. Here the
-// kernel does not say which datagram its report is about, so that one could be made by whoever
-// guesses the port of a socket: two that come one after the other must agree.
+// kernel does not say which datagram a report is about, so anybody who guesses the port of
+// the socket could make one: two knocks in a row must agree.
 func knockUDP(ctx context.Context, local netip.Addr, addr netip.AddrPort) (refused bool) {
 	return knockOnce(ctx, local, addr) && knockOnce(ctx, local, addr)
 }
@@ -29,7 +29,8 @@ func knockOnce(ctx context.Context, local netip.Addr, addr netip.AddrPort) bool 
 	for {
 		_, err := conn.Read(b[:])
 		switch {
-		case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET): // as Windows has it
+		case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET):
+			// ECONNRESET is what Windows reports.
 			return true
 		case err != nil:
 			return false

@@ -2,12 +2,14 @@ package transport
 
 import "container/list"
 
-// lately remembers something of the keys that were asked for last. It is not safe for
+// lately is an LRU cache that holds values for a bounded number of keys. It is not safe for
 // concurrent use.
 type lately[K comparable, V any] struct {
 	most int
-	of   map[K]*list.Element // of *remembered[K, V]
-	seen list.List           // the last one is in front
+	// of holds the elements of seen by key. Their values are of type *remembered[K, V].
+	of map[K]*list.Element
+	// seen has the key that was asked for last in front.
+	seen list.List
 }
 
 type remembered[K comparable, V any] struct {
@@ -19,8 +21,8 @@ func newLately[K comparable, V any](most int) lately[K, V] {
 	return lately[K, V]{most: most, of: make(map[K]*list.Element)}
 }
 
-// at returns what is remembered of a key, zero if that is nothing. If there is no room for one
-// more, the one makes way that was not asked for for longest.
+// at returns the value of a key, which is zero if the key is new. If there is no room for a new
+// key, the least recently used one is evicted.
 func (l *lately[K, V]) at(key K) *V {
 	if known := l.of[key]; known != nil {
 		l.seen.MoveToFront(known)

@@ -7,13 +7,14 @@ import (
 	"sync/atomic"
 )
 
-// ownLeaf notes which certificate this side showed in a handshake. Sources renew theirs at
-// any time, and crypto/tls does not tell which one it was.
+// ownLeaf records which certificate this side presented in a handshake. Certificate sources
+// may renew theirs at any time, and crypto/tls does not report which one it used.
 type ownLeaf struct {
 	leaf atomic.Pointer[x509.Certificate]
 }
 
-// watch notes what conf, which is of one handshake alone, gives to it.
+// watch makes conf, which must serve only one handshake, record the certificate that it
+// provides.
 func (o *ownLeaf) watch(conf *tls.Config) {
 	if get := conf.GetCertificate; get != nil {
 		conf.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return o.note(get(hello)) }
@@ -37,10 +38,10 @@ func (o *ownLeaf) note(cert *tls.Certificate, err error) (*tls.Certificate, erro
 	return cert, nil
 }
 
-// get returns the certificate, nil if none was shown.
+// get returns the certificate, or nil if none was presented.
 func (o *ownLeaf) get() *x509.Certificate { return o.leaf.Load() }
 
-// ownOf returns what this side showed on an accepted connection.
+// ownOf returns the certificate that this side presented on an accepted connection, or nil.
 func ownOf(ctx context.Context) *x509.Certificate {
 	if h := handshakeOf(ctx); h != nil {
 		return h.own.get()

@@ -19,18 +19,21 @@ type lease struct {
 	stream  *quic.Stream
 	out     callWriter
 	fr      frameReader
-	frames  []byte // the frames of the request; reused
-	fresh   bool   // the stream type was not written yet
-	odd     bool   // the call under way is the second on the stream, the fourth and so on
-
-	maxReply uint64 // bytes of the largest reply of the call under way
+	frames  []byte
+	// fresh means that the stream type was not written yet, odd that the call is the second, fourth, ... on the stream.
+	fresh bool
+	odd   bool
+	// maxReply bounds the reply of the call in flight, in bytes.
+	maxReply uint64
 	freed    time.Time
-	waited   bool // the call that got it had to wait
-	place    int  // in leasePool.busy, and one; 0 while it is idle; guarded by leasePool.mu
+	// waited means that the call had to wait for the lease.
+	waited bool
+	// place is the index in leasePool.busy plus one, or 0 while idle. It is guarded by leasePool.mu.
+	place int
 
-	// phase holds one of the phases below and above it the tick of
-	// the watcher when the call began. Whoever moves it from phaseYoung owns ctx and
-	// deadline: the call, to end, or the watcher, under mu.
+	// phase holds one of the phases below, and above it the tick of the watcher when the
+	// call began. Whoever moves it from phaseYoung owns ctx and deadline: the call, which
+	// ends, or whoever begins to watch the call, under mu.
 	phase  atomic.Uint64
 	ending atomic.Uint32 // endNone, endCanceled, endDeadline or endMoved
 
@@ -41,15 +44,16 @@ type lease struct {
 	mu      sync.Mutex // guards the fields below
 	moved   bool       // the call was told to go elsewhere
 	unwatch func() bool
-	timer   *time.Timer // ends the call at its deadline; reused
-	timed   bool
+	// timer ends the call at its deadline. It is reused.
+	timer *time.Timer
+	timed bool
 }
 
 // The phases of a lease.
 const (
 	phaseIdle    uint64 = iota // a call may begin
-	phaseYoung                 // a call is under way that nobody watches yet
-	phaseWatched               // a call is under way; its context and deadline are watched
+	phaseYoung                 // a call is in flight and not watched yet
+	phaseWatched               // a call is in flight; its context and deadline are watched
 	phaseDone                  // the call is over; its reply may be held
 	phaseMask    = 3
 	phaseBits    = 2
@@ -70,7 +74,7 @@ func (s *Session) newLease(stream *quic.Stream) *lease {
 	return l
 }
 
-// stop resets the stream; the reader of the reply wakes up.
+// stop resets the stream, which wakes the reader of the reply.
 func (l *lease) stop(why uint32, code wire.Code) {
 	if l.ending.CompareAndSwap(endNone, why) {
 		l.stream.CancelRead(quic.StreamErrorCode(code))
@@ -94,8 +98,7 @@ func (l *lease) begin(ctx context.Context, now, deadline time.Time, mover Mover)
 	}
 }
 
-// finish takes the call off the lease. It reports whether nobody has touched
-// the stream.
+// finish takes the call off the lease. It reports whether nothing has tried to stop it.
 func (l *lease) finish() bool {
 	untouched := true
 	if v := l.phase.Load(); v&phaseMask != phaseYoung || !l.phase.CompareAndSwap(v, phaseDone) {
@@ -112,8 +115,8 @@ func (l *lease) finish() bool {
 	return untouched
 }
 
-// watchOld watches the call if it has lasted for a tick. It reports whether it
-// is too young, or about to begin.
+// watchOld begins to watch the call if it has lasted for a tick. It reports whether
+// the call is too young for that, or about to begin.
 func (l *lease) watchOld(now uint64) bool {
 	v := l.phase.Load()
 	if v&phaseMask != phaseYoung {
@@ -149,25 +152,28 @@ func (l *lease) watchLocked() {
 	l.timer.Reset(left)
 }
 
-// leasePool keeps the idle leases of a session, the last used first, and hands
-// streams to those who wait for one.
+// leasePool keeps the idle leases of a session, reuses the last used one first, and
+// hands streams to callers that wait for one.
 type leasePool struct {
 	session *Session
 
-	mu      sync.Mutex // guards the fields below
-	idle    []*lease   // oldest first
-	busy    []*lease   // those in use
-	watched bool       // the watcher knows that some are
+	mu   sync.Mutex // guards the fields below
+	idle []*lease   // oldest first
+	busy []*lease
+	// watched means that the watcher knows that leases are busy.
+	watched bool
 	waiters []chan *lease
-	outside int      // those who wait for a stream of their own
-	opening bool     // a goroutine waits for a stream on behalf of the waiters
-	scan    []*lease // what inUse returned; the watcher's alone
+	// outside counts the callers that wait for a stream of their own.
+	outside int
+	// opening means that a goroutine waits for a stream on behalf of the waiters.
+	opening bool
+	// scan is what inUse returned. Only the watcher uses it.
+	scan []*lease
 }
 
 var errWaiters = errors.New("too many calls wait for a stream on one connection; see Limits.Waiters")
 
-// use notes that a lease is in use. It is told to the watcher when it is the first in
-// a while.
+// use notes that a lease is in use, and tells the watcher if it is the first in a while.
 func (p *leasePool) use(l *lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -205,7 +211,7 @@ func (p *leasePool) removeLocked(l *lease) {
 	p.busy = p.busy[:last]
 }
 
-// inUse returns the leases in use.
+// inUse returns the leases in use. The slice is valid until the next call.
 func (p *leasePool) inUse() []*lease {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -213,8 +219,8 @@ func (p *leasePool) inUse() []*lease {
 	return p.scan
 }
 
-// unwatch reports whether the watcher may forget the session: there is no call that it
-// does not watch yet, and the next one will be told.
+// unwatch reports whether the watcher may forget the session, because every call is watched.
+// The next call then tells the watcher of the session again.
 func (p *leasePool) unwatch() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -227,8 +233,8 @@ func (p *leasePool) unwatch() bool {
 	return true
 }
 
-// takeIdleLocked returns the idle lease that was used last, or nil. Those that the peer
-// has closed meanwhile are dropped.
+// takeIdleLocked returns the idle lease that was used last, or nil. It drops leases that
+// the peer has closed meanwhile.
 func (p *leasePool) takeIdleLocked() *lease {
 	for n := len(p.idle); n > 0; n = len(p.idle) {
 		l := p.idle[n-1]
@@ -243,7 +249,7 @@ func (p *leasePool) takeIdleLocked() *lease {
 	return nil
 }
 
-// get returns a lease. It waits for one if the peer allows no further stream.
+// get returns a lease. If the peer allows no further stream, it waits until ctx or deadline.
 func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error) {
 	s := p.session
 	p.mu.Lock()
@@ -270,7 +276,8 @@ func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error)
 func (p *leasePool) wait(ctx context.Context, deadline time.Time) (*lease, error) {
 	s := p.session
 	p.mu.Lock()
-	if l := p.takeIdleLocked(); l != nil { // put back since get looked: nobody would wake us for it
+	// A lease that was put back since get looked would not wake us.
+	if l := p.takeIdleLocked(); l != nil {
 		p.mu.Unlock()
 		return l, nil
 	}
@@ -308,14 +315,14 @@ func (p *leasePool) wait(ctx context.Context, deadline time.Time) (*lease, error
 	}
 	p.mu.Unlock()
 	select {
-	case l := <-w: // it came in the same moment
+	case l := <-w:
 		p.put(l)
 	default:
 	}
 	return nil, err
 }
 
-// open waits for streams as long as there are waiters.
+// open opens streams as long as there are waiters, or until the connection ends.
 func (p *leasePool) open(ctx context.Context) {
 	for {
 		p.mu.Lock()
@@ -330,7 +337,7 @@ func (p *leasePool) open(ctx context.Context) {
 			p.mu.Lock()
 			p.opening = false
 			p.mu.Unlock()
-			return // the connection ended; waiters see that too
+			return
 		}
 		p.put(p.session.newLease(stream))
 	}
@@ -344,7 +351,7 @@ func (p *leasePool) put(l *lease) {
 		p.waiters = p.waiters[1:]
 		p.useLocked(l)
 		p.mu.Unlock()
-		w <- l // has room for one, and only one is sent
+		w <- l // never blocks: w has room for the only send
 		return
 	}
 	p.removeLocked(l)
@@ -357,7 +364,7 @@ func (p *leasePool) put(l *lease) {
 	l.retire()
 }
 
-// expire closes leases that were idle since before.
+// expire closes leases that have been idle since before the given time.
 func (p *leasePool) expire(before time.Time) {
 	p.mu.Lock()
 	n := 0
@@ -378,11 +385,12 @@ func (p *leasePool) expire(before time.Time) {
 
 // retire ends a stream that carries no call.
 func (l *lease) retire() {
-	if l.fresh { // the peer does not know the stream yet; give its number back
+	// The peer does not know a fresh stream yet: give its number back.
+	if l.fresh {
 		l.stream.CancelWrite(quic.StreamErrorCode(wire.CodeNone))
 		l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 		return
 	}
-	_ = l.stream.Close() // fails only if the stream ended already
+	_ = l.stream.Close()
 	l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 }

@@ -6,35 +6,68 @@ import "time"
 // field means its default. The numbers come from docs/design.md, section
 // Limits.
 type Limits struct {
-	MaxMessage           int           // bytes of one message, both ways; default 4 MiB
-	StreamsPerConnection int           // streams that a peer may have open at once; default 1024
-	StreamsPerProcess    int           // streams that peers may have open in all; default 32768
-	CallsPerIdentity     int           // calls and streams that one identity may have running here; default 4096
-	CallsPerProcess      int           // calls and streams that may run here in all; default 20000
-	ConnsPerIdentity     int           // connections that one identity may hold; default 1024
-	ConnsPerProcess      int           // connections that peers may hold in all; default 10000
-	InFlightBytes        int64         // bytes of messages being received, over all connections; default 256 MiB
-	WindowBytes          int64         // bytes by which the windows of all connections may grow, see mayGrow; default 1 GiB
-	CreditBytes          int64         // bytes of credited frames that all peers may send, or have sent and nobody has read; default 1 GiB
-	MaxCallTime          time.Duration // cap on the deadline of an incoming unary call; default 60 s
-	FirstHeader          time.Duration // until a new stream has sent its whole HEADERS; default 5 s
-	BodyRate             int           // bytes per second that a body must keep up after BodyGrace; default 16 KiB/s
-	BodyGrace            time.Duration // before BodyRate counts; default 10 s
-	SetupTimeout         time.Duration // from the handshake to the peer's SETUP; default 5 s
-	DialTimeout          time.Duration // for one dial, handshake and SETUP; default 5 s
-	IdleLeases           int           // idle call streams kept per connection; default 256
-	LeaseIdle            time.Duration // before an idle call stream is closed; default 30 s
-	StreamIdle           time.Duration // before an idle call stream that the peer does not close is closed; default 90 s
-	Waiters              int           // calls and streams that may wait for a stream on one connection; default 4096
-	SessionIdle          time.Duration // before an unused connection is closed; default 5 min
-	Silence              time.Duration // time to notice that a peer is silent; it is given up after twice that; default 500 ms
-	Handshakes           int           // handshakes under way at once; default 1024
-	HandshakesPerSource  int           // handshakes under way from one unvalidated address (IPv6: /64); default 128
-	RetryAbove           int           // unvalidated handshakes under way above which addresses must be validated; default 128
-	RetryRate            int           // new handshakes per second above which addresses must be validated; default 200
-	RefusalRate          int           // refused calls and streams per second of one peer whose stream it may replace at once; default 2048
-	PendingFrames        int           // uncredited frames of a stream waiting for Recv; default 1024
-	PendingBytes         int           // bytes of these; default 256 KiB
+	// MaxMessage bounds one message in bytes, both ways. Default 4 MiB.
+	MaxMessage int
+	// StreamsPerConnection is how many streams a peer may have open at once. Default 1024.
+	StreamsPerConnection int
+	// StreamsPerProcess is how many streams all peers together may have open. Default 32768.
+	StreamsPerProcess int
+	// CallsPerIdentity is how many calls and streams of one identity may run here. Default 4096.
+	CallsPerIdentity int
+	// CallsPerProcess is how many calls and streams may run here in total. Default 20000.
+	CallsPerProcess int
+	// ConnsPerIdentity is how many connections one identity may hold. Default 1024.
+	ConnsPerIdentity int
+	// ConnsPerProcess is how many connections all peers together may hold. Default 10000.
+	ConnsPerProcess int
+	// InFlightBytes bounds the bytes of messages being received, over all connections. Default 256 MiB.
+	InFlightBytes int64
+	// WindowBytes is by how many bytes the windows of all connections together may grow, see mayGrow. Default 1 GiB.
+	WindowBytes int64
+	// CreditBytes bounds the bytes of credited frames that all peers together may send, or have sent and nobody has
+	// read. Default 1 GiB.
+	CreditBytes int64
+	// MaxCallTime caps the deadline of an incoming unary call. Default 60 s.
+	MaxCallTime time.Duration
+	// FirstHeader is how long a new stream may take to send its whole HEADERS. Default 5 s.
+	FirstHeader time.Duration
+	// BodyRate is how many bytes per second a body must sustain after BodyGrace. Default 16 KiB/s.
+	BodyRate int
+	// BodyGrace is how long a body may take before BodyRate counts. Default 10 s.
+	BodyGrace time.Duration
+	// SetupTimeout bounds the time from the handshake to the peer's SETUP. Default 5 s.
+	SetupTimeout time.Duration
+	// DialTimeout bounds one dial, including handshake and SETUP. Default 5 s.
+	DialTimeout time.Duration
+	// IdleLeases is how many idle call streams are kept per connection. Default 256.
+	IdleLeases int
+	// LeaseIdle is how long a call stream may be idle before it is closed. Default 30 s.
+	LeaseIdle time.Duration
+	// StreamIdle is how long a call stream may be idle that the peer should close, before this side closes it.
+	// Default 90 s.
+	StreamIdle time.Duration
+	// Waiters is how many calls and streams may wait for a stream on one connection. Default 4096.
+	Waiters int
+	// SessionIdle is how long a connection may be unused before it is closed. Default 5 min.
+	SessionIdle time.Duration
+	// Silence is the time to notice that a peer is silent. The peer is given up after twice that. Default 500 ms.
+	Silence time.Duration
+	// Handshakes bounds the handshakes under way at once. Default 1024.
+	Handshakes int
+	// HandshakesPerSource bounds the handshakes under way from one unvalidated address (IPv6: /64). Default 128.
+	HandshakesPerSource int
+	// RetryAbove is the number of unvalidated handshakes under way above which addresses must be validated.
+	// Default 128.
+	RetryAbove int
+	// RetryRate is the number of new handshakes per second above which addresses must be validated. Default 200.
+	RetryRate int
+	// RefusalRate is for how many refused calls and streams per second a peer may open another stream at once.
+	// Default 2048.
+	RefusalRate int
+	// PendingFrames bounds the uncredited frames of a stream that wait for Recv. Default 1024.
+	PendingFrames int
+	// PendingBytes bounds the bytes of these frames. Default 256 KiB.
+	PendingBytes int
 }
 
 func or[T int | int64 | time.Duration](v *T, def T) {
@@ -43,7 +76,7 @@ func or[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
-// The defaults that others go by, too.
+// The defaults that other packages also use.
 const (
 	DefaultMaxMessage = 4 << 20
 	DefaultSilence    = 500 * time.Millisecond
@@ -83,6 +116,7 @@ func (l Limits) withDefaults() Limits {
 }
 
 const (
-	keepAlive   = 10 * time.Second // sent by the dialing side only
+	// keepAlive is the interval of keep-alive packets, which only the dialing side sends.
+	keepAlive   = 10 * time.Second
 	idleTimeout = 30 * time.Second
 )

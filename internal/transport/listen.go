@@ -16,8 +16,8 @@ import (
 // Listen begins to accept connections. It returns at once.
 func (e *Endpoint) Listen() error {
 	// ALPN is checked here and not by NextProtos alone, so that a node with
-	// another version of link hears, over a verified connection, which versions
-	// this one speaks. Anything else gets no_application_protocol.
+	// another version of link is told, over a verified connection, which version
+	// this one speaks. Any other node gets no_application_protocol.
 	base := e.cfg.ServerTLS(e.cfg.Protocol)
 	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		conf := e.cfg.ServerTLS(e.chooseProtocol(hello.SupportedProtos))
@@ -50,8 +50,8 @@ func (e *Endpoint) chooseProtocol(offered []string) string {
 	return other
 }
 
-// accept does nothing but hand over: quic-go refuses connections while its
-// short queue is full.
+// accept only hands connections over, because quic-go refuses connections while
+// its short queue is full.
 func (e *Endpoint) accept(ctx context.Context, l *quic.Listener) {
 	for {
 		conn, err := l.Accept(ctx)
@@ -60,7 +60,7 @@ func (e *Endpoint) accept(ctx context.Context, l *quic.Listener) {
 		}
 		handshakeDone(conn.Context())
 		if !e.group.Go(func(context.Context) { e.serve(conn) }) {
-			_ = conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeGoingAway), "node closed") // has no error to return
+			_ = conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeGoingAway), "node closed")
 		}
 	}
 }
@@ -69,7 +69,7 @@ func (e *Endpoint) accept(ctx context.Context, l *quic.Listener) {
 func (e *Endpoint) serve(conn *quic.Conn) {
 	refuse := func(code wire.Code, why, text string) {
 		e.refusals.note(why, conn.RemoteAddr().String(), text, time.Now())
-		_ = conn.CloseWithError(quic.ApplicationErrorCode(code), text) // has no error to return
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(code), text)
 	}
 	state := conn.ConnectionState().TLS
 	if p := state.NegotiatedProtocol; p != e.cfg.Protocol {
@@ -106,7 +106,8 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 		return
 	}
 	s.catchUp(&setup)
-	if e.draining.Load() { // it began after Setup was asked
+	// A drain may have begun after Setup was called.
+	if e.draining.Load() {
 		s.announceDrain(wire.MaxVarint)
 	}
 	s.group.Go(s.acceptUni)
@@ -121,7 +122,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	}
 }
 
-// acceptCalls takes the peer's streams until the connection ends.
+// acceptCalls accepts and serves the peer's streams until the connection ends.
 func (s *Session) acceptCalls() {
 	ctx := s.conn.Context()
 	for {

@@ -15,61 +15,75 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// A peer that is gone says nothing, and neither does one that is frozen. What is known of it
-// is how long it has been silent although an answer is due, as [Limits.Silence] says, S for short:
+// liveness finds out which peers are gone.
 //
-//   - S/8 after the last packet a peer with calls or unacknowledged data is asked for a sign of
-//     life, S after it one that has only streams; and its host is asked whether anybody listens.
+// A peer that is gone sends nothing, and neither does one that is frozen. All that is known is how
+// long it has been silent although an answer is due. [Limits.Silence], S for short, sets the times:
+//
+//   - A peer with calls or unacknowledged data is asked for a sign of life S/8 after its last packet,
+//     a peer with streams only after S. Its host is also asked whether anybody listens.
 //   - A peer that has not answered S/4 after that is in doubt: new calls go elsewhere, and calls that
 //     may run twice are moved there.
-//   - A peer that was silent for 2 S is given up; when it is in doubt if another instance is at its
-//     address, and at once when its host says that nobody listens.
+//   - A peer that was silent for 2 S is given up. If another instance is at its address, it is given up
+//     as soon as it is in doubt, and if its host says that nobody listens, at once.
 //
-// Any packet is an answer. Round trips that are slow, because the network is long or the peer is
-// overloaded, stretch these times: four probe timeouts (RFC 9002, section 6.2), each twice as long as
-// the one before, pass before a peer is given up, and as much as two of the first before it is in doubt.
+// Any packet is an answer. Slow round trips, because the network is long or the peer is overloaded,
+// stretch these times: four probe timeouts (RFC 9002, section 6.2), each twice as long as the one
+// before, pass before a peer is given up, and twice the first of them before it is in doubt.
 //
 // Silence is counted in looks, each of which counts for at most twice the time between two: a process
 // that was itself frozen or had no processor does not blame its peers.
 //
-// Only peers that owe something are looked at, each at its own pace, so that the cost
-// follows the calls and streams under way and not the connections. A peer that runs a long call and
-// answers is asked every S, for twice S is how soon its caller is to know that it is gone.
+// Only peers that owe something are looked at, each at its own pace, so that the cost depends on the
+// calls and streams in flight and not on the connections. A peer that runs a long call and answers is
+// asked every S, because its caller must know within 2 S that it is gone.
 type liveness struct {
-	wake   chan struct{} // holds a token when there are alerts
-	looked atomic.Uint64 // at how many sessions, and
-	asked  atomic.Uint64 // how many were asked, and
-	knocks atomic.Uint64 // how many hosts: its cost, for tests
+	// wake holds a token when there are alerts.
+	wake chan struct{}
+	// looked, asked and knocks count the looks, the questions to peers and those to their hosts. Tests
+	// use them as the cost.
+	looked atomic.Uint64
+	asked  atomic.Uint64
+	knocks atomic.Uint64
 
 	mu     sync.Mutex // guards alerts
 	alerts []*Session // to be looked at soon
 }
 
-// pulse is what is known of the life of a session's peer. The goroutine that looks
-// uses it alone, except for knocking.
+// pulse is what is known of the life of a session's peer. Except for knocking, only the
+// goroutine that looks uses it.
 type pulse struct {
-	due      time.Time     // when it is looked at next
-	place    int           // in the queue, and one; 0: it is not looked at
-	looked   time.Time     // when it was looked at last
-	pace     time.Duration // from then to due
-	received uint64        // packets, when the last came
-	sent     uint64        // packets, then
-	silent   time.Duration // since then
-	asked    time.Duration // silent, when the peer was asked; 0: it was not
-	knocked  bool          // its host was asked, too
-	answered uint          // times that it was asked and lived since a call began to last
-	watched  bool          // the above is up to date
-	knocking sync.Mutex    // held by who knocks
+	// due is when the session is looked at next.
+	due time.Time
+	// place is the index in the queue plus one, or 0 if the session is not looked at.
+	place int
+	// looked is when the session was looked at last, and pace the time from then to due.
+	looked time.Time
+	pace   time.Duration
+	// received and sent count packets, as of the last packet that came. silent is the time since then.
+	received uint64
+	sent     uint64
+	silent   time.Duration
+	// asked is the value of silent when the peer was asked, or 0 if it was not. knocked means that
+	// its host was asked, too.
+	asked   time.Duration
+	knocked bool
+	// answered counts the questions that the peer has answered since a call began to last.
+	answered uint
+	// watched means that the fields above are up to date.
+	watched bool
+	// knocking is held while a knock is in flight.
+	knocking sync.Mutex
 }
 
-// How soon a session is looked at again, as parts of Limits.Silence.
+// The times between two looks at a session, as fractions of Limits.Silence.
 const (
 	urgentPart  = 16 // an answer is due
-	easyPart    = 4  // it has long calls, and has lived through some questions
+	easyPart    = 4  // it has long calls, and has answered some questions
 	patientPart = 2  // it has streams only
 )
 
-// easyAfter is after how many questions in a row that were answered a peer is looked at
+// easyAfter is the number of answered questions in a row after which a peer is looked at
 // less often.
 const easyAfter = 3
 
@@ -77,10 +91,11 @@ const easyAfter = 3
 // many sessions are looked at.
 const minLook = 5 * time.Millisecond
 
-// alert makes the endpoint look at the peer soon: something is expected of it now.
+// alert makes the endpoint look at the peer soon, because something is expected of it now. It
+// does nothing if the peer is looked at soon anyway.
 func (s *Session) alert() {
 	if s.hurried.Load() || s.alerted.Swap(true) {
-		return // it is looked at soon as it is
+		return
 	}
 	l := &s.endpoint.liveness
 	l.mu.Lock()
@@ -88,11 +103,11 @@ func (s *Session) alert() {
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
-	default: // it holds a token already
+	default:
 	}
 }
 
-// lookouts are the sessions that are looked at, the one that is due next first.
+// lookouts is a heap of the sessions that are looked at. The first is due next.
 type lookouts []*Session //nolint:recvcheck // as heap.Interface wants it
 
 // Len implements heap.Interface.
@@ -109,7 +124,7 @@ func (q lookouts) Swap(i, j int) {
 
 // Push implements heap.Interface.
 func (q *lookouts) Push(x any) {
-	s, _ := x.(*Session) // nothing else is pushed
+	s, _ := x.(*Session)
 	*q = append(*q, s)
 	s.pulse.place = len(*q)
 }
@@ -124,7 +139,8 @@ func (q *lookouts) Pop() any {
 	return s
 }
 
-// attend is the goroutine that watches over the lives of peers.
+// attend looks at sessions when they are due. It runs as a goroutine of the endpoint until
+// ctx ends.
 func (e *Endpoint) attend(ctx context.Context) {
 	l := &e.liveness
 	timer := time.NewTimer(time.Hour)
@@ -156,15 +172,16 @@ func (e *Endpoint) attend(ctx context.Context) {
 	}
 }
 
-// takeAlerts makes sessions due that were alerted, but not sooner than urgent after
-// they were looked at last.
+// takeAlerts makes alerted sessions due, but not sooner than urgent after they were
+// looked at last.
 func (l *liveness) takeAlerts(queue *lookouts, now time.Time, urgent time.Duration) {
 	l.mu.Lock()
 	alerts := l.alerts
 	l.alerts = nil
 	l.mu.Unlock()
 	for _, s := range alerts {
-		s.alerted.Store(false) // what happens from here on alerts again
+		// Events from here on alert again.
+		s.alerted.Store(false)
 		p := &s.pulse
 		if p.place == 0 {
 			p.due = now
@@ -178,17 +195,18 @@ func (l *liveness) takeAlerts(queue *lookouts, now time.Time, urgent time.Durati
 	}
 }
 
-// pace is a part of Limits.Silence.
+// pace returns Limits.Silence divided by part, but at least minLook.
 func (e *Endpoint) pace(part time.Duration) time.Duration {
 	return max(e.limits.Silence/part, minLook)
 }
 
-// look looks for signs of life of the peer, and returns when to look again: in no time means
-// not until there is an alert.
+// look looks for signs of life of the peer and returns the time until the next look. Zero
+// means not until there is an alert.
 func (s *Session) look(now time.Time) time.Duration {
 	e := s.endpoint
 	e.liveness.looked.Add(1)
-	s.hurried.Store(false) // what happens from here on alerts
+	// Events from here on alert.
+	s.hurried.Store(false)
 	p := &s.pulse
 	streams := s.streams.Load()
 	calls := s.dialed && s.active.Load() > streams
@@ -229,17 +247,19 @@ func (s *Session) listen(now time.Time, stats *quic.ConnectionStats) {
 		s.displacedBy.Store(nil)
 	}
 	p.received, p.sent, p.silent, p.asked = stats.PacketsReceived, stats.PacketsSent, 0, 0
-	if p.watched { // it may have been silent since it answered
+	// The peer may have been silent since it answered.
+	if p.watched {
 		p.silent = min(max(time.Duration(clock.Of(now)-s.pongAt.Load()), 0), awake)
 	}
 	p.watched = true
-	if s.displacedBy.Load() == nil { // otherwise what was heard is from before the hint: only an answer counts
+	// If there is a hint that the peer was displaced, packets may be from before it: only an answer counts.
+	if s.displacedBy.Load() == nil {
 		s.doubted.Store(false)
 	}
 }
 
-// judge asks the peer, doubts it or gives it up, as its silence says. It reports whether it
-// goes on.
+// judge asks the peer, doubts it or gives it up, depending on how long it has been silent. It
+// reports false if the peer was given up.
 func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool {
 	p, silence := &s.pulse, s.endpoint.limits.Silence
 	pto := stats.SmoothedRTT + max(4*stats.MeanDeviation, time.Millisecond) + maxAckDelay
@@ -249,7 +269,7 @@ func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool
 		if suspected || p.silent >= s.patience(calls, sent) {
 			p.asked = max(p.silent, 1)
 			s.ask()
-			// A question that is a matter of routine is likely to be answered.
+			// A routine question is likely to be answered, so the host is not asked yet.
 			if p.knocked = suspected || sent > 1; p.knocked {
 				s.knock()
 			}
@@ -272,37 +292,39 @@ func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool
 	return true
 }
 
-// probesLost is how many of the first probe timeout four in a row take, for each doubles the next.
-// Where a network loses one packet in twenty, three answers in a row are lost too often: while its
-// congestion window is full, QUIC sends nothing but its probes, and each gets one packet for an answer.
+// probesLost is the length of four probe timeouts in a row, in units of the first: each is twice as
+// long as the one before. Where a network loses one packet in twenty, three answers in a row are lost
+// too often: while its congestion window is full, QUIC sends only probes, each answered by one packet.
 const probesLost = 1 + 2 + 4 + 8
 
-// maxAckDelay is how long a peer may keep an acknowledgment back: QUIC's default.
+// maxAckDelay is how long a peer may delay an acknowledgment: QUIC's default.
 const maxAckDelay = 25 * time.Millisecond
 
-// patience is how long the peer may be silent before it is asked. A peer that runs
-// long calls is asked less and less often, for each question costs it a packet.
+// patience returns how long the peer may be silent before it is asked. A peer that runs
+// long calls is asked less and less often, because each question costs it a packet.
 func (s *Session) patience(calls bool, sent uint64) time.Duration {
 	silence := s.endpoint.limits.Silence
 	switch {
-	case sent > 1: // more than an acknowledgment
+	case sent > 1:
+		// More than an acknowledgment was sent.
 		return silence / 8
 	case calls:
 		return silence / 8 << min(s.pulse.answered, 3)
 	case s.dialed:
 		return silence
 	}
-	return silence + silence/4 // a peer that lives asks us first
+	// A live peer that dialed asks us first.
+	return silence + silence/4
 }
 
-// suspect makes the endpoint ask the peer for a sign of life now: there is a hint
+// suspect makes the endpoint ask the peer for a sign of life now, because there is a hint
 // that it is gone.
 func (s *Session) suspect() {
 	s.suspected.Store(true)
 	s.alert()
 }
 
-// ask asks the peer for a sign of life.
+// ask asks the peer for a sign of life with a PING.
 func (s *Session) ask() {
 	s.endpoint.liveness.asked.Add(1)
 	token := uint64(clock.Now()) & wire.MaxVarint
@@ -310,8 +332,9 @@ func (s *Session) ask() {
 }
 
 // knock asks the peer's host whether anybody listens there, and gives the peer up if
-// nobody does. The address of a peer that dialed may be that of a NAT, which says so of every port but the
-// one that it opened for the connection: such a peer is asked on this host only.
+// nobody does. The address of a peer that dialed may belong to a NAT, which reports that nobody
+// listens at any port but the one that it opened for the connection, so the host of such a peer
+// is asked only if it is this host.
 func (s *Session) knock() {
 	if !s.dialed && !sameHost(s.conn.RemoteAddr(), s.conn.LocalAddr()) || !s.pulse.knocking.TryLock() {
 		return
@@ -328,13 +351,13 @@ func (s *Session) knock() {
 	}
 }
 
-// sameHost reports whether two addresses are of one host, between which there is no NAT.
+// sameHost reports whether two addresses belong to one host, so that there is no NAT between them.
 func sameHost(a, b net.Addr) bool {
 	one, other := addrPort(a).Addr().Unmap(), addrPort(b).Addr().Unmap()
 	return one.IsLoopback() && other.IsLoopback() || one == other && one.IsValid()
 }
 
-// doubt lets calls go elsewhere while the peer is silent.
+// doubt marks the peer as doubtful and lets its calls go elsewhere.
 func (s *Session) doubt() {
 	s.doubted.Store(true)
 	s.leases.moveOn()
@@ -343,5 +366,5 @@ func (s *Session) doubt() {
 // Gone reports whether the process of the peer has ended, as [ErrGone] says.
 func (s *Session) Gone() bool { return s.gone.Load() }
 
-// Doubtful reports whether the peer has been silent for longer than peers are. It may live.
+// Doubtful reports whether the peer has been silent for unusually long. It may still be alive.
 func (s *Session) Doubtful() bool { return s.doubted.Load() }

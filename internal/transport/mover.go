@@ -6,12 +6,12 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// Mover decides for a call that waits for a peer in doubt whether it goes elsewhere. A
-// call that does is counted out here, and may run twice.
+// Mover decides whether a call that waits for a peer in doubt goes elsewhere. A call that
+// does is given up here, and may run twice.
 type Mover interface {
-	// MayMove reports whether there is somewhere to go, now. It must not block; while
-	// the peer stays in doubt it is asked again. It runs while the call waits, never
-	// twice at once, and never after the call.
+	// MayMove reports whether the call can go elsewhere now. It must not block. It is
+	// called again while the peer stays in doubt, but only while the call waits, never
+	// after the call, and never concurrently.
 	MayMove() bool
 }
 
@@ -25,8 +25,8 @@ func (p *leasePool) moveOn() {
 	}
 }
 
-// moveOn lets the call that is under way, if there is one, go elsewhere. From then on
-// the call is watched, so that it does not end while it is asked.
+// moveOn lets the call in flight, if any, go elsewhere. From then on the call is watched,
+// so that it does not end while its mover is asked.
 func (l *lease) moveOn() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,22 +12,22 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// maxCredit is how much credit the streams of one connection may have given out
+// maxCredit is how many bytes of credit the streams of one connection may have granted
 // together: with more, streams that are not read could fill the connection's
 // window and stall the others.
 const maxCredit = connWindow / 4 * 3
 
-// leastCredit is what each stream may give out whatever the share of its peer, so
-// that one that comes late can carry something: the number of streams is bounded too.
+// leastCredit is how many bytes of credit each stream may grant whatever the share of its
+// peer, so that a late stream can carry something. The number of streams is bounded, too.
 const leastCredit = 8 << 10
 
-// beyondLeast is how much of a stream's credit counts in Limits.CreditBytes.
+// beyondLeast returns how much of a stream's credit counts toward Limits.CreditBytes.
 func beyondLeast(credit uint64) int64 { return int64(credit - min(credit, leastCredit)) }
 
 var errCredit = fmt.Errorf("streams of one connection may grant %d bytes of credit together", maxCredit)
 
-// reserve makes room for the credit of a stream, which grows: on the connection, and in
-// the peer's share of Limits.CreditBytes.
+// reserve makes room for the growing credit of a stream, on the connection and in the peer's
+// share of Limits.CreditBytes.
 func (s *Session) reserve(from, to uint64) error {
 	more, err := int64(min(to, maxCredit+1)-from), errCredit
 	if s.credit.Add(more) <= maxCredit {
@@ -41,14 +41,14 @@ func (s *Session) reserve(from, to uint64) error {
 	return &Error{Reason: ReasonLimit, Peer: s.remoteAddr, NotProcessed: true, Err: err}
 }
 
-// unreserve gives room back.
+// unreserve gives back room that reserve made.
 func (s *Session) unreserve(from, to uint64) {
 	s.credit.Add(int64(to) - int64(from))
 	s.shares.credit.Give(beyondLeast(from) - beyondLeast(to))
 }
 
-// Open opens a stream of its own for h. It waits for the peer to allow one, at
-// most until ctx ends. The stream outlives ctx.
+// Open opens a stream with the headers h. It waits until the peer allows one or ctx
+// ends. The stream outlives ctx.
 func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 	if err := s.reserve(0, h.Credit.Bytes); err != nil {
 		return nil, err
@@ -86,7 +86,8 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 		st.maxMessage = int(h.MaxMessage)
 	}
 	st.fr = newFrameReader(quicStream, &s.endpoint.limits, s.shares.bytes, true)
-	stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) }) // the peer may have no room for b
+	// The peer may have no room for b, so ctx must be able to end the write.
+	stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) })
 	err = st.out.writeAll(b)
 	switch {
 	case !stop():
@@ -101,8 +102,9 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 func (c *Call) serveStream(route Route, now time.Time) error {
 	s, e := c.Session, c.Session.endpoint
 	st := s.newStream(c.stream, &c.out.sendSide)
+	// The reader belongs to the stream from here on.
 	st.Route, st.fr = route.Value, c.fr
-	c.fr = frameReader{} // it belongs to the stream now
+	c.fr = frameReader{}
 	if route.MaxMessage > 0 {
 		st.maxMessage = route.MaxMessage
 	}
@@ -134,7 +136,8 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	}
 	returned := false
 	defer func() {
-		if !returned { // the handler ended its goroutine (runtime.Goexit)
+		// A handler that did not return has ended its goroutine with runtime.Goexit.
+		if !returned {
 			st.Cancel(wire.CodeInternal)
 			reading.Wait()
 		}

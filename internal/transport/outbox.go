@@ -15,26 +15,31 @@ import (
 )
 
 // outbox gathers the small writes of a session and hands them to quic-go one right
-// behind the other. Each write wakes the goroutine that makes packets, which then runs
-// before any other and finds one message: with 256 calls under way a packet held 2.7
-// messages where it had room for 12. The first of a batch yields to all that can run,
-// and what those write in the meantime rides with it; gRPC-Go's writer yields for the
-// same reason.
+// after the other. Each write wakes the goroutine that makes packets, which then runs
+// before any other and finds one message: with 256 calls in flight a packet held 2.7
+// messages where it had room for 12. The first write of a batch yields to all goroutines
+// that can run, and their writes join the batch. gRPC-Go's writer yields for the same
+// reason.
 //
-// Where nobody else writes, nobody yields but one in outboxProbe.
+// While nobody else writes, only about one write in outboxProbe yields.
 type outbox struct {
 	session *Session
 
-	direct atomic.Int32 // writes from here on that do not wait for others
+	// direct is how many of the next writes do not wait for others.
+	direct atomic.Int32
 
 	mu    sync.Mutex // guards the fields below
 	queue []queuedWrite
-	bytes []byte // the bytes of the queue, one write after the other
-	led   bool   // a goroutine is about to flush
+	// bytes holds the bytes of the queued writes, one after the other.
+	bytes []byte
+	// led means that a goroutine is about to flush.
+	led bool
 
-	writing sync.Mutex // held by whoever flushes; guards the fields below, and is locked before mu
-	alone   int32      // what direct was set to last
-	// The arrays of queue and bytes of the last flush.
+	// writing is held during a flush and locked before mu. It guards the fields below.
+	writing sync.Mutex
+	// alone is the value that direct was last set to.
+	alone int32
+	// spareQueue and spareBytes are the arrays of queue and bytes of the last flush.
 	spareQueue []queuedWrite
 	spareBytes []byte
 }
@@ -45,48 +50,53 @@ type queuedWrite struct {
 }
 
 const (
-	// outboxBytes is how much an outbox gathers: who finds more there flushes it. It is
-	// 45 packets, more than quic-go sends at once.
+	// outboxBytes is how many bytes an outbox gathers: a writer that exceeds it flushes.
+	// It is 45 packets, more than quic-go sends at once.
 	outboxBytes = 64 << 10
-	// outboxKeep is how large a buffer an outbox keeps.
+	// outboxKeep is the largest buffer, in bytes, that an outbox keeps.
 	outboxKeep = 16 << 10
-	// outboxProbe is how many writes follow each other at once after more and more
-	// have waited for others in vain. Yielding can wake a thread, which costs more than a
-	// write, so less than one call in a hundred should.
+	// outboxProbe is the most writes in a row that do not yield. Their number grows to it
+	// while yielding is in vain. Yielding can wake a thread, which costs more than a write,
+	// so less than one call in a hundred should yield.
 	outboxProbe = 255
-	// outboxPatience is how long a goroutine that yields may be kept waiting without
-	// consequence. Where it takes longer, and longer than outboxPace for each write that
-	// it gathered, handlers use up the processors, and replies do not wait for those
-	// from then on. A call that does nothing takes a tenth of outboxPace.
+	// outboxPatience is how long yielding may take without consequence. If it takes
+	// longer, and longer than outboxPace for each write that it gathered, handlers use up
+	// the processors, and from then on replies do not wait for them. A call that does
+	// nothing takes a tenth of outboxPace.
 	outboxPatience = time.Millisecond
 	outboxPace     = 100 * time.Microsecond
 )
 
-// callWriter writes the requests or the replies of one stream, the small ones by way of
-// the outbox. One goroutine at a time may use it. Before it uses the sending side itself,
-// or ends it, settle must have been called.
+// callWriter writes the requests or the replies of one stream, the small ones through the
+// outbox. One goroutine at a time may use it. It must call settle before it uses the
+// sending side directly, or ends it.
 type callWriter struct {
 	sendSide
 
-	box     *outbox
-	serving bool // it writes replies; a drain waits for them
+	box *outbox
+	// serving means that it writes replies, for which a drain waits.
+	serving bool
 
-	queued   uint64
-	deadline time.Time     // the deadline of what was queued last
-	written  atomic.Uint64 // how many of queued were written
+	// queued counts the queued writes, and written those of them that were written.
+	queued uint64
+	// deadline is the deadline of the last queued write.
+	deadline time.Time
+	written  atomic.Uint64
 
-	err     error         // why a write failed; guarded by box.writing
-	waiting chan struct{} // closed when the write that has to wait for the peer has ended; guarded by box.writing
+	// err is why a write failed. waiting is closed when the write that has to wait for the
+	// peer has ended; it is nil if there is none. Both are guarded by box.writing.
+	err     error
+	waiting chan struct{}
 }
 
 func newCallWriter(box *outbox, stream *quic.Stream, serving bool) callWriter {
 	return callWriter{sendSide: sendSide{stream: stream}, box: box, serving: serving}
 }
 
-// queue queues b, which it copies, or writes it at once. What becomes of a queued write
-// settle says; one that fails also ends the reading side of the stream. It may wait for
-// the peer to make room until deadline, see setDeadline. The error is
-// [quic.ErrWouldBlock] if b is not queued and there is no room for it.
+// queue queues a copy of b, or writes b at once. settle returns the error of a queued write
+// that fails, which also ends the reading side of the stream. A queued write may wait until
+// deadline for the peer to make room, see setDeadline. The error is [quic.ErrWouldBlock] if
+// b is not queued and there is no room for it.
 func (w *callWriter) queue(b []byte, deadline time.Time) error {
 	o := w.box
 	if o.direct.Load() > 0 && o.direct.Add(-1) >= 0 {
@@ -112,7 +122,7 @@ func (w *callWriter) queue(b []byte, deadline time.Time) error {
 	return nil
 }
 
-// writeNow writes b behind what was queued. The error is [quic.ErrWouldBlock] if there is
+// writeNow writes b after all queued writes. The error is [quic.ErrWouldBlock] if there is
 // no room for it.
 func (w *callWriter) writeNow(b []byte) error {
 	if err := w.settle(); err != nil {
@@ -121,8 +131,7 @@ func (w *callWriter) writeNow(b []byte) error {
 	return w.tryWrite(b)
 }
 
-// settle returns when everything that was queued has been written, or the error of what
-// could not be.
+// settle waits until all queued writes have ended, and returns the error of one that failed.
 func (w *callWriter) settle() error {
 	if w.written.Load() == w.queued {
 		return nil
@@ -139,8 +148,8 @@ func (w *callWriter) settle() error {
 	return w.err
 }
 
-// lead lets others write, then flushes. A drain does not miss replies that wait: the call
-// whose reply leads counts until all of them have been written, by whomever.
+// lead lets others write, then flushes. A drain does not miss queued replies: the call whose
+// reply leads counts as running until all of them have been written.
 func (o *outbox) lead() {
 	start := time.Now()
 	runtime.Gosched()
@@ -148,8 +157,8 @@ func (o *outbox) lead() {
 	o.adapt(o.flush(), took)
 }
 
-// adapt sets how many writes go at once, after one that yielded for so long and then
-// flushed n.
+// adapt sets how many of the next writes do not yield, after a write yielded for took and
+// then flushed n writes.
 func (o *outbox) adapt(n int, took time.Duration) {
 	o.writing.Lock()
 	defer o.writing.Unlock()
@@ -164,7 +173,7 @@ func (o *outbox) adapt(n int, took time.Duration) {
 	o.direct.Store(o.alone)
 }
 
-// flush writes what is queued and returns how many writes that were.
+// flush performs the queued writes and returns how many there were.
 func (o *outbox) flush() int {
 	o.writing.Lock()
 	defer o.writing.Unlock()
@@ -185,8 +194,8 @@ func (o *outbox) flush() int {
 	return n
 }
 
-// attempt writes b. No write before it failed: queue would have said so. The caller
-// holds box.writing.
+// attempt writes b. No write before it failed, because queue would have returned the error.
+// The caller holds box.writing.
 func (w *callWriter) attempt(b []byte) {
 	err := w.tryWrite(b)
 	if errors.Is(err, quic.ErrWouldBlock) {
@@ -206,9 +215,8 @@ func (w *callWriter) done(err error) {
 	w.stream.CancelRead(quic.StreamErrorCode(wire.CodeCanceled))
 }
 
-// await writes b once the peer has made room for it, which nobody else waits for. A
-// stream has one such write at a time: the next one waits in settle. The caller holds
-// box.writing.
+// await writes b in a goroutine of its own once the peer has made room for it. A stream has
+// one such write at a time: the next one waits in settle. The caller holds box.writing.
 func (w *callWriter) await(b []byte) {
 	s, waiting := w.box.session, make(chan struct{})
 	if w.serving {
@@ -238,11 +246,12 @@ func (w *callWriter) await(b []byte) {
 }
 
 // writeGrace is how long a reply may take to be queued when the deadline of its
-// call is over or near: a peer that does not read must not hold a handler.
+// call has passed or is near: a peer that does not read must not hold a handler.
 const writeGrace = time.Second
 
-// setDeadline sets when a write gives up that waits for the peer: at deadline, or
-// writeGrace from now if that is later. If deadline is zero the write ends with the stream.
+// setDeadline sets when a write that waits for the peer gives up: at deadline, or
+// writeGrace from now if that is later. If deadline is zero, the write waits until the
+// stream ends.
 func (w *callWriter) setDeadline(deadline time.Time) error {
 	if deadline.IsZero() {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// The gRPC codes that the transport itself answers with.
+// The gRPC codes with which the transport itself answers.
 const (
 	codeResourceExhausted = 8
 	codeUnavailable       = 14
@@ -24,7 +24,8 @@ func tooLarge(got, limit uint64) *wire.Status {
 
 var drainStatus = &wire.Status{Code: codeUnavailable, Message: "node is draining", Refused: true} //nolint:gochecknoglobals // constant
 
-// overload says why one more call is refused, though the drain has not begun.
+// overload returns the status of a call that is refused because of a limit. why is the error
+// of the limit.
 func (s *Session) overload(why error) *wire.Status {
 	l := &s.endpoint.limits
 	if errors.Is(why, errUnsent) {
@@ -49,7 +50,7 @@ func (s *Session) overload(why error) *wire.Status {
 	return &wire.Status{Code: codeResourceExhausted, Refused: true, Message: message}
 }
 
-// noteShed counts and logs that the peer got something not because of a limit.
+// noteShed counts and logs that the peer was refused something because of a limit.
 func (s *Session) noteShed(limit, text string) {
 	s.endpoint.shed.note(limit, s.shares.calls.Name()+" at "+s.remoteAddr, text, time.Now())
 }

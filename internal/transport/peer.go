@@ -17,15 +17,17 @@ import (
 
 type peerKey struct{ identity, addr string }
 
-// Peer is a place to reach one identity at one address. It keeps a connection
-// of each class, dials it when it is needed and backs off when it cannot.
+// Peer reaches one identity at one address. It keeps a connection of each class,
+// dials it when it is needed and backs off when a dial fails.
 type Peer struct {
 	endpoint *Endpoint
 	key      peerKey
-	conf     atomic.Pointer[PeerConfig] // as the last who asked for the peer gave it
-	refs     int                        // guarded by endpoint.mu
-	slots    [2]slot
-	said     atomic.Pointer[[]string] // tags, on the latest connection or when they changed
+	// conf is what the last call of Endpoint.Peer gave.
+	conf  atomic.Pointer[PeerConfig]
+	refs  int // guarded by endpoint.mu
+	slots [2]slot
+	// said holds the tags that the peer announced last, on any connection.
+	said atomic.Pointer[[]string]
 }
 
 type slot struct {
@@ -34,16 +36,18 @@ type slot struct {
 	mu       sync.Mutex // guards the fields below
 	dialing  *Dial
 	failures int
-	until    time.Time // no dial before
-	last     error     // why the dial before until failed
-	failed   time.Time // when it did
+	// until is when the next dial may begin. last is why the dial before it failed, and failed when.
+	until  time.Time
+	last   error
+	failed time.Time
 }
 
-// Dial is a dial of one connection, which serves all who ask.
+// Dial is a dial of one connection, shared by all callers that need it.
 type Dial struct {
-	began   time.Time
-	done    chan struct{}
-	session *Session // with err set before done is closed
+	began time.Time
+	done  chan struct{}
+	// session and err are set before done is closed.
+	session *Session
 	err     error
 }
 
@@ -53,23 +57,24 @@ func (d *Dial) Began() time.Time { return d.began }
 // Done returns a channel that is closed when the dial has ended, well or not.
 func (d *Dial) Done() <-chan struct{} { return d.done }
 
-// Result returns the connection, once the dial has ended, which may have ended since. The error says NotProcessed.
+// Result returns the connection, which may have ended since. It must not be called before Done is closed. The error
+// says NotProcessed.
 func (d *Dial) Result() (*Session, error) { return d.session, d.err }
 
-// PeerConfig is how a peer is reached, equal for equal identities and addresses.
+// PeerConfig says how a peer is reached. It is equal for equal identities and addresses.
 type PeerConfig struct {
-	// TLS is asked for each dial.
+	// TLS returns the configuration of a handshake. It is called for each.
 	TLS func() *tls.Config
-	// Tags, if it is not nil, hears the tags that the peer announces, on each
-	// connection before it is used and when they change. It must not block, nor
+	// Tags, if it is not nil, is called with the tags that the peer announces, on
+	// each connection before it is used and when they change. It must not block or
 	// modify tags.
 	Tags func(addr string, tags []string)
-	// MayDial, if it is not nil, is asked as Config.MayDial is, besides.
+	// MayDial, if it is not nil, is called in addition to Config.MayDial.
 	MayDial func(netip.Addr) error
 }
 
-// Peer returns the peer with this identity and address; equal ones give the same
-// value, which goes by conf from then on. [Peer.Release] gives it back.
+// Peer returns the peer with this identity and address. Equal arguments give the same
+// Peer, which uses conf from then on. The caller must call [Peer.Release].
 func (e *Endpoint) Peer(identity, addr string, conf PeerConfig) *Peer {
 	key := peerKey{identity, addr}
 	e.mu.Lock()
@@ -84,7 +89,7 @@ func (e *Endpoint) Peer(identity, addr string, conf PeerConfig) *Peer {
 	return p
 }
 
-// Release gives the peer back. Its connections end when they are idle.
+// Release drops a reference to the peer. Its connections end when they are idle.
 func (p *Peer) Release() {
 	e := p.endpoint
 	e.mu.Lock()
@@ -94,8 +99,8 @@ func (p *Peer) Release() {
 	}
 }
 
-// Live returns the session of class if there is one that takes calls, without
-// dialing.
+// Live returns the session of class if there is one that takes calls, and nil
+// otherwise. It does not dial.
 func (p *Peer) Live(class Class) *Session {
 	if s := p.slots[class].session.Load(); s != nil && s.usable() {
 		return s
@@ -103,8 +108,8 @@ func (p *Peer) Live(class Class) *Session {
 	return nil
 }
 
-// Said returns the tags that the peer announced last, if there is a connection to
-// it, or one is being made. They must not be modified.
+// Said returns the tags that the peer announced last, if there is a live connection to
+// it or one is being dialed. The caller must not modify them.
 func (p *Peer) Said() (tags []string, ok bool) {
 	said := p.said.Load()
 	if said == nil {
@@ -122,8 +127,8 @@ func (p *Peer) Said() (tags []string, ok bool) {
 	return nil, false
 }
 
-// Probe asks live connections for a sign of life, because a registry says that
-// the instance is gone. A connection that does not answer ends.
+// Probe asks the peer for a sign of life on each connection, because a registry says
+// that the instance is gone. A connection without an answer ends.
 func (p *Peer) Probe() {
 	for class := range p.slots {
 		if s := p.slots[class].session.Load(); s != nil && !s.ended() {
@@ -132,9 +137,10 @@ func (p *Peer) Probe() {
 	}
 }
 
-// Expect says which instance a registry shows at the address. A connection to another
-// one takes no new calls, and is asked for a sign of life: its process is likely to be gone. Names
-// are compared as far as the instance's own goes, for a registry may have added to it.
+// Expect tells the peer which instance a registry shows at the address. A connection to
+// another instance takes no new calls, and that instance is asked for a sign of life, because
+// its process is likely to be gone. The name that an instance gives itself need only be a prefix
+// of the registry's, because a registry may have appended to it.
 func (p *Peer) Expect(instance string) {
 	for class := range p.slots {
 		s := p.slots[class].session.Load()
@@ -146,8 +152,8 @@ func (p *Peer) Expect(instance string) {
 	}
 }
 
-// RetryAt returns when the connection of class may be dialed again after a dial
-// that failed; the zero Time if it may be now.
+// RetryAt returns when the connection of class may be dialed again after a failed
+// dial. The zero Time means now.
 func (p *Peer) RetryAt(class Class) time.Time {
 	slot := &p.slots[class]
 	slot.mu.Lock()
@@ -155,8 +161,8 @@ func (p *Peer) RetryAt(class Class) time.Time {
 	return slot.until
 }
 
-// Redial lets the connection of class be dialed again now, though a dial that found nobody has made it wait for longer. It
-// reports false unless that dial ended as long ago as after says.
+// Redial ends the backoff after a dial that found nobody, so that the connection of class may be dialed again now. It
+// does nothing and reports false unless that dial ended at least after ago.
 func (p *Peer) Redial(class Class, after time.Duration) bool {
 	slot := &p.slots[class]
 	slot.mu.Lock()
@@ -170,7 +176,7 @@ func (p *Peer) Redial(class Class, after time.Duration) bool {
 	return true
 }
 
-// Renew forgets dials that failed: there is news that the peer is there.
+// Renew forgets failed dials, because there is news that the peer is up.
 func (p *Peer) Renew() {
 	for class := range p.slots {
 		slot := &p.slots[class]
@@ -180,10 +186,9 @@ func (p *Peer) Renew() {
 	}
 }
 
-// Connect begins to dial the connection of class and returns the dial, which has ended if there is a connection
-// already. It takes patience times Limits.DialTimeout at most. After a failed dial, the
-// error is that dial's until a jittered, growing time has passed. Every error
-// says NotProcessed.
+// Connect begins to dial the connection of class, unless a dial is in flight, and returns the dial. The dial has
+// already ended if there is a connection. It takes at most patience times Limits.DialTimeout. After a failed dial,
+// Connect returns the error of that dial until a growing, jittered time has passed. Every error says NotProcessed.
 func (p *Peer) Connect(class Class) (*Dial, error) {
 	slot := &p.slots[class]
 	slot.mu.Lock()
@@ -210,7 +215,7 @@ func (p *Peer) Connect(class Class) (*Dial, error) {
 	return d, nil
 }
 
-// run dials and tells everybody who waits.
+// run dials and publishes the result in d and slot.
 func (p *Peer) run(ctx context.Context, slot *slot, d *Dial) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience*p.endpoint.limits.DialTimeout, p.silence())
 	defer cancel()
@@ -220,10 +225,11 @@ func (p *Peer) run(ctx context.Context, slot *slot, d *Dial) {
 		slot.failures, slot.last, slot.until = 0, nil, time.Time{}
 		slot.session.Store(d.session)
 	} else {
-		// What is silent is not tried again before as long as it took to notice.
+		// A silent peer is not dialed again before as long as it took to notice the silence. A
+		// refusal costs nothing and comes at once.
 		now := time.Now()
 		pause := backoff(slot.failures, backoffMax)
-		if !errors.Is(d.err, errRefused) { // a refusal costs nothing and is there at once
+		if !errors.Is(d.err, errRefused) {
 			pause = max(pause, now.Sub(d.began))
 		}
 		slot.last, slot.failed, slot.until = d.err, now, now.Add(pause)
@@ -233,24 +239,24 @@ func (p *Peer) run(ctx context.Context, slot *slot, d *Dial) {
 	close(d.done)
 }
 
-// patience is how many times Limits.DialTimeout a dial goes on while the peer
+// patience is how long a dial goes on, in units of Limits.DialTimeout, while the peer
 // answers that it has too many handshakes under way.
 const patience = 2
 
-// silence is why a dial ends without an answer.
+// silence returns the error of a dial without an answer.
 func (p *Peer) silence() error {
 	return fmt.Errorf("no answer in %v (Limits.DialTimeout); is the process there, and does UDP get through?", p.endpoint.limits.DialTimeout)
 }
 
-// Backoff between dials, as gRPC's connection backoff has it, but fully
-// jittered and from a shorter first delay.
+// The backoff between dials is like gRPC's connection backoff, but with more
+// jitter and a shorter first delay.
 const (
 	backoffBase = 100 * time.Millisecond
 	backoffMax  = 30 * time.Second
 )
 
-// backoff returns a random time up to backoffBase·1.6^n, but not above most, and
-// at least half of it.
+// backoff returns a random time between d/2 and d, where d is the smaller of
+// backoffBase·1.6^n and most.
 func backoff(n int, most time.Duration) time.Duration {
 	d := float64(backoffBase)
 	for range min(n, 64) {
@@ -261,17 +267,16 @@ func backoff(n int, most time.Duration) time.Duration {
 }
 
 // refusedRetry is the longest pause between two dials of an address where nobody listens:
-// a process that is started again takes calls as soon.
+// a restarted process takes calls again as soon as that.
 const refusedRetry = 50 * time.Millisecond
 
-// dialPatiently tries again while the peer says that it has too many handshakes
-// under way: many nodes that start at once must all get in. It also does while nobody
-// listens at the address, for Limits.DialTimeout as if the address were silent: a process that
-// starts again there is back in less. If the time is up while it tries, what the peer said last is
-// the error.
+// dialPatiently retries while the peer says that it has too many handshakes under way:
+// many nodes that start at once must all get in. It also retries while nobody listens at the
+// address, for Limits.DialTimeout, as if the address were silent: a process that restarts there
+// is back in less. If ctx ends while it retries, the error is the last answer of the peer.
 func (p *Peer) dialPatiently(ctx context.Context) (*Session, error) {
 	var said error
-	again := false // nobody listened at the address
+	again := false
 	began := time.Now()
 	for try := 0; ; try++ {
 		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, p.silence())
@@ -279,7 +284,8 @@ func (p *Peer) dialPatiently(ctx context.Context) (*Session, error) {
 		cancel()
 		pause := backoff(try, time.Second)
 		switch te, ok := errors.AsType[*Error](err); {
-		case !ok: // it worked
+		case !ok:
+			// The dial succeeded.
 			return s, err
 		case errors.Is(err, errRefused) && time.Since(began) < p.endpoint.limits.DialTimeout:
 			pause, again = min(pause, refusedRetry), true

@@ -9,18 +9,18 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// ping is a PING that somebody waits for.
+// ping is a PING whose answer a caller waits for.
 type ping struct {
 	token    uint64
 	answered chan struct{}
 }
 
-// errPinging means that somebody else waits for an answer of the same peer.
+// errPinging means that another Ping of the same session is in flight.
 var errPinging = errors.New("a ping is under way")
 
-// Ping asks the peer for a sign of life and returns nil when the answer is there: its process
-// runs and takes packets, which says nothing about its handlers. It waits for Limits.Silence at
-// most, and fails at once while another Ping of the session is under way.
+// Ping asks the peer for a sign of life and returns nil once it has answered: its process runs
+// and takes packets, which says nothing about its handlers. Ping waits for at most
+// Limits.Silence, and fails at once while another Ping of the session is in flight.
 func (s *Session) Ping(ctx context.Context) error {
 	p := &ping{token: uint64(clock.Now()) & wire.MaxVarint, answered: make(chan struct{})}
 	if !s.pinged.CompareAndSwap(nil, p) {

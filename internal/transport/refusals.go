@@ -15,52 +15,68 @@ import (
 )
 
 const (
-	// refusalsEvery is how often refusals for one reason are logged. The line says how
+	// refusalsEvery is how often refusals for one reason are logged at most. The line says how
 	// many there were: a flood of strangers must neither be silent nor fill the disk.
 	refusalsEvery = 10 * time.Second
-	// maxRefusalReasons bounds the reasons that are told apart. They are a closed set, far
-	// smaller; what would exceed it counts as the last one.
+	// maxRefusalReasons bounds the reasons that are told apart. They are a closed and far
+	// smaller set. Any reason beyond the bound counts as refusedOther.
 	maxRefusalReasons = 64
 )
 
 // The reasons of this package, beside those of [Config.Refusal].
 const (
-	refusedOverload     = "overload"         // too many handshakes or connections; see Limits
-	refusedFlood        = "flood"            // too many handshakes begun, or datagrams of one, each of which counts; see starts and strangers
-	refusedPaused       = "paused"           // its connections were ended for breaking the rules, see debts
-	refusedTimeout      = "timeout"          // the handshake was not complete in time
-	refusedProtocol     = "protocol"         // nothing of the form link/… was offered
-	refusedVersion      = "version"          // another version of link
-	refusedMissing      = "no-certificate"   // the peer showed none
-	refusedProof        = "proof"            // it does not hold the key of its certificate
-	refusedMalformed    = "malformed"        // bytes that TLS or QUIC does not allow
-	refusedByPeer       = "rejected-by-peer" // it did not accept our certificate
-	refusedAbandoned    = "abandoned"        // it went away
-	refusedUnidentified = "unidentified"     // Config.Identify failed
+	// refusedOverload means too many handshakes or connections, see Limits.
+	refusedOverload = "overload"
+	// refusedFlood means too many handshakes begun, or too many datagrams of one handshake, each
+	// of which counts; see starts and strangers.
+	refusedFlood = "flood"
+	// refusedPaused means that the peer's connections were ended for breaking the rules, see debts.
+	refusedPaused = "paused"
+	// refusedTimeout means that the handshake was not complete in time.
+	refusedTimeout = "timeout"
+	// refusedProtocol means that no protocol of the form link/… was offered.
+	refusedProtocol = "protocol"
+	// refusedVersion means that the peer speaks another version of link.
+	refusedVersion = "version"
+	// refusedMissing means that the peer presented no certificate.
+	refusedMissing = "no-certificate"
+	// refusedProof means that the peer does not hold the key of its certificate.
+	refusedProof = "proof"
+	// refusedMalformed means that bytes came that TLS or QUIC does not allow.
+	refusedMalformed = "malformed"
+	// refusedByPeer means that the peer did not accept our certificate.
+	refusedByPeer = "rejected-by-peer"
+	// refusedAbandoned means that the peer went away.
+	refusedAbandoned = "abandoned"
+	// refusedUnidentified means that Config.Identify failed.
+	refusedUnidentified = "unidentified"
 	refusedOther        = "other"
 )
 
-// refusals counts what others asked for and did not get, by reason, and logs it, each
-// reason at most once in refusalsEvery.
+// refusals counts what peers asked for and did not get, by reason, and logs each reason
+// at most once in refusalsEvery.
 type refusals struct {
-	log  *slog.Logger
-	what string // what the lines begin with
+	log *slog.Logger
+	// what is the beginning of each line.
+	what string
 
 	mu      sync.Mutex // guards the fields below
 	reasons map[string]*refusal
 	closed  bool
 }
 
-// refusal is what is known of one reason.
+// refusal counts the refusals for one reason.
 type refusal struct {
-	total  uint64
-	unsaid uint64    // since the last line
-	said   time.Time // when that was
-	peer   string    // the peer of the latest
-	text   string
+	total uint64
+	// unsaid counts the refusals since the last line, which was logged at said.
+	unsaid uint64
+	said   time.Time
+	// peer and text are those of the latest refusal.
+	peer string
+	text string
 }
 
-// line is a line that is due.
+// line is a log line that is due.
 type line struct {
 	reason, peer, text string
 	count              uint64
@@ -96,7 +112,7 @@ func (r *refusals) count(reason, peer, text string, now time.Time) (line, bool) 
 	return f.due(reason, now)
 }
 
-// due returns the line about f, if it is time for one.
+// due returns the line about f and whether it is time for one.
 func (f *refusal) due(reason string, now time.Time) (line, bool) {
 	if f.unsaid == 0 || !f.said.IsZero() && now.Sub(f.said) < refusalsEvery {
 		return line{}, false
@@ -106,7 +122,7 @@ func (f *refusal) due(reason string, now time.Time) (line, bool) {
 	return l, true
 }
 
-// flush logs what was counted and not said, once it is time.
+// flush logs the refusals that were counted and not logged yet, for each reason that is due.
 func (r *refusals) flush(now time.Time) {
 	r.mu.Lock()
 	var lines []line
@@ -125,19 +141,19 @@ func (r *refusals) say(l line) {
 	r.log.Warn(r.what+": "+foreign.Text(l.text), "reason", l.reason, "count", l.count, "peer", l.peer)
 }
 
-// stop ends counting: what ends with the endpoint was not refused.
+// stop ends the counting: connections that end with the endpoint were not refused.
 func (r *refusals) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
 }
 
-// Refused returns how many connections of others came to nothing, by reason: those of
+// Refused returns how many incoming connections failed or were refused, by reason: those of
 // [Config.Refusal] and of this package. Reasons that did not occur are missing.
 func (e *Endpoint) Refused() map[string]uint64 { return e.refusals.totals() }
 
-// Shed returns how many calls, streams and messages of peers were refused for want of
-// room, by the limit: "CallsPerProcess". Limits that were not reached are missing.
+// Shed returns how many calls, streams and messages of peers were refused for lack of room,
+// by the name of the limit, such as "CallsPerProcess". Limits that were not reached are missing.
 func (e *Endpoint) Shed() map[string]uint64 { return e.shed.totals() }
 
 func (r *refusals) totals() map[string]uint64 {
@@ -150,7 +166,7 @@ func (r *refusals) totals() map[string]uint64 {
 	return out
 }
 
-// failed counts a handshake that ended with err.
+// failed counts a handshake that ended with err. reason is [Config.Refusal].
 func (r *refusals) failed(reason func(error) string, peer string, err error) {
 	why, text := handshakeReason(err)
 	if reason != nil {
@@ -164,7 +180,7 @@ func (r *refusals) failed(reason func(error) string, peer string, err error) {
 	r.note(why, peer, text, time.Now())
 }
 
-// handshakeReason sorts the errors with which quic-go ends a handshake.
+// handshakeReason classifies the error with which a handshake ended.
 func handshakeReason(err error) (reason, text string) {
 	if err == nil {
 		return refusedOther, "the handshake ended"

@@ -20,11 +20,11 @@ func (c *Call) StatusFlags() wire.Flags {
 	return flags
 }
 
-// keepReply is the largest reply buffer that an idle stream keeps.
+// keepReply is the largest reply buffer, in bytes, that an idle stream keeps.
 const keepReply = 4 << 10
 
-// write sends the reply, or queues it. A reply of some size counts in
-// Limits.InFlightBytes until it is gone: a peer that does not read its replies must not
+// write sends the reply, or queues it. A reply of more than inlineBody bytes counts toward
+// Limits.InFlightBytes until it is sent: a peer that does not read its replies must not
 // fill our memory.
 func (c *Call) write() error {
 	c.fit()
@@ -46,9 +46,9 @@ func (c *Call) write() error {
 	return c.send()
 }
 
-// fit puts the reply into a buffer of its size if most of the one that it is in is empty.
-// What counts is how long a reply is, and it may wait for long: a short one in the place of a
-// long one that its caller does not take must not hold the buffer of that.
+// fit moves the reply to a buffer of its size if most of its buffer is empty. Limits count
+// the length of a reply, and it may wait for a long time: a short reply that replaces a long
+// one, which its caller does not accept, must not hold the buffer of the long one.
 func (c *Call) fit() {
 	large, size := c.Reply, len(c.Reply)
 	if cap(large) <= max(keepReply, 2*size) {
@@ -63,7 +63,7 @@ func (c *Call) fit() {
 	PutBuffer(large)
 }
 
-// keep keeps a small buffer for the next reply, and gives up a large one.
+// keep keeps a small buffer for the next reply, and recycles a large one.
 func (c *Call) keep() {
 	if cap(c.Reply) <= keepReply {
 		c.kept = c.Reply[:0]
@@ -73,11 +73,13 @@ func (c *Call) keep() {
 	c.Reply = c.kept
 }
 
-// send waits, where it must, for the replies before this one and for the peer.
+// send sends the reply. Where it must, it waits for the replies before this one and for the
+// peer.
 func (c *Call) send() error {
 	if c.out.mayQueue(len(c.Reply)) {
 		var err error
-		if c.single { // the stream ends behind it
+		// A stream for a single call ends behind the reply.
+		if c.single {
 			err = c.out.writeNow(c.Reply)
 		} else {
 			err = c.out.queue(c.Reply, c.Deadline)

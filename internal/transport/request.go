@@ -30,7 +30,8 @@ func (c *Call) readHeaders(first bool) error {
 			if c.restedSince < c.Session.endpoint.unusedSince() {
 				return errRested
 			}
-			c.rest.begin(c.restedSince) // no call has begun
+			// No call has begun, so the rest goes on.
+			c.rest.begin(c.restedSince)
 			continue
 		}
 		if h.Length > wire.MaxHeader {
@@ -40,19 +41,20 @@ func (c *Call) readHeaders(first bool) error {
 		if err != nil {
 			return err
 		}
-		if !c.fr.buffered(wire.KindData) { // reading on would overwrite them
+		// Reading on would overwrite the headers, and a large message needs a buffer of its own.
+		if !c.fr.buffered(wire.KindData) {
 			if err := c.keepScope(body); err != nil {
 				return err
 			}
 			body = c.scope
-			c.fr.release() // a large message gets a buffer of its own
+			c.fr.release()
 		}
 		return c.parseHeaders(body)
 	}
 }
 
-// keepScope copies the body of HEADERS. A long one counts until the call is over,
-// which may be long after it has arrived.
+// keepScope copies the body of HEADERS. A body of more than readBuffer bytes counts toward
+// Limits.InFlightBytes until the call is over, which may be long after it has arrived.
 func (c *Call) keepScope(body []byte) error {
 	if len(body) > readBuffer {
 		if err := c.Session.shares.bytes.Take(int64(len(body))); err != nil {
@@ -64,7 +66,7 @@ func (c *Call) keepScope(body []byte) error {
 	return nil
 }
 
-// dropScope gives up what a long HEADERS took.
+// dropScope gives back what keepScope took for a long HEADERS.
 func (c *Call) dropScope() {
 	if c.scopeTaken > 0 {
 		c.Session.shares.bytes.Give(c.scopeTaken)
@@ -72,7 +74,8 @@ func (c *Call) dropScope() {
 	}
 }
 
-// parseHeaders is apart from readHeaders, which waits with all that is on its stack.
+// parseHeaders parses the body of HEADERS. It is separate from readHeaders to keep the stack
+// small on which readHeaders waits.
 //
 //go:noinline
 func (c *Call) parseHeaders(body []byte) (err error) {
@@ -80,8 +83,8 @@ func (c *Call) parseHeaders(body []byte) (err error) {
 	return err
 }
 
-// Receive reads the message of a call whose route is Early, at the first call. The
-// status says why it is not read; an error, that the stream has ended.
+// Receive reads the message of a call whose route is Early. Only the first call reads. A
+// status says why the message is not read, and an error that the stream has ended.
 func (c *Call) Receive() (*wire.Status, error) {
 	if c.early == nil || c.broken != nil {
 		return nil, c.broken
@@ -91,9 +94,9 @@ func (c *Call) Receive() (*wire.Status, error) {
 	return refusal, err
 }
 
-// Decline passes over the message of a call whose route is Early, if Receive was not
-// called, for the reply that follows. It costs no more than [LeasedMessage]: behind a
-// larger message the stream is not used again.
+// Decline skips the message of a call whose route is Early, if Receive was not called, so
+// that the reply can follow. It reads at most [LeasedMessage] bytes: behind a larger message
+// the stream is not used again.
 func (c *Call) Decline() {
 	if c.early == nil {
 		return
@@ -107,15 +110,17 @@ func (c *Call) Decline() {
 // readMessage reads the DATA of the call. A message that is too large ends the
 // stream behind its STATUS, because its bytes are not read.
 func (c *Call) readMessage(route *Route) (*wire.Status, error) {
+	// Whatever follows is not read, neither a message nor frames of a pattern.
 	if c.single && route.Refuse != nil {
-		return route.Refuse, nil // whatever follows, message or frames of a pattern
+		return route.Refuse, nil
 	}
 	limit := uint64(route.MaxMessage)
 	if limit == 0 {
 		limit = uint64(c.Session.endpoint.limits.MaxMessage)
 	}
 	for {
-		if c.fr.r == c.fr.w { // it has not begun, and may wait for its turn, but not much longer than the call
+		// A message that has not begun may wait for its turn, but not much longer than the call.
+		if c.fr.r == c.fr.w {
 			if err := c.fr.await(c.Deadline.Add(writeGrace)); err != nil {
 				return nil, err
 			}
@@ -144,7 +149,8 @@ func (c *Call) readMessage(route *Route) (*wire.Status, error) {
 			if err := c.fr.skip(h.Length); err != nil {
 				return nil, err
 			}
-			if time.Now().After(c.Deadline.Add(writeGrace)) { // one that always has more to skip never waits
+			// A reader that always has more to skip never waits, and so never times out.
+			if time.Now().After(c.Deadline.Add(writeGrace)) {
 				return nil, os.ErrDeadlineExceeded
 			}
 		}

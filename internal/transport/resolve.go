@@ -12,8 +12,8 @@ import (
 const maxAddresses = 16
 
 // resolve returns the addresses of "host:port" in the order in which they are to be
-// dialed. Only names that are not addresses reach the resolver, anew for each dial: a
-// name may move.
+// dialed. Only host names reach the resolver, anew for each dial, because the addresses of
+// a name may change.
 func (e *Endpoint) resolve(ctx context.Context, addr string) ([]netip.AddrPort, error) {
 	if ap, err := netip.ParseAddrPort(addr); err == nil {
 		return []netip.AddrPort{ap}, nil
@@ -48,8 +48,8 @@ func (e *Endpoint) resolve(ctx context.Context, addr string) ([]netip.AddrPort, 
 	return interleave(reachable), nil
 }
 
-// reaches reports whether a socket at local can send to remote at all: one of IPv4
-// only to IPv4, one of IPv6 to IPv4 only if it has no address of its own.
+// reaches reports whether a socket at local can send to remote at all. An IPv4 socket reaches
+// only IPv4, and an IPv6 socket reaches IPv4 only if its address is unspecified.
 func reaches(local, remote netip.Addr) bool {
 	switch {
 	case !local.IsValid() || local == netip.IPv6Unspecified():
@@ -60,9 +60,9 @@ func reaches(local, remote netip.Addr) bool {
 	return remote.Is6()
 }
 
-// interleave makes addresses of the two families take turns, in the resolver's order and
-// beginning with the family that it prefers (RFC 8305, section 4): a network that lost one
-// of them costs one head start.
+// interleave alternates between addresses of the two families, in the resolver's order and
+// beginning with the family that it prefers (RFC 8305, section 4), so that a family that does
+// not work costs one head start. It returns at most maxAddresses.
 func interleave(addrs []netip.AddrPort) []netip.AddrPort {
 	var first, second []netip.AddrPort
 	for _, ap := range addrs {

@@ -10,11 +10,11 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// What is kept of the routes that one peer announces. Routes beyond it are called
-// by name.
+// The bounds on what is kept of the routes that one peer announces. Routes beyond them
+// are called by name.
 const (
 	maxPeerRoutes = 16 << 10 // entries
-	maxRouteBytes = 4 << 20  // bytes of ROUTES frames, the names in them
+	maxRouteBytes = 4 << 20  // bytes of ROUTES frames, with the names in them
 	// maxRouteFrames bounds frames that add nothing. A server that adds one route at a
 	// time stays within it.
 	maxRouteFrames = maxPeerRoutes
@@ -25,26 +25,31 @@ type routeName struct {
 	name string
 }
 
-// PeerRoute is what a peer says of one of its routes.
+// PeerRoute is what a peer announces of one of its routes.
 type PeerRoute struct {
-	ID         uint64
-	Level      uint64 // how often a method may run; one that this node does not know is 0
-	MaxMessage uint64 // bytes of the largest message, both ways; 0 is that of SETUP
+	ID uint64
+	// Level says how often a method may run. A level that this node does not know is 0.
+	Level uint64
+	// MaxMessage is the size of the largest message in bytes, both ways. 0 means that of SETUP.
+	MaxMessage uint64
 }
 
-// routeTable holds what a peer said of its routes. Readers take no lock.
+// routeTable holds the routes that a peer announced. Readers take no lock.
 //
 // It is a list of maps, each at least twice as large as the next. A frame adds a map at the
-// end, which is merged with those before it that are not. So an entry moves to a larger map
-// at most as often as the table can double, whatever the frames are, and a lookup looks at few maps:
-// mostly one, for a server announces its routes together.
+// end, which is merged with the maps before it that are too small. An entry thus moves to a
+// larger map at most as often as the table can double, whatever the frames are, and a lookup
+// looks at few maps: mostly one, because a server announces its routes together.
 type routeTable struct {
-	mu     sync.Mutex // one writer at a time; guards the counters
-	parts  atomic.Pointer[[]map[routeName]PeerRoute]
-	held   int // entries
+	// mu admits one writer at a time and guards the counters.
+	mu    sync.Mutex
+	parts atomic.Pointer[[]map[routeName]PeerRoute]
+	// held counts the entries.
+	held   int
 	frames int
 	bytes  int
-	moved  int // entries written into maps, for tests: the work that was done
+	// moved counts the entries written into maps. Tests use it as the work that was done.
+	moved int
 }
 
 func (t *routeTable) lookup(kind uint64, name string) (PeerRoute, bool) {
@@ -61,7 +66,7 @@ func (t *routeTable) lookup(kind uint64, name string) (PeerRoute, bool) {
 	return PeerRoute{}, false
 }
 
-// names gives the names of one kind, in no order.
+// names yields the names of one kind, in no particular order.
 func (t *routeTable) names(kind uint64) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		parts := t.parts.Load()
@@ -78,7 +83,7 @@ func (t *routeTable) names(kind uint64) iter.Seq[string] {
 	}
 }
 
-// room counts a frame with a body of n bytes, and reports whether it is to be taken in.
+// room reports whether there is room for a frame with a body of n bytes, and counts it if so.
 func (t *routeTable) room(n int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -90,8 +95,8 @@ func (t *routeTable) room(n int) bool {
 	return true
 }
 
-// add takes in a frame for which there was room. Of a route that is announced twice, the
-// first number stands.
+// add adds the routes of a frame for which there was room. If a route is announced twice,
+// the first announcement counts.
 func (t *routeTable) add(r *wire.Routes) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -125,7 +130,7 @@ func (t *routeTable) add(r *wire.Routes) {
 	t.parts.Store(&parts)
 }
 
-// merge returns a new map: readers may be in the old ones.
+// merge returns a new map with the entries of both, because readers may use the old ones.
 func (t *routeTable) merge(a, b map[routeName]PeerRoute) map[routeName]PeerRoute {
 	out := make(map[routeName]PeerRoute, len(a)+len(b))
 	maps.Copy(out, a)

@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// oneWrite is the most that is queued without waiting for the transport: it
-	// fits a packet beside its headers.
+	// oneWrite is the most bytes that are queued without waiting for the transport: they
+	// fit a packet beside its headers.
 	oneWrite = 1200
 	// bulkWrites is how many large messages are written to one connection at once;
 	// others wait their turn. A connection sends no faster with more, but each one
-	// holds buffers on both sides until its last byte is there.
+	// holds buffers on both sides until its last byte has arrived.
 	bulkWrites = 4
 	// writeBacklog is how many bytes of small replies or frames a stream may queue
-	// before one waits for those before it to leave: a peer that asks for more and more
+	// before a write waits for earlier ones to leave: a peer that asks for more and more
 	// but acknowledges nothing must not fill our memory with them.
 	writeBacklog = 16 << 10
 )
@@ -29,18 +29,21 @@ const (
 type sendSide struct {
 	stream *quic.Stream
 
-	mu sync.Mutex // guards the fields below, which their writer may read without it
+	// mu guards loose and cut. The goroutine that writes may read them without it.
+	mu sync.Mutex
 	// loose means that quic-go may hold bytes that the peer has no room for yet. A
 	// reset must not promise to deliver those: they would count against the peer's
 	// limits, which ends the connection.
 	loose bool
-	cut   bool // what was written may end inside a frame
+	// cut means that the bytes written may end inside a frame.
+	cut bool
 
-	backlog int // bytes of small writes since one waited; mayQueue's alone
+	// backlog counts the bytes of small writes since one waited. Only mayQueue uses it.
+	backlog int
 }
 
 // mayQueue reports whether n bytes may be written without waiting for those
-// before them. If not, they must be written by write, which waits. One goroutine at a
+// before them. If not, the caller must use write, which waits. One goroutine at a
 // time may call it.
 func (s *sendSide) mayQueue(n int) bool {
 	if s.backlog += n; n <= oneWrite && s.backlog <= writeBacklog {
@@ -50,14 +53,15 @@ func (s *sendSide) mayQueue(n int) bool {
 	return false
 }
 
-// kindIgnored is a kind of frame that nobody knows, see [wire.IsGrease]: who receives one
-// passes over it.
+// kindIgnored is a kind of frame that has no meaning, see [wire.IsGrease]: receivers
+// skip it.
 const kindIgnored wire.Kind = 0x9d
 
-// tryWrite queues b, all of it, if there is room for it. If not, the error is
+// tryWrite queues all of b if there is room for it. If not, the error is
 // [quic.ErrWouldBlock].
 func (s *sendSide) tryWrite(b []byte) error {
-	err := s.stream.TryWriteAll(b) // takes up room for what was left over too
+	// If it succeeds, the peer has room for all earlier bytes, too.
+	err := s.stream.TryWriteAll(b)
 	if err == nil && s.loose {
 		s.mu.Lock()
 		s.loose = false
@@ -69,8 +73,9 @@ func (s *sendSide) tryWrite(b []byte) error {
 // write waits until the transport has taken b, which is a whole number of frames.
 func (s *sendSide) write(b []byte) error {
 	s.mu.Lock()
+	// The peer has room for all earlier bytes unless loose is set.
 	if !s.loose {
-		s.stream.SetReliableBoundary() // there is room for what was before
+		s.stream.SetReliableBoundary()
 	}
 	s.loose, s.cut = true, true
 	s.mu.Unlock()
@@ -83,7 +88,7 @@ func (s *sendSide) write(b []byte) error {
 	return err
 }
 
-// writeAll writes b without blocking if it is small and there is room for it.
+// writeAll writes b. It does not block if b is small and there is room for it.
 func (s *sendSide) writeAll(b []byte) error {
 	if len(b) <= oneWrite {
 		err := s.tryWrite(b)
@@ -94,8 +99,8 @@ func (s *sendSide) writeAll(b []byte) error {
 	return s.write(b)
 }
 
-// writeBulk writes a large message when it is its turn on the session, which it waits
-// for until the stream ends.
+// writeBulk writes a large message. It first waits for its turn on the session, or until the
+// stream ends.
 func (s *sendSide) writeBulk(on *Session, b []byte) error {
 	select {
 	case on.bulk <- struct{}{}:
@@ -106,11 +111,11 @@ func (s *sendSide) writeBulk(on *Session, b []byte) error {
 	return s.write(b)
 }
 
-// reset ends both directions. What was written before, a STATUS say, still arrives if
-// the peer had room for it.
+// reset ends both directions. Bytes that were written before, such as a STATUS, still arrive
+// if the peer had room for them.
 func (s *sendSide) reset(code wire.Code) {
 	s.mu.Lock()
-	// Writing one more frame takes up room for what was left over, if there is any.
+	// If one more frame can be written, the peer has room for all earlier bytes, too.
 	if !s.loose || !s.cut && s.stream.TryWriteAll(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: kindIgnored})) == nil {
 		s.stream.SetReliableBoundary()
 	}

@@ -11,14 +11,14 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// Handler serves what peers open. Its methods are called on many goroutines at
-// once.
+// Handler serves the calls and streams of peers. Its methods are called on many
+// goroutines at once.
 type Handler interface {
 	// Find looks up the route of a call before its message is read.
 	Find(s *Session, h *wire.HeadersView) Route
-	// Admit says why the peer may not use a route that is Guarded, before the message
-	// of a call or a frame of a stream is read; nil if it may. It may block: the call
-	// counts already.
+	// Admit returns why the peer may not use a route that is Guarded, or nil if it may.
+	// It is called before the message of a call or a frame of a stream is read. It may
+	// block: the call counts already.
 	Admit(s *Session, r *Route) *wire.Status
 	// ServeCall handles one unary call on the goroutine that reads its stream.
 	ServeCall(c *Call)
@@ -29,21 +29,30 @@ type Handler interface {
 
 // Route is what a [Handler] knows of a route.
 type Route struct {
-	Value      any          // for the handler
-	Stream     bool         // ServeStream rather than ServeCall
-	Lasting    bool         // for a stream: a drain waits for others first; see Stream.Quiet
-	MaxMessage int          // largest message; 0 is Limits.MaxMessage
-	Guarded    bool         // Admit decides
-	Early      bool         // ServeCall runs before the message is read; it calls Receive or Decline
-	Refuse     *wire.Status // not nil: the call ends with it and no handler sees it
+	// Value is for the handler.
+	Value any
+	// Stream selects ServeStream rather than ServeCall.
+	Stream bool
+	// Lasting is for streams: a drain waits for all others first, see Stream.Quiet.
+	Lasting bool
+	// MaxMessage is the size of the largest message in bytes. 0 means Limits.MaxMessage.
+	MaxMessage int
+	// Guarded means that Admit decides who may use the route.
+	Guarded bool
+	// Early means that ServeCall runs before the message is read. It calls Receive or Decline.
+	Early bool
+	// Refuse, if it is not nil, is the status with which the call ends. No handler sees the call.
+	Refuse *wire.Status
 }
 
 // Call is one incoming unary call. It is valid until ServeCall returns.
 type Call struct {
-	Session  *Session
-	Route    any              // Route.Value
-	Headers  wire.HeadersView // aliases a buffer
-	Message  []byte           // aliases a buffer; nil in a call that is Early, until Receive
+	Session *Session
+	// Route is Route.Value.
+	Route any
+	// Headers and Message alias buffers. In a call that is Early, Message is nil until Receive.
+	Headers  wire.HeadersView
+	Message  []byte
 	Deadline time.Time
 	// Reply is an empty buffer; ServeCall appends DATA, if any, and STATUS.
 	// The status frame must carry [Call.StatusFlags].
@@ -52,35 +61,45 @@ type Call struct {
 	stream *quic.Stream
 	out    callWriter
 	fr     frameReader
-	kept   []byte // what Reply is next, see keep
-	scope  []byte
-	// scopeTaken is what scope counts in the peer's share of bytes.
+	// kept is the next buffer for Reply, see keep.
+	kept []byte
+	// scope is the copy of the headers, and scopeTaken what it counts in the peer's share of bytes.
+	scope      []byte
 	scopeTaken int64
-	single     bool // the stream carries no further call
-	late       int  // what the stream counts until the peer may open another in its place; 0: at once
-	heard      bool // a call has begun on it
-	odd        bool // it is the second call on the stream, the fourth and so on
-	rest       rest // how a CALLS stream waits between calls
-	// restedSince is the second in which it began to, whatever came since that is no call.
+	// single means that the stream carries no further call.
+	single bool
+	// late is the cost of the stream that delays its credit, see giveCredit. 0 delays nothing.
+	late int
+	// heard means that a call has begun on the stream.
+	heard bool
+	// odd means that the call is the second, fourth, ... on the stream.
+	odd bool
+	// rest is how a CALLS stream waits between calls. restedSince is the second in which it began
+	// to wait; only a call ends the wait, whatever else has come since.
+	rest        rest
 	restedSince int64
-	found       Route  // the route of the call; kept here, as a pointer to it outlives Find
-	early       *Route // found, until the message has been received or declined
-	broken      error  // why the stream is broken, found by Receive or Decline
+	// found is the route of the call. It is kept here because a pointer to it outlives Find.
+	found Route
+	// early points to found until the message has been received or declined.
+	early *Route
+	// broken is the error with which Receive or Decline found the stream broken.
+	broken error
 }
 
 // Canceled returns a context that ends when the caller is gone.
 func (c *Call) Canceled() context.Context { return c.stream.Context() }
 
 // Handlers returns the context that ends, with a cause, when the endpoint
-// cancels what still runs.
+// cancels handlers that still run.
 func (s *Session) Handlers() context.Context { return s.endpoint.handlers }
 
-// serveStream runs one stream of the peer's to its end, then lets the peer open
+// serveStream serves one stream of the peer to its end, then lets the peer open
 // another in its place.
 func (s *Session) serveStream(stream *quic.Stream) {
 	c := &Call{Session: s, stream: stream}
 	defer func() {
-		c.fr, c.scope, c.Reply, c.kept = frameReader{}, nil, nil, nil // giveCredit may wait
+		// Drop the buffers, because giveCredit may wait.
+		c.fr, c.scope, c.Reply, c.kept = frameReader{}, nil, nil, nil
 		s.giveCredit(stream, c.late)
 	}()
 	c.out = newCallWriter(&s.outbox, stream, true)
@@ -109,7 +128,8 @@ func (s *Session) serveStream(stream *quic.Stream) {
 		c.refuse(costRefused)
 		return
 	}
-	_ = stream.Close() // fails only if the peer is gone
+	// Close fails only if the peer is gone.
+	_ = stream.Close()
 	stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 }
 
@@ -125,8 +145,9 @@ func (c *Call) serveAll() error {
 			c.rest.begin(c.restedSince)
 			continue
 		}
+		// A failed write ends the reading side, so err only says that we gave up.
 		if unwritten := c.out.settle(); unwritten != nil {
-			err = unwritten // and err is that we gave up
+			err = unwritten
 		}
 		return err
 	}
@@ -144,16 +165,16 @@ func (c *Call) end(err error) {
 	}
 }
 
-// refuse counts that something was refused on the stream. If that is too often, the
-// stream carries no further call, and its credit returns late.
+// refuse counts a refusal of this cost on the stream. Beyond Limits.RefusalRate, the stream
+// carries no further call and its credit returns late.
 func (c *Call) refuse(cost int) {
 	if c.late == 0 && c.Session.refusal(cost) {
 		c.single, c.late = true, cost
 	}
 }
 
-// endStream resets a stream after an error of the peer's or of the connection. It reports
-// whether that refuses something: the peer asked for too much or broke the rules.
+// endStream resets a stream after an error of the peer or the connection. It reports whether
+// that counts as a refusal, because the peer asked for too much or broke the rules.
 func (s *Session) endStream(side *sendSide, err error) (refused bool) {
 	code := wire.CodeProtocol
 	var own *Error
@@ -161,7 +182,8 @@ func (s *Session) endStream(side *sendSide, err error) (refused bool) {
 	var reset *quic.StreamError
 	switch {
 	case errors.Is(err, io.EOF):
-		_ = side.stream.Close() // the peer ended the stream between two calls
+		// The peer ended the stream between two calls.
+		_ = side.stream.Close()
 		return false
 	case errors.As(err, &own) && own.Reason == ReasonOverloaded:
 		s.noteShed("InFlightBytes", own.Err.Error())
@@ -180,14 +202,14 @@ func (s *Session) endStream(side *sendSide, err error) (refused bool) {
 	return code == wire.CodeOverloaded || code == wire.CodeLimit || code == wire.CodeProtocol
 }
 
-// endRunning is endStream for a stream whose handler runs, or has run: it never says
-// that no handler saw it.
+// endRunning is endStream for a stream whose handler runs, or has run. Its code never says
+// that no handler saw the stream.
 func (s *Session) endRunning(side *sendSide, err error) (refused bool) {
 	if own, ok := errors.AsType[*Error](err); ok && own.Reason == ReasonOverloaded {
 		s.noteShed("InFlightBytes", own.Err.Error())
 		err = errors.Join(&wire.LimitError{What: "stream"}, own.Err)
-		// A reset ends the context of the handler, and who cleans up after it stops the peer
-		// with a code that says nothing: ours goes first.
+		// A reset ends the context of the handler, whose cleanup stops the peer with a code that
+		// says nothing. CodeLimit must come first.
 		side.stream.CancelRead(quic.StreamErrorCode(wire.CodeLimit))
 	}
 	return s.endStream(side, err)
@@ -220,8 +242,8 @@ func (c *Call) serve(first bool) (again bool, err error) {
 	return c.handle(&c.found, now)
 }
 
-// enter counts a call that is handled here, or says why it must be refused. A drain
-// waits for both; leave must follow.
+// enter counts a call, or returns the status with which it must be refused. A drain waits
+// for either; leave must follow.
 func (s *Session) enter(h *wire.HeadersView) (refusal *wire.Status) {
 	e := s.endpoint
 	e.begin()
@@ -243,7 +265,7 @@ func (s *Session) enter(h *wire.HeadersView) (refusal *wire.Status) {
 	return nil
 }
 
-// leave ends what enter began. A refused call counts for the drain alone.
+// leave ends what enter began. A refused call counts only for the drain.
 func (s *Session) leave(refusal *wire.Status) {
 	if refusal == nil {
 		s.shares.calls.Give(1)
@@ -251,8 +273,8 @@ func (s *Session) leave(refusal *wire.Status) {
 	s.left()
 }
 
-// stay makes a drain wait for a reply that waits for the peer; left must follow. It
-// does not count as a call that runs: a stream has one such reply at most.
+// stay makes a drain wait for a reply that waits for the peer; left must follow. The reply
+// does not count as a running call: a stream has one such reply at most.
 func (s *Session) stay() {
 	s.endpoint.begin()
 	s.active.Add(1)
@@ -263,9 +285,9 @@ func (s *Session) left() {
 	s.endpoint.end()
 }
 
-// handle reads the message of a call and answers it. The call counts from here
-// on, so that a drain waits for its message, until its reply is queued, so that
-// one who does not read replies uses up its own limits.
+// handle reads the message of a call and answers it. The call counts from here on, so
+// that a drain waits for its message, and until its reply is queued, so that a peer that
+// does not read replies uses up its own limits.
 func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	s := c.Session
 	refused := s.enter(&c.Headers)
@@ -274,8 +296,10 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	}
 	answered := false
 	defer func() {
-		if !answered { // also when the handler ended its goroutine (runtime.Goexit)
-			_ = c.out.settle() // the reply of the call before; it fails only if the stream ended already
+		// The handler may have ended its goroutine with runtime.Goexit. settle waits for the
+		// reply of the call before, and fails only if the stream has ended already.
+		if !answered {
+			_ = c.out.settle()
 			c.out.reset(wire.CodeInternal)
 		}
 		s.leave(refused)
@@ -284,7 +308,8 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	c.Route, c.early = route.Value, nil
 	c.Reply = c.Reply[:0]
 	if err := c.answer(route); err != nil {
-		answered = true // by the reset that the error leads to
+		// The error leads to a reset, which is the answer.
+		answered = true
 		return false, err
 	}
 	c.fr.release()
@@ -295,7 +320,7 @@ func (c *Call) handle(route *Route, now time.Time) (again bool, err error) {
 	return !c.single && err == nil, err
 }
 
-// admit sets Refuse if the peer has too much under way or may not use the route.
+// admit sets Refuse if the peer has too much in flight or may not use the route.
 func (s *Session) admit(route *Route, refused *wire.Status) {
 	if route.Refuse == nil {
 		route.Refuse = refused
@@ -326,8 +351,8 @@ func (c *Call) answer(route *Route) error {
 	return nil
 }
 
-// spare gives up the stream behind this call if streams are scarce, so that the peer
-// opens them as it needs them.
+// spare ends the stream after this call if streams are scarce, so that the peer opens
+// streams as it needs them.
 func (c *Call) spare() {
 	if c.Session.shares.streams.Scarce() {
 		c.single = true

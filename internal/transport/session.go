@@ -21,66 +21,74 @@ import (
 
 // Session is a connection on which both sides have received the other's SETUP.
 type Session struct {
-	endpoint    *Endpoint
-	conn        *quic.Conn
-	dialed      bool
-	dialedAs    *Peer  // the peer that a dialed session was dialed for
-	remoteAddr  string // at the beginning
-	moved       atomic.Pointer[address]
-	peer        any
-	site        site    // which peer it reaches, and where
-	shares      shares  // the peer's shares in Endpoint.pools
-	caller      *caller // the peer, in Endpoint.callers
-	late        lateCredit
-	admitted    bool      // counts in Endpoint.accepted and shares.conns; guarded by Endpoint.mu
-	evicted     bool      // makes way for another; guarded by Endpoint.mu
-	expires     time.Time // when a certificate expires; zero is never
-	retireAt    time.Time // when a dialed session makes way for another; zero is never
-	group       *lifecycle.Group
+	endpoint *Endpoint
+	conn     *quic.Conn
+	dialed   bool
+	dialedAs *Peer // nil unless dialed
+	// remoteAddr is the address at the beginning, and moved the last one that RemoteAddr has seen.
+	remoteAddr string
+	moved      atomic.Pointer[address]
+	peer       any
+	site       site
+	shares     shares
+	caller     *caller
+	late       lateCredit
+	// admitted means that the session counts in Endpoint.accepted and shares.conns, evicted that it
+	// makes way for another. Both are guarded by Endpoint.mu.
+	admitted bool
+	evicted  bool
+	// expires is when a certificate expires, retireAt when a dialed session is replaced. Zero is never.
+	expires  time.Time
+	retireAt time.Time
+	group    *lifecycle.Group
+	// remote, routes and tags are what the peer has announced. The rates bound its TAGS and CONTROL frames.
 	remote      wire.Setup
-	routes      routeTable               // the peer's routes
-	tags        atomic.Pointer[[]string] // the peer's tags, as it said last
-	tagRate     *rate.Limiter            // bounds the peer's TAGS
-	controlRate *rate.Limiter            // bounds the peer's frames on CONTROL
-
-	setup  chan struct{} // closed when remote is set
-	routed chan struct{} // closed when the peer has announced routes
-	waited atomic.Int64  // how long somebody has waited for that in vain, in ns
-
+	routes      routeTable
+	tags        atomic.Pointer[[]string]
+	tagRate     *rate.Limiter
+	controlRate *rate.Limiter
+	// setup is closed when remote is set, routed when the peer has announced routes. waited is how long
+	// a caller has waited for routed in vain, in ns.
+	setup      chan struct{}
+	routed     chan struct{}
+	waited     atomic.Int64
 	routedOnce sync.Once
-	draining   chan struct{} // closed when the peer drains
-	drainOnce  sync.Once
-	retired    atomic.Bool // dialed: another session takes the new calls
 
-	over atomic.Bool // an operation has found that the connection has ended; its context may end a moment later
-
-	retireCode atomic.Uint64 // how a retired session closes
+	draining  chan struct{} // closed when the peer drains
+	drainOnce sync.Once
+	// retired means that another session takes the new calls. A retired session closes with retireCode.
+	retired atomic.Bool
+	// over means that an operation found the connection ended. Its context may end a moment later.
+	over       atomic.Bool
+	retireCode atomic.Uint64
 	control    controlWriter
 	outbox     outbox
 	leases     leasePool
-	resting    restingCalls  // for an accepted session
+	resting    restingCalls
 	bulk       chan struct{} // holds a token per large message being written
 
 	active  atomic.Int64 // calls and streams in flight
 	streams atomic.Int64 // streams of patterns among these
 	window  atomic.Int64 // bytes that the connection's window has grown by
-	credit  atomic.Int64 // bytes of credit that our streams have given out
+	credit  atomic.Int64 // bytes of credit that our streams have granted
 	used    atomic.Int64 // when it was last used, on the scale of package clock
-	lastID  atomic.Int64 // accepted sessions: the last stream that was taken
+	lastID  atomic.Int64 // accepted sessions: the last stream that was accepted
+	// No handler of the peer of a dialed session sees streams above lastServed. goodbye is why the peer drains.
+	lastServed atomic.Uint64
+	goodbye    atomic.Pointer[string]
 
-	lastServed atomic.Uint64          // dialed sessions: no handler of the peer's sees streams above it
-	goodbye    atomic.Pointer[string] // why the peer drains, as it says
-
-	pinged    atomic.Pointer[ping] // whose answer is waited for
-	pulse     pulse
-	suspected atomic.Bool  // there is a hint that the peer is gone
-	fresh     atomic.Bool  // a call began to last
-	alerted   atomic.Bool  // it waits to be looked at
-	hurried   atomic.Bool  // it is looked at soon anyway
-	pongAt    atomic.Int64 // when it answered a PING last, on the scale of package clock
+	pinged atomic.Pointer[ping]
+	pulse  pulse
+	// suspected means that there is a hint that the peer is gone, fresh that a call began to last, alerted
+	// that the session waits to be looked at, and hurried that it is looked at soon anyway.
+	suspected atomic.Bool
+	fresh     atomic.Bool
+	alerted   atomic.Bool
+	hurried   atomic.Bool
+	pongAt    atomic.Int64 // last answer to a PING, on the scale of package clock
 	doubted   atomic.Bool  // the peer has been silent for too long
-	gone      atomic.Bool  // its host says that its process has ended
-	// displacedBy is the instance that says it is at the address of the peer, which has not answered since.
+	gone      atomic.Bool  // the process of the peer has ended
+	// displacedBy is the instance that announced itself at the peer's address. The peer has not answered since.
 	displacedBy atomic.Pointer[string]
 }
 
@@ -109,8 +117,7 @@ func (s *Session) Peer() any { return s.peer }
 // Remote returns what the other side announced.
 func (s *Session) Remote() *wire.Setup { return &s.remote }
 
-// Tags returns the tags that the other side announced last. They must not be
-// modified.
+// Tags returns the tags that the other side announced last. The caller must not modify them.
 func (s *Session) Tags() []string { return *s.tags.Load() }
 
 // RemoteAddr returns the address of the other side. It changes when a peer that dialed
@@ -118,7 +125,7 @@ func (s *Session) Tags() []string { return *s.tags.Load() }
 func (s *Session) RemoteAddr() string {
 	now, ok := s.conn.RemoteAddr().(*net.UDPAddr)
 	if !ok {
-		return s.remoteAddr // a socket of the program's, of another kind
+		return s.remoteAddr
 	}
 	if known := s.moved.Load(); known != nil && known.addr == now {
 		return known.text
@@ -128,7 +135,7 @@ func (s *Session) RemoteAddr() string {
 	return text
 }
 
-// address is an address and its text, which is asked for with each call.
+// address is an address and its text, which is cached because each call asks for it.
 type address struct {
 	addr *net.UDPAddr
 	text string
@@ -143,8 +150,8 @@ func (s *Session) Done() <-chan struct{} { return s.conn.Context().Done() }
 // RTT returns the smoothed round-trip time of the connection.
 func (s *Session) RTT() time.Duration { return s.conn.ConnectionStats().SmoothedRTT }
 
-// AwaitRoutes waits until the peer has announced routes, stop is closed or a time, if one is given, has come, and for
-// as long as that may take at most: once a wait was that long, later ones that may take no longer find that it has been.
+// AwaitRoutes waits until the peer has announced routes, stop is closed, until has come, unless it is zero, or most has
+// passed. Once a wait has lasted for most in vain, later calls with the same or a shorter most do not wait.
 func (s *Session) AwaitRoutes(stop <-chan struct{}, most time.Duration, until time.Time) {
 	wait := most
 	if !until.IsZero() {
@@ -161,21 +168,21 @@ func (s *Session) AwaitRoutes(stop <-chan struct{}, most time.Duration, until ti
 	case <-stop:
 	case <-t.C:
 		if wait == most {
-			s.waited.Store(int64(most)) // a shorter one that ends just then makes another wait at worst
+			// A shorter wait that ends at the same time makes another one necessary at worst.
+			s.waited.Store(int64(most))
 		}
 	}
 }
 
-// Route returns what the peer said of a route, if it announced it.
+// Route returns what the peer announced of a route, and whether it did.
 func (s *Session) Route(kind uint64, name string) (r PeerRoute, ok bool) {
 	return s.routes.lookup(kind, name)
 }
 
-// RouteNames gives the names of the peer's routes of a kind that it announced, in no order.
+// RouteNames yields the names of the routes of one kind that the peer announced, in no particular order.
 func (s *Session) RouteNames(kind uint64) iter.Seq[string] { return s.routes.names(kind) }
 
-// touch notes that the session is in use. The janitor looks at seconds, so most calls
-// only read what others wrote.
+// touch notes that the session is in use. The janitor looks at seconds, so most calls need not write.
 func (s *Session) touch(now time.Time) {
 	if n := clock.Of(now); n-s.used.Load() > int64(touchEvery) {
 		s.used.Store(n)
@@ -193,16 +200,15 @@ func (s *Session) isDraining() bool {
 	}
 }
 
-// ended reports whether the connection has ended. Whoever has learned so from an
-// operation that failed finds it true: a call that is sent again must not meet the
-// connection that has just been lost.
+// ended reports whether the connection has ended. It is true as soon as an operation has failed
+// because of that: a call that is retried must not meet the connection that was just lost.
 func (s *Session) ended() bool { return s.over.Load() || s.conn.Context().Err() != nil }
 
-// hasEnded reports whether err, of an operation on the connection or on one of its
-// streams, says that the connection has ended, and notes that it has: QUIC ends what runs
-// on a connection before it ends the connection's context.
+// hasEnded reports whether err, of an operation on the connection or on one of its streams, says that
+// the connection has ended, and notes it: QUIC ends operations on a connection before the connection's
+// context. Every error that ends a connection is a net.ErrClosed.
 func (s *Session) hasEnded(err error) bool {
-	if !errors.Is(err, net.ErrClosed) { // every error that ends a connection is one
+	if !errors.Is(err, net.ErrClosed) {
 		return false
 	}
 	s.over.Store(true)
@@ -212,10 +218,9 @@ func (s *Session) hasEnded(err error) bool {
 // usable reports whether new calls may start.
 func (s *Session) usable() bool { return !s.ended() && !s.isDraining() && !s.retired.Load() }
 
-// identify notes who the peer is; finish must follow, or disown. A connection never outlives a certificate: the janitor
-// closes it in the second in which one expires. The side that dialed moves to a new one when
-// a twentieth to a tenth of the time is left, in which calls come to their end; spread so
-// that a fleet does not do so at once.
+// identify notes who the peer is; finish or disown must follow. A connection never outlives a certificate: the janitor
+// closes it in the second in which one expires. The dialing side moves to a new connection when a twentieth to a tenth
+// of the time is left, so that calls can end. The moment is random so that a fleet does not move at once.
 func (s *Session) identify(who Identity, now time.Time) {
 	s.peer, s.expires = who.Peer, who.Expires
 	s.site = site{who.Key, addrPort(s.conn.RemoteAddr())}
@@ -229,8 +234,7 @@ func (s *Session) identify(who Identity, now time.Time) {
 	}
 }
 
-// retire lets new calls go to a new connection; this one ends with its last
-// call, with code.
+// retire makes new calls use a new connection. This one closes with code after its last call.
 func (s *Session) retire(code wire.Code) {
 	if s.retired.CompareAndSwap(false, true) {
 		s.retireCode.Store(uint64(code))
@@ -238,7 +242,7 @@ func (s *Session) retire(code wire.Code) {
 	}
 }
 
-// leaving is why a session takes no calls whose peer drains.
+// leaving returns the error of a call on a session whose peer drains.
 func (s *Session) leaving() *Error {
 	e := &Error{Reason: ReasonDraining, Peer: s.remoteAddr, NotProcessed: true}
 	if why := s.goodbye.Load(); why != nil {
@@ -247,15 +251,15 @@ func (s *Session) leaving() *Error {
 	return e
 }
 
-// unserved reports whether the peer has said that no handler of its own sees what was
-// sent on a stream: it drains, and the stream came too late.
+// unserved reports whether the peer has said that none of its handlers sees a stream, because it drains
+// and the stream came too late.
 func (s *Session) unserved(id quic.StreamID) bool { return uint64(id) > s.lastServed.Load() }
 
-// taken is active of a session that is being closed.
+// taken is the value of active of a session that is being closed.
 const taken = math.MinInt64 / 2
 
-// acquire counts a call or stream in active; release must follow. The error
-// says that the session takes no more. A marked session is closed by who moves
+// acquire counts a call or stream in active; release must follow, even after an error. The error says
+// that the session takes no more. A draining or retired session is closed by the goroutine that moves
 // active from 0 to taken, so it never closes under a call that has begun.
 func (s *Session) acquire() error {
 	running := s.active.Add(1)
@@ -270,10 +274,9 @@ func (s *Session) acquire() error {
 	return nil
 }
 
-// release ends a call or stream that was counted in active. The last one on a
-// session whose peer drains closes it, so that the peer need not wait. One that is
-// retired for other reasons is closed by tend: what was said last, a reset say, has left
-// by then, and nobody waits.
+// release ends a call or stream that was counted in active. The last one on a session whose peer drains
+// closes the session, so that the peer need not wait. A session that is retired for another reason is
+// closed by tend: its last frames, such as a reset, have left by then, and nobody waits.
 func (s *Session) release() {
 	if s.active.Add(-1) == 0 && s.dialed && s.isDraining() {
 		s.closeUnused()
@@ -287,15 +290,14 @@ func (s *Session) closeUnused() {
 	}
 }
 
-// close ends the connection and waits for nothing.
+// close ends the connection without waiting. retired stops new calls until the context ends a moment later.
 func (s *Session) close(code wire.Code, reason string) {
-	s.retired.Store(true)                                              // its context ends a moment later
-	_ = s.conn.CloseWithError(quic.ApplicationErrorCode(code), reason) // it has no error to return
+	s.retired.Store(true)
+	_ = s.conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
 	s.group.Stop(ErrClosed)
 }
 
-// add registers a session with the endpoint. It reports false if the endpoint
-// is closed, and has then disowned the session.
+// add registers a session with the endpoint. If the endpoint is closed, it disowns the session and reports false.
 func (e *Endpoint) add(s *Session) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -307,8 +309,7 @@ func (e *Endpoint) add(s *Session) bool {
 	return true
 }
 
-// finish waits for the session's goroutines after its connection ended and
-// forgets it. The goroutine that owns the session calls it.
+// finish waits for the end of the connection and the session's goroutines, and forgets the session. Its owner calls it.
 func (s *Session) finish() {
 	<-s.conn.Context().Done()
 	why := context.Cause(s.conn.Context())
@@ -333,7 +334,7 @@ func (s *Session) finish() {
 	s.disown()
 }
 
-// janitor closes what is unused or has expired.
+// janitor closes sessions and streams that are unused or have expired, once a second.
 func (e *Endpoint) janitor(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -365,12 +366,12 @@ func (e *Endpoint) janitor(ctx context.Context) {
 					s.resting.expire(unused)
 				}
 			}
-			clear(sessions) // they may end before the slice is as full again
+			clear(sessions)
 		}
 	}
 }
 
-// unusedSince is the second since which a call stream has carried no call that is closed.
+// unusedSince returns a second. Call streams that have carried no call since then are closed.
 func (e *Endpoint) unusedSince() int64 {
 	return e.seconds.Load() - int64(math.Ceil(e.limits.StreamIdle.Seconds()))
 }
@@ -386,7 +387,8 @@ func (s *Session) tend(now time.Time) {
 		s.close(wire.CodeUnauthenticated, "a certificate has expired")
 	}
 	switch at := clock.Of(now); {
-	case s.active.Load() > 0: // a long call or stream is a use for as long as it lasts
+	case s.active.Load() > 0:
+		// A long call or stream counts as use for as long as it lasts.
 		s.used.Store(at)
 	case at-s.used.Load() > int64(limits.SessionIdle):
 		s.retire(wire.CodeIdle)

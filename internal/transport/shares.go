@@ -10,17 +10,24 @@ import (
 // pools are the bounds that all peers of an endpoint share. docs/design.md has a
 // table of them.
 type pools struct {
-	calls   *share.Pool // calls and streams that handlers run
-	streams *share.Pool // streams that peers have open, idle ones among them
-	conns   *share.Pool // connections that peers dialed
-	bytes   *share.Pool // bytes of messages that are being received, wait to be read, or are not read by the peer
-	windows *share.Pool // bytes that connections may have in flight to us, beyond what each has at first
-	credit  *share.Pool // bytes of credit that streams have given out, and of frames that came for it and are not read
-	late    *share.Pool // streams whose credit has not been given back yet, see credit.go
+	// calls counts the calls and streams that handlers run.
+	calls *share.Pool
+	// streams counts the streams that peers have open, including idle ones.
+	streams *share.Pool
+	// conns counts the connections that peers dialed.
+	conns *share.Pool
+	// bytes counts the bytes of messages that are being received, wait to be read, or wait for the peer to read them.
+	bytes *share.Pool
+	// windows counts the bytes that connections may have in flight to us, beyond what each has at first.
+	windows *share.Pool
+	// credit counts the bytes of credit that streams have granted, and of credited frames that were not read yet.
+	credit *share.Pool
+	// late counts the streams whose credit has not been returned yet, see credit.go.
+	late *share.Pool
 }
 
-// What each peer may have of a pool whatever its share, as long as it is free. The
-// floor of bytes is one message.
+// The floors are what each peer may have of a pool whatever its share, as long as there is
+// room. The floor of bytes is one message.
 const (
 	floorCalls      = 64
 	floorStreams    = 256
@@ -30,8 +37,8 @@ const (
 	floorHandshakes = 8
 )
 
-// lateShare is which part of Limits.StreamsPerProcess may be streams of which nothing is left but the
-// credit that has not returned, beside those that are open.
+// lateShare divides Limits.StreamsPerProcess. The quotient is how many ended streams may wait for their
+// credit to be returned, in addition to the streams that are open.
 const lateShare = 4
 
 func newPools(l *Limits) pools {
@@ -46,13 +53,13 @@ func newPools(l *Limits) pools {
 	}
 }
 
-// shares is what one peer has of each pool, over all connections to it.
+// shares holds what one peer has of each pool, over all connections to it.
 type shares struct {
 	calls, streams, conns, bytes, windows, credit, late *share.Holder
 }
 
-// shares returns the shares of a peer; release must follow when nothing of it is
-// left.
+// shares returns the shares of a peer. release must follow once they are no longer
+// used.
 func (p *pools) shares(who *Identity, addr string) shares {
 	key := share.KeyOf(who.Key, addr, who.Advisory)
 	return shares{
@@ -72,9 +79,9 @@ func (s *shares) release() {
 	}
 }
 
-// admitSession finds room for an accepted session: if there is none, the longest
-// unused connection makes way of the same peer or, if all are in use, of one that
-// has more of them.
+// admitSession finds room for an accepted session, and reports whether it has. If there
+// is none, an unused connection makes way, of the same peer or of a peer that has more
+// of them, see victimLocked.
 func (e *Endpoint) admitSession(s *Session) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -96,9 +103,9 @@ func (e *Endpoint) admitSession(s *Session) bool {
 	return true
 }
 
-// victimLocked returns the unused session that makes way for a new one of the
-// holder, for which there is no room because of why: of those who have most, the
-// longest unused one.
+// victimLocked returns the unused session that makes way for a new one of the holder,
+// for which there is no room because of why, or nil. It is the longest unused session
+// of the peer that has the most connections.
 func (e *Endpoint) victimLocked(of *share.Holder, why error) *Session {
 	var victim *Session
 	for s := range e.sessions {

@@ -5,15 +5,16 @@ import (
 	"slices"
 )
 
-// site is a peer at a place: an identity at the address of a socket.
+// site is an identity at the address of a socket.
 type site struct {
 	identity string
 	addr     netip.AddrPort
 }
 
-// settle notes which peer a session reaches, now that its peer has said so. A socket belongs
-// to one process: sessions with another instance at the same address are those of a process
-// that is gone, unless a load balancer has the address. So they are asked, and end if they are silent.
+// settle notes which instance a session reaches, now that SETUP has named it. A socket belongs
+// to one process: sessions with another instance at the same address belong to a process that
+// is gone, unless the address is that of a load balancer. The peers of those sessions are
+// therefore asked for a sign of life, and the sessions end if there is no answer.
 func (e *Endpoint) settle(s *Session) {
 	name := s.remote.Instance
 	var displaced []*Session
@@ -34,7 +35,7 @@ func (e *Endpoint) settle(s *Session) {
 	}
 }
 
-// leaveLocked forgets a session that has ended.
+// leaveLocked removes a session that has ended from its site.
 func (e *Endpoint) leaveLocked(s *Session) {
 	left := slices.DeleteFunc(e.sites[s.site], func(other *Session) bool { return other == s })
 	if len(left) == 0 {

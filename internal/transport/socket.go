@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// wantBuffer is the size of the kernel's UDP buffers that quic-go asks for.
+// wantBuffer is the size in bytes of the kernel's UDP buffers that quic-go asks for.
 const wantBuffer = 7 << 20
 
-// checkSocket says in one line what about the socket costs throughput, if
+// checkSocket logs in one line what about the socket costs throughput, if
 // anything does, and how to change it.
 func checkSocket(conn net.PacketConn, log *slog.Logger) {
 	c, ok := conn.(interface {
@@ -20,10 +20,11 @@ func checkSocket(conn net.PacketConn, log *slog.Logger) {
 		SetWriteBuffer(int) error
 	})
 	if !ok {
-		return // not a kernel socket
+		return
 	}
-	_ = c.SetReadBuffer(wantBuffer)  // what counts is the size it has then
-	_ = c.SetWriteBuffer(wantBuffer) // what counts is the size it has then
+	// The errors do not matter: inspectSocket finds the resulting sizes.
+	_ = c.SetReadBuffer(wantBuffer)
+	_ = c.SetWriteBuffer(wantBuffer)
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return
@@ -34,7 +35,7 @@ func checkSocket(conn net.PacketConn, log *slog.Logger) {
 	}
 }
 
-// complaints says what is worse than wanted.
+// complaints returns what is worse than wanted.
 func (f socketFacts) complaints() (worse []string) {
 	if f.readBuffer > 0 && f.readBuffer < wantBuffer {
 		worse = append(worse, fmt.Sprintf("UDP receive buffer is %d KiB, wanted %d KiB", f.readBuffer>>10, wantBuffer>>10))
@@ -49,6 +50,7 @@ func (f socketFacts) complaints() (worse []string) {
 }
 
 type socketFacts struct {
-	readBuffer, writeBuffer int // bytes; 0 is unknown
+	// readBuffer and writeBuffer are sizes in bytes. 0 means unknown.
+	readBuffer, writeBuffer int
 	gso                     bool
 }

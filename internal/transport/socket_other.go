@@ -4,5 +4,5 @@ package transport
 
 import "syscall"
 
-// inspectSocket knows nothing here; quic-go uses GSO on Linux only.
+// inspectSocket knows nothing to complain about here. quic-go uses GSO on Linux only.
 func inspectSocket(syscall.RawConn) socketFacts { return socketFacts{gso: true} }

@@ -2,17 +2,18 @@ package transport
 
 import "net"
 
-// strangers bounds the datagrams of each handshake, before quic-go sees them. Whoever sends one
-// has proved nothing yet, and what it costs is up to the sender: quic-go looks for each frame of
-// a packet in a list of up to 1000 gaps, so that a datagram of 1200 bytes takes half a
-// millisecond, as long as a whole handshake. How many handshakes begin is the gate's to bound.
+// strangers bounds the datagrams of each handshake, before quic-go sees them. Their sender has
+// proved nothing yet, and decides what they cost: quic-go searches a list of up to 1000 gaps for
+// each frame of a packet, so that a datagram of 1200 bytes takes half a millisecond, as long as
+// a whole handshake. The gate bounds how many handshakes begin.
 //
-// They are counted by the connection ID that they are for, which nobody can guess: who forges
-// addresses uses up nothing of others'. Datagrams of connections that are established have
-// short headers, and only their first byte is looked at. One goroutine at a time may use a
-// strangers.
+// Datagrams are counted by their destination connection ID, which nobody can guess: a sender
+// that forges addresses does not use up the allowance of others. Datagrams of established
+// connections have short headers, and only their first byte is looked at. One goroutine at a
+// time may use a strangers.
 type strangers struct {
-	dropped func(peer, text string) // hears of each datagram that is dropped; must not block
+	// dropped is called for each datagram that is dropped. It must not block.
+	dropped func(peer, text string)
 	sent    lately[connID, arrivals]
 }
 
@@ -28,18 +29,19 @@ type connID struct {
 const (
 	// headerForm is set in the first byte of a packet of a handshake (RFC 8999, section 5.1).
 	headerForm = 0x80
-	// packetType is zero in one that begins with an Initial packet (RFC 9000, section 17.2).
+	// packetType is zero in the first byte of a datagram that begins with an Initial packet
+	// (RFC 9000, section 17.2).
 	packetType = 0x30
-	// maxInitials is how many datagrams with Initial packets are for one connection ID, at most.
-	// Without losses they are two, for a ClientHello has a post-quantum key. The side that hears
+	// maxInitials is the most datagrams with Initial packets for one connection ID. Without
+	// losses there are two, because a ClientHello has a post-quantum key. A side that hears
 	// nothing sends two more at a time, 5 times within the time that a dial has, and what is
-	// dropped then has come before.
+	// dropped then has arrived before.
 	maxInitials = 12
-	// maxHandshakeDatagrams is how many others are: a chain of certificates may have 16 KiB,
-	// which are 14, and half as many acknowledge those of the other side.
+	// maxHandshakeDatagrams is the most other datagrams for one connection ID: a certificate
+	// chain of up to 16 KiB takes 14, and half as many acknowledge those of the other side.
 	maxHandshakeDatagrams = 24
-	// maxConnIDs bounds the connection IDs that are remembered. One that makes way is as good as
-	// new, so there are many more than handshakes under way.
+	// maxConnIDs bounds the connection IDs that are remembered. An evicted one counts from zero
+	// again, so there is room for many more than there are handshakes under way.
 	maxConnIDs = 32 << 10
 )
 
@@ -47,10 +49,11 @@ func newStrangers(dropped func(peer, text string)) strangers {
 	return strangers{dropped: dropped, sent: newLately[connID, arrivals](maxConnIDs)}
 }
 
-// admits reports whether quic-go may see a datagram, which has a long header.
+// admits reports whether quic-go may see a datagram with a long header.
 func (s *strangers) admits(b []byte, from net.Addr) bool {
 	var to connID
-	if len(b) > 6 { // the first byte, the version, and the length (RFC 8999, section 5.1)
+	// The first byte, the version and the length precede the connection ID (RFC 8999, section 5.1).
+	if len(b) > 6 {
 		to.length = b[5]
 		copy(to.id[:], b[6:min(len(b), 6+int(b[5]))])
 	}

@@ -14,43 +14,64 @@ import (
 
 // Stream carries the frames of one pattern both ways. Frames with
 // [wire.FlagCredited] use credit that their receiver granted. One goroutine at
-// a time may send and one may receive; Grant may be called by any.
+// a time may send and one may receive; any goroutine may call Grant.
 type Stream struct {
 	Session *Session
-	Route   any              // accepted streams: Route.Value
-	Headers wire.HeadersView // accepted streams: of the opener; owned by the stream
+	// Route is Route.Value, and Headers are those of the opener. Only accepted streams have
+	// them. The stream owns Headers.
+	Route   any
+	Headers wire.HeadersView
 
 	stream     *quic.Stream
 	fr         frameReader
 	maxMessage int
 
-	writeMu turnstile // guards frames, closed and the order of what is written
+	// writeMu guards frames, closed and the order of what is written.
+	writeMu turnstile
 	frames  []byte
-	closed  bool // END is sent
-	out     *sendSide
-	untold  atomic.Bool // there is something unsaid
+	// closed means that END is sent.
+	closed bool
+	out    *sendSide
+	// untold means that there is credit in unsaid.
+	untold atomic.Bool
 
-	mu       sync.Mutex // guards the fields below
-	credit   wire.Credit
-	credited chan struct{} // closed when there is credit for one who waits; nil: nobody does
-	wanted   wire.Credit   // the least that those who wait for it need
-	granted  wire.Credit   // what the peer may still send
-	unsaid   wire.Credit   // what it has not been told of that
-	reserved uint64        // bytes of credit for which there is room
+	mu     sync.Mutex // guards the fields below
+	credit wire.Credit
+	// credited is closed when there may be credit for a waiter. It is nil if nobody waits.
+	credited chan struct{}
+	// wanted is the least credit that a waiter needs.
+	wanted wire.Credit
+	// granted is what the peer may still send, and unsaid the part that it has not been told of.
+	granted wire.Credit
+	unsaid  wire.Credit
+	// reserved is how many bytes of credit there is room for.
+	reserved uint64
 	queue    []Frame
-	pending  int           // bytes of uncredited frames in queue
-	plain    int           // uncredited frames in queue
-	unread   int           // bytes of credited frames in queue, which count as credit still
-	arrived  chan struct{} // holds a token when queue or end changed
-	status   *wire.Status  // the peer's, once it arrived
-	end      error         // why there are no more frames; io.EOF after a clean end
-	noMore   bool          // the peer has sent END: only CREDIT and STATUS may follow
-	refused  bool          // it was reset because the peer asked for too much or broke the rules; the reader's, until it has ended
-	answered bool          // the peer has sent a frame: where we opened the stream, a handler runs
-	settled  bool          // the queue does not count in shares.bytes any more
-	finished bool          // our STATUS is about to be written, or is
+	// pending counts the bytes of uncredited frames in queue, and plain the frames.
+	pending int
+	plain   int
+	// unread counts the bytes of credited frames in queue, which still count as credit.
+	unread int
+	// arrived holds a token when queue or end has changed.
+	arrived chan struct{}
+	// status is the peer's STATUS, once it has arrived.
+	status *wire.Status
+	// end is why there are no more frames: io.EOF after a clean end.
+	end error
+	// noMore means that the peer has sent END: only CREDIT and STATUS may follow.
+	noMore bool
+	// refused means that the stream was reset because the peer asked for too much or broke the
+	// rules. Only the reader uses it until the reader has ended.
+	refused bool
+	// answered means that the peer has sent a frame: if we opened the stream, a handler runs.
+	answered bool
+	// settled means that the queue no longer counts in shares.bytes.
+	settled bool
+	// finished means that our STATUS is about to be written, or is written.
+	finished bool
 	onEnd    func()
-	tellEnd  sync.Once // runs onEnd
+	// tellEnd runs onEnd.
+	tellEnd sync.Once
 }
 
 // Frame is one frame of a pattern. Its receiver owns Body.
@@ -67,10 +88,10 @@ func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
 	}
 }
 
-// noteEnd runs what OnEnd was given, once, and returns when it has run. The reader calls
-// it, and so does everyone who is about to report the end, which they may find before the
-// reader comes to it: what ends with the stream has ended for those who know of the end.
-// It must not be called with mu held.
+// noteEnd runs the function that OnEnd was given, once, and returns when it has run. The
+// reader calls it, and so does every goroutine that is about to report the end, because it
+// may find the end before the reader calls noteEnd: the function must have run before anybody
+// learns of the end. mu must not be held.
 func (st *Stream) noteEnd() {
 	st.mu.Lock()
 	onEnd := st.onEnd
@@ -87,7 +108,7 @@ func (st *Stream) wake() {
 	}
 }
 
-// frameCost is what a frame takes in the queue beside its body.
+// frameCost is how many bytes a frame takes in the queue in addition to its body.
 const frameCost = 64
 
 // Status returns the peer's STATUS, or nil if none has arrived.
@@ -97,8 +118,8 @@ func (st *Stream) Status() *wire.Status {
 	return st.status
 }
 
-// End returns why no more frames come: io.EOF after the peer's clean end, nil
-// while they may come.
+// End returns why no more frames come: io.EOF after the peer's clean end. It
+// returns nil while frames may come.
 func (st *Stream) End() error {
 	st.mu.Lock()
 	end, over := st.endLocked(), st.end != nil
@@ -109,8 +130,8 @@ func (st *Stream) End() error {
 	return end
 }
 
-// endLocked is the end for those who receive. Where we opened the stream, a STATUS
-// follows END.
+// endLocked returns the end as a receiver sees it. If we opened the stream, END is not the
+// end, because a STATUS follows.
 func (st *Stream) endLocked() error {
 	if st.end == nil && st.noMore && !st.Session.dialed {
 		return io.EOF
@@ -118,8 +139,8 @@ func (st *Stream) endLocked() error {
 	return st.end
 }
 
-// owedLocked is how many bytes the peer may still send by credit, or has sent so that
-// nobody has received.
+// owedLocked returns how many bytes of credited frames the peer may still send, or has sent
+// and nobody has received.
 func (st *Stream) owedLocked() uint64 {
 	owed := st.granted.Bytes
 	if !st.settled {
@@ -128,8 +149,8 @@ func (st *Stream) owedLocked() uint64 {
 	return owed
 }
 
-// returnLocked gives room back when less than half of it is owed. Who reads and grants what
-// was read, a part at a time, keeps its room: what was granted once can be granted again.
+// returnLocked gives room back when at most half of it is owed. A receiver that grants again
+// what it has read, a part at a time, keeps its room and can always grant it again.
 func (st *Stream) returnLocked() {
 	if owed := st.owedLocked(); owed <= st.reserved/2 && st.reserved > 0 {
 		st.Session.unreserve(st.reserved, owed)
@@ -137,9 +158,9 @@ func (st *Stream) returnLocked() {
 	}
 }
 
-// CloseSend says that our side sends no more frames: the peer's Recv returns io.EOF
-// behind those it has sent. Grant goes on to work, because the end is a frame of its
-// own; the FIN of the stream waits until the peer's side has ended.
+// CloseSend announces that our side sends no more frames: the peer's Recv returns io.EOF
+// after those already sent. Grant still works, because the end is a frame of its own; the
+// FIN of the stream waits until the peer's side has ended.
 func (st *Stream) CloseSend() error {
 	st.writeMu.Lock()
 	again := st.closed
@@ -149,32 +170,35 @@ func (st *Stream) CloseSend() error {
 		return nil
 	}
 	err := st.write(context.Background(), wire.AppendEnd)
+	// The peer may have ended the stream and reads nothing more.
 	if isAllRead(err) {
-		return nil // the peer has ended the stream, and reads nothing else
+		return nil
 	}
 	return err
 }
 
-// Finish ends an accepted stream with a status. What the peer still sends is
+// finish ends an accepted stream with a status. Frames that the peer still sends are
 // discarded.
 func (st *Stream) finish(status *wire.Status) {
 	st.mu.Lock()
 	st.finished = true
 	st.mu.Unlock()
 	if st.write(context.Background(), func(b []byte) []byte { return wire.AppendStatus(b, status, wire.FlagLast) }) != nil {
-		st.out.reset(wire.CodeCanceled) // the peer is gone, or took no STATUS in time
+		// The peer is gone, or did not take the STATUS in time.
+		st.out.reset(wire.CodeCanceled)
 		return
 	}
 	st.writeMu.Lock()
-	_ = st.stream.Close() // fails only if the peer is gone
+	// Close fails only if the peer is gone.
+	_ = st.stream.Close()
 	st.unlock()
 	st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 }
 
 // Finish ends an accepted stream with a status; ServeStream calls it before it
-// returns. It waits for the peer to take the status for a second at most.
+// returns. It waits for at most a second for the peer to take the status.
 func (st *Stream) Finish(status *wire.Status) {
-	_ = st.stream.SetWriteDeadline(time.Now().Add(writeGrace)) // has no error to return
+	_ = st.stream.SetWriteDeadline(time.Now().Add(writeGrace))
 	st.finish(status)
 }
 
@@ -195,9 +219,9 @@ func (st *Stream) Draining() <-chan struct{} {
 	return st.Session.endpoint.drainDone
 }
 
-// Quiet returns a channel that is closed, on the side that serves, when the node drains
-// and nothing runs on it but streams of lasting routes: those end now. On the other side
-// it is Draining.
+// Quiet returns a channel that is closed, on the serving side, when the node drains and only
+// streams of lasting routes still run, which then end. On the other side it returns the same
+// channel as Draining.
 func (st *Stream) Quiet() <-chan struct{} {
 	if st.Session.dialed {
 		return st.Session.draining
@@ -205,9 +229,9 @@ func (st *Stream) Quiet() <-chan struct{} {
 	return st.Session.endpoint.quiet
 }
 
-// OnEnd runs f once the peer's side has ended, at once if it has, and before Recv, Await,
-// End or a Send that waits for credit report that end. It is called at most once per
-// stream, before those; f must not call them.
+// OnEnd runs f once the peer's side has ended, or at once if it already has. f runs before
+// Recv, Await, End or a Send that waits for credit reports the end, and must not call them.
+// OnEnd may be called at most once per stream, before any of them.
 func (st *Stream) OnEnd(f func()) {
 	st.mu.Lock()
 	if st.end == nil {

@@ -31,21 +31,25 @@ func (st *Stream) read() {
 	st.returnLocked()
 	finished := st.finished
 	st.mu.Unlock()
-	switch { // after end is set: it says more than that the stream was reset here
-	case err == nil: // the STATUS was the last frame
+	// This comes after end is set, which says more than that the stream was reset here.
+	switch {
+	case err == nil:
+		// The STATUS was the last frame.
 		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
-	case !errors.Is(err, io.EOF) && !finished: // a reset could take back the STATUS
+	case !errors.Is(err, io.EOF) && !finished:
+		// After finish, a reset could take back the STATUS.
 		st.refused = st.Session.endRunning(st.out, err)
 	}
 	if dialed {
 		st.settleQueue()
-		_ = st.stream.Close() // END is not FIN; this fails if the stream was reset
+		// END is not FIN. Close fails if the stream was reset.
+		_ = st.stream.Close()
 	}
 	st.wake()
 	st.noteEnd()
 }
 
-// readFrames returns nil behind a STATUS.
+// readFrames reads frames until the stream ends. It returns nil after a STATUS.
 func (st *Stream) readFrames() error {
 	for {
 		h, err := st.fr.header()
@@ -83,7 +87,7 @@ func (st *Stream) readOne(h wire.FrameHeader) error {
 	return nil
 }
 
-// readOwn reads a frame that is about the stream, or that nobody knows.
+// readOwn reads a frame about the stream itself, or skips one of an unknown kind.
 func (st *Stream) readOwn(h wire.FrameHeader) error {
 	switch h.Kind { //nolint:exhaustive // the others mean nothing here
 	case wire.KindCredit, wire.KindStatus, wire.KindEnd:
@@ -130,8 +134,8 @@ func (st *Stream) readOwn(h wire.FrameHeader) error {
 	return nil
 }
 
-// admit uses up the credit of a frame, or counts it as one without. It comes before the
-// body is read, so that a peer has no more of our memory than it was given.
+// admit uses up credit for a frame, or counts it as an uncredited one. It is called before
+// the body is read, so that a peer uses no more of our memory than it was given.
 func (st *Stream) admit(h wire.FrameHeader) error {
 	if h.Length > uint64(st.maxMessage) {
 		return &wire.LimitError{What: "frame", Limit: uint64(st.maxMessage), Got: h.Length}
@@ -144,8 +148,8 @@ func (st *Stream) admit(h wire.FrameHeader) error {
 	}
 	if h.Flags&wire.FlagCredited != 0 {
 		if st.granted.Messages < 1 || st.granted.Bytes < h.Length {
-			// No peer that keeps the rules does so, and where one stream does, others follow: the
-			// connection ends.
+			// A peer that keeps the rules never exceeds its credit. If one stream does, others
+			// follow, so the connection ends.
 			err := &wire.LimitError{What: "credited frame", Limit: st.granted.Bytes, Got: h.Length}
 			st.Session.close(wire.CodeLimit, err.Error())
 			return err
@@ -170,8 +174,8 @@ func (st *Stream) admit(h wire.FrameHeader) error {
 	return nil
 }
 
-// settleQueue gives back the room of frames that may never be received: the handler
-// has returned, or, where we opened the stream, its other side has ended.
+// settleQueue gives back the room of frames that may never be received, because the handler
+// has returned or, if we opened the stream, the peer's side has ended.
 func (st *Stream) settleQueue() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -218,7 +222,8 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 			if over {
 				st.noteEnd()
 			}
-			st.wake() // for the next call
+			// The next call needs the token again.
+			st.wake()
 			return Frame{}, end
 		}
 		if canceled {
@@ -227,7 +232,8 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 		select {
 		case <-st.arrived:
 		case <-ctx.Done():
-			canceled = true // the end of the stream may be what ended ctx
+			// Look once more: the end of the stream may be what ended ctx.
+			canceled = true
 		}
 	}
 }

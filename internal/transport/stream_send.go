@@ -11,13 +11,13 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// Grant lets the peer send more credited frames. It does not block: where the peer makes no
-// room for what we send, it is told once it does.
+// Grant lets the peer send more credited frames. It does not block: if the peer has no room
+// for the CREDIT frame, it is sent once there is.
 func (st *Stream) Grant(c wire.Credit) error {
 	st.mu.Lock()
 	if st.end != nil {
 		defer st.mu.Unlock()
-		return nil // nothing more comes
+		return nil
 	}
 	if need := st.owedLocked() + min(c.Bytes, maxCredit+1); need > st.reserved {
 		if err := st.Session.reserve(st.reserved, need); err != nil {
@@ -26,32 +26,36 @@ func (st *Stream) Grant(c wire.Credit) error {
 		}
 		st.reserved = need
 	}
-	st.granted.Messages += min(c.Messages, wire.MaxVarint-st.granted.Messages) // what the peer counts, too
+	// The peer caps its count of messages in the same way.
+	st.granted.Messages += min(c.Messages, wire.MaxVarint-st.granted.Messages)
 	st.granted.Bytes += c.Bytes
 	st.unsaid.Messages += min(c.Messages, wire.MaxVarint-st.unsaid.Messages)
 	st.unsaid.Bytes += min(c.Bytes, wire.MaxVarint-st.unsaid.Bytes)
 	st.mu.Unlock()
 	st.untold.Store(true)
+	// If the peer has sent everything, its last frames may still be received.
 	if err := st.tell(); !isAllRead(err) {
 		return err
 	}
-	return nil // its last frames are still to be received
+	return nil
 }
 
-// isAllRead reports whether the peer has stopped reading because it has sent all.
+// isAllRead reports whether the peer has stopped reading because it has sent everything.
 func isAllRead(err error) bool {
 	stopped, ok := errors.AsType[*Error](err)
 	return ok && stopped.Reason == ReasonReset && stopped.Code == wire.CodeNone
 }
 
-// tell tells the peer what it was granted, unless somebody else writes, who tells it then.
+// tell tells the peer what it was granted. If another goroutine is writing, that one does it
+// afterwards.
 func (st *Stream) tell() error {
 	for st.untold.Load() && st.writeMu.TryLock() {
 		st.untold.Store(false)
 		st.mu.Lock()
 		c := st.unsaid
 		st.unsaid = wire.Credit{}
-		over := st.finished // nothing follows STATUS
+		// Nothing may follow a STATUS.
+		over := st.finished
 		st.mu.Unlock()
 		if c == (wire.Credit{}) || over {
 			st.writeMu.Unlock()
@@ -70,11 +74,12 @@ func (st *Stream) tell() error {
 	return nil
 }
 
-// tellLater writes what is in frames once the peer has made room for it, which nobody waits
-// for. It takes over the turnstile.
+// tellLater writes st.frames in a goroutine of its own, once the peer has made room. It takes
+// over writeMu, which the caller holds.
 func (st *Stream) tellLater() error {
 	run := func(context.Context) {
-		_ = st.out.write(st.frames) // fails only if the stream has ended
+		// write fails only if the stream has ended.
+		_ = st.out.write(st.frames)
 		st.unlock()
 	}
 	if !st.Session.group.Go(run) {
@@ -87,8 +92,9 @@ func (st *Stream) tellLater() error {
 // unlock lets others write, and tells the peer what it was granted meanwhile.
 func (st *Stream) unlock() {
 	st.writeMu.Unlock()
+	// tell fails only if the stream has ended, which others notice.
 	if st.untold.Load() {
-		_ = st.tell() // fails only if the stream has ended, which others notice
+		_ = st.tell()
 	}
 }
 
@@ -108,7 +114,7 @@ func has(credit, need wire.Credit) bool {
 	return credit.Messages >= need.Messages && credit.Bytes >= need.Bytes
 }
 
-// wakeLocked wakes those who wait for credit.
+// wakeLocked wakes the goroutines that wait for credit.
 func (st *Stream) wakeLocked() {
 	if st.credited != nil {
 		close(st.credited)
@@ -116,7 +122,7 @@ func (st *Stream) wakeLocked() {
 	}
 }
 
-// waitLocked returns a channel that is closed when there may be that much credit.
+// waitLocked returns a channel that is closed when there may be as much credit as needed.
 func (st *Stream) waitLocked(need wire.Credit) <-chan struct{} {
 	if st.credited == nil {
 		st.credited, st.wanted = make(chan struct{}), need
@@ -126,14 +132,14 @@ func (st *Stream) waitLocked(need wire.Credit) <-chan struct{} {
 	return st.credited
 }
 
-// frameHeaderRoom is the most that the header of a frame takes.
+// frameHeaderRoom is the most bytes that the header of a frame takes.
 const frameHeaderRoom = 17
 
 // Send sends one frame. With [wire.FlagCredited] it first waits for credit. It
-// blocks until the transport has taken the frame or ctx ended; a frame that was
-// cut short by ctx ends the stream. If the peer has ended the stream it waits, for statusMost at
-// most, for the STATUS that says why. The body is the caller's, and is not kept: a large one
-// is read until Send returns, so that what waits for the peer is held once.
+// blocks until the transport has taken the frame or ctx ends; a frame that is
+// cut short by ctx ends the stream. If the peer has ended the stream, Send waits for at most
+// statusMost for the STATUS that says why. Send does not retain the body. It does not copy a
+// large one, which thus is in memory only once while it waits for the peer.
 func (st *Stream) Send(ctx context.Context, f Frame) error {
 	if f.Flags&wire.FlagCredited != 0 {
 		if err := st.takeCredit(ctx, uint64(len(f.Body))); err != nil {
@@ -158,11 +164,11 @@ func (st *Stream) Send(ctx context.Context, f Frame) error {
 	return err
 }
 
-// statusMost is how long a sender waits for the STATUS of a peer that has stopped reading. Both
-// leave it at the same time, so what makes the wait long is the loss of a packet or two.
+// statusMost is how long a sender waits for the STATUS of a peer that has stopped reading. The peer
+// sends both at the same time, so the wait is long only if a packet or two are lost.
 const statusMost = time.Second
 
-// awaitStatus waits for the end of a stream that the peer has stopped reading: why is in its STATUS.
+// awaitStatus waits for the end of a stream that the peer has stopped reading. Its STATUS says why.
 func (st *Stream) awaitStatus(ctx context.Context) {
 	late := time.NewTimer(statusMost)
 	defer late.Stop()
@@ -188,8 +194,8 @@ func (st *Stream) takeCredit(ctx context.Context, size uint64) error {
 	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, true)
 }
 
-// Await waits until there is credit for a frame of size bytes, and takes none of
-// it. Nothing becomes of the stream if ctx ends before.
+// Await waits until there is credit for a frame of size bytes, and uses none of it.
+// The stream is not affected if ctx ends first.
 func (st *Stream) Await(ctx context.Context, size uint64) error {
 	return st.awaitCredit(ctx, wire.Credit{Messages: 1, Bytes: size}, false)
 }
@@ -223,21 +229,21 @@ func (st *Stream) awaitCredit(ctx context.Context, need wire.Credit, take bool) 
 	}
 }
 
-// Credit returns what may be sent without waiting.
+// Credit returns the credit that is available without waiting.
 func (st *Stream) Credit() wire.Credit {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.credit
 }
 
-// write sends the frames that appendFrames appends, without waiting for those before them
-// to leave if there is room.
+// write sends the frames that appendFrames appends. If there is room, it does not wait for
+// earlier frames to leave.
 func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) error {
 	return st.writeWith(ctx, nil, false, appendFrames)
 }
 
-// writeWith is write with a body behind the frames, which ends the last of them. It may wait
-// for those before them to leave if paced is set.
+// writeWith is write with a body behind the frames, which completes the last of them. If paced
+// is set, it may wait for earlier frames to leave.
 func (st *Stream) writeWith(ctx context.Context, body []byte, paced bool, appendFrames func([]byte) []byte) error {
 	st.writeMu.Lock()
 	defer st.unlock()
@@ -261,7 +267,8 @@ func (st *Stream) writeWith(ctx context.Context, body []byte, paced bool, append
 	return st.writeError(err)
 }
 
-// writeError says why a write failed.
+// writeError returns why a write failed with err: the error with which the stream ended, if it
+// did, and otherwise err as an [Error]. It returns nil if err is nil.
 func (st *Stream) writeError(err error) error {
 	if err == nil {
 		return nil
@@ -272,7 +279,7 @@ func (st *Stream) writeError(err error) error {
 	return st.Session.streamError(err, false)
 }
 
-// shrink gives up a large buffer: a stream that is idle holds none.
+// shrink recycles a large buffer: an idle stream holds none.
 func (st *Stream) shrink() {
 	if cap(st.frames) > readBuffer {
 		PutBuffer(st.frames)

@@ -18,59 +18,64 @@ import (
 )
 
 // sturdy keeps errors of a socket from ending connections. All connections share the socket, and quic-go ends all
-// of them when a read fails, and one when a write does. Neither is called for: what the kernel reports is about one
-// datagram, which is lost, or about something that passes, such as a full queue, a firewall without room, or an interface
-// that is gone for a moment. Losses are what QUIC is made for, and silence is what link notices in time.
+// of them when a read fails, and one when a write fails. Neither is necessary: the kernel reports the loss of one
+// datagram, or a passing condition such as a full queue, a firewall without room, or an interface that is gone for a
+// moment. QUIC is made for losses, and link notices silence in time.
 //
-//   - A read that fails is made again, after a pause if the one before failed, too. After readsFail without a
+//   - A read that fails is repeated, after a pause if the one before failed, too. After readsFail without a
 //     datagram the socket is given up, and the endpoint with it: see [Endpoint.Failed].
-//   - A write that fails is made again once, because the error may be that of an earlier datagram. If it fails again,
-//     the datagram is lost; but an error of the first packets of a handshake ends it, for whoever dials wants to know.
+//   - A write that fails is repeated once, because the error may be about an earlier datagram. If it fails again,
+//     the datagram is lost. Only an error of the first packets of a handshake ends the handshake, to tell the dialer.
 //
-// Errors of the size of a datagram are quic-go's, which finds out with them what a path takes. Where a device does not cut
-// datagrams into segments, that is done here.
+// Errors about the size of a datagram are passed to quic-go, which probes the MTU of a path with them. If a device does
+// not cut datagrams into segments, sturdy does.
 //
-// And it drops what strangers send beyond what they may.
+// sturdy also drops the datagrams that strangers does not admit.
 type sturdy struct {
-	log    *slog.Logger
-	failed func(error) // is told why the socket cannot be read any more
+	log *slog.Logger
+	// failed is called with the reason why the socket can no longer be read.
+	failed func(error)
 
-	ended chan struct{} // closed when quic-go has ended the reads, which it does with a deadline
-	end   func()        // closes it
+	// ended is closed when quic-go has ended the reads, which it does with a deadline. end closes it.
+	ended chan struct{}
+	end   func()
 
-	// for the goroutine that reads
-	row   int       // reads that have failed since the last datagram
-	since time.Time // when the first of them did
+	// row counts the reads that have failed since the last datagram, and since is when the first of them failed.
+	// Only the goroutine that reads uses them.
+	row   int
+	since time.Time
 
 	strangers strangers
 
-	lost atomic.Uint64 // datagrams that could not be sent
-	said atomic.Int64  // when that was logged last, on the scale of package clock
+	// lost counts the datagrams that could not be sent. said is when that was logged last, on the scale of package clock.
+	lost atomic.Uint64
+	said atomic.Int64
 }
 
 const (
-	// readPause is how long the second read waits that fails in a row; each further one waits twice as long.
+	// readPause is the pause after the second failed read in a row. It doubles with each further one, up to
+	// readPauseMost.
 	readPause     = time.Millisecond
 	readPauseMost = 100 * time.Millisecond
-	// readsFail is for how long nothing but errors may come from a socket.
+	// readsFail is how long a socket may return nothing but errors before it is given up.
 	readsFail = 10 * time.Second
-	// lostEvery is how often it is logged that datagrams cannot be sent.
+	// lostEvery is how often it is logged, at most, that datagrams cannot be sent.
 	lostEvery = 10 * time.Second
 )
 
-// enduring is a socket that heeds a sturdy itself.
+// enduring is a socket that applies a sturdy itself.
 type enduring interface {
 	net.PacketConn
 	endure(s *sturdy)
 }
 
-// batchConn is a socket that quic-go reads several datagrams of at once.
+// batchConn is a socket from which quic-go reads several datagrams at once.
 type batchConn interface {
 	ReadBatch(ms []ipv4.Message, flags int) (int, error)
 }
 
-// sturdySocket returns a socket that is sturdy. dropped hears of the datagrams of strangers
-// that are dropped.
+// sturdySocket returns a socket that is sturdy. dropped is called for each datagram that
+// strangers does not admit.
 func sturdySocket(conn net.PacketConn, log *slog.Logger, failed func(error), dropped func(peer, text string)) net.PacketConn {
 	s := &sturdy{log: log, failed: failed, ended: make(chan struct{}), strangers: newStrangers(dropped)}
 	s.end = sync.OnceFunc(func() { close(s.ended) })
@@ -90,7 +95,7 @@ func sturdySocket(conn net.PacketConn, log *slog.Logger, failed func(error), dro
 	return packets
 }
 
-// rest waits after a read that failed, and reports whether it is worth another one.
+// rest pauses after a read that failed, and reports whether to read again.
 func (s *sturdy) rest(err error) bool {
 	select {
 	case <-s.ended:
@@ -127,7 +132,7 @@ func (s *sturdy) came() {
 	}
 }
 
-// sift empties the datagrams that quic-go may not see: it passes over them then.
+// sift empties the datagrams that quic-go may not see. quic-go skips empty ones.
 func (s *sturdy) sift(ms []ipv4.Message) {
 	for i := range ms {
 		m := &ms[i]
@@ -137,7 +142,7 @@ func (s *sturdy) sift(ms []ipv4.Message) {
 	}
 }
 
-// resend makes a write again that has failed, and returns the error that quic-go is to know of.
+// resend repeats a write that failed with err, and returns the error for quic-go.
 func (s *sturdy) resend(b, oob []byte, to net.Addr, err error, write func(b, oob []byte) error) error {
 	if errors.Is(err, syscall.EIO) {
 		if rest, size := withoutSegments(oob); size > 0 {
@@ -150,9 +155,11 @@ func (s *sturdy) resend(b, oob []byte, to net.Addr, err error, write func(b, oob
 	if err = write(b, oob); err == nil || isForQUIC(err) {
 		return err
 	}
-	if initial := b[0]&0xb0 == 0x80; initial && !isForNow(err) { // RFC 9000, section 17.2.2
+	// Initial packets are defined in RFC 9000, section 17.2.2.
+	if initial := b[0]&0xb0 == 0x80; initial && !isForNow(err) {
+		// On EIO itself, quic-go would cut the packet into parts of zero bytes, in an endless loop.
 		if errors.Is(err, syscall.EIO) {
-			return errors.New(err.Error()) // quic-go would cut the packet into parts of no bytes, without an end
+			return errors.New(err.Error())
 		}
 		return err
 	}
@@ -164,8 +171,8 @@ func (s *sturdy) resend(b, oob []byte, to net.Addr, err error, write func(b, oob
 	return nil
 }
 
-// cut writes one by one the packets that a device did not take as segments of one datagram. quic-go could do that
-// itself, but notes the error where another goroutine reads without a lock.
+// cut writes the packets one by one that a device did not accept as segments of one datagram. quic-go could do that
+// itself, but it records the error in a variable that another goroutine reads without a lock.
 func (s *sturdy) cut(b, oob []byte, size int, to net.Addr, write func(b, oob []byte) error) error {
 	for len(b) > 0 {
 		part := b[:min(size, len(b))]
@@ -181,13 +188,13 @@ func (s *sturdy) cut(b, oob []byte, size int, to net.Addr, write func(b, oob []b
 	return nil
 }
 
-// Errors of Windows, WSAEMSGSIZE and WSAENOBUFS, that package syscall does not name.
+// The Windows errors WSAEMSGSIZE and WSAENOBUFS, which package syscall does not define.
 const (
 	errTooLong = syscall.Errno(10040)
 	errNoRoom  = syscall.Errno(10055)
 )
 
-// isForQUIC reports whether quic-go makes something of an error of a write, or the socket is closed.
+// isForQUIC reports whether quic-go handles an error of a write itself, or the socket is closed.
 func isForQUIC(err error) bool {
 	return isTooLong(err) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded)
 }
@@ -199,7 +206,7 @@ func isForNow(err error) bool {
 	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, errNoRoom) || errors.Is(err, syscall.ENOMEM)
 }
 
-// sturdyPackets is a socket of any kind.
+// sturdyPackets is a sturdy socket of any kind.
 type sturdyPackets struct {
 	net.PacketConn
 
@@ -243,7 +250,8 @@ func (c sturdyPackets) SetReadDeadline(t time.Time) error {
 	return c.PacketConn.SetReadDeadline(t)
 }
 
-// SetReadBuffer asks the socket, if it has a buffer. quic-go writes to the standard log if there is nobody to ask.
+// SetReadBuffer sets the size of the socket's receive buffer, if it has one. Without this method, quic-go would
+// write to the standard log.
 func (c sturdyPackets) SetReadBuffer(bytes int) error {
 	if of, ok := c.PacketConn.(interface{ SetReadBuffer(bytes int) error }); ok {
 		return of.SetReadBuffer(bytes)
@@ -251,7 +259,7 @@ func (c sturdyPackets) SetReadBuffer(bytes int) error {
 	return nil
 }
 
-// SetWriteBuffer is like SetReadBuffer.
+// SetWriteBuffer is like SetReadBuffer for the send buffer.
 func (c sturdyPackets) SetWriteBuffer(bytes int) error {
 	if of, ok := c.PacketConn.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		return of.SetWriteBuffer(bytes)
@@ -259,7 +267,7 @@ func (c sturdyPackets) SetWriteBuffer(bytes int) error {
 	return nil
 }
 
-// sturdyMessages is a socket that takes control messages, as those of package net do.
+// sturdyMessages is a sturdy socket that takes control messages, as the sockets of package net do.
 type sturdyMessages struct {
 	quic.OOBCapablePacketConn
 
@@ -276,7 +284,7 @@ func (c *sturdyMessages) WriteTo(b []byte, to net.Addr) (int, error) { return c.
 // SetReadDeadline implements net.PacketConn.
 func (c *sturdyMessages) SetReadDeadline(t time.Time) error { return c.packets.SetReadDeadline(t) }
 
-// SetWriteBuffer sets the size of the kernel's buffer, which quic-go asks for.
+// SetWriteBuffer sets the size of the kernel's send buffer. quic-go calls it.
 func (c *sturdyMessages) SetWriteBuffer(bytes int) error {
 	if s, ok := c.OOBCapablePacketConn.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		return s.SetWriteBuffer(bytes)

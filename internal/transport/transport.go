@@ -5,14 +5,14 @@
 //
 // An [Endpoint] owns one UDP socket and one quic.Transport, which dials and
 // listens. A [Session] is a connection whose CONTROL streams have exchanged
-// SETUP. The dialing side opens streams: unary calls ride leased streams
-// ([Session.Call]), everything else a stream of its own ([Session.Open]). The
-// accepting side hands them to a [Handler].
+// SETUP. The dialing side opens streams: unary calls use leased streams
+// ([Session.Call]), everything else uses a stream of its own ([Session.Open]).
+// The accepting side hands them to a [Handler].
 //
 // # Guarantees
 //
-//   - A dial succeeds only after the peer's SETUP, so after it accepted our
-//     certificate.
+//   - A dial succeeds only after the peer's SETUP, and thus after the peer has
+//     accepted our certificate.
 //   - An error says whether a handler may have seen the call, see
 //     [Error.NotProcessed].
 //   - A STATUS is written before any reset, and nothing written before it is
@@ -45,24 +45,25 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// Config is what an [Endpoint] is made of.
+// Config configures an [Endpoint].
 type Config struct {
 	// Conn is the socket; the endpoint owns and closes it.
 	Conn net.PacketConn
 	// ServerTLS returns the configuration for accepting connections that speak
-	// protocol. It is called per handshake. Nil if the endpoint never listens.
+	// protocol. It is called per handshake. It may be nil if the endpoint never listens.
 	ServerTLS func(protocol string) *tls.Config
-	// Identify returns who the peer of a verified handshake is, in which this side showed
-	// own; nil if that is not known.
+	// Identify returns who the peer of a verified handshake is. own is the certificate that
+	// this side presented, or nil if it is not known.
 	Identify func(state tls.ConnectionState, own *x509.Certificate) (Identity, error)
-	// Refusal names the reason why the verifier of ServerTLS ended a handshake with this
-	// error, "" if it did not. Reasons are a small closed set. Nil names none.
+	// Refusal returns the reason why the verifier of ServerTLS ended a handshake with this
+	// error, or "" if it did not. Reasons are a small closed set. If Refusal is nil, there
+	// are none.
 	Refusal func(error) string
 	// Setup returns what this side announces in SETUP and ROUTES. It is called
 	// per connection.
 	Setup func() (wire.Setup, []wire.RouteInfo)
-	// MayDial says why an address must not be dialed, after a host name has been
-	// resolved. Nil allows all.
+	// MayDial returns why an address must not be dialed, or nil if it may. It is called
+	// after a host name has been resolved. If MayDial is nil, all addresses are allowed.
 	MayDial func(netip.Addr) error
 	// Handler serves incoming calls and streams.
 	Handler Handler
@@ -73,9 +74,10 @@ type Config struct {
 	// Protocol overrides the ALPN identifier; tests only.
 	Protocol string
 	// ResetKey makes the tokens of stateless resets (RFC 9000, section 10.3). A
-	// process that has the key of the one before it at the same address ends that
-	// one's connections with their first packet. It must be a secret. Nil draws one,
-	// so that the peers of this process learn of its end by silence alone.
+	// process that has the key of its predecessor at the same address ends the
+	// predecessor's connections at their first packet. The key must be a secret. If it
+	// is nil, a random key is used, and the peers of this process learn of its end only
+	// by silence.
 	ResetKey *[32]byte
 	// Resolver looks up host names. Nil means net.DefaultResolver.
 	Resolver *net.Resolver
@@ -83,59 +85,80 @@ type Config struct {
 
 // Identity is the result of a verified handshake.
 type Identity struct {
-	Key      string    // equal for equal identities
-	Advisory bool      // Key is a name that the peer chose: its address counts too where something is shared
-	Peer     any       // what [Session.Peer] returns
-	Expires  time.Time // when the first of the two certificates expires; zero is never
+	// Key is equal for equal identities.
+	Key string
+	// Advisory means that Key is a name that the peer chose: its address also counts when
+	// limits are shared.
+	Advisory bool
+	// Peer is what [Session.Peer] returns.
+	Peer any
+	// Expires is when the first of the two certificates expires. Zero means never.
+	Expires time.Time
 }
 
 // Endpoint is one socket with everything that runs on it.
 type Endpoint struct {
-	cfg      Config
-	limits   Limits
-	log      *slog.Logger
-	quic     *quic.Transport
-	group    *lifecycle.Group
-	gate     *gate
-	pools    pools
-	callers  callers
-	lenders  lenders
-	watcher  watcher
-	refusals refusals // connections that were refused
-	shed     refusals // calls, streams and messages that were refused for want of room
+	cfg     Config
+	limits  Limits
+	log     *slog.Logger
+	quic    *quic.Transport
+	group   *lifecycle.Group
+	gate    *gate
+	pools   pools
+	callers callers
+	lenders lenders
+	watcher watcher
+	// refusals counts the connections that were refused, and shed the calls, streams and messages
+	// that were refused for lack of room.
+	refusals refusals
+	shed     refusals
 
+	// socketLost is closed when the socket has failed. It guards socketErr, which says why.
 	socketOnce sync.Once
-	socketErr  error         // why the socket has failed
-	socketLost chan struct{} // closed when it has; guards socketErr
+	socketErr  error
+	socketLost chan struct{}
 
 	liveness liveness
-	knocks   chan struct{} // holds a token per knock under way
+	// knocks holds a token per knock in flight.
+	knocks chan struct{}
 
-	listener  atomic.Pointer[quic.Listener]
-	draining  atomic.Bool // announced: peers should go elsewhere, but calls are still taken
-	refusing  atomic.Bool // calls are refused
+	listener atomic.Pointer[quic.Listener]
+	// draining means that peers should go elsewhere, but calls are still taken. refusing means
+	// that calls are refused.
+	draining atomic.Bool
+	refusing atomic.Bool
+	// drainDone is closed when the drain begins, and drainOver when it is over.
 	drainDone chan struct{}
-	drainOver chan struct{}            // closed when the drain is over
-	tags      atomic.Pointer[[]string] // announced since the start; nil: those of Setup
-	active    atomic.Int64             // calls and streams that handlers run, or that are being refused
-	seconds   atomic.Int64             // seconds that the janitor has counted
-	lasting   atomic.Int64             // streams among these that end when nothing else runs
-	quiet     chan struct{}            // closed when only lasting streams are left while refusing
-	idle      chan struct{}            // holds a token when a call or stream has ended while refusing
-	gone      chan struct{}            // holds a token when accepted fell to 0 while refusing
-	handlers  context.Context          //nolint:containedctx // ends with a cause when what still runs is canceled
+	drainOver chan struct{}
+	// tags are those announced since the start. Nil means those of Setup.
+	tags atomic.Pointer[[]string]
+	// active counts the calls and streams that handlers run, or that are being refused.
+	active atomic.Int64
+	// seconds counts the seconds that the janitor has seen.
+	seconds atomic.Int64
+	// lasting counts the active streams that end when nothing else runs.
+	lasting atomic.Int64
+	// quiet is closed while refusing, once only lasting streams are left and settle has returned.
+	quiet chan struct{}
+	// idle holds a token when a call or stream has ended while refusing, and gone when accepted
+	// has fallen to 0 while refusing.
+	idle      chan struct{}
+	gone      chan struct{}
+	handlers  context.Context //nolint:containedctx // ends with a cause when what still runs is canceled
 	cancelRun context.CancelCauseFunc
 
 	mu       sync.Mutex // guards the fields below
 	sessions map[*Session]struct{}
-	sites    map[site][]*Session // those that know which peer they reach
-	peers    map[peerKey]*Peer
-	accepted int // sessions that a peer dialed
+	// sites holds the sessions that know which peer they reach.
+	sites map[site][]*Session
+	peers map[peerKey]*Peer
+	// accepted counts the sessions that peers dialed.
+	accepted int
 	closed   bool
 }
 
-// New returns an endpoint on cfg.Conn. It dials at once; it accepts after
-// [Endpoint.Listen].
+// New returns an endpoint on cfg.Conn. It can dial at once, and accepts connections
+// after [Endpoint.Listen].
 func New(cfg Config) (*Endpoint, error) {
 	if cfg.Protocol == "" {
 		cfg.Protocol = wire.Protocol
@@ -187,16 +210,16 @@ func New(cfg Config) (*Endpoint, error) {
 	return e, nil
 }
 
-// connIDLen is the length of the connection IDs that this side chooses. An ID is random and
-// names a connection among all of the socket, and quic-go does not draw again when it draws one that is
-// taken: that connection goes deaf. Peers use an ID for 10,000 packets, so with quic-go's default of 4 bytes, 1,000
-// connections and 200,000 packets a second, it would happen every 15 hours; with 8 bytes, once in 7 million years.
+// connIDLen is the length in bytes of the connection IDs that this side chooses. An ID is random and identifies a
+// connection among all of the socket. quic-go does not draw again when it draws an ID that is taken, and that connection
+// then receives nothing. Peers use an ID for 10,000 packets, so with quic-go's default of 4 bytes, 1,000 connections and
+// 200,000 packets per second, it would happen every 15 hours; with 8 bytes, once in 7 million years.
 const connIDLen = 8
 
 // Addr returns the local address of the socket.
 func (e *Endpoint) Addr() net.Addr { return e.cfg.Conn.LocalAddr() }
 
-// fail notes that the socket cannot be read any more.
+// fail notes that the socket can no longer be read.
 func (e *Endpoint) fail(why error) {
 	e.socketOnce.Do(func() {
 		e.socketErr = fmt.Errorf("the socket of this node has failed, and the node with it: %w", why)
@@ -208,11 +231,11 @@ func (e *Endpoint) fail(why error) {
 // dropped counts a datagram that was dropped because its sender sends too many.
 func (e *Endpoint) dropped(peer, text string) { e.refusals.note(refusedFlood, peer, text, time.Now()) }
 
-// Failed returns a channel that is closed when the socket cannot be read any more, though the endpoint was not
-// closed. All connections end then.
+// Failed returns a channel that is closed when the socket can no longer be read, though the endpoint was not
+// closed. All connections then end.
 func (e *Endpoint) Failed() <-chan struct{} { return e.socketLost }
 
-// Failure returns why, once Failed is closed, and nil before.
+// Failure returns why the socket failed once Failed is closed, and nil before.
 func (e *Endpoint) Failure() error {
 	select {
 	case <-e.socketLost:
@@ -231,10 +254,10 @@ func (e *Endpoint) Active() int { return int(e.active.Load()) }
 // ErrClosed is the cause of everything that ends because the endpoint closed.
 var ErrClosed = errors.New("endpoint closed")
 
-// Close ends all connections with a CONNECTION_CLOSE, then the socket, and
-// waits for every goroutine. Handlers that still run see their context
-// canceled; those that do not return within 5 s are left behind, with
-// [ErrStuck]. It is idempotent.
+// Close ends all connections with a CONNECTION_CLOSE, waits for every goroutine,
+// and closes the socket. Handlers that still run see their context canceled. If
+// some do not return within 5 s, Close leaves them behind and returns [ErrStuck].
+// It is idempotent.
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
 	if e.closed {
@@ -251,8 +274,9 @@ func (e *Endpoint) Close() error {
 	e.refusals.stop()
 	e.shed.stop()
 	e.cancelRun(ErrClosed)
+	// The listener's Close fails only if it is closed already.
 	if l := e.listener.Load(); l != nil {
-		_ = l.Close() // only fails when closed already
+		_ = l.Close()
 	}
 	for _, s := range sessions {
 		s.close(wire.CodeGoingAway, "node closed")
@@ -262,8 +286,8 @@ func (e *Endpoint) Close() error {
 	return errors.Join(err, e.quic.Close(), ignoreClosed(e.cfg.Conn.Close()))
 }
 
-// ErrStuck means that handlers go on long after their context was canceled.
-// Their goroutines are left to themselves: waiting for them might never end.
+// ErrStuck means that handlers still run long after their context was canceled.
+// Their goroutines are left behind, because waiting for them might never end.
 var ErrStuck = errors.New("handlers ignore that their context is canceled")
 
 // closeWait is how long Close waits for canceled handlers.
@@ -271,7 +295,8 @@ const closeWait = 5 * time.Second
 
 func (e *Endpoint) waitClosed() error {
 	ended := make(chan struct{})
-	go func() { // as long-lived as the handlers that it waits for
+	// This goroutine lives as long as the handlers that it waits for.
+	go func() {
 		e.group.Wait()
 		close(ended)
 	}()

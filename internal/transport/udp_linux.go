@@ -13,75 +13,84 @@ import (
 const (
 	// groBatch is how many datagrams one system call reads, as many as quic-go does.
 	groBatch = 8
-	// groBuffer holds the longest datagram that the kernel makes of several.
+	// groBuffer is the size in bytes of the longest datagram that the kernel merges from several.
 	groBuffer = 64 << 10
-	// groControl holds the control messages of a datagram: ECN, address, segment size, and what options ask for that
-	// somebody else has set on the socket.
+	// groControl is the room in bytes for the control messages of a datagram: ECN, address, segment size, and those
+	// of options that somebody else has set on the socket.
 	groControl = 512
-	// quicControl is how much of that quic-go takes.
+	// quicControl is how many bytes of control messages quic-go takes.
 	quicControl = 128
 	// groAlone is how many datagrams are read alone before one read looks whether more
-	// are waiting. Looking costs a second try in the kernel; with a queue, it goes on.
+	// are waiting. Looking costs a second try in the kernel. It goes on while there is a queue.
 	groAlone = 15
-	// stirEvery is after what time a system call is one that the Go scheduler knows of,
+	// stirEvery is the interval at which a system call is announced to the Go scheduler,
 	// as long as datagrams come.
 	stirEvery = 10 * time.Millisecond
 )
 
 // udpConn reads and writes datagrams with its own system calls, and does two things that
-// those of package net do not.
+// the sockets of package net do not.
 //
-// It receives with UDP_GRO what the kernel has merged, and hands it to quic-go one by
-// one. A peer on the same host, or a network card that merges what it receives, then
+// It receives with UDP_GRO datagrams that the kernel has merged, and hands them to quic-go
+// one by one. A peer on the same host, or a network card that merges what it receives, then
 // costs a tenth of the system calls and of the way through the kernel. That takes a
 // buffer of 64 KiB, of which only the pages that long datagrams reach are ever touched,
 // and up to groBatch of them once datagrams queue.
 //
-// And it does not tell the scheduler of calls that never block. A process that waits for
-// one reply at a time is idle between any two datagrams; the first announced call after
-// that wakes the scheduler's monitor thread, which then looks around every 20 µs until
-// all is idle again, and wakes, and runs, beside the call. Without it a call took 8.7
-// context switches of its two processes in place of 11.5. The monitor is also what preempts those
-// who do not yield, so it never sleeps longer than stirEvery when there is traffic: once
-// in that time a call is announced, and a timer is set that the monitor does not sleep
-// past.
+// It also makes system calls that never block without announcing them to the scheduler. A
+// process that waits for one reply at a time is idle between any two datagrams. The first
+// announced call after that wakes the scheduler's monitor thread, which then polls every
+// 20 µs, beside the call, until all is idle again. Without the announcement a call took 8.7
+// context switches of its two processes instead of 11.5. The monitor also preempts goroutines
+// that do not yield, so it never sleeps longer than stirEvery when there is traffic: once in
+// that time a call is announced, and a timer is set that the monitor does not sleep past.
 //
 // quic-go reads through ReadBatch, from one goroutine, if a socket has that method.
 type udpConn struct {
 	*net.UDPConn
 
-	errs *sturdy // nil: errors are the caller's
+	// errs handles errors. If it is nil, the caller does.
+	errs *sturdy
 
 	raw syscall.RawConn
-	v6  bool // the socket is of the family AF_INET6, which takes IPv4 too
-	due atomic.Bool
+	// v6 means that the socket is of the family AF_INET6, which takes IPv4, too.
+	v6 bool
 	// stir sets due when stirEvery is over.
+	due  atomic.Bool
 	stir *time.Timer
 
-	in   [groBatch]datagram // what was read last
+	// in holds the datagrams that were read last.
+	in   [groBatch]datagram
 	head [groBatch]mmsghdr
-	call func(fd uintptr) bool // receives; made once, for it would be allocated
-	room int                   // how many of in have a buffer
-	want int                   // how many datagrams are asked for
-	got  int                   // how many of in were received
+	// call is receive. It is made once because it would be allocated each time.
+	call func(fd uintptr) bool
+	// room is how many of in have a buffer, want how many datagrams are asked for, and got how
+	// many were received.
+	room int
+	want int
+	got  int
 	fail syscall.Errno
 
-	next  int    // which of in quic-go gets next
-	rest  []byte // what quic-go has not got yet of the datagram before next
-	size  int    // the size of the parts of that datagram
-	alone int    // datagrams read alone since more were looked for
+	// next is the index in in of the datagram that quic-go gets next. rest is what quic-go has
+	// not got yet of the one before it, and size the size of the parts of that one.
+	next int
+	rest []byte
+	size int
+	// alone counts the datagrams read alone since the last look for more.
+	alone int
 
-	from   sockaddr // the last sender
-	sender net.Addr // the same
-	zones  zones    // the zones of senders
+	// from and sender are the address of the last sender, and zones the zones of senders.
+	from   sockaddr
+	sender net.Addr
+	zones  zones
 }
 
-// datagram is what one datagram is received in.
+// datagram is the memory in which one datagram is received. part refers to buf.
 type datagram struct {
 	buf     []byte
 	control [groControl]byte
 	from    sockaddr
-	part    unix.Iovec // buf
+	part    unix.Iovec
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -90,8 +99,8 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// systemSocket returns a socket that works as udpConn does, or conn itself if it is no
-// UDP socket or the kernel (before 5.0) does not offer UDP_GRO.
+// systemSocket returns a udpConn on conn, or conn itself if it is not a UDP socket or the
+// kernel (before 5.0) does not offer UDP_GRO.
 func systemSocket(conn net.PacketConn) net.PacketConn {
 	udp, ok := conn.(*net.UDPConn)
 	if !ok {
@@ -119,7 +128,7 @@ func systemSocket(conn net.PacketConn) net.PacketConn {
 	return c
 }
 
-// grow makes room for up to room datagrams.
+// grow makes room for room datagrams, but for at most groBatch.
 func (c *udpConn) grow(room int) {
 	for ; c.room < min(room, groBatch); c.room++ {
 		in, msg := &c.in[c.room], &c.head[c.room].msg

@@ -4,8 +4,8 @@ package transport
 
 import "net"
 
-// systemSocket changes nothing here; what it does is Linux's.
+// systemSocket returns conn: only Linux has another socket.
 func systemSocket(conn net.PacketConn) net.PacketConn { return conn }
 
-// withoutSegments finds none, as quic-go lets the kernel of Linux alone cut datagrams.
+// withoutSegments finds no segments, because quic-go lets only the Linux kernel cut datagrams.
 func withoutSegments(oob []byte) (rest []byte, size int) { return oob, 0 }

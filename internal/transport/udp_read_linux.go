@@ -34,14 +34,15 @@ func (c *udpConn) read() error {
 	case c.want == 1:
 	case c.got == 1:
 		c.alone = 0
-	case c.got == c.want: // maybe there are more
+	case c.got == c.want:
+		// There may be more.
 		c.grow(2 * c.room)
 	}
 	return nil
 }
 
-// receive tries to receive as many datagrams as are wanted, and reports whether it need
-// not be tried again.
+// receive tries to receive up to want datagrams. It reports false if it must be called again
+// once the socket is readable.
 func (c *udpConn) receive(fd uintptr) bool {
 	for {
 		var n uintptr
@@ -68,7 +69,7 @@ func (c *udpConn) receive(fd uintptr) bool {
 	}
 }
 
-// open begins to hand out the next datagram. An empty one is left out: QUIC has none.
+// open begins to hand out the next datagram. It skips an empty one, as QUIC has none.
 func (c *udpConn) open() {
 	in, head := &c.in[c.next], &c.head[c.next]
 	c.next++
@@ -101,13 +102,15 @@ func (c *udpConn) cut(m *ipv4.Message) bool {
 	return true
 }
 
-// cutSegmentSize takes the control message with the segment size out of the first n
-// bytes of oob, and returns how many are left and the size, 0 if there was none.
+// cutSegmentSize removes the control message with the segment size from the first n bytes
+// of oob. It returns how many bytes are left and the size, or 0 if there was none.
 func cutSegmentSize(oob []byte, n int) (left, size int) {
-	for at := 0; n-at >= unix.SizeofCmsghdr; { // which x/sys does not check
+	// x/sys does not check that there is a whole header.
+	for at := 0; n-at >= unix.SizeofCmsghdr; {
 		head, body, rest, err := unix.ParseOneSocketControlMessage(oob[at:n])
+		// quic-go will find the same error.
 		if err != nil {
-			break // quic-go says the same of it
+			break
 		}
 		end := n - len(rest)
 		if head.Level == unix.IPPROTO_UDP && head.Type == unix.UDP_GRO && len(body) >= 4 {
@@ -119,16 +122,17 @@ func cutSegmentSize(oob []byte, n int) (left, size int) {
 	return n, 0
 }
 
-// keepForQUIC leaves those of the first n bytes of control messages that quic-go reads, and returns how many bytes
-// that are. It ends all connections over one that is cut off.
+// keepForQUIC keeps only the control messages that quic-go reads, of those in the first n bytes, and returns how many
+// bytes they take. quic-go would end all connections because of a message that is cut off.
 func keepForQUIC(oob []byte, n int) (left int) {
-	for at := 0; n-at >= unix.SizeofCmsghdr; { // which x/sys does not check
+	// x/sys does not check that there is a whole header.
+	for at := 0; n-at >= unix.SizeofCmsghdr; {
 		head, body, rest, err := unix.ParseOneSocketControlMessage(oob[at:n])
 		if err != nil {
 			break
 		}
 		end := n - len(rest)
-		want := -1 // bytes
+		want := -1
 		switch [2]int32{head.Level, head.Type} {
 		case [2]int32{unix.IPPROTO_IP, unix.IP_TOS}:
 			want = 1
@@ -147,8 +151,8 @@ func keepForQUIC(oob []byte, n int) (left int) {
 	return min(left, quicControl)
 }
 
-// failed returns the error of a system call as package net would, for quic-go looks
-// into it.
+// failed returns the error of a system call as package net would, because quic-go inspects
+// it.
 func (c *udpConn) failed(op, name string, addr net.Addr, errno syscall.Errno) error {
 	return &net.OpError{Op: op, Net: "udp", Source: c.LocalAddr(), Addr: addr, Err: os.NewSyscallError(name, errno)}
 }

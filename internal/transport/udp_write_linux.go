@@ -22,13 +22,15 @@ func (c *udpConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, er
 	return len(b), len(oob), nil
 }
 
-// withoutSegments returns control messages but for the one that asks the kernel to cut a datagram into
-// segments, and their size, 0 if there is none.
+// withoutSegments returns the control messages without the one that asks the kernel to cut a datagram into
+// segments, and the size of the segments, or 0 if there is no such message.
 func withoutSegments(oob []byte) (rest []byte, size int) {
-	for len(oob) >= unix.SizeofCmsghdr { // which x/sys does not check
+	// x/sys does not check that there is a whole header.
+	for len(oob) >= unix.SizeofCmsghdr {
 		head, body, left, err := unix.ParseOneSocketControlMessage(oob)
+		// Malformed messages are not ours to report.
 		if err != nil {
-			return nil, 0 // it is not for us to say what is wrong with them
+			return nil, 0
 		}
 		if head.Level == unix.IPPROTO_UDP && head.Type == unix.UDP_SEGMENT && len(body) >= 2 {
 			size = int(binary.NativeEndian.Uint16(body))
@@ -41,7 +43,7 @@ func withoutSegments(oob []byte) (rest []byte, size int) {
 }
 
 func (c *udpConn) write(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
-	w, _ := datagramWrites.Get().(*datagramWrite) // New makes nothing else
+	w, _ := datagramWrites.Get().(*datagramWrite)
 	defer datagramWrites.Put(w)
 	length, ok := w.to.set(addr, c.v6)
 	if !ok || len(b) == 0 {
@@ -68,13 +70,14 @@ type datagramWrite struct {
 	to   sockaddr
 	part unix.Iovec
 	msg  unix.Msghdr
-	call func(fd uintptr) bool // send; made once, for it would be allocated
+	// call is send. It is made once because it would be allocated each time.
+	call func(fd uintptr) bool
 	n    int
 	fail syscall.Errno
 }
 
-// datagramWrites recycles what a system call must point to, and which would be allocated.
-// It is a cache without meaning for behavior, so it may be global.
+// datagramWrites recycles the memory that a system call points to, which would be allocated
+// each time. The cache does not affect behavior, so it may be global.
 var datagramWrites = sync.Pool{New: func() any { //nolint:gochecknoglobals // see above
 	w := new(datagramWrite)
 	w.call = w.send
@@ -84,7 +87,7 @@ var datagramWrites = sync.Pool{New: func() any { //nolint:gochecknoglobals // se
 	return w
 }}
 
-// send tries to send, and reports whether it need not be tried again.
+// send tries to send. It reports false if it must be called again once the socket is writable.
 func (w *datagramWrite) send(fd uintptr) bool {
 	for {
 		n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&w.msg)), unix.MSG_DONTWAIT)

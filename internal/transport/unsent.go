@@ -10,30 +10,32 @@ import (
 )
 
 const (
-	// maxUnsent bounds the routes that are told apart of which replies found no room. A
-	// caller that has more of them is refused on all.
+	// maxUnsent bounds the routes that are told apart when their replies found no room. A
+	// caller that has more of them is refused on all routes.
 	maxUnsent = 16
-	// trialRate is how many calls a second may run all the same: the next reply may be a short
-	// one, and to make one that has no room for it is what costs.
+	// trialRate is how many such calls per second may run nevertheless, because the next reply
+	// may be a short one. It is low because a reply without room is costly to make.
 	trialRate = 16
 )
 
-// unsent is which replies to a caller found no room: handlers ran for nothing. As long as
-// there is none, and the caller could make some, such calls are refused before they run.
+// unsent records which replies to a caller found no room, so that handlers ran in vain. As
+// long as there is still no room, and the caller could make some, calls of such routes are
+// refused before they run.
 type unsent struct {
-	some atomic.Bool // there is one, so that all other calls need no lock
+	// some means that of is not empty. It spares all other calls the lock.
+	some atomic.Bool
 
 	mu sync.Mutex // guards of
 	of map[routeKey]int64
 }
 
-// routeKey is a route as callers name it. That of all routes is zero.
+// routeKey is a route as callers name it. The zero value stands for all routes.
 type routeKey struct {
 	name string
 	id   uint64
 }
 
-// note takes in that there was no room for a reply of so many bytes.
+// note records that there was no room for a reply of size bytes.
 func (u *unsent) note(h *wire.HeadersView, size int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -48,7 +50,8 @@ func (u *unsent) note(h *wire.HeadersView, size int64) {
 	u.some.Store(true)
 }
 
-// lacks reports whether there is still no room for a reply such as the last on the route.
+// lacks reports whether there is still no room for a reply as long as the last one on the
+// route that found none.
 func (u *unsent) lacks(h *wire.HeadersView, room *share.Holder) bool {
 	if !u.some.Load() {
 		return false
@@ -69,5 +72,5 @@ func (u *unsent) lacks(h *wire.HeadersView, room *share.Holder) bool {
 	return false
 }
 
-// errUnsent is why a call is refused whose reply would find no room.
+// errUnsent is the reason to refuse a call whose reply would find no room.
 var errUnsent = errors.New("replies to it wait to be read and leave no room for one as long as the last")

@@ -10,23 +10,28 @@ import (
 
 // watcher ends calls whose context or deadline ends. Watching a context costs
 // more than the rest of a short call, so calls begin unwatched and the watcher
-// takes over those that last: one that is canceled in its first moments returns
-// up to two ticks later. Calls whose deadline is near are watched at once, see
+// takes over those that last: a call that is canceled in its first moments returns
+// up to two ticks late. Calls whose deadline is near are watched at once, see
 // [lease.begin].
 type watcher struct {
-	now    atomic.Uint64 // ticks so far
-	parked atomic.Bool   // the goroutine waits on wake
+	// now counts the ticks.
+	now atomic.Uint64
+	// parked means that the goroutine waits on wake.
+	parked atomic.Bool
 	wake   chan struct{}
-	looked atomic.Uint64 // at how many leases; its cost, for tests
+	// looked counts the leases looked at. Tests use it as the cost.
+	looked atomic.Uint64
 
-	mu    sync.Mutex // guards fresh
-	fresh []*Session // have calls under way since watchAll looked
+	mu sync.Mutex // guards fresh
+	// fresh holds the sessions that were added since the last watchAll.
+	fresh []*Session
 
-	sessions []*Session // with calls that are not watched yet; the goroutine's alone
+	// sessions holds those with calls that are not watched yet. Only the goroutine uses it.
+	sessions []*Session
 }
 
-// add tells the watcher of a session that has a call under way. It is not told again
-// until the session has none but watched ones.
+// add tells the watcher that a session has a call in flight. It is not called again before
+// all calls of the session are watched.
 func (w *watcher) add(s *Session) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -37,17 +42,18 @@ const (
 	watchTick = 10 * time.Millisecond
 	// watchNow is the time left below which a call is watched at once.
 	watchNow = 5 * watchTick
-	// parkAfter is after how many ticks without a young call the watcher sleeps.
+	// parkAfter is the number of ticks without a young call after which the watcher sleeps.
 	parkAfter = 20
 )
 
 func (w *watcher) rouse() {
+	// The send never blocks: wake has room for one, and only the goroutine that unparks sends.
 	if w.parked.CompareAndSwap(true, false) {
-		w.wake <- struct{}{} // holds one, and only who unparks sends
+		w.wake <- struct{}{}
 	}
 }
 
-// watch is the goroutine of the endpoint.
+// watch runs the watcher of the endpoint until ctx ends.
 func (e *Endpoint) watch(ctx context.Context) {
 	w := &e.watcher
 	timer := time.NewTimer(watchTick)
@@ -56,7 +62,7 @@ func (e *Endpoint) watch(ctx context.Context) {
 	for quiet := parkAfter; ; quiet++ {
 		if quiet >= parkAfter {
 			w.parked.Store(true)
-			// A call that began before it could see that we sleep is found here.
+			// This finds calls that began before they could see parked.
 			if !w.watchAll() || !w.parked.CompareAndSwap(true, false) {
 				select {
 				case <-w.wake:
@@ -79,8 +85,8 @@ func (e *Endpoint) watch(ctx context.Context) {
 	}
 }
 
-// watchAll takes over calls that have lasted and reports whether there are any
-// that are too young. Its cost follows the calls under way.
+// watchAll begins to watch calls that have lasted, and reports whether there are any
+// that are too young. Its cost grows with the calls in flight.
 func (w *watcher) watchAll() (young bool) {
 	w.mu.Lock()
 	w.sessions = append(w.sessions, w.fresh...)
