@@ -10,8 +10,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// CBOR returns the CBOR codec with the default [Limits]. Build it once and
-// share it: every codec has its own buffer pool and its own plans for types.
+// CBOR returns a CBOR codec with the default [Limits]. Create it once and share
+// it: every codec has its own buffer pool and its own cache of types.
 func CBOR() Codec {
 	c, err := NewCBOR(Limits{})
 	if err != nil {
@@ -20,8 +20,8 @@ func CBOR() Codec {
 	return c
 }
 
-// NewCBOR returns a CBOR codec that works within limits. The error wraps
-// [ErrLimits] and names the field that is out of range.
+// NewCBOR returns a CBOR codec that enforces limits. The error wraps [ErrLimits]
+// and names the field that is out of range.
 func NewCBOR(limits Limits) (Codec, error) {
 	limits = limits.withDefaults()
 	if err := limits.validate(); err != nil {
@@ -44,8 +44,9 @@ type cborCodec struct {
 	enc    cbor.UserBufferEncMode
 	dec    cbor.DecMode
 	limits Limits
-	parts  int // how many parts of a value Append looks at
-	// buffers holds empty *bytes.Buffer headers: the storage is always the
+	// parts bounds how many parts of a value Append looks at.
+	parts int
+	// buffers holds empty *bytes.Buffer values. The storage is always the
 	// caller's, so the pool retains no memory of large messages.
 	buffers sync.Pool
 	plans   plans
@@ -60,7 +61,8 @@ func (c *cborCodec) Append(dst []byte, v any) ([]byte, error) {
 	}
 	k := c.plans.of(v)
 	if k.plan != nil {
-		if s := reflect.ValueOf(v).Elem(); s.IsValid() { // v may be a nil pointer
+		// s is not valid if v is a nil pointer.
+		if s := reflect.ValueOf(v).Elem(); s.IsValid() {
 			return k.plan.append(dst, s), nil
 		}
 	}
@@ -68,8 +70,9 @@ func (c *cborCodec) Append(dst []byte, v any) ([]byte, error) {
 }
 
 func (c *cborCodec) Decode(data []byte, v any) error {
+	// Unmarshal returns an error for a nil destination.
 	if v == nil {
-		return &Error{Codec: nameCBOR, Op: opDecode, Err: c.dec.Unmarshal(data, v)} // which says so
+		return &Error{Codec: nameCBOR, Op: opDecode, Err: c.dec.Unmarshal(data, v)}
 	}
 	k := c.plans.of(v)
 	if k.plan != nil {
@@ -113,7 +116,8 @@ func (c *cborCodec) libraryDecode(data []byte, v any, k *compiled) error {
 	return nil
 }
 
-// decodable refuses what the library would not end with.
+// decodable returns an error for a type that the library would never finish
+// decoding, and for a body that becomes too large in memory.
 func (c *cborCodec) decodable(data []byte, k *compiled) error {
 	if k.layout.broken {
 		return errBroken(k.t)
@@ -121,7 +125,8 @@ func (c *cborCodec) decodable(data []byte, k *compiled) error {
 	return c.affordable(data, k)
 }
 
-// named gives the library's error about a limit that limit's name.
+// named turns the library's error about nesting into a [*LimitError], which
+// names the limit. It returns other errors unchanged.
 func (c *cborCodec) named(err error, data []byte) error {
 	if _, ok := errors.AsType[*cbor.MaxNestedLevelError](err); ok {
 		return &LimitError{limitNesting, c.limits.MaxNesting, int64(levelsOf(data))}
@@ -129,8 +134,8 @@ func (c *cborCodec) named(err error, data []byte) error {
 	return err
 }
 
-// encodeOptions are RFC 8949 core deterministic encoding, without tags, since
-// decodeOptions refuses them: what cannot be read must not be written.
+// encodeOptions returns the options of RFC 8949 core deterministic encoding,
+// without tags: decodeOptions refuses tags, so they must not be written.
 func encodeOptions() cbor.EncOptions {
 	opts := cbor.CoreDetEncOptions()
 	opts.Time = cbor.TimeRFC3339Nano
@@ -143,12 +148,14 @@ func encodeOptions() cbor.EncOptions {
 
 func decodeOptions(limits Limits) cbor.DecOptions {
 	return cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		MaxNestedLevels:   limits.MaxNesting,
-		MaxArrayElements:  math.MaxInt32, // what they become in memory is looked at before
-		MaxMapPairs:       math.MaxInt32,
-		IndefLength:       cbor.IndefLengthForbidden,
-		IntDec:            cbor.IntDecConvertSignedOrFail, // else large negatives turn into big.Int, which does not encode
+		DupMapKey:       cbor.DupMapKeyEnforcedAPF,
+		MaxNestedLevels: limits.MaxNesting,
+		// The size of elements in memory is checked before decoding.
+		MaxArrayElements: math.MaxInt32,
+		MaxMapPairs:      math.MaxInt32,
+		IndefLength:      cbor.IndefLengthForbidden,
+		// Otherwise large negative integers become a big.Int, which cannot be encoded.
+		IntDec:            cbor.IntDecConvertSignedOrFail,
 		TagsMd:            cbor.TagsForbidden,
 		UTF8:              cbor.UTF8RejectInvalid,
 		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,

@@ -6,16 +6,16 @@ import (
 	"reflect"
 )
 
-// The library follows a value without end, until the stack of the process is full and it dies. So values of
-// types that can hold themselves, and of no others, are walked through before they are encoded.
+// The library follows a cyclic value until the stack overflows and the process dies. To prevent that, values
+// of types that can contain themselves, and only those, are walked before they are encoded.
 
 const (
-	// maxValues is how many parts of a value are looked at: each makes at least one byte, and no message that
-	// link carries has more.
+	// maxValues bounds how many parts of a value are looked at. Each part is encoded as at least one byte, and
+	// no message that link carries has more bytes.
 	maxValues = 64 << 20
-	// maxPointers is how many pointers may follow one another to one part.
+	// maxPointers bounds how many pointers may lead to one part.
 	maxPointers = 64
-	// maxTrace is how deep a value is followed to say how deep it is.
+	// maxTrace is how deep a value is followed to report its depth.
 	maxTrace = 10_000
 )
 
@@ -28,7 +28,7 @@ func errBroken(t reflect.Type) error {
 	return fmt.Errorf("%w: a pointer in type %v leads to nothing but pointers", ErrCycle, t)
 }
 
-// fits refuses a value that nests too deep, and one that holds itself.
+// fits returns an error for a value that nests too deep, and for a value that contains itself.
 func (c *cborCodec) fits(v any, k *compiled) error {
 	if k.layout.broken {
 		return errBroken(k.t)
@@ -44,7 +44,8 @@ func (c *cborCodec) fits(v any, k *compiled) error {
 	return c.tooDeep(v, k)
 }
 
-// tooDeep finds out whether a value that nests too deep holds itself.
+// tooDeep returns the error for a value that nests too deep: [ErrCycle] if it contains itself, otherwise a
+// [*LimitError].
 func (c *cborCodec) tooDeep(v any, k *compiled) error {
 	w := walker{layouts: &c.plans.layouts, most: maxTrace, parts: c.parts, left: c.parts, path: make(map[visit]struct{})}
 	if err := w.walk(reflect.ValueOf(v), c.plans.layouts.of(k.t), 0); errors.Is(err, ErrCycle) {
@@ -53,10 +54,11 @@ func (c *cborCodec) tooDeep(v any, k *compiled) error {
 	return &LimitError{limitNesting, c.limits.MaxNesting, int64(w.deepest)}
 }
 
-// levelsOf returns how deep a body nests that is too deep, of the first part that is deepest.
+// levelsOf returns how many levels deep a body nests, up to the first head that is malformed or a tag.
 func levelsOf(data []byte) (deepest int) {
 	m := meter{data: data}
-	var left []uint64 // items of the levels at hand
+	// left counts the items that remain on each level.
+	var left []uint64
 	for len(m.data) > 0 {
 		major, n, ok := m.head()
 		if !ok || major == majorTag {
@@ -82,23 +84,26 @@ func levelsOf(data []byte) (deepest int) {
 	return deepest
 }
 
-// walker walks through a value as the library does when it encodes it.
+// walker walks a value as the library does when it encodes it.
 type walker struct {
 	layouts *layouts
-	most    int // how many levels a value may have
+	// most is how many levels a value may have.
+	most int
+	// parts is how many parts may be looked at in total, left how many remain.
 	parts   int
-	left    int // how many parts may still be looked at
+	left    int
 	deepest int
-	path    map[visit]struct{} // what the part at hand is in; nil: not looked at
+	// path holds the parts that contain the current one. If it is nil, cycles are not detected.
+	path map[visit]struct{}
 }
 
-// visit is a part of a value that others refer to.
+// visit identifies a part of a value that other parts may refer to.
 type visit struct {
 	at uintptr
 	t  reflect.Type
 }
 
-// walk looks at v, which is within level arrays, maps and structs.
+// walk checks v, which is nested in level arrays, maps and structs.
 func (w *walker) walk(v reflect.Value, l *layout, level int) error {
 	for hops := 0; ; hops++ {
 		if l.opaque || l.levels <= w.most-level && w.path == nil {
@@ -135,7 +140,7 @@ func (w *walker) walk(v reflect.Value, l *layout, level int) error {
 	return w.traced(v, l, level)
 }
 
-// traced notes that v is on the path while its parts are looked at.
+// traced keeps v on the path while its parts are walked. It returns [ErrCycle] if v is on the path already.
 func (w *walker) traced(v reflect.Value, l *layout, level int) error {
 	at := visit{t: v.Type()}
 	switch {
@@ -154,7 +159,7 @@ func (w *walker) traced(v reflect.Value, l *layout, level int) error {
 	return w.inside(v, l, level)
 }
 
-// inside looks at what v is made of.
+// inside walks the parts of v.
 func (w *walker) inside(v reflect.Value, l *layout, level int) error {
 	switch l.form { //nolint:exhaustive // the others hold nothing
 	case formList:
@@ -171,9 +176,10 @@ func (w *walker) inside(v reflect.Value, l *layout, level int) error {
 			if f.layout.opaque || f.layout.levels <= w.most-level && w.path == nil {
 				continue
 			}
+			// The error means that a pointer to an embedded struct is nil.
 			part, err := v.FieldByIndexErr(f.index)
 			if err != nil {
-				continue // an embedded struct on the way is nil
+				continue
 			}
 			if err := w.walk(part, f.layout, level); err != nil {
 				return err
@@ -187,7 +193,8 @@ func (w *walker) pairs(v reflect.Value, l *layout, level int) error {
 	if v.Len() == 0 {
 		return nil
 	}
-	key, elem := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem() // not one for each pair
+	// key and elem are reused for all pairs.
+	key, elem := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
 	for pairs := v.MapRange(); pairs.Next(); {
 		key.SetIterKey(pairs)
 		if err := w.walk(key, l.key, level); err != nil {

@@ -10,22 +10,22 @@ const (
 	opDecode = "decode"
 )
 
-// Error is a value that could not be encoded or a body that could not be
-// decoded. Its text names types and limits, and holds no more of the body than
-// the codec's own error does.
+// Error means that a value could not be encoded or a body could not be decoded.
+// Its text names types and limits, and contains no more of the body than the
+// codec's own error does.
 type Error struct {
-	// Codec is the name of the codec, as in "cbor".
+	// Codec is the name of the codec, such as "cbor".
 	Codec string
 	// Op is "encode" or "decode".
 	Op string
 	// Type is the type of the value given to Append or Decode; nil for an
 	// untyped nil.
 	Type reflect.Type
-	// Err is what the codec found.
+	// Err is the cause.
 	Err error
 }
 
-// Error reads outward-in: "codec cbor: decode *orders.Order: unexpected EOF".
+// Error returns a text such as "codec cbor: decode *orders.Order: unexpected EOF".
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("codec ")

@@ -9,42 +9,50 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// layout is what is known of a type before there is a value or a body: how deep its values nest, whether they
-// may hold themselves, and what their bodies become in memory.
+// layout describes a type independently of values and bodies: how deep its values nest, whether they may
+// contain themselves, and how much memory their bodies become.
 type layout struct {
-	form   form
-	size   int64     // what a value takes as an element or a field
-	elem   *layout   // what a pointer, list or map holds
-	key    *layout   // the keys of a map
-	length int       // the length of an array; -1 for a slice
-	fields []element // the fields of a struct
+	form form
+	// size is how many bytes a value takes as an element or a field.
+	size int64
+	// elem is the layout of what a pointer, list or map holds, key that of the keys of a map.
+	elem *layout
+	key  *layout
+	// length is the length of an array, or -1 for a slice.
+	length int
+	// fields holds the fields of a struct. byName and byInt map their keys to indexes in it.
+	fields []element
 	byName map[string]int
 	byInt  map[int64]int
-	tuple  bool // a struct that travels as an array
-	opaque bool // its own methods encode it
+	// tuple is set for a struct that is encoded as an array.
+	tuple bool
+	// opaque is set for a type that is encoded by its own methods.
+	opaque bool
 
-	// levels is how deep values nest, boundless if they may hold values of their own type, or of any.
+	// levels is how deep values nest. It is boundless if they may contain values of their own type, or of an
+	// interface type.
 	levels int
-	// broken says what no value can be made of: a pointer type that only points to itself.
+	// broken is set for a pointer type that only points to itself, and for types made of one.
 	broken bool
 }
 
-// element is a field of a struct that travels.
+// element is a field of a struct that is encoded.
 type element struct {
-	index  []int // as in reflect.Value.FieldByIndex
+	// index is as in reflect.Value.FieldByIndex.
+	index  []int
 	layout *layout
-	// through is what the pointers to embedded structs on the way take.
+	// through is how many bytes are allocated for embedded structs behind pointers on the way to the field.
 	through int64
 }
 
-// boundless is how deep values nest that may hold themselves.
+// boundless is the depth of values that may contain themselves.
 const boundless = math.MaxInt
 
-// form is what a type is for the codec.
+// form is the kind of a type, as the codec sees it.
 type form uint8
 
 const (
-	formScalar form = iota // fits its place: numbers, times, and what has no encoding
+	formScalar form = iota // stored in place: numbers, times, and types without an encoding
 	formText               // strings
 	formRaw                // decodes itself, from a copy of its bytes
 	formPointer
@@ -54,11 +62,13 @@ const (
 	formAny // interfaces
 )
 
-// layouts are those of one codec. Like plans they are as bounded as the types of a program.
+// layouts caches the layouts of one codec. Like plans, it is bounded by the number of types in a program.
 type layouts struct {
-	byType sync.Map // reflect.Type to *layout, complete
+	// byType maps each reflect.Type to its complete *layout.
+	byType sync.Map
 
-	mu sync.Mutex // one compiles at a time
+	// mu is held while layouts are compiled.
+	mu sync.Mutex
 }
 
 // of returns the layout of a type.
@@ -80,11 +90,12 @@ func (s *layouts) of(t reflect.Type) *layout {
 	return l
 }
 
-// layoutCompiler makes the layouts of a type and of those it is made of.
+// layoutCompiler makes the layouts of a type and of the types it is made of.
 type layoutCompiler struct {
 	known *layouts
 	made  map[reflect.Type]*layout
-	own   map[*layout]bool // those of made; the others are in use, and are not written to
+	// own holds the layouts in made. Other layouts are in use and must not be written to.
+	own   map[*layout]bool
 	state map[*layout]deepening
 }
 
@@ -93,8 +104,9 @@ func (c *layoutCompiler) compile(t reflect.Type) *layout {
 		l, _ := known.(*layout)
 		return l
 	}
+	// If t contains itself, the layout may still be incomplete.
 	if l, ok := c.made[t]; ok {
-		return l // complete, or of a type that holds itself
+		return l
 	}
 	l := &layout{form: formOf(t), size: int64(t.Size()), length: -1, opaque: marshals(t)}
 	c.made[t], c.own[l] = l, true
@@ -144,8 +156,8 @@ const (
 	deepened
 )
 
-// deepen finds out how deep values of a layout nest. One that is found again on the way down holds itself, and
-// so do all that hold it.
+// deepen computes how deep values of a layout nest. A layout that is met again on the way down may contain
+// itself, which makes it, and every layout that contains it, boundless.
 func (c *layoutCompiler) deepen(l *layout) (levels int, broken bool) {
 	switch c.state[l] {
 	case deepeningNow:
@@ -153,7 +165,8 @@ func (c *layoutCompiler) deepen(l *layout) (levels int, broken bool) {
 	case deepened:
 		return l.levels, l.broken
 	}
-	if !c.own[l] { // known before, complete
+	// A layout from the cache is complete.
+	if !c.own[l] {
 		return l.levels, l.broken
 	}
 	if c.state == nil {
@@ -175,7 +188,7 @@ func (c *layoutCompiler) deepen(l *layout) (levels int, broken bool) {
 	return levels, broken
 }
 
-// pointsToItself reports whether l is a pointer that leads to nothing but pointers.
+// pointsToItself reports whether l is a pointer that leads back to itself through pointers only.
 func (*layoutCompiler) pointsToItself(l *layout) bool {
 	for next := l; next.form == formPointer; {
 		if next = next.elem; next == l {
@@ -185,7 +198,7 @@ func (*layoutCompiler) pointsToItself(l *layout) bool {
 	return false
 }
 
-// parts are the layouts of what a value is made of.
+// parts returns the layouts of the keys, elements and fields of a value.
 func (l *layout) parts() []*layout {
 	var list []*layout
 	if l.key != nil {

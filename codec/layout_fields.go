@@ -9,15 +9,17 @@ import (
 
 // field is a field of a struct as the CBOR library finds it.
 type field struct {
-	name   string
-	number bool // the name is an integer key
+	name string
+	// number is set if the name is an integer key.
+	number bool
 	index  []int
 	t      reflect.Type
 	tagged bool
-	hidden bool // another of the same name travels in its place, or none does
+	// hidden is set if the field is not encoded because another field has the same name.
+	hidden bool
 }
 
-// fields fills in what of a struct travels.
+// fields fills in which fields of a struct are encoded.
 func (c *layoutCompiler) fields(t reflect.Type, l *layout) {
 	list := fieldsOf(t)
 	if options, ok := t.FieldByName("_"); ok {
@@ -27,9 +29,10 @@ func (c *layoutCompiler) fields(t reflect.Type, l *layout) {
 	for _, f := range list {
 		at := len(l.fields)
 		if f.number {
+			// The library refuses a type with a key that is not a number.
 			n, err := strconv.ParseInt(f.name, 10, 64)
 			if err != nil {
-				continue // the library refuses the type
+				continue
 			}
 			l.byInt[n] = at
 		} else {
@@ -39,7 +42,7 @@ func (c *layoutCompiler) fields(t reflect.Type, l *layout) {
 	}
 }
 
-// through returns what the pointers to embedded structs take on the way to a field.
+// through returns how many bytes are allocated for embedded structs behind pointers on the way to a field.
 func through(t reflect.Type, index []int) (size int64) {
 	for _, i := range index[:len(index)-1] {
 		if t = t.Field(i).Type; t.Kind() == reflect.Pointer {
@@ -50,9 +53,10 @@ func through(t reflect.Type, index []int) (size int64) {
 	return size
 }
 
-// fieldsOf returns the fields of a struct that travel, in the order of their indexes, by the rules of the
-// library, which are those of encoding/json: an embedded struct without a name lends its fields, the one that
-// is nested least wins, then one with a tag, and of several that are left none travels.
+// fieldsOf returns the fields of a struct that are encoded, in the order of their indexes. The rules are those
+// of the library and of encoding/json: the fields of an embedded struct without a name are promoted. Of several
+// fields with the same name, the least nested one wins, then the one with a tag; if several are left, none of
+// them is encoded.
 func fieldsOf(t reflect.Type) []field {
 	var list []field
 	next := []field{{t: t}}
@@ -79,7 +83,7 @@ func fieldsOf(t reflect.Type) []field {
 	return list
 }
 
-// fieldsIn returns the fields of one struct, and the embedded structs that lend it theirs.
+// fieldsIn returns the fields of one struct, and the embedded structs whose fields are promoted.
 func fieldsIn(t reflect.Type, index []int) (own, embedded []field) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -105,15 +109,16 @@ func fieldsIn(t reflect.Type, index []int) (own, embedded []field) {
 		if name == "" {
 			out.name = f.Name
 		}
+		// Different spellings of a number are the same key: 01 and +1 are 1.
 		if n, err := strconv.Atoi(out.name); out.number && err == nil {
-			out.name = strconv.Itoa(n) // 01 and +1 are 1
+			out.name = strconv.Itoa(n)
 		}
 		own = append(own, out)
 	}
 	return own, embedded
 }
 
-// hide marks the fields that do not travel because of others with their name.
+// hide marks the fields that are not encoded because other fields have the same name.
 func hide(list []field) {
 	for i := range list {
 		for j := range list {

@@ -6,54 +6,54 @@ import (
 	"math"
 )
 
-// Default limits of a CBOR body. A value or body beyond them is refused with a *[LimitError].
+// Default limits of a CBOR body. A value or body that exceeds them is refused with a *[LimitError].
 const (
 	// DefaultMaxNesting is the recursion limit of protobuf's C++ and Java decoders.
 	DefaultMaxNesting = 100
-	// DefaultMaxExpansion lets through what people send: lists of numbers, of strings, of any and of lists
-	// become 8, 16, 24 and 24 times their bytes at most, and lists of maps of one pair 50 times. A list of
-	// empty maps becomes 64.
+	// DefaultMaxExpansion admits common messages: lists of numbers, of strings, of any and of lists become at
+	// most 8, 16, 24 and 24 times their bytes, and lists of maps of one pair 50 times. A list of empty maps,
+	// which becomes 64 times its bytes, exceeds it.
 	DefaultMaxExpansion = 60
 )
 
-// FreeMemory is what every body may take in memory, whatever [Limits.MaxExpansion] says: in small messages
-// a few large and mostly empty structs are common, and cost little.
+// FreeMemory is how many bytes of memory every body may take, regardless of [Limits.MaxExpansion]. Small
+// messages often have a few large and mostly empty structs, which cost little.
 const FreeMemory = 4 << 20
 
 // ErrLimits is wrapped by the error of a constructor whose [Limits] are out of
 // range.
 var ErrLimits = errors.New("limit out of range")
 
-// ErrCycle is wrapped by the error of Append for a value that holds itself, by pointers, maps, slices or
-// interfaces: it has no encoding.
+// ErrCycle is wrapped by the error of Append for a value that contains itself, through pointers, maps, slices
+// or interfaces. Such a value has no encoding.
 var ErrCycle = errors.New("the value holds itself")
 
-// Limits bound what Decode accepts and what Append writes: both check them, so that a sender learns at home
-// what its receiver would refuse. There is no limit on the number of elements: a body is bounded by its bytes
-// and by the memory that they become. The zero value is the defaults.
+// Limits bounds what Decode accepts and what Append writes. Both check it, so that a message that its receiver
+// would refuse fails at its sender. There is no limit on the number of elements: a body is bounded by its bytes
+// and by the memory that they become. The zero value means the defaults.
 type Limits struct {
-	// MaxNesting is how deep arrays, maps and structs may nest, 4 to 65535.
+	// MaxNesting is how deep arrays, maps and structs may nest, from 4 to 65535.
 	// Zero means [DefaultMaxNesting].
 	MaxNesting int
 
-	// MaxExpansion is how many bytes of memory each byte of a body may become in the destination, 1 to
+	// MaxExpansion is how many bytes of memory each byte of a body may become in the destination, from 1 to
 	// 2147483647. Zero means [DefaultMaxExpansion]. [FreeMemory] is always allowed. The memory is estimated
-	// from the types before anything is decoded; it counts what Decode allocates, not what v was before.
+	// from the types before anything is decoded. It counts what Decode allocates, not what v took before.
 	MaxExpansion int
 }
 
-// LimitError says which limit a value or body goes beyond, and by how much.
+// LimitError says which limit a value or body exceeds, and by how much.
 type LimitError struct {
 	// Limit is the name of the field of [Limits].
 	Limit string
 	// Max is the value of the field.
 	Max int
-	// Got is what the value or body has: levels, or bytes of memory for each of its own, rounded up. Of a
-	// value that nests very deep, and of a body, it is at least that.
+	// Got is the number of levels, or of bytes of memory for each byte of the body, rounded up. For a value
+	// that nests very deep, and for a body, it is a lower bound.
 	Got int64
 }
 
-// Error returns "nests 101 levels, Limits.MaxNesting is 100".
+// Error returns a text such as "nests 101 levels, Limits.MaxNesting is 100".
 func (e *LimitError) Error() string {
 	if e.Limit == limitExpansion {
 		return fmt.Sprintf("takes %d bytes of memory for each of its own when it is decoded, Limits.%s is %d", e.Got, e.Limit, e.Max)
@@ -67,7 +67,7 @@ const (
 	limitExpansion = "MaxExpansion"
 )
 
-// Ranges of the fields. The first is the CBOR library's.
+// Ranges of the fields of Limits. The CBOR library prescribes that of MaxNesting.
 const (
 	lowestNesting    = 4
 	highestNesting   = 65535
@@ -99,5 +99,5 @@ func within(field string, value, lowest, highest int) error {
 	return nil
 }
 
-// memory is what a body of n bytes may take in memory.
+// memory returns how many bytes of memory a body of n bytes may take.
 func (l Limits) memory(n int) int64 { return max(FreeMemory, int64(n)*int64(l.MaxExpansion)) }

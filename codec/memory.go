@@ -5,23 +5,23 @@ import (
 	"math/bits"
 )
 
-// What the library and the runtime allocate and keep beside the values themselves, in bytes on a 64-bit machine.
-// TestEstimatesHold compares the sums with what is kept.
+// What the library and the runtime allocate and retain besides the values themselves, in bytes on a 64-bit
+// machine. TestEstimatesHold compares the sums with the memory in use.
 const (
-	sliceHeader = 24 // boxed in an interface
-	textHeader  = 16 // also boxed in an interface
+	sliceHeader = 24 // a slice in an interface
+	textHeader  = 16 // a string, also in an interface
 	boxed       = 8  // a number in an interface
 	mapHeader   = 48
-	mapGroup    = 8   // slots that a map has at least, and a control byte of each
-	unknownKeys = 256 // the first key of a struct that is not known
-	unknownKey  = 128 // each of them: they are kept to find those that come twice
+	mapGroup    = 8   // the least number of slots of a map; each has a control byte
+	unknownKeys = 256 // the first unknown key of a struct
+	unknownKey  = 128 // each unknown key, which is kept to detect duplicates
 )
 
-// leastBytes is the shortest body of a map or struct that holds something.
+// leastBytes is the length of the shortest body of a map or struct that is not empty.
 const leastBytes = 3
 
-// mapMemory is what a map for n pairs takes: a power of two of slots, of which 7 of 8 are used at most. A value
-// of more than 128 bytes has a place of its own.
+// mapMemory returns how many bytes a map of n pairs takes. The number of slots is a power of two, of which at
+// most 7 of 8 are used. A value of more than 128 bytes is stored outside of its slot.
 func mapMemory(n, slot int64) int64 {
 	if n == 0 {
 		return mapHeader
@@ -35,21 +35,23 @@ func mapMemory(n, slot int64) int64 {
 
 func (l *layout) slot() int64 { return l.key.size + l.elem.size }
 
-// anySlot is that of map[string]any, which any becomes.
+// anySlot is the size of a slot in a map[string]any, which a map in an any becomes.
 const anySlot = textHeader + 16
 
-// most returns how many bytes of memory one byte of a body becomes at most in l or in what l is made of: what
-// the shortest item that makes something of that layout costs, by its bytes.
+// most returns how many bytes of memory one byte of a body may become in l or in its parts: the cost of the
+// shortest item of each layout, divided by the bytes of that item.
 func (l *layout) most(seen map[*layout]bool) int64 {
 	if seen[l] {
 		return 0
 	}
 	seen[l] = true
-	most, share := l.size, int64(0) // what an item takes; what each byte of its parts pays on top
+	// most is what an item takes; share is what each byte of its parts takes in addition.
+	most, share := l.size, int64(0)
 	switch l.form {
 	case formText, formRaw, formScalar:
 		most += boxed
-	case formPointer: // null costs nothing, so the byte is one of the value's
+	case formPointer:
+		// Null allocates nothing, so only a byte of the value counts.
 		share = rounded(uint64(l.elem.size))
 	case formMap:
 		most += mapMemory(0, 0)
@@ -70,12 +72,13 @@ func (l *layout) most(seen map[*layout]bool) int64 {
 	return most
 }
 
-// meter adds up what a body becomes in memory. It stops at what is not well-formed or too deep: the library
-// refuses that before it allocates.
+// meter adds up how much memory a body becomes. It stops where the body is malformed or nests too deep: the
+// library refuses such a body before it allocates.
 type meter struct {
-	data   []byte
-	bytes  int64
-	levels int // left
+	data  []byte
+	bytes int64
+	// levels is how many more levels are allowed.
+	levels int
 }
 
 // memoryOf estimates what Decode allocates for a body in a destination of layout l.
@@ -85,7 +88,7 @@ func memoryOf(data []byte, l *layout, levels int) int64 {
 	return m.bytes
 }
 
-// rounded is the size class of n bytes: in steps of 8, of 16, and then of an eighth.
+// rounded returns the size class of n bytes: in steps of 8, of 16, and then of an eighth of the size.
 func rounded(n uint64) int64 {
 	step := uint64(8)
 	switch {
@@ -97,7 +100,7 @@ func rounded(n uint64) int64 {
 	return int64((n + step - 1) &^ (step - 1))
 }
 
-// item adds the next item, which is decoded into l. It reports whether to go on.
+// item adds the next item, which is decoded into l. It reports whether to continue.
 func (m *meter) item(l *layout) bool {
 	for l.form == formPointer {
 		if len(m.data) > 0 && m.data[0] != encodedNull && m.data[0] != encodedUndefined {
@@ -139,7 +142,7 @@ func (m *meter) text(l *layout, n uint64) bool {
 	return true
 }
 
-// nested goes one level down, into a list or map of n.
+// nested adds a list of n elements or a map of n pairs, one level down.
 func (m *meter) nested(l *layout, major byte, n uint64) (ok bool) {
 	if m.levels == 0 || n > uint64(len(m.data)) {
 		return false
@@ -191,7 +194,7 @@ func (m *meter) times(n uint64, l *layout) bool {
 	return true
 }
 
-// opaque skips n items; what decodes itself gets a copy of them.
+// opaque skips n items. It adds their copy if l decodes itself.
 func (m *meter) opaque(l *layout, n uint64) bool {
 	before := len(m.data)
 	ok := m.skip(n)
@@ -226,7 +229,7 @@ func (m *meter) pairs(l *layout, n uint64) bool {
 	}
 }
 
-// textLayout is that of the keys of what any becomes.
+// textLayout is the layout of the keys of a map[string]any.
 var textLayout = layout{form: formText, size: textHeader} //nolint:gochecknoglobals // immutable
 
 // structure adds the pairs of a struct.
@@ -286,10 +289,10 @@ func (m *meter) key(l *layout) (f *element, known, ok bool) {
 	return &l.fields[at], true, true
 }
 
-// anyLayout is that of keys that no struct has.
+// anyLayout is the layout of keys that are arrays or maps, which no struct has.
 var anyLayout = layout{form: formAny, size: 16} //nolint:gochecknoglobals // immutable
 
-// skip passes over n items, without a limit of its own: they cost nothing.
+// skip reads past n items. It does not limit their depth, because they take no memory.
 func (m *meter) skip(n uint64) bool {
 	for ; n > 0; n-- {
 		major, arg, ok := m.head()
@@ -314,7 +317,7 @@ func (m *meter) skip(n uint64) bool {
 	return true
 }
 
-// head reads a head of any width.
+// head reads the head of an item, in any width.
 func (m *meter) head() (major byte, n uint64, ok bool) {
 	if len(m.data) == 0 {
 		return 0, 0, false
@@ -334,8 +337,8 @@ func (m *meter) head() (major byte, n uint64, ok bool) {
 	return major, binary.BigEndian.Uint64(wide[:]), true
 }
 
-// affordable refuses what becomes too large in memory. Of most messages their length and their type alone say
-// that it does not.
+// affordable returns a [*LimitError] for a body that becomes too large in memory. For most messages the length
+// and the type alone show that it does not.
 func (c *cborCodec) affordable(data []byte, k *compiled) error {
 	allowed := c.limits.memory(len(data))
 	if int64(len(data))*k.most <= allowed {

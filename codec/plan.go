@@ -13,28 +13,30 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// maxPlanFields is how many fields a planned struct has at most: the head of
-// their map is one byte.
+// maxPlanFields is the largest number of fields of a struct with a plan. The
+// head of their map is one byte.
 const maxPlanFields = 16
 
-// plan is how a struct of plain fields is written and read without the CBOR
-// library, compiled once per type. It never differs from the library in what it
-// writes, and reads only the bytes that it would write: everything else, and
-// every error, is the library's.
+// plan encodes and decodes a struct of plain fields without the CBOR library. It
+// is compiled once per type. It writes exactly what the library writes, and
+// reads only bodies that it would write itself. The library handles all other
+// bodies, and all errors.
 type plan struct {
-	head   byte
-	fields []planField // in the order of their keys' bytes
-	// room is the size of the encoding without the strings.
+	head byte
+	// fields is sorted by the encoded keys.
+	fields []planField
+	// room bounds the size of the encoding without the strings.
 	room int
 }
 
 type planField struct {
-	key   string // encoded
+	// key is the encoded key.
+	key   string
 	index int
 	shape shape
 }
 
-// shape is what a field's kind looks like on the wire.
+// shape is how a field is encoded.
 type shape uint8
 
 const (
@@ -46,29 +48,36 @@ const (
 	shapeFloat
 )
 
-// plans are what one codec knows of types. It is as bounded as the types of a
-// program: bodies cannot add to it.
+// plans caches what one codec knows about types. It is bounded by the number of
+// types in a program: bodies cannot add to it.
 type plans struct {
-	byType  sync.Map                              // reflect.Type to *compiled
-	recent  [recentPlans]atomic.Pointer[compiled] // by the address of the type: a map costs more than many a plan
+	// byType maps each reflect.Type to its *compiled.
+	byType sync.Map
+	// recent is a cache in front of byType, indexed by the address of the type. A
+	// lookup in byType costs more than running many of the plans.
+	recent  [recentPlans]atomic.Pointer[compiled]
 	layouts layouts
 }
 
-// recentPlans is how many types are found without the map, if their addresses differ.
+// recentPlans is the number of slots in plans.recent.
 const recentPlans = 64
 
-// compiled is what is known of a type that was given to the codec.
+// compiled is what the codec knows about a type that was passed to it.
 type compiled struct {
-	t      reflect.Type
-	plan   *plan   // for the struct that t points to; nil if there is none
-	layout *layout // the layout of t, or of what t points to
-	most   int64   // bytes of memory that a byte of a body may become
+	t reflect.Type
+	// plan is for the struct that t points to. It is nil if there is none.
+	plan *plan
+	// layout is the layout of t, or of what t points to.
+	layout *layout
+	// most is how many bytes of memory one byte of a body may become.
+	most int64
 }
 
-// of returns what is known of the type of v, which is not an untyped nil.
+// of returns the compiled type of v, which must not be an untyped nil.
 func (p *plans) of(v any) *compiled {
 	t := reflect.TypeOf(v)
-	slot := &p.recent[reflect.ValueOf(t).Pointer()>>6%recentPlans] // types are 64 bytes and more apart
+	// The addresses of types are at least 64 bytes apart.
+	slot := &p.recent[reflect.ValueOf(t).Pointer()>>6%recentPlans]
 	found := slot.Load()
 	if found == nil || found.t != t {
 		cached, ok := p.byType.Load(t)
@@ -94,7 +103,7 @@ func (p *plans) compile(t reflect.Type) *compiled {
 	return k
 }
 
-// compile returns the plan of t, or nil if the library must do it.
+// compile returns the plan of t, or nil if only the library can handle t.
 func compile(t reflect.Type) *plan {
 	if t.Kind() != reflect.Struct || encodesItself(t) {
 		return nil
@@ -105,7 +114,8 @@ func compile(t reflect.Type) *plan {
 		tag := tagOf(f)
 		switch {
 		case f.Anonymous, f.Name == "_" && tag != "":
-			return nil // promoted fields, and options of the struct such as toarray
+			// Promoted fields, and options of the struct such as toarray, are for the library.
+			return nil
 		case !f.IsExported(), tag == "-":
 			continue
 		}
@@ -119,8 +129,9 @@ func compile(t reflect.Type) *plan {
 	}
 	slices.SortFunc(p.fields, func(a, b planField) int { return strings.Compare(a.key, b.key) })
 	for i := 1; i < len(p.fields); i++ {
+		// The library decides which of two fields with one key is encoded.
 		if p.fields[i].key == p.fields[i-1].key {
-			return nil // which of the two travels is for the library to say
+			return nil
 		}
 	}
 	p.head = majorMap | byte(len(p.fields))
@@ -135,7 +146,8 @@ func tagOf(f reflect.StructField) string {
 	return f.Tag.Get("json")
 }
 
-// keyOf returns the encoded key of a field. It knows no option but keyasint.
+// keyOf returns the encoded key of a field. ok is false if the tag has options
+// other than keyasint, or an invalid name.
 func keyOf(fieldName, tag string) (key string, ok bool) {
 	name, options, _ := strings.Cut(tag, ",")
 	if name == "" {

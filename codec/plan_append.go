@@ -16,7 +16,8 @@ const (
 	majorMap    byte = 5 << 5
 	majorTag    byte = 6 << 5
 
-	head8  = 24 // the argument follows in 1, 2, 4 or 8 bytes
+	// With these lower five bits, the argument follows in 1, 2, 4 or 8 bytes.
+	head8  = 24
 	head16 = 25
 	head32 = 26
 	head64 = 27
@@ -26,13 +27,15 @@ const (
 	encodedNull      = 0xf6
 	encodedUndefined = 0xf7
 
-	maxHead = 9 // the longest head of an item, and the longest integer or float
+	// maxHead is the length of the longest head of an item, and of the longest integer or float.
+	maxHead = 9
 )
 
 // append appends the encoding of v, a struct of the plan's type.
 func (p *plan) append(dst []byte, v reflect.Value) []byte {
+	// Allocate once instead of field by field.
 	if cap(dst) == 0 {
-		dst = make([]byte, 0, p.room) // once instead of field by field
+		dst = make([]byte, 0, p.room)
 	}
 	dst = append(dst, p.head)
 	for i := range p.fields {
@@ -76,7 +79,7 @@ func appendInt(dst []byte, n int64) []byte {
 	return appendHead(dst, majorUint, uint64(n))
 }
 
-// appendHead appends the shortest head.
+// appendHead appends a head in its shortest form.
 func appendHead(dst []byte, major byte, n uint64) []byte {
 	switch {
 	case n < head8:

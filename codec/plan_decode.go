@@ -8,8 +8,8 @@ import (
 )
 
 // decode reads data into v, a struct of the plan's type, if data is what append
-// would write. If not, it reports false and has written some fields: the library
-// then starts over, and either writes the same to them or returns an error.
+// would write. Otherwise it returns false and may have written some fields: the
+// library then starts over, and writes the same to them or returns an error.
 func (p *plan) decode(data []byte, v reflect.Value) bool {
 	if len(data) == 0 || data[0] != p.head {
 		return false
@@ -61,8 +61,8 @@ func (f *planField) decode(data []byte, v reflect.Value) (rest []byte, ok bool) 
 	return nil, false
 }
 
-// decodeBytes replaces what v holds, as the library does: its storage is not
-// reused, since the caller may have kept it.
+// decodeBytes replaces the slice in v, as the library does. It does not reuse its
+// storage, because the caller may have retained it.
 func decodeBytes(data []byte, v reflect.Value) (rest []byte, ok bool) {
 	if len(data) > 0 && data[0] == encodedNull {
 		v.SetBytes(nil)
@@ -103,7 +103,8 @@ func readString(data []byte, want byte) (s, rest []byte, ok bool) {
 	return rest[:n], rest[n:], true
 }
 
-// readHead reads a head. It reports false if it is cut off or not the shortest.
+// readHead reads a head. ok is false if it is truncated or not in its shortest
+// form.
 func readHead(data []byte) (major byte, arg uint64, rest []byte, ok bool) {
 	if len(data) == 0 {
 		return 0, 0, nil, false

@@ -12,12 +12,13 @@ const (
 	encodedSingle = 0xfa
 	encodedDouble = 0xfb
 
-	halfNaN  = 0x7e00 // the one NaN that is written
+	// halfNaN is the only NaN that is written.
+	halfNaN  = 0x7e00
 	halfInf  = 0x7c00
 	halfSign = 0x8000
 )
 
-// appendFloat appends the shortest precision that holds f exactly.
+// appendFloat appends f in the shortest precision that represents it exactly.
 func appendFloat(dst []byte, f float64) []byte {
 	if math.IsNaN(f) {
 		return binary.BigEndian.AppendUint16(append(dst, encodedHalf), halfNaN)
@@ -41,7 +42,8 @@ func decodeFloat(data []byte, v reflect.Value) (rest []byte, ok bool) {
 	return rest, true
 }
 
-// readFloat reads a float. It reports false if a shorter one would hold it.
+// readFloat reads a float. ok is false if data is not a whole float, or if a
+// shorter precision represents it exactly.
 func readFloat(data []byte) (f float64, rest []byte, ok bool) {
 	switch {
 	case len(data) >= 3 && data[0] == encodedHalf:
@@ -59,8 +61,8 @@ func readFloat(data []byte) (f float64, rest []byte, ok bool) {
 	}
 }
 
-// toHalf returns the half precision bits of f, which is not NaN, and whether
-// they hold it exactly.
+// toHalf returns the half precision bits of f, which must not be NaN, and
+// whether they represent it exactly.
 func toHalf(f float32) (half uint16, exact bool) {
 	bits := math.Float32bits(f)
 	sign := uint16(bits>>16) & halfSign
@@ -73,7 +75,8 @@ func toHalf(f float32) (half uint16, exact bool) {
 		return sign | halfInf, true
 	case exponent >= -14 && exponent <= 15:
 		return sign | uint16(exponent+15)<<10 | uint16(fraction>>13), fraction&(1<<13-1) == 0
-	case exponent >= -24 && exponent < -14: // subnormal: multiples of 2^-24
+	case exponent >= -24 && exponent < -14:
+		// Subnormal numbers are multiples of 2^-24.
 		fraction |= 1 << 23
 		shift := -exponent - 1
 		return sign | uint16(fraction>>shift), fraction&(1<<shift-1) == 0

@@ -1,4 +1,4 @@
-// Package codectest is the contract of [codec.Codec], as tests.
+// Package codectest tests a [codec.Codec] against the contract of the interface.
 //
 // # Usage
 //
@@ -6,9 +6,9 @@
 //		codectest.Run(t, mycodec.New())
 //	}
 //
-// A codec that takes any Go value is tested with the samples of this package, and
-// must refuse values that hold themselves. A codec that takes only some types, such as raw bytes or protobuf messages,
-// brings its own samples.
+// A codec that accepts any Go value is tested with the samples of this package, and
+// must refuse values that contain themselves. A codec that accepts only some types,
+// such as raw bytes or protobuf messages, is tested with samples of its own.
 package codectest
 
 import (
@@ -30,8 +30,8 @@ type Sample struct {
 	Value any
 	// New returns a pointer to a fresh, zero destination of the same type.
 	New func() any
-	// Diff says how two values, both pointers, differ; empty means equal. Nil
-	// means go-cmp, which does not see into unexported fields.
+	// Diff describes how two values, both pointers, differ. It returns "" if they
+	// are equal. Nil means go-cmp, which does not compare unexported fields.
 	Diff func(want, got any) string
 }
 
@@ -122,7 +122,7 @@ func keepsPrefix(t *testing.T, c codec.Codec, s Sample) {
 
 func reusesCapacity(t *testing.T, c codec.Codec, s Sample) {
 	t.Helper()
-	// Encoders may ask for some room ahead of what they write.
+	// Encoders may reserve more room than they write.
 	const headroom = 4096
 	dst := make([]byte, 1, len(encode(t, c, nil, s.Value))+headroom)
 	if got := encode(t, c, dst, s.Value); &got[0] != &dst[0] {
@@ -154,7 +154,8 @@ func refusesChannel(t *testing.T, c codec.Codec) {
 	}
 }
 
-// refusesCycles appends values that have no end. A codec that follows them kills the process.
+// refusesCycles appends values that contain themselves. A codec that follows them without a bound kills the
+// process.
 func refusesCycles(t *testing.T, c codec.Codec) {
 	t.Helper()
 	for name, v := range Cycles() {

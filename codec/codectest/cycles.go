@@ -1,6 +1,6 @@
 package codectest
 
-// Person is a node of a tree whose children know their parents.
+// Person is a node of a tree whose children refer to their parents.
 type Person struct {
 	Name     string    `json:"name"`
 	Parent   *Person   `json:"parent"`
@@ -16,7 +16,7 @@ type (
 	inner struct{ Back *outer }
 )
 
-// Cycles returns values that hold themselves, each in another way, by what they are.
+// Cycles returns values that contain themselves, each in a different way. The keys describe them.
 func Cycles() map[string]any {
 	person := &Person{Name: "parent"}
 	person.Children = []*Person{{Name: "child", Parent: person}}

@@ -14,7 +14,7 @@ type Small struct {
 	Paid     bool   `json:"paid"`
 }
 
-// Everything has a field of each kind a codec of Go values must carry.
+// Everything has a field of each kind that a codec of Go values must support.
 type Everything struct {
 	Text    string            `json:"text"`
 	Bytes   []byte            `json:"bytes"`
@@ -35,7 +35,7 @@ type Everything struct {
 	NilMap  map[string]string `json:"nilMap"`
 }
 
-// Samples returns values that every codec of Go values must carry.
+// Samples returns values that every codec of Go values must support.
 func Samples() []Sample {
 	return []Sample{
 		sample("small struct", Small{ID: "o-1", Customer: "Zoë", Amount: -12, Paid: true}),

@@ -2,22 +2,29 @@ package balance
 
 import "slices"
 
-// slot is what the choice needs of one endpoint, so that the choice is not
+// slot is the part of an endpoint that the choice needs, so that the choice is not
 // generic and touches two cache lines per candidate: the slot and the load.
 type slot struct {
-	load      *load
-	perWeight float64 // 1/weight
+	load *load
+	// perWeight is 1/weight.
+	perWeight float64
 }
 
-// terms are what a choice depends on beside the slots.
+// terms holds what a choice depends on besides the slots.
 type terms struct {
-	now       int64
-	slowStart int64   // nanoseconds from the floor to the whole share
-	avoided   []*load // what the call was sent to already
-	heedless  bool    // an ejected instance is as good as any
-	desperate bool    // a silent instance is better than nobody
-	careful   bool    // the call must not probe
-	due       *load   // the probe that such a call met
+	now int64
+	// slowStart is how many nanoseconds a share takes to grow from the floor to the whole.
+	slowStart int64
+	// avoided holds the instances that the call was sent to already.
+	avoided []*load
+	// heedless means that ejections are ignored.
+	heedless bool
+	// desperate means that a silent instance is returned if there is no other.
+	desperate bool
+	// careful means that the call must not probe. due is the instance that it met whose
+	// probe is due.
+	careful bool
+	due     *load
 }
 
 // open reports whether a pick may return the instance at all.
@@ -30,11 +37,11 @@ func (t *terms) shunned(l *load) bool {
 	return !t.heedless && l.special.Load() > t.now && l.ejected.Load() > t.now || l.silent(t.now, SilenceFloor)
 }
 
-// fit reports whether a pick may return the instance while there are others. It does
-// if it is shunned and its probe is due, of which the call is then the one.
+// fit reports whether a pick may return the instance while there are others. A shunned
+// instance is fit if its probe is due; the call is then the probe.
 func (t *terms) fit(l *load) bool { return t.open(l) && (!t.shunned(l) || t.probes(l)) }
 
-// share is what slow start leaves of the instance's share.
+// share returns the fraction of its share that slow start grants the instance.
 func (t *terms) share(l *load) float64 {
 	if l.special.Load() <= t.now {
 		return 1
@@ -42,8 +49,8 @@ func (t *terms) share(l *load) float64 {
 	return l.share(t.now, t.slowStart)
 }
 
-// choose returns the index of the chosen slot, or -1 if none is fit. It is a pure
-// function of its arguments and the loads: r is all the randomness of one pick.
+// choose returns the index of the chosen slot, or -1 if none is fit. The result depends
+// on its arguments and the loads alone: all randomness of a pick comes from r.
 func choose(slots vector[slot], t *terms, r uint64) int {
 	switch slots.n {
 	case 0:
@@ -63,8 +70,8 @@ func choose(slots vector[slot], t *terms, r uint64) int {
 	return chooseAmong(slots, t, r, first, second)
 }
 
-// chooseQuickly is choose for the usual case that there is nobody to avoid and
-// that nothing is to be said of those it draws; else it returns -1.
+// chooseQuickly is choose for the usual case: there are no instances to avoid, and
+// those that it draws are plain. Otherwise it returns -1.
 func chooseQuickly(slots vector[slot], now int64, r uint64) int {
 	if slots.n <= 1 {
 		if slots.n == 1 && slots.at(0).load.plain(now) {
@@ -83,15 +90,15 @@ func chooseQuickly(slots vector[slot], now int64, r uint64) int {
 	return first
 }
 
-// chooseAmong is choose where some are to be passed over: it goes on drawing
-// distinct slots until two will do. A slot whose share still grows will do with
-// that probability, whatever its load, and counts its calls in flight for as many
-// more: so it has its share when load decides, and when there is none. It has all
-// that those leave which do not answer.
+// chooseAmong is choose if some slots must be passed over: it draws distinct slots
+// until two are acceptable. A slot in slow start is accepted with the probability of
+// its share, whatever its load, and its calls in flight count divided by that share.
+// Thus it gets its share when load decides, and when there is no load. If the other
+// instances do not answer, it gets all calls.
 //
-// When MaxDraws draws find none that will do, at least as many are out as were not
-// tried, and the slots are walked from a random one on to the first that will:
-// at most one step more than are out.
+// If MaxDraws draws find no acceptable slot, each of those is out or was tried. The
+// slots are then walked from a random one to the first that is acceptable, which takes
+// at most one step more than slots are out.
 func chooseAmong(slots vector[slot], t *terms, r uint64, first, second int) int {
 	d := draws{size: slots.n, state: r}
 	d.take(first)
@@ -138,8 +145,8 @@ func chooseAmong(slots vector[slot], t *terms, r uint64, first, second int) int 
 	return -1
 }
 
-// walkFor returns the first slot of a walk that is fit, or else, for the desperate, one
-// that is shunned: the given one, if there is one.
+// walkFor returns the first slot of a walk that is fit. If there is none and t is
+// desperate, it returns shunned, or, if that is -1, the first shunned slot of the walk.
 func walkFor(slots vector[slot], t *terms, d *draws, shunned int) int {
 	w := newWalk(slots.n, d)
 	for i, ok := w.next(); ok; i, ok = w.next() {
@@ -157,7 +164,7 @@ func walkFor(slots vector[slot], t *terms, d *draws, shunned int) int {
 	return -1
 }
 
-// following is the draw after i: the pair first, then the others.
+// following returns the draw after i: second after first, then new draws.
 func (d *draws) following(first, second, i int) (int, bool) {
 	if d.n == 2 && i == first {
 		return second, true
@@ -165,22 +172,23 @@ func (d *draws) following(first, second, i int) (int, bool) {
 	return d.next()
 }
 
-// lighter reports whether a is lighter than b.
+// lighter reports whether the load of a is less than that of b.
 func lighter(a, b slot, now int64) bool {
 	loadA := float64(a.load.inflight.Load()+1) * a.perWeight
 	loadB := float64(b.load.inflight.Load()+1) * b.perWeight
 	return faster(a.load, b.load, loadA, loadB, now)
 }
 
-// lighterScaled is lighter for slots that have a share of their share.
+// lighterScaled is like lighter, but divides the calls in flight by the shares that slow
+// start grants.
 func lighterScaled(a, b slot, shareA, shareB float64, now int64) bool {
 	loadA := (float64(a.load.inflight.Load())/shareA + 1) * a.perWeight
 	loadB := (float64(b.load.inflight.Load())/shareB + 1) * b.perWeight
 	return faster(a.load, b.load, loadA, loadB, now)
 }
 
-// faster compares two loads once their latencies are known, and without them if they
-// are not, or count as equal.
+// faster reports whether loadA is less than loadB, both times their latencies. It leaves
+// out the latencies if one is unknown or both count as equal.
 func faster(a, b *load, loadA, loadB float64, now int64) bool {
 	toleranceA, toleranceB := a.tolerance(), b.tolerance()
 	if toleranceA == 0 || toleranceB == 0 {

@@ -7,31 +7,32 @@ import "math/bits"
 func drawPair(n int, r uint64) (first, second int) {
 	first = scale(uint32(r>>32), n)
 	second = scale(uint32(r), n-1)
-	// One more if second ≥ first, without a branch that half of the picks would
+	// Add 1 if second ≥ first, without a branch that half of the picks would
 	// mispredict.
 	return first, second + int(uint64(first-second-1)>>63)
 }
 
 func scale(r uint32, n int) int { return int(uint64(r) * uint64(n) >> 32) }
 
-// MaxDraws is how many instances a pick draws in search of two that will do.
+// MaxDraws is how many instances a pick draws to find two that are acceptable.
 const MaxDraws = 16
 
-// draws is sampling without replacement of up to MaxDraws indexes.
+// draws samples up to MaxDraws indexes without replacement.
 type draws struct {
 	size  int
 	state uint64
 	n     int
-	drawn [MaxDraws]int // sorted
+	// drawn[:n] holds the indexes that were drawn, in ascending order.
+	drawn [MaxDraws]int
 }
 
 // next returns an index that was not drawn before, each equally likely, or false
-// when none is left.
+// if none is left.
 func (d *draws) next() (int, bool) {
 	if d.n == d.size || d.n == len(d.drawn) {
 		return 0, false
 	}
-	// The k-th index that is left: step over the drawn ones, smallest first.
+	// Find the i-th of the remaining indexes: step over the drawn ones, smallest first.
 	i := scale(d.random(), d.size-d.n)
 	for at := 0; at < d.n && d.drawn[at] <= i; at++ {
 		i++
@@ -40,7 +41,7 @@ func (d *draws) next() (int, bool) {
 	return i, true
 }
 
-// take makes i one that was drawn.
+// take marks i as drawn.
 func (d *draws) take(i int) {
 	at := d.n
 	for ; at > 0 && d.drawn[at-1] > i; at-- {
@@ -50,19 +51,20 @@ func (d *draws) take(i int) {
 	d.n++
 }
 
-// random is splitmix64 (Steele, Lea and Flood, OOPSLA 2014): the draws of one
-// pick follow from one random word.
+// random is splitmix64 (Steele, Lea and Flood, OOPSLA 2014): one random word seeds
+// all draws of a pick.
 func (d *draws) random() uint32 {
 	d.state += golden
 	return uint32(bits.RotateLeft64(mix(d.state), 32))
 }
 
-// walk visits each index below size, size ≥ 2, once, from a random one on, in random strides.
+// walk visits each index below size, size ≥ 2, once, from a random index on with a random stride.
 type walk struct{ size, at, stride, left int }
 
 func newWalk(size int, d *draws) walk {
 	w := walk{size: size, at: scale(d.random(), size), stride: 1 + scale(d.random(), size-1), left: size}
-	for gcd(w.stride, size) != 1 { // size−1 ends it at the latest
+	// The loop ends at size−1 at the latest, which is coprime to size.
+	for gcd(w.stride, size) != 1 {
 		w.stride++
 	}
 	return w

@@ -1,6 +1,6 @@
 package balance
 
-// dueHeap is a container/heap, the trouble that is due first on top.
+// dueHeap implements heap.Interface. The trouble that is due first is on top.
 type dueHeap []*trouble //nolint:recvcheck // as container/heap has it
 
 func (h dueHeap) Len() int           { return len(h) }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Endpoint is one instance as a snapshot sees it: an immutable key, value, weight
-// and zone over state that lives as long as the instance is known. When one of
-// them changes, the instance's new Endpoint shares the state of the old one.
+// Endpoint is one instance in a snapshot. Its key, value, weight and zone are
+// immutable. Its state lives as long as the instance is known: when the value, the
+// weight or the zone changes, the new Endpoint shares the state of the old one.
 type Endpoint[T any] struct {
 	load   *load
 	ward   *ward
@@ -17,54 +17,55 @@ type Endpoint[T any] struct {
 	weight uint32
 }
 
-// Key identifies the instance.
+// Key returns the key, which identifies the instance.
 func (e *Endpoint[T]) Key() string { return e.key }
 
-// Value is what the owner hung on the instance.
+// Value returns the value that the owner attached to the instance.
 func (e *Endpoint[T]) Value() T { return e.value }
 
-// Weight is the weight, at least 1.
+// Weight returns the weight, at least 1.
 func (e *Endpoint[T]) Weight() uint32 { return e.weight }
 
-// Zone is where the instance runs, "" if that is not known.
+// Zone returns where the instance runs, "" if unknown.
 func (e *Endpoint[T]) Zone() string { return e.zone }
 
 // Outcome is how a call ended.
 type Outcome uint8
 
 const (
-	// Answered is a reply.
+	// Answered means that a reply came.
 	Answered Outcome = iota
-	// Erred is an error that the handler meant to return. The instance is as healthy as
-	// any, but what the call took is not counted in its favor: errors come fast.
+	// Erred means that the handler returned an error. The instance counts as healthy, but
+	// the call does not lower its latency, because errors come fast.
 	Erred
-	// Faulted is an answer that says that the instance is to blame: it refused the call,
-	// or its handler broke.
+	// Faulted means that the instance is to blame: it refused the call, or its handler
+	// panicked.
 	Faulted
 	// Unanswered means that no answer came: the connection was lost, or the time was up.
 	Unanswered
 )
 
-// Begin counts a call that is sent at now. Exactly one End or Abandon follows.
+// Begin counts a call that is sent at now. It must be followed by exactly one End or
+// Abandon.
 func (e *Endpoint[T]) Begin(now int64) { e.load.begin(now) }
 
-// Hold counts something in flight to which no answer is expected: a stream. Exactly
-// one Release follows.
+// Hold counts a stream, to which no answer is expected, as in flight. It must be
+// followed by exactly one Release.
 func (e *Endpoint[T]) Hold() {
 	e.load.held.Add(1)
 	e.load.inflight.Add(1)
 }
 
-// Release counts out what Hold has counted.
+// Release ends what Hold has counted.
 func (e *Endpoint[T]) Release() {
 	e.load.inflight.Add(-1)
 	e.load.held.Add(-1)
 }
 
-// End counts the call out and its time, now − start in nanoseconds, into the
-// latency. Enough calls in a row that faulted or had no answer eject the instance. An
-// answer to a call that began after that ends the ejection, and what was measured
-// before it is forgotten.
+// End ends a call that Begin has counted, and adds its time, now − start in nanoseconds,
+// to the latency. Enough calls in a row that ended Faulted or Unanswered eject the
+// instance. Any other answer to a call that began after the ejection ends it, and what
+// was measured before is forgotten.
 func (e *Endpoint[T]) End(start, now int64, o Outcome) {
 	l := e.load
 	l.abandon()
@@ -85,38 +86,38 @@ func (e *Endpoint[T]) End(start, now int64, o Outcome) {
 	}
 }
 
-// Heard notes that there is a new connection to the instance: it is no longer silent, and
-// if it is ejected, the next call that draws it is a probe.
+// Heard records a new connection to the instance: it is no longer silent, and if it is
+// ejected, the next call that draws it is a probe.
 func (e *Endpoint[T]) Heard(now int64) { e.load.heard(now) }
 
-// Answers notes that the instance has given the sign of life that [Tried.Due] asks for. It is no
-// longer silent, unless calls still wait for it. If it is ejected because it did not answer, and there is a
-// new connection since, it no longer is: its process is another one, or can be reached again. A process
-// that takes packets may still have handlers that do not answer.
+// Answers records the sign of life that [Tried.Due] asks for. The instance is no longer silent, unless
+// calls still wait for it. If it was ejected because it did not answer, and there has been a new connection
+// since, the ejection ends: the process is a new one, or is reachable again. Without a new connection the
+// ejection stays, because a process that receives packets may still have handlers that do not answer.
 func (e *Endpoint[T]) Answers(now int64) {
 	if l := e.load; l.pardons(now) && e.ward.restore(l, now) {
 		l.counted.Store(0)
 	}
 }
 
-// Silence is how long the instance has owed an answer as of now: since the first call
-// that began after its last answer. It is 0 if it owes none.
+// Silence returns how long the instance has owed an answer as of now, measured from the
+// first call that began after its last answer. It is 0 if it owes none.
 func (e *Endpoint[T]) Silence(now int64) time.Duration { return time.Duration(e.load.silence(now)) }
 
-// Abandon counts the call out without a sample: the caller gave up, or the call
-// never left, so that its time says nothing about the instance.
+// Abandon ends a call that Begin has counted, without a sample: the caller gave up, or
+// the call was never sent, so its time says nothing about the instance.
 func (e *Endpoint[T]) Abandon() { e.load.abandon() }
 
-// InFlight is the number of calls and streams in flight.
+// InFlight returns the number of calls and streams in flight.
 func (e *Endpoint[T]) InFlight() int64 { return e.load.inflight.Load() }
 
-// Latency is the average latency as of now, 0 if there was no call yet.
+// Latency returns the average latency as of now, 0 without a sample.
 func (e *Endpoint[T]) Latency(now int64) time.Duration { return e.load.latencyAt(now) }
 
-// Bar keeps the instance from being picked until then, even in panic: it
-// presented a wrong identity, it drains, or it is not to be dialed yet. A bar is
-// never shortened by another; see [Endpoint.Unbar]. An instance that left its set
-// is barred for good. Unlike the methods above Bar takes the lock of the set.
+// Bar excludes the instance from picks until the given time, even in panic: it
+// presented a wrong identity, it drains, or it must not be dialed yet. A bar is
+// never shortened by another one; see [Endpoint.Unbar]. An instance that left its
+// set is barred forever. Unlike the methods above, Bar takes the lock of the set.
 func (e *Endpoint[T]) Bar(until int64) { e.ward.bar(e.load, until) }
 
 // Barred reports whether the instance is barred at now.
@@ -134,13 +135,13 @@ func (e *Endpoint[T]) Ejected(now int64) (until int64, ok bool) {
 	return until, true
 }
 
-// Share is what slow start leaves at now of the instance's share, above 0 and at
-// most 1.
+// Share returns the fraction of its share that slow start grants the instance at
+// now, above 0 and at most 1.
 func (e *Endpoint[T]) Share(now int64) float64 {
 	return e.load.share(now, e.ward.slowStart.Load())
 }
 
-// share is [Endpoint.Share], with the time the whole takes.
+// share is [Endpoint.Share] with the duration of slow start in nanoseconds.
 func (l *load) share(now, slowStart int64) float64 {
 	left := l.ramped.Load() - now
 	if left <= 0 || slowStart <= 0 {
@@ -149,10 +150,11 @@ func (l *load) share(now, slowStart int64) float64 {
 	return max(RampFloor, 1-(1-RampFloor)*float64(left)/float64(slowStart))
 }
 
-// reclassify restores what special promises. The caller holds the ward's lock.
+// reclassify updates special from the times it depends on. The caller holds the
+// ward's lock.
 func (l *load) reclassify() {
 	l.special.Store(max(l.barred.Load(), l.ejected.Load(), l.ramped.Load()))
 }
 
-// never is a time that does not come.
+// never is later than any time.
 const never = math.MaxInt64

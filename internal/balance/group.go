@@ -7,52 +7,65 @@ import (
 	"sync/atomic"
 )
 
-// Key makes picks of the same hash go to the same instance. The zero Key is no
-// key.
+// Key makes picks with the same hash go to the same instance. The zero Key means
+// no key.
 type Key struct {
-	// Hash identifies what is to stay together. It need not be mixed well.
+	// Hash identifies the calls that belong together. It need not be mixed well.
 	Hash uint64
-	// Set says that there is a key.
+	// Set is true if there is a key.
 	Set bool
 }
 
-// Group is a view on a set: the endpoints that match, as of the last update.
+// Group is a view of a set: the endpoints that match, as of the last update.
 type Group[T any] struct {
-	ward    *ward
-	match   func(T) bool
-	options GroupOptions // resolved
+	ward  *ward
+	match func(T) bool
+	// options has its defaults filled in.
+	options GroupOptions
 
-	view     atomic.Pointer[view[T]]
-	ring     atomic.Pointer[ring[T]]
-	building sync.Mutex       // held while a ring is made
-	turns    [2]atomic.Uint64 // the turns of round robin, by part
+	view atomic.Pointer[view[T]]
+	ring atomic.Pointer[ring[T]]
+	// building is held while a ring is built.
+	building sync.Mutex
+	// turns holds the sequence numbers of round robin, by part.
+	turns [2]atomic.Uint64
 
 	// The fields below are guarded by ward.mu, except for the counts of the pools.
-	base   [2]pool[T] // all members: those of the own zone and the others, if split
-	kept   [2]pool[T] // the members that this client keeps, if subset
+
+	// base holds all members: if split, those of the client's zone, then the others.
+	base [2]pool[T]
+	// kept holds the members that this client keeps, if subset.
+	kept   [2]pool[T]
 	split  bool
 	subset bool
-	// unranked says of each part that a new member was not compared with those that are kept.
+	// unranked is set for a part with a new member that was not compared with the kept ones.
 	unranked [2]bool
 	epoch    uint64
 	changed  bool
-	seed     uint64         // seeds the ranks of members
-	zones    map[string]int // members by zone
-	weights  map[uint32]int // members by weight
+	// seed seeds the ranks of members.
+	seed uint64
+	// zones and weights count the members by zone and by weight.
+	zones   map[string]int
+	weights map[uint32]int
 }
 
-// view is what a pick sees of a group.
+// view is an immutable snapshot of a group for picks.
 type view[T any] struct {
-	quick     part[T] // what all picks draw from, if there is one such part
-	base      [2]part[T]
-	kept      [2]part[T]
-	split     bool
-	subset    bool
-	uniform   bool    // in weight
-	topWeight float64 // the greatest
-	local     float64 // the share of the picks that is for the own zone
+	// quick is the part that all picks draw from, if there is only one.
+	quick  part[T]
+	base   [2]part[T]
+	kept   [2]part[T]
+	split  bool
+	subset bool
+	// uniform is set if all weights are equal.
+	uniform bool
+	// topWeight is the greatest weight. It is set for round robin only.
+	topWeight float64
+	// local is the fraction of picks that stay in the client's zone, if split.
+	local     float64
 	slowStart int64
-	epoch     uint64 // changes with the members and their weights
+	// epoch changes with the members and their weights.
+	epoch uint64
 }
 
 func newGroup[T any](w *ward, match func(T) bool, o GroupOptions) *Group[T] {
@@ -74,11 +87,12 @@ func (g *Group[T]) dismissLocked() {
 
 func (g *Group[T]) matches(e *Endpoint[T]) bool { return g.match == nil || g.match(e.value) }
 
-// Pick returns an instance that is not in tried, which may be nil, and not barred.
-// It is false when there is none. It prefers instances that are not ejected and not
-// silent, unless the call is the probe of one, and then the ejected to the silent. Tried
-// is not changed. A pick inspects at most [MaxDraws] instances in each of the two
-// zone parts, unless as many of the group are out; then at most one more than are.
+// Pick returns an instance that is neither barred nor in tried, which may be nil. It
+// returns false if there is none. It prefers instances that are neither ejected nor
+// silent, unless the call is the probe of one, and prefers ejected instances to silent
+// ones. Pick adds nothing to tried. It inspects at most [MaxDraws] instances in each of
+// the two zone parts, unless as many of the group are out; then at most one more than
+// are out.
 func (g *Group[T]) Pick(now int64, tried *Tried[T], key Key) (*Endpoint[T], bool) {
 	g.ward.tick(now)
 	v := g.view.Load()
@@ -94,7 +108,7 @@ func (g *Group[T]) Pick(now int64, tried *Tried[T], key Key) (*Endpoint[T], bool
 	return g.pick(v, now, tried, r)
 }
 
-// pick is Pick without a key; r is all the randomness.
+// pick is Pick without a key. All its randomness comes from r.
 func (g *Group[T]) pick(v *view[T], now int64, tried *Tried[T], r uint64) (*Endpoint[T], bool) {
 	t := tried.terms(now, v.slowStart)
 	e := g.pickKept(v, t, r)
@@ -106,7 +120,8 @@ func (g *Group[T]) pick(v *view[T], now int64, tried *Tried[T], r uint64) (*Endp
 	return e, e != nil
 }
 
-// pickKept picks from those that this client keeps; nil if there is nobody fit, or no subset.
+// pickKept picks from the subset of this client. It returns nil if no member is fit, or if there is no
+// subset.
 func (g *Group[T]) pickKept(v *view[T], t *terms, r uint64) *Endpoint[T] {
 	if !v.subset {
 		return nil
@@ -115,8 +130,8 @@ func (g *Group[T]) pickKept(v *view[T], t *terms, r uint64) *Endpoint[T] {
 	return g.pickFrom(v, &v.kept, &g.kept, t, r)
 }
 
-// tell notes the probe that a careful pick met. Probes are seldom due, so that a look at
-// all members costs little.
+// tell stores in tried the instance whose probe a careful pick met. Probes are rarely due,
+// so searching all members costs little.
 func (g *Group[T]) tell(v *view[T], t *terms, tried *Tried[T]) {
 	if t.due == nil {
 		return
@@ -131,8 +146,8 @@ func (g *Group[T]) tell(v *view[T], t *terms, tried *Tried[T]) {
 	}
 }
 
-// pickBase picks from all members; from the ejected ones only if none else is left, and
-// from the silent ones only if none of these is.
+// pickBase picks from all members. It returns an ejected one only if no other is left, and a
+// silent one only if there is no ejected one either.
 func (g *Group[T]) pickBase(v *view[T], t *terms, r uint64) *Endpoint[T] {
 	e := g.pickFrom(v, &v.base, &g.base, t, r)
 	if e == nil {
@@ -142,7 +157,7 @@ func (g *Group[T]) pickBase(v *view[T], t *terms, r uint64) *Endpoint[T] {
 	return e
 }
 
-// pickFrom picks from one part or, if there is nobody fit, from the other.
+// pickFrom picks from one part or, if no member of it is fit, from the other.
 func (g *Group[T]) pickFrom(v *view[T], parts *[2]part[T], pools *[2]pool[T], t *terms, r uint64) *Endpoint[T] {
 	first := 0
 	if v.split && !stays(v.local, parts[0].slots.n, pools[0].out(!t.heedless), r) {
@@ -162,7 +177,7 @@ func (g *Group[T]) pickFrom(v *view[T], parts *[2]part[T], pools *[2]pool[T], t 
 	return nil
 }
 
-// panics reports whether so few are available that ejections are not heeded.
+// panics reports whether so few members are available that ejections are ignored.
 func (g *Group[T]) panics(pools *[2]pool[T], parts *[2]part[T]) bool {
 	if g.ward.next.Load() == 0 {
 		return false
@@ -172,29 +187,29 @@ func (g *Group[T]) panics(pools *[2]pool[T], parts *[2]part[T]) bool {
 	return float64(total-out) < g.options.Panic*float64(total)
 }
 
-// Health is how many members are neither barred nor ejected at now, and how many
-// there are. It is O(1), except for the first call after a bar or an ejection ends.
+// Health returns how many members are neither barred nor ejected at now, and the number
+// of members. It is O(1), except for the first call after a bar or an ejection ends.
 func (g *Group[T]) Health(now int64) (available, total int) {
 	g.ward.tick(now)
 	total = g.Len()
 	return max(0, total-g.base[0].out(true)-g.base[1].out(true)), total
 }
 
-// Standing is how many members are not barred at now: those that a pick returns,
-// if it must.
+// Standing returns how many members are not barred at now: those that a pick may
+// return if there are no better ones.
 func (g *Group[T]) Standing(now int64) int {
 	g.ward.tick(now)
 	return max(0, g.Len()-g.base[0].out(false)-g.base[1].out(false))
 }
 
-// Len is the number of members.
+// Len returns the number of members.
 func (g *Group[T]) Len() int {
 	v := g.view.Load()
 	return v.base[0].slots.n + v.base[1].slots.n
 }
 
-// Members are all members, whatever their health, as of the beginning of the
-// iteration; their order means nothing.
+// Members returns an iterator over all members, whatever their health, as of the
+// beginning of the iteration, in no particular order.
 func (g *Group[T]) Members() iter.Seq[*Endpoint[T]] {
 	return func(yield func(*Endpoint[T]) bool) {
 		v := g.view.Load()

@@ -1,7 +1,7 @@
 package balance
 
-// changeLocked makes e the member of the instance with load l, if it matches. A
-// nil e is an instance that left.
+// changeLocked makes e the member for the instance with load l, if it matches. A
+// nil e means that the instance left.
 func (g *Group[T]) changeLocked(l *load, e *Endpoint[T]) {
 	part, is := 0, e != nil && g.matches(e)
 	if g.base[1].has(l) {
@@ -24,7 +24,7 @@ func (g *Group[T]) changeLocked(l *load, e *Endpoint[T]) {
 	g.changed = true
 }
 
-// partOf is the part that e belongs to.
+// partOf returns the part that e belongs to.
 func (g *Group[T]) partOf(e *Endpoint[T]) int {
 	if g.split && e.zone != g.ward.options.Zone {
 		return 1
@@ -49,8 +49,9 @@ func (g *Group[T]) removeLocked(part int, l *load) {
 	forget(g.zones, e.zone)
 	forget(g.weights, e.weight)
 	g.epoch++
+	// commitLocked replaces the missing one.
 	if g.kept[part].has(l) {
-		g.kept[part].remove(l, s) // commitLocked sees that one is missing
+		g.kept[part].remove(l, s)
 	}
 }
 
@@ -77,7 +78,7 @@ func forget[K comparable](counts map[K]int, k K) {
 	}
 }
 
-// commitLocked publishes the changes, if there were any.
+// commitLocked publishes the changes, if there are any.
 func (g *Group[T]) commitLocked() {
 	if !g.changed {
 		return
@@ -89,7 +90,7 @@ func (g *Group[T]) commitLocked() {
 	g.publishLocked()
 }
 
-// splitsLocked reports whether a group of n is to be split by zone.
+// splitsLocked reports whether a group of n members is split by zone.
 func (g *Group[T]) splitsLocked(n int) bool {
 	return g.options.ZoneAware && g.ward.optionsLocked().Zone != "" && n >= ZoneMinimum
 }
@@ -106,7 +107,7 @@ func (g *Group[T]) membersLocked() []*Endpoint[T] {
 	return all
 }
 
-// layOutLocked makes the pools anew.
+// layOutLocked rebuilds the pools from members.
 func (g *Group[T]) layOutLocked(members []*Endpoint[T]) {
 	for i := range 2 {
 		g.base[i].clear()

@@ -6,27 +6,41 @@ import (
 	"time"
 )
 
-// load is what is known of one instance, for as long as it stays in the set. What a
-// pick reads of an instance that has no trouble fits one cache line.
+// load is what is known about one instance, for as long as it stays in the set. The fields
+// that a pick reads of an instance without trouble fit into one cache line. Times are on
+// the caller's scale.
 type load struct {
 	inflight atomic.Int64
-	measured atomic.Uint64 // see measure
-	sampled  atomic.Int64  // when measured was last updated, on the caller's scale
-	counted  atomic.Uint32 // see tally
-	failures atomic.Uint32 // in a row, below the two bits gone and unheard
-	owed     atomic.Int64  // since when it owes an answer, 0 if it owes none; see silence
-	special  atomic.Int64  // the latest of barred, ejected and ramped: after it, all are past
-	held     atomic.Int64  // how many of inflight are streams
-	_        [cacheLine - 56]byte
+	// measured is a packed measure, last updated at sampled.
+	measured atomic.Uint64
+	sampled  atomic.Int64
+	// counted is a packed tally.
+	counted atomic.Uint32
+	// failures counts the failures in a row, below the two bits gone and unheard.
+	failures atomic.Uint32
+	// owed is since when the instance owes an answer, 0 if it owes none; see silence.
+	owed atomic.Int64
+	// special is the latest of barred, ejected and ramped: after it, all of them are past.
+	special atomic.Int64
+	// held is how many of inflight are streams.
+	held atomic.Int64
+	_    [cacheLine - 56]byte
 
-	barred  atomic.Int64 // until when it must not be picked
-	ejected atomic.Int64 // until when it should not be picked
-	ramped  atomic.Int64 // until when its share still grows
-	outcast atomic.Int64 // when the last ejection began
-	probe   atomic.Int64 // before then it gets no probe; see probing
-	met     atomic.Int64 // when there was a new connection to it last
-	mute    atomic.Bool  // it was ejected because it did not answer
-	_       [cacheLine - 52]byte
+	// barred is until when the instance must not be picked.
+	barred atomic.Int64
+	// ejected is until when the instance should not be picked.
+	ejected atomic.Int64
+	// ramped is until when the share of the instance grows.
+	ramped atomic.Int64
+	// outcast is when the last ejection began.
+	outcast atomic.Int64
+	// probe is when the next probe is due at the earliest; see terms.probes.
+	probe atomic.Int64
+	// met is when the last new connection to the instance was made.
+	met atomic.Int64
+	// mute is set if the last ejection was for lack of answers.
+	mute atomic.Bool
+	_    [cacheLine - 52]byte
 }
 
 const cacheLine = 64
@@ -34,7 +48,7 @@ const cacheLine = 64
 const (
 	// gone marks the load of an instance that left the set.
 	gone uint32 = 1 << 31
-	// unheard says that a call got no answer, and none that began after it did.
+	// unheard means that a call got no answer, and neither did any call that began after it.
 	unheard uint32 = 1 << 30
 )
 
@@ -42,7 +56,7 @@ const (
 // least sample of the current run of slower ones.
 type measure struct{ average, least float64 }
 
-// A float32 holds either to 1/10⁷, far finer than [LatencyTolerance].
+// unpack decodes a measure. A float32 is exact to 1/10⁷, far finer than [LatencyTolerance].
 func unpack(word uint64) measure {
 	return measure{float64(math.Float32frombits(uint32(word >> 32))), float64(math.Float32frombits(uint32(word)))}
 }
@@ -51,18 +65,18 @@ func (m *measure) pack() uint64 {
 	return uint64(math.Float32bits(float32(m.average)))<<32 | uint64(math.Float32bits(float32(m.least)))
 }
 
-// tally is how many samples there were, up to WarmSamples, and how many of the last ones
-// in a row were slower than the average, below SlowRun. An average that such a run has
-// raised is a peak until PeakHeld samples in a row are like it; alike is how many of
-// these are still to come, 0 if it is not a peak. An instance that has returned is one that
-// nobody had asked for [IdleAfter]: its samples are counted anew, and what is known of
-// it is compared all the same.
+// tally counts samples: how many there were, up to WarmSamples, and how many of the last
+// ones in a row were slower than the average, below SlowRun. An average that such a run
+// has raised is a peak until PeakHeld samples in a row are like it; alike is how many of
+// these are still missing, 0 if the average is not a peak. returned is set for an instance
+// that had been idle for [IdleAfter]: its samples are counted anew, and its latency is
+// compared all the same.
 type tally struct {
 	samples, slower, alike uint32
 	returned               bool
 }
 
-// returning is where a tally keeps that.
+// returning is the bit of returned in a packed tally.
 const returning = 1 << 24
 
 func (t tally) pack() uint32 {
@@ -80,13 +94,14 @@ func (l *load) tally() tally {
 	return tally{samples: word & 0xff, slower: word >> 8 & 0xff, alike: word >> 16 & 0xff, returned: word&returning != 0}
 }
 
-// calls is how many calls are in flight, to which an answer is owed.
+// calls returns how many calls are in flight. Streams do not count, because they are owed no
+// answer.
 func (l *load) calls() int64 { return l.inflight.Load() - l.held.Load() }
 
 func (l *load) abandon() { l.inflight.Add(-1) }
 
-// sample takes one latency. Whoever moves l.sampled owns the sample; everybody
-// else within [Resolution] leaves, so there is no loop and no lock. An owner that
+// sample records one latency. The goroutine that advances l.sampled owns the sample;
+// others within [Resolution] return, so there is neither a loop nor a lock. An owner that
 // is suspended between its stores loses a later sample, which is harmless.
 func (l *load) sample(elapsed, now int64, o Outcome) {
 	last, t := l.sampled.Load(), l.tally()
@@ -121,8 +136,8 @@ func (l *load) sample(elapsed, now int64, o Outcome) {
 	}
 }
 
-// warmUp takes in one of the first samples; keep is what the time since the last
-// one leaves of the average.
+// warmUp adds one of the first samples. keep is the weight that the average has left
+// after the time since the last sample.
 func (m *measure) warmUp(t tally, sample float64, failed bool, keep float64) {
 	switch {
 	case t.samples == 0:
@@ -131,13 +146,14 @@ func (m *measure) warmUp(t tally, sample float64, failed bool, keep float64) {
 		keep = min(keep, 0.5)
 	case sample < m.average:
 		keep = 0
-	default: // a hiccup of a fresh process
+	default:
+		// A slower sample is a hiccup of a fresh process.
 		keep = 1
 	}
 	m.average = sample + (m.average-sample)*keep
 }
 
-// follow takes in a sample of an instance that is warm, so long after the last one: the
+// follow adds a sample of a warm instance, since nanoseconds after the last one, by the
 // peak rule of the package comment.
 func (m *measure) follow(t tally, sample float64, failed bool, since int64) tally {
 	constant := Decay
@@ -168,13 +184,13 @@ func (m *measure) follow(t tally, sample float64, failed bool, since int64) tall
 	return t
 }
 
-// average is the average latency in nanoseconds as of the last sample.
+// average returns the average latency in nanoseconds as of the last sample.
 func (l *load) average() float64 {
 	return float64(math.Float32frombits(uint32(l.measured.Load() >> 32)))
 }
 
-// tolerance is the factor within which the latency counts as equal to another one, 0 if
-// it may not be compared.
+// tolerance returns the factor within which the latency counts as equal to another one, 0
+// if it must not be compared.
 func (l *load) tolerance() float64 {
 	switch word := l.counted.Load(); {
 	case word&0xff >= WarmSamples:
@@ -185,8 +201,8 @@ func (l *load) tolerance() float64 {
 	return 0
 }
 
-// estimate is the latency in nanoseconds to expect, at least LatencyFloor, and at least
-// as long as the instance has already left calls without an answer.
+// estimate returns the expected latency in nanoseconds, at least LatencyFloor, and at
+// least the time for which the instance has owed an answer.
 func (l *load) estimate(now int64) float64 {
 	e := max(l.average()*fadedBy(now-l.sampled.Load()), float64(LatencyFloor))
 	if owed := l.owed.Load(); owed != 0 && float64(now-owed) > e {
@@ -195,7 +211,7 @@ func (l *load) estimate(now int64) float64 {
 	return e
 }
 
-// fadedBy is what idling leaves of an average.
+// fadedBy returns the factor by which an average fades after idle nanoseconds.
 func fadedBy(idle int64) float64 {
 	switch {
 	case idle <= int64(IdleAfter):
@@ -206,9 +222,10 @@ func fadedBy(idle int64) float64 {
 	return decay(idle-int64(IdleAfter), IdleDecay)
 }
 
-// decay is e^(-elapsed/constant), cheap for the short times of a busy endpoint.
+// decay returns e^(-elapsed/constant). It is cheap for the short times of a busy endpoint.
 func decay(elapsed int64, constant time.Duration) float64 {
-	const short = 1.0 / 64 // the cubic term is below 1e-6
+	// Below short, the cubic term is less than 1e-6.
+	const short = 1.0 / 64
 	x := float64(max(elapsed, 0)) / float64(constant)
 	if x < short {
 		return 1 - x + x*x/2
@@ -216,7 +233,7 @@ func decay(elapsed int64, constant time.Duration) float64 {
 	return math.Exp(-x)
 }
 
-// latencyAt is the average as of now, 0 without a sample, for reports.
+// latencyAt returns the average as of now, 0 without a sample, for reports.
 func (l *load) latencyAt(now int64) time.Duration {
 	if l.tally().samples == 0 {
 		return 0

@@ -10,12 +10,12 @@ import (
 // some have none.
 const TableSize = 65537
 
-// seatShare is the least weight that counts in a lookup table, as a part of the
-// greatest: it bounds the rounds in which the table is filled, whatever weights a
-// registry shows.
+// seatShare bounds how little a weight counts in a lookup table: at least as 1/seatShare
+// of the greatest. This bounds the rounds that fill the table, whatever weights a
+// registry reports.
 const seatShare = 64
 
-// seat is an instance that takes places.
+// seat is an instance that takes places in a lookup table.
 type seat struct {
 	key    string
 	hash   uint64
@@ -24,13 +24,13 @@ type seat struct {
 }
 
 // maglev returns the index of the seat in each place, nil without seats. The seats
-// take turns, by weight, to take the next free place in an order of their own. So
-// each has places in proportion to its weight, which depend on the keys and
-// weights alone; and most stay its own when others come and go. The order of seats
-// is lost.
+// take turns, by weight. In its turn, a seat takes the next free place in an order of its
+// own. Thus each seat has places in proportion to its weight, which depend on the keys
+// and weights alone, and keeps most of them when others come and go. maglev reorders
+// seats.
 //
-// The race detector need not look: nobody else sees what it writes, and to make a table
-// would take it most of the time of the tests.
+// The race detector is off, because no other goroutine sees what maglev writes, and
+// building tables would take most of the time of the tests.
 //
 //go:norace
 func maglev(seats []seat) []uint32 {
@@ -54,7 +54,8 @@ func maglev(seats []seat) []uint32 {
 		}
 	}
 	table := make([]uint32, TableSize)
-	var taken [TableSize/64 + 1]uint64 // 8 KiB, where the table would fall out of the cache
+	// taken takes 8 KiB and stays in the cache, unlike the table.
+	var taken [TableSize/64 + 1]uint64
 	// A seat has its n-th turn in the first round in which round × weight reaches
 	// n × top, as in Envoy.
 	turns := make([]uint64, len(seats))

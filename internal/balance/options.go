@@ -2,12 +2,12 @@ package balance
 
 import "time"
 
-// What a zero field of [Options] and [GroupOptions] stands for.
+// Defaults of the fields of [Options] and [GroupOptions].
 const (
 	// DefaultSlowStart is how long the share of a new instance grows.
 	DefaultSlowStart = 30 * time.Second
 
-	// DefaultErrors, DefaultInterval, DefaultEject and DefaultMax are those of
+	// DefaultErrors, DefaultInterval, DefaultEject and DefaultMax are the defaults of
 	// Envoy's outlier detection: consecutive_5xx, interval, base_ejection_time and
 	// max_ejection_percent.
 	DefaultErrors   = 5
@@ -16,7 +16,7 @@ const (
 	DefaultMax      = 0.1
 
 	// DefaultPanic is the share of a group that must be available for ejections to
-	// be heeded, as Envoy's healthy_panic_threshold.
+	// apply, like Envoy's healthy_panic_threshold.
 	DefaultPanic = 0.5
 
 	// DefaultSubset is how many instances one client keeps of a large group.
@@ -24,52 +24,52 @@ const (
 )
 
 const (
-	// MaxEject bounds how long one ejection lasts, as Envoy's max_ejection_time.
+	// MaxEject bounds how long one ejection lasts, like Envoy's max_ejection_time.
 	MaxEject = 5 * time.Minute
 
-	// RampFloor is the share of its share a new instance starts with.
+	// RampFloor is the fraction of its share that a new instance starts with.
 	RampFloor = 0.1
 
 	// SubsetAbove is the number of instances above which a client keeps a subset.
 	SubsetAbove = 100
 
-	// ZoneMinimum is the least size of a group whose picks prefer the own zone, as
-	// Envoy's min_cluster_size.
+	// ZoneMinimum is the least size of a group whose picks prefer the client's zone,
+	// like Envoy's min_cluster_size.
 	ZoneMinimum = 6
 
-	// ZoneSpare is the load above its own share that the available instances of
-	// the own zone are trusted with, before picks spill into other zones.
+	// ZoneSpare is how many times its own share of load an available instance of the
+	// client's zone may get before picks spill into other zones.
 	ZoneSpare = 1.4
 )
 
-// Options say how a [Set] treats its instances. The zero value is all defaults.
+// Options says how a [Set] treats its instances. The zero value means all defaults.
 type Options struct {
 	// Self identifies this client: clients that differ in it keep different subsets
 	// of a large group.
 	Self string
-	// Zone is where this client runs. "" does without zones.
+	// Zone is where this client runs. "" turns zones off.
 	Zone string
 	// SlowStart is how long the share of a new instance grows, from [RampFloor] to
-	// its whole. 0 means [DefaultSlowStart]; below 0, it begins with the whole.
+	// the whole. 0 means [DefaultSlowStart]; a negative value turns slow start off.
 	SlowStart time.Duration
 	// Outlier says when an instance that fails is ejected.
 	Outlier Outlier
 }
 
 // Outlier says when an instance that fails is ejected, and for how long. The zero
-// value is all defaults.
+// value means all defaults.
 type Outlier struct {
 	// Errors is how many failures in a row eject an instance. 0 means
-	// [DefaultErrors]; below 0, none is ever ejected.
+	// [DefaultErrors]; a negative value turns ejection off.
 	Errors int
-	// Interval is the time in health that makes up for one ejection. 0 and below
+	// Interval is the time in health that compensates for one ejection. 0 and below
 	// mean [DefaultInterval].
 	Interval time.Duration
 	// Eject is how long the first ejection lasts; the n-th in a row lasts n times as
 	// long, up to [MaxEject]. 0 and below mean [DefaultEject].
 	Eject time.Duration
-	// Max is the greatest share of the set that is ejected at a time; one instance
-	// may always be. 0 means [DefaultMax]; below 0, one is all.
+	// Max is the greatest share of the set that may be ejected at a time; one
+	// instance always may. 0 means [DefaultMax]; a negative value means one instance.
 	Max float64
 }
 
@@ -90,21 +90,21 @@ const (
 	P2C Policy = iota
 	// RoundRobin picks the instances in turn, by weight, whatever their load.
 	RoundRobin
-	// Hash is for groups whose picks carry a key; it never subsets. A pick without
-	// a key is as with P2C.
+	// Hash is for groups whose picks have a key; such a group has no subset. A pick
+	// without a key works as with P2C.
 	Hash
 )
 
-// GroupOptions say how a [Group] picks. The zero value is P2C with all defaults.
+// GroupOptions says how a [Group] picks. The zero value means P2C with all defaults.
 type GroupOptions struct {
 	Policy Policy
 	// ZoneAware prefers instances in [Options.Zone].
 	ZoneAware bool
-	// Panic is the share of the group that must be available for ejections to be
-	// heeded. 0 means [DefaultPanic]; below 0, they always are.
+	// Panic is the share of the group that must be available for ejections to
+	// apply. 0 means [DefaultPanic]; with a negative value they always apply.
 	Panic float64
 	// Subset is how many instances this client keeps of more than [SubsetAbove]. 0
-	// means [DefaultSubset]; below 0, all.
+	// means [DefaultSubset]; a negative value means all.
 	Subset int
 }
 

@@ -1,20 +1,20 @@
 package balance
 
-// failed counts a failure of l, and ejects it when there were enough in a row.
+// failed counts a failure of l, and ejects it after enough failures in a row.
 func (w *ward) failed(l *load, now int64, how Outcome) {
 	errors := w.errors.Load()
 	if errors == 0 || now < l.ejected.Load() {
 		return
 	}
-	// Each further round of failures is another occasion: the first may have come
-	// while enough others were out, or another held the lock.
+	// Each further round of failures tries again: the first ejection may have failed
+	// because enough others were ejected, or because the lock was held.
 	if n := l.failures.Add(1) &^ (gone | unheard); n%errors == 0 {
 		w.eject(l, now, how)
 	}
 }
 
-// eject does not wait for the lock, since End does not. The last of the failures stands for
-// all.
+// eject ejects l, if the limit allows it. It does not wait for the lock, because End must not
+// wait. how is the outcome of the last of the failures.
 func (w *ward) eject(l *load, now int64, how Outcome) {
 	if !w.mu.TryLock() {
 		return
@@ -41,7 +41,8 @@ func (w *ward) eject(l *load, now int64, how Outcome) {
 	w.settleLocked(t, t.counted|isEjected)
 }
 
-// restore ends the ejection of l. It does not wait for the lock, as eject.
+// restore ends the ejection of l and reports whether it did. Like eject, it does not wait for
+// the lock.
 func (w *ward) restore(l *load, now int64) bool {
 	if !w.mu.TryLock() {
 		return false

@@ -1,7 +1,7 @@
 package balance
 
-// pool is a changing set of endpoints to pick from, and its part the snapshot.
-// It is written under the ward's lock.
+// pool is a mutable set of endpoints to pick from. It is written under the ward's
+// lock.
 type pool[T any] struct {
 	census
 
@@ -9,10 +9,11 @@ type pool[T any] struct {
 	endpoints editor[*Endpoint[T]]
 }
 
-// part is a snapshot of a pool.
+// part is an immutable snapshot of a pool. A pick inspects slots; endpoints has the
+// same order.
 type part[T any] struct {
-	slots     vector[slot]         // what a pick inspects
-	endpoints vector[*Endpoint[T]] // the same order
+	slots     vector[slot]
+	endpoints vector[*Endpoint[T]]
 }
 
 func slotOf[T any](e *Endpoint[T]) slot {
@@ -28,7 +29,7 @@ func (p *pool[T]) has(l *load) bool {
 
 func (p *pool[T]) endpoint(l *load) *Endpoint[T] { return *p.endpoints.at(int(p.at[l])) }
 
-// add adds e, which is not there, in the standing s.
+// add adds e, which must not be in the pool, with the standing s.
 func (p *pool[T]) add(e *Endpoint[T], s standing) {
 	if p.at == nil {
 		p.at = make(map[*load]int32)
@@ -39,7 +40,7 @@ func (p *pool[T]) add(e *Endpoint[T], s standing) {
 	p.count(s, 1)
 }
 
-// replace puts e in the place of the endpoint with the same load.
+// replace replaces the endpoint that has the same load with e.
 func (p *pool[T]) replace(e *Endpoint[T]) {
 	i := int(p.at[e.load])
 	if *p.slots.at(i) != slotOf(e) {
@@ -48,7 +49,8 @@ func (p *pool[T]) replace(e *Endpoint[T]) {
 	p.endpoints.set(i, e)
 }
 
-// remove removes the endpoint of l, in the standing s; the last takes its place.
+// remove removes the endpoint of l, which has the standing s. The last endpoint takes its
+// place.
 func (p *pool[T]) remove(l *load, s standing) {
 	i, last := int(p.at[l]), p.len()-1
 	if i != last {
@@ -63,7 +65,7 @@ func (p *pool[T]) remove(l *load, s standing) {
 	p.count(s, -1)
 }
 
-// clear empties the pool without touching what it shared.
+// clear empties the pool without changing its snapshots.
 func (p *pool[T]) clear() {
 	p.slots, p.endpoints = editor[slot]{}, editor[*Endpoint[T]]{}
 	clear(p.at)

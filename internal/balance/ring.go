@@ -7,51 +7,57 @@ import (
 )
 
 const (
-	// LoadFactor is how far above the average an instance may be loaded before picks
-	// with a key pass it over (Mirrokni, Thorup and Zadimoghaddam, SODA 2018). It
-	// is Vimeo's and HAProxy's.
+	// LoadFactor is how many times the average load an instance may have before picks
+	// with a key pass it over (Mirrokni, Thorup and Zadimoghaddam, SODA 2018). Vimeo
+	// and HAProxy use the same factor.
 	LoadFactor = 1.25
 
-	// LoadFloor is how many calls in flight an instance takes of picks with a key
-	// whatever the average is: so few do not make a queue on a machine of some cores. Without
-	// it, a key would leave an instance that is idle but for its own calls.
+	// LoadFloor is how many calls in flight an instance accepts from picks with a key,
+	// whatever the average is: so few calls do not queue on a machine with several cores.
+	// Without it, the calls of a key would leave an instance that has no others.
 	LoadFloor = 16
 
 	// MaxPlaces is how many places of the table one pick looks at.
 	MaxPlaces = 64
 
-	// RingEvery is how long the table of a group of more than RingFree members stands
-	// at least. Making one takes about 1 ms, and 3 ms at 10,000 members.
+	// RingEvery is the least time between two tables of a group of more than RingFree
+	// members. Building one takes about 1 ms, and 3 ms for 10,000 members.
 	RingEvery = 100 * time.Millisecond
 
-	// RingFree is up to how many members each change is followed at once.
+	// RingFree is the largest number of members for which each change leads to a new
+	// table at once.
 	RingFree = 1000
 
 	// surveyed is how many members' calls in flight one pick counts afresh.
 	surveyed = 8
 )
 
-// ring is the lookup table of the members of one view, which it keeps until the
-// next is made, and a count of their calls in flight.
+// ring is the lookup table of the members of one view, and a count of their calls in
+// flight. It keeps the view until the next ring is built.
 type ring[T any] struct {
-	view    *view[T]
-	made    int64    // when, on the caller's scale
-	table   []uint32 // by place: the index of a member
-	weights float64  // their sum
+	view *view[T]
+	// made is when the ring was built, on the caller's scale.
+	made int64
+	// table holds the index of a member for each place.
+	table []uint32
+	// weights is the sum of the weights.
+	weights float64
 
-	// Summing up all members for each pick would cost O(n), and one counter for all
-	// calls would be a bottleneck even for those without keys. So each pick looks at
-	// a few members in turn, and corrects the sum by what changed in them.
-	seen   []atomic.Int64 // calls in flight of each member when it was last looked at
-	sum    atomic.Int64   // the sum of seen
+	// Counting the calls of all members for each pick would cost O(n), and one counter
+	// for all calls would be a bottleneck even for picks without keys. Therefore each pick
+	// looks at a few members in turn, and corrects the sum by what changed in them. seen
+	// holds the calls in flight of each member when it was last looked at; sum is their sum.
+	seen   []atomic.Int64
+	sum    atomic.Int64
 	cursor atomic.Uint64
 }
 
 // pickKeyed picks the member in the place of hash, or in the first place after it
-// whose member is fit and can take one call more.
+// whose member is fit and can take one more call.
 func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], hash uint64) (*Endpoint[T], bool) {
 	r, current := g.ringOf(v, now), v
-	if r.view.epoch != v.epoch { // the new ring is being made, or too soon
+	// The epochs differ while the new ring is being built, or if it is too early for one.
+	if r.view.epoch != v.epoch {
 		v = r.view
 	}
 	hash = mix(hash)
@@ -65,8 +71,8 @@ func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], hash uint64
 	return e, e != nil
 }
 
-// pick returns the member in the place of hash or after it that is fit and has room, or nil if
-// the first MaxPlaces have none.
+// pick returns the first member, from the place of hash on, that is fit and has room. It
+// returns nil if the first MaxPlaces places have none.
 func (r *ring[T]) pick(v *view[T], t *terms, hash uint64) *Endpoint[T] {
 	if len(r.table) == 0 {
 		return nil
@@ -95,7 +101,7 @@ func (t *terms) keeps(l *load) bool {
 	return !out && !l.silent(t.now, SilenceKeyed) || t.probes(l)
 }
 
-// hasRoom reports whether one call more is within the bound.
+// hasRoom reports whether one more call is within the bound.
 func hasRoom(s *slot, perWeight float64) bool {
 	const rounding = 1e-9
 	return float64(s.load.inflight.Load()+1) <= max(LoadFloor, math.Ceil(perWeight/s.perWeight-rounding))
@@ -109,9 +115,9 @@ func (v *view[T]) locate(i int) (part, at int) {
 	return 0, i
 }
 
-// ringOf returns the ring of v, making it if need be. While another pick makes it,
-// or within RingEvery of the last one, that one is as good: those of its members
-// that left are barred.
+// ringOf returns the ring of v, and builds it if necessary. While another pick builds
+// it, or within RingEvery of the last ring, it returns the last ring, which can still
+// be used: those of its members that left are barred.
 func (g *Group[T]) ringOf(v *view[T], now int64) *ring[T] {
 	r := g.ring.Load()
 	switch {
@@ -148,8 +154,8 @@ func newRing[T any](v *view[T], now int64) *ring[T] {
 	return r
 }
 
-// survey returns the calls in flight of all members, exact up to surveyed members
-// and as of the last n/surveyed picks beyond.
+// survey returns the calls in flight of all members. The number is exact for up to
+// surveyed members; for n members, each was last counted within n/surveyed picks.
 func (r *ring[T]) survey(v *view[T]) int64 {
 	n := len(r.seen)
 	k := min(n, surveyed)

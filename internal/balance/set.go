@@ -9,29 +9,31 @@ import (
 type Item[T comparable] struct {
 	// Key identifies the instance across updates.
 	Key string
-	// Value is what the endpoint carries. A different value makes a new Endpoint
-	// over the same state.
+	// Value is the value of the endpoint. A different value makes a new Endpoint
+	// with the same state.
 	Value T
-	// Weight of calls relative to the others; 0 means 1.
+	// Weight is the weight relative to the other instances. 0 means 1.
 	Weight uint32
-	// Zone is where the instance runs, "" if that is not known.
+	// Zone is where the instance runs, "" if unknown.
 	Zone string
 }
 
 // Set holds the endpoints of one service, and the groups they are picked from.
-// What was learned of an instance survives updates for as long as the instance
+// What was learned about an instance survives updates for as long as the instance
 // stays. The zero value is an empty set with default options. A Set must not be
 // copied.
 type Set[T comparable] struct {
 	ward   ward
 	groups []*Group[T] // guarded by ward.mu
 
-	keys  sync.RWMutex            // after ward.mu; guards known for those who do not hold that
-	known map[string]*Endpoint[T] // written under both locks
+	// keys is locked after ward.mu. It guards known for readers that do not hold ward.mu;
+	// known is written under both locks.
+	keys  sync.RWMutex
+	known map[string]*Endpoint[T]
 }
 
-// Configure sets the options. An instance that is ejected or starting keeps to the
-// times it was given. A change of Self or Zone lays all groups out anew, O(n).
+// Configure sets the options. An instance that is ejected or in slow start keeps the
+// times that it was given. A change of Self or Zone rebuilds all groups, O(n).
 func (s *Set[T]) Configure(o Options, now int64) {
 	s.ward.mu.Lock()
 	defer s.ward.mu.Unlock()
@@ -48,20 +50,19 @@ func (s *Set[T]) Configure(o Options, now int64) {
 
 // Update applies a change: put holds the instances that are new or different,
 // remove the keys of those that are gone. Removals come first, so that a key in
-// both starts afresh; of two items with one key the last stands. Neither slice is
-// kept. Items that say nothing new, and unknown keys, are passed over.
+// both starts afresh; of two items with one key the last one counts. Neither slice
+// is retained. Items without a change, and unknown keys, are ignored.
 //
 // It returns the endpoints that were removed, for the owner to close: calls may
 // still be in flight on them, and picks in progress may still return them.
 //
-// A change costs, for each item and each group it matches, the copy of one or two
-// chunks of 64 members, and once a pointer for each 64 members of the group. What
-// else depends on the size of a group happens seldom: when the group grows or
-// shrinks across [ZoneMinimum] or [SubsetAbove], and when an instance of the kept
-// subset leaves.
+// A change copies, for each item and each group it matches, one or two chunks of 64
+// members, and once a pointer for each 64 members of the group. Other work that
+// depends on the size of a group is rare: when the group grows or shrinks across
+// [ZoneMinimum] or [SubsetAbove], and when an instance of the subset leaves.
 //
-// An instance that joins a set that has others starts slowly; the instances of
-// the first update, and of one that finds the set empty, do not.
+// An instance that joins a set with other instances goes through slow start. The
+// instances of the first update, and of one that finds the set empty, do not.
 func (s *Set[T]) Update(put []Item[T], remove []string, now int64) (removed []*Endpoint[T]) {
 	s.ward.mu.Lock()
 	defer s.ward.mu.Unlock()
@@ -127,8 +128,8 @@ func (s *Set[T]) putLocked(item *Item[T], now, ramp int64) {
 	}
 }
 
-// Lookup returns the endpoint of key. It waits only for the moment in which an
-// update changes the index.
+// Lookup returns the endpoint of key. It waits only while an update changes the
+// index.
 func (s *Set[T]) Lookup(key string) (*Endpoint[T], bool) {
 	s.keys.RLock()
 	defer s.keys.RUnlock()
@@ -136,17 +137,17 @@ func (s *Set[T]) Lookup(key string) (*Endpoint[T], bool) {
 	return e, ok
 }
 
-// Len is the number of instances.
+// Len returns the number of instances.
 func (s *Set[T]) Len() int {
 	s.keys.RLock()
 	defer s.keys.RUnlock()
 	return len(s.known)
 }
 
-// Group returns a view on the endpoints whose value match accepts, which updates
-// keep up to date until it is released. A nil match accepts all. Match is called
-// once for each instance now, O(n), and for each later change, with the lock of
-// the set held: it must be a pure function of the value.
+// Group returns a view of the endpoints whose values match accepts. Updates keep it
+// current until it is released. A nil match accepts all. match is called once for
+// each instance now, O(n), and for each later change, with the lock of the set held:
+// it must be a pure function of the value.
 func (s *Set[T]) Group(match func(T) bool, o GroupOptions, now int64) *Group[T] {
 	s.ward.mu.Lock()
 	defer s.ward.mu.Unlock()
@@ -165,7 +166,7 @@ func (s *Set[T]) Group(match func(T) bool, o GroupOptions, now int64) *Group[T] 
 }
 
 // Release ends the updates of g. Picks in progress end as usual; new ones see the
-// instances there were.
+// instances as of the last update.
 func (s *Set[T]) Release(g *Group[T]) {
 	s.ward.mu.Lock()
 	defer s.ward.mu.Unlock()

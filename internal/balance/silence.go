@@ -4,42 +4,43 @@ import "time"
 
 const (
 	// SilenceFloor is how long an instance must owe an answer to count as silent. It is
-	// then passed over while there are others, those that start slowly or are ejected not
-	// excepted. That costs an instance little which is merely slow: with its next answer
-	// it is like the others.
+	// then passed over while there are others, even if those are in slow start or ejected.
+	// An instance that is only slow loses little, because its next answer ends the silence.
 	SilenceFloor = 50 * time.Millisecond
 
-	// SilenceRatio is how many times its average latency it must owe an answer for.
+	// SilenceRatio is for how many times its average latency an instance must owe an
+	// answer to count as silent.
 	SilenceRatio = 8
 
-	// SilenceKeyed is SilenceFloor of picks with a key, whose calls are at home at an
+	// SilenceKeyed replaces SilenceFloor for picks with a key, whose calls belong to one
 	// instance.
 	SilenceKeyed = time.Second
 
 	// ProbeAfter is when the first probe of a silent instance is due. The next is due when
-	// it has been silent for twice as long, or after ProbeMost.
+	// the instance has been silent for twice as long, or after ProbeMost.
 	ProbeAfter = 250 * time.Millisecond
 
 	// ProbeMost is the longest time between two probes of a silent instance.
 	ProbeMost = 2 * time.Second
 
-	// SilenceScar is how many times as slow as the answer that ends its silence an
-	// instance counts at most, if a call has waited in vain: so it has its share back
-	// 2 s later, and one that now answers and now does not is still called less.
+	// SilenceScar bounds the latency of an instance after a silence in which a call ended
+	// without an answer, as a multiple of the answer that ends the silence. The instance
+	// thus has its share back 2 s later, and one that answers only sometimes still gets
+	// fewer calls.
 	SilenceScar = 8
 
-	// ProbesEjected is into how many parts probes divide an ejection: one is due after a
-	// quarter of the first part, after a half of it and at the end of each. An instance
-	// that is ejected again, for longer, is so probed less often.
+	// ProbesEjected is into how many parts probes divide an ejection: a probe is due after
+	// a quarter of the first part, after half of it and at the end of each part. Thus an
+	// instance that is ejected again, for longer, is probed less often.
 	ProbesEjected = 8
 )
 
 // begin counts a call that is sent at now.
 //
-// An instance owes an answer from the first call on that began after its last one.
-// Calls that began before that and are still under way are slow by themselves: others
-// were answered meanwhile. It is kept to [Resolution], which spares a busy instance's
-// cache line most of the writes.
+// An instance owes an answer from the first call on that began after its last answer.
+// Calls that began before that and are still in flight are slow by themselves, because
+// other calls were answered meanwhile. The time is exact to [Resolution], which avoids
+// most writes to a busy instance's cache line.
 func (l *load) begin(now int64) {
 	n, owed := l.inflight.Add(1)-l.held.Load(), l.owed.Load()
 	if owed == 0 || n == 1 && now-owed >= int64(Resolution) && l.failures.Load()&unheard == 0 {
@@ -47,9 +48,9 @@ func (l *load) begin(now int64) {
 	}
 }
 
-// answered notes that an answer came to a call that began at start. It reports whether one
-// was overdue. What is owed for less than Resolution stays noted when no other call is under
-// way: then it says nothing.
+// answered records an answer to a call that began at start. It reports whether the instance
+// was unheard. If no other call is in flight, an answer owed for less than Resolution is not
+// reset, because it has no effect then.
 func (l *load) answered(start, now int64) (overdue bool) {
 	if owed := l.owed.Load(); owed != 0 && (now-owed >= int64(Resolution) || start >= owed && l.calls() > 0) {
 		l.owed.Store(0)
@@ -61,30 +62,32 @@ func (l *load) answered(start, now int64) (overdue bool) {
 	return true
 }
 
-// readmits reports whether the instance is out, and a call that began at start was a
-// probe, or another one that began after it was ejected.
+// readmits reports whether the instance is ejected, and a call that began at start began
+// after the ejection, such as a probe.
 func (l *load) readmits(start, now int64) bool {
 	return l.special.Load() > now && l.ejected.Load() > now && start >= l.outcast.Load()
 }
 
-// heal takes back what calls that waited in vain have added to the latency of an
-// instance that has answered in elapsed.
+// heal limits what calls without an answer have added to the latency of an instance that
+// has answered in elapsed nanoseconds.
 func (l *load) heal(elapsed int64) {
 	word := l.measured.Load()
 	m := unpack(word)
 	m.average = min(m.average, SilenceScar*max(float64(elapsed), float64(LatencyFloor)))
-	l.measured.CompareAndSwap(word, m.pack()) // or another sample has its say
+	// If another sample came meanwhile, it takes precedence.
+	l.measured.CompareAndSwap(word, m.pack())
 }
 
-// unanswered notes that a call ended without an answer. Nothing follows from it if one
-// that began later was answered.
+// unanswered records that a call ended without an answer. It has no effect if a call that
+// began later was answered.
 func (l *load) unanswered() {
 	if l.owed.Load() != 0 && l.failures.Load()&unheard == 0 {
 		l.failures.Or(unheard)
 	}
 }
 
-// silence is how long the instance has owed an answer, in nanoseconds; 0 if it owes none.
+// silence returns how long the instance has owed an answer, in nanoseconds, or 0 if it owes
+// none.
 func (l *load) silence(now int64) int64 {
 	owed := l.owed.Load()
 	if owed == 0 || l.calls() <= 0 && l.failures.Load()&unheard == 0 {
@@ -93,9 +96,9 @@ func (l *load) silence(now int64) int64 {
 	return max(now-owed, 0)
 }
 
-// silent reports whether the instance has owed an answer for longer than it may: floor,
-// and SilenceRatio times its latency unless a call has waited in vain already, which is
-// counted in that.
+// silent reports whether the instance has owed an answer for at least floor and for
+// SilenceRatio times its latency. The latency does not matter once a call has ended without
+// an answer, because that call is part of it.
 func (l *load) silent(now int64, floor time.Duration) bool {
 	owed := l.owed.Load()
 	if owed == 0 || now-owed < int64(floor) {
@@ -107,12 +110,12 @@ func (l *load) silent(now int64, floor time.Duration) bool {
 	return float64(l.silence(now)) >= max(float64(floor), SilenceRatio*l.average()*fadedBy(now-l.sampled.Load()))
 }
 
-// plain reports whether nothing is to be said of the instance.
+// plain reports whether the instance is not barred, ejected, in slow start or silent.
 func (l *load) plain(now int64) bool {
 	return l.special.Load() <= now && !l.silent(now, SilenceFloor)
 }
 
-// heard notes a sign of life that is not an answer to a call: a new connection. A probe is due.
+// heard records a new connection. It ends a silence, and a probe is due at once.
 func (l *load) heard(now int64) {
 	l.owed.Store(0)
 	l.failures.And(^unheard)
@@ -120,9 +123,9 @@ func (l *load) heard(now int64) {
 	l.probe.Store(now)
 }
 
-// pardons notes a sign of life that was asked for in place of a probe. It ends a silence, unless
-// calls still wait: their answer, or their end, says more. It reports whether it ends an ejection: one
-// for want of answers, if there was a new connection since.
+// pardons records a sign of life that was requested in place of a probe. It ends a silence, unless
+// calls still wait: their answer, or their end, is better evidence. It reports whether it ends an
+// ejection: one for lack of answers, if there has been a new connection since.
 func (l *load) pardons(now int64) bool {
 	if l.calls() <= 0 {
 		l.owed.Store(0)
@@ -131,9 +134,10 @@ func (l *load) pardons(now int64) bool {
 	return l.ejected.Load() > now && l.mute.Load() && l.met.Load() >= l.outcast.Load()
 }
 
-// probes reports whether a shunned instance is to be probed, and lets nobody else do it
-// for a while. Calls that were sent elsewhere before do not probe: they have had their
-// share of trouble.
+// probes reports whether the call must probe a shunned instance, and sets when the next
+// probe is due. A careful call does not probe; the instance is stored in t.due instead.
+// Retries, which were sent elsewhere before, do not probe either, to spare them another
+// failure.
 func (t *terms) probes(l *load) bool {
 	due := l.probe.Load()
 	if len(t.avoided) > 0 || t.now < due {

@@ -11,15 +11,15 @@ type ranked[T any] struct {
 	rank     uint64
 }
 
-// rankLocked is the rank of e for this client: rendezvous hashing (Thaler and
-// Ravishankar, 1998), which keeps those of the highest rank. It depends on the
-// client and the key alone, so that clients spread evenly over the instances, and
-// each keeps what it has while others come and go.
+// rankLocked returns e with its rank for this client, by rendezvous hashing (Thaler
+// and Ravishankar, 1998): a client keeps the members with the highest ranks. The rank
+// depends on the client and the key alone, so that clients spread evenly over the
+// instances, and keep their members while others come and go.
 func (g *Group[T]) rankLocked(e *Endpoint[T]) ranked[T] {
 	return ranked[T]{e, mix(hashOf(e.key) ^ g.seed)}
 }
 
-// before puts the higher rank first.
+// before compares two members for sorting, the higher rank first.
 func before[T any](a, b ranked[T]) int {
 	if a.rank != b.rank {
 		return cmp.Compare(b.rank, a.rank)
@@ -27,9 +27,9 @@ func before[T any](a, b ranked[T]) int {
 	return cmp.Compare(a.endpoint.key, b.endpoint.key)
 }
 
-// quotaLocked is how many are kept of each part: a third of the subset from other
-// zones, so that the loss of the own zone finds connections to others; what one
-// part cannot fill, the other does.
+// quotaLocked returns how many members of each part are kept: a third of the subset is
+// from other zones, so that there are connections to them when the client's zone fails.
+// If one part is too small, the other fills the subset.
 func (g *Group[T]) quotaLocked() [2]int {
 	k, local, others := g.options.Subset, g.base[0].len(), g.base[1].len()
 	far := min(k/3, others)
@@ -37,8 +37,9 @@ func (g *Group[T]) quotaLocked() [2]int {
 	return [2]int{near, min(k-near, others)}
 }
 
-// selectLocked keeps what is to be kept. It does nothing unless a kept one left, a new one
-// was not compared with those that are kept, or the group grew or shrank across a bound; then it ranks all members.
+// selectLocked updates the subset. It does nothing unless a kept member left, a new one was
+// not compared with the kept ones, or the group grew or shrank across a bound; then it ranks
+// all members.
 func (g *Group[T]) selectLocked() {
 	k := g.options.Subset
 	g.subset = g.options.Policy != Hash && k > 0 && g.lenLocked() > max(k, SubsetAbove)
@@ -58,7 +59,7 @@ func (g *Group[T]) selectLocked() {
 	}
 }
 
-// bestLocked are the n members of a part that rank highest.
+// bestLocked returns the n members of a part that rank highest.
 func (g *Group[T]) bestLocked(part, n int) []ranked[T] {
 	best := make([]ranked[T], 0, n+1)
 	for i := range g.base[part].len() {
@@ -73,7 +74,7 @@ func (g *Group[T]) bestLocked(part, n int) []ranked[T] {
 	return best
 }
 
-// keepLocked makes best what is kept of a part.
+// keepLocked makes best the kept members of a part.
 func (g *Group[T]) keepLocked(part int, best []ranked[T]) {
 	kept := &g.kept[part]
 	stay := make(map[*load]bool, len(best))
@@ -92,9 +93,9 @@ func (g *Group[T]) keepLocked(part int, best []ranked[T]) {
 	}
 }
 
-// considerLocked keeps a new member in place of the kept one of the lowest rank, if
-// it ranks higher. If one is missing, selectLocked will look at all, also if the quota is
-// lower by then.
+// considerLocked keeps a new member in place of the kept one with the lowest rank, if
+// it ranks higher. If the number of kept members differs from the quota, it leaves the
+// work to selectLocked, which then ranks all members, even if the quota fits by then.
 func (g *Group[T]) considerLocked(part int, e *Endpoint[T]) {
 	kept := &g.kept[part]
 	if quota := g.quotaLocked()[part]; kept.len() != quota || quota == 0 {

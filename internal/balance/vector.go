@@ -7,8 +7,8 @@ const (
 	chunkSize = 1 << chunkBits
 )
 
-// vector is an immutable sequence in chunks: a changed copy shares the chunks that
-// did not change, so one change among n copies a chunk and n/64 pointers.
+// vector is an immutable sequence in chunks. A changed copy shares the chunks that
+// did not change, so one change among n elements copies a chunk and n/64 pointers.
 type vector[E any] struct {
 	chunks []*[chunkSize]E
 	n      int
@@ -16,16 +16,18 @@ type vector[E any] struct {
 
 func (v vector[E]) at(i int) *E { return &v.chunks[i>>chunkBits][i&(chunkSize-1)] }
 
-// editor makes the next vector. What it shared it never writes to: it copies the
-// root and each chunk at the first write after share. The zero value is empty.
+// editor builds the next vector. It never writes to a vector that it has shared: it
+// copies the root and each chunk at the first write after share. The zero value is
+// empty.
 type editor[E any] struct {
 	vector[E]
 	ownsRoot bool
 	epoch    uint64
-	owned    []uint64 // by chunk: the epoch it was copied in
+	// owned holds, for each chunk, the epoch in which it was copied.
+	owned []uint64
 }
 
-// share returns the vector as it is.
+// share returns the current vector, which later writes do not change.
 func (w *editor[E]) share() vector[E] {
 	w.ownsRoot = false
 	w.epoch++
@@ -44,7 +46,7 @@ func (w *editor[E]) push(e E) {
 	w.set(w.n-1, e)
 }
 
-// pop drops the last element, and every reference to it.
+// pop removes the last element and clears its place, so that it can be collected.
 func (w *editor[E]) pop() {
 	w.n--
 	if w.n&(chunkSize-1) != 0 {

@@ -7,18 +7,24 @@ import (
 	"sync/atomic"
 )
 
-// ward is what a set keeps apart from its type of values: the options, and the
-// instances in trouble. An instance without trouble takes no space in it.
+// ward is the part of a set that does not depend on its type of values: the options,
+// and the instances in trouble. An instance without trouble takes no space in it.
 type ward struct {
-	next      atomic.Int64  // when the first trouble is due, 0: there is none
-	errors    atomic.Uint32 // Outlier.Errors, 0: none is ejected
-	slowStart atomic.Int64  // Options.SlowStart
+	// next is when the first trouble is due, 0 if there is none.
+	next atomic.Int64
+	// errors is Outlier.Errors, 0 if ejection is off.
+	errors atomic.Uint32
+	// slowStart is Options.SlowStart.
+	slowStart atomic.Int64
 
-	mu       sync.Mutex // guards the fields below, and all writes of a Set and its groups
-	options  Options    // see optionsLocked
+	// mu guards the fields below, and all writes of a Set and its groups.
+	mu sync.Mutex
+	// options is read through optionsLocked.
+	options  Options
 	resolved bool
-	size     int // instances in the set
-	ejected  int // instances that are ejected
+	// size is the number of instances in the set, ejected how many of them are ejected.
+	size     int
+	ejected  int
 	troubles map[*load]*trouble
 	due      dueHeap
 	censuses []*census
@@ -32,21 +38,26 @@ const (
 	isEjected
 )
 
-// trouble is an instance that is barred, is ejected, or was not long ago.
+// trouble is an instance that is barred or ejected, or was ejected not long ago.
 type trouble struct {
-	load      *load
-	counted   standing
-	ejections int   // in a row
-	due       int64 // when the next of its states ends
-	place     int   // in the heap
+	load    *load
+	counted standing
+	// ejections counts the ejections in a row.
+	ejections int
+	// due is when the next of its states ends.
+	due int64
+	// place is the index in the heap.
+	place int
 }
 
 // census counts the members of one pool that are out. It is written under the
 // ward's lock.
 type census struct {
-	at      map[*load]int32 // the index of each member
-	barred  atomic.Int32
-	ejected atomic.Int32 // and not barred
+	// at maps each member to its index.
+	at     map[*load]int32
+	barred atomic.Int32
+	// ejected counts the members that are ejected and not barred.
+	ejected atomic.Int32
 }
 
 func (c *census) count(s standing, by int32) {
@@ -58,7 +69,7 @@ func (c *census) count(s standing, by int32) {
 	}
 }
 
-// out is how many members must not be picked, ejections heeded or not.
+// out returns how many members are barred and, if heeded, ejected.
 func (c *census) out(heeded bool) int {
 	n := c.barred.Load()
 	if heeded {
@@ -67,7 +78,7 @@ func (c *census) out(heeded bool) int {
 	return int(n)
 }
 
-// optionsLocked are the options, all defaults if there were none.
+// optionsLocked returns the options, or all defaults if none were set.
 func (w *ward) optionsLocked() Options {
 	if !w.resolved {
 		w.configureLocked(Options{})
@@ -81,8 +92,8 @@ func (w *ward) configureLocked(o Options) {
 	w.slowStart.Store(int64(w.options.SlowStart))
 }
 
-// tick lets what is due happen. It does not wait: what another holds up happens
-// at a later pick, and no pick relies on it, for each looks at the times itself.
+// tick settles the troubles that are due. It does not wait: if the lock is held, a
+// later pick does it. No pick relies on it, because each one checks the times itself.
 func (w *ward) tick(now int64) {
 	if next := w.next.Load(); next != 0 && now >= next {
 		w.expire(now)
@@ -114,12 +125,13 @@ func (w *ward) expireLocked(now int64) {
 	}
 }
 
-// forgottenAt is when t's ejections are made up for.
+// forgottenAt returns when enough time in health has compensated for t's ejections.
 func (w *ward) forgottenAt(t *trouble) int64 {
 	return t.load.ejected.Load() + int64(t.ejections)*int64(w.options.Outlier.Interval)
 }
 
-// settleLocked counts t as s, and sets when it is looked at again.
+// settleLocked counts t as s, and sets when it is due again. It drops t if there is no
+// trouble left.
 func (w *ward) settleLocked(t *trouble, s standing) {
 	if s != t.counted {
 		for _, c := range w.censuses {
@@ -165,8 +177,8 @@ func (w *ward) dropLocked(t *trouble) {
 	w.next.Store(max(w.due[0].due, 1))
 }
 
-// troubleLocked returns the trouble of l, a new one if it has none, for the caller
-// to settle.
+// troubleLocked returns the trouble of l, a new one if it has none. The caller must
+// settle it.
 func (w *ward) troubleLocked(l *load) *trouble {
 	t := w.troubles[l]
 	if t == nil {
@@ -180,7 +192,7 @@ func (w *ward) troubleLocked(l *load) *trouble {
 	return t
 }
 
-// standingLocked is how l is to be counted.
+// standingLocked returns how l is counted.
 func (w *ward) standingLocked(l *load) standing {
 	if t := w.troubles[l]; t != nil {
 		return t.counted
@@ -188,8 +200,8 @@ func (w *ward) standingLocked(l *load) standing {
 	return 0
 }
 
-// leaveLocked forgets an instance that left the set. It is barred for good, so that no
-// pick from an old snapshot returns it.
+// leaveLocked forgets an instance that left the set. It bars the instance forever, so that
+// no pick from an old snapshot returns it.
 func (w *ward) leaveLocked(l *load) {
 	l.failures.Or(gone)
 	l.barred.Store(never)
@@ -228,7 +240,7 @@ func (w *ward) unbar(l *load) {
 	}
 }
 
-// enrollLocked begins to count for c, whose members the caller adds.
+// enrollLocked keeps the counts of c current from now on. The caller adds its members.
 func (w *ward) enrollLocked(c *census) { w.censuses = append(w.censuses, c) }
 
 func (w *ward) dismissLocked(c *census) {

@@ -1,4 +1,4 @@
-// Package child starts a test's own binary again, as another process of the test.
+// Package child starts the test binary again, as another process of the test.
 package child
 
 import (
@@ -14,31 +14,33 @@ import (
 	"testing"
 )
 
-// variable holds what the process is to be.
+// variable is the environment variable that holds the role of the process.
 const variable = "LINK_TEST_CHILD"
 
-// Role returns what [Start] said that this process is to be, "" if it is the one that runs
-// the tests. TestMain asks.
+// Role returns the role that [Start] gave to this process, or "" if this process runs the
+// tests. It is for TestMain.
 func Role() string { return os.Getenv(variable) }
 
-// Ended returns when the process that started this one wants it to end, or has ended itself.
+// Ended blocks until the process that started this one calls [Process.End] or has ended.
 func Ended() { _, _ = io.Copy(io.Discard, os.Stdin) }
 
-// Say writes a line that [Process.Says] reads.
-func Say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) } // nobody is left to hear of an error
+// Say writes a line for [Process.Says]. It ignores errors, because there is nobody to report them to.
+func Say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
 
-// Process is another process of a test. Its methods are for the goroutine of the test.
+// Process is another process of a test. Its methods must be called on the test's goroutine.
 type Process struct {
-	tb     testing.TB
-	cmd    *exec.Cmd
-	in     io.Closer
-	out    *bufio.Scanner
-	logged bytes.Buffer // read once it has ended
+	tb  testing.TB
+	cmd *exec.Cmd
+	in  io.Closer
+	out *bufio.Scanner
+
+	// logged is read only after the process has ended.
+	logged bytes.Buffer
 	ended  func()
 }
 
-// Start starts the binary of the test with a role, and more in its environment. The process is killed
-// when the test ends, if it has not ended before.
+// Start starts the test binary with a role, and with env added to its environment. The process is
+// killed when the test ends, unless it has ended before.
 func Start(tb testing.TB, role string, env ...string) *Process {
 	tb.Helper()
 	exe, err := os.Executable()
@@ -61,7 +63,8 @@ func Start(tb testing.TB, role string, env ...string) *Process {
 		tb.Fatal(err)
 	}
 	p.ended = sync.OnceFunc(func() {
-		_ = p.cmd.Wait() // how it ended is what the test made of it
+		// The exit status does not matter: the test may have killed the process.
+		_ = p.cmd.Wait()
 		if tb.Failed() && p.logged.Len() > 0 {
 			tb.Logf("process %s said:\n%s", role, &p.logged)
 		}
@@ -70,8 +73,8 @@ func Start(tb testing.TB, role string, env ...string) *Process {
 	return p
 }
 
-// Says returns the rest of the next line that the process writes to its standard output, which
-// must begin with a word.
+// Says reads the next line of the process's standard output, fails the test unless it begins with
+// word, and returns the rest of the line.
 func (p *Process) Says(word string) string {
 	p.tb.Helper()
 	if !p.out.Scan() {
@@ -85,17 +88,17 @@ func (p *Process) Says(word string) string {
 	return rest
 }
 
-// Logged returns what the process has written to its standard error. It must have ended.
+// Logged returns the standard error of the process, which must have ended.
 func (p *Process) Logged() string { return p.logged.String() }
 
-// Kill ends the process as kill -9 does, and waits for it.
+// Kill kills the process, like kill -9, and waits for it. The process may have ended before.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // fails if it ended by itself
+	_ = p.cmd.Process.Kill()
 	p.ended()
 }
 
-// End lets the process end, see [Ended], and waits for it.
+// End asks the process to end, see [Ended], and waits for it. The process may have ended before.
 func (p *Process) End() {
-	_ = p.in.Close() // it may have ended by itself
+	_ = p.in.Close()
 	p.ended()
 }

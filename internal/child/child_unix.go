@@ -4,7 +4,7 @@ package child
 
 import "syscall"
 
-// Freeze stops the process, until Thaw: its socket takes packets, and nobody reads them.
+// Freeze stops the process until Thaw. Its sockets still receive packets, but it does not read them.
 func (p *Process) Freeze() {
 	p.tb.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -12,7 +12,7 @@ func (p *Process) Freeze() {
 	}
 }
 
-// Thaw lets a process that was frozen go on.
+// Thaw continues a process that Freeze stopped.
 func (p *Process) Thaw() {
 	p.tb.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {

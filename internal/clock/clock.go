@@ -1,29 +1,28 @@
-// Package clock tells the time on a scale that nobody can set.
+// Package clock returns times that do not change when the system's clock is set.
 //
-// The clock of a system is set: by hand, by NTP after a boot, by a hypervisor that
-// resumes it. What waits, expires or is compared with the age of something must not
-// follow it. A [time.Time] of time.Now does not, for it carries a monotonic reading;
-// its UnixNano does. Times that are kept as numbers, for atomic access, are therefore
-// those of this package.
+// The clock of a system can be set: by hand, by NTP after a boot, by a hypervisor that
+// resumes it. Timeouts, expiries and ages must not follow it. A [time.Time] of time.Now
+// does not, because it has a monotonic reading, but its UnixNano does. Times that are
+// stored as numbers, for atomic access, are therefore the times of this package.
 //
-// Times that others read are those of the system's clock all the same: the time
-// stamps of logs and files, and the dates in certificates.
+// Times that others read still follow the system's clock: the timestamps of logs and
+// files, and the dates in certificates.
 package clock
 
 import "time"
 
-// origin is when the process began, and began what its clock showed then.
+// origin is the start time of the process, and began the reading of the system's clock then.
 var (
 	origin = time.Now()        //nolint:gochecknoglobals // a constant of the process
 	began  = origin.UnixNano() //nolint:gochecknoglobals // a constant of the process
 )
 
-// Now returns the present in nanoseconds: those since 1970, by what the system's
-// clock showed when the process began, and by what has passed since. In a
+// Now returns the current time in nanoseconds since 1970: the reading of the system's
+// clock when the process started, plus the monotonic time since then. In a
 // testing/synctest bubble it is the virtual time.
 func Now() int64 { return Of(time.Now()) }
 
-// Of returns t on the scale of [Now], for a t that comes from time.Now of this
-// process and has kept its monotonic reading: one that came from Round, UTC, a date
-// or the network goes by the system's clock. It is exact within 292 years.
+// Of returns t on the scale of [Now]. It requires that t comes from time.Now of this
+// process and has its monotonic reading: a time from Round, UTC, a date or the network
+// follows the system's clock. The result is exact within 292 years.
 func Of(t time.Time) int64 { return began + int64(t.Sub(origin)) }

@@ -1,12 +1,12 @@
-// Package deptest keeps the module in the shape that docs/design.md gives it.
+// Package deptest checks that the module has the structure described in docs/design.md.
 //
-// Its tests ask the go command for every package of the module and hold the
-// direction of imports, one package comment per package, no work markers left
-// in files, and a tidy go.mod. depguard in .golangci.yml says much of the same
-// while one edits; this package says it wherever go test runs, and knows the
-// whole graph.
+// Its tests list every package of the module with the go command. They check the
+// direction of imports, that each package has one package comment, that files have
+// no work markers, and that go.mod is tidy. depguard in .golangci.yml checks much
+// of the same during editing; this package checks it wherever go test runs, and
+// sees the whole import graph.
 //
-// Nothing of the product imports deptest.
+// No package of the product imports deptest.
 package deptest
 
 import (
@@ -18,28 +18,35 @@ import (
 // Module is the path of the root module.
 const Module = "github.com/linkmesh/link"
 
-// A Package is what the rules look at: one line of go list.
+// A Package holds the fields of go list that the rules use. XTestImports are the imports
+// of the _test.go files in package x_test, and Deps are the transitive imports.
 type Package struct {
 	ImportPath string
 
-	Imports      []string // what the package itself imports
-	TestImports  []string // what its _test.go files import
-	XTestImports []string // what its _test.go files in package x_test import
-	Deps         []string // what the package itself depends on, all the way down
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+	Deps         []string
 }
 
-// A Rule forbids imports. Patterns are those of Match.
+// A Rule forbids imports. From, Except, Only and Never are patterns of Match.
 type Rule struct {
-	Reason string   // ends every complaint: why this import is wrong
-	From   []string // packages the rule binds
-	Except []string // packages among From it does not bind
+	// Reason says why the import is wrong. It is the end of every complaint.
+	Reason string
 
-	// Only, when set, is everything From may import; Never is what it may not.
+	// The rule applies to the packages in From that are not in Except.
+	From   []string
+	Except []string
+
+	// Only, if set, lists everything that From may import; Never lists what it may not.
 	Only  []string
 	Never []string
 
-	Tests bool // _test.go files are bound too
-	Deep  bool // imports of imports are bound too
+	// Tests applies the rule to _test.go files too.
+	Tests bool
+
+	// Deep applies the rule to transitive imports too.
+	Deep bool
 }
 
 // Check returns one complaint for each import that breaks a rule, sorted.
@@ -66,7 +73,8 @@ func (r Rule) complaints(p Package) []string {
 	}
 	var found []string
 	for _, dep := range imports {
-		if dep == p.ImportPath { // package x_test imports x
+		// Package x_test may import x.
+		if dep == p.ImportPath {
 			continue
 		}
 		if matchAny(r.Never, dep) || r.Only != nil && !matchAny(r.Only, dep) {
@@ -85,7 +93,7 @@ func matchAny(patterns []string, path string) bool {
 //	std       any package of the standard library
 //	./x       package x of this module; "." is its root
 //	./x/...   x and everything below
-//	a.b/c     that very package
+//	a.b/c     exactly this package
 //	a.b/c/... c and everything below
 func Match(pattern, path string) bool {
 	if pattern == "std" {

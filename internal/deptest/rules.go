@@ -1,6 +1,6 @@
 package deptest
 
-// Third parties with one door each.
+// Third-party modules that only a few packages may import.
 const (
 	quicTree   = "github.com/quic-go/quic-go/..."
 	otelTree   = "go.opentelemetry.io/..."
@@ -8,7 +8,7 @@ const (
 	yamlTree   = "go.yaml.in/yaml/..."
 )
 
-// Rules is the import table of docs/design.md:
+// Rules returns the import rules of docs/design.md:
 //
 //	examples, cmd, integration → linktest → protocol/* → link →
 //	discovery, security, topology, tracing, codec, internal/*
@@ -125,14 +125,14 @@ func Rules() []Rule {
 	return append(rules, patternsApart()...)
 }
 
-// foundationPatterns are the packages below link.
+// foundationPatterns returns patterns for the packages below link.
 func foundationPatterns() []string {
 	return []string{
 		"./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./codec/...", "./internal/...",
 	}
 }
 
-// patternsApart forbids each pattern to import the others.
+// patternsApart returns rules that forbid each pattern to import the others.
 func patternsApart() []Rule {
 	patterns := []string{"./protocol/reqrep/...", "./protocol/pubsub/...", "./protocol/pipeline/..."}
 	var rules []Rule

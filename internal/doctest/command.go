@@ -17,7 +17,7 @@ func (b Block) Commands() []string {
 	return commands
 }
 
-// Makefile is what the pages may refer to of it.
+// Makefile holds the targets and recipes of a Makefile, which the pages may refer to.
 type Makefile struct {
 	targets map[string]bool
 	recipes string
@@ -39,8 +39,8 @@ func ParseMakefile(text string) Makefile {
 	return m
 }
 
-// Knows reports whether command is make with targets that exist, or a command
-// that a recipe runs. Variables ("ROW=x") and make alone are always right.
+// Knows reports whether command is make with existing targets, or a command that
+// a recipe runs. Variables ("ROW=x") and make without a target are always valid.
 func (m Makefile) Knows(command string) bool {
 	words := strings.Fields(command)
 	if len(words) == 0 {
@@ -57,7 +57,7 @@ func (m Makefile) Knows(command string) bool {
 	return true
 }
 
-// runs reports whether a recipe holds command as whole words.
+// runs reports whether a recipe contains command as whole words.
 func (m Makefile) runs(command string) bool {
 	whole := regexp.MustCompile(`(^|[\s,;&(@])` + regexp.QuoteMeta(command) + `($|[\s,;&)])`)
 	return whole.MatchString(m.recipes)

@@ -1,24 +1,24 @@
-// Package doctest holds the pages of this repository to its code: Go in them
-// compiles, commands in them exist, links lead somewhere, the table of measurements
-// says what was measured, and those of limits hold the bounds of the code.
+// Package doctest checks the pages of this repository against its code: Go in them
+// compiles, commands in them exist, links have targets, the table of measurements has
+// the measured values, and the tables of limits have the bounds of the code.
 //
 // # Usage
 //
 //	go test ./internal/doctest           # check
-//	go test ./internal/doctest -update   # write the table of README.md anew
+//	go test ./internal/doctest -update   # rewrite the table of README.md
 //
 // # Rules for authors
 //
 //   - A block marked go that has a package clause is a program and must compile.
 //     The first of README.md is the server and client of example_test.go in the root.
-//   - A block marked go without one is a fragment and must be text of a .go file
-//     of the module, where it is compiled and tested. White space does not count.
+//   - A block marked go without a package clause is a fragment and must be text of a
+//     .go file of the module, where it is compiled and tested. White space is ignored.
 //   - Each line of a block marked sh is "make" with a target of the Makefile, a
 //     command that the Makefile runs, or "go get" of this module. Text after " #"
 //     is a comment.
-//   - Code spans that begin with "make " name a target too.
-//   - A constant of a pattern, or of the log on disk, that bounds something has a row
-//     in the tables of docs/design.md that says its value.
+//   - Code spans that begin with "make " must name a target, too.
+//   - A constant of a pattern, or of the log on disk, that is a bound has a row
+//     with its value in the tables of docs/design.md.
 package doctest
 
 import (
@@ -26,21 +26,23 @@ import (
 	"strings"
 )
 
-// Block is one fenced block of a page.
+// Block is one fenced block of a page. File is its path relative to the root of the
+// module, Line the line of the opening fence, from 1, and Lang the word after that
+// fence: "go", "sh" or "". Text is the lines between the fences.
 type Block struct {
-	File string // path from the root of the module
-	Line int    // the line of the opening fence, from 1
-	Lang string // what follows the opening fence: "go", "sh", ""
-	Text string // the lines between the fences
+	File string
+	Line int
+	Lang string
+	Text string
 }
 
-// String returns "README.md:12", for messages.
+// String returns file and line, "README.md:12", for messages.
 func (b Block) String() string { return fmt.Sprintf("%s:%d", b.File, b.Line) }
 
 const fence = "```"
 
-// Blocks returns the fenced blocks of a page, of which an indented one loses
-// its indentation. A block that does not end is an error.
+// Blocks returns the fenced blocks of a page. It removes the indentation of
+// indented blocks. A block that does not end is an error.
 func Blocks(file, page string) ([]Block, error) {
 	var blocks []Block
 	var open *Block

@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// The lines of a page between which the table of measurements stands.
+// Lines of a page that enclose the table of measurements.
 const (
 	tableBegin = "<!-- bench: from bench/results.tsv by `go test ./internal/doctest -update` -->\n"
 	tableEnd   = "<!-- /bench -->\n"
 )
 
-// table is one of the tables: its rows and its columns, and what each is called.
+// table is one of the tables. Its rows and peers, the columns, are pairs of a key in the results and a label.
 type table struct {
 	title string
 	rows  [][2]string
@@ -54,8 +54,8 @@ func tables() []table {
 	}
 }
 
-// Table returns the Markdown tables of what results, the text of
-// bench/results.tsv, says. What was not measured is "–".
+// Table returns the Markdown tables for results, the text of bench/results.tsv.
+// A cell that was not measured is "–".
 func Table(results string) (string, error) {
 	cells := make(map[string]string)
 	facts := make(map[string]string)

@@ -1,11 +1,11 @@
-// Package foreign makes text that others wrote fit for errors, logs and terminals.
+// Package foreign makes untrusted text safe for errors, logs and terminals.
 //
 // # Overview
 //
-// A peer chooses the text of its errors, the reason with which it closes a connection, and
-// what stands in its certificate. Printed as it is, such text can forge lines of a log, move the
-// cursor of a terminal or turn the order of letters around. [Text] is applied once, where
-// it comes in; what is behind that need not think of it.
+// A peer chooses the text of its errors, the reason with which it closes a connection, and the
+// names in its certificate. Printed unchanged, such text can forge lines of a log, move the
+// cursor of a terminal or reverse the order of letters. [Text] is applied once, where the text
+// is received; code behind that can use the text as it is.
 package foreign
 
 import (
@@ -15,12 +15,12 @@ import (
 	"unicode/utf8"
 )
 
-// Text returns s with what would act on a log or a terminal written out: control
-// characters as in a Go string (\n, \x1b), characters of format that are not seen
-// as \u202e, and bytes that are not UTF-8 as \xff. The result is one line. It is s
-// itself, and nothing is allocated, if there is nothing of the sort in it.
+// Text returns s with unsafe characters escaped: control characters as in a Go string
+// (\n, \x1b), invisible format characters as in \u202e, and bytes that are not UTF-8
+// as in \xff. The result is one line. If s has no such characters, Text returns s and
+// allocates nothing.
 //
-// It is for people and does not tell a backslash that was there from its own.
+// The result is for people: Text does not escape backslashes, so it cannot be undone.
 func Text(s string) string {
 	i := bad(s)
 	if i < 0 {
@@ -44,8 +44,8 @@ func Text(s string) string {
 	return b.String()
 }
 
-// Short is Text of no more than limit bytes: what is written out is longer than what it
-// stands for.
+// Short returns Text(s), cut to at most limit bytes. The limit applies after escaping, which
+// makes text longer.
 func Short(s string, limit int) string {
 	if s = Text(s); len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "")
@@ -53,10 +53,10 @@ func Short(s string, limit int) string {
 	return s
 }
 
-// Clean reports whether s is fit as it is.
+// Clean reports whether s needs no escaping.
 func Clean(s string) bool { return bad(s) < 0 }
 
-// bad returns where the first unfit character is, or -1.
+// bad returns the index of the first unsafe character, or -1.
 func bad(s string) int {
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
@@ -75,9 +75,9 @@ func bad(s string) int {
 	return -1
 }
 
-// unfit reports whether a character beyond ASCII is a control character, breaks lines, or
-// is a format character, which no eye sees and some of which turn text around. The
-// joiners of emoji and of some scripts are let through.
+// unfit reports whether a character beyond ASCII is a control character, a line separator or
+// a format character. Format characters are invisible, and some reverse the order of text. The
+// joiners of emoji and of some scripts are allowed.
 func unfit(r rune) bool {
 	const nonJoiner, joiner = '\u200c', '\u200d'
 	return r != joiner && r != nonJoiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)

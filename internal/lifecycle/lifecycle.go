@@ -16,7 +16,8 @@ type Group struct {
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex // guards stopped, so that no goroutine starts once Wait may have begun
+	// mu guards stopped, so that no goroutine starts after Wait has begun to wait for wg.
+	mu      sync.Mutex
 	stopped bool
 }
 
@@ -26,11 +27,11 @@ func New(parent context.Context) *Group {
 	return &Group{ctx: ctx, cancel: cancel}
 }
 
-// Context returns the context of the group; its cause is that of [Group.Stop].
+// Context returns the context of the group. Its cause is the one given to [Group.Stop].
 func (g *Group) Context() context.Context { return g.ctx }
 
-// Go runs f on a goroutine of the group. It reports false, and does not run f,
-// once the group is stopped.
+// Go runs f on a new goroutine of the group. Once the group is stopped, it returns
+// false and does not run f.
 func (g *Group) Go(f func(ctx context.Context)) bool {
 	g.mu.Lock()
 	if g.stopped {
@@ -46,8 +47,8 @@ func (g *Group) Go(f func(ctx context.Context)) bool {
 	return true
 }
 
-// Stop ends the context with cause and lets no further goroutine start. Only
-// the first call has an effect.
+// Stop cancels the context with cause and prevents further goroutines. Only the
+// first call has an effect.
 func (g *Group) Stop(cause error) {
 	g.mu.Lock()
 	g.stopped = true
@@ -55,11 +56,12 @@ func (g *Group) Stop(cause error) {
 	g.cancel(cause)
 }
 
-// Wait returns when the group is stopped and all its goroutines have returned.
+// Wait blocks until the group is stopped, or its parent context is done, and all its
+// goroutines have returned.
 func (g *Group) Wait() {
 	<-g.ctx.Done()
 	g.mu.Lock()
-	g.stopped = true // the parent's end stops the group too
+	g.stopped = true
 	g.mu.Unlock()
 	g.wg.Wait()
 }

@@ -1,6 +1,6 @@
-// Command metrics prints what the size and shape of the code are, one figure a line:
-// files, functions, structs, exported names, comments, and how deep a call is when it is
-// written to the transport. It counts the library alone: no tests, examples and
+// Command metrics prints figures about the size and shape of the code, one per line:
+// files, functions, structs, exported names, comments, and the stack depth of a call when
+// it is written to the transport. It counts only the library: no tests, examples or
 // measurements.
 //
 //	go run ./internal/metrics [folder]

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// sized is something that was measured, and where it is.
+// sized is the name and size of a file, function or struct.
 type sized struct {
 	what string
 	size int
@@ -26,11 +26,19 @@ func measure(files []*file) []figure {
 // counts are the sums over all files.
 type counts struct {
 	files, funcs, structs []sized
-	code, comments        int // lines
-	trailing, openers     int // comments behind code, and those of them that continue a thought
-	root                  int
-	exported              map[string]int // by package
-	options               int
+
+	// code and comments count lines.
+	code, comments int
+
+	// trailing counts the comments behind code, openers those of them that opener recognizes.
+	trailing, openers int
+
+	// root counts the files of the root package.
+	root int
+
+	// exported counts exported names by package.
+	exported map[string]int
+	options  int
 }
 
 func (c *counts) add(f *file) {
@@ -84,7 +92,7 @@ func (c *counts) lines(f *file) {
 	}
 }
 
-// opener returns 1 for a comment that does not stand alone.
+// opener returns 1 for a comment that continues the comment before it.
 func opener(text string) int {
 	text = strings.TrimSpace(strings.TrimPrefix(text, "//"))
 	for _, w := range []string{"of ", "that ", "likewise", "as above"} {
@@ -95,7 +103,7 @@ func opener(text string) int {
 	return 0
 }
 
-// export counts the exported names of a declaration, methods and fields excepted.
+// export counts the exported names of a declaration, without methods and fields.
 func (c *counts) export(f *file, d ast.Decl) {
 	if c.exported == nil {
 		c.exported = make(map[string]int)
@@ -159,7 +167,7 @@ func (c *counts) figures() []figure {
 	return figures
 }
 
-// quantiles writes the sizes at these percentages, and the largest with its name.
+// quantiles returns the sizes at the given percentiles, and the largest size with its name.
 func quantiles(all []sized, at ...int) string {
 	slices.SortFunc(all, func(a, b sized) int { return cmp.Compare(a.size, b.size) })
 	var out []string

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// The way of a call is measured: a benchmark makes small calls under the profiler, and
-// the stacks that it saw between these two are counted.
+// The call path is measured with a benchmark of small calls under the profiler. The path is
+// the part of a sampled stack from first to the last function of module before beyond.
 const (
 	benchmark = "^BenchmarkCall64B1$"
 	calls     = "30000x"
@@ -22,14 +22,14 @@ const (
 	beyond    = "github.com/quic-go/quic-go."
 )
 
-// callPath returns through how many functions and files of the library a call goes
-// until its request is handed to the transport's third party.
+// callPath returns the number of functions and files of the library that a call passes
+// through until its request is handed to quic-go.
 func callPath(root string) ([]figure, error) {
 	dir, err := os.MkdirTemp("", "metrics")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // it is among the temporary files
+	defer func() { _ = os.RemoveAll(dir) }()
 	profile := filepath.Join(dir, "cpu")
 	if _, err := goTool(root, "test", "-run", "^$", "-bench", benchmark, "-benchtime", calls, "-o", filepath.Join(dir, "test"), "-cpuprofile", profile, "."); err != nil {
 		return nil, err
@@ -64,11 +64,10 @@ func goTool(dir string, args ...string) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
-// frame is a function of a stack.
+// frame is one function of a stack.
 type frame struct{ function, file string }
 
-// commonest returns, from the caller to the called, the functions of the library that
-// most of the samples show between a call and its write.
+// commonest returns the most frequent call path of all samples, callers first.
 func commonest(traces []byte) []frame {
 	seen := make(map[string]int)
 	stacks := make(map[string][]frame)
@@ -91,9 +90,10 @@ func commonest(traces []byte) []frame {
 }
 
 // wayOut returns the part of a sample's stack from the call to the last function of the
-// library before quic-go, or nil if it shows no such thing.
+// library before quic-go, callers first, or nil if the stack has no such part.
 func wayOut(sample string) []frame {
-	var stack []frame // the called first
+	// pprof prints callees first. The stack keeps this order until it is reversed.
+	var stack []frame
 	for line := range strings.Lines(sample) {
 		at := strings.Index(line, "github.com/")
 		if at < 0 {
@@ -102,7 +102,8 @@ func wayOut(sample string) []frame {
 		name, file, _ := strings.Cut(strings.TrimSpace(line[at:]), " ")
 		switch {
 		case strings.HasPrefix(name, beyond):
-			stack = []frame{} // what lies further in is not ours
+			// Drop the functions that quic-go has called.
+			stack = []frame{}
 		case stack == nil || !strings.HasPrefix(name, module):
 		default:
 			file, _, _ = strings.Cut(filepath.Base(file), ":")

@@ -14,15 +14,18 @@ import (
 
 // file is one source file of the library.
 type file struct {
-	name   string // its path below the root of the module
-	pkg    string // folder of its package, "." for the root
+	// name is the path relative to the root of the module.
+	name string
+
+	// pkg is the folder of the package, "." for the root.
+	pkg    string
 	lines  []string
 	set    *token.FileSet
 	syntax *ast.File
 }
 
-// read returns the files of the library: every package of the module but commands,
-// examples and what only tests import.
+// read returns the files of the library: all packages of the module except commands,
+// examples and packages that only tests import.
 func read(root string) ([]*file, error) {
 	var files []*file
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error { //nolint:gosec // the folder is the user's own
@@ -55,7 +58,7 @@ func read(root string) ([]*file, error) {
 	return files, err
 }
 
-// forTests names the packages that only tests import.
+// forTests returns the packages that only tests import.
 func forTests() []string {
 	return []string{"internal/child", "internal/deptest", "internal/doctest", "internal/race", "internal/shell", "internal/smalldisk", "protocol/internal/logtest"}
 }
@@ -64,7 +67,8 @@ func skipped(path, name string) bool {
 	if name == "." {
 		return false
 	}
-	_, err := os.Stat(filepath.Join(path, "go.mod")) // another module
+	// A folder with a go.mod is another module.
+	_, err := os.Stat(filepath.Join(path, "go.mod"))
 	return err == nil || strings.HasPrefix(filepath.Base(name), ".") || filepath.Base(name) == "testdata" ||
 		name == "examples" || slices.Contains(forTests(), name)
 }
@@ -88,5 +92,5 @@ func (f *file) public() bool {
 	return !slices.Contains(strings.Split(f.pkg, "/"), "internal")
 }
 
-// line returns the number of the line in which pos is, from 1.
+// line returns the line number of pos, from 1.
 func (f *file) line(pos token.Pos) int { return f.set.Position(pos).Line }

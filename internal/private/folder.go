@@ -17,26 +17,27 @@ type Folder struct {
 	root *os.Root
 }
 
-// Make makes the folder at path, if only its last element is missing, opens it, and says whether it
-// made it.
+// Make opens the folder at path, and creates it first if it does not exist. The parent folder must
+// exist. Made reports whether Make created the folder.
 func Make(path string) (f *Folder, made bool, err error) {
+	// Another process may create the folder at the same time. Open checks it in any case.
 	switch err := os.Mkdir(path, FolderMode); {
 	case err == nil:
 		made = true
-	case !errors.Is(err, fs.ErrExist): // another process may make it at this moment; what counts is the check
+	case !errors.Is(err, fs.ErrExist):
 		return nil, false, err
 	}
 	f, err = Open(path)
 	return f, made, err
 }
 
-// Open opens the folder at path. The error is an *Error if it is not this user's alone.
+// Open opens the folder at path. The error is an *Error if the folder is not private to this user.
 func Open(path string) (*Folder, error) {
 	before, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
 	}
-	// Before it is opened, for the links, which opening follows.
+	// The folder is checked before it is opened because OpenRoot follows symbolic links.
 	if err := CheckFolder(path, before, Loose); err != nil {
 		return nil, err
 	}
@@ -44,7 +45,8 @@ func Open(path string) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := root.Stat(".") // what was opened, which may be something else by now
+	// The opened folder may not be the one that was checked.
+	after, err := root.Stat(".")
 	if err == nil {
 		err = CheckFolder(path, after, Loose)
 	}
@@ -61,21 +63,22 @@ func changed(path string) error {
 	return &Error{Path: path, Problem: "was replaced while it was opened", Fix: "see who does that, and try again"}
 }
 
-// Close lets go of the folder.
+// Close closes the folder.
 func (f *Folder) Close() error { return f.root.Close() }
 
 // Path returns the path of a file in the folder, for messages.
 func (f *Folder) Path(name string) string { return filepath.Join(f.path, name) }
 
-// Open opens a file that is there. flag is os.O_RDONLY or os.O_RDWR. The error is an *Error if the
-// file is not this user's alone.
+// Open opens an existing file. Flag is os.O_RDONLY or os.O_RDWR. The error is an *Error if the file
+// is not private to this user.
 func (f *Folder) Open(name string, flag int) (*os.File, error) {
 	path := f.Path(name)
 	before, err := f.root.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
-	// Before it is opened, as a root follows links within it and opening a pipe waits.
+	// The file is checked before it is opened because os.Root follows links within the root, and
+	// because opening a pipe blocks.
 	if err := checkFile(path, before); err != nil {
 		return nil, err
 	}
@@ -96,16 +99,16 @@ func (f *Folder) Open(name string, flag int) (*os.File, error) {
 	return file, nil
 }
 
-// Create makes a file, for reading and writing. The error is fs.ErrExist if there is anything of
-// that name, a link included.
+// Create creates a file for reading and writing. The error matches fs.ErrExist if the name exists,
+// even as a link.
 func (f *Folder) Create(name string) (*os.File, error) {
 	return f.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, FileMode)
 }
 
-// createTries bounds how often OpenOrCreate looks again at a name that comes and goes.
+// createTries bounds the attempts on a name that other processes create and remove at the same time.
 const createTries = 10
 
-// OpenOrCreate opens a file for reading and writing, and makes it if it is missing.
+// OpenOrCreate opens a file for reading and writing, and creates it if it does not exist.
 func (f *Folder) OpenOrCreate(name string) (*os.File, error) {
 	for range createTries {
 		file, err := f.Open(name, os.O_RDWR)
@@ -119,8 +122,8 @@ func (f *Folder) OpenOrCreate(name string) (*os.File, error) {
 	return nil, changed(f.Path(name))
 }
 
-// Replace makes a new file in the place of whatever is there under the name. A link goes, and what
-// it led to stays as it is.
+// Replace removes whatever has the name, and creates a new file with it. If the name is a link, only
+// the link is removed, not its target.
 func (f *Folder) Replace(name string) (*os.File, error) {
 	for range createTries {
 		file, err := f.Create(name)
@@ -134,8 +137,8 @@ func (f *Folder) Replace(name string) (*os.File, error) {
 	return nil, changed(f.Path(name))
 }
 
-// Write puts a whole file in the place of the old one. Readers see the old or the new one. It is
-// not synced. prefix begins the name of the new file until it has the other's.
+// Write replaces a file atomically: readers see the old or the new content. The file is not synced.
+// It is first written under a temporary name that begins with prefix.
 func (f *Folder) Write(name, prefix string, data []byte) error {
 	temp := prefix + rand.Text()
 	file, err := f.Create(temp)
@@ -152,9 +155,10 @@ func (f *Folder) Write(name, prefix string, data []byte) error {
 	return nil
 }
 
-// WriteNew makes a file with this content, synced, complete or not at all. It never replaces one:
-// the error is fs.ErrExist then. prefix begins the name of the file until it is complete. For a
-// moment the file has both names, and for good if the process ends in it: see ReadOrMake.
+// WriteNew creates a file with the given content atomically, and syncs it. It never replaces a file:
+// the error then matches fs.ErrExist. The file is first written under a temporary name that begins
+// with prefix. It has both names for a moment, and keeps them if the process ends then; ReadOrMake
+// removes the second name.
 func (f *Folder) WriteNew(name, prefix string, data []byte) error {
 	temp := prefix + rand.Text()
 	file, err := f.Create(temp)
@@ -165,7 +169,8 @@ func (f *Folder) WriteNew(name, prefix string, data []byte) error {
 	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
 		err = f.root.Link(temp, name)
 	}
-	if gone := f.Remove(temp); !errors.Is(gone, fs.ErrNotExist) { // a reader may have been faster
+	// A concurrent ReadOrMake may have removed temp already.
+	if gone := f.Remove(temp); !errors.Is(gone, fs.ErrNotExist) {
 		err = errors.Join(err, gone)
 	}
 	if err != nil {
@@ -174,9 +179,9 @@ func (f *Folder) WriteNew(name, prefix string, data []byte) error {
 	return f.Sync()
 }
 
-// ReadOrMake returns the contents of a file of at most limit bytes. If there is none it makes it of
-// what fresh returns. Of several processes that do so at once one makes it, and all read the same;
-// one that ends while it makes the file leaves none, or a whole one.
+// ReadOrMake returns the contents of a file of at most limit bytes. If the file does not exist, it
+// is created with the result of fresh. If several processes do so at the same time, one creates the
+// file, and all read the same content. A process that ends meanwhile leaves no file or a complete one.
 func (f *Folder) ReadOrMake(name string, limit int64, fresh func() []byte) ([]byte, error) {
 	prefix := name + "."
 	for range createTries {
@@ -198,11 +203,11 @@ func (f *Folder) ReadOrMake(name string, limit int64, fresh func() []byte) ([]by
 	return nil, changed(f.Path(name))
 }
 
-// maxSettled is how many names settle looks at.
+// maxSettled bounds the names that settle looks at.
 const maxSettled = 4096
 
-// settle removes the second name that WriteNew has left to a file, and reports whether the file has
-// one name now.
+// settle removes the temporary name of a file that WriteNew left behind, and reports whether the
+// file has only one name now.
 func (f *Folder) settle(name, prefix string) (bool, error) {
 	file, err := f.Lstat(name)
 	if err != nil {
@@ -230,10 +235,11 @@ func (f *Folder) settle(name, prefix string) (bool, error) {
 	return n == 1, nil
 }
 
-// ErrLarger is matched by the error of Read for a file beyond its limit.
+// ErrLarger is matched by the error of Read for a file that exceeds the limit.
 var ErrLarger = errors.New("larger")
 
-// Read returns the contents of a file of at most limit bytes.
+// Read returns the contents of a file of at most limit bytes. For a larger file the error matches
+// ErrLarger.
 func (f *Folder) Read(name string, limit int64) ([]byte, error) {
 	file, err := f.Open(name, os.O_RDONLY)
 	if err != nil {
@@ -247,16 +253,17 @@ func (f *Folder) Read(name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// Lstat says what is there under a name.
+// Lstat returns the FileInfo of a name; it does not follow a link.
 func (f *Folder) Lstat(name string) (fs.FileInfo, error) { return f.root.Lstat(name) }
 
-// Rename gives a file another name, in the place of what has it.
+// Rename renames a file, and replaces an existing file at the new name.
 func (f *Folder) Rename(from, to string) error { return f.root.Rename(from, to) }
 
-// Remove removes a file, or a link itself.
+// Remove removes a file; it does not follow a link.
 func (f *Folder) Remove(name string) error { return f.root.Remove(name) }
 
-// Names returns the names in the folder, in no order, at most limit if that is above 0.
+// Names returns the names in the folder, in no particular order. It returns at most limit names if
+// limit is above 0.
 func (f *Folder) Names(limit int) ([]string, error) {
 	dir, err := f.root.Open(".")
 	if err != nil {
@@ -264,8 +271,9 @@ func (f *Folder) Names(limit int) ([]string, error) {
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(limit)
+	// With a limit, Readdirnames returns io.EOF for an empty folder.
 	if errors.Is(err, io.EOF) {
-		err = nil // an empty folder, with a limit
+		err = nil
 	}
 	return names, err
 }

@@ -9,14 +9,15 @@ import (
 	"syscall"
 )
 
-// hasModes says that permission bits and owners mean something here.
+// hasModes says that this system has permission bits and owners.
 const hasModes = true
 
-// openNoWait refuses a link that comes at the last moment, where the system passes it on, and does
-// not wait for the other end of a pipe.
+// openNoWait refuses a link that was planted after the check, on systems where os.Root passes the
+// flag on, and does not wait for the other end of a pipe.
 const openNoWait = syscall.O_NOFOLLOW | syscall.O_NONBLOCK | syscall.O_NOCTTY
 
-// ownerOf returns the user that a file belongs to, and how many names it has; -1 if that is unknown.
+// ownerOf returns the owner of a file and the number of its names. If they are unknown, it returns
+// -1 and 1.
 func ownerOf(info fs.FileInfo) (uid int, names uint64) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -25,7 +26,7 @@ func ownerOf(info fs.FileInfo) (uid int, names uint64) {
 	return int(st.Uid), uint64(st.Nlink) //nolint:unconvert // narrower on some systems
 }
 
-// foreignOwner names the owner of what is not this user's, "" if it is.
+// foreignOwner names the owner, or returns "" if it is this user.
 func foreignOwner(info fs.FileInfo) string {
 	switch uid, _ := ownerOf(info); uid {
 	case os.Geteuid():

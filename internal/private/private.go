@@ -1,12 +1,12 @@
-// Package private keeps folders and files that belong to the user of this process alone.
+// Package private manages folders and files that only the user of this process can access.
 //
 // # Overview
 //
-// What a program keeps on disk is a target where others can write: a link that somebody planted
-// under the name of a file has the program write elsewhere, as root over anything. So a [Folder]
-// is opened once, checked by what was opened, and held: it belongs to this user, is closed to all
-// others and is not a symbolic link, and what happens to its path later leads no call elsewhere.
-// The files in it are opened by name within it, and checked the same way.
+// The files of a program are a target if others can write to their folder: a link planted under the
+// name of a file redirects the program's writes, and as root it could overwrite any file. A [Folder]
+// is therefore opened once, checked before and after opening, and kept open: it belongs to this user,
+// is inaccessible to all others and is not a symbolic link. Later changes of its path have no effect.
+// The files in it are opened by name relative to the folder, and checked the same way.
 //
 // # Usage
 //
@@ -17,16 +17,16 @@
 // # Guarantees
 //
 // No call follows a symbolic link or writes to a file that has a second name (a hard link), and
-// none waits for the other end of a pipe. A file is never truncated on opening. Nothing is checked
-// above the folder: who owns what is above it may move it away, and not look into it.
+// none waits for the other end of a pipe. A file is never truncated on opening. The parents of the
+// folder are not checked: their owners may move the folder away, but cannot read it.
 //
-// On systems without owners and permission bits, such as Windows, only links and kinds are checked;
-// there the access lists of the user's own folders keep others out.
+// On systems without owners and permission bits, such as Windows, only links and file types are
+// checked; there the access control lists of the user's own folders keep others out.
 //
 // # Errors
 //
-// [*Error] says what is wrong with which path and how to fix it; it matches [ErrUnsafe]. Others are
-// those of the file system.
+// [*Error] says what is wrong with which path and how to fix it; it matches [ErrUnsafe]. All other
+// errors come from the file system.
 package private
 
 import (
@@ -40,26 +40,33 @@ import (
 // ErrUnsafe is matched by every *Error.
 var ErrUnsafe = errors.New("unsafe")
 
-// Modes of what this package makes.
+// Modes of the folders and files that this package creates.
 const (
 	FolderMode fs.FileMode = 0o700
 	FileMode   fs.FileMode = 0o600
 
-	// Loose are the bits that let others into a folder.
+	// Loose are the permission bits that give others access to a folder.
 	Loose fs.FileMode = 0o077
 )
 
-// Error says that a folder or file is open to others, or is not what it should be.
+// Error says that a folder or file is accessible to others, or is of the wrong type.
 type Error struct {
-	Path    string
-	Problem string // follows the path: "is a symbolic link"
-	Fix     string // what to do; "" if the user of the folder has to know
-	Foreign bool   // it is not a folder or file that this user has made: only another path helps
+	Path string
 
-	named bool // the problem is a second name
+	// Problem follows the path in messages: "is a symbolic link".
+	Problem string
+
+	// Fix says what to do. It is empty if that depends on the use of the folder.
+	Fix string
+
+	// Foreign reports that this user did not create the folder or file: only another path helps.
+	Foreign bool
+
+	// named reports that the problem is a second name.
+	named bool
 }
 
-// Error names the path, the problem and how to fix it.
+// Error returns the path, the problem and how to fix it.
 func (e *Error) Error() string {
 	text := e.Path + " " + e.Problem
 	if e.Fix != "" {
@@ -68,11 +75,11 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Is matches ErrUnsafe.
+// Is reports whether target is ErrUnsafe.
 func (e *Error) Is(target error) bool { return target == ErrUnsafe }
 
-// CheckFolder says whether others can reach into the folder at path; info is what Lstat
-// or the open folder says. loose are the bits that its mode must not have. The error is an *Error.
+// CheckFolder returns an *Error if others can access the folder at path. Info is the result of
+// Lstat, or of Stat on the open folder. Loose are the permission bits that its mode must not have.
 func CheckFolder(path string, info fs.FileInfo, loose fs.FileMode) error {
 	mode := info.Mode()
 	switch {
@@ -96,15 +103,15 @@ func CheckFolder(path string, info fs.FileInfo, loose fs.FileMode) error {
 	return nil
 }
 
-// chmod is the fix of a mode.
+// chmod returns the Error.Fix for a wrong mode.
 func chmod(mode fs.FileMode, path string) string {
 	return fmt.Sprintf("%schmod %#o %s", Run, mode, Word(path))
 }
 
-// Run begins an Error.Fix that is a command.
+// Run is the prefix of an Error.Fix that is a command.
 const Run = "run: "
 
-// Word makes a path one word of a shell command.
+// Word quotes a path, if necessary, as one word of a shell command.
 func Word(path string) string {
 	plain := func(r rune) bool {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-", r)
@@ -115,9 +122,9 @@ func Word(path string) string {
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
-// FileProblem says what is wrong with a file of this kind, with these permission bits (in the
-// system's order, set-user-ID and the like included) and this owner; "" if it is a regular file of
-// mode FileMode of this user. It is for those who open files themselves.
+// FileProblem says what is wrong with a file of the given type, permission bits and owner. It returns
+// "" for a regular file of this user with mode FileMode. Perm has the bits as the system has them,
+// including set-user-ID and the like. It is for callers that open files themselves.
 func FileProblem(kind, perm fs.FileMode, owner int) string {
 	switch {
 	case kind&fs.ModeSymlink != 0:
@@ -132,7 +139,7 @@ func FileProblem(kind, perm fs.FileMode, owner int) string {
 	return ""
 }
 
-// checkFile is for a file as it was found.
+// checkFile returns an *Error if a file is not private to this user, or has more than one name.
 func checkFile(path string, info fs.FileInfo) error {
 	mode := info.Mode()
 	owner, names := ownerOf(info)
@@ -152,7 +159,7 @@ func checkFile(path string, info fs.FileInfo) error {
 	return &Error{Path: path, Problem: problem, Fix: fix}
 }
 
-// perm returns the bits of a mode as the system has them.
+// perm returns the permission bits of a mode as the system has them, including set-user-ID and the like.
 func perm(mode fs.FileMode) fs.FileMode {
 	bits := mode.Perm()
 	for flag, bit := range map[fs.FileMode]fs.FileMode{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {

@@ -1,26 +1,27 @@
-// Package share divides what a node has once among all who use it: calls that
-// run, open streams, bytes of messages, connections.
+// Package share divides a limited resource of a node among all its users: running
+// calls, open streams, bytes of messages, connections.
 //
 // # Overview
 //
-// A [Pool] is one such bound. Each [Holder] of it may have as much as it leaves
-// free for everybody else, so one that takes all it can get has half, a second
-// one a quarter, and whoever comes next finds as much free as the last one took.
-// Nothing is reserved, so a pool with few users is not wasted, and nothing is
-// taken back, so what was admitted is never disturbed. The rule is the dynamic
+// A [Pool] is one such resource. Each [Holder] may have as much as it leaves free
+// for all others: the first holder that takes all it can get has half, the second
+// a quarter, and each next one finds as much free as the one before took.
+// Nothing is reserved, so a pool with few holders is not wasted. Nothing is taken
+// back, so admitted work is never interrupted. The rule is the dynamic
 // threshold of Choudhury and Hahne ("Dynamic queue length thresholds for
 // shared-memory packet switches", IEEE/ACM Transactions on Networking 6(2), 1998)
 // with a factor of 1, which switches use to share buffers among ports.
 //
-// Where names cost nothing to make up, a share for each would not be a bound: there
-// a [Key] has a Place too. A place is a holder like any other, and those in it
-// share half of the pool by the same rule.
+// If holders choose their own names, a share for each name would not be a bound, so
+// a [Key] then also has a Place. A place is limited like a holder, and the holders
+// in it share half of the pool by the same rule.
 //
 // # Guarantees
 //
-//   - The holders of a pool never have more than its limit together.
-//   - Against n holders that give nothing back, others find 1/2^n of the limit free.
-//   - A holder that has no more than the floor gets what is free.
+//   - The holders of a pool never Take more than its limit together.
+//   - While n holders keep all they can get, 1/2^n of the limit is free for others.
+//   - A holder that has no more than the floor gets what is free, unless its place
+//     has its share.
 //   - Take and Give take no lock and allocate nothing.
 //
 // # Concurrency
@@ -35,22 +36,23 @@ import (
 	"sync/atomic"
 )
 
-// Why Take admits no more.
+// Errors of Take.
 var (
-	// ErrSpent means that the pool has not as much left for anybody.
+	// ErrSpent means that the pool does not have that much left.
 	ErrSpent = errors.New("all of it is in use")
 	// ErrShare means that the holder, or its place, would have more than it leaves free.
 	ErrShare = errors.New("the caller has its share of it")
-	// ErrMost means that the holder would have more than one may.
+	// ErrMost means that the holder would have more than Config.Most.
 	ErrMost = errors.New("the caller has as much as a single one may have")
 )
 
-// Config is what a [Pool] is made of.
+// Config configures a [Pool].
 type Config struct {
-	Limit int64 // what all holders may have together
-	// Floor is what each holder may have, as long as it is free, whatever its share.
+	// Limit is the amount that all holders may have together.
+	Limit int64
+	// Floor is the amount that each holder may have regardless of its share, as long as it is free.
 	Floor int64
-	// Most is what one holder may have; 0 is as much as its share.
+	// Most is the maximum of one holder. Zero means that only its share limits it.
 	Most int64
 }
 
@@ -64,7 +66,7 @@ type Pool struct {
 	places  map[string]*place
 }
 
-// NewPool returns a pool with nothing in use.
+// NewPool returns a pool of which nothing is in use.
 func NewPool(conf Config) *Pool {
 	if conf.Most == 0 {
 		conf.Most = math.MaxInt64
@@ -72,29 +74,31 @@ func NewPool(conf Config) *Pool {
 	return &Pool{conf: conf, holders: make(map[Key]*Holder), places: make(map[string]*place)}
 }
 
-// Limit returns how much all holders may have together.
+// Limit returns the amount that all holders may have together.
 func (p *Pool) Limit() int64 { return p.conf.Limit }
 
-// Used returns how much is in use.
+// Used returns the amount in use.
 func (p *Pool) Used() int64 { return p.used.Load() }
 
-// place is what holders at one place have together.
+// place counts the amount that all holders at one place have together.
 type place struct {
 	held atomic.Int64
 	refs int // guarded by Pool.mu
 }
 
-// Holder is one who shares in a pool.
+// Holder is one user of a pool.
 type Holder struct {
-	pool  *Pool
-	key   Key
-	place *place // nil if the name is proven
+	pool *Pool
+	key  Key
+
+	// place is nil if the name is verified.
+	place *place
 	held  atomic.Int64
 	refs  int // guarded by Pool.mu
 }
 
-// Holder returns the holder with this key; equal keys give the same one until all
-// have called [Holder.Release].
+// Holder returns the holder with a key. Equal keys return the same holder until
+// [Holder.Release] has been called for each of them.
 func (p *Pool) Holder(key Key) *Holder {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,8 +124,8 @@ func (p *Pool) placeLocked(name string) *place {
 	return at
 }
 
-// Release says that the caller of [Pool.Holder] needs it no longer. What it took
-// through the holder must have been given back.
+// Release undoes one call of [Pool.Holder]. The caller must have given back all that
+// it took through the holder.
 func (h *Holder) Release() {
 	p := h.pool
 	p.mu.Lock()
@@ -138,15 +142,15 @@ func (h *Holder) Release() {
 	}
 }
 
-// Take admits n more to what the holder has. The error is [ErrSpent], [ErrShare]
-// or [ErrMost]; nothing is taken then.
+// Take adds n to what the holder has. The error is [ErrSpent], [ErrShare] or
+// [ErrMost]; nothing is taken then.
 func (h *Holder) Take(n int64) error {
 	p := h.pool
 	held, here := h.held.Add(n), int64(0)
 	if h.place != nil {
 		here = h.place.held.Add(n)
 	}
-	// A holder that is refused leaves the pool alone, so that it cannot make others be refused.
+	// The first check does not change p.used, so that a holder that is refused cannot cause refusals of others.
 	err := h.judge(held, here, p.used.Load()+n)
 	if err == nil {
 		if err = h.judge(held, here, p.used.Add(n)); err == nil {
@@ -161,8 +165,8 @@ func (h *Holder) Take(n int64) error {
 	return err
 }
 
-// judge says whether the holder may have held, if its place has here then, and all
-// holders used.
+// judge returns an error unless the holder may have held, with here at its place and
+// used in the whole pool.
 func (h *Holder) judge(held, here, used int64) error {
 	c := &h.pool.conf
 	free := c.Limit - used
@@ -183,8 +187,8 @@ func (h *Holder) judge(held, here, used int64) error {
 	return nil
 }
 
-// Lacks reports whether the holder could not have n more now, and whether that is so
-// because of what it has, it or its place.
+// Lacks reports whether the holder could not take n more now, while it or its place
+// has something to give back.
 func (h *Holder) Lacks(n int64) bool {
 	held, here := h.held.Load(), int64(0)
 	if h.place != nil {
@@ -193,8 +197,8 @@ func (h *Holder) Lacks(n int64) bool {
 	return held+here > 0 && h.judge(held+n, here+n, h.pool.used.Load()+n) != nil
 }
 
-// Add takes n without asking: for what can no longer be refused. It may exceed
-// the limit.
+// Add takes n without a check, for amounts that can no longer be refused. It may
+// exceed the limit.
 func (h *Holder) Add(n int64) {
 	h.held.Add(n)
 	if h.place != nil {
@@ -209,17 +213,17 @@ func (h *Holder) Give(n int64) { h.Add(-n) }
 // Name returns the name of the holder.
 func (h *Holder) Name() string { return h.key.Name }
 
-// Key returns who the holder is.
+// Key returns the key of the holder.
 func (h *Holder) Key() Key { return h.key }
 
-// Held returns what the holder has.
+// Held returns the amount that the holder has.
 func (h *Holder) Held() int64 { return h.held.Load() }
 
-// SamePlace reports whether both have advisory names and are at one place.
+// SamePlace reports whether both holders have advisory names and are at the same place.
 func (h *Holder) SamePlace(other *Holder) bool { return h.place != nil && h.place == other.place }
 
-// Scarce reports whether the holder could not have twice as much as it has: it is
-// time to give back what is not needed.
+// Scarce reports whether the holder could not take as much again as it has. It should
+// then give back what it does not need.
 func (h *Holder) Scarce() bool {
 	held, here := h.held.Load(), int64(0)
 	if h.place != nil {

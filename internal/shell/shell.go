@@ -1,4 +1,4 @@
-// Package shell keeps tests apart from what the shell that runs them has set for other programs.
+// Package shell isolates tests from environment variables that the shell has set for other programs.
 package shell
 
 import (
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Variables returns the names of the environment variables that decide what a node is.
+// Variables returns the names of the environment variables that configure a node.
 func Variables() []string {
 	return []string{
 		"LINK_ADDR", "LINK_ADVERTISE", "LINK_CLUSTER_SECRET", "LINK_ENV", "LINK_NAMESPACE", "LINK_PEERS", "LINK_STATE_DIR",
@@ -15,20 +15,21 @@ func Variables() []string {
 	}
 }
 
-// consulPrefix begins the variables of Consul's own client.
+// consulPrefix is the prefix of the variables of Consul's own client.
 const consulPrefix = "CONSUL_"
 
-// Forget unsets Variables, and those of Consul's client, for the rest of the process. It is for TestMain, but
-// not in the processes that a test starts with variables of its own.
+// Forget unsets Variables, and those of Consul's client, in this process. It is for TestMain, but not for
+// processes that a test starts with variables of its own.
 func Forget() {
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); decides(name) {
-			_ = os.Unsetenv(name) // it was set, so it has a name that can be
+			// Unsetenv fails only for an invalid name, and the name of a set variable is valid.
+			_ = os.Unsetenv(name)
 		}
 	}
 }
 
-// Without returns an environment without what Forget would unset.
+// Without returns a copy of environ without the variables that Forget unsets.
 func Without(environ []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")

@@ -1,2 +1,2 @@
-// Package smalldisk runs tests on a disk that is really small, so that it can be filled.
+// Package smalldisk runs tests on a real small file system, so that they can fill it.
 package smalldisk

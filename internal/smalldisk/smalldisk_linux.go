@@ -11,25 +11,24 @@ import (
 	"testing"
 )
 
-// Disk is where a test may write.
+// Disk is the file system that a test may write to, at Dir.
 type Disk struct {
 	Dir string
 
-	// FilesOnly says that the kernel gives this user no file system of its own: the disk is not
-	// small, but no file on it may be longer than the size that was asked for.
+	// FilesOnly reports that the kernel does not let this user mount a file system: the disk is
+	// not small, but no file on it can be longer than the requested size.
 	FilesOnly bool
 }
 
-// These tell a child where its disk is, and whether it has a mount namespace of its own.
+// Environment variables that tell a child where its disk is, and whether it has its own mount namespace.
 const (
 	dirEnv   = "LINK_TEST_SMALL_DISK"
 	mountEnv = "LINK_TEST_SMALL_DISK_MOUNT"
 )
 
 // Run runs the rest of a test in a process of its own, on a disk of size bytes: a tmpfs in a
-// mount namespace, which root may have and elsewhere those who may have a user namespace. Where
-// the kernel allows neither, the log of the test says so, and the size of files is limited
-// instead (RLIMIT_FSIZE). The test must call nothing before it.
+// mount namespace, which needs root or a user namespace. If the kernel allows neither, Run logs
+// that and limits the size of files instead (RLIMIT_FSIZE). Run must be the first call of the test.
 func Run(t *testing.T, size int64, test func(t *testing.T, disk Disk)) {
 	t.Helper()
 	if dir := os.Getenv(dirEnv); dir != "" {
@@ -83,7 +82,7 @@ func finish(t *testing.T, c *exec.Cmd, out *bytes.Buffer) {
 	}
 }
 
-// limit makes the folder a small disk, or else limits files.
+// limit mounts a small file system at dir, or else limits the size of files.
 func limit(t *testing.T, dir string, size int64) Disk {
 	t.Helper()
 	if os.Getenv(mountEnv) != "" {
@@ -96,7 +95,8 @@ func limit(t *testing.T, dir string, size int64) Disk {
 		}
 		t.Logf("no small disk: this process may not mount one (%v); only the size of files is limited, to %d bytes", err, size)
 	}
-	signal.Ignore(syscall.SIGXFSZ) // a write that is too long fails with EFBIG then
+	// If SIGXFSZ is ignored, a write beyond the limit fails with EFBIG.
+	signal.Ignore(syscall.SIGXFSZ)
 	most := syscall.Rlimit{Cur: uint64(size), Max: uint64(size)}
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &most); err != nil {
 		t.Fatal(err)
@@ -104,8 +104,8 @@ func limit(t *testing.T, dir string, size int64) Disk {
 	return Disk{Dir: dir, FilesOnly: true}
 }
 
-// Fill takes all the room that is left on the disk, as another program may, and returns what
-// gives it back. On a disk where only files are limited it does nothing.
+// Fill uses all the space that is left on the disk, as another program might, and returns a function
+// that frees it again. It does nothing if FilesOnly is set.
 func (d Disk) Fill(t *testing.T) (free func()) {
 	t.Helper()
 	if d.FilesOnly {

@@ -1,4 +1,4 @@
-// Package spell finds the names that somebody may have meant who wrote another.
+// Package spell finds the names that a misspelled word may have meant.
 package spell
 
 import (
@@ -10,19 +10,25 @@ import (
 	"strings"
 )
 
-// Bounds of one search. The names may be a stranger's choice, and as like the word as it wants.
+// Bounds of one search. They are needed because an attacker may choose the names, and make all of them
+// similar to the word.
 const (
-	MaxNames    = 4096 // how many of the names given are looked at
-	MaxCompared = 256  // how many are compared letter by letter: those of a like length, with like letters
-	MaxProposed = 3    // names that are proposed
-	maxLen      = 256  // bytes of a word or name beyond which it is like no other
+	// MaxNames is the maximum number of names that are considered.
+	MaxNames = 4096
+	// MaxCompared is the maximum number of names whose distance is computed. Names whose length or
+	// letters differ too much from the word's do not count.
+	MaxCompared = 256
+	// MaxProposed is the maximum number of results.
+	MaxProposed = 3
+	// maxLen is the length in bytes above which a word has no similar names.
+	maxLen      = 256
 	maxDistance = 3
 )
 
-// Nearest returns the names that are like word, the most like first, at most MaxProposed: those with
-// the fewest letters changed, added, left out or swapped with their neighbor (the optimal string
-// alignment distance), at most a third of its length and at most three. Case counts for nothing in
-// ASCII. It returns nil if word is among the names.
+// Nearest returns at most MaxProposed names that are similar to word, the most similar first. It counts
+// the letters that are changed, inserted, deleted or swapped with their neighbor (the optimal string
+// alignment distance). A name is similar if the distance is at most a third of the length of word,
+// rounded up, and at most three. ASCII case is ignored. Nearest returns nil if word is among the names.
 func Nearest(word string, names iter.Seq[string]) []string {
 	s := newSearch(word)
 	for name := range names {
@@ -40,16 +46,21 @@ func Nearest(word string, names iter.Seq[string]) []string {
 	return out
 }
 
-// search is one search for the names that are like a word.
+// search is one search for the names that are similar to a word.
 type search struct {
 	word    string
 	letters uint64
-	most    int // the largest distance of a name that is like it
+
+	// most is the largest distance of a similar name.
+	most int
 
 	looked   int
 	compared int
-	there    bool // the word is one of the names
 
+	// there reports that the word is one of the names.
+	there bool
+
+	// best holds the results so far, sorted; held is their number.
 	best [MaxProposed]found
 	held int
 }
@@ -61,13 +72,14 @@ type found struct {
 
 func newSearch(word string) *search {
 	s := &search{word: word, letters: lettersOf(word), most: min((len(word)+2)/3, maxDistance)}
+	// No name is similar to such a word, so the search looks at none.
 	if len(word) == 0 || len(word) > maxLen {
-		s.looked = MaxNames // it is like nothing
+		s.looked = MaxNames
 	}
 	return s
 }
 
-// look takes in a name, and reports whether there is any use in another one.
+// look considers a name, and reports whether the search should go on.
 func (s *search) look(name string) bool {
 	if s.looked == MaxNames {
 		return false
@@ -87,7 +99,7 @@ func (s *search) look(name string) bool {
 	return true
 }
 
-// keep takes in a name that is like the word, in the place of one that is less so.
+// keep inserts a name into best, and drops the least similar one if there are too many.
 func (s *search) keep(f found) {
 	at, _ := slices.BinarySearchFunc(s.best[:s.held], f, func(a, b found) int {
 		return cmp.Or(a.distance-b.distance, strings.Compare(a.name, b.name))
@@ -100,8 +112,8 @@ func (s *search) keep(f found) {
 	s.best[at] = f
 }
 
-// lettersOf is the set of the letters of a word, a few of which share a place. To change one changes two places at
-// most, and to add one or leave one out a single one.
+// lettersOf returns the letters of a word as a bit set, in which some letters share a bit. To change one letter
+// changes at most two bits, and to insert or delete one changes at most one bit.
 func lettersOf(word string) (set uint64) {
 	for i := range len(word) {
 		set |= 1 << (lower(word[i]) & 63)
@@ -116,11 +128,11 @@ func lower(c byte) byte {
 	return c
 }
 
-// Proposal says the nearest names as the end of an error: `; the nearest name there is "orders"`. It
-// is "" if there is none. Names are quoted, so that they may come from anywhere.
+// Proposal returns the nearest names as the end of an error: `; the nearest name there is "orders"`. It
+// returns "" if there are none. Names are quoted, so they may be untrusted.
 func Proposal(word string, names iter.Seq[string]) string { return Proposed(Nearest(word, names)) }
 
-// Proposed says names that were found already, as [Proposal] does.
+// Proposed is like [Proposal], for names that were found before.
 func Proposed(like []string) string {
 	like = slices.Clone(like)
 	switch len(like) {
@@ -135,13 +147,13 @@ func Proposed(like []string) string {
 	return "; the nearest names there are " + strings.Join(like[:len(like)-1], ", ") + " and " + like[len(like)-1]
 }
 
-// far says by their lengths alone that the distance of a and b is more than most.
+// far reports whether the lengths of a and b alone show that their distance is more than most, or whether b is too long.
 func far(a, b string, most int) bool {
 	return len(a)-len(b) > most || len(b)-len(a) > most || len(b) > maxLen+maxDistance
 }
 
-// distance is the optimal string alignment distance of a and b, or most+1 if it is more than most.
-// It fills in only the diagonals that can matter, and allocates nothing.
+// distance returns the optimal string alignment distance of a and b, or most+1 if it is more than
+// most. It computes only the diagonals that can matter, and allocates nothing.
 func distance(a, b string, most int) int {
 	beyond := most + 1
 	if far(a, b, most) {

@@ -5,21 +5,22 @@ import (
 	"fmt"
 )
 
-// keepBuffer is the largest buffer that stays with the log between appends.
+// keepBuffer is the largest buffer that the log keeps between appends.
 const keepBuffer = 1 << 20
 
-// Append writes records in this order and returns the position behind the last of them, for Commit.
+// Append writes records in order and returns the position after the last one, to be passed to Commit.
 // It hands them to the operating system and does not wait for the disk, unless Options.SyncEach is
-// set or a new segment's predecessor is still being synced. It keeps nothing of the records. Either
-// all of them are appended or none. It leaves as much of the disk free as compaction needs.
+// set or a new segment is needed while the previous one is still being synced. It does not retain
+// the records. Either all of them are appended or none. It leaves as much of the disk free as
+// compaction needs.
 //
 // Errors are ErrNoSpace, ErrTooLarge, ErrClosed and *FrozenError.
 func (l *Log) Append(records ...Record) (Position, error) {
 	return l.append(records, false)
 }
 
-// AppendReserved is Append of records that must find room on a full disk as long as
-// Options.Reserve lasts: those that end IDs, and the few that are needed to get there.
+// AppendReserved is like Append, but on a full disk it uses the space of Options.Reserve. It is
+// meant for records that end IDs, and for the few that are needed to get there.
 func (l *Log) AppendReserved(records ...Record) (Position, error) {
 	return l.append(records, true)
 }
@@ -76,7 +77,7 @@ func (l *Log) appendLocked(records []Record, reserved bool) (Position, error) {
 	return l.end, nil
 }
 
-// writeRecordsLocked writes records of size bytes in all, and returns the segment.
+// writeRecordsLocked writes records, which take size bytes in total, and returns their segment.
 func (l *Log) writeRecordsLocked(records []Record, size int64) (*segment, error) {
 	s, err := l.roomLocked(size)
 	if err != nil {
@@ -93,8 +94,8 @@ func (l *Log) writeRecordsLocked(records []Record, size int64) (*segment, error)
 	return s, l.writeLocked(s)
 }
 
-// roomLocked returns the segment that takes the next size bytes. It may wait, with the lock given
-// up, and the end of the log may move meanwhile.
+// roomLocked returns the segment that takes the next size bytes. It may release the lock and wait;
+// the end of the log may move meanwhile.
 func (l *Log) roomLocked(size int64) (*segment, error) {
 	for {
 		if err := l.usableLocked(); err != nil {
@@ -115,7 +116,7 @@ func (l *Log) roomLocked(size int64) (*segment, error) {
 	}
 }
 
-// nextLocked begins a segment. None may be sealed.
+// nextLocked starts a new segment. No other segment may be sealing.
 func (l *Log) nextLocked() error {
 	last := l.segments[len(l.segments)-1]
 	next, err := newSegment(l.files, last.number+1, l.end)
@@ -143,8 +144,8 @@ func (l *Log) usableLocked() error {
 	}
 }
 
-// writeLocked writes buf, which is for the end of the log, to s, the last segment. If there is no
-// space, nothing of it stays.
+// writeLocked appends l.buf to s, the last segment. If there is no space, it truncates s to its
+// previous size.
 func (l *Log) writeLocked(s *segment) error {
 	buf := l.buf
 	if l.buf = buf[:0]; cap(buf) > keepBuffer {
@@ -161,14 +162,14 @@ func (l *Log) writeLocked(s *segment) error {
 	if !noRoom(err) {
 		return l.freezeLocked("write", l.path(s.name()), err)
 	}
-	// What was written may hold whole records, which must not be found by a later Open.
+	// A partial write may contain whole records, which a later Open must not find.
 	if cutErr := s.file.Truncate(s.size); cutErr != nil {
 		return l.freezeLocked("cut off a refused append in", l.path(s.name()), fmt.Errorf("%w, after %w", cutErr, err))
 	}
 	return fmt.Errorf("%w: %w", ErrNoSpace, err)
 }
 
-// refuseLocked counts an append that found no room and ends what it was to end.
+// refuseLocked counts an append that found no room, and ends the IDs that it was meant to end.
 func (l *Log) refuseLocked(records []Record, err error) error {
 	if l.usableLocked() != nil {
 		return err
@@ -183,7 +184,7 @@ func (l *Log) refuseLocked(records []Record, err error) error {
 	return fmt.Errorf("%w; append again once %s has room", err, l.dir)
 }
 
-// mark says at the end of the log that what is before it was written in full.
+// mark appends a mark, which tells that everything before it was written in full.
 func (l *Log) mark() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,5 +193,6 @@ func (l *Log) mark() {
 		return
 	}
 	l.buf = appendRecord(l.buf, l.end, Record{}, flagMark, origin{})
-	_ = l.writeLocked(s) // without it, damage to the last record passes for an unfinished write
+	// The error is ignored: without a mark, damage to the last record only looks like an unfinished write.
+	_ = l.writeLocked(s)
 }

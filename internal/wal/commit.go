@@ -10,8 +10,8 @@ import (
 // Durable returns the position below which everything is on the disk.
 func (l *Log) Durable() Position { return Position(l.durable.Load()) }
 
-// Commit waits until everything below the position is on the disk. A context that ends gives up the
-// wait only; the records stay in the log. Errors are those of the context, *FrozenError and
+// Commit waits until everything below the position is on the disk. If the context ends, only the
+// wait ends; the records stay in the log. Errors are those of the context, *FrozenError and
 // ErrClosed.
 func (l *Log) Commit(ctx context.Context, pos Position) error {
 	if err := ctx.Err(); err != nil {
@@ -26,8 +26,8 @@ func (l *Log) Commit(ctx context.Context, pos Position) error {
 	return nil
 }
 
-// RequestCommit asks that everything below the position be on the disk soon, and does not wait:
-// Options.OnDurable reports it.
+// RequestCommit requests a sync of everything below the position and does not wait for it.
+// Options.OnDurable reports the result.
 func (l *Log) RequestCommit(pos Position) {
 	if l.Durable() < pos {
 		l.hurry()
@@ -67,7 +67,7 @@ func (l *Log) await(done <-chan struct{}, pos Position) error {
 	return nil
 }
 
-// hurry asks for a sync now.
+// hurry requests a sync now.
 func (l *Log) hurry() {
 	select {
 	case l.urgent <- struct{}{}:
@@ -75,16 +75,17 @@ func (l *Log) hurry() {
 	}
 }
 
-// dirtyLocked asks for a sync within Options.GroupCommit.
+// dirtyLocked requests a sync within Options.GroupCommit.
 func (l *Log) dirtyLocked() {
 	if l.waiting {
 		return
 	}
 	l.waiting = true
-	l.dirty <- struct{}{} // has room: the committer empties it before it resets waiting
+	// The send does not block: the committer empties the channel before it resets waiting.
+	l.dirty <- struct{}{}
 }
 
-// wakeLocked wakes everybody who waits in await, to look again.
+// wakeLocked wakes all goroutines that wait in await, so that they look again.
 func (l *Log) wakeLocked() {
 	if l.round != nil {
 		close(l.round)
@@ -92,14 +93,15 @@ func (l *Log) wakeLocked() {
 	}
 }
 
-// commits is the goroutine that syncs.
+// commits is the committer, the goroutine that syncs.
 func (l *Log) commits() {
 	lazy := time.NewTimer(l.opts.GroupCommit)
 	lazy.Stop()
 	for {
 		select {
 		case <-l.urgent:
-			runtime.Gosched() // those who were woken together by the last sync share the next one
+			// Let the goroutines that the last sync woke together share the next one.
+			runtime.Gosched()
 		case <-l.dirty:
 			lazy.Reset(l.opts.GroupCommit)
 			select {
@@ -116,8 +118,8 @@ func (l *Log) commits() {
 	}
 }
 
-// commit syncs what has been appended so far. Only the goroutine that syncs calls it, so no two
-// syncs of a file overlap: the kernel reports an error to one of them only.
+// commit syncs what has been appended so far. Only the committer calls it, so that no two syncs of
+// a file overlap: the kernel would report an error to one of them only.
 func (l *Log) commit() {
 	l.mu.Lock()
 	select {
@@ -128,7 +130,7 @@ func (l *Log) commit() {
 	target, sealing, last := l.end, l.sealing, l.segments[len(l.segments)-1]
 	idle, frozen := target == l.Durable(), l.frozen
 	l.mu.Unlock()
-	if frozen != nil { // by a write
+	if frozen != nil {
 		l.report(frozen)
 		return
 	}
@@ -148,14 +150,16 @@ func (l *Log) commit() {
 	if err != nil {
 		_ = l.freezeLocked(op, l.path(s.name()), err)
 	}
-	if frozen = l.frozen; frozen == nil { // else by a write meanwhile, perhaps: the watermark stays
+	// A write may have frozen the log during the sync, too; then the durable position stays.
+	if frozen = l.frozen; frozen == nil {
 		l.stats.syncs++
 		l.durable.Store(uint64(target))
 		if sealing != nil {
 			sealing.close()
 			l.sealing = nil
 			l.published.Broadcast()
-			l.lookCrowdedLocked() // it may be the oldest
+			// The sealed segment may be the oldest one.
+			l.lookCrowdedLocked()
 		}
 	}
 	l.wakeLocked()
@@ -163,7 +167,8 @@ func (l *Log) commit() {
 	l.report(frozen)
 }
 
-// report tells the user how far the log is durable, and that it is frozen once.
+// report calls Options.OnDurable with the durable position. It reports a frozen log once, and
+// nothing after that.
 func (l *Log) report(frozen *FrozenError) {
 	switch {
 	case l.opts.OnDurable == nil || l.reported:
@@ -175,13 +180,14 @@ func (l *Log) report(frozen *FrozenError) {
 	}
 }
 
-// freezeLocked freezes the log, if nothing has before, and returns the error that did.
+// freezeLocked freezes the log, unless it is frozen already, and returns the error that froze it.
 func (l *Log) freezeLocked(op, file string, err error) error {
 	if l.frozen == nil {
 		l.frozen = &FrozenError{Op: op, File: file, Cause: err}
 		l.published.Broadcast()
 		l.wakeLocked()
-		l.hurry() // so that it is reported
+		// The committer reports the error.
+		l.hurry()
 	}
 	return l.frozen
 }

@@ -6,13 +6,13 @@ import (
 	"io"
 )
 
-// copyBatch is how many bytes of records are copied under one lock, which keeps appends waiting
-// about as long as one large append does.
+// copyBatch is how many bytes of records are copied while the lock is held. Appends wait for it
+// about as long as for one large append.
 const copyBatch = 128 << 10
 
-// copies are positions of records in the oldest segment that stand at the end of the log as well.
-// After a crash between the copy and the removal of its segment they are what Open found; a record
-// that has ended and came back, as its end was lost, is not among them.
+// copies holds the positions of records in the oldest segment that have a copy at the end of the log.
+// If a crash came between the copies and the removal of the segment, Open fills it. A record that has
+// ended and came back, because its end was lost, is not in it.
 type copies map[Position]struct{}
 
 func (c copies) add(pos Position) { c[pos] = struct{}{} }
@@ -22,14 +22,14 @@ func (c copies) has(pos Position) bool {
 	return ok
 }
 
-// crowdedLocked says whether compaction is due. At least half of what it passes over is dead then,
-// so that in the long run it copies no more bytes than users append.
+// crowdedLocked reports whether compaction is due. At least half of what it reads is dead then, so
+// that in the long run it copies no more bytes than users append.
 func (l *Log) crowdedLocked() bool {
 	return len(l.segments) > 1 && l.segments[0] != l.sealing && l.frozen == nil && !l.shut && l.wastesLocked()
 }
 
-// wastesLocked says whether so much on the disk is dead that it is worth to copy what is not: of
-// a disk that has refused an append, less than otherwise.
+// wastesLocked reports whether so many bytes on the disk are dead that copying the live ones is
+// worth it. After the disk has refused an append, fewer dead bytes are enough.
 func (l *Log) wastesLocked() bool {
 	slack := l.opts.SegmentBytes / 2
 	if l.pressed {
@@ -38,14 +38,15 @@ func (l *Log) wastesLocked() bool {
 	return l.disk > 2*l.ids.bytes+slack
 }
 
-// pressLocked has compaction make room, after an append was refused. Compaction removes whole
-// segments and not the last one, which on a small disk may be the only one: it is ended early.
-// So is one that is as long as a file may be.
+// pressLocked makes compaction free space after an append was refused. Compaction removes whole
+// segments but never the last one. On a small disk the last segment may be the only one, so it is
+// ended early. A segment that has reached the largest size of a file is ended, too.
 func (l *Log) pressLocked(why error) {
 	l.pressed = true
 	early := len(l.segments) == 1 && l.wastesLocked() || tooLong(why)
 	if early && l.sealing == nil && l.nextLocked() == nil {
-		l.hurry() // the new segment gets its name with the next sync
+		// The next sync publishes the new segment.
+		l.hurry()
 	}
 	l.lookCrowdedLocked()
 }
@@ -75,8 +76,8 @@ func (l *Log) compactions() {
 	}
 }
 
-// compact frees the oldest segment and reports whether it did. Without space for the copies it
-// gives up until the next look.
+// compact removes the oldest segment if compaction is due, and reports whether it did. Without space
+// for the copies it gives up until it is triggered again.
 func (l *Log) compact() bool {
 	l.mu.Lock()
 	due := l.crowdedLocked()
@@ -112,8 +113,8 @@ func (l *Log) freeze(op string, s *segment, err error) {
 	_ = l.freezeLocked(op, l.path(s.name()), err)
 }
 
-// drop removes a segment once everything live in it has been copied. The folder is synced before the
-// next one can be removed, so that a crash leaves no hole.
+// drop removes the oldest segment once everything live in it has been copied. It syncs the folder
+// before the next segment can be removed, so that a crash leaves no hole.
 func (l *Log) drop(s *segment) error {
 	if err := l.files.remove(s.name()); err != nil {
 		return err
@@ -127,12 +128,13 @@ func (l *Log) drop(s *segment) error {
 	l.disk -= s.size
 	clear(l.copied)
 	l.ids.dropped()
-	l.spare = 0 // the next one may need more
+	// The next oldest segment may need more room.
+	l.spare = 0
 	l.stats.removed++
 	return nil
 }
 
-// rescue copies what is live in the segment s and has no copy to the end of the log.
+// rescue copies the live records of s that have no copy yet to the end of the log.
 func (l *Log) rescue(s *segment) error {
 	f, err := l.files.open(s.name())
 	if err != nil {
@@ -178,8 +180,8 @@ func (l *Log) rescue(s *segment) error {
 	return nil
 }
 
-// settled waits until the copies are on the disk, and the ends of all that was not copied: without
-// its end, a record that is gone would be one that was lost.
+// settled waits until the copies are on the disk, and the ends of all records that were not copied:
+// a record that is removed before its end is durable would be lost.
 func (l *Log) settled() error {
 	l.mu.Lock()
 	end := l.end
@@ -193,7 +195,7 @@ func (l *Log) settled() error {
 	return nil
 }
 
-// pass is skip for compaction.
+// pass is like skip, but for compaction: it does not count what it skips in Recovery.
 func (l *Log) pass(r *reader, err error, s *segment) error {
 	bad, ok := errors.AsType[*recordError](err)
 	if !ok {
@@ -212,8 +214,8 @@ func (l *Log) pass(r *reader, err error, s *segment) error {
 	return nil
 }
 
-// copyLive appends copies of the live ones among the entries of s. Whether they live is decided
-// under the same lock as the append, so no copy can come behind the end of its ID.
+// copyLive appends copies of those entries of s that are live. It decides which are live under the
+// same lock as the append, so that no copy can follow the end of its ID.
 func (l *Log) copyLive(s *segment, batch []entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -227,7 +229,8 @@ func (l *Log) copyLive(s *segment, batch []entry) error {
 	return nil
 }
 
-// copySomeLocked copies as many entries as fit the last segment, at least one.
+// copySomeLocked copies as many entries as fit into the last segment, at least one, and returns how
+// many it has dealt with.
 func (l *Log) copySomeLocked(s *segment, batch []entry) (int, error) {
 	first := batch[0].size + originSize
 	last, err := l.roomLocked(first)

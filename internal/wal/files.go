@@ -10,25 +10,28 @@ import (
 	"github.com/linkmesh/link/internal/private"
 )
 
-// files is what the log asks of one folder. The tests put faults between it and the real one.
+// files is the folder of a log. Tests inject faults through it.
 type files interface {
 	names() ([]string, error)
-	create(name string) (file, error) // in the place of what has the name
+	// create replaces a file that has the name already.
+	create(name string) (file, error)
 	open(name string) (file, error)
 	rename(from, to string) error
 	remove(name string) error
 	syncDir() error
-	free() (bytes int64, ok bool) // how much the disk has left for this process, if that is known
+	// free returns how much room the disk has left for this process. ok is false if that is unknown.
+	free() (bytes int64, ok bool)
 }
 
-// file is what the log asks of a file.
+// file is a file of a log.
 type file interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
 	Size() (int64, error)
 	Truncate(size int64) error
-	Sync() error // makes the data and the size durable
+	// Sync makes the data and the size durable.
+	Sync() error
 }
 
 // folder implements files.
@@ -68,8 +71,8 @@ func (f diskFile) Size() (int64, error) {
 
 func (f diskFile) Sync() error { return syncData(f.File) }
 
-// openDir opens the folder, which it makes if it is missing, and checks that it is for its owner
-// only.
+// openDir opens the folder, creates it if it is missing, and checks that only its owner can access
+// it.
 func openDir(dir string) (folder, error) {
 	f, made, err := private.Make(dir)
 	if err != nil {
@@ -83,7 +86,7 @@ func openDir(dir string) (folder, error) {
 	return folder{f}, nil
 }
 
-// unsafe marks the errors that say that others could reach into the folder.
+// unsafe wraps errors about access by other users in ErrUnsafeDir.
 func unsafe(err error) error {
 	if errors.Is(err, private.ErrUnsafe) {
 		return fmt.Errorf("%w: %w", ErrUnsafeDir, err)
@@ -91,7 +94,7 @@ func unsafe(err error) error {
 	return err
 }
 
-// syncFolder makes the names in a folder durable.
+// syncFolder makes the directory entries of a folder durable.
 func syncFolder(dir string) error {
 	f, err := os.Open(dir) //nolint:gosec // the path is the user's own folder
 	if err != nil {

@@ -2,7 +2,7 @@
 
 package wal
 
-// lockDir fails: a folder that two processes write to is lost.
+// lockDir always fails: without a lock, two processes could write to the folder and destroy it.
 func lockDir(folder) (unlock func() error, err error) { return nil, ErrUnsupported }
 
 func noRoom(error) bool { return false }

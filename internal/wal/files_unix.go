@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir takes the folder for this Log alone. The lock goes with the process.
+// lockDir locks the folder for this Log. The kernel releases the lock when the process ends.
 func lockDir(d folder) (unlock func() error, err error) {
 	f, err := d.OpenOrCreate(lockName)
 	if err != nil {
@@ -31,10 +31,10 @@ func lockDir(d folder) (unlock func() error, err error) {
 	return f.Close, nil
 }
 
-// noRoom says whether a write failed for want of space, which may come back.
+// noRoom reports whether a write failed for lack of space, so that a retry may succeed later.
 func noRoom(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
 }
 
-// tooLong says whether a write failed because a file may not be longer.
+// tooLong reports whether a write failed because the file has reached its size limit.
 func tooLong(err error) bool { return errors.Is(err, unix.EFBIG) }

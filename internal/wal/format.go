@@ -25,7 +25,7 @@ const (
 	lockName      = "lock"
 )
 
-// castagnoli returns the table, which is made once by the standard library.
+// castagnoli returns the CRC-32C table, which the standard library builds once.
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 func checksum(b []byte) uint32 { return crc32.Update(0, castagnoli(), b) }
@@ -41,10 +41,11 @@ type header struct {
 
 func (h header) size() int64 { return recordHeaderSize + int64(h.length) }
 
-// origin says what a copy is a copy of.
+// origin says what a copy is a copy of. first is the position at which the record was first written;
+// from is the position of the record that was copied.
 type origin struct {
-	first Position // where the record was first written
-	from  Position // where the record stood that was copied
+	first Position
+	from  Position
 }
 
 // recordSize is the size on disk of a record that is not a copy.
@@ -52,7 +53,7 @@ func recordSize(body int) int64 { return recordHeaderSize + int64(body) }
 
 func segmentName(base Position) string { return fmt.Sprintf("%016x%s", uint64(base), segmentSuffix) }
 
-// parseSegmentName reports false for the name of anything else.
+// parseSegmentName returns the position in the name of a segment, and false for any other name.
 func parseSegmentName(name string) (Position, bool) {
 	digits, ok := strings.CutSuffix(name, segmentSuffix)
 	if !ok || len(digits) != 16 {
@@ -68,7 +69,7 @@ func segmentHeader(base Position) []byte {
 	return binary.LittleEndian.AppendUint32(b, checksum(b))
 }
 
-// appendRecord appends the record r as it stands at the position at. The origin is of a copy only.
+// appendRecord appends the encoding of r at the position at. The origin is used for copies only.
 func appendRecord(b []byte, at Position, r Record, flags byte, o origin) []byte {
 	start := len(b)
 	b = append(b, make([]byte, recordHeaderSize)...)
@@ -86,13 +87,13 @@ func appendRecord(b []byte, at Position, r Record, flags byte, o origin) []byte 
 	return b
 }
 
-// headerSum is the checksum of the header h of a record at the position at.
+// headerSum returns the checksum of the header h of a record at the position at.
 func headerSum(h []byte, at Position) uint32 {
 	return crc32.Update(uint32(at)^uint32(at>>32), castagnoli(), h[4:recordHeaderSize])
 }
 
-// parseHeader reads the header of a record at the position at. Its length is to be trusted only if
-// the sums agree.
+// parseHeader parses the header of a record at the position at. The length in it must be trusted
+// only if the checksums are equal.
 func parseHeader(b []byte, at Position) (h header, expected, actual uint32) {
 	h = header{
 		bodySum: binary.LittleEndian.Uint32(b[4:]),
@@ -104,7 +105,8 @@ func parseHeader(b []byte, at Position) (h header, expected, actual uint32) {
 	return h, binary.LittleEndian.Uint32(b), headerSum(b, at)
 }
 
-// plausible says cheaply whether a header may start at b, before its checksum is computed.
+// plausible reports whether a header may start at b. It is a cheap check before the checksum is
+// computed.
 func plausible(b []byte) bool {
 	return b[13]&^flagsAll == 0 && b[14] == 0 && b[15] == 0
 }

@@ -1,30 +1,33 @@
 package wal
 
-// liveSet knows the IDs that have not ended and how many bytes their records take. It holds no
-// pointers, so that the garbage collector does not walk through a million of them.
+// liveSet holds the IDs that have not ended and how many bytes their records take. Its maps hold no
+// pointers, so that the garbage collector does not scan a million entries.
 type liveSet struct {
 	entries map[uint64]liveID
 	bytes   int64
-	first   uint32             // number of the oldest segment
-	oldest  map[uint32]liveIDs // by number of segment: IDs that may have their oldest record there
+	// first is the number of the oldest segment.
+	first uint32
+	// oldest counts, by segment number, the IDs whose oldest record may be in that segment.
+	oldest map[uint32]liveIDs
 }
 
-// liveIDs are IDs, and the bytes of all their records.
+// liveIDs is a number of IDs, and the bytes of all their records.
 type liveIDs struct {
 	n     int
 	bytes int64
 }
 
 type liveID struct {
-	bytes  int64
-	oldest uint32 // number of a segment, or of one that is gone: no record of the ID is before it
+	bytes int64
+	// oldest is the number of a segment, which may be gone. No record of the ID is in an earlier one.
+	oldest uint32
 }
 
 func newLiveSet() liveSet {
 	return liveSet{entries: make(map[uint64]liveID), oldest: make(map[uint32]liveIDs)}
 }
 
-// add counts a record of size bytes in the segment with that number.
+// add counts a record of size bytes in the given segment.
 func (v *liveSet) add(id uint64, size int64, segment uint32) {
 	e, ok := v.entries[id]
 	if !ok {
@@ -38,7 +41,7 @@ func (v *liveSet) add(id uint64, size int64, segment uint32) {
 	v.entries[id] = e
 }
 
-// end forgets the ID.
+// end removes the ID.
 func (v *liveSet) end(id uint64) {
 	e, ok := v.entries[id]
 	if !ok {
@@ -49,8 +52,9 @@ func (v *liveSet) end(id uint64) {
 	delete(v.entries, id)
 }
 
-// moved says that a record of the ID has been copied out of the segment with that number, which is
-// the oldest, and has grown. The next record of the ID may be in the segment after it.
+// moved records that a record of the ID has been copied out of the given segment, which is the
+// oldest, and takes grown more bytes than before. The next record of the ID may be in the segment
+// after that one.
 func (v *liveSet) moved(id uint64, grown int64, segment uint32) {
 	e, ok := v.entries[id]
 	if !ok {
@@ -65,8 +69,8 @@ func (v *liveSet) moved(id uint64, grown int64, segment uint32) {
 	v.entries[id] = e
 }
 
-// dropped says that the oldest segment is gone. IDs that had nothing in it after all, or had it
-// copied, may have something in the next one.
+// dropped records that the oldest segment is gone. IDs that had no records in it after all, or whose
+// records were copied, may have records in the next segment.
 func (v *liveSet) dropped() {
 	left := v.oldest[v.first]
 	delete(v.oldest, v.first)
@@ -76,8 +80,8 @@ func (v *liveSet) dropped() {
 	}
 }
 
-// enter counts n more IDs, and their bytes, whose oldest records may be in a segment, or in
-// the oldest there is.
+// enter adds n IDs and their bytes to the count of the segment that may hold their oldest records, or
+// to that of the oldest existing segment if the given one is gone. Both numbers may be negative.
 func (v *liveSet) enter(segment uint32, n int, bytes int64) {
 	segment = max(segment, v.first)
 	at := v.oldest[segment]

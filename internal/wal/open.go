@@ -8,30 +8,33 @@ import (
 	"slices"
 )
 
-// Recovery says what Open found.
+// Recovery describes what Open found.
 type Recovery struct {
 	Segments int
-	Records  int // passed to replay
-	Live     int // IDs that have not ended
-	End      Position
+	// Records counts the records passed to replay.
+	Records int
+	// Live counts the IDs that have not ended.
+	Live int
+	End  Position
 
-	// Truncated is how many bytes of an unfinished write were cut off, from the end of the file
+	// Truncated is how many bytes of an unfinished write were cut off from the end of the file
 	// TruncatedFile. They held nothing that had been committed.
 	Truncated     int64
 	TruncatedFile string
 
-	// Skipped is how many bytes in how many Regions were passed over because of Options.Salvage.
+	// Skipped is how many bytes, in how many Regions, were skipped because of Options.Salvage.
 	Skipped int64
 	Regions int
 }
 
-// Open opens the log in the folder dir, which it makes if only its last element is missing. The
-// folder must be a real one of mode 0700 that belongs to the user of this process, and what is in it
-// real files of mode 0600 that do, each with one name: anything else is ErrUnsafeDir, and nothing is
-// changed. Open then passes each record that is there to replay before it returns. Those of IDs that have ended are
-// among them as long as they are on disk, and the records that end them come later. The Body is
-// valid only during the call. An error of replay ends Open, which returns it. A nil replay looks
-// at nothing.
+// Open opens the log in the folder dir, which it creates if only its last element is missing. The
+// folder must be a real one of mode 0700 that belongs to the user of this process. The files in it
+// must be real files of mode 0600 that belong to the same user, each with one name. Otherwise Open
+// returns ErrUnsafeDir and changes nothing.
+//
+// Open passes each record to replay before it returns. This includes records of IDs that have ended,
+// as long as they are on disk; the records that end those IDs come later. The Body is valid only
+// during the call. If replay returns an error, Open stops and returns it. A nil replay is allowed.
 //
 // Errors are ErrInvalidOptions, ErrUnsafeDir, ErrLocked, ErrUnsupported, a *DamageError, and those
 // of the file system.
@@ -51,14 +54,14 @@ func Open(dir string, opts Options, replay func(Record) error) (*Log, error) {
 	leave := func() error { return errors.Join(unlock(), files.Close()) }
 	l, err := open(dir, files, opts, replay)
 	if err != nil {
-		_ = leave() // the error above is the one that counts
+		_ = leave()
 		return nil, err
 	}
 	l.unlock = leave
 	return l, nil
 }
 
-// open is Open on any files. The caller holds the lock.
+// open is Open for any implementation of files. The caller holds the lock of the folder.
 func open(dir string, fs files, opts Options, replay func(Record) error) (*Log, error) {
 	l := &Log{
 		dir:     dir,
@@ -129,10 +132,11 @@ func (l *Log) recover(replay func(Record) error) error {
 		}
 		return l.files.syncDir()
 	}
-	return l.begin() // after damage as well: what is whole gets out of the damaged segment
+	// After damage, a new segment lets compaction move the intact records out of the damaged one.
+	return l.begin()
 }
 
-// begin makes the first segment, or the one after those that were found.
+// begin creates the first segment, or the one after those that were found.
 func (l *Log) begin() error {
 	number := uint32(len(l.segments))
 	if number > 0 {
@@ -152,7 +156,8 @@ func (l *Log) begin() error {
 	return s.publish(l.files)
 }
 
-// bases returns the positions of the segments in order and removes a segment that was never used.
+// bases returns the positions of the segments in ascending order. It removes a segment that was never
+// published.
 func (l *Log) bases() ([]Position, error) {
 	names, err := l.files.names()
 	if err != nil {
@@ -183,7 +188,7 @@ func (l *Log) read(s *segment, last bool, replay func(Record) error) error {
 	s.size = size
 	r := reader{file: s.file, base: s.base, size: size}
 	if err := r.header(); err != nil {
-		// A segment gets its name after its header is on the disk: no crash explains this.
+		// A segment gets its name after its header is on the disk, so this is not caused by a crash.
 		if err := l.skip(&r, err, path); err != nil {
 			return err
 		}
@@ -219,7 +224,7 @@ func (l *Log) read(s *segment, last bool, replay func(Record) error) error {
 	}
 }
 
-// skip passes over damage if the options allow it, else it returns it as an error.
+// skip skips damaged bytes if the options allow it; otherwise it returns a *DamageError.
 func (l *Log) skip(r *reader, err error, path string) error {
 	bad, ok := errors.AsType[*recordError](err)
 	if !ok {
@@ -240,8 +245,8 @@ func (l *Log) skip(r *reader, err error, path string) error {
 	return nil
 }
 
-// truncate cuts off the unfinished end of the last segment, durably: what comes next is written
-// over it.
+// truncate cuts off the unfinished end of the last segment and syncs, because the next append writes
+// to the same place.
 func (l *Log) truncate(s *segment, offset int64) error {
 	if err := s.file.Truncate(offset); err != nil {
 		return fmt.Errorf("wal: cut off the unfinished end: %w", err)
@@ -254,7 +259,7 @@ func (l *Log) truncate(s *segment, offset int64) error {
 	return nil
 }
 
-// replayed counts a record that was found and passes it on.
+// replayed counts a record that was found and passes it to replay.
 func (l *Log) replayed(s *segment, e *entry, replay func(Record) error) error {
 	l.marked = e.mark()
 	if e.mark() {
@@ -265,7 +270,7 @@ func (l *Log) replayed(s *segment, e *entry, replay func(Record) error) error {
 	case e.End:
 		l.ids.end(e.ID)
 	case e.flags&flagCopy != 0 && e.from >= oldest.base && !l.opts.Salvage:
-		// A crash came between the copy and the removal of its segment.
+		// A crash came between the copy and the removal of the original's segment.
 		l.copied.add(e.from)
 		l.ids.moved(e.ID, grown(e), oldest.number)
 		return nil
@@ -276,7 +281,7 @@ func (l *Log) replayed(s *segment, e *entry, replay func(Record) error) error {
 	return replay(e.Record)
 }
 
-// grown is how many more bytes the copy e takes than what it is a copy of.
+// grown returns how many more bytes the copy e takes than the record it was copied from.
 func grown(e *entry) int64 {
 	if e.from == e.Pos {
 		return originSize

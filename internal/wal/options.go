@@ -14,7 +14,8 @@ const (
 	MinSegmentBytes     = 4 << 10
 	MaxSegmentBytes     = 1 << 30
 
-	// DefaultGroupCommit is how much a power cut may take of what nobody waits for.
+	// DefaultGroupCommit bounds how much a power failure may lose of the records that were not
+	// committed.
 	DefaultGroupCommit = 10 * time.Millisecond
 )
 
@@ -23,36 +24,36 @@ var ErrInvalidOptions = errors.New("wal: invalid options")
 
 // Options are the options of Open. The zero value works.
 type Options struct {
-	// SegmentBytes is the size at which a new segment begins, and with it the most that one Append
-	// may write. Zero means DefaultSegmentBytes; else it is between MinSegmentBytes and
+	// SegmentBytes is the size at which a new segment begins, which also bounds what one Append may
+	// write. Zero means DefaultSegmentBytes; other values must be between MinSegmentBytes and
 	// MaxSegmentBytes.
 	SegmentBytes int64
 
-	// GroupCommit is the longest that an appended record for which nobody waits stays without a
-	// sync. Zero means DefaultGroupCommit. It delays nobody who does wait: with a wish from Commit
-	// or RequestCommit the log syncs at once when the disk is idle, and while a sync runs,
-	// everything that arrives is for the next one. So the first of many is as fast as the disk, and
-	// the more there are, the more share a sync.
+	// GroupCommit is the longest time that an appended record stays without a sync if nobody commits
+	// it. Zero means DefaultGroupCommit. It does not delay commits: after Commit or RequestCommit the
+	// log syncs at once if no sync is running; everything that arrives during a sync shares the next
+	// one. So the first of many commits is as fast as the disk, and the more there are, the more
+	// share a sync.
 	GroupCommit time.Duration
 
 	// Reserve is how many bytes of the disk the log keeps for AppendReserved, in a file of its
-	// own that goes when a full disk is met, and comes back when there is room for twice as
-	// much. Zero is none.
+	// own. The file is removed when the disk is full, and created again when there is room for
+	// twice as much. Zero means no reserve.
 	Reserve int64
 
-	// SyncEach makes Append return only once its records are on the disk. Appends that run at the
-	// same time still share syncs.
+	// SyncEach makes Append return only once its records are on the disk. Concurrent appends still
+	// share syncs.
 	SyncEach bool
 
-	// Salvage makes Open skip what is damaged, and count it in Recovery, instead of returning a
+	// Salvage makes Open skip damaged bytes, and count them in Recovery, instead of returning a
 	// DamageError. Records in the damaged bytes are lost: an ID whose end was there comes back, and
-	// Replay may see a record twice, with the same Pos. Damaged segments go as compaction reaches
-	// them. Meant to be set once, by a person, with a copy of the folder at hand.
+	// replay may see a record twice, with the same Pos. Compaction removes damaged segments when it
+	// reaches them. Salvage is meant to be set once, by a person, with a copy of the folder at hand.
 	Salvage bool
 
 	// OnDurable, if set, is called after each sync with the position below which everything is now
 	// on the disk, and once with the error if the log freezes. Calls do not overlap. It runs on the
-	// goroutine that syncs, so it must not block, nor call Close or, with SyncEach, Append.
+	// goroutine that syncs, so it must not block, call Close or, with SyncEach, call Append.
 	OnDurable func(Position, error)
 }
 

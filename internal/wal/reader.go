@@ -10,13 +10,14 @@ import (
 // readAhead is how much of a segment is read at once.
 const readAhead = 256 << 10
 
-// entry is a record as it stands in a segment.
+// entry is a record in a segment. Its Body is valid until the next call of the reader.
 type entry struct {
-	Record // Body is valid until the next call of the reader
+	Record
 	offset int64
 	size   int64
 	flags  byte
-	from   Position // in a copy: the position of what was copied
+	// from is set for copies only: the position of the record that was copied.
+	from Position
 }
 
 func (e *entry) mark() bool { return e.flags&flagMark != 0 }
@@ -37,16 +38,18 @@ func (e *recordError) damage(file string) *DamageError {
 // reader reads the records of one segment. It allocates only for lengths that are within the file
 // and whose checksum is right.
 type reader struct {
-	file   io.ReaderAt
-	base   Position
-	size   int64
-	offset int64 // where the next record begins
+	file io.ReaderAt
+	base Position
+	size int64
+	// offset is where the next record begins.
+	offset int64
 
-	buf   []byte // the bytes of the file from start on
+	// buf holds the bytes of the file from offset start on.
+	buf   []byte
 	start int64
 }
 
-// header checks the header of the segment and moves behind it.
+// header checks the header of the segment and moves past it.
 func (r *reader) header() error {
 	if r.size < segmentHeaderSize {
 		return &recordError{0, "the file is shorter than its header", segmentHeaderSize, uint64(r.size)}
@@ -69,7 +72,7 @@ func (r *reader) header() error {
 }
 
 // next reads the next record into e. The error is io.EOF at the end of the file, a *recordError, or
-// that of the file.
+// an error from reading the file.
 func (r *reader) next(e *entry) error {
 	if r.offset == r.size {
 		return io.EOF
@@ -111,7 +114,7 @@ func (r *reader) next(e *entry) error {
 	return nil
 }
 
-// seek moves to the first whole record behind the bad one at offset. It reports false if there is
+// seek moves to the first whole record after the bad one at offset. It returns false if there is
 // none.
 func (r *reader) seek(offset int64) (bool, error) {
 	for at := offset + 1; r.size-at >= recordHeaderSize; at++ {
@@ -141,7 +144,7 @@ func (r *reader) seek(offset int64) (bool, error) {
 	return false, nil
 }
 
-// window returns n bytes of the file from offset on, which the caller has checked to be there.
+// window returns n bytes of the file from offset on. The caller has checked that the file is that long.
 func (r *reader) window(offset, n int64) ([]byte, error) {
 	if offset < r.start || offset+n > r.start+int64(len(r.buf)) {
 		want := min(max(n, readAhead), r.size-offset)
@@ -151,8 +154,9 @@ func (r *reader) window(offset, n int64) ([]byte, error) {
 		r.buf, r.start = r.buf[:want], offset
 		if got, err := r.file.ReadAt(r.buf, offset); int64(got) < want {
 			r.buf = r.buf[:0]
+			// At EOF the file has shrunk since its size was read.
 			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF // the file has shrunk since its size was asked for
+				err = io.ErrUnexpectedEOF
 			}
 			return nil, fmt.Errorf("read %d bytes at %d: %w", want, offset, err)
 		}

@@ -2,17 +2,17 @@ package wal
 
 import "time"
 
-// reserveName is the file that keeps room on the disk for AppendReserved.
+// reserveName is the file that reserves room on the disk for AppendReserved.
 const reserveName = "reserve"
 
-// How often it is tried at the most to have the reserve again: at first, and, with a pause that
-// doubles each time that there was no room, later.
+// The first and the longest pause between two attempts to create the reserve again. The pause
+// doubles each time that there was no room.
 const (
 	refillEvery = time.Second
 	refillMost  = time.Minute
 )
 
-// findReserve looks for the reserve that an earlier run left, and makes it if there is none.
+// findReserve looks for the reserve that an earlier run left, and creates it if there is none.
 func (l *Log) findReserve() {
 	if f, err := l.files.open(reserveName); err == nil {
 		size, err := f.Size()
@@ -24,8 +24,8 @@ func (l *Log) findReserve() {
 	}
 }
 
-// useReserveLocked gives the room of the reserve back to the disk. It reports whether
-// there was any.
+// useReserveLocked removes the reserve, which frees its space on the disk, and reports whether it
+// did.
 func (l *Log) useReserveLocked() bool {
 	if !l.reserved {
 		return false
@@ -34,7 +34,7 @@ func (l *Log) useReserveLocked() bool {
 	return l.files.remove(reserveName) == nil
 }
 
-// lookReserveLocked asks for the reserve if there is none.
+// lookReserveLocked requests that the reserve be created if there is none and the pause is over.
 func (l *Log) lookReserveLocked() {
 	if l.opts.Reserve == 0 || l.reserved || time.Since(l.refilled) < l.refillPause {
 		return
@@ -46,8 +46,8 @@ func (l *Log) lookReserveLocked() {
 	}
 }
 
-// makeReserve writes the reserve if there is room for it, for as much again, which others on the
-// disk may need, and for compaction. Only Open and the goroutine that compacts call it.
+// makeReserve writes the reserve if the disk has room for twice its size, half of it for other users
+// of the disk, and for compaction. Only Open and the goroutine that compacts call it.
 func (l *Log) makeReserve() {
 	if l.opts.Reserve == 0 {
 		return
@@ -62,8 +62,9 @@ func (l *Log) makeReserve() {
 	}
 }
 
-// reserveFits asks the disk first: to try and see would fill it to the last byte for a moment, at
-// which the writes of others fail. Where nobody knows how much is left, only a try can tell.
+// reserveFits reports whether the disk has room for the reserve. Just trying could fill the disk for
+// a moment, in which writes of other processes fail. Where the free space is unknown, it returns true,
+// because only an attempt can tell.
 func (l *Log) reserveFits() bool {
 	free, ok := l.files.free()
 	l.mu.Lock()
@@ -71,7 +72,7 @@ func (l *Log) reserveFits() bool {
 	return !ok || free-l.neededLocked() >= 2*l.opts.Reserve
 }
 
-// writeReserve reports whether there was room.
+// writeReserve writes the file of the reserve and reports whether there was room.
 func (l *Log) writeReserve() bool {
 	f, err := l.files.create(reserveName)
 	if err != nil {
@@ -81,8 +82,9 @@ func (l *Log) writeReserve() bool {
 	for at := int64(0); at < l.opts.Reserve && err == nil; at += int64(len(zeros)) {
 		_, err = f.WriteAt(zeros[:min(int64(len(zeros)), l.opts.Reserve-at)], at)
 	}
+	// Without a sync, a file system with delayed allocation reserves nothing.
 	if err == nil {
-		err = f.Sync() // else a file system that allocates late keeps nothing
+		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr

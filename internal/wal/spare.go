@@ -3,17 +3,17 @@ package wal
 import "fmt"
 
 const (
-	// spareStep is how many bytes are appended at the most before the disk is asked again.
+	// spareStep is how many bytes may be appended before the free space is read again.
 	spareStep = 4 << 20
-	// spareLeast is what compaction needs beside the copies: a new segment, and what file
-	// systems round up to.
+	// spareLeast is what compaction needs besides the copies: a new segment, and rounding by the
+	// file system.
 	spareLeast = 256 << 10
 )
 
-// spareLocked refuses an append of size bytes that would leave compaction no room: to remove
-// the oldest segment, the log copies what is live in it. A log that has filled its disk to the
-// brim would be stuck, however little of it is live. What is appended counts with its copy, as it
-// may belong to the oldest segment itself.
+// spareLocked returns ErrNoSpace for an append of size bytes that would leave compaction no room. To
+// remove the oldest segment, the log copies its live records, so a log that has filled its disk
+// completely would be stuck, even if little of it is live. The append counts with its copy, because
+// it may itself go to the oldest segment.
 func (l *Log) spareLocked(size, copied int64) error {
 	if size+copied <= l.spare {
 		return nil
@@ -31,7 +31,7 @@ func (l *Log) spareLocked(size, copied int64) error {
 	return nil
 }
 
-// neededLocked is how much room compaction needs to remove the oldest segment.
+// neededLocked returns how many bytes compaction needs to remove the oldest segment.
 func (l *Log) neededLocked() int64 {
 	oldest := l.segments[0]
 	live := l.ids.oldest[oldest.number]

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncData makes the data and the size of a file durable, without the times.
+// syncData makes the data and the size of a file durable, but not its timestamps.
 func syncData(f *os.File) error {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -17,7 +17,7 @@ func syncData(f *os.File) error {
 	var syncErr error
 	err = conn.Control(func(fd uintptr) {
 		for {
-			// A signal interrupts the wait before anything failed, so this is not a second try.
+			// EINTR means that a signal came before anything failed, so this does not retry a failed sync.
 			if syncErr = unix.Fdatasync(int(fd)); !errors.Is(syncErr, unix.EINTR) {
 				return
 			}
@@ -35,7 +35,8 @@ func syncData(f *os.File) error {
 // freeOf returns how much room the disk of a folder has for this user.
 func freeOf(dir string) (bytes int64, ok bool) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil || st.Bavail > math.MaxInt64>>24 { // 1<<24 is more than any block
+	// The bound avoids an overflow below: 1<<24 is more than the size of any block.
+	if err := unix.Statfs(dir, &st); err != nil || st.Bavail > math.MaxInt64>>24 {
 		return 0, false
 	}
 	return int64(st.Bavail) * int64(st.Frsize), true //nolint:unconvert // it is 32 bits long on some

@@ -1,13 +1,13 @@
-// Package wal is an append-only log of records on disk: what a durable queue writes before it
-// promises anything.
+// Package wal is an append-only log of records on disk. A durable queue writes to it before it
+// accepts a task.
 //
 // # Overview
 //
-// A record is a kind, an ID and a body; the log knows nothing of what they mean. A record is live
-// until its ID ends, which is said by another record, one with End set. [Open] replays the records
-// that are there, [Log.Append] writes more, [Log.Commit] waits until they are on the disk, and the
-// log itself rewrites what is live and removes what is not. A user holds one piece of state by ID:
-// made or changed by each record, gone with the one that ends it.
+// A record has a kind, an ID and a body, whose meaning is up to the user. A record is live until its
+// ID ends, by another record that has End set. [Open] replays the existing records, [Log.Append]
+// writes more, and [Log.Commit] waits until they are on the disk. The log itself rewrites live
+// records and removes dead ones. A user keeps one piece of state for each ID: each record creates or
+// changes it, and the record that ends the ID deletes it.
 //
 //	log, err := wal.Open(dir, wal.Options{}, func(r wal.Record) error { … })
 //	end, err := log.Append(wal.Record{Kind: task, ID: 7, Body: body})
@@ -17,38 +17,38 @@
 // # Guarantees
 //
 //   - A record below a position that Commit or OnDurable reported is found by every later Open, until
-//     its ID has ended. A record that was appended and not committed may be found or not; of the
-//     records of several appends, or of one, those found are the first ones.
-//   - Nothing is found that was not appended: each record carries checksums that also cover its
-//     position, so neither old bytes nor a record inside of a body is taken for one.
+//     its ID has ended. A record that was appended and not committed may or may not be found; of the
+//     records of one or several appends, those found are the first ones.
+//   - Only appended records are found: each record carries checksums that also cover its position,
+//     so old bytes, or a record inside the body of another, are not taken for records.
 //   - The bytes that a crash left unfinished at the end of the log are cut off and counted in
-//     [Recovery]. What is wrong anywhere else, or is followed by a whole record, is a [DamageError]
-//     and not skipped. Damage to the very last record after a crash looks like an unfinished one and
-//     is treated as such; after [Log.Close] it is told apart, as Close writes a mark behind it.
+//     [Recovery]. Damage anywhere else, or damage followed by a whole record, is a [DamageError] and
+//     not skipped. After a crash, damage to the very last record looks like an unfinished write and
+//     is treated as such; after [Log.Close] it is detected, because Close writes a mark at the end.
 //   - An error of fsync freezes the log: see [FrozenError].
 //   - A full disk refuses an append and does no harm: see [ErrNoSpace]. On Linux the log leaves as much room
 //     as it needs to remove its oldest segment, so that a disk that it has filled itself does not stay full.
-//     An append that was refused has a segment end early if that lets compaction make room.
-//   - Compaction brings the folder to at most twice the live bytes and one segment. What is appended
-//     while it runs, and the live records of the one segment under way, come on top.
+//     A refused append ends the current segment early if that lets compaction free space.
+//   - Compaction brings the folder to at most twice the live bytes and one segment, plus what is
+//     appended while it runs and the live records of the one segment being copied.
 //
 // # Order and compaction
 //
 // Segments are removed from the front only: the live records of the oldest are copied to the end,
-// the copies are committed, then the file goes. So a record that ends an ID is always removed after
-// those that it ends, and is never copied. A crash between copy and removal leaves both; Open then
-// passes the record once.
+// the copies are committed, then the file is removed. A record that ends an ID is thus always removed
+// after the records of that ID, and is never copied. A crash between copy and removal leaves both;
+// Open then replays the record once.
 //
-// A copy stands behind younger records of its ID. Record.Pos orders them: it is the place of the
-// first writing and stays the same in every copy. An ID that has ended must not be used again.
+// A copy may follow younger records of its ID. Record.Pos orders them: it is the position at which the
+// record was first written, and stays the same in every copy. An ID that has ended must not be reused.
 //
 // # Format
 //
 // Integers are little-endian, checksums CRC-32C (Castagnoli). A folder holds the file "lock", which
-// an open log keeps locked, the segments, perhaps "next.tmp", a segment not yet in use, and perhaps
-// "reserve", zeros that keep room on the disk (Options.Reserve). A position counts bytes from the
-// first the log ever wrote. A segment is named by the position of its own first byte, in 16
-// hexadecimal digits and ".wal", and begins where the one before it ended:
+// an open log keeps locked; the segments; perhaps "next.tmp", a segment that is not in use yet; and
+// perhaps "reserve", zeros that reserve room on the disk (Options.Reserve). A position counts bytes
+// from the first one the log ever wrote. A segment is named by the position of its own first byte, in
+// 16 hexadecimal digits and ".wal", and begins where the previous one ended:
 //
 //	0   8  "LINKWAL" and the version, 0x01
 //	8   8  position of this byte 0 of the segment
@@ -66,23 +66,24 @@
 //	13  1  flags: 1 ends the ID, 2 is a copy, 4 is a mark
 //	14  2  zero
 //	16  8  ID
-//	24  n  body; in a copy, before it, 8 bytes: position of the first writing, and 8 bytes: of the
-//	       record that was copied
+//	24  n  body; in a copy, it follows two positions of 8 bytes each: that at which the record was
+//	       first written, and that of the record that was copied
 //
-// A mark has no body and means nothing but that the log was closed.
+// A mark has no body and only says that the log was closed.
 //
 // # Concurrency
 //
 // A Log is safe for concurrent use. It owns two goroutines, one that syncs and one that compacts;
-// Close waits for both. Writes go to the operating system within Append, under the log's lock, so
-// that a full disk refuses the very append that met it; only syncs happen elsewhere, and appends go
-// on meanwhile. Segments are not preallocated: measured, that made neither writes nor syncs faster.
+// Close waits for both. Append itself writes to the operating system, under the log's lock, so that
+// the append that fills the disk is the one that fails. Only syncs happen elsewhere, and appends
+// continue meanwhile. Segments are not preallocated: measurements showed neither faster writes nor
+// faster syncs.
 //
 // # Errors
 //
-// [ErrLocked], [ErrUnsupported], [ErrUnsafeDir] and [DamageError] from Open; [ErrNoSpace],
-// [ErrTooLarge], [ErrClosed] and [FrozenError] from Append; the last two and those of the context
-// from Commit. Others are those of the file system.
+// Open returns [ErrLocked], [ErrUnsupported], [ErrUnsafeDir] and [DamageError]. Append returns
+// [ErrNoSpace], [ErrTooLarge], [ErrClosed] and [FrozenError]. Commit returns the last two and those
+// of the context. Others are those of the file system.
 package wal
 
 import (
@@ -91,13 +92,15 @@ import (
 	"time"
 )
 
-// Position counts bytes of the log, from the first it ever wrote. Zero is before every record.
+// Position counts bytes of the log, from the first one it ever wrote. Zero is before every record.
 type Position uint64
 
 // Record is one entry of the log.
 type Record struct {
-	Kind byte // the user's
-	End  bool // ends the ID: its records so far, and this one, are dead
+	// Kind has no meaning to the log.
+	Kind byte
+	// End ends the ID: its records so far, and this one, are dead.
+	End  bool
 	ID   uint64
 	Body []byte
 
@@ -114,42 +117,61 @@ type Log struct {
 	unlock   func() error
 	recovery Recovery
 
-	urgent  chan struct{} // holds one wish for a sync now
-	dirty   chan struct{} // holds one wish for a sync within Options.GroupCommit
-	crowded chan struct{} // holds one wish to look whether compaction is due
-	refill  chan struct{} // holds one wish for the reserve
+	// Each of these channels holds at most one request: urgent for a sync now, dirty for a sync within
+	// Options.GroupCommit, crowded to check whether compaction is due, refill to create the reserve.
+	urgent  chan struct{}
+	dirty   chan struct{}
+	crowded chan struct{}
+	refill  chan struct{}
 
 	compacting sync.WaitGroup
 	committing sync.WaitGroup
 	closing    sync.Once
-	closed     error         // what the first Close returned
-	stop       chan struct{} // ends compaction
-	finish     chan struct{} // ends commits, after compaction
+	// closed is what the first Close returned.
+	closed error
+	// stop ends compaction; finish, which is closed after that, ends the committer.
+	stop   chan struct{}
+	finish chan struct{}
 
-	durable  atomic.Uint64 // Position; written by the committer under mu
-	reported bool          // the committer's: OnDurable knows that the log is frozen
+	// durable is a Position. The committer writes it under mu.
+	durable atomic.Uint64
+	// reported is set once OnDurable was told that the log is frozen. Only the committer uses it.
+	reported bool
 
-	mu        sync.Mutex // guards the fields below
-	published sync.Cond  // waits until sealing is nil, or no append can succeed
+	mu sync.Mutex // guards the fields below
+	// published is signaled when sealing becomes nil, and when no append can succeed any more.
+	published sync.Cond
 	shut      bool
 	frozen    *FrozenError
-	segments  []*segment // oldest first; the last one takes appends
-	sealing   *segment   // the last but one, while the last has not got its name
-	end       Position
-	buf       []byte        // records about to be written; kept for the next ones
-	round     chan struct{} // closed when durable or frozen changes; nil when nobody waits
-	waiting   bool          // dirty or urgent has been asked for what is not durable
-	ids       liveSet
-	disk      int64     // bytes of all segments
-	spare     int64     // bytes that may be appended before the disk is asked for its room
-	pressed   bool      // the disk has refused an append, and taken none since
-	copied    copies    // records of the oldest segment that have a copy
-	reserved  bool      // the reserve is on the disk
-	refilled  time.Time // the reserve was asked for last
-	// refillPause is how long it is not asked for after that.
+	// segments is ordered from the oldest to the last one, which takes appends.
+	segments []*segment
+	// sealing is the last segment but one while the last one is not published.
+	sealing *segment
+	end     Position
+	// buf holds records about to be written. It is reused.
+	buf []byte
+	// round is closed when durable or frozen changes. It is nil if nobody waits.
+	round chan struct{}
+	// waiting is set while a sync is requested through dirty.
+	waiting bool
+	ids     liveSet
+	// disk is the size of all segments in bytes.
+	disk int64
+	// spare is how many bytes may be appended before the free space of the disk is read again.
+	spare int64
+	// pressed is set after the disk has refused an append, until an Append succeeds. AppendReserved does
+	// not reset it.
+	pressed bool
+	// copied holds the records of the oldest segment that have a copy.
+	copied copies
+	// reserved is set while the reserve is on the disk.
+	reserved bool
+	// refilled is when the reserve was last requested; it is not requested again for refillPause.
+	refilled    time.Time
 	refillPause time.Duration
-	marked      bool // nothing but a mark, or nothing at all, is at the end
-	stats       counters
+	// marked is set while the log is empty or ends with a mark.
+	marked bool
+	stats  counters
 }
 
 // counters are the parts of Stats that only grow.
@@ -157,23 +179,30 @@ type counters struct {
 	syncs, copies, removed, refused uint64
 }
 
-// Stats says how a log is doing.
+// Stats holds statistics of a log. The counters start with Open.
 type Stats struct {
-	Segments  int
-	DiskBytes int64 // the size of all segments
-	LiveBytes int64 // the size of the records whose IDs have not ended
+	Segments int
+	// DiskBytes is the size of all segments.
+	DiskBytes int64
+	// LiveBytes is the size of the records whose IDs have not ended.
+	LiveBytes int64
 	LiveIDs   int
 
-	End     Position // where the next record goes
-	Durable Position // everything below is on the disk
+	// End is the position of the next record.
+	End Position
+	// Durable is the position below which everything is on the disk.
+	Durable Position
 
-	Syncs   uint64 // since Open, like the rest
-	Copies  uint64 // live records copied by compaction
-	Removed uint64 // segments removed
-	Refused uint64 // appends refused with ErrNoSpace
+	Syncs uint64
+	// Copies counts the live records that compaction copied.
+	Copies uint64
+	// Removed counts the segments that compaction removed.
+	Removed uint64
+	// Refused counts the appends that failed with ErrNoSpace.
+	Refused uint64
 }
 
-// Stats returns the figures of this moment.
+// Stats returns the current statistics.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -194,9 +223,9 @@ func (l *Log) Stats() Stats {
 // Recovery returns what Open found.
 func (l *Log) Recovery() Recovery { return l.recovery }
 
-// Close commits what has been appended, waits for the log's goroutines and gives up the folder. It
-// returns a *FrozenError if the log was or became frozen. It is idempotent; later calls return what
-// the first one did. It must not be called by OnDurable.
+// Close commits what has been appended, waits for the log's goroutines and releases the folder. It
+// returns a *FrozenError if the log is frozen. It is idempotent; later calls return what the first
+// one did. It must not be called by OnDurable.
 func (l *Log) Close() error {
 	l.closing.Do(func() { l.closed = l.close() })
 	return l.closed

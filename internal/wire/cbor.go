@@ -52,16 +52,17 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, cborFalse)
 }
 
-// reader walks one CBOR item. Its first error sticks: later calls return zero
+// reader decodes one CBOR item. Its first error sticks: later calls return zero
 // values, so parsers check err once at the end of a loop.
 type reader struct {
-	b    []byte
-	what string // for errors
+	b []byte
+	// what names the item in errors.
+	what string
 	err  error
 }
 
-// bounded fails if the whole body is larger than a frame on CONTROL may be. It
-// comes first in the parser of one.
+// bounded fails if the body exceeds [MaxControl]. Parsers of CONTROL frames call
+// it before they read anything.
 func (r *reader) bounded() {
 	if len(r.b) > MaxControl {
 		r.err = &LimitError{What: r.what + " body", Limit: MaxControl, Got: uint64(len(r.b))}
@@ -119,7 +120,8 @@ func (r *reader) head() (major byte, v uint64) {
 	case major == majorSimple && n == 1 && v < 32:
 		r.fail("simple value in a form that RFC 8949 reserves")
 		return 0, 0
-	case major != majorSimple && v < least: // the longer heads of simple values are floats
+	// The longer heads of major type 7 are floats, whose width is not checked.
+	case major != majorSimple && v < least:
 		r.fail("integer or length not in its shortest form")
 		return 0, 0
 	}
@@ -218,9 +220,9 @@ func (r *reader) count(major byte, name string, limit, least int) int {
 	return int(n)
 }
 
-// fields calls f for each integer key of a map, in their order, which must be
-// strictly ascending. f reports whether it knows the key and has read its
-// value; the values of unknown keys are skipped.
+// fields calls f for each integer key of a map. The keys must be strictly
+// ascending. f reports whether it knows the key and has read its value; the
+// values of unknown keys are skipped.
 func (r *reader) fields(f func(key uint64) bool) {
 	n := r.mapping(maxSkipElements)
 	for i, last := 0, uint64(0); i < n && r.err == nil; i++ {
@@ -236,7 +238,8 @@ func (r *reader) fields(f func(key uint64) bool) {
 	}
 }
 
-// skip passes over one item of any type, bounded in depth and elements.
+// skip reads past one item of any type. It fails beyond [maxNesting] levels or
+// [maxSkipElements] elements.
 func (r *reader) skip() {
 	elements := maxSkipElements
 	r.skipItem(maxNesting, &elements)

@@ -2,11 +2,11 @@ package wire
 
 import "slices"
 
-// GoAway says that the sender drains. It may come twice: first with LastStream
-// at [MaxVarint], so that peers choose another node, then with the last stream
-// that the sender takes.
+// GoAway announces that the sender drains. It may be sent twice: first with
+// LastStream at [MaxVarint], so that peers choose another node, then with the
+// last stream that the sender serves.
 type GoAway struct {
-	LastStream uint64 // key 1: the last stream ID of the peer's that is served
+	LastStream uint64 // key 1: the ID of the peer's last stream that is served
 	Reason     string // key 3: text for people
 }
 
@@ -41,7 +41,7 @@ func ParseGoAway(body []byte) (g GoAway, err error) {
 	return g, nil
 }
 
-// Health says whether the sender takes new work. It is pushed on change.
+// Health says whether the sender takes new work. It is sent on every change.
 type Health struct {
 	State State // key 1
 }
@@ -72,17 +72,20 @@ func ParseHealth(body []byte) (h Health, err error) {
 
 // RouteInfo is an entry of a route table.
 type RouteInfo struct {
-	Kind  uint64 // kind of the route: method, topic, stage, …
-	Name  string
-	Level uint64 // idempotency level of a method
-	// MaxMessage is bytes of the largest message, both ways; 0 says nothing of it.
+	// Kind is the kind of the route: method, topic, stage, …
+	Kind uint64
+	Name string
+	// Level is the idempotency level of a method.
+	Level uint64
+	// MaxMessage is the size of the largest message in bytes, in both directions.
+	// Zero means unspecified.
 	MaxMessage uint64
 }
 
-// Routes announces routes of the sender by number. Numbers are given once per
-// connection and never change; a later frame adds to the table.
+// Routes announces routes of the sender and assigns numbers to them. Numbers are
+// assigned once per connection and never change; a later frame adds to the table.
 type Routes struct {
-	First  uint64      // key 1: number of the first route of this frame; the others follow it
+	First  uint64      // key 1: number of the first route of this frame; the others are numbered consecutively
 	Routes []RouteInfo // key 2; key 3: MaxMessage of each, left out if all are 0
 }
 
@@ -148,7 +151,7 @@ func ParseRoutes(body []byte) (t Routes, err error) {
 	return t, nil
 }
 
-// Tags replaces the tags of SETUP. It is pushed on change.
+// Tags replaces the tags of SETUP. It is sent on every change.
 type Tags struct {
 	Tags []string // key 1
 }
@@ -194,8 +197,8 @@ func (r *reader) tags() []string {
 	return tags
 }
 
-// AppendPing appends a whole PING or PONG frame. A PONG repeats the token of
-// the PING that it answers.
+// AppendPing appends a whole PING or PONG frame. A PONG echoes the token of the
+// PING that it answers.
 func AppendPing(b []byte, kind Kind, token uint64) []byte {
 	b, body := BeginFrame(b, kind, 0)
 	b = AppendVarint(b, token)

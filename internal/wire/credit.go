@@ -1,10 +1,11 @@
 package wire
 
 // Credit is what the receiver of a stream allows its sender to send in frames
-// with [FlagCredited]. Each grant adds to those before.
+// with [FlagCredited]: the number of frames and the bytes of their bodies. Each
+// grant adds to the previous ones.
 type Credit struct {
-	Messages uint64 // frames
-	Bytes    uint64 // bytes of their bodies
+	Messages uint64
+	Bytes    uint64
 }
 
 // AppendCredit appends a whole CREDIT frame.

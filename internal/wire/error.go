@@ -5,14 +5,16 @@ import (
 	"fmt"
 )
 
-// ErrShort means that the input ends inside a value. A reader of a stream reads
-// on; for a body, which is whole, it is an error.
+// ErrShort means that the input ends inside a value. The reader of a stream
+// needs more bytes; in a body, which is complete, it is an error.
 var ErrShort = errors.New("wire: input ends inside a value")
 
 // SyntaxError says which value could not be parsed and why.
 type SyntaxError struct {
-	What   string // the frame or field, "HEADERS.metadata"
-	Reason string // what is wrong with it, "keys out of order"
+	// What is the frame or field, such as "HEADERS.metadata".
+	What string
+	// Reason is what is wrong with it, such as "keys out of order".
+	Reason string
 }
 
 // Error implements error.
@@ -20,9 +22,10 @@ func (e *SyntaxError) Error() string { return "wire: malformed " + e.What + ": "
 
 // LimitError says which limit a value exceeds.
 type LimitError struct {
-	What  string // what is too large, "HEADERS body"
-	Limit uint64 // the limit
-	Got   uint64 // the value found
+	// What is the value that is too large, such as "HEADERS body".
+	What  string
+	Limit uint64
+	Got   uint64
 }
 
 // Error implements error.
@@ -43,7 +46,7 @@ const (
 	CodeRefused         Code = 0x04 // no handler saw the call: always safe to send elsewhere
 	CodeDeadline        Code = 0x05 // out of time
 	CodeOverloaded      Code = 0x06 // shed before the handler
-	CodeGoingAway       Code = 0x07 // the node drains; as refused
+	CodeGoingAway       Code = 0x07 // the node drains; otherwise like CodeRefused
 	CodeTooFarBehind    Code = 0x08 // reserved: a subscriber was dropped by policy
 	CodeDeliveryTimeout Code = 0x09 // reserved: an object or lane expired
 	CodeUnauthenticated Code = 0x0a // reserved: a token expired
@@ -53,7 +56,7 @@ const (
 	CodeIdle            Code = 0x0e // connection: unused, closed to free resources
 )
 
-// String returns the name of the code as docs/wire.md has it.
+// String returns the name of the code in docs/wire.md.
 func (c Code) String() string {
 	names := [...]string{
 		"NO_ERROR", "INTERNAL", "PROTOCOL", "CANCELED", "REFUSED", "DEADLINE", "OVERLOADED", "GOING_AWAY",
@@ -65,7 +68,7 @@ func (c Code) String() string {
 	return fmt.Sprintf("CODE_%#x", uint64(c))
 }
 
-// NotProcessed reports whether the code says that no handler saw the call.
+// NotProcessed reports whether the code means that no handler saw the call.
 func (c Code) NotProcessed() bool {
 	return c == CodeRefused || c == CodeGoingAway || c == CodeOverloaded
 }

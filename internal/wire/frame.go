@@ -2,9 +2,10 @@ package wire
 
 // FrameHeader precedes every frame.
 type FrameHeader struct {
-	Kind   Kind
-	Flags  Flags
-	Length uint64 // bytes of the body
+	Kind  Kind
+	Flags Flags
+	// Length is the length of the body in bytes.
+	Length uint64
 }
 
 // AppendFrameHeader appends h.
@@ -14,9 +15,9 @@ func AppendFrameHeader(b []byte, h FrameHeader) []byte {
 	return AppendVarint(b, h.Length)
 }
 
-// ParseFrameHeader reads a frame header from the start of b and returns it with
-// its length. The error is [ErrShort] if b ends first. The length of the body
-// is not checked: limits depend on the kind and the stream.
+// ParseFrameHeader parses a frame header at the start of b and returns it with
+// the number of bytes it takes. The error is [ErrShort] if b ends first. The
+// length of the body is not checked: limits depend on the kind and the stream.
 func ParseFrameHeader(b []byte) (h FrameHeader, n int, err error) {
 	kind, k, err := ParseVarint(b)
 	if err != nil {
@@ -42,14 +43,15 @@ const MaxOpenFrame = 1<<30 - 1
 
 // BeginFrame appends the header of a frame whose length is not known yet. The
 // caller appends the body and then calls [EndFrame] with the offset that
-// BeginFrame returned. The length takes the four-byte form.
+// BeginFrame returned. The length is written in the four-byte form.
 func BeginFrame(b []byte, kind Kind, flags Flags) (out []byte, body int) {
 	b = AppendVarint(b, uint64(kind))
 	b = append(b, byte(flags), 0, 0, 0, 0)
 	return b, len(b)
 }
 
-// EndFrame writes the length of the body that starts at offset body.
+// EndFrame fills in the length of the body that starts at offset body. It
+// returns a [*LimitError] if the body is longer than [MaxOpenFrame].
 func EndFrame(b []byte, body int) error {
 	n := len(b) - body
 	if n > MaxOpenFrame {

@@ -2,24 +2,24 @@ package wire
 
 import "bytes"
 
-// Headers opens a call or a stream. It is what a sender fills in; a receiver
+// Headers opens a call or a stream. The sender fills in a Headers; the receiver
 // gets a [HeadersView].
 type Headers struct {
-	Route       string // key 1 as text: the name of the route, when the peer gave it no number
+	Route       string // key 1 as text: the name of the route, if the peer assigned no number to it
 	RouteID     uint64 // key 1 as integer: the number from the peer's ROUTES; used if Route is ""
 	Timeout     uint64 // key 2: microseconds that remain until the deadline
-	Trace       []Pair // key 3: trace context, by [ComparePairs]
+	Trace       []Pair // key 3: trace context, sorted by [ComparePairs]
 	Codec       uint64 // key 4: number of the codec, left out if zero (CBOR)
-	Idempotency []byte // key 6: key of the caller's for this operation, left out if empty
-	Attempt     uint64 // key 7: attempts before this one, left out if zero
+	Idempotency []byte // key 6: the caller's idempotency key, left out if empty
+	Attempt     uint64 // key 7: number of earlier attempts, left out if zero
 	RouteKind   uint64 // key 9: kind of the route, left out if zero (method) or if RouteID is used
-	Metadata    []Pair // key 10: the user's metadata, by [ComparePairs]
-	Credit      Credit // key 11: what the opener of a stream grants at once, left out if zero
-	MaxMessage  uint64 // key 12: bytes of the largest message that the opener takes here, left out if zero (that of its SETUP)
+	Metadata    []Pair // key 10: the user's metadata, sorted by [ComparePairs]
+	Credit      Credit // key 11: initial credit from the opener of a stream, left out if zero
+	MaxMessage  uint64 // key 12: bytes of the largest message the opener accepts; left out if zero (as in its SETUP)
 }
 
 // AppendHeaders appends a whole HEADERS frame. It does not check limits; the
-// caller does that once per call with [CheckPairs].
+// caller does so once per call with [CheckPairs].
 func AppendHeaders(b []byte, h *Headers) []byte {
 	b, body := BeginFrame(b, KindHeaders, FlagCritical)
 	n := byte(2)
@@ -67,11 +67,14 @@ func AppendHeaders(b []byte, h *Headers) []byte {
 	return b
 }
 
-// HeadersView is a parsed HEADERS body. Its slices alias the input.
+// HeadersView is a parsed HEADERS body; see [Headers] for its fields. Its slices
+// alias the input.
 type HeadersView struct {
-	Route       []byte // nil if the route came as a number
-	RouteID     uint64
-	Timeout     uint64 // microseconds
+	// Route is nil if the route came as a number.
+	Route   []byte
+	RouteID uint64
+	// Timeout is in microseconds.
+	Timeout     uint64
 	Trace       PairsView
 	Codec       uint64
 	Idempotency []byte
@@ -79,7 +82,8 @@ type HeadersView struct {
 	RouteKind   uint64
 	Metadata    PairsView
 	Credit      Credit
-	MaxMessage  uint64 // 0: that of SETUP
+	// MaxMessage is zero if the limit in SETUP applies.
+	MaxMessage uint64
 }
 
 // ParseHeaders parses the body of a HEADERS frame.
@@ -136,8 +140,9 @@ func ParseHeaders(body []byte) (h HeadersView, err error) {
 	if r.err == nil && (!hasRoute || !hasTimeout) {
 		r.fail("route or timeout missing")
 	}
+	// A route number implies the kind, and an explicit kind could contradict it.
 	if h.Route == nil && h.RouteKind != 0 {
-		r.fail("kind beside the number of a route") // the number says the kind; two could differ
+		r.fail("kind beside the number of a route")
 	}
 	if err := r.end(); err != nil {
 		return HeadersView{}, err

@@ -13,7 +13,7 @@ import (
 type Pair struct{ Key, Value string }
 
 // ComparePairs orders pairs as deterministic CBOR orders their keys: shorter
-// keys first, keys of one length by their bytes.
+// keys first, keys of equal length bytewise.
 func ComparePairs(a, b Pair) int {
 	if c := cmp.Compare(len(a.Key), len(b.Key)); c != 0 {
 		return c
@@ -23,7 +23,7 @@ func ComparePairs(a, b Pair) int {
 
 // CheckPairs returns an error if pairs has more entries or bytes than the wire
 // allows, is not valid UTF-8, or is not strictly ascending by [ComparePairs].
-// What it accepts, parsers accept.
+// Parsers accept all pairs that CheckPairs accepts.
 func CheckPairs(what string, pairs []Pair, maxPairs, maxBytes int) error {
 	if len(pairs) > maxPairs {
 		return &LimitError{What: what + " entries", Limit: uint64(maxPairs), Got: uint64(len(pairs))}
@@ -55,7 +55,8 @@ func appendPairs(b []byte, pairs []Pair) []byte {
 // PairsView is a parsed map of text to text. It aliases the input of the parser
 // that made it; the zero value is empty.
 type PairsView struct {
-	raw   []byte // the encoded entries, checked
+	// raw holds the validated entries, encoded.
+	raw   []byte
 	count int
 }
 
@@ -65,7 +66,7 @@ func (v PairsView) Len() int { return v.count }
 // Raw returns the encoded entries without the head of the map.
 func (v PairsView) Raw() []byte { return v.raw }
 
-// All ranges over the entries; keys and values alias the input.
+// All returns an iterator over the entries. Keys and values alias the input.
 func (v PairsView) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		r := reader{b: v.raw}

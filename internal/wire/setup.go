@@ -10,13 +10,13 @@ const (
 )
 
 // Setup is the first frame of each CONTROL stream. A connection is up when both
-// sides have received the other's.
+// sides have received the other side's Setup.
 type Setup struct {
 	Version    uint64   // key 1: 1
 	Instance   string   // key 2: ID of the instance, "" for a client that serves nothing
 	Tags       []string // key 4: tags of the instance
 	MaxMessage uint64   // key 5: largest message the sender accepts, in bytes
-	Codecs     []uint64 // key 7: codecs the sender reads; nil if it does not say
+	Codecs     []uint64 // key 7: codecs the sender reads; nil if unspecified
 	State      State    // key 8: serving or draining
 }
 

@@ -2,23 +2,25 @@ package wire
 
 // Status ends a call.
 type Status struct {
-	Code       uint64   // key 1: 0 is OK, else a gRPC code
+	Code       uint64   // key 1: 0 is OK, other values are gRPC codes
 	Message    string   // key 2: text for people, left out if empty
 	Details    []Detail // key 3: typed details, left out if empty
-	RetryAfter uint64   // key 4: milliseconds to wait before another try, left out if zero
-	Metadata   []Pair   // key 5: the handler's reply metadata, by [ComparePairs]
+	RetryAfter uint64   // key 4: milliseconds to wait before a retry, left out if zero
+	Metadata   []Pair   // key 5: the handler's reply metadata, sorted by [ComparePairs]
 	ErrorID    string   // key 6: the ID under which the server logged the cause, left out if empty
 	Refused    bool     // key 7: no handler saw the call, left out if false
-	Broken     bool     // key 8: the handler broke, it meant no error (a panic), left out if false
+	Broken     bool     // key 8: the handler panicked and returned no error, left out if false
 }
 
 // Detail is one typed detail of an error.
 type Detail struct {
-	Type string // name of the type, "myapp.QuotaExceeded"
-	Data []byte // CBOR
+	// Type is the name of the type, such as "myapp.QuotaExceeded".
+	Type string
+	// Data is encoded in CBOR.
+	Data []byte
 }
 
-// AppendOK appends the STATUS frame of a call that went well.
+// AppendOK appends the STATUS frame of a successful call.
 func AppendOK(b []byte, flags Flags) []byte {
 	return append(b, byte(KindStatus), byte(flags|FlagCritical), 0x80, 0, 0, 0)
 }

@@ -22,8 +22,8 @@ func AppendVarint(b []byte, v uint64) []byte {
 	}
 }
 
-// ParseVarint reads a varint from the start of b and returns it with its
-// length. The error is [ErrShort] if b ends first.
+// ParseVarint parses a varint at the start of b and returns it with its length
+// in bytes. The error is [ErrShort] if b ends first.
 func ParseVarint(b []byte) (v uint64, n int, err error) {
 	if len(b) == 0 {
 		return 0, 0, ErrShort
@@ -44,8 +44,8 @@ func ParseVarint(b []byte) (v uint64, n int, err error) {
 	}
 }
 
-// putVarint4 writes v to b[:4] in the four-byte form, for lengths that are
-// known only after the body was written.
+// putVarint4 writes v to b[:4] in the four-byte form, for lengths that are only
+// known after the body has been written.
 func putVarint4(b []byte, v uint64) {
 	binary.BigEndian.PutUint32(b, uint32(v)|2<<30)
 }

@@ -1,5 +1,5 @@
-// Command set is two servers and a client in one process whose clock is set while they
-// talk. It ends with an error if that moved anything.
+// Command set runs two servers and a client in one process, and sets the clock of the
+// process while they communicate. It fails if that has any effect on them.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// most is when what should happen counts as not happening.
+// most is the time after which an expected event counts as missing.
 const most = 2 * time.Minute
 
 type nothing struct{}
@@ -26,8 +26,9 @@ type nothing struct{}
 type task struct{ Fails bool }
 
 var (
-	work   = pipeline.NewStage[task]("orders", "work")
-	fences = make(chan uint64, 1) // the fences of the tasks that were done
+	work = pipeline.NewStage[task]("orders", "work")
+	// fences receives the fence of each completed task.
+	fences = make(chan uint64, 1)
 )
 
 var read = reqrep.NewMethod[nothing, nothing]("orders", "get", reqrep.ReadOnly)
@@ -76,7 +77,7 @@ func run() error {
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-// start starts a server. Its handler panics while sick is set, if it may be.
+// start starts a server. If maybe is set, its handler panics while sick is set.
 func start(ctx context.Context, registry *static.Registry, maybe bool, sick *atomic.Bool, ended chan<- error) (*link.Node, error) {
 	node, err := link.New(link.Config{Service: "orders", Addr: "127.0.0.1:0", Registry: registry, Logger: quiet()})
 	if err != nil {
@@ -104,7 +105,8 @@ func start(ctx context.Context, registry *static.Registry, maybe bool, sick *ato
 	}
 }
 
-// check sets the clock while an instance is ejected, which is a state that ends.
+// check sets the clock while an instance is ejected. The ejection must neither end early nor last
+// forever, and the connections must survive.
 func check(ctx context.Context, client *link.Node, sick *atomic.Bool) error {
 	connected := func() bool {
 		s := client.Status()
@@ -139,7 +141,7 @@ func ejected(client *link.Node) bool {
 	return len(s.Services) > 0 && s.Services[0].Ejected > 0
 }
 
-// callUntil calls until done says so.
+// callUntil makes calls until done returns true.
 func callUntil(ctx context.Context, client *link.Node, done func() bool) error {
 	pause := time.NewTicker(time.Millisecond)
 	defer pause.Stop()
@@ -152,16 +154,17 @@ func callUntil(ctx context.Context, client *link.Node, done func() bool) error {
 	return nil
 }
 
-// checkFences sets the clock back before each queue of a stage is made: the fences of its
-// tasks are higher than those of the queue before, in memory and on disk, and so is the time
-// at which a task became a dead letter, however it is asked for.
+// checkFences sets the clock back before it makes each queue of a stage. The fences of the tasks must
+// still be higher than those of the queue before, in memory and on disk. The time of a dead letter
+// must be the same, within most, after its queue is opened again.
 func checkFences(ctx context.Context, client *link.Node) error {
 	folder, err := os.MkdirTemp("", "link-clock-*")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	last := make(map[bool]uint64) // those of queues in memory do not grow with those on disk
+	// last holds the last fences of durable and other queues, which are independent.
+	last := make(map[bool]uint64)
 	for i, durable := range []bool{false, false, true, true, false, true} {
 		setClock(-time.Duration(i) * time.Hour)
 		opts := []pipeline.QueueOption{pipeline.OnDeadLetter(func(pipeline.DeadLetter) {})}
@@ -183,7 +186,8 @@ func checkFences(ctx context.Context, client *link.Node) error {
 		if !durable {
 			continue
 		}
-		setClock(-time.Duration(100+i) * time.Hour) // the time of a dead letter goes by the queue's clock
+		// The time of a dead letter follows the queue's clock, not the system's.
+		setClock(-time.Duration(100+i) * time.Hour)
 		if err := p.Push(ctx, task{Fails: true}); !errors.Is(err, link.Aborted) {
 			return fmt.Errorf("a task that is rejected: %w", err)
 		}
