@@ -37,14 +37,14 @@ func (m *Mesh) SetLossBetween(a, b *link.Node, rate float64) {
 	m.both(a, b, func(p *path) { p.loss = &rate })
 }
 
-// Partition cuts two nodes apart: no packet passes between them, and neither is
-// told. Both still see the registry.
+// Partition separates two nodes: packets between them are dropped silently. Both
+// nodes still see the registry.
 func (m *Mesh) Partition(a, b *link.Node) {
 	m.tb.Helper()
 	m.both(a, b, func(p *path) { p.cut = true })
 }
 
-// PartitionOneWay drops the packets from one node to another; those in the
+// PartitionOneWay drops the packets from one node to another. Packets in the
 // other direction arrive.
 func (m *Mesh) PartitionOneWay(from, to *link.Node) {
 	m.tb.Helper()
@@ -52,13 +52,13 @@ func (m *Mesh) PartitionOneWay(from, to *link.Node) {
 	m.network.update(func(n *network) { n.pathLocked(src, dst).cut = true })
 }
 
-// Heal ends what Partition and PartitionOneWay did to two nodes.
+// Heal ends the effect of Partition and PartitionOneWay on two nodes.
 func (m *Mesh) Heal(a, b *link.Node) {
 	m.tb.Helper()
 	m.both(a, b, func(p *path) { p.cut = false })
 }
 
-// both changes the paths between two nodes.
+// both changes the paths between two nodes in both directions.
 func (m *Mesh) both(a, b *link.Node, change func(p *path)) {
 	m.tb.Helper()
 	x, y := m.addr(m.member(a)), m.addr(m.member(b))

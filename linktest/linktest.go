@@ -4,9 +4,9 @@
 // # Overview
 //
 // A [Mesh] gives each node that [Mesh.Node] makes a socket with an address such
-// as 10.0.0.1:7443, an identity of a certificate authority that belongs to the
-// mesh (tier production, so nothing is switched off), and a registry in memory.
-// The network between nodes delays, loses and cuts as the test says.
+// as 10.0.0.1:7443, an identity of the mesh's own certificate authority (tier
+// production, so that no check is disabled), and a registry in memory. The test
+// controls the delay, the loss and the partitions of the network between nodes.
 //
 // # Usage
 //
@@ -27,22 +27,22 @@
 // # Guarantees
 //
 // In a testing/synctest bubble time is virtual: a minute of waiting costs
-// nothing, and a deadline ends exactly when it should. Without one the mesh works
-// too, in real time. At the end of the test everything is closed, and what was
-// left running fails the test: in a bubble synctest sees to that, elsewhere
-// goleak.
+// nothing, and a deadline passes exactly when it should. Outside a bubble the
+// mesh works in real time. At the end of the test everything is closed, and
+// goroutines that are still running fail the test: in a bubble synctest detects
+// them, elsewhere goleak does.
 //
-// Which packets [Loss] drops follows from [Seed] and from the packets that went
-// the same way before.
+// Which packets [Loss] drops depends on [Seed] and on the packets that were sent
+// in the same direction before.
 //
 // # Concurrency
 //
-// All methods are safe for concurrent use, except that those which can fail the
-// test at once, Node and Start, belong on the test's own goroutine.
+// All methods are safe for concurrent use, except that Node and Start, which can
+// fail the test at once, must be called on the test's own goroutine.
 //
 // # Errors
 //
-// Nothing is returned: what goes wrong fails the test.
+// No errors are returned: a failure fails the test.
 package linktest
 
 import (
@@ -61,26 +61,29 @@ import (
 	"github.com/linkmesh/link/security/securitytest"
 )
 
-// trustDomain is that of every mesh; their authorities have different keys.
+// trustDomain is the trust domain of every mesh. The authorities of meshes have
+// different keys.
 const trustDomain = "mesh.test"
 
-// Mesh is nodes on one simulated network.
+// Mesh is a set of nodes on one simulated network.
 type Mesh struct {
 	tb       testing.TB
 	network  *network
 	ca       *securitytest.CA
 	registry *static.Registry
-	before   goleak.Option // goroutines that are not ours; nil in a bubble
+	// before selects the goroutines that ran before the mesh; nil in a bubble.
+	before goleak.Option
 
-	mu      sync.Mutex // guards the field below
-	members []*member  // in the order in which they were made
+	mu sync.Mutex // guards the field below
+	// members are in the order in which they were made.
+	members []*member
 }
 
-// NewMesh returns a mesh without nodes. Everything in it ends by tb's Cleanup, so
-// handlers must return when their context ends.
+// NewMesh returns a mesh without nodes. Everything in it is ended by tb's Cleanup,
+// so handlers must return when their context ends.
 //
-// Outside a bubble, other tests must not run in parallel: their goroutines would
-// be taken for leaks.
+// Outside a bubble, other tests must not run in parallel, because their goroutines
+// would be taken for leaks.
 func NewMesh(tb testing.TB, opts ...Option) *Mesh {
 	tb.Helper()
 	s := settings{seed: 1}
@@ -107,25 +110,26 @@ func NewMesh(tb testing.TB, opts ...Option) *Mesh {
 	return m
 }
 
-// CA returns the authority that the identities of the mesh come from. With it a
-// test makes identities of its own, wrong ones too, for Config.Identity.
+// CA returns the authority that issues the identities of the mesh. With it a test
+// can make its own identities for Config.Identity, including invalid ones.
 func (m *Mesh) CA() *securitytest.CA { return m.ca }
 
-// Registry returns the registry of the mesh. A test may register in it what no
-// node announces, such as an address where nobody is.
+// Registry returns the registry of the mesh. A test may register instances that no
+// node announces, such as an address where no node listens.
 func (m *Mesh) Registry() *static.Registry { return m.registry }
 
-// Node returns a new node of the mesh. It fills in Socket, Registry, Identity,
-// StateDir ("off"), LookupEnv (no variable is set, so that a test does not depend on the
-// shell that it runs in) and Logger of cfg, where these are empty; the logger writes to
-// the log of the test. A node that is not started is a client.
+// Node returns a new node of the mesh. It fills in these fields of cfg if they are
+// empty: Socket, Registry, Identity, StateDir ("off"), LookupEnv (no variable is
+// set, so that a test does not depend on the shell that it runs in) and Logger,
+// which writes to the log of the test. A node that is not started is a client.
 func (m *Mesh) Node(cfg link.Config) *link.Node {
 	m.tb.Helper()
 	return m.node(cfg, m.network.listen)
 }
 
-// NodeAt is [Mesh.Node] of a process that is started again: the node has the address of one
-// before, which has ended by [Mesh.Stop] or [Mesh.Crash], and is another instance.
+// NodeAt is like [Mesh.Node] for a process that is restarted: the new node is another
+// instance with the address of before, which must have ended by [Mesh.Stop] or
+// [Mesh.Crash].
 func (m *Mesh) NodeAt(before *link.Node, cfg link.Config) *link.Node {
 	m.tb.Helper()
 	addr := m.addr(m.member(before))
@@ -146,7 +150,8 @@ func (m *Mesh) node(cfg link.Config, listen func() (net.PacketConn, netip.AddrPo
 		cfg.Socket, member.addr = listen()
 	}
 	if cfg.StateDir == "" {
-		cfg.StateDir = "off" // a mesh in memory leaves nothing on disk
+		// A mesh in memory leaves nothing on disk.
+		cfg.StateDir = "off"
 	}
 	if cfg.LookupEnv == nil {
 		cfg.LookupEnv = func(string) (string, bool) { return "", false }
@@ -156,7 +161,7 @@ func (m *Mesh) node(cfg link.Config, listen func() (net.PacketConn, netip.AddrPo
 	}
 	node, err := link.New(cfg)
 	if err != nil {
-		_ = cfg.Socket.Close() // the error above is the one that counts
+		_ = cfg.Socket.Close()
 		m.tb.Fatalf("linktest: making a node: %v", err)
 	}
 	member.node = node
@@ -166,8 +171,8 @@ func (m *Mesh) node(cfg link.Config, listen func() (net.PacketConn, netip.AddrPo
 	return node
 }
 
-// Start runs n until [Mesh.Stop] or the end of the test, and returns when it
-// serves. A node that does not come up fails the test.
+// Start runs n until [Mesh.Stop] or the end of the test, and returns when n
+// serves. The test fails if n does not come up.
 func (m *Mesh) Start(n *link.Node) {
 	m.tb.Helper()
 	member := m.member(n)
@@ -184,10 +189,10 @@ func (m *Mesh) Start(n *link.Node) {
 	}
 }
 
-// Stop takes n out of the mesh as its process would when it is told to end: it
+// Stop removes n from the mesh like a process that is told to end: the node
 // withdraws, drains and closes, and Stop returns when that is done. A client is
-// closed. If the node must cancel handlers because they outlast
-// Config.DrainTimeout, the test fails; a test of that calls Shutdown itself.
+// just closed. The test fails if the node must cancel handlers that outlast
+// Config.DrainTimeout; a test of that must call Shutdown itself.
 func (m *Mesh) Stop(n *link.Node) {
 	m.tb.Helper()
 	member := m.member(n)
@@ -203,10 +208,10 @@ func (m *Mesh) Stop(n *link.Node) {
 	}
 }
 
-// Kill takes n out of the mesh as a power cut would: from now on no packet
-// leaves or reaches it, so nobody is told, and its entry vanishes from the
-// registry of the mesh (not from one in Config.Registry). What its handlers do
-// is no longer seen by anybody; they end with the test.
+// Kill removes n from the mesh like a power failure: from now on no packet leaves
+// or reaches it, so its peers are not told, and its entry vanishes from the
+// registry of the mesh (not from one in Config.Registry). Its handlers run on
+// unseen and end with the test.
 func (m *Mesh) Kill(n *link.Node) {
 	m.tb.Helper()
 	member := m.member(n)
@@ -216,15 +221,15 @@ func (m *Mesh) Kill(n *link.Node) {
 	}
 }
 
-// Crash ends n as kill -9 does: no packet leaves it from now on, and its host, which
-// lives, refuses those that come. Its entry stays in the registry: nobody has withdrawn it. What
-// its handlers do is no longer seen by anybody; they end with the test.
+// Crash ends n like kill -9: from now on no packet leaves it, and its host, which stays
+// up, refuses packets that arrive. Its entry stays in the registry, because it was not
+// withdrawn. Its handlers run on unseen and end with the test.
 func (m *Mesh) Crash(n *link.Node) {
 	m.tb.Helper()
 	m.network.empty(m.addr(m.member(n)), true)
 }
 
-// member returns what the mesh knows of n.
+// member returns the member of n. It fails the test if n is not of this mesh.
 func (m *Mesh) member(n *link.Node) *member {
 	m.tb.Helper()
 	m.mu.Lock()
@@ -236,7 +241,7 @@ func (m *Mesh) member(n *link.Node) *member {
 	return m.members[i]
 }
 
-// stop ends everything, the nodes that were made last first.
+// stop ends everything, starting with the nodes that were made last.
 func (m *Mesh) stop() {
 	m.mu.Lock()
 	members := slices.Clone(m.members)

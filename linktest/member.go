@@ -12,18 +12,21 @@ import (
 
 // member is one node of a mesh.
 type member struct {
-	node      *link.Node
-	addr      netip.AddrPort // invalid if the node has a socket of the test's own
-	announced *announced     // nil if the node has a registry of the test's own
+	node *link.Node
+	// addr is invalid if the test has set Config.Socket.
+	addr netip.AddrPort
+	// announced is nil if the test has set Config.Registry.
+	announced *announced
 
-	done chan struct{} // closed when Run has returned
-	err  error         // what Run returned, once done is closed
+	// done is closed when Run has returned err.
+	done chan struct{}
+	err  error
 
 	mu     sync.Mutex // guards the field below
 	cancel context.CancelFunc
 }
 
-// begin notes how to end Run. It reports false if that is known already.
+// begin notes how to end Run. It returns false if the node was started before.
 func (m *member) begin(cancel context.CancelFunc) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -39,7 +42,7 @@ func (m *member) run(ctx context.Context) {
 	m.err = m.node.Run(ctx)
 }
 
-// cancelRun ends Run's context. It reports false if the node was not started.
+// cancelRun ends Run's context. It returns false if the node was not started.
 func (m *member) cancelRun() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -50,7 +53,7 @@ func (m *member) cancelRun() bool {
 	return true
 }
 
-// identityName and namespace are link's defaults.
+// identityName and namespace apply link's defaults to empty names.
 func identityName(service string) string {
 	if service == "" {
 		return "client"
@@ -114,6 +117,6 @@ func (a *announced) withdraw() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, r := range a.registrations {
-		_ = r.Close() // in memory; it cannot fail
+		_ = r.Close() // cannot fail in memory
 	}
 }

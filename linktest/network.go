@@ -15,29 +15,31 @@ import (
 )
 
 const (
-	// port is that of every node; each has an IP address of its own.
+	// port is the port of every node. Each node has an IP address of its own.
 	port = 7443
 	// mtu is the largest UDP payload in an Ethernet frame over IPv4.
 	mtu = 1500 - 20 - 8
 )
 
-// network carries packets between hosts. This file alone knows the simulator.
+// network carries packets between hosts. Only this file depends on the simulator.
 type network struct {
 	seed uint64
 
-	mu     sync.Mutex // guards the fields below
-	base   conditions
-	hosts  map[netip.AddrPort]*host
-	before []*host // have lost their address to another
+	mu    sync.Mutex // guards the fields below
+	base  conditions
+	hosts map[netip.AddrPort]*host
+	// before are hosts whose address another host has taken over.
+	before []*host
 	paths  map[pair]*path
-	count  uint32 // hosts that were ever made
+	// count is the number of addresses that were assigned.
+	count uint32
 }
 
 type host struct {
 	wire  *simnet.SimulatedLink
 	dead  bool // no packet leaves or reaches it
-	empty bool // nobody listens there; it says so to those who ask
-	mute  bool // its process was killed: nothing leaves it any more
+	empty bool // no process listens there, which it answers to a knock
+	mute  bool // its process was killed, so that no packet leaves it
 }
 
 // socket is the socket of a node.
@@ -49,14 +51,14 @@ type socket struct {
 	host    *host
 }
 
-// Close closes the socket. Its host goes on.
+// Close closes the socket. Its host stays up.
 func (s *socket) Close() error {
 	s.network.update(func(*network) { s.host.empty = true })
 	return s.SimConn.Close()
 }
 
-// Knock reports whether the host of addr says that nobody listens there, as kernels do
-// by ICMP. It takes the time of a round trip; what is cut off says nothing.
+// Knock reports whether the host of addr answers that no process listens there, as kernels
+// do with ICMP. That takes a round trip. If there is no answer, Knock waits until ctx ends.
 func (s *socket) Knock(ctx context.Context, addr netip.AddrPort) (refused bool) {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	trip, refuses := s.network.knock(s.addr, addr)
@@ -77,10 +79,10 @@ func (s *socket) Knock(ctx context.Context, addr netip.AddrPort) (refused bool) 
 // pair is a direction between two hosts.
 type pair struct{ from, to netip.AddrPort }
 
-// path is how packets of one direction fare.
+// path has the conditions of one direction. A nil delay or loss means that of the network.
 type path struct {
-	delay *time.Duration // nil: as everywhere
-	loss  *float64       // nil: as everywhere
+	delay *time.Duration
+	loss  *float64
 	cut   bool
 	dice  *rand.Rand
 }
@@ -100,8 +102,8 @@ func (n *network) update(change func(n *network)) {
 	change(n)
 }
 
-// listen returns the socket of a new host. What was sent before it is closed
-// still arrives.
+// listen returns the socket of a new host. Packets that were sent before it is
+// closed still arrive.
 func (n *network) listen() (net.PacketConn, netip.AddrPort) {
 	n.mu.Lock()
 	n.count++
@@ -112,8 +114,8 @@ func (n *network) listen() (net.PacketConn, netip.AddrPort) {
 	return n.listenAt(netip.AddrPortFrom(netip.AddrFrom4(ip), port))
 }
 
-// listenAt returns the socket of a new host with an address, from which the one that had it
-// before, if there was any, has gone.
+// listenAt returns the socket of a new host with an address. A host that had the address
+// before loses it.
 func (n *network) listenAt(addr netip.AddrPort) (net.PacketConn, netip.AddrPort) {
 	h := new(host)
 	wire := &simnet.SimulatedLink{
@@ -134,8 +136,8 @@ func (n *network) listenAt(addr netip.AddrPort) (net.PacketConn, netip.AddrPort)
 	return &socket{conn, n, addr, h}, addr
 }
 
-// close ends the goroutines of all hosts, whose sockets must be closed, and waits
-// for them.
+// close ends the goroutines of all hosts and waits for them. The sockets must be
+// closed.
 func (n *network) close() {
 	n.mu.Lock()
 	hosts := append(slices.Collect(maps.Values(n.hosts)), n.before...)
@@ -146,7 +148,7 @@ func (n *network) close() {
 	}
 }
 
-// kill keeps all packets from and to a host, for good.
+// kill drops all packets from and to a host from now on.
 func (n *network) kill(addr netip.AddrPort) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -155,8 +157,8 @@ func (n *network) kill(addr netip.AddrPort) {
 	}
 }
 
-// empty takes the process from a host, which refuses what comes from then on. Killed, it
-// also loses what the process has just sent.
+// empty removes the process from a host, which then refuses packets. If the process was
+// killed, packets that it has just sent are lost too.
 func (n *network) empty(addr netip.AddrPort, killed bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -165,7 +167,7 @@ func (n *network) empty(addr netip.AddrPort, killed bool) {
 	}
 }
 
-// knock returns whether a host answers that nobody listens there, and after which time.
+// knock reports whether a host answers that no process listens there, and after what time.
 func (n *network) knock(from, to netip.AddrPort) (trip time.Duration, refuses bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -188,7 +190,7 @@ func (n *network) knock(from, to netip.AddrPort) (trip time.Duration, refuses bo
 	return trip, true
 }
 
-// pathLocked returns the path of a direction, to be changed.
+// pathLocked returns the path of a direction. It makes the path if there is none.
 func (n *network) pathLocked(from, to netip.AddrPort) *path {
 	key := pair{from, to}
 	p := n.paths[key]
@@ -201,7 +203,7 @@ func (n *network) pathLocked(from, to netip.AddrPort) *path {
 	return p
 }
 
-// latency returns how long a packet is under way.
+// latency returns how long a packet is in flight.
 func (n *network) latency(p simnet.Packet) time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -211,7 +213,7 @@ func (n *network) latency(p simnet.Packet) time.Duration {
 	return n.base.delay
 }
 
-// arrives returns who gets a packet of a host, or nil if it is lost.
+// arrives returns the link that receives a packet of a host, or nil if the packet is lost.
 func (n *network) arrives(sender *host, from, to netip.AddrPort) *simnet.SimulatedLink {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -244,7 +246,7 @@ func (r *router) SendPacket(p simnet.Packet) error {
 	return nil
 }
 
-// AddNode implements simnet.Router; hosts are added by listen.
+// AddNode implements simnet.Router. It does nothing, because listen adds hosts.
 func (r *router) AddNode(net.Addr, simnet.PacketReceiver) {}
 
 func addrOf(addr net.Addr) netip.AddrPort {

@@ -5,18 +5,19 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// AnyOne listens to one publisher at a time, for a feed that several publish, each the
-// same messages: to another when it is lost or drains. Publishers number the messages
-// of the feed with [Feed]; then the next one goes on after the last message that was
-// read, without a hole or a repetition as far as its log reaches back. For a feed
-// without numbers a gap with the reason "switched" says that some may be missing.
+// AnyOne listens to one publisher at a time, for a feed whose messages several publishers
+// send alike. When that publisher is lost or drains, the subscription switches to another.
+// Publishers number the messages of the feed with [Feed]; the next publisher then goes on
+// after the last message that was read, without a hole or a repetition as far as its log
+// reaches back. For a feed without numbers, a gap with the reason "switched" reports that
+// messages may be missing.
 //
-// Messages of a feed have one priority. AnyOne is for BestEffort and Reliable, and not
-// for groups: acks belong to one publisher.
+// All messages of a feed must have the same priority. AnyOne requires the class BestEffort
+// or Reliable, because acks belong to one publisher, and excludes [Group].
 func AnyOne() SubscribeOption { return subscribeOption(func(s *settings) { s.anyOne = true }) }
 
-// Feed numbers a message of a feed that several publishers send, for [AnyOne]. Numbers
-// are the feed's own, the same at every publisher, and grow.
+// Feed numbers a message of a feed that several publishers send, for [AnyOne]. Every
+// publisher must give a message the same number, and the numbers must increase.
 func Feed(n uint64) PublishOption { return publishOption(func(m *journal.Message) { m.Feed = n }) }
 
 func (s *settings) checkAnyOne() error {
@@ -26,7 +27,8 @@ func (s *settings) checkAnyOne() error {
 	return nil
 }
 
-// takeTurn waits until no other publisher is listened to.
+// takeTurn waits until no other publisher is listened to. It returns false if the
+// subscription ends or the publisher leaves first.
 func (b *inbox) takeTurn(m *member) bool {
 	if b.turn == nil {
 		return b.ctx.Err() == nil
@@ -36,7 +38,8 @@ func (b *inbox) takeTurn(m *member) bool {
 		return true
 	default:
 	}
-	m.settle() // it stands by
+	// Subscribe does not wait for a publisher that stands by.
+	m.settle()
 	for {
 		select {
 		case b.turn <- struct{}{}:
@@ -45,7 +48,8 @@ func (b *inbox) takeTurn(m *member) bool {
 				return false
 			}
 			return true
-		case b.others <- struct{}{}: // who holds the turn waits for nothing but room
+		case b.others <- struct{}{}:
+			// The stream of the member with the turn has ended, and it waited only for room.
 		case <-b.ctx.Done():
 			return false
 		}
@@ -58,8 +62,8 @@ func (b *inbox) giveTurn() {
 	}
 }
 
-// switchTo makes a subscription to another publisher of a feed go on where it was. It
-// reports whether nobody knows what is missed.
+// switchTo lets a subscription go on where it was at another publisher of its feed. It
+// reports whether it is unknown what was missed in between.
 func (b *inbox) switchTo(m *member, ask *subscribe) (switched bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,8 +79,8 @@ func (b *inbox) switchTo(m *member, ask *subscribe) (switched bool) {
 	}
 }
 
-// follows reports whether a record is the next of the feed: a publisher that was
-// switched to may repeat some.
+// follows reports whether a record is new in its feed, and notes its number. After a
+// switch the new publisher may repeat records.
 func (b *inbox) follows(rec *journal.Record) bool {
 	if b.turn == nil || rec.Kind != journal.KindMessage || rec.Feed == 0 {
 		return true
@@ -90,7 +94,8 @@ func (b *inbox) follows(rec *journal.Record) bool {
 	return true
 }
 
-// held notes who is listened to, and puts the gap of a switch before what it says.
+// held notes which publisher is listened to. If messages may have been missed in a switch,
+// it queues a gap ahead of the publisher's records.
 func (b *inbox) held(c *conn, switched bool) {
 	b.mu.Lock()
 	b.holder = c.member.id

@@ -13,32 +13,41 @@ import (
 )
 
 const (
-	// maxUnheard is how many bytes a node keeps of all publishers whose streams have ended while
-	// nobody read, or parts had no room: each of them, or its address where names are free, may have as much as it
-	// leaves free, and what one stream has credit for.
+	// maxUnheard bounds the bytes that a node keeps of streams that have ended before their
+	// frames were read or their parts had room. Each publisher, or its address if names are
+	// advisory, may have as much as it leaves free, and up to leastUnheard in any case, which
+	// covers the credit of one stream.
 	maxUnheard   = 64 << 20
 	leastUnheard = 2 << 20
-	// unheardMost is how long parts wait for room then: as long as a publisher keeps its own.
+	// unheardMost is how long the parts of such a stream wait for room. It is as long as a
+	// publisher keeps its messages.
 	unheardMost = elsewhereMost
-	// waiterCost is what waits with the frames of a stream, a goroutine and the member, in bytes,
-	// and frameCost what a frame takes beside its body.
+	// waiterCost is the cost in bytes of a goroutine and a member that wait with the frames of a
+	// stream. frameCost is the cost of a frame besides its body.
 	waiterCost = 32 << 10
 	frameCost  = 64
 )
 
-// errUnheard is that of a publisher that has said all, some of which found no room here. It is not
-// io.EOF: not all of it was heard.
+// errUnheard reports that a publisher has sent everything, and that there was no room here for
+// the rest of it. It differs from io.EOF, which means that all of it was received.
 var errUnheard = errors.New("its stream has ended, and there was no room for the last that came on it")
 
 // arrivals are the frames of a stream. They belong to one goroutine.
 type arrivals struct {
 	stream *link.Stream
-	room   *share.Holder   // counts kept
-	others <-chan struct{} // for AnyOne: receives if another publisher is ready, which says again what is dropped here
-	kept   []link.Frame    // received, and not yet returned
-	taken  int64           // of room
-	end    error           // follows kept; nil: more may come
-	until  time.Time       // when nothing waits for a turn any more, with end
+	// room counts the bytes of kept.
+	room *share.Holder
+	// others is for AnyOne. It receives if another publisher, which sends again what is dropped
+	// here, stands by.
+	others <-chan struct{}
+	// kept are the frames that were received after the stream's end and not yet returned.
+	kept []link.Frame
+	// taken is how many bytes were taken of room.
+	taken int64
+	// end is why the stream has ended, after the frames in kept; nil while it may have more.
+	end error
+	// until is when parts stop waiting for a turn after the stream has ended.
+	until time.Time
 }
 
 // next returns the next frame, waiting for it.
@@ -55,10 +64,11 @@ func (a *arrivals) next() (link.Frame, error) {
 	return a.stream.Recv()
 }
 
-// await waits for a turn for a part. What ends the stream meanwhile ends the wait, unless the
-// publisher has said all it had to say: it will not say that again, so what has arrived waits on,
-// until ctx ends or there is another publisher that says it again, as far as there is room for it
-// and for no longer than unheardMost.
+// await waits for a turn for a part. If the stream fails meanwhile, the wait ends, because the
+// publisher will send the messages again on the next stream. If the publisher has ended the
+// stream after its last message, it will not send them again. What has arrived then waits on if
+// there is room for it, until ctx ends, another publisher stands by that sends it again, or
+// unheardMost has passed.
 func (a *arrivals) await(ctx context.Context, turn *lane.Turn, part *link.Frame) error {
 	if !errors.Is(a.end, io.EOF) {
 		if turn.Take(a.stream.Context().Done()) {
@@ -70,7 +80,7 @@ func (a *arrivals) await(ctx context.Context, turn *lane.Turn, part *link.Frame)
 			}
 		}
 		if !errors.Is(a.end, io.EOF) {
-			return a.end // it comes again
+			return a.end
 		}
 	}
 	if a.until.IsZero() {
@@ -99,8 +109,8 @@ func (a *arrivals) await(ctx context.Context, turn *lane.Turn, part *link.Frame)
 	}
 }
 
-// ended returns a channel that is closed when the stream ends, unless that was seen. Nil is not of
-// a stream.
+// ended returns a channel that is closed when the stream ends. It returns nil if the end was seen
+// already, or if a is nil because the frames do not come from a stream.
 func (a *arrivals) ended() <-chan struct{} {
 	if a == nil || a.end != nil {
 		return nil
@@ -108,8 +118,9 @@ func (a *arrivals) ended() <-chan struct{} {
 	return a.stream.Context().Done()
 }
 
-// outlast makes what is left of a stream that has ended wait here, with a frame that waits already,
-// or says why there is no room for that. It is called once.
+// outlast keeps what is left of a stream that has ended, and counts the bytes of a frame that
+// waits already. If there is no room, it returns errUnheard, or the error of a stream that failed
+// and whose messages will be sent again. It is called once.
 func (a *arrivals) outlast(bytes int) error {
 	switch {
 	case a.keep(bytes):
@@ -117,12 +128,12 @@ func (a *arrivals) outlast(bytes int) error {
 	case errors.Is(a.end, io.EOF):
 		return errUnheard
 	default:
-		return a.end // it comes again
+		return a.end
 	}
 }
 
-// keep receives what is left of a stream that has ended, and reports whether it has room for that
-// and for the bytes of a frame that was received before. The stream counts none of it any more.
+// keep receives what is left of a stream that has ended. It reports whether there is room for
+// that and for the bytes of a frame that was received before, which the stream no longer counts.
 func (a *arrivals) keep(bytes int) (all bool) {
 	all = a.count(waiterCost) && a.count(bytes)
 	for {
@@ -147,7 +158,7 @@ func (a *arrivals) count(bytes int) bool {
 	return true
 }
 
-// drop forgets what was not returned, and gives back the room of all that was kept.
+// drop discards the frames that were not returned, and releases the room of all that were kept.
 func (a *arrivals) drop() {
 	a.kept = nil
 	a.room.Give(a.taken)

@@ -6,17 +6,17 @@ import (
 	"github.com/linkmesh/link"
 )
 
-// Verb is what an [Access] is about.
+// Verb is the kind of an [Access].
 type Verb uint8
 
 // The verbs.
 const (
-	// Read is a peer that subscribes at this node: Topic is its pattern.
+	// Read means that a peer subscribes at this node. Topic is its pattern.
 	Read Verb = iota
-	// Write is a peer whose message a subscription of this node would take: Topic is
-	// the message's topic.
+	// Write means that a subscription of this node would take a message of the peer.
+	// Topic is the message's topic.
 	Write
-	// Inspect is a peer that asks for [Stats]: Topic is empty.
+	// Inspect means that a peer asks for [Stats]. Topic is empty.
 	Inspect
 )
 
@@ -37,39 +37,42 @@ type Access struct {
 	Peer  link.Peer
 	Verb  Verb
 	Topic string
-	// Group is the group that a subscription of Read wants to be a member of, "" if none. What
-	// one member gets the others do not, whatever service they are of.
+	// Group is the group that a subscription (Read) wants to join, "" if none. A message
+	// that goes to one member does not go to the others, whatever services they belong to.
 	Group string
 	// Block is how long publishers of the node would wait for the subscription, for each
-	// message; see [AllowBlock]. 0 if it did not ask, or may not.
+	// message; see [AllowBlock]. It is 0 if the subscription did not ask for it.
 	Block time.Duration
-	// Shared says that the topic is a shared one, Broadcast that it is the name of the
-	// type of a broadcast, and Dead that it is about the dead letters of the topic.
+	// Shared reports a shared topic, Broadcast a broadcast whose type has the name Topic,
+	// and Dead the dead letters of the topic.
 	Shared, Broadcast, Dead bool
 }
 
-// Authorize lets allow decide which peers may subscribe at node, and whose messages its
-// subscriptions take: it returns why not, nil if they may. Compare patterns with
-// [Covers]: a rule for "placed.eu" says nothing about "placed.>". Without it every peer
-// of the mesh may. It holds for subscriptions that begin later, and for messages at
-// once, each topic of a publisher being asked about once in a while; a message that is
-// refused is told as a gap with the reason "refused". Allow is called by many goroutines
-// and should be quick.
+// Authorize lets allow decide which peers may subscribe at node, and whose messages the
+// node's subscriptions take. Allow returns nil to permit an access, otherwise the reason
+// why not. Without Authorize every peer of the mesh is permitted.
+//
+// Compare patterns with [Covers]: a rule for "placed.eu" says nothing about "placed.>".
+//
+// The rule applies to subscriptions that begin later, and to messages at once; its answer
+// for a topic of a publisher is cached for a while. A refused message is reported as a gap
+// with the reason "refused". Allow is called by many goroutines and should be quick.
 func Authorize(node *link.Node, allow func(Access) error) {
 	rulesOf(node).allow.Store(&allow)
 }
 
 // AllowBlock lets subscriptions of other nodes make the publishers of node wait with
-// [Block], for so long at the most for each message: what they ask for beyond that is cut.
-// Zero, which is what holds without a call, refuses subscriptions that ask for it, with
-// PermissionDenied: who publishes says whether a slow reader may slow it down. Rules of
-// [Authorize] see the time as [Access].Block. It holds for subscriptions that begin later;
-// those of the node itself need no leave.
+// [Block], for at most this long for each message; a longer request is shortened. The
+// default is zero, which refuses subscriptions that ask for it with PermissionDenied, so
+// that the publisher decides whether a slow reader may slow it down. Rules of [Authorize]
+// see the time as [Access].Block. AllowBlock applies to subscriptions that begin later.
+// Subscriptions of the node itself need no permission.
 func AllowBlock(node *link.Node, most time.Duration) {
 	rulesOf(node).block.Store(int64(max(most, 0)))
 }
 
-// mayBlock cuts what a peer asks of publishers to what it may.
+// mayBlock limits the time that a peer asks publishers to wait to what the node allows. It
+// returns an error if the node allows none.
 func (h *hub) mayBlock(peer link.Peer, ask *subscribe) error {
 	if ask.Block <= 0 {
 		return nil
@@ -82,13 +85,13 @@ func (h *hub) mayBlock(peer link.Peer, ask *subscribe) error {
 	return nil
 }
 
-// access describes a pattern or topic as it is in a log.
+// access returns the Access for a path, which is a pattern or topic as the log names it.
 func access(peer link.Peer, verb Verb, path string) Access {
 	r, topic := realmOf(path)
 	return Access{Peer: peer, Verb: verb, Topic: topic, Shared: r.kind == shared, Broadcast: r.kind == broadcast, Dead: r.dead}
 }
 
-// mayRead returns why a peer may not subscribe to what it asks for.
+// mayRead returns why a peer may not subscribe to what it asks for, nil if it may.
 func (h *hub) mayRead(peer link.Peer, ask *subscribe) error {
 	if err := h.mayBlock(peer, ask); err != nil {
 		return err
@@ -107,12 +110,12 @@ func (h *hub) mayRead(peer link.Peer, ask *subscribe) error {
 	return nil
 }
 
-// maxDecisions is how many topics of one publisher a subscription remembers a decision
-// about; then it asks anew.
+// maxDecisions bounds the topics of one publisher for which a subscription caches the
+// decision. A full cache is discarded.
 const maxDecisions = 1024
 
-// mayWrite reports whether a subscription takes messages of a topic. It belongs to the
-// goroutine that reads the subscription.
+// mayWrite reports whether a subscription takes messages of a topic. It must be called by
+// the goroutine that reads the subscription.
 func (m *member) mayWrite(r *rules, c *conn, path string) bool {
 	allow := r.allow.Load()
 	if allow == nil {

@@ -5,10 +5,10 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// bookmarks say how far a subscription had come, by the ID of the publisher.
+// bookmarks maps the IDs of publishers to how far a subscription had come at each.
 type bookmarks map[string]journal.Position
 
-// bookmark is bookmarks on the outside.
+// bookmark is the encoded form of bookmarks.
 type bookmark struct {
 	Version   uint8             `cbor:"1,keyasint"`
 	Positions map[string][]byte `cbor:"2,keyasint"`
@@ -16,10 +16,10 @@ type bookmark struct {
 
 const bookmarkVersion = 1
 
-// Bookmark returns where the subscription is at each of its publishers: messages that
-// were yielded are before it and, of AtLeastOnce, acked as well. Keep it and give it to
+// Bookmark returns the position of the subscription at each of its publishers. Messages
+// that were yielded, and in the class AtLeastOnce also acked, are before it. Pass it to
 // [Resume] to go on there in another run of the program, within what publishers keep by
-// then. It is made for subscriptions that are not members of a group.
+// then. It is meant for subscriptions that are not members of a group.
 func (s *Subscription[T]) Bookmark() []byte {
 	mark := bookmark{bookmarkVersion, map[string][]byte{}}
 	s.mu.Lock()
@@ -37,15 +37,15 @@ func (s *Subscription[T]) Bookmark() []byte {
 	s.mu.Unlock()
 	b, err := control.Append(nil, mark)
 	if err != nil {
-		return nil // a map of bytes can be encoded
+		return nil // cannot happen: a map of bytes can be encoded
 	}
 	return b
 }
 
-// Resume goes on where [Subscription.Bookmark] was taken. What a publisher does not keep
-// any more is told as a gap; publishers that the bookmark does not know are heard from
-// their first message on. Of one that has ended since, what it had not delivered is lost
-// with it, and nobody is left to tell.
+// Resume goes on where [Subscription.Bookmark] was taken. Messages that a publisher no
+// longer keeps are reported as a gap. A publisher that the bookmark does not know is heard
+// from its first message on. Messages that a publisher had not delivered when it ended are
+// lost with it, and no gap reports them.
 func Resume(mark []byte) SubscribeOption {
 	return subscribeOption(func(s *settings) {
 		var b bookmark
@@ -67,7 +67,7 @@ func Resume(mark []byte) SubscribeOption {
 	})
 }
 
-// apply makes a new member go on at its bookmark.
+// apply lets a new member go on at its bookmark.
 func (b bookmarks) apply(m *member) {
 	if b == nil {
 		return
@@ -82,7 +82,8 @@ func (b bookmarks) apply(m *member) {
 	m.goOn(p)
 }
 
-// position is how far the subscription has come at a publisher, if that is known.
+// position returns how far the subscription has come at the publisher, and whether that is
+// known.
 func (m *member) position() (journal.Position, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

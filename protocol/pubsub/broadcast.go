@@ -6,10 +6,10 @@ import (
 	"github.com/linkmesh/link"
 )
 
-// Broadcast sends v to every peer that listens to the broadcasts of node's service, of
-// v's type: see [Broadcasts]. Nobody has to declare a topic. It reaches those that are
-// connected when it is called and keeps order, as [Publisher.Publish] does, whose errors
-// it has.
+// Broadcast sends v to every peer that is subscribed to the broadcasts of v's type by
+// node's service; see [Broadcasts]. No topic has to be declared. Like [Publisher.Publish],
+// whose errors it returns, it reaches the peers that are connected when it is called, and
+// keeps the order of messages.
 func Broadcast[T any](ctx context.Context, node *link.Node, v T, opts ...PublishOption) (Report, error) {
 	p, err := NewPublisher(node, Broadcasts[T](node.Identity().Service()))
 	if err != nil {

@@ -13,33 +13,53 @@ import (
 // conn is a member's connection while it lasts: a stream, or the publisher of this
 // node itself.
 type conn struct {
-	member  *member
-	peer    link.Peer
-	foreign bool // the publisher is in another trust domain
+	member *member
+	peer   link.Peer
+	// foreign is set if the publisher is in another trust domain.
+	foreign bool
 	reader  *journal.Reader
 	epoch   uint64
 	live    uint64
-	credit  int                     // bytes that may be on their way
-	grant   func(frames, bytes int) // lets more come
-	reuse   func(body []byte)       // takes back what nothing refers to; nil: nobody does
+	// credit is how many bytes may be in flight.
+	credit int
+	// grant lets the publisher send more.
+	grant func(frames, bytes int)
+	// reuse takes back a body that nothing refers to; nil if bodies are not reused.
+	reuse func(body []byte)
 
-	waiting               atomic.Int32  // frames that were not read
-	long                  atomic.Int64  // bytes of those that came in parts, whose credit is given back at once
-	shrunk                chan struct{} // holds a token when long has shrunk
-	owedFrames, owedBytes int           // for the goroutine that reads: read and not granted again
-	cut                   func()        // ends it, to be made again
+	// waiting counts the frames that were not read.
+	waiting atomic.Int32
+	// long counts the bytes of waiting frames that came in parts. Their credit is granted again
+	// at once.
+	long atomic.Int64
+	// shrunk holds a token when long has shrunk.
+	shrunk chan struct{}
+	// owedFrames and owedBytes were read and not granted again. They belong to the goroutine
+	// that reads the subscription.
+	owedFrames, owedBytes int
+	// cut ends the connection, so that the member makes a new one.
+	cut func()
 
-	pulse   pulse
-	session int         // the member's, when it began: verdicts on messages of an earlier one mean nothing
-	begun   bool        // something of it was observed
-	records uint64      // guarded by member.mu: messages that were read
-	inLine  atomic.Bool // a long frame waits for room to put its parts
-	broken  bool        // guarded by member.mu: it has sent nonsense, and the rest is not read
-	topic   string      // the topic of the last message, which was asked for
+	pulse pulse
+	// session is the member's session when the connection began. Verdicts on messages of an
+	// earlier session are ignored.
+	session int
+	// begun is set once a record of the connection was observed.
+	begun bool
+	// records counts the messages that were read. It is guarded by member.mu.
+	records uint64
+	// inLine is set while a long frame waits for room for its parts.
+	inLine atomic.Bool
+	// broken is set when the publisher has sent malformed records, after which nothing more is
+	// read. It is guarded by member.mu.
+	broken bool
+	// topic is the topic of the last message, which the subscription is known to ask for.
+	topic string
 }
 
-// holds makes room for a frame, and reports whether there is any: it is for long ones, of which one
-// always has room, and others as long as all of them are no more than the longest one.
+// holds reserves room for a frame and reports whether there was any. Only frames longer than
+// lane.MaxFrame need room: one always has it, and others have it while all of them together are
+// no longer than maxRecords.
 func (c *conn) holds(size int) bool {
 	if size <= lane.MaxFrame {
 		return true
@@ -65,7 +85,7 @@ func (m *member) readOn(c *conn) uint64 {
 	return c.records
 }
 
-// letGo gives back the room of a long frame.
+// letGo releases the room of a long frame.
 func (c *conn) letGo(f *frames) {
 	if len(f.body) <= lane.MaxFrame {
 		return
@@ -77,8 +97,8 @@ func (c *conn) letGo(f *frames) {
 	}
 }
 
-// asked reports whether a message is of a topic that the subscription has asked for. What
-// is not must not pass: by its topic [Authorize] decides whether it is taken.
+// asked reports whether the subscription has asked for messages of a topic. Other messages
+// must be rejected, because [Authorize] decides by the topic whether a message is taken.
 func (c *conn) asked(path string) bool {
 	if path != c.topic {
 		if !slices.ContainsFunc(c.member.want.Patterns, func(pattern string) bool { return subject.Match(pattern, path) }) {
@@ -89,12 +109,14 @@ func (c *conn) asked(path string) bool {
 	return true
 }
 
-// read ends a frame. More may come, though not one for each that was read if others
-// wait: a grant costs both sides as much as hundreds of messages.
+// read finishes a frame and grants its credit again. While other frames wait, it collects
+// the credit of several frames first: a grant costs both sides as much as hundreds of
+// messages.
 func (c *conn) read(f *frames) {
 	c.letGo(f)
 	c.member.finished(f)
-	if !f.kept && c.reuse != nil && cap(f.body) <= 2*lane.MaxFrame { // longer ones are rare, and not worth keeping
+	// Longer bodies are rare and not worth keeping.
+	if !f.kept && c.reuse != nil && cap(f.body) <= 2*lane.MaxFrame {
 		c.reuse(f.body)
 	}
 	if f.owed > 0 {

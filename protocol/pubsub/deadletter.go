@@ -12,21 +12,28 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// DeadLetter says why a message was given up. See [DeadLetters].
+// DeadLetter describes why a message was given up. See [DeadLetters].
 type DeadLetter struct {
-	Seq       uint64    // the number that the message had
-	Published time.Time // when it was published first, by the publisher's clock
-	Reason    string    // "too many deliveries" or "expired"
-	Group     string    // the group that gave it up, "" if it was not a group
-	History   []Attempt // its deliveries, oldest first; the last 16
+	// Seq is the number of the message when it was first published.
+	Seq uint64
+	// Published is when it was first published, by the publisher's clock.
+	Published time.Time
+	// Reason is "too many deliveries" or "expired".
+	Reason string
+	// Group is the group that gave the message up, "" if it was not a group.
+	Group string
+	// History holds the last 16 deliveries, oldest first.
+	History []Attempt
 }
 
 // Attempt is one delivery that failed.
 type Attempt struct {
-	Sent    time.Time
-	Ended   time.Time
-	Outcome string // "nacked", "lease ended" or "disconnected"
-	Cause   string // what the handler returned, or Nack was told
+	Sent  time.Time
+	Ended time.Time
+	// Outcome is "nacked", "lease ended" or "disconnected".
+	Outcome string
+	// Cause is the text of the handler's error, or the cause given to Nack.
+	Cause string
 }
 
 // DeadLetter returns why the message was given up, nil if it is not one of
@@ -50,16 +57,17 @@ func (m *Message[T]) DeadLetter() *DeadLetter {
 // deadHeader is the header of a dead letter that holds a deadLetter.
 const deadHeader = reservedHeader + "dead"
 
-// reservedHeader begins the names of headers that are not the user's.
+// reservedHeader is the prefix of headers that users cannot set.
 const reservedHeader = "_link."
 
-// deadHistory is how many attempts a dead letter tells of.
+// deadHistory bounds the attempts in a dead letter.
 const deadHistory = 16
 
-// deadLetter is a DeadLetter on the wire. Its keys are never renumbered.
+// deadLetter is a DeadLetter on the wire. Its keys are never renumbered. Times here and in
+// deadAttempt are in microseconds since 1970.
 type deadLetter struct {
 	Seq       uint64        `cbor:"1,keyasint"`
-	Published int64         `cbor:"2,keyasint"` // microseconds since 1970, as all times
+	Published int64         `cbor:"2,keyasint"`
 	Reason    string        `cbor:"3,keyasint"`
 	Group     string        `cbor:"4,keyasint,omitempty"`
 	History   []deadAttempt `cbor:"5,keyasint,omitempty"`
@@ -76,16 +84,16 @@ type deadAttempt struct {
 const buryBatch = 64
 
 const (
-	// deadShare is how many bytes all dead letters take in the log together, an eighth of
-	// it: what failed for one subscription must not push out what others have yet to read.
-	// Half of it is one identity's.
+	// deadShare bounds the bytes of all dead letters in the log, to an eighth of it: messages
+	// that failed for one subscription must not evict messages that others have yet to read.
+	// One identity may have half of it.
 	deadShare = journal.DefaultBytes / 8
-	// deadFloor is what each identity may have, as long as it is free: one message of the
-	// longest.
+	// deadFloor is how many bytes each identity may have, as long as they are free: one
+	// message of the maximum length.
 	deadFloor = journal.DefaultMaxMessage + deadOverhead
-	// deadOverhead is about what a dead letter takes in the log beside its payload.
+	// deadOverhead is about what a dead letter takes in the log besides its payload.
 	deadOverhead = 1 << 10
-	// refusedEvery is how often it is told that dead letters found no room.
+	// refusedEvery is how often dead letters without room are logged.
 	refusedEvery = 10 * time.Second
 )
 
@@ -96,7 +104,8 @@ type grave struct {
 	holder *share.Holder
 }
 
-// bury publishes what was given up, below the realm of dead letters, until ctx ends.
+// bury publishes messages that were given up, in the realm of dead letters, until none is
+// left or ctx ends.
 func (h *hub) bury(ctx context.Context) {
 	for ctx.Err() == nil {
 		letters := h.log.DeadLetters(buryBatch)
@@ -114,7 +123,8 @@ func (h *hub) bury(ctx context.Context) {
 	}
 }
 
-// dig makes room for a dead letter, nil if who gave it up has none.
+// dig reserves room for a dead letter. It returns nil if the subscriber that gave the
+// message up has none left.
 func (h *hub) dig(d *journal.DeadLetter) *grave {
 	first, n := h.log.First(), 0
 	for ; n < len(h.dead.graves) && h.dead.graves[n].seq < first; n++ {
@@ -130,7 +140,7 @@ func (h *hub) dig(d *journal.DeadLetter) *grave {
 	return g
 }
 
-// close gives back what a grave takes.
+// close releases the room of a grave.
 func (g *grave) close() {
 	g.holder.Give(g.size)
 	g.holder.Release()
@@ -138,7 +148,8 @@ func (g *grave) close() {
 
 func (h *hub) buryOne(d *journal.DeadLetter) {
 	r, topic := realmOf(d.Message.Topic)
-	if r.dead { // a subscriber reads dead letters with acks: it ends here
+	if r.dead {
+		// A subscription to dead letters gave one up. There are no dead letters of dead letters.
 		h.dead.lost.Add(1)
 		return
 	}
@@ -158,7 +169,8 @@ func (h *hub) buryOne(d *journal.DeadLetter) {
 		m.Topic, m.TTL, m.Feed = r.prefix()+topic, 0, 0
 		m.Headers = append([]journal.Pair{{Name: deadHeader, Value: string(text)}}, m.Headers...)
 		g.seq, err = h.log.Number(&m, time.Now())
-		if _, ok := errors.AsType[*journal.LimitError](err); ok { // its own headers fill it
+		if _, ok := errors.AsType[*journal.LimitError](err); ok {
+			// The message's own headers leave no room for one more.
 			m.Headers = m.Headers[:1]
 			g.seq, err = h.log.Number(&m, time.Now())
 		}

@@ -11,26 +11,30 @@ import (
 
 const (
 	// lastWords is how long before the end of a drain the subscriptions that are behind
-	// are told what does not come any more; a quarter of the drain if that is less.
+	// are told which messages will not be delivered. It is a quarter of the drain if that
+	// is less.
 	lastWords = time.Second
-	// drainLook is how often a subscription that has all looks whether it is still owed
-	// something that others of its group have.
+	// drainLook is how often a subscription that was sent everything checks whether it is
+	// still owed messages that other members of its group have.
 	drainLook = 50 * time.Millisecond
 )
 
-// drain is what a hub knows of the drain of its node.
+// drain is the state of a hub in the drain of its node.
 type drain struct {
 	words context.Context //nolint:containedctx // ends when those that are behind are told so
 	end   context.CancelCauseFunc
-	at    atomic.Pointer[time.Time] // when words ends; nil: nobody knows
+	// at is when words ends; nil if that is not known.
+	at atomic.Pointer[time.Time]
 
-	mu            sync.Mutex // guards the fields below
-	subscriptions int        // subscriptions that were not delivered everything
-	missing       uint64     // messages that these were told of
-	unacked       int        // messages that these have, and had not answered
+	mu sync.Mutex // guards the fields below
+	// subscriptions counts the subscriptions that were not delivered everything, missing the
+	// messages that they were told of, and unacked the messages that they have not answered.
+	subscriptions int
+	missing       uint64
+	unacked       int
 }
 
-// attach makes a drain of the node drain the hub, too: its subscriptions get what they are
+// attach makes a drain of the node drain the hub too: subscriptions are sent what they are
 // owed as long as there is time, and are told of the rest.
 func (d *drain) attach(node *link.Node) {
 	d.words, d.end = context.WithCancelCause(context.Background())
@@ -49,7 +53,8 @@ func (d *drain) attach(node *link.Node) {
 	})
 }
 
-// tell says in the log what was not delivered, when the last subscription has ended.
+// tell logs how much was not delivered. It is called when the last subscription of another
+// node has ended.
 func (d *drain) tell(node *link.Node) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -60,7 +65,7 @@ func (d *drain) tell(node *link.Node) {
 	d.subscriptions, d.missing, d.unacked = 0, 0, 0
 }
 
-// until is when they are, zero if that is not known.
+// until returns when subscriptions that are behind are told so, zero if that is not known.
 func (d *drain) until() time.Time {
 	if at := d.at.Load(); at != nil {
 		return *at
@@ -68,6 +73,7 @@ func (d *drain) until() time.Time {
 	return time.Time{}
 }
 
+// note counts a subscription that was not delivered everything.
 func (d *drain) note(missing uint64, unacked int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -76,18 +82,19 @@ func (d *drain) note(missing uint64, unacked int) {
 	d.unacked += unacked
 }
 
-// quiet reports whether nothing is published any more.
+// quiet reports whether the publisher drains and nothing more is published. It is always
+// false for a subscription of the node itself.
 func (s *session) quiet() bool {
 	select {
-	case <-s.out.draining(): // nil of a subscription of this node
+	case <-s.out.draining():
 		return true
 	default:
 		return false
 	}
 }
 
-// over is closed when a session that is behind gives up: never of a subscription of the
-// node itself, which hears it to the end.
+// over returns a channel that is closed when a session that is behind must give up. It is
+// nil for a subscription of the node itself, which is served to the end.
 func (s *session) over() <-chan struct{} {
 	if s.out.draining() == nil {
 		return nil
@@ -95,10 +102,11 @@ func (s *session) over() <-chan struct{} {
 	return s.hub.drain.words.Done()
 }
 
-// giveUp tells the subscriber what does not come any more. Unsent is a frame that waited
-// for it.
+// giveUp tells the subscriber which messages will not be delivered. Unsent is a frame that
+// was still waiting to be sent.
 func (s *session) giveUp(unsent []byte) error {
-	s.hub.log.Seal() // what is published after this would be told to nobody
+	// No subscriber would be told of a message that is published after this.
+	s.hub.log.Seal()
 	gaps, missing, unacked := s.cursor.GiveUp(time.Now(), unsent)
 	if len(gaps)+unacked > 0 {
 		s.hub.drain.note(missing, unacked)

@@ -16,14 +16,14 @@ const MaxWorkers = 1024
 // workerQueue is how many messages wait for each worker.
 const workerQueue = 16
 
-// Workers lets the handler of [SubscribeFunc] run for n messages at a time, up to
-// [MaxWorkers]. Messages of one topic and key are handled in order; others, and those
-// without a key, are not. Zero is 1: all in order.
+// Workers lets the handler of [SubscribeFunc] handle n messages at a time, at most
+// [MaxWorkers]. Messages with the same topic and key are handled in order; other messages,
+// and messages without a key, are not. Zero means 1, which handles all messages in order.
 func Workers(n int) SubscribeOption { return subscribeOption(func(s *settings) { s.workers = n }) }
 
-// OnGap calls f where messages are missing, with the ID of their publisher, in the place
-// where they would have been handled if [Workers] is 1. Without it [SubscribeFunc] logs
-// gaps. It has no effect on [Subscribe], whose messages say so themselves.
+// OnGap makes [SubscribeFunc] call f for missing messages, with the ID of their publisher.
+// If [Workers] is 1, f is called where the messages would have been handled. Without OnGap,
+// SubscribeFunc logs gaps. It has no effect on [Subscribe], which yields gaps as messages.
 func OnGap(f func(publisher string, gap Gap)) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.onGap = f })
 }
@@ -32,12 +32,12 @@ func OnGap(f func(publisher string, gap Gap)) SubscribeOption {
 // subscription ends; gaps go to [OnGap]. The context of f carries a span that is linked to
 // the publisher's, and ends with the subscription.
 //
-// In the class AtLeastOnce a nil error acks the message, unless f has judged it itself,
-// and any other one is a Nack with the backoff; its text is kept for dead letters at the
-// publisher. In the other classes an error is logged. A panic of f counts as an error and ends
-// nothing else.
+// In the class AtLeastOnce a nil error acks the message, and any other error nacks it with
+// the default backoff, unless f has answered the message itself. The text of the error is
+// kept for dead letters at the publisher. In the other classes an error is logged. A panic
+// of f counts as an error and does not end the subscription.
 //
-// The messages of the subscription are f's: do not range over it as well.
+// All messages of the subscription go to f: do not range over it as well.
 func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f func(ctx context.Context, m Message[T]) error, opts ...SubscribeOption) (*Subscription[T], error) {
 	if f == nil {
 		return nil, link.Errorf(link.InvalidArgument, "subscribe to %s: the handler is nil", t)
@@ -70,7 +70,8 @@ func (h *handler[T]) run() {
 	}
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	free := make(chan *Message[T], n*workerQueue) // for messages without a key; by pointer, for T may be large
+	// free takes messages without a key. Messages are passed by pointer because T may be large.
+	free := make(chan *Message[T], n*workerQueue)
 	defer close(free)
 	keyed := make([]chan *Message[T], n)
 	for i := range keyed {
@@ -94,8 +95,8 @@ func (h *handler[T]) run() {
 	}
 }
 
-// work handles messages until both channels are closed; those that are left when the
-// subscription has ended are dropped, as those on the wire are.
+// work handles messages until both channels are closed. It drops messages that are left
+// when the subscription has ended, just as messages on the wire are dropped.
 func (h *handler[T]) work(keyed, free <-chan *Message[T]) {
 	for keyed != nil || free != nil {
 		var m *Message[T]
@@ -116,7 +117,7 @@ func (h *handler[T]) work(keyed, free <-chan *Message[T]) {
 	}
 }
 
-// gap tells of messages that are missing, and reports whether m stands for some.
+// gap reports whether m is a gap, and if so passes it to OnGap or logs it.
 func (h *handler[T]) gap(m Message[T]) bool {
 	if m.Gap == nil {
 		return false
@@ -148,7 +149,8 @@ func (h *handler[T]) handle(m Message[T]) {
 	}
 }
 
-// call runs the handler. Cause is the text of its error, whose methods may panic as well.
+// call runs the handler. Cause is the text of its error; it is taken here because the
+// methods of the error may panic as well.
 func (h *handler[T]) call(ctx context.Context, m Message[T]) (cause string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -157,7 +159,8 @@ func (h *handler[T]) call(ctx context.Context, m Message[T]) (cause string, err 
 			cause = err.Error()
 		}
 	}()
-	if err = m.Err; err == nil { // what cannot be decoded cannot be handled, and in time is a dead letter
+	// A message that could not be decoded counts as failed, and in time becomes a dead letter.
+	if err = m.Err; err == nil {
 		err = h.f(ctx, m)
 	}
 	if err != nil {

@@ -16,51 +16,66 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// hub is what a node publishes with: one log for all its topics, and the
+// hub is the publishing side of a node: one log for all its topics, and the
 // subscriptions that peers hold.
 type hub struct {
 	node  *link.Node
 	log   *journal.Log
 	rules *rules
-	began time.Time    // from which the log counts time: to ask how long ago takes half as long as to ask for the time
-	tick  atomic.Int64 // when the log was last told the time, since began
+	// began is the time from which the log counts. Reading the time since then takes half as
+	// long as reading the time.
+	began time.Time
+	// tick is when the log was last told the time, in nanoseconds since began.
+	tick atomic.Int64
 
-	blocking atomic.Pointer[[]*session] // those that publishers wait for
-	stuck    atomic.Uint64              // subscriptions that were disconnected for it
-	dead     struct {
+	// blocking holds the sessions that publishers wait for; nil if there are none.
+	blocking atomic.Pointer[[]*session]
+	// stuck counts the subscriptions that were disconnected because they took nothing.
+	stuck atomic.Uint64
+	dead  struct {
+		// kept counts the dead letters that were published, and lost the others.
 		kept, lost atomic.Uint64
-		told       atomic.Bool
-		busy       atomic.Bool // somebody keeps the log's time, and has the fields below
-		pool       *share.Pool // bytes that they take in the log
-		graves     []grave     // those in the log, oldest first
-		refused    uint64      // for which there was no room, and was not told
-		refusedAt  time.Time   // when that was last told
+		// told is set once a dead letter was logged.
+		told atomic.Bool
+		// busy is set while a goroutine keeps the log's time. It owns the fields below.
+		busy atomic.Bool
+		// pool counts the bytes that dead letters take in the log.
+		pool *share.Pool
+		// graves are the dead letters in the log, oldest first.
+		graves []grave
+		// refused counts dead letters that found no room since refusedAt, when such letters
+		// were last logged.
+		refused   uint64
+		refusedAt time.Time
 	}
 
 	drain  drain
 	topics topics
 
-	kept, durable *share.Pool // sessions, and those that stay
+	// kept counts the sessions of AtLeastOnce without a durable name, and durable those with one.
+	kept, durable *share.Pool
 
 	subscriptions *share.Pool
 
 	mu       sync.Mutex // guards the fields below
 	peers    map[quota]int
 	sessions map[*session]struct{}
-	remote   int                   // sessions of other nodes
-	blockers map[*session]struct{} // the sessions that publishers wait for
+	// remote counts the sessions of other nodes.
+	remote int
+	// blockers are the sessions that publishers wait for.
+	blockers map[*session]struct{}
 	waiters  map[*waiter]struct{}
 }
 
 type hubKey struct{}
 
-// hubResult is what the first publisher of a node left for the others.
+// hubResult is the outcome of making a node's hub, which all its publishers share.
 type hubResult struct {
 	hub *hub
 	err error
 }
 
-// hubOf returns the hub of a node that publishes, made at first use.
+// hubOf returns the hub of a node. It makes the hub at first use.
 func hubOf(node *link.Node) (*hub, error) {
 	r := rulesOf(node)
 	made, _ := node.Extension(hubKey{}, func() any { h, err := newHub(node, r); return hubResult{h, err} }).(hubResult)
@@ -90,15 +105,18 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 	return h, nil
 }
 
-// since is the time as the log counts it.
+// since returns the time as the log counts it.
 func (h *hub) since() time.Duration { return time.Since(h.began) }
 
+// append publishes a message. It first waits for sessions that are behind and have asked
+// publishers to wait.
 func (h *hub) append(ctx context.Context, m *journal.Message) (Report, error) {
 	at := h.since()
 	h.keepTime(at)
 	if waiting := h.blocking.Load(); waiting != nil {
+		// The waits overlap: the time of every session starts at began.
 		began := at
-		for _, s := range *waiting { // each for its time from now, and not one after another
+		for _, s := range *waiting {
 			if s.behind(blockWindow) && s.wants(m.Topic) && !s.caughtUp() {
 				s.await(ctx, s.block-(h.since()-began))
 				at = h.since()
@@ -108,10 +126,10 @@ func (h *hub) append(ctx context.Context, m *journal.Message) (Report, error) {
 	return h.log.AppendAt(m, at)
 }
 
-// appended is the bytes of records published so far.
+// appended returns the bytes of all records published so far.
 func (h *hub) appended() int64 { return int64(h.log.Written()) }
 
-// join adds a session, and leave removes it. Neither looks at the others.
+// join adds a session, and leave removes it. Neither iterates over all sessions.
 func (h *hub) join(s *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -156,11 +174,11 @@ func (h *hub) noteBlockersLocked() {
 // waiter waits for sessions that want a path.
 type waiter struct {
 	path    string
-	have    int // guarded by the lock of the hub
+	have    int // guarded by hub.mu
 	changed chan struct{}
 }
 
-// watch returns a waiter that knows how many sessions want a path, until unwatch.
+// watch returns a waiter that counts the sessions that want a path until unwatch is called.
 func (h *hub) watch(path string) *waiter {
 	w := &waiter{path: path, changed: make(chan struct{}, 1)}
 	h.mu.Lock()
@@ -186,7 +204,7 @@ func (h *hub) matching(w *waiter) int {
 	return w.have
 }
 
-// tellLocked tells those who wait that a session has come or gone.
+// tellLocked tells the waiters that a session has come (by is 1) or gone (by is -1).
 func (h *hub) tellLocked(s *session, by int) {
 	for w := range h.waiters {
 		if !s.wants(w.path) {
@@ -200,9 +218,9 @@ func (h *hub) tellLocked(s *session, by int) {
 	}
 }
 
-// keepTime lets the node tell the log the time about once a second, and publish what was
-// given up. Publishers and the writers of subscriptions ask for it, and do not wait; without
-// either there is nothing that ages.
+// keepTime lets a goroutine of the node tell the log the time about once a second, and
+// publish messages that were given up. Publishers and sessions call it, and do not wait for
+// the goroutine. If there are neither, nothing in the log ages.
 func (h *hub) keepTime(at time.Duration) {
 	last := h.tick.Load()
 	if int64(at)-last < int64(time.Second) || !h.tick.CompareAndSwap(last, int64(at)) || !h.dead.busy.CompareAndSwap(false, true) {
@@ -213,15 +231,16 @@ func (h *hub) keepTime(at time.Duration) {
 		h.log.Tick(h.began.Add(at))
 		h.bury(ctx)
 	}) {
-		h.dead.busy.Store(false) // the node is closed
+		// The node is closed.
+		h.dead.busy.Store(false)
 	}
 }
 
-// sessionFloor is how many sessions each identity may have, as long as there are any,
-// whatever its share.
+// sessionFloor is how many sessions each identity may have whatever its share, as long as
+// any are free.
 const sessionFloor = 16
 
-// takeSession counts a session as a part of what the peer's identity may have. Ended gives it back.
+// takeSession counts a session against the share of the peer's identity. Ended gives it back.
 func (h *hub) takeSession(peer link.Peer, durable bool) (ended func(), err error) {
 	pool, name := h.kept, "sessions of AtLeastOnce"
 	if durable {
@@ -238,15 +257,15 @@ func (h *hub) takeSession(peer link.Peer, durable bool) (ended func(), err error
 	}, nil
 }
 
-// quota is the subscriptions of one node: of who it is, as shares are counted, and of its
-// instance, which it may say as it likes.
+// quota identifies a node whose subscriptions are counted, by the key of its shares and by
+// its instance, which the node itself chooses.
 type quota struct {
 	key      share.Key
 	instance string
 }
 
-// admit counts a subscription of a peer, as one of its node and as a part of what its
-// identity may have. Release takes it back.
+// admit counts a subscription of a peer, both for its node and against the share of its
+// identity. Release gives it back.
 func (h *hub) admit(peer link.Peer) (release func(), err error) {
 	node := quota{lane.KeyOf(peer), peer.Instance}
 	if n := h.count(node, 1); n > MaxSubscriptions {

@@ -11,8 +11,9 @@ import (
 // idleAfter is how long a subscription without a publisher waits before the log says so.
 const idleAfter = 5 * time.Second
 
-// tellIdle says in the log, once, that a subscription has no publisher yet: a name may be
-// wrong. why says what is known of that, nil if somebody publishes after all.
+// tellIdle logs, once, that a subscription has no publisher after idleAfter, because a name
+// may be wrong. why returns the reason as far as it is known, nil if there is a publisher
+// after all.
 func (b *inbox) tellIdle(why func() error) {
 	t := time.NewTimer(idleAfter)
 	defer t.Stop()
@@ -50,8 +51,8 @@ func (b *inbox) heard() bool {
 	return false
 }
 
-// published takes in what a publisher says of the topic: if all that are connected say that
-// nobody there publishes to it, the log says so once, for a name may be wrong.
+// published handles a publisher's report on whether its node publishes to the topic. If none
+// of the connected nodes does, it logs that, once, because a name may be wrong.
 func (i intake) published(say *published) {
 	m := i.member
 	m.mu.Lock()
@@ -73,8 +74,8 @@ func (i intake) published(say *published) {
 	}
 }
 
-// unpublished returns why nothing can come from the publishers that are connected: all of
-// them say that nobody there publishes to the topic. Nil if that is not so.
+// unpublished returns an error if there are connected publishers and all of them have
+// reported that their nodes do not publish to the topic. Otherwise it returns nil.
 func (b *inbox) unpublished() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,7 +102,7 @@ func (b *inbox) unpublished() error {
 	return link.Errorf(link.NotFound, "none of the %d instances that are connected publishes to it%s", count, spell.Proposed(near[:min(len(near), spell.MaxProposed)]))
 }
 
-// why is what is known of why nothing can come, "" if something can.
+// why returns why no message can arrive, as far as that is known, "" if one can.
 func (b *inbox) why() string {
 	if err := b.unpublished(); err != nil {
 		return err.Error()

@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// inbox is the half of a subscription that has no type: its publishers, and what came
+// inbox is the untyped part of a subscription: its publishers, and what was received
 // from them.
 type inbox struct {
 	node    *link.Node
@@ -25,44 +25,58 @@ type inbox struct {
 	ctx     context.Context //nolint:containedctx // a subscription is a lasting call; it ends the subscription
 	cancel  context.CancelCauseFunc
 	running sync.WaitGroup
-	forgets atomic.Bool   // when it ends, its durable name is given up
-	in      chan *frames  // what was received, in order for each publisher
-	turn    chan struct{} // for AnyOne: held by the member that is listened to; nil: all are
-	others  chan struct{} // for AnyOne: sends to who asks for one that waits for the turn
+	// forgets is set if the durable name is given up when the subscription ends.
+	forgets atomic.Bool
+	// in has the frames that were received, in order for each publisher.
+	in chan *frames
+	// turn and others are for AnyOne, and nil otherwise. The member that is listened to holds
+	// turn. Members that stand by send on others.
+	turn   chan struct{}
+	others chan struct{}
 
 	mu      sync.Mutex // guards the fields below
 	members map[string]*member
-	marks   bookmarks // for publishers that were there in an earlier run
+	marks   bookmarks
 	past    map[string]past
-	answers map[string]string // by address: the publisher that has answered there
-	feed    uint64            // for AnyOne: the last number that was read
-	holder  string            // for AnyOne: who was listened to last
-	refused error             // by a publisher, for good
-	half    *frames           // frames that a loop has taken a part of
-	told    bool              // the log has said that nobody publishes to the topic
-	idle    string            // why no publisher was found, when it was said
+	// answers maps addresses to the IDs of the publishers that answered there.
+	answers map[string]string
+	// feed is the last feed number that was read, and holder the ID of the publisher that was
+	// listened to last. Both are for AnyOne.
+	feed   uint64
+	holder string
+	// refused is why a publisher refused the subscription for good, or why the node ended it.
+	refused error
+	// half is the frame that a loop over the messages has read in part.
+	half *frames
+	// told is set once it was logged that nobody publishes to the topic.
+	told bool
+	// idle is the logged reason why no publisher was found.
+	idle string
 }
 
-// frames is one frame of records and where it came from.
+// frames is one frame of records, or a gap in place of one, and where it came from.
 type frames struct {
 	conn *conn
 	body []byte
-	owed int    // bytes of credit that are due for it
-	kept bool   // messages refer to the body
-	gap  *Gap   // instead of a body
-	gaps uint64 // with acks: how many the body tells
-	read int    // with acks: messages of the body that were read
+	owed int  // bytes of credit that are due for it
+	kept bool // messages refer to the body
+	gap  *Gap
+	// gaps counts the gaps in the body, and read the messages of it that were read. Both are
+	// for AtLeastOnce.
+	gaps uint64
+	read int
 }
 
 // intake is where one member's connection puts what it receives.
 type intake struct {
-	box      *inbox
-	member   *member
-	ask      *subscribe
-	switched bool // for AnyOne: nobody knows what is missed between the last publisher and this one
+	box    *inbox
+	member *member
+	ask    *subscribe
+	// switched is set if AnyOne came from another publisher and it is unknown what was missed.
+	switched bool
 }
 
-// joined makes a connection the member's present one.
+// joined makes c the member's current connection.
 func (i intake) joined(c *conn, a *subscribed) *conn {
 	c.member, c.reader, c.live, c.shrunk = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live, make(chan struct{}, 1)
 	i.member.joined(c, i.ask, a)
@@ -71,9 +85,9 @@ func (i intake) joined(c *conn, a *subscribed) *conn {
 	return c
 }
 
-// take passes a frame on, which is the subscription's from then on, when there is room. If the
-// stream that it came on ends before, the frame waits on with what is left of that, as far as there
-// is room for both; nil is no stream.
+// take waits for room and queues a frame, which then belongs to the subscription. If the stream
+// ends before, the frame waits on together with what is left of the stream, if there is room for
+// both. in is nil if the frame did not come on a stream.
 func (i intake) take(ctx context.Context, f *frames, in *arrivals) error {
 	c := f.conn
 	ended := in.ended()
@@ -105,7 +119,7 @@ func (i intake) take(ctx context.Context, f *frames, in *arrivals) error {
 			}
 		case <-ctx.Done():
 			err = context.Cause(ctx)
-		case <-i.box.ctx.Done(): // nobody reads any more
+		case <-i.box.ctx.Done():
 			err = context.Cause(i.box.ctx) //nolint:contextcheck // the subscription's context may end first
 		}
 		i.member.dropped(f)
@@ -113,8 +127,8 @@ func (i intake) take(ctx context.Context, f *frames, in *arrivals) error {
 	}
 }
 
-// note passes on a frame that says how far the publisher is, if there is room: the next
-// one says so again.
+// note queues a frame with the publisher's position. Without room it drops the frame, because
+// the next one has the position again.
 func (i intake) note(f *frames) {
 	i.member.received(f)
 	select {
@@ -124,8 +138,8 @@ func (i intake) note(f *frames) {
 	}
 }
 
-// judging says what becomes of messages, and that they are read, until ctx ends or wait is
-// called, which waits for its end. Say may be called by several goroutines, one at a time.
+// judging sends verdicts on messages, and reports that messages are read, until ctx ends or wait
+// is called, which waits until it has ended. It calls say from several goroutines, one at a time.
 func (i intake) judging(ctx context.Context, c *conn, say func(v *verdict) error) (wait func()) {
 	var mu sync.Mutex
 	one := func(v *verdict) error {
@@ -154,8 +168,8 @@ func (i intake) judging(ctx context.Context, c *conn, say func(v *verdict) error
 	return func() { quit(); c.pulse.stop(); <-done }
 }
 
-// progress counts what the subscription has read, of all its publishers: who waits for
-// one that reads others waits for one that reads.
+// progress returns how many records of all its publishers the subscription has read. While it
+// reads the messages of any of them, it is not stuck for the others.
 func (b *inbox) progress() (read uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -167,7 +181,7 @@ func (b *inbox) progress() (read uint64) {
 	return read
 }
 
-// end ends the subscription because its node has.
+// end ends the subscription because its node is closed.
 func (b *inbox) end(why error) {
 	b.refuse(why)
 	b.cancel(why)
@@ -181,8 +195,8 @@ func (b *inbox) refuse(err error) {
 	}
 }
 
-// confirmed waits until the publishers that are known have answered, for
-// [ConfirmTime] at the most.
+// confirmed waits at most [ConfirmTime] for the answers of the publishers that are known. It
+// returns an error if one refuses the subscription, or if none of them has room for it.
 func (b *inbox) confirmed(known <-chan []*member) error {
 	patience := time.NewTimer(ConfirmTime)
 	defer patience.Stop()
@@ -220,8 +234,8 @@ func (b *inbox) confirmed(known <-chan []*member) error {
 	return full
 }
 
-// update takes in the instances of one service that publish: it joins those that have
-// appeared and lets go of those that have vanished. It returns the former.
+// update applies a new list of the publishing instances of a service: it joins instances that
+// have appeared, which it returns, and marks members that have vanished as leaving.
 func (b *inbox) update(service string, list []discovery.Instance, first bool) (joined []*member) {
 	there := make(map[string]bool, len(list))
 	b.mu.Lock()
@@ -246,26 +260,27 @@ func (b *inbox) update(service string, list []discovery.Instance, first bool) (j
 	}
 	for id, m := range b.members {
 		if m.service == service && !there[id] {
-			m.leaving.Store(true) // its stream ends by itself, when all has been said
+			// The publisher ends the stream itself after its last message.
+			m.leaving.Store(true)
 		}
 	}
 	return joined
 }
 
-// past is where a subscription was at a publisher that discovery no longer shows. It may
+// past is where a subscription was at a publisher that discovery no longer shows, and that may
 // come back.
 type past struct {
 	position journal.Position
 	left     time.Time
 }
 
-// maxPast bounds the publishers that are gone and remembered; the one that left first
-// makes way. Each takes about 100 bytes.
+// maxPast bounds the publishers in inbox.past, about 100 bytes each. If there are more, the one
+// that left first is evicted.
 const maxPast = 1024
 
-// parted lets go of a member that discovery no longer shows, and reports whether it did. If
-// the publisher did not end the stream in good order, what it had still to say is lost,
-// and a gap says so.
+// parted removes a member that discovery no longer shows, and reports whether it did. If the
+// publisher did not end the stream in good order, the messages that it had yet to send are
+// lost, which a gap reports.
 func (b *inbox) parted(m *member) bool {
 	b.mu.Lock()
 	if !m.leaving.Load() {
@@ -281,8 +296,8 @@ func (b *inbox) parted(m *member) bool {
 	return true
 }
 
-// unheard tells that a publisher has ended, and there was no room for the last that it sent, unless
-// there is another one that says it again.
+// unheard logs that a publisher has ended and that there was no room for the last messages that
+// it sent. A gap reports these, unless AnyOne gets them from another publisher.
 func (b *inbox) unheard(m *member, why error) {
 	b.node.Logger().Warn("pubsub: a publisher has ended, and there was no room for the last that it sent", "topic", b.name, "publisher", m.id, "error", why)
 	if c := m.cutShort(); c != nil && !b.hasOther(m) {
@@ -290,7 +305,7 @@ func (b *inbox) unheard(m *member, why error) {
 	}
 }
 
-// hasOther reports whether AnyOne may go on elsewhere than at a publisher.
+// hasOther reports whether AnyOne may go on at a publisher other than m.
 func (b *inbox) hasOther(m *member) bool {
 	if b.turn == nil {
 		return false
@@ -305,10 +320,10 @@ func (b *inbox) hasOther(m *member) bool {
 	return false
 }
 
-// gone tells that a publisher has vanished, once for each time that it was heard, unless it
-// has ended in good order.
+// gone queues a gap for a publisher that has vanished without ending in good order, once for
+// each time that it was joined. AnyOne goes on at another publisher instead.
 func (b *inbox) gone(m *member) {
-	if c := m.cutShort(); c != nil && b.turn == nil { // AnyOne goes on elsewhere
+	if c := m.cutShort(); c != nil && b.turn == nil {
 		b.tell(c, "gone")
 	}
 }
@@ -330,7 +345,7 @@ func (b *inbox) rememberLocked(id string, p past) {
 	delete(b.past, oldest)
 }
 
-// tell puts a gap of unknown size behind what came on a connection.
+// tell queues a gap of unknown size behind what came on a connection.
 func (b *inbox) tell(c *conn, reason string) {
 	c.waiting.Add(1)
 	select {
@@ -339,7 +354,7 @@ func (b *inbox) tell(c *conn, reason string) {
 	}
 }
 
-// hears notes where a publisher has answered.
+// hears notes that a publisher has answered at its address.
 func (b *inbox) hears(m *member) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -349,8 +364,8 @@ func (b *inbox) hears(m *member) {
 	b.answers[m.addr] = m.id
 }
 
-// heardBefore reports whether another publisher has answered at the address of one: an earlier
-// run of it, of whose end the subscription has been told what there was to tell.
+// heardBefore reports whether another publisher has answered at m's address. That was an earlier
+// run of m, and the subscription has been told of its end.
 func (b *inbox) heardBefore(m *member) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -358,14 +373,14 @@ func (b *inbox) heardBefore(m *member) bool {
 	return ok && id != m.id
 }
 
-// publishers yields the instances that are attended.
+// publishers yields the IDs of all members.
 func (b *inbox) publishers() iter.Seq[string] {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Values(slices.Collect(maps.Keys(b.members)))
 }
 
-// forget lets go of a member that is no longer attended, and returns how many are left.
+// forget removes a member that is no longer attended, and returns how many are left.
 func (b *inbox) forget(m *member) (left int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

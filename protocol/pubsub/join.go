@@ -14,7 +14,7 @@ import (
 )
 
 // follow joins publishers of one service as they appear, until the subscription or the
-// node ends. first gets those that were known at the beginning.
+// node ends. It passes the publishers of the first list to first.
 func (b *inbox) follow(service string, publishers <-chan []discovery.Instance, known bool, first func([]*member)) {
 	for list := range publishers {
 		joined := b.update(service, list, known)
@@ -52,22 +52,25 @@ func (b *inbox) attend(m *member) {
 		case b.parted(m):
 			return
 		case !turn:
-			continue // it left, and came back
+			// The publisher left and came back while the member waited for its turn.
+			continue
 		case err != nil && final(err):
 			b.node.Logger().Warn("pubsub: a publisher refuses a subscription", "topic", b.name, "publisher", m.id, "error", err)
 			b.refuse(err)
 			if b.forget(m) == 0 {
-				b.cancel(err) // nobody is left to hear
+				b.cancel(err)
 			}
 			return
 		}
 		if errors.Is(err, link.ErrProcessGone) {
-			b.gone(m) // whatever discovery shows
+			// The process is gone even if discovery still shows it.
+			b.gone(m)
 		}
 		if failures++; time.Since(began) > rejoinMost {
 			failures = 1
 		}
-		lacks := errors.Is(err, link.Unimplemented) // a publisher: it may get one, and is not waited for
+		// A node that lacks a publisher may get one later. Subscribe does not wait for it.
+		lacks := errors.Is(err, link.Unimplemented)
 		if lacks {
 			m.waits()
 			m.settle()
@@ -81,7 +84,7 @@ func (b *inbox) attend(m *member) {
 	}
 }
 
-// final reports whether trying again will not help against an error.
+// final reports whether a retry cannot help against an error.
 func final(err error) bool {
 	switch link.CodeOf(err) { //nolint:exhaustive // the others pass
 	case link.PermissionDenied, link.InvalidArgument:
@@ -95,21 +98,21 @@ func outside(node *link.Node, peer link.Peer) bool {
 	return peer.Identity.TrustDomain() != node.Identity().TrustDomain()
 }
 
-// errCodec is that of a publisher whose messages this node cannot read.
+// errCodec reports a publisher whose messages this node cannot decode.
 var errCodec = errors.New("the codecs of publisher and subscriber differ")
 
-// How soon a publisher that was lost is connected to again; the transport has its
-// own, longer backoff between dials.
+// Bounds of the backoff before a lost publisher is connected to again. The transport has
+// its own, longer backoff between dials.
 const (
 	rejoinLeast = 50 * time.Millisecond
 	rejoinMost  = 5 * time.Second
-	// askAgain is how often a node is asked that publishes nothing yet.
+	// askAgain is the longest backoff for a node that has no publisher yet.
 	askAgain = time.Second
 )
 
-// rejoinPause is how long to wait after that many failures in a row, the last of which was err:
-// twice as long each time, and of that a part drawn by lot, so that those who lost a publisher
-// at the same time do not all come back to it at the same time.
+// rejoinPause returns the backoff after that many failures in a row, the last of which was err.
+// The backoff is exponential with up to half of it as jitter, so that subscribers that lost a
+// publisher at the same time do not all come back to it at the same time.
 func rejoinPause(failures int, err error) time.Duration {
 	most := rejoinMost
 	if errors.Is(err, link.Unimplemented) {
@@ -130,7 +133,7 @@ func (b *inbox) pause(failures int, err error) bool {
 	}
 }
 
-// listen has one connection to a publisher until it ends.
+// listen makes one connection to a publisher and receives from it until it ends.
 func (b *inbox) listen(m *member) error {
 	ask := m.ask()
 	ask.Young = ask.Durable && ask.Start != startAt && time.Since(b.began) < DurableKept && !b.heardBefore(m)
@@ -138,7 +141,8 @@ func (b *inbox) listen(m *member) error {
 	if h := b.rules.hub.Load(); h != nil && m.id == b.node.Instance() {
 		return h.attendLocally(b.ctx, ask, to)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(b.ctx)) // it outlasts the subscription, to say so
+	// ctx outlasts the subscription, so that its end can be sent to the publisher.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.ctx))
 	defer cancel()
 	opening := context.AfterFunc(b.ctx, cancel)
 	shares := lane.SharesOf(b.node)
@@ -160,8 +164,8 @@ func (b *inbox) listen(m *member) error {
 			b.name, errCodec, st.Peer(), answer.Codec, mine.Name(), mine.ID())
 	}
 	grant := func(frames, bytes int) {
-		// If the stream has ended nobody needs it. If other streams took all that can
-		// be granted on the connection, it would stall: a new one gets its share.
+		// A stream that has ended needs no credit. If other streams took all the credit of
+		// the connection, this stream would stall, and a new one gets its share.
 		if err := st.Grant(frames, bytes); errors.Is(err, link.ResourceExhausted) {
 			st.Close()
 		}
@@ -185,7 +189,8 @@ func (b *inbox) listen(m *member) error {
 	leaving := b.leaving(func() {
 		wait()
 		m.lastWords(say, b.forgets.Load())
-		_ = st.CloseSend() // fails only if the stream has ended
+		// CloseSend fails only if the stream has ended.
+		_ = st.CloseSend()
 	}, cancel)
 	defer leaving()
 	all := lane.PartsOf(b.node)
@@ -193,7 +198,8 @@ func (b *inbox) listen(m *member) error {
 	defer room.Release()
 	turn := lane.Turn{Parts: all, Room: room, Size: maxRecords}
 	defer turn.End()
-	turn.Waits = func() { c.inLine.Store(true); c.pulse.arm() } // it is not stuck
+	// While a part waits for its turn, the pulse tells the publisher that this subscriber is not stuck.
+	turn.Waits = func() { c.inLine.Store(true); c.pulse.arm() }
 	parts := lane.Joiner{Most: maxRecords}
 	in := arrivals{stream: st, others: b.others, room: b.rules.unheard.Holder(lane.KeyOf(st.Peer()))}
 	defer in.drop()
@@ -223,7 +229,8 @@ func (b *inbox) listen(m *member) error {
 				to.published(&say)
 			}
 		case f.Kind != kindRecords:
-			continue // a later version sent it
+			// A later version of the protocol may send other kinds.
+			continue
 		case f.Credited:
 			body := parts.Whole(f.Body)
 			turn.End()
@@ -237,12 +244,12 @@ func (b *inbox) listen(m *member) error {
 	}
 }
 
-// leaveTime is how long a publisher has to hear that a subscription ends; then the
-// stream is cut.
+// leaveTime is how long a publisher has to end the stream of a subscription that ends;
+// then the stream is cut.
 const leaveTime = time.Second
 
-// leaving calls leave when the subscription ends, and cut a moment later if the publisher
-// has not ended the stream by then. Done waits for it, or sees to it that it is not called.
+// leaving calls leave when the subscription ends, and cut leaveTime later if the publisher
+// has not ended the stream by then. Done waits for leave, or keeps it from being called.
 func (b *inbox) leaving(leave, cut func()) (done func()) {
 	left := make(chan *time.Timer, 1)
 	stop := context.AfterFunc(b.ctx, func() {
@@ -258,18 +265,19 @@ func (b *inbox) leaving(leave, cut func()) (done func()) {
 	}
 }
 
-// maxRecords is the most that parts may add up to: the longest record that a log takes,
-// and a frame.
+// maxRecords bounds a frame that comes in parts: the longest record that a log takes, and
+// one frame.
 const maxRecords = journal.DefaultMaxMessage + lane.MaxFrame
 
-// begin subscribes on a stream.
+// begin sends the subscription on a stream and returns the publisher's answer.
 func begin(st *link.Stream, ask *subscribe) (*subscribed, error) {
 	f, err := frame(kindSubscribe, ask)
 	if err != nil {
 		return nil, err
 	}
 	if err := st.Send(f); err != nil {
-		if _, why := st.Recv(); why != nil { // it was refused before it was said, and this says why
+		// If the publisher refused the stream before that, Recv returns the reason.
+		if _, why := st.Recv(); why != nil {
 			return nil, why
 		}
 		return nil, err

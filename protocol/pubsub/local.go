@@ -7,7 +7,8 @@ import (
 	"github.com/linkmesh/link/protocol/internal/lane"
 )
 
-// localSink is a subscription of the publisher's own node: its records take no socket.
+// localSink is the sink of a subscription on the publisher's own node. Its records do not
+// pass through a socket.
 type localSink struct {
 	ctx  context.Context //nolint:containedctx // the subscription's; its end ends the sink
 	in   intake
@@ -28,17 +29,17 @@ func (s localSink) topics(say *published) error {
 	return nil
 }
 
-// last is never called, for this sink never drains.
+// last is never called, because this sink never drains.
 func (s localSink) last([]byte) error { return nil }
 
 func (s localSink) size() int { return lane.MaxFrame }
 
-// draining never is: a node's own subscriptions hear it to the end.
+// draining returns nil: a node's own subscriptions are served to the end.
 func (s localSink) draining() <-chan struct{} { return nil }
 func (s localSink) ended() <-chan struct{}    { return s.ctx.Done() }
 
-// attendLocally has one session with the publisher of this node until it ends. A node
-// may subscribe to its own topics whatever the rules for its peers.
+// attendLocally runs one session with the publisher of this node until it ends. A node
+// may subscribe to its own topics whatever the rules for its peers are.
 func (h *hub) attendLocally(ctx context.Context, ask *subscribe, in intake) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

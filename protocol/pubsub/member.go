@@ -17,48 +17,55 @@ import (
 type member struct {
 	service string
 	id      string
-	topic   string // in spans
+	topic   string
 	acks    bool
-	credit  int           // for a member of a group: messages it is trusted with; 0: no group
-	leaving atomic.Bool   // discovery no longer shows it
-	settled chan struct{} // closed when it has answered, or failed to, for the first time
+	// credit is how many messages a member of a group is trusted with; 0 without a group.
+	credit  int
+	leaving atomic.Bool   // discovery no longer shows the publisher
+	settled chan struct{} // closed at the first answer or failure
 	once    sync.Once
-	place   lane.Place // for the goroutine that attends it
+	place   lane.Place
 	addr    string
 
 	mu      sync.Mutex // guards the fields below
 	want    subscribe
 	tracker *journal.Tracker
 	pending verdict
-	out     map[uint64]held // delivered, and neither acked nor given up
-	owed    int             // how many of out the publisher has yet to deliver in this session
-	read    uint64          // deliveries of AtLeastOnce that were read
-	told    uint64          // gaps that were received in this session
-	unread  []*frames       // received, oldest first, with the one that is being read
-	session int             // counts those that the publisher did not resume
+	// out has the messages that were delivered and not acked or given up; owed of them are yet to be redelivered.
+	out  map[uint64]held
+	owed int
+	// read counts the deliveries of AtLeastOnce that were read, and told the gaps received in this session.
+	read uint64
+	told uint64
+	// unread has the frames that were received, oldest first, including the one that is being read.
+	unread  []*frames
+	session int // counts the sessions that the publisher did not resume
 	wake    chan struct{}
-	conn    *conn      // the present one
-	last    *conn      // the present one, or the one before; nil before the first
-	open    bool       // it was heard, and did not say that this was all
-	taken   int        // messages read on it since credit was given
-	failure error      // why the last connection failed
-	nobody  *published // what its publisher said of a subscription that nobody publishes to; nil: it did not
+	// conn is the current connection, and last the current or latest one; nil if there is none.
+	conn *conn
+	last *conn
+	// open is set if the publisher was connected and has not said since that it has sent everything.
+	open    bool
+	taken   int // messages read on conn since credit was given
+	failure error
+	nobody  *published // the report that nobody publishes there; nil without one
 	count   tally
 
-	// for the goroutine that reads the subscription: whether it takes messages of a path
+	// decided caches for the reading goroutine whether decidedBy allows messages of a path.
 	decided   map[string]bool
 	decidedBy *func(Access) error
 }
 
-// held is a message of AtLeastOnce that its publisher has not let go of.
+// held is a message of AtLeastOnce that is not acked. It is to be delivered again if its session has ended (owed), or
+// if it was given back (back), but then not after until, unless that is zero.
 type held struct {
 	ttl   time.Duration
-	order uint64 // which of all deliveries it was, for verdicts
+	order uint64 // number of the delivery, for verdicts
 	nacks int
 	lane  int
-	back  bool      // it was given back, and is to come again
-	owed  bool      // its session has ended, and it is to come again
-	until time.Time // when it does not come again any more; zero is never
+	back  bool
+	owed  bool
+	until time.Time
 }
 
 func newMember(service, id string, want *subscribe, late bool) *member {
@@ -73,14 +80,14 @@ func newMember(service, id string, want *subscribe, late bool) *member {
 			m.credit = journal.DefaultMemberCredit
 		}
 	}
+	// A publisher that appears while the subscription runs is heard from its first message on.
 	if late && want.Start == startNew {
-		m.want.Start = startAll // it appeared while we listened: its first message is new
+		m.want.Start = startAll
 	}
 	return m
 }
 
-// waits notes that the publisher has nothing to subscribe to yet: its first message will
-// be new.
+// waits notes that the node has no publisher yet, so that its first message will be new.
 func (m *member) waits() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -91,7 +98,7 @@ func (m *member) waits() {
 
 func (m *member) settle() { m.once.Do(func() { close(m.settled) }) }
 
-// ask is what to subscribe with: where the subscription was, if it was anywhere.
+// ask returns the request to subscribe with. It goes on where the subscription was, if that is known.
 func (m *member) ask() *subscribe {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -110,7 +117,7 @@ func (m *member) ask() *subscribe {
 	return &ask
 }
 
-// received notes a frame that is to be read, and dropped that it is not.
+// received notes a frame that will be read. dropped takes that back.
 func (m *member) received(f *frames) {
 	f.conn.waiting.Add(1)
 	m.mu.Lock()
@@ -146,24 +153,23 @@ func (m *member) finished(f *frames) {
 	}
 }
 
-// breakOff ends a connection whose publisher has sent nonsense, so that it is made again
-// where the subscription is.
+// breakOff ends a connection whose publisher has sent malformed records, and a later one, which began
+// behind the records that will not be read. A new connection goes on where the subscription is.
 func (m *member) breakOff(c *conn) {
 	m.mu.Lock()
 	first, now := !c.broken, m.conn
 	c.broken = true
 	m.mu.Unlock()
 	if !first {
-		return // what came with it is passed over
+		return
 	}
 	c.cut()
-	if now != nil && now != c { // it began behind what is not read
+	if now != nil && now != c {
 		now.cut()
 	}
 }
 
-// receivedLocked is how far the subscription will have come when it has read all that
-// was received. What is asked for then begins there, so that nothing is told twice.
+// receivedLocked returns the position after all received frames. A new connection begins there and repeats nothing.
 func (m *member) receivedLocked() journal.Position {
 	p := m.tracker.Position()
 	for _, f := range m.unread {
@@ -174,8 +180,7 @@ func (m *member) receivedLocked() journal.Position {
 	return p
 }
 
-// againLocked returns the messages of an epoch that have no ack and are to come again, as
-// ranges of their numbers; nil if they are too many to ask for.
+// againLocked returns the unacked messages of an epoch as ranges of numbers, nil if they are too many to ask for.
 func (m *member) againLocked(epoch uint64) []uint64 {
 	seqs := make([]uint64, 0, len(m.out))
 	for seq, h := range m.out {
@@ -213,16 +218,15 @@ func (m *member) againLocked(epoch uint64) []uint64 {
 		}
 	}
 	if len(list) > 2*journal.MaxAgain {
-		return nil // they would not fit in a frame
+		return nil // would not fit in a frame
 	}
 	return list
 }
 
-// positionLocked is how far the subscription has come, of no epoch if that is not known.
-// With acks, everything after it comes again that was not acked.
+// positionLocked returns how far the subscription has come, before all unacked messages. Epoch 0 means unknown.
 func (m *member) positionLocked() journal.Position { return m.unackedLocked(m.tracker.Position()) }
 
-// unackedLocked returns a position before all that was not acked.
+// unackedLocked returns p, moved before all unacked messages.
 func (m *member) unackedLocked(p journal.Position) journal.Position {
 	for seq, h := range m.out {
 		if h.back && !h.until.IsZero() && time.Now().After(h.until) {
@@ -236,7 +240,7 @@ func (m *member) unackedLocked(p journal.Position) journal.Position {
 	return p
 }
 
-// joined takes in a publisher's answer.
+// joined applies a publisher's answer.
 func (m *member) joined(c *conn, ask *subscribe, a *subscribed) {
 	m.mu.Lock()
 	if !a.Resumed {
@@ -251,13 +255,12 @@ func (m *member) joined(c *conn, ask *subscribe, a *subscribed) {
 	m.settle()
 }
 
-// beginLocked notes where the subscription begins, for its connection may be lost before
-// anything is read. Where it cannot be known it stays unknown, and the subscription
-// begins once more.
+// beginLocked notes where the subscription begins, because its connection may be lost before anything is read.
+// If that cannot be known, the position stays unknown, and the next connection begins the subscription once more.
 func (m *member) beginLocked(ask *subscribe, a *subscribed) {
-	var before uint64 // the first message
+	var before uint64
 	switch {
-	case m.acks && ask.Start == startAt: // what is to come again is ahead once more
+	case m.acks && ask.Start == startAt: // unacked messages will be delivered again
 		if p, _, err := journal.ParsePosition(ask.Position); err == nil {
 			m.goOn(p)
 			m.oweLocked(ask.Again, p.Epoch == a.Epoch)
@@ -276,8 +279,7 @@ func (m *member) beginLocked(ask *subscribe, a *subscribed) {
 	m.goOn(journal.Position{Epoch: a.Epoch, Seq: [journal.Lanes]uint64{before, before, before}})
 }
 
-// oweLocked notes what was asked for once more, if the publisher is still the same run: none
-// of it can be judged before it has come.
+// oweLocked notes messages that the same run of a publisher is to deliver again. They cannot be answered before.
 func (m *member) oweLocked(again []uint64, same bool) {
 	old := m.out
 	m.out, m.owed = make(map[uint64]held), 0
@@ -289,7 +291,7 @@ func (m *member) oweLocked(again []uint64, same bool) {
 	}
 }
 
-// goneLocked notes that the publisher does not have what it was to deliver again.
+// goneLocked notes that the publisher no longer has messages that it was to deliver again.
 func (m *member) goneLocked(g *journal.Gap) {
 	for seq, h := range m.out {
 		exact := g.Lane == h.lane || g.Count == g.To-g.From+1
@@ -300,12 +302,12 @@ func (m *member) goneLocked(g *journal.Gap) {
 	}
 }
 
-// goOn makes a position that of the subscription.
+// goOn sets the position of the subscription.
 func (m *member) goOn(p journal.Position) {
 	m.tracker = journal.NewTracker(journal.Class(m.want.Class), p)
 }
 
-// lost notes that there is no connection at the moment, and why.
+// lost notes why there is no connection. Subscribe does not wait until a full publisher has room.
 func (m *member) lost(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -314,12 +316,11 @@ func (m *member) lost(err error) {
 		m.open = false
 	}
 	if link.CodeOf(err) == link.ResourceExhausted {
-		m.settle() // it takes longer than a caller waits
+		m.settle()
 	}
 }
 
-// full returns why the publisher has no room for the subscription, nil if that is not
-// what keeps it away.
+// full returns the error of a publisher that has no room for the subscription, otherwise nil.
 func (m *member) full() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -329,37 +330,36 @@ func (m *member) full() error {
 	return nil
 }
 
-// ended reports whether the publisher has said that this was all.
+// ended reports whether the publisher has said that it has sent everything.
 func (m *member) ended() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.last != nil && !m.open
 }
 
-// cutShort returns the last connection of a publisher that did not end it in good order,
-// once.
+// cutShort returns, once, the last connection of a publisher that did not end it in good order.
 func (m *member) cutShort() *conn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.open {
 		return nil
 	}
-	m.open = false // until it is heard again
+	m.open = false
 	return m.last
 }
 
-// observe takes note of a record and reports whether it is new.
+// observe notes a record and reports whether it is new. In AtLeastOnce, a redelivery counts as new.
 func (m *member) observe(c *conn, rec *journal.Record) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c.countLocked(rec)
 	if m.acks && c.session != m.session {
 		m.count.add(rec, true)
-		return true // it comes again, and that counts
+		return true
 	}
 	if !c.begun {
 		c.begun = true
-		m.tracker.Restart(c.epoch) // what is of an earlier epoch was read before
+		m.tracker.Restart(c.epoch) // all records of earlier epochs were read before
 	}
 	fresh := m.tracker.Observe(rec)
 	m.count.add(rec, fresh)
@@ -385,10 +385,10 @@ func (m *member) observe(c *conn, rec *journal.Record) bool {
 	case rec.Kind == journal.KindGap && m.owed > 0:
 		m.goneLocked(&rec.Gap)
 	}
-	return true // it may come again on purpose
+	return true
 }
 
-// tookLocked gives a quarter of the credit back when it was read.
+// tookLocked grants credit again whenever a quarter of it was used.
 func (m *member) tookLocked() {
 	m.taken++
 	if m.taken >= max(m.credit/4, 1) {

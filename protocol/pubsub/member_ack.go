@@ -17,7 +17,7 @@ func (m *member) ack(c *conn, seq uint64) {
 	})
 }
 
-// ackThrough acks what was delivered in the session of a message, up to that.
+// ackThrough acks the messages that were delivered in the session of c with numbers up to seq.
 func (m *member) ackThrough(c *conn, seq uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -26,7 +26,7 @@ func (m *member) ackThrough(c *conn, seq uint64) {
 	}
 }
 
-// ackRange acks what was delivered with numbers in a range.
+// ackRange acks the messages that were delivered with numbers in a range.
 func (m *member) ackRange(from, to uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -69,8 +69,8 @@ func (m *member) release(c *conn, seq uint64) {
 	})
 }
 
-// judge notes a verdict on a message that has none yet. add reports whether the message is
-// to come again.
+// judge notes a verdict on a message that has none yet. add appends the verdict and reports
+// whether the message is to be delivered again.
 func (m *member) judge(c *conn, seq uint64, add func(v *verdict, h *held) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,8 +97,9 @@ func (m *member) signal() {
 	}
 }
 
-// report says verdicts, and extends the leases of messages without one, until ctx
-// ends or say fails.
+// report sends verdicts, and extends the leases of messages without one, until ctx ends or
+// say fails. Verdicts that were not sent because the stream has ended need no retry: the
+// messages are delivered again.
 func (m *member) report(ctx context.Context, say func(v *verdict) error) {
 	if !m.acks && m.credit == 0 {
 		return
@@ -125,13 +126,14 @@ func (m *member) report(ctx context.Context, say func(v *verdict) error) {
 		m.mu.Unlock()
 		for part := range v.parts() {
 			if err := say(part); err != nil {
-				return // the stream has ended, and what was not said is delivered again
+				return
 			}
 		}
 	}
 }
 
-// lastWords says what was not said yet: verdicts, and what a member of a group has read.
+// lastWords sends what is pending when the subscription ends: verdicts, and the number of
+// messages that a member of a group has read. Forget gives up the durable name.
 func (m *member) lastWords(say func(v *verdict) error, forget bool) {
 	m.mu.Lock()
 	v := m.pending
@@ -144,7 +146,7 @@ func (m *member) lastWords(say func(v *verdict) error, forget bool) {
 	m.mu.Unlock()
 	for part := range v.parts() {
 		if say(part) != nil {
-			return // the stream has ended
+			return
 		}
 	}
 }

@@ -10,33 +10,38 @@ import (
 )
 
 // Message is what a subscription yields: a message, or a gap where messages are
-// missing. It is a value: keep it and copy it as you like; what one copy says of the
-// message, such as [Message.Ack], all have said.
+// missing. It may be kept and copied; an answer to one copy, such as [Message.Ack],
+// holds for all of them.
 type Message[T any] struct {
-	// Gap is not nil if this stands for messages that are missing; then only
-	// Publisher is set beside it.
+	// Gap is not nil if this stands for missing messages. Publisher is then the only
+	// other field that is set.
 	Gap *Gap
 	// Err is why the payload could not be decoded into Value; nil otherwise. Such a
 	// message may be acked like any other.
 	Err error
 
-	Value     T
-	Topic     string
-	Key       string
-	Publisher string // ID of the instance that published it; see Peer
-	Seq       uint64 // the publisher's count, from 1
-	Feed      uint64 // the feed's count, 0 if the publisher gave none
-	Time      time.Time
-	Priority  uint8
-	Replayed  bool // published before the subscription began
-	realm     realm
-	Attempt   int // for AtLeastOnce: which delivery this is, from 1
+	Value T
+	Topic string
+	Key   string
+	// Publisher is the ID of the instance that published the message; see Peer.
+	Publisher string
+	// Seq is the publisher's number of the message, from 1. Feed is its number in the feed,
+	// 0 if the publisher gave none.
+	Seq      uint64
+	Feed     uint64
+	Time     time.Time
+	Priority uint8
+	// Replayed is set if the message was published before the subscription began.
+	Replayed bool
+	realm    realm
+	// Attempt is the number of this delivery in the class AtLeastOnce, from 1.
+	Attempt int
 
-	pairs *pairs // nil: none
+	pairs *pairs // nil if there are none
 	conn  *conn
 }
 
-// pairs are the parts of a message that few have.
+// pairs are the parts of a message that few messages have.
 type pairs struct{ headers, trace journal.Pairs }
 
 func (m *Message[T]) allPairs() pairs {
@@ -46,7 +51,7 @@ func (m *Message[T]) allPairs() pairs {
 	return *m.pairs
 }
 
-// Peer returns who published the message, as its connection has proved.
+// Peer returns the authenticated peer that published the message.
 func (m *Message[T]) Peer() link.Peer {
 	if m.conn == nil {
 		return link.Peer{}
@@ -66,8 +71,9 @@ func (m *Message[T]) header(name string) []byte {
 	return nil
 }
 
-// Context returns ctx with the trace context and baggage that the publisher had, for
-// what is done because of the message. Of a publisher in another trust domain it takes neither. [SubscribeFunc] does it with a span.
+// Context returns ctx with the trace context and baggage of the publisher, for handling
+// the message, and the span of that. From a publisher in another trust domain it takes
+// neither trace context nor baggage. [SubscribeFunc] calls it for its handler.
 func (m *Message[T]) Context(ctx context.Context, tracer *tracing.Tracer) (context.Context, tracing.MessageSpan) {
 	var carrier tracing.Carrier
 	for k, v := range m.allPairs().trace.All() {
@@ -80,8 +86,8 @@ func (m *Message[T]) Context(ctx context.Context, tracer *tracing.Tracer) (conte
 	return tracer.StartProcess(ctx, m.destination(), carrier, how)
 }
 
-// destination names the topic in spans, without what the publisher put below it: such
-// tokens are data, and there may be millions.
+// destination returns the name of the topic in spans, without the tokens that the publisher
+// put below it: these are data, and there may be millions of them.
 func (m *Message[T]) destination() string {
 	if m.conn == nil {
 		return tracing.OtherMethod
@@ -92,40 +98,41 @@ func (m *Message[T]) destination() string {
 // Gap says which messages of a publisher are missing from a subscription, and why.
 type Gap struct {
 	// Reason is "overflow", "ttl", "conflated", "retention", "restart", "gone",
-	// "refused", "switched", "drained" or "lost"; docs/guarantees.md says when each is told.
-	Reason   string
-	From, To uint64 // numbers of the publisher, both included
-	Count    uint64 // how many of them were this subscription's; 0 is unknown
+	// "refused", "switched", "drained" or "lost"; docs/guarantees.md explains each.
+	Reason string
+	// From and To are numbers of the publisher, both included.
+	From, To uint64
+	// Count is how many of these messages were the subscription's; 0 means unknown.
+	Count uint64
 }
 
-// Ack says that the message is done. It has no effect in classes without acks, nor
-// a second time.
+// Ack reports that the message was handled. It has no effect in classes without acks, or
+// on a message that was answered before.
 func (m *Message[T]) Ack() {
 	if m.acked() {
 		m.conn.member.ack(m.conn, m.Seq)
 	}
 }
 
-// AckThrough acks the message and all of its publisher with lower numbers that were
-// delivered before it.
+// AckThrough acks the message, and all messages of its publisher with lower numbers that
+// were delivered before it.
 func (m *Message[T]) AckThrough() {
 	if m.acked() {
 		m.conn.member.ackThrough(m.conn, m.Seq)
 	}
 }
 
-// Nack says that the message failed: it is delivered again after delay or, if that
-// is negative, after the next of 1 s, 5 s, 30 s and 2 min. What has failed
-// five times goes to [DeadLetters]. Cause is kept for those, up to 256
-// bytes.
+// Nack reports that handling the message failed. It is delivered again after delay or, if
+// that is negative, after the next of 1 s, 5 s, 30 s and 2 min. A message that has failed
+// five times goes to [DeadLetters], with up to 256 bytes of each cause.
 func (m *Message[T]) Nack(delay time.Duration, cause string) {
 	if m.acked() {
 		m.conn.member.nack(m.conn, m.Seq, delay, cause)
 	}
 }
 
-// Release gives the message back undone, to be delivered again at once. It counts as
-// no attempt.
+// Release gives the message back unhandled, to be delivered again at once. The delivery
+// does not count as an attempt.
 func (m *Message[T]) Release() {
 	if m.acked() {
 		m.conn.member.release(m.conn, m.Seq)

@@ -12,22 +12,22 @@ type Class uint8
 
 // The classes.
 const (
-	// BestEffort is the default: at its limits the oldest messages are dropped, and
-	// told as a gap.
+	// BestEffort is the default: beyond its limits the oldest messages are dropped, and
+	// reported as a gap.
 	BestEffort = Class(journal.BestEffort)
 	// Latest delivers the newest message of each topic and key.
 	Latest = Class(journal.Latest)
-	// Reliable delivers all that its publisher keeps, 64 MiB and 5 minutes; one that
-	// is further behind is told of a gap.
+	// Reliable delivers everything that its publisher keeps, 64 MiB and 5 minutes. To a
+	// subscription that is further behind, a gap is reported.
 	Reliable = Class(journal.Reliable)
 	// AtLeastOnce delivers until a message is acked or has failed five times.
 	AtLeastOnce = Class(journal.AtLeastOnce)
 )
 
-// String returns the class in words.
+// String returns the name of the class, such as "best effort".
 func (c Class) String() string { return journal.Class(c).String() }
 
-// settings is what the options of a subscription say.
+// settings are the options of a subscription.
 type settings struct {
 	ask     subscribe
 	calls   []link.CallOption
@@ -35,10 +35,10 @@ type settings struct {
 	workers int
 	onGap   func(publisher string, gap Gap)
 	marks   bookmarks
-	err     error // what is wrong with an option
+	err     error // why an option is invalid
 }
 
-// check says what of the options cannot be, or not together.
+// check returns an error if an option is invalid or does not go with the others.
 func (s *settings) check() error {
 	if s.err != nil {
 		return s.err
@@ -79,34 +79,34 @@ func In(c Class) SubscribeOption {
 
 // Limits bounds what may wait for the subscription at each publisher: messages,
 // bytes, and for BestEffort their age. Zero is the default of the class: 1024
-// messages, 8 MiB and 10 s for BestEffort, 65,536 keys for Latest, 1000 messages
-// and 8 MiB that are not acked for AtLeastOnce, which may have 65,536 and 64 MiB at most.
+// messages, 8 MiB and 10 s for BestEffort; 65,536 keys for Latest; 1000 unacked messages
+// and 8 MiB for AtLeastOnce, for which the maximum is 65,536 messages and 64 MiB.
 func Limits(messages, bytes int, age time.Duration) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Messages, s.ask.Bytes, s.ask.Age = messages, bytes, age.Microseconds() })
 }
 
-// DropNewest lets a subscription that is at its limits miss the newest messages, in place
-// of the oldest. It is for BestEffort.
+// DropNewest makes a subscription that is at its limits drop the newest messages instead of
+// the oldest. It is for BestEffort only.
 func DropNewest() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Overflow = uint8(journal.DropNewest) })
 }
 
-// Keys lets only messages with one of keys through.
+// Keys restricts the subscription to messages with one of keys.
 func Keys(keys ...string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Keys = append(s.ask.Keys, keys...) })
 }
 
-// Group makes the subscription a member of a group: each message goes to one
-// member, those of one key to the same one for as long as it is there. It is for
-// [BestEffort] and [AtLeastOnce]; with [Latest] or [Reliable] the subscription is refused
-// with InvalidArgument, for what these promise is to one subscriber.
+// Group makes the subscription a member of a group. Each message goes to one member, and
+// messages with the same key go to the same member for as long as it is there. Group is for
+// [BestEffort] and [AtLeastOnce]. With [Latest] or [Reliable] the subscription is refused
+// with InvalidArgument, because these classes are promises to a single subscriber.
 func Group(name string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Group = name })
 }
 
-// Credit is how many messages may be on their way to this member of a group that it has
-// not read; it also weighs the members' parts of keys. Zero is 1024. It has no effect
-// without [Group].
+// Credit sets how many unread messages this member of a group may have in flight. It is
+// also the weight by which keys are divided among the members. Zero means 1024. It has no
+// effect without [Group].
 func Credit(messages int) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Credit = messages })
 }
@@ -126,8 +126,8 @@ func FromLastPerKey() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Start = startLastPerKey })
 }
 
-// FromSeq starts with the message that a publisher has given this number, which counts
-// from 1 in each run of a publisher.
+// FromSeq starts with the message that has this number. Numbers count from 1 in each run of
+// a publisher.
 func FromSeq(seq uint64) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Seq = startSeq, seq })
 }
@@ -138,11 +138,10 @@ func FromTime(t time.Time) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Since = startTime, t.UnixMicro() })
 }
 
-// Block lets publishers wait for this subscription, each message at most for max
-// ([MaxBlock] at the most), when it is 8 MiB behind. It trades the publisher's pace
-// for a subscription that loses nothing: give it to those you would rather have
-// slow than incomplete. Publishers of other nodes must allow it with [AllowBlock], or they
-// refuse the subscription.
+// Block lets publishers wait for this subscription when it is 8 MiB behind, at most this
+// long for each message, and at most [MaxBlock]. It slows the publisher down so that the
+// subscription loses nothing: use it where slow is better than incomplete. Publishers of
+// other nodes must allow it with [AllowBlock], or they refuse the subscription.
 func Block(most time.Duration) SubscribeOption {
 	return subscribeOption(func(s *settings) {
 		s.ask.Block = most.Microseconds()
@@ -152,32 +151,32 @@ func Block(most time.Duration) SubscribeOption {
 	})
 }
 
-// Lease is how long a message of AtLeastOnce may be under way before it is
-// delivered again; it is extended for as long as the subscription has the message.
-// Zero is 30 s.
+// Lease sets how long a message of AtLeastOnce may be in flight before it is delivered
+// again. It is extended for as long as the subscription has the message. Zero means 30 s.
 func Lease(d time.Duration) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Lease = d.Microseconds() })
 }
 
 // Durable gives an AtLeastOnce subscription a name by which its publishers keep its place
-// when it ends: when it is closed, and when its process ends in whatever way. The next
-// subscription with the name goes on there: it gets what was not acked, and what was
-// published since, as far back as publishers keep messages; what they do not keep any
-// more is told as a gap. The place is kept for [DurableKept], in the memory of
-// each publisher, and is lost with that: a publisher that has run for less than that time and
-// does not know the name, whether or not an earlier run of it did, tells a gap "restart" first and
-// begins with the oldest message that it keeps, unless the subscription says where to begin.
-// It belongs to the identity that made it, with the
-// same topic, keys and group: the same name of another identity is another place.
+// when it is closed or its process ends. The next subscription with the name goes on there:
+// it gets the messages that were not acked, and those published since, as far back as
+// publishers keep messages. What they no longer keep is reported as a gap.
 //
-// One subscription has the name at a time; another one waits at each publisher until the
-// first is not connected there, and logs that it waits. [Subscription.Forget] gives the name up.
+// Each publisher keeps the place in memory, for [DurableKept], and loses it when it ends.
+// A publisher that has run for less than that time and does not know the name, whether or
+// not an earlier run of it did, first reports a gap "restart" and begins with the oldest
+// message that it keeps, unless the subscription says where to begin.
+//
+// The place belongs to the identity, topic, keys and group of the subscription. The same
+// name of another identity is another place. Only one subscription can have the name at a
+// time: another one waits at each publisher until the first is not connected there, and
+// logs that it waits. [Subscription.Forget] gives the name up.
 func Durable(name string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Session, s.ask.Durable = name, true })
 }
 
-// Via gives options to the calls that the subscription makes, such as link.OnTags
-// and link.InZone, which choose the publishers.
+// Via passes options to the calls that the subscription makes, such as link.OnTags and
+// link.InZone, which select the publishers.
 func Via(opts ...link.CallOption) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.calls = append(s.calls, opts...) })
 }

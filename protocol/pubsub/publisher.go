@@ -23,22 +23,23 @@ type Publisher[T any] struct {
 	drafts sync.Pool // holds *draft[T]
 }
 
-// draft is what a message is made of while it is published. Values are encoded from
-// there, by pointer, which codecs do without allocating.
+// draft holds a message while it is published. Codecs encode the value by pointer, which
+// does not allocate. The log copies buf.
 type draft[T any] struct {
 	value   T
 	message journal.Message
-	buf     []byte // the log copies it
+	buf     []byte
 }
 
-// NewPublisher returns a publisher of t on node, which must serve under the
-// topic's service, or under any if the topic is shared. The first one on a node makes
-// it answer subscribers; make it before the node runs, or those who find the node ask once
-// a second whether it publishes, and hear its first messages so much later. That of a shared topic announces the topic's tag until it is closed.
+// NewPublisher returns a publisher of t on node. The node must serve under the topic's
+// service, or under any service if the topic is shared. The first publisher on a node makes
+// the node answer subscribers. Make it before the node runs: otherwise subscribers that find
+// the node ask once a second whether it publishes, and its first messages reach them that
+// much later. The publisher of a shared topic announces the topic's tag until it is closed.
 //
-// Errors: InvalidArgument for a name that is none or a pattern, FailedPrecondition if the
-// topic is another service's or the node has no service; ResourceExhausted if the node has
-// too many tags.
+// Errors: InvalidArgument for a malformed name or a pattern; FailedPrecondition if the
+// topic belongs to another service or the node has no service; ResourceExhausted if the
+// node has too many tags.
 func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 	if err := t.checkName(); err != nil {
 		return nil, err
@@ -66,8 +67,8 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 }
 
 // Close withdraws the tag of a shared topic, unless another publisher of the node
-// announces it too; subscribers that are connected by then are not cut off. Otherwise it
-// does nothing, and nothing is lost without it. It is idempotent.
+// announces it too. Subscribers that are connected by then stay connected. For other topics
+// it does nothing and may be omitted. It is idempotent.
 func (p *Publisher[T]) Close() {
 	p.close.Do(func() {
 		if p.tag != "" {
@@ -76,14 +77,14 @@ func (p *Publisher[T]) Close() {
 	})
 }
 
-// Publish gives v to all subscriptions of the topic. It encodes v once, however
-// many there are. It waits for no subscriber, except for those that asked for that
-// with [Block], and for those no longer than they asked or ctx lasts: the message
-// is published then all the same. The trace context and baggage of ctx go with it.
+// Publish sends v to all subscriptions of the topic. It encodes v once, however many there
+// are. It does not wait for subscribers, except for those that asked for it with [Block].
+// It waits for these no longer than they asked for, or until ctx ends, and then publishes
+// the message all the same. The message carries the trace context and baggage of ctx.
 //
 // Errors: InvalidArgument if v cannot be encoded or an option is out of range;
-// ResourceExhausted if the message is larger than a node takes; Unavailable late in a drain of the
-// node, when subscriptions have been told that this was all.
+// ResourceExhausted if the message is larger than a node takes; Unavailable late in a drain
+// of the node, when subscriptions have been told that nothing more will come.
 func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) (Report, error) {
 	d, _ := p.drafts.Get().(*draft[T])
 	if d == nil {
@@ -97,8 +98,9 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 	d.value = v
 	var err error
 	if d.buf, err = p.hub.node.Codec().Append(d.buf[:0], &d.value); err != nil {
+		// ResourceExhausted reports a limit of the codec.
 		code := link.CodeOf(err)
-		if code != link.ResourceExhausted { // beyond a limit of the codec
+		if code != link.ResourceExhausted {
 			code = link.InvalidArgument
 		}
 		return Report{}, link.Errorf(code, "publish to %s: encoding %T: %w", p.name, v, err)
@@ -133,7 +135,8 @@ func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Rep
 	return report, err
 }
 
-// WaitSubscribers returns when n subscriptions match the topic, or ctx ends.
+// WaitSubscribers blocks until n subscriptions match the topic. It returns an error if ctx
+// ends before.
 func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
 	w := p.hub.watch(p.path)
 	defer p.hub.unwatch(w)
@@ -150,7 +153,7 @@ func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
 	}
 }
 
-// done keeps a draft for the next message, and nothing of the caller's in it.
+// done keeps a draft for the next message, without references to the caller's values.
 func (p *Publisher[T]) done(d *draft[T]) {
 	var none T
 	d.value = none
@@ -163,7 +166,8 @@ func (p *Publisher[T]) done(d *draft[T]) {
 	p.drafts.Put(d)
 }
 
-// emptied returns the room of pairs, unless it is more than any message has.
+// emptied clears pairs and returns them for reuse, or nil if their capacity is more than any
+// message needs.
 func emptied(pairs []journal.Pair) []journal.Pair {
 	clear(pairs)
 	if cap(pairs) > journal.MaxPairs {
@@ -182,25 +186,24 @@ type publishOption func(m *journal.Message)
 
 func (f publishOption) applyPublish(m *journal.Message) { f(m) }
 
-// Key says what the message is about, in at most 128 bytes: Latest keeps the
-// newest of each topic and key, and a member of a group gets all messages of a
-// key.
+// Key sets the key of the message, at most 128 bytes. [Latest] keeps the newest message of
+// each topic and key, and all messages with the same key go to one member of a group.
 func Key(key string) PublishOption { return publishOption(func(m *journal.Message) { m.Key = key }) }
 
-// Header sends a pair of text with the message.
+// Header adds a header to the message.
 func Header(name, value string) PublishOption {
 	return publishOption(func(m *journal.Message) { m.Headers = append(m.Headers, journal.Pair{Name: name, Value: value}) })
 }
 
-// TTL is how long the message is worth delivering. After that it is told as a gap
+// TTL sets how long the message is worth delivering. After that it is reported as a gap
 // with the reason "ttl". Zero means that it never expires.
 func TTL(d time.Duration) PublishOption {
 	return publishOption(func(m *journal.Message) { m.TTL = d })
 }
 
-// Priority is from 1 to 255, higher first; 128 is that of messages that say none.
-// From 192 up is the high lane of a subscription, below 64 the low one; lanes with
-// messages take turns 8:4:1.
+// Priority sets the priority of the message, from 1 to 255, higher first. The default is
+// 128. Priorities from 192 use the high lane of a subscription, those below 64 the low
+// lane, and others the normal lane. Lanes with messages take turns 8:4:1.
 func Priority(p uint8) PublishOption {
 	return publishOption(func(m *journal.Message) { m.Priority = p })
 }

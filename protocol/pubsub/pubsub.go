@@ -1,13 +1,13 @@
-// Package pubsub is publish/subscribe over link: typed topics with no broker,
-// where nothing is lost in silence.
+// Package pubsub is publish/subscribe over link: typed topics without a broker,
+// in which no message is lost silently.
 //
 // # Overview
 //
 // A [Topic] belongs to a service and is declared once. The service's instances
-// publish with a [Publisher]; anybody subscribes with [Subscribe] or [SubscribeFunc],
-// which connects to every instance of the service that the topology lets through,
-// follows those that come and go, and yields the messages of all of them. To a shared
-// topic ([NewSharedTopic]) any service may publish; [Broadcast] needs no topic.
+// publish with a [Publisher]. Any node subscribes with [Subscribe] or [SubscribeFunc],
+// which connects to every instance of the service that the topology allows, follows
+// instances as they come and go, and yields the messages of all of them. Any service
+// may publish to a shared topic ([NewSharedTopic]); [Broadcast] needs no topic.
 //
 // # Usage
 //
@@ -26,34 +26,34 @@
 //
 // # Topics
 //
-// A topic's name is tokens parted by dots, "placed.eu.42"; a topic to subscribe to
-// may be a pattern: "*" stands for one token, and ">" at the end for one or more.
-// [Under] publishes below a topic's name.
+// A topic's name consists of tokens separated by dots, "placed.eu.42". A topic to
+// subscribe to may be a pattern: "*" stands for one token, and ">" at the end for one
+// or more. [Under] publishes below a topic's name.
 //
 // # Guarantees
 //
 // The classes are [BestEffort], the default, [Latest], [Reliable] and
 // [AtLeastOnce]; docs/guarantees.md has a table of what each keeps, drops and
-// tells. For all of them: messages of one publisher and one priority come in the
+// reports. In all of them, messages of one publisher and one priority arrive in the
 // order in which they were published, and what a subscriber receives plus its gaps
 // is what was published to it. A subscriber that does not read delays neither the
-// publisher nor others; when it has taken nothing for [StuckTime] it is
+// publisher nor other subscribers; after taking nothing for [StuckTime] it is
 // disconnected.
 //
 // # Authorization
 //
-// Both sides of each stream are proved as for calls. [Authorize] decides who may
+// Both sides of each stream are authenticated as for calls. [Authorize] decides who may
 // subscribe to what at a node, and whose messages the node's subscriptions take.
 //
 // # Introspection
 //
-// [StatsOf] and, from elsewhere, [QueryStats] say how far behind each subscription is,
-// and what it missed.
+// [StatsOf], and [QueryStats] for another node, report how far behind each subscription
+// is and what it missed.
 //
 // # Concurrency
 //
 // A Publisher is safe for concurrent use. A [Subscription] is ranged over by one
-// goroutine; its other methods, and those of messages, may be called by any.
+// goroutine; its other methods, and the methods of messages, are safe for concurrent use.
 //
 // # Errors
 //
@@ -67,34 +67,35 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// What publishers and subscribers hold each other to.
+// Limits that publishers and subscribers hold each other to.
 const (
 	// StuckTime is how long a subscriber may take nothing while messages wait for
 	// it before its publisher ends the stream.
 	StuckTime = 30 * time.Second
-	// ConfirmTime is how long Subscribe waits for the publishers that are known;
-	// those that have not answered by then are joined in the background.
+	// ConfirmTime is how long Subscribe waits for the publishers that are known.
+	// Publishers that have not answered by then are joined in the background.
 	ConfirmTime = 2 * time.Second
-	// MaxSubscriptions bounds the subscriptions of one node at one publisher: half of
-	// the streams that a connection has, for others need some too.
+	// MaxSubscriptions bounds the subscriptions of one node at one publisher. It is half
+	// of the streams of a connection, which leaves the other half for other uses.
 	MaxSubscriptions = 512
-	// MaxServiceSubscriptions bounds those of all nodes of a service at one publisher: a
-	// quarter of what its log holds, so that no service can keep out the others.
+	// MaxServiceSubscriptions bounds the subscriptions of all nodes of a service at one
+	// publisher. It is a quarter of what the publisher's log holds, so that no service
+	// can keep out the others.
 	MaxServiceSubscriptions = 16384
 	// DurableKept is how long a publisher keeps the place of a [Durable] subscription that
 	// is not connected.
 	DurableKept = time.Hour
-	// MaxDurable bounds the durable names at one publisher; each identity may have as many
-	// as it leaves free, and 16 in any case.
+	// MaxDurable bounds the durable names at one publisher. An identity may have as many
+	// as it leaves free, and up to 16 as long as any are free.
 	MaxDurable = 1024
 	// MaxBlock bounds the time of [Block].
 	MaxBlock = 10 * time.Second
-	// HeartbeatEvery is how often an idle subscription is told how far it is, if that has
-	// changed; otherwise a tenth as often.
+	// HeartbeatEvery is how often a publisher tells an idle subscription its position if
+	// that has changed. If it has not, the interval is ten times as long.
 	HeartbeatEvery = time.Second
 )
 
-// The frames of a subscription's stream; see docs/wire.md.
+// Frame kinds of a subscription's stream; see docs/wire.md.
 const (
 	kindSubscribe  link.FrameKind = 0x40
 	kindSubscribed link.FrameKind = 0x41
@@ -105,12 +106,12 @@ const (
 	kindTopics     link.FrameKind = 0x46
 )
 
-// route is where every subscription of a service is opened.
+// route returns the route on which every subscription to a service is opened.
 func route(service string) link.Route {
 	return link.Route{Service: service, Name: "_link/subscribe", Kind: link.Topic}
 }
 
-// Report is what became of a message when it was published: how many
-// subscriptions asked for it, how many of those have it before them, and how many
-// messages overflowed one because of it, each of which is told as a [Gap].
+// Report is the outcome of publishing a message: how many subscriptions asked for it,
+// how many of those have it queued, and how many messages overflowed a subscription
+// because of it. Each overflowed message is reported to its subscriber in a [Gap].
 type Report = journal.Report

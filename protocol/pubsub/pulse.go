@@ -6,22 +6,24 @@ import (
 	"time"
 )
 
-// readingEvery is how often a subscription tells a publisher, whose messages wait to be
-// read, that it reads: six times before the publisher takes it for stuck.
+// readingEvery is how often a subscription tells a publisher whose messages wait to be read
+// that it reads. That is six times before the publisher takes it for stuck.
 const readingEvery = StuckTime / 6
 
 // pulse tells the publisher of a connection that its subscription reads, as long as frames
-// wait here: credit, which says so otherwise, comes with the end of a frame, and one may
-// hold a thousand messages. It has no goroutine while nothing waits.
+// wait here. Credit is granted only at the end of a frame, and a frame may hold a thousand
+// messages. A pulse has no goroutine while nothing waits.
 type pulse struct {
 	armed atomic.Bool
 
-	mu    sync.Mutex // held while the publisher is told
+	// mu guards the fields below. It is held while tell runs.
+	mu    sync.Mutex
 	timer *time.Timer
-	tell  func() (waits bool) // nil: the connection has ended
+	// tell reports whether frames still wait. It is nil before start and after stop.
+	tell func() (waits bool)
 }
 
-// start makes a pulse beat when it is armed. Tell is called by one goroutine at a time.
+// start sets what a pulse calls while it is armed. tell is called by one goroutine at a time.
 func (p *pulse) start(tell func() (waits bool)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,13 +57,14 @@ func (p *pulse) beat() {
 		return
 	}
 	if !p.tell() {
-		p.armed.Store(false) // the next frame arms it
+		// The next frame arms the pulse again.
+		p.armed.Store(false)
 		return
 	}
 	p.restart()
 }
 
-// stop ends the pulse and waits until nobody is being told.
+// stop ends the pulse. It waits for a call of tell to return.
 func (p *pulse) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -6,12 +6,12 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// realm is a part of the names in a publisher's log; each has a prefix of its own, so
-// that a pattern in one selects nothing of another. The zero value is the service's own
-// topics.
+// realm is a namespace in a publisher's log. Each has a prefix of its own, so that a
+// pattern in one selects nothing in another. The zero value is the realm of the service's
+// own topics.
 type realm struct {
 	kind realmKind
-	dead bool // the dead letters of the kind
+	dead bool // the realm of the kind's dead letters
 }
 
 type realmKind uint8
@@ -22,7 +22,7 @@ const (
 	broadcast
 )
 
-// realms are all of them.
+// realms returns all realms.
 func realms() []realm {
 	return []realm{
 		{own, false},
@@ -34,7 +34,7 @@ func realms() []realm {
 	}
 }
 
-// prefix is what paths of the realm begin with. See docs/wire.md.
+// prefix returns the prefix of all paths in the realm. See docs/wire.md.
 func (r realm) prefix() string {
 	const link, dead = subject.Reserved + ".", subject.Reserved + ".dead."
 	switch {
@@ -47,10 +47,11 @@ func (r realm) prefix() string {
 	}
 }
 
-// realmOf takes a path apart. What is in no realm of link's is the service's own.
+// realmOf splits a path into its realm and the name there. A path without a known prefix is
+// a topic of the service itself, as nearly all are.
 func realmOf(path string) (r realm, name string) {
 	if !strings.HasPrefix(path, subject.Reserved) {
-		return realm{}, path // nearly every message ends here
+		return realm{}, path
 	}
 	for _, r := range realms()[1:] {
 		if name, ok := strings.CutPrefix(path, r.prefix()); ok {

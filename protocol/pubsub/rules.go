@@ -10,13 +10,16 @@ import (
 	"github.com/linkmesh/link/internal/share"
 )
 
-// rules are what a node's publishers and subscriptions have in common.
+// rules are shared by the publishers and subscriptions of a node.
 type rules struct {
 	allow atomic.Pointer[func(Access) error]
-	hub   atomic.Pointer[hub] // the node's, once it has one
-	block atomic.Int64        // nanoseconds that publishers may be made to wait
+	// hub is the node's hub; nil until the node publishes.
+	hub atomic.Pointer[hub]
+	// block is how long publishers may be made to wait, in nanoseconds.
+	block atomic.Int64
 
-	unheard *share.Pool // what is kept of streams that have ended
+	// unheard counts the bytes that are kept of streams that have ended.
+	unheard *share.Pool
 
 	mu            sync.Mutex // guards the field below
 	subscriptions map[*inbox]struct{}
@@ -28,7 +31,7 @@ func rulesOf(node *link.Node) *rules {
 	made := node.Extension(rulesKey{}, func() any {
 		return &rules{subscriptions: make(map[*inbox]struct{}), unheard: share.NewPool(share.Config{Limit: maxUnheard, Floor: leastUnheard})}
 	})
-	r, _ := made.(*rules) // nothing else is kept there
+	r, _ := made.(*rules)
 	return r
 }
 

@@ -16,13 +16,13 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// streamSink is the stream of a subscriber of another node.
+// streamSink is the stream to a subscriber on another node.
 type streamSink struct {
 	stream *link.Stream
-	frame  int // bytes of one
+	frame  int // bytes of a frame
 }
 
-// send cuts what is longer than a frame may be into parts.
+// send cuts a body that is longer than a frame into parts.
 func (s streamSink) send(ctx context.Context, body []byte, moved func()) error {
 	for ; len(body) > s.frame; body = body[s.frame:] {
 		if err := s.one(ctx, kindPart, body[:s.frame]); err != nil {
@@ -108,8 +108,8 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 	return err
 }
 
-// open makes the session of a subscription: with a new cursor, or with that of a
-// session that was there before.
+// open makes the session of a subscription, with a new cursor, or with the cursor of an
+// earlier session that it resumes.
 func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscribed, error) {
 	now := time.Now()
 	answer := subscribed{Epoch: h.log.Epoch(), Codec: h.node.Codec().ID()}
@@ -152,23 +152,25 @@ func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscrib
 }
 
 // mayHaveKnown reports whether an earlier run of this publisher may have kept a place for a
-// durable name that this one does not know. A run that is as old as places are kept knows all
-// that there are, and so does a subscription of that age, which has heard the end of earlier runs.
+// durable name that this run does not know. Places are kept for DurableKept: a run of that
+// age knows all of them, and a subscription of that age was told of the end of earlier runs.
 func (h *hub) mayHaveKnown(ask *subscribe) bool {
 	return ask.Durable && ask.Young && ask.Start != startAt && h.since() < DurableKept
 }
 
-// sessionOf names a session in the log: it belongs to the identity that began it, and to
-// what that asked for then, so that nobody goes on with what may not be asked for now.
+// sessionOf returns the name of a session in the log. The name depends on the identity that
+// began the session and on what it asked for, so that a peer cannot resume a session for
+// something that it may no longer ask for.
 func sessionOf(ask *subscribe, peer link.Peer) string {
 	h := sha256.New()
 	for _, s := range slices.Concat([]string{peer.Identity.String(), fmt.Sprint(ask.Durable), ask.Session, ask.Group}, ask.Patterns, []string{""}, ask.Keys) {
-		_, _ = fmt.Fprintf(h, "%d %s", len(s), s) // a hash takes everything
+		_, _ = fmt.Fprintf(h, "%d %s", len(s), s) // a hash never fails
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// subscribeCode tells a full log from a wrong subscription.
+// subscribeCode returns ResourceExhausted for the error of a full log, and InvalidArgument
+// for the error of an invalid subscription.
 func subscribeCode(err error) link.Code {
 	if limit, ok := errors.AsType[*journal.LimitError](err); ok && limit.Shared {
 		return link.ResourceExhausted
@@ -176,7 +178,7 @@ func subscribeCode(err error) link.Code {
 	return link.InvalidArgument
 }
 
-// read takes what the subscriber says of messages, until it ends the stream.
+// read applies the verdicts of the subscriber until it ends the stream.
 func (s *session) read(st *link.Stream) error {
 	for {
 		f, err := st.Recv()

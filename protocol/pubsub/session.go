@@ -15,40 +15,41 @@ import (
 )
 
 const (
-	// frameMessages bounds the messages that are written at once.
+	// frameMessages bounds the messages in a frame.
 	frameMessages = 1024
-	// repeatMark is how often a mark is sent that has not changed: one that found the
-	// subscriber's queue full was dropped.
+	// repeatMark is how often an unchanged mark is sent again. A mark that finds the
+	// subscriber's queue full is dropped.
 	repeatMark = 10 * HeartbeatEvery
-	// blockWindow is how many bytes a subscription that publishers wait for may be
-	// behind before they do.
+	// blockWindow is how many bytes a subscription may be behind before publishers wait
+	// for it.
 	blockWindow = 8 << 20
-	// resumeWindow is how far behind it may be still when they go on: waking up for
-	// every frame would cost more than the messages.
+	// resumeWindow is how many bytes it may still be behind when publishers go on. Waking
+	// them for every frame would cost more than the messages.
 	resumeWindow = blockWindow * 3 / 4
-	// elsewhereMost is how long a subscription is not stuck because it says that it reads what
-	// others publish, of which there is no proof here: as long as a log keeps messages.
+	// elsewhereMost bounds how long a subscription is not stuck because it reports that it
+	// reads messages of other publishers, which cannot be verified here. It is as long as a
+	// log keeps messages.
 	elsewhereMost = 10 * StuckTime
 )
 
 // sink is where the records of a session go: a stream, or a subscriber of this node.
 type sink interface {
-	// send passes on a frame of records, which is the session's again when it returns.
-	// It waits for the subscriber, and calls moved when that has taken a part; if ctx
-	// ends while it waits, the error is ctx's and the frame was not sent.
+	// send sends a frame of records. It does not keep body. It waits for the subscriber,
+	// and calls moved when the subscriber has taken a part. If ctx ends while it waits, it
+	// returns the cause, and the frame was not sent.
 	send(ctx context.Context, body []byte, moved func()) error
-	// note passes on a frame that takes no credit and may be dropped: a mark.
+	// note sends a mark, a frame that takes no credit and may be dropped.
 	note(body []byte) error
-	// last passes on the gaps of what does not come any more.
+	// last sends the gaps of messages that will not be delivered.
 	last(body []byte) error
-	// topics passes on whether anybody publishes what was asked for. It takes no credit.
+	// topics sends whether the node publishes what was asked for. It takes no credit.
 	topics(say *published) error
-	// size is how many bytes a frame should have.
+	// size returns how many bytes a frame should have.
 	size() int
-	// draining is closed when the publisher drains and nothing runs there any more that
-	// could publish.
+	// draining returns a channel that is closed when the publisher drains and nothing that
+	// could publish runs there any more.
 	draining() <-chan struct{}
-	// ended is closed when the subscriber is gone.
+	// ended returns a channel that is closed when the subscriber is gone.
 	ended() <-chan struct{}
 }
 
@@ -61,26 +62,44 @@ type session struct {
 	patterns []string
 	class    Class
 	group    string
-	durable  bool        // it stays when the subscriber ends
-	forget   atomic.Bool // unless that says that it ends
+	// durable is set if the place is kept when the subscriber ends, and forget if the
+	// subscriber gave that up.
+	durable bool
+	forget  atomic.Bool
 
-	block time.Duration // how long publishers wait for it; 0: not at all
-	seen  atomic.Int64  // how much of hub.appended it has had or has not asked for
-	moved chan struct{} // holds a token when seen has grown enough
+	// block is how long publishers wait for the subscription; 0 means that they do not.
+	block time.Duration
+	// seen is how much of hub.appended was sent to the subscription or not asked for by it.
+	seen atomic.Int64
+	// moved holds a token when seen has grown enough for publishers to go on.
+	moved chan struct{}
 
-	readSoFar, credited uint64 // for the goroutine that reads: messages that the subscriber has read and given credit for
+	// readSoFar and credited count the messages that the subscriber has reported as read and
+	// has given credit for. They belong to the goroutine that reads.
+	readSoFar, credited uint64
 
-	began       time.Duration // hub.since of when it began
-	looked      uint64        // for the goroutine that writes: the topics of the hub that it was compared with
-	unpublished atomic.Bool   // the subscriber was told that nobody publishes what it asks for
+	// began is hub.since at the beginning of the session.
+	began time.Duration
+	// looked is the version of the hub's topics that the patterns were compared with. It
+	// belongs to the goroutine that writes.
+	looked uint64
+	// unpublished is set while the subscriber is told that nobody publishes what it asks for.
+	unpublished atomic.Bool
 
-	mark     []byte    // for the goroutine that writes: the last one that was sent in an idle second
-	markedAt time.Time // and when
+	// mark is the last mark that was sent while idle, at markedAt. Both belong to the
+	// goroutine that writes.
+	mark     []byte
+	markedAt time.Time
 
-	workers sync.WaitGroup // waits for run, which the end of the sink ends
-	sent    atomic.Uint64  // messages
-	proved  atomic.Int64   // hub.since of when the subscriber last took or read something that was sent
-	sending atomic.Int64   // hub.since of when a frame began to wait for the subscriber, or it last took something; 0: none waits
+	// workers waits for the goroutines of run, which end with the sink.
+	workers sync.WaitGroup
+	// sent counts messages.
+	sent atomic.Uint64
+	// proved is hub.since when the subscriber last took or read something that was sent.
+	proved atomic.Int64
+	// sending is hub.since when a frame began to wait for the subscriber, or when the
+	// subscriber last took something while it waits; 0 if none waits.
+	sending atomic.Int64
 }
 
 func newSession(h *hub, out sink, cursor *journal.Cursor, ask *subscribe, peer link.Peer) *session {
@@ -109,7 +128,7 @@ var (
 	errDrained      = errors.New("the publisher drains")
 )
 
-// run writes, and does what read does, until one of both ends or the subscriber is
+// run writes to the subscriber and calls read, until either returns or the subscriber is
 // stuck.
 func (s *session) run(ctx context.Context, read func() error) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -135,8 +154,9 @@ func (s *session) run(ctx context.Context, read func() error) error {
 	return err
 }
 
-// finish lets go of the cursor: for good, or for as long as its session is kept. A member of a group that may come
-// back has a moment before the others get what it has.
+// finish closes the cursor for good, or detaches it while its session is kept. The other
+// members of a group get what a detached member has only after journal.HandOver, because the
+// member may come back.
 func (s *session) finish(err error) {
 	switch now := time.Now(); {
 	case errors.Is(err, errUnsubscribed) && (!s.durable || s.forget.Load()):
@@ -146,7 +166,7 @@ func (s *session) finish(err error) {
 	default:
 		if s.cursor.Detach(now); s.group != "" {
 			time.AfterFunc(journal.HandOver, func() {
-				s.hub.node.Go(func(context.Context) { s.cursor.HandOver(time.Now()) }) // unless the node is closed
+				s.hub.node.Go(func(context.Context) { s.cursor.HandOver(time.Now()) })
 			})
 		}
 	}
@@ -155,7 +175,8 @@ func (s *session) finish(err error) {
 // write sends what the cursor has, in as few frames as the subscriber's pace allows.
 func (s *session) write(ctx context.Context) error {
 	frame := s.out.size()
-	var buf *[]byte // none while there is nothing to write
+	// buf is nil while there is nothing to write.
+	var buf *[]byte
 	defer func() { putFrame(buf) }()
 	timer := time.NewTimer(HeartbeatEvery)
 	defer timer.Stop()
@@ -190,21 +211,22 @@ func (s *session) write(ctx context.Context) error {
 	}
 }
 
-// failed ends a session whose cursor has.
+// failed returns the error that ends a session whose cursor has failed.
 func (s *session) failed(err error) error {
 	behind, ok := errors.AsType[*journal.TooFarBehindError](err)
 	switch {
 	case !ok:
 		return link.Errorf(link.Unavailable, "%w", err)
 	case s.quiet():
-		return s.giveUp(nil) // there is nobody to subscribe to again
+		// The publisher drains, so the subscriber cannot subscribe again.
+		return s.giveUp(nil)
 	default:
 		return link.Errorf(link.OutOfRange, "%w", behind)
 	}
 }
 
-// outgoing recycles the buffers that frames are put together in, so that subscriptions
-// hold none while they are idle. It is a cache without meaning for behavior, so it may be global.
+// outgoing recycles the buffers of frames, so that idle subscriptions hold none. It is
+// global because it is only a cache.
 var outgoing sync.Pool //nolint:gochecknoglobals // see above
 
 func getFrame(size int) *[]byte {
@@ -215,7 +237,7 @@ func getFrame(size int) *[]byte {
 	return &buf
 }
 
-// putFrame takes a buffer back, unless there is none or a long record has made it long.
+// putFrame recycles a buffer, unless it is nil or a long record has made it long.
 func putFrame(buf *[]byte) {
 	if buf != nil && cap(*buf) <= 2*lane.MaxFrame {
 		outgoing.Put(buf)
@@ -230,13 +252,14 @@ func (s *session) send(body []byte) error {
 	return s.out.send(s.hub.drain.words, body, s.moves)
 }
 
-// moves notes that the subscriber takes what is sent, or reads what it has.
+// moves notes that the subscriber has taken or read something that was sent.
 func (s *session) moves() {
 	s.proved.Store(int64(s.hub.since()))
 	s.waits()
 }
 
-// waits notes that the subscriber says that it reads something else, for as long as that may be.
+// waits notes that the subscriber reports that it reads. Without proof that is accepted for
+// elsewhereMost.
 func (s *session) waits() {
 	now := max(int64(s.hub.since()), 1)
 	if since := s.sending.Load(); since != 0 && now-s.proved.Load() < int64(elsewhereMost) {
@@ -252,7 +275,8 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 	}
 	quiet := s.out.draining()
 	if s.quiet() {
-		// Nothing is published any more. What others of a group answer makes no sound here.
+		// Nothing is published any more. The answers of other members of a group do not wake
+		// this session, so it polls.
 		s.hub.log.Seal()
 		if !s.cursor.Owed(time.Now(), s.hub.drain.until()) {
 			return errDrained
@@ -267,7 +291,7 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 		if err := s.tellTopics(); err != nil || wait < HeartbeatEvery {
 			return err
 		}
-		// It takes no credit: a subscriber that reads nothing owes nothing for it.
+		// A mark takes no credit, so a subscriber that reads nothing is not stuck because of it.
 		body := s.cursor.Mark(nil)
 		if now := time.Now(); len(body) > 0 && (!bytes.Equal(body, s.mark) || now.Sub(s.markedAt) >= repeatMark) {
 			s.mark, s.markedAt = body, now
@@ -275,7 +299,8 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 		}
 		return nil
 	case <-quiet:
-		return nil // what was published until now is still to be written
+		// Messages that were published until now are still to be written.
+		return nil
 	case <-s.over():
 		return s.giveUp(nil)
 	case <-ctx.Done():
@@ -283,8 +308,8 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 	}
 }
 
-// progress notes that a frame was written: head is hub.appended before it was
-// filled, which is where the subscription is when nothing more was left.
+// progress notes that a frame was written. Head is hub.appended before the frame was
+// filled, which is where the subscription is if nothing more was left.
 func (s *session) progress(head int64, written int, more bool) {
 	if s.block == 0 {
 		return
@@ -294,7 +319,7 @@ func (s *session) progress(head int64, written int, more bool) {
 	}
 	s.seen.Store(head)
 	if s.behind(resumeWindow) {
-		return // nobody goes on yet
+		return
 	}
 	select {
 	case s.moved <- struct{}{}:
@@ -302,8 +327,8 @@ func (s *session) progress(head int64, written int, more bool) {
 	}
 }
 
-// caughtUp reports whether the subscription has nothing before it, whatever was published
-// that it did not ask for.
+// caughtUp reports whether the subscription was sent everything that it asked for, and if so
+// notes that it is not behind.
 func (s *session) caughtUp() bool {
 	head := s.hub.appended()
 	if !s.cursor.Idle() {
@@ -315,7 +340,8 @@ func (s *session) caughtUp() bool {
 
 func (s *session) behind(by int64) bool { return s.hub.appended()-s.seen.Load() > by }
 
-// await waits until the subscription is not far behind any more, for so long at the most.
+// await waits until the subscription is no more than resumeWindow behind or has ended, for at
+// most the given time.
 func (s *session) await(ctx context.Context, most time.Duration) {
 	t := time.NewTimer(most)
 	defer t.Stop()

@@ -7,7 +7,7 @@ import (
 )
 
 // followShared follows the publishers of a shared topic: the services that have an
-// instance with its tag, and of each of them the instances that have it.
+// instance with its tag, and in each service the instances that have the tag.
 func (s *Subscription[T]) followShared() (<-chan []*member, error) {
 	services, err := s.node.FollowTag(s.ctx, s.topic.tag())
 	if err != nil {
@@ -37,7 +37,8 @@ func (s *Subscription[T]) followServices(services <-chan []string, known chan<- 
 		)
 		for _, service := range list {
 			if seen[service] {
-				continue // Follow says when nobody of it publishes any more
+				// The service is followed already, even while none of its instances publishes.
+				continue
 			}
 			opts := append([]link.CallOption{link.OnTags(s.topic.tag())}, s.want.calls...)
 			publishers, err := s.node.Follow(s.ctx, s.topic.route(service), opts...)

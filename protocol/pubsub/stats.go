@@ -10,64 +10,73 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// MaxStats is how many subscriptions a [Stats] has on each side, those furthest behind
-// first.
+// MaxStats bounds the Readers and the Subscriptions of a [Stats]. Those that are furthest
+// behind come first.
 const MaxStats = 1000
 
-// Stats is what publish/subscribe on a node has done and has before it.
+// Stats are the statistics of publish/subscribe on a node.
 type Stats struct {
-	Published     Published    `json:"published"`
-	Readers       []Reader     `json:"readers,omitempty"`       // who subscribes at this node
-	Subscriptions []Subscribed `json:"subscriptions,omitempty"` // what this node subscribes to
-	Omitted       int          `json:"omitted,omitempty"`       // entries beyond MaxStats
+	Published Published `json:"published"`
+	// Readers are the subscriptions at this node.
+	Readers []Reader `json:"readers,omitempty"`
+	// Subscriptions are the subscriptions of this node.
+	Subscriptions []Subscribed `json:"subscriptions,omitempty"`
+	// Omitted counts the entries beyond MaxStats.
+	Omitted int `json:"omitted,omitempty"`
 }
 
-// Published is the log of a node. It is zero for a node that publishes nothing.
+// Published describes the log of a node. It is zero for a node that publishes nothing.
 type Published struct {
-	First uint64 `json:"first"` // number of the oldest message that is kept
-	Next  uint64 `json:"next"`  // number of the next message
-	Bytes int    `json:"bytes"` // what is kept takes, its bookkeeping included
-	// Stuck is how many subscriptions were disconnected because they took nothing for
-	// StuckTime. DeadLetters is how many messages were given up, and DeadLettersLost how
-	// many of these could not be kept either.
+	// First is the number of the oldest message that is kept, and Next the number of the
+	// next message. Bytes is the size of all that are kept, including bookkeeping.
+	First uint64 `json:"first"`
+	Next  uint64 `json:"next"`
+	Bytes int    `json:"bytes"`
+	// Stuck counts the subscriptions that were disconnected because they took nothing for
+	// StuckTime. DeadLetters counts the messages that were given up, and DeadLettersLost
+	// those that could not be kept as dead letters.
 	Stuck           uint64 `json:"stuck"`
 	DeadLetters     uint64 `json:"dead_letters"`
 	DeadLettersLost uint64 `json:"dead_letters_lost"`
-	// Unacked is the bytes that it takes to keep all messages that wait for acks, and
-	// Throttled how often a subscription had to wait because its subscriber's part of the
+	// Unacked is how many bytes it takes to keep all messages that wait for acks. Throttled
+	// counts how often a subscription had to wait because its subscriber's share of the
 	// 512 MiB for these was in use.
 	Unacked   int    `json:"unacked"`
 	Throttled uint64 `json:"throttled"`
-	// Backlog is the bytes that the backlogs of all subscriptions take, beyond the first 8 KiB
-	// of each, and Crowded how often one could not grow because its subscriber's part of the 256
-	// MiB for these was in use.
+	// Backlog is how many bytes the backlogs of all subscriptions take, beyond the first
+	// 8 KiB of each. Crowded counts how often one could not grow because its subscriber's
+	// share of the 256 MiB for these was in use.
 	Backlog int    `json:"backlog"`
 	Crowded uint64 `json:"crowded"`
-	// Sessions is how many AtLeastOnce subscriptions the node keeps a place for, connected
-	// or not, and Durable how many of these have a name.
+	// Sessions counts the AtLeastOnce subscriptions that the node keeps a place for, connected
+	// or not, and Durable those of them that have a name.
 	Sessions int `json:"sessions"`
 	Durable  int `json:"durable"`
 }
 
 // Reader is a subscription at the node that publishes.
 type Reader struct {
-	Service  string            `json:"service"`
-	Instance string            `json:"instance"`
-	Patterns []string          `json:"patterns"`
-	Class    string            `json:"class"`
-	Group    string            `json:"group,omitempty"`
-	Lag      Lag               `json:"lag"`
-	Messages uint64            `json:"messages"` // delivered, repetitions included
-	Bytes    uint64            `json:"bytes"`
-	Gaps     map[string]uint64 `json:"gaps,omitempty"` // messages missing, by reason; "unknown" counts gaps of unknown size
-	Unacked  int               `json:"unacked,omitempty"`
-	// Unpublished says that the reader was told that nobody publishes here what it asks for.
-	Unpublished bool          `json:"unpublished,omitempty"`
-	StuckFor    time.Duration `json:"stuck_for,omitempty"` // since when nothing was taken though there is something
+	Service  string   `json:"service"`
+	Instance string   `json:"instance"`
+	Patterns []string `json:"patterns"`
+	Class    string   `json:"class"`
+	Group    string   `json:"group,omitempty"`
+	Lag      Lag      `json:"lag"`
+	// Messages counts deliveries, including repetitions.
+	Messages uint64 `json:"messages"`
+	Bytes    uint64 `json:"bytes"`
+	// Gaps counts missing messages by reason; "unknown" counts gaps of unknown size.
+	Gaps    map[string]uint64 `json:"gaps,omitempty"`
+	Unacked int               `json:"unacked,omitempty"`
+	// Unpublished reports that the reader was told that the node does not publish what it
+	// asks for.
+	Unpublished bool `json:"unpublished,omitempty"`
+	// StuckFor is how long nothing was taken though there is a backlog.
+	StuckFor time.Duration `json:"stuck_for,omitempty"`
 }
 
-// Lag is how far behind a subscription is. Messages is an upper bound while Exact is
-// false: those of other subscriptions are counted too. Age is that of the oldest.
+// Lag is how far behind a subscription is. While Exact is false, Messages is an upper bound
+// that also counts messages of other subscriptions. Age is the age of the oldest message.
 type Lag struct {
 	Messages uint64        `json:"messages"`
 	Bytes    uint64        `json:"bytes"`
@@ -77,11 +86,12 @@ type Lag struct {
 
 // Subscribed is a subscription of the node.
 type Subscribed struct {
-	Topic   string `json:"topic"`
-	Waiting int    `json:"waiting"` // frames received and not read
-	// Idle says why nothing can come, if that is known: that no publisher is found, or that
-	// those which are publish no such topic, with the nearest names there are. It is known
-	// 5 s after the subscription began.
+	Topic string `json:"topic"`
+	// Waiting counts the frames that were received and not read.
+	Waiting int `json:"waiting"`
+	// Idle is why no message can arrive, if that is known: either no publisher was found, or
+	// the publishers do not publish to the topic; then it names the nearest topics. It is
+	// known 5 s after the subscription began.
 	Idle       string   `json:"idle,omitempty"`
 	Publishers []Source `json:"publishers,omitempty"`
 }
@@ -91,13 +101,14 @@ type Source struct {
 	Service   string `json:"service"`
 	Instance  string `json:"instance"`
 	Connected bool   `json:"connected"`
-	// Unpublished says that the publisher's node publishes to no topic that the
+	// Unpublished reports that the publisher's node publishes to no topic that the
 	// subscription asks for.
-	Unpublished bool              `json:"unpublished,omitempty"`
-	Messages    uint64            `json:"messages"`
-	Repeated    uint64            `json:"repeated"` // received twice and filtered
-	Gaps        map[string]uint64 `json:"gaps,omitempty"`
-	Unacked     int               `json:"unacked,omitempty"`
+	Unpublished bool   `json:"unpublished,omitempty"`
+	Messages    uint64 `json:"messages"`
+	// Repeated counts the messages that were received again and filtered out.
+	Repeated uint64            `json:"repeated"`
+	Gaps     map[string]uint64 `json:"gaps,omitempty"`
+	Unacked  int               `json:"unacked,omitempty"`
 }
 
 // StatsOf returns the statistics of a node.
@@ -114,9 +125,9 @@ func StatsOf(node *link.Node) Stats {
 	return s
 }
 
-// QueryStats asks an instance of a service for its statistics: any, or the one that opts
-// choose. A node answers once it has its first publisher. Errors are those of
-// [link.Node.Call]; PermissionDenied if [Authorize] says so for [Inspect].
+// QueryStats asks an instance of a service, which opts may select, for its statistics. A node
+// answers only after its first publisher was made. Errors are those of [link.Node.Call], and
+// PermissionDenied if the rule of [Authorize] refuses [Inspect].
 func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (Stats, error) {
 	var s Stats
 	err := node.Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)
@@ -201,9 +212,9 @@ func gapsByReason(counts *[journal.Reasons]uint64, unknown uint64) map[string]ui
 	return out
 }
 
-// tally counts what came from a publisher.
+// tally counts the records that were read from a publisher: all of them, and by what they are.
 type tally struct {
-	records                     uint64 // all of them
+	records                     uint64
 	messages, repeated, unknown uint64
 	gaps                        [journal.Reasons]uint64
 }

@@ -19,26 +19,28 @@ type Subscription[T any] struct {
 	*inbox
 	topic Topic[T]
 	codec codec.Codec
-	value T // for the goroutine that ranges; zero except while one is decoded: so it need not be allocated
+	// value is decoded into by the goroutine that ranges, which saves an allocation for each
+	// message. It is zero in between.
+	value T
 }
 
-// Subscribe subscribes to t at all instances of its service that the topology lets
-// the node reach, now and later; to a shared topic, at those of all services that
-// publish to it. It returns when those that are known have confirmed, or after
-// [ConfirmTime]; the others are joined in the background. The subscription lasts until
-// ctx ends, it is closed, or the node is.
+// Subscribe subscribes to t at all instances of its service that the topology lets the node
+// reach, now and later; to a shared topic, at the instances of all services that publish to
+// it. It blocks until the publishers that are known have confirmed, at most [ConfirmTime];
+// the others are joined in the background. The subscription lasts until ctx ends, or until
+// it or the node is closed.
 //
-// A publisher that is lost is connected to again, and goes on where it was: what it
-// no longer keeps by then is told as a gap. One that is gone for good and did not say so
-// is told as a gap too. Publishers that appear later are heard
-// from their first message on. A publisher on the node itself is heard without a socket.
+// If a publisher is lost, the subscription connects to it again and goes on where it was. A
+// gap reports the messages that the publisher no longer keeps by then, and also a publisher
+// that is gone for good without having ended in good order. Publishers that appear later
+// are heard from their first message on. A publisher on the node itself is heard without a
+// socket.
 //
-// Errors: InvalidArgument for a name that is none or options that do not go together;
-// what a publisher refused the subscription with, such as PermissionDenied, or
-// ResourceExhausted if none of those that are known has room for it; FailedPrecondition if
-// a publisher's node has another codec; those of
-// [link.Node.Follow]; Unimplemented for a shared topic if the registry cannot find
-// services by their tags.
+// Errors: InvalidArgument for a malformed name or options that do not go together; the error
+// with which a publisher refused the subscription, such as PermissionDenied, or
+// ResourceExhausted if none of the known publishers has room for it; FailedPrecondition if a
+// publisher's node has another codec; the errors of [link.Node.Follow]; Unimplemented for a
+// shared topic if the registry cannot find services by their tags.
 func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...SubscribeOption) (*Subscription[T], error) {
 	if err := t.checkPattern(); err != nil {
 		return nil, err
@@ -75,7 +77,8 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	return s, nil
 }
 
-// start begins to follow the publishers. The channel gets those that are known first.
+// start begins to follow the publishers. The channel receives the publishers that are known
+// at first.
 func (s *Subscription[T]) start() (<-chan []*member, error) {
 	if s.topic.service == "" {
 		return s.followShared()
@@ -96,16 +99,17 @@ func (s *Subscription[T]) start() (<-chan []*member, error) {
 }
 
 // Messages yields messages and gaps, waiting for each, until the subscription ends.
-// It must be ranged over by one goroutine at a time; leaving the loop ends nothing.
-// The message is the caller's, and what it refers to.
+// It must be ranged over by one goroutine at a time. Leaving the loop does not end the
+// subscription. The caller owns each message and what it refers to.
 func (s *Subscription[T]) Messages() iter.Seq[Message[T]] {
 	return func(yield func(Message[T]) bool) {
 		s.mu.Lock()
 		half := s.half
 		s.half = nil
 		s.mu.Unlock()
+		// An earlier loop may have ended in a panic of the codec.
 		var none T
-		s.value = none // a loop before may have ended in a panic of the codec
+		s.value = none
 		if half != nil && !s.yield(half, yield) {
 			return
 		}
@@ -156,7 +160,8 @@ func (s *Subscription[T]) yield(f *frames, yield func(Message[T]) bool) bool {
 			continue
 		}
 		err = s.codec.Decode(rec.Payload, &s.value)
-		m := Message[T]{ // here, where it need not be copied once more
+		// The message is built inline, which saves a copy.
+		m := Message[T]{
 			Value: s.value, Publisher: c.member.id, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
 			Priority: rec.Priority, Attempt: rec.Attempt, Replayed: rec.Seq < c.live, conn: c,
 		}
@@ -189,8 +194,8 @@ func (s *Subscription[T]) keep(f *frames) {
 	s.half = f
 }
 
-// missing returns what stands for messages that do not come: a gap, or one that its
-// publisher may not publish.
+// missing returns the gap that is yielded for a record: either a gap of the publisher, or a
+// message that the publisher may not publish.
 func (s *Subscription[T]) missing(c *conn, rec *journal.Record) Message[T] {
 	var g *Gap
 	if rec.Kind == journal.KindMessage {
@@ -202,8 +207,8 @@ func (s *Subscription[T]) missing(c *conn, rec *journal.Record) Message[T] {
 	return Message[T]{Gap: g, Publisher: c.member.id, conn: c}
 }
 
-// AckRange acks the messages of one publisher that were delivered with numbers from
-// first to last, both included, and had no verdict yet.
+// AckRange acks the messages of one publisher that were delivered with numbers from first to
+// last, both included, and that were not answered yet.
 func (s *Subscription[T]) AckRange(publisher string, first, last uint64) {
 	s.mu.Lock()
 	m := s.members[publisher]
@@ -213,8 +218,8 @@ func (s *Subscription[T]) AckRange(publisher string, first, last uint64) {
 	}
 }
 
-// Err returns why a publisher refused the subscription for good, or why it ended though
-// nobody closed it; nil if neither is so. A subscription ends when all its publishers
+// Err returns why a publisher refused the subscription for good, or why the subscription
+// ended without being closed; otherwise nil. A subscription ends when all its publishers
 // have refused it.
 func (s *Subscription[T]) Err() error {
 	s.mu.Lock()
@@ -222,17 +227,16 @@ func (s *Subscription[T]) Err() error {
 	return s.refused
 }
 
-// Forget is Close of a [Durable] subscription that gives up its name at the publishers that
-// it is connected to; the others keep it for [DurableKept].
+// Forget closes a [Durable] subscription and gives up its name at the publishers that it is
+// connected to. Other publishers keep the name for [DurableKept].
 func (s *Subscription[T]) Forget() {
 	s.forgets.Store(true)
 	s.Close()
 }
 
-// Close ends the subscription at all publishers and waits until nothing of it runs,
-// which for [SubscribeFunc] includes the handler: a handler must not call it, and ends
-// the context that the subscription was made with instead. It is
-// idempotent.
+// Close ends the subscription at all publishers and waits until its goroutines have ended.
+// For [SubscribeFunc] these include the handler, so a handler must not call Close; it may
+// cancel the context that the subscription was made with instead. Close is idempotent.
 func (s *Subscription[T]) Close() {
 	s.rules.exit(s.inbox)
 	s.cancel(link.ErrFinished)

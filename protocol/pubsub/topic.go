@@ -9,37 +9,37 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// Topic is a topic with its type. Topics are comparable values. Messages are values of T,
-// copied as they are passed on: a type that must not be copied goes by a pointer.
+// Topic is a topic with its type. Topics are comparable values. Messages are values of T
+// and are copied: use a pointer for a type that must not be copied.
 type Topic[T any] struct {
-	service string // "" is any: a shared topic
+	service string // "" for a shared topic
 	name    string
 	realm   realm
 }
 
 // NewTopic declares a topic of a service. A bad name is reported by the first
-// NewPublisher or Subscribe that uses it. A name with "*" or ">" is a pattern, to
-// subscribe to only.
+// NewPublisher or Subscribe that uses it. A name with "*" or ">" is a pattern, which can
+// only be subscribed to.
 func NewTopic[T any](service, name string) Topic[T] { return Topic[T]{service, name, realm{}} }
 
 // NewSharedTopic declares a topic that any service may publish to. Its publishers
 // announce the tag "topic:<namespace>", the namespace being the first token of the
-// name, and subscribers find them by that tag, of whatever service they are. In a
-// pattern that token must be spelled out.
+// name, and subscribers find publishers of all services by that tag. In a pattern the
+// first token must not be a wildcard.
 //
-// Who publishes is proved as always, and [Message.Peer] says it; [Authorize] decides
+// Publishers are authenticated as for any topic; see [Message.Peer]. [Authorize] decides
 // whose messages a node takes.
 func NewSharedTopic[T any](name string) Topic[T] { return Topic[T]{"", name, realm{kind: shared}} }
 
-// Broadcasts is the topic of what instances of a service send to everybody with
-// [Broadcast], of the type T, whose name both sides share.
+// Broadcasts returns the topic of the messages of type T that instances of a service send
+// with [Broadcast]. The type must have the same name on both sides.
 func Broadcasts[T any](service string) Topic[T] {
 	return Topic[T]{service, reflect.TypeFor[T]().Name(), realm{kind: broadcast}}
 }
 
-// DeadLetters is the topic of what publishers of t have given up: messages that an
-// AtLeastOnce subscription failed to handle too often. [Message.DeadLetter] says why
-// and how often. They stay in the publisher's log as other messages do.
+// DeadLetters returns the topic of the messages that publishers of t have given up because
+// an AtLeastOnce subscription failed to handle them too often. [Message.DeadLetter] returns
+// why and how often. Dead letters stay in the publisher's log as other messages do.
 func DeadLetters[T any](t Topic[T]) Topic[T] {
 	t.realm.dead = true
 	return t
@@ -67,20 +67,19 @@ func (t Topic[T]) String() string {
 	return text
 }
 
-// tagPrefix is in front of the namespace in the tag of a node that publishes to
-// shared topics.
+// tagPrefix precedes the namespace in the tag of a node that publishes to shared topics.
 const tagPrefix = "topic:"
 
-// tag is what publishers of a shared topic announce.
+// tag returns the tag that publishers of a shared topic announce.
 func (t Topic[T]) tag() string {
 	namespace, _, _ := strings.Cut(t.name, ".")
 	return tagPrefix + namespace
 }
 
-// path is the name in a publisher's log.
+// path returns the name of the topic in a publisher's log.
 func (t Topic[T]) path() string { return t.realm.prefix() + t.name }
 
-// route is what the topology decides by: the topic's own name.
+// route returns the route by which the topology decides. It has the topic's own name.
 func (t Topic[T]) route(service string) link.Route {
 	return link.Route{Service: service, Name: strings.ReplaceAll(t.name, ">", "*"), Kind: link.Topic}
 }
@@ -115,6 +114,6 @@ func (t Topic[T]) check(valid func(string) error) error {
 	return nil
 }
 
-// Covers reports whether every topic that pattern b matches is matched by pattern
-// a as well. It is how a rule such as "may subscribe to orders.>" is checked.
+// Covers reports whether pattern a matches every topic that pattern b matches. Use it to
+// check a rule such as "may subscribe to orders.>".
 func Covers(a, b string) bool { return subject.Covers(a, b) }

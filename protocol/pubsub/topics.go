@@ -11,14 +11,15 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// maxTopics bounds the topics that a node remembers it has publishers of. One that has more
-// says of no topic that nobody publishes to it.
+// maxTopics bounds the published topics that a node remembers. A node with more topics never
+// reports that nobody publishes to a topic.
 const maxTopics = 4096
 
-// topics are those that a node has, or had, a publisher of: a subscription that meets none
-// of them may have a wrong name.
+// topics are the topics that a node has, or had, a publisher of. A subscription that matches
+// none of them may have a wrong name.
 type topics struct {
-	version atomic.Uint64 // counts those that were added
+	// version counts the topics that were added.
+	version atomic.Uint64
 
 	mu    sync.Mutex // guards the fields below
 	paths map[string]struct{}
@@ -41,8 +42,8 @@ func (t *topics) add(path string) {
 	t.version.Add(1)
 }
 
-// meet reports whether a publisher of the node may publish what patterns select. Nobody
-// declares broadcasts, so they always may.
+// meet reports whether a publisher of the node may publish messages that patterns select. It
+// is always true for broadcasts, which are not declared.
 func (t *topics) meet(patterns []string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,7 +55,8 @@ func (t *topics) meet(patterns []string) bool {
 		if of.kind == broadcast {
 			return true
 		}
-		of.dead = false // the dead letters of a topic come with it
+		// A node that publishes to a topic may also publish its dead letters.
+		of.dead = false
 		pattern = of.prefix() + name
 		for path := range t.paths {
 			if subject.Meets(pattern, path) {
@@ -65,15 +67,16 @@ func (t *topics) meet(patterns []string) bool {
 	return false
 }
 
-// near returns the names of topics that are like those of patterns, of the same realm, as
-// far as allow has it.
+// near returns the names of topics in the same realm that are similar to patterns and that
+// allow permits.
 func (t *topics) near(patterns []string, allow func(path string) bool) (out []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, pattern := range patterns {
 		of, word := realmOf(pattern)
 		of.dead = false
-		byTokens := make(map[int][]string) // names are compared with as much of the pattern as they have tokens
+		// A name is compared with as many tokens of the pattern as it has itself.
+		byTokens := make(map[int][]string)
 		for path := range t.paths {
 			if r, name := realmOf(path); r == of && allow(path) {
 				n := strings.Count(name, ".")
@@ -88,14 +91,16 @@ func (t *topics) near(patterns []string, allow func(path string) bool) (out []st
 	return out[:min(len(out), spell.MaxProposed)]
 }
 
-// published is what a publisher says of the topics that a subscription asks for, once the
-// subscription has lasted for a while, and again when that has changed.
+// published is a publisher's report on the topics that a subscription asks for. It is sent
+// once the subscription has lasted for a while, and again when it changes.
 type published struct {
-	Any  bool     `cbor:"1,keyasint,omitempty"` // one of them has a publisher there
-	Near []string `cbor:"2,keyasint,omitempty"` // if not: topics that have one, with names like theirs
+	// Any is set if one of the topics has a publisher on the node.
+	Any bool `cbor:"1,keyasint,omitempty"`
+	// Near has published topics with similar names, if Any is not set.
+	Near []string `cbor:"2,keyasint,omitempty"`
 }
 
-// check refuses what no publisher says.
+// check returns an error for a report that no publisher sends.
 func (p *published) check() error {
 	if len(p.Near) > spell.MaxProposed {
 		return link.Errorf(link.InvalidArgument, "a TOPICS with %d names, of at most %d", len(p.Near), spell.MaxProposed)
@@ -108,8 +113,8 @@ func (p *published) check() error {
 	return nil
 }
 
-// tellTopics tells a subscription that has lasted for idleAfter that nobody publishes what it
-// asks for, and one that was told so that somebody does now.
+// tellTopics tells a subscription that has lasted for idleAfter if nobody publishes what it
+// asks for, and tells it again when that has changed.
 func (s *session) tellTopics() error {
 	version := s.hub.topics.version.Load() + 1
 	if version == s.looked || s.hub.since()-s.began < idleAfter {

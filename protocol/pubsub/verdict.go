@@ -11,28 +11,38 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// verdict is what a subscriber says of messages that it was delivered.
+// verdict is a subscriber's answers to messages that it was delivered.
 type verdict struct {
-	Acks     []uint64 `cbor:"1,keyasint,omitempty"` // first and last of each range
-	Nacks    []uint64 `cbor:"2,keyasint,omitempty"` // number, and delay in microseconds plus 1; 0 is the backoff list
+	// Acks holds the first and last number of each range.
+	Acks []uint64 `cbor:"1,keyasint,omitempty"`
+	// Nacks holds for each message its number, and the delay in microseconds plus 1; 0 stands
+	// for the backoff of the subscription. Causes has one element for each nack.
+	Nacks    []uint64 `cbor:"2,keyasint,omitempty"`
 	Releases []uint64 `cbor:"3,keyasint,omitempty"`
-	Alive    bool     `cbor:"4,keyasint,omitempty"` // the leases of all that is under way start anew
-	Credit   int      `cbor:"5,keyasint,omitempty"` // more messages that this member of a group has room for
-	Causes   []string `cbor:"6,keyasint,omitempty"` // one for each nack
-	Forget   bool     `cbor:"8,keyasint,omitempty"` // the durable session ends with this stream
-	Reading  bool     `cbor:"7,keyasint,omitempty"` // messages were taken that came before; there are more
-	Read     uint64   `cbor:"9,keyasint,omitempty"` // with Reading: how many of this stream
+	// Alive renews the leases of all messages in flight.
+	Alive bool `cbor:"4,keyasint,omitempty"`
+	// Credit is for how many more messages this member of a group has room.
+	Credit int      `cbor:"5,keyasint,omitempty"`
+	Causes []string `cbor:"6,keyasint,omitempty"`
+	// Forget ends the durable session with this stream.
+	Forget bool `cbor:"8,keyasint,omitempty"`
+	// Reading reports that the subscriber reads, while messages wait. Read is then how many
+	// messages of this stream it has read.
+	Reading bool   `cbor:"7,keyasint,omitempty"`
+	Read    uint64 `cbor:"9,keyasint,omitempty"`
 
-	order uint64 // of what Acks has, the latest to be received; see [verdict.addAck]
+	// order is the highest order of the messages in Acks; see [verdict.addAck].
+	order uint64
 }
 
 func (v *verdict) empty() bool {
 	return len(v.Acks)+len(v.Nacks)+len(v.Releases)+v.Credit == 0 && !v.Alive && !v.Reading && !v.Forget
 }
 
-// addAck appends an ack of a message that was received as number order, to the last range
-// where it can. Of a range a publisher takes what was sent before its last message, or before
-// another that was answered: so the last one to be received is said before others are joined.
+// addAck appends an ack of a message that was the order-th to be received. It extends the last
+// range if it can. A publisher acks only those messages of a range that were sent before the
+// last message of the range or before another message that was answered. A range may therefore
+// be extended only by a message that was received after all others in the verdict.
 func (v *verdict) addAck(seq, order uint64) {
 	if n := len(v.Acks); n > 0 && v.Acks[n-1]+1 == seq && order > v.order {
 		v.Acks[n-1] = seq
@@ -42,8 +52,9 @@ func (v *verdict) addAck(seq, order uint64) {
 	v.order = max(v.order, order)
 }
 
-// addAcks appends acks of messages that ascend. The ranges have nothing but these: a publisher
-// that has sent others meanwhile, on another stream, could take these to be acked too.
+// addAcks appends acks of messages in ascending order of their numbers. It acks the message that
+// was received last before any range; see addAck. The ranges contain no other messages, because
+// a publisher may have sent these meanwhile, on another stream, and would take them as acked.
 func (v *verdict) addAcks(list []answer) {
 	latest := slices.MaxFunc(list, func(a, b answer) int { return cmp.Compare(a.order, b.order) })
 	if latest.order > v.order {
@@ -61,12 +72,11 @@ func (v *verdict) addAcks(list []answer) {
 	}
 }
 
-// answer is the number of a message, and which of all that were received it is.
+// answer is the number of a message, and its place in the order in which messages were received.
 type answer struct{ seq, order uint64 }
 
-// apply does what the subscriber has said. What it says of a cursor that is closed comes
-// too late, which it could not know: that ends no session. Whoever closed the cursor does,
-// and says why.
+// apply applies a verdict. A verdict on a closed cursor came too late, which the subscriber could
+// not know, so it is ignored: whoever closed the cursor ends the session with the reason.
 func (s *session) apply(v *verdict) error {
 	if err := s.judge(v); !errors.Is(err, journal.ErrClosed) {
 		return err
@@ -89,7 +99,7 @@ func (s *session) judge(v *verdict) error {
 	if v.Credit > 0 {
 		s.cursor.AddCredit(v.Credit, now)
 	}
-	// Acks come last: a range may span what was given back, which it does not ack then.
+	// Acks come last: a range may span messages that were given back, and must not ack these.
 	for i := 0; i < len(v.Nacks); i += 2 {
 		delay := time.Duration(-1)
 		if d := v.Nacks[i+1]; d > 0 {
@@ -123,8 +133,8 @@ func (s *session) judge(v *verdict) error {
 	return nil
 }
 
-// proves reports whether the subscriber says of more messages than before that it has read them,
-// and of no more than it can have.
+// proves reports whether a verdict proves progress: the subscriber has read more messages than
+// before, and no more than were sent to it.
 func (s *session) proves(v *verdict) bool {
 	sent := s.sent.Load()
 	s.credited += uint64(min(v.Credit, journal.MaxCredit))
@@ -138,15 +148,15 @@ func (s *session) proves(v *verdict) bool {
 // maxDelay is the longest delay of a nack, in microseconds: 12 days.
 const maxDelay = 1 << 40
 
-// verdictSize bounds the numbers in a list of one frame, and maxNacks those of nacks,
-// which have causes of up to maxCause bytes.
+// verdictSize bounds the numbers in each list of a frame. maxNacks bounds the numbers in the
+// list of nacks, which have causes of up to maxCause bytes.
 const (
 	verdictSize = 4096
 	maxNacks    = 256
 	maxCause    = 256
 )
 
-// parts yields the verdict in pieces that fit a frame, acks last: see [session.apply].
+// parts yields the verdict in pieces that fit into a frame, acks last; see [session.judge].
 func (v *verdict) parts() iter.Seq[*verdict] {
 	return func(yield func(*verdict) bool) {
 		for !v.empty() {
@@ -165,7 +175,7 @@ func (v *verdict) parts() iter.Seq[*verdict] {
 	}
 }
 
-// cut takes at most n from the front of a list.
+// cut removes up to n elements from the front of a list and returns them.
 func cut[E any](list *[]E, n int) []E {
 	n = min(n, len(*list))
 	head := (*list)[:n:n]

@@ -10,46 +10,59 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// subscribe is the first frame of a subscription. Its keys are never renumbered.
+// subscribe is the first frame of a subscription. Its keys are never renumbered. Age, Lease
+// and Block are in microseconds, and Since is in microseconds since 1970.
 type subscribe struct {
 	Patterns []string `cbor:"1,keyasint"`
 	Keys     []string `cbor:"2,keyasint,omitempty"`
 	Class    uint8    `cbor:"3,keyasint,omitempty"`
 	Overflow uint8    `cbor:"4,keyasint,omitempty"`
-	Start    uint8    `cbor:"5,keyasint,omitempty"` // see startKind
-	Last     int      `cbor:"6,keyasint,omitempty"`
-	Since    int64    `cbor:"7,keyasint,omitempty"` // microseconds since 1970
-	Position []byte   `cbor:"8,keyasint,omitempty"`
-	Group    string   `cbor:"9,keyasint,omitempty"`
-	Session  string   `cbor:"10,keyasint,omitempty"`
-	Messages int      `cbor:"11,keyasint,omitempty"` // limits; 0 is the default of the class
-	Bytes    int      `cbor:"12,keyasint,omitempty"`
-	Age      int64    `cbor:"13,keyasint,omitempty"` // microseconds
-	Lease    int64    `cbor:"14,keyasint,omitempty"` // microseconds
-	Block    int64    `cbor:"15,keyasint,omitempty"` // microseconds that publishers wait for it
-	Seq      uint64   `cbor:"16,keyasint,omitempty"` // the number to start with, or that of the feed to start after
-	Credit   int      `cbor:"17,keyasint,omitempty"` // messages that a member of a group is trusted with
-	Again    []uint64 `cbor:"18,keyasint,omitempty"` // for a position, with acks: first and last of ranges before it that are to come again
-	Told     uint64   `cbor:"19,keyasint,omitempty"` // for a session: gaps that were received in it
-	Durable  bool     `cbor:"20,keyasint,omitempty"` // for a session: it stays when its subscriber ends, for DurableKept
-	Holder   string   `cbor:"21,keyasint,omitempty"` // for a durable session: the subscription that has it
-	Young    bool     `cbor:"22,keyasint,omitempty"` // for a durable session: the subscription began less than DurableKept ago, so that an earlier one may have had the name
+	// Start is one of the constants from startNew to startFeed.
+	Start    uint8  `cbor:"5,keyasint,omitempty"`
+	Last     int    `cbor:"6,keyasint,omitempty"`
+	Since    int64  `cbor:"7,keyasint,omitempty"`
+	Position []byte `cbor:"8,keyasint,omitempty"`
+	Group    string `cbor:"9,keyasint,omitempty"`
+	Session  string `cbor:"10,keyasint,omitempty"`
+	// Messages, Bytes and Age are limits; 0 is the default of the class.
+	Messages int   `cbor:"11,keyasint,omitempty"`
+	Bytes    int   `cbor:"12,keyasint,omitempty"`
+	Age      int64 `cbor:"13,keyasint,omitempty"`
+	Lease    int64 `cbor:"14,keyasint,omitempty"`
+	// Block is how long publishers wait for the subscription, for each message.
+	Block int64 `cbor:"15,keyasint,omitempty"`
+	// Seq is the number to start with, or the number in the feed to start after.
+	Seq uint64 `cbor:"16,keyasint,omitempty"`
+	// Credit is how many messages a member of a group is trusted with.
+	Credit int `cbor:"17,keyasint,omitempty"`
+	// Again holds the first and last number of each range of messages before Position that
+	// are to be delivered again. It is for AtLeastOnce.
+	Again []uint64 `cbor:"18,keyasint,omitempty"`
+	// Told counts the gaps that were received in the session.
+	Told uint64 `cbor:"19,keyasint,omitempty"`
+	// Durable makes the session stay for DurableKept when its subscriber ends.
+	Durable bool `cbor:"20,keyasint,omitempty"`
+	// Holder identifies the subscription that has a durable session.
+	Holder string `cbor:"21,keyasint,omitempty"`
+	// Young is set if a durable subscription began less than DurableKept ago, so that an
+	// earlier subscription may have had the name.
+	Young bool `cbor:"22,keyasint,omitempty"`
 }
 
-// maxSubscribe is the longest SUBSCRIBE, in bytes: 64 patterns and 1024 keys of the longest,
-// 4096 ranges that are to come again, and the other fields. It is all that a peer which
-// may not subscribe can make a publisher look at.
+// maxSubscribe bounds a SUBSCRIBE, in bytes: 64 patterns and 1024 keys of maximum length,
+// 4096 ranges of messages to deliver again, and the other fields. A peer that may not
+// subscribe cannot make a publisher look at more than that.
 const maxSubscribe = 240 << 10
 
-// wish is the part of a SUBSCRIBE by which it is decided whether a peer may subscribe; the
-// rest is not decoded before. Of the patterns beyond those that are allowed nothing is kept.
+// wish is the part of a SUBSCRIBE that decides whether a peer may subscribe. The rest is
+// decoded only afterwards. Patterns beyond the allowed number are not kept.
 type wish struct {
 	Patterns [journal.MaxPatterns + 1]string `cbor:"1,keyasint"`
 	Group    string                          `cbor:"9,keyasint,omitempty"`
 	Block    int64                           `cbor:"15,keyasint,omitempty"`
 }
 
-// parseWish reads what a SUBSCRIBE asks for, and nothing else of it.
+// parseWish decodes the wish of a SUBSCRIBE, and nothing else.
 func parseWish(f link.Frame) (*subscribe, error) {
 	if len(f.Body) > maxSubscribe {
 		return nil, link.Errorf(link.ResourceExhausted, "a SUBSCRIBE of %d bytes, the limit is %d", len(f.Body), maxSubscribe)
@@ -68,7 +81,7 @@ func parseWish(f link.Frame) (*subscribe, error) {
 	return &subscribe{Patterns: w.Patterns[:n], Group: w.Group, Block: w.Block}, nil
 }
 
-// parseSubscribe reads the whole of it, once the peer may have what wish is of it.
+// parseSubscribe decodes the whole SUBSCRIBE, once it was decided that the peer may have wish.
 func parseSubscribe(f link.Frame, wish *subscribe) (*subscribe, error) {
 	ask := new(subscribe)
 	if err := parse(f, kindSubscribe, ask); err != nil {
@@ -77,20 +90,26 @@ func parseSubscribe(f link.Frame, wish *subscribe) (*subscribe, error) {
 	if !slices.Equal(ask.Patterns, wish.Patterns) || ask.Group != wish.Group {
 		return nil, link.Errorf(link.InvalidArgument, "a SUBSCRIBE with an empty pattern")
 	}
-	ask.Block = wish.Block // as far as it may
+	// The time in wish was limited to what the peer may ask for.
+	ask.Block = wish.Block
 	return ask, nil
 }
 
-// subscribed answers it.
+// subscribed is the answer to a SUBSCRIBE.
 type subscribed struct {
-	Epoch   uint64 `cbor:"1,keyasint"`
-	Live    uint64 `cbor:"2,keyasint,omitempty"` // messages before this number are replayed
-	Resumed bool   `cbor:"3,keyasint,omitempty"` // the session was still there
-	Codec   uint8  `cbor:"4,keyasint,omitempty"` // the codec of payloads
-	Anew    bool   `cbor:"5,keyasint,omitempty"` // the publisher does not know the durable name, and an earlier run of it may have
+	Epoch uint64 `cbor:"1,keyasint"`
+	// Live is the number of the first message that is not replayed.
+	Live uint64 `cbor:"2,keyasint,omitempty"`
+	// Resumed is set if the session was still there.
+	Resumed bool `cbor:"3,keyasint,omitempty"`
+	// Codec is the ID of the codec of payloads.
+	Codec uint8 `cbor:"4,keyasint,omitempty"`
+	// Anew is set if the publisher does not know the durable name, and an earlier run of it
+	// may have known it.
+	Anew bool `cbor:"5,keyasint,omitempty"`
 }
 
-// How a subscription starts.
+// Values of subscribe.Start, which say where a subscription starts.
 const (
 	startNew uint8 = iota
 	startAll
@@ -129,7 +148,7 @@ func (s *subscribe) start() (journal.Start, error) {
 	}
 }
 
-// kept is how long the session stays; 0 is the default.
+// kept returns how long the session stays without its subscriber; 0 is the default.
 func (s *subscribe) kept() time.Duration {
 	if s.Durable {
 		return DurableKept
@@ -137,7 +156,7 @@ func (s *subscribe) kept() time.Duration {
 	return 0
 }
 
-// ranges are pairs of numbers.
+// ranges converts a list of first and last numbers to ranges.
 func ranges(list []uint64) (out []journal.Range, err error) {
 	if len(list)%2 != 0 {
 		return nil, link.Errorf(link.InvalidArgument, "subscribe: half a range of what is to come again")
@@ -171,7 +190,7 @@ func (s *subscribe) subscription() (journal.Subscription, error) {
 // control is the codec of frames that are not messages.
 var control = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps what it learns of types
 
-// frame encodes v, one of the types above.
+// frame encodes v, the body of a control frame.
 func frame(kind link.FrameKind, v any) (link.Frame, error) {
 	body, err := control.Append(nil, v)
 	if err != nil {

@@ -4,7 +4,7 @@
 // # Overview
 //
 // A [Method] is declared once and imported by both sides. The service that owns
-// it serves it with [Handle]; anybody calls it with [Call]. There is no
+// it serves it with [Handle]; any node calls it with [Call]. There is no
 // generated code: requests and responses are Go types that the node's codec can
 // encode.
 //
@@ -19,8 +19,8 @@
 // # Guarantees
 //
 // The caller gets a reply or a typed error by its deadline. A call that may have
-// run is sent again only if its method is [Idempotent] or [ReadOnly], or the
-// call has a link.IdempotencyKey: without these, at most once.
+// run is retried only if its method is [Idempotent] or [ReadOnly], or the call
+// has a link.IdempotencyKey. Other calls run at most once.
 //
 // # Concurrency
 //
@@ -28,10 +28,10 @@
 //
 // # Errors
 //
-// Every error is a *link.Error; test it with errors.Is and a link.Code. What a
-// handler returns by link.Errorf arrives with its code, message and details. An
-// error without a code arrives as link.Internal with an ID that the server
-// logged.
+// Every error is a *link.Error; test it with errors.Is and a link.Code. An error
+// that a handler makes with link.Errorf arrives with its code, message and
+// details. An error without a code arrives as link.Internal with an ID that the
+// server logged.
 //
 // # Testing
 //
@@ -44,10 +44,10 @@ import (
 	"github.com/linkmesh/link"
 )
 
-// The levels say what it means to run a method twice.
+// The levels of a method. They define the effect of running it twice.
 const (
 	Unsafe     = link.Unsafe     // does harm
-	Idempotent = link.Idempotent // leaves the same state as once
+	Idempotent = link.Idempotent // leaves the same state as running it once
 	ReadOnly   = link.ReadOnly   // changes nothing
 )
 
@@ -67,8 +67,9 @@ func (m Method[Req, Res]) Route() link.Route { return m.route }
 func (m Method[Req, Res]) String() string { return m.route.String() }
 
 // Handle serves m on node. It panics if m does not belong to the node's service
-// or has a handler already, or if f is nil. f runs on the goroutine that received the request;
-// its context ends when the caller is gone, at the deadline, and when f returns.
+// or has a handler already, or if f is nil. f runs on the goroutine that received
+// the request. Its context ends when the caller is gone, at the deadline, or when
+// f returns.
 func Handle[Req, Res any](node *link.Node, m Method[Req, Res], f func(context.Context, Req) (Res, error), opts ...link.HandleOption) {
 	handler := link.CallHandler{
 		New: func() any { return new(Req) },
@@ -90,15 +91,16 @@ func Handle[Req, Res any](node *link.Node, m Method[Req, Res], f func(context.Co
 	node.HandleCall(m.route, handler, opts...)
 }
 
-// Call calls m with req on an instance of its service. It blocks until the
-// reply, at most until ctx ends or, if ctx has no deadline, for
-// link.Config.CallTimeout (10 s).
+// Call calls m with req on an instance of its service. It blocks until the reply
+// arrives or ctx ends. If ctx has no deadline, link.Config.CallTimeout (10 s)
+// bounds the call.
 //
 // Errors: those of the handler; link.Unavailable if no instance could be
 // reached or the connection was lost; link.DeadlineExceeded; link.Canceled;
 // link.Unimplemented; link.ResourceExhausted for messages beyond the limits.
 func Call[Req, Res any](ctx context.Context, node *link.Node, m Method[Req, Res], req Req, opts ...link.CallOption) (Res, error) {
-	both := struct { // one allocation for the two
+	// A struct of both takes one allocation instead of two.
+	both := struct {
 		req Req
 		res Res
 	}{req: req}

@@ -1,16 +1,16 @@
-// Package lane is what streams of patterns have in common: frames longer than the
-// credit of a stream, and the credit that a node's streams to one instance share.
+// Package lane has what the streams of all messaging patterns share: frames longer than the
+// credit of a stream, and the credit that a node's streams to one instance divide.
 //
 // # Overview
 //
-// A credited frame needs as much credit as it has bytes, so one that is longer than all
-// the credit of its stream would never be sent. [Send] cuts such frames into parts, and a
-// [Joiner] puts them together on the other side. Whoever has sent parts keeps memory there until
-// it sends the end; [Parts] bounds that.
+// A credited frame needs as much credit as it has bytes, so a frame longer than all the
+// credit of its stream would never be sent. [Send] cuts such frames into parts, and a
+// [Joiner] joins them on the other side. The parts take memory there until the end of the
+// frame is sent; [Parts] bounds that memory.
 //
-// The credit that the streams of one connection give out is bounded, so that a stream
-// that nobody reads does not stop the others. [Shares] counts the streams that a node has
-// to each instance and lets each have less when there are many.
+// The streams of one connection have a bounded credit together, so that a stream that is
+// not read does not stop the others. [Shares] counts the streams that a node has to each
+// instance, and gives each less credit when there are many.
 //
 // # Concurrency
 //
@@ -27,22 +27,25 @@ import (
 )
 
 const (
-	// MaxFrame is how long frames of records are made, in bytes.
+	// MaxFrame is the longest frame of records that is made, in bytes.
 	MaxFrame = 60 << 10
-	// MinFrame is the shortest that they are made because the other side has little room.
+	// MinFrame is the shortest length to which frames are cut for a peer with little room, in
+	// bytes.
 	MinFrame = 4 << 10
-	// Frames is how many credited frames may be on their way that have not been read.
+	// Frames is how many credited frames may be in flight that have not been read.
 	Frames = 64
 )
 
-// FrameFor is how long frames are for a peer that has room for credit bytes: half of
-// that, so that one can be on its way while the other is read.
+// FrameFor returns the length of frames for a peer that has room for credit bytes. It is
+// half of that, within MinFrame and MaxFrame, so that one frame can be in flight while
+// another is read.
 func FrameFor(credit uint64) int {
 	return int(min(max(credit/2, MinFrame), MaxFrame))
 }
 
-// Send sends body as a credited frame of a kind, and what is beyond most bytes before it
-// as parts, after each of which it calls moved, unless that is nil. Body is not kept.
+// Send sends body as a credited frame of a kind. If body has more than most bytes, Send
+// first sends parts of most bytes, and calls moved after each unless it is nil; the frame
+// then has the rest. Send does not keep body.
 func Send(st interface{ Send(f link.Frame) error }, kind, part link.FrameKind, most int, body []byte, moved func()) error {
 	for ; len(body) > most; body = body[most:] {
 		if err := st.Send(link.Frame{Kind: part, Credited: true, Body: body[:most]}); err != nil {
@@ -55,18 +58,18 @@ func Send(st interface{ Send(f link.Frame) error }, kind, part link.FrameKind, m
 	return st.Send(link.Frame{Kind: kind, Credited: true, Body: body})
 }
 
-// Flow gives credit back to the peer of a stream that has Credit bytes of it, in as few
-// frames as will do: the peer always has at least three quarters of it.
+// Flow grants the credit of read frames again to the peer of a stream, in as few frames as
+// possible: the peer always has at least three quarters of the credit.
 type Flow struct {
 	Stream interface {
 		Grant(messages, bytes int) error
 	}
-	Credit int // bytes
+	Credit int // bytes that the stream has
 
 	frames, bytes int // read and not granted again yet
 }
 
-// Read notes that a frame was read.
+// Read notes that a frame was read. It may grant credit.
 func (f *Flow) Read(frame link.Frame) error {
 	if !frame.Credited {
 		return nil
@@ -87,20 +90,22 @@ type Shares struct {
 	streams map[string]int
 }
 
-// ration is the credit of a stream, in bytes, while there are up to upTo of them to an instance.
+// ration is the credit of a stream, in bytes, while there are at most upTo streams to an
+// instance.
 type ration struct{ upTo, bytes int }
 
-// MaxStreams is how many streams [Shares.Open] has to one instance at a time: half of
-// what a connection has.
+// MaxStreams bounds the streams of [Shares.Open] to one instance at a time. It is half of
+// the streams of a connection.
 const MaxStreams = 512
 
-// rations give out less than the 24 MiB that streams of a connection may.
+// rations returns the rations. Together they give out less than the 24 MiB that the streams
+// of a connection may have.
 func rations() []ration {
 	return []ration{{8, 1 << 20}, {32, 256 << 10}, {96, 64 << 10}, {MaxStreams, 8 << 10}}
 }
 
-// Open opens a stream to an instance, with the credit that is its share. Leave must
-// follow when the stream has ended. The errors are those of [link.Node.Open];
+// Open opens a stream to an instance with the credit of its share. [Shares.Leave] must be
+// called when the stream has ended. The errors are those of [link.Node.Open], and
 // ResourceExhausted beyond [MaxStreams].
 func (s *Shares) Open(ctx context.Context, node *link.Node, r link.Route, instance string) (st *link.Stream, credit int, err error) {
 	n := s.enter(instance)
@@ -140,19 +145,22 @@ func (s *Shares) Leave(instance string) {
 	}
 }
 
-// Place is an instance to which a node has streams, one after the other. It belongs to one
+// Place is an instance to which a node opens one stream after the other. It belongs to one
 // goroutine.
 type Place struct {
-	ID string // by which it is known
+	// ID is the ID by which the node knows the instance.
+	ID string
 
-	met bool // it has said that name itself
+	met bool // the instance has reported that ID itself
 }
 
-// Check returns an error, [link.ErrProcessGone], if a stream has led to another instance, which
-// has the address of this one: it has, or will have, a stream of its own. Where instances are
-// known by their addresses, as those of a list, what is at the address is the instance; so all, which
-// yields those that are known, decides as long as this one was not met by its name. An instance
-// may say less of that than a registry.
+// Check returns an error that is [link.ErrProcessGone] if a stream has reached another instance
+// at the address of this one. The other instance has, or will have, a stream of its own. An
+// instance may report only a prefix of the ID that a registry has.
+//
+// Where instances are known by their addresses, as in a static list, whatever is at the address
+// is the instance. Before the instance has reported its own ID, Check therefore returns the
+// error only if all, which yields the IDs of known instances, has the ID that the stream reports.
 func (p *Place) Check(st interface{ Peer() link.Peer }, all iter.Seq[string]) error {
 	said := st.Peer().Instance
 	if said == "" {
@@ -174,9 +182,9 @@ func (p *Place) Check(st interface{ Peer() link.Peer }, all iter.Seq[string]) er
 
 type sharesKey struct{}
 
-// SharesOf returns the shares of a node, of all patterns together: their streams are on
-// one connection.
+// SharesOf returns the shares of a node. All patterns have the same, because their streams
+// are on one connection.
 func SharesOf(node *link.Node) *Shares {
-	s, _ := node.Extension(sharesKey{}, func() any { return new(Shares) }).(*Shares) // nothing else is kept there
+	s, _ := node.Extension(sharesKey{}, func() any { return new(Shares) }).(*Shares)
 	return s
 }

@@ -8,21 +8,22 @@ import (
 	"github.com/linkmesh/link/internal/share"
 )
 
-// MaxParts is how many bytes of parts a node has here of all whom it has opened streams to: of
-// frames whose ends have not come. It is as much as Limits.InFlightBytes lets messages take.
+// MaxParts bounds the bytes of parts that a node keeps, for frames whose ends have not come, of
+// all peers that it has opened streams to. Limits.InFlightBytes lets messages take as much.
 const MaxParts = 256 << 20
 
-// Joiner puts frames together that came in parts.
+// Joiner joins frames that came in parts.
 type Joiner struct {
-	Most int // bytes of a frame
-	// Room is where parts are counted until their frame is whole; nil is nowhere.
+	// Most bounds the bytes of a frame.
+	Most int
+	// Room counts parts until their frame is whole. Nil means that they are not counted.
 	Room *share.Holder
 
 	parts []byte
 }
 
-// Part takes a part. The error is ResourceExhausted if the frame becomes too long, or if
-// whom Room is of has as much here as it may.
+// Part adds a part. The error is ResourceExhausted if the frame becomes too long, or if the
+// holder of Room has as many bytes here as it may.
 func (j *Joiner) Part(body []byte) error {
 	if len(j.parts)+len(body) > j.Most {
 		return link.Errorf(link.ResourceExhausted, "a frame of more than %d bytes in parts", j.Most)
@@ -36,7 +37,7 @@ func (j *Joiner) Part(body []byte) error {
 	return nil
 }
 
-// Whole returns the frame that body is the end of: body itself if there were no parts.
+// Whole returns the frame that ends with body. It returns body itself if there were no parts.
 func (j *Joiner) Whole(body []byte) []byte {
 	if len(j.parts) == 0 {
 		return body
@@ -46,7 +47,7 @@ func (j *Joiner) Whole(body []byte) []byte {
 	return whole
 }
 
-// Drop forgets the parts of a frame whose end does not come.
+// Drop discards the parts of a frame whose end will not come.
 func (j *Joiner) Drop() {
 	if j.Room != nil {
 		j.Room.Give(int64(len(j.parts)))
@@ -54,33 +55,35 @@ func (j *Joiner) Drop() {
 	j.parts = nil
 }
 
-// Parts counts the parts of frames that a node has of those whom it has opened streams to.
-// Each of them, or its address where names are free, may have as much as it leaves free, and one
-// frame.
+// Parts counts the parts of frames that a node keeps of the peers that it has opened streams
+// to. Each peer, or its address if names are advisory, may have as much as it leaves free, and
+// one frame whatever its share.
 type Parts struct {
 	pool *share.Pool
 
-	mu    sync.Mutex    // guards the field below
-	freed chan struct{} // closed when a turn ends; nil: nobody waits
+	mu sync.Mutex // guards the field below
+	// freed is closed when a turn ends; nil if nobody waits.
+	freed chan struct{}
 }
 
-// Turn is room for a whole frame, taken before its first part: whoever has begun one can end it,
-// however many others wait for theirs. It belongs to one goroutine.
+// Turn is room for a whole frame. It is taken before the first part, so that a frame that was
+// begun can be ended however many others wait. It belongs to one goroutine.
 type Turn struct {
 	Parts *Parts
 	Room  *share.Holder
-	Size  int // of the longest frame
+	// Size is the bytes of the longest frame.
+	Size int
 	// Waits is called before Take waits, if it is not nil.
 	Waits func()
 
 	taken bool
 }
 
-// lookAgain is how often those who wait for a turn look for room that was given back otherwise.
+// lookAgain is how often waiting turns check for room that was released other than by a turn.
 const lookAgain = time.Second
 
-// Take waits until there is room, unless there is already, or until done is closed, when it
-// returns false.
+// Take takes the room, waiting for it if necessary, unless it was taken before. It returns false
+// if done is closed first.
 func (t *Turn) Take(done <-chan struct{}) bool {
 	for !t.taken {
 		freed := t.Parts.wait()
@@ -103,7 +106,7 @@ func (t *Turn) Take(done <-chan struct{}) bool {
 	return true
 }
 
-// End gives the room back, if it was taken.
+// End releases the room, if it was taken.
 func (t *Turn) End() {
 	if !t.taken {
 		return
@@ -128,27 +131,27 @@ func (p *Parts) wait() <-chan struct{} {
 	return p.freed
 }
 
-// Of returns the room of a peer. Its Release must follow when the
-// stream has ended and the [Joiner] was told to drop what it had.
+// Of returns the room of a peer. Its Release must be called when the stream has ended and the
+// [Joiner] has dropped its parts.
 func (p *Parts) Of(peer link.Peer) *share.Holder {
 	return p.pool.Holder(KeyOf(peer))
 }
 
-// KeyOf is whose share of what a node has a peer's use counts against.
+// KeyOf returns the key of the share that a peer's use of a node's resources counts against.
 func KeyOf(peer link.Peer) share.Key {
 	return share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory)
 }
 
 type partsKey struct{}
 
-// PartsOf returns the parts that a node has, of all patterns together.
+// PartsOf returns the Parts of a node, which all patterns share.
 func PartsOf(node *link.Node) *Parts {
-	p, _ := node.Extension(partsKey{}, func() any { // nothing else is kept there
+	p, _ := node.Extension(partsKey{}, func() any {
 		return &Parts{pool: share.NewPool(share.Config{Limit: MaxParts, Floor: leastParts})}
 	}).(*Parts)
 	return p
 }
 
-// leastParts is what each may have as long as it is free: the longest frame, of one record of
-// 4 MiB and of what fits beside it.
+// leastParts is how many bytes each peer may have as long as they are free: the longest frame,
+// with one record of 4 MiB and what fits besides it.
 const leastParts = 4<<20 + MaxFrame

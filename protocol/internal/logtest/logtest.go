@@ -1,4 +1,4 @@
-// Package logtest is the log of a test: one that is read while it is written.
+// Package logtest has a log for tests, which can be read while it is written.
 package logtest
 
 import (
@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Log keeps what is logged. The zero value is an empty one. It is safe for concurrent use.
+// Log keeps what is logged. The zero value is an empty log. It is safe for concurrent use.
 type Log struct {
 	mu   sync.Mutex // guards the field below
 	text strings.Builder
@@ -44,5 +44,5 @@ next:
 	return n
 }
 
-// Logger returns a logger that writes here, as text.
+// Logger returns a logger that writes text to l.
 func (l *Log) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }

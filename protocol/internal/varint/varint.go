@@ -1,9 +1,9 @@
-// Package varint is QUIC's variable-length integers (RFC 9000, section 16), in which the
-// records of patterns are written: 1, 2, 4 or 8 bytes, big endian, the first two bits of
-// which say how many.
+// Package varint encodes QUIC's variable-length integers (RFC 9000, section 16), which the
+// records of messaging patterns use: 1, 2, 4 or 8 bytes, big endian, whose first two bits
+// are the length.
 //
-// Functions that cut report false where bytes end early, keep nothing, and return parts
-// of what they were given. All are safe for concurrent use.
+// The Cut functions report false if the bytes end early. They keep nothing, and the slices
+// that they return alias their argument. All functions are safe for concurrent use.
 package varint
 
 import "encoding/binary"
@@ -25,11 +25,11 @@ func Len(v uint64) int {
 	}
 }
 
-// Append appends the shortest form of v; what is above [Max] becomes that.
+// Append appends the shortest form of v. A v above [Max] is encoded as Max.
 func Append(b []byte, v uint64) []byte { return AppendAs(b, min(v, Max), Len(v)) }
 
-// AppendAs appends v in a form of n bytes: as many as [Len] says, or one of the longer
-// lengths.
+// AppendAs appends v in a form of n bytes, which is 1, 2, 4 or 8 and not less than [Len]
+// of v.
 func AppendAs(b []byte, v uint64, n int) []byte {
 	switch n {
 	case 1:
@@ -43,7 +43,7 @@ func AppendAs(b []byte, v uint64, n int) []byte {
 	}
 }
 
-// AppendBytes appends a length and v.
+// AppendBytes appends the length of v, and v.
 func AppendBytes[V string | []byte](b []byte, v V) []byte {
 	return append(Append(b, uint64(len(v))), v...)
 }
@@ -70,7 +70,7 @@ func Cut(b []byte) (v uint64, rest []byte, ok bool) {
 	return v, b[n:], true
 }
 
-// CutBytes reads a length and as many bytes.
+// CutBytes reads a length, and that many bytes, from the start of b.
 func CutBytes(b []byte) (v, rest []byte, ok bool) {
 	n, b, ok := Cut(b)
 	if !ok || n > uint64(len(b)) {

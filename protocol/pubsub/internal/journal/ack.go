@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// Range is the numbers of messages from From to To, both included.
+// Range is a range of message numbers, From and To included.
 type Range struct{ From, To uint64 }
 
-// MaxRanges is how many ranges one ack may have.
+// MaxRanges is the most ranges that one ack may have.
 const MaxRanges = 1024
 
 // maxCause is how many bytes of a cause are kept.
 const maxCause = 256
 
-// Ack ends the delivery of messages for good, and returns how many waited for it.
+// Ack ends the delivery of messages for good, and returns how many of them were unacked.
 //
-// A range of one message acks that message. A longer one acks what is in it and was
-// sent before its last message, or before any other that the subscriber has answered:
-// not what was sent later, which the subscriber may not have, nor what waits to be
-// delivered again. Numbers that are not the subscription's, or were acked before, do
-// not matter; but every range must end with a message that was sent.
+// A range of one message acks that message. A longer range acks the messages in it that
+// were sent before its last message, or before any other message that the subscriber has
+// answered. It acks neither messages that were sent later, which the subscriber may not
+// have, nor messages that wait for redelivery. Numbers that are not the subscription's, or
+// were acked before, are ignored, but every range must end with a message that was sent.
 //
-// Errors, at which nothing is acked: [*NotSentError], [*LimitError], [*OptionError] for a
-// range that is none, or if the class is not AtLeastOnce; [ErrClosed].
+// Errors: [*NotSentError], [*LimitError], [*OptionError] if a range is invalid or the class
+// is not AtLeastOnce; [ErrClosed]. On an error nothing is acked.
 func (c *Cursor) Ack(now time.Time, ranges ...Range) (int, error) {
 	if err := atMost("ranges of an ack", len(ranges), MaxRanges); err != nil {
 		return 0, err
@@ -51,7 +51,8 @@ func (c *Cursor) Ack(now time.Time, ranges ...Range) (int, error) {
 			if n += some; all {
 				break
 			}
-			s.mu.Unlock() // publishers do not wait for all of a long range
+			// Publishers must not wait for all of a long range.
+			s.mu.Unlock()
 			s.mu.Lock()
 		}
 	}
@@ -62,8 +63,8 @@ func (c *Cursor) Ack(now time.Time, ranges ...Range) (int, error) {
 	return n, nil
 }
 
-// ack acks a range, of at most stepsAtOnce messages, and returns the number of messages that
-// are, and whether there are no more. It passes over chunks with nothing that it may ack.
+// ack acks at most stepsAtOnce messages of a range. It returns how many it has acked, and
+// whether the range is done. It skips chunks that hold nothing it may ack.
 func (s *share) ack(w *window, r Range) (n int, all bool) {
 	if r.From == r.To {
 		if d := w.find(r.To); d != nil {
@@ -108,15 +109,15 @@ func (s *share) end(w *window, d *delivery) {
 	w.recycle(d)
 }
 
-// AckThrough is an Ack of the range that ends with seq.
+// AckThrough is Ack for the range from the first message to seq.
 func (c *Cursor) AckThrough(now time.Time, seq uint64) (int, error) {
 	return c.Ack(now, Range{0, seq})
 }
 
-// Nack says that handling a message has failed. It is delivered again after the
-// delay or, if that is negative, after the subscription's backoff; or is a dead letter
-// if this was its last delivery. The cause is kept for its history, up to 256 bytes.
-// A nack of a message that is not with the subscriber any more does nothing.
+// Nack says that handling a message has failed. The message is delivered again after
+// delay or, if delay is negative, after the subscription's backoff. It becomes a dead
+// letter if this was its last delivery. Its history keeps up to 256 bytes of the cause.
+// A nack of a message that is no longer with the subscriber does nothing.
 //
 // Errors: [*NotSentError], [*OptionError] if the class is not AtLeastOnce, [ErrClosed].
 func (c *Cursor) Nack(now time.Time, seq uint64, delay time.Duration, cause string) error {
@@ -130,15 +131,16 @@ func (c *Cursor) Nack(now time.Time, seq uint64, delay time.Duration, cause stri
 		c.window.answered(d)
 		c.answers++
 		s.fail(c, d, s.log.since(now), Nacked, cause, delay)
-		c.signal() // for the new deadline
+		// The deadline may have changed.
+		c.signal()
 		s.opened(c, now)
 	}
 	return nil
 }
 
-// Release gives a message back as if it had not been delivered: it is delivered again
-// at once, in a group to another member if one has credit, and no delivery counts.
-// Errors are those of [Cursor.Nack].
+// Release gives a message back as if it had not been delivered. It is delivered again at
+// once, in a group to another member if one has credit, and the released delivery does
+// not count. The errors are the same as for [Cursor.Nack].
 func (c *Cursor) Release(now time.Time, seq uint64) error {
 	s := c.share
 	s.mu.Lock()
@@ -158,8 +160,8 @@ func (c *Cursor) Release(now time.Time, seq uint64) error {
 	return nil
 }
 
-// Extend starts the leases of messages anew. One whose lease has ended before is not
-// the subscriber's any more, and stays so. Errors are those of [Cursor.Nack].
+// Extend restarts the leases of messages. It does nothing for a message whose lease has
+// already ended. The errors are the same as for [Cursor.Nack].
 func (c *Cursor) Extend(now time.Time, seqs ...uint64) error {
 	s := c.share
 	s.mu.Lock()
@@ -180,8 +182,8 @@ func (c *Cursor) Extend(now time.Time, seqs ...uint64) error {
 	return nil
 }
 
-// ExtendAll starts the leases of all messages anew that are with the subscriber: it
-// says that it lives. Errors are those of [Cursor.Nack].
+// ExtendAll restarts the leases of all messages that are with the subscriber, because the
+// subscriber has shown that it is alive. The errors are the same as for [Cursor.Nack].
 func (c *Cursor) ExtendAll(now time.Time) error {
 	s := c.share
 	s.mu.Lock()
@@ -199,8 +201,8 @@ func (c *Cursor) ExtendAll(now time.Time) error {
 	return nil
 }
 
-// Deadline returns when Fill has something to do even if Ready is silent: a lease
-// ends, or a message is due again. ok is false if there is no such time.
+// Deadline returns when Fill has something to do even if Ready is silent, because a lease
+// ends or a message is due again. ok is false if there is no such time.
 func (c *Cursor) Deadline() (at time.Time, ok bool) {
 	s := c.share
 	s.mu.Lock()
@@ -215,8 +217,8 @@ func (c *Cursor) Deadline() (at time.Time, ok bool) {
 	return s.log.base.Add(time.Duration(next)), true
 }
 
-// checkSent returns an error if a message was not sent to the subscriber, as far as
-// that can be known: of one that has left the ring, only that it is too new.
+// checkSent returns an error if a message was not sent to the subscriber. For a message
+// that has left the ring, it can only tell whether the number is too high.
 func (c *Cursor) checkSent(seq uint64) error {
 	switch {
 	case c.closed:
@@ -239,7 +241,7 @@ func (c *Cursor) checkSent(seq uint64) error {
 	return nil
 }
 
-// opened lets messages into a window that may have room again. The lock is held.
+// opened resumes delivery to c, whose window may have room again. s.mu is held.
 func (s *share) opened(c *Cursor, now time.Time) {
 	if s.group != nil {
 		s.dispatch(s.log.since(now), false)
@@ -247,8 +249,8 @@ func (s *share) opened(c *Cursor, now time.Time) {
 	c.wake()
 }
 
-// due turns leases that have ended into failures, and returns what c should be sent
-// again, nil if there is nothing. All is false if there may be more that time asks for.
+// due turns leases that have ended into failures, and returns the delivery that c should
+// be sent again, nil if there is none. all is false if there may be more to do by now.
 func (s *share) due(c *Cursor, at int64) (d *delivery, all bool) {
 	w := c.window
 	if !s.forgive(w, at) || !s.endLeases(c, at) {
@@ -261,7 +263,8 @@ func (s *share) due(c *Cursor, at int64) (d *delivery, all bool) {
 		case d.expires != 0 && at >= d.expires:
 			s.bury(c, d, DeadExpired)
 		case w.isLost(d):
-			d.forgive() // perhaps what came after it never arrived
+			// A lost connection is not a failure, nor are the leases that ended meanwhile.
+			d.forgive()
 			s.note(c, d, at, Disconnected, "")
 			w.retry(d, at)
 		default:
@@ -271,8 +274,8 @@ func (s *share) due(c *Cursor, at int64) (d *delivery, all bool) {
 	return nil, false
 }
 
-// forgive makes due what has lapsed though the subscriber was alive, and reports whether
-// that is all.
+// forgive makes at most stepsAtOnce deliveries due whose leases ended although the subscriber
+// was alive, and reports whether none is left.
 func (s *share) forgive(w *window, at int64) bool {
 	for range stepsAtOnce {
 		if !w.forgives || len(w.lapsed.list) == 0 {
@@ -286,7 +289,8 @@ func (s *share) forgive(w *window, at int64) bool {
 	return false
 }
 
-// endLeases reports whether it has ended all that are over.
+// endLeases fails at most stepsAtOnce deliveries whose leases have ended, and reports
+// whether none is left.
 func (s *share) endLeases(c *Cursor, at int64) bool {
 	for range stepsAtOnce {
 		d := c.window.ended(at)
@@ -298,7 +302,7 @@ func (s *share) endLeases(c *Cursor, at int64) bool {
 	return false
 }
 
-// fail ends one delivery of a message. A negative delay is the backoff.
+// fail ends one delivery of a message as failed. A negative delay means the backoff.
 func (s *share) fail(c *Cursor, d *delivery, at int64, how Outcome, cause string, delay time.Duration) {
 	s.note(c, d, at, how, cause)
 	d.failed++
@@ -317,7 +321,7 @@ func (s *share) fail(c *Cursor, d *delivery, at int64, how Outcome, cause string
 }
 
 // note adds the end of a delivery to the history of its message. If there is no room for
-// one more, the oldest makes way.
+// another attempt, it drops the oldest.
 func (s *share) note(c *Cursor, d *delivery, at int64, how Outcome, cause string) {
 	w, cause := c.window, cause[:min(len(cause), maxCause)]
 	before := d.cost()
@@ -337,7 +341,7 @@ func (s *share) note(c *Cursor, d *delivery, at int64, how Outcome, cause string
 	w.grow(d.cost() - before)
 }
 
-// bury makes a delivery in c's window a dead letter.
+// bury removes a delivery from c's window and makes it a dead letter.
 func (s *share) bury(c *Cursor, d *delivery, why DeadReason) {
 	c.window.remove(d)
 	s.done(d)
@@ -346,7 +350,7 @@ func (s *share) bury(c *Cursor, d *delivery, why DeadReason) {
 	c.signal()
 }
 
-// died makes a delivery a dead letter.
+// died adds a delivery, which is in no window, to the dead letters of the share.
 func (s *share) died(c *Cursor, d *delivery, why DeadReason) {
 	if len(s.dead.list) == 0 {
 		s.log.dying.add(s)

@@ -2,9 +2,9 @@ package journal
 
 import "iter"
 
-// Advance returns the position of a subscriber after a frame that it has received in an
-// epoch, and has yet to read. It does for positions what a [Tracker] will do then. What
-// is malformed ends the frame, as it will for the [Reader].
+// Advance returns the position that a subscriber will have after it has read a frame that it
+// received in an epoch: the same position that a [Tracker] will have then. A malformed record
+// ends the frame, as it does for the [Reader].
 func (p Position) Advance(c Class, epoch uint64, frame []byte) Position {
 	for kind, body := range records(frame) {
 		if p.Epoch != epoch && kind != KindTopic && kind != KindClock && kind != KindDelivery {
@@ -35,7 +35,7 @@ func (p Position) Advance(c Class, epoch uint64, frame []byte) Position {
 			for i := range p.Seq {
 				p.Seq[i] = max(p.Seq[i], m.Seq)
 			}
-		case KindTopic, KindClock, KindDelivery: // they say nothing of this
+		case KindTopic, KindClock, KindDelivery:
 		}
 	}
 	return p
@@ -55,7 +55,7 @@ func Messages(frame []byte) iter.Seq[uint64] {
 	}
 }
 
-// GapsIn returns how many gaps a frame tells.
+// GapsIn returns the number of GAP records in a frame.
 func GapsIn(frame []byte) (n uint64) {
 	for kind := range records(frame) {
 		if kind == KindGap {
@@ -65,7 +65,7 @@ func GapsIn(frame []byte) (n uint64) {
 	return n
 }
 
-// records yields the kinds and bodies of the records in a frame.
+// records yields the kinds and bodies of the records in a frame, up to a malformed one.
 func records(frame []byte) iter.Seq2[Kind, []byte] {
 	return func(yield func(Kind, []byte) bool) {
 		for len(frame) > 0 {

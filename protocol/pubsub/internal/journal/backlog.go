@@ -7,25 +7,27 @@ import (
 	pool "github.com/linkmesh/link/internal/share"
 )
 
-// backlog counts what the lists of numbers take that wait for a subscriber, by the room that
-// is made for them: so it costs nothing for most messages. A list that finds no more room does
-// without, in the way of its class. The lock of the share guards it.
+// backlog counts the memory of the lists of message numbers that wait for a subscriber. It
+// counts the capacity of the lists, which most messages do not change. A list that may not
+// grow falls back as its class prescribes. The lock of the share guards it.
 type backlog struct {
-	who     pool.Key
-	holder  *pool.Holder // holds a part of Options.Backlog
+	who pool.Key
+	// holder holds a part of Options.Backlog.
+	holder  *pool.Holder
 	held    int64
 	crowded *atomic.Uint64
 }
 
 const (
-	// uncounted is the part of each list that is not counted, in bytes: what a queue keeps
-	// while it is idle, and as much as the default limit takes.
+	// uncounted is how many bytes of each list are not counted: what an idle queue keeps,
+	// which is also what the default limit takes.
 	uncounted = queueIdle * numberCost
 
 	numberCost = int(unsafe.Sizeof(uint64(0)))
 	taskCost   = int(unsafe.Sizeof(task{}))
-	gapCost    = int64(unsafe.Sizeof(Gap{})) // of a task
-	// placeCost is what a place of Latest takes, with what its key is found by.
+	// gapCost is what the gap of a task takes.
+	gapCost = int64(unsafe.Sizeof(Gap{}))
+	// placeCost is what a place of Latest takes, including its entry in the index of keys.
 	placeCost = int(unsafe.Sizeof(place{})) + 40
 )
 
@@ -35,8 +37,8 @@ func (l *Log) backlogOf(who pool.Key) *backlog {
 
 func counted(bytes int) int64 { return int64(max(bytes-uncounted, 0)) }
 
-// grow makes room for a list that took some bytes to take others, and reports whether the
-// subscriber may have as much.
+// grow counts a list whose capacity changes from one number of bytes to another, and reports
+// whether the subscriber may have as much. If not, it counts nothing.
 func (b *backlog) grow(from, to int) bool {
 	more := counted(to) - counted(from)
 	if more > 0 && b.holder.Take(more) != nil {
@@ -50,18 +52,18 @@ func (b *backlog) grow(from, to int) bool {
 	return true
 }
 
-// need is grow for what has no other way: it counts, whatever there is.
+// need is grow for a list that must grow: it counts the bytes even beyond the limit.
 func (b *backlog) need(from, to int) {
 	b.add(counted(to) - counted(from))
 }
 
-// add counts bytes, whatever there is, or gives them back.
+// add counts bytes even beyond the limit, or gives them back if negative.
 func (b *backlog) add(bytes int64) {
 	b.holder.Add(bytes)
 	b.held += bytes
 }
 
-// end gives back all of it. Nil has nothing.
+// end gives back everything that the backlog holds. It does nothing for a nil backlog.
 func (b *backlog) end() {
 	if b != nil {
 		b.holder.Give(b.held)
@@ -70,12 +72,12 @@ func (b *backlog) end() {
 	}
 }
 
-// room reports whether a queue has room for one more number, or may have more room.
+// room reports whether a queue has room for one more number, or may grow.
 func (f *feed) room(q *queue) bool {
 	return q.n < len(q.items) || f.backlog.grow(len(q.items)*numberCost, q.longer()*numberCost)
 }
 
-// holds reports whether a member has room for one more task, or may have more room.
+// holds reports whether a member has room for one more task. It grows the list if it may.
 func (c *Cursor) holds() bool {
 	if len(c.tasks) < cap(c.tasks) {
 		return true
@@ -88,7 +90,7 @@ func (c *Cursor) holds() bool {
 	return true
 }
 
-// emptied lets go of the room of tasks when there are none.
+// emptied frees the list of tasks if it is empty.
 func (c *Cursor) emptied() {
 	if len(c.tasks) == 0 {
 		c.backlog.grow(c.taskRoom*taskCost, 0)

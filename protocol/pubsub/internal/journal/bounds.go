@@ -2,11 +2,15 @@ package journal
 
 import "time"
 
-// Bounds of a message. A message beyond one is refused with a [*LimitError].
+// Bounds of a message. A message that exceeds one is refused with a [*LimitError].
 const (
-	MaxKey       = 128      // bytes of a key
-	MaxPairs     = 64       // headers, and as many trace pairs
-	MaxPairBytes = 16 << 10 // bytes of all names and values of headers, and as many of trace pairs
+	// MaxKey is the most bytes of a key.
+	MaxKey = 128
+	// MaxPairs is the most headers, and also the most trace pairs.
+	MaxPairs = 64
+	// MaxPairBytes is the most bytes of all names and values of the headers. It bounds the
+	// trace pairs separately.
+	MaxPairBytes = 16 << 10
 )
 
 // Defaults of [Options].
@@ -20,60 +24,72 @@ const (
 
 // Bounds of a log.
 const (
-	// MaxTopics is how many topics have a number at a time. One more takes over the
-	// number of one not published to for a while.
+	// MaxTopics is the most topics that have a number at a time. Another topic takes over
+	// the number of one that was not published to for a while.
 	MaxTopics = 16384
-	// MaxSubscriptions is how many subscriptions and groups a log has.
+	// MaxSubscriptions is the most subscriptions and groups of a log.
 	MaxSubscriptions = 65536
-	// MaxSessions is how many sessions a log keeps, connected or not.
+	// MaxSessions is the most sessions that a log keeps, connected or not.
 	MaxSessions = 4096
 	// matchBudget is how many matches of topics with subscriptions a log remembers.
 	matchBudget = 1 << 20
 )
 
-// Bounds of a subscription. One beyond them is refused with a [*LimitError].
+// Bounds of a subscription. A subscription that exceeds one is refused with a [*LimitError].
 const (
 	MaxPatterns = 64
 	MaxKeys     = 1024
-	MaxMembers  = 1024    // how many members a group may have
-	MaxCredit   = 1 << 20 // messages that a member of a group may be trusted with
-	MaxName     = 256     // bytes of the name of a group, of a session's id
-	MaxAgain    = 4096    // ranges of Subscription.Again, and messages if Limits.Messages is less
+	// MaxMembers is the most members of a group.
+	MaxMembers = 1024
+	// MaxCredit is the most credit of a member of a group, in messages.
+	MaxCredit = 1 << 20
+	// MaxName is the most bytes of the name of a group, and of the ID of a session.
+	MaxName = 256
+	// MaxAgain is the most ranges of Subscription.Again, and the most messages in them
+	// unless Limits.Messages is more.
+	MaxAgain = 4096
 )
 
-// Defaults of [Limits].
+// Defaults and bounds of [Limits], and defaults of [Subscription].
 const (
-	DefaultMessages      = 1024 // BestEffort
-	DefaultBacklogBytes  = 8 << 20
-	DefaultBacklogAge    = 10 * time.Second
-	DefaultLatestKeys    = 65536 // Latest; also the most
-	DefaultWindow        = 1000  // AtLeastOnce: messages that wait for their ack
-	DefaultWindowBytes   = 8 << 20
-	MaxWindowBytes       = DefaultBytes // the most: what waits for acks is kept beside the ring
-	DefaultMemberCredit  = 1024
-	MaxBacklog           = 1 << 20 // the most that Limits.Messages can be
-	MaxWindow            = 1 << 16 // the most of AtLeastOnce
+	// DefaultMessages, DefaultBacklogBytes and DefaultBacklogAge are for BestEffort.
+	DefaultMessages     = 1024
+	DefaultBacklogBytes = 8 << 20
+	DefaultBacklogAge   = 10 * time.Second
+	// DefaultLatestKeys is the default for Latest, and the most.
+	DefaultLatestKeys = 65536
+	// DefaultWindow is how many messages of AtLeastOnce wait for their acks, and
+	// DefaultWindowBytes how many bytes.
+	DefaultWindow      = 1000
+	DefaultWindowBytes = 8 << 20
+	// MaxWindowBytes is the most that Limits.Bytes can be for AtLeastOnce: unacked messages
+	// are kept beside the ring.
+	MaxWindowBytes      = DefaultBytes
+	DefaultMemberCredit = 1024
+	// MaxBacklog is the most that Limits.Messages can be, and MaxWindow for AtLeastOnce.
+	MaxBacklog           = 1 << 20
+	MaxWindow            = 1 << 16
 	DefaultLease         = 30 * time.Second
 	DefaultMaxDeliveries = 5
 )
 
-// unackedFloor is what each identity may have of Options.Unacked, as long as it is free.
+// unackedFloor is what each Subscription.Who may have of Options.Unacked, as long as it is free.
 const unackedFloor = DefaultWindowBytes
 
-// backlogFloor is the same of Options.Backlog: one backlog of MaxBacklog messages.
+// backlogFloor is the same for Options.Backlog: one backlog of MaxBacklog messages.
 const backlogFloor int64 = MaxBacklog * int64(numberCost)
 
 const (
-	// liveQueue is how many messages a Reliable or AtLeastOnce subscription has queued
-	// before it goes on by reading the ring.
+	// liveQueue is how many messages a Reliable or AtLeastOnce subscription queues before it
+	// reads the ring instead.
 	liveQueue = 4096
 	// scanBudget is how many entries of the ring one Fill looks at.
 	scanBudget = 4096
-	// lockedMessages and lockedBytes are about what one Fill copies before it lets
-	// publishers have the lock. Of messages that lie side by side only the bytes count.
+	// lockedMessages and lockedBytes are about how much one Fill copies before it lets
+	// publishers have the lock. For messages that lie side by side only the bytes count.
 	lockedMessages = 16
 	lockedBytes    = 16 << 10
-	// markEvery is after how many sequence numbers of other subscriptions an idle
+	// markEvery is how many sequence numbers may go to other subscriptions before an idle
 	// subscriber is told how far it has come.
 	markEvery = 4096
 )

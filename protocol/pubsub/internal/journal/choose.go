@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// choose returns who gets a message, which has room for it; nil if it has to wait.
+// choose returns a member that has room for a message, nil if the message has to wait.
 func (g *group) choose(hash uint32, avoid *Cursor) *Cursor {
 	if hash == 0 {
 		return g.withCredit(avoid)
@@ -20,7 +20,8 @@ func (g *group) choose(hash uint32, avoid *Cursor) *Cursor {
 	return s.holder
 }
 
-// spare is how many more messages a member can take. A disconnected one takes none.
+// spare returns how many more messages a member can take: none if it is disconnected. It is
+// negative if the member was given more than its credit.
 func (c *Cursor) spare() int {
 	n := min(c.credit, c.share.feed.limits.Messages)
 	if c.window != nil {
@@ -32,8 +33,9 @@ func (c *Cursor) spare() int {
 	return n - len(c.tasks)
 }
 
-// withCredit picks among members with credit, and room for one more task, the one with more of
-// two, so that each gets its part; nil if there is none. It avoids one if there is another.
+// withCredit returns a member that has credit and room for one more task, nil if there is none.
+// It takes the one with more credit of two drawn at random, so that each member gets its share.
+// It returns avoid only if no other member can take the message.
 func (g *group) withCredit(avoid *Cursor) *Cursor {
 	n := len(g.members)
 	i := g.draw(n)
@@ -55,17 +57,17 @@ func (g *group) withCredit(avoid *Cursor) *Cursor {
 	return nil
 }
 
-// takes reports whether a member has credit, and room, which is made then.
+// takes reports whether a member has credit and room for one more task. It makes room if it may.
 func (c *Cursor) takes() bool { return c.spare() > 0 && c.holds() }
 
-// draw returns a number below n. Draws need to be even, not to be secret.
+// draw returns a number below n. Draws must be uniform, but need not be secret.
 func (g *group) draw(n int) int {
 	g.draws++
 	return int(mix(g.draws) % uint64(n))
 }
 
-// connected returns a member that is there, with room for a gap; nil if there is none: then each
-// of them has others to take, and comes for more.
+// connected returns a connected member with room for a gap, nil if there is none. In that case
+// every connected member has tasks to take, and comes for more.
 func (g *group) connected() *Cursor {
 	i := slices.IndexFunc(g.members, func(c *Cursor) bool { return c.detached == 0 && c.holds() })
 	if i < 0 {
@@ -74,9 +76,10 @@ func (g *group) connected() *Cursor {
 	return g.members[i]
 }
 
-// rendezvous returns the connected member that a slot belongs to: of all, the one with
-// the least -ln(u)/weight, u being the member's own random number for the slot (Thaler
-// and Ravishankar 1998, with weights as in Schindelhauer and Schomaker 2005).
+// rendezvous returns the connected member that a slot belongs to: the one with the least
+// -ln(u)/weight, where u is the member's own random number for the slot (Thaler and
+// Ravishankar 1998, with weights as in Schindelhauer and Schomaker 2005). It returns nil if
+// no member is connected.
 func (g *group) rendezvous(slot uint32) *Cursor {
 	var best *Cursor
 	least := math.Inf(1)

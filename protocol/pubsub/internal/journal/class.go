@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-// Class is what a subscription is promised.
+// Class is the delivery guarantee of a subscription.
 type Class uint8
 
 // The classes.
 const (
-	// BestEffort drops what overflows the subscription's limits, and says so.
+	// BestEffort drops messages that overflow the subscription's limits, and reports them in
+	// gaps.
 	BestEffort Class = iota
 	// Latest delivers the newest message of each topic and key.
 	Latest
-	// Reliable delivers everything that is in the ring, and ends with a position to
-	// resume at when the ring has moved on.
+	// Reliable delivers everything that is in the ring. If the next message has left the
+	// ring, the subscription ends with a position to resume at.
 	Reliable
-	// AtLeastOnce delivers until a message is acked, or has failed too often.
+	// AtLeastOnce delivers a message until it is acked, or has failed too often.
 	AtLeastOnce
 )
 
@@ -41,22 +42,22 @@ type Overflow uint8
 
 // The policies.
 const (
-	// DropOldest drops the oldest message of the lowest lane that has any; a message of
-	// a lower lane than these is dropped itself.
+	// DropOldest drops the oldest message of the lowest lane that has any. If the new
+	// message is of a lower lane than all of these, it is dropped itself.
 	DropOldest Overflow = iota
-	DropNewest          // drops the message that does not fit
+	// DropNewest drops the message that does not fit.
+	DropNewest
 )
 
-// Limits bound what a subscription may have before it. Zero is the default of its
-// class; for classes and fields that the table leaves out, there is no limit but the
-// ring.
+// Limits bound the backlog of a subscription. A zero field means the default of the class.
+// Classes and fields that are not in the table have no limit but the ring.
 //
 //	             Messages   Bytes   Age
 //	BestEffort   1024       8 MiB   10 s
 //	Latest       65 536 keys, also the most
 //	AtLeastOnce  1000       8 MiB        delivered and not yet acked; at most 65 536 and 64 MiB
 //
-// Bytes are those of records, rounded up to 16.
+// Bytes counts whole records, each rounded up to 16 bytes.
 type Limits struct {
 	Messages int
 	Bytes    int

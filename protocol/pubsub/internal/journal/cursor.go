@@ -10,44 +10,69 @@ type Cursor struct {
 	owner session
 	ready chan struct{}
 
-	// guarded by the lock of the share
-	parked     bool // Fill has found nothing: the next message signals ready
-	blocked    bool // Fill has found more than the window of AtLeastOnce allows
-	closed     bool
-	marked     bool     // MARK(live) was written
-	progress   int64    // when something was delivered or answered last, or came to an empty backlog
-	told       uint64   // the last number that the subscriber was told of
-	known      []uint32 // per number of a topic: its turn that was introduced on the stream
-	clock      uint32   // the last CLOCK on the stream
-	head       head     // what comes next
-	counts     counts
-	credit     int      // for a member: messages that it may still be given
-	weight     int      // for a member: its part of the keys
-	number     uint64   // for a member: unique in the group
-	tasks      []task   // for a member: what it was given and has not taken
-	flight     []flight // for a member of BestEffort: what was sent and is not known to be read, oldest first
-	backlog    *backlog // for a member: what tasks and flight take
-	taskRoom   int      // for how many tasks that is
-	full       bool     // there was no more room for tasks, and none was taken since
+	// The lock of the share guards the fields below.
+
+	// parked is set when Fill has found nothing: the next message signals ready.
+	parked bool
+	// blocked is set when Fill has found more than the window of AtLeastOnce allows.
+	blocked bool
+	closed  bool
+	// marked is set when MARK(live) was written.
+	marked bool
+	// progress is when something was last delivered, acked or extended, or came to an
+	// empty backlog.
+	progress int64
+	// told is the last number that the subscriber was told of.
+	told uint64
+	// known has, for each topic number, the turn that was introduced on the stream.
+	known []uint32
+	// clock is the last CLOCK on the stream.
+	clock  uint32
+	head   head
+	counts counts
+
+	// credit is how many messages a member may still be given.
+	credit int
+	// weight is a member's share of the keys.
+	weight int
+	// number identifies a member in its group.
+	number uint64
+	// tasks are what a member was given and has not taken.
+	tasks []task
+	// flight has the messages that a member of BestEffort was sent and is not known to have
+	// read, oldest first.
+	flight []flight
+	// backlog counts what tasks and flight of a member take: taskRoom tasks, and flightRoom
+	// flights.
+	backlog  *backlog
+	taskRoom int
+	// full is set when tasks could not grow, until a task is taken.
+	full       bool
 	flightRoom int
-	forgotten  *forgotten // nil: nothing
-	unsure     *unsure    // nil: nothing
-	answers    uint64     // deliveries that were answered
-	window     *window    // for AtLeastOnce; otherwise nil
-	detached   int64      // when; 0: it is not
+	forgotten  *forgotten
+	unsure     *unsure
+
+	// answers counts the deliveries that were acked, nacked or released.
+	answers uint64
+	// window is nil if the class is not AtLeastOnce.
+	window *window
+	// detached is when the subscriber was disconnected, 0 if it is connected.
+	detached int64
 }
 
-// head is a message that comes next.
+// head is the message that comes next.
 type head struct {
-	seq      uint64
-	topic    *topic
-	clock    uint32 // the clock that the record counts from
-	record   []byte
-	delivery *delivery // one more delivery of this, of AtLeastOnce
+	seq   uint64
+	topic *topic
+	// clock is the CLOCK that the record's time counts from.
+	clock  uint32
+	record []byte
+	// delivery is set for a redelivery.
+	delivery *delivery
 	size     uint32
 }
 
-// counts are what Stats reports.
+// counts are the counters that Stats reports.
 type counts struct {
 	messages uint64
 	bytes    uint64
@@ -55,8 +80,8 @@ type counts struct {
 	unknown  uint64
 }
 
-// Ready returns a channel that receives after Fill has found nothing and something has
-// come. It holds one signal, and may hold one that is out of date.
+// Ready returns a channel that receives when something has come after Fill has found
+// nothing. It holds one signal, which may be stale.
 func (c *Cursor) Ready() <-chan struct{} { return c.ready }
 
 func (c *Cursor) signal() {
@@ -66,7 +91,7 @@ func (c *Cursor) signal() {
 	}
 }
 
-// wake signals a cursor that waits. The lock is held; nobody blocks on the signal.
+// wake signals a cursor that waits. The lock of the share is held; the signal does not block.
 func (c *Cursor) wake() {
 	if c.parked || c.blocked {
 		c.parked, c.blocked = false, false
@@ -82,8 +107,8 @@ func (c *Cursor) Idle() bool {
 	return c.parked
 }
 
-// Live returns the number of the first message after the subscription: messages below
-// are from before, or were published between disconnect and resume.
+// Live returns the number of the first message after the subscription. Messages with lower
+// numbers are from before, or were published between disconnect and resume.
 func (c *Cursor) Live() uint64 {
 	s := c.share
 	s.mu.Lock()
@@ -91,8 +116,8 @@ func (c *Cursor) Live() uint64 {
 	return s.feed.live
 }
 
-// Answered returns how many deliveries of the cursor were acked, nacked or released. What is
-// said of one again does not count.
+// Answered returns how many deliveries of the cursor were acked, nacked or released. A second
+// answer to a delivery does not count.
 func (c *Cursor) Answered() uint64 {
 	s := c.share
 	s.mu.Lock()
@@ -100,8 +125,8 @@ func (c *Cursor) Answered() uint64 {
 	return c.answers
 }
 
-// Position returns how far Fill has come; of AtLeastOnce, how far acks have. It is of
-// no use for a member of a group.
+// Position returns how far Fill has come or, for AtLeastOnce, how far the acks have come.
+// It has no meaning for a member of a group.
 func (c *Cursor) Position() Position {
 	s := c.share
 	s.mu.Lock()
@@ -116,23 +141,24 @@ func (c *Cursor) Position() Position {
 	return p
 }
 
-// Mark appends a MARK(progress) record, from which the subscriber knows how far it has
-// come, though no message of its own was published.
+// Mark appends a MARK(progress) record to buf, which tells the subscriber how far it has
+// come even if no message of its own was published.
 func (c *Cursor) Mark(buf []byte) []byte {
 	s := c.share
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// A mark has no meaning for a member, and the gap of a restart must come before it.
 	if s.group != nil || s.feed.search != nil || s.feed.pending(s.feed.laneFor(laneHigh)) == 0 {
-		return buf // for a member it has no meaning; and of a restart the gap tells first
+		return buf
 	}
 	c.told = c.least()
 	return appendMark(buf, Mark{MarkProgress, c.told})
 }
 
-// Close ends the subscription, and a session with it, because the subscriber says so. A
-// member of a group leaves it: what it has not read, by the credit that it gave back, or
-// not acked, goes to the others at once, which is not a failure. The log drops what
-// an AtLeastOnce subscription was still to get when its last cursor closes.
+// Close ends the subscription and its session because the subscriber asked for it. A member
+// leaves its group: messages that it has not acked, or not read according to the credit that
+// it gave back, go to the other members at once and do not count as failed. When the last
+// cursor of an AtLeastOnce subscription closes, the log drops what it was still to get.
 func (c *Cursor) Close(now time.Time) {
 	l := c.share.log
 	l.mu.Lock()
@@ -141,8 +167,8 @@ func (c *Cursor) Close(now time.Time) {
 	left.handOver()
 }
 
-// close is Close with the log's lock held. A subscriber that is not alive was lost. What it
-// returns, if that is not nil, is to be handed over without that lock.
+// close is Close with the log's lock held. alive is false if the subscriber was lost. The
+// caller must call handOver on the result without holding that lock.
 func (l *Log) close(c *Cursor, now int64, alive bool) (left *leaver) {
 	s := c.share
 	s.mu.Lock()
@@ -157,7 +183,7 @@ func (l *Log) close(c *Cursor, now int64, alive bool) (left *leaver) {
 	} else {
 		c.dropTasks()
 		if c.window != nil {
-			c.window.end() // what is left in it is dropped
+			c.window.end()
 		}
 		c.backlog.end()
 	}
@@ -174,7 +200,7 @@ func (l *Log) close(c *Cursor, now int64, alive bool) (left *leaver) {
 	return left
 }
 
-// dropTasks forgets what the last member of a group was given.
+// dropTasks drops what a member was given when there is no other member to take it.
 func (c *Cursor) dropTasks() {
 	for i := range c.tasks {
 		c.share.uncount(&c.tasks[i])

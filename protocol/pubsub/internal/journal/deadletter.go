@@ -8,8 +8,8 @@ import (
 	pool "github.com/linkmesh/link/internal/share"
 )
 
-// Bounds of the dead letters that a subscription keeps until they are taken. Beyond
-// them the oldest makes way, and is counted in [Stats].
+// Bounds of the dead letters that a subscription keeps until they are taken. Beyond them
+// the oldest is dropped, which [Stats] counts.
 const (
 	MaxDeadLetters     = 1024
 	MaxDeadLetterBytes = 8 << 20
@@ -17,26 +17,34 @@ const (
 
 // DeadLetter is a message that was given up.
 type DeadLetter struct {
-	Seq     uint64
-	Time    time.Time // when it was published
+	Seq uint64
+	// Time is when the message was published.
+	Time    time.Time
 	Message Message
 	Reason  DeadReason
-	History []Attempt // its deliveries, oldest first; the last MaxHistory
-	Group   string    // the group that gave it up, "" if it was not a group
-	Session string    // the session of its last subscriber, if that had one
-	Who     pool.Key  // who that is
+	// History has the last MaxHistory deliveries of the message, oldest first.
+	History []Attempt
+	// Group is the name of the group that gave the message up, empty if it was not a group.
+	Group string
+	// Session is the session of the last subscriber, empty if it had none.
+	Session string
+	// Who is the identity of the last subscriber.
+	Who pool.Key
 
-	size int // the size of the record
+	// size is the size of the record.
+	size int
 	cost int
 }
 
 // Attempt is one delivery that has failed.
 type Attempt struct {
-	Session string // the subscriber's, if it had one
+	// Session is the subscriber's session, empty if it had none.
+	Session string
 	Sent    time.Time
 	Ended   time.Time
 	Outcome Outcome
-	Cause   string // as the subscriber said
+	// Cause is what the subscriber gave as the cause of a nack.
+	Cause string
 }
 
 // Outcome is how a delivery has failed.
@@ -67,8 +75,10 @@ type DeadReason uint8
 
 // The reasons.
 const (
-	DeadDeliveries DeadReason = 1 // it has failed as often as it may
-	DeadExpired    DeadReason = 2 // its TTL has passed after a delivery that has failed
+	// DeadDeliveries means that the message has failed as often as it may.
+	DeadDeliveries DeadReason = 1
+	// DeadExpired means that the TTL of the message has passed after a failed delivery.
+	DeadExpired DeadReason = 2
 )
 
 func (r DeadReason) String() string {
@@ -88,16 +98,18 @@ type deadLetters struct {
 	bytes   int
 	total   uint64
 	dropped uint64
-	holder  *pool.Holder // who pays; nil: nobody
+	// holder pays for the dead letters; if it is nil, they are not counted.
+	holder *pool.Holder
 }
 
-// add takes a delivery over, with its record.
+// add takes over a delivery and its record.
 func (t *deadLetters) add(d *delivery, why DeadReason, group, session string, who pool.Key) {
 	d.keep()
 	var rec Record
 	body, _, _ := cutBytes(d.record()[1:])
 	rec.Priority = DefaultPriority
-	rec.parse(body, uint64(d.clock)<<clockBits) // written by this log
+	// This log has written the record, so that it is well-formed.
+	rec.parse(body, uint64(d.clock)<<clockBits)
 	n := DeadLetter{
 		Seq: d.seq, Time: rec.Time, Reason: why, History: d.history, Group: group, Session: session, Who: who, size: int(d.size), cost: d.cost(),
 		Message: Message{
@@ -135,7 +147,7 @@ func (t *deadLetters) take(n int) []DeadLetter {
 	return taken
 }
 
-// DeadLetters takes up to n dead letters of all subscriptions, and of those that have
+// DeadLetters takes up to n dead letters of all subscriptions, including those that have
 // ended.
 func (l *Log) DeadLetters(n int) []DeadLetter {
 	l.mu.Lock()
@@ -156,9 +168,11 @@ func (l *Log) DeadLetters(n int) []DeadLetter {
 	return taken
 }
 
-// dying are the subscriptions that may have dead letters, so that nobody looks at others.
+// dying lists the subscriptions that may have dead letters, so that the others need not be
+// looked at.
 type dying struct {
-	mu   sync.Mutex // after that of a share; guards the field below
+	// mu guards list. It may be taken while the lock of a share is held.
+	mu   sync.Mutex
 	list []*share
 }
 
@@ -168,7 +182,7 @@ func (t *dying) add(s *share) {
 	t.list = append(t.list, s)
 }
 
-// next takes the one that has waited longest, nil if there is none.
+// next takes the subscription that has waited longest, nil if there is none.
 func (t *dying) next() *share {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -182,8 +196,8 @@ func (t *dying) next() *share {
 	return s
 }
 
-// DeadLetters takes up to n dead letters, oldest first, of the subscription; of a group,
-// of all its members. [Cursor.Ready] receives when there is a new one.
+// DeadLetters takes up to n dead letters of the subscription, oldest first. For a member of
+// a group, they are those of all members. [Cursor.Ready] receives when there is a new one.
 func (c *Cursor) DeadLetters(n int) []DeadLetter {
 	s := c.share
 	s.mu.Lock()

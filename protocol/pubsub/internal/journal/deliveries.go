@@ -5,25 +5,25 @@ import (
 	"sort"
 )
 
-// chunkSize is how many deliveries lie side by side: with that many chunks at the most in
-// each of which something is found by halves, every change of a window of [MaxWindow]
-// messages moves a few hundred pointers.
+// chunkSize is how many deliveries a chunk holds at most. It is chosen so that every change
+// of a window of [MaxWindow] messages moves only a few hundred pointers.
 const chunkSize = 128
 
-// deliveries are those of a window by their numbers, in chunks: one is found by halves, and
-// to put one in its place or take it out moves no more than a chunk.
+// deliveries are the deliveries of a window in the order of their numbers, in chunks. A
+// lookup is a binary search, and an insertion or removal moves no more than a chunk.
 type deliveries struct {
 	chunks []*chunk
 	n      int
-	spare  *chunk // one that is empty, for the next one
+	// spare is an empty chunk that is used next, or nil.
+	spare *chunk
 }
 
-// chunk is at[head:end].
+// chunk holds deliveries in at[head:end].
 type chunk struct {
 	at        [chunkSize]*delivery
 	head, end int
-	// least is at most the least order of those that are with the subscriber, never if there
-	// are none: a range of acks passes over a chunk in which it finds nothing.
+	// least is at most the least order of the deliveries that are with the subscriber, or
+	// never if there are none. A range of acks skips a chunk in which it can ack nothing.
 	least uint64
 }
 
@@ -39,7 +39,7 @@ func (c *chunk) search(seq uint64) int {
 	return c.head + sort.Search(len(list), func(i int) bool { return list[i].seq >= seq })
 }
 
-// find returns the delivery of a message, nil if it is not there.
+// find returns the delivery of a message, nil if there is none.
 func (l *deliveries) find(seq uint64) *delivery {
 	if i := l.chunkOf(seq); i < len(l.chunks) {
 		c := l.chunks[i]
@@ -59,8 +59,8 @@ func (l *deliveries) first() *delivery {
 	return c.at[c.head]
 }
 
-// from calls visit for deliveries with numbers of at least seq, in order, until it returns
-// false. It must not change the list.
+// from calls visit for deliveries with numbers of at least seq, in order, until visit returns
+// false. visit must not change the list.
 func (l *deliveries) from(seq uint64, visit func(*delivery) bool) {
 	for i := l.chunkOf(seq); i < len(l.chunks); i++ {
 		c := l.chunks[i]
@@ -72,7 +72,7 @@ func (l *deliveries) from(seq uint64, visit func(*delivery) bool) {
 	}
 }
 
-// insert puts a delivery in its place.
+// insert adds a delivery in the order of numbers.
 func (l *deliveries) insert(d *delivery) {
 	l.n++
 	i := l.chunkOf(d.seq)
@@ -114,7 +114,7 @@ func (l *deliveries) empty() *chunk {
 	return c
 }
 
-// split makes two of a chunk.
+// split moves the second half of a chunk to a new chunk behind it.
 func (l *deliveries) split(i int) {
 	c, n := l.chunks[i], l.empty()
 	half := c.head + (c.end-c.head)/2
@@ -125,7 +125,7 @@ func (l *deliveries) split(i int) {
 	l.chunks = slices.Insert(l.chunks, i+1, n)
 }
 
-// remove takes a delivery out.
+// remove removes a delivery.
 func (l *deliveries) remove(d *delivery) {
 	i := l.chunkOf(d.seq)
 	c := l.chunks[i]
@@ -134,7 +134,7 @@ func (l *deliveries) remove(d *delivery) {
 	l.settle(i)
 }
 
-// cut closes the gap from its shorter side.
+// cut removes the delivery at an index, and moves the shorter side to close the hole.
 func (c *chunk) cut(at int) {
 	if at-c.head < c.end-at {
 		copy(c.at[c.head+1:], c.at[c.head:at])
@@ -147,8 +147,8 @@ func (c *chunk) cut(at int) {
 	}
 }
 
-// settle joins a chunk that has become small with one beside it, so that there are never
-// many more than needed.
+// settle joins a chunk that has become small with a neighbor, so that there are never many
+// more chunks than needed.
 func (l *deliveries) settle(i int) {
 	c := l.chunks[i]
 	n := c.end - c.head
@@ -165,7 +165,7 @@ func (l *deliveries) settle(i int) {
 
 func (c *chunk) len() int { return c.end - c.head }
 
-// join moves what the next chunk has to one.
+// join moves the deliveries of the chunk behind chunk i into chunk i.
 func (l *deliveries) join(i int) {
 	c, next := l.chunks[i], l.chunks[i+1]
 	if c.head > 0 {

@@ -2,9 +2,9 @@ package journal
 
 import "time"
 
-// Owed reports whether the subscriber may still get something: what is before it, or
-// waits for its ack, or is to be delivered again before a time; zero is any time. What
-// members of a group have is owed to all of them, for it may come to them.
+// Owed reports whether the subscriber may still get something: a message that was not yet
+// delivered, that waits for its ack, or that is due again before until. A zero until means any
+// time. The messages that members of a group have are owed to every member, which may get them.
 func (c *Cursor) Owed(now, until time.Time) bool {
 	s := c.share
 	s.mu.Lock()
@@ -16,8 +16,9 @@ func (c *Cursor) Owed(now, until time.Time) bool {
 	if c.closed {
 		return false
 	}
+	// The window comes before peek: no gap of new messages may overtake a redelivery.
 	if s.group == nil && c.window.owes(last) {
-		return true // before what is new is looked at: no gap of that may pass what comes again
+		return true
 	}
 	s.feed.budget = scanBudget
 	if s.feed.peek(s.log.since(now)) != none {
@@ -37,7 +38,7 @@ func (c *Cursor) Owed(now, until time.Time) bool {
 	return false
 }
 
-// owes reports whether something waits for its ack, or for a delivery before a time.
+// owes reports whether a message waits for its ack, or is due again before a time.
 func (w *window) owes(until int64) bool {
 	if w == nil {
 		return false
@@ -45,12 +46,12 @@ func (w *window) owes(until int64) bool {
 	return w.leases.n > 0 || w.retryAt() < until
 }
 
-// GiveUp ends the cursor because the publisher ends: whatever was to come becomes gaps,
-// which it returns as records, with the number of messages that these count. Unsent are
-// the records of a Fill that were not sent. Of AtLeastOnce, what was to be delivered again
-// is told too; unacked is how many messages the subscriber has and has not answered, which
-// are not. Of a group the first member to give up is told of what no member was given.
-// Afterwards the cursor is closed.
+// GiveUp closes the cursor because the publisher ends. The messages that were still to come
+// become gaps, which GiveUp returns as records; missing is how many messages they count.
+// unsent has the records of a Fill that were not sent. For AtLeastOnce, the gaps include
+// messages that were to be delivered again, but not those that the subscriber has and has not
+// answered, which unacked counts. In a group, the first member to give up is told of the
+// messages that no member was given.
 func (c *Cursor) GiveUp(now time.Time, unsent []byte) (records []byte, missing uint64, unacked int) {
 	l, s := c.share.log, c.share
 	at := l.since(now)
@@ -61,7 +62,8 @@ func (c *Cursor) GiveUp(now time.Time, unsent []byte) (records []byte, missing u
 		unacked = max(s.giveUp(c, &told, at)-messages, 0)
 	}
 	s.mu.Unlock()
-	for _, restart := range []bool{true, false} { // which comes before anything else
+	// The gap of a restart comes before all others.
+	for _, restart := range []bool{true, false} {
 		for _, list := range told.gaps {
 			for _, g := range list.all() {
 				if (g.Reason == ReasonRestart) == restart {
@@ -84,7 +86,8 @@ func (t *giveUp) one(lane int, seq uint64, why Reason) {
 	t.add(Gap{Lane: lane, Reason: why, From: seq, To: seq, Count: 1})
 }
 
-// unsent adds what a frame holds that was not sent, and returns the number of messages.
+// unsent adds the messages and gaps of a frame that was not sent, and returns how many
+// messages it holds.
 func (t *giveUp) unsent(frame []byte) (messages int) {
 	for kind, body := range records(frame) {
 		switch kind { //nolint:exhaustive // the others tell nothing that is missing
@@ -103,8 +106,8 @@ func (t *giveUp) unsent(frame []byte) (messages int) {
 	return messages
 }
 
-// giveUp turns into gaps what a cursor was to get, and returns how many messages it has
-// and has not answered. The lock of s is held.
+// giveUp turns what a cursor was to get into gaps, and returns how many messages the
+// subscriber has and has not answered. s.mu is held.
 func (s *share) giveUp(c *Cursor, told *giveUp, at int64) (unacked int) {
 	for _, t := range c.tasks {
 		if t.gap == nil {
@@ -116,7 +119,8 @@ func (s *share) giveUp(c *Cursor, told *giveUp, at int64) (unacked int) {
 	}
 	if c.tasks = nil; s.group != nil {
 		c.emptied()
-		c.hasAll() // what was sent arrives before this
+		// The messages that were sent arrive before these gaps.
+		c.hasAll()
 	}
 	if c.window != nil {
 		for d := c.window.list.first(); d != nil; d = c.window.list.first() {
@@ -148,7 +152,7 @@ func (t *giveUp) task(of task) {
 	t.one(int(of.lane), of.seq, ReasonDrained)
 }
 
-// giveUp turns all that is in a feed into gaps.
+// giveUp turns everything that is in a feed into gaps.
 func (f *feed) giveUp(told *giveUp, at int64) {
 	for f.search != nil {
 		f.budget = scanBudget
@@ -157,8 +161,9 @@ func (f *feed) giveUp(told *giveUp, at int64) {
 	f.behind = false
 	for i := range f.lanes {
 		l := &f.lanes[i]
+		// Latest has only one lane.
 		if f.latest != nil && i != laneNormal {
-			continue // it has only one
+			continue
 		}
 		for ; l.queue.n > 0; f.pop(l) {
 			seq, _ := l.queue.front()
@@ -183,8 +188,8 @@ func (f *feed) giveUp(told *giveUp, at int64) {
 	}
 }
 
-// missing is why the entry looked at does not come: the publisher ends, if nothing else
-// was in the way.
+// missing returns why the entry looked at does not come: ReasonDrained, unless it could not
+// have been delivered anyway.
 func (f *feed) missing(at int64) Reason {
 	if why := f.unfit(at); why != 0 {
 		return why
@@ -192,7 +197,8 @@ func (f *feed) missing(at int64) Reason {
 	return ReasonDrained
 }
 
-// skip goes through the ring to its end, or as far as the budget allows.
+// skip reads the ring to its end and adds its messages as gaps. For Latest it enters them into
+// f.latest instead, and reads only as far as the budget allows.
 func (f *feed) skip(l *lane, i int, told *giveUp, at int64) {
 	ring := &f.log.ring
 	if f.latest != nil {
@@ -216,7 +222,8 @@ func (f *feed) skip(l *lane, i int, told *giveUp, at int64) {
 		}
 		gap := Gap{Lane: i, Reason: f.missing(at), From: f.seq, To: f.seq, Count: 1}
 		if f.slab == f.log.hole && f.keys != nil {
-			gap.Count = 0 // perhaps it is not the subscription's
+			// Only the hash of its key matches, so it may not be the subscription's.
+			gap.Count = 0
 		}
 		told.add(gap)
 	}

@@ -5,23 +5,25 @@ import (
 	"fmt"
 )
 
-// ErrClosed is the error of a cursor after its Close, or after its session was
-// resumed by another one.
+// ErrClosed is returned by the methods of a cursor after its Close, or after another cursor
+// has resumed its session.
 var ErrClosed = errors.New("journal: the subscription is closed")
 
-// ErrSealed is the error of Append after [Log.Seal].
+// ErrSealed is returned by Append after [Log.Seal].
 var ErrSealed = errors.New("journal: the publisher ends, and takes nothing more")
 
-// ErrNoSession is the error of [Log.Resume] for a session that is not there, or no longer is.
+// ErrNoSession is returned by [Log.Resume] for a session that never existed or has ended.
 var ErrNoSession = errors.New("journal: there is no such session, or it was disconnected for too long; subscribe anew")
 
-// ErrHeld is the error of [Log.Resume] for a session that somebody else has.
+// ErrHeld is returned by [Log.Resume] for a session that another, connected holder has.
 var ErrHeld = errors.New("journal: somebody else has this session, and is connected")
 
-// TooFarBehindError ends a Reliable subscription: what it needs next has left the ring.
+// TooFarBehindError ends a Reliable subscription whose next message has left the ring.
 type TooFarBehindError struct {
-	Resume Position // what it was delivered and told up to here
-	First  uint64   // the oldest number in the ring
+	// Resume is how far the subscription has come.
+	Resume Position
+	// First is the oldest number in the ring.
+	First uint64
 }
 
 func (e *TooFarBehindError) Error() string {
@@ -32,8 +34,9 @@ func (e *TooFarBehindError) Error() string {
 // NotSentError is the error for an ack, nack, release or extension of a message that was
 // not sent.
 type NotSentError struct {
-	Seq  uint64
-	Last uint64 // the highest number that was sent
+	Seq uint64
+	// Last is the highest number that was sent.
+	Last uint64
 }
 
 func (e *NotSentError) Error() string {

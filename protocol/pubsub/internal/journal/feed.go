@@ -1,39 +1,41 @@
 package journal
 
-// feed is what a subscription, or a group of them, has yet to get: per lane a queue
-// of numbers or a place in the ring. The lock of its share guards it.
+// feed is what a subscription or a group has yet to get: for each lane a queue of
+// numbers or a place in the ring. The lock of its share guards it.
 type feed struct {
 	log      *Log
 	patterns []string
-	keys     map[string]struct{} // nil: all
+	keys     map[string]struct{} // nil means all
 	class    Class
 	overflow Overflow
 	limits   Limits
 
 	lanes   [Lanes]lane
-	turn    [Lanes]int // messages that lanes may still send in this round of 8:4:1
-	queued  int        // numbers in queues
-	bytes   int        // what these messages take, in units
-	latest  *latest    // what a Latest subscription has in place of queues
-	search  *search    // for where to start, while it lasts
+	turn    [Lanes]int // messages that each lane may still send in this round of 8:4:1
+	queued  int        // numbers in the queues
+	bytes   int        // size of the queued messages, in units
+	latest  *latest    // replaces the queues of a Latest subscription
+	search  *search    // the search for the start, nil when it is done
 	live    uint64     // the first number after the subscription
 	backlog *backlog
-	budget  int // entries that may be looked at to no avail
+	budget  int // ring entries that may still be looked at
 	known   [16]verdict
-	told    uint64 // for Latest: numbers below may have been told on an earlier connection, which nobody knows by number
-	behind  bool   // what comes next has left the ring, of the class Reliable: it ends
+	// told is for Latest: gaps below it have no count, as they may have been told before a resume.
+	told uint64
+	// behind is set when the next message of a Reliable subscription has left the ring, which ends it.
+	behind bool
 
-	// what peek has found
-	at    int    // lane
-	until uint64 // for gaps: the message after them
+	// What peek has found is in lane at: the message seq, or gaps that begin before until.
+	at    int
+	until uint64
 	seq   uint64
 	entry *entry
 	slab  *slab
 }
 
-// lane is one of the queues of a feed. All its messages with numbers below next are in
-// the queue, in gaps, or done with. While it is live, publishers push to the queue;
-// otherwise the feed reads the ring from next on, after the queue.
+// lane is one of the queues of a feed. Its messages with numbers below next are in the
+// queue, in gaps, or done. While the lane is live, publishers push to the queue.
+// Otherwise the feed reads the ring from next on, after the queue.
 type lane struct {
 	queue queue
 	gaps  gaps
@@ -41,7 +43,7 @@ type lane struct {
 	live  bool
 }
 
-// front returns the oldest number in the queue, 0 if it is empty, and its size.
+// front returns the oldest number in the queue and its size, 0 if the queue is empty.
 func (l *lane) front() (seq uint64, size int) {
 	if l.queue.n == 0 {
 		return 0, 0
@@ -51,7 +53,7 @@ func (l *lane) front() (seq uint64, size int) {
 
 func (l *lane) idle() bool { return l.live && l.queue.n == 0 && l.gaps.len() == 0 }
 
-// verdict is whether a topic is the subscription's.
+// verdict caches whether a topic is the subscription's.
 type verdict struct {
 	topic *topic
 	mine  bool
@@ -64,22 +66,23 @@ const (
 	none   state = iota
 	some         // a message
 	told         // a gap
-	busy         // unknown: the budget for looking at the ring is spent
-	full         // a message, but too many wait for their acks
-	failed       // nothing any more: see feed.tooFar
+	busy         // unknown, the budget is spent
+	full         // a message, but too many are unacked
+	failed       // the end, see feed.tooFar
 )
 
-// rounds are the turns of the lanes.
+// rounds returns how many messages each lane may send in a round.
 func rounds() [Lanes]int { return [Lanes]int{8, 4, 1} }
 
-// push takes a new message; dropped is how many it displaced.
+// push takes a new message. queued is 1, or 0 if it was dropped; dropped counts it and older ones.
 func (f *feed) push(seq uint64, e *entry) (queued, dropped int) {
 	if f.latest != nil {
 		return f.pushLatest(seq, e)
 	}
 	l := &f.lanes[e.lane]
+	// The message will be read from the ring, or was read already.
 	if !l.live || seq < l.next {
-		return 1, 0 // it is read from the ring, or was already
+		return 1, 0
 	}
 	size := units(e.size)
 	if f.class != BestEffort && f.queued >= liveQueue {
@@ -123,7 +126,7 @@ func (f *feed) over(size int) bool {
 	return f.queued >= f.limits.Messages || (f.bytes+size)*sizeUnit > f.limits.Bytes
 }
 
-// makeRoom drops the message that has to go for one of a lane, false if it is that one.
+// makeRoom drops a queued message for a new one of a lane, or returns false if the new one has to go.
 func (f *feed) makeRoom(of int) bool {
 	if f.overflow == DropNewest {
 		return false
@@ -155,14 +158,15 @@ func (f *feed) pop(l *lane) {
 	f.bytes -= size
 }
 
-// drop notes that one message is missing; after is as in [gaps.add].
+// drop notes that one message is missing. after is as in [gaps.add].
 func (f *feed) drop(i int, seq uint64, why Reason, after uint64) {
 	g := Gap{Lane: i, Reason: why, From: seq, To: seq, Count: 1}
 	if f.latest != nil {
 		if seq < f.told {
 			g.Count = 0
 		}
-		f.lanes[i].gaps.join(g) // all of them come before the next message
+		// All gaps of Latest come before the next message.
+		f.lanes[i].gaps.join(g)
 		return
 	}
 	f.lanes[i].gaps.add(g, after)
@@ -173,8 +177,9 @@ func (f *feed) dropFront(l *lane, i int, why Reason) {
 	seq, _ := l.queue.front()
 	f.pop(l)
 	f.drop(i, seq, why, 0)
+	// Messages that were to come again are told one by one.
 	if f.class != BestEffort {
-		return // those that were to come again are told one by one
+		return
 	}
 	next := uint64(never)
 	if l.queue.n > 0 {
@@ -183,7 +188,7 @@ func (f *feed) dropFront(l *lane, i int, why Reason) {
 	l.gaps.close(seq, next)
 }
 
-// peek finds what comes next. For a message, commit takes it, and for a gap popGap.
+// peek finds what comes next. commit takes it if it is a message, popGap if it is a gap.
 func (f *feed) peek(now int64) state {
 	switch {
 	case f.behind:
@@ -246,8 +251,8 @@ func (f *feed) peekLane(i int, now int64) state {
 	}
 }
 
-// peekQueue looks at the front of the queue, and turns what cannot be delivered into
-// gaps on the way; none is a queue that is empty now.
+// peekQueue looks at the front of the queue, and turns messages that cannot be delivered
+// into gaps on the way. It returns none when the queue is empty.
 func (f *feed) peekQueue(l *lane, i int, now int64) state {
 	for l.queue.n > 0 {
 		f.seq, _ = l.queue.front()
@@ -268,7 +273,7 @@ func (f *feed) peekQueue(l *lane, i int, now int64) state {
 	return none
 }
 
-// unfit returns why the entry peeked at cannot be delivered, 0 if it can.
+// unfit returns why the entry that was looked at cannot be delivered, 0 if it can.
 func (f *feed) unfit(now int64) Reason {
 	switch e := f.entry; {
 	case e == nil || f.slab == f.log.hole:
@@ -292,12 +297,11 @@ func (f *feed) commit() {
 	f.advance(&f.lanes[f.at])
 }
 
-// gapsDue returns how many gaps come before the next message of the lane. They are to be
-// written together: their ranges may overlap, so a subscriber that has only some of
-// them would be further than it was told.
+// gapsDue returns how many gaps come before the next message of the lane. They must be written
+// together: their ranges may overlap, so some of them alone would move a subscriber too far.
 func (f *feed) gapsDue() (n int) {
 	if f.latest != nil {
-		return f.lanes[f.at].gaps.len() // in no order
+		return f.lanes[f.at].gaps.len()
 	}
 	return f.lanes[f.at].gaps.before(f.until)
 }
@@ -310,11 +314,12 @@ func (f *feed) pending(i int) uint64 {
 	l := &f.lanes[i]
 	n := l.next
 	if l.live {
-		n = max(n, f.log.settled.Load()+1) // all up to there were pushed
+		// All messages up to settled were pushed.
+		n = max(n, f.log.settled.Load()+1)
 	} else if f.latest == nil {
 		end := f.log.ring.end.Load()
 		if f.log.ring.lastOf[i].Load() < n {
-			n = max(n, end) // nothing of the lane is in between
+			n = max(n, end)
 			l.next = n
 		}
 	}
@@ -325,10 +330,11 @@ func (f *feed) pending(i int) uint64 {
 	if f.latest != nil && f.latest.n > 0 {
 		n = min(n, f.latest.front().first)
 	}
+	// Gaps are ordered by From, except those of Latest.
 	for _, g := range l.gaps.all() {
 		n = min(n, g.From)
 		if f.latest == nil {
-			break // the others are in order
+			break
 		}
 	}
 	return n
@@ -346,7 +352,7 @@ func (f *feed) position() Position {
 	return p
 }
 
-// laneFor returns the lane that holds what is of a lane: Latest has only one.
+// laneFor returns the lane of the feed that holds messages of lane i: Latest has only one.
 func (f *feed) laneFor(i int) int {
 	if f.latest != nil {
 		return laneNormal
@@ -354,7 +360,7 @@ func (f *feed) laneFor(i int) int {
 	return i
 }
 
-// replayed reports whether everything from before the subscription is done with.
+// replayed reports whether everything from before the subscription is delivered or told.
 func (f *feed) replayed() bool {
 	if f.search != nil {
 		return false
@@ -385,7 +391,7 @@ func (f *feed) end() state {
 	return failed
 }
 
-// tooFar is the error of a feed that has ended.
+// tooFar returns the error of a feed that has fallen behind.
 func (f *feed) tooFar() error {
 	return &TooFarBehindError{Resume: f.position(), First: f.log.ring.first.Load()}
 }

@@ -4,17 +4,17 @@ import "time"
 
 // Fill appends records to buf, in order: at most maxMessages messages, and no more
 // than maxBytes bytes, except that the first record is appended whatever its length.
-// It returns the longer buf and how many messages it has appended; gaps and marks do
-// not count, so that bytes may come without messages.
+// It returns the extended buf and the number n of appended messages. Gaps and marks do
+// not count, so bytes may come without messages.
 //
-// more reports that Fill has stopped at a limit, or has still to look: call it again
-// when there is room. If more is false, there is nothing to write until [Cursor.Ready]
-// receives or, for AtLeastOnce, [Cursor.Deadline] passes. Fill never blocks.
+// more reports that Fill has stopped at a limit, or has not looked at everything yet:
+// call it again when there is room. If more is false, there is nothing to write until
+// [Cursor.Ready] receives or, for AtLeastOnce, [Cursor.Deadline] passes. Fill never blocks.
 //
-// What Fill has appended counts as delivered; a writer that fails discards the cursor
-// and lets the subscriber resume from where it is.
+// Everything that Fill has appended counts as delivered. A writer that fails must discard
+// the cursor and let the subscriber resume from where it is.
 //
-// Errors: [*TooFarBehindError], which stays and may come with records; [ErrClosed].
+// Errors: [*TooFarBehindError], which is permanent and may come with records; [ErrClosed].
 func (c *Cursor) Fill(buf []byte, maxBytes, maxMessages int, now time.Time) (out []byte, n int, more bool, err error) {
 	s := c.share
 	at := s.log.since(now)
@@ -55,8 +55,9 @@ func (c *Cursor) Fill(buf []byte, maxBytes, maxMessages int, now time.Time) (out
 			for !c.writeGaps(&w, &n) {
 				s.mu.Unlock()
 				s.mu.Lock()
+				// Some of the gaps without the others would say too much.
 				if c.closed || c.detached != 0 {
-					return w.out[:before], w.n, false, ErrClosed // some of them would say too much
+					return w.out[:before], w.n, false, ErrClosed
 				}
 			}
 		case some:
@@ -77,17 +78,18 @@ func (c *Cursor) Fill(buf []byte, maxBytes, maxMessages int, now time.Time) (out
 
 // writer is the state of one Fill.
 type writer struct {
-	out           []byte
-	start, limit  int
-	n             int
-	locked, turns int // bytes and messages copied since others could have the lock
+	out          []byte
+	start, limit int
+	n            int
+	// locked and turns are the bytes and messages copied since the lock was last released.
+	locked, turns int
 }
 
 func (w *writer) room(n int) bool {
 	return len(w.out) == w.start || len(w.out)+n <= w.limit
 }
 
-// next finds what comes next; of a message, c.head.
+// next finds what comes next. If it is a message, next sets c.head.
 func (c *Cursor) next(at int64) state {
 	s := c.share
 	if s.group != nil {
@@ -117,10 +119,12 @@ func (c *Cursor) next(at int64) state {
 	return some
 }
 
-// gapsBefore finds gaps that were told before a delivery and have not arrived either: who
-// has the delivery is taken to know all that came before it.
+// gapsBefore reports whether there are gaps that were told before a delivery and may not have
+// arrived either. They must come first: a subscriber that has the delivery is taken to know
+// everything that came before it.
 func (f *feed) gapsBefore(d *delivery) bool {
-	for _, i := range []int{laneHigh, int(d.lane)} { // where a restart is told, and its own
+	// The gap of a restart is in the high lane, the other gaps are in the delivery's lane.
+	for _, i := range []int{laneHigh, int(d.lane)} {
 		if g := f.lanes[i].gaps.all(); len(g) > 0 && (g[0].From == 0 || i == int(d.lane) && g[0].From < d.seq) {
 			f.at, f.until = i, d.seq
 			if i != int(d.lane) {
@@ -132,19 +136,19 @@ func (f *feed) gapsBefore(d *delivery) bool {
 	return false
 }
 
-// replayed reports whether all that the subscriber gets from before its subscription
+// replayed reports whether everything that the subscriber gets from before its subscription
 // was written.
 func (c *Cursor) replayed() bool {
 	return c.share.feed.replayed() && (len(c.tasks) == 0 || c.tasks[0].seq >= c.share.feed.live) && c.window.unsent() >= c.share.feed.live
 }
 
-// need bounds the bytes that the head takes.
+// need returns a bound on the bytes that the head takes.
 func (c *Cursor) need() int {
 	return len(c.head.record) + len(c.head.topic.name) + topicLen + clockLen + deliveryLen
 }
 
-// write takes the head and writes it. A long record is copied without the lock: it
-// does not change, and the head is the goroutine's that fills.
+// write takes the head and writes it. A long record is copied without the lock: the
+// record does not change, and the head belongs to the goroutine that calls Fill.
 func (c *Cursor) write(w *writer, at int64) {
 	h := c.head
 	attempt := c.take(at)
@@ -175,12 +179,12 @@ func (c *Cursor) write(w *writer, at int64) {
 	c.counts.bytes += uint64(len(h.record))
 }
 
-// knows reports whether the stream knows a topic.
+// knows reports whether a topic was introduced on the stream.
 func (c *Cursor) knows(t *topic) bool {
 	return t.id < uint32(len(c.known)) && c.known[t.id] == t.turn
 }
 
-// introduce notes that the stream knows a topic.
+// introduce notes that a topic was introduced on the stream.
 func (c *Cursor) introduce(t *topic) {
 	if n := int(t.id) + 1; n > len(c.known) {
 		known := make([]uint32, min(max(n, 2*len(c.known)), MaxTopics))
@@ -190,8 +194,8 @@ func (c *Cursor) introduce(t *topic) {
 	c.known[t.id] = t.turn
 }
 
-// writeGaps writes some of n gaps that come together, at most stepsAtOnce, and reports whether
-// that was all.
+// writeGaps writes at most stepsAtOnce of n gaps that belong together. It lowers n by as many,
+// and reports whether none is left.
 func (c *Cursor) writeGaps(w *writer, n *int) bool {
 	some := min(*n, stepsAtOnce)
 	for range some {
@@ -204,7 +208,7 @@ func (c *Cursor) writeGaps(w *writer, n *int) bool {
 	return *n == 0
 }
 
-// take takes the head, and returns which delivery of it this is.
+// take takes the head, and returns the number of this delivery, 1 for the first.
 func (c *Cursor) take(at int64) (attempt int) {
 	s := c.share
 	if s.group != nil {
@@ -246,8 +250,8 @@ func (c *Cursor) count(g Gap) {
 	c.tell(g.To)
 }
 
-// markProgress tells the subscriber how far it has come, if it cannot know from messages:
-// Latest after each batch, others when much was published that is not theirs.
+// markProgress tells the subscriber how far it has come if messages do not show it: for Latest
+// after each batch, for other classes after many messages that were not the subscriber's.
 func (c *Cursor) markProgress(w *writer) {
 	f := &c.share.feed
 	if c.share.group != nil || !c.marked && f.latest == nil || f.search != nil || !w.room(maxMarkLen) {
@@ -264,12 +268,13 @@ func (c *Cursor) markProgress(w *writer) {
 	w.out = appendMark(w.out, Mark{MarkProgress, p})
 }
 
-// least is the number up to which all was written on this stream.
+// least returns the number up to which everything was written on this stream.
 func (c *Cursor) least() uint64 {
 	return min(c.share.feed.position().Least(), c.window.unsent()-1)
 }
 
-// tell notes that the subscriber has come to a number. That of Latest is not in order.
+// tell notes that the subscriber has come to a number. The numbers of Latest do not count,
+// because they are not in order.
 func (c *Cursor) tell(seq uint64) {
 	if c.share.feed.latest == nil {
 		c.told = max(c.told, seq)

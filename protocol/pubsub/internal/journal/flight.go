@@ -5,31 +5,33 @@ import (
 	"time"
 )
 
-// flightMost is how many messages that are not known to be read are remembered of a
-// member, 8 bytes each; of more the older half is forgotten.
+// flightMost is how many messages that are not known to be read are remembered for a member,
+// 8 bytes each. Beyond that the older half is forgotten.
 const flightMost = 1 << 16
 
-// flight is the number of a message and, in its last bits, the slot of its key and its lane. The
+// flight is the number of a message and, in its low bits, the slot of its key and its lane. The
 // key stays with the member until the message is known to be read, or is forgotten.
 type flight uint64
 
 const (
 	laneBits = 2
-	slotBits = 11 // 0: it has no key; otherwise one more than the slot
+	// slotBits hold 0 for a message without a key, otherwise one more than the slot.
+	slotBits = 11
 )
 
 func (f flight) seq() uint64 { return uint64(f >> (laneBits + slotBits)) }
 func (f flight) lane() int   { return int(f & (1<<laneBits - 1)) }
 func (f flight) slot() int   { return int(f >> laneBits & (1<<slotBits - 1)) }
 
-// forgotten is what a member was sent before all that is in flight, and is not known to have read.
+// forgotten is what a member was sent before everything in flight, and is not known to have read.
 type forgotten struct {
-	n    int
-	gaps [Lanes]Gap // of an unknown number; without a number To the lane has none
+	n int
+	// gaps have an unknown count. A lane has none if its To is zero.
+	gaps [Lanes]Gap
 }
 
-// unsure is gaps that a member was told and is not known to have read: those before are read when as
-// many more messages are, and those behind came later.
+// unsure has gaps that a member was told and is not known to have read. The gaps in before are read
+// when left more messages are read; the gaps in behind came later.
 type unsure struct {
 	before, behind giveUp
 	left           int
@@ -46,7 +48,8 @@ func (c *Cursor) fly(t *task) {
 	switch u := c.unsure; {
 	case u == nil || u.left > 0:
 	case u.behind.empty():
-		c.unsure = nil // it has read those before
+		// The member has read the gaps in before.
+		c.unsure = nil
 	default:
 		u.before, u.behind, u.left = u.behind, giveUp{}, len(c.flight)
 		if c.forgotten != nil {
@@ -63,7 +66,7 @@ func (c *Cursor) heardOf(g Gap) {
 	c.unsure.behind.once(g)
 }
 
-// all adds all of others.
+// all adds the gaps of others.
 func (t *giveUp) all(others *giveUp) {
 	for i := range others.gaps {
 		for _, g := range others.gaps[i].all() {
@@ -76,15 +79,15 @@ func (t *giveUp) empty() bool {
 	return !slices.ContainsFunc(t.gaps[:], func(g gaps) bool { return g.len() > 0 })
 }
 
-// once is add, but that a restart is told once.
+// once is add, except that it adds the gap of a restart only once.
 func (t *giveUp) once(g Gap) {
 	if g.From > 0 || !slices.Contains(t.gaps[g.Lane].all(), g) {
 		t.add(g)
 	}
 }
 
-// remembers makes room for one more flight. If there is none, the older half is forgotten. A flight
-// counts as the task that it is given back as when its member leaves, which cannot be refused then.
+// remembers makes room for one more flight. If there is none, it forgets the older half. A flight
+// costs as much as a task: it becomes one when its member leaves, and cannot be refused then.
 func (c *Cursor) remembers() {
 	if len(c.flight) < cap(c.flight) {
 		return
@@ -99,7 +102,7 @@ func (c *Cursor) remembers() {
 	c.flight = all[:copy(all, c.flight)]
 }
 
-// forget forgets the numbers of the first n messages in flight.
+// forget replaces the numbers of the first n messages in flight by the gaps in c.forgotten.
 func (c *Cursor) forget(n int) {
 	if c.forgotten == nil {
 		c.forgotten = new(forgotten)
@@ -115,7 +118,7 @@ func (c *Cursor) forget(n int) {
 	c.landed(n)
 }
 
-// landed ends the flight of the first n messages, and lets go of the room when there are no others.
+// landed ends the flight of the first n messages, and frees the list if there are no others.
 func (c *Cursor) landed(n int) {
 	for _, f := range c.flight[:n] {
 		if slot := f.slot(); slot > 0 {
@@ -144,15 +147,16 @@ func (c *Cursor) hasRead(n int) {
 	c.landed(min(n, len(c.flight)))
 }
 
-// hasAll notes that a member has read, or will read, all that it was sent.
+// hasAll notes that a member has read, or will read, everything that it was sent.
 func (c *Cursor) hasAll() {
 	c.landed(len(c.flight))
 	c.forgotten, c.unsure = nil, nil
 }
 
-// land ends the flight of what was sent to a member that has left, at most stepsAtOnce at a
-// time, and reports whether that was all: it goes to the others if the member has said what
-// it has read, and is told to them as a gap if it was lost, or is not kept or remembered any more.
+// land ends the flight of messages that were sent to a member that has left, at most stepsAtOnce
+// at a time, and reports whether none is left. If the member has said what it has read, the rest
+// goes to the other members. They are told of a gap instead if the member was lost, or if a
+// message is no longer kept or remembered.
 func (s *share) land(t *leaver) bool {
 	c := t.c
 	s.landGaps(t)
@@ -185,8 +189,8 @@ func (s *share) land(t *leaver) bool {
 	return true
 }
 
-// landGaps tells the others of what is forgotten, and of the gaps that a member has perhaps not read.
-// One that is alive has read those if it has read all messages.
+// landGaps tells the other members of what is forgotten, and of gaps that the member may not have
+// read. A member that is alive has read its gaps if it has read all its messages.
 func (s *share) landGaps(t *leaver) {
 	c := t.c
 	if u := c.unsure; u != nil && (!t.alive || c.forgotten != nil || len(c.flight) > 0) {
@@ -207,14 +211,14 @@ func (s *share) landGaps(t *leaver) {
 	c.forgotten, c.unsure = nil, nil
 }
 
-// tellOthers has a gap told to the members beside one that has left.
+// tellOthers queues a gap for the members other than c, which has left.
 func (s *share) tellOthers(c *Cursor, g Gap) {
 	s.group.back.push(task{seq: g.From, gap: &g}, c.backlog)
 }
 
-// AddCredit says that a member of a group has room for more messages. Fill counts them
-// down. Keys are shared out by [Subscription.Credit], which does not change; a member
-// never has more than [MaxCredit].
+// AddCredit says that a member of a group has room for more messages. Each message that Fill
+// delivers uses up one. Keys are shared out by [Subscription.Credit], which does not change.
+// A member never has more than [MaxCredit].
 func (c *Cursor) AddCredit(messages int, now time.Time) {
 	s := c.share
 	s.mu.Lock()

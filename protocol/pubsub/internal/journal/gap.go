@@ -7,13 +7,20 @@ type Reason uint8
 
 // The reasons of gaps.
 const (
-	ReasonOverflow  Reason = 1 // the subscription's backlog was at its limit, or too old
-	ReasonExpired   Reason = 2 // their TTL had passed
-	ReasonConflated Reason = 3 // a newer message of the same topic and key took their place
-	ReasonRetention Reason = 4 // they were no longer in the ring
-	ReasonRestart   Reason = 5 // they belonged to an earlier epoch of the publisher
-	ReasonDrained   Reason = 6 // the publisher ended before they could be delivered
-	ReasonLost      Reason = 7 // they were on their way to a member of the group when that was lost
+	// ReasonOverflow means that the subscription's backlog was at its limit, or too old.
+	ReasonOverflow Reason = 1
+	// ReasonExpired means that their TTL had passed.
+	ReasonExpired Reason = 2
+	// ReasonConflated means that a newer message of the same topic and key replaced each.
+	ReasonConflated Reason = 3
+	// ReasonRetention means that they were no longer in the ring.
+	ReasonRetention Reason = 4
+	// ReasonRestart means that they belonged to an earlier epoch of the publisher.
+	ReasonRestart Reason = 5
+	// ReasonDrained means that the publisher ended before they could be delivered.
+	ReasonDrained Reason = 6
+	// ReasonLost means that they were in flight to a member of the group that was lost.
+	ReasonLost Reason = 7
 )
 
 // Reasons is one more than the largest reason, for arrays with one place for each.
@@ -42,17 +49,19 @@ func (r Reason) String() string {
 	}
 }
 
-// Gap says that messages of a lane with numbers From to To, both included, are
-// missing, Count of them being the subscription's; zero is an unknown number.
-// Numbers in the range that are not among these Count were delivered, told by
-// another gap, or are not the subscription's.
+// Gap says that messages of a lane with numbers From to To, both included, are missing.
+// Count is how many of them are the subscription's; zero means an unknown number. The other
+// numbers in the range were delivered, are told by another gap, or are not the
+// subscription's.
 type Gap struct {
 	Lane     int
 	Reason   Reason
 	From, To uint64
 	Count    uint64
 
-	exact bool // it was to come again: it becomes part of no other that says less which
+	// exact is set for messages that were to come again. An exact gap is not merged into one
+	// that is less precise about the numbers.
+	exact bool
 }
 
 func (g *Gap) merge(n Gap) bool {

@@ -5,36 +5,37 @@ import (
 	"sort"
 )
 
-// gaps are what a lane has yet to tell, by From. Between two messages there is at most one for
-// each reason, but for those of messages that were to come again; so there are not more than a
-// few for each message. What is done for one gap does not depend on how many there are.
+// gaps are the gaps that a lane has yet to tell, ordered by From. Between two messages there is
+// at most one gap for each reason, except for messages that were to come again, so there are
+// only a few for each message. The work for one gap does not depend on how many there are.
 type gaps struct {
 	list []Gap
-	head int // the first that is there
+	// head is the index of the first gap in list.
+	head int
 }
 
 const (
-	// nearGaps is how far from its place a gap looks for one that it belongs to: the gaps on
+	// nearGaps is how many gaps before its place are tried to merge a gap into: the gaps on
 	// both sides of a message.
 	nearGaps = 2 * Reasons
-	// idleGaps is the room that an empty list keeps.
+	// idleGaps is the capacity that an empty list keeps at most.
 	idleGaps = 64
 )
 
-// all returns the gaps, until they change.
+// all returns the gaps. The slice is valid until they change.
 func (g *gaps) all() []Gap { return g.list[g.head:] }
 
 func (g *gaps) len() int { return len(g.list) - g.head }
 
-// before returns how many begin before a number.
+// before returns how many gaps begin before a number.
 func (g *gaps) before(seq uint64) int {
 	list := g.all()
 	return sort.Search(len(list), func(i int) bool { return list[i].From >= seq })
 }
 
-// add notes that messages are missing. after is the number of the message before
-// them that is still to be delivered, zero if there is none: what is missing on the
-// same side of it for the same reason becomes one gap.
+// add notes that messages are missing. after is the number of the message before them that
+// is still to be delivered, zero if there is none. Messages that are missing on the same side
+// of it for the same reason become one gap.
 func (g *gaps) add(n Gap, after uint64) {
 	at := g.before(n.From + 1)
 	if !g.mergeNear(at, n, after) {
@@ -42,8 +43,8 @@ func (g *gaps) add(n Gap, after uint64) {
 	}
 }
 
-// mergeNear makes a gap part of one that comes before a place and behind a message, and
-// reports whether there is one for its reason.
+// mergeNear merges a gap into one of the same reason that comes before index at and behind
+// message after, and reports whether there is one.
 func (g *gaps) mergeNear(at int, n Gap, after uint64) bool {
 	list := g.all()
 	for i := at - 1; i >= max(at-nearGaps, 0) && list[i].From > after; i-- {
@@ -57,8 +58,8 @@ func (g *gaps) mergeNear(at int, n Gap, after uint64) bool {
 	return false
 }
 
-// close makes one of the gaps of each reason that were on the two sides of a message, which is
-// missing too, and come before the next one.
+// close merges the gaps of each reason on the two sides of message seq, which is missing too.
+// next is the number of the next message that is not missing.
 func (g *gaps) close(seq, next uint64) {
 	for at := g.before(seq + 1); at < g.len() && g.all()[at].From < next; {
 		if g.mergeNear(at, g.all()[at], 0) {
@@ -69,7 +70,7 @@ func (g *gaps) close(seq, next uint64) {
 	}
 }
 
-// join is add where nothing is between gaps: those of one reason become one.
+// join is add for gaps with no messages between them: all gaps of one reason become one.
 func (g *gaps) join(n Gap) {
 	list := g.all()
 	for i := range list {
@@ -87,7 +88,7 @@ func (g *gaps) pop() Gap {
 	return first
 }
 
-// mix puts gaps that ascend among the others, each before those that begin where it does.
+// mix inserts gaps, which are in ascending order, each before those with the same From.
 func (g *gaps) mix(more []Gap) {
 	if len(more) == 0 {
 		return
@@ -103,7 +104,7 @@ func (g *gaps) mix(more []Gap) {
 	g.list, g.head = append(mixed, more...), 0
 }
 
-// put makes room from the nearer end of the list.
+// put inserts a gap at an index. It makes room by moving the shorter side of the list.
 func (g *gaps) put(at int, n Gap) {
 	if at >= g.len()/2 {
 		if g.head > len(g.list)/2 && len(g.list) == cap(g.list) {
@@ -121,14 +122,14 @@ func (g *gaps) put(at int, n Gap) {
 	list[at] = n
 }
 
-// move makes room for so many before the gaps, or lets go of what room is there.
+// move copies the gaps to a new list that has room for so many gaps in front of them.
 func (g *gaps) move(room int) {
 	list := make([]Gap, room+g.len(), 2*(room+g.len()))
 	copy(list[room:], g.all())
 	g.list, g.head = list, room
 }
 
-// cut closes the place of a gap from the nearer end of the list.
+// cut removes the gap at an index. It closes the hole by moving the shorter side of the list.
 func (g *gaps) cut(at int) {
 	switch list := g.all(); {
 	case at < len(list)/2:

@@ -2,40 +2,46 @@ package journal
 
 import "slices"
 
-// groupSlots is how many slots the keys of a group fall into by their hash. The keys of
-// a slot go to one member. groupParked is how many messages a member is given for its
-// keys beyond its credit, 32 bytes each, before the group waits for it: one that hangs does
-// not hold up the others until then.
+// groupSlots is how many slots the keys of a group fall into by their hash. All keys of a
+// slot go to one member. groupParked is how many messages a member is given for its keys
+// beyond its credit, 32 bytes each, before the group waits for it. Up to that point, a member
+// that hangs does not hold up the others.
 const (
 	groupSlots  = 1024
 	groupParked = 1 << 16
 )
 
-// group is the members of a share. What the feed has goes to a member with credit as
-// soon as there is one, into the list of its tasks, which its Fill takes.
+// group has the members of a share. What the feed has goes to a member with credit as soon
+// as there is one: it is added to the member's tasks, which its Fill takes.
 type group struct {
 	members []*Cursor
-	back    returned // what members gave back; it goes before what is new
-	slots   [groupSlots]slotHolder
-	joins   uint64
-	draws   uint64
-	handing int // members whose messages are being handed over
+	// back has what members gave back. It goes before new messages.
+	back  returned
+	slots [groupSlots]slotHolder
+	joins uint64
+	draws uint64
+	// handing is how many members are being stripped of their messages.
+	handing int
 }
 
-// slotHolder is who has the keys of a slot. It keeps them while it is there, except that
-// one who joins takes its part of the slots that have no message on its way.
+// slotHolder is the member that has the keys of a slot. It keeps them while it is there,
+// except that a member that joins takes its share of the slots that have no message out.
 type slotHolder struct {
 	holder *Cursor
-	joins  uint64 // the joins of the group when the holder was found
-	out    int    // messages with a member
+	// joins is group.joins when the holder was found.
+	joins uint64
+	// out is how many messages of the slot members have.
+	out int
 }
 
 // task is a message or a gap for a member.
 type task struct {
-	seq      uint64
-	hash     uint32 // the hash of the key
-	lane     uint8
-	delivery *delivery // nil for a message that is new
+	seq uint64
+	// hash is the hash of the key, 0 if there is none.
+	hash uint32
+	lane uint8
+	// delivery is nil for a new message.
+	delivery *delivery
 	gap      *Gap
 }
 
@@ -64,8 +70,8 @@ func (s *share) enter(c *Cursor, now int64) error {
 	return nil
 }
 
-// exit removes a member, and reports whether it was the last one. What it has is still to be
-// handed over.
+// exit removes a member, and reports whether it was the last one. If not, the caller must hand
+// over what the member has.
 func (s *share) exit(c *Cursor) bool {
 	g := s.group
 	g.members = slices.DeleteFunc(g.members, func(m *Cursor) bool { return m == c })
@@ -76,7 +82,7 @@ func (s *share) exit(c *Cursor) bool {
 	return false
 }
 
-// leaver is a member that has left a group, and what is to be told of it.
+// leaver is a member that has left a group. missing has the gaps that the others must be told of.
 type leaver struct {
 	c       *Cursor
 	at      int64
@@ -84,9 +90,10 @@ type leaver struct {
 	missing [Lanes]Gap
 }
 
-// handOver gives what a member has left to the others, in steps between which publishers
-// have the lock, but not the log's. The group gives out nothing meanwhile, so that the
-// messages of a key stay in order.
+// handOver gives what a member has left behind to the others, in steps between which
+// publishers can have the lock of the share. The log's lock must not be held. The group
+// gives out nothing meanwhile, so that the messages of a key stay in order. A nil leaver has
+// nothing to hand over.
 func (t *leaver) handOver() {
 	if t == nil {
 		return
@@ -105,7 +112,7 @@ func (t *leaver) handOver() {
 	}
 }
 
-// replace puts a cursor in the place of the one whose session it goes on with.
+// replace puts a cursor in the place of the one whose session it resumes.
 func (s *share) replace(old, c *Cursor, now int64) {
 	g := s.group
 	c.number, c.weight = old.number, old.weight
@@ -118,9 +125,9 @@ func (s *share) replace(old, c *Cursor, now int64) {
 	s.dispatch(now, false)
 }
 
-// strip takes from a member what it has, for the others, at most stepsAtOnce at a time, and
-// reports whether that was all. If there are no others that are connected, it keeps it. If it
-// is alive, it has failed at nothing.
+// strip takes what a member has, for the others, at most stepsAtOnce at a time, and reports
+// whether nothing is left to take. A member of the group keeps it if no other is connected.
+// If alive is set, its deliveries do not count as failed.
 func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 	g := s.group
 	other := slices.IndexFunc(g.members, func(m *Cursor) bool { return m != c && m.detached == 0 })
@@ -150,11 +157,13 @@ func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 	}
 	for d := c.window.list.first(); d != nil && left > 0; d = c.window.list.first() {
 		left--
+		// A delivery that may not be repeated is a dead letter now.
 		if !s.disconnected(c, d, now, alive) {
-			continue // it is a dead letter
+			continue
 		}
 		c.window.remove(d)
-		if d.due > now && host != nil && host.hosts(d) { // it waits in its place
+		// A delivery that is not due yet waits in the window of another member.
+		if d.due > now && host != nil && host.hosts(d) {
 			d.order = never
 			host.insert(d)
 			host.retry(d, d.due)
@@ -166,7 +175,7 @@ func (s *share) strip(c *Cursor, now int64, alive bool) bool {
 	return left > 0
 }
 
-// giveBack gives a delivery that is not in a member's window any more to the group.
+// giveBack gives the group a delivery that was removed from a member's window.
 func (s *share) giveBack(c *Cursor, d *delivery) {
 	d.keep()
 	t := task{seq: d.seq, hash: d.hash, lane: d.lane, delivery: d}
@@ -174,15 +183,15 @@ func (s *share) giveBack(c *Cursor, d *delivery) {
 	s.group.back.push(t, c.backlog)
 }
 
-// uncount notes that a delivery is not the group's any more.
+// uncount notes that the group no longer pays for the delivery of a task.
 func (s *share) uncount(t *task) {
 	if t.delivery != nil {
 		s.holder.Give(int64(t.delivery.cost()))
 	}
 }
 
-// reclaim takes from a member's window what is due again: any member may get it. It
-// reports whether that was all.
+// reclaim takes deliveries that are due again from a member's window, so that any member may
+// get them. It takes at most stepsAtOnce, and reports whether none is left.
 func (s *share) reclaim(c *Cursor, at int64) bool {
 	if c.window == nil {
 		return true
@@ -199,7 +208,7 @@ func (s *share) reclaim(c *Cursor, at int64) bool {
 	return false
 }
 
-// release notes that no member has a message any more.
+// release notes that a message with this hash of its key is no longer with a member.
 func (s *share) release(hash uint32) {
 	if s.group != nil && hash != 0 {
 		s.group.slots[hash%groupSlots].out--
@@ -208,16 +217,17 @@ func (s *share) release(hash uint32) {
 
 func (s *share) done(d *delivery) { s.release(d.hash) }
 
-// dispatch gives members the messages at hand, as far as they have credit, and at most stepsAtOnce
-// messages: then it is busy, and a member's Fill goes on. look allows it to spend the
-// budget of the feed; otherwise a member's Fill does.
+// dispatch gives members the messages at hand, as far as they have credit. After stepsAtOnce
+// messages it returns busy, and a member's Fill goes on. If look is set, dispatch may spend the
+// budget of the feed; otherwise it leaves that to a member's Fill.
 func (s *share) dispatch(at int64, look bool) state {
 	g, f := s.group, &s.feed
 	if !look {
 		f.budget = 0
 	}
+	// What is being handed over goes before new messages.
 	if g.handing > 0 {
-		return none // what they have left goes before what is new
+		return none
 	}
 	given := 0
 	for g.back.len() > 0 && given < stepsAtOnce {
@@ -270,7 +280,7 @@ func (s *share) dispatch(at int64, look bool) state {
 	return busy
 }
 
-// rouse wakes a member to look on.
+// rouse wakes one member that waits, whose Fill goes on with dispatch.
 func (g *group) rouse() {
 	for _, c := range g.members {
 		if c.parked && c.detached == 0 {

@@ -2,48 +2,48 @@
 //
 // # Overview
 //
-// A [Log] is what a publisher has said, in order. [Log.Append] encodes a message once
-// and gives it the next number; its bytes stay in a ring that is bounded in bytes and
-// age, and are the same for every subscriber. A [Cursor] is the place of one
-// subscriber. It has a queue of numbers, 8 bytes for each message that is before it,
-// and [Cursor.Fill] copies the records behind the numbers into a frame. Where messages
-// are missing, it writes a gap in their place, with a count and a reason: overflow,
-// expiry, conflation, retention, restart. A subscriber that falls behind costs its
-// queue and nothing more; what has left the ring is told as a gap.
+// A [Log] holds the messages of a publisher, in order. [Log.Append] encodes a message
+// once and gives it the next number. Its bytes stay in a ring that is bounded in bytes
+// and age, and are the same for every subscriber. A [Cursor] is the place of one
+// subscriber. It has a queue of numbers, 8 bytes for each message that waits for the
+// subscriber, and [Cursor.Fill] copies the records with these numbers into a frame.
+// Where messages are missing, it writes a gap in their place, with a count and a reason:
+// overflow, expiry, conflation, retention, restart. A subscriber that falls behind costs
+// its queue and nothing more; messages that have left the ring are told as a gap.
 //
-// A cursor that starts in the past, or resumes, or is slow and must not lose anything
-// (the classes [Reliable] and [AtLeastOnce]), reads the ring until it has come to its
-// end, and is pushed to from there on: history joins what is live without a hole or a
-// duplicate, for both are places in one log.
+// A cursor that starts in the past, that resumes, or that is slow and must not lose
+// anything (the classes [Reliable] and [AtLeastOnce]) reads the ring until it has come to
+// its end. From there on, publishers push to its queue. History joins live messages
+// without a hole or a duplicate, because both are places in one log.
 //
-// The package has no goroutines, does no I/O and reads no clock: who calls it says what
-// time it is, and writes the frames.
+// The package has no goroutines, does no I/O and reads no clock: the caller passes the
+// time and writes the frames.
 //
 // # Guarantees
 //
-// What a subscriber receives and the gaps it is told of are what was published to it,
-// for every history of slow reading, disconnecting, resuming, expiry and restart: a
-// frame that Fill has made is either read whole by the [Reader] of the other side, or
-// the subscriber resumes from the [Position] its [Tracker] has.
+// The messages that a subscriber receives and the gaps that it is told of add up to what
+// was published to it, for every history of slow reading, disconnecting, resuming, expiry
+// and restart. A frame that Fill has made is either read whole by the [Reader] of the
+// other side, or the subscriber resumes from the [Position] of its [Tracker].
 //
-//   - Order is that of the numbers in each of three lanes of priority, which take turns
-//     8:4:1. A publisher that never sets a priority has one lane. Latest orders each
-//     topic and key only, and has no lanes.
-//   - BestEffort and Reliable never deliver a message twice. Latest may after a resume,
-//     and the Tracker filters it.
+//   - Messages are in the order of their numbers in each of three lanes of priority, which
+//     take turns 8:4:1. A publisher that never sets a priority has one lane. Latest orders
+//     each topic and key only, and has no lanes.
+//   - BestEffort and Reliable never deliver a message twice. Latest may do so after a
+//     resume, and the Tracker filters the duplicate.
 //   - AtLeastOnce delivers a message until it is acked, or becomes a dead letter, or is
 //     told in a gap before its first delivery. A gap may be told twice after a resume. A
-//     message that is delivered again comes after others of its key that followed it;
-//     who needs them in order uses a window of one.
+//     message that is delivered again comes after others of its key that followed it. A
+//     subscriber that needs them in order uses a window of one.
 //   - A message of a group goes to one member at a time. A key stays with its member
-//     while that is there, except that a new member takes its part of those keys that
-//     have no message on its way. What a member has not taken or, of AtLeastOnce, not
-//     acked, goes to the others when it leaves.
+//     while that is there, except that a new member takes its share of the keys that have
+//     no message in flight. Messages that a member has not taken or, for AtLeastOnce, not
+//     acked go to the other members when it leaves.
 //
 // # Records
 //
 // A frame holds whole records, one after another. Numbers are varints (RFC 9000,
-// section 16; in any of the lengths that hold them), except those said to be bytes.
+// section 16) in any of the lengths that hold them, except where marked as a byte.
 //
 //	record    kind:byte length body             a reader skips kinds that it does not know
 //	TOPIC     1  topic name                     from here on, topic stands for name
@@ -54,28 +54,30 @@
 //	CLOCK     6  time                           from here on, times of messages count from time
 //
 // topic is below [MaxTopics]; a later TOPIC may give the number another name. seq counts
-// all messages of the publisher from 1 in each epoch. time is microseconds by the
-// publisher's clock: that of a CLOCK since 1970, that of a MSG since the time of the last
-// CLOCK of its stream, since 1970 before the first. A CLOCK may be earlier than the one
-// before. ttl is microseconds from the time of the message. flags says which optional
-// fields are there: 1 key, 2 ttl, 4 headers, 8 trace, 16 priority, 32 feed; the other bits
-// are zero. key is a length and as many bytes. trace and headers are a number of pairs and for
-// each pair a length, the name, a length, the value. payload is the rest of the body.
+// all messages of the publisher from 1 in each epoch. time is in microseconds by the
+// publisher's clock. In a CLOCK it counts from 1970. In a MSG it counts from the time of
+// the last CLOCK of the stream, or from 1970 before the first CLOCK. A CLOCK may be earlier
+// than the one before it. ttl is in microseconds from the time of the message. flags says
+// which optional fields are present: 1 key, 2 ttl, 4 headers, 8 trace, 16 priority, 32 feed;
+// the other bits are zero. key is a length and that many bytes. trace and headers are a
+// number of pairs and, for each pair, a length, the name, a length, the value. payload is
+// the rest of the body.
 //
-// GAP says that count messages of the lane (0 high, 1 normal, 2 low) with numbers
-// in from … to do not come; 0 is an unknown count. reason is 1 overflow, 2 ttl,
-// 3 conflated, 4 retention, 5 restart; from and to are 0 in a restart, which is the
-// first record of its stream. The ranges of gaps next to each other may overlap, and
-// a range may span messages that are not the subscriber's.
+// GAP says that count messages of the lane (0 high, 1 normal, 2 low) with numbers in
+// from … to do not come; a count of 0 is unknown. reason is 1 overflow, 2 ttl,
+// 3 conflated, 4 retention, 5 restart. In a restart from and to are 0, and it is the first
+// record of its stream. The ranges of adjacent gaps may overlap, and a range may span
+// messages that are not the subscriber's.
 //
-// MARK says that all messages up to and including seq were delivered or told before: kind
-// 1 once, at the end of what was published before the subscription; kind 2 at any time.
+// MARK says that all messages up to and including seq were delivered or told before it.
+// Kind 1 comes once, at the end of what was published before the subscription; kind 2 may
+// come at any time.
 //
 // # Concurrency
 //
-// All methods of Log and Cursor are safe for concurrent use, but that one goroutine at
-// a time calls Fill of a cursor. Publishers exclude each other for the time that it
-// takes to encode a short message and to push its number to the cursors that match. No
-// lock is held while a message of 16 KiB or more is copied, nor between calls. Reader and
-// Tracker belong to one goroutine.
+// All methods of Log and Cursor are safe for concurrent use, except that only one
+// goroutine at a time may call Fill of a cursor. Publishers exclude each other for the
+// time that it takes to encode a short message and to push its number to the cursors that
+// match. No lock is held while a message of 16 KiB or more is copied, nor between calls. A
+// Reader or Tracker belongs to one goroutine.
 package journal

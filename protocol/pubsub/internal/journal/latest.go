@@ -2,20 +2,24 @@ package journal
 
 import "hash/maphash"
 
-// latest holds the newest number of each topic and key. A key keeps its place while
-// newer numbers replace its older ones, so that one that changes all the time is
-// delivered as often as the others.
+// latest holds the newest number of each topic and key. A key keeps its place while newer
+// numbers replace older ones, so that a key that changes all the time is delivered as often
+// as the others.
 type latest struct {
-	seed    maphash.Seed
-	slots   []place // a ring; a power of two of them
+	seed maphash.Seed
+	// slots is a ring. Its length is a power of two.
+	slots   []place
 	head, n int
-	popped  int            // places that were popped, which is the position of head
-	index   map[uint64]int // hash of topic and key → position of its place
+	// popped counts the places that were popped, which is the position of head.
+	popped int
+	// index maps the hash of a topic and key to the position of its place.
+	index map[uint64]int
 }
 
+// place has the number that took it, and the newest number.
 type place struct {
-	first uint64 // the number that took the place
-	seq   uint64 // the newest
+	first uint64
+	seq   uint64
 	hash  uint64
 }
 
@@ -25,7 +29,7 @@ func newLatest() *latest {
 
 func (t *latest) front() *place { return &t.slots[t.head] }
 
-// put enters a message and returns the number that it replaces, 0 if none. It is not ok if
+// put enters a message and returns the number that it replaces, 0 if none. ok is false if
 // there is no room for one more key.
 func (t *latest) put(r *ring, seq uint64, e *entry, s *slab, room func(from, to int) bool) (old uint64, ok bool) {
 	h := maphash.String(t.seed, e.topic.name)
@@ -38,7 +42,7 @@ func (t *latest) put(r *ring, seq uint64, e *entry, s *slab, room func(from, to 
 			old, p.seq = p.seq, seq
 			return old, true
 		}
-		// Two keys with one hash: each stays, and only the newer can be replaced.
+		// Two keys have the same hash: both stay, and only the newer can be replaced.
 	}
 	if t.n == len(t.slots) {
 		more := max(2*t.n, queueStart)
@@ -90,7 +94,7 @@ func (f *feed) pushLatest(seq uint64, e *entry) (queued, dropped int) {
 	return 1, f.putLatest(seq, e, e.slab.Load())
 }
 
-// putLatest enters a message, and returns how many it has displaced.
+// putLatest enters a message, and returns how many messages were dropped for lack of room.
 func (f *feed) putLatest(seq uint64, e *entry, s *slab) (dropped int) {
 	if s == f.log.hole {
 		f.drop(laneNormal, seq, ReasonRetention, 0)
@@ -114,9 +118,8 @@ func (f *feed) putLatest(seq uint64, e *entry, s *slab) (dropped int) {
 	return dropped
 }
 
-// peekLatest reads the ring to its end before it delivers, so that no value is
-// delivered that is known to be old, and after a resume none that is older than what
-// the subscriber has.
+// peekLatest reads the ring to its end before it delivers, so that it delivers no value that
+// is known to be old, and after a resume no value that is older than what the subscriber has.
 func (f *feed) peekLatest(now int64) state {
 	l := &f.lanes[laneNormal]
 	f.at = laneNormal

@@ -1,20 +1,21 @@
 package journal
 
-// spot is where a delivery of a window is, beside the list of all.
+// spot is where a delivery of a window is, besides the list of all deliveries.
 type spot uint8
 
 const (
 	nowhere spot = iota
-	leased       // with the subscriber, until a time
-	lapsed       // to be delivered again at a time, because its lease has ended
-	later        // to be delivered again at a time
-	due          // to be delivered again
+	leased       // with the subscriber, until the lease ends
+	lapsed       // waits for redelivery because its lease has ended
+	later        // waits for redelivery for another reason
+	due          // is to be delivered again now
 )
 
 // leases are the deliveries that are with a subscriber, in the order in which they were
-// sent, which is that of the ends of their leases.
+// sent, which is the order in which their leases end.
 type leases struct {
-	root delivery // before the first one, and behind the last
+	// root is the sentinel of a ring: before the first delivery, and behind the last.
+	root delivery
 	n    int
 }
 
@@ -32,7 +33,7 @@ func (l *leases) first() *delivery {
 	return l.root.next
 }
 
-// add puts a delivery behind the others: its lease does not end before theirs.
+// add appends a delivery. It makes sure that the lease does not end before those of the others.
 func (l *leases) add(d *delivery) {
 	last := l.root.prev
 	if last != &l.root {
@@ -53,11 +54,12 @@ func (d *delivery) unlink() {
 	d.prev, d.next = nil, nil
 }
 
-// heap has the least of its items in front.
+// heap is a binary heap with the least item in front.
 type heap[T any] struct {
-	list  []T
-	less  func(a, b T) bool
-	moved func(item T, at int) // nil: nobody asks where an item is
+	list []T
+	less func(a, b T) bool
+	// moved is called with the new index of an item. It may be nil.
+	moved func(item T, at int)
 }
 
 func (h *heap[T]) push(item T) {
@@ -77,8 +79,9 @@ func (h *heap[T]) remove(at int) {
 	last := len(h.list) - 1
 	moved := h.list[last]
 	h.list[last] = zero
+	// An empty heap keeps no memory that was once needed.
 	if h.list = h.list[:last]; last == 0 {
-		h.list = nil // it keeps no room that was once needed
+		h.list = nil
 	}
 	if at < last {
 		h.put(at, moved)

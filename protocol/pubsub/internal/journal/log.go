@@ -13,67 +13,80 @@ import (
 
 // Options of a [Log].
 type Options struct {
-	// Epoch tells this log from one that a publisher had before; it should be random.
+	// Epoch distinguishes this log from earlier ones of the publisher. It should be random.
 	Epoch uint64
-	// Bytes and Age bound what the ring keeps: zero is [DefaultBytes], [DefaultAge].
-	// Messages leave it by whichever comes first; the newest one never does.
+	// Bytes and Age bound what the ring keeps. Zero means [DefaultBytes] and [DefaultAge].
+	// Messages leave the ring by whichever comes first; the newest one never does.
 	Bytes int
 	Age   time.Duration
-	// Unacked bounds what it takes to keep the messages that wait for acks: their records,
-	// and about 300 bytes and the history of their deliveries for each. Each
-	// Subscription.Who may have as much as it leaves free; beyond that, a subscription gets a
-	// message only when none of its own waits. Zero is [DefaultUnacked].
+	// Unacked bounds the memory of messages that wait for acks: their records, and for each
+	// about 300 bytes and the history of its deliveries. Each Subscription.Who may have as
+	// much as it leaves free. Beyond that, a subscription gets a message only when none of
+	// its own waits for an ack. Zero means [DefaultUnacked].
 	Unacked int
-	// Backlog bounds what subscriptions take that are behind: 8 bytes for each message, 32 of a
-	// member of a group, and about 64 for each key of Latest, beyond the first 8 KiB of each list.
-	// Each Subscription.Who may have as much as it leaves free; beyond that BestEffort and Latest
-	// drop messages, other classes read the ring, and a group keeps what a member has no room for.
-	// Zero is [DefaultBacklog].
+	// Backlog bounds the memory of subscriptions that are behind: 8 bytes for each message, 32
+	// for one of a member of a group, and about 64 for each key of Latest, beyond the first
+	// 8 KiB of each list. Each Subscription.Who may have as much as it leaves free. Beyond that,
+	// BestEffort and Latest drop messages, other classes read the ring, and a group keeps what
+	// a member has no room for. Zero means [DefaultBacklog].
 	Backlog int
-	// NoHistory keeps only what a subscription asked for when it was published. A
-	// message that nobody asked for is not encoded, and a subscription that starts
-	// before it is told of a gap.
+	// NoHistory keeps only messages that a subscription asked for when they were published.
+	// A message that nobody asked for is not encoded, and a subscription that starts before
+	// it is told of a gap.
 	NoHistory bool
-	// MaxMessage bounds the record of a message, about 50 bytes more than its
-	// payload, key and headers; zero is [DefaultMaxMessage].
+	// MaxMessage bounds the record of a message, which has about 50 bytes more than its
+	// payload, key and headers. Zero means [DefaultMaxMessage].
 	MaxMessage int
 }
 
-// Log is the messages of a publisher in the order of their numbers, and its
+// Log holds the messages of a publisher in the order of their numbers, and its
 // subscriptions. All methods are safe for concurrent use.
 //
 // The times that methods are given should come from one clock that does not step
 // back, such as time.Now of one process.
 type Log struct {
-	opts    Options
-	base    time.Time
-	micros  int64 // base, since 1970
+	opts Options
+	base time.Time
+	// micros is base in microseconds since 1970.
+	micros  int64
 	settled atomic.Uint64
-	written atomic.Uint64 // as ring.written
+	// written is a copy of ring.written that needs no lock.
+	written atomic.Uint64
 	ring    ring
 	index   subject.Index[*share]
-	hole    *slab // stands for the records of messages that were not kept
+	// hole is the slab of messages whose records were not kept.
+	hole *slab
 
-	unacked   *pool.Pool // what windows, and what waits beside them, take
-	dying     dying
-	throttled atomic.Uint64 // times that a window waited for room in Options.Unacked
-	backlogs  *pool.Pool    // what backlogs take
-	crowded   atomic.Uint64 // times that a backlog had no more room in Options.Backlog
+	// unacked counts the memory of windows, and of what waits beside them.
+	unacked *pool.Pool
+	dying   dying
+	// throttled counts how often a window waited for room in Options.Unacked.
+	throttled atomic.Uint64
+	// backlogs counts the memory of backlogs.
+	backlogs *pool.Pool
+	// crowded counts how often a backlog had no more room in Options.Backlog.
+	crowded atomic.Uint64
 
-	mu       sync.Mutex // guards the fields below, and all of ring that is written
-	topics   topics
-	shares   map[*share]struct{}
-	groups   map[string]*share
-	leased   map[*share]struct{} // the shares of AtLeastOnce
+	// mu guards the fields below, and all writes to ring.
+	mu     sync.Mutex
+	topics topics
+	shares map[*share]struct{}
+	groups map[string]*share
+	// leased has the shares of AtLeastOnce.
+	leased   map[*share]struct{}
 	sessions map[string]*Cursor
-	dead     deadLetters // those of subscriptions that have ended
-	round    uint64      // counts searches for matches
-	found    []*share    // scratch of it
-	clock    int64       // the latest time a publisher gave
-	sealed   bool        // Append takes nothing more
+	// dead has the dead letters of subscriptions that have ended.
+	dead deadLetters
+	// round counts the searches for matches, whose results are in found.
+	round uint64
+	found []*share
+	// clock is the latest time that a publisher gave.
+	clock int64
+	// sealed is set when Append takes nothing more.
+	sealed bool
 }
 
-// ErrTooLarge is what [Log.Append] wraps when a message is larger than MaxMessage.
+// ErrTooLarge is what [Log.Append] wraps when a record is larger than Options.MaxMessage.
 var ErrTooLarge = errors.New("the message is too large")
 
 // New returns an empty log. The error is an [*OptionError].
@@ -122,30 +135,30 @@ const maxRecord = 1 << 27
 // Epoch returns the epoch of the log.
 func (l *Log) Epoch() uint64 { return l.opts.Epoch }
 
-// since returns a time as the log counts it.
+// since converts a time to nanoseconds since the base of the log.
 func (l *Log) since(now time.Time) int64 { return int64(now.Sub(l.base)) }
 
 // time is the inverse of since.
 func (l *Log) time(at int64) time.Time { return l.base.Add(time.Duration(at)) }
 
-// Append gives a message the next number and puts it before all subscriptions that
-// match its topic and key. It encodes it once; the slices of m are the caller's again
-// when it returns. It never waits for a subscriber.
+// Append gives a message the next number and adds it to all subscriptions that match its
+// topic and key. It encodes the message once, and does not keep the slices of m. It never
+// waits for a subscriber.
 //
-// Errors: [*LimitError], [*OptionError], a [*subject.Error] for a topic that is none,
-// [ErrSealed], and one that is [ErrTooLarge]; then nothing happened.
+// Errors: [*LimitError], [*OptionError], a [*subject.Error] for an invalid topic,
+// [ErrSealed], and one that wraps [ErrTooLarge]. On an error nothing has happened.
 func (l *Log) Append(m Message, now time.Time) (Report, error) {
 	return l.AppendAt(&m, now.Sub(l.base))
 }
 
-// AppendAt is Append with the time since the one that [New] was given.
+// AppendAt is Append with a time that counts from the one that [New] was given.
 func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 	r, _, err := l.appendAt(m, since, false)
 	return r, err
 }
 
-// Number is Append for those who want to know the number that the message has got, zero if
-// it was not kept, and not what became of it. A log that is sealed takes it.
+// Number is Append for a caller that needs the number of the message instead of a report.
+// The number is zero if the message was not kept. A sealed log takes it too.
 func (l *Log) Number(m *Message, now time.Time) (seq uint64, err error) {
 	_, seq, err = l.appendAt(m, now.Sub(l.base), true)
 	return seq, err
@@ -154,8 +167,8 @@ func (l *Log) Number(m *Message, now time.Time) (seq uint64, err error) {
 // First returns the number of the oldest message in the ring.
 func (l *Log) First() uint64 { return l.ring.first.Load() }
 
-// Seal has Append return [ErrSealed] from now on: a subscription that ends after that, because
-// the publisher does, has had or been told everything that was ever appended.
+// Seal makes Append return [ErrSealed] from now on. A subscription that ends later because the
+// publisher ends was delivered, or told of, everything that was ever appended.
 func (l *Log) Seal() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -236,7 +249,7 @@ func (l *Log) appendAt(m *Message, since time.Duration, sealed bool) (r Report, 
 	return r, seq, nil
 }
 
-// Written returns the bytes of all records that were ever appended.
+// Written returns the total bytes of all records that were ever appended.
 func (l *Log) Written() uint64 { return l.written.Load() }
 
 func (l *Log) tooLarge(size int) error {
@@ -252,15 +265,16 @@ func wanted(matches []*share, key string) bool {
 	return false
 }
 
-// match returns the subscriptions whose patterns match a topic, each once. They are
-// valid as long as the lock is held.
+// match returns the subscriptions whose patterns match a topic, each once. The slice is
+// valid as long as l.mu is held.
 func (l *Log) match(t *topic) []*share {
 	generation := l.index.Generation()
 	if t.matched && t.generation == generation {
 		return t.matches
 	}
 	l.round++
-	clear(l.found) // of those that may have ended
+	// Drop references to subscriptions that may have ended.
+	clear(l.found)
 	l.found = l.found[:0]
 	l.index.Match(t.name, func(sh *share) {
 		if sh.round != l.round {

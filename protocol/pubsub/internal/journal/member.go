@@ -55,14 +55,14 @@ func (c *Cursor) popTask() task {
 	return t
 }
 
-// uncount notes that a gap is not among a member's tasks any more.
+// uncount notes that the backlog of a member no longer has the gap of a task.
 func (c *Cursor) uncount(t *task) {
 	if t.gap != nil {
 		c.backlog.add(-gapCost)
 	}
 }
 
-// takeTask takes the head, and returns which delivery of it this is.
+// takeTask takes the head, and returns the number of this delivery, 1 for the first.
 func (c *Cursor) takeTask(at int64) (attempt int) {
 	s := c.share
 	t := c.popTask()

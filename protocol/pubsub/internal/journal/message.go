@@ -5,21 +5,24 @@ import (
 	"time"
 )
 
-// Message is what a publisher says.
+// Message is a message to publish.
 type Message struct {
 	Topic string
-	// Key groups messages of a topic: conflation, last values and members of groups
-	// go by it. Optional.
+	// Key groups the messages of a topic for conflation, last values and the members of
+	// groups. It is optional.
 	Key     string
 	Headers []Pair
-	Trace   []Pair // the publisher's trace context
-	Payload []byte // copied by Append
-	// TTL is how long the message is worth delivering; zero is without end. Microseconds count.
+	// Trace is the publisher's trace context.
+	Trace []Pair
+	// Payload is copied by Append.
+	Payload []byte
+	// TTL is how long the message is worth delivering, in units of a microsecond. Zero means
+	// without a bound.
 	TTL time.Duration
-	// Priority is from 1 to 255, higher first; zero is [DefaultPriority]. See [LaneOf].
+	// Priority is from 1 to 255, higher first; zero means [DefaultPriority]. See [LaneOf].
 	Priority uint8
-	// Feed numbers the messages of a feed that several publishers send, each the same:
-	// it grows from message to message, and [StartFeed] finds it. Zero means no feed.
+	// Feed numbers the messages of a feed that several publishers send identically. It grows
+	// from message to message, and [StartFeed] finds it. Zero means no feed.
 	Feed uint64
 }
 
@@ -28,16 +31,20 @@ type Pair struct{ Name, Value string }
 
 // Report is what became of a message when it was published.
 type Report struct {
-	Matched int // subscriptions that asked for it; a group counts as one
-	Queued  int // how many of these have the message before them
-	Dropped int // messages, this one or older ones, that overflowed a subscription because of it
+	// Matched is how many subscriptions asked for the message; a group counts as one.
+	Matched int
+	// Queued is how many of these are still to get the message.
+	Queued int
+	// Dropped is how many messages, this one or older ones, overflowed a subscription
+	// because of it.
+	Dropped int
 }
 
-// DefaultPriority is that of messages that do not say.
+// DefaultPriority is the priority of messages that do not set one.
 const DefaultPriority = 128
 
-// Lanes is how many lanes a subscription has. Each is in order; when several have
-// messages, the lanes take turns 8:4:1.
+// Lanes is how many lanes a subscription has. Each lane is in order. When several lanes
+// have messages, they take turns 8:4:1.
 const Lanes = 3
 
 const (
@@ -46,8 +53,8 @@ const (
 	laneLow
 )
 
-// LaneOf returns the lane of a priority: 0, high, from 192 up; 2, low, below 64;
-// otherwise 1.
+// LaneOf returns the lane of a priority: 0 (high) from 192 up, 2 (low) below 64, otherwise
+// 1 (normal). A priority of zero means [DefaultPriority].
 func LaneOf(priority uint8) int {
 	switch {
 	case priority == 0:
@@ -61,13 +68,14 @@ func LaneOf(priority uint8) int {
 	}
 }
 
-// LimitError says that something is beyond a bound.
+// LimitError says that something exceeds a bound.
 type LimitError struct {
-	What string // "key of message", …
+	// What names what is bounded, such as "ranges of an ack".
+	What string
 	Have int
 	Max  int
-	// Shared says that the bound is one of the log and all its subscriptions: trying
-	// later may help.
+	// Shared is set if all subscriptions of the log share the bound. A later attempt may
+	// succeed.
 	Shared bool
 }
 
@@ -90,7 +98,7 @@ func allAtMost(what string, have, limit int) error {
 	return nil
 }
 
-// check returns what is wrong with a message, its topic and size excepted.
+// check returns an error if a message is invalid. It does not check the topic and the size.
 func (m *Message) check() error {
 	if len(m.Key) > MaxKey {
 		return atMost("bytes of the key of a message", len(m.Key), MaxKey)
@@ -124,7 +132,7 @@ func checkPairs(what string, pairs []Pair) error {
 	return nil
 }
 
-// OptionError says that an option or a field has a value it cannot have.
+// OptionError says that an option or a field has an invalid value.
 type OptionError struct {
 	Field   string
 	Value   any

@@ -2,7 +2,7 @@ package journal
 
 import "iter"
 
-// Pairs are the headers of a record: a view on its bytes, checked when it was read.
+// Pairs are the headers of a record. They alias its bytes, which were checked when it was read.
 // The zero value holds no headers.
 type Pairs struct {
 	n   int
@@ -12,7 +12,7 @@ type Pairs struct {
 // Len returns the number of headers.
 func (p Pairs) Len() int { return p.n }
 
-// All ranges over names and values, in the order in which they were published, which
+// All ranges over names and values in the order in which they were published. The slices
 // alias the record.
 func (p Pairs) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
@@ -28,7 +28,7 @@ func (p Pairs) All() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// cutPairs reads a number of pairs and the pairs.
+// cutPairs reads the number of pairs and the pairs from the start of b.
 func cutPairs(b []byte) (p Pairs, rest []byte, problem string) {
 	n, b, ok := cutVarint(b)
 	if !ok || n > MaxPairs {
@@ -50,7 +50,7 @@ func cutPairs(b []byte) (p Pairs, rest []byte, problem string) {
 	return p, b, ""
 }
 
-// copied returns the pairs as they were published.
+// copied returns a copy of the pairs, as they were published.
 func (p Pairs) copied() []Pair {
 	var list []Pair
 	for name, value := range p.All() {

@@ -2,8 +2,8 @@ package journal
 
 import "errors"
 
-// Position says how far a subscriber has come: in each lane it was delivered or told
-// all messages up to and including this number. Zero is before the first message.
+// Position says how far a subscriber has come: in each lane it was delivered, or told of, all
+// messages up to and including this number. Zero is before the first message.
 type Position struct {
 	Epoch uint64
 	Seq   [Lanes]uint64
@@ -15,7 +15,7 @@ func (p Position) Least() uint64 { return min(p.Seq[0], p.Seq[1], p.Seq[2]) }
 // ErrPosition is the error for bytes that do not hold a position.
 var ErrPosition = errors.New("journal: malformed position")
 
-// Append appends the position: the epoch in eight bytes, big endian, for it is a
+// Append appends the position to b: the epoch in eight bytes, big endian, because it is a
 // random number, and a varint for each lane.
 func (p Position) Append(b []byte) []byte {
 	for shift := 56; shift >= 0; shift -= 8 {
@@ -27,7 +27,7 @@ func (p Position) Append(b []byte) []byte {
 	return b
 }
 
-// ParsePosition reads what [Position.Append] wrote, and returns what follows it. The
+// ParsePosition reads what [Position.Append] wrote, and returns the bytes that follow it. The
 // error is [ErrPosition].
 func ParsePosition(b []byte) (p Position, rest []byte, err error) {
 	if len(b) < 8 {

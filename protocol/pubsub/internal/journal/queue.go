@@ -1,27 +1,29 @@
 package journal
 
-// queue holds numbers of entries in their order, and the sizes of their records, in
-// 8 bytes each: the low 40 bits of the number, and the size in units of 16 bytes.
+// queue holds the numbers of entries in order, and the sizes of their records, in 8 bytes
+// each: the low 40 bits of the number, and the size in units of 16 bytes.
 type queue struct {
-	items   []uint64 // a ring; a power of two of them
+	// items is a ring. Its length is a power of two.
+	items   []uint64
 	head, n int
-	last    uint64 // the newest number, from which the others are told
+	// last is the newest number. It completes the low bits of the others.
+	last uint64
 }
 
 const (
 	sizeBits = 24
 	sizeUnit = 16
 	seqMask  = 1<<(64-sizeBits) - 1
-	// queueStart is the first length of a queue, queueIdle the longest one that an
+	// queueStart is the first length of a queue, and queueIdle the greatest length that an
 	// empty queue keeps.
 	queueStart = 16
 	queueIdle  = 1024
 )
 
-// units returns how the queue counts a size.
+// units returns a size in units of 16 bytes, rounded up.
 func units(size uint32) int { return int(size+sizeUnit-1) / sizeUnit }
 
-// longer is how many numbers a full queue has room for after the next one.
+// longer returns the length to which a full queue grows.
 func (q *queue) longer() int { return max(2*q.n, queueStart) }
 
 func (q *queue) push(seq uint64, size int) {

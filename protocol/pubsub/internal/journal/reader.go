@@ -8,23 +8,30 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// Record is a message, a gap or a mark, as a subscriber reads it. Its slices are views
-// of what the [Reader] was given.
+// Record is a message, a gap or a mark, as a subscriber reads it. Its slices alias what the
+// [Reader] was given.
 type Record struct {
-	Kind Kind // KindMessage, KindGap or KindMark
+	// Kind is KindMessage, KindGap or KindMark.
+	Kind Kind
 
-	// for a message
-	Seq      uint64
-	Topic    string
-	Time     time.Time // when it was published, by the publisher's clock; microseconds
+	// Seq to Attempt are for a message.
+
+	Seq   uint64
+	Topic string
+	// Time is when the message was published by the publisher's clock, in microseconds.
+	Time     time.Time
 	Priority uint8
-	TTL      time.Duration // as published; zero is without end
-	Feed     uint64        // zero is none
-	Key      []byte
-	Trace    Pairs
-	Headers  Pairs
-	Payload  []byte
-	Attempt  int // for AtLeastOnce: which delivery this is; 1, the first, if nothing else was said
+	// TTL is as published. Zero means without a bound.
+	TTL time.Duration
+	// Feed is zero if the message is not part of a feed.
+	Feed    uint64
+	Key     []byte
+	Trace   Pairs
+	Headers Pairs
+	Payload []byte
+	// Attempt is the number of this delivery of AtLeastOnce. It is 1, the first, if the
+	// stream does not say otherwise.
+	Attempt int
 
 	Gap  Gap
 	Mark Mark
@@ -32,11 +39,11 @@ type Record struct {
 
 // ReaderLimits bounds what a [Reader] takes.
 type ReaderLimits struct {
-	Topics int // topics known at a time; zero is [MaxTopics]
+	// Topics is the most topics that are known at a time; zero means [MaxTopics].
+	Topics int
 }
 
-// RecordError says what is wrong with a record. The rest of its stream cannot be
-// understood.
+// RecordError says what is wrong with a record. The rest of its stream cannot be read.
 type RecordError struct {
 	Kind    Kind
 	Problem string
@@ -54,10 +61,11 @@ const (
 // Reader reads the records of one stream. It copies nothing but the names of topics,
 // which it remembers from one frame to the next. It is not safe for concurrent use.
 type Reader struct {
-	limit   int
-	topics  []string
-	rest    []byte
-	clock   uint64 // microseconds since 1970 that messages count from
+	limit  int
+	topics []string
+	rest   []byte
+	// clock is what the times of messages count from, in microseconds since 1970.
+	clock   uint64
 	attempt int
 	err     error
 }
@@ -70,11 +78,11 @@ func NewReader(l ReaderLimits) *Reader {
 	return &Reader{limit: l.Topics}
 }
 
-// Reset gives the reader the body of the next frame. A frame holds whole records.
+// Reset gives the reader the body of the next frame, which holds whole records.
 func (r *Reader) Reset(body []byte) { r.rest = body }
 
 // Next reads the next record into rec and reports whether there was one. The error is
-// a [*RecordError]; it stays.
+// a [*RecordError], and is permanent.
 func (r *Reader) Next(rec *Record) (bool, error) {
 	for r.err == nil && len(r.rest) > 0 {
 		kind := Kind(r.rest[0])
@@ -101,7 +109,8 @@ func (r *Reader) Next(rec *Record) (bool, error) {
 		case KindDelivery:
 			problem, done = r.delivery(body), false
 		default:
-			done = false // a later version of the format has it
+			// A later version of the format has this kind.
+			done = false
 		}
 		if problem != "" {
 			r.err = &RecordError{kind, problem}
@@ -123,7 +132,7 @@ func (r *Reader) topic(b []byte) string {
 		return "the name of the topic is too long"
 	}
 	if id >= uint64(len(r.topics)) {
-		// Numbers are given in turn, but a subscriber does not see them all.
+		// The publisher assigns numbers in order, but a subscriber sees only some of them.
 		r.topics = append(r.topics, make([]string, int(id)+1-len(r.topics))...)
 	}
 	s := string(name)
@@ -196,7 +205,8 @@ func (r *Reader) message(rec *Record, b []byte) string {
 	return ""
 }
 
-// parse reads the body of a MSG record after a CLOCK, and returns the number of its topic.
+// parse reads the body of a MSG record, whose time counts from clock, and returns the number
+// of its topic.
 func (rec *Record) parse(b []byte, clock uint64) (topic uint64, problem string) {
 	if len(b) == 0 || b[0] > allFlags {
 		return 0, "unknown flags"

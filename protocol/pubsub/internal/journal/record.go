@@ -18,16 +18,16 @@ const (
 	KindClock    Kind = 6
 )
 
-// clockBits is how many bits of its time a MSG record has; the others are in the CLOCK
-// record before it. So a time takes 4 bytes, and there is a CLOCK every 9 minutes.
+// clockBits is how many bits of its time a MSG record has. The others are in the CLOCK record
+// before it. With 29 bits a time takes 4 bytes, and there is a CLOCK every 9 minutes.
 const clockBits = 29
 
-// splitClock returns the number of a CLOCK record, and what remains of a time.
+// splitClock splits a time into the number of a CLOCK record and the rest.
 func splitClock(micros uint64) (clock uint32, rest uint64) {
 	return uint32(micros >> clockBits), micros & (1<<clockBits - 1)
 }
 
-// Flags of a MSG record: which optional fields it has.
+// Flags of a MSG record. They say which optional fields it has.
 const (
 	hasKey      = 1 << 0
 	hasTTL      = 1 << 1
@@ -41,11 +41,13 @@ const (
 // MarkKind says what a MARK record marks.
 type MarkKind uint8
 
-// The kinds of marks. Either says that every message up to and including its number
-// was delivered or told before.
+// The kinds of marks. Both say that every message up to and including the number of the mark
+// was delivered or told before it.
 const (
-	MarkLive     MarkKind = 1 // once: the messages from before the subscription end here
-	MarkProgress MarkKind = 2 // at any time
+	// MarkLive comes once, where the messages from before the subscription end.
+	MarkLive MarkKind = 1
+	// MarkProgress may come at any time.
+	MarkProgress MarkKind = 2
 )
 
 // Mark is the content of a MARK record.
@@ -54,17 +56,21 @@ type Mark struct {
 	Seq  uint64
 }
 
-// layout has the lengths of a MSG record. Records of long messages have number and
-// topic in long form, because these are filled in after the payload was copied.
+// layout has the lengths of the parts of a MSG record. Records of long messages have the
+// number and the topic in long form, because these are filled in after the payload was copied.
 type layout struct {
-	flags    byte
-	seq, id  int // length of these varints
-	time     int
-	ttl      uint64 // microseconds
-	head     int    // bytes of the body up to the payload
-	body     int
-	total    int
-	key      int // offset of the key in the record
+	flags byte
+	// seq, id and time are the lengths of these varints.
+	seq, id int
+	time    int
+	// ttl is in microseconds.
+	ttl uint64
+	// head is the length of the body up to the payload.
+	head  int
+	body  int
+	total int
+	// key is the offset of the key in the record.
+	key      int
 	priority uint8
 	feed     uint64
 }
@@ -91,7 +97,8 @@ func (m *Message) Bare() bool {
 	return (m.Priority == 0 || m.Priority == DefaultPriority) && m.TTL == 0 && m.Feed == 0 && m.Key == "" && len(m.Trace)+len(m.Headers) == 0
 }
 
-// measureOptional adds the optional fields to the n bytes before them.
+// measureOptional adds the lengths of the optional fields to the n bytes before them, and
+// returns the sum.
 func (l *layout) measureOptional(m *Message, n int) int {
 	if m.Priority != 0 && m.Priority != DefaultPriority {
 		l.flags |= hasPriority
@@ -125,7 +132,7 @@ func (l *layout) measureOptional(m *Message, n int) int {
 	return n
 }
 
-// append appends the record that l was made for.
+// append appends the record of m to b. l is the layout that was measured for m.
 func (m *Message) append(b []byte, l *layout, seq, id, micros uint64) []byte {
 	b = append(b, byte(KindMessage))
 	b = appendUint(b, uint64(l.body))
@@ -162,7 +169,7 @@ func (m *Message) appendOptional(b []byte, l *layout) []byte {
 	return b
 }
 
-// number fills in what the record of a long message lacks.
+// number fills in the number and the topic of the record of a long message.
 func (l *layout) number(record []byte, seq, id uint64) {
 	at := l.total - l.body + 1
 	binary.BigEndian.PutUint64(record[at:], seq|3<<62)
@@ -186,7 +193,7 @@ func appendPairs(b []byte, pairs []Pair) []byte {
 	return b
 }
 
-// topicLen bounds the length of a TOPIC record, maxGapLen and others theirs.
+// Bounds of the lengths of records. topicLen does not include the name of the topic.
 const (
 	topicLen    = 1 + 2 + 4
 	maxGapLen   = 2 + 2 + 3*8

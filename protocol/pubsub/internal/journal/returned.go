@@ -2,14 +2,15 @@ package journal
 
 import "slices"
 
-// returned is what members of a group gave back, by number. It cannot be refused: whoever has it
-// gave back as much. It is counted with the backlogs of those who gave back what made it grow: of
-// several, those who did so first are let off first.
+// returned holds the tasks that members of a group gave back, by number. They cannot be refused:
+// the member that had them frees as much memory. Their memory is charged to the members whose
+// tasks made it grow. When it shrinks, the members who paid first are let off first.
 type returned struct {
-	log    *Log
-	tasks  heap[task]
-	room   int // for how many tasks
-	gaps   int // how many of them are gaps
+	log   *Log
+	tasks heap[task]
+	// room is the capacity of tasks, and gaps is how many of them are gaps.
+	room   int
+	gaps   int
 	payers []*backlog
 }
 
@@ -20,10 +21,10 @@ func newReturned(l *Log) returned {
 
 func (r *returned) len() int { return len(r.tasks.list) }
 
-// first returns the one with the least number.
+// first returns the task with the least number.
 func (r *returned) first() task { return r.tasks.list[0] }
 
-// push takes what a member gives back that has this backlog.
+// push adds a task that a member with this backlog gives back.
 func (r *returned) push(t task, from *backlog) {
 	if r.len() == r.room {
 		r.resize(r.room+max(r.room/4, queueStart), from)
@@ -50,14 +51,14 @@ func (r *returned) pop() task {
 	return t
 }
 
-// drop forgets all of it.
+// drop drops all tasks.
 func (r *returned) drop() {
 	r.letOff(int64(r.gaps) * gapCost)
 	r.gaps = 0
 	r.resize(0, nil)
 }
 
-// resize makes room for so many tasks; for more than there were, a member pays.
+// resize makes room for so many tasks. If that takes more memory, the owner of from pays.
 func (r *returned) resize(room int, from *backlog) {
 	if more := counted(room*taskCost) - counted(r.room*taskCost); more > 0 {
 		r.pay(more, from)
@@ -71,7 +72,7 @@ func (r *returned) resize(room int, from *backlog) {
 	r.tasks.list = append(make([]task, 0, room), r.tasks.list...)
 }
 
-// pay counts bytes with who has a backlog, which may end before these are let go of.
+// pay charges bytes to the owner of a backlog. That backlog may end before they are given back.
 func (r *returned) pay(bytes int64, who *backlog) {
 	n := len(r.payers)
 	if n == 0 || r.payers[n-1].who != who.who {
@@ -85,7 +86,7 @@ func (r *returned) pay(bytes int64, who *backlog) {
 	r.payers[len(r.payers)-1].add(bytes)
 }
 
-// letOff gives back bytes of those who paid first.
+// letOff gives bytes back to those who paid first.
 func (r *returned) letOff(bytes int64) {
 	for bytes > 0 {
 		first := r.payers[0]

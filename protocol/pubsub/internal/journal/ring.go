@@ -12,35 +12,41 @@ const (
 	// longRecord is the size from which a record has a slab of its own, and is copied
 	// while no lock is held.
 	longRecord = 16 << 10
-	// entryCost is what an entry costs besides its record.
+	// entryCost is what an entry costs besides its record, in bytes.
 	entryCost = 64
-	// topicCost is what a topic costs besides its name.
+	// topicCost is what a topic costs besides its name, in bytes.
 	topicCost = 96
 )
 
-// slab holds records, written once and never moved. It is garbage when the last of
-// its entries has left the ring.
+// slab holds records, which are written once and never moved. It is garbage when the last
+// of its entries has left the ring.
 type slab struct{ b []byte }
 
-// entry is a message in the ring. Its slab is set last when it is written, and unset
-// when it leaves the ring; the other fields stay as they are, so that who loaded a
-// slab can read them without a lock.
+// entry is a message in the ring. Its slab is set last when the entry is written, and unset
+// when it leaves the ring. The other fields do not change, so that a goroutine that has
+// loaded the slab can read them without a lock.
 type entry struct {
-	slab    atomic.Pointer[slab]
-	topic   *topic
-	at      int64 // when it was published
-	expires int64 // when its TTL ends; 0 is never
+	slab  atomic.Pointer[slab]
+	topic *topic
+	// at is when the message was published.
+	at int64
+	// expires is when the TTL ends; 0 means never.
+	expires int64
 	off     uint32
 	size    uint32
-	hash    uint32 // the hash of the key; 0: it has no key
-	clock   uint32 // the clock that its record counts from
-	key     uint16 // offset of the key in the record
-	keyLen  uint8
-	lane    uint8
-	fresh   bool // its topic was made for it, and counts in its cost
+	// hash is the hash of the key, 0 if there is none.
+	hash uint32
+	// clock is the CLOCK that the record's time counts from.
+	clock uint32
+	// key is the offset of the key in the record.
+	key    uint16
+	keyLen uint8
+	lane   uint8
+	// fresh is set if the topic was made for this entry, which then pays for it.
+	fresh bool
 }
 
-// cost is what the ring counts for the entry.
+// cost returns what the ring counts for the entry, in bytes.
 func (e *entry) cost() int {
 	n := int(e.size) + entryCost
 	if e.fresh {
@@ -52,7 +58,7 @@ func (e *entry) cost() int {
 // record returns the bytes of the entry in its slab.
 func (e *entry) record(s *slab) []byte { return s.b[e.off : e.off+e.size] }
 
-// keyIn returns the key of the entry, a view on its slab.
+// keyIn returns the key of the entry, which aliases its slab.
 func (e *entry) keyIn(s *slab) []byte {
 	at := e.off + uint32(e.key)
 	return s.b[at : at+uint32(e.keyLen)]
@@ -60,25 +66,33 @@ func (e *entry) keyIn(s *slab) []byte {
 
 // block holds the entries of consecutive numbers.
 type block struct {
-	base    uint64
-	written uint64 // bytes published before its first entry
+	base uint64
+	// written is how many bytes were published before the first entry.
+	written uint64
 	entries [blockSize]entry
 }
 
-// ring holds the entries with numbers from first up to, not including, end. The
-// owner of the log's lock writes; at and the numbers can be read by anyone.
+// ring holds the entries with numbers from first up to, but not including, end. Only the
+// owner of the log's lock writes. Method at and the numbers need no lock.
 type ring struct {
-	blocks     atomic.Pointer[[]atomic.Pointer[block]] // by base; a power of two of them
+	// blocks is indexed by base. Its length is a power of two.
+	blocks     atomic.Pointer[[]atomic.Pointer[block]]
 	first, end atomic.Uint64
-	lastOf     [Lanes]atomic.Uint64 // the newest number of each lane
+	// lastOf is the newest number of each lane.
+	lastOf [Lanes]atomic.Uint64
 
-	// guarded by the lock of the log
-	newest  *block
-	slab    *slab
-	used    int    // bytes of slab
-	held    int    // bytes that the entries cost
-	written uint64 // bytes published
-	left    int64  // when the newest entry that has left was published
+	// The lock of the log guards the fields below.
+
+	newest *block
+	slab   *slab
+	// used is how many bytes of slab are in use.
+	used int
+	// held is the total cost of the entries, in bytes.
+	held int
+	// written is how many bytes were published.
+	written uint64
+	// left is when the newest entry that has left the ring was published.
+	left int64
 }
 
 func (r *ring) init() {
@@ -111,7 +125,7 @@ func (r *ring) at(seq uint64) (*entry, *slab) {
 	return b.at(seq)
 }
 
-// at is ring.at of a number that belongs to the block.
+// at is ring.at for a number that belongs to the block.
 func (b *block) at(seq uint64) (*entry, *slab) {
 	e := &b.entries[seq%blockSize]
 	s := e.slab.Load()
@@ -121,7 +135,7 @@ func (b *block) at(seq uint64) (*entry, *slab) {
 	return e, s
 }
 
-// next returns the entry for the number end, which put publishes.
+// next returns the entry for the number end. put makes it visible.
 func (r *ring) next() *entry {
 	seq := r.end.Load()
 	base := seq &^ (blockSize - 1)
@@ -146,7 +160,7 @@ func (r *ring) grow() {
 	r.blocks.Store(&more)
 }
 
-// reserve returns a slab with n unused bytes from off on.
+// reserve returns a slab in which n bytes from off on are the caller's.
 func (r *ring) reserve(n int) (s *slab, off int) {
 	if r.slab == nil || r.used+n > len(r.slab.b) {
 		r.slab, r.used = &slab{b: make([]byte, max(n, slabSize))}, 0
@@ -166,8 +180,8 @@ func (r *ring) put(e *entry, s *slab) {
 	r.end.Store(seq + 1)
 }
 
-// evict removes the oldest entries as long as they are too many or too old, but
-// always keeps the newest.
+// evict removes the oldest entries while the ring holds more than limit bytes or they were
+// published before oldest. It always keeps the newest entry.
 func (r *ring) evict(limit int, oldest int64) {
 	first, end := r.first.Load(), r.end.Load()
 	start := first
@@ -194,7 +208,7 @@ func (r *ring) drop(b *block, e *entry, seq uint64) {
 	}
 }
 
-// skip gives a number to a message that is not kept, and removes all others.
+// skip gives a number to a message that is not kept, and removes all entries.
 func (r *ring) skip(lane int, at int64) {
 	first, end := r.first.Load(), r.end.Load()
 	for ; first < end; first++ {
@@ -214,12 +228,14 @@ func (r *ring) skip(lane int, at int64) {
 	r.first.Store(end)
 }
 
-// search returns the first number in the ring that was published at a time or later.
+// search returns the first number in the ring that was published at a time or later, end if
+// there is none.
 func (r *ring) search(at int64) uint64 {
 	lo, hi := r.first.Load(), r.end.Load()
 	for lo < hi {
 		mid := lo + (hi-lo)/2
-		if e, _ := r.at(mid); e == nil || e.at < at { // nil: it has just left
+		// An entry that is nil has just left the ring.
+		if e, _ := r.at(mid); e == nil || e.at < at {
 			lo = mid + 1
 		} else {
 			hi = mid
@@ -228,7 +244,7 @@ func (r *ring) search(at int64) uint64 {
 	return lo
 }
 
-// hash32 is FNV-1a, folded so that it is never zero.
+// hash32 returns the FNV-1a hash of s, folded to 32 bits so that it is never zero.
 func hash32(s string) uint32 {
 	h := uint64(14695981039346656037)
 	for i := range len(s) {

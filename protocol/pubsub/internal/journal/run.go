@@ -1,9 +1,9 @@
 package journal
 
-// run writes what follows the message that was just written, as long as nothing but
-// plain messages come: that can be delivered, of topics that the stream knows, and of the
-// only lane that has any. Most messages are plain, and records that lie side by side are
-// copied at once. Where run stops, next decides.
+// run writes the messages that follow the one that was just written, as long as they are
+// plain: they can be delivered, the stream knows their topics, and no other lane has any. Most
+// messages are plain, and records that lie side by side are copied at once. Where run stops,
+// next goes on.
 func (c *Cursor) run(w *writer, at int64, maxMessages int) {
 	f := &c.share.feed
 	if c.share.group != nil || c.window != nil || f.latest != nil || !c.marked || !f.alone() {
@@ -12,10 +12,12 @@ func (c *Cursor) run(w *writer, at int64, maxMessages int) {
 	l := &f.lanes[f.at]
 	end := f.log.ring.end.Load()
 	var side span
-	var in *block // where the last number was found
+	// in is the block in which the last number was found.
+	var in *block
 	begin, room := len(w.out), w.limit-len(w.out)
 	n, last := 0, uint64(0)
-	plain := c.head.topic // what is of it is the subscription's, and known on the stream
+	// plain is a topic that the subscription wants and the stream knows.
+	plain := c.head.topic
 	for w.n+n < maxMessages && w.locked < lockedBytes && f.follow(l, end, &in) {
 		e := f.entry
 		if e == nil || e.size >= longRecord || int(e.size) > room || e.clock != c.clock {
@@ -47,7 +49,7 @@ func (c *Cursor) run(w *writer, at int64, maxMessages int) {
 	c.counts.bytes += uint64(len(w.out) - begin)
 }
 
-// alone reports whether no lane but the one that peek has found has anything.
+// alone reports whether the lane that peek has found has no gaps, and the other lanes are idle.
 func (f *feed) alone() bool {
 	for i := range f.lanes {
 		if i != f.at && !f.lanes[i].idle() {
@@ -57,8 +59,8 @@ func (f *feed) alone() bool {
 	return f.lanes[f.at].gaps.len() == 0
 }
 
-// follow looks at the next number of a lane without gaps, which is below end if it is
-// not in the queue. It remembers the block that it has found it in.
+// follow looks at the next number of a lane without gaps, and reports whether there is one. If
+// it is not in the queue, it is below end. follow stores the block of the number in in.
 func (f *feed) follow(l *lane, end uint64, in **block) bool {
 	switch {
 	case l.queue.n > 0:
@@ -89,13 +91,14 @@ func (f *feed) advance(l *lane) {
 	}
 }
 
-// span is records that lie side by side.
+// span is a run of records that lie side by side in a slab.
 type span struct {
 	slab     *slab
 	from, to uint32
 }
 
-// add appends the records before if e does not lie behind them.
+// add adds the record of e to the span. If it does not lie behind the others, add appends
+// these to out first, and starts a new span.
 func (p *span) add(out []byte, s *slab, e *entry) []byte {
 	if s != p.slab || e.off != p.to {
 		out = p.end(out)
@@ -105,7 +108,7 @@ func (p *span) add(out []byte, s *slab, e *entry) []byte {
 	return out
 }
 
-// end appends the records.
+// end appends the records of the span to out.
 func (p *span) end(out []byte) []byte {
 	if p.slab == nil {
 		return out

@@ -2,9 +2,9 @@ package journal
 
 import "github.com/linkmesh/link/protocol/pubsub/internal/subject"
 
-// scan looks in the ring for the next message of a lane, from its next on, and turns
-// what cannot be delivered into gaps on the way. Its answer none means that the lane
-// has come to the end: publishers that come later see it live.
+// scan looks in the ring for the next message of a lane, from l.next on, and turns messages
+// that cannot be delivered into gaps on the way. It returns none when the lane has come to the
+// end of the ring. The caller then sets the lane live, which later publishers see.
 func (f *feed) scan(l *lane, i int, now int64) state {
 	ring := &f.log.ring
 	end := ring.end.Load()
@@ -30,8 +30,9 @@ func (f *feed) scan(l *lane, i int, now int64) state {
 			l.next++
 			continue
 		}
+		// For Latest even an expired message replaces older ones.
 		if f.latest != nil {
-			return some // what it replaces is replaced, even if it has expired
+			return some
 		}
 		why := f.unfit(now)
 		if why == 0 {
@@ -39,7 +40,8 @@ func (f *feed) scan(l *lane, i int, now int64) state {
 		}
 		gap := Gap{Lane: i, Reason: why, From: f.seq, To: f.seq, Count: 1}
 		if f.slab == f.log.hole && f.keys != nil {
-			gap.Count = 0 // perhaps it is not the subscription's
+			// Only the hash of its key matches, so it may not be the subscription's.
+			gap.Count = 0
 		}
 		l.gaps.add(gap, 0)
 		l.next++
@@ -47,15 +49,15 @@ func (f *feed) scan(l *lane, i int, now int64) state {
 	return none
 }
 
-// mine reports whether the entry peeked at is the subscription's, and of the lane; a
-// Latest subscription has no lanes.
+// mine reports whether the entry that was looked at is the subscription's, and is in the
+// lane. A Latest subscription has no lanes.
 func (f *feed) mine(lane int) bool {
 	e := f.entry
 	return (int(e.lane) == lane || f.latest != nil) && f.wants(e, f.slab)
 }
 
-// wants reports whether an entry is the subscription's. Of one that was not kept only
-// the hash of the key is known, so the answer may be yes and should be no.
+// wants reports whether an entry is the subscription's. If its record was not kept, only the
+// hash of the key is known, so wants may return true although the key does not match.
 func (f *feed) wants(e *entry, s *slab) bool {
 	v := &f.known[e.topic.id%uint32(len(f.known))]
 	if v.topic != e.topic {

@@ -7,13 +7,13 @@ import (
 )
 
 const (
-	// SessionKept is how long a session waits for its subscriber.
+	// SessionKept is how long a session waits for its subscriber by default.
 	SessionKept = time.Minute
 	// HandOver is how long a disconnected member of a group keeps what it has.
 	HandOver = time.Second
 )
 
-// session is what a cursor of a session knows of it.
+// session is what a cursor knows of its session.
 type session struct {
 	kept   time.Duration
 	holder string
@@ -21,9 +21,9 @@ type session struct {
 }
 
 // Detach says that the subscriber is disconnected. The session stays for Subscription.Kept,
-// and messages are kept before it as long as they are in the ring; [Log.Resume] goes on with
-// it. Without a session the subscription ends: what was on its way to a member of a group
-// of BestEffort is told to the others as a gap, for nobody knows whether it arrived.
+// and keeps its messages as long as they are in the ring. [Log.Resume] continues it. Without
+// a session the subscription ends. Messages in flight to a member of a BestEffort group are
+// told to the other members as a gap, because it is unknown whether they arrived.
 func (c *Cursor) Detach(now time.Time) {
 	if c.id == "" {
 		l := c.share.log
@@ -43,9 +43,9 @@ func (c *Cursor) Detach(now time.Time) {
 	c.signal()
 }
 
-// Lose says that the subscriber is gone and does not come back: its session ends as if it had been kept
-// long enough. One that others of the same name may go on with stays, and what a member of a group has goes to the
-// others at once.
+// Lose says that the subscriber is gone and does not come back: its session ends as if it had
+// been kept long enough. If named is set, others of the same name may resume the session: it
+// stays, and what a member of a group has goes to the other members at once.
 func (c *Cursor) Lose(now time.Time, named bool) {
 	if named {
 		c.Detach(now)
@@ -74,7 +74,7 @@ func (c *Cursor) handOver(now time.Time, awaited bool) {
 	s.dispatch(at, false)
 }
 
-// takeOver takes what a member has that is disconnected.
+// takeOver gives what a disconnected member has to the other members.
 func (s *share) takeOver(c *Cursor, at int64) {
 	if c.closed || c.detached == 0 {
 		return
@@ -84,12 +84,14 @@ func (s *share) takeOver(c *Cursor, at int64) {
 	s.group.handing--
 }
 
-// Resume goes on with a session on a new stream, whether or not its old cursor was
-// detached: that one is closed. What was delivered and not acked is delivered again at
-// once. That does not count as a failure, as a subscriber that resumes is alive: a bad
-// network alone makes no dead letters. Gaps is how many gaps the subscriber has received in the
-// session; those that were told after these are told again. Errors:
-// [ErrNoSession], [ErrHeld] if somebody else than holder has the session and is connected.
+// Resume continues a session on a new stream, and closes its old cursor, whether or not that
+// was detached. Messages that were delivered and not acked are delivered again at once. This
+// does not count as a failure, because a subscriber that resumes is alive: a bad network alone
+// makes no dead letters. gaps is how many gaps the subscriber has received in the session;
+// later gaps are told again.
+//
+// Errors: [ErrNoSession]; [ErrHeld] if somebody other than holder has the session and is
+// connected.
 func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,8 +103,9 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 	s := old.share
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Tick will end a session that was detached for too long.
 	if old.detached != 0 && at-old.detached >= int64(old.owner.kept) {
-		return nil, ErrNoSession // Tick will end it
+		return nil, ErrNoSession
 	}
 	if old.detached == 0 && old.owner.holder != holder {
 		return nil, ErrHeld
@@ -116,10 +119,12 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 	old.signal()
 	c.window.heard(gaps)
 	s.tellAgain(c)
-	c.window.told = gaps // it counts on from here, also if others were told meanwhile of what it had heard
+	// The subscriber counts on from here, even if others were told meanwhile of gaps that it has.
+	c.window.told = gaps
 	c.window.lose()
 	if s.group != nil {
-		c.credit = old.weight // what was on its way is sent again, or was read
+		// Messages that were in flight are sent again, or were read.
+		c.credit = old.weight
 		s.replace(old, c, at)
 	} else {
 		s.only = c
@@ -128,17 +133,18 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 	return c, nil
 }
 
-// disconnected makes a delivery that a subscriber leaves due again, at once if it was with
-// it, and reports whether it is to be delivered again at all. A subscriber that is not alive may have died
-// of a message, so that its delivery has failed.
+// disconnected makes a delivery of a subscriber that leaves due again, at once if the
+// subscriber had it, and reports whether it is to be delivered again at all. A subscriber that
+// is not alive may have died of the message, so that the delivery counts as failed.
 func (s *share) disconnected(c *Cursor, d *delivery, at int64, alive bool) bool {
 	w := c.window
 	lost := w.isLost(d)
 	switch {
 	case w.waits(d) && !lost:
 		if alive && d.place == lapsed || w.forgives && d.place == lapsed {
+			// The delivery may never have arrived.
 			d.forgive()
-			w.retry(d, at) // perhaps it never arrived
+			w.retry(d, at)
 		}
 	case alive || lost:
 		d.forgive()
@@ -150,9 +156,9 @@ func (s *share) disconnected(c *Cursor, d *delivery, at int64, alive bool) bool 
 	return w.find(d.seq) == d
 }
 
-// Tick does what time asks for: messages leave the ring by age, leases of subscribers
-// that do not call Fill end, sessions end, members that are gone for long hand over.
-// Call it about once a second.
+// Tick does what has become due: it evicts messages by age, ends leases of subscribers that do
+// not call Fill, ends sessions, and hands over what members have that were disconnected for
+// [HandOver]. Call it about once a second.
 func (l *Log) Tick(now time.Time) {
 	at := l.since(now)
 	l.mu.Lock()
@@ -177,19 +183,20 @@ func (l *Log) Tick(now time.Time) {
 	}
 }
 
-// gone reports whether a cursor was detached for so long.
+// gone reports whether a cursor has been detached for at least d.
 func (c *Cursor) gone(at int64, d time.Duration) bool {
 	c.share.mu.Lock()
 	defer c.share.mu.Unlock()
 	return c.detached != 0 && at-c.detached >= int64(d)
 }
 
-// tick ends leases, and hands over what members left.
+// tick ends leases, and hands over what disconnected members have.
 func (s *share) tick(at int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.only; c != nil {
-		if c.detached == 0 { // otherwise its leases end when it resumes
+		// The leases of a detached cursor end when it resumes.
+		if c.detached == 0 {
 			s.steps(func() bool { return !c.closed && !c.forgives() && !s.endLeases(c, at) })
 		}
 		s.relieve(c, at)
@@ -212,7 +219,7 @@ func (s *share) tick(at int64) {
 	}
 }
 
-// steps does what takes long in steps, between which others can have the lock.
+// steps calls more until it returns false. Between two calls others can have the lock.
 func (s *share) steps(more func() bool) {
 	for more() {
 		s.mu.Unlock()
@@ -220,11 +227,11 @@ func (s *share) steps(more func() bool) {
 	}
 }
 
-// forgives reports whether leases that have ended are to be forgiven first.
+// forgives reports whether leases that have ended must be forgiven first.
 func (c *Cursor) forgives() bool { return c.window.forgives }
 
-// relieve wakes a cursor whose window has something due again, or room again, and lets go
-// of memory that it does not need.
+// relieve wakes a cursor whose window has a message due again, or may have room again, and frees
+// memory that the window does not need.
 func (s *share) relieve(c *Cursor, at int64) {
 	if c.closed {
 		return

@@ -7,25 +7,32 @@ import (
 	pool "github.com/linkmesh/link/internal/share"
 )
 
-// share is one subscription of the log: of a single cursor, or of a group of them.
+// share is one subscription of the log: of a single cursor, or of a group of cursors.
 type share struct {
-	log   *Log
-	round uint64 // the last round of Log.match that found it; guarded by the log's lock
+	log *Log
+	// round is the last round of Log.match that found the share. The log's lock guards it.
+	round uint64
 	keys  map[string]struct{}
-	sub   Subscription // resolved
+	// sub has the defaults filled in.
+	sub Subscription
 
-	mu    sync.Mutex // after the log's; guards the fields below and those of its cursors
-	gone  bool       // it has no cursor any more
-	feed  feed
-	only  *Cursor // nil: a group
+	// mu guards the fields below and those of the cursors. It may be taken while the log's
+	// lock is held.
+	mu sync.Mutex
+	// gone is set when the share has no cursor any more.
+	gone bool
+	feed feed
+	// only is nil for a group.
+	only  *Cursor
 	group *group
 	dead  deadLetters
-	// holder is who pays for what waits beside the windows, of AtLeastOnce: of a group it is
+	// holder pays for what waits beside the windows of AtLeastOnce. For a group it is that of
 	// its first member.
 	holder *pool.Holder
 }
 
-// wantsKey needs no lock: keys do not change.
+// wantsKey reports whether the subscription takes messages with a key. It needs no lock,
+// because the keys do not change.
 func (s *share) wantsKey(key string) bool {
 	if s.keys == nil {
 		return true
@@ -34,7 +41,7 @@ func (s *share) wantsKey(key string) bool {
 	return ok
 }
 
-// push puts a new message before the subscription.
+// push adds a new message to the subscription.
 func (s *share) push(seq uint64, e *entry, at int64) (queued, dropped int) {
 	s.mu.Lock()
 	var wake *Cursor
@@ -43,8 +50,9 @@ func (s *share) push(seq uint64, e *entry, at int64) (queued, dropped int) {
 		s.dispatch(at, false)
 	} else {
 		if c.parked {
+			// The backlog was empty, and begins now.
 			c.parked = false
-			c.progress = at // there was no backlog
+			c.progress = at
 			wake = c
 		}
 		queued, dropped = s.feed.push(seq, e)
@@ -56,11 +64,10 @@ func (s *share) push(seq uint64, e *entry, at int64) (queued, dropped int) {
 	return queued, dropped
 }
 
-// Subscribe adds a subscription, or a member to a group. It starts between two
-// messages of the log: every one that is appended after Subscribe has returned is
-// before the cursor.
+// Subscribe adds a subscription, or a member to a group. It starts between two messages of
+// the log: the cursor gets every message that is appended after Subscribe has returned.
 //
-// Errors: [*OptionError], [*LimitError], a [*subject.Error] for a pattern that is none.
+// Errors: [*OptionError], [*LimitError], a [*subject.Error] for an invalid pattern.
 func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 	if err := sub.resolve(); err != nil {
 		return nil, err
@@ -82,7 +89,8 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 	defer l.mu.Unlock()
 	if sub.ID != "" {
 		if old := l.sessions[sub.ID]; old != nil && old.gone(l.since(now), old.owner.kept) {
-			left = l.close(old, l.since(now), false) // Tick would have
+			// Tick would do this too.
+			left = l.close(old, l.since(now), false)
 		}
 		if _, taken := l.sessions[sub.ID]; taken {
 			return nil, &OptionError{"Subscription.ID", sub.ID, "is that of a session; resume it"}
@@ -102,14 +110,15 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 		c.backlog.end()
 		return nil, err
 	}
-	used = c.share.feed.backlog == f.backlog // a group has its own
+	// A group that exists already has its own backlog.
+	used = c.share.feed.backlog == f.backlog
 	if sub.ID != "" {
 		l.sessions[sub.ID] = c
 	}
 	return c, nil
 }
 
-// newFeed makes the feed of a subscription, which has not begun.
+// newFeed returns a feed for a subscription. The feed has not started.
 func (l *Log) newFeed(sub *Subscription) *feed {
 	f := &feed{log: l, backlog: l.backlogOf(sub.Who), patterns: sub.Patterns, class: sub.Class, overflow: sub.Overflow, limits: sub.Limits}
 	if len(sub.Keys) > 0 {
@@ -124,8 +133,8 @@ func (l *Log) newFeed(sub *Subscription) *feed {
 	return f
 }
 
-// join gives a cursor its share, a new one with the feed unless it is of a group that is there.
-// Again are the gaps of what was to come again.
+// join gives a cursor its share: that of its group if the group exists, otherwise a new one with
+// feed f. again has the gaps of messages that were to come again and are no longer kept.
 func (l *Log) join(c *Cursor, sub Subscription, f *feed, again []Gap, now int64) error {
 	if sub.Group != "" {
 		if s := l.groups[sub.groupKey()]; s != nil {
@@ -139,7 +148,8 @@ func (l *Log) join(c *Cursor, sub Subscription, f *feed, again []Gap, now int64)
 	if err := s.feed.start(sub.Start); err != nil {
 		return err
 	}
-	s.feed.lanes[laneNormal].gaps.mix(again) // in order: marks go up to the first that is to be told
+	// The gaps must be in order, because marks go up to the first gap that is to be told.
+	s.feed.lanes[laneNormal].gaps.mix(again)
 	c.share, c.progress = s, now
 	if sub.Group != "" {
 		s.only, s.group = nil, newGroup(l, c)
@@ -182,6 +192,7 @@ func (l *Log) leave(s *share) {
 	if s.holder != nil {
 		s.holder.Release()
 	}
-	s.feed.lanes, s.feed.latest, s.feed.search = [Lanes]lane{}, nil, nil // topics may still remember the share
+	// Topics may still remember the share, so it drops what takes memory.
+	s.feed.lanes, s.feed.latest, s.feed.search = [Lanes]lane{}, nil, nil
 	s.feed.backlog.end()
 }

@@ -40,31 +40,31 @@ func StartAll() Start { return Start{kind: startAll} }
 // and have not expired. n is at least 1.
 func StartLast(n int) Start { return Start{kind: startLast, n: n} }
 
-// StartLastPerKey starts with the newest message in the ring of each topic and key, of
-// the 65 536 of these that were published to last, in the order of their numbers.
+// StartLastPerKey starts with the newest message in the ring of each topic and key, in the
+// order of their numbers. It covers the 65 536 topics and keys that were published to last.
 func StartLastPerKey() Start { return Start{kind: startKeys} }
 
-// StartAt goes on after a position. What has left the ring since is told as a gap
-// whose count is unknown; in another epoch than the position's, a gap says so, and
-// the subscription starts with the oldest message.
+// StartAt continues after a position. Messages that have left the ring since are told as a
+// gap whose count is unknown. If the log is in another epoch than the position, a gap says
+// so, and the subscription starts with the oldest message.
 func StartAt(p Position) Start { return Start{kind: startAt, at: p} }
 
-// StartTime starts with the first message that was published at t or later. If
-// messages from then have left the ring, a gap says so.
+// StartTime starts with the first message that was published at t or later. If messages
+// from that time have left the ring, a gap says so.
 func StartTime(t time.Time) Start { return Start{kind: startTime, time: t} }
 
-// StartSeq starts with the message of this number in the epoch that the log is in, or
-// with the next one if it was not published yet. What has left the ring since is told
-// as a gap.
+// StartSeq starts with the message of this number in the current epoch of the log, or with
+// the next message if this one was not published yet. Messages that have left the ring are
+// told as a gap.
 func StartSeq(seq uint64) Start { return Start{kind: startSeq, seq: max(seq, 1)} }
 
 // StartFeed starts after the newest message of the subscription whose [Message.Feed] is
-// at most feed. If that has left the ring, a gap says so.
+// at most feed. If that message has left the ring, a gap says so.
 func StartFeed(feed uint64) Start { return Start{kind: startFeed, seq: feed} }
 
-// Anew is the start of a subscriber that an earlier epoch may have known: a gap says that this is
-// another one. In place of the next message it starts with the oldest, for the others may have been
-// missed.
+// Anew returns s for a subscriber that an earlier epoch may have had: a gap says that this is
+// another epoch. A subscription that would start with the next message starts with the oldest
+// instead, because the messages before the next may have been missed.
 func (s Start) Anew() Start {
 	s.anew = true
 	if s.kind == startNew || s.kind == startAll {
@@ -75,11 +75,16 @@ func (s Start) Anew() Start {
 
 // search is a walk back through the ring for the place to start.
 type search struct {
-	next uint64              // the number to look at
-	left int                 // messages wanted; 0: the last of each key, or feed
-	keys map[string]struct{} // topic, zero byte, key
-	feed uint64              // the message wanted; 0: see above
-	list []uint64            // the last of each key, newest first
+	// next is the number to look at.
+	next uint64
+	// left is how many messages StartLast still looks for.
+	left int
+	// keys has what StartLastPerKey has found: topic, zero byte, key. It is nil for others.
+	keys map[string]struct{}
+	// feed is the feed number that StartFeed looks for. It is 0 for others.
+	feed uint64
+	// list has the last message of each key, newest first.
+	list []uint64
 }
 
 // start sets the lanes of a new feed. The log's lock is held.
@@ -139,9 +144,10 @@ func (f *feed) start(s Start) error {
 	return nil
 }
 
-// tellRestart has a gap say, before anything else, that this is another epoch.
+// tellRestart adds a gap that says, before anything else, that this is another epoch.
 func (f *feed) tellRestart() {
-	i := laneHigh // the lane whose gap comes before anything else
+	// The gaps of the high lane come before anything else.
+	i := laneHigh
 	if f.latest != nil {
 		i = laneNormal
 	}
@@ -161,7 +167,8 @@ func (f *feed) resume(p Position, first, end uint64, lost func(lane int, from ui
 		case p.Seq[i] >= end:
 			return &OptionError{"StartAt", fmt.Sprintf("%d in lane %d", p.Seq[i], i), "is of this epoch, and was not published yet"}
 		case f.latest != nil && i != laneNormal, f.latest == nil && last < l.next:
-			l.next = end // the lane has nothing
+			// The lane has no messages.
+			l.next = end
 		case l.next < first:
 			lost(i, l.next)
 			l.next = first
@@ -174,10 +181,11 @@ func (f *feed) resume(p Position, first, end uint64, lost func(lane int, from ui
 	return nil
 }
 
-// again puts messages from before a position before a feed that has not begun: as many as can
-// have waited for their acks. It returns those that are not kept any more, which are told by
-// number, so that the subscriber knows which. Of another epoch nothing is kept. It holds no lock:
-// a few bytes ask for tens of thousands of messages, and to look at them must not stop publishers.
+// again queues messages from before a position in a feed that has not started: as many as can
+// have waited for their acks. It returns gaps with the exact numbers of messages that are no
+// longer kept, so that the subscriber knows which they are. It returns none if the position is
+// of another epoch. It holds no lock: a few bytes ask for tens of thousands of messages, and
+// looking at them must not stop publishers.
 func (f *feed) again(list []Range, p Position) (gone []Gap, err error) {
 	end := f.log.ring.end.Load()
 	if p.Epoch != f.log.opts.Epoch {
@@ -200,8 +208,9 @@ func (f *feed) again(list []Range, p Position) (gone []Gap, err error) {
 		}
 		for seq := r.From; seq <= r.To; seq++ {
 			e, s := f.log.ring.at(seq)
+			// Skip a message that is not the subscription's, or that will come.
 			if e != nil && s != f.log.hole && (!f.wants(e, s) || seq > p.Seq[e.lane] || f.replay(seq)) {
-				continue // it is not the subscription's, or it comes
+				continue
 			}
 			if k := len(gone) - 1; k >= 0 && gone[k].To+1 == seq {
 				gone[k].To, gone[k].Count = seq, gone[k].Count+1
@@ -213,8 +222,8 @@ func (f *feed) again(list []Range, p Position) (gone []Gap, err error) {
 	return gone, nil
 }
 
-// lookBack walks on, as far as the budget allows, and reports whether the place to
-// start is found.
+// lookBack continues the search as far as the budget allows, and reports whether the place
+// to start is found.
 func (f *feed) lookBack(now int64) bool {
 	s := f.search
 	done := false
@@ -227,8 +236,9 @@ func (f *feed) lookBack(now int64) bool {
 			break
 		}
 		e, slab := f.log.ring.at(s.next)
+		// If the message has left the ring, all messages before it have left too.
 		if e == nil {
-			break // what was before has left the ring too
+			break
 		}
 		if slab == f.log.hole || !f.wants(e, slab) {
 			continue
@@ -280,8 +290,8 @@ func (f *feed) startFrom(seq uint64) {
 	}
 }
 
-// replay puts a message from before the subscription before it, unless it has left the ring just
-// now.
+// replay queues a message from before the subscription, and reports whether it is still in the
+// ring.
 func (f *feed) replay(seq uint64) bool {
 	e, s := f.log.ring.at(seq)
 	switch {
@@ -299,7 +309,7 @@ func (f *feed) replay(seq uint64) bool {
 	return e != nil
 }
 
-// feedOf reads the feed's number out of a record that the log has written.
+// feedOf reads the feed number from a record that the log has written.
 func feedOf(e *entry, s *slab) uint64 {
 	var rec Record
 	body, _, _ := cutBytes(e.record(s)[1:])

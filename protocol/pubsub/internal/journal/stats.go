@@ -2,37 +2,41 @@ package journal
 
 import "time"
 
-// Stats is what a cursor has done and has before it.
+// Stats is what a cursor has delivered, and what waits for it.
 type Stats struct {
-	Lag      Lag
-	Messages uint64 // delivered, each time counting
-	Bytes    uint64 // what these messages had together
-	// Gaps is the missing messages by [Reason], of gaps whose count is known;
+	Lag Lag
+	// Messages and Bytes count the delivered messages and the bytes of their records. A
+	// redelivery counts again.
+	Messages uint64
+	Bytes    uint64
+	// Gaps counts the missing messages by [Reason], for gaps whose count is known.
 	// UnknownGaps is the number of the other gaps.
 	Gaps        [Reasons]uint64
 	UnknownGaps uint64
-	// StuckSince is when something was last delivered, acked or extended, or the backlog
-	// began; zero if there is no backlog.
+	// StuckSince is when something was last delivered, acked or extended, or when the
+	// backlog began. It is zero if there is no backlog.
 	StuckSince time.Time
 	Detached   bool
 
-	// for AtLeastOnce
+	// Unacked and UnackedBytes are for AtLeastOnce.
 	Unacked      int
 	UnackedBytes int
-	// for the subscription, or the group
-	DeadLetters        int // waiting to be taken
+	// DeadLetters is how many dead letters of the subscription or group wait to be taken.
+	DeadLetters        int
 	DeadLettersTotal   uint64
 	DeadLettersDropped uint64
 }
 
-// Lag is what is before a cursor; for a member of a group, what is before the group and
-// what the member was given. Exact is false while the cursor reads the ring, messages of
-// all subscriptions being counted then.
+// Lag is what waits for a cursor. For a member of a group, it is what waits for the group
+// and what the member was given.
 type Lag struct {
 	Messages uint64
 	Bytes    uint64
-	Age      time.Duration // how old the oldest is
-	Exact    bool
+	// Age is the age of the oldest message.
+	Age time.Duration
+	// Exact is false while the cursor reads the ring: the messages of all subscriptions
+	// are counted then.
+	Exact bool
 }
 
 // Stats returns the state of the cursor.
@@ -62,9 +66,9 @@ func (c *Cursor) Stats(now time.Time) Stats {
 	return r
 }
 
-// addTasks adds how large and how old the messages are that a member was given and that the ring
-// has, behind those that were looked at, at most stepsAtOnce at a time; more reports that there are
-// others.
+// addTasks adds the size and the age of messages that a member was given and that are in the
+// ring. It looks at the next stepsAtOnce tasks from looked on; more reports whether others are
+// left.
 func (c *Cursor) addTasks(lag *Lag, looked *int, at int64) (more bool) {
 	from, to := min(*looked, len(c.tasks)), min(*looked+stepsAtOnce, len(c.tasks))
 	for _, t := range c.tasks[from:to] {
@@ -77,7 +81,7 @@ func (c *Cursor) addTasks(lag *Lag, looked *int, at int64) (more bool) {
 	return to < len(c.tasks)
 }
 
-// lag is called with the log's lock held too.
+// lag returns the lag of the feed. The log's lock is held too.
 func (f *feed) lag(now int64) Lag {
 	lag := Lag{Messages: uint64(f.queued), Bytes: uint64(f.bytes) * sizeUnit, Exact: true}
 	ring := &f.log.ring
@@ -112,16 +116,28 @@ func (f *feed) lag(now int64) Lag {
 
 // LogStats is the state of a log.
 type LogStats struct {
-	First, Next   uint64 // numbers: the oldest in the ring, and that of the next message
-	Bytes         int    // what the ring holds, its bookkeeping included
-	Topics        int    // topics that have a number
-	Subscriptions int    // groups counting as one
+	// First is the oldest number in the ring, and Next is the number of the next message.
+	First, Next uint64
+	// Bytes is the size of the ring, including its bookkeeping.
+	Bytes int
+	// Topics is how many topics have a number.
+	Topics int
+	// Subscriptions counts a group as one.
+	Subscriptions int
 	Sessions      int
-	DeadLetters   uint64 // from subscriptions that have ended, dropped before they were taken
-	Unacked       int    // what it takes to keep the messages that wait for acks, in bytes
-	Throttled     uint64 // times that a subscription waited because its part of Options.Unacked was in use
-	Backlog       int    // what backlogs take, in bytes, as far as it is counted
-	Crowded       uint64 // times that a backlog could not grow because its subscriber's part of Options.Backlog was in use
+	// DeadLetters counts dead letters of ended subscriptions that were dropped before they
+	// were taken.
+	DeadLetters uint64
+	// Unacked is how many bytes it takes to keep the messages that wait for acks.
+	Unacked int
+	// Throttled counts how often a subscription waited because its part of Options.Unacked
+	// was in use.
+	Throttled uint64
+	// Backlog is how many bytes the backlogs take, as far as they are counted.
+	Backlog int
+	// Crowded counts how often a backlog could not grow because its subscriber's part of
+	// Options.Backlog was in use.
+	Crowded uint64
 }
 
 // Stats returns the state of the log.

@@ -10,58 +10,63 @@ import (
 
 // Subscription is what a subscriber asks for.
 type Subscription struct {
-	Patterns []string // at least one, at most MaxPatterns; a message that matches several comes once
-	Keys     []string // keys of the messages it wants; none is all. At most MaxKeys
-	Class    Class
-	Limits   Limits
-	Overflow Overflow // for BestEffort
+	// Patterns has at least one and at most MaxPatterns patterns. A message that matches
+	// several comes once.
+	Patterns []string
+	// Keys has the keys of the messages that the subscriber wants, at most MaxKeys. Empty
+	// means all messages.
+	Keys   []string
+	Class  Class
+	Limits Limits
+	// Overflow is for BestEffort.
+	Overflow Overflow
 	Start    Start
-	// Again is numbers of messages from before the position of [StartAt], in ranges that
-	// ascend, that come once more: those that an AtLeastOnce subscriber has not acked. They
-	// are not more than Limits.Messages, or [MaxAgain] if that is more, in at most MaxAgain ranges.
+	// Again has the numbers of messages from before the position of [StartAt] that come once
+	// more: those that an AtLeastOnce subscriber has not acked. The ranges ascend. There are at
+	// most MaxAgain ranges, with at most Limits.Messages messages, or [MaxAgain] if that is more.
 	Again []Range
 
-	// Group is the name of the group the subscriber is a member of; empty means none.
-	// Subscriptions are of one group if name, patterns, keys and class are the same.
-	// The class is BestEffort or AtLeastOnce; limits, overflow and start are those of
-	// the first member.
+	// Group is the name of the group that the subscriber is a member of; empty means none.
+	// Subscriptions are of one group if name, patterns, keys and class are the same. The
+	// class is BestEffort or AtLeastOnce. Limits, overflow and start are those of the first
+	// member.
 	Group string
-	// Credit is how many messages the member takes until [Cursor.AddCredit] adds
-	// to it; zero is [DefaultMemberCredit].
+	// Credit is how many messages the member takes until [Cursor.AddCredit] adds to it;
+	// zero means [DefaultMemberCredit].
 	Credit int
 
 	// ID is the name of the session of an AtLeastOnce subscription, unique in the log;
 	// empty means no session. See [Cursor.Detach].
 	ID string
-	// Kept is how long the session waits for its subscriber; zero is [SessionKept].
+	// Kept is how long the session waits for its subscriber; zero means [SessionKept].
 	Kept time.Duration
-	// Holder is who has the session: while that is connected, nobody else resumes it.
+	// Holder is who has the session. While the holder is connected, nobody else can resume
+	// the session.
 	Holder string
-	// Ended is called when the session has ended. It must not block, nor call the log.
+	// Ended is called when the session has ended. It must not block or call the log.
 	Ended func()
 
-	// Who pays for what the subscriber has not acked; see [Options].Unacked.
+	// Who pays for unacked messages and the backlog of the subscriber; see [Options].
 	Who pool.Key
 
-	// Lease is how long a message may go without ack or extension before it is
-	// delivered again; zero is [DefaultLease].
+	// Lease is how long a message may go without an ack or an extension before it is
+	// delivered again; zero means [DefaultLease].
 	Lease time.Duration
-	// Backoff is how long after its first, second, … failure a message is delivered
-	// again, the last one standing for all that follow; none is that of
-	// [DefaultBackoff].
+	// Backoff is how long after its first, second, … failure a message is delivered again.
+	// The last value stands for all later failures. Empty means [DefaultBackoff].
 	Backoff []time.Duration
-	// Deliveries is how often a message may fail before it is a dead letter; zero is
-	// [DefaultMaxDeliveries], at most [MaxDeliveries]. See [Log.Resume].
+	// Deliveries is how often a message may fail before it is a dead letter, at most
+	// [MaxDeliveries]; zero means [DefaultMaxDeliveries]. See [Log.Resume].
 	Deliveries int
 }
 
 // MaxDeliveries is the most that Subscription.Deliveries can be.
 const MaxDeliveries = 100
 
-// MaxHistory is how many deliveries of a message are remembered, the last ones.
+// MaxHistory is how many deliveries of a message are remembered. They are the last ones.
 const MaxHistory = 16
 
-// maxBackoffs is the most steps of a backoff.
+// maxBackoffs is the most steps that a backoff may have.
 const maxBackoffs = 32
 
 // DefaultBackoff returns 1 s, 5 s, 30 s, 2 min.
@@ -134,8 +139,8 @@ func (s *Subscription) resolve() error {
 	return nil
 }
 
-// groupKey returns what members of one group have in common. Keys may hold any bytes, so each
-// part comes with its length.
+// groupKey returns a string that is the same for all members of a group. Keys may hold any
+// bytes, so each part comes with its length.
 func (s *Subscription) groupKey() string {
 	var key []byte
 	for _, part := range slices.Concat([]string{s.Group, s.Class.String()}, s.Patterns, []string{""}, s.Keys) {
@@ -144,7 +149,7 @@ func (s *Subscription) groupKey() string {
 	return string(key)
 }
 
-// Validate returns what [Log.Subscribe] would say of the subscription itself.
+// Validate returns the error that [Log.Subscribe] would return for the subscription itself.
 func (s *Subscription) Validate() error {
 	copied := *s
 	return copied.resolve()

@@ -6,28 +6,30 @@ import (
 	"unsafe"
 )
 
-// toldGap is one that the subscriber was told of, and may not have received.
+// toldGap is a gap that the subscriber was told of, and may not have received.
 type toldGap struct {
 	Gap
-	after uint64 // deliveries before it
-	n     uint64 // how many gaps it stands for, with those that follow and stand for none
+	// after is how many deliveries came before the gap.
+	after uint64
+	// n is how many gaps this one stands for, together with those behind it whose n is zero.
+	n uint64
 }
 
-// maxTold is how many of these a window remembers: all that one frame tells of what was to
-// come again, and 1024. Of more the older half becomes one for each lane and reason between two
-// deliveries, and all of them where there is no room. So they are more only where as many messages
-// wait for their acks.
+// maxTold is how many told gaps a window remembers: all that one frame tells of messages that were
+// to come again, and 1024 more. Beyond that, the older half is condensed to one gap for each lane
+// and reason between two deliveries; where there is no room, all gaps are. So there are more gaps
+// only where as many messages wait for their acks.
 const maxTold = MaxAgain + 1024
 
-// maxApart is how many gaps of what was to come again stay apart from each other where gaps become
-// few, so that the subscriber knows of each of these messages, whatever its lane.
+// maxApart is how many gaps of messages that were to come again stay apart when gaps are condensed,
+// so that the subscriber knows of each of these messages, whatever its lane.
 const maxApart = 16
 
 const toldCost = int(unsafe.Sizeof(toldGap{}))
 
-// tell notes that the subscriber was told of a gap. Where its part of Options.Unacked is in use,
-// all gaps become few, which are counted whatever there is. What stays apart then is looked at
-// again when there is as much more.
+// tell notes that the subscriber was told of a gap. If its part of Options.Unacked is in use, all
+// gaps are condensed, and the rest is counted even beyond the limit. They are condensed again only
+// when there are twice as many as were left.
 func (w *window) tell(g Gap) {
 	if len(w.gaps) >= max(maxTold, 4*w.few) {
 		w.condense(len(w.gaps) / 2)
@@ -42,16 +44,17 @@ func (w *window) tell(g Gap) {
 	w.gaps = append(w.gaps, toldGap{g, w.sends, 1})
 }
 
-// condense makes few gaps of the oldest ones: less exact ones, but none is forgotten. They stay
-// apart where a delivery of their lane lies between them: who has received a gap goes on behind it,
-// and may not have that delivery.
+// condense merges the oldest gaps into a few that are less exact; none is forgotten. Gaps stay apart
+// where a delivery of their lane lies between them: a subscriber that has received a gap goes on
+// behind it, and may not have that delivery.
 func (w *window) condense(oldest int) {
 	if oldest == 0 {
 		return
 	}
 	old, rest := w.gaps[:oldest], w.gaps[oldest:]
 	var exact, joined []Gap
-	var newest [Lanes][Reasons]int // of each lane and reason: how many of joined there are up to its last
+	// newest is, for each lane and reason, one more than the index of its last gap in joined.
+	var newest [Lanes][Reasons]int
 	var n uint64
 	for _, g := range old {
 		n += g.n
@@ -65,8 +68,9 @@ func (w *window) condense(oldest int) {
 		k := &newest[g.Lane][g.Reason]
 		if *k > 0 {
 			last := &joined[*k-1]
+			// A restart needs to be told only once.
 			if *last == g.Gap && g.From == 0 || !w.between(*last, g.Gap) && last.merge(g.Gap) {
-				continue // a restart needs to be told once
+				continue
 			}
 		}
 		joined = append(joined, g.Gap)
@@ -83,7 +87,7 @@ func (w *window) condense(oldest int) {
 	w.gaps = append(few, rest...)
 }
 
-// between reports whether a delivery of a lane lies between two gaps of it.
+// between reports whether a delivery lies between two gaps of one lane, and is of that lane.
 func (w *window) between(a, b Gap) (found bool) {
 	w.list.from(min(a.To, b.To)+1, func(d *delivery) bool {
 		if d.seq >= max(a.From, b.From) {
@@ -105,7 +109,7 @@ func (w *window) heard(gaps uint64) {
 	w.arrived(i)
 }
 
-// arrived takes the first of the gaps from those that may have to be told again.
+// arrived removes the first n gaps from those that may have to be told again.
 func (w *window) arrived(n int) {
 	for _, g := range w.gaps[:n] {
 		w.told += g.n
@@ -117,11 +121,12 @@ func (w *window) arrived(n int) {
 	w.few = min(w.few, len(w.gaps))
 }
 
-// answered notes that the subscriber has received a delivery, and so all that was
-// written to its stream before.
+// answered notes that the subscriber has received a delivery, and therefore everything that
+// was written to its stream before it.
 func (w *window) answered(d *delivery) {
+	// If the message waits for redelivery, the answer is to an earlier delivery.
 	if w.waits(d) {
-		return // the answer is to an earlier delivery
+		return
 	}
 	w.received = max(w.received, d.order)
 	n := 0
@@ -131,7 +136,7 @@ func (w *window) answered(d *delivery) {
 	w.arrived(n)
 }
 
-// tellAgain makes gaps that the subscriber may not have received to be told again.
+// tellAgain queues the gaps that the subscriber may not have received, to tell them again.
 func (s *share) tellAgain(c *Cursor) {
 	w := c.window
 	var lanes [Lanes][]Gap

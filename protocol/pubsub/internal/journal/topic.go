@@ -7,32 +7,38 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// topic is a name with a number. The same name has another topic after its number was
-// taken over and it came back.
+// topic is a name with a number. If the number is taken over, and the name comes back later,
+// it gets another topic.
 type topic struct {
 	name string
 	id   uint32
-	turn uint32 // which owner of the number this is; from 1
+	// turn counts the owners of the number, from 1 for the first.
+	turn uint32
 
-	// guarded by the lock of the log
-	matched    bool
-	generation uint64   // the index's, when matches were found
-	matches    []*share // nil if there was no room to remember them
-	recent     bool     // published to since the hand went by
+	// The lock of the log guards the fields below.
+
+	matched bool
+	// generation is that of the index when matches were found.
+	generation uint64
+	// matches is nil if there was no room to remember them.
+	matches []*share
+	// recent is set if the topic was published to since the hand passed it.
+	recent bool
 }
 
-// topics gives numbers to names. Of at most [MaxTopics], one that was not published to
-// for a round makes way (the clock algorithm).
+// topics gives numbers to names, at most [MaxTopics]. A new name takes the number of a topic that
+// was not published to for a round (the clock algorithm).
 type topics struct {
 	byName map[string]*topic
 	byID   []*topic
 	last   *topic
 	hand   int
-	kept   int // matches remembered
+	// kept is how many matches are remembered.
+	kept int
 }
 
-// checkTopic accepts what users may publish to and what is reserved to link: keeping
-// these apart is the owner's business.
+// checkTopic accepts topics that users may publish to, and topics that are reserved for link.
+// The owner of the log keeps these apart.
 func checkTopic(name string) error {
 	if err := subject.Valid(name); err != nil && !errors.Is(err, subject.ErrReserved) {
 		return err
@@ -47,7 +53,7 @@ func checkPattern(pattern string) error {
 	return nil
 }
 
-// get returns the topic of a name; fresh is one that was not there.
+// get returns the topic of a name. fresh reports whether the topic is new.
 func (t *topics) get(name string) (found *topic, fresh bool, err error) {
 	if t.last != nil && t.last.name == name {
 		return t.last, false, nil
@@ -104,7 +110,8 @@ func (t *topics) remember(n *topic, generation uint64, matches []*share) {
 	if cap(had) > 2*len(matches)+queueStart {
 		had = nil
 	}
-	n.matches = append(had[:0], matches...) // in its room: subscriptions come and go all the time
+	// Reuse the slice, because subscriptions come and go all the time.
+	n.matches = append(had[:0], matches...)
 	if len(had) > len(matches) {
 		clear(had[len(matches):])
 	}

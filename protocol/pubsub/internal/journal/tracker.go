@@ -1,31 +1,32 @@
 package journal
 
-// trackerWindow is how many numbers above its position a tracker of a Latest
-// subscription remembers: a resumed subscription repeats messages from there.
+// trackerWindow is how many numbers above its position the tracker of a Latest
+// subscription remembers. A resumed subscription repeats messages from there.
 const trackerWindow = 1 << 20
 
 // Tracker keeps the position of a subscriber while it reads. It is not safe for
-// concurrent use. It is of no use to AtLeastOnce, whose position is its acks.
+// concurrent use. AtLeastOnce does not need it: its position is given by its acks.
 //
-// Messages of Latest do not come in the order of their numbers, so there the position
-// is what the publisher's marks say, and the tracker remembers up to 2^20 numbers
-// above it.
+// Messages of Latest do not come in the order of their numbers. Their position is what the
+// publisher's marks say, and the tracker remembers up to 2^20 numbers above it.
 type Tracker struct {
 	latest bool
 	pos    Position
-	next   *Position // the beginning of another epoch, until something has come of it
-	seen   []uint64  // bits of the numbers above the least position; a ring
+	// next is the beginning of another epoch, until a record of that epoch has come.
+	next *Position
+	// seen is a ring of bits, one for each number above the least position.
+	seen []uint64
 }
 
-// NewTracker returns a tracker for a subscription that starts at a position, zero if
-// it does not start at one.
+// NewTracker returns a tracker for a subscription that starts at a position, which is zero
+// if it does not start at one.
 func NewTracker(c Class, p Position) *Tracker {
 	return &Tracker{latest: c == Latest, pos: p}
 }
 
-// Restart tells the tracker that the publisher is in an epoch, which its answer to a
-// subscribe says. The position stays in the old one until the first record has come,
-// which is the gap that says so: if it does not arrive, it is told again.
+// Restart tells the tracker the epoch that the publisher's answer to a subscribe contains.
+// The position stays in the old epoch until the first record has come, which is the gap that
+// tells of the restart. If that gap does not arrive, it is told again.
 func (t *Tracker) Restart(epoch uint64) {
 	t.next = nil
 	if t.pos.Epoch != epoch {
@@ -33,11 +34,11 @@ func (t *Tracker) Restart(epoch uint64) {
 	}
 }
 
-// Position returns where a subscription would go on.
+// Position returns the position from which a subscription would continue.
 func (t *Tracker) Position() Position { return t.pos }
 
-// Observe takes note of a record and reports whether it is new: false is a message
-// that was observed before.
+// Observe takes note of a record and reports whether it is new. It returns false for a
+// message that was observed before.
 func (t *Tracker) Observe(rec *Record) bool {
 	if t.next != nil {
 		t.pos, t.next, t.seen = *t.next, nil, nil
@@ -58,7 +59,7 @@ func (t *Tracker) Observe(rec *Record) bool {
 		}
 	case KindMark:
 		t.advance(rec.Mark.Seq)
-	case KindTopic, KindClock, KindDelivery: // the reader keeps these
+	case KindTopic, KindClock, KindDelivery:
 	}
 	return true
 }
@@ -85,14 +86,15 @@ func (t *Tracker) advance(seq uint64) {
 	}
 }
 
-// mark notes a number of a Latest subscription.
+// mark notes a number of a Latest subscription, and reports whether it is new.
 func (t *Tracker) mark(seq uint64) bool {
 	least := t.pos.Least()
 	switch {
 	case seq <= least:
 		return false
 	case seq-least > trackerWindow:
-		return true // too far ahead to remember: it may come again
+		// The number is too far ahead to be remembered, so the message may come again.
+		return true
 	}
 	if t.seen == nil {
 		t.seen = make([]uint64, trackerWindow/64+1)

@@ -6,7 +6,7 @@ const maxVarint = varint.Max
 
 func varintLen(v uint64) int { return varint.Len(v) }
 
-// appendVarint appends v in a form of n bytes, which [varintLen] says or more.
+// appendVarint appends v in a form of n bytes. n must be at least what [varintLen] returns.
 func appendVarint(b []byte, v uint64, n int) []byte { return varint.AppendAs(b, v, n) }
 
 func appendUint(b []byte, v uint64) []byte { return varint.Append(b, v) }

@@ -8,58 +8,73 @@ import (
 	pool "github.com/linkmesh/link/internal/share"
 )
 
-// window is what an AtLeastOnce cursor has delivered and waits to be acked for. What a
-// subscriber says of it changes no more than what it speaks of, however much waits: that
-// it lives is a time, and that it is lost and comes back is a number.
+// window has the messages that an AtLeastOnce cursor has delivered and that wait for acks. An
+// answer changes only the deliveries that it names, however many wait: that the subscriber is
+// alive is a time, and that it was lost and comes back is a number.
 type window struct {
 	log    *Log
 	limits Limits
 	lease  int64
-	holder *pool.Holder // holds a part of Options.Unacked
-	list   deliveries   // by number
-	bytes  int          // bytes of records in list
-	cost   int          // counted with the holder: what it costs to keep all of these, and spare
-	spare  int          // the part of cost that is for the next message
-	need   int          // what the next message costs, if there was no room for it
+	// holder holds a part of Options.Unacked.
+	holder *pool.Holder
+	list   deliveries
+	// bytes is the size of the records in list.
+	bytes int
+	// cost is what the holder is charged for list, gaps and spare.
+	cost int
+	// spare is the part of cost that is reserved for the next message.
+	spare int
+	// need is what the next message costs, if there was no room for it.
+	need int
 
-	leases   *leases         // with the subscriber
-	lapsed   heap[*delivery] // wait for their time because their leases have ended
-	later    heap[*delivery] // wait for their time
-	due      heap[*delivery] // wait, and it is time
-	alive    int64           // no lease ends before; the subscriber has said that it lives
-	forgives bool            // it was alive when leases ended: those that have lapsed are due
+	// leases are with the subscriber, lapsed wait because their leases have ended, later
+	// wait for another reason, and due are to be delivered again now.
+	leases *leases
+	lapsed heap[*delivery]
+	later  heap[*delivery]
+	due    heap[*delivery]
+	// alive is a time before which no lease ends: the subscriber has said that it is alive.
+	alive int64
+	// forgives is set if the subscriber was alive when leases ended: lapsed ones are due.
+	forgives bool
 
-	last [Lanes]uint64 // the newest number sent
+	// last is the newest number sent in each lane.
+	last [Lanes]uint64
 	free []*delivery
 
-	sends    uint64 // deliveries so far, which number them
-	received uint64 // the last of these that the subscriber is known to have
-	// before is the last of these on an earlier stream: what was with the subscriber then is
-	// lost, and due again. Lost is how many there are, and lostFrom and unsentFrom are where
-	// to look for them and for those of any kind that were not sent on this stream.
+	// sends counts the deliveries, and numbers them. received is the last delivery that the
+	// subscriber is known to have.
+	sends    uint64
+	received uint64
+	// before is the last delivery on an earlier stream. What was with the subscriber then is
+	// lost, and due again. lost is how many deliveries are lost. lostFrom and unsentFrom are
+	// where to look for these, and for any that were not sent on this stream.
 	before               uint64
 	lost                 int
 	lostFrom, unsentFrom uint64
-	owned                uint64 // deliveries with lesser numbers keep no others in memory
-	// Gaps that the subscriber may not have received, counted in cost; and how many it was told
-	// of in this session before these.
+	// owned is a number below which no delivery keeps other records in memory.
+	owned uint64
+	// gaps has the gaps that the subscriber may not have received. few is how many were left
+	// when gaps were last condensed. told is how many gaps were told in this session before
+	// these.
 	gaps []toldGap
-	few  int // how many were left of those that became few last
+	few  int
 	told uint64
 
-	looked uint64 // deliveries that were looked at beside the one that was meant
+	// looked counts deliveries that were looked at besides the one that was meant.
+	looked uint64
 }
 
 const never = math.MaxInt64
 
-// What it costs to keep a message in a window, beside its record: deliveryCost for what
-// finds it and a record of its own, attemptCost for each failure, and its cause.
+// What it costs to keep a message in a window, besides its record: deliveryCost for the
+// delivery, what finds it, and a slab of its own; attemptCost and the cause for each failure.
 const (
 	deliveryCost = int(unsafe.Sizeof(delivery{})+unsafe.Sizeof(slab{})) + 32
 	attemptCost  = int(unsafe.Sizeof(Attempt{}))
 )
 
-// maxFree is how many deliveries that have ended are kept for the next messages.
+// maxFree is how many ended deliveries are kept for the next messages.
 const maxFree = 1024
 
 func newWindow(l *Log, s *Subscription) *window {
@@ -72,7 +87,7 @@ func newWindow(l *Log, s *Subscription) *window {
 	}
 }
 
-// end gives back what the window takes, with all that is in it.
+// end drops everything in the window, and gives back what it takes.
 func (w *window) end() {
 	w.grow(-w.cost)
 	w.bytes, w.spare, w.list, w.gaps = 0, 0, deliveries{}, nil
@@ -82,12 +97,12 @@ func (w *window) end() {
 // waits reports whether a delivery is not with the subscriber.
 func (w *window) waits(d *delivery) bool { return d.place != leased || w.isLost(d) }
 
-// isLost reports whether it was with the subscriber on an earlier stream.
+// isLost reports whether a delivery was with the subscriber on an earlier stream.
 func (w *window) isLost(d *delivery) bool { return d.place == leased && d.order <= w.before }
 
-// room reports whether a message of a size may be delivered: whether the limits allow it,
-// and the part of Options.Unacked that the holder has. Who has nothing gets one all the
-// same. The room is the next message's then.
+// room reports whether the limits, and the holder's part of Options.Unacked, allow a message of
+// this size to be delivered. An empty window gets one message even if the holder may have no
+// more. room reserves what it allows for the next message.
 func (w *window) room(size uint32) bool {
 	if w.list.n >= w.limits.Messages || w.bytes >= w.limits.Bytes {
 		return false
@@ -109,13 +124,13 @@ func (w *window) room(size uint32) bool {
 	return true
 }
 
-// hosts reports whether a delivery of a member that has left may wait here: half of the window is for
-// what its own subscriber gets.
+// hosts reports whether a delivery of a member that has left may wait here. Half of the window is
+// kept for what its own subscriber gets.
 func (w *window) hosts(d *delivery) bool {
 	return w.list.n < w.limits.Messages/2 && w.bytes < w.limits.Bytes/2 && w.room(d.size)
 }
 
-// mayHaveRoom reports whether it is worth to look whether there is room again.
+// mayHaveRoom reports whether it is worth looking for room again.
 func (w *window) mayHaveRoom() bool {
 	if w.list.n >= w.limits.Messages || w.bytes >= w.limits.Bytes {
 		return false
@@ -127,14 +142,14 @@ func (w *window) mayHaveRoom() bool {
 	return true
 }
 
-// grow counts what it costs to keep messages, or no more.
+// grow counts a cost, or gives it back if it is negative.
 func (w *window) grow(cost int) {
 	w.cost += cost
 	w.holder.Add(int64(cost))
 }
 
-// keepOld makes deliveries that have left the ring their own, so that they keep no others
-// in memory, at most n, and reports whether that was all.
+// keepOld copies the records of at most n deliveries that have left the ring, so that these
+// keep no other records in memory. It reports whether none is left.
 func (w *window) keepOld(first uint64, n int) bool {
 	w.list.from(w.owned, func(d *delivery) bool {
 		if d.seq >= first || n == 0 {
@@ -164,7 +179,7 @@ func (w *window) add(seq uint64, e *entry, s *slab, at int64) {
 	w.again(d, at)
 }
 
-// insert puts a delivery into the list, and into the room that was made for it.
+// insert adds a delivery to the list, and uses the room that was reserved for it.
 func (w *window) insert(d *delivery) {
 	w.list.insert(d)
 	w.bytes += int(d.size)
@@ -173,7 +188,8 @@ func (w *window) insert(d *delivery) {
 	w.grow(d.cost() - spare)
 }
 
-// again starts a lease for one more delivery, and returns which one it is.
+// again starts a lease for one more delivery of a message, and returns its number, 1 for the
+// first.
 func (w *window) again(d *delivery, at int64) int {
 	w.take(d)
 	d.sent, d.due, d.avoid = at, at+w.lease, nil
@@ -188,7 +204,7 @@ func (w *window) again(d *delivery, at int64) int {
 	return d.attempt
 }
 
-// take takes a delivery from its place.
+// take takes a delivery from its spot.
 func (w *window) take(d *delivery) {
 	switch d.place {
 	case nowhere:
@@ -209,7 +225,7 @@ func (w *window) take(d *delivery) {
 	d.place = nowhere
 }
 
-// retry makes a delivery wait for its next time.
+// retry makes a delivery wait until it is due again.
 func (w *window) retry(d *delivery, at int64) { w.wait(d, at, later) }
 
 func (w *window) wait(d *delivery, at int64, in spot) {
@@ -222,16 +238,17 @@ func (w *window) wait(d *delivery, at int64, in spot) {
 	}
 }
 
-// lose makes all that is with the subscriber lost, and due again.
+// lose makes every delivery that is with the subscriber lost, and due again.
 func (w *window) lose() {
 	w.before, w.lostFrom, w.unsentFrom = w.sends, 0, 0
 	w.lost += w.leases.n
-	w.leases = newLeases() // those that are lost keep the old one
+	// The lost deliveries stay in the old list.
+	w.leases = newLeases()
 	w.forgives = len(w.lapsed.list) > 0
 }
 
-// seek returns the first delivery with a number of at least seq that is to be sent on this
-// stream and was not, nil if there is none; of those that are lost, if lost says so.
+// seek returns the first delivery with a number of at least seq that was not yet sent on this
+// stream, nil if there is none. If lost is set, it considers only lost deliveries.
 func (w *window) seek(seq uint64, lost bool) (found *delivery) {
 	w.list.from(seq, func(d *delivery) bool {
 		w.looked++
@@ -243,8 +260,8 @@ func (w *window) seek(seq uint64, lost bool) (found *delivery) {
 	return found
 }
 
-// unsent returns the least number that was sent on an earlier stream and not yet on this
-// one, so that nobody knows whether the subscriber has it.
+// unsent returns the least number that was sent on an earlier stream and not yet on this one,
+// so that it is unknown whether the subscriber has it. It returns never if there is none.
 func (w *window) unsent() uint64 {
 	if w == nil || w.before == 0 || w.unsentFrom == never {
 		return never
@@ -258,7 +275,7 @@ func (w *window) unsent() uint64 {
 
 func (w *window) find(seq uint64) *delivery { return w.list.find(seq) }
 
-// remove takes a delivery out of the window.
+// remove removes a delivery from the window.
 func (w *window) remove(d *delivery) {
 	w.take(d)
 	w.list.remove(d)
@@ -278,12 +295,12 @@ func (w *window) recycle(d *delivery) {
 	}
 }
 
-// stepsAtOnce is how many deliveries change at once because of the time, before others can
-// have the lock.
+// stepsAtOnce is how many deliveries, tasks or gaps long work handles before others can have
+// the lock.
 const stepsAtOnce = 256
 
-// ready returns the delivery with the least number that is due again, nil if none is.
-// Of more than stepsAtOnce whose time comes at once, it is the least of those.
+// ready returns the delivery with the least number that is due again, nil if none is. If more
+// than stepsAtOnce become due at once, it considers only so many of them.
 func (w *window) ready(at int64) *delivery {
 	for range stepsAtOnce {
 		from := &w.later
@@ -309,7 +326,7 @@ func (w *window) ready(at int64) *delivery {
 	return found
 }
 
-// leaseEnd is when the next lease ends.
+// leaseEnd returns when the next lease ends, never if there is none.
 func (w *window) leaseEnd() int64 {
 	if d := w.leases.first(); d != nil {
 		return max(d.due, w.alive)
@@ -317,7 +334,8 @@ func (w *window) leaseEnd() int64 {
 	return never
 }
 
-// retryAt is when the next delivery is due again.
+// retryAt returns when the next delivery is due again: 0 if one is due now, never if there is
+// none.
 func (w *window) retryAt() int64 {
 	if w.lost > 0 || w.forgives || len(w.due.list) > 0 {
 		return 0
@@ -339,7 +357,7 @@ func (w *window) ended(at int64) *delivery {
 	return w.leases.first()
 }
 
-// backoff returns how long the next delivery waits when that many have failed.
+// backoff returns how long the next delivery waits after so many have failed.
 func backoff(steps []time.Duration, failed int) time.Duration {
 	return steps[min(max(failed, 1), len(steps))-1]
 }

@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// Index finds the values whose patterns match a name. Its zero value is empty and
-// ready. A value may be there under several patterns, once under each.
+// Index finds the values whose patterns match a name. The zero value is an empty index,
+// ready to use. A value may be under several patterns, once under each.
 //
 // It is safe for concurrent use. [Index.Match] allocates nothing and excludes only
-// changes. [Index.Add] and [Index.Remove] cost what the pattern is long, whatever the
-// size of the index and however many values are under one pattern. Memory is in
-// proportion to the patterns; names leave nothing behind.
+// changes. The cost of [Index.Add] and [Index.Remove] depends on the length of the pattern
+// only, not on the size of the index or on how many values are under one pattern. Memory is
+// proportional to the patterns; names leave nothing behind.
 type Index[T comparable] struct {
 	mu         sync.RWMutex // guards the fields below
 	root       *node[T]
@@ -20,10 +20,11 @@ type Index[T comparable] struct {
 	size       int
 }
 
-// node is a place between two tokens.
+// node is a place between two tokens. here has the values of patterns that end here, and
+// rest those of patterns that end here with ">".
 type node[T comparable] struct {
-	here set[T] // patterns that end here
-	rest set[T] // patterns that end here with ">"
+	here set[T]
+	rest set[T]
 	one  *node[T]
 	kids map[string]*node[T]
 }
@@ -32,7 +33,7 @@ func (n *node[T]) empty() bool {
 	return len(n.here.list) == 0 && len(n.rest.list) == 0 && n.one == nil && len(n.kids) == 0
 }
 
-// Add puts a value under a valid pattern, and reports whether it was not there.
+// Add puts a value under a valid pattern, and reports whether it was not there before.
 func (x *Index[T]) Add(pattern string, v T) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -47,7 +48,7 @@ func (x *Index[T]) Add(pattern string, v T) bool {
 	return true
 }
 
-// Remove takes a value from under a pattern, and reports whether it was there.
+// Remove removes a value from under a pattern, and reports whether it was there.
 func (x *Index[T]) Remove(pattern string, v T) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -60,7 +61,7 @@ func (x *Index[T]) Remove(pattern string, v T) bool {
 }
 
 // Match calls visit for every value under a pattern that matches the valid name, once
-// for each such pattern. Visit must not change the index.
+// for each such pattern. visit must not change the index.
 func (x *Index[T]) Match(name string, visit func(T)) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -69,23 +70,23 @@ func (x *Index[T]) Match(name string, visit func(T)) {
 	}
 }
 
-// Generation returns a number that changes with every change of the index. Who
-// keeps the result of a Match reads it before.
+// Generation returns a number that changes with every change of the index. A caller that
+// keeps the result of a Match must read it before the Match.
 func (x *Index[T]) Generation() uint64 {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.generation
 }
 
-// Len returns how many values the index holds, each as often as it was added.
+// Len returns how many values the index holds. A value counts once for each of its patterns.
 func (x *Index[T]) Len() int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.size
 }
 
-// match visits each node at most once, whatever the name: its work is bounded by
-// the size of the tree.
+// match visits each node at most once, whatever the name, so its work is bounded by the
+// size of the tree.
 func (n *node[T]) match(name string, first bool, visit func(T)) {
 	token, tail, more := strings.Cut(name, ".")
 	if !first || token != Reserved {
@@ -127,7 +128,7 @@ func (n *node[T]) add(pattern string, v T) bool {
 	return kid.here.add(v)
 }
 
-// remove takes v from under the pattern, and forgets places that are empty then.
+// remove removes v from under the pattern, and removes nodes that become empty.
 func (n *node[T]) remove(pattern string, v T) (found bool) {
 	token, tail, more := strings.Cut(pattern, ".")
 	if token == rest {
@@ -155,7 +156,7 @@ func (n *node[T]) kid(token string) *node[T] {
 	return n.kids[token]
 }
 
-// put sets the place behind a token; nil is none.
+// put sets the node behind a token. A nil node removes it.
 func (n *node[T]) put(token string, kid *node[T]) {
 	switch {
 	case token == one:
@@ -166,19 +167,21 @@ func (n *node[T]) put(token string, kid *node[T]) {
 		}
 		n.kids[strings.Clone(token)] = kid
 	default:
+		// An empty map would keep the memory that it once needed.
 		if delete(n.kids, token); len(n.kids) == 0 {
-			n.kids = nil // a map keeps the room that it once needed
+			n.kids = nil
 		}
 	}
 }
 
-// set is the values under one pattern, in no order.
+// set has the values under one pattern, in no order.
 type set[T comparable] struct {
 	list []T
-	at   map[T]int // where in the list; nil while that is short
+	// at maps a value to its index in list. It is nil while list is short.
+	at map[T]int
 }
 
-// shortSet is how many values are looked through one by one.
+// shortSet is how many values at most are searched one by one.
 const shortSet = 8
 
 // find returns the index of a value, -1 if it is not there.
@@ -214,7 +217,7 @@ func (s *set[T]) add(v T) bool {
 	return true
 }
 
-// remove puts the last value in the place of v.
+// remove removes v, and puts the last value in its place.
 func (s *set[T]) remove(v T) bool {
 	i := s.find(v)
 	if i < 0 {
@@ -233,7 +236,8 @@ func (s *set[T]) remove(v T) bool {
 	switch last {
 	case 0:
 		*s = set[T]{}
-	case shortSet / 2: // neither keeps the room that many values needed
+	case shortSet / 2:
+		// Neither list nor at keeps the memory that many values needed.
 		s.list, s.at = slices.Clone(s.list), nil
 	}
 	return true

@@ -2,22 +2,22 @@ package subject
 
 import "strings"
 
-// Match reports whether a valid pattern matches a valid name. For others the
-// answer has no meaning.
+// Match reports whether a valid pattern matches a valid name. If either is invalid, the
+// result has no meaning.
 func Match(pattern, name string) bool {
 	matches, _ := compare(pattern, name)
 	return matches
 }
 
-// Meets reports whether a valid pattern matches a valid name, or can match one that has more
-// tokens after it: what a publisher of that name may publish to.
+// Meets reports whether a valid pattern matches a valid name, or can match a name that has more
+// tokens after it. These are the names that a publisher of the name may publish to.
 func Meets(pattern, name string) bool {
 	matches, below := compare(pattern, name)
 	return matches || below
 }
 
-// compare reports whether a pattern matches a name, and else whether the name ends where the
-// pattern goes on.
+// compare reports whether a pattern matches a name, and otherwise whether the name ends where
+// the pattern goes on.
 func compare(pattern, name string) (matches, below bool) {
 	for first := true; ; first = false {
 		p, ps, pmore := strings.Cut(pattern, ".")
@@ -43,19 +43,23 @@ func compare(pattern, name string) (matches, below bool) {
 // Covers reports whether every name that the valid pattern b matches is matched by
 // the valid pattern a. It is exact: names that are too long to be valid do not count.
 func Covers(a, b string) bool {
-	used := 0 // bytes of the shortest name that b matches, up to here
+	// used is how many bytes the shortest name that b matches has up to here.
+	used := 0
 	for i := 0; ; i++ {
 		x, xs, xmore := strings.Cut(a, ".")
 		y, ys, ymore := strings.Cut(b, ".")
+		// Without room for a second token, ">" stands for exactly one.
 		if y == rest && (i == MaxTokens-1 || used+len("x.y") > MaxBytes) {
-			y = one // there is no room for a second token
+			y = one
 		}
 		own := i == 0 && y == Reserved
 		switch {
 		case x == rest:
 			return !own
 		case y == rest:
-			return false // b goes on for one token and for two; a has one length here, or starts at two
+			// b goes on with one token or with two. a has a fixed length here, or goes on with
+			// at least two.
+			return false
 		case x == one:
 			if own {
 				return false

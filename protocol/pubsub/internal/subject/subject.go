@@ -6,23 +6,23 @@
 // name in which a token may be "*", which stands for exactly one token, and the last
 // may be ">", which stands for one or more. It is the algebra of NATS subjects.
 //
-// [Match] decides for one pattern and one name; [Index] finds all patterns of a set
-// that match a name; [Covers] decides whether one pattern allows all that another
-// one asks for, which is the question of an authorization rule.
+// [Match] decides for one pattern and one name. [Index] finds all patterns of a set
+// that match a name. [Covers] decides whether one pattern allows everything that another
+// pattern asks for, as an authorization rule must.
 //
 // # Guarantees
 //
 // Names and patterns have at most [MaxBytes] bytes and [MaxTokens] tokens, so that no
-// call here works for long. Matching compares bytes: names that look alike and
-// differ in their encoding are different names.
+// call here takes long. Matching compares bytes: names that look alike but differ in
+// their encoding are different names.
 //
-// Names whose first token is [Reserved] are link's own. A wildcard in the first
-// place does not match that token, so that a pattern for everything selects
-// nothing of link's; a pattern must spell the token out.
+// Names whose first token is [Reserved] belong to link. A wildcard in the first place
+// does not match that token, so that a pattern for everything selects none of link's
+// names. A pattern must spell the token out.
 //
 // # Concurrency
 //
-// Functions are safe for concurrent use; see [Index] for its own rule.
+// All functions are safe for concurrent use. For [Index] see its own documentation.
 package subject
 
 import (
@@ -53,7 +53,8 @@ var ErrReserved = errors.New("the token " + Reserved + " is reserved")
 
 // Error says what is wrong with a name or a pattern.
 type Error struct {
-	Subject string // as given, cut to MaxBytes
+	// Subject is the name or pattern as given, cut to MaxBytes.
+	Subject string
 	Problem string
 	reason  error
 }
@@ -63,12 +64,12 @@ func (e *Error) Error() string { return fmt.Sprintf("%q: %s", e.Subject, e.Probl
 // Unwrap returns [ErrReserved] or nil.
 func (e *Error) Unwrap() error { return e.reason }
 
-// Valid returns nil if a user may publish under the name. The error is an [*Error];
-// one that is [ErrReserved] has no other fault.
+// Valid returns nil if a user may publish under the name. The error is an [*Error]. If it
+// wraps [ErrReserved], the name has no other fault.
 func Valid(name string) error { return check(name, false) }
 
-// ValidPattern returns nil if a user may subscribe to the pattern. Its errors are
-// those of [Valid].
+// ValidPattern returns nil if a user may subscribe to the pattern. The errors are the same
+// as for [Valid].
 func ValidPattern(pattern string) error { return check(pattern, true) }
 
 func check(s string, pattern bool) error {
