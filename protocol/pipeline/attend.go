@@ -17,18 +17,21 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// workerLink is a queue's side of one worker.
+// workerLink is a queue's link to one worker.
 type workerLink struct {
-	queue    *Queue
-	id       string
-	vanished atomic.Bool // the topology no longer leads to it
-	place    lane.Place  // for attend
+	queue *Queue
+	id    string
+	// vanished is set while the topology does not list the worker.
+	vanished atomic.Bool
+	// place belongs to the goroutine of attend.
+	place lane.Place
 
-	worker *queue.Worker // while there is a stream; the queue's lock guards it
+	// worker is nil while there is no stream. The queue's lock guards it.
+	worker *queue.Worker
 }
 
-// show notes whether the topology leads to the worker. One that it no longer leads to
-// finishes what it has, and its stream ends. The queue's lock is held.
+// show notes whether the topology lists the worker. A worker that is no longer listed
+// finishes its tasks, and then its stream ends. The queue's lock is held.
 func (l *workerLink) show(there bool) {
 	if l.vanished.Swap(!there) != there {
 		return
@@ -44,16 +47,16 @@ func (l *workerLink) show(there bool) {
 	}
 }
 
-// giveUp takes back what a worker has that is not connected, and that the topology no longer
-// leads to: it does not come back. The queue's lock is held.
+// giveUp takes back the tasks of a worker that is not connected and that the topology no
+// longer lists, since it will not come back. The queue's lock is held.
 func (l *workerLink) giveUp() {
 	if l.vanished.Load() {
 		l.queue.tasks.GiveUp(l.id, "the connection to the worker was lost, and it is not found any more", l.queue.clock.now().UnixNano())
 	}
 }
 
-// over reports whether the topology no longer leads to the worker, and forgets it then: if
-// it comes back, it has another link.
+// over reports whether the topology no longer lists the worker. If so, it removes the link:
+// a worker that comes back gets a new one.
 func (l *workerLink) over() bool {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
@@ -64,14 +67,14 @@ func (l *workerLink) over() bool {
 	return true
 }
 
-// How soon a worker that was lost is connected to again; the transport has its own,
-// longer backoff between dials.
+// Bounds of the backoff before the queue reconnects to a lost worker. The transport has its
+// own, longer backoff between dials.
 const (
 	rejoinLeast = 50 * time.Millisecond
 	rejoinMost  = 5 * time.Second
 )
 
-// attend keeps a stream to the worker for as long as it is there.
+// attend keeps a stream to the worker until ctx ends or the topology no longer lists it.
 func (l *workerLink) attend(ctx context.Context) {
 	defer l.queue.taken(l.id)
 	if s := l.queue.store; s != nil {
@@ -92,7 +95,8 @@ func (l *workerLink) attend(ctx context.Context) {
 		}
 		pause := rejoinPause(failures)
 		if err != nil && final(err) {
-			pause = rejoinPause(rejoinSlow) // it may have changed its mind by then
+			// Retry slowly: the worker may accept the queue later.
+			pause = rejoinPause(rejoinSlow)
 			if l.awaited() {
 				pause = rejoinPause(rejoinAsk)
 			}
@@ -108,29 +112,29 @@ func (l *workerLink) attend(ctx context.Context) {
 }
 
 const (
-	// rejoinSlow is how many failures it takes until the pause is the longest.
+	// rejoinSlow is the number of failures after which the pause is the longest.
 	rejoinSlow = 8
-	// rejoinAsk is as many as make for a pause of which several pass within the grace of a worker
-	// that has ended its stream: it is to say in time what it has, and what has not arrived.
+	// rejoinAsk is the number of failures whose pause fits several times into the grace of a worker
+	// that has ended its stream, so that it can report in time what it holds and what has not arrived.
 	rejoinAsk = 6
 )
 
-// awaited reports whether the worker may come back with what it had.
+// awaited reports whether the worker is disconnected and may come back with its tasks.
 func (l *workerLink) awaited() bool {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
 	return l.queue.tasks.Awaited(l.id)
 }
 
-// rejoinPause is how long to wait after that many failures in a row: twice as long each time,
-// and of that a part drawn by lot, so that those who lost a worker at the same time do not
-// all come back to it at the same time.
+// rejoinPause returns the backoff after a number of consecutive failures. It doubles each time,
+// up to rejoinMost, and up to half of it is jitter, so that queues that lost a worker at the same
+// time do not all reconnect at the same time.
 func rejoinPause(failures int) time.Duration {
 	most := min(rejoinLeast<<min(failures-1, rejoinSlow), rejoinMost)
 	return most/2 + rand.N(most/2) //nolint:gosec // a draw of lots, not a secret
 }
 
-// final reports whether trying again soon will not help against an error.
+// final reports whether an error is one that a quick retry does not fix.
 func final(err error) bool {
 	switch link.CodeOf(err) { //nolint:exhaustive // the others pass
 	case link.PermissionDenied, link.InvalidArgument, link.Unimplemented, link.ResourceExhausted, link.Aborted:
@@ -139,7 +143,7 @@ func final(err error) bool {
 	return false
 }
 
-// work has one stream to the worker until it ends.
+// work opens one stream to the worker and runs it until it ends.
 func (l *workerLink) work(ctx context.Context) error {
 	q := l.queue
 	ctx, cancel := context.WithCancel(ctx)
@@ -212,7 +216,8 @@ func (l *workerLink) work(ctx context.Context) error {
 	err = c.write(ctx)
 	st.Close()
 	if got := <-ended; got != nil && !errors.Is(err, errSlow) {
-		err = got // why the stream ended counts more than that it has
+		// The reader knows why the stream ended, the writer only that it did.
+		err = got
 	}
 	q.mu.Lock()
 	l.worker = nil
@@ -230,14 +235,15 @@ func (l *workerLink) work(ctx context.Context) error {
 	return err
 }
 
-// workers yields the instances to which the topology leads, or has led.
+// workers yields the instances that the queue has links to: those that the topology lists, and
+// earlier ones whose links still exist.
 func (q *Queue) workers() iter.Seq[string] {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return slices.Values(slices.Collect(maps.Keys(q.links)))
 }
 
-// takeBack takes back what a worker had whose process is gone.
+// takeBack takes back the tasks of a worker whose process is gone.
 func (q *Queue) takeBack(worker string) {
 	q.mu.Lock()
 	q.takeBackLocked(worker)

@@ -19,8 +19,8 @@ type Item[T any] struct {
 	failed error
 }
 
-// Fail says what is to become of the task, as the error of a handler of [Pull] does,
-// whatever the handler of the batch returns. A nil error is that it is done.
+// Fail sets the outcome of this task, whatever the batch handler returns. The error means
+// what it means when a handler of [Pull] returns it; nil means that the task is done.
 func (i *Item[T]) Fail(err error) {
 	if err == nil {
 		err = errDone
@@ -31,12 +31,12 @@ func (i *Item[T]) Fail(err error) {
 // Context returns the context of this task alone.
 func (i *Item[T]) Context() context.Context { return i.ctx }
 
-// errDone is what Item.Fail keeps for nil.
+// errDone is what Item.Fail stores in place of nil.
 var errDone = errors.New("done")
 
-// PullBatch is [Pull] for handlers that take several tasks at once; see [Batch]. What
-// f returns holds for all tasks for which [Item.Fail] was not called. Its context ends
-// when those of all its tasks have.
+// PullBatch is [Pull] for handlers that take several tasks at once; see [Batch]. The
+// error that f returns applies to all tasks for which [Item.Fail] was not called. The
+// context of f ends when the contexts of all its tasks have ended.
 func PullBatch[T any](node *link.Node, s Stage[T], f func(ctx context.Context, batch []*Item[T]) error, opts ...PullOption) *Worker {
 	w := newWorker(node, s.Route(), opts)
 	w.run = func(ctxs []*taskContext, bodies []frame.Body, out []frame.Outcome) {
@@ -68,7 +68,7 @@ func PullBatch[T any](node *link.Node, s Stage[T], f func(ctx context.Context, b
 	return w.start(f != nil)
 }
 
-// batchContext is the base of a batch's context: it is of no task, and extends all.
+// batchContext is the base of a batch's context. It belongs to no single task, and extends all of them.
 type batchContext[T any] struct {
 	context.Context //nolint:containedctx // it is a context
 

@@ -2,10 +2,11 @@ package pipeline
 
 import "time"
 
-// clock tells the time as it was when it was made and what has passed since: a system
-// clock that is set while a queue or a worker runs moves no lease, delay or deadline.
+// clock tells the wall time at which it was made plus the monotonic time since. Setting the
+// system clock while a queue or a worker runs therefore moves no lease, delay or deadline.
 type clock struct {
-	wall  int64 // when it was made, in nanoseconds since 1970
+	// wall is when the clock was made, in nanoseconds since 1970.
+	wall  int64
 	start time.Time
 }
 
@@ -16,12 +17,12 @@ func newClock() clock {
 
 func (c clock) now() time.Time { return time.Unix(0, c.wall+int64(time.Since(c.start))) }
 
-// process began when the process did.
+// process is a clock that is made when the process starts.
 var process = newClock() //nolint:gochecknoglobals // a constant of the process
 
-// firstFence is the base of the fences of a queue: higher than those that the queues in
-// memory before it in the process have given out, though the system's clock was set back, for a queue gives out
-// fewer than one in a nanosecond. A durable queue goes on from what its folder says, if that is
-// higher. Nothing but the system's clock tells a process what the one before it gave out for a
-// queue in memory.
+// firstFence returns the base of the fences of a queue. It is higher than every fence of an
+// earlier in-memory queue of this process, even if the system clock was set back, because a queue
+// gives out fewer than one fence per nanosecond. A durable queue continues from the base in its
+// folder if that is higher. For in-memory queues, only the system clock makes the fences of a
+// process higher than those of the process before it.
 func firstFence() uint64 { return uint64(process.now().UnixNano()) }

@@ -12,23 +12,29 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// Unfinished is a task that a queue was closed with.
+// Unfinished is a task that had not ended when its queue was closed.
 type Unfinished struct {
-	ID       string
-	Key      string
-	Payload  []byte // as the node's codec encoded it
-	Attempts int    // failed attempts
-	Begun    bool   // a worker may be at it, or have done it
-	Kept     bool   // it is on disk, and goes on when the queue is opened again
-	MayBe    bool   // it may be on disk, and goes on then: its push failed with ErrMayRun, or the disk failed while it was spilled
+	ID  string
+	Key string
+	// Payload is the task as the node's codec encoded it.
+	Payload []byte
+	// Attempts counts the failed attempts.
+	Attempts int
+	// Begun reports whether a worker may be running the task, or may have done it.
+	Begun bool
+	// Kept reports whether the task is on disk. It continues when the queue is opened again.
+	Kept bool
+	// MayBe reports whether the task may be on disk, in which case it continues like a kept one.
+	// Its push failed with ErrMayRun, or the disk failed while it was spilled.
+	MayBe bool
 }
 
-// Drain takes no more tasks and waits until those that were accepted have ended, or
-// ctx has; then it closes the queue and returns what is unfinished, oldest first. Of
-// a queue in memory these tasks end as [Returned]: it is for the caller to push them
-// elsewhere, unless the queue may [Spill] them. Those of a durable one stay on disk. The
-// error is that with which a durable queue is frozen, or why tasks were not spilled, else
-// nil: what ctx cut short is told by the list.
+// Drain stops accepting tasks and waits until the accepted ones have ended or ctx ends.
+// It then closes the queue and returns the unfinished tasks, oldest first. Those of a
+// queue in memory end as [Returned], and the caller must push them elsewhere unless the
+// queue may [Spill] them. Those of a durable queue stay on disk. The error says why a
+// durable queue is frozen or could not be closed, or why tasks were not spilled. The end
+// of ctx is not an error: the list shows what was cut short.
 func (q *Queue) Drain(ctx context.Context) ([]Unfinished, error) {
 	q.mu.Lock()
 	q.isClosed = true
@@ -42,7 +48,8 @@ func (q *Queue) Drain(ctx context.Context) ([]Unfinished, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-		case <-q.done: // the node was closed
+		case <-q.done:
+			// The node was closed.
 			over = true
 		}
 		q.mu.Lock()
@@ -55,14 +62,14 @@ func (q *Queue) Drain(ctx context.Context) ([]Unfinished, error) {
 	return q.left, q.err
 }
 
-// Close is [Queue.Drain] that does not wait.
+// Close is like [Queue.Drain] but does not wait for tasks to end.
 func (q *Queue) Close() ([]Unfinished, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return q.Drain(ctx)
 }
 
-// shut has the queue take no more tasks.
+// shut makes the queue accept no more tasks.
 func (q *Queue) shut() {
 	q.mu.Lock()
 	q.isClosed = true
@@ -70,7 +77,7 @@ func (q *Queue) shut() {
 	q.unlock()
 }
 
-// finish ends what the queue still has, when nothing of it runs.
+// finish ends the remaining tasks, once none of the queue's goroutines but the caller run.
 func (q *Queue) finish() error {
 	systemOf(q.node).remove(q)
 	q.shut()
@@ -115,12 +122,13 @@ func (q *Queue) finish() error {
 	return err
 }
 
-// unfinishedLocked lists tasks, of which the first ones are kept on disk.
+// unfinishedLocked lists tasks. The first onDisk of them are on disk.
 func (q *Queue) unfinishedLocked(tasks []*queue.Task, onDisk int) []Unfinished {
 	var out []Unfinished
 	for i, t := range tasks {
 		kept := i < onDisk
-		body, _ := frame.ParseBody(t.Body) // it is ours
+		// The queue encoded the body itself, so it parses.
+		body, _ := frame.ParseBody(t.Body)
 		out = append(out, Unfinished{
 			ID: taskID(q.id, t.Seq), Key: t.Key, Payload: slices.Clone(body.Payload), Attempts: t.Attempts,
 			Begun: t.Began(), Kept: kept,
@@ -133,7 +141,7 @@ func (q *Queue) unfinishedLocked(tasks []*queue.Task, onDisk int) []Unfinished {
 	return out
 }
 
-// tellLeft logs what a queue was closed with.
+// tellLeft logs the unfinished tasks that a queue was closed with.
 func (q *Queue) tellLeft(left []Unfinished) {
 	if len(left) == 0 {
 		return
@@ -183,18 +191,18 @@ func (q *Queue) freeze(err error) {
 	}
 }
 
-// Err returns why a durable queue is frozen, nil if it is not: its disk failed, so
-// that it can neither accept tasks nor say that they are done. What was accepted is
-// on disk and goes on when the queue is opened again, on a disk that works.
+// Err returns why a durable queue is frozen, or nil if it is not. A queue freezes when its
+// disk fails: it can then neither accept tasks nor report that they are done. Accepted tasks
+// are on disk and continue when the queue is opened again, on a disk that works.
 func (q *Queue) Err() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.failed
 }
 
-// Drain drains all queues of a node, those that [Push] and its like use included, as
-// [Queue.Drain] does, at the same time. [link.Node.Run] and [link.Node.Shutdown] do so by
-// themselves: it is for a program that wants the list of what is unfinished.
+// Drain drains all queues of a node concurrently, as [Queue.Drain] does, including those that
+// [Push] and similar functions use. [link.Node.Run] and [link.Node.Shutdown] do so by
+// themselves; Drain is for programs that want the list of unfinished tasks.
 func Drain(ctx context.Context, node *link.Node) ([]Unfinished, error) {
 	queues := systemOf(node).all()
 	left, errs := make([][]Unfinished, len(queues)), make([]error, len(queues))

@@ -18,21 +18,27 @@ type connection struct {
 	worker *queue.Worker
 	ready  <-chan struct{}
 	stream stream
-	credit int // bytes that the worker may have on its way
-	most   int // bytes of a frame to it
-	pongs  chan []byte
-	heard  atomic.Int64 // when the worker was heard of last
+	// credit is how many bytes the worker may have in flight.
+	credit int
+	// most is how many bytes a frame to the worker may have.
+	most  int
+	pongs chan []byte
+	// heard is when the worker was last heard from, in nanoseconds since 1970.
+	heard atomic.Int64
 
-	buf              []byte   // for what is sent next
-	rest             []byte   // what is left of a task that goes in parts
-	small            [16]byte // for frames of numbers
+	// buf is for the next frame of tasks, small for frames of numbers.
+	buf []byte
+	// rest is the unsent rest of a task that is sent in parts.
+	rest             []byte
+	small            [16]byte
 	recalls, cancels []uint64
-	told             int       // what the worker believes of the backlog
-	toldAt           time.Time // when
-	timer            *time.Timer
+	// told is the backlog that the worker knows of; toldAt is when it was last sent.
+	told   int
+	toldAt time.Time
+	timer  *time.Timer
 }
 
-// write sends tasks and orders until ctx ends.
+// write sends tasks and orders until ctx ends, an error occurs or the worker is to get nothing more.
 func (c *connection) write(ctx context.Context) error {
 	c.buf = make([]byte, 0, c.most+c.most/16)
 	c.timer = time.NewTimer(backlogEvery)
@@ -58,12 +64,12 @@ func (c *connection) write(ctx context.Context) error {
 	}
 }
 
-// errSlow ends a stream on which the rest of a task would be sent in vain.
+// errSlow ends a stream on which a task is sent in parts that was given up meanwhile.
 var errSlow = link.Errorf(link.Aborted, "the worker has taken the parts of a task too slowly for %v", queue.MaxSending)
 
-// turn sends what there is: a frame of tasks and, of a task that goes in parts, one part after it, as
-// nothing else is to wait for all of them. It reports whether there may be more, and whether
-// the worker is to have nothing more at all.
+// turn sends what is due: a frame of tasks, then one part of a task that is sent in parts, so that
+// nothing else has to wait for all of its parts. It reports whether there may be more to send, and
+// whether the worker is to get nothing more at all.
 func (c *connection) turn() (more, over bool, err error) {
 	q := c.queue
 	parts := len(c.rest) > 0
@@ -74,7 +80,8 @@ func (c *connection) turn() (more, over bool, err error) {
 		q.unlock()
 		return false, false, errSlow
 	}
-	body, n := q.tasks.Take(c.worker, c.buf[:0], c.most, now.UnixNano()) // none that goes in parts beside another one
+	// Take returns no task that needs parts while another one is being sent in parts.
+	body, n := q.tasks.Take(c.worker, c.buf[:0], c.most, now.UnixNano())
 	c.recalls, c.cancels = q.tasks.TakeOrders(c.worker, c.recalls[:0], c.cancels[:0])
 	if last {
 		q.tasks.Sent(c.worker, now.UnixNano())
@@ -107,7 +114,8 @@ func (c *connection) turn() (more, over bool, err error) {
 		}
 	default:
 	}
-	if len(c.rest) > 0 { // it has not come yet, and needs its place there when it does
+	// A task that is still being sent in parts counts too: it needs room at the worker when it arrives.
+	if len(c.rest) > 0 {
 		pending++
 	}
 	return n > 0 || parts || len(c.rest) > 0, false, c.tell(pending, oldest, now)
@@ -126,9 +134,9 @@ func (c *connection) part(last bool) error {
 	return c.stream.Send(link.Frame{Kind: frame.KindPart, Credited: true, Body: body})
 }
 
-// tasks sends n tasks, or keeps one that is too long for a frame to send it in parts. One that no
-// worker would take is a dead letter; why it was not sent says nothing about that, as the worker
-// may have ended the stream for reasons of its own.
+// tasks sends n tasks, or keeps a task that is too long for a frame in c.rest, to send it in parts.
+// A task that is too long for any worker becomes a dead letter here. An error of the stream could not
+// tell, because the worker may end the stream for reasons of its own.
 func (c *connection) tasks(body []byte, n int) error {
 	if len(body) <= c.most {
 		kind := frame.KindTasks
@@ -145,7 +153,7 @@ func (c *connection) tasks(body []byte, n int) error {
 		return nil
 	}
 	var rec frame.Task
-	if _, err := rec.Cut(body); err != nil { // it is ours
+	if _, err := rec.Cut(body); err != nil {
 		return err
 	}
 	q := c.queue
@@ -156,15 +164,15 @@ func (c *connection) tasks(body []byte, n int) error {
 	return nil
 }
 
-// counted notes that tasks are sent: the worker takes one off the backlog for each.
+// counted notes that n tasks are sent: the worker subtracts each of them from the backlog.
 func (c *connection) counted(n int) { c.told = max(c.told-n, 0) }
 
 func (c *connection) pong(b []byte) error {
 	return c.stream.Send(link.Frame{Kind: frame.KindPong, Body: b})
 }
 
-// tell reports the backlog to the worker: at once when there is one again, and else
-// when it has changed and the last report is a while ago.
+// tell reports a changed backlog to the worker: at once when tasks wait again, and
+// otherwise when backlogEvery has passed since the last report.
 func (c *connection) tell(pending int, oldest time.Duration, now time.Time) error {
 	if pending == c.told {
 		return nil
@@ -181,7 +189,7 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time) erro
 	return c.stream.Send(link.Frame{Kind: frame.KindBacklog, Body: b})
 }
 
-// read takes what the worker sends, until the stream ends.
+// read handles what the worker sends, until the stream ends.
 func (c *connection) read() error {
 	flow := lane.Flow{Stream: c.stream, Credit: c.credit}
 	room := lane.PartsOf(c.queue.node).Of(c.stream.Peer())
@@ -191,7 +199,8 @@ func (c *connection) read() error {
 	for {
 		f, err := c.stream.Recv()
 		if err != nil {
-			if final(err) { // a word of the worker, which lives
+			// The worker itself sent such an error, so it is alive.
+			if final(err) {
 				c.heard.Store(c.queue.clock.now().UnixNano())
 			}
 			return err
@@ -206,7 +215,8 @@ func (c *connection) read() error {
 			}
 			continue
 		}
-		if f.Kind == frame.KindOutcomes { // others, of a later version as well, may come between the parts
+		// Frames of other kinds, including those of later versions, may come between the parts.
+		if f.Kind == frame.KindOutcomes {
 			f.Body = joiner.Whole(f.Body)
 		}
 		if err := c.take(f); err != nil {
@@ -247,13 +257,15 @@ func (c *connection) take(f link.Frame) error {
 		}
 		select {
 		case c.pongs <- f.Body:
-		default: // the last one has not been answered
+		default:
+			// The previous PING has not been answered yet.
 		}
 	case frame.KindLeaving:
 		q.mu.Lock()
 		q.tasks.Leave(c.worker)
 		q.unlock()
-	default: // a later version sent it
+	default:
+		// Frames of later versions are skipped.
 	}
 	return nil
 }

@@ -12,18 +12,21 @@ import (
 
 // DeadLetter is a task that failed for good.
 type DeadLetter struct {
-	ID       string
-	Key      string
-	Tenant   string
-	Payload  []byte // as the node's codec encoded it
+	ID     string
+	Key    string
+	Tenant string
+	// Payload is the task as the node's codec encoded it.
+	Payload  []byte
 	Attempts int
-	Cause    string // why the last attempt failed
-	Time     time.Time
-	History  []Attempt
+	// Cause says why the last attempt failed.
+	Cause   string
+	Time    time.Time
+	History []Attempt
 }
 
 func deadLetter(q *Queue, t *queue.Task, at time.Time) DeadLetter {
-	body, _ := frame.ParseBody(t.Body) // it is ours
+	// The queue encoded the body itself, so it parses.
+	body, _ := frame.ParseBody(t.Body)
 	return DeadLetter{
 		ID: taskID(q.id, t.Seq), Key: t.Key, Tenant: t.Tenant, Payload: slices.Clone(body.Payload),
 		Attempts: t.Attempts, Cause: t.Cause, Time: at, History: history(t.History),
@@ -41,9 +44,9 @@ func (q *Queue) DeadLetters() []DeadLetter {
 	return out
 }
 
-// Redrive pushes the dead letters that match again, as new tasks with all attempts
-// before them, and waits for room for each until ctx ends. A nil match is all of
-// them. It returns how many; the others stay.
+// Redrive pushes the dead letters that match again, as new tasks with no attempts used,
+// and waits for room for each until ctx ends. A nil match matches all of them. It
+// returns how many were pushed; the others stay dead letters.
 func (q *Queue) Redrive(ctx context.Context, match func(DeadLetter) bool) (int, error) {
 	n := 0
 	for _, d := range q.DeadLetters() {
@@ -53,7 +56,8 @@ func (q *Queue) Redrive(ctx context.Context, match func(DeadLetter) bool) (int, 
 		q.mu.Lock()
 		taken := q.tasks.TakeDead(func(t *queue.Task) bool { return taskID(q.id, t.Seq) == d.ID }, 1)
 		q.mu.Unlock()
-		if len(taken) == 0 { // somebody else was faster
+		if len(taken) == 0 {
+			// A concurrent call took it.
 			continue
 		}
 		old := taken[0]
@@ -73,8 +77,8 @@ func (q *Queue) Redrive(ctx context.Context, match func(DeadLetter) bool) (int, 
 	return n, nil
 }
 
-// Purge forgets the dead letters that match; a nil match is all of them. It returns
-// how many.
+// Purge forgets the dead letters that match and returns how many. A nil match matches
+// all of them.
 func (q *Queue) Purge(match func(DeadLetter) bool) int {
 	q.mu.Lock()
 	defer q.unlock()
@@ -85,8 +89,8 @@ func (q *Queue) Purge(match func(DeadLetter) bool) int {
 	return len(taken)
 }
 
-// Cancel ends the task with this ID as [Future.Cancel] does. NotFound says that the
-// queue has no such task: it may have ended.
+// Cancel ends the task with this ID as [Future.Cancel] does. The error is NotFound if
+// the queue has no such task, which may have ended.
 func (q *Queue) Cancel(id string) error {
 	seq, ok := q.seqOf(id)
 	if !ok || !q.cancel(seq) {

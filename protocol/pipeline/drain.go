@@ -7,10 +7,10 @@ import (
 	"github.com/linkmesh/link"
 )
 
-// begin is the first step of a drain of the node: its workers take nothing more of the
-// producers of others, and it waits until these have the outcomes of what had begun. What
-// handlers push meanwhile is done after that, by [system.drain], for which the node's own
-// workers still work.
+// begin is the first step of draining the node. Its workers take no more tasks from producers
+// of other nodes, and begin waits until these have the outcomes of the tasks that had begun.
+// Tasks that handlers push meanwhile are done later, by [system.drain], for which the node's
+// own workers keep working.
 func (s *system) begin(ctx context.Context) error {
 	workers := s.allWorkers()
 	for _, w := range workers {
@@ -19,13 +19,14 @@ func (s *system) begin(ctx context.Context) error {
 	for _, w := range workers {
 		w.awaitOthers(ctx)
 	}
-	return nil // if time was too short, the node cancels what runs, and says so
+	// If time ran out, the node cancels the running handlers and reports it.
+	return nil
 }
 
-// drain is the second step, when no handler runs any more but those of the node's own tasks:
-// what was pushed is done, as far as there is time, and what comes of it in other queues of
-// the node; then the queues are closed. The error is that tasks are lost, or what the disk
-// did.
+// drain is the second step, when only handlers of the node's own tasks still run. As far as
+// time allows, it waits until the node's queues have done all their tasks, including those
+// that these tasks push to other queues of the node. Then it closes the queues. The error
+// says that tasks are lost, or how the disk failed.
 func (s *system) drain(ctx context.Context) error {
 	s.finishTasks(ctx)
 	left, err := Drain(ctx, s.node)
@@ -43,8 +44,8 @@ func (s *system) drain(ctx context.Context) error {
 	return err
 }
 
-// finishTasks waits until no queue of the node has a task, or ctx ends. They take only what
-// the handlers of tasks push.
+// finishTasks waits until no queue of the node has a task, or ctx ends. Meanwhile the queues
+// accept only what handlers of tasks push.
 func (s *system) finishTasks(ctx context.Context) {
 	before, idle := uint64(0), false
 	for {
@@ -67,16 +68,17 @@ func (s *system) finishTasks(ctx context.Context) {
 				return
 			}
 		case idle && accepted == before:
-			return // in two looks, so that no task was between two queues
+			// Two passes in a row found no task, so none was moving between two queues.
+			return
 		default:
 			idle, before = true, accepted
 		}
 	}
 }
 
-// turnAway has the queue take nothing more but what handlers of tasks push. It returns how
-// many tasks the queue has accepted, and what is closed when some have ended; nil if there
-// are none.
+// turnAway makes the queue accept only what handlers of tasks push. It returns how many tasks
+// the queue has accepted, and a channel that is closed when some have ended, or nil if there
+// are none to wait for.
 func (q *Queue) turnAway() (accepted uint64, changed <-chan struct{}) {
 	q.mu.Lock()
 	q.finishing = true
@@ -91,26 +93,27 @@ func (q *Queue) turnAway() (accepted uint64, changed <-chan struct{}) {
 		q.callHomeLocked()
 	}
 	q.mu.Unlock()
-	for _, c := range waiting { // they look again
+	// Pushes that wait for room look at the queue again.
+	for _, c := range waiting {
 		c <- struct{}{}
 	}
 	return accepted, changed
 }
 
-// drain gives back what has not begun and takes nothing new, of the node's own queues only
-// if all is true.
+// drain gives back the tasks that have not begun and takes no new ones. The node's own queues
+// are exempt unless all is true.
 func (w *Worker) drain(all bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pool.Drain(all, w.clock.now().UnixNano())
 }
 
-// isOwn reports whether a peer is the node itself, as far as it says so.
+// isOwn reports whether a peer claims to be the node itself.
 func isOwn(node *link.Node, peer link.Peer) bool {
 	return peer.Instance == node.Instance() && peer.Identity == node.Identity()
 }
 
-// arrive counts a stream of a producer of another node, and part its end.
+// arrive counts a stream from a producer of another node; part undoes it when the stream ends.
 func (w *Worker) arrive() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

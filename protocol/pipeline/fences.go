@@ -9,22 +9,23 @@ import (
 	"github.com/linkmesh/link/internal/wal"
 )
 
-// A durable queue gives no fence twice, so the base of a run is on disk before its first task is
-// sent. A disk that is too full for it must not stop a queue from being drained, which makes
-// room. Such a run takes a byte off a file that an earlier one made, which needs no room, and
-// the length of the file says how many bases are used that are not written.
+// A durable queue never gives out a fence twice, so the fence base of a run is on disk before its
+// first task is sent. A disk that is too full for that must not keep the queue from being drained,
+// since draining makes room. In that case the run cuts a byte off a file that an earlier run made,
+// which needs no room. The length of the file tells how many bases were used without being written.
 const (
-	// fencesName is the file, beside those of the log.
+	// fencesName is the name of the file, in the folder of the log.
 	fencesName = "fences"
-	// spareFences is how long it is made: so many runs in a row may find the disk full. One more
-	// waits for room before it sends anything.
+	// spareFences is the full length of the file: that many runs in a row may find the disk full.
+	// The next one waits for room before it sends anything.
 	spareFences = 64
 )
 
-// fences is that file.
+// fences is the file of spare fence bases.
 type fences struct {
 	path string
-	left int64 // how long it is; 0 if it is not there
+	// left is the length of the file; 0 if there is no file.
+	left int64
 }
 
 func openFences(folder string) *fences {
@@ -35,13 +36,14 @@ func openFences(folder string) *fences {
 	return f
 }
 
-// next is the base after the one that is written and those that may have been used since. Without
-// the file that may be all of them.
+// next returns the base after the written one and after all spare ones that may have been used
+// since. Without the file, all spare ones may have been used.
 func (f *fences) next(written uint64) uint64 {
 	return written + fenceStep*uint64(1+spareFences-f.left)
 }
 
-// take has the next run begin with another base. It reports whether it will.
+// take cuts a byte off the file, so that the next run begins with another base. It reports whether
+// that succeeded.
 func (f *fences) take() bool {
 	if f.left == 0 {
 		return false
@@ -50,11 +52,11 @@ func (f *fences) take() bool {
 	return f.set(f.left) == nil
 }
 
-// errUnnumbered is why a queue sends nothing.
+// errUnnumbered is why a queue sends nothing while its fence base is not on disk.
 var errUnnumbered = link.Errorf(link.ResourceExhausted, "the queue sends no task before its disk has room to write where its fences begin, or one might be given twice")
 
-// fill makes the file as long as it is to be, once a base is written. If there is no room for
-// that, fewer runs may find the disk full.
+// fill restores the full length of the file, once a base is written. If there is no room for
+// that, fewer later runs may find the disk full.
 func (f *fences) fill() {
 	if f.left < spareFences && f.set(spareFences) == nil {
 		f.left = spareFences
@@ -77,9 +79,9 @@ func (f *fences) set(size int64) error {
 	return errors.Join(err, file.Close())
 }
 
-// number gives the run its base: it writes it, or takes a byte. If it can do neither the writer
-// tries again. A base that is not written leaves the clock out of account, which may be set back
-// before the next run.
+// number gives the run its fence base: it writes the base, or cuts a byte off the file. If it can do
+// neither, the writer tries again later. A base that is not written does not use the clock, which
+// may be set back before the next run.
 func (s *store) number(found *restored) error {
 	err := s.raise(s.meta.high, found.metas)
 	s.tellRoom(err)
@@ -93,14 +95,15 @@ func (s *store) number(found *restored) error {
 		s.queue.fence = s.meta.fence
 		if s.fences.take() {
 			close(s.numbered)
-			return nil // without room it takes no tasks, and can be drained
+			// Without room the queue accepts no tasks, but it can be drained.
+			return nil
 		}
 	}
 	s.queue.node.Logger().Warn("pipeline: a durable queue sends no task before its disk has room", "stage", s.queue.route.String(), "folder", s.queue.set.folder, "error", errUnnumbered)
 	return nil
 }
 
-// numberLate writes the base of a run that has waited for room.
+// numberLate tries to write the base of a run that waits for room.
 func (s *store) numberLate() {
 	err := s.raise(s.meta.high, []uint64{s.meta.id})
 	s.tellRoom(err)
@@ -109,7 +112,7 @@ func (s *store) numberLate() {
 	}
 }
 
-// isNumbered reports whether tasks may be sent.
+// isNumbered reports whether the run has its fence base, so that tasks may be sent.
 func (s *store) isNumbered() bool {
 	select {
 	case <-s.numbered:

@@ -17,18 +17,20 @@ type End uint8
 
 // The ends of tasks.
 const (
-	Open         = End(queue.Open) // it has not ended
+	// Open means that the task has not ended.
+	Open         = End(queue.Open)
 	Acked        = End(queue.Acked)
 	DeadLettered = End(queue.DeadLettered)
 	Expired      = End(queue.Expired)
 	Canceled     = End(queue.Canceled)
-	Returned     = End(queue.Returned) // undone, by a queue that was closed
-	// Kept is that of a task of a durable queue that was closed: the task is on disk, and
-	// goes on when the queue is opened again.
+	// Returned means that the queue was closed before the task was done.
+	Returned = End(queue.Returned)
+	// Kept is the end of a task of a durable queue that was closed: the task is on disk and
+	// continues when the queue is opened again.
 	Kept = Returned + 1
-	// Undecided is that of a task of a durable queue whose disk failed: it is not known what
-	// is on the disk. When the queue is opened again the task may be there, and is done then,
-	// again if it was done before.
+	// Undecided is the end of a task of a durable queue whose disk failed, when it is not known
+	// what is on the disk. The task may be there when the queue is opened again. It is then done,
+	// even if it was done before.
 	Undecided = Returned + 2
 )
 
@@ -43,56 +45,69 @@ func (e End) String() string {
 	return queue.End(e).String()
 }
 
-// ErrMayRun is part of the error of a push whose task was not accepted and may be done all
-// the same: the disk of a durable queue failed, or the context ended, before it was known
-// that the task is on disk. Once the queue is opened again, what is on disk is done.
+// ErrMayRun is part of the error of a push whose task was not accepted but may still be done:
+// the disk of a durable queue failed, or the context ended, before it was known that the task
+// is on disk. A task that is on disk is done, at the latest when the queue is opened again.
 var ErrMayRun = errors.New("it may be on disk, and is done then, perhaps when the queue is opened again")
 
-// mayRun is err of a push whose task may be done all the same.
+// mayRun wraps the error of a push whose task may still be done.
 func mayRun(err error) error { return fmt.Errorf("%w: %w", ErrMayRun, err) }
 
-// Outcome is what became of a task.
+// Outcome says how a task ended.
 type Outcome struct {
-	End      End
-	Worker   string // instance that acked it
+	End End
+	// Worker is the instance that acked the task.
+	Worker   string
 	Attempts int
-	Cause    string    // why the last attempt failed, if any did
-	History  []Attempt // the deliveries that did not succeed, oldest first
+	// Cause says why the last attempt failed, if any did.
+	Cause string
+	// History lists the deliveries that did not succeed, oldest first.
+	History []Attempt
 }
 
 // Attempt is one delivery of a task that did not succeed.
 type Attempt struct {
-	Worker       string // instance
+	// Worker is the instance that the task was delivered to.
+	Worker       string
 	Began, Ended time.Time
 	Cause        string
-	Counted      bool // against the attempts that a task has; what was given back undone is not
+	// Counted reports whether the delivery used up an attempt. One that was given back undone did not.
+	Counted bool
 }
 
-// Future is a task that was accepted and may not have ended yet.
+// Future is an accepted task, which may not have ended yet.
 type Future struct {
 	entry *entry
 	queue *Queue
 }
 
-// entry is a task with those who wait for it: one allocation for both.
+// entry is a task with those who wait for it, in one allocation.
 type entry struct {
 	queue.Task
-	owner    *Queue
-	accepted chan struct{} // closed when the task is on disk, or refused; nil in memory
-	wanted   int           // how many have pushed it; the queue's lock guards it
+	owner *Queue
+	// accepted is closed when the task is on disk or refused. It is nil for a queue in memory.
+	accepted chan struct{}
+	// wanted counts the pushes of the task. The queue's lock guards it.
+	wanted int
 
-	mu      sync.Mutex // guards the fields below
-	ended   bool
-	sure    bool            // accepted is closed
-	never   bool            // it was refused
-	failure error           // why the task was refused, or what became of it is not known
-	kept    bool            // with a failure: it is on disk all the same
-	done    chan struct{}   // nil until somebody asks for it
-	call1   chan struct{}   // for the first push that waits
-	calls   []chan struct{} // for the other pushes that wait
+	mu    sync.Mutex // guards the fields below
+	ended bool
+	// sure is set when accepted is closed.
+	sure bool
+	// never is set if the task was refused.
+	never bool
+	// failure says why the task was refused, or why its end is not known.
+	failure error
+	// kept is set if there is a failure but the task is on disk.
+	kept bool
+	// done is nil until somebody asks for it.
+	done chan struct{}
+	// call1 is the channel of the first push that waits; calls are those of the others.
+	call1 chan struct{}
+	calls []chan struct{}
 }
 
-// settle tells those who wait for tasks that they have ended.
+// settle tells those who wait for tasks that the tasks have ended.
 func settle(tasks []*queue.Task) {
 	for _, t := range tasks {
 		if e, ok := t.Owner.(*entry); ok {
@@ -120,7 +135,7 @@ func (e *entry) refuse(err error) {
 	e.accept()
 }
 
-// keep ends the task for those who wait for it, as it stays on disk.
+// keep ends the task for those who wait for it with an error, while it stays on disk.
 func (e *entry) keep(err error) {
 	e.mu.Lock()
 	e.kept = !e.ended
@@ -128,7 +143,7 @@ func (e *entry) keep(err error) {
 	e.refuse(err)
 }
 
-// refused returns why the task was not accepted.
+// refused returns why the task was not accepted, or nil.
 func (e *entry) refused() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -138,14 +153,14 @@ func (e *entry) refused() error {
 	return nil
 }
 
-// failed returns why the task was refused.
+// failed returns why the task was refused or its end is not known, or nil.
 func (e *entry) failed() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.failure
 }
 
-// settle tells those who wait that the task has ended, or why they are not told how.
+// settle tells those who wait that the task has ended, or with a failure why its end is not known.
 func (e *entry) settle(failure error) {
 	e.mu.Lock()
 	if e.ended {
@@ -167,7 +182,8 @@ func (e *entry) settle(failure error) {
 	}
 }
 
-// call makes c hold a token when the task has ended; it reports whether it has.
+// call makes c receive a token when the task ends. If the task has ended already, call reports true
+// and c receives none.
 func (e *entry) call(c chan struct{}) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -181,7 +197,7 @@ func (e *entry) call(c chan struct{}) bool {
 	return e.ended
 }
 
-// hangUp undoes call. It reports whether c holds the token, or will.
+// hangUp undoes call. It reports whether it is too late: c holds a token, or is about to.
 func (e *entry) hangUp(c chan struct{}) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -212,16 +228,17 @@ func (f *Future) Done() <-chan struct{} {
 	return e.done
 }
 
-// ID returns what tells the task from all others; [Task.ID] is the same.
+// ID returns the unique ID of the task, the same as [Task.ID].
 func (f *Future) ID() string { return taskID(f.queue.id, f.entry.Seq) }
 
-// Wait waits until the task has ended or ctx has, and returns nil if the task is
-// done. The end of ctx changes nothing about the task.
+// Wait waits until the task or ctx has ended, and returns nil if the task is done. The
+// end of ctx does not affect the task.
 //
-// Errors: Aborted for a dead letter, DeadlineExceeded for a task that expired,
-// Canceled for one that was canceled, Unavailable for one that its queue returned or
-// keeps on disk, DataLoss for one that is [Undecided]; the code of ctx's error with its cause,
-// and with why nobody takes the task if no worker is connected by its deadline. [Future.Outcome] says more.
+// Errors: Aborted for a dead letter, DeadlineExceeded for a task that expired, Canceled
+// for one that was canceled, Unavailable for one that its queue returned or keeps on disk,
+// DataLoss for one that is [Undecided]. If ctx ends, the error has the code of ctx's error
+// and its cause; if the deadline of ctx has passed and no worker is connected, it also says
+// why nobody takes the task. [Future.Outcome] says more.
 func (f *Future) Wait(ctx context.Context) error {
 	select {
 	case <-f.Done():
@@ -231,7 +248,7 @@ func (f *Future) Wait(ctx context.Context) error {
 	}
 }
 
-// Outcome returns what became of the task, whose End is Open if it has not ended.
+// Outcome returns how the task ended. End is Open if it has not ended.
 func (f *Future) Outcome() Outcome {
 	f.entry.mu.Lock()
 	ended, failure, kept := f.entry.ended, f.entry.failure, f.entry.kept
@@ -248,8 +265,8 @@ func (f *Future) Outcome() Outcome {
 	}
 }
 
-// Cancel ends the task unless it is done first: one that no worker has begun is not
-// begun, and the context of a handler that runs is canceled.
+// Cancel ends the task unless it is done first. A task that has not begun does not begin;
+// if its handler runs, the context of the handler is canceled.
 func (f *Future) Cancel() { f.queue.cancel(f.entry.Seq) }
 
 func outcome(t *queue.Task) Outcome {
@@ -264,7 +281,7 @@ func history(from []queue.Attempt) []Attempt {
 	return out
 }
 
-// err is the error of a task that has ended.
+// err returns the error of a task that has ended, or nil if it was acked.
 func (e *entry) err() error {
 	if err := e.failed(); err != nil {
 		return err
@@ -291,7 +308,7 @@ type FutureResult[R any] struct {
 	codec codec.Codec
 }
 
-// Result waits as Wait does, and returns the task's result.
+// Result waits as [Future.Wait] does and returns the task's result.
 func (f *FutureResult[R]) Result(ctx context.Context) (R, error) {
 	var r R
 	if err := f.Wait(ctx); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// stream is what a queue and a worker need of a [link.Stream], or of an end of a pair within the
-// node.
+// stream is the part of [link.Stream] that a queue and a worker use. Within the node, localStream
+// implements it.
 type stream interface {
 	Send(f link.Frame) error
 	Recv() (link.Frame, error)
@@ -22,8 +22,8 @@ type stream interface {
 	Close()
 }
 
-// localStream is one end of a pair. A node that drains takes no streams any more, also none of its
-// own queues.
+// localStream is one end of a pair of streams within the node. It is needed because a draining node
+// accepts no network streams any more, not even from its own queues.
 type localStream struct {
 	ctx     context.Context //nolint:containedctx // ends with the pair
 	end     context.CancelCauseFunc
@@ -31,7 +31,8 @@ type localStream struct {
 	peer    link.Peer
 }
 
-// toOwn returns a stream to the worker of the node itself, and what waits for the end of that.
+// toOwn returns a stream to the node's own worker, and a function that waits until the worker has
+// served it to the end.
 func (q *Queue) toOwn(ctx context.Context, w *Worker) (near stream, wait func(), err error) {
 	self := systemOf(q.node).ownPeer()
 	if err := w.mayPush(self); err != nil {
@@ -51,8 +52,9 @@ func (q *Queue) toOwn(ctx context.Context, w *Worker) (near stream, wait func(),
 	return &localStream{ctx, end, back, there, self}, func() { <-served }, nil
 }
 
-// ownPeer is the node as its own worker knows it by the network; if no stream has led to it yet, the
-// worker has nothing of its queues that it should know again.
+// ownPeer returns the node as its own worker sees it over the network. If no stream has reached the
+// worker yet, ownPeer makes a peer: the worker then holds nothing of the node's queues that it would
+// have to recognize.
 func (s *system) ownPeer() link.Peer {
 	if peer := s.sight.seen(); peer != nil {
 		return *peer
@@ -75,7 +77,7 @@ func (s *localStream) Send(f link.Frame) error {
 	}
 }
 
-// Recv returns what was sent before the end first.
+// Recv returns all frames that were sent before the end, and then the cause of the end.
 func (s *localStream) Recv() (link.Frame, error) {
 	select {
 	case f := <-s.in:
@@ -95,15 +97,15 @@ func (s *localStream) Recv() (link.Frame, error) {
 	}
 }
 
-// Grant does nothing: each end has what the channels hold.
+// Grant does nothing: the capacity of the channels bounds what is in flight.
 func (s *localStream) Grant(int, int) error             { return nil }
 func (s *localStream) Credit() (messages, bytes uint64) { return lane.Frames, mostCredit }
 func (s *localStream) Peer() link.Peer                  { return s.peer }
 func (s *localStream) Context() context.Context         { return s.ctx }
 func (s *localStream) Close()                           { s.end(link.Errorf(link.Canceled, "the stream was closed")) }
 
-// callHomeLocked has the queue of a node that drains reach the node's own worker, if it reaches
-// no other: the topology leads nowhere any more.
+// callHomeLocked makes the queue of a draining node connect to the node's own worker, if no worker
+// is connected: the topology lists none any more.
 func (q *Queue) callHomeLocked() {
 	if q.tasks.Len() == 0 || q.ownWorker() == nil {
 		return
@@ -119,8 +121,8 @@ func (q *Queue) callHomeLocked() {
 	}
 }
 
-// ownWorker is that of the node itself, nil if there is none or the queue was told to choose among
-// workers.
+// ownWorker returns the node's own worker of the stage. It returns nil if there is none, or if the
+// queue has options that choose among workers.
 func (q *Queue) ownWorker() *Worker {
 	if len(q.set.calls) > 0 {
 		return nil
@@ -133,7 +135,7 @@ func (q *Queue) ownWorker() *Worker {
 	return nil
 }
 
-// open begins a stream to a worker.
+// open opens a stream to the worker. Once the stream has ended, leave must be called.
 func (l *workerLink) open(ctx context.Context) (st stream, credit int, leave func(), err error) {
 	q := l.queue
 	if l.id == q.node.Instance() && q.isFinishing() {

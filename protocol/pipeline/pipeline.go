@@ -1,10 +1,10 @@
-// Package pipeline is push/pull over link: tasks that workers do, each once if
-// nothing fails and never lost in silence if something does.
+// Package pipeline is push/pull over link: workers do tasks, each of them once if
+// nothing fails, and no task is lost silently if something does.
 //
 // # Overview
 //
 // A [Stage] belongs to a service and is declared once. The service's instances are
-// its workers: they [Pull]. Anybody pushes: [Push] returns when a worker has done
+// its workers: they [Pull]. Anybody may push: [Push] returns when a worker has done
 // the task, [Enqueue] as soon as the producer's queue has it. Tasks wait at the
 // producer; a worker is given only as many as it has room for.
 //
@@ -21,23 +21,24 @@
 // # Guarantees
 //
 // Every task that was accepted ends in exactly one way: acked, dead-lettered,
-// expired, canceled, or returned by a queue that was closed. While the producer
-// lives, or its disk for a queue that is [Durable], none is lost.
+// expired, canceled, or returned by a queue that was closed. No task is lost while
+// the producer lives or, for a [Durable] queue, while its disk does.
 //
-// A task is done effectively once, and not exactly once: it may run twice if a
-// worker is lost while it runs, or does not say in time that it was done. Its ID,
-// its attempt and a fencing token, which is higher for each later delivery, let a
-// handler find out: see [TaskOf].
+// A task is done effectively once, not exactly once: it may run twice if a worker is
+// lost while it runs, or does not report in time that it is done. Its ID, its attempt
+// and a fencing token, which is higher for each later delivery, let a handler detect
+// that: see [TaskOf].
 //
 // Tasks of one [Key] are done one at a time, in the order in which they were
-// accepted. Others have no order, but those that wait longer go first.
+// accepted. Other tasks have no guaranteed order, but those that wait longer go first.
 //
 // # Failure
 //
-// A handler that returns an error, panics, or runs longer than it may has failed:
-// the task waits, 1 s at first, and goes to any worker again, five times in all;
-// then it is a dead letter, kept with the history of its attempts. A worker whose
-// connection is lost has 5 s to come back before what it runs is given to another.
+// An attempt has failed if the handler returns an error, panics, or runs longer than
+// it may. The task then backs off, 1 s at first, and goes to any worker again. After
+// five failed attempts it is a dead letter, kept with the history of its attempts. A
+// worker whose connection is lost has 5 s to come back before its tasks are given to
+// another.
 //
 // # Concurrency
 //
@@ -59,7 +60,7 @@ import (
 // Stage is a stage with the type of its tasks. Stages are comparable values.
 type Stage[T any] struct{ service, name string }
 
-// NewStage declares a stage of a service. A bad name is reported by the first Pull
+// NewStage declares a stage of a service. An invalid name is reported by the first Pull
 // or Push that uses it.
 func NewStage[T any](service, name string) Stage[T] { return Stage[T]{service, name} }
 
@@ -87,11 +88,12 @@ func stageRoute(service, name string) link.Route {
 	return link.Route{Service: service, Name: name, Kind: link.Stage}
 }
 
-// MaxTask bounds a task with its key, headers and trace, in bytes.
+// MaxTask bounds the size of a task with its key, headers and trace, in bytes.
 const MaxTask = 4 << 20
 
-// maxTasks is the longest frame of tasks: one of the longest, and what else fits a frame.
+// maxTasks bounds a frame of tasks, in bytes: one task of the maximum size, and what else fits in
+// a frame.
 const maxTasks = MaxTask + frame.MaxBody
 
-// backlogEvery is how often a worker is told how much waits, at the most.
+// backlogEvery limits how often a worker is told how many tasks wait.
 const backlogEvery = 10 * time.Millisecond

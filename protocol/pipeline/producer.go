@@ -13,7 +13,7 @@ import (
 // maxName bounds keys, tenants and IDs, in bytes.
 const maxName = 255
 
-// encode makes the entry of a task.
+// encode makes the entry of a task. It reports whether the push is to fail fast.
 func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, bool, error) {
 	e := &entry{owner: q}
 	t := &e.Task
@@ -29,12 +29,13 @@ func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, b
 	for _, p := range q.tracer.Inject(ctx, nil) {
 		body.Trace = append(body.Trace, frame.Pair{Name: p.Key, Value: p.Value})
 	}
-	buf, _ := payloads.Get().(*[]byte) // New makes nothing else
+	buf, _ := payloads.Get().(*[]byte)
 	defer payloads.Put(buf)
 	var err error
 	if *buf, err = q.node.Codec().Append(body.Append((*buf)[:0]), v); err != nil {
 		code := link.CodeOf(err)
-		if code != link.ResourceExhausted { // beyond a limit of the codec
+		// ResourceExhausted means that v exceeds a limit of the codec.
+		if code != link.ResourceExhausted {
 			code = link.InvalidArgument
 		}
 		return nil, false, link.Errorf(code, "push to %s: encoding %T: %w", q.route, v, err)
@@ -50,8 +51,8 @@ func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, b
 	return e, failFast, nil
 }
 
-// apply lets options change a task. It reports whether the push is not to wait for
-// a worker.
+// apply applies options to a task. It reports whether the push is not to wait for a
+// worker.
 func (q *Queue) apply(t *queue.Task, opts []PushOption) (body frame.Body, failFast bool, err error) {
 	set := pushSettings{task: t}
 	for _, opt := range opts {
@@ -81,11 +82,11 @@ func (q *Queue) apply(t *queue.Task, opts []PushOption) (body frame.Body, failFa
 	return body, set.failFast, nil
 }
 
-// farOff is the latest time that is told from others, in nanoseconds since 1970: in
-// the year 2116, as that is what a record has room for.
+// farOff is the latest time that a record can hold, in nanoseconds since 1970: it is in
+// the year 2116. Later times become farOff.
 const farOff = 1<<62 - 1
 
-// after is the time d from now; it is after 1970 and not after farOff.
+// after returns the time d from now, limited to the range from 1 to farOff.
 func after(now int64, d time.Duration) int64 {
 	if d > time.Duration(farOff-now) {
 		return farOff
@@ -93,15 +94,15 @@ func after(now int64, d time.Duration) int64 {
 	return max(now+int64(d), 1)
 }
 
-// payloads recycles the buffers that tasks are encoded in. It is a cache without
-// meaning for behavior, so it may be global.
+// payloads recycles the buffers that tasks are encoded in. It is only a cache, so it
+// may be global.
 var payloads = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // see above
 
-// keepPayload is the largest buffer that is kept, in bytes.
+// keepPayload is the largest buffer that is recycled, in bytes.
 const keepPayload = 64 << 10
 
-// enqueue puts a task in the queue, in a span. If wait, it waits for room until ctx ends, or
-// until a time if that is not zero.
+// enqueue puts a task in the queue, in a tracing span. If wait is set, it waits for room until
+// ctx ends. If until is not zero, it waits until then at the latest, for room and for the disk.
 func (q *Queue) enqueue(ctx context.Context, v any, wait bool, until time.Time, opts []PushOption) (e *entry, err error) {
 	ctx, span := q.tracer.StartSend(ctx, q.name)
 	defer func() { span.End(uint32(link.CodeOf(err)), err) }()
@@ -121,8 +122,8 @@ func (q *Queue) enqueue(ctx context.Context, v any, wait bool, until time.Time, 
 	return q.add(ctx, e, wait)
 }
 
-// push puts a task in the queue and waits until it has ended, as long as a call would if
-// ctx has no deadline.
+// push puts a task in the queue and waits until it has ended. If ctx has no deadline, it
+// waits for link.Config.CallTimeout.
 func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, err error) {
 	var until time.Time
 	var late <-chan time.Time
@@ -162,11 +163,11 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 	return nil, err
 }
 
-// Push pushes v to stage s and returns when a worker has done it: nil says so. It
-// waits for room in the queue and for a worker, until ctx ends or, if ctx has no
-// deadline, for link.Config.CallTimeout; if that ends first the task is
-// canceled, unless a worker does it all the same or others have pushed it by its [ID]. It uses the node's own queue for
-// the stage, in memory; [NewProducer] makes others.
+// Push pushes v to stage s and returns nil when a worker has done the task. It waits for
+// room in the queue and for a worker until ctx ends or, if ctx has no deadline, for
+// link.Config.CallTimeout. If that ends first, the task is canceled, unless a worker
+// completes it anyway or others have pushed it with the same [ID]. Push uses the node's
+// own queue for the stage, in memory; [NewProducer] makes others.
 //
 // Errors: those of [Future.Wait]; InvalidArgument if v cannot be encoded or an
 // option is out of range; those of [link.Node.Follow].
@@ -192,10 +193,10 @@ func PushResult[T, R any](ctx context.Context, node *link.Node, s StageResult[T,
 	return r, decodeResult(node.Codec(), e, &r)
 }
 
-// Enqueue pushes v to stage s and returns when the queue has it, waiting for room
-// until ctx ends. The future says what becomes of it.
+// Enqueue pushes v to stage s and returns when the queue has accepted it. It waits for
+// room until ctx ends. The future tells how the task ends.
 //
-// Errors: as [Push] before a worker has the task.
+// Errors: those of [Push] that occur before a worker has the task.
 func Enqueue[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) (*Future, error) {
 	q, err := defaultQueue(node, s.Route())
 	if err != nil {
@@ -221,7 +222,7 @@ func EnqueueResult[T, R any](ctx context.Context, node *link.Node, s StageResult
 	return &FutureResult[R]{Future{e, q}, node.Codec()}, nil
 }
 
-// TryPush is [Enqueue] that does not wait for room: it fails with
+// TryPush is like [Enqueue] but does not wait for room: it fails with
 // link.ResourceExhausted if the queue is full.
 func TryPush[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) (*Future, error) {
 	q, err := defaultQueue(node, s.Route())
@@ -241,11 +242,11 @@ type Producer[T any] struct {
 }
 
 // NewProducer makes a queue for stage s at node. It lasts until it is drained or
-// closed, or the node closes: close it before the node, to learn what is unfinished.
+// closed, or the node closes. Close it before the node to learn what is unfinished.
 //
-// Errors: InvalidArgument for a name that is none; those of [link.Node.Follow]; for a
-// queue that is [Durable], FailedPrecondition if the folder cannot be used, is in use,
-// or is another stage's, and DataLoss if what is in it is damaged.
+// Errors: InvalidArgument for an invalid name; those of [link.Node.Follow]; for a
+// [Durable] queue, FailedPrecondition if the folder cannot be used, is in use, or
+// belongs to another stage, and DataLoss if its contents are damaged.
 func NewProducer[T any](node *link.Node, s Stage[T], opts ...QueueOption) (*Producer[T], error) {
 	q, err := openQueue(node, s.Route(), opts)
 	if err != nil {
@@ -272,8 +273,8 @@ func (p *Producer[T]) Push(ctx context.Context, v T, opts ...PushOption) error {
 	return err
 }
 
-// Enqueue pushes a task and returns when the queue has it, on disk if it is durable;
-// see the function [Enqueue].
+// Enqueue pushes a task and returns when the queue has accepted it, on disk if the queue
+// is durable; see the function [Enqueue].
 func (p *Producer[T]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
 	e, err := p.enqueue(ctx, &v, true, time.Time{}, opts)
 	if err != nil {
@@ -282,9 +283,9 @@ func (p *Producer[T]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*Fu
 	return &Future{e, p.Queue}, nil
 }
 
-// EnqueueAll pushes tasks in their order, and returns when the queue has all of them.
-// It waits for the disk once and not for each. If there is an error, the futures are
-// of those that were accepted.
+// EnqueueAll pushes tasks in order and returns when the queue has accepted all of them.
+// It waits for the disk once, not for each task. If there is an error, the futures are
+// those of the accepted tasks.
 func (p *Producer[T]) EnqueueAll(ctx context.Context, values []T, opts ...PushOption) ([]*Future, error) {
 	entries := make([]*entry, 0, len(values))
 	var failed error
@@ -312,7 +313,7 @@ func (p *Producer[T]) EnqueueAll(ctx context.Context, values []T, opts ...PushOp
 	return out, failed
 }
 
-// TryPush is Enqueue that does not wait for room.
+// TryPush is like Enqueue but does not wait for room.
 func (p *Producer[T]) TryPush(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
 	e, err := p.enqueue(ctx, &v, false, time.Time{}, opts)
 	if err != nil {
@@ -326,8 +327,8 @@ type ProducerResult[T, R any] struct {
 	*Queue
 }
 
-// NewProducerResult makes a queue as [NewProducer] does. The results of tasks that a
-// durable queue has from an earlier run have nobody to go to.
+// NewProducerResult makes a queue as [NewProducer] does. Nobody receives the results of
+// tasks that a durable queue has from an earlier run.
 func NewProducerResult[T, R any](node *link.Node, s StageResult[T, R], opts ...QueueOption) (*ProducerResult[T, R], error) {
 	q, err := openQueue(node, s.Route(), opts)
 	if err != nil {
@@ -346,7 +347,7 @@ func (p *ProducerResult[T, R]) Push(ctx context.Context, v T, opts ...PushOption
 	return r, decodeResult(p.node.Codec(), e, &r)
 }
 
-// Enqueue pushes a task and returns when the queue has it.
+// Enqueue pushes a task and returns when the queue has accepted it.
 func (p *ProducerResult[T, R]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*FutureResult[R], error) {
 	e, err := p.enqueue(ctx, &v, true, time.Time{}, opts)
 	if err != nil {

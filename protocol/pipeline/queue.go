@@ -15,12 +15,11 @@ import (
 	"github.com/linkmesh/link/tracing"
 )
 
-// Queue is the tasks of one producer for one stage, and what sends them to workers.
-// A [Producer] has one.
+// Queue holds the tasks of one producer for one stage and sends them to workers. A [Producer] has one.
 type Queue struct {
 	node      *link.Node
 	route     link.Route
-	name      string // the name of the route, for spans
+	name      string
 	id        string
 	fence     uint64
 	set       queueSettings
@@ -28,29 +27,37 @@ type Queue struct {
 	tracer    *tracing.Tracer
 	cancelAll context.CancelFunc
 	done      chan struct{} // closed when nothing of the queue runs
-	calls     sync.Pool     // holds channels that pushes wait on; one that is in it is empty
-	timers    sync.Pool     // holds timers of pushes whose context has no deadline; one that is in it is stopped
-	store     *store        // nil in memory
+	// calls holds empty channels for pushes to wait on, timers stopped timers for pushes without a deadline.
+	calls  sync.Pool
+	timers sync.Pool
+	store  *store // nil in memory
 
-	mu        sync.Mutex // guards the fields below
-	tasks     *queue.Queue
-	full      []chan struct{} // pushes that wait for room, oldest first
-	links     map[string]*workerLink
-	tick      int64         // when the queue is looked at next; 0 is never
-	changed   chan struct{} // closed and replaced when tasks have ended or are withdrawn; nil if nobody waits for that
-	failed    error         // why the queue is frozen
-	isClosed  bool
-	finishing bool         // the node drains: only what handlers of tasks push is taken
-	accepted  uint64       // tasks
-	left      []Unfinished // when it was done
-	err       error        // what Close and Drain return then
+	mu    sync.Mutex // guards the fields below
+	tasks *queue.Queue
+	full  []chan struct{} // pushes that wait for room, oldest first
+	links map[string]*workerLink
+	// tick is when keepTime looks at the queue next; 0 means never.
+	tick int64
+	// changed is closed and set to nil when tasks have ended or are withdrawn. It is nil if nobody waits.
+	changed  chan struct{}
+	failed   error // why the queue is frozen
+	isClosed bool
+	// finishing is set while the node drains: only what handlers of tasks push is accepted.
+	finishing bool
+	accepted  uint64
+	// left and err are what Close and Drain return once the queue is done.
+	left []Unfinished
+	err  error
 
-	told    bool     // the log has said that nobody serves the stage; until somebody does
-	refused refusals // workers that do not take the queue's tasks
+	// told is set once it is logged that nobody serves the stage, until somebody does.
+	told    bool
+	refused refusals
 
-	poke       chan struct{} // holds a token when tick is to be sooner
-	home       chan struct{} // holds a token when the worker of the node itself is to be reached
-	unattended chan struct{} // holds a token when there may be nobody to take tasks
+	// Each holds a token: poke when tick is to be sooner, home when the node's own worker is to be
+	// connected to, unattended when there may be nobody to take tasks.
+	poke       chan struct{}
+	home       chan struct{}
+	unattended chan struct{}
 }
 
 // newQueue makes a queue that runs until it is closed or its node is.
@@ -92,10 +99,11 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	return q, nil
 }
 
-// run keeps the queue going until ctx ends or the node closes, and finishes it.
+// run runs the queue until ctx ends or the node closes, and then finishes it.
 func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
 	defer q.cancelAll()
-	writing, stop := context.WithCancel(context.WithoutCancel(ctx)) // what was accepted is written to the end
+	// The writer outlives ctx, so that what was accepted is written.
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var writer, others sync.WaitGroup
 	if q.store != nil {
 		writer.Go(func() { q.store.write(writing) })
@@ -103,20 +111,21 @@ func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
 	ctx, cancel := context.WithCancel(ctx)
 	others.Go(func() { q.keepTime(ctx) })
 	q.mu.Lock()
-	q.noteUnservedLocked() // a durable queue may have tasks already
+	// A durable queue may have tasks already.
+	q.noteUnservedLocked()
 	q.mu.Unlock()
 	others.Go(func() { q.tellUnserved(ctx) })
 	q.follow(ctx, workers, &others)
 	cancel()
 	others.Wait()
-	q.shut() // what would be pushed later would not be written
+	// Tasks that are pushed after the writer has stopped would not be written.
+	q.shut()
 	stop()
 	writer.Wait()
 	_ = q.finish() //nolint:contextcheck // ctx has ended; the error is kept for Close
 }
 
-// follow keeps a stream to each worker that the topology lets through, until ctx
-// ends or the node closes.
+// follow keeps a stream to each worker that the topology lists, until ctx ends or the node closes.
 func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance, running *sync.WaitGroup) {
 	for {
 		var list []discovery.Instance
@@ -151,7 +160,7 @@ func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance,
 	}
 }
 
-// attendOwn keeps a stream to the worker of the node itself.
+// attendOwn keeps a stream to the node's own worker.
 func (q *Queue) attendOwn(ctx context.Context, running *sync.WaitGroup) {
 	id := q.node.Instance()
 	q.mu.Lock()
@@ -163,13 +172,13 @@ func (q *Queue) attendOwn(ctx context.Context, running *sync.WaitGroup) {
 	}
 }
 
-// finishesHere reports whether a worker that is not shown any more goes on: that of a node
-// that drains does its own tasks first.
+// finishesHere reports whether a worker that the topology no longer lists is still used: a
+// draining node's own worker first does the node's own tasks.
 func (q *Queue) finishesHere(worker string) bool {
 	return worker == q.node.Instance() && !q.node.Status().Serving
 }
 
-// keepTime does what is due.
+// keepTime does what is due, until ctx ends.
 func (q *Queue) keepTime(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -185,7 +194,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 		var silent []string
 		if q.tick <= now.UnixNano() {
 			silent = q.tasks.Tick(now.UnixNano())
-			q.noteUnservedLocked() // what was delayed may be due
+			q.noteUnservedLocked()
 		}
 		q.tick = q.tasks.Next()
 		next := q.tick
@@ -201,7 +210,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 	}
 }
 
-// unlock ends a change to the queue: it tells those who wait what happened.
+// unlock ends a change to the queue and wakes those who wait for its effects.
 func (q *Queue) unlock() {
 	if next := q.tasks.Next(); next != 0 && (q.tick == 0 || next < q.tick) {
 		q.tick = next
@@ -239,7 +248,7 @@ func (q *Queue) unlock() {
 	}
 }
 
-// changedLocked tells those who wait for it that there are fewer tasks.
+// changedLocked wakes those who wait for there to be fewer tasks.
 func (q *Queue) changedLocked() {
 	if q.changed != nil {
 		close(q.changed)
@@ -247,13 +256,13 @@ func (q *Queue) changedLocked() {
 	}
 }
 
-// withdrawLocked takes a task out that was not written, and is not going to be.
+// withdrawLocked removes a task that was not written and will not be.
 func (q *Queue) withdrawLocked(e *entry) {
 	q.tasks.Withdraw(&e.Task)
 	q.changedLocked()
 }
 
-// tellDeadOf says which of the tasks that have ended are dead letters.
+// tellDeadOf reports the dead letters among the tasks that have ended.
 func (q *Queue) tellDeadOf(ended []*queue.Task) {
 	for _, t := range ended {
 		if t.End == queue.DeadLettered {
@@ -262,7 +271,7 @@ func (q *Queue) tellDeadOf(ended []*queue.Task) {
 	}
 }
 
-// tellDead says that a task is a dead letter: to who wants to know, or else to the log.
+// tellDead reports a dead letter to the function of OnDeadLetter, or logs it if there is none.
 func (q *Queue) tellDead(t *queue.Task) {
 	if q.set.onDead == nil {
 		q.node.Logger().Warn("pipeline: a task is a dead letter; see Queue.DeadLetters and OnDeadLetter",
@@ -277,8 +286,7 @@ func (q *Queue) tellDead(t *queue.Task) {
 	q.set.onDead(deadLetter(q, t, q.clock.now()))
 }
 
-// add puts a task in the queue. If wait, it waits for room until ctx ends; for the
-// disk it always waits.
+// add puts a task in the queue. If wait is set, it waits for room until ctx ends; it always waits for the disk.
 func (q *Queue) add(ctx context.Context, e *entry, wait bool) (*entry, error) {
 	twin, err := q.reserve(ctx, e, wait)
 	if err != nil {
@@ -287,7 +295,7 @@ func (q *Queue) add(ctx context.Context, e *entry, wait bool) (*entry, error) {
 	return twin, q.await(ctx, twin)
 }
 
-// await waits until a task is on disk.
+// await waits until a task is on disk or refused, or ctx ends. It does not wait if the queue is in memory.
 func (q *Queue) await(ctx context.Context, e *entry) error {
 	if e.accepted == nil {
 		return nil
@@ -300,8 +308,7 @@ func (q *Queue) await(ctx context.Context, e *entry) error {
 	}
 }
 
-// reserve gives a task its number and its room, and has it written if the queue is
-// durable.
+// reserve gives a task its number and its room, and hands it to the writer if the queue is durable.
 func (q *Queue) reserve(ctx context.Context, e *entry, wait bool) (*entry, error) {
 	if q.store != nil {
 		e.accepted = make(chan struct{})
@@ -316,7 +323,7 @@ func (q *Queue) reserve(ctx context.Context, e *entry, wait bool) (*entry, error
 		}
 		switch {
 		case err == nil:
-			twin, _ := got.Owner.(*entry) // encode sets nothing else
+			twin, _ := got.Owner.(*entry)
 			twin.wanted++
 			q.accepted++
 			if twin == e && q.store != nil {
@@ -357,8 +364,7 @@ func (q *Queue) errFull() error {
 	return link.Errorf(link.ResourceExhausted, "push to %s: the queue holds as much as it may; see Capacity", q.route)
 }
 
-// giveUp takes a push out of those that wait for room; if it was its turn, it is
-// that of the next.
+// giveUp removes a push from those that wait for room. If it was its turn, the next one gets it.
 func (q *Queue) giveUp(turn chan struct{}) {
 	q.mu.Lock()
 	for i, c := range q.full {
@@ -385,7 +391,7 @@ func (q *Queue) abandon(e *entry) {
 	}
 }
 
-// connected reports whether there is a worker.
+// connected reports whether a worker is connected.
 func (q *Queue) connected() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

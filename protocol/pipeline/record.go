@@ -10,38 +10,43 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// The kinds of records; their IDs are the numbers of tasks, except for the last three.
+// The kinds of records. The ID of a record is the number of a task, except for the last three kinds.
 const (
 	recordTask   = 1
 	recordFailed = 2
 	recordDead   = 3
 	recordEnd    = 4
 	recordMeta   = 5
-	recordWorker = 6 // one that may have tasks; ended when it has none any more
-	recordDone   = 7 // a task with an ID that was acked; ended when the ID is forgotten
+	// recordWorker names a worker that may hold tasks. It is ended when the worker holds none any more.
+	recordWorker = 6
+	// recordDone is an acked task with an ID. It is ended when the ID is forgotten.
+	recordDone = 7
 )
 
-// The IDs of records that are not of tasks; those are below all of them.
+// The bases of the IDs of records that are not about tasks. The numbers of tasks are below all of them.
 const (
 	firstWorker = 1 << 62
-	firstMeta   = 1 << 63       // each replaces the one before
-	firstDone   = 1<<63 | 1<<62 // and the number of the task
+	// firstMeta is the base of meta records. Each record replaces the one before and has the next ID.
+	firstMeta = 1 << 63
+	// firstDone is combined with the number of the task.
+	firstDone = 1<<63 | 1<<62
 )
 
-// seqBlock is how many numbers are set aside at once, so that none is used again
-// after the records of those before are gone.
+// seqBlock is how many task numbers are reserved at once, so that no number is used again
+// after the records of earlier tasks are gone.
 const seqBlock = 1 << 20
 
-// fenceStep is how much higher fences are after each start, at the least.
+// fenceStep is the least by which the fence base grows with each start.
 const fenceStep = 1 << 42
 
-// meta is what a folder says of its queue.
+// meta is what a folder says about its queue.
 type meta struct {
 	id    uint64
 	queue string
 	route string
 	fence uint64
-	high  uint64 // numbers up to this may have been used
+	// high is the highest task number that may have been used.
+	high uint64
 }
 
 func (m *meta) append(b []byte) []byte {
@@ -61,19 +66,21 @@ func (m *meta) parse(b []byte) error {
 	return nil
 }
 
-// events is what the queue's engine says of tasks, as records. It is its Log.
+// events collects what the queue's engine reports about tasks, as records. It implements queue.Log.
 type events struct {
 	bodies  []byte
 	records []event
-	workers map[string]uint64 // the records of workers; the next ones have them as well
-	clock   clock             // the queue's; likewise
+	// workers maps workers to the IDs of their records. It is shared with the next events, as is the clock.
+	workers map[string]uint64
+	clock   clock
 }
 
 type event struct {
-	kind     byte
-	end      bool
-	id       uint64
-	from, to int // where its body is in bodies
+	kind byte
+	end  bool
+	id   uint64
+	// from and to delimit the body in events.bodies.
+	from, to int
 }
 
 func (e *events) add(kind byte, id uint64, from int) {
@@ -92,8 +99,8 @@ func (e *events) Failed(t *queue.Task) {
 	e.add(recordFailed, t.Seq, from)
 }
 
-// Ended implements queue.Log. That a task was acked which has an ID stands before its end:
-// a crash between them leaves a task that was done.
+// Ended implements queue.Log. If a task with an ID was acked, the record of that comes before its
+// end: after a crash between the two, the task is known to be done.
 func (e *events) Ended(t *queue.Task) {
 	if t.Remembered() {
 		from := len(e.bodies)
@@ -106,7 +113,7 @@ func (e *events) Ended(t *queue.Task) {
 // Forgot implements queue.Log.
 func (e *events) Forgot(t *queue.Task) { e.end(recordDone, firstDone|t.Seq) }
 
-// meet notes that a worker may have tasks, in the record id.
+// meet records, with this record ID, that a worker may hold tasks.
 func (e *events) meet(worker string, id uint64) {
 	from := len(e.bodies)
 	e.bodies = append(e.bodies, worker...)
@@ -142,7 +149,7 @@ func (e *events) all() []wal.Record {
 	return out
 }
 
-// kept is all, of which the events keep nothing.
+// kept returns the records as all does, but shares no memory with the events.
 func (e *events) kept() []wal.Record { return cloneRecords(e.all()) }
 
 func cloneRecords(records []wal.Record) []wal.Record {
@@ -253,13 +260,17 @@ func parseTask(b []byte) (*entry, error) {
 
 // restored is what a folder holds.
 type restored struct {
-	tasks   map[uint64]*entry
-	dead    map[uint64]int64  // when those of tasks that are dead letters became that
-	done    map[uint64]*entry // tasks that are remembered by their IDs
-	workers map[uint64]string // by ID of their records
+	tasks map[uint64]*entry
+	// dead maps the tasks that are dead letters to when they became that.
+	dead map[uint64]int64
+	// done holds the tasks that are remembered by their IDs, by the IDs of their records.
+	done map[uint64]*entry
+	// workers is keyed by the IDs of their records.
+	workers map[uint64]string
 	meta    meta
 	metas   []uint64
-	high    uint64 // number of a task, ended or not
+	// high is the highest number of a task, ended or not.
+	high uint64
 }
 
 func newRestored() *restored {
@@ -268,7 +279,7 @@ func newRestored() *restored {
 	}
 }
 
-// replay takes in one record.
+// replay applies one record.
 func (r *restored) replay(rec wal.Record) error {
 	bad := func() error {
 		return fmt.Errorf("record of kind %d at %d, of task %d, is not as this version writes it", rec.Kind, rec.Pos, rec.ID)
@@ -283,7 +294,8 @@ func (r *restored) replay(rec wal.Record) error {
 			return bad()
 		}
 		e.Seq = rec.ID
-		if old := r.tasks[rec.ID]; old != nil { // what failed may stand before a copy of the task
+		// Records of failed attempts may come before a copy of the task.
+		if old := r.tasks[rec.ID]; old != nil {
 			e.Attempts, e.History, e.NotBefore, e.Cause = old.Attempts, old.History, old.NotBefore, old.Cause
 		}
 		r.tasks[rec.ID] = e
@@ -293,13 +305,15 @@ func (r *restored) replay(rec wal.Record) error {
 		if !ok || !ok2 || len(history) != 1 {
 			return bad()
 		}
-		if r.dead[rec.ID] != 0 { // a copy, and that of the dead letter has it all
+		if r.dead[rec.ID] != 0 {
+			// This is a copy, and the record of the dead letter has all of it.
 			return nil
 		}
 		e := r.entry(rec.ID)
 		e.Attempts++
 		e.History = append(e.History, history...)
-		slices.SortStableFunc(e.History, func(a, b queue.Attempt) int { return cmp.Compare(a.Ended, b.Ended) }) // copies stand last
+		// Copies come last in the log, out of order.
+		slices.SortStableFunc(e.History, func(a, b queue.Attempt) int { return cmp.Compare(a.Ended, b.Ended) })
 		e.NotBefore = max(e.NotBefore, int64(at))
 		e.Cause = e.History[len(e.History)-1].Cause
 	case recordDead:

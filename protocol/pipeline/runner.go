@@ -10,8 +10,8 @@ import (
 	"github.com/linkmesh/link/tracing"
 )
 
-// spawnLocked starts one more goroutine for handlers if a task could begin. Each
-// that begins one starts the next, so that there are as many as are of use.
+// spawnLocked starts one more runner if a task could begin. Each runner that begins a
+// task starts the next runner, so that there are as many as are useful.
 func (w *Worker) spawnLocked(now int64) {
 	if w.runners < w.slots && w.pool.Waiting(now) {
 		w.runners++
@@ -19,8 +19,8 @@ func (w *Worker) spawnLocked(now int64) {
 	}
 }
 
-// runner runs handlers until no task waits. It holds the worker's lock once per
-// turn: to say what became of its tasks and to take the next.
+// runner runs handlers until no task waits. It takes the worker's lock once per turn, to
+// report the outcomes of its tasks and to take the next ones.
 func (w *Worker) runner() {
 	r := turn{worker: w, tracer: w.node.Tracer(), name: w.route.String()}
 	now := w.clock.now()
@@ -48,23 +48,24 @@ func (w *Worker) runner() {
 	}
 }
 
-// turn is what a runner has at hand for the tasks of one slot.
+// turn is the state of a runner for the tasks of one slot.
 type turn struct {
 	worker *Worker
 	tracer *tracing.Tracer
-	name   string // the name of the stage, for spans
+	// name is the name of the stage, for tracing spans.
+	name   string
 	tasks  []*pool.Task
 	ctxs   []*taskContext
 	bodies []frame.Body
 	out    []frame.Outcome
 }
 
-// prepare makes the contexts of the tasks, which Cancel and Tick end. The lock of
-// the worker is held.
+// prepare makes the contexts of the tasks, which the worker may cancel from then on. The
+// worker's lock is held.
 func (r *turn) prepare() {
 	r.ctxs = r.ctxs[:0]
 	for _, t := range r.tasks {
-		from, _ := t.Source.Owner.(*producer) // serve sets nothing else
+		from, _ := t.Source.Owner.(*producer)
 		c := &taskContext{worker: r.worker, task: t}
 		c.Context, c.cancel = context.WithCancelCause(from.base) //nolint:fatcontext // each task has its own
 		c.info.Producer, c.info.from, c.info.queue, c.info.seq = from.peer, from.from, from.queue, t.Seq
@@ -77,7 +78,7 @@ func (r *turn) prepare() {
 	}
 }
 
-// deadline is the first of the tasks' deadlines; 0 is none.
+// deadline returns the earliest deadline of the tasks, or 0 if there is none.
 func (r *turn) deadline() int64 {
 	first := int64(0)
 	for _, t := range r.tasks {
@@ -88,7 +89,7 @@ func (r *turn) deadline() int64 {
 	return first
 }
 
-// run calls the handler.
+// run calls the handler for the tasks.
 func (r *turn) run() {
 	n := len(r.tasks)
 	if cap(r.out) < n {
@@ -98,7 +99,8 @@ func (r *turn) run() {
 	for i, t := range r.tasks {
 		var err error
 		if r.bodies[i], err = frame.ParseBody(t.Body); err != nil {
-			r.bodies[i] = frame.Body{} // it has no payload, which no decoder takes for a task
+			// Without a payload, the task does not decode and is rejected.
+			r.bodies[i] = frame.Body{}
 		}
 		c := r.ctxs[i]
 		c.info.Key, c.info.Name, c.info.headers = r.bodies[i].Key, r.bodies[i].ID, r.bodies[i].Headers
@@ -116,14 +118,15 @@ func (r *turn) run() {
 	clear(r.bodies)
 }
 
-// trace puts the context of a task into its producer's trace, and those of a batch into
-// a trace that is linked to the traces of their producers.
+// trace puts the context of a single task into its producer's trace. The contexts of a batch
+// go into a trace of their own, which is linked to the traces of their producers.
 func (r *turn) trace() (span tracing.MessageSpan) {
 	if len(r.ctxs) == 1 {
 		body, c := &r.bodies[0], r.ctxs[0]
 		if len(body.Trace) > 0 || r.tracer.Enabled() {
 			how := tracing.Child
-			if from, _ := r.tasks[0].Source.Owner.(*producer); from.foreign { // traces of another trust domain are not continued
+			// Traces of another trust domain are not continued.
+			if from, _ := r.tasks[0].Source.Owner.(*producer); from.foreign {
 				how = tracing.Foreign
 			}
 			c.Context, span = r.tracer.StartProcess(c.Context, r.name, carrierOf(body), how)

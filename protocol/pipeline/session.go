@@ -18,12 +18,12 @@ var (
 	errFlood       = link.Errorf(link.ResourceExhausted, "the producer sends what it should not, and does not read the answers")
 )
 
-// keepBuffer is the longest buffer that a stream keeps for what it writes next. It is
-// that of a frame; a longer one is for the tasks and results that need it, and not for the time
-// in which nothing is written.
+// keepBuffer is the largest buffer that a stream keeps for its next write, in bytes: enough for
+// a frame. A larger one is dropped once the long tasks or results that need it are written, so
+// that idle streams do not hold it.
 const keepBuffer = 64 << 10
 
-// kept returns a buffer to be used again, or none.
+// kept returns b, emptied for reuse, or nil if it is too large to keep.
 func kept(b []byte) []byte {
 	if cap(b) > keepBuffer {
 		return nil
@@ -35,14 +35,17 @@ func kept(b []byte) []byte {
 type session struct {
 	worker *Worker
 	stream stream
-	credit int // bytes that each side may have on its way
+	// credit is how many bytes each side may have in flight.
+	credit int
 	source *pool.Source
 	ready  <-chan struct{}
-	small  [24]byte     // for frames of numbers
-	heard  atomic.Int64 // when the producer was heard of last
+	// small is for frames of numbers.
+	small [24]byte
+	// heard is when the producer was last heard from, in nanoseconds since 1970.
+	heard atomic.Int64
 }
 
-// write sends outcomes, windows and what else there is, in as few frames as the
+// write sends outcomes, windows and other control frames, in as few frames as the
 // producer's pace allows.
 func (s *session) write(ctx context.Context) error {
 	var spare []byte
@@ -55,7 +58,8 @@ func (s *session) write(ctx context.Context) error {
 		for {
 			now := s.worker.clock.now()
 			s.worker.mu.Lock()
-			if s.source.Ready() != s.ready { // what is left to write is for the other one
+			// A newer stream of the producer writes the rest.
+			if s.source.Ready() != s.ready {
 				s.worker.mu.Unlock()
 				return errOtherStream
 			}
@@ -77,7 +81,8 @@ func (s *session) write(ctx context.Context) error {
 }
 
 func (s *session) send(work *pool.Work, now time.Time) error {
-	if err := s.control(work, now); err != nil { // first: later ones are told between the outcomes
+	// Control frames go first, because newer ones may be sent between the outcomes.
+	if err := s.control(work, now); err != nil {
 		return err
 	}
 	most := lane.FrameFor(uint64(s.credit))
@@ -98,7 +103,8 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 	return nil
 }
 
-// outcomes sends some of what is left of them, in parts if it is a long one.
+// outcomes sends the records in body, in parts if they are longer than most bytes. left is all
+// outcomes that are not sent yet, including body.
 func (s *session) outcomes(body, left []byte, most int) error {
 	for ; len(body) > most; body = body[most:] {
 		if err := s.stream.Send(link.Frame{Kind: frame.KindPart, Credited: true, Body: body[:most]}); err != nil {
@@ -111,8 +117,8 @@ func (s *session) outcomes(body, left []byte, most int) error {
 	return s.stream.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: body})
 }
 
-// aside sends what is not to wait until the outcomes that are left are written: with little credit
-// that takes longer than a lease.
+// aside sends control frames that must not wait until the outcomes in left are written: with little
+// credit that may take longer than a lease.
 func (s *session) aside(left []byte) error {
 	w := s.worker
 	now := w.clock.now()
@@ -126,7 +132,7 @@ func (s *session) aside(left []byte) error {
 	return s.control(&work, now)
 }
 
-// control sends what is here, the window and PING.
+// control sends ALIVE, WINDOW and PING, as far as they are due.
 func (s *session) control(work *pool.Work, now time.Time) error {
 	if err := sendList(s.stream, frame.KindAlive, work.Alive); err != nil {
 		return err
@@ -144,7 +150,8 @@ func (s *session) control(work *pool.Work, now time.Time) error {
 	return nil
 }
 
-// cutOutcomes returns how many bytes of whole records go in one frame.
+// cutOutcomes returns how many bytes of b go in one frame of whole records. They are more than most
+// only for a single record.
 func cutOutcomes(b []byte, most int) int {
 	if len(b) <= most {
 		return len(b)
@@ -153,7 +160,7 @@ func cutOutcomes(b []byte, most int) int {
 	rest := b
 	for {
 		next, err := o.Cut(rest)
-		if err != nil { // they are ours
+		if err != nil {
 			return len(b)
 		}
 		if n := len(b) - len(next); n > most {
@@ -177,12 +184,13 @@ func sendList(st stream, kind link.FrameKind, numbers []uint64) error {
 	return nil
 }
 
-// read takes tasks and what else a producer sends, until it ends the stream.
+// read handles the frames of a producer, until the stream ends.
 func (s *session) read() error {
 	flow := lane.Flow{Stream: s.stream, Credit: s.credit}
 	joiner := lane.Joiner{Most: maxTasks, Room: s.source.Room()}
 	defer joiner.Drop()
-	var since int64 // when the first part came of a frame whose end has not; 0 is none
+	// since is when the first part of an unfinished frame arrived, or 0 if there is none.
+	var since int64
 	for {
 		f, err := s.stream.Recv()
 		if err != nil {
@@ -203,7 +211,8 @@ func (s *session) read() error {
 			continue
 		}
 		began := now
-		if f.Kind == frame.KindTasks { // others, of a later version as well, may come between the parts
+		// Frames of other kinds, including those of later versions, may come between the parts.
+		if f.Kind == frame.KindTasks {
 			f.Body = joiner.Whole(f.Body)
 			if since != 0 {
 				began, since = since, 0
@@ -217,7 +226,7 @@ func (s *session) read() error {
 	}
 }
 
-// take takes in a frame that began to come at a time.
+// take handles a frame whose first part arrived at began.
 func (s *session) take(f link.Frame, began int64) error {
 	w := s.worker
 	var numbers []uint64
@@ -259,7 +268,8 @@ func (s *session) take(f link.Frame, began int64) error {
 				ctx.cancel(pool.ErrCanceled)
 			}
 		}
-	default: // a later version sent it
+	default:
+		// Frames of later versions are skipped.
 		return nil
 	}
 	if s.source.Flooded() {
@@ -269,7 +279,7 @@ func (s *session) take(f link.Frame, began int64) error {
 	return nil
 }
 
-// lookLocked makes the goroutine that keeps time look again if something is due sooner.
+// lookLocked wakes keepTime if something is due sooner than it plans to look.
 func (w *Worker) lookLocked(now int64) {
 	if next := w.pool.Next(now); next != 0 && (w.tick == 0 || next < w.tick) {
 		w.pokeLocked()

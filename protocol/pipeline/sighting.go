@@ -7,17 +7,19 @@ import (
 	"github.com/linkmesh/link/protocol/internal/lane"
 )
 
-// sightings tell how a node shows to its own worker by the network. Its queues do not see that:
-// behind a NAT they may come from another address than the one that they dial. The worker does, but
-// where names are free others may claim to be the node; so what it sees counts for a queue that waits for
-// its WELCOME, and only if all who say HELLO for that queue meanwhile come from one place.
+// sightings tells how the node looks to its own worker over the network. The node's queues cannot see
+// that: behind a NAT they may come from another address than the one that they dial. The worker can, but
+// where names are not proven, other peers may claim to be the node. What the worker sees therefore counts
+// only while a queue waits for its WELCOME, and only if every HELLO for that queue meanwhile comes from
+// one place.
 type sightings struct {
-	mu      sync.Mutex // guards the fields below
-	self    *link.Peer // nil before the first
+	mu sync.Mutex // guards the fields below
+	// self is nil before the first sighting.
+	self    *link.Peer
 	waiting map[string]*sighting
 }
 
-// sighting is who said HELLO for a queue.
+// sighting is the peer that said HELLO for a queue.
 type sighting struct {
 	peer        *link.Peer
 	conflicting bool
@@ -33,7 +35,7 @@ func (s *sightings) begin(queue string) {
 	s.waiting[queue] = &sighting{}
 }
 
-// see notes who has said HELLO for a queue, before that is answered.
+// see notes the peer that said HELLO for a queue, before the HELLO is answered.
 func (s *sightings) see(queue string, peer link.Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,7 +48,8 @@ func (s *sightings) see(queue string, peer link.Peer) {
 	}
 }
 
-// end notes that a queue waits no more. If the worker welcomed it, that is known to the queue as peer.
+// end notes that a queue no longer waits. peer is the worker as the queue knows it, or nil if the
+// worker did not welcome the queue.
 func (s *sightings) end(queue string, peer *link.Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +64,7 @@ func (s *sightings) end(queue string, peer *link.Peer) {
 	}
 }
 
-// seen is how the node showed last, nil if no stream has led to its worker yet.
+// seen returns how the node looked last, or nil if no stream has reached its worker yet.
 func (s *sightings) seen() *link.Peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()

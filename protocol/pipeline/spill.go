@@ -9,21 +9,20 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// Spill keeps what a queue in memory has not finished when it is closed, in folder,
-// where a queue that is [Durable] there goes on with it. A worker may have begun some of
-// these tasks, as [Unfinished.Begun] says. In a folder of its own the queue is the same
-// to workers, which are asked what they run; beside tasks of another queue these are new
-// ones, and may be done twice. Their futures end as
-// [Returned]. If the disk takes only some of them, those are [Unfinished.Kept], the oldest, and
-// the others are the caller's. It takes nothing on disk before, and saves nothing of a producer that is
-// killed. It has no effect on a queue that is durable.
+// Spill makes a queue in memory write its unfinished tasks to folder when it is closed. A
+// queue that is [Durable] there continues with them. A worker may have begun some of these
+// tasks, as [Unfinished.Begun] says. In a folder of its own, the queue stays the same to
+// workers, which are asked what they run. In the folder of another queue, the tasks are new
+// ones and may be done twice. Their futures end as [Returned]. If the disk takes only some
+// of the tasks, these are the oldest, with [Unfinished.Kept] set, and the others are left to
+// the caller. Spill writes nothing before the queue is closed, so it saves nothing of a
+// producer that is killed. It has no effect on a durable queue.
 func Spill(folder string) QueueOption {
 	return queueOption(func(s *queueSettings) { s.spill = folder })
 }
 
-// spill writes tasks of a queue in memory into the folder of a durable one, with numbers
-// of that one. It returns how many of them are on the disk, the first ones, and behind these how
-// many may be.
+// spill writes tasks of a queue in memory to the folder of a durable one, with numbers of the
+// durable one. The first kept tasks are on disk, and the mayBe tasks after them may be.
 func (q *Queue) spill(tasks []*queue.Task) (kept, mayBe int, err error) {
 	if len(tasks) == 0 {
 		return 0, 0, nil
@@ -42,10 +41,12 @@ func (q *Queue) spill(tasks []*queue.Task) (kept, mayBe int, err error) {
 	first, number := max(s.meta.high, found.high), func(i int) uint64 { return uint64(i) + 1 }
 	var records []wal.Record
 	switch {
-	case s.meta.id == 0: // the queue goes on as it was: workers know its tasks by these numbers
+	case s.meta.id == 0:
+		// The queue continues as it was: workers know its tasks by their numbers.
 		first, number = 0, func(i int) uint64 { return tasks[i].Seq }
 		s.meta = meta{id: firstMeta, queue: q.id, route: q.route.String(), fence: q.fence}
-		records = q.workerRecords() // before the tasks, which nobody else is to begin while these run them
+		// The workers come before the tasks, which nobody else may begin while these workers run them.
+		records = q.workerRecords()
 	case s.meta.route != q.route.String():
 		return 0, 0, link.Errorf(link.FailedPrecondition, "closing the queue of %s: the folder %s holds tasks of %s", q.route, q.set.spill, s.meta.route)
 	}
@@ -54,7 +55,8 @@ func (q *Queue) spill(tasks []*queue.Task) (kept, mayBe int, err error) {
 	}
 	var end wal.Position
 	written, tried := 0, 0
-	for written < len(tasks) && err == nil { // a segment of the log does not hold all that a queue may
+	// A queue may hold more than fits in one segment of the log.
+	for written < len(tasks) && err == nil {
 		size := 0
 		for tried = written; tried < len(tasks) && (tried == written || size < addBytes); tried++ {
 			body := appendTask(nil, tasks[tried])
@@ -77,13 +79,14 @@ func (q *Queue) spill(tasks []*queue.Task) (kept, mayBe int, err error) {
 	if err == nil {
 		return kept, 0, nil
 	}
-	if _, frozen := errors.AsType[*wal.FrozenError](err); frozen { // what was handed to the disk may be there
+	// What was handed to a disk that failed may be there.
+	if _, frozen := errors.AsType[*wal.FrozenError](err); frozen {
 		mayBe = tried - kept
 	}
 	return kept, mayBe, link.Errorf(link.DataLoss, "closing the queue of %s: %d of %d tasks were not spilled: %w", q.route, len(tasks)-kept, len(tasks), err)
 }
 
-// workerRecords are those of the workers that may have tasks of the queue.
+// workerRecords returns records of the workers that may hold tasks of the queue.
 func (q *Queue) workerRecords() []wal.Record {
 	q.mu.Lock()
 	defer q.mu.Unlock()

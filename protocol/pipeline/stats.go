@@ -13,57 +13,69 @@ import (
 
 // QueueStats is what a queue holds and has done.
 type QueueStats struct {
-	Stage       string        `json:"stage"`
-	ID          string        `json:"id"`
-	Depth       int           `json:"depth"` // tasks that have not ended: of these
-	Waiting     int           `json:"waiting"`
-	Delayed     int           `json:"delayed"`
-	Keyed       int           `json:"keyed"` // behind another of their key
-	InFlight    int           `json:"in_flight"`
-	Bytes       int64         `json:"bytes"`
-	Oldest      time.Duration `json:"oldest"` // age of the oldest
+	Stage string `json:"stage"`
+	ID    string `json:"id"`
+	// Depth counts the tasks that have not ended. The next fields divide them by state.
+	Depth   int `json:"depth"`
+	Waiting int `json:"waiting"`
+	Delayed int `json:"delayed"`
+	// Keyed counts the tasks that wait behind another one of their key.
+	Keyed    int   `json:"keyed"`
+	InFlight int   `json:"in_flight"`
+	Bytes    int64 `json:"bytes"`
+	// Oldest is the age of the oldest task.
+	Oldest      time.Duration `json:"oldest"`
 	DeadLetters int           `json:"dead_letters"`
-	DeadDropped uint64        `json:"dead_dropped"` // dead letters beyond what is kept
+	// DeadDropped counts the dead letters that were dropped because there were too many.
+	DeadDropped uint64 `json:"dead_dropped"`
 
-	Pushed     uint64 `json:"pushed"`
-	Acked      uint64 `json:"acked"`
-	Dead       uint64 `json:"dead"`
-	Expired    uint64 `json:"expired"`
-	Canceled   uint64 `json:"canceled"`
-	Returned   uint64 `json:"returned"`
-	Failures   uint64 `json:"failures"` // attempts that failed
-	Releases   uint64 `json:"releases"`
-	Recalls    uint64 `json:"recalls"`
-	Duplicates uint64 `json:"duplicates"` // pushes with the ID of another
-	LateAcks   uint64 `json:"late_acks"`  // from workers that had been given up
+	Pushed   uint64 `json:"pushed"`
+	Acked    uint64 `json:"acked"`
+	Dead     uint64 `json:"dead"`
+	Expired  uint64 `json:"expired"`
+	Canceled uint64 `json:"canceled"`
+	Returned uint64 `json:"returned"`
+	// Failures counts failed attempts.
+	Failures uint64 `json:"failures"`
+	Releases uint64 `json:"releases"`
+	Recalls  uint64 `json:"recalls"`
+	// Duplicates counts pushes with the ID of another task.
+	Duplicates uint64 `json:"duplicates"`
+	// LateAcks counts acks from workers that had been given up.
+	LateAcks uint64 `json:"late_acks"`
 
-	Frozen  bool          `json:"frozen"`
-	Disk    DiskStats     `json:"disk"` // for a durable queue
+	Frozen bool `json:"frozen"`
+	// Disk is zero unless the queue is durable.
+	Disk    DiskStats     `json:"disk"`
 	Workers []WorkerStats `json:"workers"`
 }
 
-// DiskStats is what a durable queue takes on disk.
+// DiskStats is the disk usage of a durable queue.
 type DiskStats struct {
 	Bytes int64 `json:"bytes"`
-	Live  int64 `json:"live"` // bytes of these that are of tasks which have not ended, and of dead letters
+	// Live counts the bytes that belong to unfinished tasks and to dead letters.
+	Live  int64 `json:"live"`
 	Syncs int64 `json:"syncs"`
 }
 
-// WorkerStats is what a queue knows of one worker.
+// WorkerStats is what a queue knows about one worker.
 type WorkerStats struct {
-	Instance  string        `json:"instance"`
-	Connected bool          `json:"connected"`
-	Slots     int           `json:"slots"`
-	Window    int           `json:"window"` // tasks that it may hold
-	InFlight  int           `json:"in_flight"`
-	Service   time.Duration `json:"service"` // how long one task takes, on average of late
-	Acked     uint64        `json:"acked"`
+	Instance  string `json:"instance"`
+	Connected bool   `json:"connected"`
+	Slots     int    `json:"slots"`
+	// Window is how many tasks the worker may hold.
+	Window   int `json:"window"`
+	InFlight int `json:"in_flight"`
+	// Service is a moving average of how long one task takes.
+	Service time.Duration `json:"service"`
+	Acked   uint64        `json:"acked"`
 }
 
 // PullStats is what a worker holds and has done.
 type PullStats struct {
-	Stage     string        `json:"stage"`
-	Producers int           `json:"producers"` // queues that are connected
+	Stage string `json:"stage"`
+	// Producers counts the connected queues.
+	Producers int           `json:"producers"`
 	Slots     int           `json:"slots"`
 	Running   int           `json:"running"`
 	Queued    int           `json:"queued"`
@@ -72,23 +84,26 @@ type PullStats struct {
 	Failed    uint64        `json:"failed"`
 	Released  uint64        `json:"released"`
 	Rejected  uint64        `json:"rejected"`
-	Repeated  uint64        `json:"repeated"` // deliveries of tasks that were here already
-	Overrun   uint64        `json:"overrun"`  // handlers that ran longer than they may
+	// Repeated counts deliveries of tasks that the worker had already.
+	Repeated uint64 `json:"repeated"`
+	// Overrun counts handlers that ran longer than they may.
+	Overrun uint64 `json:"overrun"`
 }
 
-// NodeStats is the queues and workers of a node.
+// NodeStats is the stats of the queues and workers of a node.
 type NodeStats struct {
 	Queues  []QueueStats `json:"queues"`
 	Workers []PullStats  `json:"workers"`
-	Omitted int          `json:"omitted,omitempty"` // entries beyond MaxStats
+	// Omitted counts the entries beyond MaxStats.
+	Omitted int `json:"omitted,omitempty"`
 }
 
-// MaxStats is how many queues a [NodeStats] has, those with the most tasks first, and
-// as many workers.
+// MaxStats bounds the queues in a [NodeStats], and its workers. Those with the most
+// tasks are kept.
 const MaxStats = 1000
 
-// AuthorizeStats lets f decide who may ask node for its [NodeStats]: it returns why a
-// peer may not, nil if it may. Without it every peer of the mesh may.
+// AuthorizeStats lets f decide who may ask node for its [NodeStats]: f returns why a peer
+// may not, or nil if it may. By default every peer of the mesh may.
 func AuthorizeStats(node *link.Node, f func(peer link.Peer) error) {
 	systemOf(node).inspect.Store(&f)
 }
@@ -127,7 +142,7 @@ func (w *Worker) Stats() PullStats {
 	}
 }
 
-// StatsOf returns the queues and workers of a node, by stage.
+// StatsOf returns the stats of the queues and workers of a node, sorted by stage.
 func StatsOf(node *link.Node) NodeStats {
 	s := systemOf(node)
 	s.mu.Lock()
@@ -157,9 +172,10 @@ func (s *NodeStats) trim() {
 	}
 }
 
-// QueryStats asks an instance of a service for its queues and workers: any, or the
-// one that opts choose. A node answers once it has its first queue or worker. Errors
-// are those of [link.Node.Call]; PermissionDenied if [AuthorizeStats] says so.
+// QueryStats asks an instance of a service for the stats of its queues and workers: any
+// instance, or the one that opts choose. A node answers once it has its first queue or
+// worker. Errors are those of [link.Node.Call], and PermissionDenied if the function of
+// [AuthorizeStats] refuses.
 func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (NodeStats, error) {
 	var s NodeStats
 	err := node.Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)

@@ -13,43 +13,52 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// store is what keeps a durable queue on disk. Tasks and what happens to them are
-// gathered under the queue's lock, and one goroutine writes what has gathered: the
-// more there is to write, the more goes at once. A task is put in line when it is
-// written, and accepted when it is synced. The next task of a key is put in line when
-// the end of the one before is as durable as Mode says.
+// store keeps a durable queue on disk. Tasks and their events are collected under the
+// queue's lock, and one goroutine writes what was collected: the more there is to write,
+// the larger the batches. A task is put in line when it is written, and accepted when it
+// is synced. The next task of a key is put in line when the end of the one before is as
+// durable as Mode says.
 type store struct {
 	queue *Queue
 	log   disk
 	mode  Mode
-	kick  chan struct{} // holds a token when there is something to write
+	// kick holds a token when there is something to write.
+	kick chan struct{}
 
-	fences   *fences
-	numbered chan struct{} // closed once no later run can begin with the fences of this one
+	fences *fences
+	// numbered is closed once no later run can begin with the fences of this one.
+	numbered chan struct{}
 
-	// The queue's lock guards these.
-	adds       []*entry
-	events     events
-	ended      []*queue.Task
-	nextWorker uint64 // ID of a record
+	// The queue's lock guards these fields.
+	adds   []*entry
+	events events
+	ended  []*queue.Task
+	// nextWorker is the ID of the next worker record.
+	nextWorker uint64
 
-	unmet atomic.Bool // workers were met that the disk had no room for
+	// unmet is set when the disk had no room to record workers that were met.
+	unmet atomic.Bool
 
-	// The writer's, until it has ended.
-	full     bool // the log was told so
+	// The writer owns these fields until it has ended. full is set once it is logged that the disk
+	// is full, and toldFull is when that was.
+	full     bool
 	toldFull time.Time
 	meta     meta
-	queued   []wal.Record  // records that the disk had no room for
-	untold   []*queue.Task // have ended, and that is among these
+	// queued are the records that the disk had no room for; untold are the tasks whose ends are
+	// among them.
+	queued []wal.Record
+	untold []*queue.Task
 
-	mu      sync.Mutex // guards the fields below
-	writing []*entry   // tasks that are handed to the log right now
-	commits []commit   // tasks that are written and not synced, oldest first
+	mu sync.Mutex // guards the fields below
+	// writing are the tasks that are being handed to the log; commits are those that are written but
+	// not synced, oldest first.
+	writing []*entry
+	commits []commit
 	synced  wal.Position
 	frozen  error
 }
 
-// disk is what a store needs of a log, which is a *wal.Log.
+// disk is the part of *wal.Log that a store uses.
 type disk interface {
 	Append(records ...wal.Record) (wal.Position, error)
 	AppendReserved(records ...wal.Record) (wal.Position, error)
@@ -64,7 +73,7 @@ func openDisk(dir string, opts wal.Options, replay func(wal.Record) error) (disk
 	return wal.Open(dir, opts, replay)
 }
 
-// raise sets numbers above seq aside.
+// raise reserves the task numbers above seq by writing a new meta record, and ends the old ones.
 func (s *store) raise(seq uint64, old []uint64) error {
 	next := s.meta
 	next.id = s.meta.id + 1
@@ -81,7 +90,8 @@ func (s *store) raise(seq uint64, old []uint64) error {
 		return err
 	}
 	s.meta = next
-	if s.numbered == nil { // who spills sends nothing
+	// A queue that spills sends nothing.
+	if s.numbered == nil {
 		return nil
 	}
 	if !s.isNumbered() {
@@ -91,7 +101,7 @@ func (s *store) raise(seq uint64, old []uint64) error {
 	return nil
 }
 
-// wakeLocked makes the writer look. The queue's lock is held.
+// wakeLocked wakes the writer. The queue's lock is held.
 func (s *store) wakeLocked() {
 	select {
 	case s.kick <- struct{}{}:
@@ -99,17 +109,17 @@ func (s *store) wakeLocked() {
 	}
 }
 
-// retryEvery is how soon what a full disk refused is written again.
+// retryEvery is how often the writer retries what a full disk refused.
 const retryEvery = 100 * time.Millisecond
 
-// addBytes is about how many bytes are written at once, and addRecords how many records of
-// what happened.
+// addBytes is about how many bytes are written at once. addRecords bounds how many records of
+// events are written at once.
 const (
 	addBytes   = 1 << 20
 	addRecords = 4096
 )
 
-// write writes what gathers, until ctx ends and nothing is left.
+// write writes what was collected, until ctx ends and nothing is left that the disk has room for.
 func (s *store) write(ctx context.Context) {
 	var buf []byte
 	var spare events
@@ -152,12 +162,13 @@ func (s *store) write(ctx context.Context) {
 			}
 		}
 		if ctx.Err() != nil {
-			return // Close tells those who wait for what is not written
+			// Queue.finish tells those who wait for what is not written.
+			return
 		}
 	}
 }
 
-// gathered returns what is to be written, and has the next gather in spare.
+// gathered returns what is to be written. The next events are collected in spare.
 func (s *store) gathered(spare events) (adds []*entry, ended []*queue.Task, now events) {
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
@@ -167,23 +178,25 @@ func (s *store) gathered(spare events) (adds []*entry, ended []*queue.Task, now 
 	return adds, ended, now
 }
 
-// report writes what happened to tasks, and then tells those who wait for it. What the
-// disk has no room for waits.
+// report writes events and then tells those who wait for the ended tasks. What the disk
+// has no room for is kept for later.
 func (s *store) report(e *events, ended []*queue.Task) {
-	if len(s.queued) > 0 { // they are written in their order
+	// Records are written in order, so new ones go behind those that wait.
+	if len(s.queued) > 0 {
 		s.queued, s.untold = append(s.queued, e.kept()...), append(s.untold, ended...)
 		if !s.writeQueued() {
 			return
 		}
 		ended, s.untold = s.untold, nil
 	} else if rest := s.append(e.all()); len(rest) > 0 {
-		s.queued, s.untold = cloneRecords(rest), ended // their IDs have ended for the log, which makes room
+		// The log has ended their IDs already, which lets it make room.
+		s.queued, s.untold = cloneRecords(rest), ended
 		return
 	}
 	s.tell(ended)
 }
 
-// writeQueued writes what had to wait. It reports whether nothing waits any more.
+// writeQueued writes the records that had to wait. It reports whether none are left.
 func (s *store) writeQueued() bool {
 	rest := s.append(s.queued)
 	s.queued = slices.Clone(rest)
@@ -219,11 +232,12 @@ func (s *store) append(records []wal.Record) []wal.Record {
 	return nil
 }
 
-// tell says how tasks have ended, which is written.
+// tell tells those who wait how tasks have ended, once that is written.
 func (s *store) tell(ended []*queue.Task) {
 	failure := s.failure()
 	if failure != nil {
-		for _, t := range ended { // it is not known on disk, and is done again
+		// The end may not be on disk, in which case the task is done again.
+		for _, t := range ended {
 			if e, ok := t.Owner.(*entry); ok {
 				e.refuse(failure)
 			}
@@ -249,11 +263,11 @@ func (s *store) tell(ended []*queue.Task) {
 	q.unlock()
 }
 
-// tellFullEvery is how often it is logged at the most that the disk is full: on one that
-// nearly is, there is room for what ends and none for what begins.
+// tellFullEvery limits how often a full disk is logged. A nearly full disk alternates: it has
+// room for the ends of tasks, but none for new tasks.
 const tellFullEvery = 10 * time.Second
 
-// tellRoom logs that the disk is full, and that it is not any more, once each.
+// tellRoom logs once that the disk is full, and once that it has room again.
 func (s *store) tellRoom(err error) {
 	full := errors.Is(err, wal.ErrNoSpace)
 	if full == s.full || err != nil && !full || full && !s.toldFull.IsZero() && time.Since(s.toldFull) < tellFullEvery {
@@ -276,7 +290,7 @@ func (s *store) failure() error {
 	return s.frozen
 }
 
-// freeze stops the queue: what the disk holds cannot be told any more.
+// freeze stops the queue, since it is no longer known what the disk holds.
 func (s *store) freeze(err error) {
 	s.mu.Lock()
 	first := s.frozen == nil

@@ -9,16 +9,16 @@ import (
 	"github.com/linkmesh/link/internal/wal"
 )
 
-// commit is tasks that are accepted when the log is durable up to a position.
+// commit holds tasks that are accepted when the log is durable up to a position.
 type commit struct {
 	pos     wal.Position
 	entries []*entry
 }
 
-// errStillFull refuses tasks while there is no room to write how others ended.
+// errStillFull is why tasks are refused while the disk has no room for the ends of others.
 var errStillFull = fmt.Errorf("%w: how other tasks have ended is not written yet", wal.ErrNoSpace)
 
-// begin writes tasks and puts them in line. What the disk has no room for is
+// begin writes tasks and puts them in line. Tasks that the disk has no room for are
 // refused.
 func (s *store) begin(buf []byte, adds []*entry) []byte {
 	err := s.failure()
@@ -37,7 +37,8 @@ func (s *store) begin(buf []byte, adds []*entry) []byte {
 		s.freeze(err)
 	}
 	frozen := s.failure()
-	if handed && frozen != nil && (broke || err == nil) { // some of it may be on disk; who pushed it was told so
+	if handed && frozen != nil && (broke || err == nil) {
+		// Some of the tasks may be on disk. Those who pushed them were told so.
 		return buf
 	}
 	q := s.queue
@@ -64,8 +65,8 @@ func (s *store) begin(buf []byte, adds []*entry) []byte {
 	return buf
 }
 
-// hand writes tasks to the log. They are accepted when that is synced, which it may be before it
-// has returned. It reports whether the log was given them: not if it has failed meanwhile.
+// hand writes tasks to the log. They are accepted when the log is synced, which may happen before
+// hand returns. handed is false if the log had failed before it was given the tasks.
 func (s *store) hand(buf []byte, adds []*entry) (_ []byte, handed bool, _ error) {
 	records := make([]wal.Record, len(adds))
 	ends := make([]int, len(adds))
@@ -79,7 +80,8 @@ func (s *store) hand(buf []byte, adds []*entry) (_ []byte, handed bool, _ error)
 		from = ends[i]
 	}
 	s.mu.Lock()
-	if err := s.frozen; err != nil { // freeze did not find them, and has told nobody that they may run
+	if err := s.frozen; err != nil {
+		// freeze did not find the tasks in s.writing, so it told nobody that they may run.
 		s.mu.Unlock()
 		return buf, false, err
 	}
@@ -88,7 +90,8 @@ func (s *store) hand(buf []byte, adds []*entry) (_ []byte, handed bool, _ error)
 	pos, err := s.log.Append(records...)
 	s.tellRoom(err)
 	if _, frozen := errors.AsType[*wal.FrozenError](err); frozen {
-		return buf, true, err // freeze is to find them
+		// The tasks stay in s.writing for freeze to find.
+		return buf, true, err
 	}
 	s.mu.Lock()
 	s.writing = nil
@@ -112,7 +115,7 @@ func (s *store) hand(buf []byte, adds []*entry) (_ []byte, handed bool, _ error)
 	return buf, true, err
 }
 
-// durable is told by the log how far it is on the disk.
+// durable is called by the log when it is durable up to pos, or has failed.
 func (s *store) durable(pos wal.Position, err error) {
 	if err != nil {
 		s.freeze(err)
@@ -134,7 +137,7 @@ func (s *store) durable(pos wal.Position, err error) {
 	}
 }
 
-// refuseUnsure ends pushes whose tasks may be on disk or not.
+// refuseUnsure ends pushes whose tasks may or may not be on disk.
 func (s *store) refuseUnsure(entries []*entry, frozen error) {
 	for _, e := range entries {
 		e.refuse(link.Errorf(link.DataLoss, "push to %s: task %s: %w", s.queue.route, taskID(s.queue.id, e.Seq), mayRun(frozen)))

@@ -13,12 +13,12 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// reserve is how many bytes of the disk a queue keeps for what it has to write when the
-// disk is full: that tasks have ended. It is enough for 40,000 of them.
+// reserve is how many bytes of the disk a queue reserves for what it must still write when the
+// disk is full: that tasks have ended. It is enough for 40,000 tasks.
 const reserve = 1 << 20
 
-// openStore opens the folder of a queue, and puts what it holds in the queue. The
-// queue has not been used yet.
+// openStore opens the folder of a queue and restores its contents to the queue, which
+// must not have been used yet.
 func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1), numbered: make(chan struct{}), events: events{clock: q.clock}}
 	found := newRestored()
@@ -54,7 +54,7 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	return s, nil
 }
 
-// restore puts what a folder holds in the queue.
+// restore restores the contents of a folder to the queue.
 func (s *store) restore(found *restored) {
 	q := s.queue
 	now := q.clock.now().UnixNano()
@@ -66,10 +66,11 @@ func (s *store) restore(found *restored) {
 	q.id, q.fence = s.meta.queue, s.meta.fence
 	first := max(s.meta.high, found.high)
 	if q.set.salvage {
-		first += seqBlock // numbers may have been used of which nothing is left
+		// Numbers may have been used that left no trace.
+		first += seqBlock
 	}
-	// Workers keep outcomes in a ring by number: the next ones take the places of the oldest,
-	// as they would if no numbers had been left out.
+	// Workers keep outcomes in a ring by number. The next tasks must take the places of the
+	// oldest outcomes, as if no numbers had been skipped.
 	first += (found.high - first) % pool.CacheCount
 	s.meta.high = first
 	set := q.set.queue
@@ -79,12 +80,15 @@ func (s *store) restore(found *restored) {
 	s.restoreDone(found, now)
 	for _, seq := range slices.Sorted(maps.Keys(found.tasks)) {
 		e := found.tasks[seq]
-		if e.Body == nil { // its task record was damaged, and the folder opened all the same
+		if e.Body == nil {
+			// The record of the task was damaged, and the folder was opened anyway.
 			continue
 		}
-		e.owner, e.wanted = q, 1 // by who pushed it in an earlier run
+		// The push of the earlier run counts as wanting the task.
+		e.owner, e.wanted = q, 1
 		if at, ok := found.dead[seq]; ok {
-			e.ended = true // for those who push its ID again
+			// Those who push its ID again find that it has ended.
+			e.ended = true
 			q.tasks.RestoreDead(&e.Task, at, now)
 			continue
 		}
@@ -92,8 +96,8 @@ func (s *store) restore(found *restored) {
 	}
 }
 
-// restoreDone has the queue remember the IDs of tasks that were done. One whose task is
-// there still was cut off from its end by a crash.
+// restoreDone makes the queue remember the IDs of tasks that were done. If such a task is
+// still there, a crash came before its end was written.
 func (s *store) restoreDone(found *restored, now int64) {
 	done := slices.SortedFunc(maps.Values(found.done), func(a, b *entry) int {
 		return cmp.Or(cmp.Compare(a.Added, b.Added), cmp.Compare(a.Seq, b.Seq))

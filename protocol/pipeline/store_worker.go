@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/internal/wal"
 )
 
-// restoreWorkers has the queue await the workers that may have tasks of it.
+// restoreWorkers makes the queue await the workers that may hold its tasks.
 func (s *store) restoreWorkers(found *restored, now int64) {
 	s.events.workers = make(map[string]uint64, len(found.workers))
 	s.nextWorker = firstWorker | s.meta.fence
@@ -23,9 +23,9 @@ func (s *store) restoreWorkers(found *restored, now int64) {
 	s.queue.tasks.Await(slices.Collect(maps.Keys(s.events.workers)), now)
 }
 
-// introduce writes that a worker may have tasks from now on: a queue that is opened again
-// asks it first what it runs. On a full disk that has to wait, because the queue is to be
-// drained all the same.
+// introduce records that a worker may hold tasks from now on: a queue that is opened again
+// first asks it what it runs. On a full disk the record is postponed, because it must still be
+// possible to drain the queue.
 func (s *store) introduce(ctx context.Context, worker string) error {
 	q := s.queue
 	q.mu.Lock()
@@ -54,9 +54,9 @@ func (s *store) introduce(ctx context.Context, worker string) error {
 	return err
 }
 
-// meetLocked has a worker that gets tasks now written down, before what happens to them, if
-// it is not: the queue may just have given up waiting for it. On a full disk it is for meet
-// to do. The queue's lock is held.
+// meetLocked records a worker that is about to get tasks, before the events of these tasks, unless
+// it is recorded already: the queue may just have given up waiting for it. On a full disk this is
+// left to meet. The queue's lock is held.
 func (s *store) meetLocked(worker string) {
 	if _, known := s.events.workers[worker]; known || s.unmet.Load() {
 		return
@@ -66,7 +66,7 @@ func (s *store) meetLocked(worker string) {
 	s.wakeLocked()
 }
 
-// meet has the workers written down that were met on a full disk, and are here still.
+// meet records the workers that were met on a full disk and are still connected.
 func (s *store) meet() {
 	if !s.unmet.Swap(false) {
 		return
@@ -81,8 +81,8 @@ func (s *store) meet() {
 	}
 }
 
-// unmeet returns records without those of workers that were met, for which the disk has no
-// room: those that tasks have ended must not wait for them.
+// unmeet returns records without those of newly met workers, when the disk has no room: the
+// records of the ends of tasks must not wait for them. It leaves the workers to meet.
 func (s *store) unmeet(records []wal.Record) []wal.Record {
 	met := func(r wal.Record) bool { return r.Kind == recordWorker && !r.End }
 	if !slices.ContainsFunc(records, met) {

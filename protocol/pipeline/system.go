@@ -9,10 +9,11 @@ import (
 	"github.com/linkmesh/link"
 )
 
-// system is what a node has of this pattern.
+// system is the state of this pattern at a node.
 type system struct {
-	node     *link.Node
-	defaults sync.Map // the queues that the functions without a Producer use, by route
+	node *link.Node
+	// defaults maps routes to the queues that the functions without a Producer use.
+	defaults sync.Map
 	serving  sync.Once
 	inspect  atomic.Pointer[func(link.Peer) error]
 	sight    sightings
@@ -25,7 +26,7 @@ type system struct {
 type systemKey struct{}
 
 func systemOf(node *link.Node) *system {
-	s, _ := node.Extension(systemKey{}, func() any { // nobody else has the key
+	s, _ := node.Extension(systemKey{}, func() any {
 		s := &system{node: node}
 		node.OnDrain(s.begin)
 		node.OnQuiet(s.drain)
@@ -41,7 +42,8 @@ func (s *system) all() []*Queue {
 	return slices.Clone(s.queues)
 }
 
-// defaultQueue is the queue of a stage that the functions without a Producer use.
+// defaultQueue returns the queue of a stage that the functions without a Producer use. It makes the
+// queue if there is none yet.
 func defaultQueue(node *link.Node, route link.Route) (*Queue, error) {
 	s := systemOf(node)
 	if q := s.known(route); q != nil {
@@ -71,7 +73,7 @@ func (s *system) allWorkers() []*Worker {
 
 func (s *system) known(route link.Route) *Queue {
 	v, _ := s.defaults.Load(route)
-	q, _ := v.(*Queue) // nothing else is stored
+	q, _ := v.(*Queue)
 	return q
 }
 
@@ -95,7 +97,7 @@ func (s *system) addWorker(w *Worker) {
 	s.serve()
 }
 
-// serve answers for the node's queues, if it is one that serves.
+// serve makes the node answer [QueryStats], if it belongs to a service.
 func (s *system) serve() {
 	service := s.node.Service()
 	if service == "" {

@@ -27,18 +27,20 @@ func (p *Producer[T]) put(ctx context.Context, _ *link.Node, v T, opts []PushOpt
 }
 
 // Through makes the node a worker between two stages: it pulls from in, which must be
-// of its own service, and pushes what f makes of each task to out. A task of in is
-// done when out's queue has accepted what came of it: in memory, or on disk if out is
-// a [Producer] that is durable. While that queue is full, or its disk is, no more is
-// taken from in, so that its producers wait as well: [MaxRun] is for f alone. If it is
+// of its own service, and pushes the result of f for each task to out. A task of in is
+// done when out's queue has accepted its result: in memory, or on disk if out is a
+// durable [Producer]. While that queue or its disk is full, no more is taken from in, so
+// that the producers of in wait as well; [MaxRun] limits f alone. If out's queue is
 // closed, the task goes to another worker of in.
 //
-// What f makes of a task keeps the task's key, and has an ID made of the task's and its
-// producer: if the node is lost before it has said that it is done, and out's queue is not, the
-// same is not pushed twice within two minutes. The errors of f mean what those of a handler of [Pull] do.
+// The result of f has the key of the task, and an ID that is made of the task's ID and its
+// producer. If the node is lost before it has reported that the task is done, but out's queue
+// is not, the same result is not pushed twice within two minutes. The errors of f mean the
+// same as those of a handler of [Pull].
 func Through[A, B any](node *link.Node, in Stage[A], out Target[B], f func(ctx context.Context, task A) (B, error), opts ...PullOption) *Worker {
 	if f == nil {
-		return Pull[A](node, in, nil, opts...) // which says so
+		// Pull panics because there is no handler.
+		return Pull[A](node, in, nil, opts...)
 	}
 	return Pull(node, in, func(ctx context.Context, a A) error {
 		b, err := f(ctx, a)
@@ -50,10 +52,10 @@ func Through[A, B any](node *link.Node, in Stage[A], out Target[B], f func(ctx c
 	}, opts...)
 }
 
-// roomEvery is how soon a disk that is full is tried again.
+// roomEvery is how often a push to a full disk is retried.
 const roomEvery = time.Second
 
-// pass puts what came of a task in the next queue, waiting for room.
+// pass puts the result of a task in the next queue, and waits for room.
 func pass[B any](ctx context.Context, node *link.Node, out Target[B], b B) error {
 	task := TaskOf(ctx)
 	for {

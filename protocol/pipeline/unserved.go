@@ -13,15 +13,15 @@ import (
 // unservedAfter is how long tasks wait while no worker is connected before the log says so.
 const unservedAfter = 5 * time.Second
 
-// refusals are the workers of a queue that do not take its tasks, and since when.
+// refusals tells which workers of a queue do not take its tasks, and since when.
 type refusals struct {
 	since map[string]time.Time
 	told  bool
 }
 
-// tellRefused notes that a worker does not take the queue's tasks. If that lasts, the log says
-// so, once until none does: while a new version is rolled out some have a stage and some do
-// not yet.
+// tellRefused notes that a worker does not take the queue's tasks. If that lasts, it is logged,
+// once until no worker refuses any more. A short refusal is normal: during a rollout, some
+// instances do not have a new stage yet.
 func (q *Queue) tellRefused(worker string, err error) {
 	q.mu.Lock()
 	now := q.clock.now()
@@ -32,7 +32,8 @@ func (q *Queue) tellRefused(worker string, err error) {
 	if _, ok := r.since[worker]; !ok {
 		r.since[worker] = now
 	}
-	long := now.Sub(r.since[worker]) >= unservedAfter || errors.Is(err, errSlow) || errors.Is(err, errSilent) // which have taken their time
+	// errSlow and errSilent come only after a long time.
+	long := now.Sub(r.since[worker]) >= unservedAfter || errors.Is(err, errSlow) || errors.Is(err, errSilent)
 	say := !r.told && long
 	r.told = r.told || say
 	workers := len(r.since)
@@ -42,11 +43,11 @@ func (q *Queue) tellRefused(worker string, err error) {
 	}
 }
 
-// errSilent is said of a worker that has a stream and reads nothing of what waits for it.
+// errSilent is reported for a worker that has a stream but reads nothing of what waits for it.
 var errSilent = link.Errorf(link.Unavailable, "the worker has read nothing for %v", queue.DefaultLease)
 
-// taken notes that a worker takes tasks, or is not there any more. That it opens a stream does not say that it
-// takes them.
+// taken notes that a worker takes tasks, or is gone. An open stream alone does not show that it
+// takes tasks.
 func (q *Queue) taken(worker string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -60,10 +61,10 @@ func (q *Queue) takenLocked(worker string) {
 	}
 }
 
-// errPushTime is why a push ends whose context has no deadline.
+// errPushTime is why a push without a deadline in its context times out.
 var errPushTime = errors.New("the deadline of a push that has none, link.Config.CallTimeout, is over; give the context one, or use Enqueue")
 
-// unserved says why nobody takes the queue's tasks, nil if somebody does.
+// unserved returns why nobody takes the queue's tasks, or nil if somebody does.
 func (q *Queue) unserved() error {
 	if q.connected() {
 		return nil
@@ -74,8 +75,8 @@ func (q *Queue) unserved() error {
 	return q.node.Unserved(q.route, q.set.calls...)
 }
 
-// orUnserved is why ctx has ended while something waited for workers. If its time was over
-// and no worker is connected, it says so as well.
+// orUnserved returns why ctx has ended while something waited for workers. If the deadline of ctx
+// has passed and no worker is connected, the error says why as well.
 func (q *Queue) orUnserved(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -86,7 +87,7 @@ func (q *Queue) orUnserved(ctx context.Context) error {
 	return cause
 }
 
-// errUnended is the error of a push that did not wait until its task ended.
+// errUnended returns the error of a push that stopped waiting before its task ended.
 func (q *Queue) errUnended(e *entry, code link.Code, cause error) error {
 	if why := q.unserved(); why != nil {
 		return link.Errorf(code, "push to %s: task %s has not begun: %w: %w", q.route, taskID(q.id, e.Seq), why, cause)
@@ -94,8 +95,8 @@ func (q *Queue) errUnended(e *entry, code link.Code, cause error) error {
 	return link.Errorf(code, "push to %s: task %s has not ended: %w", q.route, taskID(q.id, e.Seq), cause)
 }
 
-// addWithin is add that waits until a time at most, for room and for the disk. Mostly it
-// need not wait, and makes no timer.
+// addWithin is like add, but waits at most until a time, for room and for the disk. It usually
+// need not wait, and then makes no timer.
 func (q *Queue) addWithin(ctx context.Context, e *entry, until time.Time) (*entry, error) {
 	twin, err := q.reserve(ctx, e, false)
 	switch {
@@ -114,7 +115,7 @@ func (q *Queue) addWithin(ctx context.Context, e *entry, until time.Time) (*entr
 	return twin, q.await(ctx, twin)
 }
 
-// patience returns a timer that fires at a time.
+// patience returns a timer that fires at a time. putPatience recycles it.
 func (q *Queue) patience(until time.Time) *time.Timer {
 	if t, ok := q.timers.Get().(*time.Timer); ok {
 		t.Reset(time.Until(until))
@@ -128,7 +129,7 @@ func (q *Queue) putPatience(t *time.Timer) {
 	q.timers.Put(t)
 }
 
-// noteUnservedLocked wakes tellUnserved if tasks may wait for somebody to come.
+// noteUnservedLocked wakes tellUnserved if tasks may be waiting while no worker is connected.
 func (q *Queue) noteUnservedLocked() {
 	if q.told || q.tasks.Connected() > 0 {
 		return
@@ -139,8 +140,8 @@ func (q *Queue) noteUnservedLocked() {
 	}
 }
 
-// tellUnserved says in the log when tasks wait and nobody takes them, once until somebody
-// does: a name may be wrong. It sleeps while there are none.
+// tellUnserved logs that tasks wait and nobody takes them, once until somebody does: a name may
+// be wrong. It sleeps while no tasks wait.
 func (q *Queue) tellUnserved(ctx context.Context) {
 	timer := time.NewTimer(unservedAfter)
 	timer.Stop()

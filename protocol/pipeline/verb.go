@@ -15,7 +15,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 )
 
-// verdict is an error of a handler that says what is to become of the task.
+// verdict is an error of a handler that says what to do with the task.
 type verdict struct {
 	verb  frame.Verb
 	delay time.Duration
@@ -38,21 +38,21 @@ func (v *verdict) Error() string {
 func (v *verdict) Unwrap() error { return v.cause }
 
 // Retry is what a handler returns for a task that failed and is to be tried again
-// after delay, at most a day. It counts as an attempt, as any other error does;
-// those wait as the producer's backoff says.
+// after delay, at most a day. It counts as an attempt, as any other error does; after
+// other errors the producer's backoff sets the delay.
 func Retry(delay time.Duration, cause error) error {
 	return &verdict{frame.Retry, max(delay, 0), orUnknown(cause)}
 }
 
 // Release is what a handler returns for a task that it has not begun and cannot do
-// here: it goes to another worker, if there is one. It does not count as an attempt. A task
-// that is released a hundred times is a dead letter.
+// here. The task goes to another worker, if there is one. A release does not count as an
+// attempt, but a task that is released a hundred times is a dead letter.
 func Release(reason string) error {
 	return &verdict{frame.Release, 0, errors.New(reason)}
 }
 
-// Reject is what a handler returns for a task that can never be done: it is a dead
-// letter at once.
+// Reject is what a handler returns for a task that can never be done. The task becomes a
+// dead letter at once.
 func Reject(cause error) error { return &verdict{frame.Reject, 0, orUnknown(cause)} }
 
 func orUnknown(err error) error {
@@ -62,7 +62,7 @@ func orUnknown(err error) error {
 	return err
 }
 
-// outcomeOf is what a handler's error says.
+// outcomeOf returns the outcome that a handler's error stands for.
 func outcomeOf(err error) frame.Outcome {
 	if err == nil {
 		return frame.Outcome{Verb: frame.Ack}
@@ -73,23 +73,27 @@ func outcomeOf(err error) frame.Outcome {
 	return frame.Outcome{Verb: frame.Retry, Delay: -1, Data: clip(err.Error())}
 }
 
-// clip is a text as it is sent.
+// clip cuts a text to at most frame.MaxCause bytes.
 func clip(s string) []byte { return []byte(s[:min(len(s), frame.MaxCause)]) }
 
-// Task says which task a handler runs.
+// Task describes the task that a handler runs.
 type Task struct {
-	Key      string
-	Name     string // what the producer named it with [ID], "" if it did not
-	Attempt  int    // from 1
-	Delivery int    // from 1: how often it was sent to a worker
+	Key string
+	// Name is the ID that the producer gave the task with [ID], or "".
+	Name string
+	// Attempt counts from 1.
+	Attempt int
+	// Delivery is how many times the task was sent to a worker, counting from 1.
+	Delivery int
 	// Fence is higher for each later delivery of any task of a queue. A store that
-	// keeps the highest it has seen and refuses lower ones is safe from a worker that
-	// was given up and runs on. It also grows from one run of a [Durable] queue to the
-	// next, and from a queue in memory to those that the process makes later, whatever the
-	// system's clock is set to; from a queue in memory to that of the next process unless the
-	// clock was set back in between.
-	Fence    uint64
-	Producer string // service of the producer's identity
+	// keeps the highest fence it has seen and refuses lower ones is safe from a worker
+	// that was given up but still runs. The fence also grows from one run of a [Durable]
+	// queue to the next, and from a queue in memory to later ones of the process, whatever
+	// the system clock is set to. It grows from a queue in memory to that of the next
+	// process unless the clock was set back in between.
+	Fence uint64
+	// Producer is the service of the producer's identity.
+	Producer string
 
 	from    share.Key
 	queue   string
@@ -97,27 +101,27 @@ type Task struct {
 	headers []frame.Pair
 }
 
-// ID returns what tells the task from all others, the same in each delivery: the
-// queue that it comes from and its number there. Whoever may push can claim the name of a queue of
-// another: a handler that keeps which tasks are done keeps the Producer with it. That helps where
-// identities are proven, in production. In the dev and the cluster-secret tier any member can claim
-// the name of a service as well, so that both can be another one's: a handler that must not be
-// deceived by members needs the production tier.
+// ID returns the unique ID of the task, which is the same in each delivery. It is made of the queue
+// that the task comes from and its number there. Any peer that may push can claim the name of
+// another one's queue, so a handler that stores which tasks are done must store the Producer with the
+// ID. That helps in production, where identities are proven. In the dev and the cluster-secret tier
+// any member can claim the name of a service as well, so that both may be those of another member: a
+// handler that must not be deceived by members needs the production tier.
 func (t *Task) ID() string { return taskID(t.queue, t.seq) }
 
-// passedID is the ID of what a stage makes of the task, which is that of no other producer's.
+// passedID returns the ID of the task that a stage makes of this one. It is unique to the producer.
 func (t *Task) passedID() string {
 	sum := sha256.Sum256([]byte(t.from.Name + " " + t.from.Place))
 	return hex.EncodeToString(sum[:passedBytes]) + "-" + t.ID()
 }
 
-// passedBytes is how much of the hash of a producer is in the IDs of what is passed on: nobody
-// finds another one with the same, and an ID has 255 bytes.
+// passedBytes is how many bytes of the hash of a producer are in the IDs that passedID makes: enough
+// that nobody finds another producer with the same ones, and few enough for an ID of 255 bytes.
 const passedBytes = 16
 
 func taskID(queue string, seq uint64) string { return queue + "-" + strconv.FormatUint(seq, 10) }
 
-// Header returns the value of a header, "" if there is none.
+// Header returns the value of the first header with a name, or "" if there is none.
 func (t *Task) Header(name string) string {
 	for _, p := range t.headers {
 		if p.Name == name {
@@ -153,8 +157,8 @@ func (c *taskContext) extend(d time.Duration) { c.worker.extend(c.task, d) }
 // Deadline implements context.Context.
 func (c *taskContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
-// TaskOf returns which task the handler with this context runs; nil elsewhere, and
-// for handlers of batches, which are given theirs.
+// TaskOf returns the task that the handler with this context runs. It returns nil
+// elsewhere, and for batch handlers, which find their tasks in the items.
 func TaskOf(ctx context.Context) *Task {
 	if c, ok := ctx.Value(taskKey{}).(*taskContext); ok {
 		return &c.info
@@ -162,17 +166,18 @@ func TaskOf(ctx context.Context) *Task {
 	return nil
 }
 
-// Extend lets the handler with this context run for so much longer from now, if that
-// is later than [MaxRun] allows. The lease of the task is extended without that, for
-// as long as the handler may run. In a batch it extends all tasks, or with the context
-// of an [Item] that one.
+// Extend lets the handler with this context run until d from now, if that is later than
+// [MaxRun] allows. The lease of the task needs no call: it is extended for as long as the
+// handler may run. In a batch, Extend applies to all tasks, or to a single one with the
+// context of its [Item].
 func Extend(ctx context.Context, d time.Duration) {
 	if c, ok := ctx.Value(taskKey{}).(interface{ extend(d time.Duration) }); ok {
 		c.extend(d)
 	}
 }
 
-// panicked is the error of a handler that panicked. Where is in the log of its own node.
+// panicked logs the panic of a handler with its stack, and returns the error for the producer,
+// which is not told the stack.
 func (w *Worker) panicked(v any) error {
 	w.node.Logger().Error("pipeline: a handler panicked", "stage", w.route.String(), "panic", v, "stack", string(debug.Stack()))
 	return fmt.Errorf("the handler panicked: %v", v)

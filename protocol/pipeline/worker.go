@@ -31,21 +31,26 @@ type Worker struct {
 	mu      sync.Mutex // guards the fields below
 	pool    *pool.Pool
 	runners int
-	hands   sync.WaitGroup // waits for the runners
-	tick    int64          // when the pool is looked at next; 0 is never
-	others  int            // streams of producers of other nodes
-	parted  chan struct{}  // closed and replaced when one has ended; nil if nobody waits for that
-	poke    chan struct{}  // holds a token when that is to be sooner
+	// hands waits for the runners.
+	hands sync.WaitGroup
+	// tick is when keepTime looks at the pool next; 0 means never.
+	tick int64
+	// others counts the streams from producers of other nodes.
+	others int
+	// parted is closed and set to nil when such a stream has ended. It is nil if nobody waits.
+	parted chan struct{}
+	// poke holds a token when tick is to be sooner.
+	poke chan struct{}
 }
 
 // Pull makes the node a worker of stage s, which must be of its own service: f is
-// called for each task. If it returns nil the task is done; [Retry], [Release] and
-// [Reject] say otherwise, and any other error is a failed attempt, tried again
-// later. Its context ends when the task is canceled, at its deadline, after
-// [MaxRun], or when the producer was lost for 5 s; the value is f's to keep.
+// called for each task. If f returns nil the task is done; [Retry], [Release] and
+// [Reject] say otherwise, and any other error is a failed attempt, tried again later.
+// The context of f ends when the task is canceled, at its deadline, after [MaxRun], or
+// when the producer was lost for 5 s. f may keep the value.
 //
-// Call it before the node runs, so that those who find the node find its stages. It
-// panics as [link.Node.Handle] does if the stage is another service's or has a
+// Call Pull before the node runs, so that peers that find the node find its stages. It
+// panics as [link.Node.Handle] does if the stage belongs to another service or has a
 // handler already, or if f is nil.
 func Pull[T any](node *link.Node, s Stage[T], f func(ctx context.Context, task T) error, opts ...PullOption) *Worker {
 	w := newWorker(node, s.Route(), opts)
@@ -66,7 +71,8 @@ func PullResult[T, R any](node *link.Node, s StageResult[T, R], f func(ctx conte
 			err = link.Errorf(link.ResourceExhausted, "the result has %d bytes, the limit is %d", len(b), frame.MaxResult)
 		}
 		if err != nil {
-			return nil, Reject(err) // doing the task again would not help
+			// Doing the task again would not help.
+			return nil, Reject(err)
 		}
 		return b, nil
 	})
@@ -88,24 +94,25 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 		w.allow.Store(&s.allow)
 	}
 	var epoch [8]byte
-	_, _ = rand.Read(epoch[:]) // it never fails
+	_, _ = rand.Read(epoch[:])
 	w.epoch = binary.BigEndian.Uint64(epoch[:]) >> 2
 	return w
 }
 
-// start serves the stage, and panics as [link.Node.Handle] does; has says that there is a handler.
+// start serves the stage, and panics as [link.Node.Handle] does. has tells whether there is a handler.
 func (w *Worker) start(has bool) *Worker {
 	var serve link.StreamHandler
 	if has {
 		serve = func(ctx context.Context, st *link.Stream) error { return w.serve(ctx, st) }
 	}
-	w.node.Handle(w.route, serve, link.Authorize(w.mayPush), link.Lasting()) // system.begin ends it
+	// The streams last until system.begin ends them.
+	w.node.Handle(w.route, serve, link.Authorize(w.mayPush), link.Lasting())
 	systemOf(w.node).addWorker(w)
 	w.node.Go(w.keepTime)
 	return w
 }
 
-// each runs the tasks of a slot one by one; there is one.
+// each returns a function that runs f for the tasks of a slot, one by one. Usually there is one task.
 func each[T any](w *Worker, f func(ctx context.Context, v *T) ([]byte, error)) func([]*taskContext, []frame.Body, []frame.Outcome) {
 	one := func(ctx context.Context, body *frame.Body) (o frame.Outcome) {
 		defer func() {
@@ -131,7 +138,7 @@ func each[T any](w *Worker, f func(ctx context.Context, v *T) ([]byte, error)) f
 	}
 }
 
-// mayPush returns why a peer may not push.
+// mayPush returns why a peer may not push, or nil if it may.
 func (w *Worker) mayPush(peer link.Peer) error {
 	if allow := w.allow.Load(); allow != nil {
 		if err := (*allow)(peer); err != nil {
@@ -141,7 +148,7 @@ func (w *Worker) mayPush(peer link.Peer) error {
 	return nil
 }
 
-// serve answers one producer until either side ends.
+// serve serves the stream of one producer until either side ends it.
 func (w *Worker) serve(ctx context.Context, st stream) error {
 	first, err := st.Recv()
 	if err != nil {
@@ -171,7 +178,8 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 	var ready <-chan struct{}
 	if err == nil {
 		w.lookLocked(now.UnixNano())
-		ready = src.Ready() // belongs to this stream: the next one has another
+		// The channel identifies this stream: the next one gets another.
+		ready = src.Ready()
 		src.Owner = &producer{base: context.WithoutCancel(ctx), from: from, queue: hello.Queue, peer: peer.Service(), foreign: peer.Identity.TrustDomain() != w.node.Identity().TrustDomain()}
 	}
 	w.mu.Unlock()
@@ -192,7 +200,8 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 	}()
 	s.credit = creditOf(st)
 	err = st.Grant(lane.Frames, s.credit)
-	if errors.Is(err, link.ResourceExhausted) { // the producer's other streams have its share
+	if errors.Is(err, link.ResourceExhausted) {
+		// The producer's other streams use up its share.
 		s.credit = leastCredit
 		err = st.Grant(lane.Frames, s.credit)
 	}
@@ -207,7 +216,8 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 		return err
 	}
 	ended := make(chan error, 2)
-	go func() { ended <- s.write(ctx) }() // the end of the stream, which follows that of serve, ends both
+	// The stream ends when serve returns, which ends both goroutines.
+	go func() { ended <- s.write(ctx) }()
 	go func() { ended <- s.read() }()
 	if err := <-ended; !errors.Is(err, io.EOF) && !errors.Is(err, errDrained) {
 		return err
@@ -215,25 +225,26 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 	return nil
 }
 
-// creditOf is the credit that the other side of a stream gave before its first frame. A worker
-// gives as much as its producer did, or less if it has little.
+// creditOf returns the credit that the other side of a stream gave before its first frame, in bytes.
+// A worker gives as much as its producer did, or less if it has little.
 func creditOf(st stream) int {
 	_, bytes := st.Credit()
 	return int(min(max(bytes, leastCredit), mostCredit))
 }
 
-// The credit of a worker to a producer, in bytes.
+// Bounds of the credit that a worker gives a producer, in bytes.
 const (
 	leastCredit = 2 * lane.MinFrame
 	mostCredit  = 1 << 20
 )
 
-// producer is what a worker knows of a producer, for its handlers.
+// producer is what a worker knows about a producer, for its handlers.
 type producer struct {
 	base        context.Context //nolint:containedctx // for handlers, which outlast the stream
 	from        share.Key
 	queue, peer string
-	foreign     bool // the producer is in another trust domain
+	// foreign reports whether the producer is in another trust domain.
+	foreign bool
 }
 
 func (w *Worker) capacity() int {
@@ -248,7 +259,7 @@ func (w *Worker) extend(t *pool.Task, d time.Duration) {
 	w.pool.Extend(t, d, w.clock.now().UnixNano())
 }
 
-// pokeLocked makes the goroutine that keeps time look again.
+// pokeLocked wakes keepTime.
 func (w *Worker) pokeLocked() {
 	select {
 	case w.poke <- struct{}{}:
@@ -256,8 +267,8 @@ func (w *Worker) pokeLocked() {
 	}
 }
 
-// keepTime does what is due, until the node closes; then it cancels the handlers that
-// run and waits for them.
+// keepTime does what is due, until the node closes. It then cancels the running handlers
+// and waits for them.
 func (w *Worker) keepTime(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -290,7 +301,7 @@ func (w *Worker) keepTime(ctx context.Context) {
 // ended.
 const abandonTime = 10 * time.Second
 
-// abandon cancels all handlers and waits for them.
+// abandon cancels all handlers and waits for them, at most for abandonTime.
 func (w *Worker) abandon() {
 	w.mu.Lock()
 	w.pool.Drain(true, w.clock.now().UnixNano())
@@ -306,7 +317,8 @@ func (w *Worker) abandon() {
 	defer timer.Stop()
 	select {
 	case <-ended:
-	case <-timer.C: // they ignore that; the process is about to end
+	case <-timer.C:
+		// The handlers ignore their contexts, but the process is about to end.
 	}
 }
 

@@ -1,15 +1,15 @@
-// Package frame is the layout of the frames of a pipeline's stream: pure bytes,
-// without links to a connection.
+// Package frame defines the layout of the frames of a pipeline's stream. It only
+// encodes and decodes bytes, and knows no connection.
 //
 // # The stream
 //
 // A producer opens one stream to each instance of the stage's service, on the
 // stage's own route (kind stage). Its first frame is HELLO and the worker's first
-// is WELCOME; then both send what they have to say in any order. Integers are
-// QUIC's variable-length integers (RFC 9000, section 16), "bytes" is such a length
-// followed by as many bytes, and HELLO and WELCOME are CBOR maps with small integer
-// keys. A receiver skips frames of kinds it does not know, and ends the stream with
-// InvalidArgument on one that it cannot parse.
+// is WELCOME; after that both send their frames in any order. Integers are QUIC's
+// variable-length integers (RFC 9000, section 16), "bytes" is such an integer as a
+// length followed by as many bytes, and HELLO and WELCOME are CBOR maps with small
+// integer keys. A receiver skips frames of unknown kinds, and ends the stream with
+// InvalidArgument on a frame that it cannot parse.
 //
 //	kind  name      sent by   credited  body
 //	0x50  HELLO     producer  no        CBOR: 1 queue, 2 fence base, 3 held (list of numbers), 4 first, 5 last
@@ -22,11 +22,11 @@
 //	0x57  CANCEL    producer  no        numbers of tasks
 //	0x58  ALIVE     worker    no        numbers of tasks
 //	0x59  PING      worker    no        opaque bytes, at most 8
-//	0x5a  PONG      producer  no        those of the PING
+//	0x5a  PONG      producer  no        the bytes of the PING
 //	0x5b  LEAVING   worker    no        empty
 //	0x5c  PART      both      yes       a part of a TASKS or OUTCOMES frame that is too long, to be
 //	                                    put in front of the next PART, TASKS or OUTCOMES
-//	0x5d  BESIDE    producer  yes       TASKS that stand for themselves, between the parts of a frame
+//	0x5d  BESIDE    producer  yes       a complete TASKS frame, sent between the parts of another one
 //
 // # Records
 //
@@ -34,54 +34,54 @@
 //
 //	length   of all that follows
 //	number   of the task at its queue, from 1
-//	delivery how many times the task was sent before, and 1
-//	attempt  which attempt this is, from 1; deliveries that were given back count for none
+//	delivery how many times the task was sent, including this one
+//	attempt  which attempt this is, from 1; deliveries that were given back do not count
 //	fence    to be added to the fence base of HELLO
-//	left     microseconds until its deadline and 1; 0 is none
-//	start    microseconds until it must have begun and 1; 0 is none
+//	left     microseconds until its deadline, plus 1; 0 means none
+//	start    microseconds until it must have begun, plus 1; 0 means none
 //	flags    one byte: 1 key, 2 trace, 4 headers, 8 identifier
 //	[key]    bytes
 //	[trace]  a count, and as many pairs of bytes
-//	[headers] likewise
+//	[headers] a count, and as many pairs of bytes
 //	[identifier] bytes
 //	payload  the rest
 //
-// and an OUTCOME record
+// An OUTCOME record is
 //
 //	verb      one byte
 //	number    of the task
 //	delivery  that it is about
 //	ACK 1     microseconds that the handler ran
 //	RESULT 2  microseconds, bytes
-//	RETRY 3   microseconds of delay and 1, or 0 for the producer's backoff; cause as bytes
+//	RETRY 3   microseconds of delay plus 1, or 0 for the producer's backoff; cause as bytes
 //	RELEASE 4 cause as bytes
 //	REJECT 5  cause as bytes; causes have at most 1 KiB, results 4 MiB
 //	STARTED 6 nothing: the answer to RECALL or CANCEL for a task whose handler runs
 //
 // # Rules
 //
-// WINDOW is how many tasks, and bytes of them, the producer may have at the worker
-// without an outcome; it is absolute, and 0 until the first. A producer sends
-// nothing beyond it; a smaller window takes effect as tasks end. A worker gives
-// back with RELEASE what is beyond its window for long, what it is asked to with
-// RECALL if its handler has not begun, and when it drains all that has not begun:
-// after LEAVING nothing new must be sent.
+// WINDOW is how many tasks, and how many bytes of them, the producer may have at the
+// worker without an outcome. It is absolute, and 0 until the first WINDOW. A producer
+// sends nothing beyond it; a smaller window takes effect as tasks end. A worker gives
+// back with RELEASE what has been beyond its window for long, what RECALL asks for if
+// its handler has not begun, and all that has not begun when it drains. After LEAVING
+// no new tasks must be sent.
 //
-// The worker takes one off BACKLOG for each task that comes. It is sent when it is
-// another than that, 10 ms after the last at the earliest, except
-// that one which says that there are tasks again is sent at once. A worker
-// grants its producer as much link credit as that has given it, from 8 KiB to 1 MiB, and
-// 64 frames; neither side makes frames longer than half of it.
+// The worker subtracts 1 from BACKLOG for each task that arrives. The producer sends
+// BACKLOG when it differs from what the worker knows, at the earliest 10 ms after the
+// last one; if there are tasks again after there were none, it is sent at once. A worker
+// grants its producer as much link credit as the producer gave it, from 8 KiB to 1 MiB,
+// and 64 frames; neither side makes frames longer than half of the credit.
 //
-// HELLO's "held" names the tasks that the producer has no outcome for from an
-// earlier stream to the same instance. The worker answers for each of them: in
-// "unknown" if it has never seen it or forgot it, with an outcome if it is done, and
-// else by still running it.
+// HELLO's "held" lists the tasks from an earlier stream to the same instance for which
+// the producer has no outcome. The worker answers for each of them: in "unknown" if it
+// has never seen or has forgotten the task, with an outcome if the task is done, and
+// otherwise by still running it.
 //
-// A producer that has lost its memory asks with "first" and "last" about the tasks between
-// these numbers which an earlier run of its queue may have sent. The worker names in
-// "running" those whose handlers have not returned, and sends the outcomes of those that
-// it has done, as far as it remembers them.
+// A producer that was restarted asks with "first" and "last" about the tasks between these
+// numbers, which an earlier run of its queue may have sent. The worker lists in "running"
+// those whose handlers have not returned, and sends the outcomes of those that it has
+// done, as far as it remembers them.
 package frame
 
 import "github.com/linkmesh/link"
@@ -104,8 +104,7 @@ const (
 	KindBeside   link.FrameKind = 0x5d
 )
 
-// MaxBody is how many bytes of records are put in one frame at the most; a record that is
-// larger is cut into parts.
+// MaxBody bounds the bytes of records in one frame. A larger record is sent in parts.
 const MaxBody = 60 << 10
 
 // MaxList bounds the numbers in one RECALL, CANCEL, ALIVE or HELLO.

@@ -7,25 +7,32 @@ import (
 
 // Hello is the first frame of a producer. Its keys are never renumbered.
 type Hello struct {
-	Queue string   `cbor:"1,keyasint"`           // the same for as long as the queue is, unique
-	Fence uint64   `cbor:"2,keyasint,omitempty"` // base of the fences of tasks
+	// Queue is the unique name of the queue, which never changes.
+	Queue string `cbor:"1,keyasint"`
+	// Fence is the base of the fences of tasks.
+	Fence uint64   `cbor:"2,keyasint,omitempty"`
 	Held  []uint64 `cbor:"3,keyasint,omitempty"`
-	First uint64   `cbor:"4,keyasint,omitempty"` // what an earlier run of the queue gave the worker, from
-	Last  uint64   `cbor:"5,keyasint,omitempty"` // to which number, it is asked about; 0 is nothing
+	// First and Last are the numbers between which the worker is asked about tasks of an earlier run of
+	// the queue. It is not asked if Last is 0.
+	First uint64 `cbor:"4,keyasint,omitempty"`
+	Last  uint64 `cbor:"5,keyasint,omitempty"`
 }
 
-// Welcome answers it.
+// Welcome is the answer to Hello.
 type Welcome struct {
-	Epoch   uint64   `cbor:"1,keyasint"` // changes when the worker forgets what it held
-	Slots   int      `cbor:"2,keyasint"` // tasks that it runs at once
+	// Epoch changes when the worker forgets what it held.
+	Epoch uint64 `cbor:"1,keyasint"`
+	// Slots is how many tasks the worker runs at once.
+	Slots   int      `cbor:"2,keyasint"`
 	Unknown []uint64 `cbor:"3,keyasint,omitempty"`
-	Running []uint64 `cbor:"4,keyasint,omitempty"` // between First and Last: number and delivery of each, in turn
+	// Running lists the running tasks between First and Last: number and delivery of each, in turn.
+	Running []uint64 `cbor:"4,keyasint,omitempty"`
 }
 
 // control is the codec of frames that are not records.
 var control = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps what it learns of types
 
-// Encode makes a frame of v, one of the types above.
+// Encode makes a frame of v, a Hello or a Welcome.
 func Encode(kind link.FrameKind, v any) (link.Frame, error) {
 	body, err := control.Append(nil, v)
 	if err != nil {
@@ -34,7 +41,7 @@ func Encode(kind link.FrameKind, v any) (link.Frame, error) {
 	return link.Frame{Kind: kind, Body: body}, nil
 }
 
-// Decode reads a frame that must be of kind.
+// Decode decodes a frame, which must be of kind, into v.
 func Decode(f link.Frame, kind link.FrameKind, v any) error {
 	if f.Kind != kind {
 		return link.Errorf(link.InvalidArgument, "frame of kind %#x, want %#x", uint8(f.Kind), uint8(kind))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Verb is what a worker says of a task.
+// Verb is what a worker reports about a task.
 type Verb uint8
 
 // The verbs; the package documentation says what they carry.
@@ -20,7 +20,8 @@ const (
 
 // Bounds of what an outcome carries, in bytes.
 const (
-	MaxResult = 4 << 20 // as long as a task
+	// MaxResult is as large as a task may be.
+	MaxResult = 4 << 20
 	MaxCause  = 1 << 10
 )
 
@@ -29,12 +30,15 @@ type Outcome struct {
 	Verb     Verb
 	Seq      uint64
 	Delivery uint64
-	Ran      time.Duration // for Ack and Result
-	Delay    time.Duration // for Retry; negative is the producer's backoff
-	Data     []byte        // the result, or the cause
+	// Ran is how long the handler ran, for Ack and Result.
+	Ran time.Duration
+	// Delay is for Retry. A negative one stands for the producer's backoff.
+	Delay time.Duration
+	// Data is the result or the cause.
+	Data []byte
 }
 
-// Append appends the record. A cause that is too long is cut.
+// Append appends the record to b. A cause that is too long is cut.
 func (o *Outcome) Append(b []byte) []byte {
 	b = append(b, byte(o.Verb))
 	b = AppendUint(b, o.Seq)
@@ -54,11 +58,11 @@ func (o *Outcome) Append(b []byte) []byte {
 	return AppendBytes(b, o.Data[:min(len(o.Data), MaxCause)])
 }
 
-// Size bounds the length of the record.
+// Size returns an upper bound of the length of the record.
 func (o *Outcome) Size() int { return 1 + 4*8 + len(o.Data) }
 
-// Cut reads the record at the start of b into o, and returns what follows it. Data
-// is part of b.
+// Cut reads the record at the start of b into o and returns what follows it. Data
+// aliases b.
 func (o *Outcome) Cut(b []byte) (rest []byte, err error) {
 	if len(b) == 0 {
 		return nil, ErrMalformed
@@ -103,7 +107,7 @@ func (o *Outcome) Cut(b []byte) (rest []byte, err error) {
 	return b, nil
 }
 
-// micros is v microseconds, at most a year.
+// micros returns v microseconds, at most a year.
 func micros(v uint64) time.Duration {
 	return time.Duration(min(v, uint64(365*24*time.Hour/time.Microsecond))) * time.Microsecond
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Flags of a TASK record: which optional fields it has.
+// The flags of a TASK record, which tell its optional fields.
 const (
 	hasKey     = 1 << 0
 	hasTrace   = 1 << 1
@@ -16,7 +16,7 @@ const (
 // Pair is a name with its value.
 type Pair struct{ Name, Value string }
 
-// MaxPairs bounds the pairs of a trace and the headers of a task, each.
+// MaxPairs bounds both the pairs of a trace and the headers of a task.
 const MaxPairs = 64
 
 // Body is the part of a task that is the same in every delivery.
@@ -29,7 +29,7 @@ type Body struct {
 // Keyed reports whether a body has a key.
 func Keyed(body []byte) bool { return len(body) > 0 && body[0]&hasKey != 0 }
 
-// Append appends the body. It keeps nothing of it.
+// Append appends the body to b.
 func (t *Body) Append(b []byte) []byte {
 	var flags byte
 	if t.Key != "" {
@@ -63,7 +63,7 @@ func (t *Body) Append(b []byte) []byte {
 	return append(b, t.Payload...)
 }
 
-// ParseBody reads a body; the payload is part of b.
+// ParseBody parses a body. The payload aliases b.
 func ParseBody(b []byte) (Body, error) {
 	var t Body
 	if len(b) == 0 || b[0]&^(hasKey|hasTrace|hasHeaders|hasID) != 0 {
@@ -127,12 +127,14 @@ type Task struct {
 	Delivery uint64
 	Attempt  uint64
 	Fence    uint64
-	Left     time.Duration // until the deadline; negative is none
-	Start    time.Duration // until it must have begun; negative is none
-	Body     []byte
+	// Left is the time until the deadline. A negative one means that there is none.
+	Left time.Duration
+	// Start is the time until the task must have begun. A negative one means that there is no bound.
+	Start time.Duration
+	Body  []byte
 }
 
-// Append appends the record.
+// Append appends the record to b.
 func (t *Task) Append(b []byte) []byte {
 	left, start := optional(t.Left), optional(t.Start)
 	n := VarintLen(t.Seq) + VarintLen(t.Delivery) + VarintLen(t.Attempt) + VarintLen(t.Fence) + VarintLen(left) + VarintLen(start) + len(t.Body)
@@ -146,7 +148,7 @@ func (t *Task) Append(b []byte) []byte {
 	return append(b, t.Body...)
 }
 
-// optional is a duration in microseconds and 1, or 0 for one that is negative.
+// optional encodes a duration as its microseconds plus 1, and a negative one as 0.
 func optional(d time.Duration) uint64 {
 	if d < 0 {
 		return 0
@@ -161,11 +163,11 @@ func durationOf(v uint64) time.Duration {
 	return time.Duration(min(v-1, uint64(maxLeft/time.Microsecond))) * time.Microsecond
 }
 
-// MaxTaskHead bounds what a record adds to its body.
+// MaxTaskHead bounds the bytes that a record adds to its body.
 const MaxTaskHead = 7 * 8
 
-// Cut reads the record at the start of b into t, and returns what follows it. The
-// body is part of b.
+// Cut reads the record at the start of b into t and returns what follows it. The body
+// aliases b.
 func (t *Task) Cut(b []byte) (rest []byte, err error) {
 	r, rest, ok := CutBytes(b)
 	if !ok {

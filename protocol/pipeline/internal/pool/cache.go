@@ -6,11 +6,12 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// cache keeps the outcomes of the last tasks of a source: in a ring by number, made
-// in pages as they are needed.
+// cache keeps the outcomes of the latest tasks of a source, in a ring by number. The
+// pages of the ring are allocated when they are needed.
 type cache struct {
-	pages   [CacheCount / cachePage]*[cachePage]entry
-	results []uint64 // numbers of those with data, the oldest first; some may be gone
+	pages [CacheCount / cachePage]*[cachePage]entry
+	// results lists the numbers of the outcomes with data, oldest first. Some may be gone.
+	results []uint64
 }
 
 const cachePage = 256
@@ -31,7 +32,7 @@ func (e *entry) outcome(delivery uint64) frame.Outcome {
 	}
 }
 
-// get returns the outcome of a task, nil if it is not known.
+// get returns the outcome of a task, or nil if it is not known or older than window.
 func (c *cache) get(seq uint64, now int64, window time.Duration) *entry {
 	page := c.pages[seq/cachePage%uint64(len(c.pages))]
 	if page == nil {
@@ -44,7 +45,7 @@ func (c *cache) get(seq uint64, now int64, window time.Duration) *entry {
 	return e
 }
 
-// result returns the entry of a number that has data, nil if it is there no more.
+// result returns the entry of a number in results, or nil if it is gone.
 func (c *cache) result(seq uint64) *entry {
 	page := c.pages[seq/cachePage%uint64(len(c.pages))]
 	if e := &page[seq%cachePage]; e.seq == seq && len(e.data) > 0 {
@@ -73,7 +74,7 @@ func (s *Source) dropOldest() bool {
 	return false
 }
 
-// noteResult puts the number of a result behind those of older ones.
+// noteResult appends the number of a result to results.
 func (c *cache) noteResult(seq uint64) {
 	for len(c.results) >= CacheCount && c.result(c.results[0]) == nil {
 		c.results = c.results[1:]

@@ -2,10 +2,11 @@ package pool
 
 import "fmt"
 
-// Key names the source: where names are free the peer's place, its identity and the queue.
+// Key returns the key of the source: the identity of the peer and the queue, after the peer's place
+// where names are not proven.
 func (s *Source) Key() string { return s.key }
 
-// Check returns what does not agree in the pool. It is for tests.
+// Check returns an error if the counters of the pool do not match its contents. It is for tests.
 func (p *Pool) Check() error {
 	queued, running := 0, 0
 	for _, s := range p.sources {

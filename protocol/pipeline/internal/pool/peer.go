@@ -5,8 +5,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// bounds are what all producers have here together. Each identity may have as much as it
-// leaves free, and where names are free those at one address have half of it together.
+// bounds limits what all producers together have here. Each identity may have as much as it
+// leaves free. Where names are not proven, the identities at one address share half of it.
 type bounds struct {
 	sources, pages, bytes, results *share.Pool
 }
@@ -21,33 +21,40 @@ func newBounds(p *Pool) bounds {
 }
 
 const (
-	// others is how many times what one identity may have all may have together.
+	// others is the ratio of what all identities together may have to what one may have.
 	others = 4
-	// leastSources is how many queues an identity may have whatever its share.
+	// leastSources is how many queues an identity may have regardless of its share.
 	leastSources = 16
 )
 
-// limit is how many bytes of tasks one identity may have here: those that wait, and one
-// task for each slot, however large.
+// limit returns how many bytes of tasks one identity may have here: HeldBytes for tasks that
+// wait, and one task of the maximum size for each slot.
 func (p *Pool) limit() int64 { return p.opts.HeldBytes + int64(p.Capacity())*MaxTask }
 
 // peer is what all queues of one identity have here.
 type peer struct {
 	key     share.Key
 	sources *share.Holder
-	pages   *share.Holder // pages of caches
-	bytes   *share.Holder // bytes of tasks, and of parts of tasks
-	results *share.Holder // bytes of outcomes that are kept
-	unread  int64         // bytes of outcomes that its producers have not read
+	// pages counts the pages of caches.
+	pages *share.Holder
+	// bytes counts the bytes of tasks and of parts of tasks.
+	bytes *share.Holder
+	// results counts the bytes of kept outcomes.
+	results *share.Holder
+	// unread counts the bytes of outcomes that its producers have not read.
+	unread int64
 
 	group *group
 }
 
-// group is whose turn it is at once: an identity or, where names are free, an address.
+// group holds the peers that take turns as one: an identity or, where names are not proven, all
+// identities at an address.
 type group struct {
 	peers int
-	turn  *node[*Source] // ring of its sources with queued tasks
-	line  node[*group]   // in the pool's ring, while there are any
+	// turn is the ring of the group's sources with queued tasks.
+	turn *node[*Source]
+	// line is the place in the pool's ring, while the group has such sources.
+	line node[*group]
 }
 
 func (p *Pool) groupOf(place string) *group {
@@ -61,7 +68,7 @@ func (p *Pool) groupOf(place string) *group {
 	return g
 }
 
-// peerOf returns the peer with a key, with one source more.
+// peerOf returns the peer with a key and counts one more source for it. The error is ErrTooMany.
 func (p *Pool) peerOf(key share.Key) (*peer, error) {
 	of := p.peers[key]
 	if of == nil {
@@ -79,7 +86,7 @@ func (p *Pool) peerOf(key share.Key) (*peer, error) {
 	return of, nil
 }
 
-// forget gives up a peer without sources.
+// forget removes a peer if it has no sources.
 func (p *Pool) forget(of *peer) {
 	if of.sources.Held() > 0 {
 		return
@@ -93,7 +100,8 @@ func (p *Pool) forget(of *peer) {
 	}
 }
 
-// place is whose windows are divided first: those at one address where names are free.
+// place returns the name by which windows are divided first: the address of the peer where names are
+// not proven, and otherwise the identity.
 func (of *peer) place() string {
 	if of.key.Place != "" {
 		return of.key.Place
@@ -101,12 +109,12 @@ func (of *peer) place() string {
 	return of.key.Name
 }
 
-// Room is where parts of tasks are counted: with the tasks of the source's identity.
+// Room returns where parts of tasks are counted: together with the tasks of the source's identity.
 func (s *Source) Room() *share.Holder { return s.of.bytes }
 
-// keep puts an outcome in the cache of a source, in the place of one that is CacheCount
-// tasks older. A result takes the room of older ones of its source, up to the share of its
-// identity.
+// keep puts an outcome in the cache of a source, in the place of the one that is CacheCount
+// tasks older. If the identity has its share of results, older results of the source make
+// room for a new one.
 func (p *Pool) keep(s *Source, o *frame.Outcome, now int64) {
 	at := o.Seq / cachePage % uint64(len(s.cache.pages))
 	page := s.cache.pages[at]
@@ -130,7 +138,7 @@ func (p *Pool) keep(s *Source, o *frame.Outcome, now int64) {
 	e.seq, e.delivery, e.at, e.ran, e.delay, e.data, e.verb = o.Seq, o.Delivery, now, int64(o.Ran), int64(o.Delay), o.Data, o.Verb
 }
 
-// clear gives back what the cache of a source takes.
+// clear empties the cache of a source and gives back its room.
 func (s *Source) clear() {
 	for _, page := range s.cache.pages {
 		if page == nil {

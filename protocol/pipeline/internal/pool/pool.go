@@ -1,22 +1,24 @@
-// Package pool is the worker's side of a stage: what it holds of which producer,
-// what runs next, how much each producer may have here, and what is to be answered.
-// It starts no goroutine, does no I/O and reads no clock: callers pass the time, in
-// nanoseconds since 1970, run the handlers and write what is to be sent.
+// Package pool is the worker's side of a stage. It knows the tasks that the worker
+// holds for each producer, and decides which of them run next, how many each producer
+// may have here, and what is answered. It starts no goroutine, does no I/O and reads no
+// clock: callers pass the time, in nanoseconds since 1970, run the handlers and write
+// what is to be sent.
 //
 // # Windows
 //
-// The tasks that all producers together may have here are the slots and, so that no
-// slot is idle for the time of a round trip, as many as the slots finish in that
-// time. They are divided by backlog, max-min fair: nobody gets more than it has
-// tasks while another wants more, what is over is divided evenly, and each has at
-// least one, a probe, while there are as many slots as producers. Where names are free
-// they are divided among addresses first; then among the identities, and then among the
-// queues of each: a peer with many queues, or many names, does not get more.
+// All producers together may have as many tasks here as there are slots, plus as many
+// as the slots finish in one round trip, so that no slot is idle during it. This total is
+// divided by backlog, max-min fair: no producer gets more than it has tasks while another
+// one wants more. The rest is divided evenly. Each producer gets at least one, a probe,
+// if there are at least as many slots as producers. Where names are not proven, the total
+// is divided among addresses first, then among the identities, and then among the queues
+// of each: a peer with many queues, or many names, does not get more.
 //
-// # What a lost connection leaves
+// # Lost connections
 //
-// What has not begun is dropped: its producer gives it to another worker. Handlers
-// go on for the grace and their outcomes are kept, for a producer that comes back.
+// Tasks that have not begun are dropped: their producer gives them to another worker.
+// Handlers keep running for the grace period, and their outcomes are kept for a producer
+// that comes back.
 package pool
 
 import (
@@ -35,20 +37,20 @@ const (
 	DefaultCacheTime  = 2 * time.Minute
 	DefaultCacheBytes = 16 << 20
 
-	// MaxPrefetch bounds the tasks that wait here beyond the slots. What waits is about
-	// what the slots do in one round trip, so a high bound does not make for long
-	// waits; 64 would cost tasks of microseconds a third of their rate.
+	// MaxPrefetch bounds the tasks that wait here beyond the slots. The slots need about
+	// one round trip to do what waits, so a high bound does not cause long waits; 64 would
+	// cost tasks of microseconds a third of their rate.
 	MaxPrefetch = 1024
 	// MaxSources bounds the queues of one identity.
 	MaxSources = 1024
 	// CacheCount is how many outcomes of one queue are kept.
 	CacheCount = 1 << 14
-	// MaxPages bounds the cache of the queues of one identity, to 1<<18 outcomes.
+	// MaxPages bounds the caches of the queues of one identity, to 1<<18 outcomes.
 	MaxPages = 1 << 10
-	// MaxTask is the longest frame of tasks: what one slot may need at once.
+	// MaxTask bounds a frame of tasks, in bytes: what one slot may need at once.
 	MaxTask = 4<<20 + frame.MaxBody
-	// MaxUnread is how many bytes of outcomes may wait for a producer to read them, before it
-	// has no further tasks taken: four results of the longest.
+	// MaxUnread is how many bytes of outcomes may wait to be read by a producer before no
+	// more tasks are taken from it: four results of the maximum size.
 	MaxUnread = 4 * frame.MaxResult
 	// PeerUnread is MaxUnread for all queues of one identity together: one queue that is
 	// stuck does not stop the others.
@@ -64,28 +66,31 @@ const (
 const (
 	// startPatience is how long a task beyond its producer's window may wait here.
 	startPatience = int64(50 * time.Millisecond)
-	// shareEvery is how often windows are divided anew at the most.
+	// shareEvery limits how often windows are divided anew.
 	shareEvery = int64(10 * time.Millisecond)
-	// rotateEvery is how long a window stays with those whose turn it was, while others
-	// that have tasks have none.
+	// rotateEvery is how long the windows stay as they are while a producer that has tasks
+	// has no window. After that it is another one's turn.
 	rotateEvery = int64(20 * time.Millisecond)
-	// shrinkTime is how long a producer may use a window that has become smaller: as
-	// long as it may take to hear of it.
+	// shrinkTime is how long a producer may still use a window that has become smaller: as
+	// long as it may take the producer to learn of it.
 	shrinkTime = int64(5 * time.Second)
 	// pingEvery is how often the round trip is measured.
 	pingEvery = int64(time.Second)
-	// sweepEvery is how often it is looked for what has aged.
+	// sweepEvery is how often the pool looks for what has aged.
 	sweepEvery = int64(time.Second)
 )
 
-// Options of a pool; the zero value of each field is its default.
+// Options configures a pool. A field that is zero gets its default.
 type Options struct {
-	Slots      int // handlers at once
-	Batch      int // tasks that a handler takes at once
-	Linger     time.Duration
-	MaxRun     time.Duration
-	Grace      time.Duration
-	Lease      time.Duration // how long producers believe that a task is here; they are told at a third of it
+	// Slots is how many handlers run at once.
+	Slots int
+	// Batch is how many tasks a handler takes at once.
+	Batch  int
+	Linger time.Duration
+	MaxRun time.Duration
+	Grace  time.Duration
+	// Lease is how long producers believe that a task is here. They are told again after a third of it.
+	Lease      time.Duration
 	HeldBytes  int64
 	CacheTime  time.Duration
 	CacheBytes int64
@@ -97,26 +102,34 @@ func or[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
-// Pool is a pool. It is not safe for concurrent use.
+// Pool holds the tasks of a worker for one stage. It is not safe for concurrent use.
 type Pool struct {
-	opts     Options
-	sources  map[string]*Source
-	peers    map[share.Key]*peer
-	bounds   bounds
-	groups   map[string]*group
-	turn     *node[*group] // ring of those with queued tasks
-	queued   int
-	busy     int // handlers that run
-	running  places
-	service  float64      // moving average of a task's time in a slot, in nanoseconds
-	total    int          // windows that were divided last
-	shared   int64        // when
-	stale    bool         // they are to be divided anew
-	turns    map[turn]int // whose turn it is to have what does not divide
-	starved  bool         // somebody has tasks and no window
-	swept    int64
-	draining bool // nothing is taken, but of the worker's own node
-	left     bool // nothing is
+	opts    Options
+	sources map[string]*Source
+	peers   map[share.Key]*peer
+	bounds  bounds
+	groups  map[string]*group
+	// turn is the ring of the groups with queued tasks.
+	turn   *node[*group]
+	queued int
+	// busy counts the running handlers.
+	busy    int
+	running places
+	// service is a moving average of a task's time in a slot, in nanoseconds.
+	service float64
+	// total is the sum of the windows that were divided last, at the time shared. stale is set when
+	// they are to be divided anew.
+	total  int
+	shared int64
+	stale  bool
+	// turns tells whose turn it is to get what cannot be divided evenly.
+	turns map[turn]int
+	// starved is set if a producer has tasks but no window.
+	starved bool
+	swept   int64
+	// draining is set when only tasks of the worker's own node are taken, left when none are.
+	draining bool
+	left     bool
 	stats    Stats
 }
 
@@ -140,7 +153,7 @@ func New(opts Options) *Pool {
 	return p
 }
 
-// Capacity is how many tasks run at once.
+// Capacity returns how many tasks may run at once.
 func (p *Pool) Capacity() int { return p.opts.Slots * p.opts.Batch }
 
 // State is what a pool holds at a moment.

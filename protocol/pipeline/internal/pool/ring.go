@@ -1,12 +1,12 @@
 package pool
 
-// node is a place in a ring of those who take turns. Who is not in a ring has no next.
+// node is a place in a ring of values that take turns. Its next is nil while it is not in a ring.
 type node[T any] struct {
 	prev, next *node[T]
 	value      T
 }
 
-// enter puts a node in a ring, behind all others: before the one whose turn it is.
+// enter puts a node in a ring behind all others, which is before the one whose turn it is.
 func (n *node[T]) enter(turn **node[T]) {
 	if *turn == nil {
 		n.prev, n.next = n, n
@@ -30,7 +30,7 @@ func (n *node[T]) leave(turn **node[T]) {
 	n.prev, n.next = nil, nil
 }
 
-// all calls f for each in a ring, from the one whose turn it is.
+// all calls f for each value in the ring, beginning with that of n. The ring is empty if n is nil.
 func (n *node[T]) all(f func(T)) {
 	for at := n; at != nil; {
 		f(at.value)

@@ -16,7 +16,7 @@ var (
 	ErrLost     = errors.New("the producer was lost, and the task may be with another worker")
 )
 
-// Waiting reports whether a task could begin.
+// Waiting reports whether a task could begin now.
 func (p *Pool) Waiting(now int64) bool {
 	if p.queued == 0 || p.busy >= p.opts.Slots {
 		return false
@@ -24,7 +24,7 @@ func (p *Pool) Waiting(now int64) bool {
 	return p.opts.Batch <= 1 || p.queued >= p.opts.Batch || p.draining || after(p.oldest(), p.opts.Linger) <= now
 }
 
-// oldest is when the task arrived that has waited longest.
+// oldest returns when the task that has waited longest arrived.
 func (p *Pool) oldest() int64 {
 	first := int64(0)
 	p.turn.all(func(g *group) {
@@ -38,8 +38,8 @@ func (p *Pool) oldest() int64 {
 }
 
 // Begin takes a slot and appends the tasks that a handler is to run in it: one, or a
-// batch. Groups take turns, and so do the sources of each. It appends nothing if nothing can begin, and takes no
-// slot then. Free gives the slot back.
+// batch. Groups take turns, and so do the sources of each group. If nothing can begin, it
+// appends nothing and takes no slot. Free gives the slot back.
 func (p *Pool) Begin(dst []*Task, now int64) []*Task {
 	if !p.Waiting(now) {
 		return dst
@@ -54,7 +54,8 @@ func (p *Pool) Begin(dst []*Task, now int64) []*Task {
 			p.release(t, "its time was over before it could begin", now)
 			continue
 		}
-		if now-max(t.arrived, s.alive) >= int64(p.opts.Lease) { // we stood still, and it is somebody else's by now
+		// This process stood still for so long that another worker may have the task by now.
+		if now-max(t.arrived, s.alive) >= int64(p.opts.Lease) {
 			p.release(t, "its lease was over before it could begin", now)
 			continue
 		}
@@ -72,8 +73,8 @@ func (p *Pool) Begin(dst []*Task, now int64) []*Task {
 // Free gives a slot back.
 func (p *Pool) Free() { p.busy-- }
 
-// Done takes in what became of a task that had begun. The outcome's Seq and
-// Delivery are the pool's to set; its Data is kept.
+// Done takes the outcome of a task that had begun. It sets Seq, Delivery and Ran of the
+// outcome, and keeps its Data.
 func (p *Pool) Done(t *Task, o frame.Outcome, now int64) {
 	p.running.remove(t)
 	if t.over != nil && (o.Verb == frame.Retry || o.Verb == frame.Release) {
@@ -96,8 +97,9 @@ func (p *Pool) Done(t *Task, o frame.Outcome, now int64) {
 		p.stats.Rejected++
 	case frame.Started:
 	}
-	if t.state == stateGone { // its producer has been told; but that it is done is worth knowing
-		if (o.Verb == frame.Ack || o.Verb == frame.Result) && t.Source.held.Get(t.Seq) == nil { // else it is here again
+	if t.state == stateGone {
+		// The task was given up, but the producer should know that it is done, unless it is here again.
+		if (o.Verb == frame.Ack || o.Verb == frame.Result) && t.Source.held.Get(t.Seq) == nil {
 			p.answer(t, o, now)
 		}
 		return
@@ -106,7 +108,7 @@ func (p *Pool) Done(t *Task, o frame.Outcome, now int64) {
 	p.settle(t)
 }
 
-// settle ends what the pool knows of a running task that was answered for.
+// settle stops holding a task that has begun. Its handler may still run.
 func (p *Pool) settle(t *Task) {
 	t.state = stateGone
 	p.free(t)
@@ -118,19 +120,20 @@ func (p *Pool) answer(t *Task, o frame.Outcome, now int64) {
 	p.say(t.Source, &o)
 }
 
-// release gives a task back that has not begun.
+// release gives back a task that has not begun.
 func (p *Pool) release(t *Task, why string, now int64) {
 	p.drop(t)
 	p.stats.Released++
 	p.answer(t, frame.Outcome{Verb: frame.Release, Data: []byte(why)}, now)
 }
 
-// Recall gives back the tasks that have not begun, as their producer asks.
+// Recall gives back those of the tasks that have not begun. It answers STARTED for the others.
 func (p *Pool) Recall(s *Source, seqs []uint64, now int64) {
 	for _, seq := range seqs {
 		t := s.held.Get(seq)
 		switch {
-		case t == nil: // its outcome is on its way
+		case t == nil:
+			// The outcome is in flight.
 		case t.state == stateQueued:
 			p.release(t, "recalled", now)
 		default:
@@ -139,8 +142,8 @@ func (p *Pool) Recall(s *Source, seqs []uint64, now int64) {
 	}
 }
 
-// Cancel gives back the tasks that have not begun, and appends those whose handlers
-// are to be canceled.
+// Cancel gives back those of the tasks that have not begun, and appends those whose
+// handlers are to be canceled.
 func (p *Pool) Cancel(dst []*Task, s *Source, seqs []uint64, now int64) []*Task {
 	for _, seq := range seqs {
 		t := s.held.Get(seq)
@@ -156,8 +159,8 @@ func (p *Pool) Cancel(dst []*Task, s *Source, seqs []uint64, now int64) []*Task 
 	return dst
 }
 
-// Drain gives back all that has not begun and takes nothing new, but from sources of the
-// worker's own node unless all is true: who drains has its own tasks done.
+// Drain gives back the tasks that have not begun and takes no new ones. Sources of the
+// worker's own node are exempt unless all is true: a draining node has its own tasks done.
 func (p *Pool) Drain(all bool, now int64) {
 	if p.left || p.draining && !all {
 		return
@@ -175,12 +178,12 @@ func (p *Pool) Drain(all bool, now int64) {
 	}
 }
 
-// leaves reports whether the pool takes nothing of a source any more.
+// leaves reports whether the pool takes no more tasks from a source.
 func (p *Pool) leaves(s *Source) bool { return p.left || p.draining && !s.own }
 
 // Draining reports whether Drain was called.
 func (p *Pool) Draining() bool { return p.draining }
 
-// Holds reports how many tasks of a source the pool has, or has not told the
-// outcome of.
+// Holds returns a number that is 0 only if the pool has no tasks of a source and no
+// outcomes to be written to it.
 func (p *Pool) Holds(s *Source) int { return s.held.Len() + len(s.out) + len(s.again) }

@@ -10,10 +10,10 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// split divides total among those who want demand, max-min fair: nobody gets more
-// than it wants while another has less than that other wants. What does not divide
-// goes one by one, from the one at turn on, and split returns whose turn it is next.
-// What nobody wants is divided evenly.
+// split divides total by demand, max-min fair: nobody gets more than it demands while
+// another gets less than it demands. What cannot be divided evenly is given out one by
+// one, beginning with the one at turn, and split returns whose turn it is next. What
+// nobody demands is divided evenly.
 func split(total int, demand []int, turn int) ([]int, int) {
 	n := len(demand)
 	out := make([]int, n)
@@ -33,7 +33,8 @@ func split(total int, demand []int, turn int) ([]int, int) {
 			left -= demand[i]
 			continue
 		}
-		for _, j := range order[k:] { // the others want more than there is
+		// The others demand more than is left.
+		for _, j := range order[k:] {
 			out[j] = level
 			left -= level
 		}
@@ -55,7 +56,7 @@ func split(total int, demand []int, turn int) ([]int, int) {
 	return out, next
 }
 
-// share divides the windows anew, if that is due.
+// share divides the windows anew, if they are stale or their total has changed much.
 func (p *Pool) share(now int64) {
 	total := p.windows()
 	if d := total - p.total; d > p.total/8 || -d > p.total/8 {
@@ -75,7 +76,8 @@ func (p *Pool) share(now int64) {
 			live = append(live, s)
 		}
 	}
-	slices.SortFunc(live, func(a, b *Source) int { // the same division every time
+	// The order makes the division the same every time.
+	slices.SortFunc(live, func(a, b *Source) int {
 		return cmp.Or(strings.Compare(a.of.place(), b.of.place()), strings.Compare(a.key, b.key))
 	})
 	parts := make([]int, len(live))
@@ -100,8 +102,8 @@ const (
 	byQueue
 )
 
-// turn names who divides windows among them: those at a level who are of one at the level
-// above it.
+// turn names a set among which windows are divided: the members at a level that belong to
+// one member of the level above.
 type turn struct {
 	level int
 	of    string
@@ -118,11 +120,11 @@ func (s *Source) at(level int) string {
 	}
 }
 
-// demand is how many tasks a source could have here.
+// demand returns how many tasks a source could have here.
 func (s *Source) demand() int { return min(s.pending, math.MaxInt32-s.held.Len()) + s.held.Len() }
 
-// divide says what each of live, which are in order, gets of total: first among those at a
-// level, then among those of each. Before are the turns of the last time.
+// divide divides total among live, which is sorted, and sets parts: first among the members at a
+// level, then within each of them. before are the turns of the last time.
 func (p *Pool) divide(live []*Source, parts []int, total int, at turn, before map[turn]int) {
 	var starts, demand []int
 	for i, s := range live {
@@ -147,11 +149,11 @@ func (p *Pool) divide(live []*Source, parts []int, total int, at turn, before ma
 	}
 }
 
-// few is how many sources windows are divided among at once; among more it is done every
-// shareEvery.
+// few is up to how many sources windows are divided at once. With more sources that happens
+// every shareEvery.
 const few = 64
 
-// reshare divides the windows anew, now or soon.
+// reshare divides the windows anew, at once or soon.
 func (p *Pool) reshare(now int64) {
 	p.stale = true
 	if now-p.shared >= shareEvery || len(p.sources) <= few {
@@ -170,7 +172,7 @@ func (s *Source) grant(w int, now int64) {
 	}
 }
 
-// windows is how many tasks all producers together may have here.
+// windows returns how many tasks all producers together may have here.
 func (p *Pool) windows() int {
 	capacity := p.Capacity()
 	trip := p.roundTrip()
@@ -181,8 +183,8 @@ func (p *Pool) windows() int {
 	return capacity + int(min(extra, MaxPrefetch))
 }
 
-// roundTrip is that of the producer furthest away which has tasks here, of each the
-// shortest of late: longer ones are our own queues.
+// roundTrip returns the longest round trip of the connected producers, in nanoseconds. For each
+// producer the shortest recent one counts, since longer ones include waits in queues here.
 func (p *Pool) roundTrip() int64 {
 	var most int64
 	for _, s := range p.sources {
@@ -193,8 +195,8 @@ func (p *Pool) roundTrip() int64 {
 	return most
 }
 
-// Pong takes in the answer to a PING, which bears the time of that in microseconds. One
-// that nobody asked for is passed over.
+// Pong handles the answer to a PING. sent is the time of the PING in microseconds. Pong ignores
+// an answer without a PING.
 func (p *Pool) Pong(s *Source, sent uint64, now int64) {
 	if !s.asked || sent != uint64(s.pinged/1000) {
 		return
@@ -205,8 +207,8 @@ func (p *Pool) Pong(s *Source, sent uint64, now int64) {
 	p.share(now)
 }
 
-// maxTrip is the longest round trip that counts: who answers later does not make others'
-// tasks wait here any longer.
+// maxTrip is the longest round trip that counts: a producer that answers later does not make
+// the tasks of others wait here any longer.
 const maxTrip = int64(time.Second)
 
 // Backlog notes how many tasks wait at a producer.
@@ -219,23 +221,25 @@ func (p *Pool) Backlog(s *Source, pending uint64, now int64) {
 	p.stale = true
 }
 
-// Work is what is to be written to a producer. All but Outcomes and Leaving goes first: while
-// outcomes are written that need many frames, Aside may have a newer window told.
+// Work is what is to be written to a producer. All but Outcomes and Leaving goes first, because
+// Aside may send a newer window while outcomes that need many frames are written.
 type Work struct {
 	Outcomes []byte
-	Window   bool // the two that follow are to be told
-	Tasks    int
-	Bytes    int64
-	Ping     bool
-	Alive    []uint64 // tasks that are here, if the producer is to be told
-	Leaving  bool
+	// Window is set if Tasks and Bytes are to be sent.
+	Window bool
+	Tasks  int
+	Bytes  int64
+	Ping   bool
+	// Alive lists the tasks that are here, if the producer is to be told.
+	Alive   []uint64
+	Leaving bool
 }
 
-// Take returns what is to be written to a producer; buf is to be used for what comes
-// next, as the outcomes are the caller's. It is called when those of the last time are written,
+// Take returns what is to be written to a producer. The caller owns the outcomes; the next
+// ones are collected in buf. Take is called when the outcomes of the last call are written,
 // and again as long as there are any.
 func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
-	// A producer that has come back takes the first window for the end of what was done before.
+	// To a producer that has come back, the first window means that all earlier outcomes were sent.
 	tell := s.told || len(s.again) == 0
 	s.sayAgain(now, p.opts.CacheTime)
 	w := Work{Outcomes: s.write(buf), Leaving: p.leaves(s)}
@@ -243,9 +247,9 @@ func (p *Pool) Take(s *Source, buf []byte, now int64) Work {
 	return w
 }
 
-// Aside returns what is not to wait until outcomes are written that need many frames, of which
-// rest is left. When the producer is told what is here, that are also the tasks whose outcomes it
-// has not been told.
+// Aside returns what must not wait while outcomes that need many frames are written; rest is those
+// that are left. If Alive is due, it also lists the tasks whose outcomes the producer has not been
+// told.
 func (p *Pool) Aside(s *Source, rest []byte, now int64) Work {
 	var w Work
 	if p.aside(s, &w, s.told, now) {
@@ -262,7 +266,7 @@ func appendSeqs(dst []uint64, records []byte) []uint64 {
 	var o frame.Outcome
 	for len(records) > 0 {
 		rest, err := o.Cut(records)
-		if err != nil { // they are ours
+		if err != nil {
 			break
 		}
 		dst, records = append(dst, o.Seq), rest
@@ -270,7 +274,7 @@ func appendSeqs(dst []uint64, records []byte) []uint64 {
 	return dst
 }
 
-// aside adds what is due beside outcomes; tell says whether a window may be. It reports whether
+// aside adds what is due besides outcomes, with a window only if tell is set. It reports whether
 // the producer is told what is here.
 func (p *Pool) aside(s *Source, w *Work, tell bool, now int64) bool {
 	if tell && (!s.told || s.window != s.wish) {

@@ -17,9 +17,9 @@ var (
 	ErrFenced  = errors.New("a later run of the queue was here already")
 )
 
-// Source is one producer's queue. The other fields are the pool's.
+// Source is one queue of a producer. Owner belongs to the caller, the other fields to the pool.
 type Source struct {
-	Owner any // the caller's
+	Owner any
 
 	key       string
 	of        *peer
@@ -30,31 +30,35 @@ type Source struct {
 	fence     uint64
 
 	pending int // tasks that wait at the producer
-	window  int // as it was told last
-	told    bool
-	wish    int // as it is to be told
-	allow   int // what it may have used of windows before
-	shrunk  int64
-	held    table.Table[Task]
-	bytes   int64
-	queue   places
-	again   []done // are to be written again, and not in out yet
-	out     []byte // outcomes to be written
-	writing int    // bytes of those that are being written
-	echoed  int    // bytes of these that answer what the producer should not have sent
+	// window was last sent, wish is to be sent, and allow bounds what the producer may have used of earlier windows.
+	window int
+	told   bool
+	wish   int
+	allow  int
+	shrunk int64
+	held   table.Table[Task]
+	bytes  int64
+	queue  places
+	// again is to be appended to out, the outcomes to be written. writing are the bytes that are being written,
+	// and echoed the bytes in out that answer what the producer should not have sent.
+	again   []done
+	out     []byte
+	writing int
+	echoed  int
 	cache   cache
 
-	trip    [8]int64 // the last round trips
+	// trip has the last round trips. asked is set while one is being measured.
+	trip    [8]int64
 	trips   int
 	pinged  int64
 	pingDue bool
-	asked   bool  // a round trip is being measured
+	asked   bool
 	alive   int64 // when the producer was last told what is here
 
 	line node[*Source] // in its group's ring, while it has queued tasks
 }
 
-// Ready holds a token when there is something to write.
+// Ready returns a channel that holds a token when there is something to write. Each stream has its own.
 func (s *Source) Ready() <-chan struct{} { return s.ready }
 
 func (s *Source) wake() {
@@ -64,29 +68,30 @@ func (s *Source) wake() {
 	}
 }
 
-// Hello is what a producer says first on a stream.
+// Hello is what a producer says first on a stream. If Last is not 0, it also asks about First to Last. Own is set
+// if it is of the worker's own node, so that a drain serves it to the end.
 type Hello struct {
 	From        share.Key
 	Queue       string
 	Fence       uint64
 	Held        []uint64
-	First, Last uint64 // it asks about these numbers as well, if Last is not 0
-	Own         bool   // it is of the worker's own node: a drain serves it to the end
+	First, Last uint64
+	Own         bool
 }
 
-// Answer is what the worker knows of the tasks that it was asked about; the outcomes of those
-// that are done are to be written again.
+// Answer is what the worker knows about the tasks that it was asked about. The outcomes of those that are done
+// are written again. Running has the number and the delivery of each running task, in turn.
 type Answer struct {
 	Unknown []uint64
-	Running []uint64 // number and delivery of each, in turn
+	Running []uint64
 }
 
-// Join takes in a producer's stream, and answers for the tasks that it asks about. The
-// error is ErrTooMany or ErrFenced.
+// Join adds a producer's stream and answers for the tasks that it asks about. The error is ErrTooMany or ErrFenced.
 func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 	fence, held := in.Fence, in.Held
 	key := in.From.Name + " " + in.Queue
-	if in.From.Place != "" { // a name that is free is another one elsewhere
+	// A name that is not proven is a different one at each place.
+	if in.From.Place != "" {
 		key = in.From.Place + " " + key
 	}
 	s := p.sources[key]
@@ -99,10 +104,12 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 		s.line.value = s
 		p.sources[key] = s
 	}
-	if in.Fence < s.fence { // what is left of a process that was killed must not displace the one after it
+	// A late stream of a killed process must not displace the one of its successor.
+	if in.Fence < s.fence {
 		return nil, Answer{}, ErrFenced
 	}
-	if s.connected { // an older stream, of which we have not heard that it has ended
+	// The end of an older stream may not be known yet.
+	if s.connected {
 		p.Leave(s, s.ready, now, now)
 	}
 	s.ready = make(chan struct{}, 1)
@@ -112,7 +119,7 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 	s.alive, s.pingDue = now, true
 	var answer Answer
 	slices.Sort(held)
-	held = slices.Compact(held) // each is answered for once
+	held = slices.Compact(held)
 	asked := func(seq uint64) bool {
 		_, ok := slices.BinarySearch(held, seq)
 		return ok || in.Last != 0 && in.First <= seq && seq <= in.Last
@@ -137,8 +144,7 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 	return s, answer, nil
 }
 
-// findAgain makes tasks that a producer asks about its own again whose handlers run on
-// since it was lost.
+// findAgain holds tasks again that the producer asks about and whose handlers still run since it was lost.
 func (p *Pool) findAgain(s *Source, asked func(seq uint64) bool) {
 	for t := p.running.head; t != nil; t = t.run.next {
 		if t.Source == s && t.lost && t.state == stateGone && asked(t.Seq) && s.held.Get(t.Seq) == nil {
@@ -150,7 +156,7 @@ func (p *Pool) findAgain(s *Source, asked func(seq uint64) bool) {
 	}
 }
 
-// runningOf lists number and delivery of a source's tasks in a range whose handlers run.
+// runningOf lists the number and the delivery of each running task of a source in a range.
 func (p *Pool) runningOf(s *Source, first, last uint64) []uint64 {
 	var out []uint64
 	for t := p.running.head; t != nil && len(out) < frame.MaxList; t = t.run.next {
@@ -164,8 +170,8 @@ func (p *Pool) runningOf(s *Source, first, last uint64) []uint64 {
 // done is a task whose outcome is to be written again.
 type done struct{ seq, delivery uint64 }
 
-// askDone has it written again that tasks in a range were done, as far as the cache knows it;
-// those that are held were answered for.
+// askDone adds to again the tasks in a range that the cache knows to be done, except those in held, which were
+// answered for already.
 func (s *Source) askDone(first, last uint64, held []uint64, now int64, window time.Duration) {
 	for _, page := range s.cache.pages {
 		if page == nil {
@@ -184,9 +190,9 @@ func (s *Source) askDone(first, last uint64, held []uint64, now int64, window ti
 	}
 }
 
-// sayAgain adds some of the outcomes that are to be written again, up to AgainBytes and the last
-// of them. The others are copied when the producer has read these: a HELLO costs a few bytes, and
-// may ask for all that is kept. One that is kept no longer is given back.
+// sayAgain appends to out about AgainBytes of the outcomes in again. The others are copied when the producer
+// has read these, because a HELLO costs only a few bytes but may ask for all that is kept. A task whose outcome
+// is no longer kept is given back.
 func (s *Source) sayAgain(now int64, window time.Duration) {
 	for n := 0; len(s.again) > 0 && n < AgainBytes; {
 		before := len(s.out)
@@ -204,8 +210,7 @@ func (s *Source) sayAgain(now int64, window time.Duration) {
 	}
 }
 
-// Leave notes that a stream of a producer has ended, the one whose Ready it was, and when
-// the producer was heard of last.
+// Leave notes that the stream with this Ready has ended, and when the producer was last heard from.
 func (p *Pool) Leave(s *Source, ready <-chan struct{}, heard, now int64) {
 	if s.ready != ready || !s.connected {
 		return
@@ -218,14 +223,14 @@ func (p *Pool) Leave(s *Source, ready <-chan struct{}, heard, now int64) {
 	p.reshare(now)
 }
 
-// drop takes a task that has not begun out of the pool.
+// drop removes a task that has not begun from the pool.
 func (p *Pool) drop(t *Task) {
 	p.dequeue(t)
 	t.state = stateGone
 	p.free(t)
 }
 
-// free gives back the room that a task has.
+// free gives back the room of a task.
 func (p *Pool) free(t *Task) {
 	s := t.Source
 	s.held.Remove(t.Seq)
@@ -233,7 +238,7 @@ func (p *Pool) free(t *Task) {
 	s.of.bytes.Give(int64(len(t.Body)))
 }
 
-// dequeue takes a task out of its source's queue.
+// dequeue removes a task from its source's queue.
 func (p *Pool) dequeue(t *Task) {
 	s := t.Source
 	s.queue.remove(t)
@@ -261,17 +266,16 @@ func (p *Pool) enqueue(t *Task) {
 	}
 }
 
-// maxShared is the longest frame that the tasks in it keep here together until the last of
-// them is done. Those of honest producers are no longer, but for one long task.
+// maxShared is the longest frame that its tasks keep in memory until the last one is done. Tasks that are less than
+// half of a longer frame are copied. Honest producers send longer frames only for one long task.
 const maxShared = 256 << 10
 
-// Receive takes in the body of a TASKS frame, which the pool keeps, and which began to come at a
-// time: with little credit long ago, and the time that tasks have left is counted from then. The
-// error is that of a body that is malformed.
+// Receive takes the body of a TASKS frame, which the pool keeps. since is when the frame began to arrive, which may
+// be long ago with little credit; the times that tasks have left count from then. The error is frame.ErrMalformed.
 func (p *Pool) Receive(s *Source, body []byte, since, now int64) error {
 	var rec frame.Task
 	whole := len(body)
-	block := make([]Task, 0, min(len(body)/64+1, 256)) // tasks that arrive together share one block
+	block := make([]Task, 0, min(len(body)/64+1, 256))
 	for len(body) > 0 {
 		rest, err := rec.Cut(body)
 		if err != nil {
@@ -284,7 +288,7 @@ func (p *Pool) Receive(s *Source, body []byte, since, now int64) error {
 		if len(block) == cap(block) {
 			block = make([]Task, 0, 256)
 		}
-		if whole > maxShared && 2*len(rec.Body) < whole { // it would keep all of the frame here
+		if whole > maxShared && 2*len(rec.Body) < whole {
 			rec.Body = bytes.Clone(rec.Body)
 		}
 		block = append(block, Task{
@@ -314,7 +318,7 @@ func at(now, left int64) int64 {
 	return now + left
 }
 
-// allowed is how many tasks the producer may have begun to send at a time in good faith.
+// allowed returns how many tasks a correct producer may have here, if it began to send the last one at a time.
 func (s *Source) allowed(at int64) int {
 	if s.overread() {
 		return 0
@@ -325,10 +329,11 @@ func (s *Source) allowed(at int64) int {
 	return s.window
 }
 
-// repeated deals with a task that is here, or was.
+// repeated handles a task that is here or was done here, and reports whether it is one.
 func (p *Pool) repeated(s *Source, rec *frame.Task, now int64) bool {
 	if t := s.held.Get(rec.Seq); t != nil {
-		t.delivery, t.Attempt = rec.Delivery, rec.Attempt // its outcome is for the newest delivery
+		// The outcome is for the newest delivery.
+		t.delivery, t.Attempt = rec.Delivery, rec.Attempt
 		p.stats.Repeated++
 		return true
 	}
@@ -342,7 +347,7 @@ func (p *Pool) repeated(s *Source, rec *frame.Task, now int64) bool {
 	return true
 }
 
-// echo is say for an answer that a producer can have as often as it likes.
+// echo is like say, for an answer that a producer can ask for any number of times. It gives none if Flooded.
 func (p *Pool) echo(s *Source, o *frame.Outcome) {
 	if s.Flooded() {
 		return
@@ -352,11 +357,10 @@ func (p *Pool) echo(s *Source, o *frame.Outcome) {
 	s.echoed += len(s.out) - before
 }
 
-// Flooded reports whether the producer has sent much that it should not have, and reads
-// no answers. Those that follow are not given.
+// Flooded reports whether the producer has sent much that it should not have and does not read the answers.
 func (s *Source) Flooded() bool { return s.echoed > MaxEcho }
 
-// say adds an outcome to what is to be written.
+// say adds an outcome to what is to be written, if the producer is connected.
 func (p *Pool) say(s *Source, o *frame.Outcome) {
 	if !s.connected {
 		return
@@ -367,13 +371,13 @@ func (p *Pool) say(s *Source, o *frame.Outcome) {
 	s.append(o)
 }
 
-// overread reports whether so much waits to be read by a producer, or by all of its peer,
-// that no more tasks of it are done.
+// overread reports whether so many outcomes wait to be read, by the producer or by its whole peer, that no more
+// tasks are taken from it.
 func (s *Source) overread() bool {
 	return len(s.out)+s.writing > MaxUnread || s.of.unread > PeerUnread
 }
 
-// write returns what is to be written. It is unread until the next time.
+// write returns what is to be written. This counts as unread until the next call.
 func (s *Source) write(buf []byte) []byte {
 	out := s.out
 	s.of.unread -= int64(s.writing)

@@ -10,40 +10,47 @@ type state uint8
 const (
 	stateQueued state = iota
 	stateRunning
-	stateGone // answered for, though its handler may run still
+	// stateGone is a task that is no longer held, though its handler may still run.
+	stateGone
 )
 
-// Task is a task that a pool holds.
+// Task is a task that a pool holds. Owner belongs to the caller. A Deadline of 0 means none.
 type Task struct {
 	Source   *Source
 	Seq      uint64
 	Attempt  uint64
 	Fence    uint64
 	Body     []byte
-	Deadline int64 // 0 is none
-	Owner    any   // the caller's
+	Deadline int64
+	Owner    any
 
 	delivery uint64
-	over     error // its time is over, and its handler has not returned; its key waits for that
-	lost     bool  // its producer was lost, and may come back
-	start    int64 // it must have begun before; 0 is none
-	arrived  int64
-	began    int64
-	until    int64 // it may run
-	state    state
-	queue    link // in its source's queue
-	run      link // in the pool's running tasks
+	// over is why the time of a task with a key is over while its handler runs. The key waits for the handler.
+	over error
+	// lost is set if the producer was lost, and may come back.
+	lost bool
+	// start is when the task must have begun; 0 means that there is no bound.
+	start   int64
+	arrived int64
+	began   int64
+	// until is when the handler has run for too long.
+	until int64
+	state state
+	// queue is the link in the source's queue, run the one in the pool's running tasks.
+	queue link
+	run   link
 }
 
-// Delivery is how many times the task was sent to a worker, this one included.
+// Delivery returns how many times the task was sent to a worker, including this one.
 func (t *Task) Delivery() uint64 { return t.delivery }
 
-// Began is when the handler began.
+// Began returns when the handler began.
 func (t *Task) Began() int64 { return t.began }
 
 type link struct{ prev, next *Task }
 
-// places is a list of tasks, by their link in running or in a queue.
+// places is a list of tasks by one of their links: the one of queues if queue is set, or else
+// the one of running tasks.
 type places struct {
 	head, tail *Task
 	n          int
@@ -84,12 +91,12 @@ func (l *places) remove(t *Task) {
 	l.n--
 }
 
-// after is the time d from now, or the last that there is.
+// after returns the time d from now, or the latest time that an int64 can hold.
 func after(now int64, d time.Duration) int64 {
 	return now + min(int64(d), math.MaxInt64-now)
 }
 
-// Extend lets the handler of a task run for so much longer from now.
+// Extend lets the handler of a task run at least until d from now, unless its time is over already.
 func (p *Pool) Extend(t *Task, d time.Duration, now int64) {
 	if t.state == stateRunning && t.over == nil {
 		t.until = max(t.until, after(now, d))

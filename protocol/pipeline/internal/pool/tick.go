@@ -49,9 +49,9 @@ func (p *Pool) Abandon(dst []Cancellation) []Cancellation {
 	return dst
 }
 
-// overrun answers for a task whose handler may run on: it cannot be stopped. Of one with
-// a key it says nothing before the handler has returned, as the next one of the key, or
-// the same again, must not run beside it.
+// overrun answers for a task whose time is over. Its handler cannot be stopped and may run on.
+// If the task has a key, it is answered for only when the handler has returned, because neither
+// the next task of the key nor the same one again may run at the same time.
 func (p *Pool) overrun(t *Task, cause error, now int64) {
 	p.stats.Overrun++
 	if frame.Keyed(t.Body) {
@@ -62,8 +62,8 @@ func (p *Pool) overrun(t *Task, cause error, now int64) {
 	p.settle(t)
 }
 
-// giveBack releases what is beyond a producer's window, as it was told, and has waited for
-// long, the last first. The producer tells by the window that the task is not to blame.
+// giveBack releases tasks beyond a producer's window that have waited for startPatience, the last
+// ones first. From the window the producer can tell that the task is not to blame.
 func (p *Pool) giveBack(now int64) {
 	for _, s := range p.sources {
 		if over := s.held.Len() - max(s.wish, s.window); over > 0 {
@@ -111,7 +111,7 @@ func (p *Pool) runs(s *Source) bool {
 	return false
 }
 
-// Next is when Tick has something to do; 0 is never.
+// Next returns when Tick has something to do, or 0 if never.
 func (p *Pool) Next(now int64) int64 {
 	next := int64(0)
 	soon := func(at int64) {

@@ -2,9 +2,9 @@ package queue
 
 import "slices"
 
-// assign binds tasks to workers for as long as there are both tasks that wait and
-// workers with credit. If it leaves tasks that wait and there were none before, workers
-// that grant nothing are told.
+// assign binds tasks to workers as long as there are both tasks that wait and workers
+// with credit. If it leaves tasks waiting where none were before, workers that grant
+// nothing are told.
 func (q *Queue) assign(now int64) {
 	for q.ready.n > 0 && len(q.avail) > 0 {
 		t := q.ready.pop(now)
@@ -26,8 +26,8 @@ func (t *Task) expired(now int64) bool {
 	return t.Expires != 0 && t.Expires <= now || t.Deadline != 0 && t.Deadline <= now
 }
 
-// choose picks the worker for a task: one that is idle if there is any, and of two
-// drawn at random the one that will be done with it sooner.
+// choose picks the worker for a task: among the idle workers if there are any, the one of
+// two random choices that will be done with the task sooner.
 func (q *Queue) choose(t *Task, now int64) *Worker {
 	from := q.idle
 	if len(from) == 0 || len(from) == 1 && from[0] == t.avoid {
@@ -55,14 +55,14 @@ func (q *Queue) choose(t *Task, now int64) *Worker {
 	return a
 }
 
-// fits reports whether a task goes to a worker in one frame.
+// fits reports whether a task fits in one frame to a worker.
 func (w *Worker) fits(t *Task) bool { return t.record() <= w.most }
 
-// delays reports whether a task would wait until another one has gone to the worker in parts.
+// delays reports whether a task would have to wait until another one is sent in parts.
 func (w *Worker) delays(t *Task) bool { return w.sending != 0 && !w.fits(t) }
 
-// wait is what one more task would take at a worker, in nanoseconds. A worker that
-// is at its first task is as slow as that was until now.
+// wait estimates how long one more task would take at a worker, in nanoseconds. The service
+// time counts as at least as long as the worker has had its oldest task.
 func (w *Worker) wait(now int64) float64 {
 	service := w.service
 	if t := w.held.head; t != nil {
@@ -73,7 +73,8 @@ func (w *Worker) wait(now int64) float64 {
 
 func (q *Queue) bind(t *Task, w *Worker, now int64) {
 	if q.behind == 0 {
-		q.balanced = now // mostly its writer takes it before that is looked at
+		// Usually the writer takes the task before recalls are next looked at.
+		q.balanced = now
 	}
 	q.fence++
 	q.served++
@@ -93,7 +94,7 @@ func (q *Queue) bind(t *Task, w *Worker, now int64) {
 	q.refresh(w)
 }
 
-// atWorker notes that a task has begun, or may have: only its deadline counts now.
+// atWorker notes that a task may have begun: from now on only its deadline counts.
 func (q *Queue) atWorker(t *Task) {
 	if t.Expires == 0 {
 		return
@@ -105,7 +106,7 @@ func (q *Queue) atWorker(t *Task) {
 	}
 }
 
-// count notes that a task is to be sent to a worker, or no longer.
+// count adds a task to what is to be sent to a worker if n is 1, and removes it if n is -1.
 func (w *Worker) count(t *Task, n int) {
 	if w.fits(t) {
 		w.outBytes += n * t.record()
@@ -114,7 +115,7 @@ func (w *Worker) count(t *Task, n int) {
 	}
 }
 
-// untake puts back in line what is bound to a worker and was not taken.
+// untake puts back in line the tasks that are bound to a worker but were not taken by its writer.
 func (q *Queue) untake(w *Worker, now int64) {
 	out := w.out
 	w.out, w.outBytes, w.outLong = nil, 0, 0
@@ -124,7 +125,7 @@ func (q *Queue) untake(w *Worker, now int64) {
 	}
 }
 
-// unbind takes a task from its worker. It is nowhere then.
+// unbind takes a task from its worker. The caller must put it elsewhere or end it.
 func (q *Queue) unbind(t *Task) {
 	w := t.worker
 	w.held.remove(t)

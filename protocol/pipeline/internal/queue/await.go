@@ -1,8 +1,8 @@
 package queue
 
-// Await tells the queue which workers an earlier run had. What that had not ended may be
-// with them, so that tasks which are restored wait until each has said what it runs, or
-// until Options.Grace is over. It comes before Restore.
+// Await tells the queue which workers an earlier run had. They may have unfinished tasks of
+// that run, so restored tasks wait until each worker has said what it runs, or until
+// Options.Grace is over. Await must be called before Restore.
 func (q *Queue) Await(workers []string, now int64) {
 	q.awaited = make(map[string]bool, len(workers))
 	for _, id := range workers {
@@ -11,8 +11,8 @@ func (q *Queue) Await(workers []string, now int64) {
 	q.giveUp = now + int64(q.opts.Grace)
 }
 
-// Asks returns about which numbers a worker is to be asked: those between the first and
-// the last task of an earlier run that has not ended; both are 0 if there is none.
+// Asks returns the range of numbers that a worker is to be asked about: from the oldest
+// restored task that has not ended to the last restored task. Both are 0 if there is none.
 func (q *Queue) Asks() (first, last uint64) {
 	if t := q.oldest.head; t != nil && t.restored {
 		return t.Seq, q.restored
@@ -20,7 +20,7 @@ func (q *Queue) Asks() (first, last uint64) {
 	return 0, 0
 }
 
-// heard notes that a worker has said what it has.
+// heard notes that a worker has said which tasks it has.
 func (q *Queue) heard(id string, now int64) {
 	if !q.awaited[id] {
 		return
@@ -31,7 +31,7 @@ func (q *Queue) heard(id string, now int64) {
 	}
 }
 
-// giveUpAwaited waits for no worker of an earlier run any more.
+// giveUpAwaited stops waiting for the workers of an earlier run.
 func (q *Queue) giveUpAwaited(now int64) {
 	for id := range q.awaited {
 		if q.opts.Log != nil && q.workers[id] == nil {
@@ -42,7 +42,7 @@ func (q *Queue) giveUpAwaited(now int64) {
 	q.sure(now)
 }
 
-// sure puts the tasks in line that nobody has.
+// sure puts the restored tasks in line that no worker has.
 func (q *Queue) sure(now int64) {
 	for t := q.unsure.head; t != nil; t = q.unsure.head {
 		q.unsure.remove(t)
@@ -51,19 +51,20 @@ func (q *Queue) sure(now int64) {
 			q.end(t, Canceled, now)
 			continue
 		}
-		if at := t.expiry(); at != 0 { // it may have been due meanwhile
+		// Its expiry may have been due meanwhile.
+		if at := t.expiry(); at != 0 {
 			q.times[expiryTimer].set(t, at)
 		}
 		q.enqueue(t, now, false)
 	}
 }
 
-// mostAdopted bounds the number of a delivery of an earlier run, as a worker says it: those
-// that follow must not overflow, for a worker that is told of delivery 0 ends the stream.
+// mostAdopted bounds the delivery number of an earlier run that a worker may report. Later
+// deliveries must not overflow, because a worker ends the stream on delivery 0.
 const mostAdopted = 1 << 31
 
-// adopt binds a task of an earlier run to a worker that runs it. Of two the one with the
-// later delivery has it; what a worker runs in vain it is told to cancel.
+// adopt binds a task of an earlier run to a worker that runs it. If two workers run it, the one
+// with the later delivery keeps it. A worker that runs it in vain is told to cancel it.
 func (q *Queue) adopt(w *Worker, seq, delivery uint64, now int64) {
 	t := q.tasks.Get(seq)
 	if t != nil && t.worker == w {

@@ -11,8 +11,8 @@ type deadLetters struct {
 
 func (d *deadLetters) init(most int, limit int64) { d.most, d.limit = most, limit }
 
-// deadSize is what a dead letter counts: what was said of its attempts may be more than
-// the task itself.
+// deadSize returns how many bytes a dead letter counts. The causes of its attempts count too,
+// since they may be longer than the task itself.
 func (t *Task) deadSize() int64 {
 	n := t.size() + len(t.Cause)
 	for i := range t.History {
@@ -21,11 +21,10 @@ func (t *Task) deadSize() int64 {
 	return int64(n)
 }
 
-// attemptOverhead is about what an attempt takes beside its cause, in bytes.
+// attemptOverhead is about how many bytes an attempt takes besides its cause.
 const attemptOverhead = 64
 
-// keepDead keeps a task as a dead letter, in the place of the oldest if there are too
-// many.
+// keepDead keeps a task as a dead letter. If there are too many, the oldest are dropped.
 func (q *Queue) keepDead(t *Task, now int64) {
 	d := &q.dead
 	d.tasks, d.times = append(d.tasks, t), append(d.times, now)
@@ -51,7 +50,7 @@ func (d *deadLetters) cut(from, to int) {
 	d.tasks, d.times = d.tasks[:from+n], d.times[:from+n]
 }
 
-// RestoreDead takes in a dead letter of an earlier run.
+// RestoreDead adds a dead letter of an earlier run, or one that TakeDead took. at is when it became one.
 func (q *Queue) RestoreDead(t *Task, at, now int64) {
 	q.seq = max(q.seq, t.Seq)
 	t.state, t.End = stateEnded, DeadLettered
@@ -61,8 +60,7 @@ func (q *Queue) RestoreDead(t *Task, at, now int64) {
 	q.keepDead(t, at)
 }
 
-// Dead lists the dead letters, oldest first, with the time at which each became
-// one.
+// Dead yields the dead letters, oldest first, with the time at which each became one.
 func (q *Queue) Dead(yield func(t *Task, at int64) bool) {
 	for i, t := range q.dead.tasks {
 		if !yield(t, q.dead.times[i]) {
@@ -71,8 +69,8 @@ func (q *Queue) Dead(yield func(t *Task, at int64) bool) {
 	}
 }
 
-// TakeDead takes out the dead letters that match, oldest first, at most limit of them
-// if that is not negative. They are in the log until Bury.
+// TakeDead removes and returns the dead letters that match, oldest first. There are at most
+// limit of them unless limit is negative. They stay in the log until Bury.
 func (q *Queue) TakeDead(match func(t *Task) bool, limit int) []*Task {
 	var out []*Task
 	kept := 0
@@ -80,7 +78,8 @@ func (q *Queue) TakeDead(match func(t *Task) bool, limit int) []*Task {
 	for i, t := range d.tasks {
 		if len(out) != limit && match(t) {
 			out = append(out, t)
-			q.dedup.remove(t) // the next with its ID is another
+			// The next task with its ID is a new one.
+			q.dedup.remove(t)
 			d.bytes -= t.deadSize()
 			continue
 		}
@@ -91,7 +90,7 @@ func (q *Queue) TakeDead(match func(t *Task) bool, limit int) []*Task {
 	return out
 }
 
-// Bury logs that a dead letter that was taken is gone.
+// Bury logs that a dead letter of TakeDead is gone.
 func (q *Queue) Bury(t *Task) {
 	if q.opts.Log != nil {
 		q.opts.Log.Buried(t.Seq)

@@ -7,10 +7,12 @@ type dedup struct {
 	limit  int64
 	log    Log
 	byID   map[string]*Task
-	bytes  int64        // bytes of results
-	order  []remembered // a ring, oldest at first
-	first  int
-	n      int
+	// bytes counts the bytes of results.
+	bytes int64
+	// order is a ring of n tasks whose oldest is at first.
+	order []remembered
+	first int
+	n     int
 }
 
 type remembered struct {
@@ -22,8 +24,9 @@ func (d *dedup) init(opts *Options) {
 	d.window, d.most, d.limit, d.log = int64(opts.DedupTime), opts.DedupCount, opts.DedupBytes, opts.Log
 }
 
-// find returns the task that had the ID within the window, or has not ended. One that
-// was canceled or has expired is none: it was not done, and may be wanted again.
+// find returns the task with the ID that was added within the window or has not ended, or
+// nil. A task that was canceled or has expired does not count: it was not done, and may be
+// wanted again.
 func (d *dedup) find(id string, now int64) *Task {
 	d.forget(now)
 	t := d.byID[id]
@@ -34,7 +37,7 @@ func (d *dedup) find(id string, now int64) *Task {
 	return t
 }
 
-// add remembers a task which was added at a time.
+// add remembers a task that was added to the queue at a time.
 func (d *dedup) add(t *Task, at, now int64) {
 	if d.byID == nil {
 		d.byID = make(map[string]*Task)
@@ -52,7 +55,7 @@ func (d *dedup) add(t *Task, at, now int64) {
 	d.forget(now)
 }
 
-// done notes that a task was acked. It reports whether it is remembered.
+// done notes that a task was acked. It reports whether the task is remembered.
 func (d *dedup) done(t *Task) bool {
 	if t.ID == "" || d.byID[t.ID] != t {
 		return false
@@ -61,8 +64,8 @@ func (d *dedup) done(t *Task) bool {
 	return true
 }
 
-// forget drops what is older than the window, or beyond the count or the bytes. A task
-// that has not ended stays known for longer: it goes to the end of the ring.
+// forget drops tasks that are older than the window, or beyond the count or the bytes. A
+// task that has not ended is kept for longer: it moves to the end of the ring.
 func (d *dedup) forget(now int64) {
 	for range d.n {
 		r := &d.order[d.first]
@@ -92,16 +95,16 @@ func (d *dedup) forget(now int64) {
 	}
 }
 
-// remove forgets a task. Its place in the ring stays, and means nothing.
+// remove forgets a task. Its place in the ring stays, without effect.
 func (d *dedup) remove(t *Task) {
 	if t.ID != "" && d.byID[t.ID] == t {
 		delete(d.byID, t.ID)
 	}
 }
 
-// Remember takes in a task of an earlier run which was acked and has an ID, with the
-// time at which it was added. Those that were added first come first, before Restore.
-// It reports whether the ID is still of use.
+// Remember adds a task of an earlier run that was acked and has an ID, with the time at
+// which it was added. It must be called in the order of these times, before Restore. It
+// reports whether the ID is still remembered.
 func (q *Queue) Remember(t *Task, now int64) bool {
 	t.Added = min(t.Added, now)
 	if now-t.Added >= q.dedup.window || q.dedup.byID[t.ID] != nil {

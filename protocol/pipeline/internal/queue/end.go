@@ -1,6 +1,6 @@
 package queue
 
-// unqueue takes a task that waits out of where it waits.
+// unqueue removes a task from where it waits.
 func (q *Queue) unqueue(t *Task) {
 	switch t.state {
 	case stateReady:
@@ -11,7 +11,8 @@ func (q *Queue) unqueue(t *Task) {
 		q.unsure.remove(t)
 	case stateNone, stateNew, stateKeyed, stateHeld, stateEnded:
 	}
-	if t.state != stateKeyed { // leaveKey needs that
+	// A keyed task stays keyed for leaveKey.
+	if t.state != stateKeyed {
 		t.state = stateNone
 	}
 }
@@ -40,15 +41,15 @@ func (q *Queue) finish(t *Task, how End, now int64) {
 	q.ended = append(q.ended, t)
 }
 
-// Forget gives up the body of a task that has ended for good: it may be remembered for
-// its ID. A queue with a Log leaves that to who writes it.
+// Forget drops the body of a task that is not needed again. The task itself may be remembered
+// for its ID. A queue with a Log leaves that call to the writer of the log.
 func (t *Task) Forget() {
 	if t.End == Acked || t.End == Expired || t.End == Canceled {
 		t.Body = nil
 	}
 }
 
-// bury ends a task as a dead letter.
+// bury ends a task as a dead letter, or as canceled if that was asked for.
 func (q *Queue) bury(t *Task, now int64) {
 	if t.canceled {
 		q.end(t, Canceled, now)
@@ -61,9 +62,9 @@ func (q *Queue) bury(t *Task, now int64) {
 	q.keepDead(t, now)
 }
 
-// Cancel ends a task. One that a worker holds is recalled or, if its handler runs,
-// its context is canceled; it ends as canceled unless it is done first. It
-// reports whether the task was there.
+// Cancel ends a task and reports whether it was there. A task that a worker holds is given
+// back or, if its handler runs, the context of the handler is canceled; it ends as canceled
+// unless it is done first.
 func (q *Queue) Cancel(seq uint64, now int64) bool {
 	t := q.tasks.Get(seq)
 	if t == nil {
@@ -85,17 +86,19 @@ func (q *Queue) Cancel(seq uint64, now int64) bool {
 		return true
 	}
 	t.canceled = true
-	t.worker.order(&t.worker.cancels, seq) // if it cannot be told, the task ends when it is heard of again
+	// If the worker cannot be told, the task ends when the worker reports about it.
+	t.worker.order(&t.worker.cancels, seq)
 	return true
 }
 
-// Fail dead-letters a task that was taken to be sent in parts to a worker, and that none would
-// take. It may have ended meanwhile, or be with another one.
+// Fail dead-letters a task that was taken to be sent in parts to a worker, but that no worker would
+// accept. It may have ended meanwhile, or be with another worker.
 func (q *Queue) Fail(w *Worker, seq uint64, cause string, now int64) {
 	if w.sending == seq {
 		w.sending = 0
 		q.refresh(w)
-		w.wake() // others that go in parts wait for that
+		// Other tasks that need parts wait for this.
+		w.wake()
 	}
 	t := q.tasks.Get(seq)
 	if t == nil {

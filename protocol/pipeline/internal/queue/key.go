@@ -1,14 +1,14 @@
 package queue
 
-// keyed are the tasks of one key: one is in line or at a worker, the others wait. If there
-// is a Log, one that has ended keeps its place until Settle says that its end is written:
-// after a crash before that it would be done behind those that were behind it.
+// keyed holds the tasks of one key: one is in line or at a worker, the others wait. If there is
+// a Log, a task that has ended keeps its place until Settle says that its end is written.
+// Otherwise, after a crash before that, it would be done again after its successors.
 type keyed struct {
 	ahead   *Task
 	waiting places
 }
 
-// ofKey reports whether a task may go on; if not, it waits for its key.
+// ofKey reports whether a task may go in line. If not, the task waits for its key.
 func (q *Queue) ofKey(t *Task) bool {
 	if t.Key == "" {
 		return true
@@ -25,7 +25,7 @@ func (q *Queue) ofKey(t *Task) bool {
 	return false
 }
 
-// leaveKey takes a task that ends off its key, unless that is for Settle to do.
+// leaveKey removes a task that ends from its key, or leaves that to Settle if there is a Log.
 func (q *Queue) leaveKey(t *Task, now int64) {
 	k := q.keys[t.Key]
 	switch {
@@ -38,8 +38,8 @@ func (q *Queue) leaveKey(t *Task, now int64) {
 	}
 }
 
-// Settle says that the end of a task is as durable as it is to be, so that the next of
-// its key may begin. A queue with a Log waits for that.
+// Settle tells a queue with a Log that the end of a task is as durable as required, so that
+// the next task of its key may begin.
 func (q *Queue) Settle(t *Task, now int64) {
 	if t.Key == "" || q.opts.Log == nil {
 		return
@@ -62,15 +62,16 @@ func (q *Queue) nextOfKey(k *keyed, key string, now int64) {
 	}
 	k.waiting.remove(next)
 	k.ahead = next
-	if next.state == stateEnded { // and that is not written yet
+	if next.state == stateEnded {
+		// Its end is not written yet.
 		next.behind = false
 		return
 	}
 	q.enqueue(next, now, false)
 }
 
-// overtake puts a task ahead of its key which a worker runs already. It reports whether
-// it is: not if another one is at a worker.
+// overtake puts a task that a worker already runs ahead of the others of its key. It fails, and
+// reports false, if another one is at a worker or has ended without being settled.
 func (q *Queue) overtake(t *Task) bool {
 	if t.Key == "" {
 		return true

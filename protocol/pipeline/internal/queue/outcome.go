@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// backoff is how long a task waits after its first failed attempts; the last goes
-// on. A quarter of it is jitter.
+// backoff is how long a task waits after each of its first failed attempts; after later
+// ones the last value is used. Up to a quarter of it is jitter.
 var backoff = [...]time.Duration{ //nolint:gochecknoglobals // a table
 	time.Second, 4 * time.Second, 16 * time.Second, 64 * time.Second, 5 * time.Minute,
 }
@@ -16,10 +16,10 @@ var backoff = [...]time.Duration{ //nolint:gochecknoglobals // a table
 // MaxDelay bounds the delay that a worker may ask for.
 const MaxDelay = 24 * time.Hour
 
-// Apply takes in the outcomes of a worker, the body of an OUTCOMES frame. The error
-// is that of a body that is malformed; what came before it holds. Outcomes of tasks
-// that the worker does not hold are passed over, except that an ack counts from
-// whoever had the task before.
+// Apply applies the outcomes of a worker, the body of an OUTCOMES frame. If the body is
+// malformed, it returns an error; the outcomes before that point are applied. Outcomes of
+// tasks that the worker does not hold are ignored, except that an ack counts from any
+// worker that had the task before.
 func (q *Queue) Apply(w *Worker, body []byte, now int64) error {
 	var o frame.Outcome
 	for len(body) > 0 {
@@ -50,7 +50,8 @@ func (q *Queue) outcome(w *Worker, t *Task, o *frame.Outcome, now int64) {
 	}
 	cause := ""
 	if o.Verb != frame.Result {
-		cause = foreign.Short(string(o.Data), frame.MaxCause) // it goes into logs and errors
+		// The cause goes into logs and errors.
+		cause = foreign.Short(string(o.Data), frame.MaxCause)
 	}
 	switch o.Verb {
 	case frame.Ack, frame.Result:
@@ -80,8 +81,8 @@ func (q *Queue) outcome(w *Worker, t *Task, o *frame.Outcome, now int64) {
 	}
 }
 
-// had reports whether a worker was given the task before and may have done it. It is
-// not known to which worker an earlier run gave a task.
+// had reports whether a worker may have been given the task before. For a task of an earlier
+// run that is always so, because it is not known which workers had it.
 func (t *Task) had(id string) bool {
 	if t.restored {
 		return true
@@ -94,8 +95,8 @@ func (t *Task) had(id string) bool {
 	return false
 }
 
-// late takes an ack for a task that is with another worker by now, or in line. The next
-// of its key must not begin while the other one's handler runs.
+// late handles an ack for a task that is with another worker by now, or in line. The next
+// task of its key must not begin while the handler of the other worker runs.
 func (q *Queue) late(w *Worker, t *Task, o *frame.Outcome, now int64) {
 	if t.late != nil || t.state == stateNew {
 		return
@@ -122,7 +123,7 @@ func (q *Queue) late(w *Worker, t *Task, o *frame.Outcome, now int64) {
 	}
 }
 
-// wasDone ends a task that no worker has, for the ack that was late.
+// wasDone ends a task that no worker has, as its late ack says.
 func (q *Queue) wasDone(t *Task, now int64) {
 	t.Worker, t.Result = t.late.worker, t.late.result
 	t.Attempts++
@@ -138,11 +139,11 @@ func (q *Queue) ack(w *Worker, t *Task, o *frame.Outcome, now int64) {
 	q.end(t, Acked, now)
 }
 
-// failurePenalty is the least that a failed task counts in a worker's service time,
-// so that one that fails fast does not attract tasks.
+// failurePenalty is the least that a failed task counts in a worker's service time, in
+// nanoseconds, so that a worker that fails fast does not attract tasks.
 const failurePenalty = float64(100 * time.Millisecond)
 
-// measure takes in what a task took.
+// measure updates the moving average of the service time with that of a task.
 func (w *Worker) measure(ns float64) {
 	if w.service == 0 {
 		w.service = ns
@@ -151,7 +152,7 @@ func (w *Worker) measure(ns float64) {
 	w.service += (ns - w.service) / 8
 }
 
-// fail counts an attempt that failed. A negative delay is the queue's backoff.
+// fail counts an attempt that failed. A negative delay stands for the queue's backoff.
 func (q *Queue) fail(t *Task, w *Worker, cause string, delay time.Duration, now int64) {
 	if t.late != nil {
 		q.wasDone(t, now)
@@ -165,7 +166,8 @@ func (q *Queue) fail(t *Task, w *Worker, cause string, delay time.Duration, now 
 	case t.canceled:
 		q.end(t, Canceled, now)
 		return
-	case t.Deadline != 0 && t.Deadline <= now: // also if it was the last attempt
+	case t.Deadline != 0 && t.Deadline <= now:
+		// This comes first even if it was the last attempt.
 		q.end(t, Expired, now)
 		return
 	case t.Attempts >= q.opts.Attempts:
@@ -183,8 +185,8 @@ func (q *Queue) fail(t *Task, w *Worker, cause string, delay time.Duration, now 
 	q.again(t, now)
 }
 
-// giveBack puts a task in line that has not begun. If it is not free of charge it
-// is a release of the worker's, and the number of those is limited.
+// giveBack puts a task that has not begun back in line. Unless free is set, it counts as a
+// release by the worker, and the number of releases is limited.
 func (q *Queue) giveBack(t *Task, cause string, free bool, now int64) {
 	if t.late != nil {
 		q.wasDone(t, now)
@@ -213,8 +215,8 @@ func (q *Queue) giveBack(t *Task, cause string, free bool, now int64) {
 	}
 }
 
-// releasePause is how long a task waits after the second time it is given back; it
-// doubles each time.
+// releasePause is how long a task waits after its second release. It doubles with each
+// release, up to maxReleasePause.
 const (
 	releasePause    = 10 * time.Millisecond
 	maxReleasePause = time.Second
@@ -228,7 +230,8 @@ func (q *Queue) again(t *Task, now int64) {
 	q.enqueue(t, now, true)
 }
 
-// order notes what a worker is to be told, up to what a frame holds.
+// order adds a task to a list that is to be sent to a worker. It reports false if the worker is
+// not connected or a frame holds no more.
 func (w *Worker) order(list *[]uint64, seq uint64) bool {
 	if !w.connected || len(*list) >= frame.MaxList {
 		return false

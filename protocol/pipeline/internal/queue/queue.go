@@ -1,6 +1,6 @@
-// Package queue is the producer's side of a stage: which tasks wait, which worker
-// has which, and how each of them ends. It starts no goroutine, does no I/O and
-// reads no clock: callers pass the time, in nanoseconds since 1970, and write what
+// Package queue is the producer's side of a stage. It decides which tasks wait, which
+// worker has which task, and how each task ends. It starts no goroutine, does no I/O
+// and reads no clock: callers pass the time, in nanoseconds since 1970, and write what
 // is to be sent.
 //
 // # Life of a task
@@ -12,17 +12,17 @@
 //	          │  └────────┤ released, recalled
 //	       delayed ◀──────┘ failed
 //
-// A task is keyed while another of its key is ahead of it, ready when it waits for
-// a worker with credit, held when one has it, and delayed when it is not to start
-// yet. From any of these it may end.
+// A task is keyed while another one of its key is ahead of it, ready while it waits for
+// a worker with credit, held while a worker has it, and delayed while it must not start
+// yet. It may end from any of these states.
 //
-// # Ties to workers
+// # Binding to workers
 //
-// A task binds to a worker only if that has credit: fewer tasks held than its
-// window, and less than a frame that its writer has not taken. What its writer does
-// not come for is put back in line. What a worker holds is kept in the order in which it was sent, and
-// workers begin in that order; when a worker is lost, its first slots tasks may
-// have begun and cost an attempt, the others have not.
+// A task is bound to a worker only if the worker has credit: it holds fewer tasks than
+// its window, and less than a frame waits for its writer. Tasks that the writer does not
+// take are put back in line. The tasks of a worker are kept in the order in which they
+// were sent, and workers begin in that order. When a worker is lost, its first tasks, as
+// many as it has slots, may have begun and cost an attempt; the others have not begun.
 package queue
 
 import (
@@ -60,33 +60,43 @@ var (
 	ErrClosed = errors.New("the queue takes no more tasks")
 )
 
-// Log is told what happens to tasks, for a queue that must outlive its process. It
-// is called in the order of events and must not call the queue. Once the end of a task
-// is written, Settle must be called.
+// Log is told the events of tasks, for a queue that must outlive its process. Its methods
+// are called in the order of events and must not call the queue. Once the end of a task is
+// written, Settle must be called.
 type Log interface {
-	Failed(t *Task)    // an attempt was counted; t.NotBefore says when the next may begin
-	Ended(t *Task)     // but see Dead
-	Dead(t *Task)      // it is kept as a dead letter
-	Buried(seq uint64) // the dead letter is no longer kept
-	Forgot(t *Task)    // a task that was acked and has an ID is not remembered any more
-	Gone(id string)    // a worker has nothing of the queue any more
+	// Failed reports a failed attempt. The next one may begin at t.NotBefore.
+	Failed(t *Task)
+	// Ended reports the end of a task, unless it became a dead letter.
+	Ended(t *Task)
+	// Dead reports that a task became a dead letter, which is kept.
+	Dead(t *Task)
+	// Buried reports that a dead letter is no longer kept.
+	Buried(seq uint64)
+	// Forgot reports that an acked task with an ID is no longer remembered.
+	Forgot(t *Task)
+	// Gone reports that a worker no longer holds anything of the queue.
+	Gone(id string)
 }
 
-// Options of a queue; the zero value of each field is its default.
+// Options configures a queue. A field that is zero gets its default.
 type Options struct {
-	MaxTasks    int
-	MaxBytes    int64
-	Attempts    int
-	Grace       time.Duration // for a worker whose connection was lost
+	MaxTasks int
+	MaxBytes int64
+	Attempts int
+	// Grace is how long a worker whose connection was lost may take to come back.
+	Grace       time.Duration
 	Lease       time.Duration
 	DeadLetters int
 	DeadBytes   int64
 	DedupTime   time.Duration
 	DedupCount  int
-	DedupBytes  int64  // bytes of results that are remembered
-	FirstSeq    uint64 // number of the first task minus one
-	Log         Log    // nil for a queue in memory
-	Rand        *rand.Rand
+	// DedupBytes bounds the bytes of remembered results.
+	DedupBytes int64
+	// FirstSeq is the number before that of the first task.
+	FirstSeq uint64
+	// Log is nil for a queue in memory.
+	Log  Log
+	Rand *rand.Rand
 }
 
 func (o *Options) defaults() {
@@ -111,41 +121,54 @@ func orInt[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
-// Queue is a queue. It is not safe for concurrent use.
+// Queue holds the tasks of a producer for one stage. It is not safe for concurrent use.
 type Queue struct {
-	opts   Options
-	seq    uint64 // the number of the last task
+	opts Options
+	// seq is the number of the last task.
+	seq    uint64
 	fence  uint64
 	served uint64
 
 	tasks table.Table[Task]
-	count int   // tasks that have not ended
-	bytes int64 // the bytes of these tasks
+	// count and bytes are those of the tasks that have not ended.
+	count int
+	bytes int64
 	ready ready
 	keys  map[string]*keyed
-	times [2]timers // delayed tasks, and tasks that may expire
+	// times are the timers of delayed tasks and of tasks that may expire.
+	times [2]timers
 	dedup dedup
 
-	awaited  map[string]bool // workers of an earlier run that have not said what they have
-	giveUp   int64           // when they are not awaited any more
-	unsure   places          // tasks that wait for that
-	restored uint64          // the last number of the earlier run's tasks
+	// awaited are the workers of an earlier run that have not said what they have. They are given up
+	// at giveUp. unsure are the tasks that wait for them.
+	awaited map[string]bool
+	giveUp  int64
+	unsure  places
+	// restored is the last number of the earlier run's tasks.
+	restored uint64
 
-	workers  map[string]*Worker
-	avail    []*Worker // those with credit
-	idle     []*Worker // those of avail that hold nothing
-	lost     int       // workers without a connection
-	giveUpAt int64     // when the first of these is given up
-	wanting  bool      // tasks were left waiting
-	behind   int       // workers that hold more than they can run at once, or something that they were not sent
-	looked   int64     // when leases were looked at
-	balanced int64     // when recalls were
+	workers map[string]*Worker
+	// avail are the workers with credit, idle those of avail that hold nothing.
+	avail []*Worker
+	idle  []*Worker
+	// lost counts the workers without a connection. The first of them is given up at giveUpAt.
+	lost     int
+	giveUpAt int64
+	// wanting is set if tasks were left waiting.
+	wanting bool
+	// behind counts the workers that hold more tasks than they can run at once, or unsent ones.
+	behind int
+	// looked is when leases were last looked at, balanced when recalls were.
+	looked   int64
+	balanced int64
 
-	ended  []*Task // since the last TakeEnded
+	// ended are the tasks that have ended since the last TakeEnded.
+	ended  []*Task
 	dead   deadLetters
 	closed bool
 	stats  Stats
-	oldest list // all tasks, in the order they were added
+	// oldest lists all tasks in the order in which they were added.
+	oldest list
 }
 
 // New returns an empty queue.
@@ -159,7 +182,7 @@ func New(opts Options) *Queue {
 	return q
 }
 
-// Room reports whether a task of size bytes would be taken.
+// Room reports whether there is room for a task of size bytes.
 func (q *Queue) Room(size int) bool {
 	return q.count < q.opts.MaxTasks && (q.count == 0 || q.bytes+int64(size) <= q.opts.MaxBytes)
 }
@@ -167,9 +190,9 @@ func (q *Queue) Room(size int) bool {
 // Len returns how many tasks have not ended.
 func (q *Queue) Len() int { return q.count }
 
-// Add takes in a task, of which the fields for the caller are set, but for Seq and
-// Added. If a task with the same ID was added within the window, it returns that
-// one: it may have ended.
+// Add adds a task whose fields for the caller are set. Add sets Seq and Added. If a task
+// with the same ID was added within the window, Add returns that one, which may have
+// ended.
 func (q *Queue) Add(t *Task, now int64) (*Task, error) {
 	twin, err := q.Reserve(t, now)
 	if twin == t && err == nil {
@@ -178,8 +201,8 @@ func (q *Queue) Add(t *Task, now int64) (*Task, error) {
 	return twin, err
 }
 
-// Reserve is the first half of Add: the task has its number and its room, and is not
-// in line yet. Start or Withdraw must follow, in the order of numbers.
+// Reserve is the first half of Add: the task gets its number and its room, but is not in
+// line yet. Start or Withdraw must follow, in the order of numbers.
 func (q *Queue) Reserve(t *Task, now int64) (*Task, error) {
 	if q.closed {
 		return nil, ErrClosed
@@ -187,7 +210,8 @@ func (q *Queue) Reserve(t *Task, now int64) (*Task, error) {
 	if t.ID != "" {
 		if twin := q.dedup.find(t.ID, now); twin != nil {
 			q.stats.Duplicates++
-			twin.canceled = twin.canceled && twin.state == stateEnded // it is wanted again
+			// A canceled task that has not ended is wanted again.
+			twin.canceled = twin.canceled && twin.state == stateEnded
 			return twin, nil
 		}
 	}
@@ -203,22 +227,22 @@ func (q *Queue) Reserve(t *Task, now int64) (*Task, error) {
 	return t, nil
 }
 
-// Start puts a task in line.
+// Start puts a reserved task in line.
 func (q *Queue) Start(t *Task, now int64) {
 	q.stats.Added++
 	q.line(t, now)
 	q.assign(now)
 }
 
-// Withdraw forgets a task that was not started; it has not ended, it never was.
+// Withdraw forgets a reserved task, as if it had never been added.
 func (q *Queue) Withdraw(t *Task) {
 	q.dedup.remove(t)
 	q.unlist(t)
 	t.state = stateNone
 }
 
-// want wakes the workers that grant nothing, so that they are told at once that tasks
-// wait.
+// want wakes the writers of workers that grant nothing, so that these are told at once
+// that tasks wait.
 func (q *Queue) want() {
 	for _, w := range q.workers {
 		if w.connected && w.window == 0 {
@@ -227,8 +251,8 @@ func (q *Queue) want() {
 	}
 }
 
-// Restore takes in a task of an earlier run, with all its fields as they were.
-// The tasks must come in the order of their numbers; nothing is logged.
+// Restore adds a task of an earlier run, with all its fields as they were. Tasks must be
+// restored in the order of their numbers. Nothing is logged.
 func (q *Queue) Restore(t *Task, now int64) {
 	q.seq = max(q.seq, t.Seq)
 	q.restored, t.restored = max(q.restored, t.Seq), true
@@ -272,7 +296,7 @@ func (q *Queue) line(t *Task, now int64) {
 	q.enqueue(t, now, false)
 }
 
-// enqueue puts a task where it waits: at the front if it was in line before.
+// enqueue puts a task where it must wait. A ready task goes to the front if front is set.
 func (q *Queue) enqueue(t *Task, now int64, front bool) {
 	if !q.ofKey(t) {
 		t.state = stateKeyed
@@ -292,11 +316,11 @@ func (q *Queue) enqueue(t *Task, now int64, front bool) {
 	q.ready.push(t, front)
 }
 
-// Close lets no more tasks in.
+// Close makes the queue accept no more tasks.
 func (q *Queue) Close() { q.closed = true }
 
-// Return ends every task, and lists them in the order in which they were added: a
-// worker may be at those that Began reports.
+// Return ends every task that was started, and returns them in the order in which they
+// were added. Workers may be running those for which Began reports true.
 func (q *Queue) Return(now int64) []*Task {
 	var out []*Task
 	for t := q.oldest.head; t != nil; {
@@ -314,12 +338,12 @@ func (q *Queue) Return(now int64) []*Task {
 	return out
 }
 
-// Began reports whether a worker may be at a task, or was when it ended.
+// Began reports whether a worker may be running a task, or may have been when it ended.
 func (t *Task) Began() bool {
 	return t.began || t.state == stateUnsure || t.state == stateHeld && t.taken || t.state == stateEnded && t.End == Acked
 }
 
-// TakeEnded appends the tasks that have ended since it was called last.
+// TakeEnded appends to dst the tasks that have ended since it was last called.
 func (q *Queue) TakeEnded(dst []*Task) []*Task {
 	dst = append(dst, q.ended...)
 	clear(q.ended)

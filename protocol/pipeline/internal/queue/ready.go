@@ -6,26 +6,28 @@ import (
 )
 
 const (
-	// quantum is how many bytes a tenant may have sent in its turn (deficit round
-	// robin, Shreedhar and Varghese 1995).
+	// quantum is how many bytes of a tenant are sent per turn (deficit round robin,
+	// Shreedhar and Varghese 1995).
 	quantum = 4096
 	// ageStep is how long a task waits to count as one priority higher, so that the
-	// lowest waits no more than 90 s behind a steady stream of the highest.
+	// lowest waits at most 90 s behind a steady stream of the highest.
 	ageStep = int64(10 * time.Second)
 )
 
-// ready holds the tasks that wait for a worker: by priority, then in turns of
-// tenants, then in order.
+// ready holds the tasks that wait for a worker. They are ordered by priority, then by
+// the turns of tenants, and then in line.
 type ready struct {
 	classes [MaxPriority + 1]class
-	full    uint16 // bit i: classes[i] has tasks
-	n       int
+	// Bit i of full is set if classes[i] has tasks.
+	full uint16
+	n    int
 }
 
 type class struct {
 	tenants map[string]*tenant
-	turn    *tenant // ring of those that have tasks
-	n       int
+	// turn is the ring of the tenants that have tasks.
+	turn *tenant
+	n    int
 }
 
 type tenant struct {
@@ -59,7 +61,7 @@ func (r *ready) push(t *Task, front bool) {
 	r.full |= 1 << t.Priority
 }
 
-// remove takes a task out.
+// remove removes a task.
 func (r *ready) remove(t *Task) {
 	c, lane := &r.classes[t.Priority], t.lane
 	lane.tasks.remove(t)
@@ -73,10 +75,11 @@ func (r *ready) remove(t *Task) {
 	}
 }
 
-// pop takes out the task whose turn it is.
+// pop removes and returns the task whose turn it is. There must be one.
 func (r *ready) pop(now int64) *Task {
 	best := bits.Len16(r.full) - 1
-	if r.full&^(1<<best) != 0 { // others may have waited longer
+	// Tasks of lower priorities may have waited longer.
+	if r.full&^(1<<best) != 0 {
 		top := int64(-1)
 		for p := best; p >= 0; p-- {
 			if r.full&(1<<p) == 0 {
@@ -93,12 +96,12 @@ func (r *ready) pop(now int64) *Task {
 	return t
 }
 
-// next is the task of the tenant whose turn it is.
+// next returns the first task of the tenant whose turn it is.
 func (c *class) next() *Task {
 	for {
 		lane := c.turn
 		t := lane.tasks.head
-		if lane.next == lane { // it is alone
+		if lane.next == lane {
 			return t
 		}
 		if size := len(t.Body); lane.deficit >= size {
@@ -117,12 +120,14 @@ func (c *class) join(lane *tenant) {
 		c.turn = lane
 		return
 	}
-	lane.prev, lane.next = c.turn.prev, c.turn // it waits for all others
+	// The tenant goes behind all others.
+	lane.prev, lane.next = c.turn.prev, c.turn
 	lane.prev.next, lane.next.prev = lane, lane
 }
 
 func (c *class) leave(lane *tenant) {
-	if lane.name != "" { // tenants come and go; the one without a name stays
+	// Named tenants come and go; the one without a name stays.
+	if lane.name != "" {
 		delete(c.tenants, lane.name)
 	}
 	if lane.next == lane {

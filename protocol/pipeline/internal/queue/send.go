@@ -7,14 +7,15 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// MaxSending is how long the parts of a task prolong its lease: the longest one comes through at
-// 5 KB/s. A worker that lets them come slower is given up as one that says nothing.
+// MaxSending is how long sending the parts of a task extends its lease: enough for the longest task
+// at 5 KB/s. A worker that takes parts more slowly is given up like one that reports nothing.
 const MaxSending = 15 * time.Minute
 
-// Take appends the records of tasks that are bound to a worker and not yet sent, up
-// to most bytes or one task. It returns how many they are. If they have more than most bytes
-// it is one that has to go in parts: Sending and Sent are to be called for it, and until Sent
-// no other one is taken that does, but those behind it are.
+// Take appends to buf the records of tasks that are bound to a worker and not yet sent, up to
+// most bytes, or one longer task. It returns how many tasks they are. If the result is longer
+// than most bytes, it is a single task that must be sent in parts: the caller must call Sending
+// and Sent for it. Until Sent, Take skips other tasks that need parts, and takes the shorter
+// ones behind them.
 func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 	w.came, w.told = now, false
 	if w.stuck != 0 {
@@ -40,7 +41,8 @@ func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 			rec.Start = time.Duration(max(t.Expires-now, 0))
 		}
 		buf = rec.Append(buf)
-		if i := slices.Index(w.cancels, t.Seq); i >= 0 { // that was of an earlier delivery
+		// A cancel that is still to be sent was for an earlier delivery.
+		if i := slices.Index(w.cancels, t.Seq); i >= 0 {
 			w.cancels = slices.Delete(w.cancels, i, i+1)
 		}
 		t.taken, t.vouched = true, now
@@ -66,8 +68,8 @@ func (q *Queue) Take(w *Worker, buf []byte, most int, now int64) ([]byte, int) {
 	return buf, n
 }
 
-// inParts returns the task that a worker is being sent in parts, nil if there is none or it was
-// taken back meanwhile.
+// inParts returns the task that is being sent to a worker in parts, or nil if there is none or it
+// was taken back meanwhile.
 func (q *Queue) inParts(w *Worker) *Task {
 	if w.sending == 0 {
 		return nil
@@ -78,9 +80,9 @@ func (q *Queue) inParts(w *Worker) *Task {
 	return nil
 }
 
-// Sending notes that a part of the task that goes in parts is sent, but not the last: as long as a
-// worker takes them its lease goes on, up to MaxSending. It reports whether to go on: not when the
-// task was given up after that.
+// Sending notes that a part of a task, but not the last one, is sent. As long as the worker takes
+// parts, the lease of the task is extended, up to MaxSending. Sending reports whether to go on: it
+// returns false if the task was taken back and MaxSending is over.
 func (q *Queue) Sending(w *Worker, now int64) bool {
 	slow := now-w.sendingSince >= int64(MaxSending)
 	t := q.inParts(w)
@@ -90,8 +92,8 @@ func (q *Queue) Sending(w *Worker, now int64) bool {
 	return t != nil || !slow
 }
 
-// Sent notes that the last part of a task is sent. It has come behind those that were sent
-// beside it.
+// Sent notes that the last part of a task is sent. The task moves behind those that were sent
+// between its parts, because it arrives after them.
 func (q *Queue) Sent(w *Worker, now int64) {
 	if t := q.inParts(w); t != nil {
 		t.vouched = now
@@ -102,9 +104,9 @@ func (q *Queue) Sent(w *Worker, now int64) {
 	q.refresh(w)
 }
 
-// TakeOrders appends the numbers of tasks that the worker is to give back, and of
-// those that it is to cancel. An order for a task that goes in parts waits for the last of them,
-// as the worker does not know it sooner.
+// TakeOrders appends the numbers of the tasks that the worker is to give back, and of those that
+// it is to cancel. An order for a task that is being sent in parts waits for the last part, as the
+// worker does not know the task before.
 func (q *Queue) TakeOrders(w *Worker, recalls, cancels []uint64) ([]uint64, []uint64) {
 	return takeOrders(recalls, &w.recalls, w.sending), takeOrders(cancels, &w.cancels, w.sending)
 }

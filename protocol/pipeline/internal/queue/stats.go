@@ -9,16 +9,16 @@ type Stats struct {
 	Ends                                                [Returned + 1]uint64
 }
 
-// State is what a queue holds at a moment.
+// State is what a queue holds at a moment. Oldest is the age of the oldest task, or 0 if there is none.
 type State struct {
 	Stats
 	Depth, Ready, Delayed, Keyed, InFlight, Dead int
 	Bytes                                        int64
-	Oldest                                       time.Duration // age of the oldest task; 0 if there is none
+	Oldest                                       time.Duration
 	Workers                                      []WorkerState
 }
 
-// WorkerState is what a queue knows of one worker.
+// WorkerState is what a queue knows about one worker.
 type WorkerState struct {
 	ID                      string
 	Connected               bool
@@ -41,8 +41,8 @@ func (q *Queue) State(now int64) State {
 	return s
 }
 
-// Backlog returns how many tasks wait for a worker, and since when the oldest task
-// of the queue is there.
+// Backlog returns how many tasks wait for a worker, and the age of the oldest task of the
+// queue, waiting or not.
 func (q *Queue) Backlog(now int64) (pending int, oldest time.Duration) {
 	if t := q.oldest.head; t != nil {
 		oldest = time.Duration(max(now-t.Added, 0))

@@ -8,7 +8,7 @@ const MaxPriority = 9
 // End is how a task ended.
 type End uint8
 
-// The ends of tasks. Open is that of tasks that have not ended.
+// The ends of tasks. Open means that a task has not ended.
 const (
 	Open End = iota
 	Acked
@@ -27,65 +27,83 @@ type state uint8
 
 const (
 	stateNone state = iota
-	stateNew        // reserved
+	// stateNew is a reserved task.
+	stateNew
 	stateKeyed
-	stateUnsure // in line, once it is known what workers of an earlier run have of it
+	// stateUnsure is a restored task that goes in line unless a worker of an earlier run turns out to have it.
+	stateUnsure
 	stateReady
 	stateDelayed
 	stateHeld
 	stateEnded
 )
 
-// Task is one task. The first fields are the caller's to set before Add, and none is
-// to be changed after.
+// Task is one task. The caller sets the first fields before Add and must not change any field
+// after that.
 type Task struct {
-	Body      []byte // as it is sent
-	Key       string // tasks of one key are done one after the other
-	Tenant    string // tenants have equal shares
-	ID        string // a second task with the same ID within the window is not added
+	// Body is the body as it is sent.
+	Body []byte
+	// Key is empty or the key whose tasks are done one after the other.
+	Key string
+	// Tenant is whose share of the workers the task uses. Tenants have equal shares.
+	Tenant string
+	// ID is empty or such that a second task with it is not added within the window.
+	ID        string
 	Priority  uint8
 	NotBefore int64
-	Expires   int64 // it must begin before; 0 is none
-	Deadline  int64 // it must be done by; 0 is none
-	Owner     any   // the caller's
+	// Expires is when the task must have begun, Deadline when it must be done. 0 means that there is no bound.
+	Expires  int64
+	Deadline int64
+	// Owner belongs to the caller.
+	Owner any
 
-	Seq      uint64
-	Added    int64
-	Attempts int       // attempts that counted
-	History  []Attempt // deliveries that did not succeed
+	Seq   uint64
+	Added int64
+	// Attempts counts the attempts that counted.
+	Attempts int
+	// History lists the deliveries that did not succeed.
+	History []Attempt
 
-	// What became of it, once it has ended.
+	// The outcome, once the task has ended.
 	End    End
 	Result []byte
 	Worker string
 	Cause  string
 
-	state    state
-	canceled bool // its end is wanted
-	restored bool // an earlier run of the queue took it
-	adopted  bool // the worker has it from that
-	known    bool // its ID is remembered
-	behind   bool // it has ended, and waits for its key until that is written
-	late     *ack // it is done, as a worker said that had it before: it ends when the one that has it answers
+	state state
+	// canceled is set if Cancel was called and could not end the task at once.
+	canceled bool
+	// restored is set if an earlier run of the queue accepted the task, adopted if the worker has it from that run.
+	restored bool
+	adopted  bool
+	// known is set if the ID was remembered when the task was acked.
+	known bool
+	// behind is set if the task has ended and keeps its place behind others of its key until that is written.
+	behind bool
+	// late is set if a worker that had the task before has acked it. The task ends when the one that has it answers.
+	late     *ack
 	recalled bool
 	began    bool
-	taken    bool // by the writer, so that the worker may know of it
+	// taken is set when the writer has taken the task, so that the worker may know it.
+	taken    bool
 	releases int
 	delivery uint32
 	fence    uint64
 	worker   *Worker
 	avoid    *Worker
 	boundAt  int64
-	vouched  int64 // when the worker last said that it has it
+	// vouched is when the worker last reported that it has the task.
+	vouched int64
 
-	place link // in the list of its tenant, key or worker
-	line  link // in the order of age
+	// place is the link in the list of the task's tenant, key or worker, line the one in the order of age.
+	place link
+	line  link
 	lane  *tenant
 	at    [2]int64
 	idx   [2]int
 }
 
-// ack is that a task was done, with a result unless that is nil.
+// ack says that a task was done, with a result unless it is nil.
 type ack struct {
 	worker string
 	result []byte
@@ -93,33 +111,35 @@ type ack struct {
 
 // Attempt is one delivery that did not succeed.
 type Attempt struct {
-	Worker  string
-	Began   int64 // when it was bound to the worker
-	Ended   int64
-	Cause   string
-	Counted bool // against the attempts that a task has
+	Worker string
+	// Began is when the task was bound to the worker.
+	Began int64
+	Ended int64
+	Cause string
+	// Counted reports whether the delivery used up an attempt.
+	Counted bool
 }
 
-// maxHistory bounds a task's history; the oldest deliveries that did not count go
-// first.
+// maxHistory bounds the history of a task. The oldest deliveries that did not count are
+// dropped first.
 const maxHistory = 32
 
-// overhead is about what a task takes beside its body, in bytes.
+// overhead is about how many bytes a task takes besides its body.
 const overhead = 400
 
 func (t *Task) size() int { return len(t.Body) + overhead }
 
-// record bounds the bytes of the record that is sent of it.
+// record returns an upper bound of the bytes of the task's record.
 func (t *Task) record() int { return len(t.Body) + frame.MaxTaskHead }
 
-// Size is what the task counts against Options.MaxBytes.
+// Size returns how many bytes the task counts against Options.MaxBytes.
 func (t *Task) Size() int { return t.size() }
 
-// Remembered reports whether a task that was acked is known by its ID; if so, and there
-// is a Log, that is told when it is not any more.
+// Remembered reports whether an acked task is remembered by its ID. If so, Log.Forgot is
+// called when that ends.
 func (t *Task) Remembered() bool { return t.known }
 
-// expiry is when the task has to be looked at; 0 is never.
+// expiry returns when the task may expire next, or 0 if never.
 func (t *Task) expiry() int64 {
 	if t.Expires != 0 && (t.Deadline == 0 || t.Expires < t.Deadline) && t.state != stateHeld {
 		return t.Expires
@@ -144,8 +164,8 @@ func (t *Task) note(a Attempt) {
 // link is a place in a list.
 type link struct{ prev, next *Task }
 
-// list is a list of tasks by their age. The lists by place have functions of their
-// own, since a task is in one of each at once.
+// list is a list of tasks by their line, which is by age. Lists by place have methods of
+// their own, since a task may be in one list of each kind at the same time.
 type list struct{ head, tail *Task }
 
 func (l *list) push(t *Task) {

@@ -6,17 +6,17 @@ import (
 )
 
 const (
-	// leaseEvery is how often leases are looked at.
+	// leaseEvery is how often leases are checked.
 	leaseEvery = int64(time.Second)
-	// recallEvery is how often it is looked whether a worker waits while tasks wait
-	// at another, and how long a task waits for the writer of its worker.
+	// recallEvery is how often the queue checks whether a worker is idle while tasks wait at
+	// another one, and how long a task may wait for the writer of its worker.
 	recallEvery = int64(10 * time.Millisecond)
 )
 
-// Tick does what is due: delayed tasks go in line, tasks expire, workers that were
-// lost for long lose what they had, and tasks that wait at a slow worker are
-// recalled for one that is idle. It returns the workers that have taken nothing for a lease,
-// each once until it does.
+// Tick does what is due: delayed tasks go in line, tasks expire, workers that were lost
+// for long are given up, and tasks that wait at a slow worker are recalled for an idle
+// one. It returns the workers that have taken nothing for the time of a lease, each of them
+// once until it takes something.
 func (q *Queue) Tick(now int64) (silent []string) {
 	for t := q.times[delayTimer].due(now); t != nil; t = q.times[delayTimer].due(now) {
 		q.times[delayTimer].remove(t)
@@ -47,9 +47,10 @@ func (q *Queue) Tick(now int64) (silent []string) {
 	return silent
 }
 
-// expire deals with a task whose time is over.
+// expire handles a task whose time is over.
 func (q *Queue) expire(t *Task, now int64) {
-	if t.state == stateUnsure { // a worker may be at it; it expires when that is known
+	if t.state == stateUnsure {
+		// A worker may be running it. It expires when that is known.
 		return
 	}
 	if t.state != stateHeld || !t.taken {
@@ -59,12 +60,12 @@ func (q *Queue) expire(t *Task, now int64) {
 		q.end(t, Expired, now)
 		return
 	}
-	// The worker knows the deadline and says what became of the task; if it does not,
-	// its lease or its connection ends.
+	// The worker knows the deadline and reports the outcome of the task. If it does not,
+	// the lease or the connection ends.
 	t.worker.order(&t.worker.cancels, t.Seq)
 }
 
-// giveUpLost takes back what workers have that have been gone for long.
+// giveUpLost takes back the tasks of workers that have been lost for Options.Grace.
 func (q *Queue) giveUpLost(now int64) {
 	if q.lost == 0 || now < q.giveUpAt {
 		return
@@ -83,8 +84,8 @@ func (q *Queue) giveUpLost(now int64) {
 	}
 }
 
-// leases takes back what workers have no longer said that they have. It returns those that have
-// been stuck for as long, each once.
+// leases takes back the tasks whose leases have ended, since their workers no longer report them. It
+// returns the workers that have been stuck for as long as a lease, each once.
 func (q *Queue) leases(now int64) (silent []string) {
 	for _, w := range q.workers {
 		if w.stuck != 0 && w.connected && !w.told && now-w.stuck >= int64(q.opts.Lease) {
@@ -104,9 +105,10 @@ func (q *Queue) leases(now int64) (silent []string) {
 	return silent
 }
 
-// relieve puts back in line what has waited for the writer of a worker. If that does not come, as it
-// waits for credit, the worker gets nothing new before it does. If it comes and sends a long task in
-// parts, other long ones wait for that: they go back for a worker that would begin one at once.
+// relieve puts tasks back in line that have waited too long for the writer of their worker. If the
+// writer does not come, because it waits for credit, the worker gets nothing new until it does. If the
+// writer is sending a long task in parts, the tasks go back only if another worker would begin a long
+// one at once.
 func (q *Queue) relieve(now int64) {
 	for _, w := range q.workers {
 		if len(w.out) == 0 || now-w.out[0].boundAt < recallEvery {
@@ -121,10 +123,11 @@ func (q *Queue) relieve(now int64) {
 	}
 }
 
-// beginsLong reports whether a worker with credit would begin a task at once that goes in parts.
+// beginsLong reports whether a worker with credit would begin at once a task that needs parts.
 func (w *Worker) beginsLong() bool { return w.sending == 0 && w.held.n < w.slots }
 
-// Vouch notes that a worker has tasks. It cannot have one that still goes in parts.
+// Vouch notes that a worker reports to have tasks, which extends their leases. It cannot have one
+// that is still being sent in parts.
 func (q *Queue) Vouch(w *Worker, seqs []uint64, now int64) {
 	for _, seq := range seqs {
 		if t := q.tasks.Get(seq); t != nil && t.worker == w && seq != w.sending {
@@ -133,8 +136,8 @@ func (q *Queue) Vouch(w *Worker, seqs []uint64, now int64) {
 	}
 }
 
-// balance recalls tasks that have not begun from workers where they wait longer
-// than an idle one would take, the last first.
+// balance recalls tasks that have not begun from workers where they wait longer than an
+// idle worker would take, the last ones first.
 func (q *Queue) balance(now int64) {
 	if q.ready.n > 0 || len(q.avail) == 0 {
 		return
@@ -183,7 +186,7 @@ func (q *Queue) balance(now int64) {
 	}
 }
 
-// whole is how many tasks were sent to a worker, with all of their parts.
+// whole returns how many of a worker's tasks were sent completely.
 func (q *Queue) whole(w *Worker) int {
 	n := w.held.n - len(w.out)
 	if q.inParts(w) != nil {
@@ -192,8 +195,8 @@ func (q *Queue) whole(w *Worker) int {
 	return n
 }
 
-// arrived is the last task, from t on towards the first, that was sent to a worker with all of its
-// parts: it can be asked to give that back.
+// arrived returns the last task, from t back to the first, that was sent to the worker completely, so
+// that it can be asked to give the task back.
 func (w *Worker) arrived(t *Task) *Task {
 	for t != nil && (!t.taken || t.Seq == w.sending) {
 		t = t.place.prev
@@ -201,8 +204,8 @@ func (w *Worker) arrived(t *Task) *Task {
 	return t
 }
 
-// Next is when Tick has something to do; 0 is never. It takes the same time however
-// many tasks and workers there are.
+// Next returns when Tick has something to do, or 0 if never. It takes constant time,
+// regardless of the number of tasks and workers.
 func (q *Queue) Next() int64 {
 	next := q.times[delayTimer].next()
 	soon := func(at int64) {

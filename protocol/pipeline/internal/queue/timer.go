@@ -11,7 +11,7 @@ type timers struct {
 	tasks []*Task
 }
 
-// set puts a task in at a time, or moves it.
+// set adds a task that is due at a time, or moves it to that time.
 func (h *timers) set(t *Task, at int64) {
 	t.at[h.kind] = at
 	if i := t.idx[h.kind]; i >= 0 {
@@ -24,7 +24,7 @@ func (h *timers) set(t *Task, at int64) {
 	h.up(len(h.tasks) - 1)
 }
 
-// remove takes a task out, if it is in.
+// remove removes a task, if it is in the heap.
 func (h *timers) remove(t *Task) {
 	i := t.idx[h.kind]
 	if i < 0 {
@@ -42,7 +42,7 @@ func (h *timers) remove(t *Task) {
 	}
 }
 
-// due returns the first task if its time has come.
+// due returns the first task if it is due, or nil.
 func (h *timers) due(now int64) *Task {
 	if len(h.tasks) == 0 || h.tasks[0].at[h.kind] > now {
 		return nil
@@ -50,7 +50,7 @@ func (h *timers) due(now int64) *Task {
 	return h.tasks[0]
 }
 
-// next is when the first is due; 0 is never.
+// next returns when the first task is due, or 0 if there is none.
 func (h *timers) next() int64 {
 	if len(h.tasks) == 0 {
 		return 0

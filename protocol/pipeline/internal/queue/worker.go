@@ -5,33 +5,44 @@ import (
 	"time"
 )
 
-// Worker is what a queue knows of one worker. Its fields are the queue's.
+// Worker is what a queue knows about one worker. Its fields belong to the queue.
 type Worker struct {
 	id    string
 	epoch uint64
 	ready chan struct{}
 
 	connected bool
-	leaving   bool  // it takes nothing new
-	stuck     int64 // since when it gets nothing new, as its writer does not come for what is to be sent; 0 is not
-	told      bool  // that it is stuck
-	came      int64 // when its writer came last
-	lostAt    int64 // when the connection was lost, if it is
+	// leaving is set if the worker takes nothing new.
+	leaving bool
+	// stuck is since when the worker gets nothing new because its writer does not take what is to be sent. It is
+	// 0 if the worker is not stuck. told is set once Tick has returned the worker for that.
+	stuck int64
+	told  bool
+	// came is when the writer last took tasks.
+	came int64
+	// lostAt is when the worker was last heard from before the connection was lost, or 0 if it is connected.
+	lostAt int64
 
 	window, slots int
 	bytes         int64
-	held          places // in the order in which they were bound
-	heldBytes     int64
-	out           []*Task // bound and not yet taken, oldest first
-	outBytes      int     // of those of out that go in one frame
-	outLong       int     // how many of out do not
-	recalls       []uint64
-	cancels       []uint64
-	most          int    // bytes of a frame to it, as the writer said last
-	sending       uint64 // the number of a task that goes in parts; 0 is none
-	sendingSince  int64
+	// held has the worker's tasks in the order in which they were bound.
+	held      places
+	heldBytes int64
+	// out has the tasks that are bound and not yet taken, oldest first. outBytes is the size of those that fit
+	// in one frame, outLong the number of the others.
+	out      []*Task
+	outBytes int
+	outLong  int
+	recalls  []uint64
+	cancels  []uint64
+	// most is how many bytes a frame to the worker may have, as the writer last said.
+	most int
+	// sending is the number of the task that is being sent in parts, or 0 if there is none.
+	sending      uint64
+	sendingSince int64
 
-	service float64 // moving average of what a task takes, in nanoseconds
+	// service is a moving average of the time that a task takes, in nanoseconds.
+	service float64
 	served  uint64
 	acked   uint64
 
@@ -43,7 +54,7 @@ type Worker struct {
 // ID returns the worker's instance.
 func (w *Worker) ID() string { return w.id }
 
-// Ready holds a token when there is something to send.
+// Ready returns a channel that holds a token when there is something to send. Each stream has its own.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
 func (w *Worker) wake() {
@@ -53,7 +64,7 @@ func (w *Worker) wake() {
 	}
 }
 
-// Held lists the tasks that a worker may have, to ask it about on a new stream.
+// Held lists the tasks that a worker may have, which it is asked about on a new stream.
 func (q *Queue) Held(id string) []uint64 {
 	w := q.workers[id]
 	if w == nil {
@@ -70,16 +81,20 @@ func (q *Queue) Held(id string) []uint64 {
 
 // Welcome is what a worker answers on a new stream.
 type Welcome struct {
-	Epoch   uint64   // if it is another than before, the worker has forgotten everything
-	Slots   int      // how many tasks it runs at once
-	Asked   []uint64 // what it was asked about, as Held listed it
-	Unknown []uint64 // of these
-	Running []uint64 // what an earlier run of the queue gave it: number and delivery of each, in turn
+	// Epoch differs from the one before if the worker has forgotten everything.
+	Epoch uint64
+	// Slots is how many tasks the worker runs at once.
+	Slots int
+	// Asked is what the worker was asked about, as Held listed it. It does not know those in Unknown.
+	Asked   []uint64
+	Unknown []uint64
+	// Running has the number and the delivery of each running task of an earlier run of the queue, in turn.
+	Running []uint64
 }
 
-// Join takes in what a worker answered: what it does not know of what it was asked about,
-// and what it runs that an earlier run of the queue gave it. What it was asked about and does
-// not have any more it is told to cancel.
+// Join applies the answer of a worker: which of the tasks that it was asked about it does not know,
+// and which tasks of an earlier run of the queue it runs. The worker is told to cancel what it was
+// asked about if the task is no longer its own.
 func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 	w, epoch, slots, unknown := q.workers[id], in.Epoch, in.Slots, in.Unknown
 	if w != nil && w.epoch != epoch {
@@ -90,7 +105,7 @@ func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 		w = &Worker{id: id, epoch: epoch, availIdx: -1, idleIdx: -1, most: firstFrame}
 		q.workers[id] = w
 	}
-	// A channel of its own for each stream: that of an earlier one must get no token.
+	// Each stream has its own channel, because the one of an earlier stream must get no tokens.
 	w.ready = make(chan struct{}, 1)
 	w.connected, w.leaving, w.stuck, w.told, w.lostAt = true, false, 0, false, 0
 	w.came = now
@@ -109,12 +124,14 @@ func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 		q.adopt(w, in.Running[i], in.Running[i+1], now)
 	}
 	for t := w.held.head; t != nil; t = t.place.next {
-		if t.canceled || t.late != nil { // it may not have been told
+		// The worker may not have been told to cancel it.
+		if t.canceled || t.late != nil {
 			w.order(&w.cancels, t.Seq)
 		}
 	}
 	unknown = slices.Sorted(slices.Values(unknown))
-	for _, seq := range in.Asked { // it may be with another by now, or have ended, and its handler here is in vain
+	// Tasks may be with another worker by now, or have ended, and their handlers here run in vain.
+	for _, seq := range in.Asked {
 		_, never := slices.BinarySearch(unknown, seq)
 		if t := q.tasks.Get(seq); !never && (t == nil || t.worker != w) {
 			w.order(&w.cancels, seq)
@@ -125,21 +142,21 @@ func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 	return w
 }
 
-// Window takes in how much a worker may hold. By the first it has said what it has of an
-// earlier run.
+// Window sets how much a worker may hold. With its first window, the worker has reported all that
+// it has of an earlier run.
 func (q *Queue) Window(w *Worker, tasks, bytes uint64, now int64) {
 	q.heard(w.id, now)
 	w.window = int(min(tasks, MaxWindow))
 	w.bytes = int64(min(bytes, uint64(q.opts.MaxBytes)))
 	q.refresh(w)
 	q.assign(now)
-	if w.window == 0 && q.ready.n > 0 { // it may not know that
+	// The worker may not know that tasks wait.
+	if w.window == 0 && q.ready.n > 0 {
 		w.wake()
 	}
 }
 
-// Leave lets a worker have nothing new. Its Ready holds a token when it holds nothing
-// any more.
+// Leave gives a worker nothing new. Its Ready gets a token when it holds nothing any more.
 func (q *Queue) Leave(w *Worker) {
 	w.leaving = true
 	q.refresh(w)
@@ -158,9 +175,9 @@ func (q *Queue) Stay(w *Worker, now int64) {
 // Holds returns how many tasks a worker has.
 func (w *Worker) Holds() int { return w.held.n }
 
-// Disconnect notes that the stream to a worker has ended, on which it was heard of last at
-// a time. If it ended clean the worker has answered for all that has reached it, and the
-// rest has not begun; else it has until Options.Grace after that time to come back.
+// Disconnect notes that the stream to a worker has ended. heard is when the worker was last heard
+// from. If the stream ended cleanly, the worker has answered for all that reached it, and the rest
+// has not begun. Otherwise it has until Options.Grace after heard to come back.
 func (q *Queue) Disconnect(w *Worker, clean bool, heard, now int64) {
 	if q.workers[w.id] != w || !w.connected {
 		return
@@ -171,8 +188,9 @@ func (q *Queue) Disconnect(w *Worker, clean bool, heard, now int64) {
 	}
 	w.recalls, w.cancels = nil, nil
 	q.refresh(w)
-	q.untake(w, now)                 // it cannot know of these
-	if t := q.inParts(w); t != nil { // it has not arrived
+	// The worker cannot know tasks that were not taken, or not sent completely.
+	q.untake(w, now)
+	if t := q.inParts(w); t != nil {
 		q.unbind(t)
 		q.giveBack(t, "", true, now)
 	}
@@ -186,14 +204,14 @@ func (q *Queue) Disconnect(w *Worker, clean bool, heard, now int64) {
 	q.assign(now)
 }
 
-// Awaited reports whether a worker that is not connected may come back with what it had.
+// Awaited reports whether a worker is not connected but may come back with its tasks.
 func (q *Queue) Awaited(id string) bool {
 	w := q.workers[id]
 	return w != nil && !w.connected
 }
 
-// GiveUp takes back what a worker has that is not connected and is not awaited, for a
-// cause.
+// GiveUp takes back the tasks of a worker that is not connected and will not come back, for
+// a cause.
 func (q *Queue) GiveUp(id, cause string, now int64) {
 	if w := q.workers[id]; w != nil && !w.connected {
 		q.lose(w, now, cause, w.slots)
@@ -201,7 +219,7 @@ func (q *Queue) GiveUp(id, cause string, now int64) {
 	}
 }
 
-// lose forgets a worker that is not to come back with what it had.
+// lose forgets a worker that is not expected back with its tasks, and logs that it is gone.
 func (q *Queue) lose(w *Worker, now int64, cause string, begun int) {
 	q.forget(w, now, cause, begun)
 	if q.opts.Log != nil {
@@ -209,9 +227,8 @@ func (q *Queue) lose(w *Worker, now int64, cause string, begun int) {
 	}
 }
 
-// forget takes back what a worker holds. The first of its tasks may have begun, as many
-// as begun says. A task that is lost with its worker for the first time is not suspected to be
-// the reason, and does not wait.
+// forget takes back the tasks of a worker. The first begun of them may have begun. If such a
+// task has not failed before, it is not suspected to have caused the loss, and does not wait.
 func (q *Queue) forget(w *Worker, now int64, cause string, begun int) {
 	w.connected = false
 	delete(q.workers, w.id)
@@ -233,14 +250,14 @@ func (q *Queue) forget(w *Worker, now int64, cause string, begun int) {
 	}
 }
 
-// firstFrame is how many bytes a frame to a worker has before its writer has said that.
+// firstFrame is how many bytes a frame to a worker may have until its writer has said so.
 const firstFrame = 4 << 10
 
-// hasRoom reports whether less waits for the writer of a worker than it takes when it comes: a
-// frame, and a long task if none is going in parts.
+// hasRoom reports whether less waits for the writer of a worker than it takes at once: a frame, and a
+// long task if none is being sent in parts.
 func (w *Worker) hasRoom() bool { return w.outBytes < w.most && (w.outLong == 0 || w.sending != 0) }
 
-// refresh puts a worker among those with credit, or takes it out.
+// refresh updates the lists and counters of the queue after a change to a worker.
 func (q *Queue) refresh(w *Worker) {
 	if lost := !w.connected && q.workers[w.id] == w; lost != w.lost {
 		w.lost = lost

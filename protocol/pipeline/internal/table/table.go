@@ -1,6 +1,6 @@
-// Package table finds values by number, for numbers that are dense and mostly end
-// in the order in which they began: pages are several times cheaper than a map of
-// them.
+// Package table finds values by number. It is for numbers that are dense and are
+// mostly removed in the order in which they were added: pages of values are then
+// several times cheaper than a map of values.
 package table
 
 const pageSize = 256
@@ -9,8 +9,9 @@ const pageSize = 256
 // concurrent use.
 type Table[T any] struct {
 	pages map[uint64]*page[T]
-	last  *page[T] // the page that was looked at last
-	n     int
+	// last caches the page that was used last.
+	last *page[T]
+	n    int
 }
 
 type page[T any] struct {
@@ -33,7 +34,7 @@ func (t *Table[T]) page(number uint64) *page[T] {
 // Len returns how many values there are.
 func (t *Table[T]) Len() int { return t.n }
 
-// Get returns the value with a number, nil if there is none.
+// Get returns the value with a number, or nil if there is none.
 func (t *Table[T]) Get(number uint64) *T {
 	if p := t.page(number / pageSize); p != nil {
 		return p.values[number%pageSize]
@@ -41,7 +42,7 @@ func (t *Table[T]) Get(number uint64) *T {
 	return nil
 }
 
-// Put sets the value with a number, which must not be nil.
+// Put sets the value with a number. v must not be nil.
 func (t *Table[T]) Put(number uint64, v *T) {
 	p := t.page(number / pageSize)
 	if p == nil {
@@ -75,7 +76,7 @@ func (t *Table[T]) Remove(number uint64) {
 	}
 }
 
-// All yields the values, those of a page in order.
+// All yields all values. Only the values within a page are in order.
 func (t *Table[T]) All(yield func(v *T) bool) {
 	for _, p := range t.pages {
 		for _, v := range p.values {
