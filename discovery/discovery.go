@@ -1,19 +1,19 @@
-// Package discovery is how the instances of a service announce themselves and how others find them.
+// Package discovery lets the instances of a service announce themselves and lets others find them.
 //
 // # Overview
 //
-// A [Registry] is two calls. Register announces one [Instance] and returns a [Registration], which
-// updates, drains and withdraws it. Watch follows the instances of one service as full snapshots:
-// a receiver never applies deltas, and one that falls behind sees the newest state only. What a
-// registry may offer beside it are interfaces of their own: [Finder] says which services have an
-// instance with a tag, [Lister] which services there are, [PolicyWatcher] keeps routing policies.
+// A [Registry] has two methods. Register announces one [Instance] and returns a [Registration],
+// which updates, drains and withdraws it. Watch follows the instances of one service as full
+// snapshots: a receiver never applies deltas, and a slow receiver sees only the newest state. A
+// registry may also implement optional interfaces: [Finder] reports which services have an instance
+// with a tag, [Lister] lists the services, and [PolicyWatcher] follows routing policies.
 //
-// Back ends live in packages of their own: discovery/local (files on one host, no server),
-// discovery/static (a fixed or hand-fed list) and discovery/consul. Each of them passes the contract kit in
-// discovery/discoverytest.
+// Back ends are separate packages: discovery/local (files on one host, no server),
+// discovery/static (a fixed or manually updated list) and discovery/consul. Each of them passes the
+// contract tests in discovery/discoverytest.
 //
-// What a registry says is a hint, never a proof: tags, addresses and even the service name are
-// whatever the announcing side wrote. Who answers at an address is proved by mutual TLS alone.
+// Data from a registry is a hint, never proof: tags, addresses and even the service name are
+// whatever the announcing side wrote. Only mutual TLS proves who answers at an address.
 //
 // # Usage
 //
@@ -35,7 +35,7 @@
 // A watch delivers its first snapshot promptly, even when it is empty, and one more after each
 // change. When the registry cannot be read, the last known instances stay, marked Stale.
 // Snapshots are sorted by ID, normalized (see [Instance.Normalized]) and never modified once sent.
-// The same holds for the lists of a [Finder], which are sorted by name.
+// The lists of a [Finder] are sorted by name and are never modified once sent either.
 //
 // # Concurrency
 //
@@ -48,8 +48,8 @@
 //
 // # Testing
 //
-// discovery/static is a complete registry in memory. A back end of one's own is held to the
-// contract by discoverytest.Run.
+// discovery/static is a complete in-memory registry. discoverytest.Run tests any back end against
+// the contract.
 package discovery
 
 import "context"
@@ -60,49 +60,50 @@ import "context"
 // of its registrations, closes every channel it returned from Watch and waits for its goroutines.
 // Closing twice is harmless. Calls after Close return ErrClosed.
 //
-// A registry that can say where it looks also implements [Describer], one that can say which
-// services have a tag [Finder].
+// A registry that can describe where it looks also implements [Describer]. A registry that can find
+// services by tag also implements [Finder].
 type Registry interface {
 	// Register announces in, after normalizing a copy of it, and returns once the registry has
 	// accepted it. The instance stays announced until the Registration or the Registry is closed or
 	// the process ends; ctx bounds this call only.
 	//
-	// Errors: ErrInvalidInstance, ErrDuplicateID when an instance with this ID is announced
-	// already, ErrLimit, ErrClosed, ctx's error, and those of the back end.
+	// Errors: ErrInvalidInstance, ErrDuplicateID when an instance with this ID is already
+	// announced, ErrLimit, ErrClosed, ctx's error, and errors of the back end.
 	Register(ctx context.Context, in Instance) (Registration, error)
 
 	// Watch follows the instances that q selects until ctx ends, and then closes the channel.
-	// The channel holds one snapshot, the newest: an unread older one is replaced, so a slow
-	// receiver delays nobody. A service nobody has announced yields an empty snapshot, not an
-	// error. One last unread snapshot may still be received after ctx has ended.
+	// The channel holds only the newest snapshot: it replaces an older one that was not received,
+	// so a slow receiver does not delay others. A service that nobody has announced yields an empty
+	// snapshot, not an error. One last unread snapshot may still be received after ctx has ended.
 	//
 	// Errors: ErrInvalidQuery, ErrLimit, ErrClosed, ctx's error if it has already ended, and
-	// those of the back end that waiting would not cure.
+	// permanent errors of the back end.
 	Watch(ctx context.Context, q Query) (<-chan Snapshot, error)
 }
 
 // Registration is one announced instance.
 type Registration interface {
-	// Update replaces what is announced with in, as one step: watchers see the old or the new
-	// state and never neither. ID, Service and Namespace must stay as they were registered;
-	// otherwise the error is ErrInvalidInstance and nothing changes. Draining is an Update with
-	// Status Draining. After Close the error is ErrClosed.
+	// Update atomically replaces the announced instance with in: watchers always see either the old
+	// or the new state. ID, Service and Namespace must stay as they were registered; otherwise the
+	// error is ErrInvalidInstance and nothing changes. To drain, update with Status Draining. After
+	// Close the error is ErrClosed.
 	Update(ctx context.Context, in Instance) error
 
-	// Close withdraws the instance. It is idempotent, and the ID may be registered again after it.
+	// Close withdraws the instance. It is idempotent. The ID may be registered again afterwards.
 	Close() error
 }
 
-// Describer is implemented by registries that can say in a few words where they look, for
+// Describer is implemented by registries that can briefly describe where they look, for
 // messages such as "no instances of orders in local registry /run/user/1000/link/3f0c…".
 type Describer interface {
 	Describe() string
 }
 
-// Query selects what a watch follows: one service in one namespace.
+// Query selects what a watch follows: one service in one namespace. An empty Namespace is
+// DefaultNamespace.
 type Query struct {
 	Service   string
-	Namespace string // "" is DefaultNamespace
+	Namespace string
 }
 
 // Normalized returns q with its defaults filled in, so that equal queries compare equal.

@@ -9,23 +9,23 @@ import (
 )
 
 const (
-	// DefaultNamespace is the namespace of an Instance or Query that names none.
+	// DefaultNamespace is the namespace of an Instance or Query whose Namespace is empty.
 	DefaultNamespace = "default"
 
-	// DefaultWeight is the weight of an Instance that names none. Consul's passing services
-	// carry the same by link's convention, so that shares mix.
+	// DefaultWeight is the weight of an Instance whose Weight is 0. By link's convention, passing
+	// services in Consul have the same weight, so that the two are comparable.
 	DefaultWeight = 100
 )
 
-// Status says whether an instance wants new work.
+// Status tells whether an instance accepts new work.
 type Status uint8
 
 const (
-	// Serving takes new work. It is the zero value.
+	// Serving means that the instance accepts new work. It is the zero value.
 	Serving Status = iota
 
-	// Draining finishes what it has and takes nothing new. A draining instance is still in the
-	// snapshots, so that connections to it are not mistaken for dead ones.
+	// Draining means that the instance finishes its current work and accepts none. A draining
+	// instance stays in the snapshots, so that connections to it are not mistaken for dead ones.
 	Draining
 )
 
@@ -43,48 +43,49 @@ func (s Status) String() string {
 
 // Instance is one running node of a service as a registry knows it.
 //
-// Instances that came out of a registry are shared and must not be modified; an instance handed
-// to a registry is copied and stays the caller's.
+// Instances delivered by a registry are shared and must not be modified. A registry copies the
+// instances that it is given, so the caller keeps ownership of its own.
 type Instance struct {
-	// ID is unique per process start; see NewInstanceID. 1 to MaxID bytes of [A-Za-z0-9._-],
-	// beginning and ending with a letter or digit.
+	// ID is unique per process start; see NewInstanceID. It has 1 to MaxID bytes of [A-Za-z0-9._-],
+	// and begins and ends with a letter or digit.
 	ID string
 
-	// Service is the name the node serves under. 1 to MaxName bytes, same characters as ID.
+	// Service is the name the node serves under. It has 1 to MaxName bytes, same characters as ID.
 	Service string
 
-	// Namespace parts services of the same name. "" is DefaultNamespace.
+	// Namespace separates services of the same name. "" is DefaultNamespace.
 	Namespace string
 
 	// Addr is the "host:port" to dial: an IP address or a host name, and a port from 1 to 65535.
 	Addr string
 
-	// Tags are short selectors such as "v2" or "zone=eu-1a". A set: order and repeats mean
-	// nothing. At most MaxTags of 1 to MaxTag bytes each, printable, without spaces.
+	// Tags are short selectors such as "v2" or "zone=eu-1a". They form a set: order and duplicates
+	// are ignored. At most MaxTags of 1 to MaxTag bytes each, printable, without spaces.
 	Tags []string
 
-	// TagsUnknown says that whoever listed the instance, without Tags, does not know its tags: the
-	// instance is asked. It is for lists made by hand; an instance that announces itself knows them.
+	// TagsUnknown means that the tags are not known, so that the instance has to be asked. Tags is
+	// empty then. It is for lists written by hand: an instance that announces itself knows its tags.
 	TagsUnknown bool
 
-	// Meta holds facts for machines. At most MaxMeta pairs; keys are 1 to MaxMetaKey bytes of
+	// Meta holds machine-readable facts. At most MaxMeta pairs; keys are 1 to MaxMetaKey bytes of
 	// [A-Za-z0-9_-], values at most MaxMetaValue printable bytes.
 	Meta map[string]string
 
 	// Weight is the share of work relative to the other instances of the service, 1 to MaxWeight.
-	// 0 is DefaultWeight. To take no work at all, be Draining.
+	// 0 is DefaultWeight. To get no work at all, set Status to Draining.
 	Weight int
 
-	// Status says whether the instance wants new work.
+	// Status tells whether the instance accepts new work.
 	Status Status
 
-	// Started is when the process started, to the millisecond. Zero is unknown.
+	// Started is when the process started, to the millisecond. Zero means unknown.
 	Started time.Time
 }
 
 // Normalized returns a deep copy of in with its defaults filled in: Namespace and Weight are set,
-// Tags are sorted and without repeats, TagsUnknown is false if there are any, empty Tags and Meta are nil, Started is in UTC and cut to
-// milliseconds. Registries deliver instances in this form.
+// Tags are sorted and without duplicates, TagsUnknown is false if there are any Tags, empty Tags and
+// Meta are nil, Started is in UTC and truncated to milliseconds. Registries deliver instances in this
+// form.
 func (in Instance) Normalized() Instance {
 	if in.Namespace == "" {
 		in.Namespace = DefaultNamespace
@@ -103,7 +104,7 @@ func (in Instance) Normalized() Instance {
 		in.Meta = maps.Clone(in.Meta)
 	}
 	if !in.Started.IsZero() {
-		// Truncate counts from year 1, so UnixMilli is the cut that survives a round trip.
+		// Time.Truncate counts from year 1, so only UnixMilli survives a round trip.
 		in.Started = time.UnixMilli(in.Started.UnixMilli()).UTC()
 	}
 	return in
@@ -114,7 +115,7 @@ func (in Instance) Query() Query {
 	return Query{Service: in.Service, Namespace: in.Namespace}.Normalized()
 }
 
-// Equal reports whether in and other say the same, field by field. It does not fill in defaults:
+// Equal reports whether in and other are equal, field by field. It does not fill in defaults, so
 // compare normalized instances.
 func (in Instance) Equal(other Instance) bool {
 	return in.ID == other.ID &&
@@ -129,8 +130,8 @@ func (in Instance) Equal(other Instance) bool {
 		(sameMeta(in.Meta, other.Meta) || maps.Equal(in.Meta, other.Meta))
 }
 
-// sameTags and sameMeta report whether two values share their memory. Those of instances that did
-// not change do in successive snapshots, of which a receiver compares thousands.
+// sameTags and sameMeta report whether two values share their memory. Unchanged instances share it
+// across successive snapshots, which makes comparing thousands of them cheap.
 func sameTags(a, b []string) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
@@ -139,5 +140,5 @@ func sameMeta(a, b map[string]string) bool {
 	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
 }
 
-// CompareID orders instances by ID, as snapshots are.
+// CompareID orders instances by ID, the order of snapshots.
 func CompareID(a, b Instance) int { return strings.Compare(a.ID, b.ID) }

@@ -2,18 +2,19 @@ package discovery
 
 import "context"
 
-// Lister is implemented by registries that can say which services there are. It is for people: an
-// error about a service that nobody has announced proposes the name that was meant.
+// Lister is implemented by registries that can list their services. It serves error messages: an
+// error about an unknown service suggests the name that was probably meant.
 type Lister interface {
-	// Services returns the names of the services that have an instance in a namespace, "" for
-	// DefaultNamespace, sorted and each once, at most MaxServices of them. It asks the back end once,
-	// and waits for the answer until ctx ends; what it returns is the caller's.
+	// Services returns the names of the services that have an instance in a namespace, sorted and
+	// without duplicates, at most MaxServices of them. An empty namespace is DefaultNamespace.
+	// Services asks the back end once and waits for the answer until ctx ends. The caller owns the
+	// result.
 	//
-	// Errors: ErrInvalidQuery, ErrClosed, ctx's error, and those of the back end.
+	// Errors: ErrInvalidQuery, ErrClosed, ctx's error, and errors of the back end.
 	Services(ctx context.Context, namespace string) ([]string, error)
 }
 
-// CheckNamespace says whether a namespace may be asked for. It is for implementers of Lister. The
+// CheckNamespace returns an error if namespace is not valid. It is for implementers of Lister. The
 // error is a *FieldError that wraps ErrInvalidQuery.
 func CheckNamespace(namespace string) error {
 	return Query{Service: "any", Namespace: namespace}.Validate()

@@ -5,20 +5,26 @@ import (
 	"strings"
 )
 
-// Where an instance runs is said by a tag such as "zone=eu-1a" or, without one, by the pair of
-// Meta with that key. Names are compared as they are. An instance is in one place of each kind,
-// which has a name (see Instance.ValidatePlace); of several the first in the alphabet counts, and
-// one without a name does not.
+// The location of an instance is given by a tag such as "zone=eu-1a" or, without such a tag, by the
+// pair of Meta with that key. Names are compared byte by byte. An instance is in one named place of
+// each kind (see Instance.ValidatePlace). If it claims several, the first in alphabetical order
+// counts; a place without a name is ignored.
 const (
-	KeyZone       = "zone"   // what fails together: an availability zone, a rack
-	KeyRegion     = "region" // what is near: zones with a low round trip between them
-	KeyDatacenter = "dc"     // a registry of its own; discovery/consul fills it in
+	// KeyZone is the key of a zone, which fails as a unit: an availability zone, a rack.
+	KeyZone = "zone"
+
+	// KeyRegion is the key of a region: zones with a low round-trip time between them.
+	KeyRegion = "region"
+
+	// KeyDatacenter is the key of a datacenter, which has a registry of its own. discovery/consul
+	// fills it in.
+	KeyDatacenter = "dc"
 )
 
-// Zone returns the zone the instance says it is in, "" if it says none.
+// Zone returns the zone that the instance claims to be in, or "".
 func (in Instance) Zone() string { return in.place(KeyZone) }
 
-// Region returns the region the instance says it is in, "" if it says none.
+// Region returns the region that the instance claims to be in, or "".
 func (in Instance) Region() string { return in.place(KeyRegion) }
 
 // Datacenter returns the datacenter of the instance, "" if it is unknown.
@@ -48,12 +54,12 @@ func placeOf(tag, key string) (name string, ok bool) {
 
 type placeKey struct{ key, word string }
 
-// placeKeys are the keys of places, with the words that errors use.
+// placeKeys returns the keys of places, with the words that errors use for them.
 func placeKeys() [3]placeKey {
 	return [3]placeKey{{KeyZone, "zone"}, {KeyRegion, "region"}, {KeyDatacenter, "datacenter"}}
 }
 
-// IsPlace reports whether a tag says where an instance is: "zone=eu-1a", "region=eu", "dc=1".
+// IsPlace reports whether a tag gives the location of an instance: "zone=eu-1a", "region=eu", "dc=1".
 func IsPlace(tag string) bool {
 	for _, p := range placeKeys() {
 		if _, ok := placeOf(tag, p.key); ok {
@@ -63,9 +69,9 @@ func IsPlace(tag string) bool {
 	return false
 }
 
-// ValidatePlace checks that the instance says at most one zone, region and datacenter, and each
-// with its name. It is for those who announce one: Validate lets the rest through, so that what
-// others have announced wrongly can still be called. The error is a *FieldError that wraps
+// ValidatePlace checks that the instance has at most one zone, region and datacenter, each with a
+// name. It is for the announcing side. Validate does not check this, so that an instance that was
+// announced with a wrong place can still be called. The error is a *FieldError that wraps
 // ErrInvalidInstance.
 func (in Instance) ValidatePlace() error {
 	bad := func(field, value, reason string) error {
@@ -94,9 +100,9 @@ func (in Instance) ValidatePlace() error {
 	return nil
 }
 
-// Placer is implemented by registries that know where this process is.
+// Placer is implemented by registries that know where this process runs.
 type Placer interface {
-	// Datacenter returns the datacenter that the registry serves this process from, "" as long as
-	// that is not known.
+	// Datacenter returns the datacenter from which the registry serves this process, or "" if it is
+	// not known yet.
 	Datacenter() string
 }

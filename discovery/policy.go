@@ -2,16 +2,16 @@ package discovery
 
 import "context"
 
-// PolicyWatcher is implemented by registries that also keep routing policies: the documents of
+// PolicyWatcher is implemented by registries that also store routing policies: the documents of
 // package topology, one for each service.
 //
-// What it yields is a registry's word, no more trusted than its instances: package link lets such
-// a document send calls to another service only where the node's own configuration allows that.
+// Policies are trusted no more than the instances of a registry: package link lets such a document
+// send calls to another service only where the node's own configuration allows that.
 type PolicyWatcher interface {
 	// WatchPolicy follows the document about the service that q selects until ctx ends, and then
-	// closes the channel. As with Registry.Watch the channel holds the newest state only; the first
-	// comes promptly, with a nil Document if the registry keeps none. While the registry cannot be
-	// read the last document stays in force, marked Stale; if there was none since the start, it is
+	// closes the channel. As with Registry.Watch, the channel holds only the newest state. The first
+	// comes promptly, with a nil Document if the registry has none. While the registry cannot be
+	// read, the last document stays in force, marked Stale. If none was read since the start, it is
 	// one kept from an earlier run, or nil.
 	//
 	// Errors: those of Registry.Watch.
@@ -21,16 +21,16 @@ type PolicyWatcher interface {
 // Policy is the document about one service at one moment. It is shared by all receivers and must
 // not be modified.
 type Policy struct {
-	// Document is the text as it was found, at most MaxPolicy bytes; nil if there is none.
+	// Document is the unmodified text, at most MaxPolicy bytes, or nil if there is no document.
 	Document []byte
 
-	// Origin names where it was found, for messages: "Consul KV link/topology/orders".
+	// Origin names the source of the document for messages: "Consul KV link/topology/orders".
 	Origin string
 
-	// Stale says that the registry could not be read since, and Reason why, in one line.
+	// Stale means that the registry could not be read since. Reason says why, in one line.
 	Stale  bool
 	Reason string
 }
 
-// MaxPolicy bounds a policy document, in bytes. Consul's own limit for a value is 512 KiB.
+// MaxPolicy is the maximum size of a policy document in bytes. Consul's limit for a value is 512 KiB.
 const MaxPolicy = 512 << 10

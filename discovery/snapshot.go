@@ -2,50 +2,53 @@ package discovery
 
 import "time"
 
-// Snapshot is all that a registry knows about one service at one moment.
+// Snapshot is everything that a registry knows about one service at one moment.
 //
-// It is shared by every receiver and by the registry: nobody may modify Instances or what the
-// instances refer to. The registry keeps to that as well, so a snapshot may be kept and read at
-// any time without a copy.
+// It is shared by every receiver and by the registry. Neither may modify Instances or anything that
+// the instances refer to, so a snapshot may be kept and read at any time without a copy.
 type Snapshot struct {
-	Service   string
-	Namespace string     // never empty
-	Instances []Instance // sorted by ID, normalized, at most MaxInstances
+	Service string
 
-	// Version is greater in every later snapshot of one watch. Numbers may be left out, and they
-	// say nothing across registries.
+	// Namespace is never empty.
+	Namespace string
+
+	// Instances are normalized and sorted by ID, at most MaxInstances.
+	Instances []Instance
+
+	// Version increases from snapshot to snapshot of one watch. Numbers may be skipped, and they
+	// are not comparable across registries.
 	Version uint64
 
-	// Origin says who could have written this.
+	// Origin tells who could have written this snapshot.
 	Origin Origin
 
 	// Source names the back end: "local", "static", "consul".
 	Source string
 
-	// Stale says that the registry could not be read since, so this is the last known state. Use
-	// it: losing the registry must not lose the mesh.
+	// Stale means that the registry could not be read since, so this is the last known state. Keep
+	// using it: losing the registry must not lose the mesh.
 	Stale bool
 
-	// Reason says in one line why the state is stale, "" if it is not.
+	// Reason says in one line why the state is stale. It is "" if the state is not stale.
 	Reason string
 
-	// At is when the registry saw this state. A stale snapshot keeps the time of the last good read,
-	// which is zero if there was none.
+	// At is when the registry saw this state. A stale snapshot keeps the time of the last successful
+	// read, which is zero if there was none.
 	At time.Time
 }
 
-// Origin says who could have written a snapshot, and so how far its receiver believes it.
+// Origin tells who could have written a snapshot, and therefore how far a receiver trusts it.
 type Origin uint8
 
 const (
 	// FromNetwork is a registry that other machines write to. It is the zero value. Package link
-	// lets instances confirm their tags themselves and does not follow addresses of its own host.
+	// then asks instances to confirm their tags, and does not follow addresses of its own host.
 	FromNetwork Origin = iota
 
 	// FromHost is a registry that only processes of this user on this machine write to.
 	FromHost
 
-	// FromConfig is what this process itself was configured with: it is believed.
+	// FromConfig is the configuration of this process. It is trusted.
 	FromConfig
 )
 

@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of an Instance. Consul's are 64 pairs of meta data, of which its back end needs some, keys
-// of 128 and values of 512 bytes (agent/structs/structs.go); the others keep a record below 64 KiB
-// and one bad writer harmless.
+// Limits of an Instance. Those of Consul are 64 pairs of meta data, some of which its back end needs
+// itself, keys of 128 and values of 512 bytes (agent/structs/structs.go). The other limits keep a
+// record below 64 KiB and bound the harm that one bad writer can do.
 const (
 	MaxID        = 128    // bytes of an ID
 	MaxName      = 63     // bytes of a service or namespace: one DNS label, as it becomes part of a SAN
@@ -24,13 +24,13 @@ const (
 	MaxWeight    = 65_535 // as in Consul
 	MaxHost      = 253    // bytes of a host name, RFC 1035 section 2.3.4 in text form
 
-	// MaxInstances is the number of instances of one service that a registry delivers or
-	// accepts. What lies beyond is refused or, where others have written it, left out and logged.
+	// MaxInstances is the maximum number of instances of one service that a registry delivers or
+	// accepts. Further ones are rejected or, if others have written them, left out and logged.
 	MaxInstances = 16_384
 )
 
-// Validate checks every field against the rules beside it in the type. The error is a *FieldError
-// that wraps ErrInvalidInstance and names the first wrong field and its value.
+// Validate checks every field against the rules that its comment in Instance gives. The error is a
+// *FieldError that wraps ErrInvalidInstance and names the first wrong field and its value.
 func (in Instance) Validate() error {
 	bad := func(field, value, reason string) error {
 		return &FieldError{Kind: ErrInvalidInstance, Field: field, Value: value, Reason: reason}
@@ -46,7 +46,8 @@ func (in Instance) Validate() error {
 	if reason := checkAddr(in.Addr); reason != "" {
 		return bad("Addr", in.Addr, reason)
 	}
-	// After what IDs are made of, so that the error names what is wrong and not what follows from it.
+	// An ID is usually derived from the fields above. Check it after them, so that the error names the
+	// cause.
 	if reason := checkWord(in.ID, MaxID); reason != "" {
 		return bad("ID", in.ID, reason)
 	}
@@ -98,8 +99,8 @@ func alphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// checkWord holds IDs and names to the characters of a SPIFFE path segment, and to ends that make
-// them safe as file names, host labels and parts of a URL.
+// checkWord restricts IDs and names to the characters of a SPIFFE path segment. They must begin and
+// end with a letter or digit, which makes them safe as file names, host labels and parts of a URL.
 func checkWord(s string, limit int) string {
 	if s == "" {
 		return "must not be empty"
@@ -135,8 +136,8 @@ func checkAddr(addr string) string {
 	return checkHost(host)
 }
 
-// checkIP refuses addresses that no unicast peer can have. The unspecified address is the common
-// mistake: it is what a listener binds to, not what others dial.
+// checkIP rejects addresses that a unicast peer cannot have. The unspecified address is a common
+// mistake: a listener binds to it, but nobody can dial it.
 func checkIP(ip netip.Addr) string {
 	ip = ip.Unmap()
 	switch {
@@ -190,8 +191,8 @@ func checkMetaKey(key string) string {
 	return ""
 }
 
-// checkText refuses what could forge log lines or hide in a terminal: control and format
-// characters, line breaks, broken UTF-8.
+// checkText rejects text that could forge log lines or hide in a terminal: control and format
+// characters, line breaks, invalid UTF-8.
 func checkText(s string, limit int) string {
 	if len(s) > limit {
 		return "want at most " + strconv.Itoa(limit) + " bytes, has " + strconv.Itoa(len(s))
@@ -207,8 +208,9 @@ func checkText(s string, limit int) string {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
-// CheckUpdate says whether in may replace what was registered as id under q: both must stay. It
-// is for implementers of Registration. The error is a *FieldError that wraps ErrInvalidInstance.
+// CheckUpdate returns an error unless in has the ID, service and namespace that were registered as
+// id and q. It is for implementers of Registration. The error is a *FieldError that wraps
+// ErrInvalidInstance.
 func CheckUpdate(id string, q Query, in Instance) error {
 	was, is := q.Normalized(), in.Query()
 	for _, f := range []struct{ field, was, is string }{

@@ -19,24 +19,25 @@ import (
 
 const (
 	leafLifetime = 24 * time.Hour
-	// leafBackdate lets a leaf be used at once by a peer whose clock is a little behind.
+	// leafBackdate makes a new leaf valid at once for a peer whose clock is a little behind.
 	leafBackdate = time.Minute
 
-	serialBytes = 16 // 128 bits, random
+	// serialBytes is the length of a random serial number.
+	serialBytes = 16
 
 	// maxPathLen of a derived root leaves room for the one certificate that crossSign puts below it.
 	maxPathLen = 1
 )
 
 // An authority is a root derived from a secret. Ed25519 signatures are deterministic and everything else in the
-// certificate is fixed, so every holder of the secret has the same root, byte for byte, and none has to be sent.
+// certificate is fixed, so every holder of the secret derives the same root, byte for byte, and it need not be sent.
 type authority struct {
 	trustDomain string
 	key         ed25519.PrivateKey
 	root        *x509.Certificate
 }
 
-// newAuthority derives the root of trustDomain. The label keeps the uses of a secret apart: a root derived with
+// newAuthority derives the root of trustDomain. The label separates the uses of a secret: a root derived with
 // another label has an unrelated key.
 func newAuthority(secret []byte, label, trustDomain string) (*authority, error) {
 	seed, err := hkdf.Key(sha256.New, secret, nil, label, ed25519.SeedSize)
@@ -57,32 +58,34 @@ func newAuthority(secret []byte, label, trustDomain string) (*authority, error) 
 }
 
 func caTemplate(trustDomain string, key ed25519.PublicKey, pathLen int) *x509.Certificate {
-	// Set here and not by crypto/x509, whose choice of hash has changed between releases.
+	// The key identifier is set here because the hash that crypto/x509 uses for it has changed between releases.
 	keyID := sha256.Sum256(key)
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: "link root of " + trustDomain},
 		URIs:         []*url.URL{{Scheme: "spiffe", Host: trustDomain}},
-		// Fixed, and wide enough for clocks that start at any time, such as the year 2000 of testing/synctest.
-		NotBefore:                   time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC),
-		NotAfter:                    time.Date(2190, 1, 1, 0, 0, 0, 0, time.UTC),
-		IsCA:                        true,
-		BasicConstraintsValid:       true,
-		MaxPathLen:                  pathLen,
-		MaxPathLenZero:              pathLen == 0,
-		KeyUsage:                    x509.KeyUsageCertSign,
-		SubjectKeyId:                keyID[:20],
-		PermittedDNSDomainsCritical: true, // makes all name constraints critical
+		// The dates are fixed, and cover clocks that start in the past, such as in the year 2000 in testing/synctest.
+		NotBefore:             time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC),
+		NotAfter:              time.Date(2190, 1, 1, 0, 0, 0, 0, time.UTC),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		MaxPathLen:            pathLen,
+		MaxPathLenZero:        pathLen == 0,
+		KeyUsage:              x509.KeyUsageCertSign,
+		SubjectKeyId:          keyID[:20],
+		// PermittedDNSDomainsCritical makes all name constraints critical.
+		PermittedDNSDomainsCritical: true,
 		PermittedURIDomains:         []string{trustDomain},
 	}
 }
 
-// crossSign returns a certificate by a for the key of b. With it, a leaf issued by b is good for nodes that know
-// only the root of a.
+// crossSign returns a certificate for the key of b, issued by a. With it, nodes that know only the root of a
+// accept a leaf issued by b.
 func (a *authority) crossSign(b *authority) ([]byte, error) {
 	template := caTemplate(b.trustDomain, b.key.Public().(ed25519.PublicKey), 0) //nolint:errcheck,forcetypeassert // by its documentation
 	template.SerialNumber = big.NewInt(2)
-	template.AuthorityKeyId = a.root.SubjectKeyId // crypto/x509 leaves it out when issuer and subject have one name
+	// crypto/x509 omits the authority key identifier when issuer and subject have the same name.
+	template.AuthorityKeyId = a.root.SubjectKeyId
 	der, err := x509.CreateCertificate(rand.Reader, template, a.root, b.key.Public(), a.key)
 	if err != nil {
 		return nil, fmt.Errorf("security: signing the new root of %s with the old: %w", a.trustDomain, err)
@@ -90,14 +93,15 @@ func (a *authority) crossSign(b *authority) ([]byte, error) {
 	return der, nil
 }
 
-// issue makes a leaf for id with a new key, valid from now. The chain goes behind the leaf.
+// issue makes a leaf for id with a new key, valid from leafBackdate before now. It appends chain to the leaf.
 func (a *authority) issue(id ID, now time.Time, chain [][]byte) (*SVID, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("security: making a key for %s: %w", id, err)
 	}
 	serial := make([]byte, serialBytes)
-	_, _ = rand.Read(serial) // never fails: crypto/rand ends the process instead
+	// rand.Read never returns an error: crypto/rand ends the process instead.
+	_, _ = rand.Read(serial)
 	notAfter := now.Add(leafLifetime)
 	if notAfter.After(a.root.NotAfter) {
 		notAfter = a.root.NotAfter

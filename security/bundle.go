@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// MaxBundleRoots is the most roots one bundle holds.
+// MaxBundleRoots is the maximum number of roots in a bundle.
 const MaxBundleRoots = 16
 
 var (
@@ -18,13 +18,13 @@ var (
 	ErrUnknownTrustDomain = errors.New("security: unknown trust domain")
 )
 
-// A Bundle is the roots of one trust domain. It does not change once made and is safe for concurrent use.
+// A Bundle holds the roots of one trust domain. It is immutable and safe for concurrent use.
 type Bundle struct {
 	trustDomain string
 	roots       []trusted
 }
 
-// A trusted is a root, and the pool that holds it alone.
+// A trusted is a root, and a pool that holds only this root.
 type trusted struct {
 	cert *x509.Certificate
 	pool *x509.CertPool
@@ -35,9 +35,9 @@ func (t *trusted) validAt(now time.Time) bool {
 }
 
 // NewBundle returns the bundle of trustDomain with 1 to MaxBundleRoots roots. Every root must be a CA certificate
-// with a key as peers must have. Of roots with the same subject at most two may lack a subject key identifier, for
-// nothing but a signature tells whose issuer they are. The bundle keeps the certificates, which must not be changed afterward.
-// Its errors match ErrBadBundle.
+// with a key as strong as a peer's must be. At most two keys of roots with the same subject may lack a subject key
+// identifier, because then only a signature check tells which of them is an issuer. The bundle keeps the certificates,
+// which must not be changed afterward. Errors match ErrBadBundle.
 func NewBundle(trustDomain string, roots ...*x509.Certificate) (*Bundle, error) {
 	if problem := checkTrustDomain(trustDomain); problem != "" {
 		return nil, fmt.Errorf("%w: trust domain %s %s", ErrBadBundle, quote(trustDomain), problem)
@@ -67,7 +67,7 @@ func NewBundle(trustDomain string, roots ...*x509.Certificate) (*Bundle, error) 
 	return bundle, nil
 }
 
-// unmarked is how many keys have the subject of root and no key identifier.
+// unmarked counts the distinct keys of roots that have the subject of root and no subject key identifier.
 func (b *Bundle) unmarked(root *x509.Certificate) int {
 	keys := make(map[string]struct{}, len(b.roots))
 	for _, other := range b.roots {
@@ -78,10 +78,10 @@ func (b *Bundle) unmarked(root *x509.Certificate) int {
 	return len(keys)
 }
 
-// TrustDomain is the name of the trust domain the roots vouch for.
+// TrustDomain returns the name of the trust domain that the roots vouch for.
 func (b *Bundle) TrustDomain() string { return b.trustDomain }
 
-// Roots returns the roots in a slice of the caller's own; the certificates are shared and must not be changed.
+// Roots returns the roots in a new slice; the certificates are shared and must not be changed.
 func (b *Bundle) Roots() []*x509.Certificate {
 	roots := make([]*x509.Certificate, len(b.roots))
 	for i, root := range b.roots {

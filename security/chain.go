@@ -11,38 +11,39 @@ import (
 	"time"
 )
 
-// maxAnchors is how many claims to stand directly below a root are looked into. Each costs a check of a signature with
-// the key of a root. One is the honest peer's; the second is for two roots of one name without key identifiers, of
-// which only the signature says which one it was.
+// maxAnchors is the number of anchors that are tried. Each costs a signature check with the key of a root. An honest
+// peer needs one; the second is for two roots with the same name and no key identifiers, where only the signature
+// tells which one is the issuer.
 const maxAnchors = 2
 
-// A chain is what a peer showed, leaf first, on its way to being proven.
+// A chain is the list of certificates that a peer sent, leaf first, while it is being verified.
 //
-// It is walked from a root down, each certificate with the key of the one above it, which is proven by then. A key
-// that is not proven is never used: a stranger makes as many certificates as it likes, with the slowest keys there are,
-// and a search for a path through them, as x509.Certificate.Verify does it, costs as much as the stranger wants.
+// It is verified from a root down, each certificate with the key of the one above it, which is verified by then. A key
+// that is not verified is never used: an attacker can make any number of certificates, with the slowest possible keys,
+// and a path search through them, like that of x509.Certificate.Verify, would cost as much as the attacker wants.
 type chain struct {
 	certs []*x509.Certificate
 	usage x509.ExtKeyUsage
 	now   time.Time
 
-	checks int // signatures that were checked, and those that Verify may have checked
+	// checks counts the signatures that were checked, and those that Verify may have checked.
+	checks int
 }
 
-// An anchor is a claim: that root has issued certificate number at, by the names that both have.
+// An anchor is the claim, made by the names of both, that root issued the certificate with index at.
 type anchor struct {
 	at   int
 	root *trusted
 }
 
-// maxPrinted is how long the DER of a name may be that is printed whole. Package pkix takes time and memory for it that
-// grow with the square of its length, and a stranger fills a certificate with one name.
+// maxPrinted is the maximum length of the DER of a name that is printed whole. Package pkix needs time and memory that
+// grow with the square of the length, and an attacker could fill a certificate with one name.
 const maxPrinted = 256
 
 func issuerOf(cert *x509.Certificate) string  { return printed(cert.RawIssuer, &cert.Issuer) }
 func subjectOf(cert *x509.Certificate) string { return printed(cert.RawSubject, &cert.Subject) }
 
-// printed returns a name for an error: of a long one only its common name.
+// printed returns a name as errors show it: whole, or only its common name if it is long.
 func printed(raw []byte, name *pkix.Name) string {
 	if len(raw) <= maxPrinted {
 		return quote(name.String())
@@ -50,10 +51,10 @@ func printed(raw []byte, name *pkix.Name) string {
 	return fmt.Sprintf("%s (of a name of %d bytes)", quote("CN="+name.CommonName), len(raw))
 }
 
-// errNotSigned means that an anchor's claim was false, which only the signature tells.
+// errNotSigned means that an anchor's claim is false: the signature is not the root's.
 var errNotSigned = errors.New("the key of that root did not sign it")
 
-// prove checks that the chain leads to one of the roots.
+// prove verifies that the chain leads to one of the roots.
 func (c *chain) prove(bundle *Bundle) error {
 	anchors := c.anchors(bundle.roots)
 	if len(anchors) == 0 {
@@ -69,8 +70,8 @@ func (c *chain) prove(bundle *Bundle) error {
 	return err
 }
 
-// anchors returns the claims that the chain makes, the likeliest first: what is nearer to the leaf, and then what names
-// the key.
+// anchors returns the anchors of the chain, the likeliest first: those nearer to the leaf, and among these the ones
+// that name the root's key.
 func (c *chain) anchors(roots []trusted) []anchor {
 	var out []anchor
 	for i, cert := range c.certs {
@@ -85,7 +86,8 @@ func (c *chain) anchors(roots []trusted) []anchor {
 			}
 			if known := slices.IndexFunc(out[from:], same); known < 0 {
 				out = append(out, anchor{i, root})
-			} else if a := &out[from+known]; !a.root.validAt(c.now) { // it was renewed with its key: the one that is valid counts
+			} else if a := &out[from+known]; !a.root.validAt(c.now) {
+				// Both are certificates of one root, renewed with the same key. Prefer the one that is valid.
 				a.root = root
 			}
 		}
@@ -94,7 +96,7 @@ func (c *chain) anchors(roots []trusted) []anchor {
 	return out
 }
 
-// strength is 1 if the certificate names the root's key, 0 if only its name.
+// strength returns 1 if the certificate has the root's key identifier, 0 if it has only the root's name.
 func (a anchor) strength(cert *x509.Certificate) int {
 	if len(cert.AuthorityKeyId) > 0 && bytes.Equal(cert.AuthorityKeyId, a.root.cert.SubjectKeyId) {
 		return 1
@@ -102,14 +104,14 @@ func (a anchor) strength(cert *x509.Certificate) int {
 	return 0
 }
 
-// namesIssuer reports whether cert says that it was issued by parent: by name, and by key identifier if both have one.
+// namesIssuer reports whether cert names parent as its issuer: by name, and by key identifier if both have one.
 func namesIssuer(cert, parent *x509.Certificate) bool {
 	return bytes.Equal(cert.RawIssuer, parent.RawSubject) &&
 		(len(cert.AuthorityKeyId) == 0 || len(parent.SubjectKeyId) == 0 || bytes.Equal(cert.AuthorityKeyId, parent.SubjectKeyId))
 }
 
-// descend proves the authorities below the root, top down. What is left, the leaf's signature and what the authorities
-// may vouch for, is for x509.Certificate.Verify, which by then knows of nothing that is not proven.
+// descend verifies the signatures of the authorities below the root, top down. It leaves the leaf's signature and the
+// constraints of the authorities to x509.Certificate.Verify, which sees only authorities with verified signatures.
 func (c *chain) descend(a anchor) error {
 	for i := range a.at {
 		if !namesIssuer(c.certs[i], c.certs[i+1]) {
@@ -138,8 +140,8 @@ func (c *chain) unsigned(a anchor, i int, err error) error {
 	return fmt.Errorf("certificate %d names the next one as its issuer, whose key did not sign it: %w", i, err)
 }
 
-// verify applies what the root and the authorities, all proven, say about the leaf: validity, path length, names, usage.
-// Each certificate has one possible issuer here, so there is nothing to search.
+// verify checks validity, path length, names and usage of the chain below the root. All authorities in it are verified.
+// Each certificate has one possible issuer here, so there is no path to search.
 func (c *chain) verify(a anchor) error {
 	intermediates := x509.NewCertPool()
 	for _, cert := range c.certs[1 : a.at+1] {
@@ -161,8 +163,8 @@ func (c *chain) verify(a anchor) error {
 	return err
 }
 
-// issuers is how many proven certificates have the name of the issuer of cert: one, or two while a root and the key that
-// replaces it, signed by it, have one name.
+// issuers counts the verified certificates that have the name of the issuer of cert: one, or two while a root and the
+// key that replaces it, cross-signed by it, have the same name.
 func (c *chain) issuers(cert *x509.Certificate, a anchor) int {
 	n := 0
 	for _, other := range c.certs[1 : a.at+1] {
@@ -176,8 +178,8 @@ func (c *chain) issuers(cert *x509.Certificate, a anchor) int {
 	return n
 }
 
-// repeated says which two certificates have the same subject or the same key, or nothing. No honest chain has any, and
-// a search for a path is only long where there are some.
+// repeated says which two certificates have the same subject or the same key, or returns "". An honest chain has no
+// such pair, and a path search is long only if there are some.
 func repeated(certs []*x509.Certificate) string {
 	for i, a := range certs {
 		for j, b := range certs[:i] {

@@ -3,7 +3,8 @@ package security
 // ClusterTrustDomain is the trust domain of TierClusterSecret.
 const ClusterTrustDomain = "cluster.link"
 
-// clusterLabel is the HKDF info of cluster roots. Changing it cuts every mesh in two.
+// clusterLabel is the HKDF info of cluster roots. Nodes with different labels do not trust each other, so a change
+// would split every mesh.
 const clusterLabel = "link/v1/root"
 
 // NewClusterSource returns a source of TierClusterSecret for a service; an empty namespace means DefaultNamespace.
@@ -11,8 +12,8 @@ const clusterLabel = "link/v1/root"
 // The secret is at least MinSecretBytes random bytes in base64, base64url or hexadecimal, as NewSecret makes them.
 // They must be random: whoever can reach a node sees the derived public key and could try passphrases offline.
 //
-// To replace a secret with no interruption, give "new,old" to every node in turn and then "new". A node with both
-// trusts both, and nodes that have either one trust it.
+// To replace a secret without interruption, give "new,old" to every node in turn, and then "new". A node with both
+// secrets trusts nodes with either one, and they trust it.
 //
 // Errors match ErrBadSecret or ErrBadID and never show the secret.
 func NewClusterSource(secret, service, namespace string) (Source, error) {
@@ -23,7 +24,7 @@ func NewClusterSource(secret, service, namespace string) (Source, error) {
 	return newSource(TierClusterSecret, clusterLabel, ClusterTrustDomain, service, namespace, secrets)
 }
 
-// newSource returns a derived source as the interface, so that an error comes with a nil Source.
+// newSource returns a derivedSource as a Source, so that the Source is nil if there is an error.
 func newSource(tier Tier, label, trustDomain, service, namespace string, secrets [][]byte) (Source, error) {
 	if namespace == "" {
 		namespace = DefaultNamespace

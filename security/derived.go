@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// renewJitter spreads renewals over half a leaf's lifetime ± 10 %, so that nodes started together do not renew together.
+// renewJitter sets the time of a renewal to half of the leaf's lifetime ± 10 %, so that nodes started together do not
+// renew together.
 const renewJitter = 0.1
 
 // A derivedSource issues its own leaves from roots derived from secrets.
@@ -19,21 +20,27 @@ type derivedSource struct {
 	tier   Tier
 	bundle *Bundle
 	signer *authority
-	chain  [][]byte // what goes behind the leaf
+
+	// chain holds the cross-signed certificates that follow the leaf.
+	chain [][]byte
 
 	current atomic.Pointer[lease]
 	closed  atomic.Bool
-	mu      sync.Mutex // held while renewing, so that it happens once
+
+	// mu is held during a renewal, so that concurrent calls renew only once.
+	mu sync.Mutex
 }
 
-// A lease is one leaf and the time it is used.
+// A lease is one leaf and the time of its renewal.
 type lease struct {
 	svid    *SVID
 	renewAt time.Time
-	changed chan struct{} // closed when the next lease is in place
+
+	// changed is closed after the next lease has been stored.
+	changed chan struct{}
 }
 
-// newDerivedSource returns a source of the first secret that also trusts the others.
+// newDerivedSource returns a source that issues leaves from the first secret and also trusts the others.
 func newDerivedSource(tier Tier, label string, id ID, secrets [][]byte) (*derivedSource, error) {
 	s := &derivedSource{id: id, tier: tier}
 	roots := make([]*x509.Certificate, 0, len(secrets))
@@ -71,15 +78,15 @@ func (s *derivedSource) newLease(now time.Time) (*lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The leaf's dates have no monotonic reading, so neither has renewAt, and comparing with it goes by the wall
-	// clock: the monotonic clock stands still while a machine sleeps.
+	// The leaf's dates have no monotonic reading, so renewAt has none either, and comparisons use the wall clock. The
+	// monotonic clock stops while a machine sleeps.
 	leaf := svid.Certificate.Leaf
 	half := leaf.NotAfter.Sub(now.Round(0)) / 2
 	jitter := time.Duration(float64(half) * renewJitter * (2*rand.Float64() - 1)) //nolint:gosec // spreads load, hides nothing
 	return &lease{svid: svid, renewAt: leaf.NotAfter.Add(jitter - half), changed: make(chan struct{})}, nil
 }
 
-// usable is false when the leaf is due for renewal, or when the clock was set back to before its time.
+// usable returns false if the leaf is due for renewal, or if the clock was set back to before its NotBefore.
 func (l *lease) usable(now time.Time) bool {
 	return now.Before(l.renewAt) && !now.Before(l.svid.Certificate.Leaf.NotBefore)
 }
@@ -97,7 +104,8 @@ func (s *derivedSource) SVID() (*SVID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, now := s.current.Load(), time.Now()
-	if old.usable(now) { // another call renewed it meanwhile
+	// Another call may have renewed the lease in the meantime.
+	if old.usable(now) {
 		return old.svid, nil
 	}
 	renewed, err := s.newLease(now)
@@ -127,7 +135,7 @@ func (s *derivedSource) Close() error {
 	return nil
 }
 
-// String is tier and identity, without the keys.
+// String returns tier and identity, without the keys.
 func (s *derivedSource) String() string {
 	return "Source(" + s.tier.String() + " " + s.id.String() + ")"
 }
@@ -135,5 +143,5 @@ func (s *derivedSource) String() string {
 // Format prints String for every verb, so that no verb shows a key.
 func (s *derivedSource) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, s.String()) }
 
-// LogValue is tier and identity, without the keys.
+// LogValue returns tier and identity, without the keys.
 func (s *derivedSource) LogValue() slog.Value { return slog.StringValue(s.String()) }

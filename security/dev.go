@@ -10,14 +10,14 @@ import (
 const DevTrustDomain = "dev.link"
 
 // devLabel is the HKDF info of dev roots. It differs from clusterLabel so that a dev secret pasted into
-// LINK_CLUSTER_SECRET, or the reverse, gives an unrelated root.
+// LINK_CLUSTER_SECRET, or the other way round, gives an unrelated root.
 const devLabel = "link/v1/dev-root"
 
 // NewDevSource returns a source of TierDev for a service; an empty namespace means DefaultNamespace.
 //
-// The secret behind it is in the file link/dev.secret of os.UserConfigDir, made on first use. Processes that start
-// together agree on one. The file and its folder must belong to the user and be closed to everyone else
-// (modes 0600 and 0700); otherwise the error is a [*DevSecretError] that says how to fix it.
+// Its secret is stored in the file link/dev.secret in os.UserConfigDir, which is created on first use. Processes that
+// start at the same time agree on one secret. The file and its folder must belong to the user and be inaccessible to
+// everyone else (modes 0600 and 0700); otherwise the error is a [*DevSecretError] that says how to fix it.
 func NewDevSource(service, namespace string) (Source, error) {
 	config, err := os.UserConfigDir()
 	if err != nil {

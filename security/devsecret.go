@@ -15,13 +15,18 @@ const devSecretName = "dev.secret"
 
 // A DevSecretError says why the file of the dev secret, or its folder, cannot be used.
 type DevSecretError struct {
-	Path    string // the file or folder
-	Problem string // what is wrong
-	Fix     string // a command that fixes it; empty when there is no simple one
-	Err     error  // the cause; may be nil
+	// Path is the file or folder.
+	Path    string
+	Problem string
+
+	// Fix is a command that fixes the problem. It is empty if there is no simple one.
+	Fix string
+
+	// Err is the cause. It may be nil.
+	Err error
 }
 
-// Error names the path, the problem and the command that fixes it.
+// Error returns the path, the problem, the cause and the command that fixes it.
 func (e *DevSecretError) Error() string {
 	text := "security: dev secret: " + e.Path + " " + e.Problem
 	if e.Err != nil {
@@ -33,10 +38,10 @@ func (e *DevSecretError) Error() string {
 	return text
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *DevSecretError) Unwrap() error { return e.Err }
 
-// devSecret reads the secret in the folder at path, making both on first use.
+// devSecret reads the secret in the folder at path, and creates both on first use.
 func devSecret(path string) ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(path), private.FolderMode); err != nil {
 		return nil, &DevSecretError{Path: path, Problem: "cannot be made", Err: err}
@@ -45,7 +50,8 @@ func devSecret(path string) ([]byte, error) {
 	if err != nil {
 		return nil, unfitFolder(path, err)
 	}
-	defer func() { _ = folder.Close() }() // what matters is synced
+	// An error of Close does not matter: the secret has been synced.
+	defer func() { _ = folder.Close() }()
 	path = folder.Path(devSecretName)
 	size := base64.RawURLEncoding.EncodedLen(MinSecretBytes)
 	text, err := folder.ReadOrMake(devSecretName, maxDevSecret, func() []byte { return []byte(NewSecret()) })
@@ -62,10 +68,10 @@ func devSecret(path string) ([]byte, error) {
 	return secret, nil
 }
 
-// maxDevSecret is how much of the file is read: more than it has, so that one that is too long is noticed.
+// maxDevSecret bounds the bytes read from the file. It exceeds the length of a secret, so that a longer one is detected.
 const maxDevSecret = 1024
 
-// unfitFolder is the error of the folder of the secret.
+// unfitFolder returns the error for an unusable folder of the secret.
 func unfitFolder(path string, err error) error {
 	e, ok := errors.AsType[*private.Error](err)
 	if !ok {
@@ -77,7 +83,7 @@ func unfitFolder(path string, err error) error {
 	return &DevSecretError{Path: path, Problem: e.Problem + "; " + e.Fix + ": HOME or XDG_CONFIG_HOME says where it is"}
 }
 
-// unfitFile is the error of the file of the secret, which is made anew when it is gone.
+// unfitFile returns the error for an unusable file of the secret. Removing the file is a fix: a new one is created.
 func unfitFile(path string, err error) error {
 	e, ok := errors.AsType[*private.Error](err)
 	switch {
@@ -92,7 +98,7 @@ func unfitFile(path string, err error) error {
 	return &DevSecretError{Path: path, Problem: e.Problem, Fix: removing(path)}
 }
 
-// removing is the command that removes what is at path, "" for a folder: there may be something in it.
+// removing returns the command that removes the file at path. It returns "" for a folder, which may not be empty.
 func removing(path string) string {
 	if info, err := os.Lstat(path); err != nil || info.IsDir() {
 		return ""

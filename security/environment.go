@@ -10,27 +10,28 @@ import (
 const (
 	envClusterSecret = "LINK_CLUSTER_SECRET" //nolint:gosec // the name of a secret, not one
 	envMode          = "LINK_ENV"
-	envKubernetes    = "KUBERNETES_SERVICE_HOST" // set in every container by Kubernetes
+	// envKubernetes is set by Kubernetes in every container.
+	envKubernetes = "KUBERNETES_SERVICE_HOST"
 )
 
-// ErrTierRefused is matched when the tier that the environment leads to is too low for it, or cannot be judged because
-// LINK_ENV has an unknown value.
+// ErrTierRefused is matched if the tier of the source is too low for the environment, or if LINK_ENV has an unknown
+// value.
 var ErrTierRefused = errors.New("security: tier refused")
 
-// FromEnvironment returns the source that the environment asks for: NewClusterSource if LINK_CLUSTER_SECRET is set,
-// NewDevSource otherwise. An empty namespace means DefaultNamespace.
+// FromEnvironment returns the source that the environment variables select: NewClusterSource if LINK_CLUSTER_SECRET is
+// set, NewDevSource otherwise. An empty namespace means DefaultNamespace.
 //
-// It never settles for less than the place needs. LINK_ENV says what the place is, in any case of letters: with
-// production or prod both tiers are refused; development, dev, test or nothing allow both, except that inside
-// Kubernetes the dev tier is refused; any other value is refused, since it may be a misspelled production. Those errors
-// match ErrTierRefused and say what to set.
-// LINK_CLUSTER_SECRET set to nothing is an error that matches ErrBadSecret, since it is most likely a secret that
-// failed to arrive.
+// It never returns a tier that is too low for the environment, which LINK_ENV names, ignoring case. The values
+// production and prod refuse both tiers. The values development, dev, test and an empty or unset LINK_ENV allow both,
+// except that the dev tier is refused inside Kubernetes. Any other value is refused, since it may be a misspelled
+// production. Those errors match ErrTierRefused and say what to set.
+//
+// If LINK_CLUSTER_SECRET is set but empty, the error matches ErrBadSecret: most likely the secret was not delivered.
 func FromEnvironment(service, namespace string) (Source, error) {
 	return FromVariables(os.LookupEnv, service, namespace)
 }
 
-// FromVariables is FromEnvironment with the variables that lookup knows.
+// FromVariables is like FromEnvironment, but looks up the variables with lookup.
 func FromVariables(lookup func(name string) (value string, ok bool), service, namespace string) (Source, error) {
 	secret, hasSecret := lookup(envClusterSecret)
 	tier := TierDev

@@ -7,28 +7,28 @@ import (
 	"github.com/linkmesh/link/internal/foreign"
 )
 
-// What a *VerifyError matches with errors.Is, besides its cause.
+// Errors that a *VerifyError matches with errors.Is, besides its cause.
 var (
 	// ErrHandshake means the wrong TLS version or protocol, or a resumed session.
 	ErrHandshake = errors.New("security: unacceptable handshake")
-	// ErrNoCertificate means the peer showed no certificate.
+	// ErrNoCertificate means that the peer sent no certificate.
 	ErrNoCertificate = errors.New("security: no certificate")
-	// ErrBadCertificate means certificates that break a rule whoever signed them.
+	// ErrBadCertificate means that the certificates break a rule, regardless of who signed them.
 	ErrBadCertificate = errors.New("security: unacceptable certificate")
-	// ErrUntrusted means no chain to a root of the peer's trust domain.
+	// ErrUntrusted means that there is no chain to a root of the peer's trust domain.
 	ErrUntrusted = errors.New("security: untrusted certificate")
-	// ErrExpired means a certificate past its end.
+	// ErrExpired means that a certificate has expired.
 	ErrExpired = errors.New("security: certificate expired")
-	// ErrNotYetValid means a certificate before its beginning.
+	// ErrNotYetValid means that a certificate is not valid yet.
 	ErrNotYetValid = errors.New("security: certificate not yet valid")
-	// ErrWrongIdentity means a valid peer that is not the one asked for.
+	// ErrWrongIdentity means that the peer is valid, but is not the expected one.
 	ErrWrongIdentity = errors.New("security: wrong identity")
 )
 
-// maxErrorText bounds the text a VerifyError takes from its cause, part of which the peer chose.
+// maxErrorText bounds the text a VerifyError takes from its cause, because the peer controls a part of it.
 const maxErrorText = 512
 
-// A Role is the side of a handshake this node is on.
+// A Role is this node's side of a handshake.
 type Role uint8
 
 const (
@@ -38,7 +38,7 @@ const (
 	RoleServer
 )
 
-// String is "client" or "server".
+// String returns "client" or "server".
 func (r Role) String() string {
 	switch r {
 	case RoleClient:
@@ -51,17 +51,27 @@ func (r Role) String() string {
 }
 
 // A VerifyError says why this node refused a peer during the handshake.
-// It matches one of this package's Err values by its Reason, and its cause.
+// It matches the Err value of this package that belongs to its Reason, and its cause.
 type VerifyError struct {
-	Reason   Reason
-	Role     Role   // the side this node was on
-	Expected ID     // the identity asked for; zero on the accepting side
-	Got      ID     // the identity the peer showed, proven or not; zero when there was none to read
-	Detail   string // what exactly was wrong; may be empty
-	Err      error  // the cause; may be nil
+	Reason Reason
+
+	// Role is the side of the handshake that this node was on.
+	Role Role
+
+	// Expected is the identity that was dialed. It is zero on the accepting side.
+	Expected ID
+
+	// Got is the identity in the peer's certificate, verified or not. It is zero if it could not be read.
+	Got ID
+
+	// Detail says what exactly was wrong. It may be empty.
+	Detail string
+
+	// Err is the cause. It may be nil.
+	Err error
 }
 
-// Error is one line that says what was refused, why, and what to check.
+// Error returns one line that says what was refused, why, and what to check.
 func (e *VerifyError) Error() string {
 	var b strings.Builder
 	b.WriteString("security: ")
@@ -85,7 +95,8 @@ func (e *VerifyError) Error() string {
 		if len(text) > maxErrorText {
 			text = strings.ToValidUTF8(text[:maxErrorText], "") + "..."
 		}
-		b.WriteString(": " + foreign.Text(text)) // names in certificates are the peer's
+		// The text may contain names from the peer's certificates.
+		b.WriteString(": " + foreign.Text(text))
 	}
 	if hint := e.hint(); hint != "" {
 		b.WriteString("; " + hint)
@@ -93,7 +104,7 @@ func (e *VerifyError) Error() string {
 	return b.String()
 }
 
-// hint is what to look at next.
+// hint says what to check next, or returns "".
 func (e *VerifyError) hint() string {
 	if e.Reason == ReasonWrongIdentity && e.Got.Service() == e.Expected.Service() && e.Got.TrustDomain() == e.Expected.TrustDomain() {
 		return "the same service has the address in another namespace: do both nodes use the same LINK_NAMESPACE?"
@@ -101,7 +112,7 @@ func (e *VerifyError) hint() string {
 	return e.Reason.hint()
 }
 
-// Unwrap gives the Err value of the reason and the cause.
+// Unwrap returns the Err value of the reason and, if there is one, the cause.
 func (e *VerifyError) Unwrap() []error {
 	if e.Err == nil {
 		return []error{e.Reason.sentinel()}

@@ -7,22 +7,23 @@ import (
 	"log/slog"
 )
 
-// ErrHidden is the error of encoding a secret for another program, which gob would do.
+// ErrHidden is returned when gob encodes or decodes a secret.
 var ErrHidden = errors.New("security: a secret is not encoded")
 
-// hiddenText is what shows of a secret.
+// hiddenText is printed in place of a secret.
 const hiddenText = "[hidden]"
 
-// Hidden is a text that does not show: a token, a password. Fmt with every verb, JSON, XML and other encodings by text,
-// and slog show "[hidden]" in its place, or nothing if it is empty; gob fails with [ErrHidden]. It is so in any struct it
-// is a field of, exported or not. The zero value is the empty text.
+// Hidden is a text that is not printed, such as a token or a password. All verbs of fmt, slog, JSON, XML and other text
+// encodings write "[hidden]" instead, or nothing if it is empty; gob fails with [ErrHidden]. A struct with a Hidden in a
+// field, exported or not, does not show the text either. The zero value is the empty text.
 //
 // It keeps secrets out of logs and dumps, not out of memory.
 type Hidden struct {
-	text *string // a pointer, because fmt looks into fields that are not exported without asking
+	// text is a pointer because fmt prints unexported fields without calling their methods.
+	text *string
 }
 
-// Hide returns text as one that does not show.
+// Hide returns text as a Hidden.
 func Hide(text string) Hidden {
 	if text == "" {
 		return Hidden{}
@@ -41,7 +42,7 @@ func (h Hidden) Reveal() string {
 // IsZero reports whether the text is empty.
 func (h Hidden) IsZero() bool { return h.text == nil }
 
-// String is "[hidden]", or empty.
+// String returns "[hidden]", or "" if the text is empty.
 func (h Hidden) String() string {
 	if h.text == nil {
 		return ""
@@ -49,30 +50,31 @@ func (h Hidden) String() string {
 	return hiddenText
 }
 
-// Format prints String for every verb; for %#v and %q in quotes.
+// Format prints String for every verb, in quotes for %#v and %q.
 func (h Hidden) Format(f fmt.State, verb rune) { formatHidden(f, verb, h.String()) }
 
-// LogValue is String.
+// LogValue returns String.
 func (h Hidden) LogValue() slog.Value { return slog.StringValue(h.String()) }
 
-// MarshalText is String, for JSON, XML and others.
+// MarshalText returns String, for JSON, XML and other encodings.
 func (h Hidden) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
-// UnmarshalText hides text, so that a configuration can be read from a file.
+// UnmarshalText sets h to text, so that a secret can be read from a configuration file.
 func (h *Hidden) UnmarshalText(text []byte) error {
 	*h = Hide(string(text))
 	return nil
 }
 
-// GobEncode fails: what gob writes is for another program to use.
+// GobEncode returns ErrHidden, because another program would read what gob writes.
 func (h Hidden) GobEncode() ([]byte, error) { return nil, ErrHidden }
 
-// GobDecode fails, as GobEncode does.
+// GobDecode returns ErrHidden.
 func (h *Hidden) GobDecode([]byte) error { return ErrHidden }
 
 func formatHidden(f fmt.State, verb rune, text string) {
 	if verb == 'q' || verb == 'v' && f.Flag('#') {
 		text = fmt.Sprintf("%q", text)
 	}
-	_, _ = io.WriteString(f, text) // fmt's own writer does not fail
+	// Writing to a fmt.State does not fail.
+	_, _ = io.WriteString(f, text)
 }

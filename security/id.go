@@ -7,12 +7,13 @@ import (
 )
 
 const (
-	// MaxTrustDomainBytes is the longest trust domain (SPIFFE ID specification, section 2.3).
+	// MaxTrustDomainBytes is the maximum length of a trust domain (SPIFFE ID specification, section 2.3).
 	MaxTrustDomainBytes = 255
-	// MaxIDBytes is the longest SPIFFE ID as a URI (SPIFFE ID specification, section 2.3).
+	// MaxIDBytes is the maximum length of a SPIFFE ID as a URI (SPIFFE ID specification, section 2.3).
 	MaxIDBytes = 2048
 
-	maxLabelBytes = 63 // for one dot-separated part of a trust domain (RFC 1035, section 2.3.4)
+	// maxLabelBytes is the maximum length of one dot-separated part of a trust domain (RFC 1035, section 2.3.4).
+	maxLabelBytes = 63
 
 	idScheme    = "spiffe://"
 	idNamespace = "/ns/"
@@ -24,18 +25,20 @@ var ErrBadID = errors.New("security: invalid SPIFFE ID")
 
 // An ID is the identity of a service: spiffe://<trust domain>/ns/<namespace>/svc/<service>.
 //
-// A trust domain is made of lower-case letters, digits, dots and hyphens, shaped like a DNS name. Namespace and
-// service are made of ASCII letters, digits, dots, hyphens and underscores and begin with a letter or a digit; they
+// A trust domain consists of lower-case letters, digits, dots and hyphens, and has the form of a DNS name. Namespace
+// and service consist of ASCII letters, digits, dots, hyphens and underscores and begin with a letter or a digit; they
 // are case-sensitive, as in SPIFFE.
 //
 // IDs are values: they can be compared with == and used as map keys, and two are equal exactly when their URIs are
-// equal byte for byte. The zero ID is invalid and belongs to nobody.
+// equal byte for byte. The zero ID is invalid; no service has it.
 type ID struct {
-	uri                  string
-	domainEnd, namespEnd uint16 // where trust domain and namespace end in uri
+	uri string
+
+	// domainEnd and namespEnd are the ends of trust domain and namespace in uri.
+	domainEnd, namespEnd uint16
 }
 
-// NewID returns the ID of a service. Its errors match ErrBadID and name the part that is wrong.
+// NewID returns the ID of a service. Errors match ErrBadID and name the invalid part.
 func NewID(trustDomain, namespace, service string) (ID, error) {
 	if problem := checkTrustDomain(trustDomain); problem != "" {
 		return ID{}, fmt.Errorf("%w: trust domain %s %s", ErrBadID, quote(trustDomain), problem)
@@ -58,8 +61,8 @@ func NewID(trustDomain, namespace, service string) (ID, error) {
 	}, nil
 }
 
-// ParseID reads an ID from its URI. It takes exactly what String writes: no upper-case scheme or trust domain, no
-// percent encoding, port, user, query, fragment or trailing slash. Its errors match ErrBadID.
+// ParseID reads an ID from its URI. It accepts exactly the output of String: no upper-case scheme or trust domain, no
+// percent encoding, port, user, query, fragment or trailing slash. Errors match ErrBadID.
 func ParseID(uri string) (ID, error) {
 	if len(uri) > MaxIDBytes {
 		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", ErrBadID, len(uri), MaxIDBytes)
@@ -76,10 +79,10 @@ func ParseID(uri string) (ID, error) {
 	return NewID(trustDomain, parts[1], parts[3])
 }
 
-// String is the URI; empty for the zero ID.
+// String returns the URI, or "" for the zero ID.
 func (id ID) String() string { return id.uri }
 
-// TrustDomain is the name of the trust domain; empty for the zero ID.
+// TrustDomain returns the name of the trust domain, or "" for the zero ID.
 func (id ID) TrustDomain() string {
 	if id.IsZero() {
 		return ""
@@ -87,7 +90,7 @@ func (id ID) TrustDomain() string {
 	return id.uri[len(idScheme):id.domainEnd]
 }
 
-// Namespace is the namespace of the service; empty for the zero ID.
+// Namespace returns the namespace of the service, or "" for the zero ID.
 func (id ID) Namespace() string {
 	if id.IsZero() {
 		return ""
@@ -95,7 +98,7 @@ func (id ID) Namespace() string {
 	return id.uri[int(id.domainEnd)+len(idNamespace) : id.namespEnd]
 }
 
-// Service is the name of the service; empty for the zero ID.
+// Service returns the name of the service, or "" for the zero ID.
 func (id ID) Service() string {
 	if id.IsZero() {
 		return ""
@@ -106,10 +109,10 @@ func (id ID) Service() string {
 // IsZero reports whether id is the zero ID.
 func (id ID) IsZero() bool { return id.uri == "" }
 
-// MarshalText is the URI, for logs and JSON.
+// MarshalText returns the URI, for logs and JSON.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.uri), nil }
 
-// checkTrustDomain says what is wrong with a trust domain, or nothing.
+// checkTrustDomain says why a trust domain is invalid, or returns "".
 func checkTrustDomain(td string) string {
 	if td == "" {
 		return "is empty"
@@ -135,7 +138,7 @@ func checkTrustDomain(td string) string {
 	return ""
 }
 
-// checkSegment says what is wrong with a namespace or service, or nothing.
+// checkSegment says why a namespace or service is invalid, or returns "".
 func checkSegment(s string) string {
 	if s == "" {
 		return "is empty"
@@ -157,7 +160,7 @@ func checkSegment(s string) string {
 
 func isLowerOrDigit(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
 
-// quote makes text of unknown origin safe and short enough for an error.
+// quote quotes and shortens untrusted text for an error.
 func quote(s string) string {
 	const limit = 128
 	if len(s) > limit {

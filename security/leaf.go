@@ -13,20 +13,23 @@ import (
 )
 
 const (
-	minRSABits = 2048 // NIST SP 800-57 part 1: the least that is acceptable
-	maxRSABits = 4096 // the most that is in use; checking a signature costs the square of it
+	// minRSABits is the minimum of NIST SP 800-57 part 1.
+	minRSABits = 2048
+	// maxRSABits is the longest key in common use. The cost of a signature check grows with the square of the length.
+	maxRSABits = 4096
 
-	// maxRSAExponent is the public exponent of nearly all keys (NIST SP 800-56B, section 6.4.1.1); checking a signature
-	// costs its logarithm.
+	// maxRSAExponent is the public exponent of nearly all keys (NIST SP 800-56B, section 6.4.1.1). The cost of a
+	// signature check grows with the logarithm of the exponent.
 	maxRSAExponent = 1<<16 + 1
 
-	sanURI = 6 // the tag of a URI in GeneralName (RFC 5280, section 4.2.1.6)
+	// sanURI is the tag of a URI in GeneralName (RFC 5280, section 4.2.1.6).
+	sanURI = 6
 )
 
 func oidSubjectAltName() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 17} }
 func oidKeyUsage() asn1.ObjectIdentifier       { return asn1.ObjectIdentifier{2, 5, 29, 15} }
 
-// checkLeaf applies the rules for leaves (X509-SVID, sections 2 to 5) and reads the identity.
+// checkLeaf applies the rules for leaves (X509-SVID, sections 2 to 5) and returns the identity.
 func checkLeaf(leaf *x509.Certificate) (ID, *VerifyError) {
 	profile := func(detail string) *VerifyError { return &VerifyError{Reason: ReasonProfile, Detail: detail} }
 
@@ -62,8 +65,8 @@ func checkLeaf(leaf *x509.Certificate) (ID, *VerifyError) {
 	return ID{}, problem
 }
 
-// uriNames returns the URIs among the subject alternative names as they are in the certificate. The url.URL values
-// that crypto/x509 offers are already normalized: an upper-case scheme or an empty fragment no longer shows.
+// uriNames returns the URIs among the subject alternative names, exactly as they are in the certificate. The url.URL
+// values of crypto/x509 are already normalized: they have lost an upper-case scheme or an empty fragment.
 func uriNames(cert *x509.Certificate) ([]string, error) {
 	var uris []string
 	for _, extension := range cert.Extensions {
@@ -100,7 +103,7 @@ func hasExtension(cert *x509.Certificate, oid asn1.ObjectIdentifier) (present, c
 	return false, false
 }
 
-// weak says why a certificate a peer showed is too weak, or nothing.
+// weak says why the signature or key of a peer's certificate is too weak, or returns "".
 func weak(cert *x509.Certificate) string {
 	strong := [...]x509.SignatureAlgorithm{
 		x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512, x509.PureEd25519,
@@ -113,7 +116,7 @@ func weak(cert *x509.Certificate) string {
 	return weakKey(cert)
 }
 
-// weakKey says why a certificate's key is too weak, or nothing.
+// weakKey says why a certificate's key is too weak or too slow to use, or returns "".
 func weakKey(cert *x509.Certificate) string {
 	switch key := cert.PublicKey.(type) {
 	case ed25519.PublicKey:

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// A Peer is who is on the other side of a verified connection. It does not change while the connection lives.
+// A Peer describes the other side of a verified connection. It does not change during the connection.
 type Peer struct {
-	// ID is the peer's proven identity.
+	// ID is the peer's verified identity.
 	ID ID
-	// NotAfter is when its leaf ends. A connection of a node ends in the second in which it does.
+	// NotAfter is the time at which the leaf expires. A connection of a node ends in the second in which it does.
 	NotAfter time.Time
 	// SPKI is the SHA-256 of the public key in the leaf (its SubjectPublicKeyInfo in DER).
-	// Unlike a fingerprint of the certificate it cannot be changed by whoever forwards the certificate.
+	// Unlike a fingerprint of the certificate, it cannot be changed by a party that forwards the certificate.
 	SPKI [sha256.Size]byte
 	// Serial is the leaf's serial number in lower-case hexadecimal. It is unique per issuer.
 	Serial string
 }
 
-// PeerFromState reads the peer from a connection made with a configuration of this package, after its handshake.
-// It proves nothing by itself: the handshake did. Before the end of the handshake it fails with ErrHandshake,
-// without a certificate with ErrNoCertificate, and with ErrBadCertificate for a leaf no handshake would have accepted.
+// PeerFromState returns the peer of a connection made with a configuration of this package, after its handshake.
+// It does not verify the peer: the handshake has. The error matches ErrHandshake before the end of the handshake,
+// ErrNoCertificate without a certificate, and ErrBadCertificate for a leaf that no handshake would have accepted.
 func PeerFromState(state tls.ConnectionState) (Peer, error) {
 	if !state.HandshakeComplete {
 		return Peer{}, fmt.Errorf("%w: it is not complete", ErrHandshake)

@@ -2,50 +2,50 @@ package security
 
 import "strconv"
 
-// A Reason says why a peer was refused. The set is closed, so its text serves as a metric label.
+// A Reason says why a peer was refused. The set of reasons is fixed, so its text can be used as a metric label.
 // The zero Reason is invalid.
 type Reason uint8
 
 const (
-	// ReasonVersion means the connection is not TLS 1.3.
+	// ReasonVersion means that the connection is not TLS 1.3.
 	ReasonVersion Reason = iota + 1
-	// ReasonProtocol means another ALPN protocol than the one asked for, or none.
+	// ReasonProtocol means that no ALPN protocol was negotiated, or a wrong one.
 	ReasonProtocol
-	// ReasonResumed means a resumed session, in which no certificate was shown.
+	// ReasonResumed means that the session was resumed, without certificates.
 	ReasonResumed
-	// ReasonNoCertificate means the peer showed no certificate.
+	// ReasonNoCertificate means that the peer sent no certificate.
 	ReasonNoCertificate
 	// ReasonChainTooLong means more than MaxChainCertificates certificates.
 	ReasonChainTooLong
 	// ReasonChainTooLarge means more than MaxChainBytes of certificates.
 	ReasonChainTooLarge
-	// ReasonProfile means the leaf breaks a rule of X509-SVID.
+	// ReasonProfile means that the leaf breaks a rule of X509-SVID.
 	ReasonProfile
-	// ReasonUsage means the certificates may not be used for both ends of TLS.
+	// ReasonUsage means that the certificates may not be used for both ends of TLS.
 	ReasonUsage
-	// ReasonMalformedID means the URI in the leaf is not an ID.
+	// ReasonMalformedID means that the URI in the leaf is not an ID.
 	ReasonMalformedID
-	// ReasonWeak means a weak key or signature algorithm in the chain, or an RSA key that is slow beyond reason.
+	// ReasonWeak means a weak key or signature algorithm in the chain, or an RSA key that is too slow to use.
 	ReasonWeak
-	// ReasonRepeated means two certificates with the same subject or key.
+	// ReasonRepeated means that two certificates have the same subject or key.
 	ReasonRepeated
-	// ReasonTrustDomain means the source has no bundle for the peer's trust domain.
+	// ReasonTrustDomain means that the source has no bundle for the peer's trust domain.
 	ReasonTrustDomain
-	// ReasonBundle means the source failed to give the bundle, or gave that of another trust domain.
+	// ReasonBundle means that the source returned an error or the bundle of another trust domain.
 	ReasonBundle
-	// ReasonNotYetValid means the leaf is not valid yet.
+	// ReasonNotYetValid means that the leaf is not valid yet.
 	ReasonNotYetValid
-	// ReasonExpired means the leaf, or the authority above it, has expired.
+	// ReasonExpired means that the leaf, or the authority above it, has expired.
 	ReasonExpired
-	// ReasonNameConstraint means the authority may not vouch for the name.
+	// ReasonNameConstraint means that the authority may not issue certificates for the name.
 	ReasonNameConstraint
-	// ReasonUntrusted means no chain to a root of the peer's trust domain.
+	// ReasonUntrusted means that there is no chain to a root of the peer's trust domain.
 	ReasonUntrusted
-	// ReasonWrongIdentity means a valid peer that is not the one asked for.
+	// ReasonWrongIdentity means that the peer is valid, but is not the expected one.
 	ReasonWrongIdentity
 )
 
-// String is the reason in words joined by hyphens.
+// String returns the reason as words joined by hyphens.
 func (r Reason) String() string {
 	switch r {
 	case ReasonVersion:
@@ -89,7 +89,7 @@ func (r Reason) String() string {
 	}
 }
 
-// sentinel is the Err value that a VerifyError with this reason matches.
+// sentinel returns the Err value that a VerifyError with this reason matches.
 func (r Reason) sentinel() error {
 	switch r {
 	case ReasonVersion, ReasonProtocol, ReasonResumed:
@@ -113,7 +113,7 @@ func (r Reason) sentinel() error {
 	}
 }
 
-// hint is what to look at next, for the reasons where that is not obvious.
+// hint says what to check next, or returns "" if that is obvious.
 func (r Reason) hint() string {
 	switch r {
 	case ReasonTrustDomain:

@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// MinSecretBytes is the least a cluster secret may decode to.
+	// MinSecretBytes is the minimum length of a decoded cluster secret.
 	MinSecretBytes = 32
-	// MaxSecretBytes is the most text a cluster secret may have, old and new together.
+	// MaxSecretBytes is the maximum length of the text of a cluster secret, old and new together.
 	MaxSecretBytes = 4096
 
-	// maxSecrets is how many secrets a rotation involves: the new one and the old one.
+	// maxSecrets is the number of secrets during a rotation: the new one and the old one.
 	maxSecrets = 2
 	// minDistinctBytes refuses placeholders such as 64 zeros. 32 random bytes have 30 distinct values on average, and
 	// fewer than 8 once in more than 10^40 secrets.
 	minDistinctBytes = 8
 
-	// secretMaker says where a good secret comes from.
+	// secretMaker is the part of an error that says how to make a good secret.
 	secretMaker = `the output of "openssl rand -base64 32" (or of security.NewSecret)`
 )
 
@@ -31,7 +31,8 @@ var ErrBadSecret = errors.New("security: invalid cluster secret")
 // NewSecret returns a fresh cluster secret: 32 bytes from crypto/rand in base64url, without padding.
 func NewSecret() string {
 	secret := make([]byte, MinSecretBytes)
-	_, _ = rand.Read(secret) // never fails: crypto/rand ends the process instead
+	// rand.Read never returns an error: crypto/rand ends the process instead.
+	_, _ = rand.Read(secret)
 	return base64.RawURLEncoding.EncodeToString(secret)
 }
 
@@ -59,22 +60,24 @@ func parseSecrets(text string) ([][]byte, error) {
 	return secrets, nil
 }
 
-// parseSecret reads one secret. Text of hexadecimal digits only is hexadecimal; everything else is base64 in either
-// alphabet, with or without padding. Every node must come to the same bytes, so there is no guessing beyond that.
+// parseSecret reads one secret. Text that decodes as hexadecimal is hexadecimal; any other text is base64 in either
+// alphabet, with or without padding. There is no other guessing, because every node must decode to the same bytes.
 func parseSecret(text string) ([]byte, error) {
 	if text == "" {
 		return nil, errors.New("is empty")
 	}
 	secret, err := hex.DecodeString(text)
 	if err != nil {
-		if strings.ContainsAny(text, "\r\n") { // the decoder would skip them
+		// The base64 decoder would skip line breaks.
+		if strings.ContainsAny(text, "\r\n") {
 			return nil, errors.New("has a line break inside")
 		}
 		text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
 		secret, err = base64.RawStdEncoding.Strict().DecodeString(text)
 	}
 	if err != nil {
-		return nil, errors.New("is neither base64 nor hexadecimal") // the decoder's error would show a part of it
+		// The decoder's error is dropped because it could show a part of the secret.
+		return nil, errors.New("is neither base64 nor hexadecimal")
 	}
 	if len(secret) < MinSecretBytes {
 		return nil, fmt.Errorf("has %d bytes, at least %d are needed", len(secret), MinSecretBytes)

@@ -1,21 +1,22 @@
-// Package security gives every node of a mesh an identity and checks the identity of every peer.
+// Package security gives every node of a mesh an identity and verifies the identity of every peer.
 //
 // # Overview
 //
 // An identity is a SPIFFE ID built from names: spiffe://<trust domain>/ns/<namespace>/svc/<service>, see [ID].
 // A [Source] holds a node's own identity as an X509-SVID (a short-lived certificate with its key) and the roots it
 // trusts, one [Bundle] per trust domain. [ServerTLS] and [ClientTLS] turn a Source into TLS configurations in which
-// both sides prove who they are. No option turns the checks off.
+// both sides prove their identity. No option turns the checks off.
 //
-// There are three tiers, and a Source says which one it is in with [Source.Tier]:
+// There are three tiers; [Source.Tier] returns the tier of a Source:
 //
-//   - [TierDev]: a secret made once in the user's configuration folder. Proves the same user on the same machine.
+//   - [TierDev]: a secret created once in the user's configuration folder. Proves the same user on the same machine.
 //   - [TierClusterSecret]: a secret shared by all nodes. Proves membership of the mesh; since every holder can
-//     name itself as it likes, service names are advisory.
+//     choose its own name, service names are advisory.
 //   - [TierProduction]: a certificate authority vouches for each service's own name.
 //
 // The first two need no server: every node derives the same Ed25519 root from the secret (HKDF-SHA256, RFC 5869)
-// and issues its own leaf. [FromEnvironment] picks between them and refuses to pick a tier too low for the place.
+// and issues its own leaf. [FromEnvironment] selects one of them, and refuses a tier that is too low for the
+// environment.
 //
 // # Usage
 //
@@ -29,13 +30,13 @@
 //		return err
 //	}
 //	serverConfig := security.ServerTLS(src)         // accepts any service of a known trust domain
-//	clientConfig := security.ClientTLS(src, mailer) // accepts mailer and nobody else
+//	clientConfig := security.ClientTLS(src, mailer) // accepts only mailer
 //
 // # Guarantees
 //
 // After a handshake with these configurations: the connection is TLS 1.3, it was not resumed, it speaks exactly the
-// protocol asked for, and the peer holds the key of a currently valid X509-SVID that chains to a root of its own
-// trust domain. On the dialing side the peer is exactly the service that was asked for, whatever discovery said.
+// requested protocol, and the peer holds the key of a currently valid X509-SVID that chains to a root of its own
+// trust domain. On the dialing side the peer is exactly the expected service, regardless of what discovery returned.
 // In TLS 1.3 the dialing side finishes first: only the first bytes from the server tell it that it was accepted.
 //
 // Key exchange is Go's default, which prefers the hybrid X25519MLKEM768; certificates are classical.
@@ -46,12 +47,12 @@
 //
 // # Errors
 //
-// A refused peer is a [*VerifyError] with a closed [Reason], usable as a metric label, and matches one of the
-// Err values with errors.Is.
+// The error for a refused peer is a [*VerifyError]. Its [Reason] is one of a fixed set, usable as a metric label, and
+// it matches one of the Err values with errors.Is.
 //
 // # Testing
 //
-// Package securitytest has an in-memory certificate authority, which also mints wrong certificates on request.
+// Package securitytest has an in-memory certificate authority, which can also make invalid certificates.
 package security
 
 import (
@@ -64,38 +65,38 @@ import (
 // Protocol is the ALPN protocol of the mesh (RFC 7301).
 const Protocol = "link/1"
 
-// DefaultNamespace is the namespace a source uses when it is given an empty one.
+// DefaultNamespace is the namespace of a source that was given an empty one.
 const DefaultNamespace = "default"
 
 // ErrClosed is returned by the methods of a Source after its Close.
 var ErrClosed = errors.New("security: source is closed")
 
-// A Source holds a node's identity and the roots it trusts. It is asked on every handshake, so certificates and
+// A Source holds a node's identity and the roots it trusts. It is queried on every handshake, so certificates and
 // roots can change while connections stay up.
 //
 // Implementations are safe for concurrent use. The values they return are shared: callers must not change them.
 type Source interface {
-	// ID is the node's own identity. It never changes.
+	// ID returns the node's own identity. It never changes.
 	ID() ID
-	// SVID is the node's current certificate and key. It is called once per handshake and must be cheap; it never
-	// waits long for I/O. It fails rather than return a certificate known to be unusable.
+	// SVID returns the node's current certificate and key. It is called once per handshake and must be cheap; it
+	// never waits long for I/O. It returns an error rather than a certificate known to be unusable.
 	SVID() (*SVID, error)
-	// Bundle is the set of roots of one trust domain, never a union of several.
-	// For a trust domain the source does not know the error matches ErrUnknownTrustDomain.
+	// Bundle returns the roots of one trust domain, never a union of several.
+	// For an unknown trust domain the error matches ErrUnknownTrustDomain.
 	Bundle(trustDomain string) (*Bundle, error)
 	// Changed returns a channel that is closed on the next change of the certificate or of a bundle. Call it again
-	// for the change after that. Sources that renew inside SVID, as those of this package do, notice that a
-	// renewal is due only when SVID is called. Close does not close the channel.
+	// for the change after that. Sources that renew inside SVID, as in this package, notice that a renewal is due
+	// only when SVID is called. Close does not close the channel.
 	Changed() <-chan struct{}
 	// Tier says what the identity proves. It never changes.
 	Tier() Tier
-	// Close releases what the source holds and waits for its goroutines, if it has any. It may be called more than once.
+	// Close releases the source's resources and waits for its goroutines, if any. It may be called more than once.
 	Close() error
 }
 
 // An SVID is an X509-SVID: a certificate for an identity, with its private key.
-// It prints and marshals as its identity, and gob does not encode it; the key never shows. The tls.Certificate in it
-// is crypto/tls's own type, which hides nothing once it is taken out.
+// It prints and marshals as its identity and is not encoded by gob, so the key is never printed. The tls.Certificate in
+// it is a plain crypto/tls type, which hides nothing when printed by itself.
 type SVID struct {
 	// ID is the identity in the certificate.
 	ID ID
@@ -104,20 +105,20 @@ type SVID struct {
 	Certificate tls.Certificate
 }
 
-// String is the identity, without the key.
+// String returns the identity, without the key.
 func (s SVID) String() string { return "SVID(" + s.ID.String() + ")" }
 
 // Format prints String for every verb, so that no verb shows the key.
 func (s SVID) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, s.String()) }
 
-// LogValue is the identity, without the key.
+// LogValue returns the identity, without the key.
 func (s SVID) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText is String, for JSON, XML and others.
+// MarshalText returns String, for JSON, XML and other encodings.
 func (s SVID) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// GobEncode fails with ErrHidden: what gob writes is for another program to use.
+// GobEncode returns ErrHidden, because another program would read what gob writes.
 func (s SVID) GobEncode() ([]byte, error) { return nil, ErrHidden }
 
-// GobDecode fails with ErrHidden.
+// GobDecode returns ErrHidden.
 func (s *SVID) GobDecode([]byte) error { return ErrHidden }

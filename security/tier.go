@@ -15,7 +15,7 @@ const (
 	TierProduction
 )
 
-// String is "dev", "cluster-secret" or "production", as it appears in logs.
+// String returns "dev", "cluster-secret" or "production".
 func (t Tier) String() string {
 	switch t {
 	case TierDev:

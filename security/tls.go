@@ -5,27 +5,27 @@ import (
 )
 
 // ServerTLS returns the configuration of an accepting side: it speaks Protocol and accepts every service of a trust
-// domain that src has a bundle for. What each of them may do is decided per call.
+// domain that src has a bundle for. Authorization is decided per call.
 //
-// The configuration asks src for certificate and roots on every handshake and lives as long as src.
+// The configuration gets certificate and roots from src on every handshake, and is valid until src is closed.
 // The caller owns it, but must not weaken it.
 func ServerTLS(src Source) *tls.Config { return ServerTLSFor(src, Protocol) }
 
-// ServerTLSFor is ServerTLS for another ALPN protocol, with the same checks. A transport uses it to tell a verified
-// peer of another version which versions it speaks.
+// ServerTLSFor is like ServerTLS for another ALPN protocol, with the same checks. A transport uses it to tell a
+// verified peer of another version which versions it speaks.
 func ServerTLSFor(src Source, protocol string) *tls.Config {
 	config := baseTLS(&verifier{source: src, role: RoleServer, protocol: protocol})
-	// Only that there is a certificate is checked by crypto/tls; which one, by the verifier.
+	// crypto/tls checks only that there is a certificate; the verifier checks the certificate.
 	config.ClientAuth = tls.RequireAnyClientCert
 	config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate(src) }
 	return config
 }
 
-// ClientTLS returns the configuration of a dialing side: it speaks Protocol and accepts the service expected and no
-// other. With the zero ID it accepts nobody. Otherwise it is like ServerTLS.
+// ClientTLS returns the configuration of a dialing side: it speaks Protocol and accepts only the expected service.
+// With the zero ID it accepts no peer. In all other respects it is like ServerTLS.
 func ClientTLS(src Source, expected ID) *tls.Config { return ClientTLSFor(src, expected, Protocol) }
 
-// ClientTLSFor is ClientTLS for another ALPN protocol, with the same checks.
+// ClientTLSFor is like ClientTLS for another ALPN protocol, with the same checks.
 func ClientTLSFor(src Source, expected ID, protocol string) *tls.Config {
 	config := baseTLS(&verifier{source: src, role: RoleClient, expected: expected, protocol: protocol})
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate(src) }
@@ -37,7 +37,7 @@ func baseTLS(v *verifier) *tls.Config {
 		MinVersion: tls.VersionTLS13,
 		MaxVersion: tls.VersionTLS13,
 		NextProtos: []string{v.protocol},
-		// A resumed session shows no certificate, so nothing could be checked on it again.
+		// A resumed session sends no certificates, so they could not be verified again.
 		SessionTicketsDisabled: true,
 		InsecureSkipVerify:     true, //nolint:gosec // replaces host name checks by VerifyConnection, which always runs
 		VerifyConnection:       v.verify,
@@ -45,7 +45,7 @@ func baseTLS(v *verifier) *tls.Config {
 	}
 }
 
-// certificate passes what the source has as it is. If that is empty, the peer refuses it.
+// certificate returns the certificate of the source unchecked. The peer refuses an empty one.
 func certificate(src Source) (*tls.Certificate, error) {
 	svid, err := src.SVID()
 	if err != nil {

@@ -9,21 +9,23 @@ import (
 )
 
 const (
-	// MaxChainCertificates is the most certificates a peer may show.
+	// MaxChainCertificates is the maximum number of certificates of a peer.
 	MaxChainCertificates = 5
-	// MaxChainBytes is the most DER a peer may show, all its certificates together.
+	// MaxChainBytes is the maximum size in DER of all certificates of a peer together.
 	MaxChainBytes = 16 << 10
 )
 
-// A verifier checks the peer of one handshake. Every check must pass; whatever it does not understand it refuses.
+// A verifier verifies the peer in a handshake. Every check must pass; anything it does not understand is refused.
 type verifier struct {
-	source   Source
-	role     Role
-	expected ID // RoleClient: the only acceptable peer. The zero ID accepts nobody.
+	source Source
+	role   Role
+
+	// expected is the only acceptable peer for RoleClient. The zero ID accepts no peer.
+	expected ID
 	protocol string
 }
 
-// verify is a tls.Config.VerifyConnection. That hook, unlike VerifyPeerCertificate, runs on every connection.
+// verify is a tls.Config.VerifyConnection, which, unlike VerifyPeerCertificate, runs on every connection.
 func (v *verifier) verify(state tls.ConnectionState) error {
 	if err := v.check(state); err != nil {
 		err.Role = v.role
@@ -51,7 +53,7 @@ func (v *verifier) check(state tls.ConnectionState) *VerifyError {
 	return nil
 }
 
-// judge applies what can be said without checking a signature, and reads the identity that is to be proven.
+// judge makes all checks that need no signature check, and returns the identity that remains to be verified.
 func judge(certs []*x509.Certificate) (ID, *VerifyError) {
 	if err := checkSize(certs); err != nil {
 		return ID{}, err
@@ -71,7 +73,7 @@ func judge(certs []*x509.Certificate) (ID, *VerifyError) {
 	return id, nil
 }
 
-// checkConnection checks what was negotiated.
+// checkConnection checks the TLS version, the protocol, and that the session was not resumed.
 func (v *verifier) checkConnection(state *tls.ConnectionState) *VerifyError {
 	switch {
 	case state.Version != tls.VersionTLS13:
@@ -87,7 +89,7 @@ func (v *verifier) checkConnection(state *tls.ConnectionState) *VerifyError {
 	return nil
 }
 
-// checkSize bounds the work of everything after it.
+// checkSize checks number and size of the certificates, which bounds the cost of all later checks.
 func checkSize(certs []*x509.Certificate) *VerifyError {
 	if len(certs) == 0 {
 		return &VerifyError{Reason: ReasonNoCertificate}
@@ -111,8 +113,8 @@ func checkSize(certs []*x509.Certificate) *VerifyError {
 	return nil
 }
 
-// checkChain checks that certs lead to a root of the leaf's own trust domain and of no other: a union of pools would
-// let one domain's authority name services of another.
+// checkChain checks that certs lead to a root of the leaf's own trust domain. Roots of other domains are not used: with
+// a union of pools, the authority of one domain could issue certificates for services of another.
 func (v *verifier) checkChain(id ID, certs []*x509.Certificate) *VerifyError {
 	bundle, err := v.source.Bundle(id.TrustDomain())
 	switch {
@@ -139,7 +141,7 @@ func (v *verifier) chain(certs []*x509.Certificate) *chain {
 	return &chain{certs: certs, usage: usage, now: time.Now()}
 }
 
-// chainReason sorts the errors of a chain, most of which are x509.Certificate.Verify's.
+// chainReason returns the Reason for an error of a chain. Most of these errors come from x509.Certificate.Verify.
 func chainReason(err error, now time.Time) Reason {
 	var invalid x509.CertificateInvalidError
 	if !errors.As(err, &invalid) {

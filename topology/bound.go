@@ -8,42 +8,43 @@ import (
 	"time"
 )
 
-// ErrBounded means that a layer that is not trusted asks for more than such a layer may, and gets less.
+// ErrBounded means that an untrusted layer asks for a setting outside its bounds, and gets the bound instead.
 var ErrBounded = errors.New("topology bounded")
 
-// What a layer that is not trusted may ask for. Whoever can write it decides where calls go, within a service and
-// what Options.AllowRedirect names: that is what it is for. It must not make them fail, hang or multiply besides,
-// nor switch off what keeps them from that.
+// Bounds of what an untrusted layer may ask for. Its author may decide where calls go, within a service and to the
+// services in Options.AllowRedirect. The bounds keep the author from making calls fail, hang or multiply, and from
+// switching off the protections against that.
 const (
-	// LeastTimeout is more than a call across a continent takes, and MostTimeout what servers let a call last
-	// unless told otherwise: with less all calls would fail, with more they would pile up.
+	// LeastTimeout is more than a call across a continent takes: with less, all calls would fail. MostTimeout is how
+	// long servers let a call last by default: with more, calls would pile up.
 	LeastTimeout = 100 * time.Millisecond
 	MostTimeout  = time.Minute
-	// MostRetries and MostBudget are what calls have without a document: more would multiply an outage. With
+	// MostRetries and MostBudget are the defaults without a document: more would multiply an outage. With
 	// less than LeastRetries attempts and LeastBudget, each instance that restarts would fail calls.
 	MostRetries          = 3
 	MostBudget   Percent = 20
 	LeastRetries         = 2
 	LeastBudget  Percent = 5
-	// MostEject, MostInterval and MostEjected keep a few errors from emptying a service for long, LeastPanic what notices that.
+	// MostEject, MostInterval and MostEjected keep a few errors from emptying a service for long. LeastPanic keeps
+	// the panic threshold, which detects that, switched on.
 	MostEject            = 5 * time.Minute
 	MostInterval         = 5 * time.Minute
 	MostEjected  Percent = 50
 	LeastPanic   Percent = 10
 	LeastErrors          = 2
-	// LeastEject and those after it keep an instance that fails from being called on: it is ejected, for a while, and MostPanic
-	// keeps that from being passed over while half of the instances are well.
+	// LeastEject, LeastEjected, LeastInterval and MostErrors ensure that a failing instance is ejected for a while.
+	// MostPanic ensures that ejections hold while at least half of the instances are available.
 	LeastEject            = time.Second
 	LeastEjected  Percent = 10
 	LeastInterval         = time.Second
 	MostErrors            = 100
 	MostPanic     Percent = 50
-	// MostSlowStart keeps new instances from being useless, LeastSubset a client from hanging on one instance.
+	// MostSlowStart keeps new instances from staying idle, LeastSubset a client from depending on one instance.
 	MostSlowStart = 5 * time.Minute
 	LeastSubset   = 2
 )
 
-// bounded returns the services and the defaults of a layer within what it may ask for, and reports the rest.
+// bounded returns the services and the defaults of a layer, forced into the bounds, and reports each change to p.
 func (l Layer) bounded(p *problems) (map[string]Service, Defaults) {
 	doc := l.Document
 	if l.Trusted {
@@ -60,10 +61,10 @@ func (l Layer) bounded(p *problems) (map[string]Service, Defaults) {
 	return services, defaults
 }
 
-// retryUnavailable is the code of calls that fail because their instance is gone or leaves.
+// retryUnavailable is the code of calls that fail because their instance is gone or shutting down.
 const retryUnavailable = "unavailable"
 
-// bounds keeps what a document asks for within what it may. Its methods return what holds.
+// bounds forces the settings of a document into the bounds. Its methods return the settings that apply.
 type bounds struct{ *problems }
 
 func (b bounds) add(path, format string, args ...any) {
@@ -90,7 +91,7 @@ func (b bounds) service(path string, s Service) Service {
 	return s
 }
 
-// most and least replace a value that was said and is beyond a bound.
+// most returns v, or bound if v exceeds it.
 func most[T ~int | ~int64 | ~float64](b bounds, path string, v, bound T) T {
 	if v <= bound {
 		return v
@@ -99,6 +100,7 @@ func most[T ~int | ~int64 | ~float64](b bounds, path string, v, bound T) T {
 	return bound
 }
 
+// least returns v, or bound if v is set and below it. Zero means that v is not set.
 func least[T ~int | ~int64 | ~float64](b bounds, path string, v, bound T) T {
 	if v == 0 || v >= bound {
 		return v

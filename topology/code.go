@@ -2,7 +2,7 @@ package topology
 
 import "slices"
 
-// codeNames lists the codes in words; a code's number is its index plus one.
+// codeNames lists the names of the codes; the number of a code is its index plus one.
 func codeNames() []string {
 	return []string{
 		"canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists", "permission_denied",
@@ -11,8 +11,8 @@ func codeNames() []string {
 	}
 }
 
-// CodeNumber returns the number of a code that a document names, "unavailable": gRPC's names and
-// numbers, in lower case. It reports false for a name that is not a code.
+// CodeNumber returns the number of the code with a name such as "unavailable". Names and numbers are
+// gRPC's, the names in lower case. It reports false for a name that is not a code.
 func CodeNumber(name string) (uint32, bool) {
 	i := slices.Index(codeNames(), name)
 	return uint32(i + 1), i >= 0

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Options is what this process allows documents to do. The zero value is the careful one.
+// Options is what this process allows documents to do. The zero value allows the least.
 type Options struct {
-	// AllowRedirect names the services that a layer which is not trusted may send calls to, by
+	// AllowRedirect names the services that an untrusted layer may send calls to, by
 	// target, failover or mirror.
 	AllowRedirect []string
 
@@ -16,32 +16,33 @@ type Options struct {
 	AllowFaults bool
 }
 
-// Layer is one document and where it came from.
+// Layer is one document and its origin.
 type Layer struct {
 	// Origin names the source in errors, unless the document knows its file:
 	// "Consul KV link/topology/orders", "code".
 	Origin string
 
-	// Document is what it says. Nil says nothing.
+	// Document may be nil; the layer is then ignored.
 	Document *Document
 
-	// Trusted layers may send calls to any service, and ask for all that a document can.
-	// The others send calls only to the services of Options.AllowRedirect, mirror only
-	// read-only methods, and get timeouts, retries and settings of balancing within
+	// Trusted layers may send calls to any service and use every setting. Untrusted ones
+	// send calls only to the services in Options.AllowRedirect, mirror only read-only
+	// methods, and have their timeouts, retries and load-balancing settings forced into
 	// bounds such as MostTimeout; see [Policy.Bounded].
 	Trusted bool
 
-	// Only, if set, is the one service the document may speak of; then it may not set defaults
-	// either. It keeps those who may write one service's document from changing another's.
+	// Only, if set, is the only service that the document may have an entry for; the document
+	// must not set defaults either. It keeps the author of one service's document from
+	// changing another service.
 	Only string
 }
 
-// Compile checks the layers, merges them and makes a policy of the result. Later layers override
-// earlier ones: the entry of a service as a whole, the defaults field by field. The problems of all
-// layers are reported, as by [Document.Validate]; of a layer that has none, with ErrRefused, what
-// opts does not allow.
+// Compile checks the layers, merges them and returns the resulting policy. Later layers override
+// earlier ones: the entry of a service as a whole, the defaults field by field. The error reports the
+// problems of all layers, as [Document.Validate] does. For a valid layer it reports, with
+// ErrRefused, whatever opts does not allow.
 //
-// Documents are copied: they may be changed afterwards. Compile of nothing returns an empty policy.
+// Documents are copied: they may be changed afterwards. Without layers, Compile returns an empty policy.
 func Compile(opts Options, layers ...Layer) (*Policy, error) {
 	merged, defaults := graph{}, Defaults{}
 	found := make([]*problems, 0, len(layers))
@@ -80,7 +81,7 @@ func Compile(opts Options, layers ...Layer) (*Policy, error) {
 	return policy, nil
 }
 
-// or returns d with the fields of o where d says nothing.
+// or returns d with its unset fields taken from o.
 func (d Defaults) or(o Defaults) Defaults {
 	return Defaults{
 		Timeout:   first(d.Timeout, o.Timeout),
@@ -89,7 +90,7 @@ func (d Defaults) or(o Defaults) Defaults {
 	}
 }
 
-// permitted reports what the layer says and must not.
+// permitted adds a problem for each setting that the layer is not allowed to have.
 func (l Layer) permitted(opts Options, p *problems) {
 	if d := l.Document.Defaults; l.Only != "" && (d.Timeout != 0 || d.ZoneAware != 0 || d.Retry.set()) {
 		p.add(ErrRefused, "defaults", "this document is about %s only; defaults hold for every service", l.Only)

@@ -9,26 +9,27 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decoder makes a Document of YAML nodes and notes where each field was. Its methods take the path
-// of a field and its value, add a problem for a wrong value, and go on.
+// decoder makes a Document from YAML nodes and records the position of each field. Its methods take
+// the path of a field and its value, add a problem for a wrong value, and go on.
 type decoder struct{ problems }
 
-// field is one key of a mapping and what reads its value.
+// field is one key of a mapping and the function that reads its value.
 type field struct {
 	key  string
 	read func(path string, n *yaml.Node)
 }
 
-// into reads a value with read and puts it at dst.
+// into returns a function that reads a value with read and stores it in dst.
 func into[T any](dst *T, read func(path string, n *yaml.Node) T) func(string, *yaml.Node) {
 	return func(path string, n *yaml.Node) { *dst = read(path, n) }
 }
 
-// at adds a problem at a place in the document.
+// at adds a problem of kind ErrInvalid at a position in the document.
 func (p *problems) at(at position, path, format string, args ...any) {
 	p.addAt(at, ErrInvalid, path, format, args...)
 }
 
+// addAt adds a problem at a position, which overrides the recorded position of path.
 func (p *problems) addAt(at position, kind error, path, format string, args ...any) {
 	was, ok := p.source.at[path]
 	p.source.at[path] = at
@@ -61,7 +62,7 @@ func (d *decoder) fields(path string, n *yaml.Node, fields ...field) {
 	})
 }
 
-// mapping calls each for every pair of a mapping whose value is not empty.
+// mapping calls each for every pair of a mapping. A repeated key, or a pair without a value, is a problem.
 func (d *decoder) mapping(path string, n *yaml.Node, want string, each func(key string, at position, path string, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		d.at(position{n.Line, n.Column}, path, "is %s, want a mapping with the %s", shown(n), want)
@@ -92,7 +93,7 @@ func (d *decoder) mapping(path string, n *yaml.Node, want string, each func(key 
 	}
 }
 
-// named reads a mapping whose keys are names.
+// named returns a function that reads a mapping whose keys are names.
 func named[T any](d *decoder, want string, read func(string, *yaml.Node) T) func(string, *yaml.Node) map[string]T {
 	return func(path string, n *yaml.Node) map[string]T {
 		m := make(map[string]T, len(n.Content)/2)
@@ -104,7 +105,7 @@ func named[T any](d *decoder, want string, read func(string, *yaml.Node) T) func
 	}
 }
 
-// listOf reads a sequence.
+// listOf returns a function that reads a sequence.
 func listOf[T any](d *decoder, want string, read func(string, *yaml.Node) T) func(string, *yaml.Node) []T {
 	return func(path string, n *yaml.Node) []T {
 		if n.Kind != yaml.SequenceNode {
@@ -129,7 +130,7 @@ func listOf[T any](d *decoder, want string, read func(string, *yaml.Node) T) fun
 	}
 }
 
-// words is what most lists hold.
+// words is how messages name the entries of most lists.
 const words = "words"
 
 // texts reads a list of words.
@@ -201,7 +202,7 @@ func (d *decoder) percent(path string, n *yaml.Node) Percent {
 	return Percent(v)
 }
 
-// said refuses a zero that was written, which in a document means not said.
+// said refuses an explicit zero, because zero means not set in a Document.
 func said[T int | time.Duration | Percent](d *decoder, hint string, read func(string, *yaml.Node) T) func(string, *yaml.Node) T {
 	return func(path string, n *yaml.Node) T {
 		v := read(path, n)
@@ -212,7 +213,7 @@ func said[T int | time.Duration | Percent](d *decoder, hint string, read func(st
 	}
 }
 
-// orOff takes a zero for Off.
+// orOff reads an explicit zero as Off.
 func orOff[T int | time.Duration | Percent](read func(string, *yaml.Node) T) func(string, *yaml.Node) T {
 	return func(path string, n *yaml.Node) T {
 		if v := read(path, n); v != 0 {
@@ -222,7 +223,7 @@ func orOff[T int | time.Duration | Percent](read func(string, *yaml.Node) T) fun
 	}
 }
 
-// shown describes a value that is not what it should be.
+// shown describes a wrong value in a message.
 func shown(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
@@ -235,7 +236,7 @@ func shown(n *yaml.Node) string {
 	return clipped(n.Value)
 }
 
-// maxShown is how much of a value messages repeat, in bytes.
+// maxShown is how many bytes of a value messages repeat.
 const maxShown = 64
 
 func clipped(s string) string {
@@ -245,7 +246,7 @@ func clipped(s string) string {
 	return strconv.Quote(s)
 }
 
-// join returns the path of a field in the field at path.
+// join returns the path of the field key within the field at path.
 func join(path, key string) string {
 	for i := range len(key) {
 		if c := key[i]; !alphanumeric(c) && c != '_' && c != '-' && c != '.' {

@@ -78,7 +78,7 @@ func (d *decoder) pattern(path string, n *yaml.Node) string {
 	return v
 }
 
-// callers reads one service or a list of them.
+// callers reads one service or a list of services.
 func (d *decoder) callers(path string, n *yaml.Node) []string {
 	if n.Kind == yaml.ScalarNode {
 		return []string{n.Value}

@@ -2,26 +2,36 @@ package topology
 
 import "time"
 
-// Service is what a document says about calls to one service. The zero value means every instance.
+// Service is the policy for calls to one service. The zero value sends them to every instance.
 type Service struct {
 	// Subsets names groups of instances. Names are 1 to MaxName of [a-z0-9-] that begin with a
 	// letter or digit, and not "any". At most MaxSubsets.
 	Subsets map[string]Subset
 
-	// Routes are the rules for calls; the first that matches holds. The last should match
+	// Routes are the rules for calls; the first that matches applies. The last should match
 	// everything. At most MaxRoutes.
 	Routes []Route
 
-	// Failover is where a call may go when there is nobody in the level before; see the package
-	// comment for its words. Empty means nowhere else. At most MaxFailover.
+	// Failover lists where a call may go when the level before has no available instance; see
+	// the package comment for its words. Empty means nowhere else. At most MaxFailover.
 	Failover []string
 
-	Timeout time.Duration // 0: that of Defaults
-	Retry   Retry         // fields that are 0: those of Defaults
-	LB      LoadBalancing
-	Outlier *Outlier // nil: the defaults
-	Mirror  *Mirror  // nil: no call is copied
-	Fault   *Fault   // nil: no call is broken on purpose
+	// Timeout overrides the timeout of Defaults. Zero means the default.
+	Timeout time.Duration
+
+	// Retry overrides the retry settings of Defaults. A zero field means the default.
+	Retry Retry
+
+	LB LoadBalancing
+
+	// Outlier may be nil, for the defaults.
+	Outlier *Outlier
+
+	// Mirror may be nil: no call is copied.
+	Mirror *Mirror
+
+	// Fault may be nil: no call is broken on purpose.
+	Fault *Fault
 }
 
 // Route is one rule: which calls it is for, and where they go. The zero value sends every call to
@@ -32,14 +42,18 @@ type Route struct {
 	// To is where calls go. Empty means {"any": 100}. At most MaxTargets.
 	To Split
 
-	// Sticky is where the key is found that decides a split: "meta:<key>" for a pair of the call's
-	// metadata. A key of the call itself goes before it. "" means chance.
+	// Sticky names the source of the key that decides a split: "meta:<key>" for a pair of the call's
+	// metadata. Request.Key takes precedence over it. Without a key, a random choice decides.
 	Sticky string
 
-	Timeout time.Duration // 0: that of the service
-	Retry   Retry         // fields that are 0: those of the service
+	// Timeout overrides the timeout of the service. Zero means the service's.
+	Timeout time.Duration
 
-	// Failover replaces that of the service. Nil means the service's; empty but not nil means none.
+	// Retry overrides the retry settings of the service. A zero field means the service's.
+	Retry Retry
+
+	// Failover overrides the failover list of the service. Nil means the service's; empty but
+	// not nil means none.
 	Failover []string
 }
 
@@ -47,21 +61,22 @@ type Route struct {
 // A target is the name of a subset, "service:<name>" or "any".
 type Split map[string]int
 
-// Match selects calls; all that is set must hold. The zero value selects every call.
+// Match selects calls; all fields that are set must match. The zero value selects every call.
 type Match struct {
-	// Method, Topic and Stage are the name of a route of that kind, alone ("get") or after that of its
-	// service ("orders/get"), or with one "*" at its end the beginning of such names. A name that has a "/"
-	// itself is written after its service, so that a service that is misspelled shows. At most one of the three.
+	// Method, Topic and Stage are the name of a route of that kind: "get" or, with its service,
+	// "orders/get". A "*" at the end matches every name with the prefix before it. A name that contains
+	// a "/" must be written with its service, so that a misspelled service is detected. At most one of
+	// the three may be set.
 	Method, Topic, Stage string
 
-	// Caller lists services: the call comes from one of them. At most MaxTargets.
+	// Caller lists services; the call must come from one of them. At most MaxTargets.
 	Caller []string
 
 	// Meta are pairs that the call's metadata must hold. At most MaxPairs.
 	Meta map[string]string
 }
 
-// The words of targets and failover lists.
+// Words and prefixes of targets and failover lists, and the prefix of metadata keys.
 const (
 	wordAny       = "any"
 	wordZone      = "zone"

@@ -10,28 +10,37 @@ import (
 
 // Kinds of errors, for errors.Is.
 var (
-	// ErrInvalid: the document is not what it should be.
+	// ErrInvalid means that the document is malformed or contradicts itself.
 	ErrInvalid = errors.New("invalid topology")
 
-	// ErrLimit: the document is larger than one of the bounds in this package.
+	// ErrLimit means that the document exceeds one of the bounds of this package.
 	ErrLimit = errors.New("topology too large")
 
-	// ErrRefused: the document asks for what this process does not allow: a redirect to another
-	// service, faults.
+	// ErrRefused means that the document asks for something this process does not allow, such as a
+	// redirect to another service or faults.
 	ErrRefused = errors.New("topology refused")
 )
 
 // FieldError is one problem of a document.
 type FieldError struct {
-	Kind   error  // ErrInvalid, ErrLimit, ErrRefused or ErrBounded
-	Origin string // the file as named to Parse, else the layer
-	Line   int    // from 1; 0 if not known, as for documents made in Go
-	Column int    // from 1; 0 if not known
-	Path   string // the field: "services.orders.routes[2].to"; "" for the document as a whole
-	Reason string // what is wrong and what to do
+	// Kind is ErrInvalid, ErrLimit, ErrRefused or ErrBounded.
+	Kind error
+
+	// Origin is the file name given to Parse, or else Layer.Origin.
+	Origin string
+
+	// Line and Column count from 1. Zero means not known, as for documents made in Go.
+	Line   int
+	Column int
+
+	// Path names the field: "services.orders.routes[2].to". Empty means the document as a whole.
+	Path string
+
+	// Reason says what is wrong and how to fix it.
+	Reason string
 }
 
-// Error returns "topology.yaml:12:9: services.orders.routes[2].to: " and the reason.
+// Error returns the position, the path and the reason: "topology.yaml:12:9: services.orders.routes[2].to: …".
 func (e *FieldError) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Origin)
@@ -53,15 +62,15 @@ func (e *FieldError) Error() string {
 // Unwrap returns the kind.
 func (e *FieldError) Unwrap() error { return e.Kind }
 
-// source is where the fields of a document were written.
+// source records the positions of the fields of a document, by path.
 type source struct {
 	name string
-	at   map[string]position // by path
+	at   map[string]position
 }
 
 type position struct{ line, column int }
 
-// find returns where the field at path was written, or else what it is in.
+// find returns the position of the field at path, or else that of the closest enclosing field.
 func (s *source) find(path string) position {
 	for {
 		if at, ok := s.at[path]; ok || path == "" {
@@ -71,12 +80,15 @@ func (s *source) find(path string) position {
 	}
 }
 
-// problems collects what is wrong with a document.
+// problems collects the errors of a document.
 type problems struct {
-	origin string  // for documents without a source
-	source *source // nil for documents made in Go
+	// origin names the document if source is nil, as for documents made in Go.
+	origin string
+	source *source
 	list   []*FieldError
-	more   int // beyond MaxProblems
+
+	// more counts the problems beyond MaxProblems.
+	more int
 }
 
 func (p *problems) add(kind error, path, format string, args ...any) {
@@ -96,14 +108,14 @@ func (p *problems) invalid(path, format string, args ...any) {
 	p.add(ErrInvalid, path, format, args...)
 }
 
-// limit adds a problem if n is beyond a bound.
+// limit adds a problem if n exceeds bound.
 func (p *problems) limit(path, what string, n, bound int) {
 	if n > bound {
 		p.add(ErrLimit, path, "has %d %s, want at most %d", n, what, bound)
 	}
 }
 
-// take adds the problems of o.
+// take appends the problems of o.
 func (p *problems) take(o *problems) {
 	o.sorted()
 	room := min(MaxProblems-len(p.list), len(o.list))
@@ -111,7 +123,7 @@ func (p *problems) take(o *problems) {
 	p.more += len(o.list) - room + o.more
 }
 
-// sorted returns the problems in the order of the text, for documents that were parsed.
+// sorted returns the problems, for a parsed document in the order of its text.
 func (p *problems) sorted() []error {
 	if p.source != nil {
 		slices.SortStableFunc(p.list, func(a, b *FieldError) int {

@@ -6,49 +6,81 @@ import (
 	"strings"
 )
 
-// Candidate is an instance of a service as the explaining side knows it.
+// Candidate is an instance of a service as the caller of Explain knows it.
 type Candidate struct {
-	ID, Addr                 string
-	Tags                     []string // in any order
-	TagsUnknown              bool     // it may be in every subset and place, until it says its tags
+	ID, Addr string
+
+	// Tags are in any order.
+	Tags []string
+
+	// TagsUnknown reports that the instance has not told its tags yet. It counts as a member of
+	// every subset and locality.
+	TagsUnknown bool
+
 	Meta                     map[string]string
 	Zone, Region, Datacenter string
-	Weight                   int    // shown if not all have the same
-	Trouble                  string // why it is not available: "draining"; "" if it is
-	Note                     string // what else is known: "connected, 3 in flight, 1.2ms"
+
+	// Weight is printed unless all instances have the same.
+	Weight int
+
+	// Trouble says why the instance is not available: "draining". Empty means available.
+	Trouble string
+
+	// Note is what else is known: "connected, 3 in flight, 1.2ms".
+	Note string
 }
 
 func (c *Candidate) locality() Locality { return Locality{c.Zone, c.Region, c.Datacenter} }
 
-// Explanation says what a policy does with one call, and why. Its String is made to be read.
+// Explanation says what a policy does with one call, and why. Its String is for people to read.
 type Explanation struct {
 	Service string
 	Request Request
-	At      Locality // where the caller is
 
-	Written bool     // whether a document has an entry for the service
-	Rule    int      // index of the route that matched, or NoRule
-	Passed  []Passed // the routes before it
-	Shares  []Share  // the targets of the rule, greatest share first
-	Target  string   // the one chosen
-	Sticky  string   // where the rule finds its key: "meta:user-id", "the call's key", "" for chance
-	Key     string   // the key that decided; "" if chance did, or there was no choice
-	Plan    *Plan    // the plan of the rule and the target
+	// At is the locality of the caller.
+	At Locality
 
-	// Fixed says why the policy's own choice did not count, "" if it did.
+	// Written reports whether a document has an entry for the service.
+	Written bool
+
+	// Rule is the index of the route that matched, or NoRule.
+	Rule int
+
+	// Passed are the routes that were tried before and did not match.
+	Passed []Passed
+
+	// Shares are the targets of the rule, greatest share first.
+	Shares []Share
+
+	// Target is the chosen target.
+	Target string
+
+	// Sticky names the source of the key: "meta:user-id", "the call's key". It is empty if the rule uses no key.
+	Sticky string
+
+	// Key is the key that decided. It is empty after a random choice, and if there was only one target.
+	Key string
+
+	// Plan is the plan of the rule and the target.
+	Plan *Plan
+
+	// Fixed says why the policy's own choice was overridden. It is empty if it was not.
 	Fixed string
 
-	Levels    []ExplainedLevel    // in order, those of other services in place
-	Instances []ExplainedInstance // those of Service and of all services in Levels, by service, level and ID
+	// Levels are in order. A level of another service is replaced by the levels of that service's plan.
+	Levels []ExplainedLevel
+
+	// Instances are those of Service and of all services in Levels, by service, level and ID.
+	Instances []ExplainedInstance
 }
 
 // explainer is an Explanation that is being made or printed.
 type explainer Explanation
 
-// Passed is a route that did not match.
+// Passed is a route that did not match. Why is a text such as "is for method orders/export".
 type Passed struct {
 	Rule int
-	Why  string // "is for method orders/export"
+	Why  string
 }
 
 // Share is a target and its share of the calls in percent.
@@ -57,14 +89,21 @@ type Share struct {
 	Share  int
 }
 
-// ExplainedLevel is a level and who is in it.
+// ExplainedLevel is a level, its number of instances and its share of the calls.
 type ExplainedLevel struct {
 	Level
 
-	Via              string        // "by routes[0] of orders-new"; "" if no rule of another service leads there
-	LB               LoadBalancing // how an instance of it is chosen
+	// Via names the rule of another service that leads to the level: "by routes[0] of orders-new". It is
+	// empty if there is no such rule.
+	Via string
+
+	// LB is how an instance of the level is chosen.
+	LB LoadBalancing
+
 	Available, Total int
-	Takes            float64 // share of the calls that it gets now, 0 to 1
+
+	// Takes is the share of the calls that the level gets now, 0 to 1.
+	Takes float64
 }
 
 // ExplainedInstance is an instance and why it was or was not chosen.
@@ -72,21 +111,25 @@ type ExplainedInstance struct {
 	Candidate
 
 	Service string
-	Level   int  // the first that holds it, counted from 1; 0 if none does
-	Chosen  bool // whether the call may go to it as things are
-	Reason  string
+
+	// Level is the first level that holds the instance, counted from 1, or 0 if none does.
+	Level int
+
+	// Chosen reports whether the call may go to the instance now.
+	Chosen bool
+	Reason string
 }
 
-// Explain says what p does with a call to service from a caller at a place. Candidates returns the
-// instances of a service, which are not kept; nil stands for none at all. It is asked once for
-// each service that the call may reach. Panic thresholds, which are a matter of load balancing,
-// are left to the caller: Trouble of an ejected instance that is called in a panic is "".
+// Explain says what p does with a call to service from a caller at a locality. Candidates returns the
+// instances of a service, which are not kept. Explain calls it once for each service that the call
+// may reach; nil means that no instances are known. Panic thresholds belong to load balancing and are
+// left to the caller: it leaves Trouble empty for an ejected instance that a panic makes available.
 func Explain(p *Policy, service string, r Request, at Locality, candidates func(service string) []Candidate) Explanation {
 	return ExplainPlan(p, service, r, nil, at, candidates)
 }
 
-// ExplainPlan is Explain for a caller that has chosen among the targets of the rule itself: plan is
-// the one of its choice, or nil.
+// ExplainPlan is like Explain, for a caller that has chosen among the targets of the rule itself: plan
+// is the plan it chose, or nil. A plan that does not belong to the matching rule is ignored.
 func ExplainPlan(p *Policy, service string, r Request, plan *Plan, at Locality, candidates func(service string) []Candidate) Explanation {
 	plans := p.Service(service)
 	e := explainer{Service: service, Request: r, At: at, Written: plans.written}
@@ -112,12 +155,12 @@ func ExplainPlan(p *Policy, service string, r Request, plan *Plan, at Locality, 
 	return Explanation(e)
 }
 
-// leadsTo reports whether a plan is of one of the rule's targets.
+// leadsTo reports whether plan belongs to one of the rule's targets.
 func (u *rule) leadsTo(plan *Plan) bool {
 	return slices.ContainsFunc(u.split.targets, func(t splitTarget) bool { return t.plan == plan })
 }
 
-// source says where a rule finds the key that decides.
+// source names the source of the key that decides, or returns "" if no key does.
 func (u *rule) source(r *Request) string {
 	switch {
 	case len(u.split.targets) == 1:
@@ -130,8 +173,8 @@ func (u *rule) source(r *Request) string {
 	return ""
 }
 
-// expand appends the levels of a plan, those of other services in place of what stands for them.
-// Compile has bounded their number and depth.
+// expand appends the levels of a plan. It replaces a level of another service by the levels of that
+// service's plan. Compile has bounded their number and depth.
 func (e *explainer) expand(p *Policy, plan *Plan, via string) {
 	for _, l := range plan.Levels {
 		if l.Service == plan.Service {
@@ -146,7 +189,7 @@ func (e *explainer) expand(p *Policy, plan *Plan, via string) {
 	}
 }
 
-// instances fills in who is in the levels, what each takes, and the instances.
+// instances fills in the instances, and the counts and shares of the levels.
 func (e *explainer) instances(candidates func(string) []Candidate) {
 	services := []string{e.Service}
 	for i := range e.Levels {
@@ -200,7 +243,7 @@ func (e *explainer) holds(l *ExplainedLevel, in *ExplainedInstance) bool {
 	return l.Scope.Contains(e.At, in.locality()) && (l.Subset == nil || l.Subset.Matches(sortedSet(in.Tags), in.Meta))
 }
 
-// spread shares the calls out over the levels.
+// spread computes the share of the calls that each level takes.
 func (e *explainer) spread() {
 	const rounding = 1e-9
 	left, first := 1.0, -1
@@ -217,7 +260,7 @@ func (e *explainer) spread() {
 	}
 }
 
-// verdict says whether an instance may be called, and why or why not.
+// verdict reports whether an instance may be called, and why or why not.
 func (e *explainer) verdict(in *ExplainedInstance) (bool, string) {
 	if in.Level == 0 {
 		return false, e.outside(in)
@@ -238,7 +281,7 @@ func (e *explainer) verdict(in *ExplainedInstance) (bool, string) {
 	return false, number + "; level " + itoa(e.last()) + " comes first" + note
 }
 
-// otherwise says which share of such calls an instance gets that is not for this one.
+// otherwise says which share of such calls goes to another target that holds the instance.
 func (e *explainer) otherwise(in *ExplainedInstance) string {
 	if e.Plan == nil {
 		return ""
@@ -252,7 +295,7 @@ func (e *explainer) otherwise(in *ExplainedInstance) string {
 	return ""
 }
 
-// last is the number of the last level that takes calls, or 0.
+// last returns the number of the last level that takes calls, or 0 if none does.
 func (e *explainer) last() int {
 	for i, l := range slices.Backward(e.Levels) {
 		if l.Takes > 0 {

@@ -10,14 +10,14 @@ import (
 	"unicode"
 )
 
-// maxPrinted is how many instances of a service, and rules passed over, a text lists.
+// maxPrinted bounds the instances of a service that String lists, maxPassed the routes that did not match.
 const (
 	maxPrinted = 100
 	maxPassed  = 8
 )
 
-// String prints the explanation, over several lines and with aligned columns. The columns may
-// change; programs read the fields.
+// String returns the explanation as several lines with aligned columns. The format may change;
+// programs should read the fields.
 func (x Explanation) String() string {
 	e := (*explainer)(&x)
 	var b strings.Builder
@@ -33,7 +33,8 @@ func (x Explanation) String() string {
 		e.writeInstances(w, e.Instances[i:j])
 		i = j
 	}
-	_ = w.Flush() // a strings.Builder takes everything
+	// Writing to a strings.Builder cannot fail.
+	_ = w.Flush()
 	return b.String()
 }
 
@@ -90,7 +91,7 @@ func (e *explainer) writeRule(b *strings.Builder) {
 	}
 }
 
-// choice says which targets there were, and what decided.
+// choice lists the targets of the rule, what decided between them, and the chosen one.
 func (e *explainer) choice() string {
 	if len(e.Shares) == 1 {
 		return e.Target
@@ -113,7 +114,7 @@ func (e *explainer) choice() string {
 	return text + " -> " + e.Target
 }
 
-// settings lists what the plan says beside where calls go.
+// settings lists the settings of the plan: timeout, retries, mirror and fault.
 func (p *Plan) settings() string {
 	var list []string
 	if p == nil {
@@ -144,7 +145,7 @@ func (p *Plan) settings() string {
 	return strings.Join(list, ", ")
 }
 
-// String returns "canary 5%, stable 95%", or the target alone if there is one.
+// String returns "canary 5%, stable 95%", or the name of a single target alone.
 func (s Split) String() string {
 	if len(s) == 0 {
 		return wordAny
@@ -241,7 +242,7 @@ func (e *explainer) writeInstances(w *tabwriter.Writer, list []ExplainedInstance
 	}
 }
 
-// marks lists tags, place and weight, each once.
+// marks lists tags, zone and weight, each once.
 func (c *Candidate) marks(weighted bool) string {
 	marks := sortedSet(c.Tags)
 	add := func(key, value string) {
@@ -259,7 +260,7 @@ func (c *Candidate) marks(weighted bool) string {
 	return safe(strings.Join(marks, " "))
 }
 
-// safe keeps what registries and callers wrote from acting on the terminal.
+// safe replaces unprintable characters, so that text from registries and callers cannot control the terminal.
 func safe(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

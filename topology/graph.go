@@ -7,23 +7,24 @@ import (
 	"strings"
 )
 
-// graph is the services of a policy by name; targets and failovers lead from one to another.
+// graph maps names to the services of a policy; targets and failovers lead from one to another.
 type graph map[string]entry
 
+// entry is a service, with the problems and the trust of the document it came from.
 type entry struct {
 	service  Service
-	problems *problems // the problems of the document that the entry is from
+	problems *problems
 	trusted  bool
 }
 
-// edge is one word that leads to another service.
+// edge is a target or failover at a path of the document that leads to another service.
 type edge struct {
 	to   string
-	path string // the path of the field
+	path string
 }
 
-// paths calls yield for each "to" of a service and the failover list that goes with it, where nil
-// routes have those of the service. The last is what happens to a call that no route matches.
+// paths calls yield for each "to" of a service and the failover list that applies to it: that of the
+// service, if the route has none. The last is for the calls that no route matches.
 func (s Service) paths(service string, yield func(to Split, toPath string, failover []string, failoverPath string)) {
 	base := join("services", service)
 	for i, r := range s.Routes {
@@ -37,7 +38,7 @@ func (s Service) paths(service string, yield func(to Split, toPath string, failo
 	yield(nil, "", s.Failover, base+".failover")
 }
 
-// edges returns where calls to a service may go, mirrors aside, each service once.
+// edges returns the services that targets and failovers lead to, each once. It leaves out mirrors.
 func (s Service) edges(service string) []edge {
 	var list []edge
 	add := func(word, path string) {
@@ -57,7 +58,7 @@ func (s Service) edges(service string) []edge {
 	return list
 }
 
-// mirrors returns what the mirror of a service points at.
+// mirrors returns the services that the mirror of a service copies calls to.
 func (s Service) mirrors(service string) []edge {
 	if s.Mirror == nil {
 		return nil
@@ -71,14 +72,20 @@ func (s Service) mirrors(service string) []edge {
 	return list
 }
 
-// walk is one search for circles, and for what lies too deep.
+// walk is a depth-first search for cycles and for chains that are too long. Its maps are keyed by service.
 type walk struct {
 	graph graph
-	state map[string]int // 0 new, visiting, done
+
+	// state is 0 for a new service, then visiting, then done.
+	state map[string]int
 	stack []string
-	depth map[string]int    // services behind this one, at most
-	next  map[string]string // the first of them
-	count map[string]int    // levels of a call, those of other services included, at most
+
+	// depth is the length of the longest chain of services behind this one, next the first of that chain.
+	depth map[string]int
+	next  map[string]string
+
+	// count is the number of levels of the longest plan, including the levels of other services.
+	count map[string]int
 }
 
 const (
@@ -86,7 +93,7 @@ const (
 	done     = 2
 )
 
-// check reports circles, and chains that are too long, to the documents they are in.
+// check reports cycles, and chains that are too long, to the problems of the documents they are in.
 func (g graph) check() {
 	w := walk{
 		graph: g, state: map[string]int{}, depth: map[string]int{}, next: map[string]string{}, count: map[string]int{},
@@ -119,7 +126,8 @@ func (w *walk) visit(name string) {
 	w.count[name] = w.levels(name, e.service)
 	w.state[name] = done
 	w.stack = w.stack[:len(w.stack)-1]
-	if !known || !inBounds { // what is too deep is reported once, where it begins to be
+	// Only the first service that exceeds a bound is reported, not those that lead to it.
+	if !known || !inBounds {
 		return
 	}
 	if at := join("services", name); w.depth[name] > MaxDepth {
@@ -129,7 +137,8 @@ func (w *walk) visit(name string) {
 	}
 }
 
-// levels counts those of the longest plan. Children that exceed MaxLevels were reported before.
+// levels counts the levels of the longest plan of a service. Services behind it that exceed MaxLevels
+// were reported before.
 func (w *walk) levels(name string, s Service) int {
 	most := 1
 	s.paths(name, func(to Split, _ string, failover []string, _ string) {
@@ -152,7 +161,7 @@ func (w *walk) levels(name string, s Service) int {
 	return most
 }
 
-// longest prints the chain behind a service.
+// longest prints the longest chain that begins with a service.
 func (w *walk) longest(name string) string {
 	list := []string{name}
 	for next := w.next[name]; next != ""; next = w.next[next] {
@@ -161,7 +170,7 @@ func (w *walk) longest(name string) string {
 	return chain(list)
 }
 
-// chain prints services one behind another, the middle of a long one left out.
+// chain prints a chain of services; it leaves out the middle of a long one.
 func chain(names []string) string {
 	const most = 12
 	if len(names) > most {

@@ -11,9 +11,9 @@ type Scope uint8
 // The scopes.
 const (
 	Anywhere       Scope = iota // every instance
-	SameZone                    // those in the caller's zone
-	SameRegion                  // those in the caller's region
-	SameDatacenter              // those in the caller's datacenter
+	SameZone                    // instances in the caller's zone
+	SameRegion                  // instances in the caller's region
+	SameDatacenter              // instances in the caller's datacenter
 )
 
 // String returns the word of a failover list: "any", "zone", "region" or "dc".
@@ -32,11 +32,11 @@ func (s Scope) String() string {
 	}
 }
 
-// Locality is where a caller or an instance is. An empty field is not known.
+// Locality is the location of a caller or an instance. An empty field means not known.
 type Locality struct{ Zone, Region, Datacenter string }
 
-// Contains reports whether an instance at of is within the scope of a caller at at. What is not
-// known is near nothing.
+// Contains reports whether an instance at location of is within the scope of a caller at location at.
+// An unknown zone, region or datacenter matches nothing.
 func (s Scope) Contains(at, of Locality) bool {
 	switch s {
 	case Anywhere:
@@ -54,13 +54,15 @@ func (s Scope) Contains(at, of Locality) bool {
 
 // Level is one step of a [Plan]: a set of instances. It is comparable.
 //
-// A level of another service than the plan's stands for that service's own plan for the same
-// request: ask Policy.Service(Service).Route again. Levels, LB and Outlier are that plan's; Timeout,
-// Retry, Mirror and Fault stay those of the first. Its Subset is nil and its Scope Anywhere.
+// A level whose Service is not the plan's stands for that service's own plan for the same request: get
+// it from Policy.Service(Service).Route. Use Levels, LB and Outlier of that plan, but Timeout, Retry,
+// Mirror and Fault of the first plan. Such a level has a nil Subset and the Scope Anywhere.
 type Level struct {
 	Service string
-	Subset  *Subset // nil: every instance
-	Scope   Scope
+
+	// Subset may be nil: every instance.
+	Subset *Subset
+	Scope  Scope
 }
 
 // Takes returns the share of the calls reaching the level, 0 to 1, that it takes when available of
@@ -75,10 +77,10 @@ func (l Level) Takes(available, total int) float64 {
 	return min(1, float64(available)/float64(total)*Overprovision)
 }
 
-// step is a Level by names.
+// step is a Level that refers to its subset by name. An empty subset means every instance.
 type step struct {
 	service string
-	subset  string // "" for every instance
+	subset  string
 	scope   Scope
 }
 

@@ -2,7 +2,7 @@ package topology
 
 import "time"
 
-// Bounds of a document. They keep a mistake small, and what compiles cheap to hold and to search.
+// Bounds of a document. They limit the effect of a mistake, and the memory and search time of a policy.
 const (
 	MaxDocument   = 1 << 20 // bytes of a document in YAML
 	MaxServices   = 4096    // services with an entry, also after layers are merged
@@ -14,11 +14,11 @@ const (
 	MaxName       = 255     // bytes of a name, tag, key of meta data
 	MaxValue      = 512     // bytes of a value of meta data, as in package discovery
 	MaxAttempts   = 5       // attempts of a call
-	MaxDepth      = 8       // services one behind another, through targets and failovers
-	MaxLevels     = 64      // levels of a call in all, those of other services included
+	MaxDepth      = 8       // services in a chain of targets and failovers
+	MaxLevels     = 64      // levels of a call, including the levels of other services
 	MaxSubsetting = 10_000  // instances of lb.subset
 
-	// MaxDuration bounds every timeout, delay and interval. What is longer is a slip of the pen.
+	// MaxDuration bounds every timeout, delay and interval. A longer one is taken for a mistake.
 	MaxDuration = 24 * time.Hour
 
 	// MaxNesting bounds how deep a document is nested; a correct one has 7 levels.
@@ -28,7 +28,7 @@ const (
 	MaxProblems = 20
 )
 
-// Defaults of settings. Those of Outlier and of panic are Envoy's (outlier_detection.proto and
+// Defaults of settings. The defaults for ejection and panic are Envoy's (outlier_detection.proto and
 // cluster.proto; Envoy ejects at most 10 % and panics below 50 %).
 const (
 	DefaultPanic     Percent = 50
@@ -40,7 +40,7 @@ const (
 	DefaultMaxEject  Percent = 10
 )
 
-// Overprovision is how much more than its share a zone is trusted to carry: a level of one zone,
-// region or datacenter takes all calls as long as 1/1.4 of its instances are available. The factor
-// is Envoy's (overprovisioning_factor, 140 %).
+// Overprovision is the load, as a multiple of its share, that the available part of a zone can carry:
+// a level of one zone, region or datacenter takes all calls as long as 1/1.4 of its instances are
+// available. The factor is Envoy's (overprovisioning_factor, 140 %).
 const Overprovision = 1.4

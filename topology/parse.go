@@ -14,12 +14,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Parse reads a document in YAML; JSON is YAML. What it returns is valid, see [Document.Validate].
-// The name is what errors call the document: that of its file, for example. Data is not kept.
+// Parse reads a document in YAML; JSON is YAML. The result is valid, see [Document.Validate].
+// The name stands for the document in errors; a file name, for example. Data is not kept.
 //
-// It is strict: unknown and repeated keys, empty values, aliases, anchors, tags and a second
-// document are errors. The error joins one *FieldError for each problem, with line and column;
-// after MaxProblems only their number.
+// Parse is strict: unknown and repeated keys, empty values, aliases, anchors, tags and a second
+// document are errors. The error joins one *FieldError for each problem, with line and column.
+// Problems beyond MaxProblems are only counted.
 func Parse(name string, data []byte) (*Document, error) {
 	d := &decoder{problems{source: &source{name: name, at: map[string]position{}}}}
 	root := d.syntax(data)
@@ -37,7 +37,7 @@ func Parse(name string, data []byte) (*Document, error) {
 	return doc, nil
 }
 
-// syntax returns the node at the root of the document, or nil and a problem.
+// syntax returns the root node of the document, or adds a problem and returns nil.
 func (d *decoder) syntax(data []byte) *yaml.Node {
 	if len(data) > MaxDocument {
 		d.add(ErrLimit, "", "has %d bytes, want at most %d", len(data), MaxDocument)
@@ -49,7 +49,7 @@ func (d *decoder) syntax(data []byte) *yaml.Node {
 		return nil
 	}
 	if bytes.ContainsRune(data, '\t') && json.Valid(data) {
-		// YAML refuses tabs as indentation. In JSON they stand between tokens only.
+		// YAML refuses tabs as indentation. In JSON, tabs occur only between tokens.
 		data = bytes.ReplaceAll(data, []byte{'\t'}, []byte{' '})
 	}
 	decode := yaml.NewDecoder(bytes.NewReader(data))
@@ -77,8 +77,8 @@ func emptyNode(doc *yaml.Node) bool {
 		doc.Content[0].Kind == yaml.ScalarNode && doc.Content[0].Tag == "!!null" && doc.Content[0].Value == ""
 }
 
-// next reads one document. The parser has panicked on broken input before (go-yaml issues 560, 665
-// and 744, since fixed), so that it is held not to take the process with it.
+// next reads one document. It recovers panics of the parser, which has panicked on malformed input
+// before (go-yaml issues 560, 665 and 744, since fixed).
 func next(decode *yaml.Decoder) (doc *yaml.Node, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -90,18 +90,19 @@ func next(decode *yaml.Decoder) (doc *yaml.Node, err error) {
 	return doc, err
 }
 
-// badSyntax reports what the YAML library says, in its words, with a hint.
+// badSyntax reports an error of the YAML library, with a hint.
 func (d *decoder) badSyntax(data []byte, err error) {
 	message, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
 	if m := regexp.MustCompile(`^line (\d+): (.*)`).FindStringSubmatch(message); m != nil {
-		line, _ = strconv.Atoi(m[1]) // only digits; too many give a large line
+		// m[1] is all digits. If it overflows, Atoi returns a large number, which is reduced below.
+		line, _ = strconv.Atoi(m[1])
 		message = m[2]
 	}
 	hint := ""
 	text := lineOf(data, line)
 	switch {
 	case strings.HasPrefix(message, "did not find expected"):
-		// The library counts these lines from 0, and names the beginning of what it was reading.
+		// In these messages the library counts lines from 0, and names the first line of the construct.
 		line++
 		hint = "; look below this line for wrong indentation or a missing comma, quote or bracket"
 	case strings.Contains(message, "cannot start any token") && strings.Contains(indentation(text), "\t"):
@@ -133,7 +134,7 @@ func lineOf(data []byte, line int) string {
 
 func indentation(line string) string { return line[:len(line)-len(strings.TrimLeft(line, " \t"))] }
 
-// unreadable finds the first character that is not text.
+// unreadable describes the first byte that is not UTF-8 or the first control character, or returns "".
 func unreadable(data []byte) (position, string) {
 	at := position{1, 1}
 	for len(data) > 0 {
@@ -152,8 +153,8 @@ func unreadable(data []byte) (position, string) {
 	return at, ""
 }
 
-// plain reports whether the tree has none of the features of YAML that a document must not use.
-// Aliases are refused as such: they make a small file large, and a policy hard to read.
+// plain reports whether the tree has none of the YAML features that a document must not use.
+// Aliases are refused because they can make a small file large, and a policy hard to read.
 func (d *decoder) plain(n *yaml.Node, path string, depth int) bool {
 	at := position{n.Line, n.Column}
 	switch {

@@ -6,17 +6,19 @@ import (
 	"strings"
 )
 
-// Policy is a compiled policy. It is immutable and safe for concurrent use. The nil Policy is that
-// of no document: every instance, p2c, near zones first.
+// Policy is a compiled policy. It is immutable and safe for concurrent use. The nil Policy behaves
+// like a policy without documents: every instance, p2c, near zones first.
 type Policy struct {
 	services map[string]*Plans
 	defaults Defaults
 	bounded  []error
-	reached  map[string]bool // services that calls to another one may be sent to
+
+	// reached holds the services that calls to another service may be sent to.
+	reached map[string]bool
 }
 
-// Bounded returns what the layers that are not trusted asked for and do not get, as
-// *FieldError of kind ErrBounded: at most MaxProblems.
+// Bounded returns the settings of untrusted layers that were forced into bounds, each as a
+// *FieldError of kind ErrBounded. It returns at most MaxProblems.
 func (p *Policy) Bounded() []error {
 	if p == nil {
 		return nil
@@ -24,8 +26,8 @@ func (p *Policy) Bounded() []error {
 	return slices.Clone(p.bounded)
 }
 
-// Service returns the plans for calls to a service, never nil. For a service without an entry it
-// allocates: keep what it returns as long as the policy is in force.
+// Service returns the plans for calls to a service, never nil. It allocates for a service without
+// an entry: keep the result as long as the policy is in use.
 func (p *Policy) Service(name string) *Plans {
 	if p == nil {
 		return newPlans(name, Service{}, Defaults{})
@@ -36,13 +38,13 @@ func (p *Policy) Service(name string) *Plans {
 	return newPlans(name, Service{}, p.defaults)
 }
 
-// Reached reports whether a document may send calls to another service to this one: whether it is a target, a
-// failover or a mirror.
+// Reached reports whether calls to another service may be sent to this one, because it is a target, failover
+// or mirror of the other.
 func (p *Policy) Reached(name string) bool { return p != nil && p.reached[name] }
 
-// Services returns every service that a call to name may reach: itself first, then those behind
-// targets, failovers and mirrors, near ones first. They are to be watched in advance, so that a
-// failover finds its instances known.
+// Services returns every service that a call to name may reach: name first, then the services behind
+// its targets, failovers and mirrors, near ones first. Watch them in advance, so that their instances
+// are known when a failover needs them.
 func (p *Policy) Services(name string) []string {
 	list := []string{name}
 	if p == nil {
@@ -65,13 +67,19 @@ func (p *Policy) Services(name string) []string {
 // Plans are the plans for calls to one service.
 type Plans struct {
 	service string
-	rules   []rule // the last matches everything
-	mirror  *mirror
-	reach   []string // services that calls may be sent to from here, itself excepted
-	written bool     // whether a document has an entry for the service
+
+	// rules ends with a rule that matches everything.
+	rules  []rule
+	mirror *mirror
+
+	// reach lists the other services that calls may be sent to.
+	reach []string
+
+	// written reports whether a document has an entry for the service.
+	written bool
 }
 
-// Only returns the plan if there is but one for all calls, whatever they are, nil otherwise.
+// Only returns the plan if the same one applies to all calls, or nil.
 func (s *Plans) Only() *Plan {
 	if len(s.rules) == 1 && len(s.rules[0].split.targets) == 1 {
 		return s.rules[0].split.targets[0].plan
@@ -100,7 +108,7 @@ func (s *Plans) Subsets() []*Subset {
 // Service returns the name of the service.
 func (s *Plans) Service() string { return s.service }
 
-// build makes a policy of checked documents.
+// build makes a policy from validated documents.
 func build(g graph, defaults Defaults) *Policy {
 	defaults.Retry.On = slices.Clone(defaults.Retry.On)
 	p := &Policy{services: make(map[string]*Plans, len(g)), defaults: defaults, reached: make(map[string]bool)}
@@ -176,7 +184,7 @@ func (b *builder) rule(number int, r Route, m *mirror) rule {
 	}
 }
 
-// split makes a plan like base for each target.
+// split makes a copy of base for each target.
 func (b *builder) split(to Split, base Plan, failover []string) split {
 	if len(to) == 0 {
 		to = Split{wordAny: whole}
@@ -196,7 +204,7 @@ func (b *builder) split(to Split, base Plan, failover []string) split {
 	return s
 }
 
-// introduce tells the plans of each other.
+// introduce sets Plan.others of each plan.
 func (s *split) introduce() {
 	for i := range s.targets {
 		plan := s.targets[i].plan
@@ -209,7 +217,7 @@ func (s *split) introduce() {
 	}
 }
 
-// mirror makes the plans for copies of calls: one level, one attempt.
+// mirror makes the plans for copies of calls, with one level and one attempt, or returns nil.
 func (b *builder) mirror() *mirror {
 	if b.service.Mirror == nil {
 		return nil

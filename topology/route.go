@@ -6,27 +6,35 @@ import (
 	"strings"
 )
 
-// Request is what a policy looks at in a call.
+// Request is the part of a call that a policy looks at.
 type Request struct {
-	Kind   string // "method", "topic" or "stage"
-	Name   string // the name of the route within its service: "get"
-	Caller string // service name of the caller
-	// ReadOnly says that the call changes nothing, so that a copy of it does no harm.
-	ReadOnly bool
-	Meta     Metadata // nil: none
+	// Kind is "method", "topic" or "stage".
+	Kind string
 
-	// Key is the sticky key of the call. If it is not "" it decides splits and the instance, in
-	// place of what the policy names.
+	// Name is the name of the route within its service: "get".
+	Name string
+
+	// Caller is the name of the calling service.
+	Caller string
+
+	// ReadOnly reports that the call changes nothing, so that it is safe to copy.
+	ReadOnly bool
+
+	// Meta may be nil.
+	Meta Metadata
+
+	// Key is the sticky key of the call. If it is not empty, it decides splits and the instance,
+	// instead of the key that the policy names.
 	Key string
 
-	// Random decides what no key decides: splits, mirrors, faults. It should be drawn anew for
-	// each call, uniformly; the choices made with it are independent of each other.
+	// Random decides mirrors, faults, and splits without a key. It should be a uniform random
+	// number, new for each call; the choices made with it are independent of each other.
 	Random uint64
 }
 
-// Metadata is the text that travels beside a call.
+// Metadata is the set of text pairs sent along with a call.
 type Metadata interface {
-	// Get returns the value of key and whether there is one.
+	// Get returns the value of key and reports whether the key is present.
 	Get(key string) (string, bool)
 }
 
@@ -39,8 +47,8 @@ func (m MetadataMap) Get(key string) (string, bool) {
 	return v, ok
 }
 
-// Route returns the plan for a call, never nil: of the first rule that matches, the target that
-// key or chance choose. It does not keep r and allocates nothing, if r.Meta does not.
+// Route returns the plan for a call, never nil. The first rule that matches applies; a key or r.Random
+// chooses among its targets. Route does not keep r, and allocates nothing unless r.Meta does.
 func (s *Plans) Route(r *Request) *Plan {
 	for i := range s.rules {
 		if rule := &s.rules[i]; rule.match.matches(r) {
@@ -48,17 +56,18 @@ func (s *Plans) Route(r *Request) *Plan {
 			return plan
 		}
 	}
-	return s.rules[len(s.rules)-1].split.targets[0].plan // not reached: the last rule matches all
+	// This is not reached: the last rule matches every call.
+	return s.rules[len(s.rules)-1].split.targets[0].plan
 }
 
-// rule is a compiled Route.
+// rule is a compiled Route. Its sticky is a metadata key, without the prefix "meta:".
 type rule struct {
 	match  matcher
 	split  split
-	sticky string // key of metadata
+	sticky string
 }
 
-// choose returns the plan for a call that matches, and the key that decided or "" for chance.
+// choose returns the plan for a call that matches, and the key that decided, or "" if none did.
 func (u *rule) choose(r *Request) (*Plan, string) {
 	if len(u.split.targets) == 1 {
 		return u.split.targets[0].plan, ""
@@ -75,12 +84,20 @@ func (u *rule) choose(r *Request) (*Plan, string) {
 
 // matcher is a compiled Match.
 type matcher struct {
-	kind    string // "" for every route
-	name    string // or prefix
-	prefix  bool
-	alone   string // the name, or prefix, without the service, if it was written with that
-	written bool   // it was
-	shown   string // the name or prefix as explanations show it
+	// kind is empty if the routes of every kind match.
+	kind string
+
+	// name is the name of the route, or its prefix if prefix is set.
+	name   string
+	prefix bool
+
+	// alone is name without the service, and written reports whether name was written with the
+	// service. If it was not, alone equals name.
+	alone   string
+	written bool
+
+	// shown is the name or prefix as explanations show it.
+	shown   string
 	callers []string
 	meta    []pair
 }
@@ -99,7 +116,7 @@ func newMatcher(m Match, service string) matcher {
 	}
 	c.shown = service + "/" + strings.TrimPrefix(c.name, service+"/")
 	c.name, c.prefix = strings.CutSuffix(c.name, "*")
-	c.alone, c.written = strings.CutPrefix(c.name, service+"/") // else alone is the name
+	c.alone, c.written = strings.CutPrefix(c.name, service+"/")
 	for _, key := range slices.Sorted(maps.Keys(m.Meta)) {
 		c.meta = append(c.meta, pair{key, m.Meta[key]})
 	}

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Off switches off what can be: a Switch, LoadBalancing.Panic, SlowStart and Subset, Outlier.Max.
+// Off switches off a Switch, LoadBalancing.Panic, SlowStart or Subset, or Outlier.Max.
 // Any negative number does the same. In YAML it is written false or 0.
 const Off = -1
 
-// Switch is a setting that is not said (0), On or Off.
+// Switch is a setting that is On, Off or not set. The zero value means not set.
 type Switch int8
 
 // On is the opposite of Off.
 const On Switch = 1
 
-// Percent is a share in percent: 0.5 is half a percent. In YAML "0.5%" or the plain number.
+// Percent is a share in percent: 0.5 is half a percent. In YAML it is written "0.5%" or as a plain number.
 type Percent float64
 
 // String returns "0.5%".
@@ -24,15 +24,20 @@ func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', -
 // fraction returns 0.005 for 0.5 %.
 func (p Percent) fraction() float64 { return float64(p) / 100 }
 
-// Retry says when a call that failed is sent again. It never makes a call safe to repeat that is not.
-// A zero field leaves the matter to whatever is less specific: route, service, defaults, node.
+// Retry says when a failed call is retried. It does not permit retries of calls that are unsafe to repeat.
+// A zero field means the setting of the next less specific place: route, service, defaults, node.
 type Retry struct {
-	Attempts int      // in all, the first included: 1 (no retries) to MaxAttempts
-	Budget   Percent  // retries as a share of calls, more than 0 to 100
-	On       []string // codes: "unavailable", "resource_exhausted"
+	// Attempts is the total number of attempts, including the first: 1 (no retries) to MaxAttempts.
+	Attempts int
+
+	// Budget bounds retries as a share of calls: more than 0, at most 100.
+	Budget Percent
+
+	// On lists the codes to retry on: "unavailable", "resource_exhausted".
+	On []string
 }
 
-// or returns r with the fields of o where r says nothing.
+// or returns r with its unset fields taken from o.
 func (r Retry) or(o Retry) Retry {
 	if r.Attempts == 0 {
 		r.Attempts = o.Attempts
@@ -56,19 +61,29 @@ const (
 	Hash       LBPolicy = "hash"        // by a key of the call
 )
 
-// LoadBalancing says how an instance is chosen within a level. It is comparable. The zero value
-// means the defaults below; in a [Plan] they are filled in.
+// LoadBalancing says how an instance is chosen within a level. It is comparable. A zero field
+// means the default named at the field; in a [Plan] the defaults are filled in.
 type LoadBalancing struct {
-	Policy LBPolicy // "" means P2C
+	// Policy is P2C by default.
+	Policy LBPolicy
 
-	// Key is where Hash finds the key of a call: "meta:<key>". A key of the call itself goes
-	// before it; a call without either is chosen for by P2C.
+	// Key names the source of the key for Hash: "meta:<key>". Request.Key takes precedence over
+	// it. Without a key, P2C chooses the instance.
 	Key string
 
-	ZoneAware Switch        // prefer instances of the caller's zone; 0: that of Defaults
-	Panic     Percent       // below this share of available instances, ejected ones are called too; 0: DefaultPanic
-	SlowStart time.Duration // time in which a new instance comes to its full share; 0: DefaultSlowStart
-	Subset    int           // instances a client keeps of a service with more than 100; 0: DefaultSubset
+	// ZoneAware makes a client prefer instances in its own zone. The default is Defaults.ZoneAware.
+	ZoneAware Switch
+
+	// Panic is the share of available instances below which ejected ones are called too. The default
+	// is DefaultPanic.
+	Panic Percent
+
+	// SlowStart is the time a new instance takes to reach its full share. The default is DefaultSlowStart.
+	SlowStart time.Duration
+
+	// Subset is the number of instances that a client uses of a service with more than 100. The default
+	// is DefaultSubset.
+	Subset int
 }
 
 func (lb LoadBalancing) filled(d Defaults) LoadBalancing {
@@ -80,13 +95,22 @@ func (lb LoadBalancing) filled(d Defaults) LoadBalancing {
 	return lb
 }
 
-// Outlier says when an instance that fails is left alone for a while. The zero value means the
-// defaults, which are Envoy's; in a [Plan] they are filled in.
+// Outlier says when a failing instance is ejected for a while. A zero field means the default named
+// at the field; the defaults are Envoy's. In a [Plan] they are filled in.
 type Outlier struct {
-	Errors   int           // failures in a row; 0: DefaultErrors
-	Interval time.Duration // how often to look; 0: DefaultInterval
-	Eject    time.Duration // for how long, times the ejections in a row; 0: DefaultEject
-	Max      Percent       // percent of the instances at a time, at least one; 0: DefaultMaxEject; Off: nobody ever
+	// Errors is the number of consecutive failures that ejects an instance. The default is DefaultErrors.
+	Errors int
+
+	// Interval is the time between checks. The default is DefaultInterval.
+	Interval time.Duration
+
+	// Eject is the duration of an ejection; it is multiplied by the number of consecutive ejections. The
+	// default is DefaultEject.
+	Eject time.Duration
+
+	// Max is the percentage of the instances that may be ejected at a time, but at least one instance.
+	// The default is DefaultMaxEject. Off means that no instance is ejected.
+	Max Percent
 }
 
 func (o *Outlier) filled() Outlier {
@@ -103,18 +127,26 @@ func (o *Outlier) filled() Outlier {
 
 // Mirror sends copies of calls elsewhere and drops the replies.
 type Mirror struct {
-	To      Split   // as in Route; empty means {"any": 100}
-	Percent Percent // percent of the calls, more than 0 to 100
+	// To is where the copies go, as in Route. Empty means {"any": 100}.
+	To Split
+
+	// Percent is the percentage of the calls to copy: more than 0, at most 100.
+	Percent Percent
 }
 
-// Fault breaks calls on purpose, to see what happens. It is refused unless Options.AllowFaults.
+// Fault breaks calls on purpose, for tests of resilience. It is refused unless Options.AllowFaults is set.
 type Fault struct {
-	Delay   time.Duration // before the call is sent; 0: none
-	Abort   string        // a code such as "unavailable" that the call fails with in place of being sent; "": none
-	Percent Percent       // percent of the calls, more than 0 to 100
+	// Delay is the time to wait before the call is sent. Zero means none.
+	Delay time.Duration
+
+	// Abort is a code such as "unavailable" that the call fails with, instead of being sent. Empty means none.
+	Abort string
+
+	// Percent is the percentage of the calls to break: more than 0, at most 100.
+	Percent Percent
 }
 
-// first returns the first of values that is not zero.
+// first returns the first of values that is not zero, or zero.
 func first[T comparable](values ...T) T {
 	var zero T
 	for _, v := range values {
@@ -125,5 +157,5 @@ func first[T comparable](values ...T) T {
 	return zero
 }
 
-// clip makes every negative value Off.
+// clip returns Off for every value below it, and v otherwise.
 func clip[T ~int | ~int8 | ~int64 | ~float64](v T) T { return max(v, Off) }

@@ -5,16 +5,19 @@ import (
 	"math/bits"
 )
 
-// split is a compiled Split. Targets are in the order of their names; one at least has a share.
+// split is a compiled Split. Its targets are sorted by name; at least one has a share above zero.
 type split struct {
 	targets []splitTarget
-	salt    uint64 // makes choices by chance independent of those of other services
+
+	// salt makes random choices independent of those for other services.
+	salt uint64
 }
 
+// splitTarget is a target of a split; seed is a hash of service and target.
 type splitTarget struct {
 	plan  *Plan
 	share int
-	seed  uint64 // a hash of service and target
+	seed  uint64
 }
 
 // byChance chooses a target with the probability of its share.
@@ -27,13 +30,14 @@ func (s *split) byChance(random uint64) *Plan {
 		}
 		point -= uint64(t.share)
 	}
-	return s.targets[len(s.targets)-1].plan // not reached: the shares add up to whole
+	// This is not reached: the shares add up to whole.
+	return s.targets[len(s.targets)-1].plan
 }
 
 // byKey chooses a target by weighted rendezvous hashing: the highest share/-ln(u) wins. With u
-// uniform, -ln(u)/share is exponential with rate share, and the least of such values is that of
-// each target with the probability of its share. The value of a target depends on nothing but its
-// own share, so that a change of shares moves keys to targets that grew in proportion, only.
+// uniform, -ln(u)/share is exponential with rate share, so the probability that a target has the
+// least value is its share. For a given key, the value of a target depends only on its own share, so
+// a change of shares moves keys only to targets that grew in proportion.
 func (s *split) byKey(key uint64) *Plan {
 	best, highest := 0, -1.0
 	for i := range s.targets {
@@ -41,7 +45,7 @@ func (s *split) byKey(key uint64) *Plan {
 		if t.share == 0 {
 			continue
 		}
-		// 52 bits and a half: exact, above 0 and below 1.
+		// u is 52 bits plus one half: exact, above 0 and below 1.
 		u := (float64(mix(key^t.seed)>>12) + 0.5) / (1 << 52)
 		if score := float64(t.share) / -math.Log(u); score > highest {
 			best, highest = i, score
@@ -50,23 +54,23 @@ func (s *split) byKey(key uint64) *Plan {
 	return s.targets[best].plan
 }
 
-// drawn reports whether a share of random numbers holds this one.
+// drawn returns true for the given share of all random numbers.
 func drawn(random uint64, share Percent) bool {
 	return float64(mix(random)>>11)/(1<<53) < share.fraction()
 }
 
-// What parts the choices made with one random number.
+// Salts that make the choices made with the same random number independent.
 const (
 	saltSplit  = 0x9e3779b97f4a7c15
 	saltMirror = 0xbf58476d1ce4e5b9
 	saltFault  = 0x94d049bb133111eb
 )
 
-// targetSeed parts the targets of all services; no name holds a zero byte.
+// targetSeed returns a seed that differs for each target of each service. No name holds a zero byte.
 func targetSeed(service, target string) uint64 { return hash(service + "\x00" + target) }
 
-// hash is FNV-1a, 64 bits (RFC 9923), with a finalizer because its last bytes alone hardly move
-// the upper bits. It is part of the contract: all processes of a mesh must agree.
+// hash is 64-bit FNV-1a (RFC 9923) with a finalizer, because the last bytes of s alone hardly change
+// the upper bits of FNV-1a. It is part of the contract: all processes of a mesh must agree on it.
 func hash(s string) uint64 {
 	h := uint64(0xcbf29ce484222325)
 	for i := range len(s) {

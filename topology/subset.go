@@ -6,17 +6,18 @@ import (
 	"strings"
 )
 
-// Subset is a group of instances: those that carry all of Tags and all of Meta. It needs at least
-// one of either.
+// Subset is a group of instances: those that have all of Tags and all of Meta. It needs at least
+// one tag or pair, and has at most MaxPairs of both together.
 type Subset struct {
-	// Name is the key in Service.Subsets. Compile fills it in; in a document it stays "".
+	// Name is the key in Service.Subsets. Compile fills it in; in a document it must be empty.
 	Name string
 
-	Tags []string          // at most MaxPairs of 1 to MaxName bytes, without spaces
-	Meta map[string]string // at most MaxPairs
+	// Tags are 1 to MaxName bytes long, without spaces.
+	Tags []string
+	Meta map[string]string
 }
 
-// Matches reports whether an instance with these tags, which must be sorted, and this meta data
+// Matches reports whether an instance with the given tags, which must be sorted, and metadata
 // belongs to s. Every instance belongs to the nil Subset. It allocates nothing.
 func (s *Subset) Matches(tags []string, meta map[string]string) bool {
 	if s == nil {
@@ -35,8 +36,8 @@ func (s *Subset) Matches(tags []string, meta map[string]string) bool {
 	return true
 }
 
-// Equal reports whether s and o have the same name and match the same instances, in whatever
-// order their tags are written. With it a reload can keep what depends on an unchanged subset.
+// Equal reports whether s and o have the same name and match the same instances. The order of the
+// tags does not matter. A reload uses it to keep the state of unchanged subsets.
 func (s *Subset) Equal(o *Subset) bool {
 	if s == nil || o == nil {
 		return s == o
@@ -44,12 +45,12 @@ func (s *Subset) Equal(o *Subset) bool {
 	return s.Name == o.Name && slices.Equal(sortedSet(s.Tags), sortedSet(o.Tags)) && maps.Equal(s.Meta, o.Meta)
 }
 
-// compiled returns a copy that is the policy's own.
+// compiled returns a copy with its name set and its tags sorted.
 func (s *Subset) compiled(name string) *Subset {
 	return &Subset{Name: name, Tags: sortedSet(s.Tags), Meta: maps.Clone(s.Meta)}
 }
 
-// lacks says what an instance lacks that does not belong to s: "lacks tag v1".
+// lacks says why an instance does not belong to s: "lacks tag v1".
 func (s *Subset) lacks(tags []string, meta map[string]string) string {
 	var lacks []string
 	for _, tag := range s.Tags {

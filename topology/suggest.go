@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// maxListed is how many names an error lists.
+// maxListed is the number of names that an error lists at most.
 const maxListed = 8
 
-// meant ends an error about an unknown word with what may have been meant: `; did you mean
-// "canary"?`, else with the words there are: "; there are canary and stable".
+// meant returns the end of an error about an unknown word: a suggestion, `; did you mean "canary"?`,
+// or else the known words, "; there are canary and stable".
 func meant(word string, known []string) string {
 	if len(known) == 0 {
 		return ""
@@ -43,8 +43,8 @@ func listed(words []string, conjunction string) string {
 	return strings.Join(words[:last], ", ") + " " + conjunction + " " + words[last]
 }
 
-// distance is the number of bytes to insert, delete or replace that make a into b; names longer
-// than maxCompared are as far apart as they can be, unless equal.
+// distance returns the Levenshtein distance of a and b in bytes. If one is longer than maxCompared and
+// they differ, it returns the length of the longer one.
 func distance(a, b string) int {
 	const maxCompared = 64
 	if len(a) > maxCompared || len(b) > maxCompared {

@@ -12,7 +12,7 @@ import (
 )
 
 // Validate checks the whole document. The error joins one *FieldError for each problem, in a fixed
-// order; after MaxProblems only their number. A nil Document is valid.
+// order. Problems beyond MaxProblems are only counted. A nil Document is valid.
 func (d *Document) Validate() error {
 	if d == nil {
 		return nil
@@ -22,7 +22,7 @@ func (d *Document) Validate() error {
 	return p.err()
 }
 
-// validate checks the document and the circles within it.
+// validate checks the fields and, if they are valid, that the document has no cycles.
 func (d *Document) validate(p *problems) {
 	d.validateFields(p)
 	if len(p.list) > 0 {
@@ -35,7 +35,7 @@ func (d *Document) validate(p *problems) {
 	g.check()
 }
 
-// validateFields checks all that can be checked one service at a time.
+// validateFields checks everything that can be checked one service at a time.
 func (d *Document) validateFields(p *problems) {
 	if d.Version != "" && d.Version != Version {
 		p.invalid("version", "%s is not known, want %q", clipped(d.Version), Version)
@@ -55,7 +55,7 @@ func (d *Document) validateFields(p *problems) {
 	p.retry("defaults.retry", d.Defaults.Retry)
 }
 
-// duration checks a time that must not be negative.
+// duration checks that d is between 0 and MaxDuration.
 func (p *problems) duration(path string, d time.Duration) {
 	if d < 0 {
 		p.invalid(path, "is %v, want no negative time", d)
@@ -86,8 +86,8 @@ func (p *problems) retry(path string, r Retry) {
 	}
 }
 
-// badService says why a name cannot be that of a service. The rules are those of SPIFFE IDs, which
-// carry the name.
+// badService says why a name is not valid for a service, or returns "". The rules are those of SPIFFE
+// IDs, which contain the name.
 func badService(name string) string {
 	switch {
 	case name == "":
@@ -104,7 +104,7 @@ func badService(name string) string {
 	return ""
 }
 
-// badSubset says why a name cannot be that of a subset.
+// badSubset says why a name is not valid for a subset, or returns "".
 func badSubset(name string) string {
 	switch {
 	case name == "":
@@ -121,7 +121,7 @@ func badSubset(name string) string {
 	return ""
 }
 
-// badText says why a word cannot stand in a document.
+// badText says why a text is not valid in a document, or returns "". The limit is in bytes.
 func badText(s string, limit int) string {
 	switch {
 	case len(s) > limit:

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// whole is what the shares of a split add up to.
+// whole is the sum of the shares of a split.
 const whole = 100
 
 func (v serviceCheck) routes(path string, routes []Route) {
@@ -28,8 +28,8 @@ func (v serviceCheck) routes(path string, routes []Route) {
 	}
 }
 
-// whole says how a pattern is written whose first part is not the service. A service that is misspelled would otherwise be
-// a rule that never matches, and nobody would know.
+// whole says how to write a pattern whose first part is not the service. Such a pattern is refused because a
+// misspelled service would silently make a rule that never matches.
 func (v serviceCheck) whole(other, name string) string {
 	whole := clipped(v.name + "/" + other + "/" + name)
 	if distance(other, v.name) <= max(2, len(v.name)/3) && other != "" {
@@ -38,7 +38,7 @@ func (v serviceCheck) whole(other, name string) string {
 	return "write " + whole
 }
 
-// has reports whether the document is about a service.
+// has reports whether the document has an entry for a service.
 func (v serviceCheck) has(service string) bool {
 	_, ok := v.all[service]
 	return ok

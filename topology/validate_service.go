@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// serviceCheck checks what a document says about one service.
+// serviceCheck checks the entry of one service in a document; all holds all entries of the document.
 type serviceCheck struct {
 	*problems
 
 	path    string
 	name    string
 	subsets map[string]Subset
-	all     map[string]Service // all services of the document
+	all     map[string]Service
 }
 
 func (v serviceCheck) service(s Service) {
@@ -84,7 +84,7 @@ func (v serviceCheck) pairs(path string, pairs map[string]string) {
 	}
 }
 
-// metaKey checks a "meta:<key>".
+// metaKey checks that s has the form "meta:<key>".
 func (v serviceCheck) metaKey(path, s string) {
 	key, ok := strings.CutPrefix(s, prefixMeta)
 	if reason := badText(key, MaxName); !ok || key == "" || reason != "" {
@@ -160,7 +160,8 @@ func (v serviceCheck) split(path string, to Split) {
 	sum, bad := 0, false
 	for _, target := range slices.Sorted(maps.Keys(to)) {
 		at := path
-		if len(to) > 1 { // else it may be written without a share
+		// A single target may be written without a share, and then has no path of its own.
+		if len(to) > 1 {
 			at = join(path, target)
 		}
 		v.target(at, target)
@@ -176,7 +177,7 @@ func (v serviceCheck) split(path string, to Split) {
 	}
 }
 
-// target checks one word of a "to".
+// target checks one target of a split.
 func (v serviceCheck) target(path, target string) {
 	if service, ok := strings.CutPrefix(target, prefixService); ok {
 		v.serviceName(path, service)
@@ -199,7 +200,7 @@ func (v serviceCheck) target(path, target string) {
 	v.noSubset(path, target, true)
 }
 
-// noSubset reports a subset that is not there.
+// noSubset reports a subset that is not defined.
 func (v serviceCheck) noSubset(path, name string, target bool) {
 	known := slices.Collect(maps.Keys(v.subsets))
 	hint := meant(name, known)
@@ -220,10 +221,11 @@ func (v serviceCheck) serviceName(path, name string) {
 	}
 }
 
-// failover checks a list: its words, and that each can be reached.
+// failover checks the words of a failover list, and that each can be reached.
 func (v serviceCheck) failover(path string, list []string) {
 	v.limit(path, "entries", len(list), MaxFailover)
-	wider := "" // the word after which narrower ones are never reached
+	// wider is the word after which narrower ones are never reached.
+	wider := ""
 	for i, word := range list {
 		at := path + "[" + strconv.Itoa(i) + "]"
 		if slices.Contains(list[:i], word) {
@@ -250,7 +252,7 @@ func (v serviceCheck) failover(path string, list []string) {
 	}
 }
 
-// reached checks that a level of the route's target has not been covered by one before.
+// reached checks that no level before holds all instances of the i-th level.
 func (v serviceCheck) reached(path string, list []string, i int, wider string) {
 	word := list[i]
 	switch {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// why says why a call does not match: the first thing that differs.
+// why says why a call does not match, naming the first condition that fails.
 func (m *matcher) why(r *Request) string {
 	switch {
 	case !m.ofRoute(r):
@@ -23,7 +23,7 @@ func (m *matcher) why(r *Request) string {
 
 func itoa(i int) string { return strconv.Itoa(i) }
 
-// short prints a time without the zeros of time.Duration: 1m0s is "1m".
+// short prints a duration without the trailing zeros of Duration.String: "1m" for 1m0s.
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

@@ -7,24 +7,23 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Limits of a [Carrier], of what is injected and of what is extracted. The W3C
-// traceparent is kept first, then tracestate, then other pairs in order while they
-// fit.
+// Limits of a [Carrier], both for injection and for extraction. If not all pairs fit, the
+// W3C traceparent has priority, then tracestate, then the other pairs in order.
 const (
-	// MaxPairs is the most pairs.
+	// MaxPairs is the maximum number of pairs.
 	MaxPairs = 16
-	// MaxBytes is the most bytes of all keys and values together.
+	// MaxBytes is the maximum size of all keys and values together.
 	MaxBytes = 8 << 10
 )
 
 // Pair is one key of a carrier, in lower case, with its value.
 type Pair struct{ Key, Value string }
 
-// Carrier is the trace context of a header: a few pairs in order. Its pointer is
+// Carrier is the trace context of a header: a few pairs in order. A *Carrier implements
 // OpenTelemetry's TextMapCarrier.
 type Carrier []Pair
 
-// Get returns the value of the first pair with key, empty if there is none.
+// Get returns the value of the first pair with key, or "" if there is none.
 func (c *Carrier) Get(key string) string {
 	for _, p := range *c {
 		if p.Key == key {
@@ -54,11 +53,11 @@ func (c *Carrier) Keys() []string {
 	return keys
 }
 
-// Inject appends the trace context and baggage of ctx to dst and returns it. Dst
-// as given comes back when ctx has neither a valid span, local or remote, nor
-// baggage; this costs two lookups in ctx and no allocation. It works whether or
-// not an SDK is set. A pair that would take the result beyond [MaxPairs] or
-// [MaxBytes] is left out.
+// Inject appends the trace context and baggage of ctx to dst and returns the
+// result. It returns dst unchanged if ctx has neither a valid span, local or
+// remote, nor baggage; this costs two lookups in ctx and no allocation. It works
+// with and without an SDK. Pairs that would exceed [MaxPairs] or [MaxBytes] are
+// left out.
 func (t *Tracer) Inject(ctx context.Context, dst Carrier) Carrier {
 	if t == nil || spanless(ctx) && baggage.FromContext(ctx).Len() == 0 {
 		return dst
@@ -66,18 +65,18 @@ func (t *Tracer) Inject(ctx context.Context, dst Carrier) Carrier {
 	return t.inject(ctx, dst)
 }
 
-// noSpan is the span of a context that has none. Comparing with it costs less than
-// asking for its span context, which is copied.
+// noSpan is the span of a context that has none. A comparison with it costs less than
+// SpanContext, which returns a copy.
 var noSpan = trace.SpanFromContext(context.Background()) //nolint:gochecknoglobals // a constant
 
-// spanless reports whether ctx has no valid span. Comparing never panics: what noSpan is
-// can be compared.
+// spanless reports whether ctx has no valid span. The comparison never panics, because the
+// type of noSpan is comparable.
 func spanless(ctx context.Context) bool {
 	span := trace.SpanFromContext(ctx)
 	return span == noSpan || !span.SpanContext().IsValid()
 }
 
-// inject is apart from Inject because what it hands to the propagator escapes.
+// inject is separate from Inject because the carrier it passes to the propagator escapes to the heap.
 func (t *Tracer) inject(ctx context.Context, dst Carrier) Carrier {
 	added := dst[len(dst):]
 	t.carry().Inject(ctx, &added)
@@ -102,8 +101,8 @@ func fits(c Carrier) bool {
 	return len(c) <= MaxPairs && total <= MaxBytes
 }
 
-// fit appends to dst the pairs of added that the limits leave room for, by
-// rank. It does not write to added's storage unless dst ends there.
+// fit appends to dst the pairs of added that fit into the limits, by rank. It
+// does not write to added's storage unless dst shares it.
 func fit(dst, added Carrier) Carrier {
 	whole := append(dst, added...)
 	if fits(whole) {
@@ -128,8 +127,8 @@ func fit(dst, added Carrier) Carrier {
 // ranks is the number of ranks of rankOf.
 const ranks = 3
 
-// rankOf says what to keep first: a trace without its state goes on, the state
-// without its trace is nothing.
+// rankOf returns the rank of a key; lower ranks are kept first. A traceparent is
+// useful without its tracestate, but not the other way round.
 func rankOf(key string) int {
 	switch key {
 	case "traceparent":

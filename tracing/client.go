@@ -6,12 +6,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// ClientSpan is the span of one outgoing call. The zero value is inert.
+// ClientSpan is the span of one outgoing call. Methods of the zero value do nothing.
 type ClientSpan struct{ span trace.Span }
 
-// StartClient starts the span of a call to method, as in "orders/get", and
-// returns a context that carries it. When no SDK is set it returns ctx and the
-// zero span. End must follow.
+// StartClient starts the span of a call to a method such as "orders/get", and
+// returns a context that carries it. If no SDK is set, it returns ctx and the
+// zero span. The caller must call End.
 func (t *Tracer) StartClient(ctx context.Context, method string) (context.Context, ClientSpan) {
 	tracer := t.current()
 	if tracer == nil {
@@ -23,8 +23,8 @@ func (t *Tracer) StartClient(ctx context.Context, method string) (context.Contex
 	return ctx, ClientSpan{span} //nolint:spancheck // ClientSpan.End ends it
 }
 
-// Attempt records that attempt n, counted from 1, goes to the instance with this
-// ID.
+// Attempt records that attempt n, counted from 1, goes to the instance with the
+// given ID.
 func (s ClientSpan) Attempt(n int, instance string) {
 	if s.span == nil || !s.span.IsRecording() {
 		return
@@ -32,7 +32,7 @@ func (s ClientSpan) Attempt(n int, instance string) {
 	s.span.AddEvent(eventAttempt, trace.WithAttributes(keyAttempt.Int(n), keyInstance.String(instance)))
 }
 
-// End ends the span with the code of the call, by gRPC's numbers, 0 for success.
-// Any other code is an error of the span. Err adds its description, see
-// [Describer]; it may be nil.
+// End ends the span with the code of the call, a gRPC status code. Any code but 0
+// marks the span as failed. The description comes from err, see [Describer]; err
+// may be nil.
 func (s ClientSpan) End(code uint32, err error) { end(s.span, code, code != codeOK, err) }

@@ -7,14 +7,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// MessageSpan is the span of one message that is sent or processed. The zero value
-// is inert.
+// MessageSpan is the span of sending or processing a message. Methods of the zero value
+// do nothing.
 type MessageSpan struct{ span trace.Span }
 
-// StartSend starts the span of a message that is sent to a destination, as in
-// "orders/placed", and returns a context that carries it: its context goes with the
-// message, see [Tracer.Inject]. When no SDK is set it returns ctx and the zero span.
-// End must follow.
+// StartSend starts the span of a message that is sent to a destination such as
+// "orders/placed", and returns a context that carries it. Use [Tracer.Inject] with that
+// context to send it along with the message. If no SDK is set, StartSend returns ctx and
+// the zero span. The caller must call End.
 func (t *Tracer) StartSend(ctx context.Context, destination string) (context.Context, MessageSpan) {
 	tracer := t.current()
 	if tracer == nil {
@@ -26,27 +26,27 @@ func (t *Tracer) StartSend(ctx context.Context, destination string) (context.Con
 	return ctx, MessageSpan{span} //nolint:spancheck // MessageSpan.End ends it
 }
 
-// Correlation is how a span belongs to that of the sender of a call or message.
+// Correlation is the relation of a span to the span of the sender of a call or message.
 type Correlation uint8
 
 // The correlations.
 const (
-	// Linked is a trace of its own with a link to the sender's: a message that goes to
-	// thousands of subscribers does not make one trace of all they do.
+	// Linked starts a new trace with a link to the sender's span, so that a message to
+	// thousands of subscribers does not make one huge trace.
 	Linked Correlation = iota
-	// Child is a child of the sender's span, for a call, and for a message that one
+	// Child starts a child of the sender's span, for a call, and for a message that one
 	// receiver processes.
 	Child
-	// Foreign is a trace of its own with a link to the sender's, whose baggage is left behind:
-	// a sender outside of the trust domain decides neither what is sampled here, nor
-	// what goes out with the calls of this service.
+	// Foreign starts a new trace with a link to the sender's span and drops the sender's
+	// baggage. A sender outside the trust domain must not control sampling here, nor the
+	// baggage of calls of this service.
 	Foreign
 )
 
-// StartProcess starts the span of processing a message from a destination whose sender
-// injected carrier, and returns a context that carries span and baggage. When no SDK is
-// set it returns the zero span and, in the context, what carrier held; nothing of it if the
-// sender is [Foreign]. Carrier is not kept. End must follow.
+// StartProcess starts the span of processing a message from a destination, and returns a
+// context that carries the span and the baggage. The sender injected carrier, which is not
+// kept. If no SDK is set, StartProcess returns the zero span and a context with the content
+// of carrier, or ctx itself if the sender is [Foreign]. The caller must call End.
 func (t *Tracer) StartProcess(ctx context.Context, destination string, carrier Carrier, how Correlation) (context.Context, MessageSpan) {
 	remote := ctx
 	if t != nil && len(carrier) > 0 {
@@ -80,13 +80,13 @@ func (t *Tracer) StartProcess(ctx context.Context, destination string, carrier C
 	return ctx, MessageSpan{span}                                                //nolint:spancheck // MessageSpan.End ends it
 }
 
-// MaxLinks is the most senders that the span of a batch links to.
+// MaxLinks is the maximum number of senders that the span of a batch links to.
 const MaxLinks = 128
 
 // StartBatch starts the span of processing several messages from a destination together:
-// a trace of its own with a link to each sender, up to [MaxLinks]. [MessageSpan.Within]
-// gives contexts that carry it. When no SDK is set it returns the zero span. Carriers are
-// not kept. End must follow.
+// a new trace with a link to each sender, up to [MaxLinks]. [MessageSpan.Within] returns
+// contexts that carry it. If no SDK is set, StartBatch returns the zero span. Carriers are
+// not kept. The caller must call End.
 func (t *Tracer) StartBatch(ctx context.Context, destination string, carriers []Carrier) MessageSpan {
 	tracer := t.current()
 	if tracer == nil {
@@ -107,7 +107,7 @@ func (t *Tracer) StartBatch(ctx context.Context, destination string, carriers []
 	return MessageSpan{span} //nolint:spancheck // MessageSpan.End ends it
 }
 
-// Within returns a context that carries the span; ctx itself if there is none.
+// Within returns a context that carries the span, or ctx itself for the zero span.
 func (s MessageSpan) Within(ctx context.Context) context.Context {
 	if s.span == nil {
 		return ctx
@@ -115,6 +115,6 @@ func (s MessageSpan) Within(ctx context.Context) context.Context {
 	return trace.ContextWithSpan(ctx, s.span)
 }
 
-// End ends the span with a code, by gRPC's numbers, 0 for success. Any other code is an
-// error of the span. Err adds its description, see [Describer]; it may be nil.
+// End ends the span with a gRPC status code. Any code but 0 marks the span as failed. The
+// description comes from err, see [Describer]; err may be nil.
 func (s MessageSpan) End(code uint32, err error) { end(s.span, code, code != codeOK, err) }

@@ -9,13 +9,16 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// resolved is what a global provider turned out to be.
+// resolved caches the tracer of a global provider.
 type resolved struct {
-	provider trace.TracerProvider // a pointer, and so safe to compare
-	tracer   trace.Tracer         // nil: no SDK
+	// provider is always a pointer, which is safe to compare.
+	provider trace.TracerProvider
+
+	// tracer is nil if the provider is not an SDK.
+	tracer trace.Tracer
 }
 
-// current returns the tracer to start spans with, nil when no SDK is set.
+// current returns the tracer to start spans with, or nil if no SDK is set.
 func (t *Tracer) current() trace.Tracer {
 	if t == nil || !t.global {
 		return t.fixed()
@@ -34,9 +37,9 @@ func (t *Tracer) fixed() trace.Tracer {
 	return t.tracer
 }
 
-// resolve looks at a global provider that was not seen before. Comparing two
-// interface values panics for some types, never for pointers: only pointers,
-// which is what SDKs are, are remembered.
+// resolve returns the tracer of a global provider that is not cached. It caches
+// only pointers, because a comparison of interface values panics for some other
+// types. Providers of SDKs are pointers.
 func (t *Tracer) resolve(provider trace.TracerProvider) trace.Tracer {
 	if provider == nil || isNoop(provider) {
 		return nil
@@ -51,7 +54,7 @@ func (t *Tracer) resolve(provider trace.TracerProvider) trace.Tracer {
 	return r.tracer
 }
 
-// carry returns the propagator to use now.
+// carry returns the propagator to use: the configured one, the global one, or the standard one.
 func (t *Tracer) carry() propagation.TextMapPropagator {
 	if t.propagator != nil {
 		return t.propagator
@@ -75,8 +78,8 @@ func isNoop(provider trace.TracerProvider) bool {
 }
 
 // placeholders is the package of the values that package otel returns until the
-// program sets its own. It exports no other way to tell them apart; a test holds
-// the name to the version in use.
+// program sets its own. Package otel exports no other way to detect them. A test
+// checks the name against the version in use.
 const placeholders = "go.opentelemetry.io/otel/internal/global"
 
 func isPlaceholder(v any) bool {

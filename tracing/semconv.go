@@ -6,17 +6,17 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 )
 
-// SchemaURL names the version of the OpenTelemetry semantic conventions that the
-// names in this file follow. This file is the only one that holds such names.
+// SchemaURL identifies the version of the OpenTelemetry semantic conventions that
+// the names in this file follow. No other file of the package has such names.
 const SchemaURL = "https://opentelemetry.io/schemas/1.43.0"
 
 // OtherMethod is the method name of calls to methods that are not registered.
 const OtherMethod = "_OTHER"
 
-// The instrumentation scope of every span.
+// scopeName is the instrumentation scope of every span.
 const scopeName = "github.com/linkmesh/link/tracing"
 
-// Attributes and events of the conventions.
+// Attributes of the conventions.
 const (
 	keySystem      = attribute.Key("rpc.system.name")
 	keyMethod      = attribute.Key("rpc.method")
@@ -30,13 +30,13 @@ const (
 	keyBatch       = attribute.Key("messaging.batch.message_count")
 )
 
-// Operations of messaging, which begin the names of their spans.
+// Messaging operations. Each is the prefix of the names of its spans.
 const (
 	operationSend    = "send"
 	operationProcess = "process"
 )
 
-// Names of link's own, for which the conventions have none.
+// Link's own names, for which the conventions have no equivalent.
 const (
 	systemName   = "link"
 	eventAttempt = "rpc.attempt"
@@ -60,7 +60,7 @@ const (
 	codeHighest          = 16
 )
 
-// codeName is the code as the conventions write it for gRPC.
+// codeName returns the name of a code as in the conventions for gRPC.
 func codeName(code uint32) string {
 	names := [codeHighest + 1]string{
 		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", //nolint:misspell // gRPC's spelling
@@ -74,8 +74,8 @@ func codeName(code uint32) string {
 	return strconv.FormatUint(uint64(code), 10)
 }
 
-// isServerError reports whether a server span with code is an error. A code that
-// is not known is treated as Unknown is.
+// isServerError reports whether a server span with code is an error. An undefined
+// code is treated like Unknown.
 func isServerError(code uint32) bool {
 	switch code {
 	case codeUnknown, codeDeadlineExceeded, codeUnimplemented, codeInternal, codeUnavailable, codeDataLoss:

@@ -8,19 +8,19 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Describer is implemented by errors that have a text fit for a span: written to
-// be shown, free of addresses, tokens and bodies. Of other errors a span shows the
-// code alone, since their text may hold anything. [errors.As] finds it.
+// Describer is implemented by errors that have a text fit for a span, free of
+// addresses, tokens and bodies. For other errors a span has only the code, because
+// their text may contain anything. The Describer may be wrapped, as for [errors.As].
 type Describer interface {
 	error
-	// SpanDescription is cut at [MaxDescription] bytes.
+	// SpanDescription returns the text, which is cut at [MaxDescription] bytes.
 	SpanDescription() string
 }
 
-// MaxDescription is the most bytes of an error's description that a span shows.
+// MaxDescription is the maximum length in bytes of an error's description in a span.
 const MaxDescription = 256
 
-// end sets what the conventions ask for and ends span.
+// end sets the status attributes of the conventions and ends span.
 func end(span trace.Span, code uint32, failed bool, err error) {
 	if span == nil {
 		return
@@ -37,8 +37,9 @@ func end(span trace.Span, code uint32, failed bool, err error) {
 }
 
 func describe(err error) (text string) {
+	// The methods of an error are user code, which may panic.
 	defer func() {
-		if recover() != nil { // the methods of an error are the user's code
+		if recover() != nil {
 			text = ""
 		}
 	}()

@@ -1,25 +1,25 @@
 // Package tracing carries OpenTelemetry traces and baggage through link. It is
-// the only package of link that knows OpenTelemetry, and it uses the API alone:
+// the only package of link that uses OpenTelemetry, and it uses only the API:
 // the SDK and its exporters are the program's choice.
 //
 // # Overview
 //
 // A call has a client span around all its attempts, with one event per attempt,
-// and a server span that is its child. The context travels in the call's header
+// and a server span that is its child. The context is sent in the call's header
 // as W3C Trace Context and W3C Baggage, in a [Carrier]. A message has a span where it is
-// sent and one where it is processed, which is linked to the former or its child.
+// sent, and another where it is processed, which is linked to the first or its child.
 //
 // # Usage
 //
-// Nothing is needed: a node without a tracer uses the global provider and
-// propagator, whenever the program sets them. To choose others:
+// No setup is needed: a node without a tracer uses the global provider and
+// propagator as soon as the program sets them. To choose others:
 //
 //	node, err := link.New(link.Config{
 //		Service: "orders",
 //		Tracer:  tracing.New(tracing.Config{TracerProvider: provider}),
 //	})
 //
-// What follows is for those who carry calls themselves:
+// Code that implements its own calls uses the methods of [Tracer]:
 //
 //	ctx, span := tracer.StartClient(ctx, "orders/get")
 //	header.Trace = tracer.Inject(ctx, header.Trace[:0])
@@ -31,18 +31,18 @@
 //
 // # Guarantees
 //
-// While no SDK is set, no span is made and none of the calls above allocates;
-// context and baggage that came in still go out, so that a service without an
-// SDK does not cut the trace. The providers of the API itself, the global
+// While no SDK is set, no span is made and none of the calls above allocates.
+// Incoming context and baggage are still forwarded, so that a service without an
+// SDK does not break the trace. The providers of the API itself, the global
 // placeholder and the no-op provider, do not count as an SDK; spans that eBPF
 // auto-instrumentation attaches to the placeholder are therefore not made.
 //
-// What a peer outside of the trust domain sends is only linked to ([Foreign]):
-// it neither forces sampling nor puts baggage into the calls of this service.
+// A span of a peer outside the trust domain is only linked to ([Foreign]): the
+// peer can neither force sampling nor put baggage into the calls of this service.
 //
 // Names and attributes follow the semantic conventions named by [SchemaURL]. No
 // span carries an address, a token, a body or metadata, and error texts only
-// where the error says so ([Describer]).
+// where the error provides one for spans ([Describer]).
 //
 // # Concurrency
 //
@@ -50,12 +50,12 @@
 //
 // # Errors
 //
-// Tracing never fails a call: what is malformed or beyond the limits of a
-// [Carrier] is left out.
+// Tracing never fails a call: pairs that are malformed or exceed the limits of a
+// [Carrier] are left out.
 //
 // # Testing
 //
-// Give [Config] a provider of the SDK with an in-memory exporter (tracetest).
+// Use a [Config] with a provider of the SDK and an in-memory exporter (tracetest).
 package tracing
 
 import (
@@ -65,29 +65,34 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Config says where spans go and how context travels. The zero value follows the
-// globals of package otel.
+// Config sets the provider of spans and the format of carriers. The zero value uses
+// the globals of package otel.
 type Config struct {
-	// TracerProvider makes the spans. Nil means the global provider, looked up at
-	// use, so that an SDK set later works.
+	// TracerProvider makes the spans. Nil means the global provider, looked up on
+	// each use, so that an SDK that is set later works.
 	TracerProvider trace.TracerProvider
 
-	// Propagator writes and reads carriers. Nil means the global propagator,
-	// looked up at use, or W3C Trace Context and Baggage while none is set.
+	// Propagator writes and reads carriers. Nil means the global propagator, looked
+	// up on each use, or W3C Trace Context and Baggage while none is set.
 	Propagator propagation.TextMapPropagator
 }
 
-// Tracer makes the spans of calls and carries their context. Make one with [New].
-// A nil Tracer makes no span and carries nothing.
+// Tracer makes the spans of calls and injects and extracts their context. Make one
+// with [New]. A nil Tracer makes no spans and carries no context.
 type Tracer struct {
-	// tracer is the configured one; nil if global, or if the provider is a no-op.
+	// tracer is the configured tracer. It is nil if global is set, or if the
+	// provider is a no-op.
 	tracer trace.Tracer
-	// global says to look the provider up at use, through resolved.
+
+	// global means that the global provider is looked up on each use; resolved
+	// caches its tracer.
 	global   bool
 	resolved atomic.Pointer[resolved]
 
-	propagator propagation.TextMapPropagator // nil: look up at use
-	standard   propagation.TextMapPropagator // while the program sets none
+	// propagator is nil if the global propagator is looked up on each use; standard
+	// is used while the program has not set one.
+	propagator propagation.TextMapPropagator
+	standard   propagation.TextMapPropagator
 }
 
 // New returns a tracer for config.

@@ -13,14 +13,14 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// checkNotes stand with the check in Consul's UI, for a person who wonders what it is.
+// checkNotes explains the check to readers of Consul's UI.
 var checkNotes = fmt.Sprintf("The process renews this check every %v, by itself. Without that for %v its instance gets no calls from link; "+ //nolint:gochecknoglobals // a constant
 	"without it for %v more Consul removes the instance.", HeartbeatEvery, CheckTTL, DeregisterAfter)
 
-// checkOutput is the text beside the check in Consul's UI: which process it is that lives, and
-// where. For one process it never changes: each change of an output is a write to the servers.
-// Where the agent was quicker to write the registration than link to renew it, the catalog shows
-// the text up to one and a half check_update_interval later, which is 5 minutes by default.
+// checkOutput returns the output of the check in Consul's UI: which process is alive, and where.
+// It never changes for one process, because each change of an output is a write to the servers. If
+// the agent syncs the registration before the first heartbeat, the catalog shows the text up to one
+// and a half check_update_interval later, which is 5 minutes by default.
 func checkOutput(in discovery.Instance) string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -34,24 +34,31 @@ func checkOutput(in discovery.Instance) string {
 	return text
 }
 
-// maintenanceReason is what Consul's UI shows about a draining instance.
+// maintenanceReason is the text that Consul's UI shows for a draining instance.
 const maintenanceReason = "link: draining"
 
-// holding is what the agent holds under an ID.
+// holding is the entry that the agent has under an ID.
 type holding struct {
-	service     *api.AgentService // nil: nothing
-	owner       string            // the registration it belongs to, "" if it is not one of link
-	live        bool              // its heartbeat has not run out
+	// service is nil if the agent has no entry.
+	service *api.AgentService
+
+	// owner is the registration that wrote the entry, or "" if link did not write it.
+	owner string
+
+	// live means that its heartbeat has not expired.
+	live        bool
 	maintenance bool
-	checked     bool // it has the check of the heartbeats
+
+	// checked means that the entry has the heartbeat check.
+	checked bool
 }
 
 func writeRule(service string) string { return `service "` + service + `" { policy = "write" }` }
 
-// held asks what the agent holds under the ID of g.
+// held asks the agent for its entry under the ID of g.
 func (c *client) held(ctx context.Context, what string, g *registration) (holding, error) {
 	var info *api.AgentServiceChecksInfo
-	// An instance that is out or in maintenance is told with status 503.
+	// The agent reports an instance that is critical or in maintenance with status 503.
 	p := errand{what: what, needs: writeRule(g.query.Service), whole: true}
 	_, err := c.call(ctx, p, func(ctx context.Context) error {
 		var err error
@@ -80,27 +87,28 @@ func (c *client) held(ctx context.Context, what string, g *registration) (holdin
 	return h, nil
 }
 
-// put writes a registration to the agent. fresh drops checks that an earlier holder of the ID left.
+// put writes a registration to the agent. fresh removes checks left by an earlier owner of the ID.
 func (c *client) put(ctx context.Context, what string, reg *api.AgentServiceRegistration, fresh bool) error {
 	_, err := c.call(ctx, errand{what: what, needs: writeRule(reg.Name)}, func(ctx context.Context) error {
 		opts := api.ServiceRegisterOpts{ReplaceExistingChecks: fresh}
 		return c.api.Agent().ServiceRegisterOpts(reg, opts.WithContext(ctx))
 	})
 	if err != nil && kindOf(err) == missing {
-		// No agent lacks the way to register.
+		// Every Consul agent has this endpoint.
 		return &failure{kind: garbled, what: what, reason: c.stranger() + "it answers 404"}
 	}
 	return err
 }
 
-// beat renews the check of the service. A missing failure says that the agent does not know it.
+// beat renews the check of the service. A failure of kind missing means that the agent does not know
+// the check.
 func (c *client) beat(ctx context.Context, what string, g *registration) error {
 	p := errand{what: what, needs: writeRule(g.query.Service), time: HeartbeatEvery}
 	x, err := c.call(ctx, p, func(ctx context.Context) error {
 		o := (&api.QueryOptions{}).WithContext(ctx)
 		return c.api.Agent().UpdateTTLOpts(checkID(g.id, g.owner), checkOutput(g.in), api.HealthPassing, o)
 	})
-	// Agents before 1.11 answer 500 (agent/agent.go, updateTTLCheck).
+	// Agents before 1.11 answer 500 instead of 404 (agent/agent.go, updateTTLCheck).
 	if err != nil && x.status == http.StatusInternalServerError && strings.Contains(err.Error(), "does not have associated TTL") {
 		return &failure{kind: missing, what: what, reason: "the agent has no such check"}
 	}
@@ -119,7 +127,7 @@ func (c *client) maintain(ctx context.Context, what string, g *registration, on 
 	return err
 }
 
-// remove deregisters the instance. An instance that the agent does not know is not an error.
+// remove deregisters the instance. It returns nil if the agent does not know the instance.
 func (c *client) remove(ctx context.Context, what string, g *registration) error {
 	_, err := c.call(ctx, errand{what: what, needs: writeRule(g.query.Service)}, func(ctx context.Context) error {
 		return c.api.Agent().ServiceDeregisterOpts(g.id, (&api.QueryOptions{}).WithContext(ctx))

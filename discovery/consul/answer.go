@@ -14,35 +14,37 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// readRule is the access rule for finding instances.
+// readRule is the ACL rule that is needed to find instances.
 const readRule = `service_prefix "" { policy = "read" } and node_prefix "" { policy = "read" }`
 
-// mode is how a question is asked.
+// mode is the way in which a query is made.
 type mode uint8
 
 const (
-	// plain does not wait and goes to the servers. Only such an answer says whether access rules
-	// have thinned it and whether there is a leader (agent/http.go; streaming leaves out the one
-	// and always denies the other).
+	// plain does not wait and goes to the servers. Only such an answer tells whether ACLs have
+	// filtered it and whether there is a leader (agent/http.go; streaming omits the former and always
+	// reports that there is no leader).
 	plain mode = iota
 
 	// blocking waits in the agent for a change.
 	blocking
 
-	// cached does not wait and is answered by the agent itself, which keeps up to date what was
-	// asked for lately.
+	// cached does not wait. The agent answers from its cache, in which it keeps recently requested
+	// data up to date.
 	cached
 )
 
-const backendStreaming = "streaming" // X-Consul-Query-Backend
+// backendStreaming is a value of the X-Consul-Query-Backend header.
+const backendStreaming = "streaming"
 
-// Waiting time of blocking queries. The agent adds up to a sixteenth (api-docs/features/blocking).
+// waitMost and waitLeast bound the wait of a blocking query. The agent adds up to a sixteenth
+// (api-docs/features/blocking).
 const (
 	waitMost  = 55 * time.Second
 	waitLeast = 50 * time.Second
 )
 
-// question is one query about something that has an index.
+// question is one query to an endpoint that supports blocking queries.
 type question struct {
 	dc    string
 	index uint64
@@ -50,7 +52,7 @@ type question struct {
 	mode  mode
 }
 
-// options returns q for the api package, and how long its answer may take.
+// options returns q as options of the api package, and the time limit for its answer.
 func (q question) options(ctx context.Context) (*api.QueryOptions, time.Duration) {
 	o := &api.QueryOptions{Datacenter: q.dc, AllowStale: true}
 	limit := replyTime
@@ -65,7 +67,7 @@ func (q question) options(ctx context.Context) (*api.QueryOptions, time.Duration
 	return o.WithContext(ctx), limit
 }
 
-// where names the datacenter for messages, unless it is the agent's own.
+// where names the datacenter for messages. It returns "" for the agent's own.
 func (q question) where() string {
 	if q.dc == "" {
 		return ""
@@ -73,7 +75,7 @@ func (q question) where() string {
 	return " in datacenter " + q.dc
 }
 
-// position is what the headers of an answer say about it.
+// position is the metadata in the headers of an answer.
 type position struct {
 	index      uint64
 	backend    string
@@ -81,7 +83,7 @@ type position struct {
 	hidden     bool
 }
 
-// positionOf reads the headers. An answer without an index is not from Consul.
+// positionOf parses the headers. It returns false if there is no index: Consul always sends one.
 func positionOf(x *exchange) (position, bool) {
 	index, err := strconv.ParseUint(x.header.Get("X-Consul-Index"), 10, 64)
 	if err != nil {
@@ -96,18 +98,28 @@ func positionOf(x *exchange) (position, bool) {
 	return p, true
 }
 
-// answer is what Consul says about one service in one datacenter.
+// answer is the state of one service in one datacenter according to Consul.
 type answer struct {
 	position
-	members []member // sorted, at most discovery.MaxInstances
-	foreign int      // entries that are not link's
-	bad     int      // entries that are broken
-	reason  string   // what is wrong with the first broken entry
-	over    int      // members beyond the bound
-	open    bool     // an empty answer may be due to a missing token
+
+	// members is sorted and has at most discovery.MaxInstances entries.
+	members []member
+
+	// foreign counts the entries that link did not register.
+	foreign int
+
+	// bad counts the malformed entries. reason says what is wrong with the first one.
+	bad    int
+	reason string
+
+	// over counts the members beyond discovery.MaxInstances.
+	over int
+
+	// open means that the answer is empty, possibly because the token is missing.
+	open bool
 }
 
-// ask asks about service q. Known are the members to keep first if there are too many.
+// ask queries service q. If there are too many members, those in known are kept first.
 func (c *client) ask(ctx context.Context, q discovery.Query, ask question, known []member) (answer, error) {
 	var raw []json.RawMessage
 	p := errand{what: "look up " + q.String() + ask.where(), needs: readRule, limit: MaxAnswer}
@@ -131,7 +143,7 @@ func (c *client) ask(ctx context.Context, q discovery.Query, ask question, known
 	return a, nil
 }
 
-// query asks for what a path of the catalog has, into what into returns for each try.
+// query gets a path of the API and decodes the answer into the value that into returns for each try.
 func (c *client) query(ctx context.Context, p errand, path, filter string, ask question, into func() any) (*exchange, position, error) {
 	_, p.time = ask.options(ctx)
 	x, err := c.call(ctx, p, func(ctx context.Context) error {
@@ -150,7 +162,8 @@ func (c *client) query(ctx context.Context, p errand, path, filter string, ask q
 	return x, pos, nil
 }
 
-// open reports whether an answer with as many entries may be empty due to a missing token.
+// open reports whether an answer with this number of entries may be empty because the token is
+// missing.
 func (x *exchange) open(entries int) bool {
 	return entries == 0 && x.token == "" && x.header.Get("X-Consul-Default-ACL-Policy") == "deny"
 }
@@ -180,8 +193,8 @@ func (a *answer) refuse(reason string) {
 	a.bad++
 }
 
-// cut keeps to the bound of a snapshot: first those that were there before, so that a flood of
-// registrations pushes nobody out.
+// cut limits members to discovery.MaxInstances. Known members are kept first, so that a flood of
+// registrations cannot push them out.
 func (a *answer) cut(known []member) {
 	a.over = len(a.members) - discovery.MaxInstances
 	if a.over <= 0 {
@@ -201,7 +214,7 @@ func (a *answer) cut(known []member) {
 	a.members = kept
 }
 
-// fetchPolicy returns the document at key, nil if there is none.
+// fetchPolicy returns the document at key, or nil if there is none.
 func (c *client) fetchPolicy(ctx context.Context, key string, ask question) ([]byte, position, error) {
 	p := errand{what: "read KV " + key, needs: `key_prefix "` + policyPrefix + `" { policy = "read" }`}
 	_, p.time = ask.options(ctx)

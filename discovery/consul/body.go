@@ -5,10 +5,11 @@ import (
 	"io"
 )
 
-// errTooLarge says that an answer has more bytes than it may.
+// errTooLarge means that an answer exceeds its size limit.
 var errTooLarge = errors.New("answer is too large")
 
-// boundedBody ends with errTooLarge after its limit or, if cut, as if that were all.
+// boundedBody limits a body to left bytes. Beyond that, Read returns errTooLarge or, if cut is set,
+// io.EOF.
 type boundedBody struct {
 	io.ReadCloser
 	left int64
@@ -20,7 +21,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		if b.cut {
 			return 0, io.EOF
 		}
-		// It may end exactly here.
+		// The body may end exactly at the limit.
 		var one [1]byte
 		if n, err := b.ReadCloser.Read(one[:]); n == 0 {
 			return 0, err
@@ -35,7 +36,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// head keeps the first bytes of a body, for messages about it.
+// head keeps the first bytes of a body for messages about it, at most most bytes.
 type head struct {
 	io.ReadCloser
 	most int

@@ -9,37 +9,42 @@ import (
 )
 
 const (
-	// policyBlocking is how many of MaxBlocking may be watches of policies.
+	// policyBlocking is the number of the MaxBlocking slots that policy watches may use.
 	policyBlocking = 8
 
-	// busyPause is how long all watches leave the agent alone when it is overloaded, at least; they
-	// come back spread over as much again.
+	// busyPause is the minimum time for which all watches stop querying an overloaded agent. They
+	// resume at random times within another busyPause.
 	busyPause = 10 * time.Second
 
-	// budgetGrows is how often one blocking watch more is dared after an overload.
+	// budgetGrows is the interval at which the number of slots grows by one after an overload.
 	budgetGrows = time.Minute
 )
 
-// errShed says that a question ended early because the agent was overloaded.
+// errShed means that a query was canceled because the agent was overloaded.
 var errShed = errors.New("made way for others")
 
-// budget shares out the blocking watches of one Registry. It is safe for concurrent use.
+// budget limits the number of blocking watches of one Registry: each needs a slot. It is safe for
+// concurrent use.
 type budget struct {
-	mu       sync.Mutex // guards the fields below
-	limit    int
-	used     int
-	policies int // how many of used are watches of policies
+	mu    sync.Mutex // guards the fields below
+	limit int
+	used  int
+
+	// policies counts the used slots that policy watches hold.
+	policies int
 	grown    time.Time
 	resume   time.Time
-	waiting  map[*context.CancelFunc]struct{} // cancels each question that an overload ends
+
+	// waiting holds the cancel function of each query in flight. An overload cancels them all.
+	waiting map[*context.CancelFunc]struct{}
 }
 
 func newBudget() *budget {
 	return &budget{limit: MaxBlocking, waiting: make(map[*context.CancelFunc]struct{})}
 }
 
-// patience returns a context for one question, which ends early when the agent is overloaded: a
-// question that waits there for a minute holds one of its connections. end must be called.
+// patience returns a context for one query. An overload of the agent cancels it, because a blocking
+// query would hold one of the agent's connections for up to a minute. The caller must call end.
 func (b *budget) patience(ctx context.Context) (_ context.Context, end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	b.mu.Lock()
@@ -53,8 +58,8 @@ func (b *budget) patience(ctx context.Context) (_ context.Context, end func()) {
 	}
 }
 
-// hold keeps or takes a place for a watch that waits in the agent and reports whether there is
-// one; if not, a place held before is taken away.
+// hold keeps or acquires the slot of a watch and reports whether the watch has one now. It releases
+// a held slot if the limit has shrunk.
 func (b *budget) hold(held, policy bool, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -91,8 +96,8 @@ func (b *budget) releaseLocked(policy bool) {
 	}
 }
 
-// overloaded halves the places and ends the questions that wait, once per pause however many
-// watches hear of it.
+// overloaded halves the number of slots and cancels the queries in flight. It does so once per pause,
+// no matter how many watches report the overload.
 func (b *budget) overloaded(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -106,7 +111,7 @@ func (b *budget) overloaded(now time.Time) {
 	}
 }
 
-// pause returns how long a watch has to leave the agent alone.
+// pause returns how long a watch must wait before its next query.
 func (b *budget) pause(now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -11,34 +11,46 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// Connections of one Registry. The agent allows an address 200 (http_max_conns_per_client), which
-// all processes of the host share.
+// Limits on the connections of one Registry. The agent allows 200 connections per client address
+// (http_max_conns_per_client), which all processes of the host share.
 const (
-	pollers      = 8 // queries under way of watches that do not wait in the agent
-	writers      = 8 // heartbeats, registrations and the like
-	maxConns     = MaxBlocking + pollers + writers
-	dialTimeout  = 5 * time.Second
-	idleTimeout  = 90 * time.Second
-	maxHeader    = 64 << 10
-	smallAnswer  = 1 << 20 // bytes of any other answer than that about a service; a policy fits
-	maxErrorText = 4 << 10 // bytes of an answer that is an error
-	maxHead      = 512     // bytes of any answer that are looked at for what they are
+	// pollers is the number of concurrent queries by watches without a blocking query.
+	pollers = 8
+
+	// writers is the number of connections for heartbeats, registrations and the like.
+	writers     = 8
+	maxConns    = MaxBlocking + pollers + writers
+	dialTimeout = 5 * time.Second
+	idleTimeout = 90 * time.Second
+	maxHeader   = 64 << 10
+
+	// smallAnswer is the default limit for an answer in bytes. A policy fits into it.
+	smallAnswer = 1 << 20
+
+	// maxErrorText is the number of bytes that are read of an error answer.
+	maxErrorText = 4 << 10
+
+	// maxHead is the number of bytes of an answer that are kept to detect its content type.
+	maxHead = 512
 )
 
 // replyTime bounds an exchange that does not wait in the agent.
 const replyTime = 10 * time.Second
 
-// unusedToken is what the api package believes to be the token, so that it looks for none of its own.
+// unusedToken is passed to the api package as the token, so that it does not look for one itself.
 const unusedToken = "unused"
 
-// client is the way to the agent. It is safe for concurrent use.
+// client makes requests to the agent. It is safe for concurrent use.
 type client struct {
 	api       *api.Client
 	gate      *gate
 	transport *http.Transport
 	tokens    *tokenSource
-	address   string // for messages
-	advice    string // what to do when nothing of use answers there
+
+	// address is the agent's address for messages. advice says what to do when no Consul answers
+	// there.
+	address string
+	advice  string
 }
 
 func newClient(cfg Config) (*client, error) {
@@ -71,16 +83,18 @@ func newClient(cfg Config) (*client, error) {
 			return dial(ctx, "unix", end.address)
 		}
 	}
-	conf := api.DefaultConfig() // reads the environment
+	// DefaultConfig reads the environment.
+	conf := api.DefaultConfig()
 	conf.Address, conf.Token, conf.TokenFile = end.address, unusedToken, ""
 	if end.scheme != "" {
 		conf.Scheme = end.scheme
-		// A path is taken off addresses with a scheme only.
+		// The api package splits a path only off an address with a scheme.
 		if end.scheme == "https" {
 			conf.Address = "https://" + end.address
 		}
 	} else {
-		conf.Address = "http://" + end.address // keeps https if CONSUL_HTTP_SSL asks for it
+		// The api package still uses https if CONSUL_HTTP_SSL asks for it.
+		conf.Address = "http://" + end.address
 	}
 	conf.HttpClient, err = api.NewHttpClient(transport, conf.TLSConfig)
 	if err != nil {
@@ -88,7 +102,7 @@ func newClient(cfg Config) (*client, error) {
 	}
 	door := &gate{next: transport, tokens: tokens}
 	conf.HttpClient.Transport = door
-	// A redirect would take the token to wherever it points.
+	// Following a redirect would send the token to its target.
 	conf.HttpClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c, err := api.NewClient(conf)
 	if err != nil {
@@ -97,20 +111,30 @@ func newClient(cfg Config) (*client, error) {
 	return &client{api: c, gate: door, transport: transport, tokens: tokens, address: end.address, advice: end.advice()}, nil
 }
 
-// close drops the idle connections; those in use end with their requests.
+// close closes the idle connections. Connections in use end with their requests.
 func (c *client) close() { c.transport.CloseIdleConnections() }
 
-// errand is what an exchange is for and what bounds it.
+// errand describes the purpose and the limits of an exchange.
 type errand struct {
-	what  string        // for messages: "register orders-1"
-	needs string        // the access rule that allows it
-	time  time.Duration // 0 is replyTime
-	limit int64         // bytes of the answer; 0 is smallAnswer
-	whole bool          // limit counts for answers that are errors as well: they say more than that
+	// what is the purpose for messages: "register orders-1".
+	what string
+
+	// needs is the ACL rule that allows the request.
+	needs string
+
+	// time bounds the exchange. 0 is replyTime.
+	time time.Duration
+
+	// limit bounds the answer in bytes. 0 is smallAnswer.
+	limit int64
+
+	// whole applies limit to error answers too, instead of maxErrorText: they carry data.
+	whole bool
 }
 
-// call has f make one exchange and explains its error. One that is denied is made again if the
-// token file holds another token by now. f is given a context that has to reach the request.
+// call runs f, which makes one exchange, and explains its error. If the exchange was denied and the
+// token file holds another token by now, call runs f once more. f must pass its context to the
+// request.
 func (c *client) call(ctx context.Context, p errand, f func(ctx context.Context) error) (*exchange, error) {
 	x, err := c.once(ctx, p, f)
 	if x.status == http.StatusForbidden && c.tokens.renewed(x.token) {
@@ -139,19 +163,20 @@ func (c *client) once(ctx context.Context, p errand, f func(ctx context.Context)
 	return x, c.explain(p, x, err)
 }
 
-// exchange is one request and what is known of its answer.
+// exchange is one request and its answer. Without an answer, status is 0, and header and body are
+// nil.
 type exchange struct {
 	limit  int64
 	whole  bool
 	token  secret
-	status int // 0 if there was no answer
+	status int
 	header http.Header
-	body   *head // nil if there was no answer
+	body   *head
 }
 
 type exchangeKey struct{}
 
-// gate is the one door of all requests: it puts in the token and bounds the answer.
+// gate is the round tripper of all requests. It sets the token and bounds the answer.
 type gate struct {
 	next   http.RoundTripper
 	tokens *tokenSource

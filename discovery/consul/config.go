@@ -22,37 +22,39 @@ const (
 	stateOff       = "off"
 )
 
-// Config says where Consul is and what of it to use. The zero value works. Beside it every CONSUL_
-// variable that Consul's own command line knows has its effect: those of TLS, authentication,
-// namespace and partition.
+// Config tells where Consul is and how to use it. The zero value works. All CONSUL_ environment
+// variables that Consul's command line knows also apply: those for TLS, authentication, namespace
+// and partition.
 type Config struct {
 	// Address is the agent's HTTP address: "host:port", "https://host:port", "unix:///path". An
-	// address without a scheme needs its port; with one, the port is the scheme's: 80 or 443. "" is
+	// address without a scheme needs a port. With a scheme, the port defaults to 80 or 443. "" is
 	// CONSUL_HTTP_ADDR or, without that variable, 127.0.0.1:8500.
 	Address string
 
-	// Token is the ACL token, as security.Hide makes it. The zero value is CONSUL_HTTP_TOKEN.
+	// Token is the ACL token, made with security.Hide. The zero value is CONSUL_HTTP_TOKEN.
 	Token security.Hidden
 
-	// TokenFile holds the ACL token and is read again when it changes: at most once a second, and at
-	// once when Consul refuses the one in use. It wins over Token. "" is CONSUL_HTTP_TOKEN_FILE,
-	// unless Token is set.
+	// TokenFile holds the ACL token. It is read again at most once a second, and at once when Consul
+	// rejects the current token. It takes precedence over Token. "" is CONSUL_HTTP_TOKEN_FILE, unless
+	// Token is set.
 	TokenFile string
 
-	// Datacenters are followed beside the agent's own. At most MaxDatacenters.
+	// Datacenters are followed in addition to the agent's own. At most MaxDatacenters.
 	Datacenters []string
 
 	// StateDir is where the last known instances and routing policies are kept for a start without
-	// Consul, in files of mode 0600. It is made if it is missing, with mode 0700; one that is there must
-	// have that mode, belong to the user of this process and not be a symbolic link, or nothing is kept,
-	// with a log line. "" is link/consul in os.UserCacheDir, or none if there is no such directory. "off" is none.
+	// Consul, in files of mode 0600. It is created with mode 0700 if it is missing. An existing
+	// directory must have that mode, belong to the user of this process and not be a symbolic link;
+	// otherwise nothing is kept, and a line is logged. "" is link/consul in os.UserCacheDir, or none if
+	// there is no such directory. "off" is none.
 	StateDir string
 
-	// Logger gets one line when what Consul says about a service becomes unusable or usable, and about
-	// registrations that were lost and made again. nil is slog.Default().
+	// Logger gets one line when the answers about a service become unusable or usable again, and when
+	// a lost registration was made again. nil is slog.Default().
 	Logger *slog.Logger
 
-	dial func(ctx context.Context, network, addr string) (net.Conn, error) // for tests
+	// dial replaces the dialer in tests.
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // String returns the config without its token.
@@ -71,7 +73,7 @@ func invalid(field, value, reason string) error {
 	return fmt.Errorf("%w: %s %q: %s", ErrInvalidConfig, field, value, reason)
 }
 
-// datacenterName is what Consul accepts (agent/config/builder.go).
+// datacenterName matches the names that Consul accepts (agent/config/builder.go).
 const datacenterName = `^[A-Za-z0-9_-]{1,64}$`
 
 func (c Config) validate() error {
@@ -84,7 +86,7 @@ func (c Config) validate() error {
 			return invalid("Datacenters["+strconv.Itoa(i)+"]", dc, "want 1 to 64 letters, digits, _ and -")
 		}
 	}
-	// The api package takes a word it does not know for "do not verify".
+	// The api package would treat an unknown value as "do not verify".
 	for _, key := range []string{api.HTTPSSLEnvName, api.HTTPSSLVerifyEnvName} {
 		if v := os.Getenv(key); v != "" {
 			if _, err := strconv.ParseBool(v); err != nil {
@@ -95,7 +97,7 @@ func (c Config) validate() error {
 	return nil
 }
 
-// sources returns the datacenters to follow: the agent's own, which is "", first.
+// sources returns the datacenters to follow. The first is "", the agent's own.
 func (c Config) sources() []string {
 	all := []string{""}
 	for _, dc := range c.Datacenters {
@@ -106,7 +108,7 @@ func (c Config) sources() []string {
 	return all
 }
 
-// stateDir returns the directory that c means, "" for none.
+// stateDir returns the state directory, or "" for none.
 func (c Config) stateDir() string {
 	switch c.StateDir {
 	case stateOff:
@@ -114,7 +116,7 @@ func (c Config) stateDir() string {
 	case "":
 		cache, err := os.UserCacheDir()
 		if err != nil {
-			return "" // a host without a home directory
+			return ""
 		}
 		return filepath.Join(cache, "link", "consul")
 	default:

@@ -1,75 +1,75 @@
-// Package consul is a discovery registry kept by a Consul cluster, reached through the agent on this host.
+// Package consul is a discovery registry in a Consul cluster, reached through the agent on this host.
 //
 // # Overview
 //
-// Each instance is a service of Consul with a check that lives as long as its process sends a
-// heartbeat. Tags are Consul's tags, readable in its UI; facts for machines are meta pairs that
+// Each instance is a Consul service with a TTL check, which passes while its process sends
+// heartbeats. Tags are Consul's tags, readable in its UI. Data of link itself is in meta pairs that
 // begin with "link-" and never appear in an Instance. Instances are followed with blocking queries;
 // services that were not registered by link are left out. Services are found by tag in the catalog.
 //
 // # Usage
 //
-//	registry, err := consul.New(consul.Config{}) // CONSUL_HTTP_ADDR and its kin, or 127.0.0.1:8500
+//	registry, err := consul.New(consul.Config{}) // CONSUL_HTTP_ADDR etc., or 127.0.0.1:8500
 //	defer registry.Close()
 //
 // The token needs service "<name>" { policy = "write" } to announce a service, service_prefix ""
-// and node_prefix "" { policy = "read" } to find others. A service identity gives these. For
+// and node_prefix "" { policy = "read" } to find others. A service identity grants these. For
 // routing policies it also needs
 //
 //	key_prefix "link/topology/" { policy = "read" }
 //
-// Without it instances are announced and found all the same, but Consul answers 403 to every
-// question about a policy: [Registry.WatchPolicy] then yields what [Config.StateDir] holds of an
-// earlier run or no document, marked Stale with this rule in its Reason, and one line is logged
+// Without it, instances are still announced and found, but Consul answers 403 to every policy
+// query. [Registry.WatchPolicy] then yields the document that [Config.StateDir] holds from an
+// earlier run, or no document, marked Stale with this rule in its Reason, and one line is logged
 // for each service.
 //
 // # Guarantees
 //
-// An ill registry never empties a set. Errors, answers that say nothing (429, HTML, cut JSON)
-// and answers that access rules have thinned leave the last known instances in place, marked
-// Stale with a reason. An answer that lacks known instances and comes from a cluster without a
-// leader, from an index that went backwards or from an agent that was just unreachable is believed
-// when it has stood for [DoubtTime]. Otherwise what Consul says is delivered at once. The last
-// known instances are also kept on disk, for a start without Consul; see [Config.StateDir].
+// A failing registry never empties a set. Errors, unusable answers (429, HTML, truncated JSON) and
+// answers that ACLs have filtered leave the last known instances in place, marked Stale with a
+// reason. An answer that lacks known instances is doubtful if it comes from a cluster without a
+// leader, if the index went backwards, or if the agent was just unreachable. It is accepted once it
+// has lasted for [DoubtTime]. All other answers are delivered at once. The last known instances are
+// also kept on disk, for a start without Consul; see [Config.StateDir].
 //
 // The same holds for policies: one that was known, now or in an earlier run of the last 90 days,
-// stays in force until Consul says in good order that it has changed or gone.
+// stays in force until a healthy Consul reports that it has changed or was deleted.
 //
-// Each datacenter is followed apart, so one that fails freezes only its own instances.
+// Each datacenter is followed separately, so one that fails freezes only its own instances.
 //
-// A registration that the agent forgets is back within 15 s after the agent is. A process that
-// dies without closing is gone [CheckTTL] after its last heartbeat.
+// A registration that the agent has forgotten is restored within 15 s of the agent's return. A
+// process that dies without closing is gone [CheckTTL] after its last heartbeat.
 //
 // IDs: the agent keeps one service per ID and the last writer wins; there is no compare-and-set.
-// Register therefore looks before it writes and again after, which refuses every ID that is in use
-// and all but the closest of races. What this Registry wrote itself is never another's, even if an agent that was ill
-// applies it after Register has given up. Of two that race through, the one that was overwritten notices
-// at its next heartbeat: it says so in the log, stops its heartbeats, returns ErrDuplicateID from
-// Update, and announces itself again when the ID is free.
-// IDs that differ only in case are one to Consul's servers; do not use them. Different agents do not
-// know of each other's IDs. Instances of one ID on several agents are all delivered: the oldest under
-// its ID, the others with a suffix made from the node's name.
+// Register therefore looks up the ID before and after it writes, which rejects every ID that is in
+// use and detects all but the closest races. An entry that this Registry wrote is recognized as its
+// own, even if a failing agent applies it after Register has given up. If two registrations win a
+// race, the one that was overwritten notices at its next heartbeat: it logs an error, stops its
+// heartbeats, returns ErrDuplicateID from Update, and announces itself again when the ID is free.
+// Do not use IDs that differ only in case: Consul's servers treat them as equal. Agents do not know
+// the IDs of other agents. Instances with one ID on several agents are all delivered: the oldest
+// under its ID, the others with a suffix made from the node's name.
 //
 // # Concurrency
 //
 // All methods are safe for concurrent use. A Registry owns one goroutine per registration, one per
-// watched service or tag and datacenter, one per watched policy and one that writes files; Close waits for
-// them. A Registry that nobody has used runs nothing.
+// watched service or tag and datacenter, one per watched policy and one that writes files. Close
+// waits for them. An unused Registry has no goroutines.
 //
-// At most [MaxBlocking] watches, of services, tags and policies, wait in the agent at a time; the others ask every [PollEvery] over
-// a few shared connections, so that 2,000 watched services take 40 of the 200 connections that an
-// agent allows one address (http_max_conns_per_client). Of those that wait, 8 may be watches of
-// policies; the other policies are asked for every 15 s, give or take a fifth, so that a change of
-// theirs takes up to 18 s to be seen.
+// At most [MaxBlocking] watches of services, tags and policies use blocking queries at a time. The
+// others poll every [PollEvery] over a few shared connections, so that 2,000 watched services use 40
+// of the 200 connections that an agent allows per client address (http_max_conns_per_client). At
+// most 8 of the blocking queries are for policies. Other policies are polled every 15 s, plus or
+// minus 20 percent, so that a change is seen within 18 s.
 //
 // # Errors
 //
-// [ErrInvalidConfig], [ErrDenied], [ErrUnavailable], which is a [discovery.ErrUnavailable], and
-// those of package discovery. Messages quote what Consul says, in one bounded line without the token.
+// [ErrInvalidConfig], [ErrDenied], [ErrUnavailable], which wraps [discovery.ErrUnavailable], and
+// those of package discovery. Messages quote Consul's answer in one bounded line without the token.
 //
 // # Testing
 //
-// The tests against the real agent are in the repository's integration folder.
+// The tests against a real agent are in the repository's integration folder.
 package consul
 
 import (
@@ -81,48 +81,62 @@ import (
 )
 
 var (
-	// ErrInvalidConfig says that a field of Config or a CONSUL_ variable is wrong. The message names
+	// ErrInvalidConfig means that a field of Config or a CONSUL_ variable is wrong. The message names
 	// it, and its value unless that is a secret.
 	ErrInvalidConfig = errors.New("consul: invalid config")
 
-	// ErrDenied says that Consul's access rules forbid what was asked. The message names the rule
-	// that would allow it.
+	// ErrDenied means that Consul's ACLs forbid the request. The message names the rule that would
+	// allow it.
 	ErrDenied = errors.New("consul: permission denied")
 
-	// ErrUnavailable says that Consul gave no usable answer: it cannot be reached, is overloaded, has
-	// an error of its own, or what answers is not Consul. Waiting may help. It wraps
+	// ErrUnavailable means that Consul gave no usable answer: it cannot be reached, is overloaded or
+	// has an internal error, or the answer is not from Consul. Waiting may help. It wraps
 	// discovery.ErrUnavailable.
 	ErrUnavailable = fmt.Errorf("consul: %w", discovery.ErrUnavailable)
 )
 
-// How an instance stays announced.
+// Timing of registrations.
 const (
-	CheckTTL        = 15 * time.Second // without a heartbeat for this long, an instance is out
-	HeartbeatEvery  = 5 * time.Second  // give or take a tenth
-	VerifyEvery     = time.Minute      // how often a registration is compared with what the agent holds
-	DeregisterAfter = 10 * time.Minute // when the agent removes an instance that is out
-	CloseTime       = 2 * time.Second  // the longest that Close waits for the agent
+	// CheckTTL is the time without a heartbeat after which an instance is out.
+	CheckTTL = 15 * time.Second
+
+	// HeartbeatEvery is the interval of heartbeats, plus or minus 10 percent.
+	HeartbeatEvery = 5 * time.Second
+
+	// VerifyEvery is how often a registration is compared with the agent's entry.
+	VerifyEvery = time.Minute
+
+	// DeregisterAfter is the time after which the agent removes an instance that is out.
+	DeregisterAfter = 10 * time.Minute
+
+	// CloseTime is the longest that Close waits for the agent.
+	CloseTime = 2 * time.Second
 )
 
-// How instances are followed.
+// Limits and timing of watches.
 const (
-	MaxBlocking = 24               // watches of one Registry that wait in the agent
-	PollEvery   = 5 * time.Second  // between the queries of every further watch, give or take a fifth
-	DoubtTime   = 30 * time.Second // how long an answer stands that would remove instances, if Consul looks ill
+	// MaxBlocking is the number of watches of one Registry that use blocking queries.
+	MaxBlocking = 24
+
+	// PollEvery is the interval between the queries of every further watch, plus or minus 20 percent.
+	PollEvery = 5 * time.Second
+
+	// DoubtTime is how long a doubtful answer that lacks known instances must last to be accepted.
+	DoubtTime = 30 * time.Second
 )
 
-// Bounds of a Registry.
+// Limits of a Registry.
 const (
-	// MaxRegistrations bounds the open registrations of one Registry.
+	// MaxRegistrations is the maximum number of open registrations of one Registry.
 	MaxRegistrations = discovery.MaxInstances
 
-	// MaxDatacenters bounds Config.Datacenters.
+	// MaxDatacenters is the maximum length of Config.Datacenters.
 	MaxDatacenters = 16
 
-	// MaxAnswer bounds an answer of Consul about one service or tag, in bytes. 2,000 instances take about
-	// 4 MiB, unless they are large.
+	// MaxAnswer is the maximum size of an answer about one service or tag in bytes. 2,000 instances
+	// take about 4 MiB, unless they are large.
 	MaxAnswer = 32 << 20
 
-	// MaxStateFile bounds a file in the state directory, in bytes.
+	// MaxStateFile is the maximum size of a file in the state directory in bytes.
 	MaxStateFile = 16 << 20
 )

@@ -10,13 +10,20 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// endpoint is an agent's address taken apart.
+// endpoint is a parsed agent address.
 type endpoint struct {
-	address  string // what the api package is given: host:port with an optional path, or a socket's path
-	scheme   string // "" leaves it to CONSUL_HTTP_SSL
-	socket   bool
-	origin   string // where the address is from, "" if it is the default
-	portless bool   // the port is that of the scheme
+	// address is passed to the api package: host:port with an optional path, or a socket's path.
+	address string
+
+	// scheme is "" if CONSUL_HTTP_SSL decides.
+	scheme string
+	socket bool
+
+	// origin names the source of the address, "" for the default.
+	origin string
+
+	// portless means that the address has no port, so the scheme's default port applies.
+	portless bool
 }
 
 func (c Config) endpoint() (endpoint, error) {
@@ -58,19 +65,20 @@ func (c Config) endpoint() (endpoint, error) {
 			return endpoint{}, invalid(field, text, "want a port from 1 to 65535")
 		}
 	}
-	if scheme == "https" { // http as in Consul: never falls back from a TLS that was asked for
+	// Leave http to CONSUL_HTTP_SSL, as Consul does: it must not disable TLS that was asked for.
+	if scheme == "https" {
 		end.scheme = scheme
 	}
 	return end, nil
 }
 
-// portOf returns the port behind a host, "" with given if it is empty behind a scheme's host.
+// portOf returns the port of host:port. given is false if there is no port or an empty one.
 func portOf(hostport string) (port string, given bool) {
 	_, port, err := net.SplitHostPort(hostport)
 	return port, err == nil && port != ""
 }
 
-// advice says what to do when no Consul answers there.
+// advice returns what to do when no Consul answers at the address.
 func (e endpoint) advice() string {
 	text := "is the agent running? " + api.HTTPAddrEnvName + " says where it is, and is not set"
 	if e.origin != "" {

@@ -13,22 +13,22 @@ import (
 	"strings"
 )
 
-// kind sorts failures by what to do about them.
+// kind classifies failures by the reaction to them.
 type kind string
 
 const (
-	unreachable kind = "unreachable" // no answer came: the agent may have restarted
-	hanging     kind = "hanging"     // the answer did not come in time
+	unreachable kind = "unreachable" // no answer: the agent may have restarted
+	hanging     kind = "hanging"     // no answer in time
 	busy        kind = "busy"        // 429: the agent's limits
 	denied      kind = "denied"      // 403
 	missing     kind = "missing"     // 404
-	refused     kind = "refused"     // another 4xx: asking again will not help
+	refused     kind = "refused"     // another 4xx: a retry will not help
 	erring      kind = "erring"      // 5xx
-	garbled     kind = "garbled"     // not what Consul answers
-	hidden      kind = "hidden"      // access rules have thinned the answer
+	garbled     kind = "garbled"     // not an answer of Consul
+	hidden      kind = "hidden"      // ACLs have filtered the answer
 )
 
-// failure is an exchange that gave nothing usable.
+// failure is the error of an exchange without a usable answer.
 type failure struct {
 	kind   kind
 	what   string
@@ -37,7 +37,7 @@ type failure struct {
 
 func (f *failure) Error() string { return "consul: " + f.what + ": " + f.reason }
 
-// Unwrap returns the error of the package that the failure is.
+// Unwrap returns ErrDenied, ErrUnavailable or nil, depending on the kind.
 func (f *failure) Unwrap() error {
 	switch f.kind { //nolint:exhaustive // the package has no error for the others
 	case denied, hidden:
@@ -49,7 +49,7 @@ func (f *failure) Unwrap() error {
 	}
 }
 
-// kindOf returns the kind of a failure, never "".
+// kindOf returns the kind of err, or erring if err is not a failure.
 func kindOf(err error) kind {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f.kind
@@ -57,7 +57,7 @@ func kindOf(err error) kind {
 	return erring
 }
 
-// reasonOf returns what went wrong without what it was for.
+// reasonOf returns the reason of a failure without the operation that failed.
 func reasonOf(err error) string {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f.reason
@@ -65,7 +65,7 @@ func reasonOf(err error) string {
 	return err.Error()
 }
 
-// explain says what became of an exchange that ended with err, or with an answer in HTML.
+// explain returns the failure of an exchange that ended with err or with an HTML answer.
 func (c *client) explain(p errand, x *exchange, err error) *failure {
 	f := &failure{what: p.what}
 	status := strconv.Itoa(x.status)
@@ -77,7 +77,8 @@ func (c *client) explain(p errand, x *exchange, err error) *failure {
 		}
 	case x.html():
 		f.kind, f.reason = garbled, c.stranger()+"it answers "+status+" with HTML"
-		switch { // a proxy in front of an agent
+		// The answer may come from a proxy in front of an agent.
+		switch {
 		case x.status == http.StatusTooManyRequests:
 			f.kind = busy
 		case x.status >= http.StatusInternalServerError:
@@ -105,10 +106,10 @@ func (c *client) explain(p errand, x *exchange, err error) *failure {
 	return f
 }
 
-// stranger begins the reason of an answer that no Consul gives.
+// stranger returns the beginning of the reason for an answer that is not from Consul.
 func (c *client) stranger() string { return "what answers at " + c.address + " is not Consul: " }
 
-// advised returns the error of Register with what to do next, where the address may be wrong.
+// advised adds advice to an error of Register if the address may be wrong.
 func (c *client) advised(err error) error {
 	switch kindOf(err) { //nolint:exhaustive // the others say themselves what to do
 	case unreachable, hanging, garbled:
@@ -118,8 +119,8 @@ func (c *client) advised(err error) error {
 	}
 }
 
-// transportReason leaves out what differs each time, such as the port of this side, and what is
-// known, such as the URL.
+// transportReason returns the reason of a transport error without parts that differ each time, such
+// as the local port, or that are known, such as the URL.
 func transportReason(err error) string {
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
@@ -149,10 +150,10 @@ func decodeReason(err error) string {
 	return printable(err.Error())
 }
 
-// maxQuoted bounds how much of a foreign text a message repeats, in bytes.
+// maxQuoted is the number of bytes of an untrusted text that a message repeats at most.
 const maxQuoted = 200
 
-// printable returns the first line of a foreign text, fit for a log.
+// printable returns the first line of an untrusted text, escaped and shortened for a log.
 func printable(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
 	more := ""
@@ -163,7 +164,7 @@ func printable(s string) string {
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`) + more
 }
 
-// refusedWhole reports whether err says that the agent has not done what was asked, and will not.
+// refusedWhole reports whether err means that the agent has not executed the request, and will not.
 func refusedWhole(err error) bool {
 	switch kindOf(err) { //nolint:exhaustive // in the other cases it may
 	case denied, missing, refused, busy:

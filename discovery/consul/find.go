@@ -11,18 +11,17 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// findPace bounds the pace of a watch of a tag: every registration in the datacenter wakes it, and
-// costs the server a look at all of them.
+// findPace limits the query rate of a tag watch: every registration in the datacenter wakes it, and
+// makes the server scan all of them.
 const findPace = PollEvery
 
-// Find implements discovery.Finder. It waits for nothing: the first list comes when Consul has
-// answered or failed to. A service that gets the tag is seen at once or, if something else was
-// registered in the datacenter just before, about a second later. While that goes on without a
-// break for long, and for watches beyond [MaxBlocking], it takes up to [PollEvery], give or take a
-// fifth.
+// Find implements discovery.Finder. It does not block: the first list comes when Consul has answered
+// or failed. A service that gets the tag is seen at once or, if something else was registered in the
+// datacenter just before, about a second later. Under sustained registrations, and for watches
+// beyond [MaxBlocking], it takes up to [PollEvery], plus or minus 20 percent.
 //
-// Consul picks the services, by a filter that it has from 1.14 on; what an older one answers is
-// picked here, where namespaces cannot be told apart. What is known is not kept on disk.
+// Consul selects the services with a filter that exists since 1.14. Answers of older versions are
+// filtered here, where namespaces cannot be told apart. The list is not kept on disk.
 func (r *Registry) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string, error) {
 	ch, f, err := r.find(ctx, q)
 	if err != nil {
@@ -60,7 +59,7 @@ func (r *Registry) find(ctx context.Context, q discovery.TagQuery) (<-chan []str
 	return ch, f, nil
 }
 
-// finder follows the services that have one tag. Each is a member whose ID is its name.
+// finder follows the services that have one tag. Each service is a member whose ID is its name.
 type finder struct {
 	following
 	q discovery.TagQuery
@@ -99,7 +98,7 @@ func (f *finder) save(string, []member, time.Time) {}
 
 func (f *finder) attr() (key string, value any) { return "tag", f.q }
 
-// askTag asks which services have an instance that q selects.
+// askTag queries which services have an instance that q selects.
 func (c *client) askTag(ctx context.Context, q discovery.TagQuery, ask question, known []member) (answer, error) {
 	var raw map[string][]string
 	p := errand{what: "find the services with tag " + q.String() + ask.where(), needs: readRule, limit: MaxAnswer}
@@ -115,8 +114,9 @@ func (c *client) askTag(ctx context.Context, q discovery.TagQuery, ask question,
 	}
 	a := answer{position: pos, open: x.open(len(raw))}
 	for name, tags := range raw {
+		// Consul before 1.14 ignores the filter.
 		if !slices.Contains(tags, q.Tag) {
-			continue // this Consul does not know the filter
+			continue
 		}
 		if err := (discovery.Query{Service: name}).Validate(); err != nil {
 			a.refuse(printable(name) + ": " + err.Error())
@@ -129,9 +129,11 @@ func (c *client) askTag(ctx context.Context, q discovery.TagQuery, ask question,
 	return a, nil
 }
 
-// tagFilter picks what link has registered with the tag in the namespace (api-docs/features/filtering).
+// tagFilter selects the services that link has registered with the tag in the namespace
+// (api-docs/features/filtering).
 func tagFilter(q discovery.TagQuery) string {
-	// A literal of the filter is one of Go, except that it may not hold a quote, escaped or not.
+	// String literals of the filter are those of Go, except that they cannot contain a quote, even if
+	// it is escaped.
 	text := strconv.Quote(q.Tag)
 	text = `"` + strings.ReplaceAll(text[1:len(text)-1], `\"`, `\x22`) + `"`
 	return text + " in ServiceTags and " + namespaceFilter(q.Namespace)

@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// following is what a subject in all datacenters is known as. Its sources show their parts.
+// following combines the state of one subject from all datacenters. Each source provides a part.
 type following struct {
 	r       *Registry
 	stop    context.CancelFunc
@@ -17,19 +17,24 @@ type following struct {
 
 	mu      sync.Mutex // guards the fields below
 	stopped bool
-	parts   []part // one for each source
-	tell    func() // publishes the parts
+
+	// parts has one element for each source. tell publishes them.
+	parts []part
+	tell  func()
 }
 
-// part is what one source has to show.
+// part is the state that one source knows.
 type part struct {
-	shown   bool // it has spoken
+	// shown means that the source has reported a state.
+	shown   bool
 	members []member
 	at      time.Time
-	reason  string // why it is stale, "" if it is not
+
+	// reason says why the state is stale. It is "" if the state is not stale.
+	reason string
 }
 
-// show takes what source n has to show and publishes.
+// show stores the state of source n and publishes.
 func (f *following) show(n int, p part) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -38,22 +43,23 @@ func (f *following) show(n int, p part) {
 	f.publishLocked()
 }
 
-// publish tells the watches once more, which hear only what is new to them. It is for a watch that
-// has come when everything was said.
+// publish publishes the current state again, for a watch that was opened after the last change.
+// Other watches get nothing unless the state is new to them.
 func (f *following) publish() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.publishLocked()
 }
 
-// publishLocked waits for the agent's own datacenter; the others join when they speak.
+// publishLocked publishes nothing until the agent's own datacenter has reported. Other datacenters
+// are added when they report.
 func (f *following) publishLocked() {
 	if !f.stopped && f.parts[0].shown {
 		f.tell()
 	}
 }
 
-// end keeps what is still under way from reaching a later watch of the same subject.
+// end stops the sources. Answers in flight cannot reach a later watch of the same subject.
 func (f *following) end() {
 	f.stop()
 	f.mu.Lock()
@@ -61,11 +67,13 @@ func (f *following) end() {
 	f.stopped = true
 }
 
-// follower follows one service and tells the feed.
+// follower follows one service and publishes to the feed.
 type follower struct {
 	following
-	q    discovery.Query
-	over int // instances left out because there are too many in all; guarded by following.mu
+	q discovery.Query
+
+	// over counts the instances beyond the limit of a snapshot. It is guarded by following.mu.
+	over int
 }
 
 func newFollower(r *Registry, q discovery.Query) *follower {

@@ -7,19 +7,24 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// Retries of heartbeats. The limits keep the promise that a forgotten registration is back within
-// 15 s of the agent's return: an agent that is not there costs nothing to ask.
+// Backoff of heartbeats. The limits ensure that a forgotten registration is restored within 15 s of
+// the agent's return. The limit is lower while the agent is unreachable, when a try costs it nothing.
 const (
 	beatRetryLeast = 500 * time.Millisecond
-	beatRetryGone  = 5 * time.Second  // at most, while the agent cannot be reached
-	beatRetryMost  = 15 * time.Second // at most, while it answers with errors
+
+	// beatRetryGone is the maximum backoff while the agent cannot be reached.
+	beatRetryGone = 5 * time.Second
+
+	// beatRetryMost is the maximum backoff while the agent answers with errors.
+	beatRetryMost = 15 * time.Second
 )
 
-// keep sends heartbeats until ctx ends, and puts right what has become wrong.
+// keep sends heartbeats until ctx ends, and repairs the registration.
 func (g *registration) keep(ctx context.Context) {
 	failures := 0
 	var last kind
-	var verify time.Time // first at once: another process may have written after the last look
+	// The first round verifies, because another process may have written after announce returned.
+	var verify time.Time
 	wait := around(HeartbeatEvery, 0.1)
 	for sleep(ctx, wait) {
 		select {
@@ -57,7 +62,7 @@ func (g *registration) keep(ctx context.Context) {
 	}
 }
 
-// round is one heartbeat with what it leads to. The caller has the turn.
+// round sends one heartbeat and verifies the registration if that is due. The caller has the turn.
 func (g *registration) round(ctx context.Context, verify *time.Time) error {
 	now := time.Now()
 	if g.lost || g.behind || now.After(*verify) {
@@ -76,8 +81,8 @@ func (g *registration) round(ctx context.Context, verify *time.Time) error {
 	return g.verify(ctx)
 }
 
-// verify compares what the agent holds with what it should and writes again what is gone or was
-// changed, unless the ID belongs to another process by now.
+// verify compares the agent's entry with the registration and writes it again if it is missing or
+// was changed, unless the ID belongs to another process by now.
 func (g *registration) verify(ctx context.Context) error {
 	h, err := g.r.client.held(ctx, g.what("verify"), g)
 	if err != nil {
@@ -110,12 +115,12 @@ func (g *registration) verify(ctx context.Context) error {
 	return nil
 }
 
-// foreign reports whether the ID of g belongs to somebody else who lives.
+// foreign reports whether the ID of g belongs to another live registration.
 func (h holding) foreign(g *registration) bool {
 	return h.service != nil && h.live && h.owner != g.owner
 }
 
-// lose notes that another process has taken the ID over, and says so once.
+// lose records that another process has taken over the ID, and logs it once.
 func (g *registration) lose(h holding) {
 	if g.lost {
 		return
@@ -126,7 +131,8 @@ func (g *registration) lose(h holding) {
 		"id", g.id, "service", g.query, "by", printable(h.service.Service), "at", printable(h.service.Address), "port", h.service.Port)
 }
 
-// gone reports whether the entry lacks what keeps it alive or marks it as draining.
+// gone reports whether the entry lacks its heartbeat check or the maintenance mode of a draining
+// instance.
 func (h holding) gone(in discovery.Instance) bool {
 	return !h.checked || in.Status == discovery.Draining && !h.maintenance
 }

@@ -1,15 +1,19 @@
 package consul
 
-// cursor is the position in a sequence of blocking queries, by the rules of Consul's
-// documentation (api-docs/features/blocking). The zero value asks without waiting.
+// cursor is the position in a sequence of blocking queries, following the rules in Consul's
+// documentation (api-docs/features/blocking). The zero value makes a query that does not wait.
 type cursor struct {
-	index   uint64 // to ask with; 0 does not wait
-	last    uint64 // the last answer's; 0 if there was none
-	backend string // the backend that gave last; each counts for itself
+	// index is the index of the next query. 0 does not wait.
+	index uint64
+
+	// last is the index of the last answer, 0 if there was none. backend is the backend that gave
+	// it: each has its own indexes.
+	last    uint64
+	backend string
 }
 
-// advance takes the index of an answer and reports whether it went backwards, as it does when the
-// state of the servers was restored or replaced.
+// advance records the index of an answer and reports whether it went backwards, which happens when
+// the state of the servers was restored or replaced.
 func (c *cursor) advance(index uint64, backend string) (backwards bool) {
 	lower := index < c.last
 	backwards = lower && backend == c.backend
@@ -18,7 +22,8 @@ func (c *cursor) advance(index uint64, backend string) (backwards bool) {
 	case lower:
 		c.index = 0
 	case index == 0:
-		c.index = 1 // 0 would not wait, and so would ask in a loop
+		// With 0 the query would not wait, which would make a busy loop.
+		c.index = 1
 	default:
 		c.index = index
 	}

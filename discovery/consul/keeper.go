@@ -8,36 +8,51 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// signs are what makes an answer doubtful.
+// signs are the properties that make an answer doubtful.
 type signs struct {
-	backwards  bool // the index did
-	leaderless bool // the server that answered knows no leader
-	hidden     bool // access rules have or may have left something out
+	// backwards means that the index went backwards.
+	backwards bool
+
+	// leaderless means that the server that answered knows no leader.
+	leaderless bool
+
+	// hidden means that ACLs have filtered the answer, or may have.
+	hidden bool
 }
 
 // keeper decides which answers about one service in one datacenter to believe. It belongs to one
 // goroutine.
 type keeper struct {
-	known  []member  // the last believed answer
-	at     time.Time // when known was answered; zero: nothing is known yet
-	shaken bool      // the agent was unreachable since: it may have restarted with nothing
-	doubt  time.Time // when illness last showed while something was missing; zero: no doubt
+	// known is the last believed answer and at its time. at is zero if nothing is known yet.
+	known []member
+	at    time.Time
+
+	// shaken means that the agent was unreachable since: it may have restarted without its state.
+	shaken bool
+
+	// doubt is when Consul last showed a sign of failure while instances were missing. It is zero if
+	// there is no doubt.
+	doubt time.Time
 }
 
-// verdict is what becomes of an answer.
+// verdict is the decision about an answer.
 type verdict struct {
 	believed bool
-	why      string        // if not
-	recheck  time.Duration // until it may be believed; 0: time alone does not help
+
+	// why says why the answer is not believed.
+	why string
+
+	// recheck is the time until the answer may be believed. 0 means that waiting does not help.
+	recheck time.Duration
 }
 
-// judge decides about an answer that is sorted by ID. One that lacks nothing known is always
-// believed.
+// judge decides about an answer that is sorted by ID. An answer that lacks no known instance and
+// hides none is always believed.
 func (k *keeper) judge(fresh []member, s signs, now time.Time) verdict {
 	lost := k.lost(fresh)
 	switch {
 	case s.hidden:
-		// No time makes visible what is hidden.
+		// Waiting does not make hidden instances visible.
 		return verdict{why: "Consul hides instances from this ACL token; it needs: " + readRule}
 	case lost == 0:
 		k.believe(fresh, now)
@@ -57,7 +72,7 @@ func (k *keeper) judge(fresh []member, s signs, now time.Time) verdict {
 	}
 }
 
-// shake notes that the agent could not be reached. What it says next may be that of a new one.
+// shake records that the agent could not be reached. Its next answer may come from a new agent.
 func (k *keeper) shake(now time.Time) {
 	k.shaken = true
 	if !k.doubt.IsZero() {
@@ -83,7 +98,7 @@ func (k *keeper) lost(fresh []member) int {
 // mostLost reports whether fresh lacks more than half of the known instances.
 func (k *keeper) mostLost(fresh []member) bool { return 2*k.lost(fresh) > len(k.known) }
 
-// with returns fresh and of the known instances those that it lacks, sorted.
+// with returns fresh plus the known instances that it lacks, sorted.
 func (k *keeper) with(fresh []member) []member {
 	all := slices.Clone(fresh)
 	for _, m := range k.known {
@@ -95,7 +110,7 @@ func (k *keeper) with(fresh []member) []member {
 	return all
 }
 
-// compareMembers orders by ID, then by where the entry is: its key in Consul.
+// compareMembers orders by ID, then by datacenter and node: together the key of an entry in Consul.
 func compareMembers(a, b member) int {
 	if c := discovery.CompareID(a.Instance, b.Instance); c != 0 {
 		return c

@@ -8,8 +8,8 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// Services implements discovery.Lister. It asks for those of the agent's own datacenter; a Consul
-// before 1.14 names those of all namespaces, and services that are not link's.
+// Services implements discovery.Lister for the agent's own datacenter. With Consul before 1.14 the
+// list has the services of all namespaces, and services that link did not register.
 func (r *Registry) Services(ctx context.Context, namespace string) ([]string, error) {
 	if err := discovery.CheckNamespace(namespace); err != nil {
 		return nil, fmt.Errorf("consul: services: %w", err)
@@ -26,7 +26,7 @@ func (r *Registry) Services(ctx context.Context, namespace string) ([]string, er
 	return r.client.askServices(ctx, namespace)
 }
 
-// askServices asks for the names of the services of a namespace.
+// askServices queries the names of the services of a namespace.
 func (c *client) askServices(ctx context.Context, namespace string) ([]string, error) {
 	var raw map[string][]string
 	p := errand{what: "list the services of namespace " + namespace, needs: readRule, limit: MaxAnswer}
@@ -47,7 +47,7 @@ func (c *client) askServices(ctx context.Context, namespace string) ([]string, e
 	return names[:min(len(names), discovery.MaxServices)], nil
 }
 
-// namespaceFilter picks what link has registered in the namespace, in the catalog.
+// namespaceFilter selects the catalog services that link has registered in the namespace.
 func namespaceFilter(namespace string) string {
 	return `ServiceMeta["` + metaNamespace + `"] == "` + namespace + `"`
 }

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Rate of log lines about services: one fault of Consul touches all of them, and whoever can
-// register must not be able to flood the log.
+// logEvery and logBurst limit the rate of log lines about services: one fault of Consul affects all
+// of them, and anyone who can register must not be able to flood the log.
 const (
 	logEvery = time.Second
 	logBurst = 20
 )
 
-// limitedLog drops lines beyond a rate and says how many. It is safe for concurrent use.
+// limitedLog drops lines beyond a rate and logs how many it dropped. It is safe for concurrent use.
 type limitedLog struct {
 	logger *slog.Logger
 
@@ -28,14 +28,14 @@ func newLimitedLog(logger *slog.Logger) *limitedLog {
 	return &limitedLog{logger: logger, limit: rate.NewLimiter(rate.Every(logEvery), logBurst)}
 }
 
-// warn says what has become wrong.
+// warn logs a failure.
 func (l *limitedLog) warn(msg string, args ...any) {
 	if args, ok := l.allow(args); ok {
 		l.logger.Warn(msg, args...)
 	}
 }
 
-// info says what has become right again.
+// info logs a recovery.
 func (l *limitedLog) info(msg string, args ...any) {
 	if args, ok := l.allow(args); ok {
 		l.logger.Info(msg, args...)

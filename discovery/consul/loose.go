@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// maxLoose bounds the IDs of a Registry whose registration has ended without its being known
-// whether the agent holds it. They are few: an agent that is ill stops all registrations of a process,
-// which has as many as it has nodes.
+// maxLoose is the maximum number of IDs of a Registry whose registration has ended while the agent
+// may still hold an entry. There are few: a failing agent affects all registrations of a process, but
+// a process has only one for each of its nodes.
 const maxLoose = 1024
 
-// keepOwner remembers by whom the agent may come to hold an ID, so that this process does not take
-// it for another's.
+// keepOwner remembers the owner of an entry that the agent may still hold or create, so that this
+// process does not mistake the entry for that of another process.
 func (r *Registry) keepOwner(id, owner string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -28,8 +28,8 @@ func (r *Registry) keepOwner(id, owner string) {
 	r.looseIDs = append(r.looseIDs, id)
 }
 
-// ownerOf returns the owner for a registration of the ID: that of what the agent may hold of an
-// earlier one, or a new one.
+// ownerOf returns the owner for a registration of the ID: the owner of an earlier entry that the
+// agent may still hold, or a new one.
 func (r *Registry) ownerOf(id string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

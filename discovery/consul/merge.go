@@ -9,14 +9,14 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// suffixLen is the length of what tells instances of one ID apart: a dash and 8 hex digits.
+// suffixLen is the length of the suffix that distinguishes instances with one ID: a dash and 8 hex
+// digits.
 const suffixLen = 9
 
-// merge makes one list of those of several datacenters, the own one first. An entry that comes
-// twice, as when the own datacenter was named as well, counts once. Of several entries with one ID,
-// which nodes hold that do not know of each other, the oldest keeps it and the others get a suffix
-// of their own: so none of them can push the others aside. left is how many there were beyond
-// discovery.MaxInstances.
+// merge merges the lists of several datacenters, with the agent's own first. It drops duplicate
+// entries, which occur if Config names the agent's own datacenter too. Several nodes may hold entries
+// with the same ID. The oldest keeps the ID and the others get a suffix, so that none can displace
+// another. left is the number of entries beyond discovery.MaxInstances.
 func merge(parts [][]member) (instances []discovery.Instance, left int) {
 	n := 0
 	for _, part := range parts {
@@ -65,7 +65,7 @@ func holds(parts [][]member, m member) bool {
 	return false
 }
 
-// tellApart renames all but the oldest of members that have one ID.
+// tellApart renames all but the oldest of the members, which have the same ID.
 func tellApart(same []member) {
 	first := 0
 	for i, m := range same {

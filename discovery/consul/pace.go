@@ -6,24 +6,36 @@ import (
 	"time"
 )
 
-// Pace of the blocking queries of one watch: the token bucket that Consul's documentation asks
-// for, with a rate that slides down under sustained churn.
+// Rate of the blocking queries of one watch: the token bucket that Consul's documentation asks for,
+// with an interval that grows under sustained churn.
 const (
 	paceBurst = 2
-	paceQuick = time.Second      // between queries, as long as it has not lasted
-	paceSlow  = 15 * time.Second // between queries, when it does
-	paceHold  = 30 * time.Second // how long the bucket has to be empty before the rate slides
+
+	// paceQuick is the initial interval between queries.
+	paceQuick = time.Second
+
+	// paceSlow is the longest interval between queries under sustained churn.
+	paceSlow = 15 * time.Second
+
+	// paceHold is how long the bucket must be empty before the interval grows.
+	paceHold = 30 * time.Second
 )
 
-// pacer is the bucket. The zero value is full. It belongs to one goroutine.
+// pacer is the token bucket. The zero value is full. It belongs to one goroutine.
 type pacer struct {
-	spent float64 // tokens that are missing from the bucket
+	// spent is the number of tokens missing from the bucket.
+	spent float64
 	every time.Duration
-	at    time.Time // when spent was last right; zero: never
-	busy  time.Time // since when the bucket is empty; zero: it is not
+
+	// at is when spent was last updated. It is zero before the first query.
+	at time.Time
+
+	// busy is when the bucket became empty. It is zero if the bucket is not empty.
+	busy time.Time
 }
 
-// next takes a token and returns how long to wait before the query, given a bound of the slide.
+// next takes a token and returns how long to wait before the query. The interval grows to slowest at
+// most.
 func (p *pacer) next(now time.Time, slowest time.Duration) time.Duration {
 	p.every = min(max(p.every, paceQuick), slowest)
 	if !p.at.IsZero() {
@@ -45,14 +57,15 @@ func (p *pacer) next(now time.Time, slowest time.Duration) time.Duration {
 	return time.Duration((p.spent - paceBurst) * float64(p.every))
 }
 
-// backoff returns a wait with full jitter after the n-th failure in a row, n from 1: a random part
-// of least doubled n-1 times, at most most and at least a fifth of least. Full jitter keeps those apart who failed together.
+// backoff returns a wait with full jitter after the n-th consecutive failure, counted from 1: a
+// random part of least doubled n-1 times, at most most and at least a fifth of least. Full jitter
+// spreads out clients that failed together.
 func backoff(n int, least, most time.Duration) time.Duration {
 	limit := float64(least) * math.Pow(2, float64(min(n-1, 30)))
 	return max(least/5, rand.N(time.Duration(min(limit, float64(most))))) //nolint:gosec // chance keeps clients apart, not secrets
 }
 
-// around returns d give or take a part of it, evenly spread.
+// around returns d plus or minus up to the given part of it, uniformly distributed.
 func around(d time.Duration, part float64) time.Duration {
 	return time.Duration(float64(d) * (1 - part + 2*part*rand.Float64())) //nolint:gosec // chance keeps clients apart, not secrets
 }

@@ -1,7 +1,7 @@
 package consul
 
-// Datacenter implements discovery.Placer: it returns the agent's own datacenter, "" until the agent
-// has answered for the first time.
+// Datacenter implements discovery.Placer: it returns the agent's own datacenter, or "" until the
+// agent has named it.
 func (r *Registry) Datacenter() string {
 	if dc := r.datacenter.Load(); dc != nil {
 		return *dc

@@ -11,11 +11,12 @@ import (
 const (
 	policyPrefix = "link/topology/"
 
-	// policyPoll is between the queries of a policy watch that does not wait in the agent. Policies
-	// change by hand, and no agent answers for the servers about KV.
+	// policyPoll is the interval between the queries of a policy watch without a blocking query. It
+	// is long because people change policies manually, and because agents do not cache KV, so that
+	// every query goes to the servers.
 	policyPoll = 15 * time.Second
 
-	// MaxPolicies bounds the open policy watches of one Registry.
+	// MaxPolicies is the maximum number of open policy watches of one Registry.
 	MaxPolicies = 10_000
 )
 
@@ -28,8 +29,8 @@ func policyKey(q discovery.Query) string {
 
 // WatchPolicy implements discovery.PolicyWatcher. The documents are in Consul's KV store under
 // link/topology/<service>, or link/topology/<namespace>/<service> for a namespace other than default.
-// The first word comes when Consul has answered or failed to. What Consul says is also kept in
-// Config.StateDir, even that there is no document: a start without Consul begins with it.
+// The first state comes when Consul has answered or failed. Config.StateDir also keeps the state,
+// even that there is no document, for a start without Consul.
 func (r *Registry) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan discovery.Policy, error) {
 	if err := q.Validate(); err != nil {
 		return nil, fmt.Errorf("consul: %w", err)

@@ -8,22 +8,27 @@ import (
 )
 
 const (
-	// policyMaxAge is longer than that of instances: a policy changes by hand, and to do without one
-	// that may forbid or redirect calls is worse than to follow an old one, which is marked stale.
+	// policyMaxAge is the maximum age of a saved policy. It is longer than stateMaxAge because people
+	// change policies manually, and because losing one that forbids or redirects calls is worse than
+	// following an old one, which is marked stale.
 	policyMaxAge = 90 * 24 * time.Hour
 
-	policySuffix  = ".policy"
-	maxPolicyFile = discovery.MaxPolicy + 16<<10 // with what the document is about
+	policySuffix = ".policy"
+
+	// maxPolicyFile leaves 16 KiB for the fields besides the document.
+	maxPolicyFile = discovery.MaxPolicy + 16<<10
 )
 
-// policyState is a file: the document about one service as Consul last showed it, or that it
-// showed none.
+// policyState is the content of a file: the last known document about one service, or the fact that
+// there was none.
 type policyState struct {
 	Format   int      `cbor:"1,keyasint"`
 	Key      stateKey `cbor:"2,keyasint"`
 	At       int64    `cbor:"3,keyasint"` // milliseconds since 1970
 	Document []byte   `cbor:"4,keyasint"`
-	None     bool     `cbor:"5,keyasint"` // there is no document, which differs from an empty one
+
+	// None means that there is no document, as opposed to an empty one.
+	None bool `cbor:"5,keyasint"`
 }
 
 func (c coder) encodePolicy(key stateKey, document []byte, at time.Time) ([]byte, error) {
@@ -39,7 +44,7 @@ func (c coder) encodePolicy(key stateKey, document []byte, at time.Time) ([]byte
 	return data, nil
 }
 
-// decodePolicy returns the document, nil if there was none.
+// decodePolicy returns the document, or nil if there was none.
 func (c coder) decodePolicy(data []byte, key stateKey) (document []byte, at time.Time, err error) {
 	if len(data) > maxPolicyFile {
 		return nil, time.Time{}, fmt.Errorf("%w: larger than %d bytes", errState, maxPolicyFile)
@@ -59,7 +64,8 @@ func (c coder) decodePolicy(data []byte, key stateKey) (document []byte, at time
 
 func (s *saver) policyPath(key stateKey) string { return s.stem(key) + policySuffix }
 
-// putPolicy has a document, which must not change any more, written soon; nil says that there is none.
+// putPolicy schedules a document to be written. The document must not be modified afterwards. nil
+// means that there is none.
 func (s *saver) putPolicy(key stateKey, document []byte, at time.Time) {
 	if s == nil {
 		return
@@ -69,8 +75,8 @@ func (s *saver) putPolicy(key stateKey, document []byte, at time.Time) {
 	})
 }
 
-// loadPolicy returns what is kept from an earlier run, and false if that is nothing. Like load it
-// reads a file.
+// loadPolicy returns the document kept from an earlier run. ok is false if nothing is kept. Like
+// load, it reads a file.
 func (s *saver) loadPolicy(key stateKey, now time.Time) (document []byte, at time.Time, ok bool) {
 	if s == nil {
 		return nil, time.Time{}, false

@@ -16,18 +16,29 @@ type policyWatch struct {
 	key string
 	ch  chan discovery.Policy
 
-	cursor   cursor
-	pacer    pacer
-	place    bool // whether it holds a place of the budget
-	plain    bool // the next question does not wait
+	cursor cursor
+	pacer  pacer
+
+	// place means that the watch holds a slot of the budget.
+	place bool
+
+	// plain means that the next query does not wait.
+	plain    bool
 	delay    time.Duration
 	failures int
-	told     bool
-	last     discovery.Policy // told last
-	saved    time.Time
-	doubt    time.Time // since when the document is missing from doubtful answers; zero: it is not
-	shaken   bool      // the agent was unreachable since the last believed answer
-	ill      kind
+
+	// told means that last was sent to the channel.
+	told  bool
+	last  discovery.Policy
+	saved time.Time
+
+	// doubt is the start of DoubtTime after a doubtful answer lacked the document. It is zero if there
+	// is no doubt.
+	doubt time.Time
+
+	// shaken means that the agent was unreachable since the last believed answer.
+	shaken bool
+	ill    kind
 }
 
 func (w *policyWatch) run(ctx context.Context) {
@@ -120,7 +131,8 @@ func (w *policyWatch) answered(document []byte, pos position) {
 		w.delay = around(policyPoll, 0.2)
 	}
 	if !w.told && document == nil && pos.leaderless {
-		w.unwell(hidden, "Consul has no leader, and no document", now) // an earlier run may know better
+		// An earlier run may have kept a document.
+		w.unwell(hidden, "Consul has no leader, and no document", now)
 	}
 	if w.doubts(document, backwards || pos.leaderless, now) {
 		w.plain, w.delay = true, PollEvery
@@ -142,8 +154,8 @@ func (w *policyWatch) answered(document []byte, pos position) {
 	}
 }
 
-// unwell says once per illness that what was told is stale. What is told first is what an earlier
-// run has kept.
+// unwell marks the policy as stale, and logs if the kind of failure is new. If no policy was sent
+// yet, it sends the one kept from an earlier run.
 func (w *policyWatch) unwell(what kind, reason string, now time.Time) {
 	if !w.told {
 		w.last = discovery.Policy{Origin: w.origin()}
@@ -170,14 +182,14 @@ func (w *policyWatch) unwell(what kind, reason string, now time.Time) {
 	}
 }
 
-// tell replaces what the channel holds.
+// tell replaces the policy in the channel. It does not block, because there is no other sender.
 func (w *policyWatch) tell(p discovery.Policy) {
 	w.told, w.last = true, p
 	select {
 	case <-w.ch:
 	default:
 	}
-	w.ch <- p // there is room: nobody else sends
+	w.ch <- p
 }
 
 func (w *policyWatch) origin() string { return "Consul KV " + w.key }
@@ -187,7 +199,8 @@ func (w *policyWatch) stateKey() stateKey {
 	return stateKey{Agent: r.client.address, Namespace: r.namespace, Partition: r.partition, Query: w.q.String()}
 }
 
-// doubts reports whether a document is missing that an ill Consul may have lost.
+// doubts reports whether the known document is missing from an answer, and a failing Consul may have
+// lost it. sign means that the answer itself is doubtful.
 func (w *policyWatch) doubts(document []byte, sign bool, now time.Time) bool {
 	if document != nil || w.last.Document == nil {
 		return false

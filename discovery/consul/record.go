@@ -14,36 +14,41 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// Meta keys of link. All begin with metaPrefix, and none becomes part of Instance.Meta.
+// Meta keys of link and their values. All keys begin with metaPrefix, and none becomes part of
+// Instance.Meta.
 const (
 	metaPrefix    = "link-"
-	metaProto     = "link-proto"     // protocol; what has none is not link's
-	metaNamespace = "link-ns"        // "" is discovery.DefaultNamespace
-	metaWeight    = "link-weight"    // Instance.Weight
-	metaStarted   = "link-started"   // Instance.Started, startedFormat
-	metaStatus    = "link-status"    // statusDraining, or absent
-	metaOwner     = "link-owner"     // random, new for each registration: whose entry it is
-	consulPrefix  = "consul-"        // Consul keeps these for itself (agent/structs/structs.go)
-	protocol      = "1"              // what this version speaks
-	startedFormat = time.RFC3339Nano // for Started, which has milliseconds
+	metaProto     = "link-proto"   // protocol; link ignores entries without it
+	metaNamespace = "link-ns"      // "" is discovery.DefaultNamespace
+	metaWeight    = "link-weight"  // Instance.Weight
+	metaStarted   = "link-started" // Instance.Started, startedFormat
+	metaStatus    = "link-status"  // statusDrain, or absent
+	metaOwner     = "link-owner"   // random, new for each registration
+
+	// consulPrefix is the prefix of keys that Consul reserves (agent/structs/structs.go).
+	consulPrefix = "consul-"
+
+	// protocol is the version that this package speaks.
+	protocol      = "1"
+	startedFormat = time.RFC3339Nano
 	statusDrain   = "draining"
 )
 
-// tagNamespace begins the tag that says the namespace to Consul, which filters on it: so a watch is
-// woken by, and is told of, its own namespace only, and link-ns-blue.orders.service.consul means
-// that namespace in DNS. It never becomes part of Instance.Tags.
+// tagNamespace is the prefix of the tag that gives the namespace. Consul filters by it, so that a
+// watch is woken only by changes in its own namespace. In DNS, link-ns-blue.orders.service.consul
+// selects that namespace. The tag never becomes part of Instance.Tags.
 const tagNamespace = "link-ns-"
 
-// instanceFilter picks the instances of a namespace among those of a service (api-docs/health).
+// instanceFilter selects the instances of a namespace among those of a service (api-docs/health).
 func instanceFilter(namespace string) string {
 	return `"` + tagNamespace + namespace + `" in Service.Tags`
 }
 
-// checkID names the check of the heartbeats. It holds the owner, so that the heartbeats of one
-// registration never keep another alive that has taken over the ID, and find out that it has.
+// checkID returns the ID of the heartbeat check. It contains the owner, so that heartbeats of one
+// registration cannot keep alive another one that has taken over the ID, and fail in that case.
 func checkID(id, owner string) string { return "service:" + id + ":" + owner }
 
-// check is Instance.Validate, and refuses tags and pairs of meta data that link or Consul uses itself.
+// check calls Instance.Validate, and rejects tags and meta keys that are reserved for link or Consul.
 func check(in discovery.Instance) error {
 	if err := in.Validate(); err != nil {
 		return err
@@ -90,14 +95,15 @@ func encode(in discovery.Instance, owner string) (*api.AgentServiceRegistration,
 		meta[metaStatus] = statusDrain
 	}
 	return &api.AgentServiceRegistration{
-		ID:                in.ID,
-		Name:              in.Service,
-		Tags:              append(slices.Clip(in.Tags), tagNamespace+in.Namespace),
-		Address:           host,
-		Port:              number,
-		Meta:              meta,
-		Weights:           &api.AgentWeights{Passing: in.Weight, Warning: 1},
-		EnableTagOverride: false, // nobody else decides what this instance is
+		ID:      in.ID,
+		Name:    in.Service,
+		Tags:    append(slices.Clip(in.Tags), tagNamespace+in.Namespace),
+		Address: host,
+		Port:    number,
+		Meta:    meta,
+		Weights: &api.AgentWeights{Passing: in.Weight, Warning: 1},
+		// Others must not change the tags of this instance.
+		EnableTagOverride: false,
 		Check: &api.AgentServiceCheck{
 			CheckID:                        checkID(in.ID, owner),
 			Name:                           "link heartbeat",
@@ -109,7 +115,7 @@ func encode(in discovery.Instance, owner string) (*api.AgentServiceRegistration,
 	}, nil
 }
 
-// sameAs reports whether the agent holds what reg says.
+// sameAs reports whether the agent's entry equals reg.
 func sameAs(held *api.AgentService, reg *api.AgentServiceRegistration) bool {
 	return held.Service == reg.Name &&
 		held.Address == reg.Address &&
@@ -120,7 +126,7 @@ func sameAs(held *api.AgentService, reg *api.AgentServiceRegistration) bool {
 		maps.Equal(held.Meta, reg.Meta)
 }
 
-// entry is what of an answer about a service counts.
+// entry has the relevant fields of one element of an answer about a service.
 type entry struct {
 	Node struct {
 		Node       string
@@ -143,25 +149,26 @@ type entry struct {
 	}
 }
 
-// member is an instance and where Consul keeps it.
+// member is an instance with its location in Consul: datacenter, node and ID form the key of an
+// entry. created is the raft index of its creation.
 type member struct {
 	discovery.Instance
-	node    string // with the datacenter and the ID the key of the entry
+	node    string
 	dc      string
-	created uint64 // raft index
+	created uint64
 }
 
-// sort of an entry.
+// sort classifies entries.
 type sort uint8
 
 const (
 	ours      sort = iota // an instance to deliver
-	foreign               // not link's, or of another service or namespace
-	out                   // link's, and not healthy
-	malformed             // link's, and broken; the reason says how
+	foreign               // not from link, or of another service or namespace
+	out                   // from link, but not healthy
+	malformed             // from link, but invalid; the reason says why
 )
 
-// decode turns an entry into an instance of q, valid and normalized.
+// decode converts an entry to an instance of q, valid and normalized.
 func (e *entry) decode(q discovery.Query) (m member, s sort, reason string) {
 	meta := e.Service.Meta
 	if meta[metaProto] == "" || e.Service.Service != q.Service {
@@ -222,8 +229,8 @@ func (e *entry) decode(q discovery.Query) (m member, s sort, reason string) {
 	return member{Instance: in, node: e.Node.Node, dc: e.Node.Datacenter, created: e.Service.CreateIndex}, ours, ""
 }
 
-// health sums up the checks of the service and of its node. Maintenance, whoever ordered it, is
-// not illness: the instance answers and is to get nothing new.
+// health sums up the checks of the service and of its node. Maintenance mode, whoever turned it on,
+// does not make an instance unhealthy: it still answers but should get no new work.
 func (e *entry) health() (weight int, status discovery.Status, healthy bool) {
 	weight = e.Service.Weights.Passing
 	if w, err := strconv.Atoi(e.Service.Meta[metaWeight]); err == nil {

@@ -16,24 +16,40 @@ type registration struct {
 	r     *Registry
 	id    string
 	query discovery.Query
-	owner string // random: tells registrations of this Registry from those of others with the same ID
 
-	// turn holds a token while nobody talks to the agent about the instance; whoever takes it owns
-	// the fields below. A channel, because Update must give up when its context ends.
-	turn        chan struct{}
-	in          discovery.Instance
-	reg         *api.AgentServiceRegistration // what in becomes; nil until the first push
-	attempted   bool                          // the agent may hold something of ours
-	behind      bool                          // the agent does not hold all of in
-	unanswered  bool                          // a write had no answer: the agent may apply it at any time
-	maintenance bool                          // was turned on
-	lost        bool                          // another process has taken the ID over
-	closed      bool
+	// owner is random. It distinguishes this Registry's entries from others with the same ID.
+	owner string
 
-	group *lifecycle.Group // runs the heartbeats; its context ends all that is said to the agent
+	// turn guards the fields up to closed: it holds a token that a goroutine takes before it talks to
+	// the agent about the instance. It is a channel because Update must stop waiting when its context
+	// ends.
+	turn chan struct{}
+	in   discovery.Instance
+
+	// reg is in encoded. It is nil until the first push.
+	reg *api.AgentServiceRegistration
+
+	// attempted means that the agent may hold an entry of this registration.
+	attempted bool
+
+	// behind means that the agent does not have the whole of in.
+	behind bool
+
+	// unanswered means that a write got no answer: the agent may apply it at any time.
+	unanswered bool
+
+	// maintenance means that this registration has turned on maintenance mode.
+	maintenance bool
+
+	// lost means that another process has taken over the ID.
+	lost   bool
+	closed bool
+
+	// group runs the heartbeats. Its context ends all requests about the instance.
+	group *lifecycle.Group
 }
 
-// newRegistration returns a registration whose turn the caller has.
+// newRegistration returns a registration. The caller has its turn.
 func newRegistration(r *Registry, in discovery.Instance) *registration {
 	return &registration{
 		r: r, id: in.ID, query: in.Query(), owner: r.ownerOf(in.ID), in: in,
@@ -48,7 +64,7 @@ func (g *registration) what(verb string) string {
 	return verb + " " + g.id + " of " + g.query.Service
 }
 
-// announce makes the instance known for the first time. The error says why it is not.
+// announce registers the instance for the first time.
 func (g *registration) announce(ctx context.Context) error {
 	what := g.what("register")
 	h, err := g.r.client.held(ctx, what, g)
@@ -61,7 +77,7 @@ func (g *registration) announce(ctx context.Context) error {
 	if err := g.push(ctx, what, true); err != nil {
 		return err
 	}
-	// Another process may have looked before either wrote. The last writer has the ID.
+	// Another process may have looked up the ID before either wrote. The last writer owns the ID.
 	h, err = g.r.client.held(ctx, what, g)
 	if err != nil {
 		return err
@@ -70,7 +86,7 @@ func (g *registration) announce(ctx context.Context) error {
 		g.r.learn(h.service.Datacenter)
 	}
 	if h.service != nil && h.owner != g.owner {
-		g.attempted = false // what the agent holds is the other's
+		g.attempted = false
 		return g.duplicate(what, h)
 	}
 	return nil
@@ -81,7 +97,7 @@ func (g *registration) duplicate(what string, h holding) error {
 		what, discovery.ErrDuplicateID, printable(h.service.Service), printable(h.service.Address), h.service.Port)
 }
 
-// abandon ends a registration that was not made, and takes back what the agent may hold of it.
+// abandon ends a registration that failed, and withdraws any entry that the agent may have.
 func (g *registration) abandon() {
 	g.group.Stop(discovery.ErrClosed)
 	if g.attempted {
@@ -91,7 +107,7 @@ func (g *registration) abandon() {
 	g.release()
 }
 
-// push makes the agent hold what in says. The steps are in an order that lets nobody see a mixture.
+// push writes g.in to the agent. The order of its steps keeps watchers from seeing a mixed state.
 func (g *registration) push(ctx context.Context, what string, fresh bool) error {
 	reg, err := encode(g.in, g.owner)
 	if err != nil {
@@ -113,10 +129,11 @@ func (g *registration) push(ctx context.Context, what string, fresh bool) error 
 	}
 	g.reg = reg
 	if draining && !g.maintenance {
-		// link's watchers know it from the meta data already. This is for everybody else.
+		// Watchers that use link know it from the meta data. Maintenance mode is for all others.
 		if err := c.maintain(ctx, what, g, true); err != nil {
 			g.r.lines.warn("consul registry: draining instance is not in maintenance mode yet", "id", g.id, "reason", err)
-			return nil // behind: the next heartbeat tries again
+			// g.behind stays set, so the next heartbeat tries again.
+			return nil
 		}
 		g.maintenance = true
 	}
@@ -124,8 +141,8 @@ func (g *registration) push(ctx context.Context, what string, fresh bool) error 
 	return nil
 }
 
-// Update implements discovery.Registration. When it is not known whether the agent took the
-// change, the error wraps ErrUnavailable and the heartbeats go on trying.
+// Update implements discovery.Registration. If it is not known whether the agent applied the change,
+// the error wraps ErrUnavailable and the heartbeats keep trying.
 func (g *registration) Update(ctx context.Context, in discovery.Instance) error {
 	if err := g.update(ctx, in); err != nil {
 		if _, ok := errors.AsType[*failure](err); ok {
@@ -165,12 +182,13 @@ func (g *registration) update(ctx context.Context, in discovery.Instance) error 
 	g.in, g.behind = in, true
 	err := g.replace(ctx)
 	if errors.Is(err, ErrDenied) || kindOf(err) == refused {
-		g.in, g.behind = before, behind // it was not taken, and will not be
+		// The agent did not apply the update, and a retry will not help.
+		g.in, g.behind = before, behind
 	}
 	return err
 }
 
-// replace pushes over what the agent holds, unless that is another's by now.
+// replace overwrites the agent's entry, unless it belongs to another process by now.
 func (g *registration) replace(ctx context.Context) error {
 	h, err := g.r.client.held(ctx, g.what("update"), g)
 	if err != nil {
@@ -184,7 +202,7 @@ func (g *registration) replace(ctx context.Context) error {
 }
 
 // Close implements discovery.Registration. It takes CloseTime at most, and returns nil even if the
-// agent could not be told: then the heartbeats end, and Consul finds out within CheckTTL.
+// agent could not be reached: the heartbeats end, and the check expires within CheckTTL.
 func (g *registration) Close() error {
 	g.group.Stop(discovery.ErrClosed)
 	g.group.Wait()
@@ -201,9 +219,9 @@ func (g *registration) Close() error {
 	return nil
 }
 
-// withdraw removes the instance from the agent unless it is another's by now. It outlives the
-// contexts of registration and registry, for a bounded time. If the agent may hold the instance all
-// the same, or come to hold it, its owner is remembered for the next registration of the ID.
+// withdraw removes the instance from the agent, unless it belongs to another process by now. It
+// outlives the contexts of registration and registry, for CloseTime at most. If the agent may still
+// have the instance, or add it later, its owner is remembered for the next registration of the ID.
 func (g *registration) withdraw() {
 	err := g.remove()
 	if err != nil || g.unanswered {
@@ -228,8 +246,8 @@ func (g *registration) remove() error {
 
 var errNoTime = fmt.Errorf("%w: no answer within %v", ErrUnavailable, CloseTime)
 
-// start begins the heartbeats, unless the registration is being closed already, and lets others
-// have the turn.
+// start starts the heartbeats, unless the registration is already being closed, and releases the
+// turn.
 func (g *registration) start() {
 	g.group.Go(g.keep)
 	g.release()

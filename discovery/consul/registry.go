@@ -20,44 +20,57 @@ import (
 // Registry implements discovery.Registry, discovery.Finder, discovery.PolicyWatcher,
 // discovery.Describer and io.Closer.
 type Registry struct {
-	client      *client
-	datacenters []string // the agent's own, "", first
-	namespace   string   // in Consul Enterprise, as is partition
-	partition   string
-	log         *slog.Logger
-	lines       *limitedLog
-	feed        *feed.Feed
-	names       *feed.Names
-	saver       *saver
-	budget      *budget
-	polls       chan struct{} // one place for each query of a watch that has none of its own
-	group       *lifecycle.Group
+	client *client
 
-	datacenter atomic.Pointer[string] // the agent's own, once known
+	// datacenters begins with "", the agent's own.
+	datacenters []string
 
-	calls   sync.WaitGroup // Register, Update and Close calls under way
+	// namespace and partition are those of Consul Enterprise.
+	namespace string
+	partition string
+	log       *slog.Logger
+	lines     *limitedLog
+	feed      *feed.Feed
+	names     *feed.Names
+	saver     *saver
+	budget    *budget
+
+	// polls limits the concurrent queries of watches without a slot of the budget.
+	polls chan struct{}
+	group *lifecycle.Group
+
+	// datacenter is the name of the agent's own datacenter, or nil until it is known.
+	datacenter atomic.Pointer[string]
+
+	// calls counts the open watches and the Register calls in flight.
+	calls   sync.WaitGroup
 	closing sync.Once
 
-	mu            sync.Mutex // guards the fields below
-	shut          bool
-	saving        bool
-	policies      int
-	followers     map[discovery.Query]*follower
-	finders       map[discovery.TagQuery]*finder
-	stops         map[*watch]struct{}
-	registrations map[string]*registration // by catalogKey, those being made as well
-	loose         map[string]string        // by ID: owners of what the agent may hold and nobody keeps
-	looseIDs      []string                 // the IDs of loose, the oldest first
+	mu        sync.Mutex // guards the fields below
+	shut      bool
+	saving    bool
+	policies  int
+	followers map[discovery.Query]*follower
+	finders   map[discovery.TagQuery]*finder
+	stops     map[*watch]struct{}
+
+	// registrations is keyed by catalogKey and includes those that are not announced yet.
+	registrations map[string]*registration
+
+	// loose holds by ID the owners of entries that the agent may still have after their registration
+	// has ended. looseIDs are its keys, the oldest first.
+	loose    map[string]string
+	looseIDs []string
 }
 
-// watch is one call of Watch or Find.
+// watch is one call of Watch or Find. stop is the result of context.AfterFunc.
 type watch struct {
-	stop func() bool // what context.AfterFunc returned
+	stop func() bool
 }
 
-// New returns a registry for the agent that cfg and the environment mean. It reads the files they
-// name (token, certificates) and does no other I/O: nothing runs before the first Register or
-// Watch. The error is ErrInvalidConfig.
+// New returns a registry for the agent that cfg and the environment specify. It reads the token and
+// certificate files that they name and does no other I/O. No goroutine runs before the first Register
+// or Watch. The error is ErrInvalidConfig.
 func New(cfg Config) (*Registry, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -96,7 +109,7 @@ func New(cfg Config) (*Registry, error) {
 }
 
 // Describe implements discovery.Describer: "Consul at 127.0.0.1:8500 (dc1)". The datacenter is
-// there once Consul has named it.
+// included once it is known.
 func (r *Registry) Describe() string {
 	text := "Consul at " + r.client.address
 	if dc := r.datacenter.Load(); dc != nil {
@@ -105,7 +118,7 @@ func (r *Registry) Describe() string {
 	return text
 }
 
-// String returns the same as Describe, and no secret.
+// String returns the same as Describe. It contains no secret.
 func (r *Registry) String() string { return r.Describe() }
 
 // GoString returns the same as Describe.
@@ -114,15 +127,15 @@ func (r *Registry) GoString() string { return r.Describe() }
 // LogValue implements slog.LogValuer.
 func (r *Registry) LogValue() slog.Value { return slog.StringValue(r.Describe()) }
 
-// learn notes the name of the agent's own datacenter.
+// learn stores the name of the agent's own datacenter.
 func (r *Registry) learn(dc string) {
 	if old := r.datacenter.Load(); dc != "" && (old == nil || *old != dc) {
 		r.datacenter.Store(&dc)
 	}
 }
 
-// Watch implements discovery.Registry. It waits for nothing: the first snapshot comes when Consul
-// has answered or failed to.
+// Watch implements discovery.Registry. It does not block: the first snapshot comes when Consul has
+// answered or failed.
 func (r *Registry) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
 	ch, f, err := r.watch(ctx, q)
 	if err != nil {
@@ -160,8 +173,8 @@ func (r *Registry) watch(ctx context.Context, q discovery.Query) (<-chan discove
 	return ch, f, nil
 }
 
-// attachLocked counts a watch of f until ctx ends. The last one to go ends f, after forget, which
-// has the lock, has taken it out of the registry.
+// attachLocked counts a watch of f until ctx ends. The end of the last watch ends f, after forget,
+// which is called with r.mu held, has removed it from the registry.
 func (r *Registry) attachLocked(ctx context.Context, f *following, forget func()) {
 	f.watches++
 	w := &watch{}
@@ -179,7 +192,7 @@ func (r *Registry) attachLocked(ctx context.Context, f *following, forget func()
 	})
 }
 
-// saveLocked starts the saver with the first watch of all.
+// saveLocked starts the saver if it is not running yet.
 func (r *Registry) saveLocked() {
 	if !r.saving && r.saver != nil {
 		r.saving = true
@@ -187,7 +200,7 @@ func (r *Registry) saveLocked() {
 	}
 }
 
-// startLocked starts the sources of about, whose parts f holds.
+// startLocked starts the sources of about, one for each datacenter. f is the following of about.
 func (r *Registry) startLocked(about subject, f *following) {
 	r.saveLocked()
 	ctx, stop := context.WithCancel(r.group.Context())
@@ -198,13 +211,13 @@ func (r *Registry) startLocked(about subject, f *following) {
 	}
 }
 
-// overloaded makes room in an agent that has too many connections.
+// overloaded frees connections of an overloaded agent.
 func (r *Registry) overloaded(now time.Time) {
 	r.budget.overloaded(now)
 	r.client.transport.CloseIdleConnections()
 }
 
-// pollTurn waits for one of the shared connections.
+// pollTurn waits for one of the shared connections. It returns false if ctx ends before.
 func (r *Registry) pollTurn(ctx context.Context) (done func(), ok bool) {
 	select {
 	case r.polls <- struct{}{}:
@@ -215,8 +228,8 @@ func (r *Registry) pollTurn(ctx context.Context) (done func(), ok bool) {
 }
 
 // Close withdraws every registration, closes the channels of all watches and waits for all
-// goroutines. It takes CloseTime at most: what cannot be withdrawn by then is logged, and Consul
-// finds it out by the missing heartbeats. It is idempotent and returns nil.
+// goroutines. It takes CloseTime at most. Registrations that cannot be withdrawn by then are logged,
+// and their checks expire without heartbeats. It is idempotent and returns nil.
 func (r *Registry) Close() error {
 	r.closing.Do(func() {
 		r.mu.Lock()
@@ -244,7 +257,7 @@ func (r *Registry) Close() error {
 		r.group.Stop(discovery.ErrClosed)
 		var wg sync.WaitGroup
 		for _, g := range open {
-			wg.Go(func() { _ = g.Close() }) // always nil
+			wg.Go(func() { _ = g.Close() })
 		}
 		wg.Wait()
 		r.calls.Wait()
@@ -256,10 +269,11 @@ func (r *Registry) Close() error {
 	return nil
 }
 
-// Register implements discovery.Registry. It looks whether the ID is free, writes, and looks again
-// whether it was the last to write. Meta keys may not begin with "link-" or "consul-". Beside the
-// errors of the interface it returns ErrDenied, ErrUnavailable if the agent cannot be reached or is
-// ill, and ErrInvalidInstance for such keys. When it is not known whether Consul took the instance, Register spends up to CloseTime on withdrawing it.
+// Register implements discovery.Registry. It checks that the ID is free, writes, and checks that it
+// was the last to write. Meta keys must not begin with "link-" or "consul-"; otherwise the error is
+// ErrInvalidInstance. In addition to the errors of the interface it returns ErrDenied, and
+// ErrUnavailable if the agent cannot be reached or has failed. If it is not known whether Consul
+// accepted the instance, Register spends up to CloseTime on withdrawing it.
 func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discovery.Registration, error) {
 	g, err := r.register(ctx, in)
 	if err != nil {
@@ -285,14 +299,15 @@ func (r *Registry) register(ctx context.Context, in discovery.Instance) (*regist
 	defer cancel()
 	if err := g.announce(ctx); err != nil {
 		g.abandon() //nolint:contextcheck // ctx may have ended, and what the agent holds must go
-		r.forget(g) // only now: whoever registers the ID next is to know the owner of what is left
+		// Forget g only after abandon has recorded its owner for the next registration of the ID.
+		r.forget(g)
 		return nil, r.client.advised(err)
 	}
 	g.start()
 	return g, nil
 }
 
-// reserve enters g, whose maker has the turn, and counts the call that makes it.
+// reserve adds g to the registrations and counts the Register call. The caller has the turn of g.
 func (r *Registry) reserve(g *registration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -319,6 +334,6 @@ func (r *Registry) forget(g *registration) {
 	}
 }
 
-// catalogKey is what Consul's servers know an ID by: they do not tell upper from lower case, though
-// the agent does, so two such instances would take turns in the catalog.
+// catalogKey returns the key of an ID in the catalog of Consul's servers, which ignores case. The
+// agent does not, so two instances that differ only in case would overwrite each other there.
 func catalogKey(id string) string { return strings.ToLower(id) }

@@ -18,17 +18,23 @@ import (
 )
 
 const (
-	saveEvery   = 5 * time.Second    // between writes
-	resaveAfter = time.Hour          // a state that does not change is written again, for its time
-	stateMaxAge = 7 * 24 * time.Hour // older instances are not used, and removed
-	maxStates   = 20_000             // files a cleanup looks at, and files that wait to be written
+	// saveEvery is the minimum interval between writes.
+	saveEvery = 5 * time.Second
+
+	// resaveAfter is when an unchanged state is written again, to update its time.
+	resaveAfter = time.Hour
+
+	// stateMaxAge is the age beyond which saved instances are not used but removed.
+	stateMaxAge = 7 * 24 * time.Hour
+
+	// maxStates limits the files that a cleanup examines, and the files that wait to be written.
+	maxStates   = 20_000
 	stateSuffix = ".cbor"
 	tempPrefix  = ".state-"
 )
 
-// saver keeps the last known instances and policies on disk. All its files are written by one
-// goroutine, so that no watch waits for a disk. It is safe for concurrent use; a nil saver keeps
-// nothing.
+// saver keeps the last known instances and policies on disk. One goroutine writes all files, so that
+// no watch waits for the disk. It is safe for concurrent use; a nil saver keeps nothing.
 type saver struct {
 	dir   string
 	coder coder
@@ -39,10 +45,10 @@ type saver struct {
 	dirty map[string]dirtyFile // by path
 }
 
-// dirtyFile is a file that waits to be written.
+// dirtyFile is a file that waits to be written or, if encode is nil, to be removed.
 type dirtyFile struct {
 	key    stateKey
-	encode func() ([]byte, error) // nil: the file is to go
+	encode func() ([]byte, error)
 }
 
 func newSaver(dir string, log *limitedLog) (*saver, error) {
@@ -56,7 +62,8 @@ func newSaver(dir string, log *limitedLog) (*saver, error) {
 	return &saver{dir: dir, coder: c, log: log, wake: make(chan struct{}, 1), dirty: make(map[string]dirtyFile)}, nil
 }
 
-// put has members, which must not change any more, written soon. None removes the file.
+// put schedules members to be written. They must not be modified afterwards. If there are none, the
+// file is removed.
 func (s *saver) put(key stateKey, members []member, at time.Time) {
 	if s == nil {
 		return
@@ -80,7 +87,7 @@ func (s *saver) enqueue(path string, d dirtyFile) {
 	}
 }
 
-// run writes until ctx ends, and then what is left.
+// run writes files until ctx ends, and then the remaining ones.
 func (s *saver) run(ctx context.Context) {
 	first := true
 	for {
@@ -114,7 +121,7 @@ func (s *saver) flush() {
 	}
 }
 
-// path returns the file of instances.
+// path returns the path of the file with the instances.
 func (s *saver) path(key stateKey) string { return s.stem(key) + stateSuffix }
 
 func (s *saver) stem(key stateKey) string {
@@ -125,7 +132,7 @@ func (s *saver) stem(key stateKey) string {
 	return filepath.Join(s.dir, hex.EncodeToString(h.Sum(nil)[:16]))
 }
 
-// write puts a whole file in the place of the old one.
+// write replaces a file as a whole, or removes it.
 func (s *saver) write(path string, d dirtyFile) error {
 	if d.encode == nil {
 		return s.remove(filepath.Base(path))
@@ -145,7 +152,7 @@ func (s *saver) write(path string, d dirtyFile) error {
 	return folder.Write(filepath.Base(path), tempPrefix, data)
 }
 
-// remove removes a file, which may have gone already.
+// remove removes a file. It returns nil if there is none.
 func (s *saver) remove(name string) error {
 	folder, err := private.Open(s.dir)
 	if err == nil {
@@ -158,8 +165,8 @@ func (s *saver) remove(name string) error {
 	return err
 }
 
-// load returns what is known of q, which is nothing on any error. It reads a file and belongs off
-// the usual path.
+// load returns the saved instances of q, or nil on any error. It reads a file, so do not call it on a
+// hot path.
 func (s *saver) load(key stateKey, q discovery.Query, now time.Time) (members []member, at time.Time) {
 	if s == nil {
 		return nil, time.Time{}
@@ -175,8 +182,8 @@ func (s *saver) load(key stateKey, q discovery.Query, now time.Time) (members []
 	return members, at
 }
 
-// usable reports whether a file that was read with err may be used, and says why not unless it is
-// missing.
+// usable reports whether a file that was read with err may be used. It logs the reason if not, except
+// for a missing file.
 func (s *saver) usable(path string, key stateKey, at time.Time, most time.Duration, now time.Time, err error) bool {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
@@ -190,7 +197,7 @@ func (s *saver) usable(path string, key stateKey, at time.Time, most time.Durati
 	return err == nil
 }
 
-// read returns a file of at most limit bytes that is the user's own.
+// read returns the content of a file of at most limit bytes that belongs to the user.
 func (s *saver) read(path string, limit int64) ([]byte, error) {
 	folder, err := private.Open(s.dir)
 	if err != nil {
@@ -200,11 +207,12 @@ func (s *saver) read(path string, limit int64) ([]byte, error) {
 	return folder.Read(filepath.Base(path), limit)
 }
 
-// clean removes the files of services that nobody has watched for long.
+// clean removes the files of services that have not been watched for a long time.
 func (s *saver) clean() {
 	folder, err := private.Open(s.dir)
+	// The folder does not exist yet, or the next write reports the error.
 	if err != nil {
-		return // there is nothing yet, or writing says what is wrong
+		return
 	}
 	defer folder.Close()
 	names, err := folder.Names(maxStates)
@@ -223,6 +231,7 @@ func (s *saver) clean() {
 		if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) <= most {
 			continue
 		}
-		_ = folder.Remove(name) // the next start tries again
+		// The next start retries a failed removal.
+		_ = folder.Remove(name)
 	}
 }

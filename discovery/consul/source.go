@@ -6,59 +6,82 @@ import (
 )
 
 const (
-	retryLeast = 250 * time.Millisecond // before the first retry of a failed query, with full jitter
-	retryMost  = 30 * time.Second       // before any retry
+	// retryLeast and retryMost bound the backoff of failed queries, which has full jitter.
+	retryLeast = 250 * time.Millisecond
+	retryMost  = 30 * time.Second
 
-	// doubtEvery is how often a blocking watch looks again while it doubts an answer.
+	// doubtEvery is how often a blocking watch queries again while it doubts an answer.
 	doubtEvery = time.Second
 
-	// emptyPace bounds the pace of a watch that knows no instance: where streaming is off, every
-	// registration in the cluster wakes it, and yet the first instance must be seen within a second.
+	// emptyPace is the longest query interval of a watch that knows no instance. Without streaming,
+	// every registration in the cluster wakes it, and yet it must see the first instance within a
+	// second.
 	emptyPace = time.Second
 )
 
-// subject is what a source asks about: the instances of a service, or the services that have a tag.
+// subject is the target of a watch: the instances of a service, or the services that have a tag.
 type subject interface {
 	ask(ctx context.Context, ask question, known []member) (answer, error)
 
-	// show takes what source n has to show.
+	// show stores the state of source n and publishes.
 	show(n int, p part)
 
-	// slowest bounds the pace of a watch that knows as many members.
+	// slowest returns the longest query interval of a watch that knows this number of members.
 	slowest(known int) time.Duration
 
-	// load returns what an earlier run has kept of a datacenter, and save keeps it.
+	// load returns the state that an earlier run has saved for a datacenter. save saves it.
 	load(dc string, now time.Time) ([]member, time.Time)
 	save(dc string, members []member, now time.Time)
 
-	// attr is what log lines are about: a key and a value.
+	// attr returns the key and value that identify the subject in log lines.
 	attr() (key string, value any)
 }
 
 // source follows one subject in one datacenter. It belongs to one goroutine.
 type source struct {
-	r  *Registry
-	f  subject
-	n  int    // which part of the subject it is
-	dc string // "" is the agent's own
+	r *Registry
+	f subject
+
+	// n is the index of the part of the subject.
+	n int
+
+	// dc is the datacenter, "" for the agent's own.
+	dc string
 
 	keeper keeper
 	cursor cursor
 	pacer  pacer
-	place  bool // whether it holds a place of the budget
-	plain  bool // the next question must be
 
-	failures int           // in a row
-	delay    time.Duration // before the next question
-	free     bool          // the next question does not count for the pace
-	asked    bool          // Consul has answered before
-	visible  bool          // an answer without a token had entries: then an empty one is one
-	shown    []member
-	reason   string // why shown is stale, "" if it is not
-	ill      kind
-	saved    time.Time
-	skipped  int // entries left out of the last answer
-	foreign  int
+	// place means that the source holds a slot of the budget.
+	place bool
+
+	// plain means that the next query must be plain.
+	plain bool
+
+	// failures counts consecutive failures.
+	failures int
+
+	// delay is the wait before the next query.
+	delay time.Duration
+
+	// free means that the pacer does not count the next query.
+	free bool
+
+	// asked means that a query has been answered or has failed.
+	asked bool
+
+	// visible means that an answer had entries, so that an empty answer is not due to a missing token.
+	visible bool
+
+	// shown is the published state. reason says why it is stale and is "" if it is not.
+	shown  []member
+	reason string
+	ill    kind
+	saved  time.Time
+
+	// skipped and foreign count the entries left out of the last answer.
+	skipped int
+	foreign int
 }
 
 func (s *source) run(ctx context.Context) {
@@ -94,7 +117,7 @@ func (s *source) run(ctx context.Context) {
 	}
 }
 
-// turn waits until the next question may be asked. Those without a place in the agent share a few
+// turn waits until the next query may be made. Sources without a slot of the budget share a few
 // connections.
 func (s *source) turn(ctx context.Context) (done func(), ok bool) {
 	now := time.Now()
@@ -119,13 +142,13 @@ func (s *source) question() question {
 	case !s.place:
 		q.mode = cached
 	case s.cursor.index > 0:
-		// Spread out: watches that began together would otherwise keep ending together.
+		// The wait is random. Otherwise watches that began together would always end together.
 		q.mode, q.index, q.wait = blocking, s.cursor.index, spread(waitLeast, waitMost)
 	}
 	return q
 }
 
-// failed keeps what is known and says why it is stale.
+// failed handles a failed query: it keeps the known state and marks it as stale.
 func (s *source) failed(err error) {
 	now := time.Now()
 	r := s.r
@@ -139,7 +162,8 @@ func (s *source) failed(err error) {
 	case unreachable, hanging:
 		s.keeper.shake(now)
 	case erring:
-		if s.dc != "" { // the agent answers for a datacenter that it cannot reach
+		// The agent answers with an error for another datacenter that it cannot reach.
+		if s.dc != "" {
 			s.keeper.shake(now)
 		}
 	}
@@ -159,21 +183,22 @@ func (s *source) failed(err error) {
 	s.show()
 }
 
-// answered takes in an answer.
+// answered handles an answer.
 func (s *source) answered(q question, a answer) {
 	now := time.Now()
 	s.asked, s.failures, s.plain = true, 0, false
 	backwards := s.cursor.advance(a.index, a.backend)
 	if !s.place {
 		s.delay = around(PollEvery, 0.2)
+		// Spread out watches that began together.
 		if q.mode == plain {
-			s.delay = spread(0, PollEvery) // watches that began together get apart
+			s.delay = spread(0, PollEvery)
 		}
 	}
 	s.visible = s.visible || len(a.members)+a.foreign+a.bad > 0
 	a.hidden = a.hidden || a.open && !s.visible
 	if q.mode != plain && a.backend == backendStreaming && len(s.keeper.known) > 0 && s.keeper.mostLost(a.members) {
-		// Streaming does not tell a lost permission from a lost instance.
+		// Streaming does not distinguish a lost permission from a lost instance, so query again.
 		s.plain, s.free, s.delay = true, true, 0
 		return
 	}
@@ -190,7 +215,7 @@ func (s *source) answered(q question, a answer) {
 		return
 	}
 	s.shown = s.keeper.with(a.members)
-	// Look again without waiting: an answer is only held against what is missing from it now.
+	// The next query does not wait: whether to believe an answer depends on what it lacks now.
 	s.plain = true
 	switch {
 	case !s.place || a.hidden:
@@ -206,7 +231,7 @@ func (s *source) answered(q question, a answer) {
 	s.show()
 }
 
-// because is the reason of a stale snapshot, which names the service itself.
+// because returns the reason of a stale snapshot. It leaves out the service, which the snapshot names.
 func (s *source) because(err error) string {
 	reason := reasonOf(err)
 	if s.dc != "" {
@@ -215,7 +240,7 @@ func (s *source) because(err error) string {
 	return reason
 }
 
-// attrs returns what a log line is about, and the rest of it.
+// attrs returns the attributes of a log line: those that identify the source, then rest.
 func (s *source) attrs(rest ...any) []any {
 	key, value := s.f.attr()
 	all := []any{key, value}
@@ -232,7 +257,7 @@ func (s *source) recovered() {
 	}
 }
 
-// count says what was left out, when that changes.
+// count logs the number of entries left out of an answer, when it changes.
 func (s *source) count(a answer) {
 	r := s.r
 	if n := a.bad + a.over; n != s.skipped {

@@ -11,22 +11,23 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// stateFormat is the format this package writes and the only one it reads. Readers ignore keys
-// they do not know, so it changes only when the meaning of a known key does.
+// stateFormat is the format that this package writes and the only one it reads. Readers ignore
+// unknown keys, so it changes only when the meaning of a known key changes.
 const stateFormat = 1
 
-// stateKey is whose instances a file holds. Agents differ, and the same agent shows others to
-// another partition or Consul namespace.
+// stateKey identifies the state in a file. It includes the agent, partition and Consul namespace,
+// because each combination sees other instances. Namespace and Partition are those of Consul
+// Enterprise.
 type stateKey struct {
 	_          struct{} `cbor:",toarray"`
 	Agent      string
-	Namespace  string // in Consul Enterprise, as is Partition
+	Namespace  string
 	Partition  string
 	Datacenter string
 	Query      string
 }
 
-// state is a file: the instances of one service in one datacenter as Consul last showed them.
+// state is the content of a file: the last known instances of one service in one datacenter.
 type state struct {
 	Format  int          `cbor:"1,keyasint"`
 	Key     stateKey     `cbor:"2,keyasint"`
@@ -34,15 +35,16 @@ type state struct {
 	Members []savedEntry `cbor:"4,keyasint"`
 }
 
-// savedEntry is a member. Service and namespace are those of the key's query.
+// savedEntry is a member. Service and namespace are those of the key's query. Meta lacks the
+// datacenter. Started is in milliseconds since 1970, and 0 means unknown.
 type savedEntry struct {
 	ID         string            `cbor:"1,keyasint"`
 	Addr       string            `cbor:"2,keyasint"`
 	Tags       []string          `cbor:"3,keyasint,omitempty"`
-	Meta       map[string]string `cbor:"4,keyasint,omitempty"` // without the datacenter
+	Meta       map[string]string `cbor:"4,keyasint,omitempty"`
 	Weight     int               `cbor:"5,keyasint"`
 	Status     uint8             `cbor:"6,keyasint,omitempty"`
-	Started    int64             `cbor:"7,keyasint,omitempty"` // milliseconds since 1970; 0 is unknown
+	Started    int64             `cbor:"7,keyasint,omitempty"`
 	Node       string            `cbor:"8,keyasint,omitempty"`
 	Datacenter string            `cbor:"9,keyasint,omitempty"`
 	Created    uint64            `cbor:"10,keyasint,omitempty"`
@@ -50,7 +52,7 @@ type savedEntry struct {
 
 var errState = errors.New("not a state file of this service")
 
-// coder turns the state of a service into a file and back. It is safe for concurrent use.
+// coder encodes and decodes the files of the saver. It is safe for concurrent use.
 type coder struct {
 	enc cbor.EncMode
 	dec cbor.DecMode
@@ -107,8 +109,8 @@ func (c coder) encode(key stateKey, members []member, at time.Time) ([]byte, err
 	return data, nil
 }
 
-// decode returns the members, sorted and each of them valid and normalized; what is not is left
-// out, as a file may be damaged.
+// decode returns the members, sorted and normalized. It leaves out invalid ones, because a file may
+// be damaged.
 func (c coder) decode(data []byte, key stateKey, q discovery.Query) (members []member, at time.Time, err error) {
 	if len(data) > MaxStateFile {
 		return nil, time.Time{}, fmt.Errorf("%w: larger than %d bytes", errState, MaxStateFile)

@@ -13,11 +13,14 @@ import (
 )
 
 const (
-	tokenEvery = time.Second // between two reads of a token file
-	maxToken   = 16 << 10    // bytes of a token file; a JWT fits
+	// tokenEvery is the minimum interval between two reads of a token file.
+	tokenEvery = time.Second
+
+	// maxToken is the maximum size of a token file in bytes. A JWT fits into it.
+	maxToken = 16 << 10
 )
 
-// secret is a token, which does not print.
+// secret is a token that is never printed.
 type secret string
 
 const redacted = "[redacted]"
@@ -37,16 +40,21 @@ func (s secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText keeps a secret out of JSON as well.
 func (s secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// tokenSource is where requests get their token. It is safe for concurrent use.
+// tokenSource provides the token of requests. It is safe for concurrent use.
 type tokenSource struct {
-	file   string // "" if the token never changes
-	origin string // where the token comes from, for messages
+	// file is the token file, or "" if the token never changes.
+	file string
+
+	// origin names the source of the token for messages.
+	origin string
 	log    *slog.Logger
 
 	mu      sync.Mutex // guards the fields below
 	current secret
 	read    time.Time
-	failed  bool // the last read did, and that was said
+
+	// failed means that the last read failed and that this was logged.
+	failed bool
 }
 
 // newTokenSource follows the precedence of the api package: file before value, config before environment.
@@ -70,10 +78,11 @@ func newTokenSource(cfg Config) (*tokenSource, error) {
 	return s, nil
 }
 
-// aclNotFound is what Consul says of a token that does not exist (acl/errors.go).
+// aclNotFound is Consul's message about a token that does not exist (acl/errors.go).
 const aclNotFound = "ACL not found"
 
-// refusal says why Consul has refused a request with this token, given its words.
+// refusal returns the reason why Consul has denied a request with this token. words is the message of
+// its answer.
 func (s *tokenSource) refusal(token secret, words string) string {
 	reason := "the ACL token (from " + s.origin + ") does not allow it"
 	switch {
@@ -108,7 +117,7 @@ func readToken(path string) (secret, error) {
 	return secret(token), nil
 }
 
-// get returns the token to use now.
+// get returns the current token.
 func (s *tokenSource) get() secret {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +127,7 @@ func (s *tokenSource) get() secret {
 	return s.current
 }
 
-// renewed looks for another token than the one that was refused.
+// renewed reports whether there is another token than the refused one. It reads the file if needed.
 func (s *tokenSource) renewed(refused secret) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,8 +137,8 @@ func (s *tokenSource) renewed(refused secret) bool {
 	return s.current != refused
 }
 
-// readLocked keeps the token in use when the file cannot be read: it may be in the course of
-// being replaced.
+// readLocked reads the token file. If that fails, the current token stays in use: the file may just
+// be in the process of being replaced.
 func (s *tokenSource) readLocked() {
 	s.read = time.Now()
 	token, err := readToken(s.file)

@@ -23,7 +23,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// bind returns ctx, ended by the end of group as well.
+// bind returns a copy of ctx that also ends when the context of group ends.
 func bind(ctx context.Context, group *lifecycle.Group) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	undo := context.AfterFunc(group.Context(), func() { cancel(context.Cause(group.Context())) })
@@ -33,7 +33,7 @@ func bind(ctx context.Context, group *lifecycle.Group) (context.Context, context
 	}
 }
 
-// spread returns a duration from least to most.
+// spread returns a random duration from least to most.
 func spread(least, most time.Duration) time.Duration {
 	return least + rand.N(most-least+1) //nolint:gosec // chance keeps clients apart, not secrets
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// html reports whether the answer is a web page. Consul's interface sends none, whatever goes
-// wrong; a proxy, a login page or another program does, with any status.
+// html reports whether the answer is a web page. Consul's API never sends one, but a proxy, a login
+// page or another program does, with any status.
 func (x *exchange) html() bool {
 	if x.body == nil {
 		return false
@@ -18,8 +18,8 @@ func (x *exchange) html() bool {
 	return bytes.HasPrefix(bytes.TrimSpace(x.body.kept), []byte("<"))
 }
 
-// words returns what Consul says in an answer that is an error: one line that is bounded, fit for
-// a log and without the token, which whatever answers may repeat. "" if it says nothing.
+// words returns the message of an error answer: one bounded line, escaped for a log, without the
+// token, which a server might echo. It returns "" if there is no message.
 func (x *exchange) words() string {
 	if x.body == nil {
 		return ""
@@ -27,7 +27,7 @@ func (x *exchange) words() string {
 	return printable(x.token.cutFrom(string(x.body.kept)))
 }
 
-// quoted returns the words in parentheses, to follow what they explain.
+// quoted returns the message in parentheses with a leading space, or "" if there is none.
 func (x *exchange) quoted() string {
 	if words := x.words(); words != "" {
 		return " (" + words + ")"
@@ -35,10 +35,11 @@ func (x *exchange) quoted() string {
 	return ""
 }
 
-// tellingPart is how much of a token tells it, in bytes: a text that was cut may end in its middle.
+// tellingPart is the number of bytes of a token that are recognized as the token: a truncated text
+// may end in the middle of it.
 const tellingPart = 8
 
-// cutFrom ends text where it begins to tell s.
+// cutFrom truncates text where it begins to reveal s.
 func (s secret) cutFrom(text string) string {
 	if s == "" {
 		return text

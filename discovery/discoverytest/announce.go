@@ -127,7 +127,7 @@ func closeTwice(t *testing.T, k *kit) {
 	closeNow(t, first)
 	closeNow(t, first)
 
-	// The second life of the ID belongs to another registration.
+	// Closing the first registration again must not withdraw the second one of the ID.
 	register(t, r, in)
 	closeNow(t, first)
 	other := instance(in.Service)

@@ -71,7 +71,7 @@ func registryCloses(t *testing.T, k *kit) {
 	r := k.registry(t)
 	c, ok := r.(io.Closer)
 	if !ok {
-		return // nothing to close, nothing promised
+		return
 	}
 	in := instance(newName("orders"))
 	g := register(t, r, in)

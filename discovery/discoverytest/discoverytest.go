@@ -1,9 +1,9 @@
-// Package discoverytest is the contract of discovery.Registry as tests.
+// Package discoverytest tests implementations of discovery.Registry against its contract.
 //
 // # Overview
 //
-// [Run] holds a registry to everything package discovery promises. A back end calls it from one
-// test of its own.
+// [Run] tests a registry against everything that package discovery guarantees. A back end calls it
+// from one of its tests.
 //
 // # Usage
 //
@@ -19,24 +19,23 @@
 //
 // # Guarantees
 //
-// Each subtest opens a registry of its own and closes it if it is an io.Closer. Services, IDs and
-// namespaces are new each time, so the store behind the registry may hold other things. The kit
-// waits for events, never for time to pass without one; so a correct registry passes at any speed
-// within the limit of [Within]. What a registry may leave out, such as discovery.Finder, is tested
-// of those that have it.
+// Each subtest opens its own registry and closes it if it is an io.Closer. Services, IDs and
+// namespaces are new each time, so the store behind the registry may hold other data. The tests wait
+// for events, never for a fixed time, so a correct registry passes at any speed within the limit of
+// [Within]. Optional interfaces, such as discovery.Finder, are tested if the registry implements
+// them.
 //
 // # Concurrency
 //
-// Subtests run one after the other, as one of them counts goroutines.
+// Subtests run one after the other, because one of them counts goroutines.
 //
 // # Errors
 //
-// A broken promise fails the subtest that is named after it.
+// A violation fails the subtest that is named after the rule.
 //
 // # Testing
 //
-// With [InBubble] each subtest runs in a testing/synctest bubble; that is for registries that
-// live in memory.
+// With [InBubble] each subtest runs in a testing/synctest bubble. Use it for in-memory registries.
 package discoverytest
 
 import (
@@ -47,7 +46,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// defaultWithin is generous, as it is spent by failures only.
+// defaultWithin is generous, because only failures take that long.
 const defaultWithin = 20 * time.Second
 
 // Option changes how Run works.
@@ -63,13 +62,13 @@ func InBubble() Option { return option(func(k *kit) { k.bubble = true }) }
 // Within sets how long an expected event may take. The default is 20 s.
 func Within(d time.Duration) Option { return option(func(k *kit) { k.within = d }) }
 
-// Shared adds the subtests for registries that meet in one store outside of them, such as two
-// agents of one cluster or two processes with one directory: open returns two handles of it.
+// Shared adds the subtests for registries that share an external store, such as two agents of one
+// cluster or two processes with one directory. open returns two registries with one store.
 func Shared(open func(t *testing.T) (a, b discovery.Registry)) Option {
 	return option(func(k *kit) { k.open2 = open })
 }
 
-// Run holds the registries that open returns to the contract. open is called once per subtest.
+// Run tests the registries that open returns against the contract. open is called once per subtest.
 func Run(t *testing.T, open func(t *testing.T) discovery.Registry, options ...Option) {
 	t.Helper()
 	k := &kit{open: open, within: defaultWithin}

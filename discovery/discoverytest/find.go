@@ -12,14 +12,13 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// findRegistry is a registry that implements discovery.Finder as well.
+// findRegistry is a registry that also implements discovery.Finder.
 type findRegistry interface {
 	discovery.Registry
 	discovery.Finder
 }
 
-// ifFinder makes a test of one for registries that implement discovery.Finder; of others nothing
-// is promised.
+// ifFinder returns a test that runs only for registries that implement discovery.Finder.
 func ifFinder(test func(t *testing.T, k *kit, r findRegistry)) func(t *testing.T, k *kit) {
 	return func(t *testing.T, k *kit) {
 		if r, ok := k.registry(t).(findRegistry); ok {
@@ -28,7 +27,7 @@ func ifFinder(test func(t *testing.T, k *kit, r findRegistry)) func(t *testing.T
 	}
 }
 
-// findCases are about discovery.Finder.
+// findCases returns the tests of discovery.Finder.
 func findCases() []testcase {
 	return []testcase{
 		{"find: a tag that nobody has yields an empty list", ifFinder(findEmpty)},
@@ -43,7 +42,7 @@ func findCases() []testcase {
 	}
 }
 
-// finder reads one Find and checks what every list must be.
+// finder reads the lists of one Find and checks each of them.
 type finder struct {
 	k      *kit
 	q      discovery.TagQuery
@@ -52,7 +51,7 @@ type finder struct {
 	last   []string
 }
 
-// newTag returns a tag that nobody else uses.
+// newTag returns a unique tag.
 func newTag() string { return newName("topic:shop") }
 
 func (k *kit) find(t *testing.T, r discovery.Finder, q discovery.TagQuery) *finder {
@@ -92,7 +91,7 @@ func (f *finder) next(t *testing.T) []string {
 	}
 }
 
-// until reads on until a list holds exactly these services.
+// until reads until a list holds exactly these services.
 func (f *finder) until(t *testing.T, want ...string) {
 	t.Helper()
 	slices.Sort(want)
@@ -103,7 +102,7 @@ func (f *finder) until(t *testing.T, want ...string) {
 	}
 }
 
-// untilClosed reads on until the channel is closed.
+// untilClosed reads until the channel is closed.
 func (f *finder) untilClosed(t *testing.T) {
 	t.Helper()
 	timer := time.NewTimer(f.k.within)
@@ -150,7 +149,8 @@ func findComesAndGoes(t *testing.T, k *kit, r findRegistry) {
 	late := k.findTag(t, r, tag)
 	late.until(t, a.Service, b.Service)
 
-	a.Status = discovery.Draining // it has the tag all the same
+	// A draining instance still counts.
+	a.Status = discovery.Draining
 	update(t, ga, a)
 	closeNow(t, gb)
 	early.until(t, a.Service)
@@ -182,7 +182,8 @@ func findNamespacesApart(t *testing.T, k *kit, r findRegistry) {
 	tag := newTag()
 	here, there := tagged(tag), tagged(tag)
 	there.Namespace = newName("shop")
-	both := instance(there.Service) // the same service, but without the tag here
+	// both is the same service in the default namespace, where it does not have the tag.
+	both := instance(there.Service)
 	register(t, r, there)
 	register(t, r, both)
 	register(t, r, here)
@@ -218,7 +219,7 @@ func findSlowReceiver(t *testing.T, k *kit, r findRegistry) {
 		register(t, r, in)
 		quick.until(t, want...)
 	}
-	// As with Watch, the newest is its first list or its second.
+	// As with Watch, the newest list is the first or the second that it receives.
 	for read := 1; len(slow.next(t)) != services; read++ {
 		if read == 2 {
 			t.Fatalf("a slow receiver has to work through old lists: %q", slow.last)
@@ -268,7 +269,7 @@ func findInvalidRefused(t *testing.T, _ *kit, r findRegistry) {
 func findRegistryCloses(t *testing.T, k *kit, r findRegistry) {
 	c, ok := r.(io.Closer)
 	if !ok {
-		return // its lists end with their contexts
+		return
 	}
 	f := k.findTag(t, r, newTag())
 	f.next(t)

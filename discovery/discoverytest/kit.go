@@ -15,7 +15,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// kit is what Run was told.
+// kit holds the arguments of Run.
 type kit struct {
 	open   func(t *testing.T) discovery.Registry
 	open2  func(t *testing.T) (a, b discovery.Registry)
@@ -23,7 +23,7 @@ type kit struct {
 	bubble bool
 }
 
-// registry opens a registry that lives as long as the subtest.
+// registry opens a registry and closes it when the subtest ends.
 func (k *kit) registry(t *testing.T) discovery.Registry {
 	t.Helper()
 	r := k.open(t)
@@ -31,7 +31,7 @@ func (k *kit) registry(t *testing.T) discovery.Registry {
 	return r
 }
 
-// pair opens two handles of one store.
+// pair opens two registries with one store.
 func (k *kit) pair(t *testing.T) (a, b discovery.Registry) {
 	t.Helper()
 	a, b = k.open2(t)
@@ -51,7 +51,7 @@ func closeAfter(t *testing.T, r discovery.Registry) {
 	}
 }
 
-// newName returns a service or namespace that nobody else uses.
+// newName returns a unique name of a service or namespace.
 func newName(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()) }
 
 // instance returns a valid instance of service with a new ID.
@@ -63,7 +63,7 @@ func instance(service string) discovery.Instance {
 	}
 }
 
-// register announces in until the subtest ends, or the registration is closed before.
+// register announces in and closes the registration when the subtest ends.
 func register(t *testing.T, r discovery.Registry, in discovery.Instance) discovery.Registration {
 	t.Helper()
 	g, err := r.Register(t.Context(), in)
@@ -92,7 +92,7 @@ func closeNow(t *testing.T, c io.Closer) {
 	}
 }
 
-// watcher reads one watch and checks what every snapshot must be.
+// watcher reads the snapshots of one watch and checks each of them.
 type watcher struct {
 	k      *kit
 	q      discovery.Query
@@ -136,7 +136,7 @@ func (w *watcher) next(t *testing.T) discovery.Snapshot {
 	}
 }
 
-// until reads on until want is true of a snapshot, and returns that.
+// until reads until want returns true for a snapshot, and returns that snapshot.
 func (w *watcher) until(t *testing.T, what string, want func(discovery.Snapshot) bool) discovery.Snapshot {
 	t.Helper()
 	timer := time.NewTimer(w.k.within)
@@ -158,7 +158,7 @@ func (w *watcher) until(t *testing.T, what string, want func(discovery.Snapshot)
 	}
 }
 
-// untilIDs reads on until a snapshot holds exactly these instances.
+// untilIDs reads until a snapshot holds exactly these instances.
 func (w *watcher) untilIDs(t *testing.T, want ...string) discovery.Snapshot {
 	t.Helper()
 	slices.Sort(want)
@@ -167,7 +167,7 @@ func (w *watcher) untilIDs(t *testing.T, want ...string) discovery.Snapshot {
 	})
 }
 
-// untilClosed reads on until the channel is closed.
+// untilClosed reads until the channel is closed.
 func (w *watcher) untilClosed(t *testing.T) {
 	t.Helper()
 	timer := time.NewTimer(w.k.within)
@@ -184,7 +184,7 @@ func (w *watcher) untilClosed(t *testing.T) {
 	}
 }
 
-// check is what holds for every snapshot of a registry that can be read.
+// check checks the rules for every snapshot of a healthy registry.
 func (w *watcher) check(t *testing.T, s discovery.Snapshot) {
 	t.Helper()
 	switch {
@@ -211,7 +211,7 @@ func (w *watcher) check(t *testing.T, s discovery.Snapshot) {
 	}
 }
 
-// eventually looks at a state that announces no change, until it holds.
+// eventually polls until holds returns true, for state that sends no events.
 func (k *kit) eventually(t *testing.T, holds func() bool, failure func() string) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
@@ -241,7 +241,7 @@ func copyOf(s discovery.Snapshot) []discovery.Instance {
 	return all
 }
 
-// refused checks that err is want.
+// refused checks that err wraps want.
 func refused(t *testing.T, what string, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
@@ -249,8 +249,8 @@ func refused(t *testing.T, what string, err, want error) {
 	}
 }
 
-// same reports whether got is what was registered as want. A registry that knows the datacenter may
-// have added it to Meta (discovery.KeyDatacenter).
+// same reports whether got equals the registered instance want. A registry that knows the datacenter
+// may have added it to Meta (discovery.KeyDatacenter).
 func same(got, want discovery.Instance) bool {
 	if _, ok := want.Meta[discovery.KeyDatacenter]; !ok {
 		got.Meta = maps.Clone(got.Meta)

@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// listCases are about discovery.Lister.
+// listCases returns the tests of discovery.Lister.
 func listCases() []testcase {
 	return []testcase{
 		{"list: the services of a namespace come and go", ifLister(listComesAndGoes)},
@@ -19,14 +19,13 @@ func listCases() []testcase {
 	}
 }
 
-// listRegistry is a registry that implements discovery.Lister as well.
+// listRegistry is a registry that also implements discovery.Lister.
 type listRegistry interface {
 	discovery.Registry
 	discovery.Lister
 }
 
-// ifLister makes a test of one for registries that implement discovery.Lister; of others nothing is
-// promised.
+// ifLister returns a test that runs only for registries that implement discovery.Lister.
 func ifLister(test func(t *testing.T, k *kit, r listRegistry)) func(t *testing.T, k *kit) {
 	return func(t *testing.T, k *kit) {
 		if r, ok := k.registry(t).(listRegistry); ok {
@@ -39,7 +38,8 @@ func listComesAndGoes(t *testing.T, k *kit, r listRegistry) {
 	space, service := newName("space"), newName("orders")
 	in := instance(service)
 	in.Namespace = space
-	other := instance(newName("users")) // in the default namespace
+	// other is in the default namespace.
+	other := instance(newName("users"))
 	list := func(want ...string) {
 		t.Helper()
 		var got []string

@@ -60,7 +60,7 @@ func duplicateRace(t *testing.T, k *kit) {
 	}
 }
 
-// invalid lists one break of each rule.
+// invalid returns one violation of each rule, keyed by the field that the error names.
 func invalid() map[string]func(*discovery.Instance) {
 	return map[string]func(*discovery.Instance){
 		"ID":        func(in *discovery.Instance) { in.ID = "../orders" },
@@ -124,7 +124,8 @@ func invalidUpdateRefused(t *testing.T, k *kit) {
 	if !same(got, in.Normalized()) {
 		t.Errorf("refused updates changed the instance to %+v", got)
 	}
-	in.Namespace = discovery.DefaultNamespace // spelled out, it is the same
+	// The explicit default namespace equals the empty one.
+	in.Namespace = discovery.DefaultNamespace
 	in.Tags = []string{"v2"}
 	update(t, g, in)
 }

@@ -50,8 +50,8 @@ func slowReceiver(t *testing.T, k *kit) {
 		update(t, g, in)
 		quick.until(t, "tag "+last, has(last))
 	}
-	// The other watch has read nothing all the while. It may be an instant behind the quick one,
-	// so the newest is its first snapshot or its second, and never the twentieth.
+	// The slow watch has not read anything so far. It may be slightly behind the quick one, so the
+	// newest snapshot is the first or the second that it receives, never the twentieth.
 	for read := 1; !has(last)(slow.next(t)); read++ {
 		if read == 2 {
 			t.Fatalf("a slow receiver has to work through old snapshots: %+v", slow.last)
@@ -123,7 +123,7 @@ func namespacesApart(t *testing.T, k *kit) {
 	there.Namespace = newName("shop")
 	register(t, r, there)
 	register(t, r, here)
-	// Each watch checks that every snapshot holds its own namespace only.
+	// Each watcher checks that every snapshot holds only its own namespace.
 	k.watchService(t, r, here.Service).untilIDs(t, here.ID)
 	k.watch(t, r, discovery.Query{Service: here.Service, Namespace: discovery.DefaultNamespace}).untilIDs(t, here.ID)
 	k.watch(t, r, there.Query()).untilIDs(t, there.ID)
@@ -132,7 +132,8 @@ func namespacesApart(t *testing.T, k *kit) {
 func servicesApart(t *testing.T, k *kit) {
 	r := k.registry(t)
 	a := instance(newName("orders"))
-	b := instance(a.Service + "-archive") // shares a prefix
+	// The names share a prefix.
+	b := instance(a.Service + "-archive")
 	wa, wb := k.watchService(t, r, a.Service), k.watchService(t, r, b.Service)
 	gb := register(t, r, b)
 	wb.untilIDs(t, b.ID)
@@ -150,7 +151,7 @@ func sorted(t *testing.T, k *kit) {
 	service := newName("orders")
 	w := k.watchService(t, r, service)
 	var want []string
-	// Not in order, and with names whose order changes under a file suffix or without case.
+	// The IDs are unsorted, and their order changes with a file suffix or if case is ignored.
 	for _, id := range []string{"m", "a.b", "Y", "a-b", "a", "z", "a0", "B"} {
 		in := instance(service)
 		in.ID = service + "." + id

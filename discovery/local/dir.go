@@ -16,27 +16,38 @@ import (
 	"github.com/linkmesh/link/internal/private"
 )
 
-// Bits of a mode that let others in.
+// Mode bits that give access to other users.
 const (
-	dirLoose    fs.FileMode = 0o077 // nobody else may even look into our directories
-	parentLoose fs.FileMode = 0o022 // nobody else may put something into the runtime directory
+	// dirLoose are the bits that directories of the registry must not have: others may not even
+	// list them.
+	dirLoose fs.FileMode = 0o077
+
+	// parentLoose are the bits that the runtime directory must not have: others may not write to it.
+	parentLoose fs.FileMode = 0o022
 )
 
 // directory is where the instance files are. It is immutable and safe for concurrent use.
 type directory struct {
-	path   string
-	parent string   // XDG_RUNTIME_DIR, when path is below it: must exist and be ours
-	made   []string // path and those above it that are the registry's own, outermost first
+	path string
 
-	instead error // why it is not the usual one; nil if it is
+	// parent is XDG_RUNTIME_DIR if path is below it. It must exist and belong to the user.
+	parent string
 
-	// twin is where processes are that began while the usual directory was another's, if this is the usual one, and
-	// the other way round. Nil if there cannot be any.
+	// made lists the directories that the registry creates, which are path and parents of it,
+	// outermost first.
+	made []string
+
+	// instead is the reason why this is not the usual directory. It is nil if it is the usual one.
+	instead error
+
+	// twin is the other directory that processes of this user may use. For the usual directory it is
+	// the fallback, used by processes that began while another user had the usual one, and vice
+	// versa. It is nil if there is no other directory.
 	twin *directory
 }
 
-// newDirectory finds the directory that cfg means. It looks at the environment and, to see
-// whether XDG_RUNTIME_DIR exists, at the file system; it makes nothing.
+// newDirectory returns the directory that cfg specifies. It reads the environment and checks
+// whether XDG_RUNTIME_DIR exists. It creates nothing.
 func newDirectory(cfg Config) (directory, error) {
 	if cfg.Dir != "" {
 		path, err := filepath.Abs(cfg.Dir)
@@ -53,7 +64,7 @@ func newDirectory(cfg Config) (directory, error) {
 				ErrInvalidConfig, runtimeDir)
 		}
 		// A missing directory is common without a login session (cron, containers), and the XDG
-		// specification asks for a replacement then. One that exists and is unfit is a mistake.
+		// specification asks for a replacement then. An existing but unsuitable one is an error.
 		//nolint:gosec // the variable is the user's own, and what it names is checked before use
 		if _, err := os.Lstat(runtimeDir); !errors.Is(err, fs.ErrNotExist) {
 			base := filepath.Join(runtimeDir, "link")
@@ -80,9 +91,9 @@ func newDirectory(cfg Config) (directory, error) {
 	return usual, nil
 }
 
-// squatted says whether somebody else has taken the name of our directory among the temporary
-// files, where anybody may. What is ours and merely has a loose mode is for prepare to refuse: what
-// others planted in it would be trusted, and the user can close it.
+// squatted returns an error if another user owns the registry's directory among the temporary files,
+// where any user can create it. A directory of this user with a loose mode is not an error here, but
+// prepare rejects it: files planted by others would be trusted, and the user can fix the mode.
 func squatted(base string) error {
 	info, err := os.Lstat(base)
 	if err != nil {
@@ -95,8 +106,9 @@ func squatted(base string) error {
 	return nil
 }
 
-// besides is the directory that all processes of this user on this host use while somebody else has
-// the usual one. Home directories may be shared by hosts, whose instances are not to be mixed.
+// besides returns the directory that all processes of this user on this host use while another user
+// has the usual one. Its name contains a hash of the host name, because hosts may share home
+// directories and their instances must not be mixed.
 func besides(leaf string) (directory, error) {
 	cache, err := os.UserCacheDir()
 	host, hostErr := os.Hostname()
@@ -109,10 +121,10 @@ func besides(leaf string) (directory, error) {
 	return directory{path: path, made: []string{base, path}}, nil
 }
 
-// prepare makes the directories that are missing and checks all of them.
+// prepare creates missing directories and checks all of them.
 func (d directory) prepare() error {
 	if d.parent != "" {
-		// The runtime directory itself may be reached through a link, so it is followed.
+		// The runtime directory itself may be a symbolic link, so follow it.
 		info, err := os.Stat(d.parent)
 		if err != nil {
 			return fmt.Errorf("XDG_RUNTIME_DIR: %w", err)
@@ -124,7 +136,7 @@ func (d directory) prepare() error {
 		return err
 	}
 	for _, path := range d.made {
-		// Another process may make it at this moment; what counts is the check after.
+		// Another process may create it at the same time. Only the check below matters.
 		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -139,7 +151,7 @@ func (d directory) prepare() error {
 	return nil
 }
 
-// stat checks the directory as it is now and, if it has gone, makes it again.
+// stat checks the directory, and creates it again if it was removed.
 func (d directory) stat() (fs.FileInfo, error) {
 	info, err := os.Lstat(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,7 +166,7 @@ func (d directory) stat() (fs.FileInfo, error) {
 	return info, safe(d.path, info, dirLoose)
 }
 
-// safe says whether others can reach into the directory at path.
+// safe returns ErrUnsafeDir if other users have access to the directory at path.
 func safe(path string, info fs.FileInfo, loose fs.FileMode) error {
 	err := private.CheckFolder(path, info, loose)
 	if p, ok := errors.AsType[*private.Error](err); ok && p.Foreign {
@@ -178,7 +190,8 @@ func (d directory) list() (names []string, more bool, err error) {
 	}
 	defer f.Close()
 	names, err = f.Readdirnames(MaxFiles + 1)
-	if err != nil && !errors.Is(err, io.EOF) { // an empty directory is an io.EOF
+	// The error is io.EOF for an empty directory.
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, false, err
 	}
 	if len(names) > MaxFiles {

@@ -15,13 +15,13 @@ import (
 	"github.com/linkmesh/link/internal/private"
 )
 
-// filePerm is the only mode an instance file may have.
+// filePerm is the required mode of an instance file.
 const filePerm = private.FileMode
 
-// errUnfit says that a file is not one this package would have written.
+// errUnfit means that this package cannot have written a file.
 var errUnfit = errors.New("not a file of this registry")
 
-// fileVersion tells versions of a file apart without reading it.
+// fileVersion identifies a version of a file without reading it.
 type fileVersion struct {
 	ino          uint64
 	size         int64
@@ -39,16 +39,17 @@ type handle struct {
 	version fileVersion
 }
 
-// openFile opens path without following links or waiting for a writer, as anything may lie
-// there. For a thing that is not a regular file of ours with the right mode and a sensible size
-// the error is errUnfit, beside the version of that thing.
+// openFile opens path without following links or blocking on a FIFO, because anything may be there.
+// Unless it is a regular file of this user with the right mode and size, the error is errUnfit; the
+// version is returned in that case too.
 func openFile(path string) (*handle, fileVersion, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	})
 	var st unix.Stat_t
 	if err != nil {
-		// The error for a link differs between systems, and other kinds cannot be opened at all.
+		// The error for a symbolic link differs between systems, and other kinds of file cannot be
+		// opened at all.
 		if statErr := unix.Lstat(path, &st); statErr != nil {
 			return nil, fileVersion{}, fmt.Errorf("%s: %w", path, statErr)
 		}
@@ -77,7 +78,7 @@ func unfit(st *unix.Stat_t) string {
 	case unix.S_IFREG:
 		kind = 0
 	}
-	// A file has a second name for the moment in which it is published, so links are not counted.
+	// The link count is not checked: a file has a second name while it is being published.
 	if problem := private.FileProblem(kind, fs.FileMode(st.Mode)&0o7777, int(st.Uid)); problem != "" {
 		return problem
 	}
@@ -87,7 +88,7 @@ func unfit(st *unix.Stat_t) string {
 	return ""
 }
 
-// read returns the contents, which may have grown since the file was opened.
+// read returns the contents, at most MaxFile+1 bytes: the file may have grown since it was opened.
 func (h *handle) read() ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(h.file, MaxFile+1))
 	if err != nil {
@@ -98,29 +99,29 @@ func (h *handle) read() ([]byte, error) {
 
 func (h *handle) close() { _ = h.file.Close() }
 
-// abandoned says whether no live process holds the file. Readers ask with a shared lock, so that
-// they do not take each other for the holder.
+// abandoned reports whether no live process holds the file. It takes a shared lock, so that readers do
+// not mistake each other for the holder.
 func (h *handle) abandoned() bool { return lock(h.file, unix.LOCK_SH) == nil }
 
-// current says whether the path still leads to this file. Once that is so while the file is
-// locked exclusively, it stays so: whoever removes or replaces a file holds its lock.
+// current reports whether the path still leads to this file. If the caller holds the exclusive lock,
+// the result stays valid: a process locks a file before it removes or replaces it.
 func (h *handle) current() bool { return leadsTo(h.path, h.version.ino) }
 
-// reap removes the file of a dead process, unless somebody else is about to.
+// reap removes the file of a dead process, unless another process holds a lock on it.
 func (h *handle) reap() {
 	if lock(h.file, unix.LOCK_EX) == nil && h.current() {
 		_ = os.Remove(h.path)
 	}
 }
 
-// leadsTo says whether path is the file with this inode. All files are in one directory and so
-// on one device.
+// leadsTo reports whether path is the file with this inode. It ignores the device, because all files
+// are in one directory.
 func leadsTo(path string, ino uint64) bool {
 	var st unix.Stat_t
 	return unix.Lstat(path, &st) == nil && st.Ino == ino
 }
 
-// inode returns the inode of an open file, or 0.
+// inode returns the inode of an open file, or 0 on error.
 func inode(f *os.File) uint64 {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -129,7 +130,7 @@ func inode(f *os.File) uint64 {
 	return st.Ino
 }
 
-// lock takes a flock of kind how without waiting.
+// lock takes a flock of kind how without blocking.
 func lock(f *os.File, how int) error {
 	_, err := retry(func() (struct{}, error) {
 		return struct{}{}, unix.Flock(int(f.Fd()), how|unix.LOCK_NB)

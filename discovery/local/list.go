@@ -31,7 +31,8 @@ func (r *Registry) services(ctx context.Context, namespace string) ([]string, er
 	if err := r.ready(); err != nil { //nolint:contextcheck // the poller outlives this call
 		return nil, err
 	}
-	// Apart from the poller's, which belongs to its goroutine. What is odd is the poller's to say.
+	// Use a separate scanner: that of the poller belongs to its goroutine. The poller logs problems, so
+	// this one does not.
 	s := newScanner(r.dir, r.coder, newLimitedLog(slog.New(slog.DiscardHandler)))
 	if _, err := s.scan(nil); err != nil {
 		return nil, err

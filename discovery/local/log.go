@@ -9,13 +9,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Rate of log lines about files: whoever can write files must not be able to flood the log.
+// logEvery and logBurst limit the rate of log lines about files: a process that can write files must
+// not be able to flood the log.
 const (
 	logEvery = time.Second
 	logBurst = 20
 )
 
-// limitedLog drops lines beyond a rate and says how many. It belongs to one goroutine.
+// limitedLog drops lines beyond a rate and logs how many it dropped. It belongs to one goroutine.
 type limitedLog struct {
 	logger  *slog.Logger
 	limit   *rate.Limiter

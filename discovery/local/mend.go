@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keep makes and checks the directories again, for a process that has instances in them, and
-// closes those that somebody has opened to others meanwhile: readers refuse them as they are. It
-// returns the paths it closed. Before anything is registered a loose directory is refused instead,
-// as nobody knows yet whose it is.
+// keep checks the directories of a process that has instances in them, and creates missing ones
+// again. It fixes the mode of directories that were opened to others meanwhile, because readers reject
+// them. It returns the paths of those. Before the first registration, a loose directory is rejected
+// instead, because its content cannot be trusted yet.
 func (d directory) keep() (closed []string, err error) {
 	if err = d.prepare(); !errors.Is(err, ErrUnsafeDir) {
 		return nil, err
@@ -32,8 +32,8 @@ func (d directory) keep() (closed []string, err error) {
 	return closed, d.prepare()
 }
 
-// tighten closes a directory of ours to others and reports whether it was open and no longer is.
-// What went wrong otherwise is for prepare to say.
+// tighten removes the access of others from a directory of this user. It reports whether that was
+// necessary and succeeded. prepare reports the error otherwise.
 func tighten(path string) bool {
 	//nolint:gosec // a directory of the registry, and links are not followed
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -45,14 +45,15 @@ func tighten(path string) bool {
 	if err != nil || info.Mode().Perm()&dirLoose == 0 {
 		return false
 	}
-	return f.Chmod(info.Mode()&^dirLoose) == nil // fails for a directory of somebody else
+	// Chmod fails for a directory of another user.
+	return f.Chmod(info.Mode()&^dirLoose) == nil
 }
 
-// repair puts the file in order if somebody has removed or changed it. It returns what was wrong
-// with a file that was changed, "" for one that was removed or is in order. It does not wait for
-// its turn, as whoever has it puts the file in order.
+// repair writes the file again if it was removed or changed. It returns what was wrong with a changed
+// file, or "" if the file was removed or is intact. It does not wait for the turn, because the
+// goroutine that has the turn writes the file.
 //
-// An error is returned once; until the file is in order again, later ones are not.
+// After an error, repair returns no further errors until the file is intact again.
 func (g *registration) repair(ctx context.Context) (changed string, err error) {
 	select {
 	case <-g.turn:
@@ -81,8 +82,8 @@ func (g *registration) repair(ctx context.Context) (changed string, err error) {
 	return changed, nil
 }
 
-// spoiled says what is wrong with the file that this process holds, "" if readers trust it and
-// find in it what was written.
+// spoiled returns what is wrong with the file that this process holds. It returns "" if readers accept
+// the file and it has the content that was written.
 func (g *registration) spoiled() string {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(g.file.Fd()), &st); err != nil {
@@ -102,7 +103,8 @@ func (g *registration) spoiled() string {
 	if !bytes.Equal(data, g.data) {
 		return "does not hold what was written"
 	}
-	if time.Since(time.Unix(st.Ctim.Unix())) >= settleTime { // a later change shows in the time stamp
+	// A later change is visible in the time stamp only if this one is old enough.
+	if time.Since(time.Unix(st.Ctim.Unix())) >= settleTime {
 		g.intact = version
 	}
 	return ""

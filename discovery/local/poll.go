@@ -9,16 +9,23 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// poller is the one goroutine of a Registry: it reads the directory for the watches and keeps the
-// files of the registrations in place.
+// poller is the state of a Registry's goroutine, which reads the directory for the watches and
+// maintains the files of the registrations.
 type poller struct {
 	registry *Registry
 	scanner  *scanner
-	twin     *scanner  // reads the other directory, nil if there cannot be one
-	twinAt   time.Time // when that was looked at last
-	split    bool      // there is somebody in it
-	failure  string    // why the last scan failed, "" if it did not
-	unkept   string    // why the directory could not be kept in order, "" if it could
+
+	// twin reads the other directory. It is nil if there is none. twinAt is when it was last read, and
+	// split means that it contained instances.
+	twin   *scanner
+	twinAt time.Time
+	split  bool
+
+	// failure is why the last scan failed, or "".
+	failure string
+
+	// unkept is why the directory could not be repaired, or "".
+	unkept string
 }
 
 func (p *poller) run(ctx context.Context) {
@@ -26,8 +33,9 @@ func (p *poller) run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		tick := ticker.C
+		// Without work, wait for wake.
 		if !p.round(ctx) {
-			tick = nil // nothing to do until somebody asks
+			tick = nil
 		}
 		select {
 		case <-ctx.Done():
@@ -38,7 +46,7 @@ func (p *poller) run(ctx context.Context) {
 	}
 }
 
-// round reports whether there is anything to come back for.
+// round does one round of work. It reports whether there are registrations or watches.
 func (p *poller) round(ctx context.Context) bool {
 	mine := p.registry.open()
 	if len(mine) > 0 && p.keep() {
@@ -54,7 +62,7 @@ func (p *poller) round(ctx context.Context) bool {
 	return len(mine) > 0 || w.any()
 }
 
-// keep puts the directory in order and reports whether it is.
+// keep repairs the directory if necessary and reports whether it is usable.
 func (p *poller) keep() bool {
 	closed, err := p.registry.dir.keep()
 	for _, path := range closed {
@@ -86,11 +94,13 @@ func (p *poller) repair(ctx context.Context, g *registration) {
 	}
 }
 
-// wanted is what somebody watches or looks for.
+// wanted holds the queries of all watches.
 type wanted struct {
 	services []discovery.Query
 	tags     []discovery.TagQuery
-	waiting  bool // somebody has heard nothing yet
+
+	// waiting means that a watch has not received anything yet.
+	waiting bool
 }
 
 func (w *wanted) find(r *Registry) {

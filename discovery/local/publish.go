@@ -17,22 +17,23 @@ import (
 )
 
 const (
-	// stagedPrefix begins the names of files being written. Readers pass over them.
+	// stagedPrefix is the name prefix of files being written. Readers skip them.
 	stagedPrefix = ".staged-"
 
-	// stagedAge is the age after which a staged file without a holder is taken for litter.
+	// stagedAge is the age after which an unlocked staged file is removed.
 	stagedAge = time.Minute
 
-	// A file in the way is looked at claimTries times, claimPause apart: a reader that checks a
-	// dead file, or another process that clears it away, holds its lock for microseconds.
+	// claimTries and claimPause are the number and interval of tries to claim an ID whose file exists.
+	// A reader that checks a dead file, or another process that removes it, holds its lock for
+	// microseconds.
 	claimTries = 10
 	claimPause = 5 * time.Millisecond
 )
 
-// stage writes data to a new locked file under a name that readers pass over. The caller
-// removes path, or renames it, and closes the file.
+// stage writes data to a new locked file under a name that readers skip. The caller must remove or
+// rename path, and close the file.
 //
-// There is no fsync: an instance does not outlive its process, let alone the power.
+// There is no fsync, because an instance does not outlive its process.
 func (d directory) stage(data []byte) (path string, f *os.File, err error) {
 	path = d.file(stagedPrefix + rand.Text())
 	//nolint:gosec // a new name in a directory that has been checked
@@ -41,7 +42,8 @@ func (d directory) stage(data []byte) (path string, f *os.File, err error) {
 		return "", nil, err
 	}
 	err = errors.Join(
-		f.Chmod(filePerm), // whatever the umask took away
+		// The umask may have removed bits.
+		f.Chmod(filePerm),
 		lock(f, unix.LOCK_EX),
 	)
 	if err == nil {
@@ -55,11 +57,12 @@ func (d directory) stage(data []byte) (path string, f *os.File, err error) {
 	return path, f, nil
 }
 
-// publish makes data appear as name, complete and locked, and returns the file, whose lock is
-// the sign of life. It clears a dead process's file out of the way. The error is
-// discovery.ErrDuplicateID if a live one is there.
+// publish makes data appear as name, complete and locked, and returns the file. Its lock shows that
+// the process lives. publish removes an existing file of a dead process. The error is
+// discovery.ErrDuplicateID if a live process holds the file.
 //
-// Link and not rename, because link refuses to replace: of two processes with one ID, one wins.
+// It uses link instead of rename, because link does not replace an existing file: of two processes
+// with one ID, only one wins.
 func (d directory) publish(ctx context.Context, name string, data []byte) (*os.File, error) {
 	if err := d.prepare(); err != nil {
 		return nil, err
@@ -108,19 +111,20 @@ func evict(path string) (held bool, err error) {
 	if lock(h.file, unix.LOCK_EX) != nil {
 		return true, nil
 	}
+	// If the file was replaced or removed meanwhile, the caller tries again.
 	if !h.current() {
-		return false, nil // replaced or removed meanwhile: look again
+		return false, nil
 	}
 	return false, os.Remove(path)
 }
 
-// replace puts data in the place of old, which the caller holds, and returns the new file. On
-// success the caller closes old: only then does the old version lose its lock, and by then no
-// path leads to it.
+// replace replaces old, which the caller holds, by a file with data and returns the new file. On
+// success the caller must close old, which releases the lock of the old version; no path leads to it
+// by then.
 func (d directory) replace(ctx context.Context, name string, old *os.File, data []byte) (*os.File, error) {
 	path := d.file(name)
 	if !leadsTo(path, inode(old)) {
-		// Somebody has removed our file, so the name is free for all.
+		// The file was removed, so another process may have claimed the name.
 		return d.publish(ctx, name, data)
 	}
 	staged, f, err := d.stage(data)
@@ -135,8 +139,8 @@ func (d directory) replace(ctx context.Context, name string, old *os.File, data 
 	return f, nil
 }
 
-// withdraw removes the file that the caller holds and lets go of it, in this order: a reader must
-// not find it without a holder.
+// withdraw removes the file that the caller holds and then closes it. The order matters: a reader must
+// not find an unlocked file.
 func (d directory) withdraw(name string, f *os.File) error {
 	path := d.file(name)
 	var err error
@@ -151,7 +155,7 @@ func (d directory) withdraw(name string, f *os.File) error {
 	return nil
 }
 
-// sweep removes a staged file that a process left behind when it died.
+// sweep removes a staged file that a dead process has left.
 func (d directory) sweep(name string) {
 	path := d.file(name)
 	info, err := os.Lstat(path)

@@ -14,15 +14,15 @@ import (
 const (
 	suffix = ".cbor"
 
-	// recordFormat is the format this package writes and the only one it reads. Readers ignore
-	// keys they do not know, so it changes only when the meaning of a known key does.
+	// recordFormat is the format that this package writes and the only one it reads. Readers ignore
+	// unknown keys, so it changes only when the meaning of a known key changes.
 	recordFormat = 1
 )
 
-// errFormat says that a record is of a format that this version of link does not know.
+// errFormat means that this version of link does not know the format of a record.
 var errFormat = errors.New("unknown format")
 
-// record is an instance on disk: a CBOR map with small integer keys, never renumbered.
+// record is an instance on disk: a CBOR map with small integer keys, which must not be renumbered.
 type record struct {
 	Format    int               `cbor:"1,keyasint"`
 	ID        string            `cbor:"2,keyasint"`
@@ -36,7 +36,7 @@ type record struct {
 	Started   int64             `cbor:"10,keyasint,omitempty"` // milliseconds since 1970; 0 is unknown
 }
 
-// coder turns instances into file contents and back. It is safe for concurrent use.
+// coder encodes instances to file contents and decodes them. It is safe for concurrent use.
 type coder struct {
 	enc cbor.EncMode
 	dec cbor.DecMode
@@ -89,8 +89,8 @@ func (c coder) encode(in discovery.Instance) ([]byte, error) {
 	return data, nil
 }
 
-// parseFile reads the contents of the file name, a base name with its suffix. The result is
-// valid and normalized, and its ID is the one in the name.
+// parseFile decodes the contents of the file name, a base name with its suffix. The result is valid
+// and normalized, and its ID matches the file name.
 func (c coder) parseFile(name string, data []byte) (discovery.Instance, error) {
 	if len(data) > MaxFile {
 		return discovery.Instance{}, fmt.Errorf("larger than %d bytes", MaxFile)

@@ -14,21 +14,31 @@ import (
 type registration struct {
 	registry *Registry
 	id       string
-	name     string // the name of the file
-	query    discovery.Query
-	made     bool // its file has been published; guarded by Registry.mu
 
-	// turn holds a token while nobody is at work on the file; whoever takes it owns the fields
-	// below. A channel, because Update must give up when its context ends.
-	turn     chan struct{}
-	file     *os.File    // locked
-	data     []byte      // what the file holds
-	intact   fileVersion // found to hold data; zero: look into the file
-	reported bool        // the file is not in order, and that was said
+	// name is the name of the file.
+	name  string
+	query discovery.Query
+
+	// made means that the file has been published. It is guarded by Registry.mu.
+	made bool
+
+	// turn guards the fields below: it holds a token that a goroutine takes before it works on the
+	// file. It is a channel because Update must stop waiting when its context ends.
+	turn chan struct{}
+
+	// file is locked and holds data.
+	file *os.File
+	data []byte
+
+	// intact is the version that is known to hold data. It is zero if the file must be read.
+	intact fileVersion
+
+	// reported means that a failed repair was reported.
+	reported bool
 	closed   bool
 }
 
-// newRegistration returns a registration whose turn the caller has.
+// newRegistration returns a registration. The caller has its turn.
 func newRegistration(r *Registry, in discovery.Instance, data []byte) *registration {
 	return &registration{
 		registry: r,
@@ -83,7 +93,7 @@ func (g *registration) update(ctx context.Context, in discovery.Instance) error 
 	return nil
 }
 
-// adopt lets go of the old file, to which no path leads any more.
+// adopt closes the old file, to which no path leads any more, and keeps the new one.
 func (g *registration) adopt(file *os.File) {
 	_ = g.file.Close()
 	g.file, g.intact, g.reported = file, fileVersion{}, false

@@ -22,22 +22,29 @@ type Registry struct {
 	log   *slog.Logger
 	feed  *feed.Feed
 	names *feed.Names
-	poke  chan struct{} // holds one wish for a round before the next tick
 
-	making  sync.WaitGroup // Register calls under way
+	// poke holds one request for a round before the next tick.
+	poke chan struct{}
+
+	// making counts the Register calls in flight.
+	making  sync.WaitGroup
 	polling sync.WaitGroup
 	closing sync.Once
-	closed  error // what the first Close returned
 
-	mu            sync.Mutex // guards the fields below
-	stop          context.CancelFunc
-	shut          bool
-	registrations map[string]*registration // by ID, those being made as well
+	// closed is the result of the first Close.
+	closed error
+
+	mu   sync.Mutex // guards the fields below
+	stop context.CancelFunc
+	shut bool
+
+	// registrations is keyed by ID and includes those whose file is not published yet.
+	registrations map[string]*registration
 }
 
-// New returns a registry for the directory that cfg means. It touches nothing: the directory is
-// made and checked by the first Register or Watch, which return ErrUnsafeDir. The error is
-// ErrInvalidConfig or, on systems without flock, ErrUnsupported.
+// New returns a registry for the directory that cfg specifies. It does not touch the directory: the
+// first Register or Watch creates and checks it, and returns ErrUnsafeDir if it is unsafe. The error
+// is ErrInvalidConfig or, on systems without flock, ErrUnsupported.
 func New(cfg Config) (*Registry, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -68,12 +75,12 @@ func New(cfg Config) (*Registry, error) {
 	}, nil
 }
 
-// Describe implements discovery.Describer: it names the directory.
+// Describe implements discovery.Describer. The text contains the path of the directory.
 func (r *Registry) Describe() string { return "local registry " + r.dir.path }
 
-// Register implements discovery.Registry. It writes one file and waits only while a dead
-// process's file of the same ID is in the way, at most about 50 ms. Beside the errors of the
-// interface it returns ErrUnsafeDir and those of the file system.
+// Register implements discovery.Registry. It writes one file. It waits only while a file with the same
+// ID is locked, at most about 50 ms. In addition to the errors of the interface it returns
+// ErrUnsafeDir and those of the file system.
 func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discovery.Registration, error) {
 	if err := in.Validate(); err != nil {
 		return nil, fmt.Errorf("local: register: %w", err)
@@ -109,7 +116,7 @@ func (r *Registry) register(ctx context.Context, in discovery.Instance) (*regist
 	return g, nil
 }
 
-// reserve enters g, whose maker has the turn, and counts it as being made.
+// reserve adds g to the registrations and counts the Register call. The caller has the turn of g.
 func (r *Registry) reserve(g *registration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -127,7 +134,7 @@ func (r *Registry) reserve(g *registration) error {
 	return nil
 }
 
-// enter makes g one of those that the poller keeps in order.
+// enter marks g as published, so that the poller maintains its file.
 func (r *Registry) enter(g *registration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -140,9 +147,9 @@ func (r *Registry) forget(g *registration) {
 	delete(r.registrations, g.id)
 }
 
-// Watch implements discovery.Registry. It makes and checks the directory and does not wait for
-// the first scan. Beside the errors of the interface it returns ErrUnsafeDir and those of the
-// file system.
+// Watch implements discovery.Registry. It creates and checks the directory and does not wait for
+// the first scan. In addition to the errors of the interface it returns ErrUnsafeDir and those of
+// the file system.
 func (r *Registry) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
 	ch, err := r.watch(ctx, q)
 	if err != nil {
@@ -162,7 +169,7 @@ func (r *Registry) watch(ctx context.Context, q discovery.Query) (<-chan discove
 	return r.feed.Watch(ctx, q)
 }
 
-// Find implements discovery.Finder, as Watch does discovery.Registry.
+// Find implements discovery.Finder. Like Watch, it creates and checks the directory.
 func (r *Registry) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string, error) {
 	ch, err := r.find(ctx, q)
 	if err != nil {
@@ -182,7 +189,7 @@ func (r *Registry) find(ctx context.Context, q discovery.TagQuery) (<-chan []str
 	return r.names.Find(ctx, q)
 }
 
-// ready starts the poller unless it runs, and makes and checks the directory.
+// ready starts the poller unless it is running, and creates and checks the directory.
 func (r *Registry) ready() error {
 	if err := r.start(); err != nil {
 		return err
@@ -196,7 +203,7 @@ func (r *Registry) start() error {
 	return r.startLocked()
 }
 
-// startLocked starts the poller unless it runs.
+// startLocked starts the poller unless it is running.
 func (r *Registry) startLocked() error {
 	if r.shut {
 		return discovery.ErrClosed
@@ -204,7 +211,7 @@ func (r *Registry) startLocked() error {
 	if r.stop != nil {
 		return nil
 	}
-	// The poller belongs to the Registry and outlives the call that happens to start it.
+	// The poller outlives the call that starts it.
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	log := newLimitedLog(r.log)
@@ -216,7 +223,7 @@ func (r *Registry) startLocked() error {
 	return nil
 }
 
-// wake asks the poller for a round now.
+// wake makes the poller run a round now.
 func (r *Registry) wake() {
 	select {
 	case r.poke <- struct{}{}:
@@ -225,7 +232,7 @@ func (r *Registry) wake() {
 }
 
 // Close withdraws every registration, closes the channels of all watches and waits for the
-// poller. It is idempotent; later calls return what the first one did.
+// poller. It is idempotent; later calls return the result of the first.
 func (r *Registry) Close() error {
 	r.closing.Do(func() {
 		r.mu.Lock()
@@ -247,7 +254,7 @@ func (r *Registry) Close() error {
 	return r.closed
 }
 
-// open returns the registrations of this moment whose files have been published.
+// open returns the registrations whose files have been published.
 func (r *Registry) open() []*registration {
 	r.mu.Lock()
 	defer r.mu.Unlock()

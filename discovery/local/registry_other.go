@@ -8,11 +8,11 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// Registry implements discovery.Registry on systems with flock; here every call fails with
+// Registry implements discovery.Registry on systems with flock. On this system every call fails with
 // ErrUnsupported.
 type Registry struct{}
 
-// New returns ErrUnsupported, or the error in cfg.
+// New returns ErrUnsupported, or ErrInvalidConfig if cfg is invalid.
 func New(cfg Config) (*Registry, error) {
 	if _, err := cfg.withDefaults(); err != nil {
 		return nil, err

@@ -15,50 +15,59 @@ import (
 )
 
 const (
-	// settleTime is how long ago a directory must have changed for its time stamp to be trusted:
-	// within the granularity of the stamps (1 s on old file systems) a later change may not show.
+	// settleTime is the age of a directory's last change from which its time stamp is trusted. Within
+	// the granularity of time stamps (1 s on old file systems), a later change may not be visible.
 	settleTime = 2 * time.Second
 
-	// relistEvery is how often the directory is listed though its time stamp says nothing changed.
+	// relistEvery is how often the directory is listed even if its time stamp has not changed.
 	relistEvery = 5 * time.Second
 
-	// replacedTries is how often a file that is replaced while it is looked at is looked at again.
+	// replacedTries is the number of tries to read a file that is being replaced.
 	replacedTries = 3
 )
 
-// scanner remembers what the files said, so that a scan reads only what changed. It belongs to one
+// scanner caches the contents of the files, so that a scan reads only changed ones. It belongs to one
 // goroutine.
 type scanner struct {
 	dir   directory
 	coder coder
 	log   *limitedLog
 
-	entries map[string]*entry // by ID
-	ids     []string          // keys of entries, sorted
+	// entries is keyed by ID. ids are its keys, sorted.
+	entries map[string]*entry
+	ids     []string
 
-	listed   fs.FileInfo // the directory when it was listed last
+	// listed is the directory's FileInfo at the time of the last listing, listedAt.
+	listed   fs.FileInfo
 	listedAt time.Time
-	crowded  bool // more than MaxFiles, said so already
-	cut      map[discovery.Query]bool
+
+	// crowded means that the directory has more than MaxFiles entries, and that this was logged.
+	crowded bool
+
+	// cut holds the queries for which too many instances were logged.
+	cut map[discovery.Query]bool
 }
 
 // entry is one version of one file.
 type entry struct {
-	version fileVersion // zero: never read
-	unfit   bool        // not to be trusted, and logged
-	in      discovery.Instance
-	query   discovery.Query
+	// version is zero if the file was not read yet.
+	version fileVersion
+
+	// unfit means that the file is not trusted, and that this was logged.
+	unfit bool
+	in    discovery.Instance
+	query discovery.Query
 }
 
-// settled says that e holds an instance.
+// settled reports whether e holds an instance.
 func (e *entry) settled() bool { return !e.unfit && e.version != fileVersion{} }
 
 func newScanner(dir directory, c coder, log *limitedLog) *scanner {
 	return &scanner{dir: dir, coder: c, log: log, entries: make(map[string]*entry), cut: make(map[discovery.Query]bool)}
 }
 
-// scan brings the entries up to date and reports whether any of them changed. Instances nobody
-// watches are looked at only when the directory changed.
+// scan updates the entries and reports whether any of them changed. Instances that are not watched
+// are checked only when the directory is listed.
 func (s *scanner) scan(watched map[discovery.Query]bool) (changed bool, err error) {
 	info, err := s.dir.stat()
 	if err != nil {
@@ -67,7 +76,7 @@ func (s *scanner) scan(watched map[discovery.Query]bool) (changed bool, err erro
 	return s.scanAt(info, watched)
 }
 
-// scanAt is scan for a directory that has been checked.
+// scanAt is like scan, for a directory that was already checked.
 func (s *scanner) scanAt(info fs.FileInfo, watched map[discovery.Query]bool) (changed bool, err error) {
 	all := s.mustList(info)
 	if all {
@@ -107,8 +116,8 @@ func (s *scanner) mustList(info fs.FileInfo) bool {
 		time.Since(s.listedAt) >= relistEvery
 }
 
-// list adds entries for new files, which have yet to be checked. It drops none: a listing may miss
-// a file that is replaced at that moment, whereas the check of its path cannot.
+// list adds entries for new files, which are not checked yet. It removes none: a listing may miss a
+// file that is being replaced, but a check of its path cannot.
 func (s *scanner) list(info fs.FileInfo) (changed bool, err error) {
 	at := time.Now()
 	names, more, err := s.dir.list()
@@ -139,7 +148,7 @@ func (s *scanner) list(info fs.FileInfo) (changed bool, err error) {
 	return changed, nil
 }
 
-// check looks at the file of one instance. It returns e if nothing changed, nil if there is no
+// check examines the file of one instance. It returns e if nothing changed, nil if there is no
 // live instance, and otherwise a new entry.
 func (s *scanner) check(id string, e *entry) *entry {
 	path := s.dir.file(id + suffix)
@@ -163,7 +172,7 @@ func (s *scanner) check(id string, e *entry) *entry {
 	return e
 }
 
-// inspect is check for an open file; again says that the file has been replaced meanwhile.
+// inspect is like check, for an open file. again means that the file was replaced meanwhile.
 func (s *scanner) inspect(h *handle, e *entry) (next *entry, again bool) {
 	next = e
 	if e.version != h.version {
@@ -191,7 +200,7 @@ func (s *scanner) load(h *handle, e *entry) *entry {
 	return &entry{version: h.version, in: in, query: in.Query()}
 }
 
-// skip remembers that a version of a file is not to be trusted, and says so once.
+// skip records that a version of a file is not trusted, and logs it once.
 func (s *scanner) skip(path string, version fileVersion, e *entry, reason error) *entry {
 	if e.unfit && e.version == version {
 		return e
@@ -200,8 +209,8 @@ func (s *scanner) skip(path string, version fileVersion, e *entry, reason error)
 	return &entry{version: version, unfit: true}
 }
 
-// trouble is for errors that say nothing about the file, such as running out of descriptors: what
-// was known stays, and the next scan tries again.
+// trouble handles errors that are not about the file, such as running out of descriptors: a known
+// instance stays, and the next scan tries again.
 func (s *scanner) trouble(path string, e *entry, reason error) *entry {
 	if e.settled() {
 		return e
@@ -209,7 +218,7 @@ func (s *scanner) trouble(path string, e *entry, reason error) *entry {
 	return s.skip(path, fileVersion{}, e, reason)
 }
 
-// instances returns what q selects, sorted by ID, in a slice of its own.
+// instances returns the instances that q selects, sorted by ID, in a new slice.
 func (s *scanner) instances(q discovery.Query) []discovery.Instance {
 	var found []discovery.Instance
 	for _, id := range s.ids {
@@ -230,9 +239,9 @@ func (s *scanner) instances(q discovery.Query) []discovery.Instance {
 	return found
 }
 
-// services returns the services that have an instance with each tag, sorted. They are those of the
-// last scan: an update or an end that a process sees to changes the directory, and the file of one
-// that died is noticed when the directory is listed, after relistEvery at most.
+// services returns the services that have an instance with each tag, sorted, as of the last scan.
+// Updates and withdrawals change the directory. The file of a dead process is noticed when the
+// directory is listed, after relistEvery at most.
 func (s *scanner) services(tags []discovery.TagQuery) map[discovery.TagQuery][]string {
 	if len(tags) == 0 {
 		return nil

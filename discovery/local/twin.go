@@ -11,7 +11,8 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// look is stat for a directory that is another process's to make: it checks the directory and makes nothing.
+// look is like stat, for a directory that other processes use: it checks the directory but does not
+// create it.
 func (d directory) look() (info fs.FileInfo, err error) {
 	for _, path := range d.made {
 		if info, err = os.Lstat(path); err != nil {
@@ -24,9 +25,10 @@ func (d directory) look() (info fs.FileInfo, err error) {
 	return info, nil
 }
 
-// scanTwin brings the entries of the other directory up to date, in which processes of this user are that began while
-// somebody else had the usual one, or after that. It is there seldom, and then for a while; one that cannot be read, or
-// is not the user's own, holds nobody.
+// scanTwin updates the entries of the other directory. Processes of this user that began while another
+// user had the usual directory, or after that, use the other one of the two. The other directory
+// rarely exists, and then for a while. If it cannot be read or does not belong to the user, it counts
+// as empty.
 func (p *poller) scanTwin(watched map[discovery.Query]bool) (changed bool) {
 	t := p.twin
 	if t == nil || len(t.entries) == 0 && time.Since(p.twinAt) < relistEvery {
@@ -43,7 +45,7 @@ func (p *poller) scanTwin(watched map[discovery.Query]bool) (changed bool) {
 	return changed
 }
 
-// scanLent is scan for a directory that may not be there.
+// scanLent is like scan, for a directory that may not exist.
 func (s *scanner) scanLent(watched map[discovery.Query]bool) (changed bool) {
 	info, err := s.dir.look()
 	if err == nil {
@@ -57,7 +59,7 @@ func (s *scanner) scanLent(watched map[discovery.Query]bool) (changed bool) {
 	return changed
 }
 
-// instances returns what q selects in both directories, as scanner.instances does.
+// instances is like scanner.instances, for both directories.
 func (p *poller) instances(q discovery.Query) []discovery.Instance {
 	all := p.scanner.instances(q)
 	if p.twin == nil {
@@ -68,7 +70,8 @@ func (p *poller) instances(q discovery.Query) []discovery.Instance {
 		return all
 	}
 	all = append(all, more...)
-	slices.SortStableFunc(all, discovery.CompareID) // the first of two with one ID stays
+	// The sort is stable, so that an instance of this directory wins over one with the same ID.
+	slices.SortStableFunc(all, discovery.CompareID)
 	all = slices.CompactFunc(all, func(a, b discovery.Instance) bool { return a.ID == b.ID })
 	return slices.Clip(all[:min(len(all), discovery.MaxInstances)])
 }

@@ -11,7 +11,7 @@ import (
 
 // Find implements discovery.Finder. It never blocks.
 func (r *Registry) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string, error) {
-	// The lock keeps a change from falling between the two calls.
+	// Hold the lock so that no change happens between the two calls.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ch, err := r.names.Find(ctx, q)
@@ -22,7 +22,7 @@ func (r *Registry) Find(ctx context.Context, q discovery.TagQuery) (<-chan []str
 	return ch, nil
 }
 
-// publishNamesLocked tells those who look for tags which services have them.
+// publishNamesLocked publishes the services of every tag that is watched.
 func (r *Registry) publishNamesLocked() {
 	queries, _ := r.names.Queries()
 	if len(queries) == 0 {

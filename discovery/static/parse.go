@@ -11,26 +11,26 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// ErrSyntax says that the text given to Parse is malformed; the message names the piece.
+// ErrSyntax means that the text given to Parse is malformed. The message quotes the wrong part.
 var ErrSyntax = errors.New("static: malformed list of peers")
 
-// MaxText bounds the text that Parse takes, in bytes.
+// MaxText is the maximum length of the text that Parse accepts, in bytes.
 const MaxText = 1 << 20
 
-// Parse reads a list of peers, as the LINK_PEERS variable or a file holds it:
+// Parse reads a list of peers from the LINK_PEERS variable or a file:
 //
 //	orders=10.0.0.5:7443[v2,zone=eu-1a],10.0.0.6:7443;users=users.internal:7443
 //
 // Entries are separated by semicolons or line breaks. Each is a service, "=", and the addresses of
 // its instances, separated by commas. A service of another namespace is written
 // "namespace/service". An address may be followed by the instance's tags in brackets, separated by
-// commas; a tag that holds a comma, a semicolon or a bracket cannot be written. An
-// instance without brackets is one whose tags the list does not know, and a node asks it for them.
+// commas. A tag cannot contain a comma, a semicolon or a bracket. The tags of an instance without
+// brackets are unknown, and a node asks the instance for them.
 // White space around names, addresses, tags and entries is ignored, and so are empty entries.
-// Anything else is an ErrSyntax that names the piece: a service twice, an address twice, an empty
-// address or tag, an address that is not host:port, tags of two zones.
+// Anything else is an ErrSyntax that quotes the wrong part: a duplicate service, a duplicate address,
+// an empty address or tag, an address that is not host:port, tags of two zones.
 //
-// The instances come in the order of the text, with stable IDs.
+// The instances are in the order of the text, with stable IDs.
 func Parse(text string) ([]discovery.Instance, error) {
 	if len(text) > MaxText {
 		return nil, fmt.Errorf("%w: %d bytes, want at most %d", ErrSyntax, len(text), MaxText)
@@ -63,10 +63,10 @@ func Parse(text string) ([]discovery.Instance, error) {
 	return instances, nil
 }
 
-// place is one instance of an entry.
+// place is one instance of an entry. Its tags are unknown if there are none.
 type place struct {
 	addr string
-	tags []string // none: the list does not say
+	tags []string
 }
 
 func parseEntry(entry string) (discovery.Query, []place, error) {
@@ -110,7 +110,7 @@ func parseEntry(entry string) (discovery.Query, []place, error) {
 	return q.Normalized(), places, nil
 }
 
-// splitPlaces cuts a list at the commas that are not between brackets.
+// splitPlaces splits a list at the commas that are not between brackets.
 func splitPlaces(list string) []string {
 	var pieces []string
 	depth, start := 0, 0
@@ -132,7 +132,8 @@ func splitPlaces(list string) []string {
 // parsePlace reads "host:port" or "host:port[tag,tag]"; the host may be an IPv6 address in brackets.
 func parsePlace(piece string) (p place, problem string) {
 	open := strings.LastIndexByte(piece, '[')
-	if open <= 0 { // none, or that of an IPv6 address
+	// A bracket at the beginning belongs to an IPv6 address.
+	if open <= 0 {
 		return place{addr: piece}, ""
 	}
 	text, ok := strings.CutSuffix(piece[open+1:], "]")
@@ -149,8 +150,8 @@ func parsePlace(piece string) (p place, problem string) {
 	return p, ""
 }
 
-// stableID names an instance that came without an ID after what it is: service, the host as far
-// as an ID can hold it, and a hash over all of it that tells equal looks apart.
+// stableID returns the ID of an instance that was given without one: the service, the address as far
+// as an ID can hold it, and a hash over namespace, service and address that makes it unique.
 func stableID(in discovery.Instance) string {
 	const hashLen, hostLen = 12, 40
 	sum := sha256.Sum256([]byte(in.Query().String() + "=" + in.Addr))
@@ -168,7 +169,7 @@ func stableID(in discovery.Instance) string {
 	return in.Service + "-" + host + "-" + hex.EncodeToString(sum[:])[:hashLen]
 }
 
-// clip quotes a piece of foreign text for an error message.
+// clip quotes and shortens untrusted text for an error message.
 func clip(s string) string {
 	const limit = 80
 	if len(s) > limit {

@@ -13,7 +13,8 @@ func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discove
 	if err := in.Validate(); err != nil {
 		return nil, fmt.Errorf("static: register: %w", err)
 	}
-	in.TagsUnknown = false // it is the instance that speaks
+	// An instance that registers itself knows its tags.
+	in.TagsUnknown = false
 	in = in.Normalized()
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("static: register %s: %w", in.ID, err)
@@ -37,7 +38,7 @@ func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discove
 	return &registration{registry: r, id: in.ID, query: q}, nil
 }
 
-// registration is safe for concurrent use; the registry's lock guards closed.
+// registration implements discovery.Registration. The registry's lock guards closed.
 type registration struct {
 	registry *Registry
 	id       string

@@ -1,11 +1,11 @@
-// Package static is a discovery registry that holds a list given by hand.
+// Package static is a discovery registry with a list of instances that the program provides.
 //
 // # Overview
 //
 // [New] takes the instances, [Registry.Set] replaces them while watchers follow, and [Parse]
-// reads them from the text of the LINK_PEERS variable. Instances may also be registered: they
-// are visible to the watchers of the same Registry value and to nobody else, which makes a
-// Registry the way to join nodes within one process, in tests above all.
+// reads them from the text of the LINK_PEERS variable. Instances may also be registered. They
+// are visible only to the watchers of the same Registry value, so a Registry can connect the nodes
+// of one process, above all in tests.
 //
 // # Usage
 //
@@ -14,8 +14,8 @@
 //
 // # Guarantees
 //
-// Watchers see a change before the call that made it returns. Nothing is stale, and nothing is
-// checked: an address in the list that nobody answers stays in the list.
+// Watchers see a change before the call that made it returns. Snapshots are never stale. Addresses are
+// not checked: one that does not answer stays in the list.
 //
 // # Concurrency
 //
@@ -47,15 +47,18 @@ type Registry struct {
 	feed  *feed.Feed
 	names *feed.Names
 
-	mu     sync.Mutex // guards the fields below; taken before those of feed and names
+	// mu guards the fields below. It is locked before the locks of feed and names.
+	mu     sync.Mutex
 	closed bool
-	listed map[string]discovery.Instance // by ID, from New and Set
-	joined map[string]discovery.Instance // by ID, from Register
+
+	// listed holds the instances of New and Set, joined those of Register, both by ID.
+	listed map[string]discovery.Instance
+	joined map[string]discovery.Instance
 }
 
-// New returns a registry that lists instances. An instance with an empty ID gets one made from its
-// namespace, service and address, the same each time. One without tags is TagsUnknown. The error is
-// that of Set.
+// New returns a registry that lists instances. An instance with an empty ID gets a deterministic one
+// made from its namespace, service and address. An instance without tags gets TagsUnknown. The errors
+// are those of Set.
 func New(instances ...discovery.Instance) (*Registry, error) {
 	r := &Registry{
 		feed:   feed.NewFrom("static", discovery.FromConfig),
@@ -68,9 +71,9 @@ func New(instances ...discovery.Instance) (*Registry, error) {
 	return r, nil
 }
 
-// Set replaces all instances that New and Set have listed; registered ones stay. It copies what
-// it is given. On an error nothing changes: ErrInvalidInstance, ErrDuplicateID, ErrLimit beyond
-// discovery.MaxInstances of one service, ErrClosed.
+// Set replaces all instances that New and Set have listed; registered ones stay. It copies the
+// instances. On error nothing changes. The errors are ErrInvalidInstance, ErrDuplicateID, ErrLimit for
+// more than discovery.MaxInstances of one service, and ErrClosed.
 func (r *Registry) Set(instances ...discovery.Instance) error {
 	listed := make(map[string]discovery.Instance, len(instances))
 	for i, in := range instances {
@@ -117,7 +120,7 @@ func (r *Registry) Set(instances ...discovery.Instance) error {
 // Watch implements discovery.Registry. It never blocks.
 func (r *Registry) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
 	q = q.Normalized()
-	// The lock keeps a change from falling between the two calls.
+	// Hold the lock so that no change happens between the two calls.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ch, err := r.feed.Watch(ctx, q)
@@ -135,8 +138,8 @@ func (r *Registry) Describe() string {
 	return fmt.Sprintf("static registry (%d listed, %d registered)", len(r.listed), len(r.joined))
 }
 
-// Close withdraws everything and closes the channels of all watches. It is idempotent and never
-// fails.
+// Close removes all instances and closes the channels of all watches. It is idempotent and returns
+// nil.
 func (r *Registry) Close() error {
 	r.mu.Lock()
 	r.closed = true
@@ -148,7 +151,7 @@ func (r *Registry) Close() error {
 	return nil
 }
 
-// publishLocked tells the watchers of q its state, and those who look for tags.
+// publishLocked publishes the state of q, and the services of every watched tag.
 func (r *Registry) publishLocked(q discovery.Query) {
 	r.feed.Publish(q, r.selectLocked(q))
 	r.publishNamesLocked()

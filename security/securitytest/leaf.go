@@ -13,16 +13,16 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// A Leaf is what a leaf is made from, open to every change.
+// A Leaf describes a leaf certificate to be made. All of it may be changed.
 type Leaf struct {
-	// URIs are the URI names, written as they are, in this order. Nil leaves out the subject alternative names
-	// unless Template has some.
+	// URIs are the URI names, written unchanged and in this order. If it is nil, there are no subject alternative
+	// names unless Template has some.
 	URIs []string
-	// DNSNames are written behind the URIs if those are not nil.
+	// DNSNames are written after the URIs, unless URIs is nil.
 	DNSNames []string
 	// Key is the leaf's key pair.
 	Key crypto.Signer
-	// Template is everything else, as x509.CreateCertificate takes it.
+	// Template is everything else, as for x509.CreateCertificate.
 	Template x509.Certificate
 }
 
@@ -32,12 +32,12 @@ func mutating(m mutation) Option {
 	return option(func(p *plan) { p.mutations = append(p.mutations, m) })
 }
 
-// MutateLeaf changes the leaf in any way.
+// MutateLeaf lets mutate change the leaf in any way.
 func MutateLeaf(mutate func(leaf *Leaf)) Option {
 	return mutating(func(_ testing.TB, leaf *Leaf) { mutate(leaf) })
 }
 
-// Expired makes a leaf that ended an hour ago.
+// Expired makes a leaf that expired an hour ago.
 func Expired() Option {
 	return MutateLeaf(func(leaf *Leaf) {
 		leaf.Template.NotBefore = time.Now().Add(-25 * time.Hour)
@@ -45,12 +45,12 @@ func Expired() Option {
 	})
 }
 
-// NotYetValid makes a leaf that begins in an hour.
+// NotYetValid makes a leaf that becomes valid in an hour.
 func NotYetValid() Option {
 	return MutateLeaf(func(leaf *Leaf) { leaf.Template.NotBefore = time.Now().Add(time.Hour) })
 }
 
-// Naming makes a leaf for another service than the source claims, of the same trust domain and the default namespace.
+// Naming makes a leaf for a service other than the source's, in the same trust domain and the default namespace.
 func Naming(service string) Option {
 	return mutating(func(tb testing.TB, leaf *Leaf) {
 		tb.Helper()
@@ -66,12 +66,12 @@ func Naming(service string) Option {
 	})
 }
 
-// WithURIs makes a leaf with exactly these URI names, written as they are; without any it has no names at all.
+// WithURIs makes a leaf with exactly these URI names, written unchanged. Without arguments the leaf has no names.
 func WithURIs(uris ...string) Option {
 	return MutateLeaf(func(leaf *Leaf) { leaf.URIs = uris })
 }
 
-// OnlyDNSName makes a leaf with its name as DNS name and common name, and no URI.
+// OnlyDNSName makes a leaf with name as DNS name and common name, and no URI.
 func OnlyDNSName(name string) Option {
 	return MutateLeaf(func(leaf *Leaf) {
 		leaf.URIs = nil
@@ -107,7 +107,7 @@ func WeakRSA() Option {
 	})
 }
 
-// SelfSigned makes a leaf signed with its own key.
+// SelfSigned makes a leaf that is signed with its own key.
 func SelfSigned() Option {
 	return option(func(p *plan) {
 		p.mutations = append(p.mutations, func(_ testing.TB, leaf *Leaf) {
@@ -116,10 +116,11 @@ func SelfSigned() Option {
 	})
 }
 
-// subjectAltName writes the names as they are; crypto/x509 would normalize them.
+// subjectAltName encodes the names unchanged; crypto/x509 would normalize them.
 func subjectAltName(tb testing.TB, leaf *Leaf) pkix.Extension {
 	tb.Helper()
-	const tagDNS, tagURI = 2, 6 // the tags of GeneralName (RFC 5280, section 4.2.1.6)
+	// tagDNS and tagURI are tags of GeneralName (RFC 5280, section 4.2.1.6).
+	const tagDNS, tagURI = 2, 6
 	var names []asn1.RawValue
 	for _, uri := range leaf.URIs {
 		names = append(names, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tagURI, Bytes: []byte(uri)})

@@ -6,14 +6,14 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// An Option changes a source. Options that make a leaf wrong can be combined; they apply in order.
+// An Option changes a source. Options that make a leaf invalid can be combined; they apply in order.
 type Option interface{ apply(plan *plan) }
 
 type option func(plan *plan)
 
 func (o option) apply(plan *plan) { o(plan) }
 
-// A plan is what the options of a source come to.
+// A plan is the combined effect of the options of a source.
 type plan struct {
 	namespace       string
 	tier            security.Tier
@@ -36,7 +36,7 @@ func WithTier(tier security.Tier) Option {
 	return option(func(p *plan) { p.tier = tier })
 }
 
-// WithLifetime makes leaves end that long after they are made; they are renewed after half of it.
+// WithLifetime sets how long leaves are valid after they are made; they are renewed after half of it.
 func WithLifetime(lifetime time.Duration) Option {
 	return option(func(p *plan) { p.lifetime = lifetime })
 }
@@ -46,23 +46,23 @@ func Trusting(other *CA) Option {
 	return option(func(p *plan) { p.bundles[other.trustDomain] = other.bundle })
 }
 
-// ViaIntermediate has leaves issued by the authority's intermediate, which the source then shows behind its leaf.
+// ViaIntermediate makes the authority's intermediate issue the leaves. The source sends it after its leaf.
 func ViaIntermediate() Option {
 	return option(func(p *plan) { p.viaIntermediate = true })
 }
 
-// SignedBy has leaves issued by the root of another authority, which is shown behind the leaf. The source still
-// trusts its own. With an authority of the same trust domain it is a forger who knows every name.
+// SignedBy makes the root of another authority issue the leaves; it is sent after the leaf. The source still trusts
+// its own authority. With another authority of the same trust domain, the source is a forger with valid names.
 func SignedBy(other *CA) Option {
 	return option(func(p *plan) { p.issuer = other.root })
 }
 
-// NoCertificate makes the source show no certificate at all.
+// NoCertificate makes the source send no certificate.
 func NoCertificate() Option {
 	return option(func(p *plan) { p.noCertificate = true })
 }
 
-// MutateChain changes what is shown: the leaf in DER and what is behind it.
+// MutateChain lets mutate change the chain that is sent: certificates in DER, leaf first.
 func MutateChain(mutate func(chain [][]byte) [][]byte) Option {
 	return option(func(p *plan) { p.mutateChain = mutate })
 }

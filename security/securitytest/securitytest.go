@@ -1,11 +1,11 @@
-// Package securitytest is a certificate authority in memory, for tests.
+// Package securitytest provides a certificate authority in memory, for tests.
 //
 // # Overview
 //
-// [NewCA] makes an authority for one trust domain; [CA.Source] makes a [security.Source] for a service of it, of
-// tier production. Nodes with sources of the same CA trust each other, as in a real mesh: nothing is switched off.
+// [NewCA] makes an authority for one trust domain; [CA.Source] makes a [security.Source] of tier production for a
+// service of that domain. Nodes with sources of the same CA trust each other, as in a real mesh: no check is off.
 //
-// A source can also be made wrong on purpose. It then behaves as an attacker would: it claims an identity, shows
+// Options can make a source invalid on purpose. It then behaves like an attacker: it claims an identity, sends
 // the certificate that the options describe, and still trusts the honest side. Give it to one side of a handshake
 // and an honest source to the other, which must refuse.
 //
@@ -13,7 +13,7 @@
 //
 //	ca := securitytest.NewCA(t, "mesh.test")
 //	orders := ca.Source("orders")                                     // honest
-//	stale := ca.Source("mailer", securitytest.Expired())              // its leaf ended an hour ago
+//	stale := ca.Source("mailer", securitytest.Expired())              // its leaf expired an hour ago
 //	thief := ca.Source("orders", securitytest.Naming("mailer"))       // says orders, has a leaf for mailer
 //	other := securitytest.NewCA(t, "mesh.test")                       // same name, other key
 //	forger := ca.Source("orders", securitytest.SignedBy(other))       // right name, wrong authority
@@ -22,8 +22,8 @@
 // # Guarantees
 //
 // All times are relative to time.Now at use, and authorities are valid from 1990 to 2190, so everything works inside
-// and outside a testing/synctest bubble. An honest source renews its leaf after half its lifetime when SVID is called.
-// A wrong leaf is made once and stays as it is.
+// and outside a testing/synctest bubble. An honest source renews its leaf when SVID is called after half its lifetime.
+// An invalid leaf is made once and not renewed.
 //
 // # Concurrency
 //
@@ -31,7 +31,7 @@
 //
 // # Errors
 //
-// What cannot be made fails the test at once, so CA.Source must be called on the test's own goroutine.
+// Errors fail the test immediately, so CA.Source must be called on the test's own goroutine.
 package securitytest
 
 import (
@@ -48,7 +48,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// A CA is the authority of one trust domain: a root, and an intermediate below it that is used on request.
+// A CA is the authority of one trust domain: a root, and an intermediate below it that ViaIntermediate uses.
 type CA struct {
 	t            testing.TB
 	trustDomain  string
@@ -69,12 +69,12 @@ type caOption func(root *x509.Certificate)
 
 func (o caOption) applyCA(root *x509.Certificate) { o(root) }
 
-// Unconstrained leaves out the name constraint, so that only link's own checks keep the authority to its domain.
+// Unconstrained omits the name constraint, so that only link's own checks restrict the authority to its domain.
 func Unconstrained() CAOption {
 	return caOption(func(root *x509.Certificate) { root.PermittedURIDomains = nil })
 }
 
-// NewCA returns a new authority for trustDomain, with keys of its own, constrained to names of the domain.
+// NewCA returns a new authority for trustDomain, with new keys, constrained to names of the domain.
 // An invalid trust domain fails the test.
 func NewCA(tb testing.TB, trustDomain string, opts ...CAOption) *CA {
 	tb.Helper()
@@ -98,13 +98,13 @@ func NewCA(tb testing.TB, trustDomain string, opts ...CAOption) *CA {
 	}
 }
 
-// TrustDomain is the name of the CA's trust domain.
+// TrustDomain returns the name of the CA's trust domain.
 func (ca *CA) TrustDomain() string { return ca.trustDomain }
 
-// Bundle is the CA's root.
+// Bundle returns a bundle that holds the CA's root.
 func (ca *CA) Bundle() *security.Bundle { return ca.bundle }
 
-// ID is the identity of a service of the CA's trust domain in the default namespace.
+// ID returns the identity of a service in the default namespace of the CA's trust domain.
 // An invalid name fails the test.
 func (ca *CA) ID(service string) security.ID {
 	ca.t.Helper()
@@ -132,7 +132,7 @@ func caTemplate(name string) *x509.Certificate {
 	}
 }
 
-// newAuthority signs template with parent; without a parent it is a root.
+// newAuthority makes an authority with a new key, signed by parent, or self-signed if parent is nil.
 func newAuthority(tb testing.TB, template *x509.Certificate, parent *authority) *authority {
 	tb.Helper()
 	key := newKey(tb)
@@ -151,7 +151,7 @@ func (a *authority) sign(tb testing.TB, template *x509.Certificate, key crypto.P
 	tb.Helper()
 	if template.SerialNumber == nil {
 		serial := make([]byte, 16)
-		_, _ = rand.Read(serial) // never fails
+		_, _ = rand.Read(serial)
 		template.SerialNumber = new(big.Int).SetBytes(serial)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key, a.key)

@@ -17,8 +17,8 @@ const (
 	backdate        = time.Minute
 )
 
-// Source returns a source for a service in the default namespace, of tier production, with a leaf of 24 hours.
-// Options change it, and may make its leaf wrong. An invalid name or an impossible leaf fails the test.
+// Source returns a source of tier production for a service in the default namespace, with a leaf valid for 24 hours.
+// Options change it, and may make its leaf invalid. An invalid name or an impossible leaf fails the test.
 func (ca *CA) Source(service string, opts ...Option) security.Source {
 	ca.t.Helper()
 	plan := &plan{
@@ -36,7 +36,8 @@ func (ca *CA) Source(service string, opts ...Option) security.Source {
 		plan.issuer = ca.intermediate
 	}
 	s := &source{t: ca.t, id: id, plan: plan, changed: make(chan struct{})}
-	if plan.issuer != ca.root { // a foreign root does no harm: the honest side knows better
+	// The issuer may be the root of another authority. The honest side does not trust it.
+	if plan.issuer != ca.root {
 		s.chain = append(s.chain, plan.issuer.cert.Raw)
 	}
 	s.mintLocked(time.Now())
@@ -45,14 +46,18 @@ func (ca *CA) Source(service string, opts ...Option) security.Source {
 
 // A source is one identity of a CA.
 type source struct {
-	t     testing.TB
-	id    security.ID
-	plan  *plan
-	chain [][]byte // what goes behind the leaf
+	t    testing.TB
+	id   security.ID
+	plan *plan
 
-	mu      sync.Mutex // guards the fields below
-	svid    *security.SVID
-	renewAt time.Time // zero: never
+	// chain holds the certificates that follow the leaf.
+	chain [][]byte
+
+	mu   sync.Mutex // guards the fields below
+	svid *security.SVID
+
+	// renewAt is zero if the leaf is never renewed.
+	renewAt time.Time
 	changed chan struct{}
 	closed  bool
 }
@@ -99,7 +104,7 @@ func (s *source) Close() error {
 	return nil
 }
 
-// mintLocked makes the leaf that the plan describes. Honest leaves are renewed, wrong ones are not.
+// mintLocked makes the leaf that the plan describes. Valid leaves are renewed, invalid ones are not.
 func (s *source) mintLocked(now time.Time) {
 	s.t.Helper()
 	s.renewAt = time.Time{}
@@ -127,7 +132,8 @@ func (s *source) mintLocked(now time.Time) {
 	der := s.plan.issuer.sign(s.t, &leaf.Template, leaf.Key.Public())
 	parsed, err := x509.ParseCertificate(der)
 	if err != nil {
-		parsed = nil // so wrong that crypto/x509 does not read it: shown all the same
+		// A leaf that crypto/x509 cannot parse is sent nevertheless.
+		parsed = nil
 	}
 	chain := append([][]byte{der}, s.chain...)
 	if s.plan.mutateChain != nil {

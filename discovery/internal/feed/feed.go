@@ -1,8 +1,8 @@
-// Package feed hands the newest state of what is watched to those who watch it: a [Feed] the
-// snapshots of services, a [Names] the services that have a tag.
+// Package feed delivers the newest state to watchers: a [Feed] delivers snapshots of services, a
+// [Names] delivers the names of services that have a tag.
 //
-// It is the half of the discovery contract that every back end shares: channels of size one that
-// hold the newest state, a first snapshot as soon as there is one, no delivery without a change,
+// It implements the part of the discovery contract that all back ends share: channels of size one
+// that hold the newest state, a first snapshot as soon as there is one, no delivery without a change,
 // and channels that close when their context or the feed ends.
 package feed
 
@@ -14,10 +14,10 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// MaxWatches bounds the watches open at one time on one Feed or Names.
+// MaxWatches is the maximum number of open watches of one Feed or Names.
 const MaxWatches = 10_000
 
-// Feed hands the newest snapshot of each watched service to its watchers. It is safe for
+// Feed delivers the newest snapshot of each watched service to its watchers. It is safe for
 // concurrent use.
 type Feed struct {
 	hub[discovery.Query, discovery.Snapshot]
@@ -37,14 +37,14 @@ func NewFrom(source string, origin discovery.Origin) *Feed {
 	}
 }
 
-// Watch opens a watch of q, which sees the state known so far at once and otherwise waits for the
-// next Publish. The errors are those of discovery.Registry.Watch.
+// Watch opens a watch of q, which gets the known state at once or, if there is none yet, waits for
+// the next Publish. The errors are those of discovery.Registry.Watch.
 func (f *Feed) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
 	return f.watch(ctx, q.Normalized())
 }
 
-// Publish makes instances the state of q and tells the watchers if that changed anything. It
-// takes over instances, which must be normalized and sorted by ID and never be modified again.
+// Publish makes instances the state of q and notifies the watchers if that changed anything. It
+// takes ownership of instances, which must be normalized and sorted by ID.
 func (f *Feed) Publish(q discovery.Query, instances []discovery.Instance) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,8 +63,8 @@ func (f *Feed) Publish(q discovery.Query, instances []discovery.Instance) {
 	})
 }
 
-// Stale tells every watcher that has not heard it that its state may be out of date, and why. A
-// watch that has no state yet learns that there is none to be had.
+// Stale marks every state that is not stale yet as stale, and tells its watchers why. A watch that
+// has no state yet gets an empty stale snapshot.
 func (f *Feed) Stale(reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -73,7 +73,7 @@ func (f *Feed) Stale(reason string) {
 	}
 }
 
-// StaleOne is Stale for the watchers of q.
+// StaleOne is like Stale, for the watchers of q only.
 func (f *Feed) StaleOne(q discovery.Query, reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -91,8 +91,8 @@ func (f *Feed) staleLocked(q discovery.Query, t *topic[discovery.Snapshot], reas
 	f.deliverLocked(t, s)
 }
 
-// PublishStale makes instances the state of q as the registry showed it at a time past, for a
-// back end that knows it from elsewhere. Instances are taken over as by Publish.
+// PublishStale makes instances the stale state of q, which the registry had at the time at. It is
+// for back ends that keep old states. Like Publish, it takes ownership of instances.
 func (f *Feed) PublishStale(q discovery.Query, instances []discovery.Instance, at time.Time, reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -10,17 +10,18 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// key is what is watched; equal ones compare equal.
+// key identifies what is watched.
 type key interface {
 	comparable
 	fmt.Stringer
 	Validate() error
 }
 
-// hub hands the newest value of each watched key to its watchers. It owns no goroutine of its own;
-// the ones that the end of a context starts are waited for by Close.
+// hub delivers the newest value of each watched key to its watchers. It has no goroutine of its own.
+// Close waits for the goroutines that run when the context of a watch ends.
 type hub[K key, V any] struct {
-	ends sync.WaitGroup // one for each open watch, until its end has been handled
+	// ends counts the watches whose end has not been handled yet.
+	ends sync.WaitGroup
 
 	mu      sync.Mutex // guards the fields below
 	closed  bool
@@ -28,21 +29,27 @@ type hub[K key, V any] struct {
 	topics  map[K]*topic[V]
 }
 
-// topic is one watched key; it lives while it has watches.
+// topic is one watched key. It exists while it has watches.
 type topic[V any] struct {
 	watches map[*watch[V]]struct{}
 	last    V
-	known   bool // last has been delivered
-	cut     bool // last is not whole
+
+	// known means that last has been delivered.
+	known bool
+
+	// cut means that last is not complete.
+	cut bool
 }
 
 type watch[V any] struct {
-	ch   chan V
-	stop func() bool // what context.AfterFunc returned
+	ch chan V
+
+	// stop is the result of context.AfterFunc.
+	stop func() bool
 }
 
-// watch opens a watch of k, which sees the value known so far at once and otherwise waits for the
-// next one.
+// watch opens a watch of k, which gets the known value at once or, if there is none yet, waits for
+// the next one.
 func (h *hub[K, V]) watch(ctx context.Context, k K) (<-chan V, error) {
 	if err := k.Validate(); err != nil {
 		return nil, err
@@ -77,8 +84,8 @@ func (h *hub[K, V]) watch(ctx context.Context, k K) (<-chan V, error) {
 	return w.ch, nil
 }
 
-// offer replaces what the channel holds. All sends happen under the hub's lock, so the second
-// send finds room: receivers can only make more of it.
+// offer replaces the value in the channel. All sends happen under the hub's lock, so the send never
+// blocks: receivers can only free the buffer.
 func (w *watch[V]) offer(v V) {
 	select {
 	case <-w.ch:
@@ -112,7 +119,8 @@ func (t *topic[V]) deliver(v V) {
 	}
 }
 
-// Queries returns what is watched in no order, and whether one of them waits for its first value.
+// Queries returns the watched keys in no particular order, and whether any of them waits for its
+// first value.
 func (h *hub[K, V]) Queries() (queries []K, waiting bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -122,7 +130,7 @@ func (h *hub[K, V]) Queries() (queries []K, waiting bool) {
 	return slices.Collect(maps.Keys(h.topics)), waiting
 }
 
-// Close ends all watches and waits until nothing of them runs. It is idempotent.
+// Close ends all watches and waits for their goroutines. It is idempotent.
 func (h *hub[K, V]) Close() {
 	h.mu.Lock()
 	h.closed = true

@@ -7,13 +7,13 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// Names hands the newest list of services with each tag that is looked for to those who do: what
-// Feed is to Watch, it is to Find. It is safe for concurrent use.
+// Names delivers the newest list of services with each watched tag to its watchers. It serves Find
+// as Feed serves Watch. It is safe for concurrent use.
 type Names struct {
 	hub[discovery.TagQuery, []string]
 }
 
-// NewNames returns a Names that nobody follows.
+// NewNames returns a Names without watches.
 func NewNames() *Names {
 	return &Names{hub[discovery.TagQuery, []string]{topics: make(map[discovery.TagQuery]*topic[[]string])}}
 }
@@ -23,9 +23,9 @@ func (n *Names) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string
 	return n.watch(ctx, q.Normalized())
 }
 
-// Publish makes names the list of q and tells the watchers if that changed anything. It takes over
-// names, which must be sorted and without repeats. left is how many were left out because of
-// discovery.MaxServices, and 0 if that was so before.
+// Publish makes names the list of q and notifies the watchers if that changed anything. It takes
+// ownership of names, which must be sorted and without duplicates. left is the number of names that
+// were left out because of discovery.MaxServices, or 0 if the previous list was cut as well.
 func (n *Names) Publish(q discovery.TagQuery, names []string) (left int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -45,7 +45,7 @@ func (n *Names) Publish(q discovery.TagQuery, names []string) (left int) {
 	return left
 }
 
-// Unread tells those who have heard nothing yet that nothing is known.
+// Unread delivers an empty list to every watch that has not received one yet.
 func (n *Names) Unread() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -56,8 +56,8 @@ func (n *Names) Unread() {
 	}
 }
 
-// cut keeps to the bound of a list: first those that were there before, so that a flood of
-// registrations pushes nobody out.
+// cut limits a list to discovery.MaxServices names. Names that were there before are kept first, so
+// that a flood of registrations cannot push them out.
 func cut(names, before []string) (kept []string, left int) {
 	left = len(names) - discovery.MaxServices
 	if left <= 0 {
