@@ -1,19 +1,20 @@
-// Package integration holds link to its word against the real Consul agent.
+// Package integration tests link against a real Consul agent.
 //
 // # Overview
 //
 // The tests start agents of the version that consul-agent/go.mod pins, put a
 // proxy in front of them that misbehaves on demand, and run real nodes on real
-// sockets. Nothing here is for import.
+// sockets. The package is not for import.
 //
 // # Usage
 //
 //	make integration
 //
-// The Makefile builds the agent from its Go module, so nothing is downloaded
-// that go.sum does not vouch for. Without the agent the tests fail and say so.
+// The Makefile builds the agent from its Go module, so go.sum verifies every
+// download. Without the agent the tests fail with a message.
 //
 // # Testing
 //
-// Each test owns the agents it starts. They end with it, also when it panics.
+// Each test owns the agents that it starts. They end with the test, even if it
+// panics.
 package integration

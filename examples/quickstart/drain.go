@@ -9,12 +9,12 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// placers is how many callers place orders while v1 drains.
+// placers is the number of callers that place orders while v1 drains.
 const placers = 32
 
-// drain takes v1 out of the mesh while it is used. No rule of the topology is for
-// PlaceOrder, so both versions share it. It is never sent twice, so a call that
-// v1 lost would fail. A subscription hears of each order that either places.
+// drain takes v1 out of the mesh while it is in use. The topology has no rule for
+// PlaceOrder, so both versions share its calls. link never retries it, so a call
+// that v1 lost would fail. A subscription receives every order that either places.
 func drain(ctx context.Context, m *mesh) error {
 	live, err := m.listen(ctx)
 	if err != nil {
@@ -45,7 +45,8 @@ func drain(ctx context.Context, m *mesh) error {
 	if err := pause(ctx, 600*time.Millisecond); err != nil {
 		return err
 	}
-	all, err := reqrep.Call(ctx, m.node, SetLoad, Load{}) // each caller ends after its call
+	// Each caller ends after its current call.
+	all, err := reqrep.Call(ctx, m.node, SetLoad, Load{})
 	if err != nil {
 		return err
 	}
@@ -80,8 +81,8 @@ func drain(ctx context.Context, m *mesh) error {
 	return nil
 }
 
-// finish drains the gateway and v2, looks whether the registry has forgotten
-// them, and compares what was placed with what was answered.
+// finish drains the gateway and v2, checks that the registry does not list them
+// any more, and compares the number of placed orders with the number of answers.
 func finish(ctx context.Context, m *mesh) error {
 	for _, name := range []string{"gateway", "orders v2"} {
 		took, err := m.stop(name)
@@ -103,7 +104,7 @@ func finish(ctx context.Context, m *mesh) error {
 	return nil
 }
 
-// count asks the gateway what its callers got so far.
+// count asks the gateway for the tally of its callers so far.
 func (m *mesh) count(ctx context.Context) (Tally, error) {
 	return reqrep.Call(ctx, m.node, Count, CountQuery{})
 }

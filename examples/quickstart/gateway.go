@@ -17,33 +17,36 @@ var (
 	Explain = reqrep.NewMethod[ExplainQuery, Explanation]("gateway", "explain", reqrep.ReadOnly)
 )
 
-// Answer is an order, and who gave it to the gateway over what connection.
+// Answer is an order, with the instance that answered the gateway and the
+// connection that it used. Version is the tag of the instance, and Identity is
+// proven by its certificate.
 type Answer struct {
 	Order       Order
-	Version     string // the tag of the instance
-	Identity    string // proven by its certificate
+	Version     string
+	Identity    string
 	TLS         string
 	KeyExchange string
 }
 
-// ExplainQuery asks where calls of GetOrder go as things are.
+// ExplainQuery asks where calls of GetOrder go at the moment.
 type ExplainQuery struct{}
 
-// Explanation is what the gateway's node says.
+// Explanation is the explanation of the gateway's node: a call for the subset From
+// goes to the subset To.
 type Explanation struct {
-	From string // the subset that the call is for
-	To   string // the subset that gets it
+	From string
+	To   string
 	Text string
 }
 
-// gateway calls orders for others. It serves and calls with the same node.
+// gateway calls orders for other services. It serves and calls with the same node.
 type gateway struct {
 	node *link.Node
 	load load
 }
 
-// serveGateway runs the gateway until ctx ends. The topology is its caller's side
-// of routing: orders knows nothing of it.
+// serveGateway runs the gateway until ctx ends. Its topology routes the calls on
+// the caller's side: orders does not know it.
 func serveGateway(ctx context.Context, namespace, topologyFile string) error {
 	node, err := link.New(link.Config{Service: "gateway", Namespace: namespace, TopologyFile: topologyFile})
 	if err != nil {
@@ -59,8 +62,8 @@ func serveGateway(ctx context.Context, namespace, topologyFile string) error {
 	return serve(ctx, node)
 }
 
-// lookUp passes the question on. It passes an error on as it is: code, message
-// and details arrive at the gateway's own caller.
+// lookUp forwards the query. It returns an error unchanged: code, message and
+// details arrive at the gateway's own caller.
 func (g *gateway) lookUp(ctx context.Context, q OrderQuery) (Answer, error) {
 	var who link.Peer
 	order, err := reqrep.Call(ctx, g.node, GetOrder, q, link.Answered(&who))
@@ -73,8 +76,8 @@ func (g *gateway) lookUp(ctx context.Context, q OrderQuery) (Answer, error) {
 	}, nil
 }
 
-// explain explains a call for the stable subset. Chance decides which subset a
-// call is for, so it asks until that one comes up.
+// explain explains a call for the stable subset. The subset of a call is chosen at
+// random, so it asks until stable comes up.
 func (g *gateway) explain(ctx context.Context, _ ExplainQuery) (Explanation, error) {
 	for {
 		x, err := g.node.Explain(ctx, GetOrder.Route())
@@ -94,5 +97,5 @@ func (g *gateway) explain(ctx context.Context, _ ExplainQuery) (Explanation, err
 	}
 }
 
-// version is the tag of an instance of orders.
+// version returns the version of an instance of orders, which is its tag.
 func version(p link.Peer) string { return strings.Join(p.Tags, ",") }

@@ -9,18 +9,21 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// listener counts what a subscription to OrderPlaced hears of each version.
+// listener counts the messages that a subscription to OrderPlaced receives from each
+// version.
 type listener struct {
 	sub *pubsub.Subscription[Placed]
 
 	mu    sync.Mutex // guards the fields below
 	heard map[string]int
 	ids   map[string]bool
-	wrong string // the first thing that should not have come
+
+	// wrong is a duplicate or missing message that was detected, or "".
+	wrong string
 }
 
-// listen subscribes to the orders that any instance places. It asks for Reliable: what
-// it does not hear at once, it hears when it can.
+// listen subscribes to the orders that any instance places. It uses Reliable, so that
+// messages that are not received at once are delivered later.
 func (m *mesh) listen(ctx context.Context) (*listener, error) {
 	l := &listener{heard: make(map[string]int), ids: make(map[string]bool)}
 	sub, err := pubsub.SubscribeFunc(ctx, m.node, OrderPlaced, l.hear, pubsub.In(pubsub.Reliable), pubsub.OnGap(l.missed))
@@ -45,7 +48,7 @@ func (l *listener) missed(publisher string, gap pubsub.Gap) {
 	l.wrong = fmt.Sprintf("%d messages of %s are missing: %s", gap.Count, publisher, gap.Reason)
 }
 
-// untilHeard waits until it has heard of as many orders as were placed.
+// untilHeard waits until the subscription has received as many orders as were placed.
 func (l *listener) untilHeard(ctx context.Context, placed map[string]int) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

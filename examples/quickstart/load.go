@@ -9,29 +9,31 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// Load is how many callers the gateway keeps busy and what they call.
+// Load is the number of callers that the gateway keeps busy, and the method that they
+// call: PlaceOrder if Place is set, otherwise GetOrder.
 type Load struct {
 	Callers int
-	Place   bool // PlaceOrder, otherwise GetOrder
+	Place   bool
 }
 
 // CountQuery asks for the Tally so far.
 type CountQuery struct{}
 
-// Many is how often the gateway calls GetOrder, one call after the other.
+// Many makes the gateway call GetOrder this many times, one call after the other.
 type Many struct{ Calls int }
 
-// load is callers that call without pause and count what they get.
+// load is a set of callers that call without pause and count the results.
 type load struct {
 	counter
 
-	changing sync.Mutex // one change at a time
+	// changing serializes changes of the callers.
+	changing sync.Mutex
 	quit     chan struct{}
 	callers  sync.WaitGroup
 }
 
-// setLoad ends the callers there are, each after its call, and starts new ones.
-// It returns the tally of the old ones.
+// setLoad ends the current callers, each after its current call, and starts new
+// ones. It returns the tally of the old ones.
 func (g *gateway) setLoad(_ context.Context, want Load) (Tally, error) {
 	if want.Callers < 0 || want.Callers > 1024 {
 		return Tally{}, link.Errorf(link.InvalidArgument, "Load.Callers is %d, want 0 to 1024", want.Callers)
@@ -49,7 +51,7 @@ func (g *gateway) setLoad(_ context.Context, want Load) (Tally, error) {
 	return last, nil
 }
 
-// callUntil is one caller.
+// callUntil runs one caller until quit is closed.
 func (g *gateway) callUntil(quit <-chan struct{}, place bool) {
 	for {
 		select {
@@ -61,7 +63,7 @@ func (g *gateway) callUntil(quit <-chan struct{}, place bool) {
 	}
 }
 
-// getMany calls orders itself, beside the load, and counts what it gets.
+// getMany calls orders itself, independently of the load, and counts the results.
 func (g *gateway) getMany(ctx context.Context, want Many) (Tally, error) {
 	if want.Calls < 0 || want.Calls > 10_000 {
 		return Tally{}, link.Errorf(link.InvalidArgument, "Many.Calls is %d, want 0 to 10,000", want.Calls)
@@ -73,7 +75,7 @@ func (g *gateway) getMany(ctx context.Context, want Many) (Tally, error) {
 	return c.count(), nil
 }
 
-// callOnce says which version answered.
+// callOnce makes one call and returns which version answered.
 func (g *gateway) callOnce(ctx context.Context, place bool) (by string, took time.Duration, err error) {
 	var who link.Peer
 	began := time.Now()
@@ -85,7 +87,7 @@ func (g *gateway) callOnce(ctx context.Context, place bool) (by string, took tim
 	return version(who), time.Since(began), err
 }
 
-// end stops the callers for good.
+// end stops the callers.
 func (l *load) end() {
 	l.changing.Lock()
 	defer l.changing.Unlock()

@@ -10,13 +10,13 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// SendReceipt is work: a receipt is to be sent once, by whichever mailer has time.
+// SendReceipt is a pipeline stage: each receipt is work for any mailer that is free.
 var SendReceipt = pipeline.NewStage[Receipt]("mailer", "receipts")
 
-// Receipt is what a mailer sends.
+// Receipt is one receipt for a mailer to send.
 type Receipt struct{ Number int }
 
-// sending is how long a receipt takes to be sent, as if a mail server took it.
+// sending is how long it takes to send a receipt. It simulates a mail server.
 const sending = 10 * time.Millisecond
 
 // serveMailer runs a mailer until ctx ends.
@@ -33,11 +33,13 @@ func serveMailer(ctx context.Context, namespace string) error {
 
 const (
 	receipts = 1000
-	sentOff  = 300 // receipts that are done when one of the mailers is killed
+
+	// sentOff is the number of receipts that are done when one of the mailers is killed.
+	sentOff = 300
 )
 
-// work pushes receipts to two mailers and kills one of them half way: no chance to
-// say what it was doing. Each receipt is sent all the same.
+// work pushes receipts to two mailers and kills one of them halfway, without a chance
+// to hand over its work. Each receipt is still sent.
 func work(ctx context.Context, m *mesh) error {
 	for _, name := range []string{"mailer a", "mailer b"} {
 		p, err := start(ctx, name, "mailer", m.namespace)
@@ -93,14 +95,15 @@ func work(ctx context.Context, m *mesh) error {
 	return nil
 }
 
-// kill ends the process as a power cut would.
+// kill ends the process with SIGKILL, like a power cut.
 func (p *process) kill() error {
 	if err := p.cmd.Process.Signal(os.Kill); err != nil {
 		return err
 	}
-	for p.lines.Scan() { // it may not say anything any more
+	for p.lines.Scan() {
 		continue
 	}
-	_ = p.cmd.Wait() // it was killed, and says so
+	// Wait returns an error because the process was killed.
+	_ = p.cmd.Wait()
 	return nil
 }

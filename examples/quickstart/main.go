@@ -1,12 +1,12 @@
-// Quickstart shows a small mesh at work: two versions of a service called
-// orders, a gateway that calls them and two mailers, each a process and a link node of
-// its own, all on this machine. They find each other with no server, or through
-// Consul if the environment names an agent:
+// Quickstart demonstrates a small mesh: two versions of a service called orders, a
+// gateway that calls them and two mailers. Each is a process with its own link node,
+// all on this machine. They find each other without a server, or through Consul if the
+// environment names an agent:
 //
 //	go run ./examples/quickstart
 //	CONSUL_HTTP_ADDR=127.0.0.1:8500 go run ./examples/quickstart
 //
-// It prints what it sees and exits with status 0 only if all of it happened.
+// It prints what it observes and exits with status 0 only if every step passed.
 //
 // Read orders.go first (the contract), then orders_service.go, gateway.go, mailer.go and
 // shop.go (the services) and topology.yaml (which version gets the gateway's calls).
@@ -24,8 +24,8 @@ import (
 )
 
 func main() {
-	// link warns of what this machine could do better. Once is enough, so that the
-	// services log errors only.
+	// link logs warnings about the configuration of this machine. One process is enough
+	// for that, so the services log only errors.
 	level := slog.LevelWarn
 	if len(os.Args) > 1 {
 		level = slog.LevelError
@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// run is the quickstart itself, or with arguments one of its services.
+// run runs the quickstart itself or, with arguments, one of its services.
 func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

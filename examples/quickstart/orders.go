@@ -8,18 +8,17 @@ import (
 )
 
 // The contract of the orders service, which both sides import. In a larger
-// system it is a package of its own.
+// system it would be a separate package.
 var (
-	// GetOrder changes nothing: if an instance is lost during a call, link asks
-	// another one.
+	// GetOrder is read-only: if an instance is lost during a call, link retries it
+	// on another one.
 	GetOrder = reqrep.NewMethod[OrderQuery, Order]("orders", "get", reqrep.ReadOnly)
 
-	// PlaceOrder must not run twice: link never sends a call again that an
-	// instance may have seen.
+	// PlaceOrder must not run twice: link never retries a call that an instance may
+	// have received.
 	PlaceOrder = reqrep.NewMethod[NewOrder, Order]("orders", "place", reqrep.Unsafe)
 
-	// OrderPlaced is published for each order: whoever subscribes hears of it from
-	// the instance that placed it.
+	// OrderPlaced is published for each order, by the instance that placed it.
 	OrderPlaced = pubsub.NewTopic[Placed]("orders", "placed")
 )
 
@@ -35,17 +34,17 @@ type Order struct {
 	Cents int64
 }
 
-// Placed says that an order was placed, and by which version.
+// Placed is the event that an order was placed by a version of orders.
 type Placed struct {
 	Order   Order
 	Version string
 }
 
 // UnknownOrderError is the detail of a link.NotFound. It implements error, so that
-// errors.As finds it on the caller's side.
+// errors.As finds it on the caller's side. Newest is the ID of the newest order.
 type UnknownOrderError struct {
 	ID     string
-	Newest string // the last order there is
+	Newest string
 }
 
 // Error implements error.

@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// storing is how long an order takes to be placed, as if a database stored it.
+// storing is how long it takes to place an order. It simulates a database.
 const storing = 5 * time.Millisecond
 
 // orders is one instance of the orders service.
@@ -21,7 +21,7 @@ type orders struct {
 	events  *pubsub.Publisher[Placed]
 }
 
-// serveOrders runs an instance until ctx ends and has drained when it returns.
+// serveOrders runs an instance until ctx ends, and returns when it has drained.
 func serveOrders(ctx context.Context, namespace, version string) error {
 	node, err := link.New(link.Config{Service: "orders", Namespace: namespace, Tags: []string{version}})
 	if err != nil {

@@ -15,16 +15,18 @@ import (
 	"github.com/linkmesh/link"
 )
 
-// What a service tells the quickstart on its standard output.
+// Lines that a service writes to its standard output for the quickstart.
 const (
-	readyLine  = "ready"
-	placedLine = "placed" // and how many orders, once it has drained
+	readyLine = "ready"
+
+	// placedLine is followed by the number of orders, once the service has drained.
+	placedLine = "placed"
 )
 
 // patience is how long a process may take to drain before it is killed.
 const patience = 5 * time.Second
 
-// serve runs node until ctx ends, and says when it serves.
+// serve runs node until ctx ends, and prints readyLine when it serves.
 func serve(ctx context.Context, node *link.Node) error {
 	ran := make(chan error, 1)
 	go func() { ran <- node.Run(ctx) }()
@@ -37,12 +39,12 @@ func serve(ctx context.Context, node *link.Node) error {
 	}
 }
 
-// untilAlone returns a context that ends with ctx and when the quickstart that
-// started this process is gone: it holds the other end of standard input.
+// untilAlone returns a copy of ctx that also ends when the quickstart that started
+// this process has ended: it holds the other end of standard input.
 func untilAlone(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // any end is the end
+		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
 	return ctx
@@ -55,8 +57,9 @@ type process struct {
 	lines *bufio.Scanner
 }
 
-// start starts this program again as the service that args say, and waits until
-// it serves. It is called name. When ctx ends the process is told to stop, and killed if it does not.
+// start starts this program again as the service that args specify, and waits until
+// it serves. name is for messages. When ctx ends, the process is told to stop, and is
+// killed if it does not.
 func start(ctx context.Context, name string, args ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -83,10 +86,11 @@ func start(ctx context.Context, name string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// stop sends SIGTERM, as an orchestrator would, and waits for the process to
-// drain. It returns how many orders the process says it placed.
+// stop sends SIGTERM, like an orchestrator, and waits for the process to drain. It
+// returns the number of orders that the process reports.
 func (p *process) stop() (placed int, err error) {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails if the process has ended, and Wait says how
+	// Signal fails if the process has already ended. Wait returns the reason.
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	for p.lines.Scan() {
 		if n, ok := strings.CutPrefix(p.lines.Text(), placedLine+" "); ok {
 			_, err = fmt.Sscan(n, &placed)

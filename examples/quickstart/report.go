@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// report is what the quickstart prints.
+// report formats the output of the quickstart.
 type report struct{ out io.Writer }
 
 func (r report) line(format string, args ...any) { fmt.Fprintf(r.out, format+"\n", args...) }
@@ -28,8 +28,9 @@ func (r report) table(rows [][]string) {
 		var b strings.Builder
 		for i, cell := range row {
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			// Columns of numbers are aligned to the right.
 			if _, err := strconv.Atoi(strings.ReplaceAll(rows[1][i], ",", "")); err == nil {
-				cell = pad + cell // numbers stand to the right
+				cell = pad + cell
 			} else {
 				cell += pad
 			}
@@ -39,7 +40,7 @@ func (r report) table(rows [][]string) {
 	}
 }
 
-// number prints n with commas: 12,345.
+// number formats n with commas: 12,345.
 func number(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {

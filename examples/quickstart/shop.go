@@ -9,15 +9,15 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// SendAll asks a shop for as many receipts as the batch says. It answers when they are queued, not when
-// they are sent.
+// SendAll makes a shop send the receipts of the batch. It answers when they are
+// queued, not when they are sent.
 var SendAll = reqrep.NewMethod[Batch, Batch]("shop", "send-all", reqrep.Unsafe)
 
 // Batch is a number of receipts.
 type Batch struct{ Receipts int }
 
-// serveShop runs a shop until ctx ends. It does nothing about the receipts that are
-// queued then: Run waits until they are sent.
+// serveShop runs a shop until ctx ends. It does not need to handle receipts that are
+// still queued then: Run waits until they are sent.
 func serveShop(ctx context.Context, namespace string) error {
 	node, err := link.New(link.Config{Service: "shop", Namespace: namespace})
 	if err != nil {
@@ -37,10 +37,10 @@ func serveShop(ctx context.Context, namespace string) error {
 	return serve(ctx, node)
 }
 
-// queued is how many receipts the shop has queued when it is told to stop.
+// queued is the number of receipts that the shop queues before it is told to stop.
 const queued = 400
 
-// leave starts a shop, lets it queue receipts for the mailer that is left, and sends it
+// leave starts a shop, lets it queue receipts for the remaining mailer, and sends it
 // SIGTERM at once. Each receipt is sent before the process ends.
 func leave(ctx context.Context, m *mesh) error {
 	shop, err := start(ctx, "shop", "shop", m.namespace)

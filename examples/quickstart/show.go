@@ -15,22 +15,29 @@ import (
 // limit is how long the quickstart may take. It takes about 4 s.
 const limit = time.Minute
 
-// mesh is what the steps share.
+// mesh is the state that the steps share.
 type mesh struct {
 	report
 	namespace string
-	topology  string     // the file of the gateway's topology
-	node      *link.Node // a client: it never runs, so nobody finds it
+
+	// topology is the path of the gateway's topology file.
+	topology string
+
+	// node is a client: it never runs, so other nodes do not find it.
+	node      *link.Node
 	processes map[string]*process
-	placed    int // orders that processes say they placed
-	answered  int // orders whose callers got an answer
+
+	// placed counts the orders that processes report, answered those whose callers got an
+	// answer.
+	placed   int
+	answered int
 }
 
 // show runs the quickstart.
 func show(ctx context.Context) error {
 	began := time.Now()
-	// What link reads from the environment, except for the address of Consul: this is
-	// a demonstration of the defaults, all on loopback.
+	// Unset the variables that link reads, except for the address of Consul: this
+	// demonstrates the defaults, all on loopback.
 	for _, name := range []string{
 		"LINK_ADDR", "LINK_ADVERTISE", "LINK_CLUSTER_SECRET", "LINK_ENV", "LINK_NAMESPACE", "LINK_PEERS", "LINK_STATE_DIR",
 		"LINK_TAGS", "LINK_TOPOLOGY", "LINK_ZONE", "KUBERNETES_SERVICE_HOST",
@@ -41,7 +48,8 @@ func show(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %v", limit))
 	defer cancel()
-	namespace := "quickstart-" + rand.Text()[:6] // quickstarts of one machine do not meet
+	// The namespace is unique, so that concurrent quickstarts do not find each other.
+	namespace := "quickstart-" + rand.Text()[:6]
 	node, err := link.New(link.Config{Namespace: namespace})
 	if err != nil {
 		return err
@@ -80,7 +88,8 @@ func show(ctx context.Context) error {
 	for i, step := range steps {
 		m.line("\n%d. %s\n", i+1, step.title)
 		if err := step.run(ctx, m); err != nil {
-			if ctx.Err() != nil { // interrupted, or out of time: that is why
+			// If the run was interrupted or timed out, report that instead.
+			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
 			return fmt.Errorf("step %d of %d failed (%s): %w", i+1, len(steps), step.title, err)
@@ -90,7 +99,8 @@ func show(ctx context.Context) error {
 	return nil
 }
 
-// reachable asks the registry, which the services would wait for.
+// reachable returns an error if the registry cannot be read. The services would wait
+// for it.
 func reachable(ctx context.Context, node *link.Node) error {
 	if _, err := node.Instances(ctx, "orders"); err != nil {
 		return err
@@ -103,7 +113,7 @@ func reachable(ctx context.Context, node *link.Node) error {
 	return nil
 }
 
-// meetingPlace says where services find each other.
+// meetingPlace describes the registry in which services find each other.
 func meetingPlace(node *link.Node) string {
 	registry := node.Status().Registry
 	if dir, ok := strings.CutPrefix(registry, "local registry "); ok {
@@ -112,7 +122,7 @@ func meetingPlace(node *link.Node) string {
 	return "registry: " + registry
 }
 
-// stop drains a service.
+// stop drains a service and returns how long that took.
 func (m *mesh) stop(name string) (time.Duration, error) {
 	told := time.Now()
 	p := m.processes[name]
@@ -122,11 +132,11 @@ func (m *mesh) stop(name string) (time.Duration, error) {
 	return time.Since(told), err
 }
 
-// leave waits for what a failed step left running, so that nothing outlives
-// the quickstart.
+// leave stops the processes that a failed step left running, so that nothing outlives
+// the quickstart. It ignores errors, because only the error of the step matters.
 func (m *mesh) leave() {
 	for name := range m.processes {
-		_, _ = m.stop(name) // the step's error is the one that counts
+		_, _ = m.stop(name)
 	}
-	_ = errors.Join(m.node.Close(), os.Remove(m.topology)) // the step's error is the one that counts
+	_ = errors.Join(m.node.Close(), os.Remove(m.topology))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// discover starts the services and looks for them as a client does.
+// discover starts the services and finds them like a client.
 func discover(ctx context.Context, m *mesh) error {
 	for _, service := range []struct {
 		name string
@@ -45,9 +45,9 @@ func discover(ctx context.Context, m *mesh) error {
 	return nil
 }
 
-// untilFound looks at the instances of a service until they are of the versions
-// wanted, one of each and no others. A registry takes a moment to tell: this
-// machine's less than one can see, Consul up to a second.
+// untilFound polls the instances of a service until there is exactly one of each
+// version. A registry takes a moment to report changes: the one of this machine less
+// than is noticeable, Consul up to a second.
 func (m *mesh) untilFound(ctx context.Context, service string, versions ...string) ([]discovery.Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -79,8 +79,8 @@ func tags(in discovery.Instance) string {
 	return version(link.Peer{Tags: in.Tags})
 }
 
-// identify lets the gateway call until both versions have answered. Which one
-// answers is link's choice, by the topology: v2 gets one call in ten.
+// identify makes the gateway call until both versions have answered. link chooses
+// the version by the topology: v2 gets one call in ten.
 func identify(ctx context.Context, m *mesh) error {
 	const limit = 10 * time.Second
 	answers := make(map[string]Answer)
@@ -111,14 +111,15 @@ func identify(ctx context.Context, m *mesh) error {
 	return err
 }
 
-// measure counts the calls that one and many callers of the gateway make.
+// measure counts the calls that one caller and many callers of the gateway make.
 func measure(ctx context.Context, m *mesh) error {
 	rows := [][]string{{"CALLERS", "CALLS/S", "TIME PER CALL", "FAILED"}}
 	for _, callers := range []int{1, 64} {
 		if _, err := reqrep.Call(ctx, m.node, SetLoad, Load{Callers: callers}); err != nil {
 			return err
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil { // connections and caches warm up
+		// Let connections and caches warm up.
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -146,8 +147,8 @@ func measure(ctx context.Context, m *mesh) error {
 	return err
 }
 
-// fail asks for what does not exist: the error passes orders, the gateway and
-// this process.
+// fail asks for an order that does not exist. The error travels from orders through
+// the gateway to this process.
 func fail(ctx context.Context, m *mesh) error {
 	_, err := reqrep.Call(ctx, m.node, LookUp, OrderQuery{ID: "o-999"})
 	if !errors.Is(err, link.NotFound) {
@@ -163,7 +164,7 @@ func fail(ctx context.Context, m *mesh) error {
 	return nil
 }
 
-// pause waits while others work.
+// pause waits for d or the end of ctx.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

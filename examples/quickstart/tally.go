@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// Tally is what callers got: by the load since it was set, or by Many.
+// Tally counts the results of the calls of a load since it was set, or of Many.
+// Answered is keyed by the version that answered, and Failure is the first failure.
 type Tally struct {
-	Answered map[string]int // by the version that answered
+	Answered map[string]int
 	Failed   int
-	Failure  string // the first one
+	Failure  string
 	Slowest  time.Duration
 }
 
-// total is the number of calls that were answered.
+// total returns the number of calls that were answered.
 func (t Tally) total() int {
 	n := 0
 	for _, answered := range t.Answered {
@@ -23,7 +24,7 @@ func (t Tally) total() int {
 	return n
 }
 
-// minus is what came since an earlier tally.
+// minus returns the results since an earlier tally, without Failure and Slowest.
 func (t Tally) minus(earlier Tally) Tally {
 	since := Tally{Answered: make(map[string]int), Failed: t.Failed - earlier.Failed}
 	for version, answered := range t.Answered {
@@ -63,7 +64,7 @@ func (c *counter) count() Tally {
 	return t
 }
 
-// reset begins anew and returns what was counted.
+// reset clears the tally and returns the old one.
 func (c *counter) reset() Tally {
 	c.mu.Lock()
 	defer c.mu.Unlock()

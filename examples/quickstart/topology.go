@@ -11,13 +11,12 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// topologyYAML says where the gateway's calls of orders go: topology.yaml.
+// topologyYAML is topology.yaml, which routes the gateway's calls of orders.
 //
 //go:embed topology.yaml
 var topologyYAML []byte
 
-// writeTopology writes topology.yaml to a file of its own, for the gateway to
-// read.
+// writeTopology writes topology.yaml to a temporary file for the gateway.
 func writeTopology() (path string, err error) {
 	f, err := os.CreateTemp("", "link-quickstart-*.yaml")
 	if err != nil {
@@ -30,9 +29,9 @@ func writeTopology() (path string, err error) {
 	return f.Name(), nil
 }
 
-// split counts which version gets how many of the gateway's calls. The bounds
-// are wide, as chance decides for each call: of 1,000 calls with a share of 10 %,
-// fewer than 5 % or more than 15 % are one run in millions.
+// split counts how many of the gateway's calls each version gets. The bounds are
+// wide, because the version of each call is chosen at random: of 1,000 calls with a
+// share of 10 %, fewer than 5 % or more than 15 % happen in one run in millions.
 func split(ctx context.Context, m *mesh) error {
 	const calls, least, most = 1000, 50, 150
 	got, err := reqrep.Call(ctx, m.node, GetMany, Many{Calls: calls})
@@ -58,7 +57,7 @@ func split(ctx context.Context, m *mesh) error {
 	return nil
 }
 
-// failover counts who answers now that nobody is left in the stable subset, which
+// failover counts which version answers now that the stable subset is empty, which
 // nine of ten calls are for.
 func failover(ctx context.Context, m *mesh) error {
 	const calls = 200
@@ -85,7 +84,7 @@ func failover(ctx context.Context, m *mesh) error {
 	return nil
 }
 
-// explain prints what the gateway's node says of its calls to the stable subset.
+// explain prints how the gateway's node explains its calls for the stable subset.
 func (m *mesh) explain(ctx context.Context) (Explanation, error) {
 	why, err := reqrep.Call(ctx, m.node, Explain, ExplainQuery{})
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// Token is an ACL token. It does not show its secret when it is printed.
+// Token is an ACL token. Printing it does not reveal its secret.
 type Token struct {
 	Accessor string
 	Secret   string
@@ -18,8 +18,9 @@ func (t Token) String() string { return "token " + t.Accessor }
 // GoString implements fmt.GoStringer.
 func (t Token) GoString() string { return t.String() }
 
-// NewToken makes a token with a service identity for each of services: it may register them and
-// read every service. Rules, in Consul's language, add a policy if they are not empty.
+// NewToken creates a token with a service identity for each of services: it may register them and
+// read every service. If rules is not empty, the token also gets a policy with these rules, which
+// are in Consul's language.
 func (a *Agent) NewToken(rules string, services ...string) Token {
 	a.tb.Helper()
 	want := &api.ACLToken{Description: a.tb.Name()}
@@ -44,7 +45,7 @@ func (a *Agent) Revoke(t Token) {
 	}
 }
 
-// Narrow replaces the policies and service identities of a token by rules, in Consul's language.
+// Narrow replaces the policies and service identities of a token with rules, in Consul's language.
 func (a *Agent) Narrow(t Token, rules string) {
 	a.tb.Helper()
 	_, _, err := a.client.ACL().TokenUpdate(&api.ACLToken{

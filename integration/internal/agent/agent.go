@@ -2,9 +2,9 @@
 //
 // # Overview
 //
-// [Start] runs one agent, which is a server of its own, and [StartCluster] a
-// cluster of servers. An agent can be killed, frozen and restarted, with its
-// data or without. It ends with its test, also when the test panics.
+// [Start] runs one agent, a single server, and [StartCluster] runs a cluster of
+// servers. An agent can be killed, frozen and restarted, with or without its
+// data. It ends with its test; on Linux also when the test panics.
 //
 // # Usage
 //
@@ -15,8 +15,8 @@
 //
 // # Concurrency
 //
-// An Agent belongs to the goroutine of its test. Address, URL, Token and Client
-// may be used from any.
+// An Agent must be used from the goroutine of its test only, except for its
+// methods Address, URL, Token and Client, which any goroutine may call.
 package agent
 
 import (
@@ -30,26 +30,26 @@ import (
 )
 
 const (
-	// within bounds every wait for an agent. It is generous, as only failures spend it.
+	// within bounds every wait for an agent. It is generous because only failures take that long.
 	within = 4 * time.Minute
 
-	// portTries is how often an agent gets other ports because somebody took those it had.
+	// portTries is how many sets of ports are tried before a start fails because a port is in use.
 	portTries = 5
 )
 
-// Config says how an agent runs. The zero value is an open agent in memory.
+// Config configures an agent. The zero value is an agent without ACLs that keeps its state in memory.
 type Config struct {
-	// ACL denies what no token allows; see [Agent.Token] and [Agent.NewToken].
+	// ACL denies everything that no token allows; see [Agent.Token] and [Agent.NewToken].
 	ACL bool
-	// Durable keeps the state on disk, so that [Agent.Restart] finds it again. Without it the
-	// agent runs in development mode, starts faster, and forgets everything when it ends.
+	// Durable keeps the state on disk, so that it survives [Agent.Restart]. Otherwise the
+	// agent runs in development mode, starts faster, and loses its state when it ends.
 	Durable bool
-	// Datacenter is "dc1" if empty.
+	// Datacenter is the name of the datacenter, "dc1" if empty.
 	Datacenter string
-	// MaxConnections is how many HTTP connections the agent allows one address, 200 if zero.
+	// MaxConnections is how many HTTP connections the agent allows per client address, 200 if zero.
 	MaxConnections int
-	// PromptOutputs has the agent write what a check says at once. By default that is minutes
-	// late if nothing else has changed.
+	// PromptOutputs makes the agent write the output of a check to the catalog at once. By default
+	// it does so minutes later if nothing else has changed.
 	PromptOutputs bool
 	// WAN lets the agent join other datacenters; see [Agent.JoinWAN].
 	WAN bool
@@ -63,10 +63,11 @@ type Agent struct {
 	dir      string
 	logs     *logBuffer
 	client   *api.Client
-	process  *process // nil while it does not run
+	// process is nil while the agent is not running.
+	process *process
 }
 
-// Start runs an agent and waits until it has a leader and takes registrations.
+// Start runs an agent and waits until it has a leader and accepts registrations.
 func Start(tb testing.TB, cfg Config) *Agent {
 	tb.Helper()
 	a := prepare(tb, newSettings(cfg))
@@ -84,7 +85,7 @@ func Start(tb testing.TB, cfg Config) *Agent {
 	}
 }
 
-// prepare returns an agent that does not run yet.
+// prepare returns an agent that is not running yet.
 func prepare(tb testing.TB, s settings) *Agent {
 	tb.Helper()
 	a := &Agent{tb: tb, binary: binary(tb), settings: s, dir: tb.TempDir(), logs: &logBuffer{}}
@@ -107,16 +108,16 @@ func (a *Agent) usePorts(p ports) {
 	a.client = client
 }
 
-// Address returns the "host:port" of the HTTP API. It stays the same over restarts.
+// Address returns the "host:port" of the HTTP API. It stays the same across restarts.
 func (a *Agent) Address() string { return fmt.Sprintf("%s:%d", loopback, a.settings.Ports.HTTP) }
 
-// URL returns the address of the HTTP API with its scheme.
+// URL returns the base URL of the HTTP API.
 func (a *Agent) URL() string { return "http://" + a.Address() }
 
 // Node returns the name of the agent's node in the catalog.
 func (a *Agent) Node() string { return a.settings.NodeName }
 
-// Token returns the token that may do everything, "" without ACLs.
+// Token returns the secret of the management token, or "" without ACLs.
 func (a *Agent) Token() string {
 	if a.settings.ACL == nil {
 		return ""
@@ -124,10 +125,10 @@ func (a *Agent) Token() string {
 	return a.settings.ACL.Tokens.InitialManagement
 }
 
-// Client returns a client of the raw API that may do everything.
+// Client returns a client of Consul's own API that uses the management token.
 func (a *Agent) Client() *api.Client { return a.client }
 
-// Kill ends the agent at once, as a crash does.
+// Kill ends the agent at once, like a crash.
 func (a *Agent) Kill() {
 	if a.process != nil {
 		a.process.kill()
@@ -135,15 +136,15 @@ func (a *Agent) Kill() {
 	}
 }
 
-// Restart kills the agent, if it runs, and starts it on the same ports with the data it had, if it
-// is durable, and waits until it is ready.
+// Restart kills the agent if it is running, starts it again on the same ports, and waits until it is
+// ready. A durable agent keeps its data.
 func (a *Agent) Restart() {
 	a.tb.Helper()
 	a.Kill()
 	a.relaunch()
 }
 
-// RestartEmpty is Restart after all data is lost.
+// RestartEmpty is like Restart, but the agent loses all its data.
 func (a *Agent) RestartEmpty() {
 	a.tb.Helper()
 	a.Kill()
@@ -151,7 +152,7 @@ func (a *Agent) RestartEmpty() {
 	a.relaunch()
 }
 
-// JoinWAN makes the datacenters of both agents known to each other and waits until they are. Both
+// JoinWAN joins the datacenters of both agents and waits until each can query the other. Both agents
 // must have been started with Config.WAN.
 func (a *Agent) JoinWAN(other *Agent) {
 	a.tb.Helper()

@@ -7,14 +7,15 @@ import (
 )
 
 const (
-	// Version of Consul that the tests run, as consul-agent/go.mod pins it.
+	// Version is the version of Consul that the tests run. It must match consul-agent/go.mod.
 	Version = "v1.22.5"
 
-	// BinaryVariable is the environment variable that names another binary to use.
+	// BinaryVariable is the environment variable that names another Consul binary to use.
 	BinaryVariable = "LINK_CONSUL_BINARY"
 )
 
-// binary returns the path of the agent. A test without it fails: it would prove nothing.
+// binary returns the path of the Consul binary. It fails the test if there is none, since a skipped
+// test would prove nothing.
 func binary(tb testing.TB) string {
 	tb.Helper()
 	if path := os.Getenv(BinaryVariable); path != "" {

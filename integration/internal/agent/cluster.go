@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// Cluster is a cluster of servers with their state on disk.
+// Cluster is a cluster of servers that keep their state on disk.
 type Cluster struct {
 	tb      testing.TB
 	Servers []*Agent
@@ -41,7 +41,7 @@ func startCluster(tb testing.TB, n int) (*Cluster, error) {
 		s := newSettings(Config{Durable: true})
 		s.Bootstrap, s.BootstrapExpect = false, n
 		s.RetryInterval = "1s"
-		// Servers that die are known to be dead within about two seconds, not ten.
+		// With these values a dead server is detected within about two seconds instead of ten.
 		s.GossipLAN = map[string]any{"probe_interval": "200ms", "probe_timeout": "100ms", "suspicion_mult": 3, "gossip_interval": "50ms"}
 		a := prepare(tb, s)
 		a.usePorts(p)
@@ -55,8 +55,8 @@ func startCluster(tb testing.TB, n int) (*Cluster, error) {
 	return c, c.ready()
 }
 
-// ready waits until all servers are. It ends with the first one that fails, as the others cannot
-// become ready without it.
+// ready waits until all servers are ready. The first failure ends the wait, because the other servers
+// cannot become ready without the one that failed.
 func (c *Cluster) ready() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -74,7 +74,7 @@ func (c *Cluster) ready() error {
 	return first
 }
 
-// Leader waits until the running servers agree on a leader that is one of them, and returns it.
+// Leader waits until the running servers agree on a running leader, and returns it.
 func (c *Cluster) Leader() *Agent {
 	c.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)

@@ -11,13 +11,14 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// silence is how long an agent must not answer to count as frozen.
+// silence is how long a request must stay unanswered for the agent to count as frozen.
 const silence = 200 * time.Millisecond
 
-// Stop freezes the agent: it keeps its sockets and answers nothing.
+// Stop freezes the agent: it keeps its sockets open but answers no requests.
 func (a *Agent) Stop() {
 	a.tb.Helper()
-	a.signal(syscall.SIGSTOP) // reaches the threads of the agent some time after the call
+	// The signal reaches the threads of the agent some time after the call.
+	a.signal(syscall.SIGSTOP)
 	for deadline := time.Now().Add(within); a.answers(); {
 		if time.Now().After(deadline) {
 			a.tb.Fatalf("the Consul agent still answers %v after SIGSTOP", within)
@@ -32,7 +33,7 @@ func (a *Agent) answers() bool {
 	return !errors.Is(err, context.DeadlineExceeded)
 }
 
-// Cont lets a frozen agent go on.
+// Cont resumes a frozen agent.
 func (a *Agent) Cont() {
 	a.tb.Helper()
 	a.signal(syscall.SIGCONT)

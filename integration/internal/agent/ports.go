@@ -10,19 +10,20 @@ import (
 	"testing"
 )
 
-// Ports come from below the range that kernels give to outgoing connections (32768 on Linux, 49152
-// elsewhere): while an agent is down, neither a dial nor another process's socket may take them.
+// Ports are below the kernel's ephemeral range (from 32768 on Linux, from 49152 elsewhere), so that
+// no outgoing connection and no other process's socket takes the port of an agent that is down.
 const (
 	firstPort = 20_000
 	lastPort  = 32_767
 )
 
-// freePorts asks the kernel for the ports of n agents, on which nobody listens, with ports for other
-// datacenters if wan is true.
+// freePorts returns unused ports for n agents, including ports to join other datacenters if wan is
+// true.
 func freePorts(tb testing.TB, n int, wan bool) []ports {
 	tb.Helper()
 	all := make([]ports, n)
-	var held []io.Closer // until all are chosen, so that they differ
+	// The sockets stay open until all ports are chosen, so that no port is chosen twice.
+	var held []io.Closer
 	defer func() {
 		for _, c := range held {
 			if err := c.Close(); err != nil {
@@ -56,7 +57,7 @@ func freePorts(tb testing.TB, n int, wan bool) []ports {
 	return all
 }
 
-// listen takes a port, for TCP and UDP as gossip needs both.
+// listen opens TCP and UDP sockets on a port, because gossip needs both.
 func listen(port int) ([]io.Closer, error) {
 	var lc net.ListenConfig
 	addr := fmt.Sprintf("%s:%d", loopback, port)

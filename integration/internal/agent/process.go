@@ -11,8 +11,9 @@ import (
 
 // process is a running agent.
 type process struct {
-	os   *os.Process
-	done chan struct{} // closed when it has ended
+	os *os.Process
+	// done is closed when the process has ended.
+	done chan struct{}
 }
 
 // launch starts the process of the agent.
@@ -30,14 +31,15 @@ func (a *Agent) launch() {
 	p := &process{done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// On Linux the kernel ends the agent with the thread that started it, so the thread stays.
+		// On Linux the kernel kills the agent when the thread that started it exits, so keep the thread.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		p.os = cmd.Process
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ended is in its log
+			// The log of the agent tells how it ended.
+			_ = cmd.Wait()
 			close(p.done)
 		}
 	}()
@@ -47,7 +49,7 @@ func (a *Agent) launch() {
 	a.process = p
 }
 
-// environment is that of the test without what would configure Consul.
+// environment returns the environment of the test without the variables that would configure Consul.
 func environment() []string {
 	var env []string
 	for _, pair := range os.Environ() {
@@ -59,19 +61,22 @@ func environment() []string {
 }
 
 func (p *process) kill() {
-	_ = p.os.Kill() // fails if it ended by itself
+	// Kill fails if the process ended by itself.
+	_ = p.os.Kill()
 	<-p.done
 }
 
-// maxLog bounds what is kept of an agent's log, in bytes.
+// maxLog is how much of the end of an agent's log is kept, in bytes.
 const maxLog = 256 << 10
 
 // logBuffer keeps the end of a log.
 type logBuffer struct {
-	mu      sync.Mutex // guards the fields below
-	text    []byte
-	dropped int // bytes, from the beginning
-	started int // where the last start of the agent is, in bytes from the beginning
+	mu   sync.Mutex // guards the fields below
+	text []byte
+	// dropped is the number of bytes removed from the beginning.
+	dropped int
+	// started is the offset of the agent's last start, in bytes from the beginning of the whole log.
+	started int
 }
 
 // Write implements io.Writer.
@@ -86,21 +91,21 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// mark notes that the agent starts here.
+// mark records the end of the log as the point where the agent starts.
 func (l *logBuffer) mark() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.started = l.dropped + len(l.text)
 }
 
-// sinceStart returns what the agent wrote since it was started last.
+// sinceStart returns the log since the last start of the agent.
 func (l *logBuffer) sinceStart() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return string(l.text[max(l.started-l.dropped, 0):])
 }
 
-// String returns what is kept.
+// String returns the kept part of the log and says how many bytes were dropped.
 func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// bindToParent lets the kernel end the agent with the test, however that ends.
+// bindToParent makes the kernel kill the agent when the test ends for any reason.
 func bindToParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -4,5 +4,5 @@ package agent
 
 import "os/exec"
 
-// bindToParent does nothing: elsewhere an agent outlives a test that panics.
+// bindToParent does nothing outside Linux, where an agent outlives a test that panics.
 func bindToParent(*exec.Cmd) {}

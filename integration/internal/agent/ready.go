@@ -10,14 +10,14 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// errPortTaken says that the agent found one of its ports in use.
+// errPortTaken reports that one of the agent's ports is in use.
 var errPortTaken = errors.New("a port is in use")
 
-// poll is how often states are looked at that announce no change.
+// poll is the interval at which states are polled.
 const poll = 25 * time.Millisecond
 
-// ready waits until the agent has a leader, stands in the catalog itself, and the catalog can be
-// written, or until ctx ends.
+// ready waits until the agent has a leader, is in the catalog itself, and can write to the catalog,
+// or until ctx ends.
 func (a *Agent) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -42,7 +42,7 @@ func (a *Agent) ready(ctx context.Context) error {
 	}
 }
 
-// usable returns what keeps the agent from being used.
+// usable returns nil if the agent is ready, and otherwise the reason why it is not.
 func (a *Agent) usable(ctx context.Context) error {
 	leader, err := a.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
 	if err != nil {

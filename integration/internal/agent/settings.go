@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// loopback is where all agents listen.
+// loopback is the address that all agents listen on.
 const loopback = "127.0.0.1"
 
-// settings is the part of an agent's configuration file that the tests need. The comments name
-// what is not a matter of course.
+// settings is the part of an agent's configuration file that the tests need. LeaveOnTerminate is
+// always false, because an agent that crashes does not leave the cluster.
 type settings struct {
 	NodeName            string          `json:"node_name"`
 	Datacenter          string          `json:"datacenter"`
@@ -33,22 +33,23 @@ type settings struct {
 	Limits              limits          `json:"limits"`
 	LogLevel            string          `json:"log_level"`
 	NoUpdateCheck       bool            `json:"disable_update_check"`
-	LeaveOnTerminate    bool            `json:"leave_on_terminate"` // a crash is not a farewell
+	LeaveOnTerminate    bool            `json:"leave_on_terminate"`
 	CheckUpdateInterval string          `json:"check_update_interval,omitempty"`
 
-	// dev is not in the file: it is a flag of the command line.
+	// dev is a command-line flag and not part of the file.
 	dev bool
 }
 
 type performance struct {
-	RaftMultiplier int `json:"raft_multiplier"` // 1: elections take a second, not five
+	// RaftMultiplier scales the Raft timeouts: with 1, elections take a second instead of five.
+	RaftMultiplier int `json:"raft_multiplier"`
 }
 
 type limits struct {
 	MaxConnections int `json:"http_max_conns_per_client,omitempty"`
 }
 
-// ports are those that an agent listens on; -1 is off.
+// ports holds the ports that an agent listens on; -1 turns a listener off.
 type ports struct {
 	HTTP    int `json:"http"`
 	Server  int `json:"server"`
@@ -60,16 +61,17 @@ type ports struct {
 	DNS     int `json:"dns"`
 }
 
+// acl is the ACL part of the settings. The TTLs are short, so that a revoked token is soon refused.
 type acl struct {
 	Enabled       bool      `json:"enabled"`
 	DefaultPolicy string    `json:"default_policy"`
-	TokenTTL      string    `json:"token_ttl"` // short: a revoked token is soon refused
+	TokenTTL      string    `json:"token_ttl"`
 	PolicyTTL     string    `json:"policy_ttl"`
 	RoleTTL       string    `json:"role_ttl"`
 	Tokens        aclTokens `json:"tokens"`
 }
 
-// aclTokens is redacted wherever it is printed.
+// aclTokens holds the secrets of the tokens. It prints as "[redacted]".
 type aclTokens struct {
 	InitialManagement string `json:"initial_management"`
 	Agent             string `json:"agent"`
@@ -83,12 +85,13 @@ func newSettings(cfg Config) settings {
 		cfg.Datacenter = "dc1"
 	}
 	s := settings{
-		NodeName:      "agent-" + strings.ToLower(rand.Text()[:6]),
-		Datacenter:    cfg.Datacenter,
-		BindAddr:      loopback,
-		ClientAddr:    loopback,
-		Server:        true,
-		Bootstrap:     cfg.Durable, // development mode does so by itself
+		NodeName:   "agent-" + strings.ToLower(rand.Text()[:6]),
+		Datacenter: cfg.Datacenter,
+		BindAddr:   loopback,
+		ClientAddr: loopback,
+		Server:     true,
+		// Development mode bootstraps by itself.
+		Bootstrap:     cfg.Durable,
 		Performance:   performance{RaftMultiplier: 1},
 		Connect:       map[string]bool{"enabled": false},
 		UI:            map[string]bool{"enabled": false},
@@ -110,9 +113,9 @@ func newSettings(cfg Config) settings {
 	return s
 }
 
-// write stores the settings below dir and returns the arguments that make an agent use them.
+// write stores the settings in dir and returns the arguments that make an agent use them.
 func (s settings) write(dir string) ([]string, error) {
-	text, err := json.Marshal(s) // not indented: nobody reads it
+	text, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
 	}
@@ -126,10 +129,11 @@ func (s settings) write(dir string) ([]string, error) {
 	return []string{"agent", "-config-file=" + file, "-data-dir=" + filepath.Join(dir, "data")}, nil
 }
 
-// newUUID returns a random UUID, the form that tokens have.
+// newUUID returns a random UUID, which is the format of a token's secret.
 func newUUID() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // documented never to fail
+	// Read is documented never to fail.
+	_, _ = rand.Read(b[:])
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

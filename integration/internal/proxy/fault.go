@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// errDropped says that a fault closed the connection.
+// errDropped reports that a fault closed the connection.
 var errDropped = errors.New("dropped")
 
-// Fault is a way in which an answer is wrong.
+// Fault is a way to spoil an answer.
 type Fault struct {
 	name   string
 	answer func(ctx context.Context, ask func() (*Answer, error)) (*Answer, error)
 }
 
-// String returns what the fault is called.
+// String returns the name of the fault.
 func (f Fault) String() string { return f.name }
 
-// instead answers without the agent.
+// instead returns a fault that answers with a and does not ask the agent.
 func instead(name string, a Answer) Fault {
 	return Fault{name, func(context.Context, func() (*Answer, error)) (*Answer, error) { return &a, nil }}
 }
 
-// Change lets the agent answer and changes that.
+// Change returns a fault that lets the agent answer and modifies the answer with change.
 func Change(name string, change func(*Answer)) Fault {
 	return Fault{name, func(_ context.Context, ask func() (*Answer, error)) (*Answer, error) {
 		a, err := ask()
@@ -37,7 +37,7 @@ func Change(name string, change func(*Answer)) Fault {
 	}}
 }
 
-// Status answers with a status code and Consul's way of saying so.
+// Status answers with a status code and its text as the body, as Consul does.
 func Status(code int) Fault {
 	return instead("status "+strconv.Itoa(code), Answer{
 		Status: code,
@@ -46,7 +46,7 @@ func Status(code int) Fault {
 	})
 }
 
-// HTML answers with the page of something else that listens there, as a captive portal does.
+// HTML answers with an HTML page, as a captive portal does.
 func HTML() Fault {
 	return instead("HTML", Answer{
 		Status: http.StatusOK,
@@ -55,12 +55,12 @@ func HTML() Fault {
 	})
 }
 
-// Truncate cuts the agent's answers in half. Nothing but the JSON shows it.
+// Truncate cuts the agent's answers in half. Only the invalid JSON reveals it.
 func Truncate() Fault {
 	return Change("truncated JSON", func(a *Answer) { a.Body = a.Body[:len(a.Body)/2] })
 }
 
-// CutOff promises the whole answer and closes the connection after half of it.
+// CutOff announces the length of the whole answer and closes the connection after half of it.
 func CutOff() Fault {
 	return Change("cut off", func(a *Answer) {
 		a.Header.Set("Content-Length", strconv.Itoa(len(a.Body)))
@@ -68,7 +68,7 @@ func CutOff() Fault {
 	})
 }
 
-// Hang never answers, until it is mended.
+// Hang does not answer until it is mended.
 func Hang() Fault {
 	return Fault{"hang", func(ctx context.Context, _ func() (*Answer, error)) (*Answer, error) {
 		<-ctx.Done()
@@ -81,7 +81,7 @@ func Drop() Fault {
 	return Fault{"drop", func(context.Context, func() (*Answer, error)) (*Answer, error) { return nil, errDropped }}
 }
 
-// Delay answers later.
+// Delay holds the agent's answer back for d.
 func Delay(d time.Duration) Fault {
 	return Fault{fmt.Sprintf("delay of %v", d), func(ctx context.Context, ask func() (*Answer, error)) (*Answer, error) {
 		a, err := ask()
@@ -96,12 +96,12 @@ func Delay(d time.Duration) Fault {
 	}}
 }
 
-// Empty answers that there is nothing, with the agent's headers.
+// Empty answers with an empty list and the agent's headers.
 func Empty() Fault {
 	return Change("empty answer", func(a *Answer) { a.Body = []byte("[]") })
 }
 
-// FilteredByACLs answers as Consul does when the token may not read: nothing, and a header.
+// FilteredByACLs answers as Consul does when the token may not read: an empty list and a header.
 func FilteredByACLs() Fault {
 	return Change("filtered by ACLs", func(a *Answer) {
 		a.Body = []byte("[]")
@@ -109,10 +109,10 @@ func FilteredByACLs() Fault {
 	})
 }
 
-// indexHeader is where Consul says which state an answer shows.
+// indexHeader is the header with the index of the state that an answer shows.
 const indexHeader = "X-Consul-Index"
 
-// Index rewrites the index of the answers.
+// Index rewrites the index of the answers with next.
 func Index(name string, next func(index uint64) uint64) Fault {
 	return Change(name, func(a *Answer) {
 		if index, err := strconv.ParseUint(a.Header.Get(indexHeader), 10, 64); err == nil {

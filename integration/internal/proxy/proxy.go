@@ -1,11 +1,11 @@
-// Package proxy stands in front of a Consul agent, records what is asked and spoils what is
-// answered.
+// Package proxy provides a proxy in front of a Consul agent that records requests and spoils
+// answers.
 //
 // # Overview
 //
-// [Start] returns a proxy that passes everything on. [Proxy.Break] makes it answer some requests
-// with a [Fault] until it is mended. What waits at that moment is answered with the fault as well,
-// so a long poll does not delay a test.
+// [Start] returns a proxy that forwards everything. [Proxy.Break] makes it answer some requests
+// with a [Fault] until it is mended. Requests in flight at that moment are answered with the fault
+// as well, so a long poll does not delay a test.
 //
 // # Usage
 //
@@ -33,10 +33,10 @@ import (
 )
 
 const (
-	// within bounds the waits for events. It is generous, as only failures spend it.
+	// within bounds the waits for events. It is generous because only failures take that long.
 	within = 4 * time.Minute
 
-	// maxRequests bounds what is recorded; a test that asks for more learns nothing from it.
+	// maxRequests is how many requests are recorded; later ones are not.
 	maxRequests = 200_000
 )
 
@@ -59,11 +59,14 @@ type Proxy struct {
 	transport *http.Transport
 	conns     connections
 
-	mu       sync.Mutex // guards the fields below
-	rules    []*rule    // the last added wins
+	mu sync.Mutex // guards the fields below
+	// rules is in the order of the calls of Break; the last rule that matches wins.
+	rules []*rule
+	// change is closed and replaced when rules changes.
 	change   chan struct{}
 	requests []Request
-	news     chan struct{} // closed and replaced when requests grows
+	// news is closed and replaced when requests grows.
+	news chan struct{}
 }
 
 type rule struct {
@@ -87,7 +90,8 @@ func Start(tb testing.TB, target string) *Proxy {
 	p.server.Config.ConnState = p.conns.note
 	p.server.Start()
 	tb.Cleanup(func() {
-		p.server.CloseClientConnections() // long polls would hold it up
+		// Close would wait for long polls.
+		p.server.CloseClientConnections()
 		p.server.Close()
 		p.transport.CloseIdleConnections()
 	})
@@ -97,8 +101,8 @@ func Start(tb testing.TB, target string) *Proxy {
 // Address returns the "host:port" of the proxy.
 func (p *Proxy) Address() string { return p.server.Listener.Addr().String() }
 
-// Break answers the requests that match with fault from now on, those included that wait for the
-// agent's answer, until mend is called. Of two faults for one request the later counts.
+// Break answers matching requests with fault until mend is called, including requests that are
+// already waiting for the agent's answer. If several faults match a request, the latest one applies.
 func (p *Proxy) Break(match Match, fault Fault) (mend func()) {
 	r := &rule{match, fault}
 	p.mu.Lock()
@@ -118,7 +122,8 @@ func (p *Proxy) changedLocked() {
 	p.change = make(chan struct{})
 }
 
-// rule returns what holds for a request, and a channel that is closed when that may change.
+// rule returns the rule that applies to a request, nil if none, and a channel that is closed when
+// that may change.
 func (p *Proxy) rule(r *http.Request) (*rule, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,11 +135,10 @@ func (p *Proxy) rule(r *http.Request) (*rule, <-chan struct{}) {
 	return nil, p.change
 }
 
-// Connections returns how many connections clients have open now, and how many they had at once
-// at most.
+// Connections returns how many client connections are open now, and the most that were open at once.
 func (p *Proxy) Connections() (open, peak int) { return p.conns.count() }
 
-// connections counts those of one server.
+// connections counts the connections of one server.
 type connections struct {
 	mu         sync.Mutex // guards the fields below
 	open, peak int
@@ -158,7 +162,8 @@ func (c *connections) count() (open, peak int) {
 	return c.open, c.peak
 }
 
-// until returns a context that ends when change is closed, and whether that has ended it.
+// until returns a context that is canceled with the cause errRulesChanged when change is closed. The
+// caller must call release.
 func until(ctx context.Context, change <-chan struct{}) (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})

@@ -16,14 +16,14 @@ func (p *Proxy) record(r Request) {
 	p.news = make(chan struct{})
 }
 
-// Requests returns what was answered so far, in that order.
+// Requests returns a copy of the recorded requests, in the order of their answers.
 func (p *Proxy) Requests() []Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.requests)
 }
 
-// Count returns how many of the requests answered so far match.
+// Count returns how many of the recorded requests match.
 func (p *Proxy) Count(match func(Request) bool) int {
 	n := 0
 	for _, r := range p.Requests() {
@@ -34,15 +34,15 @@ func (p *Proxy) Count(match func(Request) bool) int {
 	return n
 }
 
-// Forget drops what was recorded.
+// Forget discards the recorded requests.
 func (p *Proxy) Forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests = nil
 }
 
-// Await waits until a request that matches has been answered, and returns it. Those answered before
-// count as well, back to the last Forget.
+// Await waits until a matching request has been answered, and returns it. Requests that were answered
+// before the call count as well, back to the last Forget.
 func (p *Proxy) Await(what string, match func(Request) bool) Request {
 	p.tb.Helper()
 	timer := time.NewTimer(within)
@@ -65,7 +65,7 @@ func (p *Proxy) Await(what string, match func(Request) bool) Request {
 	}
 }
 
-// PeakRate returns the most requests that came within any second.
+// PeakRate returns the largest number of recorded requests that arrived within any second.
 func (p *Proxy) PeakRate() int {
 	var at []time.Time
 	for _, r := range p.Requests() {

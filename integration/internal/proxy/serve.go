@@ -12,22 +12,22 @@ import (
 	"time"
 )
 
-// errRulesChanged ends what waits for the agent, to be looked at again.
+// errRulesChanged cancels requests that wait for the agent, so that the rules are applied again.
 var errRulesChanged = errors.New("the faults have changed")
 
-// Answer is what a client gets.
+// Answer is the answer that a client gets.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// serve answers one request and records that.
+// serve answers one request and records it.
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		panic(http.ErrAbortHandler) // the client is gone
+		panic(http.ErrAbortHandler)
 	}
 	answer, name, err := p.answer(r, body)
 	record := Request{
@@ -39,18 +39,21 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	p.record(record)
 	if answer == nil {
-		panic(http.ErrAbortHandler) // closes the connection without an answer
+		// The server closes the connection without an answer.
+		panic(http.ErrAbortHandler)
 	}
 	maps.Copy(w.Header(), answer.Header)
 	if w.Header().Get("Content-Length") == "" {
 		w.Header().Set("Content-Length", strconv.Itoa(len(answer.Body)))
 	}
 	w.WriteHeader(answer.Status)
-	_, _ = w.Write(answer.Body) // fails if the client is gone, or was promised more than this
+	// Write fails if the client is gone.
+	_, _ = w.Write(answer.Body)
 }
 
-// answer returns what the client gets, nil if nothing, and the name of the fault in force. What a
-// fault changes is asked of the agent without waiting for news, so that it strikes at once.
+// answer returns the answer for the client, nil if none, and the name of the fault in force. With a
+// fault it asks the agent for the current state instead of a change, so that the fault takes effect
+// at once.
 func (p *Proxy) answer(r *http.Request, body []byte) (*Answer, string, error) {
 	for {
 		rule, change := p.rule(r)
@@ -75,7 +78,7 @@ func (p *Proxy) answer(r *http.Request, body []byte) (*Answer, string, error) {
 	}
 }
 
-// forward asks the agent.
+// forward sends the request to the agent, with query as its query, and returns the agent's answer.
 func (p *Proxy) forward(ctx context.Context, r *http.Request, query url.Values, body []byte) (*Answer, error) {
 	to := *r.URL
 	to.Scheme, to.Host, to.RawQuery = p.target.Scheme, p.target.Host, query.Encode()
@@ -101,15 +104,19 @@ func (p *Proxy) forward(ctx context.Context, r *http.Request, query url.Values, 
 
 // Request is one request that the proxy has answered, or whose client has gone.
 type Request struct {
-	At     time.Time // when it came
+	// At is when the request arrived.
+	At     time.Time
 	Took   time.Duration
 	Method string
 	Path   string
 	Query  url.Values
 	Header http.Header
-	Status int    // the status of the answer, 0 if there was none
-	Fault  string // the fault in force, "" if none
-	Err    error  // why there was no answer
+	// Status is the status of the answer, 0 if there was none.
+	Status int
+	// Fault is the name of the fault in force, "" if there was none.
+	Fault string
+	// Err is the reason why there was no answer.
+	Err error
 }
 
 // Blocking reports whether the request asked the agent to wait for a change.
