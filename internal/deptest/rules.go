@@ -42,7 +42,7 @@ func Rules() []Rule {
 		{
 			Reason: "sharing is arithmetic: standard library only",
 			From:   []string{"./internal/share/..."},
-			Only:   []string{"std"},
+			Only:   []string{"std", "./internal/share"},
 		},
 		{
 			Reason: "escaping text is a function: standard library only",

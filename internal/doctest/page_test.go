@@ -5,8 +5,10 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -57,6 +59,61 @@ func TestFieldsInTheReadmeAreOfConfig(t *testing.T) {
 	for _, m := range mentioned {
 		if !fields[m[1]] {
 			t.Errorf("README.md names Config.%s, which does not exist", m[1])
+		}
+	}
+}
+
+// TestTestsNamedInPagesExist: a page that says which test holds a promise names one that there is.
+// "TestDrain…" stands for all whose names begin so.
+func TestTestsNamedInPagesExist(t *testing.T) {
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w*)\(`)
+	var all []string
+	for _, code := range files(t, "_test.go") {
+		for _, m := range declared.FindAllStringSubmatch(code, -1) {
+			all = append(all, m[1])
+		}
+	}
+	slices.Sort(all)
+	found := 0
+	for page, text := range files(t, ".md") {
+		for _, m := range regexp.MustCompile("\\b((?:Test|Fuzz|Benchmark|Example)[A-Z]\\w*)(…?)").FindAllStringSubmatch(text, -1) {
+			found++
+			i, exact := slices.BinarySearch(all, m[1])
+			if begins := i < len(all) && strings.HasPrefix(all[i], m[1]); !exact && (m[2] == "" || !begins) {
+				t.Errorf("%s names %s, and there is no such test", page, m[1])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no page names a test")
+	}
+}
+
+// TestEveryBoundThatIsSharedHasARow in the table of docs/design.md that says whose share is what,
+// and a package that drives it with the attacker of all.
+func TestEveryBoundThatIsSharedHasARow(t *testing.T) {
+	bounds, driven := make(map[string]int), make(map[string]bool)
+	for name, code := range files(t, ".go") {
+		dir := path.Dir(name)
+		if !strings.HasSuffix(name, "_test.go") {
+			bounds[dir] += len(regexp.MustCompile(`\bNewPool\((?:share|pool)\.Config\{`).FindAllString(code, -1))
+		} else if strings.Contains(code, "sharetest.Drive(") {
+			driven[dir] = true
+		}
+	}
+	_, table, _ := strings.Cut(read(t, "docs/design.md"), "| bound | counts | whose share |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, row := range strings.Split(table, "\n")[2:] { // behind the head and the line below it
+		where := regexp.MustCompile("`([a-z/]+)` \\|$").FindStringSubmatch(row)
+		if where == nil || !driven[where[1]] {
+			t.Errorf("no package drives this row with the attacker of all: %s", row)
+			continue
+		}
+		bounds[where[1]]--
+	}
+	for dir, n := range bounds {
+		if n != 0 {
+			t.Errorf("%s has %d shared bounds more than rows in docs/design.md", dir, n)
 		}
 	}
 }

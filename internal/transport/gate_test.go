@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/share/sharetest"
 )
 
 func udp(ip string) *net.UDPAddr { return &net.UDPAddr{IP: net.ParseIP(ip), Port: 4242} }
@@ -93,6 +95,50 @@ func TestGateBoundsHandshakes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOneAddressLeavesOthersTheirHandshakes, and no name counts before it is proven.
+func TestOneAddressLeavesOthersTheirHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(Limits{Handshakes: 100, HandshakesPerSource: 4, RetryAbove: 1000, RetryRate: 1e6}.withDefaults())
+		var in []visitor
+		var refused error
+		sharetest.Drive(t, sharetest.Bound{
+			Used: g.places.Used, Limit: g.places.Limit, Tries: 200,
+			Take: func(m sharetest.Member) {
+				v, err := visit(g, host(m), true)
+				if err == nil {
+					in = append(in, v)
+				} else {
+					refused = err
+				}
+			},
+			Told: func() bool { return errors.Is(refused, errTooManyHandshakes) },
+			Use: func(others []sharetest.Member) error {
+				for _, m := range others {
+					for range floorHandshakes {
+						v, err := visit(g, host(m), true)
+						if err != nil {
+							return fmt.Errorf("%s: %w", m.Addr, err)
+						}
+						defer v.fail()
+					}
+				}
+				return nil
+			},
+			Leave: func() {
+				for _, v := range in {
+					v.fail()
+				}
+				synctest.Wait()
+			},
+		}, false)
+	})
+}
+
+func host(m sharetest.Member) string {
+	ip, _, _ := net.SplitHostPort(m.Addr) // the addresses of sharetest are valid
+	return ip
 }
 
 func TestGateRefusesOnlyTheSourceThatIsFull(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/internal/share/sharetest"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
@@ -48,6 +50,10 @@ func (m *member) connect(config *quic.Config) *raw {
 	if m.free {
 		name = fmt.Sprintf("mallory%d", m.conns)
 	}
+	return m.connectAs(name, config)
+}
+
+func (m *member) connectAs(name string, config *quic.Config) *raw {
 	m.conns++
 	w := m.w
 	tr := &quic.Transport{Conn: w.socketAt(&net.UDPAddr{IP: memberAddr, Port: 10_000 + m.conns})}
@@ -96,6 +102,10 @@ type siege struct {
 	// honest is what each of floor others does at once, on connections of their own.
 	honest func(s *Session) error
 	floor  int
+	// least is how much of the bound the attacker must get; 0 is an eighth.
+	least int64
+	// untold means that nothing is refused.
+	untold bool
 }
 
 func sieges() []siege {
@@ -124,7 +134,7 @@ func sieges() []siege {
 					r.attempt(append(calls(), headers("echo", time.Hour)...))
 				}
 			},
-			honest: echo, floor: 40,
+			honest: echo, floor: 40, least: 20,
 		},
 		{
 			bound:  "calls whose small replies wait for room",
@@ -136,7 +146,7 @@ func sieges() []siege {
 					r.attempt(append(calls(), bytes.Repeat(callFrames("kilo", time.Hour, ""), 3)...))
 				}
 			},
-			honest: echo, floor: 40,
+			honest: echo, floor: 40, least: 300, // as many as it opens: it is the calls that are bounded
 		},
 		{
 			bound:  "streams",
@@ -215,6 +225,33 @@ func sieges() []siege {
 			},
 			honest: expectCredit, floor: 4,
 		},
+		{ // SEC-329
+			bound:  "late credit",
+			conns:  4,
+			limits: Limits{StreamsPerProcess: 8000, StreamsPerConnection: 600, RefusalRate: 10},
+			pool:   func(p *pools) *share.Pool { return p.late },
+			fill: func(r *raw) {
+				for range 600 {
+					r.attempt(join(patternStream("grant"), frame(0x9d, wire.FlagCritical, "")))
+				}
+			},
+			honest: echo, floor: 40,
+		},
+		{ // SEC-326
+			bound:  "windows",
+			conns:  6,
+			limits: Limits{WindowBytes: 16 << 20, MaxMessage: 2 << 20},
+			pool:   func(p *pools) *share.Pool { return p.windows },
+			fill: func(r *raw) {
+				for range 3 {
+					if st := r.attempt(callStream(wire.StreamCall, "sink", time.Hour, message+message[:1<<19])); st != nil {
+						_ = st.reply()
+					}
+				}
+			},
+			honest: func(s *Session) error { return expectEcho(s, message) }, floor: 4, least: 1,
+			untold: true, // nothing is refused: windows that do not grow slow their connections down
+		},
 	}
 }
 
@@ -265,6 +302,7 @@ func besiege(w *world, siege siege, free bool) {
 	}
 	server := w.node("orders", siege.limits, opts...)
 	server.handler.onCall("bulk", func(c *Call) { answer(c, strings.Repeat("b", 1<<20)) })
+	server.handler.onCall("sink", func(c *Call) { c.Reply = wire.AppendOK(c.Reply, c.StatusFlags()) })
 	server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1100)) })
 	server.handler.onStream("deaf", func(s *Stream) { <-s.Canceled().Done() })
 	server.handler.onStream("grant", func(s *Stream) {
@@ -272,54 +310,53 @@ func besiege(w *world, siege siege, free bool) {
 			<-s.Canceled().Done()
 		}
 	})
-	pool := siege.pool(&server.pools)
-	m := &member{w: w, to: server, free: free}
 	config := rawConfig()
 	config.KeepAlivePeriod = 5 * time.Second
 	config.InitialStreamReceiveWindow = cmp.Or(siege.window, 16<<10)
 	config.MaxStreamReceiveWindow = config.InitialStreamReceiveWindow
+	pool, attacker := siege.pool(&server.pools), &member{w: w, to: server}
 	var conns []*raw
-	floor := race.Fewer(siege.floor, (siege.floor+3)/4) // each has a handshake
-	for range cmp.Or(siege.conns, 12) {
-		if r := m.connect(config); r != nil {
-			conns = append(conns, r)
-			siege.fill(r)
-		}
-	}
-	settle()
-	held, limit := pool.Used(), pool.Limit()
-	if held == 0 {
-		t.Fatal("the attacker holds nothing: nothing was tested")
-	}
-	if held > limit/2+limit/20 {
-		t.Errorf("one member holds %d of %d", held, limit)
-	}
-	told := server.Shed()
-	maps.Copy(told, server.Refused())
-	if len(told) == 0 || !server.log.contains("mallory") && told[refusedOverload] == 0 {
-		t.Errorf("nobody is told what was refused, and to which peer: %v", told)
-	}
-	var wg sync.WaitGroup
-	for i := range floor {
-		s := w.quiet(fmt.Sprintf("web%d", i), Limits{}).connect(server)
-		wg.Go(func() {
-			for range 3 {
-				if err := siege.honest(s); err != nil {
-					t.Errorf("an honest caller, while one member holds %d of %d: %v", held, limit, err)
-					return
-				}
+	sharetest.Drive(t, sharetest.Bound{
+		Used: pool.Used, Limit: pool.Limit, Tries: cmp.Or(siege.conns, 12), Least: siege.least,
+		Take: func(m sharetest.Member) {
+			if r := attacker.connectAs(m.Name, config); r != nil {
+				conns = append(conns, r)
+				siege.fill(r)
+				settle()
 			}
-		})
-	}
-	wg.Wait()
-	if pool.Used() < held/2 {
-		t.Errorf("the attacker had let go: %d of %d are left", pool.Used(), held)
-	}
-	for _, r := range conns {
-		_ = r.conn.CloseWithError(0, "") // has no error to return
-	}
-	pass(time.Second)
-	if n := server.pools.calls.Used() + server.pools.bytes.Used() + server.pools.credit.Used(); n != 0 {
-		t.Errorf("%d calls and bytes are held when the attacker is gone", n)
-	}
+		},
+		Told: func() bool {
+			told := server.Shed()
+			maps.Copy(told, server.Refused())
+			return siege.untold || len(told) > 0 && (server.log.contains("mallory") || told[refusedOverload] > 0)
+		},
+		Others: race.Fewer(siege.floor, (siege.floor+3)/4), // each has a handshake
+		Use: func(others []sharetest.Member) error {
+			var wg sync.WaitGroup
+			failed := make([]error, len(others))
+			for i, m := range others {
+				s := w.quiet(m.Name, Limits{}).connect(server)
+				defer s.close(wire.CodeNone, "test")
+				wg.Go(func() {
+					for range 3 {
+						if err := siege.honest(s); err != nil {
+							failed[i] = fmt.Errorf("%s: %w", m.Name, err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			return errors.Join(failed...)
+		},
+		Leave: func() {
+			for _, r := range conns {
+				_ = r.conn.CloseWithError(0, "") // has no error to return
+			}
+			pass(3 * time.Second)
+			if n := server.pools.calls.Used() + server.pools.bytes.Used() + server.pools.credit.Used(); n != 0 {
+				t.Errorf("%d calls and bytes are held when the attacker is gone", n)
+			}
+		},
+	}, free)
 }

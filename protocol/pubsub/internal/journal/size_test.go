@@ -184,57 +184,6 @@ func TestWhatIsKeptBesideAMessageCounts(t *testing.T) { // SEC-360
 	runtime.KeepAlive(subs)
 }
 
-// TestOneSubscriberLeavesOthersTheirWindows: eight full windows of one subscriber, which acks
-// nothing, leave a window of another one as much as it wants.
-func TestOneSubscriberLeavesOthersTheirWindows(t *testing.T) { // SEC-360
-	for _, free := range []bool{false, true} {
-		t.Run(fmt.Sprintf("names free %t", free), func(t *testing.T) {
-			const unacked = 64 << 20
-			now := start()
-			l := newLog(t, journal.Options{Unacked: unacked})
-			who := func(name, place string) pool.Key {
-				if !free {
-					place = ""
-				}
-				return pool.Key{Name: name, Place: place}
-			}
-			var all []*stream
-			for i := range 8 {
-				name := "mallory"
-				if free {
-					name = fmt.Sprint("mallory", i)
-				}
-				all = append(all, subscribe(t, l, now, journal.Subscription{
-					Class: journal.AtLeastOnce, ID: fmt.Sprint(i), Who: who(name, "10.0.0.9"), Limits: journal.Limits{Bytes: journal.MaxWindowBytes},
-				}))
-			}
-			honest := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce, Who: who("billing", "10.0.0.1")})
-			for range 900 {
-				publish(t, l, now, journal.Message{Topic: "t", Payload: make([]byte, 16<<10)})
-			}
-			fill := func(s *stream) {
-				for more := true; more; {
-					var err error
-					if _, _, more, err = s.Fill(nil, 1<<20, 1024, now); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			for _, s := range all {
-				fill(s)
-				s.Detach(now)
-			}
-			if held := l.Stats().Unacked; held > unacked/2+unacked/8 || held < unacked/8 {
-				t.Errorf("one subscriber has %d of %d", held, unacked)
-			}
-			fill(honest)
-			if st := honest.Stats(now); st.UnackedBytes < journal.DefaultWindowBytes-(17<<10) {
-				t.Errorf("another one has %d bytes, want its window of %d", st.UnackedBytes, journal.DefaultWindowBytes)
-			}
-		})
-	}
-}
-
 // TestGapsThatWereToldLeaveOthersTheirWindows: subscriptions that ask for thousands of single
 // messages once more, which are not kept any more, and never say that they heard so, leave a
 // window of another subscriber as much as it wants; and what they were told is told again.
