@@ -81,10 +81,11 @@ func (p *Pool) Done(t *Task, o frame.Outcome, now int64) {
 		o = frame.Outcome{Verb: frame.Retry, Delay: -1, Data: []byte(t.over.Error())}
 	}
 	o.Ran = time.Duration(now - t.began)
+	each := float64(o.Ran) / float64(p.opts.Batch)
 	if p.service == 0 {
-		p.service = float64(o.Ran)
+		p.service = each
 	} else {
-		p.service += (float64(o.Ran)/float64(p.opts.Batch) - p.service) / 16
+		p.service += (each - p.service) / 16
 	}
 	switch o.Verb {
 	case frame.Ack, frame.Result:

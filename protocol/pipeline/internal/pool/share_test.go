@@ -144,6 +144,18 @@ func TestRecallAndCancelOfWhatRuns(t *testing.T) {
 	}
 }
 
+// TestATaskOfABatchTakesItsPartOfTheTime: also the first one that is measured.
+func TestATaskOfABatchTakesItsPartOfTheTime(t *testing.T) {
+	const batch = 10
+	p, _ := one(t, Options{Slots: 1, Batch: batch}, batch)
+	for _, task := range p.Begin(nil, 3) {
+		p.Done(task, frame.Outcome{Verb: frame.Ack}, 3+int64(batch*time.Millisecond))
+	}
+	if got := p.State().Service; got != time.Millisecond {
+		t.Errorf("a task of a batch of %d that took %v counts as %v, want %v", batch, batch*time.Millisecond, got, time.Millisecond)
+	}
+}
+
 func TestPrefetchFollowsRoundTripAndServiceTime(t *testing.T) {
 	for _, tt := range []struct {
 		trip, service time.Duration
