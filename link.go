@@ -10,8 +10,8 @@
 //
 // Programs use a pattern, such as protocol/reqrep, which adds types to the two
 // operations of a node: one unary call ([Node.Call], [Node.HandleCall]) and one
-// stream of frames ([Node.Open], [Node.Handle]). Patterns use nothing else, so
-// others can be built beside them.
+// stream of frames ([Node.Open], [Node.Handle]). Patterns use only what this
+// package exports, so others can be built beside them.
 //
 // # Usage
 //

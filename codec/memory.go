@@ -21,7 +21,8 @@ const (
 const leastBytes = 3
 
 // mapMemory returns how many bytes a map of n pairs takes. The number of slots is a power of two, of which at
-// most 7 of 8 are used. A value of more than 128 bytes is stored outside of its slot.
+// most 7 of 8 are used. The runtime stores a value of more than 128 bytes outside of its slot; the estimate is the
+// same.
 func mapMemory(n, slot int64) int64 {
 	if n == 0 {
 		return mapHeader

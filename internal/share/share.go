@@ -50,7 +50,8 @@ var (
 type Config struct {
 	// Limit is the amount that all holders may have together.
 	Limit int64
-	// Floor is the amount that each holder may have regardless of its share, as long as it is free.
+	// Floor is the amount that each holder may have regardless of its share, as long as it is free
+	// and its place does not have its share.
 	Floor int64
 	// Most is the maximum of one holder. Zero means that only its share limits it.
 	Most int64

@@ -155,7 +155,7 @@ type dialed struct {
 }
 
 // dialFirst begins the handshakes of plan, the next one early if all that have begun have failed, and returns the
-// first session. It fails once every address has failed.
+// first session. It fails once every address has failed, or a single address has refused.
 func (e *Endpoint) dialFirst(ctx context.Context, p *Peer, addrs []netip.AddrPort, plan []dialAt) (*Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errAnswered)

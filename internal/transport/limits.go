@@ -20,7 +20,8 @@ type Limits struct {
 	ConnsPerIdentity int
 	// ConnsPerProcess is how many connections all peers together may hold. Default 10000.
 	ConnsPerProcess int
-	// InFlightBytes bounds the bytes of messages being received, over all connections. Default 256 MiB.
+	// InFlightBytes bounds the bytes of messages and long headers being received, of frames that wait to
+	// be read, and of replies that are not read, over all connections. Default 256 MiB.
 	InFlightBytes int64
 	// WindowBytes is by how many bytes the windows of all connections together may grow, see mayGrow. Default 1 GiB.
 	WindowBytes int64

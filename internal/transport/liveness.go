@@ -21,7 +21,7 @@ import (
 // long it has been silent although an answer is due. [Limits.Silence], S for short, sets the times:
 //
 //   - A peer with calls or unacknowledged data is asked for a sign of life S/8 after its last packet,
-//     a peer with streams only after S. Its host is also asked whether anybody listens.
+//     a peer with streams only after S, or S + S/4 if it dialed. Its host is also asked whether anybody listens.
 //   - A peer that has not answered S/4 after that is in doubt: new calls go elsewhere, and calls that
 //     may run twice are moved there.
 //   - A peer that was silent for 2 S is given up. If another instance is at its address, it is given up

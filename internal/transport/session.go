@@ -218,8 +218,8 @@ func (s *Session) hasEnded(err error) bool {
 // usable reports whether new calls may start.
 func (s *Session) usable() bool { return !s.ended() && !s.isDraining() && !s.retired.Load() }
 
-// identify notes who the peer is; finish or disown must follow. A connection never outlives a certificate: the janitor
-// closes it in the second in which one expires. The dialing side moves to a new connection when a twentieth to a tenth
+// identify notes who the peer is; finish or disown must follow. A connection does not outlive a certificate: the janitor
+// closes it within the second after one expires. The dialing side moves to a new connection when a twentieth to a tenth
 // of the time is left, so that calls can end. The moment is random so that a fleet does not move at once.
 func (s *Session) identify(who Identity, now time.Time) {
 	s.peer, s.expires = who.Peer, who.Expires

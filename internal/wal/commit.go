@@ -11,8 +11,8 @@ import (
 func (l *Log) Durable() Position { return Position(l.durable.Load()) }
 
 // Commit waits until everything below the position is on the disk. If the context ends, only the
-// wait ends; the records stay in the log. Errors are those of the context, *FrozenError and
-// ErrClosed.
+// wait ends; the records stay in the log. Errors are those of the context and *FrozenError, and one
+// for a position beyond the end of the log.
 func (l *Log) Commit(ctx context.Context, pos Position) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -61,8 +61,8 @@ type DamageError struct {
 	// Offset is where in the file the first bad record begins.
 	Offset int64
 	Reason string
-	// Expected and Actual are checksums, lengths or positions, depending on Reason; both are zero if
-	// Reason is about nothing of the kind.
+	// Expected and Actual are checksums, lengths, positions or flags, depending on Reason. Both are
+	// zero if Reason compares nothing.
 	Expected, Actual uint64
 }
 

@@ -82,7 +82,7 @@
 // # Errors
 //
 // Open returns [ErrLocked], [ErrUnsupported], [ErrUnsafeDir] and [DamageError]. Append returns
-// [ErrNoSpace], [ErrTooLarge], [ErrClosed] and [FrozenError]. Commit returns the last two and those
+// [ErrNoSpace], [ErrTooLarge], [ErrClosed] and [FrozenError]. Commit returns [FrozenError] and those
 // of the context. Others are those of the file system.
 package wal
 

@@ -19,7 +19,8 @@ type QueueStats struct {
 	Depth   int `json:"depth"`
 	Waiting int `json:"waiting"`
 	Delayed int `json:"delayed"`
-	// Keyed counts the tasks that wait behind another one of their key.
+	// Keyed counts the tasks that wait behind another one of their key, and those that are not
+	// written yet or, after a restart, may still run at a worker.
 	Keyed    int   `json:"keyed"`
 	InFlight int   `json:"in_flight"`
 	Bytes    int64 `json:"bytes"`

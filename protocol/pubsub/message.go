@@ -71,9 +71,10 @@ func (m *Message[T]) header(name string) []byte {
 	return nil
 }
 
-// Context returns ctx with the trace context and baggage of the publisher, for handling
-// the message, and the span of that. From a publisher in another trust domain it takes
-// neither trace context nor baggage. [SubscribeFunc] calls it for its handler.
+// Context returns ctx with the baggage of the publisher, for handling the message, and the
+// span of that, which is linked to the publisher's. Without an OpenTelemetry SDK, the context
+// carries the publisher's trace context instead. From a publisher in another trust domain it
+// takes neither trace context nor baggage. [SubscribeFunc] calls it for its handler.
 func (m *Message[T]) Context(ctx context.Context, tracer *tracing.Tracer) (context.Context, tracing.MessageSpan) {
 	var carrier tracing.Carrier
 	for k, v := range m.allPairs().trace.All() {

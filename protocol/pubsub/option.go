@@ -140,8 +140,10 @@ func FromTime(t time.Time) SubscribeOption {
 
 // Block lets publishers wait for this subscription when it is 8 MiB behind, at most this
 // long for each message, and at most [MaxBlock]. It slows the publisher down so that the
-// subscription loses nothing: use it where slow is better than incomplete. Publishers of
-// other nodes must allow it with [AllowBlock], or they refuse the subscription.
+// subscription loses nothing: use it where slow is better than incomplete. A subscription that
+// is BestEffort and has no limit by then becomes Reliable, so give [In] after Block to keep it
+// BestEffort. Publishers of other nodes must allow it with [AllowBlock], or they refuse the
+// subscription.
 func Block(most time.Duration) SubscribeOption {
 	return subscribeOption(func(s *settings) {
 		s.ask.Block = most.Microseconds()

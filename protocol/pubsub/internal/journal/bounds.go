@@ -73,10 +73,11 @@ const (
 	DefaultMaxDeliveries = 5
 )
 
-// unackedFloor is what each Subscription.Who may have of Options.Unacked, as long as it is free.
+// unackedFloor is what each Subscription.Who may have of Options.Unacked, as long as it is free:
+// this or an eighth of the option, whichever is less.
 const unackedFloor = DefaultWindowBytes
 
-// backlogFloor is the same for Options.Backlog: one backlog of MaxBacklog messages.
+// backlogFloor is the same for Options.Backlog: one backlog of MaxBacklog messages, or an eighth.
 const backlogFloor int64 = MaxBacklog * int64(numberCost)
 
 const (

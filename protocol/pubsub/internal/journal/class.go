@@ -57,7 +57,7 @@ const (
 //	Latest       65 536 keys, also the most
 //	AtLeastOnce  1000       8 MiB        delivered and not yet acked; at most 65 536 and 64 MiB
 //
-// Bytes counts whole records, each rounded up to 16 bytes.
+// Bytes counts whole records, in a backlog each rounded up to 16 bytes.
 type Limits struct {
 	Messages int
 	Bytes    int

@@ -10,7 +10,8 @@ import (
 const chunkSize = 128
 
 // deliveries are the deliveries of a window in the order of their numbers, in chunks. A
-// lookup is a binary search, and an insertion or removal moves no more than a chunk.
+// lookup is a binary search, and an insertion or removal moves no more than two chunks and
+// the list of chunks.
 type deliveries struct {
 	chunks []*chunk
 	n      int

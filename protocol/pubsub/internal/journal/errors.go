@@ -6,7 +6,7 @@ import (
 )
 
 // ErrClosed is returned by the methods of a cursor after its Close, or after another cursor
-// has resumed its session.
+// has resumed its session. Fill also returns it for a detached cursor.
 var ErrClosed = errors.New("journal: the subscription is closed")
 
 // ErrSealed is returned by Append after [Log.Seal].

@@ -3,7 +3,8 @@ package journal
 import "time"
 
 // Fill appends records to buf, in order: at most maxMessages messages, and no more
-// than maxBytes bytes, except that the first record is appended whatever its length.
+// than maxBytes bytes, except that the first message and the gaps before it are appended
+// whatever their length, with the records that explain it.
 // It returns the extended buf and the number n of appended messages. Gaps and marks do
 // not count, so bytes may come without messages.
 //

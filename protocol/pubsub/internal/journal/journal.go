@@ -8,7 +8,7 @@
 // subscriber. It has a queue of numbers, 8 bytes for each message that waits for the
 // subscriber, and [Cursor.Fill] copies the records with these numbers into a frame.
 // Where messages are missing, it writes a gap in their place, with a count and a reason:
-// overflow, expiry, conflation, retention, restart. A subscriber that falls behind costs
+// overflow, expiry, conflation, retention, restart, drain, loss. A subscriber that falls behind costs
 // its queue and nothing more; messages that have left the ring are told as a gap.
 //
 // A cursor that starts in the past, that resumes, or that is slow and must not lose
@@ -65,7 +65,7 @@
 //
 // GAP says that count messages of the lane (0 high, 1 normal, 2 low) with numbers in
 // from … to do not come; a count of 0 is unknown. reason is 1 overflow, 2 ttl,
-// 3 conflated, 4 retention, 5 restart. In a restart from and to are 0, and it is the first
+// 3 conflated, 4 retention, 5 restart, 6 drained, 7 lost. In a restart from and to are 0, and it is the first
 // record of its stream. The ranges of adjacent gaps may overlap, and a range may span
 // messages that are not the subscriber's.
 //

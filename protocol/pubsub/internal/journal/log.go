@@ -16,7 +16,8 @@ type Options struct {
 	// Epoch distinguishes this log from earlier ones of the publisher. It should be random.
 	Epoch uint64
 	// Bytes and Age bound what the ring keeps. Zero means [DefaultBytes] and [DefaultAge].
-	// Messages leave the ring by whichever comes first; the newest one never does.
+	// Messages leave the ring by whichever comes first; the newest one stays, unless there is
+	// neither a history nor a subscription.
 	Bytes int
 	Age   time.Duration
 	// Unacked bounds the memory of messages that wait for acks: their records, and for each
@@ -158,7 +159,8 @@ func (l *Log) AppendAt(m *Message, since time.Duration) (Report, error) {
 }
 
 // Number is Append for a caller that needs the number of the message instead of a report.
-// The number is zero if the message was not kept. A sealed log takes it too.
+// The number is zero if nothing had to be kept, because there is neither a history nor a
+// subscription. A sealed log takes it too.
 func (l *Log) Number(m *Message, now time.Time) (seq uint64, err error) {
 	_, seq, err = l.appendAt(m, now.Sub(l.base), true)
 	return seq, err
