@@ -76,7 +76,7 @@ func TestTestsNamedInPagesExist(t *testing.T) {
 	slices.Sort(all)
 	found := 0
 	for page, text := range files(t, ".md") {
-		for _, m := range regexp.MustCompile("\\b((?:Test|Fuzz|Benchmark|Example)[A-Z]\\w*)(…?)").FindAllStringSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile(`\b((?:Test|Fuzz|Benchmark|Example)[A-Z]\w*)(…?)`).FindAllStringSubmatch(text, -1) {
 			found++
 			i, exact := slices.BinarySearch(all, m[1])
 			if begins := i < len(all) && strings.HasPrefix(all[i], m[1]); !exact && (m[2] == "" || !begins) {
