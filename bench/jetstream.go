@@ -39,13 +39,15 @@ func (jetStream) broker(ctx context.Context, m material, dir string, ready func(
 	if err != nil {
 		return err
 	}
-	if dir == "" { // in memory; without a folder of ours it would leave one of its own behind
-		dir = filepath.Join(m.dir, "jetstream")
+	storage, store := jetstream.FileStorage, dir
+	if dir == "" {
+		// Without a folder of ours, the server would leave one of its own behind.
+		storage, store = jetstream.MemoryStorage, filepath.Join(m.dir, "jetstream")
 	}
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
 		TLS: true, TLSVerify: true, TLSConfig: conf,
-		JetStream: true, StoreDir: dir, JetStreamMaxMemory: 4 << 30, JetStreamMaxStore: 16 << 30,
+		JetStream: true, StoreDir: store, JetStreamMaxMemory: 4 << 30, JetStreamMaxStore: 16 << 30,
 	})
 	if err != nil {
 		return err
@@ -64,10 +66,6 @@ func (jetStream) broker(ctx context.Context, m material, dir string, ready func(
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return err
-	}
-	storage := jetstream.MemoryStorage
-	if dir != "" {
-		storage = jetstream.FileStorage
 	}
 	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: jetName, Subjects: []string{jetSubject}, Storage: storage, Retention: jetstream.WorkQueuePolicy,
