@@ -21,7 +21,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// counting counts the bytes that a node decodes of messages.
+// counting is a codec that counts the bytes of the messages that it decodes.
 type counting struct {
 	codec.Codec
 	bytes atomic.Int64
@@ -36,7 +36,7 @@ var errNotYou = errors.New("not you")
 
 func notYou(link.Peer) error { return errNotYou }
 
-// denying is server middleware that turns everybody away.
+// denying is server middleware that refuses every operation.
 func denying(link.Handler) link.Handler {
 	return func(context.Context, *link.Operation) error { return link.Errorf(link.PermissionDenied, "not you") }
 }
@@ -47,8 +47,7 @@ var (
 	bulkStage  = pipeline.NewStage[string]("orders", "resize")
 )
 
-// TestACallerThatIsRefusedCostsItsHeaders sends large messages where they are not welcome: none is decoded,
-// and none is read, for which there would be no room.
+// TestACallerThatIsRefusedCostsItsHeaders checks that messages of a refused caller are neither read nor decoded.
 func TestACallerThatIsRefusedCostsItsHeaders(t *testing.T) { // SEC-351
 	large := strings.Repeat("x", 3<<20)
 	for _, tt := range []struct {
@@ -176,7 +175,7 @@ type seen struct {
 	Panic    any
 }
 
-// watching is server middleware that writes down what it sees.
+// watching is server middleware that records what it sees.
 type watching struct {
 	mu   sync.Mutex // guards the field below
 	list []seen
@@ -209,8 +208,8 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		do   func(ctx context.Context, client *link.Node) error
-		cfg  link.Config // the client's
-		code link.Code   // the code that the caller gets
+		cfg  link.Config
+		code link.Code
 		want seen
 	}{
 		{
@@ -305,7 +304,8 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 				})
 				mesh.Start(srv)
 				client := mesh.Node(tt.cfg)
-				for range 2 { // the second time by the number of the route
+				// The second call names the route by its number.
+				for range 2 {
 					if err := tt.do(t.Context(), client); link.CodeOf(err) != tt.code {
 						t.Errorf("the caller got %v, want %v", err, tt.code)
 					}
@@ -360,8 +360,8 @@ func TestMiddlewareDecodesForItself(t *testing.T) {
 	})
 }
 
-// TestARequestIsNotReadBehindItsReply has middleware answer while next goes on, which must not take bytes of
-// the calls that follow on the stream.
+// TestARequestIsNotReadBehindItsReply has middleware reply and then decode the request in the background, which
+// must not consume bytes of later calls on the stream.
 func TestARequestIsNotReadBehindItsReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -372,7 +372,7 @@ func TestARequestIsNotReadBehindItsReply(t *testing.T) {
 					return next(ctx, op)
 				}
 				left.Go(func() {
-					<-time.After(time.Second) // in virtual time
+					<-time.After(time.Second)
 					if _, err := op.Decode(); !errors.Is(err, link.Canceled) {
 						t.Errorf("the request of a call that is over: %v, want canceled", err)
 					}
@@ -417,7 +417,7 @@ func TestAuthorizeThatPanicsRefuses(t *testing.T) {
 	})
 }
 
-// TestACheckThatIsNilIsRefused: it would let everybody in.
+// TestACheckThatIsNilIsRefused checks that Authorize panics on a nil check, which would let everybody in.
 func TestACheckThatIsNilIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := linktest.NewMesh(t).Node(link.Config{Service: "orders"})

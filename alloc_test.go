@@ -11,8 +11,8 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// callBudget is the most allocations of one unary call, both sides together: a
-// quarter of what gRPC-Go makes for the same call (173, bench -allocs).
+// callBudget is the maximum number of allocations of one unary call, both sides together:
+// a quarter of the 173 that gRPC-Go makes for the same call (bench -allocs).
 const callBudget = 43
 
 func TestCallAllocs(t *testing.T) {

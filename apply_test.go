@@ -57,12 +57,13 @@ func calling(tb testing.TB, first discovery.Snapshot) *service {
 	if s.set.Len() != len(first.Instances) {
 		tb.Fatalf("%d instances, want %d", s.set.Len(), len(first.Instances))
 	}
-	s.view.Load().path(s.view.Load().plans.Route(&(&outgoing{}).request), &callConfig{}) // the group that calls pick from
+	// Build the group that calls pick from.
+	s.view.Load().path(s.view.Load().plans.Route(&(&outgoing{}).request), &callConfig{})
 	return s
 }
 
-// TestAnUpdateCostsWhatChanged counts what one changed instance allocates among a
-// thousand and among ten thousand.
+// TestAnUpdateCostsWhatChanged changes one instance among 1,000 and among 10,000, and
+// expects that the allocated bytes do not grow with the number of instances.
 func TestAnUpdateCostsWhatChanged(t *testing.T) {
 	cost := func(n int) float64 {
 		first := many(n)
@@ -88,7 +89,7 @@ func TestAnUpdateCostsWhatChanged(t *testing.T) {
 	}
 }
 
-// BenchmarkUpdate is one change among ten thousand instances.
+// BenchmarkUpdate applies a snapshot in which one of 10,000 instances has changed.
 func BenchmarkUpdate(b *testing.B) {
 	first := many(10_000)
 	s := calling(b, first)
@@ -99,7 +100,7 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// BenchmarkInstance is what one of ten thousand instances holds in memory.
+// BenchmarkInstance reports the memory that each of 10,000 instances holds.
 func BenchmarkInstance(b *testing.B) {
 	const n = 10_000
 	var before, after runtime.MemStats

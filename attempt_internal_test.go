@@ -11,18 +11,20 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// TestWhereACallThatGotNoReplyGoes is about a call that must not run twice. It goes on only if no handler saw it.
+// TestWhereACallThatGotNoReplyGoes checks that an unsafe call that got no reply goes on only if no handler saw it.
 func TestWhereACallThatGotNoReplyGoes(t *testing.T) {
 	s, e := toNobody(t)
 	errPlain := errors.New("no error of a connection")
 	for _, test := range []struct {
-		name    string
-		err     error
-		times   int    // how often it fails with err
-		settled bool   // at last
-		tried   bool   // the instance is, at last
-		leaving bool   // the instance is not called for a while
-		says    string // the error of the last time
+		name string
+		err  error
+		// times is how often the call fails with err.
+		times int
+		// settled, tried, leaving and says are expected after the last failure.
+		settled bool
+		tried   bool
+		leaving bool
+		says    string
 	}{
 		{"an error of another kind", errPlain, 1, true, false, false, "no error of a connection"},
 		{"the instance drains", &transport.Error{Reason: transport.ReasonDraining, NotProcessed: true}, 1, false, true, true, "drain"},

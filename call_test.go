@@ -20,7 +20,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestThousandCallsOnOneConnection lets no handler return before all calls
+// TestThousandCallsOnOneConnection has no handler return before all 1,000 calls
 // are in handlers.
 func TestThousandCallsOnOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -56,14 +56,15 @@ func TestThousandCallsOnOneConnection(t *testing.T) {
 	})
 }
 
-// TestFiveHundredClientsOfOneServer starts them all at the same moment, twice.
+// TestFiveHundredClientsOfOneServer has all clients call at the same moment, twice.
 func TestFiveHundredClientsOfOneServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		var runs atomic.Int32
 		orders(mesh, link.Config{}, func(_ context.Context, o order) (order, error) { runs.Add(1); return o, nil })
 		n := 500
-		if race.Enabled { // which makes cryptography slow
+		// The race detector makes cryptography slow.
+		if race.Enabled {
 			n = 100
 		}
 		clients := make([]*link.Node, n)
@@ -87,7 +88,7 @@ func TestFiveHundredClientsOfOneServer(t *testing.T) {
 	})
 }
 
-// TestUntypedCall uses what patterns are built on.
+// TestUntypedCall checks Node.HandleCall and Node.Call, on which the patterns are built.
 func TestUntypedCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -125,7 +126,7 @@ func TestUntypedCall(t *testing.T) {
 	})
 }
 
-// TestKindsMixedUp calls a stream, and opens a stream to a method.
+// TestKindsMixedUp calls a stream route, opens a stream to a method, and expects errors.
 func TestKindsMixedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -178,7 +179,8 @@ func TestNewInstancesGetCalls(t *testing.T) {
 			runs := new(atomic.Int32)
 			all = append(all, runs)
 			orders(mesh, link.Config{}, func(_ context.Context, o order) (order, error) { runs.Add(1); return o, nil })
-			sleep(40 * time.Second) // a new instance starts slowly
+			// A new instance gets its full share of calls only after a while.
+			sleep(40 * time.Second)
 			for range 200 {
 				if _, err := reqrep.Call(t.Context(), client, putOrder, order{}); err != nil {
 					t.Fatal(err)
@@ -194,10 +196,10 @@ func TestNewInstancesGetCalls(t *testing.T) {
 	})
 }
 
-// TestRegistryThatForgetsEverything keeps connections that answer, for a while.
-// TestAProcessThatWasKilledIsLeftAtOnce when the registry of its host, where a lock that
-// the kernel drops says who lives, shows the one that was started in its place: though
-// the connection to it seems to live, and all that the registry knew is gone.
+// TestAProcessThatWasKilledIsLeftAtOnce has the registry of a host, where a lock that the
+// kernel drops says who lives, replace a killed instance by its successor, and expects the
+// client to leave the old one, although the connection to it seems to be alive and every
+// instance that the registry knew before is gone.
 func TestAProcessThatWasKilledIsLeftAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -225,6 +227,8 @@ func TestAProcessThatWasKilledIsLeftAtOnce(t *testing.T) {
 	})
 }
 
+// TestRegistryThatForgetsEverything checks that a client keeps a connection that answers
+// for a while after its registry has lost all instances.
 func TestRegistryThatForgetsEverything(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kill  bool

@@ -47,7 +47,7 @@ func TestCodeOf(t *testing.T) {
 	}
 }
 
-// TestOKThatAHandlerReturnsIsAnError holds what the caller gets: a failure, as in the handler.
+// TestOKThatAHandlerReturnsIsAnError checks that the caller gets Unknown if the handler returns OK as its error.
 func TestOKThatAHandlerReturnsIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

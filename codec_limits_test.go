@@ -17,7 +17,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// roomy is large and mostly empty, as no message should be in large numbers.
+// roomy is large in memory and small on the wire, which many values of a message must not be.
 type roomy struct {
 	ID   int     `cbor:"i,omitempty"`
 	Rest [63]int `cbor:"r,omitzero"`
@@ -121,7 +121,8 @@ func TestLimitsOfTheCodecAreInConfig(t *testing.T) {
 	}
 }
 
-// TestAValueThatHoldsItselfIsAnErrorInEveryPattern sends what has no end, which would be the end of the process.
+// TestAValueThatHoldsItselfIsAnErrorInEveryPattern sends a cyclic value, whose encoding would end the process, and
+// expects an error.
 func TestAValueThatHoldsItselfIsAnErrorInEveryPattern(t *testing.T) {
 	type person = codectest.Person
 	get := reqrep.NewMethod[*person, *person]("orders", "person", reqrep.Unsafe)

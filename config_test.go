@@ -114,13 +114,14 @@ func TestPeersOfTheEnvironmentAreFound(t *testing.T) {
 	}
 }
 
-// TestNodeAnnouncesItsConfig looks at what the registry shows.
+// TestNodeAnnouncesItsConfig checks what the registry shows of a node.
 func TestNodeAnnouncesItsConfig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		tags := []string{"v2", "zone=eu-1a"}
 		srv := orders(mesh, link.Config{Tags: tags, Namespace: "staging", Advertise: "orders.example:7443"}, keep)
-		tags[0] = "changed" // the node has a copy
+		// The node must have its own copy of the tags.
+		tags[0] = "changed"
 		watch, err := mesh.Registry().Watch(t.Context(), discovery.Query{Service: "orders", Namespace: "staging"})
 		if err != nil {
 			t.Fatal(err)
@@ -145,7 +146,7 @@ func TestNodeAnnouncesItsConfig(t *testing.T) {
 	})
 }
 
-// TestNamespacesAreApart runs the same service in two namespaces of a mesh.
+// TestNamespacesAreApart calls a service of one namespace from another and from its own.
 func TestNamespacesAreApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -184,7 +185,7 @@ func TestUnusedConnectionIsClosedAndDialedAgain(t *testing.T) {
 			if _, err := callWithin(t, client, time.Second); err != nil {
 				t.Errorf("after %v: %v", pause, err)
 			}
-			// A call on a connection that is up takes a round trip, a dial more.
+			// A call on an open connection takes one round trip; one that dials takes longer.
 			if dialed := time.Since(begin) > 20*time.Millisecond; dialed != (pause == 0 || pause > 20*time.Second) {
 				t.Errorf("after %v the call took %v", pause, time.Since(begin))
 			}
@@ -192,7 +193,7 @@ func TestUnusedConnectionIsClosedAndDialedAgain(t *testing.T) {
 	})
 }
 
-// TestNodeClosesItsSocket makes a node that never opens its socket.
+// TestNodeClosesItsSocket checks that a node that never used its Config.Socket closes it.
 func TestNodeClosesItsSocket(t *testing.T) {
 	conn, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	if err != nil {

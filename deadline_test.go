@@ -13,13 +13,14 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestACallWaitsForNothingLongerThanItsTopologySays asks for services of which the registry says nothing.
+// TestACallWaitsForNothingLongerThanItsTopologySays calls services for which the registry does not answer.
 func TestACallWaitsForNothingLongerThanItsTopologySays(t *testing.T) {
 	const redirect = "version: link/v1\nservices: { orders: { routes: [{ to: service:orders-new, timeout: 200ms }] } }\n"
 	for name, c := range map[string]struct {
 		topology, silent string
-		given            time.Duration // the deadline of the caller's context; 0 is none
-		took             time.Duration
+		// given is the timeout of the caller's context; 0 means none.
+		given time.Duration
+		took  time.Duration
 	}{
 		"another service of a route":              {redirect, "orders-new", 0, 200 * time.Millisecond},
 		"the same, with a deadline":               {redirect, "orders-new", time.Second, time.Second},
@@ -50,8 +51,9 @@ func TestACallWaitsForNothingLongerThanItsTopologySays(t *testing.T) {
 					return err
 				}
 				for what, do := range map[string]func(context.Context) error{"Call": call, "Open": open} {
+					// Call uses up the deadline of ctx, which leaves none to Open.
 					if c.given > 0 && what == "Open" {
-						continue // its context has ended
+						continue
 					}
 					start := time.Now()
 					if err := do(ctx); !errors.Is(err, link.DeadlineExceeded) || time.Since(start) != c.took {
@@ -63,7 +65,7 @@ func TestACallWaitsForNothingLongerThanItsTopologySays(t *testing.T) {
 	}
 }
 
-// TestAChangedTopologyChangesTheTimeOfACallThatWaits puts another timeout in force while a call waits for an instance.
+// TestAChangedTopologyChangesTheTimeOfACallThatWaits changes the timeout while a call waits for an instance.
 func TestAChangedTopologyChangesTheTimeOfACallThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

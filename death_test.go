@@ -16,7 +16,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// load is callers that call as fast as they can.
+// load records the calls of callers that call as fast as they can.
 type load struct {
 	mu    sync.Mutex // guards the fields below
 	done  []time.Time
@@ -59,7 +59,7 @@ func (l *load) end() {
 	l.wg.Wait()
 }
 
-// between counts the calls that ended in a time.
+// between returns the number of calls that ended at or after from and before to.
 func (l *load) between(from, to time.Time) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -71,7 +71,7 @@ func (l *load) between(from, to time.Time) (n int) {
 	return n
 }
 
-// deaths are the ways in which one of three servers stops to answer.
+// deaths are the ways in which a server stops answering.
 var deaths = []struct {
 	name string
 	die  func(m *linktest.Mesh, client, server *link.Node)
@@ -81,8 +81,8 @@ var deaths = []struct {
 	{"frozen", func(m *linktest.Mesh, client, server *link.Node) { m.Partition(client, server) }},
 }
 
-// TestReadOnlyCallsOutliveTheirServer: one of three servers stops to answer while
-// callers call. Time is virtual, so the bounds are exact.
+// TestReadOnlyCallsOutliveTheirServer has one of three servers stop answering under load,
+// and expects no call to fail. Time is virtual, so the bounds are exact.
 func TestReadOnlyCallsOutliveTheirServer(t *testing.T) {
 	for _, death := range deaths {
 		t.Run(death.name, func(t *testing.T) {
@@ -128,7 +128,8 @@ func TestReadOnlyCallsOutliveTheirServer(t *testing.T) {
 	}
 }
 
-// TestUnsafeCallsOnALostServerEndSoon: what may have run says so, within a second.
+// TestUnsafeCallsOnALostServerEndSoon checks that calls in flight on a lost server end
+// within a second, with an error that says that they may have run.
 func TestUnsafeCallsOnALostServerEndSoon(t *testing.T) {
 	for _, death := range deaths {
 		t.Run(death.name, func(t *testing.T) {
@@ -165,8 +166,8 @@ func TestUnsafeCallsOnALostServerEndSoon(t *testing.T) {
 	}
 }
 
-// TestCallsGoOnInTheNextZone: the only instance of a zone stops to answer, that of the next
-// one has been called before, or not.
+// TestCallsGoOnInTheNextZone has the only instance of a zone stop answering, and expects calls
+// to go on in the next zone, whether or not its instance has been called before.
 func TestCallsGoOnInTheNextZone(t *testing.T) {
 	for _, death := range deaths {
 		for name, known := range map[string]bool{"known": true, "not known": false} {
@@ -207,7 +208,7 @@ services: { orders: { failover: [zone, region] } }
 					if l.worst > 500*time.Millisecond {
 						t.Errorf("the worst call took %v, want 500 ms at most", l.worst)
 					}
-					// A new dial to the one that is silent has a quarter of a second, once for all calls.
+					// A new dial to the silent instance has a quarter of a second, once for all calls.
 					was, is := l.between(before.Add(-time.Second), before), l.between(before.Add(time.Second), before.Add(3*time.Second))/2
 					if is*10 < was*8 {
 						t.Errorf("%d calls a second after the first, %d in the one before; want 80 %%", is, was)
@@ -219,8 +220,8 @@ services: { orders: { failover: [zone, region] } }
 	}
 }
 
-// TestCallsGoOnWhenTheNetworkIsBack, however long it was away: within twice Limits.Silence, wherever that meets the dials, which
-// begin and fail meanwhile.
+// TestCallsGoOnWhenTheNetworkIsBack checks that calls succeed within twice Limits.Silence after a partition heals, no matter
+// how long it lasted and at what point of a dial it ended.
 func TestCallsGoOnWhenTheNetworkIsBack(t *testing.T) {
 	const most = time.Second
 	all := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 60, 120, 300, 301, 302, 303, 304, 305}

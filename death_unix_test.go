@@ -17,8 +17,8 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestReadOnlyCallsOutliveAProcess kills or freezes one of three processes while 8 callers call. Times are for
-// the log: TestReadOnlyCallsOutliveTheirServer holds the bounds, in virtual time.
+// TestReadOnlyCallsOutliveAProcess kills or freezes one of three processes under load, and expects no call to fail.
+// Times are only logged: TestReadOnlyCallsOutliveTheirServer checks the bounds, in virtual time.
 func TestReadOnlyCallsOutliveAProcess(t *testing.T) {
 	for name, end := range map[string]func(p *child.Process){"killed": (*child.Process).Kill, "frozen": (*child.Process).Freeze} {
 		t.Run(name, func(t *testing.T) {
@@ -65,8 +65,8 @@ func total(counts map[string]int) (n int) {
 	return n
 }
 
-// TestReadOnlyCallsOutliveAFreezeOfAll: both processes are frozen until their connections are given up, and go on. Times are
-// for the log.
+// TestReadOnlyCallsOutliveAFreezeOfAll freezes both processes until their connections are given up, thaws them, and expects
+// no call to fail. Times are only logged.
 func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
@@ -84,7 +84,7 @@ func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 		answers <- who.Addr
 		return err
 	})
-	// await returns when so many calls have ended, and both processes have answered some of them.
+	// await returns once the given number of calls have ended and both processes have answered some of them.
 	await := func(calls int) {
 		for seen := make(map[string]int); len(seen) < 2 || total(seen) < calls; {
 			seen[<-answers]++
@@ -96,7 +96,8 @@ func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 		}
 	}
 	for range race.Fewer(3, 1) {
-		await(race.Fewer(3000, 600)) // which also earn the retries of those that are in flight
+		// These calls also earn the retries of the calls that are in flight during the freeze.
+		await(race.Fewer(3000, 600))
 		frozen := time.Now()
 		each((*child.Process).Freeze)
 		for client.Status().Services[0].Connected > 0 {
@@ -112,11 +113,11 @@ func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 	endLoad(t, l, answers)
 }
 
-// endLoad ends the callers, whose answers nobody waits for any more. None may have failed.
+// endLoad stops the callers, discards their last answers, and fails the test if a call failed.
 func endLoad(t *testing.T, l *load, answers chan string) {
 	t.Helper()
 	go func() {
-		for range answers { // the last calls end, too
+		for range answers { // lets the last callers finish
 		}
 	}()
 	l.end()

@@ -16,8 +16,8 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestADrainCallsItsFunctions looks at when they are called: those of OnDrain while a
-// handler runs, those of OnQuiet after it, and both with connections that work.
+// TestADrainCallsItsFunctions checks that a drain calls the functions of OnDrain while a
+// handler runs and those of OnQuiet after it, both while connections still work.
 func TestADrainCallsItsFunctions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -87,8 +87,8 @@ func TestADrainCallsItsFunctions(t *testing.T) {
 	})
 }
 
-// TestADrainLeavesFunctionsBehind has one that ignores that its time is over, and one
-// that does not.
+// TestADrainLeavesFunctionsBehind drains a node with one function that ignores the end of
+// its context and one that returns, and expects Run to report the first.
 func TestADrainLeavesFunctionsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -113,7 +113,7 @@ func TestADrainLeavesFunctionsBehind(t *testing.T) {
 	})
 }
 
-// TestCloseCallsNoFunctions of a drain: there is none.
+// TestCloseCallsNoFunctions checks that Close, which does not drain, calls no functions of a drain.
 func TestCloseCallsNoFunctions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := linktest.NewMesh(t).Node(link.Config{})
@@ -125,8 +125,8 @@ func TestCloseCallsNoFunctions(t *testing.T) {
 	})
 }
 
-// TestANodeThatIsNotAnnouncedDrains: who knows its address is served while the registry cannot be
-// reached, and loses no call when the node ends, by its context or by Shutdown.
+// TestANodeThatIsNotAnnouncedDrains checks that a node that cannot reach its registry serves a client
+// that knows its address, and drains when it ends, by its context or by Shutdown.
 func TestANodeThatIsNotAnnouncedDrains(t *testing.T) {
 	for name, end := range map[string]func(node *link.Node, cancel func()) error{
 		"its context ends": func(_ *link.Node, cancel func()) error { cancel(); return nil },

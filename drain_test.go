@@ -33,8 +33,8 @@ func orders(mesh *linktest.Mesh, cfg link.Config, h orderHandler) *link.Node {
 
 func keep(_ context.Context, o order) (order, error) { return o, nil }
 
-// TestDrainUnderLoadLosesNoCall replaces both of two servers, one after the
-// other, while calls that must not run twice go on.
+// TestDrainUnderLoadLosesNoCall replaces two servers, one after the other, under
+// a load of unsafe calls, and expects each call to run exactly once.
 func TestDrainUnderLoadLosesNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(5*time.Millisecond))
@@ -75,8 +75,8 @@ func TestDrainUnderLoadLosesNoCall(t *testing.T) {
 	})
 }
 
-// TestDrainIsHeardWithoutTheRegistry gives the client a registry that learns of
-// nothing.
+// TestDrainIsHeardWithoutTheRegistry drains a server of a client whose registry is
+// a static list.
 func TestDrainIsHeardWithoutTheRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(5*time.Millisecond))
@@ -258,7 +258,7 @@ func TestNodeRunsOnce(t *testing.T) {
 	})
 }
 
-// TestRunOfAClientIsRefusedAndChangesNothing, before its first call and after it.
+// TestRunOfAClientIsRefusedAndChangesNothing runs a client before its first call and after it.
 func TestRunOfAClientIsRefusedAndChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -337,8 +337,8 @@ func TestCloseDuringCalls(t *testing.T) {
 	}
 }
 
-// TestDrainLeavesAHandlerThatIgnoresItBehind: a handler that never looks at its
-// context must not keep the process from ending.
+// TestDrainLeavesAHandlerThatIgnoresItBehind checks that a handler that ignores its
+// context does not keep Run from returning.
 func TestDrainLeavesAHandlerThatIgnoresItBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -25,8 +25,8 @@ type order struct {
 
 var getOrder = reqrep.NewMethod[orderQuery, order]("orders", "get", reqrep.ReadOnly)
 
-// TestCallOverLoopback is the small test on real sockets: two nodes of one
-// process over UDP.
+// TestCallOverLoopback makes calls between two nodes of one process over real
+// UDP sockets.
 func TestCallOverLoopback(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	registry, err := static.New()
@@ -81,8 +81,8 @@ func TestCallOverLoopback(t *testing.T) {
 	}
 }
 
-// TestManyNodesOnOneServer lets 500 nodes of one service dial one server on
-// real sockets in the same instant, as after a deploy.
+// TestManyNodesOnOneServer connects 500 nodes of one service to one server on
+// real sockets, as after a deploy.
 func TestManyNodesOnOneServer(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	registry, err := static.New()
@@ -102,15 +102,16 @@ func TestManyNodesOnOneServer(t *testing.T) {
 	go func() { served <- server.Run(context.Background()) }()
 	<-server.Ready()
 
-	// Handshakes are slow under the race detector and on a busy machine: nobody
-	// gives up, and the nodes dial a few at a time. They all stay connected.
+	// Handshakes are slow under the race detector and on a busy machine, so timeouts
+	// are long and the nodes dial a few at a time. They all stay connected.
 	patient := link.Config{
 		Service: "gateway", Addr: "127.0.0.1:0", Registry: registry, Logger: quiet,
 		CallTimeout: 10 * time.Minute, Limits: link.Limits{DialTimeout: 10 * time.Minute},
 	}
 	const dialing = 16
 	n := 500
-	if race.Enabled { // which makes cryptography slow
+	// The race detector makes cryptography slow.
+	if race.Enabled {
 		n = 100
 	}
 	clients := make([]*link.Node, n)

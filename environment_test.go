@@ -77,7 +77,7 @@ func TestTheEnvironmentStandsInForFields(t *testing.T) {
 	}
 }
 
-// TestAnAddressOfTheEnvironmentIsNotForASocketOfTheProgram: that is somewhere else.
+// TestAnAddressOfTheEnvironmentIsNotForASocketOfTheProgram checks that LINK_ADVERTISE does not apply to Config.Socket.
 func TestAnAddressOfTheEnvironmentIsNotForASocketOfTheProgram(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	t.Setenv("LINK_ADVERTISE", "orders.internal:7443")
@@ -90,7 +90,7 @@ func TestAnAddressOfTheEnvironmentIsNotForASocketOfTheProgram(t *testing.T) {
 	}
 }
 
-// TestTheFolderForWhatOutlivesAProcess is the one that LINK_STATE_DIR names.
+// TestTheFolderForWhatOutlivesAProcess checks that LINK_STATE_DIR names the state folder unless Config.StateDir does.
 func TestTheFolderForWhatOutlivesAProcess(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	named, own := filepath.Join(t.TempDir(), "named"), filepath.Join(t.TempDir(), "own")
@@ -126,15 +126,17 @@ func TestAVariableThatIsWrongIsNamed(t *testing.T) {
 	}
 }
 
-// TestAPlaceOfTheEnvironmentIsOnePlace: two that differ are not settled in silence.
+// TestAPlaceOfTheEnvironmentIsOnePlace checks that two different zones of the environment are an error.
 func TestAPlaceOfTheEnvironmentIsOnePlace(t *testing.T) {
 	for _, c := range []struct {
 		zone, tags string
 		own        []string
-		wrong      string // "" if nothing is
+		// wrong is part of the expected error; "" expects none.
+		wrong string
 	}{
 		{"a", "zone=a,v2", nil, ""},
-		{"a", "zone=b", []string{"zone=c"}, ""}, // what the program says counts
+		// A zone in Config.Tags takes precedence.
+		{"a", "zone=b", []string{"zone=c"}, ""},
 		{"", "tier=gold,tier=silver", nil, ""},
 		{"a", "zone=b", nil, `"zone=b": "zone=a" is there, too`},
 		{"", "zone=a,v2,zone=b", nil, `"zone=b": "zone=a" is there, too`},
@@ -158,7 +160,8 @@ func TestAPlaceOfTheEnvironmentIsOnePlace(t *testing.T) {
 	}
 }
 
-// A client beside a server in one process does not take it the port.
+// TestAClientLeavesTheAddressToTheServer checks that a client does not take the port of LINK_ADDR from a server in the
+// same process.
 func TestAClientLeavesTheAddressToTheServer(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	var lc net.ListenConfig
@@ -198,7 +201,7 @@ func TestANodeSaysWhereItListens(t *testing.T) {
 	}
 }
 
-// TestVariablesComeFromWhereTheProgramSays, all of them.
+// TestVariablesComeFromWhereTheProgramSays checks that all variables are read through Config.LookupEnv.
 func TestVariablesComeFromWhereTheProgramSays(t *testing.T) {
 	dir := t.TempDir()
 	document := filepath.Join(dir, "topology.yaml")
@@ -242,19 +245,19 @@ func TestVariablesComeFromWhereTheProgramSays(t *testing.T) {
 	if _, err := link.New(link.Config{LookupEnv: lookup}); err == nil || !strings.Contains(err.Error(), "CONSUL_HTTP_ADDR") {
 		t.Errorf("a wrong address of Consul: %v", err)
 	}
-	// Those that package shell keeps from tests are all that there are.
+	// Package shell must keep exactly these variables from tests.
 	if got, want := slices.Sorted(maps.Keys(asked)), slices.Sorted(slices.Values(shell.Variables())); !slices.Equal(got, want) {
 		t.Errorf("looked up %q, want %q", got, want)
 	}
 }
 
-// TestAVariableThatIsMisspelledIsSaid: it would do nothing, in silence.
+// TestAVariableThatIsMisspelledIsSaid checks that a misspelled variable is logged rather than silently ignored.
 func TestAVariableThatIsMisspelledIsSaid(t *testing.T) {
 	for name, meant := range map[string]string{
 		"LINK_CLUSTERSECRET": "LINK_CLUSTER_SECRET", "LINK_SECRET": "LINK_CLUSTER_SECRET", "LINK_TAG": "LINK_TAGS", "LINK_PEER": "LINK_PEERS",
 		"LINK_ADDRESS": "LINK_ADDR", "LINK_NAME_SPACE": "LINK_NAMESPACE", "link_zone": "LINK_ZONE", "LINK_TOPOLGY": "LINK_TOPOLOGY",
 		"LINK_ENVS": "LINK_ENV", "LINK_ADVERTISED": "LINK_ADVERTISE", "LINK_STATEDIR": "LINK_STATE_DIR",
-		// Those of other programs, as Kubernetes makes them for a service called link, are left alone.
+		// Variables of other programs, such as those of Kubernetes for a service called link, are not logged.
 		"LINK_SERVICE_HOST": "", "LINK_PORT": "", "LINK_PORT_7443_UDP_ADDR": "", "LINKED_TAGS": "", "LINK_HOME": "", "LINK_": "", "LINK_KEY": "",
 	} {
 		t.Run(name, func(t *testing.T) {

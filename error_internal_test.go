@@ -2,7 +2,7 @@ package link
 
 import "testing"
 
-// TestSpansShowNoAddresses, as package tracing promises.
+// TestSpansShowNoAddresses checks that SpanDescription removes addresses, as package tracing promises.
 func TestSpansShowNoAddresses(t *testing.T) {
 	for text, want := range map[string]string{
 		"no instance is registered in Consul at 10.0.0.3:8500; is it running?":                "no instance is registered in Consul at …; is it running?",

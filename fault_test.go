@@ -144,7 +144,7 @@ func TestServerKilledDuringACall(t *testing.T) {
 	})
 }
 
-// TestDeadAddressIsLeftForOthers registers addresses where nobody is.
+// TestDeadAddressIsLeftForOthers registers addresses where no node listens.
 func TestDeadAddressIsLeftForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -165,8 +165,8 @@ func TestDeadAddressIsLeftForOthers(t *testing.T) {
 	})
 }
 
-// wrongSources are identities that an honest node must not accept. They claim to
-// be the service named, as an attacker would.
+// wrongSources returns identities that an honest node must not accept. They claim
+// to be the named service, as an attacker would.
 func wrongSources(t *testing.T, ca *securitytest.CA) map[string]func(service string) security.Source {
 	t.Helper()
 	forger, stranger := securitytest.NewCA(t, ca.TrustDomain()), securitytest.NewCA(t, "other.test")
@@ -245,7 +245,7 @@ func TestCertificateOfAnotherService(t *testing.T) {
 			expectUnauthenticated(t, mesh, link.Config{Identity: mesh.CA().Source("orders", securitytest.Naming("mailer"))}, link.Config{})
 		})
 	})
-	// What a client says of itself beside its certificate counts for nothing.
+	// Only the certificate of a client counts, not its Config.Service.
 	t.Run("client", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			mesh := linktest.NewMesh(t)
@@ -296,8 +296,8 @@ func TestRogueInstanceBesideAnHonestOne(t *testing.T) {
 	})
 }
 
-// TestCertificatesAreRenewed lets leaves of an hour be renewed for a day, with
-// calls all along.
+// TestCertificatesAreRenewed makes calls for 8 hours with leaf certificates that
+// last an hour.
 func TestCertificatesAreRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -312,7 +312,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	})
 }
 
-// TestIdentityThatIsNotRenewed lets the certificate of one side run out.
+// TestIdentityThatIsNotRenewed lets the certificate of the client expire, and expects calls to fail.
 func TestIdentityThatIsNotRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

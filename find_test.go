@@ -25,7 +25,7 @@ func followTag(ctx context.Context, t *testing.T, n *link.Node, tag string) <-ch
 	return ch
 }
 
-// found fails unless the newest list, which must be there and be new, holds want.
+// found fails the test unless ch holds a new list that equals want.
 func found(t *testing.T, ch <-chan []string, want ...string) {
 	t.Helper()
 	sleep(time.Second)
@@ -114,8 +114,8 @@ func TestFollowTagEndsWithTheNode(t *testing.T) {
 	})
 }
 
-// TestAListOutlivesItsRegistry has a registry of the test's own, which is closed
-// first.
+// TestAListOutlivesItsRegistry closes the registry before the node, and expects no
+// new list.
 func TestAListOutlivesItsRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg, err := static.New(discovery.Instance{Service: "shop", Addr: "192.0.2.1:7443", Tags: []string{placedTag}})
@@ -141,7 +141,7 @@ func TestAListOutlivesItsRegistry(t *testing.T) {
 	})
 }
 
-// blindRegistry finds no tags, and says so.
+// blindRegistry is not a discovery.Finder.
 type blindRegistry struct{ discovery.Registry }
 
 // fullRegistry has no room for another watch.

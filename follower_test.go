@@ -8,8 +8,8 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// TestAFollowerTakesAwayOnlyWhatItPutThere has a service forgotten and known again, and what followed it the first
-// time end last: the document that the second follower has put in force stays.
+// TestAFollowerTakesAwayOnlyWhatItPutThere has a service forgotten and known again, ends its first follower after the
+// second has started, and expects the document of the second to stay.
 func TestAFollowerTakesAwayOnlyWhatItPutThere(t *testing.T) {
 	n, err := New(Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -26,7 +26,8 @@ func TestAFollowerTakesAwayOnlyWhatItPutThere(t *testing.T) {
 	end()
 	second.take(t.Context(), policy)
 	second.take(t.Context(), unreadable)
-	first.take(ctx, discovery.Policy{}) // what was on its way when it ended
+	// The policy was in flight when the follower ended.
+	first.take(ctx, discovery.Policy{})
 	first.leave()
 	if got := n.Status().Topology; len(got) != 1 || got[0].Stale != unreadable.Reason || n.policy.current() == nil {
 		t.Errorf("after the first follower has ended: %+v; want the document of the second, as it knows it", got)

@@ -21,7 +21,7 @@ import (
 	"github.com/linkmesh/link/security/securitytest"
 )
 
-// hangingRegistry hangs until the context ends: in Register, or else in Update.
+// hangingRegistry blocks until the context ends: in Register if inRegister is set, otherwise in Update.
 type hangingRegistry struct {
 	*static.Registry
 
@@ -111,7 +111,8 @@ func TestChangedTagsAreSeen(t *testing.T) {
 			if err := mesh.Registry().Set(discovery.Instance{ID: "a", Service: "orders", Addr: "10.9.9.9:7443", Tags: []string{tag}}); err != nil {
 				t.Fatal(err)
 			}
-			synctest.Wait() // until the client knows
+			// The client must receive the change first.
+			synctest.Wait()
 			got, err := client.Instances(t.Context(), "orders")
 			if err != nil || len(got) != 1 {
 				t.Fatalf("got %v, %v, want one instance", got, err)
@@ -148,10 +149,11 @@ func TestClientWhoseAddressIsInUseSaysSo(t *testing.T) {
 	}
 }
 
-// runOrders runs a node at addr, on a real socket, and returns how to end it.
+// runOrders runs a node on a real socket at addr. The node ends when stop is called; ended then gets the error of Run.
 func runOrders(t *testing.T, ca *securitytest.CA, addr string, h orderHandler) (node *link.Node, stop context.CancelFunc, ended <-chan error) {
 	t.Helper()
-	registry, err := static.New() // it knows nobody, as with LINK_PEERS on the clients
+	// The registry is empty, as on a server whose clients use LINK_PEERS.
+	registry, err := static.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,8 +174,8 @@ func runOrders(t *testing.T, ca *securitytest.CA, addr string, h orderHandler) (
 	return node, cancel, ran
 }
 
-// TestRestartAtAFixedAddress restarts the one instance of a static list, after a
-// call met it while it drained.
+// TestRestartAtAFixedAddress restarts the only instance of a static list after a
+// call was refused by its drain.
 func TestRestartAtAFixedAddress(t *testing.T) {
 	ca := securitytest.NewCA(t, "mesh.test")
 	held, release := make(chan struct{}), make(chan struct{})
@@ -200,7 +202,8 @@ func TestRestartAtAFixedAddress(t *testing.T) {
 	}()
 	<-held
 	stop()
-	for err = nil; err == nil; { // until the client has heard of the drain
+	// Call until the client has heard of the drain.
+	for err = nil; err == nil; {
 		_, err = reqrep.Call(t.Context(), client, putOrder, order{})
 	}
 	if !errors.Is(err, link.Unavailable) {

@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// TestAsManyDocumentsWaitAsThereIsRoomFor writes documents that all make a circle with one that is in force.
+// TestAsManyDocumentsWaitAsThereIsRoomFor writes documents that all make a cycle with one that is in force.
 func TestAsManyDocumentsWaitAsThereIsRoomFor(t *testing.T) {
 	var log strings.Builder
 	p := &policies{node: &Node{cfg: Config{AllowRedirect: []string{"hub"}, Logger: slog.New(slog.NewTextHandler(&log, nil))}}}

@@ -18,12 +18,13 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// ruled is the registry of the mesh with documents that may be written and deleted, as in Consul's KV.
+// ruled is the registry of the mesh with documents that can be written and deleted, as in Consul's KV.
 type ruled struct {
 	discovery.Registry
 
-	mu      sync.Mutex
-	docs    map[string]string // by service
+	mu sync.Mutex
+	// docs maps services to their documents.
+	docs    map[string]string
 	changed chan struct{}
 }
 
@@ -31,7 +32,7 @@ func newRuled(mesh *linktest.Mesh) *ruled {
 	return &ruled{Registry: mesh.Registry(), docs: make(map[string]string), changed: make(chan struct{})}
 }
 
-// write replaces the documents of services, "" deletes one, and lets that come into force.
+// write replaces the documents of services and gives them time to come into force. An empty text deletes a document.
 func (r *ruled) write(docs map[string]string) {
 	r.mu.Lock()
 	maps.Copy(r.docs, docs)
@@ -72,7 +73,7 @@ func (r *ruled) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan disc
 	return ch, nil
 }
 
-// redirect is a document that sends calls of one service to another.
+// redirect returns a document that sends calls of one service to another.
 func redirect(from, to string) string {
 	return "version: link/v1\nservices: { " + from + ": { routes: [{ to: service:" + to + " }] } }\n"
 }
@@ -88,7 +89,7 @@ func problemsOf(client *link.Node) []string {
 	return out
 }
 
-// reached calls a service and returns the tag of who answered.
+// reached calls a service and returns the first tag of the instance that answered.
 func reached(t *testing.T, client *link.Node, service string) string {
 	t.Helper()
 	var who link.Peer
@@ -152,7 +153,7 @@ func TestADocumentThatWaitsAndIsDeletedNeverComesIntoForce(t *testing.T) {
 	})
 }
 
-// TestTheNodesOwnTopologyIsNotKeptOutByARegistrys changes a file so that it clashes with what the registry says, and back.
+// TestTheNodesOwnTopologyIsNotKeptOutByARegistrys changes a file to conflict with the registry's documents, and back.
 func TestTheNodesOwnTopologyIsNotKeptOutByARegistrys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

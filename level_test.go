@@ -13,7 +13,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestTheMoreCarefulLevelOfAMethodCounts: a caller that means a method may run twice does not make it so.
+// TestTheMoreCarefulLevelOfAMethodCounts checks that a call runs again only if both the caller and the server allow it.
 func TestTheMoreCarefulLevelOfAMethodCounts(t *testing.T) {
 	for _, test := range []struct{ served, called, want link.Level }{
 		{link.Unsafe, link.ReadOnly, link.Unsafe},
@@ -41,7 +41,8 @@ func TestTheMoreCarefulLevelOfAMethodCounts(t *testing.T) {
 				if _, err := reqrep.Call(t.Context(), client, method, order{}); err != nil {
 					t.Fatal(err)
 				}
-				synctest.Wait() // the routes are known
+				// The client must know the routes of the server.
+				synctest.Wait()
 				failing.Store(true)
 				want := int32(1)
 				if test.want != link.Unsafe {
@@ -56,7 +57,8 @@ func TestTheMoreCarefulLevelOfAMethodCounts(t *testing.T) {
 						t.Errorf("the call ran %d times, want %d", got, want)
 					}
 				}
-				said := min(test.called, test.served+1) - min(test.called, test.served) // whether the caller's level is the higher one
+				// said is 1 if the caller's level is higher than the server's, and 0 otherwise.
+				said := min(test.called, test.served+1) - min(test.called, test.served)
 				if got := strings.Count(log.String(), "less safe to run twice"); got != int(said) {
 					t.Errorf("said %d times, want %d:\n%s", got, said, log)
 				}
@@ -65,7 +67,7 @@ func TestTheMoreCarefulLevelOfAMethodCounts(t *testing.T) {
 	}
 }
 
-// TestMiddlewareKnowsWhichAttemptItSees, on both sides.
+// TestMiddlewareKnowsWhichAttemptItSees checks Operation.Attempt on both sides.
 func TestMiddlewareKnowsWhichAttemptItSees(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/linkmesh/link/internal/shell"
 )
 
-// TestMain checks for leaked goroutines. The binary also serves as the other
-// process of a test.
+// TestMain checks for leaked goroutines. The test binary is also the server
+// process of some tests.
 func TestMain(m *testing.M) {
 	if os.Getenv(tracedChild) != "" {
 		if err := serveTraced(); err != nil {
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 // sleep lets virtual time pass.
 func sleep(d time.Duration) { <-time.After(d) }
 
-// logBuffer is a logger whose text a test can read.
+// logBuffer collects log output. It is safe for concurrent use.
 type logBuffer struct {
 	mu sync.Mutex // guards the field below
 	b  bytes.Buffer

@@ -13,9 +13,10 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestMaxMessageOfAHandlerHoldsForBothSides raises the limit of one route, and sets nothing at its callers.
+// TestMaxMessageOfAHandlerHoldsForBothSides raises the limit of one route at the server alone.
 func TestMaxMessageOfAHandlerHoldsForBothSides(t *testing.T) {
-	const large = 6 << 20 // beyond the default
+	// large is beyond the default limit.
+	const large = 6 << 20
 	small := reqrep.NewMethod[string, string]("orders", "small", reqrep.Unsafe)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -25,7 +26,8 @@ func TestMaxMessageOfAHandlerHoldsForBothSides(t *testing.T) {
 		mesh.Start(srv)
 		for name, opts := range map[string][]link.CallOption{"first call": nil, "second connection": nil} {
 			client := mesh.Node(link.Config{})
-			for range 2 { // the first call comes before the routes are known
+			// The first call comes before the client knows the routes.
+			for range 2 {
 				if got, err := reqrep.Call(t.Context(), client, bulkMethod, strings.Repeat("x", large), opts...); err != nil || len(got) != large {
 					t.Errorf("%s: got %d bytes, %v", name, len(got), err)
 				}
@@ -50,7 +52,8 @@ func TestMaxMessageOfACall(t *testing.T) {
 		server         link.Limits
 		opts           []link.CallOption
 		request, reply int
-		want           string // "": the call succeeds
+		// want is part of the expected error; "" expects success.
+		want string
 	}{
 		{"reply, raised", link.Limits{MaxMessage: 8 << 20}, []link.CallOption{link.MaxMessage(8 << 20)}, 0, large, ""},
 		{"reply, not raised", link.Limits{MaxMessage: 8 << 20}, nil, 0, large, "Config.Limits.MaxMessage of 4194304 bytes of the caller"},

@@ -11,9 +11,10 @@ import (
 	"github.com/linkmesh/link/linktest"
 )
 
-// TestCopiesHaveNoPartInTheRetriesOfCalls: they take none, however they fail, and earn none.
+// TestCopiesHaveNoPartInTheRetriesOfCalls checks that copies neither use up nor earn retries, even if they fail.
 func TestCopiesHaveNoPartInTheRetriesOfCalls(t *testing.T) {
-	const calls, earned = 3000, 60 // 2 % of the calls; 10 are there in the beginning
+	// earned is 2 % of the calls. The budget holds 10 more retries from the start.
+	const calls, earned = 3000, 60
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var failing atomic.Bool
@@ -36,7 +37,8 @@ services: { orders: { retry: { budget: 2% }, mirror: { to: service:orders-shadow
 			if _, err := ask(t, client); err != nil {
 				t.Fatal(err)
 			}
-			synctest.Wait() // room for the copies
+			// Let the copy end, which makes room for the next one.
+			synctest.Wait()
 		}
 		if n := copies.Load(); n != calls {
 			t.Errorf("%d calls made %d copies", calls, n)

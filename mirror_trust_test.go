@@ -14,8 +14,8 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestATopologyOfARegistryRunsNothingTwice has a registry ask for copies of every call: only those of methods that
-// change nothing are made.
+// TestATopologyOfARegistryRunsNothingTwice has a registry ask for copies of every call, and expects copies of
+// read-only calls only.
 func TestATopologyOfARegistryRunsNothingTwice(t *testing.T) { // SEC-355
 	change := reqrep.NewMethod[int, int]("orders", "change", reqrep.Unsafe)
 	again := reqrep.NewMethod[int, int]("orders", "again", reqrep.Idempotent)
@@ -55,15 +55,16 @@ func TestATopologyOfARegistryRunsNothingTwice(t *testing.T) { // SEC-355
 	})
 }
 
-// TestACopyMayBeAsLargeAsItsCall: the options of the call that say how large messages may be hold for its copy. What
-// cannot be sent is counted as dropped.
+// TestACopyMayBeAsLargeAsItsCall checks that the MaxMessage option of a call also applies to its copy, and that a copy
+// that cannot be sent is counted as dropped.
 func TestACopyMayBeAsLargeAsItsCall(t *testing.T) {
 	const large = 5 << 20
 	put := func(service string) reqrep.Method[string, int] {
 		return reqrep.NewMethod[string, int](service, "put", reqrep.ReadOnly)
 	}
 	for name, tt := range map[string]struct {
-		limit            int // the limit of the shadow
+		// limit is the Limits.MaxMessage of orders-shadow.
+		limit            int
 		copies           int32
 		mirrored, missed uint64
 	}{

@@ -15,10 +15,10 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// errDown is what a failing probe says.
+// errDown is the error of a failing probe.
 var errDown = errors.New("database is gone")
 
-// tagsOf returns the tags of the one instance of orders as a client sees it.
+// tagsOf returns the tags of the only instance of orders, as a client sees them.
 func tagsOf(t *testing.T, client *link.Node) []string {
 	t.Helper()
 	all, err := client.Instances(t.Context(), "orders")
@@ -106,8 +106,8 @@ func TestAProbeThatHangsOrPanicsHasFailed(t *testing.T) {
 	})
 }
 
-// TestAProbeThatHangsDeafToItsContextLosesItsTag: what it says when it returns at last
-// counts as any run.
+// TestAProbeThatHangsDeafToItsContextLosesItsTag checks that a probe that hangs and ignores
+// its context loses its tag, and gets it back when it succeeds again.
 func TestAProbeThatHangsDeafToItsContextLosesItsTag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -165,7 +165,7 @@ func TestAProbeThatIgnoresItsContextIsLeftBehind(t *testing.T) {
 	})
 }
 
-// TestMonitorsAreChecked has the mistakes that link.New names.
+// TestMonitorsAreChecked checks that New names wrong fields of its Config.
 func TestMonitorsAreChecked(t *testing.T) {
 	fine := func(context.Context) error { return nil }
 	for name, c := range map[string]struct {

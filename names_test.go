@@ -61,7 +61,8 @@ func TestUnservedSaysWhatIsMissing(t *testing.T) {
 		of := func(service, name string) link.Route {
 			return link.Route{Service: service, Kind: link.Method, Name: name}
 		}
-		for range 2 { // the first time the registry has said nothing yet
+		// The first time, the registry has not answered yet.
+		for range 2 {
 			_ = client.Unserved(of("ordrs", "get"))
 			_ = client.Unserved(of("orders", "get"))
 			sleep(time.Second)
@@ -80,7 +81,7 @@ func TestUnservedSaysWhatIsMissing(t *testing.T) {
 	})
 }
 
-// slowLister is a registry that counts how often it is asked for names, and answers late.
+// slowLister is a registry that counts how often it is asked for names, and answers after a delay.
 type slowLister struct {
 	discovery.Registry
 
@@ -99,8 +100,8 @@ func (c *slowLister) Services(ctx context.Context, namespace string) ([]string, 
 	return c.lister.Services(ctx, namespace)
 }
 
-// A registry that is slow to name services delays errors once and shortly, and calls that
-// fail by the thousand ask it seldom.
+// TestNamesAreAskedForSeldom checks that a registry that is slow to list services delays an
+// error only briefly, and that it is asked once for a thousand calls that fail.
 func TestNamesAreAskedForSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -124,7 +125,7 @@ func TestNamesAreAskedForSeldom(t *testing.T) {
 	})
 }
 
-// bytesFor is how many bytes f allocates for each of n times, whoever allocates them.
+// bytesFor calls f n times and returns the bytes that the whole process allocated per call.
 func bytesFor(n int, f func(i int)) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -135,8 +136,8 @@ func bytesFor(n int, f func(i int)) uint64 {
 	return (after.TotalAlloc - before.TotalAlloc) / uint64(n)
 }
 
-// TestAServerWithManyRoutesMakesErrorsCostLittle: its caller searches their names now and then, and not
-// for each reply, be the server one that answers Unimplemented and has thousands of routes with names like the one called.
+// TestAServerWithManyRoutesMakesErrorsCostLittle has a server answer Unimplemented that has thousands of routes with
+// names like the called one, and expects the caller to search the names now and then, not for each reply.
 func TestAServerWithManyRoutesMakesErrorsCostLittle(t *testing.T) { // SEC-128
 	const routes, calls, most = 4200, 300, 64 << 10
 	synctest.Test(t, func(t *testing.T) {
@@ -153,11 +154,13 @@ func TestAServerWithManyRoutesMakesErrorsCostLittle(t *testing.T) { // SEC-128
 			mustSay(t, err, link.Unimplemented, "the nearest names there are")
 		}
 		call(0)
-		sleep(time.Second) // its routes are known
+		// The client must know the routes of the server.
+		sleep(time.Second)
 		if got := bytesFor(calls, call); got > most {
 			t.Errorf("a reply that the route is not there makes the caller allocate %d bytes, want at most %d", got, most)
 		}
-		other := func(i int) { // names that somebody else chose
+		// other calls a new name each time, as if somebody else chose the names.
+		other := func(i int) {
 			_, err := reqrep.Call(t.Context(), client, reqrep.NewMethod[order, order]("orders", fmt.Sprintf("%s%03da", strings.Repeat("x", 60), i), reqrep.ReadOnly), order{})
 			mustSay(t, err, link.Unimplemented)
 		}
@@ -167,7 +170,7 @@ func TestAServerWithManyRoutesMakesErrorsCostLittle(t *testing.T) { // SEC-128
 	})
 }
 
-// TestATagThatNobodyHasIsProposedFor: the nearest that some instance has.
+// TestATagThatNobodyHasIsProposedFor checks that an error names the nearest tag that an instance has.
 func TestATagThatNobodyHasIsProposedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -186,7 +189,7 @@ func TestATagThatNobodyHasIsProposedFor(t *testing.T) {
 	})
 }
 
-// TestACallThatWaitsForLongIsSaidOnce, until there is an instance.
+// TestACallThatWaitsForLongIsSaidOnce checks that calls that wait are logged once until an instance appears.
 func TestACallThatWaitsForLongIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -221,7 +224,7 @@ func TestACallThatWaitsForLongIsSaidOnce(t *testing.T) {
 	})
 }
 
-// TestAServiceThatIsLikeNoOtherIsToldWhatThereIs, if that is little.
+// TestAServiceThatIsLikeNoOtherIsToldWhatThereIs checks that the error lists all services if there are at most three.
 func TestAServiceThatIsLikeNoOtherIsToldWhatThereIs(t *testing.T) {
 	for n, want := range map[int]string{0: "; is it running", 1: `; all that is there is "shop-0"; is it`, 3: `; all that is there is "shop-0", "shop-1", "shop-2"; is it`, 4: "; is it running"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/security/securitytest"
 )
 
-// still makes a node that opens no socket.
+// still returns a node that opens no socket.
 func still(t *testing.T, cfg Config) *Node {
 	t.Helper()
 	registry, err := static.New()
@@ -34,7 +34,7 @@ func still(t *testing.T, cfg Config) *Node {
 	return n
 }
 
-// somewhere is a socket at an address.
+// somewhere is a socket that reports a given local address.
 type somewhere struct {
 	net.PacketConn
 
@@ -49,7 +49,8 @@ type named string
 func (named) Network() string  { return "udp" }
 func (n named) String() string { return string(n) }
 
-// TestWhoIsOnThisMachineOnly: such a node may dial what a shared registry says of its own machine.
+// TestWhoIsOnThisMachineOnly checks that a node may dial loopback addresses of a shared registry only if it is itself
+// bound to loopback.
 func TestWhoIsOnThisMachineOnly(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	here := discovery.Instance{ID: "orders-1", Service: "orders", Addr: "127.0.0.1:7443"}
@@ -84,7 +85,7 @@ func TestWhoIsOnThisMachineOnly(t *testing.T) {
 	}
 }
 
-// TestANodeThatListensIsWhereItSays, whatever it is bound to.
+// TestANodeThatListensIsWhereItSays checks that the announced address counts, no matter what the node is bound to.
 func TestANodeThatListensIsWhereItSays(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	for addr, want := range map[string]bool{"127.0.0.1:7443": true, "192.0.2.1:7443": false, "orders.example:7443": false} {
@@ -96,7 +97,7 @@ func TestANodeThatListensIsWhereItSays(t *testing.T) {
 	}
 }
 
-// TestWhatMayNotBeDialedInTheDevelopmentTier: it stays on its machine.
+// TestWhatMayNotBeDialedInTheDevelopmentTier checks that the development tier stays on its machine.
 func TestWhatMayNotBeDialedInTheDevelopmentTier(t *testing.T) {
 	n := still(t, Config{Identity: securitytest.NewCA(t, "mesh.test").Source("client", securitytest.WithTier(security.TierDev))})
 	for addr, want := range map[string]string{
@@ -110,7 +111,7 @@ func TestWhatMayNotBeDialedInTheDevelopmentTier(t *testing.T) {
 	}
 }
 
-// TestAddressesThatMayBeDialed, as an IPv4 address may be written in two ways.
+// TestAddressesThatMayBeDialed checks addresses, including IPv4 addresses and networks written as IPv6.
 func TestAddressesThatMayBeDialed(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	prefixes := func(texts ...string) (out []netip.Prefix) {
@@ -122,7 +123,8 @@ func TestAddressesThatMayBeDialed(t *testing.T) {
 	for _, test := range []struct {
 		nets []netip.Prefix
 		addr string
-		want string // in the reason; "": none
+		// want is part of the expected error; "" expects none.
+		want string
 	}{
 		{nil, "192.0.2.1", ""},
 		{nil, "0.0.0.0", "not the address of one machine"},
@@ -137,9 +139,11 @@ func TestAddressesThatMayBeDialed(t *testing.T) {
 		{prefixes("192.0.2.0/24"), "192.0.3.9", "outside of Config.AllowNets"},
 		{prefixes("::ffff:192.0.2.0/120"), "192.0.2.9", ""},
 		{prefixes("::ffff:192.0.2.0/120"), "192.0.3.9", "outside of Config.AllowNets"},
-		{prefixes("192.0.2.9/24"), "192.0.2.200", ""},                           // a host's address with the length of its network
-		{prefixes("::/0"), "192.0.2.1", "outside of Config.AllowNets"},          // IPv6 alone
-		{prefixes("::ffff:0:0/64"), "192.0.2.1", "outside of Config.AllowNets"}, // so is this
+		// A host's address with the prefix length of its network.
+		{prefixes("192.0.2.9/24"), "192.0.2.200", ""},
+		// Both networks are IPv6 alone.
+		{prefixes("::/0"), "192.0.2.1", "outside of Config.AllowNets"},
+		{prefixes("::ffff:0:0/64"), "192.0.2.1", "outside of Config.AllowNets"},
 		{prefixes("::/0", "0.0.0.0/0"), "192.0.2.1", ""},
 		{prefixes("fe80::/10"), "fe80::1%eth0", ""},
 		{prefixes("0.0.0.0/0"), "169.254.169.254", "metadata service"},
@@ -155,7 +159,7 @@ func TestAddressesThatMayBeDialed(t *testing.T) {
 	}
 }
 
-// TestNamesOfThisMachineAreJudgedWhenTheyAreResolved: a host name may hide a loopback address.
+// TestNamesOfThisMachineAreJudgedWhenTheyAreResolved checks resolved addresses: a host name may hide a loopback address.
 func TestNamesOfThisMachineAreJudgedWhenTheyAreResolved(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	for _, tt := range []struct {
@@ -179,7 +183,7 @@ func TestNamesOfThisMachineAreJudgedWhenTheyAreResolved(t *testing.T) {
 	}
 }
 
-// TestTheAddressThatANodeAnnounces is one that others reach, of whichever family there is.
+// TestTheAddressThatANodeAnnounces checks that a node announces an address that others reach, IPv4 or IPv6.
 func TestTheAddressThatANodeAnnounces(t *testing.T) {
 	ip := func(s string) net.Addr { return &net.IPNet{IP: net.ParseIP(s), Mask: net.CIDRMask(64, 128)} }
 	for _, tt := range []struct {
@@ -197,7 +201,7 @@ func TestTheAddressThatANodeAnnounces(t *testing.T) {
 	}
 }
 
-// TestAnIdentityThatWasGivenStaysOpen when New fails: others may use it.
+// TestAnIdentityThatWasGivenStaysOpen checks that a New that fails leaves Config.Identity open, since others may use it.
 func TestAnIdentityThatWasGivenStaysOpen(t *testing.T) {
 	source, err := security.NewClusterSource(security.NewSecret(), "orders", "default")
 	if err != nil {

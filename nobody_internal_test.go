@@ -12,7 +12,8 @@ import (
 	"github.com/linkmesh/link/security/securitytest"
 )
 
-// TestNobodySaysWhatWouldReachFurther: what to look at, or to set, follows from how the node finds and proves others.
+// TestNobodySaysWhatWouldReachFurther checks that the error says what to check or to set, which depends on the registry
+// and the identity of the node.
 func TestNobodySaysWhatWouldReachFurther(t *testing.T) {
 	for name, test := range map[string]struct {
 		secret, here bool
@@ -29,13 +30,15 @@ func TestNobodySaysWhatWouldReachFurther(t *testing.T) {
 		"certificates and no registry": {here: true, source: securitytest.NewCA(t, "mesh.test").Source("client"), says: []string{"namespace and trust domain?", "set LINK_PEERS or"}, not: []string{"SECRET"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret()) // so that it is restored
+			// Setenv restores the variable at the end, even if it is unset below.
+			t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 			if !test.secret {
 				if err := os.Unsetenv("LINK_CLUSTER_SECRET"); err != nil {
 					t.Fatal(err)
 				}
 			}
-			t.Setenv("HOME", t.TempDir()) // for the development CA
+			// The development CA is kept in one of these folders.
+			t.Setenv("HOME", t.TempDir())
 			t.Setenv("XDG_CACHE_HOME", "")
 			t.Setenv("XDG_CONFIG_HOME", "")
 			t.Setenv("XDG_RUNTIME_DIR", t.TempDir())

@@ -15,8 +15,8 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// oneStream starts an instance that lets a connection have one stream at a time, and
-// whose handler of heldRoute lasts until its context ends.
+// oneStream starts an instance that allows one stream at a time per connection, and
+// whose handler of heldRoute blocks until its context ends.
 func oneStream(mesh *linktest.Mesh) *link.Node {
 	node := mesh.Node(link.Config{Service: "orders", Limits: link.Limits{StreamsPerConnection: 1}})
 	node.Handle(heldRoute, func(ctx context.Context, _ *link.Stream) error {
@@ -35,7 +35,7 @@ var (
 	putBlob   = reqrep.NewMethod[blob, blob]("orders", "blob", reqrep.Unsafe)
 )
 
-// waits are what waits for a stream of its own.
+// waits returns the operations that need a stream of their own.
 func waits() map[string]func(ctx context.Context, client *link.Node) error {
 	return map[string]func(ctx context.Context, client *link.Node) error{
 		"a stream": func(ctx context.Context, client *link.Node) error {
@@ -49,8 +49,8 @@ func waits() map[string]func(ctx context.Context, client *link.Node) error {
 	}
 }
 
-// TestWaitingForAStreamEnds: what waits for a stream of its own waits for
-// Config.CallTimeout at most, as calls that ride leased streams.
+// TestWaitingForAStreamEnds checks that an operation waits for a stream of its own for
+// Config.CallTimeout at most, like calls on leased streams.
 func TestWaitingForAStreamEnds(t *testing.T) {
 	for name, wait := range waits() {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestWaitingForAStreamEnds(t *testing.T) {
 	}
 }
 
-// TestAStreamOutlivesItsOpening: Config.CallTimeout is for the opening alone.
+// TestAStreamOutlivesItsOpening checks that Config.CallTimeout applies to the opening alone.
 func TestAStreamOutlivesItsOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -98,8 +98,8 @@ func TestAStreamOutlivesItsOpening(t *testing.T) {
 	})
 }
 
-// TestThoseThatWaitForAStreamAreBounded: Limits.Waiters is for all that wait for a
-// stream on one connection.
+// TestThoseThatWaitForAStreamAreBounded checks that Limits.Waiters bounds all
+// operations that wait for a stream on one connection.
 func TestThoseThatWaitForAStreamAreBounded(t *testing.T) {
 	for name, wait := range waits() {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestNamesAreAdvisoryWithASharedSecret, and proven by a certificate authority.
+// TestNamesAreAdvisoryWithASharedSecret checks that names are advisory with a shared secret, and proven with a
+// certificate authority.
 func TestNamesAreAdvisoryWithASharedSecret(t *testing.T) {
 	var peer link.Peer
 	if _, err := reqrep.Call(t.Context(), pair(t), echo, echoMessage{}, link.Answered(&peer)); err != nil {

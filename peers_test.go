@@ -13,8 +13,8 @@ import (
 	"github.com/linkmesh/link/linktest"
 )
 
-// listed returns a client that knows nodes from a list as LINK_PEERS holds it: by their
-// addresses, with the tags behind them, "" for none.
+// listed returns a client that knows the nodes from a list in the format of LINK_PEERS.
+// The values of nodes are the tags to append to their addresses; "" means none.
 func listed(t *testing.T, mesh *linktest.Mesh, cfg link.Config, nodes map[*link.Node]string) *link.Node {
 	t.Helper()
 	var places []string
@@ -60,7 +60,7 @@ func TestAListWithoutTagsAndATopologyWorkTogether(t *testing.T) {
 	})
 }
 
-// The list's word on tags is believed before, and over, what an instance says.
+// TestTagsInAListAreBelieved checks that tags of the list take precedence over those of the instance.
 func TestTagsInAListAreBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -77,8 +77,8 @@ func TestTagsInAListAreBelieved(t *testing.T) {
 	})
 }
 
-// A process that has taken the place of another, with other tags, is found although
-// nobody is connected to it.
+// TestTagsThatWereLearnedAreAskedForAgain changes the tags of an instance that the client has
+// no connection to, as a new process at its address would, and expects the client to find it.
 func TestTagsThatWereLearnedAreAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -90,7 +90,8 @@ func TestTagsThatWereLearnedAreAskedForAgain(t *testing.T) {
 		if _, err := ask(t, client, link.OnTags("v1")); err != nil {
 			t.Fatal(err)
 		}
-		sleep(time.Hour) // the connection ends unused
+		// The connection is closed because it is unused.
+		sleep(time.Hour)
 		node.RemoveTag("v1")
 		if err := node.AddTag("v2"); err != nil {
 			t.Fatal(err)
@@ -105,7 +106,7 @@ func TestTagsThatWereLearnedAreAskedForAgain(t *testing.T) {
 	})
 }
 
-// Patterns that speak to all instances speak to none that may turn out to be another.
+// TestFollowAsksForTagsFirst checks that Follow lists no instance whose tags are not known yet.
 func TestFollowAsksForTagsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -143,7 +144,8 @@ func TestFollowAsksForTagsFirst(t *testing.T) {
 
 func TestASubsetThatNobodyOfAListCanBeInIsSaid(t *testing.T) {
 	for name, c := range map[string]struct {
-		tags string // in the list
+		// tags are the tags in the list.
+		tags string
 		said int
 	}{
 		"tags in the list":     {"[v1]", 1},

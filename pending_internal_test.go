@@ -15,9 +15,9 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestADialThatIsMadeAgainHoldsNoCall: the dial that a call has waited for is over, and when the call asks for the
-// connection, that has ended. The address is silent by then: the call goes to another instance, and if there is none, it
-// waits no longer than it may.
+// TestADialThatIsMadeAgainHoldsNoCall has a call wait for a dial that succeeds, but whose connection has ended and whose
+// address is silent when the call asks for the connection. The call goes to another instance, or, if there is none, ends
+// at its deadline.
 func TestADialThatIsMadeAgainHoldsNoCall(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	gone, other := serving(t), serving(t)
@@ -36,7 +36,8 @@ func TestADialThatIsMadeAgainHoldsNoCall(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-dial.Done()
-		return pending{lookup(id), dial} // its endpoint is another one since it said its tags
+		// Look the endpoint up again: it was replaced when the instance announced its tags.
+		return pending{lookup(id), dial}
 	}
 	waits := []pending{dialed("orders-0"), dialed("orders-1")}
 	session, err := waits[0].dial.Result()
@@ -72,7 +73,7 @@ func TestADialThatIsMadeAgainHoldsNoCall(t *testing.T) {
 	}
 }
 
-// toNobody returns a service, and its instance, at whose address nobody answers.
+// toNobody returns a service and its only instance, whose address never answers.
 func toNobody(t *testing.T) (*service, *endpoint) {
 	t.Helper()
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
@@ -85,7 +86,7 @@ func toNobody(t *testing.T) (*service, *endpoint) {
 	return s, e
 }
 
-// known returns what a node knows of orders, once it knows its instances.
+// known returns the service orders of a node once its instances are known.
 func known(t *testing.T, n *Node) *service {
 	t.Helper()
 	s, err := n.service("orders")
@@ -98,7 +99,7 @@ func known(t *testing.T, n *Node) *service {
 	return s
 }
 
-// silentAt is the address of a socket that never answers.
+// silentAt opens a socket that never answers and returns its address.
 func silentAt(t *testing.T, addr string) string {
 	t.Helper()
 	at, err := net.ResolveUDPAddr("udp", addr)
@@ -109,7 +110,7 @@ func silentAt(t *testing.T, addr string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = silent.Close() }) // it has sent nothing
+	t.Cleanup(func() { _ = silent.Close() })
 	return silent.LocalAddr().String()
 }
 
@@ -139,7 +140,7 @@ func serving(t *testing.T) *Node {
 	return n
 }
 
-// listed returns a registry with instances of orders, orders-0 and so on.
+// listed returns a registry with one instance of orders per address, named orders-0, orders-1 and so on.
 func listed(t *testing.T, addrs ...string) *static.Registry {
 	t.Helper()
 	var all []discovery.Instance

@@ -18,7 +18,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// unsafely sends calls that must not run twice, a hundred a second for d, and returns how many failed.
+// unsafely sends unsafe calls, up to a hundred a second for d, and returns how many failed.
 func unsafely(t *testing.T, client *link.Node, d time.Duration) (failed int) {
 	t.Helper()
 	for range int(d / (10 * time.Millisecond)) {
@@ -32,7 +32,7 @@ func unsafely(t *testing.T, client *link.Node, d time.Duration) (failed int) {
 	return failed
 }
 
-// bothAt starts an instance that serves calls that change nothing, and such that must not run twice.
+// bothAt starts an instance that serves readOrder, which is read-only, and putOrder, which is unsafe.
 func bothAt(mesh *linktest.Mesh, put orderHandler) *link.Node {
 	node := mesh.Node(link.Config{Service: "orders", Tags: []string{"any"}})
 	reqrep.Handle(node, putOrder, put)
@@ -41,8 +41,8 @@ func bothAt(mesh *linktest.Mesh, put orderHandler) *link.Node {
 	return node
 }
 
-// TestCallsThatMustNotRunTwiceAreNoProbes: an ejected instance is asked by those that may, or
-// not before its time.
+// TestCallsThatMustNotRunTwiceAreNoProbes checks that an ejected instance is probed by calls that
+// may run twice, and that no unsafe call goes to it before.
 func TestCallsThatMustNotRunTwiceAreNoProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -57,7 +57,8 @@ func TestCallsThatMustNotRunTwiceAreNoProbes(t *testing.T) {
 		})
 		client := mesh.Node(link.Config{})
 		warm(t, client)
-		unsafely(t, client, time.Minute) // slow start is over
+		// Slow start is over after a minute.
+		unsafely(t, client, time.Minute)
 		if runs.Load() == 0 {
 			t.Fatal("the instance had no calls while it was well")
 		}
@@ -70,7 +71,8 @@ func TestCallsThatMustNotRunTwiceAreNoProbes(t *testing.T) {
 		if failed := unsafely(t, client, balance.DefaultEject/2); failed > 0 || runs.Load() > 0 {
 			t.Errorf("%d calls that must not run twice went to an instance that is ejected, and %d failed", runs.Load(), failed)
 		}
-		warm(t, client) // with calls that may run twice
+		// These calls may run twice, so they may probe the instance.
+		warm(t, client)
 		sleep(time.Second)
 		warm(t, client)
 		unsafely(t, client, 10*time.Second)
@@ -80,8 +82,8 @@ func TestCallsThatMustNotRunTwiceAreNoProbes(t *testing.T) {
 	})
 }
 
-// TestASilentInstanceIsBackWithoutProbes: where all calls must not run twice, an instance that was cut
-// off is dialed, and asked over its connection.
+// TestASilentInstanceIsBackWithoutProbes checks that an instance that was cut off gets calls again even if
+// all calls are unsafe: the client dials it, and checks it over its connection.
 func TestASilentInstanceIsBackWithoutProbes(t *testing.T) {
 	for name, cut := range map[string]time.Duration{"for a moment": 400 * time.Millisecond, "for long": 10 * time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -96,8 +98,8 @@ func TestASilentInstanceIsBackWithoutProbes(t *testing.T) {
 				client := mesh.Node(link.Config{})
 				unsafely(t, client, time.Minute)
 				mesh.Partition(lost, client)
-				// One call waits in vain until the connection is given up, or its time is over. The next
-				// ones see the silence.
+				// One call waits until the connection is given up or its deadline passes. The next calls
+				// know that the instance is silent.
 				failed := unsafely(t, client, cut)
 				if failed > 2 {
 					t.Errorf("%d calls failed, want those that were sent before the silence showed", failed)
@@ -114,8 +116,8 @@ func TestASilentInstanceIsBackWithoutProbes(t *testing.T) {
 	}
 }
 
-// TestAKnownInstanceMustReadWhatIsSent: among many addresses where nobody answers, a call goes to the instance that
-// was connected last only if that one reads its codec.
+// TestAKnownInstanceMustReadWhatIsSent checks that, among many addresses that do not answer, a call goes to the
+// instance that was connected last only if that instance reads its codec.
 func TestAKnownInstanceMustReadWhatIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -125,7 +127,8 @@ func TestAKnownInstanceMustReadWhatIsSent(t *testing.T) {
 		other.Handle(feed, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
 		mesh.Start(other)
 		client := mesh.Node(link.Config{})
-		st, err := client.Open(t.Context(), feed) // patterns with streams agree on codecs themselves
+		// The stream opens, since patterns with streams agree on codecs themselves.
+		st, err := client.Open(t.Context(), feed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +143,7 @@ func TestAKnownInstanceMustReadWhatIsSent(t *testing.T) {
 		synctest.Wait()
 		for range 20 {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			// A large message takes the connection of streams.
+			// A large message uses the connection for streams.
 			_, err := reqrep.Call(ctx, client, putOrder, order{ID: strings.Repeat("o", 100<<10)})
 			cancel()
 			if e := (*link.Error)(nil); !errors.As(err, &e) || e.Remote {
@@ -150,8 +153,8 @@ func TestAKnownInstanceMustReadWhatIsSent(t *testing.T) {
 	})
 }
 
-// TestAnEjectedInstanceIsNoShortcut: a call waits until a healthy instance is connected, rather than to
-// go to an ejected one that is.
+// TestAnEjectedInstanceIsNoShortcut checks that a call waits until a healthy instance is connected rather
+// than go to a connected instance that is ejected.
 func TestAnEjectedInstanceIsNoShortcut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

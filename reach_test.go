@@ -15,8 +15,8 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestMoreSetsOfTagsThanAreKeptReady: each of them reaches the instances it names, also when it
-// comes again after many others.
+// TestMoreSetsOfTagsThanAreKeptReady calls with more sets of tags than a node keeps, twice, and expects
+// each call to reach an instance with its tags.
 func TestMoreSetsOfTagsThanAreKeptReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -25,7 +25,8 @@ func TestMoreSetsOfTagsThanAreKeptReady(t *testing.T) {
 		ordersAt(mesh, "x")
 		client := mesh.Node(link.Config{})
 		for range 2 {
-			for set := 1; set < 1<<len(tags); set++ { // 127, where 64 are kept
+			// There are 127 sets, of which a node keeps 64.
+			for set := 1; set < 1<<len(tags); set++ {
 				var want []string
 				for i, tag := range tags {
 					if set>>i&1 == 1 {
@@ -40,7 +41,7 @@ func TestMoreSetsOfTagsThanAreKeptReady(t *testing.T) {
 	})
 }
 
-// tardy is a registry that says nothing about one service until it is let.
+// tardy is a registry that does not answer for one service until let is closed.
 type tardy struct {
 	discovery.Registry
 
@@ -72,7 +73,8 @@ func (r *tardy) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.
 	return to, nil
 }
 
-// TestAFailoverToAServiceThatIsNotHeardOfIsWaitedFor when nobody else is left.
+// TestAFailoverToAServiceThatIsNotHeardOfIsWaitedFor checks that a call waits for a failover service if no other
+// instance is left.
 func TestAFailoverToAServiceThatIsNotHeardOfIsWaitedFor(t *testing.T) {
 	for _, failover := range []string{"[zone, service:orders-dr]", "[zone, service:orders-dr, any]"} {
 		t.Run(failover, func(t *testing.T) {
@@ -96,8 +98,8 @@ services:
 	}
 }
 
-// TestCallsThatMeetTheEndOfAConnection come at the moments at which a connection that is
-// not used is closed. None of them left, so none fails, and none runs twice.
+// TestCallsThatMeetTheEndOfAConnection makes calls at the moments at which an unused connection
+// is closed. None of them has been sent, so none fails, and none runs twice.
 func TestCallsThatMeetTheEndOfAConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -115,7 +117,8 @@ func TestCallsThatMeetTheEndOfAConnection(t *testing.T) {
 					if _, err := reqrep.Call(t.Context(), client, putOrder, order{ID: fmt.Sprint(caller, "-", i)}); err != nil {
 						t.Errorf("call %d of %d: %v", i, caller, err)
 					}
-					sleep(time.Second) // as often as unused connections are looked for
+					// The node looks for unused connections once a second.
+					sleep(time.Second)
 				}
 			})
 		}

@@ -32,7 +32,8 @@ func TestStatusShowsWhoWasRefused(t *testing.T) { // SEC-121
 		if _, err := reqrep.Call(t.Context(), stranger, putOrder, order{}); link.CodeOf(err) != link.Unauthenticated {
 			t.Errorf("a stranger's call: %v, want Unauthenticated", err)
 		}
-		synctest.Wait() // the client may know first
+		// The client may learn of the refusal before the server counts it.
+		synctest.Wait()
 		got := server.Status().Refused
 		if diff := cmp.Diff(map[string]uint64{"untrusted": 1}, got); diff != "" {
 			t.Errorf("refused (-want +got):\n%s", diff)
@@ -40,7 +41,7 @@ func TestStatusShowsWhoWasRefused(t *testing.T) { // SEC-121
 	})
 }
 
-// What the other side says reaches errors with its control characters written out.
+// TestTextOfPeersIsEscaped checks that control characters in the text of a peer are escaped in errors.
 func TestTextOfPeersIsEscaped(t *testing.T) { // SEC-124
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -66,14 +67,14 @@ func TestTextOfPeersIsEscaped(t *testing.T) { // SEC-124
 	})
 }
 
-// numbers is a codec of another kind.
+// numbers is a codec with another ID and name.
 type numbers struct{ codec.Codec }
 
 func (numbers) ID() uint8    { return 200 }
 func (numbers) Name() string { return "numbers" }
 
-// A server that does not read this node's codec gets no call: one that does takes it, and if there is none the error says
-// what is wrong, before anything was sent.
+// TestCodecsOfAServerAreReadBeforeACall checks that a server that does not read the caller's codec gets no calls. They go
+// to a server that does, or, if there is none, fail before anything is sent, with an error that says what is wrong.
 func TestCodecsOfAServerAreReadBeforeACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -88,7 +89,8 @@ func TestCodecsOfAServerAreReadBeforeACall(t *testing.T) {
 			ran++
 			return order{}, nil
 		})
-		synctest.Wait() // until the client has heard of it
+		// The client must know the new instance first.
+		synctest.Wait()
 		for range 20 {
 			if _, err := reqrep.Call(t.Context(), client, putOrder, order{}); err != nil {
 				t.Fatal(err)

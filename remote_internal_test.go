@@ -8,8 +8,8 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// TestRetryAfterDoesNotOverflow whatever a peer says: a pause below zero would have it called
-// again at once.
+// TestRetryAfterDoesNotOverflow checks that no value of a peer makes RetryAfter negative, which
+// would have the peer called again at once.
 func TestRetryAfterDoesNotOverflow(t *testing.T) {
 	for said, want := range map[uint64]time.Duration{
 		0:                           0,

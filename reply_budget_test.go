@@ -12,8 +12,8 @@ import (
 	"github.com/linkmesh/link/linktest"
 )
 
-// TestAReplyThatThereIsNoRoomForIsRefusedInItsPlace has a server with little room for messages answer at length: the
-// caller learns why there is no reply, and calls go on.
+// TestAReplyThatThereIsNoRoomForIsRefusedInItsPlace has a server reply with more than its InFlightBytes, and expects
+// the caller to learn why there is no reply and later calls to succeed.
 func TestAReplyThatThereIsNoRoomForIsRefusedInItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestResetKeys: the same for a process and the next one at its place, another for everybody else.
+// TestResetKeys checks that a process and its successor have the same key, and all others different ones.
 func TestResetKeys(t *testing.T) {
 	secret, other := bytes.Repeat([]byte{1}, resetSecretSize), bytes.Repeat([]byte{2}, resetSecretSize)
 	derive := func(secret []byte, identity, host, addr string) [32]byte {
@@ -41,7 +41,7 @@ func TestResetKeys(t *testing.T) {
 	}
 }
 
-// TestOneResetSecretForAFolder: nodes that begin at once agree.
+// TestOneResetSecretForAFolder checks that nodes that start at the same time agree on one secret.
 func TestOneResetSecretForAFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "some", "where")
 	secrets := make([][]byte, 16)
@@ -62,7 +62,7 @@ func TestOneResetSecretForAFolder(t *testing.T) {
 	}
 }
 
-// TestAResetSecretWhoseMakerWasKilledIsRead: at that moment it had two names.
+// TestAResetSecretWhoseMakerWasKilledIsRead gives the file a second name, which remains if its maker is killed.
 func TestAResetSecretWhoseMakerWasKilledIsRead(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	first, err := resetSecret(dir)
@@ -78,8 +78,8 @@ func TestAResetSecretWhoseMakerWasKilledIsRead(t *testing.T) {
 	}
 }
 
-// TestMembersCannotForgeResets is SEC-342: the key does not follow from what members of a
-// cluster share, and a node that must not have a key gets none.
+// TestMembersCannotForgeResets is SEC-342. It checks that the key does not follow from what the
+// members of a cluster share, and that a node that must not have a key gets none.
 func TestMembersCannotForgeResets(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	at := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7443}
@@ -123,7 +123,7 @@ func TestMembersCannotForgeResets(t *testing.T) {
 	}
 }
 
-// TestADamagedResetSecretIsSaid and not used.
+// TestADamagedResetSecretIsSaid checks that a damaged secret is an error and is not used.
 func TestADamagedResetSecretIsSaid(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	if _, err := resetSecret(dir); err != nil {

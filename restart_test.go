@@ -23,7 +23,7 @@ const (
 	addrVariable = "LINK_TEST_SERVE_AT"
 )
 
-// serveAgain serves getOrder until the process is killed. It says on standard output when it is up.
+// serveAgain serves getOrder until the process is killed. It reports on standard output when it is ready.
 func serveAgain(addr string) error {
 	registry, err := static.New()
 	if err != nil {
@@ -55,7 +55,7 @@ func startServer(t *testing.T, addr string) *child.Process {
 	return p
 }
 
-// freeAddr returns an address of this host where nobody listens.
+// freeAddr returns a loopback address where nothing listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -66,7 +66,7 @@ func freeAddr(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
-// patientClient is a client of a fixed list, whose calls wait for longer than a process takes to start.
+// patientClient returns a client with a static list, whose calls wait longer than a process takes to start.
 func patientClient(t *testing.T, limits link.Limits, instances ...discovery.Instance) *link.Node {
 	t.Helper()
 	registry, err := static.New(instances...)
@@ -85,8 +85,8 @@ func patientClient(t *testing.T, limits link.Limits, instances ...discovery.Inst
 	return client
 }
 
-// TestARestartLosesNoReadOnlyCall kills the only server of a fixed list three times while callers call, and starts it
-// again at its address. What is between is the time that a process takes to start: calls wait for it.
+// TestARestartLosesNoReadOnlyCall kills the only server of a static list three times under load, and starts it again
+// at its address. Calls wait while the new process starts.
 func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
@@ -95,7 +95,8 @@ func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 	client := patientClient(t, link.Limits{DialTimeout: time.Minute}, discovery.Instance{ID: "orders-1", Service: "orders", Addr: addr})
 	const restarts = 3
 	var done, round atomic.Int64
-	var underWay [restarts + 1]atomic.Int64 // by the round in which they began
+	// underWay counts the calls in flight by the round in which they began.
+	var underWay [restarts + 1]atomic.Int64
 	progress := make(chan struct{}, 1)
 	l := startLoad(t, func(ctx context.Context) error {
 		began := &underWay[round.Load()]
@@ -115,13 +116,15 @@ func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 		}
 	}
 	for range restarts {
-		await(200) // which also earn the retries of those that are in flight when it dies
+		// These calls also earn the retries of the calls that are in flight when the server dies.
+		await(200)
 		server.Kill()
 		server = startServer(t, addr)
 		up := time.Now()
 		await(int64(2 * callers))
+		// A call has three attempts, so none may meet two restarts.
 		for before := round.Add(1) - 1; underWay[before].Load() > 0; {
-			<-progress // a call has three attempts: none shall meet two restarts
+			<-progress
 		}
 		t.Logf("%v from the new process to the first calls; the longest call took %v", time.Since(up).Round(time.Millisecond), l.longest().Round(time.Millisecond))
 	}

@@ -25,12 +25,12 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// secretTypes are the exported types that hold a secret, or may: each is made anew with secrets in it.
+// secretTypes returns pointers to new values of the exported types that may hold a secret.
 func secretTypes() []any {
 	return []any{new(link.Config), new(consul.Config), new(security.SVID), new(security.Hidden)}
 }
 
-// innocent are exported fields that sound like secrets, and why they are none.
+// innocent maps exported fields that sound like secrets to the reason why they are not.
 func innocent() map[string]string {
 	return map[string]string{
 		"consul.Config.TokenFile":   "the name of a file",
@@ -41,7 +41,7 @@ func innocent() map[string]string {
 
 const planted = "s3cr3t-that-must-not-show"
 
-// plant puts secrets wherever the type of a field says that it holds one.
+// plant sets every exported field of v whose type holds a secret.
 func plant(t *testing.T, v reflect.Value, src security.Source) {
 	t.Helper()
 	svid, err := src.SVID()
@@ -68,7 +68,7 @@ func plant(t *testing.T, v reflect.Value, src security.Source) {
 	}
 }
 
-// secretForms are the ways in which the secrets could look.
+// secretForms maps each secret to the texts in which it could show.
 func secretForms(t *testing.T, src security.Source, cluster string) map[string][]string {
 	t.Helper()
 	svid, err := src.SVID()
@@ -94,7 +94,7 @@ func secretForms(t *testing.T, src security.Source, cluster string) map[string][
 	return forms
 }
 
-// shown is everything that a value shows of itself: in fmt, in encodings, in logs; where encoding fails, nothing.
+// shown returns what a value shows of itself in fmt, in encodings and in logs. JSON and XML are left out if they fail.
 func shown(value any) map[string]string {
 	out := make(map[string]string)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%o", "%c", "%U", "%t", "%e", "%p"} {
@@ -107,7 +107,8 @@ func shown(value any) map[string]string {
 		out["xml"] = string(b)
 	}
 	var coded bytes.Buffer
-	_ = gob.NewEncoder(&coded).Encode(value) // most fail, and must not have written the secret before
+	// Most values cannot be encoded, and must not have written the secret before the error.
+	_ = gob.NewEncoder(&coded).Encode(value)
 	out["gob"] = coded.String()
 	for name, handler := range map[string]func(b *bytes.Buffer) slog.Handler{
 		"slog text": func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
@@ -141,7 +142,7 @@ func TestSecretsHideEverywhere(t *testing.T) { // SEC-126
 		type field struct{ Value any }
 		values["field "+name] = field{v.Interface()}
 		values["pointer in a field "+name] = &field{pointer}
-		// In a field that is not exported fmt calls no methods.
+		// Package fmt calls no methods of unexported fields.
 		values["field that is not exported: "+name] = struct{ hidden any }{v.Interface()}
 		values["pointer in a field that is not exported: "+name] = struct{ hidden any }{pointer}
 		values["error about "+name] = fmt.Errorf("config %v: %w", v.Interface(), fs.ErrInvalid)
@@ -160,7 +161,8 @@ func TestSecretsHideEverywhere(t *testing.T) { // SEC-126
 	}
 }
 
-// Every exported field that sounds like a secret, in every public package, is of a type that hides, or known to be none.
+// TestFieldsThatSoundLikeSecretsHide checks that every exported field of a public package that sounds like a secret has a
+// type that hides it, or is known not to be one.
 func TestFieldsThatSoundLikeSecretsHide(t *testing.T) { // SEC-126
 	sounds := regexp.MustCompile(`(?i)secret|token|password|passphrase|credential|private|tls\.Certificate|crypto\.Signer|PrivateKey`)
 	fields := 0

@@ -19,7 +19,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// mute is a registry that says nothing about one service.
+// mute is a registry that never answers for one service.
 type mute struct {
 	discovery.Registry
 
@@ -35,7 +35,7 @@ func (m *mute) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.S
 	return ch, nil
 }
 
-// emptied is a registry that forgets everything.
+// emptied is a registry that lists no instances while empty is set.
 type emptied struct {
 	discovery.Registry
 
@@ -187,7 +187,8 @@ func TestCloseWaitsForAProbe(t *testing.T) {
 			running.Add(1)
 			defer running.Add(-1)
 			<-ctx.Done()
-			sleep(100 * time.Millisecond) // cleans up
+			// The probe takes some time to clean up.
+			sleep(100 * time.Millisecond)
 			return ctx.Err()
 		}}}, keep)
 		sleep(1500 * time.Millisecond)
@@ -282,7 +283,8 @@ services:
 				break
 			}
 		}
-		bad.Store(false) // it stays ejected until a probe is answered
+		// The instance stays ejected until a probe is answered.
+		bad.Store(false)
 		slow := 0
 		for range 20 {
 			start := time.Now()
@@ -397,7 +399,7 @@ func TestASocketThatFailsOnce(t *testing.T) {
 	}
 }
 
-// TestWhatACallAsksForGoesBeforeTheSplit has the topology of the README.
+// TestWhatACallAsksForGoesBeforeTheSplit checks that call options override the split in the topology of the README.
 func TestWhatACallAsksForGoesBeforeTheSplit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -439,8 +441,7 @@ func TestWhatACallAsksForGoesBeforeTheSplit(t *testing.T) {
 	})
 }
 
-// TestTheLastConnectionOutranksTheRegistry lets instances vanish one by one from a
-// registry that others write to, while they live.
+// TestTheLastConnectionOutranksTheRegistry has live instances vanish one by one from a registry that others can write to.
 func TestTheLastConnectionOutranksTheRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -460,14 +461,15 @@ func TestTheLastConnectionOutranksTheRegistry(t *testing.T) {
 		}
 		for n := range 4 {
 			hidden.Store(int32(n + 1))
-			// A change of the registry, for it to be looked at.
+			// Change the registry so that it sends a new snapshot.
 			in := discovery.Instance{ID: fmt.Sprint("orders-zz", n), Service: "orders", Addr: "10.9.9.9:7443", Status: discovery.Draining}
 			if _, err := mesh.Registry().Register(t.Context(), in); err != nil {
 				t.Fatal(err)
 			}
 			sleep(time.Second)
 		}
-		for range 200 { // longer than they are held at least
+		// 200 s is longer than the minimum time for which vanished instances are held.
+		for range 200 {
 			if _, err := ask(t, client); err != nil {
 				t.Fatalf("an instance whose connection answers was dropped: %v", err)
 			}
@@ -479,8 +481,7 @@ func TestTheLastConnectionOutranksTheRegistry(t *testing.T) {
 	})
 }
 
-// hiding is a shared registry that hides the first instances of orders that are
-// alive.
+// hiding is a shared registry that leaves out the first n live instances, which are those with tags. n is in hidden.
 type hiding struct {
 	*shared
 
@@ -516,7 +517,7 @@ func (h *hiding) Watch(ctx context.Context, q discovery.Query) (<-chan discovery
 	return to, nil
 }
 
-// ill is a registry that cannot be reached for a while.
+// ill is a registry in which nothing can be registered until a given time.
 type ill struct {
 	discovery.Registry
 
@@ -540,7 +541,8 @@ func TestANodeStartsWhileItsRegistryIsIll(t *testing.T) {
 		})
 		reqrep.Handle(node, readOrder, keep)
 		start := time.Now()
-		mesh.Start(node) // waits until it is ready
+		// Start waits until the node is ready.
+		mesh.Start(node)
 		if took := time.Since(start); took < 10*time.Second || took > 20*time.Second {
 			t.Errorf("announced after %v, and the registry was well after 10 s", took)
 		}
@@ -553,7 +555,7 @@ func TestANodeStartsWhileItsRegistryIsIll(t *testing.T) {
 	})
 }
 
-// TestAWrongIdentityIsNotTriedForFiveMinutes counts handshakes.
+// TestAWrongIdentityIsNotTriedForFiveMinutes counts the handshakes that calls once a second cause.
 func TestAWrongIdentityIsNotTriedForFiveMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -577,8 +579,7 @@ func TestAWrongIdentityIsNotTriedForFiveMinutes(t *testing.T) {
 	})
 }
 
-// TestCallsGoOnWhileTheRegistryIsIll makes calls for ten minutes, pauses longer than
-// connections last among them.
+// TestCallsGoOnWhileTheRegistryIsIll makes a call a second for ten minutes while the registry's snapshots are stale.
 func TestCallsGoOnWhileTheRegistryIsIll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -606,7 +607,7 @@ func TestCallsGoOnWhileTheRegistryIsIll(t *testing.T) {
 	})
 }
 
-// staling is a registry whose snapshots are stale from some time on.
+// staling is a registry whose snapshots become stale at a given time.
 type staling struct {
 	discovery.Registry
 
@@ -644,7 +645,7 @@ func (s *staling) Watch(ctx context.Context, q discovery.Query) (<-chan discover
 	return to, nil
 }
 
-// TestWhatIsSaidOnceIsSaidOnce however often a document changes that says nothing new about it.
+// TestWhatIsSaidOnceIsSaidOnce checks that a warning is logged once even if its document changes often in other respects.
 func TestWhatIsSaidOnceIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -671,7 +672,7 @@ func TestWhatIsSaidOnceIsSaidOnce(t *testing.T) {
 	})
 }
 
-// TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid, for each kind of place.
+// TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid checks the log for each kind of place: zone, region and dc.
 func TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -691,7 +692,6 @@ func TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid(t *testing.T) {
 	})
 }
 
-// TestACallInTheZoneOfANodeThatHasNoneSaysSo.
 func TestACallInTheZoneOfANodeThatHasNoneSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -33,15 +33,15 @@ func (c *watchCount) Watch(ctx context.Context, q discovery.Query) (<-chan disco
 	return ch, err
 }
 
-// askFor calls a service of some name.
+// askFor calls the service with the given name.
 func askFor(ctx context.Context, client *link.Node, service string) error {
 	_, err := reqrep.Call(ctx, client, reqrep.NewMethod[order, order](service, "get", reqrep.ReadOnly), order{})
 	return err
 }
 
-// TestANodeThatCallsWhateverNamesItIsTold goes on beyond as many services as it keeps:
-// those that it has not used for longest make way, and are there again when they are
-// called. One that is in use, or followed, stays.
+// TestANodeThatCallsWhateverNamesItIsTold calls more services than a node keeps, and expects
+// the least recently used ones to be forgotten and to work again when they are called. A
+// service that is in use or followed stays.
 func TestANodeThatCallsWhateverNamesItIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keeps, names = 4096, 5000
@@ -78,7 +78,8 @@ func TestANodeThatCallsWhateverNamesItIsTold(t *testing.T) {
 		if got := registry.watched.Load(); got != keeps {
 			t.Errorf("it watches %d services, want %d", got, keeps)
 		}
-		if want := uint64(names + 3 - keeps); status.Forgotten != want { // and orders, books, followed
+		// The other 3 are orders, books and followed.
+		if want := uint64(names + 3 - keeps); status.Forgotten != want {
 			t.Errorf("it has forgotten %d services, want %d", status.Forgotten, want)
 		}
 		kept := make(map[string]bool)
@@ -105,7 +106,7 @@ func TestANodeThatCallsWhateverNamesItIsTold(t *testing.T) {
 	})
 }
 
-// TestACallThatWaitsKeepsItsService: however many other names are called meanwhile.
+// TestACallThatWaitsKeepsItsService calls many other names while a call waits for an instance of its service.
 func TestACallThatWaitsKeepsItsService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const names = 4200
@@ -129,8 +130,8 @@ func TestACallThatWaitsKeepsItsService(t *testing.T) {
 	})
 }
 
-// TestAForgottenServiceTakesItsTopologyWithIt: what the registry says of a service is
-// in force for as long as the service is known.
+// TestAForgottenServiceTakesItsTopologyWithIt checks that a document of the registry is
+// in force only as long as its service is known.
 func TestAForgottenServiceTakesItsTopologyWithIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const names = 4200
@@ -157,7 +158,7 @@ func TestAForgottenServiceTakesItsTopologyWithIt(t *testing.T) {
 	})
 }
 
-// TestANewServiceCostsTheSameHoweverManyThereAre: to know one more does not copy all that are known.
+// TestANewServiceCostsTheSameHoweverManyThereAre checks that a new service does not copy all known ones.
 func TestANewServiceCostsTheSameHoweverManyThereAre(t *testing.T) {
 	const keeps, more, most = 4096, 500, 64 << 10
 	synctest.Test(t, func(t *testing.T) {
@@ -177,9 +178,8 @@ func TestANewServiceCostsTheSameHoweverManyThereAre(t *testing.T) {
 	})
 }
 
-// TestNamesThatNobodyServesAreNotWatchedForEver: a caller that makes up names does not make a node ask its registry about them
-// for as long as it lives. What is in use, followed or waited for stays, and so does what has instances or stands in
-// for another service.
+// TestNamesThatNobodyServesAreNotWatchedForEver checks that a node stops watching made-up names after a while. A service
+// stays if it is in use, followed or waited for, if it has instances, or if it is a failover of another service.
 func TestNamesThatNobodyServesAreNotWatchedForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const names = 500

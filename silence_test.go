@@ -18,8 +18,8 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// burst sends calls at a rate for d, however long they take, and returns how many it
-// sent and how many of them failed.
+// burst sends rate calls a second for d, no matter how long they take, and returns how
+// many it sent and how many of them failed. patience is the timeout of a call.
 func burst(t *testing.T, client *link.Node, rate int, d, patience time.Duration) (sent, failed int) {
 	t.Helper()
 	var lost atomic.Int64
@@ -39,8 +39,8 @@ func burst(t *testing.T, client *link.Node, rate int, d, patience time.Duration)
 	return sent, int(lost.Load())
 }
 
-// TestASilentInstanceYieldsToAYoungOne: the older of two instances falls silent when
-// the other one has been there for some seconds only.
+// TestASilentInstanceYieldsToAYoungOne has the older of two instances fall silent when
+// the other one is only some seconds old.
 func TestASilentInstanceYieldsToAYoungOne(t *testing.T) {
 	for _, age := range []time.Duration{2 * time.Second, 8 * time.Second, 20 * time.Second} {
 		t.Run(age.String(), func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestASilentInstanceYieldsToAYoungOne(t *testing.T) {
 				burst(t, client, rate, age, time.Second)
 				mesh.Partition(old, client)
 				sent, failed := burst(t, client, rate, 5*time.Second, time.Second)
-				// Those that are sent until the silence shows, and some probes.
+				// Calls that are sent before the silence is detected may fail, and some probes.
 				if most := int(rate*balance.SilenceFloor/time.Second) + 1 + 10; failed > most {
 					t.Errorf("of the %d calls in the 5 s after the older one fell silent %d failed, want at most %d", sent, failed, most)
 				}
@@ -64,9 +64,9 @@ func TestASilentInstanceYieldsToAYoungOne(t *testing.T) {
 	}
 }
 
-// TestAnInstanceThatIsBackIsCalledSoon: one of two falls silent for long enough to be
-// ejected, and answers again. When the other one falls silent in turn, calls that
-// change nothing do not fail.
+// TestAnInstanceThatIsBackIsCalledSoon has one of two instances fall silent for long
+// enough to be ejected, and answer again. When the other one falls silent in turn, no
+// read-only call may fail.
 func TestAnInstanceThatIsBackIsCalledSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 100
@@ -91,10 +91,11 @@ func TestAnInstanceThatIsBackIsCalledSoon(t *testing.T) {
 	})
 }
 
-// TestErrorsThatAHandlerMeansEjectNobody: what counts against an instance is what the
-// library itself saw.
+// TestErrorsThatAHandlerMeansEjectNobody checks that only failures that the library itself
+// sees count against an instance, not errors that a handler returns.
 func TestErrorsThatAHandlerMeansEjectNobody(t *testing.T) {
-	errPlain := errors.New("no code") // crosses as Internal
+	// errPlain reaches the caller as Internal.
+	errPlain := errors.New("no code")
 	for name, c := range map[string]struct {
 		fail  func() error
 		eject bool
@@ -137,8 +138,8 @@ func TestErrorsThatAHandlerMeansEjectNobody(t *testing.T) {
 	}
 }
 
-// TestAnErrorSaysThatTheBudgetOfRetriesIsUsedUp: a caller can tell it from a call that
-// was tried as often as it may.
+// TestAnErrorSaysThatTheBudgetOfRetriesIsUsedUp checks that a caller can tell a used-up
+// retry budget from a call that made all of its attempts.
 func TestAnErrorSaysThatTheBudgetOfRetriesIsUsedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -169,7 +170,7 @@ func TestAnErrorSaysThatTheBudgetOfRetriesIsUsedUp(t *testing.T) {
 	})
 }
 
-// TestStickyKeysStayWithAnInstanceThatIsNotBusy: some calls under way do not make it busy.
+// TestStickyKeysStayWithAnInstanceThatIsNotBusy checks that a few calls in flight do not make an instance busy.
 func TestStickyKeysStayWithAnInstanceThatIsNotBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -209,8 +210,8 @@ func TestStickyKeysStayWithAnInstanceThatIsNotBusy(t *testing.T) {
 	})
 }
 
-// TestEqualsShareAlikeAfterAHiccup: of two idle instances one pauses; one caller calls
-// one after the other.
+// TestEqualsShareAlikeAfterAHiccup has one of two idle instances be slow for a while, and
+// expects sequential calls to be shared equally soon after.
 func TestEqualsShareAlikeAfterAHiccup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -238,8 +239,8 @@ func TestEqualsShareAlikeAfterAHiccup(t *testing.T) {
 	})
 }
 
-// TestALongNetworkHasTimeForItsProbes: on a network of 100 ms a peer whose last packets were lost three
-// times in a row is not given up before QUIC has probed a fourth time.
+// TestALongNetworkHasTimeForItsProbes checks that, with a round trip of 100 ms, a peer whose last packets were
+// lost three times in a row is not given up before QUIC has probed a fourth time.
 func TestALongNetworkHasTimeForItsProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(50*time.Millisecond))
@@ -248,7 +249,8 @@ func TestALongNetworkHasTimeForItsProbes(t *testing.T) {
 			return o, nil
 		})
 		client := mesh.Node(link.Config{})
-		for range 10 { // the deviation of the round trips is small then
+		// The deviation of the round-trip times is small after these calls.
+		for range 10 {
 			warm(t, client)
 		}
 		done := make(chan error, 1)

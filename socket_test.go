@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestANodeWhoseSocketFailsSaysSo: it is of no use to anybody who is sent to it.
+// TestANodeWhoseSocketFailsSaysSo checks that Run fails if the socket does, since no caller can reach the node.
 func TestANodeWhoseSocketFailsSaysSo(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})

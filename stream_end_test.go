@@ -90,7 +90,8 @@ func TestErrorOfTheHandlerEndsTheStream(t *testing.T) {
 					}
 					return tt.end()
 				})
-				for range 2 { // the node lives on
+				// The node must survive the first stream.
+				for range 2 {
 					s := open(t, client)
 					for range 3 {
 						if _, err := s.Recv(); err != nil {
@@ -113,7 +114,7 @@ func TestErrorOfTheHandlerEndsTheStream(t *testing.T) {
 	}
 }
 
-// TestAStreamHandlerThatEndsItsGoroutine ends the stream, and the log says so.
+// TestAStreamHandlerThatEndsItsGoroutine checks that runtime.Goexit in a handler ends the stream and is logged.
 func TestAStreamHandlerThatEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -132,8 +133,8 @@ func TestAStreamHandlerThatEndsItsGoroutine(t *testing.T) {
 	})
 }
 
-// TestTheContextOfAHandlerThatEndsItsGoroutineEnds: what it left behind must not use it,
-// and nothing waits on its behalf.
+// TestTheContextOfAHandlerThatEndsItsGoroutineEnds checks that what such a handler leaves
+// behind can no longer use its context, and that nothing keeps waiting for it.
 func TestTheContextOfAHandlerThatEndsItsGoroutineEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -248,6 +249,8 @@ func TestStreamLearnsOfADrain(t *testing.T) {
 	})
 }
 
+// TestDrainEndsAStreamThatStays lets the time of a drain pass while the handler waits in
+// Recv or Send, which it may do without a bound.
 func TestDrainEndsAStreamThatStays(t *testing.T) {
 	for name, wait := range map[string]func(s *link.Stream) error{
 		"in Recv": func(s *link.Stream) error { _, err := s.Recv(); return err },
@@ -284,7 +287,8 @@ func TestStreamToAKilledNodeEnds(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		srv, client := serveStream(mesh, link.Config{}, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return ctx.Err() })
 		s := open(t, client)
-		sleep(time.Minute) // idle streams stay
+		// An idle stream must stay open.
+		sleep(time.Minute)
 		if err := s.Context().Err(); err != nil {
 			t.Fatalf("the stream ended while it was idle: %v", context.Cause(s.Context()))
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/linkmesh/link/linktest"
 )
 
-// The toy pattern: a counter that subscribers follow. It uses what any pattern
-// built outside of this module could use.
+// counterRoute is the route of a toy pattern: a counter that subscribers follow. It
+// uses only what a pattern outside of this module can use.
 var counterRoute = link.Route{Service: "counter", Name: "numbers", Kind: link.Channel}
 
 const (
@@ -27,8 +27,8 @@ const (
 	frameText   link.FrameKind = 0x41 // either way: anything
 )
 
-// count returns a handler that sends the numbers 1 to n and notes how many it
-// could send.
+// count returns a handler that sends the numbers 1 to n and counts in sent how
+// many it could send.
 func count(n int, sent *atomic.Int32) link.StreamHandler {
 	return func(_ context.Context, s *link.Stream) error {
 		for i := range n {
@@ -289,10 +289,7 @@ func TestStreamKnowsItsCall(t *testing.T) {
 	})
 }
 
-// TestDrainEndsAStreamThatStays ends the grace while the handler waits in Recv or
-// Send, which it may do without end.
-
-// TestWrongRoutesAndCreditAreSaid before anything is sent.
+// TestWrongRoutesAndCreditAreSaid checks that wrong routes and credit are errors before anything is sent.
 func TestWrongRoutesAndCreditAreSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

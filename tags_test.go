@@ -31,8 +31,8 @@ func addTag(t *testing.T, n *link.Node, tag string) {
 	}
 }
 
-// registeredTags returns the tags of the one instance of orders in the registry,
-// which a client without a connection has from there.
+// registeredTags returns the tags of the only instance of orders in the registry,
+// from which a client without a connection takes them.
 func registeredTags(t *testing.T, mesh *linktest.Mesh) []string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -48,7 +48,7 @@ func registeredTags(t *testing.T, mesh *linktest.Mesh) []string {
 	return s.Instances[0].Tags
 }
 
-// put makes one call.
+// put calls putOrder.
 func put(ctx context.Context, client *link.Node, opts ...link.CallOption) error {
 	_, err := reqrep.Call(ctx, client, putOrder, order{}, opts...)
 	return err
@@ -70,15 +70,17 @@ func TestAddedTagsAreAnnouncedBeforeAndWhileTheNodeRuns(t *testing.T) {
 			t.Errorf("announced with %v after AddTag", got)
 		}
 		node.RemoveTag(placedTag)
-		node.RemoveTag(shippedTag) // once of twice
-		node.RemoveTag("v2")       // it comes from the configuration, so it stays
+		// shippedTag was added twice, and v2 comes from the configuration, so both stay.
+		node.RemoveTag(shippedTag)
+		node.RemoveTag("v2")
 		node.RemoveTag("never added")
 		sleep(time.Second)
 		if got := registeredTags(t, mesh); !slices.Equal(got, []string{shippedTag, "v2"}) {
 			t.Errorf("announced with %v after RemoveTag", got)
 		}
+		// The second removal is one too many, and does not count.
 		node.RemoveTag(shippedTag)
-		node.RemoveTag(shippedTag) // once too often
+		node.RemoveTag(shippedTag)
 		addTag(t, node, shippedTag)
 		node.RemoveTag(shippedTag)
 		sleep(time.Second)
@@ -92,7 +94,7 @@ func TestAddedTagsAreAnnouncedBeforeAndWhileTheNodeRuns(t *testing.T) {
 }
 
 // TestPeersHearOfAddedTags has a registry that never takes an update, so that the
-// client, which does not believe registries, hears of the tag from the node itself.
+// client, which does not trust its registry, learns the tag from the node itself.
 func TestPeersHearOfAddedTags(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -183,7 +185,7 @@ func TestAddTagSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// slowRegistry waits in Register until it is let go, after it has taken the instance.
+// slowRegistry blocks in Register until release is closed, after it has taken the instance.
 type slowRegistry struct {
 	*static.Registry
 
@@ -287,7 +289,7 @@ func TestConcurrentAddTagAndRemoveTagSettle(t *testing.T) {
 	})
 }
 
-// TestAnInstanceInTwoZonesIsSaidOnce has an instance that somebody else has put into the registry.
+// TestAnInstanceInTwoZonesIsSaidOnce has the instances registered directly, since a node refuses such tags.
 func TestAnInstanceInTwoZonesIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -21,10 +21,10 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// readOrder may run twice.
+// readOrder is read-only: it may run twice.
 var readOrder = reqrep.NewMethod[order, order]("orders", "get", reqrep.ReadOnly)
 
-// serveCopies starts a node that serves what readOrder is for orders.
+// serveCopies starts a node of a service that serves the same method as readOrder.
 func serveCopies(mesh *linktest.Mesh, service string, cfg link.Config, h orderHandler) *link.Node {
 	cfg.Service = service
 	node := mesh.Node(cfg)
@@ -38,7 +38,7 @@ func ordersAt(mesh *linktest.Mesh, tags ...string) *link.Node {
 	return serveCopies(mesh, "orders", link.Config{Tags: tags}, keep)
 }
 
-// parse returns a document.
+// parse parses a topology document.
 func parse(t *testing.T, text string) *topology.Document {
 	t.Helper()
 	doc, err := topology.Parse("test.yaml", []byte(text))
@@ -48,7 +48,7 @@ func parse(t *testing.T, text string) *topology.Document {
 	return doc
 }
 
-// ask calls readOrder and returns who answered.
+// ask calls readOrder and returns the peer that answered.
 func ask(t *testing.T, client *link.Node, opts ...link.CallOption) (link.Peer, error) {
 	t.Helper()
 	var who link.Peer
@@ -67,7 +67,7 @@ func warm(t *testing.T, client *link.Node, opts ...link.CallOption) {
 	}
 }
 
-// tally asks n times and counts the answers by the first tag of who gave them.
+// tally calls ask n times and counts the answers by the first tag of the peer that answered.
 func tally(t *testing.T, client *link.Node, n int, opts ...link.CallOption) map[string]int {
 	t.Helper()
 	got := make(map[string]int)
@@ -127,7 +127,7 @@ func TestCallsAreSplitByTheTopology(t *testing.T) {
 	})
 }
 
-// TestFailoverGoesInOrder kills levels one after the other.
+// TestFailoverGoesInOrder kills the instances of the failover levels one after the other.
 func TestFailoverGoesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -152,7 +152,7 @@ services:
 				t.Errorf("answers %v, want all by %s", got, step.want)
 			}
 			mesh.Kill(step.node)
-			// Not one idempotent call fails because of it.
+			// No idempotent call may fail because of it.
 			if step.want != "e-dr" {
 				tally(t, client, 3)
 			}
@@ -163,7 +163,7 @@ services:
 	})
 }
 
-// TestSpillThatNobodyTakesStays has half of a zone gone, and nobody elsewhere.
+// TestSpillThatNobodyTakesStays kills half of a zone while the other levels have no instances.
 func TestSpillThatNobodyTakesStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -205,7 +205,8 @@ func TestWhatACallAsksFor(t *testing.T) {
 		b := ordersAt(mesh, "b", "v1", "zone=z2")
 		ordersAt(mesh, "c", "v2", "zone=z2")
 		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}})
-		for len(tally(t, client, 20)) < 3 { // until it is connected to all of them
+		// Wait until the client is connected to all of them.
+		for len(tally(t, client, 20)) < 3 {
 			sleep(time.Second)
 		}
 		for name, c := range map[string]struct {
@@ -278,7 +279,7 @@ func TestAFileIsReadAgainAndABadOneChangesNothing(t *testing.T) {
 		if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {
 			t.Fatal(err)
 		}
-		// The bubble's clock has nothing to do with the file system's.
+		// The clock of the synctest bubble is not that of the file system.
 		stamp := time.Now().Add(time.Duration(len(to)) * time.Hour)
 		if err := os.Chtimes(path, stamp, stamp); err != nil {
 			t.Fatal(err)
@@ -384,7 +385,8 @@ func TestAMirrorGetsCopiesAndChangesNothing(t *testing.T) {
 version: link/v1
 services: { orders: { mirror: { to: service:orders-shadow, percent: 50 } } }
 `)})
-		for range 100 { // room for the copies
+		// The pauses leave room for the copies.
+		for range 100 {
 			if got := tally(t, client, 1); got["v1"] != 1 {
 				t.Fatalf("answers %v", got)
 			}
@@ -542,8 +544,9 @@ func TestExplainSaysWhy(t *testing.T) {
 		v1, v2 := ordersAt(mesh, "v1"), ordersAt(mesh, "v2")
 		client := mesh.Node(link.Config{Topology: parse(t, canary)})
 		route := link.Route{Service: "orders", Name: "get"}
+		// The call asks for the canary by its tag, since the split may not choose it.
 		if _, err := ask(t, client, link.OnTags("v2")); err == nil {
-			t.Log("the canary may be asked by its tag") // a split may not choose it
+			t.Log("the canary may be asked by its tag")
 		}
 		e, err := client.Explain(t.Context(), route, link.Meta("x-canary", "1"))
 		if err != nil {
@@ -578,14 +581,15 @@ func TestExplainSaysWhy(t *testing.T) {
 	})
 }
 
-// shared is a registry that others could write to: that of the mesh, as if it
-// came over the network, with policies and a hand in what instances say.
+// shared is the registry of the mesh as if others could write to it over the
+// network. It delivers the documents of policy and lets change alter instances.
 type shared struct {
 	discovery.Registry
 
 	policy chan discovery.Policy
 	change func(*discovery.Instance)
-	origin discovery.Origin // FromNetwork
+	// origin is FromNetwork by default.
+	origin discovery.Origin
 }
 
 func (s *shared) Watch(ctx context.Context, q discovery.Query) (<-chan discovery.Snapshot, error) {
@@ -682,8 +686,7 @@ func TestARegistrysTopologyIsFollowedAndBelievedOnlySoFar(t *testing.T) {
 	})
 }
 
-// TestATopologyThatCannotBeReadIsSaid starts with a document kept from an earlier
-// run.
+// TestATopologyThatCannotBeReadIsSaid starts with a document kept from an earlier run.
 func TestATopologyThatCannotBeReadIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -749,7 +752,7 @@ func TestAnIllRegistryDoesNotHoldCallsForItsTopology(t *testing.T) {
 	})
 }
 
-// TestTagsAreConfirmedByTheInstance lets a registry say what it likes.
+// TestTagsAreConfirmedByTheInstance has a registry list tags that the instance does not have.
 func TestTagsAreConfirmedByTheInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -772,8 +775,7 @@ func TestTagsAreConfirmedByTheInstance(t *testing.T) {
 	})
 }
 
-// TestATagThatComesAndGoes moves calls with a monitor, although the registry
-// says nothing of it.
+// TestATagThatComesAndGoes checks that calls follow the tag of a monitor although the registry does not list it.
 func TestATagThatComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -801,8 +803,7 @@ func TestATagThatComesAndGoes(t *testing.T) {
 	})
 }
 
-// TestRogueRegistrationsCostATryEach puts a hundred instances that are not orders
-// beside one that is.
+// TestRogueRegistrationsCostATryEach registers a hundred instances at the address of another service beside one of orders.
 func TestRogueRegistrationsCostATryEach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -824,8 +825,7 @@ func TestRogueRegistrationsCostATryEach(t *testing.T) {
 	})
 }
 
-// TestSilentRoguesHideNobody puts a hundred addresses where nothing answers beside
-// an honest instance.
+// TestSilentRoguesHideNobody registers a hundred addresses where nothing answers beside an honest instance.
 func TestSilentRoguesHideNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

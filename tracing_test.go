@@ -32,7 +32,7 @@ const tracedChild = "LINK_TEST_TRACED_CHILD"
 
 var traced = reqrep.NewMethod[orderQuery, string]("traced", "who", reqrep.Unsafe)
 
-// childSpan is what the server process tells of a span.
+// childSpan is what the server process reports about a span.
 type childSpan struct {
 	Name, Kind, TraceID, SpanID, Parent, Status string
 	Remote                                      bool
@@ -65,8 +65,9 @@ func serveTraced() error {
 	served := make(chan error, 1)
 	go func() { served <- node.Run(ctx) }()
 	<-node.Ready()
-	_, _ = fmt.Fprintln(os.Stdout, node.Addr()) // the parent waits for it
-	_, _ = io.Copy(io.Discard, os.Stdin)        // until the parent closes it
+	// The parent waits for the address, and closes stdin when it is done.
+	_, _ = fmt.Fprintln(os.Stdout, node.Addr())
+	_, _ = io.Copy(io.Discard, os.Stdin)
 	cancel()
 	if err := <-served; err != nil {
 		return err
@@ -81,8 +82,8 @@ func serveTraced() error {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
-// TestTraceAcrossProcesses calls a server in another process and joins what the
-// exporters of both saw.
+// TestTraceAcrossProcesses calls a server in another process and compares the spans
+// that the exporters of both processes got.
 func TestTraceAcrossProcesses(t *testing.T) {
 	secret := security.NewSecret()
 	t.Setenv("LINK_CLUSTER_SECRET", secret)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary be its own server and client, as the command is.
+// TestMain lets the test binary act as its own server and client, as the command does.
 func TestMain(m *testing.M) {
 	if isChild(os.Args) {
 		os.Exit(childMain(os.Args[2:]))
@@ -97,7 +97,7 @@ func TestRowsAreSelectedByNameGlobAndExpression(t *testing.T) {
 	}
 }
 
-// fixed echoes n bytes, or fails.
+// fixed is a caller that returns n zero bytes and err.
 type fixed struct {
 	n   int
 	err error

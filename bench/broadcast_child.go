@@ -39,7 +39,7 @@ func publisherChild(ctx context.Context, spec childSpec, p *parent) error {
 	return publish(ctx, out, p)
 }
 
-// publish answers for a publisher until the input ends.
+// publish answers requests with out until the input ends, and closes out.
 func publish(ctx context.Context, out publisher, p *parent) error {
 	press := press{publisher: out}
 	err := p.talk(reply{Addr: out.addr()}, func(q request) (r reply, err error) {

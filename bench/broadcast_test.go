@@ -79,7 +79,7 @@ func TestSelfIsAPeerOfSomeRow(t *testing.T) {
 	}
 }
 
-// newTestMaterial makes credentials that end with the test.
+// newTestMaterial makes credentials that are removed when the test ends.
 func newTestMaterial(t *testing.T) material {
 	t.Helper()
 	m, err := newMaterial()
@@ -119,7 +119,8 @@ func serveTopics(t *testing.T, system broadcaster, m material) publisher {
 	return p
 }
 
-// joins reports whether a subscriber with the credentials becomes one.
+// joins reports whether a subscriber with the credentials m can subscribe to p
+// and gets a message, within patience.
 func joins(t *testing.T, system broadcaster, p publisher, m material, patience time.Duration) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -147,7 +148,7 @@ func TestSystemsVerifyBothSides(t *testing.T) {
 	good, other := newTestMaterial(t), newTestMaterial(t)
 	for _, system := range broadcasters() {
 		t.Run(system.name(), func(t *testing.T) {
-			// The right CA, and a certificate of another one.
+			// stranger trusts the right CA, but its certificate is from another one.
 			stranger := material{t.TempDir()}
 			for to, from := range map[string]string{
 				stranger.caFile():             good.caFile(),

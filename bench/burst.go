@@ -9,28 +9,34 @@ import (
 )
 
 const (
-	// The paced messages, whose latency is measured: few enough that none waits
-	// for another.
-	pacedRate  = 500      // messages per second, at most
-	pacedFanIn = 8000     // deliveries per second, at most
-	pacedBytes = 64 << 20 // delivered per second, at most
+	// Upper bounds of the paced messages, whose latency is measured. They are
+	// low enough that no message queues behind another.
+	pacedRate  = 500      // messages per second
+	pacedFanIn = 8000     // deliveries per second
+	pacedBytes = 64 << 20 // bytes delivered per second
 
-	pacedWarm   = 100 * time.Millisecond // before latencies count
-	pacedWindow = 400 * time.Millisecond // while they count
+	// Paced messages are published for pacedWarm before their latencies are
+	// recorded, and then for pacedWindow.
+	pacedWarm   = 100 * time.Millisecond
+	pacedWindow = 400 * time.Millisecond
 
 	// burstSlack is how long the last messages of a burst may take to leave.
 	burstSlack = 15 * time.Second
 )
 
-// A burst is what a publisher is told to publish.
+// A burst is what a publisher is told to publish. Sizes are in bytes, and times
+// in nanoseconds since 1970.
 type burst struct {
-	Size  int   `json:"size"`  // bytes of a message
-	Rate  int   `json:"rate"`  // messages per second; 0 is as fast as it can
-	Timed int64 `json:"timed"` // from here on messages carry their time; nanoseconds since 1970, 0 is never
-	Until int64 `json:"until"` // nanoseconds since 1970
+	Size int `json:"size"`
+	// Rate is in messages per second. Zero means as fast as possible.
+	Rate int `json:"rate"`
+	// Timed is when messages begin to carry their time of publishing. Zero means never.
+	Timed int64 `json:"timed"`
+	Until int64 `json:"until"`
 }
 
-// paced is how many messages per second measure the latency of a row.
+// paced returns how many messages per second are published to measure the
+// latency of a row.
 func paced(size, subs int) int {
 	return max(1, min(pacedRate, pacedFanIn/subs, pacedBytes/(size*subs)))
 }
@@ -38,10 +44,10 @@ func paced(size, subs int) int {
 // A press publishes bursts of numbered messages.
 type press struct {
 	publisher publisher
-	next      uint64 // number of the next message
+	next      uint64
 }
 
-// run publishes one burst. The first message that fails ends it.
+// run publishes one burst. It stops at the first message that fails.
 func (p *press) run(ctx context.Context, b burst) error {
 	if b.Size < messageMin {
 		return fmt.Errorf("a message of %d bytes is too short, want at least %d", b.Size, messageMin)
@@ -65,8 +71,8 @@ func (p *press) run(ctx context.Context, b burst) error {
 	return p.publisher.flush(ctx)
 }
 
-// fast publishes without a pause. It looks at a flag, not at the clock, for
-// each message: at millions of them the clock would show.
+// fast publishes without a pause. It checks a flag for each message instead of
+// the clock, whose cost would show at millions of messages per second.
 func (p *press) fast(ctx context.Context, until time.Time, body []byte) error {
 	var over atomic.Bool
 	end := time.AfterFunc(time.Until(until), func() { over.Store(true) })

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// A recorder is a publisher that keeps what it publishes and fails at the end.
+// A recorder is a publisher that keeps up to room messages and then fails with errFull.
 type recorder struct {
 	bodies  [][]byte
 	flushes int
-	room    int // messages it takes
+	room    int
 }
 
 var errFull = errors.New("full")

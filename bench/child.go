@@ -15,66 +15,85 @@ import (
 )
 
 // A child is this binary started again in one role of one peer. Parent and child
-// speak JSON lines over standard input and output: the child first says hello with a
-// reply, then answers one reply per request, and ends when its input ends.
+// exchange JSON lines over standard input and output: the child first says hello with a
+// reply, then sends one reply per request, and ends when its input ends.
 
 // childWord as first argument makes a process a child.
 const childWord = "child"
 
-// A role is what a child is.
+// A role is the part that a child plays.
 type role string
 
 const (
-	serverRole     role = "server"     // answers calls
-	clientRole     role = "client"     // makes calls
-	brokerRole     role = "broker"     // stands between the publisher and its subscribers
-	publisherRole  role = "publisher"  // publishes
-	producerRole   role = "producer"   // pushes tasks
+	serverRole     role = "server"
+	clientRole     role = "client"
+	brokerRole     role = "broker"
+	publisherRole  role = "publisher"
+	producerRole   role = "producer"
 	workerRole     role = "worker"     // does some of the tasks
 	subscriberRole role = "subscriber" // holds some of the subscribers
 )
 
 // A request asks a child for one thing.
 type request struct {
-	Load   *load `json:"load,omitempty"`   // client: drive this load
-	Calls  int   `json:"calls,omitempty"`  // client: count allocations of this many calls …
-	Size   int   `json:"size,omitempty"`   // … of this many bytes
-	Malloc bool  `json:"malloc,omitempty"` // server and client: report mallocs
+	// Load has a client drive a load.
+	Load *load `json:"load,omitempty"`
+	// Calls has a client count the allocations of this many calls of Size bytes.
+	Calls int `json:"calls,omitempty"`
+	Size  int `json:"size,omitempty"`
+	// Malloc has a server or client report its mallocs.
+	Malloc bool `json:"malloc,omitempty"`
 
-	Await  int     `json:"await,omitempty"`  // publisher: wait for this many subscribers
-	Burst  *burst  `json:"burst,omitempty"`  // publisher: publish this
-	Count  *span   `json:"count,omitempty"`  // subscriber: count deliveries in this time
-	Settle *uint64 `json:"settle,omitempty"` // subscriber: wait until this many messages have come
+	// Await has a publisher wait for this many subscribers.
+	Await int `json:"await,omitempty"`
+	// Burst has a publisher or producer publish a burst.
+	Burst *burst `json:"burst,omitempty"`
+	// Count has a subscriber or worker count deliveries in a span of time.
+	Count *span `json:"count,omitempty"`
+	// Settle has a subscriber wait until this many messages have come, and a
+	// worker until no more tasks come.
+	Settle *uint64 `json:"settle,omitempty"`
 }
 
-// A reply is the answer; the fields that the request did not ask for are zero.
+// A reply answers a request. Fields that the request did not ask for are zero.
 type reply struct {
-	Error   string `json:"error,omitempty"`
-	Addr    string `json:"addr,omitempty"` // hello of a server, broker or publisher
+	Error string `json:"error,omitempty"`
+	// Addr is in the hello of a child that listens.
+	Addr    string `json:"addr,omitempty"`
 	Sample  sample `json:"sample"`
 	Mallocs uint64 `json:"mallocs,omitempty"`
 
-	Published uint64          `json:"published,omitempty"` // burst: messages since the start
-	Rate      float64         `json:"rate,omitempty"`      // count: deliveries per second
-	Received  uint64          `json:"received,omitempty"`  // settle: deliveries since the start
-	Took      []time.Duration `json:"took,omitempty"`      // settle: from publish to delivery, where a message asked for it
+	// Published answers Burst with the number of messages since the start.
+	Published uint64 `json:"published,omitempty"`
+	// Rate answers Count, in deliveries per second.
+	Rate float64 `json:"rate,omitempty"`
+	// Received answers Settle with the number of deliveries since the start.
+	Received uint64 `json:"received,omitempty"`
+	// Took answers Settle with the times from publish to delivery of the messages that carried a time.
+	Took []time.Duration `json:"took,omitempty"`
 }
 
-// A childSpec is what a child is told by its command line.
+// A childSpec holds the settings that a child gets on its command line.
 type childSpec struct {
 	role     role
 	peer     string
 	material material
-	addr     string // where the server, publisher or broker is; "" when there is none
-	subs     int    // subscriber: how many of them
-	data     string // broker or producer: folder for tasks; "" keeps them in memory
-	size     int    // subscriber: bytes of a message
-	profile  string // folder for a CPU profile; "" writes none
+	// addr is the address of the server, publisher or broker, or "" if there is
+	// none. A producer gets a comma-separated list.
+	addr string
+	// subs is how many subscribers a subscriber child holds.
+	subs int
+	// data is the folder for the tasks of a broker or producer. They stay in memory if it is "".
+	data string
+	// size is the size of a message for a subscriber child, in bytes.
+	size int
+	// profile is the folder for a CPU profile. None is written if it is "".
+	profile string
 }
 
 func isChild(args []string) bool { return len(args) > 1 && args[1] == childWord }
 
-// childMain is the whole life of a child; it returns the exit code.
+// childMain runs a child to its end and returns the exit code.
 func childMain(args []string) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -108,7 +127,7 @@ func child(ctx context.Context, args []string, p *parent) error {
 	})
 }
 
-// profiled runs f and writes a CPU profile of the process meanwhile.
+// profiled runs f and writes a CPU profile of the process during it to path.
 func profiled(path string, f func() error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
@@ -125,7 +144,7 @@ func profiled(path string, f func() error) error {
 	return errors.Join(err, file.Close())
 }
 
-// play is the part of a child.
+// play runs the child's role until its input ends.
 func (spec childSpec) play(ctx context.Context, p *parent) error {
 	switch spec.role {
 	case serverRole:
@@ -187,9 +206,10 @@ func clientChild(ctx context.Context, spec childSpec, p *parent) error {
 
 // A parent is the other end of a child's standard input and output.
 type parent struct {
-	in   *json.Decoder
-	out  *json.Encoder
-	stop context.CancelFunc // ends the child
+	in  *json.Decoder
+	out *json.Encoder
+	// stop ends the child.
+	stop context.CancelFunc
 }
 
 // talk says hello and answers requests until the input ends.
@@ -214,11 +234,12 @@ func (p *parent) talk(hello reply, answer func(request) (reply, error)) error {
 	}
 }
 
-// ready is for children that serve until they are stopped: it begins to talk
-// beside them when they have an address, and stops them when the input ends.
+// ready returns a callback for children that serve until they are stopped. The
+// callback starts a goroutine that answers requests, and stops the child when
+// the input ends.
 func (p *parent) ready(answer func(request) (reply, error)) func(addr string) {
 	return func(addr string) {
-		go func() { // ends with the input, and the process with it
+		go func() {
 			defer p.stop()
 			_ = p.talk(reply{Addr: addr}, answer)
 		}()
@@ -227,16 +248,18 @@ func (p *parent) ready(answer func(request) (reply, error)) func(addr string) {
 
 // A process is a running child as its parent sees it.
 type process struct {
-	what  string // for errors
-	addr  string // where a server, broker or publisher listens
+	// what names the child in errors.
+	what string
+	// addr is the address that the child listens on, from its hello.
+	addr  string
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	enc   *json.Encoder
 	dec   *json.Decoder
 }
 
-// start starts a child with more flags of its role, and waits for its hello.
-// The end of ctx kills it.
+// start starts a child with additional flags for its role, and waits for its
+// hello. The child is killed when ctx ends.
 func (s *session) start(ctx context.Context, r role, peer string, flags ...string) (*process, error) {
 	args := append([]string{childWord, "-role", string(r), "-peer", peer, "-dir", s.material.dir, "-profile", s.profile}, flags...)
 	cmd := exec.CommandContext(ctx, s.exe, args...) //nolint:gosec // starts this very binary
@@ -287,8 +310,8 @@ func (p *process) next() (reply, error) {
 	return r, nil
 }
 
-// stop ends the child's input and waits for the child. An error the child had
-// at its end is returned.
+// stop ends the child's input and waits for the child to exit. It returns the
+// error that the child reported at its end, if any.
 func (p *process) stop() error {
 	_ = p.stdin.Close()
 	var last reply

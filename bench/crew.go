@@ -10,20 +10,22 @@ import (
 	"time"
 )
 
-// subscriberProcesses is how many processes share the subscribers of a row, at
-// most. Each subscriber has its own connection, wherever it lives.
+// subscriberProcesses is the maximum number of processes that share the
+// subscribers of a row. Each subscriber has its own connection, whichever
+// process it is in.
 const subscriberProcesses = 4
 
-// A crew is the processes of one run of publish/subscribe.
+// A crew is the processes of one run of publish/subscribe or of a pipeline.
 type crew struct {
 	publisher   *process
 	subscribers []*process
-	all         []*process // in the order in which they were started
+	// all holds every process, in the order in which they were started.
+	all []*process
 }
 
 // runBroadcast measures one row of publish/subscribe with fresh processes:
-// first the latency of paced messages, then the rate of as many as the system
-// takes.
+// first the latency of paced messages, then the rate at which the system
+// delivers messages published as fast as it takes them.
 func (s *session) runBroadcast(ctx context.Context, name string, r row) (sample, error) {
 	system, err := find(broadcasters(), name)
 	if err != nil {
@@ -48,7 +50,8 @@ func (s *session) runBroadcast(ctx context.Context, name string, r row) (sample,
 	return one, err
 }
 
-// muster starts the processes of one run. On an error c has those that run.
+// muster starts the processes of one run. After an error, c holds the processes
+// that are running.
 func (s *session) muster(ctx context.Context, c *crew, system broadcaster, r row) error {
 	addr := ""
 	if _, ok := system.(brokered); ok {
@@ -65,7 +68,7 @@ func (s *session) muster(ctx context.Context, c *crew, system broadcaster, r row
 	}
 	c.all = append(c.all, c.publisher)
 
-	// All start at once: on a machine of few cores this is most of a run's overhead.
+	// Start all at once: on a machine with few cores this is most of a run's overhead.
 	counts := split(r.subs, subscriberProcesses)
 	started := make([]*process, len(counts))
 	err = together(len(counts), func(i int) (err error) {
@@ -78,7 +81,7 @@ func (s *session) muster(ctx context.Context, c *crew, system broadcaster, r row
 	return err
 }
 
-// split divides n into at most parts of about the same size, none of them empty.
+// split divides n into at most parts counts that differ by at most one. None is zero.
 func split(n, parts int) []int {
 	parts = min(n, parts)
 	counts := make([]int, parts)
@@ -91,7 +94,7 @@ func split(n, parts int) []int {
 	return counts
 }
 
-// together runs f for 0 to n-1 at the same time.
+// together runs f for 0 to n-1 concurrently, and returns their errors joined.
 func together(n int, f func(i int) error) error {
 	errs := make([]error, n)
 	var work sync.WaitGroup
@@ -102,7 +105,7 @@ func together(n int, f func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// stop ends the processes, last started first.
+// stop stops the processes in reverse order of their start.
 func (c *crew) stop() error {
 	var errs []error
 	for _, p := range slices.Backward(c.all) {
@@ -111,7 +114,8 @@ func (c *crew) stop() error {
 	return errors.Join(errs...)
 }
 
-// cpu is what the processes have used in their whole lives; they have ended.
+// cpu returns the processor time that the processes used from start to end.
+// They must have ended.
 func (c *crew) cpu() (sum time.Duration) {
 	for _, p := range c.all {
 		if state := p.cmd.ProcessState; state != nil {
@@ -121,8 +125,8 @@ func (c *crew) cpu() (sum time.Duration) {
 	return sum
 }
 
-// longestWindow bounds how often a window in which nothing arrived is doubled: on a machine that
-// is busy a process may not run for all of a short one.
+// longestWindow bounds the doubling of a window in which nothing arrived: on a busy machine a
+// process may not be scheduled at all during a short window.
 const longestWindow = runSlack / 3
 
 func (s *session) measure(c *crew, r row) (sample, error) {
@@ -166,9 +170,9 @@ func (c *crew) pace(r row) ([]time.Duration, error) {
 	return took, nil
 }
 
-// flood returns the deliveries per second, over all subscribers, of messages
-// that are published as fast as the system takes them, and the share of all
-// messages of the run that did not arrive.
+// flood publishes as fast as the system accepts messages. It returns the
+// deliveries per second over all subscribers, and the share of all messages of
+// the run that did not arrive.
 func (c *crew) flood(r row, warm, window time.Duration) (one sample, err error) {
 	from := time.Now().Add(warm)
 	to := from.Add(window)
@@ -198,8 +202,8 @@ func (c *crew) flood(r row, warm, window time.Duration) (one sample, err error) 
 	return one, nil
 }
 
-// settle waits for what was published to arrive at all subscribers. It returns
-// the latencies since the last time and the deliveries since the start.
+// settle waits until the published messages have arrived at all subscribers. It
+// returns the latencies since its last call and the deliveries since the start.
 func (c *crew) settle(published uint64) (took []time.Duration, received uint64, err error) {
 	replies := make([]reply, len(c.subscribers))
 	err = together(len(c.subscribers), func(i int) (err error) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// machineFacts are what a reader needs to know about where figures come from,
-// one fact per line.
+// machineFacts returns what a reader needs to know about the machine that
+// figures come from, one fact per line.
 func machineFacts() []string {
 	return []string{
 		fmt.Sprintf("CPU: %s, %d cores, GOMAXPROCS %d", cpuModel(), runtime.NumCPU(), runtime.GOMAXPROCS(0)),
@@ -19,7 +19,8 @@ func machineFacts() []string {
 	}
 }
 
-// segmentation says whether QUIC can hand the kernel many packets at once.
+// segmentation returns whether QUIC can pass many packets to the kernel at once
+// (GSO), as text.
 func segmentation() string {
 	switch {
 	case os.Getenv("QUIC_GO_DISABLE_GSO") != "":
@@ -45,7 +46,7 @@ func cpuModel() string {
 	return "unknown"
 }
 
-// procValue is the trimmed content of a file, or "unknown".
+// procValue returns the trimmed content of a file, or "unknown".
 func procValue(file string) string {
 	b, err := os.ReadFile(file) //nolint:gosec // the callers' constants
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // grpcPeer is gRPC-Go as shipped: mutual TLS, HTTP/2, one connection, protobuf.
-// Flow control is left to its own estimator.
+// Flow control is left to gRPC's own estimator.
 type grpcPeer struct{}
 
 const grpcMethod = "/bench.Echo/Echo"
@@ -36,7 +36,8 @@ func (grpcPeer) serve(ctx context.Context, m material, ready func(string)) error
 	}, nil)
 	defer context.AfterFunc(ctx, s.Stop)()
 	ready(l.Addr().String())
-	return s.Serve(l) // nil after Stop
+	// Serve returns nil after Stop.
+	return s.Serve(l)
 }
 
 // grpcEcho is what protoc would generate for Echo(BytesValue) returns (BytesValue).

@@ -8,28 +8,32 @@ import (
 	"time"
 )
 
-// A message of a burst begins with its number, from 0, and with the time of its
-// publishing in nanoseconds since 1970 or 0, both big-endian; the rest is the
-// same in all. Publisher and subscribers share the clock of one machine.
+// A message of a burst begins with its number, which starts at 0, and the time
+// it was published in nanoseconds since 1970, or 0. Both are 8 bytes big-endian;
+// the rest is the same in all messages. Publisher and subscribers share the
+// clock of one machine.
 const (
 	numberEnd  = 8
-	messageMin = 16 // bytes
+	messageMin = 16
 )
 
 // An inbox checks and counts the messages of one subscription.
 type inbox struct {
-	size     int           // bytes of a message
-	received atomic.Uint64 // messages
-	next     atomic.Uint64 // the number after that of the last message
+	// size is the size that every message must have, in bytes.
+	size int
+	// received counts messages.
+	received atomic.Uint64
+	// next is the number after that of the last message.
+	next atomic.Uint64
 
 	mu   sync.Mutex // guards the fields below
 	took []time.Duration
 	err  error
 }
 
-// deliver takes one message. It does not keep body. Messages may be missing,
-// which shows in received; one that has the wrong length, comes twice or comes
-// after a later one is an error.
+// deliver takes one message. It does not keep body. Missing messages are not an
+// error and show in received; a message of the wrong length, a duplicate and a
+// message after a later one are errors.
 func (b *inbox) deliver(body []byte) {
 	if len(body) != b.size {
 		b.fail(fmt.Errorf("a message of %d bytes has %d bytes", b.size, len(body)))
@@ -50,7 +54,7 @@ func (b *inbox) deliver(body []byte) {
 	b.received.Add(1)
 }
 
-// fail keeps the first thing that went wrong.
+// fail records err if it is the first error.
 func (b *inbox) fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,7 +63,8 @@ func (b *inbox) fail(err error) {
 	}
 }
 
-// take returns the times from publish to delivery since the last take.
+// take returns the times from publish to delivery since the last take, and the
+// first error of the inbox.
 func (b *inbox) take() ([]time.Duration, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -6,27 +6,27 @@ import (
 )
 
 const (
-	// settleQuiet is how long nothing may arrive before what is missing is lost.
+	// settleQuiet is how long nothing may arrive before missing messages count as lost.
 	settleQuiet = 500 * time.Millisecond
 	settlePoll  = 2 * time.Millisecond
 )
 
-// inboxes are those of one process.
+// inboxes are the inboxes of one process.
 type inboxes []*inbox
 
-// A span is a time on the clock of the machine.
+// A span is an interval on the clock of the machine, in nanoseconds since 1970.
 type span struct {
-	From int64 `json:"from"` // nanoseconds since 1970
+	From int64 `json:"from"`
 	To   int64 `json:"to"`
 }
 
-// rate counts deliveries per second between two moments. A process that wakes
-// up late counts over the time between its two looks.
+// rate returns the deliveries per second during s.
 func (all inboxes) rate(ctx context.Context, s span) (float64, error) {
 	return rate(ctx, s, all.received)
 }
 
-// rate is that of a count.
+// rate returns by how much count grows per second during s. A process that
+// wakes up late divides by the time between its two readings.
 func rate(ctx context.Context, s span, count func() uint64) (float64, error) {
 	from, err := lookAt(ctx, s.From, count)
 	if err != nil {
@@ -39,7 +39,7 @@ func rate(ctx context.Context, s span, count func() uint64) (float64, error) {
 	return float64(to.received-from.received) / to.at.Sub(from.at).Seconds(), nil
 }
 
-// A look is a count and its time.
+// A look is a count and the time when it was read.
 type look struct {
 	received uint64
 	at       time.Time
@@ -64,9 +64,9 @@ func (all inboxes) received() uint64 {
 	return sum
 }
 
-// settle waits until every inbox has seen the last of the published messages,
-// or nothing has arrived for settleQuiet, and returns the latencies since the
-// last time.
+// settle waits until every inbox has the last of the published messages, or
+// until nothing has arrived for settleQuiet. It returns the latencies since its
+// last call.
 func (all inboxes) settle(ctx context.Context, published uint64) ([]time.Duration, error) {
 	poll := time.NewTicker(settlePoll)
 	defer poll.Stop()
@@ -92,7 +92,7 @@ func (all inboxes) settle(ctx context.Context, published uint64) ([]time.Duratio
 	return took, nil
 }
 
-// seen reports whether the last of the published messages is in every inbox.
+// seen reports whether every inbox has the last of the published messages.
 func (all inboxes) seen(published uint64) bool {
 	for _, b := range all {
 		if b.next.Load() != published {

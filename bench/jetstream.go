@@ -11,21 +11,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// jetStream is a JetStream work queue: a stream that drops what was acked, in memory
-// or in files as shipped, asynchronous publishing with acks, and one pull consumer
-// with explicit acks that all workers share.
+// jetStream is a JetStream work queue: a stream that drops acked messages, in memory
+// or in files with default settings, asynchronous publishing with acks, and one pull
+// consumer with explicit acks that all workers share.
 type jetStream struct{}
 
 const (
 	jetName    = "TASKS"
 	jetSubject = "tasks.bench"
-	// jetPending is how many publishes may wait for their acks, as shipped.
+	// jetPending is how many publishes may wait for their acks. It is the default.
 	jetPending = 4000
-	// jetStall is how long a publish waits for these acks. As shipped it is 200 ms, which a
-	// busy machine exceeds; the producers of others wait for as long as it takes.
+	// jetStall is how long a publish waits for these acks. The default is 200 ms, which a
+	// busy machine exceeds; the producers of other systems wait for as long as it takes.
 	jetStall = time.Minute
 	// jetAcks is how many deliveries may be without an ack, and jetPull how many a
-	// worker asks for at once. As shipped they are 1000 and 500.
+	// worker asks for at once. The defaults are 1000 and 500.
 	jetAcks = 10_000
 	jetPull = 1000
 )
@@ -99,7 +99,8 @@ func (jetStream) worker(ctx context.Context, m material, addr string, done func(
 	}
 	if _, err := consumer.Consume(func(msg jetstream.Msg) {
 		done(msg.Data())
-		_ = msg.Ack() // fails only when the connection has ended
+		// Ack fails only when the connection has ended.
+		_ = msg.Ack()
 	}, jetstream.PullMaxMessages(jetPull)); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -138,12 +139,12 @@ func (p *jetProducer) addr() string { return "" }
 func (p *jetProducer) await(context.Context, int) error { return nil }
 
 func (p *jetProducer) publish(_ context.Context, body []byte) error {
-	// It keeps the body until the ack.
+	// PublishAsync keeps the body until the ack, so it gets a copy.
 	_, err := p.js.PublishAsync(jetSubject, append([]byte(nil), body...), jetstream.WithStallWait(jetStall))
 	return err
 }
 
-// flush waits until all that was published has been acked.
+// flush waits until every published message has been acked.
 func (p *jetProducer) flush(ctx context.Context) error {
 	select {
 	case <-p.js.PublishAsyncComplete():

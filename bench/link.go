@@ -10,15 +10,16 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// linkPeer is link as a program uses it: typed CBOR, the cluster-secret tier,
-// every default.
+// linkPeer is link as a program uses it: typed CBOR, the cluster-secret tier
+// and all defaults.
 type linkPeer struct{}
 
 type echo struct {
 	Payload []byte
 }
 
-// linkEcho is what both sides import. Unsafe, the default level: no retries.
+// linkEcho is the method that both sides import. It has the default level,
+// Unsafe, so calls are not retried.
 var linkEcho = reqrep.NewMethod[echo, echo]("echo", "echo", reqrep.Unsafe) //nolint:gochecknoglobals // how methods are declared
 
 func (linkPeer) name() string { return "link" }
@@ -29,7 +30,8 @@ func (linkPeer) serve(ctx context.Context, _ material, ready func(string)) error
 		return err
 	}
 	reqrep.Handle(node, linkEcho, func(_ context.Context, e echo) (echo, error) { return e, nil })
-	context.AfterFunc(ctx, func() { _ = node.Close() }) // Run returns its error
+	// Run returns the error of Close.
+	context.AfterFunc(ctx, func() { _ = node.Close() })
 	go func() {
 		<-node.Ready()
 		ready(node.Addr())
@@ -45,7 +47,7 @@ func (linkPeer) dial(_ context.Context, _ material, addr string) (caller, error)
 	return linkCaller{node}, nil
 }
 
-// linkNode is a node with every default that knows the instances it is given.
+// linkNode returns a node with default settings that knows the given instances.
 func linkNode(service string, known ...discovery.Instance) (*link.Node, error) {
 	registry, err := static.New(known...)
 	if err != nil {

@@ -12,11 +12,11 @@ import (
 )
 
 // linkStages is link's pipeline as a program uses it: typed CBOR, the cluster-secret
-// tier, default slots, an ack for each task. A durable queue syncs groups, and tasks
-// are pushed in batches whose callers wait for the disk.
+// tier, default slots, an ack for each task. A durable queue uses group commit, and
+// tasks are pushed in batches whose callers wait for the disk.
 type linkStages struct{}
 
-// linkStage is what both sides import.
+// linkStage is the stage that both sides import.
 var linkStage = pipeline.NewStage[echo]("crew", "bench") //nolint:gochecknoglobals // how stages are declared
 
 func (linkStages) name() string   { return "link" }
@@ -43,8 +43,9 @@ func (linkStages) worker(ctx context.Context, m material, _ string, done func([]
 }
 
 type linkWorker struct {
-	node  *link.Node
-	ended chan error // what Run returned
+	node *link.Node
+	// ended carries the result of Run.
+	ended chan error
 }
 
 func (w *linkWorker) addr() string { return w.node.Addr() }
@@ -72,8 +73,8 @@ func (linkStages) producer(_ context.Context, m material, addrs []string, dir st
 }
 
 const (
-	// linkBatch tasks are pushed to a durable queue at once, and linkBatches times
-	// that wait for the disk.
+	// linkBatch is how many tasks are pushed to a durable queue at once, and
+	// linkBatches is how many such batches may wait for the disk.
 	linkBatch   = 256
 	linkBatches = 8
 )
@@ -83,10 +84,11 @@ type linkProducer struct {
 	out     *pipeline.Producer[echo]
 	durable bool
 	batch   []echo
-	room    chan struct{} // as many as batches under way
-	work    sync.WaitGroup
+	// room holds one element per batch in flight.
+	room chan struct{}
+	work sync.WaitGroup
 
-	mu  sync.Mutex // guards the field below
+	mu  sync.Mutex // guards err
 	err error
 }
 
@@ -107,7 +109,8 @@ func (p *linkProducer) publish(ctx context.Context, body []byte) error {
 	return p.push(ctx)
 }
 
-// push pushes the batch, and returns once there is room for the next.
+// push waits for room and then pushes the batch in the background. It returns
+// the errors of earlier batches.
 func (p *linkProducer) push(ctx context.Context) error {
 	batch := p.batch
 	p.batch = nil

@@ -19,14 +19,14 @@ import (
 )
 
 // linkTopics is link's publish/subscribe as a program uses it: typed CBOR, the
-// cluster-secret tier, one node per subscriber. The subscription holds the
-// publisher back instead of losing messages; the rest is the default.
+// cluster-secret tier, one node per subscriber. The subscription blocks the
+// publisher instead of losing messages; everything else is the default.
 type linkTopics struct{}
 
-// linkPatience is how long a subscriber that is behind holds the publisher back.
+// linkPatience is how long a subscriber that is behind may block the publisher.
 const linkPatience = 5 * time.Second
 
-// linkTopic is what both sides import.
+// linkTopic is the topic that both sides import.
 var linkTopic = pubsub.NewTopic[echo]("feed", "bench") //nolint:gochecknoglobals // how topics are declared
 
 func (linkTopics) name() string   { return "link" }
@@ -52,8 +52,8 @@ func (linkTopics) publisher(ctx context.Context, m material, _ string) (publishe
 	}
 }
 
-// linkMember is linkNode with the cluster secret that stands for a material: who has
-// another CA or another certificate has another secret.
+// linkMember is like linkNode, with a cluster secret derived from the CA and the
+// client key of m, so that a node with another CA or certificate has another secret.
 func linkMember(m material, service string, known ...discovery.Instance) (*link.Node, error) {
 	registry, err := static.New(known...)
 	if err != nil {
@@ -77,9 +77,10 @@ func linkMember(m material, service string, known ...discovery.Instance) (*link.
 }
 
 type linkPublisher struct {
-	node  *link.Node
-	out   *pubsub.Publisher[echo]
-	ended chan error // what Run returned
+	node *link.Node
+	out  *pubsub.Publisher[echo]
+	// ended carries the result of Run.
+	ended chan error
 }
 
 func (p *linkPublisher) addr() string { return p.node.Addr() }
@@ -93,7 +94,7 @@ func (p *linkPublisher) publish(ctx context.Context, body []byte) error {
 	return err
 }
 
-// flush has nothing to do: a message leaves by itself.
+// flush does nothing: messages are sent without it.
 func (p *linkPublisher) flush(context.Context) error { return nil }
 
 func (p *linkPublisher) close() error {

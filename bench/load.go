@@ -13,33 +13,37 @@ import (
 // callTimeout is the deadline of every call of every peer.
 const callTimeout = 5 * time.Second
 
-// A load is what a client process is told to do.
+// A load is what a client process is told to do: keep Conc calls with payloads
+// of Size bytes in flight for Warm, and then for Window, in which they count.
 type load struct {
-	Size   int           `json:"size"`   // bytes of the payload
-	Conc   int           `json:"conc"`   // calls in flight
-	Warm   time.Duration `json:"warm"`   // calls before this are not counted
-	Window time.Duration `json:"window"` // how long calls are counted
+	Size   int           `json:"size"`
+	Conc   int           `json:"conc"`
+	Warm   time.Duration `json:"warm"`
+	Window time.Duration `json:"window"`
 }
 
-// A sample is what a load showed.
+// A sample is the result of one run.
 type sample struct {
-	Rate float64       `json:"rate"` // calls or deliveries per second
+	// Rate is in calls or deliveries per second.
+	Rate float64       `json:"rate"`
 	P50  time.Duration `json:"p50"`
 	P99  time.Duration `json:"p99"`
-	Lost float64       `json:"lost"` // share of what was published to subscribers, 0 to 1
+	// Lost is the share of the published messages that did not arrive, 0 to 1.
+	Lost float64 `json:"lost"`
 
-	// CPU is what all processes have used per delivery, their start included; 0 is
-	// not known.
-	CPU      time.Duration `json:"cpu"`
-	received uint64        // deliveries
+	// CPU is the processor time that all processes used per delivery, including
+	// their start. Zero means unknown.
+	CPU time.Duration `json:"cpu"`
+	// received is the number of deliveries.
+	received uint64
 }
 
-// drive runs one load. The first call that fails stops it and is the error.
+// drive runs one load. It stops at the first call that fails and returns its error.
 //
-// A call that the edge of the window cuts counts for the share of its time
-// that lies inside; so calls that take about as long as the window (1 MiB at
-// 256 in flight) give the same rate as a longer window would. Percentiles are
-// exact, over every call that was at least partly inside.
+// A call that overlaps the edge of the window counts for the share of its time
+// inside, so calls that take about as long as the window (1 MiB at 256 in
+// flight) give the same rate as a longer window would. Percentiles are exact,
+// over every call that was at least partly inside.
 func drive(ctx context.Context, c caller, l load) (sample, error) {
 	payload := make([]byte, l.Size)
 	for i := range payload {
@@ -79,7 +83,7 @@ func drive(ctx context.Context, c caller, l load) (sample, error) {
 	return summarize(slices.Concat(took...), calls, l.Window)
 }
 
-// callOnce makes one checked call under the common deadline.
+// callOnce makes one call with callTimeout, and checks the length of its reply.
 func callOnce(ctx context.Context, c caller, payload []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -93,7 +97,8 @@ func callOnce(ctx context.Context, c caller, payload []byte) error {
 	return nil
 }
 
-// overlap is how much of [start, end] lies inside [from, to]; negative is none.
+// overlap returns how much of [start, end] lies inside [from, to]. It is
+// negative if they do not overlap.
 func overlap(start, end, from, to time.Time) time.Duration {
 	if start.Before(from) {
 		start = from
@@ -120,13 +125,14 @@ func summarize(took []time.Duration, calls []float64, window time.Duration) (sam
 	}, nil
 }
 
-// percentile is the smallest value that p percent of sorted are not above.
+// percentile returns the smallest value of sorted that at least p percent of
+// the values do not exceed.
 func percentile(sorted []time.Duration, p int) time.Duration {
 	return sorted[max(0, (len(sorted)*p+99)/100-1)]
 }
 
 // countAllocs makes calls one after the other and returns how many heap
-// objects this process allocated meanwhile.
+// objects this process allocated in that time.
 func countAllocs(ctx context.Context, c caller, size, calls int) (uint64, error) {
 	payload := make([]byte, size)
 	before := mallocs()
@@ -138,7 +144,8 @@ func countAllocs(ctx context.Context, c caller, size, calls int) (uint64, error)
 	return mallocs() - before, nil
 }
 
-// mallocs is the number of heap objects this process has ever allocated.
+// mallocs returns the number of heap objects that this process has allocated
+// since its start.
 func mallocs() uint64 {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)

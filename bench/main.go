@@ -1,11 +1,11 @@
 // Command bench compares link with the systems a user would pick instead.
 //
 // It measures unary echo calls, publish/subscribe and pipelines. Every run starts fresh
-// processes, all of them this binary executed again: a server and a client, or
-// a publisher or producer, its subscribers or workers and the broker of a peer that needs one. Runs of
-// the peers are interleaved, so that a machine that slows down slows all of them.
-// Each line of the result is a ratio to one peer in the same session, of calls
-// or deliveries per second and of a latency:
+// processes, all of them this binary executed again: a server and a client, or a
+// publisher or producer with its subscribers or workers and, if the peer needs one, a
+// broker. Runs of the peers are interleaved, so that a machine that slows down affects
+// all of them. Each line of the result compares self with one peer in the same session,
+// as the ratio of calls or deliveries per second and of a latency:
 //
 //	<row> TAB <peer> TAB <rate of self / rate of peer> TAB <p99 of self / p99 of peer>
 //
@@ -42,16 +42,24 @@ func main() {
 
 // options are the settings of one session.
 type options struct {
-	self   string        // the peer that is compared with the others
-	row    string        // which rows: a name, a glob or a regular expression; "" is all
-	out    string        // folder for results.tsv and absolute.tsv; "" writes no file
-	runs   int           // runs of each peer per row; the median counts
-	warm   time.Duration // time before the measured window
-	window time.Duration // the measured window
-	allocs bool          // count allocations instead of time
+	// self is the peer that is compared with the others.
+	self string
+	// row selects rows by name, glob or regular expression. "" means all.
+	row string
+	// out is the folder for results.tsv and absolute.tsv. No file is written if it is "".
+	out string
+	// runs is how often each peer runs per row. The median counts.
+	runs int
+	// warm is the time before the measured window.
+	warm   time.Duration
+	window time.Duration
+	// allocs counts allocations instead of measuring time.
+	allocs bool
 
-	only    string // comma-separated names of the peers that run, self besides; "" is all
-	profile string // folder for a CPU profile of every child; "" writes none
+	// only has the comma-separated names of the peers that run in addition to self. "" means all.
+	only string
+	// profile is the folder for a CPU profile of every child. None is written if it is "".
+	profile string
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -81,7 +89,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	return o, nil
 }
 
-// run is the command without the process around it.
+// run runs the command with the given arguments and output streams.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parseOptions(args, stderr)
 	if err != nil {

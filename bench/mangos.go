@@ -17,16 +17,18 @@ import (
 
 // mangosTopics is mangos pub/sub over TLS on TCP, one socket per subscriber.
 //
-// A PUB socket has no back-pressure: published at full speed it throws away
-// most messages, and making them takes the processor from delivering the rest.
-// So this does what its users do who cannot lose messages: subscribers tell on
-// a second pair of sockets, PUSH to PULL, how far they are, and the publisher
-// waits when the slowest is a window behind. It delivers more messages that way.
+// A PUB socket has no back-pressure: at full speed it drops most messages, and
+// making them takes processor time from delivering the rest. This type does what
+// mangos users do who cannot lose messages: subscribers report their progress on
+// a second pair of sockets, PUSH to PULL, and the publisher waits when the
+// slowest is a window behind. It delivers more messages that way.
 type mangosTopics struct{}
 
 const (
-	mangosTopic    = "bench|" // a topic is how a message begins
-	mangosJoining  = 64       // subscribers that wait for await, at most
+	// mangosTopic is the prefix of every message, which is how mangos matches topics.
+	mangosTopic = "bench|"
+	// mangosJoining is how many attached subscribers may wait for await.
+	mangosJoining  = 64
 	mangosAnywhere = "tls+tcp://127.0.0.1:0"
 )
 
@@ -67,16 +69,18 @@ func (mangosTopics) publisher(_ context.Context, m material, _ string) (publishe
 
 type mangosPublisher struct {
 	out, back mangos.Socket
-	addrs     []string      // where out and back listen
-	attached  chan struct{} // one for each subscriber
-	count     int           // how many subscribers are attached
-	window    *window
-	work      sync.WaitGroup
+	// addrs are the addresses that out and back listen on.
+	addrs []string
+	// attached gets an element for each subscriber that attaches; await moves them to count.
+	attached chan struct{}
+	count    int
+	window   *window
+	work     sync.WaitGroup
 }
 
 func (p *mangosPublisher) addr() string { return strings.Join(p.addrs, ",") }
 
-// hear takes the subscribers' progress until the socket is closed.
+// hear receives the subscribers' progress reports until the socket is closed.
 func (p *mangosPublisher) hear() {
 	for {
 		m, err := p.back.RecvMsg()
@@ -152,7 +156,7 @@ type mangosSubscription struct {
 	work     sync.WaitGroup
 }
 
-// read delivers until the socket is closed.
+// read delivers messages and reports progress until the socket is closed.
 func (s *mangosSubscription) read(in *inbox, progress *progress) {
 	for {
 		m, err := s.in.RecvMsg()

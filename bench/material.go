@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// A side is which end of a connection a certificate is for.
+// A side is the end of a connection that a certificate is for.
 type side string
 
 const (
@@ -41,7 +41,8 @@ func (m material) keyFile(s side) string  { return filepath.Join(m.dir, string(s
 func (m material) identity(s side) string { return "spiffe://bench.test/ns/default/svc/" + service(s) }
 func (m material) remove()                { _ = os.RemoveAll(m.dir) }
 
-// service is the name a side serves under: "echo" and "caller".
+// service returns the service name of a side: "echo" for the server and
+// "caller" for the client.
 func service(s side) string {
 	if s == serverSide {
 		return "echo"
@@ -49,7 +50,7 @@ func service(s side) string {
 	return "caller"
 }
 
-// tls is a mutual TLS 1.3 configuration for one side with the given ALPN.
+// tls returns a mutual TLS 1.3 configuration for one side with the given ALPN.
 func (m material) tls(s side, alpn ...string) (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(m.certFile(s), m.keyFile(s))
 	if err != nil {
@@ -153,9 +154,11 @@ func writePEM(file, kind string, der []byte) error {
 	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }
 
-// newClusterSecret is a value for link's LINK_CLUSTER_SECRET: 32 random bytes.
+// newClusterSecret returns a value for link's LINK_CLUSTER_SECRET: 32 random
+// bytes in base64url.
 func newClusterSecret() string {
 	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // never fails
+	// Read never fails.
+	_, _ = rand.Read(secret)
 	return base64.RawURLEncoding.EncodeToString(secret)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// natsTopics is NATS core as shipped: a server in a process of its own, mutual
+// natsTopics is NATS core as shipped: a server in its own process, and mutual
 // TLS on every connection.
 type natsTopics struct{}
 
@@ -46,8 +46,8 @@ func (natsTopics) broker(ctx context.Context, m material, ready func(string)) er
 	return nil
 }
 
-// connectNATS connects one client. Errors of slow consumers are not reported:
-// what they lose is counted.
+// connectNATS connects one client. Slow-consumer errors are ignored because lost
+// messages are counted.
 func connectNATS(m material, addr string) (*nats.Conn, error) {
 	conf, err := m.tls(clientSide)
 	if err != nil {
@@ -96,7 +96,7 @@ func (natsTopics) subscribe(ctx context.Context, m material, addr string, in *in
 		conn.Close()
 		return nil, err
 	}
-	// No limit: the client drops nothing on its side.
+	// Without limits, the client does not drop messages on its side.
 	if err := errors.Join(sub.SetPendingLimits(-1, -1), conn.FlushWithContext(ctx)); err != nil {
 		conn.Close()
 		return nil, err

@@ -9,12 +9,12 @@ import (
 
 // A peer is one system that can echo bytes.
 type peer interface {
-	// name is the word for the peer in results and flags.
+	// name returns the peer's name in results and flags.
 	name() string
 
 	// serve listens on a free port of 127.0.0.1 with mutual TLS from m, calls
 	// ready once with the address, and echoes until ctx ends. It returns nil
-	// when it ended because ctx did.
+	// if it ended because of ctx.
 	serve(ctx context.Context, m material, ready func(addr string)) error
 
 	// dial returns a caller for the server at addr. It may connect lazily: the
@@ -24,16 +24,17 @@ type peer interface {
 
 // A caller makes echo calls on one server.
 type caller interface {
-	// call sends payload with the two pairs of callMetadata, where the system
-	// has metadata, and returns the bytes that came back. ctx always has a
-	// deadline. payload is shared by all calls and must not be changed or kept.
-	// call is used from many goroutines at once.
+	// call sends payload with the two pairs of callMetadata, if the system
+	// has metadata, and returns the reply. ctx always has a deadline. payload
+	// is shared by all calls and must not be changed or kept. call is safe for
+	// concurrent use.
 	call(ctx context.Context, payload []byte) ([]byte, error)
 
 	close() error
 }
 
-// peers is every system, in the order in which runs are interleaved.
+// peers returns every system that echoes, in the order in which their runs are
+// interleaved.
 func peers() []peer {
 	return []peer{
 		linkPeer{},
@@ -43,7 +44,7 @@ func peers() []peer {
 	}
 }
 
-// callMetadata is what each call carries besides its payload.
+// callMetadata returns the key-value pairs that each call carries with its payload.
 func callMetadata() [2][2]string {
 	return [2][2]string{
 		{"x-tenant", "acme"},
@@ -51,7 +52,7 @@ func callMetadata() [2][2]string {
 	}
 }
 
-// A named thing is a peer or a broadcaster.
+// A named is a peer, broadcaster or dispatcher.
 type named interface{ name() string }
 
 func namesOf[T named](all []T) []string {
@@ -62,7 +63,7 @@ func namesOf[T named](all []T) []string {
 	return names
 }
 
-// find is the one of all that has the name.
+// find returns the element of all with the given name.
 func find[T named](all []T, name string) (T, error) {
 	for _, one := range all {
 		if one.name() == name {
@@ -73,7 +74,7 @@ func find[T named](all []T, name string) (T, error) {
 	return none, fmt.Errorf("no peer %q; there are %s", name, strings.Join(namesOf(all), ", "))
 }
 
-// checkSelf refuses the name of a peer that has no row at all.
+// checkSelf returns an error if self is not a peer in any row.
 func checkSelf(self string) error {
 	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(namesOf(peers()), namesOf(broadcasters()), namesOf(dispatchers())))))
 	if !slices.Contains(all, self) {
@@ -82,7 +83,8 @@ func checkSelf(self string) error {
 	return nil
 }
 
-// contestants is every peer of the row, self first when it is one of them.
+// contestants returns the names of all peers of the row, with self first if it
+// is one of them.
 func (r row) contestants(self string) []string {
 	field := r.peers()
 	if i := slices.Index(field, self); i > 0 {
@@ -91,7 +93,8 @@ func (r row) contestants(self string) []string {
 	return field
 }
 
-// endedBy is the error a server ends with: none when it ended because ctx did.
+// endedBy returns err, or nil if ctx has ended. A server returns it when it
+// stops serving.
 func endedBy(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err

@@ -11,9 +11,9 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// quicPeer is the limit: length-prefixed bytes on leased streams of one raw
-// quic-go connection, with nothing around them. One call at a time is in
-// flight on a stream; a stream that ended a call serves the next.
+// quicPeer is the upper limit: length-prefixed bytes on leased streams of one
+// raw quic-go connection, with nothing around them. A stream has one call in
+// flight at a time, and is reused after it.
 type quicPeer struct{}
 
 const (
@@ -104,7 +104,7 @@ type quicCaller struct {
 
 func (c *quicCaller) close() error { return c.conn.CloseWithError(0, "") }
 
-// call takes ctx for opening a stream only: a limit has no cost for deadlines.
+// call uses ctx only to open a stream: the upper limit does not pay for deadlines.
 func (c *quicCaller) call(ctx context.Context, payload []byte) ([]byte, error) {
 	f, err := c.lease(ctx)
 	if err != nil {
@@ -166,7 +166,7 @@ func (f *frames) write(body []byte) error {
 	return err
 }
 
-// read returns the next body, in buf when it is large enough.
+// read returns the next body. It uses buf if it is large enough.
 func (f *frames) read(buf []byte) ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(f.r, head[:]); err != nil {

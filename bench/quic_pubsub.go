@@ -12,16 +12,20 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// quicTopics is the limit: raw quic-go, one connection and one stream per
+// quicTopics is the upper limit: raw quic-go, one connection and one stream per
 // subscriber, length-prefixed messages gathered once into batches that every
 // stream writes as they are. The slowest subscriber holds the publisher back.
 type quicTopics struct{}
 
 const (
-	quicBatchSize = 64 << 10 // bytes from which a batch is written
-	quicBatches   = 64       // batches in flight to the slowest subscriber, at most
-	quicJoining   = 64       // connections that wait for await, at most
-	quicLengthEnd = 4        // bytes of the length before a message
+	// quicBatchSize is the size in bytes from which a batch is written.
+	quicBatchSize = 64 << 10
+	// quicBatches bounds the batches in flight to the slowest subscriber.
+	quicBatches = 64
+	// quicJoining bounds the connections that wait for await.
+	quicJoining = 64
+	// quicLengthEnd is the size of the length before a message, in bytes.
+	quicLengthEnd = 4
 	quicReadSize  = 2 * quicBatchSize
 )
 
@@ -54,22 +58,26 @@ type quicPublisher struct {
 	listener *quic.Listener
 	joining  chan *quic.Conn
 	free     chan *quicBatch
-	failed   chan error // the first error of a stream
-	work     sync.WaitGroup
+	// failed carries the first error of a stream.
+	failed chan error
+	work   sync.WaitGroup
 
-	current *quicBatch // being filled; nil when none is
-	lanes   []chan *quicBatch
+	// current is the batch being filled, or nil.
+	current *quicBatch
+	// lanes has a queue of batches for each subscriber.
+	lanes []chan *quicBatch
 }
 
 // A quicBatch is written by every lane and is free again after the last.
 type quicBatch struct {
 	data []byte
-	left atomic.Int32 // lanes that have not written it
+	// left counts the lanes that have not written the batch.
+	left atomic.Int32
 }
 
 func (p *quicPublisher) addr() string { return p.listener.Addr().String() }
 
-// accept ends when the listener is closed.
+// accept accepts connections until the listener is closed.
 func (p *quicPublisher) accept() {
 	defer close(p.joining)
 	for {
@@ -92,7 +100,8 @@ func (p *quicPublisher) await(ctx context.Context, n int) error {
 			if err != nil {
 				return err
 			}
-			lane := make(chan *quicBatch, quicBatches) // holds all there are
+			// A lane has room for every batch, so flush does not block.
+			lane := make(chan *quicBatch, quicBatches)
 			p.lanes = append(p.lanes, lane)
 			p.work.Go(func() { p.write(conn, s, lane) })
 		case <-ctx.Done():
@@ -103,7 +112,7 @@ func (p *quicPublisher) await(ctx context.Context, n int) error {
 }
 
 // write serves one subscriber until its lane is closed. After an error it
-// gives batches back unwritten.
+// returns batches unwritten.
 func (p *quicPublisher) write(conn *quic.Conn, s *quic.SendStream, lane <-chan *quicBatch) {
 	defer func() { _ = conn.CloseWithError(0, "") }()
 	var failed error
@@ -118,7 +127,8 @@ func (p *quicPublisher) write(conn *quic.Conn, s *quic.SendStream, lane <-chan *
 		}
 		if b.left.Add(-1) == 0 {
 			b.data = b.data[:0]
-			p.free <- b // has room for all
+			// This does not block: free has room for every batch.
+			p.free <- b
 		}
 	}
 }
@@ -177,7 +187,8 @@ func (quicTopics) subscribe(ctx context.Context, m material, addr string, in *in
 		return nil, err
 	}
 	s := &quicSubscription{conn: conn}
-	s.work.Go(func() { s.read(context.WithoutCancel(ctx), in) }) // close ends it
+	// close ends the goroutine.
+	s.work.Go(func() { s.read(context.WithoutCancel(ctx), in) })
 	return s, nil
 }
 
@@ -186,7 +197,7 @@ type quicSubscription struct {
 	work sync.WaitGroup
 }
 
-// read delivers messages from where they lie in the buffer.
+// read delivers messages in place from the read buffer, without copying them.
 func (s *quicSubscription) read(ctx context.Context, in *inbox) {
 	stream, err := s.conn.AcceptUniStream(ctx)
 	if err != nil {
@@ -201,13 +212,15 @@ func (s *quicSubscription) read(ctx context.Context, in *inbox) {
 			return
 		}
 		n := quicLengthEnd + int(binary.BigEndian.Uint32(head))
-		framed, err := r.Peek(n) // an error when n is more than the buffer
+		// Peek returns an error if n is larger than the buffer.
+		framed, err := r.Peek(n)
 		if err != nil {
 			in.fail(err)
 			return
 		}
 		in.deliver(framed[quicLengthEnd:])
-		_, _ = r.Discard(n) // has just been there
+		// Discard cannot fail after Peek of as many bytes.
+		_, _ = r.Discard(n)
 	}
 }
 

@@ -17,9 +17,8 @@ type results struct {
 	absolute []string
 }
 
-// save merges the lines into the two files of folder dir: rows that were not
-// measured this time stay, unless they come from another machine, toolchain or
-// self.
+// save merges the lines into the two files in dir. Rows that were not measured
+// this time are kept, unless they come from another machine, toolchain or self.
 func (b *results) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // results are public
 		return err
@@ -35,8 +34,8 @@ func (b *results) save(dir string) error {
 	)
 }
 
-// merge writes head, columns and lines to file, together with the lines of the
-// old file for other rows and peers when the old file begins with head.
+// merge writes head, columns and lines to file. If the old file begins with
+// head, its lines for other rows and peers are kept.
 func merge(file, head, columns string, lines []string) error {
 	old, err := os.ReadFile(file) //nolint:gosec // a path the user gave
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -63,13 +62,13 @@ func merge(file, head, columns string, lines []string) error {
 	return os.WriteFile(file, []byte(text.String()), 0o644) //nolint:gosec // results are public
 }
 
-// key is the row and the peer of a line.
+// key returns the row and the peer of a line.
 func key(line string) string {
 	fields := strings.SplitN(line, "\t", 3)
 	return strings.Join(fields[:min(2, len(fields))], "\t")
 }
 
-// orderedKeys is every possible key in the order of rows and peers.
+// orderedKeys returns every possible key in the order of rows and peers.
 func orderedKeys() []string {
 	var keys []string
 	for _, r := range allRows() {

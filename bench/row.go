@@ -12,17 +12,21 @@ import (
 // flight, or subscribers, or workers.
 type row struct {
 	name string
-	size int // bytes of a message: in each direction of a call, or published
-	conc int // calls in flight; 0 in a row of publish/subscribe
-	subs int // subscribers of one publisher; 0 in a row of calls
+	// size is the size of a message in bytes, in each direction of a call or as published.
+	size int
+	// conc is how many calls are in flight. It is 0 in rows without calls.
+	conc int
+	// subs is how many subscribers a publisher has. It is 0 in rows without publish/subscribe.
+	subs int
 
-	tasks   bool // it is a row of tasks …
-	durable bool // … that are kept on disk
+	// tasks marks a pipeline row, and durable one whose tasks are kept on disk.
+	tasks   bool
+	durable bool
 }
 
 func (r row) pubsub() bool { return r.subs > 0 }
 
-// unit is what the row counts.
+// unit returns the unit of the row's rate.
 func (r row) unit() string {
 	switch {
 	case r.pubsub():
@@ -33,7 +37,7 @@ func (r row) unit() string {
 	return "calls/s"
 }
 
-// peers is the name of every system the row compares.
+// peers returns the names of the systems that the row compares.
 func (r row) peers() []string {
 	switch {
 	case r.pubsub():
@@ -44,7 +48,7 @@ func (r row) peers() []string {
 	return namesOf(peers())
 }
 
-// allRows is every row: calls, then publish/subscribe, each smallest first.
+// allRows returns every row: calls, publish/subscribe and pipelines, smallest first.
 func allRows() []row {
 	type size struct {
 		name  string
@@ -68,8 +72,9 @@ func allRows() []row {
 }
 
 // selectRows returns the rows whose whole name matches pattern as a glob or as
-// a regular expression, or lies below it as below a folder ("pubsub/64B" means
-// "pubsub/64B/1to1" and so on); an empty pattern selects all. None is an error.
+// a regular expression, or is below it like a file in a folder ("pubsub/64B"
+// selects "pubsub/64B/1to1" and so on). An empty pattern selects all rows. It
+// is an error if no row matches.
 func selectRows(pattern string) ([]row, error) {
 	rows := allRows()
 	if pattern == "" {

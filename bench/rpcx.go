@@ -27,10 +27,10 @@ func quietRPCX() {
 	log.SetDummyLogger() //nolint:forbidigo // rpcx's own package log
 }
 
-// rpcxEcho has the shape rpcx registers by reflection.
+// rpcxEcho is a service of the form that rpcx registers by reflection.
 type rpcxEcho struct{}
 
-// Echo answers with what it was sent.
+// Echo copies in to out.
 func (rpcxEcho) Echo(_ context.Context, in, out *wrapperspb.BytesValue) error { //nolint:unparam // the shape rpcx asks for
 	out.Value = in.GetValue()
 	return nil
@@ -84,7 +84,8 @@ func (c rpcxCaller) call(ctx context.Context, payload []byte) ([]byte, error) {
 	for _, pair := range md {
 		pairs[pair[0]] = pair[1]
 	}
-	if deadline, ok := ctx.Deadline(); ok { // as rpcx's XClient sends it
+	// Send the deadline in the same way as rpcx's XClient.
+	if deadline, ok := ctx.Deadline(); ok {
 		pairs[share.ServerTimeout] = strconv.FormatInt(time.Until(deadline).Milliseconds(), 10)
 	}
 	ctx = context.WithValue(ctx, share.ReqMetaDataKey, pairs)

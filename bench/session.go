@@ -12,12 +12,15 @@ import (
 )
 
 const (
-	// runSlack is what a run may take beyond its load before it is killed.
+	// runSlack is how much longer than its load a run may take before it is killed.
 	runSlack = 30 * time.Second
 
-	allocSize  = 64    // bytes
-	allocWarm  = 2000  // calls before counting: pools and buffers are filled
-	allocCalls = 20000 // calls that are counted
+	// allocSize is the payload of a call whose allocations are counted, in bytes.
+	allocSize = 64
+	// allocWarm is the number of calls before counting, which fill pools and buffers.
+	allocWarm = 2000
+	// allocCalls is the number of calls that are counted.
+	allocCalls = 20000
 	allocPeer  = "grpc"
 )
 
@@ -27,12 +30,14 @@ type session struct {
 
 	exe      string
 	material material
-	secret   string // LINK_CLUSTER_SECRET of every child
-	stdout   io.Writer
-	stderr   *sharedWriter // for what the children write, too
+	// secret is the LINK_CLUSTER_SECRET of every child.
+	secret string
+	stdout io.Writer
+	// stderr also gets the standard error of the children.
+	stderr *sharedWriter
 }
 
-// A sharedWriter takes one write at a time.
+// A sharedWriter serializes writes.
 type sharedWriter struct {
 	mu sync.Mutex
 	to io.Writer
@@ -44,13 +49,13 @@ func (w *sharedWriter) Write(p []byte) (int, error) {
 	return w.to.Write(p)
 }
 
-// heavy is the bytes in flight from which a row is measured for a shorter time,
-// so that each row takes under 45 s.
+// heavy is the number of bytes in flight from which a row is measured for a
+// shorter time, so that each row takes under 45 s.
 const heavy = 64 << 20
 
 // compareRows measures rows and prints a line per row and peer. A row in which
-// a call fails is given up with a message, and the others go on. A row that
-// self has no part in is measured and has no ratios.
+// a call fails is abandoned with a message, and the others continue. A row that
+// self does not take part in is measured but has no ratios.
 func (s *session) compareRows(ctx context.Context, rows []row) error {
 	book := results{self: s.self}
 	var failed []error
@@ -86,7 +91,7 @@ func (s *session) compareRows(ctx context.Context, rows []row) error {
 	return errors.Join(failed...)
 }
 
-// field is the peers of a row that run.
+// field returns the peers of a row that run, which option only may restrict.
 func (s *session) field(r row) []string {
 	field := r.contestants(s.self)
 	if s.only == "" {
@@ -129,7 +134,8 @@ func (s *session) runOnce(ctx context.Context, name string, r row) (sample, erro
 		return s.runWork(ctx, name, r)
 	}
 	l := load{Size: r.size, Conc: r.conc, Warm: s.warm, Window: s.window}
-	if r.size*r.conc >= heavy { // one round of calls is longer than either
+	// One round of the calls of a heavy row takes longer than either time.
+	if r.size*r.conc >= heavy {
 		l.Warm, l.Window = l.Warm/3, l.Window*2/3
 	}
 	var one reply
@@ -140,7 +146,7 @@ func (s *session) runOnce(ctx context.Context, name string, r row) (sample, erro
 	return one.Sample, err
 }
 
-// withPair runs use with a fresh server and a client of it, for at most limit.
+// withPair runs use for at most limit with a fresh server and a client of it.
 func (s *session) withPair(ctx context.Context, name string, limit time.Duration, use func(server, client *process) error) error {
 	return within(ctx, name, limit, func(ctx context.Context) error {
 		server, err := s.start(ctx, serverRole, name)
@@ -155,7 +161,8 @@ func (s *session) withPair(ctx context.Context, name string, limit time.Duration
 	})
 }
 
-// within runs use for at most limit; the processes use starts end with its ctx.
+// within runs use for at most limit. Processes that use starts are killed when
+// its context ends.
 func within(ctx context.Context, name string, limit time.Duration, use func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s took longer than %v and was killed", name, limit))
 	defer cancel()
@@ -166,7 +173,7 @@ func within(ctx context.Context, name string, limit time.Duration, use func(cont
 	return err
 }
 
-// compareAllocs prints the ratio of allocations per call, both sides together.
+// compareAllocs prints the ratio of allocations per call, server and client together.
 func (s *session) compareAllocs(ctx context.Context) error {
 	perCall := make(map[string]float64, 2)
 	for _, name := range []string{s.self, allocPeer} {
@@ -202,8 +209,8 @@ func (s *session) allocsPerCall(ctx context.Context, name string) (float64, erro
 	return float64(total) / allocCalls, err
 }
 
-// ratioLine is one line of the result: the median, over runs next to each
-// other in time, of self divided by peer.
+// ratioLine returns one line of the result: the median of self divided by peer,
+// over pairs of runs that were next to each other in time.
 func ratioLine(row, peer string, self, other []sample) string {
 	calls := make([]float64, len(self))
 	p99 := make([]float64, len(self))
@@ -214,8 +221,8 @@ func ratioLine(row, peer string, self, other []sample) string {
 	return fmt.Sprintf("%s\t%s\t%.2f\t%.2f", row, peer, median(calls), median(p99))
 }
 
-// absoluteLine is row, peer, calls or deliveries per second, p50 and p99 in
-// microseconds, and for publish/subscribe the percentage that was lost.
+// absoluteLine returns a line of row, peer, calls or deliveries per second, p50
+// and p99 in microseconds, and for publish/subscribe the percentage lost.
 func absoluteLine(r row, peer string, samples []sample) string {
 	var rate, p50, p99, lost []float64
 	for _, s := range samples {
@@ -231,7 +238,7 @@ func absoluteLine(r row, peer string, samples []sample) string {
 	return line
 }
 
-// median changes the order of v.
+// median returns the median of v, and sorts v.
 func median(v []float64) float64 {
 	slices.Sort(v)
 	n := len(v)

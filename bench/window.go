@@ -8,40 +8,44 @@ import (
 	"sync"
 )
 
-// The window is what a user puts around a system that has no back-pressure:
-// subscribers report how far they are, and the publisher keeps no more than
-// this under way to the slowest.
+// The window is what a user adds to a system that has no back-pressure:
+// subscribers report their progress windowReports times per window, and the
+// publisher keeps at most this much in flight to the slowest.
 const (
 	windowMessages = 64 << 10
 	windowBytes    = 8 << 20
-	windowReports  = 8 // reports per window
+	windowReports  = 8
 	reportLen      = 16
 )
 
-// windowOf is the window in messages of one size.
+// windowOf returns the window for messages of size bytes, in messages.
 func windowOf(size int) uint64 {
 	return uint64(max(windowReports, min(windowMessages, windowBytes/size)))
 }
 
-// A window is the publisher's side. One goroutine awaits and enters.
+// A window is the publisher's side. await and enter are called by one goroutine.
 type window struct {
-	sent    uint64 // the publisher's own
-	slowest uint64 // as of the last look
+	// sent counts the messages that have entered.
+	sent uint64
+	// slowest is the progress of the slowest subscriber as of the last look.
+	slowest uint64
 
-	news chan struct{} // holds one when reached has changed
+	// news holds an element when reached has changed.
+	news chan struct{}
 
-	mu      sync.Mutex        // guards the field below
-	reached map[uint64]uint64 // next message of each subscriber
+	mu sync.Mutex // guards reached
+	// reached is the number of each subscriber's next message.
+	reached map[uint64]uint64
 }
 
 func newWindow() *window {
 	return &window{reached: make(map[uint64]uint64), news: make(chan struct{}, 1)}
 }
 
-// hear takes one report.
+// hear records one progress report.
 func (w *window) hear(report []byte) {
 	if len(report) != reportLen {
-		return // nothing else is sent there
+		return
 	}
 	w.mu.Lock()
 	w.reached[binary.BigEndian.Uint64(report)] = binary.BigEndian.Uint64(report[8:])
@@ -52,7 +56,7 @@ func (w *window) hear(report []byte) {
 	}
 }
 
-// await waits for the first report of n subscribers.
+// await waits until n subscribers have reported.
 func (w *window) await(ctx context.Context, n int) error {
 	for {
 		if known, _ := w.look(); known >= n {
@@ -64,7 +68,7 @@ func (w *window) await(ctx context.Context, n int) error {
 	}
 }
 
-// enter waits until one more message of the size fits.
+// enter waits until the window has room for another message of size bytes.
 func (w *window) enter(ctx context.Context, size int) error {
 	limit := windowOf(size)
 	for w.sent-w.slowest >= limit {
@@ -80,7 +84,7 @@ func (w *window) enter(ctx context.Context, size int) error {
 	return nil
 }
 
-// look is how many subscribers there are and how far the slowest is.
+// look returns the number of subscribers and the progress of the slowest.
 func (w *window) look() (known int, slowest uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -111,10 +115,10 @@ func newProgress(size int) *progress {
 	return &progress{id: rand.Uint64(), every: windowOf(size) / windowReports} //nolint:gosec // tells subscribers apart
 }
 
-// due reports whether the publisher is to hear that next comes next.
+// due reports whether it is time to tell the publisher that message next comes next.
 func (p *progress) due(next uint64) bool { return next-p.last >= p.every }
 
-// report is the message that says so.
+// report returns a progress report that message next comes next.
 func (p *progress) report(next uint64) []byte {
 	p.last = next
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 0, reportLen), p.id), next)

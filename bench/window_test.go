@@ -10,7 +10,8 @@ import (
 
 func TestAWindowWaitsForTheSlowest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const size = windowBytes / 16 // so that the window is 16 messages
+		// The window is 16 messages of this size.
+		const size = windowBytes / 16
 		ctx, stop := context.WithCancel(t.Context())
 		w, fast, slow := newWindow(), newProgress(size), newProgress(size)
 		w.hear(fast.report(0))

@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// A dispatcher is one system that can hand tasks to workers, each to one of them.
+// A dispatcher is one system that can distribute tasks among workers, each task to one.
 type dispatcher interface {
-	// name is the word for the system in results and flags.
+	// name returns the system's name in results and flags.
 	name() string
 
-	// lossless says that every task that was pushed is done.
+	// lossless reports whether the system promises that every pushed task is done.
 	lossless() bool
 
-	// durable says that the system can keep tasks on disk.
+	// durable reports whether the system can keep tasks on disk.
 	durable() bool
 
 	// worker takes tasks until it is closed and calls done for each, from any
 	// goroutine; a task is acknowledged when done has returned. addr is the
-	// broker's, or "". ctx ends the opening only.
+	// address of the broker, or "". ctx bounds only the opening.
 	worker(ctx context.Context, m material, addr string, done func(body []byte)) (worker, error)
 
-	// producer starts the pushing side. addrs are the workers' addresses, or that
-	// of the broker; dir is a new folder for tasks, "" if they are kept in memory.
+	// producer starts the pushing side. addrs holds the addresses of the workers
+	// or of the broker. dir is a new folder for tasks, or "" to keep them in memory.
 	producer(ctx context.Context, m material, addrs []string, dir string) (publisher, error)
 }
 
@@ -40,14 +40,15 @@ type durableBroker interface {
 	broker(ctx context.Context, m material, dir string, ready func(addr string)) error
 }
 
-// A worker ends when it is closed.
+// A worker takes tasks until it is closed.
 type worker interface {
-	addr() string // where producers connect to; "" if it connects to a broker
+	// addr returns the address for producers, or "" if the worker connects to a broker.
+	addr() string
 	close() error
 }
 
-// dispatchers is every system that hands out tasks, in the order in which runs are
-// interleaved.
+// dispatchers returns every system that distributes tasks, in the order in which
+// their runs are interleaved.
 func dispatchers() []dispatcher {
 	return []dispatcher{linkStages{}, jetStream{}, mangosPipes{}}
 }
@@ -87,8 +88,8 @@ func (s *session) runWork(ctx context.Context, name string, r row) (sample, erro
 	return one, err
 }
 
-// musterWork starts the processes of one run: the workers before the producer, which
-// in some systems connects to them.
+// musterWork starts the processes of one run: the workers before the producer, because
+// in some systems it connects to them.
 func (s *session) musterWork(ctx context.Context, c *crew, system dispatcher, dir string) error {
 	addr := ""
 	if _, ok := system.(durableBroker); ok {
@@ -169,11 +170,11 @@ func workerChild(ctx context.Context, spec childSpec, p *parent) error {
 type shift struct {
 	finished atomic.Uint64
 
-	mu   sync.Mutex // guards the field below
+	mu   sync.Mutex // guards took
 	took []time.Duration
 }
 
-// done takes one task. It does not keep body.
+// done records one finished task. It does not keep body.
 func (s *shift) done(body []byte) {
 	if at := binary.BigEndian.Uint64(body[numberEnd:]); at != 0 {
 		took := time.Duration(time.Now().UnixNano() - int64(at))
@@ -184,8 +185,8 @@ func (s *shift) done(body []byte) {
 	s.finished.Add(1)
 }
 
-// settle waits until nothing has been done for settleQuiet, and returns the times
-// from push to done since the last time.
+// settle waits until no task has finished for settleQuiet. It returns the times from
+// push to done since its last call.
 func (s *shift) settle(ctx context.Context) ([]time.Duration, error) {
 	poll := time.NewTicker(settlePoll)
 	defer poll.Stop()

@@ -10,7 +10,8 @@ import (
 	"github.com/linkmesh/link/codec/codectest"
 )
 
-// record is about 120 bytes, and an empty map of one byte makes one.
+// record takes about 120 bytes of memory. An empty map, which is one byte, is
+// decoded into one.
 type record struct {
 	A, B, C, D string
 	E          []byte

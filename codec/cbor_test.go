@@ -223,7 +223,8 @@ func FuzzCBORDecode(f *testing.F) {
 		}
 		first, err := c.Append(nil, &typed)
 		if err != nil {
-			return // a decoded value may hold what cannot be written, such as a year beyond 9999
+			// A decoded value may hold what cannot be written, such as a year beyond 9999.
+			return
 		}
 		var second codectest.Everything
 		if err := c.Decode(first, &second); err != nil {

@@ -31,7 +31,7 @@ func TestAValueThatHoldsItselfIsAnError(t *testing.T) {
 	}
 }
 
-// TestSharedPartsAreNoCycle sends a value that is in two places, which is twice in the body.
+// TestSharedPartsAreNoCycle checks that a part that is in several places is encoded several times, without an error.
 func TestSharedPartsAreNoCycle(t *testing.T) {
 	shared := &codectest.Person{Name: "shared"}
 	list := []any{"x"}
@@ -46,8 +46,8 @@ func TestSharedPartsAreNoCycle(t *testing.T) {
 	}
 }
 
-// TestAValueThatMultipliesItselfIsAnError doubles a list 60 times: nothing holds itself, and no memory would
-// hold the body.
+// TestAValueThatMultipliesItselfIsAnError doubles a list 60 times. The value does not contain itself, but its body
+// would not fit into any memory.
 func TestAValueThatMultipliesItselfIsAnError(t *testing.T) {
 	var v any = "x"
 	for range 60 {
@@ -69,7 +69,7 @@ func TestVeryDeepValuesAreTooDeep(t *testing.T) {
 	}
 }
 
-// TestOnlyTypesThatMayHoldThemselvesAreWalked holds the promise that the others pay nothing.
+// TestOnlyTypesThatMayHoldThemselvesAreWalked checks that the check for cycles costs other types nothing.
 func TestOnlyTypesThatMayHoldThemselvesAreWalked(t *testing.T) {
 	for _, tt := range []struct {
 		value any
@@ -78,7 +78,8 @@ func TestOnlyTypesThatMayHoldThemselvesAreWalked(t *testing.T) {
 		{&codectest.Small{}, false},
 		{[]map[string][]codectest.Small{}, false},
 		{&struct{ A, B [][]map[int]**string }{}, false},
-		{&codectest.Everything{}, true}, // it has a field of its own type
+		// Everything has a field of its own type.
+		{&codectest.Everything{}, true},
 		{&codectest.Person{}, true},
 		{[]any{}, true},
 		{map[string]struct{ Error error }{}, true},
@@ -89,7 +90,7 @@ func TestOnlyTypesThatMayHoldThemselvesAreWalked(t *testing.T) {
 	}
 }
 
-// TestWalkingAllocatesNothing holds what the check of a value costs that may hold itself.
+// TestWalkingAllocatesNothing checks the cost of walking values that could contain themselves.
 func TestWalkingAllocatesNothing(t *testing.T) {
 	p := &codectest.Person{Name: "parent", Children: []*codectest.Person{{Name: "a"}, {Name: "b"}}}
 	anys := []any{"x", int64(5), []any{1.5, true, nil}}

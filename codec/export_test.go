@@ -26,24 +26,25 @@ func DecodeByPlan(c Codec, data []byte, v any) bool {
 	return HasPlan(c, v) && own(c).plans.of(v).plan.decode(data, reflect.ValueOf(v).Elem())
 }
 
-// Memory returns what c estimates that data becomes in v, and the most that it thinks possible without a look at it.
+// Memory returns how many bytes of memory c expects data to become in v, and the bound that follows from the
+// length of data and the type of v alone.
 func Memory(c Codec, data []byte, v any) (estimate, most int64) {
 	k := own(c).plans.of(v)
 	return memoryOf(data, k.layout, own(c).limits.MaxNesting), k.most * int64(len(data))
 }
 
-// Walked reports whether c looks through a value of the type of v before it encodes it.
+// Walked reports whether c walks values of the type of v before it encodes them.
 func Walked(c Codec, v any) bool {
 	return own(c).plans.of(v).layout.levels > own(c).limits.MaxNesting
 }
 
-// WithParts makes c look at n parts of a value at most, and returns it.
+// WithParts makes c walk at most n parts of a value, and returns c.
 func WithParts(c Codec, n int) Codec {
 	own(c).parts = n
 	return c
 }
 
-// Walk does that.
+// Walk checks v as c does before it encodes it.
 func Walk(c Codec, v any) error { return own(c).fits(v, own(c).plans.of(v)) }
 
 func own(c Codec) *cborCodec {

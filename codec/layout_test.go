@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/codec"
 )
 
-// TestLayoutsInUseAreNotWrittenTo compiles a type which holds one that is in use; the race
-// detector looks.
+// TestLayoutsInUseAreNotWrittenTo compiles a type that contains a type in use, for the race
+// detector.
 func TestLayoutsInUseAreNotWrittenTo(t *testing.T) {
 	c := codec.CBOR()
 	text, err := c.Append(nil, new("text"))

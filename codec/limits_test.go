@@ -15,16 +15,17 @@ import (
 	"github.com/linkmesh/link/internal/race"
 )
 
-// sparse is large and mostly empty: 4 bytes of a body make 256 of memory.
+// sparse is large and mostly empty: 4 bytes of a body become 256 bytes of memory.
 type sparse struct {
 	ID   int     `cbor:"i,omitempty"`
 	Rest [31]int `cbor:"r,omitempty,omitzero"`
 }
 
-// TestHonestMessagesPassTheDefaults holds the defaults to what they are for: what people send passes,
-// up to the largest message.
+// TestHonestMessagesPassTheDefaults checks that messages that applications send stay within the default
+// limits.
 func TestHonestMessagesPassTheDefaults(t *testing.T) {
-	const size = 256 << 10 // beyond FreeMemory a larger one has as much for each byte
+	// Larger messages are no different: beyond FreeMemory they may take as much memory for each byte.
+	const size = 256 << 10
 	type point struct {
 		X int `cbor:"1,keyasint"`
 		Y int `cbor:"2,keyasint"`
@@ -34,7 +35,8 @@ func TestHonestMessagesPassTheDefaults(t *testing.T) {
 		Next []*tree
 	}
 	deep := &tree{Name: "leaf"}
-	for range 48 { // each is a struct and a list
+	// Each step adds two levels, a struct and a list.
+	for range 48 {
 		deep = &tree{Name: "inner", Next: []*tree{deep}}
 	}
 	many := make(map[string]string, 30_000)
@@ -165,7 +167,7 @@ func TestLimitsLetThroughWhatIsWithin(t *testing.T) {
 	}
 }
 
-// bombTypes is every way to make memory of bytes that the bombs are dropped into.
+// bombTypes returns destinations of every kind, by name.
 func bombTypes() map[string]func() any {
 	type unknown struct{ A int }
 	type embedded struct{ *record }
@@ -193,7 +195,7 @@ func bombTypes() map[string]func() any {
 	}
 }
 
-// drops are bodies of about n bytes that ask for as much memory as they can.
+// drops returns bodies of about n bytes that become as much memory as possible, by name.
 func drops(n int) map[string][]byte {
 	list := func(element string) []byte {
 		return append(array(n/len(element), 0)[:5], strings.Repeat(element, n/len(element))...)
@@ -223,14 +225,15 @@ func drops(n int) map[string][]byte {
 	}
 }
 
-// TestABombCostsWhatIsAllowed drops bodies on every kind of destination that ask for as much memory as
-// they can. What they may keep is bounded by what it takes, whatever the body is made of. Garbage is not: the
+// TestABombCostsWhatIsAllowed decodes bodies that become as much memory as possible into every kind of
+// destination. DefaultMaxExpansion bounds the memory that a decoded value keeps. It does not bound garbage: the
 // decoder makes an error of 64 bytes for each element of a wrong type, and drops all but the first.
 func TestABombCostsWhatIsAllowed(t *testing.T) { // SEC-350
 	const size = 128 << 10
 	const most, garbage, slack = codec.DefaultMaxExpansion * size, 72 * size, 4 << 10
 	if race.Enabled {
-		return // it takes memory of its own, so nothing here would be true; all of it runs without it
+		// The race detector takes memory of its own, so that no figure would be right.
+		return
 	}
 	c := codec.CBOR()
 	refused, worst := 0, int64(0)
@@ -242,7 +245,8 @@ func TestABombCostsWhatIsAllowed(t *testing.T) { // SEC-350
 				t.Errorf("%s into %s: estimated %d bytes of memory, thought at most %d possible", drop, name, estimate, bound)
 			}
 			took, err := taken(func() error { return c.Decode(in, v) })
-			kept := took // at most
+			// What was allocated is an upper bound of what is kept.
+			kept := took
 			if err == nil && took > min(most, estimate*9/8)+slack {
 				v = destination()
 				kept = keeps(func() { err = c.Decode(in, v) })
@@ -279,7 +283,8 @@ func taken(f func() error) (int64, error) {
 // keeps returns how many bytes of memory are in use after f that were not before.
 func keeps(f func()) int64 {
 	var before, after runtime.MemStats
-	runtime.GC() // twice, for what pools keep
+	// Only the second collection frees what pools keep.
+	runtime.GC()
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	f()
@@ -288,8 +293,9 @@ func keeps(f func()) int64 {
 	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
 }
 
-// TestEstimatesHold compares the estimate with what decoding allocates: no less, so that it is a bound, and not
-// much more, so that it refuses nobody without need.
+// TestEstimatesHold compares the estimate with the memory that a decoded value keeps. That memory may exceed the
+// estimate, which serves as a bound, by an eighth at most. The estimate may be at most twice the memory, so that no
+// message is refused without need.
 func TestEstimatesHold(t *testing.T) {
 	type inner struct {
 		A string
@@ -335,7 +341,8 @@ func TestEstimatesHold(t *testing.T) {
 			t.Fatal(name, err)
 		}
 		t.Logf("%s: %d bytes, took %d, estimated %d, at most %d", name, len(in), kept, estimate, most)
-		if !race.Enabled && kept > estimate*9/8+4096 || estimate > kept*2 { // the race detector takes memory of its own
+		// The race detector takes memory of its own.
+		if !race.Enabled && kept > estimate*9/8+4096 || estimate > kept*2 {
 			t.Errorf("%s: took %d bytes of memory, estimated %d", name, kept, estimate)
 		}
 	}

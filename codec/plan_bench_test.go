@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/codec/codectest"
 )
 
-// BenchmarkPlan compares the codec with the library it stands in for. The last
-// type has no plan: there the difference is the look-up.
+// BenchmarkPlan compares the codec with the library that its plans replace. The
+// last type has no plan, so that the difference is the cost of the lookup.
 func BenchmarkPlan(b *testing.B) {
 	type unplanned struct{ List []string }
 	values := []struct {

@@ -19,7 +19,7 @@ type payload struct{ Payload []byte }
 
 type word string
 
-// kinds has a field of each kind that a plan carries, as many as it may have.
+// kinds has a field of each kind that a plan can encode, and as many fields as a plan may have.
 type kinds struct {
 	Text  string
 	Word  word
@@ -39,7 +39,7 @@ type kinds struct {
 	F64   float64
 }
 
-// tagged has keys of each form. Their order is not that of the fields.
+// tagged has keys of each form. Their order differs from the order of the fields.
 type tagged struct {
 	_       struct{}
 	Long    string `cbor:"a name of more than twenty-three bytes"`
@@ -106,7 +106,7 @@ func TestPlanWritesWhatTheLibraryWrites(t *testing.T) {
 	}
 }
 
-// sameAppend checks that Append gives what the library does, and returns it.
+// sameAppend checks that Append encodes v as the library does, and returns the encoding.
 func sameAppend(t *testing.T, c codec.Codec, v any) []byte {
 	t.Helper()
 	if !codec.HasPlan(c, v) {
@@ -126,8 +126,8 @@ func sameAppend(t *testing.T, c codec.Codec, v any) []byte {
 	return got[len("prefix"):]
 }
 
-// sameDecode checks that Decode of in into two equal values has the effect that
-// the library has, and keeps nothing of in.
+// sameDecode checks that Decode of in into got has the same effect as the library on
+// want, which must be equal to got, and retains nothing of in.
 func sameDecode[T any](t *testing.T, c codec.Codec, in []byte, got, want *T) {
 	t.Helper()
 	mine := bytes.Clone(in)
@@ -167,7 +167,8 @@ func TestPlanReadsEveryOneByteChangeAsTheLibraryDoes(t *testing.T) {
 	bodies := [][]byte{sameAppend(t, c, fullKinds()), sameAppend(t, c, new(kinds))}
 	step := 1
 	if race.Enabled {
-		step = 7 // all of them are tried without it
+		// All values are tried without the race detector.
+		step = 7
 	}
 	for _, body := range bodies {
 		for n := range body {
@@ -248,7 +249,8 @@ func TestPlanHandlesEveryHalfAndItsNeighbors(t *testing.T) {
 	}
 	step := 1
 	if race.Enabled {
-		step = 31 // all of them are tried without it
+		// All values are tried without the race detector.
+		step = 31
 	}
 	for half := 0; half < 1<<16; half += step {
 		in := []byte{0xa2, 0x61, 'A', 0xf9, byte(half >> 8), byte(half), 0x61, 'B', 0xf9, byte(half >> 8), byte(half)}

@@ -138,7 +138,7 @@ func TestTagQueries(t *testing.T) {
 			t.Errorf("%s: error %v", field, err)
 		}
 	}
-	// A tag that may be looked for is one that may be announced.
+	// A tag is valid in a query exactly if an instance may announce it.
 	for _, tag := range append(fullTags(3), "", " ", "a b", "a\n", "größe=m", strings.Repeat("t", discovery.MaxTag+1), "\xff") {
 		in := valid()
 		in.Tags = []string{tag}
@@ -199,7 +199,7 @@ func TestNewInstanceIDIsValidUniqueAndSortable(t *testing.T) {
 		last := ""
 		seen := make(map[string]bool)
 		for range 1000 {
-			<-time.After(time.Millisecond) // virtual
+			<-time.After(time.Millisecond)
 			id := discovery.NewInstanceID("orders")
 			in := valid()
 			in.ID = id

@@ -30,8 +30,9 @@ func TestPlaceComesFromTagsThenMeta(t *testing.T) {
 
 func TestAnInstanceIsInOnePlace(t *testing.T) {
 	for _, c := range []struct {
-		in    discovery.Instance
-		wrong string // "" if nothing is
+		in discovery.Instance
+		// wrong is part of the expected error, or "" if the place is valid.
+		wrong string
 	}{
 		{discovery.Instance{Tags: []string{"zone=a", "region=a", "dc=a", "zone", "zones=", "tier=a", "tier=b"}}, ""},
 		{discovery.Instance{Tags: []string{"zone=a", "zone=a"}, Meta: map[string]string{"zone": "b", "tier": ""}}, ""},

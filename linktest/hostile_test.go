@@ -20,13 +20,13 @@ import (
 // feed is the stream that the hostile peer opens.
 var feed = link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
 
-// hostile is a peer with a good identity that writes what it likes.
+// hostile dials srv with a valid identity and returns the connection, on which a test may write anything.
 func hostile(t *testing.T, m *Mesh, srv *link.Node) *quic.Conn {
 	t.Helper()
 	return hostileAs(t, m, srv, security.ClientTLS(m.CA().Source("mallory"), srv.Identity()))
 }
 
-// hostileAs is hostile with an identity of its own.
+// hostileAs is like hostile, with the identity of conf.
 func hostileAs(t *testing.T, m *Mesh, srv *link.Node, conf *tls.Config) *quic.Conn {
 	t.Helper()
 	conn, _ := m.network.listen()
@@ -61,9 +61,11 @@ func hostileAs(t *testing.T, m *Mesh, srv *link.Node, conf *tls.Config) *quic.Co
 // granted, which no link node does.
 func TestCreditThatNobodyGranted(t *testing.T) {
 	for _, tt := range []struct {
-		name            string
-		messages, bytes int // granted
-		fit, size       int // frames that fit, and the size of all
+		name string
+		// messages and bytes are the granted credit.
+		messages, bytes int
+		// fit is the number of frames within the credit, and size the size of each frame.
+		fit, size int
 	}{
 		{"none at all", 0, 0, 0, 0},
 		{"one frame too many", 3, 1000, 3, 10},
@@ -96,7 +98,8 @@ func TestCreditThatNobodyGranted(t *testing.T) {
 				if _, err := stream.Write(b); err != nil {
 					t.Fatal(err)
 				}
-				synctest.Wait() // until the credit is granted
+				// Wait until the credit is granted.
+				synctest.Wait()
 				frame := wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindPattern, Flags: wire.FlagCredited, Length: uint64(tt.size)})
 				frame = append(frame, make([]byte, tt.size)...)
 				for range tt.fit {
@@ -129,7 +132,8 @@ func TestCreditThatNobodyGranted(t *testing.T) {
 	}
 }
 
-// A link node does not send a call in a codec that the server does not read; others may. Middleware sees it.
+// TestACodecThatTheServerDoesNotRead sends a call in a codec that the server does not read, which no link node does, and
+// expects middleware to see the error.
 func TestACodecThatTheServerDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := NewMesh(t)
@@ -170,8 +174,8 @@ func TestACodecThatTheServerDoesNotRead(t *testing.T) {
 	})
 }
 
-// TestACodecThatTheServerDoesNotSpeak calls in codec 9, which no link node does to one that has not announced it: the
-// answer says what is spoken, the handler does not run, and the stream goes on.
+// TestACodecThatTheServerDoesNotSpeak calls in codec 9, which no link node does unless the server has announced it. The
+// reply names the codec that the server speaks, the handler does not run, and the stream goes on.
 func TestACodecThatTheServerDoesNotSpeak(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := NewMesh(t)
@@ -188,7 +192,8 @@ func TestACodecThatTheServerDoesNotSpeak(t *testing.T) {
 		}
 		b := wire.AppendVarint(nil, uint64(wire.StreamCalls))
 		for _, codec := range []uint64{9, 0} {
-			ran.Store(0) // before the call is sent: the handler may run before Write returns
+			// Reset ran before the call is sent: the handler may run before Write returns.
+			ran.Store(0)
 			b = wire.AppendHeaders(b, &wire.Headers{Route: "get", Timeout: 1 << 30, Codec: codec})
 			var body int
 			b, body = wire.BeginFrame(b, wire.KindData, 0)

@@ -20,7 +20,8 @@ import (
 	"github.com/linkmesh/link/tracing"
 )
 
-// TestTraceContextFromAnotherTrustDomain lets a partner's service, which may call, send a sampled trace and baggage.
+// TestTraceContextFromAnotherTrustDomain has a partner's service, which may call, send a sampled trace and baggage, and
+// expects the server to ignore both.
 func TestTraceContextFromAnotherTrustDomain(t *testing.T) { // SEC-125
 	method := reqrep.NewMethod[string, string]("orders", "get", reqrep.ReadOnly)
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -61,7 +62,8 @@ func TestTraceContextFromAnotherTrustDomain(t *testing.T) { // SEC-125
 					Route: "get", Timeout: uint64((10 * time.Second).Microseconds()),
 					Trace: []wire.Pair{{Key: "baggage", Value: "tenant=planted"}, {Key: "traceparent", Value: parent}},
 				})
-				body := []byte{0x60} // an empty text in CBOR
+				// body is an empty text in CBOR.
+				body := []byte{0x60}
 				b = append(wire.AppendFrameHeader(b, wire.FrameHeader{Kind: wire.KindData, Length: uint64(len(body))}), body...)
 				if _, err := stream.Write(b); err != nil {
 					t.Fatal(err)
@@ -83,8 +85,8 @@ func TestTraceContextFromAnotherTrustDomain(t *testing.T) { // SEC-125
 	}
 }
 
-// Names of spans come from the program: a peer that calls what nobody serves does not get its own into the traces, where
-// each new one costs.
+// TestNamesOfSpansAreNotThePeers checks that a peer that calls routes that nobody serves does not get its names into the
+// traces, where each new name costs.
 func TestNamesOfSpansAreNotThePeers(t *testing.T) { // SEC-611
 	synctest.Test(t, func(t *testing.T) {
 		mesh := NewMesh(t)
@@ -92,7 +94,8 @@ func TestNamesOfSpansAreNotThePeers(t *testing.T) { // SEC-611
 		provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 		srv := mesh.Node(link.Config{
 			Service: "orders", Tracer: tracing.New(tracing.Config{TracerProvider: provider}),
-			Server: []link.Middleware{func(next link.Handler) link.Handler { return next }}, // it sees calls that nobody serves
+			// Middleware sees calls that nobody serves.
+			Server: []link.Middleware{func(next link.Handler) link.Handler { return next }},
 		})
 		mesh.Start(srv)
 		conn := hostile(t, mesh, srv)
@@ -107,7 +110,8 @@ func TestNamesOfSpansAreNotThePeers(t *testing.T) { // SEC-611
 			if _, err := stream.Write(b); err != nil {
 				t.Fatal(err)
 			}
-			_ = stream.Close() // it fails if the answer is there, behind which the server reads no more
+			// Close fails if the reply is there, after which the server reads no more.
+			_ = stream.Close()
 			if _, err := io.ReadAll(stream); err != nil {
 				t.Fatal(err)
 			}

@@ -21,14 +21,16 @@ import (
 
 func sleep(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // virtual time
 
-// late is a server that answers each request with a code after a time, and announces its routes late, if at all.
+// late is a server that answers each request with a code after a delay, and announces its routes late, if at all.
 type late struct {
-	code           link.Code
-	answer, routes time.Duration // after a request, after the first stream
+	code link.Code
+	// answer is the delay after a request, and routes the delay of the routes after the first stream.
+	answer, routes time.Duration
 	announced      []wire.RouteInfo
 
 	requests atomic.Int32
-	addr     netip.AddrPort // once it has started
+	// addr is set by start.
+	addr netip.AddrPort
 }
 
 func (l *late) start(t *testing.T, m *Mesh) {
@@ -83,7 +85,8 @@ func (l *late) start(t *testing.T, m *Mesh) {
 func (l *late) refuse(stream *quic.Stream) {
 	defer func() { _ = stream.Close() }()
 	in := bufio.NewReader(stream)
-	last := wire.KindHeaders // the frame that ends a request
+	// last is the kind of the frame that ends a request.
+	last := wire.KindHeaders
 	if kind, err := in.ReadByte(); err != nil {
 		return
 	} else if kind == byte(wire.StreamCalls) {
@@ -111,7 +114,7 @@ func (l *late) refuse(stream *quic.Stream) {
 	}
 }
 
-// callLate calls what is not served, and returns the error.
+// callLate calls or opens a route of a late server and returns the error.
 func callLate(ctx context.Context, client *link.Node, r link.Route) error {
 	if r.Kind == link.Method {
 		return client.Call(ctx, r, "x", new(string))
@@ -123,8 +126,8 @@ func callLate(ctx context.Context, client *link.Node, r link.Route) error {
 	return err
 }
 
-// TestAnErrorThatComesBeforeTheRoutesProposesOne: the answer and the routes come on streams of their own, so either
-// may be the first.
+// TestAnErrorThatComesBeforeTheRoutesProposesOne has the reply arrive before the routes: they come on different streams,
+// so either may be the first.
 func TestAnErrorThatComesBeforeTheRoutesProposesOne(t *testing.T) {
 	for _, r := range []link.Route{{Service: "orders", Kind: link.Method, Name: "gett"}, {Service: "orders", Kind: link.Channel, Name: "gett"}} {
 		t.Run(r.Kind.String(), func(t *testing.T) {
@@ -141,7 +144,8 @@ func TestAnErrorThatComesBeforeTheRoutesProposesOne(t *testing.T) {
 	}
 }
 
-// TestRoutesThatNeverComeDelayOneError, and no error beyond the deadline of its call.
+// TestRoutesThatNeverComeDelayOneError checks that missing routes delay only the first error, and none beyond the
+// deadline of its call.
 func TestRoutesThatNeverComeDelayOneError(t *testing.T) {
 	t.Run("method", func(t *testing.T) { delayOneError(t, link.Method) })
 	t.Run("channel", func(t *testing.T) { delayOneError(t, link.Channel) })
@@ -162,7 +166,8 @@ func delayOneError(t *testing.T, kind link.Kind) {
 			}
 			return time.Since(began)
 		}
-		if kind == link.Method { // a stream's error waits whatever its context says
+		// The error of a stream waits no matter what its context says.
+		if kind == link.Method {
 			if took := fail(50 * time.Millisecond); took > 50*time.Millisecond {
 				t.Errorf("the error of a call that has 50 ms came after %v", took)
 			}
@@ -176,8 +181,8 @@ func delayOneError(t *testing.T, kind link.Kind) {
 	})
 }
 
-// TestALevelThatComesAfterTheCallCounts: the first call on a connection may be sent before the routes are there. When it
-// fails, they are, or come soon, and say that it must not run twice.
+// TestALevelThatComesAfterTheCallCounts has the first call on a connection, which is sent before the routes arrive, fail.
+// The routes are there by then, or come soon, and their level decides whether the call may run twice.
 func TestALevelThatComesAfterTheCallCounts(t *testing.T) {
 	for i, level := range []link.Level{link.Unsafe, link.Idempotent, link.Unsafe, link.Idempotent} {
 		after := time.Duration(i/2) * 50 * time.Millisecond
@@ -199,8 +204,8 @@ func TestALevelThatComesAfterTheCallCounts(t *testing.T) {
 	}
 }
 
-// TestACallThatChangesSomethingIsNotMoved though it was called as one that does not, before the routes were there: its
-// instance falls silent while it runs, and another one is there.
+// TestACallThatChangesSomethingIsNotMoved makes a call as read-only before the routes arrive, and has its instance fall
+// silent while it runs. The call moves to another instance only if the routes say that it is read-only.
 func TestACallThatChangesSomethingIsNotMoved(t *testing.T) {
 	for _, level := range []link.Level{link.Unsafe, link.ReadOnly} {
 		t.Run(level.String(), func(t *testing.T) {
@@ -223,13 +228,15 @@ func TestACallThatChangesSomethingIsNotMoved(t *testing.T) {
 				if err := <-ended; (err == nil) != (level == link.ReadOnly) {
 					t.Errorf("the call ended with %v; is it to be moved: %t", err, level == link.ReadOnly)
 				}
-				sleep(srv.answer) // until its goroutine has ended
+				// The goroutine of the server must end first.
+				sleep(srv.answer)
 			})
 		})
 	}
 }
 
-// TestAWaitForNamesEndsNoWaitForSizes: an error waits a moment for the routes, a call that is larger than usual longer.
+// TestAWaitForNamesEndsNoWaitForSizes checks that an error, which waits a moment for the routes, does not end the longer
+// wait of a call that is larger than usual.
 func TestAWaitForNamesEndsNoWaitForSizes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := NewMesh(t)
@@ -239,7 +246,8 @@ func TestAWaitForNamesEndsNoWaitForSizes(t *testing.T) {
 		}
 		srv.start(t, mesh)
 		client := mesh.Node(link.Config{Limits: link.Limits{MaxMessage: 32 << 10}})
-		err := client.Call(t.Context(), link.Route{Service: "orders", Name: "get"}, "x", new(string), link.MaxMessage(1000)) // which waits for no size
+		// With the MaxMessage option, the call waits for no size.
+		err := client.Call(t.Context(), link.Route{Service: "orders", Name: "get"}, "x", new(string), link.MaxMessage(1000))
 		if link.CodeOf(err) != link.Unimplemented {
 			t.Error(err)
 		}

@@ -70,7 +70,8 @@ func TestNetworkFaultsReachCalls(t *testing.T) {
 		do     func(mesh *linktest.Mesh, srv, client *link.Node)
 		undo   func(mesh *linktest.Mesh, srv, client *link.Node)
 		broken bool
-		least  time.Duration // how long the call takes at least while the fault lasts
+		// least is the minimum duration of the call during the fault.
+		least time.Duration
 	}{
 		{
 			name:  "delay between all nodes",
@@ -187,8 +188,8 @@ func TestStoppedNodeTellsItsPeers(t *testing.T) {
 	})
 }
 
-// TestMembersDoNotDependOnTheShell: what a developer has set for other programs does not
-// change a test, unless the test asks for it.
+// TestMembersDoNotDependOnTheShell checks that variables that a developer has set for other
+// programs do not affect a test unless the test asks for them.
 func TestMembersDoNotDependOnTheShell(t *testing.T) {
 	for name, value := range map[string]string{
 		"LINK_TAGS": "v9", "LINK_ZONE": "z9", "LINK_NAMESPACE": "n9", "LINK_TOPOLOGY": "/nowhere", "LINK_PEERS": "nonsense",

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// lossPattern sends packets both ways between two hosts and returns which of those
-// from a to b arrive.
+// lossPattern sends packets both ways between two hosts and returns, for each packet
+// of the first host, "+" if it arrives and "-" if it is lost.
 func lossPattern(t *testing.T, seed uint64, replies int) (pattern string) {
 	t.Helper()
 	n := newNetwork(seed, conditions{loss: 0.3})

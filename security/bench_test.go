@@ -8,7 +8,7 @@ import (
 	"github.com/linkmesh/link/security/securitytest"
 )
 
-// showing is a source that shows other certificates than its own.
+// showing is a source that presents the given certificate instead of its own.
 type showing struct {
 	security.Source
 	certificate tls.Certificate
@@ -26,8 +26,8 @@ func (s stranger) source(ca *securitytest.CA) security.Source {
 	return showing{ca.Source("web"), shown}
 }
 
-// BenchmarkStranger is a whole handshake, both sides and their keys included, with an honest client and with strangers.
-// The figures of docs/security.md are its.
+// BenchmarkStranger measures a whole handshake, both sides and their keys included, with an honest client and with
+// strangers. The figures in docs/security.md come from it.
 func BenchmarkStranger(b *testing.B) {
 	ca := securitytest.NewCA(b, "mesh.test")
 	server := security.ServerTLS(ca.Source("orders"))

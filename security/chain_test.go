@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// A forest makes certificates whose names, keys, signers and key identifiers agree or not, by chance.
+// A forest makes certificates whose names, keys, signers and key identifiers match or not at random.
 type forest struct {
 	tb   testing.TB
 	pick *mathrand.Rand
@@ -25,7 +25,7 @@ func (f *forest) key() ed25519.PrivateKey { return f.keys[f.pick.IntN(len(f.keys
 
 func (f *forest) name() string { return string(rune('A' + f.pick.IntN(3))) }
 
-// id is the key identifier of a key, or, now and then, none.
+// id returns the key identifier of a key, or sometimes nil.
 func (f *forest) id(key ed25519.PrivateKey) []byte {
 	if f.pick.IntN(3) == 0 {
 		return nil
@@ -33,7 +33,7 @@ func (f *forest) id(key ed25519.PrivateKey) []byte {
 	return key.Public().(ed25519.PublicKey)[:8] //nolint:errcheck,forcetypeassert // by its documentation
 }
 
-// cert makes a certificate, mostly one that can have issued below.
+// cert makes a certificate. If below is not nil, it mostly has the key and name that issued below's certificate.
 func (f *forest) cert(leaf bool, below *maker) (*x509.Certificate, *maker) {
 	key, signer, subject := f.key(), f.key(), f.name()
 	if below != nil && f.pick.IntN(5) > 0 {
@@ -63,8 +63,8 @@ func claims(cert, parent *x509.Certificate) bool {
 	return bytes.Equal(cert.RawIssuer, parent.RawSubject) && (len(a) == 0 || len(b) == 0 || bytes.Equal(a, b))
 }
 
-// linear is an independent statement of which chains are in order: some root issued certificate number at, and each one
-// before that was issued by the next. It knows nothing of budgets. Tries is how many roots had to be looked into.
+// linear is an independent definition of which chains are in order: some root issued one of the certificates, and each
+// certificate before that one was issued by the next. It has no budget. tries is the number of roots it had to check.
 func linear(certs []*x509.Certificate, roots []*x509.Certificate) (path []*x509.Certificate, by *x509.Certificate, tries int) {
 	for at := range certs {
 		for _, root := range roots {
@@ -105,8 +105,8 @@ func pool(certs []*x509.Certificate) *x509.CertPool {
 	return p
 }
 
-// Random chains are taken exactly if they are in order and x509 takes the path they make, which x509 then also finds by
-// itself among everything shown.
+// TestChainsAreTakenExactlyIfTheyAreInOrder checks that random chains are accepted exactly if they are in order and
+// x509 accepts the path that they form. x509 must then also find a path by itself among all certificates shown.
 func TestChainsAreTakenExactlyIfTheyAreInOrder(t *testing.T) {
 	f := &forest{tb: t, pick: mathrand.New(mathrand.NewPCG(1, 2))}
 	for range 4 {
@@ -136,12 +136,14 @@ func TestChainsAreTakenExactlyIfTheyAreInOrder(t *testing.T) {
 			}
 		}
 		bundle, err := security.NewBundle("mesh.test", roots...)
+		// Roots that are not authorities make no bundle.
 		if err != nil {
-			continue // not authorities
+			continue
 		}
 		path, root, tries := linear(certs, roots)
+		// These are more claimed roots than the verifier checks.
 		if tries > 2 {
-			continue // more claims than are looked into
+			continue
 		}
 		want := root != nil && !repeats(certs)
 		if want {
@@ -174,7 +176,8 @@ func TestChainsAreTakenExactlyIfTheyAreInOrder(t *testing.T) {
 	t.Logf("%d taken, of which %d through an authority, and %d refused", taken, deep, refused)
 }
 
-// A root that was renewed with its key, name and identifier is two roots, of which the valid one counts.
+// TestARenewedRootIsValid checks that a root that was renewed with the same key, name and identifier is accepted beside
+// the expired one, in any order.
 func TestARenewedRootIsValid(t *testing.T) {
 	key := testKey(t, elliptic.P256())
 	m := maker{subject: "root", issuer: "root", keyID: []byte("k"), issuerID: []byte("k"), key: key, signer: key}
@@ -198,8 +201,8 @@ func TestARenewedRootIsValid(t *testing.T) {
 	expectRefusal(t, err, security.ReasonExpired, security.RoleServer)
 }
 
-// Two roots of one name without key identifiers are told apart by their signatures; a third is refused when the bundle
-// is made, rather than ignored in handshakes.
+// TestRootsOfOneName checks that two roots with one name and without key identifiers are told apart by their signatures.
+// A third is refused when the bundle is made, rather than ignored in handshakes.
 func TestRootsOfOneName(t *testing.T) {
 	var roots []*x509.Certificate
 	var leaves []*x509.Certificate

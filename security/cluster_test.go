@@ -34,7 +34,7 @@ func testSecret() []byte {
 }
 
 func TestDerivedRootIsTheSameEverywhere(t *testing.T) {
-	// Any change here cuts running meshes in two.
+	// Any change of this value would split running meshes.
 	const golden = "87e45a72dce8f08565c0a00b51301213d539cdc26cd098f8de39976006f90477"
 	root, err := security.DeriveCluster(testSecret())
 	if err != nil {
@@ -138,8 +138,9 @@ func TestRotationIsWithoutInterruption(t *testing.T) {
 }
 
 func TestSecretMayBeWrittenInSeveralWays(t *testing.T) {
-	raw := bytes.Repeat([]byte{0xfb, 0xff, 0xbe, 1, 2, 3, 4, 5, 6, 7, 8}, 3) // 33 bytes, with + / - _ in base64
-	raw = append(raw, 9)                                                     // 34 bytes, so that base64 is padded
+	// raw has 34 bytes, so that base64 is padded, and has + / - _ in base64.
+	raw := bytes.Repeat([]byte{0xfb, 0xff, 0xbe, 1, 2, 3, 4, 5, 6, 7, 8}, 3)
+	raw = append(raw, 9)
 	reference := mustCluster(t, hex.EncodeToString(raw), "web")
 	for name, text := range map[string]string{
 		"hex":               hex.EncodeToString(raw),
@@ -197,7 +198,7 @@ func TestBadSecretsAreRefusedUnseen(t *testing.T) {
 	}
 }
 
-// nextBase64 gives the last letter of 32 bytes in base64 another value in the bits that mean nothing.
+// nextBase64 returns the last base64 letter of 32 bytes with one of its unused bits set.
 func nextBase64(last byte) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	return string(alphabet[strings.IndexByte(alphabet, last)|1])

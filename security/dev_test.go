@@ -14,10 +14,11 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// devHome gives the dev tier a folder of its own and returns where it will keep its secret.
+// devHome gives the dev tier a new folder and returns the paths of the folder and of the secret in it.
 func devHome(t *testing.T) (folder, file string) {
 	t.Helper()
-	config := filepath.Join(t.TempDir(), "it's a config") // not there yet, and a path that a shell must see quoted
+	// This folder does not exist yet, and its path must be quoted in a shell.
+	config := filepath.Join(t.TempDir(), "it's a config")
 	t.Setenv("XDG_CONFIG_HOME", config)
 	folder = filepath.Join(config, "link")
 	return folder, filepath.Join(folder, "dev.secret")
@@ -65,7 +66,8 @@ func TestDevNodesDoNotMeetClusterNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster := mustCluster(t, string(secret), "orders") // the dev secret pasted where it does not belong
+	// The dev secret is used by mistake as a cluster secret.
+	cluster := mustCluster(t, string(secret), "orders")
 	client, server := connect(t, dev, cluster)
 	expectRefusal(t, client.err, security.ReasonTrustDomain, security.RoleClient)
 	if server.err == nil {
@@ -229,7 +231,8 @@ func TestUnsafeDevSecretsAreRefused(t *testing.T) {
 	}
 }
 
-// TestADevSecretWhoseMakerWasKilledIsRead: at that moment it had two names.
+// TestADevSecretWhoseMakerWasKilledIsRead checks that a secret with a second name, as a process that was killed while
+// making it leaves behind, is read, and that the second name is removed.
 func TestADevSecretWhoseMakerWasKilledIsRead(t *testing.T) {
 	_, file := devHome(t)
 	mustDev(t, "orders")

@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// givenAway is a file as it would look if it belonged to another user.
+// givenAway describes a file as if it belonged to another user.
 type givenAway struct{ fs.FileInfo }
 
 func (givenAway) Sys() any {

@@ -45,7 +45,8 @@ func TestFromEnvironment(t *testing.T) { // SEC-313
 			for name, value := range map[string]string{
 				"LINK_CLUSTER_SECRET": tc.secret, "LINK_ENV": tc.mode, "KUBERNETES_SERVICE_HOST": tc.kubernetes,
 			} {
-				t.Setenv(name, strings.TrimSuffix(value, unset)) // also restores it after the test
+				// Setenv also restores the variable after the test.
+				t.Setenv(name, strings.TrimSuffix(value, unset))
 				if value == unset {
 					if err := os.Unsetenv(name); err != nil {
 						t.Fatal(err)

@@ -5,19 +5,19 @@ import (
 	"crypto/x509"
 )
 
-// UnfitFolder and UnfitFile are the errors of what cannot hold a secret.
+// UnfitFolder returns the error for a folder that cannot hold a secret.
 func UnfitFolder(path string, err error) error { return unfitFolder(path, err) }
 
-// UnfitFile is like UnfitFolder.
+// UnfitFile returns the error for a file that cannot hold a secret.
 func UnfitFile(path string, err error) error { return unfitFile(path, err) }
 
-// Verify runs the verifier of a handshake on a state made by hand.
+// Verify runs the verifier of a handshake on the given state.
 func Verify(src Source, role Role, expected ID, state tls.ConnectionState) error {
 	v := &verifier{source: src, role: role, expected: expected, protocol: Protocol}
 	return v.verify(state)
 }
 
-// DeriveCluster returns the root that a cluster secret leads to.
+// DeriveCluster returns the root derived from a cluster secret.
 func DeriveCluster(secret []byte) (*x509.Certificate, error) {
 	a, err := newAuthority(secret, clusterLabel, ClusterTrustDomain)
 	if err != nil {
@@ -26,7 +26,7 @@ func DeriveCluster(secret []byte) (*x509.Certificate, error) {
 	return a.root, nil
 }
 
-// DeriveWithDevLabel returns the root of a trust domain that a secret leads to under the label of the dev tier.
+// DeriveWithDevLabel returns the root of a trust domain derived from a secret with the label of the dev tier.
 func DeriveWithDevLabel(secret []byte, trustDomain string) (*x509.Certificate, error) {
 	a, err := newAuthority(secret, devLabel, trustDomain)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// FuzzVerifyChain changes certificates, and, so that changes get past the signature, also what the true root signs.
-// Whatever the verifier takes, an independent slow check must take too.
+// FuzzVerifyChain mutates certificates and, so that mutations get past the signature, also the data that the true root
+// signs. Whatever the verifier accepts, the independent slowCheck must accept, too.
 func FuzzVerifyChain(f *testing.F) {
 	secret := testSecret()
 	src := mustCluster(f, base64.RawURLEncoding.EncodeToString(secret), "orders")
@@ -49,7 +49,7 @@ func FuzzVerifyChain(f *testing.F) {
 	f.Add(good.RawTBSCertificate, true)
 	f.Add(root.Raw, false)
 	f.Add(root.RawTBSCertificate, true)
-	// Near misses: one byte of each leaf's names, usages and dates changed.
+	// Near misses: leaves with one flipped bit, in names, usages, dates and so on.
 	for i := 0; i < len(good.RawTBSCertificate); i += 7 {
 		changed := append([]byte(nil), good.RawTBSCertificate...)
 		changed[i] ^= 1 << (i % 8)
@@ -79,13 +79,14 @@ func verifyBothRoles(src security.Source, leaf *x509.Certificate) error {
 	}
 	asClient := security.Verify(src, security.RoleClient, src.ID(), state)
 	asServer := security.Verify(src, security.RoleServer, security.ID{}, state)
+	// A leaf is valid in both roles or in neither.
 	if asClient == nil && asServer != nil {
-		return asServer // a leaf is good for both or for neither
+		return asServer
 	}
 	return errors.Join(asClient)
 }
 
-// sign makes a certificate around tbs that the key has truly signed.
+// sign returns the DER of a certificate with the body tbs, signed with key.
 func sign(tb testing.TB, key ed25519.PrivateKey, tbs []byte) []byte {
 	tb.Helper()
 	signature := ed25519.Sign(key, tbs)

@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// A side is how a handshake went for one side. The client's includes reading the first byte of the server, because
-// in TLS 1.3 only that tells it that it was accepted.
+// A side is the result of a handshake on one side. The client also reads the server's first byte, because in TLS 1.3
+// only that tells the client that it was accepted.
 type side struct {
 	state tls.ConnectionState
 	err   error
@@ -38,7 +38,7 @@ func handshake(tb testing.TB, clientConfig, serverConfig *tls.Config) (client, s
 	return client, server
 }
 
-// connect runs a handshake between two sources, in which the client asks for what the server claims to be.
+// connect runs a handshake between two sources. The client expects the identity that the server claims to have.
 func connect(t *testing.T, clientSource, serverSource security.Source) (client, server side) {
 	t.Helper()
 	return handshake(t, security.ClientTLS(clientSource, serverSource.ID()), security.ServerTLS(serverSource))
@@ -62,7 +62,7 @@ func mustID(tb testing.TB, uri string) security.ID {
 	return id
 }
 
-// bundleSource is a source with another opinion about bundles.
+// bundleSource is a source whose bundles come from a function.
 type bundleSource struct {
 	security.Source
 	bundle func(trustDomain string) (*security.Bundle, error)

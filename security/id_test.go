@@ -15,7 +15,8 @@ func TestNewIDReadsBack(t *testing.T) {
 		{"cluster.link", "default", "orders"},
 		{"a", "b", "c"},
 		{"1.2-3.x", "Team_A", "orders.v2"},
-		{strings.Join([]string{longest, longest, longest, longest}, "."), "n", "s"}, // 255 bytes
+		// The trust domain has 255 bytes.
+		{strings.Join([]string{longest, longest, longest, longest}, "."), "n", "s"},
 	} {
 		id, err := security.NewID(tc.trustDomain, tc.namespace, tc.service)
 		if err != nil {
@@ -46,9 +47,11 @@ func TestNewIDRefuses(t *testing.T) {
 		{"mesh-.link", "n", "s", "trust domain"},
 		{"mesh_link", "n", "s", "trust domain"},
 		{"mesh:1", "n", "s", "trust domain"},
-		{"mеsh", "n", "s", "trust domain"}, // the second letter is Cyrillic
+		// The second letter is Cyrillic.
+		{"mеsh", "n", "s", "trust domain"},
 		{strings.Repeat("a", 64), "n", "s", "trust domain"},
-		{strings.Repeat("a.", 127) + "aa", "n", "s", "trust domain"}, // 256 bytes
+		// This trust domain has 256 bytes.
+		{strings.Repeat("a.", 127) + "aa", "n", "s", "trust domain"},
 		{"m", "", "s", "namespace"},
 		{"m", ".", "s", "namespace"},
 		{"m", "..", "s", "namespace"},

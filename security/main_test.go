@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// envDevRoot makes the test binary print the root of its dev source and end: one process of the race for the secret.
+// envDevRoot makes the test binary print the root of its dev source and exit. TestProcessesAgreeOnTheDevSecret uses it.
 const envDevRoot = "LINK_TEST_PRINT_DEV_ROOT"
 
 func TestMain(m *testing.M) {

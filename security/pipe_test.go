@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// newPipe returns the two ends of a connection in memory that takes writes at once, as a socket does: with net.Pipe,
-// two sides that send an alert to each other at the same time wait forever.
+// newPipe returns the two ends of an in-memory connection whose writes do not block, like those of a socket. With
+// net.Pipe, two sides that send each other an alert at the same time would wait forever.
 func newPipe() (a, b net.Conn) {
 	left, right := newBuffer(), newBuffer()
 	return &pipeEnd{in: left, out: right}, &pipeEnd{in: right, out: left}
@@ -28,7 +28,8 @@ func newBuffer() *buffer {
 }
 
 type pipeEnd struct {
-	net.Conn // nil: addresses and deadlines are not used
+	// Conn is nil, because addresses and deadlines are not used.
+	net.Conn
 
 	in, out *buffer
 }
@@ -39,7 +40,8 @@ func (p *pipeEnd) Read(to []byte) (int, error) {
 	for p.in.data.Len() == 0 && !p.in.closed {
 		p.in.ready.Wait()
 	}
-	return p.in.data.Read(to) // io.EOF when closed and empty
+	// Read returns io.EOF if the buffer is empty.
+	return p.in.data.Read(to)
 }
 
 func (p *pipeEnd) Write(data []byte) (int, error) {

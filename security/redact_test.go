@@ -39,7 +39,8 @@ func TestSecretsNeverPrint(t *testing.T) {
 	type inField struct {
 		Source security.Source
 		SVID   *security.SVID
-		hidden security.Source // fmt cannot call the methods of what is in here
+		// fmt cannot call methods of values in unexported fields.
+		hidden security.Source
 		svid   *security.SVID
 	}
 	values := []any{
@@ -85,7 +86,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 	}
 }
 
-// formsOf is how eight bytes out of the middle of a secret could look.
+// formsOf returns the forms in which bytes from the middle of a secret could be printed.
 func formsOf(raw []byte) []string {
 	part := raw[8:16]
 	list := strings.Trim(fmt.Sprintf("%d", part), "[]")

@@ -59,7 +59,8 @@ func TestLeafIsRenewedForThirtyDays(t *testing.T) {
 			mustConnect(t, web, orders)
 			mustConnect(t, orders, web)
 		}
-		if renewals < 54 || renewals > 66 { // 720 h by 13.2 h and by 10.8 h
+		// The bounds are 720 h divided by 13.2 h and by 10.8 h.
+		if renewals < 54 || renewals > 66 {
 			t.Errorf("%d renewals in %d days", renewals, days)
 		}
 	})
@@ -69,7 +70,8 @@ func TestLeafIsRenewedAfterALongSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		secret := security.NewSecret()
 		web, orders := mustCluster(t, secret, "web"), mustCluster(t, secret, "orders")
-		<-time.After(10 * 365 * 24 * time.Hour) // nothing asks meanwhile
+		// Nothing uses the sources during this time.
+		<-time.After(10 * 365 * 24 * time.Hour)
 		mustConnect(t, web, orders)
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// looksLikeID is an independent statement of what an ID is.
+// looksLikeID reports whether uri is an ID. It is independent of the implementation under test.
 func looksLikeID(uri string) bool {
 	const label = `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
 	const segment = `[A-Za-z0-9][A-Za-z0-9._-]*`
@@ -21,8 +21,8 @@ func looksLikeID(uri string) bool {
 	return parts != nil && len(uri) <= 2048 && len(parts[1]) <= 255
 }
 
-// slowCheck is an independent statement of which leaf, shown alone, an Ed25519 root vouches for as uri. It is stricter
-// than link where that makes it simpler, and shares no code with it or with x509.Certificate.Verify.
+// slowCheck returns nil if an Ed25519 root vouches for leaf, presented alone, as uri. It is stricter than link where
+// that makes it simpler, and shares no code with link or with x509.Certificate.Verify.
 func slowCheck(root, leaf *x509.Certificate, uri string) error {
 	key, ok := root.PublicKey.(ed25519.PublicKey)
 	if !ok || !ed25519.Verify(key, leaf.RawTBSCertificate, leaf.Signature) {

@@ -26,11 +26,13 @@ import (
 	"github.com/linkmesh/link/security/securitytest"
 )
 
-// A maker makes certificates that name any subject and issuer, signed with any key.
+// A maker makes certificates with any subject and issuer, signed with any key.
 type maker struct {
 	subject, issuer string
-	rawIssuer       []byte // in the place of issuer
-	keyID, issuerID []byte // key identifiers; nil: none
+	// rawIssuer replaces issuer if it is not nil.
+	rawIssuer []byte
+	// keyID and issuerID are key identifiers, or nil for none.
+	keyID, issuerID []byte
 	key, signer     crypto.Signer
 	leaf            bool
 }
@@ -60,7 +62,8 @@ func (m maker) make(tb testing.TB, change ...func(*x509.Certificate)) *x509.Cert
 	for _, f := range change {
 		f(template)
 	}
-	if template.IsCA && m.keyID == nil { // crypto/x509 would make an identifier
+	// For an authority, crypto/x509 would make an identifier.
+	if template.IsCA && m.keyID == nil {
 		withoutKeyID(tb, template)
 	}
 	parent := &x509.Certificate{Subject: pkix.Name{CommonName: m.issuer}, SubjectKeyId: m.issuerID, RawSubject: m.rawIssuer}
@@ -75,7 +78,7 @@ func (m maker) make(tb testing.TB, change ...func(*x509.Certificate)) *x509.Cert
 	return cert
 }
 
-// withoutKeyID writes the basic constraints of an authority by hand.
+// withoutKeyID encodes an authority's basic constraints as an extension, so that crypto/x509 adds no key identifier.
 func withoutKeyID(tb testing.TB, template *x509.Certificate) {
 	tb.Helper()
 	constraints := struct {
@@ -95,18 +98,22 @@ func withoutKeyID(tb testing.TB, template *x509.Certificate) {
 	})
 }
 
-// A stranger is a chain that nobody in the mesh has signed, or only its upper part, with what it may cost.
+// A stranger is a chain that the mesh has not signed, or of which it has signed only the upper part.
 type stranger struct {
-	name   string
-	certs  []*x509.Certificate
-	key    crypto.Signer // the leaf's key
+	name  string
+	certs []*x509.Certificate
+	// key is the leaf's key.
+	key    crypto.Signer
 	reason security.Reason
-	checks int // signatures that are checked at most
+	// checks is the number of signatures that are checked before the chain is refused.
+	checks int
 }
 
-const rootOfMesh = "root of mesh.test" // as securitytest names it
+// rootOfMesh is the name that securitytest gives the root.
+const rootOfMesh = "root of mesh.test"
 
-// ladder is a leaf and authorities above it, each signed by the next and the last by itself, in the name of top.
+// ladder returns a leaf and the authorities above it, each signed by the next and the last by a new key in the name of
+// top. It also returns the leaf's key.
 func ladder(tb testing.TB, curve elliptic.Curve, n int, top string) ([]*x509.Certificate, crypto.Signer) {
 	tb.Helper()
 	leafKey := crypto.Signer(testKey(tb, elliptic.P256()))
@@ -139,12 +146,13 @@ func strangers(tb testing.TB, ca *securitytest.CA) []stranger {
 	leafKey := testKey(tb, elliptic.P256())
 	var rows []stranger
 
-	// What broke: many authorities with one name and one key, so that a search for a path tries them in every order.
+	// A regression: many authorities with one name and one key, so that a search for a path tries them in every order.
 	shared := testKey(tb, p521)
 	maze := []*x509.Certificate{maker{issuer: "maze", key: leafKey, signer: shared, leaf: true}.make(tb)}
 	for i := range security.MaxChainCertificates - 1 {
 		maze = append(maze, maker{subject: "maze", issuer: "maze", key: shared, signer: shared}.make(tb, func(cert *x509.Certificate) {
-			cert.DNSNames = []string{fmt.Sprintf("d%d.test", i)} // or crypto/x509 takes them for one
+			// Without distinct names, crypto/x509 would take them for one certificate.
+			cert.DNSNames = []string{fmt.Sprintf("d%d.test", i)}
 		}))
 	}
 	rows = append(rows, stranger{"one name, one key", maze, leafKey, security.ReasonRepeated, 0})
@@ -192,7 +200,7 @@ func strangers(tb testing.TB, ca *securitytest.CA) []stranger {
 		rows = append(rows, stranger{odd.name, []*x509.Certificate{leaf, m.make(tb)}, leafKey, security.ReasonWeak, 0})
 	}
 
-	// What everybody sees in a handshake: a true authority of the mesh, above a leaf that it did not sign.
+	// An attacker can replay a true authority of the mesh, seen in a handshake, above a leaf that it did not sign.
 	replayed := mustSVID(tb, ca.Source("orders", securitytest.ViaIntermediate())).Certificate.Certificate[1]
 	true1, err := x509.ParseCertificate(replayed)
 	if err != nil {
@@ -209,7 +217,7 @@ func strangers(tb testing.TB, ca *securitytest.CA) []stranger {
 		}
 	})
 	rows = append(rows, stranger{"a thousand addresses", []*x509.Certificate{many}, leafKey, security.ReasonUntrusted, 1})
-	// A name is printed in time that grows with the square of its length, if package pkix does it.
+	// Package pkix prints a name in time that grows with the square of its length.
 	bulky := maker{rawIssuer: bulkyName(2000), key: leafKey, signer: leafKey, leaf: true}.make(tb)
 	rows = append(rows, stranger{"issuer of 2,000 attributes", []*x509.Certificate{bulky}, leafKey, security.ReasonUntrusted, 0})
 	constrained := maker{subject: "c", issuer: rootOfMesh, key: shared, signer: shared}.make(tb, func(cert *x509.Certificate) {
@@ -221,14 +229,15 @@ func strangers(tb testing.TB, ca *securitytest.CA) []stranger {
 	return append(rows, stranger{"a thousand name constraints", []*x509.Certificate{below, constrained}, leafKey, security.ReasonUntrusted, 1})
 }
 
-// bulkyName is the DER of a name with n attributes in one set, each of seven bytes: the type 1.2 and an empty string.
+// bulkyName returns the DER of a name with n attributes in one set, each of seven bytes: the type 1.2 and an empty
+// string.
 func bulkyName(n int) []byte {
 	attributes := bytes.Repeat([]byte{0x30, 5, 6, 1, 0x2a, 0x13, 0}, n)
 	set := append([]byte{0x31, 0x82, byte(len(attributes) >> 8), byte(len(attributes))}, attributes...)
 	return append([]byte{0x30, 0x82, byte(len(set) >> 8), byte(len(set))}, set...)
 }
 
-// publicOnly is the public half of a key; the other is never needed.
+// publicOnly is the public half of a key whose private half is never needed.
 type publicOnly struct{ key *rsa.PublicKey }
 
 func (p publicOnly) Public() crypto.PublicKey { return p.key }
@@ -246,11 +255,13 @@ func mustSVID(tb testing.TB, src security.Source) *security.SVID {
 }
 
 const (
-	maxGarbage = 256 << 10 // bytes allocated to judge a stranger's chain and to say why it is refused
-	maxRefusal = 1 << 10   // bytes of what is said
+	// maxGarbage bounds the bytes that are allocated to judge a stranger's chain and to say why it is refused.
+	maxGarbage = 256 << 10
+	// maxRefusal bounds the text of a refusal, in bytes.
+	maxRefusal = 1 << 10
 )
 
-// garbageOf is how many bytes f allocates, the least of three runs: other goroutines allocate too.
+// garbageOf returns how many bytes f allocates: the least of three runs, because other goroutines allocate, too.
 func garbageOf(f func()) uint64 {
 	least := uint64(math.MaxUint64)
 	for range 3 {

@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/security/securitytest"
 )
 
-// countingCache forgets nothing and counts what it is given.
+// countingCache is a session cache that counts the sessions put into it.
 type countingCache struct {
 	tls.ClientSessionCache
 
@@ -29,8 +29,9 @@ func TestSessionsAreNeverResumed(t *testing.T) { // SEC-118
 	ca := securitytest.NewCA(t, "mesh.test")
 	web, orders := ca.Source("web"), ca.Source("orders")
 	for _, tc := range []struct {
-		name          string
-		serverTickets bool // a server of other make, or one that somebody weakened
+		name string
+		// serverTickets is set for a foreign server, or one that was weakened.
+		serverTickets bool
 		wantPuts      int64
 	}{
 		{"link's server gives no tickets", false, 0},
@@ -39,7 +40,8 @@ func TestSessionsAreNeverResumed(t *testing.T) { // SEC-118
 		t.Run(tc.name, func(t *testing.T) {
 			cache := &countingCache{ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 			clientConfig := security.ClientTLS(web, orders.ID())
-			clientConfig.ClientSessionCache = cache // forced: link's own has none
+			// link's own configuration has no cache.
+			clientConfig.ClientSessionCache = cache
 			clientConfig.SessionTicketsDisabled = false
 			clientConfig.ServerName = "orders"
 			serverConfig := security.ServerTLS(orders)

@@ -61,11 +61,11 @@ func TestHonestPeersMeet(t *testing.T) {
 	}
 }
 
-// An attack is a source that claims to be orders of mesh.test.
+// An attack is a source that claims to be service orders of mesh.test.
 type attack struct {
 	name   string
 	source security.Source
-	// The reason on the honest side when it dials and when it accepts; 0: crypto/tls ends the handshake first.
+	// The reasons for which the honest side refuses it. Zero means that crypto/tls ends the handshake first.
 	dialing, accepting security.Reason
 }
 
@@ -91,7 +91,7 @@ func attacks(t *testing.T, ca *securitytest.CA) []attack {
 		both("SEC-107 no name at all", security.ReasonProfile, orders(securitytest.WithURIs())),
 		both("SEC-108 leaf is a CA", security.ReasonProfile, orders(securitytest.AsCA())),
 		both("SEC-108 leaf may sign certificates", security.ReasonProfile, orders(securitytest.MutateLeaf(func(leaf *securitytest.Leaf) {
-			leaf.Template.BasicConstraintsValid = false // crypto/x509 makes no such leaf otherwise
+			leaf.Template.BasicConstraintsValid = false // otherwise crypto/x509 refuses to make such a leaf
 			leaf.Template.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign
 		}))),
 		both("SEC-108 leaf may sign revocation lists", security.ReasonProfile,
@@ -119,7 +119,7 @@ func attacks(t *testing.T, ca *securitytest.CA) []attack {
 		both("SEC-114 certificate of 1 MiB", 0, orders(bloated(1<<20))),
 		both("SEC-115 RSA-1024", security.ReasonWeak, orders(securitytest.WeakRSA())),
 		{
-			name: "SEC-115 P-224", accepting: security.ReasonWeak, // crypto/tls has no way to serve with it
+			name: "SEC-115 P-224", accepting: security.ReasonWeak, // crypto/tls cannot serve with such a key
 			source: orders(securitytest.MutateLeaf(func(leaf *securitytest.Leaf) { leaf.Key = mustKey(t, elliptic.P224()) })),
 		},
 		{
@@ -138,14 +138,14 @@ func attacks(t *testing.T, ca *securitytest.CA) []attack {
 	for _, uri := range malformedURIs() {
 		source, reason := orders(securitytest.WithURIs(uri)), security.ReasonMalformedID
 		if svid, err := source.SVID(); err != nil || svid.Certificate.Leaf == nil {
-			reason = 0 // crypto/x509 does not even parse it
+			reason = 0 // crypto/x509 cannot parse the certificate
 		}
 		rows = append(rows, both("SEC-105 URI "+uri, reason, source))
 	}
 	return rows
 }
 
-// TestAWrongIdentitySaysWhereToLook tells another namespace, which is a variable, from another service.
+// TestAWrongIdentitySaysWhereToLook checks that the advice differs for another namespace and for another service.
 func TestAWrongIdentitySaysWhereToLook(t *testing.T) {
 	id := func(namespace, service string) security.ID {
 		t.Helper()
@@ -184,7 +184,7 @@ func TestAttackersAreRefused(t *testing.T) {
 			t.Run("by the accepting side", func(t *testing.T) {
 				client, server := handshake(t, security.ClientTLS(tc.source, honest.ID()), security.ServerTLS(honest))
 				if tc.accepting == 0 && tc.dialing == security.ReasonWrongIdentity {
-					// Any service of the domain may connect; what it may do is decided by its proven name.
+					// Any service of the domain may connect. Its proven name decides what it may do.
 					peer, err := security.PeerFromState(server.state)
 					if err != nil || peer.ID == tc.source.ID() {
 						t.Errorf("peer is %v, %v: not the name it can prove", peer.ID, err)
@@ -241,7 +241,7 @@ func leafAsIssuer(t *testing.T, ca *securitytest.CA) security.Source {
 			if err != nil {
 				t.Fatal(err)
 			}
-			template.RawSubject, template.Subject = nil, pkix.Name{CommonName: "orders"} // not the issuer's, which is empty
+			template.RawSubject, template.Subject = nil, pkix.Name{CommonName: "orders"} // the issuer's is empty
 			der, err := x509.CreateCertificate(rand.Reader, template, svid.Certificate.Leaf, key.Public(), stolen)
 			if err != nil {
 				t.Fatal(err)
@@ -250,7 +250,7 @@ func leafAsIssuer(t *testing.T, ca *securitytest.CA) security.Source {
 		}))
 }
 
-// padded shows the leaf and copies of it.
+// padded presents a chain of n copies of the leaf.
 func padded(n int) securitytest.Option {
 	return securitytest.MutateChain(func(chain [][]byte) [][]byte { return slices.Repeat(chain[:1], n) })
 }
@@ -350,7 +350,7 @@ func TestValidityAtItsBoundaries(t *testing.T) { // SEC-112
 		{"begins in an hour", time.Hour, 2 * time.Hour, security.ReasonNotYetValid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { // where now stands still, on a whole second
+			synctest.Test(t, func(t *testing.T) { // the bubble's clock stands still, on a whole second
 				ca := securitytest.NewCA(t, "mesh.test")
 				server := ca.Source("orders", securitytest.MutateLeaf(func(leaf *securitytest.Leaf) {
 					leaf.Template.NotBefore = time.Now().Add(tc.begins)

@@ -23,8 +23,8 @@ services:
 defaults: { timeout: 10m, retry: { budget: 50% } }
 `
 
-// TestALayerThatIsNotTrustedGetsWhatIsBearable compiles what makes calls fail, hang and multiply, once from a file and
-// once from a registry that others can write to.
+// TestALayerThatIsNotTrustedGetsWhatIsBearable compiles a document that makes calls fail, hang and multiply. It expects
+// the values as written from a trusted layer, and bounded values from a layer that others can write.
 func TestALayerThatIsNotTrustedGetsWhatIsBearable(t *testing.T) { // SEC-354
 	doc, err := topology.Parse("kv", []byte(greedy))
 	if err != nil {
@@ -114,7 +114,8 @@ services:
 	}
 }
 
-// Others may switch off what keeps calls from failing as little as what keeps them from multiplying.
+// TestALayerThatIsNotTrustedSwitchesNoProtectionOff checks that a document that others can write cannot switch off
+// retries, the ejection of outliers or the panic threshold, which keep calls from failing.
 func TestALayerThatIsNotTrustedSwitchesNoProtectionOff(t *testing.T) { // SEC-378
 	doc, err := topology.Parse("kv", []byte(`version: link/v1
 services:
@@ -150,8 +151,8 @@ services:
 	}
 }
 
-// TestEveryBoundOfALayerThatIsNotTrusted asks for as much as each bound lets through, of which nothing is said, and for
-// one step more, of which the bound holds. All constants Most… and Least… are there.
+// TestEveryBoundOfALayerThatIsNotTrusted asks for exactly each bound, which is granted without a note, and for one step
+// beyond it, which is reduced to the bound with a note. It covers all constants Most… and Least….
 func TestEveryBoundOfALayerThatIsNotTrusted(t *testing.T) { // SEC-354, SEC-378
 	const step = time.Nanosecond
 	onService := func(s topology.Service) *topology.Document { return of(s) }
@@ -163,7 +164,8 @@ func TestEveryBoundOfALayerThatIsNotTrusted(t *testing.T) { // SEC-354, SEC-378
 	covered := map[string]bool{}
 	for _, test := range []struct {
 		bound, path string
-		holds, more int64 // the bound, and the next value beyond it
+		// holds is the bound, and more the next value beyond it.
+		holds, more int64
 		asks        func(v int64) *topology.Document
 		gets        func(p *topology.Plan) int64
 	}{

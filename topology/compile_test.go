@@ -63,7 +63,8 @@ services:
 		name string
 		opts topology.Options
 		last topology.Layer
-		want string // "": taken
+		// want is the error, or "" if the layer is accepted.
+		want string
 	}{
 		{"a redirect from a stranger", topology.Options{}, topology.Layer{Document: redirect}, `topology.yaml:5:39: services.orders.routes[0].to: sends calls of orders to service evil, and others can write this document; add "evil" to AllowRedirect in this process to allow it
 topology.yaml:6:16: services.orders.failover[0]: sends calls of orders to service dr, and others can write this document; add "dr" to AllowRedirect in this process to allow it

@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// The policy of the README: a canary for one user in twenty, always the same ones, and where to go
-// when the caller's zone has nobody left.
+// This example explains the policy of the README: a canary for one user in twenty, always the same
+// ones, and failover for when the caller's zone has no instances left.
 func Example() {
 	text, err := os.ReadFile("testdata/readme.yaml")
 	if err != nil {
@@ -57,7 +57,7 @@ func Example() {
 	//   orders-dr-01A1  10.9.0.5:7443  v1 zone=us-2a  no  level 3; level 1 comes first
 }
 
-// A plan says where to look for an instance, in order.
+// The levels of a plan say where to look for an instance, in order.
 func ExamplePlans_Route() {
 	doc := &topology.Document{Services: map[string]topology.Service{
 		"orders": {
@@ -89,7 +89,7 @@ func ExamplePlans_Route() {
 	// orders stable any
 }
 
-// What is wrong with a document is said with line, column and field.
+// Parse reports each problem of a document with its line, column and field.
 func ExampleParse() {
 	_, err := topology.Parse("topology.yaml", []byte(`
 version: link/v1

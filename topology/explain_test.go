@@ -21,12 +21,13 @@ type explained struct {
 		Random                  uint64
 	}
 	Zone, Region, DC string
-	Trouble          map[string]string // what is wrong with an instance, by ID
-	Note             map[string]string
-	Weight           map[string]int
+	// Trouble, Note and Weight are set on the candidates with these instance IDs.
+	Trouble map[string]string
+	Note    map[string]string
+	Weight  map[string]int
 }
 
-// fleet is the instances of every case.
+// fleet returns the instances of a service, which are the same in every case.
 func fleet(service string) []topology.Candidate {
 	list := []topology.Candidate{
 		{ID: "orders-01J9", Addr: "10.0.0.5:7443", Tags: []string{"v1", "zone=eu-1a"}, Zone: "eu-1a", Region: "eu", Datacenter: "dc1"},

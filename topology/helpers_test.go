@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// parsed returns a document that must be right.
+// parsed parses a document that must be valid.
 func parsed(tb testing.TB, text string) *topology.Document {
 	tb.Helper()
 	doc, err := topology.Parse("topology.yaml", []byte(text))
@@ -27,7 +27,7 @@ func parsed(tb testing.TB, text string) *topology.Document {
 	return doc
 }
 
-// compiled returns the policy of one trusted document, faults allowed.
+// compiled returns the policy of one trusted document, with faults allowed.
 func compiled(tb testing.TB, text string) *topology.Policy {
 	tb.Helper()
 	return compiledDoc(tb, parsed(tb, text))
@@ -42,14 +42,14 @@ func compiledDoc(tb testing.TB, doc *topology.Document) *topology.Policy {
 	return p
 }
 
-// service returns a document about orders, given the lines below its name.
+// service returns a document about service orders with three subsets and the given lines.
 func service(lines string) string {
 	return "version: link/v1\nservices:\n  orders:\n    subsets: { stable: { tags: [v1] }, canary: { tags: [v2] }, big: { meta: { size: big } } }\n    " +
 		strings.ReplaceAll(strings.TrimSpace(lines), "\n", "\n    ") + "\n"
 }
 
-// golden runs the cases of a txtar archive: each file that ends in suffix, and beside it what check
-// makes of it, with the ending .out. With -update that is written.
+// golden runs the cases of a txtar archive. A case is a file whose name ends in suffix, and the
+// result of check must equal the file with the ending .out. With -update, golden writes the results.
 func golden(t *testing.T, name, suffix string, check func(t *testing.T, data []byte) string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -101,5 +101,5 @@ func manyServices(n int) string {
 	return b.String()
 }
 
-// exportAll compares policies down to what they hide.
+// exportAll makes cmp compare unexported fields, too.
 func exportAll() cmp.Option { return cmp.Exporter(func(reflect.Type) bool { return true }) }

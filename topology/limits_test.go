@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// numbered returns n words that differ.
+// numbered returns n distinct words.
 func numbered(n int) []string {
 	list := make([]string, n)
 	for i := range list {
@@ -23,7 +23,7 @@ func numbered(n int) []string {
 	return list
 }
 
-// outOfBounds compiles a document with one service, as one that only this process writes.
+// outOfBounds returns the error of compiling a trusted document with one service.
 func outOfBounds(s topology.Service) error { return outOf(of(s)) }
 
 func outOf(docs ...*topology.Document) error {
@@ -72,12 +72,13 @@ func pairsNamed(names []string) map[string]string {
 	return pairs
 }
 
-// levelsInAll is a document in which a call to s0 has n levels, in services one behind another.
+// levelsInAll returns a document in which a call to s0 has n levels over a chain of services.
 func levelsInAll(n int) *topology.Document {
 	const most = 10
 	doc := &topology.Document{Services: map[string]topology.Service{}}
 	for i := 0; n > 0; i++ {
-		own := numbered(min(n, most) - 1) // beside the level of the target
+		// The target itself is one level.
+		own := numbered(min(n, most) - 1)
 		s := topology.Service{Subsets: subsetsNamed(own)}
 		for _, name := range own {
 			s.Failover = append(s.Failover, "subset:"+name)
@@ -90,7 +91,7 @@ func levelsInAll(n int) *topology.Document {
 	return doc
 }
 
-// chainOf is a document of n services one behind another.
+// chainOf returns a document of n services, each of which fails over to the next.
 func chainOf(n int) *topology.Document {
 	doc := &topology.Document{Services: map[string]topology.Service{}}
 	for i := range n {
@@ -99,8 +100,8 @@ func chainOf(n int) *topology.Document {
 	return doc
 }
 
-// TestEveryBoundHoldsWhereItSays asks for as much as each bound allows, and for one more. All constants Max… are
-// there. What is beside them is the last field: the error of one more.
+// TestEveryBoundHoldsWhereItSays asks for as much as each bound allows, which is accepted, and for one more, which is
+// refused with the error in the last field. It covers all constants Max….
 func TestEveryBoundHoldsWhereItSays(t *testing.T) {
 	text := func(n int) string { return strings.Repeat("x", n) }
 	parse := func(text string) error { _, err := topology.Parse("t.yaml", []byte(text)); return err }
@@ -119,7 +120,7 @@ func TestEveryBoundHoldsWhereItSays(t *testing.T) {
 		bound, of string
 		most      int
 		take      func(n int) error
-		want      string // in the error of most+1
+		want      string
 	}{
 		{"MaxDocument", "bytes", topology.MaxDocument, func(n int) error {
 			const begins = "version: link/v1\n#"
@@ -189,7 +190,7 @@ func TestEveryBoundHoldsWhereItSays(t *testing.T) {
 			return outOfBounds(topology.Service{LB: topology.LoadBalancing{Subset: n}})
 		}, "is 10001, want at most 10000"},
 		{"MaxNesting", "levels", topology.MaxNesting, func(n int) error {
-			// A document that is right is not nested so deep: it is the error of the bound that counts.
+			// No valid document is nested as deeply, so only the error of the bound counts.
 			err := parse("version: link/v1\nservices: " + strings.Repeat("[", n-1) + "x" + strings.Repeat("]", n-1))
 			if errors.Is(err, topology.ErrLimit) {
 				return err
@@ -203,8 +204,9 @@ func TestEveryBoundHoldsWhereItSays(t *testing.T) {
 				}
 				return routes
 			}()})
+			// Every problem is reported.
 			if err == nil || !strings.Contains(err.Error(), "more problem") {
-				return nil // each is told
+				return nil
 			}
 			return err
 		}, "and 1 more problem"},
@@ -255,7 +257,7 @@ func TestEveryBoundHoldsWhereItSays(t *testing.T) {
 	}
 }
 
-// constantsOf returns the exported constants of a file whose names begin so.
+// constantsOf returns the constants of a file whose names begin with one of prefixes.
 func constantsOf(t *testing.T, file string, prefixes ...string) []string {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)

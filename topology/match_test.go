@@ -8,7 +8,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// TestAMatchMayNameTheService writes routes as errors and logs show them.
+// TestAMatchMayNameTheService checks that a match may begin with the service's name, as routes do in errors and logs.
 func TestAMatchMayNameTheService(t *testing.T) {
 	for _, tt := range []struct {
 		pattern, name string
@@ -16,7 +16,8 @@ func TestAMatchMayNameTheService(t *testing.T) {
 	}{
 		{"get", "get", true},
 		{"catalog/get", "get", true},
-		{"catalog/get", "catalog/get", true}, // a name may have a slash
+		// The name itself may contain a slash.
+		{"catalog/get", "catalog/get", true},
 		{"catalog/get", "getall", false},
 		{"catalog/get*", "getall", true},
 		{"catalog/*", "anything", true},

@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// full is a document that says everything; fullDocument says the same in Go.
+// full is a document that uses every field. fullDocument returns the same document made in Go.
 const full = `
 version: link/v1
 services:
@@ -165,8 +165,8 @@ func TestParseRefusesByLimit(t *testing.T) {
 	}
 }
 
-// What a hostile document may cost is bounded by its size. These are the shapes that cost parsers
-// most; that each returns an error at all, and this test in time, is what is checked.
+// TestParseSurvivesBombs checks that the cost of a hostile document is bounded by its size: Parse
+// must return an error, in time, for the shapes that are most expensive for parsers.
 func TestParseSurvivesBombs(t *testing.T) {
 	size := race.Fewer(topology.MaxDocument-16, topology.MaxDocument/2)
 	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }

@@ -13,7 +13,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// world makes documents, requests and instances at random.
+// world makes random documents, requests and instances.
 type world struct{ *rand.Rand }
 
 func (w world) one(words ...string) string { return words[w.IntN(len(words))] }
@@ -40,8 +40,9 @@ func (w world) document() *topology.Document {
 		}
 		for range w.IntN(4) {
 			s.Routes = append(s.Routes, w.route(i))
+			// Routes after one that matches every call are never reached, so most documents end there.
 			if last := s.Routes[len(s.Routes)-1].Match; last.Method == "" && len(last.Caller) == 0 && w.IntN(20) > 0 {
-				break // what comes after it is never reached
+				break
 			}
 		}
 		doc.Services[fmt.Sprint("s", i)] = s
@@ -51,7 +52,8 @@ func (w world) document() *topology.Document {
 
 func (w world) tag() string { return w.one("t0", "t1", "t2", "t3") }
 
-// target leads to another service now and then, rarely backwards: most documents have no circle.
+// target returns a target of service from. It is sometimes a later service and rarely an earlier
+// one, so that most documents have no circle.
 func (w world) target(from int) string {
 	switch w.IntN(8) {
 	case 0, 1:
@@ -64,7 +66,7 @@ func (w world) target(from int) string {
 	return w.one("a", "b", "c", "any")
 }
 
-// failover is in an order that Validate takes, most of the time.
+// failover returns a failover list that is mostly in an order that Validate accepts.
 func (w world) failover(from int) []string {
 	list := slices.DeleteFunc([]string{"zone", "region", "dc", "any"}, func(string) bool { return w.IntN(2) == 0 })
 	if w.IntN(10) == 0 {
@@ -106,8 +108,8 @@ func (w world) instances(service string) []topology.Candidate {
 	return list
 }
 
-// allowed is a second reading of the rules, as plain as can be: whether a call may reach an
-// instance, whatever else is available.
+// allowed reports whether a call may reach an instance, whatever else is available. It is a second
+// implementation of the rules, as simple as possible.
 func allowed(doc *topology.Document, service, of string, c topology.Candidate, r topology.Request, target string, at topology.Locality) bool {
 	s := doc.Services[service]
 	failover := s.Failover
@@ -123,7 +125,8 @@ func allowed(doc *topology.Document, service, of string, c topology.Candidate, r
 		subset := s.Subsets[name]
 		return of == service && (name == "any" || subset.Matches(slices.Sorted(slices.Values(c.Tags)), c.Meta))
 	}
-	elsewhere := func(name string) bool { return of == name } // its own rules are checked for it
+	// The rules of the other service are checked in a call of their own.
+	elsewhere := func(name string) bool { return of == name }
 	if name, ok := strings.CutPrefix(target, "service:"); ok {
 		if elsewhere(name) {
 			return true
@@ -181,7 +184,7 @@ func TestEveryChoiceSatisfiesTheDocument(t *testing.T) {
 	}
 }
 
-// check explains one call and holds every instance of it against the second reading.
+// check explains one call and compares the verdict on each instance with allowed.
 func (w world) check(t *testing.T, doc *topology.Document, p *topology.Policy) {
 	t.Helper()
 	service, r := w.one("s0", "s1", "s2", "s3", "s4"), w.request()
@@ -207,7 +210,7 @@ func (w world) check(t *testing.T, doc *topology.Document, p *topology.Policy) {
 	if available > 0 && math.Abs(sum-1) > 1e-9 || available == 0 && sum != 0 {
 		t.Fatalf("the levels take %v of the calls, %d instances are available", sum, available)
 	}
-	// Every service that is reached chooses by its own plan.
+	// Each service that is reached chooses its target by its own plan.
 	targets := map[string]string{}
 	for _, reached := range p.Services(service) {
 		targets[reached] = p.Service(reached).Route(&r).Target

@@ -70,7 +70,7 @@ routes:
 	}
 }
 
-// words prints levels as "service/subset/scope".
+// words formats levels as "service/subset/scope".
 func words(levels []topology.Level) []string {
 	list := []string{}
 	for _, l := range levels {
@@ -278,7 +278,8 @@ func TestLevelTakesWhatItCanCarry(t *testing.T) {
 		want             float64
 	}{
 		{zone, 10, 10, 1},
-		{zone, 8, 10, 1}, // 1.12
+		// 1.4 times 8 of 10 is 1.12, which is capped.
+		{zone, 8, 10, 1},
 		{zone, 5, 10, 0.7},
 		{zone, 1, 10, 0.14},
 		{zone, 0, 10, 0},

@@ -63,7 +63,8 @@ func BenchmarkRoute(b *testing.B) {
 	}
 }
 
-// Policies are swapped under callers, as a reload does. The race detector watches.
+// TestPoliciesMaySwapUnderCallers swaps policies while callers use them, as a reload does. It is meant
+// for the race detector.
 func TestPoliciesMaySwapUnderCallers(t *testing.T) {
 	docs := []*topology.Document{parsed(t, full), parsed(t, service("routes: [ { to: stable } ]"))}
 	var current atomic.Pointer[topology.Policy]

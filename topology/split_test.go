@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// chiSquare is the statistic of Pearson's test.
+// chiSquare returns the statistic of Pearson's chi-square test.
 func chiSquare(got map[string]int, shares topology.Split, picks int) float64 {
 	sum := 0.0
 	for target, share := range shares {
@@ -25,8 +25,8 @@ func chiSquare(got map[string]int, shares topology.Split, picks int) float64 {
 }
 
 // critical999 holds the 99.9 % quantiles of the chi-square distribution with 1, 2, … degrees of
-// freedom (NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.6.7.4). Seeds and keys are fixed: a test
-// passes always or never.
+// freedom (NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.6.7.4). Seeds and keys are fixed, so a
+// test always passes or always fails.
 var critical999 = []float64{0, 10.828, 13.816, 16.266, 18.467, 20.515}
 
 func splitDocument(shares topology.Split, sticky string) *topology.Document {
@@ -64,7 +64,8 @@ func TestSharesAreKept(t *testing.T) {
 				return topology.Request{Meta: topology.MetadataMap{"user": ""}, Random: random.Uint64()}
 			},
 		} {
-			random = rand.New(rand.NewPCG(1, 3)) // the same for each
+			// Each case gets the same numbers.
+			random = rand.New(rand.NewPCG(1, 3))
 			got, kinds := map[string]int{}, -1
 			for i := range picks {
 				r := request(i)
@@ -84,7 +85,7 @@ func TestSharesAreKept(t *testing.T) {
 	}
 }
 
-// choices returns the target of each of many users.
+// choices returns the targets of 20,000 users.
 func choices(t *testing.T, shares topology.Split) []string {
 	t.Helper()
 	plans := compiledDoc(t, splitDocument(shares, "meta:user")).Service("orders")
@@ -123,8 +124,8 @@ func TestGrowingOneTargetMovesUsersOnlyToIt(t *testing.T) {
 	}
 }
 
-// A share that shrinks in favor of one other takes part in no exchange but the promised one: users
-// move only to targets whose share grew in proportion to the one they leave.
+// TestUsersNeverMoveToATargetThatShrank checks that users move only to targets whose share grew
+// relative to the share of the target they leave.
 func TestUsersNeverMoveToATargetThatShrank(t *testing.T) {
 	before, after := topology.Split{"a": 50, "b": 45, "c": 5}, topology.Split{"a": 50, "b": 40, "c": 10}
 	was, is := choices(t, before), choices(t, after)
@@ -153,8 +154,8 @@ func TestStickyChoiceIsIndependentOfEverythingElse(t *testing.T) {
 	}
 }
 
-// These choices are those of every process of a mesh, of whatever version and platform. If this test
-// fails, users would be moved by an upgrade: put the hash back.
+// TestChoicesNeverChange pins the choices that all processes of a mesh make, whatever their version
+// and platform. If it fails, an upgrade would move users: restore the hash.
 func TestChoicesNeverChange(t *testing.T) {
 	plans := compiledDoc(t, splitDocument(topology.Split{"stable": 60, "canary": 40}, "")).Service("orders")
 	var got []string
@@ -175,7 +176,7 @@ func TestChoicesNeverChange(t *testing.T) {
 	}
 }
 
-// fmix64 is written from the published MurmurHash3, apart from the one under test.
+// fmix64 is the finalizer of the published MurmurHash3, independent of the implementation under test.
 func fmix64(k uint64) uint64 {
 	for _, m := range []uint64{0xff51afd7ed558ccd, 0xc4ceb9fe1a85ec53, 1} {
 		k = (k ^ k>>33) * m

@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// of returns a document with one service.
+// of returns a document with the single service orders.
 func of(s topology.Service) *topology.Document {
 	return &topology.Document{Services: map[string]topology.Service{"orders": s}}
 }

@@ -115,7 +115,8 @@ func TestOversizeBaggageIsDroppedOnBothSides(t *testing.T) {
 	tracer := New(Config{})
 	const member = 4000
 	var all baggage.Baggage
-	for _, key := range []string{"a", "b", "c"} { // more than 8 KiB together
+	// Together, the members have more than 8 KiB.
+	for _, key := range []string{"a", "b", "c"} {
 		m, err := baggage.NewMember(key, strings.Repeat("v", member))
 		if err != nil {
 			t.Fatal(err)

@@ -7,11 +7,13 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// A rename in the conventions is one change here and one in semconv.go.
+// TestNamesArePinnedToTheConventions pins the names of attributes. If the conventions rename one, change it here and in
+// semconv.go.
 func TestNamesArePinnedToTheConventions(t *testing.T) {
 	tests := []struct {
 		got, want string
-		published string // what the conventions' package says, empty for link's own
+		// published is the name in the conventions' package, or "" for link's own names.
+		published string
 	}{
 		{SchemaURL, "https://opentelemetry.io/schemas/1.43.0", semconv.SchemaURL},
 		{string(keySystem), "rpc.system.name", string(semconv.RPCSystemNameKey)},
@@ -37,8 +39,8 @@ func TestNamesArePinnedToTheConventions(t *testing.T) {
 	}
 }
 
-// statuses is the whole table of codes: the name, and whether a server span with
-// it is an error. Every client span but OK is.
+// statuses returns the table of all codes: the name, and whether a server span
+// with the code is an error. A client span is an error with every code but OK.
 func statuses() []struct {
 	name        string
 	serverError bool

@@ -19,14 +19,14 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// record returns a tracer on an SDK and what it exports.
+// record returns a tracer with an SDK, and the exporter that gets its spans.
 func record(options ...sdk.TracerProviderOption) (*Tracer, *tracetest.InMemoryExporter) {
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdk.NewTracerProvider(append(options, sdk.WithSyncer(exporter))...)
 	return New(Config{TracerProvider: provider}), exporter
 }
 
-// golden is what a test says of a span.
+// golden is the part of a span that tests compare.
 type golden struct {
 	Name        string
 	Kind        string
@@ -310,8 +310,8 @@ func TestWithoutAnSDKNothingIsAllocated(t *testing.T) {
 	}
 }
 
-// A sender outside of the trust domain neither forces sampling nor plants baggage that leaves in calls made because
-// of its own, with an SDK and without one.
+// TestAForeignSenderIsLinkedToAndNoMore checks that a sender outside of the trust domain cannot force sampling, and
+// cannot plant baggage in the calls that its own causes, with an SDK and without one.
 func TestAForeignSenderIsLinkedToAndNoMore(t *testing.T) { // SEC-125
 	in := Carrier{{"traceparent", traceparent}, {"tracestate", "vendor=x"}, {"baggage", "tenant=victim"}}
 	exporter := tracetest.NewInMemoryExporter()

@@ -16,7 +16,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// attackerAddr is where the attacker is: not where the honest callers are.
+// attackerAddr is the attacker's address. It differs from that of the honest callers.
 const attackerAddr = "127.0.0.2:0"
 
 // assault runs an attack until the parent ends it.
@@ -35,7 +35,7 @@ func assault(ctx context.Context, name, addr string, out io.Writer) error {
 	return fmt.Errorf("no attack %q", name)
 }
 
-// mallory is the attacker: a member that speaks bytes, or a stranger.
+// mallory is the attacker: a stranger, or a member that writes raw bytes.
 type mallory struct {
 	addr   string
 	tr     *quic.Transport
@@ -55,7 +55,8 @@ func (m *mallory) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// identity is one of mallory's names, which cost nothing in the cluster-secret tier.
+// identity returns a client TLS configuration with the given service name. In the
+// cluster-secret tier, mallory can take any name at no cost.
 func (m *mallory) identity(name string) (*tls.Config, error) {
 	source, err := security.NewClusterSource(os.Getenv(secretVariable), name, "")
 	if err != nil {
@@ -68,7 +69,7 @@ func (m *mallory) identity(name string) (*tls.Config, error) {
 	return security.ClientTLS(source, id), nil
 }
 
-// quicConfig takes as much as the node sends, or nothing at all.
+// quicConfig returns a configuration with a fixed stream receive window of window bytes.
 func quicConfig(window uint64) *quic.Config {
 	return &quic.Config{
 		EnableStreamResetPartialDelivery: true,
@@ -77,7 +78,8 @@ func quicConfig(window uint64) *quic.Config {
 	}
 }
 
-// dial returns a connection under a name that has exchanged SETUP and answers pings.
+// dial connects under the given name, exchanges SETUP, and returns a connection that
+// answers pings.
 func (m *mallory) dial(ctx context.Context, name string, window uint64) (*link1, error) {
 	conf, err := m.identity(name)
 	if err != nil {
@@ -114,7 +116,7 @@ type link1 struct {
 	control *quic.SendStream
 }
 
-// answer answers pings, so that the node takes the connection for a live one.
+// answer answers pings, so that the node considers the connection alive.
 func (c *link1) answer(s *quic.ReceiveStream) {
 	r := &reader{src: s}
 	if _, err := r.varint(); err != nil {
@@ -134,7 +136,7 @@ func (c *link1) answer(s *quic.ReceiveStream) {
 	}
 }
 
-// stream opens a stream of a type with these frames.
+// stream opens a stream of the given type and writes frames to it.
 func (c *link1) stream(ctx context.Context, typ wire.StreamType, frames []byte) (*quic.Stream, error) {
 	s, err := c.OpenStreamSync(ctx)
 	if err != nil {
@@ -144,17 +146,17 @@ func (c *link1) stream(ctx context.Context, typ wire.StreamType, frames []byte) 
 	return s, err
 }
 
-// headers are the HEADERS of a call.
+// headers returns the HEADERS frame of a call.
 func headers(route string, kind uint64) []byte {
 	return wire.AppendHeaders(nil, &wire.Headers{Route: route, RouteKind: kind, Timeout: uint64(time.Minute.Microseconds())})
 }
 
-// begin is the beginning of a frame that says it is so long.
+// begin returns the header of a frame that announces a body of length bytes.
 func begin(kind wire.Kind, length int) []byte {
 	return wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: kind, Length: uint64(length)})
 }
 
-// reader reads frames.
+// reader reads frames from src.
 type reader struct {
 	src io.Reader
 	buf []byte

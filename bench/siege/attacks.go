@@ -19,8 +19,9 @@ import (
 
 // attack is one way to harm a node.
 type attack struct {
-	name     string
-	stranger bool // the attacker has another secret
+	name string
+	// stranger gives the attacker another cluster secret.
+	stranger bool
 	run      func(ctx context.Context, m *mallory) error
 }
 
@@ -36,11 +37,11 @@ func attacks() []attack {
 	}
 }
 
-// wide is a receive window that holds nobody back, in bytes.
+// wide is a receive window that does not hold the node back, in bytes.
 const wide = 16 << 20
 
-// again runs f until the attack ends, with a pause after one that failed, so that
-// an attacker who is refused does not spin.
+// again runs f until the attack ends. It pauses after each failure, so that an
+// attacker that is refused does not spin.
 func again(ctx context.Context, f func() error) {
 	for ctx.Err() == nil {
 		if err := f(); err != nil {
@@ -56,7 +57,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// together runs n copies of f until the attack ends.
+// together runs n copies of f concurrently until the attack ends.
 func together(ctx context.Context, n int, f func(i int) error) error {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -66,11 +67,11 @@ func together(ctx context.Context, n int, f func(i int) error) error {
 	return nil
 }
 
-// strangersPerSecond is ten times what silenced a node that searched for a path
-// through the chain.
+// strangersPerSecond is ten times the rate that silenced a node that searched
+// for a path through the chain.
 const strangersPerSecond = 100
 
-// strangers show chains that are slow to search.
+// strangers dials with certificate chains in which a search for a path is slow.
 func strangers(ctx context.Context, m *mallory) error {
 	conf, err := hostileChain()
 	if err != nil {
@@ -79,7 +80,8 @@ func strangers(ctx context.Context, m *mallory) error {
 	var wg sync.WaitGroup
 	tick := time.NewTicker(time.Second / strangersPerSecond)
 	defer tick.Stop()
-	room := make(chan struct{}, strangersPerSecond) // under way at once
+	// room bounds the connections in flight.
+	room := make(chan struct{}, strangersPerSecond)
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:
@@ -95,8 +97,9 @@ func strangers(ctx context.Context, m *mallory) error {
 			dial, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
 			if conn, err := m.tr.Dial(dial, m.target, conf, quicConfig(wide)); err == nil {
+				// The connection ends when the node refuses it.
 				select {
-				case <-conn.Context().Done(): // refused
+				case <-conn.Context().Done():
 				case <-dial.Done():
 				}
 				_ = conn.CloseWithError(0, "")
@@ -107,7 +110,7 @@ func strangers(ctx context.Context, m *mallory) error {
 	return nil
 }
 
-// floodRoutes sends route tables that a server needs none of.
+// floodRoutes sends route tables, none of which a server needs.
 func floodRoutes(ctx context.Context, m *mallory) error {
 	var tables []byte
 	for i := uint64(1); i <= 500; i++ {
@@ -128,7 +131,8 @@ func floodRoutes(ctx context.Context, m *mallory) error {
 	})
 }
 
-// slowBodies announce 4 MiB and send them as slowly as the node allows.
+// slowBodies announces bodies of 4 MiB and sends them as slowly as the node
+// allows: 20 KiB per second.
 func slowBodies(ctx context.Context, m *mallory) error {
 	body := append(headers(echo.Route().Name, 0), begin(wire.KindData, 4<<20-16)...)
 	return together(ctx, 8, func(i int) error {
@@ -138,7 +142,7 @@ func slowBodies(ctx context.Context, m *mallory) error {
 				if _, err := s.Write(chunk); err != nil {
 					return err
 				}
-				pause(ctx, 100*time.Millisecond) // 20 KiB a second
+				pause(ctx, 100*time.Millisecond)
 			}
 			return nil
 		})
@@ -172,29 +176,30 @@ func (m *mallory) eachStream(ctx context.Context, name string, window uint64, n 
 	})
 }
 
-// untilEnded waits until the node ends the stream.
+// untilEnded waits until the node ends the stream, and returns an error.
 func untilEnded(s *quic.Stream) error {
 	<-s.Context().Done()
 	return errors.New("the node ended the stream")
 }
 
-// unreadReplies asks for long replies and reads none of them.
+// unreadReplies asks for long replies and does not read them.
 func unreadReplies(ctx context.Context, m *mallory) error {
 	request := append(headers("large", 0), begin(wire.KindData, 1)...)
-	request = append(request, 0xa0) // an empty map
+	// The body is an empty CBOR map.
+	request = append(request, 0xa0)
 	return together(ctx, 8, func(i int) error {
 		return m.eachStream(ctx, fmt.Sprint("mallory-", i), 1024, 64, wire.StreamCall, request, untilEnded)
 	})
 }
 
-// idleStreams opens as many streams for calls as the node allows and makes no call.
+// idleStreams opens as many call streams as the node allows and makes no calls.
 func idleStreams(ctx context.Context, m *mallory) error {
 	return together(ctx, 100, func(i int) error {
 		return m.eachStream(ctx, fmt.Sprint("mallory-", i%10), wide, 1000, wire.StreamCalls, nil, untilEnded)
 	})
 }
 
-// uncreditedFrames sends long frames that nobody granted credit for.
+// uncreditedFrames sends long frames without having been granted credit.
 func uncreditedFrames(ctx context.Context, m *mallory) error {
 	first := headers(frames.Name, uint64(link.Channel))
 	const length = 4<<20 - 16
@@ -215,7 +220,7 @@ func uncreditedFrames(ctx context.Context, m *mallory) error {
 	})
 }
 
-// subscribeLoop subscribes and leaves, without a pause, as an ordinary node.
+// subscribeLoop subscribes and unsubscribes without a pause, as an ordinary node.
 func subscribeLoop(ctx context.Context, m *mallory) error {
 	registry, err := static.New(discovery.Instance{ID: "orders-1", Service: service, Addr: m.addr})
 	if err != nil {

@@ -15,8 +15,9 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// hostileChain is what a stranger shows: a leaf below authorities that all have
-// one name and one slow key, so that a search for a path tries them in every order.
+// hostileChain returns the TLS configuration of a stranger. Its chain is a leaf
+// below authorities that all have the same name and the same slow key, so that a
+// search for a path tries them in every order.
 func hostileChain() (*tls.Config, error) {
 	slow, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {

@@ -20,17 +20,17 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// What a child is.
+// Roles of a child.
 const (
 	nodeRole     = "node"
 	honestRole   = "honest"
 	attackerRole = "attacker"
 )
 
-// service is what the node is called.
+// service is the service name of the node.
 const service = "orders"
 
-// What the node serves.
+// Routes and topics that the node serves.
 //
 //nolint:gochecknoglobals // how routes are declared
 var (
@@ -43,7 +43,7 @@ var (
 // largeReply is the size of a reply that an attacker does not read, in bytes.
 const largeReply = 3 << 20
 
-// child is the whole life of a child. It ends when its input does.
+// child runs a child in the given role until its input ends.
 func child(ctx context.Context, role, addr, attack string, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -67,22 +67,24 @@ func child(ctx context.Context, role, addr, attack string, in io.Reader, out io.
 	}
 }
 
-// usage is what a process has taken so far.
+// usage is the processor time and the peak memory, in bytes, that a process has
+// used so far.
 type usage struct {
 	CPU  time.Duration
-	Peak uint64 // bytes of memory
+	Peak uint64
 }
 
 func used() (u usage) {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err == nil {
 		u.CPU = time.Duration(r.Utime.Nano() + r.Stime.Nano())
-		u.Peak = uint64(r.Maxrss) << 10 // kilobytes on Linux
+		// Maxrss is in kilobytes on Linux.
+		u.Peak = uint64(r.Maxrss) << 10
 	}
 	return u
 }
 
-// serve is the node.
+// serve runs the node under attack. It answers each line with its usage.
 func serve(ctx context.Context, lines <-chan string, out io.Writer) error {
 	node, err := member(service)
 	if err != nil {
@@ -92,7 +94,8 @@ func serve(ctx context.Context, lines <-chan string, out io.Writer) error {
 	reply := make([]byte, largeReply)
 	reqrep.Handle(node, large, func(context.Context, struct{}) ([]byte, error) { return reply, nil })
 	node.Handle(frames, func(ctx context.Context, _ *link.Stream) error {
-		<-ctx.Done() // it grants nothing and reads nothing
+		// The handler grants no credit and reads nothing.
+		<-ctx.Done()
 		return nil
 	})
 	publisher, err := pubsub.NewPublisher(node, ticks)
@@ -129,7 +132,7 @@ func serve(ctx context.Context, lines <-chan string, out io.Writer) error {
 	}
 }
 
-// member is a node of the mesh that knows the instances given.
+// member returns a node of the mesh that knows the given instances.
 func member(name string, known ...discovery.Instance) (*link.Node, error) {
 	registry, err := static.New(known...)
 	if err != nil {
@@ -138,23 +141,25 @@ func member(name string, known ...discovery.Instance) (*link.Node, error) {
 	return link.New(link.Config{Service: name, Addr: "127.0.0.1:0", Registry: registry})
 }
 
-// sample is what honest callers saw in a time.
+// sample is what honest callers measured during one request.
 type sample struct {
 	Calls, Failed int
 	P50, P99, Max time.Duration
-	Errors        []string // the first few
+	// Errors has the first few errors of calls and of the subscription.
+	Errors []string
 }
 
-// maxErrors is how many of the errors are kept.
+// maxErrors is how many errors of each kind are kept.
 const maxErrors = 5
 
-// Honest callers, how often each calls, and one subscription.
+// The number of honest callers, and how often each calls.
 const (
 	callers   = 4
 	callEvery = 10 * time.Millisecond
 )
 
-// call makes honest calls for as long as each line asks for.
+// call makes honest calls for the duration that each line asks for, and holds one
+// subscription whose gaps and errors count as failures.
 func call(ctx context.Context, addr string, lines <-chan string, out io.Writer) error {
 	node, err := member("shop", discovery.Instance{ID: "orders-1", Service: service, Addr: addr})
 	if err != nil {
@@ -197,8 +202,8 @@ func call(ctx context.Context, addr string, lines <-chan string, out io.Writer) 
 	return nil
 }
 
-// callFor measures calls from when they were due, so that one that is late makes
-// those behind it late too.
+// callFor measures each call from when it was due, so that a late call also makes
+// the calls behind it late.
 func callFor(ctx context.Context, node *link.Node, length time.Duration) (s sample) {
 	var mu sync.Mutex // guards took and s
 	var took []time.Duration

@@ -1,17 +1,17 @@
-// Command siege attacks one node of link and measures what its honest callers
-// notice.
+// Command siege attacks one link node and measures the effect on its honest
+// callers.
 //
-// The node, its honest callers and the attacker are processes of their own, all
-// of them this binary started again. The honest callers make the same calls
-// first alone and then under attack; what they measure, and what node and
-// attacker spend, is one line of the table:
+// The node, its honest callers and the attacker are separate processes, all of
+// them this binary started again. The honest callers make the same calls first
+// alone and then under attack. Each line of the table is what they measure and
+// what the node and the attacker spend:
 //
 //	attack  p99 idle  p99 under attack  ratio  calls  failed  node CPU  attacker CPU  node memory
 //
 // The attacker has the cluster secret, the weakest tier across hosts, unless the
-// attack is one of strangers. It has an address of its own, 127.0.0.2, as an
-// attacker on another host would, and the lowest priority, as it would not use
-// this machine's processors.
+// attack is by strangers. Like an attacker on another host, it has its own
+// address, 127.0.0.2; it runs with the lowest priority because such an attacker
+// would not use this machine's processors.
 package main
 
 import (
@@ -42,9 +42,12 @@ func main() {
 
 // options are the settings of one run.
 type options struct {
-	attack string        // a name, or "" for all
-	idle   time.Duration // how long the callers are alone
-	length time.Duration // how long each attack lasts
+	// attack is the name of an attack, or "" for all.
+	attack string
+	// idle is how long the honest callers run alone.
+	idle time.Duration
+	// length is how long each attack lasts.
+	length time.Duration
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {

@@ -17,20 +17,22 @@ import (
 // childWord as first argument makes a process a child.
 const childWord = "child"
 
-// secretVariable holds the cluster secret of a run.
+// secretVariable is the environment variable with the cluster secret of a run.
 const secretVariable = "LINK_CLUSTER_SECRET" //nolint:gosec // the name of the variable
 
-// worstRatio is what an attack may make of the honest callers' p99.
+// worstRatio is the factor by which an attack must not raise the honest callers' p99.
 const worstRatio = 3
 
 const header = "attack\tp99 idle\tp99 under attack\tratio\tcalls\tfailed\tnode CPU\tattacker CPU\tnode memory"
 
 // result is one line of the table.
 type result struct {
-	attack         string
-	idle, under    sample
-	node, attacker time.Duration // processor time during the attack
-	memory         uint64        // most that the node held, in bytes
+	attack      string
+	idle, under sample
+	// node and attacker are the processor times used during the attack.
+	node, attacker time.Duration
+	// memory is the peak memory of the node, in bytes.
+	memory uint64
 }
 
 func (r result) ratio() float64 { return float64(r.under.P99) / float64(max(r.idle.P99, 1)) }
@@ -43,14 +45,14 @@ func (r result) String() string {
 		r.node.Seconds(), r.attacker.Seconds(), r.memory>>20)
 }
 
-// process is a child that runs.
+// process is a running child.
 type process struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Scanner
 }
 
-// launch starts a child with the lowest priority if it is an attacker.
+// launch starts a child. An attacker runs with the lowest priority.
 func launch(ctx context.Context, secret, role, addr, attack string) (*process, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -96,11 +98,12 @@ func (p *process) ask(request string, answer any) error {
 	return json.Unmarshal([]byte(line), answer)
 }
 
-// kill ends the child at once, as nobody waits for what it would still say, and
-// returns what processor time it took.
+// kill kills the child without waiting for further output, and returns the
+// processor time that it used.
 func (p *process) kill() time.Duration {
-	_ = p.cmd.Process.Kill() // it may have ended by itself
-	_ = p.cmd.Wait()         // it was killed
+	// Kill fails if the child has already exited, and Wait because it was killed.
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
 	if p.cmd.ProcessState == nil {
 		return 0
 	}
@@ -110,7 +113,7 @@ func (p *process) kill() time.Duration {
 // warmUp is how long the callers dial and fill caches before they are measured.
 const warmUp = 2 * time.Second
 
-// besiege runs one attack.
+// besiege runs one attack against a fresh node.
 func besiege(ctx context.Context, a attack, o options) (r result, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -146,7 +149,8 @@ func besiege(ctx context.Context, a attack, o options) (r result, err error) {
 		return r, err
 	}
 	defer attacker.kill()
-	if _, err := attacker.line(); err != nil { // it has begun
+	// The attacker writes a line when it begins.
+	if _, err := attacker.line(); err != nil {
 		return r, fmt.Errorf("the attacker did not begin: %w", err)
 	}
 	if err := honest.ask(o.length.String(), &r.under); err != nil {

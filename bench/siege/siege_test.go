@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestMain lets the binary of the tests be the processes that they start.
+// TestMain lets the test binary act as the child processes that the tests start.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == childWord {
 		if err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
@@ -19,8 +19,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestEachAttackRuns shows that every attack begins and that honest callers are
-// counted beside it. How they fare is for whoever runs the command.
+// TestEachAttackRuns checks that every attack begins and that honest calls are
+// counted during it. It does not judge how the callers fare; running the command
+// does.
 func TestEachAttackRuns(t *testing.T) {
 	for _, name := range names() {
 		var out, log bytes.Buffer

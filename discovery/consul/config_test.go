@@ -15,7 +15,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// clearEnv keeps the variables of whoever runs the tests out of them.
+// clearEnv clears the CONSUL_ variables of the user who runs the tests.
 func clearEnv(t *testing.T) {
 	t.Helper()
 	for _, v := range os.Environ() {
@@ -29,7 +29,8 @@ func TestAddresses(t *testing.T) {
 	clearEnv(t)
 	for _, c := range []struct {
 		cfg, env, ssl string
-		url           string // how the URL of a request begins
+		// url is the expected prefix of a request's URL.
+		url string
 	}{
 		{url: "http://127.0.0.1:8500/v1"},
 		{cfg: "10.0.0.1:8500", env: "10.0.0.2:8500", url: "http://10.0.0.1:8500/v1"},

@@ -39,9 +39,11 @@ func TestAnAgentRestartedEmptyIsDoubtedForAWhile(t *testing.T) {
 			t.Errorf("while it is down: %s", got)
 		}
 		a.forget()
-		a.count("") // forgets them
+		// count forgets the requests so far.
+		a.count("")
 		a.down(false)
-		for a.count("/v1/health/service/orders") == 0 { // after a backoff of up to 30 s
+		// The next query comes after a backoff of up to 30 s.
+		for a.count("/v1/health/service/orders") == 0 {
 			settle(time.Second)
 		}
 		a.add(t, instance("orders-3"))
@@ -67,10 +69,11 @@ func TestAnIndexThatGoesBackwardsIsDoubted(t *testing.T) {
 		ch := watchOrders(t, r)
 		settle(time.Minute)
 		newest(t, ch)
-		a.add(t) // a blocking answer, so that streaming has an index to compare with
+		// This causes a blocking answer, so that streaming has an index to compare with.
+		a.add(t)
 		settle(time.Minute)
 
-		// A server that was restored from a snapshot knows one of three, so no majority is gone.
+		// A server that was restored from a snapshot has lost one of three instances, which is not a majority.
 		a.mu.Lock()
 		a.index = 20
 		delete(a.services, "orders-3")
@@ -79,7 +82,7 @@ func TestAnIndexThatGoesBackwardsIsDoubted(t *testing.T) {
 		a.setFault(nil)
 		settle(time.Second)
 		if len(ch) != 0 {
-			// The fake cannot wake a query that waits for a higher index, as a server could not.
+			// Like a server, the fake cannot wake a query that waits for a higher index.
 			t.Fatalf("woken: %s", show(newest(t, ch)))
 		}
 		settle(waitMost + time.Second)
@@ -93,7 +96,8 @@ func TestAnIndexThatGoesBackwardsIsDoubted(t *testing.T) {
 	})
 }
 
-// Where streaming is off, any registration wakes a watch of a service that nobody has announced.
+// TestTheFirstInstanceIsSeenWithinASecondWhateverElseHappens checks that a watch stays prompt although other
+// registrations wake it. Where streaming is off, any registration wakes a watch of a service without instances.
 func TestTheFirstInstanceIsSeenWithinASecondWhateverElseHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)

@@ -25,7 +25,7 @@ func TestAnIDInUseIsRefused(t *testing.T) {
 		if !errors.Is(err, discovery.ErrDuplicateID) || !strings.Contains(err.Error(), "service orders at 192.0.2.1 port 7443") {
 			t.Errorf("error %v", err)
 		}
-		// The heartbeats of its holder have run out.
+		// The heartbeats of the ID's holder have stopped.
 		a.mu.Lock()
 		for id := range a.services["orders-1"].checks {
 			a.services["orders-1"].checks[id] = api.HealthCritical
@@ -55,7 +55,8 @@ func TestIDsThatDifferInCaseAreOne(t *testing.T) {
 	})
 }
 
-// The agent has no compare-and-set, so two may both find the ID free.
+// TestOfTwoThatRaceThroughTheOverwrittenOneKnows checks that a process whose registration was overwritten notices it.
+// The agent has no compare-and-set, so two processes may both find an ID free.
 func TestOfTwoThatRaceThroughTheOverwrittenOneKnows(t *testing.T) {
 	for name, age := range map[string]time.Duration{"new": 0, "long established": 5 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +67,8 @@ func TestOfTwoThatRaceThroughTheOverwrittenOneKnows(t *testing.T) {
 				in := instance("orders-1")
 				g := register(t, loser, in)
 				settle(age)
-				a.forget() // the winner sees nothing, as if it had looked before
+				// The winner finds nothing, as if it had looked before the loser registered.
+				a.forget()
 				h := register(t, winner, in)
 				settle(2 * HeartbeatEvery)
 				if n := log.lines("another process has registered"); n != 1 || strings.Contains(winnerLog.String(), "another") {

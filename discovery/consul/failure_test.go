@@ -16,7 +16,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// answers is a fault: everything is answered so.
+// answers returns a fault that gives every request the same answer.
 func answers(code int, body string) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, _ *http.Request) bool {
 		w.WriteHeader(code)
@@ -144,7 +144,7 @@ func TestATokenThatConsulDoesNotKnowIsSaidToBeSo(t *testing.T) {
 			}
 			synctest.Test(t, func(t *testing.T) {
 				a := newAgent(t)
-				// A Consul that repeats the token, which none does, would not make link print it.
+				// Link must not print the token even if Consul repeated it, which Consul does not.
 				a.setFault(answers(http.StatusForbidden, "ACL not found: "+token+strings.Repeat("x", maxErrorText)))
 				r, log := a.registry(t, c.cfg)
 				_, err := r.Register(t.Context(), instance("orders-1"))
@@ -185,7 +185,8 @@ func TestWordsOfConsulAreBounded(t *testing.T) {
 	})
 }
 
-// An agent tells with status 503 of an instance that is out, and with all its meta data.
+// TestALargeInstanceThatIsOutIsTakenOver checks that the ID of a critical instance with much metadata can be reused. The
+// agent answers a query about such an instance with status 503 and all its metadata.
 func TestALargeInstanceThatIsOutIsTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)

@@ -20,8 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// agent is as much of an agent as the faults need that a real one cannot be made to have at will,
-// or not in virtual time. What an agent does of itself is tested against a real one.
+// agent is a fake Consul agent for the faults that a real one cannot be made to have on demand or in
+// virtual time. What an agent does by itself is tested against a real one.
 type agent struct {
 	ln     *pipes
 	server *http.Server
@@ -31,9 +31,11 @@ type agent struct {
 	changed  chan struct{}
 	services map[string]*held
 	policies map[string][]byte
-	fault    func(w http.ResponseWriter, r *http.Request) bool // answers itself if it returns true
+	// fault returns true if it has answered the request itself.
+	fault    func(w http.ResponseWriter, r *http.Request) bool
 	requests []string
-	old      bool // knows no filter for the services of the catalog
+	// old makes the agent ignore filters of catalog services.
+	old bool
 }
 
 type held struct {
@@ -41,7 +43,7 @@ type held struct {
 	checks map[string]string
 }
 
-// newAgent starts an agent that lives as long as the test, or bubble.
+// newAgent starts an agent that runs until the test, or the bubble, ends.
 func newAgent(t *testing.T) *agent {
 	t.Helper()
 	a := &agent{ln: newPipes(), changed: make(chan struct{})}
@@ -59,7 +61,7 @@ func newAgent(t *testing.T) *agent {
 	return a
 }
 
-// forget is a restart with nothing.
+// forget drops all state, like a restart of an agent without data.
 func (a *agent) forget() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -82,7 +84,7 @@ func (a *agent) setFault(fault func(w http.ResponseWriter, r *http.Request) bool
 	a.wakeLocked()
 }
 
-// down cuts all connections and refuses new ones, until it is undone.
+// down cuts all connections and refuses new ones, until it is called with false.
 func (a *agent) down(yes bool) {
 	a.ln.refuse(yes)
 	a.mu.Lock()
@@ -139,7 +141,7 @@ func (a *agent) count(text string) int {
 	return n
 }
 
-// ids returns what is registered, sorted.
+// ids returns the registered IDs, sorted.
 func (a *agent) ids() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -152,7 +154,7 @@ func (a *agent) ids() []string {
 }
 
 func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Only with the body read does the server notice that the client has gone.
+	// The server notices that the client has gone only after the body was read.
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	a.mu.Lock()
@@ -178,7 +180,7 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// wait blocks as long as nothing changes.
+// wait holds a blocking query until something changes or its time is over.
 func (a *agent) wait(r *http.Request) {
 	index, _ := strconv.ParseUint(r.URL.Query().Get("index"), 10, 64)
 	limit, err := time.ParseDuration(r.URL.Query().Get("wait"))
@@ -211,7 +213,7 @@ func (a *agent) health(w http.ResponseWriter, r *http.Request, service string) {
 	if r.URL.Query().Has("index") || r.URL.Query().Has("cached") {
 		backend = backendStreaming
 	}
-	// As an agent does: see the comment on plain.
+	// A real agent does the same; see the comment on plain.
 	w.Header().Set("X-Consul-KnownLeader", strconv.FormatBool(backend != backendStreaming))
 	w.Header().Set("X-Consul-Query-Backend", backend)
 	list := []any{}
@@ -223,7 +225,7 @@ func (a *agent) health(w http.ResponseWriter, r *http.Request, service string) {
 	a.answerLocked(w, list)
 }
 
-// catalog lists the services and their tags. Its filter is one of tagFilter, one of namespaceFilter, or nothing.
+// catalog lists the services and their tags. filter comes from tagFilter or namespaceFilter, or is empty.
 func (a *agent) catalog(w http.ResponseWriter, filter string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -277,7 +279,7 @@ func (a *agent) kv(w http.ResponseWriter, key string) {
 	a.answerLocked(w, []api.KVPair{{Key: key, Value: document}})
 }
 
-// local is the part of the agent that is about its own services.
+// local handles requests about the agent's own services.
 func (a *agent) local(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -12,15 +12,15 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// settle lets d pass and everybody finish what it brings.
+// settle lets d pass and waits until every goroutine in the bubble is blocked.
 func settle(d time.Duration) {
 	if d > 0 {
-		<-time.After(d) // virtual
+		<-time.After(d)
 	}
 	synctest.Wait()
 }
 
-// status is a fault: every query about services is answered so.
+// status returns a fault that gives every query about services the same answer.
 func status(code int, body string) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasPrefix(r.URL.Path, "/v1/health/") {
@@ -243,7 +243,7 @@ func TestAColdStartWithoutConsulUsesWhatWasKnown(t *testing.T) {
 		if got := show(newest(t, ch)); got != "orders-1 orders-2" {
 			t.Errorf("with Consul again: %s", got)
 		}
-		// Another agent, or partition, has other instances.
+		// Another agent or partition has other instances, so this state is not used for it.
 		a.down(true)
 		other, _ := a.registry(t, Config{StateDir: dir, Address: "127.0.0.2:8500"})
 		ch = watchOrders(t, other)

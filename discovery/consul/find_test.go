@@ -27,7 +27,7 @@ func findPlaced(t *testing.T, r *Registry) <-chan []string {
 	return ch
 }
 
-// lists fails unless the newest list, which must be there and be new, holds want.
+// lists fails the test unless a new list is there and equals want.
 func lists(t *testing.T, ch <-chan []string, want ...string) {
 	t.Helper()
 	select {
@@ -197,7 +197,8 @@ func TestTheFirstListIsPromptWithoutConsul(t *testing.T) {
 	})
 }
 
-// TestAConsulWithoutFilters answers with all services and all tags of each.
+// TestAConsulWithoutFilters has a Consul ignore filters and answer with all services and tags, and expects only the
+// matching service.
 func TestAConsulWithoutFilters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)
@@ -241,8 +242,8 @@ func TestTooManyNamesAndBadOnesAreLeftOut(t *testing.T) {
 	})
 }
 
-// TestRegistrationsWithoutABreakCostLessAndLess has a datacenter where something is registered all
-// the time.
+// TestRegistrationsWithoutABreakCostLessAndLess checks that queries slow down to one per findPace in
+// a datacenter where something is registered all the time.
 func TestRegistrationsWithoutABreakCostLessAndLess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)

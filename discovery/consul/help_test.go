@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// registry returns a registry of the agent that closes with the test.
+// registry returns a registry on the agent, and its log. The registry is closed when the test ends.
 func (a *agent) registry(t *testing.T, cfg Config) (*Registry, *logBuffer) {
 	t.Helper()
 	log := &logBuffer{}
@@ -74,7 +74,7 @@ func watchOrders(t *testing.T, r *Registry) <-chan discovery.Snapshot {
 	return ch
 }
 
-// show returns a snapshot in short: its IDs, and what is special.
+// show formats a snapshot: its IDs, draining states and unusual weights, and whether it is stale.
 func show(s discovery.Snapshot) string {
 	var b strings.Builder
 	for i, in := range s.Instances {
@@ -95,7 +95,7 @@ func show(s discovery.Snapshot) string {
 	return strings.TrimSpace(b.String())
 }
 
-// newest returns the snapshot that is there when everybody has settled, or fails.
+// newest returns the snapshot that is waiting, and fails the test if there is none.
 func newest(t *testing.T, ch <-chan discovery.Snapshot) discovery.Snapshot {
 	t.Helper()
 	select {

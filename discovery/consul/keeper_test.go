@@ -8,7 +8,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// members makes "a b@node" into members, sorted as given.
+// members parses text such as "a b@node" into members, in the given order.
 func members(text string) []member {
 	var all []member
 	for word := range strings.FieldsSeq(text) {
@@ -20,8 +20,9 @@ func members(text string) []member {
 
 func TestWhatIsBelieved(t *testing.T) {
 	type step struct {
-		after    time.Duration
-		fail     bool // the agent is unreachable
+		after time.Duration
+		// fail means that the agent is unreachable.
+		fail     bool
 		answer   string
 		signs    signs
 		believed bool
@@ -141,7 +142,7 @@ func TestInstancesOfOneIDAreAllDelivered(t *testing.T) {
 	if parts[0][0].ID != "a" {
 		t.Error("what was given has changed")
 	}
-	// The names do not depend on who else is there.
+	// The new IDs of duplicates do not depend on the other instances.
 	second, _ := merge([][]member{parts[0][:2]})
 	if second[1].ID != ids[1] {
 		t.Errorf("%s became %s", ids[1], second[1].ID)

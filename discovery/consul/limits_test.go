@@ -97,7 +97,8 @@ func TestAThousandEndedWatchesLeaveNothing(t *testing.T) {
 	})
 }
 
-// The feed forgets a service with its last watch; the follower may hear of that a moment later.
+// TestAWatchThatFindsAnOldFollowerGetsItsFirstSnapshot opens a watch while an old follower is still there: the feed
+// forgets a service with its last watch, and the follower may learn of that a moment later.
 func TestAWatchThatFindsAnOldFollowerGetsItsFirstSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)
@@ -109,7 +110,8 @@ func TestAWatchThatFindsAnOldFollowerGetsItsFirstSnapshot(t *testing.T) {
 		}
 		settle(0)
 		r.mu.Lock()
-		r.followers[orders].watches++ // its end has not been heard of
+		// The follower has not learned of the end of its watch.
+		r.followers[orders].watches++
 		r.mu.Unlock()
 		cancel()
 		settle(0)
@@ -169,7 +171,8 @@ func TestARefusedTokenIsReadAgainAtOnce(t *testing.T) {
 		})
 		r, _ := a.registry(t, Config{TokenFile: path})
 		write("new")
-		register(t, r, instance("orders-1")) // at the same instant
+		// No time passes before the token file is read again.
+		register(t, r, instance("orders-1"))
 	})
 }
 

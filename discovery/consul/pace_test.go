@@ -38,7 +38,7 @@ func TestIndexRules(t *testing.T) {
 func TestPaceOfTheTokenBucket(t *testing.T) {
 	var p pacer
 	now := time.Unix(1_700_000_000, 0)
-	// ask takes a token and waits as told.
+	// ask takes a token and waits for as long as the pacer says.
 	ask := func(slowest time.Duration) time.Duration {
 		wait := p.next(now, slowest)
 		now = now.Add(wait)
@@ -100,7 +100,8 @@ func TestPlacesInTheAgent(t *testing.T) {
 		t.Errorf("%d places, want %d", held, MaxBlocking)
 	}
 	b.overloaded(now)
-	b.overloaded(now.Add(time.Second)) // part of the same overload
+	// A second later is still the same overload.
+	b.overloaded(now.Add(time.Second))
 	if p := b.pause(now); p < busyPause || p > 2*busyPause {
 		t.Errorf("pause %v", p)
 	}

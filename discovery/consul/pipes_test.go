@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// pipes is a network with one listener, in memory so that it works in a bubble.
+// pipes is an in-memory network with one listener, which works in a synctest bubble.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -16,7 +16,8 @@ type pipes struct {
 	mu      sync.Mutex
 	refused bool
 	open    map[*pipe]struct{}
-	most    int // open at one time
+	// most is the largest number of connections that were open at one time.
+	most int
 }
 
 type pipe struct {

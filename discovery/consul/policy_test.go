@@ -24,7 +24,7 @@ func watchPolicy(t *testing.T, r *Registry, q discovery.Query) <-chan discovery.
 	return ch
 }
 
-// showPolicy returns a policy in short: its document, "none" if there is none, and whether it is stale.
+// showPolicy formats a policy: its document, or "none" if there is none, and whether it is stale.
 func showPolicy(p discovery.Policy) string {
 	text := "none"
 	if p.Document != nil {
@@ -36,7 +36,7 @@ func showPolicy(p discovery.Policy) string {
 	return text
 }
 
-// hears fails unless the newest word, which must be there and be new, is want.
+// hears fails the test unless a new policy is there, is shown as want, and has reason in its Reason.
 func hears(t *testing.T, ch <-chan discovery.Policy, want, reason string) {
 	t.Helper()
 	select {
@@ -52,7 +52,7 @@ func hears(t *testing.T, ch <-chan discovery.Policy, want, reason string) {
 	}
 }
 
-// kvAnswers is a fault: every query about policies is answered so.
+// kvAnswers returns a fault that gives every query about policies the same answer.
 func kvAnswers(code int, body string) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasPrefix(r.URL.Path, "/v1/kv/") {
@@ -136,7 +136,8 @@ func TestAnIllRegistryNeverWithdrawsAPolicy(t *testing.T) {
 
 func TestTheFirstWordOfAPolicyIsPrompt(t *testing.T) {
 	for name, c := range map[string]struct {
-		fault  func(http.ResponseWriter, *http.Request) bool // nil: the agent is down
+		// fault is nil if the agent is down instead.
+		fault  func(http.ResponseWriter, *http.Request) bool
 		reason string
 	}{
 		"unreachable": {nil, "cannot be reached"},
@@ -158,7 +159,7 @@ func TestTheFirstWordOfAPolicyIsPrompt(t *testing.T) {
 						a.setFault(nil)
 					}
 				}
-				// start is a start of the process while Consul cannot be read.
+				// start starts the process twice while Consul cannot be read.
 				start := func(address, want, reason string) {
 					t.Helper()
 					spoil(true)
@@ -179,7 +180,7 @@ func TestTheFirstWordOfAPolicyIsPrompt(t *testing.T) {
 					hears(t, ch, want, reason)
 					spoil(false)
 				}
-				// run is one while it can.
+				// run starts the process once while Consul can be read.
 				run := func(document, want string) {
 					t.Helper()
 					a.setPolicy(ordersPolicy, document)
@@ -226,7 +227,7 @@ func TestAKeptPolicyIsConfirmedOrReplaced(t *testing.T) {
 		settle(retryMost)
 		hears(t, ch, "<version: 1>", "")
 
-		// A Consul that was away and has nothing is doubted about what an earlier run knew, too.
+		// A Consul that was away and returns empty is also doubted about a policy that an earlier run knew.
 		a.down(true)
 		_, ch = begin()
 		hears(t, ch, "<version: 1> stale", "cannot be reached")

@@ -13,7 +13,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// asEntry is what the health endpoint makes of a registration.
+// asEntry returns the entry of the health endpoint for a registration of in.
 func asEntry(t *testing.T, in discovery.Instance) entry {
 	t.Helper()
 	reg, err := encode(in, "owner")

@@ -183,7 +183,8 @@ func TestADeniedRegistrationNamesTheRule(t *testing.T) {
 			t.Errorf("the error holds the token: %v", err)
 		}
 		a.setFault(nil)
-		register(t, r, instance("orders-1")) // the ID is not left reserved
+		// The ID is not left reserved.
+		register(t, r, instance("orders-1"))
 	})
 }
 
@@ -234,7 +235,7 @@ func TestARegisterOfUnknownOutcomeIsTakenBack(t *testing.T) {
 		r, _ := a.registry(t, Config{})
 		ctx, cancel := context.WithCancel(t.Context())
 		a.setFault(func(_ http.ResponseWriter, r *http.Request) bool {
-			// The look after the write does not come through: the agent has it, Register does not know.
+			// The query after the write fails, so Register does not know that the agent has the instance.
 			if len(a.ids()) == 1 && ctx.Err() == nil {
 				cancel()
 				<-r.Context().Done()
@@ -251,11 +252,12 @@ func TestARegisterOfUnknownOutcomeIsTakenBack(t *testing.T) {
 	})
 }
 
-// An agent that is ill may apply a write long after Register has given up on it. What it holds then is this process's
-// own, and no reason to refuse the ID.
+// TestALateWriteOfOnesOwnIsNoDuplicate has the agent apply a write long after Register has given up on it. What the
+// agent then holds is this process's own registration, so the ID must not be refused.
 func TestALateWriteOfOnesOwnIsNoDuplicate(t *testing.T) {
 	for name, c := range map[string]struct {
-		looks bool // the agent answers other requests meanwhile
+		// looks means that the agent answers other requests during the write.
+		looks bool
 	}{"the agent stands still": {false}, "only the write is slow": {true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

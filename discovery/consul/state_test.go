@@ -109,7 +109,7 @@ func newTestSaver(t *testing.T, dir string) (*saver, *logBuffer) {
 	return s, log
 }
 
-// newStateDir makes a folder that a Registry takes.
+// newStateDir makes a folder that a Registry accepts for its state.
 func newStateDir(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "state")
@@ -249,7 +249,8 @@ func TestOldFilesAreRemoved(t *testing.T) {
 	}
 }
 
-// SEC-616: a folder that others may reach into, or that leads elsewhere, is neither read nor written.
+// TestAStateFolderOfOthersIsNotUsed checks that a folder that others can access, or that is a link, is neither read nor
+// written (SEC-616).
 func TestAStateFolderOfOthersIsNotUsed(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string) error{
 		"a link": func(t *testing.T, dir string) error {
@@ -259,8 +260,9 @@ func TestAStateFolderOfOthersIsNotUsed(t *testing.T) {
 		"open to others": func(_ *testing.T, dir string) error { return os.Chmod(dir, 0o777) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			// Permission bits mean nothing on Windows.
 			if runtime.GOOS == "windows" && name != "a link" {
-				return // permission bits say nothing there
+				return
 			}
 			dir := newStateDir(t)
 			s, log := newTestSaver(t, dir)

@@ -16,7 +16,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// refusal is what both calls say about the registry's directory.
+// refusal returns the error of Watch about the registry's directory. Register must fail exactly if Watch does.
 func refusal(t *testing.T, cfg Config) error {
 	t.Helper()
 	r, err := New(cfg)
@@ -34,7 +34,8 @@ func refusal(t *testing.T, cfg Config) error {
 
 func TestAnUnsafeDirectoryIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
-		make func(t *testing.T, path string) string // returns the Dir to use
+		// make returns the Config.Dir to use.
+		make func(t *testing.T, path string) string
 		says string
 	}{
 		"readable by others": {func(t *testing.T, path string) string {
@@ -71,8 +72,8 @@ func TestAnUnsafeDirectoryIsRefused(t *testing.T) {
 	}
 }
 
-// A registration that is still being made must not count as one: the poller would close the loose
-// directory to others, and whatever they planted in it would be trusted.
+// TestALooseDirectoryIsRefusedWhileAnInstanceIsBeingRegistered checks that a registration in progress does not count
+// as one. Otherwise the poller would close the loose directory to others, and trust whatever they had planted in it.
 func TestALooseDirectoryIsRefusedWhileAnInstanceIsBeingRegistered(t *testing.T) {
 	dir := newDir(t)
 	mkdir(t, dir, 0o755)
@@ -98,8 +99,8 @@ func mkdir(t *testing.T, path string, mode fs.FileMode) string {
 	return ""
 }
 
-// foreign returns a directory that belongs to somebody else: the root directory, or for root
-// itself one given away.
+// foreign returns a directory that belongs to another user: the root directory or, if the test runs
+// as root, a directory that it gives away.
 func foreign(t *testing.T, path string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -135,7 +136,8 @@ func TestDefaultDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", tmp)
-	const hash = "bfabc37432958b06" // SHA-256 of example.org, cut to 8 bytes
+	// hash is the SHA-256 of example.org, cut to 8 bytes.
+	const hash = "bfabc37432958b06"
 	cfg := Config{TrustDomain: "example.org"}
 
 	t.Run("below the runtime directory", func(t *testing.T) {
@@ -191,8 +193,8 @@ func TestDefaultDirectory(t *testing.T) {
 	})
 }
 
-// SEC-617: anybody may take the name of the registry among the temporary files, but that keeps no
-// node from starting: all processes of the user then meet in a directory of their own.
+// TestATakenTemporaryDirectoryIsNotWaitedFor checks that nodes start although somebody else has taken the registry's
+// name among the temporary files (SEC-617). All processes of the user then meet in another directory.
 func TestATakenTemporaryDirectoryIsNotWaitedFor(t *testing.T) {
 	uid := strconv.Itoa(os.Geteuid())
 	for name, squat := range map[string]func(t *testing.T, path string){
@@ -206,7 +208,8 @@ func TestATakenTemporaryDirectoryIsNotWaitedFor(t *testing.T) {
 		"by a file": func(t *testing.T, path string) { t.Helper(); writeFile(t, path, nil, 0o600) },
 		"by another user": func(t *testing.T, path string) {
 			t.Helper()
-			if other := foreign(t, path); other != path { // root's own, if this user can give no file away
+			// A user who cannot give files away gets a directory of root.
+			if other := foreign(t, path); other != path {
 				if err := os.Symlink(other, path); err != nil {
 					t.Fatal(err)
 				}
@@ -298,8 +301,8 @@ func TestAListingIsBounded(t *testing.T) {
 	eventually(t, "a log line", func() bool { return log.lines("too full") == 1 })
 }
 
-// Somebody else had the usual directory for a while. What was registered meanwhile and what was registered since are in
-// two directories, and find each other all the same.
+// TestTheHalvesOfARegistryThatWasSplitFindEachOther has somebody else take the usual directory for a while. Instances
+// registered during that time and after it are in two directories, and must find each other.
 func TestTheHalvesOfARegistryThatWasSplitFindEachOther(t *testing.T) {
 	tmp, home := t.TempDir(), t.TempDir()
 	for key, value := range map[string]string{"XDG_RUNTIME_DIR": "", "TMPDIR": tmp, "HOME": home, "XDG_CACHE_HOME": ""} {
@@ -342,7 +345,7 @@ func TestTheHalvesOfARegistryThatWasSplitFindEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	untilIDs(t, seen, "orders-1")
-	// What others can write is not read.
+	// A directory that others can write is not read.
 	if err := os.Chmod(filepath.Dir(during.dir.path), 0o777); err != nil {
 		t.Fatal(err)
 	}

@@ -82,12 +82,14 @@ func TestAReaperSparesASuccessor(t *testing.T) {
 	}
 	path := filepath.Join(dir, "orders-1.cbor")
 	writeFile(t, path, encoded(t, instance("orders-1")), 0o600)
-	h, _, err := openFile(path) // a reader has opened the dead file
+	// A reader has opened the dead file.
+	h, _, err := openFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer h.close()
-	g := register(t, r, instance("orders-1")) // and a new process takes its place
+	// A new process takes its place.
+	g := register(t, r, instance("orders-1"))
 	h.reap()
 	if !leadsTo(path, inode(g.(*registration).file)) { //nolint:errcheck // a wrong type should panic
 		t.Error("the reaper of the old file removed the new one")
@@ -170,7 +172,8 @@ func TestLitterOfAStartThatFailedIsRemoved(t *testing.T) {
 func TestWhatSomebodyRemovesIsWrittenAgain(t *testing.T) {
 	for name, remove := range map[string]func(dir string) error{
 		"the file": func(dir string) error { return os.Remove(filepath.Join(dir, "orders-1.cbor")) },
-		"the directory": func(dir string) error { // in one step, as the poller puts files into it
+		// The directory goes in one step, because the poller puts files into it.
+		"the directory": func(dir string) error {
 			away := dir + "-" + rand.Text()
 			return errors.Join(os.Rename(dir, away), os.RemoveAll(away))
 		},
@@ -180,7 +183,7 @@ func TestWhatSomebodyRemovesIsWrittenAgain(t *testing.T) {
 			holder, log := newRegistry(t, dir)
 			g := register(t, holder, instance("orders-1"))
 			for range 3 {
-				// A fresh reader sees it only if it is there again.
+				// A new reader sees the instance only if its file is there again.
 				r, _ := newRegistry(t, dir)
 				untilIDs(t, watch(t, r), "orders-1")
 				if err := remove(dir); err != nil {
@@ -209,7 +212,7 @@ func TestANameTakenOverIsLeftAloneAndSaidOnce(t *testing.T) {
 	g := register(t, holder, instance("orders-1"))
 	path := filepath.Join(dir, "orders-1.cbor")
 
-	// Another file, held by another process, comes into the place of ours.
+	// A file that another process holds replaces ours.
 	other := instance("orders-1")
 	other.Addr = "192.0.2.99:7443"
 	usurper := filepath.Join(dir, "usurper")
@@ -236,7 +239,8 @@ func TestANameTakenOverIsLeftAloneAndSaidOnce(t *testing.T) {
 func TestAnUnreadableDirectoryKeepsTheLastInstances(t *testing.T) {
 	dir := newDir(t)
 	mkdir(t, dir, 0o700)
-	path := filepath.Join(dir, "orders-1.cbor") // its owner would close the directory again
+	// The file is not registered, because its owner would close the directory to others again.
+	path := filepath.Join(dir, "orders-1.cbor")
 	writeFile(t, path, encoded(t, instance("orders-1")), 0o600)
 	hold(t, path)
 	r, log := newRegistry(t, dir)
@@ -290,7 +294,7 @@ func TestAFloodOfLogLinesIsCut(t *testing.T) {
 		if n := log.lines("flood"); n != logBurst {
 			t.Errorf("%d lines, want %d", n, logBurst)
 		}
-		<-time.After(2 * logEvery) // virtual
+		<-time.After(2 * logEvery)
 		l.warn("after")
 		if log.lines("lines_dropped=80") != 1 {
 			t.Errorf("nothing says that 80 lines are missing:\n%s", log)

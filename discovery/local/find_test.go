@@ -50,7 +50,8 @@ func TestAnUnreadableDirectoryWithdrawsNoName(t *testing.T) {
 	mkdir(t, dir, 0o700)
 	in := instance("orders-1")
 	in.Tags = []string{placed.Tag}
-	path := filepath.Join(dir, "orders-1.cbor") // its owner would close the directory again
+	// The file is not registered, because its owner would close the directory to others again.
+	path := filepath.Join(dir, "orders-1.cbor")
 	writeFile(t, path, encoded(t, in), 0o600)
 	hold(t, path)
 	r, log := newRegistry(t, dir)
@@ -70,13 +71,14 @@ func TestAnUnreadableDirectoryWithdrawsNoName(t *testing.T) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// The next list is that of the directory in order: none came in between.
+	// The next list is from the directory in order, so none was sent in between.
 	if list := <-ch; !slices.Equal(list, []string{"users"}) {
 		t.Errorf("found %q, want users", list)
 	}
 }
 
-// TestFindingLooksAtFilesOnlyWhenTheDirectoryChanged spoils a file without a trace in the directory.
+// TestFindingLooksAtFilesOnlyWhenTheDirectoryChanged spoils a file without changing the directory, and expects a scan
+// to notice it only when the directory has changed.
 func TestFindingLooksAtFilesOnlyWhenTheDirectoryChanged(t *testing.T) {
 	r, _ := newRegistry(t, newDir(t))
 	in := instance("orders-1")

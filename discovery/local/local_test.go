@@ -122,7 +122,7 @@ func watch(t *testing.T, r *Registry) <-chan discovery.Snapshot {
 	return ch
 }
 
-// until reads snapshots until want is true of one.
+// until reads snapshots until want reports true, and returns that snapshot.
 func until(t *testing.T, ch <-chan discovery.Snapshot, what string, want func(discovery.Snapshot) bool) discovery.Snapshot {
 	t.Helper()
 	timer := time.NewTimer(within)
@@ -152,7 +152,7 @@ func untilIDs(t *testing.T, ch <-chan discovery.Snapshot, want ...string) discov
 	})
 }
 
-// eventually is for what announces no change.
+// eventually polls until holds reports true. It is for changes that are not announced.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(time.Millisecond)
@@ -177,7 +177,7 @@ func encoded(t *testing.T, in discovery.Instance) []byte {
 	return data
 }
 
-// writeFile makes a whole file appear at once, as a poller may be reading the directory.
+// writeFile makes a complete file appear at once, because a poller may be reading the directory.
 func writeFile(t *testing.T, path string, data []byte, mode os.FileMode) {
 	t.Helper()
 	whole := filepath.Join(t.TempDir(), filepath.Base(path))
@@ -186,7 +186,7 @@ func writeFile(t *testing.T, path string, data []byte, mode os.FileMode) {
 	}
 }
 
-// names lists a directory, without what begins with a dot.
+// names lists the entries of a directory that do not begin with a dot.
 func names(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -20,7 +20,8 @@ func TestWhatSomebodyChangesIsPutInOrderAndSaidOnce(t *testing.T) {
 		return func(dir string) error { return os.WriteFile(file(dir), data, 0o600) }
 	}
 	other := instance("orders-1")
-	other.Addr = "192.0.2.1:7444" // another address of the same length
+	// This address has the same length, so the size of the file does not change.
+	other.Addr = "192.0.2.1:7444"
 	for name, c := range map[string]struct {
 		change func(dir string) error
 		says   string
@@ -41,7 +42,7 @@ func TestWhatSomebodyChangesIsPutInOrderAndSaidOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				eventually(t, "a log line", func() bool { return log.lines(c.says) == n })
-				// A fresh reader sees it only if all is in order again.
+				// A new reader sees the instance only if everything is in order again.
 				r, _ := newRegistry(t, dir)
 				got := untilIDs(t, watch(t, r), "orders-1").Instances[0]
 				if got.Addr != in.Addr {
@@ -67,7 +68,7 @@ func TestWhatSomebodyChangesIsPutInOrderAndSaidOnce(t *testing.T) {
 	}
 }
 
-// A client that was there before sees the instance again as well.
+// TestAClientFindsAMendedInstanceAgain checks that a client that watched before the change sees the instance again.
 func TestAClientFindsAMendedInstanceAgain(t *testing.T) {
 	dir := newDir(t)
 	holder, _ := newRegistry(t, dir)
@@ -86,7 +87,8 @@ func TestAClientFindsAMendedInstanceAgain(t *testing.T) {
 		now, err := os.Lstat(filepath.Join(dir, "orders-1.cbor"))
 		return err == nil && now.Mode() == 0o600 && !os.SameFile(in, now)
 	})
-	late := instance("orders-2") // its snapshot comes after any about the change
+	// The snapshot with this instance comes after any about the change.
+	late := instance("orders-2")
 	register(t, holder, late)
 	untilIDs(t, ch, "orders-1", "orders-2")
 }
@@ -120,7 +122,7 @@ func TestADirectoryThatCannotBePutInOrderIsSaidOnce(t *testing.T) {
 	}
 }
 
-// A file is read again and again only until its time stamp can be trusted.
+// TestAnOldFileIsJudgedByItsTimeStamp checks that a file is read repeatedly only until its time stamp can be trusted.
 func TestAnOldFileIsJudgedByItsTimeStamp(t *testing.T) {
 	r, _ := newRegistry(t, newDir(t))
 	data := encoded(t, instance("orders-1"))

@@ -20,8 +20,8 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// runChild is the other process of these tests. Its arguments are a directory and an ID. It obeys
-// the lines of its input and answers each with one line.
+// runChild runs the other process of these tests. Its arguments are a directory and an ID. It executes
+// the commands on its standard input, one per line, and answers each with one line.
 func runChild() int {
 	dir, id := os.Args[1], os.Args[2]
 	r, err := New(Config{Dir: dir, Poll: 2 * time.Millisecond})
@@ -138,7 +138,8 @@ func (c *child) kill(t *testing.T) {
 func TestProcessesThatStartTogetherAreAllSeen(t *testing.T) {
 	const rounds, processes = 5, 4
 	for range rounds {
-		dir := newDir(t) // the processes race to make it
+		// The processes race to make this directory.
+		dir := newDir(t)
 		var children []*child
 		var want []string
 		for i := range processes {
@@ -153,7 +154,8 @@ func TestProcessesThatStartTogetherAreAllSeen(t *testing.T) {
 		for _, c := range children {
 			c.send(t, "register")
 		}
-		ch := watch(t, r) // reads while they start
+		// The watch reads the directory while the processes register.
+		ch := watch(t, r)
 		for _, c := range children {
 			c.expect(t, "done")
 		}
@@ -222,7 +224,7 @@ func TestADeadProcessDoesNotKeepItsID(t *testing.T) {
 func TestOfManyProcessesWithOneIDOneWins(t *testing.T) {
 	const processes = 4
 	dir := newDir(t)
-	// A dead process's file is in the way, and a reader is at work on it as well.
+	// The file of a dead process is in the way, and a reader watches it, too.
 	dead := start(t, dir, "orders-1")
 	dead.send(t, "register")
 	dead.expect(t, "done")
@@ -260,7 +262,7 @@ func TestAnInstanceNeverBlinksWhileItsProcessUpdatesIt(t *testing.T) {
 	c := start(t, dir, "orders-1")
 	c.send(t, "register")
 	c.expect(t, "done")
-	// Readers of their own, as they meet the updates at different moments.
+	// Each watch has its own reader, because readers see the updates at different moments.
 	var watches []<-chan discovery.Snapshot
 	for range 3 {
 		r, _ := newRegistry(t, dir)

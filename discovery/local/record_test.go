@@ -83,7 +83,7 @@ func FuzzParseFile(f *testing.F) {
 	full := small
 	full.Namespace, full.Status, full.Started = "shop", discovery.Draining, time.UnixMilli(1_700_000_000_000)
 	full.Meta = map[string]string{"link-proto": "1", "owner": "team a"}
-	// Not the largest instance: minimizing 50 KiB takes the fuzzer a minute each time.
+	// The largest instance is not a seed, because minimizing 50 KiB takes the fuzzer a minute each time.
 	for _, in := range []discovery.Instance{small, full} {
 		data, err := c.encode(in.Normalized())
 		if err != nil {

@@ -63,7 +63,7 @@ func TestAFileNobodyShouldTrustIsSkippedAndSaidOnce(t *testing.T) {
 			ch := watch(t, r)
 			untilIDs(t, ch)
 			path := filepath.Join(dir, "orders-bad.cbor")
-			// Renamed into place, so that the reader meets one version only.
+			// The file is renamed into place, so that the reader sees only one version.
 			aside := filepath.Join(dir, "aside")
 			c.plant(t, aside)
 			if err := os.Rename(aside, path); err != nil {
@@ -85,7 +85,7 @@ func TestAFileNobodyShouldTrustIsSkippedAndSaidOnce(t *testing.T) {
 				t.Errorf("a file that is not understood was removed: %v", err)
 			}
 
-			// The same ID can be announced only once the thing is out of the way.
+			// The same ID can be announced only after the file has been removed.
 			if _, err := r.Register(t.Context(), instance("orders-bad")); err == nil || !strings.Contains(err.Error(), path) {
 				t.Errorf("Register over it: %v", err)
 			}
@@ -122,7 +122,8 @@ func TestANewVersionOfASkippedFileIsReadAgain(t *testing.T) {
 	writeFile(t, path, data[:10], 0o600)
 	hold(t, path)
 	eventually(t, "first line", func() bool { return log.lines(path) == 1 })
-	grow := func(data []byte) { // in place, as its holder would
+	// grow writes the file in place, as its holder would.
+	grow := func(data []byte) {
 		t.Helper()
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)

@@ -12,7 +12,8 @@ import (
 func TestParse(t *testing.T) {
 	for _, c := range []struct {
 		text string
-		want []string // namespace/service@addr[tags]
+		// want has elements of the form namespace/service@addr[tags].
+		want []string
 	}{
 		{"", nil},
 		{" ;; \n ", nil},
@@ -136,7 +137,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		// Whatever Parse accepts makes a registry, and writing it out again means the same.
+		// New accepts whatever Parse accepts, and writing it out and parsing it again gives the same instances.
 		if _, err := static.New(instances...); err != nil {
 			t.Fatalf("New refuses what Parse accepts: %v", err)
 		}

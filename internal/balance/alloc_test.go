@@ -13,7 +13,8 @@ func TestPicksAllocateNothing(t *testing.T) {
 		o    GroupOptions
 		key  Key
 		n    int
-		out  int // barred of ten
+		// out is how many of every ten instances are barred.
+		out int
 	}{
 		{"P2C", GroupOptions{}, Key{}, 100, 0},
 		{"P2C of a subset", GroupOptions{}, Key{}, 200, 0},
@@ -34,13 +35,15 @@ func TestPicksAllocateNothing(t *testing.T) {
 			put[i].Zone, put[i].Weight = strconv.Itoa(i%3), uint32(1+i%2)
 		}
 		s.Update(put[:tt.n/2], nil, 0)
-		s.Update(put[tt.n/2:], nil, 0) // these start slowly
+		// Instances that join a set that is not empty start slowly.
+		s.Update(put[tt.n/2:], nil, 0)
 		for i, e := range endpoints(t, &s, tt.n) {
 			if i%10 < tt.out {
 				e.Bar(int64(time.Minute))
 			}
 		}
-		g.Pick(0, nil, tt.key) // makes the table
+		// The first pick with a key makes the table.
+		g.Pick(0, nil, tt.key)
 		now := int64(0)
 		got := testing.AllocsPerRun(1000, func() {
 			var tried Tried[int]

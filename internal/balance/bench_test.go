@@ -153,8 +153,8 @@ func BenchmarkRing(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory reports what one of 10,000 instances takes in a set with one
-// group of all, beside its key and value.
+// BenchmarkMemory reports how many bytes each of 10,000 instances takes besides its
+// key and value, in a set with one or two groups of all instances.
 func BenchmarkMemory(b *testing.B) {
 	const n = 10000
 	all := items(n)

@@ -45,7 +45,8 @@ func TestRetriesAreSpreadEvenlyOverTheRest(t *testing.T) {
 }
 
 func TestThoseLeftShareEvenlyWhenMostAreOut(t *testing.T) {
-	const n, left = 400, 4 // so that most picks end in a walk
+	// So few instances are left that most picks end in a walk.
+	const n, left = 400, 4
 	s, g := fresh(GroupOptions{Subset: -1}, n)
 	for i, e := range endpoints(t, s, n) {
 		if i%(n/left) != 0 {
@@ -135,8 +136,8 @@ func TestTriedBeyondItsBoundForgetsTheFirst(t *testing.T) {
 	}
 }
 
-// A slot whose load is nil panics when it is inspected, so these picks prove that
-// nothing but the drawn slots is looked at.
+// TestAChoiceInspectsOnlyWhatItDraws checks that a choice inspects the drawn slots
+// only. The load of every other slot is nil, so that inspecting it would panic.
 func TestAChoiceInspectsOnlyWhatItDraws(t *testing.T) {
 	const n = 10000
 	var slots editor[slot]
@@ -159,7 +160,8 @@ func TestAChoiceInspectsOnlyWhatItDraws(t *testing.T) {
 			d.take(second)
 			for k := range tries {
 				i, ok := d.next()
-				if !ok { // it has drawn MaxDraws
+				if !ok {
+					// MaxDraws slots have been drawn.
 					break
 				}
 				drawn = append(drawn, i)
@@ -284,7 +286,8 @@ func TestWeightScalesTheShare(t *testing.T) {
 	g := s.Group(nil, GroupOptions{}, 0)
 	s.Update([]Item[int]{{Key: "light"}, {Key: "heavy", Weight: 3}}, nil, 0)
 	const calls = 400
-	for range calls { // calls that never end fill up in proportion
+	// Calls that never end accumulate in proportion to the weights.
+	for range calls {
 		e, _ := g.Pick(0, nil, Key{})
 		e.Begin(0)
 	}
@@ -301,7 +304,8 @@ func TestCallsInFlightCountForMoreWhileTheShareGrows(t *testing.T) {
 	young.load.inflight.Store(4)
 	old.load.inflight.Store(6)
 	v := vectorOf(young, old)
-	for r := range uint64(1000) { // with a share of 0.55, 4 count as 7.3
+	// With a share of 0.55, 4 calls in flight count as 7.3.
+	for r := range uint64(1000) {
 		if i := choose(v, &terms{slowStart: 100}, mix(r)); i != 1 {
 			t.Fatal("the one that starts was picked")
 		}

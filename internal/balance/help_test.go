@@ -13,7 +13,7 @@ func items(n int) []Item[int] {
 	return out
 }
 
-// fresh returns a set with n instances and a group of them all.
+// fresh returns a set with n instances and a group of all of them.
 func fresh(o GroupOptions, n int) (*Set[int], *Group[int]) {
 	s := new(Set[int])
 	g := s.Group(nil, o, 0)
@@ -21,7 +21,7 @@ func fresh(o GroupOptions, n int) (*Set[int], *Group[int]) {
 	return s, g
 }
 
-// endpoints returns the endpoints of items(n), in their order.
+// endpoints returns the endpoints of items(n), in the order of the items.
 func endpoints(tb testing.TB, s *Set[int], n int) []*Endpoint[int] {
 	tb.Helper()
 	out := make([]*Endpoint[int], n)
@@ -35,14 +35,14 @@ func endpoints(tb testing.TB, s *Set[int], n int) []*Endpoint[int] {
 	return out
 }
 
-// alone returns the endpoint of a set of one.
+// alone returns the only endpoint of a new set.
 func alone() *Endpoint[int] {
 	s, _ := fresh(GroupOptions{}, 1)
 	e, _ := s.Lookup("0")
 	return e
 }
 
-// counts picks from g and counts by value, of n values.
+// counts picks from g and returns how many picks each of the values below n got.
 func counts(tb testing.TB, g *Group[int], now int64, tried *Tried[int], n, picks int) []int {
 	tb.Helper()
 	out := make([]int, n)
@@ -56,8 +56,8 @@ func counts(tb testing.TB, g *Group[int], now int64, tried *Tried[int], n, picks
 	return out
 }
 
-// tooUneven is the χ² value that n fair categories exceed about once in 10⁷ runs:
-// mean n−1, deviation √(2(n−1)), and a wide margin for the skew.
+// tooUneven returns the χ² value that n fair categories exceed about once in 10⁷ runs.
+// χ² has the mean n−1 and the deviation √(2(n−1)); a wide margin covers the skew.
 func tooUneven(n int) float64 { return float64(n-1) + 40 + 8*float64(n)/10 }
 
 func chiSquared(counts []int) float64 {

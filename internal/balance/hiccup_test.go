@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// TestEqualsShareAlikeAfterAHiccup: of two idle instances one is slow, or fails, for a
-// while; one caller calls one after the other. Within 5 s after both answer alike each
-// has its half again, even if an instance which was left alone takes a few calls to
-// be as fast as the other one.
+// TestEqualsShareAlikeAfterAHiccup has one of two idle instances be slow, or fail, for a
+// while, and a single caller that makes one call at a time. It expects that each instance
+// has its half again within 5 s after both answer alike, even if an instance that had no
+// calls for a while needs a few to be as fast as the other.
 func TestEqualsShareAlikeAfterAHiccup(t *testing.T) {
 	hiccups := map[string]func(c *callers, v *server){
 		"none": func(*callers, *server) {},
@@ -53,7 +53,8 @@ func TestEqualsShareAlikeAfterAHiccup(t *testing.T) {
 				hiccup(c, all[0])
 				c.call(5 * time.Second)
 				c.forget()
-				c.call(max(2*time.Second, 500*latency)) // enough calls that chance makes no such difference
+				// These are so many calls that chance alone does not make such a difference.
+				c.call(max(2*time.Second, 500*latency))
 				if got, sum := all[0].calls, total(all); got < sum*35/100 || got > sum*65/100 {
 					t.Errorf("%s at %v, %d cold calls: it has %d of %d calls", name, latency, cold, got, sum)
 				}

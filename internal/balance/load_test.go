@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestAHiccupWhileWarmingLeavesNothing: whichever of its first calls is slow, an
-// instance is afterwards as good as another.
+// TestAHiccupWhileWarmingLeavesNothing checks that one slow call among the first ones
+// has no effect on the latency of an instance once it is warm.
 func TestAHiccupWhileWarmingLeavesNothing(t *testing.T) {
 	for slow := range int64(WarmSamples) {
 		e := alone()
@@ -84,7 +84,8 @@ func TestLatencyAverage(t *testing.T) {
 		}, 113 * ms, millis(60)},
 		{"what they have raised falls five times as fast", func(e *Endpoint[int]) {
 			settle(e, 1*ms)
-			for i := range int64(SlowRun + PeakHeld - 1) { // one too few to be believed
+			// This is one sample too few to end the peak.
+			for i := range int64(SlowRun + PeakHeld - 1) {
 				end(e, (100+i)*ms, 50*ms, false)
 			}
 			end(e, 110*ms+1000*ms, 1*ms, false)
@@ -121,7 +122,7 @@ func TestLatencyAverage(t *testing.T) {
 	}
 }
 
-// settle makes e warm at a latency, by 80 ms.
+// settle warms e up with calls of the given latency, the last of which ends at 80 ms.
 func settle(e *Endpoint[int], latency int64) {
 	for i := range int64(WarmSamples) {
 		end(e, (i+1)*10*int64(time.Millisecond), latency, false)
@@ -135,7 +136,7 @@ func end(e *Endpoint[int], now, elapsed int64, failed bool) {
 	e.End(now-elapsed, now, outcome(failed))
 }
 
-// outcome is that of a call that fails or not.
+// outcome returns Faulted for a call that failed, and Answered otherwise.
 func outcome(failed bool) Outcome {
 	if failed {
 		return Faulted

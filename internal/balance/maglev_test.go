@@ -23,7 +23,7 @@ func keysUpTo(n int) []string {
 	return out
 }
 
-// owners returns the key in each place.
+// owners returns the key that owns each place of the table.
 func owners(all []seat) []string {
 	byIndex := make(map[uint32]string)
 	for _, s := range all {
@@ -56,7 +56,8 @@ func TestATableMovesFewKeys(t *testing.T) {
 			}
 			bound := 1/float64(n) + 0.02
 			if name == "one takes its place" {
-				bound *= 2 // two changes
+				// One instance leaves and another one joins.
+				bound *= 2
 			}
 			if got := float64(moved) / TableSize; got > bound {
 				t.Errorf("of %d, %s: %.4f of the keys move, want at most %.4f", n, name, got, bound)

@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/internal/race"
 )
 
-// model is what a set is to be, computed the slow way.
+// model computes the expected state of a set in a simple, slow way.
 type model struct {
 	t      *testing.T
 	random *rand.Rand
@@ -20,7 +20,8 @@ type model struct {
 	self   string
 	zone   string
 	items  map[string]Item[int]
-	keys   []string // the keys of items, sorted
+	// keys holds the keys of items, sorted.
+	keys   []string
 	barred map[string]int64
 	groups []modelGroup
 }
@@ -34,7 +35,8 @@ type modelGroup struct {
 
 func (g *modelGroup) accepts(v int) bool { return v%g.modulus == 0 }
 
-// TestAgainstTheModel runs random schedules of updates, failures, bars and picks.
+// TestAgainstTheModel runs random schedules of updates, failures, bars and picks, and
+// compares the set with the model after each step.
 func TestAgainstTheModel(t *testing.T) {
 	t.Parallel()
 	for seed := range race.Fewer[uint64](8, 2) {
@@ -107,7 +109,7 @@ func (m *model) update(n int) {
 	m.keys = slices.Sorted(maps.Keys(m.items))
 }
 
-// each does f to n instances at random, if there are any.
+// each calls f with n random instances, if there are any.
 func (m *model) each(n int, f func(e *Endpoint[int])) {
 	for range min(n, len(m.keys)*n) {
 		key := m.keys[m.random.IntN(len(m.keys))]
@@ -168,12 +170,14 @@ func (m *model) check() {
 	}
 }
 
-// checkPick picks once, having tried some. Unbarred are the members that are not.
+// checkPick checks one pick after random tries. unbarred holds the members of the group
+// that are not barred.
 func (m *model) checkPick(g *modelGroup, want map[string]int, unbarred []*Endpoint[int]) {
 	m.t.Helper()
 	var tried Tried[int]
 	m.each(m.random.IntN(MaxTried+1), func(e *Endpoint[int]) { tried.Add(e) })
-	if m.random.IntN(2) == 0 { // try those that are left, so that few are
+	// Half of the picks have tried most unbarred members too, so that few are left.
+	if m.random.IntN(2) == 0 {
 		for _, e := range unbarred {
 			if tried.Len() < MaxTried && m.random.IntN(3) > 0 {
 				tried.Add(e)
@@ -186,7 +190,7 @@ func (m *model) checkPick(g *modelGroup, want map[string]int, unbarred []*Endpoi
 			open++
 		}
 	}
-	// A table costs 1 ms, so only some of the groups have keyed picks.
+	// Making a table takes 1 ms, so only some groups have picks with a key.
 	e, ok := g.Pick(m.now, &tried, Key{Hash: m.random.Uint64(), Set: g.modulus == 2 && m.random.IntN(2) == 0})
 	switch {
 	case ok != (open > 0):
@@ -202,7 +206,7 @@ func (m *model) checkPick(g *modelGroup, want map[string]int, unbarred []*Endpoi
 	}
 }
 
-// checkKept ranks all members.
+// checkKept compares the subset that the group keeps with a ranking of all its members.
 func (m *model) checkKept(g *modelGroup, want map[string]int) {
 	m.t.Helper()
 	got := keptOf(g.Group)

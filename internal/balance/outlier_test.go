@@ -7,7 +7,7 @@ import (
 
 const second = int64(time.Second)
 
-// fail fails n calls at now.
+// fail has n calls fail at now.
 func fail(e *Endpoint[int], n int, now int64) {
 	for range n {
 		end(e, now, 1, true)
@@ -54,7 +54,8 @@ func TestEachEjectionInARowLastsLonger(t *testing.T) {
 		if want := min((i+1)*30*second, int64(MaxEject)); !ok || until-now != want {
 			t.Fatalf("ejection %d lasts %v, want %v", i+1, time.Duration(until-now), time.Duration(want))
 		}
-		fail(e, 100, now) // calls that were in flight
+		// Calls that were in flight at the ejection fail after it.
+		fail(e, 100, now)
 		if again, _ := e.Ejected(now); again != until {
 			t.Fatal("failures while ejected made it longer")
 		}
@@ -66,18 +67,21 @@ func TestTimeInHealthMakesUpForEjections(t *testing.T) {
 	s, _ := fresh(GroupOptions{}, 1)
 	e := endpoints(t, s, 1)[0]
 	fail(e, 5, 0)
-	fail(e, 5, 30*second) // the second: until 90 s
+	// The second ejection lasts until 90 s.
+	fail(e, 5, 30*second)
 	for _, tt := range []struct {
 		healthy, lasts int64
 	}{
-		{10 * second, 60 * second}, // two, less one, plus one
+		// There were two ejections, the time in health makes up for one, and this is one more.
+		{10 * second, 60 * second},
 		{9 * second, 90 * second},
 		{25 * second, 60 * second},
 		{1000 * second, 30 * second},
 	} {
 		until := e.load.ejected.Load()
 		now := until + tt.healthy
-		s.Update(nil, nil, now) // lets what is due happen
+		// An update settles the troubles that are due.
+		s.Update(nil, nil, now)
 		fail(e, 5, now)
 		if until, _ := e.Ejected(now); until-now != tt.lasts {
 			t.Fatalf("after %v of health it is ejected for %v, want %v", time.Duration(tt.healthy), time.Duration(until-now), time.Duration(tt.lasts))
@@ -104,7 +108,8 @@ func TestOnlySoManyAreEjected(t *testing.T) {
 		if available, _ := g.Health(0); tt.n-available != tt.want {
 			t.Errorf("of %d that fail %d are ejected, want %d", tt.n, tt.n-available, tt.want)
 		}
-		for _, e := range all { // the next may go when the first are back
+		// Others may be ejected once the first are back.
+		for _, e := range all {
 			fail(e, 20, 30*second)
 		}
 		if available, _ := g.Health(30 * second); tt.n-available != tt.want {
@@ -199,7 +204,8 @@ func TestABarIsKeptUntilItEnds(t *testing.T) {
 	s, g := fresh(GroupOptions{}, 2)
 	all := endpoints(t, s, 2)
 	all[0].Bar(10)
-	all[0].Bar(5) // does not shorten it
+	// A bar that ends earlier does not shorten the first one.
+	all[0].Bar(5)
 	s.Update([]Item[int]{{Key: "0", Value: 70}}, nil, 0)
 	e, _ := s.Lookup("0")
 	if !e.Barred(9) || !all[0].Barred(9) || e.Barred(10) {
@@ -218,7 +224,8 @@ func TestABarIsKeptUntilItEnds(t *testing.T) {
 		t.Fatalf("%d are available once the bar is lifted", available)
 	}
 	e.Bar(30)
-	fail(e, 5, 12) // ejected as well: counted once
+	// The instance is now ejected as well, and must be counted once.
+	fail(e, 5, 12)
 	if available, _ := g.Health(12); available != 1 {
 		t.Fatalf("%d are available", available)
 	}

@@ -64,7 +64,8 @@ func TestPicksRunBesideUpdates(t *testing.T) {
 			t.Fatalf("endpoint %s has %d calls in flight at the end", e.Key(), e.InFlight())
 		}
 	}
-	for _, g := range groups { // long after, all is well
+	// Long afterwards, all bars and ejections have ended.
+	for _, g := range groups {
 		if available, total := g.Health(never - 1); available != total {
 			t.Fatalf("%d of %d are available", available, total)
 		}

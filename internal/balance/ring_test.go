@@ -27,7 +27,8 @@ func TestAKeyKeepsToItsInstance(t *testing.T) {
 			}
 			got[a.Value()]++
 		}
-		if x := chiSquared(got); x > tooUneven(50)+50 { // places are even to 1/1300, not exactly
+		// The places are even to 1/1300, not exactly, so the bound is wider.
+		if x := chiSquared(got); x > tooUneven(50)+50 {
 			t.Fatalf("sequential keys are uneven: χ² = %.1f", x)
 		}
 		e, _ := s.Lookup("7")
@@ -106,7 +107,7 @@ func TestNoInstanceIsLoadedFarAboveTheAverage(t *testing.T) {
 	for _, n := range []int{2, 8, 50} {
 		s, g := fresh(GroupOptions{Policy: Hash}, n)
 		calls := 40 * n
-		for range calls { // all of one key
+		for range calls {
 			e, ok := g.Pick(0, nil, keyed(42))
 			if !ok {
 				t.Fatal("nothing picked")
@@ -177,8 +178,9 @@ func TestAKeyFindsTheOneThatIsLeft(t *testing.T) {
 			e.Bar(1)
 		}
 	}
+	// The calls in flight exceed any bound on the load.
 	for range 2 * LoadFloor {
-		all[321].Begin(0) // beyond any bound
+		all[321].Begin(0)
 	}
 	for key := range uint64(200) {
 		if e, ok := g.Pick(0, nil, keyed(key)); !ok || e != all[321] {

@@ -59,7 +59,8 @@ func TestStateSurvivesUpdates(t *testing.T) {
 func TestAnUnchangedItemKeepsItsEndpoint(t *testing.T) {
 	s, g := fresh(GroupOptions{}, 3)
 	before, view := endpoints(t, s, 3), g.view.Load()
-	if got := testing.AllocsPerRun(10, func() { s.Update(items(3)[:0], nil, 0) }); got != 1 { // items
+	// The one allocation is in items.
+	if got := testing.AllocsPerRun(10, func() { s.Update(items(3)[:0], nil, 0) }); got != 1 {
 		t.Fatalf("an empty update allocates %v times", got-1)
 	}
 	s.Update(items(3), []string{"unknown"}, 0)
@@ -150,7 +151,7 @@ func TestAnIterationOverMembersMayEnd(t *testing.T) {
 	}
 }
 
-// bytesPerRun is how many bytes one of 500 runs of f allocates.
+// bytesPerRun returns how many bytes a run of f allocates on average.
 func bytesPerRun(f func()) float64 {
 	const runs = 500
 	var before, after runtime.MemStats

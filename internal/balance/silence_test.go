@@ -8,8 +8,8 @@ import (
 
 const ms = int64(time.Millisecond)
 
-// callers is a closed loop in virtual time: a number of callers, each of which pauses and
-// calls again when its call has ended.
+// callers is a closed loop in virtual time: each of n callers pauses after its call has
+// ended, and calls again.
 type callers struct {
 	*simulation
 
@@ -17,14 +17,14 @@ type callers struct {
 	pause time.Duration
 }
 
-// callersOf returns callers that are patient for a second.
+// callersOf returns n callers that wait for an answer for a second, and pause for 1 ms.
 func callersOf(s *simulation, n int) *callers {
 	s.patience = time.Second
 	return &callers{simulation: s, n: n, pause: time.Millisecond}
 }
 
-// call lets the callers call for d, and counts the calls that fail. The last calls end
-// after that.
+// call runs the callers for d, and counts the calls that fail. The last calls may end
+// later.
 func (c *callers) call(d time.Duration) {
 	c.failed = 0
 	end := c.now + int64(d)
@@ -34,7 +34,7 @@ func (c *callers) call(d time.Duration) {
 	for len(c.pending) > 0 {
 		next := c.pending.pop()
 		c.now = next.at
-		if next.endpoint == nil { // a caller's pause is over
+		if next.endpoint == nil {
 			c.send()
 			continue
 		}
@@ -46,11 +46,11 @@ func (c *callers) call(d time.Duration) {
 	c.now = end
 }
 
-// freeze lets a server answer nothing for d.
+// freeze has a server answer nothing for d.
 func (s *simulation) freeze(v *server, d time.Duration) { v.stalls = s.now + int64(d) }
 
-// probesIn is how many probes of a silent instance there are in a time at most: after
-// ProbeAfter, twice that and so on, and then each ProbeMost.
+// probesIn returns how many probes a silent instance gets in d at most: after ProbeAfter,
+// after twice as long, and so on, and then every ProbeMost.
 func probesIn(d time.Duration) int {
 	n := 0
 	for out := ProbeAfter; out <= d; out += min(out, ProbeMost) {
@@ -59,10 +59,9 @@ func probesIn(d time.Duration) int {
 	return n
 }
 
-// TestASilentInstanceYieldsToAYoungOne: of two instances the older freezes while the
-// other one still has a part of its share only. The calls that it has in flight, and
-// those of the moment until this shows, wait in vain; all others go to the one that
-// answers, but for probes.
+// TestASilentInstanceYieldsToAYoungOne has the older of two instances freeze, mostly while
+// the other is in slow start. It expects the silent one to get, besides probes, only the
+// calls that are sent before the silence shows.
 func TestASilentInstanceYieldsToAYoungOne(t *testing.T) {
 	const rate = 200
 	for _, age := range []time.Duration{time.Millisecond, 2 * time.Second, 8 * time.Second, 20 * time.Second, 40 * time.Second} {
@@ -82,7 +81,7 @@ func TestASilentInstanceYieldsToAYoungOne(t *testing.T) {
 	}
 }
 
-// TestCallersOfASilentInstanceLoseOneCallEach: callers that wait for each answer.
+// TestCallersOfASilentInstanceLoseOneCallEach has callers that wait for each answer.
 func TestCallersOfASilentInstanceLoseOneCallEach(t *testing.T) {
 	for _, n := range []int{1, 8, 100} {
 		all := servers(3, time.Millisecond)
@@ -96,8 +95,8 @@ func TestCallersOfASilentInstanceLoseOneCallEach(t *testing.T) {
 	}
 }
 
-// TestAnEjectedInstanceYieldsToOneThatIsSilent: what was ejected a while ago is better
-// than what does not answer now.
+// TestAnEjectedInstanceYieldsToOneThatIsSilent checks that an instance that was ejected a
+// while ago is preferred to one that does not answer now.
 func TestAnEjectedInstanceYieldsToOneThatIsSilent(t *testing.T) {
 	for _, key := range []Key{{}, {Hash: 1, Set: true}} {
 		s, g := fresh(GroupOptions{}, 2)
@@ -112,7 +111,8 @@ func TestAnEjectedInstanceYieldsToOneThatIsSilent(t *testing.T) {
 			all[1].Begin(now)
 		}
 		now += int64(SilenceKeyed)
-		for range all { // their probes
+		// The first two picks are the probes of both instances.
+		for range all {
 			if _, ok := g.Pick(now, nil, key); !ok {
 				t.Fatal("nothing picked")
 			}
@@ -122,7 +122,7 @@ func TestAnEjectedInstanceYieldsToOneThatIsSilent(t *testing.T) {
 				t.Fatalf("key %v: picked the silent one", key.Set)
 			}
 		}
-		all[1].End(now-ms, now, Answered) // and yields no more
+		all[1].End(now-ms, now, Answered)
 		for range 100 {
 			if e, ok := g.Pick(now, nil, key); !ok || e != all[1] {
 				t.Fatalf("key %v: picked the ejected one though the other answers", key.Set)
@@ -131,9 +131,9 @@ func TestAnEjectedInstanceYieldsToOneThatIsSilent(t *testing.T) {
 	}
 }
 
-// TestAnEjectedInstanceIsProbed: an instance that was ejected and is well again has its
-// whole share soon, and not when the time of its ejection has passed. One that stays
-// broken costs some probes.
+// TestAnEjectedInstanceIsProbed checks that an ejected instance that has recovered has its
+// share again before its ejection would have ended, and that one that stays broken costs
+// only a few probes.
 func TestAnEjectedInstanceIsProbed(t *testing.T) {
 	for _, policy := range []Policy{P2C, RoundRobin} {
 		for _, out := range []time.Duration{time.Second, 5 * time.Second, 25 * time.Second} {
@@ -162,7 +162,7 @@ func TestAnEjectedInstanceIsProbed(t *testing.T) {
 	}
 }
 
-// TestAProbeIsOneCall: however many callers there are, one at a time is the probe.
+// TestAProbeIsOneCall checks that only one of many simultaneous calls is the probe.
 func TestAProbeIsOneCall(t *testing.T) {
 	s, g := fresh(GroupOptions{}, 2)
 	e := endpoints(t, s, 2)[0]
@@ -176,7 +176,7 @@ func TestAProbeIsOneCall(t *testing.T) {
 	}
 }
 
-// TestACallThatWasSentIsNoProbe: a call that has failed once goes where calls succeed.
+// TestACallThatWasSentIsNoProbe checks that a retry goes to an instance that is not ejected.
 func TestACallThatWasSentIsNoProbe(t *testing.T) {
 	s, g := fresh(GroupOptions{}, 3)
 	all := endpoints(t, s, 3)
@@ -190,8 +190,8 @@ func TestACallThatWasSentIsNoProbe(t *testing.T) {
 	}
 }
 
-// TestASilentInstanceComesBack: a pause that callers notice costs an instance nothing
-// once it answers again.
+// TestASilentInstanceComesBack checks that an instance has its share again within 5 s after
+// a pause that callers noticed.
 func TestASilentInstanceComesBack(t *testing.T) {
 	for _, pause := range []time.Duration{100 * time.Millisecond, 900 * time.Millisecond, 3 * time.Second} {
 		for _, n := range []int{1, 8} {
@@ -209,8 +209,8 @@ func TestASilentInstanceComesBack(t *testing.T) {
 	}
 }
 
-// TestOneSlowCallIsNoSilence: while a call takes long, others are answered, and the
-// instance has its share.
+// TestOneSlowCallIsNoSilence checks that an instance does not count as silent while one
+// call takes long and others are answered.
 func TestOneSlowCallIsNoSilence(t *testing.T) {
 	all := servers(2, time.Millisecond)
 	c := callersOf(simulateWith(Options{}, all...), 1)
@@ -225,8 +225,8 @@ func TestOneSlowCallIsNoSilence(t *testing.T) {
 	c.forget()
 	c.pause = 200 * time.Millisecond
 	c.call(time.Minute)
-	// Between two calls that begin 200 ms apart it owes no answer; the call in flight
-	// counts, as everywhere.
+	// Between two calls that begin 200 ms apart the instance owes no answer. The long call
+	// still counts as in flight.
 	for e := range c.group.Members() {
 		if e.Value() == all[0] && e.load.silent(c.now, SilenceFloor) {
 			t.Errorf("an instance that answered since counts as silent for %v", e.Silence(c.now))
@@ -334,8 +334,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestANewConnectionIsProbedAtOnce: an instance that was ejected, because its process
-// was killed say, and is connected again.
+// TestANewConnectionIsProbedAtOnce checks that an ejected instance, whose process was killed
+// for example, is probed as soon as it is connected again.
 func TestANewConnectionIsProbedAtOnce(t *testing.T) {
 	s, g := fresh(GroupOptions{}, 2)
 	all := endpoints(t, s, 2)
@@ -358,8 +358,8 @@ func TestANewConnectionIsProbedAtOnce(t *testing.T) {
 	}
 }
 
-// TestACallFromBeforeDoesNotEndAnEjection: an answer that was on its way says nothing
-// of what came after it.
+// TestACallFromBeforeDoesNotEndAnEjection checks that the answer to a call that began before
+// an ejection does not end it.
 func TestACallFromBeforeDoesNotEndAnEjection(t *testing.T) {
 	s, _ := fresh(GroupOptions{}, 2)
 	e := endpoints(t, s, 2)[0]
@@ -392,7 +392,7 @@ func TestErrorsThatAHandlerMeansAreHealth(t *testing.T) {
 	}
 }
 
-// TestACarefulCallIsNoProbe: it passes over the instance whose probe is due, and says which that is.
+// TestACarefulCallIsNoProbe checks that a careful call passes over the instance whose probe is due, and names it.
 func TestACarefulCallIsNoProbe(t *testing.T) {
 	for name, key := range map[string]Key{"by load": {}, "by key": {Hash: 7, Set: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -428,7 +428,7 @@ func TestACarefulCallIsNoProbe(t *testing.T) {
 	}
 }
 
-// TestASignOfLifeEndsWhatSilenceBegan, and nothing else.
+// TestASignOfLifeEndsWhatSilenceBegan checks that it ends neither other ejections nor the wait of calls.
 func TestASignOfLifeEndsWhatSilenceBegan(t *testing.T) {
 	for name, tt := range map[string]struct {
 		how       Outcome

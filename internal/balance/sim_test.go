@@ -11,11 +11,16 @@ type server struct {
 	latency time.Duration
 	fails   bool
 	calls   int
-	stalls  int64   // until then it answers nothing
-	tail    float64 // how many calls take 50 times as long
-	cold    int     // calls that take three times as long, after a second without one
-	asked   int64   // when it was called last
-	chilled int     // cold calls to come
+	// stalls is until when the server answers nothing.
+	stalls int64
+	// tail is the fraction of calls that take 50 times as long.
+	tail float64
+	// cold is how many calls take three times as long after a second without a call.
+	cold int
+	// asked is when the last call came.
+	asked int64
+	// chilled is how many cold calls are still to come.
+	chilled int
 }
 
 func (v *server) answers(now int64) time.Duration {
@@ -33,6 +38,7 @@ func (v *server) answers(now int64) time.Duration {
 	return v.latency + time.Duration(max(0, v.stalls-now))
 }
 
+// completion is the end of a call or, without an endpoint, of a caller's pause.
 type completion struct {
 	at, start int64
 	endpoint  *Endpoint[*server]
@@ -76,12 +82,14 @@ type simulation struct {
 	now     int64
 	pending completions
 
-	patience time.Duration // how long a call waits; 0 is for as long as it takes
-	failed   int           // calls that failed
+	// patience is how long a call waits for an answer. 0 means without a bound.
+	patience time.Duration
+	// failed counts the calls that failed.
+	failed int
 }
 
-// simulate simulates servers that are there from the beginning, with neither slow
-// start nor ejection, so that latency alone decides.
+// simulate returns a simulation of servers that are there from the beginning, without
+// slow start and ejection, so that latency alone decides.
 func simulate(servers ...*server) *simulation {
 	return simulateWith(Options{SlowStart: -1, Outlier: Outlier{Errors: -1}}, servers...)
 }
@@ -109,7 +117,6 @@ func (s *simulation) run(d time.Duration, rate int) {
 	}
 }
 
-// send sends a call.
 func (s *simulation) send() {
 	e, _ := s.group.Pick(s.now, nil, Key{})
 	e.Begin(s.now)
@@ -125,7 +132,6 @@ func (s *simulation) send() {
 
 func (s *simulation) complete() { s.end(s.pending.pop()) }
 
-// end ends a call.
 func (s *simulation) end(c completion) {
 	if c.outcome != Answered {
 		s.failed++
@@ -243,7 +249,8 @@ func TestLikeLatenciesShareEvenly(t *testing.T) {
 	all := servers(4, time.Millisecond)
 	all[0].latency, all[1].latency = 900*time.Microsecond, 1100*time.Microsecond
 	s := simulate(all...)
-	s.run(10*time.Second, 100) // one call in flight at most
+	// At this rate at most one call is in flight.
+	s.run(10*time.Second, 100)
 	for i, server := range all {
 		if fair := total(all) / len(all); server.calls < fair*3/4 || server.calls > fair*5/4 {
 			t.Errorf("instance %d got %d calls, fair share is %d", i, server.calls, fair)
@@ -251,10 +258,10 @@ func TestLikeLatenciesShareEvenly(t *testing.T) {
 	}
 }
 
-// TestAHiccupIsForgiven: a pause in which an instance answers nothing, of which
-// the calls in it are a minute part, costs it next to nothing afterwards. With
-// Finagle's rule, under which one slow sample is the new average, it loses two
-// thirds of its calls in the next 20 s.
+// TestAHiccupIsForgiven checks that a short pause, in which an instance answers
+// nothing and which affects a tiny part of its calls, hardly reduces its share
+// afterwards. With Finagle's rule, under which one slow sample is the new average,
+// it loses two thirds of its calls in the next 20 s.
 func TestAHiccupIsForgiven(t *testing.T) {
 	for _, rate := range []int{2000, 10000} {
 		all := servers(5, time.Millisecond)
@@ -270,8 +277,9 @@ func TestAHiccupIsForgiven(t *testing.T) {
 	}
 }
 
-// TestAnInstanceThatTurnsSlowIsSoonAvoided: with an average that rises as slowly as
-// it falls it would get half its share in the first second.
+// TestAnInstanceThatTurnsSlowIsSoonAvoided checks that an instance that turns slow
+// gets at most a tenth of its share in the first second. If the average rose as
+// slowly as it falls, the instance would get half of its share.
 func TestAnInstanceThatTurnsSlowIsSoonAvoided(t *testing.T) {
 	all := servers(5, time.Millisecond)
 	s := simulate(all...)
@@ -284,8 +292,8 @@ func TestAnInstanceThatTurnsSlowIsSoonAvoided(t *testing.T) {
 	}
 }
 
-// TestLongTailsDoNotStirTheShares: where one call in a hundred is slow on every
-// instance, none is better than another.
+// TestLongTailsDoNotStirTheShares checks that all instances keep their shares if one
+// call in a hundred is slow on every instance.
 func TestLongTailsDoNotStirTheShares(t *testing.T) {
 	all := servers(5, time.Millisecond)
 	for _, v := range all {

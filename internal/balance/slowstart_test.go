@@ -9,7 +9,8 @@ import (
 	"github.com/linkmesh/link/internal/race"
 )
 
-// near fails unless got is want to within five standard deviations of picks trials.
+// near reports an error unless got is within five standard deviations of want, for the
+// given number of picks.
 func near(t *testing.T, what string, got, want float64, picks int) {
 	t.Helper()
 	if sigma := math.Sqrt(want * (1 - want) / float64(picks)); math.Abs(got-want) > 5*sigma+1e-9 {
@@ -41,9 +42,11 @@ func TestASlowStartGrowsTheShareOfANewcomer(t *testing.T) {
 }
 
 func TestASlowStartHoldsUnderLoad(t *testing.T) {
-	for _, rate := range []int{100, 20000, race.Fewer(100_000, 40_000)} { // 0.02 to 20 calls in flight each
+	// At these rates each instance has 0.02 to 20 calls in flight.
+	for _, rate := range []int{100, 20000, race.Fewer(100_000, 40_000)} {
 		joined, fair := 0, 0.0
-		for range max(1, race.Fewer(10_000, 4000)/rate) { // some 40 calls to the one that joins would say little
+		// Low rates are repeated, because the some 40 calls that the newcomer gets once say little.
+		for range max(1, race.Fewer(10_000, 4000)/rate) {
 			all := servers(5, time.Millisecond)
 			s := simulateWith(Options{Outlier: Outlier{Errors: -1}}, all...)
 			s.run(time.Second, rate)
@@ -64,8 +67,8 @@ func TestASlowStartIsInTurnToo(t *testing.T) {
 	s, g := fresh(GroupOptions{Policy: RoundRobin}, n-1)
 	s.Update([]Item[int]{{Key: "new", Value: n - 1}}, nil, 0)
 	got := counts(t, g, int64(10*time.Second), nil, n, picks)
-	// A turn that is passed over goes to the next, so its share of all turns is
-	// the share of its turns taken.
+	// A turn that the newcomer passes over goes to the next instance, so the newcomer
+	// takes 0.4 of n−1+0.4 turns.
 	near(t, "in turn", float64(got[n-1])/picks, 0.4/(n-1+0.4), picks)
 }
 

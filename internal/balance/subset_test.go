@@ -125,7 +125,8 @@ func TestAnotherOrderOfArrivalKeepsTheSame(t *testing.T) {
 func TestAThirdIsKeptInOtherZones(t *testing.T) {
 	for _, tt := range []struct {
 		sizes []int
-		want  [2]int // here, elsewhere
+		// want is how many instances are kept in the client's zone and in other zones.
+		want [2]int
 	}{
 		{[]int{100, 100, 100}, [2]int{14, 6}},
 		{[]int{10, 100, 100}, [2]int{10, 10}},
@@ -203,8 +204,8 @@ func TestKeyedPicksUseTheWholeGroup(t *testing.T) {
 	}
 }
 
-// TestANewcomerIsKeptThoughOneLeaves: in one update a member that is kept leaves, one that ranks above all
-// comes, and one of another zone takes the place of the first in the quota.
+// TestANewcomerIsKeptThoughOneLeaves has one update in which a kept member leaves, an instance of another zone
+// takes its place in the quota, and a newcomer ranks highest. It expects that the newcomer is kept.
 func TestANewcomerIsKeptThoughOneLeaves(t *testing.T) {
 	const k = 21
 	s := new(Set[int])
@@ -213,7 +214,8 @@ func TestANewcomerIsKeptThoughOneLeaves(t *testing.T) {
 	var put []Item[int]
 	for i := range SubsetAbove + 10 {
 		zone := "a"
-		if i < k/3-1 { // one less than are kept
+		// Zone b has one instance fewer than its quota.
+		if i < k/3-1 {
 			zone = "b"
 		}
 		put = append(put, Item[int]{Key: strconv.Itoa(i), Weight: 1, Zone: zone})

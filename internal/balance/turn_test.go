@@ -67,8 +67,8 @@ func TestTurnsStayFairWhileSomeAreOut(t *testing.T) {
 }
 
 func TestTheLightestIsNeverFar(t *testing.T) {
-	// All but one are of the least weight that is told apart: still a pick looks at
-	// no more than MaxTurns others.
+	// All instances but one have the least weight that is distinguished. Even then a
+	// pick passes over at most MaxTurns turns.
 	for _, n := range []int{2, 10, 100, 1000, 10000} {
 		longest, run := 0, 0
 		start := uint64(rand.Uint32())

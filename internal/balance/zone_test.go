@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// zoned returns a zone-aware group of instances, sizes[z] of them in zone z, as a
-// client in zone 0 sees it. The value of each is its zone.
+// zoned returns a zone-aware group of instances, sizes[z] of them in zone z, for a
+// client in zone 0. The value of each instance is its zone.
 func zoned(o GroupOptions, sizes ...int) (*Set[int], *Group[int]) {
 	s := new(Set[int])
 	s.Configure(Options{Self: "self", Zone: "0"}, 0)
@@ -36,7 +36,8 @@ func TestPicksKeepToTheirZone(t *testing.T) {
 	tests := []struct {
 		name  string
 		sizes []int
-		out   []int // barred, by zone
+		// out is how many instances are barred, by zone.
+		out   []int
 		local float64
 	}{
 		{"an equal part", []int{4, 4, 4}, nil, 1},

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestASetClockMovesNothing runs nodes in a process of their own, whose clock is set an
-// hour forward and back while they talk.
+// TestASetClockMovesNothing runs nodes in a separate process, whose clock is set an hour
+// forward and back while they talk.
 func TestASetClockMovesNothing(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "set")

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// wall says which files may turn times into numbers by the system's clock, or take their
-// monotonic reading from them, and why. One that ends in a slash is a folder.
+// wall says which files may convert times to numbers of the system's clock, or strip their
+// monotonic reading, and why. A key that ends in a slash is a folder.
 var wall = map[string]string{
 	"internal/clock/clock.go":                 "it is what the others use",
 	"internal/doctest/":                       "it is for go test",
@@ -20,8 +20,8 @@ var wall = map[string]string{
 	"protocol/pubsub/internal/journal/log.go": "times of messages go on from the time of the log's making",
 }
 
-// TestWhatWaitsGoesByAClockThatNobodySets: a clock that is set an hour back or forward
-// must move nothing, so nothing is kept by what it shows.
+// TestWhatWaitsGoesByAClockThatNobodySets checks that no other file depends on what the
+// system's clock shows, so that nothing changes if it is set an hour back or forward.
 func TestWhatWaitsGoesByAClockThatNobodySets(t *testing.T) {
 	strips := map[string]string{"UnixNano": "", "UnixMilli": "", "UnixMicro": "", "Unix": "", "UTC": "", "Local": "", "Round": "0"}
 	seen := 0
@@ -61,7 +61,7 @@ func TestWhatWaitsGoesByAClockThatNobodySets(t *testing.T) {
 	}
 }
 
-// holds reports whether a call has this argument, or none if it is "".
+// holds reports whether a call has only this argument, or no argument if it is "".
 func holds(call *ast.CallExpr, argument string) bool {
 	if argument == "" {
 		return len(call.Args) == 0

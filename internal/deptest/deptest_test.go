@@ -28,7 +28,8 @@ func command(t *testing.T, name string, args ...string) string {
 }
 
 func TestGoModIsTidy(t *testing.T) {
-	command(t, "go", "mod", "tidy", "-diff") // fails when there is a difference
+	// The command fails if there is a difference.
+	command(t, "go", "mod", "tidy", "-diff")
 }
 
 func TestEveryCheckedPackageIsOfThisModule(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// walk calls visit for every file of the repository, nested modules included,
-// with its path from the root. Reading them all here also tells go test what
-// the results of this package depend on, so that no change hides in its cache.
+// walk calls visit for every file of the repository, including nested modules,
+// with its path from the root. Reading all files here also tells go test what the
+// results of this package depend on, so that its cache notices every change.
 func walk(t *testing.T, visit func(path string, content []byte)) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -42,12 +42,13 @@ func walk(t *testing.T, visit func(path string, content []byte)) {
 }
 
 func TestNoFileHoldsAWorkMarker(t *testing.T) {
-	// in two parts, so that this file does not hold them
+	// The markers are in two parts, so that this file does not contain them.
 	marker := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME)\b`)
 	files := 0
 	walk(t, func(path string, content []byte) {
 		files++
-		if bytes.IndexByte(content, 0) >= 0 { // binary
+		// Skip binary files.
+		if bytes.IndexByte(content, 0) >= 0 {
 			return
 		}
 		for i, line := range strings.Split(string(content), "\n") {
@@ -62,7 +63,8 @@ func TestNoFileHoldsAWorkMarker(t *testing.T) {
 }
 
 func TestEveryPackageHasOnePackageComment(t *testing.T) {
-	docs := make(map[string][]string) // folder → files with a package comment
+	// docs holds the files with a package comment, by folder.
+	docs := make(map[string][]string)
 	walk(t, func(path string, content []byte) {
 		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains("/"+path, "/testdata/") {
 			return
@@ -86,7 +88,7 @@ func TestEveryPackageHasOnePackageComment(t *testing.T) {
 	}
 }
 
-// documented is the path when the file has a package comment.
+// documented returns the path if the file has a package comment, and checks how the comment begins.
 func documented(t *testing.T, path string, file *ast.File) []string {
 	t.Helper()
 	if file.Doc == nil {

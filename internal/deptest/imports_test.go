@@ -13,7 +13,7 @@ import (
 	"github.com/linkmesh/link/internal/deptest"
 )
 
-// packages is every package of the module.
+// packages returns every package of the module.
 func packages(t *testing.T) []deptest.Package {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(
@@ -45,7 +45,8 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		pkg  deptest.Package
-		want string // part of the one complaint; "" is none
+		// want is part of the only complaint, or empty if there must be none.
+		want string
 	}{
 		{"QUIC outside the transport", deptest.Package{ImportPath: m + "/cmd/link", Imports: []string{"github.com/quic-go/quic-go"}}, "only internal/transport"},
 		{"QUIC deep below identity", deptest.Package{ImportPath: m + "/security", Deps: []string{"github.com/quic-go/quic-go/quicvarint"}}, "do not need a network"},

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestOnlyAFaultOfTheRaceDetectorIsTriedAgain runs the script of CI with a go command that prints what a
-// go test would have printed.
+// TestOnlyAFaultOfTheRaceDetectorIsTriedAgain runs the script of CI with a fake go command, which prints what
+// go test might print.
 func TestOnlyAFaultOfTheRaceDetectorIsTriedAgain(t *testing.T) {
 	script, err := filepath.Abs("../../.ci/race")
 	if err != nil {
@@ -24,8 +24,10 @@ func TestOnlyAFaultOfTheRaceDetectorIsTriedAgain(t *testing.T) {
 		wrong = "--- FAIL: TestSomething (0.01s)\n    x_test.go:1: wrong\nFAIL\nFAIL\tc\t1s\nFAIL\n"
 	)
 	for name, c := range map[string]struct {
-		runs []string // what each prints; it succeeds if that begins with ok
-		args []string // that each was given
+		// runs holds the output of each run. A run succeeds if a line of its output begins with ok.
+		runs []string
+		// args holds the arguments of each run.
+		args []string
 		ok   bool
 	}{
 		"nothing is wrong":          {[]string{good}, []string{"test -race -p=4 ./..."}, true},

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// rows says by which of its words the row of docs/design.md is found that holds the value of a constant.
+// rows maps each constant to words by which the row of docs/design.md is found that holds its value.
 func rows() map[string]string {
 	return map[string]string{
 		"protocol/internal/lane.MaxFrame":                       "frame of records",
@@ -120,7 +120,7 @@ func rows() map[string]string {
 	}
 }
 
-// inner says of the other constants why they have no row.
+// inner maps each of the other constants to the reason why it has no row.
 func inner() map[string]string {
 	const (
 		sum    = "a sum of others that have one"
@@ -128,39 +128,42 @@ func inner() map[string]string {
 		pace   = "how work is cut up; nothing is refused or lost by it"
 	)
 	return map[string]string{
-		"protocol/internal/lane.MinFrame":                  pace,
-		"protocol/internal/lane.leastParts":                sum,
-		"protocol/internal/varint.Max":                     parser,
-		"protocol/pubsub.maxDelay":                         parser, // the row writes it as a power
+		"protocol/internal/lane.MinFrame":   pace,
+		"protocol/internal/lane.leastParts": sum,
+		"protocol/internal/varint.Max":      parser,
+		// The row writes this constant as a power.
+		"protocol/pubsub.maxDelay":                         parser,
 		"protocol/pubsub.maxRecords":                       sum,
 		"protocol/pubsub/internal/journal.DefaultPriority": "no bound",
-		"protocol/pubsub/internal/journal.MaxSessions":     sum, // durable names among them
-		"protocol/pubsub/internal/journal.maxAttempt":      parser,
-		"protocol/pubsub/internal/journal.maxFree":         pace,
-		"protocol/pubsub/internal/journal.maxGapLen":       parser,
-		"protocol/pubsub/internal/journal.maxMarkLen":      parser,
-		"protocol/pubsub/internal/journal.maxMicros":       parser,
-		"protocol/pubsub/internal/journal.maxRecord":       "the node's limit of messages is lower",
-		"protocol/pubsub/internal/journal.maxVarint":       parser,
-		"protocol/pipeline.maxTasks":                       sum,
-		"protocol/pipeline/internal/frame.MaxTaskHead":     parser,
-		"protocol/pipeline/internal/frame.maxLeft":         parser,
-		"protocol/pipeline/internal/pool.MaxPages":         sum, // of outcomes, as which it has a row
-		"protocol/pipeline/internal/pool.MaxTask":          sum,
-		"protocol/pipeline/internal/pool.maxShared":        pace,
-		"protocol/pipeline/internal/pool.maxTrip":          pace,
-		"protocol/pipeline/internal/queue.mostAdopted":     parser,
-		"internal/wal.DefaultGroupCommit":                  "told in guarantees.md",
-		"internal/wal.MaxSegmentBytes":                     "the pipeline has the default",
-		"internal/wal.MinSegmentBytes":                     "the pipeline has the default",
+		// The sum includes durable names.
+		"protocol/pubsub/internal/journal.MaxSessions": sum,
+		"protocol/pubsub/internal/journal.maxAttempt":  parser,
+		"protocol/pubsub/internal/journal.maxFree":     pace,
+		"protocol/pubsub/internal/journal.maxGapLen":   parser,
+		"protocol/pubsub/internal/journal.maxMarkLen":  parser,
+		"protocol/pubsub/internal/journal.maxMicros":   parser,
+		"protocol/pubsub/internal/journal.maxRecord":   "the node's limit of messages is lower",
+		"protocol/pubsub/internal/journal.maxVarint":   parser,
+		"protocol/pipeline.maxTasks":                   sum,
+		"protocol/pipeline/internal/frame.MaxTaskHead": parser,
+		"protocol/pipeline/internal/frame.maxLeft":     parser,
+		// This is a sum of outcomes, which have a row.
+		"protocol/pipeline/internal/pool.MaxPages":     sum,
+		"protocol/pipeline/internal/pool.MaxTask":      sum,
+		"protocol/pipeline/internal/pool.maxShared":    pace,
+		"protocol/pipeline/internal/pool.maxTrip":      pace,
+		"protocol/pipeline/internal/queue.mostAdopted": parser,
+		"internal/wal.DefaultGroupCommit":              "told in guarantees.md",
+		"internal/wal.MaxSegmentBytes":                 "the pipeline has the default",
+		"internal/wal.MinSegmentBytes":                 "the pipeline has the default",
 	}
 }
 
-// bounding are the names of constants that bound something.
+// bounding matches the names of constants that bound something.
 var bounding = regexp.MustCompile(`^(?i:max|most|least|min|default)[A-Z0-9]|^[mM]ax$`)
 
-// constants evaluates the constants of the packages below the folders that bound something. What is imported from elsewhere
-// than the module and package time is left out, for no bound depends on it.
+// constants evaluates the constants that bound something, of all packages in and below the folders. It loads only imports of
+// this module, except internal/transport, and packages time, math and unsafe, because no bound depends on any other.
 func constants(t *testing.T, under ...string) map[string]constant.Value {
 	t.Helper()
 	l := &loader{t: t, fset: token.NewFileSet(), std: importer.Default(), known: make(map[string]*types.Package)}
@@ -233,12 +236,13 @@ func (l *loader) load(dir string) *types.Package {
 		parsed = append(parsed, file)
 	}
 	conf := types.Config{Importer: l, IgnoreFuncBodies: true, Error: func(error) {}}
-	p, _ := conf.Check(modulePath+dir, l.fset, parsed, nil) // what is not known makes no difference to these constants
+	// Errors are about imports that are not loaded, and these constants do not depend on them.
+	p, _ := conf.Check(modulePath+dir, l.fset, parsed, nil)
 	l.known[dir] = p
 	return p
 }
 
-// written are the ways in which a row may write a value.
+// written returns the ways in which a row may write a value.
 func written(v constant.Value) []string {
 	n, ok := constant.Int64Val(constant.ToInt(v))
 	if !ok {
@@ -256,8 +260,8 @@ func written(v constant.Value) []string {
 	return ways
 }
 
-// TestTheTablesOfLimitsHoldTheBoundsOfTheCode finds the value of each constant of the patterns that bounds something in its
-// row of docs/design.md, and no constant without one.
+// TestTheTablesOfLimitsHoldTheBoundsOfTheCode checks that each constant of the patterns and of internal/wal that bounds
+// something has its value in a row of docs/design.md, or a reason in inner why it has none.
 func TestTheTablesOfLimitsHoldTheBoundsOfTheCode(t *testing.T) {
 	var table []string
 	for line := range strings.Lines(read(t, "docs/design.md")) {

@@ -19,7 +19,8 @@ func TestProgramsInPagesCompile(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	overlay := struct{ Replace map[string]string }{make(map[string]string)} // files that exist for one run of go build
+	// overlay holds files that exist for one run of go build.
+	overlay := struct{ Replace map[string]string }{make(map[string]string)}
 	args := []string{"build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", dir + string(filepath.Separator)}
 	for i, b := range blocks(t, "go") {
 		if !b.Program() {
@@ -36,8 +37,9 @@ func TestProgramsInPagesCompile(t *testing.T) {
 		overlay.Replace[filepath.Join(base, pkg, "block.go")] = file
 		args = append(args, "./"+pkg)
 	}
+	// Without programs, the pages hold only fragments, which are text of files that compile.
 	if len(overlay.Replace) == 0 {
-		return // the pages hold fragments only, which are text of files that compile
+		return
 	}
 	files, err := json.Marshal(overlay)
 	if err != nil {
@@ -65,8 +67,8 @@ func TestFragmentsInPagesAreTextOfTheModule(t *testing.T) {
 	}
 }
 
-// TestReadmeBeginsWithTheExample holds the two together: one is seen first, the
-// other is run.
+// TestReadmeBeginsWithTheExample checks that the first Go block of README.md, which
+// readers see first, is part of the example that go test runs.
 func TestReadmeBeginsWithTheExample(t *testing.T) {
 	all, err := doctest.Blocks("README.md", read(t, "README.md"))
 	if err != nil {

@@ -18,7 +18,8 @@ func TestLinksInPagesLeadSomewhere(t *testing.T) {
 	found := 0
 	for name, page := range files(t, ".md") {
 		for _, m := range link.FindAllStringSubmatch(page, -1) {
-			if strings.HasPrefix(m[1], "NNNN-") { // a link of the template for ADRs
+			// Skip links of the template for ADRs.
+			if strings.HasPrefix(m[1], "NNNN-") {
 				continue
 			}
 			found++
@@ -63,8 +64,8 @@ func TestFieldsInTheReadmeAreOfConfig(t *testing.T) {
 	}
 }
 
-// TestTestsNamedInPagesExist: a page that says which test holds a promise names one that there is.
-// "TestDrain…" stands for all whose names begin so.
+// TestTestsNamedInPagesExist checks that each test that a page names for a promise exists.
+// "TestDrain…" stands for all tests whose names begin with TestDrain.
 func TestTestsNamedInPagesExist(t *testing.T) {
 	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w*)\(`)
 	var all []string
@@ -89,8 +90,8 @@ func TestTestsNamedInPagesExist(t *testing.T) {
 	}
 }
 
-// TestEveryBoundThatIsSharedHasARow in the table of docs/design.md that says whose share is what,
-// and a package that drives it with the attacker of all.
+// TestEveryBoundThatIsSharedHasARow checks that each shared bound has a row in the table of docs/design.md
+// that says whose share is what, and that a test attacks it with sharetest.Drive.
 func TestEveryBoundThatIsSharedHasARow(t *testing.T) {
 	bounds, driven := make(map[string]int), make(map[string]bool)
 	for name, code := range files(t, ".go") {
@@ -103,7 +104,8 @@ func TestEveryBoundThatIsSharedHasARow(t *testing.T) {
 	}
 	_, table, _ := strings.Cut(read(t, "docs/design.md"), "| bound | counts | whose share |")
 	table, _, _ = strings.Cut(table, "\n\n")
-	for _, row := range strings.Split(table, "\n")[2:] { // behind the head and the line below it
+	// The first two elements are the rest of the head and the line below it.
+	for _, row := range strings.Split(table, "\n")[2:] {
 		where := regexp.MustCompile("`([a-z/]+)` \\|$").FindStringSubmatch(row)
 		if where == nil || !driven[where[1]] {
 			t.Errorf("no package drives this row with the attacker of all: %s", row)

@@ -15,9 +15,9 @@ import (
 
 var update = flag.Bool("update", false, "write the table of measurements in README.md anew")
 
-// measured returns the results that the table is held to: those of the last
-// commit, since make bench-peers writes the file anew. With -update, or outside
-// a repository, those of the file.
+// measured returns the results that the table must show: those of the last
+// commit, because make bench-peers rewrites the file. With -update, or outside of
+// a repository, it returns those of the file.
 func measured(t *testing.T) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", "show", "HEAD:bench/results.tsv")
@@ -28,7 +28,7 @@ func measured(t *testing.T) string {
 	return read(t, "bench/results.tsv")
 }
 
-// TestReadmeSaysWhatWasMeasured holds the table of README.md to bench/results.tsv.
+// TestReadmeSaysWhatWasMeasured checks that the table of README.md shows bench/results.tsv.
 func TestReadmeSaysWhatWasMeasured(t *testing.T) {
 	table, err := doctest.Table(measured(t))
 	if err != nil {

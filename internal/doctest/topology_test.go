@@ -7,7 +7,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// TestTopologiesInPagesAreInForce reads every YAML block as a topology.
+// TestTopologiesInPagesAreInForce parses and compiles every YAML block as a topology.
 func TestTopologiesInPagesAreInForce(t *testing.T) {
 	all := blocks(t, "yaml")
 	if len(all) == 0 {
@@ -24,8 +24,8 @@ func TestTopologiesInPagesAreInForce(t *testing.T) {
 	}
 }
 
-// TestReadmeShowsTheTopologyThatIsExplained holds the file and what Explain
-// prints to the example of package topology.
+// TestReadmeShowsTheTopologyThatIsExplained checks that README.md shows the file of
+// the example of package topology, and what Explain prints there.
 func TestReadmeShowsTheTopologyThatIsExplained(t *testing.T) {
 	page, example := read(t, "README.md"), read(t, "topology/example_test.go")
 	file := read(t, "topology/testdata/readme.yaml")

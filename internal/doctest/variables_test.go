@@ -11,7 +11,7 @@ import (
 )
 
 // TestTheTableOfVariablesIsWhole compares the variables that the library reads with those
-// in the README's table, and with all that are spoken of in code, logs and docs.
+// in the README's table, and with all that code, logs and docs mention.
 func TestTheTableOfVariablesIsWhole(t *testing.T) {
 	variable := regexp.MustCompile(`LINK_[A-Z]+(?:_[A-Z]+)*`)
 	quoted := regexp.MustCompile(`"LINK_[A-Z]+(?:_[A-Z]+)*"`)
@@ -24,7 +24,8 @@ func TestTheTableOfVariablesIsWhole(t *testing.T) {
 			read[strings.Trim(found, `"`)] = true
 		}
 	}
-	spoken := make(map[string]string) // where
+	// spoken maps each variable to a file that mentions it.
+	spoken := make(map[string]string)
 	for _, ext := range []string{".go", ".md"} {
 		for name, text := range files(t, ext) {
 			if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "integration/") || strings.HasPrefix(name, "bench/") || strings.HasPrefix(name, "internal/") {

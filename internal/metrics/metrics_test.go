@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestFiguresOfASmallModule counts what one can count by hand.
+// TestFiguresOfASmallModule measures a module that is small enough to be counted by hand.
 func TestFiguresOfASmallModule(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{
@@ -53,7 +53,7 @@ func TestFiguresOfASmallModule(t *testing.T) {
 	}
 }
 
-// TestTheWayOfACall is that of most samples, between the call and what lies beyond the module.
+// TestTheWayOfACall checks that the path of a call is the one of most samples, up to the code beyond the module.
 func TestTheWayOfACall(t *testing.T) {
 	sample := func(frames ...string) string {
 		return "-----------+-------------------------------------------------------\n      10ms   " + strings.Join(frames, "\n             ") + "\n"

@@ -26,7 +26,7 @@ func newFolder(t *testing.T) *private.Folder {
 	return f
 }
 
-// victim makes a file outside of the folder that holds "precious".
+// victim creates a file with the content "precious" outside of the folder, and returns its path.
 func victim(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "victim")
@@ -57,7 +57,8 @@ func TestWhatIsMadeIsForTheUserOnly(t *testing.T) {
 	}
 }
 
-// No call writes through a link, wherever it leads: out of the folder, to a file in it, to nothing.
+// TestLinksAreNotFollowed checks that no call writes through a link that leads out of the folder, to a
+// file in it, or to nothing.
 func TestLinksAreNotFollowed(t *testing.T) {
 	for name, target := range map[string]func(t *testing.T, f *private.Folder) string{
 		"out":     func(t *testing.T, _ *private.Folder) string { t.Helper(); return victim(t) },
@@ -108,7 +109,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 	}
 }
 
-// A name leads to no file above the folder.
+// TestNamesOutsideAreRefused checks that no name leads to a file outside of the folder.
 func TestNamesOutsideAreRefused(t *testing.T) {
 	f := newFolder(t)
 	for _, name := range []string{"../x", "/etc/passwd", ""} {
@@ -121,7 +122,8 @@ func TestNamesOutsideAreRefused(t *testing.T) {
 	}
 }
 
-// The errors say what to do: what is merely too open can be closed, what is another's cannot.
+// TestTheErrorSaysWhatMendsIt checks that the error says what to do: a mode that is too open can be
+// changed, everything else needs another path.
 func TestTheErrorSaysWhatMendsIt(t *testing.T) {
 	dir := t.TempDir()
 	loose, file, link := filepath.Join(dir, "loose"), filepath.Join(dir, "file"), filepath.Join(dir, "link")
@@ -152,8 +154,8 @@ func TestTheErrorSaysWhatMendsIt(t *testing.T) {
 	}
 }
 
-// TestAFileIsMadeOnce, whoever else makes it at the same moment, and also if who made it was
-// killed before it had taken away the name that the file had until it was complete.
+// TestAFileIsMadeOnce has several makers create a file at the same time, and checks that the file can
+// be read if its maker was killed before it removed the temporary name.
 func TestAFileIsMadeOnce(t *testing.T) {
 	f := newFolder(t)
 	const makers = 16
@@ -194,7 +196,8 @@ func TestAFileIsMadeOnce(t *testing.T) {
 	}
 }
 
-// TestAFileWithANameElsewhereIsNotSettled: others may read and change it.
+// TestAFileWithANameElsewhereIsNotSettled checks that a file with a second name outside of the folder
+// is refused, because others may read and change it.
 func TestAFileWithANameElsewhereIsNotSettled(t *testing.T) {
 	f := newFolder(t)
 	elsewhere := victim(t)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// model is the rule, said with maps.
+// model is a simple implementation of the rule of sharing, with maps.
 type model struct {
 	Config
 
@@ -22,7 +22,7 @@ func (m *model) sum(in func(Key) bool) (n int64) {
 	return n
 }
 
-// may reports whether the holder may have n more.
+// may reports whether the holder with this key may have n more.
 func (m *model) may(key Key, n int64) bool {
 	all := m.sum(func(Key) bool { return true }) + n
 	mine := m.held[key] + n
@@ -40,8 +40,8 @@ func (m *model) may(key Key, n int64) bool {
 	return mine <= m.Floor || mine <= free
 }
 
-// TestModel compares the pool with the model over random schedules, and holds what
-// the package promises to those who come late.
+// TestModel compares the pool with the model over random schedules, and checks that
+// a holder that comes late gets what the package promises.
 func TestModel(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -56,7 +56,8 @@ func TestModel(t *testing.T) {
 		p, m := NewPool(conf), model{conf, make(map[Key]int64)}
 		for step := range 2000 {
 			key, n := keys[r.IntN(len(keys))], 1+r.Int64N(1+conf.Limit/10)
-			h := p.Holder(key) // kept until the end
+			// The holder is not released, so that the pool remembers it.
+			h := p.Holder(key)
 			if r.IntN(3) == 0 {
 				n = min(n, m.held[key])
 				h.Give(n)

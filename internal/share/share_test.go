@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// fill takes one after the other until there is no more, and returns how many.
+// fill takes one at a time until Take fails with want, and returns how many it took.
 func fill(t *testing.T, h *Holder, want error) int64 {
 	t.Helper()
 	for n := int64(0); ; n++ {
@@ -61,8 +61,8 @@ func TestMostIsForOneHolder(t *testing.T) {
 	}
 }
 
-// TestNamesAtOnePlaceShareHalf, however many there are: who makes up names gains
-// nothing.
+// TestNamesAtOnePlaceShareHalf checks that any number of names at one place share half
+// of the pool, so that a host that makes up names gains nothing.
 func TestNamesAtOnePlaceShareHalf(t *testing.T) {
 	p := NewPool(Config{Limit: 1024, Floor: 2})
 	var all int64
@@ -138,7 +138,8 @@ func TestTakeAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestConcurrent: whatever the interleaving, the limit, the caps and the shares hold.
+// TestConcurrent checks that the limit holds under concurrent use, and that nothing is left
+// in use when all was given back.
 func TestConcurrent(t *testing.T) {
 	const limit = 1000
 	p := NewPool(Config{Limit: limit, Floor: 10, Most: 300})
@@ -156,7 +157,8 @@ func TestConcurrent(t *testing.T) {
 				} else if h.Take(n) == nil {
 					mine += n
 				}
-				if used := p.Used(); used > limit+8*13 { // each goroutine may be about to take its last back
+				// Each goroutine may be about to undo a Take that was refused.
+				if used := p.Used(); used > limit+8*13 {
 					t.Errorf("%d in use of %d", used, limit)
 					return
 				}

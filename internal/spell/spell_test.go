@@ -21,7 +21,8 @@ func TestNearest(t *testing.T) {
 		{"biling", []string{"billing"}},
 		{"mialer", []string{"mailer"}},
 		{"payments", []string{"Payments"}},
-		{"orders", nil}, // it is there
+		// A word that is one of the names needs no proposal.
+		{"orders", nil},
 		{"warehouse", nil},
 		{"", nil},
 		{"b", []string{"a"}},
@@ -51,7 +52,8 @@ func TestProposalQuotesWhatItNames(t *testing.T) {
 	}
 }
 
-// Whoever chooses the names chooses neither how many of them are compared nor what is allocated for them.
+// TestNamesThatAreAllLikeTheWordCostLittle checks that the names compared and the allocations are bounded, whatever the
+// names are.
 func TestNamesThatAreAllLikeTheWordCostLittle(t *testing.T) {
 	names := make([]string, 0, 2*MaxNames)
 	for i := range cap(names) {
@@ -71,7 +73,7 @@ func TestNamesThatAreAllLikeTheWordCostLittle(t *testing.T) {
 	}
 }
 
-// The distance agrees with the one that fills in the whole table.
+// FuzzDistance compares distance with whole, which fills in the whole table.
 func FuzzDistance(f *testing.F) {
 	f.Add("orders", "ordrse")
 	f.Add("", "abc")

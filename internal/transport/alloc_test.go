@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
 
-// answering is the smallest handler.
+// answering is a minimal handler that echoes the message of each call.
 type answering struct{}
 
 func (answering) Find(*Session, *wire.HeadersView) Route { return Route{} }
@@ -67,9 +67,9 @@ func overLoopback(tb testing.TB) *Session {
 	return s
 }
 
-// maxAllocs is what a small call may allocate, on both sides together. It is
-// what quic-go and net take for the packets of a call, 14 when this was written,
-// and a little more; our own code takes nothing.
+// maxAllocs is how many allocations a small call may make, on both sides together. It is slightly
+// more than quic-go and net make for the packets of a call, which was 14 when this was written;
+// our own code makes none.
 const maxAllocs = 16
 
 func TestSmallCallAllocatesNothingOfItsOwn(t *testing.T) {

@@ -16,14 +16,15 @@ func longHeader(b []byte) (dst, src []byte, ok bool) {
 	return dst, b[1 : 1+int(b[0])], true
 }
 
-// TestConnectionIDsAreLong looks at the IDs that both sides choose for a connection. An ID names a connection among
-// all of a socket, and quic-go does not draw again when it draws one that is taken: with 4 bytes, a socket with 1,000
-// connections would lose one in hours.
+// TestConnectionIDsAreLong checks that both sides choose connection IDs of at least 8 bytes. An ID identifies a
+// connection among all those of a socket, and quic-go does not draw another ID if the one it drew is taken: with 4
+// bytes, a socket with 1,000 connections would lose one within hours.
 func TestConnectionIDsAreLong(t *testing.T) {
 	inWorld(t, func(w *world) {
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		var mu sync.Mutex
-		chosen := make(map[string]map[string]bool) // by host
+		// chosen holds the IDs that each host chose, by the address of the host.
+		chosen := make(map[string]map[string]bool)
 		w.lose(func(p packet) bool {
 			mu.Lock()
 			defer mu.Unlock()

@@ -15,11 +15,11 @@ import (
 
 func setupFrame() []byte { return wire.AppendSetup(nil, new(setupOf(Limits{}))) }
 
-// controlAttacks are what a peer must not do on CONTROL. attack runs with
-// SETUP sent and received by both sides, unless it opens CONTROL itself.
+// controlAttacks lists what a peer must not do on CONTROL. attack runs after the attacker has sent
+// SETUP or, if fresh is set, before it has opened its CONTROL stream.
 var controlAttacks = []struct {
 	name   string
-	fresh  bool // no CONTROL stream was opened
+	fresh  bool
 	attack func(r *raw)
 	want   wire.Code
 }{
@@ -61,7 +61,8 @@ var controlAttacks = []struct {
 	{"frame that never ends", false, func(r *raw) { r.send(frame(wire.KindRoutes, 0, "0123456789")[:5]) }, wire.CodeProtocol},
 }
 
-// A server has no use for a client's ROUTES, so it does not even look into them.
+// TestClientClosesOnMalformedRoutes checks that a client closes the connection on malformed ROUTES.
+// A server does not parse ROUTES, because clients serve nothing.
 func TestClientClosesOnMalformedRoutes(t *testing.T) {
 	inWorld(t, func(w *world) {
 		ended := make(chan error, 1)
@@ -71,7 +72,8 @@ func TestClientClosesOnMalformedRoutes(t *testing.T) {
 			<-r.conn.Context().Done()
 			ended <- context.Cause(r.conn.Context())
 		})
-		if s, err := w.quiet("web", Limits{}).dial(server); err == nil { // the frame may come before the end of the dial
+		// The dial fails if the frame arrives before it has ended.
+		if s, err := w.quiet("web", Limits{}).dial(server); err == nil {
 			<-s.Done()
 		}
 		app, ok := errors.AsType[*quic.ApplicationError](<-ended)
@@ -123,7 +125,8 @@ func TestClientClosesOnControlAttack(t *testing.T) {
 					if e := failure(t, err, reasonOf(test.want)); !e.NotProcessed {
 						t.Errorf("%q does not say that nothing was processed", e)
 					}
-				} else if err == nil { // the attack may come before the end of the dial
+				} else if err == nil {
+					// The dial fails if the attack arrives before it has ended.
 					<-s.Done()
 				}
 				app, ok := errors.AsType[*quic.ApplicationError](<-ended)
@@ -149,8 +152,10 @@ func TestUnknownControlFramesAreSkipped(t *testing.T) {
 		r := w.client("web", server)
 		r.send(frame(0x9d, 0, "grease"))
 		r.send(frame(0x9d, 0, strings.Repeat("g", 10_000)))
-		r.send(frame(wire.KindHealth, 0xf8, "\xa1\x01\x18\x63")) // a state and flags that nobody knows
-		r.send(wire.AppendPing(nil, wire.KindPong, 12345))       // to no PING
+		// HEALTH with an unknown state and unknown flags.
+		r.send(frame(wire.KindHealth, 0xf8, "\xa1\x01\x18\x63"))
+		// PONG without a PING.
+		r.send(wire.AppendPing(nil, wire.KindPong, 12345))
 		r.send(wire.AppendPing(nil, wire.KindPing, 77))
 		if token, err := wire.ParsePing(r.await(wire.KindPong)); err != nil || token != 77 {
 			t.Errorf("PONG %d, %v; want that of the PING, 77", token, err)
@@ -164,7 +169,8 @@ func TestUnknownStreamsAreIgnored(t *testing.T) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
-		for range 40 { // more than may be open at once, so they must be let go
+		// 40 is more than may be open at once, so the server must release them.
+		for range 40 {
 			s, err := r.conn.OpenUniStreamSync(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -207,8 +213,8 @@ func TestClientIgnoresUnknownStreams(t *testing.T) {
 	})
 }
 
-// TestUnknownStreamsAreBounded: a peer may open streams of types that we do not know, as often as it may
-// send frames on CONTROL.
+// TestUnknownStreamsAreBounded checks that a peer may open streams of unknown types only as often as it
+// may send frames on CONTROL.
 func TestUnknownStreamsAreBounded(t *testing.T) { // SEC-380
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -220,7 +226,8 @@ func TestUnknownStreamsAreBounded(t *testing.T) { // SEC-380
 			if err != nil {
 				break
 			}
-			_, _ = s.Write(wire.AppendVarint(nil, 0x9d)) // the connection may have ended
+			// Write fails if the connection has ended.
+			_, _ = s.Write(wire.AppendVarint(nil, 0x9d))
 			_ = s.Close()
 		}
 		if code, reason := r.closed(); code != wire.CodeLimit || !strings.Contains(reason, "unknown type") {
@@ -232,8 +239,8 @@ func TestUnknownStreamsAreBounded(t *testing.T) { // SEC-380
 	})
 }
 
-// A peer that does not read its CONTROL stream gets its PONGs queued, but not
-// without end.
+// TestPeerThatDoesNotReadControlIsDisconnected checks that the queue of PONGs for a peer that does
+// not read CONTROL is bounded.
 func TestPeerThatDoesNotReadControlIsDisconnected(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -257,8 +264,8 @@ func TestPeerThatDoesNotReadControlIsDisconnected(t *testing.T) {
 	})
 }
 
-// CONTROL shares the window of the connection with messages: what is said on it
-// waits then, but harms nothing.
+// TestControlWaitsWhileTheConnectionIsFull checks that frames on CONTROL wait, without harm, while
+// messages fill the flow control window of the connection, which CONTROL shares with them.
 func TestControlWaitsWhileTheConnectionIsFull(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -268,7 +275,8 @@ func TestControlWaitsWhileTheConnectionIsFull(t *testing.T) {
 		config.InitialConnectionReceiveWindow, config.MaxConnectionReceiveWindow = 64<<10, 64<<10
 		r := w.clientWith("web", server, config)
 		st := r.stream(callStream(wire.StreamCall, "big", 10*time.Second, ""))
-		pass(time.Second) // the reply fills the window
+		// Meanwhile the reply fills the window.
+		pass(time.Second)
 		r.send(wire.AppendPing(nil, wire.KindPing, 5))
 		pass(time.Second)
 		got := st.reply()
@@ -281,11 +289,12 @@ func TestControlWaitsWhileTheConnectionIsFull(t *testing.T) {
 	})
 }
 
+// TestServerDrainsWhatItHearsFromClients checks that a client that has sent GOAWAY may still make calls.
 func TestServerDrainsWhatItHearsFromClients(t *testing.T) {
 	inWorld(t, func(w *world) {
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		r.send(wire.AppendGoAway(nil, &wire.GoAway{Reason: "bye"}))
-		r.mustEcho() // a client that drains may still call
+		r.mustEcho()
 	})
 }

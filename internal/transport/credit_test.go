@@ -18,7 +18,8 @@ func patternStream(route string) []byte {
 	return append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers(route, time.Minute)...)
 }
 
-// TestFramesWithoutCreditCostNothing: what a frame may be is judged by its header.
+// TestFramesWithoutCreditCostNothing checks that a frame that is not allowed is rejected by its
+// header, without waiting for its body or making room for it.
 func TestFramesWithoutCreditCostNothing(t *testing.T) { // SEC-320
 	for _, test := range []struct {
 		name  string
@@ -51,14 +52,15 @@ func TestFramesWithoutCreditCostNothing(t *testing.T) { // SEC-320
 					all = append(all, st)
 				}
 				start := time.Now()
-				if test.flags == wire.FlagCredited { // which no peer that keeps the rules does
+				// A correct peer never sends a credited frame without credit, so the connection is closed.
+				if test.flags == wire.FlagCredited {
 					r.mustClose(wire.CodeLimit)
 					all = nil
 				}
 				for _, st := range all {
 					st.mustReset(wire.CodeLimit)
 				}
-				if waited := time.Since(start); waited > time.Second { // virtual
+				if waited := time.Since(start); waited > time.Second {
 					t.Errorf("it waited %v for bodies that must not come", waited)
 				}
 				if used := server.pools.bytes.Used(); used != 0 {
@@ -70,8 +72,8 @@ func TestFramesWithoutCreditCostNothing(t *testing.T) { // SEC-320
 	}
 }
 
-// TestRepliesOfAHostileServerAreBounded like requests: it may have its share of the
-// client's memory, and calls to others go on.
+// TestRepliesOfAHostileServerAreBounded checks that the replies of one server take no more than its
+// share of the client's memory, and that calls to other servers go on.
 func TestRepliesOfAHostileServerAreBounded(t *testing.T) { // SEC-321
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -79,7 +81,8 @@ func TestRepliesOfAHostileServerAreBounded(t *testing.T) { // SEC-321
 		message := strings.Repeat("r", 1<<20)
 		hostile := w.rawServer("mallory", serving(func(s *rawStream) {
 			if _, err := s.request(true); err == nil {
-				s.say(data(message)) // and no STATUS, ever
+				// STATUS never follows, so the client holds the message.
+				s.say(data(message))
 			}
 		}))
 		server := w.node("orders", Limits{})
@@ -128,8 +131,8 @@ func TestRepliesOfAHostileServerAreBounded(t *testing.T) { // SEC-321
 	})
 }
 
-// TestAShedStreamMayHaveRun: a stream whose bytes find no room is ended while its
-// handler runs, and its caller is not told that it may go elsewhere.
+// TestAShedStreamMayHaveRun checks that the error of a stream that is ended for lack of memory while
+// its handler runs does not say NotProcessed, so that the caller does not retry elsewhere.
 func TestAShedStreamMayHaveRun(t *testing.T) { // SEC-322
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -138,7 +141,8 @@ func TestAShedStreamMayHaveRun(t *testing.T) { // SEC-322
 		client := w.quiet("web", Limits{}).connect(server)
 		st := openStream(t, client, wire.Credit{})
 		handled := <-opened
-		for i := range 8 { // until there is no room for anybody
+		// Other peers use up Limits.InFlightBytes.
+		for i := range 8 {
 			slow := w.client(fmt.Sprintf("mallory%d", i), server).stream(calls())
 			slow.say(headers("echo", time.Minute), data(strings.Repeat("m", 64<<10))[:60<<10])
 		}
@@ -160,7 +164,8 @@ func TestAShedStreamMayHaveRun(t *testing.T) { // SEC-322
 	})
 }
 
-// TestAResetBehindFramesIsNoRefusal, whatever its code: a handler that has answered has run.
+// TestAResetBehindFramesIsNoRefusal checks that a reset after the first frame of an answer does not
+// count as a refusal, whatever its code: the handler has run.
 func TestAResetBehindFramesIsNoRefusal(t *testing.T) { // SEC-322
 	for _, code := range []wire.Code{wire.CodeRefused, wire.CodeOverloaded, wire.CodeGoingAway} {
 		for _, answered := range []bool{false, true} {
@@ -168,7 +173,8 @@ func TestAResetBehindFramesIsNoRefusal(t *testing.T) { // SEC-322
 				inWorld(t, func(w *world) {
 					t := w.t
 					server := w.rawServer("orders", serving(func(s *rawStream) {
-						_, _ = s.frames.varint() // the type of the stream
+						// The varint is the type of the stream.
+						_, _ = s.frames.varint()
 						h, _, _ := s.frames.next()
 						if answered && h.Kind == wire.KindHeaders {
 							s.say(data("part of an answer"))
@@ -199,7 +205,8 @@ func TestAResetBehindFramesIsNoRefusal(t *testing.T) { // SEC-322
 	}
 }
 
-// TestCreditOutlivesTheEndOfInput: who has sent all can still make room for answers.
+// TestCreditOutlivesTheEndOfInput checks that a client can still grant credit for answers after it has
+// ended its input.
 func TestCreditOutlivesTheEndOfInput(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -261,7 +268,8 @@ func TestCreditOutlivesTheEndOfInput(t *testing.T) {
 	})
 }
 
-// TestCreditedFramesThatAreNotReadCountAsCredit: what came for credit is bounded like what may still come.
+// TestCreditedFramesThatAreNotReadCountAsCredit checks that credited frames count toward maxCredit until
+// they are read, like credit that the peer has not used yet.
 func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -299,7 +307,8 @@ func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
 				}
 			}
 			sent = append(sent, st)
-			pass(time.Second) // the frame has arrived
+			// The frame arrives meanwhile.
+			pass(time.Second)
 		}
 		if n := granted.Load(); n != maxCredit/size {
 			t.Errorf("%d streams got credit of 1 MiB, and nothing of it is read; want %d", n, maxCredit/size)
@@ -325,7 +334,8 @@ func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
 	})
 }
 
-// TestCreditedFramesOfAStreamThatEndsAreForgotten, whether or not anybody has read them.
+// TestCreditedFramesOfAStreamThatEndsAreForgotten checks that credited frames stop counting as credit
+// when their stream ends, even if the handler has not read them.
 func TestCreditedFramesOfAStreamThatEndsAreForgotten(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -334,7 +344,7 @@ func TestCreditedFramesOfAStreamThatEndsAreForgotten(t *testing.T) {
 			if err := s.Grant(wire.Credit{Messages: 1, Bytes: 1 << 20}); err != nil {
 				t.Error(err)
 			}
-			<-s.Canceled().Done() // it reads nothing
+			<-s.Canceled().Done()
 		})
 		client := w.quiet("web", Limits{}).connect(server)
 		st, err := client.Open(t.Context(), &wire.Headers{Route: "stream", Timeout: wire.MaxVarint})

@@ -15,7 +15,8 @@ import (
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
-// refused returns until when nothing is taken from who; zero if it is.
+// refused tries to admit a connection of who. It returns how long who must still wait, or zero if
+// the connection is admitted.
 func (b *debts) refused(who debtor) time.Duration {
 	if paused, ok := errors.AsType[*pausedError](b.admit(time.Now(), who)); ok {
 		return paused.left
@@ -47,7 +48,8 @@ func TestPausesDoubleAndAreForgotten(t *testing.T) { // SEC-328
 				}
 				spend()
 				for _, want := range test.want {
-					for range 100 { // one, and those of connections that were there already
+					// The first offense begins a pause. The others are those of connections that began before it.
+					for range 100 {
 						b.charge(test.who, time.Now())
 					}
 					if got := b.refused(test.who); got != want {
@@ -115,31 +117,36 @@ func TestDebtorsAreBounded(t *testing.T) { // SEC-328
 	}
 }
 
-// outlaw is a member that breaks the rules, by many names or by one, from sockets of one host.
+// outlaw is a member that breaks the rules of link/1 under one or more names, from one or more
+// sockets of one host.
 type outlaw struct {
 	w  *world
 	to *node
+	// tr holds the transports by port.
 	tr map[int]*quic.Transport
 }
 
-// offend dials from a port, breaks a rule and reports whether there was a connection to
-// break it on.
+// offend dials from a port and breaks a rule. It reports whether the connection was admitted, so
+// that there was one to break the rule on.
 func (o *outlaw) offend(name string, port int, rule func(r *raw)) bool {
 	t := o.w.t
 	tr := o.tr[port]
 	if tr == nil {
 		tr = &quic.Transport{Conn: o.w.socketAt(&net.UDPAddr{IP: memberAddr, Port: port})}
-		t.Cleanup(func() { _ = tr.Close() }) // the bubble ends when its goroutines have
+		// The bubble ends only when the goroutines of the transport have ended.
+		t.Cleanup(func() { _ = tr.Close() })
 		o.tr[port] = tr
 	}
 	conn, err := tr.Dial(t.Context(), o.to.Addr(), security.ClientTLS(o.w.ca.Source(name), o.to.id), rawConfig())
 	if err != nil {
-		pass(3 * refuseFor) // so that each attempt counts by itself
+		// Until refuseFor is over, the next attempt would be refused because of this one.
+		pass(3 * refuseFor)
 		return false
 	}
 	r := &raw{t: t, w: o.w, conn: conn}
 	if r.control, err = conn.OpenUniStream(); err == nil {
-		_, _ = r.control.Write(append(controlType(), setupFrame()...)) // the connection may have ended
+		// Write fails if the connection has ended.
+		_, _ = r.control.Write(append(controlType(), setupFrame()...))
 	}
 	settle()
 	if conn.Context().Err() != nil {
@@ -163,21 +170,23 @@ func useCreditOfNobody(r *raw) {
 	r.stream(patternStream("stream")).say(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindPattern, Flags: wire.FlagCredited, Length: 4 << 20}))
 }
 
-// hangUp says that the node has broken the rules, which is not an offense of the peer's.
+// hangUp closes the connection with a code that says that the node has broken the rules. This is
+// not an offense of the peer.
 func hangUp(r *raw) {
-	_ = r.conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeProtocol), "") // has no error to return
+	_ = r.conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeProtocol), "")
 }
 
-// TestWhoIsCutOffMustPause: breaking the rules again and again costs a connection each
-// time, but no handshake each time.
+// TestWhoIsCutOffMustPause checks that a peer that breaks the rules again and again is paused, so that
+// the node does not pay a handshake for each offense.
 func TestWhoIsCutOffMustPause(t *testing.T) { // SEC-328
 	for _, test := range []struct {
 		name string
 		rule func(r *raw)
 		opts []nodeOption
-		// What the attacker does with its names and ports.
+		// named and ports are how many names and ports the attacker uses in turn.
 		named, ports int
-		least, most  int // connections that it has had before it must pause
+		// least and most bound the connections that it gets before it must pause.
+		least, most int
 	}{
 		{"frames on CONTROL, one process", floodControl, nil, 1, 1, 5, 5},
 		{"credit that nobody granted, one process", useCreditOfNobody, nil, 1, 1, 5, 5},
@@ -222,7 +231,8 @@ func TestWhoIsCutOffMustPause(t *testing.T) { // SEC-328
 	}
 }
 
-// TestNeighborsOfOneThatIsWrong share its host, its name or both, and go on.
+// TestNeighborsOfOneThatIsWrong checks that a faulty process that breaks the rules forever does not
+// affect processes that share its host, its name or both.
 func TestNeighborsOfOneThatIsWrong(t *testing.T) { // SEC-328
 	for _, opts := range [][]nodeOption{nil, {advisory}} {
 		t.Run(fmt.Sprintf("names free %t", opts != nil), func(t *testing.T) {
@@ -232,9 +242,11 @@ func TestNeighborsOfOneThatIsWrong(t *testing.T) { // SEC-328
 				o := &outlaw{w, server, make(map[int]*quic.Transport)}
 				config := rawConfig()
 				config.KeepAlivePeriod = 5 * time.Second
-				neighbor := (&member{w: w, to: server}).connect(config) // mallory's, at another port
+				// The neighbor has the name and host of mallory, but another port.
+				neighbor := (&member{w: w, to: server}).connect(config)
 				had := 0
-				for range 600 { // one that is merely wrong dials twice a second, without end
+				// A faulty process dials twice a second.
+				for range 600 {
 					if o.offend("mallory", 10_000, floodControl) {
 						had++
 					}
@@ -254,8 +266,9 @@ func TestNeighborsOfOneThatIsWrong(t *testing.T) { // SEC-328
 	}
 }
 
-// TestHandshakesForNothingAreRefusedBefore: a peer that is known only by its identity is refused
-// after its handshake, and cannot make the node do those without end.
+// TestHandshakesForNothingAreRefusedBefore checks that the handshakes of a paused identity are bounded.
+// An identity is known and refused only after a handshake, so its socket and host are charged for
+// that handshake, and later ones are refused before they begin.
 func TestHandshakesForNothingAreRefusedBefore(t *testing.T) { // SEC-328
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -285,7 +298,7 @@ func TestHandshakesForNothingAreRefusedBefore(t *testing.T) { // SEC-328
 	})
 }
 
-// mustClose waits for the end of the connection with the code.
+// mustClose waits for the end of the connection and expects the code.
 func (r *raw) mustClose(want wire.Code) {
 	r.t.Helper()
 	if code, why := r.closed(); code != want {

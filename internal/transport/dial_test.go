@@ -127,8 +127,8 @@ func TestFailedDialBacksOff(t *testing.T) {
 	})
 }
 
-// TestADialBeginsAnew while nobody answers, so that a network that comes back is used soon, and not when QUIC sends its
-// first packet again.
+// TestADialBeginsAnew checks that a dial begins another handshake while nobody answers. A network that comes back is thus
+// used soon, rather than when QUIC next resends its first packet.
 func TestADialBeginsAnew(t *testing.T) {
 	for away := 500 * time.Millisecond; away < 4500*time.Millisecond; away += 250 * time.Millisecond {
 		inWorld(t, func(w *world) {
@@ -289,7 +289,8 @@ func TestSlowServerIsNotTakenForDead(t *testing.T) {
 		s := client.connect(server)
 		_, status, err := callWithin(t.Context(), s, 50*time.Second, "wait", "")
 		if err == nil && status.Message == "deadline" {
-			return // the handler answered in time, just
+			// The answer of the handler at its deadline came just in time.
+			return
 		}
 		e := failure(t, err, ReasonCanceled)
 		if !errors.Is(e, context.DeadlineExceeded) {
@@ -336,8 +337,8 @@ func TestUnusedSessionEnds(t *testing.T) {
 	})
 }
 
-// Both sides end a connection in the second in which the first of the two certificates does; the
-// side that dialed has moved to another one before, so that only what lasts is cut.
+// TestConnectionEndsInTheSecondOfItsCertificate checks that a connection is closed in the second in which the first of
+// the two certificates expires. The dialing side sends new calls elsewhere before that, so only long calls are cut.
 func TestConnectionEndsInTheSecondOfItsCertificate(t *testing.T) { // SEC-408
 	for name, side := range map[string][2]bool{"both": {true, true}, "the server knows": {true, false}, "the client knows": {false, true}} {
 		t.Run(name, func(t *testing.T) {
@@ -392,8 +393,7 @@ func TestConnectionEndsInTheSecondOfItsCertificate(t *testing.T) { // SEC-408
 	}
 }
 
-// TestAHandshakeThatABusyPeerLostIsMadeAgain has the two ways in which a peer that
-// cannot keep up answers.
+// TestAHandshakeThatABusyPeerLostIsMadeAgain covers both answers of a peer that cannot keep up with handshakes.
 func TestAHandshakeThatABusyPeerLostIsMadeAgain(t *testing.T) {
 	for name, err := range map[string]error{
 		"an old token":      &quic.TransportError{Remote: true, ErrorCode: quic.InvalidToken},
@@ -406,13 +406,12 @@ func TestAHandshakeThatABusyPeerLostIsMadeAgain(t *testing.T) {
 	}
 }
 
-// freshly is a socket in a network that says at the first knock that nobody listens, and nothing
-// after that.
+// freshly is a socket whose first Knock closes refused and reports that nobody listens. Later ones get no answer.
 type freshly struct {
 	net.PacketConn
 
 	knocked atomic.Bool
-	refused chan struct{} // closed when it has said so
+	refused chan struct{}
 }
 
 func (f *freshly) Knock(ctx context.Context, _ netip.AddrPort) bool {
@@ -424,8 +423,8 @@ func (f *freshly) Knock(ctx context.Context, _ netip.AddrPort) bool {
 	return false
 }
 
-// TestAProcessThatComesUpWhileItIsDialedIsReachedSoon: the first packet of a dial meets nobody, and the
-// knock that follows meets the process, so that nothing says that the packet is lost.
+// TestAProcessThatComesUpWhileItIsDialedIsReachedSoon has a process come up between the first packet of a dial and the
+// knock that follows it, so that no report says that the packet was lost.
 func TestAProcessThatComesUpWhileItIsDialedIsReachedSoon(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -438,7 +437,8 @@ func TestAProcessThatComesUpWhileItIsDialedIsReachedSoon(t *testing.T) {
 				return false
 			}
 			select {
-			case <-refused: // another dial begins: its first packets are lost
+			case <-refused:
+				// Another dial begins. Its packets are lost until knockAfter has passed.
 				now := time.Now().UnixNano()
 				begun.CompareAndSwap(0, now)
 				return now-begun.Load() < int64(knockAfter)
@@ -463,8 +463,8 @@ func TestAProcessThatComesUpWhileItIsDialedIsReachedSoon(t *testing.T) {
 	})
 }
 
-// TestAPeerGoesByWhoAskedForItLast: a service that was forgotten and is known again hears the tags, and
-// decides where to dial, though the one before it has not let go of the peer yet.
+// TestAPeerGoesByWhoAskedForItLast checks that a peer uses the configuration of the last call of Endpoint.Peer, for tags
+// and for where it may dial, even if an earlier caller, such as a service that was forgotten, has not released it yet.
 func TestAPeerGoesByWhoAskedForItLast(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -486,7 +486,7 @@ func TestAPeerGoesByWhoAskedForItLast(t *testing.T) {
 		}
 		conf.MayDial = nil
 		defer client.Peer(server.id.String(), server.addr, conf).Release()
-		pass(time.Minute) // the pause after the dial that failed
+		pass(time.Minute) // the backoff after the failed dial
 		if _, err := first.Session(t.Context(), ClassCalls); err != nil || heard != 1 {
 			t.Errorf("connected with %v, and the tags were heard %d times", err, heard)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// drain drains the node within d, in the background.
+// drain begins to drain the node in the background, for at most d. result receives the error of Drain.
 func (n *node) drain(d time.Duration) (result chan error) {
 	result = make(chan error, 1)
 	n.w.scripts.Go(func() {
@@ -37,10 +37,11 @@ func TestDrainSaysGoodbyeTwice(t *testing.T) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
-		for range 3 { // streams 0, 4 and 8
+		// The calls use streams 0, 4 and 8, and leased is stream 12.
+		for range 3 {
 			r.mustEcho()
 		}
-		leased := r.stream(append(calls(), callFrames("echo", time.Second, "a")...)) // 12
+		leased := r.stream(append(calls(), callFrames("echo", time.Second, "a")...))
 		if got := leased.reply(); got.err != nil {
 			t.Fatal(got.err)
 		}
@@ -57,11 +58,12 @@ func TestDrainSaysGoodbyeTwice(t *testing.T) {
 		default:
 			t.Error("Draining is not closed")
 		}
-		r.mustEcho() // stream 16: it may have been on its way
+		// Stream 16 is still served, because it may have been in flight when the first GOAWAY was sent.
+		r.mustEcho()
 		if g := r.goAway(); g.LastStream != 16 {
 			t.Errorf("the second GOAWAY: %+v, want the last stream to be 16", g)
 		}
-		// From here on calls are refused, on old streams too; no handler sees them.
+		// After the second GOAWAY calls are refused, on old streams too, and no handler sees them.
 		before := server.handler.count("echo")
 		leased.write(callFrames("echo", time.Second, "b"))
 		fresh := r.stream(callStream(wire.StreamCall, "echo", time.Second, "c"))
@@ -74,7 +76,8 @@ func TestDrainSaysGoodbyeTwice(t *testing.T) {
 		if n := server.handler.count("echo") - before; n != 0 {
 			t.Errorf("%d handlers ran", n)
 		}
-		if err := <-over; err != nil { // it lingers, because we do not leave
+		// The drain lingers for lingerTime, because this peer does not close its connection.
+		if err := <-over; err != nil {
 			t.Errorf("drain: %v", err)
 		}
 		if r.conn.Context().Err() != nil {
@@ -124,7 +127,8 @@ func TestDrainLosesNoCall(t *testing.T) {
 		if took := time.Since(start); took > 3*time.Second {
 			t.Errorf("the drain took %v, the calls only 1 s", took)
 		}
-		<-s.Done() // the client closes what it no longer needs
+		// The client closes the connection, because it no longer needs it.
+		<-s.Done()
 		if code := closeCode(s); code != wire.CodeNone {
 			t.Errorf("closed with %v, want NO_ERROR", code)
 		}
@@ -249,7 +253,8 @@ func TestCloseEndsEverything(t *testing.T) {
 					}
 				})
 				s := client.connect(server)
-				results := holdCalls(t.Context(), s, 10, "wait") // half of them wait for a stream
+				// Half of the calls wait for a stream.
+				results := holdCalls(t.Context(), s, 10, "wait")
 				settle()
 				dialing := make(chan error, 1)
 				go func() {
@@ -259,7 +264,7 @@ func TestCloseEndsEverything(t *testing.T) {
 				drained := server.drain(time.Minute)
 				synctest.Wait()
 				var wg sync.WaitGroup
-				for range 3 { // at the same time
+				for range 3 {
 					wg.Go(func() {
 						if err := test.close(server, client).Close(); err != nil {
 							t.Errorf("closing: %v", err)
@@ -269,7 +274,8 @@ func TestCloseEndsEverything(t *testing.T) {
 				wg.Wait()
 				for _, err := range results() {
 					if err != nil && strings.Contains(err.Error(), ErrClosed.Error()) {
-						continue // the canceled handler was quick enough to say so
+						// The canceled handler answered in time.
+						continue
 					}
 					e, _ := errors.AsType[*Error](err)
 					if e == nil || e.Reason != test.want && e.Reason != ReasonLost {
@@ -279,9 +285,10 @@ func TestCloseEndsEverything(t *testing.T) {
 				if e, _ := errors.AsType[*Error](callError(t, s)); e == nil || !e.NotProcessed {
 					t.Errorf("a call afterwards: %v, want one that was not processed", e)
 				}
-				_ = client.Close() // for the dial
+				// One of the two nodes is not closed yet. Close ends the dial and the drain.
+				_ = client.Close()
 				mustFail(t, <-dialing, ReasonClosed)
-				_ = server.Close() // for the drain
+				_ = server.Close()
 				if err := <-drained; err != nil && !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("the drain that Close overtook: %v", err)
 				}
@@ -312,8 +319,8 @@ func TestListenOnAClosedEndpoint(t *testing.T) {
 	})
 }
 
-// What a drain leaves to be done is done before lasting streams are told to end, and is waited
-// for however little time there is.
+// TestADrainSettlesBeforeItIsOver checks that Drain calls settle before lasting streams are told to end,
+// and waits for it even if its own time is over.
 func TestADrainSettlesBeforeItIsOver(t *testing.T) {
 	for name, given := range map[string]time.Duration{"in time": time.Minute, "too late": time.Second} {
 		t.Run(name, func(t *testing.T) {

@@ -8,19 +8,22 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// TestAStreamWhoseReplyCameBeforeItsRequestIsNotUsedAgain has a server answer what it has not read, and has no room
-// for: the rest of the request is never sent, and must not lead the next call.
+// TestAStreamWhoseReplyCameBeforeItsRequestIsNotUsedAgain has a server answer a request that it has not read, and whose
+// rest it has no room for. The rest is never sent, and must not precede the next call on the stream.
 func TestAStreamWhoseReplyCameBeforeItsRequestIsNotUsedAgain(t *testing.T) {
-	for _, size := range []int{4 << 10, 40 << 10} { // gathered with others, and written apart
+	// The small message is written together with its HEADERS, and the large one separately.
+	for _, size := range []int{4 << 10, 40 << 10} {
 		inWorld(t, func(w *world) {
 			t := w.t
 			var streams atomic.Int32
 			server := w.narrowServer("orders", 512, serving(func(s *rawStream) {
 				streams.Add(1)
 				buf := make([]byte, 64)
-				_, _ = s.Read(buf) // the call has begun
+				// Read returns when the call has begun.
+				_, _ = s.Read(buf)
 				s.say(data("early"), wire.AppendOK(nil, 0))
-				s.CancelRead(0) // STATUS is there, the rest is not needed
+				// After STATUS the rest of the request is not needed.
+				s.CancelRead(0)
 			}))
 			s, err := w.quiet("web", Limits{}).dial(server)
 			if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// TestRapidReset: handlers of streams that were reset still count, so a client
-// that opens and resets cannot start more than its share.
+// TestRapidReset checks that handlers of streams that were reset still count, so that a client that
+// opens and resets streams cannot run more handlers than its share.
 func TestRapidReset(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -29,9 +29,11 @@ func TestRapidReset(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _ = st.Write(request) // it may be stopped
+			// Write fails if the peer has sent STOP_SENDING.
+			_, _ = st.Write(request)
 			if st.StreamID()%16 == 0 {
-				idle(latency / 10) // so that some requests leave whole
+				// With this delay some requests are sent completely before the reset.
+				idle(latency / 10)
 			}
 			st.CancelWrite(3)
 			st.CancelRead(3)
@@ -57,8 +59,8 @@ func TestRapidReset(t *testing.T) {
 	})
 }
 
-// TestZeroLengthFrameFlood: frames that say nothing cost no memory and keep
-// nobody else from being served.
+// TestZeroLengthFrameFlood checks that a flood of empty unknown frames does not keep the calls behind it
+// or other peers from being served, and that it ends the connection if it comes on CONTROL.
 func TestZeroLengthFrameFlood(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -70,12 +72,13 @@ func TestZeroLengthFrameFlood(t *testing.T) {
 		if got := st.reply(); got.err != nil || got.message != "hi" {
 			t.Errorf("the call behind the flood: %+v", got)
 		}
-		st.write(flood) // between two calls
+		st.write(flood)
 		st.write(callFrames("echo", time.Second, "again"))
 		if got := st.reply(); got.err != nil || got.message != "again" {
 			t.Errorf("the call behind the second flood: %+v", got)
 		}
-		_, _ = r.control.Write(flood) // CONTROL serves nobody but the connection, which it ends
+		// Write may fail, because a flood on CONTROL ends the connection.
+		_, _ = r.control.Write(flood)
 		if code, _ := r.closed(); code != wire.CodeLimit {
 			t.Errorf("closed with %v, want LIMIT", code)
 		}
@@ -83,8 +86,8 @@ func TestZeroLengthFrameFlood(t *testing.T) {
 	})
 }
 
-// TestPeerThatNeverAcknowledges may not pile up replies in memory: requests that
-// are pipelined are served only as far as their replies leave.
+// TestPeerThatNeverReadsDoesNotPileUpReplies checks that replies to a peer that acknowledges nothing do not
+// pile up in memory: pipelined requests are served only as fast as their replies are sent.
 func TestPeerThatNeverReadsDoesNotPileUpReplies(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -94,13 +97,14 @@ func TestPeerThatNeverReadsDoesNotPileUpReplies(t *testing.T) {
 		r := w.generous("mallory", server)
 		st := r.stream(calls())
 		settle()
-		w.lose(func(p packet) bool { return p.To.String() == r.addr() }) // so it never acknowledges
-		_ = st.SetWriteDeadline(time.Now().Add(time.Second))             // never fails
+		// The peer hears nothing, so it never acknowledges.
+		w.lose(func(p packet) bool { return p.To.String() == r.addr() })
+		_ = st.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = st.Write(bytes.Repeat(callFrames("kilo", time.Second, ""), 2000))
 		pass(2 * time.Second)
 		served := server.handler.count("kilo")
 
-		// What fits the first congestion window, and writeBacklog behind it.
+		// The bound is the initial congestion window plus writeBacklog.
 		if most := (64<<10 + writeBacklog) / 1100; served > most || served == 0 {
 			t.Errorf("%d requests were served without one reply acknowledged, want %d at most", served, most)
 		}
@@ -108,7 +112,8 @@ func TestPeerThatNeverReadsDoesNotPileUpReplies(t *testing.T) {
 	})
 }
 
-// TestPeerThatNeverReadsDoesNotPileUpFrames of a pattern, however much it allows.
+// TestPeerThatNeverReadsDoesNotPileUpFrames checks that frames of a pattern to a peer that acknowledges
+// nothing do not pile up in memory, however large its flow control windows are.
 func TestPeerThatNeverReadsDoesNotPileUpFrames(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -124,18 +129,19 @@ func TestPeerThatNeverReadsDoesNotPileUpFrames(t *testing.T) {
 		})
 		r := w.generous("mallory", server)
 		settle()
-		w.lose(func(p packet) bool { return p.To.String() == r.addr() }) // so it never acknowledges
+		// The peer hears nothing, so it never acknowledges.
+		w.lose(func(p packet) bool { return p.To.String() == r.addr() })
 		r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Second)...))
 		pass(2 * time.Second)
-		// What fits the first congestion window, and writeBacklog behind it.
+		// The bound is the initial congestion window plus writeBacklog.
 		if n, most := sent.Load(), int64(64<<10+writeBacklog); n > most || n == 0 {
 			t.Errorf("%d bytes were taken without one acknowledged, want %d at most", n, most)
 		}
 	})
 }
 
-// TestPeerThatNeverReadsIsLetGo: whatever the size of replies, handlers come
-// back by the deadline of the call.
+// TestPeerThatNeverReadsIsLetGo checks that handlers whose replies a peer does not read return by the
+// deadline of the call, whatever the size of the replies.
 func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -150,8 +156,9 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 				r := w.narrow("mallory", server, 1<<10)
 				for range 20 {
 					st := r.stream(calls())
-					go func() { // as many as there is room for
-						_ = st.SetWriteDeadline(time.Now().Add(10 * time.Second)) // never fails
+					go func() {
+						// Write sends as many calls as the server has room for.
+						_ = st.SetWriteDeadline(time.Now().Add(10 * time.Second))
 						_, _ = st.Write(bytes.Repeat(callFrames("reply", 2*time.Second, ""), 1000))
 					}()
 				}
@@ -165,20 +172,22 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 					t.Error("no request arrived: nothing was tested")
 				}
 				mustEcho(t, honest)
-				_ = r.conn.CloseWithError(0, "") // has no error to return
+				_ = r.conn.CloseWithError(0, "")
 			})
 		})
 	}
 }
 
-// TestHeaderSlowloris sends one byte per second.
+// TestSlowloris checks that a stream whose peer sends one byte per second, or keeps a call from
+// completing in another way, is reset in time.
 func TestSlowloris(t *testing.T) {
 	limits := Limits{FirstHeader: 5 * time.Second, BodyGrace: 10 * time.Second, BodyRate: 16 << 10}
 	h := headers("echo", time.Minute)
 	for _, test := range []struct {
-		name  string
-		ready []byte // sent at once
-		slow  []byte // sent byte by byte
+		name string
+		// ready is sent at once, and slow is sent one byte per second.
+		ready []byte
+		slow  []byte
 		most  time.Duration
 	}{
 		{"stream type and HEADERS", nil, append(calls(), h...), limits.FirstHeader},
@@ -223,8 +232,8 @@ func TestSlowloris(t *testing.T) {
 	}
 }
 
-// TestGreaseKeepsNothingAlive: frames that a server ignores prolong neither a call nor the life of a
-// stream that carries none.
+// TestGreaseKeepsNothingAlive checks that frames that a server ignores prolong neither a call nor the life
+// of a stream that carries no call.
 func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
 	const idle = 5 * time.Second
 	for _, test := range []struct {
@@ -249,7 +258,8 @@ func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
 					}
 				}
 				grease := bytes.Repeat(frame(0x9d, 0, strings.Repeat("g", 60)), 10)
-				st.write(grease[:20]) // the last frame of each write is never whole
+				// The last frame of each write is incomplete, so the reader is always within a frame.
+				st.write(grease[:20])
 				grease = append(grease[20:], grease[:20]...)
 				w.scripts.Go(func() {
 					for time.Since(start) < time.Minute {
@@ -269,7 +279,7 @@ func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
 	}
 }
 
-// TestBodyAboveTheRateIsFine takes longer than the grace, but keeps up.
+// TestBodyThatKeepsUpIsServed sends a body that takes longer than BodyGrace but is faster than BodyRate.
 func TestBodyThatKeepsUpIsServed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -287,8 +297,8 @@ func TestBodyThatKeepsUpIsServed(t *testing.T) {
 	})
 }
 
-// TestStreamMayRestBetweenCalls, but not without end: a stream that carries no call holds
-// a goroutine and buffers.
+// TestStreamMayRestBetweenCalls checks that a stream may be idle between two calls, but is reset after
+// StreamIdle: a stream that carries no call holds a goroutine and buffers.
 func TestStreamMayRestBetweenCalls(t *testing.T) { // SEC-323
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -319,7 +329,7 @@ func TestStreamMayRestBetweenCalls(t *testing.T) { // SEC-323
 	})
 }
 
-// TestALeaseThatThePeerClosedIsNotUsed: its caller notices nothing.
+// TestALeaseThatThePeerClosedIsNotUsed checks that calls succeed although the peer has closed the idle lease.
 func TestALeaseThatThePeerClosedIsNotUsed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -335,7 +345,7 @@ func TestALeaseThatThePeerClosedIsNotUsed(t *testing.T) {
 	})
 }
 
-// TestNeverFin holds all streams of a connection; nobody else notices.
+// TestNeverFin has a peer keep all streams of its connection open, and checks that others are still served.
 func TestNeverFin(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t

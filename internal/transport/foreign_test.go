@@ -11,7 +11,8 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// What a peer says when it ends a connection reaches errors with its control characters written out.
+// TestWhatPeersSayIsEscapedInErrors checks that errors escape the control characters of the reason with
+// which a peer ends a connection.
 func TestWhatPeersSayIsEscapedInErrors(t *testing.T) { // SEC-124
 	const evil = "bye\x1b[2J\nlevel=ERROR msg=forged \u202e"
 	s := &Session{remoteAddr: "192.0.2.1:1"}

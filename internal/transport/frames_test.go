@@ -12,8 +12,8 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// pieces is a stream that gives its bytes in pieces of the given sizes, again
-// and again.
+// pieces is a stream that returns its bytes in pieces. Each piece is one byte longer than its entry in
+// sizes, which is repeated. Without sizes a read returns as much as it has room for.
 type pieces struct {
 	b     []byte
 	sizes []byte
@@ -32,7 +32,8 @@ func (p *pieces) Read(b []byte) (int, error) {
 	n := copy(b, p.b[:min(size, len(p.b))])
 	p.b = p.b[n:]
 	if len(p.b) == 0 && p.next%2 == 0 {
-		return n, io.EOF // as quic-go does
+		// quic-go returns io.EOF with the last bytes, too.
+		return n, io.EOF
 	}
 	return n, nil
 }
@@ -44,7 +45,7 @@ type readFrame struct {
 	body   string
 }
 
-// readFrames reads until src ends; frames of an even kind are skipped.
+// readFrames reads frames until src ends. It skips the bodies of frames of an even kind.
 func readFrames(src byteStream) (out []readFrame, err error) {
 	limits := Limits{MaxMessage: 1 << 16}.withDefaults()
 	bodies := share.NewPool(share.Config{Limit: 1 << 20, Floor: 1 << 20}).Holder(share.Key{})
@@ -78,6 +79,8 @@ func readFrames(src byteStream) (out []readFrame, err error) {
 	}
 }
 
+// FuzzFramesDoNotDependOnPackets checks that the frames read do not depend on the pieces in which their
+// bytes arrive.
 func FuzzFramesDoNotDependOnPackets(f *testing.F) {
 	all := join(
 		frame(1, 4, "headers"), frame(3, 0, string(bytes.Repeat([]byte("m"), readBuffer+9))), frame(2, 0, string(bytes.Repeat([]byte("s"), 300))),
@@ -115,8 +118,8 @@ func TestBuffersHoldWhatWasAskedFor(t *testing.T) {
 	}
 }
 
-// TestBodiesThatAreOwnedSurviveTheNextFrame reads frames of lengths around those at
-// which a body takes a buffer of its own and at which it is copied out of it.
+// TestBodiesThatAreOwnedSurviveTheNextFrame reads frames with lengths around the two thresholds: where a
+// body takes a buffer of its own, and where own copies it out of that buffer.
 func TestBodiesThatAreOwnedSurviveTheNextFrame(t *testing.T) {
 	lengths := []int{0, 1, readBuffer - 1, readBuffer + 1, 40 << 10, 60 << 10, 64 << 10, 100 << 10, 33 << 10, 60 << 10}
 	var sent []byte

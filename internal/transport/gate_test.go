@@ -23,6 +23,7 @@ type visitor struct {
 	fail context.CancelFunc
 }
 
+// visit begins a handshake at the gate. validated means that the address has been validated.
 func visit(g *gate, ip string, validated bool) (visitor, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ctx, err := g.admit(ctx, &quic.ClientInfo{RemoteAddr: udp(ip), AddrVerified: validated})
@@ -70,7 +71,8 @@ func TestGateBoundsHandshakes(t *testing.T) {
 				if len(in) != test.want {
 					t.Errorf("%d handshakes were admitted, want %d", len(in), test.want)
 				}
-				for i, v := range in { // half of them complete, half fail, some do both
+				// Half of the handshakes complete, half fail, and some do both.
+				for i, v := range in {
 					if i%2 == 0 {
 						handshakeDone(v.ctx)
 					}
@@ -97,7 +99,8 @@ func TestGateBoundsHandshakes(t *testing.T) {
 	}
 }
 
-// TestOneAddressLeavesOthersTheirHandshakes, and no name counts before it is proven.
+// TestOneAddressLeavesOthersTheirHandshakes checks that one address cannot use up the handshakes of
+// others. Names do not count here, because they are not proven before the handshake.
 func TestOneAddressLeavesOthersTheirHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(Limits{Handshakes: 100, HandshakesPerSource: 4, RetryAbove: 1000, RetryRate: 1e6}.withDefaults())
@@ -137,7 +140,8 @@ func TestOneAddressLeavesOthersTheirHandshakes(t *testing.T) {
 }
 
 func host(m sharetest.Member) string {
-	ip, _, _ := net.SplitHostPort(m.Addr) // the addresses of sharetest are valid
+	// The addresses of sharetest are valid.
+	ip, _, _ := net.SplitHostPort(m.Addr)
 	return ip
 }
 
@@ -224,7 +228,7 @@ func TestSourceOfAnUnknownAddress(t *testing.T) {
 	}
 }
 
-// TestFloodOfInitials comes from many hosts that never finish a handshake, as
+// TestFloodOfInitials sends Initial packets from many hosts that never finish a handshake, like a flood
 // from spoofed addresses.
 func TestFloodOfInitials(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -234,7 +238,8 @@ func TestFloodOfInitials(t *testing.T) {
 		honest := w.quiet("web", Limits{}).connect(server)
 		flooding := make(map[string]bool)
 		var most int
-		w.lose(func(p packet) bool { // nothing reaches the flooders
+		// No packet reaches the flooding hosts.
+		w.lose(func(p packet) bool {
 			server.gate.mu.Lock()
 			most = max(most, int(server.gate.places.Used()))
 			server.gate.mu.Unlock()
@@ -252,7 +257,7 @@ func TestFloodOfInitials(t *testing.T) {
 				if err == nil {
 					t.Error("a handshake succeeded without hearing anything")
 				}
-				_ = tr.Close() // as in rawDialTLS
+				_ = tr.Close()
 			})
 		}
 		pass(500 * time.Millisecond)
@@ -263,7 +268,8 @@ func TestFloodOfInitials(t *testing.T) {
 			t.Errorf("%d unvalidated handshakes are under way, want those up to RetryAbove, the others got a Retry", unvalidated)
 		}
 		mustEcho(t, honest)
-		mustEcho(t, w.quiet("web", Limits{}).connect(server)) // validates its address, and gets in
+		// A new client validates its address and is admitted.
+		mustEcho(t, w.quiet("web", Limits{}).connect(server))
 		cancel()
 		wg.Wait()
 		pass(30 * time.Second)
@@ -276,8 +282,8 @@ func TestFloodOfInitials(t *testing.T) {
 	})
 }
 
-// TestManyNodesAtOnceAllGetIn: more handshakes than quic-go's accept queue and
-// our gate have room for.
+// TestManyNodesAtOnceAllGetIn begins more handshakes at once than quic-go's accept queue and the gate have
+// room for.
 func TestManyNodesAtOnceAllGetIn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -287,7 +293,7 @@ func TestManyNodesAtOnceAllGetIn(t *testing.T) {
 			client := w.quiet("web", Limits{})
 			p := client.peer(server)
 			wg.Go(func() {
-				// In the very same instant, quic-go would drop most of what it answers.
+				// If all began at the same instant, quic-go would drop most of its answers.
 				idle(time.Duration(i) * time.Millisecond / 2)
 				s, err := p.Session(t.Context(), ClassCalls)
 				if err != nil {
@@ -307,8 +313,8 @@ func TestManyNodesAtOnceAllGetIn(t *testing.T) {
 	})
 }
 
-// TestAcceptQueueOverflow: the accept loop stands still while handshakes
-// complete; those that found the queue full try again.
+// TestAcceptQueueOverflowRecovers checks that dials that found the accept queue full are retried. The
+// accept loop does not run at first, so that handshakes fill the queue.
 func TestAcceptQueueOverflowRecovers(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -322,7 +328,8 @@ func TestAcceptQueueOverflowRecovers(t *testing.T) {
 		client := w.quiet("web", Limits{})
 		for i := range 60 {
 			p := client.peerAt(server.id, server.addr)
-			p = client.Peer(fmt.Sprint(i), server.addr, *p.conf.Load()) // so that each dials
+			// Each peer has its own key, so that each dials.
+			p = client.Peer(fmt.Sprint(i), server.addr, *p.conf.Load())
 			defer p.Release()
 			wg.Go(func() {
 				if _, err := p.Session(t.Context(), ClassCalls); err != nil {
@@ -330,15 +337,16 @@ func TestAcceptQueueOverflowRecovers(t *testing.T) {
 				}
 			})
 		}
-		pass(300 * time.Millisecond) // the queue of 32 is full
+		// Meanwhile the queue of 32 connections fills.
+		pass(300 * time.Millisecond)
 		server.group.Go(func(ctx context.Context) { server.accept(ctx, l) })
 		wg.Wait()
 		mustEcho(t, client.connect(server))
 	})
 }
 
-// TestWhoMustPauseProvesNothing: it is refused with its first packet, whatever else goes on, and uses
-// up nothing that lets others in without a further round trip.
+// TestWhoMustPauseProvesNothing checks that a peer that must pause is refused with its first packet rather
+// than asked to validate its address, and does not use up the unvalidated handshakes of others.
 func TestWhoMustPauseProvesNothing(t *testing.T) { // SEC-383
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 10

@@ -10,7 +10,8 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// goAwayServer accepts three calls, says that the last stream it serves is last, and ends the connection.
+// goAwayServer accepts three streams, sends GOAWAY with last as the last stream that it serves, and ends
+// the connection a second later.
 func goAwayServer(w *world, last uint64) *rawServer {
 	return w.rawServer("orders", func(r *raw) {
 		r.open(append(controlType(), setupFrame()...))
@@ -27,12 +28,13 @@ func goAwayServer(w *world, last uint64) *rawServer {
 	})
 }
 
-// A call on a stream above the last that a draining server serves was seen by no handler, so it may be made again
-// elsewhere, whatever it does; one on a stream up to that may have run.
+// TestCallsAboveTheLastStreamWereNotProcessed checks that the errors of calls on streams above the last stream of a
+// GOAWAY say NotProcessed: no handler saw them, so they may be retried elsewhere. Calls on lower streams may have run.
 func TestCallsAboveTheLastStreamWereNotProcessed(t *testing.T) {
 	for name, tc := range map[string]struct {
-		last      uint64
-		processed map[uint64]bool // by stream: it may have run
+		last uint64
+		// processed says for each stream whether a handler may have run.
+		processed map[uint64]bool
 	}{
 		"the first is served": {0, map[uint64]bool{0: true, 4: false, 8: false}},
 		"two are":             {4, map[uint64]bool{0: true, 4: true, 8: false}},
@@ -50,7 +52,8 @@ func TestCallsAboveTheLastStreamWereNotProcessed(t *testing.T) {
 					err error
 				}
 				ended := make(chan outcome, 3)
-				for id := uint64(0); id < 8; id += 4 { // two calls and a stream of a pattern
+				// Two calls are on streams 0 and 4, and a stream of a pattern is on stream 8.
+				for id := uint64(0); id < 8; id += 4 {
 					go func() {
 						_, _, err := call(t.Context(), s, "echo", "x")
 						ended <- outcome{id, err}
@@ -74,14 +77,16 @@ func TestCallsAboveTheLastStreamWereNotProcessed(t *testing.T) {
 	}
 }
 
-// The reason why a peer drains reaches those that it turns away.
+// TestReasonOfGoAwayIsInTheError checks that the error of a call that a draining peer does not take contains the
+// reason of its GOAWAY, escaped.
 func TestReasonOfGoAwayIsInTheError(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", func(r *raw) {
 			r.open(append(controlType(), setupFrame()...))
 			r.accept()
-			_, _ = r.conn.AcceptStream(r.t.Context()) // keeps the connection open
+			// The call in flight keeps the connection open.
+			_, _ = r.conn.AcceptStream(r.t.Context())
 			r.send(wire.AppendGoAway(nil, &wire.GoAway{LastStream: 0, Reason: "moving\x1b[2J"}))
 			<-r.conn.Context().Done()
 		})

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// golden returns the bytes of one section of a transcript of package wire.
+// golden returns the bytes of one section of a transcript in the test data of package wire.
 func golden(t *testing.T, file, section string) []byte {
 	t.Helper()
 	archive, err := txtar.ParseFile(filepath.Join("..", "wire", "testdata", file))

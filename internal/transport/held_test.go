@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// heapInUse is how many bytes are in use.
+// heapInUse returns the bytes of the heap in use after a garbage collection.
 func heapInUse() int64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -17,8 +17,8 @@ func heapInUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestAReplyThatWaitsHoldsWhatItCounts: replies whose peer makes no room for those before
-// them hold no more memory than counts in Limits.InFlightBytes.
+// TestAReplyThatWaitsHoldsWhatItCounts checks that replies that wait for a peer to make room hold no more
+// memory than they count in Limits.InFlightBytes.
 func TestAReplyThatWaitsHoldsWhatItCounts(t *testing.T) { // SEC-386
 	const size, streams = 1 << 20, 100
 	large := func(c *Call) {
@@ -43,14 +43,16 @@ func TestAReplyThatWaitsHoldsWhatItCounts(t *testing.T) { // SEC-386
 				t := w.t
 				server := w.node("orders", Limits{InFlightBytes: 16 << 20})
 				server.handler.onCall("kilo", func(c *Call) {
-					c.Session.outbox.hold() // so that the reply is queued
+					// The reply must be queued rather than written at once.
+					c.Session.outbox.hold()
 					answer(c, strings.Repeat("k", 1000))
 				})
 				server.handler.onCall("bulk", handler)
 				r := w.narrow("slow", server, 1500)
 				settle()
 				before := heapInUse()
-				for range streams { // the first reply leaves, the second is with quic-go, and the third waits for room
+				// On each stream the first reply is sent, quic-go holds the second, and the third waits for room.
+				for range streams {
 					small := callFrames("kilo", time.Minute, "")
 					r.stream(join(calls(), small, small, small, callFrames("bulk", time.Minute, "")))
 					settle()
@@ -59,11 +61,11 @@ func TestAReplyThatWaitsHoldsWhatItCounts(t *testing.T) { // SEC-386
 					t.Fatalf("%d calls ran, want %d: nothing was tested", n, streams)
 				}
 				counted := server.pools.bytes.Used()
-				// Buffers that wait for use, and what streams take beside them.
+				// Beyond what is counted, maxKeeping allows for pooled buffers and 64 KiB for each stream.
 				if held := heapInUse() - before; held > 2*counted+maxKeeping+streams*64<<10 {
 					t.Errorf("%d MiB are held, and %d MiB count", held>>20, counted>>20)
 				}
-				_ = r.conn.CloseWithError(0, "") // has no error to return
+				_ = r.conn.CloseWithError(0, "")
 				settle()
 				if used := server.pools.bytes.Used(); used != 0 {
 					t.Errorf("%d bytes in flight when nothing is", used)
@@ -73,13 +75,13 @@ func TestAReplyThatWaitsHoldsWhatItCounts(t *testing.T) { // SEC-386
 	}
 }
 
-// patternOf opens a stream of a pattern and returns it.
+// patternOf opens a stream of a pattern for the route and sends more on it.
 func (r *raw) patternOf(route string, more ...[]byte) *rawStream {
 	r.t.Helper()
 	return r.stream(join(patternStream(route), join(more...)))
 }
 
-// alive answers PINGs until the connection ends.
+// alive answers PINGs in the background until the connection ends.
 func (r *raw) alive() {
 	r.w.scripts.Go(func() {
 		for {
@@ -88,14 +90,15 @@ func (r *raw) alive() {
 				return
 			}
 			if h.Kind == wire.KindPing {
-				_, _ = r.control.Write(frame(wire.KindPong, 0, string(body))) // or the next read fails
+				// If Write fails, so does the next read.
+				_, _ = r.control.Write(frame(wire.KindPong, 0, string(body)))
 			}
 		}
 	})
 }
 
-// TestAFrameThatWaitsIsHeldOnce by who sends it: a peer that does not read makes the
-// transport hold no copies.
+// TestAFrameThatWaitsIsHeldOnce checks that the transport does not copy the body of a frame that waits for
+// a peer that does not read: only the handler that sends the body holds it.
 func TestAFrameThatWaitsIsHeldOnce(t *testing.T) { // SEC-387
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -104,7 +107,8 @@ func TestAFrameThatWaitsIsHeldOnce(t *testing.T) { // SEC-387
 		server := w.node("orders", Limits{})
 		shared := plain(body)
 		server.handler.onStream("stream", func(s *Stream) {
-			_ = s.Send(s.Canceled(), shared) // fails but for the one that is read
+			// Send fails except on the one stream that is read.
+			_ = s.Send(s.Canceled(), shared)
 			s.Finish(&wire.Status{})
 		})
 		r := w.narrow("slow", server, 4<<10)
@@ -122,16 +126,16 @@ func TestAFrameThatWaitsIsHeldOnce(t *testing.T) { // SEC-387
 		if held := heapInUse() - before; held > streams*64<<10 {
 			t.Errorf("%d KiB are held for %d frames, whose body is the handler's", held>>10, streams)
 		}
-		h, got, err := opened[0].frames.next() // it reads at last
+		h, got, err := opened[0].frames.next()
 		if err != nil || h.Kind != wire.KindPattern || string(got) != body {
 			t.Errorf("%d bytes arrived in a frame of kind %#x, %v", len(got), h.Kind, err)
 		}
-		_ = r.conn.CloseWithError(0, "") // has no error to return
+		_ = r.conn.CloseWithError(0, "")
 	})
 }
 
-// TestGrantDoesNotWaitForThePeer, neither behind a frame that does nor when there is no room
-// for what it says itself, and nothing of it is lost.
+// TestGrantDoesNotWaitForThePeer checks that Grant does not block, either behind a frame that waits for the
+// peer or when there is no room for its own CREDIT, and that no credit is lost.
 func TestGrantDoesNotWaitForThePeer(t *testing.T) { // SEC-387
 	for name, test := range map[string]struct {
 		frames int
@@ -173,7 +177,7 @@ func TestGrantDoesNotWaitForThePeer(t *testing.T) { // SEC-387
 					t.Errorf("the handler has taken %d frames, want %d: it waits for the peer", n, test.frames)
 				}
 				var got wire.Credit
-				_ = st.SetReadDeadline(time.Now().Add(time.Minute)) // never fails
+				_ = st.SetReadDeadline(time.Now().Add(time.Minute))
 				for got.Messages < uint64(test.frames) {
 					h, body, err := st.frames.next()
 					if err != nil {
@@ -191,13 +195,14 @@ func TestGrantDoesNotWaitForThePeer(t *testing.T) { // SEC-387
 				if want := (wire.Credit{Messages: uint64(test.frames), Bytes: 10 * uint64(test.frames)}); got != want {
 					t.Errorf("%+v was granted, want %+v", got, want)
 				}
-				_ = r.conn.CloseWithError(0, "") // has no error to return
+				_ = r.conn.CloseWithError(0, "")
 			})
 		})
 	}
 }
 
-// TestARefusedStreamIsLetGo though its peer takes nothing.
+// TestARefusedStreamIsLetGo checks that a refused stream ends after writeGrace even if its peer does not
+// read the STATUS.
 func TestARefusedStreamIsLetGo(t *testing.T) { // SEC-388
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -209,7 +214,8 @@ func TestARefusedStreamIsLetGo(t *testing.T) { // SEC-388
 		for range 20 {
 			r.patternOf("stream")
 		}
-		settle() // STATUS is longer than a packet
+		// STATUS is longer than a packet, so writing it waits for the peer.
+		settle()
 		if n := server.Active(); n != 20 {
 			t.Fatalf("%d refusals wait for the peer, want 20: nothing was tested", n)
 		}
@@ -217,11 +223,12 @@ func TestARefusedStreamIsLetGo(t *testing.T) { // SEC-388
 		if n := server.Active(); n != 0 {
 			t.Errorf("%d refusals wait for the peer after %v", n, 2*writeGrace)
 		}
-		_ = r.conn.CloseWithError(0, "") // has no error to return
+		_ = r.conn.CloseWithError(0, "")
 	})
 }
 
-// TestFramesThatChangeNothingWakeNobody: CREDIT that lets nobody send, and END once more.
+// TestFramesThatChangeNothingWakeNobody checks that CREDIT that does not suffice to send and a repeated END
+// wake no goroutine.
 func TestFramesThatChangeNothingWakeNobody(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -262,6 +269,6 @@ func TestFramesThatChangeNothingWakeNobody(t *testing.T) {
 		if s.End() == nil {
 			t.Error("the stream goes on behind END")
 		}
-		_ = r.conn.CloseWithError(0, "") // has no error to return
+		_ = r.conn.CloseWithError(0, "")
 	})
 }

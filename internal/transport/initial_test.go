@@ -11,9 +11,10 @@ import (
 	"github.com/quic-go/quic-go/quicvarint"
 )
 
-// initials makes Initial packets of one connection, as anybody can (RFC 9001, section 5.2).
+// initials makes the Initial packets of one connection. Anybody can do so, because their keys are derived
+// from id, the connection ID (RFC 9001, section 5.2).
 type initials struct {
-	id     [8]byte // the connection ID
+	id     [8]byte
 	seal   cipher.AEAD
 	iv     []byte
 	hide   cipher.Block
@@ -51,10 +52,11 @@ func newInitials(tb testing.TB, id uint64) *initials {
 	return p
 }
 
-// next returns the next packet, with frames and padding up to size.
+// next returns the next packet. It holds frames, and padding up to a length of size bytes.
 func (p *initials) next(size int, frames []byte) []byte {
 	b := append([]byte{0xc3, 0, 0, 0, 1, 8}, p.id[:]...)
-	b = append(b, 0, 0) // no source connection ID, no token
+	// The source connection ID and the token are empty.
+	b = append(b, 0, 0)
 	b = quicvarint.AppendWithLen(b, uint64(size-len(b)-2), 2)
 	at := len(b)
 	b = binary.BigEndian.AppendUint32(b, p.number)
@@ -74,7 +76,7 @@ func (p *initials) next(size int, frames []byte) []byte {
 	return b
 }
 
-// cryptoBytes appends CRYPTO frames of one byte each, at every other offset from first up.
+// cryptoBytes appends n CRYPTO frames of one byte each, at every other offset from first on.
 func cryptoBytes(b []byte, first, n int) []byte {
 	for i := range n {
 		b = append(b, 0x06)

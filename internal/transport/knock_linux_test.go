@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestForgedRefusalIsIgnored is SEC-340: whoever knows the addresses of two nodes can
-// send a report that nobody listens at one of them, but has not seen the datagram that it would
-// have to be about. Here the kernel itself reports on other datagrams of the same socket.
+// TestForgedRefusalIsIgnored checks that only a report about the knock itself counts (SEC-340). Anybody
+// who knows the addresses of two nodes can forge a report that nobody listens at one of them, but not a
+// report about a datagram that they have not seen. Here the kernel reports on other datagrams of the socket.
 func TestForgedRefusalIsIgnored(t *testing.T) {
 	gone, at := listener(t, "udp", "127.0.0.1:0")
 	if err := gone.Close(); err != nil {
@@ -31,14 +31,15 @@ func TestForgedRefusalIsIgnored(t *testing.T) {
 		"a datagram before": func() []byte { b := newKnock(); return b[:] }(),
 	} {
 		if _, err := conn.Write(forged); err != nil {
-			_, err = conn.Write(forged) // the report on the one before came as this error
+			// The error was the report on the datagram before, and this one was not sent.
+			_, err = conn.Write(forged)
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}
 	}
-	// The reports are there: on loopback they come before Write returns. One on the knock itself is
-	// found behind them.
+	// All reports have arrived, because on loopback they arrive before Write returns. None is about the
+	// knock. The report on the knock itself must be found afterwards.
 	if found, left := reports(t, conn, knock[:]); found || left == 0 {
 		t.Errorf("of %d reports on other datagrams, one was taken for one on the knock: %t", left, found)
 	}
@@ -52,10 +53,11 @@ func TestForgedRefusalIsIgnored(t *testing.T) {
 	}
 }
 
-// flip returns the knock with another last bit.
+// flip returns the knock with its last bit flipped.
 func flip(knock [knockSize]byte) []byte { knock[knockSize-1] ^= 1; return knock[:] }
 
-// reports takes the reports that are there, and returns whether one of them is on the datagram.
+// reports takes all pending reports of the socket. It returns whether one of them says that nobody
+// received the datagram, and how many there were.
 func reports(t *testing.T, conn *net.UDPConn, datagram []byte) (found bool, n int) {
 	t.Helper()
 	raw, err := conn.SyscallConn()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// listener returns a real socket and its address.
+// listener returns a real UDP socket and its address.
 func listener(t *testing.T, network, addr string) (*net.UDPConn, netip.AddrPort) {
 	t.Helper()
 	to, err := net.ResolveUDPAddr(network, addr)
@@ -19,11 +19,12 @@ func listener(t *testing.T, network, addr string) (*net.UDPConn, netip.AddrPort)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() }) // some tests close it themselves
+	// Close fails if the test has closed the socket itself.
+	t.Cleanup(func() { _ = conn.Close() })
 	return conn, addrPort(conn.LocalAddr())
 }
 
-// TestKnock asks this machine's kernel, once while somebody listens and once when nobody does.
+// TestKnock knocks at a port of this machine, once while somebody listens and once when nobody does.
 func TestKnock(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(addr, func(t *testing.T) {
@@ -31,7 +32,8 @@ func TestKnock(t *testing.T) {
 			heard := make(chan []byte, 1)
 			go func() {
 				b := make([]byte, 2*knockSize)
-				n, _ := conn.Read(b) // fails when the test is over
+				// Read fails if the test ends first.
+				n, _ := conn.Read(b)
 				heard <- b[:n]
 			}()
 			ctx, cancel := context.WithCancel(t.Context())
@@ -40,7 +42,8 @@ func TestKnock(t *testing.T) {
 			if b := <-heard; len(b) != knockSize || b[0]&0xc0 != 0 {
 				t.Errorf("the knock is %x, want %d bytes that are not a QUIC packet", b, knockSize)
 			}
-			cancel() // nobody has said anything
+			// No report has arrived so far.
+			cancel()
 			if <-result {
 				t.Error("somebody listens, and the knock says that nobody does")
 			}
@@ -54,7 +57,7 @@ func TestKnock(t *testing.T) {
 	}
 }
 
-// TestKnockEndsWithItsContext: a host that says nothing is waited for no longer.
+// TestKnockEndsWithItsContext checks that a knock stops waiting for an answer when its context ends.
 func TestKnockEndsWithItsContext(t *testing.T) {
 	_, at := listener(t, "udp", "127.0.0.1:0")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -64,7 +67,8 @@ func TestKnockEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestKnocksAreBounded: each holds a socket.
+// TestKnocksAreBounded checks that an endpoint has at most maxKnocks knocks in flight, because each holds a
+// socket, and that one more returns at once.
 func TestKnocksAreBounded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		e := w.quiet("web", Limits{})
@@ -84,7 +88,7 @@ func TestKnocksAreBounded(t *testing.T) {
 	})
 }
 
-// deaf is a socket in a network that never says that nobody listens.
+// deaf is a socket whose Knock never gets an answer.
 type deaf struct{ net.PacketConn }
 
 func (deaf) Knock(ctx context.Context, _ netip.AddrPort) bool { <-ctx.Done(); return false }

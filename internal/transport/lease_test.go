@@ -42,8 +42,9 @@ func TestLeaseIsReusedAfterACleanEndOnly(t *testing.T) {
 		route   string
 		size    int
 		timeout time.Duration
-		cancel  time.Duration // 0: never
-		same    bool
+		// cancel is when the call is canceled, or 0 for never.
+		cancel time.Duration
+		same   bool
 	}{
 		{"reply", "echo", 10, time.Second, 0, true},
 		{"error of the handler", "fail", 10, time.Second, 0, true},
@@ -111,7 +112,8 @@ func TestIdleLeasesAreBounded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 20}, Limits{IdleLeases: 3})
-		for range 3 { // retired streams make room for others
+		// Later rounds need the room of the streams that were retired before.
+		for range 3 {
 			open := server.held("held")
 			results := holdCalls(t.Context(), s, 20, "held")
 			settle()
@@ -169,7 +171,8 @@ func TestWaitersAreServedByNewStreams(t *testing.T) {
 		got := make(chan string)
 		go func() { got <- mustCall(t, s, "id") }()
 		settle()
-		cancel() // its stream is of no use any more
+		// The stream of a canceled call is not reused.
+		cancel()
 		mustFail(t, results()[0], ReasonCanceled)
 		if id := <-got; id == "0" {
 			t.Error("the waiter got the stream of a canceled call")
@@ -219,7 +222,8 @@ func TestWaiterGivesUp(t *testing.T) {
 		}
 		open()
 		results()
-		mustEcho(t, s) // the lease did not get lost with those who gave up
+		// The lease was not lost with the waiters that gave up.
+		mustEcho(t, s)
 		if n := len(s.leases.waiters); n != 0 {
 			t.Errorf("%d waiters are left", n)
 		}
@@ -246,8 +250,8 @@ func TestWaiterEndsWithItsConnection(t *testing.T) {
 	})
 }
 
-// TestLeaseThatCameBackMeanwhile: between looking for an idle lease and waiting
-// for one, another call may have given its own back.
+// TestLeaseThatCameBackMeanwhileIsFound checks that wait finds a lease that another call has put back since
+// get found no idle one.
 func TestLeaseThatCameBackMeanwhileIsFound(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -263,9 +267,9 @@ func TestLeaseThatCameBackMeanwhileIsFound(t *testing.T) {
 	})
 }
 
-// TestCancelNeverHarmsAnotherCall is a model test: callers cancel at random
-// moments, those of the end of a call among them. Each reply must be that of its
-// request, and no call may fail that was not canceled.
+// TestCancelNeverHarmsAnotherCall is a randomized test: callers cancel at random moments, including about
+// when a call ends. Each reply must match its request, and only calls that were canceled or ran out of
+// time may fail.
 func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 	for seed := range race.Fewer[uint64](4, 2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -289,7 +293,8 @@ func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 							}
 							ctx, cancel := context.WithCancel(t.Context())
 							switch dice.IntN(4) {
-							case 0: // about when the reply comes
+							case 0:
+								// The call is canceled at about the time when its reply arrives.
 								stop := context.AfterFunc(ctx, func() {})
 								time.AfterFunc(time.Duration(dice.IntN(14000))*time.Microsecond, cancel)
 								defer stop()
@@ -327,7 +332,8 @@ func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 	}
 }
 
-// TestALeaseThatArrivesAsItsWaiterLeavesIsKept, whichever of the two the waiter sees first.
+// TestALeaseThatArrivesAsItsWaiterLeavesIsKept checks that a lease is not lost if it is handed to a waiter
+// at the moment when the waiter is canceled, whichever of the two the waiter sees first.
 func TestALeaseThatArrivesAsItsWaiterLeavesIsKept(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -364,7 +370,8 @@ func TestALeaseThatArrivesAsItsWaiterLeavesIsKept(t *testing.T) {
 	})
 }
 
-// TestAStreamThatThePeerDoesNotKnowIsGivenBack: a lease beyond Limits.IdleLeases that no call has used.
+// TestAStreamThatThePeerDoesNotKnowIsGivenBack checks that a lease that no call has used, and that is beyond
+// Limits.IdleLeases, gives back its stream, so that another can be opened.
 func TestAStreamThatThePeerDoesNotKnowIsGivenBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t

@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// held adds a route whose handlers run until open is closed.
+// held adds a route whose handlers run until open is called.
 func (n *node) held(route string) (open func()) {
 	release := make(chan struct{})
 	n.handler.onCall(route, func(c *Call) {
@@ -21,8 +21,8 @@ func (n *node) held(route string) (open func()) {
 	return sync.OnceFunc(func() { close(release) })
 }
 
-// holdCalls starts n calls of a held route and returns a function that waits for
-// their errors, in any order.
+// holdCalls starts n calls of a held route, with a timeout of 30 s. results waits for their ends and returns
+// the errors of those that failed, in any order.
 func holdCalls(ctx context.Context, s *Session, n int, route string) (results func() []error) {
 	out := make(chan error, n)
 	for range n {
@@ -47,9 +47,10 @@ func holdCalls(ctx context.Context, s *Session, n int, route string) (results fu
 
 func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 	for _, test := range []struct {
-		name     string
-		limits   Limits
-		identity string // who uses up the limit
+		name   string
+		limits Limits
+		// identity uses up the limit over this many sessions.
+		identity string
 		sessions int
 	}{
 		{"CallsPerIdentity", Limits{CallsPerIdentity: 4}, "web", 1},
@@ -79,7 +80,8 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 						t.Fatalf("the call above the limit: %+v, %v", status, err)
 					}
 				}
-				if test.name == "CallsPerIdentity" { // others are not concerned
+				if test.name == "CallsPerIdentity" {
+					// Other identities are not affected.
 					mustEcho(t, w.quiet("billing", Limits{}).connect(server))
 				}
 				open()
@@ -89,7 +91,8 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 					}
 				}
 				mustEcho(t, s)
-				if peak := server.handler.peak.Load(); peak > 4+1 { // one of another identity
+				// The call of the other identity counts beside the 4.
+				if peak := server.handler.peak.Load(); peak > 4+1 {
 					t.Errorf("%d handlers ran at once", peak)
 				}
 			})
@@ -121,7 +124,8 @@ func TestConnectionLimits(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		limits Limits
-		other  string // identity of the connections beside
+		// other is the identity of the connections that use up the limit.
+		other string
 	}{
 		{"ConnsPerIdentity", Limits{ConnsPerIdentity: 3}, "web"},
 		{"ConnsPerProcess", Limits{ConnsPerProcess: 3}, "mailer"},
@@ -137,7 +141,7 @@ func TestConnectionLimits(t *testing.T) {
 					held = append(held, s)
 					pass(time.Second)
 				}
-				// The oldest idle one makes way, though another was used since.
+				// held[0] is used again, so held[1] is now the connection that has been idle for longest.
 				mustEcho(t, held[0])
 				mustEcho(t, w.quiet("web", Limits{}).connect(server))
 				settle()
@@ -147,7 +151,8 @@ func TestConnectionLimits(t *testing.T) {
 				if code := closeCode(held[1]); code != wire.CodeOverloaded {
 					t.Errorf("it was closed with %v, want OVERLOADED", code)
 				}
-				for _, s := range server.acceptedSessions() { // now all are busy
+				// If all connections are busy, none makes way.
+				for _, s := range server.acceptedSessions() {
 					s.active.Add(1)
 					defer s.active.Add(-1)
 				}
@@ -160,7 +165,8 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
-// TestTheLastWordOfABusyPeerIsTheError though the time is up during another try.
+// TestTheLastWordOfABusyPeerIsTheError checks that a dial that runs out of time during a retry fails with the
+// last answer of the busy peer.
 func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -177,7 +183,8 @@ func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 	})
 }
 
-// TestManyConnectionsAtOnceStayBelowTheLimit: all that come in one moment find the same idle one.
+// TestManyConnectionsAtOnceStayBelowTheLimit checks that connections that arrive at the same moment, and so
+// find the same idle connection to evict, do not exceed the limit.
 func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -188,7 +195,8 @@ func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
 			server.mu.Lock()
 			n := server.accepted
 			server.mu.Unlock()
-			if n > 3+1 { // one may be on its way out
+			// One more connection may be about to end.
+			if n > 3+1 {
 				t.Fatalf("%d connections of one identity", n)
 			}
 		}
@@ -213,7 +221,8 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		first := w.quiet("web", Limits{}).connect(server)
 		mustEcho(t, first)
 		idle := server.acceptedSessions()[0]
-		newcomer := func() *Session { // as serve makes one, before the victim is gone
+		// newcomer makes a session as serve does, before the victim is gone.
+		newcomer := func() *Session {
 			s := server.newSession(idle.conn, false)
 			s.shares = server.pools.shares(&Identity{Key: w.ca.Source("web").ID().String()}, s.remoteAddr)
 			s.active.Add(1)
@@ -226,7 +235,8 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		if server.admitSession(b) {
 			t.Error("the same connection made way twice")
 		}
-		server.mu.Lock() // a and b were never real
+		// a and b have no connection of their own, so nothing else removes them.
+		server.mu.Lock()
 		delete(server.sessions, a)
 		delete(server.sessions, b)
 		server.accepted = 1
@@ -260,7 +270,8 @@ func TestInFlightBytes(t *testing.T) {
 		if e := failure(t, err, ReasonOverloaded); !e.NotProcessed {
 			t.Errorf("%q does not say that nothing was processed", e)
 		}
-		mustEcho(t, honest) // small messages cost nothing here
+		// Small messages do not count toward the limit.
+		mustEcho(t, honest)
 		if got, _, err := call(t.Context(), honest, "echo", strings.Repeat("m", 300<<10)); err != nil || len(got) != 300<<10 {
 			t.Errorf("a message that fits: %d bytes, %v", len(got), err)
 		}
@@ -273,13 +284,15 @@ func TestInFlightBytes(t *testing.T) {
 	})
 }
 
-// TestLengthCostsNothing: room for a message is made as it arrives.
+// TestLengthCostsNothing checks that room for a message is made as it arrives: its length alone takes at
+// most firstChunk bytes.
 func TestLengthCostsNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
-		for range 60 { // 4 MiB each would be most of Limits.InFlightBytes
+		// With 4 MiB each, the messages would take most of Limits.InFlightBytes.
+		for range 60 {
 			r.stream(join(calls(), headers("echo", time.Second), wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindData, Length: 4 << 20})))
 		}
 		settle()

@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// lookCost is what watching over peers has cost an endpoint.
+// lookCost counts the looks of an endpoint at its peers, the questions to them and the knocks at their hosts.
 type lookCost struct{ looks, questions, knocks uint64 }
 
 func (e *Endpoint) lookCost() lookCost {
@@ -22,7 +22,8 @@ func (c lookCost) since(before lookCost) lookCost {
 	return lookCost{c.looks - before.looks, c.questions - before.questions, c.knocks - before.knocks}
 }
 
-// TestTheCostOfLooksFollowsTheCallsUnderWay: one call is held on one of a hundred connections.
+// TestTheCostOfLooksFollowsTheCallsUnderWay checks that the looks depend on the calls in flight and not on the
+// connections: one call is held while a hundred other connections are idle.
 func TestTheCostOfLooksFollowsTheCallsUnderWay(t *testing.T) {
 	const spectators = 100
 	inWorld(t, func(w *world) {
@@ -38,10 +39,12 @@ func TestTheCostOfLooksFollowsTheCallsUnderWay(t *testing.T) {
 		results := holdCalls(t.Context(), s, 1, "held")
 		settle()
 		before := client.lookCost()
-		const seconds = 20 // holdCalls waits for no longer than 30
+		// The calls of holdCalls time out after 30 s.
+		const seconds = 20
 		pass(seconds * time.Second)
 		cost := client.lookCost().since(before)
-		const most = seconds * (urgentPart + easyPart) // for one session
+		// most bounds the looks at one session.
+		const most = seconds * (urgentPart + easyPart)
 		if cost.looks > most {
 			t.Errorf("%d looks in %d s, want at most %d: one call is under way", cost.looks, seconds, most)
 		}
@@ -59,7 +62,8 @@ func TestTheCostOfLooksFollowsTheCallsUnderWay(t *testing.T) {
 	})
 }
 
-// TestAHeldCallCostsAQuestionNowAndThen for as long as it lasts, and no socket: its peer answers.
+// TestAHeldCallCostsAQuestionNowAndThen checks that a long call whose peer answers costs at most one question
+// for each Limits.Silence, and no knock, which would take a socket.
 func TestAHeldCallCostsAQuestionNowAndThen(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -87,8 +91,8 @@ func TestAHeldCallCostsAQuestionNowAndThen(t *testing.T) {
 	})
 }
 
-// TestAPeerThatRunsALongCallIsGivenUpInTime, however long it has answered before: within twice
-// Limits.Silence of the moment when it fell silent.
+// TestAPeerThatRunsALongCallIsGivenUpInTime checks that a peer that runs a long call is given up within twice
+// Limits.Silence after it fell silent, however long it has answered before.
 func TestAPeerThatRunsALongCallIsGivenUpInTime(t *testing.T) {
 	for phase := range 10 {
 		inWorld(t, func(w *world) {
@@ -112,13 +116,13 @@ func TestAPeerThatRunsALongCallIsGivenUpInTime(t *testing.T) {
 	}
 }
 
-// refusing is a socket in a network whose hosts say that nobody listens anywhere.
+// refusing is a socket whose Knock always reports that nobody listens.
 type refusing struct{ net.PacketConn }
 
 func (refusing) Knock(context.Context, netip.AddrPort) bool { return true }
 
-// TestANATSaysNothingOfWhoIsBehindIt: a peer that dialed is silent for less than it may be, and the host at its
-// address says that nobody listens at the port that it seems to have. On the same host that is the peer's own word.
+// TestANATSaysNothingOfWhoIsBehindIt has a peer that dialed fall silent, for less than it may be, while the host at its
+// address would report that nobody listens at its port. Another host may be a NAT and is not asked; the same host is.
 func TestANATSaysNothingOfWhoIsBehindIt(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -131,7 +135,8 @@ func TestANATSaysNothingOfWhoIsBehindIt(t *testing.T) {
 				server := w.node("orders", Limits{}, func(c *Config) { c.Conn = refusing{c.Conn} })
 				server.handler.onStream("feed", func(s *Stream) { <-s.Canceled().Done() })
 				client := w.quiet("web", Limits{}, func(c *Config) {
-					_ = c.Conn.Close() // it gets another
+					// The client gets a socket at the address of the test case instead.
+					_ = c.Conn.Close()
 					c.Conn = w.socketAt(&net.UDPAddr{IP: test.client, Port: 7444})
 				})
 				s := client.connect(server)
@@ -143,7 +148,8 @@ func TestANATSaysNothingOfWhoIsBehindIt(t *testing.T) {
 				settle()
 				accepted := server.acceptedSessions()[0]
 				w.lose(from(client.addr))
-				pass(server.limits.Silence * 13 / 10) // the server asks after 5/4, and knocks soon after
+				// The server asks after 5/4 of Limits.Silence, and may knock soon after that.
+				pass(server.limits.Silence * 13 / 10)
 				w.lose(nil)
 				settle()
 				if accepted.Gone() != test.gone || accepted.ended() != test.gone {
@@ -154,7 +160,8 @@ func TestANATSaysNothingOfWhoIsBehindIt(t *testing.T) {
 	}
 }
 
-// TestPing is about the question that somebody waits for.
+// TestPing checks that Session.Ping waits for the answer for at most Limits.Silence, and that a session has at
+// most one Ping in flight.
 func TestPing(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t

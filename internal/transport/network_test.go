@@ -15,16 +15,17 @@ import (
 
 const (
 	trustDomain = "mesh.test"
-	// latency is that of one packet; a round trip takes two.
+	// latency is how long one packet takes. A round trip takes twice as long.
 	latency = time.Millisecond
 )
 
 // world is a simulated network in virtual time, with an authority that all
 // honest nodes trust.
 type world struct {
-	t       *testing.T
-	ca      *securitytest.CA
-	scripts sync.WaitGroup // the scripts of raw servers
+	t  *testing.T
+	ca *securitytest.CA
+	// scripts tracks background goroutines of the test, such as the scripts of raw servers.
+	scripts sync.WaitGroup
 
 	mu    sync.Mutex // guards the fields below
 	hosts map[string]simnet.PacketReceiver
@@ -32,7 +33,7 @@ type world struct {
 	last  byte
 }
 
-// inWorld runs test in a bubble of virtual time. Its own t is w.t.
+// inWorld runs test in a synctest bubble, with virtual time. Inside it the test must use w.t instead of t.
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -43,20 +44,21 @@ func inWorld(t *testing.T, test func(w *world)) {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, ca: securitytest.NewCA(t, trustDomain), hosts: make(map[string]simnet.PacketReceiver)}
-	t.Cleanup(w.scripts.Wait) // after all sockets are closed
+	// The first cleanup runs last, after all sockets are closed.
+	t.Cleanup(w.scripts.Wait)
 	return w
 }
 
-// pass lets virtual time pass.
+// pass waits for d of virtual time, and then until all other goroutines of the bubble are blocked.
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-// idle lets virtual time pass for one goroutine.
+// idle waits for d of virtual time. Several goroutines may call it at once, unlike pass.
 func idle(d time.Duration) { <-time.After(d) }
 
-// settle lets everything happen that needs a few round trips.
+// settle passes 50 round trips, so that whatever needs a few of them has happened.
 func settle() { pass(100 * latency) }
 
 // SendPacket implements simnet.Router.
@@ -70,10 +72,11 @@ func (w *world) SendPacket(p simnet.Packet) error {
 	return nil
 }
 
-// AddNode implements simnet.Router; socket adds nodes.
+// AddNode implements simnet.Router. It does nothing, because socketAt adds nodes.
 func (w *world) AddNode(net.Addr, simnet.PacketReceiver) {}
 
-// lose drops the packets that f says, from now on; nil drops none.
+// lose makes the network drop the packets for which f returns true, from now on. If f is nil, it drops none.
+// f runs with w.mu held.
 func (w *world) lose(f func(p simnet.Packet) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -82,7 +85,7 @@ func (w *world) lose(f func(p simnet.Packet) bool) {
 
 type packet = simnet.Packet
 
-// from matches the packets of a host.
+// from matches the packets that a host sends.
 func from(addr string) func(p simnet.Packet) bool {
 	return func(p simnet.Packet) bool { return p.From.String() == addr }
 }
@@ -112,13 +115,14 @@ func (w *world) socketAt(addr *net.UDPAddr) net.PacketConn {
 		w.mu.Lock()
 		delete(w.hosts, addr.String())
 		w.mu.Unlock()
-		_ = conn.Close() // closed by its owner before, as a rule
-		_ = link.Close() // always nil
+		// The owner of conn has usually closed it already.
+		_ = conn.Close()
+		_ = link.Close()
 	})
 	return conn
 }
 
-// setupOf is what a node announces in these tests.
+// setupOf returns the SETUP that a node sends in these tests.
 func setupOf(limits Limits) wire.Setup {
 	return wire.Setup{Version: 1, Instance: "i-1", MaxMessage: uint64(limits.withDefaults().MaxMessage)}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
-// node is an endpoint under test with the handler that records what it sees.
+// node is an endpoint under test, with a handler that records what it sees.
 type node struct {
 	*Endpoint
 
@@ -32,14 +32,14 @@ type node struct {
 
 type nodeOption func(c *Config)
 
-// speaking sets the version that the node speaks.
+// speaking sets the protocol version that the node speaks.
 func speaking(protocol string) nodeOption {
 	return func(c *Config) {
 		c.Protocol = protocol
 	}
 }
 
-// node returns an endpoint that listens as the service.
+// node returns an endpoint that listens and has the identity of the service.
 func (w *world) node(service string, limits Limits, opts ...nodeOption) *node {
 	w.t.Helper()
 	n := w.quiet(service, limits, opts...)
@@ -49,7 +49,7 @@ func (w *world) node(service string, limits Limits, opts ...nodeOption) *node {
 	return n
 }
 
-// quiet returns an endpoint that only dials.
+// quiet returns an endpoint that does not listen and has the identity of the service.
 func (w *world) quiet(service string, limits Limits, opts ...nodeOption) *node {
 	w.t.Helper()
 	source := w.ca.Source(service)
@@ -95,7 +95,7 @@ func identify(state tls.ConnectionState, _ *x509.Certificate) (Identity, error) 
 	return Identity{Key: p.ID.String(), Peer: p.ID.String()}, nil
 }
 
-// peer returns the peer that reaches to.
+// peer returns the Peer with which n reaches to.
 func (n *node) peer(to *node) *Peer { return n.peerAt(to.id, to.addr) }
 
 func (n *node) peerAt(id security.ID, addr string) *Peer {
@@ -114,7 +114,7 @@ func (n *node) connect(to *node) *Session {
 	return s
 }
 
-// call makes a unary call with a deadline of 10 s and returns a copy of the
+// call makes a unary call with a timeout of 10 s and returns a copy of the
 // reply's message.
 func call(ctx context.Context, s *Session, route, message string) (string, wire.Status, error) {
 	return callWithin(ctx, s, 10*time.Second, route, message)
@@ -131,7 +131,7 @@ func callWithin(ctx context.Context, s *Session, timeout time.Duration, route, m
 	return string(reply.Message), reply.Status, nil
 }
 
-// mustEcho makes an honest call, which must work.
+// mustEcho makes an honest call, which must succeed.
 func mustEcho(t *testing.T, s *Session) {
 	t.Helper()
 	got, status, err := call(t.Context(), s, "echo", "honest")
@@ -148,9 +148,9 @@ func frame(kind wire.Kind, flags wire.Flags, body string) []byte {
 	return append(b, body...)
 }
 
-// recorder is a handler with routes by name. It counts what runs.
+// recorder is a handler with routes by name. It counts the handlers that run.
 type recorder struct {
-	mu      sync.Mutex // guards the fields below
+	mu      sync.Mutex // guards routes and ran
 	routes  map[string]Route
 	ran     map[string]int
 	running atomic.Int64
@@ -176,7 +176,7 @@ func answer(c *Call, message string) {
 	c.Reply = wire.AppendOK(c.Reply, c.StatusFlags())
 }
 
-// wait runs until the caller is gone, the deadline is over or the endpoint
+// wait runs until the caller is gone, the deadline has passed or the endpoint
 // cancels it, and answers with the cause.
 func wait(c *Call) {
 	timer := time.NewTimer(time.Until(c.Deadline))
@@ -198,7 +198,7 @@ func (r *recorder) onStream(name string, f streamFunc) {
 	r.route(name, Route{Value: named{name, f}, Stream: true})
 }
 
-// named is the value of a route.
+// named is the value of a route. f is a callFunc or a streamFunc.
 type named struct {
 	name string
 	f    any
@@ -210,16 +210,17 @@ func (r *recorder) route(name string, route Route) {
 	r.routes[name] = route
 }
 
-// count returns how many calls of a route its handler has seen.
+// count returns how often the handler of a route has run.
 func (r *recorder) count(name string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.ran[name]
 }
 
-// Find implements Handler.
+// Admit implements Handler.
 func (*recorder) Admit(*Session, *Route) *wire.Status { return nil }
 
+// Find implements Handler.
 func (r *recorder) Find(_ *Session, h *wire.HeadersView) Route {
 	name := string(h.Route)
 	if h.Route == nil && h.RouteID == 0 {
@@ -246,7 +247,8 @@ func (r *recorder) begin(name string) {
 
 // ServeCall implements Handler.
 func (r *recorder) ServeCall(c *Call) {
-	route, _ := c.Route.(named) // Find gives nothing else
+	// Find returns no other values.
+	route, _ := c.Route.(named)
 	r.begin(route.name)
 	defer r.running.Add(-1)
 	route.f.(callFunc)(c) //nolint:errcheck // the type of the route says that it is one
@@ -289,7 +291,7 @@ func containsAll(text string, words ...string) bool {
 
 func (n *node) serverTLS() *tls.Config { return n.cfg.ServerTLS(n.cfg.Protocol) }
 
-// honestTLS is what a client of the mesh dials with.
+// honestTLS returns the configuration with which an honest client dials the node.
 func honestTLS(w *world, to *node) *tls.Config {
 	return security.ClientTLS(w.ca.Source("web"), to.id)
 }

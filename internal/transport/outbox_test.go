@@ -12,7 +12,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// hold lets what is written to the outbox wait until release.
+// hold makes small writes to the outbox wait until flush.
 func (o *outbox) hold() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -26,7 +26,7 @@ func (o *outbox) waiting() int {
 	return len(o.queue)
 }
 
-// accepted returns the one session that the node has accepted.
+// taken returns the one session that the node has accepted.
 func (n *node) taken(t *testing.T) *Session {
 	t.Helper()
 	n.mu.Lock()
@@ -47,7 +47,8 @@ func (n *node) taken(t *testing.T) *Session {
 }
 
 func TestWritesThatWaitLeaveTogether(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // or packets leave while their calls are still being written
+	// With more than one processor, packets leave while their calls are still being written.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
@@ -101,7 +102,7 @@ func TestWritesThatWaitLeaveTogether(t *testing.T) {
 	})
 }
 
-// TestAnOutboxIsBounded: it is flushed when it is full, though somebody else is about to.
+// TestAnOutboxIsBounded checks that a full outbox is flushed although another goroutine is about to flush it.
 func TestAnOutboxIsBounded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -137,7 +138,7 @@ func TestAnOutboxIsBounded(t *testing.T) {
 	})
 }
 
-// TestWhoIsAloneDoesNotWait: one call after the other yields less and less often.
+// TestWhoIsAloneDoesNotWait checks that a caller that makes one call after the other yields less and less often.
 func TestWhoIsAloneDoesNotWait(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -158,7 +159,7 @@ func TestWhoIsAloneDoesNotWait(t *testing.T) {
 	})
 }
 
-// TestAQueuedReplyComesBeforeTheEnd of the stream, which its peer has ended already.
+// TestAQueuedReplyComesBeforeTheEnd checks that a queued reply arrives on a stream that the peer has already ended.
 func TestAQueuedReplyComesBeforeTheEnd(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -166,7 +167,7 @@ func TestAQueuedReplyComesBeforeTheEnd(t *testing.T) {
 		r := w.client("web", server)
 		server.taken(t).outbox.hold()
 		st := r.stream(callStream(wire.StreamCalls, "echo", time.Second, "last words"))
-		_ = st.Close() // a FIN; its error would show below
+		_ = st.Close()
 		if got := st.reply(); got.err != nil || got.message != "last words" {
 			t.Fatalf("%+v", got)
 		}
@@ -176,8 +177,7 @@ func TestAQueuedReplyComesBeforeTheEnd(t *testing.T) {
 	})
 }
 
-// TestQueuedRepliesKeepTheirOrder though the peer does not wait for one before it asks
-// for the next, and a large one is not queued.
+// TestQueuedRepliesKeepTheirOrder has a peer pipeline its calls. Large replies are not queued, small ones are.
 func TestQueuedRepliesKeepTheirOrder(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -207,7 +207,7 @@ func TestQueuedRepliesKeepTheirOrder(t *testing.T) {
 	})
 }
 
-// TestAPatternOnACallsStreamIsRefused, and the reply of the call before it still arrives.
+// TestAPatternOnACallsStreamIsRefused checks also that the reply to the call before the pattern still arrives.
 func TestAPatternOnACallsStreamIsRefused(t *testing.T) { // SEC-324
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -227,7 +227,7 @@ func TestAPatternOnACallsStreamIsRefused(t *testing.T) { // SEC-324
 	})
 }
 
-// TestAQueuedReplyComesBeforeAReset because the handler of the next call ended its goroutine.
+// TestAQueuedReplyComesBeforeAReset has the handler of the next call end its goroutine, which resets the stream.
 func TestAQueuedReplyComesBeforeAReset(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -243,7 +243,7 @@ func TestAQueuedReplyComesBeforeAReset(t *testing.T) {
 	})
 }
 
-// TestACallThatNeverLeftIsNotProcessed: the connection ends while its request waits.
+// TestACallThatNeverLeftIsNotProcessed ends the connection while a request is queued, and expects NotProcessed.
 func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -260,7 +260,7 @@ func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
 		if n := s.outbox.waiting(); n != 1 {
 			t.Fatalf("%d requests wait, want 1", n)
 		}
-		_ = s.conn.CloseWithError(0, "") // has no error to return
+		_ = s.conn.CloseWithError(0, "")
 		if e := failure(t, <-failed, ReasonLost); !e.NotProcessed {
 			t.Errorf("%v: it may have run, it says", e)
 		}
@@ -270,7 +270,7 @@ func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
 	})
 }
 
-// TestAQueuedRequestOfACanceledCallIsDropped, and its stream with it.
+// TestAQueuedRequestOfACanceledCallIsDropped cancels a call while its request is queued. The stream is dropped, too.
 func TestAQueuedRequestOfACanceledCallIsDropped(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -289,8 +289,8 @@ func TestAQueuedRequestOfACanceledCallIsDropped(t *testing.T) {
 	})
 }
 
-// queuedReplies returns a node with replies to one stream of which the first has left,
-// the second is with quic-go, and the third waits for it to leave: the peer makes no room.
+// queuedReplies returns a node with three replies on a stream whose peer makes no room: the
+// first has left, the second is with quic-go, and the third waits for the second to leave.
 func (w *world) queuedReplies(timeout time.Duration) (*node, *raw, *rawStream) {
 	server := w.node("orders", Limits{})
 	server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
@@ -304,7 +304,7 @@ func (w *world) queuedReplies(timeout time.Duration) (*node, *raw, *rawStream) {
 	return server, r, st
 }
 
-// TestAQueuedReplyWaitsForRoom that the peer makes later, and delays nobody else's.
+// TestAQueuedReplyWaitsForRoom has a peer make room later, and expects no delay on its other streams.
 func TestAQueuedReplyWaitsForRoom(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -329,7 +329,7 @@ func TestAQueuedReplyWaitsForRoom(t *testing.T) {
 	})
 }
 
-// TestAQueuedReplyGivesUp when its peer makes no room by the deadline.
+// TestAQueuedReplyGivesUp checks that a reply is dropped if the peer makes no room for it by the deadline.
 func TestAQueuedReplyGivesUp(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -347,12 +347,12 @@ func TestAQueuedReplyGivesUp(t *testing.T) {
 	})
 }
 
-// TestAQueuedRequestWaitsForRoom that the peer makes later, and may be canceled meanwhile.
+// TestAQueuedRequestWaitsForRoom checks that a request waits until the peer makes room or the call is canceled.
 func TestAQueuedRequestWaitsForRoom(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		timeout time.Duration
-		want    Reason // how the call ends; 0 if it is answered
+		want    Reason // 0 if the call is answered
 	}{
 		{"answered", time.Minute, 0},
 		{"out of time", 5 * time.Second, ReasonCanceled},
@@ -376,7 +376,7 @@ func TestAQueuedRequestWaitsForRoom(t *testing.T) {
 					t.Fatal(err)
 				}
 				var done sync.WaitGroup
-				done.Go(func() { // uses up all room of the connection
+				done.Go(func() { // the large call uses up all room of the connection
 					got, _, err := callWithin(t.Context(), s, time.Minute, "any", strings.Repeat("m", 3<<20))
 					if err != nil || got != fmt.Sprint(3<<20) {
 						t.Errorf("the large call: %q, %v", got, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// insistent does the same on stream after stream of a connection, as fast as it is
-// allowed, and leaves each when it has a reply, or at its end if it idles. It ends with the connection.
+// insistent sends request on stream after stream, as fast as the node allows and on up to streams of them at a time. It
+// leaves a stream after the reply or, if idles, when the node ends the stream. It stops when the connection ends.
 func (r *raw) insistent(request []byte, streams int, idles bool, tried *atomic.Int64) {
 	for range streams {
 		r.w.scripts.Go(func() {
@@ -22,12 +22,13 @@ func (r *raw) insistent(request []byte, streams int, idles bool, tried *atomic.I
 					return
 				}
 				tried.Add(1)
-				_ = s.SetWriteDeadline(time.Now().Add(time.Minute)) // never fails
-				_, _ = s.Write(request)                             // it may be stopped
+				_ = s.SetWriteDeadline(time.Now().Add(time.Minute))
+				// The node may stop the stream or reset it.
+				_, _ = s.Write(request)
 				st := &rawStream{t: r.t, conn: r, Stream: s, frames: frames{src: s}}
-				_ = st.reply() // or the reset
+				_ = st.reply()
 				if idles {
-					_, _ = io.Copy(io.Discard, s) // the end is an error
+					_, _ = io.Copy(io.Discard, s)
 				}
 				s.CancelRead(0)
 				s.CancelWrite(0)
@@ -36,16 +37,18 @@ func (r *raw) insistent(request []byte, streams int, idles bool, tried *atomic.I
 	}
 }
 
-// TestRefusalsAreNoFasterThanTheirRate: whoever is refused and tries again at once is
-// allowed to do so as often as Limits.RefusalRate says, over all its connections.
+// TestRefusalsAreNoFasterThanTheirRate checks that a peer that is refused and retries at once gets no more attempts
+// than Limits.RefusalRate allows, over all its connections.
 func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 	const rate, conns, streams, seconds = 100, 3, 20, 10
 	for _, test := range []struct {
 		name    string
 		limits  Limits
 		request []byte
-		hold    int // streams that it holds on each connection, with a call that waits
-		cost    int // of each attempt
+		// hold is how many streams the attacker holds on each connection, each with a call that waits.
+		hold int
+		// cost is the cost of each attempt.
+		cost int
 	}{
 		{"streams", Limits{StreamsPerProcess: 512}, callStream(wire.StreamCall, "echo", time.Second, "x"), 90, costWasted},
 		{"calls", Limits{CallsPerIdentity: 9}, callStream(wire.StreamCall, "echo", time.Second, "x"), 3, costRefused},
@@ -83,7 +86,7 @@ func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 					pass(time.Second)
 					mustEcho(t, honest)
 				}
-				// What is free at once, what may be tried in the time, and what is open.
+				// The attempts are the burst, those that the rate allows in the time, and those under way.
 				free := int64(rate+rate*(seconds+2)) / int64(test.cost)
 				if n, most := tried.Load(), free+conns*streams; n > most || n < free/3 {
 					t.Errorf("it tried %d times in %d s, want %d at most, and a third of %d", n, seconds, most, free)
@@ -99,7 +102,7 @@ func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 					t.Errorf("it tried %d times in a second with one more connection", n)
 				}
 				for _, r := range append(all, again) {
-					_ = r.conn.CloseWithError(0, "") // has no error to return
+					_ = r.conn.CloseWithError(0, "")
 				}
 				pass(3 * time.Second)
 				if n := server.pools.late.Used(); n != 0 || len(server.lenders.all) != 0 {
@@ -113,7 +116,7 @@ func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 	}
 }
 
-// TestRefusalsBelowTheirRateAreAtOnce, and so is the next attempt.
+// TestRefusalsBelowTheirRateAreAtOnce checks that below the rate neither a refusal nor the next attempt waits.
 func TestRefusalsBelowTheirRateAreAtOnce(t *testing.T) { // SEC-329
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -136,7 +139,8 @@ func TestRefusalsBelowTheirRateAreAtOnce(t *testing.T) { // SEC-329
 				t.Fatalf("call %d: %+v, %v", i, status, err)
 			}
 		}
-		if took := time.Since(start); took > rate*4*latency { // virtual: two ways each, and none waits
+		// In virtual time a refusal that does not wait takes one round trip. The bound is twice that.
+		if took := time.Since(start); took > rate*4*latency {
 			t.Errorf("%d refusals took %v", rate-10, took)
 		}
 		if n := server.pools.late.Used(); n != 0 {
@@ -145,7 +149,7 @@ func TestRefusalsBelowTheirRateAreAtOnce(t *testing.T) { // SEC-329
 	})
 }
 
-// TestLateCreditIsBounded, and returns when the peer has calmed down.
+// TestLateCreditIsBounded checks also that all credit has been returned some time after the peer stopped.
 func TestLateCreditIsBounded(t *testing.T) { // SEC-329
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -184,8 +188,8 @@ func TestLateCreditIsBounded(t *testing.T) { // SEC-329
 	})
 }
 
-// TestHandlersDoNotRunForRepliesWithoutRoom: who does not read its replies is refused
-// before the handler runs, until it reads.
+// TestHandlersDoNotRunForRepliesWithoutRoom checks that the calls of a peer that does not read its replies are
+// refused before the handler runs, until the peer reads.
 func TestHandlersDoNotRunForRepliesWithoutRoom(t *testing.T) { // SEC-330
 	for _, opts := range [][]nodeOption{nil, {advisory}} {
 		t.Run(fmt.Sprintf("names free %t", opts != nil), func(t *testing.T) {
@@ -218,7 +222,8 @@ func TestHandlersDoNotRunForRepliesWithoutRoom(t *testing.T) { // SEC-330
 				if ran > most || refused+ran != 8+100*seconds {
 					t.Errorf("%d handlers ran and %d calls were refused, want %d at most and the rest", ran, refused, most)
 				}
-				r.mustEcho() // other calls go on
+				// Other calls go on.
+				r.mustEcho()
 				if got, status, err := call(t.Context(), honest, "bulk", ""); err != nil || status.Code != 0 || len(got) != 1<<20 {
 					t.Errorf("an honest call: %d bytes, %+v, %v", len(got), status, err)
 				}
@@ -226,7 +231,8 @@ func TestHandlersDoNotRunForRepliesWithoutRoom(t *testing.T) { // SEC-330
 					st.CancelRead(0)
 				}
 				pass(time.Second)
-				for range 4 * trialRate { // at once, if the caller has what it asks for
+				// A caller that holds no replies is served at once, whatever trialRate is.
+				for range 4 * trialRate {
 					st := r.stream(callStream(wire.StreamCall, "bulk", time.Minute, ""))
 					settle()
 					if st.CancelRead(0); server.handler.count("bulk") == ran {
@@ -240,8 +246,8 @@ func TestHandlersDoNotRunForRepliesWithoutRoom(t *testing.T) { // SEC-330
 	}
 }
 
-// TestWhoHoldsNothingIsNotRefused: its reply may find no room because of others, but it
-// can do nothing about that.
+// TestWhoHoldsNothingIsNotRefused checks that a caller that holds no bytes is served even if its reply finds no room
+// because of other callers: it cannot make any.
 func TestWhoHoldsNothingIsNotRefused(t *testing.T) { // SEC-330
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -296,8 +302,8 @@ func TestUnsentRoutesAreBounded(t *testing.T) { // SEC-330
 	}
 }
 
-// TestWhoOpensTooManyStreamsIsCutOff: those that found no room, and whose credit has not returned
-// yet, take memory too.
+// TestWhoOpensTooManyStreamsIsCutOff checks that streams count until their credit is returned: streams that found no
+// room take memory, too.
 func TestWhoOpensTooManyStreamsIsCutOff(t *testing.T) { // SEC-379
 	for name, opts := range map[string][]nodeOption{"one name": nil, "names free": {advisory}} {
 		t.Run(name, func(t *testing.T) {

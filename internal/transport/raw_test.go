@@ -15,18 +15,18 @@ import (
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
-// raw is one side of a connection that speaks bytes: an attacker, or a peer of
-// another make.
+// raw is one side of a connection, driven byte by byte: an attacker or another implementation.
 type raw struct {
 	t       *testing.T
 	w       *world
 	conn    *quic.Conn
 	control *quic.SendStream
-	frames  *frames // the frames of the other side's CONTROL stream
-	setup   wire.Setup
+	// frames and setup come from the other side's CONTROL stream.
+	frames *frames
+	setup  wire.Setup
 }
 
-// rawConfig is generous to the other side, so that only its own limits act.
+// rawConfig returns a config that is generous to the other side, so that only the other side's limits matter.
 func rawConfig() *quic.Config {
 	return &quic.Config{
 		EnableStreamResetPartialDelivery: true,
@@ -35,7 +35,7 @@ func rawConfig() *quic.Config {
 	}
 }
 
-// rawClient returns a connection to the node as the service, without SETUP.
+// rawClient connects to the node as service, without SETUP.
 func (w *world) rawClient(service string, to *node) *raw {
 	w.t.Helper()
 	return w.rawClientWith(service, to, rawConfig())
@@ -56,13 +56,13 @@ func (w *world) rawDial(service string, to *node, config *quic.Config) (*quic.Co
 
 func (w *world) rawDialTLS(conf *tls.Config, to *node, config *quic.Config) (*quic.Conn, error) {
 	tr := &quic.Transport{Conn: w.socket()}
-	w.t.Cleanup(func() { _ = tr.Close() }) // the bubble ends when its goroutines have
+	w.t.Cleanup(func() { _ = tr.Close() }) // a bubble ends only after all its goroutines
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	defer cancel()
 	return tr.Dial(ctx, to.Addr(), conf, config)
 }
 
-// client returns a connection that has exchanged SETUP.
+// client connects to the node as service and exchanges SETUP.
 func (w *world) client(service string, to *node) *raw {
 	w.t.Helper()
 	return w.clientWith(service, to, rawConfig())
@@ -76,8 +76,7 @@ func (w *world) clientWith(service string, to *node, config *quic.Config) *raw {
 	return r
 }
 
-// narrow returns a connection that takes window bytes from each stream of the node's
-// before it has read them.
+// narrow returns a client whose streams have a receive window of window bytes.
 func (w *world) narrow(service string, to *node, window uint64) *raw {
 	w.t.Helper()
 	config := rawConfig()
@@ -85,7 +84,7 @@ func (w *world) narrow(service string, to *node, window uint64) *raw {
 	return w.clientWith(service, to, config)
 }
 
-// generous returns a connection that takes whatever the node sends.
+// generous returns a client whose receive windows never fill.
 func (w *world) generous(service string, to *node) *raw {
 	w.t.Helper()
 	config := rawConfig()
@@ -96,7 +95,7 @@ func (w *world) generous(service string, to *node) *raw {
 
 func controlType() []byte { return wire.AppendVarint(nil, uint64(wire.StreamControl)) }
 
-// open opens a CONTROL stream with these bytes.
+// open opens the CONTROL stream and writes b to it.
 func (r *raw) open(b []byte) {
 	r.t.Helper()
 	r.control = r.openUni(b)
@@ -143,7 +142,7 @@ func (r *raw) send(b []byte) {
 	}
 }
 
-// await returns the next frame of a kind on the other side's CONTROL stream.
+// await returns the body of the next frame of this kind on the other side's CONTROL stream.
 func (r *raw) await(kind wire.Kind) []byte {
 	r.t.Helper()
 	for {
@@ -172,7 +171,7 @@ func (r *raw) closed() (wire.Code, string) {
 	return wire.Code(app.ErrorCode), app.ErrorMessage
 }
 
-// stream opens a bidirectional stream with these bytes.
+// stream opens a bidirectional stream and writes b to it.
 func (r *raw) stream(b []byte) *rawStream {
 	r.t.Helper()
 	s, err := r.conn.OpenStreamSync(r.t.Context())
@@ -184,7 +183,7 @@ func (r *raw) stream(b []byte) *rawStream {
 	return st
 }
 
-// callStream returns what opens a stream of a type and a call on it.
+// callStream returns the bytes that open a stream of this type and make a call on it.
 func callStream(typ wire.StreamType, route string, timeout time.Duration, message string) []byte {
 	return append(wire.AppendVarint(nil, uint64(typ)), callFrames(route, timeout, message)...)
 }
@@ -201,7 +200,7 @@ func headers(route string, timeout time.Duration) []byte {
 func (r *raw) mustEcho() {
 	r.t.Helper()
 	st := r.stream(callStream(wire.StreamCall, "echo", time.Second, "honest"))
-	_ = st.Close() // a FIN; its error would show below
+	_ = st.Close()
 	got := st.reply()
 	if got.err != nil || got.status.Code != 0 || got.message != "honest" {
 		r.t.Fatalf("an honest call: %+v", got)
@@ -224,16 +223,16 @@ func (s *rawStream) write(b []byte) {
 	}
 }
 
-// rawReply is what a server sent up to and with its STATUS.
+// rawReply is what a server sent up to and including its STATUS. has means that there was DATA.
 type rawReply struct {
 	message string
-	has     bool // there was DATA
+	has     bool
 	status  wire.Status
 	last    bool
 	err     error
 }
 
-// reply reads [DATA] STATUS.
+// reply reads an optional DATA and a STATUS.
 func (s *rawStream) reply() (r rawReply) {
 	for {
 		h, body, err := s.frames.next()
@@ -251,11 +250,10 @@ func (s *rawStream) reply() (r rawReply) {
 	}
 }
 
-// ended waits for the end of the other side of the stream: io.EOF or the code of
-// a reset.
+// ended waits until the other side ends the stream. It returns the code of a reset, or clean if there was a FIN.
 func (s *rawStream) ended() (code wire.Code, clean bool) {
 	s.t.Helper()
-	_ = s.SetReadDeadline(time.Now().Add(2 * time.Minute)) // never fails
+	_ = s.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	for {
 		_, _, err := s.frames.next()
 		var reset *quic.StreamError
@@ -279,7 +277,7 @@ func (s *rawStream) mustReset(want wire.Code) {
 	}
 }
 
-// frames reads frames of any size, for tests.
+// frames reads frames of any size.
 type frames struct {
 	src io.Reader
 	buf []byte
@@ -322,13 +320,13 @@ func (f *frames) next() (wire.FrameHeader, []byte, error) {
 	}
 }
 
-// rawServer accepts one connection after another and gives each to a script.
+// rawServer is a server that accepts connections and runs a script on each.
 type rawServer struct {
 	id   security.ID
 	addr net.Addr
 }
 
-// rawServer runs script for each connection, on a goroutine of its own.
+// rawServer returns a server that runs script for each connection, in a new goroutine.
 func (w *world) rawServer(service string, script func(r *raw)) *rawServer {
 	w.t.Helper()
 	source := w.ca.Source(service)
@@ -340,7 +338,7 @@ func (w *world) rawServerTLS(id security.ID, conf *tls.Config, script func(r *ra
 	return w.rawServerWith(id, conf, rawConfig(), script)
 }
 
-// narrowServer takes window bytes from each stream before it has read them.
+// narrowServer returns a rawServer whose streams have a receive window of window bytes.
 func (w *world) narrowServer(service string, window uint64, script func(r *raw)) *rawServer {
 	w.t.Helper()
 	source, config := w.ca.Source(service), rawConfig()
@@ -355,7 +353,7 @@ func (w *world) rawServerWith(id security.ID, conf *tls.Config, config *quic.Con
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = tr.Close() }) // as in rawDialTLS
+	w.t.Cleanup(func() { _ = tr.Close() })
 	w.scripts.Go(func() {
 		for {
 			conn, err := l.Accept(context.Background())
@@ -373,13 +371,12 @@ func (n *node) dial(s *rawServer) (*Session, error) {
 	return n.peerAt(s.id, s.addr.String()).Session(n.t.Context(), ClassCalls)
 }
 
-// serving is a script that exchanges SETUP and gives each stream of the client's
-// to serve, on a goroutine of its own.
+// serving returns a script that sends SETUP and runs serve for each stream of the client, in a new goroutine.
 func serving(serve func(s *rawStream)) func(r *raw) {
 	return servingAs(func() wire.Setup { return setupOf(Limits{}) }, serve)
 }
 
-// servingAs is serving with a SETUP of its own.
+// servingAs is like serving, and calls setup for the SETUP of each connection.
 func servingAs(setup func() wire.Setup, serve func(s *rawStream)) func(r *raw) {
 	return func(r *raw) {
 		s, err := r.conn.OpenUniStream()
@@ -401,7 +398,7 @@ func servingAs(setup func() wire.Setup, serve func(s *rawStream)) func(r *raw) {
 	}
 }
 
-// answerPings does so until the connection ends.
+// answerPings answers each PING with a PONG until the connection ends.
 func (r *raw) answerPings() {
 	s, err := r.conn.AcceptUniStream(context.Background())
 	if err != nil {
@@ -418,7 +415,7 @@ func (r *raw) answerPings() {
 	}
 }
 
-// request reads the type of the stream if it is fresh, HEADERS and DATA.
+// request reads HEADERS and DATA, and before them the type of the stream if it is fresh. It returns the message.
 func (s *rawStream) request(fresh bool) (message string, err error) {
 	if fresh {
 		if _, err := s.frames.varint(); err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
 
-// lines returns the lines of the log with these words.
+// lines returns the lines of the log that contain all words.
 func (l *logBuffer) lines(words ...string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,7 +95,8 @@ func TestRefusedHandshakesAreCountedByReason(t *testing.T) { // SEC-121
 	}
 }
 
-// A flood costs one line in ten seconds, which says how many there were, also when nobody comes any more.
+// TestAFloodOfStrangersIsLoggedSparingly expects at most one line in ten seconds. Together the lines count all strangers,
+// including those that came after the last line of the flood.
 func TestAFloodOfStrangersIsLoggedSparingly(t *testing.T) { // SEC-121, SEC-612
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -143,7 +144,7 @@ func TestReasonsOfRefusalsAreBounded(t *testing.T) {
 	}
 }
 
-// turning is a source whose certificate is another one each time it is asked for.
+// turning is a source that returns a new certificate each time.
 type turning struct {
 	security.Source
 
@@ -152,7 +153,7 @@ type turning struct {
 
 func (s turning) SVID() (*security.SVID, error) { return s.fresh().SVID() }
 
-// seen is what one side saw of a handshake: the serial numbers of the certificates.
+// seen holds the serial numbers of the certificates that one side saw in a handshake.
 type seen struct{ own, peer string }
 
 func watching(into *seen) func(tls.ConnectionState, *x509.Certificate) (Identity, error) {
@@ -162,7 +163,8 @@ func watching(into *seen) func(tls.ConnectionState, *x509.Certificate) (Identity
 	}
 }
 
-// The certificates that bound a connection are those of its handshake, whatever the source has meanwhile.
+// TestOwnCertificateIsThatOfTheHandshake checks that Identify gets the certificate that was shown in the handshake, even
+// if the source has a newer one by then.
 func TestOwnCertificateIsThatOfTheHandshake(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -184,7 +186,7 @@ func TestOwnCertificateIsThatOfTheHandshake(t *testing.T) {
 	})
 }
 
-// A client that moves to another network is where it is now.
+// TestAddressAfterAMigration checks that a handler sees the new address of a client that moved to another network.
 func TestAddressAfterAMigration(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -203,7 +205,7 @@ func TestAddressAfterAMigration(t *testing.T) {
 		ask()
 		ask()
 		elsewhere := &quic.Transport{Conn: w.socket()}
-		t.Cleanup(func() { _ = elsewhere.Close() }) // the bubble ends when its goroutines have
+		t.Cleanup(func() { _ = elsewhere.Close() })
 		path, err := r.conn.AddPath(elsewhere)
 		if err != nil {
 			t.Fatal(err)

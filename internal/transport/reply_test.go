@@ -12,8 +12,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// replies connects a client to a raw server that answers each request on a
-// stream with what script does.
+// replies connects a client to a raw server that runs script after the first request on each stream.
 func replies(w *world, limits Limits, script func(s *rawStream)) *Session {
 	w.t.Helper()
 	server := w.rawServer("orders", serving(func(s *rawStream) {
@@ -28,10 +27,10 @@ func replies(w *world, limits Limits, script func(s *rawStream)) *Session {
 	return s
 }
 
-// say sends bytes; the client may have ended the stream.
+// say writes parts. It ignores errors, because the client may have ended the stream.
 func (s *rawStream) say(parts ...[]byte) {
 	for _, b := range parts {
-		_, _ = s.Write(b) // see above
+		_, _ = s.Write(b)
 	}
 }
 
@@ -60,7 +59,7 @@ func TestClientTakesReplies(t *testing.T) {
 	} {
 		for _, piece := range []int{0, 1, 700} {
 			if piece == 1 && len(test.reply) > 10<<10 {
-				continue // a packet per byte
+				continue // one packet per byte takes too long
 			}
 			t.Run(fmt.Sprintf("%s in pieces of %d", test.name, piece), func(t *testing.T) {
 				inWorld(t, func(w *world) {
@@ -93,8 +92,8 @@ func TestClientTakesReplies(t *testing.T) {
 	}
 }
 
-// TestClientFails is about replies that are none: the call fails, is never taken
-// for a success, and the next call takes another stream.
+// TestClientFails checks that a call without a valid reply fails and is never taken for a success, and that the next
+// call takes another stream.
 func TestClientFails(t *testing.T) {
 	ok := wire.AppendOK(nil, 0)
 	for _, test := range []struct {
@@ -163,20 +162,19 @@ func TestClientFails(t *testing.T) {
 	}
 }
 
-// hangUp closes the connection of the stream behind what was written.
+// hangUp closes the connection of the stream once everything written has arrived.
 func (s *rawStream) hangUp() {
 	idle(10 * latency)
 	s.conn.conn.CloseWithError(0, "bye") //nolint:errcheck // has no error to return
 }
 
-// TestStatusBeforeResetIsRead: an early answer counts, though the rest of the
-// request was never read.
+// TestStatusBeforeResetIsRead checks that an early STATUS counts although the rest of the request was never read.
 func TestStatusBeforeResetIsRead(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", serving(func(s *rawStream) {
 			buf := make([]byte, 100)
-			_, _ = s.Read(buf) // the call has begun
+			_, _ = s.Read(buf)
 			s.say(wire.AppendStatus(nil, &wire.Status{Code: 8, Message: "too large", Refused: true}, wire.FlagLast))
 			s.SetReliableBoundary()
 			s.CancelWrite(0xc)
@@ -214,7 +212,8 @@ func TestHeadersTooLargeToSend(t *testing.T) {
 		server := w.node("orders", Limits{StreamsPerConnection: 2})
 		s := w.quiet("web", Limits{}).connect(server)
 		h := wire.Headers{Route: "echo", Metadata: []wire.Pair{{Key: "k", Value: strings.Repeat("v", 17<<10)}}}
-		for range 5 { // more than there are streams
+		// There are fewer streams than calls, so a call that fails must not keep one.
+		for range 5 {
 			now := time.Now()
 			err := s.Call(t.Context(), now, now.Add(time.Second), &h, data("x"), &Reply{})
 			e := failure(t, err, ReasonLimit)
@@ -230,8 +229,7 @@ func TestHeadersTooLargeToSend(t *testing.T) {
 	})
 }
 
-// TestSplitAnywhere cuts the golden unary call at every offset: where packets
-// end must not matter.
+// TestSplitAnywhere cuts the golden unary call at every offset, because it must not matter where packets end.
 func TestSplitAnywhere(t *testing.T) {
 	request := golden(t, "unary.txtar", "01 client stream 0")
 	response := golden(t, "unary.txtar", "02 server stream 0")
@@ -253,7 +251,7 @@ func TestSplitAnywhere(t *testing.T) {
 					t.Fatalf("cut at %d: %+v", i, got)
 				}
 				st.CancelRead(0)
-				_ = st.Close() // nothing more to say
+				_ = st.Close()
 			}
 		})
 	})
@@ -267,8 +265,10 @@ func TestSplitAnywhere(t *testing.T) {
 						return
 					}
 					response := bytes.Clone(response)
-					response[len(response)-len(wire.AppendOK(nil, 0))+1] |= byte(oddOf(n)) // it ends with a plain OK
-					cut := i                                                               // the next call may begin before the rest is sent
+					// The golden response ends with a plain OK.
+					response[len(response)-len(wire.AppendOK(nil, 0))+1] |= byte(oddOf(n))
+					// The next call, which changes i, may begin before the rest is sent.
+					cut := i
 					s.say(response[:cut])
 					idle(3 * latency)
 					s.say(response[cut:])
@@ -292,17 +292,17 @@ func TestSplitAnywhere(t *testing.T) {
 	})
 }
 
-// TestAReplyHoldsNothingOfTheCallBefore whether that failed behind its message or was
-// released: a call that is sent again uses its reply again.
+// TestAReplyHoldsNothingOfTheCallBefore uses a Reply again, as a retry does: after a call that failed behind its message,
+// and after Release.
 func TestAReplyHoldsNothingOfTheCallBefore(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		var calls atomic.Int32
 		s := replies(w, Limits{}, func(s *rawStream) {
 			switch calls.Add(1) {
-			case 1: // ends behind its message
+			case 1:
 				s.say(data("first"))
-				_ = s.Close() // see say
+				_ = s.Close()
 			case 2:
 				s.say(data("second"), wire.AppendStatus(nil, &wire.Status{Code: 5, Message: "no"}, wire.FlagLast))
 			default:
@@ -329,8 +329,7 @@ func TestAReplyHoldsNothingOfTheCallBefore(t *testing.T) {
 	})
 }
 
-// TestALeaseWithBytesBehindItsStatusIsNotUsedAgain: they would be the next call's
-// answer.
+// TestALeaseWithBytesBehindItsStatusIsNotUsedAgain has a server send bytes that would answer the next call.
 func TestALeaseWithBytesBehindItsStatusIsNotUsedAgain(t *testing.T) { // SEC-325
 	for _, behind := range [][]byte{
 		join(data("forged"), wire.AppendOK(nil, 0)),
@@ -383,7 +382,8 @@ func TestASecondReplyNeverAnswersTheNextCall(t *testing.T) { // SEC-325
 						}
 						s.say(data("own"), wire.AppendOK(nil, oddOf(n)))
 						if mine == 1 && n == 0 {
-							idle(10 * latency) // the client has taken the reply and the lease is idle
+							// By then the client has taken the reply, and the lease is idle.
+							idle(10 * latency)
 							s.say(second)
 						}
 					}

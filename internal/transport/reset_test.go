@@ -23,11 +23,11 @@ func keyed(key byte) nodeOption {
 	return func(c *Config) { c.ResetKey = &[32]byte{key} }
 }
 
-// again puts a node at the address of another one, whose process is gone. Its SETUP names
-// another instance.
+// again closes old as if its process were killed, so that its peers hear nothing, and returns a new
+// node at its address. The SETUP of the new node names another instance.
 func (w *world) again(old *node, opts ...nodeOption) *node {
 	w.t.Helper()
-	w.lose(from(old.addr)) // a process that is killed says nothing
+	w.lose(from(old.addr))
 	if err := old.Close(); err != nil {
 		w.t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func (w *world) again(old *node, opts ...nodeOption) *node {
 		w.t.Fatal(err)
 	}
 	return w.node("orders", Limits{}, append(opts, func(c *Config) {
-		_ = c.Conn.Close() // always nil
+		_ = c.Conn.Close()
 		c.Conn = w.socketAt(at)
 		setup := c.Setup
 		c.Setup = func() (wire.Setup, []wire.RouteInfo) {
@@ -48,9 +48,8 @@ func (w *world) again(old *node, opts ...nodeOption) *node {
 	})...)
 }
 
-// TestARestartEndsOldConnections: the first packet to a process that has the key of the
-// one before it ends the connections of that one. With another key they go on until silence
-// ends them.
+// TestARestartEndsOldConnections checks that the first packet to a restarted process ends the old
+// connection if the process has the same reset key. With another key silence ends it.
 func TestARestartEndsOldConnections(t *testing.T) {
 	for name, test := range map[string]struct {
 		key  byte
@@ -89,8 +88,9 @@ func TestARestartEndsOldConnections(t *testing.T) {
 	}
 }
 
-// TestAConnectionThatIsKnownToBeLostIsNotUsed: QUIC ends the streams of a connection before its context, so one who sends
-// a lost call again would meet the same connection; see TestARestartEndsOldConnections. What ends one stream ends no more.
+// TestAConnectionThatIsKnownToBeLostIsNotUsed checks that an error of the connection keeps new calls off it, and that an
+// error of one stream does not. QUIC ends the streams of a connection before its context, so the retry of a lost call
+// would otherwise meet the same connection; see TestARestartEndsOldConnections.
 func TestAConnectionThatIsKnownToBeLostIsNotUsed(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  error
@@ -114,7 +114,8 @@ func TestAConnectionThatIsKnownToBeLostIsNotUsed(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				_ = s.streamError(test.err, false) // as an operation that fails with it
+				// An operation on a stream that fails with the error does the same.
+				_ = s.streamError(test.err, false)
 				next, err := p.Session(t.Context(), ClassCalls)
 				if err != nil {
 					t.Fatal(err)
@@ -129,8 +130,8 @@ func TestAConnectionThatIsKnownToBeLostIsNotUsed(t *testing.T) {
 	}
 }
 
-// TestAnotherInstanceAtTheAddressEndsOldConnections, in both directions and without any
-// reset, as soon as the peer is silent: a socket belongs to one process.
+// TestAnotherInstanceAtTheAddressEndsOldConnections checks that old connections in both directions
+// end as soon as the peer is silent, without any reset: a socket belongs to one process.
 func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -140,7 +141,7 @@ func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := server.peer(client).Session(t.Context(), ClassCalls) // the server calls, too
+		back, err := server.peer(client).Session(t.Context(), ClassCalls)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +157,8 @@ func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
 		if !old.Doubtful() {
 			t.Error("the connection to the process that is gone is used")
 		}
-		pass(200 * time.Millisecond) // half of Limits.Silence; it is given up without a hint after twice that
+		// This is less than half of Limits.Silence. Without a hint, a peer is given up only after twice Limits.Silence.
+		pass(200 * time.Millisecond)
 		if !old.ended() {
 			t.Error("the connection to the process that is gone has not ended")
 		}
@@ -172,7 +174,8 @@ func TestAnotherInstanceAtTheAddressEndsOldConnections(t *testing.T) {
 	})
 }
 
-// TestSeveralInstancesBehindOneAddressLive: a load balancer gives each connection another process.
+// TestSeveralInstancesBehindOneAddressLive checks that connections live on behind a load balancer,
+// which gives each of them another process.
 func TestSeveralInstancesBehindOneAddressLive(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -220,7 +223,8 @@ func TestSeveralInstancesBehindOneAddressLive(t *testing.T) {
 	})
 }
 
-// TestAnInstanceThatARegistryShowsIsExpected: its word is a hint.
+// TestAnInstanceThatARegistryShowsIsExpected checks that a registry that shows another instance is only a hint: new calls
+// avoid the connection, and calls on it go on.
 func TestAnInstanceThatARegistryShowsIsExpected(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -231,7 +235,8 @@ func TestAnInstanceThatARegistryShowsIsExpected(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.Expect("i-1")
-		p.Expect("i-1-again") // registries add to names
+		// Registries add suffixes to names.
+		p.Expect("i-1-again")
 		if p.Live(ClassCalls) != s {
 			t.Error("the connection to the instance that is expected is not used")
 		}
@@ -252,16 +257,17 @@ func TestAnInstanceThatARegistryShowsIsExpected(t *testing.T) {
 	})
 }
 
-// TestForgedResetsEndNothing is SEC-341: whoever sees the packets of a connection knows
-// its IDs, and the tokens that belong to them follow from a secret.
+// TestForgedResetsEndNothing is SEC-341: an attacker that sees the packets of a connection knows its
+// IDs, but not the reset tokens, which are derived from a secret.
 func TestForgedResetsEndNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}, keyed(1)), w.quiet("web", Limits{})
-		forger := w.node("mallory", Limits{}, keyed(2)) // a member, with a key of its own
+		// The forger is a member of the mesh, with a key of its own.
+		forger := w.node("mallory", Limits{}, keyed(2))
 		s := client.connect(server)
 		mustEcho(t, s)
-		// It is shown what the client sends to the server, and answers in the server's name.
+		// The forger gets what the client sends to the server, and answers from the server's address.
 		var mu sync.Mutex
 		var seen [][]byte
 		w.lose(func(p packet) bool {
@@ -307,13 +313,13 @@ func TestForgedResetsEndNothing(t *testing.T) {
 	})
 }
 
-// TestAResetAloneDoesNotSayThatTheProcessIsGone: a process that lives, but gave a connection
-// up while its peer could not be heard, answers with the same resets as one that has started
-// again.
+// TestAResetAloneDoesNotSayThatTheProcessIsGone checks that a reset does not lead to ErrGone: a live
+// process that gave up a silent peer's connection answers with the same resets as a restarted one.
 func TestAResetAloneDoesNotSayThatTheProcessIsGone(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
-		server, client := w.node("orders", Limits{}, keyed(1)), w.quiet("web", Limits{Silence: time.Minute}) // which is frozen, as far as the server can tell
+		// The client waits so long that it seems frozen to the server.
+		server, client := w.node("orders", Limits{}, keyed(1)), w.quiet("web", Limits{Silence: time.Minute})
 		running := make(chan error, 1)
 		server.handler.onStream("task", func(s *Stream) {
 			<-s.Canceled().Done()
@@ -331,14 +337,16 @@ func TestAResetAloneDoesNotSayThatTheProcessIsGone(t *testing.T) {
 		settle()
 		w.lose(func(packet) bool { return true })
 		why := <-running
-		pass(5 * time.Second) // it has forgotten the connection
+		// By then the server has forgotten the connection.
+		pass(5 * time.Second)
 		if len(server.acceptedSessions()) > 0 {
 			t.Fatalf("the server has not given its silent client up: %v", why)
 		}
 		w.lose(nil)
 		_, _, err = call(t.Context(), s, "echo", "heard again")
 		e := failure(t, err, ReasonLost)
-		<-s.conn.Context().Done() // a moment later
+		// The context ends a moment after the streams.
+		<-s.conn.Context().Done()
 		if _, reset := errors.AsType[*quic.StatelessResetError](context.Cause(s.conn.Context())); !reset {
 			t.Fatalf("the connection ended otherwise: %v", e)
 		}

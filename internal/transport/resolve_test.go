@@ -26,7 +26,7 @@ type zone struct {
 	addrs []netip.Addr
 }
 
-// set makes the name have these addresses.
+// set sets the addresses of the name.
 func (z *zone) set(addrs ...netip.Addr) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -91,16 +91,16 @@ func (z *zone) answer(m *dnsmessage.Message) {
 
 const hostName = "orders.test.:7443"
 
-// at makes a node listen at an address of its own.
+// at gives a node a socket at addr.
 func (w *world) at(addr string) nodeOption {
 	return func(c *Config) {
-		_ = c.Conn.Close() // always nil
+		_ = c.Conn.Close()
 		c.Conn = w.socketAt(net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
 	}
 }
 
-// TestAHostNameIsDialedAtAllItsAddresses: of two servers behind one name, the one whose
-// address comes first is there, or not, or is somebody else.
+// TestAHostNameIsDialedAtAllItsAddresses dials a name with two addresses. The server at the first
+// address answers, or is silent, slow, forbidden or another service.
 func TestAHostNameIsDialedAtAllItsAddresses(t *testing.T) {
 	wakeResolver(t)
 	forbidden := func(first netip.Addr) func(netip.Addr) error {
@@ -117,10 +117,12 @@ func TestAHostNameIsDialedAtAllItsAddresses(t *testing.T) {
 		"one of each": {"10.1.0.1", "fd00::2"},
 	} {
 		for _, test := range []struct {
-			name  string
-			as    string // what the first serves
-			do    func(w *world, client *node, first, second *node)
-			after time.Duration // until the second is tried; below 0: it is the first that answers
+			name string
+			// as is the service of the first server.
+			as string
+			do func(w *world, client *node, first, second *node)
+			// after is the time until the second address is dialed. It is negative if the first server answers.
+			after time.Duration
 		}{
 			{"both are there", "orders", func(*world, *node, *node, *node) {}, -1},
 			{"the first is silent", "orders", func(w *world, _, first, _ *node) { w.lose(func(p packet) bool { return p.To.String() == first.addr }) }, headStart},
@@ -171,7 +173,7 @@ func TestAHostNameIsDialedAtAllItsAddresses(t *testing.T) {
 	}
 }
 
-// TestAHostNameIsLookedUpForEachDial: it may move.
+// TestAHostNameIsLookedUpForEachDial has a name move to another address between two dials.
 func TestAHostNameIsLookedUpForEachDial(t *testing.T) {
 	wakeResolver(t)
 	inWorld(t, func(w *world) {
@@ -195,7 +197,7 @@ func TestAHostNameIsLookedUpForEachDial(t *testing.T) {
 	})
 }
 
-// TestNamesThatLeadNowhere: the error says what was tried.
+// TestNamesThatLeadNowhere checks that the error says what was tried.
 func TestNamesThatLeadNowhere(t *testing.T) {
 	wakeResolver(t)
 	for _, test := range []struct {
@@ -225,7 +227,8 @@ func TestNamesThatLeadNowhere(t *testing.T) {
 	}
 }
 
-// TestAddressesTakeTurns: families alternate, and there is a bound.
+// TestAddressesTakeTurns checks that address families alternate, that the number of addresses is
+// bounded, and which families a socket reaches.
 func TestAddressesTakeTurns(t *testing.T) {
 	var in []netip.AddrPort
 	for text := range strings.FieldsSeq("[fd00::1]:1 [fd00::2]:1 [fd00::3]:1 10.0.0.1:1 10.0.0.2:1") {
@@ -257,8 +260,7 @@ func TestAddressesTakeTurns(t *testing.T) {
 	}
 }
 
-// TestLocalhost is on real sockets: whatever it resolves to, and whichever family the
-// server has.
+// TestLocalhost dials a name with both loopback addresses on real sockets, whichever family the server has.
 func TestLocalhost(t *testing.T) {
 	ca := securitytest.NewCA(t, trustDomain)
 	for _, test := range []struct{ server, client string }{
@@ -268,7 +270,7 @@ func TestLocalhost(t *testing.T) {
 			w := &world{t: t, ca: ca, hosts: make(map[string]simnet.PacketReceiver)}
 			onThisHost := func(addr string) nodeOption {
 				return func(c *Config) {
-					_ = c.Conn.Close() // always nil
+					_ = c.Conn.Close()
 					c.Conn, _ = listener(t, "udp", addr)
 					c.Resolver = both()
 				}
@@ -287,8 +289,8 @@ func TestLocalhost(t *testing.T) {
 	}
 }
 
-// wakeResolver lets Go's resolver read its configuration outside of any bubble, for it is the
-// same for all of them.
+// wakeResolver makes Go's resolver read its configuration outside of any bubble, because all bubbles
+// share it.
 func wakeResolver(t *testing.T) {
 	t.Helper()
 	if _, err := both().LookupNetIP(t.Context(), "ip", "localhost.test."); err != nil {
@@ -296,14 +298,14 @@ func wakeResolver(t *testing.T) {
 	}
 }
 
-// both resolves to this machine in both families.
+// both returns a resolver for which every name has the loopback addresses of both families.
 func both() *net.Resolver {
 	var z zone
 	z.set(netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	return z.resolver()
 }
 
-// TestWhyNoneOfSeveralAddressesCanBeUsed: who answers wrongly says more than who does not answer.
+// TestWhyNoneOfSeveralAddressesCanBeUsed checks that a wrong answer takes precedence over no answer.
 func TestWhyNoneOfSeveralAddressesCanBeUsed(t *testing.T) {
 	addrs := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:1")}
 	silent := &Error{Reason: ReasonUnreachable, Peer: "orders.example:1", NotProcessed: true}

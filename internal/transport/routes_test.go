@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// announce gives a frame to the table as CONTROL does.
+// announce adds the routes of a frame to the table, as the reader of CONTROL does.
 func announce(t *routeTable, first uint64, names ...string) {
 	frame := wire.Routes{First: first}
 	bytes := 0
@@ -39,8 +39,8 @@ func TestRouteTable(t *testing.T) {
 	}
 }
 
-// Whatever the frames are, taking them in is work in proportion to what they hold: an entry is moved as often as the
-// table can double. Each frame used to copy the table.
+// TestRoutesCostWhatTheyHold checks that the work for frames of any size is proportional to the routes in them: an entry
+// moves at most as often as the table can double. Once, each frame copied the table.
 func TestRoutesCostWhatTheyHold(t *testing.T) { // SEC-123
 	for name, each := range map[string]int{"one route a frame": 1, "seven": 7, "as many as fit": wire.MaxRoutes} {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,8 @@ func TestRoutesAreBoundedInFramesAndBytes(t *testing.T) { // SEC-123
 	}
 }
 
-// A client serves nothing, so a server keeps nothing of its routes, and does not even look into them.
+// TestRoutesOfClientsAreIgnored checks that a server neither keeps nor parses the routes of a client, which serves
+// nothing.
 func TestRoutesOfClientsAreIgnored(t *testing.T) { // SEC-122
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -106,7 +107,8 @@ func TestRoutesOfClientsAreIgnored(t *testing.T) { // SEC-122
 			frames = wire.AppendRoutes(frames, &wire.Routes{First: uint64(i), Routes: []wire.RouteInfo{{Name: fmt.Sprint("x-", i)}}})
 		}
 		r.send(frames)
-		r.send(frame(wire.KindRoutes, 0, "\xff")) // would end the connection if anybody read it
+		// This frame is malformed and would end the connection if it were parsed.
+		r.send(frame(wire.KindRoutes, 0, "\xff"))
 		r.send(wire.AppendPing(nil, wire.KindPing, 7))
 		r.await(wire.KindPong)
 		for _, s := range server.acceptedSessions() {
@@ -118,7 +120,8 @@ func TestRoutesOfClientsAreIgnored(t *testing.T) { // SEC-122
 	})
 }
 
-// A node that dials serves nothing over that connection, and says so by saying nothing.
+// TestAClientAnnouncesNoRoutes checks that a node sends no ROUTES on a connection that it dialed, because it serves
+// nothing there.
 func TestAClientAnnouncesNoRoutes(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -148,8 +151,8 @@ func TestAClientAnnouncesNoRoutes(t *testing.T) {
 	})
 }
 
-// Frames on CONTROL that cost little to write, ROUTES among them, end the connection of a client that sends them without
-// end; what an honest one may send in a row does not.
+// TestAClientThatFloodsControlIsDisconnected has a client flood CONTROL with frames that cost little to write, such as
+// ROUTES. A burst as long as an honest client may send does not end the connection.
 func TestAClientThatFloodsControlIsDisconnected(t *testing.T) { // SEC-127
 	for name, f := range map[string][]byte{
 		"ROUTES":  wire.AppendRoutes(nil, &wire.Routes{First: 1, Routes: []wire.RouteInfo{{Name: "x"}}}),
@@ -162,7 +165,8 @@ func TestAClientThatFloodsControlIsDisconnected(t *testing.T) { // SEC-127
 				server := w.node("orders", Limits{})
 				honest := w.quiet("web", Limits{}).connect(server)
 				r := w.client("mallory", server)
-				for range controlBurst - 1 - controlRate { // SETUP was one
+				// SETUP was the first frame of the burst.
+				for range controlBurst - 1 - controlRate {
 					r.send(f)
 				}
 				settle()

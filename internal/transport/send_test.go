@@ -9,15 +9,16 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// TestAResetClaimsNoRoom: a stream whose peer takes no more ends alone. A reset that
-// promised to deliver what waits for room would end the connection, with all calls on it.
+// TestAResetClaimsNoRoom checks that a stream whose peer makes no room ends without its connection. A reset
+// that promised to deliver what waits for room would end the connection, with all calls on it.
 func TestAResetClaimsNoRoom(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		opened := make(chan struct{}, 1)
 		server := w.rawServer("orders", serving(func(s *rawStream) {
 			select {
-			case opened <- struct{}{}: // the first is never read
+			case opened <- struct{}{}:
+				// The first stream is never read.
 				<-s.Context().Done()
 			default:
 				if _, err := s.request(true); err == nil {
@@ -49,13 +50,14 @@ func TestAResetClaimsNoRoom(t *testing.T) {
 	})
 }
 
-// TestAResetDeliversWhatThereWasRoomFor before it.
+// TestAResetDeliversWhatThereWasRoomFor checks that frames that found room are delivered before a reset.
 func TestAResetDeliversWhatThereWasRoomFor(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		got := make(chan string, 1)
 		server := w.rawServer("orders", serving(func(s *rawStream) {
-			idle(time.Second) // the reset is here before anybody reads
+			// The reset arrives before the first read.
+			idle(time.Second)
 			message, _ := s.request(true)
 			got <- message
 		}))
@@ -79,7 +81,8 @@ func TestAResetDeliversWhatThereWasRoomFor(t *testing.T) {
 	})
 }
 
-// TestAResetClaimsNoRoomForWhatWasBefore a stream of a pattern, on the same stream.
+// TestAResetClaimsNoRoomForWhatWasBefore has a stream reset by a pattern behind two calls, while the second
+// reply waits for room. The connection lives on.
 func TestAResetClaimsNoRoomForWhatWasBefore(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -96,7 +99,7 @@ func TestAResetClaimsNoRoomForWhatWasBefore(t *testing.T) {
 	})
 }
 
-// TestAResetDeliversALargeReply that was written before it.
+// TestAResetDeliversALargeReply checks that a large reply that was written before the reset arrives.
 func TestAResetDeliversALargeReply(t *testing.T) {
 	for _, size := range []int{oneWrite, 4000, 100 << 10} {
 		inWorld(t, func(w *world) {
@@ -105,7 +108,8 @@ func TestAResetDeliversALargeReply(t *testing.T) {
 			r := w.client("web", server)
 			want := strings.Repeat("m", size)
 			st := r.stream(join(calls(), callFrames("echo", time.Second, want), frame(wire.KindData, wire.FlagCritical, "astray")))
-			settle() // the reset is here before anybody reads
+			// The reset arrives before the first read.
+			settle()
 			if got := st.reply(); got.err != nil || got.message != want {
 				t.Fatalf("a reply of %d bytes: %d bytes, %v", size, len(got.message), got.err)
 			}
@@ -114,7 +118,8 @@ func TestAResetDeliversALargeReply(t *testing.T) {
 	}
 }
 
-// TestAResetDeliversWhatWasBefore what there was no room for.
+// TestAResetDeliversWhatWasBefore checks that a reply that found room arrives although the reply behind it found
+// none.
 func TestAResetDeliversWhatWasBefore(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t

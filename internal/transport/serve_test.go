@@ -23,7 +23,7 @@ func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 func calls() []byte { return wire.AppendVarint(nil, uint64(wire.StreamCalls)) }
 
-// TestServerAnswers is about requests that are in order, however odd they look.
+// TestServerAnswers makes requests that are valid, however odd they look.
 func TestServerAnswers(t *testing.T) {
 	big := strings.Repeat("m", 300<<10)
 	for _, test := range []struct {
@@ -45,7 +45,8 @@ func TestServerAnswers(t *testing.T) {
 		{"unknown flags", join(headers("echo", time.Second), frame(wire.KindData, 0xe0, "hi")), "hi"},
 		{"HEADERS of the longest route name", join(headers(strings.Repeat("r", wire.MaxName), time.Second), data("hi")), "long"},
 		{"timeout of a century", join(wire.AppendHeaders(nil, &wire.Headers{Route: "echo", Timeout: 1<<64 - 1}), data("hi")), "hi"},
-		{"no time left", join(headers("echo", 0), data("hi")), "hi"}, // it is for the handler to say
+		// The handler decides what to do when no time is left.
+		{"no time left", join(headers("echo", 0), data("hi")), "hi"},
 	} {
 		for _, typ := range []wire.StreamType{wire.StreamCall, wire.StreamCalls} {
 			t.Run(fmt.Sprintf("%s on %#x", test.name, typ), func(t *testing.T) {
@@ -62,12 +63,13 @@ func TestServerAnswers(t *testing.T) {
 					if got.last != (typ == wire.StreamCall) {
 						t.Errorf("STATUS is the last: %t", got.last)
 					}
-					if typ == wire.StreamCalls { // and the stream carries the next call
+					// A CALLS stream carries the next call, too, and a FIN between calls is clean.
+					if typ == wire.StreamCalls {
 						st.write(test.request)
 						if again := st.reply(); again.err != nil || again.message != test.want {
 							t.Errorf("the next call: %d bytes, %+v, %v", len(again.message), again.status, again.err)
 						}
-						_ = st.Close() // a FIN between calls
+						_ = st.Close()
 						if code, clean := st.ended(); !clean {
 							t.Errorf("after our FIN the stream was reset with %v", code)
 						}
@@ -82,8 +84,8 @@ func TestServerAnswers(t *testing.T) {
 	}
 }
 
-// TestServerRefuses is about requests whose answer is a STATUS, readable even
-// though the stream ends behind it.
+// TestServerRefuses makes requests that are answered with a STATUS, which can be
+// read even if the stream ends behind it.
 func TestServerRefuses(t *testing.T) {
 	limits := Limits{MaxMessage: 100 << 10}
 	for _, test := range []struct {
@@ -117,7 +119,8 @@ func TestServerRefuses(t *testing.T) {
 				honest := w.quiet("web", Limits{}).connect(server)
 				r := w.client("mallory", server)
 				st := r.stream(join(calls(), test.request[:min(len(test.request), 4<<10)]))
-				go func() { _, _ = st.Write(test.request[min(len(test.request), 4<<10):]) }() // it may be stopped
+				// This write fails if the server stops the stream.
+				go func() { _, _ = st.Write(test.request[min(len(test.request), 4<<10):]) }()
 				got := st.reply()
 				if got.err != nil || got.has || got.status.Code != test.code || !containsAll(got.status.Message, test.words...) {
 					t.Fatalf("reply: %+v, want code %d with %q", got, test.code, test.words)
@@ -140,7 +143,7 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
-// TestServerResets is about requests that end in a reset; no handler sees them.
+// TestServerResets makes requests that end in a reset. No handler sees them.
 func TestServerResets(t *testing.T) {
 	h := headers("echo", time.Second)
 	limit := func(kind wire.Kind, n uint64) []byte {
@@ -193,7 +196,8 @@ func TestServerResets(t *testing.T) {
 					if used := server.pools.bytes.Used(); used != 0 {
 						t.Errorf("%d bytes in flight when nothing is", used)
 					}
-					r.mustEcho() // only the stream is over
+					// Only the stream has ended, not the connection.
+					r.mustEcho()
 				})
 			})
 		}
@@ -208,7 +212,8 @@ func TestStreamTypeThatNeverComes(t *testing.T) {
 		st := r.stream(nil)
 		_ = st.Close()
 		st.mustReset(wire.CodeProtocol)
-		st = r.stream([]byte{0xc0}) // the first of 8 bytes
+		// This is the first byte of a varint of 8 bytes.
+		st = r.stream([]byte{0xc0})
 		start := time.Now()
 		st.mustReset(wire.CodeLimit)
 		if took := time.Since(start); took > 5*time.Second+time.Second {
@@ -218,8 +223,8 @@ func TestStreamTypeThatNeverComes(t *testing.T) {
 	})
 }
 
-// TestSecondDataIsNoPartOfTheCall: the call has its message, so it is served;
-// what follows is not HEADERS.
+// TestSecondDataIsNoPartOfTheCall checks that a call that has its message is served.
+// The second DATA then resets the stream, because HEADERS must follow a call.
 func TestSecondDataIsNoPartOfTheCall(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -257,8 +262,8 @@ func TestPipelinedCallsAreServedInOrder(t *testing.T) {
 	})
 }
 
-// TestMessageMayWaitForItsTurn: HEADERS may be there long before DATA, because
-// large messages of one connection go one after another.
+// TestMessageMayWaitForItsTurn checks that DATA may come long after HEADERS, because
+// large messages of one connection are sent one after another.
 func TestMessageMayWaitForItsTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		server := w.node("orders", Limits{})
@@ -269,7 +274,8 @@ func TestMessageMayWaitForItsTurn(t *testing.T) {
 		if got := st.reply(); got.err != nil || got.message != "at last" {
 			t.Errorf("got %+v", got)
 		}
-		idle(20 * time.Second) // the deadline is that of one call only
+		// The deadline of a call does not end its stream.
+		idle(20 * time.Second)
 		st.write(callFrames("echo", time.Second, "again"))
 		if got := st.reply(); got.err != nil || got.message != "again" {
 			t.Errorf("the next call: %+v", got)

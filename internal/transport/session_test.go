@@ -22,7 +22,7 @@ import (
 // mustFail checks that err is an Error with the reason.
 func mustFail(t *testing.T, err error, want Reason) {
 	t.Helper()
-	_ = failure(t, err, want) // the Error itself
+	_ = failure(t, err, want)
 }
 
 // failure returns err, which must be an Error with the reason.
@@ -95,7 +95,7 @@ func TestTagsFollowThePeer(t *testing.T) {
 				t.Errorf("tags of the client: %v", got)
 			}
 		}
-		// Whoever connects later learns it too, although SETUP says what it said at first.
+		// A later connection gets the new tags, too, although SETUP has not changed.
 		late := w.quiet("web", Limits{}).connect(server)
 		settle()
 		if got := late.Tags(); !slices.Equal(got, []string{"v2", "db"}) {
@@ -220,14 +220,16 @@ func TestVersionsMismatch(t *testing.T) {
 func TestForeignProtocols(t *testing.T) {
 	for _, test := range []struct {
 		protocol string
-		told     bool // over a verified connection, which versions there are
+		// told means that the client is told over a verified connection which versions there are.
+		told bool
 	}{{"h3", false}, {"h", false}, {"link", false}, {"link-ca/1", false}, {"link/1 ", true}, {"link/0", true}} {
 		t.Run("ALPN "+test.protocol, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{})
 				conf := security.ClientTLSFor(w.ca.Source("mallory"), server.id, test.protocol)
-				conf.VerifyConnection = nil // the attacker takes what it gets
+				// The attacker accepts any server.
+				conf.VerifyConnection = nil
 				conn, err := w.rawDialTLS(conf, server, rawConfig())
 				switch {
 				case test.told && err != nil:
@@ -280,7 +282,8 @@ func closeCode(s *Session) wire.Code {
 	return wire.Code(app.ErrorCode)
 }
 
-// TestSessionsThatHaveEndedTakeNoMemory: what looks at all sessions now and then keeps none of them.
+// TestSessionsThatHaveEndedTakeNoMemory checks that the loops that look at all sessions from time to time do not keep
+// ended ones in memory.
 func TestSessionsThatHaveEndedTakeNoMemory(t *testing.T) { // SEC-382
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -294,16 +297,18 @@ func TestSessionsThatHaveEndedTakeNoMemory(t *testing.T) { // SEC-382
 		for _, s := range server.acceptedSessions() {
 			runtime.AddCleanup(s, func(int) { freed.Add(1) }, 0)
 		}
-		pass(3 * time.Second) // all have been looked at
+		// By then all sessions have been looked at.
+		pass(3 * time.Second)
 		for _, r := range all[1:] {
-			_ = r.conn.CloseWithError(0, "") // has no error to return
+			_ = r.conn.CloseWithError(0, "")
 		}
 		pass(time.Minute)
+		// Cleanups run some time after a collection.
 		for range 10 {
-			runtime.GC() // cleanups run behind it
+			runtime.GC()
 			pass(time.Second)
 		}
-		// The last one that was looked at may still be on a stack.
+		// The last session that was looked at may still be on a stack.
 		if n := freed.Load(); n < conns-3 {
 			t.Errorf("of %d sessions that have ended %d are still in memory", conns-1, conns-1-n)
 		}

@@ -23,7 +23,7 @@ import (
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
-// advisory makes names those that peers chose.
+// advisory makes a node treat names as chosen by the peers themselves.
 func advisory(c *Config) {
 	c.Identify = func(state tls.ConnectionState, own *x509.Certificate) (Identity, error) {
 		who, err := identify(state, own)
@@ -32,8 +32,8 @@ func advisory(c *Config) {
 	}
 }
 
-// member is an attacker that holds a certificate, on one host. Where names are free
-// it takes another one for each connection.
+// member is an attacker on one host that holds a certificate. If free is set, it takes another
+// name for each connection.
 type member struct {
 	w     *world
 	to    *node
@@ -43,8 +43,8 @@ type member struct {
 
 var memberAddr = net.IPv4(10, 0, 1, 1).To4()
 
-// connect returns one more connection that has exchanged SETUP, or nil if the node
-// takes none.
+// connect opens one more connection and sends SETUP. It returns nil if the node refuses the
+// connection.
 func (m *member) connect(config *quic.Config) *raw {
 	name := "mallory"
 	if m.free {
@@ -57,7 +57,7 @@ func (m *member) connectAs(name string, config *quic.Config) *raw {
 	m.conns++
 	w := m.w
 	tr := &quic.Transport{Conn: w.socketAt(&net.UDPAddr{IP: memberAddr, Port: 10_000 + m.conns})}
-	w.t.Cleanup(func() { _ = tr.Close() }) // the bubble ends when its goroutines have
+	w.t.Cleanup(func() { _ = tr.Close() })
 	conn, err := tr.Dial(w.t.Context(), m.to.Addr(), security.ClientTLS(w.ca.Source(name), m.to.id), config)
 	if err != nil {
 		w.t.Fatalf("dialing: %v", err)
@@ -78,31 +78,34 @@ func (m *member) connectAs(name string, config *quic.Config) *raw {
 	return r
 }
 
-// attempt opens a stream with these bytes, as far as there is room for them.
+// attempt opens a stream and writes as much of b as there is room for, until the node stops the
+// stream. It returns nil if the node allows no more streams.
 func (r *raw) attempt(b []byte) *rawStream {
 	s, err := r.conn.OpenStream()
 	if err != nil {
-		return nil // the node allows no more
+		return nil
 	}
-	_ = s.SetWriteDeadline(time.Now().Add(time.Second)) // never fails
-	_, _ = s.Write(b)                                   // it may be stopped
+	_ = s.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = s.Write(b)
 	return &rawStream{t: r.t, conn: r, Stream: s, frames: frames{src: s}}
 }
 
-// siege is what a member does to fill one bound that all share, and what the others
+// siege describes how a member fills one bound that all peers share, and what the others must
 // still get.
 type siege struct {
-	bound  string
-	conns  int // connections of the member; 0 is 12
+	bound string
+	// conns is how many connections the member opens. 0 means 12.
+	conns  int
 	limits Limits
 	pool   func(p *pools) *share.Pool
-	window uint64 // credit window of the member's streams, in bytes; 0 is 16 KiB
-	// fill does its worst over one connection.
+	// window is the receive window of the member's streams in bytes. 0 means 16 KiB.
+	window uint64
+	// fill takes as much as it can get over one connection.
 	fill func(r *raw)
-	// honest is what each of floor others does at once, on connections of their own.
+	// honest is what each of floor other peers does at the same time, on its own connection.
 	honest func(s *Session) error
 	floor  int
-	// least is how much of the bound the attacker must get; 0 is an eighth.
+	// least is how much of the bound the attacker must get. 0 means an eighth.
 	least int64
 	// untold means that nothing is refused.
 	untold bool
@@ -146,7 +149,8 @@ func sieges() []siege {
 					r.attempt(append(calls(), bytes.Repeat(callFrames("kilo", time.Hour, ""), 3)...))
 				}
 			},
-			honest: echo, floor: 40, least: 300, // as many as it opens: it is the calls that are bounded
+			// The member gets all streams that it opens, because the calls are bounded instead.
+			honest: echo, floor: 40, least: 300,
 		},
 		{
 			bound:  "streams",
@@ -155,7 +159,8 @@ func sieges() []siege {
 			fill: func(r *raw) {
 				for range 60 {
 					if st := r.attempt(append(calls(), callFrames("echo", time.Second, "x")...)); st != nil {
-						_ = st.reply() // and it stays open, while there is room
+						// The stream stays open as long as there is room.
+						_ = st.reply()
 					}
 					r.attempt(append(calls(), headers("echo", time.Hour)...))
 				}
@@ -250,12 +255,13 @@ func sieges() []siege {
 				}
 			},
 			honest: func(s *Session) error { return expectEcho(s, message) }, floor: 4, least: 1,
-			untold: true, // nothing is refused: windows that do not grow slow their connections down
+			// Nothing is refused: a window that does not grow only slows its connection down.
+			untold: true,
 		},
 	}
 }
 
-// expectCredit expects that a handler can grant 1 MiB.
+// expectCredit returns an error unless a handler can grant 1 MiB.
 func expectCredit(s *Session) error {
 	st, err := s.Open(s.conn.Context(), &wire.Headers{Route: "grant", Timeout: wire.MaxVarint})
 	if err != nil {
@@ -278,14 +284,15 @@ func expectEcho(s *Session, message string) error {
 	return nil
 }
 
-// TestOneMemberLeavesOthersTheirShare drives each bound that all peers share with one
-// attacker, who holds as much as it gets for as long as it likes, by its one name or,
-// where names are free, by many.
+// TestOneMemberLeavesOthersTheirShare checks each bound that all peers share. One attacker holds
+// as much as it gets for as long as it likes, under one name or, where peers choose their names,
+// under many.
 func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-319
 	for i, siege := range sieges() {
 		for _, free := range []bool{false, true} {
+			// The race detector sees half of the cases, some with each kind of names.
 			if race.Enabled && free == (i%2 == 0) {
-				continue // the race detector sees half of them, with either kind of names
+				continue
 			}
 			t.Run(fmt.Sprintf("%s, names free %t", siege.bound, free), func(t *testing.T) {
 				inWorld(t, func(w *world) { besiege(w, siege, free) })
@@ -330,7 +337,8 @@ func besiege(w *world, siege siege, free bool) {
 			maps.Copy(told, server.Refused())
 			return siege.untold || len(told) > 0 && (server.log.contains("mallory") || told[refusedOverload] > 0)
 		},
-		Others: race.Fewer(siege.floor, (siege.floor+3)/4), // each has a handshake
+		// Each of the others costs a handshake.
+		Others: race.Fewer(siege.floor, (siege.floor+3)/4),
 		Use: func(others []sharetest.Member) error {
 			var wg sync.WaitGroup
 			failed := make([]error, len(others))
@@ -351,7 +359,7 @@ func besiege(w *world, siege siege, free bool) {
 		},
 		Leave: func() {
 			for _, r := range conns {
-				_ = r.conn.CloseWithError(0, "") // has no error to return
+				_ = r.conn.CloseWithError(0, "")
 			}
 			pass(3 * time.Second)
 			if n := server.pools.calls.Used() + server.pools.bytes.Used() + server.pools.credit.Used(); n != 0 {

@@ -35,8 +35,8 @@ func TestSocketComplaints(t *testing.T) {
 	}
 }
 
-// TestSocketIsCheckedInOneLine looks at a real socket: whatever this machine
-// offers, the log gets one line or none.
+// TestSocketIsCheckedInOneLine checks a real socket. Whatever this machine offers,
+// the log gets at most one line.
 func TestSocketIsCheckedInOneLine(t *testing.T) {
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as above
 )
 
-// TestWhatAStrangerSendsOfOneHandshakeIsBounded, and dropped before QUIC sees it, counted and
-// logged; handshakes of others, and what is established, go on beside it.
+// TestWhatAStrangerSendsOfOneHandshakeIsBounded checks that excess datagrams are dropped before QUIC
+// sees them, counted and logged, and that other handshakes and connections go on meanwhile.
 func TestWhatAStrangerSendsOfOneHandshakeIsBounded(t *testing.T) { // SEC-389
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -31,7 +31,8 @@ func TestWhatAStrangerSendsOfOneHandshakeIsBounded(t *testing.T) { // SEC-389
 		for i := range 4 {
 			_, _ = from.WriteTo(p.next(size, cryptoBytes(nil, 2*fit*i+1, fit)), server.Addr())
 		}
-		for range flood { // what is there already, behind 900 gaps
+		// The flood repeats bytes that have arrived, behind 900 gaps.
+		for range flood {
 			_, _ = from.WriteTo(p.next(size, cryptoBytes(nil, 6*fit+1, fit)), server.Addr())
 		}
 		settle()
@@ -50,7 +51,7 @@ func TestWhatAStrangerSendsOfOneHandshakeIsBounded(t *testing.T) { // SEC-389
 	})
 }
 
-// TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds, and no others.
+// TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds checks also that no other datagrams are dropped.
 func TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds(t *testing.T) { // SEC-389
 	long := func(id byte, body string) []byte {
 		return append([]byte{0xc3, 0, 0, 0, 1, 8, id, 0, 0, 0, 0, 0, 0, 0, 0, 0}, body...)
@@ -74,7 +75,8 @@ func TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds(t *testing.T) { // SE
 			}
 			defer out.Close()
 			var got []string
-			read := func() { // a datagram or several
+			// read reads a datagram, or several if the socket reads in batches.
+			read := func() {
 				ms := make([]ipv4.Message, 8)
 				for i := range ms {
 					ms[i].Buffers, ms[i].OOB = [][]byte{make([]byte, 1500)}, make([]byte, 128)
@@ -118,8 +120,8 @@ func TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds(t *testing.T) { // SE
 	}
 }
 
-// TestHandshakesThatOnePlaceBeginsAreBounded though none is under way for long, and nobody is
-// refused whose address somebody else may have forged.
+// TestHandshakesThatOnePlaceBeginsAreBounded checks the bound although no handshake is under way for
+// long, and that a host is not refused because somebody else forges its address.
 func TestHandshakesThatOnePlaceBeginsAreBounded(t *testing.T) { // SEC-389
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -153,7 +155,7 @@ func TestHandshakesThatOnePlaceBeginsAreBounded(t *testing.T) { // SEC-389
 				t.Fatalf("handshake %d of the next second: %v", i, err)
 			}
 		}
-		// Whoever forges an address makes its host validate it, and no more.
+		// Forging an address only makes its host validate it.
 		for range 10 * startBurst {
 			g.mustValidate(udp("10.1.0.3"))
 			if err := begin("10.1.0.3", false); err != nil {
@@ -175,8 +177,8 @@ func TestHandshakesThatOnePlaceBeginsAreBounded(t *testing.T) { // SEC-389
 	})
 }
 
-// TestTheLongestChainsAreShown on both sides though every third packet of a handshake is
-// lost: what is bounded is more than they take.
+// TestTheLongestChainsAreShown checks that the bounds on datagrams leave room for the longest chains
+// on both sides, even if every third packet of a handshake is lost.
 func TestTheLongestChainsAreShown(t *testing.T) {
 	long := securitytest.MutateLeaf(func(leaf *securitytest.Leaf) {
 		leaf.Template.ExtraExtensions = append(leaf.Template.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: make([]byte, 14<<10)})

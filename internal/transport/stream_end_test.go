@@ -33,7 +33,7 @@ func TestOpenWaitsForAStream(t *testing.T) {
 	})
 }
 
-// TestOpenEndsWithItsContext even if the peer takes no bytes of the HEADERS.
+// TestOpenEndsWithItsContext checks that Open ends with its context even if the peer takes no bytes of the HEADERS.
 func TestOpenEndsWithItsContext(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -42,10 +42,12 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 		settle()
 		w.lose(from(server.addr))
 		h := wire.Headers{Route: "stream", Metadata: []wire.Pair{{Key: "k", Value: strings.Repeat("v", 8000)}}}
-		ctx, cancel := withTimeout(t, client.limits.Silence) // before the peer is given up
+		// The context ends before the peer is given up.
+		ctx, cancel := withTimeout(t, client.limits.Silence)
 		defer cancel()
 		start := time.Now()
-		for i := 0; ; i++ { // until nothing more fits the congestion window
+		// Open succeeds until the congestion window is full.
+		for i := 0; ; i++ {
 			if _, err := s.Open(ctx, &h); err != nil {
 				mustFail(t, err, ReasonCanceled)
 				break
@@ -79,7 +81,7 @@ func TestStreamsOfALostConnection(t *testing.T) {
 	})
 }
 
-// TestAConnectionIsIdleOnlySinceItsLastStreamEnded, and not since that began.
+// TestAConnectionIsIdleOnlySinceItsLastStreamEnded checks that idleness does not count from the start of the stream.
 func TestAConnectionIsIdleOnlySinceItsLastStreamEnded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -115,7 +117,8 @@ func TestRecvEndsWithItsContext(t *testing.T) {
 		if e := failure(t, err, ReasonCanceled); !errors.Is(e, why) {
 			t.Errorf("the error is %v, want the cause", e)
 		}
-		if err := peer.Send(t.Context(), plain("late")); err != nil { // nothing was lost
+		// The stream goes on, and nothing was lost.
+		if err := peer.Send(t.Context(), plain("late")); err != nil {
 			t.Fatal(err)
 		}
 		if got := st.mustRecv(t); got != "late" {
@@ -124,8 +127,8 @@ func TestRecvEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo: Recv may find the end before the reader of the stream has come to say
-// so, woken by the frame before it.
+// TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo checks that the function of OnEnd has run before anybody learns of the
+// end. Recv, woken by the frame before, may find the end before the reader of the stream reports it.
 func TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -139,8 +142,9 @@ func TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo(t *testing.T) {
 			st := openStream(t, s, wire.Credit{})
 			var over atomic.Int64
 			st.OnEnd(func() {
+				// Let all goroutines run that wait for the end.
 				for range 1000 {
-					runtime.Gosched() // to all that wait for the end
+					runtime.Gosched()
 				}
 				over.Add(1)
 			})
@@ -158,7 +162,7 @@ func TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo(t *testing.T) {
 	})
 }
 
-// TestFinishWaitsForNobody: a peer that reads nothing cannot hold the handler.
+// TestFinishWaitsForNobody checks that a peer that reads nothing cannot hold the handler for longer than writeGrace.
 func TestFinishWaitsForNobody(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -188,7 +192,7 @@ func TestFinishWaitsForNobody(t *testing.T) {
 	})
 }
 
-// TestAStatusArrivesBehindAStream whatever its length, though the peer has not ended its side.
+// TestAStatusArrivesBehindAStream checks that a STATUS of any length arrives although the peer has not ended its side.
 func TestAStatusArrivesBehindAStream(t *testing.T) {
 	for _, size := range []int{10, oneWrite, 4000} {
 		inWorld(t, func(w *world) {
@@ -207,7 +211,7 @@ func TestAStatusArrivesBehindAStream(t *testing.T) {
 	}
 }
 
-// TestAStatusWaitsForRoom that the peer makes later, and so does what was sent before it.
+// TestAStatusWaitsForRoom checks that a STATUS and the frames before it arrive once the peer makes room.
 func TestAStatusWaitsForRoom(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -222,7 +226,8 @@ func TestAStatusWaitsForRoom(t *testing.T) {
 		})
 		r := w.narrow("slow", server, 1900)
 		st := r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Minute)...))
-		settle() // all is written, and the peer has read nothing
+		// By then the handler has written everything, and the peer has read nothing.
+		settle()
 		if n := server.Active(); n != 0 {
 			t.Fatalf("%d handlers are active", n)
 		}
@@ -232,7 +237,7 @@ func TestAStatusWaitsForRoom(t *testing.T) {
 	})
 }
 
-// TestAStreamEndsWithItsHandler though that ends its goroutine.
+// TestAStreamEndsWithItsHandler checks that a stream ends even if its handler ends its goroutine.
 func TestAStreamEndsWithItsHandler(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -272,14 +277,15 @@ func TestStreamsLearnOfADrain(t *testing.T) {
 	})
 }
 
-// TestAGrantBehindTheLastFrameIsNoError: the peer has sent all and reads nothing else, and what
-// it sent is received by a side that grants for each frame.
+// TestAGrantBehindTheLastFrameIsNoError has a peer send its last frame and stop reading. A receiver
+// that grants credit for each frame must still get that frame.
 func TestAGrantBehindTheLastFrameIsNoError(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", serving(func(s *rawStream) {
-			_, _ = s.frames.varint()  // the type of the stream
-			_, _, _ = s.frames.next() // and HEADERS
+			// Skip the type of the stream and HEADERS.
+			_, _ = s.frames.varint()
+			_, _, _ = s.frames.next()
 			s.say(frame(wire.KindPattern, 0, "last"))
 			s.CancelRead(0)
 			<-s.Context().Done()
@@ -303,11 +309,12 @@ func TestAGrantBehindTheLastFrameIsNoError(t *testing.T) {
 	})
 }
 
-// TestWhoSendsToAPeerThatHasEndedHearsWhy: a peer that ends a stream stops reading it, and says why in
-// a STATUS that may come later, or never.
+// TestWhoSendsToAPeerThatHasEndedHearsWhy checks that a failed Send waits for the STATUS of a peer that
+// has ended the stream. The STATUS may come after the peer has stopped reading, or never.
 func TestWhoSendsToAPeerThatHasEndedHearsWhy(t *testing.T) {
 	for name, c := range map[string]struct {
-		late time.Duration // 0: never
+		// late is the time until the STATUS. 0 means never.
+		late time.Duration
 		has  bool
 	}{
 		"at once":          {time.Nanosecond, true},

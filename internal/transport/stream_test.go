@@ -97,7 +97,8 @@ func TestStreamCarriesFramesBothWays(t *testing.T) {
 			t.Errorf("STATUS: %+v", status)
 		}
 		<-ended
-		st.OnEnd(func() { ended = nil }) // it has: at once
+		// The stream has ended, so OnEnd runs the function at once.
+		st.OnEnd(func() { ended = nil })
 		if ended != nil {
 			t.Error("OnEnd after the end did nothing")
 		}
@@ -125,7 +126,8 @@ func TestSenderWaitsForCredit(t *testing.T) {
 			}
 		}()
 		settle()
-		if len(sent) != 1 { // 6 of 10 bytes
+		// A frame takes 6 of the 10 bytes.
+		if len(sent) != 1 {
 			t.Fatalf("%d frames were sent, want the one that the bytes allow", len(sent))
 		}
 		grant := func(c wire.Credit, want int) {
@@ -139,7 +141,8 @@ func TestSenderWaitsForCredit(t *testing.T) {
 			}
 		}
 		grant(wire.Credit{Bytes: 100}, 2)
-		grant(wire.Credit{Bytes: 100}, 2) // no messages left
+		// No messages are left.
+		grant(wire.Credit{Bytes: 100}, 2)
 		grant(wire.Credit{Messages: 1}, 3)
 		grant(wire.Credit{Messages: 5, Bytes: 100}, 4)
 		for i := range 4 {
@@ -167,7 +170,8 @@ func TestCreditEndsWithTheStream(t *testing.T) {
 		opened, failed := make(chan *Stream, 1), make(chan struct{})
 		server.handler.onStream("stream", func(s *Stream) {
 			opened <- s
-			<-failed // so that the end is the caller's
+			// The handler waits, so that the caller ends the stream.
+			<-failed
 		})
 		st := openStream(t, client.connect(server), wire.Credit{})
 		peer := <-opened
@@ -214,7 +218,7 @@ func TestCreditOfAConnectionIsBounded(t *testing.T) {
 	})
 }
 
-// streamAttacks are what a client must not do on a stream; the server has
+// TestStreamAttacks has a client do what it must not do on a stream. The server has
 // granted one message of 10 bytes.
 func TestStreamAttacks(t *testing.T) {
 	over := frame(wire.KindPattern, 0, "")
@@ -222,7 +226,8 @@ func TestStreamAttacks(t *testing.T) {
 		name string
 		send []byte
 		want wire.Code
-		cut  bool // not the stream alone ends, but the connection
+		// cut means that the connection ends, not only the stream.
+		cut bool
 	}{
 		{"credited frame with too many bytes", frame(wire.KindPattern, wire.FlagCredited, "12345678901"), wire.CodeLimit, true},
 		{"more credited frames than granted", bytes.Repeat(frame(wire.KindPattern, wire.FlagCredited, "1"), 2), wire.CodeLimit, true},
@@ -283,7 +288,8 @@ func TestCreditAboveTheLargestNumberIsTheLargest(t *testing.T) {
 		raw := r.stream(append(wire.AppendVarint(nil, uint64(wire.StreamCall)), headers("stream", time.Second)...))
 		st := <-opened
 		most := wire.AppendCredit(nil, wire.Credit{Messages: wire.MaxVarint, Bytes: wire.MaxVarint})
-		raw.write(bytes.Repeat(most, 5000)) // a flood of them as well
+		// A flood of CREDIT frames does no harm.
+		raw.write(bytes.Repeat(most, 5000))
 		settle()
 		if c := st.Credit(); c.Messages != wire.MaxVarint || c.Bytes != wire.MaxVarint {
 			t.Errorf("credit: %+v", c)

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestAReportOnAnotherDatagramEndsNoConnection: with IP_RECVERR, which a socket of the user's may have, the kernel makes the
-// next read or write fail when a datagram was refused, whoever that was sent to.
+// TestAReportOnAnotherDatagramEndsNoConnection uses a socket with IP_RECVERR, as a user may provide: the kernel makes the
+// next read or write fail when a datagram was refused, whatever its destination was.
 func TestAReportOnAnotherDatagramEndsNoConnection(t *testing.T) {
 	nobody, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -64,8 +64,9 @@ func TestAReportOnAnotherDatagramEndsNoConnection(t *testing.T) {
 	}
 }
 
-// TestSegmentsThatADeviceDoesNotTakeAreSentOneByOne with all other control messages. quic-go hears nothing of it: it would note
-// the error in a race, and cut what has no segments into parts of no bytes, for ever.
+// TestSegmentsThatADeviceDoesNotTakeAreSentOneByOne checks that segments are sent with all other control messages. quic-go does
+// not get the error, which it would record in a data race; it would also cut a packet without segments into parts of zero
+// bytes, in an endless loop.
 func TestSegmentsThatADeviceDoesNotTakeAreSentOneByOne(t *testing.T) {
 	segments := control(unix.IPPROTO_UDP, unix.UDP_SEGMENT, []byte{4, 0})
 	if binary.NativeEndian.Uint16([]byte{4, 0}) != 4 {
@@ -76,11 +77,13 @@ func TestSegmentsThatADeviceDoesNotTakeAreSentOneByOne(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		oob  []byte
-		fail error // of each write that has no segments
+		// fail is the error of each write without segments.
+		fail error
 		want []string
 		err  error
 	}{
-		{"ECN alone", ecn, unix.EIO, []string{"@123@456@7"}, nil}, // made again once
+		// A write without segments is repeated once.
+		{"ECN alone", ecn, unix.EIO, []string{"@123@456@7"}, nil},
 		{"segments", segments, nil, []string{"@123", "@456", "@7"}, nil},
 		{"both", slices.Concat(ecn, segments), nil, []string{"@123", "@456", "@7"}, nil},
 		{"both, in the other order", slices.Concat(segments, ecn), nil, []string{"@123", "@456", "@7"}, nil},
@@ -103,7 +106,7 @@ func TestSegmentsThatADeviceDoesNotTakeAreSentOneByOne(t *testing.T) {
 	}
 }
 
-// TestAReadThatFailsIsMadeAgain: a datagram that waits behind the report on another one is read.
+// TestAReadThatFailsIsMadeAgain checks that a datagram that waits behind the report on another one is read.
 func TestAReadThatFailsIsMadeAgain(t *testing.T) {
 	nobody, out := loopback(t), loopback(t)
 	if err := nobody.Close(); err != nil {
@@ -133,7 +136,7 @@ func TestAReadThatFailsIsMadeAgain(t *testing.T) {
 		}
 		conn.errs.since = time.Time{}
 	}
-	// The end of the endpoint is no failure.
+	// The end of the endpoint, which sets a deadline, is not a failure of the socket.
 	if err := conn.SetReadDeadline(time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -142,8 +145,8 @@ func TestAReadThatFailsIsMadeAgain(t *testing.T) {
 	}
 }
 
-// TestAWriteWaitsForRoom: the kernel has no room for a datagram now, so the write goes on when there is some. Sockets of
-// another family are the ones here whose buffers fill.
+// TestAWriteWaitsForRoom checks that a write for which the kernel has no room goes on once there is some. It uses Unix
+// sockets, whose buffers fill here, unlike those of UDP sockets.
 func TestAWriteWaitsForRoom(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -173,7 +176,8 @@ func TestAWriteWaitsForRoom(t *testing.T) {
 	if !ok {
 		t.Fatal("no write")
 	}
-	w.msg.Name, w.msg.Namelen = nil, 0 // the sockets are connected
+	// The sockets are connected, so there is no address.
+	w.msg.Name, w.msg.Namelen = nil, 0
 	w.part.Base = &body[0]
 	w.part.SetLen(len(body))
 	sent := 0
@@ -197,7 +201,8 @@ func TestAWriteWaitsForRoom(t *testing.T) {
 		written <- err
 	}()
 	b := make([]byte, 2*len(body))
-	for range sent { // the one that found no room among them
+	// sent includes the datagram that found no room.
+	for range sent {
 		if n, err := ends[1].Read(b); n != len(body) || err != nil {
 			t.Fatal(n, err)
 		}
@@ -207,8 +212,9 @@ func TestAWriteWaitsForRoom(t *testing.T) {
 	}
 }
 
-// TestASocketThatTellsMoreThanThereIsRoomFor: a socket of the user's has options that make the kernel say more of each datagram than
-// fits, so that what it says is cut off somewhere. quic-go ends all connections over what it cannot read of that.
+// TestASocketThatTellsMoreThanThereIsRoomFor uses a socket with options, as a user may provide, that make the kernel send more
+// control messages with each datagram than fit, so that they are cut off somewhere. quic-go ends all connections if it
+// cannot parse them.
 func TestASocketThatTellsMoreThanThereIsRoomFor(t *testing.T) {
 	for name, options := range map[string][][3]int{
 		"a time":         {{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}},
@@ -243,7 +249,7 @@ func TestASocketThatTellsMoreThanThereIsRoomFor(t *testing.T) {
 	}
 }
 
-// TestWhatQUICReadsOfADatagramIsKept, whole, and nothing else.
+// TestWhatQUICReadsOfADatagramIsKept checks that only whole control messages that quic-go reads are kept.
 func TestWhatQUICReadsOfADatagramIsKept(t *testing.T) {
 	tos := control(unix.IPPROTO_IP, unix.IP_TOS, []byte{2})
 	to := control(unix.IPPROTO_IP, unix.IP_PKTINFO, make([]byte, unix.SizeofInet4Pktinfo))

@@ -14,12 +14,13 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// faulty is a socket that fails as often as it is told.
+// faulty is a socket whose next reads and writes fail with err, as many as reads and writes say. A negative
+// number means all.
 type faulty struct {
 	net.PacketConn
 
 	err           error
-	reads, writes atomic.Int64 // that fail yet; less than 0: all
+	reads, writes atomic.Int64
 }
 
 func (f *faulty) fails(left *atomic.Int64, op string) error {
@@ -72,7 +73,7 @@ var socketErrors = []error{
 	syscall.ECONNREFUSED, syscall.ENOBUFS, syscall.EPERM, syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENOMEM, syscall.EIO, syscall.EINVAL, errors.New("a socket of the user's"),
 }
 
-// eachFault runs a test with each error of reads, and of writes.
+// eachFault runs test for each error, once for reads and once for writes.
 func eachFault(t *testing.T, test func(t *testing.T, socket *faulty, fault *atomic.Int64)) {
 	t.Helper()
 	for _, err := range socketErrors {
@@ -87,7 +88,7 @@ func eachFault(t *testing.T, test func(t *testing.T, socket *faulty, fault *atom
 	}
 }
 
-// manyFaults makes calls while a socket fails, twice at a time: a write is made again once.
+// manyFaults makes calls while a socket fails twice in a row, because a failed write is repeated once.
 func manyFaults(t *testing.T, s *Session, fault *atomic.Int64) {
 	t.Helper()
 	for range 5 {
@@ -101,7 +102,7 @@ func manyFaults(t *testing.T, s *Session, fault *atomic.Int64) {
 	}
 }
 
-// TestErrorsOfTheSocketEndNoConnection: they are losses of datagrams.
+// TestErrorsOfTheSocketEndNoConnection checks that an error of the socket is no more than the loss of a datagram.
 func TestErrorsOfTheSocketEndNoConnection(t *testing.T) {
 	eachFault(t, func(t *testing.T, socket *faulty, fault *atomic.Int64) {
 		t.Helper()
@@ -113,7 +114,7 @@ func TestErrorsOfTheSocketEndNoConnection(t *testing.T) {
 	})
 }
 
-// TestErrorsOfAUDPSocketEndNoConnection is about sockets to which quic-go gives control messages.
+// TestErrorsOfAUDPSocketEndNoConnection uses sockets to which quic-go passes control messages.
 func TestErrorsOfAUDPSocketEndNoConnection(t *testing.T) {
 	eachFault(t, func(t *testing.T, socket *faulty, fault *atomic.Int64) {
 		t.Helper()
@@ -126,7 +127,8 @@ func TestErrorsOfAUDPSocketEndNoConnection(t *testing.T) {
 	})
 }
 
-// TestADialThroughADeviceThatFailsEnds: quic-go takes EIO for a word on segments, of which there are none.
+// TestADialThroughADeviceThatFailsEnds checks that EIO ends a dial. quic-go takes EIO for a refusal of segments, even if
+// there are none.
 func TestADialThroughADeviceThatFailsEnds(t *testing.T) {
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -134,18 +136,19 @@ func TestADialThroughADeviceThatFailsEnds(t *testing.T) {
 	}
 	socket := &faulty{err: syscall.EIO}
 	client, server := onLoopback(t, &faultyUDP{conn, socket})
-	socket.writes.Store(2) // a write is made again once; those of no bytes would not fail
+	// A failed write is repeated once. Further writes, of zero bytes, would not fail.
+	socket.writes.Store(2)
 	_, err = client.peer(server).Session(t.Context(), ClassCalls)
 	_ = failure(t, err, ReasonUnreachable)
 }
 
-// onLoopback returns two nodes with sockets of the kernel; the first has conn.
+// onLoopback returns two nodes with real sockets instead of simulated ones. The client uses conn.
 func onLoopback(t *testing.T, conn net.PacketConn) (client, server *node) {
 	t.Helper()
 	w := newWorld(t)
 	with := func(conn net.PacketConn) nodeOption {
 		return func(c *Config) {
-			_ = c.Conn.Close() // the simulated one
+			_ = c.Conn.Close()
 			c.Conn = conn
 		}
 	}
@@ -156,7 +159,7 @@ func onLoopback(t *testing.T, conn net.PacketConn) (client, server *node) {
 	return w.quiet("web", Limits{}, with(conn)), w.node("orders", Limits{}, with(at))
 }
 
-// TestADialThatCannotSendSaysWhyAtOnce, unless that may pass.
+// TestADialThatCannotSendSaysWhyAtOnce checks also that a dial goes on after an error that may pass.
 func TestADialThatCannotSendSaysWhyAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -171,12 +174,13 @@ func TestADialThatCannotSendSaysWhyAtOnce(t *testing.T) {
 		}
 		socket.err = syscall.ENOBUFS
 		socket.writes.Store(2)
-		pass(time.Minute) // until it is dialed again
+		// By then the backoff of the peer is over.
+		pass(time.Minute)
 		mustEcho(t, client.connect(server))
 	})
 }
 
-// TestAnErrorOfAnEarlierDatagramIsNotThatOfTheNext: a dial is not ended by what became of another one.
+// TestAnErrorOfAnEarlierDatagramIsNotThatOfTheNext checks that the error of another datagram does not end a dial.
 func TestAnErrorOfAnEarlierDatagramIsNotThatOfTheNext(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -188,7 +192,7 @@ func TestAnErrorOfAnEarlierDatagramIsNotThatOfTheNext(t *testing.T) {
 	})
 }
 
-// TestASocketThatIsBrokenIsSaid, however it broke: the endpoint does not stay deaf in silence.
+// TestASocketThatIsBrokenIsSaid checks that an endpoint that can no longer receive reports it, however the socket broke.
 func TestASocketThatIsBrokenIsSaid(t *testing.T) {
 	for name, test := range map[string]struct {
 		broken func(socket *faulty)
@@ -210,9 +214,10 @@ func TestASocketThatIsBrokenIsSaid(t *testing.T) {
 				default:
 				}
 				test.broken(socket)
-				for range 20 { // so that there is something to read
+				// These dials, which fail, give the server something to read.
+				for range 20 {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-					_, _ = client.peer(server).Session(ctx, ClassCalls) // it fails, and counts for nothing
+					_, _ = client.peer(server).Session(ctx, ClassCalls)
 					cancel()
 					pass(time.Second)
 				}
@@ -236,7 +241,7 @@ func TestASocketThatIsBrokenIsSaid(t *testing.T) {
 	}
 }
 
-// asked is a socket, of no kernel, that is asked for its buffers.
+// asked is a socket in user space that records the buffer sizes that it is asked for.
 type asked struct {
 	net.PacketConn
 
@@ -246,7 +251,8 @@ type asked struct {
 func (a *asked) SetReadBuffer(bytes int) error  { a.read = bytes; return nil }
 func (a *asked) SetWriteBuffer(bytes int) error { a.write = bytes; return nil }
 
-// TestASocketOfNoKernelIsAskedForBuffers: quic-go complains in the standard log of those that it cannot ask.
+// TestASocketOfNoKernelIsAskedForBuffers checks sockets in user space, with buffers and without: quic-go complains in
+// the standard log about sockets that it cannot ask.
 func TestASocketOfNoKernelIsAskedForBuffers(t *testing.T) {
 	buffers := func(conn net.PacketConn) error {
 		c, ok := sturdySocket(conn, nil, nil, nil).(interface {

@@ -6,12 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel's struct mmsghdr and what is in it, of pointers of word bytes: array types
-// that differ do not compile. `GOARCH=386 go vet` and the like check other machines.
+// word is the size of a pointer in bytes. The variables below check the layout of the kernel's struct mmsghdr
+// and of the structs in it: array types that differ do not compile. `GOARCH=386 go vet` and the like check
+// other machines.
 const word = unsafe.Sizeof(uintptr(0))
 
 var (
-	_ [8 * word]byte = [unsafe.Sizeof(mmsghdr{})]byte{} // the kernel's array has this step
+	// The size is the step of the kernel's array.
+	_ [8 * word]byte = [unsafe.Sizeof(mmsghdr{})]byte{}
 	_ [7 * word]byte = [unsafe.Offsetof(mmsghdr{}.n)]byte{}
 	_ [0 * word]byte = [unsafe.Offsetof(unix.Msghdr{}.Name)]byte{}
 	_ [1 * word]byte = [unsafe.Offsetof(unix.Msghdr{}.Namelen)]byte{}

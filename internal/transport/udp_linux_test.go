@@ -53,8 +53,8 @@ func TestSegmentSizeIsCutOut(t *testing.T) {
 	}
 }
 
-// TestDatagramsThatTheKernelMergesComeOneByOne sends with one system call what
-// arrives as one datagram, beside single ones, and reads in batches of several sizes.
+// TestDatagramsThatTheKernelMergesComeOneByOne sends single datagrams, and several with one system call,
+// which arrive as one datagram. It reads in batches of several sizes.
 func TestDatagramsThatTheKernelMergesComeOneByOne(t *testing.T) {
 	for _, batch := range []int{1, 3, groBatch} {
 		in := loopback(t)
@@ -129,7 +129,7 @@ func udpAt(t *testing.T, ip net.IP) *net.UDPConn {
 	return conn
 }
 
-// TestDatagramsHaveTheirSender whichever way they are read, of several senders in turn.
+// TestDatagramsHaveTheirSender has several senders take turns, and reads datagrams alone and several at once.
 func TestDatagramsHaveTheirSender(t *testing.T) {
 	in := loopback(t)
 	conn, ok := systemSocket(in).(*udpConn)
@@ -144,7 +144,7 @@ func TestDatagramsHaveTheirSender(t *testing.T) {
 	ms := make([]ipv4.Message, 1)
 	ms[0] = ipv4.Message{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}
 	for round, sent := 0, 0; round < 3*groAlone; round++ {
-		queued := 1 + round%(2*groBatch) // so that reads find one, and more
+		queued := 1 + round%(2*groBatch) // reads find one datagram or more
 		for i := range queued {
 			if _, err := senders[(sent+i)/2%len(senders)].WriteToUDPAddrPort([]byte{byte(sent + i)}, to); err != nil {
 				t.Fatal(err)
@@ -164,7 +164,7 @@ func TestDatagramsHaveTheirSender(t *testing.T) {
 	}
 }
 
-// TestADatagramAllocatesNothing if its sender was the last one too.
+// TestADatagramAllocatesNothing reads datagrams of one sender. A change of the sender does allocate.
 func TestADatagramAllocatesNothing(t *testing.T) {
 	in, out := loopback(t), loopback(t)
 	conn, ok := systemSocket(in).(*udpConn)
@@ -200,7 +200,7 @@ func TestAddressesAreThoseOfTheKernel(t *testing.T) {
 	for _, test := range []struct {
 		addr *net.UDPAddr
 		v6   bool
-		want string // "": package net must do it
+		want string // empty if package net must handle the address
 	}{
 		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}, false, "192.0.2.1:7443"},
 		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 65535}, false, "192.0.2.1:65535"},
@@ -231,7 +231,7 @@ func TestAddressesAreThoseOfTheKernel(t *testing.T) {
 	}
 }
 
-// TestDatagramsGoBetweenFamilies by way of sockets of either.
+// TestDatagramsGoBetweenFamilies sends datagrams both ways between sockets of both families.
 func TestDatagramsGoBetweenFamilies(t *testing.T) {
 	for _, test := range []struct{ from, to net.IP }{
 		{net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 1)},
@@ -268,7 +268,7 @@ func TestDatagramsGoBetweenFamilies(t *testing.T) {
 	}
 }
 
-// TestErrorsOfTheSocket are those of package net, which quic-go looks into.
+// TestErrorsOfTheSocket checks that errors are like those of package net, because quic-go inspects them.
 func TestErrorsOfTheSocket(t *testing.T) {
 	conn, ok := systemSocket(loopback(t)).(*udpConn)
 	if !ok {
@@ -302,8 +302,7 @@ func TestErrorsOfTheSocket(t *testing.T) {
 	}
 }
 
-// TestTheMonitorIsStirred by the first datagram and by one in stirEvery from then on,
-// not by each.
+// TestTheMonitorIsStirred checks that the monitor is stirred by the first datagram, and then once in stirEvery.
 func TestTheMonitorIsStirred(t *testing.T) {
 	in := loopback(t)
 	conn, ok := systemSocket(in).(*udpConn)
@@ -337,9 +336,8 @@ func TestTheMonitorIsStirred(t *testing.T) {
 	}
 }
 
-// TestABlockingSocketDoesNotBlock is about a socket whose owner called File().Fd() on
-// it, which makes the socket itself block. A system call that blocks and is not announced
-// stops the garbage collector, and so the process.
+// TestABlockingSocketDoesNotBlock uses a socket whose owner called File().Fd(), which makes the socket itself
+// block. A system call that blocks and is not announced stops the garbage collector, and with it the process.
 func TestABlockingSocketDoesNotBlock(t *testing.T) {
 	in, out := loopback(t), loopback(t)
 	file, err := in.File()
@@ -353,7 +351,8 @@ func TestABlockingSocketDoesNotBlock(t *testing.T) {
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would wait, and with it all, if the call blocked
+	// If the call blocked, a collection would wait for it, and all goroutines for the collection.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	conn, ok := systemSocket(in).(*udpConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
@@ -377,7 +376,8 @@ func TestABlockingSocketDoesNotBlock(t *testing.T) {
 		}()
 		select {
 		case err = <-ended:
-		case <-time.After(3 * time.Second): // it needs a datagram to go on
+		case <-time.After(3 * time.Second):
+			// The read blocks, and only a datagram ends it.
 			if _, err := out.WriteTo([]byte("x"), in.LocalAddr()); err != nil {
 				t.Fatal(err)
 			}
@@ -389,8 +389,8 @@ func TestABlockingSocketDoesNotBlock(t *testing.T) {
 	}
 }
 
-// TestAnAddressHasNothingOfTheLast for addresses of writes are recycled between sockets,
-// and that of IPv4 is where the flow label of IPv6 is.
+// TestAnAddressHasNothingOfTheLast checks addresses that are set again: writes recycle them between sockets,
+// and the IPv4 address is where IPv6 has the flow label.
 func TestAnAddressHasNothingOfTheLast(t *testing.T) {
 	v4 := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}
 	v6 := &net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 258}
@@ -414,8 +414,8 @@ func TestAnAddressHasNothingOfTheLast(t *testing.T) {
 	}
 }
 
-// TestTheNameOfAZoneIsLookedUpOnce and not for each datagram of link-local peers that
-// take turns: that is 35 µs and 15 KiB, for anyone on the link to cause.
+// TestTheNameOfAZoneIsLookedUpOnce has link-local peers take turns. A lookup for each datagram would cost
+// 35 µs and 15 KiB, and anyone on the link could cause it.
 func TestTheNameOfAZoneIsLookedUpOnce(t *testing.T) {
 	zone, err := net.InterfaceByIndex(1)
 	if err != nil {
@@ -440,7 +440,7 @@ func TestTheNameOfAZoneIsLookedUpOnce(t *testing.T) {
 	}
 }
 
-// TestBuffersAreMadeWhenDatagramsQueue and not before: an idle socket holds one.
+// TestBuffersAreMadeWhenDatagramsQueue checks that buffers are not made before: an idle socket holds one.
 func TestBuffersAreMadeWhenDatagramsQueue(t *testing.T) {
 	in, out := loopback(t), loopback(t)
 	conn, ok := systemSocket(in).(*udpConn)

@@ -9,14 +9,15 @@ import (
 	"time"
 )
 
-// TestCallEndsWithItsContext: at most two ticks of the watcher late.
+// TestCallEndsWithItsContext checks that a call ends at most two ticks of the watcher late.
 func TestCallEndsWithItsContext(t *testing.T) {
 	const late = 2*watchTick + time.Millisecond
 	for _, test := range []struct {
-		name              string
-		deadline          time.Duration
-		cancel            time.Duration // 0: never
-		ctxDeadline       time.Duration // 0: none
+		name     string
+		deadline time.Duration
+		// cancel and ctxDeadline are 0 if the context is not canceled or has no deadline.
+		cancel            time.Duration
+		ctxDeadline       time.Duration
 		want              error
 		after, atMostLate time.Duration
 	}{
@@ -57,7 +58,8 @@ func TestCallEndsWithItsContext(t *testing.T) {
 				if took < test.after || took > test.after+test.atMostLate {
 					t.Errorf("ended after %v, want %v, at most %v late", took, test.after, test.atMostLate)
 				}
-				if test.deadline > 10*time.Millisecond && took > 5*time.Millisecond { // so it has left
+				// A request that has left reaches a handler, which must be canceled, too.
+				if test.deadline > 10*time.Millisecond && took > 5*time.Millisecond {
 					<-canceled
 				}
 				mustEcho(t, s)
@@ -91,7 +93,7 @@ func TestWatcherSleepsWhenNothingIsYoung(t *testing.T) {
 				t.Errorf("round %d: %d ticks in an hour without calls", round, n)
 			}
 		}
-		// A call that lasts needs no ticks either, once it is watched.
+		// A long call needs no ticks once it is watched.
 		ctx, cancel := context.WithCancel(t.Context())
 		results := holdCalls(ctx, s, 1, "wait")
 		pass(time.Second)
@@ -130,8 +132,8 @@ func TestManyDeadlinesAtOnce(t *testing.T) {
 	})
 }
 
-// TestTheWatcherLooksAtCallsUnderWay and at nothing else, however many leases and
-// sessions there are.
+// TestTheWatcherLooksAtCallsUnderWay checks that the watcher looks at nothing else, however many
+// leases and sessions there are.
 func TestTheWatcherLooksAtCallsUnderWay(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -152,13 +154,15 @@ func TestTheWatcherLooksAtCallsUnderWay(t *testing.T) {
 				t.Fatalf("%d idle leases, want %d", n, leases)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
-			lasts := holdCalls(ctx, last, 1, "wait") // as long as the test
+			// This call lasts as long as the test.
+			lasts := holdCalls(ctx, last, 1, "wait")
 			defer lasts()
 			defer cancel()
 		}
 		pass(time.Second)
 		ticks, looked := client.watcher.now.Load(), client.watcher.looked.Load()
-		for range 50 { // one call at a time, so that the watcher is awake
+		// One call after the other keeps the watcher awake.
+		for range 50 {
 			mustEcho(t, last)
 			pass(2 * watchTick)
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// TestWindowsAreShared: by how much the windows of all connections of one peer grow is
-// its share, and is given back with the connections.
+// TestWindowsAreShared checks that the growth of the windows of all connections of a peer stays within
+// its share, and is given back when the connections end.
 func TestWindowsAreShared(t *testing.T) { // SEC-326
 	inWorld(t, func(w *world) {
 		t := w.t
@@ -51,17 +51,18 @@ func TestWindowsAreShared(t *testing.T) { // SEC-326
 	})
 }
 
-// TestManyConnectionsBeginNarrow: what all may have in flight at first does not grow
-// with their number as fast. SEC-327.
+// TestManyConnectionsBeginNarrow checks that the bytes that all connections may have in flight at first
+// grow more slowly than the number of connections. SEC-327.
 func TestManyConnectionsBeginNarrow(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		const conns = 8
 		server := w.node("orders", Limits{ConnsPerProcess: wideConns})
-		unread := func(r *raw) (n int) { // how much it takes behind a call that runs
+		// unread returns how many bytes the node takes behind calls that run.
+		unread := func(r *raw) (n int) {
 			for range 4 {
 				st := r.stream(callStream(wire.StreamCalls, "wait", time.Minute, ""))
-				_ = st.SetWriteDeadline(time.Now().Add(50 * latency)) // never fails
+				_ = st.SetWriteDeadline(time.Now().Add(50 * latency))
 				m, _ := st.Write(make([]byte, 2*firstWindow))
 				n += m
 			}
@@ -82,8 +83,8 @@ func TestManyConnectionsBeginNarrow(t *testing.T) {
 	})
 }
 
-// TestAWindowThatGrowsLateIsGivenBack: the connection of a session that was refused, or
-// has ended, may still read for a moment.
+// TestAWindowThatGrowsLateIsGivenBack grows a window after its session is gone: the connection of a session
+// that was refused, or has ended, may still read for a moment.
 func TestAWindowThatGrowsLateIsGivenBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t

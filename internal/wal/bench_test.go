@@ -43,7 +43,7 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkAppend appends a record of 100 bytes and its end, and waits for nothing.
+// BenchmarkAppend appends a record of 100 bytes and its end, and does not wait for the disk.
 func BenchmarkAppend(b *testing.B) {
 	l, _ := openLog(b, newDir(b), Options{})
 	payload := body(100, 'x')

@@ -21,8 +21,8 @@ func flip(tb testing.TB, path string, offset int64) {
 	}
 }
 
-// written makes a log of several segments whose last one holds the IDs from tail on, and returns
-// the paths of the segments. It is closed as a crash would: there is no mark.
+// written makes a log of three segments, and returns the paths of the segments and the number of
+// records. The log ends without a mark, as after a crash.
 func written(tb testing.TB) (dir string, paths []string, records int) {
 	tb.Helper()
 	dir = newDir(tb)
@@ -36,7 +36,8 @@ func written(tb testing.TB) (dir string, paths []string, records int) {
 		paths, _ = filepath.Glob(filepath.Join(dir, "*.wal"))
 	}
 	closeLog(tb, l)
-	cut(tb, paths[2], recordHeaderSize) // the mark
+	// Cut off the mark.
+	cut(tb, paths[2], recordHeaderSize)
 	return dir, paths, records
 }
 
@@ -77,7 +78,8 @@ func TestAnUnfinishedEndIsCutOff(t *testing.T) {
 		{name: "the end is old bytes", crash: func(tb testing.TB, path string) {
 			tb.Helper()
 			b, _ := os.ReadFile(path)
-			extend(tb, path, b[segmentHeaderSize:]) // whole records, but of another place
+			// These are whole records, but of another position.
+			extend(tb, path, b[segmentHeaderSize:])
 		}, removed: -1},
 		{name: "a body of zeros", crash: func(tb testing.TB, path string) {
 			tb.Helper()
@@ -128,8 +130,10 @@ func TestDamageIsRefusedAndSalvageKeepsTheRest(t *testing.T) {
 		name   string
 		damage func(tb testing.TB, paths []string) (file string, offset int64)
 		reason string
-		lost   int // IDs that salvage does not find
-		gaps   int // regions besides the damaged one
+		// lost is how many IDs salvage does not find.
+		lost int
+		// gaps is how many regions salvage skips besides the damaged one.
+		gaps int
 	}{
 		{
 			name: "bit of a body in an old segment", reason: "body", lost: 1,
@@ -222,7 +226,8 @@ func TestDamageIsRefusedAndSalvageKeepsTheRest(t *testing.T) {
 			if len(found) != records-tt.lost || l.Recovery().Regions != 1+tt.gaps {
 				t.Errorf("salvaged %d of %d, want %d lost: %+v", len(found), records, tt.lost, l.Recovery())
 			}
-			for id := range uint64(records) { // compaction gets past the damage
+			// Compaction must get past the damage once all IDs have ended.
+			for id := range uint64(records) {
 				add(t, l, Record{ID: id, End: true})
 			}
 			settle(t, l)
@@ -240,7 +245,8 @@ func TestAfterCloseDamageToTheLastRecordIsToldApart(t *testing.T) {
 	add(t, l, Record{ID: 1, Body: body(100, 'x')})
 	closeLog(t, l)
 	l, _ = openLog(t, dir, Options{})
-	closeLog(t, l) // writes no second mark
+	// The log ends with a mark already, so this writes no second one.
+	closeLog(t, l)
 	path := filepath.Join(dir, segmentName(0))
 	if got, want := size(t, path), segmentHeaderSize+recordSize(100)+recordHeaderSize; got != want {
 		t.Errorf("the file has %d bytes, want %d", got, want)

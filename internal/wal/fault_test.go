@@ -11,13 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// faulty is a real folder in which calls fail as a test says.
+// faulty is a real folder in which a test can make calls fail.
 type faulty struct {
 	folder
 
-	mu    sync.Mutex // guards the fields below
-	fail  map[string]error
-	short int // bytes that a failing write still writes
+	mu   sync.Mutex // guards the fields below
+	fail map[string]error
+	// short is how many bytes a failing write still writes.
+	short int
 	calls map[string]int
 }
 
@@ -41,7 +42,7 @@ func (f *faulty) opened(tb testing.TB, opts Options) (*Log, state) {
 	return l, s
 }
 
-// set makes calls fail from now on; a nil error lets them succeed again.
+// set makes a call fail with err from now on. If err is nil, the call succeeds again.
 func (f *faulty) set(call string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,7 +153,8 @@ func TestAFailedSyncFreezesTheLogForGood(t *testing.T) {
 	if err := <-reports; !errors.As(err, &frozen) {
 		t.Fatalf("OnDurable got %v", err)
 	}
-	f.set("sync", nil) // as the kernel does: the next sync succeeds
+	// The next sync succeeds, as it does in the kernel.
+	f.set("sync", nil)
 	syncs := f.count("sync")
 	if err := l.Commit(t.Context(), second); !errors.As(err, &frozen) {
 		t.Errorf("second commit: %v", err)
@@ -181,7 +183,8 @@ func TestErrorsThatFreeze(t *testing.T) {
 	for _, tt := range []struct {
 		name, call, op string
 		err            error
-		also           string // fails too
+		// also is another call that fails.
+		also string
 	}{
 		{name: "read-only file system", call: "write", err: syscall.EROFS, op: "write"},
 		{name: "write error", call: "write", err: syscall.EIO, op: "write"},
@@ -317,13 +320,15 @@ func TestCompactionThatFindsNoSpaceGoesOnLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.set("write", syscall.ENOSPC)
-	for id := range uint64(ids - 1) { // the last one lives, and so does the first segment's second
+	// The last ID stays live, and so does the second one of the first segment.
+	for id := range uint64(ids - 1) {
 		if id != 1 {
 			_, _ = l.Append(Record{ID: id, End: true})
 		}
 	}
 	f.set("write", nil)
-	add(t, l, Record{ID: 1000, End: true}) // looks again
+	// An append checks again whether compaction is due.
+	add(t, l, Record{ID: 1000, End: true})
 	settle(t, l)
 	if s := l.Stats(); s.Removed == 0 || s.LiveIDs != 2 || s.DiskBytes > 2*s.LiveBytes+opts.SegmentBytes {
 		t.Errorf("compaction did not go on: %+v", s)
@@ -348,7 +353,8 @@ func TestCompactionFreezesOverADamagedSegment(t *testing.T) {
 	}
 	flip(t, f.Path(segmentName(0)), segmentHeaderSize+recordHeaderSize+100)
 	var err error
-	for id := uint64(1); err == nil; id++ { // 0 lives on, in the damaged segment
+	// ID 0 stays live in the damaged segment.
+	for id := uint64(1); err == nil; id++ {
 		_, err = l.Append(Record{ID: id, End: true})
 	}
 	if damage, ok := errors.AsType[*DamageError](err); !ok || damage.Offset != segmentHeaderSize {

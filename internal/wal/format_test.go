@@ -18,7 +18,8 @@ var update = flag.Bool("update", false, "write testdata anew")
 
 const goldenFile = "testdata/segment.hex"
 
-// golden are the records of the golden segment, one a line of the file after the segment's header.
+// golden holds the records of the golden segment. The first line of goldenFile is the segment's header,
+// and each further line is a record.
 var golden = []struct {
 	record Record
 	flags  byte
@@ -102,7 +103,7 @@ func TestEveryBitOfASegmentIsChecked(t *testing.T) {
 	}
 }
 
-// goldenReader reads the bytes and counts how much is asked for at once.
+// goldenReader reads bytes, and keeps in most the size of the largest read.
 type goldenReader struct {
 	*bytes.Reader
 	most int
@@ -120,7 +121,7 @@ func FuzzReader(f *testing.F) {
 	f.Add(all[segmentHeaderSize:])
 	f.Add(bytes.Repeat([]byte{0xff}, 100))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// With and without a good header, so that the fuzzer gets to the records.
+		// Each input is read with and without a valid header, so that the fuzzer gets to the records.
 		for _, b := range [][]byte{b, append(segmentHeader(goldenBase), b...)} {
 			in := &goldenReader{Reader: bytes.NewReader(b)}
 			r := reader{file: in, base: goldenBase, size: int64(len(b))}
@@ -159,8 +160,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// scripted is a segment of records that the script describes, whole but as odd as it likes: four
-// bytes are a record's flags, ID, length and origin.
+// scripted returns a segment of the records that the script describes. They are whole, but may make
+// no sense. Each four bytes of the script are a record's flags, ID, length and origin.
 func scripted(base Position, script []byte) []byte {
 	b := segmentHeader(base)
 	for ; len(script) >= 4; script = script[4:] {
@@ -171,8 +172,8 @@ func scripted(base Position, script []byte) []byte {
 	return b
 }
 
-// FuzzOpen replays a folder of two segments with one byte changed. Whatever it does, a log
-// that opens works, and opens again.
+// FuzzOpen replays a folder of two segments with one byte changed. A log that opens must work, and
+// must open again.
 func FuzzOpen(f *testing.F) {
 	f.Add([]byte{0, 1, 9, 0, 0, 2, 9, 0}, []byte{2, 1, 9, 3, 1, 1, 0, 0}, uint16(0), byte(0), false)
 	f.Add([]byte{0, 1, 9, 0, 0, 2, 9, 0, 2, 2, 0, 3}, []byte{2, 3, 9, 255, 4, 0, 0, 0, 0, 2, 9, 0}, uint16(40), byte(1), true)

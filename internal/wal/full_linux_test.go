@@ -11,9 +11,9 @@ import (
 	"github.com/linkmesh/link/internal/smalldisk"
 )
 
-// TestALogOnADiskThatIsReallyFull refuses with ErrNoSpace and goes on: by itself once what it
-// holds has ended, also if all of that is in one segment, and when another program has given its
-// room back. Nothing that was committed is lost meanwhile.
+// TestALogOnADiskThatIsReallyFull checks that a log on a full disk refuses appends with ErrNoSpace,
+// and accepts them again once its records have ended, even if all of them are in one segment, or
+// once another program has freed space. No committed record may be lost meanwhile.
 func TestALogOnADiskThatIsReallyFull(t *testing.T) {
 	const size = 4 << 20
 	smalldisk.Run(t, size, func(t *testing.T, disk smalldisk.Disk) {
@@ -54,7 +54,8 @@ func TestALogOnADiskThatIsReallyFull(t *testing.T) {
 				}
 			}
 		}
-		end := func() { // all but every eighth
+		// end ends all IDs but every eighth.
+		end := func() {
 			var ended []uint64
 			for n := range live {
 				if n%8 != 0 {
@@ -62,7 +63,8 @@ func TestALogOnADiskThatIsReallyFull(t *testing.T) {
 					delete(live, n)
 				}
 			}
-			until("the ends of records", func() bool { // those that find no room make some, for later
+			// An end that finds no room makes compaction free some, and is tried again.
+			until("the ends of records", func() bool {
 				ended = slices.DeleteFunc(ended, func(n uint64) bool {
 					_, err := l.AppendReserved(Record{Kind: 2, ID: n, End: true})
 					if err != nil && !errors.Is(err, ErrNoSpace) {

@@ -14,7 +14,7 @@ import (
 // filePerm is the mode of the files of a log.
 const filePerm = private.FileMode
 
-// newDir returns the path of a folder that is not there yet.
+// newDir returns the path of a folder that does not exist yet.
 func newDir(tb testing.TB) string {
 	tb.Helper()
 	return filepath.Join(tb.TempDir(), "wal")
@@ -31,7 +31,7 @@ func newFolder(tb testing.TB) folder {
 	return d
 }
 
-// state is what a user of the log keeps: the records of each ID by position.
+// state holds the records of each ID by position, as a user of the log would keep them.
 type state map[uint64]map[Position]string
 
 func (s state) replay(r Record) error {
@@ -49,7 +49,7 @@ func (s state) replay(r Record) error {
 	return nil
 }
 
-// records returns the kinds and bodies of each ID in order.
+// records returns the kinds and bodies of the records of each ID, ordered by position.
 func (s state) records() map[uint64][]string {
 	all := make(map[uint64][]string)
 	for id, records := range s {
@@ -60,7 +60,7 @@ func (s state) records() map[uint64][]string {
 	return all
 }
 
-// openLog opens a log that the test closes, and returns what was in it.
+// openLog opens a log, which is closed at the end of the test, and returns what was replayed.
 func openLog(tb testing.TB, dir string, opts Options) (*Log, state) {
 	tb.Helper()
 	s := make(state)

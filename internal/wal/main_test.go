@@ -9,10 +9,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// childEnv makes the test binary the other process of a test.
+// childEnv is the environment variable that makes the test binary the child process of a test.
 const childEnv = "LINK_WAL_CHILD"
 
-// TestMain checks for leaked goroutines.
+// TestMain checks for leaked goroutines, except in a child process.
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childEnv); role != "" {
 		os.Exit(runChild(role, os.Args[1]))

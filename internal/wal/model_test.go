@@ -16,29 +16,33 @@ import (
 	"github.com/linkmesh/link/internal/race"
 )
 
-// errPower is what every call returns once the power has been cut.
+// errPower is returned by every call after the power has been cut.
 var errPower = errors.New("power cut")
 
-// shadow is a real folder that knows what of it is on the disk, and cuts the power at a chosen call.
+// shadow is a real folder that tracks which part of it is on the disk, and cuts the power at a chosen call.
 type shadow struct {
 	folder
 
-	mu     sync.Mutex // guards the fields below
-	rand   *rand.Rand
-	left   int // calls until the power is cut; negative: never
-	dead   bool
-	seen   map[string]*inode // as the process sees them
-	kept   map[string]*inode // as the disk has them
+	mu   sync.Mutex // guards the fields below
+	rand *rand.Rand
+	// left is how many calls remain until the power is cut. A negative value means never.
+	left int
+	dead bool
+	// seen holds the files by the names that the process sees, kept by the names that are on the disk.
+	seen   map[string]*inode
+	kept   map[string]*inode
 	undone []func(map[string]*inode)
-	after  map[string][]byte // what is on the disk after the cut
+	// after is what is on the disk after the cut.
+	after map[string][]byte
 }
 
+// inode is a file. data is what the process sees, synced what is certainly on the disk.
 type inode struct {
-	data   []byte // as the process sees it
-	synced []byte // as the disk has it for certain
+	data   []byte
+	synced []byte
 }
 
-// newShadow makes a folder of these files.
+// newShadow makes a folder with the given files.
 func newShadow(tb testing.TB, files map[string][]byte, rnd *rand.Rand, left int) *shadow {
 	tb.Helper()
 	s := &shadow{folder: newFolder(tb), rand: rnd, left: left, seen: map[string]*inode{}, kept: map[string]*inode{}}
@@ -76,7 +80,7 @@ func (s *shadow) cut() map[string][]byte {
 func (s *shadow) cutLocked() {
 	s.dead = true
 	s.after = make(map[string][]byte)
-	// Names are kept in the order in which they changed; contents in no order at all.
+	// Changes of names reach the disk in order. Contents reach it in any order.
 	for _, change := range s.undone[:s.rand.IntN(len(s.undone)+1)] {
 		change(s.kept)
 	}
@@ -85,16 +89,18 @@ func (s *shadow) cutLocked() {
 	}
 }
 
-// survivor is what a cut leaves of a file: what was synced, and something of the rest.
+// survivor returns what a cut leaves of a file: what was synced, and a random part of the rest.
 func (s *shadow) survivor(n *inode) []byte {
 	if len(n.data) <= len(n.synced) || !bytes.HasPrefix(n.data, n.synced) {
-		return [][]byte{n.synced, n.data}[s.rand.IntN(2)] // cut off, or not yet
+		// The file was truncated, which may not have reached the disk yet.
+		return [][]byte{n.synced, n.data}[s.rand.IntN(2)]
 	}
 	rest := n.data[len(n.synced):]
 	kept := bytes.Clone(rest[:s.rand.IntN(len(rest)+1)])
 	lost := len(rest) - len(kept)
 	switch s.rand.IntN(4) {
-	case 0: // the file has its new size, the data has not come
+	case 0:
+		// The file has its new size, but not its data.
 		kept = append(kept, make([]byte, lost)...)
 	case 1:
 		for range s.rand.IntN(lost + 1) {
@@ -206,7 +212,8 @@ func (f *shadowFile) Sync() error {
 		f.s.mu.Unlock()
 		return err
 	}
-	data := f.n.data // what is written while the sync runs may or may not be in it
+	// A sync does not cover data that is written while it runs.
+	data := f.n.data
 	f.s.mu.Unlock()
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
@@ -235,7 +242,7 @@ func TestNoCrashLosesOrInventsARecord(t *testing.T) {
 	}
 }
 
-// appended is a record that a schedule appended and where it ends.
+// appended is a record that a schedule appended, and the position at which it ends.
 type appended struct {
 	Record
 	end Position
@@ -250,12 +257,13 @@ type model struct {
 	history []appended
 	nextID  uint64
 	live    []uint64
-	durable Position // when the power was cut last
+	// durable is what Durable returned when the power was last cut.
+	durable Position
 	crashes int
 	figures Stats
 }
 
-// run returns what is wrong, if anything.
+// run runs a schedule before each crash, and returns an error if a check fails.
 func (m *model) run(crashes int) error {
 	files := map[string][]byte{}
 	for m.crashes = range crashes {
@@ -272,7 +280,8 @@ func (m *model) run(crashes int) error {
 			}
 			err = m.schedule()
 			if err == nil || m.rand.IntN(2) == 0 {
-				_ = m.log.Close() // a mark, if the power is still there
+				// Close writes a mark if the power is still on.
+				_ = m.log.Close()
 			}
 			m.shadow.cut()
 			_ = m.log.Close()
@@ -291,7 +300,7 @@ func (m *model) run(crashes int) error {
 	return nil
 }
 
-// schedule appends and commits until the power is cut or it has enough.
+// schedule appends a random number of batches and commits some of them, until the power is cut.
 func (m *model) schedule() error {
 	for range m.rand.IntN(200) {
 		batch := make([]Record, 1+m.rand.IntN(3))
@@ -319,7 +328,7 @@ func (m *model) schedule() error {
 	return nil
 }
 
-// record makes up a record: a new ID, one more of an ID, or the end of an ID.
+// record returns a random record: the first of a new ID, another one of a live ID, or the end of an ID.
 func (m *model) record() Record {
 	r := Record{Kind: byte(m.rand.IntN(256)), Body: body(m.rand.IntN(400), byte('a'+m.rand.IntN(26)))}
 	choice := m.rand.IntN(10)
@@ -330,7 +339,8 @@ func (m *model) record() Record {
 		return r
 	}
 	i := m.rand.IntN(len(m.live))
-	if m.rand.IntN(3) > 0 { // mostly the young ones, so that old segments have few that live
+	// Mostly young IDs are used, so that old segments have few live records.
+	if m.rand.IntN(3) > 0 {
 		i = len(m.live) - 1 - m.rand.IntN(min(3, len(m.live)))
 	}
 	r.ID = m.live[i]
@@ -362,6 +372,7 @@ func (m *model) check(found state) error {
 	if got := m.log.Stats(); got.LiveIDs != len(want) {
 		return fmt.Errorf("crash %d: %d live IDs, want %d", m.crashes, got.LiveIDs, len(want))
 	}
-	m.live = slices.Sorted(maps.Keys(want)) // the others must not be used again
+	// Other IDs must not be used again.
+	m.live = slices.Sorted(maps.Keys(want))
 	return nil
 }

@@ -60,7 +60,8 @@ func TestRequestCommitIsReportedByOnDurable(t *testing.T) {
 	if got := <-durable; got != end {
 		t.Errorf("durable to %d, want %d", got, end)
 	}
-	l.RequestCommit(end) // asks for nothing
+	// The position is durable already, so this requests nothing.
+	l.RequestCommit(end)
 	closeLog(t, l)
 }
 

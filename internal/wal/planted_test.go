@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// SEC-615: what somebody has planted under a name of the log leads no write elsewhere. The victim
-// is a file of the user himself, which as root is any file there is.
+// TestAPlantedFileIsNotWrittenTo (SEC-615) checks that a file that an attacker has planted under a
+// name of the log does not redirect its writes. The victim is a file of the user that runs the log;
+// for root, that could be any file.
 func TestAPlantedFileIsNotWrittenTo(t *testing.T) {
 	link := func(t *testing.T, victim, path string) {
 		t.Helper()
@@ -37,7 +38,8 @@ func TestAPlantedFileIsNotWrittenTo(t *testing.T) {
 			}
 			return
 		}
-		link(t, "/etc/passwd", path+"-") // the file of somebody else, for those who cannot give one away
+		// Only root can give a file away. Other users link to a file of another user.
+		link(t, "/etc/passwd", path+"-")
 		if err := os.Rename(path+"-", path); err != nil {
 			t.Fatal(err)
 		}
@@ -55,11 +57,13 @@ func TestAPlantedFileIsNotWrittenTo(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		name   string
-		plant  func(t *testing.T, victim, path string)
-		file   string
-		opens  bool   // the log puts a file of its own there
-		reason string // part of the error
+		name  string
+		plant func(t *testing.T, victim, path string)
+		file  string
+		// opens is set if the log opens, because it puts its own file there.
+		opens bool
+		// reason is a part of the error.
+		reason string
 	}{
 		{"a link for the segment to come", link, nextName, true, ""},
 		{"a second name for the segment to come", second, nextName, true, ""},
@@ -101,7 +105,8 @@ func TestAPlantedFileIsNotWrittenTo(t *testing.T) {
 	}
 }
 
-// SEC-615: a log refuses a folder that others may reach into, and one that leads elsewhere.
+// TestAFolderOfOthersIsRefused (SEC-615) checks that a log refuses a folder that other users can
+// access, and a symbolic link to a folder.
 func TestAFolderOfOthersIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, reason string
@@ -160,7 +165,8 @@ func mkdir(t *testing.T, dir string, mode os.FileMode) {
 	}
 }
 
-// SEC-615: once a log is open, what happens to the path of its folder leads it nowhere else.
+// TestAFolderThatIsSwappedKeepsItsLog (SEC-615) checks that an open log stays in its folder when the
+// path of the folder is replaced by a link to another one.
 func TestAFolderThatIsSwappedKeepsItsLog(t *testing.T) {
 	dir := newDir(t)
 	l, _ := openLog(t, dir, Options{SegmentBytes: MinSegmentBytes})
@@ -168,7 +174,8 @@ func TestAFolderThatIsSwappedKeepsItsLog(t *testing.T) {
 	if err := errors.Join(os.Rename(dir, dir+"-moved"), os.Mkdir(elsewhere, 0o700), os.Symlink(elsewhere, dir)); err != nil {
 		t.Fatal(err)
 	}
-	for id := range uint64(20) { // enough for several segments
+	// These records fill several segments.
+	for id := range uint64(20) {
 		add(t, l, Record{ID: id, Body: body(MinSegmentBytes/4, 'x')})
 	}
 	closeLog(t, l)

@@ -21,7 +21,7 @@ import (
 	"github.com/linkmesh/link/internal/race"
 )
 
-// How often TestKilledProcess kills its process.
+// How often TestAKilledProcessLosesNothingCommitted kills its process.
 const (
 	kills      = 200
 	killsShort = 10
@@ -29,18 +29,18 @@ const (
 
 const childSegment = 8 << 10
 
-// How many more IDs the child appends before it ends one; every fourth lives longer.
+// How many more IDs the child appends before it ends an ID. Every fourth ID has the long life.
 const (
 	childLife     = 20
 	childLongLife = 400
 )
 
-// childBody is what the child writes under an ID.
+// childBody returns the body that the child writes for an ID.
 func childBody(id uint64) []byte {
 	return bytes.Repeat([]byte(strconv.FormatUint(id, 10)+" "), 1+int(id%40))
 }
 
-// childRecords are what the child appends for an ID.
+// childRecords returns what the child appends for an ID: its record, and the ends of older IDs.
 func childRecords(id uint64) []Record {
 	records := []Record{{Kind: 1, ID: id, Body: childBody(id)}}
 	if old := id - childLife; id > childLife && old%4 != 0 {
@@ -52,7 +52,8 @@ func childRecords(id uint64) []Record {
 	return records
 }
 
-// runChild is the other process of these tests. It reports on its output, one line each.
+// runChild runs the child process of these tests, and returns its exit code. The child reports IDs
+// on its standard output, one per line.
 func runChild(role, dir string) int {
 	run := map[string]func(string) error{"append": childAppends, "full": childFillsDisk}[role]
 	if err := run(dir); err != nil {
@@ -62,7 +63,7 @@ func runChild(role, dir string) int {
 	return 0
 }
 
-// childAppends appends until it is killed and says each ID once it is committed.
+// childAppends appends until it is killed, and reports every third ID once it is committed.
 func childAppends(dir string) error {
 	last := uint64(0)
 	l, err := Open(dir, Options{SegmentBytes: childSegment}, func(r Record) error {
@@ -76,7 +77,7 @@ func childAppends(dir string) error {
 	}
 	for id := last + 1; ; id++ {
 		end, err := l.Append(childRecords(id)...)
-		if err == nil && id%3 == 0 { // the others are not waited for
+		if err == nil && id%3 == 0 {
 			if err = l.Commit(context.Background(), end); err == nil {
 				_, err = fmt.Fprintln(os.Stdout, id)
 			}
@@ -127,7 +128,8 @@ func TestAKilledProcessLosesNothingCommitted(t *testing.T) {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		for lines.Scan() { // what it said before it was killed holds too; the last line may be cut short
+		// All IDs that it reported before it was killed count. The last line may be cut short.
+		for lines.Scan() {
 			if id, err := strconv.ParseUint(lines.Text(), 10, 64); err == nil {
 				committed = max(committed, id)
 			}
@@ -146,8 +148,8 @@ func TestAKilledProcessLosesNothingCommitted(t *testing.T) {
 	t.Logf("%d kills, %d IDs committed, %d bytes of unfinished writes cut off", rounds, committed, torn)
 }
 
-// checkChild compares what was found with what the child must have written. Kept are the
-// IDs whose end was cut off by a kill: the next child does not write it again.
+// checkChild compares what was found with what the child must have written. kept holds the IDs
+// whose end was cut off by a kill. They stay live, because the next child does not end them again.
 func checkChild(t *testing.T, round int, found state, committed uint64, kept map[uint64]bool) {
 	t.Helper()
 	last := uint64(0)
@@ -168,7 +170,8 @@ func checkChild(t *testing.T, round int, found state, committed uint64, kept map
 			life = childLongLife
 		}
 		_, ok := found[id]
-		if last-id == life { // the last that was ended, in the last write
+		// An ID that was ended in the last write may or may not have its end.
+		if last-id == life {
 			kept[id] = ok
 		} else if ok != (last-id < life || kept[id]) {
 			t.Fatalf("kill %d: ID %d of %d found: %v", round, id, last, ok)
@@ -176,7 +179,8 @@ func checkChild(t *testing.T, round int, found state, committed uint64, kept map
 	}
 }
 
-// childFillsDisk appends until files may not grow any more, and goes on when they may.
+// childFillsDisk limits the size of files, appends until the limit refuses an append, lifts it, and
+// expects the next append to succeed. It reports the last ID.
 func childFillsDisk(dir string) error {
 	const most = 20_000
 	signal.Ignore(unix.SIGXFSZ)
@@ -240,7 +244,8 @@ func TestAFolderIsOpenOnce(t *testing.T) {
 		t.Errorf("second open: %v, want %v", err, ErrLocked)
 	}
 	closeLog(t, l)
-	closeLog(t, l) // idempotent
+	// Close is idempotent.
+	closeLog(t, l)
 	if _, err := l.Append(Record{ID: 1}); !errors.Is(err, ErrClosed) {
 		t.Errorf("append after close: %v, want %v", err, ErrClosed)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// tight is a disk that is full until the reserve is given back.
+// tight is a disk that is full until the reserve is removed.
 type tight struct{ *faulty }
 
 func (f tight) remove(name string) error {
@@ -30,7 +30,8 @@ func (f tight) reserved() int64 {
 	return info.Size()
 }
 
-// TestTheReserveIsForEndsOnAFullDisk and comes back when there is room.
+// TestTheReserveIsForEndsOnAFullDisk checks that only the ends of records use the reserve, and that
+// it is created again when there is room.
 func TestTheReserveIsForEndsOnAFullDisk(t *testing.T) {
 	const size = 64 << 10
 	f := tight{newFaulty(t)}
@@ -51,7 +52,8 @@ func TestTheReserveIsForEndsOnAFullDisk(t *testing.T) {
 	if _, err := l.Append(Record{Kind: 1, ID: 2}); !errors.Is(err, ErrNoSpace) || f.reserved() != size {
 		t.Errorf("an append on a full disk: %v; the reserve has %d bytes", err, f.reserved())
 	}
-	f.set("create", syscall.ENOSPC) // there is no room for it yet
+	// There is no room yet to create the reserve again.
+	f.set("create", syscall.ENOSPC)
 	if _, err := l.AppendReserved(Record{Kind: 2, ID: 1, End: true}); err != nil || f.reserved() != 0 {
 		t.Errorf("an end on a full disk: %v; the reserve has %d bytes", err, f.reserved())
 	}
@@ -61,7 +63,8 @@ func TestTheReserveIsForEndsOnAFullDisk(t *testing.T) {
 	}
 	f.set("write", nil)
 	f.set("create", nil)
-	for n := uint64(3); f.reserved() != size; n++ { // it is tried again with appends, but not with each
+	// Some appends, but not all, try to create the reserve again.
+	for n := uint64(3); f.reserved() != size; n++ {
 		add(t, l, Record{Kind: 1, ID: n})
 		runtime.Gosched()
 	}
@@ -77,7 +80,8 @@ func TestTheReserveIsForEndsOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestALogWithoutRoomForTheReserveIsOpened: what it holds can be read.
+// TestALogWithoutRoomForTheReserveIsOpened checks that its records are replayed, and that no part of
+// a reserve is left.
 func TestALogWithoutRoomForTheReserveIsOpened(t *testing.T) {
 	f := newFaulty(t)
 	l, _ := f.opened(t, Options{})
@@ -95,11 +99,13 @@ func TestALogWithoutRoomForTheReserveIsOpened(t *testing.T) {
 	}
 }
 
-// crammed is a disk that says how much room it has, and counts what is written to the reserve.
+// crammed is a disk that reports its free space, and counts how often it is asked for that and how
+// often the reserve is created.
 type crammed struct {
 	*faulty
 
-	room atomic.Int64 // less than 0 is unknown
+	// room is the free space in bytes. A negative value means unknown.
+	room atomic.Int64
 }
 
 func (f *crammed) free() (bytes int64, ok bool) {
@@ -117,15 +123,17 @@ func (f *crammed) create(name string) (file, error) {
 	return f.faulty.create(name)
 }
 
-// TestTheReserveLeavesRoomForOthers: where space is short, the log asks how much there is and
-// writes nothing, and asks less and less often; where nobody knows, it tries less and less often.
+// TestTheReserveLeavesRoomForOthers checks that a log that is short of space does not write the
+// reserve, but reads the free space at growing intervals. If the free space is unknown, the log tries
+// to write the reserve at growing intervals.
 func TestTheReserveLeavesRoomForOthers(t *testing.T) {
 	const size, minutes = 64 << 10, 10
 	for _, tt := range []struct {
 		name string
 		room int64
 		full error
-		want int // times that the reserve is written in that time
+		// want is how often the reserve is written in that time.
+		want int
 	}{
 		{name: "there is room", room: 2*size + spareLeast, want: 1},
 		{name: "a byte is missing", room: 2*size + spareLeast - 1, want: 0},

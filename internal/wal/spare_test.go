@@ -53,8 +53,8 @@ func (f *smallFile) WriteAt(b []byte, offset int64) (int, error) {
 	return f.file.WriteAt(b, offset)
 }
 
-// TestALogThatFillsItsDiskIsNotStuck: once most of it is dead, compaction must find room
-// for what is live in the oldest segment.
+// TestALogThatFillsItsDiskIsNotStuck checks that, once most records are dead, compaction finds room
+// for the live records of the oldest segment.
 func TestALogThatFillsItsDiskIsNotStuck(t *testing.T) {
 	const segment, longLived = 1 << 20, 4
 	disk := small{newFolder(t), 4*segment + segment/2}
@@ -78,7 +78,8 @@ func TestALogThatFillsItsDiskIsNotStuck(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			if id++; id%longLived != 0 { // these end, the others stay
+			// The IDs in live end below. Every fourth ID stays.
+			if id++; id%longLived != 0 {
 				live = append(live, id)
 			}
 		}
@@ -93,7 +94,8 @@ func TestALogThatFillsItsDiskIsNotStuck(t *testing.T) {
 			}
 		}
 		live = nil
-		for due := true; due; { // else it is stuck
+		// If the log is stuck, compaction stays due.
+		for due := true; due; {
 			runtime.Gosched()
 			l.mu.Lock()
 			due = l.crowdedLocked()

@@ -46,7 +46,8 @@ func TestCompactionKeepsTheLiveAndTheBound(t *testing.T) {
 	want := make(map[uint64][]string)
 	for id := range uint64(3000) {
 		add(t, l, Record{Kind: 1, ID: id, Body: body(100, byte('a'+id%26))})
-		if id%50 == 0 { // these live on, with records in more than one segment
+		// Every 50th ID stays live, with records in more than one segment.
+		if id%50 == 0 {
 			want[id] = append(want[id], "1:"+string(body(100, byte('a'+id%26))))
 			if id >= 1000 {
 				old := id - 1000
@@ -80,7 +81,7 @@ func TestCompactionKeepsTheLiveAndTheBound(t *testing.T) {
 
 func TestASegmentThatIsDeadBeforeItIsSyncedGoes(t *testing.T) {
 	l, _ := openLog(t, newDir(t), Options{SegmentBytes: MinSegmentBytes})
-	// Appended faster than any sync: the first segment is sealed and dead, and no append follows.
+	// The appends are faster than any sync: the first segment is sealed and dead, and no append follows.
 	add(t, l, Record{ID: 1, Body: body(3000, 'x')}, Record{ID: 1, End: true})
 	add(t, l, Record{ID: 2, Body: body(3000, 'x')}, Record{ID: 2, End: true})
 	settle(t, l)

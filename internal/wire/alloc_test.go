@@ -54,7 +54,8 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 	}
 }
 
-// What a body claims costs nothing until its bytes are there.
+// TestClaimsCostNoMemory checks that a length that a body claims takes no memory
+// until its bytes are there.
 func TestClaimsCostNoMemory(t *testing.T) {
 	for name, tc := range map[string]struct {
 		kind wire.Kind
@@ -78,7 +79,8 @@ func TestClaimsCostNoMemory(t *testing.T) {
 	}
 }
 
-// allocated returns how many bytes refuse allocates, which must fail.
+// allocated returns how many bytes a call of refuse allocates. refuse must return
+// an error.
 func allocated(tb testing.TB, refuse func() error) uint64 {
 	tb.Helper()
 	const runs = 10

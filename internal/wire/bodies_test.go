@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// Rules that hold for every map body.
+// The tests in this file check rules that hold for every map body.
 
 func TestBodyRoundTrip(t *testing.T) {
 	for _, c := range bodyCodecs() {
@@ -78,7 +78,8 @@ func TestBodyTooLargeExceedsLimit(t *testing.T) {
 	for _, c := range bodyCodecs() {
 		t.Run(c.String(), func(t *testing.T) {
 			body := unhex(t, c.full)
-			fill := func(total int) []byte { // an unknown key with a byte string
+			// fill adds an unknown key with a byte string, so that the body has total bytes.
+			fill := func(total int) []byte {
 				b := append([]byte{body[0] + 1}, body[1:]...)
 				b = append(b, 0x18, 0x63, 0x5a, 0, 0, 0, 0)
 				n := total - len(b)
@@ -109,7 +110,7 @@ func TestBodyWithTooManyFieldsExceedsLimit(t *testing.T) {
 	}
 }
 
-// withUnknown returns body with a key more, which no one knows.
+// withUnknown returns body with one more key, which is unknown.
 func withUnknown(body, value []byte) []byte {
 	b := append([]byte{body[0] + 1}, body[1:]...)
 	return append(append(b, 0x18, 0x63), value...)

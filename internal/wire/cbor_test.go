@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// The HEADERS body as a CBOR library sees it that knows nothing of link.
+// cborHeaders is the HEADERS body for a CBOR library that knows nothing of link.
 type cborHeaders struct {
 	Route       any               `cbor:"1,keyasint"`
 	Timeout     uint64            `cbor:"2,keyasint"`
@@ -46,7 +46,8 @@ func toMap(pairs []wire.Pair) map[string]string {
 	return m
 }
 
-// strictCBOR refuses what link/1 refuses, as far as the library can.
+// strictCBOR returns a mode that refuses what link/1 refuses, as far as the library
+// can.
 func strictCBOR(tb testing.TB) cbor.DecMode {
 	tb.Helper()
 	mode, err := cbor.DecOptions{
@@ -68,12 +69,13 @@ func coreDeterministicCBOR(tb testing.TB) cbor.EncMode {
 	return mode
 }
 
-// canonical reports whether body is what the writer would write: no unknown
-// keys, no defaults where they are left out, none left out where they are not.
+// canonical reports whether body is what the writer would write: it has all
+// required keys, no unknown keys, and no optional keys with a default.
 func canonical(tb testing.TB, c *bodyCodec, body []byte) bool {
 	tb.Helper()
 	if len(body) == 0 {
-		return true // a plain OK
+		// The body is a plain OK.
+		return true
 	}
 	var fields map[uint64]cbor.RawMessage
 	if err := strictCBOR(tb).Unmarshal(body, &fields); err != nil {
@@ -83,7 +85,8 @@ func canonical(tb testing.TB, c *bodyCodec, body []byte) bool {
 		if slices.Contains(c.required, key) {
 			continue
 		}
-		switch string(value) { // 0, "", h'', [], {}, false, [0, 0]
+		// The defaults are 0, "", h'', [], {}, false and [0, 0].
+		switch string(value) {
 		case "\x00", "\x60", "\x40", "\x80", "\xa0", "\xf4", "\x82\x00\x00":
 			return false
 		}
@@ -99,8 +102,8 @@ func canonical(tb testing.TB, c *bodyCodec, body []byte) bool {
 	return len(fields) > 0
 }
 
-// checkAccepted holds that a HEADERS body which we accept means the same to a
-// CBOR library.
+// checkAccepted checks that a HEADERS body that the parser accepts means the same
+// to a CBOR library.
 func checkAccepted(tb testing.TB, body []byte) {
 	tb.Helper()
 	view, err := wire.ParseHeaders(body)
@@ -120,7 +123,7 @@ func checkAccepted(tb testing.TB, body []byte) {
 	}
 }
 
-// checkWritten holds that what we write is what a CBOR library writes in core
+// checkWritten checks that AppendHeaders writes what a CBOR library writes in core
 // deterministic mode (RFC 8949, section 4.2.1), and that it parses.
 func checkWritten(tb testing.TB, h *wire.Headers) {
 	tb.Helper()
@@ -176,7 +179,7 @@ func FuzzHeadersAgainstCBOR(f *testing.F) {
 	})
 }
 
-// text makes valid text of at most limit bytes of s.
+// text returns valid UTF-8 of at most limit bytes, made from s.
 func text(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "")
 	return strings.ToValidUTF8(s[:min(len(s), limit)], "")

@@ -114,9 +114,10 @@ func TestControlBodiesRefuseMalformedFields(t *testing.T) {
 func TestControlBodiesHaveLimits(t *testing.T) {
 	letters := func(n int) string { return strings.Repeat("61", n) }
 	for name, tc := range map[string]struct {
-		kind       wire.Kind
-		body       string
-		limit, got uint64 // 0: accepted
+		kind wire.Kind
+		body string
+		// limit is 0 if the body is accepted.
+		limit, got uint64
 	}{
 		"last stream at most":   {wire.KindGoAway, "a1 01 1b3fffffffffffffff", 0, 0},
 		"last stream too large": {wire.KindGoAway, "a1 01 1b4000000000000000", wire.MaxVarint, wire.MaxVarint + 1},

@@ -10,11 +10,12 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// What the comments of golden transcripts say. CBOR is shown in diagnostic
-// notation (RFC 8949, section 8), by a library that knows nothing of link.
+// The functions in this file make the comments of golden transcripts. A library
+// that knows nothing of link shows CBOR in diagnostic notation (RFC 8949, section 8).
 
 func streamTypeName(b []byte) string {
-	v, _, _ := wire.ParseVarint(b) // transcripts begin with whole varints, their test parses them
+	// Transcripts begin with whole varints, which their test parses.
+	v, _, _ := wire.ParseVarint(b)
 	name := "grease"
 	switch wire.StreamType(v) {
 	case wire.StreamControl:
@@ -83,7 +84,8 @@ func diagnose(tb testing.TB, h wire.FrameHeader, body []byte) string {
 	switch {
 	case err == nil:
 		return text
-	case h.Kind == wire.KindData: // in another codec
+	case h.Kind == wire.KindData:
+		// The message is in another codec.
 		return string(body)
 	}
 	tb.Fatalf("body of %s is not CBOR: %v", describe(h), err)

@@ -16,7 +16,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestRootsInDocsAreDerived holds that the example of section 14 of docs/wire.md
+// TestRootsInDocsAreDerived checks that the example of section 14 of docs/wire.md
 // is what package security derives, in both tiers.
 func TestRootsInDocsAreDerived(t *testing.T) {
 	text := readDocs(t)
@@ -31,7 +31,8 @@ func TestRootsInDocsAreDerived(t *testing.T) {
 		}
 	}
 	config := t.TempDir()
-	t.Setenv("HOME", config) // where os.UserConfigDir looks, by platform
+	// The platform decides which of these variables os.UserConfigDir reads.
+	t.Setenv("HOME", config)
 	t.Setenv("XDG_CONFIG_HOME", config)
 	t.Setenv("AppData", config)
 	folder, err := os.UserConfigDir()
@@ -83,7 +84,7 @@ func TestRootsInDocsAreDerived(t *testing.T) {
 	}
 }
 
-// TestLimitsOfMessagesInDocsMatchTheCode holds that the limits of a CBOR
+// TestLimitsOfMessagesInDocsMatchTheCode checks that the limits of a CBOR
 // message in docs/wire.md are the defaults of package codec.
 func TestLimitsOfMessagesInDocsMatchTheCode(t *testing.T) {
 	want := fmt.Sprintf("more than %d levels of arrays and maps (the outermost is the first), and what would become more memory than it allows: the Go implementation allows %d bytes for each byte\n  of the message, and %d MiB in any case",

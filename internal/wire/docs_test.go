@@ -24,7 +24,7 @@ func readDocs(tb testing.TB) string {
 	return string(b)
 }
 
-// TestExamplesInDocsAreGolden holds that each example in docs/wire.md is the
+// TestExamplesInDocsAreGolden checks that each example in docs/wire.md is the
 // section of the transcript that the comment above it names.
 func TestExamplesInDocsAreGolden(t *testing.T) {
 	example := regexp.MustCompile("(?s)(<!-- golden: (\\S+) ([^>]*) -->\n```text\n)(.*?)(```\n)")
@@ -55,7 +55,8 @@ func goldenText(tb testing.TB, file, name string) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if *update { // the file may be rewritten only after this test
+	// With -update, the file may not have been rewritten yet.
+	if *update {
 		for _, tr := range transcripts() {
 			if tr.scene+".txtar" == file {
 				archive = tr.archive(tb)
@@ -71,8 +72,8 @@ func goldenText(tb testing.TB, file, name string) string {
 	return ""
 }
 
-// TestTablesInDocsMatchTheCode holds that the numbers in docs/wire.md are those
-// of the constants.
+// TestTablesInDocsMatchTheCode checks that the numbers in docs/wire.md are equal to
+// the constants.
 func TestTablesInDocsMatchTheCode(t *testing.T) {
 	text := readDocs(t)
 	row := func(cells ...any) {

@@ -40,8 +40,8 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Known kinds and types must never be taken for grease, or they would be
-// ignored.
+// TestGreaseIsNoKnownValue checks that known kinds and types are never taken for
+// grease, because they would be ignored.
 func TestGreaseIsNoKnownValue(t *testing.T) {
 	for v := range uint64(wire.KindPatternMax) + 1 {
 		if wire.IsGrease(v) {

@@ -53,7 +53,7 @@ func TestOpenFrameLearnsItsLengthAtItsEnd(t *testing.T) {
 }
 
 func TestOpenFrameHasAMostLength(t *testing.T) {
-	// A body that starts before the buffer has the length of one of 1 GiB, at
-	// no memory.
+	// A body that starts before the buffer can be 1 GiB long without taking
+	// memory.
 	wantLimit(t, wire.EndFrame(nil, -(wire.MaxOpenFrame+1)), wire.MaxOpenFrame, wire.MaxOpenFrame+1)
 }

@@ -28,9 +28,9 @@ func fuzzBodies(f *testing.F, c *bodyCodec) {
 	})
 }
 
-// checkMemory fails if parse allocates out of proportion to its input of n
-// bytes. The runtime counts small objects in bulk, whenever it flushes a cache,
-// so only what shows every time is parse's own.
+// checkMemory reports an error if parse allocates out of proportion to its input of
+// n bytes. The runtime counts small objects in bulk, whenever it flushes a cache,
+// so parse is run several times, and the least count is used.
 func checkMemory(t *testing.T, n int, parse func()) {
 	t.Helper()
 	const free, perByte, tries = 64 << 10, 64, 10

@@ -17,11 +17,11 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/*.txtar and the examples in docs/wire.md")
 
-// A golden transcript is what travels in one scene, as testdata/<scene>.txtar.
+// A golden transcript, testdata/<scene>.txtar, holds all that is sent in one scene.
 // Each section is what one side sends on one stream at one time, as hex. Lines
 // that begin with # are comments, lines that begin with ! are events of QUIC.
 
-// transcript is a scene.
+// transcript is the transcript of one scene.
 type transcript struct {
 	scene, about string
 	sections     []section
@@ -36,7 +36,8 @@ type section struct {
 // item is a stream type, a frame or an event.
 type item struct {
 	bytes []byte
-	typ   bool // bytes are the type of the stream
+	// typ is set if bytes holds the type of the stream.
+	typ   bool
 	event string
 }
 
@@ -46,12 +47,12 @@ func frame(b []byte) item { return item{bytes: b} }
 
 func event(s string) item { return item{event: s} }
 
-// code is an event that carries an error code.
+// code returns an event that carries an error code.
 func code(name string, c wire.Code) item {
 	return event(fmt.Sprintf("%s %v (0x%02x)", name, c, uint64(c)))
 }
 
-// data makes a DATA frame as a sender does that encodes the message in place.
+// data returns the DATA frame of a sender that encodes the message in place.
 func data(message string) item { return frame(openFrame(wire.KindData, 0, []byte(message))) }
 
 func openFrame(kind wire.Kind, flags wire.Flags, message []byte) []byte {
@@ -63,7 +64,7 @@ func openFrame(kind wire.Kind, flags wire.Flags, message []byte) []byte {
 	return b
 }
 
-// plain makes a frame whose length was known before.
+// plain returns a frame whose length was known in advance.
 func plain(kind wire.Kind, flags wire.Flags, body string) item {
 	b := wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: kind, Flags: flags, Length: uint64(len(body))})
 	return frame(append(b, body...))
@@ -116,7 +117,8 @@ func dump(b *bytes.Buffer, p []byte) {
 type goldenFrame struct {
 	header wire.FrameHeader
 	body   []byte
-	raw    []byte // the whole frame
+	// raw is the whole frame.
+	raw []byte
 }
 
 // goldenFrames returns all frames of all golden files.
@@ -137,14 +139,16 @@ func goldenFrames(tb testing.TB) []goldenFrame {
 
 // goldenSection is a section of a golden file, read back.
 type goldenSection struct {
-	name   string
-	bytes  []byte // all that the section holds
-	start  []byte // the stream type, if the stream begins here
+	name string
+	// bytes is the whole section.
+	bytes []byte
+	// start is the stream type, if the stream begins here.
+	start  []byte
 	frames []goldenFrame
 	events []string
 }
 
-// readGolden reads a golden file without the code that wrote it.
+// readGolden reads a golden file without using the code that wrote it.
 func readGolden(tb testing.TB, path string) []goldenSection {
 	tb.Helper()
 	archive, err := txtar.ParseFile(path)
@@ -286,7 +290,7 @@ func rewrite(tb testing.TB, f goldenFrame) []byte {
 	}
 }
 
-// checkEvent holds that an event of QUIC is FIN or names a code by its name.
+// checkEvent checks that an event of QUIC is FIN, or has a code and its name.
 func checkEvent(tb testing.TB, e string) {
 	tb.Helper()
 	if e == "FIN" {

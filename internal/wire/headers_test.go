@@ -106,7 +106,8 @@ func TestHeadersRefuseMalformedFields(t *testing.T) {
 }
 
 func TestHeadersHaveLimits(t *testing.T) {
-	pairs := func(n int) string { // n entries with two-letter keys, none twice
+	// pairs returns n entries with distinct keys of two letters.
+	pairs := func(n int) string {
 		var b strings.Builder
 		for i := range n {
 			b.WriteString("62" + hexByte('a'+i/26) + hexByte('a'+i%26) + "60")
@@ -115,8 +116,9 @@ func TestHeadersHaveLimits(t *testing.T) {
 	}
 	letters := func(n int) string { return strings.Repeat("61", n) }
 	for name, tc := range map[string]struct {
-		body       string
-		limit, got uint64 // 0: accepted
+		body string
+		// limit is 0 if the body is accepted.
+		limit, got uint64
 	}{
 		"longest route":          {"a2 01 78ff" + letters(255) + "02 00", 0, 0},
 		"route too long":         {"a2 01 790100" + letters(256) + "02 00", wire.MaxName, 256},

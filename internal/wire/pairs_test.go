@@ -27,7 +27,8 @@ func TestPairsSortAsDeterministicCBOR(t *testing.T) {
 	if d := diff(want, got); d != "" {
 		t.Error(d)
 	}
-	view(t, got) // fails if the parser sees another order
+	// This fails if the parser expects another order.
+	view(t, got)
 }
 
 func TestCheckPairsAcceptsWhatAParserAccepts(t *testing.T) {

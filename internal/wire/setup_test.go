@@ -44,7 +44,8 @@ func TestSetupNeedsOnlyVersionAndMaxMessage(t *testing.T) {
 	}
 }
 
-// Keys that earlier drafts had are unknown ones.
+// TestSetupSkipsReservedKeys checks that keys of earlier drafts are treated as
+// unknown keys.
 func TestSetupSkipsReservedKeys(t *testing.T) {
 	got, err := wire.ParseSetup(unhex(t, "a5 01 01 03 07 05 18 40 06 19 4000 0a 41 00"))
 	if want := (wire.Setup{Version: 1, MaxMessage: 64}); err != nil || diff(want, got) != "" {
@@ -79,9 +80,11 @@ func TestSetupRefusesMalformedFields(t *testing.T) {
 func TestSetupHasLimits(t *testing.T) {
 	letters := func(n int) string { return strings.Repeat("61", n) }
 	for name, tc := range map[string]struct {
-		fields     string // between keys 1 and 5, or after key 5
-		after      bool
-		limit, got uint64 // 0: accepted
+		// fields is put between keys 1 and 5, or, if after is set, after key 5.
+		fields string
+		after  bool
+		// limit is 0 if the body is accepted.
+		limit, got uint64
 	}{
 		"longest instance":  {"02 78ff" + letters(255), false, 0, 0},
 		"instance too long": {"02 790100" + letters(256), false, wire.MaxName, 256},

@@ -81,8 +81,9 @@ func TestStatusRefusesMalformedFields(t *testing.T) {
 func TestStatusHasLimits(t *testing.T) {
 	letters := func(n int) string { return strings.Repeat("61", n) }
 	for name, tc := range map[string]struct {
-		body       string
-		limit, got uint64 // 0: accepted
+		body string
+		// limit is 0 if the body is accepted.
+		limit, got uint64
 	}{
 		"longest message":      {"a1 02 791000" + letters(4096), 0, 0},
 		"message too long":     {"a1 02 791001" + letters(4097), wire.MaxText, 4097},

@@ -4,16 +4,16 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// The scenes of the golden transcripts. Stream IDs are QUIC's: 0, 4, 8, … are
-// bidirectional streams of the client, 2 is its first unidirectional one, 3 the
-// server's (RFC 9000, section 2.1).
+// This file holds the scenes of the golden transcripts. Stream IDs are QUIC's: 0, 4,
+// 8, … are bidirectional streams of the client, 2 is its first unidirectional
+// stream, and 3 is the server's (RFC 9000, section 2.1).
 
 const (
 	traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	// {"id": "o-1"} and {"id": "o-1", "total": 1250} in CBOR.
+	// orderQuery and order are {"id": "o-1"} and {"id": "o-1", "total": 1250} in CBOR.
 	orderQuery = "\xa1bidco-1"
 	order      = "\xa2bidco-1etotal\x19\x04\xe2"
-	// The version of a task or event in the scenes of patterns: 1, 2, 3 and 4.
+	// first to fourth are versions of a task or event in the scenes of patterns: 1 to 4.
 	first, second, third, fourth = "\x01", "\x02", "\x03", "\x04"
 )
 

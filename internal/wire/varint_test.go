@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// The sample encodings of RFC 9000, section A.1.
+// TestVarintReadsTheVectorsOfRFC9000 uses the sample encodings of RFC 9000, section A.1.
 func TestVarintReadsTheVectorsOfRFC9000(t *testing.T) {
 	for _, tc := range []struct {
 		hex      string

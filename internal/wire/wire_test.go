@@ -12,14 +12,18 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// bodyCodec is one of the map bodies of link/1 with its parser and its writer,
-// so that rules that hold for all of them are tested on all of them.
+// bodyCodec is one of the map bodies of link/1 with its parser and its writer. It
+// lets a test check a rule that holds for all of them.
 type bodyCodec struct {
-	kind     wire.Kind
-	full     string   // a body with every key, as hex
-	limit    int      // the largest body
-	required []uint64 // keys that the writer always writes
-	optional []uint64 // keys that the writer leaves out if they have their default
+	kind wire.Kind
+	// full is a body with every key, as hex.
+	full string
+	// limit is the size of the largest body in bytes.
+	limit int
+	// required holds the keys that the writer always writes, optional those that it
+	// leaves out if they have their default.
+	required []uint64
+	optional []uint64
 	parse    func(body []byte) (any, error)
 	write    func(b []byte, v any) []byte
 }
@@ -123,14 +127,15 @@ func routesCodec() *bodyCodec {
 
 func writer[T any](write func([]byte, *T) []byte) func([]byte, any) []byte {
 	return func(b []byte, v any) []byte {
-		p, _ := v.(*T) // what the parser beside it returned
+		// v is what the parser of the same codec returned.
+		p, _ := v.(*T)
 		return write(b, p)
 	}
 }
 
 func ptr[T any](v T, err error) (any, error) { return &v, err }
 
-// copyHeaders turns what a receiver gets into what a sender fills in.
+// copyHeaders converts what a receiver gets into what a sender fills in.
 func copyHeaders(v *wire.HeadersView) *wire.Headers {
 	return &wire.Headers{
 		Route:       string(v.Route),
@@ -146,7 +151,7 @@ func copyHeaders(v *wire.HeadersView) *wire.Headers {
 	}
 }
 
-// kindName is the name that docs/wire.md gives to a kind.
+// kindName returns the name of a kind in docs/wire.md.
 func kindName(k wire.Kind) string {
 	switch k {
 	case wire.KindHeaders:
@@ -209,7 +214,8 @@ func splitFrame(tb testing.TB, frame []byte) (wire.FrameHeader, []byte) {
 
 func diff(want, got any) string { return cmp.Diff(want, got, cmpopts.EquateEmpty()) }
 
-// wantSyntax fails unless err is a *wire.SyntaxError for what that mentions reason.
+// wantSyntax reports an error unless err is a *wire.SyntaxError whose What is what,
+// and whose Reason contains reason.
 func wantSyntax(tb testing.TB, err error, what, reason string) {
 	tb.Helper()
 	syntax, ok := errors.AsType[*wire.SyntaxError](err)
@@ -218,7 +224,7 @@ func wantSyntax(tb testing.TB, err error, what, reason string) {
 	}
 }
 
-// wantLimit fails unless err is a *wire.LimitError with these numbers.
+// wantLimit reports an error unless err is a *wire.LimitError with these numbers.
 func wantLimit(tb testing.TB, err error, limit, got uint64) {
 	tb.Helper()
 	if e, ok := errors.AsType[*wire.LimitError](err); !ok || e.Limit != limit || e.Got != got {
@@ -226,9 +232,9 @@ func wantLimit(tb testing.TB, err error, limit, got uint64) {
 	}
 }
 
-// checkRoundTrip parses body and, if it is accepted, holds the codec to its
-// promise: what is written again parses to an equal value, and takes the same
-// bytes if the body was one that the writer writes.
+// checkRoundTrip parses body and, if it is accepted, writes the value again. The
+// result must parse to an equal value, and must be the same bytes if body is one
+// that the writer would write.
 func checkRoundTrip(tb testing.TB, c *bodyCodec, body []byte) {
 	tb.Helper()
 	first, err := c.parse(body)

@@ -13,8 +13,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// TestALongResultDoesNotEndLeases: while it goes to a producer with little credit, that is told
-// that the worker has the task still, and the others.
+// TestALongResultDoesNotEndLeases checks that, while a long result goes to a producer with little
+// credit, the worker keeps reporting that it still has the task and the others.
 func TestALongResultDoesNotEndLeases(t *testing.T) {
 	const lease = 30 * time.Second
 	echo := pipeline.NewStageResult[order, order]("mailer", "echo")
@@ -76,7 +76,7 @@ func TestALongResultDoesNotEndLeases(t *testing.T) {
 	})
 }
 
-// twoTasks is a frame of two tasks, numbers 1 and 2, of which the second has an ID.
+// twoTasks returns the body of a frame of two tasks, numbers 1 and 2. Only the second order has an ID.
 func twoTasks(t *testing.T, node *link.Node) []byte {
 	t.Helper()
 	var out []byte
@@ -92,8 +92,8 @@ func twoTasks(t *testing.T, node *link.Node) []byte {
 	return out
 }
 
-// TestPartsAreASignOfLife: who sends nothing else for long is awaited for as long after the last of
-// them as after any other word.
+// TestPartsAreASignOfLife checks that a peer that sends nothing but parts for long is waited for as
+// long after its last part as after any other frame.
 func TestPartsAreASignOfLife(t *testing.T) {
 	part := link.Frame{Kind: frame.KindPart, Credited: true, Body: []byte{1}}
 	speak := func(st *link.Stream) error {
@@ -105,7 +105,8 @@ func TestPartsAreASignOfLife(t *testing.T) {
 		}
 		return nil
 	}
-	const gone, patience = time.Second, 10 * time.Second // it is given up 5 s after the last word
+	// A peer is given up 5 s after its last frame.
+	const gone, patience = time.Second, 10 * time.Second
 	t.Run("of a worker", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			mesh := linktest.NewMesh(t)

@@ -16,11 +16,11 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// little is the least credit that a stream has: parts have half of it.
+// little is the least credit that a stream has, in bytes. A part has half of it.
 const little = 8 << 10
 
-// slowly reads the frames of a peer that has little credit, one credited frame each pause, and
-// gives see all of them until that returns false.
+// slowly reads the frames of a peer that has little credit, one credited frame per pause. It passes
+// every frame to see until see returns false.
 func slowly(st *link.Stream, pause time.Duration, see func(f link.Frame) bool) error {
 	for {
 		f, err := st.Recv()
@@ -39,7 +39,7 @@ func slowly(st *link.Stream, pause time.Duration, see func(f link.Frame) bool) e
 	}
 }
 
-// done says that tasks are.
+// done acks every task in the body of a frame.
 func done(st *link.Stream, tasks []byte) error {
 	var rec frame.Task
 	var out []byte
@@ -55,11 +55,12 @@ func done(st *link.Stream, tasks []byte) error {
 	return st.Send(link.Frame{Kind: frame.KindOutcomes, Credited: true, Body: out})
 }
 
-// TestOthersDoNotWaitForTheEndOfATaskInParts: with little credit that takes minutes. Meanwhile other
-// tasks go beside it, and PONG and orders as well; an order for the task itself comes when the
-// worker has it.
+// TestOthersDoNotWaitForTheEndOfATaskInParts checks that other tasks, PONG and orders are sent while a
+// task is sent in parts, which takes minutes with little credit. An order about the task itself is
+// sent when the worker has the task.
 func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
-	const most = 3 // parts that may pass before
+	// most bounds the parts that may come before a frame that is due.
+	const most = 3
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var large, small *pipeline.Future
@@ -137,8 +138,8 @@ func chanOf[T any](c chan T) func(yield func(T) bool) {
 	}
 }
 
-// TestTheLeaseOfATaskGoesOnWithItsParts: a worker with little credit, far away, has it minutes
-// after it began to come.
+// TestTheLeaseOfATaskGoesOnWithItsParts checks that a lease lasts while a task is sent in parts: a
+// distant worker with little credit has the whole task only minutes after its first part.
 func TestTheLeaseOfATaskGoesOnWithItsParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -173,8 +174,8 @@ func TestTheLeaseOfATaskGoesOnWithItsParts(t *testing.T) {
 	})
 }
 
-// TestAWorkerThatTakesPartsTooSlowlyIsGivenUp, so that it does not keep a task for days, whatever it
-// says of that.
+// TestAWorkerThatTakesPartsTooSlowlyIsGivenUp checks that a worker cannot keep a task for days by
+// taking its parts slowly, whatever the worker says about the task.
 func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
 	for name, says := range map[string]link.Frame{
 		"and says that it is here": {Kind: frame.KindPing, Body: []byte{1}},
@@ -190,7 +191,8 @@ func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
 						return err
 					}
 					return slowly(st, 20*time.Second, func(link.Frame) bool { //nolint:contextcheck // it ends with its stream
-						_ = st.Send(says) // why it ends is to be read
+						// Recv returns why the stream ends.
+						_ = st.Send(says)
 						return true
 					})
 				})
@@ -221,8 +223,8 @@ func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
 	}
 }
 
-// TestATaskThatDoesNotArriveHasNotBegun: its stream is cut between its parts, and no attempt
-// counts.
+// TestATaskThatDoesNotArriveHasNotBegun cuts streams between the parts of a task, and expects that no
+// attempt counts.
 func TestATaskThatDoesNotArriveHasNotBegun(t *testing.T) { // SEC-397
 	for name, end := range map[string]error{
 		"for want of room":     link.Errorf(link.ResourceExhausted, "parts of frames whose ends have not come"),
@@ -270,7 +272,8 @@ func TestATaskThatDoesNotArriveHasNotBegun(t *testing.T) { // SEC-397
 	}
 }
 
-// TestATaskThatNoWorkerTakesIsADeadLetter: a folder may hold one that another version wrote.
+// TestATaskThatNoWorkerTakesIsADeadLetter checks that a task that is too long for any worker becomes a
+// dead letter. The folder of a queue may hold such a task that another version wrote.
 func TestATaskThatNoWorkerTakesIsADeadLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -296,7 +299,8 @@ func TestATaskThatNoWorkerTakesIsADeadLetter(t *testing.T) {
 	})
 }
 
-// TestAStreamThatIsResetCondemnsNoTask: that a large task was not sent says nothing of the task.
+// TestAStreamThatIsResetCondemnsNoTask checks that a task stays open if its stream fails while it is
+// sent: that says nothing about the task, even a large one.
 func TestAStreamThatIsResetCondemnsNoTask(t *testing.T) { // SEC-397
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -13,9 +13,9 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// TestProducersWhoseBacklogStaysTheSameAreServed: with more producers than slots a worker
-// gives windows to those who have said that they have tasks. It takes one off what it was
-// told for each task that comes, so a backlog that has not changed has to be told again.
+// TestProducersWhoseBacklogStaysTheSameAreServed checks that a producer reports an unchanged
+// backlog again. With more producers than slots, a worker gives windows to those that have
+// reported a backlog, and subtracts each task that arrives from it.
 func TestProducersWhoseBacklogStaysTheSameAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -25,7 +25,8 @@ func TestProducersWhoseBacklogStaysTheSameAreServed(t *testing.T) {
 		var pushes sync.WaitGroup
 		for range 10 {
 			client := mesh.Node(link.Config{})
-			for range 3 { // each pushes the next when the one before is done, so that as many always wait
+			// Each pushes its next task when the one before is done, so that the backlog stays the same.
+			for range 3 {
 				pushes.Go(func() {
 					for i := range 50 {
 						if err := pipeline.Push(ctx, client, receipts, order{ID: "x"}); err != nil {
@@ -40,8 +41,8 @@ func TestProducersWhoseBacklogStaysTheSameAreServed(t *testing.T) {
 	})
 }
 
-// TestTasksThatWaitLongForTheirTurnAreDone: a worker gives back what could not begin soon,
-// as often as it takes; the task does not pay for that.
+// TestTasksThatWaitLongForTheirTurnAreDone checks that a worker gives back tasks that cannot
+// begin soon, as often as necessary, and that this does not use up their attempts.
 func TestTasksThatWaitLongForTheirTurnAreDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

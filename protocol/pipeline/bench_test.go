@@ -17,8 +17,8 @@ type small struct{ Payload []byte }
 
 var jobs = pipeline.NewStage[small]("crew", "jobs")
 
-// loopback starts a worker of jobs that does nothing, and returns a client; both are
-// on loopback and in this process.
+// loopback starts a worker of jobs that does nothing, and returns a client. Both run in
+// this process and are connected over loopback.
 func loopback(b *testing.B) *link.Node {
 	b.Helper()
 	b.Setenv("LINK_CLUSTER_SECRET", strings.Repeat("s3cret-", 8))
@@ -53,7 +53,7 @@ func loopback(b *testing.B) *link.Node {
 	return client
 }
 
-// BenchmarkPush has 256 callers that push 64 bytes and wait for each task.
+// BenchmarkPush measures 256 callers that push tasks of 64 bytes and wait for each.
 func BenchmarkPush(b *testing.B) {
 	client := loopback(b)
 	b.ReportAllocs()
@@ -73,8 +73,8 @@ func BenchmarkPush(b *testing.B) {
 	pushes.Wait()
 }
 
-// BenchmarkEnqueue has one caller that puts tasks of 64 bytes in the queue; an
-// operation is one task that is done.
+// BenchmarkEnqueue measures one caller that enqueues tasks of 64 bytes. An operation is
+// one task that is done.
 func BenchmarkEnqueue(b *testing.B) {
 	client := loopback(b)
 	b.ReportAllocs()
@@ -93,8 +93,8 @@ func BenchmarkEnqueue(b *testing.B) {
 	}
 }
 
-// BenchmarkRecovery opens a durable queue of a million tasks of 64 bytes, which nobody
-// has done yet; an operation is that.
+// BenchmarkRecovery measures opening a durable queue of a million tasks of 64 bytes that
+// are not done yet. An operation is one opening.
 func BenchmarkRecovery(b *testing.B) {
 	dir := filepath.Join(b.TempDir(), "queue")
 	registry, err := static.New()

@@ -12,7 +12,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// TestATaskThatIsTakenBesidePartsGoesBeforeTheNext of them, which waits for credit.
+// TestATaskThatIsTakenBesidePartsGoesBeforeTheNext checks that a task that is taken while another one
+// is sent in parts goes before the next part, which waits for credit.
 func TestATaskThatIsTakenBesidePartsGoesBeforeTheNext(t *testing.T) {
 	for name, c := range map[string]struct {
 		size int
@@ -43,7 +44,8 @@ func TestATaskThatIsTakenBesidePartsGoesBeforeTheNext(t *testing.T) {
 				if _, err := p.Enqueue(t.Context(), orderOf(c.size)); err != nil {
 					t.Fatal(err)
 				}
-				sleep(time.Second) // it waits for credit
+				// The rest of the task waits for credit then.
+				sleep(time.Second)
 				enqueue(t, p, 1)
 				sleep(time.Second)
 				close(goOn)
@@ -60,7 +62,8 @@ func TestATaskThatIsTakenBesidePartsGoesBeforeTheNext(t *testing.T) {
 	}
 }
 
-// TestATaskThatComesInPartsIsAmongThoseThatWait, so that the worker keeps a place for it.
+// TestATaskThatComesInPartsIsAmongThoseThatWait checks that the backlog counts a task that is sent in
+// parts until it has arrived, so that the worker keeps room for it.
 func TestATaskThatComesInPartsIsAmongThoseThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -16,7 +16,7 @@ import (
 // later is a kind of frame that only a later version knows.
 const later link.FrameKind = 0x6f
 
-// between cuts a frame in parts, with one of a later version between them.
+// between sends a frame in two parts, with a frame of a later version between them.
 func between(st *link.Stream, kind link.FrameKind, body []byte) error {
 	half := len(body) / 2
 	for _, f := range []link.Frame{
@@ -31,7 +31,8 @@ func between(st *link.Stream, kind link.FrameKind, body []byte) error {
 	return nil
 }
 
-// TestFramesOfALaterVersionComeBetweenParts and are no end of these.
+// TestFramesOfALaterVersionComeBetweenParts checks that a frame of a later version may come between
+// the parts of a frame, and does not end them.
 func TestFramesOfALaterVersionComeBetweenParts(t *testing.T) {
 	t.Run("to a worker", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

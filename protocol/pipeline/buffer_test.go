@@ -1,7 +1,7 @@
 //go:build !race
 
-// It moves more than 100 MiB, which is ten times as much work under the race detector;
-// that sees the same goroutines in the other tests.
+// The test moves more than 100 MiB, which is ten times as much work under the race
+// detector. The other tests run the same goroutines under it.
 
 package pipeline_test
 
@@ -17,11 +17,12 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// TestIdleStreamsKeepNoLargeBuffers of the tasks and results that have passed.
+// TestIdleStreamsKeepNoLargeBuffers checks that streams free the large buffers of tasks and
+// results that have passed.
 func TestIdleStreamsKeepNoLargeBuffers(t *testing.T) {
 	const queues, size = 12, 4<<20 - 1<<10
-	// What may stay: the results that the worker has for those that come back, and the pools of
-	// the transport.
+	// These may stay: the results that the worker caches in case a producer comes back, and the
+	// pools of the transport.
 	const most = 16<<20 + 24<<20
 	stage := pipeline.NewStageResult[string, string]("printer", "print")
 	synctest.Test(t, func(t *testing.T) {
@@ -54,11 +55,12 @@ func TestIdleStreamsKeepNoLargeBuffers(t *testing.T) {
 	})
 }
 
-// heap is how many bytes are in use.
+// heap returns how many bytes of the heap are in use.
 func heap() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what pools hold outlives one
+	// What a sync.Pool holds survives one collection.
+	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }

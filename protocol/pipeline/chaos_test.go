@@ -16,9 +16,9 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// TestChaos lets nodes of a mesh work while some are killed, cut off, slow or drained
-// and producers start anew, by a random schedule under virtual time. The engines have a
-// model test of many more schedules; this one has the whole of link around them.
+// TestChaos runs the nodes of a mesh while some are killed, cut off, slow or drained and
+// producers are restarted, by a random schedule under virtual time. The engines have a model
+// test with many more schedules; this test runs them within all of link.
 func TestChaos(t *testing.T) {
 	seeds := race.Fewer(8, 2)
 	if testing.Short() {
@@ -63,7 +63,8 @@ func chaos(t *testing.T, r *rand.Rand, dir string) {
 			case roll(200):
 				panic("chance") //nolint:forbidigo // what is tested
 			case roll(300):
-				<-ctx.Done() // hangs
+				// The handler hangs.
+				<-ctx.Done()
 				return ctx.Err()
 			}
 			mu.Lock()
@@ -78,7 +79,8 @@ func chaos(t *testing.T, r *rand.Rand, dir string) {
 	disk := mesh.Node(link.Config{})
 	durable := producer(t, disk, pipeline.Durable(dir, pipeline.GroupCommit))
 	var futures []*pipeline.Future
-	accepted := map[string]bool{} // on disk
+	// accepted holds the IDs of the tasks that are on disk.
+	accepted := map[string]bool{}
 	next := 0
 	for range 60 {
 		for range 1 + r.IntN(20) {

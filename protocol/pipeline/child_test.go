@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// works is a process that begins tasks and does not end them.
+// works is the name of a child process that begins tasks and does not end them.
 const works = "works"
 
 func childWorks() error {
@@ -37,7 +37,7 @@ func childWorks() error {
 	return node.Run(ctx)
 }
 
-// near makes a node with a fixed list of others.
+// near makes a node that finds a fixed list of instances.
 func near(service string, instances ...discovery.Instance) (*link.Node, error) {
 	registry, err := static.New(instances...)
 	if err != nil {

@@ -12,7 +12,8 @@ func TestAClockDoesNotFollowThatOfTheSystem(t *testing.T) {
 		if !c.now().Equal(time.Now()) {
 			t.Errorf("at first it says %v, want %v", c.now(), time.Now())
 		}
-		c.wall += int64(time.Hour) // as if that of the system was set back by an hour since
+		// This has the effect of setting the system clock back by an hour.
+		c.wall += int64(time.Hour)
 		before := c.now()
 		<-time.After(time.Second)
 		if d := c.now().Sub(before); d != time.Second || time.Until(before) < 59*time.Minute {

@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// A system clock that is set while tasks are under way changes nothing for them.
+// TestTheSystemClockIsSet checks that setting the system clock does not affect the tasks of a queue.
 func TestTheSystemClockIsSet(t *testing.T) {
 	for _, by := range []time.Duration{-time.Hour, time.Hour} {
 		t.Run(fmt.Sprint(by), func(t *testing.T) {

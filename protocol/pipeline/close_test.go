@@ -13,7 +13,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// result returns what f returns, or fails the test if it does not return.
+// result starts f and returns a function that waits for it. That function fails the test if f does
+// not return within a minute, or returns another error than Unavailable.
 func result(t *testing.T, what string, f func() error) func() {
 	t.Helper()
 	done := make(chan error, 1)

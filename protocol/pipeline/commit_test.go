@@ -16,8 +16,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// TestATaskThatIsOnDiskBeforeTheQueueLooksIsAccepted: the log syncs on its own, and may be done
-// with a task before the queue has noted that it waits for that.
+// TestATaskThatIsOnDiskBeforeTheQueueLooksIsAccepted checks that a task is accepted if the log, which
+// syncs on its own, has synced it before the queue has noted that it waits for the sync.
 func TestATaskThatIsOnDiskBeforeTheQueueLooksIsAccepted(t *testing.T) {
 	for name, mode := range map[string]pipeline.Mode{"group commit": pipeline.GroupCommit, "every task": pipeline.EveryTask} {
 		t.Run(name, func(t *testing.T) {
@@ -40,7 +40,8 @@ func TestATaskThatIsOnDiskBeforeTheQueueLooksIsAccepted(t *testing.T) {
 	}
 }
 
-// TestAPushMeetsAFreezeBeforeTheQueueLooks: it must not wait for a sync that never comes.
+// TestAPushMeetsAFreezeBeforeTheQueueLooks checks that a push does not wait for a sync that never
+// comes if the log freezes before the queue has noted that it waits.
 func TestAPushMeetsAFreezeBeforeTheQueueLooks(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -62,7 +63,8 @@ func TestAPushMeetsAFreezeBeforeTheQueueLooks(t *testing.T) {
 	})
 }
 
-// TestADrainEndsWhenTheLastTaskIsRefused by the disk, which is no end that a task has.
+// TestADrainEndsWhenTheLastTaskIsRefused checks that a drain ends when the disk refuses the last task.
+// A refused task is withdrawn from the queue, and does not end in it.
 func TestADrainEndsWhenTheLastTaskIsRefused(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -102,15 +104,16 @@ func TestADrainEndsWhenTheLastTaskIsRefused(t *testing.T) {
 	})
 }
 
-// TestNothingIsSaidToBeKeptThatWasNotWritten: pushes come until the very end of a queue, and
-// what it says is on disk is there when it is opened again.
+// TestNothingIsSaidToBeKeptThatWasNotWritten pushes until the very end of a queue, and expects that
+// what the queue reports as kept on disk is there when it is opened again.
 func TestNothingIsSaidToBeKeptThatWasNotWritten(t *testing.T) {
 	dir := folder(t)
 	mesh := linktest.NewMesh(t)
 	node := mesh.Node(link.Config{})
 	p := producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit))
 	accepted := len(enqueue(t, p, 3))
-	release := pipeline.HoldFinish(node) // what writes has ended, and the queue has not
+	// The writer stops, but the queue does not finish before release is called.
+	release := pipeline.HoldFinish(node)
 	p.Halt()
 	over := make(chan error, 1)
 	more := 0
@@ -127,7 +130,8 @@ func TestNothingIsSaidToBeKeptThatWasNotWritten(t *testing.T) {
 	select {
 	case err = <-over:
 		release()
-	case <-time.After(10 * time.Second): // it waits for a disk that nobody writes to
+	case <-time.After(10 * time.Second):
+		// A push waits for a disk that nobody writes to.
 		release()
 		err = <-over
 	}
@@ -151,8 +155,8 @@ func TestNothingIsSaidToBeKeptThatWasNotWritten(t *testing.T) {
 	}
 }
 
-// TestATaskThatMeetsAFreezeBeforeItIsWrittenIsNotKept: the queue has looked whether its disk works,
-// and that fails before the task is handed to it.
+// TestATaskThatMeetsAFreezeBeforeItIsWrittenIsNotKept has the disk fail after the queue has checked
+// that it works and before the task is handed to it, and expects that the task is not kept.
 func TestATaskThatMeetsAFreezeBeforeItIsWrittenIsNotKept(t *testing.T) {
 	dir := folder(t)
 	frozen := &wal.FrozenError{Op: "sync", File: "0000000000000000.wal", Cause: syscall.EIO}
@@ -164,7 +168,8 @@ func TestATaskThatMeetsAFreezeBeforeItIsWrittenIsNotKept(t *testing.T) {
 		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace), pipeline.RecordMeta)
 		p := producer(t, node, faults.On(dir, pipeline.GroupCommit))
 		faults.Set(frozen, pipeline.RecordTask)
-		release := faults.HoldSync() // the numbers of tasks are written and synced before the first of them
+		// The numbers of tasks are written and synced before the first task.
+		release := faults.HoldSync()
 		refused := make(chan error, 1)
 		go func() {
 			_, err := p.Enqueue(t.Context(), order{})

@@ -17,8 +17,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// crashed copies the folder of a queue that is open, as it is on the disk: what a process finds
-// that is started again after a crash.
+// crashed copies the folder of an open queue as it is on disk, and returns the copy: it is what a
+// process finds that is started again after a crash.
 func crashed(t *testing.T, dir string) string {
 	t.Helper()
 	to := folder(t)
@@ -41,8 +41,8 @@ func crashed(t *testing.T, dir string) string {
 	return to
 }
 
-// TestIDsAreKnownAfterACrash: of tasks that were done, that were dead letters and that had not
-// ended.
+// TestIDsAreKnownAfterACrash checks that a queue still knows the IDs of tasks that were done, that were
+// dead letters or that had not ended.
 func TestIDsAreKnownAfterACrash(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -86,7 +86,8 @@ func TestIDsAreKnownAfterACrash(t *testing.T) {
 		if s := p.Stats(); s.Depth != 1 || s.DeadLetters != 1 {
 			t.Errorf("opened again: %+v", s)
 		}
-		close(open) // only now, as the result comes as soon as the worker is connected
+		// The result comes as soon as the worker is connected, so the task must not end sooner.
+		close(open)
 		soon, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := push(p, "dead").Wait(soon); !errors.Is(err, link.Aborted) {
@@ -96,7 +97,8 @@ func TestIDsAreKnownAfterACrash(t *testing.T) {
 		if a, b := done.count("done"), done.count("open"); a != 1 || b != 1 {
 			t.Errorf("what was done before ran %d times, what was not %d times, want 1 each", a, b)
 		}
-		sleep(3 * time.Minute) // an ID is known for two
+		// An ID is known for two minutes.
+		sleep(3 * time.Minute)
 		wait(t, []*pipeline.Future{push(p, "done")})
 		if n := done.count("done"); n != 2 {
 			t.Errorf("it ran %d times, and its ID was forgotten", n)
@@ -104,8 +106,8 @@ func TestIDsAreKnownAfterACrash(t *testing.T) {
 	})
 }
 
-// TestBoundsHoldAfterACrash, also those that are lower then: of IDs by their number and their
-// results, of dead letters, and of tasks, none of which is lost for that.
+// TestBoundsHoldAfterACrash checks that a queue that is opened with lower bounds after a crash keeps
+// to them: to those of IDs and their results, of dead letters, and of tasks. No task is lost for that.
 func TestBoundsHoldAfterACrash(t *testing.T) {
 	const n = 6
 	dir := folder(t)
@@ -167,7 +169,8 @@ func TestBoundsHoldAfterACrash(t *testing.T) {
 			t.Errorf("a push beyond the capacity: %v", err)
 		}
 		sleep(time.Second)
-		dir = crashed(t, dir) // what was dropped is dropped for good
+		// What was dropped must not come back.
+		dir = crashed(t, dir)
 		if err := node.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -177,8 +180,10 @@ func TestBoundsHoldAfterACrash(t *testing.T) {
 		if s := p.Stats(); s.Depth != n || s.DeadLetters != 2 || s.DeadDropped != 0 {
 			t.Errorf("opened once more: %+v", s)
 		}
-		close(open)                 // only now, as results come as soon as the worker is connected
-		wait(t, enqueue(p, "open")) // all are known, as they had not ended
+		// Results come as soon as the worker is connected, so the tasks must not end sooner.
+		close(open)
+		// All of these are known, because they had not ended.
+		wait(t, enqueue(p, "open"))
 		wait(t, enqueue(p, "done"))
 		known := 0
 		for i := range n {
@@ -195,8 +200,8 @@ func TestBoundsHoldAfterACrash(t *testing.T) {
 	})
 }
 
-// TestAStageBetweenTwoSurvivesACrash: its process is lost when what came of a task is on its disk,
-// and the task is not acked yet. Nothing is done twice, and nothing is lost.
+// TestAStageBetweenTwoSurvivesACrash has the process of a stage crash when the output of a task is on
+// its disk and the task is not acked yet, and expects that nothing is done twice or lost.
 func TestAStageBetweenTwoSurvivesACrash(t *testing.T) {
 	const n = 4
 	for name, first := range map[string]bool{"the task comes again before it is done": false, "after": true} {
@@ -210,7 +215,8 @@ func TestAStageBetweenTwoSurvivesACrash(t *testing.T) {
 				var faults pipeline.Faults
 				out := producer(t, middle, faults.On(dir, pipeline.GroupCommit))
 				parse(mesh, middle, out)
-				faults.Hold() // nothing is accepted, and so nothing is acked
+				// No output is accepted, so no task is acked.
+				faults.Hold()
 				all := enqueueLines(t, mesh, n)
 				sleep(time.Second)
 				dir = crashed(t, dir)
@@ -246,8 +252,8 @@ func TestAStageBetweenTwoSurvivesACrash(t *testing.T) {
 	}
 }
 
-// TestEveryTaskTellsNothingThatIsNotSynced, and begins no other task of its key before; GroupCommit
-// does.
+// TestEveryTaskTellsNothingThatIsNotSynced checks that a queue with EveryTask neither reports the end
+// of a task nor begins the next task of its key before that end is synced. GroupCommit does both.
 func TestEveryTaskTellsNothingThatIsNotSynced(t *testing.T) {
 	for name, mode := range map[string]pipeline.Mode{"every task": pipeline.EveryTask, "group commit": pipeline.GroupCommit} {
 		t.Run(name, func(t *testing.T) {

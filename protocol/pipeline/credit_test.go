@@ -15,7 +15,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// TestTasksLongerThanTheCreditArrive, short ones and results around them.
+// TestTasksLongerThanTheCreditArrive pushes tasks that are longer than the credit, and short ones
+// between them.
 func TestTasksLongerThanTheCreditArrive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -35,13 +36,14 @@ func TestTasksLongerThanTheCreditArrive(t *testing.T) {
 	})
 }
 
-// TestANodePushesToManyStagesOfOneWorker, more than its connection could give a MiB of
-// credit each.
+// TestANodePushesToManyStagesOfOneWorker has a node push to more stages of one worker than its
+// connection could give 1 MiB of credit each.
 func TestANodePushesToManyStagesOfOneWorker(t *testing.T) {
 	pushToMany(t, link.Limits{}, link.Limits{})
 }
 
-// TestStreamsBeginWithTheCreditThatIsThere, where a worker or a producer has little.
+// TestStreamsBeginWithTheCreditThatIsThere checks that streams work with the available credit if a
+// worker or a producer has little.
 func TestStreamsBeginWithTheCreditThatIsThere(t *testing.T) {
 	little := link.Limits{CreditBytes: 6 << 20}
 	t.Run("at the worker", func(t *testing.T) { pushToMany(t, little, link.Limits{}) })
@@ -63,7 +65,8 @@ func pushToMany(t *testing.T, worker, producer link.Limits) {
 		}
 		mesh.Start(node)
 		client := mesh.Node(link.Config{Limits: producer})
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // with too little credit they never arrive
+		// With too little credit the tasks would never arrive.
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		var futures []*pipeline.Future
 		for _, s := range stages {

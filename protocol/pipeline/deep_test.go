@@ -41,7 +41,7 @@ func enqueue(t *testing.T, p *pipeline.Producer[order], n int, opts ...pipeline.
 	return out
 }
 
-// wait waits until all have ended, as done.
+// wait waits until all tasks have ended, and fails the test unless all are done.
 func wait(t *testing.T, futures []*pipeline.Future) {
 	t.Helper()
 	for i, f := range futures {
@@ -267,7 +267,7 @@ func TestCancelAndDeadlines(t *testing.T) {
 		var began, causes atomic.Int64
 		p := producer(t, mesh.Node(link.Config{}))
 		first := enqueue(t, p, 1)[0]
-		first.Cancel() // nobody has it
+		first.Cancel()
 		if err := first.Wait(t.Context()); !errors.Is(err, link.Canceled) {
 			t.Errorf("canceled before it began: %v", err)
 		}
@@ -287,7 +287,8 @@ func TestCancelAndDeadlines(t *testing.T) {
 		if err := running[0].Wait(t.Context()); !errors.Is(err, link.Canceled) {
 			t.Errorf("canceled while it ran: %v", err)
 		}
-		sleep(time.Second) // the other begins
+		// The other task begins.
+		sleep(time.Second)
 		running[1].Cancel()
 		<-running[1].Done()
 		if err := p.Cancel(running[1].ID()); !errors.Is(err, link.NotFound) {
@@ -462,7 +463,7 @@ func TestStagesInSeries(t *testing.T) {
 			all = append(all, f)
 		}
 		sleep(50 * time.Millisecond)
-		// Two slots, and what they prefetch, five in the queue, 16 slots between the stages.
+		// There is room for two slots and what they prefetch, five in the queue, and 16 slots in between.
 		if acked := in.Stats().Acked; acked > 40 {
 			t.Errorf("%d tasks were acked while the stage behind is full", acked)
 		}

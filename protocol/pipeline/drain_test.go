@@ -15,8 +15,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// shop is a node that is told to stop with 40 tasks queued, as by SIGTERM. It returns
-// what Run does, and the tasks.
+// shop runs a node that queues 40 tasks and is then told to stop, as by SIGTERM. It returns
+// the tasks and the error of Run.
 func shop(t *testing.T, mesh *linktest.Mesh, cfg link.Config) ([]*pipeline.Future, error) {
 	t.Helper()
 	cfg.Service = "shop"
@@ -38,7 +38,8 @@ func shop(t *testing.T, mesh *linktest.Mesh, cfg link.Config) ([]*pipeline.Futur
 	return all, <-ran
 }
 
-// TestANodeThatDrainsHasItsTasksDone which it queued, with no word of the program.
+// TestANodeThatDrainsHasItsTasksDone checks that a node that drains waits until the tasks that
+// it has queued are done, although the program does not ask for that.
 func TestANodeThatDrainsHasItsTasksDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -56,7 +57,8 @@ func TestANodeThatDrainsHasItsTasksDone(t *testing.T) {
 	})
 }
 
-// TestTasksThatADrainHasNoTimeForAreTold by Run, by the log and by their futures.
+// TestTasksThatADrainHasNoTimeForAreTold checks that Run, the log and the futures report the
+// tasks that a drain had no time for.
 func TestTasksThatADrainHasNoTimeForAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -81,7 +83,7 @@ func TestTasksThatADrainHasNoTimeForAreTold(t *testing.T) {
 	})
 }
 
-// TestCloseLogsWhatItThrowsAway when a node is closed, and when a queue is.
+// TestCloseLogsWhatItThrowsAway checks that closing a node or a queue logs the unfinished tasks.
 func TestCloseLogsWhatItThrowsAway(t *testing.T) {
 	dir := folder(t)
 	for name, c := range map[string]struct {
@@ -117,7 +119,8 @@ func TestCloseLogsWhatItThrowsAway(t *testing.T) {
 	}
 }
 
-// TestADrainTakesTheTasksOfHandlersThatStillRun as it closes queues when they have ended.
+// TestADrainTakesTheTasksOfHandlersThatStillRun checks that a drain closes the queues only after
+// the running handlers have returned, so that they can still push tasks.
 func TestADrainTakesTheTasksOfHandlersThatStillRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -131,7 +134,7 @@ func TestADrainTakesTheTasksOfHandlersThatStillRun(t *testing.T) {
 			Serve: func(ctx context.Context, v any) (any, error) {
 				close(began)
 				sleep(2 * time.Second)
-				o, _ := v.(*order) // New makes nothing else
+				o, _ := v.(*order)
 				_, err := pipeline.Enqueue(ctx, node, receipts, *o)
 				return v, err
 			},
@@ -150,9 +153,9 @@ func TestADrainTakesTheTasksOfHandlersThatStillRun(t *testing.T) {
 	})
 }
 
-// TestANodeThatIsItsOnlyWorkerHasItsTasksDone before it takes nothing more of its own: also
-// what handlers of its tasks push to other stages of the node, and tasks that failed once.
-// Those of others go back to them at once.
+// TestANodeThatIsItsOnlyWorkerHasItsTasksDone checks that a draining node first does its own
+// tasks, including those that failed once and those that handlers of its tasks push to its other
+// stages. The tasks of other producers are given back at once.
 func TestANodeThatIsItsOnlyWorkerHasItsTasksDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -177,7 +180,8 @@ func TestANodeThatIsItsOnlyWorkerHasItsTasksDone(t *testing.T) {
 		ran := make(chan error, 1)
 		go func() { ran <- node.Run(ctx) }()
 		<-node.Ready()
-		if err := pipeline.Push(t.Context(), node, copies, order{ID: "first"}); err != nil { // so that its queue has a worker
+		// This connects the queue of copies to its worker.
+		if err := pipeline.Push(t.Context(), node, copies, order{ID: "first"}); err != nil {
 			t.Fatal(err)
 		}
 		other := producer(t, mesh.Node(link.Config{}))
@@ -211,8 +215,8 @@ func TestANodeThatIsItsOnlyWorkerHasItsTasksDone(t *testing.T) {
 	})
 }
 
-// TestADrainTakesNoTasksOfOthersAtItsEnd as they would have no end: only the handlers of tasks
-// push while queues are waited for.
+// TestADrainTakesNoTasksOfOthersAtItsEnd checks that only handlers of tasks may push while a
+// drain waits for the queues. Other pushes could keep it from ever ending.
 func TestADrainTakesNoTasksOfOthersAtItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -241,8 +245,9 @@ func TestADrainTakesNoTasksOfOthersAtItsEnd(t *testing.T) {
 	})
 }
 
-// TestADrainReachesTheOwnWorkerOfAStage to which the node has not pushed before, or whose queue
-// was made a moment ago: discovery does not lead to the node any more.
+// TestADrainReachesTheOwnWorkerOfAStage checks that a draining node reaches its own worker of a
+// stage that it has not pushed to before, or whose queue it has just made, although discovery no
+// longer lists the node.
 func TestADrainReachesTheOwnWorkerOfAStage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -271,7 +276,8 @@ func TestADrainReachesTheOwnWorkerOfAStage(t *testing.T) {
 			}
 			all = append(all, f)
 		}
-		stop() // before there is a stream
+		// The queue has no stream yet.
+		stop()
 		if err := <-ran; err != nil {
 			t.Errorf("Run returned %v", err)
 		}

@@ -19,7 +19,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// folder is a new one that no other queue has.
+// folder returns the path of a folder that no other queue uses.
 func folder(t *testing.T) string { t.Helper(); return filepath.Join(t.TempDir(), "queue") }
 
 func closeQueue(t *testing.T, p *pipeline.Producer[order]) []pipeline.Unfinished {
@@ -65,7 +65,8 @@ func TestDurableTasksOutliveTheirProducer(t *testing.T) {
 					}
 					ids = append(ids, f.ID())
 				}
-				sleep(time.Second) // each fails once
+				// Each task fails once.
+				sleep(time.Second)
 				left := closeQueue(t, p)
 				if len(left) != 100 || !left[0].Kept || left[0].Attempts != 1 || left[0].ID != ids[0] || left[99].ID != ids[99] {
 					t.Fatalf("%d left, the first is %+v", len(left), left[0])
@@ -82,7 +83,8 @@ func TestDurableTasksOutliveTheirProducer(t *testing.T) {
 				if err != nil || twin.ID() != ids[7] {
 					t.Errorf("a twin of a task from before: %v, %v", twin, err)
 				}
-				wait(t, []*pipeline.Future{twin}) // after an hour
+				// The task is retried after an hour.
+				wait(t, []*pipeline.Future{twin})
 				if left, err := p.Drain(t.Context()); len(left) != 0 || err != nil {
 					t.Errorf("%d left, %v", len(left), err)
 				}
@@ -126,7 +128,8 @@ func TestAFolderIsOfOneQueue(t *testing.T) {
 			t.Errorf("a second queue: %v", err)
 		}
 		enqueue(t, p, 3)
-		if err := node.Close(); err != nil { // without closing the queue
+		// The queue is not closed before its node.
+		if err := node.Close(); err != nil {
 			t.Fatal(err)
 		}
 		other := pipeline.NewStage[order]("mailer", "other")
@@ -301,9 +304,11 @@ func TestDiskUseIsBoundByWhatLives(t *testing.T) {
 		for i := range batch {
 			batch[i].ID = pad
 		}
-		batches := 40 // 80 MB in all
+		// The batches have 80 MB in total.
+		batches := 40
 		if race.Enabled {
-			batches = 5 // what the disk holds is told without it
+			// A run without the race detector tests the full size.
+			batches = 5
 		}
 		for range batches {
 			all, err := p.EnqueueAll(t.Context(), batch)

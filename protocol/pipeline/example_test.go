@@ -14,8 +14,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// Letter is what the examples push, and the stages are declared once, imported by both
-// sides.
+// Letter is what the examples push. The stages are declared once, and both sides import
+// them.
 type Letter struct{ To, Text string }
 
 var (
@@ -24,12 +24,13 @@ var (
 	Drafts  = pipeline.NewStage[string]("post", "drafts")
 )
 
-// together runs f with a node of the service post, which pull makes a worker, and
-// another one, which pushes.
+// together makes a node of the service post, which pull makes a worker, and calls f with
+// another node, which pushes.
 func together(pull func(node *link.Node), f func(ctx context.Context, node *link.Node) error) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	registry, err := static.New() // for this process alone; leave Config.Registry out to find other processes
+	// This registry is for one process. Leave out Config.Registry to find other processes.
+	registry, err := static.New()
 	if err != nil {
 		fmt.Println(err) //nolint:forbidigo // an example
 		return
@@ -142,7 +143,7 @@ func ExampleThrough() {
 		if err := pipeline.Push(ctx, node, Drafts, "Ada: all is well"); err != nil {
 			return err
 		}
-		// Done means that the next stage has it. Wait for that one too.
+		// Push returns when the next stage has the letter. Wait for that stage too.
 		for ctx.Err() == nil {
 			stats, err := pipeline.QueryStats(ctx, node, "post")
 			if err != nil {

@@ -10,24 +10,29 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// Faults is a real log in which calls fail as a test says.
+// Faults is a real log whose calls fail as a test demands.
 type Faults struct {
 	disk
 
-	mu      sync.Mutex // guards the fields below
-	fail    error
-	kinds   map[byte]bool // the kinds of records that it hits; nil is all
-	spare   int           // appends of these kinds that succeed before
-	told    func(wal.Position, error)
-	denied  int
-	written [256]int // records of each kind
-	held    bool     // nothing is told to be durable
+	mu   sync.Mutex // guards the fields below
+	fail error
+	// kinds holds the kinds of records whose appends fail; nil means all.
+	kinds map[byte]bool
+	// spare is how many appends of these kinds still succeed first.
+	spare  int
+	told   func(wal.Position, error)
+	denied int
+	// written counts the records of each kind.
+	written [256]int
+	// held is set if the queue is not told what is durable.
+	held    bool
 	hasty   func(pos wal.Position) error
 	stalled chan struct{}
-	syncing chan struct{} // syncs that are waited for take until it is closed
+	// syncing blocks Commit until it is closed, unless it is nil.
+	syncing chan struct{}
 }
 
-// HoldSync has syncs that the queue waits for take until what it returns is called.
+// HoldSync makes syncs that the queue waits for block until release is called.
 func (f *Faults) HoldSync() (release func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -36,7 +41,7 @@ func (f *Faults) HoldSync() (release func()) {
 	return func() { close(syncing) }
 }
 
-// Stall has appends of tasks wait until what it returns is called.
+// Stall makes appends of tasks block until resume is called.
 func (f *Faults) Stall() (resume func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -45,8 +50,8 @@ func (f *Faults) Stall() (resume func()) {
 	return func() { close(stalled) }
 }
 
-// Hasty has the disk tell how an append of tasks that is just returning has fared: that it is
-// durable if f returns nil, and nothing after that.
+// Hasty makes the disk report an append of tasks before the append returns: as durable if fail
+// returns nil, and as failed otherwise. Nothing is reported as durable later.
 func (f *Faults) Hasty(fail func() error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -59,7 +64,7 @@ func (f *Faults) Hasty(fail func() error) {
 	}
 }
 
-// Hold keeps the disk from saying that anything is durable.
+// Hold keeps the disk from reporting anything as durable.
 func (f *Faults) Hold() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -80,7 +85,8 @@ func (f *Faults) On(folder string, mode Mode) QueueOption {
 	return queueOption(func(s *queueSettings) {
 		s.folder, s.mode = folder, mode
 		s.disk = func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) {
-			if f.told = opts.OnDurable; f.told != nil { // who spills is not told
+			// A queue that spills is not told what is durable.
+			if f.told = opts.OnDurable; f.told != nil {
 				opts.OnDurable = f.durable
 			}
 			log, err := wal.Open(dir, opts, replay)
@@ -95,8 +101,8 @@ func (f *Faults) SpillOn(folder string) QueueOption {
 	return queueOption(func(s *queueSettings) { f.On("", GroupCommit).applyQueue(s); s.spill = folder })
 }
 
-// Set makes appends fail from now on, those with records of these kinds, or all; a
-// nil error lets them succeed again.
+// Set makes appends that start with a record of one of these kinds fail from now on. Without
+// kinds, all appends fail. A nil error lets them succeed again.
 func (f *Faults) Set(err error, kinds ...byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -109,7 +115,7 @@ func (f *Faults) Set(err error, kinds ...byte) {
 	}
 }
 
-// SetAfter is Set for appends with records of a kind, but for the first n.
+// SetAfter is like Set for one kind, but the first n appends of that kind still succeed.
 func (f *Faults) SetAfter(n int, err error, kind byte) {
 	f.Set(err, kind)
 	f.mu.Lock()
@@ -117,17 +123,17 @@ func (f *Faults) SetAfter(n int, err error, kind byte) {
 	f.spare = n
 }
 
-// Denied is how many appends failed.
+// Denied returns how many appends failed.
 func (f *Faults) Denied() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.denied
 }
 
-// Freeze is what the log does when a sync fails.
+// Freeze reports an error as the log does when a sync fails.
 func (f *Faults) Freeze(err error) { f.told(0, err) }
 
-// Append is that of the log, or fails.
+// Append appends to the log, or fails.
 func (f *Faults) Append(records ...wal.Record) (wal.Position, error) {
 	f.mu.Lock()
 	stalled := f.stalled
@@ -148,7 +154,7 @@ func (f *Faults) Append(records ...wal.Record) (wal.Position, error) {
 	return pos, err
 }
 
-// AppendReserved is that of the log, or fails.
+// AppendReserved appends to the log, or fails.
 func (f *Faults) AppendReserved(records ...wal.Record) (wal.Position, error) {
 	if err := f.hit(records[0].Kind); err != nil {
 		return 0, err
@@ -156,7 +162,7 @@ func (f *Faults) AppendReserved(records ...wal.Record) (wal.Position, error) {
 	return f.note(records)(f.disk.AppendReserved(records...))
 }
 
-// note counts records that are written.
+// note returns a function that counts records if their append succeeds, and passes its results on.
 func (f *Faults) note(records []wal.Record) func(wal.Position, error) (wal.Position, error) {
 	return func(pos wal.Position, err error) (wal.Position, error) {
 		f.mu.Lock()
@@ -170,7 +176,7 @@ func (f *Faults) note(records []wal.Record) func(wal.Position, error) (wal.Posit
 	}
 }
 
-// Written is how many records of a kind were written, those that end others not counted.
+// Written returns how many records of a kind were written, without those that end others.
 func (f *Faults) Written(kind byte) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -191,7 +197,7 @@ func (f *Faults) hit(kind byte) error {
 	return f.fail
 }
 
-// Commit is that of the log.
+// Commit commits the log, after waiting for the release that HoldSync returned.
 func (f *Faults) Commit(ctx context.Context, pos wal.Position) error {
 	f.mu.Lock()
 	syncing := f.syncing
@@ -208,8 +214,8 @@ const (
 	RecordEnd  = recordEnd
 )
 
-// SetBack is the clock of a system that was set back by d just after a queue was made,
-// or forward.
+// SetBack has the effect of setting the system clock back by d just after the queue was made,
+// or forward if d is negative.
 func SetBack(d time.Duration) QueueOption {
 	return queueOption(func(s *queueSettings) { s.clock = newClock(); s.clock.wall += int64(d) })
 }
@@ -222,14 +228,13 @@ func SetBackPull(d time.Duration) PullOption {
 // RecordDead is another kind of record, for [Faults.Set].
 const RecordDead = recordDead
 
-// Patient has a queue wait long for workers that are lost, so that a slow machine loses
-// none.
+// Patient makes a queue wait long for lost workers, so that it gives up none on a slow machine.
 func Patient() QueueOption {
 	return queueOption(func(s *queueSettings) { s.queue.Grace = time.Hour })
 }
 
-// RejoinPause is how long a queue waits after that many failures in a row to have a stream
-// to a worker.
+// RejoinPause returns the backoff of a queue after a number of consecutive failures to keep a
+// stream to a worker.
 func RejoinPause(failures int) time.Duration { return rejoinPause(failures) }
 
 // The kinds of other records, for [Faults.Set].
@@ -238,10 +243,10 @@ const (
 	RecordWorker = recordWorker
 )
 
-// Halt ends what runs of a queue, as the end of its node does.
+// Halt stops the goroutines of a queue, as closing its node does.
 func (q *Queue) Halt() { q.cancelAll() }
 
-// HoldFinish keeps the queues of a node from finishing until what it returns is called.
+// HoldFinish keeps the queues of a node from finishing until release is called.
 func HoldFinish(node *link.Node) (release func()) {
 	s := systemOf(node)
 	s.mu.Lock()
@@ -251,7 +256,7 @@ func HoldFinish(node *link.Node) (release func()) {
 // SpareFences is how many runs in a row may find the disk full.
 const SpareFences = spareFences
 
-// LongestTasks is the longest frame of tasks that a worker takes.
+// LongestTasks bounds a frame of tasks that a worker takes, in bytes.
 const LongestTasks = maxTasks
 
 // EnqueueRaw pushes a task with a body of any length.
@@ -262,7 +267,7 @@ func (q *Queue) EnqueueRaw(ctx context.Context, body []byte) (*Future, error) {
 	return &Future{e, q}, err
 }
 
-// refusing is a stream that sends nothing, and has not ended as far as anybody knows.
+// refusing is a stream that fails to send anything, although its context has not ended.
 type refusing struct {
 	stream
 
@@ -272,8 +277,8 @@ type refusing struct {
 func (s refusing) Send(link.Frame) error    { return s.err }
 func (s refusing) Context() context.Context { return context.Background() }
 
-// SendRefused has the queue send a task to a worker whose stream refuses it with an error, which
-// it returns, and then lose the stream.
+// SendRefused makes the queue send a task on a stream that refuses it with err, and then lose that
+// stream. It returns the error with which the queue stopped sending.
 func (q *Queue) SendRefused(err error) error {
 	now := q.clock.now().UnixNano()
 	q.mu.Lock()
@@ -288,7 +293,7 @@ func (q *Queue) SendRefused(err error) error {
 	return err
 }
 
-// ServeAs has a worker serve a producer that is peer, and returns the end of its stream.
+// ServeAs makes a worker serve peer as a producer, and returns the producer's side of the stream.
 func ServeAs(ctx context.Context, w *Worker, peer link.Peer) interface {
 	Send(f link.Frame) error
 	Recv() (link.Frame, error)
@@ -299,19 +304,19 @@ func ServeAs(ctx context.Context, w *Worker, peer link.Peer) interface {
 	return &localStream{ctx, end, back, there, peer}
 }
 
-// Remember bounds the tasks that are known by their IDs, and the bytes of their results.
+// Remember bounds the tasks that are remembered by their IDs, and the bytes of their results.
 func Remember(tasks int, bytes int64) QueueOption {
 	return queueOption(func(s *queueSettings) { s.queue.DedupCount, s.queue.DedupBytes = tasks, bytes })
 }
 
-// DefaultGrace is how long a worker is waited for whose stream has ended.
+// DefaultGrace is how long a queue waits for a worker whose stream has ended.
 const DefaultGrace = queue.DefaultGrace
 
-// OwnPeer is a node as its own worker sees it without the network.
+// OwnPeer returns a node as its own worker sees it without the network.
 func OwnPeer(node *link.Node) link.Peer { return systemOf(node).ownPeer() }
 
-// Sighted is a node as its worker sees it without the network, when its queue has dialed one address
-// and others have said HELLO for that queue before the answer.
+// Sighted returns the address of a node as its worker sees it without the network, if its queue has
+// dialed one address and the addresses in hellos have sent HELLO for that queue before the answer.
 func Sighted(node *link.Node, dialed string, hellos ...string) string {
 	s, self := systemOf(node), systemOf(node).ownPeer()
 	s.sight.begin("q")

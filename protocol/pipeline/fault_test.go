@@ -51,7 +51,7 @@ func TestAKilledWorkerLosesNothing(t *testing.T) {
 	})
 }
 
-// hasty is limits with which a connection is given up soon.
+// hasty returns limits with which a silent connection is closed soon.
 func hasty() link.Limits {
 	return link.Limits{Silence: 300 * time.Millisecond}
 }
@@ -76,7 +76,8 @@ func TestLeasesSurviveABlip(t *testing.T) {
 		for p.Stats().Workers[0].Connected {
 			sleep(10 * time.Millisecond)
 		}
-		sleep(500 * time.Millisecond) // it is awaited for 5 s after its last word
+		// The queue waits for the worker for 5 s after its last frame.
+		sleep(500 * time.Millisecond)
 		mesh.Heal(client, w)
 		wait(t, all)
 		if runs.Load() != 4 || all[0].Outcome().Attempts != 1 {
@@ -187,7 +188,8 @@ func TestSlowWorkersTasksAreRecalled(t *testing.T) {
 			return nil
 		}, pipeline.Slots(1))
 		p := producer(t, mesh.Node(link.Config{}))
-		wait(t, enqueue(t, p, 100)) // it is fast, so that it may have many
+		// The worker is fast at first, so it gets a large window.
+		wait(t, enqueue(t, p, 100))
 		if p.Stats().Workers[0].Window < 10 {
 			t.Fatalf("stats %+v: nothing is prefetched", p.Stats())
 		}
@@ -214,8 +216,8 @@ func TestSlowWorkersTasksAreRecalled(t *testing.T) {
 	})
 }
 
-// TestShares writes down how work is divided, and holds slots to never be idle for
-// more than 50 ms while tasks wait elsewhere.
+// TestShares logs how work is divided, and checks that no slot is idle for more than
+// 50 ms while tasks wait elsewhere.
 func TestShares(t *testing.T) {
 	for _, c := range []struct {
 		name               string
@@ -308,7 +310,8 @@ func TestManyProducersAndFewSlots(t *testing.T) {
 		for range 20 {
 			producers = append(producers, producer(t, mesh.Node(link.Config{})))
 		}
-		sleep(time.Second) // all are connected, and have nothing
+		// All producers are connected then, and have no tasks.
+		sleep(time.Second)
 		for i, p := range producers {
 			before := time.Now()
 			if err := p.Push(t.Context(), order{}); err != nil {
@@ -457,7 +460,8 @@ func TestAPoisonTaskKillsOnlySoManyWorkers(t *testing.T) {
 				if o.ID == "0" {
 					<-ready
 					killed.Add(1)
-					mesh.Kill(node) // its process ends before it can say anything
+					// The process ends before it can report anything.
+					mesh.Kill(node)
 					<-ctx.Done()
 				}
 				return nil
@@ -535,7 +539,8 @@ func TestTheTopologyChoosesTheWorkers(t *testing.T) {
 	})
 }
 
-// TestAFrozenWorkerIsGivenUpFromItsLastWordOn and not from when its silence is noticed.
+// TestAFrozenWorkerIsGivenUpFromItsLastWordOn checks that the time after which a worker is given up
+// counts from its last frame, and not from when its silence is noticed.
 func TestAFrozenWorkerIsGivenUpFromItsLastWordOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

@@ -18,8 +18,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// fenced is a mesh with a worker that tells the fences of a task that is never done, and the folder
-// of its queue.
+// fenced is a mesh with a worker that reports the fences of a task that is never done, and the folder
+// of the task's queue.
 type fenced struct {
 	mesh   *linktest.Mesh
 	dir    string
@@ -37,14 +37,14 @@ func newFenced(t *testing.T, dir string) *fenced {
 	return f
 }
 
-// open opens the queue, on a disk that is as full as faults say and with a clock that is set
-// back by some time.
+// open opens the queue on a disk with these faults, and with a clock that is set back.
 func (f *fenced) open(t *testing.T, faults *pipeline.Faults, back time.Duration) *pipeline.Producer[order] {
 	t.Helper()
 	return producer(t, f.mesh.Node(link.Config{}), faults.On(f.dir, pipeline.GroupCommit), pipeline.Attempts(1000), pipeline.SetBack(-back))
 }
 
-// look takes the fences of a run, of which there are none if none is expected.
+// look takes the fences of a run, each of which must be higher than the one before. given is whether
+// there must be any.
 func (f *fenced) look(t *testing.T, run int, given bool) {
 	t.Helper()
 	sleep(10 * time.Minute)
@@ -66,8 +66,8 @@ func fullForMeta() *pipeline.Faults {
 	return &faults
 }
 
-// TestNoFenceIsGivenTwiceOnAFullDisk, on which a run cannot write where its fences begin; the
-// clock is set back at each run, too.
+// TestNoFenceIsGivenTwiceOnAFullDisk has runs begin on a disk that is too full to write where their
+// fences begin. The clock is set back at each run as well.
 func TestNoFenceIsGivenTwiceOnAFullDisk(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -87,8 +87,8 @@ func TestNoFenceIsGivenTwiceOnAFullDisk(t *testing.T) {
 	})
 }
 
-// TestAQueueWaitsForRoomRatherThanGiveAFenceTwice: if no more runs may begin without
-// room, or it is not known how many did.
+// TestAQueueWaitsForRoomRatherThanGiveAFenceTwice checks that a queue on a full disk sends nothing
+// before there is room, if no more runs may begin without room or if it is not known how many did.
 func TestAQueueWaitsForRoomRatherThanGiveAFenceTwice(t *testing.T) {
 	for name, spend := range map[string]func(t *testing.T, f *fenced){
 		"too many runs": func(t *testing.T, f *fenced) {
@@ -117,7 +117,8 @@ func TestAQueueWaitsForRoomRatherThanGiveAFenceTwice(t *testing.T) {
 				f.look(t, 0, true)
 				closeQueue(t, p)
 				spend(t, f)
-				sleep(time.Minute) // what had come to the worker is over
+				// Tasks that had come to the worker are over then.
+				sleep(time.Minute)
 				f.drop()
 				faults := fullForMeta()
 				p = f.open(t, faults, 0)
@@ -125,7 +126,8 @@ func TestAQueueWaitsForRoomRatherThanGiveAFenceTwice(t *testing.T) {
 				faults.Set(nil)
 				f.look(t, 1, true)
 				closeQueue(t, p)
-				p = f.open(t, fullForMeta(), 0) // the file is as it was at first
+				// The file has its full length again.
+				p = f.open(t, fullForMeta(), 0)
 				f.look(t, 2, true)
 				closeQueue(t, p)
 			})
@@ -133,14 +135,15 @@ func TestAQueueWaitsForRoomRatherThanGiveAFenceTwice(t *testing.T) {
 	}
 }
 
-// drop takes the fences of runs that were not looked at.
+// drop takes the fences of runs that the test did not look at.
 func (f *fenced) drop() {
 	for len(f.fences) > 0 {
 		f.last = max(f.last, <-f.fences)
 	}
 }
 
-// TestAQueueThatWaitsForRoomSaysSo, in the log and to those who wait for its tasks.
+// TestAQueueThatWaitsForRoomSaysSo checks that the log and the errors of pushes say that a queue waits
+// for room.
 func TestAQueueThatWaitsForRoomSaysSo(t *testing.T) {
 	const why = "sends no task before its disk has room"
 	dir := folder(t)
@@ -170,7 +173,8 @@ func TestAQueueThatWaitsForRoomSaysSo(t *testing.T) {
 	})
 }
 
-// TestFencesAreSpareAgainWhenRoomIsFound by a run that began without, as of a run that began with it.
+// TestFencesAreSpareAgainWhenRoomIsFound checks that a run that began without room restores the spare
+// fences when there is room, as a run that begins with room does.
 func TestFencesAreSpareAgainWhenRoomIsFound(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {

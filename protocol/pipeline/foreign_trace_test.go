@@ -18,8 +18,8 @@ import (
 	"github.com/linkmesh/link/tracing"
 )
 
-// TestATaskOfAnotherTrustDomainContinuesNoTrace: a partner that may push has no say in what is
-// sampled here, and no baggage.
+// TestATaskOfAnotherTrustDomainContinuesNoTrace checks that a partner that may push can neither decide
+// what is sampled here nor set baggage.
 func TestATaskOfAnotherTrustDomainContinuesNoTrace(t *testing.T) { // SEC-398
 	const parent, traceID = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "0af7651916cd43dd8448eb211c80319c"
 	for name, at := range map[string]struct {

@@ -16,9 +16,10 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// TestAQueueOnADiskThatIsReallyFull is one that has filled it itself, and then one that another
-// program has filled: pushes fail at once and say why, the queue is opened and drained on it,
-// nothing that was accepted is lost, and it goes on when there is room, be it its own.
+// TestAQueueOnADiskThatIsReallyFull runs a queue on a disk that the queue has filled, and then on
+// one that another program has filled. Pushes must fail at once and say why, the queue must open
+// and drain, no accepted task may be lost, and pushes must succeed when there is room again, even
+// if only the drained tasks made it.
 func TestAQueueOnADiskThatIsReallyFull(t *testing.T) {
 	const size = 6 << 20
 	smalldisk.Run(t, size, func(t *testing.T, disk smalldisk.Disk) {
@@ -35,7 +36,8 @@ func TestAQueueOnADiskThatIsReallyFull(t *testing.T) {
 				t.Errorf("%d tasks were accepted, %d are there when the queue is opened on the full disk", first, s.Depth)
 			}
 			f.empty(t, p)
-			f.awaitRoom(t, p) // its own
+			// The drained tasks make room.
+			f.awaitRoom(t, p)
 			f.fill(t, p)
 			free := disk.Fill(t)
 			f.empty(t, p)
@@ -60,10 +62,11 @@ func TestAQueueOnADiskThatIsReallyFull(t *testing.T) {
 
 // filler pushes tasks until its disk is full.
 type filler struct {
-	mesh     *linktest.Mesh
-	dir      string
-	body     string
-	most     int // bytes of bodies that find no room
+	mesh *linktest.Mesh
+	dir  string
+	body string
+	// most is a number of bytes of bodies for which the disk has no room.
+	most     int
 	accepted int
 	done     tally
 }
@@ -82,7 +85,7 @@ func (f *filler) open(t *testing.T) *pipeline.Producer[order] {
 // push pushes one task. It reports whether there was room.
 func (f *filler) push(t *testing.T, p *pipeline.Producer[order]) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // virtual
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	began := time.Now()
 	_, err := p.Enqueue(ctx, order{ID: f.body + fmt.Sprint(f.accepted)})

@@ -15,7 +15,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// TestPushesOnAFullDiskFailAtOnce also while it has no room to say how tasks ended.
+// TestPushesOnAFullDiskFailAtOnce checks that pushes fail at once even while the disk has no room to
+// record how tasks ended.
 func TestPushesOnAFullDiskFailAtOnce(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -41,8 +42,8 @@ func TestPushesOnAFullDiskFailAtOnce(t *testing.T) {
 	})
 }
 
-// TestAQueueIsOpenedAndDrainedOnAFullDisk that has room for nothing but ends, which the
-// reserve of the log gives.
+// TestAQueueIsOpenedAndDrainedOnAFullDisk opens and drains a queue on a disk that has room only for
+// the ends of tasks, which the reserve of the log gives.
 func TestAQueueIsOpenedAndDrainedOnAFullDisk(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -68,7 +69,8 @@ func TestAQueueIsOpenedAndDrainedOnAFullDisk(t *testing.T) {
 	})
 }
 
-// TestPushesThatMeetAFailedSyncSayThatTheyMayRun and have an outcome that says so.
+// TestPushesThatMeetAFailedSyncSayThatTheyMayRun checks the errors of pushes whose tasks may be on disk
+// after a failed sync, and the outcome of a task that was accepted before.
 func TestPushesThatMeetAFailedSyncSayThatTheyMayRun(t *testing.T) {
 	dir := folder(t)
 	frozen := &wal.FrozenError{Op: "sync", File: "0000000000000000.wal", Cause: syscall.EIO}
@@ -83,7 +85,8 @@ func TestPushesThatMeetAFailedSyncSayThatTheyMayRun(t *testing.T) {
 			_, err := p.Enqueue(t.Context(), order{ID: "late"})
 			failed <- err
 		}()
-		sleep(time.Second) // it is written, and not synced
+		// The task is written then, but not synced as far as the queue knows.
+		sleep(time.Second)
 		hasty, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := p.Enqueue(hasty, order{ID: "hasty"}); !errors.Is(err, pipeline.ErrMayRun) || !errors.Is(err, link.DeadlineExceeded) {
@@ -109,7 +112,8 @@ func TestPushesThatMeetAFailedSyncSayThatTheyMayRun(t *testing.T) {
 	})
 }
 
-// TestRejoiningIsSpread so that those who lost a worker together do not come back together.
+// TestRejoiningIsSpread checks that the backoff has jitter, so that queues that lost a worker at the
+// same time do not reconnect at the same time.
 func TestRejoiningIsSpread(t *testing.T) {
 	for failures := 1; failures < 40; failures++ {
 		most := min(50*time.Millisecond<<min(failures-1, 8), 5*time.Second)
@@ -126,8 +130,8 @@ func TestRejoiningIsSpread(t *testing.T) {
 	}
 }
 
-// TestAWorkerThatWasMetOnAFullDiskIsWrittenDownLater: a queue that is opened after a crash
-// must know which workers to ask what runs.
+// TestAWorkerThatWasMetOnAFullDiskIsWrittenDownLater checks that a worker is recorded once there is
+// room. A queue that is opened after a crash must know which workers to ask what they run.
 func TestAWorkerThatWasMetOnAFullDiskIsWrittenDownLater(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {

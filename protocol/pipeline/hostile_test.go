@@ -19,14 +19,14 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// hostile starts a node that answers producers as a worker would, and does with their
-// streams what act says.
+// hostile starts a node that answers producers as a worker would, and then has act handle
+// their streams.
 func hostile(t *testing.T, mesh *linktest.Mesh, act func(ctx context.Context, st *link.Stream) error) *link.Node {
 	t.Helper()
 	return hostileTo(t, mesh, 10<<20, act)
 }
 
-// hostileTo is hostile with so many bytes of credit to each producer.
+// hostileTo is like hostile, but gives each producer a credit, in bytes.
 func hostileTo(t *testing.T, mesh *linktest.Mesh, credit int, act func(ctx context.Context, st *link.Stream) error) *link.Node {
 	t.Helper()
 	node := mesh.Node(link.Config{Service: "mailer"})
@@ -40,7 +40,7 @@ func hostileTo(t *testing.T, mesh *linktest.Mesh, credit int, act func(ctx conte
 	return node
 }
 
-// welcome answers the HELLO of a producer, and gives it so many bytes of credit.
+// welcome answers the HELLO of a producer, and gives it a credit, in bytes.
 func welcome(st *link.Stream, credit int) error {
 	if _, err := st.Recv(); err != nil {
 		return err
@@ -52,7 +52,7 @@ func welcome(st *link.Stream, credit int) error {
 	return errors.Join(st.Send(f), st.Grant(1000, credit))
 }
 
-// grant sends a window.
+// grant sends a window for a number of tasks, of any size.
 func grant(st *link.Stream, tasks uint64) error {
 	return st.Send(link.Frame{Kind: frame.KindWindow, Body: frame.AppendUint(frame.AppendUint(nil, tasks), 1<<60)})
 }
@@ -90,7 +90,8 @@ func TestAWorkerThatGrantsEverythingAndDoesNothing(t *testing.T) {
 		}
 		var done tally
 		worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
-		// Its leases end after 30 s, and its tasks go to others; some come back to it.
+		// The leases of the hostile worker end after 30 s, and its tasks go to the other one. Some
+		// come back to it.
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 		defer cancel()
 		ends := map[pipeline.End]int{}
@@ -233,7 +234,8 @@ func TestProducersThatLie(t *testing.T) {
 		st = open(frame.Hello{Queue: "q"})
 		body := frame.Body{Payload: []byte{0xa0}}
 		var tasks []byte
-		for seq := uint64(1); seq <= 1000; seq++ { // the window is 2
+		// These are far more tasks than the window of 2 allows.
+		for seq := uint64(1); seq <= 1000; seq++ {
 			rec := frame.Task{Seq: seq, Delivery: 1, Attempt: 1, Left: -1, Start: -1, Body: body.Append(nil)}
 			tasks = rec.Append(tasks)
 		}
@@ -289,7 +291,7 @@ func greet(t *testing.T, client *link.Node, queue string) *link.Stream {
 	return st
 }
 
-// tasks is a frame of n tasks, all of which are number 1.
+// tasks returns a frame of n tasks that all have the number 1.
 func tasks(n int) link.Frame {
 	body := frame.Body{Payload: []byte{0xa0}}
 	var b []byte
@@ -316,7 +318,8 @@ func TestAProducerThatSendsAndDoesNotReadIsLeft(t *testing.T) {
 				for ; sent < 10_000 && err == nil; sent++ {
 					err = st.Send(f)
 				}
-				for err = nil; err == nil; { // why the stream ended
+				// Recv returns why the stream ended.
+				for err = nil; err == nil; {
 					_, err = st.Recv()
 				}
 				if !errors.Is(err, link.ResourceExhausted) {
@@ -351,7 +354,8 @@ func TestTheWindowIsForTheStreamThatWasOpenedLast(t *testing.T) {
 			}
 			sleep(10 * time.Millisecond)
 			for _, st := range streams {
-				_ = st.Send(tasks(1)) // the one that is not the last ends
+				// The older stream ends.
+				_ = st.Send(tasks(1))
 			}
 			sleep(100 * time.Millisecond)
 			for _, st := range streams {

@@ -82,7 +82,7 @@ func TestATaskThatWasNeverDoneCanBePushedAgain(t *testing.T) {
 				t.Errorf("the second push of %s: %v, done %d times", id, err, done.count(id))
 			}
 		}
-		// One whose handler is being canceled is wanted again.
+		// A task whose handler is being canceled is pushed again.
 		hasty, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := p.Push(hasty, order{ID: "slow"}, pipeline.ID("slow")); !errors.Is(err, link.DeadlineExceeded) {

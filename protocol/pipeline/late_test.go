@@ -11,13 +11,15 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// TestTheTimeOfATaskRunsWhileItComes in parts, which may take minutes: it begins no later than its TTL
-// says, and its handler has until its deadline, not longer.
+// TestTheTimeOfATaskRunsWhileItComes checks that the TTL and the deadline of a task count while it
+// arrives in parts, which may take minutes: it does not begin after its TTL, and its handler gets no
+// more time than is left until its deadline.
 func TestTheTimeOfATaskRunsWhileItComes(t *testing.T) {
 	const transfer = 5 * time.Minute
 	for name, c := range map[string]struct {
-		rec  frame.Task
-		want time.Duration // until its handler's context ends; 0: it does not begin
+		rec frame.Task
+		// want is how long the handler has until its deadline; 0 means that the task does not begin.
+		want time.Duration
 	}{
 		"in time":            {frame.Task{Left: 8 * time.Minute, Start: 6 * time.Minute}, 3 * time.Minute},
 		"after its TTL":      {frame.Task{Left: -1, Start: 4 * time.Minute}, 0},
@@ -55,7 +57,7 @@ func TestTheTimeOfATaskRunsWhileItComes(t *testing.T) {
 				if verb := verbOf(t, frames); (verb == frame.Ack) != (c.want > 0) || had != c.want {
 					t.Errorf("the outcome is %d, and it had %v until its deadline, want %v", verb, had, c.want)
 				}
-				// What comes whole has all of its time.
+				// A task that comes whole has all of its time.
 				rec.Seq = 2
 				if err := st.Send(link.Frame{Kind: frame.KindTasks, Credited: true, Body: rec.Append(nil)}); err != nil {
 					t.Fatal(err)
@@ -69,7 +71,7 @@ func TestTheTimeOfATaskRunsWhileItComes(t *testing.T) {
 	}
 }
 
-// verbOf is that of the last outcome that is there.
+// verbOf returns the verb of the last outcome that has arrived.
 func verbOf(t *testing.T, frames <-chan link.Frame) frame.Verb {
 	t.Helper()
 	synctest.Wait()

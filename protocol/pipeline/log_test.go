@@ -19,10 +19,11 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// says fails the test unless there are n lines with all the words.
+// says fails the test unless the log has n lines with all the words.
 func says(t *testing.T, log *logtest.Log, n int, words ...string) {
 	t.Helper()
-	synctest.Wait() // futures end before what is said of them is logged
+	// A future ends before its task is logged.
+	synctest.Wait()
 	if lines := log.Count(words...); lines != n {
 		t.Errorf("%d lines with %q, want %d, in\n%s", lines, words, n, log)
 	}

@@ -48,7 +48,8 @@ func TestTimesOfCenturies(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		worker(t, mesh, func(ctx context.Context, _ order) error {
 			pipeline.Extend(ctx, centuries)
-			sleep(race.Fewer(time.Hour, 5*time.Minute)) // MaxRun is a minute
+			// This takes longer than MaxRun, which is a minute.
+			sleep(race.Fewer(time.Hour, 5*time.Minute))
 			return ctx.Err()
 		}, pipeline.MaxRun(time.Minute))
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)

@@ -21,9 +21,11 @@ import (
 type diary struct {
 	mu      sync.Mutex // guards the fields below
 	running int
-	beside  int      // handlers that began while another ran
-	order   []string // in which they began
-	fences  []uint64
+	// beside counts the handlers that began while another ran.
+	beside int
+	// order has the IDs of tasks in the order in which their handlers began.
+	order  []string
+	fences []uint64
 }
 
 func (d *diary) begin(ctx context.Context, id string) {
@@ -57,7 +59,8 @@ func (d *diary) check(t *testing.T, want ...string) {
 	}
 }
 
-// TestTheNextOfAKeyWaitsForAHandlerThatIsDeaf to the end of its time.
+// TestTheNextOfAKeyWaitsForAHandlerThatIsDeaf checks that no other handler of a key begins before one
+// has returned that ignores the end of its context.
 func TestTheNextOfAKeyWaitsForAHandlerThatIsDeaf(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []pipeline.PushOption
@@ -75,7 +78,8 @@ func TestTheNextOfAKeyWaitsForAHandlerThatIsDeaf(t *testing.T) {
 				serve := func(ctx context.Context, o order) error {
 					d.begin(ctx, o.ID)
 					defer d.end()
-					once.Do(func() { sleep(time.Minute) }) // it ignores ctx
+					// The first handler ignores the end of ctx.
+					once.Do(func() { sleep(time.Minute) })
 					return ctx.Err()
 				}
 				worker(t, mesh, serve, pipeline.MaxRun(5*time.Second))
@@ -101,7 +105,8 @@ func TestTheNextOfAKeyWaitsForAHandlerThatIsDeaf(t *testing.T) {
 	}
 }
 
-// TestADeadlineThatEndsTheLastAttemptIsToldAsExpired and not as a dead letter.
+// TestADeadlineThatEndsTheLastAttemptIsToldAsExpired checks that a task whose deadline ends its last
+// attempt expires, and does not become a dead letter.
 func TestADeadlineThatEndsTheLastAttemptIsToldAsExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -115,8 +120,8 @@ func TestADeadlineThatEndsTheLastAttemptIsToldAsExpired(t *testing.T) {
 }
 
 // TestAProducerThatComesBackLearnsWhatRuns closes a durable producer while a task of a
-// key runs, and opens it again at once: neither the task nor the next of its key runs
-// beside it. What was done meanwhile is not done again.
+// key runs, and opens it again at once. Neither the task nor the next of its key may run
+// beside the handler, and what was done meanwhile must not be done again.
 func TestAProducerThatComesBackLearnsWhatRuns(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -139,10 +144,12 @@ func TestAProducerThatComesBackLearnsWhatRuns(t *testing.T) {
 		if left := closeQueue(t, p); len(left) != 3 || !left[0].Begun {
 			t.Fatalf("left %+v", left)
 		}
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit)) // the handler of 0 runs
+		// The handler of task 0 still runs.
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
 		<-began
 		closeQueue(t, p)
-		sleep(4 * time.Second) // the handler of 1 returns while there is no producer
+		// The handler of task 1 returns while there is no producer.
+		sleep(4 * time.Second)
 		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
 		if left, err := p.Drain(t.Context()); len(left) != 0 || err != nil {
 			t.Errorf("%d left, %v", len(left), err)
@@ -151,7 +158,8 @@ func TestAProducerThatComesBackLearnsWhatRuns(t *testing.T) {
 	})
 }
 
-// TestAProducerThatComesBackWaitsForAWorkerThatIsGone no longer than for any that is lost.
+// TestAProducerThatComesBackWaitsForAWorkerThatIsGone checks that a producer that comes back waits for
+// a worker of its earlier run no longer than for any lost worker.
 func TestAProducerThatComesBackWaitsForAWorkerThatIsGone(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -179,7 +187,7 @@ func TestAProducerThatComesBackWaitsForAWorkerThatIsGone(t *testing.T) {
 			t.Errorf("%d left, %v", len(left), err)
 		}
 		d.check(t, "new", "0", "1")
-		// The worker is not awaited again.
+		// The next run does not wait for that worker again.
 		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
 		reopened = time.Now()
 		wait(t, enqueue(t, p, 1, pipeline.Key("k")))
@@ -189,8 +197,8 @@ func TestAProducerThatComesBackWaitsForAWorkerThatIsGone(t *testing.T) {
 	})
 }
 
-// TestTheNextOfAKeyLeavesWhenTheEndIsWritten has a disk that has no room to say that the
-// first is done.
+// TestTheNextOfAKeyLeavesWhenTheEndIsWritten checks that the next task of a key is not sent
+// while the disk has no room to record that the first one is done.
 func TestTheNextOfAKeyLeavesWhenTheEndIsWritten(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -209,7 +217,8 @@ func TestTheNextOfAKeyLeavesWhenTheEndIsWritten(t *testing.T) {
 	})
 }
 
-// TestAnIDOutlivesItsQueue that was closed clean, and one that was not, with the outcome.
+// TestAnIDOutlivesItsQueue checks that a durable queue that was closed and opened again still knows the
+// ID of a task and its outcome.
 func TestAnIDOutlivesItsQueue(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -238,7 +247,8 @@ func TestAnIDOutlivesItsQueue(t *testing.T) {
 		}
 		sleep(time.Minute)
 		p = open()
-		push(p, "a", 1) // it is not done again, and has its result
+		// The task is not done again, and has its result.
+		push(p, "a", 1)
 		push(p, "b", 2)
 		f, err := p.Enqueue(t.Context(), order{Cents: 21}, pipeline.ID("b"))
 		if err != nil || f.Outcome().End != pipeline.Acked || f.Outcome().Worker != node.Instance() || f.Outcome().Attempts != 1 {
@@ -250,7 +260,8 @@ func TestAnIDOutlivesItsQueue(t *testing.T) {
 		sleep(61 * time.Second)
 		p = open()
 		push(p, "b", 2)
-		push(p, "a", 3) // its window is over
+		// The ID is forgotten by now.
+		push(p, "a", 3)
 		if _, err := p.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +274,8 @@ func TestAnIDOutlivesItsQueue(t *testing.T) {
 	})
 }
 
-// TestADeadLetterIsToldOnceItIsWritten so that a crash before that tells it once.
+// TestADeadLetterIsToldOnceItIsWritten checks that a dead letter is not reported before it is written,
+// so that it is reported only once if the process crashes before that.
 func TestADeadLetterIsToldOnceItIsWritten(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -279,7 +291,8 @@ func TestADeadLetterIsToldOnceItIsWritten(t *testing.T) {
 		if told.Load() != 0 {
 			t.Error("a dead letter was told before it was written")
 		}
-		closeQueue(t, p) // what is not written is lost, as in a crash
+		// What is not written is lost, as in a crash.
+		closeQueue(t, p)
 		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit), onDead)
 		sleep(10 * time.Second)
 		if told.Load() != 1 || len(p.DeadLetters()) != 1 {

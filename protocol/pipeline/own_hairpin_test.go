@@ -17,8 +17,8 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// hairpin is the socket of a node behind a NAT that leads what the node sends to the address that
-// it announces back to it, as from another address. The first byte of a packet says where it was sent.
+// hairpin is the socket of a node behind a NAT that returns what the node sends to its own announced
+// address, as if it came from another address. The first byte of a packet tells where it was sent.
 type hairpin struct {
 	net.PacketConn
 
@@ -49,8 +49,9 @@ func (h hairpin) ReadFrom(b []byte) (int, net.Addr, error) {
 	return copy(b, buf[1:n]), from, nil
 }
 
-// TestANodeIsTheSameProducerToItselfBehindANAT, whose address its own worker sees and its queue does
-// not, and whoever else says that it is the node meanwhile.
+// TestANodeIsTheSameProducerToItselfBehindANAT checks that a node's worker takes the node for the same
+// producer with and without the network, if a NAT shows the worker an address that the queue does not
+// see, and even if another peer claims to be the node.
 func TestANodeIsTheSameProducerToItselfBehindANAT(t *testing.T) {
 	for name, impostor := range map[string]bool{"alone": false, "beside one that claims to be it": true} {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +106,8 @@ func TestANodeIsTheSameProducerToItselfBehindANAT(t *testing.T) {
 				if err := errors.Join(err, st.Send(hello)); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := st.Recv(); err != nil { // it is welcome, as who it claims to be
+				// The worker welcomes the impostor as the node that it claims to be.
+				if _, err := st.Recv(); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -120,8 +122,9 @@ func TestANodeIsTheSameProducerToItselfBehindANAT(t *testing.T) {
 	}
 }
 
-// TestWhoClaimsToBeTheNodeWhileItIsSeenIsNotTaken for it: what the worker sees counts if that is one
-// place, or else what was known before, or else what the queue sees.
+// TestWhoClaimsToBeTheNodeWhileItIsSeenIsNotTakenForIt checks which address of the node counts: the one
+// that the worker sees, if all HELLOs come from one place; otherwise the one that was known before; and
+// otherwise the one that the queue sees.
 func TestWhoClaimsToBeTheNodeWhileItIsSeenIsNotTakenForIt(t *testing.T) {
 	const dialed, node, other = "127.0.0.2:1", "127.0.0.3:1", "127.0.0.4:1"
 	source, err := security.NewClusterSource(security.NewSecret(), "mailer", "")

@@ -15,8 +15,9 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestANodeIsTheSameProducerToItselfByAnyName: it may announce a name in place of an address, and in
-// the dev tier names are free as well.
+// TestANodeIsTheSameProducerToItselfByAnyName checks that a node's worker takes the node for the same
+// producer with and without the network if the node announces a host name instead of an address, and
+// in the dev tier, where names are not proven either.
 func TestANodeIsTheSameProducerToItselfByAnyName(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())

@@ -14,8 +14,9 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestANodeIsTheSameProducerToItselfWithoutTheNetwork, also where names are free: its worker is to
-// know what it has of the queue when a drain reaches it without the network.
+// TestANodeIsTheSameProducerToItselfWithoutTheNetwork checks that a node's worker takes the node for
+// the same producer with and without the network, even where names are not proven. The worker must know
+// what it has of a queue when a drain connects the two without the network.
 func TestANodeIsTheSameProducerToItselfWithoutTheNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -39,7 +40,8 @@ func TestANodeIsTheSameProducerToItselfWithoutTheNetwork(t *testing.T) {
 		began := make(chan struct{})
 		pipeline.Pull(node, copies, func(ctx context.Context, o order) error {
 			close(began)
-			sleep(5 * time.Second) // the node drains by then, and discovery does not lead to it any more
+			// The node drains by then, and discovery no longer lists it.
+			sleep(5 * time.Second)
 			_, err := pipeline.Enqueue(ctx, node, receipts, o)
 			return err
 		}, note(copies))
@@ -47,7 +49,8 @@ func TestANodeIsTheSameProducerToItselfWithoutTheNetwork(t *testing.T) {
 		ran := make(chan error, 1)
 		go func() { ran <- node.Run(ctx) }()
 		<-node.Ready()
-		f, err := pipeline.Enqueue(t.Context(), node, copies, order{}) // by the network
+		// This task goes over the network.
+		f, err := pipeline.Enqueue(t.Context(), node, copies, order{})
 		if err != nil {
 			t.Fatal(err)
 		}

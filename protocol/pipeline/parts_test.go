@@ -1,7 +1,7 @@
 //go:build !race
 
-// It moves more than 100 MiB, which is ten times as much work under the race detector;
-// that sees the same goroutines in the other tests.
+// The test moves more than 100 MiB, which is ten times as much work under the race
+// detector. The other tests run the same goroutines under it.
 
 package pipeline_test
 
@@ -20,10 +20,12 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// TestAWorkerThatSendsPartsWithoutAnEnd on the streams of many queues fills no more of the
-// producer's memory than one member may, and the queues' tasks are done by another worker.
+// TestAWorkerThatSendsPartsWithoutAnEnd checks that a worker that sends parts without an end on the
+// streams of many queues fills no more of the producer's memory than one member may, and that another
+// worker does the queues' tasks.
 func TestAWorkerThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-394
-	const queues, each = 48, 4 << 20 // of which each stream may have one
+	// each is how many bytes of parts one stream may have.
+	const queues, each = 48, 4 << 20
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var here, refused atomic.Int64

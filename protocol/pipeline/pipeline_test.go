@@ -34,7 +34,7 @@ func worker(t *testing.T, mesh *linktest.Mesh, f func(ctx context.Context, o ord
 	return node
 }
 
-// tally counts what handlers did.
+// tally counts how often handlers did each task.
 type tally struct {
 	mu   sync.Mutex // guards the field below
 	runs map[string]int
@@ -109,7 +109,7 @@ func TestResultsAndFutures(t *testing.T) {
 	})
 }
 
-// TestAWorkerWithoutAHandlerIsRefused at once, and not for each task.
+// TestAWorkerWithoutAHandlerIsRefused checks that a nil handler panics at once, and not for each task.
 func TestAWorkerWithoutAHandlerIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := linktest.NewMesh(t).Node(link.Config{Service: "post"})

@@ -20,19 +20,19 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// childEnv makes this program the other process of TestKillNine: it holds the folder
+// childEnv makes this program the child process of TestKillNine. Its value is the folder
 // of a queue.
 const childEnv = "LINK_PIPELINE_TEST_CHILD"
 
-// Several goroutines push in the child; the first of them have a key each.
+// In the child, pushers goroutines push. The first keyed of them have a key each.
 const (
 	pushers = 8
 	keyed   = 4
 )
 
-// runChild pushes tasks through a durable queue, numbered from the number that it is
-// given, and says which are accepted and which are done, until it is killed. From the
-// number 0 it pushes none, and ends when all tasks that are left are done.
+// runChild pushes tasks through a durable queue, numbered from its argument on, and prints
+// which are accepted and which are done, until it is killed. If the argument is 0, it pushes
+// none, and ends when all tasks that are left are done.
 func runChild(dir string) int {
 	var out sync.Mutex
 	say := func(what string, args ...any) {
@@ -90,20 +90,25 @@ func runChild(dir string) int {
 	select {}
 }
 
-// rounds is what the worker of TestKillNine sees. It lives while producers are killed.
+// rounds is what the worker of TestKillNine sees. The worker lives while producers are killed.
 type rounds struct {
-	mu     sync.Mutex // guards the fields below
-	round  int
-	ran    map[int][]int     // in which rounds a task ran
-	keys   map[string][]int  // tasks of a key in the order in which they began
-	busy   map[string]int    // handlers that run, by key
-	fences map[string]uint64 // the last one, by key
+	mu    sync.Mutex // guards the fields below
+	round int
+	// ran has the rounds in which each task ran.
+	ran map[int][]int
+	// keys has the tasks of each key in the order in which they began.
+	keys map[string][]int
+	// busy counts the running handlers by key; fences has the last fence by key.
+	busy   map[string]int
+	fences map[string]uint64
 	faults []string
-	next   chan struct{} // closed when the next producer is up
-	last   bool          // no other comes
+	// next is closed when the next producer is up.
+	next chan struct{}
+	// last is set if no other producer follows.
+	last bool
 }
 
-// run is the handler: now and then it runs until the producer was killed and is back.
+// run is the handler. Now and then it runs until the producer was killed and is back.
 func (r *rounds) run(ctx context.Context, o order) error {
 	n, err := strconv.Atoi(o.ID)
 	if err != nil {
@@ -144,7 +149,7 @@ func (r *rounds) begin(n int, key string, fence uint64) (wait <-chan struct{}) {
 	return nil
 }
 
-// up notes that the next producer is there, and whether it is the last.
+// up notes that the next producer is up, and whether it is the last.
 func (r *rounds) up(last bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -160,8 +165,9 @@ func (r *rounds) over() {
 	r.round++
 }
 
-// TestKillNine kills the process of a durable producer again and again, each time once it
-// has said a number of things, and every other time that a task is done. Its worker lives, and runs tasks while there is no producer.
+// TestKillNine kills the process of a durable producer again and again, each time once it has
+// printed a number of lines, and every other time not before it has printed that a task is done.
+// The worker lives, and runs tasks while there is no producer.
 func TestKillNine(t *testing.T) {
 	kills := 200
 	switch {
@@ -194,7 +200,8 @@ func TestKillNine(t *testing.T) {
 		t.Fatal(err)
 	}
 	accepted := map[int]bool{}
-	finished := map[int]int{} // in which round we heard that a task is done
+	// finished has the round in which a child said that a task is done.
+	finished := map[int]int{}
 	highest := 0
 	run := func(from, killAfter, done int) {
 		cmd := exec.CommandContext(t.Context(), exe, strconv.Itoa(from))
@@ -218,7 +225,8 @@ func TestKillNine(t *testing.T) {
 				accepted[n] = true
 				highest = max(highest, n)
 			case "done":
-				finished[n] = r.round // over writes it, on this goroutine
+				// Only over writes r.round, on this goroutine.
+				finished[n] = r.round
 				done--
 			case "left":
 				if rest != "0 <nil>" {
@@ -232,13 +240,16 @@ func TestKillNine(t *testing.T) {
 				_ = cmd.Process.Kill()
 			}
 		}
-		_ = cmd.Wait() // it was killed
+		// The error only says that the child was killed.
+		_ = cmd.Wait()
 		r.over()
 	}
 	from := 0
 	for i := range kills {
-		from = max(from, highest) + 1000 // a child may have pushed more than it could say
-		run(from, rand.IntN(100), i%2)   // on a busy machine all of these may be said before a task is done
+		// A child may have pushed more tasks than it could report.
+		from = max(from, highest) + 1000
+		// On a busy machine, a child may print all of these lines before a task is done.
+		run(from, rand.IntN(100), i%2)
 	}
 	run(0, 0, 0)
 	cancel()

@@ -8,7 +8,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// history of n failed attempts, at the times 1, 2, 3 and on.
+// failures returns a history of n failed attempts that ended at the times 1, 2, 3 and so on.
 func failures(n int) []queue.Attempt {
 	var out []queue.Attempt
 	for i := range n {
@@ -17,7 +17,7 @@ func failures(n int) []queue.Attempt {
 	return out
 }
 
-// records of a task that failed three times and is a dead letter.
+// deadRecords returns the records of a task that failed three times and is a dead letter.
 func deadRecords() []wal.Record {
 	body := frame.Body{Payload: []byte{1}}
 	t := &queue.Task{Seq: 7, Body: body.Append(nil)}
@@ -32,7 +32,8 @@ func deadRecords() []wal.Record {
 	return append(out, log.all()...)
 }
 
-// Compaction moves the records of a task behind younger ones of the same task.
+// TestADeadLetterIsRestoredWhateverTheOrderOfItsRecords replays records out of order, since compaction
+// moves records of a task behind younger ones of the same task.
 func TestADeadLetterIsRestoredWhateverTheOrderOfItsRecords(t *testing.T) {
 	records := deadRecords()
 	for name, order := range map[string][]int{

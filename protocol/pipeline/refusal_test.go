@@ -14,12 +14,14 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun: the parts run ahead of the worker's refusal, and
-// the worker was heard of last long ago. It does not know the task, and says so when it is asked.
+// TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun has a worker refuse a task after all of its parts
+// were sent, when the worker was last heard from long ago. No attempt may count, because the worker does
+// not know the task and says so when it is asked.
 func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-397
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		refused, last := 0, time.Now() // its streams follow one another
+		// The streams follow one another, so these need no lock.
+		refused, last := 0, time.Now()
 		node := mesh.Node(link.Config{Service: "mailer"})
 		node.Handle(receipts.Route(), func(_ context.Context, st *link.Stream) error {
 			first, err := st.Recv()
@@ -63,7 +65,8 @@ func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-3
 		mesh.Start(node)
 		log := &logtest.Log{}
 		p := producer(t, mesh.Node(link.Config{Logger: log.Logger()}))
-		sleep(time.Minute) // nothing is said
+		// The worker sends nothing for a minute.
+		sleep(time.Minute)
 		f, err := p.Enqueue(t.Context(), orderOf(100<<10))
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +81,7 @@ func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-3
 	})
 }
 
-// untilEnd reads until the other side has gone.
+// untilEnd reads until the stream ends, and returns why it ended.
 func untilEnd(st *link.Stream) error {
 	for {
 		if _, err := st.Recv(); err != nil {

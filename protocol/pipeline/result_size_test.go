@@ -13,7 +13,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// TestAResultMayBeAsLongAsATask has workers return results of all sizes that a message has.
+// TestAResultMayBeAsLongAsATask has workers return results of up to 4 MiB, and one that is too long.
 func TestAResultMayBeAsLongAsATask(t *testing.T) {
 	stage := pipeline.NewStageResult[int, string]("printer", "print")
 	for _, durable := range []bool{false, true} {

@@ -15,7 +15,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// readsNothing is a worker that grants a window and says that it lives.
+// readsNothing returns the handler of a worker that grants a window and sends PINGs, but reads nothing.
 func readsNothing(window uint64) func(ctx context.Context, st *link.Stream) error {
 	return func(ctx context.Context, st *link.Stream) error {
 		if err := grant(st, window); err != nil {
@@ -31,7 +31,8 @@ func readsNothing(window uint64) func(ctx context.Context, st *link.Stream) erro
 	}
 }
 
-// TestAWorkerThatReadsNothingIsSaidOnce, also if it is the only one.
+// TestAWorkerThatReadsNothingIsSaidOnce checks that a worker that reads nothing is logged once, even if
+// it is the only one.
 func TestAWorkerThatReadsNothingIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -50,8 +51,8 @@ func TestAWorkerThatReadsNothingIsSaidOnce(t *testing.T) {
 	})
 }
 
-// TestAWorkerThatReadsNothingKeepsNoTask that was not sent to it, while more tasks wait than others
-// take: it grants a large window, says that it lives, and gives no credit.
+// TestAWorkerThatReadsNothingKeepsNoTask checks that a worker that grants a large window and sends PINGs
+// but gives no credit keeps no task that was not sent to it, while more tasks wait than others take.
 func TestAWorkerThatReadsNothingKeepsNoTask(t *testing.T) { // SEC-396
 	const window, backlog = 500, 200
 	synctest.Test(t, func(t *testing.T) {
@@ -61,7 +62,8 @@ func TestAWorkerThatReadsNothingKeepsNoTask(t *testing.T) { // SEC-396
 		p := producer(t, mesh.Node(link.Config{Logger: log.Logger()}))
 		var first []*pipeline.Future
 		for range window + backlog {
-			f, err := p.Enqueue(t.Context(), orderOf(100)) // all of them are more than it gives credit for
+			// All of the tasks together need more credit than the worker gives.
+			f, err := p.Enqueue(t.Context(), orderOf(100))
 			if err != nil {
 				t.Fatal(err)
 			}

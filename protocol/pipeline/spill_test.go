@@ -18,8 +18,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// TestWhatIsSpilledGoesOnInADurableQueue closes two queues in memory, one after the
-// other, on one folder.
+// TestWhatIsSpilledGoesOnInADurableQueue has two queues in memory spill to one folder, one after
+// the other, and a durable queue continue with their tasks in order.
 func TestWhatIsSpilledGoesOnInADurableQueue(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -54,7 +54,8 @@ func TestWhatIsSpilledGoesOnInADurableQueue(t *testing.T) {
 	})
 }
 
-// TestMoreIsSpilledThanASegmentHolds: a queue in memory may have four times as much.
+// TestMoreIsSpilledThanASegmentHolds spills more than a segment of the log holds. A queue in memory may
+// have four times as much.
 func TestMoreIsSpilledThanASegmentHolds(t *testing.T) {
 	const tasks, size = 17, 4<<20 - 1<<10
 	dir := folder(t)
@@ -78,9 +79,11 @@ func TestMoreIsSpilledThanASegmentHolds(t *testing.T) {
 	})
 }
 
-// TestADiskThatFillsWhileTasksAreSpilled keeps the oldest, and the list says which.
+// TestADiskThatFillsWhileTasksAreSpilled checks that the oldest tasks are kept, and that the list of
+// unfinished tasks says which.
 func TestADiskThatFillsWhileTasksAreSpilled(t *testing.T) {
-	const tasks, room = 6, 4 // each is an append of its own
+	// Each task is an append of its own.
+	const tasks, room = 6, 4
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		client := linktest.NewMesh(t).Node(link.Config{})
@@ -145,9 +148,9 @@ func TestAFolderThatCannotBeSpilledTo(t *testing.T) {
 	})
 }
 
-// TestASpilledQueueIsKnownToItsWorkers by the numbers of its tasks: what they did of it
-// is not taken for what is left, and what they run is not done twice. The folder can be
-// spilled to again when a durable queue has used it.
+// TestASpilledQueueIsKnownToItsWorkers checks that workers recognize the tasks of a spilled queue
+// by their numbers: tasks that they have done are not mistaken for those that are left, and tasks
+// that they run are not done twice. A folder that a durable queue has used can be spilled to again.
 func TestASpilledQueueIsKnownToItsWorkers(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -157,7 +160,8 @@ func TestASpilledQueueIsKnownToItsWorkers(t *testing.T) {
 		client := mesh.Node(link.Config{})
 		p := producer(t, client, pipeline.Spill(dir))
 		all := enqueue(t, p, 12)
-		sleep(1500 * time.Millisecond) // 4 are done, 4 run
+		// Four tasks are done then, and four run.
+		sleep(1500 * time.Millisecond)
 		if left, err := p.Close(); err != nil || len(left) != 8 || !left[0].Kept {
 			t.Fatalf("%d tasks are left, %v", len(left), err)
 		}

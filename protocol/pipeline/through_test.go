@@ -18,7 +18,7 @@ import (
 
 var lines = pipeline.NewStage[string]("parser", "lines")
 
-// parse starts a node between lines and receipts.
+// parse makes a node a worker between lines and out, and starts it.
 func parse(mesh *linktest.Mesh, node *link.Node, out pipeline.Target[order]) {
 	pipeline.Through(node, lines, out, func(_ context.Context, line string) (order, error) { return order{ID: line}, nil },
 		pipeline.MaxRun(10*time.Second), pipeline.Slots(2))
@@ -43,7 +43,8 @@ func enqueueLines(t *testing.T, mesh *linktest.Mesh, n int) []*pipeline.Future {
 	return all
 }
 
-// The stage behind has no worker, or no room on its disk, for an hour.
+// TestAStageThatIsFullForLongCostsNoAttempts leaves the next stage without a worker, or without room on
+// its disk, for an hour.
 func TestAStageThatIsFullForLongCostsNoAttempts(t *testing.T) {
 	for name, onDisk := range map[string]bool{"a full queue": false, "a full disk": true} {
 		t.Run(name, func(t *testing.T) {
@@ -102,8 +103,9 @@ func TestAStageWhoseNextIsClosedGivesItsTasksBack(t *testing.T) {
 	})
 }
 
-// TestAnotherProducerDoesNotSpendTheIDsOfAStage: it may claim the name of any queue, and numbers of
-// tasks that this has not given yet. What comes of these must not pass for what comes of its own.
+// TestAnotherProducerDoesNotSpendTheIDsOfAStage has a producer claim the name of another one's queue, and
+// a task number that this queue has not used yet. The result of its task must not be taken for the result
+// of the other producer's task.
 func TestAnotherProducerDoesNotSpendTheIDsOfAStage(t *testing.T) { // SEC-399
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// A push that names nobody ends by the default deadline, says what is wrong, and is said in
-// the log before.
+// TestAPushToNobodySaysWhatIsWrong checks that a push to a stage that nobody serves ends by the default
+// deadline with an error that says what is wrong, and that the log says so before.
 func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
 	for name, c := range map[string]struct {
 		stage pipeline.Stage[order]
@@ -82,7 +82,8 @@ func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// The default deadline counts for all that a push waits for: room in the queue as well.
+// TestAPushToAFullQueueEndsByTheDefaultDeadline checks that the default deadline of a push also limits
+// the wait for room in the queue.
 func TestAPushToAFullQueueEndsByTheDefaultDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -109,7 +110,8 @@ func TestAPushToAFullQueueEndsByTheDefaultDeadline(t *testing.T) {
 	})
 }
 
-// While a worker is connected a queue that waits is not a queue that nobody serves.
+// TestAServedQueueIsNotSaidToWait checks that a queue whose tasks wait is not logged as unserved while a
+// worker is connected.
 func TestAServedQueueIsNotSaidToWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -134,8 +136,8 @@ func TestAServedQueueIsNotSaidToWait(t *testing.T) {
 	})
 }
 
-// While a new version is rolled out some workers have a stage and some do not yet: the log says
-// so when that lasts, and once for all of them.
+// TestWorkersWithoutTheStageAreSaidOnce checks that workers that do not have a stage yet, as during a
+// rollout, are logged only when that lasts, and once for all of them.
 func TestWorkersWithoutTheStageAreSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -159,8 +161,8 @@ func TestWorkersWithoutTheStageAreSaidOnce(t *testing.T) {
 	})
 }
 
-// A worker that has seen a later run of the queue does not take the tasks of this one: that is
-// said, too, and it is not asked again and again.
+// TestAQueueOfWhichALaterRunIsKnownSaysSo checks that a queue logs that a worker refuses it because it has
+// seen a later run of the queue, and that the queue retries slowly.
 func TestAQueueOfWhichALaterRunIsKnownSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

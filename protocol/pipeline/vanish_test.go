@@ -12,7 +12,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline"
 )
 
-// A worker whose connection is lost is awaited for 5 s, unless it is no longer found.
+// TestAWorkerThatIsFoundNoMoreIsNotAwaited checks that a queue does not wait 5 s for a lost worker that
+// discovery no longer lists.
 func TestAWorkerThatIsFoundNoMoreIsNotAwaited(t *testing.T) {
 	for name, lost := range map[string]bool{"before its connection is lost": false, "while it is awaited": true} {
 		t.Run(name, func(t *testing.T) {
@@ -39,7 +40,8 @@ func TestAWorkerThatIsFoundNoMoreIsNotAwaited(t *testing.T) {
 					}
 					sleep(10 * time.Millisecond)
 				}
-				if awaited > 200 { // discovery takes a second to believe it
+				// Discovery takes a second to believe that the worker is gone.
+				if awaited > 200 {
 					t.Errorf("it was awaited for %v", time.Duration(awaited)*10*time.Millisecond)
 				}
 				worker(t, mesh, func(context.Context, order) error { return nil })
@@ -52,8 +54,8 @@ func TestAWorkerThatIsFoundNoMoreIsNotAwaited(t *testing.T) {
 	}
 }
 
-// TestAWorkerWhoseProcessIsGoneIsNotAwaited as its host says so. The registry shows it
-// still.
+// TestAWorkerWhoseProcessIsGoneIsNotAwaited checks that a queue does not wait for a worker when its host
+// says that its process is gone, although the registry still lists the worker.
 func TestAWorkerWhoseProcessIsGoneIsNotAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -79,8 +81,9 @@ func TestAWorkerWhoseProcessIsGoneIsNotAwaited(t *testing.T) {
 	})
 }
 
-// TestAWorkerAtTheAddressOfAnotherIsServedOnce: the registry still shows the one that crashed
-// there, and both names lead to the new process, which must not be taken for two.
+// TestAWorkerAtTheAddressOfAnotherIsServedOnce starts a worker at the address of one that crashed and
+// that the registry still lists. Both instances lead to the new process, which must not be taken for two
+// workers.
 func TestAWorkerAtTheAddressOfAnotherIsServedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

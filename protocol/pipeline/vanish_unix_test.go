@@ -15,8 +15,9 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestTasksOfProcessesThatAreGoneAreDone by another worker: first that of one that is killed, as its host says
-// that it is gone, then that of one that is frozen at the same moment. A fixed list shows both for ever.
+// TestTasksOfProcessesThatAreGoneAreDone checks that another worker does the tasks of two processes: first the
+// task of one that is killed, since its host says that it is gone, and then the task of one that is frozen at the
+// same moment. A fixed list shows both forever.
 func TestTasksOfProcessesThatAreGoneAreDone(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	release := make(chan struct{})
@@ -60,7 +61,8 @@ func TestTasksOfProcessesThatAreGoneAreDone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	<-runs // each has one
+	// Each worker has one task.
+	<-runs
 	ofKilled, ofFrozen := killed.Says("began"), frozen.Says("began")
 	close(release)
 	frozen.Freeze()

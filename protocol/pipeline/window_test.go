@@ -16,8 +16,8 @@ import (
 
 var prints = pipeline.NewStageResult[order, string]("mailer", "print")
 
-// printer starts a worker with two slots, the results of which need several parts with little
-// credit. A task ends when there is a token in done.
+// printer starts a worker with two slots, whose results need several parts if the credit is little.
+// A task ends when there is a token in done.
 func printer(t *testing.T, mesh *linktest.Mesh, done chan struct{}) {
 	t.Helper()
 	node := mesh.Node(link.Config{Service: "mailer"})
@@ -28,7 +28,7 @@ func printer(t *testing.T, mesh *linktest.Mesh, done chan struct{}) {
 	mesh.Start(node)
 }
 
-// asking opens a stream as a producer does that asks about some tasks.
+// asking opens a stream as a producer that asks about the tasks in held.
 func asking(t *testing.T, client *link.Node, queue string, held ...uint64) *link.Stream {
 	t.Helper()
 	st, err := client.Open(t.Context(), prints.Route(), link.Credit(1000, little))
@@ -59,7 +59,7 @@ func give(t *testing.T, st *link.Stream, seqs ...uint64) {
 	}
 }
 
-// want says that many tasks wait.
+// want reports a backlog of many tasks.
 func want(t *testing.T, st *link.Stream) {
 	t.Helper()
 	if err := st.Send(link.Frame{Kind: frame.KindBacklog, Body: frame.AppendUint(frame.AppendUint(nil, 100), 0)}); err != nil {
@@ -67,7 +67,7 @@ func want(t *testing.T, st *link.Stream) {
 	}
 }
 
-// listen notes the frames of a stream, and gives no credit back.
+// listen returns the frames of a stream as they arrive, and gives no credit back.
 func listen(st *link.Stream) <-chan link.Frame {
 	all := make(chan link.Frame, 1000)
 	go func() {
@@ -83,7 +83,7 @@ func listen(st *link.Stream) <-chan link.Frame {
 	return all
 }
 
-// got returns the frames that are there, and what the last WINDOW was.
+// got returns the kinds of the frames that have arrived, and the tasks of the last WINDOW among them.
 func got(all <-chan link.Frame) (kinds []link.FrameKind, window uint64) {
 	synctest.Wait()
 	for {
@@ -101,8 +101,8 @@ func got(all <-chan link.Frame) (kinds []link.FrameKind, window uint64) {
 	}
 }
 
-// TestTheWindowThatIsToldLastHolds: it changes while outcomes are sent that need many frames, which
-// were taken together with a window.
+// TestTheWindowThatIsToldLastHolds has the window change while outcomes that need many frames are sent,
+// which were taken together with an earlier window.
 func TestTheWindowThatIsToldLastHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -117,7 +117,8 @@ func TestTheWindowThatIsToldLastHolds(t *testing.T) {
 		}
 		give(t, one, 1, 2)
 		done <- struct{}{}
-		sleep(time.Second) // the last frame of the first outcome waits for credit
+		// The last frame of the first outcome waits for credit.
+		sleep(time.Second)
 		other := asking(t, client, "other")
 		want(t, other)
 		sleep(time.Second)
@@ -129,7 +130,8 @@ func TestTheWindowThatIsToldLastHolds(t *testing.T) {
 		if err := one.Grant(1, little/2); err != nil {
 			t.Fatal(err)
 		}
-		sleep(time.Second) // the window and the second outcome are taken
+		// The worker takes the window and the second outcome together.
+		sleep(time.Second)
 		other.Close()
 		sleep(time.Second)
 		if err := one.Grant(100, 1<<20); err != nil {
@@ -142,8 +144,9 @@ func TestTheWindowThatIsToldLastHolds(t *testing.T) {
 	})
 }
 
-// TestTheFirstWindowEndsWhatWasDoneBefore: a producer that has come back takes it for that, and gives
-// what it does not know to be done to others.
+// TestTheFirstWindowEndsWhatWasDoneBefore checks that the first window comes after the outcomes that a
+// producer asks about. A producer that has come back relies on that, and gives the other tasks to other
+// workers.
 func TestTheFirstWindowEndsWhatWasDoneBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -165,7 +168,8 @@ func TestTheFirstWindowEndsWhatWasDoneBefore(t *testing.T) {
 		st = asking(t, client, "q", 1, 2)
 		frames = listen(st)
 		sleep(time.Second)
-		want(t, asking(t, client, "other")) // the window changes
+		// This changes the window.
+		want(t, asking(t, client, "other"))
 		sleep(time.Second)
 		early, _ := got(frames)
 		if err := st.Grant(100, 1<<20); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestEveryAckArrives in whatever order messages came and are acked: none of them waits for
-// its ack any more, so that its place is free and a drain does not wait for it.
+// TestEveryAckArrives acks messages in several ways and orders, and expects that the publisher
+// counts none of them as unacked: their room is free, and a drain does not wait for them.
 func TestEveryAckArrives(t *testing.T) {
 	type acks = func(t *testing.T, s *pubsub.Subscription[order])
 	inTurn := func(ids ...string) acks {
@@ -35,7 +35,7 @@ func TestEveryAckArrives(t *testing.T) {
 			t.Helper()
 			for _, m := range take(t, s, 4) {
 				if m.Value.ID == "4" {
-					defer m.AckThrough() // when all were read
+					defer m.AckThrough()
 				}
 			}
 		},
@@ -74,7 +74,8 @@ func TestEveryAckArrives(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				node, p := publisher(t, mesh, link.Config{})
-				for i := range 4 { // the even ones are sent first
+				// The messages with even IDs have the higher priority and are sent first.
+				for i := range 4 {
 					publish(t, p, i+1, i+1, pubsub.Priority([]uint8{128, 200}[i%2]))
 				}
 				ack(t, subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.FromOldest()))
@@ -87,8 +88,8 @@ func TestEveryAckArrives(t *testing.T) {
 	}
 }
 
-// TestARangeIsOfWhatWasAcked: what was nacked in the middle of it is not, though it was sent
-// once more, on another connection, before the range is said.
+// TestARangeIsOfWhatWasAcked checks that AckRange does not ack a message in the middle of the
+// range that was nacked, although it was sent again, on another connection, before that call.
 func TestARangeIsOfWhatWasAcked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -98,9 +99,11 @@ func TestARangeIsOfWhatWasAcked(t *testing.T) {
 		publish(t, p, 1, 4)
 		list := take(t, s, 4)
 		list[1].Nack(0, "no")
-		sleep(time.Second) // it is heard
+		// The nack reaches the publisher.
+		sleep(time.Second)
 		apart(mesh, node, client, 10*time.Second)
-		sleep(10 * time.Second) // all is sent once more, and nobody has read it
+		// All messages are sent again, and nobody reads them.
+		sleep(10 * time.Second)
 		s.AckRange(list[0].Publisher, 1, 4)
 		sleep(time.Second)
 		if r := pubsub.StatsOf(node).Readers; len(r) != 1 || r[0].Unacked != 1 {

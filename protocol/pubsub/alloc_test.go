@@ -9,8 +9,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestPublishAllocatesNothing counts what a message costs beside the room it takes in
-// the log, which is made for hundreds of messages at a time.
+// TestPublishAllocatesNothing checks that Publish makes no allocations per message, besides the
+// room in the log, which is allocated for hundreds of messages at a time.
 func TestPublishAllocatesNothing(t *testing.T) {
 	mesh := linktest.NewMesh(t)
 	_, p := publisher(t, mesh, link.Config{})
@@ -27,7 +27,8 @@ func TestPublishAllocatesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		if got > 0 && !race.Enabled { // with which a sync.Pool forgets at random
+		// Under the race detector, a sync.Pool drops items at random.
+		if got > 0 && !race.Enabled {
 			t.Errorf("%s: %v allocations per message, want 0", test.name, got)
 		}
 	}

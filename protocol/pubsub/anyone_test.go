@@ -10,7 +10,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestAnyOneSwitchesWithoutAHole kills the publisher that is listened to.
+// TestAnyOneSwitchesWithoutAHole kills the publisher that a subscription reads, and expects that
+// the other one continues the feed without a gap.
 func TestAnyOneSwitchesWithoutAHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -71,8 +72,8 @@ func TestAnyOneWithoutNumbersTellsOfTheSwitch(t *testing.T) {
 	})
 }
 
-// TestAnyOneIsPatientWithTheNext has a publisher that cannot be reached when it is its
-// turn.
+// TestAnyOneIsPatientWithTheNext kills a publisher while the next one cannot be reached, and
+// expects that the feed has no gap when that one can be reached again.
 func TestAnyOneIsPatientWithTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

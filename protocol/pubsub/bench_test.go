@@ -16,8 +16,8 @@ type small struct{ Payload []byte }
 
 var ticks = pubsub.NewTopic[small]("feed", "ticks")
 
-// BenchmarkDeliver publishes 64 bytes to one subscription that reads, over
-// loopback and in one process; an operation is one delivery.
+// BenchmarkDeliver publishes messages of 64 bytes to one subscription, over
+// loopback and in one process. An operation is one delivery.
 func BenchmarkDeliver(b *testing.B) {
 	b.Setenv("LINK_CLUSTER_SECRET", strings.Repeat("s3cret-", 8))
 	registry, err := static.New()

@@ -13,8 +13,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestBlockIsAboutItsOwnTopic publishes much to another topic: nobody waits for a
-// subscription that has all it asked for, not even with its own next message.
+// TestBlockIsAboutItsOwnTopic publishes much to another topic, and expects that no publish waits
+// for a subscription that has all it asked for, not even a publish to the subscription's topic.
 func TestBlockIsAboutItsOwnTopic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -43,7 +43,8 @@ func TestBlockIsAboutItsOwnTopic(t *testing.T) {
 	})
 }
 
-// TestBlockedTimesDoNotAddUp has several subscriptions that take nothing.
+// TestBlockedTimesDoNotAddUp has several subscriptions that read nothing, and expects that a
+// publish waits for them no longer than for one.
 func TestBlockedTimesDoNotAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -51,7 +52,8 @@ func TestBlockedTimesDoNotAddUp(t *testing.T) {
 		const most = 5 * time.Second
 		pubsub.AllowBlock(node, most)
 		for range 5 {
-			subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Block(2*most)) // which is cut
+			// The publisher's node limits the time to most.
+			subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Block(2*most))
 		}
 		body := order{ID: string(make([]byte, 50<<10))}
 		var longest time.Duration
@@ -68,9 +70,9 @@ func TestBlockedTimesDoNotAddUp(t *testing.T) {
 	})
 }
 
-// TestNobodyBlocksAPublisherThatDoesNotAllowIt (SEC-720): a subscriber that takes nothing
-// delays no publish unless the node of the publisher has said so, and its rules see for
-// how long.
+// TestNobodyBlocksAPublisherThatDoesNotAllowIt (SEC-720) checks that a subscriber that reads
+// nothing delays publishes only if the publisher's node allows it, and that the rules of the
+// node see for how long.
 func TestNobodyBlocksAPublisherThatDoesNotAllowIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -104,7 +106,8 @@ func TestNobodyBlocksAPublisherThatDoesNotAllowIt(t *testing.T) {
 		}
 		began := time.Now()
 		body := order{ID: string(make([]byte, 1<<20))}
-		for range 30 { // more than anybody may be behind
+		// 30 MiB is more than any subscription may be behind.
+		for range 30 {
 			if _, err := p.Publish(t.Context(), body); err != nil {
 				t.Fatal(err)
 			}

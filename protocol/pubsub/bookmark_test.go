@@ -21,9 +21,11 @@ func TestABookmarkGoesOnInAnotherRun(t *testing.T) {
 		publish(t, a, 1, 10)
 		take(t, first, 7)
 		first.Close()
-		mark := first.Bookmark() // the same as before
+		// Closing the subscription does not change its bookmark.
+		mark := first.Bookmark()
 		publish(t, a, 11, 12)
-		_, b := publisher(t, mesh, link.Config{}) // it appeared in between
+		// This publisher starts between the two subscriptions.
+		_, b := publisher(t, mesh, link.Config{})
 		publish(t, b, 100, 101)
 
 		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable), pubsub.Resume(mark))

@@ -11,9 +11,9 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestDeadLettersPushOutNobodysHistory: one member with many subscriptions gives up all that
-// is published; what others have yet to read stays in the log, and dead letters of others
-// still find room.
+// TestDeadLettersPushOutNobodysHistory has one member with many subscriptions give up everything
+// that is published. It expects that messages that others have yet to read stay in the log, and
+// that there is room for the dead letters of others.
 func TestDeadLettersPushOutNobodysHistory(t *testing.T) { // SEC-361
 	h := newTestHub(t)
 	now := h.began
@@ -79,7 +79,7 @@ func TestDeadLettersPushOutNobodysHistory(t *testing.T) { // SEC-361
 	if got := h.dead.kept.Load(); got != kept+1 {
 		t.Errorf("the dead letter of another one is lost")
 	}
-	// What dead letters take is given back when they have left the log.
+	// The room of dead letters is given back when they have left the log.
 	for i := range 80 {
 		if _, err := log.Append(journal.Message{Topic: fmt.Sprint("u", i), Payload: make([]byte, 1<<20)}, now); err != nil {
 			t.Fatal(err)
@@ -96,8 +96,8 @@ func TestDeadLettersPushOutNobodysHistory(t *testing.T) { // SEC-361
 	}
 }
 
-// TestNobodyWhoPublishesBuries: a publish only asks for dead letters to be published, and
-// does not wait while that is done.
+// TestNobodyWhoPublishesBuries checks that a publish only requests that dead letters are
+// published, and does not wait for it.
 func TestNobodyWhoPublishesBuries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t)
@@ -119,7 +119,8 @@ func TestNobodyWhoPublishesBuries(t *testing.T) {
 		if err := c.Nack(time.Now(), 1, 0, ""); err != nil {
 			t.Fatal(err)
 		}
-		h.dead.busy.Store(true) // somebody else does, and is slow
+		// Another goroutine publishes dead letters, and is slow.
+		h.dead.busy.Store(true)
 		publish()
 		synctest.Wait()
 		if got := h.dead.kept.Load(); got != 0 {

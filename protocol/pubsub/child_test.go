@@ -14,13 +14,15 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// What a process of a test can be.
+// The roles of a child process.
 const (
-	publishes = "publishes" // placed, numbered, as fast as its subscriber reads
-	reads     = "reads"     // as a member of a group, without acks
+	// publishes makes a process publish numbered orders to placed, one every 5 ms.
+	publishes = "publishes"
+	// reads makes a process read placed as a member of a group, without acks.
+	reads = "reads"
 )
 
-// childReads is how many messages a member says that it has read, and may have.
+// childReads is how many messages a member may have without acks, and how many it reports as read.
 const childReads = 20
 
 func runChild(role string) error {
@@ -70,9 +72,10 @@ func childPublishes() error {
 	return <-ended
 }
 
-// childReadsAGroup reads, and closes its subscription when it is to end.
+// childReadsAGroup reads, and closes its subscription when the process is told to end.
 func childReadsAGroup() error {
-	node, err := link.New(link.Config{Addr: "127.0.0.1:0", Logger: quiet()}) // LINK_PEERS says where orders is
+	// The environment variable LINK_PEERS has the address of orders.
+	node, err := link.New(link.Config{Addr: "127.0.0.1:0", Logger: quiet()})
 	if err != nil {
 		return err
 	}
@@ -92,7 +95,8 @@ func childReadsAGroup() error {
 		}
 		child.Say("read", m.Value.ID)
 		if had++; had == childReads {
-			break // what waits for an ack is as much as it may have
+			// No more messages come, because none of these is acked.
+			break
 		}
 	}
 	child.Ended()
@@ -101,14 +105,14 @@ func childReadsAGroup() error {
 	return node.Close()
 }
 
-// member is the subscription of a member of a group that may have some messages without acks.
+// member returns the options of a member of a group that may have childReads messages without acks.
 func member() []pubsub.SubscribeOption {
 	return []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Limits(childReads, 0, 0)}
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// childMain is what another process of a test does until it is ended.
+// childMain is the main function of a child process. It returns when the process is told to end.
 func childMain(role string) {
 	if err := runChild(role); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -11,7 +11,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestControlFramesMakeNoCodec, which costs a hundred times as much as the frame.
+// TestControlFramesMakeNoCodec checks that a control frame is encoded and decoded without making a
+// codec, which costs a hundred times as much as the frame.
 func TestControlFramesMakeNoCodec(t *testing.T) {
 	got := testing.AllocsPerRun(100, func() {
 		f, err := frame(kindVerdict, &verdict{Acks: []uint64{1, 2}})
@@ -23,12 +24,13 @@ func TestControlFramesMakeNoCodec(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if got > 10 && !race.Enabled { // with which a sync.Pool forgets at random
+	// Under the race detector, a sync.Pool drops items at random.
+	if got > 10 && !race.Enabled {
 		t.Errorf("%v allocations for a frame and its reading, want at most 10", got)
 	}
 }
 
-// hostile is a SUBSCRIBE of which all but the patterns is as much as there is room for.
+// hostile returns a SUBSCRIBE frame with the given fields, which may be malformed or too large.
 func hostile(t *testing.T, fields map[int]any) link.Frame {
 	t.Helper()
 	body, err := codec.CBOR().Append(nil, fields)
@@ -38,8 +40,9 @@ func hostile(t *testing.T, fields map[int]any) link.Frame {
 	return link.Frame{Kind: kindSubscribe, Body: body}
 }
 
-// TestWhoIsRefusedHasNothingDecodedButItsWish: by the patterns of a SUBSCRIBE it is decided
-// whether a peer may have it; what else is in it costs a peer's garbage only after that.
+// TestWhoIsRefusedHasNothingDecodedButItsWish checks that parseWish decodes only the patterns and
+// the few other fields that decide whether a peer may subscribe: the rest of a SUBSCRIBE costs no
+// allocations before that.
 func TestWhoIsRefusedHasNothingDecodedButItsWish(t *testing.T) { // SEC-357
 	many := func(n, size int) []string {
 		out := make([]string, n)
@@ -81,7 +84,8 @@ func TestWhoIsRefusedHasNothingDecodedButItsWish(t *testing.T) { // SEC-357
 	}
 }
 
-// TestWhatComesAgainFitsAFrame however much waits for an ack.
+// TestWhatComesAgainFitsAFrame checks that the SUBSCRIBE of a subscription that resumes fits a
+// frame, however many messages wait for an ack.
 func TestWhatComesAgainFitsAFrame(t *testing.T) {
 	m := newMember("orders", "orders-1", &subscribe{Class: uint8(AtLeastOnce), Messages: journal.MaxWindow}, false)
 	for seq := range uint64(100_000) {

@@ -13,7 +13,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestMessagesLongerThanTheCreditArrive, short ones around them in order.
+// TestMessagesLongerThanTheCreditArrive checks that messages longer than the credit arrive, in
+// order with the short ones around them.
 func TestMessagesLongerThanTheCreditArrive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -36,8 +37,8 @@ func TestMessagesLongerThanTheCreditArrive(t *testing.T) {
 	})
 }
 
-// TestANodeHasManySubscriptionsAtOnePublisher has more than its connection could give a
-// MiB of credit each.
+// TestANodeHasManySubscriptionsAtOnePublisher has a node make more subscriptions than its
+// connection could give a MiB of credit each, and expects that each gets its message.
 func TestANodeHasManySubscriptionsAtOnePublisher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -45,13 +46,15 @@ func TestANodeHasManySubscriptionsAtOnePublisher(t *testing.T) {
 		client := mesh.Node(link.Config{})
 		n := 300
 		if race.Enabled {
-			n = 100 // enough that the last few get a lesser share than those before
+			// This is enough for the last few to get a smaller share of credit than the others.
+			n = 100
 		}
 		var all []*pubsub.Subscription[order]
 		for i := range n {
 			all = append(all, subscribe(t, client, pubsub.NewTopic[order]("orders", fmt.Sprintf("placed.%d", i)), pubsub.In(pubsub.Reliable)))
 		}
-		body := string(make([]byte, 100<<10)) // more than the share of one of them
+		// The body is longer than the credit of one of them.
+		body := string(make([]byte, 100<<10))
 		for i := range n {
 			if _, err := p.Publish(t.Context(), order{ID: body, Cents: int64(i)}, pubsub.Under(fmt.Sprint(i))); err != nil {
 				t.Fatal(err)
@@ -64,14 +67,14 @@ func TestANodeHasManySubscriptionsAtOnePublisher(t *testing.T) {
 			s.Close()
 		}
 		sleep(time.Second)
-		// Their credit is free again.
+		// The credit of the closed subscriptions is free again.
 		publish(t, p, 1, 1)
 		subscribe(t, client, placed, pubsub.FromLast(1))
 	})
 }
 
-// TestAllOfTheCreditComesBack follows many frames with a message that takes nearly all
-// the credit of a subscription.
+// TestAllOfTheCreditComesBack sends many frames and then a message that takes nearly all the
+// credit of a subscription, several times, and expects that the long messages arrive.
 func TestAllOfTheCreditComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -119,14 +122,15 @@ func TestAllOfTheCreditComesBack(t *testing.T) {
 
 func tick(size int) small { return small{make([]byte, size)} }
 
-// TestALongMessageOverASlowPathIsNotStuck takes longer than StuckTime to arrive, but is
-// on its way all the time.
+// TestALongMessageOverASlowPathIsNotStuck sends a message that makes progress all the time but
+// takes longer than StuckTime to arrive, and expects that its subscription is not disconnected.
 func TestALongMessageOverASlowPathIsNotStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
-		for range 40 { // these share the credit of their connection with the next one
+		// These subscriptions share the credit of their connection with s below.
+		for range 40 {
 			subscribe(t, client, pubsub.NewTopic[order]("orders", "other"))
 		}
 		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
@@ -147,8 +151,8 @@ func TestALongMessageOverASlowPathIsNotStuck(t *testing.T) {
 	})
 }
 
-// TestLongMessagesThatNobodyReadAreFew though the credit for their parts is given back
-// at once.
+// TestLongMessagesThatNobodyReadAreFew checks that a subscription buffers only a few long
+// messages that nobody reads, although the credit for their parts is given back at once.
 func TestLongMessagesThatNobodyReadAreFew(t *testing.T) {
 	for name, local := range map[string]bool{"of another node": false, "of the same node": true} {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +172,8 @@ func TestLongMessagesThatNobodyReadAreFew(t *testing.T) {
 					}
 					sleep(100 * time.Millisecond)
 				}
-				if grown := heap() - before; grown > 64<<20+40<<20 { // the log, and what is on its way
+				// The log keeps 64 MiB, and 40 MiB are for messages in flight.
+				if grown := heap() - before; grown > 64<<20+40<<20 {
 					t.Errorf("%d MiB are kept", grown>>20)
 				}
 				if m := take(t, s, 1)[0]; m.Gap != nil || len(m.Value.ID) != size || m.Seq != 1 {
@@ -179,8 +184,9 @@ func TestLongMessagesThatNobodyReadAreFew(t *testing.T) {
 	}
 }
 
-// TestCreditThatOthersTook has a subscription that has nothing left to grant when it
-// reads at last: it must not stall.
+// TestCreditThatOthersTook has other streams take the credit of a connection before a
+// subscription begins to read, and expects that the subscription, which has no credit left to
+// grant, does not stall.
 func TestCreditThatOthersTook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -193,7 +199,8 @@ func TestCreditThatOthersTook(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		sleep(5 * time.Second) // until all of its credit is spent
+		// Wait until the publisher has used all the credit of the subscription.
+		sleep(5 * time.Second)
 		node.Handle(link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, func(ctx context.Context, _ *link.Stream) error {
 			<-ctx.Done()
 			return nil

@@ -43,11 +43,12 @@ func TestWhatFailsTooOftenIsADeadLetter(t *testing.T) {
 				t.Errorf("attempt %d is %+v", i, a)
 			}
 		}
-		synctest.Wait() // it is counted when it has been published
+		// A dead letter is counted after it was published.
+		synctest.Wait()
 		if got := pubsub.StatsOf(node).Published.DeadLetters; got != 1 {
 			t.Errorf("%d dead letters counted", got)
 		}
-		// They are kept as other messages are.
+		// Dead letters are kept like other messages.
 		late := subscribe(t, mesh.Node(link.Config{}), pubsub.DeadLetters(pubsub.NewTopic[order]("orders", ">")), pubsub.FromOldest())
 		if m := take(t, late, 1)[0]; m.Value.ID != "2" || m.DeadLetter() == nil {
 			t.Errorf("got %+v", m)
@@ -69,7 +70,8 @@ func TestDeadLettersAreLinksOwn(t *testing.T) {
 	})
 }
 
-// TestADeadLetterThatFailsToo ends there.
+// TestADeadLetterThatFailsToo checks that a dead letter that fails makes no further dead letter,
+// and is counted as lost.
 func TestADeadLetterThatFailsToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -83,7 +85,8 @@ func TestADeadLetterThatFailsToo(t *testing.T) {
 			defer s.Close()
 		}
 		publish(t, p, 1, 1)
-		sleep(10 * time.Minute) // twice the backoff of five deliveries is half of it
+		// The backoff of five deliveries, for the message and for its dead letter, takes half of this.
+		sleep(10 * time.Minute)
 		if got := pubsub.StatsOf(node).Published; got.DeadLetters != 1 || got.DeadLettersLost != 1 {
 			t.Errorf("kept %d, lost %d", got.DeadLetters, got.DeadLettersLost)
 		}

@@ -11,7 +11,7 @@ import (
 
 type blob struct{ Payload []byte }
 
-// frameOf returns the records of n messages of a size.
+// frameOf returns the records of n messages whose payloads hold size bytes.
 func frameOf(tb testing.TB, n, size int, pairs []journal.Pair) []byte {
 	tb.Helper()
 	now := time.Now()
@@ -47,7 +47,8 @@ func received(body []byte) (*Subscription[blob], *frames) {
 	return s, &frames{conn: c, body: body}
 }
 
-// TestADeliveryAllocatesItsPayload whatever the size: one allocation, that of the codec.
+// TestADeliveryAllocatesItsPayload checks that a delivery makes one allocation, in the codec,
+// whatever the size of its payload.
 func TestADeliveryAllocatesItsPayload(t *testing.T) {
 	const n, most = 64, 1.1
 	for _, size := range []int{16, 64, 1 << 10, 32 << 10} {
@@ -55,7 +56,8 @@ func TestADeliveryAllocatesItsPayload(t *testing.T) {
 		got := 0
 		allocs := testing.AllocsPerRun(100, func() {
 			f.conn.reader.Reset(f.body)
-			f.conn.member.tracker = journal.NewTracker(journal.Reliable, journal.Position{}) // it has seen nothing
+			// A new tracker takes the same messages again.
+			f.conn.member.tracker = journal.NewTracker(journal.Reliable, journal.Position{})
 			s.yield(f, func(m Message[blob]) bool {
 				if m.Err != nil || m.Gap != nil || len(m.Value.Payload) != size {
 					t.Fatalf("%+v", m)
@@ -75,8 +77,8 @@ func TestADeliveryAllocatesItsPayload(t *testing.T) {
 	}
 }
 
-// TestAFrameIsUsedAgainUnlessMessagesReferToIt holds that messages with headers outlive
-// their frame.
+// TestAFrameIsUsedAgainUnlessMessagesReferToIt checks that the buffer of a frame is reused unless
+// its messages have headers, which refer to it, and that messages outlive the reuse.
 func TestAFrameIsUsedAgainUnlessMessagesReferToIt(t *testing.T) {
 	for _, pairs := range [][]journal.Pair{nil, {{Name: "h", Value: "v"}}} {
 		s, f := received(frameOf(t, 3, 16, pairs))
@@ -101,7 +103,7 @@ func TestAFrameIsUsedAgainUnlessMessagesReferToIt(t *testing.T) {
 	}
 }
 
-// BenchmarkYield is what a message of 64 bytes costs from the frame it came in to the loop.
+// BenchmarkYield measures the cost of a message of 64 bytes from its frame to the subscriber's loop.
 func BenchmarkYield(b *testing.B) {
 	const n = 512
 	s, f := received(frameOf(b, n, 64, nil))

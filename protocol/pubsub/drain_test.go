@@ -16,8 +16,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestADrainDeliversWhatHandlersPublishMeanwhile drains a node whose handlers are still
-// at work, and publish before they answer.
+// TestADrainDeliversWhatHandlersPublishMeanwhile drains a node whose handler is still running and
+// publishes before it answers, and expects that the message is delivered.
 func TestADrainDeliversWhatHandlersPublishMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -57,15 +57,17 @@ func TestADrainDeliversWhatHandlersPublishMeanwhile(t *testing.T) {
 	})
 }
 
-// TestADrainDeliversWhatIsOwed to a subscriber that is slow, and reads, in every class: it
-// has all there is before the publisher ends, or is told how much it has not.
+// TestADrainDeliversWhatIsOwed checks, in every class, that a slow subscriber has received all
+// messages before a draining publisher ends, or is told how many it has not received.
 func TestADrainDeliversWhatIsOwed(t *testing.T) {
 	run := 0
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Latest, pubsub.Reliable, pubsub.AtLeastOnce} {
-		for _, drain := range []time.Duration{time.Minute, 2 * time.Second} { // in time, and too late
+		// The first drain time is long enough for all messages, and the second is not.
+		for _, drain := range []time.Duration{time.Minute, 2 * time.Second} {
 			for _, size := range []int{10, 3000} {
+				// The remaining third has every class, and both drain times and sizes.
 				if run++; race.Enabled && run%3 != 0 {
-					continue // every class, and both drains and sizes, are among the rest
+					continue
 				}
 				t.Run(fmt.Sprint(class, ", ", drain, ", ", size), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) { drainSlow(t, class, drain, size) })
@@ -96,7 +98,8 @@ func drainSlow(t *testing.T, class pubsub.Class, drain time.Duration, size int) 
 	stopped := make(chan struct{})
 	go func() {
 		<-published
-		mesh.Stop(node) // which fails the test if handlers had to be canceled
+		// Stop fails the test if handlers had to be canceled.
+		mesh.Stop(node)
 		close(stopped)
 	}()
 	got, told, ended := 0, uint64(0), false
@@ -129,8 +132,8 @@ func drainSlow(t *testing.T, class pubsub.Class, drain time.Duration, size int) 
 	<-stopped
 }
 
-// TestADrainTellsThoseThatReadNothing until it is too late, and does not wait for longer
-// than it may.
+// TestADrainTellsThoseThatReadNothing checks that a subscriber that reads nothing during a drain
+// is told how many messages it missed, and that the drain takes no longer than its timeout.
 func TestADrainTellsThoseThatReadNothing(t *testing.T) {
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Latest, pubsub.Reliable, pubsub.AtLeastOnce} {
 		t.Run(class.String(), func(t *testing.T) {
@@ -169,8 +172,8 @@ func TestADrainTellsThoseThatReadNothing(t *testing.T) {
 	}
 }
 
-// TestADrainDeliversWhatItsFunctionsPublish those of OnDrain and of OnQuiet, however long they
-// take within the time of the drain.
+// TestADrainDeliversWhatItsFunctionsPublish checks that messages that functions of OnDrain and
+// OnQuiet publish are delivered, however long the functions take within the time of the drain.
 func TestADrainDeliversWhatItsFunctionsPublish(t *testing.T) {
 	for name, register := range map[string]func(*link.Node, func(context.Context) error){"OnDrain": (*link.Node).OnDrain, "OnQuiet": (*link.Node).OnQuiet} {
 		t.Run(name, func(t *testing.T) {
@@ -205,12 +208,13 @@ func TestADrainDeliversWhatItsFunctionsPublish(t *testing.T) {
 	}
 }
 
-// TestWhatIsPublishedAtTheEndOfADrainIsDeliveredOrRefused: whatever time it is, each publish fails, or
-// its message comes or is told as missing.
+// TestWhatIsPublishedAtTheEndOfADrainIsDeliveredOrRefused publishes until the end of a drain, and
+// expects that at any time a publish fails, or its message arrives or is counted in a gap.
 func TestWhatIsPublishedAtTheEndOfADrainIsDeliveredOrRefused(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"a reader that keeps up": 0, "one that does not": 20 * time.Millisecond} {
 		for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Reliable, pubsub.AtLeastOnce} {
-			for _, handler := range []bool{true, false} { // a handler keeps the node from being quiet
+			// With handler, a function of OnDrain keeps the node from becoming quiet.
+			for _, handler := range []bool{true, false} {
 				t.Run(fmt.Sprint(name, ", ", class, ", ", handler), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) { publishThrough(t, class, pause, handler) })
 				})
@@ -258,7 +262,8 @@ func publishThrough(t *testing.T, class pubsub.Class, pause time.Duration, handl
 	}()
 	sleep(time.Second)
 	if err := node.Shutdown(deadline(t, 4*time.Second)); err != nil {
-		t.Log(err) // that a function was left behind is not what is tested
+		// The test does not care that the function of OnDrain was left behind.
+		t.Log(err)
 	}
 	err := <-refused
 	sleep(time.Minute)

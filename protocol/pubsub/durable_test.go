@@ -13,8 +13,9 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestADurableNameOutlivesItsSubscriber, however that ends: the next one with the name, in
-// another process, gets what was not acked and what was published meanwhile.
+// TestADurableNameOutlivesItsSubscriber checks that however a subscriber with a durable name ends,
+// the next one with the name, on another node, gets the messages that were not acked and those
+// published meanwhile.
 func TestADurableNameOutlivesItsSubscriber(t *testing.T) {
 	for name, end := range map[string]func(mesh *linktest.Mesh, node *link.Node, s *pubsub.Subscription[order]){
 		"closed":  func(_ *linktest.Mesh, _ *link.Node, s *pubsub.Subscription[order]) { s.Close() },
@@ -25,14 +26,15 @@ func TestADurableNameOutlivesItsSubscriber(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				publishing, p := publisher(t, mesh, link.Config{})
-				sleep(pubsub.DurableKept) // it knows all names that there are
+				// After this time the publisher knows all names in use, and reports no restart.
+				sleep(pubsub.DurableKept)
 				opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
 				first := mesh.Node(link.Config{Service: "auditor"})
 				s := subscribe(t, first, placed, opts...)
 				publish(t, p, 1, 4)
 				for i, m := range take(t, s, 3) {
 					if i != 1 {
-						m.Ack() // 1 and 3
+						m.Ack()
 					}
 				}
 				sleep(100 * time.Millisecond)
@@ -43,7 +45,8 @@ func TestADurableNameOutlivesItsSubscriber(t *testing.T) {
 				if st := pubsub.StatsOf(publishing).Published; st.Durable != 1 || st.Sessions != 1 {
 					t.Errorf("stats %+v", st)
 				}
-				stranger := subscribe(t, mesh.Node(link.Config{Service: "stranger"}), placed, opts...) // whose name is another one
+				// The same name of another identity is another durable name.
+				stranger := subscribe(t, mesh.Node(link.Config{Service: "stranger"}), placed, opts...)
 				next := subscribe(t, mesh.Node(link.Config{Service: "auditor"}), placed, opts...)
 				want(t, within(next, 10*time.Second), "2", "4", "5", "6")
 				want(t, within(stranger, time.Second))
@@ -58,7 +61,8 @@ func TestADurableNameOutlivesItsSubscriber(t *testing.T) {
 	}
 }
 
-// TestADurableNameIsHeldByOne subscription: another one waits until that has ended.
+// TestADurableNameIsHeldByOne checks that a second subscription with a durable name waits until
+// the first has ended.
 func TestADurableNameIsHeldByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -76,7 +80,8 @@ func TestADurableNameIsHeldByOne(t *testing.T) {
 	})
 }
 
-// TestADurableNameEnds when nobody has come for its hour.
+// TestADurableNameEnds checks that a publisher forgets a durable name that no subscription has
+// used for DurableKept.
 func TestADurableNameEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -90,15 +95,16 @@ func TestADurableNameEnds(t *testing.T) {
 		}
 		sleep(2 * time.Minute)
 		publish(t, p, 2, 2)
-		synctest.Wait() // the node tells the log the time beside that
+		// Another goroutine tells the log the time.
+		synctest.Wait()
 		if n := pubsub.StatsOf(node).Published.Durable; n != 0 {
 			t.Errorf("%d names, want none", n)
 		}
 	})
 }
 
-// TestOneIdentityDoesNotTakeAllSessions (SEC-721): whoever takes all it can leaves room
-// for others, of the sessions that stay as of those that do not.
+// TestOneIdentityDoesNotTakeAllSessions (SEC-721) has an identity take as many sessions as it can,
+// with durable names and without, and expects that it leaves room for others.
 func TestOneIdentityDoesNotTakeAllSessions(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -150,9 +156,9 @@ func TestADurableNameNeedsAcks(t *testing.T) {
 	})
 }
 
-// TestADurableNameHearsThatItsPublisherStartedAnew: the place that it had at the earlier run, a
-// new instance at the same address, is lost with that, and a gap says so. What the publisher has
-// published since it started comes.
+// TestADurableNameHearsThatItsPublisherStartedAnew replaces a publisher by a new instance at the
+// same address. It expects that a gap reports that the place at the earlier run is lost, and that
+// everything that the new instance has published arrives.
 func TestADurableNameHearsThatItsPublisherStartedAnew(t *testing.T) {
 	for name, end := range map[string]func(mesh *linktest.Mesh, node *link.Node){
 		"drained": func(mesh *linktest.Mesh, node *link.Node) { mesh.Stop(node) },
@@ -162,7 +168,8 @@ func TestADurableNameHearsThatItsPublisherStartedAnew(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				before, p := publisher(t, mesh, link.Config{})
-				sleep(2 * pubsub.DurableKept) // it knows all names that there are
+				// After this time the publisher knows all names in use, and reports no restart.
+				sleep(2 * pubsub.DurableKept)
 				opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
 				lives := subscribe(t, mesh.Node(link.Config{Service: "observer"}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("live"))
 				s := subscribe(t, mesh.Node(link.Config{Service: "auditor"}), placed, opts...)
@@ -191,7 +198,7 @@ func TestADurableNameHearsThatItsPublisherStartedAnew(t *testing.T) {
 				publish(t, again, 6, 6)
 				want(t, within(next, 10*time.Second), "restart", "4", "5", "6")
 
-				// One that listened all the time was told of the end of the earlier run.
+				// A subscription that was there all the time is told that a crashed publisher is gone.
 				told := []string{"gone", "4", "5", "6"}
 				if name == "drained" {
 					told = told[1:]
@@ -202,8 +209,9 @@ func TestADurableNameHearsThatItsPublisherStartedAnew(t *testing.T) {
 	}
 }
 
-// TestADurableNameIsToldNothingWithoutNeed: not by a publisher that knows all names that there are,
-// nor when it comes back to one that knows it, nor if it has been there for as long as places are kept.
+// TestADurableNameIsToldNothingWithoutNeed checks that a durable subscription gets no gap "restart"
+// from a publisher that knows all names in use, when it comes back to a publisher that knows its
+// name, or from a new publisher when it has existed for DurableKept.
 func TestADurableNameIsToldNothingWithoutNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

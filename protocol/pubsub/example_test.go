@@ -13,17 +13,18 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// Event is what the examples publish, and Events their topic: declared once, imported
-// by both sides.
+// Event is the message of the examples, and Events is their topic. Both are declared once,
+// and imported by publishers and subscribers.
 type Event struct{ Text string }
 
 var Events = pubsub.NewTopic[Event]("news", "events")
 
-// together runs f with a node of the service news, which publishes, and another one.
+// together runs f with a publisher of the service news, and with a node that can subscribe.
 func together(f func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error) error {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	registry, err := static.New() // for this process alone; leave Config.Registry out to find other processes
+	// This registry is for one process. Leave Config.Registry out to find other processes.
+	registry, err := static.New()
 	if err != nil {
 		return err
 	}
@@ -139,7 +140,7 @@ func ExampleGroup() {
 	// <nil>
 }
 
-// A subscription may start in the past: history joins what is live.
+// A subscription may start in the past. It gets the history, and then new messages.
 func ExampleFromLast() {
 	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
 		for _, text := range []string{"one", "two", "three"} {
@@ -171,7 +172,7 @@ func ExampleFromLast() {
 	// <nil>
 }
 
-// At least once: what the handler fails to do comes again.
+// In the class AtLeastOnce, a message is delivered again if its handler fails.
 func ExampleSubscribeFunc() {
 	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
 		var tries []int
@@ -179,10 +180,12 @@ func ExampleSubscribeFunc() {
 		handle := func(_ context.Context, m pubsub.Message[Event]) error {
 			tries = append(tries, m.Attempt)
 			if m.Attempt == 1 {
-				return errors.New("the database is away") // again, in a second
+				// The message comes again in a second.
+				return errors.New("the database is away")
 			}
 			close(done)
-			return nil // acked
+			// The message is acked.
+			return nil
 		}
 		sub, err := pubsub.SubscribeFunc(ctx, node, Events, handle, pubsub.In(pubsub.AtLeastOnce))
 		if err != nil {
@@ -202,7 +205,7 @@ func ExampleSubscribeFunc() {
 	// <nil>
 }
 
-// Any service may publish to a shared topic; subscribers find all that do.
+// Any service may publish to a shared topic. Subscribers find all services that do.
 func ExampleNewSharedTopic() {
 	logins := pubsub.NewSharedTopic[Event]("audit.logins")
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)

@@ -19,13 +19,14 @@ import (
 
 var ping = link.Route{Service: "orders", Name: "ping", Level: link.ReadOnly}
 
-// TestThoseThatNeverReadDelayNobody has ten subscriptions of a hundred that take
-// nothing. In virtual time only the network takes time, so that any waiting for them
-// would show exactly.
+// TestThoseThatNeverReadDelayNobody has ten subscriptions of a hundred read nothing, and
+// expects that they delay neither the others nor calls. In virtual time only the network
+// takes time, so that any wait for them would show exactly.
 func TestThoseThatNeverReadDelayNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay, stuck, seconds = 5 * time.Millisecond, 10, 46
-		good := race.Fewer(90, 4) // each has 460 messages of 8 KiB
+		// Each of these gets 460 messages of 8 KiB.
+		good := race.Fewer(90, 4)
 		mesh := linktest.NewMesh(t, linktest.Delay(delay))
 		node := mesh.Node(link.Config{Service: "orders"})
 		p, err := pubsub.NewPublisher(node, placed)
@@ -77,7 +78,8 @@ func TestThoseThatNeverReadDelayNobody(t *testing.T) {
 		if n := got.Load(); n != int64(good*seconds*10) || late.Load() > 0 {
 			t.Errorf("%d of %d deliveries, %d of them late", n, good*seconds*10, late.Load())
 		}
-		if slow > 1 { // the first one dials
+		// The first call dials.
+		if slow > 1 {
 			t.Errorf("%d calls were slow", slow)
 		}
 		if n := pubsub.StatsOf(node).Published.Stuck; n != stuck {
@@ -113,8 +115,8 @@ func TestASubscriberKilledInABatch(t *testing.T) {
 				break
 			}
 		}
-		// It takes twice the time to notice silence to see that it is gone, and 1 s to hand
-		// over what it had.
+		// It takes twice Limits.Silence to notice that the member is gone, and 1 s to hand
+		// over its messages.
 		if took := time.Since(killed); took > 2*time.Second {
 			t.Errorf("what it had went to the other member after %v", took)
 		}
@@ -126,10 +128,11 @@ func TestAPublisherKilledInABatch(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		node, p := publisher(t, mesh, link.Config{})
 		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable))
-		publish(t, p, 1, 50_000) // more than is on its way at a time
+		// These are more messages than can be in flight at a time.
+		publish(t, p, 1, 50_000)
 		first := take(t, s, 100)
 		mesh.Kill(node)
-		// What was received is given out in order, and the successor is heard.
+		// Messages that were received are delivered in order, and so are those of the next publisher.
 		_, next := publisher(t, mesh, link.Config{})
 		publish(t, next, 1, 3)
 		last := first[99].Seq
@@ -151,7 +154,7 @@ func TestAPublisherKilledInABatch(t *testing.T) {
 	})
 }
 
-// TestAMillionTopics and a wildcard over all of them, on one node.
+// TestAMillionTopics publishes to a million topics and reads them with a wildcard, on one node.
 func TestAMillionTopics(t *testing.T) {
 	if race.Enabled {
 		t.Log("with fewer topics under the race detector")
@@ -181,7 +184,8 @@ func TestAMillionTopics(t *testing.T) {
 			break
 		}
 	}
-	if grown := heap() - before; grown > 160<<20 { // the log keeps 64 MiB and what it takes to find them
+	// The log keeps 64 MiB of messages, and an index to find them.
+	if grown := heap() - before; grown > 160<<20 {
 		t.Errorf("%d topics take %d MiB", n, grown>>20)
 	}
 }
@@ -193,7 +197,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// raw opens a subscription's stream by hand.
+// raw opens the stream of a subscription, on which the test sends frames made by hand.
 func raw(t *testing.T, node *link.Node) *link.Stream {
 	t.Helper()
 	st, err := node.Open(t.Context(), link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, link.Credit(64, 16<<10))
@@ -226,11 +230,13 @@ const (
 type fields map[int]any
 
 func TestHostileSubscribers(t *testing.T) {
-	good := fields{1: []string{"placed"}, 3: 3} // at least once
+	// The class is AtLeastOnce.
+	good := fields{1: []string{"placed"}, 3: 3}
 	for name, c := range map[string]struct {
-		first   any
-		kind    link.FrameKind
-		verdict any // sent when the subscription is up; nil: it must not come up
+		first any
+		kind  link.FrameKind
+		// verdict is sent when the subscription is open. If it is nil, first must be refused.
+		verdict any
 	}{
 		"no CBOR":                            {first: []byte{0xff, 0x00}},
 		"another kind first":                 {first: good, kind: frameVerdict},
@@ -272,7 +278,8 @@ func TestHostileSubscribers(t *testing.T) {
 						t.Fatal(err)
 					}
 					say(t, st, frameVerdict, c.verdict)
-					for err == nil { // marks may come before the end
+					// Marks may come before the error.
+					for err == nil {
 						f, err = st.Recv()
 					}
 				}
@@ -290,7 +297,8 @@ func TestHostileSubscribers(t *testing.T) {
 	}
 }
 
-// TestCreditBeyondAllBounds is given by a member of a group, again and again.
+// TestCreditBeyondAllBounds has a member of a group grant a huge credit again and again, and
+// expects that the memory of the publisher stays bounded.
 func TestCreditBeyondAllBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -306,7 +314,8 @@ func TestCreditBeyondAllBounds(t *testing.T) {
 		}
 		honest := subscribe(t, mesh.Node(link.Config{}), placed)
 		before := heap()
-		publish(t, p, 1, 100_000) // the member reads nothing of this
+		// The member reads none of these messages.
+		publish(t, p, 1, 100_000)
 		if grown := heap() - before; grown > 100<<20 {
 			t.Errorf("the publisher grew by %d MiB", grown>>20)
 		}

@@ -15,8 +15,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestAMemberThatReadsGetsMoreThanItsFirstCredit publishes more than a member of a
-// group is trusted with at first.
+// TestAMemberThatReadsGetsMoreThanItsFirstCredit publishes more messages than the first credit of
+// a member of a group, and expects that all arrive.
 func TestAMemberThatReadsGetsMoreThanItsFirstCredit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -27,8 +27,8 @@ func TestAMemberThatReadsGetsMoreThanItsFirstCredit(t *testing.T) {
 	})
 }
 
-// TestGroupsHaveTwoClasses: whoever asks for another one is told so before it has a subscription, with
-// a publisher or without.
+// TestGroupsHaveTwoClasses checks that Subscribe refuses a group in a class other than BestEffort
+// and AtLeastOnce, with a publisher or without.
 func TestGroupsHaveTwoClasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -52,8 +52,8 @@ func TestGroupsHaveTwoClasses(t *testing.T) {
 	})
 }
 
-// TestAMemberThatHangsHoldsUpItsOwnKeysOnly has two members, of which one never ends
-// what it began.
+// TestAMemberThatHangsHoldsUpItsOwnKeysOnly has one of two members hang in its first message, and
+// expects that the other one handles the messages of its own keys.
 func TestAMemberThatHangsHoldsUpItsOwnKeysOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -89,8 +89,9 @@ func TestAMemberThatHangsHoldsUpItsOwnKeysOnly(t *testing.T) {
 	})
 }
 
-// TestAMemberThatClosesHandsOverAtOnce what it has not acked, of AtLeastOnce, or not read: to a
-// member that was not there when it was published as well, and nothing is told as missing.
+// TestAMemberThatClosesHandsOverAtOnce checks that when a member closes, the messages that it has
+// not acked (AtLeastOnce) or not read (BestEffort) go to another member at once and without a gap,
+// even if that member joined after they were published.
 func TestAMemberThatClosesHandsOverAtOnce(t *testing.T) {
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.AtLeastOnce} {
 		t.Run(class.String(), func(t *testing.T) {
@@ -109,7 +110,8 @@ func TestAMemberThatClosesHandsOverAtOnce(t *testing.T) {
 				b := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
 				a.Close()
 				closed := time.Now()
-				defer time.AfterFunc(time.Minute, b.Close).Stop() // or nothing would end the test
+				// If messages are missing, this ends the test.
+				defer time.AfterFunc(time.Minute, b.Close).Stop()
 				for _, m := range take(t, b, n-10) {
 					if m.Gap != nil || done[m.Value.ID] {
 						t.Errorf("message %s, gap %+v; it came before: %t", m.Value.ID, m.Gap, done[m.Value.ID])
@@ -130,8 +132,8 @@ func TestAMemberThatClosesHandsOverAtOnce(t *testing.T) {
 	}
 }
 
-// TestWhatAMemberLeavesWaitsForOneThatComesLater where those that are there have no credit left:
-// it subscribes when the other one has closed, and gets all of it.
+// TestWhatAMemberLeavesWaitsForOneThatComesLater closes a member when the other one has no credit
+// left, and expects that a member that subscribes afterward gets all its messages.
 func TestWhatAMemberLeavesWaitsForOneThatComesLater(t *testing.T) {
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.AtLeastOnce} {
 		t.Run(class.String(), func(t *testing.T) {
@@ -146,7 +148,8 @@ func TestWhatAMemberLeavesWaitsForOneThatComesLater(t *testing.T) {
 				done := make(map[string]bool)
 				read := func(who string, s *pubsub.Subscription[order], n int) {
 					t.Helper()
-					defer time.AfterFunc(time.Minute, s.Close).Stop() // or nothing would end the test
+					// If messages are missing, this ends the test.
+					defer time.AfterFunc(time.Minute, s.Close).Stop()
 					for _, m := range take(t, s, n) {
 						if m.Gap != nil || done[m.Value.ID] {
 							t.Errorf("%s: message %s, gap %+v; it came before: %t", who, m.Value.ID, m.Gap, done[m.Value.ID])
@@ -171,8 +174,9 @@ func TestWhatAMemberLeavesWaitsForOneThatComesLater(t *testing.T) {
 	}
 }
 
-// TestWhatALostMemberHadIsHandedOverInTime, whenever it is lost: it takes twice Limits.Silence, or some more for QUIC's probes, to see
-// that it is gone, and a second to give up waiting for it. Nothing else happens meanwhile.
+// TestWhatALostMemberHadIsHandedOverInTime kills a member at several times, and expects that another
+// member gets its messages in time. It takes twice Limits.Silence, or some more for QUIC's probes, to
+// notice that the member is gone, and a second to give up waiting for it. There is no other traffic.
 func TestWhatALostMemberHadIsHandedOverInTime(t *testing.T) {
 	for phase := range 8 {
 		synctest.Test(t, func(t *testing.T) {
@@ -196,8 +200,8 @@ func TestWhatALostMemberHadIsHandedOverInTime(t *testing.T) {
 	}
 }
 
-// TestALostMemberIsToldOf to those that live: BestEffort does not deliver again what was on
-// its way.
+// TestALostMemberIsToldOf checks that the other members are told of the messages that were in
+// flight to a lost member, because BestEffort does not deliver these again.
 func TestALostMemberIsToldOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -211,7 +215,8 @@ func TestALostMemberIsToldOf(t *testing.T) {
 		mesh.Kill(victim)
 		sleep(time.Minute)
 		got, told := 0, uint64(0)
-		defer time.AfterFunc(time.Minute, other.Close).Stop() // or nothing would end the test
+		// This ends the loop below.
+		defer time.AfterFunc(time.Minute, other.Close).Stop()
 		for m := range other.Messages() {
 			if m.Gap == nil {
 				got++

@@ -52,8 +52,8 @@ func TestAHandlersErrorIsATry(t *testing.T) {
 	})
 }
 
-// TestLeasesExtendWhileTheHandlerRuns has a handler that takes many times as long as a
-// lease, and more messages behind it.
+// TestLeasesExtendWhileTheHandlerRuns has a handler that takes many times as long as a lease
+// while more messages wait, and expects that none is delivered again.
 func TestLeasesExtendWhileTheHandlerRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -72,7 +72,8 @@ func TestLeasesExtendWhileTheHandlerRuns(t *testing.T) {
 		}
 		publish(t, p, 1, 5)
 		sleep(race.Fewer(time.Hour, 26*time.Minute))
-		s.Close() // waits for the handler
+		// Close waits for the handler.
+		s.Close()
 		if len(handled) != 5 {
 			t.Errorf("handled %v", handled)
 		}
@@ -94,7 +95,9 @@ func TestWorkersKeepTheOrderOfAKey(t *testing.T) {
 		var all sync.WaitGroup
 		all.Add(4)
 		s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m pubsub.Message[order]) error {
-			if m.Value.Cents == 0 { // which worker has which keys, and takes the others, is left to chance
+			// Four such messages wait for each other, and so need four workers. Which worker
+			// gets the other messages is random.
+			if m.Value.Cents == 0 {
 				all.Done()
 				all.Wait()
 				return nil
@@ -198,7 +201,8 @@ func TestGapsGoToOnGapAndNotToTheHandler(t *testing.T) {
 	}
 }
 
-// TestMessagesMayBeLarge though no channel may have elements of 64 KiB.
+// TestMessagesMayBeLarge checks that a message may be larger than 64 KiB, although the elements of
+// a channel may not.
 func TestMessagesMayBeLarge(t *testing.T) {
 	type large struct{ Pad [64 << 10]byte }
 	for _, workers := range []int{1, 2} {
@@ -232,7 +236,7 @@ func TestMessagesMayBeLarge(t *testing.T) {
 	}
 }
 
-// fragile is data whose decoding panics if it says so.
+// fragile is a value whose decoding panics if S is "panic".
 type fragile struct{ S string }
 
 func (f fragile) MarshalBinary() ([]byte, error) { return []byte(f.S), nil }
@@ -244,7 +248,8 @@ func (f *fragile) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// TestAPanicOfADecoderLeavesNothing for the messages that a later loop gets.
+// TestAPanicOfADecoderLeavesNothing checks that the messages of a later loop have no fields of a
+// message whose decoding panicked.
 func TestAPanicOfADecoderLeavesNothing(t *testing.T) {
 	type value struct {
 		A    string `json:",omitempty"`
@@ -286,7 +291,8 @@ func TestAPanicOfADecoderLeavesNothing(t *testing.T) {
 	})
 }
 
-// TestMistakesOfASubscriptionAreNamedAsTheyWereWritten: the options, not what they become.
+// TestMistakesOfASubscriptionAreNamedAsTheyWereWritten checks that errors name the options of the
+// caller, and not the fields that these become.
 func TestMistakesOfASubscriptionAreNamedAsTheyWereWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := linktest.NewMesh(t).Node(link.Config{})
@@ -300,12 +306,13 @@ func TestMistakesOfASubscriptionAreNamedAsTheyWereWritten(t *testing.T) {
 	})
 }
 
-// speechlessError is an error that cannot print itself when it is a nil pointer.
+// speechlessError is an error whose method Error panics on a nil pointer.
 type speechlessError struct{ text string }
 
 func (e *speechlessError) Error() string { return e.text }
 
-// TestAnErrorWhoseMethodsPanicIsAFailure like others: the message comes again, and the next one is handled.
+// TestAnErrorWhoseMethodsPanicIsAFailure has a handler return an error whose methods panic, and
+// expects that the next message is handled and the failed one is delivered again.
 func TestAnErrorWhoseMethodsPanicIsAFailure(t *testing.T) {
 	for name, failure := range map[string]error{"panic in Error": (*speechlessError)(nil), "nil *link.Error": (*link.Error)(nil)} {
 		t.Run(name, func(t *testing.T) {

@@ -13,10 +13,11 @@ import (
 
 const framePart link.FrameKind = 0x44
 
-// record is one of a publisher made by hand.
+// record returns a record of a publisher made by hand.
 func record(kind byte, body ...byte) []byte { return append([]byte{kind, byte(len(body))}, body...) }
 
-// TestHostilePublishers are heard beside an honest one, which must not suffer.
+// TestHostilePublishers has a subscription read a hostile publisher and an honest one, and expects
+// that all messages of the honest one arrive in order, and that memory stays bounded.
 func TestHostilePublishers(t *testing.T) {
 	records := func(body ...byte) link.Frame { return link.Frame{Kind: frameRecords, Credited: true, Body: body} }
 	topic := record(1, append([]byte{0}, "placed"...)...)
@@ -94,7 +95,8 @@ func TestHostilePublishers(t *testing.T) {
 				for m := range s.Messages() {
 					m.Ack()
 					if m.Publisher == hostile.Instance() {
-						continue // it may say what it likes of itself
+						// A publisher may send anything in its own name.
+						continue
 					}
 					if m.Gap != nil || m.Seq != next {
 						t.Fatalf("message %d is %+v, %+v", next, m, m.Gap)

@@ -29,8 +29,8 @@ func peerAt(t *testing.T, id, instance, addr string, advisory bool) link.Peer {
 	return link.Peer{Identity: identity, Instance: instance, Addr: addr, Advisory: advisory}
 }
 
-// TestATakenNameLocksNobodyOut: where names are free, a subscriber that takes the name and the
-// instance of another one counts as somebody else, because it is at another place.
+// TestATakenNameLocksNobodyOut checks that where identities are only advisory, a subscriber that
+// takes the name and the instance of another one is counted separately, because its address differs.
 func TestATakenNameLocksNobodyOut(t *testing.T) { // SEC-358
 	h := newTestHub(t)
 	const name = "spiffe://link.test/ns/default/svc/billing"
@@ -50,8 +50,9 @@ func TestATakenNameLocksNobodyOut(t *testing.T) { // SEC-358
 	}
 }
 
-// TestOneMemberLeavesOthersSubscriptions: by one name or, where names are free, by many, one
-// place has no more than half of what the log holds, and gives all of it back.
+// TestOneMemberLeavesOthersSubscriptions checks that a member with one name or, where identities
+// are only advisory, with many at one address, has no more than half of the subscriptions that the
+// log holds, and that all of them are given back.
 func TestOneMemberLeavesOthersSubscriptions(t *testing.T) { // SEC-358
 	for _, free := range []bool{false, true} {
 		t.Run(fmt.Sprintf("names free %t", free), func(t *testing.T) {
@@ -91,8 +92,9 @@ func TestOneMemberLeavesOthersSubscriptions(t *testing.T) { // SEC-358
 	}
 }
 
-// TestWhoComesAndGoesDisturbsNoOthers: a session that publishers do not wait for changes
-// nothing of what they look at, and takes no memory, however many others there are.
+// TestWhoComesAndGoesDisturbsNoOthers checks that a session that publishers do not wait for joins and
+// leaves without allocations, and without changing the list that publishers read, however many others
+// there are.
 func TestWhoComesAndGoesDisturbsNoOthers(t *testing.T) {
 	h := newTestHub(t)
 	for range 1000 {

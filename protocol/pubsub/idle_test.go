@@ -50,8 +50,8 @@ func TestASubscriptionWithoutAPublisherIsSaidOnce(t *testing.T) {
 	}
 }
 
-// A deployment that goes through the instances one by one has some that publish and some
-// that do not yet: those delay nobody, and nobody warns of them.
+// TestAnInstanceWithoutAPublisherDelaysNothing has instances that do not publish yet, as in a rolling
+// deployment, and expects that they delay nobody and cause no warning.
 func TestAnInstanceWithoutAPublisherDelaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -78,7 +78,7 @@ func TestAnInstanceWithoutAPublisherDelaysNothing(t *testing.T) {
 		if strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("the log:\n%s", log)
 		}
-		// What one publishes that begins to is heard from its first message on.
+		// If one of them begins to publish, its messages arrive from the first one on.
 		late, err := pubsub.NewPublisher(without[0], placed)
 		if err != nil {
 			t.Fatal(err)
@@ -92,7 +92,8 @@ func TestAnInstanceWithoutAPublisherDelaysNothing(t *testing.T) {
 	})
 }
 
-// Nobody waits for the word of a subscription that has ended.
+// TestAnIdleSubscriptionEndsAtOnce checks that Close does not wait for the time after which a
+// subscription without a publisher is logged.
 func TestAnIdleSubscriptionEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -110,13 +111,14 @@ func TestAnIdleSubscriptionEndsAtOnce(t *testing.T) {
 	})
 }
 
-// TestAMistypedTopicIsSaidOnce that nobody publishes to, at a service that publishes others:
-// in the log after a while, with the name that may have been meant, and in the statistics of
-// both sides.
+// TestAMistypedTopicIsSaidOnce subscribes to topics that nobody publishes to, at a service that
+// publishes to others. It expects one log message after a while, with the name that may have been
+// meant, and that the statistics of both sides report it.
 func TestAMistypedTopicIsSaidOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		topic pubsub.Topic[order]
-		local bool // the subscriber's node publishes
+		// local is set if the publisher's node subscribes.
+		local bool
 		says  string
 	}{
 		"mistyped":                 {pubsub.NewTopic[order]("orders", "plcaed"), false, `the nearest name there is \"placed\"`},
@@ -167,7 +169,7 @@ func TestAMistypedTopicIsSaidOnce(t *testing.T) {
 				if len(subs) != 1 || (subs[0].Idle != "") != (want == 1) || subs[0].Publishers[0].Unpublished != (want == 1) || reader.Unpublished != (want == 1) {
 					t.Errorf("the statistics: %+v, and of the publisher: %+v", subs, reader)
 				}
-				// Once somebody publishes to it, nothing is wrong any more, and the first message comes.
+				// Once the topic has a publisher, the statistics report nothing, and the first message arrives.
 				if name != "mistyped" {
 					return
 				}
@@ -188,7 +190,8 @@ func TestAMistypedTopicIsSaidOnce(t *testing.T) {
 	}
 }
 
-// TestATopicThatOneInstancePublishesIsNotMissed although another one does not.
+// TestATopicThatOneInstancePublishesIsNotMissed checks that there is no warning about a topic that one
+// instance publishes to and another one does not.
 func TestATopicThatOneInstancePublishesIsNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

@@ -19,9 +19,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestPartsThatNeverFindRoomAreToldInTheEnd: a publisher that has said all and is gone is told of as
-// gone, once, when there was no room for its last messages for as long as they wait; and the log
-// says so once.
+// TestPartsThatNeverFindRoomAreToldInTheEnd drains a publisher for whose last messages there is no
+// room. It expects one gap "gone" when these have waited for as long as they may, and one log message.
 func TestPartsThatNeverFindRoomAreToldInTheEnd(t *testing.T) {
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Latest, pubsub.Reliable, pubsub.AtLeastOnce} {
 		t.Run(class.String(), func(t *testing.T) {
@@ -44,8 +43,8 @@ func TestPartsThatNeverFindRoomAreToldInTheEnd(t *testing.T) {
 	}
 }
 
-// TestPartsThatNeverFindRoomAreToldWhateverDiscoveryShows: a list of publishers that never changes shows one
-// that has ended for good.
+// TestPartsThatNeverFindRoomAreToldWhateverDiscoveryShows expects the gap "gone" although the registry never
+// changes its list of publishers, and so still shows the one that has ended.
 func TestPartsThatNeverFindRoomAreToldWhateverDiscoveryShows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -55,7 +54,8 @@ func TestPartsThatNeverFindRoomAreToldWhateverDiscoveryShows(t *testing.T) {
 			t.Fatal(err)
 		}
 		registry := &fickle{mesh.Registry(), make(chan discovery.Snapshot, 1)}
-		registry.said <- <-watch // and nothing more
+		// The registry sends no other snapshot.
+		registry.said <- <-watch
 		client := mesh.Node(link.Config{Registry: registry})
 		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
 		free := fillParts(client, node)
@@ -63,12 +63,13 @@ func TestPartsThatNeverFindRoomAreToldWhateverDiscoveryShows(t *testing.T) {
 		publishParts(t, p)
 		sleep(time.Second)
 		mesh.Stop(node)
-		mesh.Partition(client, node) // or its host would say that it is gone
+		// Without the partition, the publisher's host would report that it is gone.
+		mesh.Partition(client, node)
 		want(t, within(s, 20*time.Minute), "gone")
 	})
 }
 
-// logbook is where a node logs.
+// logbook collects the log of a node. It is safe for concurrent use.
 type logbook struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -86,11 +87,12 @@ func (j *logbook) count(words string) int {
 	return strings.Count(j.text.String(), words)
 }
 
-// TestFramesThatOutlastTheirStreamsAreBounded: instances of one publisher that come, send what they
-// have credit for behind a part for which there is no room, and end, one after the other, leave no
-// more of that here than one member may; of the others the subscriptions are told at once.
+// TestFramesThatOutlastTheirStreamsAreBounded has instances of one publisher start one after the other,
+// send all they have credit for behind a part for which there is no room, and end. It expects that no
+// more of that is kept than one member may have, and that the other streams are told as gone at once.
 func TestFramesThatOutlastTheirStreamsAreBounded(t *testing.T) { // SEC-409
-	const instances, subscriptions, frame, each = 12, 8, 16 << 10, 63 // each stream: 1 MiB of credit
+	// Each stream has 1 MiB of credit.
+	const instances, subscriptions, frame, each = 12, 8, 16 << 10, 63
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		client := mesh.Node(link.Config{})
@@ -114,7 +116,8 @@ func TestFramesThatOutlastTheirStreamsAreBounded(t *testing.T) { // SEC-409
 						return err
 					}
 				}
-				<-st.Draining() // it says all of it once
+				// If the stream ended earlier, the subscriber would join again.
+				<-st.Draining()
 				return nil
 			})
 			if i == 0 {
@@ -145,11 +148,12 @@ func TestFramesThatOutlastTheirStreamsAreBounded(t *testing.T) { // SEC-409
 	})
 }
 
-// TestFramesThatNobodyReadsAreBounded when their streams have ended: instances of one publisher that come, send
-// what they have credit for to those who read nothing, and end, one after the other, leave no more of that here
-// than one member may; of the others the subscriptions are told.
+// TestFramesThatNobodyReadsAreBounded has instances of one publisher start one after the other, send all they have
+// credit for to subscriptions that read nothing, and end. It expects that no more of that is kept than one member
+// may have, and that the other streams are told as gone.
 func TestFramesThatNobodyReadsAreBounded(t *testing.T) { // SEC-409
-	const instances, subscriptions, each, size = 12, 8, 63, 16_000 // each stream: 1 MiB of credit
+	// Each stream has 1 MiB of credit.
+	const instances, subscriptions, each, size = 12, 8, 63, 16_000
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		client := mesh.Node(link.Config{})
@@ -174,7 +178,8 @@ func TestFramesThatNobodyReadsAreBounded(t *testing.T) { // SEC-409
 					}
 					body = nil
 				}
-				<-st.Draining() // it says all of it once
+				// If the stream ended earlier, the subscriber would join again.
+				<-st.Draining()
 				return nil
 			})
 			mesh.Start(hostile)
@@ -198,7 +203,8 @@ func TestFramesThatNobodyReadsAreBounded(t *testing.T) { // SEC-409
 			})
 		}
 		running.Wait()
-		const streams, most = instances * subscriptions, 32 + subscriptions // the inboxes have one each
+		// Each inbox has one stream in addition to the 32 MiB.
+		const streams, most = instances * subscriptions, 32 + subscriptions
 		t.Logf("%d messages came of %d streams that have ended, and %d of these were told as gone", came.Load(), streams, told.Load())
 		if came.Load() > most*each+subscriptions || came.Load() < most*each/2 {
 			t.Errorf("%d MiB of streams that have ended were here, want at most %d, and not much less", came.Load()/each, most)
@@ -209,8 +215,8 @@ func TestFramesThatNobodyReadsAreBounded(t *testing.T) { // SEC-409
 	})
 }
 
-// TestAnyOneGoesOnWhileThePartsOfAnEndedPublisherHaveNoRoom: the next publisher of the feed has its
-// turn at once, and sends what was not read of the one before.
+// TestAnyOneGoesOnWhileThePartsOfAnEndedPublisherHaveNoRoom checks that the next publisher of the feed is
+// joined at once, and sends what was not read from the one before.
 func TestAnyOneGoesOnWhileThePartsOfAnEndedPublisherHaveNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -243,8 +249,8 @@ func TestAnyOneGoesOnWhileThePartsOfAnEndedPublisherHaveNoRoom(t *testing.T) {
 	})
 }
 
-// TestAnyOneWaitsForRoomWhereNobodyElsePublishes: what has arrived of the only publisher, which has ended, is
-// delivered when there is room, and told as gone if there never is.
+// TestAnyOneWaitsForRoomWhereNobodyElsePublishes checks that messages that have arrived from the only publisher,
+// which has ended, are delivered when there is room, and told as gone if there never is.
 func TestAnyOneWaitsForRoomWhereNobodyElsePublishes(t *testing.T) {
 	for name, late := range map[string]bool{"in time": false, "never": true} {
 		t.Run(name, func(t *testing.T) {
@@ -271,7 +277,8 @@ func TestAnyOneWaitsForRoomWhereNobodyElsePublishes(t *testing.T) {
 	}
 }
 
-// TestAnyOneWaitsNoLongerThanNobodyElsePublishes: the next publisher that comes has its turn.
+// TestAnyOneWaitsNoLongerThanNobodyElsePublishes checks that a new publisher is joined although messages
+// of the one that has ended still wait for room.
 func TestAnyOneWaitsNoLongerThanNobodyElsePublishes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestAVerdictThatComesTooLateEndsNoSession has a publisher give up, which drains, while a
-// verdict is on its way to it.
+// TestAVerdictThatComesTooLateEndsNoSession has a draining publisher give up its messages while
+// a verdict is in flight, and expects that the verdict does not cause an error.
 func TestAVerdictThatComesTooLateEndsNoSession(t *testing.T) {
 	now := time.Now()
 	for name, v := range map[string]*verdict{

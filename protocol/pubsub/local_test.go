@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestANodeHearsItselfWithoutASocket cuts the node off from everybody.
+// TestANodeHearsItselfWithoutASocket checks that a node receives what it publishes itself.
 func TestANodeHearsItselfWithoutASocket(t *testing.T) {
 	for name, opts := range map[string][]pubsub.SubscribeOption{
 		"best effort":   nil,

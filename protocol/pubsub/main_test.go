@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/internal/shell"
 )
 
-// TestMain checks for leaked goroutines. The binary also serves as the other process of a test.
+// TestMain checks for leaked goroutines. The binary also serves as the child process of a test.
 func TestMain(m *testing.M) {
 	if role := child.Role(); role != "" {
 		childMain(role)

@@ -12,10 +12,11 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// taken is what an attacker has by calls that are refused when it may have no more.
+// taken is what a member has got by calls that are refused when it may have no more.
 type taken struct {
 	leave []func()
-	err   error // the last one
+	// err is the error of the last call that was refused.
+	err error
 }
 
 func (s *taken) add(release func(), err error) {
@@ -32,7 +33,7 @@ func (s *taken) end() {
 	}
 }
 
-// bound is one that is taken by a call, one at a time. What each of the others does is take some.
+// bound returns a bound from which each call of take takes one. Each of the other members takes some.
 func (s *taken) bound(pool *share.Pool, tries, some int, take func(m sharetest.Member, i int) (release func(), err error)) sharetest.Bound {
 	n := 0
 	return sharetest.Bound{
@@ -58,8 +59,8 @@ func (s *taken) bound(pool *share.Pool, tries, some int, take func(m sharetest.M
 	}
 }
 
-// TestOneMemberLeavesOthersTheirShare of what a publisher keeps for its subscribers, and a subscriber
-// of its publishers.
+// TestOneMemberLeavesOthersTheirShare checks that one member leaves others their share of what a
+// publisher keeps for its subscribers, and of what a subscriber keeps of its publishers.
 func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-358, 361, 409, 721
 	peer := func(t *testing.T, m sharetest.Member, instance int) link.Peer {
 		return peerAt(t, "spiffe://link.test/ns/default/svc/"+m.Name, fmt.Sprint(instance), m.Addr, m.Advisory)
@@ -102,7 +103,7 @@ func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-358, 361, 409, 7
 	}
 }
 
-// deadLetters leave when what is published after them has pushed them out of the log.
+// deadLetters returns the bound of dead letters, which leave when newer messages push them out of the log.
 func deadLetters(t *testing.T) sharetest.Bound {
 	h := newTestHub(t)
 	letter := func(m sharetest.Member, size int) *journal.DeadLetter {
@@ -128,7 +129,8 @@ func deadLetters(t *testing.T) sharetest.Bound {
 					t.Fatal(err)
 				}
 			}
-			h.dig(letter(sharetest.Member{}, 1)).close() // it looks for those that have left
+			// dig gives back the room of dead letters that have left the log.
+			h.dig(letter(sharetest.Member{}, 1)).close()
 		},
 	}
 }

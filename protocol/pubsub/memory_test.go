@@ -15,10 +15,10 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// BenchmarkSubscriptionMemory holds 1,000 subscriptions of one publisher, over loopback
+// BenchmarkSubscriptionMemory makes 1,000 subscriptions at one publisher, over loopback
 // and in one process, each to a topic of its own, and publishes 10,000 messages of 64
-// bytes a second to them in turn. It reports the memory of all there is per subscription,
-// on both sides together: before anything was published, with it, and when it is over.
+// bytes a second to them in turn. It reports the memory in use per subscription, of both
+// sides together: before the first message, while messages are published, and afterward.
 func BenchmarkSubscriptionMemory(b *testing.B) {
 	const subscriptions, nodes, rate = 1000, 4, 10_000
 	b.Setenv("LINK_CLUSTER_SECRET", strings.Repeat("s3cret-", 8))
@@ -39,7 +39,8 @@ func BenchmarkSubscriptionMemory(b *testing.B) {
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
 	<-server.Ready()
-	clients := make([]*link.Node, nodes) // one alone may not have so many
+	// One node alone may not have so many subscriptions.
+	clients := make([]*link.Node, nodes)
 	for i := range clients {
 		if clients[i], err = link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", Logger: quiet}); err != nil {
 			b.Fatal(err)
@@ -69,7 +70,8 @@ func BenchmarkSubscriptionMemory(b *testing.B) {
 	}
 	idle := inUse()
 	sent, most := int64(0), uint64(0)
-	for b.Loop() { // an operation is a second of messages
+	// An operation is a second of messages.
+	for b.Loop() {
 		tick := time.NewTicker(time.Second / 100)
 		for range 100 {
 			<-tick.C
@@ -111,7 +113,8 @@ func BenchmarkSubscriptionMemory(b *testing.B) {
 // inUse returns the bytes of heap and stacks that are in use after a collection.
 func inUse() uint64 {
 	runtime.GC()
-	runtime.GC() // what pools held
+	// The second collection frees what pools held.
+	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapInuse + m.StackInuse

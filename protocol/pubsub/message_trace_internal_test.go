@@ -16,7 +16,8 @@ import (
 	"github.com/linkmesh/link/tracing"
 )
 
-// traced is a message with a sampled trace and baggage, of a publisher that is foreign or not.
+// traced returns a message with a sampled trace and baggage. If foreign is set, its publisher is in
+// another trust domain.
 func traced(t *testing.T, foreign bool) *Message[int] {
 	t.Helper()
 	now := time.Now()
@@ -48,8 +49,8 @@ func traced(t *testing.T, foreign bool) *Message[int] {
 	return &Message[int]{conn: &conn{foreign: foreign, member: &member{topic: "orders/placed"}}, pairs: &pairs{trace: rec.Trace}}
 }
 
-// TestTheTraceOfAMessageFromAnotherTrustDomain is linked to and no more: its publisher decides neither what is sampled
-// here, nor what goes out with the calls of this service.
+// TestTheTraceOfAMessageFromAnotherTrustDomain checks that such a trace is only linked to: its publisher decides neither
+// what is sampled here, nor the baggage of the calls of this service.
 func TestTheTraceOfAMessageFromAnotherTrustDomain(t *testing.T) { // SEC-125
 	for _, foreign := range []bool{false, true} {
 		exporter := tracetest.NewInMemoryExporter()

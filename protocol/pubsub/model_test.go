@@ -16,33 +16,38 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// The promise over a real mesh: what a subscription receives of a publisher and the
-// gaps it is told of are what that published to it, in order and once, whatever happens
-// to the network and to either side. What a publisher that was killed had not delivered
-// is lost with it, so of each publisher everything up to the last word is accounted for,
-// and of one that lives, everything. The engine alone is held to a stricter model, with
-// more classes, in internal/journal.
+// The tests of this file check a promise over a real mesh: the messages that a subscription
+// receives from a publisher, and the gaps that it is told of, are together what was published
+// to it, in order and once, whatever happens to the network and to either side. What a killed
+// publisher had not delivered is lost with it. So for each publisher everything up to its last
+// message or gap is accounted for, and for a live one everything. The engine alone is tested
+// against a stricter model, with more classes, in internal/journal.
 
 // source is a publisher of the model.
 type source struct {
-	node  *link.Node
-	p     *pubsub.Publisher[order]
-	sent  uint64 // how many messages
+	node *link.Node
+	p    *pubsub.Publisher[order]
+	// sent counts the messages published.
+	sent  uint64
 	alive bool
-	owes  map[string]bool // those that listened when it began to drain, by their node
+	// owes has the instances of the subscribers that were there when it began to drain.
+	owes map[string]bool
 }
 
-// sink is a subscription of the model and what came.
+// sink is a subscription of the model and what it received.
 type sink struct {
-	name   string
-	node   *link.Node
-	sub    *pubsub.Subscription[order]
-	class  pubsub.Class
-	opts   []pubsub.SubscribeOption
-	names  bool // it has a durable name, and comes and goes
-	away   bool
-	pause  atomic.Int64      // nanoseconds after each message
-	joined map[string]uint64 // by publisher: messages before the subscription
+	name  string
+	node  *link.Node
+	sub   *pubsub.Subscription[order]
+	class pubsub.Class
+	opts  []pubsub.SubscribeOption
+	// names is set if the subscription has a durable name, and comes and goes.
+	names bool
+	away  bool
+	// pause is the time after each message, in nanoseconds.
+	pause atomic.Int64
+	// joined counts the messages before the subscription, by publisher.
+	joined map[string]uint64
 
 	mu   sync.Mutex
 	from map[string]*account
@@ -50,10 +55,13 @@ type sink struct {
 
 // account is what came from one publisher.
 type account struct {
-	last    uint64 // number
-	seen    map[uint64]bool
-	gaps    []pubsub.Gap
-	counted uint64 // messages missing by gaps whose size is known
+	// last is the highest message number.
+	last uint64
+	seen map[uint64]bool
+	gaps []pubsub.Gap
+	// counted is how many messages are missing by gaps whose count is known. unknown is set
+	// if there was a gap whose count is not.
+	counted uint64
 	unknown bool
 }
 
@@ -64,13 +72,16 @@ type model struct {
 	sources []*source
 	sinks   []*sink
 	cut     [][2]*link.Node
-	expire  bool // messages do; then there are no acks, for dead letters take numbers too
+	// expire gives messages a TTL. There are no acks then, because dead letters take message
+	// numbers too.
+	expire bool
 }
 
 func (m *model) addSource() {
 	node, p := publisher(m.T, m.mesh, link.Config{DrainTimeout: time.Second})
 	m.sources = append(m.sources, &source{node: node, p: p, alive: true})
-	sleep(time.Second) // until those that listen have joined it
+	// Wait until the subscriptions have joined the publisher.
+	sleep(time.Second)
 }
 
 func (m *model) addSink() {
@@ -104,7 +115,8 @@ func (s *sink) begin(t *testing.T) {
 	go s.read(t, s.sub)
 }
 
-// comeOrGo ends a subscription that has a durable name, or begins one with it on another node.
+// comeOrGo ends a subscription that has a durable name, or begins it again on another node. It does
+// nothing to other subscriptions.
 func (m *model) comeOrGo(s *sink) {
 	switch {
 	case !s.names:
@@ -146,7 +158,8 @@ func (s *sink) take(t *testing.T, msg pubsub.Message[order]) {
 		a.unknown = a.unknown || g.Count == 0
 		return
 	}
-	again := s.class == pubsub.AtLeastOnce // until it is acked
+	// A message that was not acked may come again.
+	again := s.class == pubsub.AtLeastOnce
 	if !again && (a.seen[msg.Seq] || s.class != pubsub.Latest && msg.Seq <= a.last) || msg.Err != nil || uint64(msg.Value.Cents) != msg.Seq {
 		t.Errorf("%s: %s sends %d (%+v) after %d, seen %v", s.name, msg.Publisher, msg.Seq, msg.Value, a.last, a.seen[msg.Seq])
 	}
@@ -206,7 +219,7 @@ func (m *model) step() {
 	}
 }
 
-// stop drains a publisher, which tells those that are slow what they miss.
+// stop drains a publisher, which tells slow subscribers what they miss.
 func (m *model) stop(src *source) {
 	src.owes = make(map[string]bool)
 	for _, r := range pubsub.StatsOf(src.node).Readers {
@@ -243,7 +256,8 @@ func (m *model) compare(s *sink, src *source) {
 		a = &account{}
 	}
 	before, upTo := s.joined[id], a.last
-	gone := false // its connection was dead already when the publisher drained
+	// gone is set if the connection was dead already when the publisher drained.
+	gone := false
 	for _, g := range a.gaps {
 		upTo = max(upTo, g.To)
 		gone = gone || g.Reason == "gone"
@@ -264,7 +278,7 @@ func (m *model) compare(s *sink, src *source) {
 			}
 		}
 	}
-	// Latest, when it resumes, may get what it was told it would not.
+	// When a subscription of Latest resumes, it may get messages that were told as missing.
 	exact := missing == a.counted || s.class == pubsub.Latest && missing < a.counted
 	if missing != told || !a.unknown && !exact {
 		m.Errorf("%s (%v): of %d to %d of %s %d are missing, %d of them in gaps, which count %d: %+v", s.name, s.class, before+1, upTo, id, missing, told, a.counted, a.gaps)
@@ -294,7 +308,8 @@ func history(t *testing.T, seed uint64) {
 		}
 		sleep(3 * time.Minute)
 		for _, src := range m.sources {
-			if src.alive { // so that the last word is one that was said when all was well
+			// The last message of each live publisher is published while the network is well.
+			if src.alive {
 				src.sent++
 				if _, err := src.p.Publish(t.Context(), order{Cents: int64(src.sent)}); err != nil {
 					t.Fatal(err)
@@ -326,7 +341,8 @@ func TestHistoriesOverAMesh(t *testing.T) {
 }
 
 func FuzzHistoriesOverAMesh(f *testing.F) {
-	for seed := range race.Fewer[uint64](4, 0) { // the detector sees a history in TestHistoriesOverAMesh
+	// The race detector sees a history in TestHistoriesOverAMesh already.
+	for seed := range race.Fewer[uint64](4, 0) {
 		f.Add(1000 + seed)
 	}
 	f.Fuzz(history)

@@ -14,9 +14,9 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestPartsThatWaitForRoomOutlastTheirPublisher: a message in parts that came when the subscriber
-// had no room for parts is delivered when there is room, with what came behind it, although the
-// publisher has said all, and is gone.
+// TestPartsThatWaitForRoomOutlastTheirPublisher checks that a message in parts for which a subscriber
+// had no room is delivered when there is room, with the message behind it, although the publisher has
+// drained and is gone.
 func TestPartsThatWaitForRoomOutlastTheirPublisher(t *testing.T) {
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Latest, pubsub.Reliable, pubsub.AtLeastOnce} {
 		t.Run(class.String(), func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestPartsThatWaitForRoomOutlastTheirPublisher(t *testing.T) {
 	}
 }
 
-// fillParts leaves no room for parts of a publisher at a node until free is called.
+// fillParts takes all the room for parts of a publisher at a node, until free is called.
 func fillParts(node, publisher *link.Node) (free func()) {
 	room := lane.PartsOf(node).Of(link.Peer{Identity: publisher.Identity()})
 	const step = 1 << 20
@@ -53,7 +53,7 @@ func fillParts(node, publisher *link.Node) (free func()) {
 	})
 }
 
-// publishParts publishes a message that goes in parts and one that does not, and returns both.
+// publishParts publishes a message that goes in parts and one that does not, and returns their IDs.
 func publishParts(t *testing.T, p *pubsub.Publisher[order]) (ids []string) {
 	t.Helper()
 	ids = []string{strings.Repeat("x", 300<<10), "short"}
@@ -65,8 +65,8 @@ func publishParts(t *testing.T, p *pubsub.Publisher[order]) (ids []string) {
 	return ids
 }
 
-// TestPartsThatWaitForRoomComeAgain once, if their connection is lost meanwhile; and a subscription
-// that is closed does not wait for them.
+// TestPartsThatWaitForRoomComeAgain checks that messages that wait for room arrive once if their
+// connection is lost meanwhile, and that closing a subscription does not wait for them.
 func TestPartsThatWaitForRoomComeAgain(t *testing.T) {
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Latest, pubsub.Reliable, pubsub.AtLeastOnce} {
 		t.Run(class.String(), func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// near makes a node of this process with a fixed list of publishers.
+// near makes a node in this process with a fixed list of publishers.
 func near(t *testing.T, cfg link.Config, instances ...discovery.Instance) *link.Node {
 	t.Helper()
 	registry, err := static.New(instances...)
@@ -35,8 +35,8 @@ func near(t *testing.T, cfg link.Config, instances ...discovery.Instance) *link.
 	return node
 }
 
-// TestAKilledProcessThatPublishedIsGone: a fixed list shows it for ever, so it is its host that says so, before
-// silence can: one that is frozen at the same moment is still connected then, and goes on later.
+// TestAKilledProcessThatPublishedIsGone kills a publisher that a fixed list shows forever, and expects that its host
+// reports the end before silence can: a publisher frozen at the same moment is still connected then, and goes on later.
 func TestAKilledProcessThatPublishedIsGone(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	var publishers []*child.Process
@@ -88,8 +88,8 @@ func TestAKilledProcessThatPublishedIsGone(t *testing.T) {
 	t.Logf("told %v after the kill; the one that was frozen %v after it went on", took.Round(time.Millisecond), time.Since(thawed).Round(time.Millisecond))
 }
 
-// TestWhatAProcessThatIsGoneHadGoesToTheOthers: a member of a group that is killed, before what one has that is
-// frozen at the same moment, and without any wait for one that closes.
+// TestWhatAProcessThatIsGoneHadGoesToTheOthers checks that a new member of a group gets the messages of a member that
+// closes and of one that is killed before those of a member that is frozen at the same moment.
 func TestWhatAProcessThatIsGoneHadGoesToTheOthers(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
 	node := near(t, link.Config{Service: "orders"})
@@ -97,15 +97,18 @@ func TestWhatAProcessThatIsGoneHadGoesToTheOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = node.Run(context.WithoutCancel(t.Context())) }() // ends with the node
+	// Run returns when the node is closed.
+	go func() { _ = node.Run(context.WithoutCancel(t.Context())) }()
 	<-node.Ready()
 	members := make(map[string]*child.Process)
-	had := make(map[string]string) // who had a message
+	// had has the member that first received a message, by the message's ID.
+	had := make(map[string]string)
 	all := 0
 	for _, name := range []string{"killed", "frozen", "closed"} {
 		c := child.Start(t, reads, "LINK_PEERS=orders="+node.Addr())
 		c.Says("up")
-		publish(t, p, all+1, all+childReads) // those before have as many as they may
+		// The earlier members have as many messages as they may.
+		publish(t, p, all+1, all+childReads)
 		for range childReads {
 			had[c.Says("read")] = name
 		}
@@ -118,7 +121,8 @@ func TestWhatAProcessThatIsGoneHadGoesToTheOthers(t *testing.T) {
 	died := time.Now()
 	s := subscribe(t, client, placed, member()...)
 	joined := time.Now()
-	var order []string // whose messages come, as they come
+	// order lists the members whose messages come, in the order in which they come.
+	var order []string
 	came := make(map[string]bool)
 	for m := range s.Messages() {
 		switch {

@@ -16,8 +16,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestThoseThatReadSlowlyAreNotCutOff takes minutes for one frame of messages, and reads
-// all the time.
+// TestThoseThatReadSlowlyAreNotCutOff has a subscriber read all the time but take minutes for one
+// frame of messages, and expects that it is not disconnected.
 func TestThoseThatReadSlowlyAreNotCutOff(t *testing.T) {
 	for _, class := range []pubsub.Class{pubsub.Reliable, pubsub.AtLeastOnce} {
 		for _, pace := range []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, 10 * time.Second} {
@@ -26,14 +26,16 @@ func TestThoseThatReadSlowlyAreNotCutOff(t *testing.T) {
 					mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 					node, p := publisher(t, mesh, link.Config{})
 					other, q := publisher(t, mesh, link.Config{})
-					n, size := race.Fewer(200, 60), 8<<10 // more than a stream has credit for
+					// The messages are more than a stream has credit for.
+					n, size := race.Fewer(200, 60), 8<<10
 					if pace > time.Second {
 						n, size = 14, 100<<10
 					}
 					s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class), pubsub.Limits(60_000, 64<<20, 0))
 					body := strings.Repeat("x", size)
 					for i := range n {
-						for _, p := range []*pubsub.Publisher[order]{p, q} { // who waits for the other's turn is not stuck either
+						// While the messages of one publisher are read, the stream of the other is not stuck either.
+						for _, p := range []*pubsub.Publisher[order]{p, q} {
 							if _, err := p.Publish(t.Context(), order{ID: body, Cents: int64(i)}); err != nil {
 								t.Fatal(err)
 							}
@@ -60,9 +62,9 @@ func TestThoseThatReadSlowlyAreNotCutOff(t *testing.T) {
 	}
 }
 
-// TestNothingWaitsByAClockThatCanBeSet looks for times that have lost what makes them
-// safe from that: numbers since 1970. Those that others read, on the wire, count
-// microseconds.
+// TestNothingWaitsByAClockThatCanBeSet looks for times that lose their monotonic clock reading,
+// which makes them safe from that: numbers since 1970, and rounded times. UnixMicro is allowed,
+// because times on the wire, which others read, are in microseconds.
 func TestNothingWaitsByAClockThatCanBeSet(t *testing.T) {
 	files := token.NewFileSet()
 	for _, folder := range []string{".", "internal/journal"} {

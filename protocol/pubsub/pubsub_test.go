@@ -137,7 +137,7 @@ func TestASlowSubscriberIsToldWhatItMissed(t *testing.T) {
 	})
 }
 
-// TestWhatIsDropped is the oldest, of which the newest message comes through, or the newest.
+// TestWhatIsDropped checks that the newest message arrives, unless DropNewest drops it.
 func TestWhatIsDropped(t *testing.T) {
 	for newest, opts := range map[bool][]pubsub.SubscribeOption{
 		false: {pubsub.Limits(10, 0, 0)},
@@ -153,8 +153,9 @@ func TestWhatIsDropped(t *testing.T) {
 				if _, err := p.Publish(t.Context(), big); err != nil {
 					t.Fatal(err)
 				}
+				// The subscriber takes all it has credit for before there is no room.
 				if i%step == 0 {
-					synctest.Wait() // so that the subscriber takes all it has credit for, and only then there is no room
+					synctest.Wait()
 				}
 			}
 			got, gone := uint64(0), uint64(0)
@@ -221,7 +222,7 @@ func TestHistoryJoinsWhatIsLive(t *testing.T) {
 	})
 }
 
-// TestPublishersComeAndGo subscribes once and hears all.
+// TestPublishersComeAndGo subscribes once, and expects the messages of all publishers.
 func TestPublishersComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -229,7 +230,7 @@ func TestPublishersComeAndGo(t *testing.T) {
 		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable))
 		publish(t, pa, 1, 10)
 		b, pb := publisher(t, mesh, link.Config{})
-		publish(t, pb, 11, 20) // before the subscription has heard of it
+		publish(t, pb, 11, 20) // before the subscription knows b
 		from := make(map[string]int)
 		for _, m := range take(t, s, 20) {
 			from[m.Publisher]++
@@ -238,7 +239,7 @@ func TestPublishersComeAndGo(t *testing.T) {
 			t.Errorf("messages by publisher: %v", from)
 		}
 		publish(t, pa, 21, 30)
-		mesh.Stop(a) // what it published arrives all the same
+		mesh.Stop(a)
 		publish(t, pb, 31, 40)
 		from = make(map[string]int)
 		for _, m := range take(t, s, 20) {
@@ -295,7 +296,7 @@ func TestAMessageThatFailedComesAgain(t *testing.T) {
 		} else {
 			m.Ack()
 		}
-		sleep(5 * time.Minute) // leases are over by far
+		sleep(5 * time.Minute) // ten times the default lease
 		publish(t, p, 4, 4)
 		if m := take(t, s, 1)[0]; m.Value.ID != "4" {
 			t.Errorf("what was acked came again: %+v", m)
@@ -303,8 +304,7 @@ func TestAMessageThatFailedComesAgain(t *testing.T) {
 	})
 }
 
-// TestARangeDoesNotAckWhatWasGivenBack judges more messages at once than one frame has
-// room for.
+// TestARangeDoesNotAckWhatWasGivenBack answers more messages at once than fit one frame.
 func TestARangeDoesNotAckWhatWasGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -317,7 +317,7 @@ func TestARangeDoesNotAckWhatWasGivenBack(t *testing.T) {
 			m.Nack(time.Second, "not now")
 		}
 		got[n/2].Release()
-		got[n-1].AckThrough() // and so the first one
+		got[n-1].AckThrough() // acks the first message as well
 		again := take(t, s, n/2)
 		for i, m := range append(again[1:], again[0]) {
 			if m.Gap != nil || m.Seq != uint64(i+2) {
@@ -415,7 +415,7 @@ func TestWhatIsWrongIsSaidAtOnce(t *testing.T) {
 	}
 }
 
-// TestAStuckSubscriberIsDisconnected and delays nobody.
+// TestAStuckSubscriberIsDisconnected has a subscriber read nothing, and expects that it delays nobody.
 func TestAStuckSubscriberIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -435,7 +435,7 @@ func TestAStuckSubscriberIsDisconnected(t *testing.T) {
 	})
 }
 
-// TestASessionIsResumed loses the connection while messages are under way.
+// TestASessionIsResumed loses the connection while messages are in flight, and expects them to arrive.
 func TestASessionIsResumed(t *testing.T) {
 	for name, away := range map[string]time.Duration{"soon": 20 * time.Second, "after the session has ended": 3 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -453,7 +453,7 @@ func TestASessionIsResumed(t *testing.T) {
 				mesh.Heal(node, client)
 				publish(t, p, 6, 6)
 				missing := map[string]bool{"2": true, "3": true, "4": true, "5": true, "6": true}
-				if away > time.Minute { // nobody knew the subscription any more: a gap or a repetition may say so
+				if away > time.Minute { // The session has ended, so a gap may stand for earlier messages.
 					missing = map[string]bool{"6": true}
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)

@@ -18,7 +18,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// within returns what comes in a time, in words: a message by its ID, a gap by its reason.
+// within returns what arrives within d: the ID of each message, and the reason of each gap.
 func within(s *pubsub.Subscription[order], d time.Duration) []string {
 	got := make(chan string, 1<<16)
 	stop := make(chan struct{})
@@ -52,14 +52,14 @@ func want(t *testing.T, got []string, list ...string) {
 	}
 }
 
-// apart cuts two nodes off from each other for a time.
+// apart cuts two nodes off from each other for d.
 func apart(mesh *linktest.Mesh, a, b *link.Node, d time.Duration) {
 	mesh.Partition(a, b)
 	sleep(d)
 	mesh.Heal(a, b)
 }
 
-// TestAnExpiredSessionBeginsAnew at a publisher that nobody else keeps awake.
+// TestAnExpiredSessionBeginsAnew lets a session expire at a publisher without other traffic.
 func TestAnExpiredSessionBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -79,8 +79,8 @@ func TestAnExpiredSessionBeginsAnew(t *testing.T) {
 	})
 }
 
-// TestWhatWasNackedOutlivesItsSession has a message that is to come again much later,
-// when its publisher has forgotten the session.
+// TestWhatWasNackedOutlivesItsSession nacks a message with a delay that outlasts the session at
+// the publisher, and expects that the message comes again.
 func TestWhatWasNackedOutlivesItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -104,7 +104,7 @@ func TestWhatWasNackedOutlivesItsSession(t *testing.T) {
 	})
 }
 
-// TestAConnectionThatIsLostBeforeAnythingIsRead has no position to go on at.
+// TestAConnectionThatIsLostBeforeAnythingIsRead resumes without a position, and misses no message.
 func TestAConnectionThatIsLostBeforeAnythingIsRead(t *testing.T) {
 	for name, opt := range map[string]pubsub.SubscribeOption{"new": pubsub.In(pubsub.BestEffort), "by number": pubsub.FromSeq(6)} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestAConnectionThatIsLostBeforeAnythingIsRead(t *testing.T) {
 	}
 }
 
-// fickle is a registry that says what the test tells it.
+// fickle is a registry whose snapshots come from the test.
 type fickle struct {
 	discovery.Registry
 	said chan discovery.Snapshot
@@ -134,8 +134,8 @@ func (f *fickle) Watch(context.Context, discovery.Query) (<-chan discovery.Snaps
 	return f.said, nil
 }
 
-// TestAPublisherThatDiscoveryLosesForAWhile goes on where it was, and a bookmark knows it
-// all the time.
+// TestAPublisherThatDiscoveryLosesForAWhile checks that a subscription resumes at such a publisher
+// where it was, and that a bookmark made meanwhile has the position.
 func TestAPublisherThatDiscoveryLosesForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -166,7 +166,7 @@ func TestAPublisherThatDiscoveryLosesForAWhile(t *testing.T) {
 	})
 }
 
-// TestAPublisherThatIsKilledIsToldOf and one that drains is not.
+// TestAPublisherThatIsKilledIsToldOf expects a gap "gone" of a killed publisher, and none of a drained one.
 func TestAPublisherThatIsKilledIsToldOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -187,7 +187,7 @@ func TestAPublisherThatIsKilledIsToldOf(t *testing.T) {
 	})
 }
 
-// TestABadNetworkMakesNoDeadLetters loses more connections than a message may fail.
+// TestABadNetworkMakesNoDeadLetters loses the connection more often than a message may fail.
 func TestABadNetworkMakesNoDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -210,8 +210,7 @@ func TestABadNetworkMakesNoDeadLetters(t *testing.T) {
 	})
 }
 
-// TestAPublisherMadeWhileItsNodeRuns is subscribed to before, by another node and by its
-// own.
+// TestAPublisherMadeWhileItsNodeRuns subscribes before that, on another node and on the publisher's.
 func TestAPublisherMadeWhileItsNodeRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -229,7 +228,7 @@ func TestAPublisherMadeWhileItsNodeRuns(t *testing.T) {
 	})
 }
 
-// spelled is a codec of a user's own: CBOR by another name.
+// spelled is a user-defined codec: CBOR with another name and ID.
 type spelled struct{ codec.Codec }
 
 func (spelled) ID() uint8    { return 200 }
@@ -249,12 +248,12 @@ func TestCodecsMustAgree(t *testing.T) {
 	})
 }
 
-// TestGapsAreToldOnce has a connection that is lost when gaps have been told: some were
-// read, some have arrived, and some are on their way. Bodies come whole, or in parts.
+// TestGapsAreToldOnce loses a connection when some gaps were read, some have arrived, and some
+// are in flight. Bodies come whole or in parts. Of whole ones, six reads let gaps come, and the 22nd is a gap.
 func TestGapsAreToldOnce(t *testing.T) {
 	type backlog struct{ size, waiting, read int }
 	var cases []backlog
-	for _, read := range []int{0, 6, 21, 22, 24} { // the first six let gaps come, the 22nd is one
+	for _, read := range []int{0, 6, 21, 22, 24} {
 		cases = append(cases, backlog{size: 50 << 10, waiting: 20, read: read})
 	}
 	for _, read := range []int{0, 3} {
@@ -262,7 +261,7 @@ func TestGapsAreToldOnce(t *testing.T) {
 	}
 	run := 0
 	for _, class := range []pubsub.Class{pubsub.BestEffort, pubsub.Reliable, pubsub.AtLeastOnce} {
-		for _, away := range []time.Duration{40 * time.Second, 150 * time.Second} { // and a session is kept for 60
+		for _, away := range []time.Duration{40 * time.Second, 150 * time.Second} { // A session is kept for 60 s.
 			for _, c := range cases {
 				if run++; race.Enabled && run%5 != 1 {
 					continue // the detector sees the same goroutines in all of them
@@ -292,14 +291,14 @@ func gapsOnce(t *testing.T, class pubsub.Class, away time.Duration, size, waitin
 			sleep(2 * time.Second)
 		}
 	}
-	for range waiting { // so that the others expire for want of credit
+	for range waiting { // These use up the credit, so that the others expire.
 		f.publish(t, p, body, 0)
 	}
 	sleep(time.Second)
 	say(3)
 	for i := range read {
 		f.enter(t, take(t, s, 1)[0])
-		if i < read-1 { // what the last one lets come is on its way
+		if i < read-1 { // What the last read lets come stays in flight.
 			sleep(10 * time.Millisecond)
 		}
 	}
@@ -322,12 +321,13 @@ func gapsOnce(t *testing.T, class pubsub.Class, away time.Duration, size, waitin
 	f.check(t, class)
 }
 
-// fates is what became of each message, by its number.
+// fates records what became of each message, by its number. all is a subscription on the
+// publisher's node, which yields the numbers, and gaps is the sum of the counts of gaps.
 type fates struct {
 	expires, came, dead map[uint64]bool
 	told                map[uint64]int
-	gaps                uint64                      // messages that gaps count
-	all                 *pubsub.Subscription[order] // at the publisher itself, which tells their numbers
+	gaps                uint64
+	all                 *pubsub.Subscription[order]
 }
 
 func (f *fates) publish(t *testing.T, p *pubsub.Publisher[order], body string, ttl time.Duration) {
@@ -342,7 +342,7 @@ func (f *fates) enter(t *testing.T, m pubsub.Message[order]) {
 	case m.Gap == nil:
 		f.came[m.Seq] = true
 		if m.Value.Cents > 5 || m.Value.Cents%2 == 0 {
-			m.Ack() // others are asked for once more
+			m.Ack() // The others are requested again.
 		}
 	case m.Gap.Count == 0:
 		t.Errorf("gap %+v", m.Gap)
@@ -354,9 +354,9 @@ func (f *fates) enter(t *testing.T, m pubsub.Message[order]) {
 	}
 }
 
-// check has every message come, be told, or, with acks, be a dead letter. What has come is
-// not told, unless it had no ack when its session was lost. It may be a dead letter: the
-// ack of what was received before the connection was lost, and read after it, is late.
+// check expects that each message came, was told in a gap, or, with acks, is a dead letter. One that
+// came is not told, unless it had no ack when its session was lost. It may be a dead letter, because
+// the ack of a message received before the connection was lost, and read after that, is late.
 func (f *fates) check(t *testing.T, class pubsub.Class) {
 	t.Helper()
 	acks, told := class == pubsub.AtLeastOnce, uint64(0)
@@ -384,7 +384,7 @@ func publishOne(t *testing.T, p *pubsub.Publisher[order], o order, opts ...pubsu
 	}
 }
 
-// TestAPublisherWhosePortIsClosedIsGone at once, though the registry shows it for long.
+// TestAPublisherWhosePortIsClosedIsGone crashes a publisher that the registry still shows.
 func TestAPublisherWhosePortIsClosedIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -394,19 +394,19 @@ func TestAPublisherWhosePortIsClosedIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		registry := &fickle{mesh.Registry(), make(chan discovery.Snapshot, 1)}
-		registry.said <- <-watch // and nothing more
+		registry.said <- <-watch
 		s := subscribe(t, mesh.Node(link.Config{Registry: registry}), placed, pubsub.In(pubsub.Reliable))
 		publish(t, p, 1, 1)
 		take(t, s, 1)
 		sleep(time.Minute)
 		mesh.Crash(node)
 		killed := time.Now()
-		defer time.AfterFunc(time.Minute, s.Close).Stop() // or nothing would end the test
+		defer time.AfterFunc(time.Minute, s.Close).Stop() // ends the test if no gap comes
 		m := take(t, s, 1)[0]
 		if m.Gap == nil || m.Gap.Reason != "gone" || m.Publisher != node.Instance() {
 			t.Errorf("got %+v, %+v", m, m.Gap)
 		}
 		t.Logf("told %v after the end", time.Since(killed))
-		want(t, within(s, 30*time.Second)) // and not again
+		want(t, within(s, 30*time.Second))
 	})
 }

@@ -31,7 +31,8 @@ func TestASharedTopicIsFoundByItsTag(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, a := sharer(t, mesh, "web")
 		_, b := sharer(t, mesh, "mobile")
-		_, other := publisher(t, mesh, link.Config{}) // does not share
+		// This one publishes to a topic that is not shared.
+		_, other := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{Service: "siem"})
 		s := subscribe(t, client, logins)
 		publish(t, other, 100, 100)
@@ -69,7 +70,8 @@ func TestAPublisherThatClosesIsNotFoundByNewSubscribers(t *testing.T) {
 		_, a := sharer(t, mesh, "web")
 		_, b := sharer(t, mesh, "mobile")
 		a.Close()
-		a.Close() // once is enough
+		// The second Close does nothing.
+		a.Close()
 		sleep(2 * time.Second)
 		s := subscribe(t, mesh.Node(link.Config{}), logins)
 		publish(t, a, 1, 1)
@@ -93,7 +95,8 @@ func TestASharedTopicNeedsItsFirstToken(t *testing.T) {
 	}
 }
 
-// TestSharedAndOwnTopicsAreApart gives both the same name.
+// TestSharedAndOwnTopicsAreApart publishes to a shared topic and to a service's topic with the same
+// name, and expects that each subscriber gets the messages of its own.
 func TestSharedAndOwnTopicsAreApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

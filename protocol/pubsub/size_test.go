@@ -16,14 +16,16 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// The tests of this file move hundreds of MiB, or many small messages in one goroutine:
-// ten times as much work under the race detector, which sees no goroutine here that it
-// does not see in the other tests.
+// The tests of this file do not run under the race detector. They move hundreds of MiB, or
+// many small messages in one goroutine, which would be ten times as much work, and the
+// detector sees all goroutines of these tests in other tests.
 
-// TestAPublisherThatSendsPartsWithoutAnEnd to many subscriptions of a node fills no more of its
-// memory than one member may, and another publisher's longest messages arrive.
+// TestAPublisherThatSendsPartsWithoutAnEnd has a publisher send parts, but no end of the message, to many
+// subscriptions of a node. It expects that they fill no more memory of the node than one member may, and that the longest
+// messages of another publisher arrive.
 func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
-	const subscriptions, each = 40, 4 << 20 // of which each stream may have one
+	// Each stream may have 4 MiB of parts.
+	const subscriptions, each = 40, 4 << 20
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		honest := mesh.Node(link.Config{Service: "bills"})
@@ -61,13 +63,15 @@ func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
 		})
 		mesh.Start(hostile)
 		node := mesh.Node(link.Config{})
-		var all []*pubsub.Subscription[order] // more than may have parts here at a time
+		// These are more subscriptions than may have parts here at a time.
+		var all []*pubsub.Subscription[order]
 		for range subscriptions {
 			subscribe(t, node, placed)
 			all = append(all, subscribe(t, node, bills))
 		}
 		sleep(10 * time.Second)
-		if most := int64(lane.MaxParts/2 + 16<<20); here.Load() > most || here.Load() < most/2 { // and what 40 streams have credit for
+		// The 16 MiB are for what 40 streams have credit for.
+		if most := int64(lane.MaxParts/2 + 16<<20); here.Load() > most || here.Load() < most/2 {
 			t.Errorf("%d MiB of parts are here, want at most %d, and not much less", here.Load()>>20, most>>20)
 		}
 		if told.Load() == 0 {
@@ -85,13 +89,16 @@ func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
 	})
 }
 
-// TestALongMessageLeavesNoBuffers with those who have sent it.
+// TestALongMessageLeavesNoBuffers checks that streams keep no buffers for a long message that they
+// have sent.
 func TestALongMessageLeavesNoBuffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond)) // without one QUIC measures its own acknowledgments
+		// Without a delay, QUIC would measure its own acknowledgments.
+		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		_, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
-		const subscriptions = 12 // three times what the bound below leaves room for
+		// These are three times as many as the bound below leaves room for.
+		const subscriptions = 12
 		for range subscriptions {
 			s, err := pubsub.SubscribeFunc(t.Context(), client, placed, func(context.Context, pubsub.Message[order]) error { return nil })
 			if err != nil {

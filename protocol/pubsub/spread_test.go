@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link"
 )
 
-// TestRejoiningIsSpread so that the subscribers who lost a publisher together do not come back
-// together.
+// TestRejoiningIsSpread checks that the backoff before rejoining has jitter, so that subscribers
+// that lost a publisher together do not come back together.
 func TestRejoiningIsSpread(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error

@@ -33,7 +33,8 @@ func TestStatsSayWhoIsBehind(t *testing.T) {
 		if stats.Published.Next != n+1 || stats.Published.First != 1 || stats.Published.Bytes == 0 || len(stats.Readers) != 2 {
 			t.Fatalf("stats %+v", stats)
 		}
-		slow, fast := stats.Readers[0], stats.Readers[1] // the worst first
+		// The reader that is furthest behind comes first.
+		slow, fast := stats.Readers[0], stats.Readers[1]
 		if slow.Service != "idler" || slow.Lag.Messages == 0 || slow.Lag.Bytes == 0 || slow.Lag.Age < 5*time.Second || slow.StuckFor < 4*time.Second || slow.Gaps != nil {
 			t.Errorf("the slow one is %+v", slow)
 		}
@@ -100,8 +101,8 @@ func TestWhoseMessagesAreTaken(t *testing.T) {
 	})
 }
 
-// TestAPublisherCannotPassForAnother is one whose messages are taken for one topic, and
-// sends such to those who asked for another.
+// TestAPublisherCannotPassForAnother has a publisher whose messages are allowed on one topic send
+// these to a subscription to another topic, and expects that they are not delivered there.
 func TestAPublisherCannotPassForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -140,7 +141,7 @@ func TestAPublisherCannotPassForAnother(t *testing.T) {
 	})
 }
 
-// TestWhoMayJoinAGroup keeps one service out of the group of another.
+// TestWhoMayJoinAGroup checks that a rule can keep a service out of the group of another one.
 func TestWhoMayJoinAGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -160,7 +161,7 @@ func TestWhoMayJoinAGroup(t *testing.T) {
 	})
 }
 
-// TestAnIdleSubscriptionIsQuiet counts what a publisher sends that has nothing to say.
+// TestAnIdleSubscriptionIsQuiet counts the frames of a publisher without messages in a minute.
 func TestAnIdleSubscriptionIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -183,8 +184,8 @@ func TestAnIdleSubscriptionIsQuiet(t *testing.T) {
 	})
 }
 
-// TestASessionIsOfWhatWasAskedFor has a peer that may not have a topic any more, and a
-// session of when it might.
+// TestASessionIsOfWhatWasAskedFor has a peer that may no longer read a topic use the session from
+// when it was allowed, and expects that it gets no messages of the topic.
 func TestASessionIsOfWhatWasAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -228,7 +229,8 @@ func TestASessionIsOfWhatWasAskedFor(t *testing.T) {
 	})
 }
 
-// TestASubscriptionThatNobodyAllowsAnyMoreEnds changes the rules while it lasts.
+// TestASubscriptionThatNobodyAllowsAnyMoreEnds changes the rules during a subscription, and expects
+// that it ends with PermissionDenied when it joins again.
 func TestASubscriptionThatNobodyAllowsAnyMoreEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -250,8 +252,8 @@ func TestASubscriptionThatNobodyAllowsAnyMoreEnds(t *testing.T) {
 	})
 }
 
-// TestRealmsCannotBeReachedAround asks for link's own names in ways that a rule for
-// users' topics would not see.
+// TestRealmsCannotBeReachedAround subscribes to link's own names in ways that a rule for users'
+// topics would not see, and expects that this is refused.
 func TestRealmsCannotBeReachedAround(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -265,7 +267,7 @@ func TestRealmsCannotBeReachedAround(t *testing.T) {
 	})
 }
 
-// TestStatsSayWhatBacklogsTake of a subscription that reads nothing.
+// TestStatsSayWhatBacklogsTake checks the backlog in Stats of a subscription that reads nothing.
 func TestStatsSayWhatBacklogsTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)

@@ -12,14 +12,16 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-// TestWhoOnlySaysThatItReadsIsStuck: it grants no credit, and says every few seconds that it has read
-// messages, or answers what it was not sent or has answered before. What it was sent counts once.
+// TestWhoOnlySaysThatItReadsIsStuck has a subscriber take no messages, and every few seconds claim that
+// it has read some, or answer messages that it was not sent or has answered before. It expects that the
+// subscriber is taken for stuck: messages that it was sent count as progress once.
 func TestWhoOnlySaysThatItReadsIsStuck(t *testing.T) { // SEC-391
 	const every, elsewhere = 5 * time.Second, 10 * pubsub.StuckTime
 	for name, c := range map[string]struct {
 		first fields
 		say   func(i int) fields
-		least time.Duration // for which it is believed
+		// The subscriber is believed for a time from least to most.
+		least time.Duration
 		most  time.Duration
 	}{
 		"nothing":                         {fields{}, nil, pubsub.StuckTime, pubsub.StuckTime},
@@ -44,7 +46,8 @@ func TestWhoOnlySaysThatItReadsIsStuck(t *testing.T) { // SEC-391
 					t.Fatal(err)
 				}
 				sleep(time.Second)
-				for i := range 200 { // more than it has credit for
+				// These are more messages than it has credit for.
+				for i := range 200 {
 					if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 6<<10)), Cents: int64(i)}); err != nil {
 						t.Fatal(err)
 					}
@@ -79,7 +82,8 @@ func TestWhoOnlySaysThatItReadsIsStuck(t *testing.T) { // SEC-391
 							if err != nil {
 								t.Fatal(err)
 							}
-							_ = st.Send(link.Frame{Kind: frameVerdict, Body: body}) // it may have ended
+							// The stream may have ended.
+							_ = st.Send(link.Frame{Kind: frameVerdict, Body: body})
 						}
 					}
 				}

@@ -32,8 +32,9 @@ const (
 )
 
 // TestTheWireIsGolden records what a publisher sends to a subscriber made by hand, and
-// what a subscriber sends to a publisher made by hand, which repeats that. Times are
-// those of the bubble; what is random is replaced.
+// what a subscriber sends to a publisher made by hand, which repeats those frames. It
+// compares the frames with testdata/wire.txt. Times are those of the synctest bubble, and
+// random values are replaced.
 func TestTheWireIsGolden(t *testing.T) {
 	var lines transcript
 	var records [][]byte
@@ -72,14 +73,14 @@ func TestTheWireIsGolden(t *testing.T) {
 	}
 }
 
-// transcript is frames in hexadecimal, a line each.
+// transcript lists frames in hexadecimal, one per line.
 type transcript struct{ strings.Builder }
 
 func (l *transcript) note(side, kind string, body []byte) {
 	fmt.Fprintf(l, "%-10s  %-10s  %s\n", side, kind, hex.EncodeToString(body))
 }
 
-// with replaces a field of a body.
+// with returns a body with one field replaced.
 func with(t *testing.T, body []byte, key int, value any) []byte {
 	t.Helper()
 	f := fields{}
@@ -123,7 +124,8 @@ func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
 	next()
 	say(t, st, frameVerdict, fields{1: []uint64{1, 2}})
 	topics(t, mesh, node, lines)
-	for i := range 5 { // for which this subscriber has no room
+	// The subscriber has no room for these messages.
+	for i := range 5 {
 		if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 6<<10)), Cents: int64(i)}); err != nil {
 			t.Fatal(err)
 		}
@@ -144,8 +146,8 @@ func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
 	return records
 }
 
-// topics records what a publisher says of a topic that nobody publishes to, and then somebody
-// does.
+// topics records the frames about a topic that nobody publishes to, and then about the same topic
+// when it has a publisher.
 func topics(t *testing.T, mesh *linktest.Mesh, node *link.Node, lines *transcript) {
 	t.Helper()
 	st := raw(t, mesh.Node(link.Config{}))
@@ -172,7 +174,7 @@ func topics(t *testing.T, mesh *linktest.Mesh, node *link.Node, lines *transcrip
 	}
 }
 
-// oneGap is RECORDS with a gap: of lane 1, message 2, because of its TTL.
+// oneGap is the body of a RECORDS frame with a gap: message 2 of lane 1 is missing because of its TTL.
 var oneGap = []byte{3, 5, 1, 2, 2, 2, 1}
 
 // durableSpeaks records a durable subscription that is told of a gap, loses its connection,
@@ -260,8 +262,10 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 	got[2].Nack(3*time.Second, "no stock")
 	verdict()
 	sleep(10 * time.Second)
-	verdict() // says that it reads
-	verdict() // says that it lives
+	// The first of these says that the subscriber reads, and the second that it is alive.
+	verdict()
+	verdict()
 	close(lost)
-	<-asked // once more
+	// Wait for the SUBSCRIBE on the next connection.
+	<-asked
 }

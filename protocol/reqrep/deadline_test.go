@@ -15,12 +15,13 @@ import (
 
 // ending is how a handler saw its context end.
 type ending struct {
-	after time.Duration // since the handler began
+	// after is the time since the handler began.
+	after time.Duration
 	err   error
 	cause error
 }
 
-// untilEnd returns a handler that waits for its context to end and says how.
+// untilEnd returns a handler that waits for its context to end and sends to ends how it ended.
 func untilEnd(ends chan<- ending) handlerFunc {
 	return func(ctx context.Context, _ query) (answer, error) {
 		begin := time.Now()
@@ -33,9 +34,10 @@ func untilEnd(ends chan<- ending) handlerFunc {
 func TestDeadlineOfACall(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	for _, tt := range []struct {
-		name   string
-		config time.Duration // Config.CallTimeout
-		ctx    time.Duration // 0: none
+		name string
+		// config is Config.CallTimeout, and ctx the timeout of the context. 0 means none.
+		config time.Duration
+		ctx    time.Duration
 		want   time.Duration
 	}{
 		{"none given", 0, 0, 10 * time.Second},
@@ -79,8 +81,8 @@ func TestDeadlineOfACall(t *testing.T) {
 					!strings.Contains(err.Error(), "the call may have run") {
 					t.Errorf("%q does not say what was waited for, and that the call may have run", err)
 				}
-				// The handshake took a round trip and the way of SETUP; the request
-				// left then, with the time that was left then.
+				// The handshake took a round trip, and SETUP one way. The request was
+				// sent then, with the time that was left at that moment.
 				connected := 4 * delay
 				if got := <-left; got > tt.want-delay || got < tt.want-connected {
 					t.Errorf("the handler had %v left of %v, want what was left when the request was sent", got, tt.want)
@@ -148,7 +150,8 @@ func TestHandlerThatOverrunsItsDeadline(t *testing.T) {
 				t.Errorf("the next call: %+v, %v", got, err)
 			}
 		}
-		sleep(time.Minute) // until the handlers have returned: Close does not wait without end
+		// Let the handlers return: Close does not wait for them without a bound.
+		sleep(time.Minute)
 	})
 }
 
@@ -198,8 +201,8 @@ func TestHandlerLearnsThatItsCallerClosed(t *testing.T) {
 	})
 }
 
-// TestContextOfAHandlerIsAContext holds the context to what the context package
-// and its users expect, whatever is asked of it first.
+// TestContextOfAHandlerIsAContext checks that the context does what the context
+// package and its users expect, no matter how it is used first.
 func TestContextOfAHandlerIsAContext(t *testing.T) {
 	type key struct{}
 	for name, watch := range map[string]func(ctx context.Context, ended chan<- error){
@@ -229,7 +232,8 @@ func TestContextOfAHandlerIsAContext(t *testing.T) {
 		for _, how := range []struct {
 			name string
 			call func(ctx context.Context, client *link.Node) error
-			end  bool // the handler waits for the end of its context
+			// end makes the handler wait for the end of its context.
+			end  bool
 			want error
 		}{
 			{"canceled", func(ctx context.Context, client *link.Node) error {

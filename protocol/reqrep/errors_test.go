@@ -16,7 +16,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// fails starts a server whose handler returns err and returns what the caller gets.
+// fails starts a server whose handler returns err, calls it, and returns the error that the caller gets.
 func fails(t *testing.T, mesh *linktest.Mesh, cfg link.Config, err error) *link.Error {
 	t.Helper()
 	serve(mesh, cfg, func(context.Context, query) (answer, error) { return answer{"lost"}, err })
@@ -229,7 +229,7 @@ func TestPanicEndsOneCall(t *testing.T) {
 			case "panic":
 				panic("kaboom hunter2") //nolint:forbidigo // under test
 			case "index":
-				_ = q.Text[len(q.Text)] // past the end
+				_ = q.Text[len(q.Text)]
 			}
 			return answer(q), nil
 		})

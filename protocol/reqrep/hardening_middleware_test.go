@@ -19,10 +19,13 @@ import (
 
 func TestMiddlewareThatRetries(t *testing.T) {
 	for _, tt := range []struct {
-		name   string
-		code   link.Code // how the first try fails
-		change bool      // middleware changes the request for the second
-		want   []string  // requests that handlers see
+		name string
+		// code is the error of the first attempt.
+		code link.Code
+		// change makes middleware change the request for the second attempt.
+		change bool
+		// want lists the requests that the handlers see.
+		want []string
 	}{
 		{"same request", link.Unavailable, false, []string{"first", "first"}},
 		{"changed request", link.Unauthenticated, true, []string{"first", "second"}},
@@ -32,7 +35,8 @@ func TestMiddlewareThatRetries(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				var mu sync.Mutex
 				var seen []string
-				for range 2 { // whoever failed once must not be out of the question
+				// An instance that failed once must remain eligible.
+				for range 2 {
 					serve(mesh, link.Config{}, func(_ context.Context, q query) (answer, error) {
 						mu.Lock()
 						defer mu.Unlock()
@@ -67,8 +71,8 @@ func TestMiddlewareThatRetries(t *testing.T) {
 	}
 }
 
-// TestMiddlewareThatDoesNotWaitForNext gives up on calls that go on, and makes
-// others at the same time, whose messages must not mix with theirs.
+// TestMiddlewareThatDoesNotWaitForNext has middleware give up on calls that go on
+// while other calls are made, and expects their messages not to mix.
 func TestMiddlewareThatDoesNotWaitForNext(t *testing.T) {
 	const callers, calls, size = 4, 8, 200 << 10
 	synctest.Test(t, func(t *testing.T) {
@@ -89,7 +93,8 @@ func TestMiddlewareThatDoesNotWaitForNext(t *testing.T) {
 				select {
 				case err := <-done:
 					return err
-				case <-time.After(3 * time.Millisecond): // less than a round trip
+				// 3 ms is less than a round trip.
+				case <-time.After(3 * time.Millisecond):
 					return link.Errorf(link.DeadlineExceeded, "too slow for the middleware")
 				}
 			}

@@ -66,8 +66,8 @@ func TestErrorsThatPanicEndOneCall(t *testing.T) {
 	}
 }
 
-// TestNoErrorEndsTheProcess: the methods of an error are the program's code, wherever it comes from.
-// Traces look at it as well, and a caller decides whether there is one.
+// TestNoErrorEndsTheProcess has handlers, Authorize and OnDrain return errors whose methods panic.
+// Traces call these methods, too, and a caller decides whether there is a trace.
 func TestNoErrorEndsTheProcess(t *testing.T) {
 	route := link.Route{Service: "orders", Name: "watch", Kind: link.Channel}
 	guarded := link.Route{Service: "orders", Name: "guarded", Kind: link.Channel}
@@ -147,8 +147,7 @@ func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 	})
 }
 
-// TestCauseDoesNotDecideTheCode ends contexts with causes that look like
-// something else, wherever the call is at that moment.
+// TestCauseDoesNotDecideTheCode ends contexts with causes that look like other errors, in each phase of a call.
 func TestCauseDoesNotDecideTheCode(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T, mesh *linktest.Mesh) *link.Node{
 		"while the handler runs": func(_ *testing.T, mesh *linktest.Mesh) *link.Node {
@@ -194,7 +193,7 @@ func (silentRegistry) Watch(context.Context, discovery.Query) (<-chan discovery.
 func TestRegistryThatNeverAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		ctx  time.Duration // 0: no deadline
+		ctx  time.Duration
 		want time.Duration
 	}{
 		{"deadline of the node", 0, 10 * time.Second},
@@ -206,7 +205,8 @@ func TestRegistryThatNeverAnswers(t *testing.T) {
 				client := mesh.Node(link.Config{Registry: silentRegistry{mesh.Registry()}})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				time.AfterFunc(time.Hour, cancel) // what never ends fails the test, too
+				// A call that would never end must fail the test.
+				time.AfterFunc(time.Hour, cancel)
 				if tt.ctx > 0 {
 					ctx, cancel = context.WithTimeout(ctx, tt.ctx)
 					defer cancel()
@@ -224,8 +224,7 @@ func TestRegistryThatNeverAnswers(t *testing.T) {
 	}
 }
 
-// TestDeadInstancesDoNotSlowCalls leaves two dead instances in the registry
-// beside two that are connected.
+// TestDeadInstancesDoNotSlowCalls leaves two dead instances in the registry beside two that are connected.
 func TestDeadInstancesDoNotSlowCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -234,14 +233,16 @@ func TestDeadInstancesDoNotSlowCalls(t *testing.T) {
 			nodes = append(nodes, serve(mesh, link.Config{Registry: mesh.Registry()}, echo))
 		}
 		client := mesh.Node(link.Config{})
-		for range 100 { // until all are connected
+		// All instances are connected after these calls.
+		for range 100 {
 			if _, err := reqrep.Call(t.Context(), client, readOnlyMethod, query{}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		mesh.Kill(nodes[0])
 		mesh.Kill(nodes[1])
-		sleep(40 * time.Second) // until their connections are gone
+		// Their connections are gone by then.
+		sleep(40 * time.Second)
 		for range 100 {
 			begin := time.Now()
 			if _, err := reqrep.Call(t.Context(), client, readOnlyMethod, query{}); err != nil || time.Since(begin) > 100*time.Millisecond {
@@ -252,8 +253,7 @@ func TestDeadInstancesDoNotSlowCalls(t *testing.T) {
 	})
 }
 
-// TestDrainWaitsForMessagesOnTheirWay begins a drain while large requests are
-// being sent.
+// TestDrainWaitsForMessagesOnTheirWay begins a drain while requests that take many round trips are being sent.
 func TestDrainWaitsForMessagesOnTheirWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(100*time.Millisecond))
@@ -263,7 +263,7 @@ func TestDrainWaitsForMessagesOnTheirWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		serve(mesh, link.Config{}, echo)
-		large := strings.Repeat("x", race.Fewer(3<<20, 1<<20)) // many round trips
+		large := strings.Repeat("x", race.Fewer(3<<20, 1<<20))
 		var wg sync.WaitGroup
 		for i := range 6 {
 			wg.Go(func() {
@@ -279,8 +279,7 @@ func TestDrainWaitsForMessagesOnTheirWay(t *testing.T) {
 	})
 }
 
-// TestOverloadedInstancesAreAskedThreeTimes fills six instances and makes one
-// call more.
+// TestOverloadedInstancesAreAskedThreeTimes fills six instances and makes one more call.
 func TestOverloadedInstancesAreAskedThreeTimes(t *testing.T) {
 	const instances, most = 6, 3
 	synctest.Test(t, func(t *testing.T) {
@@ -346,7 +345,7 @@ func TestErrorsBeyondTheLimitsAreCut(t *testing.T) {
 		for _, tt := range []struct {
 			name string
 			err  *link.Error
-			id   string // the ID that arrives
+			id   string
 		}{
 			{"long ID", &link.Error{ID: strings.Repeat("x", 300)}, strings.Repeat("x", limit)},
 			{"invalid ID", &link.Error{ID: "a\xff"}, "a\uFFFD"},
@@ -363,7 +362,7 @@ func TestErrorsBeyondTheLimitsAreCut(t *testing.T) {
 	})
 }
 
-// TestWaitForAStreamCostsTime lets a call wait for the only stream.
+// TestWaitForAStreamCostsTime has a call wait for the only stream, which uses up part of its time.
 func TestWaitForAStreamCostsTime(t *testing.T) {
 	for name, pad := range map[string]string{"small": "", "large": strings.Repeat("x", 100<<10)} {
 		t.Run(name, func(t *testing.T) {
@@ -387,7 +386,8 @@ func TestWaitForAStreamCostsTime(t *testing.T) {
 					}
 				})
 				sleep(time.Second)
-				if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"fast" + pad}); err != nil { // it waits for 7 of its 10 s
+				// This call waits for 7 of its 10 s.
+				if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"fast" + pad}); err != nil {
 					t.Fatal(err)
 				}
 				if got := <-left; got < 2*time.Second || got > 4*time.Second {

@@ -15,8 +15,8 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// randomText returns text that does not repeat, so that lost or doubled parts
-// show.
+// randomText returns text that does not repeat, so that lost or duplicated parts
+// are found.
 func randomText(n int) string {
 	b := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{byte(n)})
@@ -53,8 +53,9 @@ func TestMessageLimits(t *testing.T) {
 		opts           []link.HandleOption
 		request, reply int
 		remote         bool
-		want           []string // parts of the error; none: the call succeeds
-		ran            bool
+		// want lists parts of the expected error; nil expects success.
+		want []string
+		ran  bool
 	}{
 		{"request over the caller's limit", link.Config{}, limited, nil, 2000, 0, false, []string{"this node's Config.Limits.MaxMessage of 1000 bytes", "request of 20"}, false},
 		{"request over the server's limit", limited, link.Config{}, nil, 2000, 0, false, []string{"Config.Limits.MaxMessage of 1000 bytes of orders-", "request of 20"}, false},
@@ -77,14 +78,17 @@ func TestMessageLimits(t *testing.T) {
 					return answer{strings.Repeat("r", tt.reply)}, nil
 				}, tt.opts...)
 				client := mesh.Node(tt.client)
-				if tt.reply == 0 { // so that the limit of the route is known
+				// The client must know the limit of the route. Routes may come a moment after the reply.
+				if tt.reply == 0 {
 					if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"again"}); err != nil {
 						t.Fatal(err)
 					}
-					synctest.Wait() // routes may come a moment after the reply
+					synctest.Wait()
 				}
-				if tt.request > 1<<20 { // it has a connection of its own, whose routes come a moment after it
-					_, _ = reqrep.Call(t.Context(), client, unsafeMethod, query{strings.Repeat("q", tt.request)}) // decided by either side
+				// A large request has a connection of its own, whose routes come a moment after it. Either side may
+				// refuse this call.
+				if tt.request > 1<<20 {
+					_, _ = reqrep.Call(t.Context(), client, unsafeMethod, query{strings.Repeat("q", tt.request)})
 					synctest.Wait()
 				}
 				_, err := reqrep.Call(t.Context(), client, unsafeMethod, query{strings.Repeat("q", tt.request)})

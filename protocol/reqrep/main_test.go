@@ -21,7 +21,7 @@ type query struct{ Text string }
 
 type answer struct{ Text string }
 
-// What the tests call. The names say the level.
+// unsafeMethod and readOnlyMethod are the methods that the tests call, named after their levels.
 var (
 	unsafeMethod   = reqrep.NewMethod[query, answer]("orders", "change", reqrep.Unsafe)
 	readOnlyMethod = reqrep.NewMethod[query, answer]("orders", "get", reqrep.ReadOnly)
@@ -44,7 +44,7 @@ func echo(_ context.Context, q query) (answer, error) { return answer(q), nil }
 // sleep lets virtual time pass.
 func sleep(d time.Duration) { <-time.After(d) }
 
-// logBuffer is a logger whose text a test can read.
+// logBuffer collects log output. It is safe for concurrent use.
 type logBuffer struct {
 	mu sync.Mutex // guards the field below
 	b  bytes.Buffer

@@ -73,7 +73,8 @@ func TestMetadataOfACallIsLimited(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		opts []link.CallOption
-		want string // part of the error; "" is none
+		// want is part of the expected error; "" expects none.
+		want string
 	}{
 		{"64 pairs", manyPairs(64, 1), ""},
 		{"65 pairs", manyPairs(65, 1), "64"},
@@ -105,7 +106,7 @@ func TestMetadataOfACallIsLimited(t *testing.T) {
 	}
 }
 
-// TestReplyMetadataNeverSpoilsTheReply sets what may not travel.
+// TestReplyMetadataNeverSpoilsTheReply sets metadata that must not be sent, and expects the reply to arrive.
 func TestReplyMetadataNeverSpoilsTheReply(t *testing.T) {
 	for _, tt := range []struct {
 		name string

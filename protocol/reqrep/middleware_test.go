@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// noting returns a middleware that writes down when it is entered and left.
+// noting returns middleware that records when it is entered and left.
 func noting(notes *[]string, name string) link.Middleware {
 	return func(next link.Handler) link.Handler {
 		return func(ctx context.Context, op *link.Operation) error {
@@ -114,11 +114,12 @@ func TestMiddlewareEndsACallItself(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		server, client link.Middleware
-		fail           bool // the handler fails
-		code           link.Code
-		text           string
-		remote         bool
-		ran            bool
+		// fail makes the handler fail.
+		fail   bool
+		code   link.Code
+		text   string
+		remote bool
+		ran    bool
 	}{
 		{name: "server denies", server: deny, code: link.PermissionDenied, text: "not you", remote: true},
 		{name: "client denies", client: deny, code: link.PermissionDenied, text: "not you"},
@@ -166,7 +167,7 @@ func TestMiddlewareEndsACallItself(t *testing.T) {
 	}
 }
 
-// TestMiddlewareRunsOncePerCall counts it while the call takes two attempts.
+// TestMiddlewareRunsOncePerCall makes a call that takes two attempts.
 func TestMiddlewareRunsOncePerCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -191,7 +192,7 @@ func TestMiddlewareRunsOncePerCall(t *testing.T) {
 	})
 }
 
-// unencodable panics when it is encoded.
+// unencodable panics or fails when it is encoded.
 type unencodable struct{ How string }
 
 func (u *unencodable) MarshalCBOR() ([]byte, error) {

@@ -82,7 +82,8 @@ func TestCallSaysWhoAnswered(t *testing.T) {
 		client := mesh.Node(link.Config{})
 		for _, text := range []string{"a reply", ""} {
 			var who link.Peer
-			_, _ = reqrep.Call(t.Context(), client, unsafeMethod, query{text}, link.Answered(&who)) // an error answers too
+			// An error counts as an answer, too.
+			_, _ = reqrep.Call(t.Context(), client, unsafeMethod, query{text}, link.Answered(&who))
 			if who.Instance != srv.Instance() || who.Identity != srv.Identity() || who.Addr != srv.Addr() || len(who.Tags) != 1 || who.Tags[0] != "v2" {
 				t.Errorf("call with %q was answered by %+v, want %s", text, who, srv.Instance())
 			}
@@ -173,7 +174,8 @@ func TestMethodAddedWhileServing(t *testing.T) {
 			t.Fatalf("before Handle: %v, want unimplemented", err)
 		}
 		reqrep.Handle(srv, late, echo)
-		for range 2 { // by name, then by number
+		// The first call names the route, and the second one uses its number.
+		for range 2 {
 			if _, err := reqrep.Call(t.Context(), client, late, query{}); err != nil {
 				t.Errorf("after Handle: %v", err)
 			}
@@ -191,7 +193,8 @@ func TestHandlePanicsOnMistakes(t *testing.T) {
 			name   string
 			method reqrep.Method[query, answer]
 			opts   []link.HandleOption
-			want   string // part of the panic's text
+			// want is part of the text of the panic.
+			want string
 		}{
 			{"twice", readOnlyMethod, nil, "has a handler already"},
 			{"another service", reqrep.NewMethod[query, answer]("carts", "get", reqrep.ReadOnly), nil, `belongs to service "carts", this node serves "orders"`},

@@ -14,7 +14,7 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// blocked returns a handler that counts its runs and waits until the node ends.
+// blocked returns a handler that counts its runs and waits until its context ends.
 func blocked(runs *atomic.Int32) handlerFunc {
 	return func(ctx context.Context, _ query) (answer, error) {
 		runs.Add(1)
@@ -123,8 +123,10 @@ func TestRefusedCallGoesElsewhere(t *testing.T) {
 			t.Errorf("with one busy instance: %v, want resource exhausted", err)
 		}
 		serve(mesh, link.Config{}, counted(&second))
-		synctest.Wait() // until the client knows it
-		for range 20 {  // the choice is random; some of these meet the busy one first
+		// The client must know the new instance first.
+		synctest.Wait()
+		// The choice is random: some of these calls meet the busy instance first.
+		for range 20 {
 			if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{}); err != nil {
 				t.Errorf("with an idle instance beside it: %v", err)
 			}
@@ -144,8 +146,9 @@ func TestUnavailableHandlerIsLeftForAnother(t *testing.T) {
 		name   string
 		method reqrep.Method[query, answer]
 		code   link.Code
-		after  time.Duration // Error.RetryAfter
-		runs   int32
+		// after is the Error.RetryAfter of the handler.
+		after time.Duration
+		runs  int32
 	}{
 		{"read-only", readOnlyMethod, link.Unavailable, 0, 3},
 		{"read-only with RetryAfter", readOnlyMethod, link.Unavailable, 2 * time.Second, 3},
@@ -198,7 +201,7 @@ func TestRetriesKeepToTheirBudget(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// A fifth of the calls, with room for those being counted by a sample.
+		// The budget is a fifth of the calls. Three tenths leave room, since calls are counted by a sample.
 		most := calls + calls*3/10 + 10 + int(10*time.Since(begin).Seconds()) + 1
 		if got := int(runs.Load()); got > most || got <= calls {
 			t.Errorf("%d calls became %d runs, want some more, at most %d", calls, got, most)

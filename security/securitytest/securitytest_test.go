@@ -11,7 +11,8 @@ import (
 )
 
 func TestHonestSourceRenewsInVirtualTime(t *testing.T) {
-	ca := securitytest.NewCA(t, "mesh.test") // made outside the bubble, used inside
+	// The CA is made outside the bubble and used inside.
+	ca := securitytest.NewCA(t, "mesh.test")
 	synctest.Test(t, func(t *testing.T) {
 		src := ca.Source("orders", securitytest.WithLifetime(time.Hour))
 		first, err := src.SVID()

@@ -25,7 +25,8 @@ func openFind(ctx context.Context, t *testing.T, n *Names) <-chan []string {
 func TestOnlyNewNamesAreDelivered(t *testing.T) {
 	n := NewNames()
 	defer n.Close()
-	n.Publish(placed, []string{"early"}) // nobody follows
+	// Nothing watches this query yet.
+	n.Publish(placed, []string{"early"})
 	ch := openFind(t.Context(), t, n)
 	if _, waiting := n.Queries(); !waiting || len(ch) != 0 {
 		t.Error("a new query does not wait for its list")

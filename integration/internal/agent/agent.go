@@ -4,7 +4,7 @@
 //
 // [Start] runs one agent, a single server, and [StartCluster] runs a cluster of
 // servers. An agent can be killed, frozen and restarted, with or without its
-// data. It ends with its test; on Linux also when the test panics.
+// data. It is killed when its test ends, on Linux even if the test panics.
 //
 // # Usage
 //
@@ -39,7 +39,8 @@ const (
 
 // Config configures an agent. The zero value is an agent without ACLs that keeps its state in memory.
 type Config struct {
-	// ACL denies everything that no token allows; see [Agent.Token] and [Agent.NewToken].
+	// ACL makes the agent deny everything that a token does not allow; see [Agent.Token] and
+	// [Agent.NewToken].
 	ACL bool
 	// Durable keeps the state on disk, so that it survives [Agent.Restart]. Otherwise the
 	// agent runs in development mode, starts faster, and loses its state when it ends.

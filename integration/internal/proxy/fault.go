@@ -121,7 +121,7 @@ func Index(name string, next func(index uint64) uint64) Fault {
 	})
 }
 
-// IndexBackwards makes the index lower than any the agent gave before.
+// IndexBackwards halves the index, so that it seems to go backwards.
 func IndexBackwards() Fault {
 	return Index("index backwards", func(index uint64) uint64 { return max(index/2, 1) })
 }

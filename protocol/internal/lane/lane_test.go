@@ -17,7 +17,7 @@ const (
 	kindPart  link.FrameKind = 0x71
 )
 
-// TestFramesOfAnyLengthPass through a stream with little credit.
+// TestFramesOfAnyLengthPass sends frames of any length through a stream with little credit.
 func TestFramesOfAnyLengthPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
@@ -82,14 +82,16 @@ func TestPartsHaveABound(t *testing.T) {
 	}
 }
 
-// TestStreamsShareTheCreditOfTheirConnection, as many as there may be.
+// TestStreamsShareTheCreditOfTheirConnection opens as many streams as are allowed, and checks that
+// each gets credit, and none more than the one before.
 func TestStreamsShareTheCreditOfTheirConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "echo"})
 		route := link.Route{Service: "echo", Name: "wait", Kind: link.Channel}
 		node.Handle(route, func(_ context.Context, st *link.Stream) error {
-			_, _ = st.Recv() // until the caller has gone
+			// Recv returns when the caller has closed the stream.
+			_, _ = st.Recv()
 			return nil
 		})
 		mesh.Start(node)

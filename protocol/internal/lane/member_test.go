@@ -12,14 +12,16 @@ import (
 	"github.com/linkmesh/link/protocol/internal/lane"
 )
 
-// TestOneMemberLeavesOthersTheirShare of what a node keeps of frames whose ends have not come.
+// TestOneMemberLeavesOthersTheirShare checks that one peer leaves the others their shares of what
+// a node keeps of frames whose ends have not come.
 func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-394
 	sharetest.Each(t, func(t *testing.T, free bool) {
 		synctest.Test(t, func(t *testing.T) { sharetest.Drive(t, parts(t), free) })
 	})
 }
 
-// parts has the attacker send all of a frame but its end, on as many streams as there may be.
+// parts returns the bound of MaxParts. The attacker sends a frame without its end on each of as many
+// streams as there may be.
 func parts(t *testing.T) sharetest.Bound {
 	const frame, part = 4 << 20, 1 << 20
 	all := lane.PartsOf(linktest.NewMesh(t).Node(link.Config{}))
@@ -40,7 +42,8 @@ func parts(t *testing.T) sharetest.Bound {
 		Used: func() (held int64) {
 			seen := make(map[string]bool)
 			for _, j := range streams {
-				if who := j.Room.Name(); !seen[who] { // the streams of a peer count at one place
+				// All streams of a peer have the same holder.
+				if who := j.Room.Name(); !seen[who] {
 					seen[who] = true
 					held += j.Room.Held()
 				}

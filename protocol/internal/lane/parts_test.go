@@ -12,8 +12,8 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-// TestWhoHasBegunAFrameCanEndIt: of as many streams as there may be, those that have room for a
-// whole frame send it, and the others begin when these have ended.
+// TestWhoHasBegunAFrameCanEndIt has many streams send frames, and checks that those that have room
+// for a whole frame can end it, and that the others begin when these have ended.
 func TestWhoHasBegunAFrameCanEndIt(t *testing.T) { // SEC-392
 	synctest.Test(t, func(t *testing.T) {
 		const frame, streams = 4 << 20, 200
@@ -26,7 +26,8 @@ func TestWhoHasBegunAFrameCanEndIt(t *testing.T) { // SEC-392
 			go func() {
 				turn := lane.Turn{Parts: parts, Room: room, Size: frame}
 				defer turn.End()
-				for range 2 { // further parts need nothing
+				// Only the first Take of a turn takes room.
+				for range 2 {
 					if !turn.Take(given) {
 						return
 					}
@@ -52,7 +53,8 @@ func TestWhoHasBegunAFrameCanEndIt(t *testing.T) { // SEC-392
 		if ended.Load() != streams || room.Held() != 0 {
 			t.Errorf("%d of %d frames have ended, and %d bytes are counted still", ended.Load(), streams, room.Held())
 		}
-		if err := room.Take(lane.MaxParts / 2); err != nil { // by what has no turns
+		// The room is used up by something that does not take turns.
+		if err := room.Take(lane.MaxParts / 2); err != nil {
 			t.Fatal(err)
 		}
 		late := lane.Turn{Parts: parts, Room: room, Size: frame}

@@ -8,7 +8,7 @@ import (
 	"github.com/linkmesh/link/protocol/internal/varint"
 )
 
-// TestExamplesOfTheRFC are those of RFC 9000, appendix A.1.
+// TestExamplesOfTheRFC checks the examples of RFC 9000, appendix A.1.
 func TestExamplesOfTheRFC(t *testing.T) {
 	for text, want := range map[string]uint64{
 		"c2197c5eff14e88c": 151_288_809_941_952_652, "9d7f3e7d": 494_878_333, "7bbd": 15_293, "25": 37, "4025": 37,

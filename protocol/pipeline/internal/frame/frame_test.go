@@ -12,7 +12,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// TestGolden holds the bytes of records; another implementation must write the same.
+// TestGolden compares records with the bytes that every implementation must write.
 func TestGolden(t *testing.T) {
 	body := frame.Body{
 		Key: "k", ID: "id", Trace: []frame.Pair{{Name: "traceparent", Value: "00-x"}}, Headers: []frame.Pair{{Name: "h", Value: "v"}},
@@ -100,7 +100,7 @@ func TestCausesAreBoundedWhereTheyAreRead(t *testing.T) {
 	}
 }
 
-// FuzzRecords reads any bytes as records: what can be read is written as it was read.
+// FuzzRecords parses any bytes as records, and expects the same records after writing and parsing them.
 func FuzzRecords(f *testing.F) {
 	plain := frame.Body{Key: "k", Payload: []byte{0xa0}}
 	task := frame.Task{Seq: 300, Delivery: 2, Attempt: 1, Left: time.Second, Start: -1, Body: plain.Append(nil)}
@@ -130,6 +130,7 @@ func FuzzRecords(f *testing.F) {
 				t.Errorf("%+v came back as %+v, %v", o, back, err)
 			}
 		}
-		_, _ = frame.ParseList(nil, b) // it must not panic
+		// ParseList must not panic.
+		_, _ = frame.ParseList(nil, b)
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// frameOf makes the body of a TASKS frame of n tasks with size bytes each, from a
-// number on; with again they are all that one.
+// frameOf returns the body of a TASKS frame of n tasks with size bytes each, numbered from
+// a number on. If again is set, all of them have that number.
 func frameOf(from uint64, n, size int, again bool) []byte {
 	var b []byte
 	for i := range n {
@@ -102,7 +102,8 @@ func TestWhatAnIdentityHasHereIsBoundedWhateverItsQueues(t *testing.T) {
 	}
 	tasks := frameOf(1, 8, 1<<20, false)
 	for _, s := range all {
-		s.wish, s.window = 8, 8 // as they may have been told in turn
+		// All sources may have been told such windows one after the other.
+		s.wish, s.window = 8, 8
 		if err := p.Receive(s, tasks, 2, 2); err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +164,8 @@ func TestTheCachesOfAnIdentityAreBounded(t *testing.T) {
 	}
 }
 
-// TestAProducerThatReadsNoResultsGetsNoMoreTasksDone has long results wait for a producer that does not read.
+// TestAProducerThatReadsNoResultsGetsNoMoreTasksDone checks that new tasks of a producer are given back while it
+// does not read long results.
 func TestAProducerThatReadsNoResultsGetsNoMoreTasksDone(t *testing.T) { // SEC-356
 	p, s := one(t, Options{Slots: 8}, 8)
 	for range 8 {
@@ -179,14 +181,15 @@ func TestAProducerThatReadsNoResultsGetsNoMoreTasksDone(t *testing.T) { // SEC-3
 		t.Errorf("%d tasks were given back, %d are held, while %d bytes of results wait", n, s.held.Len(), len(s.out))
 	}
 	p.Take(s, nil, 6)
-	p.Take(s, nil, 6) // the first ones are written
+	// With this call, the results that the first one returned count as written.
+	p.Take(s, nil, 6)
 	if err := p.Receive(s, frameOf(200, 2, 1, false), 7, 7); err != nil || s.held.Len() == 0 {
 		t.Errorf("when they are read: %v, %d tasks are held", err, s.held.Len())
 	}
 }
 
-// TestAHelloThatAsksForAllIsAnsweredInSteps: it costs its sender a few bytes, and none of the
-// results that are kept is copied before those before it have been read.
+// TestAHelloThatAsksForAllIsAnsweredInSteps checks that a kept result is copied only once the results
+// before it have been read, because a HELLO costs its sender only a few bytes.
 func TestAHelloThatAsksForAllIsAnsweredInSteps(t *testing.T) { // SEC-722
 	const results, size = 100, 64 << 10
 	var held []uint64
@@ -231,7 +234,8 @@ func TestAHelloThatAsksForAllIsAnsweredInSteps(t *testing.T) { // SEC-722
 					}
 					seen[o.Seq] = true
 				}
-				if w.Window { // says that this was all, and is written before the outcomes
+				// The window says that this was all, and is written before the outcomes.
+				if w.Window {
 					if len(w.Outcomes) > 0 {
 						t.Errorf("step %d: the window comes before %d bytes of outcomes", steps, len(w.Outcomes))
 					}

@@ -9,8 +9,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// TestWhatIsLeftOfAKilledProducerDisplacesNobody: its HELLO may be read when the process
-// after it is here, which has the same queue and higher fences.
+// TestWhatIsLeftOfAKilledProducerDisplacesNobody checks that a late HELLO of a killed process does
+// not displace its successor, which has the same queue and higher fences.
 func TestWhatIsLeftOfAKilledProducerDisplacesNobody(t *testing.T) {
 	const before, after = 100, 200
 	p := New(Options{})
@@ -29,13 +29,14 @@ func TestWhatIsLeftOfAKilledProducerDisplacesNobody(t *testing.T) {
 	if s.Ready() != ready || !s.connected || s.fence != after {
 		t.Errorf("the later run was displaced: connected %v, fence %d", s.connected, s.fence)
 	}
-	if _, err := join(after); err != nil { // it connects again
+	if _, err := join(after); err != nil {
 		t.Errorf("the same run again: %v", err)
 	}
 }
 
-// TestWhoKnowsTheNameOfAQueueDoesNotShutItsProducerOut where names are free: handlers see names of
-// queues, and whoever claims one with the highest fence must not be taken for its producer.
+// TestWhoKnowsTheNameOfAQueueDoesNotShutItsProducerOut checks that, where names are not proven, a peer
+// that claims a queue with the highest fence is not taken for its producer. Handlers see the names of
+// queues.
 func TestWhoKnowsTheNameOfAQueueDoesNotShutItsProducerOut(t *testing.T) { // SEC-395
 	honest := share.Key{Name: "shop", Place: "10.0.0.2/32"}
 	mallory := share.Key{Name: "shop", Place: "10.0.0.1/32"}

@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// crowd is the producers of a pool, and what they take there at their queues.
+// crowd is a pool with the queues of its producers and what these take there.
 type crowd struct {
 	*Pool
 	queues  map[queueOf]*Source
@@ -23,7 +23,8 @@ type queueOf struct {
 	name string
 }
 
-// at calls take for a queue of a member, and says whether there was room for both.
+// at calls take for a queue of a member. It reports whether there was room for the queue and for what
+// take takes.
 func (c *crowd) at(m sharetest.Member, queue string, take func(s *Source) bool) bool {
 	of := queueOf{m.Key(), queue}
 	s := c.queues[of]
@@ -37,7 +38,8 @@ func (c *crowd) at(m sharetest.Member, queue string, take func(s *Source) bool) 
 	return take(s)
 }
 
-// bound is one of which each call of take takes some, at one of the member's queues.
+// bound returns a bound of which each call of take uses up a bit, at one of the member's queues. Each
+// other member must have room for some such calls.
 func (c *crowd) bound(t *testing.T, pool *share.Pool, tries, queues, some int, take func(s *Source, i int) bool) sharetest.Bound {
 	n := 0
 	return sharetest.Bound{
@@ -72,7 +74,8 @@ func (c *crowd) bound(t *testing.T, pool *share.Pool, tries, queues, some int, t
 	}
 }
 
-// TestOneMemberLeavesOthersTheirShare of what a worker keeps for its producers.
+// TestOneMemberLeavesOthersTheirShare checks that one member cannot use up what a worker keeps for all
+// of its producers.
 func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-371
 	keep := func(c *crowd, s *Source, seq uint64, size int) bool {
 		c.keep(s, &frame.Outcome{Verb: frame.Result, Seq: seq, Data: make([]byte, size)}, 1)
@@ -99,7 +102,8 @@ func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-371
 		},
 		"results": func(t *testing.T, c *crowd) sharetest.Bound {
 			b := c.bound(t, c.bounds.results, 1000, 4, 1, func(s *Source, i int) bool { return keep(c, s, uint64(i)+1, 64<<10) })
-			b.Told = nil // later ones take the place of those that came first
+			// Later results take the place of the first ones, so none is refused.
+			b.Told = nil
 			return b
 		},
 	} {

@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// join has a producer join that says how many tasks it has waiting.
+// join has a producer join and report its backlog.
 func join(t *testing.T, p *Pool, from share.Key, queue string, backlog uint64, now int64) *Source {
 	t.Helper()
 	s, _, err := p.Join(Hello{From: from, Queue: queue}, now)
@@ -21,8 +21,8 @@ func join(t *testing.T, p *Pool, from share.Key, queue string, backlog uint64, n
 	return s
 }
 
-// TestWhoHasManyQueuesDoesNotGetMoreWindows: a peer that says of many queues that they are
-// long, and sends nothing, must not have all that others need.
+// TestWhoHasManyQueuesDoesNotGetMoreWindows checks that a peer that reports long backlogs for many
+// queues, and sends nothing, does not get the windows that others need.
 func TestWhoHasManyQueuesDoesNotGetMoreWindows(t *testing.T) { // SEC-370
 	honest := share.Key{Name: "shop", Place: "10.0.0.2/32"}
 	for name, from := range map[string]func(i int) share.Key{
@@ -44,8 +44,8 @@ func TestWhoHasManyQueuesDoesNotGetMoreWindows(t *testing.T) { // SEC-370
 	}
 }
 
-// TestManyNamesAtAnAddressHoldNoMoreThanHalf of the room for tasks, parts of tasks,
-// results that are kept, and queues.
+// TestManyNamesAtAnAddressHoldNoMoreThanHalf checks that all names at an address together hold at
+// most half of the room for tasks, parts of tasks, kept results, and queues.
 func TestManyNamesAtAnAddressHoldNoMoreThanHalf(t *testing.T) { // SEC-371
 	p := New(Options{})
 	var last *Source
@@ -82,7 +82,8 @@ func TestManyNamesAtAnAddressHoldNoMoreThanHalf(t *testing.T) { // SEC-371
 	p.Leave(last, last.ready, 2, 2)
 }
 
-// TestRoundTripsThatWereNotMeasuredCountForNothing: the windows of all depend on them.
+// TestRoundTripsThatWereNotMeasuredCountForNothing checks that a PONG without a matching PING does not
+// count as a round trip. The windows of all producers depend on round trips.
 func TestRoundTripsThatWereNotMeasuredCountForNothing(t *testing.T) {
 	p := New(Options{})
 	s := join(t, p, share.Key{Name: "shop"}, "q", 1, 1)
@@ -106,7 +107,7 @@ func TestRoundTripsThatWereNotMeasuredCountForNothing(t *testing.T) {
 	}
 }
 
-// TestQueuesDoNotMultiplyTurns: of two groups that have tasks here, each has every other
+// TestQueuesDoNotMultiplyTurns checks that each of two groups that have tasks here gets every other
 // turn, however many queues and names one of them has.
 func TestQueuesDoNotMultiplyTurns(t *testing.T) { // SEC-375
 	for name, from := range map[string]func(i int) share.Key{
@@ -115,7 +116,8 @@ func TestQueuesDoNotMultiplyTurns(t *testing.T) { // SEC-375
 	} {
 		p := New(Options{Slots: 16})
 		send := func(s *Source) {
-			s.wish, s.window = 8, 8 // as they may have been told in turn
+			// All sources may have been told such windows one after the other.
+			s.wish, s.window = 8, 8
 			if err := p.Receive(s, frameOf(1, 8, 1, false), 1, 1); err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +144,8 @@ func TestQueuesDoNotMultiplyTurns(t *testing.T) { // SEC-375
 	}
 }
 
-// TestASmallTaskDoesNotKeepALargeFrame here, of which the rest is not counted.
+// TestASmallTaskDoesNotKeepALargeFrame checks that a small task does not keep a large frame in memory,
+// since the rest of the frame is not counted.
 func TestASmallTaskDoesNotKeepALargeFrame(t *testing.T) { // SEC-376
 	p, s := one(t, Options{Slots: 4}, 0)
 	small := frame.Task{Seq: 1, Delivery: 1, Attempt: 1, Left: -1, Start: -1, Body: []byte{1}}
@@ -170,7 +173,8 @@ func TestASmallTaskDoesNotKeepALargeFrame(t *testing.T) { // SEC-376
 	}
 }
 
-// TestQueuesThatReadNoResultsStopTheirIdentity, and no other.
+// TestQueuesThatReadNoResultsStopTheirIdentity checks that queues that do not read their results keep
+// new tasks of their identity from being taken, but not those of others.
 func TestQueuesThatReadNoResultsStopTheirIdentity(t *testing.T) { // SEC-377
 	p := New(Options{Slots: 4})
 	done := func(s *Source) int {
@@ -208,7 +212,8 @@ func TestQueuesThatReadNoResultsStopTheirIdentity(t *testing.T) { // SEC-377
 	}
 }
 
-// TestResultsMakeRoomForLaterOnes of the same queue, and go when their time is over.
+// TestResultsMakeRoomForLaterOnes checks that results make room for later ones of the same queue, and
+// are dropped when their time is over.
 func TestResultsMakeRoomForLaterOnes(t *testing.T) {
 	const each = 64 << 10
 	p := New(Options{CacheBytes: 32 * each})

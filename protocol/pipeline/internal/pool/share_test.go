@@ -18,7 +18,8 @@ func TestSplit(t *testing.T) {
 		want   []int
 	}{
 		{10, []int{100}, 0, []int{10}},
-		{10, []int{0}, 0, []int{10}}, // what nobody wants is had all the same
+		// What nobody demands is given out all the same.
+		{10, []int{0}, 0, []int{10}},
 		{10, []int{100, 0}, 0, []int{10, 0}},
 		{10, []int{2, 100, 100}, 0, []int{2, 4, 4}},
 		{3, []int{9, 9, 9, 9}, 0, []int{1, 1, 1, 0}},
@@ -59,7 +60,7 @@ func TestSplitIsMaxMinFair(t *testing.T) {
 	}
 }
 
-// one makes a pool with a source that has a window, and sends it tasks.
+// one makes a pool with one source that has a window, and sends tasks from that source.
 func one(t *testing.T, opts Options, tasks int) (*Pool, *Source) {
 	t.Helper()
 	p := New(opts)
@@ -109,7 +110,8 @@ func TestAFinishedTaskIsNotDoneAgain(t *testing.T) {
 	p.Done(tasks[0], frame.Outcome{Verb: frame.Result, Data: []byte("x")}, 4)
 	p.Free()
 	outcomes(t, p, s)
-	send(t, p, s, 1, 2, 2) // the producer has not heard of it
+	// The producer has not received the outcome.
+	send(t, p, s, 1, 2, 2)
 	if got := outcomes(t, p, s); len(got) != 1 || got[0].Verb != frame.Result || got[0].Delivery != 2 || string(got[0].Data) != "x" {
 		t.Errorf("outcomes %+v", got)
 	}
@@ -144,7 +146,8 @@ func TestRecallAndCancelOfWhatRuns(t *testing.T) {
 	}
 }
 
-// TestATaskOfABatchTakesItsPartOfTheTime: also the first one that is measured.
+// TestATaskOfABatchTakesItsPartOfTheTime checks that the service time of a batch is divided among its
+// tasks, even when it is measured for the first time.
 func TestATaskOfABatchTakesItsPartOfTheTime(t *testing.T) {
 	const batch = 10
 	p, _ := one(t, Options{Slots: 1, Batch: batch}, batch)
@@ -194,7 +197,8 @@ func TestOneIdentityHasOnlySoManyQueues(t *testing.T) {
 	}
 }
 
-// TestATaskHasTheWindowThatHeldWhenItBeganToCome, in parts, however long that takes.
+// TestATaskHasTheWindowThatHeldWhenItBeganToCome checks that the window at a task's first part counts,
+// however long the other parts take.
 func TestATaskHasTheWindowThatHeldWhenItBeganToCome(t *testing.T) {
 	const second = int64(time.Second)
 	p, s := one(t, Options{Slots: 1}, 0)

@@ -2,7 +2,7 @@ package queue
 
 import "fmt"
 
-// Check returns what does not agree in the queue.
+// Check returns an error if the lists and counters of the queue do not match its tasks.
 func (q *Queue) Check() error {
 	var n, held, keyed, delayed, ready, expiring, unsure int
 	bytes := int64(0)

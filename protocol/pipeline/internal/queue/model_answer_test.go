@@ -5,11 +5,12 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 )
 
-// answer has a worker write: what it has to, or some of the outcomes that it was at, and beside these
-// what is not to wait.
+// answer has a worker write the next of its frames, or the control frames that must not wait until
+// unfinished outcomes are written.
 func (m *model) answer(c *wire, delay int64) {
 	held := c.w.pool.Holds(c.src)
-	if held > 0 && !c.w.frozen { // as PING and PONG do
+	if held > 0 && !c.w.frozen {
+		// PING and PONG have this effect.
 		c.heard, c.told = m.now, m.now
 	}
 	if c.work == nil {
@@ -29,7 +30,8 @@ func (m *model) answer(c *wire, delay int64) {
 			m.fail("outcomes: %v", err)
 		}
 		if m.chance(2) {
-			rest = nil // the others go in the same frame
+			// The other outcomes go in the same frame.
+			rest = nil
 		}
 		c.back = append(c.back, message{at: delay, kind: 'o', body: left[:len(left)-len(rest)]})
 		if c.work.Outcomes = rest; len(rest) > 0 {
@@ -45,7 +47,7 @@ func (m *model) answer(c *wire, delay int64) {
 	c.work = nil
 }
 
-// control has a worker write what goes beside outcomes.
+// control has a worker write control frames.
 func (m *model) control(c *wire, work *pool.Work, delay int64) {
 	if len(work.Alive) > 0 {
 		c.back = append(c.back, message{at: delay, kind: 'a', list: work.Alive})

@@ -18,8 +18,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// model is producers and workers, the real engines of both, with streams between
-// them that a script delays and cuts. It holds them to what a pipeline promises.
+// model has producers and workers, with the real engines of both, and streams between them
+// that a script delays and cuts. It checks the guarantees of a pipeline.
 type model struct {
 	seed    uint64
 	rand    *rand.Rand
@@ -27,24 +27,29 @@ type model struct {
 	queues  []*producer
 	workers []*worker
 	wires   []*wire
-	calm    bool // no more faults
-	nextID  int
-	facts   facts
-	trace   []string
+	// calm is set when there are no more faults.
+	calm   bool
+	nextID int
+	facts  facts
+	trace  []string
 }
 
-// facts are what the runs of a test came to, so that it can be seen that they were
-// about something.
+// facts counts what happened in the runs of a test, to show that they tested something.
 type facts struct {
 	ends                                         [queue.Returned + 1]int
 	cuts, kills, runs, reruns, recalls, restarts int
-	crashes                                      int // restarts that lost what was not written
-	adopted                                      int // tasks that a producer which came back found with workers
-	keyed                                        int // runs of tasks with a key after another of the key
-	fenced                                       int // such runs beside one whose worker was lost
-	parts                                        int // tasks that went in parts
-	asides                                       int // times that outcomes were interrupted
-	twins, oldTwins                              int // pushes with a known ID, and those that name a task of an earlier run
+	// crashes counts the restarts that lost what was not written.
+	crashes int
+	// adopted counts the tasks that a producer that came back found with workers.
+	adopted int
+	// keyed counts the runs of tasks with a key, and fenced those beside a run whose worker was lost.
+	keyed  int
+	fenced int
+	// parts counts the tasks that were sent in parts, and asides how often outcomes were interrupted.
+	parts  int
+	asides int
+	// twins counts the pushes with a known ID, and oldTwins those that name a task of an earlier run.
+	twins, oldTwins int
 }
 
 type producer struct {
@@ -52,23 +57,30 @@ type producer struct {
 	q     *queue.Queue
 	log   *journal
 	fence uint64
-	tasks map[uint64]*task // by number
-	ended []*queue.Task    // tasks that are not told, as their end is not written
-	named map[string]*task // the last with an ID
-	began int64            // when it was opened
+	// tasks has all tasks by number, and named the last task with each ID.
+	tasks map[uint64]*task
+	// ended has the tasks whose ends are not written yet, so that they are not told.
+	ended []*queue.Task
+	named map[string]*task
+	// began is when the queue was opened.
+	began int64
 }
 
 type task struct {
-	seq      uint64
-	id       string
-	added    int64
-	taken    bool      // it was a dead letter and is none any more
-	past     bool      // it is of an earlier run
-	over     queue.End // what it ended as, told or not
-	end      queue.End
-	ends     int
-	starts   int
-	acks     int // handlers that came to an ack
+	seq   uint64
+	id    string
+	added int64
+	// taken is set if the task was a dead letter and no longer is one.
+	taken bool
+	// past is set if the task is of an earlier run.
+	past bool
+	// over is how the task ended, even if that is not told yet.
+	over   queue.End
+	end    queue.End
+	ends   int
+	starts int
+	// acks counts the handlers that returned an ack.
+	acks     int
 	fence    uint64
 	delivery uint64
 	key      string
@@ -89,8 +101,10 @@ type run struct {
 	until    int64
 	verb     frame.Verb
 	canceled bool
-	deaf     bool   // it ignores that it was canceled
-	lost     []bool // for each task: its producer may have given it up
+	// deaf is set if the handler ignores that it was canceled.
+	deaf bool
+	// lost tells for each task whether its producer may have given it up.
+	lost []bool
 }
 
 // wire is the stream between a producer and a worker.
@@ -101,18 +115,23 @@ type wire struct {
 	src   *pool.Source
 	dst   *queue.Worker
 	ready <-chan struct{}
-	// Frames under way, in order.
+	// down and back have the frames in flight, in order.
 	down, back []message
-	joining    int // 1: HELLO is under way, 2: WELCOME is
-	held       []uint64
-	asked      [2]uint64
-	answer     pool.Answer
-	most       int   // the largest window that it was granted since it came up
-	heard      int64 // when the producer heard of the worker, and the other way round
-	told       int64
-	rest       []byte     // a task that goes in parts
-	work       *pool.Work // of which outcomes are being written
-	drained    bool       // nothing is to follow these
+	// joining is 1 while HELLO is in flight, and 2 while WELCOME is.
+	joining int
+	held    []uint64
+	asked   [2]uint64
+	answer  pool.Answer
+	// most is the largest window that was granted since the stream came up.
+	most int
+	// heard is when the producer last heard from the worker, told when the worker last heard from the producer.
+	heard int64
+	told  int64
+	// rest is a task that is sent in parts.
+	rest []byte
+	// work has the outcomes that are being written. drained is set if nothing is to follow them.
+	work    *pool.Work
+	drained bool
 }
 
 type message struct {
@@ -199,7 +218,7 @@ func (m *model) step() {
 	}
 }
 
-// write writes what happened to a producer's tasks, and tells how they ended.
+// write writes the events of a producer's tasks, and then tells how they ended.
 func (m *model) write(p *producer) {
 	m.settle()
 	p.log.write()
@@ -237,7 +256,7 @@ func (m *model) add(p *producer) {
 	m.push(p, t)
 }
 
-// bodyOf is the body of a task with a key, as workers read it.
+// bodyOf returns the body of a task with a key, as workers read it.
 func bodyOf(key string, payload []byte) []byte {
 	return (&frame.Body{Key: key, Payload: payload}).Append(nil)
 }
@@ -320,13 +339,13 @@ func (m *model) kill(i int) {
 	m.workers = append(m.workers[:i], m.workers[i+1:]...)
 }
 
-// restart makes a queue anew from what its log says. What was not written is lost.
+// restart restores a queue from its log. What was not written is lost.
 func (m *model) restart(p *producer) {
 	m.facts.restarts++
 	for _, c := range m.wires {
 		if c.p == p {
 			m.lose(c)
-			c.dst = nil // it hears nothing of it
+			c.dst = nil // the queue is not told
 			m.cut(c, false)
 		}
 	}
@@ -367,7 +386,7 @@ func (m *model) cut(c *wire, clean bool) {
 // wire lets one frame pass, or the stream come up.
 func (m *model) wire(c *wire) {
 	if c.w.frozen {
-		if c.up && m.chance(100) { // the transport gives it up
+		if c.up && m.chance(100) { // the transport closes it
 			m.cut(c, false)
 		}
 		return
@@ -445,7 +464,7 @@ func (m *model) exchange(c *wire, delay int64) {
 	}
 }
 
-// parts has a part of a task pass, of which the last brings it.
+// parts may send a part of a task. The task arrives with the last part.
 func (m *model) parts(c *wire, delay int64) {
 	switch {
 	case c.rest == nil:
@@ -591,8 +610,8 @@ func (m *model) begun(t *pool.Task) {
 	if k.starts++; k.starts > 1 {
 		m.facts.reruns++
 	}
-	// A worker that was frozen may begin what was given to another by now: it has the
-	// lower fence.
+	// A worker that was frozen may begin a task that another worker has by now. Its fence is
+	// lower then.
 	if t.Fence>>40 == k.fence>>40 && (t.Fence > k.fence) != (t.Delivery() > k.delivery) {
 		m.fail("task %d of %s began with fence %d at delivery %d, and %d at %d", t.Seq, t.Source.Key(), t.Fence, t.Delivery(), k.fence, k.delivery)
 	}
@@ -603,9 +622,9 @@ func (m *model) begun(t *pool.Task) {
 	}
 }
 
-// inOrder holds tasks of one key to be done one at a time and in order: none begins
-// before the end of those ahead of it is told, none while the handler of another runs,
-// unless the worker of that one was lost, and its fence is lower then.
+// inOrder checks that tasks of one key are done one at a time and in order: none begins before
+// the ends of those ahead of it are told, and none while the handler of another runs, unless the
+// worker of that one was lost and its fence is lower.
 func (m *model) inOrder(t *pool.Task, k *task) {
 	p := m.producerOf(t)
 	if k.key == "" {
@@ -631,7 +650,8 @@ func (m *model) inOrder(t *pool.Task, k *task) {
 					continue
 				}
 				switch {
-				case o.Fence > t.Fence && t.Fence < p.tasks[t.Seq].fence: // this one was given up, and begins late
+				case o.Fence > t.Fence && t.Fence < p.tasks[t.Seq].fence:
+					// This delivery was given up, and begins late.
 				case !r.lost[i] && !m.isLost(c):
 					m.fail("task %d of %s, key %s, began while %s ran task %d of the key", t.Seq, p.name, k.key, c.w.name, o.Seq)
 				case o.Fence >= t.Fence && o.Fence>>40 == t.Fence>>40:
@@ -644,8 +664,8 @@ func (m *model) inOrder(t *pool.Task, k *task) {
 	}
 }
 
-// isLost reports whether a producer may have given up what a worker has: it was not heard
-// of for the grace, or a stream that is there says nothing for a lease.
+// isLost reports whether a producer may have given up the tasks of a worker: it has not heard from
+// the worker for the grace or, if the stream is up, for the time of a lease.
 func (m *model) isLost(c *wire) bool {
 	if c.up {
 		return m.now-c.heard >= int64(queue.DefaultLease)
@@ -665,7 +685,7 @@ func (m *model) lose(c *wire) {
 	}
 }
 
-// settle takes in the tasks that have ended.
+// settle notes the tasks that have ended.
 func (m *model) settle() {
 	for _, p := range m.queues {
 		for _, t := range p.q.TakeEnded(nil) {
@@ -677,7 +697,7 @@ func (m *model) settle() {
 	}
 }
 
-// tell takes in how a task has ended.
+// tell checks how a task has ended.
 func (m *model) tell(p *producer, t *queue.Task) {
 	k := p.tasks[t.Seq]
 	if k == nil {
@@ -719,7 +739,7 @@ func (m *model) check() {
 	}
 }
 
-// run lets n things happen, then only good ones until all tasks have ended.
+// run does n steps, and then goes on without faults until all tasks have ended.
 func (m *model) run(n int) {
 	for range n {
 		m.step()
@@ -742,7 +762,8 @@ func (m *model) run(n int) {
 	for _, w := range m.workers {
 		w.frozen = false
 	}
-	m.hire() // others may all drain
+	// All other workers may be draining.
+	m.hire()
 	for round := 0; ; round++ {
 		open := 0
 		for _, p := range m.queues {
@@ -820,7 +841,8 @@ func TestModel(t *testing.T) {
 		sum.crashes, sum.adopted, sum.keyed, sum.fenced, sum.parts, sum.asides, sum.twins, sum.oldTwins)
 	counts := []int{sum.ends[queue.Acked], sum.ends[queue.DeadLettered], sum.ends[queue.Expired], sum.ends[queue.Canceled], sum.ends[queue.Returned], sum.reruns, sum.recalls, sum.cuts, sum.kills, sum.restarts, sum.crashes, sum.adopted, sum.keyed, sum.parts, sum.asides, sum.twins, sum.oldTwins, sum.fenced}
 	for i, n := range counts {
-		if n == 0 && (i < len(counts)-1 || runs == 400) { // the last is rare
+		// The last count is of a rare event.
+		if n == 0 && (i < len(counts)-1 || runs == 400) {
 			t.Error("something of this never happened, so it was not tested")
 		}
 	}
@@ -840,13 +862,15 @@ func FuzzModel(f *testing.F) {
 	})
 }
 
-// journal is a log in memory, from which a queue is made anew. What happens is written
-// later than it happens.
+// journal is a log in memory, from which a queue is restored. Events are written later than
+// they happen.
 type journal struct {
-	tasks   []queue.Task // as they were logged last, in order
-	dead    map[uint64]queue.Task
-	done    map[uint64]queue.Task
-	workers map[string]int // how many records there are of each that may have tasks
+	// tasks has the tasks as they were last logged, in order.
+	tasks []queue.Task
+	dead  map[uint64]queue.Task
+	done  map[uint64]queue.Task
+	// workers counts the records of each worker that may have tasks.
+	workers map[string]int
 	known   map[string]bool
 	last    uint64
 	pending []func()
@@ -943,7 +967,7 @@ func (j *journal) Buried(seq uint64) {
 	j.pending = append(j.pending, func() { delete(j.dead, seq) })
 }
 
-// copied is a task as a log keeps it.
+// copied returns a task as a log keeps it.
 func copied(t *queue.Task) *queue.Task {
 	return &queue.Task{
 		Body: t.Body, Key: t.Key, Tenant: t.Tenant, ID: t.ID, Priority: t.Priority, NotBefore: t.NotBefore,

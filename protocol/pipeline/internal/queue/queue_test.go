@@ -38,7 +38,8 @@ func TestExpiryDuringARecall(t *testing.T) {
 	if len(recalls) != 2 || recalls[0] != 4 || recalls[1] != 3 {
 		t.Fatalf("recalled %v, want as many as the idle worker has room for, the last first", recalls)
 	}
-	now += second // their time is over while the recall is under way
+	// The tasks expire while the recall is in flight.
+	now += second
 	q.Tick(now)
 	var answer []byte
 	for _, seq := range []uint64{4, 3} {
@@ -53,7 +54,8 @@ func TestExpiryDuringARecall(t *testing.T) {
 			t.Errorf("task %d: %v after %d attempts, want expired after none", i+1, tasks[i].End, tasks[i].Attempts)
 		}
 	}
-	answer = (&frame.Outcome{Verb: frame.Ack, Seq: 2, Delivery: 1}).Append(nil) // it had begun in time
+	// Task 2 had begun in time.
+	answer = (&frame.Outcome{Verb: frame.Ack, Seq: 2, Delivery: 1}).Append(nil)
 	if err := q.Apply(slow, answer, now); err != nil || tasks[1].End != queue.Acked {
 		t.Errorf("task 2: %v, %v", tasks[1].End, err)
 	}
@@ -82,7 +84,7 @@ func TestALeaseThatNobodyVouchesForEnds(t *testing.T) {
 	if _, cancels := q.TakeOrders(w, nil, nil); len(cancels) != 1 || cancels[0] != lost.Seq || lost.Attempts != 1 || kept.Attempts != 0 {
 		t.Errorf("canceled %v; attempts %d and %d", cancels, kept.Attempts, lost.Attempts)
 	}
-	// It did it all the same, and says so before another has begun.
+	// The worker did the task all the same, and acks it before another one has begun it.
 	if err := q.Apply(w, (&frame.Outcome{Verb: frame.Ack, Seq: lost.Seq, Delivery: 1}).Append(nil), now); err != nil || lost.End != queue.Acked {
 		t.Errorf("a late ack: %v, %v", lost.End, err)
 	}
@@ -95,7 +97,8 @@ func TestWhatAWorkerLeavesBehind(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		clean bool
-		want  []int // attempts of three tasks, of which the third was not sent
+		// want has the attempts of three tasks. The third was not sent.
+		want []int
 	}{{"the stream ended clean", true, []int{0, 0, 0}}, {"the connection was lost", false, []int{1, 0, 0}}} {
 		q := queue.New(queue.Options{})
 		now := 100 * second
@@ -219,8 +222,8 @@ func TestLowPrioritiesAreServedInTheEnd(t *testing.T) {
 	t.Error("the lowest priority starves")
 }
 
-// TestADeliveryThatAWorkerMadeUpDoesNotOverflow: the next worker would end the stream, and
-// with it all that it has of the queue.
+// TestADeliveryThatAWorkerMadeUpDoesNotOverflow checks that deliveries after a made-up one do not
+// overflow. The next worker would end the stream, and with it all that it has of the queue.
 func TestADeliveryThatAWorkerMadeUpDoesNotOverflow(t *testing.T) { // SEC-372
 	now := 100 * second
 	for _, said := range []uint64{1 << 31, 1<<32 - 2, 1<<32 - 1, 1<<62 - 1} {
@@ -229,7 +232,8 @@ func TestADeliveryThatAWorkerMadeUpDoesNotOverflow(t *testing.T) { // SEC-372
 		q.Restore(&queue.Task{Seq: 1, Body: []byte{0, 1}}, now)
 		liar := q.Join("liar", queue.Welcome{Epoch: 1, Slots: 1, Running: []uint64{1, said}}, now)
 		q.Window(liar, 0, 0, now)
-		for i := range uint64(3) { // to one after the other
+		// The task goes to one worker after the other.
+		for i := range uint64(3) {
 			q.Disconnect(liar, true, now, now)
 			liar = q.Join("other", queue.Welcome{Epoch: 2 + i, Slots: 1}, now)
 			q.Window(liar, 1, 1<<20, now)
@@ -242,8 +246,8 @@ func TestADeliveryThatAWorkerMadeUpDoesNotOverflow(t *testing.T) { // SEC-372
 	}
 }
 
-// TestALateWelcomeEndsWhatIsWithAnotherNow: what was asked about when the stream was opened may have
-// been given to another worker before the answer came, and its handler there is of no use.
+// TestALateWelcomeEndsWhatIsWithAnotherNow checks that a worker is told to cancel tasks that it was asked
+// about when its stream was opened, if they were given to another worker before it answered.
 func TestALateWelcomeEndsWhatIsWithAnotherNow(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := 100 * second
@@ -271,7 +275,7 @@ func TestALateWelcomeEndsWhatIsWithAnotherNow(t *testing.T) {
 	if !slices.Equal(cancels, asked[:2]) {
 		t.Errorf("it is told to cancel %v, want %v: it has none of %v here", cancels, asked[:2], asked)
 	}
-	// What it is given meanwhile, it is to do.
+	// The worker must do what it is given meanwhile.
 	q.Disconnect(w, false, now, now)
 	w = q.Join("w", queue.Welcome{Epoch: 1, Slots: 4, Asked: asked}, now)
 	q.Window(w, 4, 1<<20, now)

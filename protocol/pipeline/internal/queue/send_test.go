@@ -8,7 +8,7 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// long is a task that needs several frames of short bytes.
+// long adds a task that needs several frames of short bytes.
 func long(t *testing.T, q *queue.Queue, now int64) *queue.Task {
 	t.Helper()
 	return added(t, q, make([]byte, 10*short), now)
@@ -25,15 +25,16 @@ func added(t *testing.T, q *queue.Queue, body []byte, now int64) *queue.Task {
 	return task
 }
 
-// joined is a worker with room for ten tasks, of which it runs so many at once.
+// joined adds a worker with room for ten tasks, which runs as many at once as it has slots.
 func joined(q *queue.Queue, id string, slots int, now int64) *queue.Worker {
 	w := q.Join(id, queue.Welcome{Epoch: 1, Slots: slots}, now)
-	q.Take(w, nil, short, now) // says how long its frames are
+	// This tells the queue how long the worker's frames may be.
+	q.Take(w, nil, short, now)
 	q.Window(w, 10, 1<<20, now)
 	return w
 }
 
-// taken returns the numbers of the tasks that are to be sent to a worker next.
+// taken takes the tasks that are to be sent to a worker next, and returns their numbers.
 func taken(t *testing.T, q *queue.Queue, w *queue.Worker, now int64) (out []uint64) {
 	t.Helper()
 	body, _ := q.Take(w, nil, short, now)
@@ -48,7 +49,8 @@ func taken(t *testing.T, q *queue.Queue, w *queue.Worker, now int64) (out []uint
 	return out
 }
 
-// TestATaskThatEndsBeforeItFailsIsNotSentForEver: others that go in parts go to that worker then.
+// TestATaskThatEndsBeforeItFailsIsNotSentForEver checks that Fail lets other tasks that need parts go to
+// the worker, even if the task has ended before.
 func TestATaskThatEndsBeforeItFailsIsNotSentForEver(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second
@@ -76,7 +78,8 @@ func TestATaskThatEndsBeforeItFailsIsNotSentForEver(t *testing.T) {
 	}
 }
 
-// TestOthersPassALongTaskThatWaitsForAnother, which goes in parts to the same worker.
+// TestOthersPassALongTaskThatWaitsForAnother checks that short tasks pass a long task that waits until
+// another one is sent in parts to the same worker.
 func TestOthersPassALongTaskThatWaitsForAnother(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second
@@ -98,8 +101,8 @@ func TestOthersPassALongTaskThatWaitsForAnother(t *testing.T) {
 	}
 }
 
-// TestALongTaskThatWaitsForAnotherGoesToAWorkerThatIsFree, if there is one that has no other to take
-// first.
+// TestALongTaskThatWaitsForAnotherGoesToAWorkerThatIsFree checks that a long task that waits until another
+// one is sent in parts goes to a worker that has no other long one to take first.
 func TestALongTaskThatWaitsForAnotherGoesToAWorkerThatIsFree(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second

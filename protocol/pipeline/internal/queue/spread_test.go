@@ -7,7 +7,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// TestWhatWaitsForAWorkerGoesToOneThatIsFreeAtOnce, as many as go there in a frame.
+// TestWhatWaitsForAWorkerGoesToOneThatIsFreeAtOnce checks that tasks that wait for a worker's writer go
+// at once to a worker that is free, as many as go there in a frame.
 func TestWhatWaitsForAWorkerGoesToOneThatIsFreeAtOnce(t *testing.T) {
 	const slots = 4
 	for name, c := range map[string]struct{ size, want int }{"small tasks": {2, slots}, "one that goes in parts": {10 * short, 1}} {
@@ -22,7 +23,8 @@ func TestWhatWaitsForAWorkerGoesToOneThatIsFreeAtOnce(t *testing.T) {
 			for range 2 * slots {
 				added(t, q, make([]byte, c.size), now)
 			}
-			now += second / 2 // leases are looked at
+			// This Tick checks the leases.
+			now += second / 2
 			q.Tick(now)
 			other := joined(q, "other", slots, now)
 			began := now
@@ -45,7 +47,8 @@ func TestWhatWaitsForAWorkerGoesToOneThatIsFreeAtOnce(t *testing.T) {
 	}
 }
 
-// TestWhatWaitsForAWorkerGoesToAnotherThoughMoreComes for that, which it takes at once.
+// TestWhatWaitsForAWorkerGoesToAnotherThoughMoreComes checks that a long task that waits for a worker
+// goes to another one, although a short task has come for that worker meanwhile.
 func TestWhatWaitsForAWorkerGoesToAnotherThoughMoreComes(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second
@@ -65,7 +68,8 @@ func TestWhatWaitsForAWorkerGoesToAnotherThoughMoreComes(t *testing.T) {
 	}
 }
 
-// TestTasksAreRecalledThoughOthersBehindThemAreNotSent, for a worker that takes no long ones now.
+// TestTasksAreRecalledThoughOthersBehindThemAreNotSent checks that short tasks of one worker are recalled
+// for another one that cannot take long ones now, although unsent tasks are behind them.
 func TestTasksAreRecalledThoughOthersBehindThemAreNotSent(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second
@@ -87,7 +91,8 @@ func TestTasksAreRecalledThoughOthersBehindThemAreNotSent(t *testing.T) {
 	other := joined(q, "other", 10, now)
 	now += tick
 	q.Tick(now)
-	if got := taken(t, q, other, now); len(got) != 1 { // of the long ones; the other one waits behind it
+	// This is one of the two long tasks. The other one still waits.
+	if got := taken(t, q, other, now); len(got) != 1 {
 		t.Fatalf("the other one took %v", got)
 	}
 	now += tick

@@ -10,7 +10,8 @@ import (
 
 const tick = int64(10 * time.Millisecond)
 
-// TestATaskIsNotPassedAmongWorkersThatTakeNothing, beside one that is idle.
+// TestATaskIsNotPassedAmongWorkersThatTakeNothing checks that a task is not passed among workers that
+// take nothing while another worker is idle.
 func TestATaskIsNotPassedAmongWorkersThatTakeNothing(t *testing.T) { // SEC-396
 	const silent = 2
 	q := queue.New(queue.Options{})
@@ -41,7 +42,8 @@ func TestATaskIsNotPassedAmongWorkersThatTakeNothing(t *testing.T) { // SEC-396
 	}
 }
 
-// TestSmallTasksGoBetweenThePartsIfNobodyElseTakesAny, however long the parts take.
+// TestSmallTasksGoBetweenThePartsIfNobodyElseTakesAny checks that small tasks are sent between the parts
+// of a long one if no other worker takes them, however long the parts take.
 func TestSmallTasksGoBetweenThePartsIfNobodyElseTakesAny(t *testing.T) {
 	for name, other := range map[string]struct {
 		window uint64
@@ -92,7 +94,8 @@ func TestSmallTasksGoBetweenThePartsIfNobodyElseTakesAny(t *testing.T) {
 	}
 }
 
-// TestAWorkerThatTakesLittleKeepsNothing of what it was not sent, however it starts anew.
+// TestAWorkerThatTakesLittleKeepsNothing checks that a worker keeps no task that it was not sent, even if
+// it opens a new stream or takes a frame now and then.
 func TestAWorkerThatTakesLittleKeepsNothing(t *testing.T) { // SEC-396
 	for name, c := range map[string]struct {
 		every int64
@@ -119,7 +122,8 @@ func TestAWorkerThatTakesLittleKeepsNothing(t *testing.T) { // SEC-396
 			}
 			sent := c.again(t, q, silent, now)
 			other := joined(q, "other", 1, now)
-			for range 100 { // what others take comes behind the first ones, which are to be done before
+			// These tasks come behind the first ones, which must be done before them.
+			for range 100 {
 				added(t, q, []byte{0, 1}, now)
 			}
 			for s := range int64(120) {
@@ -144,7 +148,6 @@ func TestAWorkerThatTakesLittleKeepsNothing(t *testing.T) { // SEC-396
 	}
 }
 
-// TestTheMostUrgentOfWhatWaitsForAWorkerGoesToAnotherFirst.
 func TestTheMostUrgentOfWhatWaitsForAWorkerGoesToAnotherFirst(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second
@@ -166,7 +169,8 @@ func TestTheMostUrgentOfWhatWaitsForAWorkerGoesToAnotherFirst(t *testing.T) {
 	}
 }
 
-// TestATaskThatWasJustBoundIsNotLookedAfter: its worker's writer mostly comes sooner.
+// TestATaskThatWasJustBoundIsNotLookedAfter checks that the queue leaves a bound task alone for 10 ms,
+// because the writer of its worker usually takes it sooner.
 func TestATaskThatWasJustBoundIsNotLookedAfter(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second
@@ -180,13 +184,15 @@ func TestATaskThatWasJustBoundIsNotLookedAfter(t *testing.T) {
 	}
 }
 
-// TestAWorkerIsSilentWhenItHasTakenNothingForALease, which begins when there is something to take.
+// TestAWorkerIsSilentWhenItHasTakenNothingForALease checks that a worker is reported once as silent, after
+// the time of a lease that begins when there is something to take.
 func TestAWorkerIsSilentWhenItHasTakenNothingForALease(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second
 	w := joined(q, "w", 10, now)
 	for range 2 {
-		now += 2 * int64(queue.DefaultLease) // it is idle
+		// The worker is idle.
+		now += 2 * int64(queue.DefaultLease)
 		q.Tick(now)
 		added(t, q, []byte{0, 1}, now)
 		began := now

@@ -9,8 +9,8 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// serve has a worker take what there is for it and be done with that, and returns how many tasks
-// that were.
+// serve has a worker take the tasks that are to be sent to it and ack them, and returns how many they
+// were.
 func serve(t *testing.T, q *queue.Queue, w *queue.Worker, now int64) (n int) {
 	t.Helper()
 	body, n := q.Take(w, nil, short, now)
@@ -31,7 +31,7 @@ func serve(t *testing.T, q *queue.Queue, w *queue.Worker, now int64) (n int) {
 	return n
 }
 
-// inFlight is how many tasks are with a worker.
+// inFlight returns how many tasks a worker has.
 func inFlight(q *queue.Queue, id string, now int64) int {
 	for _, w := range q.State(now).Workers {
 		if w.ID == id {
@@ -41,8 +41,8 @@ func inFlight(q *queue.Queue, id string, now int64) int {
 	return 0
 }
 
-// TestAWorkerThatTakesNothingKeepsNothing of what was not sent to it, though it lives and all others
-// have as much as they take: for each task that is done there is another one.
+// TestAWorkerThatTakesNothingKeepsNothing checks that a worker keeps no task that was not sent to it,
+// although it is alive and all others are busy: for each task that is done, another one is added.
 func TestAWorkerThatTakesNothingKeepsNothing(t *testing.T) { // SEC-396
 	for name, first := range map[string]int{"a frame of it waits for credit": 2, "a part of it waits for credit": 10 * short} {
 		t.Run(name, func(t *testing.T) {
@@ -93,8 +93,8 @@ func TestAWorkerThatTakesNothingKeepsNothing(t *testing.T) { // SEC-396
 	}
 }
 
-// TestALongTaskIsNotKeptBehindOthers that a worker takes part by part, while all others have as much as
-// they take.
+// TestALongTaskIsNotKeptBehindOthers checks that a long task does not stay behind one that its worker takes
+// part by part, although all others are busy.
 func TestALongTaskIsNotKeptBehindOthers(t *testing.T) { // SEC-396
 	q := queue.New(queue.Options{})
 	now := second
@@ -127,7 +127,8 @@ func TestALongTaskIsNotKeptBehindOthers(t *testing.T) { // SEC-396
 	}
 }
 
-// TestTheOnlyWorkerKeepsWhatItWasNotSent: nobody else would do it sooner.
+// TestTheOnlyWorkerKeepsWhatItWasNotSent checks that unsent tasks stay with the only worker, because no
+// other one would do them sooner.
 func TestTheOnlyWorkerKeepsWhatItWasNotSent(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second
@@ -150,7 +151,8 @@ func TestTheOnlyWorkerKeepsWhatItWasNotSent(t *testing.T) {
 	}
 }
 
-// TestATaskThatIsNotSentExpires: no worker may have begun it.
+// TestATaskThatIsNotSentExpires checks that a task that is bound but not sent expires, because no worker
+// can have begun it.
 func TestATaskThatIsNotSentExpires(t *testing.T) {
 	q := queue.New(queue.Options{})
 	now := second

@@ -50,7 +50,7 @@ func TestWindowWaitsForAcks(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	if _, ok := s.Deadline(); ok {
-		// A lease that has gone leaves at most an early deadline, which Fill clears.
+		// A lease that was removed leaves at most an early deadline, which Fill clears.
 		s.want(now.Add(time.Hour), "")
 		if at, ok := s.Deadline(); ok {
 			t.Errorf("a deadline at %v, and nothing waits", at)
@@ -69,16 +69,16 @@ func TestWindowIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestRangeAcksOnlyWhatWasSentBefore: 1 is of the low lane and sent after 2, so that a
-// subscriber that acks through 2 may not have it.
+// TestRangeAcksOnlyWhatWasSentBefore sends the messages in the order 2, 3, 1, because 1 is in
+// the low lane. A subscriber that acks through 2 may not have 1 yet.
 func TestRangeAcksOnlyWhatWasSentBefore(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
 	s := subscribe(t, l, now, journal.Subscription{Class: journal.AtLeastOnce})
 	publish(t, l, now, journal.Message{Topic: "t", Priority: 1}, journal.Message{Topic: "t", Priority: 255}, journal.Message{Topic: "t"})
-	s.read(now) // 2 3 1
+	s.read(now)
 	acked(t, s, now, 1, journal.Range{From: 1, To: 2})
-	// 1 was answered, so 3 was received.
+	// An answer to 1 shows that 3, which was sent before it, has arrived.
 	if err := s.Extend(now, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestAnswersToWhatWasNeverSentAreErrors(t *testing.T) {
 	publish(t, l, now, say("other", "x")...)
 	publish(t, l, now, journal.Message{Topic: "t", Priority: 1})
 	publish(t, l, now, say("t", "d", "e")...)
-	s.want(now, "a d") // 1 and 4; 3 is of the low lane
+	s.want(now, "a d") // messages 1 and 4; 3 is in the low lane
 	for _, seq := range []uint64{0, 2, 3, 5, 6, 1 << 60} {
 		for name, err := range map[string]error{
 			"ack":     func() error { _, err := s.Ack(now, journal.Range{From: seq, To: seq}); return err }(),
@@ -160,7 +160,7 @@ func TestLeaseEndsUnlessExtended(t *testing.T) {
 		t.Fatal(err)
 	}
 	now = now.Add(10 * time.Second)
-	s.want(now, "") // a's lease has ended; it waits a second
+	s.want(now, "")
 	if at, ok := s.Deadline(); !ok || !at.Equal(now.Add(time.Second)) {
 		t.Errorf("deadline %v, %v", at, ok)
 	}
@@ -319,7 +319,7 @@ func TestSessionGoesOnWhereItWas(t *testing.T) {
 	if _, _, _, err := old.Fill(nil, 1000, 10, now); !errors.Is(err, journal.ErrClosed) {
 		t.Errorf("Fill of a detached cursor: %v", err)
 	}
-	acked(t, old, now, 1, journal.Range{From: 1, To: 1}) // an ack that was on its way
+	acked(t, old, now, 1, journal.Range{From: 1, To: 1}) // an ack that was in flight
 	publish(t, l, now, say("t", "d")...)
 	now = now.Add(journal.SessionKept - 1)
 	l.Tick(now)
@@ -340,7 +340,7 @@ func TestSessionGoesOnWhereItWas(t *testing.T) {
 	}
 	old.Detach(now)
 	old.Close(now)
-	next := resume() // the connection has gone, and the publisher has not seen it yet
+	next := resume() // the publisher has not noticed yet that the connection is lost
 	next.want(now, "c#3 d#2")
 	if _, _, _, err := s.Fill(nil, 1000, 10, now); !errors.Is(err, journal.ErrClosed) || !s.ready() {
 		t.Errorf("Fill of a cursor that was resumed: %v", err)
@@ -381,14 +381,14 @@ func TestGapsAreToldAgainIfTheyMayBeLost(t *testing.T) {
 	s.want(now, "(ttl 1-1 x1) a")
 	resume(0) // nothing arrived
 	s.want(now, "(ttl 1-1 x1) a#2")
-	resume(1) // the gap did
+	resume(1) // only the gap arrived
 	s.want(now, "a#3")
 	publish(t, l, now, journal.Message{Topic: "t", TTL: 1, Payload: []byte("y")})
 	now = now.Add(time.Second)
 	s.want(now, "(ttl 3-3 x1)")
 	publish(t, l, now, say("t", "b")...)
 	s.want(now, "b")
-	acked(t, s, now, 1, journal.Range{From: 4, To: 4}) // so that all before it has arrived
+	acked(t, s, now, 1, journal.Range{From: 4, To: 4}) // shows that everything before it has arrived
 	resume(1)
 	s.want(now, "a#4")
 }
@@ -409,8 +409,8 @@ func TestTickEndsLeasesOfThoseThatDoNotAsk(t *testing.T) {
 	s.want(now, "a#2")
 }
 
-// TestAnExpiredSessionMakesWay for one of the same name, whether or not Tick was there
-// in between: a publisher that says nothing has no clock of its own.
+// TestAnExpiredSessionMakesWay checks that an expired session makes way for a new one of the same
+// name even if Tick was not called in between: an idle publisher has no clock of its own.
 func TestAnExpiredSessionMakesWay(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -428,7 +428,7 @@ func TestAnExpiredSessionMakesWay(t *testing.T) {
 	}
 }
 
-// TestReconnectingIsNoFailure resumes more often than a message may fail; then it fails.
+// TestReconnectingIsNoFailure resumes more often than a message may fail, and expects that only nacks count.
 func TestReconnectingIsNoFailure(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -472,7 +472,7 @@ func TestAWindowHasAMostOfBytes(t *testing.T) {
 	}
 }
 
-// TestLeasesThatEndedUnheardAreForgiven to a subscriber that comes back.
+// TestLeasesThatEndedUnheardAreForgiven has leases end while the network is down, and expects no dead letter.
 func TestLeasesThatEndedUnheardAreForgiven(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -480,7 +480,7 @@ func TestLeasesThatEndedUnheardAreForgiven(t *testing.T) {
 	publish(t, l, now, say("t", "a")...)
 	s.want(now, "a")
 	for i := range 3 * journal.DefaultMaxDeliveries {
-		now = now.Add(journal.DefaultLease) // the network is gone, and nobody has noticed yet
+		now = now.Add(journal.DefaultLease)
 		s.want(now, "")
 		now = now.Add(time.Second)
 		s.want(now, fmt.Sprintf("a#%d", 2*i+2))

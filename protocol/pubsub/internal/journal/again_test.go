@@ -8,8 +8,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestNoMarkPassesAGapThatWasNotTold where messages that were to come again have left the ring,
-// too: the subscriber would go on behind the gap when it comes back, and never hear of it.
+// TestNoMarkPassesAGapThatWasNotTold has messages that were to come again leave the ring. A
+// subscriber that received a mark behind their gap would resume there, and never be told of it.
 func TestNoMarkPassesAGapThatWasNotTold(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{Age: time.Minute})
@@ -31,9 +31,9 @@ func TestNoMarkPassesAGapThatWasNotTold(t *testing.T) {
 	s.want(now, "(retention 1-11) (retention 11-11 x1) 12 [1 to 12]")
 }
 
-// TestWhatDoesNotComeAgainIsToldByNumber: a message that leaves the ring while it waits to come
-// again becomes no gap with one whose lane nobody knows any more, so that the subscriber knows of
-// each; those that lie side by side do.
+// TestWhatDoesNotComeAgainIsToldByNumber has a message leave the ring while it waits to come again.
+// Its gap must not merge with that of a message whose lane is no longer known, so that the subscriber
+// is told of each by number. Only gaps of adjacent messages merge.
 func TestWhatDoesNotComeAgainIsToldByNumber(t *testing.T) {
 	for second, want := range map[string]string{
 		"apart":        "(retention 5-5 x1) (retention 7-7 x1)",
@@ -50,8 +50,9 @@ func TestWhatDoesNotComeAgainIsToldByNumber(t *testing.T) {
 			seq = 7
 		}
 		publish(t, l, now, say("t", fmt.Sprint(seq))...)
+		// Publishing evicts the messages that are more than a minute old.
 		now = now.Add(11 * time.Second)
-		publish(t, l, now, say("other", "x")...) // and what came first is gone
+		publish(t, l, now, say("other", "x")...)
 		s := subscribe(t, l, now, journal.Subscription{
 			Class: journal.AtLeastOnce, Patterns: []string{"t"}, Start: journal.StartAt(journal.Position{Epoch: l.Epoch(), Seq: [journal.Lanes]uint64{seq, seq, 0}}),
 			Again: []journal.Range{{From: 5, To: 5}, {From: seq, To: seq}},

@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestAMessageCostsNoAllocationOfItsOwn counts Append, Fill and Next, beside the room
-// that messages take, which is made for hundreds at a time.
+// TestAMessageCostsNoAllocationOfItsOwn counts the allocations of Append, Fill and Next. Slabs do
+// not show in the average, because each has room for hundreds of messages.
 func TestAMessageCostsNoAllocationOfItsOwn(t *testing.T) {
 	now := time.Now()
 	l, err := journal.New(journal.Options{Epoch: 1, Bytes: 1 << 20}, now)

@@ -7,7 +7,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// account reads all there is, and returns how many messages came and how many are told to be missing.
+// account reads until nothing is left. It returns how many messages came and how many the gaps count as missing.
 func account(t *testing.T, s *stream, now time.Time) (came, missing uint64) {
 	t.Helper()
 	for s.more = true; s.more; {
@@ -32,7 +32,8 @@ func account(t *testing.T, s *stream, now time.Time) (came, missing uint64) {
 	return came, missing
 }
 
-// TestABacklogGoesWithItsSession to the cursor that goes on with it, and with a member that leaves.
+// TestABacklogGoesWithItsSession checks that the cursor that resumes a session takes over its backlog, and that nothing
+// stays counted when a member has left and another has read its messages, or when a member was refused.
 func TestABacklogGoesWithItsSession(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -64,7 +65,8 @@ func TestABacklogGoesWithItsSession(t *testing.T) {
 		t.Errorf("%d bytes are counted when all is read", got)
 	}
 	sub.ID, sub.Group, sub.Class, sub.Credit = "", "other", journal.BestEffort, 0
-	for range journal.MaxMembers + 1 { // the last one is refused
+	// The last member is refused.
+	for range journal.MaxMembers + 1 {
 		_, err = l.Subscribe(sub, now)
 	}
 	if !isLimit(err) || l.Stats().Backlog != 0 {
@@ -72,10 +74,11 @@ func TestABacklogGoesWithItsSession(t *testing.T) {
 	}
 }
 
-// TestMembersWithoutRoomAreAskedSeldom: publishers wait while those who may get a message are looked at, so a member that
-// had no room is asked for it again when it has taken something.
+// TestMembersWithoutRoomAreAskedSeldom checks that a member that had no room is asked again only after it has taken
+// something, because publishers wait while a group looks for a member.
 func TestMembersWithoutRoomAreAskedSeldom(t *testing.T) { // SEC-402
-	const members, free, more = 64, 256, 1000 // free is how many messages a member has for nothing
+	// free is how many messages of a member are not counted.
+	const members, free, more = 64, 256, 1000
 	now := start()
 	l := newLog(t, journal.Options{Backlog: 1})
 	sub := journal.Subscription{Group: "g", Credit: journal.MaxCredit, Patterns: []string{">"}, Limits: journal.Limits{Messages: 1 << 20, Bytes: 1 << 30}}

@@ -60,8 +60,8 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkDeliveryAcked publishes 64 bytes to a cursor of AtLeastOnce that has some
-// others unacked, and acks each, in ranges as a subscriber does, and one by one.
+// BenchmarkDeliveryAcked publishes 64 bytes to an AtLeastOnce cursor that has other messages
+// unacked, and acks each message, one by one or in ranges as a subscriber does.
 func BenchmarkDeliveryAcked(b *testing.B) {
 	for _, unacked := range []int{0, 900, 60_000} {
 		for _, batch := range []int{1, 64} {

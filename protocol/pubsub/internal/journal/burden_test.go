@@ -10,7 +10,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// burden is a subscriber that acks nothing, with as much before it as it may have.
+// burden returns a subscriber whose window is full of messages that it has not acked.
 func burden(t *testing.T, l *journal.Log, now time.Time, id string, messages int) *stream {
 	t.Helper()
 	s := subscribe(t, l, now, journal.Subscription{
@@ -32,7 +32,7 @@ func burden(t *testing.T, l *journal.Log, now time.Time, id string, messages int
 	return s
 }
 
-// TestAWindowHasAMostOfMessages because a subscriber chooses it.
+// TestAWindowHasAMostOfMessages checks that a window is bounded, because the subscriber chooses its size.
 func TestAWindowHasAMostOfMessages(t *testing.T) {
 	sub := journal.Subscription{Class: journal.AtLeastOnce, Patterns: []string{">"}, Limits: journal.Limits{Messages: journal.MaxWindow}}
 	if err := sub.Validate(); err != nil {
@@ -44,15 +44,16 @@ func TestAWindowHasAMostOfMessages(t *testing.T) {
 	}
 }
 
-// TestWhatASubscriberSaysTouchesNoMoreThanItSpeaksOf counts how many deliveries are looked
-// at when a subscriber says that it lives, acks one message, nacks one, acks a range in which
-// nothing can be acked, or comes back: as many beside 100 messages as beside 60,000, for
-// publishers wait meanwhile.
+// TestWhatASubscriberSaysTouchesNoMoreThanItSpeaksOf counts the deliveries that are looked at
+// when a subscriber extends all leases, acks one message, nacks one, acks a range in which
+// nothing can be acked, or resumes. Beside 60,000 unacked messages there must be no more than
+// beside 100, because publishers wait meanwhile.
 func TestWhatASubscriberSaysTouchesNoMoreThanItSpeaksOf(t *testing.T) { // SEC-359
 	type act struct {
 		name string
 		do   func(t *testing.T, l *journal.Log, s *stream, now time.Time, i uint64)
-		late bool // all was nacked before, for later
+		// late has all messages nacked first, with a delay.
+		late bool
 	}
 	const times = 50
 	one := func(s *stream, now time.Time, seq uint64) error {
@@ -130,8 +131,8 @@ func TestWhatASubscriberSaysTouchesNoMoreThanItSpeaksOf(t *testing.T) { // SEC-3
 	}
 }
 
-// TestAMemberThatLeavesIsHandedOverInSteps between which publishers go on, and the group gets
-// all of it, in order.
+// TestAMemberThatLeavesIsHandedOverInSteps checks that what a member leaves is handed over in
+// steps, so that publishers can go on in between, and that the group gets all of it in order.
 func TestAMemberThatLeavesIsHandedOverInSteps(t *testing.T) {
 	const messages, step = 5000, 256
 	now := start()

@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestCreditWithoutEndDoesNotOverflow: a member that grants more than can be counted still has
-// its share of the group, and does not count as one without room.
+// TestCreditWithoutEndDoesNotOverflow checks that a member that grants more credit than an int
+// holds still gets its share of the group, and does not count as one without room.
 func TestCreditWithoutEndDoesNotOverflow(t *testing.T) { // SEC-373
 	now := start()
 	l := newLog(t, journal.Options{})

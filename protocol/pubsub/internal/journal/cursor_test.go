@@ -87,7 +87,7 @@ func TestOldMessagesAreTold(t *testing.T) {
 	publish(t, l, now, say("t", "a", "b")...)
 	now = now.Add(journal.DefaultBacklogAge + 1)
 	publish(t, l, now, say("t", "c")...)
-	// What is from before the subscription does not count as backlog.
+	// Messages from before the subscription are not backlog, so their age has no limit.
 	s.want(now, "old (overflow 2-3 x2) c")
 }
 

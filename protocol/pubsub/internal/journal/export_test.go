@@ -7,17 +7,18 @@ import (
 	pool "github.com/linkmesh/link/internal/share"
 )
 
-// What it costs to keep a message in a window, beside its record, and each failure.
+// DeliveryCost is the bytes that it takes to keep a message in a window, besides its record.
+// AttemptCost is the bytes that each failure adds.
 const (
 	DeliveryCost = deliveryCost
 	AttemptCost  = attemptCost
 )
 
-// Looked is how many deliveries of its window were looked at for what the subscriber said.
+// Looked returns how many deliveries in the window were looked at besides those that were meant.
 func (c *Cursor) Looked() uint64 { return c.window.looked }
 
-// StripOnce takes from a member what it has, as far as one step does, and returns how many
-// messages it has left.
+// StripOnce does one step of taking a member's messages from it, and returns how many it has
+// left.
 func (c *Cursor) StripOnce() int {
 	s := c.share
 	s.mu.Lock()
@@ -26,7 +27,8 @@ func (c *Cursor) StripOnce() int {
 	return c.window.list.n
 }
 
-// Leave is Close without its end, which is to be called: the others are to get what a member has left.
+// Leave is the first part of Close. The caller must call handOver, which gives what the member has
+// left to the other members.
 func (c *Cursor) Leave(now time.Time) (handOver func()) {
 	l := c.share.log
 	l.mu.Lock()
@@ -34,14 +36,14 @@ func (c *Cursor) Leave(now time.Time) (handOver func()) {
 	return l.close(c, l.since(now), true).handOver
 }
 
-// WhileLocked calls f while nobody can publish.
+// WhileLocked calls f with the log's lock held, so that nobody can publish.
 func (l *Log) WhileLocked(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f()
 }
 
-// Crowd takes all of Options.Backlog that somebody may have.
+// Crowd takes all of the part of Options.Backlog that who may have.
 func (l *Log) Crowd(who pool.Key) {
 	h := l.backlogs.Holder(who)
 	for n := l.backlogs.Limit(); n > 0; {
@@ -51,8 +53,8 @@ func (l *Log) Crowd(who pool.Key) {
 	}
 }
 
-// TellOnce tells of gaps that come next, as far as one step does, and returns how many are left
-// to be told.
+// TellOnce does one step of writing the gaps that come next, and returns how many of them are
+// left.
 func (c *Cursor) TellOnce() int {
 	s := c.share
 	s.mu.Lock()
@@ -64,8 +66,8 @@ func (c *Cursor) TellOnce() int {
 	return n
 }
 
-// LookOnce looks at what a member was given, as far as one step of Stats does, and returns the bytes
-// of what it has looked at.
+// LookOnce does one step of what Stats does with the messages that a member was given, and returns the
+// bytes of the messages it has looked at.
 func (c *Cursor) LookOnce() uint64 {
 	s := c.share
 	s.mu.Lock()
@@ -76,7 +78,7 @@ func (c *Cursor) LookOnce() uint64 {
 	return lag.Bytes
 }
 
-// GapsMovedByTaking returns how many gaps change their places when as many are told one by one.
+// GapsMovedByTaking returns how many gaps move in memory while n gaps are taken from a list one by one.
 func GapsMovedByTaking(n uint64) (moved int) {
 	var g gaps
 	for i := range n {
@@ -92,25 +94,25 @@ func GapsMovedByTaking(n uint64) (moved int) {
 	return moved
 }
 
-// GapList is a list of gaps beside one that is kept the simple way.
+// GapList is a list of gaps, and the same list as a plain slice.
 type GapList struct {
 	g    gaps
 	want []Gap
 }
 
-// Put puts a gap in a place, and Cut takes one out. Both return whether the list is what it
-// should be.
+// Put inserts a gap at an index, and reports whether the two lists are the same.
 func (l *GapList) Put(at int, g Gap) bool {
 	l.g.put(at, g)
 	l.want = slices.Insert(l.want, at, g)
 	return slices.Equal(l.g.all(), l.want)
 }
 
+// Cut removes the gap at an index, and reports whether the two lists are the same.
 func (l *GapList) Cut(at int) bool {
 	l.g.cut(at)
 	l.want = slices.Delete(l.want, at, at+1)
 	return slices.Equal(l.g.all(), l.want)
 }
 
-// Len is how many there are.
+// Len returns the number of gaps.
 func (l *GapList) Len() int { return len(l.want) }

@@ -7,13 +7,14 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestWhatAMemberHasNotReadIsNotForgotten when it leaves: the others get all that was sent to it, or are
-// told, though its part of the backlogs is in use and no number of it is remembered.
+// TestWhatAMemberHasNotReadIsNotForgotten checks that when a member leaves, the others get the messages that it
+// has not read, or are told of a gap, even if its part of Options.Backlog is in use and numbers were forgotten.
 func TestWhatAMemberHasNotReadIsNotForgotten(t *testing.T) {
 	const messages = 600
 	for name, c := range map[string]struct {
-		read          int
-		alive, forgot bool // forgot: some that is not read is not remembered
+		read int
+		// forgot means that the numbers of some unread messages are not remembered.
+		alive, forgot bool
 	}{
 		"it closes and has read nothing": {alive: true, forgot: true},
 		"it closes and has read a part":  {alive: true, read: 100, forgot: true},
@@ -74,8 +75,8 @@ func TestWhatAMemberHasNotReadIsNotForgotten(t *testing.T) {
 	}
 }
 
-// TestAGapOfAMemberThatIsLostIsToldToAnother: what it was told is told again, until it has read a message
-// that came behind.
+// TestAGapOfAMemberThatIsLostIsToldToAnother checks that a gap is told to another member unless the member that was
+// told of it is known to have read a message that came after the gap.
 func TestAGapOfAMemberThatIsLostIsToldToAnother(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -88,12 +89,14 @@ func TestAGapOfAMemberThatIsLostIsToldToAnother(t *testing.T) {
 	a.Detach(now)
 	b.want(now, "(lost 1-2 x2)")
 	c := member()
-	b.Detach(now) // perhaps it has heard that, and nobody knows
+	// It is unknown whether b has received the gap.
+	b.Detach(now)
 	c.want(now, "(lost 1-2 x2)")
 	publish(t, l, now, say("t", "3")...)
 	c.want(now, "3")
 	d := member()
-	c.AddCredit(1, now) // and has read what came before
+	// The credit of message 3 shows that c has also received the gap before it.
+	c.AddCredit(1, now)
 	c.Detach(now)
 	d.want(now, "")
 	publish(t, l, now, journal.Message{Topic: "t", TTL: time.Second})
@@ -102,7 +105,8 @@ func TestAGapOfAMemberThatIsLostIsToldToAnother(t *testing.T) {
 	publish(t, l, now, say("t", "5")...)
 	d.want(now, "5")
 	e := member()
-	d.Close(now) // it says that it has not read what came behind the gap
+	// The credit of message 5 is not given back, so d has not read what came after the gap.
+	d.Close(now)
 	e.want(now, "(ttl 4-4 x1) 5")
 	e.AddCredit(1, now)
 	f := member()

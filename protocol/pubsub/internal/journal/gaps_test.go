@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestListsOfGapsChangeAtAnyPlace over random histories, beside a slice.
+// TestListsOfGapsChangeAtAnyPlace compares lists of gaps with slices over random insertions and removals.
 func TestListsOfGapsChangeAtAnyPlace(t *testing.T) {
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -30,15 +30,16 @@ func TestListsOfGapsChangeAtAnyPlace(t *testing.T) {
 	}
 }
 
-// TestToTellAGapMovesNoOthers however many there are: publishers wait meanwhile.
+// TestToTellAGapMovesNoOthers checks that taking a gap moves no more than one other on average, however many there
+// are, because publishers wait meanwhile.
 func TestToTellAGapMovesNoOthers(t *testing.T) { // SEC-390
 	if moved := journal.GapsMovedByTaking(10_000); moved > 10_000 {
 		t.Errorf("10,000 gaps that are told change places %d times", moved)
 	}
 }
 
-// asked is a subscriber that has asked for as many single messages as it may, none of which is kept
-// any more.
+// asked returns a subscriber that has asked for MaxAgain single messages again. None of these messages
+// is kept any more.
 func asked(t *testing.T, l *journal.Log, now time.Time) *stream {
 	t.Helper()
 	var again []journal.Range
@@ -64,7 +65,7 @@ func isLimit(err error) bool {
 	return ok
 }
 
-// TestManyGapsAreToldInSteps between which publishers go on.
+// TestManyGapsAreToldInSteps checks that many gaps are told in steps, so that publishers can go on in between.
 func TestManyGapsAreToldInSteps(t *testing.T) { // SEC-390
 	const step = 256
 	s := asked(t, newLog(t, journal.Options{}), start())
@@ -73,7 +74,7 @@ func TestManyGapsAreToldInSteps(t *testing.T) { // SEC-390
 	}
 }
 
-// TestAllGapsOfAFrameAreToldAgain if it was lost, however many they were.
+// TestAllGapsOfAFrameAreToldAgain checks that the gaps of a lost frame are told again, however many there were.
 func TestAllGapsOfAFrameAreToldAgain(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -101,7 +102,8 @@ func TestAllGapsOfAFrameAreToldAgain(t *testing.T) {
 	}
 }
 
-// TestNoGapIsForgottenThatMayHaveToBeToldAgain where more were told than are remembered one by one.
+// TestNoGapIsForgottenThatMayHaveToBeToldAgain has more gaps told than are remembered one by one, loses the
+// connection, and expects that every missing message is told again and counted once.
 func TestNoGapIsForgottenThatMayHaveToBeToldAgain(t *testing.T) {
 	const gaps = 3 * journal.MaxAgain
 	now := start()
@@ -156,8 +158,9 @@ func TestNoGapIsForgottenThatMayHaveToBeToldAgain(t *testing.T) {
 	}
 }
 
-// TestMessagesThatDoNotComeAreFoundInSteps: a backlog that has expired is gone through as far as
-// one Fill may, and of the gaps on both sides of such a message one is left for each reason.
+// TestMessagesThatDoNotComeAreFoundInSteps checks that a Fill goes through an expired backlog only as
+// far as its budget allows, and that the gaps on the two sides of an expired message become one for
+// each reason.
 func TestMessagesThatDoNotComeAreFoundInSteps(t *testing.T) { // SEC-390
 	const step, messages = 4096, 10_000
 	now := start()
@@ -177,7 +180,8 @@ func TestMessagesThatDoNotComeAreFoundInSteps(t *testing.T) { // SEC-390
 		publish(t, l, now, journal.Message{Topic: "t", TTL: time.Second})
 	}
 	first := uint64(messages + 1)
-	for range 50 { // each message that is read makes room for one, and the next one is dropped
+	// Each message that is read makes room for one more; the second one is dropped.
+	for range 50 {
 		if _, n, _, err := s.Fill(nil, 64<<10, 1, now); n != 1 || err != nil {
 			t.Fatal(n, err)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestWhatLeftTheRingBesideAMemberIsOneGap: what was sent to a member that leaves, and is not kept
-// any more, is told to the others as one gap, however much it was.
+// TestWhatLeftTheRingBesideAMemberIsOneGap checks that messages that were sent to a member that
+// leaves, and are not kept any more, are told to the others as one gap, however many they are.
 func TestWhatLeftTheRingBesideAMemberIsOneGap(t *testing.T) {
 	const messages = 3000
 	now := start()
@@ -31,9 +31,9 @@ func TestWhatLeftTheRingBesideAMemberIsOneGap(t *testing.T) {
 	b.want(now, fmt.Sprintf("(retention 1-%d x%d)", messages, messages))
 }
 
-// TestGapsThatMembersGaveBackCount: members that were told of thousands of single messages, and
-// leave before they say that they heard so, leave nothing that is not counted, and no more than
-// their identity's part.
+// TestGapsThatMembersGaveBackCount has members leave that were told of thousands of single messages
+// and have not confirmed it. The gaps that they leave must be counted, and must take no more than
+// their identity's part of Options.Backlog.
 func TestGapsThatMembersGaveBackCount(t *testing.T) { // SEC-400
 	const groups, bound = 48, 4 << 20
 	now := start()
@@ -68,7 +68,8 @@ func TestGapsThatMembersGaveBackCount(t *testing.T) { // SEC-400
 		t.Errorf("%d KiB are counted, of %d", counted>>10, bound>>10)
 	}
 	for i, s := range stay {
-		if i%2 == 0 { // the others close with all of it
+		// Every other member closes without having read anything.
+		if i%2 == 0 {
 			if _, missing := account(t, s, now); missing < journal.MaxAgain {
 				t.Errorf("the other member of group %d is told of %d messages, want at least %d", i, missing, journal.MaxAgain)
 			}
@@ -81,8 +82,8 @@ func TestGapsThatMembersGaveBackCount(t *testing.T) { // SEC-400
 	runtime.KeepAlive(stay)
 }
 
-// TestWhatAMemberGaveBackIsItsIdentitysOwn: one that takes as much as it may of a group that
-// another began, and leaves, leaves that one's backlogs their room.
+// TestWhatAMemberGaveBackIsItsIdentitysOwn has a member take as much as it may from a group that
+// another identity began, and leave. What it gave back must not use up the other's backlogs.
 func TestWhatAMemberGaveBackIsItsIdentitysOwn(t *testing.T) { // SEC-400
 	const messages, backlog = 12_000, 20_000
 	now := start()
@@ -112,8 +113,8 @@ func TestWhatAMemberGaveBackIsItsIdentitysOwn(t *testing.T) { // SEC-400
 	}
 }
 
-// TestWhatIsHandedOverIsOwedToTheOthers already while it is on its way to them: the last of them does
-// not end in a drain before it has come.
+// TestWhatIsHandedOverIsOwedToTheOthers checks that messages are owed to the other members while they are
+// being handed over, so that the last member does not end in a drain before it has got them.
 func TestWhatIsHandedOverIsOwedToTheOthers(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -133,8 +134,8 @@ func TestWhatIsHandedOverIsOwedToTheOthers(t *testing.T) {
 	}
 }
 
-// TestWhatALeavingMemberPutOffLeavesOthersRoom: deliveries that it nacked for long wait in the window of
-// another one, which has room for new ones all the same. Those that find none there are due at once.
+// TestWhatALeavingMemberPutOffLeavesOthersRoom has a member nack messages with a long delay, and leave. They
+// wait in the window of another member, which keeps room for new ones. Those that do not fit are due at once.
 func TestWhatALeavingMemberPutOffLeavesOthersRoom(t *testing.T) {
 	const window = 100
 	now := start()
@@ -151,7 +152,8 @@ func TestWhatALeavingMemberPutOffLeavesOthersRoom(t *testing.T) {
 	b := subscribe(t, l, now, sub)
 	a.Close(now)
 	publish(t, l, now, say("t", "new")...)
-	takes := func() (n int, last string) { // and acks
+	// takes reads and acks what comes, and returns the number of messages and the last payload.
+	takes := func() (n int, last string) {
 		for word := range strings.FieldsSeq(b.read(now)) {
 			n++
 			last, _, _ = strings.Cut(word, "#")

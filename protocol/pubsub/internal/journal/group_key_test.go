@@ -7,7 +7,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestGroupsWithOtherKeysAreOthers whatever bytes are in the keys.
+// TestGroupsWithOtherKeysAreOthers checks that groups of one name with different keys are different
+// groups, whatever bytes are in the keys.
 func TestGroupsWithOtherKeysAreOthers(t *testing.T) { // SEC-393
 	for _, keys := range [][]string{{"a\x00b"}, {"a", "\x00b"}, {"a", "b", ""}, {"a,b"}, {"1 a1 b"}} {
 		now := start()
@@ -31,8 +32,8 @@ func TestGroupsWithOtherKeysAreOthers(t *testing.T) { // SEC-393
 	}
 }
 
-// TestAKeyStaysWhileAMessageOfItIsOnItsWay to a member that has not said that it read it: when that
-// closes, another one gets it before what was published later, and not behind.
+// TestAKeyStaysWhileAMessageOfItIsOnItsWay checks that a key stays with a member while a message of the
+// key is in flight to it. When that member closes, another one gets the messages of the key in order.
 func TestAKeyStaysWhileAMessageOfItIsOnItsWay(t *testing.T) {
 	for i := range 20 {
 		now := start()
@@ -49,11 +50,13 @@ func TestAKeyStaysWhileAMessageOfItIsOnItsWay(t *testing.T) {
 		b := subscribe(t, l, now, sub)
 		one("2")
 		b.want(now, "")
-		a.Close(now) // and has read nothing
+		// No credit was given back, so a has read nothing.
+		a.Close(now)
 		b.want(now, "1 2")
 		b.AddCredit(2, now)
 		c := subscribe(t, l, now, sub)
-		one("3") // goes to one of them, for nothing is on its way
+		// Nothing is in flight, so either member may get the key.
+		one("3")
 		if got := b.read(now) + c.read(now); got != "3" {
 			t.Errorf("key %s: read %q, want 3", key, got)
 		}

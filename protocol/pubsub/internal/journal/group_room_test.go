@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// crowd returns a log in which mallory has all of Options.Backlog that it may have.
+// crowd returns a log in which mallory uses all of its part of Options.Backlog.
 func crowd(t *testing.T) *journal.Log {
 	t.Helper()
 	l := newLog(t, journal.Options{Backlog: 1 << 20})
@@ -17,7 +17,7 @@ func crowd(t *testing.T) *journal.Log {
 	return l
 }
 
-// inGroup is a subscription that is a member of a group, of whoever it is.
+// inGroup returns the subscription of a member of group g whose identity is who.
 func inGroup(class journal.Class, who string) journal.Subscription {
 	sub := journal.Subscription{Who: pool.Key{Name: who}, Class: class, Patterns: []string{"t"}, Group: "g", Credit: journal.MaxCredit, Limits: journal.Limits{Messages: 10_000}}
 	if class == journal.BestEffort {
@@ -26,11 +26,12 @@ func inGroup(class journal.Class, who string) journal.Subscription {
 	return sub
 }
 
-// TestAMemberWithoutRoomDoesNotHoldUpItsGroup: a member that reads nothing, and has as much as it
-// may, gets no more messages; all others go to one that reads, which is told of what has expired,
-// too.
+// TestAMemberWithoutRoomDoesNotHoldUpItsGroup checks that a member that reads nothing, and has as
+// much as it may, gets no more messages. All others go to the member that reads, which is also told
+// of those that have expired.
 func TestAMemberWithoutRoomDoesNotHoldUpItsGroup(t *testing.T) { // SEC-402
-	const messages, most = 4000, 512 // of a member without room
+	// most is how many messages a member without room may have.
+	const messages, most = 4000, 512
 	for _, class := range []journal.Class{journal.BestEffort, journal.AtLeastOnce} {
 		t.Run(fmt.Sprint(class, ", messages"), func(t *testing.T) {
 			now := start()

@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// start is when tests start.
+// start returns the time at which tests start.
 func start() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
 func newLog(tb testing.TB, o journal.Options) *journal.Log {
@@ -54,17 +54,19 @@ func subscribe(tb testing.TB, l *journal.Log, now time.Time, s journal.Subscript
 	return &stream{TB: tb, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
 }
 
-// stream is a cursor and the reader of the other side.
+// stream is a cursor and the subscriber's reader.
 type stream struct {
 	testing.TB
 	*journal.Cursor
 	reader *journal.Reader
 	more   bool
-	marks  bool // read shows marks
+	// marks has decode return marks too.
+	marks bool
 }
 
-// fill returns what one Fill has written, a word for each record: the payload of a
-// message, with its attempt if it is not the first; "overflow 2-4 x3"; "live 7".
+// fill returns what one Fill has written, a word for each record: "payload" for the first
+// delivery of a message, "payload#2" for the second, "(overflow 2-4 x3)" for a gap, and
+// "[1 to 7]" for a mark of kind 1.
 func (s *stream) fill(now time.Time, maxBytes, maxMessages int) string {
 	s.Helper()
 	out, n, more, err := s.Fill(nil, maxBytes, maxMessages, now)
@@ -115,7 +117,7 @@ func (s *stream) decode(frame []byte) (words []string, messages int) {
 	}
 }
 
-// read returns all there is.
+// read fills until nothing is left, and returns all words.
 func (s *stream) read(now time.Time) string {
 	s.Helper()
 	var words []string

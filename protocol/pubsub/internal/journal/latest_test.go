@@ -17,7 +17,7 @@ func TestLatestReplacesByTopicAndKey(t *testing.T) {
 	} {
 		publish(t, l, now, journal.Message{Topic: m.topic, Key: m.key, Payload: []byte(m.payload)})
 	}
-	// b's place is f's now: who changes often is not delivered later.
+	// f has taken the place of b: a key that changes often is not delivered later.
 	s.want(now, "(conflated 1-4 x3) e f c")
 	publish(t, l, now, say("t", "g")...)
 	s.want(now, "g")
@@ -126,7 +126,7 @@ func TestTrackerForgetsWhatIsBehindIt(t *testing.T) {
 		if message(base + step) {
 			t.Errorf("message %d is new, the position is there", base+step)
 		}
-		// What was ahead of the mark is still known, and cleared by the next one.
+		// A number ahead of the mark is still known. The next mark clears it.
 		if base+window > base+step && message(base+window) {
 			t.Errorf("message %d is new again after a mark at %d", base+window, base+step)
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestALostMemberIsNotAwaited: what it had goes to another at once. Its session ends, unless it has a name that
-// others may go on with. One that is only disconnected has HandOver to come back.
+// TestALostMemberIsNotAwaited checks that the messages of a lost member go to another one at once. Its session ends,
+// unless it has a name under which others may resume it. A member that is only disconnected has HandOver to come back.
 func TestALostMemberIsNotAwaited(t *testing.T) {
 	for name, named := range map[string]bool{"session": false, "name": true} {
 		t.Run(name, func(t *testing.T) {
@@ -23,7 +23,8 @@ func TestALostMemberIsNotAwaited(t *testing.T) {
 			b := subscribe(t, l, now, sub)
 			a.Lose(now, named)
 			b.want(now, "1#2 2#2")
-			a.HandOver(now.Add(journal.HandOver)) // nothing is left of it
+			// The member has nothing left to hand over, so this does nothing.
+			a.HandOver(now.Add(journal.HandOver))
 			_, err := l.Resume("a", "", 0, now)
 			if kept := err == nil; kept != named || !named && !errors.Is(err, journal.ErrNoSession) {
 				t.Errorf("resuming it: %v, want that it is kept: %t", err, named)
@@ -49,8 +50,8 @@ func TestADisconnectedMemberHasAMoment(t *testing.T) {
 	b.want(now.Add(journal.HandOver), "1#2")
 }
 
-// TestAGapAfterAHandOverIsToldToSomebody: what a member was told of before it is the others' now,
-// and it counts on from there when it comes back.
+// TestAGapAfterAHandOverIsToldToSomebody checks that gaps that a member was told of before a hand-over
+// are told to the others, and that its count of received gaps still holds when it resumes.
 func TestAGapAfterAHandOverIsToldToSomebody(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -71,18 +72,21 @@ func TestAGapAfterAHandOverIsToldToSomebody(t *testing.T) {
 		now = now.Add(time.Second)
 		a.want(now, want)
 	}
-	gap("(ttl 1-1 x1)") // which arrives
+	// This gap arrives, but the publisher does not know that.
+	gap("(ttl 1-1 x1)")
 	sub.ID = "b"
 	b := subscribe(t, l, now, sub)
 	a.Detach(now)
 	now = now.Add(journal.HandOver)
 	a.HandOver(now)
-	b.want(now, "(ttl 1-1 x1)") // which nobody knew
+	b.want(now, "(ttl 1-1 x1)")
 	b.Close(now)
 	resume(1)
-	a.want(now, "(ttl 1-1 x1)") // which b may not have received
+	// It is unknown whether b has received the gap.
+	a.want(now, "(ttl 1-1 x1)")
 	gap("(ttl 2-2 x1)")
-	resume(2) // the last one did not arrive
+	// Of the three gaps, the last one did not arrive.
+	resume(2)
 	a.want(now, "(ttl 2-2 x1)")
 	resume(3)
 	a.want(now, "")

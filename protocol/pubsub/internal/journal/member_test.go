@@ -11,8 +11,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestOneMemberLeavesOthersTheirShare of what waits for acks, and of what subscriptions take that
-// are behind.
+// TestOneMemberLeavesOthersTheirShare checks that one subscriber leaves the others their shares of
+// Options.Unacked and of Options.Backlog.
 func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-360, 391
 	for name, bound := range map[string]func(t *testing.T) sharetest.Bound{"unacked": unacked, "backlogs": backlogs} {
 		t.Run(name, func(t *testing.T) {
@@ -21,7 +21,8 @@ func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-360, 391
 	}
 }
 
-// unacked has the attacker ack nothing, and others need a whole window of the default size.
+// unacked returns the bound of Options.Unacked. The attacker acks nothing, and each of the others
+// needs a whole window of the default size.
 func unacked(t *testing.T) sharetest.Bound {
 	const limit = 64 << 20
 	now := start()
@@ -67,7 +68,8 @@ func unacked(t *testing.T) sharetest.Bound {
 	}
 }
 
-// backlogs has the attacker read nothing, and others need as much as they are behind.
+// backlogs returns the bound of Options.Backlog. The attacker reads nothing, and each of the others
+// needs room for all messages that it is behind.
 func backlogs(t *testing.T) sharetest.Bound {
 	const limit, messages = 1 << 20, 2000
 	now := start()

@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// delivered enters a delivery of AtLeastOnce.
+// delivered notes a delivery of AtLeastOnce, and checks it.
 func (s *subscriber) delivered(rec *journal.Record) {
 	if rec.Kind != journal.KindMessage {
 		return
@@ -20,8 +20,8 @@ func (s *subscriber) delivered(rec *journal.Record) {
 	if s.dead[rec.Seq] {
 		s.Errorf("%s: message %d was delivered after its death", s.name, rec.Seq)
 	}
-	// A session that is resumed is forgiven the leases that ended since it was heard last, all
-	// of them if need be, and the delivery that the connection was lost in.
+	// A resume forgives the delivery during which the connection was lost, and the leases that
+	// ended since the subscriber was last heard of, which may be all of them.
 	if most := journal.DefaultMaxDeliveries * (1 + s.resumes); rec.Attempt < s.held[rec.Seq] || rec.Attempt > most {
 		s.Errorf("%s: message %d comes as delivery %d after %d", s.name, rec.Seq, rec.Attempt, s.held[rec.Seq])
 	}
@@ -29,7 +29,7 @@ func (s *subscriber) delivered(rec *journal.Record) {
 	delete(s.owed, rec.Seq)
 }
 
-// gone enters a gap of what was to be delivered again.
+// gone notes that a gap covers messages that were to be delivered again.
 func (s *subscriber) gone(g *journal.Gap) {
 	for seq := range s.owed {
 		exact := g.Count == g.To-g.From+1 || g.Lane == s.ledger.epoch.messages[seq-1].lane
@@ -40,7 +40,7 @@ func (s *subscriber) gone(g *journal.Gap) {
 	}
 }
 
-// answerable returns what the subscriber has and may answer.
+// answerable returns the numbers of the messages that the subscriber has and may answer.
 func (s *subscriber) answerable() []uint64 {
 	var list []uint64
 	for _, seq := range slices.Sorted(maps.Keys(s.held)) {
@@ -61,8 +61,8 @@ func (s *subscriber) ack(err error, seqs ...uint64) {
 	}
 }
 
-// ackRange enters an ack of a range. Which messages that acks depends on leases that
-// have ended, so the subscriber still holds them all; but none that it never had.
+// ackRange checks an ack of a range, which must not ack more messages than the subscriber has.
+// Which messages it acks depends on leases that have ended, so the model still holds all of them.
 func (s *subscriber) ackRange(err error, n int, from, to uint64) {
 	if err != nil {
 		s.Errorf("%s: ack of %d to %d: %v", s.name, from, to, err)
@@ -111,7 +111,8 @@ func (s *subscriber) settleSome() {
 		if err := s.cur.Release(s.now, seq); err != nil {
 			s.Errorf("%s: release of %d: %v", s.name, seq, err)
 		}
-		s.held[seq] = 0 // the number of the delivery may come again
+		// A released delivery does not count, so its number may come again.
+		s.held[seq] = 0
 	case 5:
 		if err := s.cur.Extend(s.now, seqs...); err != nil {
 			s.Errorf("%s: extension of %v: %v", s.name, seqs, err)
@@ -121,14 +122,14 @@ func (s *subscriber) settleSome() {
 	s.bury()
 }
 
-// bury takes the dead letters.
+// bury takes the dead letters of the subscription.
 func (s *subscriber) bury() {
 	for _, d := range s.cur.DeadLetters(journal.MaxDeadLetters) {
 		s.died(&d)
 	}
 }
 
-// buryAll takes the dead letters of all sessions, those included that have ended.
+// buryAll takes the dead letters of all sessions and groups, including ended sessions.
 func (w *world) buryAll() {
 	for _, d := range w.log.DeadLetters(1 << 20) {
 		for _, s := range w.subs {
@@ -144,7 +145,7 @@ func (w *world) buryAll() {
 	}
 }
 
-// died enters a dead letter.
+// died notes a dead letter, and checks it.
 func (s *subscriber) died(d *journal.DeadLetter) {
 	p := s.ledger.mine(d.Seq)
 	if p == nil || string(d.Message.Payload) != p.payload || d.Message.Topic != p.topic || d.Message.Key != p.key || !d.Time.Equal(p.at) {
@@ -173,7 +174,7 @@ func (s *subscriber) died(d *journal.DeadLetter) {
 	delete(s.owed, d.Seq)
 }
 
-// ackAll reports whether there was anything to ack.
+// ackAll acks every message that can be answered, and reports whether the subscriber held any.
 func (s *subscriber) ackAll() bool {
 	s.bury()
 	some := len(s.held) > 0
@@ -184,7 +185,7 @@ func (s *subscriber) ackAll() bool {
 	return some
 }
 
-// settled checks that every message is acked, dead, or in a gap, and nothing is left.
+// settled checks that every message is acked, dead, or in a gap, and that nothing is left.
 func (s *subscriber) settled() {
 	if st := s.cur.Stats(s.now); st.Unacked != 0 || st.Lag.Messages != 0 {
 		s.Errorf("%s: all is acked, and %+v", s.name, st)
@@ -192,7 +193,7 @@ func (s *subscriber) settled() {
 	s.accounted()
 }
 
-// accounted checks that every message is acked, dead, or in a gap, and told once.
+// accounted checks that every message is acked, dead, or in a gap, and that none is told twice.
 func (s *subscriber) accounted() {
 	g := s.ledger
 	g.once(func(p *published) bool { return s.acked[p.seq] || s.dead[p.seq] })

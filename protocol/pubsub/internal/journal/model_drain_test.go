@@ -7,8 +7,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// drain ends a history as a publisher does that drains: some have read all, others are
-// behind, and a frame may still wait for its subscriber. What is not delivered is told.
+// drain ends a history as a draining publisher does. Some subscribers have read everything,
+// others are behind, and a frame may not be sent yet. What is not delivered must be told.
 func (w *world) drain() {
 	for _, s := range w.subs {
 		s.drain()
@@ -26,7 +26,8 @@ func (s *subscriber) drain() {
 		s.reconnect()
 	}
 	if s.sub.Class == journal.AtLeastOnce {
-		s.ackAll() // the model does not know which of them ranges have acked
+		// The model does not know which messages were acked by ranges.
+		s.ackAll()
 	}
 	for n := s.choose.below(4); n > 0 && s.cur != nil; n-- {
 		s.fill(pick(s.choose, 100, 1<<10, 64<<10), pick(s.choose, 1, 3, 256))
@@ -34,8 +35,9 @@ func (s *subscriber) drain() {
 	for more := s.choose.oneIn(3); more && s.cur != nil; {
 		more = s.fill(64<<10, 256)
 	}
+	// A subscriber that was too far behind has lost its cursor.
 	if s.cur == nil {
-		s.reconnect() // it was too far behind
+		s.reconnect()
 	}
 	var unsent []byte
 	if s.choose.oneIn(2) {
@@ -52,7 +54,8 @@ func (s *subscriber) drain() {
 	g := s.ledger
 	if s.sub.Class == journal.AtLeastOnce {
 		s.buryAll()
-		for _, seq := range s.answerable() { // which it has, unless it failed and was to come again
+		// The subscriber has these messages, except those that failed and were to come again.
+		for _, seq := range s.answerable() {
 			if !g.covered(g.mine(seq).lane, seq, 0) {
 				s.acked[seq] = true
 			}
@@ -77,7 +80,7 @@ func (m *member) drain() {
 	m.receive(records, false)
 }
 
-// drained checks that everything was delivered to a member or told to one.
+// drained checks that every message was delivered to a member or told to one.
 func (g *members) drained() {
 	if g.sub.Class == journal.BestEffort {
 		g.ledger.complete(uint64(len(g.messages)))
@@ -95,7 +98,8 @@ func (g *members) drained() {
 	g.accounted()
 }
 
-// TestADrainTellsWhatItCannotDeliver over random histories.
+// TestADrainTellsWhatItCannotDeliver checks over random histories that a drain tells of all
+// messages that it does not deliver.
 func TestADrainTellsWhatItCannotDeliver(t *testing.T) {
 	for seed := range uint64(200) {
 		w := newWorld(t, seed, nil)

@@ -27,9 +27,12 @@ type member struct {
 	cur    *journal.Cursor
 	reader *journal.Reader
 	held   map[uint64]bool
-	last   map[string]uint64 // key → number
-	read   int               // messages since credit was given back
-	told   uint64            // messages in gaps that it has heard of
+	// last is the last number of each lane and key.
+	last map[string]uint64
+	// read counts the messages whose credit was not given back yet.
+	read int
+	// told counts the messages in the gaps that the member has received.
+	told uint64
 }
 
 func newMembers(w *world) *members {
@@ -79,15 +82,16 @@ func (g *members) step() {
 	case n == 1 && len(g.list) > 1:
 		g.list = append(g.list[:i], g.list[i+1:]...)
 		out, sent := []byte(nil), 0
-		if c.oneIn(2) { // a frame is on its way, which the others get or are told of
+		// A frame may be in flight. The others get its messages, or are told of them.
+		if c.oneIn(2) {
 			var err error
 			if out, sent, _, err = m.cur.Fill(nil, 1<<10, 10, g.now); err != nil {
 				g.Error(err)
 			}
 		}
 		closes := c.oneIn(2)
-		// What it has heard of is perhaps told to another one. Who closes and has read all messages
-		// says that it has heard all.
+		// Gaps that it was told may be told to another member again, unless it closes and has read
+		// all messages: then it is known to have received its gaps.
 		heard := g.sub.Class == journal.BestEffort && closes && sent == 0
 		m.receive(out, !heard)
 		if g.sub.Class == journal.BestEffort && !heard {
@@ -99,7 +103,8 @@ func (g *members) step() {
 			return
 		}
 		if g.sub.Class == journal.BestEffort {
-			g.ledger.unheard += uint64(m.read) // which it has, and nobody knows
+			// The member has these messages, but the publisher does not know that.
+			g.ledger.unheard += uint64(m.read)
 		}
 		m.cur.Detach(g.now)
 	case n < 5:
@@ -123,13 +128,14 @@ func (m *member) fill(maxBytes, maxMessages int) bool {
 	return more
 }
 
-// giveCredit gives back that of messages that were read.
+// giveCredit gives back the credit of n messages that were read.
 func (m *member) giveCredit(n int) {
 	m.read -= n
 	m.cur.AddCredit(n, m.now)
 }
 
-// receive reads a frame; lost is one that does not arrive.
+// receive reads a frame, and returns the number of messages in it. If lost is set, the frame does
+// not arrive.
 func (m *member) receive(frame []byte, lost bool) (n int) {
 	m.reader.Reset(frame)
 	g := m.ledger
@@ -171,12 +177,14 @@ func (m *member) message(rec *journal.Record, lost bool) {
 			m.Errorf("%s: message %d comes as delivery %d", m.name, rec.Seq, rec.Attempt)
 		}
 	} else {
-		if rec.Attempt > journal.DefaultMaxDeliveries+m.joined { // to leave does not count as a failure
+		// A delivery that ends because its member closes does not count as a failure.
+		if rec.Attempt > journal.DefaultMaxDeliveries+m.joined {
 			m.Errorf("%s: message %d comes as delivery %d", m.name, rec.Seq, rec.Attempt)
 		}
+		// The message was taken from the member that had it.
 		for _, other := range m.list {
 			if !lost && other != m && other.held[rec.Seq] {
-				delete(other.held, rec.Seq) // it was taken from it
+				delete(other.held, rec.Seq)
 			}
 		}
 		if lost {
@@ -195,7 +203,7 @@ func (m *member) message(rec *journal.Record, lost bool) {
 	}
 }
 
-// settleSome acks or nacks one message, or gives it back.
+// settleSome acks, nacks or releases one message.
 func (m *member) settleSome() {
 	m.bury()
 	held := slices.Sorted(maps.Keys(m.held))
@@ -219,7 +227,7 @@ func (m *member) settleSome() {
 	delete(m.held, seq)
 }
 
-// ack may come too late: the message is another member's then.
+// ack acks a message. It acks nothing if it comes too late, because another member has the message.
 func (m *member) ack(seq uint64) {
 	n, err := m.cur.Ack(m.now, journal.Range{From: seq, To: seq})
 	if err != nil {
@@ -240,7 +248,7 @@ func (m *member) bury() {
 	}
 }
 
-// end is the end of the publisher: nothing is promised then.
+// end notes that the publisher has ended. Nothing is promised to the group from then on.
 func (g *members) end() { g.ended = true }
 
 func (g *members) settle() {

@@ -13,22 +13,30 @@ import (
 // subscriber is one subscription of the model, over all its connections.
 type subscriber struct {
 	*world
-	name    string
-	sub     journal.Subscription
-	cur     *journal.Cursor // nil: disconnected
+	name string
+	sub  journal.Subscription
+	// cur is nil while the subscriber is disconnected.
+	cur     *journal.Cursor
 	reader  *journal.Reader
 	tracker *journal.Tracker
 	ledger  *ledger
-	resumed bool // more than once connected in this epoch
-	marked  bool // MARK(live) has come on this connection
-	restart bool // it is in another epoch, and was not told yet
+	// resumed is set when the subscriber has subscribed again at a position.
+	resumed bool
+	// marked is set when MARK(live) has come on this connection.
+	marked bool
+	// restart is set while the subscriber is in another epoch and was not told of it.
+	restart bool
 	left    time.Time
 
-	// for AtLeastOnce
-	held    map[uint64]int  // delivered → attempt
-	owed    map[uint64]bool // what must be delivered again before it can be answered
-	resumes int             // how often its session was resumed
-	heard   uint64          // gaps that came in its session
+	// The fields below are for AtLeastOnce.
+
+	// held has the number of the last delivery of each message.
+	held map[uint64]int
+	// owed has the messages that must be delivered again before they can be answered.
+	owed map[uint64]bool
+	// resumes counts the resumes of the session, and heard the gaps that came in it.
+	resumes int
+	heard   uint64
 	acked   map[uint64]bool
 	dead    map[uint64]bool
 }
@@ -126,7 +134,8 @@ func (s *subscriber) step() {
 	case 1:
 		frame := s.cur.Mark(nil)
 		s.receive(frame)
-	case 2: // the frame is lost with the connection
+	case 2:
+		// The frame is lost with the connection.
 		_, _, _, _ = s.cur.Fill(nil, 1+c.below(4<<10), 1+c.below(20), s.now)
 		s.disconnect()
 	default:
@@ -134,7 +143,7 @@ func (s *subscriber) step() {
 	}
 }
 
-// subscribed reports whether the publisher has a subscription or a session of it.
+// subscribed reports whether the publisher has a subscription or a session of the subscriber.
 func (s *subscriber) subscribed() bool {
 	kept := s.sub.ID != "" && s.ledger.epoch == s.epoch && s.now.Sub(s.left) < journal.SessionKept
 	return s.cur != nil || kept
@@ -168,7 +177,7 @@ func (s *subscriber) reconnect() {
 		if !errors.Is(err, journal.ErrNoSession) {
 			s.Fatal(err)
 		}
-		// What the session had is gone with it: what has no ack is asked for once more.
+		// The session is gone, so the subscriber asks again for the messages that it has not acked.
 		s.buryAll()
 		s.heard = 0
 		sub := s.sub
@@ -191,13 +200,14 @@ func (s *subscriber) reconnect() {
 	}
 	s.connect(cur)
 	s.tracker.Restart(s.log.Epoch())
-	if s.sub.Class == journal.Latest { // what it was told may come after all, and the counts of what is told are unknown
+	// After a resume, Latest may deliver messages that it has told as missing, and its gaps may have no count.
+	if s.sub.Class == journal.Latest {
 		s.ledger.exact, s.ledger.whole = false, false
 	}
 	s.resumed = true
 }
 
-// fill lets the publisher send, and reports whether there is more.
+// fill has the publisher send a frame, and reports whether there is more.
 func (s *subscriber) fill(maxBytes, maxMessages int) bool {
 	before := len("x")
 	out, n, more, err := s.cur.Fill([]byte("x"), maxBytes, maxMessages, s.now)
@@ -287,7 +297,7 @@ func (s *subscriber) record(rec *journal.Record) {
 	}
 }
 
-// latest checks the order of each key.
+// latest checks the order of the messages of each key.
 func (s *subscriber) latest(rec *journal.Record, fresh bool) {
 	if rec.Kind != journal.KindMessage {
 		return
@@ -307,7 +317,7 @@ func (s *subscriber) latest(rec *journal.Record, fresh bool) {
 	g.last4k[key] = rec.Seq
 }
 
-// settle reads all there is, and compares.
+// settle reads until nothing is left, and compares the result with what was published.
 func (s *subscriber) settle() {
 	for range 2000 {
 		if s.cur == nil {
@@ -317,8 +327,9 @@ func (s *subscriber) settle() {
 		for more && s.cur != nil {
 			more = s.fill(64<<10, 256)
 		}
+		// A subscriber that was too far behind has lost its cursor.
 		if s.cur == nil {
-			continue // too far behind
+			continue
 		}
 		if s.sub.Class != journal.AtLeastOnce {
 			break
@@ -351,8 +362,8 @@ func (s *subscriber) settle() {
 	}
 }
 
-// lastValues checks that the newest message of each key has come, or is missing for
-// another reason than a newer one.
+// lastValues checks that the newest message of each key has come, or is in a gap whose
+// reason is not ReasonConflated.
 func (s *subscriber) lastValues() {
 	g := s.ledger
 	last := make(map[string]*published)

@@ -11,10 +11,10 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// The model of the promise: what a subscriber receives and the gaps it is told of are
-// what was published to it, in order, without a duplicate. A world runs a random
-// history of one publisher and its subscribers, and remembers by itself what was
-// published; ledgers compare.
+// This file is a model of the promise of the package: the messages that a subscriber
+// receives and the gaps that it is told of are what was published to it, in order and
+// without duplicates. A world runs a random history of one publisher and its subscribers,
+// and remembers what was published. A ledger compares that with what was received.
 
 // chooser makes the decisions of a history: those of a script first, then random ones.
 type chooser struct {
@@ -49,11 +49,12 @@ type published struct {
 
 func (p *published) expired(now time.Time) bool { return p.ttl > 0 && !now.Before(p.at.Add(p.ttl)) }
 
-// epoch is one life of the publisher.
+// epoch is one run of the publisher.
 type epoch struct {
-	log      *journal.Log
-	opts     journal.Options
-	messages []published // by number, from 1
+	log  *journal.Log
+	opts journal.Options
+	// messages has the message of number n at index n-1.
+	messages []published
 }
 
 type world struct {
@@ -64,10 +65,11 @@ type world struct {
 	epochs []*epoch
 	subs   []*subscriber
 	groups []*members
-	made   int // groups
+	// made counts all groups, including those of earlier epochs.
+	made int
 }
 
-// newWorld starts a history that the seed and the script decide entirely.
+// newWorld starts a history that the seed and the script determine.
 func newWorld(t *testing.T, seed uint64, script []byte) *world {
 	t.Helper()
 	w := &world{
@@ -108,8 +110,9 @@ func (w *world) publish() {
 		ttl: pick(c, 0, 0, 0, 500*time.Millisecond, 5*time.Second),
 	}
 	p.payload = fmt.Sprint(p.seq) + string(make([]byte, pick(c, 0, 10, 100, 100, 400)))
+	// A long record is copied without the lock.
 	if c.oneIn(200) {
-		p.payload += string(make([]byte, 20<<10)) // a long record
+		p.payload += string(make([]byte, 20<<10))
 	}
 	priority := pick[uint8](c, 0, 0, 0, 128, 1, 63, 64, 191, 192, 255)
 	p.lane = journal.LaneOf(priority)
@@ -154,7 +157,7 @@ func wants(s *journal.Subscription, p *published) bool {
 	return false
 }
 
-// step does one thing.
+// step does one random step of a history.
 func (w *world) step() {
 	c := w.choose
 	switch n := c.below(100); {
@@ -178,7 +181,7 @@ func (w *world) step() {
 	}
 }
 
-// play does steps, until one of them fails.
+// play does so many steps, unless one of them fails.
 func (w *world) play(steps int) {
 	for range steps {
 		if w.step(); w.Failed() {
@@ -187,7 +190,7 @@ func (w *world) play(steps int) {
 	}
 }
 
-// run runs a history to its end, where all subscribers read all that they get.
+// run runs a history to its end, where all subscribers read everything that they get.
 func (w *world) run(steps int) {
 	if w.play(steps); w.Failed() {
 		return
@@ -208,7 +211,7 @@ func history(t *testing.T, seed uint64, script []byte) {
 	}
 }
 
-// TestReceivedAndGapsAreWhatWasPublished is the promise of the package.
+// TestReceivedAndGapsAreWhatWasPublished checks the promise of the package over random histories.
 func TestReceivedAndGapsAreWhatWasPublished(t *testing.T) {
 	first := rand.Uint64()
 	for i := range race.Fewer(uint64(400), 100) {
@@ -225,8 +228,10 @@ func FuzzHistory(f *testing.F) {
 		f.Add(seed, []byte(nil))
 	}
 	f.Add(uint64(1), []byte{53, 0, 1, 2, 3})
-	f.Add(uint64(9017050854345464368), []byte(nil)) // a gap at the start beside those of what was to come again
-	f.Add(uint64(6), []byte("211"))                 // a key goes to another member while a message of it is on its way
+	// There is a gap at the start besides the gaps of messages that were to come again.
+	f.Add(uint64(9017050854345464368), []byte(nil))
+	// A key goes to another member while a message of the key is in flight.
+	f.Add(uint64(6), []byte("211"))
 	f.Fuzz(func(t *testing.T, seed uint64, script []byte) { history(t, seed, script) })
 }
 
@@ -236,18 +241,23 @@ type ledger struct {
 	epoch *epoch
 	name  string
 	sub   *journal.Subscription
-	from  [journal.Lanes]uint64 // from here on nothing may be missing
-	got   map[uint64]int
-	gaps  []journal.Gap
-	last  [journal.Lanes]uint64 // message
-	told  [journal.Lanes]uint64 // end of a gap
-	exact bool                  // gaps tell all, those of unknown size excepted
-	whole bool                  // from says where the subscription begins, and not only by when it has begun
-	// Messages that may be told and accounted for otherwise: dead letters that the
-	// subscriber never had, of a session that is lost, and what it has and has not answered
-	// when the publisher ends.
+	// from is the number in each lane from which on nothing may be missing.
+	from [journal.Lanes]uint64
+	got  map[uint64]int
+	gaps []journal.Gap
+	// last is the last message in each lane, and told the greatest end of a gap.
+	last [journal.Lanes]uint64
+	told [journal.Lanes]uint64
+	// exact is set if gaps tell of everything that is missing, except gaps of unknown count.
+	exact bool
+	// whole is set if from is exactly where the subscription begins. Otherwise it may begin earlier.
+	whole bool
+	// unheard counts messages that may be told and also accounted for otherwise: dead letters
+	// of a lost session that the subscriber never had, and messages that it has and has not
+	// answered when the publisher ends.
 	unheard uint64
-	last4k  map[string]uint64 // Latest: topic and key → number
+	// last4k has, for Latest, the last number of each topic and key.
+	last4k map[string]uint64
 }
 
 func newLedger(w *world, name string, sub *journal.Subscription) *ledger {
@@ -257,7 +267,7 @@ func newLedger(w *world, name string, sub *journal.Subscription) *ledger {
 	}
 }
 
-// mine returns the published message if it is the subscription's.
+// mine returns the message of a number, nil if it is not the subscription's.
 func (g *ledger) mine(seq uint64) *published {
 	if seq == 0 || seq > uint64(len(g.epoch.messages)) {
 		return nil
@@ -268,7 +278,7 @@ func (g *ledger) mine(seq uint64) *published {
 	return nil
 }
 
-// message enters what was received, and checks that it is what was published.
+// message notes a received message, and checks that it is what was published.
 func (g *ledger) message(rec *journal.Record, now time.Time) {
 	p := g.mine(rec.Seq)
 	if p == nil {
@@ -292,7 +302,7 @@ func (g *ledger) message(rec *journal.Record, now time.Time) {
 	g.got[rec.Seq]++
 }
 
-// order checks that a message or gap comes after what came before, in its lane.
+// order checks that the messages and gaps of a lane come in order.
 func (g *ledger) order(rec *journal.Record) {
 	switch rec.Kind {
 	case journal.KindMessage:
@@ -309,7 +319,7 @@ func (g *ledger) order(rec *journal.Record) {
 	}
 }
 
-// covered reports whether a gap of the lane, not for a reason that is left out, covers a number.
+// covered reports whether a gap of the lane covers a number. Gaps for the reason except do not count.
 func (g *ledger) covered(lane int, seq uint64, except journal.Reason) bool {
 	for _, n := range g.gaps {
 		if n.From <= seq && seq <= n.To && n.Reason != except && (n.Lane == lane || g.sub.Class == journal.Latest || n.Reason == journal.ReasonRetention && (n.Count == 0 || n.Count == n.To-n.From+1)) {
@@ -333,8 +343,8 @@ func (g *ledger) complete(upTo uint64) {
 	}
 }
 
-// once checks that gaps do not count more messages than are missing, and as many if all
-// of them count: nothing is told twice, whatever connections were lost.
+// once checks that gaps do not count more messages than are missing, and just as many if all
+// gaps have a count. Nothing may be told twice, whatever connections were lost.
 func (g *ledger) once(got func(p *published) bool) {
 	var told, missing uint64
 	unknown := false
@@ -352,7 +362,7 @@ func (g *ledger) once(got func(p *published) bool) {
 	}
 }
 
-// counts checks that the numbers in gaps are what is missing.
+// counts checks that the gaps of each lane count as many messages as are missing.
 func (g *ledger) counts() {
 	if g.whole {
 		g.once(func(p *published) bool { return g.got[p.seq] > 0 })

@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestGoldenRecords holds the bytes of each record.
+// TestGoldenRecords checks the bytes of each kind of record.
 func TestGoldenRecords(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -38,7 +38,7 @@ func TestGoldenRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 1 767 323 045 000 000 microseconds
+	// The time is 1 767 323 045 000 000 microseconds since 1970.
 	const clock, micros = "c006475ee0000000", "964cf340"
 	want := strings.Join([]string{
 		"04" + "02" + "01" + "00", // MARK live 0
@@ -50,7 +50,7 @@ func TestGoldenRecords(t *testing.T) {
 			"02" + "02" + "7470" + "02" + "3030" + "02" + "7473" + "00" +
 			"01" + "01" + "68" + "01" + "76" + "616c6c",
 		"03" + "05" + "01" + "02" + "03" + "03" + "01",     // GAP normal ttl 3-3 x1
-		"02" + "09" + "00" + "01" + "00" + micros + "6869", // released: the first delivery again
+		"02" + "09" + "00" + "01" + "00" + micros + "6869", // MSG 1 again, released
 		"05" + "01" + "02", // DELIVERY 2
 		"02" + "23" + "3f" + "02" + "00" + micros +
 			"40" + "800f4240" + "07" + "02" + "6b31" +
@@ -97,7 +97,7 @@ func TestGoldenRecords(t *testing.T) {
 	}
 }
 
-// TestMessagesOfAllSizesArrive goes over the places where the form of a record changes.
+// TestMessagesOfAllSizesArrive sends messages around the sizes at which the form of a record changes.
 func TestMessagesOfAllSizesArrive(t *testing.T) {
 	l := newLog(t, journal.Options{})
 	s := subscribe(t, l, start(), journal.Subscription{Limits: journal.Limits{Bytes: 1 << 28, Messages: 1000}})
@@ -194,7 +194,7 @@ func TestReaderKeepsToItsTopics(t *testing.T) {
 	}
 }
 
-// FuzzReader reads hostile frames; what it accepts is within its bounds.
+// FuzzReader reads hostile frames, and checks that accepted records are within their bounds.
 func FuzzReader(f *testing.F) {
 	for _, s := range []string{
 		"040201" + "00" + "0104006125" + "62", "01020061" + "020d000100c00647603d51cb406869",
@@ -270,9 +270,9 @@ func FuzzPosition(f *testing.F) {
 	})
 }
 
-// TestTimesAreThoseOfTheirMessages whatever was sent before: messages that a stream has from
-// hours apart, of any length, some of them again after later ones, and those that come
-// once more on another stream.
+// TestTimesAreThoseOfTheirMessages checks the times of messages whatever the stream has sent
+// before: short and long messages that are hours apart, redeliveries after later messages, and
+// redeliveries on another stream.
 func TestTimesAreThoseOfTheirMessages(t *testing.T) {
 	times := []time.Duration{0, time.Microsecond, time.Minute, 9 * time.Minute, 10 * time.Minute, 10*time.Minute + 3*time.Microsecond, 5 * time.Hour}
 	for _, size := range []int{1, 40 << 10} {
@@ -326,8 +326,8 @@ func TestTimesAreThoseOfTheirMessages(t *testing.T) {
 	}
 }
 
-// TestTimesInAGroup are those of their messages, also of what one member had and another
-// gets, each on a stream with a CLOCK of its own.
+// TestTimesInAGroup checks the times of messages in a group, including messages that one member
+// had and another gets on a stream with CLOCK records of its own.
 func TestTimesInAGroup(t *testing.T) {
 	l := newLog(t, journal.Options{Age: 24 * time.Hour})
 	sub := journal.Subscription{Class: journal.AtLeastOnce, Group: "g", Lease: time.Hour}

@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// numbers returns "from … to" as payloads.
+// numbers returns the numbers of a range, both ends included, as payloads.
 func numbers(from, to int) []string {
 	var list []string
 	for i := from; i <= to; i++ {
@@ -23,7 +23,8 @@ func TestReliableReadsTheRingWhenItIsBehind(t *testing.T) {
 	l := newLog(t, journal.Options{})
 	s := subscribe(t, l, now, journal.Subscription{Class: journal.Reliable, Patterns: []string{"t"}})
 	s.read(now)
-	const n = 10_000 // more than a queue
+	// These are more messages than a queue holds.
+	const n = 10_000
 	for i := 1; i <= n; i++ {
 		publish(t, l, now, say("t", fmt.Sprint(i))...)
 		publish(t, l, now, say("other", "x")...)

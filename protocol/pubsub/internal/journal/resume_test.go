@@ -8,8 +8,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestASessionThatIsResumedDuringACopyLosesNothing: Fill copies a long message without the lock, and
-// what lies behind that message is the new stream's then.
+// TestASessionThatIsResumedDuringACopyLosesNothing resumes a session while Fill copies a long message
+// without the lock. The messages after that one must come on the new stream.
 func TestASessionThatIsResumedDuringACopyLosesNothing(t *testing.T) {
 	const long, short, times = 2 << 20, 10, 20
 	resumed := 0
@@ -26,7 +26,8 @@ func TestASessionThatIsResumedDuringACopyLosesNothing(t *testing.T) {
 			_, _, _, err := old.Fill(nil, 2*long, 1+short, now)
 			filled <- err
 		}()
-		for old.Stats(now).Unacked < 2 { // the long one was taken, and is perhaps still copied
+		// Wait until Fill has taken the long message, which it may still be copying then.
+		for old.Stats(now).Unacked < 2 {
 			runtime.Gosched()
 		}
 		c, err := l.Resume("s", "", 0, now)

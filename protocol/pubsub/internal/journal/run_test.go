@@ -10,8 +10,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestRunsKeepTheMarkInItsPlace where history joins what is live, though the messages lie
-// side by side.
+// TestRunsKeepTheMarkInItsPlace checks that MARK(live) comes between history and live messages,
+// although their records lie side by side.
 func TestRunsKeepTheMarkInItsPlace(t *testing.T) {
 	l, now := newLog(t, journal.Options{}), start()
 	publish(t, l, now, say("a", "1", "2", "3")...)
@@ -23,7 +23,7 @@ func TestRunsKeepTheMarkInItsPlace(t *testing.T) {
 	}
 }
 
-// TestRunsAreCounted as messages that come alone.
+// TestRunsAreCounted checks that messages written in a run are counted like single messages.
 func TestRunsAreCounted(t *testing.T) {
 	l, now := newLog(t, journal.Options{}), start()
 	s := subscribe(t, l, now, journal.Subscription{Class: journal.Reliable})
@@ -37,8 +37,8 @@ func TestRunsAreCounted(t *testing.T) {
 	}
 }
 
-// TestPublishersDoNotDisturbRuns of subscriptions that read while the ring moves on: what
-// each has received and was told is all that was published.
+// TestPublishersDoNotDisturbRuns has subscriptions read while publishers move the ring on, and
+// checks that what each receives and is told of is everything that was published.
 func TestPublishersDoNotDisturbRuns(t *testing.T) {
 	const publishers, each = 3, 20000
 	l, now := newLog(t, journal.Options{Bytes: 16 << 10}), start()
@@ -80,15 +80,16 @@ func TestPublishersDoNotDisturbRuns(t *testing.T) {
 	readers.Wait()
 }
 
-// readAll reads until all is published and read, and checks that every message was
-// received once, or told. A Reliable one that is too far behind ends.
+// readAll reads until everything is published and read, and checks that every message was
+// received once, or told. For a Reliable cursor that is too far behind it returns nil at once.
 func readAll(c *journal.Cursor, now time.Time, published uint64, acks bool, done <-chan struct{}) error {
 	r := journal.NewReader(journal.ReaderLimits{})
 	var buf []byte
 	var rec journal.Record
 	var received, told uint64
 	seen, covered, waiting := make(map[uint64]bool), make(map[uint64]bool), make(map[uint64]bool)
-	unknown := false // some gaps do not say how many
+	// unknown is set if some gaps have no count.
+	unknown := false
 	for {
 		last := false
 		select {

@@ -12,13 +12,13 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// The tests of this file move hundreds of MiB, or many small messages in one goroutine:
-// ten times as much work under the race detector, which sees no goroutine here that it
+// The tests in this file move hundreds of MiB, or many small messages in one goroutine. The
+// race detector would make them ten times as slow, and would see no goroutine here that it
 // does not see in the other tests.
 
-// TestBacklogsOfAnIdentityShareABound: many subscriptions that read nothing and have the largest
-// limits take no more than their identity's part, whatever their class; what is dropped for it is
-// told; and another one's backlog is as large as it wants.
+// TestBacklogsOfAnIdentityShareABound has many subscriptions of one identity read nothing, with the
+// largest limits. Whatever their class, they must take no more than their identity's part, and be
+// told of what is dropped. The backlog of another identity must be as large as it needs.
 func TestBacklogsOfAnIdentityShareABound(t *testing.T) { // SEC-391
 	const bound, subscriptions, messages = 1 << 20, 48, 10_000
 	for name, sub := range map[string]journal.Subscription{
@@ -85,17 +85,20 @@ func TestBacklogsOfAnIdentityShareABound(t *testing.T) { // SEC-391
 	}
 }
 
-// TestWhatMembersGaveBackCountsOn: a member that takes as much as it may and leaves, in one group
-// after the other whose other member takes nothing, leaves no more than its identity's part.
+// TestWhatMembersGaveBackCountsOn has a member take as much as it may and leave, in one group after
+// the other. The other member of each group takes nothing. What the first ones leave must take no
+// more than their identity's part.
 func TestWhatMembersGaveBackCountsOn(t *testing.T) { // SEC-400
 	const bound, groups = 1 << 20, 24
 	for name, c := range map[string]struct {
 		class    journal.Class
 		messages int
-		sent     bool // what it leaves was sent to it, and it never said that it read it
+		// sent means that the member was sent what it leaves, and has not said that it read it.
+		sent bool
 	}{
-		"best effort":       {journal.BestEffort, 10_000, false},
-		"best effort, sent": {journal.BestEffort, 2000, true}, // no more than are remembered of what was sent
+		"best effort": {journal.BestEffort, 10_000, false},
+		// This is no more than what is remembered of messages in flight.
+		"best effort, sent": {journal.BestEffort, 2000, true},
 		"at least once":     {journal.AtLeastOnce, 10_000, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -131,9 +134,10 @@ func TestWhatMembersGaveBackCountsOn(t *testing.T) { // SEC-400
 			if came, missing := account(t, stay[0], now); came+missing == 0 {
 				t.Error("the member that stayed gets nothing")
 			}
+			// Every other member closes without having read anything more.
 			for i, s := range stay {
 				if s.AddCredit(journal.MaxCredit, now); i%2 == 0 {
-					account(t, s, now) // the others close with all of it
+					account(t, s, now)
 				}
 				s.Close(now)
 			}
@@ -145,8 +149,8 @@ func TestWhatMembersGaveBackCountsOn(t *testing.T) { // SEC-400
 	}
 }
 
-// TestWhatIsKeptBesideAMessageCounts: records of 20 bytes, which are nacked over and over
-// with long causes, take no more memory than a subscriber's part of Options.Unacked.
+// TestWhatIsKeptBesideAMessageCounts nacks records of 20 bytes over and over with long causes,
+// and checks that they take no more memory than a subscriber's part of Options.Unacked.
 func TestWhatIsKeptBesideAMessageCounts(t *testing.T) { // SEC-360
 	const unacked = 16 << 20
 	now := start()
@@ -184,9 +188,9 @@ func TestWhatIsKeptBesideAMessageCounts(t *testing.T) { // SEC-360
 	runtime.KeepAlive(subs)
 }
 
-// TestGapsThatWereToldLeaveOthersTheirWindows: subscriptions that ask for thousands of single
-// messages once more, which are not kept any more, and never say that they heard so, leave a
-// window of another subscriber as much as it wants; and what they were told is told again.
+// TestGapsThatWereToldLeaveOthersTheirWindows has subscriptions ask again for thousands of single
+// messages that are not kept any more, and never confirm the gaps. The window of another subscriber
+// must still get as much as it needs, and the gaps must be told again when a session is resumed.
 func TestGapsThatWereToldLeaveOthersTheirWindows(t *testing.T) { // SEC-401
 	const unacked, subscriptions = 64 << 20, 400
 	now := start()

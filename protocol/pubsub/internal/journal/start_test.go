@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// at is a position with one number in all lanes.
+// at returns a position with the same number in all lanes.
 func at(epoch, seq uint64) journal.Position {
 	return journal.Position{Epoch: epoch, Seq: [journal.Lanes]uint64{seq, seq, seq}}
 }
@@ -199,8 +199,8 @@ func TestStartBeforeTheRingIsTold(t *testing.T) {
 	}
 }
 
-// TestWhatIsToComeAgainDoesNotStopPublishers while it is looked for: the last number of a long
-// list is wrong, and that is found without the log's lock.
+// TestWhatIsToComeAgainDoesNotStopPublishers checks that messages that are to come again are looked
+// for without the log's lock. The last number of a long list is wrong, which is found without it.
 func TestWhatIsToComeAgainDoesNotStopPublishers(t *testing.T) { // SEC-723
 	l := newLog(t, journal.Options{})
 	const n = 3000

@@ -7,13 +7,15 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestTheLagOfAMemberIsLookedAtInSteps between which publishers go on, however much it was given.
+// TestTheLagOfAMemberIsLookedAtInSteps checks that Stats goes through the messages that a member was given in
+// steps, so that publishers can go on in between.
 func TestTheLagOfAMemberIsLookedAtInSteps(t *testing.T) { // SEC-403
 	const messages, step = 1000, 256
 	now := start()
 	l := newLog(t, journal.Options{})
 	s := subscribe(t, l, now, journal.Subscription{Patterns: []string{"t"}, Group: "g", Credit: messages, Limits: journal.Limits{Messages: messages}})
-	for i := range messages + 1 { // the last one is still the group's
+	// The member has no credit for the last message, which stays with the group.
+	for i := range messages + 1 {
 		publish(t, l, now.Add(time.Duration(i)*time.Millisecond), say("t", "x")...)
 	}
 	later := now.Add(time.Minute)

@@ -7,9 +7,9 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestWhatDoesNotComeAgainIsToldByNumberWhereGapsBecomeFew: a subscriber whose part of Options.Unacked
-// is in use, and whose connection is lost while it is told of single messages that do not come
-// again, is told of each of them once more, so that it waits for none, whatever its lane.
+// TestWhatDoesNotComeAgainIsToldByNumberWhereGapsBecomeFew has a subscriber lose its connection while it
+// is told of single messages that do not come again, and while its part of Options.Unacked is in use. It
+// must be told of each message again, whatever its lane, so that it waits for none.
 func TestWhatDoesNotComeAgainIsToldByNumberWhereGapsBecomeFew(t *testing.T) {
 	for name, c := range map[string]struct {
 		again []uint64
@@ -45,8 +45,8 @@ func TestWhatDoesNotComeAgainIsToldByNumberWhereGapsBecomeFew(t *testing.T) {
 	}
 }
 
-// TestGapsThatBecomeFewPassNoMessage that has not come: the subscriber would go on behind that
-// message if its session were lost as well.
+// TestGapsThatBecomeFewPassNoMessage checks that condensed gaps do not pass a message that has not
+// arrived. If its session were lost as well, the subscriber would resume behind that message.
 func TestGapsThatBecomeFewPassNoMessage(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{Unacked: 1})
@@ -57,7 +57,8 @@ func TestGapsThatBecomeFewPassNoMessage(t *testing.T) {
 	s.want(now, "(ttl 1-1 x1) 2 (ttl 3-4 x2)")
 	publish(t, l, now, journal.Message{Topic: "t", TTL: time.Second, Priority: 255})
 	now = now.Add(time.Second)
-	s.want(now, "(ttl 5-5 x1)") // gaps are to become few for this one
+	// There is no room to note this gap, so the earlier gaps are condensed.
+	s.want(now, "(ttl 5-5 x1)")
 	s.Detach(now)
 	c, err := l.Resume("s", "", 0, now)
 	if err != nil {
@@ -81,8 +82,8 @@ func TestGapsThatBecomeFewPassNoMessage(t *testing.T) {
 	}
 }
 
-// TestAGapThatIsFoundInADrainPassesNoMessage that comes again: a publisher that drains looks at what
-// is new while others are still to come.
+// TestAGapThatIsFoundInADrainPassesNoMessage checks that a new gap does not overtake a redelivery. A
+// draining publisher looks for new messages while others are still to be delivered again.
 func TestAGapThatIsFoundInADrainPassesNoMessage(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})

@@ -9,9 +9,9 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// TestWindowsShareABound: what waits for acks in all of one subscriber's is no more than half
-// of what the log allows, each has at least one message, and acks of one make room for the
-// others.
+// TestWindowsShareABound checks that the windows of one subscriber together hold no more than
+// half of what the log allows, that each has at least one message, and that acks in one make
+// room in the others.
 func TestWindowsShareABound(t *testing.T) {
 	now := start()
 	const size, room, subscribers = 1000, 10, 4
@@ -79,7 +79,8 @@ func TestWindowsShareABound(t *testing.T) {
 				done++
 			}
 			for _, s := range streams {
-				select { // what came before, and is out of date
+				// Take a signal from before, which is stale.
+				select {
 				case <-s.Ready():
 				default:
 				}
@@ -87,8 +88,9 @@ func TestWindowsShareABound(t *testing.T) {
 			now = now.Add(time.Second)
 			l.Tick(now)
 			for i, s := range streams {
+				// Skip a subscriber that its own acks have woken, or that has no room or nothing to read.
 				if i == round%subscribers || group != "" || waits > room-2 || s.Stats(now).Lag.Messages == 0 {
-					continue // its own acks have woken it, or there is no room, or nothing to read
+					continue
 				}
 				select {
 				case <-s.Ready():
@@ -106,7 +108,8 @@ func TestWindowsShareABound(t *testing.T) {
 	}
 }
 
-// TestWhatIsClosedWaitsForNoAck nor what a member of a group leaves to others, twice.
+// TestWhatIsClosedWaitsForNoAck checks that nothing is counted as unacked when all have closed, and that messages
+// that a member leaves to others, or that come again after a resume, are not counted twice.
 func TestWhatIsClosedWaitsForNoAck(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{})
@@ -122,7 +125,8 @@ func TestWhatIsClosedWaitsForNoAck(t *testing.T) {
 	before := l.Stats().Unacked
 	a.Close(now)
 	b.read(now)
-	if got, most := l.Stats().Unacked, before+20*journal.AttemptCost; got < before || got > most { // with what was noted of it
+	// The history of each message may have one more attempt.
+	if got, most := l.Stats().Unacked, before+20*journal.AttemptCost; got < before || got > most {
 		t.Errorf("%d bytes wait for acks after a member has left, want %d to %d", got, before, most)
 	}
 	before = l.Stats().Unacked
@@ -143,8 +147,8 @@ func TestWhatIsClosedWaitsForNoAck(t *testing.T) {
 	}
 }
 
-// TestWhatWaitsForAnAckKeepsOnlyItself in memory when it has left the ring, and not all
-// that was published beside it.
+// TestWhatWaitsForAnAckKeepsOnlyItself checks that an unacked message that has left the ring
+// keeps only its own record in memory, and not the records that were published beside it.
 func TestWhatWaitsForAnAckKeepsOnlyItself(t *testing.T) {
 	now := start()
 	l := newLog(t, journal.Options{Bytes: 1 << 20})

@@ -29,7 +29,7 @@ func TestEmptyIndex(t *testing.T) {
 	}
 }
 
-// TestIndexAgreesWithMatch runs a random life of an index against a plain list.
+// TestIndexAgreesWithMatch compares an index with a plain list over random changes.
 func TestIndexAgreesWithMatch(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -114,8 +114,8 @@ func TestManyTokensInOnePlace(t *testing.T) {
 	}
 }
 
-// TestAChangeCostsNoMoreWhereManyAre counts the bytes that a value takes which comes and
-// goes beside many others under its pattern, and beside many tokens.
+// TestAChangeCostsNoMoreWhereManyAre counts the bytes that are allocated when a value is added
+// and removed beside many others under its pattern, and beside many tokens.
 func TestAChangeCostsNoMoreWhereManyAre(t *testing.T) {
 	const changes = 1000
 	cost := func(many int) uint64 {
@@ -184,8 +184,8 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestReadersSeeWholeStates has a value that moves between patterns of one name: a
-// reader finds the fixed one always, and the moving one at most twice.
+// TestReadersSeeWholeStates moves a value between patterns that match one name. A reader
+// must always find the fixed value once, and the moving value at most twice.
 func TestReadersSeeWholeStates(t *testing.T) {
 	var x subject.Index[int]
 	x.Add("a.b", 0)

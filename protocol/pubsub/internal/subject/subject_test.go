@@ -11,8 +11,10 @@ import (
 func TestNames(t *testing.T) {
 	for _, tt := range []struct {
 		name, subject string
-		problem       string // what is wrong with the name; empty: nothing
-		pattern       string // what is wrong with it as a pattern; empty: nothing
+		// problem is what is wrong with the subject as a name, and pattern what is wrong with it
+		// as a pattern. Empty means that it is valid.
+		problem string
+		pattern string
 	}{
 		{"one token", "orders", "", ""},
 		{"several tokens", "orders.eu.placed", "", ""},
@@ -123,7 +125,7 @@ func TestCovers(t *testing.T) {
 		{">", "_link.>", false},
 		{"*.x", "_link.x", false},
 		{"_link.>", "_link.dlq.*", true},
-		// where no second token fits, the two wildcards are the same
+		// Without room for a second token, the two wildcards match the same names.
 		{ones(subject.MaxTokens, "*"), ones(subject.MaxTokens, ">"), true},
 		{ones(subject.MaxTokens-1, "*"), ones(subject.MaxTokens-1, ">"), false},
 		{strings.Repeat("x", subject.MaxBytes-2) + ".*", strings.Repeat("x", subject.MaxBytes-2) + ".>", true},
@@ -136,7 +138,7 @@ func TestCovers(t *testing.T) {
 	}
 }
 
-// TestCoversIsExactForAllShortPatterns compares it with its definition. Names have
+// TestCoversIsExactForAllShortPatterns compares Covers with its definition. Names have
 // one token more than patterns, for ">", and one letter more, for "*".
 func TestCoversIsExactForAllShortPatterns(t *testing.T) {
 	patterns := words([]string{"a", "b", "_link", "*", ">"}, 3, func(s string) bool {
@@ -166,7 +168,7 @@ func TestCoversIsExactForAllShortPatterns(t *testing.T) {
 	}
 }
 
-// words returns all sequences of up to n tokens that are to be kept.
+// words returns all sequences of one to n tokens for which keep returns true.
 func words(tokens []string, n int, keep func(string) bool) []string {
 	var all []string
 	last := []string{""}
