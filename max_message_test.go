@@ -1,3 +1,5 @@
+//go:build !race
+
 package link_test
 
 import (
@@ -12,6 +14,9 @@ import (
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
+
+// The tests of this file do not run under the race detector: messages of many MiB cost ten times as much
+// there, and smaller ones show the same goroutines at work in other tests.
 
 // TestMaxMessageOfAHandlerHoldsForBothSides raises the limit of one route at the server alone.
 func TestMaxMessageOfAHandlerHoldsForBothSides(t *testing.T) {

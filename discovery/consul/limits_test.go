@@ -13,11 +13,12 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/race"
 )
 
 func TestTwoThousandServicesShareFewConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const services = 2000
+		services := race.Fewer(2000, 300)
 		a := newAgent(t)
 		r, _ := a.registry(t, Config{})
 		watches := make([]<-chan discovery.Snapshot, services)

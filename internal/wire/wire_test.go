@@ -64,7 +64,7 @@ func statusCodec() *bodyCodec {
 		kind:     wire.KindStatus,
 		full:     "a8 01 05 02 64 676f6e65 03 81 82 63 612e62 41 f6 04 18 64 05 a1 61 6b 61 76 06 62 6531 07 f5 08 f5",
 		limit:    wire.MaxHeader,
-		optional: []uint64{1, 2, 3, 4, 5, 6, 7},
+		optional: []uint64{1, 2, 3, 4, 5, 6, 7, 8},
 		parse:    func(body []byte) (any, error) { return ptr(wire.ParseStatus(body)) },
 		write:    writer(func(b []byte, s *wire.Status) []byte { return wire.AppendStatus(b, s, 0) }),
 	}

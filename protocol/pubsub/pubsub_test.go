@@ -415,11 +415,12 @@ func TestWhatIsWrongIsSaidAtOnce(t *testing.T) {
 	}
 }
 
-// TestAStuckSubscriberIsDisconnected has a subscriber read nothing, and expects that it delays nobody.
+// TestAStuckSubscriberIsDisconnected has a subscriber read nothing, and expects that it delays nobody and
+// is disconnected.
 func TestAStuckSubscriberIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		_, p := publisher(t, mesh, link.Config{})
+		node, p := publisher(t, mesh, link.Config{})
 		subscribe(t, mesh.Node(link.Config{}), placed) // never read
 		good := subscribe(t, mesh.Node(link.Config{}), placed)
 		for range 60 {
@@ -431,6 +432,9 @@ func TestAStuckSubscriberIsDisconnected(t *testing.T) {
 		defer cancel()
 		if err := p.WaitSubscribers(ctx, 3); !errors.Is(err, link.DeadlineExceeded) {
 			t.Errorf("waiting for more than there are: %v", err)
+		}
+		if n := pubsub.StatsOf(node).Published.Stuck; n == 0 {
+			t.Error("the publisher has disconnected nobody")
 		}
 	})
 }

@@ -3,8 +3,10 @@
 package pubsub_test
 
 import (
+	"bytes"
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -117,6 +119,134 @@ func TestALongMessageLeavesNoBuffers(t *testing.T) {
 		sleep(time.Second)
 		if grown := heap() - before; grown > 4*size {
 			t.Errorf("%d MiB are kept after one message of 4 MiB to %d subscriptions", grown>>20, subscriptions)
+		}
+	})
+}
+
+// TestFramesThatOutlastTheirStreamsAreBounded has instances of one publisher start one after the other,
+// send all they have credit for behind a part for which there is no room, and end. It expects that no
+// more of that is kept than one member may have, and that the other streams are told as gone at once.
+func TestFramesThatOutlastTheirStreamsAreBounded(t *testing.T) { // SEC-409
+	// Each stream has 1 MiB of credit.
+	const instances, subscriptions, frame, each = 12, 8, 16 << 10, 63
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		client := mesh.Node(link.Config{})
+		var all []*pubsub.Subscription[order]
+		for range subscriptions {
+			all = append(all, subscribe(t, client, placed))
+		}
+		free := sync.OnceFunc(func() {})
+		for i := range instances {
+			hostile := mesh.Node(link.Config{Service: "orders"})
+			hostile.Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+				if _, err := st.Recv(); err != nil {
+					return err
+				}
+				say(t, st, frameSubscribed, fields{1: 7, 2: 1})
+				if err := st.Send(link.Frame{Kind: framePart, Credited: true, Body: make([]byte, 1<<10)}); err != nil {
+					return err
+				}
+				for range each {
+					if err := st.Send(link.Frame{Kind: frameRecords, Credited: true, Body: make([]byte, frame)}); err != nil {
+						return err
+					}
+				}
+				// If the stream ended earlier, the subscriber would join again.
+				<-st.Draining()
+				return nil
+			})
+			if i == 0 {
+				free = fillParts(client, hostile)
+			}
+			mesh.Start(hostile)
+			sleep(5 * time.Second)
+			mesh.Stop(hostile)
+		}
+		defer free()
+		var told atomic.Int64
+		var running sync.WaitGroup
+		for _, s := range all {
+			running.Go(func() {
+				for _, reason := range within(s, time.Minute) {
+					if told.Add(1); reason != "gone" {
+						t.Errorf("%s came, want gaps", reason)
+					}
+				}
+			})
+		}
+		running.Wait()
+		const streams, most = instances * subscriptions, 32
+		t.Logf("of %d streams that have ended %d wait for room", streams, streams-told.Load())
+		if waits := streams - told.Load(); waits > most || waits < most/2 {
+			t.Errorf("%d MiB of streams that have ended are here, want at most %d, and not much less", waits, most)
+		}
+	})
+}
+
+// TestFramesThatNobodyReadsAreBounded has instances of one publisher start one after the other, send all they have
+// credit for to subscriptions that read nothing, and end. It expects that no more of that is kept than one member
+// may have, and that the other streams are told as gone.
+func TestFramesThatNobodyReadsAreBounded(t *testing.T) { // SEC-409
+	// Each stream has 1 MiB of credit.
+	const instances, subscriptions, each, size = 12, 8, 63, 16_000
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		client := mesh.Node(link.Config{})
+		var all []*pubsub.Subscription[order]
+		for range subscriptions {
+			all = append(all, subscribe(t, client, placed))
+		}
+		for range instances {
+			hostile := mesh.Node(link.Config{Service: "orders"})
+			hostile.Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+				if _, err := st.Recv(); err != nil {
+					return err
+				}
+				say(t, st, frameSubscribed, fields{1: 7, 2: 1})
+				body := record(1, append([]byte{0}, "placed"...)...)
+				for seq := range byte(each) {
+					const head = 4 + 7
+					body = append(body, 2, 0x40|(head+size)>>8, (head+size)&0xff, 0, seq+1, 0, 1, 0xa1, 0x62, 'I', 'D', 0x79, size>>8, size&0xff)
+					body = append(body, bytes.Repeat([]byte{'x'}, size)...)
+					if err := st.Send(link.Frame{Kind: frameRecords, Credited: true, Body: body}); err != nil {
+						return err
+					}
+					body = nil
+				}
+				// If the stream ended earlier, the subscriber would join again.
+				<-st.Draining()
+				return nil
+			})
+			mesh.Start(hostile)
+			sleep(5 * time.Second)
+			mesh.Stop(hostile)
+		}
+		var told, came atomic.Int64
+		var running sync.WaitGroup
+		for _, s := range all {
+			running.Go(func() {
+				for _, what := range within(s, time.Minute) {
+					switch {
+					case what == "gone":
+						told.Add(1)
+					case len(what) == size:
+						came.Add(1)
+					default:
+						t.Errorf("%.20q came, want gaps and messages", what)
+					}
+				}
+			})
+		}
+		running.Wait()
+		// Each inbox has one stream in addition to the 32 MiB.
+		const streams, most = instances * subscriptions, 32 + subscriptions
+		t.Logf("%d messages came of %d streams that have ended, and %d of these were told as gone", came.Load(), streams, told.Load())
+		if came.Load() > most*each+subscriptions || came.Load() < most*each/2 {
+			t.Errorf("%d MiB of streams that have ended were here, want at most %d, and not much less", came.Load()/each, most)
+		}
+		if whole := came.Load() / each; told.Load() < streams-whole-subscriptions {
+			t.Errorf("%d streams were told as gone, though only %d of %d were heard", told.Load(), whole, streams)
 		}
 	})
 }
