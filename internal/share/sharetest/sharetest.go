@@ -1,9 +1,9 @@
-// Package sharetest is the test of every bound that all who use a node share: one attacker
-// takes all that it gets, by its one name or, where names are free, by many at one address,
-// and others find what they need nevertheless.
+// Package sharetest tests the bounds that all peers of a node share. One attacker takes as much
+// of a bound as it can get, under its one name or, where names are advisory, under many names at
+// one address. Others must still get what they need.
 //
-// The table in docs/design.md lists the bounds. Each package that has one of them describes it
-// as a [Bound], and [Drive] does the rest, so that the attacker is the same everywhere.
+// docs/design.md lists the bounds. The package that has a bound describes it as a [Bound], and
+// [Drive] attacks it, so that the attacker is the same everywhere.
 package sharetest
 
 import (
@@ -16,36 +16,40 @@ import (
 // Member is a peer of the node.
 type Member struct {
 	Name, Addr string
-	Advisory   bool // it chose the name
+	// Advisory means that the member chose its name.
+	Advisory bool
 }
 
-// Key is who the member is as shares are counted.
+// Key returns the key under which shares count the member.
 func (m Member) Key() share.Key { return share.KeyOf(m.Name, m.Addr, m.Advisory) }
 
-// Bound is one amount that all share, at a node that nobody uses yet.
+// Bound is one bound of a node that nobody uses yet.
 type Bound struct {
 	Used, Limit func() int64
-	// Take has the attacker take more, as much as it gets at once. It is called Tries times.
+	// Take has the attacker take more of the bound. Drive calls it Tries times.
 	Take  func(m Member)
 	Tries int
-	// Least is what the attacker must get for the test to say anything; 0 is an eighth of the limit.
+	// Least is how much the attacker must get, or the test shows nothing. Zero means an eighth of the limit.
 	Least int64
-	// Told reports whether a person could learn what was refused; nil where nothing is refused.
+	// Told reports whether an error, a counter or the log shows what was refused. It is nil if nothing is.
 	Told func() bool
-	// Use has others take what they need, all at once if that is how they would, and give it back.
-	Use    func(others []Member) error
-	Others int // 0 is 4
-	// Leave has all that the attacker took end.
+	// Use has other members take what they need and give it back.
+	Use func(others []Member) error
+	// Others is the number of other members. Zero means 4.
+	Others int
+	// Leave ends everything that the attacker took.
 	Leave func()
 }
 
 const (
 	attackerName, attackerAddr = "mallory", "10.0.9.9:4242"
-	attackerNames              = 64 // where they are free
-	slack                      = 20 // what was taken at once may pass a share by a part of this of the limit
+	// attackerNames is the number of names that the attacker uses where they are advisory.
+	attackerNames = 64
+	// slack is the part of the limit, 1/20, by which one call of Take may exceed the share.
+	slack = 20
 )
 
-// Drive has one member attack a bound. Free says that names are free: then it has many.
+// Drive has one member attack a bound. If free is set, names are advisory and it uses many of them.
 func Drive(t *testing.T, b Bound, free bool) {
 	t.Helper()
 	for i := range b.Tries {
@@ -86,7 +90,7 @@ func Drive(t *testing.T, b Bound, free bool) {
 	}
 }
 
-// Each runs a test for either kind of names.
+// Each runs a test with proven names and with advisory ones.
 func Each(t *testing.T, test func(t *testing.T, free bool)) {
 	t.Helper()
 	for _, free := range []bool{false, true} {
