@@ -423,7 +423,8 @@ func TestAStuckSubscriberIsDisconnected(t *testing.T) {
 		node, p := publisher(t, mesh, link.Config{})
 		subscribe(t, mesh.Node(link.Config{}), placed) // never read
 		good := subscribe(t, mesh.Node(link.Config{}), placed)
-		for range 60 {
+		// The credit is used up after half a minute, and the subscriber is stuck another half later.
+		for range 120 {
 			publish(t, p, 1, 1000)
 			take(t, good, 1000)
 			sleep(time.Second)
