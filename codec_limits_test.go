@@ -10,7 +10,6 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/codec/codectest"
-	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pipeline"
 	"github.com/linkmesh/link/protocol/pubsub"
@@ -21,22 +20,6 @@ import (
 type roomy struct {
 	ID   int     `cbor:"i,omitempty"`
 	Rest [63]int `cbor:"r,omitzero"`
-}
-
-// TestAMessageMayHoldAsMuchAsItHasBytes sends as many values as a message has bytes, both ways.
-func TestAMessageMayHoldAsMuchAsItHasBytes(t *testing.T) {
-	for _, count := range []int{16_385, race.Fewer(4<<20-16, 1<<20)} {
-		synctest.Test(t, func(t *testing.T) {
-			mesh := linktest.NewMesh(t)
-			srv := mesh.Node(link.Config{Service: "orders"})
-			numbers := reqrep.NewMethod[[]int, []int]("orders", "numbers", reqrep.Unsafe)
-			reqrep.Handle(srv, numbers, func(_ context.Context, list []int) ([]int, error) { return list, nil })
-			mesh.Start(srv)
-			if got, err := reqrep.Call(t.Context(), mesh.Node(link.Config{}), numbers, make([]int, count)); err != nil || len(got) != count {
-				t.Errorf("%d numbers: got %d, %v", count, len(got), err)
-			}
-		})
-	}
 }
 
 func TestLimitsOfTheCodecAreCheckedBeforeSending(t *testing.T) {

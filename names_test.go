@@ -136,40 +136,6 @@ func bytesFor(n int, f func(i int)) uint64 {
 	return (after.TotalAlloc - before.TotalAlloc) / uint64(n)
 }
 
-// TestAServerWithManyRoutesMakesErrorsCostLittle has a server answer Unimplemented that has thousands of routes with
-// names like the called one, and expects the caller to search the names now and then, not for each reply.
-func TestAServerWithManyRoutesMakesErrorsCostLittle(t *testing.T) { // SEC-128
-	const routes, calls, most = 4200, 300, 64 << 10
-	synctest.Test(t, func(t *testing.T) {
-		mesh := linktest.NewMesh(t)
-		srv := mesh.Node(link.Config{Service: "orders"})
-		for i := range routes {
-			reqrep.Handle(srv, reqrep.NewMethod[order, order]("orders", fmt.Sprintf("%s%04d", strings.Repeat("x", 60), i), reqrep.ReadOnly), keep)
-		}
-		mesh.Start(srv)
-		client := mesh.Node(link.Config{})
-		wrong := reqrep.NewMethod[order, order]("orders", strings.Repeat("x", 60)+"12a4", reqrep.ReadOnly)
-		call := func(int) {
-			_, err := reqrep.Call(t.Context(), client, wrong, order{})
-			mustSay(t, err, link.Unimplemented, "the nearest names there are")
-		}
-		call(0)
-		// The client must know the routes of the server.
-		sleep(time.Second)
-		if got := bytesFor(calls, call); got > most {
-			t.Errorf("a reply that the route is not there makes the caller allocate %d bytes, want at most %d", got, most)
-		}
-		// other calls a new name each time, as if somebody else chose the names.
-		other := func(i int) {
-			_, err := reqrep.Call(t.Context(), client, reqrep.NewMethod[order, order]("orders", fmt.Sprintf("%s%03da", strings.Repeat("x", 60), i), reqrep.ReadOnly), order{})
-			mustSay(t, err, link.Unimplemented)
-		}
-		if got := bytesFor(calls, other); got > most {
-			t.Errorf("the same for a new route each time: %d bytes, want at most %d", got, most)
-		}
-	})
-}
-
 // TestATagThatNobodyHasIsProposedFor checks that an error names the nearest tag that an instance has.
 func TestATagThatNobodyHasIsProposedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

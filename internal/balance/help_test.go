@@ -1,9 +1,13 @@
 package balance
 
 import (
+	"math"
 	"strconv"
 	"testing"
+	"time"
 )
+
+const ms = int64(time.Millisecond)
 
 func items(n int) []Item[int] {
 	out := make([]Item[int], n)
@@ -72,4 +76,13 @@ func chiSquared(counts []int) float64 {
 		x += d * d / mean
 	}
 	return x
+}
+
+// near reports an error unless got is within five standard deviations of want, for the
+// given number of picks.
+func near(t *testing.T, what string, got, want float64, picks int) {
+	t.Helper()
+	if sigma := math.Sqrt(want * (1 - want) / float64(picks)); math.Abs(got-want) > 5*sigma+1e-9 {
+		t.Errorf("%s: share %.4f, want %.4f ± %.4f", what, got, want, 5*sigma)
+	}
 }

@@ -1,9 +1,14 @@
+//go:build !race
+
 package balance
 
 import (
 	"testing"
 	"time"
 )
+
+// The tests of this file do not run under the race detector: each has one goroutine, and costs ten times as much
+// there. The detector sees picks beside updates in race_test.go.
 
 // TestEqualsShareAlikeAfterAHiccup has one of two idle instances be slow, or fail, for a
 // while, and a single caller that makes one call at a time. It expects that each instance

@@ -1,3 +1,5 @@
+//go:build !race
+
 package balance
 
 import (
@@ -6,7 +8,8 @@ import (
 	"time"
 )
 
-const ms = int64(time.Millisecond)
+// The tests of this file do not run under the race detector: each has one goroutine, and costs ten times as much
+// there. The detector sees picks beside updates in race_test.go.
 
 // callers is a closed loop in virtual time: each of n callers pauses after its call has
 // ended, and calls again.

@@ -1,3 +1,5 @@
+//go:build !race
+
 package balance
 
 import (
@@ -5,6 +7,9 @@ import (
 	"testing"
 	"time"
 )
+
+// The tests of this file do not run under the race detector: each has one goroutine, and costs ten times as much
+// there. The detector sees picks beside updates in race_test.go.
 
 // server is a simulated instance.
 type server struct {

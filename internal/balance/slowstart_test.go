@@ -1,3 +1,5 @@
+//go:build !race
+
 package balance
 
 import (
@@ -9,14 +11,8 @@ import (
 	"github.com/linkmesh/link/internal/race"
 )
 
-// near reports an error unless got is within five standard deviations of want, for the
-// given number of picks.
-func near(t *testing.T, what string, got, want float64, picks int) {
-	t.Helper()
-	if sigma := math.Sqrt(want * (1 - want) / float64(picks)); math.Abs(got-want) > 5*sigma+1e-9 {
-		t.Errorf("%s: share %.4f, want %.4f ± %.4f", what, got, want, 5*sigma)
-	}
-}
+// The tests of this file do not run under the race detector: each has one goroutine, and costs ten times as much
+// there. The detector sees picks beside updates in race_test.go.
 
 func TestASlowStartGrowsTheShareOfANewcomer(t *testing.T) {
 	const n, picks = 10, 100_000

@@ -4,6 +4,7 @@ package journal_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
@@ -231,6 +232,118 @@ func TestGapsThatWereToldLeaveOthersTheirWindows(t *testing.T) { // SEC-401
 		s := &stream{TB: t, Cursor: c, reader: journal.NewReader(journal.ReaderLimits{})}
 		if _, missing := account(t, s, now); missing < journal.MaxAgain {
 			t.Errorf("session %s is told again of %d messages, want at least %d", id, missing, journal.MaxAgain)
+		}
+	}
+}
+
+// TestWhatASubscriberSaysTouchesNoMoreThanItSpeaksOf counts the deliveries that are looked at
+// when a subscriber extends all leases, acks one message, nacks one, acks a range in which
+// nothing can be acked, or resumes. Beside 60,000 unacked messages there must be no more than
+// beside 100, because publishers wait meanwhile.
+func TestWhatASubscriberSaysTouchesNoMoreThanItSpeaksOf(t *testing.T) { // SEC-359
+	type act struct {
+		name string
+		do   func(t *testing.T, l *journal.Log, s *stream, now time.Time, i uint64)
+		// late has all messages nacked first, with a delay.
+		late bool
+	}
+	const times = 50
+	one := func(s *stream, now time.Time, seq uint64) error {
+		_, err := s.Ack(now, journal.Range{From: seq, To: seq})
+		return err
+	}
+	for _, a := range []act{
+		{"says that it lives", func(t *testing.T, _ *journal.Log, s *stream, now time.Time, _ uint64) {
+			t.Helper()
+			if err := s.ExtendAll(now); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"acks one by one", func(t *testing.T, _ *journal.Log, s *stream, now time.Time, i uint64) {
+			t.Helper()
+			if err := one(s, now, i+1); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"nacks the last ones, and gets them again", func(t *testing.T, _ *journal.Log, s *stream, now time.Time, _ uint64) {
+			t.Helper()
+			if err := s.Nack(now, uint64(s.Stats(now).Unacked), 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, err := s.Fill(nil, 1<<10, 1, now); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"acks a range in vain", func(t *testing.T, _ *journal.Log, s *stream, now time.Time, _ uint64) {
+			t.Helper()
+			if n, err := s.AckThrough(now, uint64(s.Stats(now).Unacked)); n != 0 || err != nil {
+				t.Fatal(n, err)
+			}
+		}, true},
+		{"comes back", func(t *testing.T, l *journal.Log, s *stream, now time.Time, _ uint64) {
+			t.Helper()
+			c, err := l.Resume("s", "", 0, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Cursor, s.reader = c, journal.NewReader(journal.ReaderLimits{})
+			if _, n, _, err := s.Fill(nil, 1<<10, 1, now); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+		}, false},
+	} {
+		t.Run(a.name, func(t *testing.T) {
+			cost := func(messages int) (steps, bytes uint64) {
+				now := start()
+				l := newLog(t, journal.Options{})
+				s := burden(t, l, now, "s", messages)
+				for seq := uint64(1); a.late && seq <= uint64(messages); seq++ {
+					if err := s.Nack(now, seq, time.Hour, ""); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				looked := s.Looked()
+				for i := range uint64(times) {
+					now = now.Add(time.Millisecond)
+					a.do(t, l, s, now, i)
+				}
+				steps = (s.Looked() - looked) / times
+				runtime.ReadMemStats(&after)
+				return steps, (after.TotalAlloc - before.TotalAlloc) / times
+			}
+			few, fewBytes := cost(100)
+			many, manyBytes := cost(60_000)
+			t.Logf("%d deliveries and %d bytes beside 100, %d and %d beside 60,000", few, fewBytes, many, manyBytes)
+			if many > few+2048 || manyBytes > 2*fewBytes+4096 {
+				t.Errorf("%d deliveries and %d bytes beside 100, %d and %d beside 60,000", few, fewBytes, many, manyBytes)
+			}
+		})
+	}
+}
+
+// TestReceivedAndGapsAreWhatWasPublished checks the promise of the package over random histories.
+func TestReceivedAndGapsAreWhatWasPublished(t *testing.T) {
+	first := rand.Uint64()
+	for i := range uint64(400) {
+		if history(t, first+i, nil); t.Failed() {
+			return
+		}
+	}
+}
+
+// TestADrainTellsWhatItCannotDeliver checks over random histories that a drain tells of all
+// messages that it does not deliver.
+func TestADrainTellsWhatItCannotDeliver(t *testing.T) {
+	for seed := range uint64(200) {
+		w := newWorld(t, seed, nil)
+		w.play(1 + w.choose.below(300))
+		if !t.Failed() {
+			w.drain()
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
 		}
 	}
 }
