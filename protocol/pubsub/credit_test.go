@@ -151,39 +151,6 @@ func TestALongMessageOverASlowPathIsNotStuck(t *testing.T) {
 	})
 }
 
-// TestLongMessagesThatNobodyReadAreFew checks that a subscription buffers only a few long
-// messages that nobody reads, although the credit for their parts is given back at once.
-func TestLongMessagesThatNobodyReadAreFew(t *testing.T) {
-	for name, local := range map[string]bool{"of another node": false, "of the same node": true} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				mesh := linktest.NewMesh(t)
-				node, p := publisher(t, mesh, link.Config{})
-				client := node
-				if !local {
-					client = mesh.Node(link.Config{})
-				}
-				s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
-				before := heap()
-				n, size := race.Fewer(40, 20), 4<<20-100
-				for range n {
-					if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, size))}); err != nil {
-						t.Fatal(err)
-					}
-					sleep(100 * time.Millisecond)
-				}
-				// The log keeps 64 MiB, and 40 MiB are for messages in flight.
-				if grown := heap() - before; grown > 64<<20+40<<20 {
-					t.Errorf("%d MiB are kept", grown>>20)
-				}
-				if m := take(t, s, 1)[0]; m.Gap != nil || len(m.Value.ID) != size || m.Seq != 1 {
-					t.Errorf("message %d: %d bytes, %+v", m.Seq, len(m.Value.ID), m.Gap)
-				}
-			})
-		})
-	}
-}
-
 // TestCreditThatOthersTook has other streams take the credit of a connection before a
 // subscription begins to read, and expects that the subscription, which has no credit left to
 // grant, does not stall.
