@@ -184,9 +184,10 @@ ports-one:
 lint: $(LINT_STAMP) ## golangci-lint on every module
 	@for d in . $(NESTED); do $(MAKE) lint-one MODULE=$$d; done
 
+# golangci-lint refuses to run beside another, in whatever folder that is: it waits for its turn.
 .PHONY: lint-one
 lint-one:
-	$(call step,lint of $(MODULE),cd $(MODULE) && $(LINT) run --config $(CURDIR)/.golangci.yml ./...)
+	$(call step,lint of $(MODULE),cd $(MODULE) && $(LINT) run --allow-serial-runners --config $(CURDIR)/.golangci.yml ./...)
 
 .PHONY: tidy
 tidy: ## fail when a go.mod is not tidy
