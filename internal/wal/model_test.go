@@ -229,16 +229,21 @@ func TestNoCrashLosesOrInventsARecord(t *testing.T) {
 	if testing.Short() {
 		schedules = 5
 	}
+	compacted := uint64(0)
 	for seed := range schedules {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			m := &model{tb: t, rand: rand.New(rand.NewPCG(seed, 0))}
 			if err := m.run(crashes); err != nil {
 				t.Fatal(err)
 			}
-			if m.figures.Removed == 0 || m.figures.Copies == 0 {
-				t.Errorf("nothing was compacted: %+v", m.figures)
+			if m.figures.Removed > 0 && m.figures.Copies > 0 {
+				compacted++
 			}
 		})
+	}
+	// Compaction runs beside the schedules, so on one processor it may not have its turn in one of them.
+	if compacted < schedules/2 {
+		t.Errorf("something was compacted in %d of %d schedules, want half of them", compacted, schedules)
 	}
 }
 
