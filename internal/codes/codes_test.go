@@ -1,0 +1,50 @@
+package codes_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/linkmesh/link/internal/codes"
+)
+
+// TestTheTableIsThatOfGRPC holds the names as the specification of gRPC lists them
+// (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md).
+func TestTheTableIsThatOfGRPC(t *testing.T) {
+	specified := strings.Fields(`OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS
+		PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE
+		DATA_LOSS UNAUTHENTICATED`) //nolint:misspell // gRPC's spelling
+	if len(specified) != codes.Highest+1 {
+		t.Fatalf("%d names, want %d", len(specified), codes.Highest+1)
+	}
+	for i, want := range specified {
+		if got := codes.Upper(uint32(i)); got != want {
+			t.Errorf("code %d is %s, want %s", i, got, want)
+		}
+		lower := strings.ToLower(want)
+		if i == 1 {
+			lower = "canceled" // as link spells it
+		}
+		if got := codes.Words(uint32(i)); got != strings.ReplaceAll(lower, "_", " ") {
+			t.Errorf("code %d is %q in words, want those of %s", i, got, want)
+		}
+		got, ok := codes.Number(lower)
+		if want := i > 0; ok != want || ok && got != uint32(i) {
+			t.Errorf("Number(%s) = %d, %v, want %d, %v", lower, got, ok, i, want)
+		}
+	}
+	if names := codes.Names(); len(names) != codes.Highest || names[0] != "canceled" || names[4] != "not_found" {
+		t.Errorf("the names are %q", names)
+	}
+}
+
+func TestACodeWithoutANameIsANumber(t *testing.T) {
+	if got := codes.Words(17); got != "code 17" {
+		t.Errorf("Words(17) = %q", got)
+	}
+	if got := codes.Upper(17); got != "17" {
+		t.Errorf("Upper(17) = %q", got)
+	}
+	if _, ok := codes.Number("code_17"); ok {
+		t.Error("code_17 is a code")
+	}
+}
