@@ -8,11 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/topology"
 	"github.com/linkmesh/link/tracing"
@@ -268,18 +268,10 @@ func (cfg *Config) bindAddr(tier security.Tier) (string, error) {
 	if err != nil {
 		return "", Errorf(InvalidArgument, "Config.Addr is %q, want host:port: %w", cfg.Addr, err)
 	}
-	if !loopback(host) {
+	if !router.Loopback(host) {
 		return "", Errorf(FailedPrecondition, "Config.Addr (or LINK_ADDR) is %q, but the development tier stays on loopback; set LINK_CLUSTER_SECRET or Config.Identity to leave this machine", cfg.Addr)
 	}
 	return cfg.Addr, nil
-}
-
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // advertised returns the address that others dial, for a socket bound to local.

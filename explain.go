@@ -2,16 +2,7 @@ package link
 
 import (
 	"context"
-	"fmt"
-	"maps"
-	"math/rand/v2"
-	"slices"
-	"time"
 
-	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/internal/balance"
-	"github.com/linkmesh/link/internal/clock"
-	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -26,128 +17,9 @@ func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topolo
 	if err := r.Validate(); err != nil {
 		return topology.Explanation{}, failed("explain "+r.String(), err)
 	}
-	if _, err := n.Instances(ctx, r.Service); err != nil {
-		return topology.Explanation{}, err
-	}
-	var c callConfig
-	for _, opt := range opts {
-		opt.applyCall(&c)
-	}
-	request := topology.Request{
-		Kind: r.Kind.String(), Name: r.Name, Caller: n.cfg.identityName(), ReadOnly: r.Level == ReadOnly, Key: c.sticky,
-		Random: rand.Uint64(), //nolint:gosec // a draw of lots, not a secret
-	}
-	if c.metadata.Len() > 0 {
-		request.Meta = (*lookup)(&c.metadata)
-	}
-	if err := c.checkTags(); err != nil {
-		return topology.Explanation{}, failed("explain "+r.String(), err)
-	}
-	candidates := func(service string) []topology.Candidate {
-		s, err := n.service(service)
-		if err != nil || s.wait(ctx, time.Now().Add(n.cfg.CallTimeout)) != nil {
-			return nil
-		}
-		return s.candidates(&c)
-	}
-	if c.instance != "" {
-		e := topology.Explain(nil, r.Service, request, n.locality(), candidates)
-		e.Plan, e.Target, e.Fixed = nil, c.instance, "the call names its instance, "+c.instance
-		return e, nil
-	}
-	s, err := n.service(r.Service)
+	e, err := n.router.Explain(ctx, askOf(r, opts))
 	if err != nil {
-		return topology.Explanation{}, failed("explain "+r.String(), err)
+		return topology.Explanation{}, failed("explain "+r.String(), routed(err))
 	}
-	v := s.view.Load()
-	plan := v.planFor(&request, &c, clock.Now())
-	return topology.ExplainPlan(v.policy, r.Service, request, plan, n.locality(), candidates), nil
-}
-
-// candidates returns the instances as an explanation shows them, for a call with options c.
-func (s *service) candidates(c *callConfig) []topology.Candidate {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	out := make([]topology.Candidate, 0, len(s.members)+len(s.leftOut))
-	for _, id := range slices.Sorted(maps.Keys(s.members)) {
-		in := s.members[id]
-		candidate := candidateOf(&in.Instance)
-		candidate.Trouble = s.troubleLocked(in, c, now)
-		candidate.Note = s.noteLocked(in, now)
-		out = append(out, candidate)
-	}
-	for i := range s.snapshot.Instances {
-		if in := &s.snapshot.Instances[i]; s.leftOut[in.ID] {
-			candidate := candidateOf(in)
-			candidate.Trouble, _ = s.node.refused(*in, s.snapshot.Origin)
-			out = append(out, candidate)
-		}
-	}
-	return out
-}
-
-func candidateOf(in *discovery.Instance) topology.Candidate {
-	return topology.Candidate{
-		ID: in.ID, Addr: in.Addr, Tags: in.Tags, TagsUnknown: in.TagsUnknown, Meta: in.Meta, Weight: in.Weight,
-		Zone: in.Zone(), Region: in.Region(), Datacenter: in.Datacenter(),
-	}
-}
-
-// troubleLocked returns why an instance gets no call at all, or "" if it may get one.
-func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) string {
-	if in.Status == discovery.Draining {
-		return "draining"
-	}
-	if left := in.state.leaving.Load() - clock.Of(now); left > 0 {
-		return fmt.Sprintf("said that it drains, %v left", time.Duration(left).Round(time.Second))
-	}
-	switch {
-	case c.instance != "" && c.instance != in.ID:
-		return "the call is for instance " + c.instance
-	case in.TagsUnknown:
-	case !hasAll(in.Tags, c.tags):
-		return fmt.Sprintf("the call is for tags %q", c.tags)
-	case c.zone && !topology.SameZone.Contains(s.node.locality(), localityOf(&in.Instance)):
-		return "the call is for this zone"
-	}
-	e, ok := s.set.Lookup(in.ID)
-	if !ok {
-		return "takes no calls"
-	}
-	if e.Barred(clock.Of(now)) {
-		if t := in.state.trouble.Load(); t != nil {
-			return fmt.Sprintf("%v, %v left", t.err, t.until.Sub(now).Round(100*time.Millisecond))
-		}
-	}
-	if until, ok := e.Ejected(clock.Of(now)); ok && s.set.Len() > 1 {
-		return fmt.Sprintf("ejected: it failed call after call, %v left", time.Duration(until-clock.Of(now)).Round(100*time.Millisecond))
-	}
-	return ""
-}
-
-// noteLocked describes the state of an instance: its connection, load and latency.
-func (s *service) noteLocked(in *instance, now time.Time) string {
-	note := "not connected"
-	if in.peer.Live(transport.ClassCalls) != nil || in.peer.Live(transport.ClassBulk) != nil {
-		note = "connected"
-	}
-	if e, ok := s.set.Lookup(in.ID); ok {
-		if n := e.InFlight(); n > 0 {
-			note += fmt.Sprintf(", %d in flight", n)
-		}
-		if d := e.Silence(clock.Of(now)); d >= balance.SilenceFloor {
-			note += fmt.Sprintf(", no answer for %v", d.Round(10*time.Millisecond))
-		}
-		if d := e.Latency(clock.Of(now)); d > 0 {
-			note += fmt.Sprintf(", %v", d.Round(10*time.Microsecond))
-		}
-	}
-	if in.TagsUnknown {
-		note += ", its tags are not known until it is"
-	}
-	if _, held := s.held[in.ID]; held {
-		note += ", held though its registry lost it"
-	}
-	return note
+	return e, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/router"
 )
 
 // FollowTag sends the names of the services, in the node's namespace, that have an
@@ -38,7 +39,7 @@ func (n *Node) followTag(ctx context.Context, tag string) (<-chan []string, erro
 	finder, ok := n.registry.(discovery.Finder)
 	if !ok {
 		return nil, Errorf(Unimplemented, "%s cannot tell which services have the tag %q: it is not a discovery.Finder; use one that is, "+
-			"as discovery/consul, discovery/local and discovery/static are, or name the services", describeRegistry(n.registry), tag)
+			"as discovery/consul, discovery/local and discovery/static are, or name the services", router.Describe(n.registry), tag)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	undo := context.AfterFunc(n.group.Context(), func() { cancel(errNodeClosed) })
@@ -53,9 +54,9 @@ func (n *Node) followTag(ctx context.Context, tag string) (<-chan []string, erro
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case errors.Is(err, discovery.ErrLimit):
-			return nil, Errorf(ResourceExhausted, "looking for the tag %q in %s: %w", tag, describeRegistry(n.registry), err)
+			return nil, Errorf(ResourceExhausted, "looking for the tag %q in %s: %w", tag, router.Describe(n.registry), err)
 		default:
-			return nil, Errorf(Unavailable, "looking for the tag %q in %s: %w", tag, describeRegistry(n.registry), err)
+			return nil, Errorf(Unavailable, "looking for the tag %q in %s: %w", tag, router.Describe(n.registry), err)
 		}
 	}
 	ch := make(chan []string, 1)

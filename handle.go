@@ -35,7 +35,7 @@ type handler struct {
 	call   CallHandler
 	stream StreamHandler
 	// sizes is the hint for responses.
-	sizes sizeHint
+	sizes transport.SizeHint
 	// wrapped is the server middleware around call or stream; nil if there is none.
 	wrapped Handler
 
@@ -272,7 +272,7 @@ func (n *Node) encode(c *transport.Call, h *handler, response any) (err error) {
 			err = panicked(p)
 		}
 	}()
-	if hint := int(h.sizes.Load()); cap(c.Reply) < hint {
+	if hint := h.sizes.Size(); cap(c.Reply) < hint {
 		c.Reply = transport.GetBuffer(hint)
 	}
 	b, body := wire.BeginFrame(c.Reply, wire.KindData, 0)
@@ -282,7 +282,7 @@ func (n *Node) encode(c *transport.Call, h *handler, response any) (err error) {
 	if size := len(c.Reply) - body; size > n.replyLimit(h, c) {
 		return n.replyTooLarge(h, c, size)
 	}
-	h.sizes.note(len(c.Reply))
+	h.sizes.Note(len(c.Reply))
 	return wire.EndFrame(c.Reply, body)
 }
 

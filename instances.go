@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/linkmesh/link/codec"
@@ -16,21 +15,11 @@ import (
 // has first answered, ctx ends, or Config.CallTimeout has passed. The result must
 // not be modified.
 func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance, error) {
-	s, err := n.service(name)
-	if err == nil {
-		err = s.wait(ctx, time.Now().Add(n.cfg.CallTimeout))
-	}
+	list, err := n.router.Instances(ctx, name)
 	if err != nil {
-		return nil, failed("instances of "+name, err)
+		return nil, failed("instances of "+name, routed(err))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]discovery.Instance, 0, len(s.members))
-	for _, in := range s.members {
-		out = append(out, in.Instance)
-	}
-	slices.SortFunc(out, func(a, b discovery.Instance) int { return compareStrings(a.ID, b.ID) })
-	return out, nil
+	return list, nil
 }
 
 // Codec returns the codec of the node's messages, for patterns.

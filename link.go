@@ -51,7 +51,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"hash/maphash"
 	"io"
 	"net"
 	"os"
@@ -66,6 +65,7 @@ import (
 	"github.com/linkmesh/link/discovery/local"
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
@@ -91,7 +91,6 @@ type Node struct {
 	tags     ownTags
 	monitors monitors
 	mirrors  mirrors
-	policy   policies
 
 	// announcing holds a token while the registry is updated.
 	announcing chan struct{}
@@ -99,9 +98,9 @@ type Node struct {
 	extensions extensions
 	drains     drainFuncs
 
-	routes   routeTable
-	services serviceTable
-	names    names
+	routes routeTable
+	// router decides where calls go.
+	router *router.Router
 
 	mu    sync.Mutex // guards the fields below
 	state state
@@ -158,15 +157,9 @@ func New(cfg Config) (*Node, error) {
 		shutdown:   make(chan struct{}),
 	}
 	n.monitors = monitors{node: n}
-	n.names.node = n
-	n.services.seed = maphash.MakeSeed()
 	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
 	n.tags.init(n)
 	n.started = time.Now()
-	n.policy.node = n
-	if err := n.policy.load(); err != nil {
-		return nil, failed("link.New", err)
-	}
 	n.invoke = chain(cfg.Client, n.callTerminal)
 	n.opener = chain(cfg.Client, n.openTerminal)
 	if len(cfg.Server) > 0 {
@@ -189,7 +182,34 @@ func New(cfg Config) (*Node, error) {
 		_ = n.closeOwned()
 		return nil, failed("link.New", err)
 	}
+	if n.router, err = n.newRouter(); err != nil {
+		_ = n.closeOwned()
+		return nil, failed("link.New", routed(err))
+	}
 	return n, nil
+}
+
+func (n *Node) newRouter() (*router.Router, error) {
+	cfg := &n.cfg
+	return router.New(router.Config{
+		Registry:  n.registry,
+		Namespace: cfg.Namespace,
+		Node: router.Self{
+			ID: n.identity.ID(), Tier: n.identity.Tier(), Name: cfg.identityName(), Instance: n.instance,
+			Tags: cfg.Tags, Meta: cfg.Meta, Codec: cfg.Codec,
+		},
+		Topology: router.Documents{
+			Code: cfg.Topology, File: cfg.TopologyFile, AllowRedirect: cfg.AllowRedirect, AllowFaults: cfg.AllowFaults,
+		},
+		AllowNets:   cfg.AllowNets,
+		CallTimeout: cfg.CallTimeout,
+		Silence:     cfg.Limits.silence(),
+		Logger:      cfg.Logger,
+		Group:       n.group,
+		Endpoint:    n.socket,
+		OnLoopback:  n.onLoopback,
+		TLS:         func(service security.ID) *tls.Config { return security.ClientTLS(n.identity, service) },
+	})
 }
 
 // defaultRegistry makes the registry that the environment asks for.
@@ -306,7 +326,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 		Identify:  n.identify,
 		Refusal:   refusalReason,
 		Setup:     n.setup,
-		MayDial:   n.mayDial,
+		MayDial:   n.router.MayDial,
 		Handler:   (*dispatcher)(n),
 		Limits:    n.cfg.Limits.transport(),
 		Logger:    n.cfg.Logger,

@@ -96,3 +96,16 @@ func SetReplyMeta(ctx context.Context, key, value string) bool {
 	info.reply = next
 	return true
 }
+
+// lookup is Metadata in the form that the topology reads.
+type lookup Metadata
+
+// Get returns the value of a key.
+func (l *lookup) Get(key string) (string, bool) {
+	m := Metadata(*l)
+	i, ok := m.find(key)
+	if !ok {
+		return "", false
+	}
+	return m.pairs[i].Value, true
+}

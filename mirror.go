@@ -22,9 +22,9 @@ type mirrors struct {
 	dropped atomic.Uint64
 }
 
-// send sends a copy of a call that has been encoded, if the call is drawn for it.
-func (m *mirrors) send(o *outgoing) {
-	plan := o.plan.Mirrored(&o.request)
+// send sends a copy of a call that has been encoded, if the topology asks for one and the call is drawn for it.
+func (m *mirrors) send(c *call) {
+	plan := c.search.Mirrored()
 	if plan == nil {
 		return
 	}
@@ -36,32 +36,33 @@ func (m *mirrors) send(o *outgoing) {
 	}
 	// This is taken back below if the copy is not sent.
 	m.sent.Add(1)
-	c := &outgoing{
-		Operation: Operation{Route: o.Route, Client: true, Metadata: Metadata{pairs: slices.Clone(o.Metadata.pairs)}},
-		service:   o.service, now: o.now, deadline: o.deadline, dated: true,
-		plan: plan, copied: true, request: o.request,
+	twin := &call{
+		Operation: Operation{Route: c.Route, Client: true, Metadata: Metadata{pairs: slices.Clone(c.Metadata.pairs)}},
+		node:      m.node,
 		// These are the options that the message and its reply need. Those that narrow the choice of an instance are
 		// for the call, not for its copy.
-		config: callConfig{key: o.config.key, size: o.config.size, sized: o.config.sized},
-		data:   slices.Clone(o.data), size: o.size,
-		headers: wire.Headers{
-			Trace: o.headers.Trace, Codec: o.headers.Codec, Idempotency: slices.Clone(o.headers.Idempotency),
-		},
+		config: callConfig{key: c.config.key, size: c.config.size, sized: c.config.sized},
+		data:   slices.Clone(c.data), size: c.size,
 	}
-	c.headers.Metadata = c.Metadata.pairs
-	if c.request.Meta != nil {
-		c.request.Meta = (*lookup)(&c.Metadata)
+	ask, headers := twin.ask(), &c.attempt.headers
+	ask.Level, ask.Encoded = c.config.ask.Level, true
+	if c.config.ask.Meta != nil {
+		ask.Meta = (*lookup)(&twin.Metadata)
 	}
+	twin.attempt.headers = wire.Headers{
+		Trace: headers.Trace, Codec: headers.Codec, Idempotency: slices.Clone(headers.Idempotency), Metadata: twin.Metadata.pairs,
+	}
+	c.search.Copy(&twin.search, plan, ask)
 	ok := m.node.group.Go(func(ctx context.Context) {
 		defer func() { <-m.room }()
-		ctx, cancel := context.WithDeadline(ctx, c.deadline)
+		ctx, cancel := context.WithDeadline(ctx, twin.search.Deadline())
 		defer cancel()
-		err := c.start(ctx)
+		err := twin.search.ChooseCopy(ctx)
 		if err == nil {
-			err = c.run(ctx)
+			err = twin.run(ctx)
 		}
 		// The copy was not sent. Other errors are dropped, because nobody waits for the copy.
-		if err != nil && c.attempts == 0 {
+		if err != nil && twin.search.Attempts() == 0 {
 			m.sent.Add(^uint64(0))
 			m.dropped.Add(1)
 		}

@@ -8,10 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 // still returns a node that opens no socket.
@@ -49,11 +47,9 @@ type named string
 func (named) Network() string  { return "udp" }
 func (n named) String() string { return string(n) }
 
-// TestWhoIsOnThisMachineOnly checks that a node may dial loopback addresses of a shared registry only if it is itself
-// bound to loopback.
+// TestWhoIsOnThisMachineOnly checks by what a node is bound to whether others can reach it.
 func TestWhoIsOnThisMachineOnly(t *testing.T) {
 	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
-	here := discovery.Instance{ID: "orders-1", Service: "orders", Addr: "127.0.0.1:7443"}
 	for _, test := range []struct {
 		name string
 		cfg  Config
@@ -74,13 +70,6 @@ func TestWhoIsOnThisMachineOnly(t *testing.T) {
 			if got := n.onLoopback(); got != test.want {
 				t.Errorf("on this machine only: %t, want %t", got, test.want)
 			}
-			why, fix := n.refused(here, discovery.FromNetwork)
-			if refused := why != ""; refused == test.want || refused && !strings.Contains(fix, "Config.Advertise") {
-				t.Errorf("an instance on loopback in a shared registry: %q, %q", why, fix)
-			}
-			if why, _ := n.refused(here, discovery.FromHost); why != "" {
-				t.Errorf("an instance on loopback in the registry of this machine: %q", why)
-			}
 		})
 	}
 }
@@ -93,20 +82,6 @@ func TestANodeThatListensIsWhereItSays(t *testing.T) {
 		n.addr = addr
 		if got := n.onLoopback(); got != want {
 			t.Errorf("%s: on this machine only: %t, want %t", addr, got, want)
-		}
-	}
-}
-
-// TestWhatMayNotBeDialedInTheDevelopmentTier checks that the development tier stays on its machine.
-func TestWhatMayNotBeDialedInTheDevelopmentTier(t *testing.T) {
-	n := still(t, Config{Identity: securitytest.NewCA(t, "mesh.test").Source("client", securitytest.WithTier(security.TierDev))})
-	for addr, want := range map[string]string{
-		"127.0.0.1:7443": "", "[::1]:7443": "", "localhost:7443": "",
-		"192.0.2.1:7443": "the development tier stays on this machine", "orders.example:7443": "the development tier stays on this machine",
-		"192.0.2.1": "its address is not a host:port",
-	} {
-		if why, _ := n.refused(discovery.Instance{Addr: addr}, discovery.FromNetwork); why != want {
-			t.Errorf("%s: %q, want %q", addr, why, want)
 		}
 	}
 }
@@ -149,37 +124,13 @@ func TestAddressesThatMayBeDialed(t *testing.T) {
 		{prefixes("0.0.0.0/0"), "169.254.169.254", "metadata service"},
 	} {
 		n := still(t, Config{AllowNets: test.nets})
-		err := n.mayDial(netip.MustParseAddr(test.addr))
+		err := n.router.MayDial(netip.MustParseAddr(test.addr))
 		if test.want == "" && err != nil || !strings.Contains(fmt.Sprint(err), test.want) {
 			t.Errorf("%s with %v: %v, want %q", test.addr, test.nets, err, test.want)
 		}
 	}
-	if err := still(t, Config{}).mayDial(netip.Addr{}); err == nil {
+	if err := still(t, Config{}).router.MayDial(netip.Addr{}); err == nil {
 		t.Error("no address at all may be dialed")
-	}
-}
-
-// TestNamesOfThisMachineAreJudgedWhenTheyAreResolved checks resolved addresses: a host name may hide a loopback address.
-func TestNamesOfThisMachineAreJudgedWhenTheyAreResolved(t *testing.T) {
-	t.Setenv("LINK_CLUSTER_SECRET", security.NewSecret())
-	for _, tt := range []struct {
-		bind   string
-		origin discovery.Origin
-		addr   string
-		want   bool
-	}{
-		{":0", discovery.FromNetwork, "127.0.0.1", false},
-		{":0", discovery.FromNetwork, "::1", false},
-		{":0", discovery.FromNetwork, "192.0.2.1", true},
-		{":0", discovery.FromHost, "127.0.0.1", true},
-		{":0", discovery.FromConfig, "127.0.0.1", true},
-		{"127.0.0.1:0", discovery.FromNetwork, "127.0.0.1", true},
-	} {
-		s := &service{node: still(t, Config{Addr: tt.bind})}
-		s.snapshot.Origin = tt.origin
-		if err := s.mayDial(netip.MustParseAddr(tt.addr)); (err == nil) != tt.want {
-			t.Errorf("bound to %s, registry %v, %s: %v", tt.bind, tt.origin, tt.addr, err)
-		}
 	}
 }
 

@@ -1,6 +1,6 @@
 package link
 
-import "github.com/linkmesh/link/discovery"
+import "github.com/linkmesh/link/internal/router"
 
 // CallOption changes one call or one stream that is opened.
 type CallOption interface{ applyCall(c *callConfig) }
@@ -13,34 +13,14 @@ type callConfig struct {
 	metadata Metadata
 	key      string
 	answered *Peer
-	wait     bool
 	reply    *Metadata
 	messages int
 	bytes    int
-	// tags are what the instance must have.
-	tags   []string
-	sticky string
-	// instance is the ID of the only instance to call; "" if any will do.
-	instance string
-	// zone restricts the call to the zone of this node.
-	zone bool
+	// ask is what the call asks of the router.
+	ask router.Ask
 	// size is the largest message in bytes, if sized is set.
 	size  int
 	sized bool
-}
-
-// narrows reports whether the call asks for a part of the instances.
-func (c *callConfig) narrows() bool { return len(c.tags) > 0 || c.zone }
-
-// checkTags returns an error if one of the tags is not valid.
-func (c *callConfig) checkTags() error {
-	if len(c.tags) == 0 {
-		return nil
-	}
-	if err := (discovery.Instance{ID: "x", Service: "x", Addr: "127.0.0.1:1", Tags: c.tags}).Validate(); err != nil {
-		return Errorf(InvalidArgument, "OnTags: %w", err)
-	}
-	return nil
 }
 
 // handleConfig is what the options of a handler say. sized means that maxMessage
@@ -88,7 +68,7 @@ func ReplyMeta(m *Metadata) CallOption { return replyMetaOption{m} }
 
 type waitOption struct{}
 
-func (waitOption) applyCall(c *callConfig) { c.wait = true }
+func (waitOption) applyCall(c *callConfig) { c.ask.Wait = true }
 
 // WaitForReady makes the call wait, until its deadline, for an instance that can
 // be reached; without it the call would fail with [Unavailable] at once. It does not
@@ -98,7 +78,7 @@ func WaitForReady() CallOption { return waitOption{} }
 
 type tagsOption []string
 
-func (o tagsOption) applyCall(c *callConfig) { c.tags = append(c.tags, o...) }
+func (o tagsOption) applyCall(c *callConfig) { c.ask.Tags = append(c.ask.Tags, o...) }
 
 // OnTags sends the call only to instances that have all of tags, among those that
 // the topology lets it reach. If there is none, the call fails with
@@ -107,7 +87,7 @@ func OnTags(tags ...string) CallOption { return tagsOption(tags) }
 
 type stickyOption string
 
-func (o stickyOption) applyCall(c *callConfig) { c.sticky = string(o) }
+func (o stickyOption) applyCall(c *callConfig) { c.ask.Key = string(o) }
 
 // Sticky sends calls with the same key to the same instance, from whichever
 // node, for as long as it takes calls and is not much busier than the others; see
@@ -116,7 +96,7 @@ func Sticky(key string) CallOption { return stickyOption(key) }
 
 type zoneOption struct{}
 
-func (zoneOption) applyCall(c *callConfig) { c.zone = true }
+func (zoneOption) applyCall(c *callConfig) { c.ask.Zone = true }
 
 // InZone sends the call only to instances in the zone of this node, which its
 // tag "zone=…" names. If there is none the call fails with [Unavailable].
@@ -124,7 +104,7 @@ func InZone() CallOption { return zoneOption{} }
 
 type instanceOption string
 
-func (o instanceOption) applyCall(c *callConfig) { c.instance = string(o) }
+func (o instanceOption) applyCall(c *callConfig) { c.ask.Instance = string(o) }
 
 // OnInstance sends the call to the instance with this ID and no other, whatever
 // the topology says. If it cannot be reached the call fails with [Unavailable].

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 
+	"github.com/linkmesh/link/internal/spell"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/tracing"
@@ -61,7 +62,7 @@ type verified struct {
 	tls         string
 	keyExchange string
 	// nearRoutes are proposals for calls of routes that the peer does not have.
-	nearRoutes proposals
+	nearRoutes spell.Cache
 }
 
 // identify returns the identity of the peer of a verified handshake, for the transport.

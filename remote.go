@@ -1,58 +1,26 @@
 package link
 
 import (
-	"cmp"
-	"errors"
 	"time"
 
 	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// fromTransport turns a transport error into an *Error with its code.
-func fromTransport(err error, in *instance) *Error {
-	out := &Error{Code: Unavailable, Message: err.Error(), Peer: in.ID + " at " + in.Addr, Cause: err}
-	var te *transport.Error
-	if !errors.As(err, &te) {
-		return out
+// fromRouter returns an error of the router as an *Error.
+func fromRouter(e *router.Error) *Error {
+	return &Error{Code: Code(e.Code), Peer: e.Peer, Attempt: e.Attempt, Message: e.Message, Cause: e.Cause}
+}
+
+// routed returns the error of a function of the router for this package: its own errors become an *Error, and those
+// that it was given are returned as they are.
+func routed(err error) error {
+	if e, ok := err.(*router.Error); ok { //nolint:errorlint // the errors of the router are not wrapped
+		return fromRouter(e)
 	}
-	out.Message = te.Reason.String()
-	if te.Detail != "" {
-		out.Message += ": " + te.Detail
-	}
-	if te.Err != nil {
-		out.Message += ": " + foreign.Text(te.Err.Error())
-	}
-	switch te.Reason { //nolint:exhaustive // the rest is Unavailable
-	case transport.ReasonCanceled:
-		if te.Err != nil {
-			out.Message = cmp.Or(te.Detail, "while waiting for the reply") + ": " + te.Err.Error()
-		}
-		out.Code = Canceled
-		if te.OutOfTime() {
-			out.Code = DeadlineExceeded
-		}
-	case transport.ReasonReset:
-		switch te.Code { //nolint:exhaustive // the rest is Unavailable
-		case wire.CodeCanceled:
-			out.Code = Canceled
-		case wire.CodeDeadline:
-			out.Code = DeadlineExceeded
-		case wire.CodeInternal:
-			out.Code = Internal
-			out.Message = "the handler ended without an answer; the log of that process says more"
-		}
-	case transport.ReasonRejected, transport.ReasonIdentity:
-		out.Code = Unauthenticated
-	case transport.ReasonIncompatible, transport.ReasonForbidden:
-		out.Code = FailedPrecondition
-	case transport.ReasonProtocol:
-		out.Code = Internal
-	case transport.ReasonLimit, transport.ReasonOverloaded:
-		out.Code = ResourceExhausted
-	}
-	return out
+	return err
 }
 
 // ErrProcessGone is part of the error of a call or stream whose connection ended because

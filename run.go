@@ -3,13 +3,13 @@ package link
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
 )
 
@@ -98,7 +98,7 @@ func (n *Node) announceFirst(ctx context.Context) error {
 	defer n.mu.Unlock()
 	switch {
 	case err != nil && n.state == stateStarting:
-		return Errorf(Unavailable, "announcing %s in %s: %w", n.cfg.Service, describeRegistry(n.registry), err)
+		return Errorf(Unavailable, "announcing %s in %s: %w", n.cfg.Service, router.Describe(n.registry), err)
 	case err != nil:
 		return errNodeClosed
 	case n.state != stateStarting:
@@ -188,13 +188,6 @@ func (n *Node) statusLocked() discovery.Status {
 		return discovery.Draining
 	}
 	return discovery.Serving
-}
-
-func describeRegistry(r discovery.Registry) string {
-	if d, ok := r.(discovery.Describer); ok {
-		return d.Describe()
-	}
-	return fmt.Sprintf("registry %T", r)
 }
 
 // Shutdown takes the node out of the mesh without failing a call: it withdraws the

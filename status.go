@@ -1,14 +1,10 @@
 package link
 
 import (
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/internal/clock"
-	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/router"
 )
 
 // Status is what a node knows about itself and about the services it calls, for
@@ -99,16 +95,17 @@ func (n *Node) Status() Status {
 	n.mu.Lock()
 	s := Status{
 		Service: n.cfg.Service, Instance: n.instance, Addr: n.addr, Tags: slices.Clone(n.tags.current()),
-		Serving: n.state == stateRunning, Registry: describeRegistry(n.registry),
-		Forgotten: n.services.forgotten.Load(),
+		Serving: n.state == stateRunning, Registry: router.Describe(n.registry),
+		Forgotten: n.router.Forgotten(),
 		Mirrored:  n.mirrors.sent.Load(), MirrorsDropped: n.mirrors.dropped.Load(),
 	}
 	n.mu.Unlock()
-	for known := range n.services.all() {
-		s.Services = append(s.Services, known.status())
+	for _, service := range n.router.Status() {
+		s.Services = append(s.Services, ServiceStatus(service))
 	}
-	slices.SortFunc(s.Services, func(a, b ServiceStatus) int { return strings.Compare(a.Service, b.Service) })
-	s.Topology = n.policy.status()
+	for _, document := range n.router.Documents() {
+		s.Topology = append(s.Topology, TopologyStatus(document))
+	}
 	if e := n.endpoint.Load(); e != nil {
 		if refused := e.Refused(); len(refused) > 0 {
 			s.Refused = refused
@@ -118,61 +115,4 @@ func (n *Node) Status() Status {
 		}
 	}
 	return s
-}
-
-func (s *service) status() ServiceStatus {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := clock.Now()
-	out := ServiceStatus{
-		Service: s.name, Instances: len(s.members), Held: len(s.held), LeftOut: len(s.leftOut),
-		Source: s.snapshot.Source, Stale: s.snapshot.Stale, Reason: s.snapshot.Reason, At: s.snapshot.At,
-	}
-	for id, in := range s.members {
-		if in.Status == discovery.Serving {
-			out.Serving++
-		}
-		if in.peer.Live(transport.ClassCalls) != nil || in.peer.Live(transport.ClassBulk) != nil {
-			out.Connected++
-		}
-		e, ok := s.set.Lookup(id)
-		if !ok {
-			continue
-		}
-		if e.Barred(now) {
-			out.Barred++
-		} else if _, ejected := e.Ejected(now); ejected {
-			out.Ejected++
-		}
-	}
-	return out
-}
-
-func (p *policies) status() []TopologyStatus {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	origins := slices.Collect(maps.Keys(p.layers))
-	for origin := range p.problems {
-		if _, ok := p.layers[origin]; !ok {
-			origins = append(origins, origin)
-		}
-	}
-	for origin := range p.stale {
-		if !slices.Contains(origins, origin) {
-			origins = append(origins, origin)
-		}
-	}
-	slices.Sort(origins)
-	out := make([]TopologyStatus, 0, len(origins))
-	for _, origin := range origins {
-		s := TopologyStatus{Origin: origin, Stale: p.stale[origin].reason}
-		if origin == originFile {
-			s.Origin = p.node.cfg.TopologyFile
-		}
-		if problem := p.problems[origin]; problem != nil {
-			s.Err, s.At = problem.err, problem.at
-		}
-		out = append(out, s)
-	}
-	return out
 }

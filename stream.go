@@ -6,6 +6,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -52,89 +54,84 @@ type Stream struct {
 // Errors: those of [Node.Call]; ResourceExhausted if Limits.Waiters already wait for a
 // stream of the connection. A refusal by the handler arrives at Recv.
 func (n *Node) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, error) {
-	o := &outgoing{}
-	o.Route, o.Client = r, true
+	c := &call{}
+	c.Route, c.Client = r, true
 	for _, opt := range opts {
-		opt.applyCall(&o.config)
+		opt.applyCall(&c.config)
 	}
-	o.Metadata = o.config.metadata
-	if err := n.opener(context.WithValue(ctx, outgoingKey{}, o), &o.Operation); err != nil {
+	c.Metadata = c.config.metadata
+	if err := n.opener(context.WithValue(ctx, callKey{}, c), &c.Operation); err != nil {
 		return nil, failed("open "+r.String(), err)
 	}
-	return o.Stream, nil
+	return c.Stream, nil
 }
 
 // openTerminal is the innermost handler of the client's middleware for streams.
 func (n *Node) openTerminal(ctx context.Context, op *Operation) error {
-	o, err := outgoingOf(ctx, op)
+	c, err := callOf(ctx, op)
 	if err != nil {
 		return err
 	}
-	err = n.open(ctx, o)
-	op.Peer, op.Stream = o.Peer, o.Stream
+	err = n.open(ctx, c)
+	op.Peer, op.Stream = c.Peer, c.Stream
 	return err
 }
 
-func (n *Node) open(ctx context.Context, o *outgoing) error {
-	if err := checkCredit(o.config.messages, o.config.bytes); err != nil {
+func (n *Node) open(ctx context.Context, c *call) error {
+	if err := checkCredit(c.config.messages, c.config.bytes); err != nil {
 		return err
 	}
-	if err := n.prepare(ctx, o); err != nil {
+	if err := n.prepare(ctx, c); err != nil {
 		return err
 	}
-	if carrier := n.cfg.Tracer.Inject(ctx, nil); len(carrier) > 0 {
-		o.headers.Trace = tracePairs(carrier)
-	}
-	o.headers.Metadata = o.Metadata.pairs
-	o.headers.Codec = uint64(n.cfg.Codec.ID())
-	o.headers.Credit = wire.Credit{Messages: uint64(o.config.messages), Bytes: uint64(o.config.bytes)}
+	c.describe(ctx)
+	headers := &c.attempt.headers
+	headers.Credit = wire.Credit{Messages: uint64(c.config.messages), Bytes: uint64(c.config.bytes)}
+	headers.Timeout = wire.MaxVarint
 	if d, ok := ctx.Deadline(); ok {
-		o.headers.Timeout = uint64(max(timeLeft(d).Microseconds(), 1))
-	} else {
-		o.headers.Timeout = wire.MaxVarint
+		headers.Timeout = uint64(max(time.Until(d).Microseconds(), 1))
 	}
 	for {
-		e, session, err := o.next(ctx, transport.ClassBulk)
+		t, err := c.search.Next(ctx, transport.ClassBulk)
 		if err != nil {
-			return err
+			return routed(err)
 		}
-		if err = o.openOn(ctx, e, session); err == nil {
+		if err = c.openOn(ctx, t); err == nil {
 			return nil
 		}
 		if te, ok := errors.AsType[*transport.Error](err); ok && (!te.NotProcessed || te.Reason == transport.ReasonCanceled) {
-			return fromTransport(err, e.Value())
+			return fromRouter(t.Error(err))
 		}
-		if err := o.unreached(ctx, e, transport.ClassBulk, err); err != nil {
-			return err
+		if err := c.search.Unreached(ctx, t, err); err != nil {
+			return routed(err)
 		}
-		o.picks++
 	}
 }
 
-func (o *outgoing) openOn(ctx context.Context, e *endpoint, session *transport.Session) error {
-	if err := o.fit(ctx, session, e.Value()); err != nil {
+func (c *call) openOn(ctx context.Context, t router.Target) error {
+	if err := c.fit(ctx, t); err != nil {
 		return err
 	}
 	// The deadline is for opening the stream, which outlives it.
-	opening, opened := context.WithDeadline(ctx, o.deadline)
-	raw, err := session.Open(opening, &o.headers)
+	opening, opened := context.WithDeadline(ctx, c.search.Deadline())
+	raw, err := t.Session.Open(opening, &c.attempt.headers)
 	opened()
 	if err != nil {
 		return err
 	}
-	e.Hold()
+	t.Hold()
 	sctx, cancel := context.WithCancelCause(ctx)
-	st := &Stream{ctx: sctx, cancel: cancel, raw: raw, route: o.Route, client: true}
+	st := &Stream{ctx: sctx, cancel: cancel, raw: raw, route: c.Route, client: true}
 	st.stop = context.AfterFunc(sctx, func() { raw.Cancel(wire.CodeCanceled) })
 	raw.OnEnd(func() {
-		e.Release()
+		t.Release()
 		st.stop()
 		cancel(ErrFinished)
 	})
-	o.Stream = st
-	o.Peer = peerOf(session)
-	if o.config.answered != nil {
-		*o.config.answered = o.Peer
+	c.Stream = st
+	c.Peer = peerOf(t.Session)
+	if c.config.answered != nil {
+		*c.config.answered = c.Peer
 	}
 	return nil
 }
@@ -219,7 +216,7 @@ func (s *Stream) error(what string, err error) error {
 			return &Error{Code: CodeOf(s.ctx.Err()), Op: op, Message: cause.Error(), Peer: s.Peer().String(), Cause: cause}
 		}
 	}
-	e := fromTransport(te, &instance{})
+	e := fromRouter(router.FromTransport(te, discovery.Instance{}))
 	e.Op, e.Peer = op, s.Peer().String()
 	return e
 }

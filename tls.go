@@ -1,17 +1,10 @@
 package link
 
 import (
-	"cmp"
-	"crypto/tls"
 	"errors"
-	"time"
 
 	"github.com/linkmesh/link/security"
 )
-
-// clientTLS returns the TLS configuration for one dial to the service: whatever
-// discovery says, the peer must prove the service's identity.
-func (s *service) clientTLS() *tls.Config { return security.ClientTLS(s.node.identity, s.identity) }
 
 // refusalReason returns the reason why the verifier of package security refused a peer, or
 // "" if it did not.
@@ -21,7 +14,3 @@ func refusalReason(err error) string {
 	}
 	return ""
 }
-
-func timeLeft(deadline time.Time) time.Duration { return time.Until(deadline) }
-
-func compareStrings(a, b string) int { return cmp.Compare(a, b) }

@@ -8,8 +8,29 @@ import (
 	"strings"
 )
 
-// Highest is the highest code.
-const Highest = 16
+// The codes.
+const (
+	OK uint32 = iota
+	Canceled
+	Unknown
+	InvalidArgument
+	DeadlineExceeded
+	NotFound
+	AlreadyExists
+	PermissionDenied
+	ResourceExhausted
+	FailedPrecondition
+	Aborted
+	OutOfRange
+	Unimplemented
+	Internal
+	Unavailable
+	DataLoss
+	Unauthenticated
+
+	// Highest is the highest code.
+	Highest = Unauthenticated
+)
 
 // words are indexed by number.
 var words = [Highest + 1]string{ //nolint:gochecknoglobals // a constant

@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"cmp"
@@ -19,7 +19,7 @@ const forgetAhead = maxServices / 16
 // serviceTable holds the services that the node calls. Readers take no lock.
 type serviceTable struct {
 	seed  maphash.Seed
-	parts [tableParts]atomic.Pointer[map[string]*service]
+	parts [tableParts]atomic.Pointer[map[string]*Service]
 	// stale counts the services whose registry cannot be read.
 	stale atomic.Int64
 
@@ -38,16 +38,16 @@ type serviceTable struct {
 
 // unused is a service that was chosen to be forgotten, with its service.used at that time.
 type unused struct {
-	service *service
+	service *Service
 	used    int64
 }
 
-func (t *serviceTable) part(name string) *atomic.Pointer[map[string]*service] {
+func (t *serviceTable) part(name string) *atomic.Pointer[map[string]*Service] {
 	return &t.parts[maphash.String(t.seed, name)%tableParts]
 }
 
 // get returns the service called name, nil if it is not known.
-func (t *serviceTable) get(name string) *service {
+func (t *serviceTable) get(name string) *Service {
 	if m := t.part(name).Load(); m != nil {
 		return (*m)[name]
 	}
@@ -55,8 +55,8 @@ func (t *serviceTable) get(name string) *service {
 }
 
 // all yields the services, in no particular order.
-func (t *serviceTable) all() iter.Seq[*service] {
-	return func(yield func(*service) bool) {
+func (t *serviceTable) all() iter.Seq[*Service] {
+	return func(yield func(*Service) bool) {
 		for i := range t.parts {
 			m := t.parts[i].Load()
 			if m == nil {
@@ -72,21 +72,21 @@ func (t *serviceTable) all() iter.Seq[*service] {
 }
 
 // addLocked adds a service that is not in the table.
-func (t *serviceTable) addLocked(s *service) {
+func (t *serviceTable) addLocked(s *Service) {
 	t.changeLocked(s.name, s)
 	t.held++
 }
 
 // removeLocked removes a service that is in the table.
-func (t *serviceTable) removeLocked(s *service) {
+func (t *serviceTable) removeLocked(s *Service) {
 	t.changeLocked(s.name, nil)
 	t.held--
 }
 
 // changeLocked puts s into a copy of the part of name, or removes name from it if s is nil.
-func (t *serviceTable) changeLocked(name string, s *service) {
+func (t *serviceTable) changeLocked(name string, s *Service) {
 	part := t.part(name)
-	next := make(map[string]*service)
+	next := make(map[string]*Service)
 	if m := part.Load(); m != nil {
 		next = maps.Clone(*m)
 	}
@@ -100,7 +100,7 @@ func (t *serviceTable) changeLocked(name string, s *service) {
 
 // victimLocked returns the least recently used service among those without pins; nil if there is none. A service that
 // was chosen before and has not been used since is still the right one.
-func (t *serviceTable) victimLocked() *service {
+func (t *serviceTable) victimLocked() *Service {
 	for range 2 {
 		for len(t.longest) > 0 {
 			u := t.longest[0]

@@ -1,7 +1,8 @@
-package link
+package router
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -19,7 +20,7 @@ import (
 type instance struct {
 	discovery.Instance
 
-	service *service
+	service *Service
 	peer    *transport.Peer
 	state   *instanceState
 	// asked means that the registry does not know the tags, so those that the instance announces count.
@@ -35,7 +36,7 @@ type instanceState struct {
 
 // trouble is why, and until when, an instance is not called.
 type trouble struct {
-	err   error
+	err   *Error
 	until time.Time
 }
 
@@ -43,7 +44,7 @@ type trouble struct {
 func (in *instance) left() { in.state.leaving.Store(clock.Of(time.Now().Add(leaveTime))) }
 
 // bar keeps calls away from an instance until the given time.
-func (in *instance) bar(e *endpoint, until time.Time, why error) {
+func (in *instance) bar(e *endpoint, until time.Time, why *Error) {
 	in.state.trouble.Store(&trouble{why, until})
 	e.Bar(clock.Of(until))
 }
@@ -58,8 +59,8 @@ type update struct {
 // changes is in proportion to what the snapshot changes. It reports whether the
 // snapshot was applied, which takes the node's socket, and whether instances that
 // the snapshot lacks are held, so that it must be applied again later.
-func (s *service) apply(snapshot discovery.Snapshot) (applied, holding bool) {
-	e, err := s.node.socket()
+func (s *Service) apply(snapshot discovery.Snapshot) (applied, holding bool) {
+	e, err := s.router.cfg.Endpoint()
 	if err != nil {
 		// The node is closed, or calls get this error themselves.
 		return false, false
@@ -86,7 +87,7 @@ func (s *service) apply(snapshot discovery.Snapshot) (applied, holding bool) {
 
 // compareLocked compares the instances of two snapshots, both sorted by ID. It
 // returns the IDs of those that are gone.
-func (s *service) compareLocked(e *transport.Endpoint, next discovery.Snapshot, u *update) (gone []string) {
+func (s *Service) compareLocked(e *transport.Endpoint, next discovery.Snapshot, u *update) (gone []string) {
 	old, fresh := s.snapshot.Instances, next.Instances
 	sameOrigin := s.snapshot.Origin == next.Origin
 	for len(old) > 0 && len(fresh) > 0 {
@@ -113,7 +114,7 @@ func (s *service) compareLocked(e *transport.Endpoint, next discovery.Snapshot, 
 }
 
 // seeLocked takes in an instance that is new or has changed.
-func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin discovery.Origin, u *update) {
+func (s *Service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin discovery.Origin, u *update) {
 	delete(s.held, in.ID)
 	known := s.members[in.ID]
 	if !s.allowedLocked(in, origin) {
@@ -136,7 +137,7 @@ func (s *service) seeLocked(e *transport.Endpoint, in discovery.Instance, origin
 			known.peer.Release()
 			u.remove = append(u.remove, in.ID)
 		}
-		next.peer = e.Peer(s.identity.String(), in.Addr, transport.PeerConfig{TLS: s.clientTLS, Tags: s.confirm, MayDial: s.mayDial})
+		next.peer = e.Peer(s.identity.String(), in.Addr, transport.PeerConfig{TLS: s.tls, Tags: s.confirm, MayDial: s.mayDial})
 		next.state = new(instanceState)
 		if known == nil {
 			next.peer.Renew()
@@ -162,12 +163,12 @@ func settleTags(in *instance, origin discovery.Origin) {
 
 // warnOfPlaceLocked logs once per service that an instance names two places, or one without
 // a name. No node announces that, but a handwritten list or another program may.
-func (s *service) warnOfPlaceLocked(in *instance) {
+func (s *Service) warnOfPlaceLocked(in *instance) {
 	err := in.ValidatePlace()
 	if err == nil || !s.sayLocked("places") {
 		return
 	}
-	s.node.cfg.Logger.Warn("link: an instance does not say clearly where it is; until it does, the first place in the alphabet counts, and one without a name does not",
+	s.router.cfg.Logger.Warn("link: an instance does not say clearly where it is; until it does, the first place in the alphabet counts, and one without a name does not",
 		"service", s.name, "instance", in.ID, "error", err, "zone", in.Zone(), "region", in.Region(), "dc", in.Datacenter())
 }
 
@@ -177,7 +178,7 @@ func tagSet(tags []string) []string {
 }
 
 // putLocked adds to u what makes the balancer's set agree with a known instance.
-func (s *service) putLocked(in *instance, u *update) {
+func (s *Service) putLocked(in *instance, u *update) {
 	if in.Status != discovery.Serving {
 		u.remove = append(u.remove, in.ID)
 		return
@@ -191,7 +192,7 @@ func (s *service) putLocked(in *instance, u *update) {
 // that this process was configured with is believed, unless most of it vanishes at
 // once. The registry of this host is always believed, because it loses an instance
 // when the kernel says that its process is gone.
-func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) {
+func (s *Service) loseLocked(id string, massive bool, now time.Time, u *update) {
 	delete(s.leftOut, id)
 	in := s.members[id]
 	if in == nil {
@@ -201,7 +202,7 @@ func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) 
 	doubtful := s.snapshot.Origin == discovery.FromNetwork || s.snapshot.Origin == discovery.FromConfig && massive
 	if in.Status == discovery.Serving && doubtful && in.live() {
 		if len(s.held) == 0 {
-			s.node.cfg.Logger.Warn("link: the registry no longer shows instances that are connected; it may be ill, so they stay in use while their connections answer",
+			s.router.cfg.Logger.Warn("link: the registry no longer shows instances that are connected; it may be ill, so they stay in use while their connections answer",
 				"service", s.name, "instance", id, "for", holdTime)
 		}
 		s.held[id] = now
@@ -212,7 +213,7 @@ func (s *service) loseLocked(id string, massive bool, now time.Time, u *update) 
 
 // configured reports whether the instances come from a list that this process was
 // configured with.
-func (s *service) configured() bool {
+func (s *Service) configured() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.snapshot.Origin == discovery.FromConfig
@@ -226,14 +227,14 @@ func (in *instance) live() bool {
 // answersLocked reports whether a held instance stays. It stays for holdTime while
 // its connection answers. If others can write to the registry, it also stays after
 // that, until the registry shows another instance that is connected.
-func (s *service) answersLocked(id string, since, now time.Time) bool {
+func (s *Service) answersLocked(id string, since, now time.Time) bool {
 	return s.members[id].live() &&
 		(now.Sub(since) < holdTime || s.snapshot.Origin == discovery.FromNetwork && !s.othersLiveLocked())
 }
 
 // othersLiveLocked reports whether an instance that the registry shows has a
 // connection.
-func (s *service) othersLiveLocked() bool {
+func (s *Service) othersLiveLocked() bool {
 	for id, in := range s.members {
 		if _, held := s.held[id]; !held && in.Status == discovery.Serving && in.live() {
 			return true
@@ -242,7 +243,7 @@ func (s *service) othersLiveLocked() bool {
 	return false
 }
 
-func (s *service) dropLocked(id string, u *update) {
+func (s *Service) dropLocked(id string, u *update) {
 	s.members[id].peer.Release()
 	delete(s.members, id)
 	delete(s.held, id)
@@ -250,7 +251,7 @@ func (s *service) dropLocked(id string, u *update) {
 }
 
 // commitLocked passes the changes to the balancer and wakes the calls that wait for them.
-func (s *service) commitLocked(u update, now time.Time) {
+func (s *Service) commitLocked(u update, now time.Time) {
 	if len(u.put) > 0 {
 		delete(s.said, saidWait)
 	}
@@ -262,14 +263,14 @@ func (s *service) commitLocked(u update, now time.Time) {
 }
 
 // wakeLocked wakes the calls and followers that wait for a change of the instances.
-func (s *service) wakeLocked() {
+func (s *Service) wakeLocked() {
 	close(s.change)
 	s.change = make(chan struct{})
 }
 
 // heardFromLocked lets calls go again to the instances at an address that gave a sign of
 // life, usually a new connection.
-func (s *service) heardFromLocked(addr string) {
+func (s *Service) heardFromLocked(addr string) {
 	now := clock.Now()
 	for id, in := range s.members {
 		if in.Addr != addr {
@@ -283,7 +284,7 @@ func (s *service) heardFromLocked(addr string) {
 
 // confirm takes in the tags that an instance announces, on each connection to it
 // and when they change. From then on the registry's tags do not count.
-func (s *service) confirm(addr string, tags []string) {
+func (s *Service) confirm(addr string, tags []string) {
 	tags = tagSet(tags)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,7 +297,7 @@ func (s *service) confirm(addr string, tags []string) {
 			continue
 		}
 		if !in.asked {
-			s.node.cfg.Logger.Debug("link: the registry's tags of an instance are not its own; the instance is believed",
+			s.router.cfg.Logger.Debug("link: the registry's tags of an instance are not its own; the instance is believed",
 				"service", s.name, "instance", id, "registry", in.Tags, "instance_tags", tags)
 		}
 		next := *in
@@ -317,7 +318,7 @@ const forgetPause = 5 * time.Second
 // forgetTags forgets the tags that were announced by instances that are no longer
 // connected: other processes with other tags may be at their addresses. It is for calls
 // that find no instance, and reports whether there are instances to ask again.
-func (s *service) forgetTags(now time.Time) bool {
+func (s *Service) forgetTags(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.Sub(s.forgot) < forgetPause {
@@ -344,20 +345,23 @@ func (s *service) forgetTags(now time.Time) bool {
 	return true
 }
 
+// tls returns the configuration for one dial: whatever discovery says, the peer must prove the identity of the service.
+func (s *Service) tls() *tls.Config { return s.router.cfg.TLS(s.identity) }
+
 // allowedLocked reports whether an instance may be dialed, whatever a registry
 // says, and logs once if not.
-func (s *service) allowedLocked(in discovery.Instance, origin discovery.Origin) bool {
-	why, fix := s.node.refused(in, origin)
+func (s *Service) allowedLocked(in discovery.Instance, origin discovery.Origin) bool {
+	why, fix := s.router.refused(in, origin)
 	if why != "" && !s.leftOut[in.ID] {
-		s.node.cfg.Logger.Warn("link: instance left out: "+why, "service", s.name, "instance", in.ID, "addr", in.Addr, "fix", fix)
+		s.router.cfg.Logger.Warn("link: instance left out: "+why, "service", s.name, "instance", in.ID, "addr", in.Addr, "fix", fix)
 	}
 	return why == ""
 }
 
 // noteStaleLocked logs once that the registry cannot be read, and once that it can
 // again, however many services are watched in it.
-func (s *service) noteStaleLocked(next discovery.Snapshot) {
-	log, stale := s.node.cfg.Logger, &s.node.services.stale
+func (s *Service) noteStaleLocked(next discovery.Snapshot) {
+	log, stale := s.router.cfg.Logger, &s.router.services.stale
 	switch {
 	case next.Stale && !s.snapshot.Stale:
 		level := slog.LevelDebug
@@ -365,7 +369,7 @@ func (s *service) noteStaleLocked(next discovery.Snapshot) {
 			level = slog.LevelWarn
 		}
 		log.Log(context.Background(), level, "link: the registry cannot be read; the last known instances stay in use",
-			"service", s.name, "registry", describeRegistry(s.node.registry), "reason", next.Reason, "instances", len(next.Instances))
+			"service", s.name, "registry", Describe(s.router.cfg.Registry), "reason", next.Reason, "instances", len(next.Instances))
 	case !next.Stale && s.snapshot.Stale:
 		level := slog.LevelDebug
 		if stale.Add(-1) == 0 {
@@ -375,7 +379,7 @@ func (s *service) noteStaleLocked(next discovery.Snapshot) {
 	}
 }
 
-func (s *service) releaseAll() {
+func (s *Service) releaseAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, in := range s.members {
@@ -383,6 +387,6 @@ func (s *service) releaseAll() {
 	}
 	s.members = nil
 	if s.snapshot.Stale {
-		s.node.services.stale.Add(-1)
+		s.router.services.stale.Add(-1)
 	}
 }

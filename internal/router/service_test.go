@@ -1,11 +1,11 @@
-package link
+package router
 
 import "testing"
 
 // TestAServiceIsNotForgottenWhenAWaitEnds checks that a service counts as recently used when a wait for it
 // ends: a waiting call checks the instances now and then, and at that moment nothing else keeps the service.
 func TestAServiceIsNotForgottenWhenAWaitEnds(t *testing.T) {
-	s := &service{node: new(Node)}
+	s := &Service{router: new(Router)}
 	unpin := s.pin()
 	// follow does the same now and then.
 	s.recent.Store(false)

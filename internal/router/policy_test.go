@@ -1,8 +1,7 @@
-package link
+package router
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 
 	"github.com/linkmesh/link/discovery"
@@ -11,16 +10,12 @@ import (
 // TestAFollowerTakesAwayOnlyWhatItPutThere has a service forgotten and known again, ends its first follower after the
 // second has started, and expects the document of the second to stay.
 func TestAFollowerTakesAwayOnlyWhatItPutThere(t *testing.T) {
-	n, err := New(Config{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	r := newRouter(t, Config{})
 	const text = "version: link/v1\nservices: { orders: { subsets: { a: { tags: [a] } }, routes: [{ to: a }] } }\n"
 	policy := discovery.Policy{Document: []byte(text), Origin: "KV link/topology/orders"}
 	unreadable := discovery.Policy{Stale: true, Reason: "it cannot be read"}
 	ctx, end := context.WithCancel(t.Context())
-	first, second := &follower{policies: &n.policy, service: "orders"}, &follower{policies: &n.policy, service: "orders"}
+	first, second := &follower{policies: &r.policy, service: "orders"}, &follower{policies: &r.policy, service: "orders"}
 	first.take(ctx, policy)
 	first.take(ctx, discovery.Policy{Stale: true, Reason: "it could not be read"})
 	end()
@@ -29,11 +24,11 @@ func TestAFollowerTakesAwayOnlyWhatItPutThere(t *testing.T) {
 	// The policy was in flight when the follower ended.
 	first.take(ctx, discovery.Policy{})
 	first.leave()
-	if got := n.Status().Topology; len(got) != 1 || got[0].Stale != unreadable.Reason || n.policy.current() == nil {
+	if got := r.Documents(); len(got) != 1 || got[0].Stale != unreadable.Reason || r.policy.current() == nil {
 		t.Errorf("after the first follower has ended: %+v; want the document of the second, as it knows it", got)
 	}
 	second.leave()
-	if got := n.Status().Topology; len(got) != 0 || n.policy.current() != nil {
+	if got := r.Documents(); len(got) != 0 || r.policy.current() != nil {
 		t.Errorf("after both have ended: %+v, want nothing", got)
 	}
 }

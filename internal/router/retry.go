@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/clock"
 )
 
@@ -69,30 +70,19 @@ func (b *retryBudget) take(now time.Time, share float64) bool {
 // retryPause waits before attempt n, where the first retry is attempt 2. It reports
 // false if ctx ends first, or at once if the deadline would.
 func retryPause(ctx context.Context, n int, deadline time.Time) bool {
-	d := min(retryBase<<(n-2), retryMax)
-	d = time.Duration(rand.Float64() * float64(d)) //nolint:gosec // jitter is not a secret
-	if time.Until(deadline) <= d {
-		return false
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	d := backoff.Backoff{Least: retryBase, Most: retryMax, Jitter: 1}.Pause(n - 1)
+	return time.Until(deadline) > d && backoff.Sleep(ctx, d) == nil
 }
 
 // MayMove implements [transport.Mover]. A read-only call leaves an instance that is in
 // doubt if another instance has a connection that is not in doubt, and if the retry
 // budget has room.
-func (o *outgoing) MayMove() bool {
+func (s *Search) MayMove() bool {
 	// The server must have announced that the method is read-only.
-	if r, known := o.by.Route(uint64(o.Route.Kind), o.Route.Name); !known || levelOf(r) != ReadOnly {
+	if r, known := s.by.Route(s.ask.Number, s.ask.Name); !known || levelOf(r) != ReadOnly {
 		return false
 	}
-	return o.attempts < o.most() && o.retries("unavailable") && o.alternative() && o.takeRetry()
+	return s.attempts < s.most() && s.retries("unavailable") && s.alternative() && s.takeRetry()
 }
 
 // maxLooks is how many instances alternative looks at.
@@ -100,16 +90,16 @@ const maxLooks = 8
 
 // alternative reports whether another instance for the call, at its level or at a later one,
 // has a connection that is not in doubt. It begins to connect to one that has no connection.
-func (o *outgoing) alternative() bool {
-	if o.config.instance != "" {
+func (s *Search) alternative() bool {
+	if s.ask.Instance != "" {
 		return false
 	}
-	tried, now, class := o.tried, clock.Now(), o.class()
-	tried.Add(o.at)
+	tried, now, class := s.tried, clock.Now(), s.class
+	tried.Add(s.on)
 	looks, dialed := 0, false
-	for _, l := range o.levels[o.level:] {
+	for _, l := range s.levels[s.level:] {
 		for ; l.other == "" && looks < maxLooks; looks++ {
-			e, ok := l.group.Pick(now, &tried, o.key)
+			e, ok := l.group.Pick(now, &tried, s.key)
 			if !ok {
 				break
 			}

@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/codes"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -28,8 +29,8 @@ const (
 // compatible with others waits until it is. The maps are keyed by origin, except
 // said.
 type policies struct {
-	node *Node
-	now  atomic.Pointer[topology.Policy]
+	router *Router
+	now    atomic.Pointer[topology.Policy]
 
 	poll sync.Once
 
@@ -74,31 +75,31 @@ func (p *policies) current() *topology.Policy { return p.now.Load() }
 func (p *policies) load() error {
 	p.layers, p.problems = make(map[string]topology.Layer), make(map[string]*problem)
 	p.stale, p.owners, p.waiting = make(map[string]staleness), make(map[string]*follower), make(map[string]topology.Layer)
-	if doc := p.node.cfg.Topology; doc != nil {
+	if doc := p.router.cfg.Topology.Code; doc != nil {
 		p.layers[originCode] = topology.Layer{Origin: originCode, Document: doc, Trusted: true}
 	}
-	if path := p.node.cfg.TopologyFile; path != "" {
+	if path := p.router.cfg.Topology.File; path != "" {
 		doc, version, err := readPolicy(path)
 		if err != nil {
-			return Errorf(InvalidArgument, "Config.TopologyFile (or "+envTopology+"): %w", err)
+			return errorf(codes.InvalidArgument, "Config.TopologyFile (or LINK_TOPOLOGY): %w", err)
 		}
 		p.layers[originFile] = topology.Layer{Origin: path, Document: doc, Trusted: true}
 		p.version = version
 	}
 	policy, err := p.compile(p.layers)
 	if err != nil {
-		return Errorf(InvalidArgument, "topology: %w", err)
+		return errorf(codes.InvalidArgument, "topology: %w", err)
 	}
 	p.now.Store(policy)
 	return nil
 }
 
 // adopt gives a service the policy in force.
-func (p *policies) adopt(s *service) {
+func (p *policies) adopt(s *Service) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	policy := p.current()
-	if v := s.view.Load(); v == nil || v.policy != policy || v.at != p.node.locality() {
+	if v := s.view.Load(); v == nil || v.policy != policy || v.at != p.router.locality() {
 		s.setPolicy(policy)
 		p.reach(s.name, policy)
 	}
@@ -108,9 +109,9 @@ func (p *policies) adopt(s *service) {
 // so that their instances are known when calls fail over.
 func (p *policies) reach(name string, policy *topology.Policy) {
 	for _, other := range policy.Services(name)[1:] {
-		p.node.group.Go(func(context.Context) {
-			if _, err := p.node.service(other); err != nil {
-				p.node.cfg.Logger.Error("link: a service that the topology names cannot be watched", "service", other, "named_for", name, "error", err)
+		p.router.cfg.Group.Go(func(context.Context) {
+			if _, err := p.router.Service(other); err != nil {
+				p.router.cfg.Logger.Error("link: a service that the topology names cannot be watched", "service", other, "named_for", name, "error", err)
 			}
 		})
 	}
@@ -118,12 +119,12 @@ func (p *policies) reach(name string, policy *topology.Policy) {
 
 // watchFile begins to follow the topology file. Only the first call acts.
 func (p *policies) watchFile() {
-	path := p.node.cfg.TopologyFile
+	path := p.router.cfg.Topology.File
 	if path == "" {
 		return
 	}
 	p.poll.Do(func() {
-		p.node.group.Go(func(ctx context.Context) {
+		p.router.cfg.Group.Go(func(ctx context.Context) {
 			ticker := time.NewTicker(policyPoll)
 			defer ticker.Stop()
 			for {
@@ -199,19 +200,19 @@ func readPolicy(path string) (*topology.Document, fileVersion, error) {
 // keeps documents. The channel is closed when its first answer has been taken in.
 func (p *policies) watchRegistry(ctx context.Context, query discovery.Query) (ruled <-chan struct{}) {
 	known := make(chan struct{})
-	w, ok := p.node.registry.(discovery.PolicyWatcher)
+	w, ok := p.router.cfg.Registry.(discovery.PolicyWatcher)
 	if !ok {
 		close(known)
 		return known
 	}
 	ch, err := w.WatchPolicy(ctx, query)
 	if err != nil {
-		p.node.cfg.Logger.Warn("link: the registry's topology is not followed", "service", query.Service, "error", err)
+		p.router.cfg.Logger.Warn("link: the registry's topology is not followed", "service", query.Service, "error", err)
 		close(known)
 		return known
 	}
 	f := &follower{policies: p, service: query.Service}
-	if !p.node.group.Go(func(context.Context) { f.follow(ctx, ch, known) }) {
+	if !p.router.cfg.Group.Go(func(context.Context) { f.follow(ctx, ch, known) }) {
 		close(known)
 	}
 	return known
@@ -274,7 +275,7 @@ func (f *follower) take(ctx context.Context, policy discovery.Policy) {
 // leave removes what this follower has put in force, but not what another one has.
 func (f *follower) leave() {
 	p := f.policies
-	if p.node.group.Context().Err() != nil {
+	if p.router.cfg.Group.Context().Err() != nil {
 		return
 	}
 	p.mu.Lock()
@@ -299,10 +300,10 @@ func (f *follower) noteStaleLocked(policy discovery.Policy) {
 		return
 	}
 	if f.stale = f.origin; f.stale == "" {
-		f.stale = f.service + " in " + describeRegistry(p.node.registry)
+		f.stale = f.service + " in " + Describe(p.router.cfg.Registry)
 	}
 	if first {
-		p.node.cfg.Logger.Warn("link: the registry's topology cannot be read; what is known stays in force", "service", f.service, "reason", policy.Reason)
+		p.router.cfg.Logger.Warn("link: the registry's topology cannot be read; what is known stays in force", "service", f.service, "reason", policy.Reason)
 	}
 	p.stale[f.stale] = staleness{policy.Reason, f}
 }

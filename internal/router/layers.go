@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"maps"
@@ -29,7 +29,7 @@ func (p *policies) compile(layers map[string]topology.Layer) (*topology.Policy, 
 	if l, ok := layers[originCode]; ok {
 		ordered = append(ordered, l)
 	}
-	cfg := &p.node.cfg
+	cfg := &p.router.cfg.Topology
 	return topology.Compile(topology.Options{AllowRedirect: cfg.AllowRedirect, AllowFaults: cfg.AllowFaults}, ordered...)
 }
 
@@ -117,7 +117,7 @@ func (p *policies) recallLocked() (policy *topology.Policy) {
 			if out[origin] == nil {
 				delete(p.waiting, origin)
 				delete(p.problems, origin)
-				p.node.cfg.Logger.Info("link: a topology document that waited for others to change comes into force", "origin", origin)
+				p.router.cfg.Logger.Info("link: a topology document that waited for others to change comes into force", "origin", origin)
 			}
 		}
 	}
@@ -155,7 +155,7 @@ func (p *policies) admitLocked(layers map[string]topology.Layer, origins []strin
 // waitLocked keeps a layer that is not compatible with the others, unless maxWaiting wait already.
 func (p *policies) waitLocked(origin string, layer topology.Layer, err error, meanwhile string) {
 	if len(p.waiting) >= maxWaiting {
-		p.node.cfg.Logger.Warn("link: so many topology documents do not go together with others that this one is forgotten until it is written again", "origin", origin, "limit", maxWaiting)
+		p.router.cfg.Logger.Warn("link: so many topology documents do not go together with others that this one is forgotten until it is written again", "origin", origin, "limit", maxWaiting)
 	} else {
 		p.waiting[origin] = layer
 	}
@@ -165,16 +165,16 @@ func (p *policies) waitLocked(origin string, layer topology.Layer, err error, me
 // refuseLocked records why a document is not in force, and logs it if the reason is new.
 func (p *policies) refuseLocked(origin string, err error, what string) {
 	if last := p.problems[origin]; last == nil || last.err.Error() != err.Error() {
-		p.node.cfg.Logger.Error("link: a topology document "+what, "origin", origin, "error", err)
+		p.router.cfg.Logger.Error("link: a topology document "+what, "origin", origin, "error", err)
 	}
 	p.problems[origin] = &problem{err, time.Now()}
 }
 
 func (p *policies) installLocked(origin string, policy *topology.Policy) {
 	p.now.Store(policy)
-	p.node.cfg.Logger.Info("link: topology in force", "changed", origin)
+	p.router.cfg.Logger.Info("link: topology in force", "changed", origin)
 	p.sayBoundedLocked(policy)
-	for s := range p.node.services.all() {
+	for s := range p.router.services.all() {
 		s.setPolicy(policy)
 		p.reach(s.name, policy)
 	}
@@ -185,7 +185,7 @@ func (p *policies) sayBoundedLocked(policy *topology.Policy) {
 	said := make(map[string]bool)
 	for _, note := range policy.Bounded() {
 		if said[note.Error()] = true; !p.said[note.Error()] {
-			p.node.cfg.Logger.Warn("link: a topology document asks for more than its source may", "reason", note)
+			p.router.cfg.Logger.Warn("link: a topology document asks for more than its source may", "reason", note)
 		}
 	}
 	p.said = said

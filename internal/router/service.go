@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/codes"
+	"github.com/linkmesh/link/internal/spell"
+	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
 )
 
@@ -32,20 +35,20 @@ const (
 	holdTime = 30 * time.Second
 )
 
-// service is one service that the node calls: its instances and what was
+// Service is one service that the node calls: its instances and what was
 // learned about them.
-type service struct {
-	node     *Node
+type Service struct {
+	router   *Router
 	name     string
 	identity security.ID
 	set      balance.Set[*instance]
 	// view is how calls choose among the set.
 	view   atomic.Pointer[view]
 	budget retryBudget
-	// sizes is the hint for requests.
-	sizes sizeHint
+	// Sizes is the hint for the buffers of requests.
+	Sizes transport.SizeHint
 	// nearTags are proposals for calls for tags that no instance has.
-	nearTags proposals
+	nearTags spell.Cache
 	// known is closed when calls may begin.
 	known     chan struct{}
 	knownOnce sync.Once
@@ -79,29 +82,18 @@ type service struct {
 	said map[string]bool
 }
 
-// sizeHint remembers the buffer size that messages of one kind need, so that
-// encoding a large one does not grow its buffer step by step.
-type sizeHint struct{ atomic.Int64 }
-
-// note takes in a size. It writes only if the hint is too small, or far too large.
-func (h *sizeHint) note(size int) {
-	if last := h.Load(); int64(size) > last || int64(size)*4 < last {
-		h.Store(int64(size) + int64(size)/8)
-	}
-}
-
-// service returns the service called name. At first use it begins to watch it.
-func (n *Node) service(name string) (*service, error) {
-	if s := n.services.get(name); s != nil {
+// Service returns the service called name. At first use it begins to watch it.
+func (r *Router) Service(name string) (*Service, error) {
+	if s := r.services.get(name); s != nil {
 		s.use()
 		return s, nil
 	}
-	return n.addService(name)
+	return r.addService(name)
 }
 
 // use records that the service is in use. It usually only reads, which callers on many processors can do at once.
-func (s *service) use() {
-	if age := s.node.services.age.Load(); s.used.Load() != age {
+func (s *Service) use() {
+	if age := s.router.services.age.Load(); s.used.Load() != age {
 		s.used.Store(age)
 	}
 	if !s.recent.Load() {
@@ -109,69 +101,69 @@ func (s *service) use() {
 	}
 }
 
-func (n *Node) addService(name string) (*service, error) {
-	query := discovery.Query{Service: name, Namespace: n.cfg.Namespace}
+func (r *Router) addService(name string) (*Service, error) {
+	query := discovery.Query{Service: name, Namespace: r.cfg.Namespace}
 	if err := query.Validate(); err != nil {
-		return nil, Errorf(InvalidArgument, "%w", err)
+		return nil, errorf(codes.InvalidArgument, "%w", err)
 	}
-	own := n.identity.ID()
+	own := r.cfg.Node.ID
 	id, err := security.NewID(own.TrustDomain(), own.Namespace(), name)
 	if err != nil {
-		return nil, Errorf(InvalidArgument, "%w", err)
+		return nil, errorf(codes.InvalidArgument, "%w", err)
 	}
-	t := &n.services
+	t := &r.services
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s := t.get(name); s != nil {
 		s.use()
 		return s, nil
 	}
-	var victim *service
+	var victim *Service
 	if t.held >= maxServices {
 		if victim = t.victimLocked(); victim == nil {
-			return nil, Errorf(ResourceExhausted, "the node follows %d services already, which is as many as it can", maxServices)
+			return nil, errorf(codes.ResourceExhausted, "the node follows %d services already, which is as many as it can", maxServices)
 		}
 	}
-	s := &service{
-		node: n, name: name, identity: id,
+	s := &Service{
+		router: r, name: name, identity: id,
 		known: make(chan struct{}), change: make(chan struct{}),
 		members: make(map[string]*instance), held: make(map[string]time.Time), leftOut: make(map[string]bool),
 	}
-	s.life, s.end = context.WithCancelCause(n.group.Context())
-	snapshots, err := n.registry.Watch(s.life, query)
+	s.life, s.end = context.WithCancelCause(r.cfg.Group.Context())
+	snapshots, err := r.cfg.Registry.Watch(s.life, query)
 	if err != nil {
 		defer s.end(err)
 		if s.life.Err() != nil {
-			return nil, errNodeClosed
+			return nil, errClosed
 		}
-		return nil, Errorf(Unavailable, "looking for %s in %s: %w", name, describeRegistry(n.registry), err)
+		return nil, errorf(codes.Unavailable, "looking for %s in %s: %w", name, Describe(r.cfg.Registry), err)
 	}
-	n.policy.watchFile()
-	n.policy.adopt(s)
-	ruled := n.policy.watchRegistry(s.life, query)
-	if !n.group.Go(func(context.Context) { s.follow(s.life, snapshots, ruled) }) {
-		s.end(errNodeClosed)
-		return nil, errNodeClosed
+	r.policy.watchFile()
+	r.policy.adopt(s)
+	ruled := r.policy.watchRegistry(s.life, query)
+	if !r.cfg.Group.Go(func(context.Context) { s.follow(s.life, snapshots, ruled) }) {
+		s.end(errClosed)
+		return nil, errClosed
 	}
 	s.used.Store(t.age.Add(1))
 	s.recent.Store(true)
 	if victim != nil {
 		t.removeLocked(victim)
-		defer n.giveWay(victim)
+		defer r.giveWay(victim)
 	}
 	t.addLocked(s)
 	// The policy may have changed before the table had s.
-	n.policy.adopt(s)
+	r.policy.adopt(s)
 	return s, nil
 }
 
 // giveWay stops following a service that was removed from the table to make room. Calls
 // in flight to it go on; its connections end when they are idle.
-func (n *Node) giveWay(s *service) {
+func (r *Router) giveWay(s *Service) {
 	s.end(errGaveWay)
-	n.services.forgotten.Add(1)
-	if n.services.gaveWay.Add(1) == 1 {
-		n.cfg.Logger.Warn("link: the node calls many services; those that it has not used for longest are forgotten, and looked for again when they are called",
+	r.services.forgotten.Add(1)
+	if r.services.gaveWay.Add(1) == 1 {
+		r.cfg.Logger.Warn("link: the node calls many services; those that it has not used for longest are forgotten, and looked for again when they are called",
 			"limit", maxServices, "service", s.name)
 	}
 }
@@ -185,12 +177,12 @@ var (
 // desert forgets the service if it has no instances and nobody needs it, and reports whether it did: following a name
 // has a cost for the registry, and anybody may make up names. A service that the topology may send calls to is needed,
 // because another one may fail.
-func (s *service) desert() bool {
-	n := s.node
-	t := &n.services
+func (s *Service) desert() bool {
+	r := s.router
+	t := &r.services
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s.inhabited() || s.pins.Load() > 0 || s.recent.Load() || n.policy.current().Reached(s.name) || t.get(s.name) != s {
+	if s.inhabited() || s.pins.Load() > 0 || s.recent.Load() || r.policy.current().Reached(s.name) || t.get(s.name) != s {
 		return false
 	}
 	t.removeLocked(s)
@@ -200,7 +192,7 @@ func (s *service) desert() bool {
 }
 
 // inhabited reports whether the registry knows an instance, or an instance that it has lost is held.
-func (s *service) inhabited() bool {
+func (s *Service) inhabited() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.members)+len(s.leftOut) > 0
@@ -208,7 +200,7 @@ func (s *service) inhabited() bool {
 
 // pin keeps the service from being forgotten until unpin is called, and for a while after that: a caller
 // that waited for its instances looks at them then, and may wait again.
-func (s *service) pin() (unpin func()) {
+func (s *Service) pin() (unpin func()) {
 	s.pins.Add(1)
 	return func() {
 		// This comes before the pin is removed, because desert checks pins first.
@@ -219,7 +211,7 @@ func (s *service) pin() (unpin func()) {
 
 // follow applies snapshots until the node closes or the service is forgotten. Calls
 // wait for the first snapshot and, for policyWait at most, for the registry's topology.
-func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapshot, ruled <-chan struct{}) {
+func (s *Service) follow(ctx context.Context, snapshots <-chan discovery.Snapshot, ruled <-chan struct{}) {
 	defer s.releaseAll()
 	var last discovery.Snapshot
 	held := time.NewTimer(0)
@@ -244,7 +236,7 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 			ruled, decided = nil, true
 		case <-patience.C:
 			if !decided {
-				s.node.cfg.Logger.Warn("link: the registry has not said which topology is in force; calls go by what is known", "service", s.name, "after", policyWait)
+				s.router.cfg.Logger.Warn("link: the registry has not said which topology is in force; calls go by what is known", "service", s.name, "after", policyWait)
 			}
 			decided = true
 		case <-idle.C:
@@ -267,7 +259,7 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 		}
 		s.heard.Store(applied || s.heard.Load())
 		// The registry may know by now where this node is.
-		s.node.policy.adopt(s)
+		s.router.policy.adopt(s)
 		if applied && decided {
 			s.knownOnce.Do(func() { close(s.known) })
 		}
@@ -275,7 +267,7 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 }
 
 // changed returns a channel that is closed when the instances change.
-func (s *service) changed() <-chan struct{} {
+func (s *Service) changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.change
@@ -283,7 +275,7 @@ func (s *service) changed() <-chan struct{} {
 
 // wait blocks until calls to the service may begin. It returns an error if ctx, the
 // deadline or the lifetime of the service ends before.
-func (s *service) wait(ctx context.Context, deadline time.Time) error {
+func (s *Service) wait(ctx context.Context, deadline time.Time) error {
 	select {
 	case <-s.known:
 		return nil
@@ -300,13 +292,13 @@ func (s *service) wait(ctx context.Context, deadline time.Time) error {
 		if s.heard.Load() {
 			what = "which topology is in force"
 		}
-		return Errorf(DeadlineExceeded, "%s has not said in time %s for %s", describeRegistry(s.node.registry), what, s.name)
+		return errorf(codes.DeadlineExceeded, "%s has not said in time %s for %s", Describe(s.router.cfg.Registry), what, s.name)
 	case <-ctx.Done():
-		return Errorf(CodeOf(ctx.Err()), "while looking for %s in %s: %w", s.name, describeRegistry(s.node.registry), context.Cause(ctx))
+		return errorf(ended(ctx), "while looking for %s in %s: %w", s.name, Describe(s.router.cfg.Registry), context.Cause(ctx))
 	case <-s.life.Done():
-		if s.node.group.Context().Err() == nil {
-			return Errorf(Unavailable, "looking for %s: %w; a further call looks for it again", s.name, context.Cause(s.life))
+		if s.router.cfg.Group.Context().Err() == nil {
+			return errorf(codes.Unavailable, "looking for %s: %w; a further call looks for it again", s.name, context.Cause(s.life))
 		}
-		return errNodeClosed
+		return errClosed
 	}
 }

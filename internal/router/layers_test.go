@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"fmt"
@@ -12,10 +12,7 @@ import (
 // TestAsManyDocumentsWaitAsThereIsRoomFor writes documents that all make a cycle with one that is in force.
 func TestAsManyDocumentsWaitAsThereIsRoomFor(t *testing.T) {
 	var log strings.Builder
-	p := &policies{node: &Node{cfg: Config{AllowRedirect: []string{"hub"}, Logger: slog.New(slog.NewTextHandler(&log, nil))}}}
-	if err := p.load(); err != nil {
-		t.Fatal(err)
-	}
+	p := &newRouter(t, Config{Topology: Documents{AllowRedirect: []string{"hub"}}, Logger: slog.New(slog.NewTextHandler(&log, nil))}).policy
 	to := func(from, to string, trusted bool) *topology.Layer {
 		services := map[string]topology.Service{from: {Routes: []topology.Route{{To: topology.Split{"service:" + to: 100}}}}}
 		return &topology.Layer{Origin: from, Document: &topology.Document{Services: services}, Trusted: trusted}

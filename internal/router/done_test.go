@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/topology"
 )
@@ -30,30 +29,35 @@ func TestWhereACallThatGotNoReplyGoes(t *testing.T) {
 		{"the instance drains", &transport.Error{Reason: transport.ReasonDraining, NotProcessed: true}, 1, false, true, true, "drain"},
 		{"the connection ended before the call left", &transport.Error{Reason: transport.ReasonLost, NotProcessed: true}, maxRedials, false, false, false, "lost"},
 		{"so again and again", &transport.Error{Reason: transport.ReasonLost, NotProcessed: true}, maxRedials + 1, false, true, false, "lost"},
-		{"the connection was lost", &transport.Error{Reason: transport.ReasonLost}, 1, true, true, false, "may have run"},
+		{"the connection was lost", &transport.Error{Reason: transport.ReasonLost}, 1, true, true, false, "lost"},
 		{"nobody takes it", &transport.Error{Reason: transport.ReasonRefused, NotProcessed: true}, maxRefusals, false, true, false, "refused"},
 		{"one more does not", &transport.Error{Reason: transport.ReasonRefused, NotProcessed: true}, maxRefusals + 1, true, true, false, "refused"},
 		{"the instance is in doubt", &transport.Error{Reason: transport.ReasonDoubt, NotProcessed: true}, 1, false, true, false, "doubt"},
-		{"the caller gave up", &transport.Error{Reason: transport.ReasonCanceled}, 1, true, false, false, "may have run"},
+		{"the caller gave up", &transport.Error{Reason: transport.ReasonCanceled}, 1, true, false, false, "canceled"},
 		{"the reply is too long", &transport.Error{Reason: transport.ReasonLimit}, 1, true, false, false, "limit"},
 		{"the peer breaks the protocol", &transport.Error{Reason: transport.ReasonProtocol}, 1, true, false, false, "protocol"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e.Value().state.leaving.Store(0)
-			o := &outgoing{service: s, plan: new(topology.Plan), Operation: Operation{Route: Route{Service: "orders", Name: "put", Level: Unsafe}}}
-			var settled bool
-			var err error
+			search := &Search{service: s, ask: &Ask{Service: "orders", Name: "put", Level: Unsafe}}
+			search.plan = new(topology.Plan)
+			settled := false
 			for i := range test.times {
-				now := time.Now()
-				e.Begin(clock.Of(now))
-				if settled, err = o.broken(t.Context(), e, nil, test.err, now, now); settled && i < test.times-1 {
-					t.Fatalf("it is settled after %d times: %v", i+1, err)
+				search.now = time.Now()
+				target := Target{endpoint: e}
+				search.Start(target)
+				settled = search.Done(t.Context(), target, &Outcome{Start: search.now, End: search.now, Err: test.err})
+				if settled && i < test.times-1 {
+					t.Fatalf("it is settled after %d times", i+1)
 				}
 			}
-			if settled != test.settled || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("settled %t with %v, want %t and %q", settled, err, test.settled, test.says)
+			if settled != test.settled {
+				t.Errorf("settled: %t, want %t", settled, test.settled)
 			}
-			if got := o.tried.Has(e); got != test.tried {
+			if text := FromTransport(test.err, e.Value().Instance).Error(); !strings.Contains(text, test.says) {
+				t.Errorf("the error is %q, want %q", text, test.says)
+			}
+			if got := search.tried.Has(e); got != test.tried {
 				t.Errorf("the instance is tried: %t, want %t", got, test.tried)
 			}
 			if got := e.Value().state.leaving.Load() > 0; got != test.leaving {

@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ const maxNarrowed = 64
 // view is what the current policy makes of the instances of a service. A new policy
 // makes a new view.
 type view struct {
-	service *service
+	service *Service
 	policy  *topology.Policy
 	plans   *topology.Plans
 	// at is where this node is.
@@ -76,17 +76,17 @@ func (l *level) proves(e *endpoint) {
 }
 
 // newView makes the view of a service under a policy, which may be nil.
-func newView(s *service, policy *topology.Policy) *view {
-	return &view{service: s, at: s.node.locality(), policy: policy, plans: policy.Service(s.name), paths: make(map[narrowing]*path)}
+func newView(s *Service, policy *topology.Policy) *view {
+	return &view{service: s, at: s.router.locality(), policy: policy, plans: policy.Service(s.name), paths: make(map[narrowing]*path)}
 }
 
 // setPolicy makes calls follow another policy. What was measured about instances
 // is kept.
-func (s *service) setPolicy(policy *topology.Policy) {
+func (s *Service) setPolicy(policy *topology.Policy) {
 	next := newView(s, policy)
 	s.configure(next)
 	if plan := next.plans.Only(); plan != nil && plan.Mirror == nil && plan.Fault == nil && plan.LB.Policy != topology.Hash {
-		if p := next.path(plan, &callConfig{}); len(p.levels) == 1 && p.levels[0].group != nil {
+		if p := next.path(plan, &Ask{}); len(p.levels) == 1 && p.levels[0].group != nil {
 			next.only = p
 		}
 	}
@@ -128,7 +128,7 @@ func (v *view) noteEmptyLocked() {
 		if !s.sayLocked(what) {
 			continue
 		}
-		s.node.cfg.Logger.Warn("link: the topology names a subset in which no instance of the configured list can be; calls for it fail, or go where its failover says",
+		s.router.cfg.Logger.Warn("link: the topology names a subset in which no instance of the configured list can be; calls for it fail, or go where its failover says",
 			"service", s.name, "subset", subset.Name, "tags", subset.Tags, "meta", subset.Meta, "instances", len(s.members),
 			"fix", "give the tags to Config.Tags of the instances or to LINK_PEERS: \""+s.name+"=host:port[tag,tag]\"")
 	}
@@ -139,7 +139,7 @@ func (v *view) noteEmptyLocked() {
 const maxSaid = 2 * topology.MaxSubsets
 
 // say reports whether a message about the service is to be logged: it was not yet, whatever documents came and went.
-func (s *service) say(what string) bool {
+func (s *Service) say(what string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sayLocked(what)
@@ -148,7 +148,7 @@ func (s *service) say(what string) bool {
 // saidWait stands for the message that calls wait. It is forgotten when instances come.
 const saidWait = "calls wait"
 
-func (s *service) sayLocked(what string) bool {
+func (s *Service) sayLocked(what string) bool {
 	if s.said[what] {
 		return false
 	}
@@ -166,7 +166,7 @@ func (v *view) warnOfUnknownPlaces() {
 		return
 	}
 	// A Placer tells the datacenter of this node sooner or later.
-	_, told := v.service.node.registry.(discovery.Placer)
+	_, told := v.service.router.registry.(discovery.Placer)
 	for _, l := range v.plans.Route(&topology.Request{}).Levels {
 		word, missing := "", ""
 		switch {
@@ -178,14 +178,14 @@ func (v *view) warnOfUnknownPlaces() {
 			word, missing = "datacenter", discovery.KeyDatacenter
 		}
 		if word != "" && v.service.say("place "+word) {
-			v.service.node.cfg.Logger.Warn("link: a failover names the "+word+", and this node does not say in which it is: it reaches nobody there",
+			v.service.router.cfg.Logger.Warn("link: a failover names the "+word+", and this node does not say in which it is: it reaches nobody there",
 				"service", v.service.name, "fix", "Config.Tags or LINK_TAGS: \""+missing+"=…\"")
 		}
 	}
 }
 
 // configure passes the settings that hold for all calls to the balancer.
-func (s *service) configure(v *view) {
+func (s *Service) configure(v *view) {
 	// Outlier and LB are the same in all plans of a service.
 	plan := v.plans.Route(&topology.Request{})
 	outlier, lb := plan.Outlier, plan.LB
@@ -193,7 +193,7 @@ func (s *service) configure(v *view) {
 		outlier.Errors = topology.Off
 	}
 	s.set.Configure(balance.Options{
-		Self:      s.node.instance,
+		Self:      s.router.cfg.Node.Instance,
 		Zone:      v.at.Zone,
 		SlowStart: lb.SlowStart,
 		Outlier: balance.Outlier{
@@ -203,9 +203,9 @@ func (s *service) configure(v *view) {
 }
 
 // locality returns where this node is, by its tags and meta. The registry may add the datacenter.
-func (n *Node) locality() topology.Locality {
-	at := localityOf(&discovery.Instance{Tags: n.cfg.Tags, Meta: n.cfg.Meta})
-	if p, ok := n.registry.(discovery.Placer); ok && at.Datacenter == "" {
+func (r *Router) locality() topology.Locality {
+	at := localityOf(&discovery.Instance{Tags: r.cfg.Node.Tags, Meta: r.cfg.Node.Meta})
+	if p, ok := r.cfg.Registry.(discovery.Placer); ok && at.Datacenter == "" {
 		at.Datacenter = p.Datacenter()
 	}
 	return at
@@ -217,7 +217,7 @@ func localityOf(in *discovery.Instance) topology.Locality {
 }
 
 // path returns where calls of a plan go, narrowed by what the call asks for.
-func (v *view) path(plan *topology.Plan, c *callConfig) *path {
+func (v *view) path(plan *topology.Plan, c *Ask) *path {
 	if !c.narrows() {
 		if p, ok := v.fast.Load(plan); ok {
 			found, _ := p.(*path)
@@ -227,10 +227,10 @@ func (v *view) path(plan *topology.Plan, c *callConfig) *path {
 	return v.makePath(plan, c)
 }
 
-func (v *view) makePath(plan *topology.Plan, c *callConfig) *path {
-	tags := slices.Compact(slices.Sorted(slices.Values(c.tags)))
+func (v *view) makePath(plan *topology.Plan, c *Ask) *path {
+	tags := slices.Compact(slices.Sorted(slices.Values(c.Tags)))
 	// No tag contains a NUL.
-	key := narrowing{plan, strings.Join(tags, "\x00"), c.zone}
+	key := narrowing{plan, strings.Join(tags, "\x00"), c.Zone}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if p := v.paths[key]; p != nil {
@@ -238,7 +238,7 @@ func (v *view) makePath(plan *topology.Plan, c *callConfig) *path {
 	}
 	p := &path{plan: plan, levels: make([]level, 0, len(plan.Levels))}
 	for i := range plan.Levels {
-		p.levels = append(p.levels, v.levelLocked(plan, &plan.Levels[i], tags, c.zone))
+		p.levels = append(p.levels, v.levelLocked(plan, &plan.Levels[i], tags, c.Zone))
 	}
 	if v.closed {
 		// The policy changed after the call began. The path is not kept, so its groups are not updated.

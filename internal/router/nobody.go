@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"fmt"
@@ -7,13 +7,14 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/local"
+	"github.com/linkmesh/link/internal/codes"
 	"github.com/linkmesh/link/security"
 )
 
 // meeting returns a question about what a service needs so that this node finds it, by tier and registry.
-func (n *Node) meeting() string {
-	_, here := n.registry.(*local.Registry)
-	switch tier := n.identity.Tier(); {
+func (r *Router) meeting() string {
+	_, here := r.cfg.Registry.(*local.Registry)
+	switch tier := r.cfg.Node.Tier; {
 	case tier == security.TierDev && here:
 		return "is it running on this machine, as the same OS user, in the same namespace? The development tier reaches no further: " +
 			"set LINK_CLUSTER_SECRET, and LINK_PEERS or CONSUL_HTTP_ADDR, for all nodes"
@@ -37,10 +38,10 @@ func proofOf(tier security.Tier) string {
 }
 
 // leftOutLocked returns how many instances are left out and why one of them is, or "" if none is.
-func (s *service) leftOutLocked() string {
+func (s *Service) leftOutLocked() string {
 	for i := range s.snapshot.Instances {
 		if in := &s.snapshot.Instances[i]; s.leftOut[in.ID] {
-			why, fix := s.node.refused(*in, s.snapshot.Origin)
+			why, fix := s.router.refused(*in, s.snapshot.Origin)
 			return fmt.Sprintf("%d left out, such as %s at %s: %s; %s", len(s.leftOut), in.ID, in.Addr, why, fix)
 		}
 	}
@@ -48,7 +49,7 @@ func (s *service) leftOutLocked() string {
 }
 
 // none returns an error that says why there is no instance to call. It may wait for proposals until the given time.
-func (s *service) none(until time.Time) error {
+func (s *Service) none(until time.Time) *Error {
 	s.mu.Lock()
 	total, draining := len(s.members), 0
 	now := time.Now()
@@ -67,19 +68,19 @@ func (s *service) none(until time.Time) error {
 		stale = "; it cannot be read now (" + s.snapshot.Reason + ")"
 	}
 	s.mu.Unlock()
-	where := describeRegistry(s.node.registry)
+	where := Describe(s.router.cfg.Registry)
 	switch {
 	case total == 0 && leftOut != "":
-		return Errorf(Unavailable, "no instance of service %q in %s may be called%s: %s", s.name, where, stale, leftOut)
+		return errorf(codes.Unavailable, "no instance of service %q in %s may be called%s: %s", s.name, where, stale, leftOut)
 	case total == 0:
 		known := "registered"
 		if stale != "" {
 			known = "known"
 		}
-		return Errorf(Unavailable, "no instance of service %q in namespace %q is "+known+" in %s%s%s; %s (trust domain %s, tier %s)",
-			s.name, s.node.cfg.Namespace, where, stale, s.node.names.propose(s.name, until), s.node.meeting(), s.identity.TrustDomain(), s.node.identity.Tier())
+		return errorf(codes.Unavailable, "no instance of service %q in namespace %q is "+known+" in %s%s%s; %s (trust domain %s, tier %s)",
+			s.name, s.router.cfg.Namespace, where, stale, s.router.names.propose(s.name, until), s.router.meeting(), s.identity.TrustDomain(), s.router.cfg.Node.Tier)
 	case last != nil:
 		return last.err
 	}
-	return Errorf(Unavailable, "none of the %d instances of service %q in %s takes calls: %s", total, s.name, where, strings.TrimSpace(fmt.Sprintf("%d drain%s", draining, stale)))
+	return errorf(codes.Unavailable, "none of the %d instances of service %q in %s takes calls: %s", total, s.name, where, strings.TrimSpace(fmt.Sprintf("%d drain%s", draining, stale)))
 }

@@ -1,4 +1,4 @@
-package link
+package router
 
 import (
 	"context"
@@ -7,13 +7,9 @@ import (
 	"github.com/linkmesh/link/internal/transport"
 )
 
-// cares reports whether the call must not be a probe of an instance that is unlikely to answer:
-// the call must not run twice, so it could not be retried.
-func (o *outgoing) cares() bool { return o.Route.Level == Unsafe && o.config.key == "" }
-
 // ask asks an instance for a sign of life, in place of a call that must not be its probe. It does
 // not block. The balancer decides when: rarely, and for one caller at a time.
-func (s *service) ask(e *endpoint, class transport.Class) {
+func (s *Service) ask(e *endpoint, class transport.Class) {
 	peer := e.Value().peer
 	session := peer.Live(class)
 	if session == nil {
@@ -21,7 +17,7 @@ func (s *service) ask(e *endpoint, class transport.Class) {
 		_, _ = peer.Connect(class)
 		return
 	}
-	s.node.group.Go(func(ctx context.Context) {
+	s.router.cfg.Group.Go(func(ctx context.Context) {
 		if session.Ping(ctx) == nil {
 			e.Answers(clock.Now())
 		}

@@ -1,0 +1,133 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/topology"
+)
+
+// Explain reports where a call would go at this moment, and for each instance why it may or may not get the call. It
+// blocks until the registry has first answered, ctx ends, or the default timeout of calls has passed. It sends nothing.
+func (r *Router) Explain(ctx context.Context, ask *Ask) (topology.Explanation, error) {
+	s, err := r.await(ctx, ask.Service)
+	if err != nil {
+		return topology.Explanation{}, err
+	}
+	if err := ask.Validate(); err != nil {
+		return topology.Explanation{}, err
+	}
+	request := ask.request(r.cfg.Node.Name)
+	request.Random = rand.Uint64() //nolint:gosec // a draw of lots, not a secret
+	candidates := func(service string) []topology.Candidate {
+		s, err := r.await(ctx, service)
+		if err != nil {
+			return nil
+		}
+		return s.candidates(ask)
+	}
+	if ask.Instance != "" {
+		e := topology.Explain(nil, ask.Service, request, r.locality(), candidates)
+		e.Plan, e.Target, e.Fixed = nil, ask.Instance, "the call names its instance, "+ask.Instance
+		return e, nil
+	}
+	v := s.view.Load()
+	plan := v.planFor(&request, ask, clock.Now())
+	return topology.ExplainPlan(v.policy, ask.Service, request, plan, r.locality(), candidates), nil
+}
+
+// candidates returns the instances as an explanation shows them, for a call that asks for c.
+func (s *Service) candidates(c *Ask) []topology.Candidate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	out := make([]topology.Candidate, 0, len(s.members)+len(s.leftOut))
+	for _, id := range slices.Sorted(maps.Keys(s.members)) {
+		in := s.members[id]
+		candidate := candidateOf(&in.Instance)
+		candidate.Trouble = s.troubleLocked(in, c, now)
+		candidate.Note = s.noteLocked(in, now)
+		out = append(out, candidate)
+	}
+	for i := range s.snapshot.Instances {
+		if in := &s.snapshot.Instances[i]; s.leftOut[in.ID] {
+			candidate := candidateOf(in)
+			candidate.Trouble, _ = s.router.refused(*in, s.snapshot.Origin)
+			out = append(out, candidate)
+		}
+	}
+	return out
+}
+
+func candidateOf(in *discovery.Instance) topology.Candidate {
+	return topology.Candidate{
+		ID: in.ID, Addr: in.Addr, Tags: in.Tags, TagsUnknown: in.TagsUnknown, Meta: in.Meta, Weight: in.Weight,
+		Zone: in.Zone(), Region: in.Region(), Datacenter: in.Datacenter(),
+	}
+}
+
+// troubleLocked returns why an instance gets no call at all, or "" if it may get one.
+func (s *Service) troubleLocked(in *instance, c *Ask, now time.Time) string {
+	if in.Status == discovery.Draining {
+		return "draining"
+	}
+	if left := in.state.leaving.Load() - clock.Of(now); left > 0 {
+		return fmt.Sprintf("said that it drains, %v left", time.Duration(left).Round(time.Second))
+	}
+	switch {
+	case c.Instance != "" && c.Instance != in.ID:
+		return "the call is for instance " + c.Instance
+	case in.TagsUnknown:
+	case !hasAll(in.Tags, c.Tags):
+		return fmt.Sprintf("the call is for tags %q", c.Tags)
+	case c.Zone && !topology.SameZone.Contains(s.router.locality(), localityOf(&in.Instance)):
+		return "the call is for this zone"
+	}
+	e, ok := s.set.Lookup(in.ID)
+	if !ok {
+		return "takes no calls"
+	}
+	if e.Barred(clock.Of(now)) {
+		if t := in.state.trouble.Load(); t != nil {
+			return fmt.Sprintf("%v, %v left", t.err, t.until.Sub(now).Round(100*time.Millisecond))
+		}
+	}
+	if until, ok := e.Ejected(clock.Of(now)); ok && s.set.Len() > 1 {
+		return fmt.Sprintf("ejected: it failed call after call, %v left", time.Duration(until-clock.Of(now)).Round(100*time.Millisecond))
+	}
+	return ""
+}
+
+// noteLocked describes the state of an instance: its connection, load and latency.
+func (s *Service) noteLocked(in *instance, now time.Time) string {
+	note := "not connected"
+	if in.peer.Live(transport.ClassCalls) != nil || in.peer.Live(transport.ClassBulk) != nil {
+		note = "connected"
+	}
+	if e, ok := s.set.Lookup(in.ID); ok {
+		if n := e.InFlight(); n > 0 {
+			note += fmt.Sprintf(", %d in flight", n)
+		}
+		if d := e.Silence(clock.Of(now)); d >= balance.SilenceFloor {
+			note += fmt.Sprintf(", no answer for %v", d.Round(10*time.Millisecond))
+		}
+		if d := e.Latency(clock.Of(now)); d > 0 {
+			note += fmt.Sprintf(", %v", d.Round(10*time.Microsecond))
+		}
+	}
+	if in.TagsUnknown {
+		note += ", its tags are not known until it is"
+	}
+	if _, held := s.held[in.ID]; held {
+		note += ", held though its registry lost it"
+	}
+	return note
+}
