@@ -40,7 +40,7 @@ type Config struct {
 	Weight int
 	// Monitors maps a tag to a probe. The tag is announced while the probe
 	// succeeds, beside Tags; the instance stays announced either way. The probes
-	// run every second ([ProbeInterval]) while the node runs.
+	// run every second while the node runs.
 	Monitors map[string]Probe
 	// Addr is the UDP address to listen on and to dial from. Empty means LINK_ADDR,
 	// if it is set and the node has a Service, else "127.0.0.1:0" in the development

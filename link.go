@@ -65,6 +65,7 @@ import (
 	"github.com/linkmesh/link/discovery/local"
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/presence"
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
@@ -87,26 +88,21 @@ type Node struct {
 	// serving is the server middleware around everything that is served; nil if there is none.
 	serving Handler
 
-	started  time.Time
-	tags     ownTags
-	monitors monitors
-	mirrors  mirrors
-
-	// announcing holds a token while the registry is updated.
-	announcing chan struct{}
+	started time.Time
+	mirrors mirrors
 
 	extensions extensions
 	drains     drainFuncs
 
 	routes routeTable
-	// router decides where calls go.
-	router *router.Router
+	// router decides where calls go, and presence is what others know of the node.
+	router   *router.Router
+	presence *presence.Presence
 
 	mu    sync.Mutex // guards the fields below
 	state state
 	// endpoint is written under mu and read without it.
 	endpoint atomic.Pointer[transport.Endpoint]
-	announce discovery.Registration
 	addr     string
 
 	// ready is closed when the node serves.
@@ -116,10 +112,6 @@ type Node struct {
 	// shutdown is closed when Shutdown begins.
 	shutdown chan struct{}
 }
-
-// registryWait bounds one update of the registry. A drain does not wait longer,
-// because connected peers learn of the drain directly.
-const registryWait = time.Second
 
 type state uint8
 
@@ -150,15 +142,12 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, identity: cfg.Identity, registry: cfg.Registry,
-		group:      lifecycle.New(context.Background()),
-		announcing: make(chan struct{}, 1),
-		ready:      make(chan struct{}),
-		closed:     make(chan struct{}),
-		shutdown:   make(chan struct{}),
+		group:    lifecycle.New(context.Background()),
+		ready:    make(chan struct{}),
+		closed:   make(chan struct{}),
+		shutdown: make(chan struct{}),
 	}
-	n.monitors = monitors{node: n}
 	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
-	n.tags.init(n)
 	n.started = time.Now()
 	n.invoke = chain(cfg.Client, n.callTerminal)
 	n.opener = chain(cfg.Client, n.openTerminal)
@@ -186,7 +175,23 @@ func New(cfg Config) (*Node, error) {
 		_ = n.closeOwned()
 		return nil, failed("link.New", routed(err))
 	}
+	n.presence = n.newPresence()
 	return n, nil
+}
+
+func (n *Node) newPresence() *presence.Presence {
+	cfg := &n.cfg
+	probes := make(map[string]func(context.Context) error, len(cfg.Monitors))
+	for tag, probe := range cfg.Monitors {
+		probes[tag] = probe
+	}
+	return presence.New(presence.Config{
+		Registry: n.registry,
+		Instance: discovery.Instance{
+			ID: n.instance, Service: cfg.Service, Namespace: cfg.Namespace, Meta: cfg.Meta, Weight: cfg.Weight, Started: n.started,
+		},
+		Tags: cfg.Tags, Probes: probes, TellPeers: n.announceTags, Logger: cfg.Logger, Group: n.group,
+	})
 }
 
 func (n *Node) newRouter() (*router.Router, error) {
@@ -353,7 +358,7 @@ func inUse(err error) string {
 func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 	routes := n.routes.infos()
 	s := wire.Setup{
-		Version: 1, Instance: n.instance, Tags: n.tags.current(),
+		Version: 1, Instance: n.instance, Tags: n.presence.Tags(),
 		MaxMessage: uint64(n.routes.maxMessage(n.cfg.Limits.maxMessage())),
 		Codecs:     []uint64{uint64(n.cfg.Codec.ID())},
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/presence"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
@@ -47,12 +48,12 @@ func TestATagFollowsItsProbeAndTheInstanceStays(t *testing.T) {
 			t.Errorf("announced with %v while the probe fails", got)
 		}
 		down.Store(false)
-		sleep(link.ProbeAgree*link.ProbeInterval + link.ProbeInterval/2)
+		sleep(presence.ProbeAgree*presence.ProbeInterval + presence.ProbeInterval/2)
 		if got := tagsOf(t, client); !slices.Equal(got, []string{"db", "v2"}) {
 			t.Errorf("tags %v after the probe succeeded", got)
 		}
 		down.Store(true)
-		sleep(link.ProbeAgree*link.ProbeInterval + link.ProbeInterval/2)
+		sleep(presence.ProbeAgree*presence.ProbeInterval + presence.ProbeInterval/2)
 		if got := tagsOf(t, client); !slices.Equal(got, []string{"v2"}) {
 			t.Errorf("tags %v after the probe failed", got)
 		}
@@ -79,7 +80,7 @@ func TestOneHiccupOfAProbeMovesNothing(t *testing.T) {
 			if got := tagsOf(t, client); !slices.Equal(got, []string{"db"}) {
 				t.Fatalf("tags %v after %d runs, every third of which fails", got, runs.Load())
 			}
-			sleep(link.ProbeInterval)
+			sleep(presence.ProbeInterval)
 		}
 	})
 }
@@ -94,7 +95,7 @@ func TestAProbeThatHangsOrPanicsHasFailed(t *testing.T) {
 			"panics": func(context.Context) error { panic("no database") }, //nolint:forbidigo // what is tested
 			"fine":   func(context.Context) error { return nil },
 		}}, keep)
-		if took := time.Since(start); took > link.ProbeTimeout+time.Second {
+		if took := time.Since(start); took > presence.ProbeTimeout+time.Second {
 			t.Errorf("announced after %v", took)
 		}
 		if got := tagsOf(t, mesh.Node(link.Config{})); !slices.Equal(got, []string{"fine"}) {
@@ -129,7 +130,7 @@ func TestAProbeThatHangsDeafToItsContextLosesItsTag(t *testing.T) {
 			t.Fatalf("tags %v", got)
 		}
 		hang.Store(true)
-		sleep((link.ProbeAgree + 2) * link.ProbeInterval)
+		sleep((presence.ProbeAgree + 2) * presence.ProbeInterval)
 		if got := tagsOf(t, client); len(got) > 0 {
 			t.Errorf("tags %v while the probe hangs", got)
 		}
@@ -139,7 +140,7 @@ func TestAProbeThatHangsDeafToItsContextLosesItsTag(t *testing.T) {
 		sleep(time.Minute)
 		hang.Store(false)
 		close(release)
-		sleep((link.ProbeAgree + 2) * link.ProbeInterval)
+		sleep((presence.ProbeAgree + 2) * presence.ProbeInterval)
 		if got := tagsOf(t, client); !slices.Equal(got, []string{"db"}) {
 			t.Errorf("tags %v after it", got)
 		}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"sync"
-	"time"
 
-	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
 )
@@ -91,9 +88,10 @@ func (n *Node) announceFirst(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	})
-	n.monitors.watch(ctx)
-	n.group.Go(n.tags.announce)
-	announce, tags, err := n.enroll(ctx)
+	n.mu.Lock()
+	addr := n.addr
+	n.mu.Unlock()
+	err := n.presence.Begin(ctx, addr)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -103,44 +101,10 @@ func (n *Node) announceFirst(ctx context.Context) error {
 		return errNodeClosed
 	case n.state != stateStarting:
 		// The node was closed meanwhile.
-		return joined(errNodeClosed, announce.Close())
+		return joined(errNodeClosed, n.presence.Close())
 	}
-	n.announce, n.state = announce, stateRunning
-	// The tags may have changed before there was a registration to update.
-	if !slices.Equal(tags, n.tags.current()) {
-		n.tags.wake()
-	}
+	n.state = stateRunning
 	return nil
-}
-
-// The least and the greatest pause between two attempts to register the node with a
-// registry that cannot be reached.
-const (
-	registerLeast = 500 * time.Millisecond
-	registerMost  = 5 * time.Second
-)
-
-// enroll announces the node. While the registry is not available it tries again, until
-// ctx ends: the node serves peers that know its address, and is found when the registry
-// is back. It returns the tags that the registry was told.
-func (n *Node) enroll(ctx context.Context) (discovery.Registration, []string, error) {
-	for pause := registerLeast; ; pause = min(2*pause, registerMost) {
-		in := n.describe(discovery.Serving)
-		announce, err := n.registry.Register(ctx, in)
-		if err == nil || !errors.Is(err, discovery.ErrUnavailable) {
-			return announce, in.Tags, err
-		}
-		if pause == registerLeast {
-			n.cfg.Logger.Warn("link: the registry cannot be reached; the node serves, and is announced when it can be", "error", err)
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return nil, nil, err
-		}
-	}
 }
 
 // listen opens the socket for peers and determines the address to announce.
@@ -164,30 +128,13 @@ func (n *Node) listen() error {
 		return err
 	}
 	n.state = stateStarting
-	if local, _, err := net.SplitHostPort(n.addr); err == nil && loopback(local) && n.cfg.Advertise == "" && n.addr != e.Addr().String() {
+	if local, _, err := net.SplitHostPort(n.addr); err == nil && router.Loopback(local) && n.cfg.Advertise == "" && n.addr != e.Addr().String() {
 		n.cfg.Logger.Warn("link: this machine has no address that others can reach; the node announces its loopback address",
 			"fix", "set Config.Advertise or LINK_ADVERTISE", "announces", n.addr)
 	}
 	n.cfg.Logger.Info("link: node listens", "service", n.cfg.Service, "tier", n.identity.Tier().String(),
 		"listens", listens(e.Addr()), "announces", n.addr)
 	return nil
-}
-
-// describe returns the node as the registry should show it.
-func (n *Node) describe(status discovery.Status) discovery.Instance {
-	return discovery.Instance{
-		ID: n.instance, Service: n.cfg.Service, Namespace: n.cfg.Namespace,
-		Addr: n.addr, Tags: n.tags.current(), Meta: n.cfg.Meta, Weight: n.cfg.Weight,
-		Status: status, Started: n.started,
-	}
-}
-
-// statusLocked returns the status that the registry should show for the node.
-func (n *Node) statusLocked() discovery.Status {
-	if n.state == stateDraining || n.state == stateClosed {
-		return discovery.Draining
-	}
-	return discovery.Serving
 }
 
 // Shutdown takes the node out of the mesh without failing a call: it withdraws the
@@ -217,7 +164,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	var late error
 	settle := sync.OnceFunc(func() { late = errors.Join(wait(), n.callDrain(ctx, &n.drains.quiet)()) })
 	if ran {
-		if err := n.reannounce(ctx); err != nil && ctx.Err() == nil {
+		if err := n.presence.Drain(ctx); err != nil && ctx.Err() == nil {
 			n.cfg.Logger.Warn("link: the registry did not take the word that this node drains; peers hear it from the node", "error", err)
 		}
 		if err := e.Drain(ctx, settle); err != nil {
@@ -244,13 +191,11 @@ func (n *Node) Close() error {
 		return nil
 	}
 	n.state = stateClosed
-	announce, e := n.announce, n.endpoint.Load()
+	e := n.endpoint.Load()
 	n.mu.Unlock()
 
 	var errs []error
-	if announce != nil {
-		errs = append(errs, announce.Close())
-	}
+	errs = append(errs, n.presence.Close())
 	n.group.Stop(errNodeClosed)
 	if e != nil {
 		errs = append(errs, e.Close())

@@ -94,7 +94,7 @@ type TopologyStatus struct {
 func (n *Node) Status() Status {
 	n.mu.Lock()
 	s := Status{
-		Service: n.cfg.Service, Instance: n.instance, Addr: n.addr, Tags: slices.Clone(n.tags.current()),
+		Service: n.cfg.Service, Instance: n.instance, Addr: n.addr, Tags: slices.Clone(n.presence.Tags()),
 		Serving: n.state == stateRunning, Registry: router.Describe(n.registry),
 		Forgotten: n.router.Forgotten(),
 		Mirrored:  n.mirrors.sent.Load(), MirrorsDropped: n.mirrors.dropped.Load(),

@@ -2,47 +2,16 @@ package link
 
 import (
 	"context"
-	"maps"
-	"slices"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/linkmesh/link/discovery"
 )
 
-// When new tags are announced.
-const (
-	// tagsPause is the least time between two announcements of tags, so that frequent
-	// changes keep neither peers nor the registry busy.
-	tagsPause = 100 * time.Millisecond
-	// tagsRetry is the pause before a failed update of the registry is retried.
-	tagsRetry = time.Second
-)
-
-// ownTags are the tags that a node announces: those of the configuration, those
-// whose probes succeed, and those added while it runs.
-type ownTags struct {
-	node *Node
-	// now holds all tags, sorted.
-	now atomic.Pointer[[]string]
-	// changed holds a token when announce should look at the tags.
-	changed chan struct{}
-
-	mu sync.Mutex // guards the fields below, and writes of now
-	// probed holds whether the probe of a tag succeeds.
-	probed map[string]bool
-	// added holds how often a tag was added.
-	added map[string]int
-}
-
-func (o *ownTags) init(n *Node) {
-	o.node, o.changed = n, make(chan struct{}, 1)
-	o.probed, o.added = make(map[string]bool), make(map[string]int)
-	// No lock is needed, because nothing else has o yet. The token is taken back, because nobody needs to be told.
-	o.settleLocked()
-	<-o.changed
-}
+// Probe returns nil if what a tag stands for is available, else an error. It runs every
+// second, and must return when ctx ends, which is after a second. A panic counts as an
+// error, and each further second for which a probe runs on counts as another. The first
+// run decides at once whether the node has the tag. After that two runs in a row must
+// disagree with the tag before it appears or goes, so that one hiccup moves no traffic.
+type Probe func(ctx context.Context) error
 
 // AddTag adds a tag to those that the node announces beside Config.Tags and
 // Config.Monitors, for patterns: others find the node by it ([Node.FollowTag]).
@@ -64,138 +33,18 @@ func (n *Node) AddTag(tag string) error {
 	if discovery.IsPlace(tag) {
 		return failed("add tag", Errorf(InvalidArgument, "the tag %q says where the node is, which is known when it is made; put it in Config.Tags", tag))
 	}
-	return n.tags.add(tag)
-}
-
-// RemoveTag takes back one [Node.AddTag] of this tag. Without one it does nothing.
-func (n *Node) RemoveTag(tag string) { n.tags.remove(tag) }
-
-func (o *ownTags) add(tag string) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.added[tag] == 0 {
-		possible := slices.Concat(o.node.cfg.Tags, slices.Collect(maps.Keys(o.node.cfg.Monitors)), slices.Collect(maps.Keys(o.added)), []string{tag})
-		slices.Sort(possible)
-		if n := len(slices.Compact(possible)); n > discovery.MaxTags {
-			return failed("add tag", Errorf(ResourceExhausted, "the node has %d tags and the tag %q is one too many (discovery.MaxTags); remove one", discovery.MaxTags, tag))
-		}
+	if err := n.presence.Add(tag); err != nil {
+		return failed("add tag", Errorf(ResourceExhausted, "%w", err))
 	}
-	o.added[tag]++
-	o.settleLocked()
 	return nil
 }
 
-func (o *ownTags) remove(tag string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch o.added[tag] {
-	case 0:
-		return
-	case 1:
-		delete(o.added, tag)
-	default:
-		o.added[tag]--
-	}
-	o.settleLocked()
-}
+// RemoveTag takes back one [Node.AddTag] of this tag. Without one it does nothing.
+func (n *Node) RemoveTag(tag string) { n.presence.Remove(tag) }
 
-// probe records whether the probe of tag succeeds.
-func (o *ownTags) probe(tag string, succeeds bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.probed[tag] = succeeds
-	o.settleLocked()
-}
-
-// has reports whether the probe of tag succeeds.
-func (o *ownTags) has(tag string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.probed[tag]
-}
-
-// settleLocked recomputes the tags, and has them announced if they changed.
-func (o *ownTags) settleLocked() {
-	tags := slices.Clone(o.node.cfg.Tags)
-	for tag, succeeds := range o.probed {
-		if succeeds {
-			tags = append(tags, tag)
-		}
+// announceTags tells the connected peers about new tags.
+func (n *Node) announceTags(tags []string) {
+	if e := n.endpoint.Load(); e != nil {
+		e.AnnounceTags(tags)
 	}
-	tags = slices.AppendSeq(tags, maps.Keys(o.added))
-	slices.Sort(tags)
-	tags = slices.Compact(tags)
-	if last := o.now.Load(); last != nil && slices.Equal(*last, tags) {
-		return
-	}
-	o.now.Store(&tags)
-	o.wake()
-}
-
-// wake makes announce look at the tags again.
-func (o *ownTags) wake() {
-	select {
-	case o.changed <- struct{}{}:
-	default:
-	}
-}
-
-// current returns the tags of the node. They must not be modified.
-func (o *ownTags) current() []string { return *o.now.Load() }
-
-// announce tells peers and the registry about new tags, until ctx ends. A failed
-// update of the registry is retried until it succeeds.
-func (o *ownTags) announce(ctx context.Context) {
-	retry := time.NewTimer(tagsRetry)
-	retry.Stop()
-	defer retry.Stop()
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	for failing := false; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-pause.C:
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-o.changed:
-			if e := o.node.endpoint.Load(); e != nil {
-				e.AnnounceTags(o.current())
-			}
-		case <-retry.C:
-		}
-		err := o.node.reannounce(ctx)
-		if err != nil && !failing && ctx.Err() == nil {
-			o.node.cfg.Logger.Warn("link: the registry did not take the new tags; trying again every second", "error", err)
-		}
-		if failing = err != nil; failing {
-			retry.Reset(tagsRetry)
-		} else {
-			retry.Stop()
-		}
-		pause.Reset(tagsPause)
-	}
-}
-
-// reannounce updates the registry with the current state of the node. It does
-// nothing before the node is announced.
-func (n *Node) reannounce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, registryWait)
-	defer cancel()
-	// Only one update runs at a time, so that the last one is the newest.
-	select {
-	case n.announcing <- struct{}{}:
-		defer func() { <-n.announcing }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	n.mu.Lock()
-	announce, status := n.announce, n.statusLocked()
-	n.mu.Unlock()
-	if announce == nil {
-		return nil
-	}
-	return announce.Update(ctx, n.describe(status))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/presence"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
@@ -139,7 +140,7 @@ func TestATagStaysAsLongAsAnybodyAnnouncesIt(t *testing.T) {
 		addTag(t, node, "db")
 		addTag(t, node, "v2")
 		down.Store(true)
-		sleep(5 * link.ProbeInterval)
+		sleep(5 * presence.ProbeInterval)
 		if got := registeredTags(t, mesh); !slices.Equal(got, []string{"db", "v2"}) {
 			t.Errorf("tags %v while the probe fails and the tag is added", got)
 		}

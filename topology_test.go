@@ -16,6 +16,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/presence"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
 	"github.com/linkmesh/link/topology"
@@ -795,7 +796,7 @@ func TestATagThatComesAndGoes(t *testing.T) {
 		}
 		for _, up := range []bool{true, false, true} {
 			ready.Store(up)
-			sleep(4 * link.ProbeInterval)
+			sleep(4 * presence.ProbeInterval)
 			if _, err := ask(t, client, link.OnTags("db")); (err == nil) != up {
 				t.Errorf("the probe succeeds: %t; %v", up, err)
 			}

@@ -1,4 +1,4 @@
-package link
+package presence
 
 import (
 	"context"
@@ -6,11 +6,6 @@ import (
 	"sync"
 	"time"
 )
-
-// Probe returns nil if what a tag stands for is available, else an error. It must
-// return when ctx ends, which is after [ProbeTimeout]. A panic counts as an error,
-// and each [ProbeInterval] for which a probe runs on after that counts as another.
-type Probe func(ctx context.Context) error
 
 // The timing of Config.Monitors.
 const (
@@ -27,22 +22,17 @@ const (
 // probeStuck is how long Close waits for a probe that ignores its context.
 const probeStuck = 5 * time.Second
 
-// monitors keeps the tags of a node in step with its probes.
-type monitors struct {
-	node *Node
-}
-
 // watch starts the probes, which run for as long as the node lives. It waits for the
 // first run of each, so that the node is announced with the right tags.
-func (m *monitors) watch(ctx context.Context) {
-	probes := m.node.cfg.Monitors
+func (p *Presence) watch(ctx context.Context) {
+	probes := p.cfg.Probes
 	if len(probes) == 0 {
 		return
 	}
 	var first sync.WaitGroup
 	for tag, probe := range probes {
 		first.Add(1)
-		if !m.node.group.Go(func(ctx context.Context) { m.follow(ctx, tag, probe, first.Done) }) {
+		if !p.cfg.Group.Go(func(ctx context.Context) { p.follow(ctx, tag, probe, first.Done) }) {
 			first.Done()
 		}
 	}
@@ -56,20 +46,20 @@ func (m *monitors) watch(ctx context.Context) {
 }
 
 // follow runs one probe until ctx ends. It calls first after the first run.
-func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first func()) {
+func (p *Presence) follow(ctx context.Context, tag string, probe func(ctx context.Context) error, first func()) {
 	ticker := time.NewTicker(ProbeInterval)
 	defer ticker.Stop()
 	v := verdict{tag: tag}
 	for run := 0; ; run++ {
-		ended, err := m.run(ctx, tag, probe)
+		ended, err := p.run(ctx, tag, probe)
 		if ctx.Err() != nil {
 			if run == 0 {
 				first()
 			}
-			m.abandon(tag, ended)
+			p.abandon(tag, ended)
 			return
 		}
-		m.judge(&v, err)
+		p.judge(&v, err)
 		if run == 0 {
 			first()
 		}
@@ -80,9 +70,9 @@ func (m *monitors) follow(ctx context.Context, tag string, probe Probe, first fu
 				hangs = false
 			case <-ticker.C:
 				// A run that goes on counts as a failed run at each tick.
-				m.judge(&v, errProbeHangs)
+				p.judge(&v, errProbeHangs)
 			case <-ctx.Done():
-				m.abandon(tag, ended)
+				p.abandon(tag, ended)
 				return
 			}
 		}
@@ -105,21 +95,21 @@ type verdict struct {
 }
 
 // judge takes in the result of a run, and changes the tag when enough runs agree.
-func (m *monitors) judge(v *verdict, err error) {
+func (p *Presence) judge(v *verdict, err error) {
 	v.against++
-	if v.begun && m.node.tags.has(v.tag) == (err == nil) {
+	if v.begun && p.has(v.tag) == (err == nil) {
 		v.against = 0
 	}
 	if !v.begun || v.against >= ProbeAgree {
 		v.against = 0
-		m.set(v.tag, err, !v.begun)
+		p.set(v.tag, err, !v.begun)
 	}
 	v.begun = true
 }
 
 // run runs a probe once and waits for its result, at most for ProbeTimeout. The
 // channel is closed when the probe has returned.
-func (m *monitors) run(ctx context.Context, tag string, probe Probe) (ended <-chan struct{}, err error) {
+func (p *Presence) run(ctx context.Context, tag string, probe func(ctx context.Context) error) (ended <-chan struct{}, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
 	result, done := make(chan error, 1), make(chan struct{})
 	go func() {
@@ -147,19 +137,19 @@ func (m *monitors) run(ctx context.Context, tag string, probe Probe) (ended <-ch
 
 // abandon waits for a probe that still runs when the node closes, at most for
 // probeStuck.
-func (m *monitors) abandon(tag string, ended <-chan struct{}) {
+func (p *Presence) abandon(tag string, ended <-chan struct{}) {
 	t := time.NewTimer(probeStuck)
 	defer t.Stop()
 	select {
 	case <-ended:
 	case <-t.C:
-		m.node.cfg.Logger.Error("link: a probe of Config.Monitors ignores that its context ended, and was left behind", "tag", tag)
+		p.cfg.Logger.Error("link: a probe of Config.Monitors ignores that its context ended, and was left behind", "tag", tag)
 	}
 }
 
-func (m *monitors) set(tag string, err error, first bool) {
-	m.node.tags.probe(tag, err == nil)
-	log := m.node.cfg.Logger
+func (p *Presence) set(tag string, err error, first bool) {
+	p.probe(tag, err == nil)
+	log := p.cfg.Logger
 	switch {
 	case err != nil:
 		log.Warn("link: tag withdrawn, its probe fails", "tag", tag, "error", err)
