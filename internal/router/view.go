@@ -166,7 +166,7 @@ func (v *view) warnOfUnknownPlaces() {
 		return
 	}
 	// A Placer tells the datacenter of this node sooner or later.
-	_, told := v.service.router.registry.(discovery.Placer)
+	_, told := v.service.router.cfg.Registry.(discovery.Placer)
 	for _, l := range v.plans.Route(&topology.Request{}).Levels {
 		word, missing := "", ""
 		switch {
