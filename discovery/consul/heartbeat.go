@@ -39,7 +39,7 @@ func (g *registration) keep(ctx context.Context) {
 		}
 		if err == nil {
 			if failures > 0 {
-				g.r.lines.info("consul registry: heartbeats arrive again", "id", g.id, "service", g.query)
+				g.r.lines.Info("consul registry: heartbeats arrive again", "id", g.id, "service", g.query)
 			}
 			failures, last, wait = 0, "", around(HeartbeatEvery, 0.1)
 			continue
@@ -56,7 +56,7 @@ func (g *registration) keep(ctx context.Context) {
 		wait = backoff(failures, beatRetryLeast, most)
 		if what != last {
 			last = what
-			g.r.lines.warn("consul registry: heartbeat failed; Consul takes the instance out unless one succeeds",
+			g.r.lines.Warn("consul registry: heartbeat failed; Consul takes the instance out unless one succeeds",
 				"id", g.id, "service", g.query, "within", CheckTTL, "reason", err)
 		}
 	}
@@ -111,7 +111,7 @@ func (g *registration) verify(ctx context.Context) error {
 		return err
 	}
 	g.lost = false
-	g.r.lines.warn("consul registry: instance registered again", "id", g.id, "service", g.query, "reason", reason)
+	g.r.lines.Warn("consul registry: instance registered again", "id", g.id, "service", g.query, "reason", reason)
 	return nil
 }
 

@@ -142,7 +142,7 @@ func (w *policyWatch) answered(document []byte, pos position) {
 	w.doubt, w.shaken = time.Time{}, false
 	if w.ill != "" {
 		w.ill = ""
-		w.r.lines.info("consul registry: policy can be read again", "key", w.key)
+		w.r.lines.Info("consul registry: policy can be read again", "key", w.key)
 	}
 	same := w.told && (document == nil) == (w.last.Document == nil) && bytes.Equal(document, w.last.Document)
 	if !same || w.saved.IsZero() || now.Sub(w.saved) >= resaveAfter {
@@ -177,7 +177,7 @@ func (w *policyWatch) unwell(what kind, reason string, now time.Time) {
 	}
 	if w.ill != what {
 		w.ill = what
-		w.r.lines.warn("consul registry: policy cannot be read, what was known stays in force",
+		w.r.lines.Warn("consul registry: policy cannot be read, what was known stays in force",
 			"key", w.key, "document", w.last.Document != nil, "reason", reason)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/limitlog"
 	"github.com/linkmesh/link/internal/private"
 )
 
@@ -38,7 +39,7 @@ const (
 type saver struct {
 	dir   string
 	coder coder
-	log   *limitedLog
+	log   *limitlog.Logger
 	wake  chan struct{}
 
 	mu    sync.Mutex           // guards the fields below
@@ -51,7 +52,7 @@ type dirtyFile struct {
 	encode func() ([]byte, error)
 }
 
-func newSaver(dir string, log *limitedLog) (*saver, error) {
+func newSaver(dir string, log *limitlog.Logger) (*saver, error) {
 	if dir == "" {
 		return nil, nil //nolint:nilnil // a nil saver is one that keeps nothing
 	}
@@ -116,7 +117,7 @@ func (s *saver) flush() {
 	s.mu.Unlock()
 	for path, d := range dirty {
 		if err := s.write(path, d); err != nil {
-			s.log.warn("consul registry: what is known cannot be kept on disk", "service", d.key.Query, "path", path, "reason", err)
+			s.log.Warn("consul registry: what is known cannot be kept on disk", "service", d.key.Query, "path", path, "reason", err)
 		}
 	}
 }
@@ -192,7 +193,7 @@ func (s *saver) usable(path string, key stateKey, at time.Time, most time.Durati
 		err = fmt.Errorf("is of %s, older than %v", at.Format(time.RFC3339), most)
 	}
 	if err != nil {
-		s.log.warn("consul registry: state file is left out", "service", key.Query, "path", path, "reason", err)
+		s.log.Warn("consul registry: state file is left out", "service", key.Query, "path", path, "reason", err)
 	}
 	return err == nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/internal/feed"
+	"github.com/linkmesh/link/internal/limitlog"
 )
 
 // Registry implements discovery.Registry, discovery.Finder, discovery.Describer and io.Closer.
@@ -214,7 +215,7 @@ func (r *Registry) startLocked() error {
 	// The poller outlives the call that starts it.
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	log := newLimitedLog(r.log)
+	log := limitlog.New(r.log)
 	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, log)}
 	if r.dir.twin != nil {
 		p.twin = newScanner(*r.dir.twin, r.coder, log)
