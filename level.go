@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/hash"
 	"github.com/linkmesh/link/internal/spell"
 	"github.com/linkmesh/link/topology"
 )
@@ -156,9 +157,9 @@ func (o *outgoing) settle(ctx context.Context) error {
 // lot returns a number from 0 to 1 that decides whether a level passes the call on:
 // the same for equal keys, random without a key.
 func (o *outgoing) lot() float64 {
-	if hash, ok := o.plan.KeyOf(&o.request); ok {
+	if key, ok := o.plan.KeyOf(&o.request); ok {
 		// This is Fibonacci hashing, of which the upper bits are used.
-		h := (hash ^ uint64(o.level)) * 0x9e3779b97f4a7c15
+		h := (key ^ uint64(o.level)) * hash.Golden
 		return float64(h>>11) / (1 << 53)
 	}
 	return rand.Float64() //nolint:gosec // a share is not a secret
@@ -170,8 +171,8 @@ func (o *outgoing) choosing(plan *topology.Plan) {
 		return
 	}
 	o.keyed, o.key = plan, balance.Key{}
-	if hash, ok := plan.KeyOf(&o.request); ok {
-		o.key = balance.Key{Hash: hash, Set: true}
+	if key, ok := plan.KeyOf(&o.request); ok {
+		o.key = balance.Key{Hash: key, Set: true}
 	}
 	o.look()
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/linkmesh/link/internal/codes"
 )
 
 // serviceCheck checks the entry of one service in a document; all holds all entries of the document.
@@ -145,7 +147,7 @@ func (v serviceCheck) fault(path string, f Fault) {
 	v.duration(join(path, "delay"), f.Delay)
 	if f.Abort != "" {
 		if _, ok := CodeNumber(f.Abort); !ok {
-			v.invalid(join(path, "abort"), "%s is not a code%s", clipped(f.Abort), meant(f.Abort, codeNames()))
+			v.invalid(join(path, "abort"), "%s is not a code%s", clipped(f.Abort), meant(f.Abort, codes.Names()))
 		}
 	}
 	if f.Delay == 0 && f.Abort == "" {
