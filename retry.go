@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/clock"
 )
 
@@ -69,19 +70,11 @@ func (b *retryBudget) take(now time.Time, share float64) bool {
 // retryPause waits before attempt n, where the first retry is attempt 2. It reports
 // false if ctx ends first, or at once if the deadline would.
 func retryPause(ctx context.Context, n int, deadline time.Time) bool {
-	d := min(retryBase<<(n-2), retryMax)
-	d = time.Duration(rand.Float64() * float64(d)) //nolint:gosec // jitter is not a secret
+	d := backoff.Backoff{Least: retryBase, Most: retryMax, Jitter: 1}.Pause(n - 1)
 	if time.Until(deadline) <= d {
 		return false
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return backoff.Sleep(ctx, d) == nil
 }
 
 // MayMove implements [transport.Mover]. A read-only call leaves an instance that is in

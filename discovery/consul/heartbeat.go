@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/backoff"
 )
 
 // Backoff of heartbeats. The limits ensure that a forgotten registration is restored within 15 s of
@@ -26,7 +27,7 @@ func (g *registration) keep(ctx context.Context) {
 	// The first round verifies, because another process may have written after announce returned.
 	var verify time.Time
 	wait := around(HeartbeatEvery, 0.1)
-	for sleep(ctx, wait) {
+	for backoff.Sleep(ctx, wait) == nil {
 		select {
 		case <-g.turn:
 		case <-ctx.Done():
@@ -53,7 +54,7 @@ func (g *registration) keep(ctx context.Context) {
 		if what == unreachable || what == hanging {
 			most = beatRetryGone
 		}
-		wait = backoff(failures, beatRetryLeast, most)
+		wait = retryPause(failures, beatRetryLeast, most)
 		if what != last {
 			last = what
 			g.r.lines.Warn("consul registry: heartbeat failed; Consul takes the instance out unless one succeeds",

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/backoff"
 )
 
 // policyWatch follows one key. It belongs to one goroutine.
@@ -84,7 +85,7 @@ func (w *policyWatch) turn(ctx context.Context) bool {
 		delay = max(delay, w.pacer.next(now, paceSlow))
 	}
 	w.delay = 0
-	return sleep(ctx, delay)
+	return backoff.Sleep(ctx, delay) == nil
 }
 
 func (w *policyWatch) fetch(ctx context.Context, ask question) ([]byte, position, error) {
@@ -108,7 +109,7 @@ func (w *policyWatch) failed(err error) {
 	now := time.Now()
 	what := kindOf(err)
 	w.failures++
-	w.delay = backoff(w.failures, retryLeast, retryMost)
+	w.delay = retryPause(w.failures, retryLeast, retryMost)
 	w.plain = true
 	switch what { //nolint:exhaustive // the others are errors of an agent that lives
 	case busy:

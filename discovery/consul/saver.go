@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/limitlog"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/private"
 )
 
@@ -40,7 +42,7 @@ type saver struct {
 	dir   string
 	coder coder
 	log   *limitlog.Logger
-	wake  chan struct{}
+	wake  notify.Flag
 
 	mu    sync.Mutex           // guards the fields below
 	dirty map[string]dirtyFile // by path
@@ -60,7 +62,7 @@ func newSaver(dir string, log *limitlog.Logger) (*saver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &saver{dir: dir, coder: c, log: log, wake: make(chan struct{}, 1), dirty: make(map[string]dirtyFile)}, nil
+	return &saver{dir: dir, coder: c, log: log, wake: notify.NewFlag(), dirty: make(map[string]dirtyFile)}, nil
 }
 
 // put schedules members to be written. They must not be modified afterwards. If there are none, the
@@ -82,10 +84,7 @@ func (s *saver) enqueue(path string, d dirtyFile) {
 		s.dirty[path] = d
 	}
 	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.wake.Set()
 }
 
 // run writes files until ctx ends, and then the remaining ones.
@@ -103,10 +102,8 @@ func (s *saver) run(ctx context.Context) {
 			s.clean()
 		}
 		s.flush()
-		select {
-		case <-ctx.Done():
-		case <-time.After(saveEvery):
-		}
+		// The loop sees whether ctx has ended.
+		_ = backoff.Sleep(ctx, saveEvery)
 	}
 }
 

@@ -3,6 +3,8 @@ package consul
 import (
 	"context"
 	"time"
+
+	"github.com/linkmesh/link/internal/backoff"
 )
 
 const (
@@ -126,7 +128,7 @@ func (s *source) turn(ctx context.Context) (done func(), ok bool) {
 		delay = max(delay, s.pacer.next(now, s.f.slowest(len(s.keeper.known))))
 	}
 	s.delay, s.free = 0, false
-	if !sleep(ctx, delay) {
+	if backoff.Sleep(ctx, delay) != nil {
 		return nil, false
 	}
 	if s.place {
@@ -154,7 +156,7 @@ func (s *source) failed(err error) {
 	r := s.r
 	what := kindOf(err)
 	s.failures++
-	s.delay = backoff(s.failures, retryLeast, retryMost)
+	s.delay = retryPause(s.failures, retryLeast, retryMost)
 	switch what { //nolint:exhaustive // the others are errors of an agent that lives
 	case busy:
 		r.overloaded(now)

@@ -41,7 +41,7 @@ func (p *poller) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick:
-		case <-p.registry.poke:
+		case <-p.registry.wake:
 		}
 	}
 }
