@@ -258,13 +258,7 @@ func (s *service) commitLocked(u update, now time.Time) {
 		s.set.Update(u.put, u.remove, clock.Of(now))
 	}
 	s.view.Load().noteEmptyLocked()
-	s.wakeLocked()
-}
-
-// wakeLocked wakes the calls and followers that wait for a change of the instances.
-func (s *service) wakeLocked() {
-	close(s.change)
-	s.change = make(chan struct{})
+	s.change.All()
 }
 
 // heardFromLocked lets calls go again to the instances at an address that gave a sign of

@@ -108,7 +108,7 @@ func (n *Node) announceFirst(ctx context.Context) error {
 	n.announce, n.state = announce, stateRunning
 	// The tags may have changed before there was a registration to update.
 	if !slices.Equal(tags, n.tags.current()) {
-		n.tags.wake()
+		n.tags.wake.Set()
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/security"
 )
 
@@ -62,8 +63,8 @@ type service struct {
 	recent atomic.Bool
 
 	mu sync.Mutex // guards the fields below
-	// change is closed and replaced when the instances change.
-	change   chan struct{}
+	// change wakes the calls and followers that wait for a change of the instances.
+	change   notify.Broadcast
 	snapshot discovery.Snapshot
 	// members holds, by ID, the instances of the snapshot that may be dialed and those that are held.
 	members map[string]*instance
@@ -133,8 +134,7 @@ func (n *Node) addService(name string) (*service, error) {
 		}
 	}
 	s := &service{
-		node: n, name: name, identity: id,
-		known: make(chan struct{}), change: make(chan struct{}),
+		node: n, name: name, identity: id, known: make(chan struct{}),
 		members: make(map[string]*instance), held: make(map[string]time.Time), leftOut: make(map[string]bool),
 	}
 	s.life, s.end = context.WithCancelCause(n.group.Context())
@@ -278,7 +278,7 @@ func (s *service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 func (s *service) changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.change
+	return s.change.C()
 }
 
 // wait blocks until calls to the service may begin. It returns an error if ctx, the

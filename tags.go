@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/notify"
 )
 
 // When new tags are announced.
@@ -26,8 +27,8 @@ type ownTags struct {
 	node *Node
 	// now holds all tags, sorted.
 	now atomic.Pointer[[]string]
-	// changed holds a token when announce should look at the tags.
-	changed chan struct{}
+	// wake makes announce look at the tags again.
+	wake notify.Flag
 
 	mu sync.Mutex // guards the fields below, and writes of now
 	// probed holds whether the probe of a tag succeeds.
@@ -37,11 +38,11 @@ type ownTags struct {
 }
 
 func (o *ownTags) init(n *Node) {
-	o.node, o.changed = n, make(chan struct{}, 1)
+	o.node, o.wake = n, notify.NewFlag()
 	o.probed, o.added = make(map[string]bool), make(map[string]int)
-	// No lock is needed, because nothing else has o yet. The token is taken back, because nobody needs to be told.
+	// No lock is needed, because nothing else has o yet. The signal is taken back, because nobody needs to be told.
 	o.settleLocked()
-	<-o.changed
+	o.wake.Clear()
 }
 
 // AddTag adds a tag to those that the node announces beside Config.Tags and
@@ -129,15 +130,7 @@ func (o *ownTags) settleLocked() {
 		return
 	}
 	o.now.Store(&tags)
-	o.wake()
-}
-
-// wake makes announce look at the tags again.
-func (o *ownTags) wake() {
-	select {
-	case o.changed <- struct{}{}:
-	default:
-	}
+	o.wake.Set()
 }
 
 // current returns the tags of the node. They must not be modified.
@@ -160,7 +153,7 @@ func (o *ownTags) announce(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-o.changed:
+		case <-o.wake:
 			if e := o.node.endpoint.Load(); e != nil {
 				e.AnnounceTags(o.current())
 			}
