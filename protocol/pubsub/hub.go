@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
@@ -173,14 +174,14 @@ func (h *hub) noteBlockersLocked() {
 
 // waiter waits for sessions that want a path.
 type waiter struct {
-	path    string
-	have    int // guarded by hub.mu
-	changed chan struct{}
+	path string
+	have int // guarded by hub.mu
+	wake notify.Flag
 }
 
 // watch returns a waiter that counts the sessions that want a path until unwatch is called.
 func (h *hub) watch(path string) *waiter {
-	w := &waiter{path: path, changed: make(chan struct{}, 1)}
+	w := &waiter{path: path, wake: notify.NewFlag()}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.sessions {
@@ -211,10 +212,7 @@ func (h *hub) tellLocked(s *session, by int) {
 			continue
 		}
 		w.have += by
-		select {
-		case w.changed <- struct{}{}:
-		default:
-		}
+		w.wake.Set()
 	}
 }
 
