@@ -282,6 +282,6 @@ func (s *session) take(f link.Frame, began int64) error {
 // lookLocked wakes keepTime if something is due sooner than it plans to look.
 func (w *Worker) lookLocked(now int64) {
 	if next := w.pool.Next(now); next != 0 && (w.tick == 0 || next < w.tick) {
-		w.pokeLocked()
+		w.wake.Set()
 	}
 }
