@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -162,7 +163,7 @@ func (b *builder) rule(number int, r Route, m *mirror) rule {
 	base := Plan{
 		Service: b.name,
 		Rule:    number,
-		Timeout: first(r.Timeout, b.service.Timeout, b.defaults.Timeout),
+		Timeout: cmp.Or(r.Timeout, b.service.Timeout, b.defaults.Timeout),
 		Retry:   r.Retry.or(b.service.Retry).or(b.defaults.Retry),
 		LB:      b.service.LB.filled(b.defaults),
 		Outlier: b.service.Outlier.filled(),
@@ -229,7 +230,7 @@ func (b *builder) mirror() *mirror {
 	m.split = b.split(m.written.To, Plan{
 		Service: b.name,
 		Rule:    NoRule,
-		Timeout: first(b.service.Timeout, b.defaults.Timeout),
+		Timeout: cmp.Or(b.service.Timeout, b.defaults.Timeout),
 		Retry:   Retry{Attempts: 1},
 		LB:      b.service.LB.filled(b.defaults),
 		Outlier: b.service.Outlier.filled(),
