@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"io"
 	"sync"
@@ -13,6 +11,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/internal/epoch"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
@@ -88,15 +87,12 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 	if s.clock.start.IsZero() {
 		s.clock = newClock()
 	}
-	w := &Worker{node: node, route: route, clock: s.clock, wake: notify.NewFlag()}
+	w := &Worker{node: node, route: route, epoch: epoch.New() >> 2, clock: s.clock, wake: notify.NewFlag()}
 	w.pool = pool.New(s.pool)
 	w.slots = max(w.pool.Capacity()/max(s.pool.Batch, 1), 1)
 	if s.allow != nil {
 		w.allow.Store(&s.allow)
 	}
-	var epoch [8]byte
-	_, _ = rand.Read(epoch[:])
-	w.epoch = binary.BigEndian.Uint64(epoch[:]) >> 2
 	return w
 }
 

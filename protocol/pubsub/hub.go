@@ -2,8 +2,6 @@ package pubsub
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"maps"
 	"slices"
 	"sync"
@@ -13,6 +11,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/internal/epoch"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -84,10 +83,8 @@ func hubOf(node *link.Node) (*hub, error) {
 }
 
 func newHub(node *link.Node, r *rules) (*hub, error) {
-	var epoch [8]byte
-	_, _ = rand.Read(epoch[:]) // never fails (crypto/rand)
 	began := time.Now()
-	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:])>>1 | 1}, began)
+	log, err := journal.New(journal.Options{Epoch: epoch.New()>>1 | 1}, began)
 	if err != nil {
 		return nil, link.Errorf(link.Internal, "publish: %w", err)
 	}
