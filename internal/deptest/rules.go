@@ -55,6 +55,11 @@ func Rules() []Rule {
 			Only:   []string{"std"},
 		},
 		{
+			Reason: "a log at a limited rate stands alone: standard library and a limiter only",
+			From:   []string{"./internal/limitlog/..."},
+			Only:   []string{"std", "golang.org/x/time/rate"},
+		},
+		{
 			Reason: "topology is pure rules: standard library and YAML, hashes and codes only",
 			From:   []string{"./topology/..."},
 			Only:   []string{"std", yamlTree, "./topology/...", "./internal/codes", "./internal/hash"},
