@@ -1,6 +1,6 @@
 package link
 
-import "strconv"
+import "github.com/linkmesh/link/internal/codes"
 
 // Code says what kind of failure an error is. The codes, their numbers and
 // meanings are gRPC's.
@@ -33,17 +33,7 @@ const (
 )
 
 // String returns the code in words, "not found".
-func (c Code) String() string {
-	names := [...]string{
-		"ok", "canceled", "unknown", "invalid argument", "deadline exceeded", "not found", "already exists",
-		"permission denied", "resource exhausted", "failed precondition", "aborted", "out of range", "unimplemented",
-		"internal", "unavailable", "data loss", "unauthenticated",
-	}
-	if int(c) < len(names) {
-		return names[c]
-	}
-	return "code " + strconv.FormatUint(uint64(c), 10)
-}
+func (c Code) String() string { return codes.Words(uint32(c)) }
 
 // Error implements error.
 func (c Code) Error() string { return c.String() }

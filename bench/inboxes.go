@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"github.com/linkmesh/link/internal/backoff"
 )
 
 const (
@@ -46,14 +48,10 @@ type look struct {
 }
 
 func lookAt(ctx context.Context, unixNano int64, count func() uint64) (look, error) {
-	wake := time.NewTimer(time.Until(time.Unix(0, unixNano)))
-	defer wake.Stop()
-	select {
-	case <-wake.C:
-		return look{count(), time.Now()}, nil
-	case <-ctx.Done():
-		return look{}, context.Cause(ctx)
+	if err := backoff.Sleep(ctx, time.Until(time.Unix(0, unixNano))); err != nil {
+		return look{}, err
 	}
+	return look{count(), time.Now()}, nil
 }
 
 func (all inboxes) received() uint64 {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkmesh/link/internal/notify"
 )
 
 // renewJitter sets the time of a renewal to half of the leaf's lifetime ± 10 %, so that nodes started together do not
@@ -27,17 +29,16 @@ type derivedSource struct {
 	current atomic.Pointer[lease]
 	closed  atomic.Bool
 
-	// mu is held during a renewal, so that concurrent calls renew only once.
+	// mu is held during a renewal, so that concurrent calls renew only once. It guards change.
 	mu sync.Mutex
+	// change tells that the next lease has been stored.
+	change notify.Broadcast
 }
 
 // A lease is one leaf and the time of its renewal.
 type lease struct {
 	svid    *SVID
 	renewAt time.Time
-
-	// changed is closed after the next lease has been stored.
-	changed chan struct{}
 }
 
 // newDerivedSource returns a source that issues leaves from the first secret and also trusts the others.
@@ -83,7 +84,7 @@ func (s *derivedSource) newLease(now time.Time) (*lease, error) {
 	leaf := svid.Certificate.Leaf
 	half := leaf.NotAfter.Sub(now.Round(0)) / 2
 	jitter := time.Duration(float64(half) * renewJitter * (2*rand.Float64() - 1)) //nolint:gosec // spreads load, hides nothing
-	return &lease{svid: svid, renewAt: leaf.NotAfter.Add(jitter - half), changed: make(chan struct{})}, nil
+	return &lease{svid: svid, renewAt: leaf.NotAfter.Add(jitter - half)}, nil
 }
 
 // usable returns false if the leaf is due for renewal, or if the clock was set back to before its NotBefore.
@@ -113,7 +114,7 @@ func (s *derivedSource) SVID() (*SVID, error) {
 		return nil, err
 	}
 	s.current.Store(renewed)
-	close(old.changed)
+	s.change.All()
 	return renewed.svid, nil
 }
 
@@ -128,7 +129,11 @@ func (s *derivedSource) Bundle(trustDomain string) (*Bundle, error) {
 	return s.bundle, nil
 }
 
-func (s *derivedSource) Changed() <-chan struct{} { return s.current.Load().changed }
+func (s *derivedSource) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.change.C()
+}
 
 func (s *derivedSource) Close() error {
 	s.closed.Store(true)

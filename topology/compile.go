@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 )
@@ -84,9 +85,9 @@ func Compile(opts Options, layers ...Layer) (*Policy, error) {
 // or returns d with its unset fields taken from o.
 func (d Defaults) or(o Defaults) Defaults {
 	return Defaults{
-		Timeout:   first(d.Timeout, o.Timeout),
+		Timeout:   cmp.Or(d.Timeout, o.Timeout),
 		Retry:     d.Retry.or(o.Retry),
-		ZoneAware: first(d.ZoneAware, o.ZoneAware),
+		ZoneAware: cmp.Or(d.ZoneAware, o.ZoneAware),
 	}
 }
 

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -41,7 +42,7 @@ func (x Explanation) String() string {
 func (e *explainer) writeHead(b *strings.Builder) {
 	r := e.Request
 	if r.Name != "" {
-		fmt.Fprintf(b, "%s %s/%s", safe(first(r.Kind, "route")), safe(e.Service), safe(r.Name))
+		fmt.Fprintf(b, "%s %s/%s", safe(cmp.Or(r.Kind, "route")), safe(e.Service), safe(r.Name))
 	} else {
 		fmt.Fprintf(b, "any call to %s", safe(e.Service))
 	}

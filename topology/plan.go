@@ -51,11 +51,11 @@ type Plan struct {
 // LB.Key names. It reports false if there is no key. It allocates nothing.
 func (p *Plan) KeyOf(r *Request) (key uint64, ok bool) {
 	if r.Key != "" {
-		return hash(r.Key), true
+		return hashOf(r.Key), true
 	}
 	if p.LB.Policy == Hash && p.hashKey != "" && r.Meta != nil {
 		if value, _ := r.Meta.Get(p.hashKey); value != "" {
-			return hash(value), true
+			return hashOf(value), true
 		}
 	}
 	return 0, false

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -162,7 +163,7 @@ func (b *builder) rule(number int, r Route, m *mirror) rule {
 	base := Plan{
 		Service: b.name,
 		Rule:    number,
-		Timeout: first(r.Timeout, b.service.Timeout, b.defaults.Timeout),
+		Timeout: cmp.Or(r.Timeout, b.service.Timeout, b.defaults.Timeout),
 		Retry:   r.Retry.or(b.service.Retry).or(b.defaults.Retry),
 		LB:      b.service.LB.filled(b.defaults),
 		Outlier: b.service.Outlier.filled(),
@@ -175,7 +176,7 @@ func (b *builder) rule(number int, r Route, m *mirror) rule {
 	}
 	if b.service.Fault != nil {
 		fault := *b.service.Fault
-		base.Fault, base.faultSalt = &fault, hash(b.name)^saltFault
+		base.Fault, base.faultSalt = &fault, hashOf(b.name)^saltFault
 	}
 	return rule{
 		match:  newMatcher(r.Match, b.name),
@@ -189,7 +190,7 @@ func (b *builder) split(to Split, base Plan, failover []string) split {
 	if len(to) == 0 {
 		to = Split{wordAny: whole}
 	}
-	s := split{salt: hash(b.name) ^ saltSplit}
+	s := split{salt: hashOf(b.name) ^ saltSplit}
 	for _, target := range slices.Sorted(maps.Keys(to)) {
 		plan := base
 		plan.Target, plan.Share = target, to[target]
@@ -224,12 +225,12 @@ func (b *builder) mirror() *mirror {
 	}
 	m := &mirror{
 		written: Mirror{To: maps.Clone(b.service.Mirror.To), Percent: b.service.Mirror.Percent},
-		salt:    hash(b.name) ^ saltMirror,
+		salt:    hashOf(b.name) ^ saltMirror,
 	}
 	m.split = b.split(m.written.To, Plan{
 		Service: b.name,
 		Rule:    NoRule,
-		Timeout: first(b.service.Timeout, b.defaults.Timeout),
+		Timeout: cmp.Or(b.service.Timeout, b.defaults.Timeout),
 		Retry:   Retry{Attempts: 1},
 		LB:      b.service.LB.filled(b.defaults),
 		Outlier: b.service.Outlier.filled(),

@@ -79,7 +79,7 @@ func (u *rule) choose(r *Request) (*Plan, string) {
 	if key == "" {
 		return u.split.byChance(r.Random), ""
 	}
-	return u.split.byKey(hash(key)), key
+	return u.split.byKey(hashOf(key)), key
 }
 
 // matcher is a compiled Match.

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 )
@@ -87,11 +88,11 @@ type LoadBalancing struct {
 }
 
 func (lb LoadBalancing) filled(d Defaults) LoadBalancing {
-	lb.Policy = first(lb.Policy, P2C)
-	lb.ZoneAware = clip(first(lb.ZoneAware, d.ZoneAware, On))
-	lb.Panic = clip(first(lb.Panic, DefaultPanic))
-	lb.SlowStart = clip(first(lb.SlowStart, DefaultSlowStart))
-	lb.Subset = clip(first(lb.Subset, DefaultSubset))
+	lb.Policy = cmp.Or(lb.Policy, P2C)
+	lb.ZoneAware = clip(cmp.Or(lb.ZoneAware, d.ZoneAware, On))
+	lb.Panic = clip(cmp.Or(lb.Panic, DefaultPanic))
+	lb.SlowStart = clip(cmp.Or(lb.SlowStart, DefaultSlowStart))
+	lb.Subset = clip(cmp.Or(lb.Subset, DefaultSubset))
 	return lb
 }
 
@@ -118,10 +119,10 @@ func (o *Outlier) filled() Outlier {
 		o = &Outlier{}
 	}
 	return Outlier{
-		Errors:   first(o.Errors, DefaultErrors),
-		Interval: first(o.Interval, DefaultInterval),
-		Eject:    first(o.Eject, DefaultEject),
-		Max:      clip(first(o.Max, DefaultMaxEject)),
+		Errors:   cmp.Or(o.Errors, DefaultErrors),
+		Interval: cmp.Or(o.Interval, DefaultInterval),
+		Eject:    cmp.Or(o.Eject, DefaultEject),
+		Max:      clip(cmp.Or(o.Max, DefaultMaxEject)),
 	}
 }
 
@@ -144,17 +145,6 @@ type Fault struct {
 
 	// Percent is the percentage of the calls to break: more than 0, at most 100.
 	Percent Percent
-}
-
-// first returns the first of values that is not zero, or zero.
-func first[T comparable](values ...T) T {
-	var zero T
-	for _, v := range values {
-		if v != zero {
-			return v
-		}
-	}
-	return zero
 }
 
 // clip returns Off for every value below it, and v otherwise.

@@ -1,12 +1,15 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/linkmesh/link/internal/codes"
 )
 
 // serviceCheck checks the entry of one service in a document; all holds all entries of the document.
@@ -76,7 +79,7 @@ func (v serviceCheck) pairs(path string, pairs map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(pairs)) {
 		at := join(path, key)
 		if reason := badText(key, MaxName); key == "" || reason != "" {
-			v.invalid(at, "the key %s", first(reason, "is empty"))
+			v.invalid(at, "the key %s", cmp.Or(reason, "is empty"))
 		}
 		if reason := badText(pairs[key], MaxValue); reason != "" {
 			v.invalid(at, "%s", reason)
@@ -111,7 +114,7 @@ func (v serviceCheck) loadBalancing(path string, lb LoadBalancing) {
 	if at := join(path, "key"); lb.Key != "" {
 		v.metaKey(at, lb.Key)
 		if lb.Policy != Hash && !bad {
-			v.invalid(at, "is for policy hash, but the policy is %s", first(lb.Policy, P2C))
+			v.invalid(at, "is for policy hash, but the policy is %s", cmp.Or(lb.Policy, P2C))
 		}
 	}
 	if lb.Panic != lb.Panic || lb.Panic > 100 {
@@ -145,7 +148,7 @@ func (v serviceCheck) fault(path string, f Fault) {
 	v.duration(join(path, "delay"), f.Delay)
 	if f.Abort != "" {
 		if _, ok := CodeNumber(f.Abort); !ok {
-			v.invalid(join(path, "abort"), "%s is not a code%s", clipped(f.Abort), meant(f.Abort, codeNames()))
+			v.invalid(join(path, "abort"), "%s is not a code%s", clipped(f.Abort), meant(f.Abort, codes.Names()))
 		}
 	}
 	if f.Delay == 0 && f.Abort == "" {

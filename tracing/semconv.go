@@ -1,9 +1,9 @@
 package tracing
 
 import (
-	"strconv"
-
 	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/linkmesh/link/internal/codes"
 )
 
 // SchemaURL identifies the version of the OpenTelemetry semantic conventions that
@@ -57,22 +57,10 @@ const (
 	codeInternal         = 13
 	codeUnavailable      = 14
 	codeDataLoss         = 15
-	codeHighest          = 16
 )
 
 // codeName returns the name of a code as in the conventions for gRPC.
-func codeName(code uint32) string {
-	names := [codeHighest + 1]string{
-		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", //nolint:misspell // gRPC's spelling
-		"NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED",
-		"FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-		"INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-	}
-	if code <= codeHighest {
-		return names[code]
-	}
-	return strconv.FormatUint(uint64(code), 10)
-}
+func codeName(code uint32) string { return codes.Upper(code) }
 
 // isServerError reports whether a server span with code is an error. An undefined
 // code is treated like Unknown.
@@ -81,5 +69,5 @@ func isServerError(code uint32) bool {
 	case codeUnknown, codeDeadlineExceeded, codeUnimplemented, codeInternal, codeUnavailable, codeDataLoss:
 		return true
 	}
-	return code > codeHighest
+	return code > codes.Highest
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
@@ -45,15 +46,8 @@ const wide = 16 << 20
 func again(ctx context.Context, f func() error) {
 	for ctx.Err() == nil {
 		if err := f(); err != nil {
-			pause(ctx, 50*time.Millisecond)
+			_ = backoff.Sleep(ctx, 50*time.Millisecond)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
 	}
 }
 
@@ -142,7 +136,7 @@ func slowBodies(ctx context.Context, m *mallory) error {
 				if _, err := s.Write(chunk); err != nil {
 					return err
 				}
-				pause(ctx, 100*time.Millisecond)
+				_ = backoff.Sleep(ctx, 100*time.Millisecond)
 			}
 			return nil
 		})

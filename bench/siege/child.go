@@ -16,6 +16,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/protocol/pubsub"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
@@ -213,9 +214,7 @@ func callFor(ctx context.Context, node *link.Node, length time.Duration) (s samp
 		wg.Go(func() {
 			body := make([]byte, 64)
 			for due := begin.Add(callEvery * time.Duration(i) / callers); due.Sub(begin) < length; due = due.Add(callEvery) {
-				select {
-				case <-time.After(time.Until(due)):
-				case <-ctx.Done():
+				if backoff.Sleep(ctx, time.Until(due)) != nil {
 					return
 				}
 				_, err := reqrep.Call(ctx, node, echo, body)

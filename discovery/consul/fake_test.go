@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/notify"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,7 +29,7 @@ type agent struct {
 
 	mu       sync.Mutex
 	index    uint64
-	changed  chan struct{}
+	change   notify.Broadcast
 	services map[string]*held
 	policies map[string][]byte
 	// fault returns true if it has answered the request itself.
@@ -46,7 +47,7 @@ type held struct {
 // newAgent starts an agent that runs until the test, or the bubble, ends.
 func newAgent(t *testing.T) *agent {
 	t.Helper()
-	a := &agent{ln: newPipes(), changed: make(chan struct{})}
+	a := &agent{ln: newPipes()}
 	a.forget()
 	a.server = &http.Server{Handler: a, ReadHeaderTimeout: time.Hour}
 	done := make(chan struct{})
@@ -72,8 +73,7 @@ func (a *agent) forget() {
 
 func (a *agent) wakeLocked() {
 	a.index++
-	close(a.changed)
-	a.changed = make(chan struct{})
+	a.change.All()
 }
 
 // setFault replaces the fault and ends the queries that wait.
@@ -191,7 +191,7 @@ func (a *agent) wait(r *http.Request) {
 	defer timer.Stop()
 	for {
 		a.mu.Lock()
-		now, changed := a.index, a.changed
+		now, changed := a.index, a.change.C()
 		a.mu.Unlock()
 		if index == 0 || now > index {
 			return

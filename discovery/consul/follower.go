@@ -99,7 +99,7 @@ func (f *follower) tellLocked() {
 	if over != f.over {
 		f.over = over
 		if over > 0 {
-			f.r.lines.warn("consul registry: more instances than a snapshot holds; the last datacenters are cut",
+			f.r.lines.Warn("consul registry: more instances than a snapshot holds; the last datacenters are cut",
 				"service", f.q, "entries", over)
 		}
 	}

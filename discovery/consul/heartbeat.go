@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/backoff"
 )
 
 // Backoff of heartbeats. The limits ensure that a forgotten registration is restored within 15 s of
@@ -26,7 +27,7 @@ func (g *registration) keep(ctx context.Context) {
 	// The first round verifies, because another process may have written after announce returned.
 	var verify time.Time
 	wait := around(HeartbeatEvery, 0.1)
-	for sleep(ctx, wait) {
+	for backoff.Sleep(ctx, wait) == nil {
 		select {
 		case <-g.turn:
 		case <-ctx.Done():
@@ -39,7 +40,7 @@ func (g *registration) keep(ctx context.Context) {
 		}
 		if err == nil {
 			if failures > 0 {
-				g.r.lines.info("consul registry: heartbeats arrive again", "id", g.id, "service", g.query)
+				g.r.lines.Info("consul registry: heartbeats arrive again", "id", g.id, "service", g.query)
 			}
 			failures, last, wait = 0, "", around(HeartbeatEvery, 0.1)
 			continue
@@ -53,10 +54,10 @@ func (g *registration) keep(ctx context.Context) {
 		if what == unreachable || what == hanging {
 			most = beatRetryGone
 		}
-		wait = backoff(failures, beatRetryLeast, most)
+		wait = retryPause(failures, beatRetryLeast, most)
 		if what != last {
 			last = what
-			g.r.lines.warn("consul registry: heartbeat failed; Consul takes the instance out unless one succeeds",
+			g.r.lines.Warn("consul registry: heartbeat failed; Consul takes the instance out unless one succeeds",
 				"id", g.id, "service", g.query, "within", CheckTTL, "reason", err)
 		}
 	}
@@ -111,7 +112,7 @@ func (g *registration) verify(ctx context.Context) error {
 		return err
 	}
 	g.lost = false
-	g.r.lines.warn("consul registry: instance registered again", "id", g.id, "service", g.query, "reason", reason)
+	g.r.lines.Warn("consul registry: instance registered again", "id", g.id, "service", g.query, "reason", reason)
 	return nil
 }
 

@@ -1,9 +1,10 @@
 package consul
 
 import (
-	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/linkmesh/link/internal/backoff"
 )
 
 // Rate of the blocking queries of one watch: the token bucket that Consul's documentation asks for,
@@ -57,12 +58,10 @@ func (p *pacer) next(now time.Time, slowest time.Duration) time.Duration {
 	return time.Duration((p.spent - paceBurst) * float64(p.every))
 }
 
-// backoff returns a wait with full jitter after the n-th consecutive failure, counted from 1: a
-// random part of least doubled n-1 times, at most most and at least a fifth of least. Full jitter
-// spreads out clients that failed together.
-func backoff(n int, least, most time.Duration) time.Duration {
-	limit := float64(least) * math.Pow(2, float64(min(n-1, 30)))
-	return max(least/5, rand.N(time.Duration(min(limit, float64(most))))) //nolint:gosec // chance keeps clients apart, not secrets
+// retryPause returns a wait with full jitter after the n-th consecutive failure, counted from 1: a random part of least
+// doubled n-1 times, at most most and at least a fifth of least.
+func retryPause(n int, least, most time.Duration) time.Duration {
+	return max(least/5, backoff.Backoff{Least: least, Most: most, Jitter: 1}.Pause(n))
 }
 
 // around returns d plus or minus up to the given part of it, uniformly distributed.

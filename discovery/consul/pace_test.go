@@ -72,7 +72,7 @@ func TestBackoffIsJitteredAndBounded(t *testing.T) {
 		limit := min(most, least<<min(n-1, 10))
 		lowest, highest := most, time.Duration(0)
 		for range 200 {
-			d := backoff(n, least, most)
+			d := retryPause(n, least, most)
 			lowest, highest = min(lowest, d), max(highest, d)
 		}
 		if lowest < least/5 || highest > limit || highest < limit/2 || lowest > limit/2 {

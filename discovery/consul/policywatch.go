@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/backoff"
 )
 
 // policyWatch follows one key. It belongs to one goroutine.
@@ -84,7 +85,7 @@ func (w *policyWatch) turn(ctx context.Context) bool {
 		delay = max(delay, w.pacer.next(now, paceSlow))
 	}
 	w.delay = 0
-	return sleep(ctx, delay)
+	return backoff.Sleep(ctx, delay) == nil
 }
 
 func (w *policyWatch) fetch(ctx context.Context, ask question) ([]byte, position, error) {
@@ -108,7 +109,7 @@ func (w *policyWatch) failed(err error) {
 	now := time.Now()
 	what := kindOf(err)
 	w.failures++
-	w.delay = backoff(w.failures, retryLeast, retryMost)
+	w.delay = retryPause(w.failures, retryLeast, retryMost)
 	w.plain = true
 	switch what { //nolint:exhaustive // the others are errors of an agent that lives
 	case busy:
@@ -142,7 +143,7 @@ func (w *policyWatch) answered(document []byte, pos position) {
 	w.doubt, w.shaken = time.Time{}, false
 	if w.ill != "" {
 		w.ill = ""
-		w.r.lines.info("consul registry: policy can be read again", "key", w.key)
+		w.r.lines.Info("consul registry: policy can be read again", "key", w.key)
 	}
 	same := w.told && (document == nil) == (w.last.Document == nil) && bytes.Equal(document, w.last.Document)
 	if !same || w.saved.IsZero() || now.Sub(w.saved) >= resaveAfter {
@@ -177,7 +178,7 @@ func (w *policyWatch) unwell(what kind, reason string, now time.Time) {
 	}
 	if w.ill != what {
 		w.ill = what
-		w.r.lines.warn("consul registry: policy cannot be read, what was known stays in force",
+		w.r.lines.Warn("consul registry: policy cannot be read, what was known stays in force",
 			"key", w.key, "document", w.last.Document != nil, "reason", reason)
 	}
 }

@@ -131,7 +131,7 @@ func (g *registration) push(ctx context.Context, what string, fresh bool) error 
 	if draining && !g.maintenance {
 		// Watchers that use link know it from the meta data. Maintenance mode is for all others.
 		if err := c.maintain(ctx, what, g, true); err != nil {
-			g.r.lines.warn("consul registry: draining instance is not in maintenance mode yet", "id", g.id, "reason", err)
+			g.r.lines.Warn("consul registry: draining instance is not in maintenance mode yet", "id", g.id, "reason", err)
 			// g.behind stays set, so the next heartbeat tries again.
 			return nil
 		}
@@ -228,7 +228,7 @@ func (g *registration) withdraw() {
 		g.r.keepOwner(g.id, g.owner)
 	}
 	if err != nil {
-		g.r.lines.warn("consul registry: instance could not be withdrawn; Consul will see that its heartbeats have ended",
+		g.r.lines.Warn("consul registry: instance could not be withdrawn; Consul will see that its heartbeats have ended",
 			"id", g.id, "service", g.query, "within", CheckTTL, "reason", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/internal/feed"
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/limitlog"
 )
 
 // Registry implements discovery.Registry, discovery.Finder, discovery.PolicyWatcher,
@@ -29,7 +30,7 @@ type Registry struct {
 	namespace string
 	partition string
 	log       *slog.Logger
-	lines     *limitedLog
+	lines     *limitlog.Logger
 	feed      *feed.Feed
 	names     *feed.Names
 	saver     *saver
@@ -82,7 +83,7 @@ func New(cfg Config) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := newLimitedLog(cfg.Logger)
+	lines := limitlog.New(cfg.Logger)
 	s, err := newSaver(cfg.stateDir(), lines)
 	if err != nil {
 		return nil, err

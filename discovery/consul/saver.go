@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/backoff"
+	"github.com/linkmesh/link/internal/limitlog"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/private"
 )
 
@@ -38,8 +41,8 @@ const (
 type saver struct {
 	dir   string
 	coder coder
-	log   *limitedLog
-	wake  chan struct{}
+	log   *limitlog.Logger
+	wake  notify.Flag
 
 	mu    sync.Mutex           // guards the fields below
 	dirty map[string]dirtyFile // by path
@@ -51,7 +54,7 @@ type dirtyFile struct {
 	encode func() ([]byte, error)
 }
 
-func newSaver(dir string, log *limitedLog) (*saver, error) {
+func newSaver(dir string, log *limitlog.Logger) (*saver, error) {
 	if dir == "" {
 		return nil, nil //nolint:nilnil // a nil saver is one that keeps nothing
 	}
@@ -59,7 +62,7 @@ func newSaver(dir string, log *limitedLog) (*saver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &saver{dir: dir, coder: c, log: log, wake: make(chan struct{}, 1), dirty: make(map[string]dirtyFile)}, nil
+	return &saver{dir: dir, coder: c, log: log, wake: notify.NewFlag(), dirty: make(map[string]dirtyFile)}, nil
 }
 
 // put schedules members to be written. They must not be modified afterwards. If there are none, the
@@ -81,10 +84,7 @@ func (s *saver) enqueue(path string, d dirtyFile) {
 		s.dirty[path] = d
 	}
 	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.wake.Set()
 }
 
 // run writes files until ctx ends, and then the remaining ones.
@@ -102,10 +102,8 @@ func (s *saver) run(ctx context.Context) {
 			s.clean()
 		}
 		s.flush()
-		select {
-		case <-ctx.Done():
-		case <-time.After(saveEvery):
-		}
+		// The loop sees whether ctx has ended.
+		_ = backoff.Sleep(ctx, saveEvery)
 	}
 }
 
@@ -116,7 +114,7 @@ func (s *saver) flush() {
 	s.mu.Unlock()
 	for path, d := range dirty {
 		if err := s.write(path, d); err != nil {
-			s.log.warn("consul registry: what is known cannot be kept on disk", "service", d.key.Query, "path", path, "reason", err)
+			s.log.Warn("consul registry: what is known cannot be kept on disk", "service", d.key.Query, "path", path, "reason", err)
 		}
 	}
 }
@@ -192,7 +190,7 @@ func (s *saver) usable(path string, key stateKey, at time.Time, most time.Durati
 		err = fmt.Errorf("is of %s, older than %v", at.Format(time.RFC3339), most)
 	}
 	if err != nil {
-		s.log.warn("consul registry: state file is left out", "service", key.Query, "path", path, "reason", err)
+		s.log.Warn("consul registry: state file is left out", "service", key.Query, "path", path, "reason", err)
 	}
 	return err == nil
 }

@@ -3,6 +3,8 @@ package consul
 import (
 	"context"
 	"time"
+
+	"github.com/linkmesh/link/internal/backoff"
 )
 
 const (
@@ -126,7 +128,7 @@ func (s *source) turn(ctx context.Context) (done func(), ok bool) {
 		delay = max(delay, s.pacer.next(now, s.f.slowest(len(s.keeper.known))))
 	}
 	s.delay, s.free = 0, false
-	if !sleep(ctx, delay) {
+	if backoff.Sleep(ctx, delay) != nil {
 		return nil, false
 	}
 	if s.place {
@@ -154,7 +156,7 @@ func (s *source) failed(err error) {
 	r := s.r
 	what := kindOf(err)
 	s.failures++
-	s.delay = backoff(s.failures, retryLeast, retryMost)
+	s.delay = retryPause(s.failures, retryLeast, retryMost)
 	switch what { //nolint:exhaustive // the others are errors of an agent that lives
 	case busy:
 		r.overloaded(now)
@@ -177,7 +179,7 @@ func (s *source) failed(err error) {
 	}
 	if s.ill != what {
 		s.ill, s.reason = what, s.because(err)
-		r.lines.warn("consul registry: cannot be read, the last known instances stay in use",
+		r.lines.Warn("consul registry: cannot be read, the last known instances stay in use",
 			s.attrs("instances", len(s.shown), "reason", err)...)
 	}
 	s.show()
@@ -225,7 +227,7 @@ func (s *source) answered(q question, a answer) {
 	}
 	if s.ill != hidden || s.reason != v.why {
 		s.ill, s.reason = hidden, v.why
-		s.r.lines.warn("consul registry: answer not believed, the last known instances stay in use",
+		s.r.lines.Warn("consul registry: answer not believed, the last known instances stay in use",
 			s.attrs("instances", len(s.shown), "answered", len(a.members), "reason", v.why)...)
 	}
 	s.show()
@@ -253,7 +255,7 @@ func (s *source) attrs(rest ...any) []any {
 func (s *source) recovered() {
 	if s.ill != "" {
 		s.ill = ""
-		s.r.lines.info("consul registry: can be read again", s.attrs()...)
+		s.r.lines.Info("consul registry: can be read again", s.attrs()...)
 	}
 }
 
@@ -266,7 +268,7 @@ func (s *source) count(a answer) {
 			if a.over > 0 {
 				a.reason = "more instances than a snapshot holds"
 			}
-			r.lines.warn("consul registry: entries left out", s.attrs("entries", n, "first", a.reason)...)
+			r.lines.Warn("consul registry: entries left out", s.attrs("entries", n, "first", a.reason)...)
 		}
 	}
 	if a.foreign != s.foreign {

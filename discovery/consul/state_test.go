@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/limitlog"
 )
 
 var ordersKey = stateKey{Agent: "127.0.0.1:8500", Query: orders.String()}
@@ -102,7 +103,7 @@ func FuzzState(f *testing.F) {
 func newTestSaver(t *testing.T, dir string) (*saver, *logBuffer) {
 	t.Helper()
 	log := &logBuffer{}
-	s, err := newSaver(dir, newLimitedLog(slog.New(slog.NewTextHandler(log, nil))))
+	s, err := newSaver(dir, limitlog.New(slog.New(slog.NewTextHandler(log, nil))))
 	if err != nil {
 		t.Fatal(err)
 	}

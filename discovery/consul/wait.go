@@ -8,21 +8,6 @@ import (
 	"github.com/linkmesh/link/internal/lifecycle"
 )
 
-// sleep waits for d and reports false if ctx ended before.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // bind returns a copy of ctx that also ends when the context of group ends.
 func bind(ctx context.Context, group *lifecycle.Group) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/limitlog"
 )
 
 // refusal returns the error of Watch about the registry's directory. Register must fail exactly if Watch does.
@@ -83,7 +84,7 @@ func TestALooseDirectoryIsRefusedWhileAnInstanceIsBeingRegistered(t *testing.T) 
 		t.Fatal(err)
 	}
 	defer r.making.Done()
-	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, newLimitedLog(r.log))}
+	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, limitlog.New(r.log))}
 	p.round(t.Context())
 	r.forget(g)
 	if info, err := os.Lstat(dir); err != nil || info.Mode().Perm() != 0o755 {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/limitlog"
 )
 
 func mustDuration(t *testing.T, s string) time.Duration {
@@ -101,7 +102,7 @@ func TestAReaderThatMeetsAnUpdateHalfwayLooksAgain(t *testing.T) {
 	r, _ := newRegistry(t, dir)
 	in := instance("orders-1")
 	g := register(t, r, in)
-	s := newScanner(r.dir, r.coder, newLimitedLog(r.log))
+	s := newScanner(r.dir, r.coder, limitlog.New(r.log))
 	q := in.Query()
 	if _, err := s.scan(map[discovery.Query]bool{q: true}); err != nil || len(s.instances(q)) != 1 {
 		t.Fatalf("%+v, %v", s.instances(q), err)
@@ -129,7 +130,7 @@ func TestAReaderThatMeetsAnUpdateHalfwayLooksAgain(t *testing.T) {
 
 func TestAListingThatMissesAFileDoesNotLoseIt(t *testing.T) {
 	r, _ := newRegistry(t, newDir(t))
-	s := newScanner(r.dir, r.coder, newLimitedLog(r.log))
+	s := newScanner(r.dir, r.coder, limitlog.New(r.log))
 	info, err := r.dir.stat()
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +268,7 @@ func TestAnUnreadableDirectoryKeepsTheLastInstances(t *testing.T) {
 
 func TestInstancesOfAServiceAreBounded(t *testing.T) {
 	log := &logBuffer{}
-	s := newScanner(directory{}, coder{}, newLimitedLog(slog.New(slog.NewTextHandler(log, nil))))
+	s := newScanner(directory{}, coder{}, limitlog.New(slog.New(slog.NewTextHandler(log, nil))))
 	q := discovery.Query{Service: "orders"}.Normalized()
 	for i := range discovery.MaxInstances + 1 {
 		id := "orders-" + strconv.Itoa(10_000+i)
@@ -287,15 +288,15 @@ func TestInstancesOfAServiceAreBounded(t *testing.T) {
 func TestAFloodOfLogLinesIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &logBuffer{}
-		l := newLimitedLog(slog.New(slog.NewTextHandler(log, nil)))
-		for range 100 {
-			l.warn("flood")
+		s := newScanner(directory{}, coder{}, limitlog.New(slog.New(slog.NewTextHandler(log, nil))))
+		for i := range 100 {
+			s.skip("flood", fileVersion{ino: uint64(i)}, &entry{}, errUnfit)
 		}
-		if n := log.lines("flood"); n != logBurst {
-			t.Errorf("%d lines, want %d", n, logBurst)
+		if n := log.lines("flood"); n != limitlog.Burst {
+			t.Errorf("%d lines, want %d", n, limitlog.Burst)
 		}
-		<-time.After(2 * logEvery)
-		l.warn("after")
+		<-time.After(2 * limitlog.Every)
+		s.skip("after", fileVersion{}, &entry{}, errUnfit)
 		if log.lines("lines_dropped=80") != 1 {
 			t.Errorf("nothing says that 80 lines are missing:\n%s", log)
 		}
@@ -304,7 +305,7 @@ func TestAFloodOfLogLinesIsCut(t *testing.T) {
 
 func TestAnIdleRegistryAsksForNoMoreRounds(t *testing.T) {
 	r, _ := newRegistry(t, newDir(t))
-	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, newLimitedLog(r.log))}
+	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, limitlog.New(r.log))}
 	if p.round(t.Context()) {
 		t.Error("a registry without watches and registrations keeps polling")
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/limitlog"
 )
 
 var _ discovery.Finder = (*Registry)(nil)
@@ -89,7 +90,7 @@ func TestFindingLooksAtFilesOnlyWhenTheDirectoryChanged(t *testing.T) {
 	path := filepath.Join(r.dir.path, "orders-1.cbor")
 	writeFile(t, path, encoded(t, in), 0o600)
 	hold(t, path)
-	s := newScanner(r.dir, r.coder, newLimitedLog(r.log))
+	s := newScanner(r.dir, r.coder, limitlog.New(r.log))
 	touch := func(ago time.Duration) {
 		t.Helper()
 		at := time.Now().Add(-ago)

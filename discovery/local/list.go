@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/limitlog"
 )
 
 // Services implements discovery.Lister. It reads all files.
@@ -33,7 +34,7 @@ func (r *Registry) services(ctx context.Context, namespace string) ([]string, er
 	}
 	// Use a separate scanner: that of the poller belongs to its goroutine. The poller logs problems, so
 	// this one does not.
-	s := newScanner(r.dir, r.coder, newLimitedLog(slog.New(slog.DiscardHandler)))
+	s := newScanner(r.dir, r.coder, limitlog.New(slog.New(slog.DiscardHandler)))
 	if _, err := s.scan(nil); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/limitlog"
 )
 
 func TestWhatSomebodyChangesIsPutInOrderAndSaidOnce(t *testing.T) {
@@ -100,7 +101,7 @@ func TestADirectoryThatCannotBePutInOrderIsSaidOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, log := newRegistry(t, dir)
-	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, newLimitedLog(r.log))}
+	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, limitlog.New(r.log))}
 	for range 3 {
 		if p.keep() {
 			t.Error("a symbolic link passes for the directory")

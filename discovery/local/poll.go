@@ -41,7 +41,7 @@ func (p *poller) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick:
-		case <-p.registry.poke:
+		case <-p.registry.wake:
 		}
 	}
 }
@@ -66,7 +66,7 @@ func (p *poller) round(ctx context.Context) bool {
 func (p *poller) keep() bool {
 	closed, err := p.registry.dir.keep()
 	for _, path := range closed {
-		p.scanner.log.warn("local registry: directory was open to other users, who could read or plant instances; closed it again", "path", path)
+		p.scanner.log.Warn("local registry: directory was open to other users, who could read or plant instances; closed it again", "path", path)
 	}
 	if err == nil {
 		if p.unkept != "" {
@@ -88,9 +88,9 @@ func (p *poller) repair(ctx context.Context, g *registration) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
-		p.scanner.log.warn("local registry: own file is gone or changed and cannot be written again", "id", g.id, "reason", err)
+		p.scanner.log.Warn("local registry: own file is gone or changed and cannot be written again", "id", g.id, "reason", err)
 	case changed != "":
-		p.scanner.log.warn("local registry: own file was changed by somebody; written again", "id", g.id, "reason", changed)
+		p.scanner.log.Warn("local registry: own file was changed by somebody; written again", "id", g.id, "reason", changed)
 	}
 }
 
@@ -141,7 +141,7 @@ func (p *poller) refresh(w *wanted) {
 	}
 	for q, services := range p.services(w.tags) {
 		if left := p.registry.names.Publish(q, services); left > 0 {
-			p.scanner.log.warn("local registry: too many services have one tag, the rest is left out",
+			p.scanner.log.Warn("local registry: too many services have one tag, the rest is left out",
 				"tag", q.String(), "found", len(services), "limit", discovery.MaxServices)
 		}
 	}

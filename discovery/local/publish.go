@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/backoff"
 )
 
 const (
@@ -89,8 +90,8 @@ func (d directory) publish(ctx context.Context, name string, data []byte) (*os.F
 			continue
 		}
 		err = fmt.Errorf("%w: %s is held by a live process", discovery.ErrDuplicateID, path)
-		if ctxErr := pause(ctx, claimPause); ctxErr != nil {
-			err = ctxErr
+		if backoff.Sleep(ctx, claimPause) != nil {
+			err = ctx.Err()
 			break
 		}
 	}
@@ -165,17 +166,5 @@ func (d directory) sweep(name string) {
 	if h, _, err := openFile(path); err == nil {
 		h.reap()
 		h.close()
-	}
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

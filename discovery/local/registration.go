@@ -56,7 +56,7 @@ func (g *registration) Update(ctx context.Context, in discovery.Instance) error 
 	if err := g.update(ctx, in); err != nil {
 		return fmt.Errorf("local: update %s: %w", g.id, err)
 	}
-	g.registry.wake()
+	g.registry.wake.Set()
 	return nil
 }
 
@@ -108,7 +108,7 @@ func (g *registration) Close() error {
 	g.closed = true
 	err := g.registry.dir.withdraw(g.name, g.file)
 	g.registry.forget(g)
-	g.registry.wake()
+	g.registry.wake.Set()
 	if err != nil {
 		return fmt.Errorf("local: %w", err)
 	}

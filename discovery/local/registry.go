@@ -12,6 +12,8 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/internal/feed"
+	"github.com/linkmesh/link/internal/limitlog"
+	"github.com/linkmesh/link/internal/notify"
 )
 
 // Registry implements discovery.Registry, discovery.Finder, discovery.Describer and io.Closer.
@@ -23,8 +25,8 @@ type Registry struct {
 	feed  *feed.Feed
 	names *feed.Names
 
-	// poke holds one request for a round before the next tick.
-	poke chan struct{}
+	// wake makes the poller run a round before the next tick.
+	wake notify.Flag
 
 	// making counts the Register calls in flight.
 	making  sync.WaitGroup
@@ -70,7 +72,7 @@ func New(cfg Config) (*Registry, error) {
 		log:           cfg.Logger,
 		feed:          feed.NewFrom("local", discovery.FromHost),
 		names:         feed.NewNames(),
-		poke:          make(chan struct{}, 1),
+		wake:          notify.NewFlag(),
 		registrations: make(map[string]*registration),
 	}, nil
 }
@@ -90,7 +92,7 @@ func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discove
 	if err != nil {
 		return nil, fmt.Errorf("local: register %s: %w", in.ID, err)
 	}
-	r.wake()
+	r.wake.Set()
 	return g, nil
 }
 
@@ -155,7 +157,7 @@ func (r *Registry) Watch(ctx context.Context, q discovery.Query) (<-chan discove
 	if err != nil {
 		return nil, fmt.Errorf("local: %w", err)
 	}
-	r.wake()
+	r.wake.Set()
 	return ch, nil
 }
 
@@ -175,7 +177,7 @@ func (r *Registry) Find(ctx context.Context, q discovery.TagQuery) (<-chan []str
 	if err != nil {
 		return nil, fmt.Errorf("local: %w", err)
 	}
-	r.wake()
+	r.wake.Set()
 	return ch, nil
 }
 
@@ -214,21 +216,13 @@ func (r *Registry) startLocked() error {
 	// The poller outlives the call that starts it.
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	log := newLimitedLog(r.log)
+	log := limitlog.New(r.log)
 	p := &poller{registry: r, scanner: newScanner(r.dir, r.coder, log)}
 	if r.dir.twin != nil {
 		p.twin = newScanner(*r.dir.twin, r.coder, log)
 	}
 	r.polling.Go(func() { p.run(ctx) })
 	return nil
-}
-
-// wake makes the poller run a round now.
-func (r *Registry) wake() {
-	select {
-	case r.poke <- struct{}{}:
-	default:
-	}
 }
 
 // Close withdraws every registration, closes the channels of all watches and waits for the

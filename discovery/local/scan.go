@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/limitlog"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 type scanner struct {
 	dir   directory
 	coder coder
-	log   *limitedLog
+	log   *limitlog.Logger
 
 	// entries is keyed by ID. ids are its keys, sorted.
 	entries map[string]*entry
@@ -62,7 +63,7 @@ type entry struct {
 // settled reports whether e holds an instance.
 func (e *entry) settled() bool { return !e.unfit && e.version != fileVersion{} }
 
-func newScanner(dir directory, c coder, log *limitedLog) *scanner {
+func newScanner(dir directory, c coder, log *limitlog.Logger) *scanner {
 	return &scanner{dir: dir, coder: c, log: log, entries: make(map[string]*entry), cut: make(map[discovery.Query]bool)}
 }
 
@@ -126,7 +127,7 @@ func (s *scanner) list(info fs.FileInfo) (changed bool, err error) {
 	}
 	s.listed, s.listedAt = info, at
 	if more && !s.crowded {
-		s.log.warn("local registry: directory is too full, some instances are not seen; remove what does not belong there",
+		s.log.Warn("local registry: directory is too full, some instances are not seen; remove what does not belong there",
 			"path", s.dir.path, "limit", MaxFiles)
 	}
 	s.crowded = more
@@ -205,7 +206,7 @@ func (s *scanner) skip(path string, version fileVersion, e *entry, reason error)
 	if e.unfit && e.version == version {
 		return e
 	}
-	s.log.warn("local registry: file skipped; remove it unless its writer is still at work", "path", path, "reason", reason)
+	s.log.Warn("local registry: file skipped; remove it unless its writer is still at work", "path", path, "reason", reason)
 	return &entry{version: version, unfit: true}
 }
 
@@ -228,7 +229,7 @@ func (s *scanner) instances(q discovery.Query) []discovery.Instance {
 	}
 	cut := len(found) > discovery.MaxInstances
 	if cut && !s.cut[q] {
-		s.log.warn("local registry: too many instances of one service, the rest is left out",
+		s.log.Warn("local registry: too many instances of one service, the rest is left out",
 			"service", q.String(), "found", len(found), "limit", discovery.MaxInstances)
 	}
 	if cut {

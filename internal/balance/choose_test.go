@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/linkmesh/link/internal/hash"
 )
 
 // vectorOf returns the slots as a vector.
@@ -306,7 +308,7 @@ func TestCallsInFlightCountForMoreWhileTheShareGrows(t *testing.T) {
 	v := vectorOf(young, old)
 	// With a share of 0.55, 4 calls in flight count as 7.3.
 	for r := range uint64(1000) {
-		if i := choose(v, &terms{slowStart: 100}, mix(r)); i != 1 {
+		if i := choose(v, &terms{slowStart: 100}, hash.SplitMix(r)); i != 1 {
 			t.Fatal("the one that starts was picked")
 		}
 	}

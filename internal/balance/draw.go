@@ -1,6 +1,10 @@
 package balance
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/linkmesh/link/internal/hash"
+)
 
 // drawPair maps r to two distinct indexes below n, n ≥ 2, in random order. The
 // bias of scaling 32 bits is below n/2³².
@@ -54,8 +58,8 @@ func (d *draws) take(i int) {
 // random is splitmix64 (Steele, Lea and Flood, OOPSLA 2014): one random word seeds
 // all draws of a pick.
 func (d *draws) random() uint32 {
-	d.state += golden
-	return uint32(bits.RotateLeft64(mix(d.state), 32))
+	d.state += hash.Golden
+	return uint32(bits.RotateLeft64(hash.SplitMix(d.state), 32))
 }
 
 // walk visits each index below size, size ≥ 2, once, from a random index on with a random stride.

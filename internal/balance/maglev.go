@@ -3,6 +3,8 @@ package balance
 import (
 	"cmp"
 	"slices"
+
+	"github.com/linkmesh/link/internal/hash"
 )
 
 // TableSize is the number of places of a lookup table, a prime: the small table of
@@ -50,7 +52,7 @@ func maglev(seats []seat) []uint32 {
 		top = max(top, uint64(s.weight))
 		strides[i] = stride{
 			at:   uint32(s.hash % TableSize),
-			step: uint32(mix(s.hash+golden)%(TableSize-1)) + 1,
+			step: uint32(hash.SplitMix(s.hash+hash.Golden)%(TableSize-1)) + 1,
 		}
 	}
 	table := make([]uint32, TableSize)

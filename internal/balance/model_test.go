@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/linkmesh/link/internal/hash"
 )
 
 // The tests of this file do not run under the race detector: each has one goroutine, and costs ten times as much
@@ -228,7 +230,7 @@ func (m *model) checkKept(g *modelGroup, want map[string]int) {
 		}
 		parts[part] = append(parts[part], key)
 	}
-	rank := func(key string) uint64 { return mix(hashOf(key) ^ hashOf(m.self)) }
+	rank := func(key string) uint64 { return hash.SplitMix(hashOf(key) ^ hashOf(m.self)) }
 	for i := range parts {
 		slices.SortFunc(parts[i], func(a, b string) int { return cmp.Compare(rank(b), rank(a)) })
 	}

@@ -1,6 +1,9 @@
 package balance
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Defaults of the fields of [Options] and [GroupOptions].
 const (
@@ -74,11 +77,11 @@ type Outlier struct {
 }
 
 func (o Options) resolved() Options {
-	o.SlowStart = max(or(o.SlowStart, DefaultSlowStart), 0)
-	o.Outlier.Errors = max(or(o.Outlier.Errors, DefaultErrors), 0)
-	o.Outlier.Interval = or(max(o.Outlier.Interval, 0), DefaultInterval)
-	o.Outlier.Eject = or(max(o.Outlier.Eject, 0), DefaultEject)
-	o.Outlier.Max = or(o.Outlier.Max, DefaultMax)
+	o.SlowStart = max(cmp.Or(o.SlowStart, DefaultSlowStart), 0)
+	o.Outlier.Errors = max(cmp.Or(o.Outlier.Errors, DefaultErrors), 0)
+	o.Outlier.Interval = cmp.Or(max(o.Outlier.Interval, 0), DefaultInterval)
+	o.Outlier.Eject = cmp.Or(max(o.Outlier.Eject, 0), DefaultEject)
+	o.Outlier.Max = cmp.Or(o.Outlier.Max, DefaultMax)
 	return o
 }
 
@@ -109,15 +112,7 @@ type GroupOptions struct {
 }
 
 func (o GroupOptions) resolved() GroupOptions {
-	o.Panic = or(o.Panic, DefaultPanic)
-	o.Subset = or(o.Subset, DefaultSubset)
+	o.Panic = cmp.Or(o.Panic, DefaultPanic)
+	o.Subset = cmp.Or(o.Subset, DefaultSubset)
 	return o
-}
-
-func or[V comparable](v, otherwise V) V {
-	var zero V
-	if v == zero {
-		return otherwise
-	}
-	return v
 }

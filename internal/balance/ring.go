@@ -4,6 +4,8 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkmesh/link/internal/hash"
 )
 
 const (
@@ -52,33 +54,34 @@ type ring[T any] struct {
 	cursor atomic.Uint64
 }
 
-// pickKeyed picks the member in the place of hash, or in the first place after it
+// pickKeyed picks the member in the place of key, or in the first place after it
 // whose member is fit and can take one more call.
-func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], hash uint64) (*Endpoint[T], bool) {
+func (g *Group[T]) pickKeyed(v *view[T], now int64, tried *Tried[T], key uint64) (*Endpoint[T], bool) {
 	r, current := g.ringOf(v, now), v
 	// The epochs differ while the new ring is being built, or if it is too early for one.
 	if r.view.epoch != v.epoch {
 		v = r.view
 	}
-	hash = mix(hash)
+	place := hash.SplitMix(key)
 	t := tried.terms(now, v.slowStart)
 	t.heedless = g.panics(&g.base, &v.base)
-	e := r.pick(v, t, hash)
+	e := r.pick(v, t, place)
 	if e == nil {
-		e = g.pickBase(current, t, hash)
+		e = g.pickBase(current, t, place)
 	}
 	g.tell(current, t, tried)
 	return e, e != nil
 }
 
-// pick returns the first member, from the place of hash on, that is fit and has room. It
-// returns nil if the first MaxPlaces places have none.
-func (r *ring[T]) pick(v *view[T], t *terms, hash uint64) *Endpoint[T] {
+// pick returns the first member, from a place of the table on, that is fit and has room. The
+// place is from, modulo the size of the table. It returns nil if the first MaxPlaces places
+// have none.
+func (r *ring[T]) pick(v *view[T], t *terms, from uint64) *Endpoint[T] {
 	if len(r.table) == 0 {
 		return nil
 	}
 	perWeight := LoadFactor * float64(r.survey(v)+1) / r.weights
-	place := int(hash % TableSize)
+	place := int(from % TableSize)
 	for range MaxPlaces {
 		p, i := v.locate(int(r.table[place]))
 		s := v.base[p].slots.at(i)

@@ -3,6 +3,8 @@ package balance
 import (
 	"cmp"
 	"slices"
+
+	"github.com/linkmesh/link/internal/hash"
 )
 
 // ranked is a member and its rank for this client.
@@ -16,7 +18,7 @@ type ranked[T any] struct {
 // depends on the client and the key alone, so that clients spread evenly over the
 // instances, and keep their members while others come and go.
 func (g *Group[T]) rankLocked(e *Endpoint[T]) ranked[T] {
-	return ranked[T]{e, mix(hashOf(e.key) ^ g.seed)}
+	return ranked[T]{e, hash.SplitMix(hashOf(e.key) ^ g.seed)}
 }
 
 // before compares two members for sorting, the higher rank first.

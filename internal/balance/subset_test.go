@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/linkmesh/link/internal/hash"
 )
 
 // keptOf returns the keys that g keeps, sorted.
@@ -221,7 +223,7 @@ func TestANewcomerIsKeptThoughOneLeaves(t *testing.T) {
 		put = append(put, Item[int]{Key: strconv.Itoa(i), Weight: 1, Zone: zone})
 	}
 	s.Update(put, nil, 0)
-	rank := func(key string) uint64 { return mix(hashOf(key) ^ hashOf("me")) }
+	rank := func(key string) uint64 { return hash.SplitMix(hashOf(key) ^ hashOf("me")) }
 	var near []string
 	for _, key := range keptOf(g) {
 		if e, _ := s.Lookup(key); e.zone == "a" {

@@ -1,6 +1,10 @@
 package balance
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/linkmesh/link/internal/hash"
+)
 
 const (
 	// MaxTurns bounds how many turns one pick passes over. Weighted turns that are all
@@ -48,6 +52,6 @@ func (v *view[T]) turn(slots vector[slot], sequence *atomic.Uint64, t *terms, r 
 func due(generation uint64, i int, share float64) bool {
 	const whole = 1 << 32
 	step := uint64(max(share, MinShare)*whole + 0.5)
-	phase := uint32(generation*step + uint64(i)*(golden>>32))
+	phase := uint32(generation*step + uint64(i)*(hash.Golden>>32))
 	return uint64(phase)+step >= whole
 }

@@ -1,5 +1,7 @@
 package balance
 
+import "github.com/linkmesh/link/internal/hash"
+
 // localShare returns the fraction of its picks that a client keeps in its own zone,
 // which has local of the total members. zones is the number of zones. If the zone has
 // its part of the members or more, the client keeps all picks. Otherwise the zone gets
@@ -16,5 +18,5 @@ func stays(share float64, local, out int, r uint64) bool {
 	if out > 0 && local > 0 {
 		share *= min(1, ZoneSpare*float64(local-out)/float64(local))
 	}
-	return float64(mix(r)>>32) < share*(1<<32)
+	return float64(hash.SplitMix(r)>>32) < share*(1<<32)
 }

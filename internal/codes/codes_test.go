@@ -48,3 +48,15 @@ func TestACodeWithoutANameIsANumber(t *testing.T) {
 		t.Error("code_17 is a code")
 	}
 }
+
+// TestNamesAllocateNothing: each span has the name of a code.
+func TestNamesAllocateNothing(t *testing.T) {
+	if n := testing.AllocsPerRun(100, func() {
+		for code := range uint32(codes.Highest + 1) {
+			_, _ = codes.Words(code), codes.Upper(code)
+		}
+		_, _ = codes.Number("unauthenticated")
+	}); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}

@@ -50,9 +50,19 @@ func Rules() []Rule {
 			Only:   []string{"std"},
 		},
 		{
-			Reason: "topology is pure rules: standard library and YAML only",
+			Reason: "small tools stand alone: standard library only",
+			From:   []string{"./internal/backoff/...", "./internal/codes/...", "./internal/hash/...", "./internal/notify/..."},
+			Only:   []string{"std"},
+		},
+		{
+			Reason: "a log at a limited rate stands alone: standard library and a limiter only",
+			From:   []string{"./internal/limitlog/..."},
+			Only:   []string{"std", "golang.org/x/time/rate"},
+		},
+		{
+			Reason: "topology is pure rules: standard library and YAML, hashes and codes only",
 			From:   []string{"./topology/..."},
-			Only:   []string{"std", yamlTree, "./topology/..."},
+			Only:   []string{"std", yamlTree, "./topology/...", "./internal/codes", "./internal/hash"},
 			Deep:   true,
 		},
 		{
@@ -85,10 +95,11 @@ func Rules() []Rule {
 			Deep:   true,
 		},
 		{
-			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, the log on disk and the sharing of bounds, which know nothing of link",
+			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, and of the internal ones the log on disk, the sharing of bounds and small tools, which know nothing of link",
 			From:   []string{"./protocol/..."},
 			Only: []string{
-				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal", "./internal/share", "./internal/spell", "./internal/foreign",
+				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...",
+				"./internal/backoff", "./internal/foreign", "./internal/hash", "./internal/notify", "./internal/share", "./internal/spell", "./internal/wal",
 			},
 		},
 		{

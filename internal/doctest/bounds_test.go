@@ -143,7 +143,6 @@ func inner() map[string]string {
 		"protocol/pubsub/internal/journal.maxMarkLen":  parser,
 		"protocol/pubsub/internal/journal.maxMicros":   parser,
 		"protocol/pubsub/internal/journal.maxRecord":   "the node's limit of messages is lower",
-		"protocol/pubsub/internal/journal.maxVarint":   parser,
 		"protocol/pipeline.maxTasks":                   sum,
 		"protocol/pipeline/internal/frame.MaxTaskHead": parser,
 		"protocol/pipeline/internal/frame.maxLeft":     parser,

@@ -264,8 +264,7 @@ func (s *Service) commitLocked(u update, now time.Time) {
 
 // wakeLocked wakes the calls and followers that wait for a change of the instances.
 func (s *Service) wakeLocked() {
-	close(s.change)
-	s.change = make(chan struct{})
+	s.change.All()
 }
 
 // heardFromLocked lets calls go again to the instances at an address that gave a sign of

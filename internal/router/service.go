@@ -10,6 +10,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/codes"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/spell"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
@@ -65,8 +66,8 @@ type Service struct {
 	recent atomic.Bool
 
 	mu sync.Mutex // guards the fields below
-	// change is closed and replaced when the instances change.
-	change   chan struct{}
+	// change wakes the calls and followers that wait for a change of the instances.
+	change   notify.Broadcast
 	snapshot discovery.Snapshot
 	// members holds, by ID, the instances of the snapshot that may be dialed and those that are held.
 	members map[string]*instance
@@ -126,7 +127,7 @@ func (r *Router) addService(name string) (*Service, error) {
 	}
 	s := &Service{
 		router: r, name: name, identity: id,
-		known: make(chan struct{}), change: make(chan struct{}),
+		known: make(chan struct{}),
 		members: make(map[string]*instance), held: make(map[string]time.Time), leftOut: make(map[string]bool),
 	}
 	s.life, s.end = context.WithCancelCause(r.cfg.Group.Context())
@@ -270,7 +271,7 @@ func (s *Service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 func (s *Service) changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.change
+	return s.change.C()
 }
 
 // wait blocks until calls to the service may begin. It returns an error if ctx, the

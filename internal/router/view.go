@@ -96,7 +96,7 @@ func (s *Service) setPolicy(policy *topology.Policy) {
 	}
 	s.mu.Lock()
 	next.noteEmptyLocked()
-	s.wakeLocked()
+	s.change.All()
 	s.mu.Unlock()
 }
 

@@ -106,7 +106,7 @@ func (l *Log) roomLocked(size int64) (*segment, error) {
 			return last, nil
 		}
 		if l.sealing != nil {
-			l.hurry()
+			l.urgent.Set()
 			l.published.Wait()
 			continue
 		}

@@ -30,7 +30,7 @@ func (l *Log) Commit(ctx context.Context, pos Position) error {
 // Options.OnDurable reports the result.
 func (l *Log) RequestCommit(pos Position) {
 	if l.Durable() < pos {
-		l.hurry()
+		l.urgent.Set()
 	}
 }
 
@@ -49,15 +49,12 @@ func (l *Log) await(done <-chan struct{}, pos Position) error {
 		case pos > l.end:
 			err = fmt.Errorf("wal: commit of position %d: the log ends at %d", pos, l.end)
 		}
-		if l.round == nil {
-			l.round = make(chan struct{})
-		}
-		round := l.round
+		round := l.round.C()
 		l.mu.Unlock()
 		if err != nil {
 			return err
 		}
-		l.hurry()
+		l.urgent.Set()
 		select {
 		case <-round:
 		case <-done:
@@ -67,30 +64,13 @@ func (l *Log) await(done <-chan struct{}, pos Position) error {
 	return nil
 }
 
-// hurry requests a sync now.
-func (l *Log) hurry() {
-	select {
-	case l.urgent <- struct{}{}:
-	default:
-	}
-}
-
 // dirtyLocked requests a sync within Options.GroupCommit.
 func (l *Log) dirtyLocked() {
 	if l.waiting {
 		return
 	}
 	l.waiting = true
-	// The send does not block: the committer empties the channel before it resets waiting.
-	l.dirty <- struct{}{}
-}
-
-// wakeLocked wakes all goroutines that wait in await, so that they look again.
-func (l *Log) wakeLocked() {
-	if l.round != nil {
-		close(l.round)
-		l.round = nil
-	}
+	l.dirty.Set()
 }
 
 // commits is the committer, the goroutine that syncs.
@@ -122,10 +102,7 @@ func (l *Log) commits() {
 // a file overlap: the kernel would report an error to one of them only.
 func (l *Log) commit() {
 	l.mu.Lock()
-	select {
-	case <-l.dirty:
-	default:
-	}
+	l.dirty.Clear()
 	l.waiting = false
 	target, sealing, last := l.end, l.sealing, l.segments[len(l.segments)-1]
 	idle, frozen := target == l.Durable(), l.frozen
@@ -162,7 +139,7 @@ func (l *Log) commit() {
 			l.lookCrowdedLocked()
 		}
 	}
-	l.wakeLocked()
+	l.round.All()
 	l.mu.Unlock()
 	l.report(frozen)
 }
@@ -185,9 +162,9 @@ func (l *Log) freezeLocked(op, file string, err error) error {
 	if l.frozen == nil {
 		l.frozen = &FrozenError{Op: op, File: file, Cause: err}
 		l.published.Broadcast()
-		l.wakeLocked()
+		l.round.All()
 		// The committer reports the error.
-		l.hurry()
+		l.urgent.Set()
 	}
 	return l.frozen
 }

@@ -46,17 +46,14 @@ func (l *Log) pressLocked(why error) {
 	early := len(l.segments) == 1 && l.wastesLocked() || tooLong(why)
 	if early && l.sealing == nil && l.nextLocked() == nil {
 		// The next sync publishes the new segment.
-		l.hurry()
+		l.urgent.Set()
 	}
 	l.lookCrowdedLocked()
 }
 
 func (l *Log) lookCrowdedLocked() {
 	if l.crowdedLocked() {
-		select {
-		case l.crowded <- struct{}{}:
-		default:
-		}
+		l.crowded.Set()
 	}
 }
 

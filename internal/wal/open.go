@@ -6,6 +6,8 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+
+	"github.com/linkmesh/link/internal/notify"
 )
 
 // Recovery describes what Open found.
@@ -68,10 +70,10 @@ func open(dir string, fs files, opts Options, replay func(Record) error) (*Log, 
 		opts:    opts,
 		files:   fs,
 		unlock:  func() error { return nil },
-		urgent:  make(chan struct{}, 1),
-		dirty:   make(chan struct{}, 1),
-		crowded: make(chan struct{}, 1),
-		refill:  make(chan struct{}, 1),
+		urgent:  notify.NewFlag(),
+		dirty:   notify.NewFlag(),
+		crowded: notify.NewFlag(),
+		refill:  notify.NewFlag(),
 		stop:    make(chan struct{}),
 		finish:  make(chan struct{}),
 		ids:     newLiveSet(),

@@ -40,10 +40,7 @@ func (l *Log) lookReserveLocked() {
 		return
 	}
 	l.refilled = time.Now()
-	select {
-	case l.refill <- struct{}{}:
-	default:
-	}
+	l.refill.Set()
 }
 
 // makeReserve writes the reserve if the disk has room for twice its size, half of it for other users

@@ -90,6 +90,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkmesh/link/internal/notify"
 )
 
 // Position counts bytes of the log, from the first one it ever wrote. Zero is before every record.
@@ -117,12 +119,12 @@ type Log struct {
 	unlock   func() error
 	recovery Recovery
 
-	// Each of these channels holds at most one request: urgent for a sync now, dirty for a sync within
-	// Options.GroupCommit, crowded to check whether compaction is due, refill to create the reserve.
-	urgent  chan struct{}
-	dirty   chan struct{}
-	crowded chan struct{}
-	refill  chan struct{}
+	// Each of these is a request: urgent for a sync now, dirty for a sync within Options.GroupCommit,
+	// crowded to check whether compaction is due, refill to create the reserve.
+	urgent  notify.Flag
+	dirty   notify.Flag
+	crowded notify.Flag
+	refill  notify.Flag
 
 	compacting sync.WaitGroup
 	committing sync.WaitGroup
@@ -150,8 +152,8 @@ type Log struct {
 	end     Position
 	// buf holds records about to be written. It is reused.
 	buf []byte
-	// round is closed when durable or frozen changes. It is nil if nobody waits.
-	round chan struct{}
+	// round wakes those who wait in await when durable or frozen changes.
+	round notify.Broadcast
 	// waiting is set while a sync is requested through dirty.
 	waiting bool
 	ids     liveSet
@@ -244,7 +246,7 @@ func (l *Log) close() error {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.wakeLocked()
+	l.round.All()
 	for _, s := range l.segments {
 		s.close()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
@@ -74,7 +75,7 @@ func TestATaskThatComesInPartsIsAmongThoseThatWait(t *testing.T) {
 			return slowly(st, time.Second, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
 				switch f.Kind {
 				case frame.KindBacklog:
-					n, _, _ := frame.CutUint(f.Body)
+					n, _, _ := varint.Cut(f.Body)
 					if said = append(said, n); len(said) == 1 {
 						if err := grant(st, 1); err != nil {
 							t.Error(err)

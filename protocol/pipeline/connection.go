@@ -7,6 +7,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
@@ -182,7 +183,7 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time) erro
 		return nil
 	}
 	c.told, c.toldAt = pending, now
-	b := frame.AppendUint(frame.AppendUint(c.small[:0], uint64(pending)), uint64(oldest.Microseconds()))
+	b := varint.Append(varint.Append(c.small[:0], uint64(pending)), uint64(oldest.Microseconds()))
 	if pending > 0 {
 		c.timer.Reset(backlogEvery)
 	}
@@ -235,8 +236,8 @@ func (c *connection) take(f link.Frame) error {
 		q.unlock()
 		return err
 	case frame.KindWindow:
-		tasks, rest, ok := frame.CutUint(f.Body)
-		bytes, _, also := frame.CutUint(rest)
+		tasks, rest, ok := varint.Cut(f.Body)
+		bytes, _, also := varint.Cut(rest)
 		if !ok || !also {
 			return frame.ErrMalformed
 		}

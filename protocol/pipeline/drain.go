@@ -86,10 +86,7 @@ func (q *Queue) turnAway() (accepted uint64, changed <-chan struct{}) {
 	q.full = nil
 	accepted = q.accepted
 	if q.tasks.Len() > 0 && q.failed == nil && !q.isClosed {
-		if q.changed == nil {
-			q.changed = make(chan struct{})
-		}
-		changed = q.changed
+		changed = q.changed.C()
 		q.callHomeLocked()
 	}
 	q.mu.Unlock()
@@ -124,10 +121,7 @@ func (w *Worker) part() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.others--
-	if w.parted != nil {
-		close(w.parted)
-		w.parted = nil
-	}
+	w.parted.All()
 }
 
 // awaitOthers waits until no producer of another node has a stream, or ctx ends.
@@ -138,10 +132,7 @@ func (w *Worker) awaitOthers(ctx context.Context) {
 			w.mu.Unlock()
 			return
 		}
-		if w.parted == nil {
-			w.parted = make(chan struct{})
-		}
-		parted := w.parted
+		parted := w.parted.C()
 		w.mu.Unlock()
 		select {
 		case <-parted:

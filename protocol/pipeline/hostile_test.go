@@ -14,6 +14,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pipeline"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
@@ -54,7 +55,7 @@ func welcome(st *link.Stream, credit int) error {
 
 // grant sends a window for a number of tasks, of any size.
 func grant(st *link.Stream, tasks uint64) error {
-	return st.Send(link.Frame{Kind: frame.KindWindow, Body: frame.AppendUint(frame.AppendUint(nil, tasks), 1<<60)})
+	return st.Send(link.Frame{Kind: frame.KindWindow, Body: varint.Append(varint.Append(nil, tasks), 1<<60)})
 }
 
 func TestAWorkerThatGrantsEverythingAndDoesNothing(t *testing.T) {

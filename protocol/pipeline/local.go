@@ -115,10 +115,7 @@ func (q *Queue) callHomeLocked() {
 			return
 		}
 	}
-	select {
-	case q.home <- struct{}{}:
-	default:
-	}
+	q.home.Set()
 }
 
 // ownWorker returns the node's own worker of the stage. It returns nil if there is none, or if the

@@ -16,6 +16,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/protocol/pipeline"
 )
@@ -102,8 +103,8 @@ type rounds struct {
 	busy   map[string]int
 	fences map[string]uint64
 	faults []string
-	// next is closed when the next producer is up.
-	next chan struct{}
+	// next tells that the next producer is up.
+	next notify.Broadcast
 	// last is set if no other producer follows.
 	last bool
 }
@@ -144,7 +145,7 @@ func (r *rounds) begin(n int, key string, fence uint64) (wait <-chan struct{}) {
 	}
 	r.keys[key], r.fences[key] = append(r.keys[key], n), fence
 	if !r.last && rand.IntN(4) == 0 {
-		return r.next
+		return r.next.C()
 	}
 	return nil
 }
@@ -154,8 +155,7 @@ func (r *rounds) up(last bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = last
-	close(r.next)
-	r.next = make(chan struct{})
+	r.next.All()
 }
 
 // over ends a round.
@@ -186,7 +186,7 @@ func TestKillNine(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &rounds{
-		ran: map[int][]int{}, keys: map[string][]int{}, busy: map[string]int{}, fences: map[string]uint64{}, next: make(chan struct{}),
+		ran: map[int][]int{}, keys: map[string][]int{}, busy: map[string]int{}, fences: map[string]uint64{},
 	}
 	pipeline.Pull(node, receipts, r.run)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 	"github.com/linkmesh/link/tracing"
@@ -38,8 +39,8 @@ type Queue struct {
 	links map[string]*workerLink
 	// tick is when keepTime looks at the queue next; 0 means never.
 	tick int64
-	// changed is closed and set to nil when tasks have ended or are withdrawn. It is nil if nobody waits.
-	changed  chan struct{}
+	// changed wakes those who wait for there to be fewer tasks.
+	changed  notify.Broadcast
 	failed   error // why the queue is frozen
 	isClosed bool
 	// finishing is set while the node drains: only what handlers of tasks push is accepted.
@@ -53,11 +54,11 @@ type Queue struct {
 	told    bool
 	refused refusals
 
-	// Each holds a token: poke when tick is to be sooner, home when the node's own worker is to be
+	// Each is a signal: wake when tick is to be sooner, home when the node's own worker is to be
 	// connected to, unattended when there may be nobody to take tasks.
-	poke       chan struct{}
-	home       chan struct{}
-	unattended chan struct{}
+	wake       notify.Flag
+	home       notify.Flag
+	unattended notify.Flag
 }
 
 // newQueue makes a queue that runs until it is closed or its node is.
@@ -73,7 +74,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	q := &Queue{
 		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: node.Tracer(),
 		fence: firstFence(),
-		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), home: make(chan struct{}, 1), unattended: make(chan struct{}, 1), done: make(chan struct{}),
+		links: make(map[string]*workerLink), wake: notify.NewFlag(), home: notify.NewFlag(), unattended: notify.NewFlag(), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q.cancelAll = cancel
@@ -185,7 +186,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 	for {
 		select {
 		case <-timer.C:
-		case <-q.poke:
+		case <-q.wake:
 		case <-ctx.Done():
 			return
 		}
@@ -214,10 +215,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 func (q *Queue) unlock() {
 	if next := q.tasks.Next(); next != 0 && (q.tick == 0 || next < q.tick) {
 		q.tick = next
-		select {
-		case q.poke <- struct{}{}:
-		default:
-		}
+		q.wake.Set()
 	}
 	var few [32]*queue.Task
 	ended := q.tasks.TakeEnded(few[:0])
@@ -231,12 +229,12 @@ func (q *Queue) unlock() {
 		q.full = append(q.full[:0], q.full[n:]...)
 	}
 	if len(ended) > 0 {
-		q.changedLocked()
+		q.changed.All()
 	}
 	s := q.store
 	if s != nil && (len(ended) > 0 || len(s.events.records) > 0) {
 		s.ended = append(s.ended, ended...)
-		s.wakeLocked()
+		s.wake.Set()
 	}
 	q.mu.Unlock()
 	for _, c := range wake {
@@ -248,18 +246,10 @@ func (q *Queue) unlock() {
 	}
 }
 
-// changedLocked wakes those who wait for there to be fewer tasks.
-func (q *Queue) changedLocked() {
-	if q.changed != nil {
-		close(q.changed)
-		q.changed = nil
-	}
-}
-
 // withdrawLocked removes a task that was not written and will not be.
 func (q *Queue) withdrawLocked(e *entry) {
 	q.tasks.Withdraw(&e.Task)
-	q.changedLocked()
+	q.changed.All()
 }
 
 // tellDeadOf reports the dead letters among the tasks that have ended.
@@ -328,7 +318,7 @@ func (q *Queue) reserve(ctx context.Context, e *entry, wait bool) (*entry, error
 			q.accepted++
 			if twin == e && q.store != nil {
 				q.store.adds = append(q.store.adds, e)
-				q.store.wakeLocked()
+				q.store.wake.Set()
 			} else if twin == e {
 				q.tasks.Start(&e.Task, now)
 			}

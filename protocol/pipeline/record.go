@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
@@ -50,15 +51,15 @@ type meta struct {
 }
 
 func (m *meta) append(b []byte) []byte {
-	b = frame.AppendBytes(frame.AppendBytes(b, m.queue), m.route)
-	return frame.AppendUint(frame.AppendUint(b, m.fence), m.high)
+	b = varint.AppendBytes(varint.AppendBytes(b, m.queue), m.route)
+	return varint.Append(varint.Append(b, m.fence), m.high)
 }
 
 func (m *meta) parse(b []byte) error {
-	id, b, ok := frame.CutBytes(b)
-	route, b, ok2 := frame.CutBytes(b)
-	fence, b, ok3 := frame.CutUint(b)
-	high, _, ok4 := frame.CutUint(b)
+	id, b, ok := varint.CutBytes(b)
+	route, b, ok2 := varint.CutBytes(b)
+	fence, b, ok3 := varint.Cut(b)
+	high, _, ok4 := varint.Cut(b)
 	if !ok || !ok2 || !ok3 || !ok4 {
 		return frame.ErrMalformed
 	}
@@ -94,7 +95,7 @@ func (e *events) end(kind byte, id uint64) {
 // Failed implements queue.Log.
 func (e *events) Failed(t *queue.Task) {
 	from := len(e.bodies)
-	e.bodies = frame.AppendUint(e.bodies, uint64(t.NotBefore))
+	e.bodies = varint.Append(e.bodies, uint64(t.NotBefore))
 	e.bodies = appendHistory(e.bodies, t.History[len(t.History)-1:])
 	e.add(recordFailed, t.Seq, from)
 }
@@ -132,8 +133,8 @@ func (e *events) Gone(worker string) {
 // Dead implements queue.Log.
 func (e *events) Dead(t *queue.Task) {
 	from := len(e.bodies)
-	e.bodies = frame.AppendUint(frame.AppendUint(e.bodies, uint64(e.clock.now().UnixNano())), uint64(t.Attempts))
-	e.bodies = frame.AppendBytes(e.bodies, t.Cause)
+	e.bodies = varint.Append(varint.Append(e.bodies, uint64(e.clock.now().UnixNano())), uint64(t.Attempts))
+	e.bodies = varint.AppendBytes(e.bodies, t.Cause)
 	e.bodies = appendHistory(e.bodies, t.History)
 	e.add(recordDead, t.Seq, from)
 }
@@ -161,22 +162,22 @@ func cloneRecords(records []wal.Record) []wal.Record {
 }
 
 func appendDone(b []byte, t *queue.Task) []byte {
-	b = frame.AppendUint(frame.AppendUint(b, uint64(t.Added)), uint64(t.Attempts))
-	b = frame.AppendBytes(frame.AppendBytes(b, t.ID), t.Worker)
+	b = varint.Append(varint.Append(b, uint64(t.Added)), uint64(t.Attempts))
+	b = varint.AppendBytes(varint.AppendBytes(b, t.ID), t.Worker)
 	hasResult := uint64(0)
 	if t.Result != nil {
 		hasResult = 1
 	}
-	return frame.AppendBytes(frame.AppendUint(b, hasResult), t.Result)
+	return varint.AppendBytes(varint.Append(b, hasResult), t.Result)
 }
 
 func parseDone(b []byte) (*entry, error) {
-	added, b, ok := frame.CutUint(b)
-	attempts, b, ok2 := frame.CutUint(b)
-	id, b, ok3 := frame.CutBytes(b)
-	worker, b, ok4 := frame.CutBytes(b)
-	hasResult, b, ok5 := frame.CutUint(b)
-	result, _, ok6 := frame.CutBytes(b)
+	added, b, ok := varint.Cut(b)
+	attempts, b, ok2 := varint.Cut(b)
+	id, b, ok3 := varint.CutBytes(b)
+	worker, b, ok4 := varint.CutBytes(b)
+	hasResult, b, ok5 := varint.Cut(b)
+	result, _, ok6 := varint.CutBytes(b)
 	if !ok || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
 		return nil, frame.ErrMalformed
 	}
@@ -189,30 +190,30 @@ func parseDone(b []byte) (*entry, error) {
 }
 
 func appendHistory(b []byte, history []queue.Attempt) []byte {
-	b = frame.AppendUint(b, uint64(len(history)))
+	b = varint.Append(b, uint64(len(history)))
 	for _, a := range history {
 		counted := uint64(0)
 		if a.Counted {
 			counted = 1
 		}
-		b = frame.AppendBytes(frame.AppendBytes(b, a.Worker), a.Cause)
-		b = frame.AppendUint(frame.AppendUint(frame.AppendUint(b, uint64(a.Began)), uint64(a.Ended)), counted)
+		b = varint.AppendBytes(varint.AppendBytes(b, a.Worker), a.Cause)
+		b = varint.Append(varint.Append(varint.Append(b, uint64(a.Began)), uint64(a.Ended)), counted)
 	}
 	return b
 }
 
 func cutHistory(b []byte) ([]queue.Attempt, bool) {
-	n, b, ok := frame.CutUint(b)
+	n, b, ok := varint.Cut(b)
 	if !ok || n > 1000 {
 		return nil, false
 	}
 	var out []queue.Attempt
 	for range n {
-		worker, rest, ok := frame.CutBytes(b)
-		cause, rest, ok2 := frame.CutBytes(rest)
-		began, rest, ok3 := frame.CutUint(rest)
-		ended, rest, ok4 := frame.CutUint(rest)
-		counted, rest, ok5 := frame.CutUint(rest)
+		worker, rest, ok := varint.CutBytes(b)
+		cause, rest, ok2 := varint.CutBytes(rest)
+		began, rest, ok3 := varint.Cut(rest)
+		ended, rest, ok4 := varint.Cut(rest)
+		counted, rest, ok5 := varint.Cut(rest)
 		if !ok || !ok2 || !ok3 || !ok4 || !ok5 {
 			return nil, false
 		}
@@ -225,9 +226,9 @@ func cutHistory(b []byte) ([]queue.Attempt, bool) {
 func appendTask(b []byte, t *queue.Task) []byte {
 	b = append(b, t.Priority)
 	for _, at := range [...]int64{t.Added, t.NotBefore, t.Expires, t.Deadline} {
-		b = frame.AppendUint(b, uint64(at))
+		b = varint.Append(b, uint64(at))
 	}
-	b = frame.AppendBytes(b, t.Tenant)
+	b = varint.AppendBytes(b, t.Tenant)
 	return append(b, t.Body...)
 }
 
@@ -239,13 +240,13 @@ func parseTask(b []byte) (*entry, error) {
 	}
 	t.Priority, b = b[0], b[1:]
 	for _, at := range [...]*int64{&t.Added, &t.NotBefore, &t.Expires, &t.Deadline} {
-		v, rest, ok := frame.CutUint(b)
+		v, rest, ok := varint.Cut(b)
 		if !ok {
 			return nil, frame.ErrMalformed
 		}
 		*at, b = int64(v), rest
 	}
-	tenant, b, ok := frame.CutBytes(b)
+	tenant, b, ok := varint.CutBytes(b)
 	if !ok {
 		return nil, frame.ErrMalformed
 	}
@@ -300,7 +301,7 @@ func (r *restored) replay(rec wal.Record) error {
 		}
 		r.tasks[rec.ID] = e
 	case recordFailed:
-		at, rest, ok := frame.CutUint(rec.Body)
+		at, rest, ok := varint.Cut(rec.Body)
 		history, ok2 := cutHistory(rest)
 		if !ok || !ok2 || len(history) != 1 {
 			return bad()
@@ -317,9 +318,9 @@ func (r *restored) replay(rec wal.Record) error {
 		e.NotBefore = max(e.NotBefore, int64(at))
 		e.Cause = e.History[len(e.History)-1].Cause
 	case recordDead:
-		at, rest, ok := frame.CutUint(rec.Body)
-		attempts, rest, ok2 := frame.CutUint(rest)
-		cause, rest, ok3 := frame.CutBytes(rest)
+		at, rest, ok := varint.Cut(rec.Body)
+		attempts, rest, ok2 := varint.Cut(rest)
+		cause, rest, ok3 := varint.CutBytes(rest)
 		history, ok4 := cutHistory(rest)
 		if !ok || !ok2 || !ok3 || !ok4 {
 			return bad()

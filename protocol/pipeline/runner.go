@@ -35,7 +35,7 @@ func (w *Worker) runner() {
 		r.prepare()
 		w.spawnLocked(now.UnixNano())
 		if d := r.deadline(); d != 0 && d < w.tick {
-			w.pokeLocked()
+			w.wake.Set()
 		}
 		w.mu.Unlock()
 		r.run()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 )
@@ -138,13 +139,13 @@ func (s *session) control(work *pool.Work, now time.Time) error {
 		return err
 	}
 	if work.Window {
-		b := frame.AppendUint(frame.AppendUint(s.small[:0], uint64(work.Tasks)), uint64(work.Bytes))
+		b := varint.Append(varint.Append(s.small[:0], uint64(work.Tasks)), uint64(work.Bytes))
 		if err := s.stream.Send(link.Frame{Kind: frame.KindWindow, Body: b}); err != nil {
 			return err
 		}
 	}
 	if work.Ping {
-		b := frame.AppendUint(s.small[:0], uint64(now.UnixMicro()))
+		b := varint.Append(s.small[:0], uint64(now.UnixMicro()))
 		return s.stream.Send(link.Frame{Kind: frame.KindPing, Body: b})
 	}
 	return nil
@@ -249,13 +250,13 @@ func (s *session) take(f link.Frame, began int64) error {
 		}
 		w.spawnLocked(now)
 	case frame.KindBacklog:
-		pending, rest, ok := frame.CutUint(f.Body)
-		if _, _, also := frame.CutUint(rest); !ok || !also {
+		pending, rest, ok := varint.Cut(f.Body)
+		if _, _, also := varint.Cut(rest); !ok || !also {
 			return frame.ErrMalformed
 		}
 		w.pool.Backlog(s.source, pending, now)
 	case frame.KindPong:
-		sent, _, ok := frame.CutUint(f.Body)
+		sent, _, ok := varint.Cut(f.Body)
 		if !ok {
 			return frame.ErrMalformed
 		}
@@ -282,6 +283,6 @@ func (s *session) take(f link.Frame, began int64) error {
 // lookLocked wakes keepTime if something is due sooner than it plans to look.
 func (w *Worker) lookLocked(now int64) {
 	if next := w.pool.Next(now); next != 0 && (w.tick == 0 || next < w.tick) {
-		w.pokeLocked()
+		w.wake.Set()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/wal"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
@@ -22,8 +23,8 @@ type store struct {
 	queue *Queue
 	log   disk
 	mode  Mode
-	// kick holds a token when there is something to write.
-	kick chan struct{}
+	// wake has a signal when there is something to write.
+	wake notify.Flag
 
 	fences *fences
 	// numbered is closed once no later run can begin with the fences of this one.
@@ -101,14 +102,6 @@ func (s *store) raise(seq uint64, old []uint64) error {
 	return nil
 }
 
-// wakeLocked wakes the writer. The queue's lock is held.
-func (s *store) wakeLocked() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
-}
-
 // retryEvery is how often the writer retries what a full disk refused.
 const retryEvery = 100 * time.Millisecond
 
@@ -131,7 +124,7 @@ func (s *store) write(ctx context.Context) {
 			retry = timer.C
 		}
 		select {
-		case <-s.kick:
+		case <-s.wake:
 		case <-retry:
 		case <-ctx.Done():
 		}

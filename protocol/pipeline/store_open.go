@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/wal"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
@@ -20,7 +21,7 @@ const reserve = 1 << 20
 // openStore opens the folder of a queue and restores its contents to the queue, which
 // must not have been used yet.
 func openStore(q *Queue, dir string, mode Mode) (*store, error) {
-	s := &store{queue: q, mode: mode, kick: make(chan struct{}, 1), numbered: make(chan struct{}), events: events{clock: q.clock}}
+	s := &store{queue: q, mode: mode, wake: notify.NewFlag(), numbered: make(chan struct{}), events: events{clock: q.clock}}
 	found := newRestored()
 	open := openDisk
 	if q.set.disk != nil {

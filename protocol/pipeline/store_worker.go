@@ -63,7 +63,7 @@ func (s *store) meetLocked(worker string) {
 	}
 	s.events.meet(worker, s.nextWorker)
 	s.nextWorker++
-	s.wakeLocked()
+	s.wake.Set()
 }
 
 // meet records the workers that were met on a full disk and are still connected.

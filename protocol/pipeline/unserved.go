@@ -131,12 +131,8 @@ func (q *Queue) putPatience(t *time.Timer) {
 
 // noteUnservedLocked wakes tellUnserved if tasks may be waiting while no worker is connected.
 func (q *Queue) noteUnservedLocked() {
-	if q.told || q.tasks.Connected() > 0 {
-		return
-	}
-	select {
-	case q.unattended <- struct{}{}:
-	default:
+	if !q.told && q.tasks.Connected() == 0 {
+		q.unattended.Set()
 	}
 }
 

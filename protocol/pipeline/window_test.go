@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
+	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pipeline"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
@@ -62,7 +63,7 @@ func give(t *testing.T, st *link.Stream, seqs ...uint64) {
 // want reports a backlog of many tasks.
 func want(t *testing.T, st *link.Stream) {
 	t.Helper()
-	if err := st.Send(link.Frame{Kind: frame.KindBacklog, Body: frame.AppendUint(frame.AppendUint(nil, 100), 0)}); err != nil {
+	if err := st.Send(link.Frame{Kind: frame.KindBacklog, Body: varint.Append(varint.Append(nil, 100), 0)}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -93,7 +94,7 @@ func got(all <-chan link.Frame) (kinds []link.FrameKind, window uint64) {
 				return kinds, window
 			}
 			if kinds = append(kinds, f.Kind); f.Kind == frame.KindWindow {
-				window, _, _ = frame.CutUint(f.Body)
+				window, _, _ = varint.Cut(f.Body)
 			}
 		default:
 			return kinds, window

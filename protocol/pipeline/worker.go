@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"io"
 	"sync"
@@ -11,7 +9,9 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/internal/epoch"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
@@ -37,10 +37,10 @@ type Worker struct {
 	tick int64
 	// others counts the streams from producers of other nodes.
 	others int
-	// parted is closed and set to nil when such a stream has ended. It is nil if nobody waits.
-	parted chan struct{}
-	// poke holds a token when tick is to be sooner.
-	poke chan struct{}
+	// parted tells that such a stream has ended.
+	parted notify.Broadcast
+	// wake has a signal when tick is to be sooner.
+	wake notify.Flag
 }
 
 // Pull makes the node a worker of stage s, which must be of its own service: f is
@@ -87,15 +87,12 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 	if s.clock.start.IsZero() {
 		s.clock = newClock()
 	}
-	w := &Worker{node: node, route: route, clock: s.clock, poke: make(chan struct{}, 1)}
+	w := &Worker{node: node, route: route, epoch: epoch.New() >> 2, clock: s.clock, wake: notify.NewFlag()}
 	w.pool = pool.New(s.pool)
 	w.slots = max(w.pool.Capacity()/max(s.pool.Batch, 1), 1)
 	if s.allow != nil {
 		w.allow.Store(&s.allow)
 	}
-	var epoch [8]byte
-	_, _ = rand.Read(epoch[:])
-	w.epoch = binary.BigEndian.Uint64(epoch[:]) >> 2
 	return w
 }
 
@@ -196,7 +193,7 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.pool.Leave(src, ready, s.heard.Load(), w.clock.now().UnixNano())
-		w.pokeLocked()
+		w.wake.Set()
 	}()
 	s.credit = creditOf(st)
 	err = st.Grant(lane.Frames, s.credit)
@@ -259,14 +256,6 @@ func (w *Worker) extend(t *pool.Task, d time.Duration) {
 	w.pool.Extend(t, d, w.clock.now().UnixNano())
 }
 
-// pokeLocked wakes keepTime.
-func (w *Worker) pokeLocked() {
-	select {
-	case w.poke <- struct{}{}:
-	default:
-	}
-}
-
 // keepTime does what is due, until the node closes. It then cancels the running handlers
 // and waits for them.
 func (w *Worker) keepTime(ctx context.Context) {
@@ -276,7 +265,7 @@ func (w *Worker) keepTime(ctx context.Context) {
 	for {
 		select {
 		case <-timer.C:
-		case <-w.poke:
+		case <-w.wake:
 		case <-ctx.Done():
 			w.abandon()
 			return

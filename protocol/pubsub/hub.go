@@ -2,8 +2,6 @@ package pubsub
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"maps"
 	"slices"
 	"sync"
@@ -11,7 +9,9 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/internal/epoch"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -83,10 +83,8 @@ func hubOf(node *link.Node) (*hub, error) {
 }
 
 func newHub(node *link.Node, r *rules) (*hub, error) {
-	var epoch [8]byte
-	_, _ = rand.Read(epoch[:]) // never fails (crypto/rand)
 	began := time.Now()
-	log, err := journal.New(journal.Options{Epoch: binary.BigEndian.Uint64(epoch[:])>>1 | 1}, began)
+	log, err := journal.New(journal.Options{Epoch: epoch.New()>>1 | 1}, began)
 	if err != nil {
 		return nil, link.Errorf(link.Internal, "publish: %w", err)
 	}
@@ -173,14 +171,14 @@ func (h *hub) noteBlockersLocked() {
 
 // waiter waits for sessions that want a path.
 type waiter struct {
-	path    string
-	have    int // guarded by hub.mu
-	changed chan struct{}
+	path string
+	have int // guarded by hub.mu
+	wake notify.Flag
 }
 
 // watch returns a waiter that counts the sessions that want a path until unwatch is called.
 func (h *hub) watch(path string) *waiter {
-	w := &waiter{path: path, changed: make(chan struct{}, 1)}
+	w := &waiter{path: path, wake: notify.NewFlag()}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.sessions {
@@ -211,10 +209,7 @@ func (h *hub) tellLocked(s *session, by int) {
 			continue
 		}
 		w.have += by
-		select {
-		case w.changed <- struct{}{}:
-		default:
-		}
+		w.wake.Set()
 	}
 }
 

@@ -146,7 +146,7 @@ func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
 			return nil
 		}
 		select {
-		case <-w.changed:
+		case <-w.wake:
 		case <-ctx.Done():
 			return link.Errorf(link.CodeOf(ctx.Err()), "%s has %d subscriptions, want %d: %w", p.name, have, n, context.Cause(ctx))
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
@@ -71,8 +72,8 @@ type session struct {
 	block time.Duration
 	// seen is how much of hub.appended was sent to the subscription or not asked for by it.
 	seen atomic.Int64
-	// moved holds a token when seen has grown enough for publishers to go on.
-	moved chan struct{}
+	// wake wakes a publisher that waits when seen has grown enough for it to go on.
+	wake notify.Flag
 
 	// readSoFar and credited count the messages that the subscriber has reported as read and
 	// has given credit for. They belong to the goroutine that reads.
@@ -107,7 +108,7 @@ func newSession(h *hub, out sink, cursor *journal.Cursor, ask *subscribe, peer l
 		hub: h, out: out, cursor: cursor, peer: peer,
 		patterns: ask.Patterns, class: Class(ask.Class), group: ask.Group, durable: ask.Durable,
 		block: min(time.Duration(max(ask.Block, 0))*time.Microsecond, MaxBlock),
-		moved: make(chan struct{}, 1),
+		wake:  notify.NewFlag(),
 	}
 	s.seen.Store(h.appended())
 	s.began = h.since()
@@ -318,12 +319,8 @@ func (s *session) progress(head int64, written int, more bool) {
 		head = min(head, s.seen.Load()+int64(written))
 	}
 	s.seen.Store(head)
-	if s.behind(resumeWindow) {
-		return
-	}
-	select {
-	case s.moved <- struct{}{}:
-	default:
+	if !s.behind(resumeWindow) {
+		s.wake.Set()
 	}
 }
 
@@ -347,7 +344,7 @@ func (s *session) await(ctx context.Context, most time.Duration) {
 	defer t.Stop()
 	for s.behind(resumeWindow) {
 		select {
-		case <-s.moved:
+		case <-s.wake:
 		case <-t.C:
 			return
 		case <-ctx.Done():

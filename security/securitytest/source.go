@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/security"
 )
 
@@ -35,7 +36,7 @@ func (ca *CA) Source(service string, opts ...Option) security.Source {
 	if plan.viaIntermediate {
 		plan.issuer = ca.intermediate
 	}
-	s := &source{t: ca.t, id: id, plan: plan, changed: make(chan struct{})}
+	s := &source{t: ca.t, id: id, plan: plan}
 	// The issuer may be the root of another authority. The honest side does not trust it.
 	if plan.issuer != ca.root {
 		s.chain = append(s.chain, plan.issuer.cert.Raw)
@@ -58,7 +59,7 @@ type source struct {
 
 	// renewAt is zero if the leaf is never renewed.
 	renewAt time.Time
-	changed chan struct{}
+	change  notify.Broadcast
 	closed  bool
 }
 
@@ -73,8 +74,7 @@ func (s *source) SVID() (*security.SVID, error) {
 	}
 	if now := time.Now(); !s.renewAt.IsZero() && now.After(s.renewAt) {
 		s.mintLocked(now)
-		close(s.changed)
-		s.changed = make(chan struct{})
+		s.change.All()
 	}
 	return s.svid, nil
 }
@@ -94,7 +94,7 @@ func (s *source) Bundle(trustDomain string) (*security.Bundle, error) {
 func (s *source) Changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.changed
+	return s.change.C()
 }
 
 func (s *source) Close() error {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
 )
 
@@ -62,8 +63,8 @@ type Parts struct {
 	pool *share.Pool
 
 	mu sync.Mutex // guards the field below
-	// freed is closed when a turn ends; nil if nobody waits.
-	freed chan struct{}
+	// freed wakes those who wait when a turn ends.
+	freed notify.Broadcast
 }
 
 // Turn is room for a whole frame. It is taken before the first part, so that a frame that was
@@ -115,20 +116,14 @@ func (t *Turn) End() {
 	t.Room.Give(int64(t.Size))
 	t.Parts.mu.Lock()
 	defer t.Parts.mu.Unlock()
-	if t.Parts.freed != nil {
-		close(t.Parts.freed)
-		t.Parts.freed = nil
-	}
+	t.Parts.freed.All()
 }
 
 // wait returns a channel that is closed when a turn ends.
 func (p *Parts) wait() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.freed == nil {
-		p.freed = make(chan struct{})
-	}
-	return p.freed
+	return p.freed.C()
 }
 
 // Of returns the room of a peer. Its Release must be called when the stream has ended and the

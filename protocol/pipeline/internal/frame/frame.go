@@ -84,7 +84,14 @@
 // done, as far as it remembers them.
 package frame
 
-import "github.com/linkmesh/link"
+import (
+	"errors"
+
+	"github.com/linkmesh/link"
+)
+
+// ErrMalformed is returned for a body that cannot be parsed.
+var ErrMalformed = errors.New("the frame is malformed")
 
 // The kinds of frames.
 const (

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
@@ -86,15 +87,15 @@ func TestMalformedRecords(t *testing.T) {
 func TestCausesAreBoundedWhereTheyAreRead(t *testing.T) {
 	long := make([]byte, frame.MaxCause+1)
 	for _, verb := range []frame.Verb{frame.Retry, frame.Release, frame.Reject} {
-		b := frame.AppendUint(frame.AppendUint([]byte{byte(verb)}, 7), 1)
+		b := varint.Append(varint.Append([]byte{byte(verb)}, 7), 1)
 		if verb == frame.Retry {
-			b = frame.AppendUint(b, 0)
+			b = varint.Append(b, 0)
 		}
 		var o frame.Outcome
-		if _, err := o.Cut(frame.AppendBytes(b, long)); !errors.Is(err, frame.ErrMalformed) {
+		if _, err := o.Cut(varint.AppendBytes(b, long)); !errors.Is(err, frame.ErrMalformed) {
 			t.Errorf("verb %d with a cause of %d bytes: %v", verb, len(long), err)
 		}
-		if _, err := o.Cut(frame.AppendBytes(b, long[1:])); err != nil {
+		if _, err := o.Cut(varint.AppendBytes(b, long[1:])); err != nil {
 			t.Errorf("verb %d with a cause of %d bytes: %v", verb, len(long)-1, err)
 		}
 	}

@@ -3,6 +3,8 @@ package frame
 import (
 	"math"
 	"time"
+
+	"github.com/linkmesh/link/protocol/internal/varint"
 )
 
 // Verb is what a worker reports about a task.
@@ -41,21 +43,21 @@ type Outcome struct {
 // Append appends the record to b. A cause that is too long is cut.
 func (o *Outcome) Append(b []byte) []byte {
 	b = append(b, byte(o.Verb))
-	b = AppendUint(b, o.Seq)
-	b = AppendUint(b, o.Delivery)
+	b = varint.Append(b, o.Seq)
+	b = varint.Append(b, o.Delivery)
 	switch o.Verb {
 	case Ack:
-		return AppendUint(b, uint64(max(o.Ran, 0).Microseconds()))
+		return varint.Append(b, uint64(max(o.Ran, 0).Microseconds()))
 	case Result:
-		b = AppendUint(b, uint64(max(o.Ran, 0).Microseconds()))
-		return AppendBytes(b, o.Data)
+		b = varint.Append(b, uint64(max(o.Ran, 0).Microseconds()))
+		return varint.AppendBytes(b, o.Data)
 	case Retry:
-		b = AppendUint(b, optional(o.Delay))
+		b = varint.Append(b, optional(o.Delay))
 	case Started:
 		return b
 	case Release, Reject:
 	}
-	return AppendBytes(b, o.Data[:min(len(o.Data), MaxCause)])
+	return varint.AppendBytes(b, o.Data[:min(len(o.Data), MaxCause)])
 }
 
 // Size returns an upper bound of the length of the record.
@@ -69,33 +71,33 @@ func (o *Outcome) Cut(b []byte) (rest []byte, err error) {
 	}
 	*o = Outcome{Verb: Verb(b[0]), Delay: -1}
 	var ok bool
-	if o.Seq, b, ok = CutUint(b[1:]); !ok {
+	if o.Seq, b, ok = varint.Cut(b[1:]); !ok {
 		return nil, ErrMalformed
 	}
-	if o.Delivery, b, ok = CutUint(b); !ok || o.Delivery > math.MaxUint32 {
+	if o.Delivery, b, ok = varint.Cut(b); !ok || o.Delivery > math.MaxUint32 {
 		return nil, ErrMalformed
 	}
 	var v uint64
 	switch o.Verb {
 	case Ack, Result:
-		if v, b, ok = CutUint(b); ok {
+		if v, b, ok = varint.Cut(b); ok {
 			o.Ran = micros(v)
 			if o.Verb == Ack {
 				return b, nil
 			}
-			o.Data, b, ok = CutBytes(b)
+			o.Data, b, ok = varint.CutBytes(b)
 			ok = ok && len(o.Data) <= MaxResult
 		}
 	case Retry:
-		if v, b, ok = CutUint(b); ok {
+		if v, b, ok = varint.Cut(b); ok {
 			if v > 0 {
 				o.Delay = micros(v - 1)
 			}
-			o.Data, b, ok = CutBytes(b)
+			o.Data, b, ok = varint.CutBytes(b)
 			ok = ok && len(o.Data) <= MaxCause
 		}
 	case Release, Reject:
-		o.Data, b, ok = CutBytes(b)
+		o.Data, b, ok = varint.CutBytes(b)
 		ok = ok && len(o.Data) <= MaxCause
 	case Started:
 	default:

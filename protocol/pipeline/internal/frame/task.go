@@ -3,6 +3,8 @@ package frame
 import (
 	"math"
 	"time"
+
+	"github.com/linkmesh/link/protocol/internal/varint"
 )
 
 // The flags of a TASK record, which tell its optional fields.
@@ -49,7 +51,7 @@ func (t *Body) Append(b []byte) []byte {
 		return append(b, t.Payload...)
 	}
 	if t.Key != "" {
-		b = AppendBytes(b, t.Key)
+		b = varint.AppendBytes(b, t.Key)
 	}
 	if len(t.Trace) > 0 {
 		b = appendPairs(b, t.Trace)
@@ -58,7 +60,7 @@ func (t *Body) Append(b []byte) []byte {
 		b = appendPairs(b, t.Headers)
 	}
 	if t.ID != "" {
-		b = AppendBytes(b, t.ID)
+		b = varint.AppendBytes(b, t.ID)
 	}
 	return append(b, t.Payload...)
 }
@@ -73,7 +75,7 @@ func ParseBody(b []byte) (Body, error) {
 	ok := true
 	var v []byte
 	if flags&hasKey != 0 {
-		v, b, ok = CutBytes(b)
+		v, b, ok = varint.CutBytes(b)
 		t.Key = string(v)
 	}
 	if ok && flags&hasTrace != 0 {
@@ -83,7 +85,7 @@ func ParseBody(b []byte) (Body, error) {
 		t.Headers, b, ok = cutPairs(b)
 	}
 	if ok && flags&hasID != 0 {
-		v, b, ok = CutBytes(b)
+		v, b, ok = varint.CutBytes(b)
 		t.ID = string(v)
 	}
 	if !ok {
@@ -94,25 +96,25 @@ func ParseBody(b []byte) (Body, error) {
 }
 
 func appendPairs(b []byte, pairs []Pair) []byte {
-	b = AppendUint(b, uint64(len(pairs)))
+	b = varint.Append(b, uint64(len(pairs)))
 	for _, p := range pairs {
-		b = AppendBytes(AppendBytes(b, p.Name), p.Value)
+		b = varint.AppendBytes(varint.AppendBytes(b, p.Name), p.Value)
 	}
 	return b
 }
 
 func cutPairs(b []byte) ([]Pair, []byte, bool) {
-	n, b, ok := CutUint(b)
+	n, b, ok := varint.Cut(b)
 	if !ok || n > MaxPairs {
 		return nil, nil, false
 	}
 	pairs := make([]Pair, 0, n)
 	for range n {
-		name, rest, ok := CutBytes(b)
+		name, rest, ok := varint.CutBytes(b)
 		if !ok {
 			return nil, nil, false
 		}
-		value, rest, ok := CutBytes(rest)
+		value, rest, ok := varint.CutBytes(rest)
 		if !ok {
 			return nil, nil, false
 		}
@@ -137,14 +139,14 @@ type Task struct {
 // Append appends the record to b.
 func (t *Task) Append(b []byte) []byte {
 	left, start := optional(t.Left), optional(t.Start)
-	n := VarintLen(t.Seq) + VarintLen(t.Delivery) + VarintLen(t.Attempt) + VarintLen(t.Fence) + VarintLen(left) + VarintLen(start) + len(t.Body)
-	b = AppendUint(b, uint64(n))
-	b = AppendUint(b, t.Seq)
-	b = AppendUint(b, t.Delivery)
-	b = AppendUint(b, t.Attempt)
-	b = AppendUint(b, t.Fence)
-	b = AppendUint(b, left)
-	b = AppendUint(b, start)
+	n := varint.Len(t.Seq) + varint.Len(t.Delivery) + varint.Len(t.Attempt) + varint.Len(t.Fence) + varint.Len(left) + varint.Len(start) + len(t.Body)
+	b = varint.Append(b, uint64(n))
+	b = varint.Append(b, t.Seq)
+	b = varint.Append(b, t.Delivery)
+	b = varint.Append(b, t.Attempt)
+	b = varint.Append(b, t.Fence)
+	b = varint.Append(b, left)
+	b = varint.Append(b, start)
 	return append(b, t.Body...)
 }
 
@@ -169,13 +171,13 @@ const MaxTaskHead = 7 * 8
 // Cut reads the record at the start of b into t and returns what follows it. The body
 // aliases b.
 func (t *Task) Cut(b []byte) (rest []byte, err error) {
-	r, rest, ok := CutBytes(b)
+	r, rest, ok := varint.CutBytes(b)
 	if !ok {
 		return nil, ErrMalformed
 	}
 	var left, start uint64
 	for _, f := range [...]*uint64{&t.Seq, &t.Delivery, &t.Attempt, &t.Fence, &left, &start} {
-		if *f, r, ok = CutUint(r); !ok {
+		if *f, r, ok = varint.Cut(r); !ok {
 			return nil, ErrMalformed
 		}
 	}

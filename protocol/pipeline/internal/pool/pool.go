@@ -22,6 +22,7 @@
 package pool
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/linkmesh/link/internal/share"
@@ -96,12 +97,6 @@ type Options struct {
 	CacheBytes int64
 }
 
-func or[T int | int64 | time.Duration](v *T, def T) {
-	if *v == 0 {
-		*v = def
-	}
-}
-
 // Pool holds the tasks of a worker for one stage. It is not safe for concurrent use.
 type Pool struct {
 	opts    Options
@@ -140,14 +135,14 @@ type Stats struct {
 
 // New returns an empty pool.
 func New(opts Options) *Pool {
-	or(&opts.Slots, DefaultSlots)
-	or(&opts.Batch, 1)
-	or(&opts.MaxRun, DefaultMaxRun)
-	or(&opts.Grace, DefaultGrace)
-	or(&opts.Lease, 30*time.Second)
-	or(&opts.HeldBytes, DefaultHeldBytes)
-	or(&opts.CacheTime, DefaultCacheTime)
-	or(&opts.CacheBytes, DefaultCacheBytes)
+	opts.Slots = cmp.Or(opts.Slots, DefaultSlots)
+	opts.Batch = cmp.Or(opts.Batch, 1)
+	opts.MaxRun = cmp.Or(opts.MaxRun, DefaultMaxRun)
+	opts.Grace = cmp.Or(opts.Grace, DefaultGrace)
+	opts.Lease = cmp.Or(opts.Lease, 30*time.Second)
+	opts.HeldBytes = cmp.Or(opts.HeldBytes, DefaultHeldBytes)
+	opts.CacheTime = cmp.Or(opts.CacheTime, DefaultCacheTime)
+	opts.CacheBytes = cmp.Or(opts.CacheBytes, DefaultCacheBytes)
 	p := &Pool{opts: opts, sources: make(map[string]*Source), peers: make(map[share.Key]*peer), groups: make(map[string]*group)}
 	p.bounds = newBounds(p)
 	return p

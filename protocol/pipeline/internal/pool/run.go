@@ -175,7 +175,7 @@ func (p *Pool) Drain(all bool, now int64) {
 	p.stale = true
 	p.share(now)
 	for _, s := range p.sources {
-		s.wake()
+		s.ready.Set()
 	}
 }
 

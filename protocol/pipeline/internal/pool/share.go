@@ -168,7 +168,7 @@ func (s *Source) grant(w int, now int64) {
 	}
 	s.wish = w
 	if !s.told || s.wish != s.window {
-		s.wake()
+		s.ready.Set()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/table"
@@ -23,7 +24,7 @@ type Source struct {
 
 	key       string
 	of        *peer
-	ready     chan struct{}
+	ready     notify.Flag
 	connected bool
 	lostAt    int64
 	own       bool
@@ -60,13 +61,6 @@ type Source struct {
 
 // Ready returns a channel that holds a token when there is something to write. Each stream has its own.
 func (s *Source) Ready() <-chan struct{} { return s.ready }
-
-func (s *Source) wake() {
-	select {
-	case s.ready <- struct{}{}:
-	default:
-	}
-}
 
 // Hello is what a producer says first on a stream. If Last is not 0, it also asks about First to Last. Own is set
 // if it is of the worker's own node, so that a drain serves it to the end.
@@ -112,7 +106,7 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 	if s.connected {
 		p.Leave(s, s.ready, now, now)
 	}
-	s.ready = make(chan struct{}, 1)
+	s.ready = notify.NewFlag()
 	s.connected, s.fence, s.own = true, fence, in.Own
 	s.window, s.wish, s.told, s.pending = 0, 0, false, 0
 	s.unwrite()
@@ -140,7 +134,7 @@ func (p *Pool) Join(in Hello, now int64) (*Source, Answer, error) {
 		s.askDone(in.First, in.Last, held, now, p.opts.CacheTime)
 	}
 	p.reshare(now)
-	s.wake()
+	s.ready.Set()
 	return s, answer, nil
 }
 
@@ -366,7 +360,7 @@ func (p *Pool) say(s *Source, o *frame.Outcome) {
 		return
 	}
 	if len(s.out) == 0 {
-		s.wake()
+		s.ready.Set()
 	}
 	s.append(o)
 }

@@ -85,10 +85,10 @@ func (p *Pool) sweep(now int64) {
 		if s.connected {
 			if s.held.Len() > 0 && now-s.pinged >= pingEvery {
 				s.pingDue = true
-				s.wake()
+				s.ready.Set()
 			}
 			if now-s.alive >= int64(p.opts.Lease)/3 && s.held.Len() > 0 {
-				s.wake()
+				s.ready.Set()
 			}
 			continue
 		}

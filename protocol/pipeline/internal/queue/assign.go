@@ -87,7 +87,7 @@ func (q *Queue) bind(t *Task, w *Worker, now int64) {
 	w.heldBytes += int64(t.size())
 	w.served = q.served
 	if len(w.out) == 0 {
-		w.wake()
+		w.ready.Set()
 	}
 	w.out = append(w.out, t)
 	w.count(t, 1)
@@ -132,7 +132,7 @@ func (q *Queue) unbind(t *Task) {
 	w.heldBytes -= int64(t.size())
 	t.worker, t.state = nil, stateNone
 	if w.leaving && w.held.n == 0 {
-		w.wake()
+		w.ready.Set()
 	}
 	if !t.taken {
 		for i, o := range slices.Backward(w.out) {

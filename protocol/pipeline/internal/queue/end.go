@@ -98,7 +98,7 @@ func (q *Queue) Fail(w *Worker, seq uint64, cause string, now int64) {
 		w.sending = 0
 		q.refresh(w)
 		// Other tasks that need parts wait for this.
-		w.wake()
+		w.ready.Set()
 	}
 	t := q.tasks.Get(seq)
 	if t == nil {

@@ -237,6 +237,6 @@ func (w *Worker) order(list *[]uint64, seq uint64) bool {
 		return false
 	}
 	*list = append(*list, seq)
-	w.wake()
+	w.ready.Set()
 	return true
 }

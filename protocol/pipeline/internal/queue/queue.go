@@ -246,7 +246,7 @@ func (q *Queue) Withdraw(t *Task) {
 func (q *Queue) want() {
 	for _, w := range q.workers {
 		if w.connected && w.window == 0 {
-			w.wake()
+			w.ready.Set()
 		}
 	}
 }

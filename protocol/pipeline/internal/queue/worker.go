@@ -3,13 +3,15 @@ package queue
 import (
 	"slices"
 	"time"
+
+	"github.com/linkmesh/link/internal/notify"
 )
 
 // Worker is what a queue knows about one worker. Its fields belong to the queue.
 type Worker struct {
 	id    string
 	epoch uint64
-	ready chan struct{}
+	ready notify.Flag
 
 	connected bool
 	// leaving is set if the worker takes nothing new.
@@ -57,13 +59,6 @@ func (w *Worker) ID() string { return w.id }
 // Ready returns a channel that holds a token when there is something to send. Each stream has its own.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
-func (w *Worker) wake() {
-	select {
-	case w.ready <- struct{}{}:
-	default:
-	}
-}
-
 // Held lists the tasks that a worker may have, which it is asked about on a new stream.
 func (q *Queue) Held(id string) []uint64 {
 	w := q.workers[id]
@@ -106,7 +101,7 @@ func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 		q.workers[id] = w
 	}
 	// Each stream has its own channel, because the one of an earlier stream must get no tokens.
-	w.ready = make(chan struct{}, 1)
+	w.ready = notify.NewFlag()
 	w.connected, w.leaving, w.stuck, w.told, w.lostAt = true, false, 0, false, 0
 	w.came = now
 	w.window, w.bytes = 0, 0
@@ -152,7 +147,7 @@ func (q *Queue) Window(w *Worker, tasks, bytes uint64, now int64) {
 	q.assign(now)
 	// The worker may not know that tasks wait.
 	if w.window == 0 && q.ready.n > 0 {
-		w.wake()
+		w.ready.Set()
 	}
 }
 
@@ -161,7 +156,7 @@ func (q *Queue) Leave(w *Worker) {
 	w.leaving = true
 	q.refresh(w)
 	if w.held.n == 0 {
-		w.wake()
+		w.ready.Set()
 	}
 }
 

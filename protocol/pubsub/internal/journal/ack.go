@@ -132,7 +132,7 @@ func (c *Cursor) Nack(now time.Time, seq uint64, delay time.Duration, cause stri
 		c.answers++
 		s.fail(c, d, s.log.since(now), Nacked, cause, delay)
 		// The deadline may have changed.
-		c.signal()
+		c.ready.Set()
 		s.opened(c, now)
 	}
 	return nil
@@ -154,7 +154,7 @@ func (c *Cursor) Release(now time.Time, seq uint64) error {
 		d.attempt--
 		d.avoid = c
 		c.window.retry(d, s.log.since(now))
-		c.signal()
+		c.ready.Set()
 		s.opened(c, now)
 	}
 	return nil
@@ -347,7 +347,7 @@ func (s *share) bury(c *Cursor, d *delivery, why DeadReason) {
 	s.done(d)
 	s.died(c, d, why)
 	c.window.recycle(d)
-	c.signal()
+	c.ready.Set()
 }
 
 // died adds a delivery, which is in no window, to the dead letters of the share.

@@ -1,6 +1,10 @@
 package journal
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/linkmesh/link/protocol/internal/varint"
+)
 
 // Advance returns the position that a subscriber will have after it has read a frame that it
 // received in an epoch: the same position that a [Tracker] will have then. A malformed record
@@ -48,7 +52,7 @@ func Messages(frame []byte) iter.Seq[uint64] {
 			if kind != KindMessage || len(body) < 2 {
 				continue
 			}
-			if seq, _, ok := cutVarint(body[1:]); ok && !yield(seq) {
+			if seq, _, ok := varint.Cut(body[1:]); ok && !yield(seq) {
 				return
 			}
 		}
@@ -69,7 +73,7 @@ func GapsIn(frame []byte) (n uint64) {
 func records(frame []byte) iter.Seq2[Kind, []byte] {
 	return func(yield func(Kind, []byte) bool) {
 		for len(frame) > 0 {
-			body, rest, ok := cutBytes(frame[1:])
+			body, rest, ok := varint.CutBytes(frame[1:])
 			if !ok || !yield(Kind(frame[0]), body) {
 				return
 			}

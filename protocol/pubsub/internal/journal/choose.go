@@ -3,16 +3,19 @@ package journal
 import (
 	"math"
 	"slices"
+
+	"github.com/linkmesh/link/internal/hash"
 )
 
-// choose returns a member that has room for a message, nil if the message has to wait.
-func (g *group) choose(hash uint32, avoid *Cursor) *Cursor {
-	if hash == 0 {
+// choose returns a member that has room for a message, nil if the message has to wait. It is
+// given the hash of the message's key, 0 if there is none.
+func (g *group) choose(key uint32, avoid *Cursor) *Cursor {
+	if key == 0 {
 		return g.withCredit(avoid)
 	}
-	s := &g.slots[hash%groupSlots]
+	s := &g.slots[key%groupSlots]
 	if s.holder == nil || s.out == 0 && s.joins != g.joins {
-		s.holder, s.joins = g.rendezvous(hash%groupSlots), g.joins
+		s.holder, s.joins = g.rendezvous(key%groupSlots), g.joins
 	}
 	if s.holder == nil || s.holder.spare() <= -groupParked || !s.holder.holds() {
 		return nil
@@ -63,7 +66,7 @@ func (c *Cursor) takes() bool { return c.spare() > 0 && c.holds() }
 // draw returns a number below n. Draws must be uniform, but need not be secret.
 func (g *group) draw(n int) int {
 	g.draws++
-	return int(mix(g.draws) % uint64(n))
+	return int(random(g.draws) % uint64(n))
 }
 
 // connected returns a connected member with room for a gap, nil if there is none. In that case
@@ -87,7 +90,7 @@ func (g *group) rendezvous(slot uint32) *Cursor {
 		if c.detached != 0 {
 			continue
 		}
-		u := (float64(mix(c.number<<32|uint64(slot))>>11) + 0.5) / (1 << 53)
+		u := (float64(random(c.number<<32|uint64(slot))>>11) + 0.5) / (1 << 53)
 		if score := -math.Log(u) / float64(max(c.weight, 1)); score < least {
 			best, least = c, score
 		}
@@ -95,10 +98,5 @@ func (g *group) rendezvous(slot uint32) *Cursor {
 	return best
 }
 
-// mix is the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
+// random returns the first number of SplitMix64 with a seed.
+func random(seed uint64) uint64 { return hash.SplitMix(seed + hash.Golden) }

@@ -1,6 +1,10 @@
 package journal
 
-import "time"
+import (
+	"time"
+
+	"github.com/linkmesh/link/internal/notify"
+)
 
 // Cursor is the place of one subscriber in the log. [Cursor.Fill] is for one goroutine
 // at a time; the other methods are safe for concurrent use.
@@ -8,7 +12,7 @@ type Cursor struct {
 	share *share
 	id    string
 	owner session
-	ready chan struct{}
+	ready notify.Flag
 
 	// The lock of the share guards the fields below.
 
@@ -84,18 +88,11 @@ type counts struct {
 // nothing. It holds one signal, which may be stale.
 func (c *Cursor) Ready() <-chan struct{} { return c.ready }
 
-func (c *Cursor) signal() {
-	select {
-	case c.ready <- struct{}{}:
-	default:
-	}
-}
-
 // wake signals a cursor that waits. The lock of the share is held; the signal does not block.
 func (c *Cursor) wake() {
 	if c.parked || c.blocked {
 		c.parked, c.blocked = false, false
-		c.signal()
+		c.ready.Set()
 	}
 }
 
@@ -177,7 +174,7 @@ func (l *Log) close(c *Cursor, now int64, alive bool) (left *leaver) {
 		return nil
 	}
 	c.closed = true
-	c.signal()
+	c.ready.Set()
 	if s.group != nil && !s.exit(c) {
 		left = &leaver{c: c, at: now, alive: alive}
 	} else {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	pool "github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/protocol/internal/varint"
 )
 
 // Bounds of the dead letters that a subscription keeps until they are taken. Beyond them
@@ -106,7 +107,7 @@ type deadLetters struct {
 func (t *deadLetters) add(d *delivery, why DeadReason, group, session string, who pool.Key) {
 	d.keep()
 	var rec Record
-	body, _, _ := cutBytes(d.record()[1:])
+	body, _, _ := varint.CutBytes(d.record()[1:])
 	rec.Priority = DefaultPriority
 	// This log has written the record, so that it is well-formed.
 	rec.parse(body, uint64(d.clock)<<clockBits)

@@ -18,7 +18,7 @@ func (c *Cursor) nextTask(at int64) state {
 				s.uncount(&t)
 				s.died(c, d, DeadExpired)
 				s.release(d.hash)
-				c.signal()
+				c.ready.Set()
 				continue
 			}
 			c.head = d.head()

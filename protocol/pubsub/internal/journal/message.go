@@ -3,6 +3,8 @@ package journal
 import (
 	"fmt"
 	"time"
+
+	"github.com/linkmesh/link/protocol/internal/varint"
 )
 
 // Message is a message to publish.
@@ -106,7 +108,7 @@ func (m *Message) check() error {
 	if m.TTL < 0 {
 		return &OptionError{Field: "Message.TTL", Value: m.TTL, Problem: "is negative"}
 	}
-	if m.Feed > maxVarint {
+	if m.Feed > varint.Max {
 		return &OptionError{Field: "Message.Feed", Value: m.Feed, Problem: "is beyond 2^62-1"}
 	}
 	if m.Headers == nil && m.Trace == nil {

@@ -1,6 +1,10 @@
 package journal
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/linkmesh/link/protocol/internal/varint"
+)
 
 // Pairs are the headers of a record. They alias its bytes, which were checked when it was read.
 // The zero value holds no headers.
@@ -19,8 +23,8 @@ func (p Pairs) All() iter.Seq2[[]byte, []byte] {
 		b := p.raw
 		for range p.n {
 			var name, value []byte
-			name, b, _ = cutBytes(b)
-			value, b, _ = cutBytes(b)
+			name, b, _ = varint.CutBytes(b)
+			value, b, _ = varint.CutBytes(b)
 			if !yield(name, value) {
 				return
 			}
@@ -30,7 +34,7 @@ func (p Pairs) All() iter.Seq2[[]byte, []byte] {
 
 // cutPairs reads the number of pairs and the pairs from the start of b.
 func cutPairs(b []byte) (p Pairs, rest []byte, problem string) {
-	n, b, ok := cutVarint(b)
+	n, b, ok := varint.Cut(b)
 	if !ok || n > MaxPairs {
 		return Pairs{}, nil, "too many pairs"
 	}
@@ -38,7 +42,7 @@ func cutPairs(b []byte) (p Pairs, rest []byte, problem string) {
 	size := 0
 	for range 2 * n {
 		var v []byte
-		if v, b, ok = cutBytes(b); !ok {
+		if v, b, ok = varint.CutBytes(b); !ok {
 			return Pairs{}, nil, "a pair ends early"
 		}
 		size += len(v)

@@ -1,6 +1,10 @@
 package journal
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/linkmesh/link/protocol/internal/varint"
+)
 
 // Position says how far a subscriber has come: in each lane it was delivered, or told of, all
 // messages up to and including this number. Zero is before the first message.
@@ -22,7 +26,7 @@ func (p Position) Append(b []byte) []byte {
 		b = append(b, byte(p.Epoch>>shift))
 	}
 	for _, seq := range p.Seq {
-		b = appendUint(b, min(seq, maxVarint))
+		b = varint.Append(b, min(seq, varint.Max))
 	}
 	return b
 }
@@ -39,7 +43,7 @@ func ParsePosition(b []byte) (p Position, rest []byte, err error) {
 	b = b[8:]
 	for i := range p.Seq {
 		var ok bool
-		if p.Seq[i], b, ok = cutVarint(b); !ok {
+		if p.Seq[i], b, ok = varint.Cut(b); !ok {
 			return Position{}, nil, ErrPosition
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
@@ -86,7 +87,7 @@ func (r *Reader) Reset(body []byte) { r.rest = body }
 func (r *Reader) Next(rec *Record) (bool, error) {
 	for r.err == nil && len(r.rest) > 0 {
 		kind := Kind(r.rest[0])
-		body, rest, ok := cutBytes(r.rest[1:])
+		body, rest, ok := varint.CutBytes(r.rest[1:])
 		if !ok {
 			r.err = &RecordError{kind, "ends early"}
 			break
@@ -124,7 +125,7 @@ func (r *Reader) Next(rec *Record) (bool, error) {
 }
 
 func (r *Reader) topic(b []byte) string {
-	id, name, ok := cutVarint(b)
+	id, name, ok := varint.Cut(b)
 	switch {
 	case !ok || id >= uint64(r.limit):
 		return "the number of the topic is too large"
@@ -144,7 +145,7 @@ func (r *Reader) topic(b []byte) string {
 }
 
 func (r *Reader) setClock(b []byte) string {
-	v, rest, ok := cutVarint(b)
+	v, rest, ok := varint.Cut(b)
 	if !ok || len(rest) > 0 {
 		return "malformed time"
 	}
@@ -153,7 +154,7 @@ func (r *Reader) setClock(b []byte) string {
 }
 
 func (r *Reader) delivery(b []byte) string {
-	n, rest, ok := cutVarint(b)
+	n, rest, ok := varint.Cut(b)
 	if !ok || len(rest) > 0 || n == 0 || n > maxAttempt {
 		return "attempt out of range"
 	}
@@ -169,7 +170,7 @@ func parseGap(b []byte) (g Gap, problem string) {
 	b = b[2:]
 	for _, v := range []*uint64{&g.From, &g.To, &g.Count} {
 		var ok bool
-		if *v, b, ok = cutVarint(b); !ok {
+		if *v, b, ok = varint.Cut(b); !ok {
 			return g, "ends early"
 		}
 	}
@@ -185,7 +186,7 @@ func parseMark(b []byte) (m Mark, problem string) {
 	}
 	m.Kind = MarkKind(b[0])
 	var ok bool
-	if m.Seq, b, ok = cutVarint(b[1:]); !ok || len(b) > 0 {
+	if m.Seq, b, ok = varint.Cut(b[1:]); !ok || len(b) > 0 {
 		return m, "malformed number"
 	}
 	return m, ""
@@ -212,9 +213,9 @@ func (rec *Record) parse(b []byte, clock uint64) (topic uint64, problem string) 
 		return 0, "unknown flags"
 	}
 	flags, b := b[0], b[1:]
-	seq, b, ok1 := cutVarint(b)
-	topic, b, ok2 := cutVarint(b)
-	micros, b, ok3 := cutVarint(b)
+	seq, b, ok1 := varint.Cut(b)
+	topic, b, ok2 := varint.Cut(b)
+	micros, b, ok3 := varint.Cut(b)
 	if !ok1 || !ok2 || !ok3 {
 		return 0, "ends early"
 	}
@@ -238,18 +239,18 @@ func (rec *Record) optional(flags byte, b []byte) (rest []byte, problem string) 
 	var ok bool
 	if flags&hasTTL != 0 {
 		var micros uint64
-		if micros, b, ok = cutVarint(b); !ok {
+		if micros, b, ok = varint.Cut(b); !ok {
 			return nil, "malformed TTL"
 		}
 		rec.TTL = time.Duration(min(micros, maxMicros)) * time.Microsecond
 	}
 	if flags&hasFeed != 0 {
-		if rec.Feed, b, ok = cutVarint(b); !ok || rec.Feed == 0 {
+		if rec.Feed, b, ok = varint.Cut(b); !ok || rec.Feed == 0 {
 			return nil, "malformed feed number"
 		}
 	}
 	if flags&hasKey != 0 {
-		if rec.Key, b, ok = cutBytes(b); !ok || len(rec.Key) > MaxKey {
+		if rec.Key, b, ok = varint.CutBytes(b); !ok || len(rec.Key) > MaxKey {
 			return nil, "malformed key"
 		}
 	}

@@ -3,6 +3,8 @@ package journal
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/linkmesh/link/protocol/internal/varint"
 )
 
 // Kind is the first byte of a record.
@@ -77,9 +79,9 @@ type layout struct {
 
 // measure fills in the layout of a message's record.
 func (l *layout) measure(m *Message, seq, id, micros uint64, long bool) {
-	l.seq, l.id, l.time = 8, 4, varintLen(micros)
+	l.seq, l.id, l.time = 8, 4, varint.Len(micros)
 	if !long {
-		l.seq, l.id = varintLen(seq), varintLen(id)
+		l.seq, l.id = varint.Len(seq), varint.Len(id)
 	}
 	n := 1 + l.seq + l.id + l.time
 	if !m.Bare() {
@@ -87,7 +89,7 @@ func (l *layout) measure(m *Message, seq, id, micros uint64, long bool) {
 	}
 	l.head = n
 	l.body = n + len(m.Payload)
-	start := 1 + varintLen(uint64(l.body))
+	start := 1 + varint.Len(uint64(l.body))
 	l.key += start
 	l.total = start + l.body
 }
@@ -108,16 +110,16 @@ func (l *layout) measureOptional(m *Message, n int) int {
 	if m.TTL > 0 {
 		l.flags |= hasTTL
 		l.ttl = uint64(max(m.TTL/time.Microsecond, 1))
-		n += varintLen(l.ttl)
+		n += varint.Len(l.ttl)
 	}
 	if m.Feed > 0 {
 		l.flags |= hasFeed
 		l.feed = m.Feed
-		n += varintLen(l.feed)
+		n += varint.Len(l.feed)
 	}
 	if m.Key != "" {
 		l.flags |= hasKey
-		n += varintLen(uint64(len(m.Key)))
+		n += varint.Len(uint64(len(m.Key)))
 		l.key = n
 		n += len(m.Key)
 	}
@@ -135,11 +137,11 @@ func (l *layout) measureOptional(m *Message, n int) int {
 // append appends the record of m to b. l is the layout that was measured for m.
 func (m *Message) append(b []byte, l *layout, seq, id, micros uint64) []byte {
 	b = append(b, byte(KindMessage))
-	b = appendUint(b, uint64(l.body))
+	b = varint.Append(b, uint64(l.body))
 	b = append(b, l.flags)
-	b = appendVarint(b, seq, l.seq)
-	b = appendVarint(b, id, l.id)
-	b = appendVarint(b, micros, l.time)
+	b = varint.AppendAs(b, seq, l.seq)
+	b = varint.AppendAs(b, id, l.id)
+	b = varint.AppendAs(b, micros, l.time)
 	if l.flags != 0 {
 		b = m.appendOptional(b, l)
 	}
@@ -151,13 +153,13 @@ func (m *Message) appendOptional(b []byte, l *layout) []byte {
 		b = append(b, l.priority)
 	}
 	if l.flags&hasTTL != 0 {
-		b = appendUint(b, l.ttl)
+		b = varint.Append(b, l.ttl)
 	}
 	if l.flags&hasFeed != 0 {
-		b = appendUint(b, l.feed)
+		b = varint.Append(b, l.feed)
 	}
 	if l.flags&hasKey != 0 {
-		b = appendUint(b, uint64(len(m.Key)))
+		b = varint.Append(b, uint64(len(m.Key)))
 		b = append(b, m.Key...)
 	}
 	if l.flags&hasTrace != 0 {
@@ -177,18 +179,18 @@ func (l *layout) number(record []byte, seq, id uint64) {
 }
 
 func pairsLen(pairs []Pair) int {
-	n := varintLen(uint64(len(pairs)))
+	n := varint.Len(uint64(len(pairs)))
 	for _, p := range pairs {
-		n += varintLen(uint64(len(p.Name))) + len(p.Name) + varintLen(uint64(len(p.Value))) + len(p.Value)
+		n += varint.Len(uint64(len(p.Name))) + len(p.Name) + varint.Len(uint64(len(p.Value))) + len(p.Value)
 	}
 	return n
 }
 
 func appendPairs(b []byte, pairs []Pair) []byte {
-	b = appendUint(b, uint64(len(pairs)))
+	b = varint.Append(b, uint64(len(pairs)))
 	for _, p := range pairs {
-		b = append(appendUint(b, uint64(len(p.Name))), p.Name...)
-		b = append(appendUint(b, uint64(len(p.Value))), p.Value...)
+		b = append(varint.Append(b, uint64(len(p.Name))), p.Name...)
+		b = append(varint.Append(b, uint64(len(p.Value))), p.Value...)
 	}
 	return b
 }
@@ -204,28 +206,28 @@ const (
 
 func appendTopic(b []byte, id uint64, name string) []byte {
 	b = append(b, byte(KindTopic))
-	b = appendUint(b, uint64(varintLen(id)+len(name)))
-	return append(appendUint(b, id), name...)
+	b = varint.Append(b, uint64(varint.Len(id)+len(name)))
+	return append(varint.Append(b, id), name...)
 }
 
 func appendGap(b []byte, g Gap) []byte {
-	b = append(b, byte(KindGap), byte(2+varintLen(g.From)+varintLen(g.To)+varintLen(g.Count)))
+	b = append(b, byte(KindGap), byte(2+varint.Len(g.From)+varint.Len(g.To)+varint.Len(g.Count)))
 	b = append(b, byte(g.Lane), byte(g.Reason))
-	return appendUint(appendUint(appendUint(b, g.From), g.To), g.Count)
+	return varint.Append(varint.Append(varint.Append(b, g.From), g.To), g.Count)
 }
 
 func appendMark(b []byte, m Mark) []byte {
-	b = append(b, byte(KindMark), byte(1+varintLen(m.Seq)), byte(m.Kind))
-	return appendUint(b, m.Seq)
+	b = append(b, byte(KindMark), byte(1+varint.Len(m.Seq)), byte(m.Kind))
+	return varint.Append(b, m.Seq)
 }
 
 func appendClock(b []byte, clock uint32) []byte {
 	base := uint64(clock) << clockBits
-	b = append(b, byte(KindClock), byte(varintLen(base)))
-	return appendUint(b, base)
+	b = append(b, byte(KindClock), byte(varint.Len(base)))
+	return varint.Append(b, base)
 }
 
 func appendDelivery(b []byte, attempt int) []byte {
-	b = append(b, byte(KindDelivery), byte(varintLen(uint64(attempt))))
-	return appendUint(b, uint64(attempt))
+	b = append(b, byte(KindDelivery), byte(varint.Len(uint64(attempt))))
+	return varint.Append(b, uint64(attempt))
 }

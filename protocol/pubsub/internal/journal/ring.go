@@ -3,6 +3,8 @@ package journal
 import (
 	"math/bits"
 	"sync/atomic"
+
+	"github.com/linkmesh/link/internal/hash"
 )
 
 const (
@@ -246,9 +248,6 @@ func (r *ring) search(at int64) uint64 {
 
 // hash32 returns the FNV-1a hash of s, folded to 32 bits so that it is never zero.
 func hash32(s string) uint32 {
-	h := uint64(14695981039346656037)
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * 1099511628211
-	}
+	h := hash.FNV1a(s)
 	return uint32(bits.RotateLeft64(h, 32)^h) | 1
 }

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/linkmesh/link/internal/notify"
 )
 
 const (
@@ -40,7 +42,7 @@ func (c *Cursor) Detach(now time.Time) {
 		return
 	}
 	c.detached = max(s.log.since(now), 1)
-	c.signal()
+	c.ready.Set()
 }
 
 // Lose says that the subscriber is gone and does not come back: its session ends as if it had
@@ -111,12 +113,12 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 		return nil, ErrHeld
 	}
 	c := &Cursor{
-		share: s, id: id, owner: session{old.owner.kept, holder, old.owner.ended}, ready: make(chan struct{}, 1), counts: old.counts, told: old.told,
+		share: s, id: id, owner: session{old.owner.kept, holder, old.owner.ended}, ready: notify.NewFlag(), counts: old.counts, told: old.told,
 		credit: s.sub.Credit, tasks: old.tasks, window: old.window, backlog: old.backlog, taskRoom: old.taskRoom,
 	}
 	old.closed = true
 	old.tasks, old.window, old.backlog = nil, nil, nil
-	old.signal()
+	old.ready.Set()
 	c.window.heard(gaps)
 	s.tellAgain(c)
 	// The subscriber counts on from here, even if others were told meanwhile of gaps that it has.

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/linkmesh/link/internal/notify"
 	pool "github.com/linkmesh/link/internal/share"
 )
 
@@ -59,7 +60,7 @@ func (s *share) push(seq uint64, e *entry, at int64) (queued, dropped int) {
 	}
 	s.mu.Unlock()
 	if wake != nil {
-		wake.signal()
+		wake.ready.Set()
 	}
 	return queued, dropped
 }
@@ -99,7 +100,7 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 			return nil, err
 		}
 	}
-	c := &Cursor{ready: make(chan struct{}, 1), id: sub.ID, owner: session{sub.Kept, sub.Holder, sub.Ended}, credit: sub.Credit, window: newWindow(l, &sub)}
+	c := &Cursor{ready: notify.NewFlag(), id: sub.ID, owner: session{sub.Kept, sub.Holder, sub.Ended}, credit: sub.Credit, window: newWindow(l, &sub)}
 	if sub.Group != "" {
 		c.backlog = l.backlogOf(sub.Who)
 	}

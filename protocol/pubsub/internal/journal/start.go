@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/linkmesh/link/protocol/internal/varint"
 )
 
 // Start says where a subscription starts. The zero value is [StartNew].
@@ -312,7 +314,7 @@ func (f *feed) replay(seq uint64) bool {
 // feedOf reads the feed number from a record that the log has written.
 func feedOf(e *entry, s *slab) uint64 {
 	var rec Record
-	body, _, _ := cutBytes(e.record(s)[1:])
+	body, _, _ := varint.CutBytes(e.record(s)[1:])
 	rec.parse(body, 0)
 	return rec.Feed
 }

@@ -1,6 +1,10 @@
 package journal
 
-import "time"
+import (
+	"time"
+
+	"github.com/linkmesh/link/protocol/internal/varint"
+)
 
 // Stats is what a cursor has delivered, and what waits for it.
 type Stats struct {
@@ -88,7 +92,7 @@ func (f *feed) lag(now int64) Lag {
 	if f.latest != nil {
 		lag.Messages = uint64(f.latest.n)
 	}
-	least, unread := uint64(maxVarint), ring.end.Load()
+	least, unread := uint64(varint.Max), ring.end.Load()
 	for i := range f.lanes {
 		if f.latest != nil && i != laneNormal {
 			continue
