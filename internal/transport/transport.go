@@ -42,6 +42,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/udp"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -191,8 +192,9 @@ func New(cfg Config) (*Endpoint, error) {
 	e.shed = refusals{log: cfg.Logger, what: "link: no room for what a peer asks", reasons: make(map[string]*refusal)}
 	e.gate = newGate(e.limits)
 	e.gate.failed = func(peer string, err error) { e.refusals.failed(cfg.Refusal, peer, err) }
+	filter := newStrangers(e.dropped)
 	e.quic = &quic.Transport{
-		Conn:                             sturdySocket(cfg.Conn, e.log, e.fail, e.dropped),
+		Conn:                             udp.New(cfg.Conn, udp.Config{Logger: e.log, Failed: e.fail, Admit: filter.admits}),
 		ConnectionIDLength:               connIDLen,
 		StatelessResetKey:                &key,
 		MaxTokenAge:                      time.Hour,
@@ -200,7 +202,6 @@ func New(cfg Config) (*Endpoint, error) {
 		ConnContext:                      e.gate.admit,
 		DisableVersionNegotiationPackets: false,
 	}
-	checkSocket(cfg.Conn, e.log)
 	e.watcher.wake = make(chan struct{}, 1)
 	e.group.Go(e.watch)
 	e.liveness.wake = make(chan struct{}, 1)
