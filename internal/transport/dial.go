@@ -10,6 +10,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -300,14 +301,7 @@ func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (*
 	knocked := make(chan struct{})
 	if !e.group.Go(func(context.Context) {
 		defer close(knocked)
-		t := time.NewTimer(knockAfter)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-		if e.knock(ctx, to) {
+		if backoff.Sleep(ctx, knockAfter) == nil && e.knock(ctx, to) {
 			cancel(errRefused)
 		}
 	}) {

@@ -178,12 +178,12 @@ func TestNewsOfAPeerEndsItsBackoff(t *testing.T) {
 func TestBackoffGrowsToItsMaximum(t *testing.T) {
 	for n, most := 0, float64(backoffBase); n < 40; n, most = n+1, min(most*1.6, float64(backoffMax)) {
 		for range 100 {
-			if d := float64(backoff(n, backoffMax)); d < most/2-1 || d > most+1 {
+			if d := float64(pauses(backoffMax).Pause(n + 1)); d < most/2-1 || d > most+1 {
 				t.Fatalf("backoff %d is %v, want between %v and %v", n, time.Duration(d), time.Duration(most/2), time.Duration(most))
 			}
 		}
 	}
-	if d := backoff(1<<30, backoffMax); d > backoffMax {
+	if d := pauses(backoffMax).Pause(1 << 30); d > backoffMax {
 		t.Errorf("after very many failures: %v", d)
 	}
 }

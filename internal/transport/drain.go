@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -52,10 +53,8 @@ func (e *Endpoint) Drain(ctx context.Context, settle func()) error {
 		wait = max(wait, min(s.RTT(), time.Second))
 	}
 	if len(sessions) > 0 {
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
+		// If ctx ends first, awaitHandlers notices.
+		_ = backoff.Sleep(ctx, wait)
 	}
 	e.refusing.Store(true)
 	for _, s := range e.acceptedSessions() {

@@ -5,13 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -228,12 +228,12 @@ func (p *Peer) run(ctx context.Context, slot *slot, d *Dial) {
 		// A silent peer is not dialed again before as long as it took to notice the silence. A
 		// refusal costs nothing and comes at once.
 		now := time.Now()
-		pause := backoff(slot.failures, backoffMax)
+		slot.failures++
+		pause := pauses(backoffMax).Pause(slot.failures)
 		if !errors.Is(d.err, errRefused) {
 			pause = max(pause, now.Sub(d.began))
 		}
 		slot.last, slot.failed, slot.until = d.err, now, now.Add(pause)
-		slot.failures++
 	}
 	slot.mu.Unlock()
 	close(d.done)
@@ -255,15 +255,9 @@ const (
 	backoffMax  = 30 * time.Second
 )
 
-// backoff returns a random time between d/2 and d, where d is the smaller of
-// backoffBase·1.6^n and most.
-func backoff(n int, most time.Duration) time.Duration {
-	d := float64(backoffBase)
-	for range min(n, 64) {
-		d *= 1.6
-	}
-	d = min(d, float64(most))
-	return time.Duration(d/2 + rand.Float64()*d/2) //nolint:gosec // jitter is not a secret
+// pauses returns the pauses between dials, which grow from backoffBase to most.
+func pauses(most time.Duration) backoff.Backoff {
+	return backoff.Backoff{Least: backoffBase, Most: most, Factor: 1.6}
 }
 
 // refusedRetry is the longest pause between two dials of an address where nobody listens:
@@ -278,11 +272,11 @@ func (p *Peer) dialPatiently(ctx context.Context) (*Session, error) {
 	var said error
 	again := false
 	began := time.Now()
-	for try := 0; ; try++ {
+	for try := 1; ; try++ {
 		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, p.silence())
 		s, err := p.endpoint.dial(attempt, p, again)
 		cancel()
-		pause := backoff(try, time.Second)
+		pause := pauses(time.Second).Pause(try)
 		switch te, ok := errors.AsType[*Error](err); {
 		case !ok:
 			// The dial succeeded.
@@ -296,11 +290,7 @@ func (p *Peer) dialPatiently(ctx context.Context) (*Session, error) {
 			return nil, err
 		}
 		said = err
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if backoff.Sleep(ctx, pause) != nil {
 			return nil, said
 		}
 	}
