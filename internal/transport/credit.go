@@ -8,6 +8,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -57,8 +58,8 @@ func (l *lateCredit) empty() bool {
 
 // lenders holds the sessions of an endpoint that have late credit.
 type lenders struct {
-	// wake receives a token when the first session is added to all.
-	wake chan struct{}
+	// wake is set when the first session is added to all.
+	wake notify.Flag
 
 	mu  sync.Mutex // guards all
 	all map[*Session]struct{}
@@ -104,10 +105,7 @@ func (s *Session) keepCredit(stream *quic.Stream, cost int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.all) == 0 {
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
+		l.wake.Set()
 	}
 	l.all[s] = struct{}{}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -38,8 +39,8 @@ import (
 // calls and streams in flight and not on the connections. A peer that runs a long call and answers is
 // asked every S, because its caller must know within 2 S that it is gone.
 type liveness struct {
-	// wake holds a token when there are alerts.
-	wake chan struct{}
+	// wake is set when there are alerts.
+	wake notify.Flag
 	// looked, asked and knocks count the looks, the questions to peers and those to their hosts. Tests
 	// use them as the cost.
 	looked atomic.Uint64
@@ -101,10 +102,7 @@ func (s *Session) alert() {
 	l.mu.Lock()
 	l.alerts = append(l.alerts, s)
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.wake.Set()
 }
 
 // lookouts is a heap of the sessions that are looked at. The first is due next.

@@ -325,10 +325,7 @@ func (s *Session) finish() {
 		s.shares.conns.Give(1)
 		e.accepted--
 		if e.accepted == 0 && e.refusing.Load() {
-			select {
-			case e.gone <- struct{}{}:
-			default:
-			}
+			e.gone.Set()
 		}
 	}
 	s.disown()

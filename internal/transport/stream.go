@@ -9,6 +9,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -37,9 +38,9 @@ type Stream struct {
 
 	mu     sync.Mutex // guards the fields below
 	credit wire.Credit
-	// credited is closed when there may be credit for a waiter. It is nil if nobody waits.
-	credited chan struct{}
-	// wanted is the least credit that a waiter needs.
+	// credited wakes those who wait for credit when there may be some for one of them.
+	credited notify.Broadcast
+	// wanted is the least credit that a waiter needs, or allCredit if nobody waits.
 	wanted wire.Credit
 	// granted is what the peer may still send, and unsaid the part that it has not been told of.
 	granted wire.Credit
@@ -52,8 +53,8 @@ type Stream struct {
 	plain   int
 	// unread counts the bytes of credited frames in queue, which still count as credit.
 	unread int
-	// arrived holds a token when queue or end has changed.
-	arrived chan struct{}
+	// arrived is set when queue or end has changed.
+	arrived notify.Flag
 	// status is the peer's STATUS, once it has arrived.
 	status *wire.Status
 	// end is why there are no more frames: io.EOF after a clean end.
@@ -84,7 +85,7 @@ type Frame struct {
 func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
 	return &Stream{
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
-		out: out, arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
+		out: out, arrived: notify.NewFlag(), wanted: allCredit(), writeMu: make(turnstile, 1),
 	}
 }
 
@@ -98,13 +99,6 @@ func (st *Stream) noteEnd() {
 	st.mu.Unlock()
 	if onEnd != nil {
 		st.tellEnd.Do(onEnd)
-	}
-}
-
-func (st *Stream) wake() {
-	select {
-	case st.arrived <- struct{}{}:
-	default:
 	}
 }
 

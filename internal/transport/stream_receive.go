@@ -45,7 +45,7 @@ func (st *Stream) read() {
 		// END is not FIN. Close fails if the stream was reset.
 		_ = st.stream.Close()
 	}
-	st.wake()
+	st.arrived.Set()
 	st.noteEnd()
 }
 
@@ -83,7 +83,7 @@ func (st *Stream) readOne(h wire.FrameHeader) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.queue = append(st.queue, Frame{Kind: h.Kind, Flags: h.Flags, Body: body})
-	st.wake()
+	st.arrived.Set()
 	return nil
 }
 
@@ -128,7 +128,7 @@ func (st *Stream) readOwn(h wire.FrameHeader) error {
 		st.noMore = true
 		st.mu.Unlock()
 		if !again {
-			st.wake()
+			st.arrived.Set()
 		}
 	}
 	return nil
@@ -222,8 +222,8 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 			if over {
 				st.noteEnd()
 			}
-			// The next call needs the token again.
-			st.wake()
+			// The next call needs the flag again.
+			st.arrived.Set()
 			return Frame{}, end
 		}
 		if canceled {

@@ -116,21 +116,19 @@ func has(credit, need wire.Credit) bool {
 
 // wakeLocked wakes the goroutines that wait for credit.
 func (st *Stream) wakeLocked() {
-	if st.credited != nil {
-		close(st.credited)
-		st.credited = nil
-	}
+	st.credited.All()
+	st.wanted = allCredit()
 }
 
 // waitLocked returns a channel that is closed when there may be as much credit as needed.
 func (st *Stream) waitLocked(need wire.Credit) <-chan struct{} {
-	if st.credited == nil {
-		st.credited, st.wanted = make(chan struct{}), need
-	}
 	st.wanted.Messages = min(st.wanted.Messages, need.Messages)
 	st.wanted.Bytes = min(st.wanted.Bytes, need.Bytes)
-	return st.credited
+	return st.credited.C()
 }
+
+// allCredit returns the most credit that there can be.
+func allCredit() wire.Credit { return wire.Credit{Messages: wire.MaxVarint, Bytes: wire.MaxVarint} }
 
 // frameHeaderRoom is the most bytes that the header of a frame takes.
 const frameHeaderRoom = 17
@@ -178,7 +176,7 @@ func (st *Stream) awaitStatus(ctx context.Context) {
 			st.mu.Unlock()
 			return
 		}
-		more := st.waitLocked(wire.Credit{Messages: wire.MaxVarint, Bytes: wire.MaxVarint})
+		more := st.waitLocked(allCredit())
 		st.mu.Unlock()
 		select {
 		case <-more:

@@ -42,6 +42,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/udp"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -141,10 +142,10 @@ type Endpoint struct {
 	lasting atomic.Int64
 	// quiet is closed while refusing, once only lasting streams are left and settle has returned.
 	quiet chan struct{}
-	// idle holds a token when a call or stream has ended while refusing, and gone when accepted
-	// has fallen to 0 while refusing.
-	idle      chan struct{}
-	gone      chan struct{}
+	// idle is set when a call or stream has ended while refusing, and gone when accepted has
+	// fallen to 0 while refusing.
+	idle      notify.Flag
+	gone      notify.Flag
 	handlers  context.Context //nolint:containedctx // ends with a cause when what still runs is canceled
 	cancelRun context.CancelCauseFunc
 
@@ -176,9 +177,9 @@ func New(cfg Config) (*Endpoint, error) {
 		socketLost: make(chan struct{}),
 		drainDone:  make(chan struct{}),
 		drainOver:  make(chan struct{}),
-		idle:       make(chan struct{}, 1),
+		idle:       notify.NewFlag(),
 		quiet:      make(chan struct{}),
-		gone:       make(chan struct{}, 1),
+		gone:       notify.NewFlag(),
 		knocks:     make(chan struct{}, maxKnocks),
 		sessions:   make(map[*Session]struct{}),
 		sites:      make(map[site][]*Session),
@@ -187,7 +188,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.handlers, e.cancelRun = context.WithCancelCause(context.Background())
 	e.pools = newPools(&e.limits)
 	e.callers.refusals = e.limits.RefusalRate
-	e.lenders = lenders{wake: make(chan struct{}, 1), all: make(map[*Session]struct{})}
+	e.lenders = lenders{wake: notify.NewFlag(), all: make(map[*Session]struct{})}
 	e.refusals = refusals{log: cfg.Logger, what: "link: refusing connections", reasons: make(map[string]*refusal)}
 	e.shed = refusals{log: cfg.Logger, what: "link: no room for what a peer asks", reasons: make(map[string]*refusal)}
 	e.gate = newGate(e.limits)
@@ -202,9 +203,9 @@ func New(cfg Config) (*Endpoint, error) {
 		ConnContext:                      e.gate.admit,
 		DisableVersionNegotiationPackets: false,
 	}
-	e.watcher.wake = make(chan struct{}, 1)
+	e.watcher.wake = notify.NewFlag()
 	e.group.Go(e.watch)
-	e.liveness.wake = make(chan struct{}, 1)
+	e.liveness.wake = notify.NewFlag()
 	e.group.Go(e.attend)
 	e.group.Go(e.janitor)
 	e.group.Go(e.repayAll)
@@ -324,9 +325,6 @@ func (e *Endpoint) begin() { e.active.Add(1) }
 func (e *Endpoint) end() {
 	e.active.Add(-1)
 	if e.refusing.Load() {
-		select {
-		case e.idle <- struct{}{}:
-		default:
-		}
+		e.idle.Set()
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkmesh/link/internal/notify"
 )
 
 // watcher ends calls whose context or deadline ends. Watching a context costs
@@ -18,7 +20,7 @@ type watcher struct {
 	now atomic.Uint64
 	// parked means that the goroutine waits on wake.
 	parked atomic.Bool
-	wake   chan struct{}
+	wake   notify.Flag
 	// looked counts the leases looked at. Tests use it as the cost.
 	looked atomic.Uint64
 
@@ -47,9 +49,8 @@ const (
 )
 
 func (w *watcher) rouse() {
-	// The send never blocks: wake has room for one, and only the goroutine that unparks sends.
 	if w.parked.CompareAndSwap(true, false) {
-		w.wake <- struct{}{}
+		w.wake.Set()
 	}
 }
 
