@@ -112,7 +112,7 @@ func (s *Session) keepCredit(stream *quic.Stream, cost int) error {
 }
 
 func (s *Session) noteCredit(stream *quic.Stream, cost int) error {
-	l := &s.late
+	l := &s.serving.late
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// After the end of the session there is no peer to return the credit to.
@@ -128,7 +128,7 @@ func (s *Session) noteCredit(stream *quic.Stream, cost int) error {
 
 // repay returns the late credit that the rate allows by now and reports whether some is left.
 func (s *Session) repay() bool {
-	l := &s.late
+	l := &s.serving.late
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -146,10 +146,10 @@ func (s *Session) repay() bool {
 
 // dropCredit forgets the late credit of a session that has ended.
 func (s *Session) dropCredit() {
-	s.late.mu.Lock()
-	s.shares.late.Give(int64(len(s.late.streams)))
-	s.late.streams, s.late.ended = nil, true
-	s.late.mu.Unlock()
+	s.serving.late.mu.Lock()
+	s.shares.late.Give(int64(len(s.serving.late.streams)))
+	s.serving.late.streams, s.serving.late.ended = nil, true
+	s.serving.late.mu.Unlock()
 	l := &s.endpoint.lenders
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,7 +199,7 @@ func (e *Endpoint) repayThese(sessions []*Session) (more bool) {
 		}
 		l.mu.Lock()
 		// Credit may have become late since repay returned.
-		if s.late.empty() {
+		if s.serving.late.empty() {
 			delete(l.all, s)
 		}
 		l.mu.Unlock()

@@ -321,14 +321,14 @@ func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
 		server.mu.Unlock()
 		close(read)
 		settle()
-		if n := s.credit.Load(); n != 0 {
+		if n := s.usage.credit.Load(); n != 0 {
 			t.Errorf("%d bytes count as credit when all has been read", n)
 		}
 		for _, st := range sent {
 			st.Cancel(wire.CodeCanceled)
 		}
 		settle()
-		if n := s.credit.Load(); n != 0 {
+		if n := s.usage.credit.Load(); n != 0 {
 			t.Errorf("%d bytes count as credit when all streams have ended", n)
 		}
 	})
@@ -359,12 +359,12 @@ func TestCreditedFramesOfAStreamThatEndsAreForgotten(t *testing.T) {
 		server.mu.Lock()
 		defer server.mu.Unlock()
 		for s := range server.sessions {
-			if n := s.credit.Load(); n != 1<<20 {
+			if n := s.usage.credit.Load(); n != 1<<20 {
 				t.Errorf("%d bytes count as credit, want those that may come and those that came", n)
 			}
 			st.Cancel(wire.CodeCanceled)
 			settle()
-			if n := s.credit.Load(); n != 0 {
+			if n := s.usage.credit.Load(); n != 0 {
 				t.Errorf("%d bytes count as credit of a stream that has ended", n)
 			}
 		}

@@ -274,7 +274,7 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, to netip.AddrPort) (*S
 	s.group.Go(s.acceptUni)
 	// The session of a peer that drains closes by itself.
 	select {
-	case <-s.setup:
+	case <-s.remote.ready:
 		if s.isDraining() {
 			return nil, &Error{Reason: ReasonDraining, Peer: addr, NotProcessed: true}
 		}

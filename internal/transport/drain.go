@@ -58,7 +58,7 @@ func (e *Endpoint) Drain(ctx context.Context, settle func()) error {
 	}
 	e.refusing.Store(true)
 	for _, s := range e.acceptedSessions() {
-		s.announceDrain(uint64(s.lastID.Load()))
+		s.announceDrain(uint64(s.serving.lastID.Load()))
 	}
 	if err := e.awaitHandlers(ctx, settle); err != nil {
 		return err

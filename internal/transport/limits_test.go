@@ -153,8 +153,8 @@ func TestConnectionLimits(t *testing.T) {
 				}
 				// If all connections are busy, none makes way.
 				for _, s := range server.acceptedSessions() {
-					s.active.Add(1)
-					defer s.active.Add(-1)
+					s.usage.active.Add(1)
+					defer s.usage.active.Add(-1)
 				}
 				_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), ClassCalls)
 				if e := failure(t, err, ReasonOverloaded); !strings.Contains(e.Error(), "Limits."+test.name[:5]) {
@@ -173,8 +173,8 @@ func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 		server := w.node("orders", Limits{ConnsPerIdentity: 1})
 		mustEcho(t, w.quiet("web", Limits{}).connect(server))
 		busy := server.taken(t)
-		busy.active.Add(1)
-		defer busy.active.Add(-1)
+		busy.usage.active.Add(1)
+		defer busy.usage.active.Add(-1)
 		start := time.Now()
 		w.lose(func(packet) bool { return time.Since(start) > 3*time.Second/2 })
 		_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), ClassCalls)
@@ -225,7 +225,7 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		newcomer := func() *Session {
 			s := server.newSession(idle.conn, false)
 			s.shares = server.pools.shares(&Identity{Key: w.ca.Source("web").ID().String()}, s.remoteAddr)
-			s.active.Add(1)
+			s.usage.active.Add(1)
 			return s
 		}
 		a, b := newcomer(), newcomer()

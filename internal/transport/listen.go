@@ -114,7 +114,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	timeout := time.NewTimer(e.limits.SetupTimeout)
 	defer timeout.Stop()
 	select {
-	case <-s.setup:
+	case <-s.remote.ready:
 		s.acceptCalls()
 	case <-timeout.C:
 		s.close(wire.CodeProtocol, lateSetup)
@@ -130,7 +130,7 @@ func (s *Session) acceptCalls() {
 		if err != nil {
 			return
 		}
-		s.lastID.Store(int64(stream.StreamID()))
+		s.serving.lastID.Store(int64(stream.StreamID()))
 		if err := s.shares.streams.Take(1); err != nil {
 			s.noteShed("StreamsPerProcess", "streams exceed Limits.StreamsPerProcess: "+err.Error())
 			stream.CancelRead(quic.StreamErrorCode(wire.CodeOverloaded))

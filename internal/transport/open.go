@@ -30,20 +30,20 @@ var errCredit = fmt.Errorf("streams of one connection may grant %d bytes of cred
 // share of Limits.CreditBytes.
 func (s *Session) reserve(from, to uint64) error {
 	more, err := int64(min(to, maxCredit+1)-from), errCredit
-	if s.credit.Add(more) <= maxCredit {
+	if s.usage.credit.Add(more) <= maxCredit {
 		if err = s.shares.credit.Take(beyondLeast(to) - beyondLeast(from)); err == nil {
 			return nil
 		}
 		err = fmt.Errorf("streams exceed Limits.CreditBytes: %w", err)
 		s.noteShed("CreditBytes", err.Error())
 	}
-	s.credit.Add(-more)
+	s.usage.credit.Add(-more)
 	return &Error{Reason: ReasonLimit, Peer: s.remoteAddr, NotProcessed: true, Err: err}
 }
 
 // unreserve gives back room that reserve made.
 func (s *Session) unreserve(from, to uint64) {
-	s.credit.Add(int64(to) - int64(from))
+	s.usage.credit.Add(int64(to) - int64(from))
 	s.shares.credit.Give(beyondLeast(from) - beyondLeast(to))
 }
 
@@ -53,15 +53,15 @@ func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 	if err := s.reserve(0, h.Credit.Bytes); err != nil {
 		return nil, err
 	}
-	s.streams.Add(1)
+	s.usage.streams.Add(1)
 	s.alert()
 	st, err := s.openStream(ctx, h)
-	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.streams.Add(-1); s.release() }) {
+	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.usage.streams.Add(-1); s.release() }) {
 		err = s.lost(nil, false)
 	}
 	if err != nil {
 		s.unreserve(h.Credit.Bytes, 0)
-		s.streams.Add(-1)
+		s.usage.streams.Add(-1)
 		s.release()
 		return nil, err
 	}
@@ -120,9 +120,9 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 		e.lasting.Add(1)
 		defer e.lasting.Add(-1)
 	}
-	s.used.Store(clock.Of(now))
-	s.streams.Add(1)
-	defer s.streams.Add(-1)
+	s.usage.used.Store(clock.Of(now))
+	s.usage.streams.Add(1)
+	defer s.usage.streams.Add(-1)
 	c.Session.alert()
 	if s.admit(&route, refusal); route.Refuse != nil {
 		st.Finish(route.Refuse)

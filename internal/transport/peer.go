@@ -144,7 +144,7 @@ func (p *Peer) Probe() {
 func (p *Peer) Expect(instance string) {
 	for class := range p.slots {
 		s := p.slots[class].session.Load()
-		if s == nil || s.ended() || s.remote.Instance == "" || strings.HasPrefix(instance, s.remote.Instance) {
+		if s == nil || s.ended() || s.remote.setup.Instance == "" || strings.HasPrefix(instance, s.remote.setup.Instance) {
 			continue
 		}
 		s.retire(wire.CodeNone)
@@ -196,7 +196,7 @@ func (p *Peer) Connect(class Class) (*Dial, error) {
 	if slot.dialing != nil {
 		return slot.dialing, nil
 	}
-	if s := slot.session.Load(); s != nil && !s.ended() && !s.retired.Load() {
+	if s := slot.session.Load(); s != nil && !s.ended() && !s.life.retired.Load() {
 		if s.usable() {
 			d := &Dial{began: time.Now(), done: make(chan struct{}), session: s}
 			close(d.done)

@@ -136,8 +136,8 @@ func (s *Session) serveStream(stream *quic.Stream) {
 // serveAll handles the calls of a CALLS stream, one after another.
 func (c *Call) serveAll() error {
 	s := c.Session
-	s.resting.add(c)
-	defer s.resting.remove(c)
+	s.serving.resting.add(c)
+	defer s.serving.resting.remove(c)
 	for first := true; ; first = false {
 		again, err := c.serve(first)
 		if again {
@@ -247,7 +247,7 @@ func (c *Call) serve(first bool) (again bool, err error) {
 func (s *Session) enter(h *wire.HeadersView) (refusal *wire.Status) {
 	e := s.endpoint
 	e.begin()
-	running := s.active.Add(1)
+	running := s.usage.active.Add(1)
 	if e.refusing.Load() {
 		return drainStatus
 	}
@@ -277,11 +277,11 @@ func (s *Session) leave(refusal *wire.Status) {
 // does not count as a running call: a stream has one such reply at most.
 func (s *Session) stay() {
 	s.endpoint.begin()
-	s.active.Add(1)
+	s.usage.active.Add(1)
 }
 
 func (s *Session) left() {
-	s.active.Add(-1)
+	s.usage.active.Add(-1)
 	s.endpoint.end()
 }
 

@@ -93,12 +93,12 @@ func (e *Endpoint) admitSession(s *Session) bool {
 		if victim == nil {
 			return false
 		}
-		victim.evicted = true
+		victim.serving.evicted = true
 		e.group.Go(func(context.Context) { victim.close(wire.CodeOverloaded, "too many connections") })
 		s.shares.conns.Add(1)
 	}
 	e.accepted++
-	s.admitted = true
+	s.serving.admitted = true
 	e.sessions[s] = struct{}{}
 	return true
 }
@@ -109,7 +109,7 @@ func (e *Endpoint) admitSession(s *Session) bool {
 func (e *Endpoint) victimLocked(of *share.Holder, why error) *Session {
 	var victim *Session
 	for s := range e.sessions {
-		if s.dialed || s.evicted || s.active.Load() > 0 {
+		if s.dialed || s.serving.evicted || s.usage.active.Load() > 0 {
 			continue
 		}
 		theirs := s.shares.conns
@@ -117,7 +117,7 @@ func (e *Endpoint) victimLocked(of *share.Holder, why error) *Session {
 			continue
 		}
 		if victim == nil || theirs.Held() > victim.shares.conns.Held() ||
-			theirs.Held() == victim.shares.conns.Held() && s.used.Load() < victim.used.Load() {
+			theirs.Held() == victim.shares.conns.Held() && s.usage.used.Load() < victim.usage.used.Load() {
 			victim = s
 		}
 	}

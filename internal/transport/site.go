@@ -16,11 +16,11 @@ type site struct {
 // is gone, unless the address is that of a load balancer. The peers of those sessions are
 // therefore asked for a sign of life, and the sessions end if there is no answer.
 func (e *Endpoint) settle(s *Session) {
-	name := s.remote.Instance
+	name := s.remote.setup.Instance
 	var displaced []*Session
 	e.mu.Lock()
 	for _, other := range e.sites[s.site] {
-		if a, b := other.remote.Instance, s.remote.Instance; a != "" && b != "" && a != b {
+		if a, b := other.remote.setup.Instance, s.remote.setup.Instance; a != "" && b != "" && a != b {
 			displaced = append(displaced, other)
 		}
 	}
@@ -29,7 +29,7 @@ func (e *Endpoint) settle(s *Session) {
 	}
 	e.mu.Unlock()
 	for _, other := range displaced {
-		other.displacedBy.Store(&name)
+		other.vitals.displacedBy.Store(&name)
 		other.doubt()
 		other.suspect()
 	}

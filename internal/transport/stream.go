@@ -208,7 +208,7 @@ func (st *Stream) Canceled() context.Context { return st.stream.Context() }
 // Draining returns a channel that is closed when either side drains.
 func (st *Stream) Draining() <-chan struct{} {
 	if st.Session.dialed {
-		return st.Session.draining
+		return st.Session.goodbye.said
 	}
 	return st.Session.endpoint.drainDone
 }
@@ -218,7 +218,7 @@ func (st *Stream) Draining() <-chan struct{} {
 // channel as Draining.
 func (st *Stream) Quiet() <-chan struct{} {
 	if st.Session.dialed {
-		return st.Session.draining
+		return st.Session.goodbye.said
 	}
 	return st.Session.endpoint.quiet
 }

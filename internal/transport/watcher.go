@@ -196,7 +196,7 @@ func (l *lease) watchOld(now uint64) bool {
 	defer l.mu.Unlock()
 	if l.phase.CompareAndSwap(v, phaseWatched) {
 		l.watchLocked()
-		l.session.fresh.Store(true)
+		l.session.vitals.fresh.Store(true)
 		l.session.alert()
 	}
 	return false
