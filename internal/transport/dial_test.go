@@ -20,9 +20,9 @@ import (
 )
 
 func sessions(e *Endpoint) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return len(e.sessions)
+	e.known.mu.Lock()
+	defer e.known.mu.Unlock()
+	return len(e.known.sessions)
 }
 
 func TestManyCallersShareOneDial(t *testing.T) {
@@ -87,9 +87,9 @@ func TestReleasedPeerEndsWithItsIdleConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.Release()
-		client.mu.Lock()
-		_, kept := client.peers[p.key]
-		client.mu.Unlock()
+		client.known.mu.Lock()
+		_, kept := client.known.peers[p.key]
+		client.known.mu.Unlock()
 		if kept {
 			t.Error("the endpoint keeps a peer that nobody holds")
 		}
@@ -232,7 +232,7 @@ func TestDialOfADrainingServer(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
-		server.draining.Store(true)
+		server.Endpoint.drain.begun.Store(true)
 		_, err := client.peer(server).Session(t.Context(), ClassCalls)
 		if e := failure(t, err, ReasonDraining); !e.NotProcessed {
 			t.Errorf("%q does not say that nothing was processed", e)

@@ -43,11 +43,11 @@ func (e *Endpoint) janitor(ctx context.Context) {
 			e.seconds.Add(1)
 			unused := e.unusedSince()
 			sessions = sessions[:0]
-			e.mu.Lock()
-			for s := range e.sessions {
+			e.known.mu.Lock()
+			for s := range e.known.sessions {
 				sessions = append(sessions, s)
 			}
-			e.mu.Unlock()
+			e.known.mu.Unlock()
 			e.gate.debts.sweep(now)
 			e.callers.sweep(now)
 			e.refusals.flush(now)

@@ -192,9 +192,9 @@ func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
 		var conns []*raw
 		for range 40 {
 			conns = append(conns, w.rawClient("mallory", server))
-			server.mu.Lock()
-			n := server.accepted
-			server.mu.Unlock()
+			server.known.mu.Lock()
+			n := server.known.accepted
+			server.known.mu.Unlock()
 			// One more connection may be about to end.
 			if n > 3+1 {
 				t.Fatalf("%d connections of one identity", n)
@@ -236,11 +236,11 @@ func TestVictimIsChosenOnce(t *testing.T) {
 			t.Error("the same connection made way twice")
 		}
 		// a and b have no connection of their own, so nothing else removes them.
-		server.mu.Lock()
-		delete(server.sessions, a)
-		delete(server.sessions, b)
-		server.accepted = 1
-		server.mu.Unlock()
+		server.known.mu.Lock()
+		delete(server.known.sessions, a)
+		delete(server.known.sessions, b)
+		server.known.accepted = 1
+		server.known.mu.Unlock()
 		a.shares.conns.Give(1)
 		for _, s := range []*Session{a, b} {
 			s.group.Stop(ErrClosed)

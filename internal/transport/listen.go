@@ -98,7 +98,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	}
 	defer s.finish()
 	setup, routes := e.cfg.Setup()
-	if e.draining.Load() {
+	if e.drain.begun.Load() {
 		setup.State = wire.StateDraining
 	}
 	if err := s.open(&setup, routes); err != nil {
@@ -107,7 +107,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	}
 	s.catchUp(&setup)
 	// A drain may have begun after Setup was called.
-	if e.draining.Load() {
+	if e.drain.begun.Load() {
 		s.announceDrain(wire.MaxVarint)
 	}
 	s.group.Go(s.acceptUni)

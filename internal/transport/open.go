@@ -117,8 +117,8 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	}
 	defer s.leave(refusal)
 	if route.Lasting {
-		e.lasting.Add(1)
-		defer e.lasting.Add(-1)
+		e.drain.lasting.Add(1)
+		defer e.drain.lasting.Add(-1)
 	}
 	s.usage.used.Store(clock.Of(now))
 	s.usage.streams.Add(1)

@@ -24,7 +24,7 @@ type Peer struct {
 	key      peerKey
 	// conf is what the last call of Endpoint.Peer gave.
 	conf  atomic.Pointer[PeerConfig]
-	refs  int // guarded by endpoint.mu
+	refs  int // guarded by endpoint.known.mu
 	slots [2]slot
 	// said holds the tags that the peer announced last, on any connection.
 	said atomic.Pointer[[]string]
@@ -77,12 +77,12 @@ type PeerConfig struct {
 // Peer, which uses conf from then on. The caller must call [Peer.Release].
 func (e *Endpoint) Peer(identity, addr string, conf PeerConfig) *Peer {
 	key := peerKey{identity, addr}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	p := e.peers[key]
+	e.known.mu.Lock()
+	defer e.known.mu.Unlock()
+	p := e.known.peers[key]
 	if p == nil {
 		p = &Peer{endpoint: e, key: key}
-		e.peers[key] = p
+		e.known.peers[key] = p
 	}
 	p.conf.Store(&conf)
 	p.refs++
@@ -92,10 +92,10 @@ func (e *Endpoint) Peer(identity, addr string, conf PeerConfig) *Peer {
 // Release drops a reference to the peer. Its connections end when they are idle.
 func (p *Peer) Release() {
 	e := p.endpoint
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.known.mu.Lock()
+	defer e.known.mu.Unlock()
 	if p.refs--; p.refs == 0 {
-		delete(e.peers, p.key)
+		delete(e.known.peers, p.key)
 	}
 }
 

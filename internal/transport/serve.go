@@ -91,7 +91,7 @@ func (c *Call) Canceled() context.Context { return c.stream.Context() }
 
 // Handlers returns the context that ends, with a cause, when the endpoint
 // cancels handlers that still run.
-func (s *Session) Handlers() context.Context { return s.endpoint.handlers }
+func (s *Session) Handlers() context.Context { return s.endpoint.drain.handlers }
 
 // serveStream serves one stream of the peer to its end, then lets the peer open
 // another in its place.
@@ -248,7 +248,7 @@ func (s *Session) enter(h *wire.HeadersView) (refusal *wire.Status) {
 	e := s.endpoint
 	e.begin()
 	running := s.usage.active.Add(1)
-	if e.refusing.Load() {
+	if e.drain.refusing.Load() {
 		return drainStatus
 	}
 	if err := s.shares.calls.Take(1); err != nil {

@@ -32,7 +32,7 @@ type Session struct {
 	remote  remote
 	goodbye goodbye
 	life    lifetime
-	serving serving
+	serving servingSide
 
 	control controlWriter
 	outbox  outbox
@@ -42,10 +42,10 @@ type Session struct {
 	vitals  vitals
 }
 
-// serving is what a session has if the peer dialed it.
-type serving struct {
+// servingSide is what a session has if the peer dialed it.
+type servingSide struct {
 	// admitted means that the session counts among those accepted and in shares.conns, evicted that it
-	// makes way for another. Both are guarded by the lock of Endpoint.known.
+	// makes way for another. Both are guarded by directory.mu.
 	admitted bool
 	evicted  bool
 	late     lateCredit
@@ -150,15 +150,15 @@ func (s *Session) finish() {
 	s.group.Stop(why)
 	s.group.Wait()
 	e := s.endpoint
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.sessions, s)
+	e.known.mu.Lock()
+	defer e.known.mu.Unlock()
+	delete(e.known.sessions, s)
 	e.leaveLocked(s)
 	if s.serving.admitted {
 		s.shares.conns.Give(1)
-		e.accepted--
-		if e.accepted == 0 && e.refusing.Load() {
-			e.gone.Set()
+		e.known.accepted--
+		if e.known.accepted == 0 && e.drain.refusing.Load() {
+			e.drain.gone.Set()
 		}
 	}
 	s.disown()

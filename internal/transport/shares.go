@@ -83,9 +83,9 @@ func (s *shares) release() {
 // is none, an unused connection makes way, of the same peer or of a peer that has more
 // of them, see victimLocked.
 func (e *Endpoint) admitSession(s *Session) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
+	e.known.mu.Lock()
+	defer e.known.mu.Unlock()
+	if e.known.closed {
 		return false
 	}
 	if err := s.shares.conns.Take(1); err != nil {
@@ -97,9 +97,9 @@ func (e *Endpoint) admitSession(s *Session) bool {
 		e.group.Go(func(context.Context) { victim.close(wire.CodeOverloaded, "too many connections") })
 		s.shares.conns.Add(1)
 	}
-	e.accepted++
+	e.known.accepted++
 	s.serving.admitted = true
-	e.sessions[s] = struct{}{}
+	e.known.sessions[s] = struct{}{}
 	return true
 }
 
@@ -108,7 +108,7 @@ func (e *Endpoint) admitSession(s *Session) bool {
 // of the peer that has the most connections.
 func (e *Endpoint) victimLocked(of *share.Holder, why error) *Session {
 	var victim *Session
-	for s := range e.sessions {
+	for s := range e.known.sessions {
 		if s.dialed || s.serving.evicted || s.usage.active.Load() > 0 {
 			continue
 		}

@@ -210,7 +210,7 @@ func (st *Stream) Draining() <-chan struct{} {
 	if st.Session.dialed {
 		return st.Session.goodbye.said
 	}
-	return st.Session.endpoint.drainDone
+	return st.Session.endpoint.drain.started
 }
 
 // Quiet returns a channel that is closed, on the serving side, when the node drains and only
@@ -220,7 +220,7 @@ func (st *Stream) Quiet() <-chan struct{} {
 	if st.Session.dialed {
 		return st.Session.goodbye.said
 	}
-	return st.Session.endpoint.quiet
+	return st.Session.endpoint.drain.quiet
 }
 
 // OnEnd runs f once the peer's side has ended, or at once if it already has. f runs before
