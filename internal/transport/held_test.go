@@ -243,7 +243,7 @@ func TestFramesThatChangeNothingWakeNobody(t *testing.T) {
 		waits := func() <-chan struct{} {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return s.credited.C()
+			return s.credit.more.C()
 		}
 		before := waits()
 		for _, c := range []wire.Credit{{}, {Bytes: 1}, {Bytes: 98}, {Messages: 5}} {
@@ -260,10 +260,10 @@ func TestFramesThatChangeNothingWakeNobody(t *testing.T) {
 		}
 		st.write(wire.AppendEnd(nil))
 		settle()
-		<-s.arrived
+		<-s.inbox.arrived
 		st.write(join(wire.AppendEnd(nil), wire.AppendEnd(nil)))
 		settle()
-		if len(s.arrived) != 0 {
+		if len(s.inbox.arrived) != 0 {
 			t.Error("who receives was woken by an END that is not the first")
 		}
 		if s.End() == nil {

@@ -81,7 +81,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 		return nil, err
 	}
 	st := s.newStream(quicStream, &sendSide{stream: quicStream})
-	st.granted, st.reserved = h.Credit, h.Credit.Bytes
+	st.grant.left, st.grant.reserved = h.Credit, h.Credit.Bytes
 	if h.MaxMessage > 0 {
 		st.maxMessage = int(h.MaxMessage)
 	}
@@ -109,7 +109,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 		st.maxMessage = route.MaxMessage
 	}
 	st.Headers = c.Headers.Clone()
-	st.credit = st.Headers.Credit
+	st.credit.left = st.Headers.Credit
 
 	refusal := s.enter(&c.Headers)
 	if refusal != nil && refusal != drainStatus {
@@ -146,7 +146,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	returned = true
 	c.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	reading.Wait()
-	if st.refused {
+	if st.ending.refused {
 		c.refuse(costRefused)
 	}
 	return nil

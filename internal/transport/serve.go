@@ -74,10 +74,8 @@ type Call struct {
 	heard bool
 	// odd means that the call is the second, fourth, ... on the stream.
 	odd bool
-	// rest is how a CALLS stream waits between calls. restedSince is the second in which it began
-	// to wait; only a call ends the wait, whatever else has come since.
-	rest        rest
-	restedSince int64
+	// rest is how a CALLS stream waits between calls.
+	rest rest
 	// found is the route of the call. It is kept here because a pointer to it outlives Find.
 	found Route
 	// early points to found until the message has been received or declined.
@@ -141,8 +139,7 @@ func (c *Call) serveAll() error {
 	for first := true; ; first = false {
 		again, err := c.serve(first)
 		if again {
-			c.restedSince = s.endpoint.seconds.Load()
-			c.rest.begin(c.restedSince)
+			c.rest.begin(s.endpoint.seconds.Load())
 			continue
 		}
 		// A failed write ends the reading side, so err only says that we gave up.
