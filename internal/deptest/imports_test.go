@@ -52,6 +52,8 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		{"QUIC deep below identity", deptest.Package{ImportPath: m + "/security", Deps: []string{"github.com/quic-go/quic-go/quicvarint"}}, "do not need a network"},
 		{"QUIC in a test", deptest.Package{ImportPath: m, XTestImports: []string{"github.com/quic-go/quic-go/testutils/simnet"}}, "only internal/transport"},
 		{"QUIC in the transport", deptest.Package{ImportPath: m + "/internal/transport", Imports: []string{"github.com/quic-go/quic-go"}}, ""},
+		{"QUIC in the socket", deptest.Package{ImportPath: m + "/internal/udp", TestImports: []string{"github.com/quic-go/quic-go"}}, "only internal/transport"},
+		{"a package of link in the socket", deptest.Package{ImportPath: m + "/internal/udp", Imports: []string{m + "/internal/wire"}}, "knows no QUIC"},
 		{"OpenTelemetry in link", deptest.Package{ImportPath: m, Imports: []string{"go.opentelemetry.io/otel/trace"}}, "only tracing"},
 		{"OpenTelemetry in a test of link", deptest.Package{ImportPath: m, XTestImports: []string{"go.opentelemetry.io/otel/sdk/trace"}}, ""},
 		{"Consul in discovery", deptest.Package{ImportPath: m + "/discovery", Imports: []string{"github.com/hashicorp/consul/api"}}, "only discovery/consul"},

@@ -45,6 +45,11 @@ func Rules() []Rule {
 			Only:   []string{"std", "./internal/share"},
 		},
 		{
+			Reason: "the socket knows no QUIC: standard library and system calls only",
+			From:   []string{"./internal/udp/..."},
+			Only:   []string{"std", "golang.org/x/net/...", "golang.org/x/sys/...", "./internal/clock"},
+		},
+		{
 			Reason: "escaping text is a function: standard library only",
 			From:   []string{"./internal/foreign/..."},
 			Only:   []string{"std"},

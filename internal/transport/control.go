@@ -97,7 +97,7 @@ func (s *Session) announceRoutes(first uint64, routes []wire.RouteInfo) {
 
 // hearTags stores the peer's tags and passes them to PeerConfig.Tags.
 func (s *Session) hearTags(tags *[]string) {
-	s.tags.Store(tags)
+	s.remote.tags.Store(tags)
 	p := s.dialedAs
 	if p == nil {
 		return
@@ -153,7 +153,7 @@ func (s *Session) acceptUni(ctx context.Context) {
 		case err != nil:
 			s.close(wire.CodeProtocol, "a unidirectional stream has no type")
 			return
-		case kind != wire.StreamControl && !s.controlRate.Allow():
+		case kind != wire.StreamControl && !s.remote.controlRate.Allow():
 			s.close(wire.CodeLimit, "too many unidirectional streams of an unknown type")
 			return
 		case kind != wire.StreamControl:
@@ -218,7 +218,7 @@ func (s *Session) readControlFrames(fr *frameReader) error {
 		if first != (h.Kind == wire.KindSetup) {
 			return &wire.SyntaxError{What: "CONTROL", Reason: "SETUP is not the first frame and the only one"}
 		}
-		if (h.Kind != wire.KindRoutes || !s.dialed) && !s.controlRate.Allow() {
+		if (h.Kind != wire.KindRoutes || !s.dialed) && !s.remote.controlRate.Allow() {
 			s.close(wire.CodeLimit, fmt.Sprintf("more than %d frames in a row on CONTROL, and %d a second", controlBurst, controlRate))
 			return errControlFlood
 		}
@@ -249,24 +249,24 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if len(setup.Codecs) == 0 {
 			setup.Codecs = []uint64{0} // CBOR
 		}
-		s.remote = setup
-		s.hearTags(&s.remote.Tags)
+		s.remote.setup = setup
+		s.hearTags(&s.remote.setup.Tags)
 		if setup.State == wire.StateDraining {
 			s.drained()
 		}
 		s.endpoint.settle(s)
-		close(s.setup)
+		close(s.remote.ready)
 	case wire.KindRoutes:
 		// Clients serve nothing here. Routes beyond the bound are called by name.
-		if !s.dialed || !s.routes.room(len(body)) {
+		if !s.dialed || !s.remote.routes.room(len(body)) {
 			return nil
 		}
 		routes, err := wire.ParseRoutes(body)
 		if err != nil {
 			return err
 		}
-		s.routes.add(&routes)
-		s.routedOnce.Do(func() { close(s.routed) })
+		s.remote.routes.add(&routes)
+		s.remote.routedOnce.Do(func() { close(s.remote.routed) })
 	case wire.KindHealth:
 		health, err := wire.ParseHealth(body)
 		if err != nil {
@@ -283,7 +283,7 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 		if err := checkNames("TAGS", tags.Tags); err != nil {
 			return err
 		}
-		if !s.tagRate.Allow() {
+		if !s.remote.tagRate.Allow() {
 			return &wire.LimitError{What: "TAGS in a row", Limit: tagsBurst, Got: tagsBurst + 1}
 		}
 		s.hearTags(&tags.Tags)
@@ -293,11 +293,11 @@ func (s *Session) handleControl(h wire.FrameHeader, body []byte) error {
 			return err
 		}
 		// LastStream never grows.
-		if s.dialed && goAway.LastStream < s.lastServed.Load() {
-			s.lastServed.Store(goAway.LastStream)
+		if s.dialed && goAway.LastStream < s.goodbye.lastServed.Load() {
+			s.goodbye.lastServed.Store(goAway.LastStream)
 		}
 		reason := foreign.Text(goAway.Reason)
-		s.goodbye.Store(&reason)
+		s.goodbye.why.Store(&reason)
 		s.drained()
 	case wire.KindPing:
 		token, err := wire.ParsePing(body)
@@ -329,14 +329,4 @@ func checkNames(what string, names []string) error {
 		}
 	}
 	return nil
-}
-
-// drained notes that the peer takes no new calls.
-func (s *Session) drained() {
-	s.drainOnce.Do(func() {
-		close(s.draining)
-		// A session without calls is closed by this release.
-		s.active.Add(1)
-		s.release()
-	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -57,8 +58,8 @@ func (l *lateCredit) empty() bool {
 
 // lenders holds the sessions of an endpoint that have late credit.
 type lenders struct {
-	// wake receives a token when the first session is added to all.
-	wake chan struct{}
+	// wake is set when the first session is added to all.
+	wake notify.Flag
 
 	mu  sync.Mutex // guards all
 	all map[*Session]struct{}
@@ -104,17 +105,14 @@ func (s *Session) keepCredit(stream *quic.Stream, cost int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.all) == 0 {
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
+		l.wake.Set()
 	}
 	l.all[s] = struct{}{}
 	return nil
 }
 
 func (s *Session) noteCredit(stream *quic.Stream, cost int) error {
-	l := &s.late
+	l := &s.serving.late
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// After the end of the session there is no peer to return the credit to.
@@ -130,7 +128,7 @@ func (s *Session) noteCredit(stream *quic.Stream, cost int) error {
 
 // repay returns the late credit that the rate allows by now and reports whether some is left.
 func (s *Session) repay() bool {
-	l := &s.late
+	l := &s.serving.late
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -148,10 +146,10 @@ func (s *Session) repay() bool {
 
 // dropCredit forgets the late credit of a session that has ended.
 func (s *Session) dropCredit() {
-	s.late.mu.Lock()
-	s.shares.late.Give(int64(len(s.late.streams)))
-	s.late.streams, s.late.ended = nil, true
-	s.late.mu.Unlock()
+	s.serving.late.mu.Lock()
+	s.shares.late.Give(int64(len(s.serving.late.streams)))
+	s.serving.late.streams, s.serving.late.ended = nil, true
+	s.serving.late.mu.Unlock()
 	l := &s.endpoint.lenders
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -201,7 +199,7 @@ func (e *Endpoint) repayThese(sessions []*Session) (more bool) {
 		}
 		l.mu.Lock()
 		// Credit may have become late since repay returned.
-		if s.late.empty() {
+		if s.serving.late.empty() {
 			delete(l.all, s)
 		}
 		l.mu.Unlock()

@@ -313,22 +313,22 @@ func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
 		if n := granted.Load(); n != maxCredit/size {
 			t.Errorf("%d streams got credit of 1 MiB, and nothing of it is read; want %d", n, maxCredit/size)
 		}
-		server.mu.Lock()
+		server.known.mu.Lock()
 		var s *Session
-		for one := range server.sessions {
+		for one := range server.known.sessions {
 			s = one
 		}
-		server.mu.Unlock()
+		server.known.mu.Unlock()
 		close(read)
 		settle()
-		if n := s.credit.Load(); n != 0 {
+		if n := s.usage.credit.Load(); n != 0 {
 			t.Errorf("%d bytes count as credit when all has been read", n)
 		}
 		for _, st := range sent {
 			st.Cancel(wire.CodeCanceled)
 		}
 		settle()
-		if n := s.credit.Load(); n != 0 {
+		if n := s.usage.credit.Load(); n != 0 {
 			t.Errorf("%d bytes count as credit when all streams have ended", n)
 		}
 	})
@@ -356,15 +356,15 @@ func TestCreditedFramesOfAStreamThatEndsAreForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		settle()
-		server.mu.Lock()
-		defer server.mu.Unlock()
-		for s := range server.sessions {
-			if n := s.credit.Load(); n != 1<<20 {
+		server.known.mu.Lock()
+		defer server.known.mu.Unlock()
+		for s := range server.known.sessions {
+			if n := s.usage.credit.Load(); n != 1<<20 {
 				t.Errorf("%d bytes count as credit, want those that may come and those that came", n)
 			}
 			st.Cancel(wire.CodeCanceled)
 			settle()
-			if n := s.credit.Load(); n != 0 {
+			if n := s.usage.credit.Load(); n != 0 {
 				t.Errorf("%d bytes count as credit of a stream that has ended", n)
 			}
 		}

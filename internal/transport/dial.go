@@ -10,6 +10,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -273,7 +274,7 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, to netip.AddrPort) (*S
 	s.group.Go(s.acceptUni)
 	// The session of a peer that drains closes by itself.
 	select {
-	case <-s.setup:
+	case <-s.remote.ready:
 		if s.isDraining() {
 			return nil, &Error{Reason: ReasonDraining, Peer: addr, NotProcessed: true}
 		}
@@ -300,14 +301,7 @@ func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (*
 	knocked := make(chan struct{})
 	if !e.group.Go(func(context.Context) {
 		defer close(knocked)
-		t := time.NewTimer(knockAfter)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-		if e.knock(ctx, to) {
+		if backoff.Sleep(ctx, knockAfter) == nil && e.knock(ctx, to) {
 			cancel(errRefused)
 		}
 	}) {

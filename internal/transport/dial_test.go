@@ -20,9 +20,9 @@ import (
 )
 
 func sessions(e *Endpoint) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return len(e.sessions)
+	e.known.mu.Lock()
+	defer e.known.mu.Unlock()
+	return len(e.known.sessions)
 }
 
 func TestManyCallersShareOneDial(t *testing.T) {
@@ -87,9 +87,9 @@ func TestReleasedPeerEndsWithItsIdleConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.Release()
-		client.mu.Lock()
-		_, kept := client.peers[p.key]
-		client.mu.Unlock()
+		client.known.mu.Lock()
+		_, kept := client.known.peers[p.key]
+		client.known.mu.Unlock()
 		if kept {
 			t.Error("the endpoint keeps a peer that nobody holds")
 		}
@@ -178,12 +178,12 @@ func TestNewsOfAPeerEndsItsBackoff(t *testing.T) {
 func TestBackoffGrowsToItsMaximum(t *testing.T) {
 	for n, most := 0, float64(backoffBase); n < 40; n, most = n+1, min(most*1.6, float64(backoffMax)) {
 		for range 100 {
-			if d := float64(backoff(n, backoffMax)); d < most/2-1 || d > most+1 {
+			if d := float64(pauses(backoffMax).Pause(n + 1)); d < most/2-1 || d > most+1 {
 				t.Fatalf("backoff %d is %v, want between %v and %v", n, time.Duration(d), time.Duration(most/2), time.Duration(most))
 			}
 		}
 	}
-	if d := backoff(1<<30, backoffMax); d > backoffMax {
+	if d := pauses(backoffMax).Pause(1 << 30); d > backoffMax {
 		t.Errorf("after very many failures: %v", d)
 	}
 }
@@ -232,7 +232,7 @@ func TestDialOfADrainingServer(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
-		server.draining.Store(true)
+		server.Endpoint.drain.begun.Store(true)
 		_, err := client.peer(server).Session(t.Context(), ClassCalls)
 		if e := failure(t, err, ReasonDraining); !e.NotProcessed {
 			t.Errorf("%q does not say that nothing was processed", e)

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/linkmesh/link/internal/backoff"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -23,6 +26,52 @@ const (
 	lingerTime = time.Second
 )
 
+// drain is how far an endpoint has drained, and what it waits for.
+type drain struct {
+	// begun means that peers should go elsewhere, but calls are still taken. refusing means
+	// that calls are refused.
+	begun    atomic.Bool
+	refusing atomic.Bool
+	// started is closed when the drain begins, and over when it is over.
+	started chan struct{}
+	over    chan struct{}
+	// active counts the calls and streams that handlers run, or that are being refused.
+	active atomic.Int64
+	// lasting counts the active streams that end when nothing else runs.
+	lasting atomic.Int64
+	// quiet is closed while refusing, once only lasting streams are left and settle has returned.
+	quiet chan struct{}
+	// idle is set when a call or stream has ended while refusing, and gone when the last
+	// connection that a peer dialed has ended while refusing.
+	idle     notify.Flag
+	gone     notify.Flag
+	handlers context.Context //nolint:containedctx // ends with a cause when what still runs is canceled
+	cancel   context.CancelCauseFunc
+}
+
+// prepare makes the channels and the context.
+func (d *drain) prepare() {
+	d.started, d.over, d.quiet = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	d.idle, d.gone = notify.NewFlag(), notify.NewFlag()
+	d.handlers, d.cancel = context.WithCancelCause(context.Background())
+}
+
+// Draining returns a channel that is closed when the endpoint begins to drain.
+func (e *Endpoint) Draining() <-chan struct{} { return e.drain.started }
+
+// Active returns how many incoming calls and streams are being handled.
+func (e *Endpoint) Active() int { return int(e.drain.active.Load()) }
+
+// begin counts a call that is about to be handled; end must follow.
+func (e *Endpoint) begin() { e.drain.active.Add(1) }
+
+func (e *Endpoint) end() {
+	e.drain.active.Add(-1)
+	if e.drain.refusing.Load() {
+		e.drain.idle.Set()
+	}
+}
+
 // Drain takes the node out of service without losing a call. It tells peers to go elsewhere,
 // then refuses new calls, then waits for running calls and streams, lasting streams last, until
 // ctx ends. Handlers that still run then are canceled with [ErrDraining].
@@ -35,16 +84,16 @@ const (
 // their ctx ends. The error is the cause of ctx if handlers had to be canceled.
 func (e *Endpoint) Drain(ctx context.Context, settle func()) error {
 	// A second drain would begin with a GOAWAY that takes back those of the first.
-	if !e.draining.CompareAndSwap(false, true) {
+	if !e.drain.begun.CompareAndSwap(false, true) {
 		select {
-		case <-e.drainOver:
+		case <-e.drain.over:
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	close(e.drainDone)
-	defer close(e.drainOver)
+	close(e.drain.started)
+	defer close(e.drain.over)
 	wait := goAwayDelay
 	sessions := e.acceptedSessions()
 	for _, s := range sessions {
@@ -52,14 +101,12 @@ func (e *Endpoint) Drain(ctx context.Context, settle func()) error {
 		wait = max(wait, min(s.RTT(), time.Second))
 	}
 	if len(sessions) > 0 {
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
+		// If ctx ends first, awaitHandlers notices.
+		_ = backoff.Sleep(ctx, wait)
 	}
-	e.refusing.Store(true)
+	e.drain.refusing.Store(true)
 	for _, s := range e.acceptedSessions() {
-		s.announceDrain(uint64(s.lastID.Load()))
+		s.announceDrain(uint64(s.serving.lastID.Load()))
 	}
 	if err := e.awaitHandlers(ctx, settle); err != nil {
 		return err
@@ -74,8 +121,8 @@ func (e *Endpoint) awaitHandlers(ctx context.Context, settle func()) error {
 	// settled is closed when settle has returned. It is nil before settle is called, and again
 	// once the return has been noticed.
 	var settled chan struct{}
-	for quiet := false; !quiet || e.active.Load() > 0; {
-		if !quiet && settled == nil && e.active.Load() <= e.lasting.Load() {
+	for quiet := false; !quiet || e.drain.active.Load() > 0; {
+		if !quiet && settled == nil && e.drain.active.Load() <= e.drain.lasting.Load() {
 			settled = make(chan struct{})
 			go func() {
 				defer close(settled)
@@ -87,18 +134,18 @@ func (e *Endpoint) awaitHandlers(ctx context.Context, settle func()) error {
 		select {
 		case <-settled:
 			quiet, settled = true, nil
-			close(e.quiet)
-		case <-e.idle:
+			close(e.drain.quiet)
+		case <-e.drain.idle:
 		case <-ctx.Done():
 			if settled != nil {
 				<-settled
-				close(e.quiet)
+				close(e.drain.quiet)
 				e.awaitEnd()
 			}
-			if e.active.Load() == 0 {
+			if e.drain.active.Load() == 0 {
 				return nil
 			}
-			e.cancelRun(ErrDraining)
+			e.drain.cancel(ErrDraining)
 			e.awaitEnd()
 			return context.Cause(ctx)
 		}
@@ -110,9 +157,9 @@ func (e *Endpoint) awaitHandlers(ctx context.Context, settle func()) error {
 func (e *Endpoint) awaitEnd() {
 	t := time.NewTimer(cancelDelay)
 	defer t.Stop()
-	for e.active.Load() > 0 {
+	for e.drain.active.Load() > 0 {
 		select {
-		case <-e.idle:
+		case <-e.drain.idle:
 		case <-t.C:
 			return
 		}
@@ -126,25 +173,13 @@ func (e *Endpoint) linger(ctx context.Context) {
 	defer t.Stop()
 	for len(e.acceptedSessions()) > 0 {
 		select {
-		case <-e.gone:
+		case <-e.drain.gone:
 		case <-t.C:
 			return
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-func (e *Endpoint) acceptedSessions() []*Session {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	out := make([]*Session, 0, e.accepted)
-	for s := range e.sessions {
-		if !s.dialed {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // announceDrain tells the peer that this node takes no new calls.
@@ -159,9 +194,9 @@ func (s *Session) announceDrain(last uint64) {
 // that the node's tags have changed. It retains tags.
 func (e *Endpoint) AnnounceTags(tags []string) {
 	e.tags.Store(&tags)
-	e.mu.Lock()
-	sessions := slices.Collect(maps.Keys(e.sessions))
-	e.mu.Unlock()
+	e.known.mu.Lock()
+	sessions := slices.Collect(maps.Keys(e.known.sessions))
+	e.known.mu.Unlock()
 	for _, s := range sessions {
 		s.announceTags(tags)
 	}

@@ -333,7 +333,7 @@ func TestADrainSettlesBeforeItIsOver(t *testing.T) {
 				err := server.Drain(ctx, func() {
 					<-time.After(2 * time.Second)
 					select {
-					case <-server.quiet:
+					case <-server.Endpoint.drain.quiet:
 						t.Error("lasting streams were told to end before")
 					default:
 					}
@@ -343,7 +343,7 @@ func TestADrainSettlesBeforeItIsOver(t *testing.T) {
 					t.Errorf("after %v: %v; settled: %v", took, err, settled)
 				}
 				select {
-				case <-server.quiet:
+				case <-server.Endpoint.drain.quiet:
 				default:
 					t.Error("lasting streams were not told to end")
 				}

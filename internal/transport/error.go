@@ -236,7 +236,7 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 		}
 	}
 	s.hasEnded(err)
-	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Gone: s.gone.Load(), Err: err}
+	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Gone: s.vitals.gone.Load(), Err: err}
 	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
 		e.Code = wire.Code(app.ErrorCode)
 		e.Detail, e.Err = foreign.Text(app.ErrorMessage), nil

@@ -15,7 +15,7 @@ import (
 	"github.com/linkmesh/link/internal/share/sharetest"
 )
 
-func udp(ip string) *net.UDPAddr { return &net.UDPAddr{IP: net.ParseIP(ip), Port: 4242} }
+func udpAddr(ip string) *net.UDPAddr { return &net.UDPAddr{IP: net.ParseIP(ip), Port: 4242} }
 
 // visitor is a handshake that can fail or complete.
 type visitor struct {
@@ -26,7 +26,7 @@ type visitor struct {
 // visit begins a handshake at the gate. validated means that the address has been validated.
 func visit(g *gate, ip string, validated bool) (visitor, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ctx, err := g.admit(ctx, &quic.ClientInfo{RemoteAddr: udp(ip), AddrVerified: validated})
+	ctx, err := g.admit(ctx, &quic.ClientInfo{RemoteAddr: udpAddr(ip), AddrVerified: validated})
 	if err != nil {
 		cancel()
 	}
@@ -162,7 +162,7 @@ func TestGateRefusesOnlyTheSourceThatIsFull(t *testing.T) {
 func TestGateAsksForValidation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(Limits{RetryAbove: 14, RetryRate: 1e6, HandshakesPerSource: 8}.withDefaults())
-		if g.mustValidate(udp("192.0.2.1")) {
+		if g.mustValidate(udpAddr("192.0.2.1")) {
 			t.Error("the first handshake must validate its address")
 		}
 		var in []visitor
@@ -176,26 +176,26 @@ func TestGateAsksForValidation(t *testing.T) {
 		for range 8 {
 			add("192.0.2.1", false)
 		}
-		if !g.mustValidate(udp("192.0.2.1")) || g.mustValidate(udp("192.0.2.2")) {
+		if !g.mustValidate(udpAddr("192.0.2.1")) || g.mustValidate(udpAddr("192.0.2.2")) {
 			t.Error("a source whose room is in use must validate, and no other")
 		}
 		for i := range 6 {
 			add(fmt.Sprintf("198.51.100.%d", i), i < 3)
 		}
-		if g.mustValidate(udp("203.0.113.1")) {
+		if g.mustValidate(udpAddr("203.0.113.1")) {
 			t.Error("validated handshakes count as unvalidated ones")
 		}
 		for i := range 3 {
 			add(fmt.Sprintf("198.51.100.%d", 100+i), false)
 		}
-		if !g.mustValidate(udp("203.0.113.1")) {
+		if !g.mustValidate(udpAddr("203.0.113.1")) {
 			t.Error("above RetryAbove, a new source need not validate")
 		}
 		for _, v := range in {
 			v.fail()
 		}
 		synctest.Wait()
-		if g.mustValidate(udp("203.0.113.1")) {
+		if g.mustValidate(udpAddr("203.0.113.1")) {
 			t.Error("after the rush, a new source must still validate")
 		}
 	})
@@ -206,7 +206,7 @@ func TestGateBoundsTheRateOfUnvalidatedHandshakes(t *testing.T) {
 		g := newGate(Limits{RetryRate: 50}.withDefaults())
 		free := func() (n int) {
 			for i := range 500 {
-				if !g.mustValidate(udp(fmt.Sprintf("10.0.%d.%d", i/250, i%250))) {
+				if !g.mustValidate(udpAddr(fmt.Sprintf("10.0.%d.%d", i/250, i%250))) {
 					n++
 				}
 			}
@@ -351,7 +351,7 @@ func TestWhoMustPauseProvesNothing(t *testing.T) { // SEC-383
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 10
 		g := newGate(Limits{RetryRate: rate}.withDefaults())
-		addr := udp("192.0.2.1")
+		addr := udpAddr("192.0.2.1")
 		socket, _ := atAddress(addrPort(addr))
 		for range int(socketTerms.free) + 1 {
 			g.debts.charge(socket, time.Now())
@@ -361,7 +361,7 @@ func TestWhoMustPauseProvesNothing(t *testing.T) { // SEC-383
 				t.Fatal("one who must pause is asked to prove its address")
 			}
 		}
-		if g.mustValidate(udp("192.0.2.2")) {
+		if g.mustValidate(udpAddr("192.0.2.2")) {
 			t.Error("another one must prove its address for what the first has sent")
 		}
 		if _, err := visit(g, "192.0.2.1", false); err == nil {

@@ -243,27 +243,27 @@ func TestFramesThatChangeNothingWakeNobody(t *testing.T) {
 		waits := func() <-chan struct{} {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return s.credited
+			return s.credit.more.C()
 		}
 		before := waits()
 		for _, c := range []wire.Credit{{}, {Bytes: 1}, {Bytes: 98}, {Messages: 5}} {
 			st.write(wire.AppendCredit(nil, c))
 		}
 		settle()
-		if now := waits(); before == nil || now != before {
+		if len(sent) != 0 || waits() != before {
 			t.Error("who waits for credit was woken by too little of it")
 		}
 		st.write(wire.AppendCredit(nil, wire.Credit{Bytes: 1}))
 		settle()
-		if len(sent) != 1 || <-sent != nil || waits() != nil {
+		if len(sent) != 1 || <-sent != nil || waits() == before {
 			t.Error("the frame was not sent when there was credit for it")
 		}
 		st.write(wire.AppendEnd(nil))
 		settle()
-		<-s.arrived
+		<-s.inbox.arrived
 		st.write(join(wire.AppendEnd(nil), wire.AppendEnd(nil)))
 		settle()
-		if len(s.arrived) != 0 {
+		if len(s.inbox.arrived) != 0 {
 			t.Error("who receives was woken by an END that is not the first")
 		}
 		if s.End() == nil {

@@ -1,6 +1,9 @@
 package transport
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Limits bounds what one endpoint accepts and holds. The zero value of each
 // field means its default. The numbers come from docs/design.md, section
@@ -71,12 +74,6 @@ type Limits struct {
 	PendingBytes int
 }
 
-func or[T int | int64 | time.Duration](v *T, def T) {
-	if *v == 0 {
-		*v = def
-	}
-}
-
 // The defaults that other packages also use.
 const (
 	DefaultMaxMessage = 4 << 20
@@ -84,35 +81,35 @@ const (
 )
 
 func (l Limits) withDefaults() Limits {
-	or(&l.MaxMessage, DefaultMaxMessage)
-	or(&l.StreamsPerConnection, 1024)
-	or(&l.StreamsPerProcess, 32<<10)
-	or(&l.CallsPerIdentity, 4096)
-	or(&l.CallsPerProcess, 20_000)
-	or(&l.ConnsPerIdentity, 1024)
-	or(&l.ConnsPerProcess, 10_000)
-	or(&l.InFlightBytes, 256<<20)
-	or(&l.WindowBytes, 1<<30)
-	or(&l.CreditBytes, 1<<30)
-	or(&l.MaxCallTime, time.Minute)
-	or(&l.FirstHeader, 5*time.Second)
-	or(&l.BodyRate, 16<<10)
-	or(&l.BodyGrace, 10*time.Second)
-	or(&l.SetupTimeout, 5*time.Second)
-	or(&l.DialTimeout, 5*time.Second)
-	or(&l.IdleLeases, 256)
-	or(&l.LeaseIdle, 30*time.Second)
-	or(&l.StreamIdle, 90*time.Second)
-	or(&l.Waiters, 4096)
-	or(&l.SessionIdle, 5*time.Minute)
-	or(&l.Silence, DefaultSilence)
-	or(&l.Handshakes, 1024)
-	or(&l.HandshakesPerSource, 128)
-	or(&l.RetryAbove, 128)
-	or(&l.RetryRate, 200)
-	or(&l.RefusalRate, 2048)
-	or(&l.PendingFrames, 1024)
-	or(&l.PendingBytes, 256<<10)
+	l.MaxMessage = cmp.Or(l.MaxMessage, DefaultMaxMessage)
+	l.StreamsPerConnection = cmp.Or(l.StreamsPerConnection, 1024)
+	l.StreamsPerProcess = cmp.Or(l.StreamsPerProcess, 32<<10)
+	l.CallsPerIdentity = cmp.Or(l.CallsPerIdentity, 4096)
+	l.CallsPerProcess = cmp.Or(l.CallsPerProcess, 20_000)
+	l.ConnsPerIdentity = cmp.Or(l.ConnsPerIdentity, 1024)
+	l.ConnsPerProcess = cmp.Or(l.ConnsPerProcess, 10_000)
+	l.InFlightBytes = cmp.Or(l.InFlightBytes, 256<<20)
+	l.WindowBytes = cmp.Or(l.WindowBytes, 1<<30)
+	l.CreditBytes = cmp.Or(l.CreditBytes, 1<<30)
+	l.MaxCallTime = cmp.Or(l.MaxCallTime, time.Minute)
+	l.FirstHeader = cmp.Or(l.FirstHeader, 5*time.Second)
+	l.BodyRate = cmp.Or(l.BodyRate, 16<<10)
+	l.BodyGrace = cmp.Or(l.BodyGrace, 10*time.Second)
+	l.SetupTimeout = cmp.Or(l.SetupTimeout, 5*time.Second)
+	l.DialTimeout = cmp.Or(l.DialTimeout, 5*time.Second)
+	l.IdleLeases = cmp.Or(l.IdleLeases, 256)
+	l.LeaseIdle = cmp.Or(l.LeaseIdle, 30*time.Second)
+	l.StreamIdle = cmp.Or(l.StreamIdle, 90*time.Second)
+	l.Waiters = cmp.Or(l.Waiters, 4096)
+	l.SessionIdle = cmp.Or(l.SessionIdle, 5*time.Minute)
+	l.Silence = cmp.Or(l.Silence, DefaultSilence)
+	l.Handshakes = cmp.Or(l.Handshakes, 1024)
+	l.HandshakesPerSource = cmp.Or(l.HandshakesPerSource, 128)
+	l.RetryAbove = cmp.Or(l.RetryAbove, 128)
+	l.RetryRate = cmp.Or(l.RetryRate, 200)
+	l.RefusalRate = cmp.Or(l.RefusalRate, 2048)
+	l.PendingFrames = cmp.Or(l.PendingFrames, 1024)
+	l.PendingBytes = cmp.Or(l.PendingBytes, 256<<10)
 	return l
 }
 

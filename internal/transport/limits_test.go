@@ -153,8 +153,8 @@ func TestConnectionLimits(t *testing.T) {
 				}
 				// If all connections are busy, none makes way.
 				for _, s := range server.acceptedSessions() {
-					s.active.Add(1)
-					defer s.active.Add(-1)
+					s.usage.active.Add(1)
+					defer s.usage.active.Add(-1)
 				}
 				_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), ClassCalls)
 				if e := failure(t, err, ReasonOverloaded); !strings.Contains(e.Error(), "Limits."+test.name[:5]) {
@@ -173,8 +173,8 @@ func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 		server := w.node("orders", Limits{ConnsPerIdentity: 1})
 		mustEcho(t, w.quiet("web", Limits{}).connect(server))
 		busy := server.taken(t)
-		busy.active.Add(1)
-		defer busy.active.Add(-1)
+		busy.usage.active.Add(1)
+		defer busy.usage.active.Add(-1)
 		start := time.Now()
 		w.lose(func(packet) bool { return time.Since(start) > 3*time.Second/2 })
 		_, err := w.quiet("web", Limits{DialTimeout: time.Second}).peer(server).Session(t.Context(), ClassCalls)
@@ -192,9 +192,9 @@ func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
 		var conns []*raw
 		for range 40 {
 			conns = append(conns, w.rawClient("mallory", server))
-			server.mu.Lock()
-			n := server.accepted
-			server.mu.Unlock()
+			server.known.mu.Lock()
+			n := server.known.accepted
+			server.known.mu.Unlock()
 			// One more connection may be about to end.
 			if n > 3+1 {
 				t.Fatalf("%d connections of one identity", n)
@@ -225,7 +225,7 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		newcomer := func() *Session {
 			s := server.newSession(idle.conn, false)
 			s.shares = server.pools.shares(&Identity{Key: w.ca.Source("web").ID().String()}, s.remoteAddr)
-			s.active.Add(1)
+			s.usage.active.Add(1)
 			return s
 		}
 		a, b := newcomer(), newcomer()
@@ -236,11 +236,11 @@ func TestVictimIsChosenOnce(t *testing.T) {
 			t.Error("the same connection made way twice")
 		}
 		// a and b have no connection of their own, so nothing else removes them.
-		server.mu.Lock()
-		delete(server.sessions, a)
-		delete(server.sessions, b)
-		server.accepted = 1
-		server.mu.Unlock()
+		server.known.mu.Lock()
+		delete(server.known.sessions, a)
+		delete(server.known.sessions, b)
+		server.known.accepted = 1
+		server.known.mu.Unlock()
 		a.shares.conns.Give(1)
 		for _, s := range []*Session{a, b} {
 			s.group.Stop(ErrClosed)

@@ -98,7 +98,7 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	}
 	defer s.finish()
 	setup, routes := e.cfg.Setup()
-	if e.draining.Load() {
+	if e.drain.begun.Load() {
 		setup.State = wire.StateDraining
 	}
 	if err := s.open(&setup, routes); err != nil {
@@ -107,14 +107,14 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 	}
 	s.catchUp(&setup)
 	// A drain may have begun after Setup was called.
-	if e.draining.Load() {
+	if e.drain.begun.Load() {
 		s.announceDrain(wire.MaxVarint)
 	}
 	s.group.Go(s.acceptUni)
 	timeout := time.NewTimer(e.limits.SetupTimeout)
 	defer timeout.Stop()
 	select {
-	case <-s.setup:
+	case <-s.remote.ready:
 		s.acceptCalls()
 	case <-timeout.C:
 		s.close(wire.CodeProtocol, lateSetup)
@@ -130,7 +130,7 @@ func (s *Session) acceptCalls() {
 		if err != nil {
 			return
 		}
-		s.lastID.Store(int64(stream.StreamID()))
+		s.serving.lastID.Store(int64(stream.StreamID()))
 		if err := s.shares.streams.Take(1); err != nil {
 			s.noteShed("StreamsPerProcess", "streams exceed Limits.StreamsPerProcess: "+err.Error())
 			stream.CancelRead(quic.StreamErrorCode(wire.CodeOverloaded))

@@ -12,6 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -38,8 +39,8 @@ import (
 // calls and streams in flight and not on the connections. A peer that runs a long call and answers is
 // asked every S, because its caller must know within 2 S that it is gone.
 type liveness struct {
-	// wake holds a token when there are alerts.
-	wake chan struct{}
+	// wake is set when there are alerts.
+	wake notify.Flag
 	// looked, asked and knocks count the looks, the questions to peers and those to their hosts. Tests
 	// use them as the cost.
 	looked atomic.Uint64
@@ -50,8 +51,8 @@ type liveness struct {
 	alerts []*Session // to be looked at soon
 }
 
-// pulse is what is known of the life of a session's peer. Except for knocking, only the
-// goroutine that looks uses it.
+// pulse is how long a session's peer has been silent. Except for knocking, only the goroutine
+// that looks uses it.
 type pulse struct {
 	// due is when the session is looked at next.
 	due time.Time
@@ -76,6 +77,23 @@ type pulse struct {
 	knocking sync.Mutex
 }
 
+// vitals is what is known of the life of a session's peer, and what hints there are that it is gone.
+type vitals struct {
+	pinged atomic.Pointer[ping]
+	pulse  pulse
+	// suspected means that there is a hint that the peer is gone, fresh that a call began to last, alerted
+	// that the session waits to be looked at, and hurried that it is looked at soon anyway.
+	suspected atomic.Bool
+	fresh     atomic.Bool
+	alerted   atomic.Bool
+	hurried   atomic.Bool
+	pongAt    atomic.Int64 // last answer to a PING, on the scale of package clock
+	doubted   atomic.Bool  // the peer has been silent for too long
+	gone      atomic.Bool  // the process of the peer has ended
+	// displacedBy is the instance that announced itself at the peer's address. The peer has not answered since.
+	displacedBy atomic.Pointer[string]
+}
+
 // The times between two looks at a session, as fractions of Limits.Silence.
 const (
 	urgentPart  = 16 // an answer is due
@@ -94,17 +112,14 @@ const minLook = 5 * time.Millisecond
 // alert makes the endpoint look at the peer soon, because something is expected of it now. It
 // does nothing if the peer is looked at soon anyway.
 func (s *Session) alert() {
-	if s.hurried.Load() || s.alerted.Swap(true) {
+	if s.vitals.hurried.Load() || s.vitals.alerted.Swap(true) {
 		return
 	}
 	l := &s.endpoint.liveness
 	l.mu.Lock()
 	l.alerts = append(l.alerts, s)
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.wake.Set()
 }
 
 // lookouts is a heap of the sessions that are looked at. The first is due next.
@@ -114,19 +129,19 @@ type lookouts []*Session //nolint:recvcheck // as heap.Interface wants it
 func (q lookouts) Len() int { return len(q) }
 
 // Less implements heap.Interface.
-func (q lookouts) Less(i, j int) bool { return q[i].pulse.due.Before(q[j].pulse.due) }
+func (q lookouts) Less(i, j int) bool { return q[i].vitals.pulse.due.Before(q[j].vitals.pulse.due) }
 
 // Swap implements heap.Interface.
 func (q lookouts) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].pulse.place, q[j].pulse.place = i+1, j+1
+	q[i].vitals.pulse.place, q[j].vitals.pulse.place = i+1, j+1
 }
 
 // Push implements heap.Interface.
 func (q *lookouts) Push(x any) {
 	s, _ := x.(*Session)
 	*q = append(*q, s)
-	s.pulse.place = len(*q)
+	s.vitals.pulse.place = len(*q)
 }
 
 // Pop implements heap.Interface.
@@ -135,7 +150,7 @@ func (q *lookouts) Pop() any {
 	s := (*q)[last]
 	(*q)[last] = nil
 	*q = (*q)[:last]
-	s.pulse.place = 0
+	s.vitals.pulse.place = 0
 	return s
 }
 
@@ -150,17 +165,17 @@ func (e *Endpoint) attend(ctx context.Context) {
 	for {
 		now := time.Now()
 		l.takeAlerts(&queue, now, e.pace(urgentPart))
-		for len(queue) > 0 && !queue[0].pulse.due.After(now) {
+		for len(queue) > 0 && !queue[0].vitals.pulse.due.After(now) {
 			s := queue[0]
-			if s.pulse.pace = s.look(now); s.pulse.pace == 0 {
+			if s.vitals.pulse.pace = s.checkAlive(now); s.vitals.pulse.pace == 0 {
 				heap.Pop(&queue)
 				continue
 			}
-			s.pulse.due = now.Add(s.pulse.pace)
+			s.vitals.pulse.due = now.Add(s.vitals.pulse.pace)
 			heap.Fix(&queue, 0)
 		}
 		if len(queue) > 0 {
-			timer.Reset(max(queue[0].pulse.due.Sub(now), minLook))
+			timer.Reset(max(queue[0].vitals.pulse.due.Sub(now), minLook))
 		}
 		select {
 		case <-ctx.Done():
@@ -181,8 +196,8 @@ func (l *liveness) takeAlerts(queue *lookouts, now time.Time, urgent time.Durati
 	l.mu.Unlock()
 	for _, s := range alerts {
 		// Events from here on alert again.
-		s.alerted.Store(false)
-		p := &s.pulse
+		s.vitals.alerted.Store(false)
+		p := &s.vitals.pulse
 		if p.place == 0 {
 			p.due = now
 			heap.Push(queue, s)
@@ -200,24 +215,25 @@ func (e *Endpoint) pace(part time.Duration) time.Duration {
 	return max(e.limits.Silence/part, minLook)
 }
 
-// look looks for signs of life of the peer and returns the time until the next look. Zero
-// means not until there is an alert.
-func (s *Session) look(now time.Time) time.Duration {
+// checkAlive looks at a busy peer. It asks one that went silent for a sign of life, and closes the
+// connection if there is no answer. It returns the time until the next look. Zero means not until
+// there is an alert.
+func (s *Session) checkAlive(now time.Time) time.Duration {
 	e := s.endpoint
 	e.liveness.looked.Add(1)
 	// Events from here on alert.
-	s.hurried.Store(false)
-	p := &s.pulse
-	streams := s.streams.Load()
-	calls := s.dialed && s.active.Load() > streams
-	suspected := s.suspected.Swap(false)
+	s.vitals.hurried.Store(false)
+	p := &s.vitals.pulse
+	streams := s.usage.streams.Load()
+	calls := s.dialed && s.usage.active.Load() > streams
+	suspected := s.vitals.suspected.Swap(false)
 	if s.ended() || !calls && streams == 0 && p.asked == 0 && !suspected {
 		p.watched = false
 		return 0
 	}
 	stats := s.conn.ConnectionStats()
-	s.listen(now, &stats)
-	if s.fresh.Swap(false) {
+	s.hear(now, &stats)
+	if s.vitals.fresh.Swap(false) {
 		p.answered = 0
 	}
 	if !s.judge(&stats, calls, suspected) {
@@ -225,7 +241,7 @@ func (s *Session) look(now time.Time) time.Duration {
 	}
 	switch {
 	case p.asked != 0, stats.PacketsSent != p.sent, calls && p.answered < easyAfter:
-		s.hurried.Store(true)
+		s.vitals.hurried.Store(true)
 		return e.pace(urgentPart)
 	case calls:
 		return e.pace(easyPart)
@@ -233,9 +249,9 @@ func (s *Session) look(now time.Time) time.Duration {
 	return min(e.pace(patientPart), max(s.patience(false, 0)-p.silent, e.pace(urgentPart)))
 }
 
-// listen notes whether the peer was heard since the last look.
-func (s *Session) listen(now time.Time, stats *quic.ConnectionStats) {
-	p := &s.pulse
+// hear notes whether the peer was heard since the last look.
+func (s *Session) hear(now time.Time, stats *quic.ConnectionStats) {
+	p := &s.vitals.pulse
 	awake := min(now.Sub(p.looked), 2*p.pace)
 	p.looked = now
 	if stats.PacketsReceived == p.received && p.watched {
@@ -244,24 +260,24 @@ func (s *Session) listen(now time.Time, stats *quic.ConnectionStats) {
 	}
 	if p.asked != 0 {
 		p.answered++
-		s.displacedBy.Store(nil)
+		s.vitals.displacedBy.Store(nil)
 	}
 	p.received, p.sent, p.silent, p.asked = stats.PacketsReceived, stats.PacketsSent, 0, 0
 	// The peer may have been silent since it answered.
 	if p.watched {
-		p.silent = min(max(time.Duration(clock.Of(now)-s.pongAt.Load()), 0), awake)
+		p.silent = min(max(time.Duration(clock.Of(now)-s.vitals.pongAt.Load()), 0), awake)
 	}
 	p.watched = true
 	// If there is a hint that the peer was displaced, packets may be from before it: only an answer counts.
-	if s.displacedBy.Load() == nil {
-		s.doubted.Store(false)
+	if s.vitals.displacedBy.Load() == nil {
+		s.vitals.doubted.Store(false)
 	}
 }
 
 // judge asks the peer, doubts it or gives it up, depending on how long it has been silent. It
 // reports false if the peer was given up.
 func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool {
-	p, silence := &s.pulse, s.endpoint.limits.Silence
+	p, silence := &s.vitals.pulse, s.endpoint.limits.Silence
 	pto := stats.SmoothedRTT + max(4*stats.MeanDeviation, time.Millisecond) + maxAckDelay
 	sent := stats.PacketsSent - p.sent
 	switch since := p.silent - p.asked; {
@@ -278,8 +294,8 @@ func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool
 		s.close(wire.CodeDeadline, fmt.Sprintf("no sign of life for %v (Limits.Silence is %v)", p.silent.Round(time.Millisecond), silence))
 		return false
 	case since >= max(silence/4, 2*pto):
-		if by := s.displacedBy.Load(); by != nil {
-			s.gone.Store(true)
+		if by := s.vitals.displacedBy.Load(); by != nil {
+			s.vitals.gone.Store(true)
 			s.close(wire.CodeDeadline, "the process is gone: it does not answer, and "+*by+" is at its address now")
 			return false
 		}
@@ -309,7 +325,7 @@ func (s *Session) patience(calls bool, sent uint64) time.Duration {
 		// More than an acknowledgment was sent.
 		return silence / 8
 	case calls:
-		return silence / 8 << min(s.pulse.answered, 3)
+		return silence / 8 << min(s.vitals.pulse.answered, 3)
 	case s.dialed:
 		return silence
 	}
@@ -320,7 +336,7 @@ func (s *Session) patience(calls bool, sent uint64) time.Duration {
 // suspect makes the endpoint ask the peer for a sign of life now, because there is a hint
 // that it is gone.
 func (s *Session) suspect() {
-	s.suspected.Store(true)
+	s.vitals.suspected.Store(true)
 	s.alert()
 }
 
@@ -336,18 +352,18 @@ func (s *Session) ask() {
 // listens at any port but the one that it opened for the connection, so the host of such a peer
 // is asked only if it is this host.
 func (s *Session) knock() {
-	if !s.dialed && !sameHost(s.conn.RemoteAddr(), s.conn.LocalAddr()) || !s.pulse.knocking.TryLock() {
+	if !s.dialed && !sameHost(s.conn.RemoteAddr(), s.conn.LocalAddr()) || !s.vitals.pulse.knocking.TryLock() {
 		return
 	}
 	s.endpoint.liveness.knocks.Add(1)
 	if !s.group.Go(func(ctx context.Context) {
-		defer s.pulse.knocking.Unlock()
+		defer s.vitals.pulse.knocking.Unlock()
 		if s.endpoint.knock(ctx, addrPort(s.conn.RemoteAddr())) {
-			s.gone.Store(true)
+			s.vitals.gone.Store(true)
 			s.close(wire.CodeDeadline, "the process is gone: nobody listens at its port, says its host")
 		}
 	}) {
-		s.pulse.knocking.Unlock()
+		s.vitals.pulse.knocking.Unlock()
 	}
 }
 
@@ -359,12 +375,12 @@ func sameHost(a, b net.Addr) bool {
 
 // doubt marks the peer as doubtful and lets its calls go elsewhere.
 func (s *Session) doubt() {
-	s.doubted.Store(true)
+	s.vitals.doubted.Store(true)
 	s.leases.moveOn()
 }
 
 // Gone reports whether the process of the peer has ended, as [ErrGone] says.
-func (s *Session) Gone() bool { return s.gone.Load() }
+func (s *Session) Gone() bool { return s.vitals.gone.Load() }
 
 // Doubtful reports whether the peer has been silent for unusually long. It may still be alive.
-func (s *Session) Doubtful() bool { return s.doubted.Load() }
+func (s *Session) Doubtful() bool { return s.vitals.doubted.Load() }

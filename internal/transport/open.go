@@ -30,20 +30,20 @@ var errCredit = fmt.Errorf("streams of one connection may grant %d bytes of cred
 // share of Limits.CreditBytes.
 func (s *Session) reserve(from, to uint64) error {
 	more, err := int64(min(to, maxCredit+1)-from), errCredit
-	if s.credit.Add(more) <= maxCredit {
+	if s.usage.credit.Add(more) <= maxCredit {
 		if err = s.shares.credit.Take(beyondLeast(to) - beyondLeast(from)); err == nil {
 			return nil
 		}
 		err = fmt.Errorf("streams exceed Limits.CreditBytes: %w", err)
 		s.noteShed("CreditBytes", err.Error())
 	}
-	s.credit.Add(-more)
+	s.usage.credit.Add(-more)
 	return &Error{Reason: ReasonLimit, Peer: s.remoteAddr, NotProcessed: true, Err: err}
 }
 
 // unreserve gives back room that reserve made.
 func (s *Session) unreserve(from, to uint64) {
-	s.credit.Add(int64(to) - int64(from))
+	s.usage.credit.Add(int64(to) - int64(from))
 	s.shares.credit.Give(beyondLeast(from) - beyondLeast(to))
 }
 
@@ -53,15 +53,15 @@ func (s *Session) Open(ctx context.Context, h *wire.Headers) (*Stream, error) {
 	if err := s.reserve(0, h.Credit.Bytes); err != nil {
 		return nil, err
 	}
-	s.streams.Add(1)
+	s.usage.streams.Add(1)
 	s.alert()
 	st, err := s.openStream(ctx, h)
-	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.streams.Add(-1); s.release() }) {
+	if err == nil && !s.group.Go(func(context.Context) { st.read(); s.usage.streams.Add(-1); s.release() }) {
 		err = s.lost(nil, false)
 	}
 	if err != nil {
 		s.unreserve(h.Credit.Bytes, 0)
-		s.streams.Add(-1)
+		s.usage.streams.Add(-1)
 		s.release()
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 		return nil, err
 	}
 	st := s.newStream(quicStream, &sendSide{stream: quicStream})
-	st.granted, st.reserved = h.Credit, h.Credit.Bytes
+	st.grant.left, st.grant.reserved = h.Credit, h.Credit.Bytes
 	if h.MaxMessage > 0 {
 		st.maxMessage = int(h.MaxMessage)
 	}
@@ -109,7 +109,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 		st.maxMessage = route.MaxMessage
 	}
 	st.Headers = c.Headers.Clone()
-	st.credit = st.Headers.Credit
+	st.credit.left = st.Headers.Credit
 
 	refusal := s.enter(&c.Headers)
 	if refusal != nil && refusal != drainStatus {
@@ -117,12 +117,12 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	}
 	defer s.leave(refusal)
 	if route.Lasting {
-		e.lasting.Add(1)
-		defer e.lasting.Add(-1)
+		e.drain.lasting.Add(1)
+		defer e.drain.lasting.Add(-1)
 	}
-	s.used.Store(clock.Of(now))
-	s.streams.Add(1)
-	defer s.streams.Add(-1)
+	s.usage.used.Store(clock.Of(now))
+	s.usage.streams.Add(1)
+	defer s.usage.streams.Add(-1)
 	c.Session.alert()
 	if s.admit(&route, refusal); route.Refuse != nil {
 		st.Finish(route.Refuse)
@@ -146,7 +146,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	returned = true
 	c.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	reading.Wait()
-	if st.refused {
+	if st.ending.refused {
 		c.refuse(costRefused)
 	}
 	return nil

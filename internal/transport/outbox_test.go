@@ -29,10 +29,10 @@ func (o *outbox) waiting() int {
 // taken returns the one session that the node has accepted.
 func (n *node) taken(t *testing.T) *Session {
 	t.Helper()
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.known.mu.Lock()
+	defer n.known.mu.Unlock()
 	var found *Session
-	for s := range n.sessions {
+	for s := range n.known.sessions {
 		if !s.dialed {
 			if found != nil {
 				t.Fatal("more than one connection was accepted")

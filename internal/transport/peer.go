@@ -5,13 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -24,7 +24,7 @@ type Peer struct {
 	key      peerKey
 	// conf is what the last call of Endpoint.Peer gave.
 	conf  atomic.Pointer[PeerConfig]
-	refs  int // guarded by endpoint.mu
+	refs  int // guarded by endpoint.known.mu
 	slots [2]slot
 	// said holds the tags that the peer announced last, on any connection.
 	said atomic.Pointer[[]string]
@@ -77,12 +77,12 @@ type PeerConfig struct {
 // Peer, which uses conf from then on. The caller must call [Peer.Release].
 func (e *Endpoint) Peer(identity, addr string, conf PeerConfig) *Peer {
 	key := peerKey{identity, addr}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	p := e.peers[key]
+	e.known.mu.Lock()
+	defer e.known.mu.Unlock()
+	p := e.known.peers[key]
 	if p == nil {
 		p = &Peer{endpoint: e, key: key}
-		e.peers[key] = p
+		e.known.peers[key] = p
 	}
 	p.conf.Store(&conf)
 	p.refs++
@@ -92,10 +92,10 @@ func (e *Endpoint) Peer(identity, addr string, conf PeerConfig) *Peer {
 // Release drops a reference to the peer. Its connections end when they are idle.
 func (p *Peer) Release() {
 	e := p.endpoint
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.known.mu.Lock()
+	defer e.known.mu.Unlock()
 	if p.refs--; p.refs == 0 {
-		delete(e.peers, p.key)
+		delete(e.known.peers, p.key)
 	}
 }
 
@@ -144,7 +144,7 @@ func (p *Peer) Probe() {
 func (p *Peer) Expect(instance string) {
 	for class := range p.slots {
 		s := p.slots[class].session.Load()
-		if s == nil || s.ended() || s.remote.Instance == "" || strings.HasPrefix(instance, s.remote.Instance) {
+		if s == nil || s.ended() || s.remote.setup.Instance == "" || strings.HasPrefix(instance, s.remote.setup.Instance) {
 			continue
 		}
 		s.retire(wire.CodeNone)
@@ -196,7 +196,7 @@ func (p *Peer) Connect(class Class) (*Dial, error) {
 	if slot.dialing != nil {
 		return slot.dialing, nil
 	}
-	if s := slot.session.Load(); s != nil && !s.ended() && !s.retired.Load() {
+	if s := slot.session.Load(); s != nil && !s.ended() && !s.life.retired.Load() {
 		if s.usable() {
 			d := &Dial{began: time.Now(), done: make(chan struct{}), session: s}
 			close(d.done)
@@ -228,12 +228,12 @@ func (p *Peer) run(ctx context.Context, slot *slot, d *Dial) {
 		// A silent peer is not dialed again before as long as it took to notice the silence. A
 		// refusal costs nothing and comes at once.
 		now := time.Now()
-		pause := backoff(slot.failures, backoffMax)
+		slot.failures++
+		pause := pauses(backoffMax).Pause(slot.failures)
 		if !errors.Is(d.err, errRefused) {
 			pause = max(pause, now.Sub(d.began))
 		}
 		slot.last, slot.failed, slot.until = d.err, now, now.Add(pause)
-		slot.failures++
 	}
 	slot.mu.Unlock()
 	close(d.done)
@@ -255,15 +255,9 @@ const (
 	backoffMax  = 30 * time.Second
 )
 
-// backoff returns a random time between d/2 and d, where d is the smaller of
-// backoffBase·1.6^n and most.
-func backoff(n int, most time.Duration) time.Duration {
-	d := float64(backoffBase)
-	for range min(n, 64) {
-		d *= 1.6
-	}
-	d = min(d, float64(most))
-	return time.Duration(d/2 + rand.Float64()*d/2) //nolint:gosec // jitter is not a secret
+// pauses returns the pauses between dials, which grow from backoffBase to most.
+func pauses(most time.Duration) backoff.Backoff {
+	return backoff.Backoff{Least: backoffBase, Most: most, Factor: 1.6}
 }
 
 // refusedRetry is the longest pause between two dials of an address where nobody listens:
@@ -278,11 +272,11 @@ func (p *Peer) dialPatiently(ctx context.Context) (*Session, error) {
 	var said error
 	again := false
 	began := time.Now()
-	for try := 0; ; try++ {
+	for try := 1; ; try++ {
 		attempt, cancel := context.WithTimeoutCause(ctx, p.endpoint.limits.DialTimeout, p.silence())
 		s, err := p.endpoint.dial(attempt, p, again)
 		cancel()
-		pause := backoff(try, time.Second)
+		pause := pauses(time.Second).Pause(try)
 		switch te, ok := errors.AsType[*Error](err); {
 		case !ok:
 			// The dial succeeded.
@@ -296,11 +290,7 @@ func (p *Peer) dialPatiently(ctx context.Context) (*Session, error) {
 			return nil, err
 		}
 		said = err
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if backoff.Sleep(ctx, pause) != nil {
 			return nil, said
 		}
 	}

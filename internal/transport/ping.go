@@ -23,10 +23,10 @@ var errPinging = errors.New("a ping is under way")
 // Limits.Silence, and fails at once while another Ping of the session is in flight.
 func (s *Session) Ping(ctx context.Context) error {
 	p := &ping{token: uint64(clock.Now()) & wire.MaxVarint, answered: make(chan struct{})}
-	if !s.pinged.CompareAndSwap(nil, p) {
+	if !s.vitals.pinged.CompareAndSwap(nil, p) {
 		return errPinging
 	}
-	defer s.pinged.CompareAndSwap(p, nil)
+	defer s.vitals.pinged.CompareAndSwap(p, nil)
 	s.control.send(func(b []byte) []byte { return wire.AppendPing(b, wire.KindPing, p.token) })
 	t := time.NewTimer(s.endpoint.limits.Silence)
 	defer t.Stop()
@@ -44,8 +44,8 @@ func (s *Session) Ping(ctx context.Context) error {
 
 // ponged notes the answer to a PING.
 func (s *Session) ponged(token uint64) {
-	s.pongAt.Store(clock.Now())
-	if p := s.pinged.Load(); p != nil && p.token == token && s.pinged.CompareAndSwap(p, nil) {
+	s.vitals.pongAt.Store(clock.Now())
+	if p := s.vitals.pinged.Load(); p != nil && p.token == token && s.vitals.pinged.CompareAndSwap(p, nil) {
 		close(p.answered)
 	}
 }

@@ -27,11 +27,11 @@ func (c *Call) readHeaders(first bool) error {
 			if err := c.fr.skip(h.Length); err != nil {
 				return err
 			}
-			if c.restedSince < c.Session.endpoint.unusedSince() {
+			if c.rest.began < c.Session.endpoint.unusedSince() {
 				return errRested
 			}
 			// No call has begun, so the rest goes on.
-			c.rest.begin(c.restedSince)
+			c.rest.begin(c.rest.began)
 			continue
 		}
 		if h.Length > wire.MaxHeader {

@@ -271,7 +271,7 @@ func TestLocalhost(t *testing.T) {
 			onThisHost := func(addr string) nodeOption {
 				return func(c *Config) {
 					_ = c.Conn.Close()
-					c.Conn, _ = listener(t, "udp", addr)
+					c.Conn = listener(t, addr)
 					c.Resolver = both()
 				}
 			}

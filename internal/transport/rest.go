@@ -10,11 +10,19 @@ import (
 // or by the janitor, which closes the stream. since is 0 while a call is in flight,
 // restOver once the janitor has ended the rest, and otherwise one more than the second
 // in which the rest began.
-type rest struct{ since atomic.Int64 }
+type rest struct {
+	since atomic.Int64
+	// began is the second in which the rest began. Only a call ends the rest, whatever else has
+	// come since. Only the goroutine that reads the stream uses it.
+	began int64
+}
 
 const restOver = -1
 
-func (r *rest) begin(second int64) { r.since.Store(second + 1) }
+func (r *rest) begin(second int64) {
+	r.began = second
+	r.since.Store(second + 1)
+}
 
 // end ends the rest for the next call, and reports whether the stream may go on.
 func (r *rest) end() bool {

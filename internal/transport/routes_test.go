@@ -112,8 +112,8 @@ func TestRoutesOfClientsAreIgnored(t *testing.T) { // SEC-122
 		r.send(wire.AppendPing(nil, wire.KindPing, 7))
 		r.await(wire.KindPong)
 		for _, s := range server.acceptedSessions() {
-			if s.routes.parts.Load() != nil {
-				t.Errorf("%d routes of a client are held", s.routes.held)
+			if s.remote.routes.parts.Load() != nil {
+				t.Errorf("%d routes of a client are held", s.remote.routes.held)
 			}
 		}
 		r.mustEcho()

@@ -74,10 +74,8 @@ type Call struct {
 	heard bool
 	// odd means that the call is the second, fourth, ... on the stream.
 	odd bool
-	// rest is how a CALLS stream waits between calls. restedSince is the second in which it began
-	// to wait; only a call ends the wait, whatever else has come since.
-	rest        rest
-	restedSince int64
+	// rest is how a CALLS stream waits between calls.
+	rest rest
 	// found is the route of the call. It is kept here because a pointer to it outlives Find.
 	found Route
 	// early points to found until the message has been received or declined.
@@ -91,7 +89,7 @@ func (c *Call) Canceled() context.Context { return c.stream.Context() }
 
 // Handlers returns the context that ends, with a cause, when the endpoint
 // cancels handlers that still run.
-func (s *Session) Handlers() context.Context { return s.endpoint.handlers }
+func (s *Session) Handlers() context.Context { return s.endpoint.drain.handlers }
 
 // serveStream serves one stream of the peer to its end, then lets the peer open
 // another in its place.
@@ -136,13 +134,12 @@ func (s *Session) serveStream(stream *quic.Stream) {
 // serveAll handles the calls of a CALLS stream, one after another.
 func (c *Call) serveAll() error {
 	s := c.Session
-	s.resting.add(c)
-	defer s.resting.remove(c)
+	s.serving.resting.add(c)
+	defer s.serving.resting.remove(c)
 	for first := true; ; first = false {
 		again, err := c.serve(first)
 		if again {
-			c.restedSince = s.endpoint.seconds.Load()
-			c.rest.begin(c.restedSince)
+			c.rest.begin(s.endpoint.seconds.Load())
 			continue
 		}
 		// A failed write ends the reading side, so err only says that we gave up.
@@ -247,8 +244,8 @@ func (c *Call) serve(first bool) (again bool, err error) {
 func (s *Session) enter(h *wire.HeadersView) (refusal *wire.Status) {
 	e := s.endpoint
 	e.begin()
-	running := s.active.Add(1)
-	if e.refusing.Load() {
+	running := s.usage.active.Add(1)
+	if e.drain.refusing.Load() {
 		return drainStatus
 	}
 	if err := s.shares.calls.Take(1); err != nil {
@@ -277,11 +274,11 @@ func (s *Session) leave(refusal *wire.Status) {
 // does not count as a running call: a stream has one such reply at most.
 func (s *Session) stay() {
 	s.endpoint.begin()
-	s.active.Add(1)
+	s.usage.active.Add(1)
 }
 
 func (s *Session) left() {
-	s.active.Add(-1)
+	s.usage.active.Add(-1)
 	s.endpoint.end()
 }
 

@@ -83,9 +83,9 @@ func (s *shares) release() {
 // is none, an unused connection makes way, of the same peer or of a peer that has more
 // of them, see victimLocked.
 func (e *Endpoint) admitSession(s *Session) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
+	e.known.mu.Lock()
+	defer e.known.mu.Unlock()
+	if e.known.closed {
 		return false
 	}
 	if err := s.shares.conns.Take(1); err != nil {
@@ -93,13 +93,13 @@ func (e *Endpoint) admitSession(s *Session) bool {
 		if victim == nil {
 			return false
 		}
-		victim.evicted = true
+		victim.serving.evicted = true
 		e.group.Go(func(context.Context) { victim.close(wire.CodeOverloaded, "too many connections") })
 		s.shares.conns.Add(1)
 	}
-	e.accepted++
-	s.admitted = true
-	e.sessions[s] = struct{}{}
+	e.known.accepted++
+	s.serving.admitted = true
+	e.known.sessions[s] = struct{}{}
 	return true
 }
 
@@ -108,8 +108,8 @@ func (e *Endpoint) admitSession(s *Session) bool {
 // of the peer that has the most connections.
 func (e *Endpoint) victimLocked(of *share.Holder, why error) *Session {
 	var victim *Session
-	for s := range e.sessions {
-		if s.dialed || s.evicted || s.active.Load() > 0 {
+	for s := range e.known.sessions {
+		if s.dialed || s.serving.evicted || s.usage.active.Load() > 0 {
 			continue
 		}
 		theirs := s.shares.conns
@@ -117,7 +117,7 @@ func (e *Endpoint) victimLocked(of *share.Holder, why error) *Session {
 			continue
 		}
 		if victim == nil || theirs.Held() > victim.shares.conns.Held() ||
-			theirs.Held() == victim.shares.conns.Held() && s.used.Load() < victim.used.Load() {
+			theirs.Held() == victim.shares.conns.Held() && s.usage.used.Load() < victim.usage.used.Load() {
 			victim = s
 		}
 	}

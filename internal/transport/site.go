@@ -16,20 +16,20 @@ type site struct {
 // is gone, unless the address is that of a load balancer. The peers of those sessions are
 // therefore asked for a sign of life, and the sessions end if there is no answer.
 func (e *Endpoint) settle(s *Session) {
-	name := s.remote.Instance
+	name := s.remote.setup.Instance
 	var displaced []*Session
-	e.mu.Lock()
-	for _, other := range e.sites[s.site] {
-		if a, b := other.remote.Instance, s.remote.Instance; a != "" && b != "" && a != b {
+	e.known.mu.Lock()
+	for _, other := range e.known.sites[s.site] {
+		if a, b := other.remote.setup.Instance, s.remote.setup.Instance; a != "" && b != "" && a != b {
 			displaced = append(displaced, other)
 		}
 	}
-	if _, known := e.sessions[s]; known {
-		e.sites[s.site] = append(e.sites[s.site], s)
+	if _, known := e.known.sessions[s]; known {
+		e.known.sites[s.site] = append(e.known.sites[s.site], s)
 	}
-	e.mu.Unlock()
+	e.known.mu.Unlock()
 	for _, other := range displaced {
-		other.displacedBy.Store(&name)
+		other.vitals.displacedBy.Store(&name)
 		other.doubt()
 		other.suspect()
 	}
@@ -37,10 +37,10 @@ func (e *Endpoint) settle(s *Session) {
 
 // leaveLocked removes a session that has ended from its site.
 func (e *Endpoint) leaveLocked(s *Session) {
-	left := slices.DeleteFunc(e.sites[s.site], func(other *Session) bool { return other == s })
+	left := slices.DeleteFunc(e.known.sites[s.site], func(other *Session) bool { return other == s })
 	if len(left) == 0 {
-		delete(e.sites, s.site)
+		delete(e.known.sites, s.site)
 		return
 	}
-	e.sites[s.site] = left
+	e.known.sites[s.site] = left
 }

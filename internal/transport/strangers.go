@@ -27,8 +27,6 @@ type connID struct {
 }
 
 const (
-	// headerForm is set in the first byte of a packet of a handshake (RFC 8999, section 5.1).
-	headerForm = 0x80
 	// packetType is zero in the first byte of a datagram that begins with an Initial packet
 	// (RFC 9000, section 17.2).
 	packetType = 0x30

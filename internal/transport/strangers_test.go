@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/net/ipv4"
 
+	"github.com/linkmesh/link/internal/udp"
 	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as above
 )
@@ -68,7 +70,8 @@ func TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds(t *testing.T) { // SE
 			}
 			defer in.Close()
 			dropped := 0
-			conn := sturdySocket(kind(in), nil, nil, func(string, string) { dropped++ })
+			met := newStrangers(func(string, string) { dropped++ })
+			conn := udp.New(kind(in), udp.Config{Logger: slog.New(slog.DiscardHandler), Admit: met.admits})
 			out, err := net.Dial("udp", in.LocalAddr().String())
 			if err != nil {
 				t.Fatal(err)
@@ -82,7 +85,9 @@ func TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds(t *testing.T) { // SE
 					ms[i].Buffers, ms[i].OOB = [][]byte{make([]byte, 1500)}, make([]byte, 128)
 				}
 				n := 1
-				if b, ok := conn.(batchConn); ok {
+				if b, ok := conn.(interface {
+					ReadBatch(ms []ipv4.Message, flags int) (int, error)
+				}); ok {
 					n, err = b.ReadBatch(ms, 0)
 				} else {
 					ms[0].N, _, err = conn.ReadFrom(ms[0].Buffers[0])
@@ -157,25 +162,28 @@ func TestHandshakesThatOnePlaceBeginsAreBounded(t *testing.T) { // SEC-389
 		}
 		// Forging an address only makes its host validate it.
 		for range 10 * startBurst {
-			g.mustValidate(udp("10.1.0.3"))
+			g.mustValidate(udpAddr("10.1.0.3"))
 			if err := begin("10.1.0.3", false); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if !g.mustValidate(udp("10.1.0.3")) {
+		if !g.mustValidate(udpAddr("10.1.0.3")) {
 			t.Error("an address from which many handshakes begin need not be validated")
 		}
 		if err := begin("10.1.0.3", true); err != nil {
 			t.Errorf("the host whose address was forged: %v", err)
 		}
 		for i := range 2 * maxStarters {
-			_ = g.mustValidate(udp(netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)}).String()))
+			_ = g.mustValidate(udpAddr(netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)}).String()))
 		}
 		if n := g.started.seen.Len(); n != maxStarters || len(g.started.of) != n {
 			t.Errorf("%d places are remembered, want %d", n, maxStarters)
 		}
 	})
 }
+
+// headerForm is set in the first byte of a packet of a handshake (RFC 8999, section 5.1).
+const headerForm = 0x80
 
 // TestTheLongestChainsAreShown checks that the bounds on datagrams leave room for the longest chains
 // on both sides, even if every third packet of a handshake is lost.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -25,39 +26,65 @@ type Stream struct {
 	stream     *quic.Stream
 	fr         frameReader
 	maxMessage int
-
-	// writeMu guards frames, closed and the order of what is written.
-	writeMu turnstile
-	frames  []byte
-	// closed means that END is sent.
-	closed bool
-	out    *sendSide
-	// untold means that there is credit in unsaid.
-	untold atomic.Bool
+	out        *sendSide
+	writing    writing
 
 	mu     sync.Mutex // guards the fields below
-	credit wire.Credit
-	// credited is closed when there may be credit for a waiter. It is nil if nobody waits.
-	credited chan struct{}
-	// wanted is the least credit that a waiter needs.
+	credit sendCredit
+	grant  grant
+	inbox  inbox
+	ending ending
+}
+
+// writing is what goes out on a stream.
+type writing struct {
+	// mu guards frames, closed and the order of what is written.
+	mu     turnstile
+	frames []byte
+	// closed means that END is sent.
+	closed bool
+	// untold means that there is credit in grant.unsaid.
+	untold atomic.Bool
+}
+
+// sendCredit is what the peer has granted.
+type sendCredit struct {
+	left wire.Credit
+	// more wakes those who wait for credit when there may be some for one of them.
+	more notify.Broadcast
+	// wanted is the least credit that a waiter needs, or allCredit if nobody waits.
 	wanted wire.Credit
-	// granted is what the peer may still send, and unsaid the part that it has not been told of.
-	granted wire.Credit
-	unsaid  wire.Credit
+}
+
+// grant is what the peer was granted.
+type grant struct {
+	// left is what the peer may still send, and unsaid the part that it has not been told of.
+	left   wire.Credit
+	unsaid wire.Credit
 	// reserved is how many bytes of credit there is room for.
 	reserved uint64
-	queue    []Frame
+}
+
+// inbox holds the frames that wait for Recv.
+type inbox struct {
+	queue []Frame
 	// pending counts the bytes of uncredited frames in queue, and plain the frames.
 	pending int
 	plain   int
 	// unread counts the bytes of credited frames in queue, which still count as credit.
 	unread int
-	// arrived holds a token when queue or end has changed.
-	arrived chan struct{}
+	// arrived is set when queue or ending has changed.
+	arrived notify.Flag
+	// settled means that the queue no longer counts in shares.bytes.
+	settled bool
+}
+
+// ending is how a stream ends.
+type ending struct {
 	// status is the peer's STATUS, once it has arrived.
 	status *wire.Status
-	// end is why there are no more frames: io.EOF after a clean end.
-	end error
+	// why is why there are no more frames: io.EOF after a clean end.
+	why error
 	// noMore means that the peer has sent END: only CREDIT and STATUS may follow.
 	noMore bool
 	// refused means that the stream was reset because the peer asked for too much or broke the
@@ -65,13 +92,11 @@ type Stream struct {
 	refused bool
 	// answered means that the peer has sent a frame: if we opened the stream, a handler runs.
 	answered bool
-	// settled means that the queue no longer counts in shares.bytes.
-	settled bool
 	// finished means that our STATUS is about to be written, or is written.
 	finished bool
 	onEnd    func()
-	// tellEnd runs onEnd.
-	tellEnd sync.Once
+	// told runs onEnd.
+	told sync.Once
 }
 
 // Frame is one frame of a pattern. Its receiver owns Body.
@@ -84,7 +109,10 @@ type Frame struct {
 func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
 	return &Stream{
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
-		out: out, arrived: make(chan struct{}, 1), writeMu: make(turnstile, 1),
+		out:     out,
+		writing: writing{mu: make(turnstile, 1)},
+		credit:  sendCredit{wanted: allCredit()},
+		inbox:   inbox{arrived: notify.NewFlag()},
 	}
 }
 
@@ -94,17 +122,10 @@ func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
 // learns of the end. mu must not be held.
 func (st *Stream) noteEnd() {
 	st.mu.Lock()
-	onEnd := st.onEnd
+	onEnd := st.ending.onEnd
 	st.mu.Unlock()
 	if onEnd != nil {
-		st.tellEnd.Do(onEnd)
-	}
-}
-
-func (st *Stream) wake() {
-	select {
-	case st.arrived <- struct{}{}:
-	default:
+		st.ending.told.Do(onEnd)
 	}
 }
 
@@ -115,14 +136,14 @@ const frameCost = 64
 func (st *Stream) Status() *wire.Status {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.status
+	return st.ending.status
 }
 
 // End returns why no more frames come: io.EOF after the peer's clean end. It
 // returns nil while frames may come.
 func (st *Stream) End() error {
 	st.mu.Lock()
-	end, over := st.endLocked(), st.end != nil
+	end, over := st.endLocked(), st.ending.why != nil
 	st.mu.Unlock()
 	if over {
 		st.noteEnd()
@@ -133,18 +154,18 @@ func (st *Stream) End() error {
 // endLocked returns the end as a receiver sees it. If we opened the stream, END is not the
 // end, because a STATUS follows.
 func (st *Stream) endLocked() error {
-	if st.end == nil && st.noMore && !st.Session.dialed {
+	if st.ending.why == nil && st.ending.noMore && !st.Session.dialed {
 		return io.EOF
 	}
-	return st.end
+	return st.ending.why
 }
 
 // owedLocked returns how many bytes of credited frames the peer may still send, or has sent
 // and nobody has received.
 func (st *Stream) owedLocked() uint64 {
-	owed := st.granted.Bytes
-	if !st.settled {
-		owed += uint64(st.unread)
+	owed := st.grant.left.Bytes
+	if !st.inbox.settled {
+		owed += uint64(st.inbox.unread)
 	}
 	return owed
 }
@@ -152,9 +173,9 @@ func (st *Stream) owedLocked() uint64 {
 // returnLocked gives room back when at most half of it is owed. A receiver that grants again
 // what it has read, a part at a time, keeps its room and can always grant it again.
 func (st *Stream) returnLocked() {
-	if owed := st.owedLocked(); owed <= st.reserved/2 && st.reserved > 0 {
-		st.Session.unreserve(st.reserved, owed)
-		st.reserved = owed
+	if owed := st.owedLocked(); owed <= st.grant.reserved/2 && st.grant.reserved > 0 {
+		st.Session.unreserve(st.grant.reserved, owed)
+		st.grant.reserved = owed
 	}
 }
 
@@ -162,9 +183,9 @@ func (st *Stream) returnLocked() {
 // after those already sent. Grant still works, because the end is a frame of its own; the
 // FIN of the stream waits until the peer's side has ended.
 func (st *Stream) CloseSend() error {
-	st.writeMu.Lock()
-	again := st.closed
-	st.closed = true
+	st.writing.mu.Lock()
+	again := st.writing.closed
+	st.writing.closed = true
 	st.unlock()
 	if again {
 		return nil
@@ -181,14 +202,14 @@ func (st *Stream) CloseSend() error {
 // discarded.
 func (st *Stream) finish(status *wire.Status) {
 	st.mu.Lock()
-	st.finished = true
+	st.ending.finished = true
 	st.mu.Unlock()
 	if st.write(context.Background(), func(b []byte) []byte { return wire.AppendStatus(b, status, wire.FlagLast) }) != nil {
 		// The peer is gone, or did not take the STATUS in time.
 		st.out.reset(wire.CodeCanceled)
 		return
 	}
-	st.writeMu.Lock()
+	st.writing.mu.Lock()
 	// Close fails only if the peer is gone.
 	_ = st.stream.Close()
 	st.unlock()
@@ -214,9 +235,9 @@ func (st *Stream) Canceled() context.Context { return st.stream.Context() }
 // Draining returns a channel that is closed when either side drains.
 func (st *Stream) Draining() <-chan struct{} {
 	if st.Session.dialed {
-		return st.Session.draining
+		return st.Session.goodbye.said
 	}
-	return st.Session.endpoint.drainDone
+	return st.Session.endpoint.drain.started
 }
 
 // Quiet returns a channel that is closed, on the serving side, when the node drains and only
@@ -224,9 +245,9 @@ func (st *Stream) Draining() <-chan struct{} {
 // channel as Draining.
 func (st *Stream) Quiet() <-chan struct{} {
 	if st.Session.dialed {
-		return st.Session.draining
+		return st.Session.goodbye.said
 	}
-	return st.Session.endpoint.quiet
+	return st.Session.endpoint.drain.quiet
 }
 
 // OnEnd runs f once the peer's side has ended, or at once if it already has. f runs before
@@ -234,8 +255,8 @@ func (st *Stream) Quiet() <-chan struct{} {
 // OnEnd may be called at most once per stream, before any of them.
 func (st *Stream) OnEnd(f func()) {
 	st.mu.Lock()
-	if st.end == nil {
-		st.onEnd = f
+	if st.ending.why == nil {
+		st.ending.onEnd = f
 		f = nil
 	}
 	st.mu.Unlock()

@@ -20,32 +20,32 @@ func (st *Stream) read() {
 	st.mu.Lock()
 	switch {
 	case err == nil || errors.Is(err, io.EOF):
-		st.end = io.EOF
+		st.ending.why = io.EOF
 	default:
 		end := st.Session.streamError(lossBehind(st.stream, err), st.Session.unserved(st.stream.StreamID()))
-		end.NotProcessed = end.NotProcessed && dialed && !st.answered
-		st.end = end
+		end.NotProcessed = end.NotProcessed && dialed && !st.ending.answered
+		st.ending.why = end
 	}
 	st.wakeLocked()
-	st.granted = wire.Credit{}
+	st.grant.left = wire.Credit{}
 	st.returnLocked()
-	finished := st.finished
+	finished := st.ending.finished
 	st.mu.Unlock()
-	// This comes after end is set, which says more than that the stream was reset here.
+	// This comes after why is set, which says more than that the stream was reset here.
 	switch {
 	case err == nil:
 		// The STATUS was the last frame.
 		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
 	case !errors.Is(err, io.EOF) && !finished:
 		// After finish, a reset could take back the STATUS.
-		st.refused = st.Session.endRunning(st.out, err)
+		st.ending.refused = st.Session.endRunning(st.out, err)
 	}
 	if dialed {
 		st.settleQueue()
 		// END is not FIN. Close fails if the stream was reset.
 		_ = st.stream.Close()
 	}
-	st.wake()
+	st.inbox.arrived.Set()
 	st.noteEnd()
 }
 
@@ -82,8 +82,8 @@ func (st *Stream) readOne(h wire.FrameHeader) error {
 	body = st.fr.own(body)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.queue = append(st.queue, Frame{Kind: h.Kind, Flags: h.Flags, Body: body})
-	st.wake()
+	st.inbox.queue = append(st.inbox.queue, Frame{Kind: h.Kind, Flags: h.Flags, Body: body})
+	st.inbox.arrived.Set()
 	return nil
 }
 
@@ -120,15 +120,15 @@ func (st *Stream) readOwn(h wire.FrameHeader) error {
 			return err
 		}
 		st.mu.Lock()
-		st.status, st.answered = &status, true
+		st.ending.status, st.ending.answered = &status, true
 		st.mu.Unlock()
 	default:
 		st.mu.Lock()
-		again := st.noMore
-		st.noMore = true
+		again := st.ending.noMore
+		st.ending.noMore = true
 		st.mu.Unlock()
 		if !again {
-			st.wake()
+			st.inbox.arrived.Set()
 		}
 	}
 	return nil
@@ -142,35 +142,35 @@ func (st *Stream) admit(h wire.FrameHeader) error {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.answered = true
-	if st.noMore {
+	st.ending.answered = true
+	if st.ending.noMore {
 		return st.Session.protocolError("a frame behind END")
 	}
 	if h.Flags&wire.FlagCredited != 0 {
-		if st.granted.Messages < 1 || st.granted.Bytes < h.Length {
+		if st.grant.left.Messages < 1 || st.grant.left.Bytes < h.Length {
 			// A peer that keeps the rules never exceeds its credit. If one stream does, others
 			// follow, so the connection ends.
-			err := &wire.LimitError{What: "credited frame", Limit: st.granted.Bytes, Got: h.Length}
+			err := &wire.LimitError{What: "credited frame", Limit: st.grant.left.Bytes, Got: h.Length}
 			st.Session.close(wire.CodeLimit, err.Error())
 			return err
 		}
-		st.granted.Messages--
-		st.granted.Bytes -= h.Length
-		st.unread += int(h.Length)
+		st.grant.left.Messages--
+		st.grant.left.Bytes -= h.Length
+		st.inbox.unread += int(h.Length)
 		return nil
 	}
 	l := &st.Session.endpoint.limits
-	if st.plain >= l.PendingFrames {
-		return &wire.LimitError{What: "frames without credit (Limits.PendingFrames)", Limit: uint64(l.PendingFrames), Got: uint64(st.plain) + 1}
+	if st.inbox.plain >= l.PendingFrames {
+		return &wire.LimitError{What: "frames without credit (Limits.PendingFrames)", Limit: uint64(l.PendingFrames), Got: uint64(st.inbox.plain) + 1}
 	}
-	if size := uint64(st.pending) + h.Length; size > uint64(l.PendingBytes) {
+	if size := uint64(st.inbox.pending) + h.Length; size > uint64(l.PendingBytes) {
 		return &wire.LimitError{What: "bytes without credit (Limits.PendingBytes)", Limit: uint64(l.PendingBytes), Got: size}
 	}
 	if err := st.Session.shares.bytes.Take(int64(h.Length) + frameCost); err != nil {
 		return noRoom(err)
 	}
-	st.plain++
-	st.pending += int(h.Length)
+	st.inbox.plain++
+	st.inbox.pending += int(h.Length)
 	return nil
 }
 
@@ -179,9 +179,9 @@ func (st *Stream) admit(h wire.FrameHeader) error {
 func (st *Stream) settleQueue() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.settled {
-		st.settled = true
-		st.Session.shares.bytes.Give(int64(st.pending + st.plain*frameCost))
+	if !st.inbox.settled {
+		st.inbox.settled = true
+		st.Session.shares.bytes.Give(int64(st.inbox.pending + st.inbox.plain*frameCost))
 		st.returnLocked()
 	}
 }
@@ -190,13 +190,13 @@ func (st *Stream) settleQueue() {
 func (st *Stream) tookLocked(f *Frame) {
 	size := int64(len(f.Body))
 	if f.Flags&wire.FlagCredited != 0 {
-		st.unread -= len(f.Body)
+		st.inbox.unread -= len(f.Body)
 		st.returnLocked()
 		return
 	}
-	st.plain--
-	st.pending -= len(f.Body)
-	if !st.settled {
+	st.inbox.plain--
+	st.inbox.pending -= len(f.Body)
+	if !st.inbox.settled {
 		st.Session.shares.bytes.Give(size + frameCost)
 	}
 }
@@ -206,31 +206,31 @@ func (st *Stream) tookLocked(f *Frame) {
 func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 	for canceled := false; ; {
 		st.mu.Lock()
-		if len(st.queue) > 0 {
-			f := st.queue[0]
-			st.queue[0] = Frame{}
-			if st.queue = st.queue[1:]; len(st.queue) == 0 {
-				st.queue = nil
+		if len(st.inbox.queue) > 0 {
+			f := st.inbox.queue[0]
+			st.inbox.queue[0] = Frame{}
+			if st.inbox.queue = st.inbox.queue[1:]; len(st.inbox.queue) == 0 {
+				st.inbox.queue = nil
 			}
 			st.tookLocked(&f)
 			st.mu.Unlock()
 			return f, nil
 		}
-		end, over := st.endLocked(), st.end != nil
+		end, over := st.endLocked(), st.ending.why != nil
 		st.mu.Unlock()
 		if end != nil {
 			if over {
 				st.noteEnd()
 			}
-			// The next call needs the token again.
-			st.wake()
+			// The next call needs the flag again.
+			st.inbox.arrived.Set()
 			return Frame{}, end
 		}
 		if canceled {
 			return Frame{}, &Error{Reason: ReasonCanceled, Peer: st.Session.remoteAddr, Err: ended(ctx)}
 		}
 		select {
-		case <-st.arrived:
+		case <-st.inbox.arrived:
 		case <-ctx.Done():
 			// Look once more: the end of the stream may be what ended ctx.
 			canceled = true

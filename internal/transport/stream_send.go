@@ -15,24 +15,24 @@ import (
 // for the CREDIT frame, it is sent once there is.
 func (st *Stream) Grant(c wire.Credit) error {
 	st.mu.Lock()
-	if st.end != nil {
+	if st.ending.why != nil {
 		defer st.mu.Unlock()
 		return nil
 	}
-	if need := st.owedLocked() + min(c.Bytes, maxCredit+1); need > st.reserved {
-		if err := st.Session.reserve(st.reserved, need); err != nil {
+	if need := st.owedLocked() + min(c.Bytes, maxCredit+1); need > st.grant.reserved {
+		if err := st.Session.reserve(st.grant.reserved, need); err != nil {
 			st.mu.Unlock()
 			return err
 		}
-		st.reserved = need
+		st.grant.reserved = need
 	}
 	// The peer caps its count of messages in the same way.
-	st.granted.Messages += min(c.Messages, wire.MaxVarint-st.granted.Messages)
-	st.granted.Bytes += c.Bytes
-	st.unsaid.Messages += min(c.Messages, wire.MaxVarint-st.unsaid.Messages)
-	st.unsaid.Bytes += min(c.Bytes, wire.MaxVarint-st.unsaid.Bytes)
+	st.grant.left.Messages += min(c.Messages, wire.MaxVarint-st.grant.left.Messages)
+	st.grant.left.Bytes += c.Bytes
+	st.grant.unsaid.Messages += min(c.Messages, wire.MaxVarint-st.grant.unsaid.Messages)
+	st.grant.unsaid.Bytes += min(c.Bytes, wire.MaxVarint-st.grant.unsaid.Bytes)
 	st.mu.Unlock()
-	st.untold.Store(true)
+	st.writing.untold.Store(true)
 	// If the peer has sent everything, its last frames may still be received.
 	if err := st.tell(); !isAllRead(err) {
 		return err
@@ -49,24 +49,24 @@ func isAllRead(err error) bool {
 // tell tells the peer what it was granted. If another goroutine is writing, that one does it
 // afterwards.
 func (st *Stream) tell() error {
-	for st.untold.Load() && st.writeMu.TryLock() {
-		st.untold.Store(false)
+	for st.writing.untold.Load() && st.writing.mu.TryLock() {
+		st.writing.untold.Store(false)
 		st.mu.Lock()
-		c := st.unsaid
-		st.unsaid = wire.Credit{}
+		c := st.grant.unsaid
+		st.grant.unsaid = wire.Credit{}
 		// Nothing may follow a STATUS.
-		over := st.finished
+		over := st.ending.finished
 		st.mu.Unlock()
 		if c == (wire.Credit{}) || over {
-			st.writeMu.Unlock()
+			st.writing.mu.Unlock()
 			continue
 		}
-		st.frames = wire.AppendCredit(st.frames[:0], c)
-		err := st.out.tryWrite(st.frames)
+		st.writing.frames = wire.AppendCredit(st.writing.frames[:0], c)
+		err := st.out.tryWrite(st.writing.frames)
 		if errors.Is(err, quic.ErrWouldBlock) {
 			return st.tellLater()
 		}
-		st.writeMu.Unlock()
+		st.writing.mu.Unlock()
 		if err != nil {
 			return st.writeError(err)
 		}
@@ -74,16 +74,16 @@ func (st *Stream) tell() error {
 	return nil
 }
 
-// tellLater writes st.frames in a goroutine of its own, once the peer has made room. It takes
-// over writeMu, which the caller holds.
+// tellLater writes st.writing.frames in a goroutine of its own, once the peer has made room. It takes
+// over the lock of writing, which the caller holds.
 func (st *Stream) tellLater() error {
 	run := func(context.Context) {
 		// write fails only if the stream has ended.
-		_ = st.out.write(st.frames)
+		_ = st.out.write(st.writing.frames)
 		st.unlock()
 	}
 	if !st.Session.group.Go(run) {
-		st.writeMu.Unlock()
+		st.writing.mu.Unlock()
 		return st.Session.lost(nil, false)
 	}
 	return nil
@@ -91,9 +91,9 @@ func (st *Stream) tellLater() error {
 
 // unlock lets others write, and tells the peer what it was granted meanwhile.
 func (st *Stream) unlock() {
-	st.writeMu.Unlock()
+	st.writing.mu.Unlock()
 	// tell fails only if the stream has ended, which others notice.
-	if st.untold.Load() {
+	if st.writing.untold.Load() {
 		_ = st.tell()
 	}
 }
@@ -101,10 +101,10 @@ func (st *Stream) unlock() {
 func (st *Stream) addCredit(c wire.Credit) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	before := st.credit
-	st.credit.Messages += min(c.Messages, wire.MaxVarint-st.credit.Messages)
-	st.credit.Bytes += min(c.Bytes, wire.MaxVarint-st.credit.Bytes)
-	if st.credit != before && has(st.credit, st.wanted) {
+	before := st.credit.left
+	st.credit.left.Messages += min(c.Messages, wire.MaxVarint-st.credit.left.Messages)
+	st.credit.left.Bytes += min(c.Bytes, wire.MaxVarint-st.credit.left.Bytes)
+	if st.credit.left != before && has(st.credit.left, st.credit.wanted) {
 		st.wakeLocked()
 	}
 }
@@ -116,21 +116,19 @@ func has(credit, need wire.Credit) bool {
 
 // wakeLocked wakes the goroutines that wait for credit.
 func (st *Stream) wakeLocked() {
-	if st.credited != nil {
-		close(st.credited)
-		st.credited = nil
-	}
+	st.credit.more.All()
+	st.credit.wanted = allCredit()
 }
 
 // waitLocked returns a channel that is closed when there may be as much credit as needed.
 func (st *Stream) waitLocked(need wire.Credit) <-chan struct{} {
-	if st.credited == nil {
-		st.credited, st.wanted = make(chan struct{}), need
-	}
-	st.wanted.Messages = min(st.wanted.Messages, need.Messages)
-	st.wanted.Bytes = min(st.wanted.Bytes, need.Bytes)
-	return st.credited
+	st.credit.wanted.Messages = min(st.credit.wanted.Messages, need.Messages)
+	st.credit.wanted.Bytes = min(st.credit.wanted.Bytes, need.Bytes)
+	return st.credit.more.C()
 }
+
+// allCredit returns the most credit that there can be.
+func allCredit() wire.Credit { return wire.Credit{Messages: wire.MaxVarint, Bytes: wire.MaxVarint} }
 
 // frameHeaderRoom is the most bytes that the header of a frame takes.
 const frameHeaderRoom = 17
@@ -174,11 +172,11 @@ func (st *Stream) awaitStatus(ctx context.Context) {
 	defer late.Stop()
 	for {
 		st.mu.Lock()
-		if st.end != nil {
+		if st.ending.why != nil {
 			st.mu.Unlock()
 			return
 		}
-		more := st.waitLocked(wire.Credit{Messages: wire.MaxVarint, Bytes: wire.MaxVarint})
+		more := st.waitLocked(allCredit())
 		st.mu.Unlock()
 		select {
 		case <-more:
@@ -203,15 +201,15 @@ func (st *Stream) Await(ctx context.Context, size uint64) error {
 func (st *Stream) awaitCredit(ctx context.Context, need wire.Credit, take bool) error {
 	for {
 		st.mu.Lock()
-		if has(st.credit, need) {
+		if has(st.credit.left, need) {
 			if take {
-				st.credit.Messages -= need.Messages
-				st.credit.Bytes -= need.Bytes
+				st.credit.left.Messages -= need.Messages
+				st.credit.left.Bytes -= need.Bytes
 			}
 			st.mu.Unlock()
 			return nil
 		}
-		if end := st.end; end != nil {
+		if end := st.ending.why; end != nil {
 			st.mu.Unlock()
 			st.noteEnd()
 			if errors.Is(end, io.EOF) {
@@ -233,7 +231,7 @@ func (st *Stream) awaitCredit(ctx context.Context, need wire.Credit, take bool) 
 func (st *Stream) Credit() wire.Credit {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.credit
+	return st.credit.left
 }
 
 // write sends the frames that appendFrames appends. If there is room, it does not wait for
@@ -245,19 +243,19 @@ func (st *Stream) write(ctx context.Context, appendFrames func([]byte) []byte) e
 // writeWith is write with a body behind the frames, which completes the last of them. If paced
 // is set, it may wait for earlier frames to leave.
 func (st *Stream) writeWith(ctx context.Context, body []byte, paced bool, appendFrames func([]byte) []byte) error {
-	st.writeMu.Lock()
+	st.writing.mu.Lock()
 	defer st.unlock()
-	st.frames = appendFrames(st.frames[:0])
+	st.writing.frames = appendFrames(st.writing.frames[:0])
 	defer st.shrink()
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) })
 		defer stop()
 	}
 	write := st.out.writeAll
-	if paced && !st.out.mayQueue(len(st.frames)+len(body)) && len(body) == 0 {
+	if paced && !st.out.mayQueue(len(st.writing.frames)+len(body)) && len(body) == 0 {
 		write = st.out.write
 	}
-	err := write(st.frames)
+	err := write(st.writing.frames)
 	if err == nil && len(body) > 0 {
 		err = st.out.write(body)
 	}
@@ -281,8 +279,8 @@ func (st *Stream) writeError(err error) error {
 
 // shrink recycles a large buffer: an idle stream holds none.
 func (st *Stream) shrink() {
-	if cap(st.frames) > readBuffer {
-		PutBuffer(st.frames)
-		st.frames = nil
+	if cap(st.writing.frames) > readBuffer {
+		PutBuffer(st.writing.frames)
+		st.writing.frames = nil
 	}
 }

@@ -103,10 +103,10 @@ func TestStreamCarriesFramesBothWays(t *testing.T) {
 			t.Error("OnEnd after the end did nothing")
 		}
 		settle()
-		if n := s.credit.Load(); n != 0 {
+		if n := s.usage.credit.Load(); n != 0 {
 			t.Errorf("%d bytes of credit are given out when no stream is open", n)
 		}
-		if s.active.Load() != 0 || server.Active() != 0 {
+		if s.usage.active.Load() != 0 || server.Active() != 0 {
 			t.Error("a stream that ended counts as active")
 		}
 	})
@@ -212,7 +212,7 @@ func TestCreditOfAConnectionIsBounded(t *testing.T) {
 		}
 		b.Cancel(wire.CodeCanceled)
 		settle()
-		if n := s.credit.Load(); n != 0 {
+		if n := s.usage.credit.Load(); n != 0 {
 			t.Errorf("%d bytes of credit are given out when no stream is open", n)
 		}
 	})

@@ -42,6 +42,8 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/internal/udp"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -113,48 +115,26 @@ type Endpoint struct {
 	refusals refusals
 	shed     refusals
 
-	// socketLost is closed when the socket has failed. It guards socketErr, which says why.
-	socketOnce sync.Once
-	socketErr  error
-	socketLost chan struct{}
-
+	socket   socketFailure
 	liveness liveness
 	// knocks holds a token per knock in flight.
 	knocks chan struct{}
 
 	listener atomic.Pointer[quic.Listener]
-	// draining means that peers should go elsewhere, but calls are still taken. refusing means
-	// that calls are refused.
-	draining atomic.Bool
-	refusing atomic.Bool
-	// drainDone is closed when the drain begins, and drainOver when it is over.
-	drainDone chan struct{}
-	drainOver chan struct{}
+	drain    drain
 	// tags are those announced since the start. Nil means those of Setup.
 	tags atomic.Pointer[[]string]
-	// active counts the calls and streams that handlers run, or that are being refused.
-	active atomic.Int64
 	// seconds counts the seconds that the janitor has seen.
 	seconds atomic.Int64
-	// lasting counts the active streams that end when nothing else runs.
-	lasting atomic.Int64
-	// quiet is closed while refusing, once only lasting streams are left and settle has returned.
-	quiet chan struct{}
-	// idle holds a token when a call or stream has ended while refusing, and gone when accepted
-	// has fallen to 0 while refusing.
-	idle      chan struct{}
-	gone      chan struct{}
-	handlers  context.Context //nolint:containedctx // ends with a cause when what still runs is canceled
-	cancelRun context.CancelCauseFunc
+	known   directory
+}
 
-	mu       sync.Mutex // guards the fields below
-	sessions map[*Session]struct{}
-	// sites holds the sessions that know which peer they reach.
-	sites map[site][]*Session
-	peers map[peerKey]*Peer
-	// accepted counts the sessions that peers dialed.
-	accepted int
-	closed   bool
+// socketFailure is why the socket of an endpoint can no longer be read.
+type socketFailure struct {
+	once sync.Once
+	// why is set before failed is closed.
+	why    error
+	failed chan struct{}
 }
 
 // New returns an endpoint on cfg.Conn. It can dial at once, and accepts connections
@@ -171,28 +151,22 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		cfg: cfg, limits: cfg.Limits.withDefaults(), log: cfg.Logger,
-		group:      lifecycle.New(context.Background()),
-		socketLost: make(chan struct{}),
-		drainDone:  make(chan struct{}),
-		drainOver:  make(chan struct{}),
-		idle:       make(chan struct{}, 1),
-		quiet:      make(chan struct{}),
-		gone:       make(chan struct{}, 1),
-		knocks:     make(chan struct{}, maxKnocks),
-		sessions:   make(map[*Session]struct{}),
-		sites:      make(map[site][]*Session),
-		peers:      make(map[peerKey]*Peer),
+		group:  lifecycle.New(context.Background()),
+		socket: socketFailure{failed: make(chan struct{})},
+		knocks: make(chan struct{}, maxKnocks),
+		known:  newDirectory(),
 	}
-	e.handlers, e.cancelRun = context.WithCancelCause(context.Background())
+	e.drain.prepare()
 	e.pools = newPools(&e.limits)
 	e.callers.refusals = e.limits.RefusalRate
-	e.lenders = lenders{wake: make(chan struct{}, 1), all: make(map[*Session]struct{})}
+	e.lenders = lenders{wake: notify.NewFlag(), all: make(map[*Session]struct{})}
 	e.refusals = refusals{log: cfg.Logger, what: "link: refusing connections", reasons: make(map[string]*refusal)}
 	e.shed = refusals{log: cfg.Logger, what: "link: no room for what a peer asks", reasons: make(map[string]*refusal)}
 	e.gate = newGate(e.limits)
 	e.gate.failed = func(peer string, err error) { e.refusals.failed(cfg.Refusal, peer, err) }
+	filter := newStrangers(e.dropped)
 	e.quic = &quic.Transport{
-		Conn:                             sturdySocket(cfg.Conn, e.log, e.fail, e.dropped),
+		Conn:                             udp.New(cfg.Conn, udp.Config{Logger: e.log, Failed: e.fail, Admit: filter.admits}),
 		ConnectionIDLength:               connIDLen,
 		StatelessResetKey:                &key,
 		MaxTokenAge:                      time.Hour,
@@ -200,10 +174,9 @@ func New(cfg Config) (*Endpoint, error) {
 		ConnContext:                      e.gate.admit,
 		DisableVersionNegotiationPackets: false,
 	}
-	checkSocket(cfg.Conn, e.log)
-	e.watcher.wake = make(chan struct{}, 1)
+	e.watcher.wake = notify.NewFlag()
 	e.group.Go(e.watch)
-	e.liveness.wake = make(chan struct{}, 1)
+	e.liveness.wake = notify.NewFlag()
 	e.group.Go(e.attend)
 	e.group.Go(e.janitor)
 	e.group.Go(e.repayAll)
@@ -221,10 +194,10 @@ func (e *Endpoint) Addr() net.Addr { return e.cfg.Conn.LocalAddr() }
 
 // fail notes that the socket can no longer be read.
 func (e *Endpoint) fail(why error) {
-	e.socketOnce.Do(func() {
-		e.socketErr = fmt.Errorf("the socket of this node has failed, and the node with it: %w", why)
+	e.socket.once.Do(func() {
+		e.socket.why = fmt.Errorf("the socket of this node has failed, and the node with it: %w", why)
 		e.log.Error("link: the socket has failed; the node can neither call nor be called, and must be replaced", "error", why)
-		close(e.socketLost)
+		close(e.socket.failed)
 	})
 }
 
@@ -233,23 +206,17 @@ func (e *Endpoint) dropped(peer, text string) { e.refusals.note(refusedFlood, pe
 
 // Failed returns a channel that is closed when the socket can no longer be read, though the endpoint was not
 // closed. All connections then end.
-func (e *Endpoint) Failed() <-chan struct{} { return e.socketLost }
+func (e *Endpoint) Failed() <-chan struct{} { return e.socket.failed }
 
 // Failure returns why the socket failed once Failed is closed, and nil before.
 func (e *Endpoint) Failure() error {
 	select {
-	case <-e.socketLost:
-		return e.socketErr
+	case <-e.socket.failed:
+		return e.socket.why
 	default:
 		return nil
 	}
 }
-
-// Draining returns a channel that is closed when the endpoint begins to drain.
-func (e *Endpoint) Draining() <-chan struct{} { return e.drainDone }
-
-// Active returns how many incoming calls and streams are being handled.
-func (e *Endpoint) Active() int { return int(e.active.Load()) }
 
 // ErrClosed is the cause of everything that ends because the endpoint closed.
 var ErrClosed = errors.New("endpoint closed")
@@ -259,21 +226,21 @@ var ErrClosed = errors.New("endpoint closed")
 // some do not return within 5 s, Close leaves them behind and returns [ErrStuck].
 // It is idempotent.
 func (e *Endpoint) Close() error {
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
+	e.known.mu.Lock()
+	if e.known.closed {
+		e.known.mu.Unlock()
 		return e.waitClosed()
 	}
-	e.closed = true
-	sessions := make([]*Session, 0, len(e.sessions))
-	for s := range e.sessions {
+	e.known.closed = true
+	sessions := make([]*Session, 0, len(e.known.sessions))
+	for s := range e.known.sessions {
 		sessions = append(sessions, s)
 	}
-	e.mu.Unlock()
+	e.known.mu.Unlock()
 
 	e.refusals.stop()
 	e.shed.stop()
-	e.cancelRun(ErrClosed)
+	e.drain.cancel(ErrClosed)
 	// The listener's Close fails only if it is closed already.
 	if l := e.listener.Load(); l != nil {
 		_ = l.Close()
@@ -306,7 +273,7 @@ func (e *Endpoint) waitClosed() error {
 	case <-ended:
 		return nil
 	case <-t.C:
-		return fmt.Errorf("%w: %d still run after %v", ErrStuck, e.active.Load(), closeWait)
+		return fmt.Errorf("%w: %d still run after %v", ErrStuck, e.drain.active.Load(), closeWait)
 	}
 }
 
@@ -315,17 +282,4 @@ func ignoreClosed(err error) error {
 		return nil
 	}
 	return err
-}
-
-// begin counts a call that is about to be handled; end must follow.
-func (e *Endpoint) begin() { e.active.Add(1) }
-
-func (e *Endpoint) end() {
-	e.active.Add(-1)
-	if e.refusing.Load() {
-		select {
-		case e.idle <- struct{}{}:
-		default:
-		}
-	}
 }

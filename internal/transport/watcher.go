@@ -6,6 +6,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/internal/wire"
 )
 
 // watcher ends calls whose context or deadline ends. Watching a context costs
@@ -18,7 +23,7 @@ type watcher struct {
 	now atomic.Uint64
 	// parked means that the goroutine waits on wake.
 	parked atomic.Bool
-	wake   chan struct{}
+	wake   notify.Flag
 	// looked counts the leases looked at. Tests use it as the cost.
 	looked atomic.Uint64
 
@@ -47,9 +52,8 @@ const (
 )
 
 func (w *watcher) rouse() {
-	// The send never blocks: wake has room for one, and only the goroutine that unparks sends.
 	if w.parked.CompareAndSwap(true, false) {
-		w.wake <- struct{}{}
+		w.wake.Set()
 	}
 }
 
@@ -105,4 +109,120 @@ func (w *watcher) watchAll() (young bool) {
 		return !one && s.leases.unwatch()
 	})
 	return young
+}
+
+// watch is how the call on a lease is watched, see [watcher].
+type watch struct {
+	// phase holds one of the phases below, and above it the tick of the watcher when the
+	// call began. Whoever moves it from phaseYoung owns ctx and deadline: the call, which
+	// ends, or whoever begins to watch the call, under mu.
+	phase  atomic.Uint64
+	ending atomic.Uint32 // endNone, endCanceled, endDeadline or endMoved
+
+	ctx      context.Context //nolint:containedctx // the context of the call under way
+	deadline time.Time
+	mover    Mover
+
+	mu      sync.Mutex // guards the fields below
+	moved   bool       // the call was told to go elsewhere
+	unwatch func() bool
+	// timer ends the call at its deadline. It is reused.
+	timer *time.Timer
+	timed bool
+}
+
+// The phases of a lease.
+const (
+	phaseIdle    uint64 = iota // a call may begin
+	phaseYoung                 // a call is in flight and not watched yet
+	phaseWatched               // a call is in flight; its context and deadline are watched
+	phaseDone                  // the call is over; its reply may be held
+	phaseMask    = 3
+	phaseBits    = 2
+)
+
+// How a call was ended from our side.
+const (
+	endNone uint32 = iota
+	endCanceled
+	endDeadline
+	endMoved
+)
+
+// begin puts a call on the lease.
+func (l *lease) begin(ctx context.Context, now, deadline time.Time, mover Mover) {
+	l.ctx, l.deadline, l.mover = ctx, deadline, mover
+	if deadline.Sub(now) < watchNow {
+		l.mu.Lock()
+		l.watchLocked()
+		l.mu.Unlock()
+		return
+	}
+	w := &l.session.endpoint.watcher
+	l.phase.Store(w.now.Load()<<phaseBits | phaseYoung)
+	if w.parked.Load() {
+		w.rouse()
+	}
+}
+
+// finish takes the call off the lease. It reports whether nothing has tried to stop it.
+func (l *lease) finish() bool {
+	untouched := true
+	if v := l.phase.Load(); v&phaseMask != phaseYoung || !l.phase.CompareAndSwap(v, phaseDone) {
+		l.mu.Lock()
+		untouched = l.unwatch == nil || l.unwatch()
+		if l.timed && !l.timer.Stop() || l.moved {
+			untouched = false
+		}
+		l.unwatch, l.moved = nil, false
+		l.phase.Store(phaseDone)
+		l.mu.Unlock()
+	}
+	l.ctx, l.mover = nil, nil
+	return untouched
+}
+
+// watchOld begins to watch the call if it has lasted for a tick. It reports whether
+// the call is too young for that, or about to begin.
+func (l *lease) watchOld(now uint64) bool {
+	v := l.phase.Load()
+	if v&phaseMask != phaseYoung {
+		return v&phaseMask == phaseIdle
+	}
+	if now < v>>phaseBits+2 {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase.CompareAndSwap(v, phaseWatched) {
+		l.watchLocked()
+		l.session.vitals.fresh.Store(true)
+		l.session.alert()
+	}
+	return false
+}
+
+func (l *lease) watchLocked() {
+	l.phase.Store(phaseWatched)
+	if l.ctx.Done() != nil {
+		l.unwatch = context.AfterFunc(l.ctx, func() { l.stop(endCanceled, wire.CodeCanceled) })
+	}
+	d, ok := l.ctx.Deadline()
+	if l.timed = !ok || l.deadline.Before(d); !l.timed {
+		return
+	}
+	left := time.Until(l.deadline)
+	if l.timer == nil {
+		l.timer = time.AfterFunc(left, func() { l.stop(endDeadline, wire.CodeDeadline) })
+		return
+	}
+	l.timer.Reset(left)
+}
+
+// stop resets the stream, which wakes the reader of the reply.
+func (l *lease) stop(why uint32, code wire.Code) {
+	if l.ending.CompareAndSwap(endNone, why) {
+		l.stream.CancelRead(quic.StreamErrorCode(code))
+		l.stream.CancelWrite(quic.StreamErrorCode(code))
+	}
 }

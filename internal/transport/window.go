@@ -31,7 +31,7 @@ func (e *Endpoint) mayGrow(conn *quic.Conn, delta uint64) bool {
 		return false
 	}
 	// disown has made window negative if the session has ended.
-	if s.window.Add(int64(delta)) < 0 {
+	if s.usage.window.Add(int64(delta)) < 0 {
 		s.shares.windows.Give(int64(delta))
 		return false
 	}
@@ -42,7 +42,7 @@ func (e *Endpoint) mayGrow(conn *quic.Conn, delta uint64) bool {
 // since it was identified.
 func (s *Session) disown() {
 	const ended = math.MinInt64 / 2
-	s.shares.windows.Give(s.window.Swap(ended))
+	s.shares.windows.Give(s.usage.window.Swap(ended))
 	s.dropCredit()
 	s.endpoint.callers.leave(s.caller)
 	s.shares.release()

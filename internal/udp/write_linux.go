@@ -1,4 +1,4 @@
-package transport
+package udp
 
 import (
 	"encoding/binary"
@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WriteMsgUDP implements quic.OOBCapablePacketConn.
-func (c *udpConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+// WriteMsgUDP implements messageConn.
+func (c *systemConn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
 	n, oobn, err = c.write(b, oob, addr)
 	if err == nil || c.errs == nil || len(b) == 0 {
 		return n, oobn, err
@@ -42,7 +42,7 @@ func withoutSegments(oob []byte) (rest []byte, size int) {
 	return rest, size
 }
 
-func (c *udpConn) write(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+func (c *systemConn) write(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
 	w, _ := datagramWrites.Get().(*datagramWrite)
 	defer datagramWrites.Put(w)
 	length, ok := w.to.set(addr, c.v6)

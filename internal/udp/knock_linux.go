@@ -1,4 +1,4 @@
-package transport
+package udp
 
 import (
 	"bytes"
@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// knockUDP reports whether the host of addr says that nobody listens there. With a report,
+// knock reports whether the host of addr says that nobody listens there. With a report,
 // the kernel returns the datagram that it is about, so only somebody who has seen the knock
 // can make one.
-func knockUDP(ctx context.Context, local netip.Addr, addr netip.AddrPort) (refused bool) {
+func knock(ctx context.Context, local netip.Addr, addr netip.AddrPort) (refused bool) {
 	conn, done, err := dialKnock(ctx, local, addr)
 	if err != nil {
 		return false

@@ -1,4 +1,4 @@
-package transport
+package udp
 
 import (
 	"net"
@@ -28,7 +28,7 @@ const (
 	stirEvery = 10 * time.Millisecond
 )
 
-// udpConn reads and writes datagrams with its own system calls, and does two things that
+// systemConn reads and writes datagrams with its own system calls, and does two things that
 // the sockets of package net do not.
 //
 // It receives with UDP_GRO datagrams that the kernel has merged, and hands them to quic-go
@@ -46,7 +46,7 @@ const (
 // that time a call is announced, and a timer is set that the monitor does not sleep past.
 //
 // quic-go reads through ReadBatch, from one goroutine, if a socket has that method.
-type udpConn struct {
+type systemConn struct {
 	*net.UDPConn
 
 	// errs handles errors. If it is nil, the caller does.
@@ -99,7 +99,7 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// systemSocket returns a udpConn on conn, or conn itself if it is not a UDP socket or the
+// systemSocket returns a systemConn on conn, or conn itself if it is not a UDP socket or the
 // kernel (before 5.0) does not offer UDP_GRO.
 func systemSocket(conn net.PacketConn) net.PacketConn {
 	udp, ok := conn.(*net.UDPConn)
@@ -110,7 +110,7 @@ func systemSocket(conn net.PacketConn) net.PacketConn {
 	if err != nil {
 		return conn
 	}
-	c := &udpConn{UDPConn: udp, raw: raw}
+	c := &systemConn{UDPConn: udp, raw: raw}
 	var failed error
 	if err := raw.Control(func(fd uintptr) {
 		var name unix.Sockaddr
@@ -129,7 +129,7 @@ func systemSocket(conn net.PacketConn) net.PacketConn {
 }
 
 // grow makes room for room datagrams, but for at most groBatch.
-func (c *udpConn) grow(room int) {
+func (c *systemConn) grow(room int) {
 	for ; c.room < min(room, groBatch); c.room++ {
 		in, msg := &c.in[c.room], &c.head[c.room].msg
 		in.buf = make([]byte, groBuffer)
@@ -143,7 +143,7 @@ func (c *udpConn) grow(room int) {
 }
 
 // ReadBatch fills ms with datagrams, at least one, and returns how many.
-func (c *udpConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
+func (c *systemConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 	for n := 0; ; {
 		for len(c.rest) > 0 {
 			if n == len(ms) {
@@ -173,10 +173,10 @@ func (c *udpConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 }
 
 // endure implements enduring.
-func (c *udpConn) endure(s *sturdy) { c.errs = s }
+func (c *systemConn) endure(s *sturdy) { c.errs = s }
 
 // SetReadDeadline implements net.PacketConn.
-func (c *udpConn) SetReadDeadline(t time.Time) error {
+func (c *systemConn) SetReadDeadline(t time.Time) error {
 	if c.errs != nil && !t.IsZero() {
 		c.errs.end()
 	}

@@ -1,4 +1,4 @@
-package transport
+package udp
 
 import (
 	"fmt"
@@ -11,9 +11,9 @@ import (
 // wantBuffer is the size in bytes of the kernel's UDP buffers that quic-go asks for.
 const wantBuffer = 7 << 20
 
-// checkSocket logs in one line what about the socket costs throughput, if
+// check logs in one line what about the socket costs throughput, if
 // anything does, and how to change it.
-func checkSocket(conn net.PacketConn, log *slog.Logger) {
+func check(conn net.PacketConn, log *slog.Logger) {
 	c, ok := conn.(interface {
 		SyscallConn() (syscall.RawConn, error)
 		SetReadBuffer(int) error
@@ -22,21 +22,21 @@ func checkSocket(conn net.PacketConn, log *slog.Logger) {
 	if !ok {
 		return
 	}
-	// The errors do not matter: inspectSocket finds the resulting sizes.
+	// The errors do not matter: inspect finds the resulting sizes.
 	_ = c.SetReadBuffer(wantBuffer)
 	_ = c.SetWriteBuffer(wantBuffer)
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return
 	}
-	if worse := inspectSocket(raw).complaints(); len(worse) > 0 {
+	if worse := inspect(raw).complaints(); len(worse) > 0 {
 		log.Warn("link: the UDP socket is slower than it could be: "+strings.Join(worse, "; "),
 			"fix", "sysctl -w net.core.rmem_max=7500000 net.core.wmem_max=7500000")
 	}
 }
 
 // complaints returns what is worse than wanted.
-func (f socketFacts) complaints() (worse []string) {
+func (f facts) complaints() (worse []string) {
 	if f.readBuffer > 0 && f.readBuffer < wantBuffer {
 		worse = append(worse, fmt.Sprintf("UDP receive buffer is %d KiB, wanted %d KiB", f.readBuffer>>10, wantBuffer>>10))
 	}
@@ -49,7 +49,7 @@ func (f socketFacts) complaints() (worse []string) {
 	return worse
 }
 
-type socketFacts struct {
+type facts struct {
 	// readBuffer and writeBuffer are sizes in bytes. 0 means unknown.
 	readBuffer, writeBuffer int
 	gso                     bool

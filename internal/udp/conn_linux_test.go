@@ -1,4 +1,4 @@
-package transport
+package udp
 
 import (
 	"bytes"
@@ -11,54 +11,17 @@ import (
 	"slices"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
-
-// control returns a control message.
-func control(level, kind int32, body []byte) []byte {
-	b := make([]byte, unix.CmsgSpace(len(body)))
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
-	h.Level, h.Type = level, kind
-	h.SetLen(unix.CmsgLen(len(body)))
-	copy(b[unix.CmsgSpace(0):], body)
-	return b
-}
-
-func TestSegmentSizeIsCutOut(t *testing.T) {
-	tos := control(unix.IPPROTO_IP, unix.IP_TOS, []byte{2})
-	size := control(unix.IPPROTO_UDP, unix.UDP_GRO, binary.NativeEndian.AppendUint32(nil, 1452))
-	for _, test := range []struct {
-		name     string
-		oob      []byte
-		want     []byte
-		wantSize int
-	}{
-		{"nothing", nil, nil, 0},
-		{"no size", tos, tos, 0},
-		{"only the size", size, nil, 1452},
-		{"size first", append(bytes.Clone(size), tos...), tos, 1452},
-		{"size last", append(bytes.Clone(tos), size...), tos, 1452},
-		{"cut off", tos[:5], tos[:5], 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			oob := append(bytes.Clone(test.oob), make([]byte, 16)...)
-			n, got := cutSegmentSize(oob, len(test.oob))
-			if !bytes.Equal(oob[:n], test.want) || got != test.wantSize {
-				t.Errorf("left % x, size %d, want % x and %d", oob[:n], got, test.want, test.wantSize)
-			}
-		})
-	}
-}
 
 // TestDatagramsThatTheKernelMergesComeOneByOne sends single datagrams, and several with one system call,
 // which arrive as one datagram. It reads in batches of several sizes.
 func TestDatagramsThatTheKernelMergesComeOneByOne(t *testing.T) {
 	for _, batch := range []int{1, 3, groBatch} {
 		in := loopback(t)
-		conn, ok := systemSocket(in).(*udpConn)
+		conn, ok := systemSocket(in).(*systemConn)
 		if !ok {
 			t.Fatal("the kernel offers no UDP_GRO")
 		}
@@ -132,7 +95,7 @@ func udpAt(t *testing.T, ip net.IP) *net.UDPConn {
 // TestDatagramsHaveTheirSender has several senders take turns, and reads datagrams alone and several at once.
 func TestDatagramsHaveTheirSender(t *testing.T) {
 	in := loopback(t)
-	conn, ok := systemSocket(in).(*udpConn)
+	conn, ok := systemSocket(in).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}
@@ -167,11 +130,11 @@ func TestDatagramsHaveTheirSender(t *testing.T) {
 // TestADatagramAllocatesNothing reads datagrams of one sender. A change of the sender does allocate.
 func TestADatagramAllocatesNothing(t *testing.T) {
 	in, out := loopback(t), loopback(t)
-	conn, ok := systemSocket(in).(*udpConn)
+	conn, ok := systemSocket(in).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}
-	from, ok := systemSocket(out).(*udpConn)
+	from, ok := systemSocket(out).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}
@@ -192,45 +155,6 @@ func TestADatagramAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestAddressesAreThoseOfTheKernel(t *testing.T) {
-	zone, err := net.InterfaceByIndex(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		addr *net.UDPAddr
-		v6   bool
-		want string // empty if package net must handle the address
-	}{
-		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}, false, "192.0.2.1:7443"},
-		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 65535}, false, "192.0.2.1:65535"},
-		{&net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1}, false, ""},
-		{&net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 258}, true, "[2001:db8::1]:258"},
-		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}, true, "[::ffff:192.0.2.1]:7443"},
-		{&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 7443, Zone: zone.Name}, true, ""},
-		{&net.UDPAddr{Port: 7443}, true, ""},
-		{&net.UDPAddr{Port: 7443}, false, ""},
-		{&net.UDPAddr{IP: net.IP{1, 2, 3}, Port: 7443}, false, ""},
-		{nil, false, ""},
-	} {
-		var s sockaddr
-		_, ok := s.set(test.addr, test.v6)
-		if ok != (test.want != "") {
-			t.Errorf("%v, IPv6 %t: taken %t", test.addr, test.v6, ok)
-		}
-		if ok && s.addrPort(new(zones)).String() != test.want {
-			t.Errorf("%v, IPv6 %t: %v, want %s", test.addr, test.v6, s.addrPort(new(zones)), test.want)
-		}
-	}
-	for id, want := range map[uint32]string{1: "[fe80::1%" + zone.Name + "]:0", 9999: "[fe80::1%9999]:0"} {
-		var s sockaddr
-		s.raw.Family, s.raw.Addr, s.raw.Scope_id = unix.AF_INET6, netip.MustParseAddr("fe80::1").As16(), id
-		if got := s.addrPort(new(zones)).String(); got != want {
-			t.Errorf("scope %d: %s, want %s", id, got, want)
-		}
-	}
-}
-
 // TestDatagramsGoBetweenFamilies sends datagrams both ways between sockets of both families.
 func TestDatagramsGoBetweenFamilies(t *testing.T) {
 	for _, test := range []struct{ from, to net.IP }{
@@ -239,8 +163,8 @@ func TestDatagramsGoBetweenFamilies(t *testing.T) {
 		{net.IPv6unspecified, net.IPv6loopback},
 		{net.IPv6unspecified, net.IPv4(127, 0, 0, 1)},
 	} {
-		from, ok := systemSocket(udpAt(t, test.from)).(*udpConn)
-		to, too := systemSocket(udpAt(t, test.to)).(*udpConn)
+		from, ok := systemSocket(udpAt(t, test.from)).(*systemConn)
+		to, too := systemSocket(udpAt(t, test.to)).(*systemConn)
 		if !ok || !too {
 			t.Fatal("the kernel offers no UDP_GRO")
 		}
@@ -270,7 +194,7 @@ func TestDatagramsGoBetweenFamilies(t *testing.T) {
 
 // TestErrorsOfTheSocket checks that errors are like those of package net, because quic-go inspects them.
 func TestErrorsOfTheSocket(t *testing.T) {
-	conn, ok := systemSocket(loopback(t)).(*udpConn)
+	conn, ok := systemSocket(loopback(t)).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}
@@ -305,7 +229,7 @@ func TestErrorsOfTheSocket(t *testing.T) {
 // TestTheMonitorIsStirred checks that the monitor is stirred by the first datagram, and then once in stirEvery.
 func TestTheMonitorIsStirred(t *testing.T) {
 	in := loopback(t)
-	conn, ok := systemSocket(in).(*udpConn)
+	conn, ok := systemSocket(in).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}
@@ -353,7 +277,7 @@ func TestABlockingSocketDoesNotBlock(t *testing.T) {
 	}
 	// If the call blocked, a collection would wait for it, and all goroutines for the collection.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	conn, ok := systemSocket(in).(*udpConn)
+	conn, ok := systemSocket(in).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}
@@ -389,31 +313,6 @@ func TestABlockingSocketDoesNotBlock(t *testing.T) {
 	}
 }
 
-// TestAnAddressHasNothingOfTheLast checks addresses that are set again: writes recycle them between sockets,
-// and the IPv4 address is where IPv6 has the flow label.
-func TestAnAddressHasNothingOfTheLast(t *testing.T) {
-	v4 := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7443}
-	v6 := &net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 258}
-	for _, test := range []struct {
-		last, addr *net.UDPAddr
-		v6         bool
-	}{{v4, v6, true}, {v6, v4, false}} {
-		var want, got sockaddr
-		want.set(test.addr, test.v6)
-		got.set(test.last, !test.v6)
-		got.set(test.addr, test.v6)
-		if got != want {
-			t.Errorf("%v after %v: %+v, want %+v", test.addr, test.last, got.raw, want.raw)
-		}
-	}
-	for _, port := range []int{-1, 1 << 16} {
-		var s sockaddr
-		if _, ok := s.set(&net.UDPAddr{IP: v4.IP, Port: port}, false); ok {
-			t.Errorf("port %d is taken, for another", port)
-		}
-	}
-}
-
 // TestTheNameOfAZoneIsLookedUpOnce has link-local peers take turns. A lookup for each datagram would cost
 // 35 µs and 15 KiB, and anyone on the link could cause it.
 func TestTheNameOfAZoneIsLookedUpOnce(t *testing.T) {
@@ -421,7 +320,7 @@ func TestTheNameOfAZoneIsLookedUpOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, ok := systemSocket(loopback(t)).(*udpConn)
+	conn, ok := systemSocket(loopback(t)).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}
@@ -443,7 +342,7 @@ func TestTheNameOfAZoneIsLookedUpOnce(t *testing.T) {
 // TestBuffersAreMadeWhenDatagramsQueue checks that buffers are not made before: an idle socket holds one.
 func TestBuffersAreMadeWhenDatagramsQueue(t *testing.T) {
 	in, out := loopback(t), loopback(t)
-	conn, ok := systemSocket(in).(*udpConn)
+	conn, ok := systemSocket(in).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}

@@ -1,4 +1,4 @@
-package transport
+package udp
 
 import (
 	"syscall"
@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func inspectSocket(raw syscall.RawConn) (f socketFacts) {
+func inspect(raw syscall.RawConn) (f facts) {
 	err := raw.Control(func(fd uintptr) {
 		// Like quic-go, ask for more than the sysctl allows, which takes CAP_NET_ADMIN. On error a size is 0: unknown.
 		f.readBuffer, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
@@ -24,7 +24,7 @@ func inspectSocket(raw syscall.RawConn) (f socketFacts) {
 	})
 	// If nothing is known, there is nothing to complain about.
 	if err != nil {
-		return socketFacts{gso: true}
+		return facts{gso: true}
 	}
 	return f
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package transport
+package udp
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 	"syscall"
 )
 
-// knockUDP reports whether the host of addr says that nobody listens there. Here the
+// knock reports whether the host of addr says that nobody listens there. Here the
 // kernel does not say which datagram a report is about, so anybody who guesses the port of
 // the socket could make one: two knocks in a row must agree.
-func knockUDP(ctx context.Context, local netip.Addr, addr netip.AddrPort) (refused bool) {
+func knock(ctx context.Context, local netip.Addr, addr netip.AddrPort) (refused bool) {
 	return knockOnce(ctx, local, addr) && knockOnce(ctx, local, addr)
 }
 

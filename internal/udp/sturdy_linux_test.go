@@ -1,4 +1,4 @@
-package transport
+package udp
 
 import (
 	"bytes"
@@ -15,52 +15,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestAReportOnAnotherDatagramEndsNoConnection uses a socket with IP_RECVERR, as a user may provide: the kernel makes the
-// next read or write fail when a datagram was refused, whatever its destination was.
-func TestAReportOnAnotherDatagramEndsNoConnection(t *testing.T) {
-	nobody, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+// TestTheReportOnADatagramFailsARead checks what sturdy is for: on a socket with IP_RECVERR, as a user may provide, the
+// kernel makes the next read or write fail when a datagram was refused, whatever its destination was.
+func TestTheReportOnADatagramFailsARead(t *testing.T) {
+	nobody, bare := loopback(t), loopback(t)
 	if err := nobody.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reporting := func() *net.UDPConn {
-		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := reportErrors(conn); err != nil {
-			t.Fatal(err)
-		}
-		return conn
+	if err := reportErrors(bare); err != nil {
+		t.Fatal(err)
 	}
-	refused := func(conn *net.UDPConn) {
-		t.Helper()
-		if _, err := conn.WriteTo([]byte("anybody?"), nobody.LocalAddr()); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
-			t.Fatal(err)
-		}
+	if _, err := bare.WriteTo([]byte("anybody?"), nobody.LocalAddr()); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
+		t.Fatal(err)
 	}
-	bare := reporting()
-	defer bare.Close()
-	refused(bare)
 	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
-	system, ok := systemSocket(bare).(*udpConn)
+	conn, ok := systemSocket(bare).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}
-	if _, err := system.ReadBatch(ms, 0); !errors.Is(err, unix.ECONNREFUSED) {
+	if _, err := conn.ReadBatch(ms, 0); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Fatalf("the kernel says %v, want that a datagram was refused", err)
-	}
-	conn := reporting()
-	client, server := onLoopback(t, conn)
-	s := client.connect(server)
-	for range 50 {
-		refused(conn)
-		mustEcho(t, s)
-	}
-	if s.ended() {
-		t.Errorf("the connection has ended: %v", s.lost(nil, false))
 	}
 }
 
@@ -116,7 +90,10 @@ func TestAReadThatFailsIsMadeAgain(t *testing.T) {
 	if err := reportErrors(in); err != nil {
 		t.Fatal(err)
 	}
-	conn, ok := sturdySocket(in, slog.New(slog.DiscardHandler), func(err error) { t.Errorf("the socket has failed: %v", err) }, nil).(*udpConn)
+	conn, ok := New(in, Config{
+		Logger: slog.New(slog.DiscardHandler),
+		Failed: func(err error) { t.Errorf("the socket has failed: %v", err) },
+	}).(*systemConn)
 	if !ok {
 		t.Fatal("the kernel offers no UDP_GRO")
 	}
@@ -209,67 +186,5 @@ func TestAWriteWaitsForRoom(t *testing.T) {
 	}
 	if err := <-written; err != nil || w.n != len(body) {
 		t.Errorf("the write that found no room wrote %d bytes, %v", w.n, err)
-	}
-}
-
-// TestASocketThatTellsMoreThanThereIsRoomFor uses a socket with options, as a user may provide, that make the kernel send more
-// control messages with each datagram than fit, so that they are cut off somewhere. quic-go ends all connections if it
-// cannot parse them.
-func TestASocketThatTellsMoreThanThereIsRoomFor(t *testing.T) {
-	for name, options := range map[string][][3]int{
-		"a time":         {{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}},
-		"and a TTL":      {{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, {unix.IPPROTO_IP, unix.IP_RECVTTL, 1}},
-		"and a mark":     {{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, {unix.IPPROTO_IP, unix.IP_RECVTTL, 1}, {unix.SOL_SOCKET, unix.SO_RCVMARK, 1}},
-		"and an address": {{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}, {unix.IPPROTO_IP, unix.IP_RECVTTL, 1}, {unix.SOL_SOCKET, unix.SO_RCVMARK, 1}, {unix.IPPROTO_IP, unix.IP_RECVORIGDSTADDR, 1}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4zero})
-			if err != nil {
-				t.Fatal(err)
-			}
-			raw, err := conn.SyscallConn()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := raw.Control(func(fd uintptr) {
-				for _, o := range options {
-					if err := unix.SetsockoptInt(int(fd), o[0], o[1], o[2]); err != nil {
-						t.Errorf("option %v: %v", o, err)
-					}
-				}
-			}); err != nil {
-				t.Fatal(err)
-			}
-			client, server := onLoopback(t, conn)
-			s := client.connect(server)
-			for range 20 {
-				mustEcho(t, s)
-			}
-		})
-	}
-}
-
-// TestWhatQUICReadsOfADatagramIsKept checks that only whole control messages that quic-go reads are kept.
-func TestWhatQUICReadsOfADatagramIsKept(t *testing.T) {
-	tos := control(unix.IPPROTO_IP, unix.IP_TOS, []byte{2})
-	to := control(unix.IPPROTO_IP, unix.IP_PKTINFO, make([]byte, unix.SizeofInet4Pktinfo))
-	class := control(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, make([]byte, 4))
-	to6 := control(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, make([]byte, unix.SizeofInet6Pktinfo))
-	ttl := control(unix.IPPROTO_IP, unix.IP_TTL, make([]byte, 4))
-	for _, test := range []struct {
-		name      string
-		oob, want []byte
-	}{
-		{"nothing", nil, nil},
-		{"all", slices.Concat(ttl, tos, ttl, to, class, ttl, to6, ttl), slices.Concat(tos, to, class, to6)},
-		{"others alone", slices.Concat(ttl, ttl), nil},
-		{"ECN without a value", slices.Concat(to, control(unix.IPPROTO_IP, unix.IP_TOS, nil)), to},
-		{"an address that is cut off", slices.Concat(tos, control(unix.IPPROTO_IP, unix.IP_PKTINFO, make([]byte, 5))), tos},
-		{"a header that is cut off", slices.Concat(tos, to[:7]), tos},
-	} {
-		oob := slices.Clone(test.oob)
-		if n := keepForQUIC(oob, len(oob)); !bytes.Equal(oob[:n], test.want) {
-			t.Errorf("%s: kept % x, want % x", test.name, oob[:n], test.want)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package transport
+package udp
 
 import (
 	"encoding/binary"
@@ -12,7 +12,7 @@ import (
 )
 
 // read reads datagrams, at least one.
-func (c *udpConn) read() error {
+func (c *systemConn) read() error {
 	if c.want = 1; c.alone >= groAlone {
 		c.grow(2)
 		c.want = c.room
@@ -43,7 +43,7 @@ func (c *udpConn) read() error {
 
 // receive tries to receive up to want datagrams. It reports false if it must be called again
 // once the socket is readable.
-func (c *udpConn) receive(fd uintptr) bool {
+func (c *systemConn) receive(fd uintptr) bool {
 	for {
 		var n uintptr
 		switch one, all := unsafe.Pointer(&c.head[0].msg), unsafe.Pointer(&c.head); {
@@ -70,7 +70,7 @@ func (c *udpConn) receive(fd uintptr) bool {
 }
 
 // open begins to hand out the next datagram. It skips an empty one, as QUIC has none.
-func (c *udpConn) open() {
+func (c *systemConn) open() {
 	in, head := &c.in[c.next], &c.head[c.next]
 	c.next++
 	c.rest = in.buf[:head.n]
@@ -89,11 +89,11 @@ func (c *udpConn) open() {
 
 // cut hands out the next part of the datagram that was opened last, and reports whether
 // quic-go may see it.
-func (c *udpConn) cut(m *ipv4.Message) bool {
+func (c *systemConn) cut(m *ipv4.Message) bool {
 	in, msg := &c.in[c.next-1], &c.head[c.next-1].msg
 	part := c.rest[:min(c.size, len(c.rest))]
 	c.rest = c.rest[len(part):]
-	if part[0]&headerForm != 0 && c.errs != nil && !c.errs.strangers.admits(part, c.sender) {
+	if part[0]&longHeader != 0 && c.errs != nil && !c.errs.admit(part, c.sender) {
 		return false
 	}
 	m.N = copy(m.Buffers[0], part)
@@ -153,6 +153,6 @@ func keepForQUIC(oob []byte, n int) (left int) {
 
 // failed returns the error of a system call as package net would, because quic-go inspects
 // it.
-func (c *udpConn) failed(op, name string, addr net.Addr, errno syscall.Errno) error {
+func (c *systemConn) failed(op, name string, addr net.Addr, errno syscall.Errno) error {
 	return &net.OpError{Op: op, Net: "udp", Source: c.LocalAddr(), Addr: addr, Err: os.NewSyscallError(name, errno)}
 }
