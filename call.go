@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/topology"
-	"github.com/linkmesh/link/tracing"
 )
 
 // outgoing is the state of one unary call, or of one stream that is being opened.
@@ -33,7 +33,7 @@ type outgoing struct {
 	inline [4]wire.Pair
 	// size is the size of the request message in bytes.
 	size     int
-	span     tracing.ClientSpan
+	span     trace.ClientSpan
 	attempts int
 	// retry means that the previous attempt may have run and that another one is allowed.
 	retry bool
@@ -175,10 +175,10 @@ func (n *Node) call(ctx context.Context, o *outgoing) error {
 	if err := n.prepare(ctx, o); err != nil {
 		return err
 	}
-	if n.cfg.Tracer.Enabled() {
-		ctx, o.span = n.cfg.Tracer.StartClient(ctx, o.Route.String())
+	if n.tracer().Enabled() {
+		ctx, o.span = n.tracer().StartClient(ctx, o.Route.String())
 	}
-	if carrier := n.cfg.Tracer.Inject(ctx, nil); len(carrier) > 0 {
+	if carrier := n.tracer().Inject(ctx, nil); len(carrier) > 0 {
 		o.headers.Trace = tracePairs(carrier)
 	}
 	if o.config.key != "" {
@@ -267,7 +267,7 @@ func (o *outgoing) limit(plan *topology.Plan) {
 	o.deadline = o.began.Add(t)
 }
 
-func tracePairs(c tracing.Carrier) []wire.Pair {
+func tracePairs(c trace.Carrier) []wire.Pair {
 	out := make([]wire.Pair, 0, len(c))
 	for _, p := range c {
 		out = append(out, wire.Pair{Key: p.Key, Value: p.Value})

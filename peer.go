@@ -5,9 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/tracing"
 )
 
 // Peer is the other side of a call or stream.
@@ -86,11 +86,11 @@ func verifiedOf(s *transport.Session) *verified {
 }
 
 // correlation returns how far the trace context of a caller is trusted.
-func (n *Node) correlation(s *transport.Session) tracing.Correlation {
+func (n *Node) correlation(s *transport.Session) trace.Correlation {
 	if verifiedOf(s).peer.ID.TrustDomain() != n.identity.ID().TrustDomain() {
-		return tracing.Foreign
+		return trace.Foreign
 	}
-	return tracing.Child
+	return trace.Child
 }
 
 func peerOf(s *transport.Session) Peer {

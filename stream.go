@@ -82,7 +82,7 @@ func (n *Node) open(ctx context.Context, o *outgoing) error {
 	if err := n.prepare(ctx, o); err != nil {
 		return err
 	}
-	if carrier := n.cfg.Tracer.Inject(ctx, nil); len(carrier) > 0 {
+	if carrier := n.tracer().Inject(ctx, nil); len(carrier) > 0 {
 		o.headers.Trace = tracePairs(carrier)
 	}
 	o.headers.Metadata = o.Metadata.pairs
@@ -161,7 +161,7 @@ func (d *dispatcher) ServeStream(raw *transport.Stream) {
 }
 
 func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err error) {
-	ctx, span := n.cfg.Tracer.StartServer(ctx, h.route.String(), carrierOf(st.raw.Headers.Trace), verifiedOf(st.raw.Session).peer.ID.Service(), n.correlation(st.raw.Session))
+	ctx, span := n.tracer().StartServer(ctx, h.route.String(), carrierOf(st.raw.Headers.Trace), verifiedOf(st.raw.Session).peer.ID.Service(), n.correlation(st.raw.Session))
 	defer func() { span.End(uint32(CodeOf(err)), err) }()
 	defer func() {
 		if p := recover(); p != nil {

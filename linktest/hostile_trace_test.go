@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linkmesh/link"
+	engine "github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/protocol/reqrep"
 	"github.com/linkmesh/link/security"
@@ -117,7 +118,7 @@ func TestNamesOfSpansAreNotThePeers(t *testing.T) { // SEC-611
 			}
 		}
 		for _, span := range exporter.GetSpans() {
-			if span.Name != tracing.OtherMethod {
+			if span.Name != engine.OtherMethod {
 				t.Errorf("a span is named %q", span.Name)
 			}
 		}

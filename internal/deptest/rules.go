@@ -22,9 +22,9 @@ func Rules() []Rule {
 			Tests:  true,
 		},
 		{
-			Reason: "only tracing knows OpenTelemetry",
+			Reason: "only tracing and internal/trace know OpenTelemetry",
 			From:   []string{"./..."},
-			Except: []string{"./tracing/..."},
+			Except: []string{"./tracing/...", "./internal/trace/..."},
 			Never:  []string{otelTree},
 		},
 		{
@@ -69,12 +69,12 @@ func Rules() []Rule {
 		},
 		{
 			Reason: "tracing is functions on strings and carriers; link calls them",
-			From:   []string{"./tracing/..."},
+			From:   []string{"./tracing/...", "./internal/trace/..."},
 			Never:  []string{"./discovery/...", "./security/...", "./topology/...", "./internal/transport/..."},
 		},
 		{
 			Reason: "discovery, identity, routing and codecs do not need a network protocol",
-			From:   []string{"./discovery/...", "./security/...", "./topology/...", "./codec/...", "./tracing/...", "./internal/wire/..."},
+			From:   []string{"./discovery/...", "./security/...", "./topology/...", "./codec/...", "./tracing/...", "./internal/trace/...", "./internal/wire/..."},
 			Never:  []string{quicTree, "./internal/transport/..."},
 			Deep:   true,
 		},
@@ -85,10 +85,10 @@ func Rules() []Rule {
 			Deep:   true,
 		},
 		{
-			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, the log on disk and the sharing of bounds, which know nothing of link",
+			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, the log on disk, the sharing of bounds and spans, which know nothing of link",
 			From:   []string{"./protocol/..."},
 			Only: []string{
-				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal", "./internal/share", "./internal/spell", "./internal/foreign",
+				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal", "./internal/share", "./internal/spell", "./internal/foreign", "./internal/trace",
 			},
 		},
 		{

@@ -132,7 +132,7 @@ func (h *handler[T]) gap(m Message[T]) bool {
 }
 
 func (h *handler[T]) handle(m Message[T]) {
-	ctx, span := m.Context(h.sub.ctx, h.sub.node.Tracer())
+	ctx, span := m.process(h.sub.ctx, h.sub.node.Tracer())
 	cause, err := h.call(ctx, m)
 	span.End(uint32(link.CodeOf(err)), err)
 	switch {

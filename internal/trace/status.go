@@ -1,4 +1,4 @@
-package tracing
+package trace
 
 import (
 	"errors"
@@ -8,12 +8,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Describer is implemented by errors that have a text fit for a span, free of
-// addresses, tokens and bodies. For other errors a span has only the code, because
-// their text may contain anything. The Describer may be wrapped, as for [errors.As].
-type Describer interface {
+// describer is tracing.Describer, which package tracing declares for users.
+type describer interface {
 	error
-	// SpanDescription returns the text, which is cut at [MaxDescription] bytes.
 	SpanDescription() string
 }
 
@@ -43,7 +40,7 @@ func describe(err error) (text string) {
 			text = ""
 		}
 	}()
-	d, ok := errors.AsType[Describer](err)
+	d, ok := errors.AsType[describer](err)
 	if !ok {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package tracing
+package trace
 
 import (
 	"context"
@@ -43,21 +43,28 @@ const (
 	Foreign
 )
 
+// Receive returns ctx with the span and the baggage of the sender of a message, which
+// injected carrier, or ctx itself if the sender is [Foreign]. It starts no span, and does not
+// keep carrier.
+func (t *Tracer) Receive(ctx context.Context, carrier Carrier, how Correlation) context.Context {
+	if t == nil || len(carrier) == 0 || how == Foreign {
+		return ctx
+	}
+	return t.extract(ctx, carrier)
+}
+
 // StartProcess starts the span of processing a message from a destination, and returns a
 // context that carries the span and the baggage. The sender injected carrier, which is not
-// kept. If no SDK is set, StartProcess returns the zero span and a context with the content
-// of carrier, or ctx itself if the sender is [Foreign]. The caller must call End.
+// kept. If no SDK is set, StartProcess returns the zero span and the context of
+// [Tracer.Receive]. The caller must call End.
 func (t *Tracer) StartProcess(ctx context.Context, destination string, carrier Carrier, how Correlation) (context.Context, MessageSpan) {
-	remote := ctx
-	if t != nil && len(carrier) > 0 {
-		remote = t.extract(ctx, carrier)
-	}
 	tracer := t.current()
-	switch {
-	case tracer == nil && how == Foreign:
-		return ctx, MessageSpan{}
-	case tracer == nil:
-		return remote, MessageSpan{}
+	if tracer == nil {
+		return t.Receive(ctx, carrier, how), MessageSpan{}
+	}
+	remote := ctx
+	if len(carrier) > 0 {
+		remote = t.extract(ctx, carrier)
 	}
 	options := make([]trace.SpanStartOption, 0, 4)
 	options = append(options,
@@ -116,5 +123,5 @@ func (s MessageSpan) Within(ctx context.Context) context.Context {
 }
 
 // End ends the span with a gRPC status code. Any code but 0 marks the span as failed. The
-// description comes from err, see [Describer]; err may be nil.
+// description comes from err, see tracing.Describer; err may be nil.
 func (s MessageSpan) End(code uint32, err error) { end(s.span, code, code != codeOK, err) }

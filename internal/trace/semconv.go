@@ -1,4 +1,4 @@
-package tracing
+package trace
 
 import (
 	"strconv"
@@ -13,7 +13,7 @@ const SchemaURL = "https://opentelemetry.io/schemas/1.43.0"
 // OtherMethod is the method name of calls to methods that are not registered.
 const OtherMethod = "_OTHER"
 
-// scopeName is the instrumentation scope of every span.
+// scopeName is the instrumentation scope of every span: the package that users know.
 const scopeName = "github.com/linkmesh/link/tracing"
 
 // Attributes of the conventions.

@@ -1,4 +1,4 @@
-package tracing
+package trace
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func withBaggage(ctx context.Context, t *testing.T, members string) context.Cont
 }
 
 func withRemote(ctx context.Context) context.Context {
-	return New(Config{}).extract(ctx, Carrier{{"traceparent", traceparent}})
+	return New(nil, nil).extract(ctx, Carrier{{"traceparent", traceparent}})
 }
 
 func TestCarrierReadsAndWritesInOrder(t *testing.T) {
@@ -69,7 +69,7 @@ func TestInjectAppendsWhatTheContextHolds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, spare := range []int{0, 8} {
 				dst := append(make(Carrier, 0, len(own)+spare), own...)
-				if diff := cmp.Diff(tt.want, New(Config{}).Inject(tt.with(t.Context()), dst)); diff != "" {
+				if diff := cmp.Diff(tt.want, New(nil, nil).Inject(tt.with(t.Context()), dst)); diff != "" {
 					t.Fatalf("with room for %d (-want +got):\n%s", spare, diff)
 				}
 			}
@@ -112,7 +112,7 @@ func TestWhatIsBeyondTheLimitsIsLeftOutAndTheTraceKept(t *testing.T) {
 }
 
 func TestOversizeBaggageIsDroppedOnBothSides(t *testing.T) {
-	tracer := New(Config{})
+	tracer := New(nil, nil)
 	const member = 4000
 	var all baggage.Baggage
 	// Together, the members have more than 8 KiB.
@@ -149,7 +149,7 @@ func TestMalformedTraceparentIsIgnored(t *testing.T) {
 		"00-" + strings.ToUpper(traceID) + "-" + spanID + "-01",
 		traceparent + "-more", strings.Repeat("0", MaxBytes),
 	} {
-		ctx, span := New(Config{}).StartServer(t.Context(), "orders/get", Carrier{{"traceparent", bad}}, "", Child)
+		ctx, span := New(nil, nil).StartServer(t.Context(), "orders/get", Carrier{{"traceparent", bad}}, "", Child)
 		span.End(0, nil)
 		if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
 			t.Errorf("traceparent %.80q was taken as %v", bad, sc)
@@ -161,7 +161,7 @@ func FuzzExtract(f *testing.F) {
 	f.Add("traceparent", traceparent, "baggage", "a=1,b=2;p=q")
 	f.Add("tracestate", "a=1", "traceparent", "00-")
 	f.Add("baggage", "%%%", "baggage", strings.Repeat("a=1,", 100))
-	tracer := New(Config{})
+	tracer := New(nil, nil)
 	f.Fuzz(func(t *testing.T, key1, value1, key2, value2 string) {
 		ctx, span := tracer.StartServer(t.Context(), "m", Carrier{{key1, value1}, {key2, value2}}, "", Child)
 		span.End(0, nil)

@@ -1,4 +1,4 @@
-package tracing
+package trace
 
 import (
 	"context"
@@ -64,5 +64,5 @@ func (s ServerSpan) Attempt(n int) {
 // End ends the span with the code of the reply, a gRPC status code. The codes that
 // are the server's fault mark the span as failed: Unknown, DeadlineExceeded,
 // Unimplemented, Internal, Unavailable and DataLoss. The description comes from
-// err, see [Describer]; err may be nil.
+// err, see tracing.Describer; err may be nil.
 func (s ServerSpan) End(code uint32, err error) { end(s.span, code, isServerError(code), err) }

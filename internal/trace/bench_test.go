@@ -1,9 +1,9 @@
-package tracing
+package trace
 
 import "testing"
 
 func BenchmarkEnabledWithoutSDK(b *testing.B) {
-	tracer := New(Config{})
+	tracer := New(nil, nil)
 	for b.Loop() {
 		if tracer.Enabled() {
 			b.Fatal("enabled")
@@ -12,7 +12,7 @@ func BenchmarkEnabledWithoutSDK(b *testing.B) {
 }
 
 func BenchmarkBothSidesOfACallWithoutSDK(b *testing.B) {
-	benchmarkCall(b, New(Config{}))
+	benchmarkCall(b, New(nil, nil))
 }
 
 func BenchmarkBothSidesOfACallSampled(b *testing.B) {

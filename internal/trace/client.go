@@ -1,4 +1,4 @@
-package tracing
+package trace
 
 import (
 	"context"
@@ -33,6 +33,6 @@ func (s ClientSpan) Attempt(n int, instance string) {
 }
 
 // End ends the span with the code of the call, a gRPC status code. Any code but 0
-// marks the span as failed. The description comes from err, see [Describer]; err
+// marks the span as failed. The description comes from err, see tracing.Describer; err
 // may be nil.
 func (s ClientSpan) End(code uint32, err error) { end(s.span, code, code != codeOK, err) }
