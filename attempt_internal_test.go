@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/topology"
 )
 
 // TestWhereACallThatGotNoReplyGoes checks that an unsafe call that got no reply goes on only if no handler saw it.
@@ -40,7 +40,7 @@ func TestWhereACallThatGotNoReplyGoes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e.Value().state.leaving.Store(0)
-			o := &outgoing{service: s, plan: new(topology.Plan), Operation: Operation{Route: Route{Service: "orders", Name: "put", Level: Unsafe}}}
+			o := &outgoing{service: s, plan: new(policy.Plan), Operation: Operation{Route: Route{Service: "orders", Name: "put", Level: Unsafe}}}
 			var settled bool
 			var err error
 			for i := range test.times {

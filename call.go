@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/balance"
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/topology"
 )
 
 // outgoing is the state of one unary call, or of one stream that is being opened.
@@ -65,8 +65,8 @@ type outgoing struct {
 	waits time.Time
 	tried balance.Tried[*instance]
 	// request is what the topology decides by.
-	request topology.Request
-	plan    *topology.Plan
+	request policy.Request
+	plan    *policy.Plan
 	// copied means that this is a mirrored copy: its plan is given, and it neither earns nor takes retries.
 	copied bool
 	// levels are where the call may go, best first; level is the index of the current one.
@@ -76,7 +76,7 @@ type outgoing struct {
 	unheard *service
 	key     balance.Key
 	// keyed is the plan that key belongs to.
-	keyed *topology.Plan
+	keyed *policy.Plan
 	// last is the last error since the call began to go through the instances.
 	last error
 	// failure is why the last attempt failed.
@@ -256,7 +256,7 @@ func (o *outgoing) meet(ctx context.Context) error {
 }
 
 // limit sets the deadline from the timeout of a plan, unless the caller has set one.
-func (o *outgoing) limit(plan *topology.Plan) {
+func (o *outgoing) limit(plan *policy.Plan) {
 	if o.dated {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/topology"
 )
@@ -33,7 +34,7 @@ func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topolo
 	for _, opt := range opts {
 		opt.applyCall(&c)
 	}
-	request := topology.Request{
+	request := policy.Request{
 		Kind: r.Kind.String(), Name: r.Name, Caller: n.cfg.identityName(), ReadOnly: r.Level == ReadOnly, Key: c.sticky,
 		Random: rand.Uint64(), //nolint:gosec // a draw of lots, not a secret
 	}
@@ -51,8 +52,8 @@ func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topolo
 		return s.candidates(&c)
 	}
 	if c.instance != "" {
-		e := topology.Explain(nil, r.Service, request, n.locality(), candidates)
-		e.Plan, e.Target, e.Fixed = nil, c.instance, "the call names its instance, "+c.instance
+		e := policy.Explain(nil, r.Service, request, n.locality(), candidates)
+		e.Asked, e.Target, e.Fixed = false, c.instance, "the call names its instance, "+c.instance
 		return e, nil
 	}
 	s, err := n.service(r.Service)
@@ -61,7 +62,7 @@ func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topolo
 	}
 	v := s.view.Load()
 	plan := v.planFor(&request, &c, clock.Now())
-	return topology.ExplainPlan(v.policy, r.Service, request, plan, n.locality(), candidates), nil
+	return policy.ExplainPlan(v.policy, r.Service, request, plan, n.locality(), candidates), nil
 }
 
 // candidates returns the instances as an explanation shows them, for a call with options c.
@@ -108,7 +109,7 @@ func (s *service) troubleLocked(in *instance, c *callConfig, now time.Time) stri
 	case in.TagsUnknown:
 	case !hasAll(in.Tags, c.tags):
 		return fmt.Sprintf("the call is for tags %q", c.tags)
-	case c.zone && !topology.SameZone.Contains(s.node.locality(), localityOf(&in.Instance)):
+	case c.zone && !policy.SameZone.Contains(s.node.locality(), localityOf(&in.Instance)):
 		return "the call is for this zone"
 	}
 	e, ok := s.set.Lookup(in.ID)

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/topology"
 )
 
 // Follow sends the instances that a route may reach, by the topology for a call
@@ -147,7 +147,7 @@ func (o *outgoing) reachable() (known []discovery.Instance, unknown []*instance)
 	o.describe()
 	plan := v.plans.Route(&o.request)
 	// A split divides calls only; all of its targets are followed.
-	for _, p := range append([]*topology.Plan{plan}, plan.Others()...) {
+	for _, p := range append([]*policy.Plan{plan}, plan.Others()...) {
 		had := len(known)
 		for _, l := range v.path(p, &o.config).levels {
 			// The instances of another service have another identity.

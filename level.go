@@ -10,8 +10,9 @@ import (
 
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/limits"
 	"github.com/linkmesh/link/internal/spell"
-	"github.com/linkmesh/link/topology"
 )
 
 // choose decides where the call may go.
@@ -42,7 +43,7 @@ func (o *outgoing) plot(ctx context.Context) error {
 // planFor returns the plan of a call. A call that asks for a part of the instances
 // goes to a target of its rule that has any of them, even if chance or its key
 // chose another target.
-func (v *view) planFor(r *topology.Request, c *callConfig, now int64) *topology.Plan {
+func (v *view) planFor(r *policy.Request, c *callConfig, now int64) *policy.Plan {
 	plan := v.plans.Route(r)
 	if !c.narrows() || v.serves(plan, c, now) {
 		return plan
@@ -57,7 +58,7 @@ func (v *view) planFor(r *topology.Request, c *callConfig, now int64) *topology.
 
 // serves reports whether one of the service's own levels of a plan has an instance
 // for the call.
-func (v *view) serves(plan *topology.Plan, c *callConfig, now int64) bool {
+func (v *view) serves(plan *policy.Plan, c *callConfig, now int64) bool {
 	for _, l := range v.path(plan, c).levels {
 		if l.group != nil && l.group.Standing(now) > 0 {
 			return true
@@ -165,7 +166,7 @@ func (o *outgoing) lot() float64 {
 }
 
 // choosing makes the key of a plan the one by which instances are picked.
-func (o *outgoing) choosing(plan *topology.Plan) {
+func (o *outgoing) choosing(plan *policy.Plan) {
 	if o.keyed == plan {
 		return
 	}
@@ -213,7 +214,7 @@ func (o *outgoing) enter(ctx context.Context, name string, others bool) error {
 
 // maxLevels bounds the levels of one call. Package topology refuses documents that
 // need more than MaxLevels; a call may meet two policies while one replaces the other.
-const maxLevels = 2 * topology.MaxLevels
+const maxLevels = 2 * limits.MaxLevels
 
 // pick returns an instance of the current level that was not tried.
 func (o *outgoing) pick() (*endpoint, bool) {
@@ -277,7 +278,7 @@ func (s *service) tags() map[string]bool {
 func (o *outgoing) asked() string {
 	var parts []string
 	for _, l := range o.plan.Levels {
-		if l.Subset == nil && l.Scope == topology.Anywhere && l.Service == o.service.name {
+		if l.Subset == nil && l.Scope == policy.Anywhere && l.Service == o.service.name {
 			continue
 		}
 		parts = append(parts, levelText(l))
@@ -296,21 +297,21 @@ func (o *outgoing) asked() string {
 }
 
 // levelText returns a name for a level: "subset canary in this zone", "service orders-dr".
-func levelText(l topology.Level) string {
+func levelText(l policy.Level) string {
 	text := "service " + l.Service
 	if l.Subset != nil {
 		text = "subset " + l.Subset.Name
 	}
-	if l.Scope != topology.Anywhere {
+	if l.Scope != policy.Anywhere {
 		text += " in this " + l.Scope.String()
 	}
 	return text
 }
 
-// lookup is Metadata in the form that package topology reads.
+// lookup is Metadata in the form that package policy reads.
 type lookup Metadata
 
-// Get implements topology.Metadata.
+// Get implements policy.Metadata.
 func (l *lookup) Get(key string) (string, bool) {
 	m := Metadata(*l)
 	i, ok := m.find(key)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/limits"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -29,14 +31,14 @@ const (
 // said.
 type policies struct {
 	node *Node
-	now  atomic.Pointer[topology.Policy]
+	now  atomic.Pointer[policy.Policy]
 
 	poll sync.Once
 
 	mu sync.Mutex // guards the fields below; taken before service.mu
 	// layers are in force; waiting are not compatible with those.
-	layers  map[string]topology.Layer
-	waiting map[string]topology.Layer
+	layers  map[string]policy.Layer
+	waiting map[string]policy.Layer
 	// owners are the followers that put the layers of the registry in force.
 	owners map[string]*follower
 	// problems are why documents did not come into force.
@@ -67,22 +69,22 @@ const (
 )
 
 // current returns the policy in force, nil if there is no document.
-func (p *policies) current() *topology.Policy { return p.now.Load() }
+func (p *policies) current() *policy.Policy { return p.now.Load() }
 
 // load reads the documents that the configuration names. Its error is the first
 // that a user sees about an invalid document.
 func (p *policies) load() error {
-	p.layers, p.problems = make(map[string]topology.Layer), make(map[string]*problem)
-	p.stale, p.owners, p.waiting = make(map[string]staleness), make(map[string]*follower), make(map[string]topology.Layer)
+	p.layers, p.problems = make(map[string]policy.Layer), make(map[string]*problem)
+	p.stale, p.owners, p.waiting = make(map[string]staleness), make(map[string]*follower), make(map[string]policy.Layer)
 	if doc := p.node.cfg.Topology; doc != nil {
-		p.layers[originCode] = topology.Layer{Origin: originCode, Document: doc, Trusted: true}
+		p.layers[originCode] = policy.Layer{Origin: originCode, Document: doc, Trusted: true}
 	}
 	if path := p.node.cfg.TopologyFile; path != "" {
 		doc, version, err := readPolicy(path)
 		if err != nil {
 			return Errorf(InvalidArgument, "Config.TopologyFile (or "+envTopology+"): %w", err)
 		}
-		p.layers[originFile] = topology.Layer{Origin: path, Document: doc, Trusted: true}
+		p.layers[originFile] = policy.Layer{Origin: path, Document: doc, Trusted: true}
 		p.version = version
 	}
 	policy, err := p.compile(p.layers)
@@ -106,7 +108,7 @@ func (p *policies) adopt(s *service) {
 
 // reach begins to watch the services that calls to the named service may end at,
 // so that their instances are known when calls fail over.
-func (p *policies) reach(name string, policy *topology.Policy) {
+func (p *policies) reach(name string, policy *policy.Policy) {
 	for _, other := range policy.Services(name)[1:] {
 		p.node.group.Go(func(context.Context) {
 			if _, err := p.node.service(other); err != nil {
@@ -154,7 +156,7 @@ func (p *policies) refresh(path string) {
 	p.mu.Lock()
 	p.version = version
 	p.mu.Unlock()
-	p.replace(originFile, &topology.Layer{Origin: path, Document: doc, Trusted: true}, err)
+	p.replace(originFile, &policy.Layer{Origin: path, Document: doc, Trusted: true}, err)
 }
 
 // fileVersion identifies a version of a file.
@@ -184,7 +186,7 @@ func readPolicy(path string) (*topology.Document, fileVersion, error) {
 		return nil, fileVersion{}, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, topology.MaxDocument+1))
+	data, err := io.ReadAll(io.LimitReader(f, limits.MaxDocument+1))
 	if err != nil {
 		return nil, fileVersion{}, err
 	}
@@ -245,14 +247,14 @@ func (f *follower) follow(ctx context.Context, ch <-chan discovery.Policy, known
 
 // take puts the registry's document in force, unless ctx, the lifetime of the service, has ended: another follower may
 // have begun. A document that cannot be read, or is invalid, leaves in force what is.
-func (f *follower) take(ctx context.Context, policy discovery.Policy) {
-	if policy.Origin != "" {
-		f.origin = policy.Origin
+func (f *follower) take(ctx context.Context, written discovery.Policy) {
+	if written.Origin != "" {
+		f.origin = written.Origin
 	}
 	var doc *topology.Document
 	var err error
-	if policy.Document != nil {
-		doc, err = topology.Parse(f.origin, policy.Document)
+	if written.Document != nil {
+		doc, err = topology.Parse(f.origin, written.Document)
 	}
 	p := f.policies
 	p.mu.Lock()
@@ -260,12 +262,12 @@ func (f *follower) take(ctx context.Context, policy discovery.Policy) {
 	if ctx.Err() != nil {
 		return
 	}
-	f.noteStaleLocked(policy)
+	f.noteStaleLocked(written)
 	switch {
-	case policy.Document != nil:
+	case written.Document != nil:
 		p.owners[f.origin] = f
-		p.replaceLocked(f.origin, &topology.Layer{Origin: f.origin, Document: doc, Only: f.service}, err)
-	case !policy.Stale && p.hasLocked(f.origin):
+		p.replaceLocked(f.origin, &policy.Layer{Origin: f.origin, Document: doc, Only: f.service}, err)
+	case !written.Stale && p.hasLocked(f.origin):
 		delete(p.owners, f.origin)
 		p.replaceLocked(f.origin, nil, nil)
 	}

@@ -59,6 +59,8 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		{"Consul behind its door", deptest.Package{ImportPath: m + "/discovery/consul", Imports: []string{"github.com/hashicorp/consul/api"}}, ""},
 		{"a library in the wire", deptest.Package{ImportPath: m + "/internal/wire", Imports: []string{"github.com/fxamacker/cbor/v2"}}, "standard library only"},
 		{"YAML in topology", deptest.Package{ImportPath: m + "/topology", Imports: []string{"go.yaml.in/yaml/v3", "slices"}}, ""},
+		{"codes in topology", deptest.Package{ImportPath: m + "/topology", Imports: []string{m + "/internal/codes", m + "/internal/policy/limits"}}, ""},
+		{"security in the policy", deptest.Package{ImportPath: m + "/internal/policy", Imports: []string{m + "/security"}}, "standard library and YAML"},
 		{"discovery in topology", deptest.Package{ImportPath: m + "/topology", Imports: []string{m + "/discovery"}}, "standard library and YAML"},
 		{"security deep below the transport", deptest.Package{ImportPath: m + "/internal/transport", Deps: []string{m + "/security"}}, "knows no identity"},
 		{"link below link", deptest.Package{ImportPath: m + "/codec", Imports: []string{m}}, "does not know link"},

@@ -50,9 +50,10 @@ func Rules() []Rule {
 			Only:   []string{"std"},
 		},
 		{
-			Reason: "topology is pure rules: standard library and YAML only",
-			From:   []string{"./topology/..."},
-			Only:   []string{"std", yamlTree, "./topology/..."},
+			Reason: "topology is pure rules: standard library and YAML, hashes and codes only",
+			From:   []string{"./topology/...", "./internal/policy/..."},
+			Except: []string{"./internal/policy/policytest"},
+			Only:   []string{"std", yamlTree, "./topology/...", "./internal/policy/...", "./internal/codes", "./internal/hash"},
 			Deep:   true,
 		},
 		{
@@ -74,7 +75,7 @@ func Rules() []Rule {
 		},
 		{
 			Reason: "discovery, identity, routing and codecs do not need a network protocol",
-			From:   []string{"./discovery/...", "./security/...", "./topology/...", "./codec/...", "./tracing/...", "./internal/trace/...", "./internal/wire/..."},
+			From:   []string{"./discovery/...", "./security/...", "./topology/...", "./internal/policy/...", "./codec/...", "./tracing/...", "./internal/trace/...", "./internal/wire/..."},
 			Never:  []string{quicTree, "./internal/transport/..."},
 			Deep:   true,
 		},

@@ -1,9 +1,9 @@
-package topology
+package policy
 
 import (
 	"strconv"
-	"strings"
-	"time"
+
+	"github.com/linkmesh/link/internal/policy/errtext"
 )
 
 // why says why a call does not match, naming the first condition that fails.
@@ -18,19 +18,7 @@ func (m *matcher) why(r *Request) string {
 			}
 		}
 	}
-	return "is for calls from " + listed(m.callers, "or")
+	return "is for calls from " + errtext.List(m.callers, "or")
 }
 
 func itoa(i int) string { return strconv.Itoa(i) }
-
-// short prints a duration without the trailing zeros of Duration.String: "1m" for 1m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}

@@ -1,4 +1,4 @@
-package topology_test
+package policy_test
 
 import (
 	"fmt"
@@ -6,15 +6,17 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/policytest"
 	"github.com/linkmesh/link/topology"
 )
 
 func TestRouteAndMatchesAllocateNothing(t *testing.T) {
-	p := compiled(t, full)
+	p := policytest.Compiled(t, policytest.Full)
 	plans := p.Service("orders")
-	requests := []topology.Request{
-		{Kind: "method", Name: "orders/Export/All", Caller: "web", Meta: topology.MetadataMap{"x-canary": "0", "user-id": "u1", "cart": "c"}},
-		{Kind: "method", Name: "orders/Get", Meta: topology.MetadataMap{"user-id": "u1", "cart": "c"}},
+	requests := []policy.Request{
+		{Kind: "method", Name: "orders/Export/All", Caller: "web", Meta: policy.MetadataMap{"x-canary": "0", "user-id": "u1", "cart": "c"}},
+		{Kind: "method", Name: "orders/Get", Meta: policy.MetadataMap{"user-id": "u1", "cart": "c"}},
 		{Kind: "method", Name: "orders/Get", Random: 5},
 		{Kind: "topic", Name: "placed", Key: "k"},
 	}
@@ -52,8 +54,8 @@ func BenchmarkRoute(b *testing.B) {
 		}
 		s.Routes = append(s.Routes, topology.Route{To: topology.Split{"any": 95, "canary": 5}, Sticky: "meta:user"})
 		doc.Services["orders"] = s
-		plans := compiledDoc(b, doc).Service("orders")
-		r := topology.Request{Kind: "method", Name: "orders/Get", Meta: topology.MetadataMap{"user": "u1"}}
+		plans := policytest.CompiledDocument(b, doc).Service("orders")
+		r := policy.Request{Kind: "method", Name: "orders/Get", Meta: policy.MetadataMap{"user": "u1"}}
 		b.Run(fmt.Sprint(rules, " rules before"), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -66,9 +68,9 @@ func BenchmarkRoute(b *testing.B) {
 // TestPoliciesMaySwapUnderCallers swaps policies while callers use them, as a reload does. It is meant
 // for the race detector.
 func TestPoliciesMaySwapUnderCallers(t *testing.T) {
-	docs := []*topology.Document{parsed(t, full), parsed(t, service("routes: [ { to: stable } ]"))}
-	var current atomic.Pointer[topology.Policy]
-	current.Store(compiledDoc(t, docs[0]))
+	docs := []*topology.Document{policytest.Parsed(t, policytest.Full), policytest.Parsed(t, policytest.Service("routes: [ { to: stable } ]"))}
+	var current atomic.Pointer[policy.Policy]
+	current.Store(policytest.CompiledDocument(t, docs[0]))
 	stop := make(chan struct{})
 	var callers sync.WaitGroup
 	for range 4 {
@@ -80,7 +82,7 @@ func TestPoliciesMaySwapUnderCallers(t *testing.T) {
 				default:
 				}
 				p := current.Load()
-				r := topology.Request{Kind: "method", Name: "orders/Get", Random: i, Meta: topology.MetadataMap{"user-id": "u"}}
+				r := policy.Request{Kind: "method", Name: "orders/Get", Random: i, Meta: policy.MetadataMap{"user-id": "u"}}
 				plan := p.Service("orders").Route(&r)
 				for _, l := range plan.Levels {
 					l.Subset.Matches(nil, nil)
@@ -88,13 +90,13 @@ func TestPoliciesMaySwapUnderCallers(t *testing.T) {
 				plan.Mirrored(&r)
 				p.Services("orders")
 				if i%64 == 0 {
-					_ = topology.Explain(p, "orders", r, topology.Locality{}, nil).String()
+					_ = policy.Explain(p, "orders", r, policy.Locality{}, nil).String()
 				}
 			}
 		})
 	}
 	for i := range 1000 {
-		p, err := topology.Compile(topology.Options{AllowFaults: true}, topology.Layer{Document: docs[i%2], Trusted: true})
+		p, err := policy.Compile(policy.Options{AllowFaults: true}, policy.Layer{Document: docs[i%2], Trusted: true})
 		if err != nil {
 			t.Error(err)
 			break

@@ -1,6 +1,10 @@
-package topology
+package policy
 
-import "time"
+import (
+	"time"
+
+	"github.com/linkmesh/link/topology"
+)
 
 // NoRule is the Plan.Rule of calls that no route of a document matches.
 const NoRule = -1
@@ -25,17 +29,17 @@ type Plan struct {
 
 	// Timeout is zero, and a field of Retry is zero, if the policy does not set it.
 	Timeout time.Duration
-	Retry   Retry
+	Retry   topology.Retry
 
 	// LB and Outlier have the defaults filled in.
-	LB      LoadBalancing
-	Outlier Outlier
+	LB      topology.LoadBalancing
+	Outlier topology.Outlier
 
 	// Mirror is as written, or nil; see Mirrored.
-	Mirror *Mirror
+	Mirror *topology.Mirror
 
 	// Fault is as written, or nil; see Faulted.
-	Fault *Fault
+	Fault *topology.Fault
 
 	// others are the plans of the rule's other targets with a share above zero, greatest share first.
 	others []*Plan
@@ -51,11 +55,11 @@ type Plan struct {
 // LB.Key names. It reports false if there is no key. It allocates nothing.
 func (p *Plan) KeyOf(r *Request) (key uint64, ok bool) {
 	if r.Key != "" {
-		return hash(r.Key), true
+		return hashOf(r.Key), true
 	}
-	if p.LB.Policy == Hash && p.hashKey != "" && r.Meta != nil {
+	if p.LB.Policy == topology.Hash && p.hashKey != "" && r.Meta != nil {
 		if value, _ := r.Meta.Get(p.hashKey); value != "" {
-			return hash(value), true
+			return hashOf(value), true
 		}
 	}
 	return 0, false
@@ -84,7 +88,7 @@ func (p *Plan) Faulted(r *Request) bool {
 
 // mirror is a compiled Mirror.
 type mirror struct {
-	written Mirror
+	written topology.Mirror
 
 	// readOnly restricts the mirror to calls of read-only methods.
 	readOnly bool

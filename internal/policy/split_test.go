@@ -1,4 +1,4 @@
-package topology_test
+package policy_test
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/policytest"
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/topology"
 )
@@ -36,7 +38,7 @@ func splitDocument(shares topology.Split, sticky string) *topology.Document {
 			s.Subsets[target] = topology.Subset{Tags: []string{target}}
 		}
 	}
-	return of(s)
+	return policytest.Of(s)
 }
 
 func TestSharesAreKept(t *testing.T) {
@@ -48,20 +50,20 @@ func TestSharesAreKept(t *testing.T) {
 		{"a": 40, "b": 30, "c": 20, "service:d": 10},
 		{"a": 20, "b": 20, "c": 20, "d": 20, "e": 20, "f": 0},
 	} {
-		plans := compiledDoc(t, splitDocument(shares, "meta:user")).Service("orders")
+		plans := policytest.CompiledDocument(t, splitDocument(shares, "meta:user")).Service("orders")
 		var random *rand.Rand
-		for name, request := range map[string]func(i int) topology.Request{
-			"by chance":           func(int) topology.Request { return topology.Request{Random: random.Uint64()} },
-			"by numbers in a row": func(i int) topology.Request { return topology.Request{Random: uint64(i)} },
-			"by the metadata": func(i int) topology.Request {
-				return topology.Request{Meta: topology.MetadataMap{"user": fmt.Sprint("u", i)}}
+		for name, request := range map[string]func(i int) policy.Request{
+			"by chance":           func(int) policy.Request { return policy.Request{Random: random.Uint64()} },
+			"by numbers in a row": func(i int) policy.Request { return policy.Request{Random: uint64(i)} },
+			"by the metadata": func(i int) policy.Request {
+				return policy.Request{Meta: policy.MetadataMap{"user": fmt.Sprint("u", i)}}
 			},
-			"by the call's key": func(i int) topology.Request { return topology.Request{Key: fmt.Sprintf("user-%08d", i)} },
-			"by chance, no user": func(int) topology.Request {
-				return topology.Request{Meta: topology.MetadataMap{}, Random: random.Uint64()}
+			"by the call's key": func(i int) policy.Request { return policy.Request{Key: fmt.Sprintf("user-%08d", i)} },
+			"by chance, no user": func(int) policy.Request {
+				return policy.Request{Meta: policy.MetadataMap{}, Random: random.Uint64()}
 			},
-			"by chance, user \"\"": func(int) topology.Request {
-				return topology.Request{Meta: topology.MetadataMap{"user": ""}, Random: random.Uint64()}
+			"by chance, user \"\"": func(int) policy.Request {
+				return policy.Request{Meta: policy.MetadataMap{"user": ""}, Random: random.Uint64()}
 			},
 		} {
 			// Each case gets the same numbers.
@@ -88,10 +90,10 @@ func TestSharesAreKept(t *testing.T) {
 // choices returns the targets of 20,000 users.
 func choices(t *testing.T, shares topology.Split) []string {
 	t.Helper()
-	plans := compiledDoc(t, splitDocument(shares, "meta:user")).Service("orders")
+	plans := policytest.CompiledDocument(t, splitDocument(shares, "meta:user")).Service("orders")
 	list := make([]string, 20_000)
 	for i := range list {
-		list[i] = plans.Route(&topology.Request{Meta: topology.MetadataMap{"user": fmt.Sprint("u", i)}, Random: rand.Uint64()}).Target
+		list[i] = plans.Route(&policy.Request{Meta: policy.MetadataMap{"user": fmt.Sprint("u", i)}, Random: rand.Uint64()}).Target
 	}
 	return list
 }
@@ -138,16 +140,16 @@ func TestUsersNeverMoveToATargetThatShrank(t *testing.T) {
 
 func TestStickyChoiceIsIndependentOfEverythingElse(t *testing.T) {
 	shares := topology.Split{"stable": 70, "canary": 30}
-	alone := compiledDoc(t, splitDocument(shares, "meta:user")).Service("orders")
+	alone := policytest.CompiledDocument(t, splitDocument(shares, "meta:user")).Service("orders")
 	doc := splitDocument(shares, "meta:user")
 	orders := doc.Services["orders"]
 	orders.Subsets["extra"] = topology.Subset{Tags: []string{"x"}}
 	orders.Routes = append([]topology.Route{{Match: topology.Match{Method: "a"}, To: topology.Split{"extra": 100}}}, orders.Routes...)
 	orders.Failover = []string{"zone", "subset:extra"}
 	doc.Services["orders"] = orders
-	other := compiledDoc(t, doc).Service("orders")
+	other := policytest.CompiledDocument(t, doc).Service("orders")
 	for i := range 2000 {
-		r := topology.Request{Meta: topology.MetadataMap{"user": fmt.Sprint(i)}, Random: rand.Uint64()}
+		r := policy.Request{Meta: policy.MetadataMap{"user": fmt.Sprint(i)}, Random: rand.Uint64()}
 		if a, b := alone.Route(&r).Target, other.Route(&r).Target; a != b {
 			t.Fatalf("user %d: %s alone, %s with another rule before", i, a, b)
 		}
@@ -157,15 +159,15 @@ func TestStickyChoiceIsIndependentOfEverythingElse(t *testing.T) {
 // TestChoicesNeverChange pins the choices that all processes of a mesh make, whatever their version
 // and platform. If it fails, an upgrade would move users: restore the hash.
 func TestChoicesNeverChange(t *testing.T) {
-	plans := compiledDoc(t, splitDocument(topology.Split{"stable": 60, "canary": 40}, "")).Service("orders")
+	plans := policytest.CompiledDocument(t, splitDocument(topology.Split{"stable": 60, "canary": 40}, "")).Service("orders")
 	var got []string
 	for i := range 16 {
-		got = append(got, plans.Route(&topology.Request{Key: fmt.Sprint("u", i)}).Target[:1])
+		got = append(got, plans.Route(&policy.Request{Key: fmt.Sprint("u", i)}).Target[:1])
 	}
 	if got, want := strings.Join(got, ""), "cccccssccsscssss"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	key, _ := plans.Route(&topology.Request{}).KeyOf(&topology.Request{Key: "u1"})
+	key, _ := plans.Route(&policy.Request{}).KeyOf(&policy.Request{Key: "u1"})
 	fnv1a := fnv.New64a()
 	fnv1a.Write([]byte("u1"))
 	if reference := fmix64(fnv1a.Sum64()); key != reference {
@@ -185,7 +187,7 @@ func fmix64(k uint64) uint64 {
 }
 
 func TestMirrorsAndFaultsAreDrawnApart(t *testing.T) {
-	p := compiled(t, service(`
+	p := policytest.Compiled(t, policytest.Service(`
 routes: [ { to: { stable: 50, canary: 50 } } ]
 mirror: { to: { service:shadow: 25, big: 75 }, percent: 20% }
 fault: { abort: unavailable, percent: 10 }`))
@@ -193,7 +195,7 @@ fault: { abort: unavailable, percent: 10 }`))
 	const picks = 100_000
 	got := map[string]int{}
 	for range picks {
-		r := topology.Request{Random: random.Uint64()}
+		r := policy.Request{Random: random.Uint64()}
 		plan := plans.Route(&r)
 		what := plan.Target
 		if m := plan.Mirrored(&r); m != nil {
@@ -220,9 +222,9 @@ fault: { abort: unavailable, percent: 10 }`))
 }
 
 func TestShareOfAllMeansEveryCall(t *testing.T) {
-	p := compiled(t, service("mirror: { to: big, percent: 100 }\nfault: { delay: 1ms, percent: 100 }"))
+	p := policytest.Compiled(t, policytest.Service("mirror: { to: big, percent: 100 }\nfault: { delay: 1ms, percent: 100 }"))
 	for _, random := range []uint64{0, 1, 1 << 63, ^uint64(0)} {
-		r := topology.Request{Random: random}
+		r := policy.Request{Random: random}
 		if plan := p.Service("orders").Route(&r); plan.Mirrored(&r) == nil || !plan.Faulted(&r) {
 			t.Errorf("100%% left out %d", random)
 		}

@@ -1,4 +1,4 @@
-package topology_test
+package policy_test
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/policytest"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -17,7 +19,7 @@ type explained struct {
 	Service string
 	Call    struct {
 		Kind, Name, Caller, Key string
-		Meta                    topology.MetadataMap
+		Meta                    policy.MetadataMap
 		Random                  uint64
 	}
 	Zone, Region, DC string
@@ -44,23 +46,23 @@ func fleet(service string) []topology.Candidate {
 }
 
 func TestExplain(t *testing.T) {
-	golden(t, "explain.txtar", ".yaml", func(t *testing.T, data []byte) string {
+	policytest.Golden(t, "explain.txtar", ".yaml", func(t *testing.T, data []byte) string {
 		t.Helper()
 		var c explained
 		if err := yaml.Unmarshal(data, &c); err != nil {
 			t.Fatal(err)
 		}
-		var p *topology.Policy
+		var p *policy.Policy
 		if c.Policy != "" {
-			p = compiled(t, c.Policy)
+			p = policytest.Compiled(t, c.Policy)
 		}
 		if c.Service == "" {
 			c.Service = "orders"
 		}
 		asked := map[string]int{}
-		e := topology.Explain(p, c.Service, topology.Request{
+		e := policy.Explain(p, c.Service, policy.Request{
 			Kind: c.Call.Kind, Name: c.Call.Name, Caller: c.Call.Caller, Key: c.Call.Key, Meta: c.Call.Meta, Random: c.Call.Random,
-		}, topology.Locality{Zone: c.Zone, Region: c.Region, Datacenter: c.DC}, func(service string) []topology.Candidate {
+		}, policy.Locality{Zone: c.Zone, Region: c.Region, Datacenter: c.DC}, func(service string) []topology.Candidate {
 			asked[service]++
 			list := fleet(service)
 			for i := range list {
@@ -85,7 +87,7 @@ func TestExplain(t *testing.T) {
 }
 
 func TestExplainIsSafeOnATerminal(t *testing.T) {
-	e := topology.Explain(nil, "orders\x1b[2J", topology.Request{Kind: "\x1b", Name: "\x07", Caller: "\r", Meta: nil}, topology.Locality{Zone: "\t"},
+	e := policy.Explain(nil, "orders\x1b[2J", policy.Request{Kind: "\x1b", Name: "\x07", Caller: "\r", Meta: nil}, policy.Locality{Zone: "\t"},
 		func(string) []topology.Candidate {
 			return []topology.Candidate{{ID: "\x1b[1A", Addr: "\x00", Tags: []string{"\u202e"}, Note: "\n", Trouble: "\x1b]0;x"}}
 		})
@@ -95,7 +97,7 @@ func TestExplainIsSafeOnATerminal(t *testing.T) {
 }
 
 func TestExplainListsABoundedNumber(t *testing.T) {
-	e := topology.Explain(nil, "orders", topology.Request{}, topology.Locality{}, func(string) []topology.Candidate {
+	e := policy.Explain(nil, "orders", policy.Request{}, policy.Locality{}, func(string) []topology.Candidate {
 		list := make([]topology.Candidate, 1000)
 		for i := range list {
 			list[i].ID = fmt.Sprintf("orders-%04d", i)
@@ -107,11 +109,5 @@ func TestExplainListsABoundedNumber(t *testing.T) {
 	}
 	if text := e.String(); strings.Count(text, "\n") > 120 || !strings.Contains(text, "and 900 more") {
 		t.Error(text)
-	}
-}
-
-func TestZeroExplanationPrints(t *testing.T) {
-	if text := (topology.Explanation{}).String(); text == "" {
-		t.Error("nothing")
 	}
 }

@@ -1,6 +1,12 @@
-package topology
+// Package limits has the bounds of topology documents and the defaults of their settings. It stands apart so that
+// package topology, which checks documents and tells users the numbers, and package policy, which puts documents in
+// force, have one place for them.
+package limits
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Bounds of a document. They limit the effect of a mistake, and the memory and search time of a policy.
 const (
@@ -28,19 +34,20 @@ const (
 	MaxProblems = 20
 )
 
-// Defaults of settings. The defaults for ejection and panic are Envoy's (outlier_detection.proto and
-// cluster.proto; Envoy ejects at most 10 % and panics below 50 %).
+// Defaults of settings, those of shares in percent. The defaults for ejection and panic are Envoy's
+// (outlier_detection.proto and cluster.proto; Envoy ejects at most 10 % and panics below 50 %).
 const (
-	DefaultPanic     Percent = 50
-	DefaultSlowStart         = 30 * time.Second
-	DefaultSubset            = 20
-	DefaultErrors            = 5
-	DefaultInterval          = 10 * time.Second
-	DefaultEject             = 30 * time.Second
-	DefaultMaxEject  Percent = 10
+	DefaultPanic     = 50
+	DefaultSlowStart = 30 * time.Second
+	DefaultSubset    = 20
+	DefaultErrors    = 5
+	DefaultInterval  = 10 * time.Second
+	DefaultEject     = 30 * time.Second
+	DefaultMaxEject  = 10
 )
 
-// Overprovision is the load, as a multiple of its share, that the available part of a zone can carry:
-// a level of one zone, region or datacenter takes all calls as long as 1/1.4 of its instances are
-// available. The factor is Envoy's (overprovisioning_factor, 140 %).
-const Overprovision = 1.4
+// MoreError is how many problems there are beyond MaxProblems.
+type MoreError int
+
+// Error returns "and 3 more problems".
+func (n MoreError) Error() string { return fmt.Sprintf("and %d more problems", int(n)) }

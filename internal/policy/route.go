@@ -1,9 +1,11 @@
-package topology
+package policy
 
 import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/linkmesh/link/topology"
 )
 
 // Request is the part of a call that a policy looks at.
@@ -79,7 +81,7 @@ func (u *rule) choose(r *Request) (*Plan, string) {
 	if key == "" {
 		return u.split.byChance(r.Random), ""
 	}
-	return u.split.byKey(hash(key)), key
+	return u.split.byKey(hashOf(key)), key
 }
 
 // matcher is a compiled Match.
@@ -104,7 +106,7 @@ type matcher struct {
 
 type pair struct{ key, value string }
 
-func newMatcher(m Match, service string) matcher {
+func newMatcher(m topology.Match, service string) matcher {
 	c := matcher{callers: slices.Clone(m.Caller)}
 	switch {
 	case m.Method != "":

@@ -1,4 +1,4 @@
-package topology_test
+package policy_test
 
 import (
 	"errors"
@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/limits"
+	"github.com/linkmesh/link/internal/policy/policytest"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -24,19 +27,19 @@ func numbered(n int) []string {
 }
 
 // outOfBounds returns the error of compiling a trusted document with one service.
-func outOfBounds(s topology.Service) error { return outOf(of(s)) }
+func outOfBounds(s topology.Service) error { return outOf(policytest.Of(s)) }
 
 func outOf(docs ...*topology.Document) error {
-	layers := make([]topology.Layer, len(docs))
+	layers := make([]policy.Layer, len(docs))
 	for i, doc := range docs {
-		layers[i] = topology.Layer{Document: doc, Trusted: true}
+		layers[i] = policy.Layer{Document: doc, Trusted: true}
 		if len(docs) == 1 {
 			if err := doc.Validate(); err != nil {
 				return err
 			}
 		}
 	}
-	_, err := topology.Compile(topology.Options{AllowFaults: true}, layers...)
+	_, err := policy.Compile(policy.Options{AllowFaults: true}, layers...)
 	return err
 }
 
@@ -122,25 +125,25 @@ func TestEveryBoundHoldsWhereItSays(t *testing.T) {
 		take      func(n int) error
 		want      string
 	}{
-		{"MaxDocument", "bytes", topology.MaxDocument, func(n int) error {
+		{"MaxDocument", "bytes", limits.MaxDocument, func(n int) error {
 			const begins = "version: link/v1\n#"
 			return parse(begins + text(n-len(begins)))
 		}, "has 1048577 bytes, want at most 1048576"},
-		{"MaxServices", "one document", topology.MaxServices, func(n int) error { return outOf(servicesNamed(numbered(n))) }, "has 4097 services, want at most 4096"},
-		{"MaxServices", "all layers", topology.MaxServices, func(n int) error {
+		{"MaxServices", "one document", limits.MaxServices, func(n int) error { return outOf(servicesNamed(numbered(n))) }, "has 4097 services, want at most 4096"},
+		{"MaxServices", "all layers", limits.MaxServices, func(n int) error {
 			return outOf(servicesNamed(numbered(n-1)), servicesNamed([]string{"w0", "other"}))
 		}, "has 4097 services in all layers, want at most 4096"},
-		{"MaxSubsets", "a service", topology.MaxSubsets, func(n int) error {
+		{"MaxSubsets", "a service", limits.MaxSubsets, func(n int) error {
 			return outOfBounds(topology.Service{Subsets: subsetsNamed(numbered(n))})
 		}, "has 65 subsets, want at most 64"},
-		{"MaxRoutes", "a service", topology.MaxRoutes, func(n int) error {
+		{"MaxRoutes", "a service", limits.MaxRoutes, func(n int) error {
 			var routes []topology.Route
 			for _, name := range numbered(n) {
 				routes = append(routes, topology.Route{Match: topology.Match{Method: name}})
 			}
 			return outOfBounds(topology.Service{Routes: routes})
 		}, "has 257 routes, want at most 256"},
-		{"MaxTargets", "a split", topology.MaxTargets, func(n int) error {
+		{"MaxTargets", "a split", limits.MaxTargets, func(n int) error {
 			split := topology.Split{}
 			for _, name := range numbered(n) {
 				split["service:"+name] = 0
@@ -148,48 +151,48 @@ func TestEveryBoundHoldsWhereItSays(t *testing.T) {
 			split["service:w0"] = 100
 			return aRoute(topology.Route{To: split})
 		}, "has 17 targets, want at most 16"},
-		{"MaxTargets", "callers", topology.MaxTargets, func(n int) error {
+		{"MaxTargets", "callers", limits.MaxTargets, func(n int) error {
 			return aRoute(topology.Route{Match: topology.Match{Caller: numbered(n)}})
 		}, "has 17 callers, want at most 16"},
-		{"MaxFailover", "a list", topology.MaxFailover, func(n int) error {
+		{"MaxFailover", "a list", limits.MaxFailover, func(n int) error {
 			list := numbered(n)
 			for i := range list {
 				list[i] = "service:" + list[i]
 			}
 			return outOfBounds(topology.Service{Failover: list})
 		}, "has 17 entries, want at most 16"},
-		{"MaxPairs", "tags", topology.MaxPairs, func(n int) error { return aSubset(topology.Subset{Tags: numbered(n)}) }, "has 65 tags and pairs of meta, want at most 64"},
-		{"MaxPairs", "meta", topology.MaxPairs, func(n int) error {
+		{"MaxPairs", "tags", limits.MaxPairs, func(n int) error { return aSubset(topology.Subset{Tags: numbered(n)}) }, "has 65 tags and pairs of meta, want at most 64"},
+		{"MaxPairs", "meta", limits.MaxPairs, func(n int) error {
 			return aSubset(topology.Subset{Tags: []string{"t"}, Meta: pairsNamed(numbered(n - 1))})
 		}, "has 65 tags and pairs of meta, want at most 64"},
-		{"MaxPairs", "a match", topology.MaxPairs, func(n int) error {
+		{"MaxPairs", "a match", limits.MaxPairs, func(n int) error {
 			return aRoute(topology.Route{Match: topology.Match{Meta: pairsNamed(numbered(n))}})
 		}, "has 65 pairs, want at most 64"},
-		{"MaxName", "a service", topology.MaxName, func(n int) error { return outOf(servicesNamed([]string{text(n)})) }, "want at most 255 bytes"},
-		{"MaxName", "a subset", topology.MaxName, func(n int) error {
+		{"MaxName", "a service", limits.MaxName, func(n int) error { return outOf(servicesNamed([]string{text(n)})) }, "want at most 255 bytes"},
+		{"MaxName", "a subset", limits.MaxName, func(n int) error {
 			return outOfBounds(topology.Service{Subsets: subsetsNamed([]string{text(n)})})
 		}, "want at most 255 bytes"},
-		{"MaxName", "a tag", topology.MaxName, func(n int) error { return aSubset(topology.Subset{Tags: []string{text(n)}}) }, "want at most 255 bytes, has 256"},
-		{"MaxName", "a key", topology.MaxName, func(n int) error { return aSubset(topology.Subset{Meta: pairsNamed([]string{text(n)})}) }, "want at most 255 bytes, has 256"},
-		{"MaxName", "a pattern", topology.MaxName, func(n int) error {
+		{"MaxName", "a tag", limits.MaxName, func(n int) error { return aSubset(topology.Subset{Tags: []string{text(n)}}) }, "want at most 255 bytes, has 256"},
+		{"MaxName", "a key", limits.MaxName, func(n int) error { return aSubset(topology.Subset{Meta: pairsNamed([]string{text(n)})}) }, "want at most 255 bytes, has 256"},
+		{"MaxName", "a pattern", limits.MaxName, func(n int) error {
 			return aRoute(topology.Route{Match: topology.Match{Method: text(n)}})
 		}, "want at most 255 bytes, has 256"},
-		{"MaxName", "sticky", topology.MaxName, func(n int) error { return aRoute(topology.Route{Sticky: "meta:" + text(n)}) }, "want meta:<key>"},
-		{"MaxValue", "a value", topology.MaxValue, func(n int) error {
+		{"MaxName", "sticky", limits.MaxName, func(n int) error { return aRoute(topology.Route{Sticky: "meta:" + text(n)}) }, "want meta:<key>"},
+		{"MaxValue", "a value", limits.MaxValue, func(n int) error {
 			return aSubset(topology.Subset{Meta: map[string]string{"k": text(n)}})
 		}, "want at most 512 bytes, has 513"},
-		{"MaxAttempts", "a service", topology.MaxAttempts, func(n int) error {
+		{"MaxAttempts", "a service", limits.MaxAttempts, func(n int) error {
 			return outOfBounds(topology.Service{Retry: topology.Retry{Attempts: n}})
 		}, "is 6, want 1 (no retries) to 5"},
-		{"MaxAttempts", "defaults", topology.MaxAttempts, func(n int) error {
+		{"MaxAttempts", "defaults", limits.MaxAttempts, func(n int) error {
 			return outOf(&topology.Document{Defaults: topology.Defaults{Retry: topology.Retry{Attempts: n}}})
 		}, "is 6, want 1 (no retries) to 5"},
-		{"MaxDepth", "a chain", topology.MaxDepth, func(n int) error { return outOf(chainOf(n)) }, "has 9 services one behind another, want at most 8"},
-		{"MaxLevels", "a call", topology.MaxLevels, func(n int) error { return outOf(levelsInAll(n)) }, "has 65 levels of failover for one call, those of other services included; want at most 64"},
-		{"MaxSubsetting", "lb.subset", topology.MaxSubsetting, func(n int) error {
+		{"MaxDepth", "a chain", limits.MaxDepth, func(n int) error { return outOf(chainOf(n)) }, "has 9 services one behind another, want at most 8"},
+		{"MaxLevels", "a call", limits.MaxLevels, func(n int) error { return outOf(levelsInAll(n)) }, "has 65 levels of failover for one call, those of other services included; want at most 64"},
+		{"MaxSubsetting", "lb.subset", limits.MaxSubsetting, func(n int) error {
 			return outOfBounds(topology.Service{LB: topology.LoadBalancing{Subset: n}})
 		}, "is 10001, want at most 10000"},
-		{"MaxNesting", "levels", topology.MaxNesting, func(n int) error {
+		{"MaxNesting", "levels", limits.MaxNesting, func(n int) error {
 			// No valid document is nested as deeply, so only the error of the bound counts.
 			err := parse("version: link/v1\nservices: " + strings.Repeat("[", n-1) + "x" + strings.Repeat("]", n-1))
 			if errors.Is(err, topology.ErrLimit) {
@@ -197,7 +200,7 @@ func TestEveryBoundHoldsWhereItSays(t *testing.T) {
 			}
 			return nil
 		}, "is nested deeper than 16 levels"},
-		{"MaxProblems", "a document", topology.MaxProblems, func(n int) error {
+		{"MaxProblems", "a document", limits.MaxProblems, func(n int) error {
 			err := outOfBounds(topology.Service{Failover: numbered(1), Routes: func() (routes []topology.Route) {
 				for _, name := range numbered(n - 1) {
 					routes = append(routes, topology.Route{Match: topology.Match{Method: name}, To: topology.Split{"blue": 100}})
@@ -240,17 +243,17 @@ func TestEveryBoundHoldsWhereItSays(t *testing.T) {
 		})
 	}
 	covered["MaxDuration"] = true
-	for field, err := range durations(topology.MaxDuration) {
+	for field, err := range durations(limits.MaxDuration) {
 		if err != nil {
-			t.Errorf("MaxDuration %s: %v is refused: %v", field, topology.MaxDuration, err)
+			t.Errorf("MaxDuration %s: %v is refused: %v", field, limits.MaxDuration, err)
 		}
 	}
-	for field, err := range durations(topology.MaxDuration + 1) {
+	for field, err := range durations(limits.MaxDuration + 1) {
 		if want := "is 24h0m0.000000001s, want at most 24h0m0s"; err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("MaxDuration %s, one more: %v, want %q", field, err, want)
 		}
 	}
-	for _, name := range constantsOf(t, "limits.go", "Max") {
+	for _, name := range constantsOf(t, "limits/limits.go", "Max") {
 		if !covered[name] {
 			t.Errorf("no row for %s", name)
 		}

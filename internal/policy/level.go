@@ -1,9 +1,14 @@
-package topology
+package policy
 
 import (
-	"slices"
-	"strings"
+	"github.com/linkmesh/link/internal/policy/reach"
+	"github.com/linkmesh/link/topology"
 )
+
+// Overprovision is the load, as a multiple of its share, that the available part of a zone can carry:
+// a level of one zone, region or datacenter takes all calls as long as 1/1.4 of its instances are
+// available. The factor is Envoy's (overprovisioning_factor, 140 %).
+const Overprovision = 1.4
 
 // Scope narrows a level to the instances near the caller.
 type Scope uint8
@@ -20,13 +25,13 @@ const (
 func (s Scope) String() string {
 	switch s {
 	case Anywhere:
-		return wordAny
+		return reach.Any
 	case SameZone:
-		return wordZone
+		return reach.Zone
 	case SameRegion:
-		return wordRegion
+		return reach.Region
 	case SameDatacenter:
-		return wordDC
+		return reach.Datacenter
 	default:
 		return "invalid"
 	}
@@ -61,12 +66,12 @@ type Level struct {
 	Service string
 
 	// Subset may be nil: every instance.
-	Subset *Subset
+	Subset *topology.Subset
 	Scope  Scope
 }
 
 // Takes returns the share of the calls reaching the level, 0 to 1, that it takes when available of
-// its total instances are available. The rest goes on to the next level; see the package comment.
+// its total instances are available. The rest goes on to the next level; see package topology.
 func (l Level) Takes(available, total int) float64 {
 	switch {
 	case available <= 0 || total <= 0:
@@ -77,53 +82,14 @@ func (l Level) Takes(available, total int) float64 {
 	return min(1, float64(available)/float64(total)*Overprovision)
 }
 
-// step is a Level that refers to its subset by name. An empty subset means every instance.
-type step struct {
-	service string
-	subset  string
-	scope   Scope
-}
-
-// steps returns the levels of a route's target and a failover list, each once.
-func steps(service, target string, failover []string) []step {
-	own := step{service: service}
-	switch other, ok := strings.CutPrefix(target, prefixService); {
-	case ok:
-		own.service = other
-	case target != wordAny:
-		own.subset = target
-	}
-	var list []step
-	add := func(s step) {
-		if !slices.Contains(list, s) {
-			list = append(list, s)
-		}
-	}
-	if own.service != service || len(failover) == 0 || !isScope(failover[0]) {
-		add(own)
-	}
-	for _, word := range failover {
-		other, isService := strings.CutPrefix(word, prefixService)
-		subset, isSubset := strings.CutPrefix(word, prefixSubset)
-		switch {
-		case isService:
-			add(step{service: other})
-		case isSubset:
-			add(step{service: service, subset: subset})
-		case own.service == service:
-			add(step{service: service, subset: own.subset, scope: scopeOf(word)})
-		}
-	}
-	return list
-}
-
+// scopeOf returns the scope that a step names.
 func scopeOf(word string) Scope {
 	switch word {
-	case wordZone:
+	case reach.Zone:
 		return SameZone
-	case wordRegion:
+	case reach.Region:
 		return SameRegion
-	case wordDC:
+	case reach.Datacenter:
 		return SameDatacenter
 	default:
 		return Anywhere

@@ -1,13 +1,18 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 	"unicode"
+
+	"github.com/linkmesh/link/internal/policy/errtext"
+	"github.com/linkmesh/link/internal/policy/reach"
 )
 
 // maxPrinted bounds the instances of a service that String lists, maxPassed the routes that did not match.
@@ -16,10 +21,13 @@ const (
 	maxPassed  = 8
 )
 
+// printer is an Explanation that is being printed.
+type printer Explanation
+
 // String returns the explanation as several lines with aligned columns. The format may change;
 // programs should read the fields.
 func (x Explanation) String() string {
-	e := (*explainer)(&x)
+	e := (*printer)(&x)
 	var b strings.Builder
 	e.writeHead(&b)
 	e.writeRule(&b)
@@ -38,18 +46,17 @@ func (x Explanation) String() string {
 	return b.String()
 }
 
-func (e *explainer) writeHead(b *strings.Builder) {
-	r := e.Request
-	if r.Name != "" {
-		fmt.Fprintf(b, "%s %s/%s", safe(first(r.Kind, "route")), safe(e.Service), safe(r.Name))
+func (e *printer) writeHead(b *strings.Builder) {
+	if e.Name != "" {
+		fmt.Fprintf(b, "%s %s/%s", safe(cmp.Or(e.Kind, "route")), safe(e.Service), safe(e.Name))
 	} else {
 		fmt.Fprintf(b, "any call to %s", safe(e.Service))
 	}
-	if r.Caller != "" {
-		fmt.Fprintf(b, " from %s", safe(r.Caller))
+	if e.Caller != "" {
+		fmt.Fprintf(b, " from %s", safe(e.Caller))
 	}
 	var place []string
-	for _, p := range []struct{ what, name string }{{"zone", e.At.Zone}, {"region", e.At.Region}, {"dc", e.At.Datacenter}} {
+	for _, p := range []struct{ what, name string }{{reach.Zone, e.Zone}, {reach.Region, e.Region}, {reach.Datacenter, e.Datacenter}} {
 		if p.name != "" {
 			place = append(place, p.what+" "+safe(p.name))
 		}
@@ -60,12 +67,12 @@ func (e *explainer) writeHead(b *strings.Builder) {
 	b.WriteByte('\n')
 }
 
-func (e *explainer) writeRule(b *strings.Builder) {
+func (e *printer) writeRule(b *strings.Builder) {
 	switch {
-	case e.Plan == nil:
+	case !e.Asked:
 		fmt.Fprintf(b, "the topology is not asked: %s\n", e.Fixed)
 		return
-	case e.Rule != NoRule:
+	case e.Rule >= 0:
 		fmt.Fprintf(b, "routes[%d]: ", e.Rule)
 	case len(e.Passed) > 0:
 		b.WriteString("no route matches: ")
@@ -86,13 +93,13 @@ func (e *explainer) writeRule(b *strings.Builder) {
 	if len(passed) > 0 {
 		fmt.Fprintf(b, "  (%s)\n", strings.Join(passed, "; "))
 	}
-	if s := e.Plan.settings(); s != "" {
+	if s := e.settings(); s != "" {
 		fmt.Fprintf(b, "calls: %s\n", s)
 	}
 }
 
 // choice lists the targets of the rule, what decided between them, and the chosen one.
-func (e *explainer) choice() string {
+func (e *printer) choice() string {
 	if len(e.Shares) == 1 {
 		return e.Target
 	}
@@ -105,7 +112,7 @@ func (e *explainer) choice() string {
 	case e.Fixed != "":
 		text += "; " + e.Fixed
 	case e.Key != "":
-		text += "; sticky " + e.Sticky + " " + clipped(e.Key)
+		text += "; sticky " + e.Sticky + " " + errtext.Quote(e.Key)
 	case e.Sticky != "":
 		text += "; the call lacks " + e.Sticky + ", so chance"
 	default:
@@ -114,25 +121,22 @@ func (e *explainer) choice() string {
 	return text + " -> " + e.Target
 }
 
-// settings lists the settings of the plan: timeout, retries, mirror and fault.
-func (p *Plan) settings() string {
+// settings lists the settings of the call: timeout, retries, mirror and fault.
+func (e *printer) settings() string {
 	var list []string
-	if p == nil {
-		return ""
-	}
-	if p.Timeout > 0 {
-		list = append(list, "timeout "+short(p.Timeout))
+	if e.Timeout > 0 {
+		list = append(list, "timeout "+short(e.Timeout))
 	}
 	switch {
-	case p.Retry.Attempts == 1:
+	case e.Retry.Attempts == 1:
 		list = append(list, "no retries")
-	case p.Retry.Attempts > 1:
-		list = append(list, fmt.Sprintf("up to %d attempts", p.Retry.Attempts))
+	case e.Retry.Attempts > 1:
+		list = append(list, fmt.Sprintf("up to %d attempts", e.Retry.Attempts))
 	}
-	if p.Mirror != nil {
-		list = append(list, fmt.Sprintf("%v mirrored to %s", p.Mirror.Percent, p.Mirror.To))
+	if e.Mirror != nil {
+		list = append(list, fmt.Sprintf("%v mirrored to %s", e.Mirror.Percent, e.Mirror.To))
 	}
-	if f := p.Fault; f != nil {
+	if f := e.Fault; f != nil {
 		var how []string
 		if f.Delay > 0 {
 			how = append(how, short(f.Delay)+" late")
@@ -148,7 +152,7 @@ func (p *Plan) settings() string {
 // String returns "canary 5%, stable 95%", or the name of a single target alone.
 func (s Split) String() string {
 	if len(s) == 0 {
-		return wordAny
+		return reach.Any
 	}
 	var list []string
 	for target, share := range s {
@@ -161,12 +165,12 @@ func (s Split) String() string {
 	return strings.Join(list, ", ")
 }
 
-func (e *explainer) writeLevels(w *tabwriter.Writer) {
+func (e *printer) writeLevels(w *tabwriter.Writer) {
 	fmt.Fprintln(w, "levels:")
 	for i := range e.Levels {
 		l := &e.Levels[i]
 		fmt.Fprintf(w, "  %d\t%s\t%d of %d available", i+1, e.place(l), l.Available, l.Total)
-		how := l.how(&e.Request)
+		how := l.How
 		if l.Via != "" {
 			how += ", " + l.Via
 		}
@@ -178,30 +182,30 @@ func (e *explainer) writeLevels(w *tabwriter.Writer) {
 		}
 		fmt.Fprintln(w)
 	}
-	if e.last() == 0 {
+	if !slices.ContainsFunc(e.Levels, func(l ExplainedLevel) bool { return l.Takes > 0 }) {
 		fmt.Fprintln(w, "  nobody: no level has an available instance")
 	}
 }
 
 // place names a level: "stable in zone eu-1a".
-func (e *explainer) place(l *ExplainedLevel) string {
+func (e *printer) place(l *ExplainedLevel) string {
 	text := "every instance"
-	if l.Subset != nil {
-		text = l.Subset.Name
+	if l.Subset != "" {
+		text = l.Subset
 	}
 	if l.Service != e.Service {
 		text = l.Service + ": " + text
 	}
 	what, name := "", ""
 	switch l.Scope {
-	case Anywhere:
+	case reach.Zone:
+		what, name = "zone", e.Zone
+	case reach.Region:
+		what, name = "region", e.Region
+	case reach.Datacenter:
+		what, name = "datacenter", e.Datacenter
+	default:
 		return text
-	case SameZone:
-		what, name = "zone", e.At.Zone
-	case SameRegion:
-		what, name = "region", e.At.Region
-	case SameDatacenter:
-		what, name = "datacenter", e.At.Datacenter
 	}
 	if name == "" {
 		return text + " in the caller's " + what + ", which is not known"
@@ -209,19 +213,7 @@ func (e *explainer) place(l *ExplainedLevel) string {
 	return text + " in " + what + " " + safe(name)
 }
 
-// how says how an instance of the level is chosen for a call.
-func (l *ExplainedLevel) how(r *Request) string {
-	keyed := Plan{LB: l.LB, hashKey: strings.TrimPrefix(l.LB.Key, prefixMeta)}
-	if _, ok := keyed.KeyOf(r); ok {
-		return "by the hash of its key"
-	}
-	if l.LB.Policy == Hash {
-		return "no key, so " + string(P2C)
-	}
-	return string(l.LB.Policy)
-}
-
-func (e *explainer) writeInstances(w *tabwriter.Writer, list []ExplainedInstance) {
+func (e *printer) writeInstances(w *tabwriter.Writer, list []ExplainedInstance) {
 	if service := list[0].Service; service == e.Service {
 		fmt.Fprintln(w, "instances:")
 	} else {
@@ -268,4 +260,16 @@ func safe(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// short prints a duration without the trailing zeros of Duration.String: "1m" for 1m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

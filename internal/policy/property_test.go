@@ -1,4 +1,4 @@
-package topology_test
+package policy_test
 
 import (
 	"fmt"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/limits"
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/topology"
 )
@@ -93,8 +95,8 @@ func (w world) route(from int) topology.Route {
 	return r
 }
 
-func (w world) request() topology.Request {
-	return topology.Request{Kind: w.one("method", "topic"), Name: w.one("m0", "m1", "x"), Caller: w.one("c0", "c1", "c2"), Random: w.Uint64()}
+func (w world) request() policy.Request {
+	return policy.Request{Kind: w.one("method", "topic"), Name: w.one("m0", "m1", "x"), Caller: w.one("c0", "c1", "c2"), Random: w.Uint64()}
 }
 
 func (w world) instances(service string) []topology.Candidate {
@@ -110,7 +112,7 @@ func (w world) instances(service string) []topology.Candidate {
 
 // allowed reports whether a call may reach an instance, whatever else is available. It is a second
 // implementation of the rules, as simple as possible.
-func allowed(doc *topology.Document, service, of string, c topology.Candidate, r topology.Request, target string, at topology.Locality) bool {
+func allowed(doc *topology.Document, service, of string, c topology.Candidate, r policy.Request, target string, at policy.Locality) bool {
 	s := doc.Services[service]
 	failover := s.Failover
 	for _, route := range s.Routes {
@@ -156,7 +158,7 @@ func allowed(doc *topology.Document, service, of string, c topology.Candidate, r
 	return false
 }
 
-func matches(m topology.Match, r topology.Request) bool {
+func matches(m topology.Match, r policy.Request) bool {
 	prefix, wild := strings.CutSuffix(m.Method, "*")
 	return (m.Method == "" || r.Kind == "method" && (m.Method == r.Name || wild && strings.HasPrefix(r.Name, prefix))) &&
 		(len(m.Caller) == 0 || slices.Contains(m.Caller, r.Caller))
@@ -167,7 +169,7 @@ func TestEveryChoiceSatisfiesTheDocument(t *testing.T) {
 	documents, valid := race.Fewer(3000, 600), 0
 	for range documents {
 		doc := w.document()
-		p, err := topology.Compile(topology.Options{}, topology.Layer{Document: doc, Trusted: true})
+		p, err := policy.Compile(policy.Options{}, policy.Layer{Document: doc, Trusted: true})
 		if verr := doc.Validate(); (err == nil) != (verr == nil) {
 			t.Fatalf("Compile says %v, Validate %v", err, verr)
 		}
@@ -185,18 +187,18 @@ func TestEveryChoiceSatisfiesTheDocument(t *testing.T) {
 }
 
 // check explains one call and compares the verdict on each instance with allowed.
-func (w world) check(t *testing.T, doc *topology.Document, p *topology.Policy) {
+func (w world) check(t *testing.T, doc *topology.Document, p *policy.Policy) {
 	t.Helper()
 	service, r := w.one("s0", "s1", "s2", "s3", "s4"), w.request()
-	at := topology.Locality{Zone: w.one("", "z0"), Region: "r0", Datacenter: "d0"}
-	e := topology.Explain(p, service, r, at, w.instances)
-	if plan := p.Service(service).Route(&r); e.Plan.Rule != plan.Rule || e.Plan.Target != plan.Target {
-		t.Fatalf("Explain took %+v, Route %+v", e.Plan, plan)
+	at := policy.Locality{Zone: w.one("", "z0"), Region: "r0", Datacenter: "d0"}
+	e := policy.Explain(p, service, r, at, w.instances)
+	if plan := p.Service(service).Route(&r); e.Rule != plan.Rule || e.Target != plan.Target {
+		t.Fatalf("Explain took rule %d and %s, Route %+v", e.Rule, e.Target, plan)
 	}
-	if share, ok := doc.Services[service].Routes, e.Rule != topology.NoRule; ok && len(share[e.Rule].To) > 0 && share[e.Rule].To[e.Target] == 0 {
+	if share, ok := doc.Services[service].Routes, e.Rule != policy.NoRule; ok && len(share[e.Rule].To) > 0 && share[e.Rule].To[e.Target] == 0 {
 		t.Fatalf("rule %d gives %s nothing: %v", e.Rule, e.Target, share[e.Rule].To)
 	}
-	if len(e.Levels) == 0 || len(e.Levels) > topology.MaxLevels {
+	if len(e.Levels) == 0 || len(e.Levels) > limits.MaxLevels {
 		t.Fatalf("%d levels", len(e.Levels))
 	}
 	sum, available := 0.0, 0

@@ -1,4 +1,4 @@
-package topology_test
+package policy_test
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/policytest"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -30,8 +32,8 @@ func TestALayerThatIsNotTrustedGetsWhatIsBearable(t *testing.T) { // SEC-354
 	if err != nil {
 		t.Fatal(err)
 	}
-	get := &topology.Request{Kind: "method", Name: "get"}
-	other := &topology.Request{Kind: "method", Name: "list", Random: 1}
+	get := &policy.Request{Kind: "method", Name: "get"}
+	other := &policy.Request{Kind: "method", Name: "list", Random: 1}
 	for _, tt := range []struct {
 		trusted                  bool
 		timeout, ofGet           time.Duration
@@ -46,7 +48,7 @@ func TestALayerThatIsNotTrustedGetsWhatIsBearable(t *testing.T) { // SEC-354
 		{true, 24 * time.Hour, time.Millisecond, 5, 4, 100, 1, 24 * time.Hour, 24 * time.Hour, 100, topology.Off, 1, 0, true, true},
 		{false, time.Minute, 100 * time.Millisecond, 3, 3, 20, 2, 5 * time.Minute, 5 * time.Minute, 50, 10, 2, 14, false, false},
 	} {
-		p, err := topology.Compile(topology.Options{}, topology.Layer{Origin: "kv", Document: doc, Trusted: tt.trusted})
+		p, err := policy.Compile(policy.Options{}, policy.Layer{Origin: "kv", Document: doc, Trusted: tt.trusted})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +69,7 @@ func TestALayerThatIsNotTrustedGetsWhatIsBearable(t *testing.T) { // SEC-354
 		if copied := plan.Mirrored(other) != nil; copied != tt.mirrorsUnsafe {
 			t.Errorf("trusted %v: a call that changes something is copied: %v", tt.trusted, copied)
 		}
-		if plan.Mirrored(&topology.Request{Kind: "method", Name: "list", Random: 1, ReadOnly: true}) == nil {
+		if plan.Mirrored(&policy.Request{Kind: "method", Name: "list", Random: 1, ReadOnly: true}) == nil {
 			t.Errorf("trusted %v: a call that changes nothing is not copied", tt.trusted)
 		}
 		if unwritten := p.Service("users").Route(other); (unwritten.Timeout == 10*time.Minute) != tt.elsewhere {
@@ -78,7 +80,7 @@ func TestALayerThatIsNotTrustedGetsWhatIsBearable(t *testing.T) { // SEC-354
 			t.Errorf("trusted %v: %d bounds were said, want %d:\n%v", tt.trusted, len(notes), tt.bounded, errors.Join(notes...))
 		}
 		for _, note := range notes {
-			if !errors.Is(note, topology.ErrBounded) || !strings.HasPrefix(note.Error(), "kv:") || !strings.HasSuffix(note.Error(), ", because others can write this document") {
+			if !errors.Is(note, policy.ErrBounded) || !strings.HasPrefix(note.Error(), "kv:") || !strings.HasSuffix(note.Error(), ", because others can write this document") {
 				t.Errorf("a bound is told as %q", note)
 			}
 		}
@@ -100,11 +102,11 @@ services:
 	if err != nil {
 		t.Fatal(err)
 	}
-	trusted, err := topology.Compile(topology.Options{}, topology.Layer{Document: doc, Trusted: true})
+	trusted, err := policy.Compile(policy.Options{}, policy.Layer{Document: doc, Trusted: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := topology.Compile(topology.Options{}, topology.Layer{Document: doc})
+	p, err := policy.Compile(policy.Options{}, policy.Layer{Document: doc})
 	if err != nil || len(p.Bounded()) > 0 {
 		t.Fatal(err, p.Bounded())
 	}
@@ -128,12 +130,12 @@ services:
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := topology.Compile(topology.Options{}, topology.Layer{Origin: "kv", Document: doc})
+	p, err := policy.Compile(policy.Options{}, policy.Layer{Origin: "kv", Document: doc})
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := p.Service("orders").Route(&topology.Request{Kind: "method", Name: "list"})
-	get := p.Service("orders").Route(&topology.Request{Kind: "method", Name: "get"})
+	plan := p.Service("orders").Route(&policy.Request{Kind: "method", Name: "list"})
+	get := p.Service("orders").Route(&policy.Request{Kind: "method", Name: "get"})
 	if r := plan.Retry; r.Attempts != 2 || r.Budget != 5 || !slices.Equal(r.On, []string{"resource_exhausted", "unavailable"}) || get.Retry.Attempts != 2 {
 		t.Errorf("retries %+v, of the route %+v", r, get.Retry)
 	}
@@ -155,107 +157,109 @@ services:
 // beyond it, which is reduced to the bound with a note. It covers all constants Most… and Least….
 func TestEveryBoundOfALayerThatIsNotTrusted(t *testing.T) { // SEC-354, SEC-378
 	const step = time.Nanosecond
-	onService := func(s topology.Service) *topology.Document { return of(s) }
-	onRoute := func(r topology.Route) *topology.Document { return of(topology.Service{Routes: []topology.Route{r}}) }
+	onService := func(s topology.Service) *topology.Document { return policytest.Of(s) }
+	onRoute := func(r topology.Route) *topology.Document {
+		return policytest.Of(topology.Service{Routes: []topology.Route{r}})
+	}
 	onDefaults := func(d topology.Defaults) *topology.Document { return &topology.Document{Defaults: d} }
-	timeout := func(p *topology.Plan) int64 { return int64(p.Timeout) }
-	attempts := func(p *topology.Plan) int64 { return int64(p.Retry.Attempts) }
-	budget := func(p *topology.Plan) int64 { return int64(p.Retry.Budget) }
+	timeout := func(p *policy.Plan) int64 { return int64(p.Timeout) }
+	attempts := func(p *policy.Plan) int64 { return int64(p.Retry.Attempts) }
+	budget := func(p *policy.Plan) int64 { return int64(p.Retry.Budget) }
 	covered := map[string]bool{}
 	for _, test := range []struct {
 		bound, path string
 		// holds is the bound, and more the next value beyond it.
 		holds, more int64
 		asks        func(v int64) *topology.Document
-		gets        func(p *topology.Plan) int64
+		gets        func(p *policy.Plan) int64
 	}{
-		{"LeastTimeout", "services.orders.timeout", int64(topology.LeastTimeout), int64(topology.LeastTimeout - step), func(v int64) *topology.Document {
+		{"LeastTimeout", "services.orders.timeout", int64(policy.LeastTimeout), int64(policy.LeastTimeout - step), func(v int64) *topology.Document {
 			return onService(topology.Service{Timeout: time.Duration(v)})
 		}, timeout},
-		{"MostTimeout", "services.orders.timeout", int64(topology.MostTimeout), int64(topology.MostTimeout + step), func(v int64) *topology.Document {
+		{"MostTimeout", "services.orders.timeout", int64(policy.MostTimeout), int64(policy.MostTimeout + step), func(v int64) *topology.Document {
 			return onService(topology.Service{Timeout: time.Duration(v)})
 		}, timeout},
-		{"LeastTimeout", "services.orders.routes[0].timeout", int64(topology.LeastTimeout), int64(topology.LeastTimeout - step), func(v int64) *topology.Document {
+		{"LeastTimeout", "services.orders.routes[0].timeout", int64(policy.LeastTimeout), int64(policy.LeastTimeout - step), func(v int64) *topology.Document {
 			return onRoute(topology.Route{Timeout: time.Duration(v)})
 		}, timeout},
-		{"MostTimeout", "services.orders.routes[0].timeout", int64(topology.MostTimeout), int64(topology.MostTimeout + step), func(v int64) *topology.Document {
+		{"MostTimeout", "services.orders.routes[0].timeout", int64(policy.MostTimeout), int64(policy.MostTimeout + step), func(v int64) *topology.Document {
 			return onRoute(topology.Route{Timeout: time.Duration(v)})
 		}, timeout},
-		{"LeastTimeout", "defaults.timeout", int64(topology.LeastTimeout), int64(topology.LeastTimeout - step), func(v int64) *topology.Document {
+		{"LeastTimeout", "defaults.timeout", int64(policy.LeastTimeout), int64(policy.LeastTimeout - step), func(v int64) *topology.Document {
 			return onDefaults(topology.Defaults{Timeout: time.Duration(v)})
 		}, timeout},
-		{"MostTimeout", "defaults.timeout", int64(topology.MostTimeout), int64(topology.MostTimeout + step), func(v int64) *topology.Document {
+		{"MostTimeout", "defaults.timeout", int64(policy.MostTimeout), int64(policy.MostTimeout + step), func(v int64) *topology.Document {
 			return onDefaults(topology.Defaults{Timeout: time.Duration(v)})
 		}, timeout},
-		{"LeastRetries", "services.orders.retry.attempts", topology.LeastRetries, topology.LeastRetries - 1, func(v int64) *topology.Document {
+		{"LeastRetries", "services.orders.retry.attempts", policy.LeastRetries, policy.LeastRetries - 1, func(v int64) *topology.Document {
 			return onService(topology.Service{Retry: topology.Retry{Attempts: int(v)}})
 		}, attempts},
-		{"MostRetries", "services.orders.retry.attempts", topology.MostRetries, topology.MostRetries + 1, func(v int64) *topology.Document {
+		{"MostRetries", "services.orders.retry.attempts", policy.MostRetries, policy.MostRetries + 1, func(v int64) *topology.Document {
 			return onService(topology.Service{Retry: topology.Retry{Attempts: int(v)}})
 		}, attempts},
-		{"MostRetries", "services.orders.routes[0].retry.attempts", topology.MostRetries, topology.MostRetries + 1, func(v int64) *topology.Document {
+		{"MostRetries", "services.orders.routes[0].retry.attempts", policy.MostRetries, policy.MostRetries + 1, func(v int64) *topology.Document {
 			return onRoute(topology.Route{Retry: topology.Retry{Attempts: int(v)}})
 		}, attempts},
-		{"MostRetries", "defaults.retry.attempts", topology.MostRetries, topology.MostRetries + 1, func(v int64) *topology.Document {
+		{"MostRetries", "defaults.retry.attempts", policy.MostRetries, policy.MostRetries + 1, func(v int64) *topology.Document {
 			return onDefaults(topology.Defaults{Retry: topology.Retry{Attempts: int(v)}})
 		}, attempts},
-		{"LeastBudget", "services.orders.retry.budget", int64(topology.LeastBudget), int64(topology.LeastBudget - 1), func(v int64) *topology.Document {
+		{"LeastBudget", "services.orders.retry.budget", int64(policy.LeastBudget), int64(policy.LeastBudget - 1), func(v int64) *topology.Document {
 			return onService(topology.Service{Retry: topology.Retry{Budget: topology.Percent(v)}})
 		}, budget},
-		{"MostBudget", "services.orders.retry.budget", int64(topology.MostBudget), int64(topology.MostBudget + 1), func(v int64) *topology.Document {
+		{"MostBudget", "services.orders.retry.budget", int64(policy.MostBudget), int64(policy.MostBudget + 1), func(v int64) *topology.Document {
 			return onService(topology.Service{Retry: topology.Retry{Budget: topology.Percent(v)}})
 		}, budget},
-		{"LeastErrors", "services.orders.outlier.errors", topology.LeastErrors, topology.LeastErrors - 1, func(v int64) *topology.Document {
+		{"LeastErrors", "services.orders.outlier.errors", policy.LeastErrors, policy.LeastErrors - 1, func(v int64) *topology.Document {
 			return onService(topology.Service{Outlier: &topology.Outlier{Errors: int(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Errors) }},
-		{"MostErrors", "services.orders.outlier.errors", topology.MostErrors, topology.MostErrors + 1, func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.Outlier.Errors) }},
+		{"MostErrors", "services.orders.outlier.errors", policy.MostErrors, policy.MostErrors + 1, func(v int64) *topology.Document {
 			return onService(topology.Service{Outlier: &topology.Outlier{Errors: int(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Errors) }},
-		{"LeastInterval", "services.orders.outlier.interval", int64(topology.LeastInterval), int64(topology.LeastInterval - step), func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.Outlier.Errors) }},
+		{"LeastInterval", "services.orders.outlier.interval", int64(policy.LeastInterval), int64(policy.LeastInterval - step), func(v int64) *topology.Document {
 			return onService(topology.Service{Outlier: &topology.Outlier{Interval: time.Duration(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Interval) }},
-		{"MostInterval", "services.orders.outlier.interval", int64(topology.MostInterval), int64(topology.MostInterval + step), func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.Outlier.Interval) }},
+		{"MostInterval", "services.orders.outlier.interval", int64(policy.MostInterval), int64(policy.MostInterval + step), func(v int64) *topology.Document {
 			return onService(topology.Service{Outlier: &topology.Outlier{Interval: time.Duration(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Interval) }},
-		{"LeastEject", "services.orders.outlier.eject", int64(topology.LeastEject), int64(topology.LeastEject - step), func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.Outlier.Interval) }},
+		{"LeastEject", "services.orders.outlier.eject", int64(policy.LeastEject), int64(policy.LeastEject - step), func(v int64) *topology.Document {
 			return onService(topology.Service{Outlier: &topology.Outlier{Eject: time.Duration(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Eject) }},
-		{"MostEject", "services.orders.outlier.eject", int64(topology.MostEject), int64(topology.MostEject + step), func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.Outlier.Eject) }},
+		{"MostEject", "services.orders.outlier.eject", int64(policy.MostEject), int64(policy.MostEject + step), func(v int64) *topology.Document {
 			return onService(topology.Service{Outlier: &topology.Outlier{Eject: time.Duration(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Eject) }},
-		{"LeastEjected", "services.orders.outlier.max", int64(topology.LeastEjected), int64(topology.LeastEjected - 1), func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.Outlier.Eject) }},
+		{"LeastEjected", "services.orders.outlier.max", int64(policy.LeastEjected), int64(policy.LeastEjected - 1), func(v int64) *topology.Document {
 			return onService(topology.Service{Outlier: &topology.Outlier{Max: topology.Percent(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Max) }},
-		{"MostEjected", "services.orders.outlier.max", int64(topology.MostEjected), int64(topology.MostEjected + 1), func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.Outlier.Max) }},
+		{"MostEjected", "services.orders.outlier.max", int64(policy.MostEjected), int64(policy.MostEjected + 1), func(v int64) *topology.Document {
 			return onService(topology.Service{Outlier: &topology.Outlier{Max: topology.Percent(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.Outlier.Max) }},
-		{"LeastPanic", "services.orders.lb.panic", int64(topology.LeastPanic), int64(topology.LeastPanic - 1), func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.Outlier.Max) }},
+		{"LeastPanic", "services.orders.lb.panic", int64(policy.LeastPanic), int64(policy.LeastPanic - 1), func(v int64) *topology.Document {
 			return onService(topology.Service{LB: topology.LoadBalancing{Panic: topology.Percent(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.LB.Panic) }},
-		{"MostPanic", "services.orders.lb.panic", int64(topology.MostPanic), int64(topology.MostPanic + 1), func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.LB.Panic) }},
+		{"MostPanic", "services.orders.lb.panic", int64(policy.MostPanic), int64(policy.MostPanic + 1), func(v int64) *topology.Document {
 			return onService(topology.Service{LB: topology.LoadBalancing{Panic: topology.Percent(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.LB.Panic) }},
-		{"MostSlowStart", "services.orders.lb.slow_start", int64(topology.MostSlowStart), int64(topology.MostSlowStart + step), func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.LB.Panic) }},
+		{"MostSlowStart", "services.orders.lb.slow_start", int64(policy.MostSlowStart), int64(policy.MostSlowStart + step), func(v int64) *topology.Document {
 			return onService(topology.Service{LB: topology.LoadBalancing{SlowStart: time.Duration(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.LB.SlowStart) }},
-		{"LeastSubset", "services.orders.lb.subset", topology.LeastSubset, topology.LeastSubset - 1, func(v int64) *topology.Document {
+		}, func(p *policy.Plan) int64 { return int64(p.LB.SlowStart) }},
+		{"LeastSubset", "services.orders.lb.subset", policy.LeastSubset, policy.LeastSubset - 1, func(v int64) *topology.Document {
 			return onService(topology.Service{LB: topology.LoadBalancing{Subset: int(v)}})
-		}, func(p *topology.Plan) int64 { return int64(p.LB.Subset) }},
+		}, func(p *policy.Plan) int64 { return int64(p.LB.Subset) }},
 	} {
 		covered[test.bound] = true
 		t.Run(test.bound+" "+test.path, func(t *testing.T) {
 			for _, v := range []int64{test.holds, test.more} {
-				p, err := topology.Compile(topology.Options{}, topology.Layer{Origin: "kv", Document: test.asks(v)})
+				p, err := policy.Compile(policy.Options{}, policy.Layer{Origin: "kv", Document: test.asks(v)})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := test.gets(p.Service("orders").Route(&topology.Request{Kind: "method", Name: "get"})); got != test.holds {
+				if got := test.gets(p.Service("orders").Route(&policy.Request{Kind: "method", Name: "get"})); got != test.holds {
 					t.Errorf("asked for %d: %d holds, want %d", v, got, test.holds)
 				}
 				switch notes := p.Bounded(); {
 				case v == test.holds && len(notes) != 0:
 					t.Errorf("asked for %d: %v", v, errors.Join(notes...))
-				case v != test.holds && (len(notes) != 1 || !errors.Is(notes[0], topology.ErrBounded) || !strings.Contains(notes[0].Error(), "kv: "+test.path+": is ")):
+				case v != test.holds && (len(notes) != 1 || !errors.Is(notes[0], policy.ErrBounded) || !strings.Contains(notes[0].Error(), "kv: "+test.path+": is ")):
 					t.Errorf("asked for %d: said %v, want one note on %s", v, errors.Join(notes...), test.path)
 				}
 			}

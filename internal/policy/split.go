@@ -1,9 +1,15 @@
-package topology
+package policy
 
 import (
 	"math"
 	"math/bits"
+
+	"github.com/linkmesh/link/internal/hash"
+	"github.com/linkmesh/link/topology"
 )
+
+// whole is the sum of the shares of a split.
+const whole = 100
 
 // split is a compiled Split. Its targets are sorted by name; at least one has a share above zero.
 type split struct {
@@ -22,7 +28,7 @@ type splitTarget struct {
 
 // byChance chooses a target with the probability of its share.
 func (s *split) byChance(random uint64) *Plan {
-	point, _ := bits.Mul64(mix(random^s.salt), whole)
+	point, _ := bits.Mul64(hash.Murmur(random^s.salt), whole)
 	for i := range s.targets {
 		t := &s.targets[i]
 		if point < uint64(t.share) {
@@ -46,7 +52,7 @@ func (s *split) byKey(key uint64) *Plan {
 			continue
 		}
 		// u is 52 bits plus one half: exact, above 0 and below 1.
-		u := (float64(mix(key^t.seed)>>12) + 0.5) / (1 << 52)
+		u := (float64(hash.Murmur(key^t.seed)>>12) + 0.5) / (1 << 52)
 		if score := float64(t.share) / -math.Log(u); score > highest {
 			best, highest = i, score
 		}
@@ -55,8 +61,8 @@ func (s *split) byKey(key uint64) *Plan {
 }
 
 // drawn returns true for the given share of all random numbers.
-func drawn(random uint64, share Percent) bool {
-	return float64(mix(random)>>11)/(1<<53) < share.fraction()
+func drawn(random uint64, share topology.Percent) bool {
+	return float64(hash.Murmur(random)>>11)/(1<<53) < float64(share)/100
 }
 
 // Salts that make the choices made with the same random number independent.
@@ -67,26 +73,7 @@ const (
 )
 
 // targetSeed returns a seed that differs for each target of each service. No name holds a zero byte.
-func targetSeed(service, target string) uint64 { return hash(service + "\x00" + target) }
+func targetSeed(service, target string) uint64 { return hashOf(service + "\x00" + target) }
 
-// hash is 64-bit FNV-1a (RFC 9923) with a finalizer, because the last bytes of s alone hardly change
-// the upper bits of FNV-1a. It is part of the contract: all processes of a mesh must agree on it.
-func hash(s string) uint64 {
-	h := uint64(0xcbf29ce484222325)
-	for i := range len(s) {
-		h ^= uint64(s[i])
-		h *= 0x100000001b3
-	}
-	return mix(h)
-}
-
-// mix is fmix64, the finalizer of MurmurHash3 (Appleby, public domain): each bit of the input
-// changes each bit of the output with a probability of about one half.
-func mix(h uint64) uint64 {
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	h *= 0xc4ceb9fe1a85ec53
-	h ^= h >> 33
-	return h
-}
+// hashOf returns the hash of s. It is part of the contract: all processes of a mesh must agree on it.
+func hashOf(s string) uint64 { return hash.Murmur(hash.FNV1a(s)) }

@@ -1,16 +1,46 @@
-package topology
+// Package policy puts topology documents in force: it compiles them to a table of plans, and explains its choices.
+// Users write documents and read explanations, which are in package topology; this package is for link.
+//
+// # Overview
+//
+// [Compile] checks one or more documents, each a [Layer], and makes a [Policy], an immutable table. A call looks up its
+// [Plan] in the table: the levels of instances to try, in order, and how to choose among them. The package decides and
+// explains, and does no I/O, so that [Explain] gives the same answer as a node. Discovery, load balancing and calls are
+// implemented elsewhere. What a document means is told by package topology.
+//
+// # Usage
+//
+//	p, err := policy.Compile(policy.Options{}, policy.Layer{Origin: "file topology.yaml", Document: doc, Trusted: true})
+//	plan := p.Service("orders").Route(&policy.Request{Kind: "method", Name: "get", Random: rand.Uint64()})
+//
+// # Guarantees
+//
+// A Policy never changes. [Plans.Route], [Plan.KeyOf], [Plan.Mirrored] and [Plan.Faulted] allocate nothing.
+//
+// # Concurrency
+//
+// Policy, Plans and Plan are immutable and safe for concurrent use. Documents are not kept.
+//
+// # Errors
+//
+// Each problem is a [*topology.FieldError]; several are joined. [Policy.Bounded] returns errors of kind [ErrBounded].
+package policy
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/linkmesh/link/internal/policy/reach"
+	"github.com/linkmesh/link/topology"
 )
 
 // Policy is a compiled policy. It is immutable and safe for concurrent use. The nil Policy behaves
 // like a policy without documents: every instance, p2c, near zones first.
 type Policy struct {
 	services map[string]*Plans
-	defaults Defaults
+	defaults topology.Defaults
 	bounded  []error
 
 	// reached holds the services that calls to another service may be sent to.
@@ -18,7 +48,7 @@ type Policy struct {
 }
 
 // Bounded returns the settings of untrusted layers that were forced into bounds, each as a
-// *FieldError of kind ErrBounded. It returns at most MaxProblems.
+// *topology.FieldError of kind ErrBounded. It returns at most 20.
 func (p *Policy) Bounded() []error {
 	if p == nil {
 		return nil
@@ -30,12 +60,12 @@ func (p *Policy) Bounded() []error {
 // an entry: keep the result as long as the policy is in use.
 func (p *Policy) Service(name string) *Plans {
 	if p == nil {
-		return newPlans(name, Service{}, Defaults{})
+		return newPlans(name, topology.Service{}, topology.Defaults{})
 	}
 	if s, ok := p.services[name]; ok {
 		return s
 	}
-	return newPlans(name, Service{}, p.defaults)
+	return newPlans(name, topology.Service{}, p.defaults)
 }
 
 // Reached reports whether calls to another service may be sent to this one, because it is a target, failover
@@ -88,15 +118,15 @@ func (s *Plans) Only() *Plan {
 }
 
 // Subsets returns the subsets of the service that calls to it may be sent to, each once.
-func (s *Plans) Subsets() []*Subset {
-	var list []*Subset
+func (s *Plans) Subsets() []*topology.Subset {
+	var list []*topology.Subset
 	for i := range s.rules {
 		for _, target := range s.rules[i].split.targets {
 			for _, l := range target.plan.Levels {
 				if l.Subset == nil || l.Service != s.service {
 					continue
 				}
-				if !slices.ContainsFunc(list, func(have *Subset) bool { return have.Name == l.Subset.Name }) {
+				if !slices.ContainsFunc(list, func(have *topology.Subset) bool { return have.Name == l.Subset.Name }) {
 					list = append(list, l.Subset)
 				}
 			}
@@ -109,10 +139,10 @@ func (s *Plans) Subsets() []*Subset {
 func (s *Plans) Service() string { return s.service }
 
 // build makes a policy from validated documents.
-func build(g graph, defaults Defaults) *Policy {
+func build(merged map[string]entry, defaults topology.Defaults) *Policy {
 	defaults.Retry.On = slices.Clone(defaults.Retry.On)
-	p := &Policy{services: make(map[string]*Plans, len(g)), defaults: defaults, reached: make(map[string]bool)}
-	for name, e := range g {
+	p := &Policy{services: make(map[string]*Plans, len(merged)), defaults: defaults, reached: make(map[string]bool)}
+	for name, e := range merged {
 		plans := newPlans(name, e.service, defaults)
 		plans.written = true
 		if plans.mirror != nil {
@@ -126,35 +156,40 @@ func build(g graph, defaults Defaults) *Policy {
 	return p
 }
 
-func newPlans(name string, s Service, d Defaults) *Plans {
-	b := builder{name: name, service: s, defaults: d, subsets: make(map[string]*Subset, len(s.Subsets))}
+func newPlans(name string, s topology.Service, d topology.Defaults) *Plans {
+	b := builder{name: name, service: s, defaults: d, subsets: make(map[string]*topology.Subset, len(s.Subsets))}
 	for key, subset := range s.Subsets {
-		b.subsets[key] = subset.compiled(key)
+		b.subsets[key] = compiled(subset, key)
 	}
 	plans := &Plans{service: name, mirror: b.mirror()}
 	for i, r := range s.Routes {
 		plans.rules = append(plans.rules, b.rule(i, r, plans.mirror))
 	}
-	if len(s.Routes) == 0 || !s.Routes[len(s.Routes)-1].Match.all() {
-		plans.rules = append(plans.rules, b.rule(NoRule, Route{}, plans.mirror))
+	if len(s.Routes) == 0 || !all(s.Routes[len(s.Routes)-1].Match) {
+		plans.rules = append(plans.rules, b.rule(NoRule, topology.Route{}, plans.mirror))
 	}
-	for _, e := range append(s.edges(name), s.mirrors(name)...) {
-		if !slices.Contains(plans.reach, e.to) && e.to != name {
-			plans.reach = append(plans.reach, e.to)
+	for _, e := range edges(name, s) {
+		if !slices.Contains(plans.reach, e.To) && e.To != name {
+			plans.reach = append(plans.reach, e.To)
 		}
 	}
 	return plans
 }
 
+// all reports whether every call matches.
+func all(m topology.Match) bool {
+	return m.Method == "" && m.Topic == "" && m.Stage == "" && len(m.Caller) == 0 && len(m.Meta) == 0
+}
+
 // builder makes the plans of one service.
 type builder struct {
 	name     string
-	service  Service
-	defaults Defaults
-	subsets  map[string]*Subset
+	service  topology.Service
+	defaults topology.Defaults
+	subsets  map[string]*topology.Subset
 }
 
-func (b *builder) rule(number int, r Route, m *mirror) rule {
+func (b *builder) rule(number int, r topology.Route, m *mirror) rule {
 	failover := b.service.Failover
 	if r.Failover != nil {
 		failover = r.Failover
@@ -162,39 +197,39 @@ func (b *builder) rule(number int, r Route, m *mirror) rule {
 	base := Plan{
 		Service: b.name,
 		Rule:    number,
-		Timeout: first(r.Timeout, b.service.Timeout, b.defaults.Timeout),
-		Retry:   r.Retry.or(b.service.Retry).or(b.defaults.Retry),
-		LB:      b.service.LB.filled(b.defaults),
-		Outlier: b.service.Outlier.filled(),
+		Timeout: cmp.Or(r.Timeout, b.service.Timeout, b.defaults.Timeout),
+		Retry:   orRetry(orRetry(r.Retry, b.service.Retry), b.defaults.Retry),
+		LB:      filledLB(b.service.LB, b.defaults),
+		Outlier: filledOutlier(b.service.Outlier),
 		mirror:  m,
 	}
 	base.Retry.On = slices.Clone(base.Retry.On)
-	base.hashKey = strings.TrimPrefix(base.LB.Key, prefixMeta)
+	base.hashKey = strings.TrimPrefix(base.LB.Key, reach.MetaPrefix)
 	if m != nil {
 		base.Mirror = &m.written
 	}
 	if b.service.Fault != nil {
 		fault := *b.service.Fault
-		base.Fault, base.faultSalt = &fault, hash(b.name)^saltFault
+		base.Fault, base.faultSalt = &fault, hashOf(b.name)^saltFault
 	}
 	return rule{
 		match:  newMatcher(r.Match, b.name),
 		split:  b.split(r.To, base, failover),
-		sticky: strings.TrimPrefix(r.Sticky, prefixMeta),
+		sticky: strings.TrimPrefix(r.Sticky, reach.MetaPrefix),
 	}
 }
 
 // split makes a copy of base for each target.
-func (b *builder) split(to Split, base Plan, failover []string) split {
+func (b *builder) split(to topology.Split, base Plan, failover []string) split {
 	if len(to) == 0 {
-		to = Split{wordAny: whole}
+		to = topology.Split{reach.Any: whole}
 	}
-	s := split{salt: hash(b.name) ^ saltSplit}
+	s := split{salt: hashOf(b.name) ^ saltSplit}
 	for _, target := range slices.Sorted(maps.Keys(to)) {
 		plan := base
 		plan.Target, plan.Share = target, to[target]
-		for _, st := range steps(b.name, target, failover) {
-			plan.Levels = append(plan.Levels, Level{st.service, b.subsets[st.subset], st.scope})
+		for _, st := range reach.Steps(b.name, target, failover) {
+			plan.Levels = append(plan.Levels, Level{st.Service, b.subsets[st.Subset], scopeOf(st.Scope)})
 		}
 		s.targets = append(s.targets, splitTarget{
 			plan: &plan, share: to[target], seed: targetSeed(b.name, target),
@@ -223,17 +258,17 @@ func (b *builder) mirror() *mirror {
 		return nil
 	}
 	m := &mirror{
-		written: Mirror{To: maps.Clone(b.service.Mirror.To), Percent: b.service.Mirror.Percent},
-		salt:    hash(b.name) ^ saltMirror,
+		written: topology.Mirror{To: maps.Clone(b.service.Mirror.To), Percent: b.service.Mirror.Percent},
+		salt:    hashOf(b.name) ^ saltMirror,
 	}
 	m.split = b.split(m.written.To, Plan{
 		Service: b.name,
 		Rule:    NoRule,
-		Timeout: first(b.service.Timeout, b.defaults.Timeout),
-		Retry:   Retry{Attempts: 1},
-		LB:      b.service.LB.filled(b.defaults),
-		Outlier: b.service.Outlier.filled(),
-		hashKey: strings.TrimPrefix(b.service.LB.Key, prefixMeta),
+		Timeout: cmp.Or(b.service.Timeout, b.defaults.Timeout),
+		Retry:   topology.Retry{Attempts: 1},
+		LB:      filledLB(b.service.LB, b.defaults),
+		Outlier: filledOutlier(b.service.Outlier),
+		hashKey: strings.TrimPrefix(b.service.LB.Key, reach.MetaPrefix),
 	}, nil)
 	m.split.salt ^= saltMirror
 	return m
