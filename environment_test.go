@@ -233,7 +233,7 @@ func TestVariablesComeFromWhereTheProgramSays(t *testing.T) {
 	}
 	defer client.Close()
 	found, err := client.Instances(t.Context(), "users")
-	if err != nil || len(found) != 1 || client.Identity().TrustDomain() != security.ClusterTrustDomain {
+	if err != nil || len(found) != 1 || client.Identity().TrustDomain() != "cluster.link" {
 		t.Errorf("%s finds %v, %v", client.Identity(), found, err)
 	}
 	e, err := client.Explain(t.Context(), readOrder.Route())

@@ -66,6 +66,7 @@ import (
 	"github.com/linkmesh/link/discovery/local"
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
@@ -302,7 +303,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 	}
 	e, err := transport.New(transport.Config{
 		Conn:      conn,
-		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(n.identity, protocol) },
+		ServerTLS: func(protocol string) *tls.Config { return mtls.Server(n.identity, protocol) },
 		Identify:  n.identify,
 		Refusal:   refusalReason,
 		Setup:     n.setup,

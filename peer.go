@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 
+	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
@@ -56,7 +57,7 @@ func Caller(ctx context.Context) Peer {
 
 // verified is what a session keeps from its handshake.
 type verified struct {
-	peer        security.Peer
+	peer        mtls.Peer
 	advisory    bool
 	tls         string
 	keyExchange string
@@ -67,7 +68,7 @@ type verified struct {
 // identify returns the identity of the peer of a verified handshake, for the transport.
 // own is the certificate that this node showed, nil if it is not known.
 func (n *Node) identify(state tls.ConnectionState, own *x509.Certificate) (transport.Identity, error) {
-	peer, err := security.PeerFromState(state)
+	peer, err := mtls.PeerFromState(state)
 	if err != nil {
 		return transport.Identity{}, err
 	}

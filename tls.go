@@ -6,12 +6,15 @@ import (
 	"errors"
 	"time"
 
+	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/security"
 )
 
 // clientTLS returns the TLS configuration for one dial to the service: whatever
 // discovery says, the peer must prove the service's identity.
-func (s *service) clientTLS() *tls.Config { return security.ClientTLS(s.node.identity, s.identity) }
+func (s *service) clientTLS() *tls.Config {
+	return mtls.Client(s.node.identity, s.identity, mtls.Protocol)
+}
 
 // refusalReason returns the reason why the verifier of package security refused a peer, or
 // "" if it did not.

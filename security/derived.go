@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkmesh/link/internal/certrules"
 )
 
 // renewJitter sets the time of a renewal to half of the leaf's lifetime ± 10 %, so that nodes started together do not
@@ -122,8 +124,8 @@ func (s *derivedSource) Bundle(trustDomain string) (*Bundle, error) {
 		return nil, ErrClosed
 	}
 	if trustDomain != s.bundle.trustDomain {
-		return nil, fmt.Errorf("%w %s: this node (tier %s) knows only %s",
-			ErrUnknownTrustDomain, quote(trustDomain), s.tier, s.bundle.trustDomain)
+		return nil, fmt.Errorf("security: %w %s: this node (tier %s) knows only %s",
+			ReasonTrustDomain, certrules.Quote(trustDomain), s.tier, s.bundle.trustDomain)
 	}
 	return s.bundle, nil
 }

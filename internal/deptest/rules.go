@@ -50,6 +50,11 @@ func Rules() []Rule {
 			Only:   []string{"std"},
 		},
 		{
+			Reason: "rules for a certificate are functions: standard library only",
+			From:   []string{"./internal/certrules/..."},
+			Only:   []string{"std"},
+		},
+		{
 			Reason: "topology is pure rules: standard library and YAML, hashes and codes only",
 			From:   []string{"./topology/...", "./internal/policy/..."},
 			Except: []string{"./internal/policy/policytest"},
@@ -59,7 +64,7 @@ func Rules() []Rule {
 		{
 			Reason: "internal/transport receives a *tls.Config and addresses, it knows no identity and no registry",
 			From:   []string{"./internal/transport/..."},
-			Never:  []string{"./security/...", "./discovery/...", "./topology/...", "."},
+			Never:  []string{"./security/...", "./internal/mtls/...", "./discovery/...", "./topology/...", "."},
 			Deep:   true,
 		},
 		{
@@ -75,7 +80,7 @@ func Rules() []Rule {
 		},
 		{
 			Reason: "discovery, identity, routing and codecs do not need a network protocol",
-			From:   []string{"./discovery/...", "./security/...", "./topology/...", "./internal/policy/...", "./codec/...", "./tracing/...", "./internal/trace/...", "./internal/wire/..."},
+			From:   []string{"./discovery/...", "./security/...", "./internal/mtls/...", "./topology/...", "./internal/policy/...", "./codec/...", "./tracing/...", "./internal/trace/...", "./internal/wire/..."},
 			Never:  []string{quicTree, "./internal/transport/..."},
 			Deep:   true,
 		},

@@ -20,7 +20,7 @@ import (
 // is what package security derives, in both tiers.
 func TestRootsInDocsAreDerived(t *testing.T) {
 	text := readDocs(t)
-	secret := make([]byte, security.MinSecretBytes)
+	secret := make([]byte, 32)
 	for i := range secret {
 		secret[i] = byte(i)
 	}

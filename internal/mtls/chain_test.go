@@ -1,4 +1,4 @@
-package security_test
+package mtls_test
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 )
 
@@ -152,7 +154,7 @@ func TestChainsAreTakenExactlyIfTheyAreInOrder(t *testing.T) {
 			})
 			want = err == nil
 		}
-		checks, err := security.SignatureChecks(bundle, certs)
+		checks, err := mtls.SignatureChecks(bundle, certs)
 		if (err == nil) != want {
 			t.Fatalf("taken: %v, want %v: %v; chain of %d, path of %d", err == nil, want, err, len(certs), len(path))
 		}
@@ -189,7 +191,7 @@ func TestARenewedRootIsValid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if checks, err := security.SignatureChecks(bundle, []*x509.Certificate{leaf}); err != nil || checks != 1 {
+		if checks, err := mtls.SignatureChecks(bundle, []*x509.Certificate{leaf}); err != nil || checks != 1 {
 			t.Errorf("%d signatures, %v; want 1 and acceptance", checks, err)
 		}
 	}
@@ -197,8 +199,8 @@ func TestARenewedRootIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = security.SignatureChecks(bundle, []*x509.Certificate{leaf})
-	expectRefusal(t, err, security.ReasonExpired, security.RoleServer)
+	_, err = mtls.SignatureChecks(bundle, []*x509.Certificate{leaf})
+	mtlstest.ExpectRefusal(t, err, security.ReasonExpired, true)
 }
 
 // TestRootsOfOneName checks that two roots with one name and without key identifiers are told apart by their signatures.
@@ -216,7 +218,7 @@ func TestRootsOfOneName(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, leaf := range leaves[:2] {
-		if checks, err := security.SignatureChecks(bundle, []*x509.Certificate{leaf}); err != nil || checks != i+1 {
+		if checks, err := mtls.SignatureChecks(bundle, []*x509.Certificate{leaf}); err != nil || checks != i+1 {
 			t.Errorf("leaf of root %d: %d signatures, %v", i, checks, err)
 		}
 	}

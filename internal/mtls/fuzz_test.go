@@ -1,4 +1,4 @@
-package security_test
+package mtls_test
 
 import (
 	"crypto/ed25519"
@@ -12,6 +12,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 )
 
@@ -25,7 +27,7 @@ func FuzzVerifyChain(f *testing.F) {
 		f.Fatal(err)
 	}
 	key := ed25519.NewKeyFromSeed(seed)
-	bundle, err := src.Bundle(security.ClusterTrustDomain)
+	bundle, err := src.Bundle(src.ID().TrustDomain())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -66,7 +68,7 @@ func FuzzVerifyChain(f *testing.F) {
 		if verifyBothRoles(src, leaf) != nil {
 			return
 		}
-		if err := slowCheck(root, leaf, src.ID().String()); err != nil {
+		if err := mtlstest.SlowCheck(root, leaf, src.ID().String()); err != nil {
 			t.Fatalf("the verifier took a leaf that %v: %x", err, der)
 		}
 	})
@@ -74,11 +76,11 @@ func FuzzVerifyChain(f *testing.F) {
 
 func verifyBothRoles(src security.Source, leaf *x509.Certificate) error {
 	state := tls.ConnectionState{
-		Version: tls.VersionTLS13, HandshakeComplete: true, NegotiatedProtocol: security.Protocol,
+		Version: tls.VersionTLS13, HandshakeComplete: true, NegotiatedProtocol: mtls.Protocol,
 		PeerCertificates: []*x509.Certificate{leaf},
 	}
-	asClient := security.Verify(src, security.RoleClient, src.ID(), state)
-	asServer := security.Verify(src, security.RoleServer, security.ID{}, state)
+	asClient := mtls.Verify(src, false, src.ID(), state)
+	asServer := mtls.Verify(src, true, security.ID{}, state)
 	// A leaf is valid in both roles or in neither.
 	if asClient == nil && asServer != nil {
 		return asServer

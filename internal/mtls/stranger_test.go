@@ -1,4 +1,4 @@
-package security_test
+package mtls_test
 
 import (
 	"bytes"
@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/security/securitytest"
 )
@@ -149,7 +151,7 @@ func strangers(tb testing.TB, ca *securitytest.CA) []stranger {
 	// A regression: many authorities with one name and one key, so that a search for a path tries them in every order.
 	shared := testKey(tb, p521)
 	maze := []*x509.Certificate{maker{issuer: "maze", key: leafKey, signer: shared, leaf: true}.make(tb)}
-	for i := range security.MaxChainCertificates - 1 {
+	for i := range mtls.MaxChainCertificates - 1 {
 		maze = append(maze, maker{subject: "maze", issuer: "maze", key: shared, signer: shared}.make(tb, func(cert *x509.Certificate) {
 			// Without distinct names, crypto/x509 would take them for one certificate.
 			cert.DNSNames = []string{fmt.Sprintf("d%d.test", i)}
@@ -158,24 +160,24 @@ func strangers(tb testing.TB, ca *securitytest.CA) []stranger {
 	rows = append(rows, stranger{"one name, one key", maze, leafKey, security.ReasonRepeated, 0})
 
 	names := slices.Clone(maze[:1])
-	for len(names) < security.MaxChainCertificates {
+	for len(names) < mtls.MaxChainCertificates {
 		names = append(names, maker{subject: "maze", issuer: "maze", key: testKey(tb, p521), signer: shared}.make(tb))
 	}
 	rows = append(rows, stranger{"one name, many keys", names, leafKey, security.ReasonRepeated, 0})
 
 	keys := slices.Clone(maze[:1])
-	for i := range security.MaxChainCertificates - 1 {
+	for i := range mtls.MaxChainCertificates - 1 {
 		keys = append(keys, maker{subject: fmt.Sprint("maze ", i), issuer: "maze", key: shared, signer: shared}.make(tb))
 	}
 	rows = append(rows, stranger{"many names, one key", keys, leafKey, security.ReasonRepeated, 0})
 
-	long, key := ladder(tb, p521, security.MaxChainCertificates, "nobody")
+	long, key := ladder(tb, p521, mtls.MaxChainCertificates, "nobody")
 	rows = append(rows, stranger{"a long chain of P-521 to nobody", long, key, security.ReasonUntrusted, 0})
-	long, key = ladder(tb, p521, security.MaxChainCertificates, rootOfMesh)
+	long, key = ladder(tb, p521, mtls.MaxChainCertificates, rootOfMesh)
 	rows = append(rows, stranger{"a long chain of P-521 in the root's name", long, key, security.ReasonUntrusted, 1})
 
 	var claims []*x509.Certificate
-	for i := range security.MaxChainCertificates {
+	for i := range mtls.MaxChainCertificates {
 		m := maker{subject: fmt.Sprint("claim ", i), issuer: rootOfMesh, key: testKey(tb, p521), signer: shared}
 		if i == 0 {
 			m.key, m.leaf = leafKey, true
@@ -276,7 +278,7 @@ func garbageOf(f func()) uint64 {
 
 func TestAStrangerCostsFewSignatures(t *testing.T) { // SEC-120
 	ca := securitytest.NewCA(t, "mesh.test")
-	honest, err := security.SignatureChecks(ca.Bundle(), shown(t, ca.Source("web")))
+	honest, err := mtls.SignatureChecks(ca.Bundle(), shown(t, ca.Source("web")))
 	if err != nil || honest != 1 {
 		t.Fatalf("an honest leaf: %d signatures, %v; want 1", honest, err)
 	}
@@ -286,24 +288,24 @@ func TestAStrangerCostsFewSignatures(t *testing.T) { // SEC-120
 			for _, cert := range tc.certs {
 				size += len(cert.Raw)
 			}
-			if size > security.MaxChainBytes || len(tc.certs) > security.MaxChainCertificates {
+			if size > mtls.MaxChainBytes || len(tc.certs) > mtls.MaxChainCertificates {
 				t.Fatalf("%d bytes, %d certificates: refused for its size, which shows nothing", size, len(tc.certs))
 			}
-			checks, err := security.SignatureChecks(ca.Bundle(), tc.certs)
+			checks, err := mtls.SignatureChecks(ca.Bundle(), tc.certs)
 			if garbage := garbageOf(func() {
-				if _, err := security.SignatureChecks(ca.Bundle(), tc.certs); err == nil || len(err.Error()) > maxRefusal {
+				if _, err := mtls.SignatureChecks(ca.Bundle(), tc.certs); err == nil || len(err.Error()) > maxRefusal {
 					t.Errorf("got %v, want a refusal of at most %d bytes", err, maxRefusal)
 				}
 			}); garbage > maxGarbage {
 				t.Errorf("%d bytes were allocated to judge it and to say why, want at most %d", garbage, maxGarbage)
 			}
-			expectRefusal(t, err, tc.reason, security.RoleServer)
+			mtlstest.ExpectRefusal(t, err, tc.reason, true)
 			if checks != tc.checks {
 				t.Errorf("%d signatures were checked, want %d", checks, tc.checks)
 			}
 			// A dialer judges a server by the same rules.
-			client, _ := handshake(t, security.ClientTLS(ca.Source("web"), ca.ID("web")), security.ServerTLS(tc.source(ca)))
-			expectRefusal(t, client.err, tc.reason, security.RoleClient)
+			client, _ := mtlstest.Handshake(t, mtls.Client(ca.Source("web"), ca.ID("web"), mtls.Protocol), mtls.Server(tc.source(ca), mtls.Protocol))
+			mtlstest.ExpectRefusal(t, client.Err, tc.reason, false)
 			if checks > 3*honest {
 				t.Errorf("%d signatures were checked, more than 3 times the %d of an honest peer", checks, honest)
 			}

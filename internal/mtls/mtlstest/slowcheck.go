@@ -1,10 +1,9 @@
-package security_test
+package mtlstest
 
 import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -12,8 +11,8 @@ import (
 	"time"
 )
 
-// looksLikeID reports whether uri is an ID. It is independent of the implementation under test.
-func looksLikeID(uri string) bool {
+// LooksLikeID reports whether uri is an ID. It is independent of the implementation under test.
+func LooksLikeID(uri string) bool {
 	const label = `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
 	const segment = `[A-Za-z0-9][A-Za-z0-9._-]*`
 	shape := regexp.MustCompile(`^spiffe://(` + label + `(?:\.` + label + `)*)/ns/` + segment + `/svc/` + segment + `$`)
@@ -21,9 +20,9 @@ func looksLikeID(uri string) bool {
 	return parts != nil && len(uri) <= 2048 && len(parts[1]) <= 255
 }
 
-// slowCheck returns nil if an Ed25519 root vouches for leaf, presented alone, as uri. It is stricter than link where
+// SlowCheck returns nil if an Ed25519 root vouches for leaf, presented alone, as uri. It is stricter than link where
 // that makes it simpler, and shares no code with link or with x509.Certificate.Verify.
-func slowCheck(root, leaf *x509.Certificate, uri string) error {
+func SlowCheck(root, leaf *x509.Certificate, uri string) error {
 	key, ok := root.PublicKey.(ed25519.PublicKey)
 	if !ok || !ed25519.Verify(key, leaf.RawTBSCertificate, leaf.Signature) {
 		return errors.New("not signed by the root")
@@ -40,7 +39,7 @@ func slowCheck(root, leaf *x509.Certificate, uri string) error {
 			return errors.New("has a critical extension nobody knows")
 		}
 	}
-	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != uri || !looksLikeID(uri) {
+	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != uri || !LooksLikeID(uri) {
 		return fmt.Errorf("is for %v", leaf.URIs)
 	}
 	if bytes.Count(leaf.RawTBSCertificate, []byte(uri)) != 1 {
@@ -63,8 +62,4 @@ func slowCheck(root, leaf *x509.Certificate, uri string) error {
 		return errors.New("has a weak key")
 	}
 	return nil
-}
-
-func spki(cert *x509.Certificate) [sha256.Size]byte {
-	return sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 }

@@ -1,4 +1,4 @@
-package security_test
+package mtls_test
 
 import (
 	"crypto/tls"
@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/security/securitytest"
 )
@@ -39,31 +41,31 @@ func TestSessionsAreNeverResumed(t *testing.T) { // SEC-118
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cache := &countingCache{ClientSessionCache: tls.NewLRUClientSessionCache(8)}
-			clientConfig := security.ClientTLS(web, orders.ID())
+			clientConfig := mtls.Client(web, orders.ID(), mtls.Protocol)
 			// link's own configuration has no cache.
 			clientConfig.ClientSessionCache = cache
 			clientConfig.SessionTicketsDisabled = false
 			clientConfig.ServerName = "orders"
-			serverConfig := security.ServerTLS(orders)
+			serverConfig := mtls.Server(orders, mtls.Protocol)
 			serverConfig.SessionTicketsDisabled = !tc.serverTickets
 
-			first, _ := handshake(t, clientConfig, serverConfig)
-			if first.err != nil || first.state.DidResume {
-				t.Fatalf("first handshake: resumed %v, %v", first.state.DidResume, first.err)
+			first, _ := mtlstest.Handshake(t, clientConfig, serverConfig)
+			if first.Err != nil || first.State.DidResume {
+				t.Fatalf("first handshake: resumed %v, %v", first.State.DidResume, first.Err)
 			}
 			if got := cache.puts.Load(); got != tc.wantPuts {
 				t.Fatalf("the client got %d tickets, want %d", got, tc.wantPuts)
 			}
-			second, server := handshake(t, clientConfig, serverConfig)
+			second, server := mtlstest.Handshake(t, clientConfig, serverConfig)
 			if tc.serverTickets {
 				var refusal *security.VerifyError
-				if !errors.As(server.err, &refusal) || refusal.Reason != security.ReasonResumed || second.err == nil {
-					t.Fatalf("second handshake: client %v, server %v, want a refusal for resuming", second.err, server.err)
+				if !errors.As(server.Err, &refusal) || refusal.Reason != security.ReasonResumed || second.Err == nil {
+					t.Fatalf("second handshake: client %v, server %v, want a refusal for resuming", second.Err, server.Err)
 				}
 				return
 			}
-			if second.err != nil || second.state.DidResume || server.state.DidResume {
-				t.Fatalf("second handshake: resumed %v, %v", second.state.DidResume, second.err)
+			if second.Err != nil || second.State.DidResume || server.State.DidResume {
+				t.Fatalf("second handshake: resumed %v, %v", second.State.DidResume, second.Err)
 			}
 		})
 	}
@@ -74,22 +76,22 @@ func TestRevokedTrustHoldsOnTheNextHandshake(t *testing.T) { // SEC-118
 	var revoked atomic.Bool
 	orders := bundleSource{ca.Source("orders"), func(string) (*security.Bundle, error) {
 		if revoked.Load() {
-			return nil, security.ErrUnknownTrustDomain
+			return nil, security.ReasonTrustDomain
 		}
 		return ca.Bundle(), nil
 	}}
 	web := ca.Source("web")
-	clientConfig, serverConfig := security.ClientTLS(web, orders.ID()), security.ServerTLS(orders)
+	clientConfig, serverConfig := mtls.Client(web, orders.ID(), mtls.Protocol), mtls.Server(orders, mtls.Protocol)
 	clientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(8)
 	clientConfig.SessionTicketsDisabled = false
 	clientConfig.ServerName = "orders"
-	if client, server := handshake(t, clientConfig, serverConfig); client.err != nil || server.err != nil {
-		t.Fatalf("first handshake: client %v, server %v", client.err, server.err)
+	if client, server := mtlstest.Handshake(t, clientConfig, serverConfig); client.Err != nil || server.Err != nil {
+		t.Fatalf("first handshake: client %v, server %v", client.Err, server.Err)
 	}
 	revoked.Store(true)
-	client, server := handshake(t, clientConfig, serverConfig)
-	expectRefusal(t, server.err, security.ReasonTrustDomain, security.RoleServer)
-	if client.err == nil {
+	client, server := mtlstest.Handshake(t, clientConfig, serverConfig)
+	mtlstest.ExpectRefusal(t, server.Err, security.ReasonTrustDomain, true)
+	if client.Err == nil {
 		t.Error("the revoked client was answered")
 	}
 }
@@ -100,17 +102,17 @@ func TestProtocolIsExact(t *testing.T) { // SEC-201
 	for _, offered := range [][]string{
 		nil, {"h3"}, {"link/0"}, {"link/1 "}, {" link/1"}, {"LINK/1"}, {"link/10"}, {"link"}, {"link/1\x00"}, {"link-ca/1"},
 	} {
-		weakened := security.ClientTLS(web, orders.ID())
+		weakened := mtls.Client(web, orders.ID(), mtls.Protocol)
 		weakened.NextProtos = offered
-		client, server := handshake(t, weakened, security.ServerTLS(orders))
-		if client.err == nil || server.err == nil {
-			t.Errorf("server took a client of %q: client %v, server %v", offered, client.err, server.err)
+		client, server := mtlstest.Handshake(t, weakened, mtls.Server(orders, mtls.Protocol))
+		if client.Err == nil || server.Err == nil {
+			t.Errorf("server took a client of %q: client %v, server %v", offered, client.Err, server.Err)
 		}
-		weakened = security.ServerTLS(orders)
+		weakened = mtls.Server(orders, mtls.Protocol)
 		weakened.NextProtos = offered
-		client, server = handshake(t, security.ClientTLS(web, orders.ID()), weakened)
-		if client.err == nil || server.err == nil {
-			t.Errorf("client took a server of %q: client %v, server %v", offered, client.err, server.err)
+		client, server = mtlstest.Handshake(t, mtls.Client(web, orders.ID(), mtls.Protocol), weakened)
+		if client.Err == nil || server.Err == nil {
+			t.Errorf("client took a server of %q: client %v, server %v", offered, client.Err, server.Err)
 		}
 	}
 }
@@ -118,14 +120,14 @@ func TestProtocolIsExact(t *testing.T) { // SEC-201
 func TestAnotherVersionIsVerifiedAllTheSame(t *testing.T) {
 	ca, foreign := securitytest.NewCA(t, "mesh.test"), securitytest.NewCA(t, "mesh.test")
 	orders := ca.Source("orders")
-	server := security.ServerTLSFor(orders, "link/2")
+	server := mtls.Server(orders, "link/2")
 
-	got, _ := handshake(t, security.ClientTLSFor(ca.Source("web"), orders.ID(), "link/2"), server)
-	if got.err != nil || got.state.NegotiatedProtocol != "link/2" {
-		t.Errorf("negotiated %q, %v", got.state.NegotiatedProtocol, got.err)
+	got, _ := mtlstest.Handshake(t, mtls.Client(ca.Source("web"), orders.ID(), "link/2"), server)
+	if got.Err != nil || got.State.NegotiatedProtocol != "link/2" {
+		t.Errorf("negotiated %q, %v", got.State.NegotiatedProtocol, got.Err)
 	}
-	_, refused := handshake(t, security.ClientTLSFor(ca.Source("web", securitytest.SignedBy(foreign)), orders.ID(), "link/2"), server)
-	expectRefusal(t, refused.err, security.ReasonUntrusted, security.RoleServer)
+	_, refused := mtlstest.Handshake(t, mtls.Client(ca.Source("web", securitytest.SignedBy(foreign)), orders.ID(), "link/2"), server)
+	mtlstest.ExpectRefusal(t, refused.Err, security.ReasonUntrusted, true)
 }
 
 func TestOlderTLSIsRefused(t *testing.T) { // SEC-202
@@ -136,25 +138,25 @@ func TestOlderTLSIsRefused(t *testing.T) { // SEC-202
 		return config
 	}
 	for name, configs := range map[string][2]*tls.Config{
-		"client": {old(security.ClientTLS(web, orders.ID())), security.ServerTLS(orders)},
-		"server": {security.ClientTLS(web, orders.ID()), old(security.ServerTLS(orders))},
+		"client": {old(mtls.Client(web, orders.ID(), mtls.Protocol)), mtls.Server(orders, mtls.Protocol)},
+		"server": {mtls.Client(web, orders.ID(), mtls.Protocol), old(mtls.Server(orders, mtls.Protocol))},
 	} {
-		if client, server := handshake(t, configs[0], configs[1]); client.err == nil || server.err == nil {
-			t.Errorf("old %s: client %v, server %v", name, client.err, server.err)
+		if client, server := mtlstest.Handshake(t, configs[0], configs[1]); client.Err == nil || server.Err == nil {
+			t.Errorf("old %s: client %v, server %v", name, client.Err, server.Err)
 		}
 	}
-	client, server := handshake(t, old(security.ClientTLS(web, orders.ID())), old(security.ServerTLS(orders)))
+	client, server := mtlstest.Handshake(t, old(mtls.Client(web, orders.ID(), mtls.Protocol)), old(mtls.Server(orders, mtls.Protocol)))
 	var refusal *security.VerifyError
-	if !errors.As(errors.Join(client.err, server.err), &refusal) || refusal.Reason != security.ReasonVersion {
-		t.Errorf("both sides old: client %v, server %v, want a refusal for the version", client.err, server.err)
+	if !errors.As(errors.Join(client.Err, server.Err), &refusal) || refusal.Reason != security.ReasonVersion {
+		t.Errorf("both sides old: client %v, server %v, want a refusal for the version", client.Err, server.Err)
 	}
 }
 
 func TestVerifierChecksTheConnectionItself(t *testing.T) {
 	ca := securitytest.NewCA(t, "mesh.test")
 	web, orders := ca.Source("web"), ca.Source("orders")
-	good, _ := mustConnect(t, web, orders)
-	if err := security.Verify(web, security.RoleClient, orders.ID(), good.state); err != nil {
+	good, _ := mtlstest.MustConnect(t, web, orders)
+	if err := mtls.Verify(web, false, orders.ID(), good.State); err != nil {
 		t.Fatalf("the state of a good handshake is refused: %v", err)
 	}
 	for _, tc := range []struct {
@@ -172,12 +174,12 @@ func TestVerifierChecksTheConnectionItself(t *testing.T) {
 			s.PeerCertificates = []*x509.Certificate{{}}
 		}, security.ReasonProfile},
 	} {
-		state := good.state
+		state := good.State
 		tc.change(&state)
-		for _, role := range []security.Role{security.RoleClient, security.RoleServer} {
+		for _, accepts := range []bool{false, true} {
 			var refusal *security.VerifyError
-			if err := security.Verify(web, role, orders.ID(), state); !errors.As(err, &refusal) || refusal.Reason != tc.reason {
-				t.Errorf("%s as %v: %v, want reason %v", tc.name, role, err, tc.reason)
+			if err := mtls.Verify(web, accepts, orders.ID(), state); !errors.As(err, &refusal) || refusal.Reason != tc.reason {
+				t.Errorf("%s, accepting %t: %v, want reason %v", tc.name, accepts, err, tc.reason)
 			}
 		}
 	}
@@ -185,8 +187,8 @@ func TestVerifierChecksTheConnectionItself(t *testing.T) {
 
 func TestKeyExchangeIsPostQuantum(t *testing.T) {
 	ca := securitytest.NewCA(t, "mesh.test")
-	client, server := mustConnect(t, ca.Source("web"), ca.Source("orders"))
-	for _, state := range []tls.ConnectionState{client.state, server.state} {
+	client, server := mtlstest.MustConnect(t, ca.Source("web"), ca.Source("orders"))
+	for _, state := range []tls.ConnectionState{client.State, server.State} {
 		if state.CurveID != tls.X25519MLKEM768 {
 			t.Errorf("key exchange is %v", state.CurveID)
 		}
@@ -196,34 +198,34 @@ func TestKeyExchangeIsPostQuantum(t *testing.T) {
 func TestConfigurationsAskTheSourceEveryTime(t *testing.T) {
 	ca := securitytest.NewCA(t, "mesh.test")
 	web, orders := ca.Source("web"), ca.Source("orders")
-	clientConfig, serverConfig := security.ClientTLS(web, orders.ID()), security.ServerTLS(orders)
-	if client, server := handshake(t, clientConfig, serverConfig); client.err != nil || server.err != nil {
-		t.Fatalf("client %v, server %v", client.err, server.err)
+	clientConfig, serverConfig := mtls.Client(web, orders.ID(), mtls.Protocol), mtls.Server(orders, mtls.Protocol)
+	if client, server := mtlstest.Handshake(t, clientConfig, serverConfig); client.Err != nil || server.Err != nil {
+		t.Fatalf("client %v, server %v", client.Err, server.Err)
 	}
 	if err := orders.Close(); err != nil {
 		t.Fatal(err)
 	}
-	client, server := handshake(t, clientConfig, serverConfig)
-	if !errors.Is(server.err, security.ErrClosed) || client.err == nil {
-		t.Errorf("closed server source: client %v, server %v", client.err, server.err)
+	client, server := mtlstest.Handshake(t, clientConfig, serverConfig)
+	if !errors.Is(server.Err, security.ErrClosed) || client.Err == nil {
+		t.Errorf("closed server source: client %v, server %v", client.Err, server.Err)
 	}
 }
 
 func TestPeerNeedsACompleteHandshake(t *testing.T) {
 	ca := securitytest.NewCA(t, "mesh.test")
-	good, _ := mustConnect(t, ca.Source("web"), ca.Source("orders"))
+	good, _ := mtlstest.MustConnect(t, ca.Source("web"), ca.Source("orders"))
 	for _, tc := range []struct {
 		name   string
 		change func(*tls.ConnectionState)
 		want   error
 	}{
-		{"incomplete", func(s *tls.ConnectionState) { s.HandshakeComplete = false }, security.ErrHandshake},
-		{"no certificate", func(s *tls.ConnectionState) { s.PeerCertificates = nil }, security.ErrNoCertificate},
-		{"not a leaf", func(s *tls.ConnectionState) { s.PeerCertificates = ca.Bundle().Roots() }, security.ErrBadCertificate},
+		{"incomplete", func(s *tls.ConnectionState) { s.HandshakeComplete = false }, mtls.ErrIncomplete},
+		{"no certificate", func(s *tls.ConnectionState) { s.PeerCertificates = nil }, security.ReasonNoCertificate},
+		{"not a leaf", func(s *tls.ConnectionState) { s.PeerCertificates = ca.Bundle().Roots() }, security.ReasonProfile},
 	} {
-		state := good.state
+		state := good.State
 		tc.change(&state)
-		if peer, err := security.PeerFromState(state); !errors.Is(err, tc.want) || peer != (security.Peer{}) {
+		if peer, err := mtls.PeerFromState(state); !errors.Is(err, tc.want) || peer != (mtls.Peer{}) {
 			t.Errorf("%s: %v, %v, want %v", tc.name, peer, err, tc.want)
 		}
 	}

@@ -1,9 +1,11 @@
-package security_test
+package mtls_test
 
 import (
 	"crypto/tls"
 	"testing"
 
+	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/security/securitytest"
 )
@@ -30,14 +32,14 @@ func (s stranger) source(ca *securitytest.CA) security.Source {
 // strangers. The figures in docs/security.md come from it.
 func BenchmarkStranger(b *testing.B) {
 	ca := securitytest.NewCA(b, "mesh.test")
-	server := security.ServerTLS(ca.Source("orders"))
+	server := mtls.Server(ca.Source("orders"), mtls.Protocol)
 	for name, src := range map[string]security.Source{
 		"honest": ca.Source("web"), "honest, intermediate": ca.Source("web", securitytest.ViaIntermediate()),
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if client, _ := handshake(b, security.ClientTLS(src, ca.ID("orders")), server); client.err != nil {
-					b.Fatal(client.err)
+				if client, _ := mtlstest.Handshake(b, mtls.Client(src, ca.ID("orders"), mtls.Protocol), server); client.Err != nil {
+					b.Fatal(client.Err)
 				}
 			}
 		})
@@ -46,7 +48,7 @@ func BenchmarkStranger(b *testing.B) {
 		src := s.source(ca)
 		b.Run(s.name, func(b *testing.B) {
 			for b.Loop() {
-				if client, _ := handshake(b, security.ClientTLS(src, ca.ID("orders")), server); client.err == nil {
+				if client, _ := mtlstest.Handshake(b, mtls.Client(src, ca.ID("orders"), mtls.Protocol), server); client.Err == nil {
 					b.Fatal("accepted")
 				}
 			}

@@ -1,4 +1,4 @@
-package security_test
+package mtls_test
 
 import (
 	"bytes"
@@ -11,11 +11,12 @@ import (
 	"encoding/asn1"
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/security/securitytest"
 )
@@ -36,21 +37,21 @@ func TestHonestPeersMeet(t *testing.T) {
 		}))},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			client, server := mustConnect(t, web, tc.server)
+			client, server := mtlstest.MustConnect(t, web, tc.server)
 			for _, end := range []struct {
 				state tls.ConnectionState
 				peer  security.Source
-			}{{client.state, tc.server}, {server.state, web}} {
+			}{{client.State, tc.server}, {server.State, web}} {
 				svid, err := end.peer.SVID()
 				if err != nil {
 					t.Fatal(err)
 				}
 				leaf := svid.Certificate.Leaf
-				peer, err := security.PeerFromState(end.state)
+				peer, err := mtls.PeerFromState(end.state)
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := security.Peer{
+				want := mtls.Peer{
 					ID: end.peer.ID(), NotAfter: leaf.NotAfter, SPKI: spki(leaf), Serial: leaf.SerialNumber.Text(16),
 				}
 				if peer != want {
@@ -135,7 +136,7 @@ func attacks(t *testing.T, ca *securitytest.CA) []attack {
 			dialing: security.ReasonWrongIdentity,
 		},
 	}
-	for _, uri := range malformedURIs() {
+	for _, uri := range mtlstest.MalformedURIs() {
 		source, reason := orders(securitytest.WithURIs(uri)), security.ReasonMalformedID
 		if svid, err := source.SVID(); err != nil || svid.Certificate.Leaf == nil {
 			reason = 0 // crypto/x509 cannot parse the certificate
@@ -145,81 +146,34 @@ func attacks(t *testing.T, ca *securitytest.CA) []attack {
 	return rows
 }
 
-// TestAWrongIdentitySaysWhereToLook checks that the advice differs for another namespace and for another service.
-func TestAWrongIdentitySaysWhereToLook(t *testing.T) {
-	id := func(namespace, service string) security.ID {
-		t.Helper()
-		id, err := security.NewID("mesh.test", namespace, service)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return id
-	}
-	for _, c := range []struct {
-		got  security.ID
-		want string
-	}{
-		{id("blue", "orders"), "in another namespace: do both nodes use the same LINK_NAMESPACE?"},
-		{id("default", "billing"), "another service has the address: check what is registered there"},
-	} {
-		err := &security.VerifyError{Reason: security.ReasonWrongIdentity, Expected: id("default", "orders"), Got: c.got}
-		if !strings.HasSuffix(err.Error(), c.want) {
-			t.Errorf("%v, want it to end with %q", err, c.want)
-		}
-	}
-}
-
 func TestAttackersAreRefused(t *testing.T) {
 	ca := securitytest.NewCA(t, "mesh.test")
 	honest := ca.Source("web")
 	for _, tc := range attacks(t, ca) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Run("by the dialing side", func(t *testing.T) {
-				client, server := handshake(t, security.ClientTLS(honest, ca.ID("orders")), security.ServerTLS(tc.source))
-				expectRefusal(t, client.err, tc.dialing, security.RoleClient)
-				if server.err == nil {
+				client, server := mtlstest.Handshake(t, mtls.Client(honest, ca.ID("orders"), mtls.Protocol), mtls.Server(tc.source, mtls.Protocol))
+				mtlstest.ExpectRefusal(t, client.Err, tc.dialing, false)
+				if server.Err == nil {
 					t.Error("the attacker's handshake succeeded")
 				}
 			})
 			t.Run("by the accepting side", func(t *testing.T) {
-				client, server := handshake(t, security.ClientTLS(tc.source, honest.ID()), security.ServerTLS(honest))
+				client, server := mtlstest.Handshake(t, mtls.Client(tc.source, honest.ID(), mtls.Protocol), mtls.Server(honest, mtls.Protocol))
 				if tc.accepting == 0 && tc.dialing == security.ReasonWrongIdentity {
 					// Any service of the domain may connect. Its proven name decides what it may do.
-					peer, err := security.PeerFromState(server.state)
+					peer, err := mtls.PeerFromState(server.State)
 					if err != nil || peer.ID == tc.source.ID() {
 						t.Errorf("peer is %v, %v: not the name it can prove", peer.ID, err)
 					}
 					return
 				}
-				expectRefusal(t, server.err, tc.accepting, security.RoleServer)
-				if client.err == nil {
+				mtlstest.ExpectRefusal(t, server.Err, tc.accepting, true)
+				if client.Err == nil {
 					t.Error("the attacker was answered")
 				}
 			})
 		})
-	}
-}
-
-func expectRefusal(t *testing.T, err error, reason security.Reason, role security.Role) {
-	t.Helper()
-	if err == nil {
-		t.Fatal("accepted")
-	}
-	var refusal *security.VerifyError
-	if !errors.As(err, &refusal) {
-		if reason != 0 {
-			t.Fatalf("refused with %v, want reason %v", err, reason)
-		}
-		return
-	}
-	if refusal.Reason != reason || refusal.Role != role {
-		t.Fatalf("refused for %v as %v, want %v as %v: %v", refusal.Reason, refusal.Role, reason, role, err)
-	}
-	if refusal.Expected.IsZero() == (role == security.RoleClient) {
-		t.Errorf("expected identity is %q as %v", refusal.Expected, role)
-	}
-	if text := err.Error(); !strings.Contains(text, reason.String()) || len(text) > 1500 || strings.Contains(text, "\n") {
-		t.Errorf("unhelpful text: %q", text)
 	}
 }
 
@@ -277,13 +231,13 @@ func TestPartnerCannotNameOurServices(t *testing.T) { // SEC-110
 	ours := securitytest.NewCA(t, "mesh.test")
 	partner := securitytest.NewCA(t, "partner.test", securitytest.Unconstrained())
 	honest := ours.Source("web", securitytest.Trusting(partner))
-	mustConnect(t, honest, partner.Source("orders", securitytest.Trusting(ours)))
+	mtlstest.MustConnect(t, honest, partner.Source("orders", securitytest.Trusting(ours)))
 
 	forger := ours.Source("orders", securitytest.SignedBy(partner))
-	client, _ := connect(t, honest, forger)
-	expectRefusal(t, client.err, security.ReasonUntrusted, security.RoleClient)
-	_, server := connect(t, forger, honest)
-	expectRefusal(t, server.err, security.ReasonUntrusted, security.RoleServer)
+	client, _ := mtlstest.Connect(t, honest, forger)
+	mtlstest.ExpectRefusal(t, client.Err, security.ReasonUntrusted, false)
+	_, server := mtlstest.Connect(t, forger, honest)
+	mtlstest.ExpectRefusal(t, server.Err, security.ReasonUntrusted, true)
 }
 
 func TestAuthorityIsHeldToItsNameConstraint(t *testing.T) { // SEC-111
@@ -295,9 +249,9 @@ func TestAuthorityIsHeldToItsNameConstraint(t *testing.T) { // SEC-111
 	honest := ca.Source("web")
 	trusting := bundleSource{honest, func(string) (*security.Bundle, error) { return other, nil }}
 	attacker := ca.Source("orders", securitytest.WithURIs("spiffe://other.test/ns/default/svc/orders"))
-	client, _ := handshake(t,
-		security.ClientTLS(trusting, mustID(t, "spiffe://other.test/ns/default/svc/orders")), security.ServerTLS(attacker))
-	expectRefusal(t, client.err, security.ReasonNameConstraint, security.RoleClient)
+	client, _ := mtlstest.Handshake(t,
+		mtls.Client(trusting, mtlstest.MustID(t, "spiffe://other.test/ns/default/svc/orders"), mtls.Protocol), mtls.Server(attacker, mtls.Protocol))
+	mtlstest.ExpectRefusal(t, client.Err, security.ReasonNameConstraint, false)
 }
 
 func TestVerifierFailsClosedOnBadBundles(t *testing.T) {
@@ -312,14 +266,14 @@ func TestVerifierFailsClosedOnBadBundles(t *testing.T) {
 		{"source fails", nil, down, security.ReasonBundle},
 		{"nothing and no error", nil, nil, security.ReasonBundle},
 		{"bundle of another domain", partner.Bundle(), nil, security.ReasonBundle},
-		{"unknown domain", nil, security.ErrUnknownTrustDomain, security.ReasonTrustDomain},
+		{"unknown domain", nil, security.ReasonTrustDomain, security.ReasonTrustDomain},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			honest := bundleSource{ca.Source("web"), func(string) (*security.Bundle, error) { return tc.bundle, tc.err }}
-			client, _ := connect(t, honest, ca.Source("orders"))
-			expectRefusal(t, client.err, tc.reason, security.RoleClient)
-			if tc.err != nil && !errors.Is(client.err, tc.err) {
-				t.Errorf("%v does not match its cause", client.err)
+			client, _ := mtlstest.Connect(t, honest, ca.Source("orders"))
+			mtlstest.ExpectRefusal(t, client.Err, tc.reason, false)
+			if tc.err != nil && !errors.Is(client.Err, tc.err) {
+				t.Errorf("%v does not match its cause", client.Err)
 			}
 		})
 	}
@@ -327,10 +281,10 @@ func TestVerifierFailsClosedOnBadBundles(t *testing.T) {
 
 func TestNobodyIsTheZeroID(t *testing.T) {
 	ca := securitytest.NewCA(t, "mesh.test")
-	client, _ := handshake(t, security.ClientTLS(ca.Source("web"), security.ID{}), security.ServerTLS(ca.Source("orders")))
+	client, _ := mtlstest.Handshake(t, mtls.Client(ca.Source("web"), security.ID{}, mtls.Protocol), mtls.Server(ca.Source("orders"), mtls.Protocol))
 	var refusal *security.VerifyError
-	if !errors.As(client.err, &refusal) || refusal.Reason != security.ReasonWrongIdentity {
-		t.Errorf("refused with %v, want wrong identity", client.err)
+	if !errors.As(client.Err, &refusal) || refusal.Reason != security.ReasonWrongIdentity {
+		t.Errorf("refused with %v, want wrong identity", client.Err)
 	}
 }
 
@@ -357,54 +311,12 @@ func TestValidityAtItsBoundaries(t *testing.T) { // SEC-112
 					leaf.Template.NotAfter = time.Now().Add(tc.ends)
 				}))
 				if tc.reason == 0 {
-					mustConnect(t, ca.Source("web"), server)
+					mtlstest.MustConnect(t, ca.Source("web"), server)
 					return
 				}
-				client, _ := connect(t, ca.Source("web"), server)
-				expectRefusal(t, client.err, tc.reason, security.RoleClient)
+				client, _ := mtlstest.Connect(t, ca.Source("web"), server)
+				mtlstest.ExpectRefusal(t, client.Err, tc.reason, false)
 			})
 		})
-	}
-}
-
-func TestReasonsMatchTheirErrors(t *testing.T) {
-	cause := errors.New("cause")
-	for reason, want := range map[security.Reason]error{
-		security.ReasonVersion:        security.ErrHandshake,
-		security.ReasonProtocol:       security.ErrHandshake,
-		security.ReasonResumed:        security.ErrHandshake,
-		security.ReasonNoCertificate:  security.ErrNoCertificate,
-		security.ReasonChainTooLong:   security.ErrBadCertificate,
-		security.ReasonChainTooLarge:  security.ErrBadCertificate,
-		security.ReasonProfile:        security.ErrBadCertificate,
-		security.ReasonUsage:          security.ErrBadCertificate,
-		security.ReasonMalformedID:    security.ErrBadCertificate,
-		security.ReasonWeak:           security.ErrBadCertificate,
-		security.ReasonRepeated:       security.ErrBadCertificate,
-		security.ReasonTrustDomain:    security.ErrUnknownTrustDomain,
-		security.ReasonBundle:         security.ErrUntrusted,
-		security.ReasonNotYetValid:    security.ErrNotYetValid,
-		security.ReasonExpired:        security.ErrExpired,
-		security.ReasonNameConstraint: security.ErrUntrusted,
-		security.ReasonUntrusted:      security.ErrUntrusted,
-		security.ReasonWrongIdentity:  security.ErrWrongIdentity,
-	} {
-		err := error(&security.VerifyError{Reason: reason, Err: cause})
-		if !errors.Is(err, want) || !errors.Is(err, cause) {
-			t.Errorf("%v matches neither %v nor its cause", reason, want)
-		}
-		if reason != security.ReasonWrongIdentity && errors.Is(err, security.ErrWrongIdentity) {
-			t.Errorf("%v matches ErrWrongIdentity", reason)
-		}
-		if strings.HasPrefix(reason.String(), "Reason(") {
-			t.Errorf("reason %d has no name", reason)
-		}
-	}
-}
-
-func TestErrorTextFromThePeerIsBounded(t *testing.T) {
-	err := &security.VerifyError{Reason: security.ReasonUntrusted, Err: errors.New(strings.Repeat("é", 1<<16))}
-	if n := len(err.Error()); n > 1024 {
-		t.Errorf("error of %d bytes", n)
 	}
 }

@@ -1,51 +1,41 @@
-package security
+package mtls
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/linkmesh/link/internal/certrules"
+	"github.com/linkmesh/link/security"
 )
 
-const (
-	// minRSABits is the minimum of NIST SP 800-57 part 1.
-	minRSABits = 2048
-	// maxRSABits is the longest key in common use. The cost of a signature check grows with the square of the length.
-	maxRSABits = 4096
-
-	// maxRSAExponent is the public exponent of nearly all keys (NIST SP 800-56B, section 6.4.1.1). The cost of a
-	// signature check grows with the logarithm of the exponent.
-	maxRSAExponent = 1<<16 + 1
-
-	// sanURI is the tag of a URI in GeneralName (RFC 5280, section 4.2.1.6).
-	sanURI = 6
-)
+// sanURI is the tag of a URI in GeneralName (RFC 5280, section 4.2.1.6).
+const sanURI = 6
 
 func oidSubjectAltName() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 17} }
 func oidKeyUsage() asn1.ObjectIdentifier       { return asn1.ObjectIdentifier{2, 5, 29, 15} }
 
 // checkLeaf applies the rules for leaves (X509-SVID, sections 2 to 5) and returns the identity.
-func checkLeaf(leaf *x509.Certificate) (ID, *VerifyError) {
-	profile := func(detail string) *VerifyError { return &VerifyError{Reason: ReasonProfile, Detail: detail} }
+func checkLeaf(leaf *x509.Certificate) (security.ID, *security.VerifyError) {
+	profile := func(detail string) *security.VerifyError {
+		return &security.VerifyError{Reason: security.ReasonProfile, Detail: detail}
+	}
 
 	uris, err := uriNames(leaf)
 	if err != nil {
-		return ID{}, &VerifyError{Reason: ReasonProfile, Err: err}
+		return security.ID{}, &security.VerifyError{Reason: security.ReasonProfile, Err: err}
 	}
 	if len(uris) != 1 {
-		return ID{}, profile(fmt.Sprintf("%d URI names in the leaf, want exactly one", len(uris)))
+		return security.ID{}, profile(fmt.Sprintf("%d URI names in the leaf, want exactly one", len(uris)))
 	}
-	id, err := ParseID(uris[0])
+	id, err := security.ParseID(uris[0])
 	if err != nil {
-		return ID{}, &VerifyError{Reason: ReasonMalformedID, Err: err}
+		return security.ID{}, &security.VerifyError{Reason: security.ReasonMalformedID, Err: err}
 	}
 	usage, critical := hasExtension(leaf, oidKeyUsage())
-	var problem *VerifyError
+	var problem *security.VerifyError
 	switch {
 	case leaf.IsCA:
 		problem = profile("the leaf is a CA certificate")
@@ -57,12 +47,12 @@ func checkLeaf(leaf *x509.Certificate) (ID, *VerifyError) {
 		problem = profile("the leaf's key usage is not critical")
 	case !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth),
 		!slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth):
-		problem = &VerifyError{Reason: ReasonUsage, Detail: "the leaf's extended key usage must have serverAuth and clientAuth"}
+		problem = &security.VerifyError{Reason: security.ReasonUsage, Detail: "the leaf's extended key usage must have serverAuth and clientAuth"}
 	default:
 		return id, nil
 	}
 	problem.Got = id
-	return ID{}, problem
+	return security.ID{}, problem
 }
 
 // uriNames returns the URIs among the subject alternative names, exactly as they are in the certificate. The url.URL
@@ -113,28 +103,5 @@ func weak(cert *x509.Certificate) string {
 	if !slices.Contains(strong[:], cert.SignatureAlgorithm) {
 		return "signed with " + cert.SignatureAlgorithm.String() + ", want SHA-256 or better"
 	}
-	return weakKey(cert)
-}
-
-// weakKey says why a certificate's key is too weak or too slow to use, or returns "".
-func weakKey(cert *x509.Certificate) string {
-	switch key := cert.PublicKey.(type) {
-	case ed25519.PublicKey:
-		return ""
-	case *ecdsa.PublicKey:
-		if key.Curve == elliptic.P256() || key.Curve == elliptic.P384() || key.Curve == elliptic.P521() {
-			return ""
-		}
-		return "ECDSA key on another curve than P-256, P-384, P-521"
-	case *rsa.PublicKey:
-		if bits := key.N.BitLen(); bits < minRSABits || bits > maxRSABits {
-			return fmt.Sprintf("RSA key of %d bits, want %d to %d", bits, minRSABits, maxRSABits)
-		}
-		if key.E < 3 || key.E > maxRSAExponent || key.E%2 == 0 {
-			return fmt.Sprintf("RSA key with the exponent %d, want an odd one from 3 to %d", key.E, maxRSAExponent)
-		}
-		return ""
-	default:
-		return "key is not Ed25519, ECDSA or RSA"
-	}
+	return certrules.WeakKey(cert)
 }

@@ -1,20 +1,17 @@
-package security
+package mtls
 
 import (
 	"bytes"
 	"cmp"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
-)
 
-// maxAnchors is the number of anchors that are tried. Each costs a signature check with the key of a root. An honest
-// peer needs one; the second is for two roots with the same name and no key identifiers, where only the signature
-// tells which one is the issuer.
-const maxAnchors = 2
+	"github.com/linkmesh/link/internal/certrules"
+	"github.com/linkmesh/link/security"
+)
 
 // A chain is the list of certificates that a peer sent, leaf first, while it is being verified.
 //
@@ -33,36 +30,21 @@ type chain struct {
 // An anchor is the claim, made by the names of both, that root issued the certificate with index at.
 type anchor struct {
 	at   int
-	root *trusted
-}
-
-// maxPrinted is the maximum length of the DER of a name that is printed whole. Package pkix needs time and memory that
-// grow with the square of the length, and an attacker could fill a certificate with one name.
-const maxPrinted = 256
-
-func issuerOf(cert *x509.Certificate) string  { return printed(cert.RawIssuer, &cert.Issuer) }
-func subjectOf(cert *x509.Certificate) string { return printed(cert.RawSubject, &cert.Subject) }
-
-// printed returns a name as errors show it: whole, or only its common name if it is long.
-func printed(raw []byte, name *pkix.Name) string {
-	if len(raw) <= maxPrinted {
-		return quote(name.String())
-	}
-	return fmt.Sprintf("%s (of a name of %d bytes)", quote("CN="+name.CommonName), len(raw))
+	root *x509.Certificate
 }
 
 // errNotSigned means that an anchor's claim is false: the signature is not the root's.
 var errNotSigned = errors.New("the key of that root did not sign it")
 
 // prove verifies that the chain leads to one of the roots.
-func (c *chain) prove(bundle *Bundle) error {
-	anchors := c.anchors(bundle.roots)
+func (c *chain) prove(bundle *security.Bundle) error {
+	anchors := c.anchors(bundle.Roots())
 	if len(anchors) == 0 {
 		return fmt.Errorf("no root of %s is the issuer of any certificate shown, the last of which names %s",
-			bundle.trustDomain, issuerOf(c.certs[len(c.certs)-1]))
+			bundle.TrustDomain(), certrules.Issuer(c.certs[len(c.certs)-1]))
 	}
 	var err error
-	for _, a := range anchors[:min(len(anchors), maxAnchors)] {
+	for _, a := range anchors[:min(len(anchors), certrules.MaxAnchors)] {
 		if err = c.descend(a); err == nil || !errors.Is(err, errNotSigned) {
 			break
 		}
@@ -72,21 +54,20 @@ func (c *chain) prove(bundle *Bundle) error {
 
 // anchors returns the anchors of the chain, the likeliest first: those nearer to the leaf, and among these the ones
 // that name the root's key.
-func (c *chain) anchors(roots []trusted) []anchor {
+func (c *chain) anchors(roots []*x509.Certificate) []anchor {
 	var out []anchor
 	for i, cert := range c.certs {
 		from := len(out)
-		for r := range roots {
-			root := &roots[r]
+		for _, root := range roots {
 			same := func(a anchor) bool {
-				return bytes.Equal(a.root.cert.RawSubjectPublicKeyInfo, root.cert.RawSubjectPublicKeyInfo)
+				return bytes.Equal(a.root.RawSubjectPublicKeyInfo, root.RawSubjectPublicKeyInfo)
 			}
-			if !namesIssuer(cert, root.cert) {
+			if !namesIssuer(cert, root) {
 				continue
 			}
 			if known := slices.IndexFunc(out[from:], same); known < 0 {
 				out = append(out, anchor{i, root})
-			} else if a := &out[from+known]; !a.root.validAt(c.now) {
+			} else if a := &out[from+known]; !validAt(a.root, c.now) {
 				// Both are certificates of one root, renewed with the same key. Prefer the one that is valid.
 				a.root = root
 			}
@@ -96,9 +77,14 @@ func (c *chain) anchors(roots []trusted) []anchor {
 	return out
 }
 
+// validAt reports whether a time is within the dates of a certificate.
+func validAt(cert *x509.Certificate, now time.Time) bool {
+	return !now.Before(cert.NotBefore) && !now.After(cert.NotAfter)
+}
+
 // strength returns 1 if the certificate has the root's key identifier, 0 if it has only the root's name.
 func (a anchor) strength(cert *x509.Certificate) int {
-	if len(cert.AuthorityKeyId) > 0 && bytes.Equal(cert.AuthorityKeyId, a.root.cert.SubjectKeyId) {
+	if len(cert.AuthorityKeyId) > 0 && bytes.Equal(cert.AuthorityKeyId, a.root.SubjectKeyId) {
 		return 1
 	}
 	return 0
@@ -118,7 +104,7 @@ func (c *chain) descend(a anchor) error {
 			return fmt.Errorf("certificate %d was not issued by the next one shown", i)
 		}
 	}
-	parent := a.root.cert
+	parent := a.root
 	for i := a.at; i > 0; i-- {
 		cert := c.certs[i]
 		if !cert.BasicConstraintsValid || !cert.IsCA {
@@ -135,7 +121,7 @@ func (c *chain) descend(a anchor) error {
 
 func (c *chain) unsigned(a anchor, i int, err error) error {
 	if i == a.at {
-		return fmt.Errorf("certificate %d names the root %s as its issuer: %w: %w", i, subjectOf(a.root.cert), errNotSigned, err)
+		return fmt.Errorf("certificate %d names the root %s as its issuer: %w: %w", i, certrules.Subject(a.root), errNotSigned, err)
 	}
 	return fmt.Errorf("certificate %d names the next one as its issuer, whose key did not sign it: %w", i, err)
 }
@@ -143,12 +129,13 @@ func (c *chain) unsigned(a anchor, i int, err error) error {
 // verify checks validity, path length, names and usage of the chain below the root. All authorities in it are verified.
 // Each certificate has one possible issuer here, so there is no path to search.
 func (c *chain) verify(a anchor) error {
-	intermediates := x509.NewCertPool()
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(a.root)
 	for _, cert := range c.certs[1 : a.at+1] {
 		intermediates.AddCert(cert)
 	}
 	_, err := c.certs[0].Verify(x509.VerifyOptions{
-		Roots:         a.root.pool,
+		Roots:         roots,
 		Intermediates: intermediates,
 		KeyUsages:     []x509.ExtKeyUsage{c.usage},
 		CurrentTime:   c.now,
@@ -172,7 +159,7 @@ func (c *chain) issuers(cert *x509.Certificate, a anchor) int {
 			n++
 		}
 	}
-	if bytes.Equal(cert.RawIssuer, a.root.cert.RawSubject) {
+	if bytes.Equal(cert.RawIssuer, a.root.RawSubject) {
 		n++
 	}
 	return n
