@@ -230,7 +230,7 @@ type follower struct {
 	stale string
 }
 
-func (f *follower) follow(ctx context.Context, ch <-chan discovery.Policy, known chan struct{}) {
+func (f *follower) follow(ctx context.Context, ch <-chan discovery.PolicyDocument, known chan struct{}) {
 	first := true
 	for policy := range ch {
 		f.take(ctx, policy)
@@ -247,7 +247,7 @@ func (f *follower) follow(ctx context.Context, ch <-chan discovery.Policy, known
 
 // take puts the registry's document in force, unless ctx, the lifetime of the service, has ended: another follower may
 // have begun. A document that cannot be read, or is invalid, leaves in force what is.
-func (f *follower) take(ctx context.Context, written discovery.Policy) {
+func (f *follower) take(ctx context.Context, written discovery.PolicyDocument) {
 	if written.Origin != "" {
 		f.origin = written.Origin
 	}
@@ -281,7 +281,7 @@ func (f *follower) leave() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f.noteStaleLocked(discovery.Policy{})
+	f.noteStaleLocked(discovery.PolicyDocument{})
 	if p.owners[f.origin] != f {
 		return
 	}
@@ -291,7 +291,7 @@ func (f *follower) leave() {
 
 // noteStaleLocked records that the registry's document about a service cannot be read, or
 // can again. It logs the former once for all services.
-func (f *follower) noteStaleLocked(policy discovery.Policy) {
+func (f *follower) noteStaleLocked(policy discovery.PolicyDocument) {
 	p := f.policies
 	first := len(p.stale) == 0
 	if p.stale[f.stale].by == f {
