@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/linkmesh/link/internal/router"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/tracing"
@@ -21,7 +22,7 @@ type call struct {
 	search router.Search
 	// attempt is the attempt under way.
 	attempt attempt
-	span    tracing.ClientSpan
+	span    trace.ClientSpan
 	// data is the encoded DATA frame of the request. It outlives the attempts, which all send it.
 	data []byte
 	// size is the size of the request message in bytes.
@@ -122,8 +123,8 @@ func (n *Node) call(ctx context.Context, c *call) error {
 	if err := n.prepare(ctx, c); err != nil {
 		return err
 	}
-	if n.cfg.Tracer.Enabled() {
-		ctx, c.span = n.cfg.Tracer.StartClient(ctx, c.Route.String())
+	if n.tracer().Enabled() {
+		ctx, c.span = n.tracer().StartClient(ctx, c.Route.String())
 	}
 	c.describe(ctx)
 	if c.config.key != "" {
@@ -188,14 +189,14 @@ func askOf(r Route, opts []CallOption) *router.Ask {
 // describe fills in the headers that all attempts share.
 func (c *call) describe(ctx context.Context) {
 	h := &c.attempt.headers
-	if carrier := c.node.cfg.Tracer.Inject(ctx, nil); len(carrier) > 0 {
+	if carrier := c.node.tracer().Inject(ctx, nil); len(carrier) > 0 {
 		h.Trace = tracePairs(carrier)
 	}
 	h.Metadata = c.Metadata.pairs
 	h.Codec = uint64(c.node.cfg.Codec.ID())
 }
 
-func tracePairs(c tracing.Carrier) []wire.Pair {
+func tracePairs(c trace.Carrier) []wire.Pair {
 	out := make([]wire.Pair, 0, len(c))
 	for _, p := range c {
 		out = append(out, wire.Pair{Key: p.Key, Value: p.Value})

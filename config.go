@@ -131,7 +131,7 @@ func resolve(cfg Config) (Config, error) {
 		return cfg, err
 	}
 	if cfg.Namespace == "" {
-		cfg.Namespace = security.DefaultNamespace
+		cfg.Namespace = discovery.DefaultNamespace
 	}
 	if err := cfg.validateInstance(); err != nil {
 		return cfg, err

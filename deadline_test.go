@@ -69,7 +69,7 @@ func TestACallWaitsForNothingLongerThanItsTopologySays(t *testing.T) {
 func TestAChangedTopologyChangesTheTimeOfACallThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.Policy, 1)}
+		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.PolicyDocument, 1)}
 		client := mesh.Node(link.Config{Registry: registry})
 		registry.policy <- kv("version: link/v1\nservices: { orders: { timeout: 20s } }\n")
 		start := time.Now()

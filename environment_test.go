@@ -233,12 +233,12 @@ func TestVariablesComeFromWhereTheProgramSays(t *testing.T) {
 	}
 	defer client.Close()
 	found, err := client.Instances(t.Context(), "users")
-	if err != nil || len(found) != 1 || client.Identity().TrustDomain() != security.ClusterTrustDomain {
+	if err != nil || len(found) != 1 || client.Identity().TrustDomain() != "cluster.link" {
 		t.Errorf("%s finds %v, %v", client.Identity(), found, err)
 	}
 	e, err := client.Explain(t.Context(), readOrder.Route())
-	if err != nil || e.Plan == nil || e.Plan.Timeout != 7*time.Second {
-		t.Errorf("the topology says %+v, %v", e.Plan, err)
+	if err != nil || !e.Asked || e.Timeout != 7*time.Second {
+		t.Errorf("the topology says %+v, %v", e, err)
 	}
 	delete(variables, "LINK_PEERS")
 	variables["CONSUL_HTTP_ADDR"] = "nonsense"

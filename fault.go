@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/backoff"
-	"github.com/linkmesh/link/topology"
+	"github.com/linkmesh/link/internal/codes"
 )
 
 // fault injects the fault that the topology asks for, if the call is drawn for it.
@@ -24,7 +24,7 @@ func (c *call) fault(ctx context.Context) error {
 			return Errorf(DeadlineExceeded, "during a delay of %v that the topology injected", f.Delay)
 		}
 	}
-	if code, ok := topology.CodeNumber(f.Abort); ok {
+	if code, ok := codes.Number(f.Abort); ok {
 		return Errorf(Code(code), "a fault that the topology of %s injected", c.Route.Service)
 	}
 	return nil

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 
 	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/tracing"
 )
 
 // CallHandler serves a unary route. New returns a pointer into which a request is
@@ -192,7 +192,7 @@ func (d *dispatcher) missing(h *handler) transport.Route {
 // spanName returns the name for spans of calls: the name of the route, never one that the peer made up.
 func (h *handler) spanName() string {
 	if h.unserved {
-		return tracing.OtherMethod
+		return trace.OtherMethod
 	}
 	return h.route.String()
 }
@@ -325,9 +325,9 @@ func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response 
 	// This runs even if the handler ends its goroutine.
 	defer ctx.finish()
 	var use context.Context = ctx
-	var span tracing.ServerSpan
-	if c.Headers.Trace.Len() > 0 || n.cfg.Tracer.Enabled() {
-		use, span = n.cfg.Tracer.StartServer(ctx, h.spanName(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
+	var span trace.ServerSpan
+	if c.Headers.Trace.Len() > 0 || n.tracer().Enabled() {
+		use, span = n.tracer().StartServer(ctx, h.spanName(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
 		span.Attempt(attemptOf(c))
 		defer func() { span.End(uint32(CodeOf(err)), err) }()
 	}
@@ -366,13 +366,13 @@ func (n *Node) decode(h *handler, c *transport.Call) (any, error) {
 // attemptOf returns which attempt of its caller a call is, counted from 1.
 func attemptOf(c *transport.Call) int { return int(min(c.Headers.Attempt, math.MaxInt32-1)) + 1 }
 
-func carrierOf(v wire.PairsView) tracing.Carrier {
+func carrierOf(v wire.PairsView) trace.Carrier {
 	if v.Len() == 0 {
 		return nil
 	}
-	out := make(tracing.Carrier, 0, v.Len())
+	out := make(trace.Carrier, 0, v.Len())
 	for k, value := range v.All() {
-		out = append(out, tracing.Pair{Key: string(k), Value: string(value)})
+		out = append(out, trace.Pair{Key: string(k), Value: string(value)})
 	}
 	return out
 }

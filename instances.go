@@ -7,6 +7,7 @@ import (
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/tracing"
 )
 
@@ -25,8 +26,11 @@ func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance
 // Codec returns the codec of the node's messages, for patterns.
 func (n *Node) Codec() codec.Codec { return n.cfg.Codec }
 
-// Tracer returns the tracer of the node, for patterns that make spans of their own.
+// Tracer returns the tracer of the node, for the patterns of this module.
 func (n *Node) Tracer() *tracing.Tracer { return n.cfg.Tracer }
+
+// tracer returns the tracer of the node with its methods.
+func (n *Node) tracer() *trace.Tracer { return (*trace.Tracer)(n.cfg.Tracer) }
 
 // Logger returns the logger of the node, for patterns that log.
 func (n *Node) Logger() *slog.Logger { return n.cfg.Logger }

@@ -42,8 +42,8 @@ func (r *ruled) write(docs map[string]string) {
 	sleep(100 * time.Millisecond)
 }
 
-func (r *ruled) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan discovery.Policy, error) {
-	ch := make(chan discovery.Policy)
+func (r *ruled) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan discovery.PolicyDocument, error) {
+	ch := make(chan discovery.PolicyDocument)
 	go func() {
 		defer close(ch)
 		last, first := "", true
@@ -52,7 +52,7 @@ func (r *ruled) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan disc
 			doc, changed := r.docs[q.Service], r.changed
 			r.mu.Unlock()
 			if doc != last || first {
-				p := discovery.Policy{Origin: "KV " + q.Service}
+				p := discovery.PolicyDocument{Origin: "KV " + q.Service}
 				if doc != "" {
 					p.Document = []byte(doc)
 				}

@@ -65,6 +65,7 @@ import (
 	"github.com/linkmesh/link/discovery/local"
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/presence"
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
@@ -213,7 +214,7 @@ func (n *Node) newRouter() (*router.Router, error) {
 		Group:       n.group,
 		Endpoint:    n.socket,
 		OnLoopback:  n.onLoopback,
-		TLS:         func(service security.ID) *tls.Config { return security.ClientTLS(n.identity, service) },
+		TLS:         func(service security.ID) *tls.Config { return mtls.Client(n.identity, service, mtls.Protocol) },
 	})
 }
 
@@ -327,7 +328,7 @@ func (n *Node) socketLocked() (*transport.Endpoint, error) {
 	}
 	e, err := transport.New(transport.Config{
 		Conn:      conn,
-		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(n.identity, protocol) },
+		ServerTLS: func(protocol string) *tls.Config { return mtls.Server(n.identity, protocol) },
 		Identify:  n.identify,
 		Refusal:   refusalReason,
 		Setup:     n.setup,

@@ -31,7 +31,7 @@ func TestATopologyOfARegistryRunsNothingTwice(t *testing.T) { // SEC-355
 		reqrep.Handle(srv, again, count(&repeats))
 		reqrep.Handle(srv, read, count(&reads))
 		mesh.Start(srv)
-		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.Policy, 1)}
+		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.PolicyDocument, 1)}
 		var log logBuffer
 		client := mesh.Node(link.Config{Registry: registry, Logger: log.logger()})
 		registry.policy <- kv("version: link/v1\nservices: { orders: { mirror: { percent: 100 }, timeout: 1ms } }\n")

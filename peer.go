@@ -5,10 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 
+	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/spell"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/tracing"
 )
 
 // Peer is the other side of a call or stream.
@@ -57,7 +58,7 @@ func Caller(ctx context.Context) Peer {
 
 // verified is what a session keeps from its handshake.
 type verified struct {
-	peer        security.Peer
+	peer        mtls.Peer
 	advisory    bool
 	tls         string
 	keyExchange string
@@ -68,7 +69,7 @@ type verified struct {
 // identify returns the identity of the peer of a verified handshake, for the transport.
 // own is the certificate that this node showed, nil if it is not known.
 func (n *Node) identify(state tls.ConnectionState, own *x509.Certificate) (transport.Identity, error) {
-	peer, err := security.PeerFromState(state)
+	peer, err := mtls.PeerFromState(state)
 	if err != nil {
 		return transport.Identity{}, err
 	}
@@ -87,11 +88,11 @@ func verifiedOf(s *transport.Session) *verified {
 }
 
 // correlation returns how far the trace context of a caller is trusted.
-func (n *Node) correlation(s *transport.Session) tracing.Correlation {
+func (n *Node) correlation(s *transport.Session) trace.Correlation {
 	if verifiedOf(s).peer.ID.TrustDomain() != n.identity.ID().TrustDomain() {
-		return tracing.Foreign
+		return trace.Foreign
 	}
-	return tracing.Child
+	return trace.Child
 }
 
 func peerOf(s *transport.Session) Peer {

@@ -106,7 +106,7 @@ func TestAWaitingCallSeesANewPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "b")
-		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.Policy, 1)}
+		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.PolicyDocument, 1)}
 		client := mesh.Node(link.Config{Registry: registry})
 		registry.policy <- kv("version: link/v1\nservices: { orders: { subsets: { a: { tags: [a] } }, routes: [{ to: a }] } }\n")
 		done := make(chan error, 1)
@@ -654,7 +654,7 @@ func TestWhatIsSaidOnceIsSaidOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		registry := &shared{Registry: configured, policy: make(chan discovery.Policy, 1), origin: discovery.FromConfig}
+		registry := &shared{Registry: configured, policy: make(chan discovery.PolicyDocument, 1), origin: discovery.FromConfig}
 		log := &logBuffer{}
 		client := mesh.Node(link.Config{Registry: registry, Logger: log.logger()})
 		for i := range 20 {

@@ -137,7 +137,7 @@ func TestAForgottenServiceTakesItsTopologyWithIt(t *testing.T) {
 		const names = 4200
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "b")
-		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.Policy, 1)}
+		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.PolicyDocument, 1)}
 		registry.policy <- kv("version: link/v1\nservices: { orders: { subsets: { a: { tags: [a] } }, routes: [{ to: a }] } }\n")
 		client := mesh.Node(link.Config{Registry: registry})
 		if _, err := ask(t, client); !errors.Is(err, link.Unavailable) {

@@ -158,7 +158,7 @@ func (d *dispatcher) ServeStream(raw *transport.Stream) {
 }
 
 func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err error) {
-	ctx, span := n.cfg.Tracer.StartServer(ctx, h.route.String(), carrierOf(st.raw.Headers.Trace), verifiedOf(st.raw.Session).peer.ID.Service(), n.correlation(st.raw.Session))
+	ctx, span := n.tracer().StartServer(ctx, h.route.String(), carrierOf(st.raw.Headers.Trace), verifiedOf(st.raw.Session).peer.ID.Service(), n.correlation(st.raw.Session))
 	defer func() { span.End(uint32(CodeOf(err)), err) }()
 	defer func() {
 		if p := recover(); p != nil {

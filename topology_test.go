@@ -587,7 +587,7 @@ func TestExplainSaysWhy(t *testing.T) {
 type shared struct {
 	discovery.Registry
 
-	policy chan discovery.Policy
+	policy chan discovery.PolicyDocument
 	change func(*discovery.Instance)
 	// origin is FromNetwork by default.
 	origin discovery.Origin
@@ -619,12 +619,12 @@ func (s *shared) Watch(ctx context.Context, q discovery.Query) (<-chan discovery
 	return to, nil
 }
 
-func (s *shared) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan discovery.Policy, error) {
-	ch := make(chan discovery.Policy)
+func (s *shared) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan discovery.PolicyDocument, error) {
+	ch := make(chan discovery.PolicyDocument)
 	go func() {
 		defer close(ch)
 		for {
-			var p discovery.Policy
+			var p discovery.PolicyDocument
 			if s.policy == nil || q.Service != "orders" {
 				select {
 				case ch <- p:
@@ -648,8 +648,8 @@ func (s *shared) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan dis
 	return ch, nil
 }
 
-func kv(text string) discovery.Policy {
-	return discovery.Policy{Document: []byte(text), Origin: "KV link/topology/orders"}
+func kv(text string) discovery.PolicyDocument {
+	return discovery.PolicyDocument{Document: []byte(text), Origin: "KV link/topology/orders"}
 }
 
 func TestARegistrysTopologyIsFollowedAndBelievedOnlySoFar(t *testing.T) {
@@ -658,7 +658,7 @@ func TestARegistrysTopologyIsFollowedAndBelievedOnlySoFar(t *testing.T) {
 		ordersAt(mesh, "a")
 		ordersAt(mesh, "b")
 		serveCopies(mesh, "thief", link.Config{Tags: []string{"thief"}}, keep)
-		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.Policy, 1)}
+		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.PolicyDocument, 1)}
 		log := &logBuffer{}
 		client := mesh.Node(link.Config{Registry: registry, Logger: log.logger()})
 		registry.policy <- kv("version: link/v1\nservices: { orders: { subsets: { a: { tags: [a] } }, routes: [{ to: a }] } }\n")
@@ -678,7 +678,7 @@ func TestARegistrysTopologyIsFollowedAndBelievedOnlySoFar(t *testing.T) {
 		if !strings.Contains(log.String(), "about orders only") {
 			t.Errorf("a document about another service was taken:\n%s", log)
 		}
-		registry.policy <- discovery.Policy{}
+		registry.policy <- discovery.PolicyDocument{}
 		sleep(time.Second)
 		warm(t, client)
 		if got := tally(t, client, 60); len(got) != 2 {
@@ -693,7 +693,7 @@ func TestATopologyThatCannotBeReadIsSaid(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "a")
 		ordersAt(mesh, "b")
-		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.Policy, 1)}
+		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.PolicyDocument, 1)}
 		log := &logBuffer{}
 		client := mesh.Node(link.Config{Registry: registry, Logger: log.logger()})
 		old := kv("version: link/v1\nservices: { orders: { subsets: { a: { tags: [a] } }, routes: [{ to: a }] } }\n")
@@ -703,7 +703,7 @@ func TestATopologyThatCannotBeReadIsSaid(t *testing.T) {
 		if got := tally(t, client, 20); got["a"] != 20 || time.Since(start) > time.Second {
 			t.Errorf("answers %v after %v, want all by a", got, time.Since(start))
 		}
-		registry.policy <- discovery.Policy{Stale: true, Reason: "no answer", Origin: old.Origin}
+		registry.policy <- discovery.PolicyDocument{Stale: true, Reason: "no answer", Origin: old.Origin}
 		sleep(time.Second)
 		if got := tally(t, client, 20); got["a"] != 20 {
 			t.Errorf("answers %v when nothing is known any more, want all by a", got)
@@ -728,7 +728,7 @@ func TestARedirectThatIsAllowed(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "a")
 		serveCopies(mesh, "orders-new", link.Config{Tags: []string{"new"}}, keep)
-		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.Policy, 1)}
+		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.PolicyDocument, 1)}
 		client := mesh.Node(link.Config{Registry: registry, AllowRedirect: []string{"orders-new"}})
 		registry.policy <- kv("version: link/v1\nservices: { orders: { routes: [{ to: service:orders-new }] } }\n")
 		if got := tally(t, client, 20); got["new"] != 20 {
@@ -742,7 +742,7 @@ func TestAnIllRegistryDoesNotHoldCallsForItsTopology(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "a")
 		log := &logBuffer{}
-		client := mesh.Node(link.Config{Registry: &shared{Registry: mesh.Registry(), policy: make(chan discovery.Policy)}, Logger: log.logger()})
+		client := mesh.Node(link.Config{Registry: &shared{Registry: mesh.Registry(), policy: make(chan discovery.PolicyDocument)}, Logger: log.logger()})
 		start := time.Now()
 		if _, err := ask(t, client); err != nil || time.Since(start) > 3*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))

@@ -37,7 +37,7 @@ func (linkTopics) publisher(ctx context.Context, m material, _ string) (publishe
 	if err != nil {
 		return nil, err
 	}
-	pubsub.AllowBlock(node, pubsub.MaxBlock)
+	pubsub.AllowBlock(node, 10*time.Second)
 	out, err := pubsub.NewPublisher(node, linkTopic)
 	if err != nil {
 		return nil, errors.Join(err, node.Close())

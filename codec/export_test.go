@@ -2,6 +2,12 @@ package codec
 
 import "reflect"
 
+// The default limits.
+const (
+	DefaultMaxNesting   = defaultMaxNesting
+	DefaultMaxExpansion = defaultMaxExpansion
+)
+
 // Library returns c, made by [NewCBOR], without its plans: every value goes
 // through the CBOR library.
 func Library(c Codec) Codec { return library{own(c)} }

@@ -8,12 +8,12 @@ import (
 
 // Default limits of a CBOR body. A value or body that exceeds them is refused with a *[LimitError].
 const (
-	// DefaultMaxNesting is the recursion limit of protobuf's C++ and Java decoders.
-	DefaultMaxNesting = 100
-	// DefaultMaxExpansion admits common messages: lists of numbers, of strings, of any and of lists become at
+	// defaultMaxNesting is the recursion limit of protobuf's C++ and Java decoders.
+	defaultMaxNesting = 100
+	// defaultMaxExpansion admits common messages: lists of numbers, of strings, of any and of lists become at
 	// most 8, 16, 24 and 24 times their bytes, and lists of maps of one pair 50 times. A list of empty maps,
 	// which becomes 64 times its bytes, exceeds it.
-	DefaultMaxExpansion = 60
+	defaultMaxExpansion = 60
 )
 
 // FreeMemory is how many bytes of memory every body may take, regardless of [Limits.MaxExpansion]. Small
@@ -33,11 +33,11 @@ var ErrCycle = errors.New("the value holds itself")
 // and by the memory that they become. The zero value means the defaults.
 type Limits struct {
 	// MaxNesting is how deep arrays, maps and structs may nest, from 4 to 65535.
-	// Zero means [DefaultMaxNesting].
+	// Zero means 100.
 	MaxNesting int
 
 	// MaxExpansion is how many bytes of memory each byte of a body may become in the destination, from 1 to
-	// 2147483647. Zero means [DefaultMaxExpansion]. [FreeMemory] is always allowed. The memory is estimated
+	// 2147483647. Zero means 60. [FreeMemory] is always allowed. The memory is estimated
 	// from the types before anything is decoded. It counts what Decode allocates, not what v took before.
 	MaxExpansion int
 }
@@ -77,10 +77,10 @@ const (
 
 func (l Limits) withDefaults() Limits {
 	if l.MaxNesting == 0 {
-		l.MaxNesting = DefaultMaxNesting
+		l.MaxNesting = defaultMaxNesting
 	}
 	if l.MaxExpansion == 0 {
-		l.MaxExpansion = DefaultMaxExpansion
+		l.MaxExpansion = defaultMaxExpansion
 	}
 	return l
 }

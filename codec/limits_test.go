@@ -158,7 +158,7 @@ func drops(n int) map[string][]byte {
 }
 
 // TestABombCostsWhatIsAllowed decodes bodies that become as much memory as possible into every kind of
-// destination. DefaultMaxExpansion bounds the memory that a decoded value keeps. It does not bound garbage: the
+// destination. Limits.MaxExpansion bounds the memory that a decoded value keeps. It does not bound garbage: the
 // decoder makes an error of 64 bytes for each element of a wrong type, and drops all but the first.
 func TestABombCostsWhatIsAllowed(t *testing.T) { // SEC-350
 	const size = 128 << 10

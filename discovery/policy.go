@@ -15,12 +15,12 @@ type PolicyWatcher interface {
 	// one kept from an earlier run, or nil.
 	//
 	// Errors: those of Registry.Watch.
-	WatchPolicy(ctx context.Context, q Query) (<-chan Policy, error)
+	WatchPolicy(ctx context.Context, q Query) (<-chan PolicyDocument, error)
 }
 
-// Policy is the document about one service at one moment. It is shared by all receivers and must
+// PolicyDocument is the document about one service at one moment. It is shared by all receivers and must
 // not be modified.
-type Policy struct {
+type PolicyDocument struct {
 	// Document is the unmodified text, at most MaxPolicy bytes, or nil if there is no document.
 	Document []byte
 

@@ -86,7 +86,7 @@ func TestARevokedTokenCostsNoCall(t *testing.T) {
 	writeToken(t, file, a.NewToken("", service))
 	w.untilIDs(s.Instance())
 	// The server's heartbeats count again, and it can be withdrawn.
-	tr.lasts(consul.CheckTTL)
+	tr.lasts(checkTTL)
 	if err := hasStatus(t, a, s.Instance(), "passing")(); err != nil {
 		t.Error(err)
 	}

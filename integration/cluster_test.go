@@ -11,12 +11,11 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/discovery/consul"
 	"github.com/linkmesh/link/integration/internal/agent"
 )
 
 // leaderlessFor is how long there is no leader: longer than a check lives without heartbeats.
-const leaderlessFor = consul.CheckTTL + time.Second
+const leaderlessFor = checkTTL + time.Second
 
 // leaderless returns why an agent seems to have a leader: it names one, or takes what only a leader
 // can decide.

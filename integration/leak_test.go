@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/discovery/consul"
 	"github.com/linkmesh/link/integration/internal/agent"
 	"github.com/linkmesh/link/integration/internal/proxy"
 )
@@ -69,4 +68,4 @@ func TestAThousandWatchesLeaveNothingBehind(t *testing.T) {
 
 // connectionLimit is what one process may hold of the 200 connections that an agent allows the
 // processes of one host: its blocking watches, and some for all else.
-const connectionLimit = consul.MaxBlocking + 16
+const connectionLimit = maxBlocking + 16

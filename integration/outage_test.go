@@ -16,7 +16,7 @@ import (
 // outage is how long the agent is dead in these tests. It stands for ten minutes: it is twice as
 // long as the checks live without heartbeats, and as long as anything here holds or backs off. Ten
 // minutes pass on virtual time in discovery/consul's own tests.
-const outage = 2 * consul.CheckTTL
+const outage = 2 * checkTTL
 
 // TestNodesCallOnWhileTheAgentIsDead makes calls that are never sent twice, so that each failure
 // counts.
@@ -144,7 +144,7 @@ func TestAFrozenAgentStopsNobody(t *testing.T) {
 	a.Stop()
 	tr.through(100)
 	two.stop() // it leaves though the agent never answers
-	tr.lasts(consul.CheckTTL)
+	tr.lasts(checkTTL)
 	a.Cont()
 	eventually(t, "the heartbeat", within, hasStatus(t, a, one.Instance(), "passing"))
 	tr.stop()

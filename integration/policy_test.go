@@ -11,7 +11,7 @@ import (
 )
 
 // nextPolicy waits for a document.
-func nextPolicy(t *testing.T, policies <-chan discovery.Policy, want string) {
+func nextPolicy(t *testing.T, policies <-chan discovery.PolicyDocument, want string) {
 	t.Helper()
 	timer := time.NewTimer(within)
 	defer timer.Stop()

@@ -13,7 +13,6 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/discovery/consul"
 	"github.com/linkmesh/link/integration/internal/agent"
 	"github.com/linkmesh/link/integration/internal/proxy"
 )
@@ -168,14 +167,14 @@ func TestHeartbeatsKeepAnInstance(t *testing.T) {
 		return p.Count(func(r proxy.Request) bool { return isHeartbeat(r) && r.Status == http.StatusOK })
 	}
 	begin := time.Now()
-	const enough = int(consul.CheckTTL/consul.HeartbeatEvery) + 1
+	const enough = int(checkTTL/heartbeatEvery) + 1
 	eventually(t, "heartbeats beyond the TTL", within, func() error {
-		if n := beats(); n < enough || time.Since(begin) < consul.CheckTTL {
+		if n := beats(); n < enough || time.Since(begin) < checkTTL {
 			return fmt.Errorf("%d heartbeats", n)
 		}
 		return nil
 	})
-	if took := time.Since(begin); took < time.Duration(enough-1)*consul.HeartbeatEvery*8/10 {
+	if took := time.Since(begin); took < time.Duration(enough-1)*heartbeatEvery*8/10 {
 		t.Errorf("%d heartbeats within %v", enough, took)
 	}
 	w.neverBelow(1)

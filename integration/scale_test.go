@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/discovery/consul"
 	"github.com/linkmesh/link/integration/internal/agent"
 	"github.com/linkmesh/link/integration/internal/proxy"
 )
@@ -103,7 +102,7 @@ func TestTwoThousandServicesStayWithinTheConnectionLimit(t *testing.T) {
 				asked[r.Path] = true
 			}
 			// Those that wait in the agent ask no more.
-			return len(asked) >= services-consul.MaxBlocking
+			return len(asked) >= services-maxBlocking
 		})
 	}
 	// A change of any of them is seen, at the rate of the questions.

@@ -13,8 +13,8 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security"
 )
 
 // feed is the stream that the hostile peer opens.
@@ -23,7 +23,7 @@ var feed = link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
 // hostile dials srv with a valid identity and returns the connection, on which a test may write anything.
 func hostile(t *testing.T, m *Mesh, srv *link.Node) *quic.Conn {
 	t.Helper()
-	return hostileAs(t, m, srv, security.ClientTLS(m.CA().Source("mallory"), srv.Identity()))
+	return hostileAs(t, m, srv, mtls.Client(m.CA().Source("mallory"), srv.Identity(), mtls.Protocol))
 }
 
 // hostileAs is like hostile, with the identity of conf.

@@ -13,9 +13,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/mtls"
+	engine "github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/protocol/reqrep"
-	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/security/securitytest"
 	"github.com/linkmesh/link/tracing"
 )
@@ -53,7 +54,7 @@ func TestTraceContextFromAnotherTrustDomain(t *testing.T) { // SEC-125
 				if at.home {
 					source = mesh.CA().Source("web")
 				}
-				stream, err := hostileAs(t, mesh, srv, security.ClientTLS(source, srv.Identity())).OpenStream()
+				stream, err := hostileAs(t, mesh, srv, mtls.Client(source, srv.Identity(), mtls.Protocol)).OpenStream()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -117,7 +118,7 @@ func TestNamesOfSpansAreNotThePeers(t *testing.T) { // SEC-611
 			}
 		}
 		for _, span := range exporter.GetSpans() {
-			if span.Name != tracing.OtherMethod {
+			if span.Name != engine.OtherMethod {
 				t.Errorf("a span is named %q", span.Name)
 			}
 		}

@@ -15,8 +15,8 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security"
 )
 
 func sleep(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // virtual time
@@ -39,7 +39,7 @@ func (l *late) start(t *testing.T, m *Mesh) {
 	l.addr = addr
 	transport := &quic.Transport{Conn: conn}
 	source := m.CA().Source("orders")
-	listener, err := transport.Listen(security.ServerTLS(source), &quic.Config{EnableStreamResetPartialDelivery: true})
+	listener, err := transport.Listen(mtls.Server(source, mtls.Protocol), &quic.Config{EnableStreamResetPartialDelivery: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/security"
 )
 
 // member is one node of a mesh.
@@ -63,7 +62,7 @@ func identityName(service string) string {
 
 func namespace(name string) string {
 	if name == "" {
-		return security.DefaultNamespace
+		return discovery.DefaultNamespace
 	}
 	return name
 }

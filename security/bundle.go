@@ -5,45 +5,33 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"time"
+	"slices"
+
+	"github.com/linkmesh/link/internal/certrules"
 )
 
-// MaxBundleRoots is the maximum number of roots in a bundle.
-const MaxBundleRoots = 16
+// maxBundleRoots is the maximum number of roots in a bundle.
+const maxBundleRoots = 16
 
-var (
-	// ErrBadBundle is matched by the errors of NewBundle.
-	ErrBadBundle = errors.New("security: invalid bundle")
-	// ErrUnknownTrustDomain is matched when a source has no bundle for a trust domain.
-	ErrUnknownTrustDomain = errors.New("security: unknown trust domain")
-)
+// ErrBadBundle is matched by the errors of NewBundle.
+var ErrBadBundle = errors.New("security: invalid bundle")
 
 // A Bundle holds the roots of one trust domain. It is immutable and safe for concurrent use.
 type Bundle struct {
 	trustDomain string
-	roots       []trusted
+	roots       []*x509.Certificate
 }
 
-// A trusted is a root, and a pool that holds only this root.
-type trusted struct {
-	cert *x509.Certificate
-	pool *x509.CertPool
-}
-
-func (t *trusted) validAt(now time.Time) bool {
-	return !now.Before(t.cert.NotBefore) && !now.After(t.cert.NotAfter)
-}
-
-// NewBundle returns the bundle of trustDomain with 1 to MaxBundleRoots roots. Every root must be a CA certificate
+// NewBundle returns the bundle of trustDomain with 1 to 16 roots. Every root must be a CA certificate
 // with a key as strong as a peer's must be. At most two keys of roots with the same subject may lack a subject key
 // identifier, because then only a signature check tells which of them is an issuer. The bundle keeps the certificates,
 // which must not be changed afterward. Errors match ErrBadBundle.
 func NewBundle(trustDomain string, roots ...*x509.Certificate) (*Bundle, error) {
 	if problem := checkTrustDomain(trustDomain); problem != "" {
-		return nil, fmt.Errorf("%w: trust domain %s %s", ErrBadBundle, quote(trustDomain), problem)
+		return nil, fmt.Errorf("%w: trust domain %s %s", ErrBadBundle, certrules.Quote(trustDomain), problem)
 	}
-	if len(roots) == 0 || len(roots) > MaxBundleRoots {
-		return nil, fmt.Errorf("%w of %s: %d roots, want 1 to %d", ErrBadBundle, trustDomain, len(roots), MaxBundleRoots)
+	if len(roots) == 0 || len(roots) > maxBundleRoots {
+		return nil, fmt.Errorf("%w of %s: %d roots, want 1 to %d", ErrBadBundle, trustDomain, len(roots), maxBundleRoots)
 	}
 	bundle := &Bundle{trustDomain: trustDomain}
 	for i, root := range roots {
@@ -53,15 +41,13 @@ func NewBundle(trustDomain string, roots ...*x509.Certificate) (*Bundle, error) 
 		case !root.BasicConstraintsValid || !root.IsCA:
 			return nil, fmt.Errorf("%w of %s: root %d is not a CA certificate", ErrBadBundle, trustDomain, i)
 		}
-		if problem := weakKey(root); problem != "" {
+		if problem := certrules.WeakKey(root); problem != "" {
 			return nil, fmt.Errorf("%w of %s: root %d: %s", ErrBadBundle, trustDomain, i, problem)
 		}
-		pool := x509.NewCertPool()
-		pool.AddCert(root)
-		bundle.roots = append(bundle.roots, trusted{root, pool})
-		if n := bundle.unmarked(root); n > maxAnchors {
+		bundle.roots = append(bundle.roots, root)
+		if n := bundle.unmarked(root); n > certrules.MaxAnchors {
 			return nil, fmt.Errorf("%w of %s: %d roots named %s have no subject key identifier, at most %d may",
-				ErrBadBundle, trustDomain, n, subjectOf(root), maxAnchors)
+				ErrBadBundle, trustDomain, n, certrules.Subject(root), certrules.MaxAnchors)
 		}
 	}
 	return bundle, nil
@@ -71,8 +57,8 @@ func NewBundle(trustDomain string, roots ...*x509.Certificate) (*Bundle, error) 
 func (b *Bundle) unmarked(root *x509.Certificate) int {
 	keys := make(map[string]struct{}, len(b.roots))
 	for _, other := range b.roots {
-		if len(other.cert.SubjectKeyId) == 0 && bytes.Equal(other.cert.RawSubject, root.RawSubject) {
-			keys[string(other.cert.RawSubjectPublicKeyInfo)] = struct{}{}
+		if len(other.SubjectKeyId) == 0 && bytes.Equal(other.RawSubject, root.RawSubject) {
+			keys[string(other.RawSubjectPublicKeyInfo)] = struct{}{}
 		}
 	}
 	return len(keys)
@@ -82,10 +68,4 @@ func (b *Bundle) unmarked(root *x509.Certificate) int {
 func (b *Bundle) TrustDomain() string { return b.trustDomain }
 
 // Roots returns the roots in a new slice; the certificates are shared and must not be changed.
-func (b *Bundle) Roots() []*x509.Certificate {
-	roots := make([]*x509.Certificate, len(b.roots))
-	for i, root := range b.roots {
-		roots[i] = root.cert
-	}
-	return roots
-}
+func (b *Bundle) Roots() []*x509.Certificate { return slices.Clone(b.roots) }

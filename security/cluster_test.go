@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 )
 
@@ -31,6 +33,10 @@ func mustCluster(tb testing.TB, secret, service string) security.Source {
 func testSecret() []byte {
 	secret := sha256.Sum256([]byte("link test secret"))
 	return secret[:]
+}
+
+func spki(cert *x509.Certificate) [sha256.Size]byte {
+	return sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 }
 
 func TestDerivedRootIsTheSameEverywhere(t *testing.T) {
@@ -93,7 +99,7 @@ func TestDerivedCertificatesKeepTheProfile(t *testing.T) {
 	if !root.PermittedDNSDomainsCritical || len(root.PermittedURIDomains) != 1 || root.PermittedURIDomains[0] != security.ClusterTrustDomain {
 		t.Errorf("root is constrained to %v, critical %v", root.PermittedURIDomains, root.PermittedDNSDomainsCritical)
 	}
-	if err := slowCheck(root, leaf, src.ID().String()); err != nil {
+	if err := mtlstest.SlowCheck(root, leaf, src.ID().String()); err != nil {
 		t.Errorf("slow check: %v", err)
 	}
 }
@@ -101,11 +107,11 @@ func TestDerivedCertificatesKeepTheProfile(t *testing.T) {
 func TestClusterMeetsOnlyItself(t *testing.T) {
 	secret := security.NewSecret()
 	web := mustCluster(t, secret, "web")
-	mustConnect(t, web, mustCluster(t, secret, "orders"))
+	mtlstest.MustConnect(t, web, mustCluster(t, secret, "orders"))
 
-	client, server := connect(t, web, mustCluster(t, security.NewSecret(), "orders"))
-	expectRefusal(t, client.err, security.ReasonUntrusted, security.RoleClient)
-	if server.err == nil {
+	client, server := mtlstest.Connect(t, web, mustCluster(t, security.NewSecret(), "orders"))
+	mtlstest.ExpectRefusal(t, client.Err, security.ReasonUntrusted, false)
+	if server.Err == nil {
 		t.Error("a node of another secret was accepted")
 	}
 }
@@ -129,9 +135,9 @@ func TestRotationIsWithoutInterruption(t *testing.T) {
 		{"new and old", after, before, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			client, server := connect(t, mustCluster(t, tc.client, "web"), mustCluster(t, tc.server, "orders"))
-			if met := client.err == nil && server.err == nil; met != tc.meet {
-				t.Errorf("met: %v, want %v; client %v, server %v", met, tc.meet, client.err, server.err)
+			client, server := mtlstest.Connect(t, mustCluster(t, tc.client, "web"), mustCluster(t, tc.server, "orders"))
+			if met := client.Err == nil && server.Err == nil; met != tc.meet {
+				t.Errorf("met: %v, want %v; client %v, server %v", met, tc.meet, client.Err, server.Err)
 			}
 		})
 	}
@@ -151,7 +157,7 @@ func TestSecretMayBeWrittenInSeveralWays(t *testing.T) {
 		"raw base64url":     base64.RawURLEncoding.EncodeToString(raw),
 		"with a line break": base64.StdEncoding.EncodeToString(raw) + "\n",
 	} {
-		t.Run(name, func(t *testing.T) { mustConnect(t, reference, mustCluster(t, text, "orders")) })
+		t.Run(name, func(t *testing.T) { mtlstest.MustConnect(t, reference, mustCluster(t, text, "orders")) })
 	}
 }
 
@@ -226,9 +232,12 @@ func TestClusterSourceKnowsItself(t *testing.T) {
 		t.Errorf("source is %v %v", src.Tier(), src.ID())
 	}
 	for _, domain := range []string{"", "dev.link", "sub.cluster.link", "CLUSTER.link", "cluster.link."} {
-		if bundle, err := src.Bundle(domain); !errors.Is(err, security.ErrUnknownTrustDomain) || bundle != nil {
-			t.Errorf("Bundle(%q): %v, want ErrUnknownTrustDomain", domain, err)
+		if bundle, err := src.Bundle(domain); !errors.Is(err, security.ReasonTrustDomain) || bundle != nil {
+			t.Errorf("Bundle(%q): %v, want ReasonTrustDomain", domain, err)
 		}
+	}
+	if got := src.ID().Namespace(); got != discovery.DefaultNamespace || !src.ID().Advisory() {
+		t.Errorf("namespace %q, advisory %t", got, src.ID().Advisory())
 	}
 	for range 2 {
 		if err := src.Close(); err != nil {
@@ -245,9 +254,9 @@ func TestClusterSourceKnowsItself(t *testing.T) {
 
 func TestAnotherSecretIsSaidWithoutAnExpectedIdentityThatIsTheSame(t *testing.T) {
 	web, orders := mustCluster(t, security.NewSecret(), "web"), mustCluster(t, security.NewSecret(), "orders")
-	client, _ := connect(t, web, orders)
-	expectRefusal(t, client.err, security.ReasonUntrusted, security.RoleClient)
-	text := client.err.Error()
+	client, _ := mtlstest.Connect(t, web, orders)
+	mtlstest.ExpectRefusal(t, client.Err, security.ReasonUntrusted, false)
+	text := client.Err.Error()
 	if strings.Contains(text, "expected") || strings.Count(text, orders.ID().String()) != 1 {
 		t.Errorf("it repeats the identity: %q", text)
 	}
@@ -258,7 +267,7 @@ func TestAnotherSecretIsSaidWithoutAnExpectedIdentityThatIsTheSame(t *testing.T)
 
 func TestAnotherIdentityIsSaidBesideTheExpectedOne(t *testing.T) {
 	want, got := mustCluster(t, security.NewSecret(), "orders").ID(), mustCluster(t, security.NewSecret(), "mailer").ID()
-	err := &security.VerifyError{Reason: security.ReasonWrongIdentity, Role: security.RoleClient, Expected: want, Got: got}
+	err := &security.VerifyError{Reason: security.ReasonWrongIdentity, Expected: want, Got: got}
 	if text := err.Error(); !strings.Contains(text, "server "+got.String()) || !strings.Contains(text, "(expected "+want.String()+")") {
 		t.Errorf("got %q", text)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/linkmesh/link/internal/certrules"
 	"github.com/linkmesh/link/internal/notify"
 )
 
@@ -123,8 +124,8 @@ func (s *derivedSource) Bundle(trustDomain string) (*Bundle, error) {
 		return nil, ErrClosed
 	}
 	if trustDomain != s.bundle.trustDomain {
-		return nil, fmt.Errorf("%w %s: this node (tier %s) knows only %s",
-			ErrUnknownTrustDomain, quote(trustDomain), s.tier, s.bundle.trustDomain)
+		return nil, fmt.Errorf("security: %w %s: this node (tier %s) knows only %s",
+			ReasonTrustDomain, certrules.Quote(trustDomain), s.tier, s.bundle.trustDomain)
 	}
 	return s.bundle, nil
 }

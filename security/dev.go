@@ -6,14 +6,14 @@ import (
 	"path/filepath"
 )
 
-// DevTrustDomain is the trust domain of TierDev.
-const DevTrustDomain = "dev.link"
+// devTrustDomain is the trust domain of TierDev.
+const devTrustDomain = "dev.link"
 
 // devLabel is the HKDF info of dev roots. It differs from clusterLabel so that a dev secret pasted into
 // LINK_CLUSTER_SECRET, or the other way round, gives an unrelated root.
 const devLabel = "link/v1/dev-root"
 
-// NewDevSource returns a source of TierDev for a service; an empty namespace means DefaultNamespace.
+// NewDevSource returns a source of TierDev for a service; an empty namespace means "default".
 //
 // Its secret is stored in the file link/dev.secret in os.UserConfigDir, which is created on first use. Processes that
 // start at the same time agree on one secret. The file and its folder must belong to the user and be inaccessible to
@@ -28,5 +28,5 @@ func NewDevSource(service, namespace string) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newSource(TierDev, devLabel, DevTrustDomain, service, namespace, [][]byte{secret})
+	return newSource(TierDev, devLabel, devTrustDomain, service, namespace, [][]byte{secret})
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 )
 
@@ -40,7 +41,7 @@ func TestDevSecretIsMadeOnceAndPrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustConnect(t, web, mustDev(t, "orders"))
+	mtlstest.MustConnect(t, web, mustDev(t, "orders"))
 	second, err := os.ReadFile(file)
 	if err != nil || string(first) != string(second) {
 		t.Errorf("the secret changed, %v", err)
@@ -54,7 +55,7 @@ func TestDevSecretIsMadeOnceAndPrivate(t *testing.T) {
 	if err != nil || len(entries) != 1 {
 		t.Errorf("%v left in the folder, %v", entries, err)
 	}
-	if web.Tier() != security.TierDev || web.ID().String() != "spiffe://dev.link/ns/default/svc/web" {
+	if web.Tier() != security.TierDev || web.ID().String() != "spiffe://dev.link/ns/default/svc/web" || !web.ID().Advisory() {
 		t.Errorf("source is %v %v", web.Tier(), web.ID())
 	}
 }
@@ -68,13 +69,13 @@ func TestDevNodesDoNotMeetClusterNodes(t *testing.T) {
 	}
 	// The dev secret is used by mistake as a cluster secret.
 	cluster := mustCluster(t, string(secret), "orders")
-	client, server := connect(t, dev, cluster)
-	expectRefusal(t, client.err, security.ReasonTrustDomain, security.RoleClient)
-	if server.err == nil {
+	client, server := mtlstest.Connect(t, dev, cluster)
+	mtlstest.ExpectRefusal(t, client.Err, security.ReasonTrustDomain, false)
+	if server.Err == nil {
 		t.Error("the cluster accepted a dev node")
 	}
-	if !strings.Contains(client.err.Error(), "LINK_CLUSTER_SECRET") {
-		t.Errorf("the error does not say what to check: %v", client.err)
+	if !strings.Contains(client.Err.Error(), "LINK_CLUSTER_SECRET") {
+		t.Errorf("the error does not say what to check: %v", client.Err)
 	}
 }
 

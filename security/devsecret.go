@@ -53,7 +53,7 @@ func devSecret(path string) ([]byte, error) {
 	// An error of Close does not matter: the secret has been synced.
 	defer func() { _ = folder.Close() }()
 	path = folder.Path(devSecretName)
-	size := base64.RawURLEncoding.EncodedLen(MinSecretBytes)
+	size := base64.RawURLEncoding.EncodedLen(minSecretBytes)
 	text, err := folder.ReadOrMake(devSecretName, maxDevSecret, func() []byte { return []byte(NewSecret()) })
 	if err != nil {
 		return nil, unfitFile(path, err)

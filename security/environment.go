@@ -19,7 +19,7 @@ const (
 var ErrTierRefused = errors.New("security: tier refused")
 
 // FromEnvironment returns the source that the environment variables select: NewClusterSource if LINK_CLUSTER_SECRET is
-// set, NewDevSource otherwise. An empty namespace means DefaultNamespace.
+// set, NewDevSource otherwise. An empty namespace means "default".
 //
 // It never returns a tier that is too low for the environment, which LINK_ENV names, ignoring case. The values
 // production and prod refuse both tiers. The values development, dev, test and an empty or unset LINK_ENV allow both,

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/linkmesh/link/internal/certrules"
 )
 
 const (
-	// MaxTrustDomainBytes is the maximum length of a trust domain (SPIFFE ID specification, section 2.3).
-	MaxTrustDomainBytes = 255
-	// MaxIDBytes is the maximum length of a SPIFFE ID as a URI (SPIFFE ID specification, section 2.3).
-	MaxIDBytes = 2048
+	// maxTrustDomainBytes is the maximum length of a trust domain (SPIFFE ID specification, section 2.3).
+	maxTrustDomainBytes = 255
+	// maxIDBytes is the maximum length of a SPIFFE ID as a URI (SPIFFE ID specification, section 2.3).
+	maxIDBytes = 2048
 
 	// maxLabelBytes is the maximum length of one dot-separated part of a trust domain (RFC 1035, section 2.3.4).
 	maxLabelBytes = 63
@@ -25,7 +27,8 @@ var ErrBadID = errors.New("security: invalid SPIFFE ID")
 
 // An ID is the identity of a service: spiffe://<trust domain>/ns/<namespace>/svc/<service>.
 //
-// A trust domain consists of lower-case letters, digits, dots and hyphens, and has the form of a DNS name. Namespace
+// It has at most 2048 bytes as a URI. A trust domain consists of lower-case letters, digits, dots and hyphens, and has
+// the form of a DNS name, of at most 255 bytes. Namespace
 // and service consist of ASCII letters, digits, dots, hyphens and underscores and begin with a letter or a digit; they
 // are case-sensitive, as in SPIFFE.
 //
@@ -41,17 +44,17 @@ type ID struct {
 // NewID returns the ID of a service. Errors match ErrBadID and name the invalid part.
 func NewID(trustDomain, namespace, service string) (ID, error) {
 	if problem := checkTrustDomain(trustDomain); problem != "" {
-		return ID{}, fmt.Errorf("%w: trust domain %s %s", ErrBadID, quote(trustDomain), problem)
+		return ID{}, fmt.Errorf("%w: trust domain %s %s", ErrBadID, certrules.Quote(trustDomain), problem)
 	}
 	if problem := checkSegment(namespace); problem != "" {
-		return ID{}, fmt.Errorf("%w: namespace %s %s", ErrBadID, quote(namespace), problem)
+		return ID{}, fmt.Errorf("%w: namespace %s %s", ErrBadID, certrules.Quote(namespace), problem)
 	}
 	if problem := checkSegment(service); problem != "" {
-		return ID{}, fmt.Errorf("%w: service %s %s", ErrBadID, quote(service), problem)
+		return ID{}, fmt.Errorf("%w: service %s %s", ErrBadID, certrules.Quote(service), problem)
 	}
 	uri := idScheme + trustDomain + idNamespace + namespace + idService + service
-	if len(uri) > MaxIDBytes {
-		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", ErrBadID, len(uri), MaxIDBytes)
+	if len(uri) > maxIDBytes {
+		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", ErrBadID, len(uri), maxIDBytes)
 	}
 	domainEnd := len(idScheme) + len(trustDomain)
 	return ID{
@@ -64,23 +67,30 @@ func NewID(trustDomain, namespace, service string) (ID, error) {
 // ParseID reads an ID from its URI. It accepts exactly the output of String: no upper-case scheme or trust domain, no
 // percent encoding, port, user, query, fragment or trailing slash. Errors match ErrBadID.
 func ParseID(uri string) (ID, error) {
-	if len(uri) > MaxIDBytes {
-		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", ErrBadID, len(uri), MaxIDBytes)
+	if len(uri) > maxIDBytes {
+		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", ErrBadID, len(uri), maxIDBytes)
 	}
 	rest, ok := strings.CutPrefix(uri, idScheme)
 	if !ok {
-		return ID{}, fmt.Errorf("%w: %s does not begin with %s", ErrBadID, quote(uri), idScheme)
+		return ID{}, fmt.Errorf("%w: %s does not begin with %s", ErrBadID, certrules.Quote(uri), idScheme)
 	}
 	trustDomain, path, _ := strings.Cut(rest, "/")
 	parts := strings.Split(path, "/")
 	if len(parts) != 4 || parts[0] != "ns" || parts[2] != "svc" {
-		return ID{}, fmt.Errorf("%w: %s is not spiffe://<trust domain>/ns/<namespace>/svc/<service>", ErrBadID, quote(uri))
+		return ID{}, fmt.Errorf("%w: %s is not spiffe://<trust domain>/ns/<namespace>/svc/<service>", ErrBadID, certrules.Quote(uri))
 	}
 	return NewID(trustDomain, parts[1], parts[3])
 }
 
 // String returns the URI, or "" for the zero ID.
 func (id ID) String() string { return id.uri }
+
+// Advisory reports whether the name in an ID proves nothing by itself: it is in the trust domain of TierDev or of
+// TierClusterSecret, in which every member can take any name.
+func (id ID) Advisory() bool {
+	domain := id.TrustDomain()
+	return domain == devTrustDomain || domain == clusterTrustDomain
+}
 
 // TrustDomain returns the name of the trust domain, or "" for the zero ID.
 func (id ID) TrustDomain() string {
@@ -117,8 +127,8 @@ func checkTrustDomain(td string) string {
 	if td == "" {
 		return "is empty"
 	}
-	if len(td) > MaxTrustDomainBytes {
-		return fmt.Sprintf("is longer than %d bytes", MaxTrustDomainBytes)
+	if len(td) > maxTrustDomainBytes {
+		return fmt.Sprintf("is longer than %d bytes", maxTrustDomainBytes)
 	}
 	for label := range strings.SplitSeq(td, ".") {
 		switch {
@@ -143,8 +153,8 @@ func checkSegment(s string) string {
 	if s == "" {
 		return "is empty"
 	}
-	if len(s) > MaxIDBytes {
-		return fmt.Sprintf("is longer than %d bytes", MaxIDBytes)
+	if len(s) > maxIDBytes {
+		return fmt.Sprintf("is longer than %d bytes", maxIDBytes)
 	}
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -159,12 +169,3 @@ func checkSegment(s string) string {
 }
 
 func isLowerOrDigit(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
-
-// quote quotes and shortens untrusted text for an error.
-func quote(s string) string {
-	const limit = 128
-	if len(s) > limit {
-		return fmt.Sprintf("%q...", s[:limit])
-	}
-	return fmt.Sprintf("%q", s)
-}

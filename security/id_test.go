@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 )
 
@@ -23,6 +24,9 @@ func TestNewIDReadsBack(t *testing.T) {
 			t.Errorf("NewID(%q, %q, %q): %v", tc.trustDomain, tc.namespace, tc.service, err)
 			continue
 		}
+		if domain := id.TrustDomain(); id.Advisory() != (domain == security.ClusterTrustDomain) {
+			t.Errorf("an identity of %s is advisory: %t", domain, id.Advisory())
+		}
 		if id.TrustDomain() != tc.trustDomain || id.Namespace() != tc.namespace || id.Service() != tc.service {
 			t.Errorf("NewID(%q, %q, %q) reads back as %q, %q, %q", tc.trustDomain, tc.namespace, tc.service,
 				id.TrustDomain(), id.Namespace(), id.Service())
@@ -30,7 +34,7 @@ func TestNewIDReadsBack(t *testing.T) {
 		if want := "spiffe://" + tc.trustDomain + "/ns/" + tc.namespace + "/svc/" + tc.service; id.String() != want {
 			t.Errorf("String() = %q, want %q", id.String(), want)
 		}
-		if again := mustID(t, id.String()); again != id {
+		if again := mtlstest.MustID(t, id.String()); again != id {
 			t.Errorf("ParseID(%q) is another ID", id)
 		}
 	}
@@ -80,45 +84,8 @@ func TestNewIDRefuses(t *testing.T) {
 	}
 }
 
-func malformedURIs() []string {
-	return []string{
-		"",
-		"spiffe://",
-		"spiffe://mesh.test",
-		"spiffe://mesh.test/",
-		"spiffe://mesh.test/orders",
-		"spiffe://mesh.test/ns/default/svc",
-		"spiffe://mesh.test/ns/default/svc/",
-		"spiffe://mesh.test/ns/default/svc/orders/",
-		"spiffe://mesh.test/ns/default/svc/orders/x",
-		"spiffe://mesh.test//ns/default/svc/orders",
-		"spiffe://mesh.test/ns//svc/orders",
-		"spiffe://mesh.test/ns/default/SVC/orders",
-		"spiffe://mesh.test/NS/default/svc/orders",
-		"spiffe://mesh.test/ns/default/dc/dc1/svc/orders",
-		"SPIFFE://mesh.test/ns/default/svc/orders",
-		"spiffe:mesh.test/ns/default/svc/orders",
-		"https://mesh.test/ns/default/svc/orders",
-		"spiffe://MESH.test/ns/default/svc/orders",
-		"spiffe://mesh.test./ns/default/svc/orders",
-		"spiffe://mesh.test:443/ns/default/svc/orders",
-		"spiffe://mesh.test:/ns/default/svc/orders",
-		"spiffe://root@mesh.test/ns/default/svc/orders",
-		"spiffe://@mesh.test/ns/default/svc/orders",
-		"spiffe://mesh.test/ns/default/svc/orders?",
-		"spiffe://mesh.test/ns/default/svc/orders?a=b",
-		"spiffe://mesh.test/ns/default/svc/orders#",
-		"spiffe://mesh.test/ns/default/svc/orders#x",
-		"spiffe://mesh.test/ns/default/svc/%6frders",
-		"spiffe://mesh%2etest/ns/default/svc/orders",
-		"spiffe://mesh.test/ns/default/svc/../svc/orders",
-		" spiffe://mesh.test/ns/default/svc/orders",
-		"spiffe://mesh.test/ns/default/svc/orders ",
-	}
-}
-
 func TestParseIDRefuses(t *testing.T) {
-	for _, uri := range append(malformedURIs(), "spiffe://m/ns/n/svc/"+strings.Repeat("s", 2048)) {
+	for _, uri := range append(mtlstest.MalformedURIs(), "spiffe://m/ns/n/svc/"+strings.Repeat("s", 2048)) {
 		if id, err := security.ParseID(uri); !errors.Is(err, security.ErrBadID) || !id.IsZero() {
 			t.Errorf("ParseID(%.80q) = %q, %v, want the zero ID and ErrBadID", uri, id, err)
 		}
@@ -130,13 +97,13 @@ func TestZeroIDBelongsToNobody(t *testing.T) {
 	if !id.IsZero() || id.String() != "" || id.TrustDomain() != "" || id.Namespace() != "" || id.Service() != "" {
 		t.Errorf("the zero ID has parts: %q", id)
 	}
-	if mustID(t, "spiffe://m/ns/n/svc/s").IsZero() {
+	if mtlstest.MustID(t, "spiffe://m/ns/n/svc/s").IsZero() {
 		t.Error("a parsed ID is zero")
 	}
 }
 
 func TestIDShowsInJSON(t *testing.T) {
-	text, err := json.Marshal(mustID(t, "spiffe://m/ns/n/svc/s"))
+	text, err := json.Marshal(mtlstest.MustID(t, "spiffe://m/ns/n/svc/s"))
 	if err != nil || string(text) != `"spiffe://m/ns/n/svc/s"` {
 		t.Errorf("JSON is %s, %v", text, err)
 	}
@@ -145,7 +112,7 @@ func TestIDShowsInJSON(t *testing.T) {
 func FuzzParseID(f *testing.F) {
 	f.Add("spiffe://mesh.test/ns/default/svc/orders")
 	f.Add("spiffe://a-1.b/ns/A_b.c/svc/0-9")
-	for _, uri := range malformedURIs() {
+	for _, uri := range mtlstest.MalformedURIs() {
 		f.Add(uri)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
@@ -163,7 +130,7 @@ func FuzzParseID(f *testing.F) {
 		if err != nil || rebuilt != id {
 			t.Fatalf("NewID of the parts of %q = %q, %v", id, rebuilt, err)
 		}
-		if !looksLikeID(uri) {
+		if !mtlstest.LooksLikeID(uri) {
 			t.Fatalf("ParseID took %q", uri)
 		}
 	})

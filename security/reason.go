@@ -4,6 +4,9 @@ import "strconv"
 
 // A Reason says why a peer was refused. The set of reasons is fixed, so its text can be used as a metric label.
 // The zero Reason is invalid.
+//
+// A Reason is an error, so that errors.Is(err, security.ReasonExpired) works for the error of a handshake. No other
+// values tell kinds of refusals: test for each reason that matters, or look at the Reason of a [*VerifyError].
 type Reason uint8
 
 const (
@@ -15,9 +18,9 @@ const (
 	ReasonResumed
 	// ReasonNoCertificate means that the peer sent no certificate.
 	ReasonNoCertificate
-	// ReasonChainTooLong means more than MaxChainCertificates certificates.
+	// ReasonChainTooLong means more than 5 certificates.
 	ReasonChainTooLong
-	// ReasonChainTooLarge means more than MaxChainBytes of certificates.
+	// ReasonChainTooLarge means more than 16 KiB of certificates.
 	ReasonChainTooLarge
 	// ReasonProfile means that the leaf breaks a rule of X509-SVID.
 	ReasonProfile
@@ -29,7 +32,7 @@ const (
 	ReasonWeak
 	// ReasonRepeated means that two certificates have the same subject or key.
 	ReasonRepeated
-	// ReasonTrustDomain means that the source has no bundle for the peer's trust domain.
+	// ReasonTrustDomain means that the source has no bundle for the peer's trust domain. Source.Bundle returns it, too.
 	ReasonTrustDomain
 	// ReasonBundle means that the source returned an error or the bundle of another trust domain.
 	ReasonBundle
@@ -89,29 +92,8 @@ func (r Reason) String() string {
 	}
 }
 
-// sentinel returns the Err value that a VerifyError with this reason matches.
-func (r Reason) sentinel() error {
-	switch r {
-	case ReasonVersion, ReasonProtocol, ReasonResumed:
-		return ErrHandshake
-	case ReasonNoCertificate:
-		return ErrNoCertificate
-	case ReasonTrustDomain:
-		return ErrUnknownTrustDomain
-	case ReasonNotYetValid:
-		return ErrNotYetValid
-	case ReasonExpired:
-		return ErrExpired
-	case ReasonNameConstraint, ReasonUntrusted, ReasonBundle:
-		return ErrUntrusted
-	case ReasonWrongIdentity:
-		return ErrWrongIdentity
-	case ReasonChainTooLong, ReasonChainTooLarge, ReasonProfile, ReasonUsage, ReasonMalformedID, ReasonWeak, ReasonRepeated:
-		return ErrBadCertificate
-	default:
-		return ErrBadCertificate
-	}
-}
+// Error implements error.
+func (r Reason) Error() string { return r.String() }
 
 // hint says what to check next, or returns "" if that is obvious.
 func (r Reason) hint() string {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/linkmesh/link/internal/mtls/mtlstest"
 	"github.com/linkmesh/link/security"
 )
 
@@ -30,7 +31,7 @@ func TestLeafIsRenewedForThirtyDays(t *testing.T) {
 		const step, days = 4 * time.Minute, 30
 		secret := security.NewSecret()
 		web, orders := mustCluster(t, secret, "web"), mustCluster(t, secret, "orders")
-		mustConnect(t, web, orders)
+		mtlstest.MustConnect(t, web, orders)
 
 		last, changed, renewals := serial(t, orders), orders.Changed(), 0
 		renewed, start := time.Now(), time.Now()
@@ -56,8 +57,8 @@ func TestLeafIsRenewedForThirtyDays(t *testing.T) {
 			}
 			renewals++
 			renewed, last, changed = time.Now(), leaf.SerialNumber, orders.Changed()
-			mustConnect(t, web, orders)
-			mustConnect(t, orders, web)
+			mtlstest.MustConnect(t, web, orders)
+			mtlstest.MustConnect(t, orders, web)
 		}
 		// The bounds are 720 h divided by 13.2 h and by 10.8 h.
 		if renewals < 54 || renewals > 66 {
@@ -72,7 +73,7 @@ func TestLeafIsRenewedAfterALongSleep(t *testing.T) {
 		web, orders := mustCluster(t, secret, "web"), mustCluster(t, secret, "orders")
 		// Nothing uses the sources during this time.
 		<-time.After(10 * 365 * 24 * time.Hour)
-		mustConnect(t, web, orders)
+		mtlstest.MustConnect(t, web, orders)
 	})
 }
 

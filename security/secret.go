@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// MinSecretBytes is the minimum length of a decoded cluster secret.
-	MinSecretBytes = 32
-	// MaxSecretBytes is the maximum length of the text of a cluster secret, old and new together.
-	MaxSecretBytes = 4096
+	// minSecretBytes is the minimum length of a decoded cluster secret.
+	minSecretBytes = 32
+	// maxSecretBytes is the maximum length of the text of a cluster secret, old and new together.
+	maxSecretBytes = 4096
 
 	// maxSecrets is the number of secrets during a rotation: the new one and the old one.
 	maxSecrets = 2
@@ -30,7 +30,7 @@ var ErrBadSecret = errors.New("security: invalid cluster secret")
 
 // NewSecret returns a fresh cluster secret: 32 bytes from crypto/rand in base64url, without padding.
 func NewSecret() string {
-	secret := make([]byte, MinSecretBytes)
+	secret := make([]byte, minSecretBytes)
 	// rand.Read never returns an error: crypto/rand ends the process instead.
 	_, _ = rand.Read(secret)
 	return base64.RawURLEncoding.EncodeToString(secret)
@@ -39,8 +39,8 @@ func NewSecret() string {
 // parseSecrets reads "secret" or "new,old".
 func parseSecrets(text string) ([][]byte, error) {
 	const fix = "use " + secretMaker
-	if len(text) > MaxSecretBytes {
-		return nil, fmt.Errorf("%w: %d bytes of text, at most %d allowed: %s", ErrBadSecret, len(text), MaxSecretBytes, fix)
+	if len(text) > maxSecretBytes {
+		return nil, fmt.Errorf("%w: %d bytes of text, at most %d allowed: %s", ErrBadSecret, len(text), maxSecretBytes, fix)
 	}
 	parts := strings.Split(text, ",")
 	if len(parts) > maxSecrets {
@@ -79,8 +79,8 @@ func parseSecret(text string) ([]byte, error) {
 		// The decoder's error is dropped because it could show a part of the secret.
 		return nil, errors.New("is neither base64 nor hexadecimal")
 	}
-	if len(secret) < MinSecretBytes {
-		return nil, fmt.Errorf("has %d bytes, at least %d are needed", len(secret), MinSecretBytes)
+	if len(secret) < minSecretBytes {
+		return nil, fmt.Errorf("has %d bytes, at least %d are needed", len(secret), minSecretBytes)
 	}
 	distinct := make(map[byte]struct{}, len(secret))
 	for _, b := range secret {

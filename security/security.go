@@ -4,8 +4,9 @@
 //
 // An identity is a SPIFFE ID built from names: spiffe://<trust domain>/ns/<namespace>/svc/<service>, see [ID].
 // A [Source] holds a node's own identity as an X509-SVID (a short-lived certificate with its key) and the roots it
-// trusts, one [Bundle] per trust domain. [ServerTLS] and [ClientTLS] turn a Source into TLS configurations in which
-// both sides prove their identity. No option turns the checks off.
+// trusts, one [Bundle] per trust domain. A node takes a Source from link.Config.Identity, or one that the environment
+// selects, and both sides of each of its connections prove their identity. No option turns the checks off. The TLS
+// configurations with these checks are in internal/mtls.
 //
 // There are three tiers; [Source.Tier] returns the tier of a Source:
 //
@@ -25,21 +26,20 @@
 //		return err
 //	}
 //	defer src.Close()
-//	mailer, err := security.NewID(src.ID().TrustDomain(), "default", "mailer")
-//	if err != nil {
-//		return err
-//	}
-//	serverConfig := security.ServerTLS(src)         // accepts any service of a known trust domain
-//	clientConfig := security.ClientTLS(src, mailer) // accepts only mailer
+//	node, err := link.New(link.Config{Service: "orders", Identity: src})
 //
 // # Guarantees
 //
-// After a handshake with these configurations: the connection is TLS 1.3, it was not resumed, it speaks exactly the
-// requested protocol, and the peer holds the key of a currently valid X509-SVID that chains to a root of its own
+// After the handshake of a connection: it is TLS 1.3, it was not resumed, it speaks exactly the
+// protocol of the mesh, and the peer holds the key of a currently valid X509-SVID that chains to a root of its own
 // trust domain. On the dialing side the peer is exactly the expected service, regardless of what discovery returned.
 // In TLS 1.3 the dialing side finishes first: only the first bytes from the server tell it that it was accepted.
 //
 // Key exchange is Go's default, which prefers the hybrid X25519MLKEM768; certificates are classical.
+//
+// # Limits
+//
+// A bundle has at most 16 roots. A peer shows at most 5 certificates, of at most 16 KiB together.
 //
 // # Concurrency
 //
@@ -48,7 +48,7 @@
 // # Errors
 //
 // The error for a refused peer is a [*VerifyError]. Its [Reason] is one of a fixed set, usable as a metric label, and
-// it matches one of the Err values with errors.Is.
+// is itself an error: errors.Is(err, security.ReasonExpired).
 //
 // # Testing
 //
@@ -61,12 +61,6 @@ import (
 	"fmt"
 	"log/slog"
 )
-
-// Protocol is the ALPN protocol of the mesh (RFC 7301).
-const Protocol = "link/1"
-
-// DefaultNamespace is the namespace of a source that was given an empty one.
-const DefaultNamespace = "default"
 
 // ErrClosed is returned by the methods of a Source after its Close.
 var ErrClosed = errors.New("security: source is closed")
@@ -82,7 +76,7 @@ type Source interface {
 	// never waits long for I/O. It returns an error rather than a certificate known to be unusable.
 	SVID() (*SVID, error)
 	// Bundle returns the roots of one trust domain, never a union of several.
-	// For an unknown trust domain the error matches ErrUnknownTrustDomain.
+	// For an unknown trust domain the error matches ReasonTrustDomain.
 	Bundle(trustDomain string) (*Bundle, error)
 	// Changed returns a channel that is closed on the next change of the certificate or of a bundle. Call it again
 	// for the change after that. Sources that renew inside SVID, as in this package, notice that a renewal is due

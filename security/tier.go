@@ -6,10 +6,11 @@ import "strconv"
 type Tier uint8
 
 const (
-	// TierDev proves the same operating system user on the same machine. Listeners bind to loopback only.
+	// TierDev proves the same operating system user on the same machine. Listeners bind to loopback only. Its trust
+	// domain is dev.link.
 	TierDev Tier = iota + 1
 	// TierClusterSecret proves membership of the mesh. Service names are advisory: any holder of the secret can
-	// take any name.
+	// take any name. Its trust domain is cluster.link.
 	TierClusterSecret
 	// TierProduction proves the service's own identity, vouched for by a certificate authority.
 	TierProduction

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/linkmesh/link/internal/policy/errtext"
 )
 
 // decoder makes a Document from YAML nodes and records the position of each field. Its methods take
@@ -47,7 +49,7 @@ func (d *decoder) fields(path string, n *yaml.Node, fields ...field) {
 	for i, f := range fields {
 		keys[i] = f.key
 	}
-	d.mapping(path, n, "keys "+listed(keys, "and"), func(key string, at position, path string, value *yaml.Node) {
+	d.mapping(path, n, "keys "+errtext.List(keys, "and"), func(key string, at position, path string, value *yaml.Node) {
 		for _, f := range fields {
 			if f.key == key {
 				f.read(path, value)
@@ -76,7 +78,7 @@ func (d *decoder) mapping(path string, n *yaml.Node, want string, each func(key 
 			d.at(at, path, "a key is %s, want a word", shown(k))
 			continue
 		}
-		inner := join(path, k.Value)
+		inner := errtext.Path(path, k.Value)
 		if line, ok := lines[k.Value]; ok {
 			d.at(at, inner, "is there twice; it was first on line %d", line)
 			continue
@@ -110,7 +112,7 @@ func listOf[T any](d *decoder, want string, read func(string, *yaml.Node) T) fun
 	return func(path string, n *yaml.Node) []T {
 		if n.Kind != yaml.SequenceNode {
 			hint := ""
-			if n.Kind == yaml.ScalarNode && want == words && badText(n.Value, maxShown) == "" {
+			if n.Kind == yaml.ScalarNode && want == words && badText(n.Value, errtext.MaxShown) == "" {
 				hint = ", such as [" + n.Value + "]"
 			}
 			d.at(position{n.Line, n.Column}, path, "is %s, want a list of %s%s", shown(n), want, hint)
@@ -233,41 +235,5 @@ func shown(n *yaml.Node) string {
 	case n.Tag == "!!null":
 		return "empty"
 	}
-	return clipped(n.Value)
-}
-
-// maxShown is how many bytes of a value messages repeat.
-const maxShown = 64
-
-func clipped(s string) string {
-	if len(s) > maxShown {
-		return strconv.Quote(strings.ToValidUTF8(s[:maxShown], "") + "…")
-	}
-	return strconv.Quote(s)
-}
-
-// join returns the path of the field key within the field at path.
-func join(path, key string) string {
-	for i := range len(key) {
-		if c := key[i]; !alphanumeric(c) && c != '_' && c != '-' && c != '.' {
-			key = clipped(key)
-			break
-		}
-	}
-	if len(key) > maxShown {
-		key = clipped(key)
-	}
-	switch {
-	case key == "":
-		return path + `[""]`
-	case path == "":
-		return key
-	case key[0] == '"':
-		return path + "[" + key + "]"
-	}
-	return path + "." + key
-}
-
-func alphanumeric(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+	return errtext.Quote(n.Value)
 }

@@ -4,16 +4,16 @@ import "time"
 
 // Service is the policy for calls to one service. The zero value sends them to every instance.
 type Service struct {
-	// Subsets names groups of instances. Names are 1 to MaxName of [a-z0-9-] that begin with a
-	// letter or digit, and not "any". At most MaxSubsets.
+	// Subsets names groups of instances. Names are 1 to 255 of [a-z0-9-] that begin with a
+	// letter or digit, and not "any". At most 64.
 	Subsets map[string]Subset
 
 	// Routes are the rules for calls; the first that matches applies. The last should match
-	// everything. At most MaxRoutes.
+	// everything. At most 256.
 	Routes []Route
 
 	// Failover lists where a call may go when the level before has no available instance; see
-	// the package comment for its words. Empty means nowhere else. At most MaxFailover.
+	// the package comment for its words. Empty means nowhere else. At most 16.
 	Failover []string
 
 	// Timeout overrides the timeout of Defaults. Zero means the default.
@@ -39,11 +39,11 @@ type Service struct {
 type Route struct {
 	Match Match
 
-	// To is where calls go. Empty means {"any": 100}. At most MaxTargets.
+	// To is where calls go. Empty means {"any": 100}. At most 16.
 	To Split
 
 	// Sticky names the source of the key that decides a split: "meta:<key>" for a pair of the call's
-	// metadata. Request.Key takes precedence over it. Without a key, a random choice decides.
+	// metadata. The key of link.Sticky takes precedence over it. Without a key, a random choice decides.
 	Sticky string
 
 	// Timeout overrides the timeout of the service. Zero means the service's.
@@ -69,20 +69,9 @@ type Match struct {
 	// the three may be set.
 	Method, Topic, Stage string
 
-	// Caller lists services; the call must come from one of them. At most MaxTargets.
+	// Caller lists services; the call must come from one of them. At most 16.
 	Caller []string
 
-	// Meta are pairs that the call's metadata must hold. At most MaxPairs.
+	// Meta are pairs that the call's metadata must hold. At most 64.
 	Meta map[string]string
 }
-
-// Words and prefixes of targets and failover lists, and the prefix of metadata keys.
-const (
-	wordAny       = "any"
-	wordZone      = "zone"
-	wordRegion    = "region"
-	wordDC        = "dc"
-	prefixService = "service:"
-	prefixSubset  = "subset:"
-	prefixMeta    = "meta:"
-)

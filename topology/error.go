@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/linkmesh/link/internal/policy/limits"
 )
 
 // Kinds of errors, for errors.Is.
@@ -23,10 +25,10 @@ var (
 
 // FieldError is one problem of a document.
 type FieldError struct {
-	// Kind is ErrInvalid, ErrLimit, ErrRefused or ErrBounded.
+	// Kind is ErrInvalid, ErrLimit or ErrRefused.
 	Kind error
 
-	// Origin is the file name given to Parse, or else Layer.Origin.
+	// Origin is the name given to Parse, or else that of the source: "Config.Topology".
 	Origin string
 
 	// Line and Column count from 1. Zero means not known, as for documents made in Go.
@@ -80,10 +82,20 @@ func (s *source) find(path string) position {
 	}
 }
 
+// Position returns where the field at path, such as "services.orders.routes[2].to", was written: the name given to
+// Parse, the line and the column, both from 1. A field that was not written is where the closest field around it is. A
+// document made in Go has no positions, and Position returns zeros.
+func (d *Document) Position(path string) (name string, line, column int) {
+	if d == nil || d.source == nil {
+		return "", 0, 0
+	}
+	at := d.source.find(path)
+	return d.source.name, at.line, at.column
+}
+
 // problems collects the errors of a document.
 type problems struct {
-	// origin names the document if source is nil, as for documents made in Go.
-	origin string
+	// source is nil for documents made in Go.
 	source *source
 	list   []*FieldError
 
@@ -92,11 +104,11 @@ type problems struct {
 }
 
 func (p *problems) add(kind error, path, format string, args ...any) {
-	if len(p.list) == MaxProblems {
+	if len(p.list) == limits.MaxProblems {
 		p.more++
 		return
 	}
-	e := &FieldError{Kind: kind, Origin: p.origin, Path: path, Reason: fmt.Sprintf(format, args...)}
+	e := &FieldError{Kind: kind, Path: path, Reason: fmt.Sprintf(format, args...)}
 	if p.source != nil {
 		at := p.source.find(path)
 		e.Origin, e.Line, e.Column = p.source.name, at.line, at.column
@@ -113,14 +125,6 @@ func (p *problems) limit(path, what string, n, bound int) {
 	if n > bound {
 		p.add(ErrLimit, path, "has %d %s, want at most %d", n, what, bound)
 	}
-}
-
-// take appends the problems of o.
-func (p *problems) take(o *problems) {
-	o.sorted()
-	room := min(MaxProblems-len(p.list), len(o.list))
-	p.list = append(p.list, o.list[:room]...)
-	p.more += len(o.list) - room + o.more
 }
 
 // sorted returns the problems, for a parsed document in the order of its text.
@@ -140,7 +144,7 @@ func (p *problems) sorted() []error {
 func (p *problems) err() error {
 	list := p.sorted()
 	if p.more > 0 {
-		list = append(list, fmt.Errorf("and %d more problems", p.more))
+		list = append(list, limits.MoreError(p.more))
 	}
 	if len(list) == 1 {
 		return list[0]

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/tools/txtar"
 
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/policytest"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -26,7 +28,7 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(readme)
-	f.Add([]byte(full))
+	f.Add([]byte(policytest.Full))
 	f.Add([]byte(`{"version": "link/v1", "services": {"a": {"routes": [{"to": {"any": 100}}]}}}`))
 
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -45,13 +47,13 @@ func FuzzParse(f *testing.F) {
 		if err != nil || !again.Equal(doc) {
 			t.Errorf("parsed again it is another document: %v", err)
 		}
-		p, err := topology.Compile(topology.Options{AllowFaults: true}, topology.Layer{Document: doc, Trusted: true})
+		p, err := policy.Compile(policy.Options{AllowFaults: true}, policy.Layer{Document: doc, Trusted: true})
 		if err != nil {
 			t.Fatalf("a valid document does not compile: %v", err)
 		}
 		for name := range doc.Services {
-			r := topology.Request{Kind: "method", Name: "a", Random: 7}
-			if text := topology.Explain(p, name, r, topology.Locality{}, nil).String(); !strings.HasPrefix(text, "method "+name+"/a\n") {
+			r := policy.Request{Kind: "method", Name: "a", Random: 7}
+			if text := policy.Explain(p, name, r, policy.Locality{}, nil).String(); !strings.HasPrefix(text, "method "+name+"/a\n") {
 				t.Errorf("%s is explained as %q", name, text)
 			}
 		}

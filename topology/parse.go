@@ -12,6 +12,9 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/linkmesh/link/internal/policy/errtext"
+	"github.com/linkmesh/link/internal/policy/limits"
 )
 
 // Parse reads a document in YAML; JSON is YAML. The result is valid, see [Document.Validate].
@@ -19,7 +22,7 @@ import (
 //
 // Parse is strict: unknown and repeated keys, empty values, aliases, anchors, tags and a second
 // document are errors. The error joins one *FieldError for each problem, with line and column.
-// Problems beyond MaxProblems are only counted.
+// Problems beyond the first 20 are only counted.
 func Parse(name string, data []byte) (*Document, error) {
 	d := &decoder{problems{source: &source{name: name, at: map[string]position{}}}}
 	root := d.syntax(data)
@@ -39,8 +42,8 @@ func Parse(name string, data []byte) (*Document, error) {
 
 // syntax returns the root node of the document, or adds a problem and returns nil.
 func (d *decoder) syntax(data []byte) *yaml.Node {
-	if len(data) > MaxDocument {
-		d.add(ErrLimit, "", "has %d bytes, want at most %d", len(data), MaxDocument)
+	if len(data) > limits.MaxDocument {
+		d.add(ErrLimit, "", "has %d bytes, want at most %d", len(data), limits.MaxDocument)
 		return nil
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
@@ -118,7 +121,7 @@ func (d *decoder) badSyntax(data []byte, err error) {
 	}
 	if m := regexp.MustCompile(`^unknown anchor '(.*)' referenced`).FindStringSubmatch(message); m != nil {
 		at := max(bytes.Index(data, []byte("*"+m[1])), 0)
-		message, line = clipped("*"+m[1])+" is an alias of nothing; aliases are not allowed, write the value out", 1+bytes.Count(data[:at], []byte{'\n'})
+		message, line = errtext.Quote("*"+m[1])+" is an alias of nothing; aliases are not allowed, write the value out", 1+bytes.Count(data[:at], []byte{'\n'})
 	}
 	line = min(line, 1+bytes.Count(bytes.TrimSuffix(data, []byte{'\n'}), []byte{'\n'}))
 	d.at(position{line: line}, "", "is not YAML: %s%s", message, hint)
@@ -158,17 +161,17 @@ func unreadable(data []byte) (position, string) {
 func (d *decoder) plain(n *yaml.Node, path string, depth int) bool {
 	at := position{n.Line, n.Column}
 	switch {
-	case depth > MaxNesting:
-		d.addAt(at, ErrLimit, "", "is nested deeper than %d levels", MaxNesting)
+	case depth > limits.MaxNesting:
+		d.addAt(at, ErrLimit, "", "is nested deeper than %d levels", limits.MaxNesting)
 		return false
 	case n.Kind == yaml.AliasNode:
-		d.at(at, path, "%s is an alias; aliases are not allowed, write the value out", clipped("*"+n.Value))
+		d.at(at, path, "%s is an alias; aliases are not allowed, write the value out", errtext.Quote("*"+n.Value))
 		return false
 	case n.Anchor != "":
-		d.at(at, path, "%s is an anchor; anchors and aliases are not allowed", clipped("&"+n.Anchor))
+		d.at(at, path, "%s is an anchor; anchors and aliases are not allowed", errtext.Quote("&"+n.Anchor))
 		return false
 	case n.Style&yaml.TaggedStyle != 0:
-		d.at(at, path, "has the tag %s; tags are not allowed, put text in quotes instead", clipped(n.Tag))
+		d.at(at, path, "has the tag %s; tags are not allowed, put text in quotes instead", errtext.Quote(n.Tag))
 		return false
 	}
 	ok := true

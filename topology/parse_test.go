@@ -10,34 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/linkmesh/link/internal/policy/limits"
+	"github.com/linkmesh/link/internal/policy/policytest"
 	"github.com/linkmesh/link/topology"
 )
 
-// full is a document that uses every field. fullDocument returns the same document made in Go.
-const full = `
-version: link/v1
-services:
-  orders:
-    subsets:
-      stable: { tags: [v1] }
-      canary: { tags: [v2, eu], meta: { size: 1.10 } }
-    routes:
-      - { match: { meta: { x-canary: "1" }, caller: billing }, to: canary }
-      - { match: { method: orders/Export*, caller: [billing, web] }, to: stable, timeout: 30s, retry: { attempts: 1 }, failover: [] }
-      - { match: { topic: placed }, to: service:orders-events }
-      - { match: { stage: pack } }
-      - { to: { stable: 95, canary: 5, any: 0 }, sticky: meta:user-id, failover: [dc, any] }
-    failover: [zone, region, subset:stable, service:orders-dr]
-    timeout: 3s
-    retry: { budget: 10% }
-    lb: { policy: hash, key: meta:cart, zone_aware: false, panic: 0, slow_start: 0s, subset: 0 }
-    outlier: { errors: 7, interval: 5s, eject: 1m, max: 0% }
-    mirror: { to: service:orders-shadow, percent: 0.5 }
-    fault: { delay: 200ms, abort: unavailable, percent: 1 }
-  plain: {}
-defaults: { timeout: 5s, retry: { attempts: 2, budget: 20%, on: [unavailable] }, zone_aware: true }
-`
-
+// fullDocument returns policytest.Full made in Go.
 func fullDocument() *topology.Document {
 	return &topology.Document{
 		Version: "link/v1",
@@ -89,14 +67,14 @@ func fullDocument() *topology.Document {
 }
 
 func TestYAMLAndGoSayTheSame(t *testing.T) {
-	fromYAML, fromGo := parsed(t, full), fullDocument()
+	fromYAML, fromGo := policytest.Parsed(t, policytest.Full), fullDocument()
 	if !fromYAML.Equal(fromGo) {
 		t.Errorf("the documents differ (-YAML +Go):\n%s", cmp.Diff(fromYAML.Services, fromGo.Services))
 	}
 	if err := fromGo.Validate(); err != nil {
 		t.Errorf("the document in Go: %v", err)
 	}
-	if diff := cmp.Diff(compiledDoc(t, fromYAML), compiledDoc(t, fromGo), exportAll()); diff != "" {
+	if diff := cmp.Diff(policytest.CompiledDocument(t, fromYAML), policytest.CompiledDocument(t, fromGo), policytest.ExportAll()); diff != "" {
 		t.Errorf("the policies differ (-YAML +Go):\n%s", diff)
 	}
 }
@@ -117,7 +95,7 @@ func TestEqualSeesADifference(t *testing.T) {
 }
 
 func TestErrorsOfDocuments(t *testing.T) {
-	golden(t, "errors.txtar", ".yaml", func(t *testing.T, data []byte) string {
+	policytest.Golden(t, "errors.txtar", ".yaml", func(t *testing.T, data []byte) string {
 		t.Helper()
 		doc, err := topology.Parse("t.yaml", data)
 		if err == nil {
@@ -141,19 +119,19 @@ func TestParseTakes(t *testing.T) {
 		"JSON":                       `{"version": "link/v1", "services": {"orders": {"subsets": {"a": {"tags": ["x"]}}, "routes": [{"to": {"a": 100}}]}}}`,
 		"JSON indented by tabs":      "{\n\t\"version\": \"link/v1\",\n\t\"services\": {\n\t\t\"orders\": {}\n\t}\n}\n",
 		"comments and a start mark":  "# policy\n---\nversion: link/v1 # one\n",
-		"a subset named like a word": service("routes: [ { to: stable } ]\nfailover: [subset:stable]"),
-		"percent with a space":       service(`outlier: { max: "10 %" }`),
-		"percent of all kinds":       service("mirror: { to: any, percent: 100 }\nfault: { abort: internal, percent: 0.01% }"),
-		"no target":                  service("routes: [ { timeout: 1s } ]"),
-		"a share of nothing":         service("routes: [ { to: { stable: 100, canary: 0 } } ]"),
+		"a subset named like a word": policytest.Service("routes: [ { to: stable } ]\nfailover: [subset:stable]"),
+		"percent with a space":       policytest.Service(`outlier: { max: "10 %" }`),
+		"percent of all kinds":       policytest.Service("mirror: { to: any, percent: 100 }\nfault: { abort: internal, percent: 0.01% }"),
+		"no target":                  policytest.Service("routes: [ { timeout: 1s } ]"),
+		"a share of nothing":         policytest.Service("routes: [ { to: { stable: 100, canary: 0 } } ]"),
 	} {
-		t.Run(name, func(t *testing.T) { compiled(t, text) })
+		t.Run(name, func(t *testing.T) { policytest.Compiled(t, text) })
 	}
 }
 
 func TestParseRefusesByLimit(t *testing.T) {
 	for name, text := range map[string]string{
-		"too long":   "version: link/v1\n#" + strings.Repeat("x", topology.MaxDocument),
+		"too long":   "version: link/v1\n#" + strings.Repeat("x", limits.MaxDocument),
 		"too nested": "version: link/v1\nservices: " + strings.Repeat("[", 20) + strings.Repeat("]", 20),
 	} {
 		t.Run(name, func(t *testing.T) {

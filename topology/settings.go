@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"cmp"
 	"strconv"
 	"time"
 )
@@ -22,13 +21,10 @@ type Percent float64
 // String returns "0.5%".
 func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', -1, 64) + "%" }
 
-// fraction returns 0.005 for 0.5 %.
-func (p Percent) fraction() float64 { return float64(p) / 100 }
-
 // Retry says when a failed call is retried. It does not permit retries of calls that are unsafe to repeat.
 // A zero field means the setting of the next less specific place: route, service, defaults, node.
 type Retry struct {
-	// Attempts is the total number of attempts, including the first: 1 (no retries) to MaxAttempts.
+	// Attempts is the total number of attempts, including the first: 1 (no retries) to 5.
 	Attempts int
 
 	// Budget bounds retries as a share of calls: more than 0, at most 100.
@@ -36,20 +32,6 @@ type Retry struct {
 
 	// On lists the codes to retry on: "unavailable", "resource_exhausted".
 	On []string
-}
-
-// or returns r with its unset fields taken from o.
-func (r Retry) or(o Retry) Retry {
-	if r.Attempts == 0 {
-		r.Attempts = o.Attempts
-	}
-	if r.Budget == 0 {
-		r.Budget = o.Budget
-	}
-	if r.On == nil {
-		r.On = o.On
-	}
-	return r
 }
 
 // LBPolicy says how an instance is chosen within a level.
@@ -63,67 +45,46 @@ const (
 )
 
 // LoadBalancing says how an instance is chosen within a level. It is comparable. A zero field
-// means the default named at the field; in a [Plan] the defaults are filled in.
+// means the default named at the field; in an [Explanation] the defaults are filled in.
 type LoadBalancing struct {
 	// Policy is P2C by default.
 	Policy LBPolicy
 
-	// Key names the source of the key for Hash: "meta:<key>". Request.Key takes precedence over
-	// it. Without a key, P2C chooses the instance.
+	// Key names the source of the key for Hash: "meta:<key>". The key of link.Sticky takes precedence
+	// over it. Without a key, P2C chooses the instance.
 	Key string
 
 	// ZoneAware makes a client prefer instances in its own zone. The default is Defaults.ZoneAware.
 	ZoneAware Switch
 
 	// Panic is the share of available instances below which ejected ones are called too. The default
-	// is DefaultPanic.
+	// is 50 %.
 	Panic Percent
 
-	// SlowStart is the time a new instance takes to reach its full share. The default is DefaultSlowStart.
+	// SlowStart is the time a new instance takes to reach its full share. The default is 30 s.
 	SlowStart time.Duration
 
 	// Subset is the number of instances that a client uses of a service with more than 100. The default
-	// is DefaultSubset.
+	// is 20, and the maximum 10,000.
 	Subset int
 }
 
-func (lb LoadBalancing) filled(d Defaults) LoadBalancing {
-	lb.Policy = cmp.Or(lb.Policy, P2C)
-	lb.ZoneAware = clip(cmp.Or(lb.ZoneAware, d.ZoneAware, On))
-	lb.Panic = clip(cmp.Or(lb.Panic, DefaultPanic))
-	lb.SlowStart = clip(cmp.Or(lb.SlowStart, DefaultSlowStart))
-	lb.Subset = clip(cmp.Or(lb.Subset, DefaultSubset))
-	return lb
-}
-
 // Outlier says when a failing instance is ejected for a while. A zero field means the default named
-// at the field; the defaults are Envoy's. In a [Plan] they are filled in.
+// at the field; the defaults are Envoy's. In an [Explanation] they are filled in.
 type Outlier struct {
-	// Errors is the number of consecutive failures that ejects an instance. The default is DefaultErrors.
+	// Errors is the number of consecutive failures that ejects an instance. The default is 5.
 	Errors int
 
-	// Interval is the time between checks. The default is DefaultInterval.
+	// Interval is the time between checks. The default is 10 s.
 	Interval time.Duration
 
 	// Eject is the duration of an ejection; it is multiplied by the number of consecutive ejections. The
-	// default is DefaultEject.
+	// default is 30 s.
 	Eject time.Duration
 
 	// Max is the percentage of the instances that may be ejected at a time, but at least one instance.
-	// The default is DefaultMaxEject. Off means that no instance is ejected.
+	// The default is 10 %. Off means that no instance is ejected.
 	Max Percent
-}
-
-func (o *Outlier) filled() Outlier {
-	if o == nil {
-		o = &Outlier{}
-	}
-	return Outlier{
-		Errors:   cmp.Or(o.Errors, DefaultErrors),
-		Interval: cmp.Or(o.Interval, DefaultInterval),
-		Eject:    cmp.Or(o.Eject, DefaultEject),
-		Max:      clip(cmp.Or(o.Max, DefaultMaxEject)),
-	}
 }
 
 // Mirror sends copies of calls elsewhere and drops the replies.
@@ -135,7 +96,7 @@ type Mirror struct {
 	Percent Percent
 }
 
-// Fault breaks calls on purpose, for tests of resilience. It is refused unless Options.AllowFaults is set.
+// Fault breaks calls on purpose, for tests of resilience. It is refused unless link.Config.AllowFaults is set.
 type Fault struct {
 	// Delay is the time to wait before the call is sent. Zero means none.
 	Delay time.Duration
@@ -146,6 +107,3 @@ type Fault struct {
 	// Percent is the percentage of the calls to break: more than 0, at most 100.
 	Percent Percent
 }
-
-// clip returns Off for every value below it, and v otherwise.
-func clip[T ~int | ~int8 | ~int64 | ~float64](v T) T { return max(v, Off) }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/internal/policy/limits"
+	"github.com/linkmesh/link/internal/policy/policytest"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -15,7 +17,7 @@ import (
 // TestParseSurvivesBombs checks that the cost of a hostile document is bounded by its size: Parse
 // must return an error, in time, for the shapes that are most expensive for parsers.
 func TestParseSurvivesBombs(t *testing.T) {
-	const size = topology.MaxDocument - 16
+	const size = limits.MaxDocument - 16
 	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
 	for name, text := range map[string]string{
 		"open brackets":   fill("["),
@@ -29,7 +31,7 @@ func TestParseSurvivesBombs(t *testing.T) {
 		"escapes":         `"` + fill(`\x41`) + `"`,
 		"directives":      fill("%a\n"),
 		"billion laughs":  "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nd: [*c,*c]\n",
-		"many services":   "version: link/v1\nservices: {" + manyServices(topology.MaxServices+1) + "}",
+		"many services":   "version: link/v1\nservices: {" + policytest.ManyServices(limits.MaxServices+1) + "}",
 		"control":         "version: link/v1\x00",
 		"next line":       "version: link/v1\u0085",
 		"half a sequence": "version: \xc3",

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/linkmesh/link/internal/policy/errtext"
 )
 
 // maxListed is the number of names that an error lists at most.
@@ -31,16 +33,7 @@ func meant(word string, known []string) string {
 	if len(known) == 1 {
 		return "; there is only " + known[0]
 	}
-	return "; there are " + listed(known, "and")
-}
-
-// listed returns "a, b and c".
-func listed(words []string, conjunction string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " " + conjunction + " " + words[last]
+	return "; there are " + errtext.List(known, "and")
 }
 
 // distance returns the Levenshtein distance of a and b in bytes. If one is longer than maxCompared and

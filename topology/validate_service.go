@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/codes"
+	"github.com/linkmesh/link/internal/policy/errtext"
+	"github.com/linkmesh/link/internal/policy/limits"
+	"github.com/linkmesh/link/internal/policy/reach"
 )
 
 // serviceCheck checks the entry of one service in a document; all holds all entries of the document.
@@ -23,65 +26,65 @@ type serviceCheck struct {
 }
 
 func (v serviceCheck) service(s Service) {
-	at := join(v.path, "subsets")
-	v.limit(at, "subsets", len(s.Subsets), MaxSubsets)
+	at := errtext.Path(v.path, "subsets")
+	v.limit(at, "subsets", len(s.Subsets), limits.MaxSubsets)
 	for _, name := range slices.Sorted(maps.Keys(s.Subsets)) {
 		v.subset(at, name, s.Subsets[name])
 	}
-	v.routes(join(v.path, "routes"), s.Routes)
-	v.failover(join(v.path, "failover"), s.Failover)
-	v.duration(join(v.path, "timeout"), s.Timeout)
-	v.retry(join(v.path, "retry"), s.Retry)
-	v.loadBalancing(join(v.path, "lb"), s.LB)
+	v.routes(errtext.Path(v.path, "routes"), s.Routes)
+	v.failover(errtext.Path(v.path, "failover"), s.Failover)
+	v.duration(errtext.Path(v.path, "timeout"), s.Timeout)
+	v.retry(errtext.Path(v.path, "retry"), s.Retry)
+	v.loadBalancing(errtext.Path(v.path, "lb"), s.LB)
 	if s.Outlier != nil {
-		v.outlier(join(v.path, "outlier"), *s.Outlier)
+		v.outlier(errtext.Path(v.path, "outlier"), *s.Outlier)
 	}
 	if s.Mirror != nil {
-		at := join(v.path, "mirror")
-		v.split(join(at, "to"), s.Mirror.To)
+		at := errtext.Path(v.path, "mirror")
+		v.split(errtext.Path(at, "to"), s.Mirror.To)
 		v.share(at, s.Mirror.Percent)
 	}
 	if s.Fault != nil {
-		v.fault(join(v.path, "fault"), *s.Fault)
+		v.fault(errtext.Path(v.path, "fault"), *s.Fault)
 	}
 }
 
 func (v serviceCheck) subset(path, name string, s Subset) {
-	at := join(path, name)
+	at := errtext.Path(path, name)
 	if reason := badSubset(name); reason != "" {
-		v.invalid(at, "%s cannot be the name of a subset: %s", clipped(name), reason)
+		v.invalid(at, "%s cannot be the name of a subset: %s", errtext.Quote(name), reason)
 		return
 	}
 	if s.Name != "" && s.Name != name {
-		v.invalid(at, "has the name %s; leave Subset.Name empty", clipped(s.Name))
+		v.invalid(at, "has the name %s; leave Subset.Name empty", errtext.Quote(s.Name))
 	}
 	if len(s.Tags)+len(s.Meta) == 0 {
 		v.invalid(at, `needs tags or meta; every instance is "any"`)
 	}
-	v.limit(at, "tags and pairs of meta", len(s.Tags)+len(s.Meta), MaxPairs)
+	v.limit(at, "tags and pairs of meta", len(s.Tags)+len(s.Meta), limits.MaxPairs)
 	for i, tag := range s.Tags {
-		tagAt := fmt.Sprintf("%s[%d]", join(at, "tags"), i)
-		switch reason := badText(tag, MaxName); {
+		tagAt := fmt.Sprintf("%s[%d]", errtext.Path(at, "tags"), i)
+		switch reason := badText(tag, limits.MaxName); {
 		case tag == "":
 			v.invalid(tagAt, "is empty")
 		case reason != "":
 			v.invalid(tagAt, "%s", reason)
 		case strings.Contains(tag, " "):
-			v.invalid(tagAt, "%s has a space; a list of tags is [v1, eu]", clipped(tag))
+			v.invalid(tagAt, "%s has a space; a list of tags is [v1, eu]", errtext.Quote(tag))
 		case slices.Contains(s.Tags[:i], tag):
-			v.invalid(tagAt, "%s is there twice", clipped(tag))
+			v.invalid(tagAt, "%s is there twice", errtext.Quote(tag))
 		}
 	}
-	v.pairs(join(at, "meta"), s.Meta)
+	v.pairs(errtext.Path(at, "meta"), s.Meta)
 }
 
 func (v serviceCheck) pairs(path string, pairs map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(pairs)) {
-		at := join(path, key)
-		if reason := badText(key, MaxName); key == "" || reason != "" {
+		at := errtext.Path(path, key)
+		if reason := badText(key, limits.MaxName); key == "" || reason != "" {
 			v.invalid(at, "the key %s", cmp.Or(reason, "is empty"))
 		}
-		if reason := badText(pairs[key], MaxValue); reason != "" {
+		if reason := badText(pairs[key], limits.MaxValue); reason != "" {
 			v.invalid(at, "%s", reason)
 		}
 	}
@@ -89,9 +92,9 @@ func (v serviceCheck) pairs(path string, pairs map[string]string) {
 
 // metaKey checks that s has the form "meta:<key>".
 func (v serviceCheck) metaKey(path, s string) {
-	key, ok := strings.CutPrefix(s, prefixMeta)
-	if reason := badText(key, MaxName); !ok || key == "" || reason != "" {
-		v.invalid(path, "is %s, want meta:<key>, the key of a pair of the call's metadata, such as meta:user-id", clipped(s))
+	key, ok := strings.CutPrefix(s, reach.MetaPrefix)
+	if reason := badText(key, limits.MaxName); !ok || key == "" || reason != "" {
+		v.invalid(path, "is %s, want meta:<key>, the key of a pair of the call's metadata, such as meta:user-id", errtext.Quote(s))
 	}
 }
 
@@ -99,9 +102,9 @@ func (v serviceCheck) metaKey(path, s string) {
 func (v serviceCheck) share(path string, p Percent) {
 	switch {
 	case p == 0:
-		v.invalid(join(path, "percent"), "is missing; want the share of the calls, such as 1%%")
+		v.invalid(errtext.Path(path, "percent"), "is missing; want the share of the calls, such as 1%%")
 	case !(p > 0 && p <= 100):
-		v.invalid(join(path, "percent"), "is %v, want more than 0%% to 100%%", p)
+		v.invalid(errtext.Path(path, "percent"), "is %v, want more than 0%% to 100%%", p)
 	}
 }
 
@@ -109,46 +112,46 @@ func (v serviceCheck) loadBalancing(path string, lb LoadBalancing) {
 	known := []string{string(P2C), string(RoundRobin), string(Hash)}
 	bad := lb.Policy != "" && !slices.Contains(known, string(lb.Policy))
 	if bad {
-		v.invalid(join(path, "policy"), "%s is not known%s", clipped(string(lb.Policy)), meant(string(lb.Policy), known))
+		v.invalid(errtext.Path(path, "policy"), "%s is not known%s", errtext.Quote(string(lb.Policy)), meant(string(lb.Policy), known))
 	}
-	if at := join(path, "key"); lb.Key != "" {
+	if at := errtext.Path(path, "key"); lb.Key != "" {
 		v.metaKey(at, lb.Key)
 		if lb.Policy != Hash && !bad {
 			v.invalid(at, "is for policy hash, but the policy is %s", cmp.Or(lb.Policy, P2C))
 		}
 	}
 	if lb.Panic != lb.Panic || lb.Panic > 100 {
-		v.invalid(join(path, "panic"), "is %v, want 0%% (off) to 100%%", lb.Panic)
+		v.invalid(errtext.Path(path, "panic"), "is %v, want 0%% (off) to 100%%", lb.Panic)
 	}
-	v.duration(join(path, "slow_start"), max(lb.SlowStart, 0))
-	if lb.Subset > MaxSubsetting {
-		v.add(ErrLimit, join(path, "subset"), "is %d, want at most %d; 0 switches it off", lb.Subset, MaxSubsetting)
+	v.duration(errtext.Path(path, "slow_start"), max(lb.SlowStart, 0))
+	if lb.Subset > limits.MaxSubsetting {
+		v.add(ErrLimit, errtext.Path(path, "subset"), "is %d, want at most %d; 0 switches it off", lb.Subset, limits.MaxSubsetting)
 	}
 	if lb.ZoneAware > On {
-		v.invalid(join(path, "zone_aware"), "is %d, want On, Off or 0", lb.ZoneAware)
+		v.invalid(errtext.Path(path, "zone_aware"), "is %d, want On, Off or 0", lb.ZoneAware)
 	}
 }
 
 func (v serviceCheck) outlier(path string, o Outlier) {
 	if o.Errors < 0 {
-		v.invalid(join(path, "errors"), "is %d, want 1 or more", o.Errors)
+		v.invalid(errtext.Path(path, "errors"), "is %d, want 1 or more", o.Errors)
 	}
 	for _, f := range []struct {
 		key   string
 		value time.Duration
 	}{{"interval", o.Interval}, {"eject", o.Eject}} {
-		v.duration(join(path, f.key), f.value)
+		v.duration(errtext.Path(path, f.key), f.value)
 	}
 	if o.Max != o.Max || o.Max > 100 {
-		v.invalid(join(path, "max"), "is %v, want 0%% (off) to 100%%", o.Max)
+		v.invalid(errtext.Path(path, "max"), "is %v, want 0%% (off) to 100%%", o.Max)
 	}
 }
 
 func (v serviceCheck) fault(path string, f Fault) {
-	v.duration(join(path, "delay"), f.Delay)
+	v.duration(errtext.Path(path, "delay"), f.Delay)
 	if f.Abort != "" {
-		if _, ok := CodeNumber(f.Abort); !ok {
-			v.invalid(join(path, "abort"), "%s is not a code%s", clipped(f.Abort), meant(f.Abort, codes.Names()))
+		if _, ok := codes.Number(f.Abort); !ok {
+			v.invalid(errtext.Path(path, "abort"), "%s is not a code%s", errtext.Quote(f.Abort), meant(f.Abort, codes.Names()))
 		}
 	}
 	if f.Delay == 0 && f.Abort == "" {
@@ -159,13 +162,13 @@ func (v serviceCheck) fault(path string, f Fault) {
 
 // split checks targets and their shares.
 func (v serviceCheck) split(path string, to Split) {
-	v.limit(path, "targets", len(to), MaxTargets)
+	v.limit(path, "targets", len(to), limits.MaxTargets)
 	sum, bad := 0, false
 	for _, target := range slices.Sorted(maps.Keys(to)) {
 		at := path
 		// A single target may be written without a share, and then has no path of its own.
 		if len(to) > 1 {
-			at = join(path, target)
+			at = errtext.Path(path, target)
 		}
 		v.target(at, target)
 		if share := to[target]; share < 0 || share > whole {
@@ -182,21 +185,21 @@ func (v serviceCheck) split(path string, to Split) {
 
 // target checks one target of a split.
 func (v serviceCheck) target(path, target string) {
-	if service, ok := strings.CutPrefix(target, prefixService); ok {
+	if service, ok := strings.CutPrefix(target, reach.ServicePrefix); ok {
 		v.serviceName(path, service)
 		return
 	}
-	if target == wordAny {
+	if target == reach.Any {
 		return
 	}
 	if _, ok := v.subsets[target]; ok {
 		return
 	}
-	if name, ok := strings.CutPrefix(target, prefixSubset); ok {
-		v.invalid(path, "is %s; a target is the name of the subset alone: %s", clipped(target), clipped(name))
+	if name, ok := strings.CutPrefix(target, reach.SubsetPrefix); ok {
+		v.invalid(path, "is %s; a target is the name of the subset alone: %s", errtext.Quote(target), errtext.Quote(name))
 		return
 	}
-	if isScope(target) {
+	if reach.IsScope(target) {
 		v.invalid(path, "%s is a word of failover lists, not a target", target)
 		return
 	}
@@ -208,37 +211,37 @@ func (v serviceCheck) noSubset(path, name string, target bool) {
 	known := slices.Collect(maps.Keys(v.subsets))
 	hint := meant(name, known)
 	if target {
-		if d := distance(name, wordAny); hint == "" && d < len(wordAny) {
-			hint = meant(name, []string{wordAny})
+		if d := distance(name, reach.Any); hint == "" && d < len(reach.Any) {
+			hint = meant(name, []string{reach.Any})
 		}
 		if hint == "" {
 			hint = "; another service is service:<name>"
 		}
 	}
-	v.invalid(path, "subset %s is not defined in %s%s", clipped(name), join(v.path, "subsets"), hint)
+	v.invalid(path, "subset %s is not defined in %s%s", errtext.Quote(name), errtext.Path(v.path, "subsets"), hint)
 }
 
 func (v serviceCheck) serviceName(path, name string) {
 	if reason := badService(name); reason != "" {
-		v.invalid(path, "%s cannot be the name of a service: %s", clipped(name), reason)
+		v.invalid(path, "%s cannot be the name of a service: %s", errtext.Quote(name), reason)
 	}
 }
 
 // failover checks the words of a failover list, and that each can be reached.
 func (v serviceCheck) failover(path string, list []string) {
-	v.limit(path, "entries", len(list), MaxFailover)
+	v.limit(path, "entries", len(list), limits.MaxFailover)
 	// wider is the word after which narrower ones are never reached.
 	wider := ""
 	for i, word := range list {
 		at := path + "[" + strconv.Itoa(i) + "]"
 		if slices.Contains(list[:i], word) {
-			v.invalid(at, "%s is there twice", clipped(word))
+			v.invalid(at, "%s is there twice", errtext.Quote(word))
 			continue
 		}
-		subset, isSubset := strings.CutPrefix(word, prefixSubset)
-		service, isService := strings.CutPrefix(word, prefixService)
+		subset, isSubset := strings.CutPrefix(word, reach.SubsetPrefix)
+		service, isService := strings.CutPrefix(word, reach.ServicePrefix)
 		switch {
-		case word == wordAny || isScope(word):
+		case word == reach.Any || reach.IsScope(word):
 			v.reached(at, list, i, wider)
 		case isService:
 			v.serviceName(at, service)
@@ -249,7 +252,7 @@ func (v serviceCheck) failover(path string, list []string) {
 		default:
 			v.unknownWord(at, word)
 		}
-		if word == wordAny || i == 0 && !isScope(word) || word == wordRegion && wider == "" {
+		if word == reach.Any || i == 0 && !reach.IsScope(word) || word == reach.Region && wider == "" {
 			wider = word
 		}
 	}
@@ -259,21 +262,19 @@ func (v serviceCheck) failover(path string, list []string) {
 func (v serviceCheck) reached(path string, list []string, i int, wider string) {
 	word := list[i]
 	switch {
-	case wider == "" || wider == wordRegion && word != wordZone:
-	case wider == wordAny || wider == wordRegion:
+	case wider == "" || wider == reach.Region && word != reach.Zone:
+	case wider == reach.Any || wider == reach.Region:
 		v.invalid(path, "%s is never reached: %s before it holds the same instances; put it first", word, wider)
 	default:
-		v.invalid(path, "%s is never reached: a list that begins with %s begins with the target everywhere; put it first", word, clipped(list[0]))
+		v.invalid(path, "%s is never reached: a list that begins with %s begins with the target everywhere; put it first", word, errtext.Quote(list[0]))
 	}
 }
 
 func (v serviceCheck) unknownWord(path, word string) {
 	const want = "want zone, region, dc, any, subset:<name> or service:<name>"
 	if _, ok := v.subsets[word]; ok {
-		v.invalid(path, "is %s, %s; did you mean %s?", clipped(word), want, clipped(prefixSubset+word))
+		v.invalid(path, "is %s, %s; did you mean %s?", errtext.Quote(word), want, errtext.Quote(reach.SubsetPrefix+word))
 		return
 	}
-	v.invalid(path, "is %s, %s", clipped(word), want)
+	v.invalid(path, "is %s, %s", errtext.Quote(word), want)
 }
-
-func isScope(word string) bool { return word == wordZone || word == wordRegion || word == wordDC }

@@ -8,19 +8,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/limits"
+	"github.com/linkmesh/link/internal/policy/policytest"
 	"github.com/linkmesh/link/topology"
 )
-
-// of returns a document with the single service orders.
-func of(s topology.Service) *topology.Document {
-	return &topology.Document{Services: map[string]topology.Service{"orders": s}}
-}
 
 func TestZeroDocumentsAreValid(t *testing.T) {
 	var none *topology.Document
 	for name, doc := range map[string]*topology.Document{
-		"nil": none, "zero": {}, "zero service": of(topology.Service{}), "zero route": of(topology.Service{Routes: []topology.Route{{}}}),
-		"zero outlier": of(topology.Service{Outlier: &topology.Outlier{}}),
+		"nil": none, "zero": {}, "zero service": policytest.Of(topology.Service{}), "zero route": policytest.Of(topology.Service{Routes: []topology.Route{{}}}),
+		"zero outlier": policytest.Of(topology.Service{Outlier: &topology.Outlier{}}),
 	} {
 		if err := doc.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -29,7 +27,7 @@ func TestZeroDocumentsAreValid(t *testing.T) {
 }
 
 func TestValidateRefuses(t *testing.T) {
-	long := strings.Repeat("x", topology.MaxName+1)
+	long := strings.Repeat("x", limits.MaxName+1)
 	many := func(n int) (list []string) {
 		for i := range n {
 			list = append(list, fmt.Sprint("w", i))
@@ -44,7 +42,7 @@ func TestValidateRefuses(t *testing.T) {
 		return m
 	}
 	split := topology.Split{}
-	for _, name := range many(topology.MaxTargets + 1) {
+	for _, name := range many(limits.MaxTargets + 1) {
 		split[name] = 0
 	}
 	split["w0"] = 100
@@ -58,7 +56,7 @@ func TestValidateRefuses(t *testing.T) {
 		{
 			"too many services", &topology.Document{Services: func() map[string]topology.Service {
 				m := map[string]topology.Service{}
-				for _, name := range many(topology.MaxServices + 1) {
+				for _, name := range many(limits.MaxServices + 1) {
 					m[name] = topology.Service{}
 				}
 				return m
@@ -66,16 +64,16 @@ func TestValidateRefuses(t *testing.T) {
 			topology.ErrLimit, "services: has 4097 services, want at most 4096",
 		},
 		{
-			"too many subsets", of(topology.Service{Subsets: subsets(topology.MaxSubsets + 1)}),
+			"too many subsets", policytest.Of(topology.Service{Subsets: subsets(limits.MaxSubsets + 1)}),
 			topology.ErrLimit, "services.orders.subsets: has 65 subsets, want at most 64",
 		},
 		{
-			"too many targets", of(topology.Service{Subsets: subsets(topology.MaxTargets + 1), Routes: []topology.Route{{To: split}}}),
+			"too many targets", policytest.Of(topology.Service{Subsets: subsets(limits.MaxTargets + 1), Routes: []topology.Route{{To: split}}}),
 			topology.ErrLimit, "services.orders.routes[0].to: has 17 targets, want at most 16",
 		},
 		{
-			"too many routes", of(topology.Service{Routes: func() (list []topology.Route) {
-				for _, name := range many(topology.MaxRoutes + 1) {
+			"too many routes", policytest.Of(topology.Service{Routes: func() (list []topology.Route) {
+				for _, name := range many(limits.MaxRoutes + 1) {
 					list = append(list, topology.Route{Match: topology.Match{Method: name}})
 				}
 				return list
@@ -83,8 +81,8 @@ func TestValidateRefuses(t *testing.T) {
 			topology.ErrLimit, "services.orders.routes: has 257 routes, want at most 256",
 		},
 		{
-			"too many failovers", of(topology.Service{Failover: func() (list []string) {
-				for _, name := range many(topology.MaxFailover + 1) {
+			"too many failovers", policytest.Of(topology.Service{Failover: func() (list []string) {
+				for _, name := range many(limits.MaxFailover + 1) {
 					list = append(list, "service:"+name)
 				}
 				return list
@@ -92,11 +90,11 @@ func TestValidateRefuses(t *testing.T) {
 			topology.ErrLimit, "services.orders.failover: has 17 entries, want at most 16",
 		},
 		{
-			"too many tags", of(topology.Service{Subsets: map[string]topology.Subset{"a": {Tags: many(topology.MaxPairs + 1)}}}),
+			"too many tags", policytest.Of(topology.Service{Subsets: map[string]topology.Subset{"a": {Tags: many(limits.MaxPairs + 1)}}}),
 			topology.ErrLimit, "services.orders.subsets.a: has 65 tags and pairs of meta, want at most 64",
 		},
 		{
-			"too many callers", of(topology.Service{Routes: []topology.Route{{Match: topology.Match{Caller: many(17)}}}}),
+			"too many callers", policytest.Of(topology.Service{Routes: []topology.Route{{Match: topology.Match{Caller: many(17)}}}}),
 			topology.ErrLimit, "services.orders.routes[0].match.caller: has 17 callers, want at most 16",
 		},
 		{
@@ -104,19 +102,19 @@ func TestValidateRefuses(t *testing.T) {
 			topology.ErrInvalid, "want at most 255 bytes",
 		},
 		{
-			"a long subset", of(topology.Service{Subsets: map[string]topology.Subset{long: {Tags: []string{"a"}}}}),
+			"a long subset", policytest.Of(topology.Service{Subsets: map[string]topology.Subset{long: {Tags: []string{"a"}}}}),
 			topology.ErrInvalid, "want at most 255 bytes",
 		},
 		{
-			"a long tag", of(topology.Service{Subsets: map[string]topology.Subset{"a": {Tags: []string{long}}}}),
+			"a long tag", policytest.Of(topology.Service{Subsets: map[string]topology.Subset{"a": {Tags: []string{long}}}}),
 			topology.ErrInvalid, "services.orders.subsets.a.tags[0]: want at most 255 bytes, has 256",
 		},
 		{
-			"a named subset", of(topology.Service{Subsets: map[string]topology.Subset{"a": {Name: "b", Tags: []string{"x"}}}}),
+			"a named subset", policytest.Of(topology.Service{Subsets: map[string]topology.Subset{"a": {Name: "b", Tags: []string{"x"}}}}),
 			topology.ErrInvalid, `services.orders.subsets.a: has the name "b"; leave Subset.Name empty`,
 		},
 		{
-			"an escape sequence", of(topology.Service{Subsets: map[string]topology.Subset{"a": {Meta: map[string]string{"k": "\x1b[2J"}}}}),
+			"an escape sequence", policytest.Of(topology.Service{Subsets: map[string]topology.Subset{"a": {Meta: map[string]string{"k": "\x1b[2J"}}}}),
 			topology.ErrInvalid, "services.orders.subsets.a.meta.k: has a character that is not printable",
 		},
 		{
@@ -124,15 +122,15 @@ func TestValidateRefuses(t *testing.T) {
 			topology.ErrInvalid, "defaults.timeout: is -1ns, want no negative time",
 		},
 		{
-			"a long slow start", of(topology.Service{LB: topology.LoadBalancing{SlowStart: 25 * time.Hour}}),
+			"a long slow start", policytest.Of(topology.Service{LB: topology.LoadBalancing{SlowStart: 25 * time.Hour}}),
 			topology.ErrLimit, "services.orders.lb.slow_start: is 25h0m0s, want at most 24h0m0s",
 		},
 		{
-			"no number for panic", of(topology.Service{LB: topology.LoadBalancing{Panic: topology.Percent(math.NaN())}}),
+			"no number for panic", policytest.Of(topology.Service{LB: topology.LoadBalancing{Panic: topology.Percent(math.NaN())}}),
 			topology.ErrInvalid, "services.orders.lb.panic: is NaN%, want 0% (off) to 100%",
 		},
 		{
-			"no number for ejections", of(topology.Service{Outlier: &topology.Outlier{Max: topology.Percent(math.Inf(1))}}),
+			"no number for ejections", policytest.Of(topology.Service{Outlier: &topology.Outlier{Max: topology.Percent(math.Inf(1))}}),
 			topology.ErrInvalid, "services.orders.outlier.max: is +Inf%, want 0% (off) to 100%",
 		},
 		{
@@ -140,19 +138,19 @@ func TestValidateRefuses(t *testing.T) {
 			topology.ErrInvalid, "defaults.retry.budget: is NaN%, want more than 0% to 100%",
 		},
 		{
-			"no number for a mirror", of(topology.Service{Mirror: &topology.Mirror{Percent: topology.Percent(math.NaN())}}),
+			"no number for a mirror", policytest.Of(topology.Service{Mirror: &topology.Mirror{Percent: topology.Percent(math.NaN())}}),
 			topology.ErrInvalid, "services.orders.mirror.percent: is NaN%, want more than 0% to 100%",
 		},
 		{
-			"shares that only add up below zero", of(topology.Service{Routes: []topology.Route{{To: topology.Split{"any": 150, "service:b": -50}}}}),
+			"shares that only add up below zero", policytest.Of(topology.Service{Routes: []topology.Route{{To: topology.Split{"any": 150, "service:b": -50}}}}),
 			topology.ErrInvalid, "services.orders.routes[0].to.any: has a share of 150, want 0 to 100",
 		},
 		{
-			"an unknown switch", of(topology.Service{LB: topology.LoadBalancing{ZoneAware: 2}}),
+			"an unknown switch", policytest.Of(topology.Service{LB: topology.LoadBalancing{ZoneAware: 2}}),
 			topology.ErrInvalid, "services.orders.lb.zone_aware: is 2, want On, Off or 0",
 		},
 		{
-			"no errors", of(topology.Service{Outlier: &topology.Outlier{Errors: -1}}),
+			"no errors", policytest.Of(topology.Service{Outlier: &topology.Outlier{Errors: -1}}),
 			topology.ErrInvalid, "services.orders.outlier.errors: is -1, want 1 or more",
 		},
 	} {
@@ -161,7 +159,7 @@ func TestValidateRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, test.kind) {
 				t.Errorf("got %v\nwant %v with %q", err, test.kind, test.want)
 			}
-			if _, cerr := topology.Compile(topology.Options{}, topology.Layer{Document: test.doc, Trusted: true}); cerr == nil {
+			if _, cerr := policy.Compile(policy.Options{}, policy.Layer{Document: test.doc, Trusted: true}); cerr == nil {
 				t.Error("Compile took it")
 			}
 		})
@@ -178,7 +176,7 @@ func TestErrorNamesFileLineAndField(t *testing.T) {
 		t.Errorf("got %+v", fe)
 	}
 	var code *topology.FieldError
-	err = of(topology.Service{Failover: []string{"x"}}).Validate()
+	err = policytest.Of(topology.Service{Failover: []string{"x"}}).Validate()
 	if !errors.As(err, &code) || code.Line != 0 || strings.HasPrefix(err.Error(), ":") {
 		t.Errorf("a document made in Go has no lines: %v", err)
 	}
@@ -189,9 +187,9 @@ func TestAllProblemsAreReported(t *testing.T) {
 	for i := range routes {
 		routes[i] = topology.Route{Match: topology.Match{Method: fmt.Sprint("m", i)}, To: topology.Split{"blue": 100}}
 	}
-	err := of(topology.Service{Routes: routes}).Validate()
+	err := policytest.Of(topology.Service{Routes: routes}).Validate()
 	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || len(joined.Unwrap()) != topology.MaxProblems+1 {
+	if !ok || len(joined.Unwrap()) != limits.MaxProblems+1 {
 		t.Fatalf("got %v", err)
 	}
 	if !strings.HasSuffix(err.Error(), "and 10 more problems") {
@@ -221,7 +219,7 @@ func TestNamesAreSuggestedOrListed(t *testing.T) {
 		{long + "y", subsets(long), "; there is only " + long},
 		{"xy", subsets("ab"), "; there is only ab"},
 	} {
-		err := of(topology.Service{Subsets: test.subsets, Failover: []string{"subset:" + test.word}}).Validate()
+		err := policytest.Of(topology.Service{Subsets: test.subsets, Failover: []string{"subset:" + test.word}}).Validate()
 		if err == nil || !strings.HasSuffix(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want ...%s", test.word, err, test.want)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
 )
@@ -66,7 +67,7 @@ func (m *mallory) identity(name string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return security.ClientTLS(source, id), nil
+	return mtls.Client(source, id, mtls.Protocol), nil
 }
 
 // quicConfig returns a configuration with a fixed stream receive window of window bytes.

@@ -12,7 +12,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/internal/mtls"
 )
 
 // hostileChain returns the TLS configuration of a stranger. Its chain is a leaf
@@ -40,7 +40,7 @@ func hostileChain() (*tls.Config, error) {
 		return nil, err
 	}
 	shown := tls.Certificate{PrivateKey: key, Certificate: [][]byte{der}}
-	for i := range security.MaxChainCertificates - 1 {
+	for i := range mtls.MaxChainCertificates - 1 {
 		ca := template(int64(i + 1))
 		ca.Subject, ca.IsCA, ca.KeyUsage = maze.Subject, true, x509.KeyUsageCertSign
 		ca.DNSNames = []string{fmt.Sprintf("d%d.test", i)}
@@ -50,7 +50,7 @@ func hostileChain() (*tls.Config, error) {
 		shown.Certificate = append(shown.Certificate, der)
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, NextProtos: []string{security.Protocol}, ServerName: "orders",
+		MinVersion: tls.VersionTLS13, NextProtos: []string{mtls.Protocol}, ServerName: "orders",
 		InsecureSkipVerify:   true, //nolint:gosec // an attacker checks nobody
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &shown, nil },
 	}, nil

@@ -15,7 +15,7 @@ import (
 
 // checkNotes explains the check to readers of Consul's UI.
 var checkNotes = fmt.Sprintf("The process renews this check every %v, by itself. Without that for %v its instance gets no calls from link; "+ //nolint:gochecknoglobals // a constant
-	"without it for %v more Consul removes the instance.", HeartbeatEvery, CheckTTL, DeregisterAfter)
+	"without it for %v more Consul removes the instance.", heartbeatEvery, checkTTL, deregisterAfter)
 
 // checkOutput returns the output of the check in Consul's UI: which process is alive, and where.
 // It never changes for one process, because each change of an output is a write to the servers. If
@@ -103,7 +103,7 @@ func (c *client) put(ctx context.Context, what string, reg *api.AgentServiceRegi
 // beat renews the check of the service. A failure of kind missing means that the agent does not know
 // the check.
 func (c *client) beat(ctx context.Context, what string, g *registration) error {
-	p := errand{what: what, needs: writeRule(g.query.Service), time: HeartbeatEvery}
+	p := errand{what: what, needs: writeRule(g.query.Service), time: heartbeatEvery}
 	x, err := c.call(ctx, p, func(ctx context.Context) error {
 		o := (&api.QueryOptions{}).WithContext(ctx)
 		return c.api.Agent().UpdateTTLOpts(checkID(g.id, g.owner), checkOutput(g.in), api.HealthPassing, o)

@@ -122,7 +122,7 @@ type answer struct {
 // ask queries service q. If there are too many members, those in known are kept first.
 func (c *client) ask(ctx context.Context, q discovery.Query, ask question, known []member) (answer, error) {
 	var raw []json.RawMessage
-	p := errand{what: "look up " + q.String() + ask.where(), needs: readRule, limit: MaxAnswer}
+	p := errand{what: "look up " + q.String() + ask.where(), needs: readRule, limit: maxAnswer}
 	x, pos, err := c.query(ctx, p, "/v1/health/service/"+url.PathEscape(q.Service), instanceFilter(q.Normalized().Namespace), ask, func() any {
 		raw = nil
 		return &raw

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// policyBlocking is the number of the MaxBlocking slots that policy watches may use.
+	// policyBlocking is the number of the maxBlocking slots that policy watches may use.
 	policyBlocking = 8
 
 	// busyPause is the minimum time for which all watches stop querying an overloaded agent. They
@@ -40,7 +40,7 @@ type budget struct {
 }
 
 func newBudget() *budget {
-	return &budget{limit: MaxBlocking, waiting: make(map[*context.CancelFunc]struct{})}
+	return &budget{limit: maxBlocking, waiting: make(map[*context.CancelFunc]struct{})}
 }
 
 // patience returns a context for one query. An overload of the agent cancels it, because a blocking
@@ -63,7 +63,7 @@ func (b *budget) patience(ctx context.Context) (_ context.Context, end func()) {
 func (b *budget) hold(held, policy bool, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.limit < MaxBlocking && now.Sub(b.grown) >= budgetGrows {
+	for b.limit < maxBlocking && now.Sub(b.grown) >= budgetGrows {
 		b.limit++
 		b.grown = b.grown.Add(budgetGrows)
 	}

@@ -19,7 +19,7 @@ const (
 
 	// writers is the number of connections for heartbeats, registrations and the like.
 	writers     = 8
-	maxConns    = MaxBlocking + pollers + writers
+	maxConns    = maxBlocking + pollers + writers
 	dialTimeout = 5 * time.Second
 	idleTimeout = 90 * time.Second
 	maxHeader   = 64 << 10

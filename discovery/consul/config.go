@@ -39,7 +39,7 @@ type Config struct {
 	// Token is set.
 	TokenFile string
 
-	// Datacenters are followed in addition to the agent's own. At most MaxDatacenters.
+	// Datacenters are followed in addition to the agent's own. At most 16.
 	Datacenters []string
 
 	// StateDir is where the last known instances and routing policies are kept for a start without
@@ -77,8 +77,8 @@ func invalid(field, value, reason string) error {
 const datacenterName = `^[A-Za-z0-9_-]{1,64}$`
 
 func (c Config) validate() error {
-	if len(c.Datacenters) > MaxDatacenters {
-		return fmt.Errorf("%w: Datacenters: %d names, want at most %d", ErrInvalidConfig, len(c.Datacenters), MaxDatacenters)
+	if len(c.Datacenters) > maxDatacenters {
+		return fmt.Errorf("%w: Datacenters: %d names, want at most %d", ErrInvalidConfig, len(c.Datacenters), maxDatacenters)
 	}
 	name := regexp.MustCompile(datacenterName)
 	for i, dc := range c.Datacenters {

@@ -96,7 +96,7 @@ func TestConfigNamesTheWrongValue(t *testing.T) {
 		"port 0":                 {Config{Address: "http://localhost:0"}, nil, "from 1 to 65535"},
 		"user in address":        {Config{Address: "http://me:s3cr3t@host"}, nil, "CONSUL_HTTP_AUTH"},
 		"datacenter":             {Config{Datacenters: []string{"dc1", "a/b"}}, nil, `Datacenters[1] "a/b"`},
-		"datacenters":            {Config{Datacenters: make([]string, MaxDatacenters+1)}, nil, "17 names"},
+		"datacenters":            {Config{Datacenters: make([]string, maxDatacenters+1)}, nil, "17 names"},
 		"token file":             {Config{TokenFile: missing}, nil, missing},
 		"token file in env":      {Config{}, map[string]string{"CONSUL_HTTP_TOKEN_FILE": missing}, "CONSUL_HTTP_TOKEN_FILE"},
 		"empty token file":       {Config{TokenFile: empty}, nil, "is empty"},

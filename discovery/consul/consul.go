@@ -29,7 +29,7 @@
 // answers that ACLs have filtered leave the last known instances in place, marked Stale with a
 // reason. An answer that lacks known instances is doubtful if it comes from a cluster without a
 // leader, if the index went backwards, or if the agent was just unreachable. It is accepted once it
-// has lasted for [DoubtTime]. All other answers are delivered at once. The last known instances are
+// has lasted for 30 s. All other answers are delivered at once. The last known instances are
 // also kept on disk, for a start without Consul; see [Config.StateDir].
 //
 // The same holds for policies: one that was known, now or in an earlier run of the last 90 days,
@@ -38,7 +38,7 @@
 // Each datacenter is followed separately, so one that fails freezes only its own instances.
 //
 // A registration that the agent has forgotten is restored within 15 s of the agent's return. A
-// process that dies without closing is gone [CheckTTL] after its last heartbeat.
+// process that dies without closing is gone 15 s after its last heartbeat.
 //
 // IDs: the agent keeps one service per ID and the last writer wins; there is no compare-and-set.
 // Register therefore looks up the ID before and after it writes, which rejects every ID that is in
@@ -56,11 +56,21 @@
 // watched service or tag and datacenter, one per watched policy and one that writes files. Close
 // waits for them. An unused Registry has no goroutines.
 //
-// At most [MaxBlocking] watches of services, tags and policies use blocking queries at a time. The
-// others poll every [PollEvery] over a few shared connections, so that 2,000 watched services use 40
+// At most 24 watches of services, tags and policies use blocking queries at a time. The
+// others poll every 5 s over a few shared connections, so that 2,000 watched services use 40
 // of the 200 connections that an agent allows per client address (http_max_conns_per_client). At
 // most 8 of the blocking queries are for policies. Other policies are polled every 15 s, plus or
 // minus 20 percent, so that a change is seen within 18 s.
+//
+// # Limits
+//
+// An instance sends a heartbeat every 5 s, plus or minus 10 percent, and compares its entry with the
+// agent's once a minute. It is out after 15 s without a heartbeat, and the agent removes it after 10 min
+// more. Close waits for the agent for 2 s at most.
+//
+// A Registry has at most 16,384 open registrations, 10,000 watches of policies and 16 datacenters
+// beside the agent's own. An answer about one service or tag is at most 32 MiB, and a file of the state
+// directory at most 16 MiB.
 //
 // # Errors
 //
@@ -97,46 +107,46 @@ var (
 
 // Timing of registrations.
 const (
-	// CheckTTL is the time without a heartbeat after which an instance is out.
-	CheckTTL = 15 * time.Second
+	// checkTTL is the time without a heartbeat after which an instance is out.
+	checkTTL = 15 * time.Second
 
-	// HeartbeatEvery is the interval of heartbeats, plus or minus 10 percent.
-	HeartbeatEvery = 5 * time.Second
+	// heartbeatEvery is the interval of heartbeats, plus or minus 10 percent.
+	heartbeatEvery = 5 * time.Second
 
-	// VerifyEvery is how often a registration is compared with the agent's entry.
-	VerifyEvery = time.Minute
+	// verifyEvery is how often a registration is compared with the agent's entry.
+	verifyEvery = time.Minute
 
-	// DeregisterAfter is the time after which the agent removes an instance that is out.
-	DeregisterAfter = 10 * time.Minute
+	// deregisterAfter is the time after which the agent removes an instance that is out.
+	deregisterAfter = 10 * time.Minute
 
-	// CloseTime is the longest that Close waits for the agent.
-	CloseTime = 2 * time.Second
+	// closeTime is the longest that Close waits for the agent.
+	closeTime = 2 * time.Second
 )
 
 // Limits and timing of watches.
 const (
-	// MaxBlocking is the number of watches of one Registry that use blocking queries.
-	MaxBlocking = 24
+	// maxBlocking is the number of watches of one Registry that use blocking queries.
+	maxBlocking = 24
 
-	// PollEvery is the interval between the queries of every further watch, plus or minus 20 percent.
-	PollEvery = 5 * time.Second
+	// pollEvery is the interval between the queries of every further watch, plus or minus 20 percent.
+	pollEvery = 5 * time.Second
 
-	// DoubtTime is how long a doubtful answer that lacks known instances must last to be accepted.
-	DoubtTime = 30 * time.Second
+	// doubtTime is how long a doubtful answer that lacks known instances must last to be accepted.
+	doubtTime = 30 * time.Second
 )
 
 // Limits of a Registry.
 const (
-	// MaxRegistrations is the maximum number of open registrations of one Registry.
-	MaxRegistrations = discovery.MaxInstances
+	// maxRegistrations is the maximum number of open registrations of one Registry.
+	maxRegistrations = discovery.MaxInstances
 
-	// MaxDatacenters is the maximum length of Config.Datacenters.
-	MaxDatacenters = 16
+	// maxDatacenters is the maximum length of Config.Datacenters.
+	maxDatacenters = 16
 
-	// MaxAnswer is the maximum size of an answer about one service or tag in bytes. 2,000 instances
+	// maxAnswer is the maximum size of an answer about one service or tag in bytes. 2,000 instances
 	// take about 4 MiB, unless they are large.
-	MaxAnswer = 32 << 20
+	maxAnswer = 32 << 20
 
-	// MaxStateFile is the maximum size of a file in the state directory in bytes.
-	MaxStateFile = 16 << 20
+	// maxStateFile is the maximum size of a file in the state directory in bytes.
+	maxStateFile = 16 << 20
 )

@@ -51,7 +51,7 @@ func TestAnAgentRestartedEmptyIsDoubtedForAWhile(t *testing.T) {
 		if s := newest(t, ch); show(s) != "orders-1 orders-2 orders-3 stale" || !strings.Contains(s.Reason, "lost its state") {
 			t.Errorf("new instances must be seen beside those held: %s, reason %q", show(s), s.Reason)
 		}
-		settle(DoubtTime)
+		settle(doubtTime)
 		if got := show(newest(t, ch)); got != "orders-3" {
 			t.Errorf("after the doubt: %s", got)
 		}
@@ -89,7 +89,7 @@ func TestAnIndexThatGoesBackwardsIsDoubted(t *testing.T) {
 		if got := show(newest(t, ch)); got != "orders-1 orders-2 orders-3 stale" {
 			t.Errorf("with a lower index: %s\n%s", got, log)
 		}
-		settle(DoubtTime + time.Second)
+		settle(doubtTime + time.Second)
 		if got := show(newest(t, ch)); got != "orders-1 orders-2" {
 			t.Errorf("when it has stood: %s", got)
 		}
@@ -161,7 +161,7 @@ func TestNoLeaderMeansNoRemoval(t *testing.T) {
 		}
 		a.setFault(nil)
 		a.remove("orders-2")
-		settle(DoubtTime + 2*doubtEvery)
+		settle(doubtTime + 2*doubtEvery)
 		if got := show(newest(t, ch)); got != "orders-1" {
 			t.Errorf("with a leader again: %s", got)
 		}

@@ -70,7 +70,7 @@ func TestOfTwoThatRaceThroughTheOverwrittenOneKnows(t *testing.T) {
 				// The winner finds nothing, as if it had looked before the loser registered.
 				a.forget()
 				h := register(t, winner, in)
-				settle(2 * HeartbeatEvery)
+				settle(2 * heartbeatEvery)
 				if n := log.lines("another process has registered"); n != 1 || strings.Contains(winnerLog.String(), "another") {
 					t.Errorf("loser's log:\n%s\nwinner's:\n%s", log, winnerLog)
 				}
@@ -163,14 +163,14 @@ func TestALostIDIsTakenUpAgainWhenItIsFree(t *testing.T) {
 		register(t, loser, instance("orders-1"))
 		a.forget()
 		h := register(t, winner, instance("orders-1"))
-		settle(2 * HeartbeatEvery)
+		settle(2 * heartbeatEvery)
 		if err := h.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if got := a.ids(); len(got) != 0 {
 			t.Fatalf("after the winner's end: %q", got)
 		}
-		settle(2 * HeartbeatEvery)
+		settle(2 * heartbeatEvery)
 		if got := a.ids(); len(got) != 1 {
 			t.Error("the loser does not announce itself again")
 		}

@@ -53,7 +53,7 @@ func TestAnIllRegistryNeverEmptiesASet(t *testing.T) {
 		"an object":      {status(200, `{}`), "a JSON object in a wrong place"},
 		"null":           {status(200, `null`), "no list"},
 		"too many bytes": {func(w http.ResponseWriter, _ *http.Request) bool {
-			w.Header().Set("Content-Length", strconv.Itoa(MaxAnswer+1))
+			w.Header().Set("Content-Length", strconv.Itoa(maxAnswer+1))
 			_, _ = w.Write([]byte("["))
 			return true
 		}, "too large"},
@@ -151,7 +151,7 @@ func TestAnOverloadedAgentIsLeftAlone(t *testing.T) {
 		a := newAgent(t)
 		a.add(t, instance("orders-1"))
 		r, _ := a.registry(t, Config{})
-		watches := make([]<-chan discovery.Snapshot, MaxBlocking)
+		watches := make([]<-chan discovery.Snapshot, maxBlocking)
 		for i := range watches {
 			var err error
 			if watches[i], err = r.Watch(t.Context(), discovery.Query{Service: "orders", Namespace: "n" + strconv.Itoa(i)}); err != nil {
@@ -173,12 +173,12 @@ func TestAnOverloadedAgentIsLeftAlone(t *testing.T) {
 			defer r.budget.mu.Unlock()
 			return r.budget.used
 		}
-		if n := used(); n < 1 || n > MaxBlocking/2+1 {
-			t.Errorf("%d watches wait in the agent soon after 429, want about %d", n, MaxBlocking/2)
+		if n := used(); n < 1 || n > maxBlocking/2+1 {
+			t.Errorf("%d watches wait in the agent soon after 429, want about %d", n, maxBlocking/2)
 		}
-		settle(MaxBlocking * budgetGrows)
-		if n := used(); n != MaxBlocking {
-			t.Errorf("%d watches wait in the agent long after 429, want %d", n, MaxBlocking)
+		settle(maxBlocking * budgetGrows)
+		if n := used(); n != maxBlocking {
+			t.Errorf("%d watches wait in the agent long after 429, want %d", n, maxBlocking)
 		}
 	})
 }

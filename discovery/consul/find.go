@@ -13,12 +13,12 @@ import (
 
 // findPace limits the query rate of a tag watch: every registration in the datacenter wakes it, and
 // makes the server scan all of them.
-const findPace = PollEvery
+const findPace = pollEvery
 
 // Find implements discovery.Finder. It does not block: the first list comes when Consul has answered
 // or failed. A service that gets the tag is seen at once or, if something else was registered in the
 // datacenter just before, about a second later. Under sustained registrations, and for watches
-// beyond [MaxBlocking], it takes up to [PollEvery], plus or minus 20 percent.
+// beyond the first 24, it takes up to 5 s, plus or minus 20 percent.
 //
 // Consul selects the services with a filter that exists since 1.14. Answers of older versions are
 // filtered here, where namespaces cannot be told apart. The list is not kept on disk.
@@ -101,7 +101,7 @@ func (f *finder) attr() (key string, value any) { return "tag", f.q }
 // askTag queries which services have an instance that q selects.
 func (c *client) askTag(ctx context.Context, q discovery.TagQuery, ask question, known []member) (answer, error) {
 	var raw map[string][]string
-	p := errand{what: "find the services with tag " + q.String() + ask.where(), needs: readRule, limit: MaxAnswer}
+	p := errand{what: "find the services with tag " + q.String() + ask.where(), needs: readRule, limit: maxAnswer}
 	x, pos, err := c.query(ctx, p, "/v1/catalog/services", tagFilter(q), ask, func() any {
 		raw = nil
 		return &raw

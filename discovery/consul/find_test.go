@@ -175,7 +175,7 @@ func TestAnIllRegistryWithdrawsNoName(t *testing.T) {
 		settle(time.Minute)
 		a.forget()
 		a.down(false)
-		settle(DoubtTime - time.Second)
+		settle(doubtTime - time.Second)
 		quiet(t, ch, "a Consul that restarted with nothing")
 		settle(time.Minute)
 		lists(t, ch)

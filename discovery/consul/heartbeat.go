@@ -26,7 +26,7 @@ func (g *registration) keep(ctx context.Context) {
 	var last kind
 	// The first round verifies, because another process may have written after announce returned.
 	var verify time.Time
-	wait := around(HeartbeatEvery, 0.1)
+	wait := around(heartbeatEvery, 0.1)
 	for backoff.Sleep(ctx, wait) == nil {
 		select {
 		case <-g.turn:
@@ -42,7 +42,7 @@ func (g *registration) keep(ctx context.Context) {
 			if failures > 0 {
 				g.r.lines.Info("consul registry: heartbeats arrive again", "id", g.id, "service", g.query)
 			}
-			failures, last, wait = 0, "", around(HeartbeatEvery, 0.1)
+			failures, last, wait = 0, "", around(heartbeatEvery, 0.1)
 			continue
 		}
 		failures++
@@ -58,7 +58,7 @@ func (g *registration) keep(ctx context.Context) {
 		if what != last {
 			last = what
 			g.r.lines.Warn("consul registry: heartbeat failed; Consul takes the instance out unless one succeeds",
-				"id", g.id, "service", g.query, "within", CheckTTL, "reason", err)
+				"id", g.id, "service", g.query, "within", checkTTL, "reason", err)
 		}
 	}
 }
@@ -70,7 +70,7 @@ func (g *registration) round(ctx context.Context, verify *time.Time) error {
 		if err := g.verify(ctx); err != nil {
 			return err
 		}
-		*verify = now.Add(around(VerifyEvery, 0.1))
+		*verify = now.Add(around(verifyEvery, 0.1))
 		if g.lost {
 			return nil
 		}

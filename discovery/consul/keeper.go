@@ -59,16 +59,16 @@ func (k *keeper) judge(fresh []member, s signs, now time.Time) verdict {
 		return verdict{believed: true}
 	case s.leaderless:
 		k.doubt = now
-		return verdict{why: "Consul has no leader, and instances are missing from its answer", recheck: DoubtTime}
+		return verdict{why: "Consul has no leader, and instances are missing from its answer", recheck: doubtTime}
 	case s.backwards, k.doubt.IsZero() && k.shaken && 2*lost > len(k.known):
 		k.doubt = now
-	case k.doubt.IsZero(), now.Sub(k.doubt) >= DoubtTime:
+	case k.doubt.IsZero(), now.Sub(k.doubt) >= doubtTime:
 		k.believe(fresh, now)
 		return verdict{believed: true}
 	}
 	return verdict{
 		why:     "Consul seems to have lost its state: instances are missing from its answer",
-		recheck: DoubtTime - now.Sub(k.doubt),
+		recheck: doubtTime - now.Sub(k.doubt),
 	}
 }
 

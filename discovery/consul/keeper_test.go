@@ -40,7 +40,7 @@ func TestWhatIsBelieved(t *testing.T) {
 		"loss with a lower index, after a while": {
 			{answer: "a b", believed: true},
 			{answer: "a", signs: back},
-			{after: DoubtTime - 1, answer: "a"},
+			{after: doubtTime - 1, answer: "a"},
 			{after: 1, answer: "a", believed: true},
 		},
 		"loss that was made up for": {
@@ -52,15 +52,15 @@ func TestWhatIsBelieved(t *testing.T) {
 		"each lower index begins anew": {
 			{answer: "a b", believed: true},
 			{answer: "a", signs: back},
-			{after: DoubtTime - 1, answer: "a", signs: back},
-			{after: DoubtTime - 1, answer: "a"},
+			{after: doubtTime - 1, answer: "a", signs: back},
+			{after: doubtTime - 1, answer: "a"},
 			{after: 1, answer: "a", believed: true},
 		},
 		"loss without a leader, never": {
 			{answer: "a b", believed: true},
 			{after: time.Hour, answer: "a", signs: headless},
 			{after: time.Hour, answer: "a", signs: headless},
-			{after: DoubtTime - 1, answer: "a"},
+			{after: doubtTime - 1, answer: "a"},
 			{after: 1, answer: "a", believed: true},
 		},
 		"what is hidden, never": {
@@ -72,7 +72,7 @@ func TestWhatIsBelieved(t *testing.T) {
 			{answer: "a b c", believed: true},
 			{fail: true},
 			{answer: "a"},
-			{after: DoubtTime, answer: "a", believed: true},
+			{after: doubtTime, answer: "a", believed: true},
 		},
 		"half gone after the agent was away": {
 			{answer: "a b", believed: true},
@@ -83,9 +83,9 @@ func TestWhatIsBelieved(t *testing.T) {
 			{answer: "a b c", believed: true},
 			{fail: true},
 			{answer: ""},
-			{after: DoubtTime - 1, fail: true},
+			{after: doubtTime - 1, fail: true},
 			{after: 1, answer: ""},
-			{after: DoubtTime - 1, answer: "", believed: true},
+			{after: doubtTime - 1, answer: "", believed: true},
 		},
 	} {
 		var k keeper
@@ -103,7 +103,7 @@ func TestWhatIsBelieved(t *testing.T) {
 			if v.believed && !k.at.Equal(now) {
 				t.Errorf("%s, step %d: At %v, want %v", name, i+1, k.at, now)
 			}
-			if v.recheck < 0 || v.recheck > DoubtTime {
+			if v.recheck < 0 || v.recheck > doubtTime {
 				t.Errorf("%s, step %d: recheck in %v", name, i+1, v.recheck)
 			}
 		}

@@ -39,9 +39,9 @@ func TestTwoThousandServicesShareFewConnections(t *testing.T) {
 		settle(10 * time.Second)
 		a.count("")
 		const polls = 3
-		settle(polls * PollEvery)
+		settle(polls * pollEvery)
 		n := a.count("cached")
-		if want := polls * (services - MaxBlocking); n < want*9/10 || n > want*11/10 {
+		if want := polls * (services - maxBlocking); n < want*9/10 || n > want*11/10 {
 			t.Errorf("%d polls, want about %d", n, want)
 		}
 		a.ln.mu.Lock()
@@ -53,9 +53,9 @@ func TestTwoThousandServicesShareFewConnections(t *testing.T) {
 		in := instance("s-1")
 		in.Service = "s-" + strconv.Itoa(services-1)
 		a.add(t, in)
-		settle(PollEvery * 6 / 5)
+		settle(pollEvery * 6 / 5)
 		if got := show(newest(t, watches[services-1])); got != "s-1" {
-			t.Errorf("a polled service after %v: %s", PollEvery, got)
+			t.Errorf("a polled service after %v: %s", pollEvery, got)
 		}
 	})
 }

@@ -29,7 +29,7 @@ func (r *Registry) Services(ctx context.Context, namespace string) ([]string, er
 // askServices queries the names of the services of a namespace.
 func (c *client) askServices(ctx context.Context, namespace string) ([]string, error) {
 	var raw map[string][]string
-	p := errand{what: "list the services of namespace " + namespace, needs: readRule, limit: MaxAnswer}
+	p := errand{what: "list the services of namespace " + namespace, needs: readRule, limit: maxAnswer}
 	_, _, err := c.query(ctx, p, "/v1/catalog/services", namespaceFilter(namespace), question{}, func() any {
 		raw = nil
 		return &raw

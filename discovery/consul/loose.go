@@ -22,7 +22,7 @@ func (r *Registry) keepOwner(id, owner string) {
 		oldest := r.looseIDs[0]
 		r.dropLooseLocked(oldest)
 		r.lines.Warn("consul registry: too many instances could not be withdrawn; the oldest is forgotten, and its ID counts as another's until Consul has seen that its heartbeats have ended",
-			"id", oldest, "limit", maxLoose, "within", CheckTTL)
+			"id", oldest, "limit", maxLoose, "within", checkTTL)
 	}
 	r.loose[id] = owner
 	r.looseIDs = append(r.looseIDs, id)

@@ -85,7 +85,7 @@ func TestPlacesInTheAgent(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	b := newBudget()
 	held := 0
-	for range MaxBlocking + 10 {
+	for range maxBlocking + 10 {
 		if b.hold(false, true, now) {
 			held++
 		}
@@ -96,8 +96,8 @@ func TestPlacesInTheAgent(t *testing.T) {
 	for b.hold(false, false, now) {
 		held++
 	}
-	if held != MaxBlocking {
-		t.Errorf("%d places, want %d", held, MaxBlocking)
+	if held != maxBlocking {
+		t.Errorf("%d places, want %d", held, maxBlocking)
 	}
 	b.overloaded(now)
 	// A second later is still the same overload.
@@ -106,13 +106,13 @@ func TestPlacesInTheAgent(t *testing.T) {
 		t.Errorf("pause %v", p)
 	}
 	kept := 0
-	for range MaxBlocking - policyBlocking {
+	for range maxBlocking - policyBlocking {
 		if b.hold(true, false, now) {
 			kept++
 		}
 	}
-	if kept+policyBlocking != MaxBlocking/2 {
-		t.Errorf("%d places are kept after an overload, want %d", kept+policyBlocking, MaxBlocking/2)
+	if kept+policyBlocking != maxBlocking/2 {
+		t.Errorf("%d places are kept after an overload, want %d", kept+policyBlocking, maxBlocking/2)
 	}
 	if b.hold(false, false, now.Add(budgetGrows-1)) || !b.hold(false, false, now.Add(budgetGrows)) {
 		t.Error("the places do not come back one by one")

@@ -16,8 +16,8 @@ const (
 	// every query goes to the servers.
 	policyPoll = 15 * time.Second
 
-	// MaxPolicies is the maximum number of open policy watches of one Registry.
-	MaxPolicies = 10_000
+	// maxPolicies is the maximum number of open policy watches of one Registry.
+	maxPolicies = 10_000
 )
 
 func policyKey(q discovery.Query) string {
@@ -31,7 +31,7 @@ func policyKey(q discovery.Query) string {
 // link/topology/<service>, or link/topology/<namespace>/<service> for a namespace other than default.
 // The first state comes when Consul has answered or failed. Config.StateDir also keeps the state,
 // even that there is no document, for a start without Consul.
-func (r *Registry) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan discovery.Policy, error) {
+func (r *Registry) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan discovery.PolicyDocument, error) {
 	if err := q.Validate(); err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
@@ -44,12 +44,12 @@ func (r *Registry) WatchPolicy(ctx context.Context, q discovery.Query) (<-chan d
 	switch {
 	case r.shut:
 		return nil, fmt.Errorf("consul: watch policy of %s: %w", q, discovery.ErrClosed)
-	case r.policies >= MaxPolicies:
+	case r.policies >= maxPolicies:
 		return nil, fmt.Errorf("consul: watch policy of %s: %w: %d are open; end some", q, discovery.ErrLimit, r.policies)
 	}
 	r.policies++
 	r.saveLocked()
-	ch := make(chan discovery.Policy, 1)
+	ch := make(chan discovery.PolicyDocument, 1)
 	w := &policyWatch{r: r, q: q, key: policyKey(q), ch: ch}
 	ctx, cancel := bind(ctx, r.group)
 	r.group.Go(func(context.Context) {

@@ -15,7 +15,7 @@ import (
 
 const ordersPolicy = "link/topology/orders"
 
-func watchPolicy(t *testing.T, r *Registry, q discovery.Query) <-chan discovery.Policy {
+func watchPolicy(t *testing.T, r *Registry, q discovery.Query) <-chan discovery.PolicyDocument {
 	t.Helper()
 	ch, err := r.WatchPolicy(t.Context(), q)
 	if err != nil {
@@ -25,7 +25,7 @@ func watchPolicy(t *testing.T, r *Registry, q discovery.Query) <-chan discovery.
 }
 
 // showPolicy formats a policy: its document, or "none" if there is none, and whether it is stale.
-func showPolicy(p discovery.Policy) string {
+func showPolicy(p discovery.PolicyDocument) string {
 	text := "none"
 	if p.Document != nil {
 		text = "<" + string(p.Document) + ">"
@@ -37,7 +37,7 @@ func showPolicy(p discovery.Policy) string {
 }
 
 // hears fails the test unless a new policy is there, is shown as want, and has reason in its Reason.
-func hears(t *testing.T, ch <-chan discovery.Policy, want, reason string) {
+func hears(t *testing.T, ch <-chan discovery.PolicyDocument, want, reason string) {
 	t.Helper()
 	select {
 	case p := <-ch:
@@ -126,7 +126,7 @@ func TestAnIllRegistryNeverWithdrawsAPolicy(t *testing.T) {
 		if len(ch) != 0 {
 			t.Errorf("a restarted Consul is believed: %s", showPolicy(<-ch))
 		}
-		settle(DoubtTime + PollEvery)
+		settle(doubtTime + pollEvery)
 		hears(t, ch, "none", "")
 		a.setPolicy(ordersPolicy, strings.Repeat("x", discovery.MaxPolicy+1))
 		settle(time.Minute)
@@ -208,7 +208,7 @@ func TestAKeptPolicyIsConfirmedOrReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)
 		a.setPolicy(ordersPolicy, "version: 1")
-		begin := func() (*Registry, <-chan discovery.Policy) {
+		begin := func() (*Registry, <-chan discovery.PolicyDocument) {
 			r, _ := a.registry(t, Config{StateDir: dir})
 			ch := watchPolicy(t, r, orders)
 			settle(0)
@@ -233,11 +233,11 @@ func TestAKeptPolicyIsConfirmedOrReplaced(t *testing.T) {
 		hears(t, ch, "<version: 1> stale", "cannot be reached")
 		a.forget()
 		a.down(false)
-		settle(DoubtTime / 2)
+		settle(doubtTime / 2)
 		if len(ch) != 0 {
 			t.Errorf("believed: %s", showPolicy(<-ch))
 		}
-		settle(retryMost + DoubtTime)
+		settle(retryMost + doubtTime)
 		hears(t, ch, "none", "")
 	})
 }
@@ -332,8 +332,8 @@ func TestPolicyFilesArePrivateAndBesideTheInstances(t *testing.T) {
 		s.putPolicy(ordersKey, document, time.Now())
 		s.flush()
 		got, _, ok := s.loadPolicy(ordersKey, time.Now())
-		if !ok || showPolicy(discovery.Policy{Document: got}) != text {
-			t.Errorf("%s came back as %s, %t", text, showPolicy(discovery.Policy{Document: got}), ok)
+		if !ok || showPolicy(discovery.PolicyDocument{Document: got}) != text {
+			t.Errorf("%s came back as %s, %t", text, showPolicy(discovery.PolicyDocument{Document: got}), ok)
 		}
 	}
 	if log.String() != "" {
@@ -361,8 +361,8 @@ func FuzzPolicyState(f *testing.F) {
 			t.Fatal(err)
 		}
 		back, backAt, err := c.decodePolicy(again, ordersKey)
-		want := showPolicy(discovery.Policy{Document: document})
-		if err != nil || showPolicy(discovery.Policy{Document: back}) != want || !backAt.Equal(at) {
+		want := showPolicy(discovery.PolicyDocument{Document: document})
+		if err != nil || showPolicy(discovery.PolicyDocument{Document: back}) != want || !backAt.Equal(at) {
 			t.Fatalf("%s came back as %q, %v", want, back, err)
 		}
 	})

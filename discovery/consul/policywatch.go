@@ -15,7 +15,7 @@ type policyWatch struct {
 	r   *Registry
 	q   discovery.Query
 	key string
-	ch  chan discovery.Policy
+	ch  chan discovery.PolicyDocument
 
 	cursor cursor
 	pacer  pacer
@@ -30,10 +30,10 @@ type policyWatch struct {
 
 	// told means that last was sent to the channel.
 	told  bool
-	last  discovery.Policy
+	last  discovery.PolicyDocument
 	saved time.Time
 
-	// doubt is the start of DoubtTime after a doubtful answer lacked the document. It is zero if there
+	// doubt is the start of doubtTime after a doubtful answer lacked the document. It is zero if there
 	// is no doubt.
 	doubt time.Time
 
@@ -136,7 +136,7 @@ func (w *policyWatch) answered(document []byte, pos position) {
 		w.unwell(hidden, "Consul has no leader, and no document", now)
 	}
 	if w.doubts(document, backwards || pos.leaderless, now) {
-		w.plain, w.delay = true, PollEvery
+		w.plain, w.delay = true, pollEvery
 		w.unwell(hidden, "Consul seems to have lost its state: the document is missing from its answer", now)
 		return
 	}
@@ -151,7 +151,7 @@ func (w *policyWatch) answered(document []byte, pos position) {
 		w.r.saver.putPolicy(w.stateKey(), document, now)
 	}
 	if !same || w.last.Stale {
-		w.tell(discovery.Policy{Document: document, Origin: w.origin()})
+		w.tell(discovery.PolicyDocument{Document: document, Origin: w.origin()})
 	}
 }
 
@@ -159,7 +159,7 @@ func (w *policyWatch) answered(document []byte, pos position) {
 // yet, it sends the one kept from an earlier run.
 func (w *policyWatch) unwell(what kind, reason string, now time.Time) {
 	if !w.told {
-		w.last = discovery.Policy{Origin: w.origin()}
+		w.last = discovery.PolicyDocument{Origin: w.origin()}
 		document, at, ok := w.r.saver.loadPolicy(w.stateKey(), now)
 		switch {
 		case !ok:
@@ -184,7 +184,7 @@ func (w *policyWatch) unwell(what kind, reason string, now time.Time) {
 }
 
 // tell replaces the policy in the channel. It does not block, because there is no other sender.
-func (w *policyWatch) tell(p discovery.Policy) {
+func (w *policyWatch) tell(p discovery.PolicyDocument) {
 	w.told, w.last = true, p
 	select {
 	case <-w.ch:
@@ -209,5 +209,5 @@ func (w *policyWatch) doubts(document []byte, sign bool, now time.Time) bool {
 	if sign || w.doubt.IsZero() && w.shaken {
 		w.doubt = now
 	}
-	return !w.doubt.IsZero() && now.Sub(w.doubt) < DoubtTime
+	return !w.doubt.IsZero() && now.Sub(w.doubt) < doubtTime
 }

@@ -108,9 +108,9 @@ func encode(in discovery.Instance, owner string) (*api.AgentServiceRegistration,
 			CheckID:                        checkID(in.ID, owner),
 			Name:                           "link heartbeat",
 			Notes:                          checkNotes,
-			TTL:                            CheckTTL.String(),
+			TTL:                            checkTTL.String(),
 			Status:                         api.HealthPassing,
-			DeregisterCriticalServiceAfter: DeregisterAfter.String(),
+			DeregisterCriticalServiceAfter: deregisterAfter.String(),
 		},
 	}, nil
 }

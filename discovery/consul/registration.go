@@ -201,8 +201,8 @@ func (g *registration) replace(ctx context.Context) error {
 	return g.push(ctx, g.what("update"), false)
 }
 
-// Close implements discovery.Registration. It takes CloseTime at most, and returns nil even if the
-// agent could not be reached: the heartbeats end, and the check expires within CheckTTL.
+// Close implements discovery.Registration. It takes 2 s at most, and returns nil even if the
+// agent could not be reached: the heartbeats end, and the check expires within 15 s.
 func (g *registration) Close() error {
 	g.group.Stop(discovery.ErrClosed)
 	g.group.Wait()
@@ -220,7 +220,7 @@ func (g *registration) Close() error {
 }
 
 // withdraw removes the instance from the agent, unless it belongs to another process by now. It
-// outlives the contexts of registration and registry, for CloseTime at most. If the agent may still
+// outlives the contexts of registration and registry, for closeTime at most. If the agent may still
 // have the instance, or add it later, its owner is remembered for the next registration of the ID.
 func (g *registration) withdraw() {
 	err := g.remove()
@@ -229,12 +229,12 @@ func (g *registration) withdraw() {
 	}
 	if err != nil {
 		g.r.lines.Warn("consul registry: instance could not be withdrawn; Consul will see that its heartbeats have ended",
-			"id", g.id, "service", g.query, "within", CheckTTL, "reason", err)
+			"id", g.id, "service", g.query, "within", checkTTL, "reason", err)
 	}
 }
 
 func (g *registration) remove() error {
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(g.group.Context()), CloseTime, errNoTime)
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(g.group.Context()), closeTime, errNoTime)
 	defer cancel()
 	what := g.what("withdraw")
 	h, err := g.r.client.held(ctx, what, g)
@@ -244,7 +244,7 @@ func (g *registration) remove() error {
 	return g.r.client.remove(ctx, what, g)
 }
 
-var errNoTime = fmt.Errorf("%w: no answer within %v", ErrUnavailable, CloseTime)
+var errNoTime = fmt.Errorf("%w: no answer within %v", ErrUnavailable, closeTime)
 
 // start starts the heartbeats, unless the registration is already being closed, and releases the
 // turn.

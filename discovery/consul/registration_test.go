@@ -94,7 +94,7 @@ func TestAChangedRegistrationIsPutRight(t *testing.T) {
 				want, weights := h.reg, *h.reg.Weights
 				spoil(h)
 				a.mu.Unlock()
-				settle(2 * VerifyEvery)
+				settle(2 * verifyEvery)
 				a.mu.Lock()
 				defer a.mu.Unlock()
 				h = a.services["orders-1"]
@@ -220,8 +220,8 @@ func TestCloseDoesNotWaitForAnAgentThatHangs(t *testing.T) {
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(start); took > CloseTime {
-			t.Errorf("Close took %v, want at most %v", took, CloseTime)
+		if took := time.Since(start); took > closeTime {
+			t.Errorf("Close took %v, want at most %v", took, closeTime)
 		}
 		if n := log.lines("could not be withdrawn"); n != 3 {
 			t.Errorf("%d lines, want one for each instance:\n%s", n, log)
@@ -295,7 +295,7 @@ func TestALateWriteOfOnesOwnIsNoDuplicate(t *testing.T) {
 				}
 				in.Tags = []string{"second"}
 				register(t, r, in)
-				settle(2 * VerifyEvery)
+				settle(2 * verifyEvery)
 				a.mu.Lock()
 				defer a.mu.Unlock()
 				if got := a.services["orders-1"].reg.Tags; !slices.Contains(got, "second") {

@@ -229,7 +229,7 @@ func (r *Registry) pollTurn(ctx context.Context) (done func(), ok bool) {
 }
 
 // Close withdraws every registration, closes the channels of all watches and waits for all
-// goroutines. It takes CloseTime at most. Registrations that cannot be withdrawn by then are logged,
+// goroutines. It takes 2 s at most. Registrations that cannot be withdrawn by then are logged,
 // and their checks expire without heartbeats. It is idempotent and returns nil.
 func (r *Registry) Close() error {
 	r.closing.Do(func() {
@@ -274,7 +274,7 @@ func (r *Registry) Close() error {
 // was the last to write. Meta keys must not begin with "link-" or "consul-"; otherwise the error is
 // ErrInvalidInstance. In addition to the errors of the interface it returns ErrDenied, and
 // ErrUnavailable if the agent cannot be reached or has failed. If it is not known whether Consul
-// accepted the instance, Register spends up to CloseTime on withdrawing it.
+// accepted the instance, Register spends up to 2 s on withdrawing it.
 func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discovery.Registration, error) {
 	g, err := r.register(ctx, in)
 	if err != nil {
@@ -319,7 +319,7 @@ func (r *Registry) reserve(g *registration) error {
 	if old, ok := r.registrations[key]; ok {
 		return fmt.Errorf("%w in this process, as %s", discovery.ErrDuplicateID, old.id)
 	}
-	if n := len(r.registrations); n >= MaxRegistrations {
+	if n := len(r.registrations); n >= maxRegistrations {
 		return fmt.Errorf("%w: %d instances are registered here", discovery.ErrLimit, n)
 	}
 	r.registrations[key] = g

@@ -170,7 +170,7 @@ func (s *saver) load(key stateKey, q discovery.Query, now time.Time) (members []
 		return nil, time.Time{}
 	}
 	path := s.path(key)
-	data, err := s.read(path, MaxStateFile)
+	data, err := s.read(path, maxStateFile)
 	if err == nil {
 		members, at, err = s.coder.decode(data, key, q)
 	}

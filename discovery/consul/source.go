@@ -191,10 +191,10 @@ func (s *source) answered(q question, a answer) {
 	s.asked, s.failures, s.plain = true, 0, false
 	backwards := s.cursor.advance(a.index, a.backend)
 	if !s.place {
-		s.delay = around(PollEvery, 0.2)
+		s.delay = around(pollEvery, 0.2)
 		// Spread out watches that began together.
 		if q.mode == plain {
-			s.delay = spread(0, PollEvery)
+			s.delay = spread(0, pollEvery)
 		}
 	}
 	s.visible = s.visible || len(a.members)+a.foreign+a.bad > 0
@@ -221,7 +221,7 @@ func (s *source) answered(q question, a answer) {
 	s.plain = true
 	switch {
 	case !s.place || a.hidden:
-		s.delay = around(PollEvery, 0.2)
+		s.delay = around(pollEvery, 0.2)
 	case v.recheck > 0:
 		s.delay = min(doubtEvery, v.recheck)
 	}

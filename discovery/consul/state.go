@@ -103,8 +103,8 @@ func (c coder) encode(key stateKey, members []member, at time.Time) ([]byte, err
 	if err != nil {
 		return nil, fmt.Errorf("consul: encode the state of %s: %w", key.Query, err)
 	}
-	if len(data) > MaxStateFile {
-		return nil, fmt.Errorf("consul: state of %s: %w: %d bytes, want at most %d", key.Query, discovery.ErrLimit, len(data), MaxStateFile)
+	if len(data) > maxStateFile {
+		return nil, fmt.Errorf("consul: state of %s: %w: %d bytes, want at most %d", key.Query, discovery.ErrLimit, len(data), maxStateFile)
 	}
 	return data, nil
 }
@@ -112,8 +112,8 @@ func (c coder) encode(key stateKey, members []member, at time.Time) ([]byte, err
 // decode returns the members, sorted and normalized. It leaves out invalid ones, because a file may
 // be damaged.
 func (c coder) decode(data []byte, key stateKey, q discovery.Query) (members []member, at time.Time, err error) {
-	if len(data) > MaxStateFile {
-		return nil, time.Time{}, fmt.Errorf("%w: larger than %d bytes", errState, MaxStateFile)
+	if len(data) > maxStateFile {
+		return nil, time.Time{}, fmt.Errorf("%w: larger than %d bytes", errState, maxStateFile)
 	}
 	var s state
 	if err := c.dec.Unmarshal(data, &s); err != nil {

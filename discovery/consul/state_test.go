@@ -135,7 +135,7 @@ func TestFilesOfOthersAreLeftOut(t *testing.T) {
 		},
 		"a directory": func(_ *testing.T, path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
 		"garbage":     func(_ *testing.T, path string) error { return os.WriteFile(path, []byte("garbage"), 0o600) },
-		"huge":        func(_ *testing.T, path string) error { return os.Truncate(path, MaxStateFile+1) },
+		"huge":        func(_ *testing.T, path string) error { return os.Truncate(path, maxStateFile+1) },
 		"old": func(t *testing.T, path string) error {
 			t.Helper()
 			data, err := mustCoder(t).encode(ordersKey, members("orders-1"), now.Add(-stateMaxAge-time.Minute))

@@ -182,20 +182,20 @@ func safe(path string, info fs.FileInfo, loose fs.FileMode) error {
 // file returns the path of a file in the directory.
 func (d directory) file(name string) string { return filepath.Join(d.path, name) }
 
-// list returns the names in the directory, at most MaxFiles, and whether there are more.
+// list returns the names in the directory, at most maxFiles, and whether there are more.
 func (d directory) list() (names []string, more bool, err error) {
 	f, err := os.Open(d.path)
 	if err != nil {
 		return nil, false, err
 	}
 	defer f.Close()
-	names, err = f.Readdirnames(MaxFiles + 1)
+	names, err = f.Readdirnames(maxFiles + 1)
 	// The error is io.EOF for an empty directory.
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, false, err
 	}
-	if len(names) > MaxFiles {
-		return names[:MaxFiles], true, nil
+	if len(names) > maxFiles {
+		return names[:maxFiles], true, nil
 	}
 	return names, false, nil
 }

@@ -286,7 +286,7 @@ func TestConfigNamesTheWrongValue(t *testing.T) {
 func TestAListingIsBounded(t *testing.T) {
 	dir := newDir(t)
 	mkdir(t, dir, 0o700)
-	for i := range MaxFiles + 1 {
+	for i := range maxFiles + 1 {
 		f, err := os.Create(filepath.Join(dir, "litter-"+strconv.Itoa(i)))
 		if err != nil {
 			t.Fatal(err)
@@ -296,8 +296,8 @@ func TestAListingIsBounded(t *testing.T) {
 	r, log := newRegistry(t, dir)
 	untilIDs(t, watch(t, r))
 	list, more, err := r.dir.list()
-	if len(list) != MaxFiles || !more || err != nil {
-		t.Errorf("%d names, more %t, %v; want %d and more", len(list), more, err, MaxFiles)
+	if len(list) != maxFiles || !more || err != nil {
+		t.Errorf("%d names, more %t, %v; want %d and more", len(list), more, err, maxFiles)
 	}
 	eventually(t, "a log line", func() bool { return log.lines("too full") == 1 })
 }
@@ -312,7 +312,7 @@ func TestTheHalvesOfARegistryThatWasSplitFindEachOther(t *testing.T) {
 	taken := filepath.Join(tmp, "link-"+strconv.Itoa(os.Geteuid()))
 	begin := func(id string) (*Registry, *logBuffer) {
 		log := &logBuffer{}
-		r, err := New(Config{TrustDomain: "example.org", Poll: MinPoll, Logger: slog.New(slog.NewTextHandler(log, nil))})
+		r, err := New(Config{TrustDomain: "example.org", Poll: minPoll, Logger: slog.New(slog.NewTextHandler(log, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -82,15 +82,15 @@ func unfit(st *unix.Stat_t) string {
 	if problem := private.FileProblem(kind, fs.FileMode(st.Mode)&0o7777, int(st.Uid)); problem != "" {
 		return problem
 	}
-	if st.Size > MaxFile {
-		return fmt.Sprintf("has %d bytes, want at most %d", st.Size, MaxFile)
+	if st.Size > maxFile {
+		return fmt.Sprintf("has %d bytes, want at most %d", st.Size, maxFile)
 	}
 	return ""
 }
 
-// read returns the contents, at most MaxFile+1 bytes: the file may have grown since it was opened.
+// read returns the contents, at most maxFile+1 bytes: the file may have grown since it was opened.
 func (h *handle) read() ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(h.file, MaxFile+1))
+	data, err := io.ReadAll(io.LimitReader(h.file, maxFile+1))
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,12 @@
 // All methods are safe for concurrent use. A Registry in use owns one goroutine, which Close
 // waits for. The goroutine is idle while nothing is registered or watched.
 //
+// # Limits
+//
+// A Registry has at most 2000 open registrations, each of which holds an open file. A file has at most
+// 64 KiB; larger ones are skipped. One scan examines 16,384 entries of the directory; further ones are
+// left out, with a log line.
+//
 // # Errors
 //
 // [ErrUnsafeDir], [ErrUnsupported] on systems without flock, and those of package discovery.
@@ -68,24 +74,24 @@ var (
 
 // Limits of the registry.
 const (
-	// MaxFile is the maximum size of a file in bytes. Larger files are skipped without reading them.
+	// maxFile is the maximum size of a file in bytes. Larger files are skipped without reading them.
 	// The largest valid instance takes about 50 KiB.
-	MaxFile = 64 << 10
+	maxFile = 64 << 10
 
-	// MaxFiles is the number of directory entries that one scan examines. Further entries are left
+	// maxFiles is the number of directory entries that one scan examines. Further entries are left
 	// out, with a log line.
-	MaxFiles = 16_384
+	maxFiles = 16_384
 
-	// MaxRegistrations is the maximum number of open registrations of one Registry. Each holds an
+	// maxRegistrations is the maximum number of open registrations of one Registry. Each holds an
 	// open file.
-	MaxRegistrations = 2000
+	maxRegistrations = 2000
 )
 
 // Limits of Config.Poll.
 const (
-	DefaultPoll = 250 * time.Millisecond
-	MinPoll     = time.Millisecond
-	MaxPoll     = time.Minute
+	defaultPoll = 250 * time.Millisecond
+	minPoll     = time.Millisecond
+	maxPoll     = time.Minute
 )
 
 // Config tells where a Registry looks and how often. The zero value works.
@@ -103,7 +109,7 @@ type Config struct {
 	TrustDomain string
 
 	// Poll is how often the directory is read while something is watched or registered, from
-	// MinPoll to MaxPoll. 0 is DefaultPoll.
+	// 1 ms to 1 min. 0 is 250 ms.
 	Poll time.Duration
 
 	// Logger gets a line for each skipped file version, at a bounded rate, when the directory becomes
@@ -115,10 +121,10 @@ type Config struct {
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Poll == 0 {
-		c.Poll = DefaultPoll
+		c.Poll = defaultPoll
 	}
-	if c.Poll < MinPoll || c.Poll > MaxPoll {
-		return c, fmt.Errorf("%w: Poll %v: want 0 (the default) or %v to %v", ErrInvalidConfig, c.Poll, MinPoll, MaxPoll)
+	if c.Poll < minPoll || c.Poll > maxPoll {
+		return c, fmt.Errorf("%w: Poll %v: want 0 (the default) or %v to %v", ErrInvalidConfig, c.Poll, minPoll, maxPoll)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

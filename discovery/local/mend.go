@@ -96,7 +96,7 @@ func (g *registration) spoiled() string {
 	if version == g.intact {
 		return ""
 	}
-	data, err := io.ReadAll(io.NewSectionReader(g.file, 0, MaxFile+1))
+	data, err := io.ReadAll(io.NewSectionReader(g.file, 0, maxFile+1))
 	if err != nil {
 		return "cannot be read: " + err.Error()
 	}

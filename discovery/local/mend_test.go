@@ -30,7 +30,7 @@ func TestWhatSomebodyChangesIsPutInOrderAndSaidOnce(t *testing.T) {
 		"the mode of the file":      {func(dir string) error { return os.Chmod(file(dir), 0o644) }, "has mode 0644, want 0600"},
 		"the file cut to nothing":   {rewrite(nil), "does not hold what was written"},
 		"the file overwritten":      {rewrite(encoded(t, other)), "does not hold what was written"},
-		"the file grown":            {func(dir string) error { return os.Truncate(file(dir), MaxFile+1) }, "want at most"},
+		"the file grown":            {func(dir string) error { return os.Truncate(file(dir), maxFile+1) }, "want at most"},
 		"the mode of the directory": {func(dir string) error { return os.Chmod(dir, 0o755) }, "directory was open to other users"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -82,9 +82,9 @@ func (c coder) encode(in discovery.Instance) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("local: encode %s: %w", in.ID, err)
 	}
-	if len(data) > MaxFile {
+	if len(data) > maxFile {
 		return nil, fmt.Errorf("local: encode %s: %w: %d bytes, want at most %d",
-			in.ID, discovery.ErrLimit, len(data), MaxFile)
+			in.ID, discovery.ErrLimit, len(data), maxFile)
 	}
 	return data, nil
 }
@@ -92,8 +92,8 @@ func (c coder) encode(in discovery.Instance) ([]byte, error) {
 // parseFile decodes the contents of the file name, a base name with its suffix. The result is valid
 // and normalized, and its ID matches the file name.
 func (c coder) parseFile(name string, data []byte) (discovery.Instance, error) {
-	if len(data) > MaxFile {
-		return discovery.Instance{}, fmt.Errorf("larger than %d bytes", MaxFile)
+	if len(data) > maxFile {
+		return discovery.Instance{}, fmt.Errorf("larger than %d bytes", maxFile)
 	}
 	var rec record
 	if err := c.dec.Unmarshal(data, &rec); err != nil {

@@ -128,7 +128,7 @@ func (r *Registry) reserve(g *registration) error {
 	if _, ok := r.registrations[g.id]; ok {
 		return discovery.ErrDuplicateID
 	}
-	if n := len(r.registrations); n >= MaxRegistrations {
+	if n := len(r.registrations); n >= maxRegistrations {
 		return fmt.Errorf("%w: %d instances are registered here", discovery.ErrLimit, n)
 	}
 	r.registrations[g.id] = g

@@ -42,7 +42,7 @@ type scanner struct {
 	listed   fs.FileInfo
 	listedAt time.Time
 
-	// crowded means that the directory has more than MaxFiles entries, and that this was logged.
+	// crowded means that the directory has more than maxFiles entries, and that this was logged.
 	crowded bool
 
 	// cut holds the queries for which too many instances were logged.
@@ -128,7 +128,7 @@ func (s *scanner) list(info fs.FileInfo) (changed bool, err error) {
 	s.listed, s.listedAt = info, at
 	if more && !s.crowded {
 		s.log.Warn("local registry: directory is too full, some instances are not seen; remove what does not belong there",
-			"path", s.dir.path, "limit", MaxFiles)
+			"path", s.dir.path, "limit", maxFiles)
 	}
 	s.crowded = more
 	for _, name := range names {

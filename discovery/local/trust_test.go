@@ -32,7 +32,7 @@ func TestAFileNobodyShouldTrustIsSkippedAndSaidOnce(t *testing.T) {
 		"empty":                       {write(nil, 0o600), "corrupt"},
 		"half-written":                {write(good[:len(good)/2], 0o600), "corrupt"},
 		"trailing bytes":              {write(append(bytes.Clone(good), 0), 0o600), "corrupt"},
-		"oversized":                   {write(make([]byte, MaxFile+1), 0o600), "65537 bytes"},
+		"oversized":                   {write(make([]byte, maxFile+1), 0o600), "65537 bytes"},
 		"readable by others":          {write(good, 0o644), "mode 0644"},
 		"executable":                  {write(good, 0o700), "mode 0700"},
 		"set-uid":                     {write(good, 0o600|os.ModeSetuid), "mode 04600"},

@@ -14,8 +14,8 @@ import (
 // ErrSyntax means that the text given to Parse is malformed. The message quotes the wrong part.
 var ErrSyntax = errors.New("static: malformed list of peers")
 
-// MaxText is the maximum length of the text that Parse accepts, in bytes.
-const MaxText = 1 << 20
+// maxText is the maximum length of the text that Parse accepts, in bytes.
+const maxText = 1 << 20
 
 // Parse reads a list of peers from the LINK_PEERS variable or a file:
 //
@@ -30,10 +30,10 @@ const MaxText = 1 << 20
 // Anything else is an ErrSyntax that quotes the wrong part: a duplicate service, a duplicate address,
 // an empty address or tag, an address that is not host:port, tags of two zones.
 //
-// The instances are in the order of the text, with stable IDs.
+// The instances are in the order of the text, with stable IDs. The text has at most 1 MiB.
 func Parse(text string) ([]discovery.Instance, error) {
-	if len(text) > MaxText {
-		return nil, fmt.Errorf("%w: %d bytes, want at most %d", ErrSyntax, len(text), MaxText)
+	if len(text) > maxText {
+		return nil, fmt.Errorf("%w: %d bytes, want at most %d", ErrSyntax, len(text), maxText)
 	}
 	var instances []discovery.Instance
 	seen := make(map[discovery.Query]struct{})

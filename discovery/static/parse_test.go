@@ -86,7 +86,7 @@ func TestParseNamesTheWrongPiece(t *testing.T) {
 		{"orders=10.0.0.5:7443;default/orders=10.0.0.6:7443", "default/orders is listed before"},
 		{"orders=10.0.0.5:7443=x", `"10.0.0.5:7443=x"`},
 		{"orders=" + strings.Repeat("x,", discovery.MaxInstances) + "x", "16385 addresses"},
-		{strings.Repeat(" ", static.MaxText+1), "1048577 bytes"},
+		{strings.Repeat(" ", 1<<20+1), "1048577 bytes"},
 	} {
 		got, err := static.Parse(c.text)
 		if !errors.Is(err, static.ErrSyntax) || !strings.Contains(err.Error(), c.piece) || got != nil {

@@ -89,8 +89,8 @@ func (g *gateway) explain(ctx context.Context, _ ExplainQuery) (Explanation, err
 		}
 		why := Explanation{From: x.Target, Text: x.String()}
 		for _, level := range x.Levels {
-			if level.Takes > 0 && level.Subset != nil {
-				why.To = level.Subset.Name
+			if level.Takes > 0 && level.Subset != "" {
+				why.To = level.Subset
 			}
 		}
 		return why, nil

@@ -22,9 +22,9 @@ func Rules() []Rule {
 			Tests:  true,
 		},
 		{
-			Reason: "only tracing knows OpenTelemetry",
+			Reason: "only tracing and internal/trace know OpenTelemetry",
 			From:   []string{"./..."},
-			Except: []string{"./tracing/..."},
+			Except: []string{"./tracing/...", "./internal/trace/..."},
 			Never:  []string{otelTree},
 		},
 		{
@@ -65,15 +65,21 @@ func Rules() []Rule {
 			Only:   []string{"std", "golang.org/x/time/rate"},
 		},
 		{
+			Reason: "rules for a certificate are functions: standard library only",
+			From:   []string{"./internal/certrules/..."},
+			Only:   []string{"std"},
+		},
+		{
 			Reason: "topology is pure rules: standard library and YAML, hashes and codes only",
-			From:   []string{"./topology/..."},
-			Only:   []string{"std", yamlTree, "./topology/...", "./internal/codes", "./internal/hash"},
+			From:   []string{"./topology/...", "./internal/policy/..."},
+			Except: []string{"./internal/policy/policytest"},
+			Only:   []string{"std", yamlTree, "./topology/...", "./internal/policy/...", "./internal/codes", "./internal/hash"},
 			Deep:   true,
 		},
 		{
 			Reason: "internal/transport receives a *tls.Config and addresses, it knows no identity and no registry",
 			From:   []string{"./internal/transport/..."},
-			Never:  []string{"./security/...", "./discovery/...", "./topology/...", "."},
+			Never:  []string{"./security/...", "./internal/mtls/...", "./discovery/...", "./topology/...", "."},
 			Deep:   true,
 		},
 		{
@@ -84,12 +90,12 @@ func Rules() []Rule {
 		},
 		{
 			Reason: "tracing is functions on strings and carriers; link calls them",
-			From:   []string{"./tracing/..."},
+			From:   []string{"./tracing/...", "./internal/trace/..."},
 			Never:  []string{"./discovery/...", "./security/...", "./topology/...", "./internal/transport/..."},
 		},
 		{
 			Reason: "discovery, identity, routing and codecs do not need a network protocol",
-			From:   []string{"./discovery/...", "./security/...", "./topology/...", "./codec/...", "./tracing/...", "./internal/wire/..."},
+			From:   []string{"./discovery/...", "./security/...", "./internal/mtls/...", "./topology/...", "./internal/policy/...", "./codec/...", "./tracing/...", "./internal/trace/...", "./internal/wire/..."},
 			Never:  []string{quicTree, "./internal/transport/..."},
 			Deep:   true,
 		},
@@ -100,11 +106,11 @@ func Rules() []Rule {
 			Deep:   true,
 		},
 		{
-			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, and of the internal ones the log on disk, the sharing of bounds and small tools, which know nothing of link",
+			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, and of the internal ones the log on disk, the sharing of bounds, spans and small tools, which know nothing of link",
 			From:   []string{"./protocol/..."},
 			Only: []string{
 				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...",
-				"./internal/backoff", "./internal/foreign", "./internal/hash", "./internal/notify", "./internal/share", "./internal/spell", "./internal/wal",
+				"./internal/backoff", "./internal/foreign", "./internal/hash", "./internal/notify", "./internal/share", "./internal/spell", "./internal/trace", "./internal/wal",
 			},
 		},
 		{

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -16,7 +17,7 @@ func TestTopologiesInPagesAreInForce(t *testing.T) {
 	for _, b := range all {
 		doc, err := topology.Parse(b.File, []byte(b.Text))
 		if err == nil {
-			_, err = topology.Compile(topology.Options{AllowFaults: true}, topology.Layer{Document: doc, Trusted: true})
+			_, err = policy.Compile(policy.Options{AllowFaults: true}, policy.Layer{Document: doc, Trusted: true})
 		}
 		if err != nil {
 			t.Errorf("%s: %v", b, err)
@@ -25,9 +26,9 @@ func TestTopologiesInPagesAreInForce(t *testing.T) {
 }
 
 // TestReadmeShowsTheTopologyThatIsExplained checks that README.md shows the file of
-// the example of package topology, and what Explain prints there.
+// the example of package policy, and what Explain prints there.
 func TestReadmeShowsTheTopologyThatIsExplained(t *testing.T) {
-	page, example := read(t, "README.md"), read(t, "topology/example_test.go")
+	page, example := read(t, "README.md"), read(t, "internal/policy/example_test.go")
 	file := read(t, "topology/testdata/readme.yaml")
 	if !strings.Contains(page, "```yaml\n"+file+"```") {
 		t.Errorf("README.md does not show topology/testdata/readme.yaml:\n%s", file)
@@ -42,6 +43,6 @@ func TestReadmeShowsTheTopologyThatIsExplained(t *testing.T) {
 		b.WriteString(strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(line), "//"), " ") + "\n")
 	}
 	if !strings.Contains(page, "```text\n"+b.String()+"```") {
-		t.Errorf("README.md does not show what the first example of package topology prints:\n%s", b.String())
+		t.Errorf("README.md does not show what the first example of internal/policy prints:\n%s", b.String())
 	}
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/codes"
-	"github.com/linkmesh/link/topology"
+	"github.com/linkmesh/link/internal/policy"
 )
 
 // Level says what it means to run a method twice, from the most careful to the least. The numbers are those that peers
@@ -58,7 +58,7 @@ type Ask struct {
 	// Instance is the ID of the only instance to call; "" if any will do.
 	Instance string
 	// Meta is the metadata of the call, nil if it has none.
-	Meta topology.Metadata
+	Meta policy.Metadata
 }
 
 // narrows reports whether the call asks for a part of the instances.
@@ -68,8 +68,8 @@ func (a *Ask) narrows() bool { return len(a.Tags) > 0 || a.Zone }
 func (a *Ask) once() bool { return a.Level == Unsafe && !a.Keyed }
 
 // request returns what the topology decides by.
-func (a *Ask) request(caller string) topology.Request {
-	return topology.Request{
+func (a *Ask) request(caller string) policy.Request {
+	return policy.Request{
 		Kind: a.Kind, Name: a.Name, Caller: caller, Key: a.Key, ReadOnly: a.Level == ReadOnly, Meta: a.Meta,
 	}
 }

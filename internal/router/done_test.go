@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/topology"
 )
 
 // TestWhereACallThatGotNoReplyGoes checks that an unsafe call that got no reply goes on only if no handler saw it.
@@ -40,7 +40,7 @@ func TestWhereACallThatGotNoReplyGoes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			e.Value().state.leaving.Store(0)
 			search := &Search{service: s, ask: &Ask{Service: "orders", Name: "put", Level: Unsafe}}
-			search.plan = new(topology.Plan)
+			search.plan = new(policy.Plan)
 			settled := false
 			for i := range test.times {
 				search.now = time.Now()

@@ -11,6 +11,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/topology"
 )
@@ -35,13 +36,13 @@ func (r *Router) Explain(ctx context.Context, ask *Ask) (topology.Explanation, e
 		return s.candidates(ask)
 	}
 	if ask.Instance != "" {
-		e := topology.Explain(nil, ask.Service, request, r.locality(), candidates)
-		e.Plan, e.Target, e.Fixed = nil, ask.Instance, "the call names its instance, "+ask.Instance
+		e := policy.Explain(nil, ask.Service, request, r.locality(), candidates)
+		e.Asked, e.Target, e.Fixed = false, ask.Instance, "the call names its instance, "+ask.Instance
 		return e, nil
 	}
 	v := s.view.Load()
 	plan := v.planFor(&request, ask, clock.Now())
-	return topology.ExplainPlan(v.policy, ask.Service, request, plan, r.locality(), candidates), nil
+	return policy.ExplainPlan(v.policy, ask.Service, request, plan, r.locality(), candidates), nil
 }
 
 // candidates returns the instances as an explanation shows them, for a call that asks for c.
@@ -88,7 +89,7 @@ func (s *Service) troubleLocked(in *instance, c *Ask, now time.Time) string {
 	case in.TagsUnknown:
 	case !hasAll(in.Tags, c.Tags):
 		return fmt.Sprintf("the call is for tags %q", c.Tags)
-	case c.Zone && !topology.SameZone.Contains(s.router.locality(), localityOf(&in.Instance)):
+	case c.Zone && !policy.SameZone.Contains(s.router.locality(), localityOf(&in.Instance)):
 		return "the call is for this zone"
 	}
 	e, ok := s.set.Lookup(in.ID)

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/topology"
 )
 
 // Follow sends the instances that a call may reach, now and whenever they change, until ctx ends or the router does; then
@@ -135,7 +135,7 @@ func (s *Search) reachable() (known []discovery.Instance, unknown []*instance) {
 	s.describe()
 	plan := v.plans.Route(&s.request)
 	// A split divides calls only; all of its targets are followed.
-	for _, p := range append([]*topology.Plan{plan}, plan.Others()...) {
+	for _, p := range append([]*policy.Plan{plan}, plan.Others()...) {
 		had := len(known)
 		for _, l := range v.path(p, s.ask).levels {
 			// The instances of another service have another identity.

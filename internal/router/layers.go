@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/linkmesh/link/topology"
+	"github.com/linkmesh/link/internal/policy"
 )
 
 // maxWaiting bounds the documents of a registry that are kept because they may come into force when
@@ -13,11 +13,11 @@ import (
 const maxWaiting = 256
 
 // compile compiles layers into a policy, nil if there are none.
-func (p *policies) compile(layers map[string]topology.Layer) (*topology.Policy, error) {
+func (p *policies) compile(layers map[string]policy.Layer) (*policy.Policy, error) {
 	if len(layers) == 0 {
 		return nil, nil //nolint:nilnil // nil is the policy of no document
 	}
-	var ordered []topology.Layer
+	var ordered []policy.Layer
 	if l, ok := layers[originFile]; ok {
 		ordered = append(ordered, l)
 	}
@@ -30,18 +30,18 @@ func (p *policies) compile(layers map[string]topology.Layer) (*topology.Policy, 
 		ordered = append(ordered, l)
 	}
 	cfg := &p.router.cfg.Topology
-	return topology.Compile(topology.Options{AllowRedirect: cfg.AllowRedirect, AllowFaults: cfg.AllowFaults}, ordered...)
+	return policy.Compile(policy.Options{AllowRedirect: cfg.AllowRedirect, AllowFaults: cfg.AllowFaults}, ordered...)
 }
 
 // replace replaces the layer with the same origin; a nil layer removes it. If the
 // result is not a valid policy, everything stays as it is and the log says why.
-func (p *policies) replace(origin string, layer *topology.Layer, err error) {
+func (p *policies) replace(origin string, layer *policy.Layer, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.replaceLocked(origin, layer, err)
 }
 
-func (p *policies) replaceLocked(origin string, layer *topology.Layer, err error) {
+func (p *policies) replaceLocked(origin string, layer *policy.Layer, err error) {
 	// A waiting layer of the same origin is older.
 	delete(p.waiting, origin)
 	if err != nil {
@@ -54,14 +54,14 @@ func (p *policies) replaceLocked(origin string, layer *topology.Layer, err error
 	} else {
 		next[origin] = *layer
 	}
-	policy, err := p.compile(next)
+	result, err := p.compile(next)
 	switch {
 	case err == nil:
 		p.layers = next
 	case layer == nil || layer.Trusted:
-		policy, err = p.yieldLocked(next)
+		result, err = p.yieldLocked(next)
 	default:
-		if _, alone := p.compile(map[string]topology.Layer{origin: *layer}); alone == nil {
+		if _, alone := p.compile(map[string]policy.Layer{origin: *layer}); alone == nil {
 			p.waitLocked(origin, *layer, err, "the one before stays in force")
 			return
 		}
@@ -72,15 +72,15 @@ func (p *policies) replaceLocked(origin string, layer *topology.Layer, err error
 	}
 	delete(p.problems, origin)
 	if last := p.recallLocked(); last != nil {
-		policy = last
+		result = last
 	}
-	p.installLocked(origin, policy)
+	p.installLocked(origin, result)
 }
 
 // yieldLocked puts this node's own layers in force, and those of the registry that are compatible with
 // them: whoever can write to a registry must not be able to block a node's own configuration.
-func (p *policies) yieldLocked(layers map[string]topology.Layer) (*topology.Policy, error) {
-	own, others := make(map[string]topology.Layer), make(map[string]topology.Layer)
+func (p *policies) yieldLocked(layers map[string]policy.Layer) (*policy.Policy, error) {
+	own, others := make(map[string]policy.Layer), make(map[string]policy.Layer)
 	for origin, layer := range layers {
 		if layer.Trusted {
 			own[origin] = layer
@@ -105,7 +105,7 @@ func (p *policies) yieldLocked(layers map[string]topology.Layer) (*topology.Poli
 
 // recallLocked puts in force the waiting layers that have become compatible with the others. It returns
 // the resulting policy, nil if nothing has changed.
-func (p *policies) recallLocked() (policy *topology.Policy) {
+func (p *policies) recallLocked() (policy *policy.Policy) {
 	for len(p.waiting) > 0 {
 		out := make(map[string]error)
 		last := p.admitLocked(p.waiting, slices.Sorted(maps.Keys(p.waiting)), out)
@@ -127,7 +127,7 @@ func (p *policies) recallLocked() (policy *topology.Policy) {
 // admitLocked puts the layers named by origins in force, in this order, as far as they are compatible with what is in
 // force. It stores in out why the others are not. It returns the resulting policy, nil if nothing has changed. It
 // bisects the layers to find the incompatible ones, which are few.
-func (p *policies) admitLocked(layers map[string]topology.Layer, origins []string, out map[string]error) *topology.Policy {
+func (p *policies) admitLocked(layers map[string]policy.Layer, origins []string, out map[string]error) *policy.Policy {
 	if len(origins) == 0 {
 		return nil
 	}
@@ -153,7 +153,7 @@ func (p *policies) admitLocked(layers map[string]topology.Layer, origins []strin
 }
 
 // waitLocked keeps a layer that is not compatible with the others, unless maxWaiting wait already.
-func (p *policies) waitLocked(origin string, layer topology.Layer, err error, meanwhile string) {
+func (p *policies) waitLocked(origin string, layer policy.Layer, err error, meanwhile string) {
 	if len(p.waiting) >= maxWaiting {
 		p.router.cfg.Logger.Warn("link: so many topology documents do not go together with others that this one is forgotten until it is written again", "origin", origin, "limit", maxWaiting)
 	} else {
@@ -170,7 +170,7 @@ func (p *policies) refuseLocked(origin string, err error, what string) {
 	p.problems[origin] = &problem{err, time.Now()}
 }
 
-func (p *policies) installLocked(origin string, policy *topology.Policy) {
+func (p *policies) installLocked(origin string, policy *policy.Policy) {
 	p.now.Store(policy)
 	p.router.cfg.Logger.Info("link: topology in force", "changed", origin)
 	p.sayBoundedLocked(policy)
@@ -181,7 +181,7 @@ func (p *policies) installLocked(origin string, policy *topology.Policy) {
 }
 
 // sayBoundedLocked logs what documents ask for and do not get, each once until it changes.
-func (p *policies) sayBoundedLocked(policy *topology.Policy) {
+func (p *policies) sayBoundedLocked(policy *policy.Policy) {
 	said := make(map[string]bool)
 	for _, note := range policy.Bounded() {
 		if said[note.Error()] = true; !p.said[note.Error()] {

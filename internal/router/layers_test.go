@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -13,9 +14,9 @@ import (
 func TestAsManyDocumentsWaitAsThereIsRoomFor(t *testing.T) {
 	var log strings.Builder
 	p := &newRouter(t, Config{Topology: Documents{AllowRedirect: []string{"hub"}}, Logger: slog.New(slog.NewTextHandler(&log, nil))}).policy
-	to := func(from, to string, trusted bool) *topology.Layer {
+	to := func(from, to string, trusted bool) *policy.Layer {
 		services := map[string]topology.Service{from: {Routes: []topology.Route{{To: topology.Split{"service:" + to: 100}}}}}
-		return &topology.Layer{Origin: from, Document: &topology.Document{Services: services}, Trusted: trusted}
+		return &policy.Layer{Origin: from, Document: &topology.Document{Services: services}, Trusted: trusted}
 	}
 	p.replace("own", to("hub", "s0", true), nil)
 	p.replace("s0", to("s0", "hub", false), nil)

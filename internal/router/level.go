@@ -12,8 +12,9 @@ import (
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/codes"
 	"github.com/linkmesh/link/internal/hash"
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/limits"
 	"github.com/linkmesh/link/internal/spell"
-	"github.com/linkmesh/link/topology"
 )
 
 // choose decides where the call may go.
@@ -44,7 +45,7 @@ func (s *Search) plot(ctx context.Context) error {
 // planFor returns the plan of a call. A call that asks for a part of the instances
 // goes to a target of its rule that has any of them, even if chance or its key
 // chose another target.
-func (v *view) planFor(r *topology.Request, c *Ask, now int64) *topology.Plan {
+func (v *view) planFor(r *policy.Request, c *Ask, now int64) *policy.Plan {
 	plan := v.plans.Route(r)
 	if !c.narrows() || v.serves(plan, c, now) {
 		return plan
@@ -59,7 +60,7 @@ func (v *view) planFor(r *topology.Request, c *Ask, now int64) *topology.Plan {
 
 // serves reports whether one of the service's own levels of a plan has an instance
 // for the call.
-func (v *view) serves(plan *topology.Plan, c *Ask, now int64) bool {
+func (v *view) serves(plan *policy.Plan, c *Ask, now int64) bool {
 	for _, l := range v.path(plan, c).levels {
 		if l.group != nil && l.group.Standing(now) > 0 {
 			return true
@@ -164,7 +165,7 @@ func (s *Search) lot() float64 {
 }
 
 // choosing makes the key of a plan the one by which instances are picked.
-func (s *Search) choosing(plan *topology.Plan) {
+func (s *Search) choosing(plan *policy.Plan) {
 	if s.keyed == plan {
 		return
 	}
@@ -212,7 +213,7 @@ func (s *Search) enter(ctx context.Context, name string, others bool) error {
 
 // maxLevels bounds the levels of one call. Package topology refuses documents that
 // need more than MaxLevels; a call may meet two policies while one replaces the other.
-const maxLevels = 2 * topology.MaxLevels
+const maxLevels = 2 * limits.MaxLevels
 
 // pick returns an instance of the current level that was not tried.
 func (s *Search) pick() (*endpoint, bool) {
@@ -275,7 +276,7 @@ func (s *Service) tags() map[string]bool {
 func (s *Search) asked() string {
 	var parts []string
 	for _, l := range s.plan.Levels {
-		if l.Subset == nil && l.Scope == topology.Anywhere && l.Service == s.service.name {
+		if l.Subset == nil && l.Scope == policy.Anywhere && l.Service == s.service.name {
 			continue
 		}
 		parts = append(parts, levelText(l))
@@ -294,12 +295,12 @@ func (s *Search) asked() string {
 }
 
 // levelText returns a name for a level: "subset canary in this zone", "service orders-dr".
-func levelText(l topology.Level) string {
+func levelText(l policy.Level) string {
 	text := "service " + l.Service
 	if l.Subset != nil {
 		text = "subset " + l.Subset.Name
 	}
-	if l.Scope != topology.Anywhere {
+	if l.Scope != policy.Anywhere {
 		text += " in this " + l.Scope.String()
 	}
 	return text

@@ -16,6 +16,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
@@ -41,7 +42,7 @@ func (nobody) ServeCall(*transport.Call)                                  {}
 func (nobody) ServeStream(*transport.Stream)                              {}
 
 func identify(state tls.ConnectionState, _ *x509.Certificate) (transport.Identity, error) {
-	p, err := security.PeerFromState(state)
+	p, err := mtls.PeerFromState(state)
 	if err != nil {
 		return transport.Identity{}, err
 	}
@@ -58,7 +59,7 @@ func (m *mesh) endpoint(source security.Source) *transport.Endpoint {
 	}
 	e, err := transport.New(transport.Config{
 		Conn:      conn,
-		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(source, protocol) },
+		ServerTLS: func(protocol string) *tls.Config { return mtls.Server(source, protocol) },
 		Identify:  identify,
 		Setup: func() (wire.Setup, []wire.RouteInfo) {
 			return wire.Setup{Version: 1, MaxMessage: 4 << 20, Codecs: []uint64{uint64(codec.IDCBOR)}}, nil
@@ -106,7 +107,7 @@ func (m *mesh) client(addrs ...string) *Router {
 		Registry: registry, Node: Self{ID: source.ID(), Tier: source.Tier(), Name: "client", Instance: "client-1", Codec: codec.CBOR()},
 		Endpoint:   func() (*transport.Endpoint, error) { return e, nil },
 		OnLoopback: func() bool { return true },
-		TLS:        func(service security.ID) *tls.Config { return security.ClientTLS(source, service) },
+		TLS:        func(service security.ID) *tls.Config { return mtls.Client(source, service, mtls.Protocol) },
 	})
 }
 

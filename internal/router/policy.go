@@ -12,6 +12,8 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/codes"
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/limits"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -30,14 +32,14 @@ const (
 // said.
 type policies struct {
 	router *Router
-	now    atomic.Pointer[topology.Policy]
+	now    atomic.Pointer[policy.Policy]
 
 	poll sync.Once
 
 	mu sync.Mutex // guards the fields below; taken before service.mu
 	// layers are in force; waiting are not compatible with those.
-	layers  map[string]topology.Layer
-	waiting map[string]topology.Layer
+	layers  map[string]policy.Layer
+	waiting map[string]policy.Layer
 	// owners are the followers that put the layers of the registry in force.
 	owners map[string]*follower
 	// problems are why documents did not come into force.
@@ -68,22 +70,22 @@ const (
 )
 
 // current returns the policy in force, nil if there is no document.
-func (p *policies) current() *topology.Policy { return p.now.Load() }
+func (p *policies) current() *policy.Policy { return p.now.Load() }
 
 // load reads the documents that the configuration names. Its error is the first
 // that a user sees about an invalid document.
 func (p *policies) load() error {
-	p.layers, p.problems = make(map[string]topology.Layer), make(map[string]*problem)
-	p.stale, p.owners, p.waiting = make(map[string]staleness), make(map[string]*follower), make(map[string]topology.Layer)
+	p.layers, p.problems = make(map[string]policy.Layer), make(map[string]*problem)
+	p.stale, p.owners, p.waiting = make(map[string]staleness), make(map[string]*follower), make(map[string]policy.Layer)
 	if doc := p.router.cfg.Topology.Code; doc != nil {
-		p.layers[originCode] = topology.Layer{Origin: originCode, Document: doc, Trusted: true}
+		p.layers[originCode] = policy.Layer{Origin: originCode, Document: doc, Trusted: true}
 	}
 	if path := p.router.cfg.Topology.File; path != "" {
 		doc, version, err := readPolicy(path)
 		if err != nil {
 			return errorf(codes.InvalidArgument, "Config.TopologyFile (or LINK_TOPOLOGY): %w", err)
 		}
-		p.layers[originFile] = topology.Layer{Origin: path, Document: doc, Trusted: true}
+		p.layers[originFile] = policy.Layer{Origin: path, Document: doc, Trusted: true}
 		p.version = version
 	}
 	policy, err := p.compile(p.layers)
@@ -107,7 +109,7 @@ func (p *policies) adopt(s *Service) {
 
 // reach begins to watch the services that calls to the named service may end at,
 // so that their instances are known when calls fail over.
-func (p *policies) reach(name string, policy *topology.Policy) {
+func (p *policies) reach(name string, policy *policy.Policy) {
 	for _, other := range policy.Services(name)[1:] {
 		p.router.cfg.Group.Go(func(context.Context) {
 			if _, err := p.router.Service(other); err != nil {
@@ -155,7 +157,7 @@ func (p *policies) refresh(path string) {
 	p.mu.Lock()
 	p.version = version
 	p.mu.Unlock()
-	p.replace(originFile, &topology.Layer{Origin: path, Document: doc, Trusted: true}, err)
+	p.replace(originFile, &policy.Layer{Origin: path, Document: doc, Trusted: true}, err)
 }
 
 // fileVersion identifies a version of a file.
@@ -185,7 +187,7 @@ func readPolicy(path string) (*topology.Document, fileVersion, error) {
 		return nil, fileVersion{}, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, topology.MaxDocument+1))
+	data, err := io.ReadAll(io.LimitReader(f, limits.MaxDocument+1))
 	if err != nil {
 		return nil, fileVersion{}, err
 	}
@@ -229,7 +231,7 @@ type follower struct {
 	stale string
 }
 
-func (f *follower) follow(ctx context.Context, ch <-chan discovery.Policy, known chan struct{}) {
+func (f *follower) follow(ctx context.Context, ch <-chan discovery.PolicyDocument, known chan struct{}) {
 	first := true
 	for policy := range ch {
 		f.take(ctx, policy)
@@ -246,14 +248,14 @@ func (f *follower) follow(ctx context.Context, ch <-chan discovery.Policy, known
 
 // take puts the registry's document in force, unless ctx, the lifetime of the service, has ended: another follower may
 // have begun. A document that cannot be read, or is invalid, leaves in force what is.
-func (f *follower) take(ctx context.Context, policy discovery.Policy) {
-	if policy.Origin != "" {
-		f.origin = policy.Origin
+func (f *follower) take(ctx context.Context, written discovery.PolicyDocument) {
+	if written.Origin != "" {
+		f.origin = written.Origin
 	}
 	var doc *topology.Document
 	var err error
-	if policy.Document != nil {
-		doc, err = topology.Parse(f.origin, policy.Document)
+	if written.Document != nil {
+		doc, err = topology.Parse(f.origin, written.Document)
 	}
 	p := f.policies
 	p.mu.Lock()
@@ -261,12 +263,12 @@ func (f *follower) take(ctx context.Context, policy discovery.Policy) {
 	if ctx.Err() != nil {
 		return
 	}
-	f.noteStaleLocked(policy)
+	f.noteStaleLocked(written)
 	switch {
-	case policy.Document != nil:
+	case written.Document != nil:
 		p.owners[f.origin] = f
-		p.replaceLocked(f.origin, &topology.Layer{Origin: f.origin, Document: doc, Only: f.service}, err)
-	case !policy.Stale && p.hasLocked(f.origin):
+		p.replaceLocked(f.origin, &policy.Layer{Origin: f.origin, Document: doc, Only: f.service}, err)
+	case !written.Stale && p.hasLocked(f.origin):
 		delete(p.owners, f.origin)
 		p.replaceLocked(f.origin, nil, nil)
 	}
@@ -280,7 +282,7 @@ func (f *follower) leave() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f.noteStaleLocked(discovery.Policy{})
+	f.noteStaleLocked(discovery.PolicyDocument{})
 	if p.owners[f.origin] != f {
 		return
 	}
@@ -290,7 +292,7 @@ func (f *follower) leave() {
 
 // noteStaleLocked records that the registry's document about a service cannot be read, or
 // can again. It logs the former once for all services.
-func (f *follower) noteStaleLocked(policy discovery.Policy) {
+func (f *follower) noteStaleLocked(policy discovery.PolicyDocument) {
 	p := f.policies
 	first := len(p.stale) == 0
 	if p.stale[f.stale].by == f {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/topology"
 )
@@ -37,8 +38,8 @@ type timing struct {
 // course is where the topology lets a call go.
 type course struct {
 	// request is what the topology decides by.
-	request topology.Request
-	plan    *topology.Plan
+	request policy.Request
+	plan    *policy.Plan
 	// copied means that this is a mirrored copy: its plan is given, and it neither earns nor takes retries.
 	copied bool
 	// levels are where the call may go, best first; level is the index of the current one.
@@ -48,7 +49,7 @@ type course struct {
 	unheard *Service
 	key     balance.Key
 	// keyed is the plan that key belongs to.
-	keyed *topology.Plan
+	keyed *policy.Plan
 }
 
 // looks are the instances that a call has looked at.
@@ -164,7 +165,7 @@ func (s *Search) meet(ctx context.Context) error {
 }
 
 // limit sets the deadline from the timeout of a plan, unless the caller has set one.
-func (s *Search) limit(plan *topology.Plan) {
+func (s *Search) limit(plan *policy.Plan) {
 	if s.dated {
 		return
 	}
@@ -221,7 +222,7 @@ func (s *Search) nobody() failure {
 }
 
 // Mirrored returns the plan of a copy of the call, if the topology asks for one and the call is drawn for it; nil if not.
-func (s *Search) Mirrored() *topology.Plan {
+func (s *Search) Mirrored() *policy.Plan {
 	if s.plan.Mirror == nil {
 		return nil
 	}
@@ -230,7 +231,7 @@ func (s *Search) Mirrored() *topology.Plan {
 
 // Copy makes c the search of a copy of the call, which follows its own plan and ends when the call ends. The copy
 // has the deadline of the call, and keeps ask.
-func (s *Search) Copy(c *Search, plan *topology.Plan, ask *Ask) {
+func (s *Search) Copy(c *Search, plan *policy.Plan, ask *Ask) {
 	*c = Search{service: s.service, ask: ask, timing: timing{now: s.now, deadline: s.deadline, dated: true}}
 	c.plan, c.copied, c.request = plan, true, s.request
 	c.request.Meta = ask.Meta

@@ -127,7 +127,7 @@ func (r *Router) addService(name string) (*Service, error) {
 	}
 	s := &Service{
 		router: r, name: name, identity: id,
-		known: make(chan struct{}),
+		known:   make(chan struct{}),
 		members: make(map[string]*instance), held: make(map[string]time.Time), leftOut: make(map[string]bool),
 	}
 	s.life, s.end = context.WithCancelCause(r.cfg.Group.Context())

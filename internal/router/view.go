@@ -10,6 +10,8 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/policy"
+	"github.com/linkmesh/link/internal/policy/limits"
 	"github.com/linkmesh/link/topology"
 )
 
@@ -21,10 +23,10 @@ const maxNarrowed = 64
 // makes a new view.
 type view struct {
 	service *Service
-	policy  *topology.Policy
-	plans   *topology.Plans
+	policy  *policy.Policy
+	plans   *policy.Plans
 	// at is where this node is.
-	at topology.Locality
+	at policy.Locality
 
 	// only is where all calls without Sticky, OnTags and InZone go, if there is just
 	// one such place: the usual case, with nothing to decide on each call.
@@ -35,13 +37,13 @@ type view struct {
 	// narrowed are the keys of paths that narrow, oldest first.
 	narrowed []narrowing
 	closed   bool
-	// fast maps *topology.Plan to *path, for calls that narrow nothing.
+	// fast maps *policy.Plan to *path, for calls that narrow nothing.
 	fast sync.Map
 }
 
 // narrowing is the key of a path: a plan, and what the call asks for besides.
 type narrowing struct {
-	plan *topology.Plan
+	plan *policy.Plan
 	// tags are sorted, and joined by NUL.
 	tags string
 	zone bool
@@ -49,7 +51,7 @@ type narrowing struct {
 
 // path is where calls of one plan go.
 type path struct {
-	plan   *topology.Plan
+	plan   *policy.Plan
 	levels []level
 }
 
@@ -57,10 +59,10 @@ type path struct {
 type level struct {
 	group *balance.Group[*instance]
 	// plan is the plan that the level belongs to.
-	plan *topology.Plan
+	plan *policy.Plan
 	// other is the service whose own plan takes the place of this level; group is nil then.
 	other string
-	step  topology.Level
+	step  policy.Level
 
 	// match accepts instances; nil accepts all.
 	match func(*instance) bool
@@ -76,13 +78,13 @@ func (l *level) proves(e *endpoint) {
 }
 
 // newView makes the view of a service under a policy, which may be nil.
-func newView(s *Service, policy *topology.Policy) *view {
+func newView(s *Service, policy *policy.Policy) *view {
 	return &view{service: s, at: s.router.locality(), policy: policy, plans: policy.Service(s.name), paths: make(map[narrowing]*path)}
 }
 
 // setPolicy makes calls follow another policy. What was measured about instances
 // is kept.
-func (s *Service) setPolicy(policy *topology.Policy) {
+func (s *Service) setPolicy(policy *policy.Policy) {
 	next := newView(s, policy)
 	s.configure(next)
 	if plan := next.plans.Only(); plan != nil && plan.Mirror == nil && plan.Fault == nil && plan.LB.Policy != topology.Hash {
@@ -136,7 +138,7 @@ func (v *view) noteEmptyLocked() {
 
 // maxSaid bounds the messages that a service remembers to have logged. It is more than one document can cause; beyond
 // it some are logged again.
-const maxSaid = 2 * topology.MaxSubsets
+const maxSaid = 2 * limits.MaxSubsets
 
 // say reports whether a message about the service is to be logged: it was not yet, whatever documents came and went.
 func (s *Service) say(what string) bool {
@@ -167,14 +169,14 @@ func (v *view) warnOfUnknownPlaces() {
 	}
 	// A Placer tells the datacenter of this node sooner or later.
 	_, told := v.service.router.cfg.Registry.(discovery.Placer)
-	for _, l := range v.plans.Route(&topology.Request{}).Levels {
+	for _, l := range v.plans.Route(&policy.Request{}).Levels {
 		word, missing := "", ""
 		switch {
-		case l.Scope == topology.SameZone && v.at.Zone == "":
+		case l.Scope == policy.SameZone && v.at.Zone == "":
 			word, missing = "zone", discovery.KeyZone
-		case l.Scope == topology.SameRegion && v.at.Region == "":
+		case l.Scope == policy.SameRegion && v.at.Region == "":
 			word, missing = "region", discovery.KeyRegion
-		case l.Scope == topology.SameDatacenter && v.at.Datacenter == "" && !told:
+		case l.Scope == policy.SameDatacenter && v.at.Datacenter == "" && !told:
 			word, missing = "datacenter", discovery.KeyDatacenter
 		}
 		if word != "" && v.service.say("place "+word) {
@@ -187,7 +189,7 @@ func (v *view) warnOfUnknownPlaces() {
 // configure passes the settings that hold for all calls to the balancer.
 func (s *Service) configure(v *view) {
 	// Outlier and LB are the same in all plans of a service.
-	plan := v.plans.Route(&topology.Request{})
+	plan := v.plans.Route(&policy.Request{})
 	outlier, lb := plan.Outlier, plan.LB
 	if outlier.Max < 0 {
 		outlier.Errors = topology.Off
@@ -203,7 +205,7 @@ func (s *Service) configure(v *view) {
 }
 
 // locality returns where this node is, by its tags and meta. The registry may add the datacenter.
-func (r *Router) locality() topology.Locality {
+func (r *Router) locality() policy.Locality {
 	at := localityOf(&discovery.Instance{Tags: r.cfg.Node.Tags, Meta: r.cfg.Node.Meta})
 	if p, ok := r.cfg.Registry.(discovery.Placer); ok && at.Datacenter == "" {
 		at.Datacenter = p.Datacenter()
@@ -212,12 +214,12 @@ func (r *Router) locality() topology.Locality {
 }
 
 // localityOf returns where an instance is.
-func localityOf(in *discovery.Instance) topology.Locality {
-	return topology.Locality{Zone: in.Zone(), Region: in.Region(), Datacenter: in.Datacenter()}
+func localityOf(in *discovery.Instance) policy.Locality {
+	return policy.Locality{Zone: in.Zone(), Region: in.Region(), Datacenter: in.Datacenter()}
 }
 
 // path returns where calls of a plan go, narrowed by what the call asks for.
-func (v *view) path(plan *topology.Plan, c *Ask) *path {
+func (v *view) path(plan *policy.Plan, c *Ask) *path {
 	if !c.narrows() {
 		if p, ok := v.fast.Load(plan); ok {
 			found, _ := p.(*path)
@@ -227,7 +229,7 @@ func (v *view) path(plan *topology.Plan, c *Ask) *path {
 	return v.makePath(plan, c)
 }
 
-func (v *view) makePath(plan *topology.Plan, c *Ask) *path {
+func (v *view) makePath(plan *policy.Plan, c *Ask) *path {
 	tags := slices.Compact(slices.Sorted(slices.Values(c.Tags)))
 	// No tag contains a NUL.
 	key := narrowing{plan, strings.Join(tags, "\x00"), c.Zone}
@@ -261,7 +263,7 @@ func (v *view) makePath(plan *topology.Plan, c *Ask) *path {
 	return p
 }
 
-func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string, zone bool) level {
+func (v *view) levelLocked(plan *policy.Plan, l *policy.Level, tags []string, zone bool) level {
 	if l.Service != v.service.name {
 		return level{plan: plan, other: l.Service, step: *l}
 	}
@@ -273,9 +275,9 @@ func (v *view) levelLocked(plan *topology.Plan, l *topology.Level, tags []string
 		}
 		at := localityOf(&in.Instance)
 		return l.Subset.Matches(in.Tags, in.Meta) && l.Scope.Contains(own, at) &&
-			hasAll(in.Tags, tags) && (!zone || topology.SameZone.Contains(own, at))
+			hasAll(in.Tags, tags) && (!zone || policy.SameZone.Contains(own, at))
 	}
-	everywhere := l.Scope == topology.Anywhere && !zone
+	everywhere := l.Scope == policy.Anywhere && !zone
 	if everywhere && l.Subset == nil && len(tags) == 0 {
 		match = nil
 	}

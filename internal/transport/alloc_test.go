@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
@@ -38,7 +39,7 @@ func overLoopback(tb testing.TB) *Session {
 		}
 		e, err := New(Config{
 			Conn:      conn,
-			ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(source, protocol) },
+			ServerTLS: func(protocol string) *tls.Config { return mtls.Server(source, protocol) },
 			Identify:  identify,
 			Setup:     func() (wire.Setup, []wire.RouteInfo) { return setupOf(Limits{}), nil },
 			Handler:   answering{},
@@ -58,7 +59,7 @@ func overLoopback(tb testing.TB) *Session {
 	if err := there.Listen(); err != nil {
 		tb.Fatal(err)
 	}
-	p := here.Peer("orders", there.Addr().String(), PeerConfig{TLS: func() *tls.Config { return security.ClientTLS(client, server.ID()) }})
+	p := here.Peer("orders", there.Addr().String(), PeerConfig{TLS: func() *tls.Config { return mtls.Client(client, server.ID(), mtls.Protocol) }})
 	tb.Cleanup(p.Release)
 	s, err := p.Session(context.Background(), ClassCalls)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
 // refused tries to admit a connection of who. It returns how long who must still wait, or zero if
@@ -137,7 +137,7 @@ func (o *outlaw) offend(name string, port int, rule func(r *raw)) bool {
 		t.Cleanup(func() { _ = tr.Close() })
 		o.tr[port] = tr
 	}
-	conn, err := tr.Dial(t.Context(), o.to.Addr(), security.ClientTLS(o.w.ca.Source(name), o.to.id), rawConfig())
+	conn, err := tr.Dial(t.Context(), o.to.Addr(), mtls.Client(o.w.ca.Source(name), o.to.id, mtls.Protocol), rawConfig())
 	if err != nil {
 		// Until refuseFor is over, the next attempt would be refused because of this one.
 		pass(3 * refuseFor)
@@ -281,7 +281,7 @@ func TestHandshakesForNothingAreRefusedBefore(t *testing.T) { // SEC-328
 		}
 		before, behind := 0, 0
 		for range 40 {
-			conn, err := o.tr[10_000].Dial(t.Context(), server.Addr(), security.ClientTLS(w.ca.Source("mallory"), server.id), rawConfig())
+			conn, err := o.tr[10_000].Dial(t.Context(), server.Addr(), mtls.Client(w.ca.Source("mallory"), server.id, mtls.Protocol), rawConfig())
 			if err != nil {
 				before++
 				continue

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
@@ -56,7 +57,7 @@ func (w *world) quiet(service string, limits Limits, opts ...nodeOption) *node {
 	n := &node{t: w.t, w: w, id: source.ID(), source: source, handler: newRecorder(), log: &logBuffer{}}
 	config := Config{
 		Conn:      w.socket(),
-		ServerTLS: func(protocol string) *tls.Config { return security.ServerTLSFor(source, protocol) },
+		ServerTLS: func(protocol string) *tls.Config { return mtls.Server(source, protocol) },
 		Identify:  identify,
 		Refusal: func(err error) string {
 			if refusal, ok := errors.AsType[*security.VerifyError](err); ok {
@@ -88,7 +89,7 @@ func (w *world) quiet(service string, limits Limits, opts ...nodeOption) *node {
 }
 
 func identify(state tls.ConnectionState, _ *x509.Certificate) (Identity, error) {
-	p, err := security.PeerFromState(state)
+	p, err := mtls.PeerFromState(state)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -99,7 +100,7 @@ func identify(state tls.ConnectionState, _ *x509.Certificate) (Identity, error) 
 func (n *node) peer(to *node) *Peer { return n.peerAt(to.id, to.addr) }
 
 func (n *node) peerAt(id security.ID, addr string) *Peer {
-	p := n.Peer(id.String(), addr, PeerConfig{TLS: func() *tls.Config { return security.ClientTLSFor(n.source, id, n.cfg.Protocol) }})
+	p := n.Peer(id.String(), addr, PeerConfig{TLS: func() *tls.Config { return mtls.Client(n.source, id, n.cfg.Protocol) }})
 	n.t.Cleanup(p.Release)
 	return p
 }
@@ -293,7 +294,7 @@ func (n *node) serverTLS() *tls.Config { return n.cfg.ServerTLS(n.cfg.Protocol) 
 
 // honestTLS returns the configuration with which an honest client dials the node.
 func honestTLS(w *world, to *node) *tls.Config {
-	return security.ClientTLS(w.ca.Source("web"), to.id)
+	return mtls.Client(w.ca.Source("web"), to.id, mtls.Protocol)
 }
 
 // Session dials the connection of class if there is none, waits for it and returns it.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
@@ -51,7 +52,7 @@ func (w *world) rawClientWith(service string, to *node, config *quic.Config) *ra
 }
 
 func (w *world) rawDial(service string, to *node, config *quic.Config) (*quic.Conn, error) {
-	return w.rawDialTLS(security.ClientTLS(w.ca.Source(service), to.id), to, config)
+	return w.rawDialTLS(mtls.Client(w.ca.Source(service), to.id, mtls.Protocol), to, config)
 }
 
 func (w *world) rawDialTLS(conf *tls.Config, to *node, config *quic.Config) (*quic.Conn, error) {
@@ -330,7 +331,7 @@ type rawServer struct {
 func (w *world) rawServer(service string, script func(r *raw)) *rawServer {
 	w.t.Helper()
 	source := w.ca.Source(service)
-	return w.rawServerTLS(source.ID(), security.ServerTLS(source), script)
+	return w.rawServerTLS(source.ID(), mtls.Server(source, mtls.Protocol), script)
 }
 
 func (w *world) rawServerTLS(id security.ID, conf *tls.Config, script func(r *raw)) *rawServer {
@@ -343,7 +344,7 @@ func (w *world) narrowServer(service string, window uint64, script func(r *raw))
 	w.t.Helper()
 	source, config := w.ca.Source(service), rawConfig()
 	config.InitialStreamReceiveWindow, config.MaxStreamReceiveWindow = window, window
-	return w.rawServerWith(source.ID(), security.ServerTLS(source), config, script)
+	return w.rawServerWith(source.ID(), mtls.Server(source, mtls.Protocol), config, script)
 }
 
 func (w *world) rawServerWith(id security.ID, conf *tls.Config, config *quic.Config, script func(r *raw)) *rawServer {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
@@ -33,7 +34,7 @@ func (l *logBuffer) lines(words ...string) (found []string) {
 func TestRefusedHandshakesAreCountedByReason(t *testing.T) { // SEC-121
 	stranger := func(opts ...securitytest.Option) func(w *world, to *node) {
 		return func(w *world, to *node) {
-			conf := security.ClientTLS(w.ca.Source("web", opts...), to.id)
+			conf := mtls.Client(w.ca.Source("web", opts...), to.id, mtls.Protocol)
 			if conn, err := w.rawDialTLS(conf, to, rawConfig()); err == nil {
 				<-conn.Context().Done()
 			}
@@ -48,16 +49,16 @@ func TestRefusedHandshakesAreCountedByReason(t *testing.T) { // SEC-121
 		{"unknown-trust-domain", stranger(securitytest.WithURIs("spiffe://evil.test/ns/default/svc/web"))},
 		{"no-certificate", stranger(securitytest.NoCertificate())},
 		{"protocol", func(w *world, to *node) {
-			_, _ = w.rawDialTLS(security.ClientTLSFor(w.ca.Source("web"), to.id, "h3"), to, rawConfig())
+			_, _ = w.rawDialTLS(mtls.Client(w.ca.Source("web"), to.id, "h3"), to, rawConfig())
 		}},
 		{"version", func(w *world, to *node) {
-			conn, err := w.rawDialTLS(security.ClientTLSFor(w.ca.Source("web"), to.id, "link/9\x1b[2J\n"), to, rawConfig())
+			conn, err := w.rawDialTLS(mtls.Client(w.ca.Source("web"), to.id, "link/9\x1b[2J\n"), to, rawConfig())
 			if err == nil {
 				<-conn.Context().Done()
 			}
 		}},
 		{"rejected-by-peer", func(w *world, to *node) {
-			_, _ = w.rawDialTLS(security.ClientTLS(w.ca.Source("web"), w.ca.ID("mailer")), to, rawConfig())
+			_, _ = w.rawDialTLS(mtls.Client(w.ca.Source("web"), w.ca.ID("mailer"), mtls.Protocol), to, rawConfig())
 		}},
 		{"timeout", func(w *world, to *node) {
 			tr := &quic.Transport{Conn: w.socket()}
@@ -102,7 +103,7 @@ func TestAFloodOfStrangersIsLoggedSparingly(t *testing.T) { // SEC-121, SEC-612
 		t := w.t
 		server := w.node("orders", Limits{})
 		const flood = 60
-		conf := security.ClientTLS(w.ca.Source("web", securitytest.SelfSigned()), server.id)
+		conf := mtls.Client(w.ca.Source("web", securitytest.SelfSigned()), server.id, mtls.Protocol)
 		for range flood {
 			if conn, err := w.rawDialTLS(conf, server, rawConfig()); err == nil {
 				<-conn.Context().Done()
@@ -172,7 +173,7 @@ func TestOwnCertificateIsThatOfTheHandshake(t *testing.T) {
 		watch := func(into *seen, service string) nodeOption {
 			return func(c *Config) {
 				source := turning{w.ca.Source(service), func() security.Source { return w.ca.Source(service) }}
-				c.ServerTLS = func(protocol string) *tls.Config { return security.ServerTLSFor(source, protocol) }
+				c.ServerTLS = func(protocol string) *tls.Config { return mtls.Server(source, protocol) }
 				c.Identify = watching(into)
 			}
 		}

@@ -14,8 +14,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
 
@@ -71,7 +71,7 @@ func TestTagsFollowThePeer(t *testing.T) {
 		server, client := w.node("orders", Limits{}), w.node("web", Limits{})
 		var heard [][]string
 		p := client.Peer(server.id.String(), server.addr, PeerConfig{
-			TLS: func() *tls.Config { return security.ClientTLSFor(client.source, server.id, client.cfg.Protocol) },
+			TLS: func() *tls.Config { return mtls.Client(client.source, server.id, client.cfg.Protocol) },
 			Tags: func(addr string, tags []string) {
 				if addr != server.addr {
 					t.Errorf("tags of %s, want %s", addr, server.addr)
@@ -227,7 +227,7 @@ func TestForeignProtocols(t *testing.T) {
 			inWorld(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{})
-				conf := security.ClientTLSFor(w.ca.Source("mallory"), server.id, test.protocol)
+				conf := mtls.Client(w.ca.Source("mallory"), server.id, test.protocol)
 				// The attacker accepts any server.
 				conf.VerifyConnection = nil
 				conn, err := w.rawDialTLS(conf, server, rawConfig())
@@ -254,7 +254,7 @@ func TestServerOfAnotherProtocol(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		source := w.ca.Source("orders")
-		other := w.rawServerTLS(source.ID(), security.ServerTLSFor(source, "h3"), func(*raw) {})
+		other := w.rawServerTLS(source.ID(), mtls.Server(source, "h3"), func(*raw) {})
 		_, err := w.quiet("web", Limits{}).dial(other)
 		if e := failure(t, err, ReasonIncompatible); !strings.Contains(e.Error(), "link/1") {
 			t.Errorf("the error does not name our version: %q", e)

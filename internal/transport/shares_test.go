@@ -16,11 +16,11 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/internal/share/sharetest"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
 // advisory makes a node treat names as chosen by the peers themselves.
@@ -58,7 +58,7 @@ func (m *member) connectAs(name string, config *quic.Config) *raw {
 	w := m.w
 	tr := &quic.Transport{Conn: w.socketAt(&net.UDPAddr{IP: memberAddr, Port: 10_000 + m.conns})}
 	w.t.Cleanup(func() { _ = tr.Close() })
-	conn, err := tr.Dial(w.t.Context(), m.to.Addr(), security.ClientTLS(w.ca.Source(name), m.to.id), config)
+	conn, err := tr.Dial(w.t.Context(), m.to.Addr(), mtls.Client(w.ca.Source(name), m.to.id, mtls.Protocol), config)
 	if err != nil {
 		w.t.Fatalf("dialing: %v", err)
 	}

@@ -15,9 +15,9 @@ import (
 
 	"golang.org/x/net/ipv4"
 
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/udp"
-	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as above
+	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
 
 // TestWhatAStrangerSendsOfOneHandshakeIsBounded checks that excess datagrams are dropped before QUIC
@@ -197,7 +197,7 @@ func TestTheLongestChainsAreShown(t *testing.T) {
 			withLong := func(service string) nodeOption {
 				return func(c *Config) {
 					source := w.ca.Source(service, long)
-					c.ServerTLS = func(protocol string) *tls.Config { return security.ServerTLSFor(source, protocol) }
+					c.ServerTLS = func(protocol string) *tls.Config { return mtls.Server(source, protocol) }
 				}
 			}
 			server := w.node("orders", Limits{}, withLong("orders"))

@@ -7,7 +7,6 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/internal/lane"
-	"github.com/linkmesh/link/security"
 )
 
 // stream is the part of [link.Stream] that a queue and a worker use. Within the node, localStream
@@ -60,11 +59,7 @@ func (s *system) ownPeer() link.Peer {
 		return *peer
 	}
 	identity := s.node.Identity()
-	domain := identity.TrustDomain()
-	return link.Peer{
-		Identity: identity, Instance: s.node.Instance(), Addr: s.node.Addr(),
-		Advisory: domain == security.ClusterTrustDomain || domain == security.DevTrustDomain,
-	}
+	return link.Peer{Identity: identity, Instance: s.node.Instance(), Addr: s.node.Addr(), Advisory: identity.Advisory()}
 }
 
 func (s *localStream) Send(f link.Frame) error {

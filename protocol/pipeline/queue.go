@@ -11,9 +11,9 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
-	"github.com/linkmesh/link/tracing"
 )
 
 // Queue holds the tasks of one producer for one stage and sends them to workers. A [Producer] has one.
@@ -25,7 +25,7 @@ type Queue struct {
 	fence     uint64
 	set       queueSettings
 	clock     clock
-	tracer    *tracing.Tracer
+	tracer    *trace.Tracer
 	cancelAll context.CancelFunc
 	done      chan struct{} // closed when nothing of the queue runs
 	// calls holds empty channels for pushes to wait on, timers stopped timers for pushes without a deadline.
@@ -72,7 +72,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 		set.clock = newClock()
 	}
 	q := &Queue{
-		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: node.Tracer(),
+		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: (*trace.Tracer)(node.Tracer()),
 		fence: firstFence(),
 		links: make(map[string]*workerLink), wake: notify.NewFlag(), home: notify.NewFlag(), unattended: notify.NewFlag(), done: make(chan struct{}),
 	}

@@ -5,9 +5,9 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
-	"github.com/linkmesh/link/tracing"
 )
 
 // spawnLocked starts one more runner if a task could begin. Each runner that begins a
@@ -22,7 +22,7 @@ func (w *Worker) spawnLocked(now int64) {
 // runner runs handlers until no task waits. It takes the worker's lock once per turn, to
 // report the outcomes of its tasks and to take the next ones.
 func (w *Worker) runner() {
-	r := turn{worker: w, tracer: w.node.Tracer(), name: w.route.String()}
+	r := turn{worker: w, tracer: (*trace.Tracer)(w.node.Tracer()), name: w.route.String()}
 	now := w.clock.now()
 	w.mu.Lock()
 	for {
@@ -51,7 +51,7 @@ func (w *Worker) runner() {
 // turn is the state of a runner for the tasks of one slot.
 type turn struct {
 	worker *Worker
-	tracer *tracing.Tracer
+	tracer *trace.Tracer
 	// name is the name of the stage, for tracing spans.
 	name   string
 	tasks  []*pool.Task
@@ -120,14 +120,14 @@ func (r *turn) run() {
 
 // trace puts the context of a single task into its producer's trace. The contexts of a batch
 // go into a trace of their own, which is linked to the traces of their producers.
-func (r *turn) trace() (span tracing.MessageSpan) {
+func (r *turn) trace() (span trace.MessageSpan) {
 	if len(r.ctxs) == 1 {
 		body, c := &r.bodies[0], r.ctxs[0]
 		if len(body.Trace) > 0 || r.tracer.Enabled() {
-			how := tracing.Child
+			how := trace.Child
 			// Traces of another trust domain are not continued.
 			if from, _ := r.tasks[0].Source.Owner.(*producer); from.foreign {
-				how = tracing.Foreign
+				how = trace.Foreign
 			}
 			c.Context, span = r.tracer.StartProcess(c.Context, r.name, carrierOf(body), how)
 		}
@@ -136,7 +136,7 @@ func (r *turn) trace() (span tracing.MessageSpan) {
 	if !r.tracer.Enabled() {
 		return span
 	}
-	carriers := make([]tracing.Carrier, len(r.bodies))
+	carriers := make([]trace.Carrier, len(r.bodies))
 	for i := range r.bodies {
 		carriers[i] = carrierOf(&r.bodies[i])
 	}
@@ -147,10 +147,10 @@ func (r *turn) trace() (span tracing.MessageSpan) {
 	return span
 }
 
-func carrierOf(body *frame.Body) tracing.Carrier {
-	carrier := make(tracing.Carrier, 0, len(body.Trace))
+func carrierOf(body *frame.Body) trace.Carrier {
+	carrier := make(trace.Carrier, 0, len(body.Trace))
 	for _, p := range body.Trace {
-		carrier = append(carrier, tracing.Pair{Key: p.Name, Value: p.Value})
+		carrier = append(carrier, trace.Pair{Key: p.Name, Value: p.Value})
 	}
 	return carrier
 }

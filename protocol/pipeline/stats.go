@@ -91,17 +91,17 @@ type PullStats struct {
 	Overrun uint64 `json:"overrun"`
 }
 
-// NodeStats is the stats of the queues and workers of a node.
+// NodeStats is the stats of the queues and workers of a node, at most 1000 of each: those with the
+// most tasks.
 type NodeStats struct {
 	Queues  []QueueStats `json:"queues"`
 	Workers []PullStats  `json:"workers"`
-	// Omitted counts the entries beyond MaxStats.
+	// Omitted counts the entries beyond these.
 	Omitted int `json:"omitted,omitempty"`
 }
 
-// MaxStats bounds the queues in a [NodeStats], and its workers. Those with the most
-// tasks are kept.
-const MaxStats = 1000
+// maxStats bounds the queues in a NodeStats, and its workers.
+const maxStats = 1000
 
 // AuthorizeStats lets f decide who may ask node for its [NodeStats]: f returns why a peer
 // may not, or nil if it may. By default every peer of the mesh may.
@@ -163,13 +163,13 @@ func StatsOf(node *link.Node) NodeStats {
 }
 
 func (s *NodeStats) trim() {
-	if n := len(s.Queues) - MaxStats; n > 0 {
+	if n := len(s.Queues) - maxStats; n > 0 {
 		slices.SortStableFunc(s.Queues, func(a, b QueueStats) int { return b.Depth - a.Depth })
-		s.Queues, s.Omitted = s.Queues[:MaxStats], n
+		s.Queues, s.Omitted = s.Queues[:maxStats], n
 	}
-	if n := len(s.Workers) - MaxStats; n > 0 {
+	if n := len(s.Workers) - maxStats; n > 0 {
 		slices.SortStableFunc(s.Workers, func(a, b PullStats) int { return b.Queued - a.Queued })
-		s.Workers, s.Omitted = s.Workers[:MaxStats], s.Omitted+n
+		s.Workers, s.Omitted = s.Workers[:maxStats], s.Omitted+n
 	}
 }
 

@@ -81,7 +81,7 @@ func (h *hub) mayBlock(peer link.Peer, ask *subscribe) error {
 	if most == 0 {
 		return link.Errorf(link.PermissionDenied, "%s may not make publishers wait: this node does not allow pubsub.Block; subscribe without it, or have the node call pubsub.AllowBlock", peer.Service())
 	}
-	ask.Block = min(ask.Block, most.Microseconds(), MaxBlock.Microseconds())
+	ask.Block = min(ask.Block, most.Microseconds(), maxBlock.Microseconds())
 	return nil
 }
 

@@ -10,14 +10,14 @@ import (
 	"github.com/linkmesh/link"
 )
 
-// MaxWorkers bounds [Workers].
-const MaxWorkers = 1024
+// maxWorkers bounds Workers.
+const maxWorkers = 1024
 
 // workerQueue is how many messages wait for each worker.
 const workerQueue = 16
 
 // Workers lets the handler of [SubscribeFunc] handle n messages at a time, at most
-// [MaxWorkers]. Messages with the same topic and key are handled in order; other messages,
+// 1024. Messages with the same topic and key are handled in order; other messages,
 // and messages without a key, are not. Zero means 1, which handles all messages in order.
 func Workers(n int) SubscribeOption { return subscribeOption(func(s *settings) { s.workers = n }) }
 
@@ -132,7 +132,7 @@ func (h *handler[T]) gap(m Message[T]) bool {
 }
 
 func (h *handler[T]) handle(m Message[T]) {
-	ctx, span := m.Context(h.sub.ctx, h.sub.node.Tracer())
+	ctx, span := m.process(h.sub.ctx, h.sub.node.Tracer())
 	cause, err := h.call(ctx, m)
 	span.End(uint32(link.CodeOf(err)), err)
 	switch {

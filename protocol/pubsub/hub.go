@@ -93,7 +93,7 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 		sessions: make(map[*session]struct{}), blockers: make(map[*session]struct{}), waiters: make(map[*waiter]struct{}),
 	}
 	h.dead.pool = share.NewPool(share.Config{Limit: deadShare, Floor: deadFloor})
-	h.subscriptions = share.NewPool(share.Config{Limit: journal.MaxSubscriptions, Floor: sessionFloor, Most: MaxServiceSubscriptions})
+	h.subscriptions = share.NewPool(share.Config{Limit: journal.MaxSubscriptions, Floor: sessionFloor, Most: maxServiceSubscriptions})
 	h.kept = share.NewPool(share.Config{Limit: journal.MaxSessions - MaxDurable, Floor: sessionFloor})
 	h.durable = share.NewPool(share.Config{Limit: MaxDurable, Floor: sessionFloor})
 	h.drain.attach(node)
@@ -263,15 +263,15 @@ type quota struct {
 // identity. Release gives it back.
 func (h *hub) admit(peer link.Peer) (release func(), err error) {
 	node := quota{lane.KeyOf(peer), peer.Instance}
-	if n := h.count(node, 1); n > MaxSubscriptions {
+	if n := h.count(node, 1); n > maxSubscriptions {
 		h.count(node, -1)
-		return nil, link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, the limit is pubsub.MaxSubscriptions", peer, n-1)
+		return nil, link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, and one node may have %d", peer, n-1, maxSubscriptions)
 	}
 	holder := h.subscriptions.Holder(node.key)
 	if err := holder.Take(1); err != nil {
 		holder.Release()
 		h.count(node, -1)
-		return nil, link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, of at most pubsub.MaxServiceSubscriptions, and has no room for one more: %w", peer.Identity, holder.Held(), err)
+		return nil, link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, of at most %d, and has no room for one more: %w", peer.Identity, holder.Held(), maxServiceSubscriptions, err)
 	}
 	return func() {
 		holder.Give(1)

@@ -35,15 +35,15 @@ func TestATakenNameLocksNobodyOut(t *testing.T) { // SEC-358
 	h := newTestHub(t)
 	const name = "spiffe://link.test/ns/default/svc/billing"
 	mallory, victim := peerAt(t, name, "billing-1", "10.0.0.9:1000", true), peerAt(t, name, "billing-1", "10.0.0.1:1000", true)
-	for i := range MaxSubscriptions {
+	for i := range maxSubscriptions {
 		if _, err := h.admit(mallory); err != nil {
 			t.Fatalf("after %d: %v", i, err)
 		}
 	}
 	if _, err := h.admit(mallory); !errors.Is(err, link.ResourceExhausted) {
-		t.Errorf("one more than MaxSubscriptions: %v", err)
+		t.Errorf("one more than maxSubscriptions: %v", err)
 	}
-	for i := range MaxSubscriptions {
+	for i := range maxSubscriptions {
 		if _, err := h.admit(victim); err != nil {
 			t.Fatalf("the owner of the name, after %d: %v", i, err)
 		}
@@ -63,21 +63,21 @@ func TestOneMemberLeavesOthersSubscriptions(t *testing.T) { // SEC-358
 				if free {
 					name = fmt.Sprintf("spiffe://link.test/ns/default/svc/mallory-%d", i/1000)
 				}
-				done, err := h.admit(peerAt(t, name, fmt.Sprint(i/MaxSubscriptions), "10.0.0.9:1000", free))
+				done, err := h.admit(peerAt(t, name, fmt.Sprint(i/maxSubscriptions), "10.0.0.9:1000", free))
 				if err == nil {
 					release = append(release, done)
 				} else if !errors.Is(err, link.ResourceExhausted) {
 					t.Fatal(err)
 				}
 			}
-			most := MaxServiceSubscriptions
+			most := maxServiceSubscriptions
 			if free {
 				most = journal.MaxSubscriptions / 2
 			}
 			if n := len(release); n > most || n < most/2 {
 				t.Errorf("one member has %d subscriptions, want at most %d", n, most)
 			}
-			for i := range MaxSubscriptions {
+			for i := range maxSubscriptions {
 				if _, err := h.admit(peerAt(t, "spiffe://link.test/ns/default/svc/billing", "billing-1", "10.0.0.1:1000", free)); err != nil {
 					t.Fatalf("an honest one, after %d: %v", i, err)
 				}
@@ -85,7 +85,7 @@ func TestOneMemberLeavesOthersSubscriptions(t *testing.T) { // SEC-358
 			for _, done := range release {
 				done()
 			}
-			if used := h.subscriptions.Used(); used != MaxSubscriptions || len(h.peers) != 1 {
+			if used := h.subscriptions.Used(); used != maxSubscriptions || len(h.peers) != 1 {
 				t.Errorf("%d subscriptions of %d nodes are counted when the attacker is gone", used, len(h.peers))
 			}
 		})

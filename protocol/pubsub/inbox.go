@@ -195,10 +195,10 @@ func (b *inbox) refuse(err error) {
 	}
 }
 
-// confirmed waits at most [ConfirmTime] for the answers of the publishers that are known. It
+// confirmed waits at most confirmTime for the answers of the publishers that are known. It
 // returns an error if one refuses the subscription, or if none of them has room for it.
 func (b *inbox) confirmed(known <-chan []*member) error {
-	patience := time.NewTimer(ConfirmTime)
+	patience := time.NewTimer(confirmTime)
 	defer patience.Stop()
 	ended := func() error {
 		return link.Errorf(link.CodeOf(b.ctx.Err()), "subscribe to %s: %w", b.name, context.Cause(b.ctx))

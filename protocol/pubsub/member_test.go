@@ -68,8 +68,8 @@ func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-358, 361, 409, 7
 	for name, bound := range map[string]func(t *testing.T) sharetest.Bound{
 		"subscriptions": func(t *testing.T) sharetest.Bound {
 			h := newTestHub(t)
-			return new(taken).bound(h.subscriptions, journal.MaxSubscriptions, MaxSubscriptions, func(m sharetest.Member, i int) (func(), error) {
-				return h.admit(peer(t, m, i/MaxSubscriptions))
+			return new(taken).bound(h.subscriptions, journal.MaxSubscriptions, maxSubscriptions, func(m sharetest.Member, i int) (func(), error) {
+				return h.admit(peer(t, m, i/maxSubscriptions))
 			})
 		},
 		"sessions": func(t *testing.T) sharetest.Bound {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/tracing"
 )
@@ -71,27 +72,40 @@ func (m *Message[T]) header(name string) []byte {
 	return nil
 }
 
-// Context returns ctx with the baggage of the publisher, for handling the message, and the
-// span of that, which is linked to the publisher's. Without an OpenTelemetry SDK, the context
-// carries the publisher's trace context instead. From a publisher in another trust domain it
-// takes neither trace context nor baggage. [SubscribeFunc] calls it for its handler.
-func (m *Message[T]) Context(ctx context.Context, tracer *tracing.Tracer) (context.Context, tracing.MessageSpan) {
-	var carrier tracing.Carrier
+// Context returns ctx with the trace context and the baggage of the publisher, for handling the
+// message, but from a publisher in another trust domain with neither. A span that is started in
+// it is a child of the publisher's; OpenTelemetry's trace.LinkFromContext makes a link of it
+// instead. [SubscribeFunc] passes its handler the context of a span that is so linked.
+func (m *Message[T]) Context(ctx context.Context, tracer *tracing.Tracer) context.Context {
+	carrier, how := m.sender()
+	return (*trace.Tracer)(tracer).Receive(ctx, carrier, how)
+}
+
+// process returns a context for the handler of a subscription, with the baggage of the publisher
+// and the span of handling the message, which is linked to the publisher's. Without an
+// OpenTelemetry SDK it is the context of [Message.Context].
+func (m *Message[T]) process(ctx context.Context, tracer *tracing.Tracer) (context.Context, trace.MessageSpan) {
+	carrier, how := m.sender()
+	return (*trace.Tracer)(tracer).StartProcess(ctx, m.destination(), carrier, how)
+}
+
+// sender returns what the publisher said about its trace, and how far that is trusted.
+func (m *Message[T]) sender() (trace.Carrier, trace.Correlation) {
+	var carrier trace.Carrier
 	for k, v := range m.allPairs().trace.All() {
-		carrier = append(carrier, tracing.Pair{Key: string(k), Value: string(v)})
+		carrier = append(carrier, trace.Pair{Key: string(k), Value: string(v)})
 	}
-	how := tracing.Linked
 	if m.conn != nil && m.conn.foreign {
-		how = tracing.Foreign
+		return carrier, trace.Foreign
 	}
-	return tracer.StartProcess(ctx, m.destination(), carrier, how)
+	return carrier, trace.Linked
 }
 
 // destination returns the name of the topic in spans, without the tokens that the publisher
 // put below it: these are data, and there may be millions of them.
 func (m *Message[T]) destination() string {
 	if m.conn == nil {
-		return tracing.OtherMethod
+		return trace.OtherMethod
 	}
 	return m.conn.member.topic
 }

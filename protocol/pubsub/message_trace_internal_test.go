@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -56,7 +57,7 @@ func TestTheTraceOfAMessageFromAnotherTrustDomain(t *testing.T) { // SEC-125
 		exporter := tracetest.NewInMemoryExporter()
 		tracer := tracing.New(tracing.Config{TracerProvider: sdk.NewTracerProvider(sdk.WithSyncer(exporter))})
 		m := traced(t, foreign)
-		ctx, span := m.Context(t.Context(), tracer)
+		ctx, span := m.process(t.Context(), tracer)
 		span.End(0, nil)
 		want := map[bool]string{false: "planted"}[foreign]
 		if got := baggage.FromContext(ctx).Member("tenant").Value(); got != want {
@@ -67,12 +68,20 @@ func TestTheTraceOfAMessageFromAnotherTrustDomain(t *testing.T) { // SEC-125
 		if len(spans) != 1 || len(spans[0].Links) != 1 || spans[0].Parent.IsValid() || sender {
 			t.Errorf("foreign %t: spans %+v, the trace is the sender's: %t", foreign, spans, sender)
 		}
-		plain, _ := m.Context(t.Context(), tracing.New(tracing.Config{}))
-		if got := baggage.FromContext(plain).Member("tenant").Value(); got != want {
-			t.Errorf("foreign %t, without an SDK: baggage is %q, want %q", foreign, got, want)
+		bare := tracing.New(tracing.Config{})
+		handled, _ := m.process(t.Context(), bare)
+		for how, plain := range map[string]context.Context{
+			"handled without an SDK": handled, "read without an SDK": m.Context(t.Context(), bare), "read": m.Context(t.Context(), tracer),
+		} {
+			if got := baggage.FromContext(plain).Member("tenant").Value(); got != want {
+				t.Errorf("foreign %t, %s: baggage is %q, want %q", foreign, how, got, want)
+			}
+			if is := trace.SpanContextFromContext(plain).IsValid(); is == foreign {
+				t.Errorf("foreign %t, %s: the trace goes on: %t", foreign, how, is)
+			}
 		}
-		if is := trace.SpanContextFromContext(plain).IsValid(); is == foreign {
-			t.Errorf("foreign %t, without an SDK: the trace goes on: %t", foreign, is)
+		if n := len(exporter.GetSpans()); n != 1 {
+			t.Errorf("foreign %t: %d spans, want only that of handling", foreign, n)
 		}
 	}
 }

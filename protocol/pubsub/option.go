@@ -59,8 +59,8 @@ func (s *settings) check() error {
 	if c := Class(s.ask.Class); c != BestEffort && s.ask.Overflow != uint8(journal.DropOldest) {
 		return link.Errorf(link.InvalidArgument, "subscribe: DropNewest is for the class best effort, and this is %s", c)
 	}
-	if s.workers < 0 || s.workers > MaxWorkers {
-		return link.Errorf(link.InvalidArgument, "subscribe: Workers is %d, want 1 to pubsub.MaxWorkers, %d", s.workers, MaxWorkers)
+	if s.workers < 0 || s.workers > maxWorkers {
+		return link.Errorf(link.InvalidArgument, "subscribe: Workers is %d, want 1 to %d", s.workers, maxWorkers)
 	}
 	return s.checkAnyOne()
 }
@@ -139,7 +139,7 @@ func FromTime(t time.Time) SubscribeOption {
 }
 
 // Block lets publishers wait for this subscription when it is 8 MiB behind, at most this
-// long for each message, and at most [MaxBlock]. It slows the publisher down so that the
+// long for each message, and at most 10 s. It slows the publisher down so that the
 // subscription loses nothing: use it where slow is better than incomplete. A subscription that
 // is BestEffort and has no limit by then becomes Reliable, so give [In] after Block to keep it
 // BestEffort. Publishers of other nodes must allow it with [AllowBlock], or they refuse the

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -125,7 +126,7 @@ func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Rep
 			return Report{}, link.Errorf(link.InvalidArgument, "header %q: names that begin with %q are link's own", h.Name, reservedHeader)
 		}
 	}
-	tracer := p.hub.node.Tracer()
+	tracer := (*trace.Tracer)(p.hub.node.Tracer())
 	ctx, span := tracer.StartSend(ctx, p.name)
 	for _, pair := range tracer.Inject(ctx, nil) {
 		m.Trace = append(m.Trace, journal.Pair{Name: pair.Key, Value: pair.Value})

@@ -37,7 +37,7 @@
 // reports. In all of them, messages of one publisher and one priority arrive in the
 // order in which they were published, and what a subscriber receives plus its gaps
 // is what was published to it. A subscriber that does not read delays neither the
-// publisher nor other subscribers; after taking nothing for [StuckTime] it is
+// publisher nor other subscribers; after taking nothing for 30 s it is
 // disconnected.
 //
 // # Authorization
@@ -69,30 +69,30 @@ import (
 
 // Limits that publishers and subscribers hold each other to.
 const (
-	// StuckTime is how long a subscriber may take nothing while messages wait for
+	// stuckTime is how long a subscriber may take nothing while messages wait for
 	// it before its publisher ends the stream.
-	StuckTime = 30 * time.Second
-	// ConfirmTime is how long Subscribe waits for the publishers that are known.
+	stuckTime = 30 * time.Second
+	// confirmTime is how long Subscribe waits for the publishers that are known.
 	// Publishers that have not answered by then are joined in the background.
-	ConfirmTime = 2 * time.Second
-	// MaxSubscriptions bounds the subscriptions of one node at one publisher. It is half
+	confirmTime = 2 * time.Second
+	// maxSubscriptions bounds the subscriptions of one node at one publisher. It is half
 	// of the streams of a connection, which leaves the other half for other uses.
-	MaxSubscriptions = 512
-	// MaxServiceSubscriptions bounds the subscriptions of all nodes of a service at one
+	maxSubscriptions = 512
+	// maxServiceSubscriptions bounds the subscriptions of all nodes of a service at one
 	// publisher. It is a quarter of what the publisher's log holds, so that no service
 	// can keep out the others.
-	MaxServiceSubscriptions = 16384
+	maxServiceSubscriptions = 16384
 	// DurableKept is how long a publisher keeps the place of a [Durable] subscription that
 	// is not connected.
 	DurableKept = time.Hour
 	// MaxDurable bounds the durable names at one publisher. An identity may have as many
 	// as it leaves free, and up to 16 as long as any are free.
 	MaxDurable = 1024
-	// MaxBlock bounds the time of [Block].
-	MaxBlock = 10 * time.Second
-	// HeartbeatEvery is how often a publisher tells an idle subscription its position if
+	// maxBlock bounds the time of [Block].
+	maxBlock = 10 * time.Second
+	// heartbeatEvery is how often a publisher tells an idle subscription its position if
 	// that has changed. If it has not, the interval is ten times as long.
-	HeartbeatEvery = time.Second
+	heartbeatEvery = time.Second
 )
 
 // Frame kinds of a subscription's stream; see docs/wire.md.

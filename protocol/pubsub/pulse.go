@@ -8,7 +8,7 @@ import (
 
 // readingEvery is how often a subscription tells a publisher whose messages wait to be read
 // that it reads. That is six times before the publisher takes it for stuck.
-const readingEvery = StuckTime / 6
+const readingEvery = stuckTime / 6
 
 // pulse tells the publisher of a connection that its subscription reads, as long as frames
 // wait here. Credit is granted only at the end of a frame, and a frame may hold a thousand

@@ -20,7 +20,7 @@ const (
 	frameMessages = 1024
 	// repeatMark is how often an unchanged mark is sent again. A mark that finds the
 	// subscriber's queue full is dropped.
-	repeatMark = 10 * HeartbeatEvery
+	repeatMark = 10 * heartbeatEvery
 	// blockWindow is how many bytes a subscription may be behind before publishers wait
 	// for it.
 	blockWindow = 8 << 20
@@ -30,7 +30,7 @@ const (
 	// elsewhereMost bounds how long a subscription is not stuck because it reports that it
 	// reads messages of other publishers, which cannot be verified here. It is as long as a
 	// log keeps messages.
-	elsewhereMost = 10 * StuckTime
+	elsewhereMost = 10 * stuckTime
 )
 
 // sink is where the records of a session go: a stream, or a subscriber of this node.
@@ -107,7 +107,7 @@ func newSession(h *hub, out sink, cursor *journal.Cursor, ask *subscribe, peer l
 	s := &session{
 		hub: h, out: out, cursor: cursor, peer: peer,
 		patterns: ask.Patterns, class: Class(ask.Class), group: ask.Group, durable: ask.Durable,
-		block: min(time.Duration(max(ask.Block, 0))*time.Microsecond, MaxBlock),
+		block: min(time.Duration(max(ask.Block, 0))*time.Microsecond, maxBlock),
 		wake:  notify.NewFlag(),
 	}
 	s.seen.Store(h.appended())
@@ -146,9 +146,9 @@ func (s *session) run(ctx context.Context, read func() error) error {
 		case <-watch.C:
 			now := s.hub.since()
 			s.hub.keepTime(now)
-			if since := s.sending.Load(); since != 0 && int64(now)-since >= int64(StuckTime) {
+			if since := s.sending.Load(); since != 0 && int64(now)-since >= int64(stuckTime) {
 				s.hub.stuck.Add(1)
-				err = link.Errorf(link.ResourceExhausted, "the subscriber took nothing for %v while messages waited; subscribe again to go on", StuckTime)
+				err = link.Errorf(link.ResourceExhausted, "the subscriber took nothing for %v while messages waited; subscribe again to go on", stuckTime)
 			}
 		}
 	}
@@ -179,7 +179,7 @@ func (s *session) write(ctx context.Context) error {
 	// buf is nil while there is nothing to write.
 	var buf *[]byte
 	defer func() { putFrame(buf) }()
-	timer := time.NewTimer(HeartbeatEvery)
+	timer := time.NewTimer(heartbeatEvery)
 	defer timer.Stop()
 	for {
 		head := s.hub.appended()
@@ -270,7 +270,7 @@ func (s *session) waits() {
 
 // idle waits until there is something to write.
 func (s *session) idle(ctx context.Context, timer *time.Timer) error {
-	wait := HeartbeatEvery
+	wait := heartbeatEvery
 	if at, ok := s.cursor.Deadline(); ok {
 		wait = min(wait, max(time.Until(at), 0))
 	}
@@ -289,7 +289,7 @@ func (s *session) idle(ctx context.Context, timer *time.Timer) error {
 	case <-s.cursor.Ready():
 		return nil
 	case <-timer.C:
-		if err := s.tellTopics(); err != nil || wait < HeartbeatEvery {
+		if err := s.tellTopics(); err != nil || wait < heartbeatEvery {
 			return err
 		}
 		// A mark takes no credit, so a subscriber that reads nothing is not stuck because of it.

@@ -10,18 +10,18 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// MaxStats bounds the Readers and the Subscriptions of a [Stats]. Those that are furthest
-// behind come first.
-const MaxStats = 1000
+// maxStats bounds the Readers and the Subscriptions of a Stats.
+const maxStats = 1000
 
 // Stats are the statistics of publish/subscribe on a node.
 type Stats struct {
 	Published Published `json:"published"`
-	// Readers are the subscriptions at this node.
+	// Readers are the subscriptions at this node, at most 1000. Those that are furthest behind
+	// come first.
 	Readers []Reader `json:"readers,omitempty"`
-	// Subscriptions are the subscriptions of this node.
+	// Subscriptions are the subscriptions of this node, at most 1000, in the same order.
 	Subscriptions []Subscribed `json:"subscriptions,omitempty"`
-	// Omitted counts the entries beyond MaxStats.
+	// Omitted counts the entries beyond these.
 	Omitted int `json:"omitted,omitempty"`
 }
 
@@ -33,7 +33,7 @@ type Published struct {
 	Next  uint64 `json:"next"`
 	Bytes int    `json:"bytes"`
 	// Stuck counts the subscriptions that were disconnected because they took nothing for
-	// StuckTime. DeadLetters counts the messages that were given up, and DeadLettersLost
+	// 30 s. DeadLetters counts the messages that were given up, and DeadLettersLost
 	// those that could not be kept as dead letters.
 	Stuck           uint64 `json:"stuck"`
 	DeadLetters     uint64 `json:"dead_letters"`
@@ -156,11 +156,11 @@ func (s *Stats) trim() {
 	slices.SortFunc(s.Subscriptions, func(a, b Subscribed) int {
 		return cmp.Or(cmp.Compare(b.Waiting, a.Waiting), cmp.Compare(a.Topic, b.Topic))
 	})
-	if n := len(s.Readers) - MaxStats; n > 0 {
-		s.Readers, s.Omitted = s.Readers[:MaxStats], n
+	if n := len(s.Readers) - maxStats; n > 0 {
+		s.Readers, s.Omitted = s.Readers[:maxStats], n
 	}
-	if n := len(s.Subscriptions) - MaxStats; n > 0 {
-		s.Subscriptions, s.Omitted = s.Subscriptions[:MaxStats], s.Omitted+n
+	if n := len(s.Subscriptions) - maxStats; n > 0 {
+		s.Subscriptions, s.Omitted = s.Subscriptions[:maxStats], s.Omitted+n
 	}
 }
 

@@ -26,8 +26,9 @@ type Subscription[T any] struct {
 
 // Subscribe subscribes to t at all instances of its service that the topology lets the node
 // reach, now and later; to a shared topic, at the instances of all services that publish to
-// it. It blocks until the publishers that are known have confirmed, at most [ConfirmTime];
-// the others are joined in the background. The subscription lasts until ctx ends, or until
+// it. It blocks until the publishers that are known have confirmed, at most 2 s;
+// the others are joined in the background. A publisher refuses more than 512 subscriptions of one
+// node, or 16,384 of one service, with ResourceExhausted. The subscription lasts until ctx ends, or until
 // it or the node is closed.
 //
 // If a publisher is lost, the subscription connects to it again and goes on where it was. A

@@ -16,9 +16,9 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/race"
+	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
-	"github.com/linkmesh/link/tracing"
 )
 
 // isPanicsError is an error whose Is panics.
@@ -87,9 +87,9 @@ func TestNoErrorEndsTheProcess(t *testing.T) {
 				node.OnDrain(func(context.Context) error { return failure })
 				mesh.Start(node)
 				client := mesh.Node(link.Config{})
-				ctx, _ := tracing.New(tracing.Config{}).StartServer(t.Context(), "orders/all", tracing.Carrier{
+				ctx, _ := trace.New(nil, nil).StartServer(t.Context(), "orders/all", trace.Carrier{
 					{Key: "traceparent", Value: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
-				}, "shop", tracing.Child)
+				}, "shop", trace.Child)
 				if _, err := reqrep.Call(ctx, client, unsafeMethod, query{"fail"}); !errors.Is(err, link.Internal) {
 					t.Errorf("a call: %v, want internal", err)
 				}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/security"
 )
 
@@ -58,7 +59,7 @@ func Naming(service string) Option {
 		if err != nil {
 			tb.Fatalf("securitytest: Naming: %v", err)
 		}
-		id, err := security.NewID(own.TrustDomain(), security.DefaultNamespace, service)
+		id, err := security.NewID(own.TrustDomain(), discovery.DefaultNamespace, service)
 		if err != nil {
 			tb.Fatalf("securitytest: Naming: %v", err)
 		}

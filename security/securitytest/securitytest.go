@@ -45,6 +45,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/security"
 )
 
@@ -108,7 +109,7 @@ func (ca *CA) Bundle() *security.Bundle { return ca.bundle }
 // An invalid name fails the test.
 func (ca *CA) ID(service string) security.ID {
 	ca.t.Helper()
-	return ca.id(security.DefaultNamespace, service)
+	return ca.id(discovery.DefaultNamespace, service)
 }
 
 func (ca *CA) id(namespace, service string) security.ID {

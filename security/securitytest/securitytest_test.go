@@ -70,7 +70,7 @@ func TestSourceIsWhatWasAskedFor(t *testing.T) {
 			t.Errorf("bundle of %s: %v", known.TrustDomain(), err)
 		}
 	}
-	if _, err := src.Bundle("other.test"); !errors.Is(err, security.ErrUnknownTrustDomain) {
+	if _, err := src.Bundle("other.test"); !errors.Is(err, security.ReasonTrustDomain) {
 		t.Errorf("bundle of a stranger: %v", err)
 	}
 	if err := src.Close(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/security"
 )
@@ -23,7 +24,7 @@ const (
 func (ca *CA) Source(service string, opts ...Option) security.Source {
 	ca.t.Helper()
 	plan := &plan{
-		namespace: security.DefaultNamespace,
+		namespace: discovery.DefaultNamespace,
 		tier:      security.TierProduction,
 		lifetime:  defaultLifetime,
 		issuer:    ca.root,
@@ -88,7 +89,7 @@ func (s *source) Bundle(trustDomain string) (*security.Bundle, error) {
 	if bundle := s.plan.bundles[trustDomain]; bundle != nil {
 		return bundle, nil
 	}
-	return nil, fmt.Errorf("%w %q", security.ErrUnknownTrustDomain, trustDomain)
+	return nil, fmt.Errorf("%w %q", security.ReasonTrustDomain, trustDomain)
 }
 
 func (s *source) Changed() <-chan struct{} {

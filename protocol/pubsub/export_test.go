@@ -1,0 +1,9 @@
+package pubsub
+
+// Bounds and times that comments tell.
+const (
+	MaxBlock         = maxBlock
+	MaxSubscriptions = maxSubscriptions
+	MaxWorkers       = maxWorkers
+	StuckTime        = stuckTime
+)
