@@ -40,10 +40,7 @@ func (q *Queue) Drain(ctx context.Context) ([]Unfinished, error) {
 	q.isClosed = true
 	q.tasks.Close()
 	for over := false; q.tasks.Len() > 0 && q.failed == nil && ctx.Err() == nil && !over; {
-		if q.changed == nil {
-			q.changed = make(chan struct{})
-		}
-		changed := q.changed
+		changed := q.changed.C()
 		q.unlock()
 		select {
 		case <-changed:
@@ -183,7 +180,7 @@ func (q *Queue) freeze(err error) {
 			open = append(open, e)
 		}
 	}
-	q.changedLocked()
+	q.changed.All()
 	q.unlock()
 	q.cancelAll()
 	for _, e := range open {

@@ -86,10 +86,7 @@ func (q *Queue) turnAway() (accepted uint64, changed <-chan struct{}) {
 	q.full = nil
 	accepted = q.accepted
 	if q.tasks.Len() > 0 && q.failed == nil && !q.isClosed {
-		if q.changed == nil {
-			q.changed = make(chan struct{})
-		}
-		changed = q.changed
+		changed = q.changed.C()
 		q.callHomeLocked()
 	}
 	q.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/protocol/internal/fleet"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 	"github.com/linkmesh/link/tracing"
 )
@@ -35,11 +36,12 @@ type Queue struct {
 	mu    sync.Mutex // guards the fields below
 	tasks *queue.Queue
 	full  []chan struct{} // pushes that wait for room, oldest first
-	links map[string]*workerLink
+	// workers are those that the topology lists, and earlier ones whose streams still run.
+	workers *fleet.Fleet[*workerLink]
 	// tick is when keepTime looks at the queue next; 0 means never.
 	tick int64
-	// changed is closed and set to nil when tasks have ended or are withdrawn. It is nil if nobody waits.
-	changed  chan struct{}
+	// changed wakes those who wait for there to be fewer tasks.
+	changed  notify.Broadcast
 	failed   error // why the queue is frozen
 	isClosed bool
 	// finishing is set while the node drains: only what handlers of tasks push is accepted.
@@ -53,11 +55,9 @@ type Queue struct {
 	told    bool
 	refused refusals
 
-	// Each holds a token: poke when tick is to be sooner, home when the node's own worker is to be
-	// connected to, unattended when there may be nobody to take tasks.
-	poke       chan struct{}
-	home       chan struct{}
-	unattended chan struct{}
+	// sooner is set when tick is to be sooner, unattended when there may be nobody to take tasks.
+	sooner     notify.Flag
+	unattended notify.Flag
 }
 
 // newQueue makes a queue that runs until it is closed or its node is.
@@ -72,11 +72,11 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	}
 	q := &Queue{
 		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: node.Tracer(),
-		fence: firstFence(),
-		links: make(map[string]*workerLink), poke: make(chan struct{}, 1), home: make(chan struct{}, 1), unattended: make(chan struct{}, 1), done: make(chan struct{}),
+		fence: firstFence(), sooner: notify.NewFlag(), unattended: notify.NewFlag(), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q.cancelAll = cancel
+	q.workers = fleet.New(ctx, q.attendance())
 	workers, err := node.Follow(ctx, route, set.calls...)
 	if err == nil && set.folder != "" {
 		q.store, err = openStore(q, set.folder, set.mode)
@@ -108,74 +108,23 @@ func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
 	if q.store != nil {
 		writer.Go(func() { q.store.write(writing) })
 	}
-	ctx, cancel := context.WithCancel(ctx)
 	others.Go(func() { q.keepTime(ctx) })
 	q.mu.Lock()
 	// A durable queue may have tasks already.
 	q.noteUnservedLocked()
 	q.mu.Unlock()
 	others.Go(func() { q.tellUnserved(ctx) })
-	q.follow(ctx, workers, &others)
-	cancel()
+	for list := range workers {
+		q.workers.Update(q.route.Service, list, func(in discovery.Instance) *workerLink { return q.linkTo(in.ID) })
+	}
+	q.cancelAll()
+	q.workers.Wait()
 	others.Wait()
 	// Tasks that are pushed after the writer has stopped would not be written.
 	q.shut()
 	stop()
 	writer.Wait()
 	_ = q.finish() //nolint:contextcheck // ctx has ended; the error is kept for Close
-}
-
-// follow keeps a stream to each worker that the topology lists, until ctx ends or the node closes.
-func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance, running *sync.WaitGroup) {
-	for {
-		var list []discovery.Instance
-		select {
-		case <-q.home:
-			q.attendOwn(ctx, running)
-			continue
-		case got, open := <-workers:
-			if !open {
-				return
-			}
-			list = got
-		}
-		q.mu.Lock()
-		there := make(map[string]bool, len(list))
-		for _, in := range list {
-			there[in.ID] = true
-			if l := q.links[in.ID]; l != nil {
-				l.show(true)
-				continue
-			}
-			l := &workerLink{queue: q, id: in.ID, place: lane.Place{ID: in.ID}}
-			q.links[in.ID] = l
-			running.Go(func() { l.attend(ctx) })
-		}
-		for id, l := range q.links {
-			if !there[id] && !q.finishesHere(id) {
-				l.show(false)
-			}
-		}
-		q.unlock()
-	}
-}
-
-// attendOwn keeps a stream to the node's own worker.
-func (q *Queue) attendOwn(ctx context.Context, running *sync.WaitGroup) {
-	id := q.node.Instance()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.links[id] == nil {
-		l := &workerLink{queue: q, id: id, place: lane.Place{ID: id}}
-		q.links[id] = l
-		running.Go(func() { l.attend(ctx) })
-	}
-}
-
-// finishesHere reports whether a worker that the topology no longer lists is still used: a
-// draining node's own worker first does the node's own tasks.
-func (q *Queue) finishesHere(worker string) bool {
-	return worker == q.node.Instance() && !q.node.Status().Serving
 }
 
 // keepTime does what is due, until ctx ends.
@@ -185,7 +134,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 	for {
 		select {
 		case <-timer.C:
-		case <-q.poke:
+		case <-q.sooner:
 		case <-ctx.Done():
 			return
 		}
@@ -214,10 +163,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 func (q *Queue) unlock() {
 	if next := q.tasks.Next(); next != 0 && (q.tick == 0 || next < q.tick) {
 		q.tick = next
-		select {
-		case q.poke <- struct{}{}:
-		default:
-		}
+		q.sooner.Set()
 	}
 	var few [32]*queue.Task
 	ended := q.tasks.TakeEnded(few[:0])
@@ -231,7 +177,7 @@ func (q *Queue) unlock() {
 		q.full = append(q.full[:0], q.full[n:]...)
 	}
 	if len(ended) > 0 {
-		q.changedLocked()
+		q.changed.All()
 	}
 	s := q.store
 	if s != nil && (len(ended) > 0 || len(s.events.records) > 0) {
@@ -248,18 +194,10 @@ func (q *Queue) unlock() {
 	}
 }
 
-// changedLocked wakes those who wait for there to be fewer tasks.
-func (q *Queue) changedLocked() {
-	if q.changed != nil {
-		close(q.changed)
-		q.changed = nil
-	}
-}
-
 // withdrawLocked removes a task that was not written and will not be.
 func (q *Queue) withdrawLocked(e *entry) {
 	q.tasks.Withdraw(&e.Task)
-	q.changedLocked()
+	q.changed.All()
 }
 
 // tellDeadOf reports the dead letters among the tasks that have ended.

@@ -134,10 +134,7 @@ func (q *Queue) noteUnservedLocked() {
 	if q.told || q.tasks.Connected() > 0 {
 		return
 	}
-	select {
-	case q.unattended <- struct{}{}:
-	default:
-	}
+	q.unattended.Set()
 }
 
 // tellUnserved logs that tasks wait and nobody takes them, once until somebody does: a name may

@@ -291,7 +291,7 @@ func TestAnInstanceMayStayWithoutAList(t *testing.T) {
 		p.Unlock()
 		p.want("open own")
 		p.update("s", "a")
-		p.want("vanish own", "meet a", "open a")
+		p.want("meet a", "vanish own", "open a")
 		if own.Vanished() || p.member("own") != own {
 			t.Error("it has vanished, or another member has its place")
 		}
