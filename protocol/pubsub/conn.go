@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
@@ -32,8 +33,8 @@ type conn struct {
 	// long counts the bytes of waiting frames that came in parts. Their credit is granted again
 	// at once.
 	long atomic.Int64
-	// shrunk holds a token when long has shrunk.
-	shrunk chan struct{}
+	// shrunk is set when long has shrunk.
+	shrunk notify.Flag
 	// owedFrames and owedBytes were read and not granted again. They belong to the goroutine
 	// that reads the subscription.
 	owedFrames, owedBytes int
@@ -91,10 +92,7 @@ func (c *conn) letGo(f *frames) {
 		return
 	}
 	c.long.Add(-int64(len(f.body)))
-	select {
-	case c.shrunk <- struct{}{}:
-	default:
-	}
+	c.shrunk.Set()
 }
 
 // asked reports whether the subscription has asked for messages of a topic. Other messages
