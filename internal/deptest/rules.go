@@ -85,10 +85,11 @@ func Rules() []Rule {
 			Deep:   true,
 		},
 		{
-			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, the log on disk and the sharing of bounds, which know nothing of link",
+			Reason: "a pattern uses only what a user's own pattern could use: link's public packages, the standard library, and of the internal ones the log on disk, the sharing of bounds and small tools, which know nothing of link",
 			From:   []string{"./protocol/..."},
 			Only: []string{
-				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...", "./internal/wal", "./internal/share", "./internal/spell", "./internal/foreign",
+				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...",
+				"./internal/backoff", "./internal/foreign", "./internal/hash", "./internal/notify", "./internal/share", "./internal/spell", "./internal/wal",
 			},
 		},
 		{

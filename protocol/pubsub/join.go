@@ -157,17 +157,12 @@ func (b *inbox) listen(m *member) error {
 		return link.Errorf(link.FailedPrecondition, "subscribe to %s: %w: %s encodes with codec %d, this node speaks %s (%d); give both the same Config.Codec",
 			b.name, errCodec, st.Peer(), answer.Codec, mine.Name(), mine.ID())
 	}
-	grant := func(frames, bytes int) {
-		// A stream that has ended needs no credit. If other streams took all the credit of
-		// the connection, this stream would stall, and a new one gets its share.
-		if err := st.Grant(frames, bytes); errors.Is(err, link.ResourceExhausted) {
-			st.Close()
-		}
-	}
 	rest, quit := context.WithCancel(b.ctx)
 	defer quit()
 	cut := func() { quit(); st.Close() }
-	c := to.joined(&conn{peer: st.Peer(), foreign: outside(b.node, st.Peer()), credit: credit, cut: cut, reuse: st.Recycle, grant: grant}, answer)
+	lends := lender{st}
+	flow := lane.Flow{Stream: lends, Credit: credit}
+	c := to.joined(&conn{peer: st.Peer(), foreign: outside(b.node, st.Peer()), flow: flow, cut: cut, reuse: st.Recycle}, answer)
 	say := func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {
@@ -210,7 +205,9 @@ func (b *inbox) listen(m *member) error {
 			if err := parts.Part(f.Body); err != nil {
 				return err
 			}
-			c.grant(1, len(f.Body))
+			if err := lends.Grant(1, len(f.Body)); err != nil {
+				return err
+			}
 			continue
 		case f.Kind == kindLast:
 			err = to.take(ctx, &frames{conn: c, body: f.Body}, &in)
