@@ -50,7 +50,7 @@ func (b *inbox) attend(_ context.Context, m *member) error {
 	if !b.takeTurn(m) {
 		return errNoTurn
 	}
-	err := b.listen(m)
+	err := b.listen(m) //nolint:contextcheck // the context of the fleet is that of the subscription
 	b.giveTurn()
 	m.lost(err)
 	if errors.Is(err, errUnheard) && b.ctx.Err() == nil {

@@ -66,7 +66,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	b.marks = b.want.marks
 	s := &Subscription[T]{inbox: b, topic: t, codec: node.Codec()}
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
-	b.members = fleet.New(b.ctx, b.attendance())
+	b.members = fleet.New(b.ctx, b.attendance()) //nolint:contextcheck // the subscription's own is derived from ctx
 	b.rules.enter(b)
 	known, err := s.start() //nolint:contextcheck // the subscription's own is derived from ctx
 	if err == nil {
