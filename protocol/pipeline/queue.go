@@ -55,8 +55,8 @@ type Queue struct {
 	told    bool
 	refused refusals
 
-	// sooner is set when tick is to be sooner, unattended when there may be nobody to take tasks.
-	sooner     notify.Flag
+	// Each is a signal: wake when tick is to be sooner, unattended when there may be nobody to take tasks.
+	wake       notify.Flag
 	unattended notify.Flag
 }
 
@@ -72,7 +72,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	}
 	q := &Queue{
 		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: node.Tracer(),
-		fence: firstFence(), sooner: notify.NewFlag(), unattended: notify.NewFlag(), done: make(chan struct{}),
+		fence: firstFence(), wake: notify.NewFlag(), unattended: notify.NewFlag(), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q.cancelAll = cancel
@@ -134,7 +134,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 	for {
 		select {
 		case <-timer.C:
-		case <-q.sooner:
+		case <-q.wake:
 		case <-ctx.Done():
 			return
 		}
@@ -163,7 +163,7 @@ func (q *Queue) keepTime(ctx context.Context) {
 func (q *Queue) unlock() {
 	if next := q.tasks.Next(); next != 0 && (q.tick == 0 || next < q.tick) {
 		q.tick = next
-		q.sooner.Set()
+		q.wake.Set()
 	}
 	var few [32]*queue.Task
 	ended := q.tasks.TakeEnded(few[:0])

@@ -131,10 +131,9 @@ func (q *Queue) putPatience(t *time.Timer) {
 
 // noteUnservedLocked wakes tellUnserved if tasks may be waiting while no worker is connected.
 func (q *Queue) noteUnservedLocked() {
-	if q.told || q.tasks.Connected() > 0 {
-		return
+	if !q.told && q.tasks.Connected() == 0 {
+		q.unattended.Set()
 	}
-	q.unattended.Set()
 }
 
 // tellUnserved logs that tasks wait and nobody takes them, once until somebody does: a name may
