@@ -9,7 +9,6 @@ import (
 	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/tracing"
 )
 
 // call is one unary call, or one stream that is being opened.

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"iter"
-	"maps"
-	"math/rand/v2"
-	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/internal/fleet"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
@@ -19,119 +15,97 @@ import (
 
 // workerLink is a queue's link to one worker.
 type workerLink struct {
-	queue *Queue
-	id    string
-	// vanished is set while the topology does not list the worker.
-	vanished atomic.Bool
-	// place belongs to the goroutine of attend.
-	place lane.Place
+	fleet.Life
 
+	queue *Queue
 	// worker is nil while there is no stream. The queue's lock guards it.
 	worker *queue.Worker
 }
 
-// show notes whether the topology lists the worker. A worker that is no longer listed
-// finishes its tasks, and then its stream ends. The queue's lock is held.
-func (l *workerLink) show(there bool) {
-	if l.vanished.Swap(!there) != there {
-		return
+func (q *Queue) linkTo(id string) *workerLink {
+	return &workerLink{Life: fleet.Life{ID: id, Service: q.route.Service}, queue: q}
+}
+
+// lock is the queue's lock, as its fleet takes it.
+type lock struct{ queue *Queue }
+
+func (l lock) Lock() { l.queue.mu.Lock() }
+
+// Unlock wakes those who wait for a task, because a worker that vanishes or returns may have moved it.
+func (l lock) Unlock() { l.queue.unlock() }
+
+// attendance is how the queue keeps a stream to each worker.
+func (q *Queue) attendance() fleet.Config[*workerLink] {
+	return fleet.Config[*workerLink]{
+		Lock: lock{q}, Attend: q.attend, Judge: q.judge, Vanish: q.vanish, Return: q.reappear,
+		End: func(l *workerLink, _ fleet.End) { q.taken(l.ID) },
 	}
-	if l.worker == nil {
+}
+
+// vanish notes that the topology no longer lists a worker, which then finishes its tasks before its
+// stream ends. It returns false for the own worker of a node that drains, which first does the node's
+// own tasks. The lock is held.
+func (q *Queue) vanish(l *workerLink) bool {
+	switch {
+	case l.ID == q.node.Instance() && !q.node.Status().Serving:
+		return false
+	case l.worker == nil:
 		l.giveUp()
-		return
+	default:
+		q.tasks.Leave(l.worker)
 	}
-	if there {
-		l.queue.tasks.Stay(l.worker, l.queue.clock.now().UnixNano())
-	} else {
-		l.queue.tasks.Leave(l.worker)
+	return true
+}
+
+// reappear notes that the topology lists a worker again. The lock is held.
+func (q *Queue) reappear(l *workerLink) {
+	if l.worker != nil {
+		q.tasks.Stay(l.worker, q.clock.now().UnixNano())
 	}
 }
 
 // giveUp takes back the tasks of a worker that is not connected and that the topology no
 // longer lists, since it will not come back. The queue's lock is held.
 func (l *workerLink) giveUp() {
-	if l.vanished.Load() {
-		l.queue.tasks.GiveUp(l.id, "the connection to the worker was lost, and it is not found any more", l.queue.clock.now().UnixNano())
-	}
+	l.queue.tasks.GiveUp(l.ID, "the connection to the worker was lost, and it is not found any more", l.queue.clock.now().UnixNano())
 }
 
-// over reports whether the topology no longer lists the worker. If so, it removes the link:
-// a worker that comes back gets a new one.
-func (l *workerLink) over() bool {
-	l.queue.mu.Lock()
-	defer l.queue.mu.Unlock()
-	if !l.vanished.Load() {
-		return false
-	}
-	delete(l.queue.links, l.id)
-	return true
-}
-
-// Bounds of the backoff before the queue reconnects to a lost worker. The transport has its
-// own, longer backoff between dials.
-const (
-	rejoinLeast = 50 * time.Millisecond
-	rejoinMost  = 5 * time.Second
-)
-
-// attend keeps a stream to the worker until ctx ends or the topology no longer lists it.
-func (l *workerLink) attend(ctx context.Context) {
-	defer l.queue.taken(l.id)
-	if s := l.queue.store; s != nil {
+// attend opens one stream to a worker and runs it until it ends.
+func (q *Queue) attend(ctx context.Context, l *workerLink) error {
+	if q.store != nil {
 		select {
-		case <-s.numbered:
+		case <-q.store.numbered:
 		case <-ctx.Done():
-			return
+			return context.Cause(ctx)
 		}
 	}
-	for failures := 0; ctx.Err() == nil; {
-		began := time.Now()
-		err := l.work(ctx)
-		if ctx.Err() != nil || l.over() {
-			return
-		}
-		if failures++; time.Since(began) > rejoinMost {
-			failures = 1
-		}
-		pause := rejoinPause(failures)
-		if err != nil && final(err) {
-			// Retry slowly: the worker may accept the queue later.
-			pause = rejoinPause(rejoinSlow)
-			if l.awaited() {
-				pause = rejoinPause(rejoinAsk)
-			}
-			l.queue.tellRefused(l.id, err)
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-		t.Stop()
-	}
+	return l.work(ctx)
 }
 
-const (
-	// rejoinSlow is the number of failures after which the pause is the longest.
-	rejoinSlow = 8
-	// rejoinAsk is the number of failures whose pause fits several times into the grace of a worker
-	// that has ended its stream, so that it can report in time what it holds and what has not arrived.
-	rejoinAsk = 6
-)
+// rejoinAsk is the pause before a worker is asked again that has tasks of the queue and does not take
+// it. It fits several times into the grace of a worker that has ended its stream, so that the worker
+// can report in time what it holds and what has not arrived.
+const rejoinAsk = 1600 * time.Millisecond
+
+// judge decides when the next stream to a worker follows one that has ended.
+func (q *Queue) judge(l *workerLink, err error, _ int) fleet.Verdict {
+	pauses := fleet.Rejoin()
+	if err != nil && final(err) {
+		// Retry slowly: the worker may accept the queue later.
+		pauses.Least = pauses.Most
+		if l.awaited() {
+			pauses.Least, pauses.Most = rejoinAsk, rejoinAsk
+		}
+		q.tellRefused(l.ID, err)
+	}
+	return fleet.Verdict{Pauses: pauses}
+}
 
 // awaited reports whether the worker is disconnected and may come back with its tasks.
 func (l *workerLink) awaited() bool {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
-	return l.queue.tasks.Awaited(l.id)
-}
-
-// rejoinPause returns the backoff after a number of consecutive failures. It doubles each time,
-// up to rejoinMost, and up to half of it is jitter, so that queues that lost a worker at the same
-// time do not all reconnect at the same time.
-func rejoinPause(failures int) time.Duration {
-	most := min(rejoinLeast<<min(failures-1, rejoinSlow), rejoinMost)
-	return most/2 + rand.N(most/2) //nolint:gosec // a draw of lots, not a secret
+	return l.queue.tasks.Awaited(l.ID)
 }
 
 // final reports whether an error is one that a quick retry does not fix.
@@ -154,16 +128,16 @@ func (l *workerLink) work(ctx context.Context) error {
 	}
 	defer leave()
 	defer st.Close()
-	if err := l.place.Check(st, q.workers()); err != nil {
-		q.takeBack(l.id)
+	if err := q.workers.Check(l, st); err != nil {
+		q.takeBack(l.ID)
 		return err
 	}
 	q.mu.Lock()
-	ask := frame.Hello{Queue: q.id, Fence: q.fence, Held: q.tasks.Held(l.id)}
+	ask := frame.Hello{Queue: q.id, Fence: q.fence, Held: q.tasks.Held(l.ID)}
 	ask.First, ask.Last = q.tasks.Asks()
 	q.mu.Unlock()
 	self := st.Peer()
-	own := l.id == q.node.Instance() && isOwn(q.node, self)
+	own := l.ID == q.node.Instance() && isOwn(q.node, self)
 	if own {
 		sight := &systemOf(q.node).sight
 		sight.begin(ask.Queue)
@@ -188,21 +162,21 @@ func (l *workerLink) work(ctx context.Context) error {
 		systemOf(q.node).sight.end(ask.Queue, &self)
 	}
 	if q.store != nil {
-		if err := q.store.introduce(ctx, l.id); err != nil {
+		if err := q.store.introduce(ctx, l.ID); err != nil {
 			return err
 		}
 	}
 	q.mu.Lock()
 	if q.store != nil {
-		q.store.meetLocked(l.id)
+		q.store.meetLocked(l.ID)
 	}
 	now := q.clock.now().UnixNano()
-	w := q.tasks.Join(l.id, queue.Welcome{
+	w := q.tasks.Join(l.ID, queue.Welcome{
 		Epoch: welcome.Epoch, Slots: min(welcome.Slots, queue.MaxWindow), Asked: ask.Held, Unknown: welcome.Unknown, Running: welcome.Running,
 	}, now)
 	ready := w.Ready()
 	l.worker, q.told = w, false
-	if l.vanished.Load() {
+	if l.Vanished() {
 		q.tasks.Leave(w)
 	}
 	q.unlock()
@@ -224,23 +198,17 @@ func (l *workerLink) work(ctx context.Context) error {
 	now = q.clock.now().UnixNano()
 	q.tasks.Disconnect(w, errors.Is(err, io.EOF), c.heard.Load(), now)
 	if errors.Is(err, link.ErrProcessGone) {
-		q.takeBackLocked(l.id)
+		q.takeBackLocked(l.ID)
 	}
-	l.giveUp()
+	if l.Vanished() {
+		l.giveUp()
+	}
 	q.noteUnservedLocked()
 	q.unlock()
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
-}
-
-// workers yields the instances that the queue has links to: those that the topology lists, and
-// earlier ones whose links still exist.
-func (q *Queue) workers() iter.Seq[string] {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return slices.Values(slices.Collect(maps.Keys(q.links)))
 }
 
 // takeBack takes back the tasks of a worker whose process is gone.

@@ -88,7 +88,7 @@ func (c *connection) turn() (more, over bool, err error) {
 		q.tasks.Sent(c.worker, now.UnixNano())
 	}
 	pending, oldest := q.tasks.Backlog(now.UnixNano())
-	over = c.link.vanished.Load() && c.worker.Holds() == 0
+	over = c.link.Vanished() && c.worker.Holds() == 0
 	q.unlock()
 	if over {
 		return false, true, nil
@@ -232,7 +232,7 @@ func (c *connection) take(f link.Frame) error {
 	case frame.KindOutcomes:
 		q.mu.Lock()
 		err := q.tasks.Apply(c.worker, f.Body, q.clock.now().UnixNano())
-		q.takenLocked(c.link.id)
+		q.takenLocked(c.link.ID)
 		q.unlock()
 		return err
 	case frame.KindWindow:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/wal"
+	"github.com/linkmesh/link/protocol/internal/fleet"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
@@ -235,7 +236,7 @@ func Patient() QueueOption {
 
 // RejoinPause returns the backoff of a queue after a number of consecutive failures to keep a
 // stream to a worker.
-func RejoinPause(failures int) time.Duration { return rejoinPause(failures) }
+func RejoinPause(failures int) time.Duration { return fleet.Rejoin().Pause(failures) }
 
 // The kinds of other records, for [Faults.Set].
 const (

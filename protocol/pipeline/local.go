@@ -105,12 +105,12 @@ func (q *Queue) callHomeLocked() {
 	if q.tasks.Len() == 0 || q.ownWorker() == nil {
 		return
 	}
-	for _, l := range q.links {
+	for l := range q.workers.All() {
 		if l.worker != nil {
 			return
 		}
 	}
-	q.home.Set()
+	q.workers.Join(q.linkTo(q.node.Instance()))
 }
 
 // ownWorker returns the node's own worker of the stage. It returns nil if there is none, or if the
@@ -130,18 +130,18 @@ func (q *Queue) ownWorker() *Worker {
 // open opens a stream to the worker. Once the stream has ended, leave must be called.
 func (l *workerLink) open(ctx context.Context) (st stream, credit int, leave func(), err error) {
 	q := l.queue
-	if l.id == q.node.Instance() && q.isFinishing() {
+	if l.ID == q.node.Instance() && q.isFinishing() {
 		if w := q.ownWorker(); w != nil {
 			near, wait, err := q.toOwn(ctx, w)
 			return near, mostCredit, wait, err
 		}
 	}
 	shares := lane.SharesOf(q.node)
-	remote, credit, err := shares.Open(ctx, q.node, q.route, l.id)
+	remote, credit, err := shares.Open(ctx, q.node, q.route, l.ID)
 	if err != nil {
 		return nil, 0, nil, err
 	}
-	return remote, credit, func() { shares.Leave(l.id) }, nil
+	return remote, credit, func() { shares.Leave(l.ID) }, nil
 }
 
 func (q *Queue) isFinishing() bool {

@@ -12,7 +12,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/trace"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/fleet"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
@@ -36,7 +36,8 @@ type Queue struct {
 	mu    sync.Mutex // guards the fields below
 	tasks *queue.Queue
 	full  []chan struct{} // pushes that wait for room, oldest first
-	links map[string]*workerLink
+	// workers are those that the topology lists, and earlier ones whose streams still run.
+	workers *fleet.Fleet[*workerLink]
 	// tick is when keepTime looks at the queue next; 0 means never.
 	tick int64
 	// changed wakes those who wait for there to be fewer tasks.
@@ -54,10 +55,8 @@ type Queue struct {
 	told    bool
 	refused refusals
 
-	// Each is a signal: wake when tick is to be sooner, home when the node's own worker is to be
-	// connected to, unattended when there may be nobody to take tasks.
+	// Each is a signal: wake when tick is to be sooner, unattended when there may be nobody to take tasks.
 	wake       notify.Flag
-	home       notify.Flag
 	unattended notify.Flag
 }
 
@@ -73,11 +72,11 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	}
 	q := &Queue{
 		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: (*trace.Tracer)(node.Tracer()),
-		fence: firstFence(),
-		links: make(map[string]*workerLink), wake: notify.NewFlag(), home: notify.NewFlag(), unattended: notify.NewFlag(), done: make(chan struct{}),
+		fence: firstFence(), wake: notify.NewFlag(), unattended: notify.NewFlag(), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q.cancelAll = cancel
+	q.workers = fleet.New(ctx, q.attendance())
 	workers, err := node.Follow(ctx, route, set.calls...)
 	if err == nil && set.folder != "" {
 		q.store, err = openStore(q, set.folder, set.mode)
@@ -109,74 +108,23 @@ func (q *Queue) run(ctx context.Context, workers <-chan []discovery.Instance) {
 	if q.store != nil {
 		writer.Go(func() { q.store.write(writing) })
 	}
-	ctx, cancel := context.WithCancel(ctx)
 	others.Go(func() { q.keepTime(ctx) })
 	q.mu.Lock()
 	// A durable queue may have tasks already.
 	q.noteUnservedLocked()
 	q.mu.Unlock()
 	others.Go(func() { q.tellUnserved(ctx) })
-	q.follow(ctx, workers, &others)
-	cancel()
+	for list := range workers {
+		q.workers.Update(q.route.Service, list, func(in discovery.Instance) *workerLink { return q.linkTo(in.ID) })
+	}
+	q.cancelAll()
+	q.workers.Wait()
 	others.Wait()
 	// Tasks that are pushed after the writer has stopped would not be written.
 	q.shut()
 	stop()
 	writer.Wait()
 	_ = q.finish() //nolint:contextcheck // ctx has ended; the error is kept for Close
-}
-
-// follow keeps a stream to each worker that the topology lists, until ctx ends or the node closes.
-func (q *Queue) follow(ctx context.Context, workers <-chan []discovery.Instance, running *sync.WaitGroup) {
-	for {
-		var list []discovery.Instance
-		select {
-		case <-q.home:
-			q.attendOwn(ctx, running)
-			continue
-		case got, open := <-workers:
-			if !open {
-				return
-			}
-			list = got
-		}
-		q.mu.Lock()
-		there := make(map[string]bool, len(list))
-		for _, in := range list {
-			there[in.ID] = true
-			if l := q.links[in.ID]; l != nil {
-				l.show(true)
-				continue
-			}
-			l := &workerLink{queue: q, id: in.ID, place: lane.Place{ID: in.ID}}
-			q.links[in.ID] = l
-			running.Go(func() { l.attend(ctx) })
-		}
-		for id, l := range q.links {
-			if !there[id] && !q.finishesHere(id) {
-				l.show(false)
-			}
-		}
-		q.unlock()
-	}
-}
-
-// attendOwn keeps a stream to the node's own worker.
-func (q *Queue) attendOwn(ctx context.Context, running *sync.WaitGroup) {
-	id := q.node.Instance()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.links[id] == nil {
-		l := &workerLink{queue: q, id: id, place: lane.Place{ID: id}}
-		q.links[id] = l
-		running.Go(func() { l.attend(ctx) })
-	}
-}
-
-// finishesHere reports whether a worker that the topology no longer lists is still used: a
-// draining node's own worker first does the node's own tasks.
-func (q *Queue) finishesHere(worker string) bool {
-	return worker == q.node.Instance() && !q.node.Status().Serving
 }
 
 // keepTime does what is due, until ctx ends.

@@ -91,8 +91,8 @@ func (q *Queue) workerRecords() []wal.Record {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var out []wal.Record
-	for id := range q.links {
-		out = append(out, wal.Record{Kind: recordWorker, ID: (firstWorker | q.fence) + uint64(len(out)), Body: []byte(id)})
+	for l := range q.workers.All() {
+		out = append(out, wal.Record{Kind: recordWorker, ID: (firstWorker | q.fence) + uint64(len(out)), Body: []byte(l.ID)})
 	}
 	return out
 }

@@ -74,9 +74,9 @@ func (s *store) meet() {
 	q := s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, l := range q.links {
+	for l := range q.workers.All() {
 		if l.worker != nil {
-			s.meetLocked(l.id)
+			s.meetLocked(l.ID)
 		}
 	}
 }

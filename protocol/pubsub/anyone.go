@@ -43,7 +43,7 @@ func (b *inbox) takeTurn(m *member) bool {
 	for {
 		select {
 		case b.turn <- struct{}{}:
-			if m.leaving.Load() {
+			if m.Vanished() {
 				b.giveTurn()
 				return false
 			}
@@ -68,7 +68,7 @@ func (b *inbox) switchTo(m *member, ask *subscribe) (switched bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.turn == nil, b.holder == "", b.holder == m.id:
+	case b.turn == nil, b.holder == "", b.holder == m.ID:
 		return false
 	case b.feed > 0:
 		ask.Start, ask.Seq = startFeed, b.feed
@@ -98,7 +98,7 @@ func (b *inbox) follows(rec *journal.Record) bool {
 // it queues a gap ahead of the publisher's records.
 func (b *inbox) held(c *conn, switched bool) {
 	b.mu.Lock()
-	b.holder = c.member.id
+	b.holder = c.member.ID
 	b.mu.Unlock()
 	if switched {
 		b.tell(c, "switched")

@@ -29,9 +29,9 @@ func (s *Subscription[T]) Bookmark() []byte {
 	for id, p := range s.past {
 		mark.Positions[id] = p.position.Append(nil)
 	}
-	for id, m := range s.members {
+	for m := range s.members.All() {
 		if p, ok := m.position(); ok {
-			mark.Positions[id] = p.Append(nil)
+			mark.Positions[m.ID] = p.Append(nil)
 		}
 	}
 	s.mu.Unlock()
@@ -72,7 +72,7 @@ func (b bookmarks) apply(m *member) {
 	if b == nil {
 		return
 	}
-	p, ok := b[m.id]
+	p, ok := b[m.ID]
 	if !ok {
 		if m.want.Start == startNew {
 			m.want.Start = startAll

@@ -1,10 +1,12 @@
 package pubsub
 
 import (
+	"errors"
 	"slices"
 	"sync/atomic"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
@@ -20,10 +22,8 @@ type conn struct {
 	reader  *journal.Reader
 	epoch   uint64
 	live    uint64
-	// credit is how many bytes may be in flight.
-	credit int
-	// grant lets the publisher send more.
-	grant func(frames, bytes int)
+	// flow lets the publisher send more. It belongs to the goroutine that reads the subscription.
+	flow lane.Flow
 	// reuse takes back a body that nothing refers to; nil if bodies are not reused.
 	reuse func(body []byte)
 
@@ -32,11 +32,8 @@ type conn struct {
 	// long counts the bytes of waiting frames that came in parts. Their credit is granted again
 	// at once.
 	long atomic.Int64
-	// shrunk holds a token when long has shrunk.
-	shrunk chan struct{}
-	// owedFrames and owedBytes were read and not granted again. They belong to the goroutine
-	// that reads the subscription.
-	owedFrames, owedBytes int
+	// shrunk is set when long has shrunk.
+	shrunk notify.Flag
 	// cut ends the connection, so that the member makes a new one.
 	cut func()
 
@@ -91,10 +88,7 @@ func (c *conn) letGo(f *frames) {
 		return
 	}
 	c.long.Add(-int64(len(f.body)))
-	select {
-	case c.shrunk <- struct{}{}:
-	default:
-	}
+	c.shrunk.Set()
 }
 
 // asked reports whether the subscription has asked for messages of a topic. Other messages
@@ -109,9 +103,8 @@ func (c *conn) asked(path string) bool {
 	return true
 }
 
-// read finishes a frame and grants its credit again. While other frames wait, it collects
-// the credit of several frames first: a grant costs both sides as much as hundreds of
-// messages.
+// read finishes a frame and grants its credit again, together with that of others while more frames
+// wait.
 func (c *conn) read(f *frames) {
 	c.letGo(f)
 	c.member.finished(f)
@@ -119,13 +112,27 @@ func (c *conn) read(f *frames) {
 	if !f.kept && c.reuse != nil && cap(f.body) <= 2*lane.MaxFrame {
 		c.reuse(f.body)
 	}
+	credited := 0
 	if f.owed > 0 {
-		c.owedFrames++
-		c.owedBytes += f.owed
+		credited = 1
 	}
-	if c.owedFrames == 0 || c.waiting.Load() > 0 && c.owedFrames < lane.Frames/4 && c.owedBytes < c.credit/4 {
-		return
-	}
-	c.grant(c.owedFrames, c.owedBytes)
-	c.owedFrames, c.owedBytes = 0, 0
+	// The streams of connections return no error.
+	_ = c.flow.Count(credited, f.owed, c.waiting.Load() > 0)
 }
+
+// lender grants credit to the publisher of a stream. Its Grant returns no error.
+type lender struct{ stream *link.Stream }
+
+func (l lender) Grant(frames, bytes int) error {
+	// A stream that has ended needs no credit. If other streams took all the credit of the
+	// connection, this stream would stall, and a new one gets its share.
+	if err := l.stream.Grant(frames, bytes); errors.Is(err, link.ResourceExhausted) {
+		l.stream.Close()
+	}
+	return nil
+}
+
+// noLender is for a publisher of the node itself, which needs no credit.
+type noLender struct{}
+
+func (noLender) Grant(int, int) error { return nil }

@@ -40,7 +40,7 @@ func (b *inbox) heard() bool {
 	if len(b.past) > 0 {
 		return true
 	}
-	for _, m := range b.members {
+	for m := range b.members.All() {
 		m.mu.Lock()
 		joined := m.last != nil
 		m.mu.Unlock()
@@ -81,7 +81,7 @@ func (b *inbox) unpublished() error {
 	defer b.mu.Unlock()
 	count := 0
 	var near []string
-	for _, m := range b.members {
+	for m := range b.members.All() {
 		m.mu.Lock()
 		connected, nobody := m.conn != nil, m.nobody
 		m.mu.Unlock()

@@ -2,15 +2,14 @@ package pubsub
 
 import (
 	"context"
-	"iter"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/protocol/internal/fleet"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -35,7 +34,7 @@ type inbox struct {
 	others chan struct{}
 
 	mu      sync.Mutex // guards the fields below
-	members map[string]*member
+	members *fleet.Fleet[*member]
 	marks   bookmarks
 	past    map[string]past
 	// answers maps addresses to the IDs of the publishers that answered there.
@@ -78,7 +77,7 @@ type intake struct {
 
 // joined makes c the member's current connection.
 func (i intake) joined(c *conn, a *subscribed) *conn {
-	c.member, c.reader, c.live, c.shrunk = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live, make(chan struct{}, 1)
+	c.member, c.reader, c.live, c.shrunk = i.member, journal.NewReader(journal.ReaderLimits{}), a.Live, notify.NewFlag()
 	i.member.joined(c, i.ask, a)
 	i.box.hears(i.member)
 	i.box.held(c, i.switched)
@@ -173,7 +172,7 @@ func (i intake) judging(ctx context.Context, c *conn, say func(v *verdict) error
 func (b *inbox) progress() (read uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, m := range b.members {
+	for m := range b.members.All() {
 		m.mu.Lock()
 		read += m.count.records
 		m.mu.Unlock()
@@ -234,37 +233,18 @@ func (b *inbox) confirmed(known <-chan []*member) error {
 	return full
 }
 
-// update applies a new list of the publishing instances of a service: it joins instances that
-// have appeared, which it returns, and marks members that have vanished as leaving.
-func (b *inbox) update(service string, list []discovery.Instance, first bool) (joined []*member) {
-	there := make(map[string]bool, len(list))
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, in := range list {
-		there[in.ID] = true
-		if old := b.members[in.ID]; old != nil {
-			old.leaving.Store(false)
-			continue
-		}
-		m := newMember(service, in.ID, &b.want.ask, !first)
-		m.topic, m.addr = b.name, in.Addr
-		if was, ok := b.past[in.ID]; ok {
-			m.goOn(was.position)
-			delete(b.past, in.ID)
-		} else {
-			b.marks.apply(m)
-		}
-		b.members[in.ID] = m
-		joined = append(joined, m)
-		b.running.Go(func() { b.attend(m) })
+// meetLocked returns the member for a publisher that has appeared. late is set if that was after the
+// subscription began.
+func (b *inbox) meetLocked(service string, in discovery.Instance, late bool) *member {
+	m := newMember(service, in.ID, &b.want.ask, late)
+	m.topic, m.addr = b.name, in.Addr
+	if was, ok := b.past[in.ID]; ok {
+		m.goOn(was.position)
+		delete(b.past, in.ID)
+	} else {
+		b.marks.apply(m)
 	}
-	for id, m := range b.members {
-		if m.service == service && !there[id] {
-			// The publisher ends the stream itself after its last message.
-			m.leaving.Store(true)
-		}
-	}
-	return joined
+	return m
 }
 
 // past is where a subscription was at a publisher that discovery no longer shows, and that may
@@ -278,28 +258,18 @@ type past struct {
 // that left first is evicted.
 const maxPast = 1024
 
-// parted removes a member that discovery no longer shows, and reports whether it did. If the
-// publisher did not end the stream in good order, the messages that it had yet to send are
-// lost, which a gap reports.
-func (b *inbox) parted(m *member) bool {
-	b.mu.Lock()
-	if !m.leaving.Load() {
-		b.mu.Unlock()
-		return false
-	}
-	delete(b.members, m.id)
+// partLocked notes where the subscription was at a publisher that discovery no longer shows, and whose
+// stream has ended.
+func (b *inbox) partLocked(m *member) {
 	if p, ok := m.position(); ok {
-		b.rememberLocked(m.id, past{p, time.Now()})
+		b.rememberLocked(m.ID, past{p, time.Now()})
 	}
-	b.mu.Unlock()
-	b.gone(m)
-	return true
 }
 
 // unheard logs that a publisher has ended and that there was no room for the last messages that
 // it sent. A gap reports these, unless AnyOne gets them from another publisher.
 func (b *inbox) unheard(m *member, why error) {
-	b.node.Logger().Warn("pubsub: a publisher has ended, and there was no room for the last that it sent", "topic", b.name, "publisher", m.id, "error", why)
+	b.node.Logger().Warn("pubsub: a publisher has ended, and there was no room for the last that it sent", "topic", b.name, "publisher", m.ID, "error", why)
 	if c := m.cutShort(); c != nil && !b.hasOther(m) {
 		b.tell(c, "gone")
 	}
@@ -312,8 +282,8 @@ func (b *inbox) hasOther(m *member) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id := range b.members {
-		if id != m.id {
+	for other := range b.members.All() {
+		if other != m {
 			return true
 		}
 	}
@@ -361,7 +331,7 @@ func (b *inbox) hears(m *member) {
 	if b.answers == nil || len(b.answers) >= maxPast {
 		b.answers = make(map[string]string)
 	}
-	b.answers[m.addr] = m.id
+	b.answers[m.addr] = m.ID
 }
 
 // heardBefore reports whether another publisher has answered at m's address. That was an earlier
@@ -370,22 +340,5 @@ func (b *inbox) heardBefore(m *member) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	id, ok := b.answers[m.addr]
-	return ok && id != m.id
-}
-
-// publishers yields the IDs of all members.
-func (b *inbox) publishers() iter.Seq[string] {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Values(slices.Collect(maps.Keys(b.members)))
-}
-
-// forget removes a member that is no longer attended, and returns how many are left.
-func (b *inbox) forget(m *member) (left int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.members[m.id] == m {
-		delete(b.members, m.id)
-	}
-	return len(b.members)
+	return ok && id != m.ID
 }

@@ -4,20 +4,29 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/backoff"
+	"github.com/linkmesh/link/protocol/internal/fleet"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
+
+// attendance is how the subscription keeps a connection to each publisher.
+func (b *inbox) attendance() fleet.Config[*member] {
+	return fleet.Config[*member]{
+		// The publisher of a member that vanishes ends the stream itself, after its last message.
+		Lock: &b.mu, Attend: b.attend, Judge: b.judge, Part: b.partLocked, End: b.ended,
+	}
+}
 
 // follow joins publishers of one service as they appear, until the subscription or the
 // node ends. It passes the publishers of the first list to first.
 func (b *inbox) follow(service string, publishers <-chan []discovery.Instance, known bool, first func([]*member)) {
 	for list := range publishers {
-		joined := b.update(service, list, known)
+		joined := b.members.Update(service, list, func(in discovery.Instance) *member { return b.meetLocked(service, in, !known) })
 		if first != nil {
 			first(joined)
 		}
@@ -31,57 +40,61 @@ func (b *inbox) follow(service string, publishers <-chan []discovery.Instance, k
 	}
 }
 
-// attend keeps a connection to one publisher for as long as it is there.
-func (b *inbox) attend(m *member) {
-	defer m.settle()
-	for failures := 0; ; {
-		var err error
-		began := time.Now()
-		turn := b.takeTurn(m)
-		if turn {
-			err = b.listen(m)
-			b.giveTurn()
-			m.lost(err)
-		}
-		if errors.Is(err, errUnheard) && b.ctx.Err() == nil {
-			b.unheard(m, err)
-		}
-		switch {
-		case b.ctx.Err() != nil:
-			return
-		case b.parted(m):
-			return
-		case !turn:
-			// The publisher left and came back while the member waited for its turn.
-			continue
-		case err != nil && final(err):
-			b.node.Logger().Warn("pubsub: a publisher refuses a subscription", "topic", b.name, "publisher", m.id, "error", err)
-			b.refuse(err)
-			if b.forget(m) == 0 {
-				b.cancel(err)
-			}
-			return
-		}
-		if errors.Is(err, link.ErrProcessGone) {
-			// The process is gone even if discovery still shows it.
-			b.gone(m)
-		}
-		if failures++; time.Since(began) > rejoinMost {
-			failures = 1
-		}
-		// A node that lacks a publisher may get one later. Subscribe does not wait for it.
-		lacks := errors.Is(err, link.Unimplemented)
-		if lacks {
-			m.waits()
-			m.settle()
-		}
-		if failures == 1 && err != nil && !lacks && !errors.Is(err, io.EOF) {
-			b.node.Logger().Warn("pubsub: a publisher is lost to a subscription; trying again", "topic", b.name, "publisher", m.id, "error", err)
-		}
-		if !b.pause(failures, err) {
-			return
-		}
+// errNoTurn reports that a member has not connected to its publisher, because that left while the
+// member waited for its turn.
+var errNoTurn = errors.New("the publisher left before it was listened to")
+
+// attend connects to a publisher once, when it is its turn, and receives from it until the connection
+// ends.
+func (b *inbox) attend(_ context.Context, m *member) error {
+	if !b.takeTurn(m) {
+		return errNoTurn
 	}
+	err := b.listen(m) //nolint:contextcheck // the context of the fleet is that of the subscription
+	b.giveTurn()
+	m.lost(err)
+	if errors.Is(err, errUnheard) && b.ctx.Err() == nil {
+		b.unheard(m, err)
+	}
+	return err
+}
+
+// judge decides when a publisher is connected to again, and whether.
+func (b *inbox) judge(m *member, err error, failures int) fleet.Verdict {
+	switch {
+	case errors.Is(err, errNoTurn):
+		// The publisher has come back.
+		return fleet.Verdict{AtOnce: true}
+	case err != nil && final(err):
+		b.node.Logger().Warn("pubsub: a publisher refuses a subscription", "topic", b.name, "publisher", m.ID, "error", err)
+		b.refuse(err)
+		return fleet.Verdict{Stop: true}
+	case errors.Is(err, link.ErrProcessGone):
+		// The process is gone even if discovery still shows it.
+		b.gone(m)
+	}
+	// A node that lacks a publisher may get one later. Subscribe does not wait for it.
+	lacks := errors.Is(err, link.Unimplemented)
+	if lacks {
+		m.waits()
+		m.settle()
+	}
+	if failures == 1 && err != nil && !lacks && !errors.Is(err, io.EOF) {
+		b.node.Logger().Warn("pubsub: a publisher is lost to a subscription; trying again", "topic", b.name, "publisher", m.ID, "error", err)
+	}
+	return fleet.Verdict{Pauses: pausesAfter(err)}
+}
+
+// ended is called when a member is attended no more. The subscription ends when the last publisher has
+// refused it.
+func (b *inbox) ended(m *member, end fleet.End) {
+	switch {
+	case end.Vanished:
+		b.gone(m)
+	case end.Err != nil && end.Left == 0:
+		b.cancel(end.Err)
+	}
+	m.settle()
 }
 
 // final reports whether a retry cannot help against an error.
@@ -101,36 +114,17 @@ func outside(node *link.Node, peer link.Peer) bool {
 // errCodec reports a publisher whose messages this node cannot decode.
 var errCodec = errors.New("the codecs of publisher and subscriber differ")
 
-// Bounds of the backoff before a lost publisher is connected to again. The transport has
-// its own, longer backoff between dials.
-const (
-	rejoinLeast = 50 * time.Millisecond
-	rejoinMost  = 5 * time.Second
-	// askAgain is the longest backoff for a node that has no publisher yet.
-	askAgain = time.Second
-)
+// askAgain is the longest pause before a node is asked again that has no publisher yet.
+const askAgain = time.Second
 
-// rejoinPause returns the backoff after that many failures in a row, the last of which was err.
-// The backoff is exponential with up to half of it as jitter, so that subscribers that lost a
-// publisher at the same time do not all come back to it at the same time.
-func rejoinPause(failures int, err error) time.Duration {
-	most := rejoinMost
+// pausesAfter returns the pauses before a publisher is connected to again whose connection ended with
+// err.
+func pausesAfter(err error) backoff.Backoff {
+	pauses := fleet.Rejoin()
 	if errors.Is(err, link.Unimplemented) {
-		most = askAgain
+		pauses.Most = askAgain
 	}
-	pause := min(rejoinLeast<<min(failures-1, 10), most)
-	return pause - rand.N(pause/2) //nolint:gosec // a draw of lots, not a secret
-}
-
-func (b *inbox) pause(failures int, err error) bool {
-	t := time.NewTimer(rejoinPause(failures, err))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-b.ctx.Done():
-		return false
-	}
+	return pauses
 }
 
 // listen makes one connection to a publisher and receives from it until it ends.
@@ -138,7 +132,7 @@ func (b *inbox) listen(m *member) error {
 	ask := m.ask()
 	ask.Young = ask.Durable && ask.Start != startAt && time.Since(b.began) < DurableKept && !b.heardBefore(m)
 	to := intake{box: b, member: m, ask: ask, switched: b.switchTo(m, ask)}
-	if h := b.rules.hub.Load(); h != nil && m.id == b.node.Instance() {
+	if h := b.rules.hub.Load(); h != nil && m.ID == b.node.Instance() {
 		return h.attendLocally(b.ctx, ask, to)
 	}
 	// ctx outlasts the subscription, so that its end can be sent to the publisher.
@@ -146,13 +140,13 @@ func (b *inbox) listen(m *member) error {
 	defer cancel()
 	opening := context.AfterFunc(b.ctx, cancel)
 	shares := lane.SharesOf(b.node)
-	st, credit, err := shares.Open(ctx, b.node, route(m.service), m.id)
+	st, credit, err := shares.Open(ctx, b.node, route(m.Service), m.ID)
 	if err != nil {
 		return err
 	}
-	defer shares.Leave(m.id)
+	defer shares.Leave(m.ID)
 	defer st.Close()
-	if err := m.place.Check(st, b.publishers()); err != nil {
+	if err := b.members.Check(m, st); err != nil {
 		return err
 	}
 	answer, err := begin(st, ask)
@@ -163,17 +157,12 @@ func (b *inbox) listen(m *member) error {
 		return link.Errorf(link.FailedPrecondition, "subscribe to %s: %w: %s encodes with codec %d, this node speaks %s (%d); give both the same Config.Codec",
 			b.name, errCodec, st.Peer(), answer.Codec, mine.Name(), mine.ID())
 	}
-	grant := func(frames, bytes int) {
-		// A stream that has ended needs no credit. If other streams took all the credit of
-		// the connection, this stream would stall, and a new one gets its share.
-		if err := st.Grant(frames, bytes); errors.Is(err, link.ResourceExhausted) {
-			st.Close()
-		}
-	}
 	rest, quit := context.WithCancel(b.ctx)
 	defer quit()
 	cut := func() { quit(); st.Close() }
-	c := to.joined(&conn{peer: st.Peer(), foreign: outside(b.node, st.Peer()), credit: credit, cut: cut, reuse: st.Recycle, grant: grant}, answer)
+	lends := lender{st}
+	flow := lane.Flow{Stream: lends, Credit: credit}
+	c := to.joined(&conn{peer: st.Peer(), foreign: outside(b.node, st.Peer()), flow: flow, cut: cut, reuse: st.Recycle}, answer)
 	say := func(v *verdict) error {
 		f, err := frame(kindVerdict, v)
 		if err == nil {
@@ -216,7 +205,9 @@ func (b *inbox) listen(m *member) error {
 			if err := parts.Part(f.Body); err != nil {
 				return err
 			}
-			c.grant(1, len(f.Body))
+			if err := lends.Grant(1, len(f.Body)); err != nil {
+				return err
+			}
 			continue
 		case f.Kind == kindLast:
 			err = to.take(ctx, &frames{conn: c, body: f.Body}, &in)

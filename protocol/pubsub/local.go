@@ -52,7 +52,7 @@ func (h *hub) attendLocally(ctx context.Context, ask *subscribe, in intake) erro
 	h.join(s)
 	defer h.leave(s)
 	defer func() { s.finish(err) }()
-	c := in.joined(&conn{peer: peer, cut: cancel, grant: func(int, int) {}}, &answer)
+	c := in.joined(&conn{peer: peer, cut: cancel, flow: lane.Flow{Stream: noLender{}}}, &answer)
 	sink.in, sink.conn = in, c
 	judged := in.judging(ctx, c, s.apply)
 	defer func() { cancel(); judged(); in.member.lastWords(s.apply, in.box.forgets.Load()); s.workers.Wait() }()

@@ -5,26 +5,24 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/protocol/internal/fleet"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
 // member is one publisher of a subscription.
 type member struct {
-	service string
-	id      string
-	topic   string
-	acks    bool
+	fleet.Life
+
+	topic string
+	acks  bool
 	// credit is how many messages a member of a group is trusted with; 0 without a group.
 	credit  int
-	leaving atomic.Bool   // discovery no longer shows the publisher
 	settled chan struct{} // closed at the first answer or failure
 	once    sync.Once
-	place   lane.Place
 	addr    string
 
 	mu      sync.Mutex // guards the fields below
@@ -40,7 +38,7 @@ type member struct {
 	// unread has the frames that were received, oldest first, including the one that is being read.
 	unread  []*frames
 	session int // counts the sessions that the publisher did not resume
-	wake    chan struct{}
+	wake    notify.Flag
 	// conn is the current connection, and last the current or latest one; nil if there is none.
 	conn *conn
 	last *conn
@@ -70,8 +68,8 @@ type held struct {
 
 func newMember(service, id string, want *subscribe, late bool) *member {
 	m := &member{
-		service: service, id: id, place: lane.Place{ID: id}, want: *want, acks: Class(want.Class) == AtLeastOnce,
-		settled: make(chan struct{}), wake: make(chan struct{}, 1), out: make(map[uint64]held),
+		Life: fleet.Life{ID: id, Service: service}, want: *want, acks: Class(want.Class) == AtLeastOnce,
+		settled: make(chan struct{}), wake: notify.NewFlag(), out: make(map[uint64]held),
 		tracker: journal.NewTracker(journal.Class(want.Class), journal.Position{}),
 	}
 	if want.Group != "" {
@@ -394,6 +392,6 @@ func (m *member) tookLocked() {
 	if m.taken >= max(m.credit/4, 1) {
 		m.pending.Credit += m.taken
 		m.taken = 0
-		m.signal()
+		m.wake.Set()
 	}
 }

@@ -45,7 +45,7 @@ func (m *member) ackRangeLocked(from, to uint64) {
 	if len(list) > 0 {
 		slices.SortFunc(list, func(a, b answer) int { return cmp.Compare(a.seq, b.seq) })
 		m.pending.addAcks(list)
-		m.signal()
+		m.wake.Set()
 	}
 }
 
@@ -87,14 +87,7 @@ func (m *member) judge(c *conn, seq uint64, add func(v *verdict, h *held) bool) 
 	} else {
 		delete(m.out, seq)
 	}
-	m.signal()
-}
-
-func (m *member) signal() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
+	m.wake.Set()
 }
 
 // report sends verdicts, and extends the leases of messages without one, until ctx ends or

@@ -21,7 +21,7 @@ func TestRejoiningIsSpread(t *testing.T) {
 			most := min(50*time.Millisecond<<min(failures-1, 10), c.most)
 			seen := map[time.Duration]bool{}
 			for range 20 {
-				d := rejoinPause(failures, c.err)
+				d := pausesAfter(c.err).Pause(failures)
 				if seen[d] = true; d <= most/2 || d > most {
 					t.Errorf("%s: after %d failures it waits %v, want more than %v and at most %v", name, failures, d, most/2, most)
 				}

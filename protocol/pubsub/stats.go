@@ -235,16 +235,13 @@ func (t *tally) add(rec *journal.Record, fresh bool) {
 
 func (b *inbox) stats() Subscribed {
 	b.mu.Lock()
-	members := make([]*member, 0, len(b.members))
-	for _, m := range b.members {
-		members = append(members, m)
-	}
+	members := slices.Collect(b.members.All())
 	b.mu.Unlock()
 	out := Subscribed{Topic: b.name, Waiting: len(b.in), Idle: b.why()}
 	for _, m := range members {
 		m.mu.Lock()
 		out.Publishers = append(out.Publishers, Source{
-			Service: m.service, Instance: m.id, Connected: m.conn != nil, Unpublished: m.nobody != nil, Messages: m.count.messages, Repeated: m.count.repeated,
+			Service: m.Service, Instance: m.ID, Connected: m.conn != nil, Unpublished: m.nobody != nil, Messages: m.count.messages, Repeated: m.count.repeated,
 			Gaps: gapsByReason(&m.count.gaps, m.count.unknown), Unacked: len(m.out),
 		})
 		m.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/protocol/internal/fleet"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -46,7 +47,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	if err := t.checkPattern(); err != nil {
 		return nil, err
 	}
-	b := &inbox{node: node, name: t.String(), began: time.Now(), rules: rulesOf(node), in: make(chan *frames, lane.Frames), members: make(map[string]*member)}
+	b := &inbox{node: node, name: t.String(), began: time.Now(), rules: rulesOf(node), in: make(chan *frames, lane.Frames)}
 	b.want.ask.Patterns = []string{t.path()}
 	for _, opt := range opts {
 		opt.applySubscribe(&b.want)
@@ -66,6 +67,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	b.marks = b.want.marks
 	s := &Subscription[T]{inbox: b, topic: t, codec: node.Codec()}
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
+	b.members = fleet.New(b.ctx, b.attendance()) //nolint:contextcheck // the subscription's own is derived from ctx
 	b.rules.enter(b)
 	known, err := s.start() //nolint:contextcheck // the subscription's own is derived from ctx
 	if err == nil {
@@ -133,7 +135,7 @@ func (s *Subscription[T]) Messages() iter.Seq[Message[T]] {
 func (s *Subscription[T]) yield(f *frames, yield func(Message[T]) bool) bool {
 	c := f.conn
 	if f.gap != nil {
-		return yield(Message[T]{Gap: f.gap, Publisher: c.member.id, conn: c})
+		return yield(Message[T]{Gap: f.gap, Publisher: c.member.ID, conn: c})
 	}
 	var rec journal.Record
 	var none T
@@ -163,7 +165,7 @@ func (s *Subscription[T]) yield(f *frames, yield func(Message[T]) bool) bool {
 		err = s.codec.Decode(rec.Payload, &s.value)
 		// The message is built inline, which saves a copy.
 		m := Message[T]{
-			Value: s.value, Publisher: c.member.id, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
+			Value: s.value, Publisher: c.member.ID, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
 			Priority: rec.Priority, Attempt: rec.Attempt, Replayed: rec.Seq < c.live, conn: c,
 		}
 		s.value = none
@@ -205,16 +207,16 @@ func (s *Subscription[T]) missing(c *conn, rec *journal.Record) Message[T] {
 	} else {
 		g = &Gap{Reason: rec.Gap.Reason.String(), From: rec.Gap.From, To: rec.Gap.To, Count: rec.Gap.Count}
 	}
-	return Message[T]{Gap: g, Publisher: c.member.id, conn: c}
+	return Message[T]{Gap: g, Publisher: c.member.ID, conn: c}
 }
 
 // AckRange acks the messages of one publisher that were delivered with numbers from first to
 // last, both included, and that were not answered yet.
 func (s *Subscription[T]) AckRange(publisher string, first, last uint64) {
 	s.mu.Lock()
-	m := s.members[publisher]
+	m, ok := s.members.Get(publisher)
 	s.mu.Unlock()
-	if m != nil && m.acks {
+	if ok && m.acks {
 		m.ackRange(first, last)
 	}
 }
@@ -241,5 +243,6 @@ func (s *Subscription[T]) Forget() {
 func (s *Subscription[T]) Close() {
 	s.rules.exit(s.inbox)
 	s.cancel(link.ErrFinished)
+	s.members.Wait()
 	s.running.Wait()
 }

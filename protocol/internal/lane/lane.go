@@ -19,8 +19,6 @@ package lane
 
 import (
 	"context"
-	"iter"
-	"strings"
 	"sync"
 
 	"github.com/linkmesh/link"
@@ -74,12 +72,19 @@ func (f *Flow) Read(frame link.Frame) error {
 	if !frame.Credited {
 		return nil
 	}
-	f.frames++
-	f.bytes += len(frame.Body)
-	if f.frames < Frames/4 && f.bytes < f.Credit/4 {
+	return f.Count(1, len(frame.Body), true)
+}
+
+// Count notes that credited frames with so many bytes were read. It may grant credit, and grants all
+// that is due unless there is more to read: a grant costs both sides as much as hundreds of messages,
+// but whoever has nothing to read has time for it.
+func (f *Flow) Count(frames, bytes int, more bool) error {
+	f.frames += frames
+	f.bytes += bytes
+	if f.frames == 0 || more && f.frames < Frames/4 && f.bytes < f.Credit/4 {
 		return nil
 	}
-	frames, bytes := f.frames, f.bytes
+	frames, bytes = f.frames, f.bytes
 	f.frames, f.bytes = 0, 0
 	return f.Stream.Grant(frames, bytes)
 }
@@ -143,41 +148,6 @@ func (s *Shares) Leave(instance string) {
 	if s.streams[instance]--; s.streams[instance] == 0 {
 		delete(s.streams, instance)
 	}
-}
-
-// Place is an instance to which a node opens one stream after the other. It belongs to one
-// goroutine.
-type Place struct {
-	// ID is the ID by which the node knows the instance.
-	ID string
-
-	met bool // the instance has reported that ID itself
-}
-
-// Check returns an error that is [link.ErrProcessGone] if a stream has reached another instance
-// at the address of this one. The other instance has, or will have, a stream of its own. An
-// instance may report only a prefix of the ID that a registry has.
-//
-// Where instances are known by their addresses, as in a static list, whatever is at the address
-// is the instance. Before the instance has reported its own ID, Check therefore returns the
-// error only if all, which yields the IDs of known instances, has the ID that the stream reports.
-func (p *Place) Check(st interface{ Peer() link.Peer }, all iter.Seq[string]) error {
-	said := st.Peer().Instance
-	if said == "" {
-		return nil
-	}
-	if strings.HasPrefix(p.ID, said) {
-		p.met = true
-		return nil
-	}
-	known := p.met
-	for id := range all {
-		known = known || strings.HasPrefix(id, said)
-	}
-	if !known {
-		return nil
-	}
-	return link.Errorf(link.Unavailable, "%s is not there any more, and %s is at its address: %w", p.ID, said, link.ErrProcessGone)
 }
 
 type sharesKey struct{}
