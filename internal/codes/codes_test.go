@@ -13,8 +13,8 @@ func TestTheTableIsThatOfGRPC(t *testing.T) {
 	specified := strings.Fields(`OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS
 		PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE
 		DATA_LOSS UNAUTHENTICATED`) //nolint:misspell // gRPC's spelling
-	if len(specified) != codes.Highest+1 {
-		t.Fatalf("%d names, want %d", len(specified), codes.Highest+1)
+	if len(specified) != int(codes.Highest)+1 {
+		t.Fatalf("%d names, want %d", len(specified), int(codes.Highest)+1)
 	}
 	for i, want := range specified {
 		if got := codes.Upper(uint32(i)); got != want {
@@ -32,7 +32,7 @@ func TestTheTableIsThatOfGRPC(t *testing.T) {
 			t.Errorf("Number(%s) = %d, %v, want %d, %v", lower, got, ok, i, want)
 		}
 	}
-	if names := codes.Names(); len(names) != codes.Highest || names[0] != "canceled" || names[4] != "not_found" {
+	if names := codes.Names(); len(names) != int(codes.Highest) || names[0] != "canceled" || names[4] != "not_found" {
 		t.Errorf("the names are %q", names)
 	}
 }

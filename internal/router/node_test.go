@@ -27,11 +27,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // mesh issues the identities of the nodes of one test.
 type mesh struct {
-	t  *testing.T
+	t  testing.TB
 	ca *securitytest.CA
 }
 
-func newMesh(t *testing.T) *mesh { return &mesh{t, securitytest.NewCA(t, "mesh.test")} }
+func newMesh(t testing.TB) *mesh { return &mesh{t, securitytest.NewCA(t, "mesh.test")} }
 
 // nobody serves no route.
 type nobody struct{}
@@ -97,6 +97,12 @@ func (m *mesh) client(addrs ...string) *Router {
 	for i, addr := range addrs {
 		all = append(all, discovery.Instance{ID: fmt.Sprint("orders-", i), Service: "orders", Addr: addr})
 	}
+	return m.router(all...)
+}
+
+// router returns the router of a client whose registry has these instances.
+func (m *mesh) router(all ...discovery.Instance) *Router {
+	m.t.Helper()
 	registry, err := static.New(all...)
 	if err != nil {
 		m.t.Fatal(err)
@@ -104,7 +110,7 @@ func (m *mesh) client(addrs ...string) *Router {
 	source := m.ca.Source("client")
 	e := m.endpoint(source)
 	return newRouter(m.t, Config{
-		Registry: registry, Node: Self{ID: source.ID(), Tier: source.Tier(), Name: "client", Instance: "client-1", Codec: codec.CBOR()},
+		Registry: registry, Node: Self{ID: source.ID(), Tier: source.Tier(), Name: "client", Instance: "client-1", Tags: []string{"zone=z0"}, Codec: codec.CBOR()},
 		Endpoint:   func() (*transport.Endpoint, error) { return e, nil },
 		OnLoopback: func() bool { return true },
 		TLS:        func(service security.ID) *tls.Config { return mtls.Client(source, service, mtls.Protocol) },
@@ -113,7 +119,7 @@ func (m *mesh) client(addrs ...string) *Router {
 
 // newRouter returns a router, with an empty registry, no logger and a group of its own unless cfg has others. Its group
 // ends with the test.
-func newRouter(t *testing.T, cfg Config) *Router {
+func newRouter(t testing.TB, cfg Config) *Router {
 	t.Helper()
 	if cfg.Registry == nil {
 		registry, err := static.New()

@@ -1,4 +1,4 @@
-package link //nolint:testpackage // it measures what a snapshot costs, below the API
+package router
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link/discovery"
-	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/policy"
 )
 
 // many returns a snapshot of n instances.
@@ -31,25 +31,9 @@ func changed(s discovery.Snapshot, i int) discovery.Snapshot {
 }
 
 // calling returns a service with the instances of a snapshot.
-func calling(tb testing.TB, first discovery.Snapshot) *service {
+func calling(tb testing.TB, first discovery.Snapshot) *Service {
 	tb.Helper()
-	registry, err := static.New(first.Instances...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	node, err := New(Config{Registry: registry, Tags: []string{"zone=z0"}})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := node.Close(); err != nil {
-			tb.Error(err)
-		}
-		if err := registry.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	s, err := node.service("orders")
+	s, err := newMesh(tb).router(first.Instances...).Service("orders")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -58,7 +42,7 @@ func calling(tb testing.TB, first discovery.Snapshot) *service {
 		tb.Fatalf("%d instances, want %d", s.set.Len(), len(first.Instances))
 	}
 	// Build the group that calls pick from.
-	s.view.Load().path(s.view.Load().plans.Route(&(&outgoing{}).request), &callConfig{})
+	s.view.Load().path(s.view.Load().plans.Route(&policy.Request{}), &Ask{})
 	return s
 }
 
@@ -104,7 +88,7 @@ func BenchmarkUpdate(b *testing.B) {
 func BenchmarkInstance(b *testing.B) {
 	const n = 10_000
 	var before, after runtime.MemStats
-	var all []*service
+	var all []*Service
 	for b.Loop() {
 		snapshot := many(n) // it is the registry's, and counted as well
 		runtime.GC()
