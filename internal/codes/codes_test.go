@@ -10,9 +10,10 @@ import (
 // TestTheTableIsThatOfGRPC holds the names as the specification of gRPC lists them
 // (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md).
 func TestTheTableIsThatOfGRPC(t *testing.T) {
+	//nolint:misspell // gRPC's spelling
 	specified := strings.Fields(`OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS
 		PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE
-		DATA_LOSS UNAUTHENTICATED`) //nolint:misspell // gRPC's spelling
+		DATA_LOSS UNAUTHENTICATED`)
 	if len(specified) != codes.Highest+1 {
 		t.Fatalf("%d names, want %d", len(specified), codes.Highest+1)
 	}
