@@ -196,7 +196,7 @@ func (e *printer) place(l *ExplainedLevel) string {
 	if l.Service != e.Service {
 		text = l.Service + ": " + text
 	}
-	what, name := "", ""
+	var what, name string
 	switch l.Scope {
 	case reach.Zone:
 		what, name = "zone", e.Zone

@@ -10,9 +10,10 @@ import (
 // TestTheTableIsThatOfGRPC holds the names as the specification of gRPC lists them
 // (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md).
 func TestTheTableIsThatOfGRPC(t *testing.T) {
+	//nolint:misspell // gRPC's spelling
 	specified := strings.Fields(`OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS
 		PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE
-		DATA_LOSS UNAUTHENTICATED`) //nolint:misspell // gRPC's spelling
+		DATA_LOSS UNAUTHENTICATED`)
 	if len(specified) != int(codes.Highest)+1 {
 		t.Fatalf("%d names, want %d", len(specified), int(codes.Highest)+1)
 	}
@@ -52,7 +53,7 @@ func TestACodeWithoutANameIsANumber(t *testing.T) {
 // TestNamesAllocateNothing: each span has the name of a code.
 func TestNamesAllocateNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
-		for code := range uint32(codes.Highest + 1) {
+		for code := range codes.Highest + 1 {
 			_, _ = codes.Words(code), codes.Upper(code)
 		}
 		_, _ = codes.Number("unauthenticated")

@@ -24,13 +24,13 @@ func TestLinesBeyondTheLimitAreDroppedAndCounted(t *testing.T) {
 		if strings.Contains(out.String(), "lines_dropped") {
 			t.Error("a line says that some were dropped before any was")
 		}
-		time.Sleep(limitlog.Every)
+		<-time.After(limitlog.Every)
 		out.Reset()
 		log.Info("good again", "name", "x")
 		if got := out.String(); !strings.Contains(got, "level=INFO") || !strings.Contains(got, `"good again" name=x lines_dropped=5`) {
 			t.Errorf("got %q, want an INFO line that counts 5 dropped lines", got)
 		}
-		time.Sleep(limitlog.Every)
+		<-time.After(limitlog.Every)
 		out.Reset()
 		log.Info("still good")
 		if got := out.String(); got == "" || strings.Contains(got, "lines_dropped") {

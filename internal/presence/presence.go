@@ -209,7 +209,7 @@ func (p *Presence) announce(ctx context.Context) {
 			return
 		case u := <-p.updates:
 			// This is for a drain, which does not wait for the pause.
-			u.done <- p.update(u.ctx)
+			u.done <- p.update(u.ctx) //nolint:contextcheck // the drain bounds its update
 			continue
 		case <-paused:
 			paused = nil

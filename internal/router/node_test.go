@@ -31,7 +31,10 @@ type mesh struct {
 	ca *securitytest.CA
 }
 
-func newMesh(t testing.TB) *mesh { return &mesh{t, securitytest.NewCA(t, "mesh.test")} }
+func newMesh(tb testing.TB) *mesh {
+	tb.Helper()
+	return &mesh{tb, securitytest.NewCA(tb, "mesh.test")}
+}
 
 // nobody serves no route.
 type nobody struct{}
@@ -119,12 +122,12 @@ func (m *mesh) router(all ...discovery.Instance) *Router {
 
 // newRouter returns a router, with an empty registry, no logger and a group of its own unless cfg has others. Its group
 // ends with the test.
-func newRouter(t testing.TB, cfg Config) *Router {
-	t.Helper()
+func newRouter(tb testing.TB, cfg Config) *Router {
+	tb.Helper()
 	if cfg.Registry == nil {
 		registry, err := static.New()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		cfg.Registry = registry
 	}
@@ -135,9 +138,9 @@ func newRouter(t testing.TB, cfg Config) *Router {
 	cfg.Group = lifecycle.New(context.Background())
 	r, err := New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cfg.Group.Stop(errClosed)
 		cfg.Group.Wait()
 	})

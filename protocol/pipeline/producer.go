@@ -111,7 +111,7 @@ func (q *Queue) enqueue(ctx context.Context, v any, wait bool, until time.Time, 
 		return nil, err
 	}
 	if failFast && !q.connected() {
-		if err := q.unserved(); err != nil { //nolint:contextcheck // it does not wait for long
+		if err := q.unserved(); err != nil {
 			return nil, link.Errorf(link.Unavailable, "push to %s: no worker is connected: %w", q.route, err)
 		}
 		return nil, link.Errorf(link.Unavailable, "push to %s: no worker is connected", q.route)
@@ -158,7 +158,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 		<-c
 	}
 	q.calls.Put(c)
-	err = q.errUnended(e, code, cause) //nolint:contextcheck // it does not wait for long
+	err = q.errUnended(e, code, cause)
 	q.abandon(e)
 	return nil, err
 }

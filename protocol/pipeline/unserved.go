@@ -80,7 +80,7 @@ func (q *Queue) unserved() error {
 func (q *Queue) orUnserved(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		if why := q.unserved(); why != nil { //nolint:contextcheck // it does not wait for long
+		if why := q.unserved(); why != nil {
 			return fmt.Errorf("%w: %w", why, cause)
 		}
 	}
@@ -157,7 +157,7 @@ func (q *Queue) tellUnserved(ctx context.Context) {
 		q.mu.Unlock()
 		switch {
 		case say:
-			if err := q.unserved(); err != nil { //nolint:contextcheck // it does not wait for long
+			if err := q.unserved(); err != nil {
 				q.node.Logger().Warn("pipeline: tasks wait, and no worker is connected", "stage", q.name, "tasks", pending, "for", oldest.Round(time.Second), "error", err)
 			}
 		case waits:

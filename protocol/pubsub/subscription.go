@@ -69,7 +69,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	b.members = fleet.New(b.ctx, b.attendance()) //nolint:contextcheck // the subscription's own is derived from ctx
 	b.rules.enter(b)
-	known, err := s.start() //nolint:contextcheck // the subscription's own is derived from ctx
+	known, err := s.start()
 	if err == nil {
 		err = b.confirmed(known)
 	}

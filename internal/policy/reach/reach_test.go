@@ -32,7 +32,8 @@ func TestEdgesAndMirrorsNameTheirFields(t *testing.T) {
 		Mirror:   map[string]int{reach.ServicePrefix + "shadow": 50, reach.Any: 50},
 	}
 	edges := []reach.Edge{
-		{To: "next", Path: "services.orders.routes[0].to"}, {To: "dr", Path: "services.orders.failover[0]"},
+		{To: "next", Path: "services.orders.routes[0].to"},
+		{To: "dr", Path: "services.orders.failover[0]"},
 		{To: "special", Path: "services.orders.routes[1].failover[1]"},
 	}
 	if diff := cmp.Diff(edges, s.Edges("orders")); diff != "" {
