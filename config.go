@@ -2,6 +2,7 @@ package link
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"maps"
 	"net"
@@ -309,3 +310,10 @@ func reachable(addrs []net.Addr) string {
 	}
 	return cmp.Or(best, "127.0.0.1")
 }
+
+// Probe returns nil if what a tag stands for is available, else an error. It runs every
+// second, and must return when ctx ends, which is after a second. A panic counts as an
+// error, and each further second for which a probe runs on counts as another. The first
+// run decides at once whether the node has the tag. After that two runs in a row must
+// disagree with the tag before it appears or goes, so that one hiccup moves no traffic.
+type Probe func(ctx context.Context) error

@@ -52,12 +52,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
@@ -69,7 +67,6 @@ import (
 	"github.com/linkmesh/link/internal/presence"
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
 )
 
@@ -287,16 +284,6 @@ func (n *Node) Addr() string {
 // It is never closed if the node never runs.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
 
-// socket returns the endpoint, opening the socket at first use.
-func (n *Node) socket() (*transport.Endpoint, error) {
-	if e := n.endpoint.Load(); e != nil {
-		return e, nil
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.socketLocked()
-}
-
 var errNodeClosed = &Error{Code: Unavailable, Message: "the node is closed"}
 
 var errClientRuns = &Error{
@@ -306,62 +293,3 @@ var errClientRuns = &Error{
 }
 
 var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node ran already or is closed"}
-
-func (n *Node) socketLocked() (*transport.Endpoint, error) {
-	if n.state == stateClosed {
-		return nil, errNodeClosed
-	}
-	if e := n.endpoint.Load(); e != nil {
-		return e, nil
-	}
-	tier := n.identity.Tier()
-	conn := n.cfg.Socket
-	if conn == nil {
-		bind, err := n.cfg.bindAddr(tier)
-		if err != nil {
-			return nil, err
-		}
-		var lc net.ListenConfig
-		if conn, err = lc.ListenPacket(context.Background(), "udp", bind); err != nil {
-			return nil, Errorf(Unavailable, "opening the UDP socket on %s: %w%s", bind, err, inUse(err))
-		}
-	}
-	e, err := transport.New(transport.Config{
-		Conn:      conn,
-		ServerTLS: func(protocol string) *tls.Config { return mtls.Server(n.identity, protocol) },
-		Identify:  n.identify,
-		Refusal:   refusalReason,
-		Setup:     n.setup,
-		MayDial:   n.router.MayDial,
-		Handler:   (*dispatcher)(n),
-		Limits:    n.cfg.Limits.transport(),
-		Logger:    n.cfg.Logger,
-		ResetKey:  n.resetKey(conn.LocalAddr()),
-	})
-	if err != nil {
-		return nil, Errorf(Unavailable, "starting QUIC: %w", errors.Join(err, conn.Close()))
-	}
-	n.endpoint.Store(e)
-	n.cfg.Logger.Info("link: node", "service", n.cfg.identityName(), "instance", n.instance, "tier", tier.String(),
-		"trust_domain", n.identity.ID().TrustDomain(), "bind", e.Addr().String())
-	return e, nil
-}
-
-// inUse returns advice for the case that another process has the address, or "".
-func inUse(err error) string {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return "; another process has it: choose another port in Config.Addr or LINK_ADDR, or end that one"
-	}
-	return ""
-}
-
-// setup returns what the node announces on each connection.
-func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
-	routes := n.routes.infos()
-	s := wire.Setup{
-		Version: 1, Instance: n.instance, Tags: n.presence.Tags(),
-		MaxMessage: uint64(n.routes.maxMessage(n.cfg.Limits.maxMessage())),
-		Codecs:     []uint64{uint64(n.cfg.Codec.ID())},
-	}
-	return s, routes
-}

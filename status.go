@@ -1,10 +1,13 @@
 package link
 
 import (
+	"context"
 	"slices"
 	"time"
 
+	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/router"
+	"github.com/linkmesh/link/topology"
 )
 
 // Status is what a node knows about itself and about the services it calls, for
@@ -115,4 +118,34 @@ func (n *Node) Status() Status {
 		}
 	}
 	return s
+}
+
+// Instances returns the instances of a service that the node knows, sorted by
+// ID. From then on the node watches the service. Instances blocks until the registry
+// has first answered, ctx ends, or Config.CallTimeout has passed. The result must
+// not be modified.
+func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance, error) {
+	list, err := n.router.Instances(ctx, name)
+	if err != nil {
+		return nil, failed("instances of "+name, routed(err))
+	}
+	return list, nil
+}
+
+// Explain reports where a call would go at this moment, and for each instance why
+// it may or may not get the call; a [topology.Explanation] prints as text. Options
+// that select instances or carry metadata apply as in a call. Explain sends nothing.
+// It blocks until the registry has first answered, ctx ends, or Config.CallTimeout
+// has passed.
+//
+// Errors: those of [Node.Instances].
+func (n *Node) Explain(ctx context.Context, r Route, opts ...CallOption) (topology.Explanation, error) {
+	if err := r.Validate(); err != nil {
+		return topology.Explanation{}, failed("explain "+r.String(), err)
+	}
+	e, err := n.router.Explain(ctx, askOf(r, opts))
+	if err != nil {
+		return topology.Explanation{}, failed("explain "+r.String(), routed(err))
+	}
+	return e, nil
 }
