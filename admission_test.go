@@ -215,7 +215,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 		{
 			"a request that cannot be decoded",
 			func(ctx context.Context, client *link.Node) error {
-				return client.Call(ctx, asText, new("three"), new(string))
+				return link.HostOf(client).Call(ctx, asText, new("three"), new(string))
 			},
 			link.Config{},
 			link.InvalidArgument,
@@ -224,7 +224,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 		{
 			"a method that nobody serves",
 			func(ctx context.Context, client *link.Node) error {
-				return client.Call(ctx, link.Route{Service: "orders", Name: "admin/reset"}, new(strings.Repeat("x", 1<<20)), nil)
+				return link.HostOf(client).Call(ctx, link.Route{Service: "orders", Name: "admin/reset"}, new(strings.Repeat("x", 1<<20)), nil)
 			},
 			link.Config{},
 			link.Unimplemented,
@@ -233,7 +233,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 		{
 			"a stage that nobody serves",
 			func(ctx context.Context, client *link.Node) error {
-				st, err := client.Open(ctx, link.Route{Service: "orders", Name: "resize", Kind: link.Stage})
+				st, err := link.HostOf(client).Open(ctx, link.Route{Service: "orders", Name: "resize", Kind: link.Stage})
 				if err == nil {
 					_, err = st.Recv()
 				}
@@ -246,7 +246,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 		{
 			"a handler that panics",
 			func(ctx context.Context, client *link.Node) error {
-				return client.Call(ctx, asText, new(13), new(string))
+				return link.HostOf(client).Call(ctx, asText, new(13), new(string))
 			},
 			link.Config{},
 			link.Internal,
@@ -255,7 +255,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 		{
 			"a stream handler that panics",
 			func(ctx context.Context, client *link.Node) error {
-				st, err := client.Open(ctx, link.Route{Service: "orders", Name: "feed", Kind: link.Channel})
+				st, err := link.HostOf(client).Open(ctx, link.Route{Service: "orders", Name: "feed", Kind: link.Channel})
 				if err == nil {
 					_, err = st.Recv()
 				}
@@ -268,7 +268,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 		{
 			"a handler that fails",
 			func(ctx context.Context, client *link.Node) error {
-				return client.Call(ctx, asText, new(0), new(string))
+				return link.HostOf(client).Call(ctx, asText, new(0), new(string))
 			},
 			link.Config{},
 			link.NotFound,
@@ -277,7 +277,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 		{
 			"a call that succeeds",
 			func(ctx context.Context, client *link.Node) error {
-				return client.Call(ctx, asText, new(1), new(string))
+				return link.HostOf(client).Call(ctx, asText, new(1), new(string))
 			},
 			link.Config{},
 			link.OK,
@@ -299,7 +299,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 					}
 					return fmt.Sprint(n), nil
 				})
-				srv.Handle(link.Route{Service: "orders", Name: "feed", Kind: link.Channel}, func(context.Context, *link.Stream) error {
+				link.HostOf(srv).Handle(link.Route{Service: "orders", Name: "feed", Kind: link.Channel}, func(context.Context, *link.Stream) error {
 					panic("feed") //nolint:forbidigo // under test
 				})
 				mesh.Start(srv)

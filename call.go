@@ -44,7 +44,8 @@ type callKey struct{}
 // instance can be reached or one was lost during the call; DeadlineExceeded and
 // Canceled, with the cause of ctx; Unimplemented if the service has no such
 // route; ResourceExhausted if a message is larger than either side allows.
-func (n *Node) Call(ctx context.Context, r Route, in, out any, opts ...CallOption) error {
+func (h Host) Call(ctx context.Context, r Route, in, out any, opts ...CallOption) error {
+	n := h.node
 	var err error
 	if len(n.cfg.Client) == 0 {
 		c, _ := calls.Get().(*call)

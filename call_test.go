@@ -88,13 +88,13 @@ func TestFiveHundredClientsOfOneServer(t *testing.T) {
 	})
 }
 
-// TestUntypedCall checks Node.HandleCall and Node.Call, on which the patterns are built.
+// TestUntypedCall checks Host.HandleCall and Host.Call, on which the patterns are built.
 func TestUntypedCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		route := link.Route{Service: "orders", Name: "raw", Kind: link.Channel}
 		srv := mesh.Node(link.Config{Service: "orders"})
-		srv.HandleCall(route, link.CallHandler{
+		link.HostOf(srv).HandleCall(route, link.CallHandler{
 			New: func() any { return new(string) },
 			Serve: func(_ context.Context, request any) (any, error) {
 				s, ok := request.(*string)
@@ -107,19 +107,19 @@ func TestUntypedCall(t *testing.T) {
 		mesh.Start(srv)
 		client := mesh.Node(link.Config{})
 		var got string
-		if err := client.Call(t.Context(), route, "hello", &got); err != nil || got != "HELLO" {
+		if err := link.HostOf(client).Call(t.Context(), route, "hello", &got); err != nil || got != "HELLO" {
 			t.Errorf("got %q, %v", got, err)
 		}
-		if err := client.Call(t.Context(), route, "hello", nil); err != nil {
+		if err := link.HostOf(client).Call(t.Context(), route, "hello", nil); err != nil {
 			t.Errorf("without a place for the reply: %v", err)
 		}
-		if err := client.Call(t.Context(), route, make(chan int), &got); !errors.Is(err, link.InvalidArgument) {
+		if err := link.HostOf(client).Call(t.Context(), route, make(chan int), &got); !errors.Is(err, link.InvalidArgument) {
 			t.Errorf("a request that cannot be encoded: %v, want invalid argument", err)
 		}
 		for _, wrong := range []link.Route{
 			{}, {Service: "orders"}, {Name: "raw"}, {Service: "orders", Name: strings.Repeat("n", 256)}, {Service: "a b", Name: "x"},
 		} {
-			if err := client.Call(t.Context(), wrong, "hello", &got); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Service ") && !strings.Contains(err.Error(), "Route.Name") {
+			if err := link.HostOf(client).Call(t.Context(), wrong, "hello", &got); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Service ") && !strings.Contains(err.Error(), "Route.Name") {
 				t.Errorf("route %+v: %v, want invalid argument that names the field", wrong, err)
 			}
 		}
@@ -133,11 +133,11 @@ func TestKindsMixedUp(t *testing.T) {
 		srv := mesh.Node(link.Config{Service: "orders"})
 		method := link.Route{Service: "orders", Name: "method", Kind: link.Channel}
 		stream := link.Route{Service: "orders", Name: "stream", Kind: link.Channel}
-		srv.HandleCall(method, link.CallHandler{
+		link.HostOf(srv).HandleCall(method, link.CallHandler{
 			New:   func() any { return new(string) },
 			Serve: func(_ context.Context, request any) (any, error) { return request, nil },
 		})
-		srv.Handle(stream, func(_ context.Context, s *link.Stream) error {
+		link.HostOf(srv).Handle(stream, func(_ context.Context, s *link.Stream) error {
 			_, err := s.Recv()
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -148,11 +148,11 @@ func TestKindsMixedUp(t *testing.T) {
 		client := mesh.Node(link.Config{})
 		for range 3 {
 			var got string
-			if err := client.Call(t.Context(), stream, "hello", &got); err == nil {
+			if err := link.HostOf(client).Call(t.Context(), stream, "hello", &got); err == nil {
 				t.Error("a call of a stream worked")
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			s, err := client.Open(ctx, method)
+			s, err := link.HostOf(client).Open(ctx, method)
 			if err == nil {
 				if err = s.Send(link.Frame{Kind: frameText}); err == nil {
 					_, err = s.Recv()
@@ -162,7 +162,7 @@ func TestKindsMixedUp(t *testing.T) {
 				t.Errorf("a stream to a method: %v, want an error", err)
 			}
 			cancel()
-			if err := client.Call(t.Context(), method, "hello", &got); err != nil || got != "hello" {
+			if err := link.HostOf(client).Call(t.Context(), method, "hello", &got); err != nil || got != "hello" {
 				t.Errorf("a right call after that: %q, %v", got, err)
 			}
 		}

@@ -47,7 +47,7 @@ func TestACallWaitsForNothingLongerThanItsTopologySays(t *testing.T) {
 					return err
 				}
 				open := func(ctx context.Context) error {
-					_, err := client.Open(ctx, readOrder.Route())
+					_, err := link.HostOf(client).Open(ctx, readOrder.Route())
 					return err
 				}
 				for what, do := range map[string]func(context.Context) error{"Call": call, "Open": open} {

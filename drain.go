@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// drainWait is how long the functions of [Node.OnDrain] and [Node.OnQuiet] have to
+// drainWait is how long the functions of [Node.OnDrain] and [Host.OnQuiet] have to
 // return once the time for the drain is over.
 const drainWait = time.Second
 
@@ -43,7 +43,8 @@ func (n *Node) OnDrain(f func(ctx context.Context) error) {
 // drains the queues of the node here. What f publishes is delivered after f has returned.
 // If the time for the drain is over by then, the context of f has ended already.
 // Otherwise OnQuiet is like OnDrain.
-func (n *Node) OnQuiet(f func(ctx context.Context) error) {
+func (h Host) OnQuiet(f func(ctx context.Context) error) {
+	n := h.node
 	n.drains.mu.Lock()
 	defer n.drains.mu.Unlock()
 	n.drains.quiet = append(n.drains.quiet, f)

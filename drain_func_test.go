@@ -48,7 +48,7 @@ func TestADrainCallsItsFunctions(t *testing.T) {
 			}
 		}
 		var order1 []string
-		srv.OnQuiet(func(ctx context.Context) error {
+		link.HostOf(srv).OnQuiet(func(ctx context.Context) error {
 			order1 = append(order1, "quiet")
 			if running() {
 				t.Error("OnQuiet was called while a handler ran")
@@ -98,7 +98,7 @@ func TestADrainLeavesFunctionsBehind(t *testing.T) {
 		node.OnDrain(func(context.Context) error { <-release; return nil })
 		node.OnDrain(func(ctx context.Context) error { <-ctx.Done(); return nil })
 		called := false
-		node.OnQuiet(func(ctx context.Context) error { called = ctx.Err() != nil; return nil })
+		link.HostOf(node).OnQuiet(func(ctx context.Context) error { called = ctx.Err() != nil; return nil })
 		ctx, stop := context.WithCancel(t.Context())
 		ran := make(chan error, 1)
 		go func() { ran <- node.Run(ctx) }()
@@ -118,7 +118,7 @@ func TestCloseCallsNoFunctions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := linktest.NewMesh(t).Node(link.Config{})
 		node.OnDrain(func(context.Context) error { t.Error("called"); return nil })
-		node.OnQuiet(func(context.Context) error { t.Error("called"); return nil })
+		link.HostOf(node).OnQuiet(func(context.Context) error { t.Error("called"); return nil })
 		if err := node.Close(); err != nil {
 			t.Error(err)
 		}

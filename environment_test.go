@@ -180,7 +180,7 @@ func TestAClientLeavesTheAddressToTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	if _, err := client.Follow(t.Context(), readOrder.Route()); err != nil {
+	if _, err := link.HostOf(client).Follow(t.Context(), readOrder.Route()); err != nil {
 		t.Errorf("a client: %v", err)
 	}
 	server, err := link.New(link.Config{Service: "orders", Registry: registry})

@@ -221,7 +221,7 @@ func expectUnauthenticated(t *testing.T, mesh *linktest.Mesh, server, client lin
 	srv := mesh.Node(server)
 	feed := link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
 	reqrep.Handle(srv, putOrder, func(_ context.Context, o order) (order, error) { ran = true; return o, nil })
-	srv.Handle(feed, func(context.Context, *link.Stream) error { ran = true; return nil })
+	link.HostOf(srv).Handle(feed, func(context.Context, *link.Stream) error { ran = true; return nil })
 	mesh.Start(srv)
 	node := mesh.Node(client)
 	for range 2 {
@@ -230,7 +230,7 @@ func expectUnauthenticated(t *testing.T, mesh *linktest.Mesh, server, client lin
 			t.Errorf("call: %v after %v, want unauthenticated soon", err, took)
 		}
 	}
-	if _, err := node.Open(t.Context(), feed); !errors.Is(err, link.Unauthenticated) {
+	if _, err := link.HostOf(node).Open(t.Context(), feed); !errors.Is(err, link.Unauthenticated) {
 		t.Errorf("open: %v, want unauthenticated", err)
 	}
 	if ran {

@@ -18,7 +18,7 @@ import (
 
 func followTag(ctx context.Context, t *testing.T, n *link.Node, tag string) <-chan []string {
 	t.Helper()
-	ch, err := n.FollowTag(ctx, tag)
+	ch, err := link.HostOf(n).FollowTag(ctx, tag)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestServicesAreFoundByTag(t *testing.T) {
 		twin := mesh.Node(link.Config{Service: "desk"})
 		addTag(t, twin, placedTag)
 		mesh.Start(twin)
-		desk.RemoveTag(placedTag)
+		link.HostOf(desk).RemoveTag(placedTag)
 		sleep(time.Second)
 		if len(ch) != 0 {
 			t.Errorf("told %q though another instance has the tag", <-ch)
@@ -108,7 +108,7 @@ func TestFollowTagEndsWithTheNode(t *testing.T) {
 		if list, open := <-ch; open {
 			t.Errorf("after Close: %q", list)
 		}
-		if _, err := client.FollowTag(t.Context(), placedTag); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), "closed") {
+		if _, err := link.HostOf(client).FollowTag(t.Context(), placedTag); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), "closed") {
 			t.Errorf("on a closed node: %v", err)
 		}
 	})
@@ -135,7 +135,7 @@ func TestAListOutlivesItsRegistry(t *testing.T) {
 			t.Errorf("after the registry closed: %q (open: %t)", list, open)
 		default:
 		}
-		if _, err := client.FollowTag(t.Context(), placedTag); !errors.Is(err, link.Unavailable) || !errors.Is(err, discovery.ErrClosed) {
+		if _, err := link.HostOf(client).FollowTag(t.Context(), placedTag); !errors.Is(err, link.Unavailable) || !errors.Is(err, discovery.ErrClosed) {
 			t.Errorf("in a closed registry: %v", err)
 		}
 	})
@@ -169,7 +169,7 @@ func TestFollowTagSaysWhatIsWrong(t *testing.T) {
 		"too many":      {mesh.Node(link.Config{Registry: fullRegistry{mesh.Registry()}}), t.Context(), placedTag, link.ResourceExhausted, placedTag},
 		"ended context": {client, ended, placedTag, link.Canceled, ""},
 	} {
-		if _, err := c.node.FollowTag(c.ctx, c.tag); !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "follow tag") {
+		if _, err := link.HostOf(c.node).FollowTag(c.ctx, c.tag); !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "follow tag") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -38,15 +38,15 @@ services:
     failover: [any]
 `)})
 		ctx, cancel := context.WithCancel(t.Context())
-		placed, err := client.Follow(ctx, link.Route{Service: "orders", Name: "placed.eu", Kind: link.Topic})
+		placed, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "placed.eu", Kind: link.Topic})
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := client.Follow(ctx, link.Route{Service: "orders", Name: "shipped", Kind: link.Topic})
+		all, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "shipped", Kind: link.Topic})
 		if err != nil {
 			t.Fatal(err)
 		}
-		tagged, err := client.Follow(ctx, link.Route{Service: "orders", Name: "shipped", Kind: link.Topic}, link.OnTags("us"))
+		tagged, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "shipped", Kind: link.Topic}, link.OnTags("us"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestFollowEndsWithTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		client := mesh.Node(link.Config{})
-		ch, err := client.Follow(t.Context(), link.Route{Service: "orders", Name: "placed", Kind: link.Topic})
+		ch, err := link.HostOf(client).Follow(t.Context(), link.Route{Service: "orders", Name: "placed", Kind: link.Topic})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestFollowEndsWithTheNode(t *testing.T) {
 		if list, open := <-ch; open {
 			t.Errorf("after Close: %v", list)
 		}
-		if _, err := client.Follow(t.Context(), link.Route{Service: "orders", Name: "placed"}); !errors.Is(err, link.Unavailable) {
+		if _, err := link.HostOf(client).Follow(t.Context(), link.Route{Service: "orders", Name: "placed"}); !errors.Is(err, link.Unavailable) {
 			t.Errorf("on a closed node: %v", err)
 		}
 	})
@@ -105,7 +105,7 @@ func TestAnExtensionIsMadeOncePerNode(t *testing.T) {
 	var wg sync.WaitGroup
 	seen := make(chan any, 100)
 	for range 100 {
-		wg.Go(func() { seen <- a.Extension(key{}, func() any { return new(int) }) })
+		wg.Go(func() { seen <- link.HostOf(a).Extension(key{}, func() any { return new(int) }) })
 	}
 	wg.Wait()
 	first := <-seen
@@ -114,7 +114,7 @@ func TestAnExtensionIsMadeOncePerNode(t *testing.T) {
 			t.Fatal("two values under one key")
 		}
 	}
-	if b.Extension(key{}, func() any { return new(int) }) == first {
+	if link.HostOf(b).Extension(key{}, func() any { return new(int) }) == first {
 		t.Error("two nodes share a value")
 	}
 }

@@ -58,17 +58,17 @@ type routeKey struct {
 }
 
 // HandleCall serves a unary route. It panics if the route belongs to another
-// service, has a handler already, h lacks a function, or an option is out of range:
+// service, has a handler already, call lacks a function, or an option is out of range:
 // these are mistakes of the program, as with http.ServeMux. It may be called while
 // the node runs.
-func (n *Node) HandleCall(r Route, h CallHandler, opts ...HandleOption) {
-	n.register(&handler{route: r, call: h}, opts)
+func (h Host) HandleCall(r Route, call CallHandler, opts ...HandleOption) {
+	h.node.register(&handler{route: r, call: call}, opts)
 }
 
 // Handle serves a route with a stream, whose frames the pattern defines. It panics
-// as [Node.HandleCall] does.
-func (n *Node) Handle(r Route, h StreamHandler, opts ...HandleOption) {
-	n.register(&handler{route: r, stream: h}, opts)
+// as [Host.HandleCall] does.
+func (h Host) Handle(r Route, stream StreamHandler, opts ...HandleOption) {
+	h.node.register(&handler{route: r, stream: stream}, opts)
 }
 
 func (n *Node) register(h *handler, opts []HandleOption) {

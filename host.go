@@ -16,24 +16,37 @@ import (
 	"github.com/linkmesh/link/tracing"
 )
 
+// Host is what the authors of patterns need of a node: routes of their own, streams to instances, values that live with
+// the node, tags by which others find it. Programs use the patterns instead. A Host is a small value that refers to its
+// node, and is safe for concurrent use.
+//
+// All patterns of this module are built on it, so a pattern of your own can do what they do: serve a route
+// ([Host.HandleCall], [Host.Handle]), reach one instance ([Host.Call], [Host.Open]) or all of them ([Host.Follow] and
+// [OnInstance]), keep its state ([Host.Extension]) and its goroutines ([Host.Go]) with the node, and take part in a
+// drain ([Node.OnDrain], [Host.OnQuiet]).
+type Host struct{ node *Node }
+
+// HostOf returns the host of the patterns of a node.
+func HostOf(n *Node) Host { return Host{n} }
+
 // Codec returns the codec of the node's messages, for patterns.
-func (n *Node) Codec() codec.Codec { return n.cfg.Codec }
+func (h Host) Codec() codec.Codec { return h.node.cfg.Codec }
 
 // Tracer returns the tracer of the node, for the patterns of this module.
-func (n *Node) Tracer() *tracing.Tracer { return n.cfg.Tracer }
+func (h Host) Tracer() *tracing.Tracer { return h.node.cfg.Tracer }
 
 // tracer returns the tracer of the node with its methods.
 func (n *Node) tracer() *trace.Tracer { return (*trace.Tracer)(n.cfg.Tracer) }
 
 // Logger returns the logger of the node, for patterns that log.
-func (n *Node) Logger() *slog.Logger { return n.cfg.Logger }
+func (h Host) Logger() *slog.Logger { return h.node.cfg.Logger }
 
 // CallTimeout returns Config.CallTimeout, or its default: the timeout for an operation of
 // a pattern whose context has no deadline.
-func (n *Node) CallTimeout() time.Duration { return n.cfg.CallTimeout }
+func (h Host) CallTimeout() time.Duration { return h.node.cfg.CallTimeout }
 
 // Service returns Config.Service, the name by which others find the node; "" for a client.
-func (n *Node) Service() string { return n.cfg.Service }
+func (h Host) Service() string { return h.node.cfg.Service }
 
 // extensions are the values that patterns store with a node.
 type extensions struct {
@@ -45,8 +58,9 @@ type extensions struct {
 // [context.WithValue], key should be of a type of the pattern's own. The first call
 // makes the value with create, which must not call Extension. The value lives as long
 // as the node; its goroutines should end with streams or with the contexts of their
-// callers, or be started by [Node.Go].
-func (n *Node) Extension(key any, create func() any) any {
+// callers, or be started by [Host.Go].
+func (h Host) Extension(key any, create func() any) any {
+	n := h.node
 	n.extensions.mu.Lock()
 	defer n.extensions.mu.Unlock()
 	if v, ok := n.extensions.values[key]; ok {
@@ -63,7 +77,7 @@ func (n *Node) Extension(key any, create func() any) any {
 // Go runs f on a goroutine of the node, for patterns. The context of f ends when the
 // node closes, after it has drained, and [Node.Close] waits for f to return. Go reports
 // false, and does not run f, if the node is closed.
-func (n *Node) Go(f func(ctx context.Context)) bool { return n.group.Go(f) }
+func (h Host) Go(f func(ctx context.Context)) bool { return h.node.group.Go(f) }
 
 // Follow sends the instances that a route may reach, by the topology for a call
 // with these options, now and whenever they change, until ctx ends or the node
@@ -77,8 +91,9 @@ func (n *Node) Go(f func(ctx context.Context)) bool { return n.group.Go(f) }
 // The channel holds the newest list only; a list is sorted by ID and must not be
 // modified. The first comes when the registry has answered.
 //
-// Errors: those of [Node.Call] before it sends anything.
-func (n *Node) Follow(ctx context.Context, r Route, opts ...CallOption) (<-chan []discovery.Instance, error) {
+// Errors: those of [Host.Call] before it sends anything.
+func (h Host) Follow(ctx context.Context, r Route, opts ...CallOption) (<-chan []discovery.Instance, error) {
+	n := h.node
 	if err := r.Validate(); err != nil {
 		return nil, failed("follow "+r.String(), err)
 	}
@@ -92,8 +107,8 @@ func (n *Node) Follow(ctx context.Context, r Route, opts ...CallOption) (<-chan 
 // FollowTag sends the names of the services, in the node's namespace, that have an
 // instance with a tag, now and whenever they change, until ctx ends or the node
 // closes; then the channel is closed. It is for patterns that talk to every service
-// that offers something: follow each service with [Node.Follow], and let a node be
-// found with [Node.AddTag].
+// that offers something: follow each service with [Host.Follow], and let a node be
+// found with [Host.AddTag].
 //
 // The channel holds the newest list only; a list is sorted and must not be
 // modified. The first comes promptly, even if it is empty. The list is a hint from
@@ -104,7 +119,8 @@ func (n *Node) Follow(ctx context.Context, r Route, opts ...CallOption) (<-chan 
 // Errors: InvalidArgument if the tag breaks a rule of discovery.Instance.Tags;
 // Unimplemented if the registry is not a discovery.Finder; ResourceExhausted and
 // Unavailable from the registry; Unavailable if the node is closed.
-func (n *Node) FollowTag(ctx context.Context, tag string) (<-chan []string, error) {
+func (h Host) FollowTag(ctx context.Context, tag string) (<-chan []string, error) {
+	n := h.node
 	ch, err := n.followTag(ctx, tag)
 	if err != nil {
 		return nil, failed("follow tag", err)
@@ -199,8 +215,9 @@ func proposeRoute(stop <-chan struct{}, r Route, session *transport.Session, unt
 //
 // The error begins with "nobody serves stage receipts of service mailer". Its code is
 // Unavailable, or Unimplemented if the route's name is wrong, or that of an error that makes
-// a call fail before it is sent, as with [Node.Call].
-func (n *Node) Unserved(r Route, opts ...CallOption) error {
+// a call fail before it is sent, as with [Host.Call].
+func (h Host) Unserved(r Route, opts ...CallOption) error {
+	n := h.node
 	if err := n.unserved(r, opts); err != nil {
 		found := failed("", err)
 		return &Error{
@@ -239,7 +256,7 @@ func (n *Node) unserved(r Route, opts []CallOption) error {
 }
 
 // AddTag adds a tag to those that the node announces beside Config.Tags and
-// Config.Monitors, for patterns: others find the node by it ([Node.FollowTag]).
+// Config.Monitors, for patterns: others find the node by it ([Host.FollowTag]).
 // It may be called before and while the node runs. It does not block: peers and the
 // registry are told soon, with changes within 100 ms combined. A failed update of the
 // registry is retried every second. A node that never runs announces nothing.
@@ -251,7 +268,8 @@ func (n *Node) unserved(r Route, opts []CallOption) error {
 // discovery.Instance.Tags, or says that a place such as "zone=eu-1a" belongs in
 // Config.Tags; ResourceExhausted beyond discovery.MaxTags, counting what
 // Config.Monitors may announce.
-func (n *Node) AddTag(tag string) error {
+func (h Host) AddTag(tag string) error {
+	n := h.node
 	if err := (discovery.TagQuery{Tag: tag}).Validate(); err != nil {
 		return failed("add tag", Errorf(InvalidArgument, "%w", err))
 	}
@@ -264,8 +282,8 @@ func (n *Node) AddTag(tag string) error {
 	return nil
 }
 
-// RemoveTag takes back one [Node.AddTag] of this tag. Without one it does nothing.
-func (n *Node) RemoveTag(tag string) { n.presence.Remove(tag) }
+// RemoveTag takes back one [Host.AddTag] of this tag. Without one it does nothing.
+func (h Host) RemoveTag(tag string) { h.node.presence.Remove(tag) }
 
 // announceTags tells the connected peers about new tags.
 func (n *Node) announceTags(tags []string) {

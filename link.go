@@ -9,8 +9,8 @@
 // when its context ends. A node that never runs is a client.
 //
 // Programs use a pattern, such as protocol/reqrep, which adds types to the two
-// operations of a node: one unary call ([Node.Call], [Node.HandleCall]) and one
-// stream of frames ([Node.Open], [Node.Handle]). Patterns use only what this
+// operations of a node: one unary call ([Host.Call], [Host.HandleCall]) and one
+// stream of frames ([Host.Open], [Host.Handle]). Patterns use only what this
 // package exports, so others can be built beside them.
 //
 // # Usage

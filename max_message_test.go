@@ -106,7 +106,7 @@ func TestMaxMessageOfAStream(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				srv := mesh.Node(link.Config{Service: "orders"})
-				srv.Handle(feed, func(_ context.Context, s *link.Stream) error {
+				link.HostOf(srv).Handle(feed, func(_ context.Context, s *link.Stream) error {
 					if err := s.Grant(4, 16<<20); err != nil {
 						return err
 					}
@@ -118,7 +118,7 @@ func TestMaxMessageOfAStream(t *testing.T) {
 					return err
 				}, tt.handler...)
 				mesh.Start(srv)
-				st, err := mesh.Node(link.Config{}).Open(t.Context(), feed, append(tt.opener, link.Credit(4, 16<<20))...)
+				st, err := link.HostOf(mesh.Node(link.Config{})).Open(t.Context(), feed, append(tt.opener, link.Credit(4, 16<<20))...)
 				if err != nil {
 					t.Fatal(err)
 				}

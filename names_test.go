@@ -34,7 +34,7 @@ func TestErrorsProposeTheNameThatWasMeant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := ordersAt(mesh)
-		node.Handle(link.Route{Service: "orders", Kind: link.Channel, Name: "chats"}, func(context.Context, *link.Stream) error { return nil })
+		link.HostOf(node).Handle(link.Route{Service: "orders", Kind: link.Channel, Name: "chats"}, func(context.Context, *link.Stream) error { return nil })
 		client := mesh.Node(link.Config{})
 		call := func(service, method string) error {
 			_, err := reqrep.Call(t.Context(), client, reqrep.NewMethod[order, order](service, method, link.ReadOnly), order{})
@@ -45,7 +45,7 @@ func TestErrorsProposeTheNameThatWasMeant(t *testing.T) {
 		if err := call("warehouse", "get"); strings.Contains(err.Error(), "nearest") {
 			t.Errorf("a name like no other: %v", err)
 		}
-		st, err := client.Open(t.Context(), link.Route{Service: "orders", Kind: link.Channel, Name: "chat"})
+		st, err := link.HostOf(client).Open(t.Context(), link.Route{Service: "orders", Kind: link.Channel, Name: "chat"})
 		if err == nil {
 			_, err = st.Recv()
 		}
@@ -63,21 +63,21 @@ func TestUnservedSaysWhatIsMissing(t *testing.T) {
 		}
 		// The first time, the registry has not answered yet.
 		for range 2 {
-			_ = client.Unserved(of("ordrs", "get"))
-			_ = client.Unserved(of("orders", "get"))
+			_ = link.HostOf(client).Unserved(of("ordrs", "get"))
+			_ = link.HostOf(client).Unserved(of("orders", "get"))
 			sleep(time.Second)
 		}
-		mustSay(t, client.Unserved(of("ordrs", "get")), link.Unavailable, "nobody serves method get of service ordrs: ", `the nearest name there is "orders"`)
-		mustSay(t, client.Unserved(of("orders", "get")), link.Unavailable, "none of the 1 instances", "is connected")
+		mustSay(t, link.HostOf(client).Unserved(of("ordrs", "get")), link.Unavailable, "nobody serves method get of service ordrs: ", `the nearest name there is "orders"`)
+		mustSay(t, link.HostOf(client).Unserved(of("orders", "get")), link.Unavailable, "none of the 1 instances", "is connected")
 		if _, err := ask(t, client); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.Unserved(of("orders", "get")); err != nil {
+		if err := link.HostOf(client).Unserved(of("orders", "get")); err != nil {
 			t.Errorf("a route that is served: %v", err)
 		}
-		mustSay(t, client.Unserved(of("orders", "gett")), link.Unimplemented, "that are connected has it", `the nearest name there is "get"`)
-		mustSay(t, client.Unserved(of("orders", "get"), link.OnTags("v2")), link.Unavailable, "is for this call, which goes to tags v2")
-		mustSay(t, client.Unserved(of("or ders", "get")), link.InvalidArgument, "or ders")
+		mustSay(t, link.HostOf(client).Unserved(of("orders", "gett")), link.Unimplemented, "that are connected has it", `the nearest name there is "get"`)
+		mustSay(t, link.HostOf(client).Unserved(of("orders", "get"), link.OnTags("v2")), link.Unavailable, "is for this call, which goes to tags v2")
+		mustSay(t, link.HostOf(client).Unserved(of("or ders", "get")), link.InvalidArgument, "or ders")
 	})
 }
 

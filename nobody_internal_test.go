@@ -56,7 +56,7 @@ func TestNobodySaysWhatWouldReachFurther(t *testing.T) {
 				registry = own
 			}
 			n := newNode(t, Config{Registry: registry, Identity: test.source, Addr: "127.0.0.1:0", StateDir: "off"})
-			err := n.Call(t.Context(), Route{Service: "orders", Name: "get"}, "", new(string))
+			err := HostOf(n).Call(t.Context(), Route{Service: "orders", Name: "get"}, "", new(string))
 			if CodeOf(err) != Unavailable {
 				t.Fatalf("%v, want Unavailable", err)
 			}

@@ -19,7 +19,7 @@ import (
 // whose handler of heldRoute blocks until its context ends.
 func oneStream(mesh *linktest.Mesh) *link.Node {
 	node := mesh.Node(link.Config{Service: "orders", Limits: link.Limits{StreamsPerConnection: 1}})
-	node.Handle(heldRoute, func(ctx context.Context, _ *link.Stream) error {
+	link.HostOf(node).Handle(heldRoute, func(ctx context.Context, _ *link.Stream) error {
 		<-ctx.Done()
 		return ctx.Err()
 	})
@@ -39,7 +39,7 @@ var (
 func waits() map[string]func(ctx context.Context, client *link.Node) error {
 	return map[string]func(ctx context.Context, client *link.Node) error{
 		"a stream": func(ctx context.Context, client *link.Node) error {
-			_, err := client.Open(ctx, heldRoute)
+			_, err := link.HostOf(client).Open(ctx, heldRoute)
 			return err
 		},
 		"a large call": func(ctx context.Context, client *link.Node) error {
@@ -58,7 +58,7 @@ func TestWaitingForAStreamEnds(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				oneStream(mesh)
 				client := mesh.Node(link.Config{CallTimeout: 3 * time.Second})
-				held, err := client.Open(t.Context(), heldRoute)
+				held, err := link.HostOf(client).Open(t.Context(), heldRoute)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -86,7 +86,7 @@ func TestAStreamOutlivesItsOpening(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		oneStream(mesh)
 		client := mesh.Node(link.Config{CallTimeout: time.Second})
-		s, err := client.Open(t.Context(), heldRoute)
+		s, err := link.HostOf(client).Open(t.Context(), heldRoute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ func TestThoseThatWaitForAStreamAreBounded(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				oneStream(mesh)
 				client := mesh.Node(link.Config{Limits: link.Limits{Waiters: waiters}})
-				held, err := client.Open(t.Context(), heldRoute)
+				held, err := link.HostOf(client).Open(t.Context(), heldRoute)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -116,7 +116,7 @@ func (o creditOption) applyCall(c *callConfig) {
 	c.messages, c.bytes = o.messages, o.bytes
 }
 
-// Credit lets the peer of a stream that [Node.Open] opens send that many credited
+// Credit lets the peer of a stream that [Host.Open] opens send that many credited
 // frames and bytes at once, without waiting for [Stream.Grant]; Open fails with
 // [InvalidArgument] for less than 0 of either. It has no effect on unary calls.
 func Credit(messages, bytes int) CallOption { return creditOption{messages, bytes} }

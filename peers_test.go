@@ -83,7 +83,7 @@ func TestTagsThatWereLearnedAreAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := ordersAt(mesh)
-		if err := node.AddTag("v1"); err != nil {
+		if err := link.HostOf(node).AddTag("v1"); err != nil {
 			t.Fatal(err)
 		}
 		client := listed(t, mesh, link.Config{}, map[*link.Node]string{node: ""})
@@ -92,8 +92,8 @@ func TestTagsThatWereLearnedAreAskedForAgain(t *testing.T) {
 		}
 		// The connection is closed because it is unused.
 		sleep(time.Hour)
-		node.RemoveTag("v1")
-		if err := node.AddTag("v2"); err != nil {
+		link.HostOf(node).RemoveTag("v1")
+		if err := link.HostOf(node).AddTag("v2"); err != nil {
 			t.Fatal(err)
 		}
 		sleep(time.Minute)
@@ -114,7 +114,7 @@ func TestFollowAsksForTagsFirst(t *testing.T) {
 		nodes := map[*link.Node]string{one: "", two: "", three: ""}
 		client := listed(t, mesh, link.Config{}, nodes)
 		mesh.Partition(client, three)
-		lists, err := client.Follow(t.Context(), readOrder.Route(), link.OnTags("v2"))
+		lists, err := link.HostOf(client).Follow(t.Context(), readOrder.Route(), link.OnTags("v2"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -124,11 +124,11 @@ func TestAKnownInstanceMustReadWhatIsSent(t *testing.T) {
 		other := mesh.Node(link.Config{Service: "orders", Codec: numbers{codec.CBOR()}})
 		reqrep.Handle(other, putOrder, keep)
 		feed := link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
-		other.Handle(feed, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
+		link.HostOf(other).Handle(feed, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
 		mesh.Start(other)
 		client := mesh.Node(link.Config{})
 		// The stream opens, since patterns with streams agree on codecs themselves.
-		st, err := client.Open(t.Context(), feed)
+		st, err := link.HostOf(client).Open(t.Context(), feed)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ func TestAReplyThatThereIsNoRoomForIsRefusedInItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		srv := mesh.Node(link.Config{Service: "orders", Limits: link.Limits{InFlightBytes: 1 << 20, MaxMessage: 4 << 20}})
-		srv.HandleCall(bulkMethod.Route(), link.CallHandler{
+		link.HostOf(srv).HandleCall(bulkMethod.Route(), link.CallHandler{
 			New: func() any { return new(string) },
 			Serve: func(_ context.Context, request any) (any, error) {
 				text, _ := request.(*string)
@@ -32,11 +32,11 @@ func TestAReplyThatThereIsNoRoomForIsRefusedInItsPlace(t *testing.T) {
 		client := mesh.Node(link.Config{})
 		for range 3 {
 			var got string
-			err := client.Call(t.Context(), bulkMethod.Route(), new("large"), &got)
+			err := link.HostOf(client).Call(t.Context(), bulkMethod.Route(), new("large"), &got)
 			if !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "reply not sent") || !strings.Contains(err.Error(), "InFlightBytes") {
 				t.Errorf("a reply that there is no room for: %v, want resource exhausted that says why", err)
 			}
-			if err := client.Call(t.Context(), bulkMethod.Route(), new("small"), &got); err != nil || got != "small" {
+			if err := link.HostOf(client).Call(t.Context(), bulkMethod.Route(), new("small"), &got); err != nil || got != "small" {
 				t.Errorf("the next call: %q, %v", got, err)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 // Run announces the node and serves until ctx ends or the node is shut down or
 // closed. While the registry cannot be reached, the node serves peers that know its
 // address. When ctx ends, Run withdraws the node, drains it for Config.DrainTimeout at
-// most, and closes it. It waits for the functions of [Node.OnDrain] and [Node.OnQuiet],
+// most, and closes it. It waits for the functions of [Node.OnDrain] and [Host.OnQuiet],
 // such as those that drain the queues of a pipeline. Run blocks; [Node.Ready] tells
 // when the node serves. A node runs once.
 //
@@ -139,7 +139,7 @@ func (n *Node) listen() error {
 
 // Shutdown takes the node out of the mesh without failing a call: it withdraws the
 // node from the registry, tells peers to go elsewhere, refuses new calls, waits for
-// running calls and for the functions of [Node.OnDrain] and [Node.OnQuiet], and
+// running calls and for the functions of [Node.OnDrain] and [Host.OnQuiet], and
 // closes the node. If ctx ends first, what still runs is canceled with [ErrDraining]
 // and the error is ctx's. Shutdown of a closed node does nothing.
 func (n *Node) Shutdown(ctx context.Context) error {

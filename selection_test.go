@@ -205,13 +205,13 @@ func TestAStreamOutranksTheRegistry(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		topic := link.Route{Service: "orders", Name: "placed", Kind: link.Topic}
 		node := mesh.Node(link.Config{Service: "orders"})
-		node.Handle(topic, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
+		link.HostOf(node).Handle(topic, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
 		mesh.Start(node)
 		var empty atomic.Bool
 		registry := &shared{Registry: mesh.Registry()}
 		gate := &emptied{registry, &empty}
 		client := mesh.Node(link.Config{Registry: gate})
-		s, err := client.Open(t.Context(), topic)
+		s, err := link.HostOf(client).Open(t.Context(), topic)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -55,7 +55,7 @@ func TestANodeThatCallsWhateverNamesItIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		followed, err := client.Follow(ctx, link.Route{Service: "followed", Name: "get"})
+		followed, err := link.HostOf(client).Follow(ctx, link.Route{Service: "followed", Name: "get"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +196,7 @@ func TestNamesThatNobodyServesAreNotWatchedForEver(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		followed, err := client.Follow(ctx, link.Route{Service: "followed", Name: "get"})
+		followed, err := link.HostOf(client).Follow(ctx, link.Route{Service: "followed", Name: "get"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,9 +51,10 @@ type Stream struct {
 // called, or ctx ends, which resets it. Options: Meta, Credit, Answered, MaxMessage,
 // Sticky, InZone, OnInstance, OnTags and WaitForReady.
 //
-// Errors: those of [Node.Call]; ResourceExhausted if Limits.Waiters already wait for a
+// Errors: those of [Host.Call]; ResourceExhausted if Limits.Waiters already wait for a
 // stream of the connection. A refusal by the handler arrives at Recv.
-func (n *Node) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, error) {
+func (h Host) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, error) {
+	n := h.node
 	c := &call{}
 	c.Route, c.Client = r, true
 	for _, opt := range opts {

@@ -183,7 +183,7 @@ func TestCallerEndsTheStream(t *testing.T) {
 				})
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()
-				s, err := client.Open(ctx, counterRoute)
+				s, err := link.HostOf(client).Open(ctx, counterRoute)
 				if err != nil {
 					t.Fatal(err)
 				}

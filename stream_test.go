@@ -45,7 +45,7 @@ func count(n int, sent *atomic.Int32) link.StreamHandler {
 func serveStream(mesh *linktest.Mesh, cfg link.Config, h link.StreamHandler, opts ...link.HandleOption) (srv, client *link.Node) {
 	cfg.Service = counterRoute.Service
 	srv = mesh.Node(cfg)
-	srv.Handle(counterRoute, h, opts...)
+	link.HostOf(srv).Handle(counterRoute, h, opts...)
 	mesh.Start(srv)
 	return srv, mesh.Node(link.Config{Service: "subscriber"})
 }
@@ -53,7 +53,7 @@ func serveStream(mesh *linktest.Mesh, cfg link.Config, h link.StreamHandler, opt
 // open opens a stream that ends with the test.
 func open(t *testing.T, client *link.Node, opts ...link.CallOption) *link.Stream {
 	t.Helper()
-	s, err := client.Open(t.Context(), counterRoute, opts...)
+	s, err := link.HostOf(client).Open(t.Context(), counterRoute, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestGrantsAreChecked(t *testing.T) {
 		if err := s.Grant(1, 1<<30); !errors.Is(err, link.ResourceExhausted) {
 			t.Errorf("credit for 1 GiB: %v, want resource exhausted", err)
 		}
-		if _, err := client.Open(t.Context(), counterRoute, link.Credit(1, 1<<30)); !errors.Is(err, link.ResourceExhausted) {
+		if _, err := link.HostOf(client).Open(t.Context(), counterRoute, link.Credit(1, 1<<30)); !errors.Is(err, link.ResourceExhausted) {
 			t.Errorf("opening with credit for 1 GiB: %v, want resource exhausted", err)
 		}
 		if messages, size := s.Credit(); messages != 0 || size != 0 {
@@ -235,15 +235,15 @@ func TestStreamThatCannotBeOpened(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, client := serveStream(mesh, link.Config{}, func(context.Context, *link.Stream) error { return nil })
 		nobody := link.Route{Service: "nobody", Name: "x", Kind: link.Channel}
-		if _, err := client.Open(t.Context(), nobody); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), `"nobody"`) {
+		if _, err := link.HostOf(client).Open(t.Context(), nobody); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), `"nobody"`) {
 			t.Errorf("unknown service: %v, want unavailable", err)
 		}
-		if _, err := client.Open(t.Context(), counterRoute, link.Meta("link-x", "")); !errors.Is(err, link.InvalidArgument) {
+		if _, err := link.HostOf(client).Open(t.Context(), counterRoute, link.Meta("link-x", "")); !errors.Is(err, link.InvalidArgument) {
 			t.Errorf("reserved metadata: %v, want invalid argument", err)
 		}
 		missing := counterRoute
 		missing.Name = "letters"
-		s, err := client.Open(t.Context(), missing)
+		s, err := link.HostOf(client).Open(t.Context(), missing)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,7 +295,7 @@ func TestWrongRoutesAndCreditAreSaid(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		route := link.Route{Service: "orders", Name: "watch", Kind: link.Channel}
 		node := mesh.Node(link.Config{Service: "orders"})
-		node.Handle(route, func(_ context.Context, st *link.Stream) error {
+		link.HostOf(node).Handle(route, func(_ context.Context, st *link.Stream) error {
 			_, err := st.Recv()
 			return err
 		})
@@ -304,17 +304,17 @@ func TestWrongRoutesAndCreditAreSaid(t *testing.T) {
 		for _, r := range []link.Route{
 			{Service: "orders", Name: "get\x1b[2J"}, {Service: "orders", Name: "a b"}, {Service: "orders"}, {Service: "orders", Name: "get", Level: link.ReadOnly + 1},
 		} {
-			if err := client.Call(t.Context(), r, nil, nil); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Route.") {
+			if err := link.HostOf(client).Call(t.Context(), r, nil, nil); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Route.") {
 				t.Errorf("%q, level %d: %v", r.Name, r.Level, err)
 			}
 		}
 		const most = int(^uint(0) >> 1)
-		st, err := client.Open(t.Context(), route)
+		st, err := link.HostOf(client).Open(t.Context(), route)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, credit := range [][2]int{{-1, 0}, {0, -1}, {most, 1}, {1, most}} {
-			if _, err := client.Open(t.Context(), route, link.Credit(credit[0], credit[1])); !errors.Is(err, link.InvalidArgument) && !errors.Is(err, link.ResourceExhausted) {
+			if _, err := link.HostOf(client).Open(t.Context(), route, link.Credit(credit[0], credit[1])); !errors.Is(err, link.InvalidArgument) && !errors.Is(err, link.ResourceExhausted) {
 				t.Errorf("Open with credit %d: %v", credit, err)
 			}
 			if err := st.Grant(credit[0], credit[1]); !errors.Is(err, link.InvalidArgument) && !errors.Is(err, link.ResourceExhausted) {

@@ -27,7 +27,7 @@ const (
 
 func addTag(t *testing.T, n *link.Node, tag string) {
 	t.Helper()
-	if err := n.AddTag(tag); err != nil {
+	if err := link.HostOf(n).AddTag(tag); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -70,20 +70,20 @@ func TestAddedTagsAreAnnouncedBeforeAndWhileTheNodeRuns(t *testing.T) {
 		if got := registeredTags(t, mesh); !slices.Equal(got, []string{placedTag, shippedTag, "v2"}) {
 			t.Errorf("announced with %v after AddTag", got)
 		}
-		node.RemoveTag(placedTag)
+		link.HostOf(node).RemoveTag(placedTag)
 		// shippedTag was added twice, and v2 comes from the configuration, so both stay.
-		node.RemoveTag(shippedTag)
-		node.RemoveTag("v2")
-		node.RemoveTag("never added")
+		link.HostOf(node).RemoveTag(shippedTag)
+		link.HostOf(node).RemoveTag("v2")
+		link.HostOf(node).RemoveTag("never added")
 		sleep(time.Second)
 		if got := registeredTags(t, mesh); !slices.Equal(got, []string{shippedTag, "v2"}) {
 			t.Errorf("announced with %v after RemoveTag", got)
 		}
 		// The second removal is one too many, and does not count.
-		node.RemoveTag(shippedTag)
-		node.RemoveTag(shippedTag)
+		link.HostOf(node).RemoveTag(shippedTag)
+		link.HostOf(node).RemoveTag(shippedTag)
 		addTag(t, node, shippedTag)
-		node.RemoveTag(shippedTag)
+		link.HostOf(node).RemoveTag(shippedTag)
 		sleep(time.Second)
 		if got := registeredTags(t, mesh); !slices.Equal(got, []string{"v2"}) {
 			t.Errorf("announced with %v at the end", got)
@@ -113,7 +113,7 @@ func TestPeersHearOfAddedTags(t *testing.T) {
 		if err := put(t.Context(), client, link.OnTags(placedTag)); err != nil {
 			t.Errorf("a call for the tag after AddTag: %v", err)
 		}
-		node.RemoveTag(placedTag)
+		link.HostOf(node).RemoveTag(placedTag)
 		sleep(3 * time.Second)
 		if err := put(t.Context(), client, link.OnTags(placedTag)); !errors.Is(err, link.Unavailable) {
 			t.Errorf("a call for the tag after RemoveTag: %v", err)
@@ -144,8 +144,8 @@ func TestATagStaysAsLongAsAnybodyAnnouncesIt(t *testing.T) {
 		if got := registeredTags(t, mesh); !slices.Equal(got, []string{"db", "v2"}) {
 			t.Errorf("tags %v while the probe fails and the tag is added", got)
 		}
-		node.RemoveTag("db")
-		node.RemoveTag("v2")
+		link.HostOf(node).RemoveTag("db")
+		link.HostOf(node).RemoveTag("v2")
 		sleep(time.Second)
 		if got := registeredTags(t, mesh); !slices.Equal(got, []string{"v2"}) {
 			t.Errorf("tags %v when it was removed", got)
@@ -163,23 +163,23 @@ func TestAddTagSaysWhatIsWrong(t *testing.T) {
 		"db": func(context.Context) error { return nil },
 	}})
 	for _, tag := range []string{"", "a b", "a\n", strings.Repeat("t", discovery.MaxTag+1)} {
-		err := node.AddTag(tag)
+		err := link.HostOf(node).AddTag(tag)
 		if !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "add tag") || !strings.Contains(err.Error(), "Tag \"") {
 			t.Errorf("%q: %v", tag, err)
 		}
 	}
-	if err := node.AddTag("zone=a"); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Config.Tags") {
+	if err := link.HostOf(node).AddTag("zone=a"); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Config.Tags") {
 		t.Errorf("a place: %v", err)
 	}
 	addTag(t, node, placedTag)
 	addTag(t, node, placedTag)
 	addTag(t, node, "db")
 	addTag(t, node, tags[0])
-	if err := node.AddTag(shippedTag); !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), shippedTag) {
+	if err := link.HostOf(node).AddTag(shippedTag); !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), shippedTag) {
 		t.Errorf("the tag beyond the limit: %v", err)
 	}
-	node.RemoveTag(placedTag)
-	node.RemoveTag(placedTag)
+	link.HostOf(node).RemoveTag(placedTag)
+	link.HostOf(node).RemoveTag(placedTag)
 	addTag(t, node, shippedTag)
 	if got := node.Status().Tags; len(got) != discovery.MaxTags || !slices.Contains(got, shippedTag) {
 		t.Errorf("%d tags, want %d: %v", len(got), discovery.MaxTags, got)
@@ -219,7 +219,7 @@ func TestATagAddedWhileTheRegistryTakesTheNodeIsNotLost(t *testing.T) {
 		node := mesh.Node(link.Config{Service: "orders", Registry: reg})
 		go func() {
 			<-reg.registered
-			if err := node.AddTag(placedTag); err != nil {
+			if err := link.HostOf(node).AddTag(placedTag); err != nil {
 				t.Error(err)
 			}
 			sleep(time.Second)
@@ -249,7 +249,7 @@ func TestTagsThatComeAndGoKeepNobodyBusy(t *testing.T) {
 			if i%2 == 0 {
 				addTag(t, node, placedTag)
 			} else {
-				node.RemoveTag(placedTag)
+				link.HostOf(node).RemoveTag(placedTag)
 			}
 			sleep(every)
 		}
@@ -272,13 +272,13 @@ func TestConcurrentAddTagAndRemoveTagSettle(t *testing.T) {
 		for i := range 8 {
 			wg.Go(func() {
 				for range 100 {
-					if err := node.AddTag(placedTag); err != nil {
+					if err := link.HostOf(node).AddTag(placedTag); err != nil {
 						t.Error(err)
 					}
-					if err := node.AddTag(fmt.Sprintf("n=%d", i)); err != nil {
+					if err := link.HostOf(node).AddTag(fmt.Sprintf("n=%d", i)); err != nil {
 						t.Error(err)
 					}
-					node.RemoveTag(placedTag)
+					link.HostOf(node).RemoveTag(placedTag)
 				}
 			})
 		}

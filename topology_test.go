@@ -510,7 +510,7 @@ func TestEveryPatternIsRoutedAlike(t *testing.T) {
 		for _, tag := range []string{"a", "b"} {
 			node := mesh.Node(link.Config{Service: "orders", Tags: []string{tag}})
 			for _, r := range []link.Route{topic, stage} {
-				node.Handle(r, func(context.Context, *link.Stream) error { return nil })
+				link.HostOf(node).Handle(r, func(context.Context, *link.Stream) error { return nil })
 			}
 			mesh.Start(node)
 		}
@@ -526,7 +526,7 @@ services:
 		for route, want := range map[link.Route]string{topic: "a", stage: "b"} {
 			for range 20 {
 				var who link.Peer
-				s, err := client.Open(t.Context(), route, link.Answered(&who))
+				s, err := link.HostOf(client).Open(t.Context(), route, link.Answered(&who))
 				if err != nil {
 					t.Fatal(err)
 				}

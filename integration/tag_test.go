@@ -17,7 +17,7 @@ type names struct {
 
 func followTag(t *testing.T, n *link.Node, tag string) *names {
 	t.Helper()
-	ch, err := n.FollowTag(t.Context(), tag)
+	ch, err := link.HostOf(n).FollowTag(t.Context(), tag)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestServicesAreFoundByTagWithinASecond(t *testing.T) {
 	<-desk.Ready()
 	add := func(s *server) {
 		t.Helper()
-		if err := s.AddTag(tag); err != nil {
+		if err := link.HostOf(s.Node).AddTag(tag); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -93,10 +93,10 @@ func TestServicesAreFoundByTagWithinASecond(t *testing.T) {
 		found = followTag(t, m.client(m.registry(a.Address())), tag)
 		found.until("desk", "shop")
 		begin = time.Now()
-		shop.RemoveTag(tag)
+		link.HostOf(shop.Node).RemoveTag(tag)
 		found.until("desk")
 		gone = append(gone, time.Since(begin))
-		desk.RemoveTag(tag)
+		link.HostOf(desk).RemoveTag(tag)
 		found.until()
 	}
 	median(t, a, "a tag that is announced", came)

@@ -76,7 +76,7 @@ func TestCreditThatNobodyGranted(t *testing.T) {
 				mesh := NewMesh(t)
 				srv := mesh.Node(link.Config{Service: "orders"})
 				got, ended := 0, make(chan error, 1)
-				srv.Handle(feed, func(_ context.Context, s *link.Stream) error {
+				link.HostOf(srv).Handle(feed, func(_ context.Context, s *link.Stream) error {
 					if err := s.Grant(tt.messages, tt.bytes); err != nil { //nolint:contextcheck // it does not block
 						t.Error(err)
 					}
@@ -145,7 +145,7 @@ func TestACodecThatTheServerDoesNotRead(t *testing.T) {
 				return err
 			}
 		}}})
-		srv.HandleCall(link.Route{Service: "orders", Name: "get"}, link.CallHandler{
+		link.HostOf(srv).HandleCall(link.Route{Service: "orders", Name: "get"}, link.CallHandler{
 			New:   func() any { return new(string) },
 			Serve: func(context.Context, any) (any, error) { t.Error("the handler ran"); return "", nil },
 		})
@@ -181,7 +181,7 @@ func TestACodecThatTheServerDoesNotSpeak(t *testing.T) {
 		mesh := NewMesh(t)
 		srv := mesh.Node(link.Config{Service: "orders"})
 		var ran atomic.Int64
-		srv.HandleCall(link.Route{Service: "orders", Name: "get"}, link.CallHandler{
+		link.HostOf(srv).HandleCall(link.Route{Service: "orders", Name: "get"}, link.CallHandler{
 			New:   func() any { return new(string) },
 			Serve: func(context.Context, any) (any, error) { ran.Add(1); return new("ok"), nil },
 		})

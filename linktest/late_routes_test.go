@@ -117,9 +117,9 @@ func (l *late) refuse(stream *quic.Stream) {
 // callLate calls or opens a route of a late server and returns the error.
 func callLate(ctx context.Context, client *link.Node, r link.Route) error {
 	if r.Kind == link.Method {
-		return client.Call(ctx, r, "x", new(string))
+		return link.HostOf(client).Call(ctx, r, "x", new(string))
 	}
-	stream, err := client.Open(ctx, r)
+	stream, err := link.HostOf(client).Open(ctx, r)
 	if err == nil {
 		_, err = stream.Recv()
 	}
@@ -222,7 +222,7 @@ func TestACallThatChangesSomethingIsNotMoved(t *testing.T) {
 					t.Fatalf("the call was sent %d times before its instance fell silent", n)
 				}
 				other := mesh.Node(link.Config{Service: "orders"})
-				other.HandleCall(route, link.CallHandler{New: func() any { return new(string) }, Serve: func(context.Context, any) (any, error) { return "x", nil }})
+				link.HostOf(other).HandleCall(route, link.CallHandler{New: func() any { return new(string) }, Serve: func(context.Context, any) (any, error) { return "x", nil }})
 				mesh.Start(other)
 				mesh.network.kill(srv.addr)
 				if err := <-ended; (err == nil) != (level == link.ReadOnly) {
@@ -247,11 +247,11 @@ func TestAWaitForNamesEndsNoWaitForSizes(t *testing.T) {
 		srv.start(t, mesh)
 		client := mesh.Node(link.Config{Limits: link.Limits{MaxMessage: 32 << 10}})
 		// With the MaxMessage option, the call waits for no size.
-		err := client.Call(t.Context(), link.Route{Service: "orders", Name: "get"}, "x", new(string), link.MaxMessage(1000))
+		err := link.HostOf(client).Call(t.Context(), link.Route{Service: "orders", Name: "get"}, "x", new(string), link.MaxMessage(1000))
 		if link.CodeOf(err) != link.Unimplemented {
 			t.Error(err)
 		}
-		err = client.Call(t.Context(), link.Route{Service: "orders", Name: "put"}, strings.Repeat("x", 40<<10), new(string))
+		err = link.HostOf(client).Call(t.Context(), link.Route{Service: "orders", Name: "put"}, strings.Repeat("x", 40<<10), new(string))
 		if link.CodeOf(err) != link.Unimplemented || srv.requests.Load() != 2 {
 			t.Errorf("%v, and %d requests came; want that the large one was sent", err, srv.requests.Load())
 		}

@@ -94,7 +94,7 @@ func serve(ctx context.Context, lines <-chan string, out io.Writer) error {
 	reqrep.Handle(node, echo, func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
 	reply := make([]byte, largeReply)
 	reqrep.Handle(node, large, func(context.Context, struct{}) ([]byte, error) { return reply, nil })
-	node.Handle(frames, func(ctx context.Context, _ *link.Stream) error {
+	link.HostOf(node).Handle(frames, func(ctx context.Context, _ *link.Stream) error {
 		// The handler grants no credit and reads nothing.
 		<-ctx.Done()
 		return nil

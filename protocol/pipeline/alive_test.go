@@ -30,7 +30,7 @@ func TestALongResultDoesNotEndLeases(t *testing.T) {
 		}, pipeline.Slots(2))
 		mesh.Start(node)
 		client := mesh.Node(link.Config{})
-		st, err := client.Open(t.Context(), echo.Route(), link.Credit(64, little))
+		st, err := link.HostOf(client).Open(t.Context(), echo.Route(), link.Credit(64, little))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func twoTasks(t *testing.T, node *link.Node) []byte {
 	t.Helper()
 	var out []byte
 	for i, id := range []string{"", "waits"} {
-		payload, err := node.Codec().Append(nil, &order{ID: id})
+		payload, err := link.HostOf(node).Codec().Append(nil, &order{ID: id})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestPartsAreASignOfLife(t *testing.T) {
 			mesh := linktest.NewMesh(t)
 			spoke := make(chan struct{})
 			w := mesh.Node(link.Config{Service: "mailer", Limits: hasty()})
-			w.Handle(receipts.Route(), func(_ context.Context, st *link.Stream) error {
+			link.HostOf(w).Handle(receipts.Route(), func(_ context.Context, st *link.Stream) error {
 				if err := welcome(st, little); err != nil { //nolint:contextcheck // it does not block
 					return err
 				}

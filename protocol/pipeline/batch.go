@@ -44,7 +44,7 @@ func PullBatch[T any](node *link.Node, s Stage[T], f func(ctx context.Context, b
 		places := make([]int, 0, len(ctxs))
 		for i, ctx := range ctxs {
 			item := &Item[T]{Task: &ctx.info, ctx: ctx}
-			if err := node.Codec().Decode(bodies[i].Payload, &item.Value); err != nil {
+			if err := link.HostOf(node).Codec().Decode(bodies[i].Payload, &item.Value); err != nil {
 				out[i] = outcomeOf(Reject(link.Errorf(link.Internal, "decoding the task into %T: %w", item.Value, err)))
 				continue
 			}

@@ -148,7 +148,7 @@ func (q *Queue) tellLeft(left []Unfinished) {
 		begun += step(left[i].Begun)
 		kept += step(left[i].Kept)
 	}
-	log := q.node.Logger().With("stage", q.name, "tasks", len(left), "begun", begun, "kept", kept)
+	log := link.HostOf(q.node).Logger().With("stage", q.name, "tasks", len(left), "begun", begun, "kept", kept)
 	switch {
 	case kept == len(left):
 		log.Info("pipeline: a queue was closed with tasks that have not ended; they are on disk, and go on when it is opened again")

@@ -150,7 +150,7 @@ func TestDeadLettersAreKeptAndRedriven(t *testing.T) {
 			t.Fatalf("%d dead letters, told of %d, stats %+v", len(dead), told.Load(), p.Stats())
 		}
 		var o order
-		if err := client.Codec().Decode(dead[0].Payload, &o); err != nil || o.ID != "3" || dead[0].Key != "k" {
+		if err := link.HostOf(client).Codec().Decode(dead[0].Payload, &o); err != nil || o.ID != "3" || dead[0].Key != "k" {
 			t.Errorf("the oldest is %+v, %v", dead[0], err)
 		}
 		mended.Store(true)

@@ -129,7 +129,7 @@ func TestADrainTakesTheTasksOfHandlersThatStillRun(t *testing.T) {
 		place := link.Route{Service: "shop", Name: "place", Kind: link.Method}
 		node := mesh.Node(link.Config{Service: "shop"})
 		began := make(chan struct{})
-		node.HandleCall(place, link.CallHandler{
+		link.HostOf(node).HandleCall(place, link.CallHandler{
 			New: func() any { return &order{} },
 			Serve: func(ctx context.Context, v any) (any, error) {
 				close(began)
@@ -142,7 +142,7 @@ func TestADrainTakesTheTasksOfHandlersThatStillRun(t *testing.T) {
 		mesh.Start(node)
 		placed := make(chan error, 1)
 		client := mesh.Node(link.Config{})
-		go func() { placed <- client.Call(t.Context(), place, &order{ID: "late"}, &order{}) }()
+		go func() { placed <- link.HostOf(client).Call(t.Context(), place, &order{ID: "late"}, &order{}) }()
 		<-began
 		if err := node.Shutdown(t.Context()); err != nil {
 			t.Error(err)

@@ -372,7 +372,7 @@ func TestAProducerThatCloses(t *testing.T) {
 		begun := 0
 		for i, u := range left {
 			var o order
-			if err := client.Codec().Decode(u.Payload, &o); err != nil || o.ID != fmt.Sprint(i) || u.Kept {
+			if err := link.HostOf(client).Codec().Decode(u.Payload, &o); err != nil || o.ID != fmt.Sprint(i) || u.Kept {
 				t.Errorf("unfinished %+v, %v", u, err)
 			}
 			if u.Begun {

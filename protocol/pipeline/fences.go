@@ -99,7 +99,7 @@ func (s *store) number(found *restored) error {
 			return nil
 		}
 	}
-	s.queue.node.Logger().Warn("pipeline: a durable queue sends no task before its disk has room", "stage", s.queue.route.String(), "folder", s.queue.set.folder, "error", errUnnumbered)
+	link.HostOf(s.queue.node).Logger().Warn("pipeline: a durable queue sends no task before its disk has room", "stage", s.queue.route.String(), "folder", s.queue.set.folder, "error", errUnnumbered)
 	return nil
 }
 

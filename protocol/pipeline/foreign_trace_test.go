@@ -50,7 +50,7 @@ func TestATaskOfAnotherTrustDomainContinuesNoTrace(t *testing.T) { // SEC-398
 				if err != nil {
 					t.Fatal(err)
 				}
-				payload, err := node.Codec().Append(nil, &order{})
+				payload, err := link.HostOf(node).Codec().Append(nil, &order{})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -31,7 +31,7 @@ func hostile(t *testing.T, mesh *linktest.Mesh, act func(ctx context.Context, st
 func hostileTo(t *testing.T, mesh *linktest.Mesh, credit int, act func(ctx context.Context, st *link.Stream) error) *link.Node {
 	t.Helper()
 	node := mesh.Node(link.Config{Service: "mailer"})
-	node.Handle(receipts.Route(), func(ctx context.Context, st *link.Stream) error {
+	link.HostOf(node).Handle(receipts.Route(), func(ctx context.Context, st *link.Stream) error {
 		if err := welcome(st, credit); err != nil { //nolint:contextcheck // the stream has its own
 			return err
 		}
@@ -200,7 +200,7 @@ func TestProducersThatLie(t *testing.T) {
 		worker(t, mesh, func(ctx context.Context, _ order) error { runs.Add(1); <-ctx.Done(); return nil }, pipeline.Slots(2))
 		client := mesh.Node(link.Config{})
 		open := func(hello any) *link.Stream {
-			st, err := client.Open(t.Context(), receipts.Route(), link.Credit(1000, 10<<20))
+			st, err := link.HostOf(client).Open(t.Context(), receipts.Route(), link.Credit(1000, 10<<20))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -278,7 +278,7 @@ func TestProducersThatLie(t *testing.T) {
 // greet opens a stream as a producer does.
 func greet(t *testing.T, client *link.Node, queue string) *link.Stream {
 	t.Helper()
-	st, err := client.Open(t.Context(), receipts.Route(), link.Credit(1000, 1<<20))
+	st, err := link.HostOf(client).Open(t.Context(), receipts.Route(), link.Credit(1000, 1<<20))
 	if err != nil {
 		t.Fatal(err)
 	}

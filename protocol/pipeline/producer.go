@@ -32,7 +32,7 @@ func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, b
 	buf, _ := payloads.Get().(*[]byte)
 	defer payloads.Put(buf)
 	var err error
-	if *buf, err = q.node.Codec().Append(body.Append((*buf)[:0]), v); err != nil {
+	if *buf, err = link.HostOf(q.node).Codec().Append(body.Append((*buf)[:0]), v); err != nil {
 		code := link.CodeOf(err)
 		// ResourceExhausted means that v exceeds a limit of the codec.
 		if code != link.ResourceExhausted {
@@ -128,7 +128,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 	var until time.Time
 	var late <-chan time.Time
 	if _, ok := ctx.Deadline(); !ok {
-		until = time.Now().Add(q.node.CallTimeout())
+		until = time.Now().Add(link.HostOf(q.node).CallTimeout())
 		t := q.patience(until)
 		defer q.putPatience(t)
 		late = t.C
@@ -170,7 +170,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 // own queue for the stage, in memory; [NewProducer] makes others.
 //
 // Errors: those of [Future.Wait]; InvalidArgument if v cannot be encoded or an
-// option is out of range; those of [link.Node.Follow].
+// option is out of range; those of [link.Host.Follow].
 func Push[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) error {
 	q, err := defaultQueue(node, s.Route())
 	if err == nil {
@@ -190,7 +190,7 @@ func PushResult[T, R any](ctx context.Context, node *link.Node, s StageResult[T,
 	if err != nil {
 		return r, err
 	}
-	return r, decodeResult(node.Codec(), e, &r)
+	return r, decodeResult(link.HostOf(node).Codec(), e, &r)
 }
 
 // Enqueue pushes v to stage s and returns when the queue has accepted it. It waits for
@@ -219,7 +219,7 @@ func EnqueueResult[T, R any](ctx context.Context, node *link.Node, s StageResult
 	if err != nil {
 		return nil, err
 	}
-	return &FutureResult[R]{Future{e, q}, node.Codec()}, nil
+	return &FutureResult[R]{Future{e, q}, link.HostOf(node).Codec()}, nil
 }
 
 // TryPush is like [Enqueue] but does not wait for room: it fails with
@@ -244,7 +244,7 @@ type Producer[T any] struct {
 // NewProducer makes a queue for stage s at node. It lasts until it is drained or
 // closed, or the node closes. Close it before the node to learn what is unfinished.
 //
-// Errors: InvalidArgument for an invalid name; those of [link.Node.Follow]; for a
+// Errors: InvalidArgument for an invalid name; those of [link.Host.Follow]; for a
 // [Durable] queue, FailedPrecondition if the folder cannot be used, is in use, or
 // belongs to another stage, and DataLoss if its contents are damaged.
 func NewProducer[T any](node *link.Node, s Stage[T], opts ...QueueOption) (*Producer[T], error) {
@@ -344,7 +344,7 @@ func (p *ProducerResult[T, R]) Push(ctx context.Context, v T, opts ...PushOption
 	if err != nil {
 		return r, err
 	}
-	return r, decodeResult(p.node.Codec(), e, &r)
+	return r, decodeResult(link.HostOf(p.node).Codec(), e, &r)
 }
 
 // Enqueue pushes a task and returns when the queue has accepted it.
@@ -353,5 +353,5 @@ func (p *ProducerResult[T, R]) Enqueue(ctx context.Context, v T, opts ...PushOpt
 	if err != nil {
 		return nil, err
 	}
-	return &FutureResult[R]{Future{e, p.Queue}, p.node.Codec()}, nil
+	return &FutureResult[R]{Future{e, p.Queue}, link.HostOf(p.node).Codec()}, nil
 }

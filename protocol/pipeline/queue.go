@@ -71,13 +71,13 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 		set.clock = newClock()
 	}
 	q := &Queue{
-		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: (*trace.Tracer)(node.Tracer()),
+		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: (*trace.Tracer)(link.HostOf(node).Tracer()),
 		fence: firstFence(), wake: notify.NewFlag(), unattended: notify.NewFlag(), done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q.cancelAll = cancel
 	q.workers = fleet.New(ctx, q.attendance())
-	workers, err := node.Follow(ctx, route, set.calls...)
+	workers, err := link.HostOf(node).Follow(ctx, route, set.calls...)
 	if err == nil && set.folder != "" {
 		q.store, err = openStore(q, set.folder, set.mode)
 	}
@@ -88,7 +88,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	if q.tasks == nil {
 		q.tasks = queue.New(set.queue)
 	}
-	started := node.Go(func(context.Context) { //nolint:contextcheck // the workers channel tells when the node closes
+	started := link.HostOf(node).Go(func(context.Context) { //nolint:contextcheck // the workers channel tells when the node closes
 		defer close(q.done)
 		q.run(ctx, workers)
 	})
@@ -212,13 +212,13 @@ func (q *Queue) tellDeadOf(ended []*queue.Task) {
 // tellDead reports a dead letter to the function of OnDeadLetter, or logs it if there is none.
 func (q *Queue) tellDead(t *queue.Task) {
 	if q.set.onDead == nil {
-		q.node.Logger().Warn("pipeline: a task is a dead letter; see Queue.DeadLetters and OnDeadLetter",
+		link.HostOf(q.node).Logger().Warn("pipeline: a task is a dead letter; see Queue.DeadLetters and OnDeadLetter",
 			"stage", q.name, "task", taskID(q.id, t.Seq), "attempts", t.Attempts, "cause", t.Cause)
 		return
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			q.node.Logger().Error("pipeline: OnDeadLetter panicked", "stage", q.name, "panic", p, "stack", string(debug.Stack()))
+			link.HostOf(q.node).Logger().Error("pipeline: OnDeadLetter panicked", "stage", q.name, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	q.set.onDead(deadLetter(q, t, q.clock.now()))

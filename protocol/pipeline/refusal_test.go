@@ -23,7 +23,7 @@ func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-3
 		// The streams follow one another, so these need no lock.
 		refused, last := 0, time.Now()
 		node := mesh.Node(link.Config{Service: "mailer"})
-		node.Handle(receipts.Route(), func(_ context.Context, st *link.Stream) error {
+		link.HostOf(node).Handle(receipts.Route(), func(_ context.Context, st *link.Stream) error {
 			first, err := st.Recv()
 			if err != nil {
 				return err

@@ -22,7 +22,7 @@ func (w *Worker) spawnLocked(now int64) {
 // runner runs handlers until no task waits. It takes the worker's lock once per turn, to
 // report the outcomes of its tasks and to take the next ones.
 func (w *Worker) runner() {
-	r := turn{worker: w, tracer: (*trace.Tracer)(w.node.Tracer()), name: w.route.String()}
+	r := turn{worker: w, tracer: (*trace.Tracer)(link.HostOf(w.node).Tracer()), name: w.route.String()}
 	now := w.clock.now()
 	w.mu.Lock()
 	for {

@@ -175,11 +175,11 @@ func (s *NodeStats) trim() {
 
 // QueryStats asks an instance of a service for the stats of its queues and workers: any
 // instance, or the one that opts choose. A node answers once it has its first queue or
-// worker. Errors are those of [link.Node.Call], and PermissionDenied if the function of
+// worker. Errors are those of [link.Host.Call], and PermissionDenied if the function of
 // [AuthorizeStats] refuses.
 func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (NodeStats, error) {
 	var s NodeStats
-	err := node.Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)
+	err := link.HostOf(node).Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)
 	return s, err
 }
 

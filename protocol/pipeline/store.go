@@ -269,7 +269,7 @@ func (s *store) tellRoom(err error) {
 	if s.full = full; full {
 		s.toldFull = time.Now()
 	}
-	log := s.queue.node.Logger().With("stage", s.queue.route.String(), "folder", s.queue.set.folder)
+	log := link.HostOf(s.queue.node).Logger().With("stage", s.queue.route.String(), "folder", s.queue.set.folder)
 	if full {
 		log.Warn("pipeline: the disk of a durable queue is full: pushes fail, and those who wait are not told that tasks are done, until there is room", "error", err)
 		return
@@ -287,7 +287,7 @@ func (s *store) failure() error {
 func (s *store) freeze(err error) {
 	s.mu.Lock()
 	first := s.frozen == nil
-	log := s.queue.node.Logger()
+	log := link.HostOf(s.queue.node).Logger()
 	if first {
 		s.frozen = link.Errorf(link.DataLoss, "the queue of %s is frozen, and goes on when it is opened again: %w", s.queue.route, err)
 	}

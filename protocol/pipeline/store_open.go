@@ -41,7 +41,7 @@ func openStore(q *Queue, dir string, mode Mode) (*store, error) {
 	}
 	s.log = log
 	if r := log.Recovery(); r.Truncated > 0 || r.Regions > 0 {
-		q.node.Logger().Warn("pipeline: a durable queue was opened and is not as it was written: an unfinished write at its end was cut off, or damage was skipped",
+		link.HostOf(q.node).Logger().Warn("pipeline: a durable queue was opened and is not as it was written: an unfinished write at its end was cut off, or damage was skipped",
 			"stage", q.route.String(), "file", r.TruncatedFile, "cut_off", r.Truncated, "skipped", r.Skipped, "regions", r.Regions)
 	}
 	if found.meta.id != 0 && found.meta.route != q.route.String() {

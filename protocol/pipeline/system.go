@@ -26,10 +26,10 @@ type system struct {
 type systemKey struct{}
 
 func systemOf(node *link.Node) *system {
-	s, _ := node.Extension(systemKey{}, func() any {
+	s, _ := link.HostOf(node).Extension(systemKey{}, func() any {
 		s := &system{node: node}
 		node.OnDrain(s.begin)
-		node.OnQuiet(s.drain)
+		link.HostOf(node).OnQuiet(s.drain)
 		return s
 	}).(*system)
 	return s
@@ -99,12 +99,12 @@ func (s *system) addWorker(w *Worker) {
 
 // serve makes the node answer [QueryStats], if it belongs to a service.
 func (s *system) serve() {
-	service := s.node.Service()
+	service := link.HostOf(s.node).Service()
 	if service == "" {
 		return
 	}
 	s.serving.Do(func() {
-		s.node.HandleCall(statsRoute(service), link.CallHandler{
+		link.HostOf(s.node).HandleCall(statsRoute(service), link.CallHandler{
 			New: func() any { return &struct{}{} },
 			Serve: func(ctx context.Context, _ any) (any, error) {
 				if allow := s.inspect.Load(); allow != nil {

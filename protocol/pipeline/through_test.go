@@ -130,7 +130,7 @@ func TestAnotherProducerDoesNotSpendTheIDsOfAStage(t *testing.T) { // SEC-399
 			if err != nil {
 				t.Fatal(err)
 			}
-			payload, err := middle.Codec().Append(nil, &who)
+			payload, err := link.HostOf(middle).Codec().Append(nil, &who)
 			if err != nil {
 				t.Fatal(err)
 			}

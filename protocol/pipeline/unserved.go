@@ -39,7 +39,7 @@ func (q *Queue) tellRefused(worker string, err error) {
 	workers := len(r.since)
 	q.mu.Unlock()
 	if say {
-		q.node.Logger().Warn("pipeline: workers do not take a queue's tasks; trying again", "stage", q.name, "workers", workers, "for", unservedAfter, "one", worker, "error", err)
+		link.HostOf(q.node).Logger().Warn("pipeline: workers do not take a queue's tasks; trying again", "stage", q.name, "workers", workers, "for", unservedAfter, "one", worker, "error", err)
 	}
 }
 
@@ -72,7 +72,7 @@ func (q *Queue) unserved() error {
 	if q.store != nil && !q.store.isNumbered() {
 		return errUnnumbered
 	}
-	return q.node.Unserved(q.route, q.set.calls...)
+	return link.HostOf(q.node).Unserved(q.route, q.set.calls...)
 }
 
 // orUnserved returns why ctx has ended while something waited for workers. If the deadline of ctx
@@ -158,7 +158,7 @@ func (q *Queue) tellUnserved(ctx context.Context) {
 		switch {
 		case say:
 			if err := q.unserved(); err != nil {
-				q.node.Logger().Warn("pipeline: tasks wait, and no worker is connected", "stage", q.name, "tasks", pending, "for", oldest.Round(time.Second), "error", err)
+				link.HostOf(q.node).Logger().Warn("pipeline: tasks wait, and no worker is connected", "stage", q.name, "tasks", pending, "for", oldest.Round(time.Second), "error", err)
 			}
 		case waits:
 			timer.Reset(unservedAfter - oldest)

@@ -168,7 +168,7 @@ func TestAQueueOfWhichALaterRunIsKnownSaysSo(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		w := mesh.Node(link.Config{Service: "mailer"})
 		var asked atomic.Int64
-		w.Handle(receipts.Route(), func(context.Context, *link.Stream) error {
+		link.HostOf(w).Handle(receipts.Route(), func(context.Context, *link.Stream) error {
 			asked.Add(1)
 			return link.Errorf(link.Aborted, "a later run of the queue was here already")
 		})

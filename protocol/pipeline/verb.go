@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
@@ -179,6 +180,6 @@ func Extend(ctx context.Context, d time.Duration) {
 // panicked logs the panic of a handler with its stack, and returns the error for the producer,
 // which is not told the stack.
 func (w *Worker) panicked(v any) error {
-	w.node.Logger().Error("pipeline: a handler panicked", "stage", w.route.String(), "panic", v, "stack", string(debug.Stack()))
+	link.HostOf(w.node).Logger().Error("pipeline: a handler panicked", "stage", w.route.String(), "panic", v, "stack", string(debug.Stack()))
 	return fmt.Errorf("the handler panicked: %v", v)
 }

@@ -50,7 +50,7 @@ type Worker struct {
 // when the producer was lost for 5 s. f may keep the value.
 //
 // Call Pull before the node runs, so that peers that find the node find its stages. It
-// panics as [link.Node.Handle] does if the stage belongs to another service or has a
+// panics as [link.Host.Handle] does if the stage belongs to another service or has a
 // handler already, or if f is nil.
 func Pull[T any](node *link.Node, s Stage[T], f func(ctx context.Context, task T) error, opts ...PullOption) *Worker {
 	w := newWorker(node, s.Route(), opts)
@@ -66,7 +66,7 @@ func PullResult[T, R any](node *link.Node, s StageResult[T, R], f func(ctx conte
 		if err != nil {
 			return nil, err
 		}
-		b, err := node.Codec().Append(nil, &r)
+		b, err := link.HostOf(node).Codec().Append(nil, &r)
 		if err == nil && len(b) > frame.MaxResult {
 			err = link.Errorf(link.ResourceExhausted, "the result has %d bytes, the limit is %d", len(b), frame.MaxResult)
 		}
@@ -96,16 +96,16 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 	return w
 }
 
-// start serves the stage, and panics as [link.Node.Handle] does. has tells whether there is a handler.
+// start serves the stage, and panics as [link.Host.Handle] does. has tells whether there is a handler.
 func (w *Worker) start(has bool) *Worker {
 	var serve link.StreamHandler
 	if has {
 		serve = func(ctx context.Context, st *link.Stream) error { return w.serve(ctx, st) }
 	}
 	// The streams last until system.begin ends them.
-	w.node.Handle(w.route, serve, link.Authorize(w.mayPush), link.Lasting())
+	link.HostOf(w.node).Handle(w.route, serve, link.Authorize(w.mayPush), link.Lasting())
 	systemOf(w.node).addWorker(w)
-	w.node.Go(w.keepTime)
+	link.HostOf(w.node).Go(w.keepTime)
 	return w
 }
 
@@ -118,7 +118,7 @@ func each[T any](w *Worker, f func(ctx context.Context, v *T) ([]byte, error)) f
 			}
 		}()
 		var v T
-		if err := w.node.Codec().Decode(body.Payload, &v); err != nil {
+		if err := link.HostOf(w.node).Codec().Decode(body.Payload, &v); err != nil {
 			return outcomeOf(Reject(link.Errorf(link.Internal, "decoding the task into %T: %w", v, err)))
 		}
 		result, err := f(ctx, &v)

@@ -168,14 +168,14 @@ func TestCreditThatOthersTook(t *testing.T) {
 		}
 		// Wait until the publisher has used all the credit of the subscription.
 		sleep(5 * time.Second)
-		node.Handle(link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, func(ctx context.Context, _ *link.Stream) error {
+		link.HostOf(node).Handle(link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, func(ctx context.Context, _ *link.Stream) error {
 			<-ctx.Done()
 			return nil
 		})
 		var greedy []*link.Stream
 		for bytes := 1 << 20; bytes >= 1<<10; bytes /= 2 {
 			for {
-				st, err := client.Open(t.Context(), link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, link.Credit(1, bytes))
+				st, err := link.HostOf(client).Open(t.Context(), link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, link.Credit(1, bytes))
 				if err != nil {
 					break
 				}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
@@ -117,7 +118,7 @@ func (h *hub) bury(ctx context.Context) {
 		}
 	}
 	if now := time.Now(); h.dead.refused > 0 && now.Sub(h.dead.refusedAt) >= refusedEvery {
-		h.node.Logger().Warn("pubsub: messages were given up that could not be kept as dead letters, because those of one subscriber may take a sixteenth of what the node keeps; they are counted in Stats",
+		link.HostOf(h.node).Logger().Warn("pubsub: messages were given up that could not be kept as dead letters, because those of one subscriber may take a sixteenth of what the node keeps; they are counted in Stats",
 			"messages", h.dead.refused)
 		h.dead.refused, h.dead.refusedAt = 0, now
 	}
@@ -183,7 +184,7 @@ func (h *hub) buryOne(d *journal.DeadLetter) {
 		h.dead.kept.Add(1)
 	}
 	if h.dead.told.CompareAndSwap(false, true) {
-		h.node.Logger().Warn("pubsub: a message was given up; subscribe to pubsub.DeadLetters of its topic to see such messages",
+		link.HostOf(h.node).Logger().Warn("pubsub: a message was given up; subscribe to pubsub.DeadLetters of its topic to see such messages",
 			"topic", topic, "seq", d.Seq, "reason", w.Reason, "group", d.Group, "error", err)
 	}
 }

@@ -26,7 +26,7 @@ func TestADrainDeliversWhatHandlersPublishMeanwhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		node.HandleCall(ping, link.CallHandler{
+		link.HostOf(node).HandleCall(ping, link.CallHandler{
 			New: func() any { return new(int) },
 			Serve: func(ctx context.Context, n any) (any, error) {
 				sleep(2 * time.Second)
@@ -40,7 +40,7 @@ func TestADrainDeliversWhatHandlersPublishMeanwhile(t *testing.T) {
 		answered := make(chan error, 1)
 		go func() {
 			in, out := 1, 0
-			answered <- client.Call(t.Context(), ping, &in, &out)
+			answered <- link.HostOf(client).Call(t.Context(), ping, &in, &out)
 		}()
 		sleep(100 * time.Millisecond)
 		began := time.Now()
@@ -175,7 +175,7 @@ func TestADrainTellsThoseThatReadNothing(t *testing.T) {
 // TestADrainDeliversWhatItsFunctionsPublish checks that messages that functions of OnDrain and
 // OnQuiet publish are delivered, however long the functions take within the time of the drain.
 func TestADrainDeliversWhatItsFunctionsPublish(t *testing.T) {
-	for name, register := range map[string]func(*link.Node, func(context.Context) error){"OnDrain": (*link.Node).OnDrain, "OnQuiet": (*link.Node).OnQuiet} {
+	for name, register := range map[string]func(*link.Node, func(context.Context) error){"OnDrain": (*link.Node).OnDrain, "OnQuiet": func(n *link.Node, f func(context.Context) error) { link.HostOf(n).OnQuiet(f) }} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

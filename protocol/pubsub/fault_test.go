@@ -33,7 +33,7 @@ func TestThoseThatNeverReadDelayNobody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		node.HandleCall(ping, link.CallHandler{
+		link.HostOf(node).HandleCall(ping, link.CallHandler{
 			New:   func() any { return new(int) },
 			Serve: func(_ context.Context, n any) (any, error) { return n, nil },
 		})
@@ -66,7 +66,7 @@ func TestThoseThatNeverReadDelayNobody(t *testing.T) {
 			}
 			began := time.Now()
 			in, out := 1, 0
-			if err := caller.Call(t.Context(), ping, &in, &out); err != nil {
+			if err := link.HostOf(caller).Call(t.Context(), ping, &in, &out); err != nil {
 				t.Fatal(err)
 			}
 			if time.Since(began) > 3*delay {
@@ -200,7 +200,7 @@ func heap() int64 {
 // raw opens the stream of a subscription, on which the test sends frames made by hand.
 func raw(t *testing.T, node *link.Node) *link.Stream {
 	t.Helper()
-	st, err := node.Open(t.Context(), link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, link.Credit(64, 16<<10))
+	st, err := link.HostOf(node).Open(t.Context(), link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, link.Credit(64, 16<<10))
 	if err != nil {
 		t.Fatal(err)
 	}

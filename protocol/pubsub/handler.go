@@ -126,13 +126,13 @@ func (h *handler[T]) gap(m Message[T]) bool {
 		f(m.Publisher, *m.Gap)
 		return true
 	}
-	h.sub.node.Logger().Warn("pubsub: messages are missing", "topic", h.sub.name, "publisher", m.Publisher,
+	link.HostOf(h.sub.node).Logger().Warn("pubsub: messages are missing", "topic", h.sub.name, "publisher", m.Publisher,
 		"reason", m.Gap.Reason, "count", m.Gap.Count, "from", m.Gap.From, "to", m.Gap.To)
 	return true
 }
 
 func (h *handler[T]) handle(m Message[T]) {
-	ctx, span := m.process(h.sub.ctx, h.sub.node.Tracer())
+	ctx, span := m.process(h.sub.ctx, link.HostOf(h.sub.node).Tracer())
 	cause, err := h.call(ctx, m)
 	span.End(uint32(link.CodeOf(err)), err)
 	switch {
@@ -141,11 +141,11 @@ func (h *handler[T]) handle(m Message[T]) {
 	case m.acked():
 		m.Nack(-1, cause)
 		if m.conn.member.ended() {
-			h.sub.node.Logger().Error("pubsub: the handler of a subscription failed, and the publisher has ended: the message does not come again",
+			link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription failed, and the publisher has ended: the message does not come again",
 				"topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
 		}
 	default:
-		h.sub.node.Logger().Error("pubsub: the handler of a subscription failed", "topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
+		link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription failed", "topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
 	}
 }
 
@@ -154,7 +154,7 @@ func (h *handler[T]) handle(m Message[T]) {
 func (h *handler[T]) call(ctx context.Context, m Message[T]) (cause string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.sub.node.Logger().Error("pubsub: the handler of a subscription panicked", "topic", m.Topic, "panic", p, "stack", string(debug.Stack()))
+			link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription panicked", "topic", m.Topic, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 			cause = err.Error()
 		}

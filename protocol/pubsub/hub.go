@@ -78,7 +78,7 @@ type hubResult struct {
 // hubOf returns the hub of a node. It makes the hub at first use.
 func hubOf(node *link.Node) (*hub, error) {
 	r := rulesOf(node)
-	made, _ := node.Extension(hubKey{}, func() any { h, err := newHub(node, r); return hubResult{h, err} }).(hubResult)
+	made, _ := link.HostOf(node).Extension(hubKey{}, func() any { h, err := newHub(node, r); return hubResult{h, err} }).(hubResult)
 	return made.hub, made.err
 }
 
@@ -97,8 +97,8 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 	h.kept = share.NewPool(share.Config{Limit: journal.MaxSessions - MaxDurable, Floor: sessionFloor})
 	h.durable = share.NewPool(share.Config{Limit: MaxDurable, Floor: sessionFloor})
 	h.drain.attach(node)
-	node.Handle(route(node.Service()), h.serve, link.Lasting())
-	node.HandleCall(statsRoute(node.Service()), link.CallHandler{New: func() any { return new(struct{}) }, Serve: h.serveStats})
+	link.HostOf(node).Handle(route(link.HostOf(node).Service()), h.serve, link.Lasting())
+	link.HostOf(node).HandleCall(statsRoute(link.HostOf(node).Service()), link.CallHandler{New: func() any { return new(struct{}) }, Serve: h.serveStats})
 	r.hub.Store(h)
 	return h, nil
 }
@@ -221,7 +221,7 @@ func (h *hub) keepTime(at time.Duration) {
 	if int64(at)-last < int64(time.Second) || !h.tick.CompareAndSwap(last, int64(at)) || !h.dead.busy.CompareAndSwap(false, true) {
 		return
 	}
-	if !h.node.Go(func(ctx context.Context) {
+	if !link.HostOf(h.node).Go(func(ctx context.Context) {
 		defer h.dead.busy.Store(false)
 		h.log.Tick(h.began.Add(at))
 		h.bury(ctx)

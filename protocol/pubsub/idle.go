@@ -29,7 +29,7 @@ func (b *inbox) tellIdle(why func() error) {
 		b.mu.Lock()
 		b.idle = err.Error()
 		b.mu.Unlock()
-		b.node.Logger().Warn("pubsub: a subscription has no publisher yet, and waits for one", "topic", b.name, "for", idleAfter, "error", err)
+		link.HostOf(b.node).Logger().Warn("pubsub: a subscription has no publisher yet, and waits for one", "topic", b.name, "for", idleAfter, "error", err)
 	}
 }
 
@@ -70,7 +70,7 @@ func (i intake) published(say *published) {
 	i.box.told = true
 	i.box.mu.Unlock()
 	if first {
-		i.box.node.Logger().Warn("pubsub: a subscription waits, and nobody publishes to its topic", "topic", i.box.name, "for", idleAfter, "error", why)
+		link.HostOf(i.box.node).Logger().Warn("pubsub: a subscription waits, and nobody publishes to its topic", "topic", i.box.name, "for", idleAfter, "error", why)
 	}
 }
 

@@ -269,7 +269,7 @@ func (b *inbox) partLocked(m *member) {
 // unheard logs that a publisher has ended and that there was no room for the last messages that
 // it sent. A gap reports these, unless AnyOne gets them from another publisher.
 func (b *inbox) unheard(m *member, why error) {
-	b.node.Logger().Warn("pubsub: a publisher has ended, and there was no room for the last that it sent", "topic", b.name, "publisher", m.ID, "error", why)
+	link.HostOf(b.node).Logger().Warn("pubsub: a publisher has ended, and there was no room for the last that it sent", "topic", b.name, "publisher", m.ID, "error", why)
 	if c := m.cutShort(); c != nil && !b.hasOther(m) {
 		b.tell(c, "gone")
 	}

@@ -66,7 +66,7 @@ func (b *inbox) judge(m *member, err error, failures int) fleet.Verdict {
 		// The publisher has come back.
 		return fleet.Verdict{AtOnce: true}
 	case err != nil && final(err):
-		b.node.Logger().Warn("pubsub: a publisher refuses a subscription", "topic", b.name, "publisher", m.ID, "error", err)
+		link.HostOf(b.node).Logger().Warn("pubsub: a publisher refuses a subscription", "topic", b.name, "publisher", m.ID, "error", err)
 		b.refuse(err)
 		return fleet.Verdict{Stop: true}
 	case errors.Is(err, link.ErrProcessGone):
@@ -80,7 +80,7 @@ func (b *inbox) judge(m *member, err error, failures int) fleet.Verdict {
 		m.settle()
 	}
 	if failures == 1 && err != nil && !lacks && !errors.Is(err, io.EOF) {
-		b.node.Logger().Warn("pubsub: a publisher is lost to a subscription; trying again", "topic", b.name, "publisher", m.ID, "error", err)
+		link.HostOf(b.node).Logger().Warn("pubsub: a publisher is lost to a subscription; trying again", "topic", b.name, "publisher", m.ID, "error", err)
 	}
 	return fleet.Verdict{Pauses: pausesAfter(err)}
 }
@@ -153,7 +153,7 @@ func (b *inbox) listen(m *member) error {
 	if err != nil {
 		return err
 	}
-	if mine := b.node.Codec(); answer.Codec != mine.ID() {
+	if mine := link.HostOf(b.node).Codec(); answer.Codec != mine.ID() {
 		return link.Errorf(link.FailedPrecondition, "subscribe to %s: %w: %s encodes with codec %d, this node speaks %s (%d); give both the same Config.Codec",
 			b.name, errCodec, st.Peer(), answer.Codec, mine.Name(), mine.ID())
 	}

@@ -45,7 +45,7 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 	if err := t.checkName(); err != nil {
 		return nil, err
 	}
-	own := node.Service()
+	own := link.HostOf(node).Service()
 	if own == "" {
 		return nil, link.Errorf(link.FailedPrecondition, "publish to %s: the node has no Config.Service, so nobody can find it to subscribe", t)
 	}
@@ -59,7 +59,7 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 	p := &Publisher[T]{hub: h, topic: t, path: t.path(), name: t.String()}
 	h.topics.add(p.path)
 	if t.realm.kind == shared {
-		if err := node.AddTag(t.tag()); err != nil {
+		if err := link.HostOf(node).AddTag(t.tag()); err != nil {
 			return nil, err
 		}
 		p.tag = t.tag()
@@ -73,7 +73,7 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 func (p *Publisher[T]) Close() {
 	p.close.Do(func() {
 		if p.tag != "" {
-			p.hub.node.RemoveTag(p.tag)
+			link.HostOf(p.hub.node).RemoveTag(p.tag)
 		}
 	})
 }
@@ -98,7 +98,7 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 	}
 	d.value = v
 	var err error
-	if d.buf, err = p.hub.node.Codec().Append(d.buf[:0], &d.value); err != nil {
+	if d.buf, err = link.HostOf(p.hub.node).Codec().Append(d.buf[:0], &d.value); err != nil {
 		// ResourceExhausted reports a limit of the codec.
 		code := link.CodeOf(err)
 		if code != link.ResourceExhausted {
@@ -126,7 +126,7 @@ func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Rep
 			return Report{}, link.Errorf(link.InvalidArgument, "header %q: names that begin with %q are link's own", h.Name, reservedHeader)
 		}
 	}
-	tracer := (*trace.Tracer)(p.hub.node.Tracer())
+	tracer := (*trace.Tracer)(link.HostOf(p.hub.node).Tracer())
 	ctx, span := tracer.StartSend(ctx, p.name)
 	for _, pair := range tracer.Inject(ctx, nil) {
 		m.Trace = append(m.Trace, journal.Pair{Name: pair.Key, Value: pair.Value})

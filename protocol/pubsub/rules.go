@@ -28,7 +28,7 @@ type rules struct {
 type rulesKey struct{}
 
 func rulesOf(node *link.Node) *rules {
-	made := node.Extension(rulesKey{}, func() any {
+	made := link.HostOf(node).Extension(rulesKey{}, func() any {
 		return &rules{subscriptions: make(map[*inbox]struct{}), unheard: share.NewPool(share.Config{Limit: maxUnheard, Floor: leastUnheard})}
 	})
 	r, _ := made.(*rules)

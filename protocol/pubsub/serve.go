@@ -112,7 +112,7 @@ func (h *hub) serve(ctx context.Context, st *link.Stream) error {
 // earlier session that it resumes.
 func (h *hub) open(out sink, ask *subscribe, peer link.Peer) (*session, subscribed, error) {
 	now := time.Now()
-	answer := subscribed{Epoch: h.log.Epoch(), Codec: h.node.Codec().ID()}
+	answer := subscribed{Epoch: h.log.Epoch(), Codec: link.HostOf(h.node).Codec().ID()}
 	if !foreign.Clean(ask.Session) || !foreign.Clean(ask.Group) {
 		return nil, answer, link.Errorf(link.InvalidArgument, "subscribe: the session %q or the group %q has a character that does not print", ask.Session, ask.Group)
 	}

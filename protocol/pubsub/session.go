@@ -167,7 +167,7 @@ func (s *session) finish(err error) {
 	default:
 		if s.cursor.Detach(now); s.group != "" {
 			time.AfterFunc(journal.HandOver, func() {
-				s.hub.node.Go(func(context.Context) { s.cursor.HandOver(time.Now()) })
+				link.HostOf(s.hub.node).Go(func(context.Context) { s.cursor.HandOver(time.Now()) })
 			})
 		}
 	}

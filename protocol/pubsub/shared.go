@@ -9,7 +9,7 @@ import (
 // followShared follows the publishers of a shared topic: the services that have an
 // instance with its tag, and in each service the instances that have the tag.
 func (s *Subscription[T]) followShared() (<-chan []*member, error) {
-	services, err := s.node.FollowTag(s.ctx, s.topic.tag())
+	services, err := link.HostOf(s.node).FollowTag(s.ctx, s.topic.tag())
 	if err != nil {
 		return nil, err
 	}
@@ -41,9 +41,9 @@ func (s *Subscription[T]) followServices(services <-chan []string, known chan<- 
 				continue
 			}
 			opts := append([]link.CallOption{link.OnTags(s.topic.tag())}, s.want.calls...)
-			publishers, err := s.node.Follow(s.ctx, s.topic.route(service), opts...)
+			publishers, err := link.HostOf(s.node).Follow(s.ctx, s.topic.route(service), opts...)
 			if err != nil {
-				s.node.Logger().Warn("pubsub: a service that publishes to a shared topic cannot be followed", "topic", s.name, "service", service, "error", err)
+				link.HostOf(s.node).Logger().Warn("pubsub: a service that publishes to a shared topic cannot be followed", "topic", s.name, "service", service, "error", err)
 				continue
 			}
 			seen[service] = true

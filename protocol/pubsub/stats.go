@@ -126,11 +126,11 @@ func StatsOf(node *link.Node) Stats {
 }
 
 // QueryStats asks an instance of a service, which opts may select, for its statistics. A node
-// answers only after its first publisher was made. Errors are those of [link.Node.Call], and
+// answers only after its first publisher was made. Errors are those of [link.Host.Call], and
 // PermissionDenied if the rule of [Authorize] refuses [Inspect].
 func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (Stats, error) {
 	var s Stats
-	err := node.Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)
+	err := link.HostOf(node).Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)
 	return s, err
 }
 

@@ -107,7 +107,7 @@ func TestAPublisherCannotPassForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		mallory := mesh.Node(link.Config{Service: "mallory"})
-		mallory.Handle(link.Route{Service: "mallory", Name: "_link/subscribe", Kind: link.Topic}, func(ctx context.Context, st *link.Stream) error {
+		link.HostOf(mallory).Handle(link.Route{Service: "mallory", Name: "_link/subscribe", Kind: link.Topic}, func(ctx context.Context, st *link.Stream) error {
 			if _, err := st.Recv(); err != nil {
 				return err
 			}
@@ -121,7 +121,7 @@ func TestAPublisherCannotPassForAnother(t *testing.T) {
 			<-ctx.Done()
 			return nil
 		})
-		if err := mallory.AddTag("topic:audit"); err != nil {
+		if err := link.HostOf(mallory).AddTag("topic:audit"); err != nil {
 			t.Fatal(err)
 		}
 		mesh.Start(mallory)
@@ -134,7 +134,7 @@ func TestAPublisherCannotPassForAnother(t *testing.T) {
 		})
 		want(t, within(subscribe(t, client, logins), time.Minute))
 		gossip := pubsub.NewSharedTopic[order]("gossip")
-		if err := mallory.AddTag("topic:gossip"); err != nil {
+		if err := link.HostOf(mallory).AddTag("topic:gossip"); err != nil {
 			t.Fatal(err)
 		}
 		want(t, within(subscribe(t, client, gossip), time.Minute), "")

@@ -41,7 +41,7 @@ type Subscription[T any] struct {
 // Errors: InvalidArgument for a malformed name or options that do not go together; the error
 // with which a publisher refused the subscription, such as PermissionDenied, or
 // ResourceExhausted if none of the known publishers has room for it; FailedPrecondition if a
-// publisher's node has another codec; the errors of [link.Node.Follow]; Unimplemented for a
+// publisher's node has another codec; the errors of [link.Host.Follow]; Unimplemented for a
 // shared topic if the registry cannot find services by their tags.
 func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...SubscribeOption) (*Subscription[T], error) {
 	if err := t.checkPattern(); err != nil {
@@ -65,7 +65,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 		b.turn, b.others = make(chan struct{}, 1), make(chan struct{})
 	}
 	b.marks = b.want.marks
-	s := &Subscription[T]{inbox: b, topic: t, codec: node.Codec()}
+	s := &Subscription[T]{inbox: b, topic: t, codec: link.HostOf(node).Codec()}
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	b.members = fleet.New(b.ctx, b.attendance()) //nolint:contextcheck // the subscription's own is derived from ctx
 	b.rules.enter(b)
@@ -86,12 +86,12 @@ func (s *Subscription[T]) start() (<-chan []*member, error) {
 	if s.topic.service == "" {
 		return s.followShared()
 	}
-	publishers, err := s.node.Follow(s.ctx, s.topic.route(s.topic.service), s.want.calls...)
+	publishers, err := link.HostOf(s.node).Follow(s.ctx, s.topic.route(s.topic.service), s.want.calls...)
 	if err != nil {
 		return nil, err
 	}
 	s.running.Go(func() {
-		s.tellIdle(func() error { return s.node.Unserved(s.topic.route(s.topic.service), s.want.calls...) })
+		s.tellIdle(func() error { return link.HostOf(s.node).Unserved(s.topic.route(s.topic.service), s.want.calls...) })
 	})
 	known := make(chan []*member, 1)
 	s.running.Go(func() {
@@ -145,7 +145,7 @@ func (s *Subscription[T]) yield(f *frames, yield func(Message[T]) bool) bool {
 			err = errNotAsked
 		}
 		if err != nil {
-			s.node.Logger().Warn("pubsub: what a publisher sends makes no sense; its stream is opened again", "topic", s.name, "publisher", c.peer, "error", err)
+			link.HostOf(s.node).Logger().Warn("pubsub: what a publisher sends makes no sense; its stream is opened again", "topic", s.name, "publisher", c.peer, "error", err)
 			c.member.breakOff(c)
 			break
 		}

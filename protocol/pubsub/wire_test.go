@@ -185,7 +185,7 @@ func durableSpeaks(t *testing.T, lines *transcript) {
 	node := mesh.Node(link.Config{Service: "orders"})
 	lost, forgotten := make(chan struct{}), make(chan struct{})
 	again := false
-	node.Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+	link.HostOf(node).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
 		f, err := st.Recv()
 		if err != nil {
 			return err
@@ -224,7 +224,7 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 	judged := make(chan []byte)
 	again := false
 	asked, lost := make(chan struct{}), make(chan struct{})
-	node.Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+	link.HostOf(node).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
 		f, err := st.Recv()
 		if err != nil {
 			return err

@@ -82,8 +82,8 @@ func TestNoErrorEndsTheProcess(t *testing.T) {
 					}
 					return answer(q), nil
 				})
-				node.Handle(route, func(context.Context, *link.Stream) error { return failure })
-				node.Handle(guarded, func(context.Context, *link.Stream) error { return nil }, link.Authorize(func(link.Peer) error { return failure }))
+				link.HostOf(node).Handle(route, func(context.Context, *link.Stream) error { return failure })
+				link.HostOf(node).Handle(guarded, func(context.Context, *link.Stream) error { return nil }, link.Authorize(func(link.Peer) error { return failure }))
 				node.OnDrain(func(context.Context) error { return failure })
 				mesh.Start(node)
 				client := mesh.Node(link.Config{})
@@ -94,7 +94,7 @@ func TestNoErrorEndsTheProcess(t *testing.T) {
 					t.Errorf("a call: %v, want internal", err)
 				}
 				for _, r := range []link.Route{route, guarded} {
-					st, err := client.Open(ctx, r)
+					st, err := link.HostOf(client).Open(ctx, r)
 					if err == nil {
 						_, err = st.Recv()
 					}

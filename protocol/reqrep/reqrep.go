@@ -88,7 +88,7 @@ func Handle[Req, Res any](node *link.Node, m Method[Req, Res], f func(context.Co
 	if f == nil {
 		handler.Serve = nil
 	}
-	node.HandleCall(m.route, handler, opts...)
+	link.HostOf(node).HandleCall(m.route, handler, opts...)
 }
 
 // Call calls m with req on an instance of its service. It blocks until the reply
@@ -104,7 +104,7 @@ func Call[Req, Res any](ctx context.Context, node *link.Node, m Method[Req, Res]
 		req Req
 		res Res
 	}{req: req}
-	if err := node.Call(ctx, m.route, &both.req, &both.res, opts...); err != nil {
+	if err := link.HostOf(node).Call(ctx, m.route, &both.req, &both.res, opts...); err != nil {
 		var zero Res
 		return zero, err
 	}

@@ -110,7 +110,7 @@ func rations() []ration {
 }
 
 // Open opens a stream to an instance with the credit of its share. [Shares.Leave] must be
-// called when the stream has ended. The errors are those of [link.Node.Open], and
+// called when the stream has ended. The errors are those of [link.Host.Open], and
 // ResourceExhausted beyond [MaxStreams].
 func (s *Shares) Open(ctx context.Context, node *link.Node, r link.Route, instance string) (st *link.Stream, credit int, err error) {
 	n := s.enter(instance)
@@ -119,7 +119,7 @@ func (s *Shares) Open(ctx context.Context, node *link.Node, r link.Route, instan
 		if n > c.upTo {
 			continue
 		}
-		st, err = node.Open(ctx, r, link.OnInstance(instance), link.Credit(Frames, c.bytes))
+		st, err = link.HostOf(node).Open(ctx, r, link.OnInstance(instance), link.Credit(Frames, c.bytes))
 		if err == nil {
 			return st, c.bytes, nil
 		}
@@ -155,6 +155,6 @@ type sharesKey struct{}
 // SharesOf returns the shares of a node. All patterns have the same, because their streams
 // are on one connection.
 func SharesOf(node *link.Node) *Shares {
-	s, _ := node.Extension(sharesKey{}, func() any { return new(Shares) }).(*Shares)
+	s, _ := link.HostOf(node).Extension(sharesKey{}, func() any { return new(Shares) }).(*Shares)
 	return s
 }

@@ -24,7 +24,7 @@ func TestFramesOfAnyLengthPass(t *testing.T) {
 		node := mesh.Node(link.Config{Service: "echo"})
 		route := link.Route{Service: "echo", Name: "frames", Kind: link.Channel}
 		sizes := []int{0, 1, lane.MinFrame, lane.MinFrame + 1, 3 * lane.MinFrame, 1 << 20}
-		node.Handle(route, func(_ context.Context, st *link.Stream) error {
+		link.HostOf(node).Handle(route, func(_ context.Context, st *link.Stream) error {
 			_, credit := st.Credit()
 			for i, n := range sizes {
 				moved := 0
@@ -41,7 +41,7 @@ func TestFramesOfAnyLengthPass(t *testing.T) {
 		mesh.Start(node)
 		client := mesh.Node(link.Config{})
 		const credit = 2 * lane.MinFrame
-		st, err := client.Open(t.Context(), route, link.Credit(lane.Frames, credit))
+		st, err := link.HostOf(client).Open(t.Context(), route, link.Credit(lane.Frames, credit))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +89,7 @@ func TestStreamsShareTheCreditOfTheirConnection(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "echo"})
 		route := link.Route{Service: "echo", Name: "wait", Kind: link.Channel}
-		node.Handle(route, func(_ context.Context, st *link.Stream) error {
+		link.HostOf(node).Handle(route, func(_ context.Context, st *link.Stream) error {
 			// Recv returns when the caller has closed the stream.
 			_, _ = st.Recv()
 			return nil

@@ -141,7 +141,7 @@ type partsKey struct{}
 
 // PartsOf returns the Parts of a node, which all patterns share.
 func PartsOf(node *link.Node) *Parts {
-	p, _ := node.Extension(partsKey{}, func() any {
+	p, _ := link.HostOf(node).Extension(partsKey{}, func() any {
 		return &Parts{pool: share.NewPool(share.Config{Limit: MaxParts, Floor: leastParts})}
 	}).(*Parts)
 	return p
