@@ -96,7 +96,7 @@ func TestServicesAreFoundByTagWithinASecond(t *testing.T) {
 		link.HostOf(shop.Node).RemoveTag(tag)
 		found.until("desk")
 		gone = append(gone, time.Since(begin))
-		link.HostOf(desk).RemoveTag(tag)
+		link.HostOf(desk.Node).RemoveTag(tag)
 		found.until()
 	}
 	median(t, a, "a tag that is announced", came)
