@@ -37,7 +37,7 @@ var errNotYou = errors.New("not you")
 func notYou(link.Peer) error { return errNotYou }
 
 // denying is server middleware that refuses every operation.
-func denying(link.Handler) link.Handler {
+func denying(link.Next) link.Next {
 	return func(context.Context, *link.Operation) error { return link.Errorf(link.PermissionDenied, "not you") }
 }
 
@@ -85,7 +85,7 @@ func TestACallerThatIsRefusedCostsItsHeaders(t *testing.T) { // SEC-351
 	}
 }
 
-func passing(next link.Handler) link.Handler { return next }
+func passing(next link.Next) link.Next { return next }
 
 func TestAProducerThatIsRefusedHasNoTaskDecoded(t *testing.T) { // SEC-352
 	for name, refuse := range map[string]func(cfg *link.Config) []pipeline.PullOption{
@@ -136,7 +136,7 @@ func TestAPublisherThatIsRefusedHasNoMessageDecoded(t *testing.T) { // SEC-353
 		counted := &counting{Codec: codec.CBOR()}
 		client := mesh.Node(link.Config{Codec: counted})
 		pubsub.Authorize(client, func(a pubsub.Access) error {
-			if a.Verb == pubsub.Write {
+			if a.Verb == pubsub.CanWrite {
 				return errNotYou
 			}
 			return nil
@@ -181,7 +181,7 @@ type watching struct {
 	list []seen
 }
 
-func (w *watching) middleware(next link.Handler) link.Handler {
+func (w *watching) middleware(next link.Next) link.Next {
 	return func(ctx context.Context, op *link.Operation) error {
 		err := next(ctx, op)
 		s := seen{Route: op.Route.String(), Kind: op.Route.Kind, Unserved: op.Unserved, Code: link.CodeOf(err)}
@@ -204,7 +204,7 @@ func (w *watching) take() []seen {
 }
 
 func TestServerMiddlewareSeesWhatFails(t *testing.T) {
-	asText := link.Route{Service: "orders", Name: "count", Kind: link.Method}
+	asText := link.Route{Service: "orders", Name: "count", Kind: link.KindMethod}
 	for _, tt := range []struct {
 		name string
 		do   func(ctx context.Context, client *link.Node) error
@@ -233,7 +233,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 		{
 			"a stage that nobody serves",
 			func(ctx context.Context, client *link.Node) error {
-				st, err := link.HostOf(client).Open(ctx, link.Route{Service: "orders", Name: "resize", Kind: link.Stage})
+				st, err := link.HostOf(client).Open(ctx, link.Route{Service: "orders", Name: "resize", Kind: link.KindStage})
 				if err == nil {
 					_, err = st.Recv()
 				}
@@ -241,7 +241,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 			},
 			link.Config{},
 			link.Unimplemented,
-			seen{Route: "orders/resize", Kind: link.Stage, Unserved: true, Code: link.Unimplemented},
+			seen{Route: "orders/resize", Kind: link.KindStage, Unserved: true, Code: link.Unimplemented},
 		},
 		{
 			"a handler that panics",
@@ -255,7 +255,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 		{
 			"a stream handler that panics",
 			func(ctx context.Context, client *link.Node) error {
-				st, err := link.HostOf(client).Open(ctx, link.Route{Service: "orders", Name: "feed", Kind: link.Channel})
+				st, err := link.HostOf(client).Open(ctx, link.Route{Service: "orders", Name: "feed", Kind: link.KindChannel})
 				if err == nil {
 					_, err = st.Recv()
 				}
@@ -263,7 +263,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 			},
 			link.Config{},
 			link.Internal,
-			seen{Route: "orders/feed", Kind: link.Channel, Code: link.Internal, Panic: "feed"},
+			seen{Route: "orders/feed", Kind: link.KindChannel, Code: link.Internal, Panic: "feed"},
 		},
 		{
 			"a handler that fails",
@@ -299,7 +299,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 					}
 					return fmt.Sprint(n), nil
 				})
-				link.HostOf(srv).Handle(link.Route{Service: "orders", Name: "feed", Kind: link.Channel}, func(context.Context, *link.Stream) error {
+				link.HostOf(srv).Handle(link.Route{Service: "orders", Name: "feed", Kind: link.KindChannel}, func(context.Context, *link.Stream) error {
 					panic("feed") //nolint:forbidigo // under test
 				})
 				mesh.Start(srv)
@@ -327,7 +327,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 func TestMiddlewareDecodesForItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Handler) link.Handler {
+		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				if op.Request != nil {
 					t.Errorf("the request was read before middleware: %v", op.Request)
@@ -366,7 +366,7 @@ func TestARequestIsNotReadBehindItsReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var left sync.WaitGroup
-		impatient := func(next link.Handler) link.Handler {
+		impatient := func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				if op.Metadata.Get("slow") == "" {
 					return next(ctx, op)

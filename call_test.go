@@ -92,7 +92,7 @@ func TestFiveHundredClientsOfOneServer(t *testing.T) {
 func TestUntypedCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		route := link.Route{Service: "orders", Name: "raw", Kind: link.Channel}
+		route := link.Route{Service: "orders", Name: "raw", Kind: link.KindChannel}
 		srv := mesh.Node(link.Config{Service: "orders"})
 		link.HostOf(srv).HandleCall(route, link.CallHandler{
 			New: func() any { return new(string) },
@@ -131,8 +131,8 @@ func TestKindsMixedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		srv := mesh.Node(link.Config{Service: "orders"})
-		method := link.Route{Service: "orders", Name: "method", Kind: link.Channel}
-		stream := link.Route{Service: "orders", Name: "stream", Kind: link.Channel}
+		method := link.Route{Service: "orders", Name: "method", Kind: link.KindChannel}
+		stream := link.Route{Service: "orders", Name: "stream", Kind: link.KindChannel}
 		link.HostOf(srv).HandleCall(method, link.CallHandler{
 			New:   func() any { return new(string) },
 			Serve: func(_ context.Context, request any) (any, error) { return request, nil },

@@ -36,7 +36,7 @@ func TestReadOnlyCallsOutliveAProcess(t *testing.T) {
 			calls := make(chan string, callers)
 			l := startLoad(t, func(ctx context.Context) error {
 				var who link.Peer
-				_, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: "o"}, link.Answered(&who))
+				_, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: "o"}, link.AnsweredBy(&who))
 				calls <- who.Addr
 				return err
 			})
@@ -80,7 +80,7 @@ func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 	answers := make(chan string, callers)
 	l := startLoad(t, func(ctx context.Context) error {
 		var who link.Peer
-		_, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: "o"}, link.Answered(&who))
+		_, err := reqrep.Call(ctx, client, getOrder, orderQuery{ID: "o"}, link.AnsweredBy(&who))
 		answers <- who.Addr
 		return err
 	})

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// drainWait is how long the functions of [Node.OnDrain] and [Host.OnQuiet] have to
+// drainWait is how long the functions of [Node.OnDrain] and [Host.OnLastCall] have to
 // return once the time for the drain is over.
 const drainWait = time.Second
 
@@ -37,13 +37,13 @@ func (n *Node) OnDrain(f func(ctx context.Context) error) {
 	n.drains.begin = append(n.drains.begin, f)
 }
 
-// OnQuiet makes the node call f late in a drain: when only [Lasting] handlers still run
+// OnLastCall makes the node call f late in a drain: when only [LongLived] handlers still run
 // and the functions of [Node.OnDrain] have returned, but connections and lasting streams
 // are still open. It is for sending or saving what the others have left; the pipeline
 // drains the queues of the node here. What f publishes is delivered after f has returned.
 // If the time for the drain is over by then, the context of f has ended already.
-// Otherwise OnQuiet is like OnDrain.
-func (h Host) OnQuiet(f func(ctx context.Context) error) {
+// Otherwise OnLastCall is like OnDrain.
+func (h Host) OnLastCall(f func(ctx context.Context) error) {
 	n := h.node
 	n.drains.mu.Lock()
 	defer n.drains.mu.Unlock()
@@ -75,7 +75,7 @@ func (n *Node) callDrain(ctx context.Context, list *[]func(context.Context) erro
 				defer timer.Stop()
 				done, over = nil, timer.C
 			case <-over:
-				errs = append(errs, Errorf(DeadlineExceeded, "%d functions of OnDrain or OnQuiet have not returned %v after their context ended", left, drainWait))
+				errs = append(errs, Errorf(DeadlineExceeded, "%d functions of OnDrain or OnLastCall have not returned %v after their context ended", left, drainWait))
 				left = 0
 			}
 		}
@@ -87,8 +87,8 @@ func (n *Node) callDrain(ctx context.Context, list *[]func(context.Context) erro
 func (n *Node) callOne(ctx context.Context, f func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			n.cfg.Logger.Error("link: a function of OnDrain or OnQuiet panicked", "panic", p, "stack", string(debug.Stack()))
-			err = Errorf(Internal, "a function of OnDrain or OnQuiet panicked: %v", p)
+			n.cfg.Logger.Error("link: a function of OnDrain or OnLastCall panicked", "panic", p, "stack", string(debug.Stack()))
+			err = Errorf(Internal, "a function of OnDrain or OnLastCall panicked: %v", p)
 		}
 	}()
 	return f(ctx)

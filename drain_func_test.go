@@ -17,7 +17,7 @@ import (
 )
 
 // TestADrainCallsItsFunctions checks that a drain calls the functions of OnDrain while a
-// handler runs and those of OnQuiet after it, both while connections still work.
+// handler runs and those of OnLastCall after it, both while connections still work.
 func TestADrainCallsItsFunctions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -48,10 +48,10 @@ func TestADrainCallsItsFunctions(t *testing.T) {
 			}
 		}
 		var order1 []string
-		link.HostOf(srv).OnQuiet(func(ctx context.Context) error {
+		link.HostOf(srv).OnLastCall(func(ctx context.Context) error {
 			order1 = append(order1, "quiet")
 			if running() {
-				t.Error("OnQuiet was called while a handler ran")
+				t.Error("OnLastCall was called while a handler ran")
 			}
 			ask(ctx)
 			return errors.New("not saved")
@@ -98,7 +98,7 @@ func TestADrainLeavesFunctionsBehind(t *testing.T) {
 		node.OnDrain(func(context.Context) error { <-release; return nil })
 		node.OnDrain(func(ctx context.Context) error { <-ctx.Done(); return nil })
 		called := false
-		link.HostOf(node).OnQuiet(func(ctx context.Context) error { called = ctx.Err() != nil; return nil })
+		link.HostOf(node).OnLastCall(func(ctx context.Context) error { called = ctx.Err() != nil; return nil })
 		ctx, stop := context.WithCancel(t.Context())
 		ran := make(chan error, 1)
 		go func() { ran <- node.Run(ctx) }()
@@ -108,7 +108,7 @@ func TestADrainLeavesFunctionsBehind(t *testing.T) {
 			t.Errorf("Run returned %v, want that one function has not returned", err)
 		}
 		if !called {
-			t.Error("OnQuiet was not called with a context that has ended")
+			t.Error("OnLastCall was not called with a context that has ended")
 		}
 	})
 }
@@ -118,7 +118,7 @@ func TestCloseCallsNoFunctions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := linktest.NewMesh(t).Node(link.Config{})
 		node.OnDrain(func(context.Context) error { t.Error("called"); return nil })
-		link.HostOf(node).OnQuiet(func(context.Context) error { t.Error("called"); return nil })
+		link.HostOf(node).OnLastCall(func(context.Context) error { t.Error("called"); return nil })
 		if err := node.Close(); err != nil {
 			t.Error(err)
 		}

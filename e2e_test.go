@@ -57,7 +57,7 @@ func TestCallOverLoopback(t *testing.T) {
 		t.Fatal(err)
 	}
 	var who link.Peer
-	got, err := reqrep.Call(t.Context(), client, getOrder, orderQuery{ID: "o-1"}, link.Answered(&who))
+	got, err := reqrep.Call(t.Context(), client, getOrder, orderQuery{ID: "o-1"}, link.AnsweredBy(&who))
 	if err != nil {
 		t.Fatal(err)
 	}

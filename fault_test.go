@@ -219,7 +219,7 @@ func expectUnauthenticated(t *testing.T, mesh *linktest.Mesh, server, client lin
 	server.Service = "orders"
 	ran := false
 	srv := mesh.Node(server)
-	feed := link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
+	feed := link.Route{Service: "orders", Name: "feed", Kind: link.KindChannel}
 	reqrep.Handle(srv, putOrder, func(_ context.Context, o order) (order, error) { ran = true; return o, nil })
 	link.HostOf(srv).Handle(feed, func(context.Context, *link.Stream) error { ran = true; return nil })
 	mesh.Start(srv)

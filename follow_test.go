@@ -38,15 +38,15 @@ services:
     failover: [any]
 `)})
 		ctx, cancel := context.WithCancel(t.Context())
-		placed, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "placed.eu", Kind: link.Topic})
+		placed, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "placed.eu", Kind: link.KindTopic})
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "shipped", Kind: link.Topic})
+		all, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "shipped", Kind: link.KindTopic})
 		if err != nil {
 			t.Fatal(err)
 		}
-		tagged, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "shipped", Kind: link.Topic}, link.OnTags("us"))
+		tagged, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "shipped", Kind: link.KindTopic}, link.OnTags("us"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestFollowEndsWithTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		client := mesh.Node(link.Config{})
-		ch, err := link.HostOf(client).Follow(t.Context(), link.Route{Service: "orders", Name: "placed", Kind: link.Topic})
+		ch, err := link.HostOf(client).Follow(t.Context(), link.Route{Service: "orders", Name: "placed", Kind: link.KindTopic})
 		if err != nil {
 			t.Fatal(err)
 		}

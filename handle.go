@@ -33,7 +33,7 @@ type handler struct {
 	// sizes is the hint for responses.
 	sizes transport.SizeHint
 	// wrapped is the server middleware around call or stream; nil if there is none.
-	wrapped Handler
+	wrapped Next
 
 	// missing, if not nil, is why no handler runs. Only middleware sees such a call.
 	missing error

@@ -23,7 +23,7 @@ import (
 // All patterns of this module are built on it, so a pattern of your own can do what they do: serve a route
 // ([Host.HandleCall], [Host.Handle]), reach one instance ([Host.Call], [Host.Open]) or all of them ([Host.Follow] and
 // [OnInstance]), keep its state ([Host.Extension]) and its goroutines ([Host.Go]) with the node, and take part in a
-// drain ([Node.OnDrain], [Host.OnQuiet]).
+// drain ([Node.OnDrain], [Host.OnLastCall]).
 type Host struct{ node *Node }
 
 // HostOf returns the host of the patterns of a node.

@@ -17,7 +17,7 @@ type Poll[Q, A any] struct{ route link.Route }
 
 // NewPoll declares a poll, once for both sides.
 func NewPoll[Q, A any](service, name string) Poll[Q, A] {
-	return Poll[Q, A]{link.Route{Service: service, Name: name, Kind: link.Channel, Level: link.ReadOnly}}
+	return Poll[Q, A]{link.Route{Service: service, Name: name, Kind: link.KindChannel, Level: link.ReadOnly}}
 }
 
 // Answer makes the node answer polls with f.

@@ -94,7 +94,7 @@ func reached(t *testing.T, client *link.Node, service string) string {
 	t.Helper()
 	var who link.Peer
 	method := reqrep.NewMethod[order, order](service, "get", reqrep.ReadOnly)
-	if _, err := reqrep.Call(t.Context(), client, method, order{ID: "o"}, link.Answered(&who)); err != nil {
+	if _, err := reqrep.Call(t.Context(), client, method, order{ID: "o"}, link.AnsweredBy(&who)); err != nil {
 		t.Fatal(err)
 	}
 	return who.Tags[0]

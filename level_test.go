@@ -15,7 +15,7 @@ import (
 
 // TestTheMoreCarefulLevelOfAMethodCounts checks that a call runs again only if both the caller and the server allow it.
 func TestTheMoreCarefulLevelOfAMethodCounts(t *testing.T) {
-	for _, test := range []struct{ served, called, want link.Level }{
+	for _, test := range []struct{ served, called, want link.Idempotency }{
 		{link.Unsafe, link.ReadOnly, link.Unsafe},
 		{link.Unsafe, link.Idempotent, link.Unsafe},
 		{link.Idempotent, link.ReadOnly, link.Idempotent},
@@ -72,7 +72,7 @@ func TestMiddlewareKnowsWhichAttemptItSees(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var served []int
-		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Handler) link.Handler {
+		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				if served = append(served, op.Attempt); len(served) < 3 {
 					return link.Errorf(link.Unavailable, "a bad time")
@@ -83,7 +83,7 @@ func TestMiddlewareKnowsWhichAttemptItSees(t *testing.T) {
 		reqrep.Handle(srv, readOrder, keep)
 		mesh.Start(srv)
 		made := 0
-		client := mesh.Node(link.Config{Client: []link.Middleware{func(next link.Handler) link.Handler {
+		client := mesh.Node(link.Config{Client: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				if op.Attempt != 0 {
 					t.Errorf("attempt %d before the call", op.Attempt)

@@ -80,11 +80,11 @@ type Node struct {
 	instance string
 	group    *lifecycle.Group
 	// invoke is the client middleware around one unary call.
-	invoke Handler
+	invoke Next
 	// opener is the client middleware around opening a stream.
-	opener Handler
+	opener Next
 	// serving is the server middleware around everything that is served; nil if there is none.
-	serving Handler
+	serving Next
 
 	started time.Time
 	mirrors mirrors

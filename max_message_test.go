@@ -91,7 +91,7 @@ func TestMaxMessageOfACall(t *testing.T) {
 // TestMaxMessageOfAStream sends large frames both ways on a route that takes them.
 func TestMaxMessageOfAStream(t *testing.T) {
 	const large = 6 << 20
-	feed := link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
+	feed := link.Route{Service: "orders", Name: "feed", Kind: link.KindChannel}
 	for _, tt := range []struct {
 		name    string
 		handler []link.HandleOption
@@ -118,7 +118,7 @@ func TestMaxMessageOfAStream(t *testing.T) {
 					return err
 				}, tt.handler...)
 				mesh.Start(srv)
-				st, err := link.HostOf(mesh.Node(link.Config{})).Open(t.Context(), feed, append(tt.opener, link.Credit(4, 16<<20))...)
+				st, err := link.HostOf(mesh.Node(link.Config{})).Open(t.Context(), feed, append(tt.opener, link.StreamCredit(4, 16<<20))...)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -57,8 +57,8 @@ func (o *Operation) Decode() (any, error) {
 // before next.
 func (o *Operation) SetMeta(key, value string) { o.Metadata = o.Metadata.with(key, value) }
 
-// Handler runs one operation to its end.
-type Handler func(ctx context.Context, op *Operation) error
+// Next runs one operation to its end.
+type Next func(ctx context.Context, op *Operation) error
 
 // Middleware wraps a Handler. It may return without calling next, change ctx,
 // and look at the error and the response of next. The first of a list is the
@@ -70,9 +70,9 @@ type Handler func(ctx context.Context, op *Operation) error
 // request cannot be decoded, and those whose handler panics. In these cases next
 // returns Unimplemented, InvalidArgument, or a [*PanicError], for which CodeOf
 // returns [Internal].
-type Middleware func(next Handler) Handler
+type Middleware func(next Next) Next
 
-func chain(list []Middleware, last Handler) Handler {
+func chain(list []Middleware, last Next) Next {
 	for _, m := range slices.Backward(list) {
 		last = m(last)
 	}

@@ -34,7 +34,7 @@ func TestErrorsProposeTheNameThatWasMeant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := ordersAt(mesh)
-		link.HostOf(node).Handle(link.Route{Service: "orders", Kind: link.Channel, Name: "chats"}, func(context.Context, *link.Stream) error { return nil })
+		link.HostOf(node).Handle(link.Route{Service: "orders", Kind: link.KindChannel, Name: "chats"}, func(context.Context, *link.Stream) error { return nil })
 		client := mesh.Node(link.Config{})
 		call := func(service, method string) error {
 			_, err := reqrep.Call(t.Context(), client, reqrep.NewMethod[order, order](service, method, link.ReadOnly), order{})
@@ -45,7 +45,7 @@ func TestErrorsProposeTheNameThatWasMeant(t *testing.T) {
 		if err := call("warehouse", "get"); strings.Contains(err.Error(), "nearest") {
 			t.Errorf("a name like no other: %v", err)
 		}
-		st, err := link.HostOf(client).Open(t.Context(), link.Route{Service: "orders", Kind: link.Channel, Name: "chat"})
+		st, err := link.HostOf(client).Open(t.Context(), link.Route{Service: "orders", Kind: link.KindChannel, Name: "chat"})
 		if err == nil {
 			_, err = st.Recv()
 		}
@@ -59,7 +59,7 @@ func TestUnservedSaysWhatIsMissing(t *testing.T) {
 		ordersAt(mesh, "v1")
 		client := mesh.Node(link.Config{})
 		of := func(service, name string) link.Route {
-			return link.Route{Service: service, Kind: link.Method, Name: name}
+			return link.Route{Service: service, Kind: link.KindMethod, Name: name}
 		}
 		// The first time, the registry has not answered yet.
 		for range 2 {

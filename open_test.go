@@ -31,7 +31,7 @@ func oneStream(mesh *linktest.Mesh) *link.Node {
 type blob struct{ Data []byte }
 
 var (
-	heldRoute = link.Route{Service: "orders", Kind: link.Channel, Name: "held"}
+	heldRoute = link.Route{Service: "orders", Kind: link.KindChannel, Name: "held"}
 	putBlob   = reqrep.NewMethod[blob, blob]("orders", "blob", reqrep.Unsafe)
 )
 

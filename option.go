@@ -54,9 +54,9 @@ type answeredOption struct{ peer *Peer }
 
 func (o answeredOption) applyCall(c *callConfig) { c.answered = o.peer }
 
-// Answered stores in p the peer that answered the call, with a reply or an error.
+// AnsweredBy stores in p the peer that answered the call, with a reply or an error.
 // p does not change if no peer answered.
-func Answered(p *Peer) CallOption { return answeredOption{p} }
+func AnsweredBy(p *Peer) CallOption { return answeredOption{p} }
 
 type replyMetaOption struct{ metadata *Metadata }
 
@@ -116,10 +116,10 @@ func (o creditOption) applyCall(c *callConfig) {
 	c.messages, c.bytes = o.messages, o.bytes
 }
 
-// Credit lets the peer of a stream that [Host.Open] opens send that many credited
+// StreamCredit lets the peer of a stream that [Host.Open] opens send that many credited
 // frames and bytes at once, without waiting for [Stream.Grant]; Open fails with
 // [InvalidArgument] for less than 0 of either. It has no effect on unary calls.
-func Credit(messages, bytes int) CallOption { return creditOption{messages, bytes} }
+func StreamCredit(messages, bytes int) CallOption { return creditOption{messages, bytes} }
 
 // Option is an option for both calls and handlers.
 type Option interface {
@@ -144,11 +144,11 @@ type lastingOption struct{}
 
 func (lastingOption) applyHandle(h *handleConfig) { h.lasting = true }
 
-// Lasting marks streams that last as long as their callers want, such as those of
+// LongLived marks streams that last as long as their callers want, such as those of
 // subscriptions. A node that drains waits for all other handlers first, which may still
-// have something for these streams, and then closes [Stream.Quiet]. It has no effect on
+// have something for these streams, and then closes [Stream.LastCall]. It has no effect on
 // unary calls.
-func Lasting() HandleOption { return lastingOption{} }
+func LongLived() HandleOption { return lastingOption{} }
 
 type authorizeOption func(Peer) error
 

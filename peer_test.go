@@ -14,7 +14,7 @@ import (
 // certificate authority.
 func TestNamesAreAdvisoryWithASharedSecret(t *testing.T) {
 	var peer link.Peer
-	if _, err := reqrep.Call(t.Context(), pair(t), echo, echoMessage{}, link.Answered(&peer)); err != nil {
+	if _, err := reqrep.Call(t.Context(), pair(t), echo, echoMessage{}, link.AnsweredBy(&peer)); err != nil {
 		t.Fatal(err)
 	}
 	if !peer.Advisory || peer.Service() != "echo" {

@@ -123,7 +123,7 @@ func TestAKnownInstanceMustReadWhatIsSent(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		other := mesh.Node(link.Config{Service: "orders", Codec: numbers{codec.CBOR()}})
 		reqrep.Handle(other, putOrder, keep)
-		feed := link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
+		feed := link.Route{Service: "orders", Name: "feed", Kind: link.KindChannel}
 		link.HostOf(other).Handle(feed, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
 		mesh.Start(other)
 		client := mesh.Node(link.Config{})

@@ -12,41 +12,41 @@ type Kind uint8
 
 // The kinds of routes.
 const (
-	Method  Kind = 0 // request/response
-	Topic   Kind = 1 // publish/subscribe
-	Stage   Kind = 2 // pipeline
-	Channel Kind = 3 // anything built on Open and Handle
+	KindMethod  Kind = 0 // request/response
+	KindTopic   Kind = 1 // publish/subscribe
+	KindStage   Kind = 2 // pipeline
+	KindChannel Kind = 3 // anything built on Open and Handle
 )
 
 // String returns the kind in words.
 func (k Kind) String() string {
 	switch k {
-	case Method:
+	case KindMethod:
 		return "method"
-	case Topic:
+	case KindTopic:
 		return "topic"
-	case Stage:
+	case KindStage:
 		return "stage"
-	case Channel:
+	case KindChannel:
 		return "channel"
 	default:
 		return fmt.Sprintf("kind %d", uint8(k))
 	}
 }
 
-// Level says what it means to run a method twice. It decides whether a call
+// Idempotency says what it means to run a method twice. It decides whether a call
 // that may have run is sent again.
-type Level uint8
+type Idempotency uint8
 
 // The levels, from the most careful to the least.
 const (
-	Unsafe     Level = 0 // running twice does harm: not retried once it may have run
-	Idempotent Level = 1 // running twice leaves the same state as running once
-	ReadOnly   Level = 2 // changes nothing
+	Unsafe     Idempotency = 0 // running twice does harm: not retried once it may have run
+	Idempotent Idempotency = 1 // running twice leaves the same state as running once
+	ReadOnly   Idempotency = 2 // changes nothing
 )
 
 // String returns the level in words.
-func (l Level) String() string {
+func (l Idempotency) String() string {
 	switch l {
 	case Unsafe:
 		return "unsafe"
@@ -70,7 +70,7 @@ type Route struct {
 	Name string
 	Kind Kind
 	// Level is the level of a method.
-	Level Level
+	Level Idempotency
 }
 
 // String returns "service/name".
@@ -84,7 +84,7 @@ func (r Route) Validate() error {
 	if err := validName("Route.Name", r.Name); err != nil {
 		return err
 	}
-	if r.Kind > Channel {
+	if r.Kind > KindChannel {
 		return Errorf(InvalidArgument, "Route.Kind of %s is %d, want a Kind of package link", r, r.Kind)
 	}
 	if r.Level > ReadOnly {

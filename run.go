@@ -13,7 +13,7 @@ import (
 // Run announces the node and serves until ctx ends or the node is shut down or
 // closed. While the registry cannot be reached, the node serves peers that know its
 // address. When ctx ends, Run withdraws the node, drains it for Config.DrainTimeout at
-// most, and closes it. It waits for the functions of [Node.OnDrain] and [Host.OnQuiet],
+// most, and closes it. It waits for the functions of [Node.OnDrain] and [Host.OnLastCall],
 // such as those that drain the queues of a pipeline. Run blocks; [Node.Ready] tells
 // when the node serves. A node runs once.
 //
@@ -26,7 +26,7 @@ import (
 // runs, and the node is closed then; FailedPrecondition if the node has no Service or
 // ran before, and nothing is done; DeadlineExceeded if handlers had to be canceled when
 // the drain ended, or tasks in memory were not done; those of the functions of OnDrain
-// and OnQuiet.
+// and OnLastCall.
 func (n *Node) Run(ctx context.Context) error {
 	serves, err := n.start(ctx)
 	switch {
@@ -139,7 +139,7 @@ func (n *Node) listen() error {
 
 // Shutdown takes the node out of the mesh without failing a call: it withdraws the
 // node from the registry, tells peers to go elsewhere, refuses new calls, waits for
-// running calls and for the functions of [Node.OnDrain] and [Host.OnQuiet], and
+// running calls and for the functions of [Node.OnDrain] and [Host.OnLastCall], and
 // closes the node. If ctx ends first, what still runs is canceled with [ErrDraining]
 // and the error is ctx's. Shutdown of a closed node does nothing.
 func (n *Node) Shutdown(ctx context.Context) error {

@@ -203,7 +203,7 @@ func TestCloseWaitsForAProbe(t *testing.T) {
 func TestAStreamOutranksTheRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		topic := link.Route{Service: "orders", Name: "placed", Kind: link.Topic}
+		topic := link.Route{Service: "orders", Name: "placed", Kind: link.KindTopic}
 		node := mesh.Node(link.Config{Service: "orders"})
 		link.HostOf(node).Handle(topic, func(ctx context.Context, _ *link.Stream) error { <-ctx.Done(); return nil })
 		mesh.Start(node)

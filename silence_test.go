@@ -192,7 +192,7 @@ func TestStickyKeysStayWithAnInstanceThatIsNotBusy(t *testing.T) {
 		for range balance.LoadFloor {
 			go func() {
 				var who link.Peer
-				if _, err := reqrep.Call(t.Context(), client, readOrder, order{ID: "long"}, link.Sticky("user 7"), link.Answered(&who)); err != nil {
+				if _, err := reqrep.Call(t.Context(), client, readOrder, order{ID: "long"}, link.Sticky("user 7"), link.AnsweredBy(&who)); err != nil {
 					t.Error(err)
 				}
 				where <- who.Instance

@@ -187,10 +187,10 @@ func (s *Stream) Context() context.Context { return s.ctx }
 // handler should finish, a caller should open a stream elsewhere.
 func (s *Stream) Draining() <-chan struct{} { return s.raw.Draining() }
 
-// Quiet returns a channel that is closed, in a handler that is [Lasting], when the
+// LastCall returns a channel that is closed, in a handler that is [LongLived], when the
 // serving node drains and no other handlers run on it: the handler should finish
 // now. For a caller it is the same as Draining.
-func (s *Stream) Quiet() <-chan struct{} { return s.raw.Quiet() }
+func (s *Stream) LastCall() <-chan struct{} { return s.raw.Quiet() }
 
 // error gives an error of the transport its code. What ended the stream takes
 // precedence over the fact that it has ended.

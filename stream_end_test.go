@@ -36,7 +36,7 @@ func TestBothSidesSendAndEnd(t *testing.T) {
 			}
 		})
 		var who link.Peer
-		s := open(t, client, link.Answered(&who))
+		s := open(t, client, link.AnsweredBy(&who))
 		if who.Service() != "counter" || s.Peer().Instance != who.Instance {
 			t.Errorf("opened to %v, the stream's peer is %v", who, s.Peer())
 		}

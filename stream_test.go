@@ -20,7 +20,7 @@ import (
 
 // counterRoute is the route of a toy pattern: a counter that subscribers follow. It
 // uses only what a pattern outside of this module can use.
-var counterRoute = link.Route{Service: "counter", Name: "numbers", Kind: link.Channel}
+var counterRoute = link.Route{Service: "counter", Name: "numbers", Kind: link.KindChannel}
 
 const (
 	frameNumber link.FrameKind = 0x40 // counter to subscriber, credited: 8 bytes
@@ -66,7 +66,7 @@ func TestPatternFromOutside(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		var sent atomic.Int32
 		_, client := serveStream(mesh, link.Config{}, count(1000, &sent))
-		s := open(t, client, link.Credit(10, 10*8))
+		s := open(t, client, link.StreamCredit(10, 10*8))
 		for want := uint64(1); ; want++ {
 			f, err := s.Recv()
 			if errors.Is(err, io.EOF) {
@@ -98,7 +98,7 @@ func TestCreditHoldsTheSender(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var sent atomic.Int32
 		_, client := serveStream(mesh, link.Config{}, count(100, &sent))
-		s := open(t, client, link.Credit(3, 1000))
+		s := open(t, client, link.StreamCredit(3, 1000))
 		for _, tt := range []struct {
 			messages, bytes int
 			want            int32
@@ -130,7 +130,7 @@ func TestGrantsAreChecked(t *testing.T) {
 		if err := s.Grant(1, 1<<30); !errors.Is(err, link.ResourceExhausted) {
 			t.Errorf("credit for 1 GiB: %v, want resource exhausted", err)
 		}
-		if _, err := link.HostOf(client).Open(t.Context(), counterRoute, link.Credit(1, 1<<30)); !errors.Is(err, link.ResourceExhausted) {
+		if _, err := link.HostOf(client).Open(t.Context(), counterRoute, link.StreamCredit(1, 1<<30)); !errors.Is(err, link.ResourceExhausted) {
 			t.Errorf("opening with credit for 1 GiB: %v, want resource exhausted", err)
 		}
 		if messages, size := s.Credit(); messages != 0 || size != 0 {
@@ -212,7 +212,7 @@ func TestLargeFrames(t *testing.T) {
 				}
 			}
 		})
-		s := open(t, client, link.Credit(10, 8<<20))
+		s := open(t, client, link.StreamCredit(10, 8<<20))
 		for _, size := range []int{0, 1200, 64 << 10, 1 << 20, 4 << 20} {
 			body := bytes.Repeat([]byte{1, 2, 3, 5, 7}, size/5+1)[:size]
 			if err := s.Send(link.Frame{Kind: frameText, Credited: true, Body: body}); err != nil {
@@ -234,7 +234,7 @@ func TestStreamThatCannotBeOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, client := serveStream(mesh, link.Config{}, func(context.Context, *link.Stream) error { return nil })
-		nobody := link.Route{Service: "nobody", Name: "x", Kind: link.Channel}
+		nobody := link.Route{Service: "nobody", Name: "x", Kind: link.KindChannel}
 		if _, err := link.HostOf(client).Open(t.Context(), nobody); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), `"nobody"`) {
 			t.Errorf("unknown service: %v, want unavailable", err)
 		}
@@ -258,7 +258,7 @@ func TestStreamKnowsItsCall(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var order []string
 		note := func(name string) link.Middleware {
-			return func(next link.Handler) link.Handler {
+			return func(next link.Next) link.Next {
 				return func(ctx context.Context, op *link.Operation) error {
 					order = append(order, name)
 					if op.Client == (op.Stream != nil) || op.Route != counterRoute {
@@ -293,7 +293,7 @@ func TestStreamKnowsItsCall(t *testing.T) {
 func TestWrongRoutesAndCreditAreSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		route := link.Route{Service: "orders", Name: "watch", Kind: link.Channel}
+		route := link.Route{Service: "orders", Name: "watch", Kind: link.KindChannel}
 		node := mesh.Node(link.Config{Service: "orders"})
 		link.HostOf(node).Handle(route, func(_ context.Context, st *link.Stream) error {
 			_, err := st.Recv()
@@ -314,7 +314,7 @@ func TestWrongRoutesAndCreditAreSaid(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, credit := range [][2]int{{-1, 0}, {0, -1}, {most, 1}, {1, most}} {
-			if _, err := link.HostOf(client).Open(t.Context(), route, link.Credit(credit[0], credit[1])); !errors.Is(err, link.InvalidArgument) && !errors.Is(err, link.ResourceExhausted) {
+			if _, err := link.HostOf(client).Open(t.Context(), route, link.StreamCredit(credit[0], credit[1])); !errors.Is(err, link.InvalidArgument) && !errors.Is(err, link.ResourceExhausted) {
 				t.Errorf("Open with credit %d: %v", credit, err)
 			}
 			if err := st.Grant(credit[0], credit[1]); !errors.Is(err, link.InvalidArgument) && !errors.Is(err, link.ResourceExhausted) {

@@ -53,7 +53,7 @@ func parse(t *testing.T, text string) *topology.Document {
 func ask(t *testing.T, client *link.Node, opts ...link.CallOption) (link.Peer, error) {
 	t.Helper()
 	var who link.Peer
-	_, err := reqrep.Call(t.Context(), client, readOrder, order{ID: "o"}, append(opts, link.Answered(&who))...)
+	_, err := reqrep.Call(t.Context(), client, readOrder, order{ID: "o"}, append(opts, link.AnsweredBy(&who))...)
 	return who, err
 }
 
@@ -505,8 +505,8 @@ defaults: { retry: { on: [resource_exhausted] } }
 func TestEveryPatternIsRoutedAlike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		topic := link.Route{Service: "orders", Name: "placed", Kind: link.Topic}
-		stage := link.Route{Service: "orders", Name: "pack", Kind: link.Stage}
+		topic := link.Route{Service: "orders", Name: "placed", Kind: link.KindTopic}
+		stage := link.Route{Service: "orders", Name: "pack", Kind: link.KindStage}
 		for _, tag := range []string{"a", "b"} {
 			node := mesh.Node(link.Config{Service: "orders", Tags: []string{tag}})
 			for _, r := range []link.Route{topic, stage} {
@@ -526,7 +526,7 @@ services:
 		for route, want := range map[link.Route]string{topic: "a", stage: "b"} {
 			for range 20 {
 				var who link.Peer
-				s, err := link.HostOf(client).Open(t.Context(), route, link.Answered(&who))
+				s, err := link.HostOf(client).Open(t.Context(), route, link.AnsweredBy(&who))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -18,7 +18,7 @@ import (
 )
 
 // feed is the stream that the hostile peer opens.
-var feed = link.Route{Service: "orders", Name: "feed", Kind: link.Channel}
+var feed = link.Route{Service: "orders", Name: "feed", Kind: link.KindChannel}
 
 // hostile dials srv with a valid identity and returns the connection, on which a test may write anything.
 func hostile(t *testing.T, m *Mesh, srv *link.Node) *quic.Conn {
@@ -138,7 +138,7 @@ func TestACodecThatTheServerDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := NewMesh(t)
 		seen := make(chan link.Code, 1)
-		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Handler) link.Handler {
+		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				err := next(ctx, op)
 				seen <- link.CodeOf(err)

@@ -96,7 +96,7 @@ func TestNamesOfSpansAreNotThePeers(t *testing.T) { // SEC-611
 		srv := mesh.Node(link.Config{
 			Service: "orders", Tracer: tracing.New(tracing.Config{TracerProvider: provider}),
 			// Middleware sees calls that nobody serves.
-			Server: []link.Middleware{func(next link.Handler) link.Handler { return next }},
+			Server: []link.Middleware{func(next link.Next) link.Next { return next }},
 		})
 		mesh.Start(srv)
 		conn := hostile(t, mesh, srv)

@@ -116,7 +116,7 @@ func (l *late) refuse(stream *quic.Stream) {
 
 // callLate calls or opens a route of a late server and returns the error.
 func callLate(ctx context.Context, client *link.Node, r link.Route) error {
-	if r.Kind == link.Method {
+	if r.Kind == link.KindMethod {
 		return link.HostOf(client).Call(ctx, r, "x", new(string))
 	}
 	stream, err := link.HostOf(client).Open(ctx, r)
@@ -129,7 +129,7 @@ func callLate(ctx context.Context, client *link.Node, r link.Route) error {
 // TestAnErrorThatComesBeforeTheRoutesProposesOne has the reply arrive before the routes: they come on different streams,
 // so either may be the first.
 func TestAnErrorThatComesBeforeTheRoutesProposesOne(t *testing.T) {
-	for _, r := range []link.Route{{Service: "orders", Kind: link.Method, Name: "gett"}, {Service: "orders", Kind: link.Channel, Name: "gett"}} {
+	for _, r := range []link.Route{{Service: "orders", Kind: link.KindMethod, Name: "gett"}, {Service: "orders", Kind: link.KindChannel, Name: "gett"}} {
 		t.Run(r.Kind.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := NewMesh(t)
@@ -147,8 +147,8 @@ func TestAnErrorThatComesBeforeTheRoutesProposesOne(t *testing.T) {
 // TestRoutesThatNeverComeDelayOneError checks that missing routes delay only the first error, and none beyond the
 // deadline of its call.
 func TestRoutesThatNeverComeDelayOneError(t *testing.T) {
-	t.Run("method", func(t *testing.T) { delayOneError(t, link.Method) })
-	t.Run("channel", func(t *testing.T) { delayOneError(t, link.Channel) })
+	t.Run("method", func(t *testing.T) { delayOneError(t, link.KindMethod) })
+	t.Run("channel", func(t *testing.T) { delayOneError(t, link.KindChannel) })
 }
 
 func delayOneError(t *testing.T, kind link.Kind) {
@@ -167,7 +167,7 @@ func delayOneError(t *testing.T, kind link.Kind) {
 			return time.Since(began)
 		}
 		// The error of a stream waits no matter what its context says.
-		if kind == link.Method {
+		if kind == link.KindMethod {
 			if took := fail(50 * time.Millisecond); took > 50*time.Millisecond {
 				t.Errorf("the error of a call that has 50 ms came after %v", took)
 			}
@@ -184,18 +184,18 @@ func delayOneError(t *testing.T, kind link.Kind) {
 // TestALevelThatComesAfterTheCallCounts has the first call on a connection, which is sent before the routes arrive, fail.
 // The routes are there by then, or come soon, and their level decides whether the call may run twice.
 func TestALevelThatComesAfterTheCallCounts(t *testing.T) {
-	for i, level := range []link.Level{link.Unsafe, link.Idempotent, link.Unsafe, link.Idempotent} {
+	for i, level := range []link.Idempotency{link.Unsafe, link.Idempotent, link.Unsafe, link.Idempotent} {
 		after := time.Duration(i/2) * 50 * time.Millisecond
 		t.Run(level.String()+" after "+after.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := NewMesh(t)
 				srv := &late{code: link.Unavailable, answer: 10 * time.Millisecond, routes: after, announced: []wire.RouteInfo{{Name: "get", Level: uint64(level)}}}
 				srv.start(t, mesh)
-				err := callLate(t.Context(), mesh.Node(link.Config{}), link.Route{Service: "orders", Kind: link.Method, Name: "get", Level: link.ReadOnly})
+				err := callLate(t.Context(), mesh.Node(link.Config{}), link.Route{Service: "orders", Kind: link.KindMethod, Name: "get", Level: link.ReadOnly})
 				if link.CodeOf(err) != link.Unavailable {
 					t.Error(err)
 				}
-				want := map[link.Level]int32{link.Unsafe: 1, link.Idempotent: 3}[level]
+				want := map[link.Idempotency]int32{link.Unsafe: 1, link.Idempotent: 3}[level]
 				if n := srv.requests.Load(); n != want {
 					t.Errorf("the call was sent %d times, want %d", n, want)
 				}
@@ -207,14 +207,14 @@ func TestALevelThatComesAfterTheCallCounts(t *testing.T) {
 // TestACallThatChangesSomethingIsNotMoved makes a call as read-only before the routes arrive, and has its instance fall
 // silent while it runs. The call moves to another instance only if the routes say that it is read-only.
 func TestACallThatChangesSomethingIsNotMoved(t *testing.T) {
-	for _, level := range []link.Level{link.Unsafe, link.ReadOnly} {
+	for _, level := range []link.Idempotency{link.Unsafe, link.ReadOnly} {
 		t.Run(level.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := NewMesh(t)
 				srv := &late{code: link.Unavailable, answer: 20 * time.Second, routes: 5 * time.Millisecond, announced: []wire.RouteInfo{{Name: "get", Level: uint64(level)}}}
 				srv.start(t, mesh)
 				client := mesh.Node(link.Config{})
-				route := link.Route{Service: "orders", Kind: link.Method, Name: "get", Level: link.ReadOnly}
+				route := link.Route{Service: "orders", Kind: link.KindMethod, Name: "get", Level: link.ReadOnly}
 				ended := make(chan error, 1)
 				go func() { ended <- callLate(t.Context(), client, route) }()
 				sleep(10 * time.Millisecond)

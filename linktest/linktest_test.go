@@ -163,7 +163,7 @@ func TestKilledNodeIsSilent(t *testing.T) {
 		}
 		alive := start(mesh)
 		var who link.Peer
-		if _, err := reqrep.Call(t.Context(), client, getOrder, orderQuery{ID: "o-1"}, link.Answered(&who)); err != nil || who.Instance != alive.Instance() {
+		if _, err := reqrep.Call(t.Context(), client, getOrder, orderQuery{ID: "o-1"}, link.AnsweredBy(&who)); err != nil || who.Instance != alive.Instance() {
 			t.Errorf("after Kill %s answered, %v, want %s", who, err, alive.Instance())
 		}
 	})

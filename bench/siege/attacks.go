@@ -195,7 +195,7 @@ func idleStreams(ctx context.Context, m *mallory) error {
 
 // uncreditedFrames sends long frames without having been granted credit.
 func uncreditedFrames(ctx context.Context, m *mallory) error {
-	first := headers(frames.Name, uint64(link.Channel))
+	first := headers(frames.Name, uint64(link.KindChannel))
 	const length = 4<<20 - 16
 	chunk := make([]byte, 64<<10)
 	return together(ctx, 8, func(i int) error {

@@ -38,7 +38,7 @@ var (
 	echo   = reqrep.NewMethod[[]byte, []byte](service, "echo", reqrep.ReadOnly)
 	large  = reqrep.NewMethod[struct{}, []byte](service, "large", reqrep.ReadOnly)
 	ticks  = pubsub.NewTopic[int](service, "ticks")
-	frames = link.Route{Service: service, Name: "frames", Kind: link.Channel}
+	frames = link.Route{Service: service, Name: "frames", Kind: link.KindChannel}
 )
 
 // largeReply is the size of a reply that an attacker does not read, in bytes.

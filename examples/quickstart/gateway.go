@@ -66,7 +66,7 @@ func serveGateway(ctx context.Context, namespace, topologyFile string) error {
 // details arrive at the gateway's own caller.
 func (g *gateway) lookUp(ctx context.Context, q OrderQuery) (Answer, error) {
 	var who link.Peer
-	order, err := reqrep.Call(ctx, g.node, GetOrder, q, link.Answered(&who))
+	order, err := reqrep.Call(ctx, g.node, GetOrder, q, link.AnsweredBy(&who))
 	if err != nil {
 		return Answer{}, err
 	}

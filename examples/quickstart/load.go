@@ -80,9 +80,9 @@ func (g *gateway) callOnce(ctx context.Context, place bool) (by string, took tim
 	var who link.Peer
 	began := time.Now()
 	if place {
-		_, err = reqrep.Call(ctx, g.node, PlaceOrder, NewOrder{Cents: 4200}, link.Answered(&who))
+		_, err = reqrep.Call(ctx, g.node, PlaceOrder, NewOrder{Cents: 4200}, link.AnsweredBy(&who))
 	} else {
-		_, err = reqrep.Call(ctx, g.node, GetOrder, OrderQuery{ID: "o-1"}, link.Answered(&who))
+		_, err = reqrep.Call(ctx, g.node, GetOrder, OrderQuery{ID: "o-1"}, link.AnsweredBy(&who))
 	}
 	return version(who), time.Since(began), err
 }

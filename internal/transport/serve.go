@@ -33,7 +33,7 @@ type Route struct {
 	Value any
 	// Stream selects ServeStream rather than ServeCall.
 	Stream bool
-	// Lasting is for streams: a drain waits for all others first, see Stream.Quiet.
+	// Lasting is for streams: a drain waits for all others first, see Stream.LastCall.
 	Lasting bool
 	// MaxMessage is the size of the largest message in bytes. 0 means Limits.MaxMessage.
 	MaxMessage int

@@ -30,7 +30,7 @@ func TestALongResultDoesNotEndLeases(t *testing.T) {
 		}, pipeline.Slots(2))
 		mesh.Start(node)
 		client := mesh.Node(link.Config{})
-		st, err := link.HostOf(client).Open(t.Context(), echo.Route(), link.Credit(64, little))
+		st, err := link.HostOf(client).Open(t.Context(), echo.Route(), link.StreamCredit(64, little))
 		if err != nil {
 			t.Fatal(err)
 		}

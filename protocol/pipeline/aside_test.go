@@ -255,10 +255,10 @@ func TestATaskThatDoesNotArriveHasNotBegun(t *testing.T) { // SEC-397
 				if err != nil {
 					t.Fatal(err)
 				}
-				for streams.Load() < 20 && f.Outcome().End == pipeline.Open {
+				for streams.Load() < 20 && f.Outcome().End == pipeline.EndOpen {
 					sleep(time.Second)
 				}
-				if o := f.Outcome(); o.End != pipeline.Open {
+				if o := f.Outcome(); o.End != pipeline.EndOpen {
 					t.Fatalf("after %d streams: %+v", streams.Load(), o)
 				}
 				mesh.Kill(node)
@@ -284,7 +284,7 @@ func TestATaskThatNoWorkerTakesIsADeadLetter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Wait(t.Context()); !errors.Is(err, link.Aborted) || f.Outcome().End != pipeline.DeadLettered {
+		if err := f.Wait(t.Context()); !errors.Is(err, link.Aborted) || f.Outcome().End != pipeline.EndDeadLettered {
 			t.Errorf("%v: %+v", err, f.Outcome())
 		}
 		wait(t, enqueue(t, p, 3))
@@ -313,7 +313,7 @@ func TestAStreamThatIsResetCondemnsNoTask(t *testing.T) { // SEC-397
 			if err := p.SendRefused(link.Errorf(link.ResourceExhausted, "parts of frames whose ends have not come")); !errors.Is(err, link.ResourceExhausted) {
 				t.Errorf("the stream: %v", err)
 			}
-			if o := f.Outcome(); o.End != pipeline.Open {
+			if o := f.Outcome(); o.End != pipeline.EndOpen {
 				t.Errorf("a task of %d bytes: %+v", size, o)
 			}
 		}

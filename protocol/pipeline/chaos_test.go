@@ -144,8 +144,8 @@ func chaos(t *testing.T, r *rand.Rand, dir string) {
 	again, dead := 0, 0
 	for i, f := range futures {
 		switch o := f.Outcome(); o.End {
-		case pipeline.Acked:
-		case pipeline.DeadLettered:
+		case pipeline.EndAcked:
+		case pipeline.EndDeadLettered:
 			dead++
 		default:
 			t.Errorf("task %d ended as %v: %+v", i, o.End, o)

@@ -31,7 +31,7 @@ type Unfinished struct {
 
 // Drain stops accepting tasks and waits until the accepted ones have ended or ctx ends.
 // It then closes the queue and returns the unfinished tasks, oldest first. Those of a
-// queue in memory end as [Returned], and the caller must push them elsewhere unless the
+// queue in memory end as [EndReturned], and the caller must push them elsewhere unless the
 // queue may [Spill] them. Those of a durable queue stay on disk. The error says why a
 // durable queue is frozen or could not be closed, or why tasks were not spilled. The end
 // of ctx is not an error: the list shows what was cut short.

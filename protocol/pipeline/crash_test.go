@@ -273,7 +273,7 @@ func TestEveryTaskTellsNothingThatIsNotSynced(t *testing.T) {
 				close(hold)
 				sleep(time.Minute)
 				told := mode == pipeline.GroupCommit
-				if ended := all[0].Outcome().End == pipeline.Acked; ended != told || (began.Load() == 2) != told {
+				if ended := all[0].Outcome().End == pipeline.EndAcked; ended != told || (began.Load() == 2) != told {
 					t.Errorf("while its end is not synced: told %v, %d tasks of the key have begun; want %v", ended, began.Load(), told)
 				}
 				release()

@@ -92,7 +92,7 @@ func TestVerbs(t *testing.T) {
 			<-f.Done()
 			return f
 		}
-		if o := push("retry").Outcome(); o.End != pipeline.Acked || o.Attempts != 2 || len(o.History) != 1 || o.History[0].Cause != "later" || o.History[0].Worker != here.Instance() {
+		if o := push("retry").Outcome(); o.End != pipeline.EndAcked || o.Attempts != 2 || len(o.History) != 1 || o.History[0].Cause != "later" || o.History[0].Worker != here.Instance() {
 			t.Errorf("retry: %+v", o)
 		}
 		mu.Lock()
@@ -100,13 +100,13 @@ func TestVerbs(t *testing.T) {
 			t.Errorf("it was tried again after %v, want 10 s", d)
 		}
 		mu.Unlock()
-		if o := push("release").Outcome(); o.End != pipeline.Acked || o.Attempts != 1 || len(o.History) != 2 || o.History[0].Counted {
+		if o := push("release").Outcome(); o.End != pipeline.EndAcked || o.Attempts != 1 || len(o.History) != 2 || o.History[0].Counted {
 			t.Errorf("release: %+v", o)
 		}
-		if o := push("reject").Outcome(); o.End != pipeline.DeadLettered || o.Attempts != 1 || o.Cause != "nonsense" {
+		if o := push("reject").Outcome(); o.End != pipeline.EndDeadLettered || o.Attempts != 1 || o.Cause != "nonsense" {
 			t.Errorf("reject: %+v", o)
 		}
-		if o := push("panic").Outcome(); o.End != pipeline.DeadLettered || o.Attempts != 3 || !strings.Contains(o.Cause, "panicked: oh") {
+		if o := push("panic").Outcome(); o.End != pipeline.EndDeadLettered || o.Attempts != 3 || !strings.Contains(o.Cause, "panicked: oh") {
 			t.Errorf("panic: %+v", o)
 		}
 		mu.Lock()
@@ -235,7 +235,7 @@ func TestPrioritiesTenantsDelaysAndExpiry(t *testing.T) {
 		}
 		all = append(all, push("small", pipeline.Tenant("small")), push("high", pipeline.Priority(9)))
 		sleep(2 * time.Second)
-		if err := gone.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || gone.Outcome().End != pipeline.Expired {
+		if err := gone.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || gone.Outcome().End != pipeline.EndExpired {
 			t.Errorf("gone: %v", err)
 		}
 		worker(t, mesh, func(ctx context.Context, o order) error {
@@ -304,7 +304,7 @@ func TestCancelAndDeadlines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || f.Outcome().End != pipeline.Expired {
+		if err := f.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || f.Outcome().End != pipeline.EndExpired {
 			t.Errorf("a task with a deadline: %v, %+v", err, f.Outcome())
 		}
 		if d := time.Since(before); d < 5*time.Second || d > 6*time.Second {

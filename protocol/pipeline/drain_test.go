@@ -50,7 +50,7 @@ func TestANodeThatDrainsHasItsTasksDone(t *testing.T) {
 			t.Errorf("Run returned %v", err)
 		}
 		for i, f := range all {
-			if o := f.Outcome(); o.End != pipeline.Acked || done.count(fmt.Sprint(i)) != 1 {
+			if o := f.Outcome(); o.End != pipeline.EndAcked || done.count(fmt.Sprint(i)) != 1 {
 				t.Errorf("task %d: %+v, done %d times", i, o, done.count(fmt.Sprint(i)))
 			}
 		}
@@ -67,7 +67,7 @@ func TestTasksThatADrainHasNoTimeForAreTold(t *testing.T) {
 		all, err := shop(t, mesh, link.Config{DrainTimeout: 3 * time.Second, Logger: log.Logger()})
 		returned := 0
 		for _, f := range all {
-			if f.Outcome().End == pipeline.Returned {
+			if f.Outcome().End == pipeline.EndReturned {
 				returned++
 			}
 		}
@@ -126,7 +126,7 @@ func TestADrainTakesTheTasksOfHandlersThatStillRun(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		var done tally
 		worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
-		place := link.Route{Service: "shop", Name: "place", Kind: link.Method}
+		place := link.Route{Service: "shop", Name: "place", Kind: link.KindMethod}
 		node := mesh.Node(link.Config{Service: "shop"})
 		began := make(chan struct{})
 		link.HostOf(node).HandleCall(place, link.CallHandler{
@@ -202,7 +202,7 @@ func TestANodeThatIsItsOnlyWorkerHasItsTasksDone(t *testing.T) {
 			t.Errorf("Run returned %v", err)
 		}
 		for i, f := range all {
-			if o := f.Outcome(); o.End != pipeline.Acked || copied.count(fmt.Sprint(i)) != 1 {
+			if o := f.Outcome(); o.End != pipeline.EndAcked || copied.count(fmt.Sprint(i)) != 1 {
 				t.Errorf("task %d: %+v, what came of it was done %d times", i, o, copied.count(fmt.Sprint(i)))
 			}
 		}
@@ -282,7 +282,7 @@ func TestADrainReachesTheOwnWorkerOfAStage(t *testing.T) {
 			t.Errorf("Run returned %v", err)
 		}
 		for i, f := range all {
-			if o := f.Outcome(); o.End != pipeline.Acked {
+			if o := f.Outcome(); o.End != pipeline.EndAcked {
 				t.Errorf("task %d: %+v", i, o)
 			}
 			for s := range done {

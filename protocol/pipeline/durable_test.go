@@ -172,7 +172,7 @@ func TestAFullDiskRefusesAndTheQueueGoesOn(t *testing.T) {
 		close(hold)
 		sleep(time.Second)
 		for _, f := range all {
-			if f.Outcome().End != pipeline.Open {
+			if f.Outcome().End != pipeline.EndOpen {
 				t.Error("a task is told to be done, and that is not written")
 			}
 		}
@@ -346,7 +346,7 @@ func TestAStageIsDoneWhenTheNextHasItOnDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		sleep(500 * time.Millisecond)
-		if f.Outcome().End != pipeline.Open || out.Stats().Depth != 0 {
+		if f.Outcome().End != pipeline.EndOpen || out.Stats().Depth != 0 {
 			t.Errorf("outcome %+v, and %d tasks in the next stage", f.Outcome(), out.Stats().Depth)
 		}
 		faults.Set(nil)

@@ -383,7 +383,7 @@ func TestAProducerThatCloses(t *testing.T) {
 			t.Errorf("%d may have begun, want the two that did at least", begun)
 		}
 		for _, f := range all {
-			if err := f.Wait(t.Context()); !errors.Is(err, link.Unavailable) || f.Outcome().End != pipeline.Returned {
+			if err := f.Wait(t.Context()); !errors.Is(err, link.Unavailable) || f.Outcome().End != pipeline.EndReturned {
 				t.Errorf("%v, %+v", err, f.Outcome())
 			}
 		}
@@ -470,17 +470,17 @@ func TestAPoisonTaskKillsOnlySoManyWorkers(t *testing.T) {
 		}
 		p := producer(t, mesh.Node(link.Config{}))
 		all := enqueue(t, p, 20)
-		for all[0].Outcome().End == pipeline.Open {
+		for all[0].Outcome().End == pipeline.EndOpen {
 			had := killed.Load()
 			hire()
-			for all[0].Outcome().End == pipeline.Open && killed.Load() == had {
+			for all[0].Outcome().End == pipeline.EndOpen && killed.Load() == had {
 				sleep(time.Second)
 			}
 		}
 		hire()
 		wait(t, all[1:])
 		o := all[0].Outcome()
-		if o.End != pipeline.DeadLettered || o.Attempts != 5 || killed.Load() != 5 || len(o.History) != 5 {
+		if o.End != pipeline.EndDeadLettered || o.Attempts != 5 || killed.Load() != 5 || len(o.History) != 5 {
 			t.Errorf("%d workers were killed; %+v", killed.Load(), o)
 		}
 		for i, f := range all[1:] {
@@ -516,7 +516,7 @@ func TestTheTopologyChoosesTheWorkers(t *testing.T) {
 			mesh.Start(node)
 		}
 		sleep(5 * time.Second)
-		p := producer(t, mesh.Node(link.Config{}), pipeline.Via(link.OnTags("v2")))
+		p := producer(t, mesh.Node(link.Config{}), pipeline.RouteVia(link.OnTags("v2")))
 		wait(t, enqueue(t, p, 20))
 		if done[0].Load() != 0 || done[1].Load() != 20 {
 			t.Errorf("done by the workers: %d and %d, want 0 and 20", done[0].Load(), done[1].Load())

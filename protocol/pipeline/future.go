@@ -18,20 +18,20 @@ type End uint8
 // The ends of tasks.
 const (
 	// Open means that the task has not ended.
-	Open         = End(queue.Open)
-	Acked        = End(queue.Acked)
-	DeadLettered = End(queue.DeadLettered)
-	Expired      = End(queue.Expired)
-	Canceled     = End(queue.Canceled)
+	EndOpen         = End(queue.Open)
+	EndAcked        = End(queue.Acked)
+	EndDeadLettered = End(queue.DeadLettered)
+	EndExpired      = End(queue.Expired)
+	EndCanceled     = End(queue.Canceled)
 	// Returned means that the queue was closed before the task was done.
-	Returned = End(queue.Returned)
+	EndReturned = End(queue.Returned)
 	// Kept is the end of a task of a durable queue that was closed: the task is on disk and
 	// continues when the queue is opened again.
-	Kept = Returned + 1
+	Kept = EndReturned + 1
 	// Undecided is the end of a task of a durable queue whose disk failed, when it is not known
 	// what is on the disk. The task may be there when the queue is opened again. It is then done,
 	// even if it was done before.
-	Undecided = Returned + 2
+	Undecided = EndReturned + 2
 )
 
 // String returns the end in words, such as "dead-lettered".

@@ -103,7 +103,7 @@ func TestAWorkerThatGrantsEverythingAndDoesNothing(t *testing.T) {
 			ends[f.Outcome().End]++
 		}
 		t.Logf("ends %v", ends)
-		if ends[pipeline.Acked] < 9_000 {
+		if ends[pipeline.EndAcked] < 9_000 {
 			t.Errorf("ends %v", ends)
 		}
 	})
@@ -169,7 +169,7 @@ func TestWorkersThatLie(t *testing.T) {
 				hostile(t, mesh, act)
 				sleep(5 * time.Second)
 				for _, f := range all {
-					if f.Outcome().End != pipeline.Open {
+					if f.Outcome().End != pipeline.EndOpen {
 						t.Fatalf("a task ended and nobody did it: %+v", f.Outcome())
 					}
 				}
@@ -200,7 +200,7 @@ func TestProducersThatLie(t *testing.T) {
 		worker(t, mesh, func(ctx context.Context, _ order) error { runs.Add(1); <-ctx.Done(); return nil }, pipeline.Slots(2))
 		client := mesh.Node(link.Config{})
 		open := func(hello any) *link.Stream {
-			st, err := link.HostOf(client).Open(t.Context(), receipts.Route(), link.Credit(1000, 10<<20))
+			st, err := link.HostOf(client).Open(t.Context(), receipts.Route(), link.StreamCredit(1000, 10<<20))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -278,7 +278,7 @@ func TestProducersThatLie(t *testing.T) {
 // greet opens a stream as a producer does.
 func greet(t *testing.T, client *link.Node, queue string) *link.Stream {
 	t.Helper()
-	st, err := link.HostOf(client).Open(t.Context(), receipts.Route(), link.Credit(1000, 1<<20))
+	st, err := link.HostOf(client).Open(t.Context(), receipts.Route(), link.StreamCredit(1000, 1<<20))
 	if err != nil {
 		t.Fatal(err)
 	}

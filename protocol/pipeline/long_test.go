@@ -35,12 +35,12 @@ func TestTimesOfCenturies(t *testing.T) {
 		}
 		f := enqueue(t, p, 1, pipeline.Delay(centuries))[0]
 		sleep(race.Fewer(time.Hour, 5*time.Minute))
-		if o := f.Outcome(); o.End != pipeline.Open {
+		if o := f.Outcome(); o.End != pipeline.EndOpen {
 			t.Errorf("a task that is to begin in centuries: %+v", o)
 		}
 		f = enqueue(t, p, 1, pipeline.Deadline(time.Unix(-1, 0)))[0]
 		sleep(time.Second)
-		if o := f.Outcome(); o.End != pipeline.Expired {
+		if o := f.Outcome(); o.End != pipeline.EndExpired {
 			t.Errorf("a task with a deadline before 1970: %+v", o)
 		}
 	})

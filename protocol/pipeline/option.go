@@ -167,9 +167,9 @@ func OnDeadLetter(f func(DeadLetter)) QueueOption {
 	return queueOption(func(s *queueSettings) { s.onDead = f })
 }
 
-// Via passes options to the streams that the queue opens, such as link.OnTags and
+// RouteVia passes options to the streams that the queue opens, such as link.OnTags and
 // link.InZone, which choose the workers.
-func Via(opts ...link.CallOption) QueueOption {
+func RouteVia(opts ...link.CallOption) QueueOption {
 	return queueOption(func(s *queueSettings) { s.calls = append(s.calls, opts...) })
 }
 

@@ -67,8 +67,8 @@ func TestTheNextOfAKeyWaitsForAHandlerThatIsDeaf(t *testing.T) {
 		want []string
 		end  pipeline.End
 	}{
-		"MaxRun":   {nil, []string{"0", "0", "1"}, pipeline.Acked},
-		"deadline": {[]pipeline.PushOption{pipeline.Deadline(time.Date(2000, 1, 1, 0, 0, 4, 0, time.UTC))}, []string{"0", "1"}, pipeline.Expired},
+		"MaxRun":   {nil, []string{"0", "0", "1"}, pipeline.EndAcked},
+		"deadline": {[]pipeline.PushOption{pipeline.Deadline(time.Date(2000, 1, 1, 0, 0, 4, 0, time.UTC))}, []string{"0", "1"}, pipeline.EndExpired},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestADeadlineThatEndsTheLastAttemptIsToldAsExpired(t *testing.T) {
 		worker(t, mesh, func(ctx context.Context, _ order) error { <-ctx.Done(); return ctx.Err() })
 		p := producer(t, mesh.Node(link.Config{}), pipeline.Attempts(1))
 		f := enqueue(t, p, 1, pipeline.Deadline(time.Now().Add(3*time.Second)))[0]
-		if err := f.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || f.Outcome().End != pipeline.Expired {
+		if err := f.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || f.Outcome().End != pipeline.EndExpired {
 			t.Errorf("%v, %+v", err, f.Outcome())
 		}
 	})
@@ -251,7 +251,7 @@ func TestAnIDOutlivesItsQueue(t *testing.T) {
 		push(p, "a", 1)
 		push(p, "b", 2)
 		f, err := p.Enqueue(t.Context(), order{Cents: 21}, pipeline.ID("b"))
-		if err != nil || f.Outcome().End != pipeline.Acked || f.Outcome().Worker != node.Instance() || f.Outcome().Attempts != 1 {
+		if err != nil || f.Outcome().End != pipeline.EndAcked || f.Outcome().Worker != node.Instance() || f.Outcome().Attempts != 1 {
 			t.Errorf("%+v, %v", f.Outcome(), err)
 		}
 		if _, err := p.Close(); err != nil {

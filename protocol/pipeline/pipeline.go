@@ -85,7 +85,7 @@ func (s StageResult[T, R]) Route() link.Route { return stageRoute(s.service, s.n
 func (s StageResult[T, R]) String() string { return s.service + "/" + s.name }
 
 func stageRoute(service, name string) link.Route {
-	return link.Route{Service: service, Name: name, Kind: link.Stage}
+	return link.Route{Service: service, Name: name, Kind: link.KindStage}
 }
 
 // MaxTask bounds the size of a task with its key, headers and trace, in bytes.

@@ -100,7 +100,7 @@ func TestResultsAndFutures(t *testing.T) {
 		if got, err := f.Result(t.Context()); got != 8 || err != nil {
 			t.Errorf("got %d, %v", got, err)
 		}
-		if o := f.Outcome(); o.End != pipeline.Acked || o.Worker != node.Instance() || o.Attempts != 1 {
+		if o := f.Outcome(); o.End != pipeline.EndAcked || o.Worker != node.Instance() || o.Attempts != 1 {
 			t.Errorf("outcome %+v", o)
 		}
 		if _, err := pipeline.PushResult(t.Context(), client, totals, order{Cents: -1}); !errors.Is(err, link.Aborted) {

@@ -81,7 +81,7 @@ func TestAWorkerThatReadsNothingKeepsNoTask(t *testing.T) { // SEC-396
 		if n := log.Count("workers do not take a queue's tasks"); n != 1 || !log.Has("has read nothing") {
 			t.Errorf("it is said %d times, want once with the reason:\n%s", n, log)
 		}
-		left := slices.DeleteFunc(first, func(f *pipeline.Future) bool { return f.Outcome().End == pipeline.Acked })
+		left := slices.DeleteFunc(first, func(f *pipeline.Future) bool { return f.Outcome().End == pipeline.EndAcked })
 		if len(left) > 0 {
 			t.Errorf("%d of the first %d tasks are not done, and %d tasks are: the first of them is %+v", len(left), window+backlog, p.Stats().Acked, left[0].Outcome())
 		}

@@ -13,7 +13,7 @@ import (
 // queue that is [Durable] there continues with them. A worker may have begun some of these
 // tasks, as [Unfinished.Begun] says. In a folder of its own, the queue stays the same to
 // workers, which are asked what they run. In the folder of another queue, the tasks are new
-// ones and may be done twice. Their futures end as [Returned]. If the disk takes only some
+// ones and may be done twice. Their futures end as [EndReturned]. If the disk takes only some
 // of the tasks, these are the oldest, with [Unfinished.Kept] set, and the others are left to
 // the caller. Spill writes nothing before the queue is closed, so it saves nothing of a
 // producer that is killed. It has no effect on a durable queue.

@@ -165,7 +165,7 @@ func TestASpilledQueueIsKnownToItsWorkers(t *testing.T) {
 		if left, err := p.Close(); err != nil || len(left) != 8 || !left[0].Kept {
 			t.Fatalf("%d tasks are left, %v", len(left), err)
 		}
-		if o := all[0].Outcome(); o.End != pipeline.Acked {
+		if o := all[0].Outcome(); o.End != pipeline.EndAcked {
 			t.Fatalf("outcome %+v", o)
 		}
 		d := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))

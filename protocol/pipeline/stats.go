@@ -72,8 +72,8 @@ type WorkerStats struct {
 	Acked   uint64        `json:"acked"`
 }
 
-// PullStats is what a worker holds and has done.
-type PullStats struct {
+// PullerStats is what a worker holds and has done.
+type PullerStats struct {
 	Stage string `json:"stage"`
 	// Producers counts the connected queues.
 	Producers int           `json:"producers"`
@@ -94,8 +94,8 @@ type PullStats struct {
 // NodeStats is the stats of the queues and workers of a node, at most 1000 of each: those with the
 // most tasks.
 type NodeStats struct {
-	Queues  []QueueStats `json:"queues"`
-	Workers []PullStats  `json:"workers"`
+	Queues  []QueueStats  `json:"queues"`
+	Workers []PullerStats `json:"workers"`
 	// Omitted counts the entries beyond these.
 	Omitted int `json:"omitted,omitempty"`
 }
@@ -133,11 +133,11 @@ func (q *Queue) Stats() QueueStats {
 }
 
 // Stats returns what the worker holds and has done.
-func (w *Worker) Stats() PullStats {
+func (w *Worker) Stats() PullerStats {
 	w.mu.Lock()
 	s := w.pool.State()
 	w.mu.Unlock()
-	return PullStats{
+	return PullerStats{
 		Stage: w.route.String(), Producers: s.Producers, Slots: s.Slots, Running: s.Running, Queued: s.Queued, Service: s.Service,
 		Done: s.Done, Failed: s.Failed, Released: s.Released, Rejected: s.Rejected, Repeated: s.Repeated, Overrun: s.Overrun,
 	}
@@ -158,7 +158,7 @@ func StatsOf(node *link.Node) NodeStats {
 	}
 	out.trim()
 	slices.SortStableFunc(out.Queues, func(a, b QueueStats) int { return strings.Compare(a.Stage, b.Stage) })
-	slices.SortStableFunc(out.Workers, func(a, b PullStats) int { return strings.Compare(a.Stage, b.Stage) })
+	slices.SortStableFunc(out.Workers, func(a, b PullerStats) int { return strings.Compare(a.Stage, b.Stage) })
 	return out
 }
 
@@ -168,7 +168,7 @@ func (s *NodeStats) trim() {
 		s.Queues, s.Omitted = s.Queues[:maxStats], n
 	}
 	if n := len(s.Workers) - maxStats; n > 0 {
-		slices.SortStableFunc(s.Workers, func(a, b PullStats) int { return b.Queued - a.Queued })
+		slices.SortStableFunc(s.Workers, func(a, b PullerStats) int { return b.Queued - a.Queued })
 		s.Workers, s.Omitted = s.Workers[:maxStats], s.Omitted+n
 	}
 }
@@ -184,7 +184,7 @@ func QueryStats(ctx context.Context, node *link.Node, service string, opts ...li
 }
 
 func statsRoute(service string) link.Route {
-	return link.Route{Service: service, Name: "link.sys/queues", Kind: link.Method, Level: link.ReadOnly}
+	return link.Route{Service: service, Name: "link.sys/queues", Kind: link.KindMethod, Level: link.ReadOnly}
 }
 
 func (q *Queue) seqOf(id string) (uint64, bool) {

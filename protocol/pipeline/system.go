@@ -29,7 +29,7 @@ func systemOf(node *link.Node) *system {
 	s, _ := link.HostOf(node).Extension(systemKey{}, func() any {
 		s := &system{node: node}
 		node.OnDrain(s.begin)
-		link.HostOf(node).OnQuiet(s.drain)
+		link.HostOf(node).OnLastCall(s.drain)
 		return s
 	}).(*system)
 	return s

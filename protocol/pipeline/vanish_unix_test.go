@@ -77,7 +77,7 @@ func TestTasksOfProcessesThatAreGoneAreDone(t *testing.T) {
 		}
 		o := futures[what].Outcome()
 		t.Logf("task %s ran again after %v; %v", what, again.at.Sub(died).Round(time.Millisecond), o.History)
-		if what == ofKilled && futures[ofFrozen].Outcome().End != pipeline.Open {
+		if what == ofKilled && futures[ofFrozen].Outcome().End != pipeline.EndOpen {
 			t.Errorf("the task of the worker that is frozen has ended first: %+v", futures[ofFrozen].Outcome())
 		}
 	}

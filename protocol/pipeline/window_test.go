@@ -32,7 +32,7 @@ func printer(t *testing.T, mesh *linktest.Mesh, done chan struct{}) {
 // asking opens a stream as a producer that asks about the tasks in held.
 func asking(t *testing.T, client *link.Node, queue string, held ...uint64) *link.Stream {
 	t.Helper()
-	st, err := link.HostOf(client).Open(t.Context(), prints.Route(), link.Credit(1000, little))
+	st, err := link.HostOf(client).Open(t.Context(), prints.Route(), link.StreamCredit(1000, little))
 	if err != nil {
 		t.Fatal(err)
 	}

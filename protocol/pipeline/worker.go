@@ -103,7 +103,7 @@ func (w *Worker) start(has bool) *Worker {
 		serve = func(ctx context.Context, st *link.Stream) error { return w.serve(ctx, st) }
 	}
 	// The streams last until system.begin ends them.
-	link.HostOf(w.node).Handle(w.route, serve, link.Authorize(w.mayPush), link.Lasting())
+	link.HostOf(w.node).Handle(w.route, serve, link.Authorize(w.mayPush), link.LongLived())
 	systemOf(w.node).addWorker(w)
 	link.HostOf(w.node).Go(w.keepTime)
 	return w

@@ -17,11 +17,11 @@ func TestAnyOneSwitchesWithoutAHole(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		a, pa := publisher(t, mesh, link.Config{})
 		b, pb := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AnyOne(), pubsub.In(pubsub.Reliable))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
 		feed := func(from, to int, to2 ...*pubsub.Publisher[order]) {
 			for i := from; i <= to; i++ {
 				for _, p := range to2 {
-					publish(t, p, i, i, pubsub.Feed(uint64(i)))
+					publish(t, p, i, i, pubsub.FeedSeq(uint64(i)))
 				}
 			}
 		}
@@ -55,7 +55,7 @@ func TestAnyOneWithoutNumbersTellsOfTheSwitch(t *testing.T) {
 			n, p := publisher(t, mesh, link.Config{})
 			nodes[n.Instance()], publishers[n.Instance()] = n, p
 		}
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AnyOne())
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.OneOf())
 		for _, p := range publishers {
 			publish(t, p, 1, 1)
 		}
@@ -80,9 +80,9 @@ func TestAnyOneIsPatientWithTheNext(t *testing.T) {
 		client := mesh.Node(link.Config{})
 		a, pa := publisher(t, mesh, link.Config{})
 		b, pb := publisher(t, mesh, link.Config{})
-		s := subscribe(t, client, placed, pubsub.AnyOne(), pubsub.In(pubsub.Reliable))
-		publish(t, pa, 1, 1, pubsub.Feed(1))
-		publish(t, pb, 1, 1, pubsub.Feed(1))
+		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
+		publish(t, pa, 1, 1, pubsub.FeedSeq(1))
+		publish(t, pb, 1, 1, pubsub.FeedSeq(1))
 		holder, next, rest := a, b, pb
 		if take(t, s, 1)[0].Publisher == b.Instance() {
 			holder, next, rest = b, a, pa
@@ -91,7 +91,7 @@ func TestAnyOneIsPatientWithTheNext(t *testing.T) {
 		mesh.Kill(holder)
 		for i := 2; i <= 100; i++ {
 			sleep(time.Second)
-			publish(t, rest, i, i, pubsub.Feed(uint64(i)))
+			publish(t, rest, i, i, pubsub.FeedSeq(uint64(i)))
 		}
 		mesh.Heal(client, next)
 		for i, m := range take(t, s, 99) {

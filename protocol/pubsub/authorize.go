@@ -12,22 +12,22 @@ type Verb uint8
 // The verbs.
 const (
 	// Read means that a peer subscribes at this node. Topic is its pattern.
-	Read Verb = iota
+	CanRead Verb = iota
 	// Write means that a subscription of this node would take a message of the peer.
 	// Topic is the message's topic.
-	Write
+	CanWrite
 	// Inspect means that a peer asks for [Stats]. Topic is empty.
-	Inspect
+	CanInspect
 )
 
 // String returns "subscribe to", "publish to" or "inspect".
 func (v Verb) String() string {
 	switch v {
-	case Write:
+	case CanWrite:
 		return "publish to"
-	case Inspect:
+	case CanInspect:
 		return "inspect"
-	case Read:
+	case CanRead:
 	}
 	return "subscribe to"
 }
@@ -101,7 +101,7 @@ func (h *hub) mayRead(peer link.Peer, ask *subscribe) error {
 		return nil
 	}
 	for _, pattern := range ask.Patterns {
-		a := access(peer, Read, pattern)
+		a := access(peer, CanRead, pattern)
 		a.Group, a.Block = ask.Group, time.Duration(max(ask.Block, 0))*time.Microsecond
 		if err := (*allow)(a); err != nil {
 			return link.Errorf(link.PermissionDenied, "%s may not subscribe to %q: %w", peer.Service(), a.Topic, err)
@@ -127,7 +127,7 @@ func (m *member) mayWrite(r *rules, c *conn, path string) bool {
 	if m.decided == nil || m.decidedBy != allow || len(m.decided) >= maxDecisions {
 		m.decided, m.decidedBy = make(map[string]bool), allow
 	}
-	ok := (*allow)(access(c.peer, Write, path)) == nil
+	ok := (*allow)(access(c.peer, CanWrite, path)) == nil
 	m.decided[path] = ok
 	return ok
 }

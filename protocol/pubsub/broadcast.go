@@ -7,11 +7,11 @@ import (
 )
 
 // Broadcast sends v to every peer that is subscribed to the broadcasts of v's type by
-// node's service; see [Broadcasts]. No topic has to be declared. Like [Publisher.Publish],
+// node's service; see [BroadcastTopic]. No topic has to be declared. Like [Publisher.Publish],
 // whose errors it returns, it reaches the peers that are connected when it is called, and
 // keeps the order of messages.
 func Broadcast[T any](ctx context.Context, node *link.Node, v T, opts ...PublishOption) (Report, error) {
-	p, err := NewPublisher(node, Broadcasts[T](node.Identity().Service()))
+	p, err := NewPublisher(node, BroadcastTopic[T](node.Identity().Service()))
 	if err != nil {
 		return Report{}, err
 	}

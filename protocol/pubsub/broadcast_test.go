@@ -18,7 +18,7 @@ func TestABroadcastReachesEverybodyConnected(t *testing.T) {
 		node, p := publisher(t, mesh, link.Config{})
 		var all []*pubsub.Subscription[maintenance]
 		for range 5 {
-			s, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), pubsub.Broadcasts[maintenance]("orders"))
+			s, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), pubsub.BroadcastTopic[maintenance]("orders"))
 			if err != nil {
 				t.Fatal(err)
 			}

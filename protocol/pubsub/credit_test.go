@@ -56,7 +56,7 @@ func TestANodeHasManySubscriptionsAtOnePublisher(t *testing.T) {
 		// The body is longer than the credit of one of them.
 		body := string(make([]byte, 100<<10))
 		for i := range n {
-			if _, err := p.Publish(t.Context(), order{ID: body, Cents: int64(i)}, pubsub.Under(fmt.Sprint(i))); err != nil {
+			if _, err := p.Publish(t.Context(), order{ID: body, Cents: int64(i)}, pubsub.Below(fmt.Sprint(i))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -168,14 +168,14 @@ func TestCreditThatOthersTook(t *testing.T) {
 		}
 		// Wait until the publisher has used all the credit of the subscription.
 		sleep(5 * time.Second)
-		link.HostOf(node).Handle(link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, func(ctx context.Context, _ *link.Stream) error {
+		link.HostOf(node).Handle(link.Route{Service: "orders", Name: "greedy", Kind: link.KindTopic}, func(ctx context.Context, _ *link.Stream) error {
 			<-ctx.Done()
 			return nil
 		})
 		var greedy []*link.Stream
 		for bytes := 1 << 20; bytes >= 1<<10; bytes /= 2 {
 			for {
-				st, err := link.HostOf(client).Open(t.Context(), link.Route{Service: "orders", Name: "greedy", Kind: link.Topic}, link.Credit(1, bytes))
+				st, err := link.HostOf(client).Open(t.Context(), link.Route{Service: "orders", Name: "greedy", Kind: link.KindTopic}, link.StreamCredit(1, bytes))
 				if err != nil {
 					break
 				}

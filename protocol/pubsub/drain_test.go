@@ -173,9 +173,9 @@ func TestADrainTellsThoseThatReadNothing(t *testing.T) {
 }
 
 // TestADrainDeliversWhatItsFunctionsPublish checks that messages that functions of OnDrain and
-// OnQuiet publish are delivered, however long the functions take within the time of the drain.
+// OnLastCall publish are delivered, however long the functions take within the time of the drain.
 func TestADrainDeliversWhatItsFunctionsPublish(t *testing.T) {
-	for name, register := range map[string]func(*link.Node, func(context.Context) error){"OnDrain": (*link.Node).OnDrain, "OnQuiet": func(n *link.Node, f func(context.Context) error) { link.HostOf(n).OnQuiet(f) }} {
+	for name, register := range map[string]func(*link.Node, func(context.Context) error){"OnDrain": (*link.Node).OnDrain, "OnLastCall": func(n *link.Node, f func(context.Context) error) { link.HostOf(n).OnLastCall(f) }} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))

@@ -77,7 +77,7 @@ func Example() {
 }
 
 // Wildcards select from what is published below a topic.
-func ExampleUnder() {
+func ExampleBelow() {
 	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
 		europe, err := pubsub.Subscribe(ctx, node, pubsub.NewTopic[Event]("news", "events.eu.>"))
 		if err != nil {
@@ -85,7 +85,7 @@ func ExampleUnder() {
 		}
 		defer europe.Close()
 		for _, place := range []string{"us.boston", "eu.paris", "eu.rome.trastevere"} {
-			if _, err := events.Publish(ctx, Event{"rain"}, pubsub.Under(place)); err != nil {
+			if _, err := events.Publish(ctx, Event{"rain"}, pubsub.Below(place)); err != nil {
 				return err
 			}
 		}

@@ -93,8 +93,8 @@ func TestASubscriberKilledInABatch(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		_, p := publisher(t, mesh, link.Config{})
 		victim, other := mesh.Node(link.Config{}), mesh.Node(link.Config{})
-		a := subscribe(t, victim, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Limits(60_000, 0, 0))
-		b := subscribe(t, other, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Limits(60_000, 0, 0))
+		a := subscribe(t, victim, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Buffer(60_000, 0, 0))
+		b := subscribe(t, other, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Buffer(60_000, 0, 0))
 		const n = 500
 		publish(t, p, 1, n)
 		done := make(map[string]bool)
@@ -169,7 +169,7 @@ func TestAMillionTopics(t *testing.T) {
 	before := heap()
 	go func() {
 		for i := range n {
-			if _, err := p.Publish(t.Context(), order{Cents: int64(i)}, pubsub.Under(fmt.Sprintf("t%d.%d", i/1000, i))); err != nil {
+			if _, err := p.Publish(t.Context(), order{Cents: int64(i)}, pubsub.Below(fmt.Sprintf("t%d.%d", i/1000, i))); err != nil {
 				t.Error(err)
 				return
 			}
@@ -200,7 +200,7 @@ func heap() int64 {
 // raw opens the stream of a subscription, on which the test sends frames made by hand.
 func raw(t *testing.T, node *link.Node) *link.Stream {
 	t.Helper()
-	st, err := link.HostOf(node).Open(t.Context(), link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, link.Credit(64, 16<<10))
+	st, err := link.HostOf(node).Open(t.Context(), link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.KindTopic}, link.StreamCredit(64, 16<<10))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func TestAMemberThatReadsGetsMoreThanItsFirstCredit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, p := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Group("billing"), pubsub.Limits(10_000, 0, 0))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Group("billing"), pubsub.Buffer(10_000, 0, 0))
 		publish(t, p, 1, 5000)
 		take(t, s, 5000)
 	})
@@ -142,7 +142,7 @@ func TestWhatAMemberLeavesWaitsForOneThatComesLater(t *testing.T) {
 				node, p := publisher(t, mesh, link.Config{})
 				opts := []pubsub.SubscribeOption{pubsub.In(class), pubsub.Group("g")}
 				const n, few = 100, 10
-				busy := subscribe(t, mesh.Node(link.Config{}), placed, append(opts, pubsub.Credit(few))...)
+				busy := subscribe(t, mesh.Node(link.Config{}), placed, append(opts, pubsub.GroupCredit(few))...)
 				a := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
 				publish(t, p, 1, n)
 				done := make(map[string]bool)

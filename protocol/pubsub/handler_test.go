@@ -144,13 +144,13 @@ func TestOptionsThatCannotBe(t *testing.T) {
 	node := mesh.Node(link.Config{})
 	for name, opts := range map[string][]pubsub.SubscribeOption{
 		"workers":            {pubsub.Workers(pubsub.MaxWorkers + 1)},
-		"limits":             {pubsub.Limits(-1, 0, 0)},
+		"limits":             {pubsub.Buffer(-1, 0, 0)},
 		"a group of Latest":  {pubsub.Group("g"), pubsub.In(pubsub.Latest)},
-		"any one with acks":  {pubsub.AnyOne(), pubsub.In(pubsub.AtLeastOnce)},
-		"any one in a group": {pubsub.AnyOne(), pubsub.Group("g")},
+		"any one with acks":  {pubsub.OneOf(), pubsub.In(pubsub.AtLeastOnce)},
+		"any one in a group": {pubsub.OneOf(), pubsub.Group("g")},
 		"a bad bookmark":     {pubsub.Resume([]byte("x"))},
 		"last of none":       {pubsub.FromLast(-1)},
-		"negative credit":    {pubsub.Group("g"), pubsub.Credit(-1)},
+		"negative credit":    {pubsub.Group("g"), pubsub.GroupCredit(-1)},
 		"newest of Latest":   {pubsub.DropNewest(), pubsub.In(pubsub.Latest)},
 		"negative lease":     {pubsub.In(pubsub.AtLeastOnce), pubsub.Lease(-time.Second)},
 	} {
@@ -185,7 +185,7 @@ func TestGapsGoToOnGapAndNotToTheHandler(t *testing.T) {
 					}
 					missing += gap.Count
 				}
-				s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, handle, pubsub.OnGap(onGap), pubsub.Limits(5, 0, 0), pubsub.Workers(workers))
+				s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, handle, pubsub.OnGap(onGap), pubsub.Buffer(5, 0, 0), pubsub.Workers(workers))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -71,7 +71,7 @@ func TestHostilePublishers(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				_, p := publisher(t, mesh, link.Config{})
 				hostile := mesh.Node(link.Config{Service: "orders"})
-				link.HostOf(hostile).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+				link.HostOf(hostile).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.KindTopic}, func(_ context.Context, st *link.Stream) error {
 					if _, err := st.Recv(); err != nil {
 						return err
 					}

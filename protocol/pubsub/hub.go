@@ -97,7 +97,7 @@ func newHub(node *link.Node, r *rules) (*hub, error) {
 	h.kept = share.NewPool(share.Config{Limit: journal.MaxSessions - MaxDurable, Floor: sessionFloor})
 	h.durable = share.NewPool(share.Config{Limit: MaxDurable, Floor: sessionFloor})
 	h.drain.attach(node)
-	link.HostOf(node).Handle(route(link.HostOf(node).Service()), h.serve, link.Lasting())
+	link.HostOf(node).Handle(route(link.HostOf(node).Service()), h.serve, link.LongLived())
 	link.HostOf(node).HandleCall(statsRoute(link.HostOf(node).Service()), link.CallHandler{New: func() any { return new(struct{}) }, Serve: h.serveStats})
 	r.hub.Store(h)
 	return h, nil

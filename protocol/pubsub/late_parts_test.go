@@ -97,17 +97,17 @@ func TestAnyOneGoesOnWhileThePartsOfAnEndedPublisherHaveNoRoom(t *testing.T) {
 			nodes[n.Instance()], publishers[n.Instance()] = n, p
 		}
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.AnyOne(), pubsub.In(pubsub.Reliable))
+		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
 		for _, p := range publishers {
-			publish(t, p, 1, 1, pubsub.Feed(1))
+			publish(t, p, 1, 1, pubsub.FeedSeq(1))
 		}
 		first := take(t, s, 1)[0].Publisher
 		free := fillParts(client, nodes[first])
 		defer free()
 		for id, p := range publishers {
 			if id != first {
-				publish(t, p, 2, 2, pubsub.Feed(2))
-			} else if _, err := p.Publish(t.Context(), order{ID: strings.Repeat("2", 300<<10)}, pubsub.Feed(2)); err != nil {
+				publish(t, p, 2, 2, pubsub.FeedSeq(2))
+			} else if _, err := p.Publish(t.Context(), order{ID: strings.Repeat("2", 300<<10)}, pubsub.FeedSeq(2)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -128,7 +128,7 @@ func TestAnyOneWaitsForRoomWhereNobodyElsePublishes(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
 				client := mesh.Node(link.Config{})
-				s := subscribe(t, client, placed, pubsub.AnyOne(), pubsub.In(pubsub.Reliable))
+				s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
 				free := fillParts(client, node)
 				defer free()
 				ids := publishParts(t, p)
@@ -154,8 +154,8 @@ func TestAnyOneWaitsNoLongerThanNobodyElsePublishes(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.AnyOne(), pubsub.In(pubsub.Reliable))
-		publish(t, p, 1, 1, pubsub.Feed(1))
+		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
+		publish(t, p, 1, 1, pubsub.FeedSeq(1))
 		take(t, s, 1)
 		free := fillParts(client, node)
 		defer free()
@@ -163,7 +163,7 @@ func TestAnyOneWaitsNoLongerThanNobodyElsePublishes(t *testing.T) {
 		mesh.Stop(node)
 		sleep(10 * time.Second)
 		_, next := publisher(t, mesh, link.Config{})
-		publish(t, next, 2, 2, pubsub.Feed(2))
+		publish(t, next, 2, 2, pubsub.FeedSeq(2))
 		want(t, within(s, time.Minute), "2")
 	})
 }

@@ -25,7 +25,7 @@ func TestANodeHearsItselfWithoutASocket(t *testing.T) {
 				node, p := publisher(t, mesh, link.Config{})
 				s := subscribe(t, node, placed, opts...)
 				publish(t, p, 1, 100, pubsub.Key("a"))
-				publish(t, p, 101, 3000, pubsub.Under("x"))
+				publish(t, p, 101, 3000, pubsub.Below("x"))
 				seen := 0
 				for m := range s.Messages() {
 					if m.Peer().Instance != node.Instance() || m.Publisher != node.Instance() {

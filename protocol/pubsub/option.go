@@ -77,11 +77,11 @@ func In(c Class) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Class = uint8(c) })
 }
 
-// Limits bounds what may wait for the subscription at each publisher: messages,
+// Buffer bounds what may wait for the subscription at each publisher: messages,
 // bytes, and for BestEffort their age. Zero is the default of the class: 1024
 // messages, 8 MiB and 10 s for BestEffort; 65,536 keys for Latest; 1000 unacked messages
 // and 8 MiB for AtLeastOnce, for which the maximum is 65,536 messages and 64 MiB.
-func Limits(messages, bytes int, age time.Duration) SubscribeOption {
+func Buffer(messages, bytes int, age time.Duration) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Messages, s.ask.Bytes, s.ask.Age = messages, bytes, age.Microseconds() })
 }
 
@@ -104,10 +104,10 @@ func Group(name string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Group = name })
 }
 
-// Credit sets how many unread messages this member of a group may have in flight. It is
+// GroupCredit sets how many unread messages this member of a group may have in flight. It is
 // also the weight by which keys are divided among the members. Zero means 1024. It has no
 // effect without [Group].
-func Credit(messages int) SubscribeOption {
+func GroupCredit(messages int) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Credit = messages })
 }
 
@@ -177,8 +177,8 @@ func Durable(name string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Session, s.ask.Durable = name, true })
 }
 
-// Via passes options to the calls that the subscription makes, such as link.OnTags and
+// RouteVia passes options to the calls that the subscription makes, such as link.OnTags and
 // link.InZone, which select the publishers.
-func Via(opts ...link.CallOption) SubscribeOption {
+func RouteVia(opts ...link.CallOption) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.calls = append(s.calls, opts...) })
 }

@@ -209,8 +209,8 @@ func Priority(p uint8) PublishOption {
 	return publishOption(func(m *journal.Message) { m.Priority = p })
 }
 
-// Under publishes below the topic's name: Under("eu.42") on the topic "placed"
+// Below publishes below the topic's name: Under("eu.42") on the topic "placed"
 // publishes to "placed.eu.42".
-func Under(tokens string) PublishOption {
+func Below(tokens string) PublishOption {
 	return publishOption(func(m *journal.Message) { m.Topic += "." + tokens })
 }

@@ -28,7 +28,7 @@
 //
 // A topic's name consists of tokens separated by dots, "placed.eu.42". A topic to
 // subscribe to may be a pattern: "*" stands for one token, and ">" at the end for one
-// or more. [Under] publishes below a topic's name.
+// or more. [Below] publishes below a topic's name.
 //
 // # Guarantees
 //
@@ -108,7 +108,7 @@ const (
 
 // route returns the route on which every subscription to a service is opened.
 func route(service string) link.Route {
-	return link.Route{Service: service, Name: "_link/subscribe", Kind: link.Topic}
+	return link.Route{Service: service, Name: "_link/subscribe", Kind: link.KindTopic}
 }
 
 // Report is the outcome of publishing a message: how many subscriptions asked for it,

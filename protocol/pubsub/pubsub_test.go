@@ -99,8 +99,8 @@ func TestPatternsAndNamesBelow(t *testing.T) {
 		all := subscribe(t, client, pubsub.NewTopic[order]("orders", "placed.>"))
 		one := subscribe(t, client, pubsub.NewTopic[order]("orders", "placed.*.42"))
 		publish(t, p, 1, 1)
-		publish(t, p, 2, 2, pubsub.Under("eu.41"))
-		publish(t, p, 3, 3, pubsub.Under("eu.42"))
+		publish(t, p, 2, 2, pubsub.Below("eu.41"))
+		publish(t, p, 3, 3, pubsub.Below("eu.42"))
 		if got := take(t, all, 2); got[0].Value.ID != "2" || got[1].Topic != "placed.eu.42" {
 			t.Errorf("got %+v and %+v", got[0], got[1])
 		}
@@ -114,7 +114,7 @@ func TestASlowSubscriberIsToldWhatItMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, p := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Limits(10, 0, 0))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Buffer(10, 0, 0))
 		const n = 100_000 // more than credit and backlog hold
 		publish(t, p, 1, n)
 		got, gone := 0, uint64(0)
@@ -140,8 +140,8 @@ func TestASlowSubscriberIsToldWhatItMissed(t *testing.T) {
 // TestWhatIsDropped checks that the newest message arrives, unless DropNewest drops it.
 func TestWhatIsDropped(t *testing.T) {
 	for newest, opts := range map[bool][]pubsub.SubscribeOption{
-		false: {pubsub.Limits(10, 0, 0)},
-		true:  {pubsub.Limits(10, 0, 0), pubsub.DropNewest()},
+		false: {pubsub.Buffer(10, 0, 0)},
+		true:  {pubsub.Buffer(10, 0, 0), pubsub.DropNewest()},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			mesh := linktest.NewMesh(t)
@@ -369,7 +369,7 @@ func TestWhoMayNotSubscribe(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, _ := publisher(t, mesh, link.Config{})
 		pubsub.Authorize(node, func(a pubsub.Access) error {
-			if a.Peer.Service() == "billing" && a.Verb == pubsub.Read && pubsub.Covers("placed.eu.>", a.Topic) {
+			if a.Peer.Service() == "billing" && a.Verb == pubsub.CanRead && pubsub.Covers("placed.eu.>", a.Topic) {
 				return nil
 			}
 			return errors.New("only billing, and only the EU")

@@ -61,7 +61,7 @@ func (s streamSink) topics(say *published) error {
 }
 
 func (s streamSink) size() int                 { return s.frame }
-func (s streamSink) draining() <-chan struct{} { return s.stream.Quiet() }
+func (s streamSink) draining() <-chan struct{} { return s.stream.LastCall() }
 func (s streamSink) ended() <-chan struct{}    { return s.stream.Context().Done() }
 
 // serve answers one subscription until either side ends it.

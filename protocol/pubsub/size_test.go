@@ -40,7 +40,7 @@ func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
 		mesh.Start(honest)
 		hostile := mesh.Node(link.Config{Service: "orders"})
 		var here, told atomic.Int64
-		link.HostOf(hostile).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(ctx context.Context, st *link.Stream) error {
+		link.HostOf(hostile).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.KindTopic}, func(ctx context.Context, st *link.Stream) error {
 			if _, err := st.Recv(); err != nil {
 				return err
 			}
@@ -140,7 +140,7 @@ func TestFramesThatOutlastTheirStreamsAreBounded(t *testing.T) { // SEC-409
 		free := sync.OnceFunc(func() {})
 		for i := range instances {
 			hostile := mesh.Node(link.Config{Service: "orders"})
-			link.HostOf(hostile).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+			link.HostOf(hostile).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.KindTopic}, func(_ context.Context, st *link.Stream) error {
 				if _, err := st.Recv(); err != nil {
 					return err
 				}
@@ -200,7 +200,7 @@ func TestFramesThatNobodyReadsAreBounded(t *testing.T) { // SEC-409
 		}
 		for range instances {
 			hostile := mesh.Node(link.Config{Service: "orders"})
-			link.HostOf(hostile).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+			link.HostOf(hostile).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.KindTopic}, func(_ context.Context, st *link.Stream) error {
 				if _, err := st.Recv(); err != nil {
 					return err
 				}

@@ -15,18 +15,18 @@ const maxStats = 1000
 
 // Stats are the statistics of publish/subscribe on a node.
 type Stats struct {
-	Published Published `json:"published"`
+	Published LogStats `json:"published"`
 	// Readers are the subscriptions at this node, at most 1000. Those that are furthest behind
 	// come first.
-	Readers []Reader `json:"readers,omitempty"`
+	Readers []ReaderStats `json:"readers,omitempty"`
 	// Subscriptions are the subscriptions of this node, at most 1000, in the same order.
-	Subscriptions []Subscribed `json:"subscriptions,omitempty"`
+	Subscriptions []SubscriptionStats `json:"subscriptions,omitempty"`
 	// Omitted counts the entries beyond these.
 	Omitted int `json:"omitted,omitempty"`
 }
 
-// Published describes the log of a node. It is zero for a node that publishes nothing.
-type Published struct {
+// LogStats describes the log of a node. It is zero for a node that publishes nothing.
+type LogStats struct {
 	// First is the number of the oldest message that is kept, and Next the number of the
 	// next message. Bytes is the size of all that are kept, including bookkeeping.
 	First uint64 `json:"first"`
@@ -54,8 +54,8 @@ type Published struct {
 	Durable  int `json:"durable"`
 }
 
-// Reader is a subscription at the node that publishes.
-type Reader struct {
+// ReaderStats is a subscription at the node that publishes.
+type ReaderStats struct {
 	Service  string   `json:"service"`
 	Instance string   `json:"instance"`
 	Patterns []string `json:"patterns"`
@@ -84,20 +84,20 @@ type Lag struct {
 	Exact    bool          `json:"exact"`
 }
 
-// Subscribed is a subscription of the node.
-type Subscribed struct {
+// SubscriptionStats is a subscription of the node.
+type SubscriptionStats struct {
 	Topic string `json:"topic"`
 	// Waiting counts the frames that were received and not read.
 	Waiting int `json:"waiting"`
 	// Idle is why no message can arrive, if that is known: either no publisher was found, or
 	// the publishers do not publish to the topic; then it names the nearest topics. It is
 	// known 5 s after the subscription began.
-	Idle       string   `json:"idle,omitempty"`
-	Publishers []Source `json:"publishers,omitempty"`
+	Idle       string           `json:"idle,omitempty"`
+	Publishers []PublisherStats `json:"publishers,omitempty"`
 }
 
-// Source is one publisher of a subscription.
-type Source struct {
+// PublisherStats is one publisher of a subscription.
+type PublisherStats struct {
 	Service   string `json:"service"`
 	Instance  string `json:"instance"`
 	Connected bool   `json:"connected"`
@@ -127,7 +127,7 @@ func StatsOf(node *link.Node) Stats {
 
 // QueryStats asks an instance of a service, which opts may select, for its statistics. A node
 // answers only after its first publisher was made. Errors are those of [link.Host.Call], and
-// PermissionDenied if the rule of [Authorize] refuses [Inspect].
+// PermissionDenied if the rule of [Authorize] refuses [CanInspect].
 func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (Stats, error) {
 	var s Stats
 	err := link.HostOf(node).Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)
@@ -135,13 +135,13 @@ func QueryStats(ctx context.Context, node *link.Node, service string, opts ...li
 }
 
 func statsRoute(service string) link.Route {
-	return link.Route{Service: service, Name: "link.sys/topics", Kind: link.Method, Level: link.ReadOnly}
+	return link.Route{Service: service, Name: "link.sys/topics", Kind: link.KindMethod, Level: link.ReadOnly}
 }
 
 func (h *hub) serveStats(ctx context.Context, _ any) (any, error) {
 	if allow := h.rules.allow.Load(); allow != nil {
 		peer := link.Caller(ctx)
-		if err := (*allow)(Access{Peer: peer, Verb: Inspect}); err != nil {
+		if err := (*allow)(Access{Peer: peer, Verb: CanInspect}); err != nil {
 			return nil, link.Errorf(link.PermissionDenied, "%s may not inspect topics: %w", peer.Service(), err)
 		}
 	}
@@ -150,10 +150,10 @@ func (h *hub) serveStats(ctx context.Context, _ any) (any, error) {
 }
 
 func (s *Stats) trim() {
-	slices.SortFunc(s.Readers, func(a, b Reader) int {
+	slices.SortFunc(s.Readers, func(a, b ReaderStats) int {
 		return cmp.Or(cmp.Compare(b.Lag.Messages, a.Lag.Messages), cmp.Compare(a.Instance, b.Instance))
 	})
-	slices.SortFunc(s.Subscriptions, func(a, b Subscribed) int {
+	slices.SortFunc(s.Subscriptions, func(a, b SubscriptionStats) int {
 		return cmp.Or(cmp.Compare(b.Waiting, a.Waiting), cmp.Compare(a.Topic, b.Topic))
 	})
 	if n := len(s.Readers) - maxStats; n > 0 {
@@ -164,9 +164,9 @@ func (s *Stats) trim() {
 	}
 }
 
-func (h *hub) stats(now time.Time) (Published, []Reader) {
+func (h *hub) stats(now time.Time) (LogStats, []ReaderStats) {
 	l := h.log.Stats()
-	p := Published{
+	p := LogStats{
 		First: l.First, Next: l.Next, Bytes: l.Bytes, Stuck: h.stuck.Load(),
 		DeadLetters: h.dead.kept.Load(), DeadLettersLost: h.dead.lost.Load() + l.DeadLetters,
 		Unacked: l.Unacked, Throttled: l.Throttled, Backlog: l.Backlog, Crowded: l.Crowded, Sessions: l.Sessions, Durable: int(h.durable.Used()),
@@ -177,10 +177,10 @@ func (h *hub) stats(now time.Time) (Published, []Reader) {
 		list = append(list, s)
 	}
 	h.mu.Unlock()
-	readers := make([]Reader, 0, len(list))
+	readers := make([]ReaderStats, 0, len(list))
 	for _, s := range list {
 		st := s.cursor.Stats(now)
-		r := Reader{
+		r := ReaderStats{
 			Service: s.peer.Service(), Instance: s.peer.Instance, Patterns: s.patterns, Class: s.class.String(), Group: s.group,
 			Lag:      Lag{st.Lag.Messages, st.Lag.Bytes, st.Lag.Age, st.Lag.Exact},
 			Messages: st.Messages, Bytes: st.Bytes, Gaps: gapsByReason(&st.Gaps, st.UnknownGaps), Unacked: st.Unacked,
@@ -233,19 +233,19 @@ func (t *tally) add(rec *journal.Record, fresh bool) {
 	}
 }
 
-func (b *inbox) stats() Subscribed {
+func (b *inbox) stats() SubscriptionStats {
 	b.mu.Lock()
 	members := slices.Collect(b.members.All())
 	b.mu.Unlock()
-	out := Subscribed{Topic: b.name, Waiting: len(b.in), Idle: b.why()}
+	out := SubscriptionStats{Topic: b.name, Waiting: len(b.in), Idle: b.why()}
 	for _, m := range members {
 		m.mu.Lock()
-		out.Publishers = append(out.Publishers, Source{
+		out.Publishers = append(out.Publishers, PublisherStats{
 			Service: m.Service, Instance: m.ID, Connected: m.conn != nil, Unpublished: m.nobody != nil, Messages: m.count.messages, Repeated: m.count.repeated,
 			Gaps: gapsByReason(&m.count.gaps, m.count.unknown), Unacked: len(m.out),
 		})
 		m.mu.Unlock()
 	}
-	slices.SortFunc(out.Publishers, func(a, b Source) int { return cmp.Compare(a.Instance, b.Instance) })
+	slices.SortFunc(out.Publishers, func(a, b PublisherStats) int { return cmp.Compare(a.Instance, b.Instance) })
 	return out
 }

@@ -61,7 +61,7 @@ func TestWhoMayInspect(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, _ := publisher(t, mesh, link.Config{})
 		pubsub.Authorize(node, func(a pubsub.Access) error {
-			if a.Verb == pubsub.Inspect && a.Peer.Service() != "operator" {
+			if a.Verb == pubsub.CanInspect && a.Peer.Service() != "operator" {
 				return errors.New("operators only")
 			}
 			return nil
@@ -82,7 +82,7 @@ func TestWhoseMessagesAreTaken(t *testing.T) {
 		_, bad := sharer(t, mesh, "mallory")
 		client := mesh.Node(link.Config{})
 		pubsub.Authorize(client, func(a pubsub.Access) error {
-			if a.Verb == pubsub.Write && (!a.Shared || a.Peer.Service() != "web" || !pubsub.Covers("audit.*", a.Topic)) {
+			if a.Verb == pubsub.CanWrite && (!a.Shared || a.Peer.Service() != "web" || !pubsub.Covers("audit.*", a.Topic)) {
 				return errors.New("only the web")
 			}
 			return nil
@@ -107,7 +107,7 @@ func TestAPublisherCannotPassForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		mallory := mesh.Node(link.Config{Service: "mallory"})
-		link.HostOf(mallory).Handle(link.Route{Service: "mallory", Name: "_link/subscribe", Kind: link.Topic}, func(ctx context.Context, st *link.Stream) error {
+		link.HostOf(mallory).Handle(link.Route{Service: "mallory", Name: "_link/subscribe", Kind: link.KindTopic}, func(ctx context.Context, st *link.Stream) error {
 			if _, err := st.Recv(); err != nil {
 				return err
 			}
@@ -272,7 +272,7 @@ func TestStatsSayWhatBacklogsTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Limits(1<<20, 64<<20, time.Hour))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Buffer(1<<20, 64<<20, time.Hour))
 		publish(t, p, 1, 100_000)
 		if st := pubsub.StatsOf(node).Published; st.Backlog < 100_000 || st.Crowded != 0 {
 			t.Errorf("%d bytes for a backlog of about 100,000 messages, refused %d times", st.Backlog, st.Crowded)

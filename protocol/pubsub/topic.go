@@ -31,9 +31,9 @@ func NewTopic[T any](service, name string) Topic[T] { return Topic[T]{service, n
 // whose messages a node takes.
 func NewSharedTopic[T any](name string) Topic[T] { return Topic[T]{"", name, realm{kind: shared}} }
 
-// Broadcasts returns the topic of the messages of type T that instances of a service send
+// BroadcastTopic returns the topic of the messages of type T that instances of a service send
 // with [Broadcast]. The type must have the same name on both sides.
-func Broadcasts[T any](service string) Topic[T] {
+func BroadcastTopic[T any](service string) Topic[T] {
 	return Topic[T]{service, reflect.TypeFor[T]().Name(), realm{kind: broadcast}}
 }
 
@@ -81,7 +81,7 @@ func (t Topic[T]) path() string { return t.realm.prefix() + t.name }
 
 // route returns the route by which the topology decides. It has the topic's own name.
 func (t Topic[T]) route(service string) link.Route {
-	return link.Route{Service: service, Name: strings.ReplaceAll(t.name, ">", "*"), Kind: link.Topic}
+	return link.Route{Service: service, Name: strings.ReplaceAll(t.name, ">", "*"), Kind: link.KindTopic}
 }
 
 func (t Topic[T]) checkName() error {

@@ -118,7 +118,7 @@ func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
 		records = append(records, f.Body)
 	}
 	next()
-	publish(t, p, 2, 2, pubsub.Under("eu"), pubsub.Header("h", "v"), pubsub.TTL(time.Minute), pubsub.Priority(200), pubsub.Feed(7))
+	publish(t, p, 2, 2, pubsub.Below("eu"), pubsub.Header("h", "v"), pubsub.TTL(time.Minute), pubsub.Priority(200), pubsub.FeedSeq(7))
 	next()
 	say(t, st, frameVerdict, fields{2: []uint64{2, 1}, 6: []string{"later"}})
 	next()
@@ -185,7 +185,7 @@ func durableSpeaks(t *testing.T, lines *transcript) {
 	node := mesh.Node(link.Config{Service: "orders"})
 	lost, forgotten := make(chan struct{}), make(chan struct{})
 	again := false
-	link.HostOf(node).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+	link.HostOf(node).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.KindTopic}, func(_ context.Context, st *link.Stream) error {
 		f, err := st.Recv()
 		if err != nil {
 			return err
@@ -224,7 +224,7 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 	judged := make(chan []byte)
 	again := false
 	asked, lost := make(chan struct{}), make(chan struct{})
-	link.HostOf(node).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.Topic}, func(_ context.Context, st *link.Stream) error {
+	link.HostOf(node).Handle(link.Route{Service: "orders", Name: "_link/subscribe", Kind: link.KindTopic}, func(_ context.Context, st *link.Stream) error {
 		f, err := st.Recv()
 		if err != nil {
 			return err
@@ -254,7 +254,7 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 		}
 	})
 	mesh.Start(node)
-	s := subscribe(t, mesh.Node(link.Config{}), pubsub.NewTopic[order]("orders", ">"), pubsub.In(pubsub.AtLeastOnce), pubsub.FromLast(2), pubsub.Keys("k"), pubsub.Limits(100, 1<<20, 0))
+	s := subscribe(t, mesh.Node(link.Config{}), pubsub.NewTopic[order]("orders", ">"), pubsub.In(pubsub.AtLeastOnce), pubsub.FromLast(2), pubsub.Keys("k"), pubsub.Buffer(100, 1<<20, 0))
 	verdict := func() { lines.note("subscriber", "VERDICT", <-judged) }
 	got := take(t, s, 3)
 	got[0].Ack()

@@ -46,7 +46,7 @@ func TestMiddlewareThatRetries(t *testing.T) {
 						return answer(q), nil
 					})
 				}
-				again := func(next link.Handler) link.Handler {
+				again := func(next link.Next) link.Next {
 					return func(ctx context.Context, op *link.Operation) error {
 						err := next(ctx, op)
 						if errors.Is(err, tt.code) {
@@ -86,7 +86,7 @@ func TestMiddlewareThatDoesNotWaitForNext(t *testing.T) {
 			return answer{}, nil
 		})
 		var left sync.WaitGroup
-		impatient := func(next link.Handler) link.Handler {
+		impatient := func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				done := make(chan error, 1)
 				left.Go(func() { done <- next(ctx, op) })

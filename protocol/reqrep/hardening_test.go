@@ -69,8 +69,8 @@ func TestErrorsThatPanicEndOneCall(t *testing.T) {
 // TestNoErrorEndsTheProcess has handlers, Authorize and OnDrain return errors whose methods panic.
 // Traces call these methods, too, and a caller decides whether there is a trace.
 func TestNoErrorEndsTheProcess(t *testing.T) {
-	route := link.Route{Service: "orders", Name: "watch", Kind: link.Channel}
-	guarded := link.Route{Service: "orders", Name: "guarded", Kind: link.Channel}
+	route := link.Route{Service: "orders", Name: "watch", Kind: link.KindChannel}
+	guarded := link.Route{Service: "orders", Name: "guarded", Kind: link.KindChannel}
 	for name, failure := range panickingErrors() {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

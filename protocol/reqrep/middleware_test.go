@@ -16,7 +16,7 @@ import (
 
 // noting returns middleware that records when it is entered and left.
 func noting(notes *[]string, name string) link.Middleware {
-	return func(next link.Handler) link.Handler {
+	return func(next link.Next) link.Next {
 		return func(ctx context.Context, op *link.Operation) error {
 			*notes = append(*notes, name+" in")
 			err := next(ctx, op)
@@ -50,7 +50,7 @@ func TestMiddlewareSeesTheOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var server, client *link.Node
-		server = serve(mesh, link.Config{Server: []link.Middleware{func(next link.Handler) link.Handler {
+		server = serve(mesh, link.Config{Server: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				request, _ := op.Decode()
 				q, ok := request.(*query)
@@ -75,7 +75,7 @@ func TestMiddlewareSeesTheOperation(t *testing.T) {
 			}
 			return answer{"answer"}, nil
 		})
-		client = mesh.Node(link.Config{Client: []link.Middleware{func(next link.Handler) link.Handler {
+		client = mesh.Node(link.Config{Client: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				if !op.Client || op.Route != unsafeMethod.Route() || op.Metadata.Get("tenant") != "acme" || op.Peer.Instance != "" {
 					t.Errorf("the client's middleware sees %+v", op)
@@ -96,19 +96,19 @@ func TestMiddlewareSeesTheOperation(t *testing.T) {
 }
 
 func TestMiddlewareEndsACallItself(t *testing.T) {
-	deny := func(link.Handler) link.Handler {
+	deny := func(link.Next) link.Next {
 		return func(context.Context, *link.Operation) error { return link.Errorf(link.PermissionDenied, "not you") }
 	}
-	panics := func(link.Handler) link.Handler {
+	panics := func(link.Next) link.Next {
 		return func(context.Context, *link.Operation) error { panic("in middleware") } //nolint:forbidigo // under test
 	}
-	hide := func(next link.Handler) link.Handler {
+	hide := func(next link.Next) link.Next {
 		return func(ctx context.Context, op *link.Operation) error { _ = next(ctx, op); return nil }
 	}
-	foreign := func(next link.Handler) link.Handler {
+	foreign := func(next link.Next) link.Next {
 		return func(_ context.Context, op *link.Operation) error { return next(context.Background(), op) } //nolint:contextcheck // the mistake under test
 	}
-	replaced := func(next link.Handler) link.Handler {
+	replaced := func(next link.Next) link.Next {
 		return func(ctx context.Context, op *link.Operation) error { op.Request = "text"; return next(ctx, op) }
 	}
 	for _, tt := range []struct {

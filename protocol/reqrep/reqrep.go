@@ -56,8 +56,8 @@ type Method[Req, Res any] struct{ route link.Route }
 
 // NewMethod declares a method of a service. A bad name is reported by the first
 // Handle or Call that uses it.
-func NewMethod[Req, Res any](service, name string, level link.Level) Method[Req, Res] {
-	return Method[Req, Res]{link.Route{Service: service, Name: name, Kind: link.Method, Level: level}}
+func NewMethod[Req, Res any](service, name string, level link.Idempotency) Method[Req, Res] {
+	return Method[Req, Res]{link.Route{Service: service, Name: name, Kind: link.KindMethod, Level: level}}
 }
 
 // Route returns the untyped route of the method.

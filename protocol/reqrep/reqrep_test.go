@@ -64,7 +64,7 @@ func TestMethodsAreComparableValues(t *testing.T) {
 	if got := again.String(); got != "orders/get" {
 		t.Errorf("String is %q", got)
 	}
-	want := link.Route{Service: "orders", Name: "get", Kind: link.Method, Level: link.ReadOnly}
+	want := link.Route{Service: "orders", Name: "get", Kind: link.KindMethod, Level: link.ReadOnly}
 	if got := again.Route(); got != want {
 		t.Errorf("Route is %+v, want %+v", got, want)
 	}
@@ -83,7 +83,7 @@ func TestCallSaysWhoAnswered(t *testing.T) {
 		for _, text := range []string{"a reply", ""} {
 			var who link.Peer
 			// An error counts as an answer, too.
-			_, _ = reqrep.Call(t.Context(), client, unsafeMethod, query{text}, link.Answered(&who))
+			_, _ = reqrep.Call(t.Context(), client, unsafeMethod, query{text}, link.AnsweredBy(&who))
 			if who.Instance != srv.Instance() || who.Identity != srv.Identity() || who.Addr != srv.Addr() || len(who.Tags) != 1 || who.Tags[0] != "v2" {
 				t.Errorf("call with %q was answered by %+v, want %s", text, who, srv.Instance())
 			}
@@ -93,7 +93,7 @@ func TestCallSaysWhoAnswered(t *testing.T) {
 		}
 		who := link.Peer{Instance: "before"}
 		missing := reqrep.NewMethod[query, answer]("nobody", "get", reqrep.ReadOnly)
-		if _, err := reqrep.Call(t.Context(), client, missing, query{}, link.Answered(&who)); err == nil || who.Instance != "before" {
+		if _, err := reqrep.Call(t.Context(), client, missing, query{}, link.AnsweredBy(&who)); err == nil || who.Instance != "before" {
 			t.Errorf("a call that nobody answered: %v, by %+v", err, who)
 		}
 	})

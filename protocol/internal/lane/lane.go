@@ -119,7 +119,7 @@ func (s *Shares) Open(ctx context.Context, node *link.Node, r link.Route, instan
 		if n > c.upTo {
 			continue
 		}
-		st, err = link.HostOf(node).Open(ctx, r, link.OnInstance(instance), link.Credit(Frames, c.bytes))
+		st, err = link.HostOf(node).Open(ctx, r, link.OnInstance(instance), link.StreamCredit(Frames, c.bytes))
 		if err == nil {
 			return st, c.bytes, nil
 		}

@@ -22,7 +22,7 @@ func TestFramesOfAnyLengthPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "echo"})
-		route := link.Route{Service: "echo", Name: "frames", Kind: link.Channel}
+		route := link.Route{Service: "echo", Name: "frames", Kind: link.KindChannel}
 		sizes := []int{0, 1, lane.MinFrame, lane.MinFrame + 1, 3 * lane.MinFrame, 1 << 20}
 		link.HostOf(node).Handle(route, func(_ context.Context, st *link.Stream) error {
 			_, credit := st.Credit()
@@ -41,7 +41,7 @@ func TestFramesOfAnyLengthPass(t *testing.T) {
 		mesh.Start(node)
 		client := mesh.Node(link.Config{})
 		const credit = 2 * lane.MinFrame
-		st, err := link.HostOf(client).Open(t.Context(), route, link.Credit(lane.Frames, credit))
+		st, err := link.HostOf(client).Open(t.Context(), route, link.StreamCredit(lane.Frames, credit))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func TestStreamsShareTheCreditOfTheirConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "echo"})
-		route := link.Route{Service: "echo", Name: "wait", Kind: link.Channel}
+		route := link.Route{Service: "echo", Name: "wait", Kind: link.KindChannel}
 		link.HostOf(node).Handle(route, func(_ context.Context, st *link.Stream) error {
 			// Recv returns when the caller has closed the stream.
 			_, _ = st.Recv()
