@@ -42,7 +42,7 @@ func denying(link.Next) link.Next {
 }
 
 var (
-	bulkMethod = reqrep.NewMethod[string, string]("orders", "bulk", reqrep.Unsafe)
+	bulkMethod = reqrep.NewMethod[string, string]("orders", "bulk", link.Unsafe)
 	bulkTopic  = pubsub.NewTopic[string]("orders", "placed")
 	bulkStage  = pipeline.NewStage[string]("orders", "resize")
 )
@@ -55,9 +55,9 @@ func TestACallerThatIsRefusedCostsItsHeaders(t *testing.T) { // SEC-351
 		server link.Config
 		opts   []link.HandleOption
 	}{
-		{"by middleware", link.Config{Server: []link.Middleware{denying}}, nil},
+		{"by middleware", link.Config{ServerMiddleware: []link.Middleware{denying}}, nil},
 		{"by Authorize", link.Config{}, []link.HandleOption{link.Authorize(notYou)}},
-		{"by Authorize, before middleware", link.Config{Server: []link.Middleware{passing}}, []link.HandleOption{link.Authorize(notYou)}},
+		{"by Authorize, before middleware", link.Config{ServerMiddleware: []link.Middleware{passing}}, []link.HandleOption{link.Authorize(notYou)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -90,7 +90,7 @@ func passing(next link.Next) link.Next { return next }
 func TestAProducerThatIsRefusedHasNoTaskDecoded(t *testing.T) { // SEC-352
 	for name, refuse := range map[string]func(cfg *link.Config) []pipeline.PullOption{
 		"by middleware": func(cfg *link.Config) []pipeline.PullOption {
-			cfg.Server = []link.Middleware{denying}
+			cfg.ServerMiddleware = []link.Middleware{denying}
 			return nil
 		},
 		"by Authorize": func(*link.Config) []pipeline.PullOption { return []pipeline.PullOption{pipeline.Authorize(notYou)} },
@@ -289,8 +289,8 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				var log logBuffer
 				w := &watching{}
-				srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{w.middleware}, Logger: log.logger()})
-				reqrep.Handle(srv, reqrep.NewMethod[int, string]("orders", "count", reqrep.Unsafe), func(_ context.Context, n int) (string, error) {
+				srv := mesh.Node(link.Config{Service: "orders", ServerMiddleware: []link.Middleware{w.middleware}, Logger: log.logger()})
+				reqrep.Handle(srv, reqrep.NewMethod[int, string]("orders", "count", link.Unsafe), func(_ context.Context, n int) (string, error) {
 					switch n {
 					case 0:
 						return "", link.NotFound
@@ -327,7 +327,7 @@ func TestServerMiddlewareSeesWhatFails(t *testing.T) {
 func TestMiddlewareDecodesForItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Next) link.Next {
+		srv := mesh.Node(link.Config{Service: "orders", ServerMiddleware: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				if op.Request != nil {
 					t.Errorf("the request was read before middleware: %v", op.Request)
@@ -380,7 +380,7 @@ func TestARequestIsNotReadBehindItsReply(t *testing.T) {
 				return link.Errorf(link.DeadlineExceeded, "too slow for the middleware")
 			}
 		}
-		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{impatient}})
+		srv := mesh.Node(link.Config{Service: "orders", ServerMiddleware: []link.Middleware{impatient}})
 		reqrep.Handle(srv, bulkMethod, func(_ context.Context, text string) (string, error) { return text, nil })
 		mesh.Start(srv)
 		client := mesh.Node(link.Config{})

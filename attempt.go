@@ -84,7 +84,7 @@ func (c *call) record() {
 	if c.config.answered != nil {
 		*c.config.answered = peerOf(a.target.Session)
 	}
-	if len(c.node.cfg.Client) > 0 {
+	if len(c.node.cfg.ClientMiddleware) > 0 {
 		c.Peer = peerOf(a.target.Session)
 	}
 	if c.config.reply != nil {

@@ -17,7 +17,7 @@ import (
 
 type echoMessage struct{ Payload []byte }
 
-var echo = reqrep.NewMethod[echoMessage, echoMessage]("echo", "echo", reqrep.Unsafe)
+var echo = reqrep.NewMethod[echoMessage, echoMessage]("echo", "echo", link.Unsafe)
 
 // pair starts an echo server and a client on loopback.
 func pair(tb testing.TB) *link.Node {

@@ -47,7 +47,7 @@ type callKey struct{}
 func (h Host) Call(ctx context.Context, r Route, in, out any, opts ...CallOption) error {
 	n := h.node
 	var err error
-	if len(n.cfg.Client) == 0 {
+	if len(n.cfg.ClientMiddleware) == 0 {
 		c, _ := calls.Get().(*call)
 		c.init(r, in, out, opts)
 		err = n.call(ctx, c)

@@ -23,8 +23,8 @@ type roomy struct {
 }
 
 func TestLimitsOfTheCodecAreCheckedBeforeSending(t *testing.T) {
-	method := reqrep.NewMethod[[]roomy, []roomy]("orders", "roomy", reqrep.Unsafe)
-	deep := reqrep.NewMethod[[][][][][]int, int]("orders", "deep", reqrep.Unsafe)
+	method := reqrep.NewMethod[[]roomy, []roomy]("orders", "roomy", link.Unsafe)
+	deep := reqrep.NewMethod[[][][][][]int, int]("orders", "deep", link.Unsafe)
 	many := make([]roomy, 100_000)
 	nested := [][][][][]int{{{{{}}}}}
 	narrow := link.Limits{MaxNesting: 4}
@@ -108,7 +108,7 @@ func TestLimitsOfTheCodecAreInConfig(t *testing.T) {
 // expects an error.
 func TestAValueThatHoldsItselfIsAnErrorInEveryPattern(t *testing.T) {
 	type person = codectest.Person
-	get := reqrep.NewMethod[*person, *person]("orders", "person", reqrep.Unsafe)
+	get := reqrep.NewMethod[*person, *person]("orders", "person", link.Unsafe)
 	born := pubsub.NewTopic[*person]("orders", "born")
 	greet := pipeline.NewStageResult[*person, *person]("orders", "greet")
 	endless := &person{Name: "parent"}

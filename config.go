@@ -94,7 +94,7 @@ type Config struct {
 	// Tracer makes spans. Nil means the global OpenTelemetry provider.
 	Tracer *tracing.Tracer
 	// Client and Server wrap every operation, the first outermost.
-	Client, Server []Middleware
+	ClientMiddleware, ServerMiddleware []Middleware
 	// CallTimeout is the deadline of calls whose context has none. Zero means 10 s.
 	CallTimeout time.Duration
 	// DrainTimeout is how long Run waits, when its context ends, for work in flight:

@@ -22,7 +22,7 @@ func TestADrainCallsItsFunctions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		peer := mesh.Node(link.Config{Service: "peer"})
-		get := reqrep.NewMethod[order, order]("peer", "get", reqrep.ReadOnly)
+		get := reqrep.NewMethod[order, order]("peer", "get", link.ReadOnly)
 		reqrep.Handle(peer, get, keep)
 		mesh.Start(peer)
 		handled := make(chan struct{})

@@ -18,7 +18,7 @@ import (
 )
 
 // putOrder must not run twice.
-var putOrder = reqrep.NewMethod[order, order]("orders", "put", reqrep.Unsafe)
+var putOrder = reqrep.NewMethod[order, order]("orders", "put", link.Unsafe)
 
 type orderHandler = func(ctx context.Context, o order) (order, error)
 

@@ -23,7 +23,7 @@ type order struct {
 	Cents int64
 }
 
-var getOrder = reqrep.NewMethod[orderQuery, order]("orders", "get", reqrep.ReadOnly)
+var getOrder = reqrep.NewMethod[orderQuery, order]("orders", "get", link.ReadOnly)
 
 // TestCallOverLoopback makes calls between two nodes of one process over real
 // UDP sockets.

@@ -9,7 +9,7 @@ import (
 )
 
 // Greet is the contract: declared once, imported by both sides.
-var Greet = reqrep.NewMethod[string, string]("greeter", "greet", reqrep.ReadOnly)
+var Greet = reqrep.NewMethod[string, string]("greeter", "greet", link.ReadOnly)
 
 func greet(_ context.Context, name string) (string, error) {
 	if name == "" {

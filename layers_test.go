@@ -93,7 +93,7 @@ func problemsOf(client *link.Node) []string {
 func reached(t *testing.T, client *link.Node, service string) string {
 	t.Helper()
 	var who link.Peer
-	method := reqrep.NewMethod[order, order](service, "get", reqrep.ReadOnly)
+	method := reqrep.NewMethod[order, order](service, "get", link.ReadOnly)
 	if _, err := reqrep.Call(t.Context(), client, method, order{ID: "o"}, link.AnsweredBy(&who)); err != nil {
 		t.Fatal(err)
 	}

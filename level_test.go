@@ -72,7 +72,7 @@ func TestMiddlewareKnowsWhichAttemptItSees(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var served []int
-		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Next) link.Next {
+		srv := mesh.Node(link.Config{Service: "orders", ServerMiddleware: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				if served = append(served, op.Attempt); len(served) < 3 {
 					return link.Errorf(link.Unavailable, "a bad time")
@@ -83,7 +83,7 @@ func TestMiddlewareKnowsWhichAttemptItSees(t *testing.T) {
 		reqrep.Handle(srv, readOrder, keep)
 		mesh.Start(srv)
 		made := 0
-		client := mesh.Node(link.Config{Client: []link.Middleware{func(next link.Next) link.Next {
+		client := mesh.Node(link.Config{ClientMiddleware: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				if op.Attempt != 0 {
 					t.Errorf("attempt %d before the call", op.Attempt)

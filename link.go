@@ -147,10 +147,10 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
 	n.started = time.Now()
-	n.invoke = chain(cfg.Client, n.callTerminal)
-	n.opener = chain(cfg.Client, n.openTerminal)
-	if len(cfg.Server) > 0 {
-		n.serving = chain(cfg.Server, serverTerminal)
+	n.invoke = chain(cfg.ClientMiddleware, n.callTerminal)
+	n.opener = chain(cfg.ClientMiddleware, n.openTerminal)
+	if len(cfg.ServerMiddleware) > 0 {
+		n.serving = chain(cfg.ServerMiddleware, serverTerminal)
 	}
 	n.instance = discovery.NewInstanceID(cfg.identityName())
 	if n.identity == nil {

@@ -22,7 +22,7 @@ import (
 func TestMaxMessageOfAHandlerHoldsForBothSides(t *testing.T) {
 	// large is beyond the default limit.
 	const large = 6 << 20
-	small := reqrep.NewMethod[string, string]("orders", "small", reqrep.Unsafe)
+	small := reqrep.NewMethod[string, string]("orders", "small", link.Unsafe)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		srv := mesh.Node(link.Config{Service: "orders"})
@@ -112,7 +112,7 @@ func TestMaxMessageOfAStream(t *testing.T) {
 					}
 					f, err := s.Recv()
 					if err == nil {
-						err = s.Send(link.Frame{Kind: link.FirstFrameKind, Credited: true, Body: make([]byte, large)})
+						err = s.Send(link.Frame{Kind: 0x40, Credited: true, Body: make([]byte, large)})
 					}
 					_ = f
 					return err
@@ -126,7 +126,7 @@ func TestMaxMessageOfAStream(t *testing.T) {
 				if len(tt.opener) > 0 {
 					size = 100
 				}
-				err = st.Send(link.Frame{Kind: link.FirstFrameKind, Credited: true, Body: make([]byte, size)})
+				err = st.Send(link.Frame{Kind: 0x40, Credited: true, Body: make([]byte, size)})
 				var f link.Frame
 				if err == nil {
 					f, err = st.Recv()

@@ -17,9 +17,9 @@ import (
 // TestATopologyOfARegistryRunsNothingTwice has a registry ask for copies of every call, and expects copies of
 // read-only calls only.
 func TestATopologyOfARegistryRunsNothingTwice(t *testing.T) { // SEC-355
-	change := reqrep.NewMethod[int, int]("orders", "change", reqrep.Unsafe)
-	again := reqrep.NewMethod[int, int]("orders", "again", reqrep.Idempotent)
-	read := reqrep.NewMethod[int, int]("orders", "read", reqrep.ReadOnly)
+	change := reqrep.NewMethod[int, int]("orders", "change", link.Unsafe)
+	again := reqrep.NewMethod[int, int]("orders", "again", link.Idempotent)
+	read := reqrep.NewMethod[int, int]("orders", "read", link.ReadOnly)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var changes, repeats, reads atomic.Int32

@@ -32,7 +32,7 @@ type blob struct{ Data []byte }
 
 var (
 	heldRoute = link.Route{Service: "orders", Kind: link.KindChannel, Name: "held"}
-	putBlob   = reqrep.NewMethod[blob, blob]("orders", "blob", reqrep.Unsafe)
+	putBlob   = reqrep.NewMethod[blob, blob]("orders", "blob", link.Unsafe)
 )
 
 // waits returns the operations that need a stream of their own.
@@ -92,7 +92,7 @@ func TestAStreamOutlivesItsOpening(t *testing.T) {
 		}
 		defer s.Close()
 		sleep(time.Minute)
-		if err := s.Send(link.Frame{Kind: link.FirstFrameKind}); err != nil || s.Context().Err() != nil {
+		if err := s.Send(link.Frame{Kind: 0x40}); err != nil || s.Context().Err() != nil {
 			t.Errorf("after a minute: %v, context %v", err, s.Context().Err())
 		}
 	})

@@ -35,7 +35,7 @@ func (c *watchCount) Watch(ctx context.Context, q discovery.Query) (<-chan disco
 
 // askFor calls the service with the given name.
 func askFor(ctx context.Context, client *link.Node, service string) error {
-	_, err := reqrep.Call(ctx, client, reqrep.NewMethod[order, order](service, "get", reqrep.ReadOnly), order{})
+	_, err := reqrep.Call(ctx, client, reqrep.NewMethod[order, order](service, "get", link.ReadOnly), order{})
 	return err
 }
 
@@ -205,7 +205,7 @@ func TestNamesThatNobodyServesAreNotWatchedForEver(t *testing.T) {
 		go func() {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
-			_, err := reqrep.Call(ctx, client, reqrep.NewMethod[order, order]("awaited", "get", reqrep.ReadOnly), order{}, link.WaitForReady())
+			_, err := reqrep.Call(ctx, client, reqrep.NewMethod[order, order]("awaited", "get", link.ReadOnly), order{}, link.WaitForReady())
 			waiting <- err
 		}()
 		for i := range names {

@@ -24,7 +24,7 @@ import (
 func TestACopyMayBeAsLargeAsItsCall(t *testing.T) {
 	const large = 5 << 20
 	put := func(service string) reqrep.Method[string, int] {
-		return reqrep.NewMethod[string, int](service, "put", reqrep.ReadOnly)
+		return reqrep.NewMethod[string, int](service, "put", link.ReadOnly)
 	}
 	for name, tt := range map[string]struct {
 		// limit is the Limits.MaxMessage of orders-shadow.
@@ -71,7 +71,7 @@ func TestAMessageMayHoldAsMuchAsItHasBytes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			mesh := linktest.NewMesh(t)
 			srv := mesh.Node(link.Config{Service: "orders"})
-			numbers := reqrep.NewMethod[[]int, []int]("orders", "numbers", reqrep.Unsafe)
+			numbers := reqrep.NewMethod[[]int, []int]("orders", "numbers", link.Unsafe)
 			reqrep.Handle(srv, numbers, func(_ context.Context, list []int) ([]int, error) { return list, nil })
 			mesh.Start(srv)
 			if got, err := reqrep.Call(t.Context(), mesh.Node(link.Config{}), numbers, make([]int, count)); err != nil || len(got) != count {
@@ -89,11 +89,11 @@ func TestAServerWithManyRoutesMakesErrorsCostLittle(t *testing.T) { // SEC-128
 		mesh := linktest.NewMesh(t)
 		srv := mesh.Node(link.Config{Service: "orders"})
 		for i := range routes {
-			reqrep.Handle(srv, reqrep.NewMethod[order, order]("orders", fmt.Sprintf("%s%04d", strings.Repeat("x", 60), i), reqrep.ReadOnly), keep)
+			reqrep.Handle(srv, reqrep.NewMethod[order, order]("orders", fmt.Sprintf("%s%04d", strings.Repeat("x", 60), i), link.ReadOnly), keep)
 		}
 		mesh.Start(srv)
 		client := mesh.Node(link.Config{})
-		wrong := reqrep.NewMethod[order, order]("orders", strings.Repeat("x", 60)+"12a4", reqrep.ReadOnly)
+		wrong := reqrep.NewMethod[order, order]("orders", strings.Repeat("x", 60)+"12a4", link.ReadOnly)
 		call := func(int) {
 			_, err := reqrep.Call(t.Context(), client, wrong, order{})
 			mustSay(t, err, link.Unimplemented, "the nearest names there are")
@@ -106,7 +106,7 @@ func TestAServerWithManyRoutesMakesErrorsCostLittle(t *testing.T) { // SEC-128
 		}
 		// other calls a new name each time, as if somebody else chose the names.
 		other := func(i int) {
-			_, err := reqrep.Call(t.Context(), client, reqrep.NewMethod[order, order]("orders", fmt.Sprintf("%s%03da", strings.Repeat("x", 60), i), reqrep.ReadOnly), order{})
+			_, err := reqrep.Call(t.Context(), client, reqrep.NewMethod[order, order]("orders", fmt.Sprintf("%s%03da", strings.Repeat("x", 60), i), link.ReadOnly), order{})
 			mustSay(t, err, link.Unimplemented)
 		}
 		if got := bytesFor(calls, other); got > most {

@@ -16,10 +16,10 @@ import (
 // defines what a kind means.
 type FrameKind uint8
 
-// The range of frame kinds that patterns may use.
+// The range of the kinds of frames of patterns.
 const (
-	FirstFrameKind FrameKind = FrameKind(wire.KindPattern)
-	LastFrameKind  FrameKind = FrameKind(wire.KindPatternMax)
+	firstFrameKind FrameKind = FrameKind(wire.KindPattern)
+	lastFrameKind  FrameKind = FrameKind(wire.KindPatternMax)
 )
 
 // Frame is one frame of a stream.
@@ -232,8 +232,8 @@ func (s *Stream) error(what string, err error) error {
 // Send waits a second at most; Unavailable if the stream is lost; Canceled and
 // DeadlineExceeded.
 func (s *Stream) Send(f Frame) error {
-	if f.Kind < FirstFrameKind || f.Kind > LastFrameKind {
-		return failed("send on "+s.route.String(), Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", uint8(f.Kind), uint8(FirstFrameKind), uint8(LastFrameKind)))
+	if f.Kind < firstFrameKind || f.Kind > lastFrameKind {
+		return failed("send on "+s.route.String(), Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", uint8(f.Kind), uint8(firstFrameKind), uint8(lastFrameKind)))
 	}
 	if limit := s.peerTakes(); uint64(len(f.Body)) > limit {
 		return failed("send on "+s.route.String(), Errorf(ResourceExhausted,

@@ -268,14 +268,14 @@ func TestStreamKnowsItsCall(t *testing.T) {
 				}
 			}
 		}
-		srv, _ := serveStream(mesh, link.Config{Server: []link.Middleware{note("s1"), note("s2")}}, func(ctx context.Context, s *link.Stream) error {
+		srv, _ := serveStream(mesh, link.Config{ServerMiddleware: []link.Middleware{note("s1"), note("s2")}}, func(ctx context.Context, s *link.Stream) error {
 			order = append(order, "handler")
 			if link.RouteOf(ctx) != counterRoute || link.MetadataOf(ctx).Get("tenant") != "acme" || link.Caller(ctx).Service() != "client" || s.Context() == nil {
 				t.Errorf("the handler sees %v, %v, %v", link.RouteOf(ctx), link.MetadataOf(ctx), link.Caller(ctx))
 			}
 			return nil
 		})
-		client := mesh.Node(link.Config{Client: []link.Middleware{note("c1"), note("c2")}})
+		client := mesh.Node(link.Config{ClientMiddleware: []link.Middleware{note("c1"), note("c2")}})
 		s := open(t, client, link.Meta("tenant", "acme"))
 		if _, err := s.Recv(); !errors.Is(err, io.EOF) {
 			t.Error(err)

@@ -23,13 +23,13 @@ import (
 )
 
 // readOrder is read-only: it may run twice.
-var readOrder = reqrep.NewMethod[order, order]("orders", "get", reqrep.ReadOnly)
+var readOrder = reqrep.NewMethod[order, order]("orders", "get", link.ReadOnly)
 
 // serveCopies starts a node of a service that serves the same method as readOrder.
 func serveCopies(mesh *linktest.Mesh, service string, cfg link.Config, h orderHandler) *link.Node {
 	cfg.Service = service
 	node := mesh.Node(cfg)
-	reqrep.Handle(node, reqrep.NewMethod[order, order](service, "get", reqrep.ReadOnly), h)
+	reqrep.Handle(node, reqrep.NewMethod[order, order](service, "get", link.ReadOnly), h)
 	mesh.Start(node)
 	return node
 }

@@ -30,7 +30,7 @@ import (
 // tracedChild makes the test binary the server process of TestTraceAcrossProcesses.
 const tracedChild = "LINK_TEST_TRACED_CHILD"
 
-var traced = reqrep.NewMethod[orderQuery, string]("traced", "who", reqrep.Unsafe)
+var traced = reqrep.NewMethod[orderQuery, string]("traced", "who", link.Unsafe)
 
 // childSpan is what the server process reports about a span.
 type childSpan struct {

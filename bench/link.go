@@ -20,7 +20,7 @@ type echo struct {
 
 // linkEcho is the method that both sides import. It has the default level,
 // Unsafe, so calls are not retried.
-var linkEcho = reqrep.NewMethod[echo, echo]("echo", "echo", reqrep.Unsafe) //nolint:gochecknoglobals // how methods are declared
+var linkEcho = reqrep.NewMethod[echo, echo]("echo", "echo", link.Unsafe) //nolint:gochecknoglobals // how methods are declared
 
 func (linkPeer) name() string { return "link" }
 

@@ -30,8 +30,8 @@ const service = "orders"
 
 // The methods return the ID of the instance that answers.
 var (
-	read  = reqrep.NewMethod[string, string](service, "read", reqrep.ReadOnly)
-	write = reqrep.NewMethod[string, string](service, "write", reqrep.Unsafe) // never sent twice
+	read  = reqrep.NewMethod[string, string](service, "read", link.ReadOnly)
+	write = reqrep.NewMethod[string, string](service, "write", link.Unsafe) // never sent twice
 )
 
 // mesh is the nodes of one test, which trust each other and nobody else.
@@ -157,8 +157,8 @@ func (m *mesh) start(name string, r discovery.Registry, cfg link.Config) *server
 		}
 		return s.Instance(), nil
 	}
-	reqrep.Handle(s.Node, reqrep.NewMethod[string, string](name, "read", reqrep.ReadOnly), handle)
-	reqrep.Handle(s.Node, reqrep.NewMethod[string, string](name, "write", reqrep.Unsafe), handle)
+	reqrep.Handle(s.Node, reqrep.NewMethod[string, string](name, "read", link.ReadOnly), handle)
+	reqrep.Handle(s.Node, reqrep.NewMethod[string, string](name, "write", link.Unsafe), handle)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.end = cancel
 	done := make(chan struct{})

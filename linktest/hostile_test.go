@@ -138,7 +138,7 @@ func TestACodecThatTheServerDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := NewMesh(t)
 		seen := make(chan link.Code, 1)
-		srv := mesh.Node(link.Config{Service: "orders", Server: []link.Middleware{func(next link.Next) link.Next {
+		srv := mesh.Node(link.Config{Service: "orders", ServerMiddleware: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				err := next(ctx, op)
 				seen <- link.CodeOf(err)

@@ -24,7 +24,7 @@ import (
 // TestTraceContextFromAnotherTrustDomain has a partner's service, which may call, send a sampled trace and baggage, and
 // expects the server to ignore both.
 func TestTraceContextFromAnotherTrustDomain(t *testing.T) { // SEC-125
-	method := reqrep.NewMethod[string, string]("orders", "get", reqrep.ReadOnly)
+	method := reqrep.NewMethod[string, string]("orders", "get", link.ReadOnly)
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for name, at := range map[string]struct {
 		home    bool
@@ -96,7 +96,7 @@ func TestNamesOfSpansAreNotThePeers(t *testing.T) { // SEC-611
 		srv := mesh.Node(link.Config{
 			Service: "orders", Tracer: tracing.New(tracing.Config{TracerProvider: provider}),
 			// Middleware sees calls that nobody serves.
-			Server: []link.Middleware{func(next link.Next) link.Next { return next }},
+			ServerMiddleware: []link.Middleware{func(next link.Next) link.Next { return next }},
 		})
 		mesh.Start(srv)
 		conn := hostile(t, mesh, srv)

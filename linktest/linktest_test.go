@@ -24,7 +24,7 @@ type order struct {
 	Cents int64
 }
 
-var getOrder = reqrep.NewMethod[orderQuery, order]("orders", "get", reqrep.ReadOnly)
+var getOrder = reqrep.NewMethod[orderQuery, order]("orders", "get", link.ReadOnly)
 
 func get(_ context.Context, q orderQuery) (order, error) {
 	if q.ID == "" {

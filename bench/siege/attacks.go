@@ -200,7 +200,7 @@ func uncreditedFrames(ctx context.Context, m *mallory) error {
 	chunk := make([]byte, 64<<10)
 	return together(ctx, 8, func(i int) error {
 		return m.eachStream(ctx, fmt.Sprint("mallory-", i), wide, 32, wire.StreamCall, first, func(s *quic.Stream) error {
-			b := wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.Kind(link.FirstFrameKind), Flags: wire.FlagCredited, Length: length})
+			b := wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: wire.KindPattern, Flags: wire.FlagCredited, Length: length})
 			if _, err := s.Write(b); err != nil {
 				return err
 			}

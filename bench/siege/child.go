@@ -35,8 +35,8 @@ const service = "orders"
 //
 //nolint:gochecknoglobals // how routes are declared
 var (
-	echo   = reqrep.NewMethod[[]byte, []byte](service, "echo", reqrep.ReadOnly)
-	large  = reqrep.NewMethod[struct{}, []byte](service, "large", reqrep.ReadOnly)
+	echo   = reqrep.NewMethod[[]byte, []byte](service, "echo", link.ReadOnly)
+	large  = reqrep.NewMethod[struct{}, []byte](service, "large", link.ReadOnly)
 	ticks  = pubsub.NewTopic[int](service, "ticks")
 	frames = link.Route{Service: service, Name: "frames", Kind: link.KindChannel}
 )

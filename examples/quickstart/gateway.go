@@ -10,11 +10,11 @@ import (
 
 // The contract of the gateway.
 var (
-	LookUp  = reqrep.NewMethod[OrderQuery, Answer]("gateway", "look-up", reqrep.ReadOnly)
-	SetLoad = reqrep.NewMethod[Load, Tally]("gateway", "set-load", reqrep.Unsafe)
-	Count   = reqrep.NewMethod[CountQuery, Tally]("gateway", "count", reqrep.ReadOnly)
-	GetMany = reqrep.NewMethod[Many, Tally]("gateway", "get-many", reqrep.ReadOnly)
-	Explain = reqrep.NewMethod[ExplainQuery, Explanation]("gateway", "explain", reqrep.ReadOnly)
+	LookUp  = reqrep.NewMethod[OrderQuery, Answer]("gateway", "look-up", link.ReadOnly)
+	SetLoad = reqrep.NewMethod[Load, Tally]("gateway", "set-load", link.Unsafe)
+	Count   = reqrep.NewMethod[CountQuery, Tally]("gateway", "count", link.ReadOnly)
+	GetMany = reqrep.NewMethod[Many, Tally]("gateway", "get-many", link.ReadOnly)
+	Explain = reqrep.NewMethod[ExplainQuery, Explanation]("gateway", "explain", link.ReadOnly)
 )
 
 // Answer is an order, with the instance that answered the gateway and the

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pubsub"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
@@ -12,11 +13,11 @@ import (
 var (
 	// GetOrder is read-only: if an instance is lost during a call, link retries it
 	// on another one.
-	GetOrder = reqrep.NewMethod[OrderQuery, Order]("orders", "get", reqrep.ReadOnly)
+	GetOrder = reqrep.NewMethod[OrderQuery, Order]("orders", "get", link.ReadOnly)
 
 	// PlaceOrder must not run twice: link never retries a call that an instance may
 	// have received.
-	PlaceOrder = reqrep.NewMethod[NewOrder, Order]("orders", "place", reqrep.Unsafe)
+	PlaceOrder = reqrep.NewMethod[NewOrder, Order]("orders", "place", link.Unsafe)
 
 	// OrderPlaced is published for each order, by the instance that placed it.
 	OrderPlaced = pubsub.NewTopic[Placed]("orders", "placed")

@@ -11,7 +11,7 @@ import (
 
 // SendAll makes a shop send the receipts of the batch. It answers when they are
 // queued, not when they are sent.
-var SendAll = reqrep.NewMethod[Batch, Batch]("shop", "send-all", reqrep.Unsafe)
+var SendAll = reqrep.NewMethod[Batch, Batch]("shop", "send-all", link.Unsafe)
 
 // Batch is a number of receipts.
 type Batch struct{ Receipts int }

@@ -60,7 +60,7 @@ func TestEveryCodeCrossesTheWire(t *testing.T) {
 // TestErrorCrossesServices sends an error through a node that is server and
 // client at once.
 func TestErrorCrossesServices(t *testing.T) {
-	front := reqrep.NewMethod[query, answer]("front", "get", reqrep.Unsafe)
+	front := reqrep.NewMethod[query, answer]("front", "get", link.Unsafe)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		serve(mesh, link.Config{}, func(context.Context, query) (answer, error) {

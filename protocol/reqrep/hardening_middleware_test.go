@@ -58,7 +58,7 @@ func TestMiddlewareThatRetries(t *testing.T) {
 						return err
 					}
 				}
-				client := mesh.Node(link.Config{Client: []link.Middleware{again}})
+				client := mesh.Node(link.Config{ClientMiddleware: []link.Middleware{again}})
 				got, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"first"})
 				if err != nil || got.Text != tt.want[1] {
 					t.Errorf("got %+v, %v, want the reply to %q", got, err, tt.want[1])
@@ -99,7 +99,7 @@ func TestMiddlewareThatDoesNotWaitForNext(t *testing.T) {
 				}
 			}
 		}
-		client := mesh.Node(link.Config{Client: []link.Middleware{impatient}, CallTimeout: time.Minute})
+		client := mesh.Node(link.Config{ClientMiddleware: []link.Middleware{impatient}, CallTimeout: time.Minute})
 		var wg sync.WaitGroup
 		for caller := range callers {
 			wg.Go(func() {

@@ -23,8 +23,8 @@ type answer struct{ Text string }
 
 // unsafeMethod and readOnlyMethod are the methods that the tests call, named after their levels.
 var (
-	unsafeMethod   = reqrep.NewMethod[query, answer]("orders", "change", reqrep.Unsafe)
-	readOnlyMethod = reqrep.NewMethod[query, answer]("orders", "get", reqrep.ReadOnly)
+	unsafeMethod   = reqrep.NewMethod[query, answer]("orders", "change", link.Unsafe)
+	readOnlyMethod = reqrep.NewMethod[query, answer]("orders", "get", link.ReadOnly)
 )
 
 type handlerFunc = func(context.Context, query) (answer, error)

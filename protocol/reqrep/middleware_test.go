@@ -30,12 +30,12 @@ func TestMiddlewareWrapsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var notes []string
-		serve(mesh, link.Config{Server: []link.Middleware{noting(&notes, "s1"), noting(&notes, "s2")}},
+		serve(mesh, link.Config{ServerMiddleware: []link.Middleware{noting(&notes, "s1"), noting(&notes, "s2")}},
 			func(_ context.Context, q query) (answer, error) {
 				notes = append(notes, "handler")
 				return answer(q), nil
 			})
-		client := mesh.Node(link.Config{Client: []link.Middleware{noting(&notes, "c1"), noting(&notes, "c2")}})
+		client := mesh.Node(link.Config{ClientMiddleware: []link.Middleware{noting(&notes, "c1"), noting(&notes, "c2")}})
 		if got, err := reqrep.Call(t.Context(), client, unsafeMethod, query{"x"}); err != nil || got.Text != "x" {
 			t.Fatal(got, err)
 		}
@@ -50,7 +50,7 @@ func TestMiddlewareSeesTheOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var server, client *link.Node
-		server = serve(mesh, link.Config{Server: []link.Middleware{func(next link.Next) link.Next {
+		server = serve(mesh, link.Config{ServerMiddleware: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				request, _ := op.Decode()
 				q, ok := request.(*query)
@@ -75,7 +75,7 @@ func TestMiddlewareSeesTheOperation(t *testing.T) {
 			}
 			return answer{"answer"}, nil
 		})
-		client = mesh.Node(link.Config{Client: []link.Middleware{func(next link.Next) link.Next {
+		client = mesh.Node(link.Config{ClientMiddleware: []link.Middleware{func(next link.Next) link.Next {
 			return func(ctx context.Context, op *link.Operation) error {
 				if !op.Client || op.Route != unsafeMethod.Route() || op.Metadata.Get("tenant") != "acme" || op.Peer.Instance != "" {
 					t.Errorf("the client's middleware sees %+v", op)
@@ -136,10 +136,10 @@ func TestMiddlewareEndsACallItself(t *testing.T) {
 				ran := false
 				var server, client link.Config
 				if tt.server != nil {
-					server.Server = []link.Middleware{tt.server}
+					server.ServerMiddleware = []link.Middleware{tt.server}
 				}
 				if tt.client != nil {
-					client.Client = []link.Middleware{tt.client}
+					client.ClientMiddleware = []link.Middleware{tt.client}
 				}
 				serve(mesh, server, func(_ context.Context, q query) (answer, error) {
 					ran = true
@@ -182,7 +182,7 @@ func TestMiddlewareRunsOncePerCall(t *testing.T) {
 				return answer(q), nil
 			})
 		}
-		client := mesh.Node(link.Config{Client: []link.Middleware{noting(&notes, "c")}})
+		client := mesh.Node(link.Config{ClientMiddleware: []link.Middleware{noting(&notes, "c")}})
 		if _, err := reqrep.Call(t.Context(), client, readOnlyMethod, query{}); err != nil || failing {
 			t.Fatal(err, failing)
 		}
@@ -203,7 +203,7 @@ func (u *unencodable) MarshalCBOR() ([]byte, error) {
 }
 
 func TestResponseThatCannotBeEncoded(t *testing.T) {
-	odd := reqrep.NewMethod[query, *unencodable]("odd", "get", reqrep.Unsafe)
+	odd := reqrep.NewMethod[query, *unencodable]("odd", "get", link.Unsafe)
 	for _, how := range []string{"panic", "error"} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

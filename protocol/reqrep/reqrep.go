@@ -10,7 +10,7 @@
 //
 // # Usage
 //
-//	var GetOrder = reqrep.NewMethod[OrderQuery, Order]("orders", "get", reqrep.ReadOnly)
+//	var GetOrder = reqrep.NewMethod[OrderQuery, Order]("orders", "get", link.ReadOnly)
 //
 //	reqrep.Handle(node, GetOrder, func(ctx context.Context, q OrderQuery) (Order, error) { … })
 //
@@ -19,7 +19,7 @@
 // # Guarantees
 //
 // The caller gets a reply or a typed error by its deadline. A call that may have
-// run is retried only if its method is [Idempotent] or [ReadOnly], or the call
+// run is retried only if its method is [link.Idempotent] or [link.ReadOnly], or the call
 // has a link.IdempotencyKey. Other calls run at most once.
 //
 // # Concurrency
@@ -42,13 +42,6 @@ import (
 	"context"
 
 	"github.com/linkmesh/link"
-)
-
-// The levels of a method. They define the effect of running it twice.
-const (
-	Unsafe     = link.Unsafe     // does harm
-	Idempotent = link.Idempotent // leaves the same state as running it once
-	ReadOnly   = link.ReadOnly   // changes nothing
 )
 
 // Method is a unary method with its types. Methods are comparable values.

@@ -27,9 +27,9 @@ func TestCallIsTyped(t *testing.T) {
 		Raw   []byte
 	}
 	paid := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	mirror := reqrep.NewMethod[cart, *cart]("carts", "mirror", reqrep.Unsafe)
-	count := reqrep.NewMethod[[]line, int]("carts", "count", reqrep.ReadOnly)
-	nothing := reqrep.NewMethod[struct{}, struct{}]("carts", "nothing", reqrep.ReadOnly)
+	mirror := reqrep.NewMethod[cart, *cart]("carts", "mirror", link.Unsafe)
+	count := reqrep.NewMethod[[]line, int]("carts", "count", link.ReadOnly)
+	nothing := reqrep.NewMethod[struct{}, struct{}]("carts", "nothing", link.ReadOnly)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		srv := mesh.Node(link.Config{Service: "carts"})
@@ -57,7 +57,7 @@ func TestCallIsTyped(t *testing.T) {
 }
 
 func TestMethodsAreComparableValues(t *testing.T) {
-	again := reqrep.NewMethod[query, answer]("orders", "get", reqrep.ReadOnly)
+	again := reqrep.NewMethod[query, answer]("orders", "get", link.ReadOnly)
 	if again != readOnlyMethod {
 		t.Error("two declarations of the same method differ")
 	}
@@ -92,7 +92,7 @@ func TestCallSaysWhoAnswered(t *testing.T) {
 			}
 		}
 		who := link.Peer{Instance: "before"}
-		missing := reqrep.NewMethod[query, answer]("nobody", "get", reqrep.ReadOnly)
+		missing := reqrep.NewMethod[query, answer]("nobody", "get", link.ReadOnly)
 		if _, err := reqrep.Call(t.Context(), client, missing, query{}, link.AnsweredBy(&who)); err == nil || who.Instance != "before" {
 			t.Errorf("a call that nobody answered: %v, by %+v", err, who)
 		}
@@ -147,7 +147,7 @@ func TestUnknownMethodIsUnimplemented(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		srv := serve(mesh, link.Config{}, echo)
 		client := mesh.Node(link.Config{})
-		missing := reqrep.NewMethod[query, answer]("orders", "cancel", reqrep.ReadOnly)
+		missing := reqrep.NewMethod[query, answer]("orders", "cancel", link.ReadOnly)
 		for _, size := range []int{0, 100 << 10} {
 			_, err := reqrep.Call(t.Context(), client, missing, query{strings.Repeat("x", size)})
 			var e *link.Error
@@ -165,7 +165,7 @@ func TestUnknownMethodIsUnimplemented(t *testing.T) {
 }
 
 func TestMethodAddedWhileServing(t *testing.T) {
-	late := reqrep.NewMethod[query, answer]("orders", "late", reqrep.ReadOnly)
+	late := reqrep.NewMethod[query, answer]("orders", "late", link.ReadOnly)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		srv := serve(mesh, link.Config{}, echo)
@@ -197,8 +197,8 @@ func TestHandlePanicsOnMistakes(t *testing.T) {
 			want string
 		}{
 			{"twice", readOnlyMethod, nil, "has a handler already"},
-			{"another service", reqrep.NewMethod[query, answer]("carts", "get", reqrep.ReadOnly), nil, `belongs to service "carts", this node serves "orders"`},
-			{"bad name", reqrep.NewMethod[query, answer]("orders", "a b", reqrep.ReadOnly), nil, `Route.Name is "a b"`},
+			{"another service", reqrep.NewMethod[query, answer]("carts", "get", link.ReadOnly), nil, `belongs to service "carts", this node serves "orders"`},
+			{"bad name", reqrep.NewMethod[query, answer]("orders", "a b", link.ReadOnly), nil, `Route.Name is "a b"`},
 			{"bad level", reqrep.NewMethod[query, answer]("orders", "x", 9), nil, "Route.Level of orders/x is 9"},
 			{"negative limit", unsafeMethod, []link.HandleOption{link.MaxMessage(-1)}, "MaxMessage of orders/change is -1"},
 			{"huge limit", unsafeMethod, []link.HandleOption{link.MaxMessage(1 << 30)}, "MaxMessage of orders/change is 1073741824"},
@@ -231,8 +231,8 @@ func TestHandlePanicsOnMistakes(t *testing.T) {
 
 func TestRequestOfAnotherShape(t *testing.T) {
 	type number struct{ Text int }
-	wrong := reqrep.NewMethod[number, answer]("orders", "get", reqrep.ReadOnly)
-	wrongReply := reqrep.NewMethod[query, number]("orders", "get", reqrep.ReadOnly)
+	wrong := reqrep.NewMethod[number, answer]("orders", "get", link.ReadOnly)
+	wrongReply := reqrep.NewMethod[query, number]("orders", "get", link.ReadOnly)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ran := 0

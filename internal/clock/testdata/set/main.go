@@ -31,7 +31,7 @@ var (
 	fences = make(chan uint64, 1)
 )
 
-var read = reqrep.NewMethod[nothing, nothing]("orders", "get", reqrep.ReadOnly)
+var read = reqrep.NewMethod[nothing, nothing]("orders", "get", link.ReadOnly)
 
 func main() {
 	if err := run(); err != nil {
