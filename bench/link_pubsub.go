@@ -37,7 +37,7 @@ func (linkTopics) publisher(ctx context.Context, m material, _ string) (publishe
 	if err != nil {
 		return nil, err
 	}
-	pubsub.AllowBlock(node, 10*time.Second)
+	pubsub.AllowBackpressure(node, 10*time.Second)
 	out, err := pubsub.NewPublisher(node, linkTopic)
 	if err != nil {
 		return nil, errors.Join(err, node.Close())
@@ -106,7 +106,7 @@ func (linkTopics) subscribe(ctx context.Context, m material, addr string, in *in
 	if err != nil {
 		return nil, err
 	}
-	sub, err := pubsub.Subscribe(context.WithoutCancel(ctx), node, linkTopic, pubsub.Block(linkPatience))
+	sub, err := pubsub.Subscribe(context.WithoutCancel(ctx), node, linkTopic, pubsub.Backpressure(linkPatience))
 	if err != nil {
 		return nil, errors.Join(err, node.Close())
 	}

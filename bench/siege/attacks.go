@@ -226,7 +226,7 @@ func subscribeLoop(ctx context.Context, m *mallory) error {
 	}
 	defer func() { _ = node.Close() }()
 	return together(ctx, 32, func(int) error {
-		s, err := pubsub.Subscribe(ctx, node, ticks, pubsub.In(pubsub.AtLeastOnce))
+		s, err := pubsub.Subscribe(ctx, node, ticks, pubsub.AtLeastOnce)
 		if err != nil {
 			return err
 		}

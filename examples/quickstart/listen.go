@@ -26,7 +26,7 @@ type listener struct {
 // messages that are not received at once are delivered later.
 func (m *mesh) listen(ctx context.Context) (*listener, error) {
 	l := &listener{heard: make(map[string]int), ids: make(map[string]bool)}
-	sub, err := pubsub.SubscribeFunc(ctx, m.node, OrderPlaced, l.hear, pubsub.In(pubsub.Reliable), pubsub.OnGap(l.missed))
+	sub, err := pubsub.SubscribeFunc(ctx, m.node, OrderPlaced, l.hear, pubsub.Reliable, pubsub.OnGap(l.missed))
 	l.sub = sub
 	return l, err
 }

@@ -78,7 +78,7 @@ func TestEveryAckArrives(t *testing.T) {
 				for i := range 4 {
 					publish(t, p, i+1, i+1, pubsub.Priority([]uint8{128, 200}[i%2]))
 				}
-				ack(t, subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.FromOldest()))
+				ack(t, subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce, pubsub.FromOldest()))
 				sleep(time.Second)
 				if r := pubsub.StatsOf(node).Readers; len(r) != 1 || r[0].Messages < 4 || r[0].Unacked != 0 {
 					t.Errorf("all is acked, and the publisher says %+v", r)
@@ -95,7 +95,7 @@ func TestARangeIsOfWhatWasAcked(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.In(pubsub.AtLeastOnce))
+		s := subscribe(t, client, placed, pubsub.AtLeastOnce)
 		publish(t, p, 1, 4)
 		list := take(t, s, 4)
 		list[1].Nack(0, "no")

@@ -17,7 +17,7 @@ func TestAnyOneSwitchesWithoutAHole(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		a, pa := publisher(t, mesh, link.Config{})
 		b, pb := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.OneOf(), pubsub.Reliable)
 		feed := func(from, to int, to2 ...*pubsub.Publisher[order]) {
 			for i := from; i <= to; i++ {
 				for _, p := range to2 {
@@ -80,7 +80,7 @@ func TestAnyOneIsPatientWithTheNext(t *testing.T) {
 		client := mesh.Node(link.Config{})
 		a, pa := publisher(t, mesh, link.Config{})
 		b, pb := publisher(t, mesh, link.Config{})
-		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
+		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.Reliable)
 		publish(t, pa, 1, 1, pubsub.FeedSeq(1))
 		publish(t, pb, 1, 1, pubsub.FeedSeq(1))
 		holder, next, rest := a, b, pb

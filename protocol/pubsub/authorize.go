@@ -41,7 +41,7 @@ type Access struct {
 	// that goes to one member does not go to the others, whatever services they belong to.
 	Group string
 	// Block is how long publishers of the node would wait for the subscription, for each
-	// message; see [AllowBlock]. It is 0 if the subscription did not ask for it.
+	// message; see [AllowBackpressure]. It is 0 if the subscription did not ask for it.
 	Block time.Duration
 	// Shared reports a shared topic, Broadcast a broadcast whose type has the name Topic,
 	// and Dead the dead letters of the topic.
@@ -61,13 +61,13 @@ func Authorize(node *link.Node, allow func(Access) error) {
 	rulesOf(node).allow.Store(&allow)
 }
 
-// AllowBlock lets subscriptions of other nodes make the publishers of node wait with
-// [Block], for at most this long for each message; a longer request is shortened. The
+// AllowBackpressure lets subscriptions of other nodes make the publishers of node wait with
+// [Backpressure], for at most this long for each message; a longer request is shortened. The
 // default is zero, which refuses subscriptions that ask for it with PermissionDenied, so
 // that the publisher decides whether a slow reader may slow it down. Rules of [Authorize]
-// see the time as [Access].Block. AllowBlock applies to subscriptions that begin later.
+// see the time as [Access].Block. AllowBackpressure applies to subscriptions that begin later.
 // Subscriptions of the node itself need no permission.
-func AllowBlock(node *link.Node, most time.Duration) {
+func AllowBackpressure(node *link.Node, most time.Duration) {
 	rulesOf(node).block.Store(int64(max(most, 0)))
 }
 
@@ -79,7 +79,7 @@ func (h *hub) mayBlock(peer link.Peer, ask *subscribe) error {
 	}
 	most := time.Duration(h.rules.block.Load())
 	if most == 0 {
-		return link.Errorf(link.PermissionDenied, "%s may not make publishers wait: this node does not allow pubsub.Block; subscribe without it, or have the node call pubsub.AllowBlock", peer.Service())
+		return link.Errorf(link.PermissionDenied, "%s may not make publishers wait: this node does not allow pubsub.Backpressure; subscribe without it, or have the node call pubsub.AllowBackpressure", peer.Service())
 	}
 	ask.Block = min(ask.Block, most.Microseconds(), maxBlock.Microseconds())
 	return nil

@@ -41,8 +41,8 @@ func BenchmarkDeliver(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	pubsub.AllowBlock(server, pubsub.MaxBlock)
-	s, err := pubsub.Subscribe(ctx, client, ticks, pubsub.Block(5*time.Second))
+	pubsub.AllowBackpressure(server, pubsub.MaxBlock)
+	s, err := pubsub.Subscribe(ctx, client, ticks, pubsub.Backpressure(5*time.Second))
 	if err != nil {
 		b.Fatal(err)
 	}

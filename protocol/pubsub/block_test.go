@@ -23,8 +23,8 @@ func TestBlockIsAboutItsOwnTopic(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pubsub.AllowBlock(node, pubsub.MaxBlock)
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Block(10*time.Second))
+		pubsub.AllowBackpressure(node, pubsub.MaxBlock)
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Backpressure(10*time.Second))
 		sleep(time.Second)
 		began := time.Now()
 		body := make([]byte, 1<<20)
@@ -50,10 +50,10 @@ func TestBlockedTimesDoNotAddUp(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
 		const most = 5 * time.Second
-		pubsub.AllowBlock(node, most)
+		pubsub.AllowBackpressure(node, most)
 		for range 5 {
 			// The publisher's node limits the time to most.
-			subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Block(2*most))
+			subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Backpressure(2*most))
 		}
 		body := order{ID: string(make([]byte, 50<<10))}
 		var longest time.Duration
@@ -79,16 +79,16 @@ func TestNobodyBlocksAPublisherThatDoesNotAllowIt(t *testing.T) {
 		node, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
 		greedy := func() error {
-			s, err := pubsub.Subscribe(t.Context(), client, placed, pubsub.Block(pubsub.MaxBlock))
+			s, err := pubsub.Subscribe(t.Context(), client, placed, pubsub.Backpressure(pubsub.MaxBlock))
 			if err == nil {
 				t.Cleanup(s.Close)
 			}
 			return err
 		}
-		if err := greedy(); !errors.Is(err, link.PermissionDenied) || !strings.Contains(err.Error(), "pubsub.AllowBlock") {
+		if err := greedy(); !errors.Is(err, link.PermissionDenied) || !strings.Contains(err.Error(), "pubsub.AllowBackpressure") {
 			t.Errorf("without leave: %v", err)
 		}
-		pubsub.AllowBlock(node, time.Second)
+		pubsub.AllowBackpressure(node, time.Second)
 		var asked []time.Duration
 		pubsub.Authorize(node, func(a pubsub.Access) error {
 			asked = append(asked, a.Block)

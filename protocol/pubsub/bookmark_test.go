@@ -14,7 +14,7 @@ func TestABookmarkGoesOnInAnotherRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, a := publisher(t, mesh, link.Config{})
-		first, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable))
+		first, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), placed, pubsub.Reliable)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,7 @@ func TestABookmarkGoesOnInAnotherRun(t *testing.T) {
 		_, b := publisher(t, mesh, link.Config{})
 		publish(t, b, 100, 101)
 
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable), pubsub.Resume(mark))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Reliable, pubsub.Resume(mark))
 		got := make(map[string]int)
 		for _, m := range take(t, s, 7) {
 			got[m.Value.ID]++

@@ -107,7 +107,7 @@ func childReadsAGroup() error {
 
 // member returns the options of a member of a group that may have childReads messages without acks.
 func member() []pubsub.SubscribeOption {
-	return []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Buffer(childReads, 0, 0)}
+	return []pubsub.SubscribeOption{pubsub.AtLeastOnce, pubsub.Group("g"), pubsub.Buffer(childReads, 0, 0)}
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

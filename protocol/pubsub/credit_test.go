@@ -19,8 +19,8 @@ func TestMessagesLongerThanTheCreditArrive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
-		remote := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable))
-		local := subscribe(t, node, placed, pubsub.In(pubsub.Reliable))
+		remote := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Reliable)
+		local := subscribe(t, node, placed, pubsub.Reliable)
 		sizes := []int{1, 100 << 10, 2, 3 << 20, 1 << 20, 3}
 		for i, n := range sizes {
 			if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, n)), Cents: int64(i)}); err != nil {
@@ -51,7 +51,7 @@ func TestANodeHasManySubscriptionsAtOnePublisher(t *testing.T) {
 		}
 		var all []*pubsub.Subscription[order]
 		for i := range n {
-			all = append(all, subscribe(t, client, pubsub.NewTopic[order]("orders", fmt.Sprintf("placed.%d", i)), pubsub.In(pubsub.Reliable)))
+			all = append(all, subscribe(t, client, pubsub.NewTopic[order]("orders", fmt.Sprintf("placed.%d", i)), pubsub.Reliable))
 		}
 		// The body is longer than the credit of one of them.
 		body := string(make([]byte, 100<<10))
@@ -84,8 +84,8 @@ func TestAllOfTheCreditComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		mesh.Start(node)
-		pubsub.AllowBlock(node, time.Second)
-		s, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), ticks, pubsub.Block(time.Second))
+		pubsub.AllowBackpressure(node, time.Second)
+		s, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), ticks, pubsub.Backpressure(time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +133,7 @@ func TestALongMessageOverASlowPathIsNotStuck(t *testing.T) {
 		for range 40 {
 			subscribe(t, client, pubsub.NewTopic[order]("orders", "other"))
 		}
-		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+		s := subscribe(t, client, placed, pubsub.Reliable)
 		mesh.SetDelay(time.Second / 2)
 		began := time.Now()
 		if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 4<<20-100))}); err != nil {
@@ -159,7 +159,7 @@ func TestCreditThatOthersTook(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+		s := subscribe(t, client, placed, pubsub.Reliable)
 		const n = 200
 		for range n {
 			if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 20<<10))}); err != nil {

@@ -22,7 +22,7 @@ func TestWhatFailsTooOftenIsADeadLetter(t *testing.T) {
 				return errors.New("poison")
 			}
 			return nil
-		}, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("billing"))
+		}, pubsub.AtLeastOnce, pubsub.Group("billing"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestADeadLetterThatFailsToo(t *testing.T) {
 		node, p := publisher(t, mesh, link.Config{})
 		fail := func(context.Context, pubsub.Message[order]) error { return errors.New("no") }
 		for _, topic := range []pubsub.Topic[order]{placed, pubsub.DeadLetters(placed)} {
-			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), topic, fail, pubsub.In(pubsub.AtLeastOnce))
+			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), topic, fail, pubsub.AtLeastOnce)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -81,7 +81,7 @@ func drainSlow(t *testing.T, class pubsub.Class, drain time.Duration, size int) 
 	t.Helper()
 	mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 	node, p := publisher(t, mesh, link.Config{DrainTimeout: drain})
-	s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class))
+	s := subscribe(t, mesh.Node(link.Config{}), placed, class)
 	const n = 3000
 	const pace = 2 * time.Millisecond
 	published := make(chan struct{})
@@ -141,7 +141,7 @@ func TestADrainTellsThoseThatReadNothing(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				var log logtest.Log
 				node, p := publisher(t, mesh, link.Config{DrainTimeout: 4 * time.Second, Logger: log.Logger()})
-				s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class))
+				s := subscribe(t, mesh.Node(link.Config{}), placed, class)
 				const n = 2000
 				for i := range n {
 					if _, err := p.Publish(t.Context(), order{ID: string(make([]byte, 3000)), Cents: int64(i)}, pubsub.Key(fmt.Sprint(i))); err != nil {
@@ -189,7 +189,7 @@ func TestADrainDeliversWhatItsFunctionsPublish(t *testing.T) {
 					}
 					return nil
 				})
-				s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce))
+				s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce)
 				stopped := make(chan struct{})
 				go func() {
 					mesh.Stop(node)
@@ -227,7 +227,7 @@ func publishThrough(t *testing.T, class pubsub.Class, pause time.Duration, handl
 	t.Helper()
 	mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 	node, p := publisher(t, mesh, link.Config{DrainTimeout: 4 * time.Second})
-	s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class))
+	s := subscribe(t, mesh.Node(link.Config{}), placed, class)
 	if handler {
 		node.OnDrain(func(ctx context.Context) error { <-ctx.Done(); return nil })
 	}

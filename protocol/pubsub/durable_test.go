@@ -29,7 +29,7 @@ func TestADurableNameOutlivesItsSubscriber(t *testing.T) {
 				publishing, p := publisher(t, mesh, link.Config{})
 				// After this time the publisher knows all names in use, and reports no restart.
 				sleep(pubsub.DurableKept)
-				opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
+				opts := []pubsub.SubscribeOption{pubsub.AtLeastOnce, pubsub.Durable("audit")}
 				first := mesh.Node(link.Config{Service: "auditor"})
 				s := subscribe(t, first, placed, opts...)
 				publish(t, p, 1, 4)
@@ -69,7 +69,7 @@ func TestADurableNameIsHeldByOne(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		_, p := publisher(t, mesh, link.Config{})
 		sleep(pubsub.DurableKept)
-		opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
+		opts := []pubsub.SubscribeOption{pubsub.AtLeastOnce, pubsub.Durable("audit")}
 		a := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
 		b := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
 		publish(t, p, 1, 1)
@@ -87,7 +87,7 @@ func TestADurableNameEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit"))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce, pubsub.Durable("audit"))
 		s.Close()
 		sleep(pubsub.DurableKept - time.Minute)
 		publish(t, p, 1, 1)
@@ -144,7 +144,7 @@ func TestOneIdentityDoesNotTakeAllSessions(t *testing.T) {
 				if taken > tt.most/2 || taken < tt.most/4 || !errors.Is(err, link.ResourceExhausted) {
 					t.Errorf("one has %d of %d, then %v", taken, tt.most, err)
 				}
-				subscribe(t, mesh.Node(link.Config{Service: "modest"}), placed, append(tt.modest, pubsub.In(pubsub.AtLeastOnce))...)
+				subscribe(t, mesh.Node(link.Config{Service: "modest"}), placed, append(tt.modest, pubsub.AtLeastOnce)...)
 			})
 		})
 	}
@@ -153,7 +153,7 @@ func TestOneIdentityDoesNotTakeAllSessions(t *testing.T) {
 func TestADurableNameNeedsAcks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		for _, opts := range [][]pubsub.SubscribeOption{{pubsub.Durable("audit")}, {pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("")}} {
+		for _, opts := range [][]pubsub.SubscribeOption{{pubsub.Durable("audit")}, {pubsub.AtLeastOnce, pubsub.Durable("")}} {
 			if _, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), placed, opts...); !errors.Is(err, link.InvalidArgument) {
 				t.Errorf("got %v", err)
 			}
@@ -175,8 +175,8 @@ func TestADurableNameHearsThatItsPublisherStartedAnew(t *testing.T) {
 				before, p := publisher(t, mesh, link.Config{})
 				// After this time the publisher knows all names in use, and reports no restart.
 				sleep(2 * pubsub.DurableKept)
-				opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
-				lives := subscribe(t, mesh.Node(link.Config{Service: "observer"}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("live"))
+				opts := []pubsub.SubscribeOption{pubsub.AtLeastOnce, pubsub.Durable("audit")}
+				lives := subscribe(t, mesh.Node(link.Config{Service: "observer"}), placed, pubsub.AtLeastOnce, pubsub.Durable("live"))
 				s := subscribe(t, mesh.Node(link.Config{Service: "auditor"}), placed, opts...)
 				publish(t, p, 1, 2)
 				take(t, s, 2)[0].Ack()
@@ -223,7 +223,7 @@ func TestADurableNameIsToldNothingWithoutNeed(t *testing.T) {
 		_, p := publisher(t, mesh, link.Config{})
 		publish(t, p, 1, 1)
 		sleep(pubsub.DurableKept)
-		opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit")}
+		opts := []pubsub.SubscribeOption{pubsub.AtLeastOnce, pubsub.Durable("audit")}
 		node := mesh.Node(link.Config{Service: "auditor"})
 		first := subscribe(t, node, placed, opts...)
 		publish(t, p, 2, 2)

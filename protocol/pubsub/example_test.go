@@ -187,7 +187,7 @@ func ExampleSubscribeFunc() {
 			// The message is acked.
 			return nil
 		}
-		sub, err := pubsub.SubscribeFunc(ctx, node, Events, handle, pubsub.In(pubsub.AtLeastOnce))
+		sub, err := pubsub.SubscribeFunc(ctx, node, Events, handle, pubsub.AtLeastOnce)
 		if err != nil {
 			return err
 		}

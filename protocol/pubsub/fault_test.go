@@ -40,7 +40,7 @@ func TestThoseThatNeverReadDelayNobody(t *testing.T) {
 		mesh.Start(node)
 		caller := mesh.Node(link.Config{})
 		for range stuck {
-			subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable))
+			subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Reliable)
 		}
 		var got atomic.Int64
 		var late atomic.Int64
@@ -51,7 +51,7 @@ func TestThoseThatNeverReadDelayNobody(t *testing.T) {
 					late.Add(1)
 				}
 				return nil
-			}, pubsub.In(pubsub.Reliable))
+			}, pubsub.Reliable)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,8 +93,8 @@ func TestASubscriberKilledInABatch(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		_, p := publisher(t, mesh, link.Config{})
 		victim, other := mesh.Node(link.Config{}), mesh.Node(link.Config{})
-		a := subscribe(t, victim, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Buffer(60_000, 0, 0))
-		b := subscribe(t, other, placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g"), pubsub.Buffer(60_000, 0, 0))
+		a := subscribe(t, victim, placed, pubsub.AtLeastOnce, pubsub.Group("g"), pubsub.Buffer(60_000, 0, 0))
+		b := subscribe(t, other, placed, pubsub.AtLeastOnce, pubsub.Group("g"), pubsub.Buffer(60_000, 0, 0))
 		const n = 500
 		publish(t, p, 1, n)
 		done := make(map[string]bool)
@@ -127,7 +127,7 @@ func TestAPublisherKilledInABatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		node, p := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Reliable)
 		// These are more messages than can be in flight at a time.
 		publish(t, p, 1, 50_000)
 		first := take(t, s, 100)
@@ -165,7 +165,7 @@ func TestAMillionTopics(t *testing.T) {
 	}
 	mesh := linktest.NewMesh(t)
 	node, p := publisher(t, mesh, link.Config{})
-	s := subscribe(t, node, pubsub.NewTopic[order]("orders", "placed.>"), pubsub.Block(10*time.Second))
+	s := subscribe(t, node, pubsub.NewTopic[order]("orders", "placed.>"), pubsub.Backpressure(10*time.Second))
 	before := heap()
 	go func() {
 		for i := range n {

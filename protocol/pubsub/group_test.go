@@ -37,7 +37,7 @@ func TestGroupsHaveTwoClasses(t *testing.T) {
 				publisher(t, mesh, link.Config{})
 			}
 			for class, refused := range map[pubsub.Class]bool{pubsub.BestEffort: false, pubsub.AtLeastOnce: false, pubsub.Latest: true, pubsub.Reliable: true} {
-				s, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), placed, pubsub.In(class), pubsub.Group("g"))
+				s, err := pubsub.Subscribe(t.Context(), mesh.Node(link.Config{}), placed, class, pubsub.Group("g"))
 				if err == nil {
 					s.Close()
 				}
@@ -66,7 +66,7 @@ func TestAMemberThatHangsHoldsUpItsOwnKeysOnly(t *testing.T) {
 		}
 		work := func(context.Context, pubsub.Message[order]) error { done.Add(1); return nil }
 		for _, f := range []func(context.Context, pubsub.Message[order]) error{hang, work} {
-			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, f, pubsub.In(pubsub.AtLeastOnce), pubsub.Group("billing"))
+			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, f, pubsub.AtLeastOnce, pubsub.Group("billing"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,7 +98,7 @@ func TestAMemberThatClosesHandsOverAtOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				node, p := publisher(t, mesh, link.Config{})
-				opts := []pubsub.SubscribeOption{pubsub.In(class), pubsub.Group("g")}
+				opts := []pubsub.SubscribeOption{class, pubsub.Group("g")}
 				a := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
 				const n = 100
 				publish(t, p, 1, n, pubsub.Key("k"))
@@ -140,7 +140,7 @@ func TestWhatAMemberLeavesWaitsForOneThatComesLater(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				node, p := publisher(t, mesh, link.Config{})
-				opts := []pubsub.SubscribeOption{pubsub.In(class), pubsub.Group("g")}
+				opts := []pubsub.SubscribeOption{class, pubsub.Group("g")}
 				const n, few = 100, 10
 				busy := subscribe(t, mesh.Node(link.Config{}), placed, append(opts, pubsub.GroupCredit(few))...)
 				a := subscribe(t, mesh.Node(link.Config{}), placed, opts...)
@@ -182,7 +182,7 @@ func TestWhatALostMemberHadIsHandedOverInTime(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 			_, p := publisher(t, mesh, link.Config{})
-			opts := []pubsub.SubscribeOption{pubsub.In(pubsub.AtLeastOnce), pubsub.Group("g")}
+			opts := []pubsub.SubscribeOption{pubsub.AtLeastOnce, pubsub.Group("g")}
 			victim := mesh.Node(link.Config{})
 			a := subscribe(t, victim, placed, opts...)
 			const n = 10

@@ -35,7 +35,7 @@ func TestAHandlersErrorIsATry(t *testing.T) {
 				panic("the first time") //nolint:forbidigo // what is tested
 			}
 			return nil
-		}, pubsub.In(pubsub.AtLeastOnce))
+		}, pubsub.AtLeastOnce)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +66,7 @@ func TestLeasesExtendWhileTheHandlerRuns(t *testing.T) {
 			}
 			sleep(5 * time.Minute)
 			return nil
-		}, pubsub.In(pubsub.AtLeastOnce), pubsub.Lease(10*time.Second))
+		}, pubsub.AtLeastOnce, pubsub.Lease(10*time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,14 +145,14 @@ func TestOptionsThatCannotBe(t *testing.T) {
 	for name, opts := range map[string][]pubsub.SubscribeOption{
 		"workers":            {pubsub.Workers(pubsub.MaxWorkers + 1)},
 		"limits":             {pubsub.Buffer(-1, 0, 0)},
-		"a group of Latest":  {pubsub.Group("g"), pubsub.In(pubsub.Latest)},
-		"any one with acks":  {pubsub.OneOf(), pubsub.In(pubsub.AtLeastOnce)},
+		"a group of Latest":  {pubsub.Group("g"), pubsub.Latest},
+		"any one with acks":  {pubsub.OneOf(), pubsub.AtLeastOnce},
 		"any one in a group": {pubsub.OneOf(), pubsub.Group("g")},
 		"a bad bookmark":     {pubsub.Resume([]byte("x"))},
 		"last of none":       {pubsub.FromLast(-1)},
 		"negative credit":    {pubsub.Group("g"), pubsub.GroupCredit(-1)},
-		"newest of Latest":   {pubsub.DropNewest(), pubsub.In(pubsub.Latest)},
-		"negative lease":     {pubsub.In(pubsub.AtLeastOnce), pubsub.Lease(-time.Second)},
+		"newest of Latest":   {pubsub.DropNewest(), pubsub.Latest},
+		"negative lease":     {pubsub.AtLeastOnce, pubsub.Lease(-time.Second)},
 	} {
 		if _, err := pubsub.Subscribe(t.Context(), node, placed, opts...); !errors.Is(err, link.InvalidArgument) {
 			t.Errorf("%s: %v", name, err)
@@ -326,7 +326,7 @@ func TestAnErrorWhoseMethodsPanicIsAFailure(t *testing.T) {
 						return failure
 					}
 					return nil
-				}, pubsub.In(pubsub.AtLeastOnce))
+				}, pubsub.AtLeastOnce)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -83,7 +83,7 @@ func TestHostilePublishers(t *testing.T) {
 					return err
 				})
 				mesh.Start(hostile)
-				s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce))
+				s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce)
 				before := heap()
 				go func() {
 					for i := 1; i <= 15; i++ {

@@ -27,7 +27,7 @@ func TestPartsThatNeverFindRoomAreToldInTheEnd(t *testing.T) {
 				node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
 				var log logbook
 				client := mesh.Node(link.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-				s := subscribe(t, client, placed, pubsub.In(class))
+				s := subscribe(t, client, placed, class)
 				free := fillParts(client, node)
 				defer free()
 				publishParts(t, p)
@@ -55,7 +55,7 @@ func TestPartsThatNeverFindRoomAreToldWhateverDiscoveryShows(t *testing.T) {
 		// The registry sends no other snapshot.
 		registry.said <- <-watch
 		client := mesh.Node(link.Config{Registry: registry})
-		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+		s := subscribe(t, client, placed, pubsub.Reliable)
 		free := fillParts(client, node)
 		defer free()
 		publishParts(t, p)
@@ -97,7 +97,7 @@ func TestAnyOneGoesOnWhileThePartsOfAnEndedPublisherHaveNoRoom(t *testing.T) {
 			nodes[n.Instance()], publishers[n.Instance()] = n, p
 		}
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
+		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.Reliable)
 		for _, p := range publishers {
 			publish(t, p, 1, 1, pubsub.FeedSeq(1))
 		}
@@ -128,7 +128,7 @@ func TestAnyOneWaitsForRoomWhereNobodyElsePublishes(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
 				client := mesh.Node(link.Config{})
-				s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
+				s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.Reliable)
 				free := fillParts(client, node)
 				defer free()
 				ids := publishParts(t, p)
@@ -154,7 +154,7 @@ func TestAnyOneWaitsNoLongerThanNobodyElsePublishes(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.In(pubsub.Reliable))
+		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.Reliable)
 		publish(t, p, 1, 1, pubsub.FeedSeq(1))
 		take(t, s, 1)
 		free := fillParts(client, node)

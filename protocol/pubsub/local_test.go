@@ -14,9 +14,9 @@ import (
 func TestANodeHearsItselfWithoutASocket(t *testing.T) {
 	for name, opts := range map[string][]pubsub.SubscribeOption{
 		"best effort":   nil,
-		"reliable":      {pubsub.In(pubsub.Reliable)},
-		"latest":        {pubsub.In(pubsub.Latest)},
-		"at least once": {pubsub.In(pubsub.AtLeastOnce)},
+		"reliable":      {pubsub.Reliable},
+		"latest":        {pubsub.Latest},
+		"at least once": {pubsub.AtLeastOnce},
 		"group":         {pubsub.Group("g")},
 	} {
 		t.Run(name, func(t *testing.T) {

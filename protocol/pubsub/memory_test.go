@@ -54,7 +54,7 @@ func BenchmarkSubscriptionMemory(b *testing.B) {
 	for i := range subscriptions {
 		name := "n" + strings.Repeat("x", i%7) + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676))
 		names[i] = pubsub.Below(name)
-		s, err := pubsub.Subscribe(ctx, clients[i%nodes], pubsub.NewTopic[small]("feed", "ticks."+name), pubsub.In(pubsub.Reliable))
+		s, err := pubsub.Subscribe(ctx, clients[i%nodes], pubsub.NewTopic[small]("feed", "ticks."+name), pubsub.Reliable)
 		if err != nil {
 			b.Fatal(err)
 		}

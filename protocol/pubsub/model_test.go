@@ -94,7 +94,7 @@ func (m *model) addSink() {
 		s.class = pubsub.Reliable
 	}
 	s.pause.Store(int64([]time.Duration{0, 0, time.Millisecond, 200 * time.Millisecond}[m.rnd.IntN(4)]))
-	opts := []pubsub.SubscribeOption{pubsub.In(s.class)}
+	opts := []pubsub.SubscribeOption{s.class}
 	if s.class == pubsub.BestEffort && m.rnd.IntN(2) == 0 {
 		opts = append(opts, pubsub.Buffer(1+m.rnd.IntN(20), 0, 0))
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
-// Class is what a subscription is promised.
+// Class is what a subscription is promised. A class is an option of [Subscribe] and [SubscribeFunc]; without one, a
+// subscription is [BestEffort].
 type Class uint8
 
 // The classes.
@@ -27,15 +28,27 @@ const (
 // String returns the name of the class, such as "best effort".
 func (c Class) String() string { return journal.Class(c).String() }
 
+// applySubscribe makes a class an option.
+func (c Class) applySubscribe(s *settings) { s.ask.Class, s.classed = uint8(c), true }
+
 // settings are the options of a subscription.
 type settings struct {
-	ask     subscribe
-	calls   []link.CallOption
-	anyOne  bool
+	ask    subscribe
+	calls  []link.CallOption
+	anyOne bool
+	// classed means that a class was given.
+	classed bool
 	workers int
 	onGap   func(publisher string, gap Gap)
 	marks   bookmarks
 	err     error // why an option is invalid
+}
+
+// settle chooses the class of a subscription that was given none.
+func (s *settings) settle() {
+	if !s.classed && s.ask.Block > 0 && s.ask.Messages == 0 {
+		s.ask.Class = uint8(Reliable)
+	}
 }
 
 // check returns an error if an option is invalid or does not go with the others.
@@ -44,7 +57,7 @@ func (s *settings) check() error {
 		return s.err
 	}
 	if c := Class(s.ask.Class); s.ask.Durable && (c != AtLeastOnce || s.ask.Session == "") {
-		return link.Errorf(link.InvalidArgument, "subscribe: Durable(%q) in the class %s; it needs a name, and In(pubsub.AtLeastOnce)", s.ask.Session, c)
+		return link.Errorf(link.InvalidArgument, "subscribe: Durable(%q) in the class %s; it needs a name, and the option pubsub.AtLeastOnce", s.ask.Session, c)
 	}
 	want, err := s.ask.subscription()
 	if err == nil {
@@ -71,11 +84,6 @@ type SubscribeOption interface{ applySubscribe(s *settings) }
 type subscribeOption func(s *settings)
 
 func (f subscribeOption) applySubscribe(s *settings) { f(s) }
-
-// In chooses the class.
-func In(c Class) SubscribeOption {
-	return subscribeOption(func(s *settings) { s.ask.Class = uint8(c) })
-}
 
 // Buffer bounds what may wait for the subscription at each publisher: messages,
 // bytes, and for BestEffort their age. Zero is the default of the class: 1024
@@ -138,19 +146,13 @@ func FromTime(t time.Time) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Since = startTime, t.UnixMicro() })
 }
 
-// Block lets publishers wait for this subscription when it is 8 MiB behind, at most this
+// Backpressure lets publishers wait for this subscription when it is 8 MiB behind, at most this
 // long for each message, and at most 10 s. It slows the publisher down so that the
-// subscription loses nothing: use it where slow is better than incomplete. A subscription that
-// is BestEffort and has no limit by then becomes Reliable, so give [In] after Block to keep it
-// BestEffort. Publishers of other nodes must allow it with [AllowBlock], or they refuse the
-// subscription.
-func Block(most time.Duration) SubscribeOption {
-	return subscribeOption(func(s *settings) {
-		s.ask.Block = most.Microseconds()
-		if s.ask.Class == uint8(BestEffort) && s.ask.Messages == 0 {
-			s.ask.Class = uint8(Reliable)
-		}
-	})
+// subscription loses nothing: use it where slow is better than incomplete. Unless a class or
+// a limit of messages is given, too, the subscription is [Reliable] then. Publishers of other
+// nodes must allow it with [AllowBackpressure], or they refuse the subscription.
+func Backpressure(most time.Duration) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.ask.Block = most.Microseconds() })
 }
 
 // Lease sets how long a message of AtLeastOnce may be in flight before it is delivered

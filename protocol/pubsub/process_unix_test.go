@@ -47,7 +47,7 @@ func TestAKilledProcessThatPublishedIsGone(t *testing.T) {
 		instances = append(instances, discovery.Instance{ID: id, Service: "orders", Addr: p.Says("up")})
 	}
 	node := near(t, link.Config{}, instances...)
-	s := subscribe(t, node, placed, pubsub.In(pubsub.Reliable))
+	s := subscribe(t, node, placed, pubsub.Reliable)
 	last := make(map[string]uint64)
 	next := func() pubsub.Message[order] {
 		m := take(t, s, 1)[0]

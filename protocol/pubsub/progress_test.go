@@ -31,7 +31,7 @@ func TestThoseThatReadSlowlyAreNotCutOff(t *testing.T) {
 					if pace > time.Second {
 						n, size = 14, 100<<10
 					}
-					s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(class), pubsub.Buffer(60_000, 64<<20, 0))
+					s := subscribe(t, mesh.Node(link.Config{}), placed, class, pubsub.Buffer(60_000, 64<<20, 0))
 					body := strings.Repeat("x", size)
 					for i := range n {
 						// While the messages of one publisher are read, the stream of the other is not stuck either.

@@ -79,7 +79,7 @@ func (p *Publisher[T]) Close() {
 }
 
 // Publish sends v to all subscriptions of the topic. It encodes v once, however many there
-// are. It does not wait for subscribers, except for those that asked for it with [Block].
+// are. It does not wait for subscribers, except for those that asked for it with [Backpressure].
 // It waits for these no longer than they asked for, or until ctx ends, and then publishes
 // the message all the same. The message carries the trace context and baggage of ctx.
 //

@@ -22,7 +22,7 @@
 //		use(m.Value)
 //	}
 //
-//	sub, err := pubsub.SubscribeFunc(ctx, node, Placed, handle, pubsub.In(pubsub.AtLeastOnce))
+//	sub, err := pubsub.SubscribeFunc(ctx, node, Placed, handle, pubsub.AtLeastOnce)
 //
 // # Topics
 //
@@ -88,7 +88,7 @@ const (
 	// MaxDurable bounds the durable names at one publisher. An identity may have as many
 	// as it leaves free, and up to 16 as long as any are free.
 	MaxDurable = 1024
-	// maxBlock bounds the time of [Block].
+	// maxBlock bounds the time of [Backpressure].
 	maxBlock = 10 * time.Second
 	// heartbeatEvery is how often a publisher tells an idle subscription its position if
 	// that has changed. If it has not, the interval is ten times as long.

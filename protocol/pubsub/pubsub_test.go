@@ -184,8 +184,8 @@ func TestABlockedPublisherLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
-		pubsub.AllowBlock(node, pubsub.MaxBlock)
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Block(10*time.Second))
+		pubsub.AllowBackpressure(node, pubsub.MaxBlock)
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Backpressure(10*time.Second))
 		const n = 20_000
 		go func() {
 			big := order{ID: string(make([]byte, 1000))}
@@ -227,7 +227,7 @@ func TestPublishersComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		a, pa := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Reliable)
 		publish(t, pa, 1, 10)
 		b, pb := publisher(t, mesh, link.Config{})
 		publish(t, pb, 11, 20) // before the subscription knows b
@@ -259,7 +259,7 @@ func TestALostConnectionIsResumed(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		node, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+		s := subscribe(t, client, placed, pubsub.Reliable)
 		publish(t, p, 1, 10)
 		take(t, s, 10)
 		mesh.Partition(node, client)
@@ -279,7 +279,7 @@ func TestAMessageThatFailedComesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, p := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce)
 		publish(t, p, 1, 3)
 		got := take(t, s, 3)
 		got[0].Ack()
@@ -309,7 +309,7 @@ func TestARangeDoesNotAckWhatWasGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, p := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce)
 		const n = 600
 		publish(t, p, 1, n)
 		got := take(t, s, n)
@@ -448,7 +448,7 @@ func TestASessionIsResumed(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				node, p := publisher(t, mesh, link.Config{})
 				client := mesh.Node(link.Config{})
-				s := subscribe(t, client, placed, pubsub.In(pubsub.AtLeastOnce))
+				s := subscribe(t, client, placed, pubsub.AtLeastOnce)
 				publish(t, p, 1, 3)
 				take(t, s, 3)[0].Ack()
 				sleep(time.Second)

@@ -65,7 +65,7 @@ func TestAnExpiredSessionBeginsAnew(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.In(pubsub.AtLeastOnce))
+		s := subscribe(t, client, placed, pubsub.AtLeastOnce)
 		publish(t, p, 1, 1)
 		take(t, s, 1)[0].Ack()
 		sleep(time.Second)
@@ -86,14 +86,14 @@ func TestWhatWasNackedOutlivesItsSession(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.In(pubsub.AtLeastOnce))
+		s := subscribe(t, client, placed, pubsub.AtLeastOnce)
 		publish(t, p, 1, 3)
 		got := take(t, s, 3)
 		got[0].Ack()
 		got[1].Nack(4*time.Minute, "not now")
 		got[2].Ack()
 		sleep(time.Second)
-		other := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Resume(s.Bookmark()))
+		other := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce, pubsub.Resume(s.Bookmark()))
 		if list := within(other, time.Second); !slices.Contains(list, "2") {
 			t.Errorf("the bookmark is behind a message that was nacked: %v", list)
 		}
@@ -106,7 +106,7 @@ func TestWhatWasNackedOutlivesItsSession(t *testing.T) {
 
 // TestAConnectionThatIsLostBeforeAnythingIsRead resumes without a position, and misses no message.
 func TestAConnectionThatIsLostBeforeAnythingIsRead(t *testing.T) {
-	for name, opt := range map[string]pubsub.SubscribeOption{"new": pubsub.In(pubsub.BestEffort), "by number": pubsub.FromSeq(6)} {
+	for name, opt := range map[string]pubsub.SubscribeOption{"new": pubsub.BestEffort, "by number": pubsub.FromSeq(6)} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
@@ -148,7 +148,7 @@ func TestAPublisherThatDiscoveryLosesForAWhile(t *testing.T) {
 		registry := &fickle{mesh.Registry(), make(chan discovery.Snapshot, 1)}
 		registry.said <- all
 		client := mesh.Node(link.Config{Registry: registry})
-		s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+		s := subscribe(t, client, placed, pubsub.Reliable)
 		publish(t, p, 1, 3)
 		take(t, s, 3)
 		mesh.Partition(node, client)
@@ -161,7 +161,7 @@ func TestAPublisherThatDiscoveryLosesForAWhile(t *testing.T) {
 		sleep(10 * time.Second)
 		publish(t, p, 5, 5)
 		want(t, within(s, time.Minute), "gone", "4", "5")
-		other := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable), pubsub.Resume(mark))
+		other := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Reliable, pubsub.Resume(mark))
 		want(t, within(other, time.Second), "4", "5")
 	})
 }
@@ -172,7 +172,7 @@ func TestAPublisherThatIsKilledIsToldOf(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		killed, a := publisher(t, mesh, link.Config{})
 		drained, b := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.Reliable))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.Reliable)
 		publish(t, a, 1, 1)
 		publish(t, b, 1, 1)
 		take(t, s, 2)
@@ -193,7 +193,7 @@ func TestABadNetworkMakesNoDeadLetters(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		node, p := publisher(t, mesh, link.Config{})
 		client := mesh.Node(link.Config{})
-		s := subscribe(t, client, placed, pubsub.In(pubsub.AtLeastOnce))
+		s := subscribe(t, client, placed, pubsub.AtLeastOnce)
 		publish(t, p, 1, 3)
 		for range 10 {
 			apart(mesh, node, client, 35*time.Second)
@@ -280,7 +280,7 @@ func gapsOnce(t *testing.T, class pubsub.Class, away time.Duration, size, waitin
 	node, p := publisher(t, mesh, link.Config{})
 	client := mesh.Node(link.Config{})
 	letters := subscribe(t, node, pubsub.DeadLetters(placed))
-	s := subscribe(t, client, placed, pubsub.In(class))
+	s := subscribe(t, client, placed, class)
 	f := fates{all: subscribe(t, node, placed), expires: make(map[uint64]bool), came: make(map[uint64]bool), told: make(map[uint64]int), dead: make(map[uint64]bool)}
 	body := string(make([]byte, size))
 	say := func(rounds int) {
@@ -395,7 +395,7 @@ func TestAPublisherWhosePortIsClosedIsGone(t *testing.T) {
 		}
 		registry := &fickle{mesh.Registry(), make(chan discovery.Snapshot, 1)}
 		registry.said <- <-watch
-		s := subscribe(t, mesh.Node(link.Config{Registry: registry}), placed, pubsub.In(pubsub.Reliable))
+		s := subscribe(t, mesh.Node(link.Config{Registry: registry}), placed, pubsub.Reliable)
 		publish(t, p, 1, 1)
 		take(t, s, 1)
 		sleep(time.Minute)

@@ -264,7 +264,7 @@ func TestLongMessagesThatNobodyReadAreFew(t *testing.T) {
 				if !local {
 					client = mesh.Node(link.Config{})
 				}
-				s := subscribe(t, client, placed, pubsub.In(pubsub.Reliable))
+				s := subscribe(t, client, placed, pubsub.Reliable)
 				before := heap()
 				n, size := race.Fewer(40, 20), 4<<20-100
 				for range n {

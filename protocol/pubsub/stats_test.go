@@ -19,8 +19,8 @@ func TestStatsSayWhoIsBehind(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, p := publisher(t, mesh, link.Config{})
 		reader, idler := mesh.Node(link.Config{Service: "reader"}), mesh.Node(link.Config{Service: "idler"})
-		good := subscribe(t, reader, placed, pubsub.In(pubsub.Reliable))
-		subscribe(t, idler, placed, pubsub.In(pubsub.Reliable)) // never read
+		good := subscribe(t, reader, placed, pubsub.Reliable)
+		subscribe(t, idler, placed, pubsub.Reliable) // never read
 		const n = 50_000
 		publish(t, p, 1, n)
 		take(t, good, n)
@@ -289,7 +289,7 @@ func TestStatsSayWhatWaitsForAcks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node, p := publisher(t, mesh, link.Config{})
-		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce))
+		s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce)
 		publish(t, p, 1, 3)
 		got := take(t, s, 3)
 		if st := pubsub.StatsOf(node).Published; st.Unacked == 0 || st.Throttled != 0 {

@@ -52,6 +52,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	for _, opt := range opts {
 		opt.applySubscribe(&b.want)
 	}
+	b.want.settle()
 	if err := b.want.check(); err != nil {
 		return nil, err
 	}

@@ -207,7 +207,7 @@ func durableSpeaks(t *testing.T, lines *transcript) {
 		return nil
 	})
 	mesh.Start(node)
-	s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.In(pubsub.AtLeastOnce), pubsub.Durable("audit"))
+	s := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce, pubsub.Durable("audit"))
 	if m := take(t, s, 1)[0]; m.Gap == nil {
 		t.Errorf("got %+v", m)
 	}
@@ -254,7 +254,7 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 		}
 	})
 	mesh.Start(node)
-	s := subscribe(t, mesh.Node(link.Config{}), pubsub.NewTopic[order]("orders", ">"), pubsub.In(pubsub.AtLeastOnce), pubsub.FromLast(2), pubsub.Keys("k"), pubsub.Buffer(100, 1<<20, 0))
+	s := subscribe(t, mesh.Node(link.Config{}), pubsub.NewTopic[order]("orders", ">"), pubsub.AtLeastOnce, pubsub.FromLast(2), pubsub.Keys("k"), pubsub.Buffer(100, 1<<20, 0))
 	verdict := func() { lines.note("subscriber", "VERDICT", <-judged) }
 	got := take(t, s, 3)
 	got[0].Ack()
