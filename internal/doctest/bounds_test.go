@@ -24,7 +24,7 @@ func rows() map[string]string {
 		"protocol/internal/lane.MaxFrame":                       "frame of records",
 		"protocol/internal/lane.MaxParts":                       "`lane.MaxParts`",
 		"protocol/internal/lane.MaxStreams":                     "subscriptions of a node, of a service",
-		"protocol/pubsub.maxBlock":                              "`Block`",
+		"protocol/pubsub.maxBlock":                              "`Backpressure`",
 		"protocol/pubsub.MaxDurable":                            "durable names at a publisher",
 		"protocol/pubsub.maxServiceSubscriptions":               "subscriptions of a node, of a service",
 		"protocol/pubsub.maxStats":                              "entries of `Stats`",
