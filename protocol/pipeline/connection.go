@@ -228,7 +228,7 @@ func (c *connection) read() error {
 
 func (c *connection) take(f link.Frame) error {
 	q := c.queue
-	switch f.Kind { //nolint:exhaustive // the others are the producer's, or of a later version
+	switch f.Kind {
 	case frame.KindOutcomes:
 		q.mu.Lock()
 		err := q.tasks.Apply(c.worker, f.Body, q.clock.now().UnixNano())

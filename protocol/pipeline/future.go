@@ -17,13 +17,13 @@ type End uint8
 
 // The ends of tasks.
 const (
-	// Open means that the task has not ended.
+	// EndOpen means that the task has not ended.
 	EndOpen         = End(queue.Open)
 	EndAcked        = End(queue.Acked)
 	EndDeadLettered = End(queue.DeadLettered)
 	EndExpired      = End(queue.Expired)
 	EndCanceled     = End(queue.Canceled)
-	// Returned means that the queue was closed before the task was done.
+	// EndReturned means that the queue was closed before the task was done.
 	EndReturned = End(queue.Returned)
 	// Kept is the end of a task of a durable queue that was closed: the task is on disk and
 	// continues when the queue is opened again.

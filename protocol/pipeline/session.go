@@ -243,7 +243,7 @@ func (s *session) take(f link.Frame, began int64) error {
 	if s.source.Ready() != s.ready {
 		return errOtherStream
 	}
-	switch f.Kind { //nolint:exhaustive // the others are the worker's, or of a later version
+	switch f.Kind {
 	case frame.KindTasks, frame.KindBeside:
 		if err := w.pool.Receive(s.source, f.Body, began, now); err != nil {
 			return err

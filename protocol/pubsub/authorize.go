@@ -11,12 +11,12 @@ type Verb uint8
 
 // The verbs.
 const (
-	// Read means that a peer subscribes at this node. Topic is its pattern.
+	// CanRead means that a peer subscribes at this node. Topic is its pattern.
 	CanRead Verb = iota
-	// Write means that a subscription of this node would take a message of the peer.
+	// CanWrite means that a subscription of this node would take a message of the peer.
 	// Topic is the message's topic.
 	CanWrite
-	// Inspect means that a peer asks for [Stats]. Topic is empty.
+	// CanInspect means that a peer asks for [Stats]. Topic is empty.
 	CanInspect
 )
 
