@@ -300,7 +300,7 @@ func TestMistakesOfASubscriptionAreNamedAsTheyWereWritten(t *testing.T) {
 		if _, err := pubsub.SubscribeFunc(t.Context(), node, topic, nil); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "news/events: the handler is nil") {
 			t.Errorf("no handler: %v", err)
 		}
-		if _, err := pubsub.Subscribe(t.Context(), node, topic, pubsub.Durable("audit")); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), `Durable("audit") in the class best effort; it needs a name, and In(pubsub.AtLeastOnce)`) {
+		if _, err := pubsub.Subscribe(t.Context(), node, topic, pubsub.Durable("audit")); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), `Durable("audit") in the class best effort; it needs a name, and the option pubsub.AtLeastOnce`) {
 			t.Errorf("a durable name of best effort: %v", err)
 		}
 	})
