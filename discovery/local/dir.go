@@ -136,11 +136,7 @@ func (d directory) prepare() error {
 		return err
 	}
 	for _, path := range d.made {
-		// Another process may create it at the same time. Only the check below matters.
-		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		info, err := os.Lstat(path)
+		info, err := made(path)
 		if err != nil {
 			return err
 		}
@@ -149,6 +145,23 @@ func (d directory) prepare() error {
 		}
 	}
 	return nil
+}
+
+// makeTries is how often a directory is made that is gone again when it is examined: somebody cleans up at that moment.
+const makeTries = 10
+
+// made makes a directory if it does not exist, and examines it.
+func made(path string) (info fs.FileInfo, err error) {
+	for range makeTries {
+		// Another process may make it at the same time. Only what it turns out to be matters.
+		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		if info, err = os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return info, err
 }
 
 // stat checks the directory, and creates it again if it was removed.

@@ -207,6 +207,29 @@ func TestWhatSomebodyRemovesIsWrittenAgain(t *testing.T) {
 	}
 }
 
+// TestADirectoryThatGoesWhileItIsExaminedIsMadeAgain has somebody take the directory away once beside each of many
+// preparations.
+func TestADirectoryThatGoesWhileItIsExaminedIsMadeAgain(t *testing.T) {
+	path, away := newDir(t), t.TempDir()
+	d := directory{path: path, made: []string{path}}
+	turns, ended := make(chan int), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := range turns {
+			_ = os.Rename(path, filepath.Join(away, strconv.Itoa(n)))
+		}
+	}()
+	for n := range 5_000 {
+		turns <- n
+		if err := d.prepare(); err != nil {
+			t.Errorf("preparation %d: %v", n, err)
+			break
+		}
+	}
+	close(turns)
+	<-ended
+}
+
 func TestANameTakenOverIsLeftAloneAndSaidOnce(t *testing.T) {
 	dir := newDir(t)
 	holder, log := newRegistry(t, dir)
