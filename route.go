@@ -3,6 +3,7 @@ package link
 import (
 	"fmt"
 
+	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -46,18 +47,7 @@ const (
 )
 
 // String returns the level in words.
-func (l Idempotency) String() string {
-	switch l {
-	case Unsafe:
-		return "unsafe"
-	case Idempotent:
-		return "idempotent"
-	case ReadOnly:
-		return "read-only"
-	default:
-		return fmt.Sprintf("level %d", uint8(l))
-	}
-}
+func (l Idempotency) String() string { return router.Level(l).String() }
 
 // Route names something that a service offers. The service owns its routes and the
 // other side dials it. Routes are comparable values; declare each once and let
