@@ -110,11 +110,14 @@ func (p *Presence) Begin(ctx context.Context, addr string) error {
 		return err
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+	closed := p.closed
+	if !closed {
+		p.registration = registration
+	}
+	p.mu.Unlock()
+	if closed {
 		return errors.Join(ErrClosed, registration.Close())
 	}
-	p.registration = registration
 	// The tags may have changed before there was a registration to update.
 	if !slices.Equal(tags, p.Tags()) {
 		p.changed.Set()
