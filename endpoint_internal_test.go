@@ -2,34 +2,19 @@ package link
 
 import (
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
 
-	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/security"
 )
 
 // still returns a node that opens no socket.
 func still(t *testing.T, cfg Config) *Node {
 	t.Helper()
-	registry, err := static.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Registry, cfg.Logger, cfg.StateDir = registry, slog.New(slog.DiscardHandler), "off"
-	n, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return n
+	cfg.Registry, cfg.StateDir = listed(t), "off"
+	return newNode(t, cfg)
 }
 
 // somewhere is a socket that reports a given local address.

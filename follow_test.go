@@ -118,3 +118,18 @@ func TestAnExtensionIsMadeOncePerNode(t *testing.T) {
 		t.Error("two nodes share a value")
 	}
 }
+
+// TestTagsThatCannotBeAreRefused checks that a pattern learns of a tag that no instance can have, as a call does, instead
+// of waiting for one.
+func TestTagsThatCannotBeAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := link.HostOf(linktest.NewMesh(t).Node(link.Config{}))
+		route, option := link.Route{Service: "orders", Name: "get"}, link.OnTags("no tag")
+		if _, err := host.Follow(t.Context(), route, option); !errors.Is(err, link.InvalidArgument) {
+			t.Errorf("Follow: %v, want invalid argument", err)
+		}
+		if err := host.Unserved(route, option); !errors.Is(err, link.InvalidArgument) {
+			t.Errorf("Unserved: %v, want invalid argument", err)
+		}
+	})
+}
