@@ -67,13 +67,14 @@ func freeAddr(t *testing.T) string {
 }
 
 // patientClient returns a client with a static list, whose calls wait longer than a process takes to start.
-func patientClient(t *testing.T, limits link.Limits, instances ...discovery.Instance) *link.Node {
+func patientClient(t *testing.T, cfg link.Config, instances ...discovery.Instance) *link.Node {
 	t.Helper()
 	registry, err := static.New(instances...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := link.New(link.Config{Registry: registry, Addr: "127.0.0.1:0", CallTimeout: 2 * time.Minute, Limits: limits})
+	cfg.Registry, cfg.Addr, cfg.CallTimeout = registry, "127.0.0.1:0", 2*time.Minute
+	client, err := link.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func TestARestartLosesNoReadOnlyCall(t *testing.T) {
 	t.Setenv("LINK_STATE_DIR", filepath.Join(t.TempDir(), "state"))
 	addr := freeAddr(t)
 	server := startServer(t, addr)
-	client := patientClient(t, link.Limits{DialTimeout: time.Minute}, discovery.Instance{ID: "orders-1", Service: "orders", Addr: addr})
+	client := patientClient(t, link.Config{Limits: link.Limits{DialTimeout: time.Minute}}, discovery.Instance{ID: "orders-1", Service: "orders", Addr: addr})
 	const restarts = 3
 	var done, round atomic.Int64
 	// underWay counts the calls in flight by the round in which they began.
