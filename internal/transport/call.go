@@ -6,8 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -117,20 +116,19 @@ func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Heade
 // discard ends a stream that is not reused.
 func (l *lease) discard(code wire.Code) {
 	l.session.leases.remove(l)
-	l.stream.CancelRead(quic.StreamErrorCode(code))
+	l.stream.CancelRead(code)
 	if code == wire.CodeNone {
-		// Close fails only if the stream has ended already.
-		_ = l.stream.Close()
+		l.stream.Finish()
 		return
 	}
-	l.stream.CancelWrite(quic.StreamErrorCode(code))
+	l.stream.CancelWrite(code)
 }
 
 // failure returns the error of a failed call: why this side ended it or, if it did not,
 // what the transport reports.
 func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 	s := l.session
-	unsent := failed.unsent || s.unserved(l.stream.StreamID())
+	unsent := failed.unsent || s.unserved(l.stream.ID())
 	switch l.ending.Load() {
 	case endCanceled:
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: ended(ctx)}
@@ -191,8 +189,7 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 		}
 	}
 	if kind == wire.StreamCall {
-		// Close fails only if the stream was reset, which read reports.
-		_ = l.stream.Close()
+		l.stream.Finish()
 	}
 	err := l.read(reply)
 	if unwritten := l.out.settle(); unwritten != nil {
@@ -227,7 +224,7 @@ func (l *lease) refused(reply *Reply, err error) *callFailure {
 func (l *lease) write(last bool) error {
 	if last && len(l.frames) <= oneWrite {
 		err := l.out.queue(l.frames, time.Time{})
-		if !errors.Is(err, quic.ErrWouldBlock) {
+		if !errors.Is(err, carrier.ErrWouldBlock) {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -101,7 +102,7 @@ func TestWhatIsAnOffense(t *testing.T) { // SEC-328
 		{&quic.StatelessResetError{}, false},
 		{nil, false},
 	} {
-		if got := isOffense(test.why); got != test.want {
+		if got := isOffense(quicconn.Translate(test.why)); got != test.want {
 			t.Errorf("isOffense(%v) = %t, want %t", test.why, got, test.want)
 		}
 	}

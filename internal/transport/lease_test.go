@@ -16,7 +16,7 @@ import (
 )
 
 // streamID is a handler that answers with the ID of the call's stream.
-func streamID(c *Call) { answer(c, fmt.Sprint(c.stream.StreamID())) }
+func streamID(c *Call) { answer(c, fmt.Sprint(c.stream.ID())) }
 
 func mustCall(t *testing.T, s *Session, route string) string {
 	t.Helper()
@@ -378,7 +378,7 @@ func TestAStreamThatThePeerDoesNotKnowIsGivenBack(t *testing.T) {
 		_, s := pool(w, Limits{StreamsPerConnection: 2}, Limits{IdleLeases: 1})
 		mustEcho(t, s)
 		for range 5 {
-			stream, err := s.conn.OpenStreamSync(t.Context())
+			stream, err := s.conn.Open(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -223,8 +223,7 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		idle := server.acceptedSessions()[0]
 		// newcomer makes a session as serve does, before the victim is gone.
 		newcomer := func() *Session {
-			s := server.newSession(idle.conn, false)
-			s.shares = server.pools.shares(&Identity{Key: w.ca.Source("web").ID().String()}, s.remoteAddr)
+			s := server.newSession(idle.conn, Identity{Key: w.ca.Source("web").ID().String()}, nil)
 			s.usage.active.Add(1)
 			return s
 		}
@@ -244,7 +243,7 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		a.shares.conns.Give(1)
 		for _, s := range []*Session{a, b} {
 			s.group.Stop(ErrClosed)
-			s.shares.release()
+			s.disown()
 		}
 	})
 }

@@ -72,7 +72,7 @@ func TestWritesThatWaitLeaveTogether(t *testing.T) {
 		of := server.taken(t)
 		s.outbox.hold()
 		of.outbox.hold()
-		sent, answered := s.conn.ConnectionStats().PacketsSent, of.conn.ConnectionStats().PacketsSent
+		sent, answered := s.conn.Stats().Sent, of.conn.Stats().Sent
 		all()
 		settle()
 		if n := s.outbox.waiting(); n != calls {
@@ -92,8 +92,8 @@ func TestWritesThatWaitLeaveTogether(t *testing.T) {
 			what string
 			got  uint64
 		}{
-			{"requests", s.conn.ConnectionStats().PacketsSent - sent},
-			{"replies", of.conn.ConnectionStats().PacketsSent - answered},
+			{"requests", s.conn.Stats().Sent - sent},
+			{"replies", of.conn.Stats().Sent - answered},
 		} {
 			if n.got > 6 {
 				t.Errorf("%d %s took %d packets, want 6 at most", calls, n.what, n.got)
@@ -260,7 +260,7 @@ func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
 		if n := s.outbox.waiting(); n != 1 {
 			t.Fatalf("%d requests wait, want 1", n)
 		}
-		_ = s.conn.CloseWithError(0, "")
+		s.conn.Close(0, "")
 		if e := failure(t, <-failed, ReasonLost); !e.NotProcessed {
 			t.Errorf("%v: it may have run, it says", e)
 		}

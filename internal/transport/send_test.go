@@ -43,7 +43,7 @@ func TestAResetClaimsNoRoom(t *testing.T) {
 		}
 		mustFail(t, err, ReasonCanceled)
 		if err := s.conn.Context().Err(); err != nil {
-			t.Fatalf("the connection ended: %v", context.Cause(s.conn.Context()))
+			t.Fatalf("the connection ended: %v", s.conn.Cause())
 		}
 		settle()
 		mustEcho(t, s)

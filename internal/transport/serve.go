@@ -6,8 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -58,7 +57,7 @@ type Call struct {
 	// The status frame must carry [Call.StatusFlags].
 	Reply []byte
 
-	stream *quic.Stream
+	stream carrier.Stream
 	out    callWriter
 	fr     frameReader
 	// kept is the next buffer for Reply, see keep.
@@ -85,7 +84,7 @@ type Call struct {
 }
 
 // Canceled returns a context that ends when the caller is gone.
-func (c *Call) Canceled() context.Context { return c.stream.Context() }
+func (c *Call) Canceled() context.Context { return c.out.ctx }
 
 // Handlers returns the context that ends, with a cause, when the endpoint
 // cancels handlers that still run.
@@ -93,7 +92,7 @@ func (s *Session) Handlers() context.Context { return s.endpoint.drain.handlers 
 
 // serveStream serves one stream of the peer to its end, then lets the peer open
 // another in its place.
-func (s *Session) serveStream(stream *quic.Stream) {
+func (s *Session) serveStream(stream carrier.Stream) {
 	c := &Call{Session: s, stream: stream}
 	defer func() {
 		// Drop the buffers, because giveCredit may wait.
@@ -121,14 +120,13 @@ func (s *Session) serveStream(stream *quic.Stream) {
 			return
 		}
 	default:
-		stream.CancelRead(quic.StreamErrorCode(wire.CodeIgnored))
-		stream.CancelWrite(quic.StreamErrorCode(wire.CodeIgnored))
+		stream.CancelRead(wire.CodeIgnored)
+		stream.CancelWrite(wire.CodeIgnored)
 		c.refuse(costRefused)
 		return
 	}
-	// Close fails only if the peer is gone.
-	_ = stream.Close()
-	stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	stream.Finish()
+	stream.CancelRead(wire.CodeNone)
 }
 
 // serveAll handles the calls of a CALLS stream, one after another.
@@ -176,11 +174,11 @@ func (s *Session) endStream(side *sendSide, err error) (refused bool) {
 	code := wire.CodeProtocol
 	var own *Error
 	var limit *wire.LimitError
-	var reset *quic.StreamError
+	var reset *carrier.ResetError
 	switch {
 	case errors.Is(err, io.EOF):
 		// The peer ended the stream between two calls.
-		_ = side.stream.Close()
+		side.stream.Finish()
 		return false
 	case errors.As(err, &own) && own.Reason == ReasonOverloaded:
 		s.noteShed("InFlightBytes", own.Err.Error())
@@ -207,7 +205,7 @@ func (s *Session) endRunning(side *sendSide, err error) (refused bool) {
 		err = errors.Join(&wire.LimitError{What: "stream"}, own.Err)
 		// A reset ends the context of the handler, whose cleanup stops the peer with a code that
 		// says nothing. CodeLimit must come first.
-		side.stream.CancelRead(quic.StreamErrorCode(wire.CodeLimit))
+		side.stream.CancelRead(wire.CodeLimit)
 	}
 	return s.endStream(side, err)
 }

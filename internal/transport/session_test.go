@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"net/netip"
@@ -12,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/transport/carrier"
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
@@ -242,7 +241,7 @@ func TestForeignProtocols(t *testing.T) {
 				case err == nil:
 					t.Error("the handshake succeeded")
 				default:
-					mustFail(t, dialError("peer", test.protocol, err), ReasonIncompatible)
+					mustFail(t, dialError("peer", test.protocol, quicconn.Translate(err)), ReasonIncompatible)
 				}
 				mustEcho(t, w.quiet("web", Limits{}).connect(server))
 			})
@@ -275,11 +274,11 @@ func callError(t *testing.T, s *Session) error {
 // closeCode returns the code with which the connection of an ended session was
 // closed.
 func closeCode(s *Session) wire.Code {
-	app, _ := errors.AsType[*quic.ApplicationError](context.Cause(s.conn.Context()))
-	if app == nil {
+	end, ok := errors.AsType[*carrier.EndError](s.conn.Cause())
+	if !ok || end.End != carrier.EndClosed {
 		return wire.MaxVarint
 	}
-	return wire.Code(app.ErrorCode)
+	return end.Code
 }
 
 // TestSessionsThatHaveEndedTakeNoMemory checks that the loops that look at all sessions from time to time do not keep

@@ -7,9 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -23,7 +22,7 @@ type Stream struct {
 	Route   any
 	Headers wire.HeadersView
 
-	stream     *quic.Stream
+	stream     carrier.Stream
 	fr         frameReader
 	maxMessage int
 	out        *sendSide
@@ -106,7 +105,7 @@ type Frame struct {
 	Body  []byte
 }
 
-func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
+func (s *Session) newStream(stream carrier.Stream, out *sendSide) *Stream {
 	return &Stream{
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
 		out:     out,
@@ -210,10 +209,9 @@ func (st *Stream) finish(status *wire.Status) {
 		return
 	}
 	st.writing.mu.Lock()
-	// Close fails only if the peer is gone.
-	_ = st.stream.Close()
+	st.stream.Finish()
 	st.unlock()
-	st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	st.stream.CancelRead(wire.CodeNone)
 }
 
 // Finish ends an accepted stream with a status; ServeStream calls it before it
@@ -230,7 +228,7 @@ func (st *Stream) Cancel(code wire.Code) {
 
 // Canceled returns a context that ends when the peer stops reading or the
 // connection ends.
-func (st *Stream) Canceled() context.Context { return st.stream.Context() }
+func (st *Stream) Canceled() context.Context { return st.out.ctx }
 
 // Draining returns a channel that is closed when either side drains.
 func (st *Stream) Draining() <-chan struct{} {

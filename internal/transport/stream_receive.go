@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -22,7 +20,7 @@ func (st *Stream) read() {
 	case err == nil || errors.Is(err, io.EOF):
 		st.ending.why = io.EOF
 	default:
-		end := st.Session.streamError(lossBehind(st.stream, err), st.Session.unserved(st.stream.StreamID()))
+		end := st.Session.streamError(lossBehind(st.stream, err), st.Session.unserved(st.stream.ID()))
 		end.NotProcessed = end.NotProcessed && dialed && !st.ending.answered
 		st.ending.why = end
 	}
@@ -35,15 +33,15 @@ func (st *Stream) read() {
 	switch {
 	case err == nil:
 		// The STATUS was the last frame.
-		st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+		st.stream.CancelRead(wire.CodeNone)
 	case !errors.Is(err, io.EOF) && !finished:
 		// After finish, a reset could take back the STATUS.
 		st.ending.refused = st.Session.endRunning(st.out, err)
 	}
 	if dialed {
 		st.settleQueue()
-		// END is not FIN. Close fails if the stream was reset.
-		_ = st.stream.Close()
+		// END is not the end of the stream.
+		st.stream.Finish()
 	}
 	st.inbox.arrived.Set()
 	st.noteEnd()

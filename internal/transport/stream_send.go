@@ -6,8 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -63,7 +62,7 @@ func (st *Stream) tell() error {
 		}
 		st.writing.frames = wire.AppendCredit(st.writing.frames[:0], c)
 		err := st.out.tryWrite(st.writing.frames)
-		if errors.Is(err, quic.ErrWouldBlock) {
+		if errors.Is(err, carrier.ErrWouldBlock) {
 			return st.tellLater()
 		}
 		st.writing.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 // as io.EOF or those of contexts and deadlines, as they are.
 func Translate(err error) error {
 	switch {
-	case err == nil, errors.Is(err, io.EOF), carrier.HasEnded(err):
+	case err == nil, err == io.EOF, carrier.HasEnded(err): //nolint:errorlint // quic-go returns it as it is
 		return err
 	case errors.Is(err, quic.ErrWouldBlock):
 		return carrier.ErrWouldBlock
