@@ -13,10 +13,11 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// dispatcher is the node as a transport.Handler.
+// dispatcher is the node as a transport.Handler. Package transport calls its methods in the order in which they stand here,
+// with steps of its own in between; see serve.go there.
 type dispatcher Node
 
-// Find implements transport.Handler.
+// Find implements transport.Handler: it finds the handler of a call or stream.
 func (d *dispatcher) Find(_ *transport.Session, h *wire.HeadersView) transport.Route {
 	t := d.routes.table.Load()
 	var found *handler
@@ -41,37 +42,8 @@ func (d *dispatcher) Find(_ *transport.Session, h *wire.HeadersView) transport.R
 	}
 }
 
-// missing returns the route of a call that no handler serves: middleware sees it, if there is any.
-func (d *dispatcher) missing(h *handler) transport.Route {
-	if d.serving == nil {
-		status := (*Node)(d).status(h.route, h.missing)
-		return transport.Route{Refuse: &status}
-	}
-	h.wrapped = d.serving
-	return transport.Route{Value: h, Early: true, Guarded: h.config.authorize != nil}
-}
-
-// spanName returns the name for spans of calls: the name of the route, never one that the peer made up.
-func (h *handler) spanName() string {
-	if h.unserved {
-		return trace.OtherMethod
-	}
-	return h.route.String()
-}
-
-// unserved returns a handler for a route that the node does not serve.
-func (d *dispatcher) unserved(h *wire.HeadersView) *handler {
-	r := Route{Service: d.cfg.Service, Name: fmt.Sprintf("#%d", h.RouteID), Kind: Kind(min(h.RouteKind, math.MaxUint8))}
-	what := fmt.Sprintf("route number %d", h.RouteID)
-	if h.Route != nil {
-		r.Name = foreign.Text(string(h.Route))
-		what = fmt.Sprintf("%s %s", r.Kind, r)
-	}
-	return &handler{route: r, unserved: true, missing: Errorf(Unimplemented, "%s is not served by %s", what, d.instance)}
-}
-
-// Admit implements transport.Handler.
-func (d *dispatcher) Admit(s *transport.Session, r *transport.Route) (refusal *wire.Status) {
+// Authorize implements transport.Handler: it asks the handler's option of this name whether the peer may use the route.
+func (d *dispatcher) Authorize(s *transport.Session, r *transport.Route) (refusal *wire.Status) {
 	h, _ := r.Value.(*handler)
 	n, err := (*Node)(d), error(nil)
 	func() {
@@ -93,7 +65,8 @@ func (d *dispatcher) Admit(s *transport.Session, r *transport.Route) (refusal *w
 	return &status
 }
 
-// ServeCall implements transport.Handler.
+// ServeCall implements transport.Handler. The call has been found, authorized and admitted, and its message has been read
+// unless there is middleware. What follows is serve, with middleware, decode and the handler in it, and encode.
 func (d *dispatcher) ServeCall(c *transport.Call) {
 	n := (*Node)(d)
 	h, _ := c.Route.(*handler)
@@ -119,11 +92,47 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 	c.Reply = wire.AppendStatus(c.Reply, &status, c.StatusFlags())
 }
 
-// noteExit is deferred around a handler and logs if its goroutine exits without returning.
-func (n *Node) noteExit(h *handler, returned *bool) {
-	if !*returned {
-		n.cfg.Logger.Error("link: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); its caller gets an error", "route", h.route.String())
+// serve runs the handler of a call, inside its middleware.
+func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response any, err error) {
+	// This runs even if the handler ends its goroutine.
+	defer ctx.finish()
+	var use context.Context = ctx
+	var span trace.ServerSpan
+	if c.Headers.Trace.Len() > 0 || n.tracer().Enabled() {
+		use, span = n.tracer().StartServer(ctx, h.spanName(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
+		span.Attempt(attemptOf(c))
+		defer func() { span.End(uint32(CodeOf(err)), err) }()
 	}
+	if h.wrapped != nil {
+		return n.serveWrapped(use, &ctx.callInfo, h, c)
+	}
+	return n.run(use, h, c)
+}
+
+// run decodes the request of a call and runs the handler.
+func (n *Node) run(ctx context.Context, h *handler, c *transport.Call) (response any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, panicked(p)
+		}
+	}()
+	request, err := n.decode(h, c)
+	if err != nil {
+		return nil, err
+	}
+	return h.call.Serve(ctx, request)
+}
+
+// decode decodes the request of a call whose message has been read.
+func (n *Node) decode(h *handler, c *transport.Call) (any, error) {
+	if c.Headers.Timeout == 0 {
+		return nil, Errorf(DeadlineExceeded, "the call arrived after its deadline")
+	}
+	request := h.call.New()
+	if err := n.cfg.Codec.Decode(c.Message, request); err != nil {
+		return nil, uncoded(err, InvalidArgument, "decoding the request into %T", request)
+	}
+	return request, nil
 }
 
 // encode appends the DATA frame of the response to the reply.
@@ -182,47 +191,40 @@ func (n *Node) replyTooLarge(h *handler, c *transport.Call, size int) error {
 	return Errorf(ResourceExhausted, "response of %d bytes exceeds the "+whose, size, limit)
 }
 
-// serve runs the handler of a call, inside its middleware.
-func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response any, err error) {
-	// This runs even if the handler ends its goroutine.
-	defer ctx.finish()
-	var use context.Context = ctx
-	var span trace.ServerSpan
-	if c.Headers.Trace.Len() > 0 || n.tracer().Enabled() {
-		use, span = n.tracer().StartServer(ctx, h.spanName(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
-		span.Attempt(attemptOf(c))
-		defer func() { span.End(uint32(CodeOf(err)), err) }()
+// missing returns the route of a call that no handler serves: middleware sees it, if there is any.
+func (d *dispatcher) missing(h *handler) transport.Route {
+	if d.serving == nil {
+		status := (*Node)(d).status(h.route, h.missing)
+		return transport.Route{Refuse: &status}
 	}
-	if h.wrapped != nil {
-		return n.serveWrapped(use, &ctx.callInfo, h, c)
-	}
-	return n.run(use, h, c)
+	h.wrapped = d.serving
+	return transport.Route{Value: h, Early: true, Guarded: h.config.authorize != nil}
 }
 
-// run decodes the request of a call and runs the handler.
-func (n *Node) run(ctx context.Context, h *handler, c *transport.Call) (response any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			response, err = nil, panicked(p)
-		}
-	}()
-	request, err := n.decode(h, c)
-	if err != nil {
-		return nil, err
+// unserved returns a handler for a route that the node does not serve.
+func (d *dispatcher) unserved(h *wire.HeadersView) *handler {
+	r := Route{Service: d.cfg.Service, Name: fmt.Sprintf("#%d", h.RouteID), Kind: Kind(min(h.RouteKind, math.MaxUint8))}
+	what := fmt.Sprintf("route number %d", h.RouteID)
+	if h.Route != nil {
+		r.Name = foreign.Text(string(h.Route))
+		what = fmt.Sprintf("%s %s", r.Kind, r)
 	}
-	return h.call.Serve(ctx, request)
+	return &handler{route: r, unserved: true, missing: Errorf(Unimplemented, "%s is not served by %s", what, d.instance)}
 }
 
-// decode decodes the request of a call whose message has been read.
-func (n *Node) decode(h *handler, c *transport.Call) (any, error) {
-	if c.Headers.Timeout == 0 {
-		return nil, Errorf(DeadlineExceeded, "the call arrived after its deadline")
+// spanName returns the name for spans of calls: the name of the route, never one that the peer made up.
+func (h *handler) spanName() string {
+	if h.unserved {
+		return trace.OtherMethod
 	}
-	request := h.call.New()
-	if err := n.cfg.Codec.Decode(c.Message, request); err != nil {
-		return nil, uncoded(err, InvalidArgument, "decoding the request into %T", request)
+	return h.route.String()
+}
+
+// noteExit is deferred around a handler and logs if its goroutine exits without returning.
+func (n *Node) noteExit(h *handler, returned *bool) {
+	if !*returned {
+		n.cfg.Logger.Error("link: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); its caller gets an error", "route", h.route.String())
 	}
-	return request, nil
 }
 
 // attemptOf returns which attempt of its caller a call is, counted from 1.

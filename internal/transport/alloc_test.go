@@ -20,8 +20,8 @@ type answering struct{}
 
 func (answering) Find(*Session, *wire.HeadersView) Route { return Route{} }
 
-func (answering) Admit(*Session, *Route) *wire.Status { return nil }
-func (answering) ServeStream(*Stream)                 {}
+func (answering) Authorize(*Session, *Route) *wire.Status { return nil }
+func (answering) ServeStream(*Stream)                     {}
 func (answering) ServeCall(c *Call) {
 	c.Reply = append(wire.AppendFrameHeader(c.Reply, wire.FrameHeader{Kind: wire.KindData, Length: uint64(len(c.Message))}), c.Message...)
 	c.Reply = wire.AppendOK(c.Reply, c.StatusFlags())

@@ -151,11 +151,13 @@ func frame(kind wire.Kind, flags wire.Flags, body string) []byte {
 
 // recorder is a handler with routes by name. It counts the handlers that run.
 type recorder struct {
-	mu      sync.Mutex // guards routes and ran
-	routes  map[string]Route
-	ran     map[string]int
-	running atomic.Int64
-	peak    atomic.Int64
+	mu     sync.Mutex // guards routes and ran
+	routes map[string]Route
+	ran    map[string]int
+	// authorize decides who may use the routes that are Guarded. If it is nil, everybody may.
+	authorize func(*Session, *Route) *wire.Status
+	running   atomic.Int64
+	peak      atomic.Int64
 }
 
 type (
@@ -218,8 +220,13 @@ func (r *recorder) count(name string) int {
 	return r.ran[name]
 }
 
-// Admit implements Handler.
-func (*recorder) Admit(*Session, *Route) *wire.Status { return nil }
+// Authorize implements Handler.
+func (r *recorder) Authorize(s *Session, route *Route) *wire.Status {
+	if r.authorize == nil {
+		return nil
+	}
+	return r.authorize(s, route)
+}
 
 // Find implements Handler.
 func (r *recorder) Find(_ *Session, h *wire.HeadersView) Route {

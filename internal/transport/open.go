@@ -110,11 +110,11 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	st.Headers = c.Headers.Clone()
 	st.credit.left = st.Headers.Credit
 
-	refusal := s.enter(&c.Headers)
-	if refusal != nil && refusal != drainStatus {
-		c.refuse(costRefused)
-	}
-	defer s.leave(refusal)
+	running := s.arrive(&route)
+	admitted := false
+	defer func() { s.leave(admitted) }()
+	s.authorize(&route)
+	admitted = c.admit(&route, running)
 	if route.Lasting {
 		e.drain.lasting.Add(1)
 		defer e.drain.lasting.Add(-1)
@@ -123,7 +123,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	s.usage.streams.Add(1)
 	defer s.usage.streams.Add(-1)
 	c.Session.alert()
-	if s.admit(&route, refusal); route.Refuse != nil {
+	if route.Refuse != nil {
 		st.Finish(route.Refuse)
 		return nil
 	}
