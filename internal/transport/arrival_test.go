@@ -20,7 +20,7 @@ func TestAPeerThatMayNotUseARouteNeedsNoPlace(t *testing.T) {
 		settle()
 		for _, test := range []struct {
 			name string
-			code uint32
+			code uint64
 			want string
 		}{
 			{"not authorized", 7, "not you"},

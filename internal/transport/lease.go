@@ -21,8 +21,9 @@ type lease struct {
 	// maxReply bounds the reply of the call in flight, in bytes.
 	maxReply uint64
 	freed    time.Time
-	// waited means that the call had to wait for the lease.
+	// waited means that the call had to wait for the lease, single that the stream carries one large call and no other.
 	waited bool
+	single bool
 	// place is the index in leasePool.busy plus one, or 0 while idle. It is guarded by leasePool.mu.
 	place int
 

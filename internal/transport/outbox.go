@@ -97,11 +97,16 @@ func newCallWriter(box *outbox, stream carrier.Stream, serving bool) callWriter 
 // deadline for the peer to make room, see setDeadline. The error is [carrier.ErrWouldBlock] if
 // b is not queued and there is no room for it.
 func (w *callWriter) queue(b []byte, deadline time.Time) error {
+	if err := w.settle(); err != nil {
+		return err
+	}
 	o := w.box
 	if o.direct.Load() > 0 && o.direct.Add(-1) >= 0 {
-		return w.writeNow(b)
-	}
-	if err := w.settle(); err != nil {
+		// This is tryWrite, on the stack of every call.
+		err := w.stream.TryWrite(b)
+		if err == nil && w.loose {
+			w.fasten()
+		}
 		return err
 	}
 	w.queued++

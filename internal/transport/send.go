@@ -65,14 +65,18 @@ const kindIgnored wire.Kind = 0x9d
 // tryWrite queues all of b if there is room for it. If not, the error is
 // [carrier.ErrWouldBlock].
 func (s *sendSide) tryWrite(b []byte) error {
-	// If it succeeds, the peer has room for all earlier bytes, too.
 	err := s.stream.TryWrite(b)
 	if err == nil && s.loose {
-		s.mu.Lock()
-		s.loose = false
-		s.mu.Unlock()
+		s.fasten()
 	}
 	return err
+}
+
+// fasten notes that a TryWrite has succeeded: the peer has room for all earlier bytes, too.
+func (s *sendSide) fasten() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loose = false
 }
 
 // write waits until the transport has taken b, which is a whole number of frames.
