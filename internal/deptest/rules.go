@@ -15,11 +15,28 @@ const (
 func Rules() []Rule {
 	rules := []Rule{
 		{
-			Reason: "only internal/transport and linktest know QUIC",
+			Reason: "only internal/transport/quicconn and linktest know QUIC",
+			From:   []string{"./..."},
+			Except: []string{"./internal/transport/quicconn", "./linktest/..."},
+			Never:  []string{quicTree},
+		},
+		{
+			Reason: "only tests of internal/transport and linktest know QUIC",
 			From:   []string{"./..."},
 			Except: []string{"./internal/transport/...", "./linktest/..."},
 			Never:  []string{quicTree},
 			Tests:  true,
+		},
+		{
+			Reason: "what sessions need of a connection is an interface: standard library and wire only",
+			From:   []string{"./internal/transport/carrier"},
+			Only:   []string{"std", "./internal/wire"},
+		},
+		{
+			Reason: "memconn and carriertest are for tests",
+			From:   []string{"./..."},
+			Except: []string{"./internal/transport/memconn", "./internal/transport/carriertest"},
+			Never:  []string{"./internal/transport/memconn", "./internal/transport/carriertest"},
 		},
 		{
 			Reason: "only tracing and internal/trace know OpenTelemetry",
